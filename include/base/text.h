@@ -1,0 +1,41 @@
+/* Text and bytes: UTF-8 by the MQTT rules, base64, random identifiers, wildcards. Pure; any thread.
+ */
+#ifndef MQFLEET_BASE_TEXT_H
+#define MQFLEET_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+#define TEXT_ID_LEN 33 /* 32 hexadecimal digits and the NUL */
+
+/* Well-formed UTF-8 (RFC 3629: no surrogates, nothing over U+10FFFF, no overlong form). */
+bool text_is_utf8(const void *data, size_t len);
+/* The length of the well-formed character (1 to 4 bytes) that data begins with; 0: none. */
+size_t text_utf8_char_len(const void *data, size_t len);
+/* A UTF-8 encoded string by MQTT 5.0 section 1.5.4: well-formed, no U+0000, at most 65,535 bytes.
+ */
+bool text_is_mqtt_string(const void *data, size_t len);
+
+/* base64 of RFC 4648 section 4. Encode: a new NUL-terminated string, NULL when out of memory.
+ * Decode: a new block (never NULL on ERR_OK) of *out_len bytes; ERR_ARGUMENT for anything else. */
+char *text_base64_encode(const void *data, size_t len);
+enum err text_base64_decode(const char *text, size_t len, uint8_t **out,
+                            size_t *out_len) MUST_CHECK;
+
+/* 128 random bits from the kernel, as hexadecimal digits. */
+void text_random_id(char out[TEXT_ID_LEN]);
+/* Uniform in [low, high]; not for secrets. Any thread. */
+int64_t text_random_between(int64_t low, int64_t high);
+
+/* Shell-like match of name against pattern, where * stands for any run of characters; ASCII case
+ * is ignored. */
+bool text_wildcard_match(const char *pattern, const char *name);
+
+/* Copies len bytes into a new NUL-terminated string; NULL when out of memory. */
+char *text_copy(const void *data, size_t len);
+/* Like strdup; NULL stays NULL. */
+char *text_dup(const char *text);
+
+#endif

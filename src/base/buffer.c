@@ -1,0 +1,102 @@
+/* Owns the growth of byte buffers. Runs on the thread that owns the buffer. */
+#include "base/buffer.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CAPACITY_MIN 64
+
+void buffer_init(struct buffer *buffer) {
+    *buffer = (struct buffer){0};
+}
+
+void buffer_fini(struct buffer *buffer) {
+    if (buffer == NULL) {
+        return;
+    }
+    free(buffer->data);
+    buffer_init(buffer);
+}
+
+void buffer_clear(struct buffer *buffer) {
+    buffer->len = 0;
+    buffer->failed = false;
+    if (buffer->data != NULL) {
+        buffer->data[0] = '\0';
+    }
+}
+
+/* Makes room for `more` bytes and the NUL. False: failed is set and stays. */
+static bool reserve(struct buffer *buffer, size_t more) {
+    if (buffer->failed) {
+        return false;
+    }
+    size_t need;
+    if (__builtin_add_overflow(buffer->len, more, &need) ||
+        __builtin_add_overflow(need, (size_t)1, &need)) {
+        buffer->failed = true;
+        return false;
+    }
+    if (need <= buffer->capacity) {
+        return true;
+    }
+    size_t capacity = buffer->capacity < CAPACITY_MIN ? CAPACITY_MIN : buffer->capacity;
+    if (__builtin_mul_overflow(capacity, (size_t)2, &capacity) || capacity < need) {
+        capacity = need;
+    }
+    char *data = realloc(buffer->data, capacity);
+    if (data == NULL) {
+        buffer->failed = true;
+        return false;
+    }
+    buffer->data = data;
+    buffer->capacity = capacity;
+    return true;
+}
+
+void buffer_append(struct buffer *buffer, const void *data, size_t len) {
+    assert(data != NULL || len == 0);
+    if (!reserve(buffer, len)) {
+        return;
+    }
+    if (len > 0) {
+        memcpy(buffer->data + buffer->len, data, len);
+    }
+    buffer->len += len;
+    buffer->data[buffer->len] = '\0';
+}
+
+void buffer_append_str(struct buffer *buffer, const char *text) {
+    buffer_append(buffer, text, strlen(text));
+}
+
+void buffer_printf(struct buffer *buffer, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int len = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    if (len < 0) {
+        buffer->failed = true;
+        return;
+    }
+    if (!reserve(buffer, (size_t)len)) {
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(buffer->data + buffer->len, (size_t)len + 1, format, arguments);
+    va_end(arguments);
+    buffer->len += (size_t)len;
+}
+
+char *buffer_take(struct buffer *buffer) {
+    buffer_append(buffer, NULL, 0); /* an empty buffer is handed over as an empty string */
+    char *data = buffer->failed ? NULL : buffer->data;
+    if (data == NULL) {
+        free(buffer->data);
+    }
+    buffer_init(buffer);
+    return data;
+}

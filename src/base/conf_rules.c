@@ -1,0 +1,345 @@
+/* Owns the rules between settings, and what is computed from them. Main thread, before any other.
+ * Must not know where values came from beyond the name of the place. */
+#include "conf_loader.h"
+
+#include <arpa/inet.h>
+#include <regex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/buffer.h"
+#include "base/text.h"
+
+#define HOSTNAME_LEN 65 /* Linux's most, and the NUL */
+
+/* Where the first of the two settings that was given at all was given. */
+static const char *origin_of(const struct conf_loader *loader, enum conf_index first,
+                             enum conf_index second) {
+    return loader->origins[first][0] != '\0' ? loader->origins[first] : loader->origins[second];
+}
+
+struct order {
+    enum conf_index larger;
+    enum conf_index smaller;
+    bool equal_allowed;
+};
+
+static const struct order ORDERS[] = {
+    {CONF_heartbeat_ttl_ms, CONF_heartbeat_ms, false},
+    {CONF_reconnect_max_ms, CONF_reconnect_min_ms, true},
+    {CONF_conflict_max_ms, CONF_conflict_min_ms, true},
+};
+
+static enum err check_orders(struct conf_loader *loader) {
+    for (size_t i = 0; i < sizeof(ORDERS) / sizeof(ORDERS[0]); i++) {
+        const struct order *order = &ORDERS[i];
+        const struct conf_setting *larger = &conf_settings[order->larger];
+        const struct conf_setting *smaller = &conf_settings[order->smaller];
+        int64_t more = *conf_int_field(loader->conf, larger);
+        int64_t less = *conf_int_field(loader->conf, smaller);
+        if (more < less || (more == less && !order->equal_allowed)) {
+            return conf_fault(loader, origin_of(loader, order->larger, order->smaller),
+                              "%s %lld: must be %s %s, which is %lld", larger->name,
+                              (long long)more, order->equal_allowed ? "at least" : "more than",
+                              smaller->name, (long long)less);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err check_name(struct conf_loader *loader, enum conf_index index) {
+    const char *name = *conf_text_field(loader->conf, &conf_settings[index]);
+    if (strlen(name) <= CONF_NAME_MAX) {
+        return ERR_OK; /* that it is text has been seen when it was assigned */
+    }
+    return conf_fault(loader, loader->origins[index], "%s %.80s...: must be at most %d bytes",
+                      conf_settings[index].name, name, CONF_NAME_MAX);
+}
+
+static enum err check_names(struct conf_loader *loader) {
+    enum err result = check_name(loader, CONF_node_name);
+    return result == ERR_OK ? check_name(loader, CONF_key_prefix) : result;
+}
+
+static enum err check_filled(struct conf_loader *loader) {
+    static const enum conf_index FILLED[] = {CONF_node_host, CONF_sink_key};
+    for (size_t i = 0; i < sizeof(FILLED) / sizeof(FILLED[0]); i++) {
+        const struct conf_setting *setting = &conf_settings[FILLED[i]];
+        if ((*conf_text_field(loader->conf, setting))[0] == '\0') {
+            return conf_fault(loader, loader->origins[FILLED[i]], "%s \"\": must not be empty",
+                              setting->name);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Coarse: it keeps the credentials recognizable, so that they can be left out when printed. */
+static bool is_redis_tcp_url(const char *url) {
+    regex_t pattern;
+    if (regcomp(&pattern,
+                "^redis://([^/]*:[^/]*@)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
+                "(/[0-9]*)?$",
+                REG_EXTENDED | REG_NOSUB) != 0) {
+        return false;
+    }
+    bool matches = regexec(&pattern, url, 0, NULL, 0) == 0;
+    regfree(&pattern);
+    return matches;
+}
+
+static enum err check_redis_url(struct conf_loader *loader) {
+    const char *url = loader->conf->redis_url;
+    const char *origin = loader->origins[CONF_redis_url];
+    if (strncmp(url, "rediss:", strlen("rediss:")) == 0) {
+        return conf_fault(loader, origin,
+                          "redis_config.url: rediss:// needs TLS to Redis, which this build does "
+                          "not have");
+    }
+    bool is_unix = strncmp(url, "unix:", strlen("unix:")) == 0 && url[strlen("unix:")] != '\0';
+    if (url[0] == '\0' || strcmp(url, "embedded") == 0 || is_unix || is_redis_tcp_url(url)) {
+        return ERR_OK;
+    }
+    return conf_fault(loader, origin,
+                      "redis_config.url: must be embedded, redis://[user:pass@]host:port/db or "
+                      "unix:path");
+}
+
+/* A URL says all of it: what stands beside it would be silently without effect. */
+static enum err check_redis_parts(struct conf_loader *loader) {
+    static const enum conf_index PARTS[] = {CONF_redis_host, CONF_redis_username,
+                                            CONF_redis_password};
+    const struct conf *conf = loader->conf;
+    for (size_t i = 0; conf->redis_url[0] != '\0' && i < sizeof(PARTS) / sizeof(PARTS[0]); i++) {
+        if ((*conf_text_field(conf, &conf_settings[PARTS[i]]))[0] != '\0') {
+            return conf_fault(loader, origin_of(loader, PARTS[i], CONF_redis_url),
+                              "%s and redis_config.url: only one of them may be set",
+                              conf_settings[PARTS[i]].name);
+        }
+    }
+    if (conf->redis_host[strcspn(conf->redis_host, "/@?#[]% ")] != '\0') {
+        return conf_fault(loader, loader->origins[CONF_redis_host],
+                          "redis_config.host %.80s: must be a host name or an IP address",
+                          conf->redis_host);
+    }
+    return ERR_OK;
+}
+
+static bool is_address(const char *text) {
+    struct in6_addr address;
+    return inet_pton(AF_INET, text, &address) == 1 || inet_pton(AF_INET6, text, &address) == 1;
+}
+
+static bool is_loopback(const char *address) {
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, address, &v4) == 1) {
+        return (ntohl(v4.s_addr) >> 24) == 127;
+    }
+    return inet_pton(AF_INET6, address, &v6) == 1 &&
+           (IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127));
+}
+
+static enum err check_listen(struct conf_loader *loader) {
+    const char *listen = loader->conf->http_listen;
+    const char *origin = loader->origins[CONF_http_listen];
+    if (!is_address(listen)) {
+        return conf_fault(loader, origin,
+                          "http.listen %.80s: must be an IP address, as 127.0.0.1 or ::1",
+                          listen[0] != '\0' ? listen : "\"\"");
+    }
+    if (is_loopback(listen) || loader->conf->http_insecure) {
+        return ERR_OK;
+    }
+    return conf_fault(loader, origin,
+                      "http.listen %s is beyond loopback and nothing authenticates callers: listen "
+                      "on 127.0.0.1 or ::1, or set http.insecure to true",
+                      listen);
+}
+
+static enum err check_sink(struct conf_loader *loader) {
+    const struct conf *conf = loader->conf;
+    if (strcmp(conf->sink_type, "file") != 0 || conf->sink_path[0] != '\0') {
+        return ERR_OK;
+    }
+    return conf_fault(loader, loader->origins[CONF_sink_type],
+                      "sink.type file: needs sink.path, which is empty");
+}
+
+/* address/bits, where the bits are plain digits within the address's length. */
+static bool is_network(char *entry) {
+    char *slash = strchr(entry, '/');
+    if (slash == NULL) {
+        return false;
+    }
+    size_t digits = strspn(slash + 1, "0123456789");
+    long bits = strtol(slash + 1, NULL, 10);
+    *slash = '\0';
+    bool is_v6 = strchr(entry, ':') != NULL;
+    bool valid = is_address(entry) && digits >= 1 && digits <= 3 && slash[1 + digits] == '\0' &&
+                 bits <= (is_v6 ? 128 : 32);
+    *slash = '/';
+    return valid;
+}
+
+static bool is_host_pattern(const char *entry) {
+    static const char ALLOWED[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.*";
+    /* 10.0.0.256 is a mistyped address, not a host. */
+    bool numeric = entry[strspn(entry, "0123456789.")] == '\0';
+    return entry[strspn(entry, ALLOWED)] == '\0' && !numeric;
+}
+
+static enum err check_broker_list(struct conf_loader *loader, enum conf_index index) {
+    char *list = text_dup(*conf_text_field(loader->conf, &conf_settings[index]));
+    if (list == NULL) {
+        return conf_no_memory(loader);
+    }
+    enum err result = ERR_OK;
+    char *rest = list;
+    for (char *entry = strsep(&rest, ","); entry != NULL && result == ERR_OK;
+         entry = strsep(&rest, ",")) {
+        if (entry[0] != '\0' && !is_address(entry) && !is_network(entry) &&
+            !is_host_pattern(entry)) {
+            result = conf_fault(loader, loader->origins[index],
+                                "%s %.80s: must be a host pattern (letters digits - . *), an IP "
+                                "address or a network as 10.0.0.0/8",
+                                conf_settings[index].name, entry);
+        }
+    }
+    free(list);
+    return result;
+}
+
+static enum err check_broker_lists(struct conf_loader *loader) {
+    enum err result = check_broker_list(loader, CONF_broker_allow);
+    return result == ERR_OK ? check_broker_list(loader, CONF_broker_deny) : result;
+}
+
+typedef enum err step_function(struct conf_loader *loader);
+
+static enum err run(struct conf_loader *loader, step_function *const *steps, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        enum err result = steps[i](loader);
+        if (result != ERR_OK) {
+            return result;
+        }
+    }
+    return ERR_OK;
+}
+
+enum err conf_check_rules(struct conf_loader *loader) {
+    static step_function *const RULES[] = {
+        check_orders,      check_names,  check_filled, check_redis_url,
+        check_redis_parts, check_listen, check_sink,   check_broker_lists,
+    };
+    return run(loader, RULES, sizeof(RULES) / sizeof(RULES[0]));
+}
+
+static enum err take_computed(struct conf_loader *loader, char **field, struct buffer *text) {
+    char *value = buffer_take(text);
+    if (value == NULL) {
+        return conf_no_memory(loader);
+    }
+    free(*field);
+    *field = value;
+    return ERR_OK;
+}
+
+static enum err compute_node_name(struct conf_loader *loader) {
+    struct conf *conf = loader->conf;
+    if (conf->node_name[0] != '\0') {
+        return ERR_OK;
+    }
+    char hostname[HOSTNAME_LEN] = "";
+    if (gethostname(hostname, sizeof(hostname) - 1) != 0 || hostname[0] == '\0' ||
+        !conf_is_text(hostname, strlen(hostname))) {
+        return conf_fault(loader, NULL,
+                          "node_info.name: this machine's host name cannot be used; set "
+                          "node_info.name");
+    }
+    struct buffer name;
+    buffer_init(&name);
+    buffer_printf(&name, "%s-%lld", hostname, (long long)conf->node_port);
+    return take_computed(loader, &conf->node_name, &name);
+}
+
+/* RFC 3986 section 2.3: what is not unreserved is written as %XX. */
+static void append_encoded(struct buffer *out, const char *text) {
+    static const char UNRESERVED[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    for (const char *at = text; *at != '\0'; at++) {
+        if (strchr(UNRESERVED, *at) != NULL) {
+            buffer_append(out, at, 1);
+        } else {
+            buffer_printf(out, "%%%02X", (unsigned)(unsigned char)*at);
+        }
+    }
+}
+
+static enum err compute_redis_url(struct conf_loader *loader) {
+    struct conf *conf = loader->conf;
+    if (conf->redis_url[0] != '\0') {
+        return ERR_OK;
+    }
+    struct buffer url;
+    buffer_init(&url);
+    if (conf->redis_host[0] == '\0') {
+        buffer_append_str(&url, "embedded");
+        return take_computed(loader, &conf->redis_url, &url);
+    }
+    bool is_v6 = strchr(conf->redis_host, ':') != NULL;
+    buffer_append_str(&url, "redis://");
+    if (conf->redis_username[0] != '\0' || conf->redis_password[0] != '\0') {
+        append_encoded(&url, conf->redis_username);
+        buffer_append_str(&url, ":");
+        append_encoded(&url, conf->redis_password);
+        buffer_append_str(&url, "@");
+    }
+    buffer_printf(&url, "%s%s%s:%lld/%lld", is_v6 ? "[" : "", conf->redis_host, is_v6 ? "]" : "",
+                  (long long)conf->redis_port, (long long)conf->redis_db);
+    return take_computed(loader, &conf->redis_url, &url);
+}
+
+/* The node's name as one component of a path: no way up, no way down, not hidden. */
+static void append_component(struct buffer *out, const char *name) {
+    for (const char *at = name; *at != '\0'; at++) {
+        bool replaced = *at == '/' || (at == name && *at == '.');
+        buffer_append(out, replaced ? "_" : at, 1);
+    }
+}
+
+/* Names by systemd.exec(5), "STATE_DIRECTORY" (the first of several), and the XDG Base Directory
+ * Specification, which has relative paths ignored. */
+static enum err compute_state_dir(struct conf_loader *loader) {
+    struct conf *conf = loader->conf;
+    if (conf->state_dir[0] != '\0') {
+        return ERR_OK;
+    }
+    const char *systemd = getenv("STATE_DIRECTORY");
+    const char *xdg = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    struct buffer path;
+    buffer_init(&path);
+    if (systemd != NULL && systemd[0] == '/') {
+        buffer_append(&path, systemd, strcspn(systemd, ":"));
+        return take_computed(loader, &conf->state_dir, &path);
+    }
+    if (xdg != NULL && xdg[0] == '/') {
+        buffer_printf(&path, "%s/mqfleet/", xdg);
+    } else if (home != NULL && home[0] == '/') {
+        buffer_printf(&path, "%s/.local/state/mqfleet/", home);
+    } else if (strcmp(conf->redis_url, "embedded") == 0) {
+        return conf_fault(loader, NULL,
+                          "state_dir: must be set for the embedded Redis, for none of "
+                          "STATE_DIRECTORY, XDG_STATE_HOME and HOME is");
+    } else {
+        return ERR_OK; /* only the embedded Redis needs a folder */
+    }
+    append_component(&path, conf->node_name);
+    return take_computed(loader, &conf->state_dir, &path);
+}
+
+enum err conf_compute(struct conf_loader *loader) {
+    static step_function *const STEPS[] = {compute_node_name, compute_redis_url, compute_state_dir};
+    return run(loader, STEPS, sizeof(STEPS) / sizeof(STEPS[0]));
+}

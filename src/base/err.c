@@ -1,0 +1,15 @@
+/* Owns the names of the error codes. Any thread. Knows nothing of who fails. */
+#include "base/err.h"
+
+#include <stddef.h>
+
+static const char *const NAMES[] = {
+#define ERR_NAME(symbol, name) [symbol] = name,
+    ERR_TABLE(ERR_NAME)
+#undef ERR_NAME
+};
+
+const char *err_name(enum err code) {
+    size_t index = (size_t)code;
+    return index < sizeof(NAMES) / sizeof(NAMES[0]) ? NAMES[index] : "unknown";
+}

@@ -1,0 +1,200 @@
+/* Owns the form of log lines and their way to stderr. Any thread: a line is put together on the
+ * caller's stack and leaves in one write(2). Must not know what is logged. */
+#include "base/log.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+
+#define LINE_LEN_MAX 4096
+#define TAIL_LEN     32 /* kept free for the closing quote, the mark of a cut line, and the newline */
+
+struct line {
+    char data[LINE_LEN_MAX];
+    size_t len;
+    bool cut;
+};
+
+static const char *const LEVELS[] = {
+    [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"};
+static const char *const FORMATS[] = {[LOG_LOGFMT] = "logfmt", [LOG_JSON] = "json"};
+
+static _Atomic int least_level = LOG_INFO;
+static _Atomic int line_format = LOG_LOGFMT;
+
+void log_setup(enum log_level least, enum log_format format) {
+    atomic_store(&least_level, (int)least);
+    atomic_store(&line_format, (int)format);
+}
+
+bool log_enabled(enum log_level level) {
+    return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);
+}
+
+/* Puts all of it or, when the tail would be touched, nothing, and marks the line as cut. */
+static void put(struct line *line, const char *data, size_t len) {
+    if (line->cut || line->len + len > sizeof(line->data) - TAIL_LEN) {
+        line->cut = true;
+        return;
+    }
+    memcpy(line->data + line->len, data, len);
+    line->len += len;
+}
+
+static void put_str(struct line *line, const char *text) {
+    put(line, text, strlen(text));
+}
+
+/* May use the tail: only for what closes a value or the line. */
+static void put_tail(struct line *line, const char *text) {
+    size_t len = strlen(text);
+    memcpy(line->data + line->len, text, len);
+    line->len += len;
+}
+
+/* C0, DEL, and C1 in its UTF-8 form: terminals act on all of them. */
+static bool is_control(const uint8_t *at, size_t char_len) {
+    if (char_len == 2) {
+        return at[0] == 0xC2 && at[1] < 0xA0;
+    }
+    return char_len == 1 && (at[0] < 0x20 || at[0] == 0x7F);
+}
+
+static void put_escape(struct line *line, unsigned code) {
+    char escape[8];
+    snprintf(escape, sizeof(escape), "\\u%04x", code);
+    put(line, escape, 6);
+}
+
+/* The inside of a JSON string (RFC 8259 section 7), which logfmt's quoted values share. A byte that
+ * is no UTF-8 becomes U+FFFD. */
+static void put_escaped(struct line *line, const char *text) {
+    const uint8_t *at = (const uint8_t *)text;
+    const uint8_t *end = at + strlen(text);
+    while (at < end && !line->cut) {
+        size_t char_len = text_utf8_char_len(at, (size_t)(end - at));
+        if (char_len == 0) {
+            put_escape(line, 0xFFFD);
+            char_len = 1;
+        } else if (*at == '"' || *at == '\\') {
+            put(line, *at == '"' ? "\\\"" : "\\\\", 2);
+        } else if (*at == '\n') {
+            put(line, "\\n", 2);
+        } else if (is_control(at, char_len)) {
+            put_escape(line, at[char_len - 1]);
+        } else {
+            put(line, (const char *)at, char_len);
+        }
+        at += char_len;
+    }
+}
+
+static void put_quoted(struct line *line, const char *text) {
+    put_str(line, "\"");
+    bool opened = !line->cut;
+    put_escaped(line, text);
+    if (opened) {
+        put_tail(line, "\"");
+    }
+}
+
+static bool is_bare(const char *text) {
+    for (const char *at = text; *at != '\0'; at++) {
+        if (*at <= ' ' || *at >= 0x7F || *at == '"' || *at == '=' || *at == '\\') {
+            return false; /* a char over 0x7F is negative here, or at least that: quoted as well */
+        }
+    }
+    return text[0] != '\0';
+}
+
+static void put_value(struct line *line, const struct log_field *field, bool json) {
+    if (field->type == LOG_FIELD_INT) {
+        char number[24];
+        snprintf(number, sizeof(number), "%lld", (long long)field->integer);
+        put_str(line, number);
+    } else if (!json && is_bare(field->str)) {
+        put_escaped(line, field->str); /* has nothing to escape, but may be cut anywhere */
+    } else {
+        put_quoted(line, field->str);
+    }
+}
+
+/* The key and its value belong together: a key with no room for a value is taken back. */
+static void put_field(struct line *line, const struct log_field *field, bool json) {
+    if (line->cut || (field->type == LOG_FIELD_STR && field->str == NULL)) {
+        return;
+    }
+    size_t start = line->len;
+    if (json) {
+        put_str(line, start == 0 ? "{" : ",");
+        put_quoted(line, field->key);
+        put_str(line, ":");
+    } else {
+        put_str(line, start == 0 ? "" : " ");
+        put_str(line, field->key);
+        put_str(line, "=");
+    }
+    size_t value_start = line->len;
+    put_value(line, field, json);
+    if (line->cut && line->len == value_start) {
+        line->len = start;
+    }
+}
+
+void log_write(enum log_level level, const char *event, const struct log_field *fields, size_t n) {
+    if (!log_enabled(level)) {
+        return;
+    }
+    bool json = atomic_load_explicit(&line_format, memory_order_relaxed) == LOG_JSON;
+    char now[CLOCK_RFC3339_LEN];
+    const struct log_field head[] = {KS("time", clock_rfc3339(clock_wall_ms(), now)),
+                                     KS("level", LEVELS[level]), KS("event", event)};
+    struct line line;
+    line.len = 0;
+    line.cut = false;
+    for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++) {
+        put_field(&line, &head[i], json);
+    }
+    for (size_t i = 0; i < n; i++) {
+        put_field(&line, &fields[i], json);
+    }
+    if (line.cut) {
+        put_tail(&line, json ? ",\"cut\":true" : " cut=true");
+    }
+    put_tail(&line, json ? "}\n" : "\n");
+    /* A log that cannot be written has nowhere to say so. */
+    ssize_t written = write(STDERR_FILENO, line.data, line.len);
+    (void)written;
+}
+
+static bool find(const char *const *names, size_t count, const char *text, size_t *out) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(names[i], text) == 0) {
+            *out = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool log_level_parse(const char *text, enum log_level *out) {
+    size_t index = 0;
+    bool found = find(LEVELS, sizeof(LEVELS) / sizeof(LEVELS[0]), text, &index);
+    if (found) {
+        *out = (enum log_level)index;
+    }
+    return found;
+}
+
+bool log_format_parse(const char *text, enum log_format *out) {
+    size_t index = 0;
+    bool found = find(FORMATS, sizeof(FORMATS) / sizeof(FORMATS[0]), text, &index);
+    if (found) {
+        *out = (enum log_format)index;
+    }
+    return found;
+}

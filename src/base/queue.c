@@ -1,0 +1,168 @@
+/* Owns bounded queues between threads; any thread pushes, pops and closes. A ring of pointers
+ * behind one mutex. Must not know what the pointers are. */
+#include "base/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TIMEOUT_MS_MAX ((int64_t)365 * 24 * 3600 * 1000) /* keeps the deadline from overflowing */
+
+struct queue {
+    pthread_mutex_t mutex; /* guards everything below */
+    pthread_cond_t filled;
+    void **items;
+    size_t capacity;
+    size_t first; /* index of the oldest item */
+    size_t len;
+    bool closed;
+    int fd;        /* eventfd, readable exactly while `signaled` */
+    bool signaled; /* holds while len > 0 or closed */
+};
+
+/* The eventfd does not block, and both sides must see it agree with len: so it is written under
+ * the lock. */
+static void set_signaled(struct queue *queue, bool signaled) {
+    if (queue->signaled == signaled) {
+        return;
+    }
+    queue->signaled = signaled;
+    eventfd_t count = 1;
+    int result = signaled ? eventfd_write(queue->fd, count) : eventfd_read(queue->fd, &count);
+    assert(result == 0);
+    (void)result;
+}
+
+/* Waits are measured on the monotonic clock: a step of the wall clock must not stretch them. */
+static int init_condition(pthread_cond_t *condition) {
+    pthread_condattr_t attributes;
+    if (pthread_condattr_init(&attributes) != 0) {
+        return -1;
+    }
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    int result = pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return result;
+}
+
+struct queue *queue_create(size_t capacity) {
+    assert(capacity >= 1);
+    struct queue *queue = calloc(1, sizeof(*queue));
+    if (queue == NULL) {
+        return NULL;
+    }
+    queue->capacity = capacity;
+    queue->items = calloc(capacity, sizeof(*queue->items));
+    queue->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (queue->items == NULL || queue->fd < 0 || init_condition(&queue->filled) != 0) {
+        goto out;
+    }
+    if (pthread_mutex_init(&queue->mutex, NULL) != 0) {
+        pthread_cond_destroy(&queue->filled);
+        goto out;
+    }
+    return queue;
+out:
+    if (queue->fd >= 0) {
+        close(queue->fd);
+    }
+    free(queue->items);
+    free(queue);
+    return NULL;
+}
+
+void queue_destroy(struct queue *queue) {
+    if (queue == NULL) {
+        return;
+    }
+    pthread_mutex_destroy(&queue->mutex);
+    pthread_cond_destroy(&queue->filled);
+    close(queue->fd);
+    free(queue->items);
+    free(queue);
+}
+
+enum err queue_push(struct queue *queue, void *item) {
+    enum err result = ERR_OK;
+    pthread_mutex_lock(&queue->mutex);
+    if (queue->closed) {
+        result = ERR_STATE;
+    } else if (queue->len == queue->capacity) {
+        result = ERR_FULL;
+    } else {
+        queue->items[(queue->first + queue->len) % queue->capacity] = item;
+        queue->len++;
+        set_signaled(queue, true);
+        pthread_cond_signal(&queue->filled);
+    }
+    pthread_mutex_unlock(&queue->mutex);
+    return result;
+}
+
+static struct timespec deadline_after(int64_t timeout_ms) {
+    if (timeout_ms > TIMEOUT_MS_MAX) {
+        timeout_ms = TIMEOUT_MS_MAX;
+    }
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += (time_t)(timeout_ms / 1000);
+    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (deadline.tv_nsec >= 1000000000) {
+        deadline.tv_sec++;
+        deadline.tv_nsec -= 1000000000;
+    }
+    return deadline;
+}
+
+/* Holds the mutex. Returns when there is an item, the queue is closed, or the time is over. */
+static void wait_filled(struct queue *queue, int64_t timeout_ms) {
+    if (queue->len > 0 || queue->closed || timeout_ms <= 0) {
+        return;
+    }
+    struct timespec deadline = deadline_after(timeout_ms);
+    int result = 0;
+    while (queue->len == 0 && !queue->closed && result != ETIMEDOUT) {
+        result = pthread_cond_timedwait(&queue->filled, &queue->mutex, &deadline);
+    }
+}
+
+enum err queue_pop(struct queue *queue, void **out, int64_t timeout_ms) {
+    enum err result = ERR_OK;
+    pthread_mutex_lock(&queue->mutex);
+    wait_filled(queue, timeout_ms);
+    if (queue->len > 0) {
+        *out = queue->items[queue->first];
+        queue->first = (queue->first + 1) % queue->capacity;
+        queue->len--;
+        set_signaled(queue, queue->len > 0 || queue->closed);
+    } else {
+        *out = NULL;
+        result = queue->closed ? ERR_STATE : ERR_TIMEOUT;
+    }
+    pthread_mutex_unlock(&queue->mutex);
+    return result;
+}
+
+void queue_close(struct queue *queue) {
+    pthread_mutex_lock(&queue->mutex);
+    queue->closed = true;
+    set_signaled(queue, true);
+    pthread_cond_broadcast(&queue->filled);
+    pthread_mutex_unlock(&queue->mutex);
+}
+
+size_t queue_len(struct queue *queue) {
+    pthread_mutex_lock(&queue->mutex);
+    size_t len = queue->len;
+    pthread_mutex_unlock(&queue->mutex);
+    return len;
+}
+
+int queue_fd(struct queue *queue) {
+    return queue->fd;
+}
