@@ -1,0 +1,35 @@
+/* Requests to other nodes in parallel over libcurl's multi interface, with kept-alive connections.
+ * The only module that includes libcurl. One http_client is used by one thread at a time. Ignores
+ * proxies of the environment; follows no redirect. */
+#ifndef MQFLEET_NET_HTTP_CLIENT_H
+#define MQFLEET_NET_HTTP_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buffer.h"
+#include "base/err.h"
+
+struct http_client;
+
+struct http_exchange {
+    const char *method; /* "GET", "POST" ... */
+    const char *url;
+    const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
+    const char *body;           /* NULL: none; JSON */
+    size_t body_len;
+    /* filled in: */
+    enum err result; /* ERR_OK: an answer came, whatever its status; ERR_TIMEOUT ERR_UNAVAILABLE */
+    long status;
+    struct buffer answer; /* caller: buffer_fini after every call */
+};
+
+/* Once, before other threads. */
+enum err http_client_global_init(void) MUST_CHECK;
+struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_max);
+void http_client_destroy(struct http_client *client);
+/* From the next run on. More than 0. */
+void http_client_set_timeout(struct http_client *client, int64_t timeout_ms);
+/* Runs all n exchanges at once; returns when each has its result, within timeout_ms. */
+void http_client_run(struct http_client *client, struct http_exchange *exchanges, size_t n);
+
+#endif

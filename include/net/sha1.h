@@ -1,0 +1,12 @@
+/* SHA-1 as Redis names its scripts. Pure; any thread. In a file of its own because OpenSSL's
+ * headers and base/err.h both define ERR_STATE. */
+#ifndef MQFLEET_NET_SHA1_H
+#define MQFLEET_NET_SHA1_H
+
+#include <stddef.h>
+
+#define SHA1_HEX_LEN 41 /* 40 hexadecimal digits and the NUL */
+
+void sha1_hex(const void *data, size_t len, char out[SHA1_HEX_LEN]);
+
+#endif

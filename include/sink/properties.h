@@ -1,0 +1,25 @@
+/* The MQTT 5 properties of a message as sinks write them: user properties as one JSON array of
+ * [name, value] pairs in the order received, subscription identifiers as one comma separated list,
+ * every other property under its own name. Pure; any thread. */
+#ifndef MQFLEET_SINK_PROPERTIES_H
+#define MQFLEET_SINK_PROPERTIES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <jansson.h>
+#include "base/buffer.h"
+#include "base/message.h"
+
+/* A JSON string. A broker may send what is not UTF-8 where the specification demands it: each byte
+ * of such a text that is not ASCII becomes '?'. NULL: out of memory. */
+json_t *properties_json_text(const char *text, size_t len);
+
+/* A new JSON array; empty when there are none. NULL: out of memory. */
+json_t *properties_user(const struct message *message);
+
+bool properties_is_user(const struct message_property *property);
+bool properties_is_subscription(const struct message_property *property);
+/* Appends "1,7"; nothing when there are none. */
+void properties_subscriptions(const struct message *message, struct buffer *out);
+
+#endif

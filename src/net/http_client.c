@@ -1,0 +1,251 @@
+/* Owns a libcurl multi handle with its connection cache and a pool of easy handles. One thread at a
+ * time. The only file that includes libcurl. Knows nothing of what the requests mean. */
+#include "net/http_client.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <curl/curl.h>
+#include "base/clock.h"
+
+#define POOL_MAX    256L /* easy handles and idle connections kept */
+#define KEEPALIVE_S 30L
+#define POLL_MS_MAX 1000
+
+struct http_client {
+    CURLM *multi;
+    CURL *pool[POOL_MAX];
+    size_t pool_len;
+    int64_t timeout_ms;
+    size_t answer_bytes_max;
+};
+
+/* One exchange under way. */
+struct running {
+    CURL *easy; /* NULL: not begun, or over */
+    struct curl_slist *headers;
+    struct http_exchange *exchange;
+    size_t answer_bytes_max;
+};
+
+enum err http_client_global_init(void) {
+    return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? ERR_OK : ERR_UNAVAILABLE;
+}
+
+struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_max) {
+    assert(timeout_ms > 0);
+    struct http_client *client = calloc(1, sizeof *client);
+    if (!client) {
+        return NULL;
+    }
+    client->timeout_ms = timeout_ms;
+    client->answer_bytes_max = answer_bytes_max;
+    client->multi = curl_multi_init();
+    if (!client->multi) {
+        free(client);
+        return NULL;
+    }
+    curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, POOL_MAX);
+    return client;
+}
+
+void http_client_destroy(struct http_client *client) {
+    if (!client) {
+        return;
+    }
+    for (size_t i = 0; i < client->pool_len; i++) {
+        curl_easy_cleanup(client->pool[i]);
+    }
+    curl_multi_cleanup(client->multi);
+    free(client);
+}
+
+/* --- one exchange --- */
+
+/* A short count tells libcurl to give the transfer up. */
+static size_t take_answer(char *data, size_t size, size_t count, void *argument) {
+    struct running *running = argument;
+    struct buffer *answer = &running->exchange->answer;
+    size_t len = size * count;
+    if (len > running->answer_bytes_max - answer->len) {
+        return 0;
+    }
+    buffer_append(answer, data, len);
+    return answer->failed ? 0 : len;
+}
+
+/* Header lines of ours first: what is sent is JSON, and at once, without asking for leave. */
+static enum err build_headers(struct running *running) {
+    const struct http_exchange *exchange = running->exchange;
+    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
+    if (list && exchange->body) {
+        struct curl_slist *longer = curl_slist_append(list, "Content-Type: application/json");
+        if (!longer) {
+            curl_slist_free_all(list);
+        }
+        list = longer;
+    }
+    for (size_t i = 0; list && exchange->headers && exchange->headers[i]; i++) {
+        struct curl_slist *longer = curl_slist_append(list, exchange->headers[i]);
+        if (!longer) {
+            curl_slist_free_all(list);
+        }
+        list = longer;
+    }
+    running->headers = list;
+    return list ? ERR_OK : ERR_MEMORY;
+}
+
+static bool has_body(const struct http_exchange *exchange) {
+    return exchange->body || strcmp(exchange->method, "POST") == 0 ||
+           strcmp(exchange->method, "PUT") == 0 || strcmp(exchange->method, "PATCH") == 0;
+}
+
+/* The body is borrowed by libcurl until the exchange is over. */
+static void set_request(CURL *easy, struct running *running) {
+    const struct http_exchange *exchange = running->exchange;
+    if (has_body(exchange)) {
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                         (curl_off_t)(exchange->body ? exchange->body_len : 0));
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, exchange->body ? exchange->body : "");
+    } else if (strcmp(exchange->method, "HEAD") == 0) {
+        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    } else {
+        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+    }
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, exchange->method);
+    curl_easy_setopt(easy, CURLOPT_URL, exchange->url);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, running->headers);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, running);
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, running);
+}
+
+static void set_limits(CURL *easy, int64_t timeout_ms) {
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
+}
+
+static CURL *pool_take(struct http_client *client) {
+    if (client->pool_len == 0) {
+        return curl_easy_init();
+    }
+    CURL *easy = client->pool[--client->pool_len];
+    curl_easy_reset(easy);
+    return easy;
+}
+
+static void pool_give(struct http_client *client, CURL *easy) {
+    if (client->pool_len < POOL_MAX) {
+        client->pool[client->pool_len++] = easy;
+    } else {
+        curl_easy_cleanup(easy);
+    }
+}
+
+/* Sets the result and gives back what the exchange used. */
+static void finish(struct http_client *client, struct running *running, enum err result) {
+    running->exchange->result = result;
+    if (running->easy) {
+        curl_easy_getinfo(running->easy, CURLINFO_RESPONSE_CODE, &running->exchange->status);
+        curl_multi_remove_handle(client->multi, running->easy);
+        curl_easy_setopt(running->easy, CURLOPT_HTTPHEADER, NULL);
+        pool_give(client, running->easy);
+    }
+    curl_slist_free_all(running->headers);
+    running->easy = NULL;
+    running->headers = NULL;
+}
+
+static void begin(struct http_client *client, struct running *running) {
+    running->exchange->status = 0;
+    running->answer_bytes_max = client->answer_bytes_max;
+    buffer_init(&running->exchange->answer);
+    running->easy = build_headers(running) == ERR_OK ? pool_take(client) : NULL;
+    if (!running->easy) {
+        finish(client, running, ERR_MEMORY);
+        return;
+    }
+    set_request(running->easy, running);
+    set_limits(running->easy, client->timeout_ms);
+    if (curl_multi_add_handle(client->multi, running->easy) != CURLM_OK) {
+        finish(client, running, ERR_UNAVAILABLE);
+    }
+}
+
+/* --- all of them --- */
+
+static enum err result_of(CURLcode code, const struct http_exchange *exchange) {
+    if (code == CURLE_OK) {
+        return ERR_OK;
+    }
+    if (code == CURLE_OUT_OF_MEMORY || exchange->answer.failed) {
+        return ERR_MEMORY;
+    }
+    return code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UNAVAILABLE;
+}
+
+static void reap_done(struct http_client *client) {
+    int queued = 0;
+    const CURLMsg *done = curl_multi_info_read(client->multi, &queued);
+    while (done) { /* bounded by the number of exchanges */
+        struct running *running = NULL;
+        CURLcode code = done->data.result;
+        curl_easy_getinfo(done->easy_handle, CURLINFO_PRIVATE, &running);
+        finish(client, running, result_of(code, running->exchange));
+        done = curl_multi_info_read(client->multi, &queued);
+    }
+}
+
+static void drive(struct http_client *client, int64_t deadline_ms) {
+    int under_way = 1;
+    int64_t left_ms = client->timeout_ms;
+    while (under_way > 0 && left_ms > 0) { /* bounded by the deadline */
+        if (curl_multi_perform(client->multi, &under_way) != CURLM_OK) {
+            return;
+        }
+        reap_done(client);
+        left_ms = deadline_ms - clock_ms();
+        if (under_way > 0 && left_ms > 0) {
+            int wait_ms = left_ms < POLL_MS_MAX ? (int)left_ms : POLL_MS_MAX;
+            curl_multi_poll(client->multi, NULL, 0, wait_ms, NULL);
+        }
+    }
+}
+
+void http_client_set_timeout(struct http_client *client, int64_t timeout_ms) {
+    assert(timeout_ms > 0);
+    client->timeout_ms = timeout_ms;
+}
+
+void http_client_run(struct http_client *client, struct http_exchange *exchanges, size_t n) {
+    int64_t deadline_ms = clock_ms() + client->timeout_ms;
+    struct running *running = calloc(n ? n : 1, sizeof *running);
+    for (size_t i = 0; i < n; i++) {
+        if (!running) {
+            exchanges[i].result = ERR_MEMORY;
+            buffer_init(&exchanges[i].answer);
+            continue;
+        }
+        running[i].exchange = &exchanges[i];
+        begin(client, &running[i]);
+    }
+    if (!running) {
+        return;
+    }
+    drive(client, deadline_ms);
+    for (size_t i = 0; i < n; i++) {
+        if (running[i].easy) {
+            finish(client, &running[i], ERR_TIMEOUT);
+        }
+    }
+    free(running);
+}

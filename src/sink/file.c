@@ -1,0 +1,235 @@
+/* The sink that appends to a file, one JSON object per line (NDJSON). Owns the descriptor; runs on
+ * the sink's thread. Opens the file anew when it was moved away, so logrotate needs no signal.
+ * Knows nothing of queues and retries. */
+#include "sink/backend.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/buffer.h"
+#include "base/text.h"
+#include "sink/properties.h"
+
+#define ERROR_LEN 160
+#define FAULT_LEN 256
+
+struct file {
+    const char *path;
+    const char *node;
+    int fd; /* -1: not open */
+    struct buffer lines;
+};
+
+static enum err file_open(void **state, const struct sink_config *config, char *fault) {
+    if (!config->file_path || !*config->file_path) {
+        snprintf(fault, FAULT_LEN, "sink.path is missing: the file sink needs a file");
+        return ERR_ARGUMENT;
+    }
+    struct file *file = calloc(1, sizeof *file);
+    if (!file) {
+        return ERR_MEMORY;
+    }
+    file->path = config->file_path;
+    file->node = config->node;
+    file->fd = -1;
+    buffer_init(&file->lines);
+    *state = file;
+    return ERR_OK;
+}
+
+static void close_descriptor(struct file *file) {
+    if (file->fd >= 0) {
+        close(file->fd);
+    }
+    file->fd = -1;
+}
+
+static void file_close(void *state) {
+    struct file *file = state;
+    close_descriptor(file);
+    buffer_fini(&file->lines);
+    free(file);
+}
+
+/* --- one line --- */
+
+/* name: value as text, or name_base64 when it is not UTF-8. 0 on success. */
+static int set_bytes(json_t *object, const char *name, const void *value, size_t len) {
+    char base64_name[64];
+    if (text_is_utf8(value, len)) {
+        return json_object_set_new(object, name, json_stringn(value, len));
+    }
+    snprintf(base64_name, sizeof base64_name, "%s_base64", name);
+    char *encoded = text_base64_encode(value, len);
+    int result = json_object_set_new(object, base64_name, encoded ? json_string(encoded) : NULL);
+    free(encoded);
+    return result;
+}
+
+static int set_text(json_t *object, const char *name, const char *value) {
+    return json_object_set_new(object, name, properties_json_text(value, strlen(value)));
+}
+
+static int set_subscriptions(json_t *object, const struct message *message) {
+    struct buffer list;
+    buffer_init(&list);
+    properties_subscriptions(message, &list);
+    int result = list.failed ? -1 : 0;
+    if (list.len > 0) {
+        result |= set_bytes(object, "subscription_identifier", list.data, list.len);
+    }
+    buffer_fini(&list);
+    return result;
+}
+
+static int set_properties(json_t *line, const struct message *message) {
+    if (message->property_count == 0) {
+        return 0;
+    }
+    json_t *properties = json_object();
+    json_t *user = properties_user(message);
+    int result = properties && user ? set_subscriptions(properties, message) : -1;
+    for (size_t i = 0; result == 0 && i < message->property_count; i++) {
+        const struct message_property *property = &message->properties[i];
+        if (!properties_is_user(property) && !properties_is_subscription(property)) {
+            result = set_bytes(properties, property->name, property->value, property->value_len);
+        }
+    }
+    if (result == 0 && json_array_size(user) > 0) {
+        result = json_object_set(properties, "user_properties", user);
+    }
+    json_decref(user);
+    return json_object_set_new(line, "properties", properties) | result;
+}
+
+static enum err append_line(struct file *file, const struct message *message) {
+    json_t *line = json_object();
+    int failed = !line;
+    failed |= set_text(line, "id", message->id);
+    failed |= set_text(line, "client_id", message->client_id);
+    failed |= set_text(line, "topic", message->topic);
+    failed |= set_bytes(line, "payload", message->payload, message->payload_len);
+    failed |= json_object_set_new(line, "qos", json_integer(message->qos));
+    failed |= json_object_set_new(line, "retain", json_boolean(message->retain));
+    failed |= set_text(line, "node", file->node);
+    failed |= json_object_set_new(line, "received_at_ms", json_integer(message->received_at_ms));
+    failed |= line ? set_properties(line, message) : -1;
+    char *text = failed ? NULL : json_dumps(line, JSON_COMPACT);
+    json_decref(line);
+    if (text) {
+        buffer_append_str(&file->lines, text);
+        buffer_append(&file->lines, "\n", 1);
+    }
+    free(text);
+    return text && !file->lines.failed ? ERR_OK : ERR_MEMORY;
+}
+
+/* --- a batch --- */
+
+static enum err explain(char *error, const struct file *file, const char *what) {
+    snprintf(error, ERROR_LEN, "%s %.80s: %s", what, file->path, strerror(errno));
+    return ERR_IO;
+}
+
+/* Not blocking, so that a FIFO put there by mistake is refused and does not hang the sink. */
+static enum err open_descriptor(struct file *file, struct stat *opened, char *error) {
+    file->fd = open(file->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (file->fd < 0 || fstat(file->fd, opened) < 0) {
+        return explain(error, file, "cannot open");
+    }
+    if (!S_ISREG(opened->st_mode)) {
+        close_descriptor(file);
+        errno = EINVAL;
+        return explain(error, file, "not a regular file:");
+    }
+    return ERR_OK;
+}
+
+/* *opened: of the file that is open and has the path now. */
+static enum err ensure_open(struct file *file, struct stat *opened, char *error) {
+    struct stat named;
+    if (file->fd >= 0 && stat(file->path, &named) == 0 && fstat(file->fd, opened) == 0 &&
+        named.st_ino == opened->st_ino && named.st_dev == opened->st_dev) {
+        return ERR_OK;
+    }
+    close_descriptor(file);
+    return open_descriptor(file, opened, error);
+}
+
+/* One write(2) as a rule; more when the system takes less. A half line is cut off again, so that
+ * every line of the file is whole. *len: bytes of whole lines that are in the file. */
+static enum err write_lines(struct file *file, off_t start, size_t *len, char *error) {
+    size_t done = 0;
+    *len = 0;
+    while (done < file->lines.len) { /* bounded: each turn writes something or returns */
+        ssize_t n = write(file->fd, file->lines.data + done, file->lines.len - done);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            enum err err = explain(error, file, "cannot write");
+            const char *line_end = done ? memrchr(file->lines.data, '\n', done) : NULL;
+            *len = line_end ? (size_t)(line_end - file->lines.data) + 1 : 0;
+            if (done > *len && ftruncate(file->fd, start + (off_t)*len) < 0) {
+                close_descriptor(file);
+            }
+            return err;
+        }
+        done += (size_t)n;
+    }
+    *len = done;
+    return ERR_OK;
+}
+
+static size_t count_lines(const struct buffer *lines, size_t len) {
+    size_t count = 0;
+    for (size_t i = 0; i < len; i++) {
+        count += lines->data[i] == '\n';
+    }
+    return count;
+}
+
+/* What the broker will forget once it is acknowledged must be on the disk. */
+static bool must_sync(struct message *const *messages, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (messages[i]->qos > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err file_write(void *state, struct message *const *messages, size_t n, size_t *written,
+                           char *error) {
+    struct file *file = state;
+    struct stat opened;
+    size_t len = 0;
+    *written = 0;
+    buffer_clear(&file->lines);
+    for (size_t i = 0; i < n; i++) {
+        if (append_line(file, messages[i]) != ERR_OK) {
+            snprintf(error, ERROR_LEN, "out of memory");
+            buffer_fini(&file->lines);
+            buffer_init(&file->lines);
+            return ERR_MEMORY;
+        }
+    }
+    enum err err = ensure_open(file, &opened, error);
+    if (err == ERR_OK) {
+        err = write_lines(file, opened.st_size, &len, error);
+    }
+    size_t lines = count_lines(&file->lines, len);
+    if (lines > 0 && must_sync(messages, lines) && fdatasync(file->fd) < 0) {
+        return explain(error, file, "cannot sync");
+    }
+    *written = lines;
+    return err;
+}
+
+const struct sink_backend sink_backend_file = {
+    .name = "file", .open = file_open, .write = file_write, .close = file_close};

@@ -1,0 +1,220 @@
+/* The sink that appends to a Redis stream, one entry per message (XADD). Owns its connection; runs
+ * on the sink's thread. Knows nothing of queues and retries.
+ *
+ *   batch --> XADD XADD XADD ... --one pipeline--> Redis --replies in order--> written
+ *
+ * After an error in the middle, what follows it may be in the stream already and is written again
+ * later: at least once, never less. */
+#include "sink/backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "net/redis.h"
+#include "sink/properties.h"
+
+#define ERROR_LEN   160
+#define FAULT_LEN   256
+#define NUMBER_LEN  24
+#define PARTS_FIXED 32 /* XADD key MAXLEN ~ n *, ten fields of ours with their values */
+
+struct stream {
+    struct redis *redis;
+    const char *key;
+    const char *node;
+    char maxlen[NUMBER_LEN]; /* "" : never trimmed */
+    const char **parts;      /* the command being built */
+    size_t *lens;
+    size_t count, capacity;
+};
+
+static enum err stream_open(void **state, const struct sink_config *config, char *fault) {
+    if (!config->stream_key || !*config->stream_key) {
+        snprintf(fault, FAULT_LEN, "sink.key is missing");
+        return ERR_ARGUMENT;
+    }
+    struct stream *stream = calloc(1, sizeof *stream);
+    if (!stream) {
+        return ERR_MEMORY;
+    }
+    stream->redis = redis_create(config->redis_url, config->redis_timeout_ms);
+    if (!stream->redis) {
+        snprintf(fault, FAULT_LEN, "redis_config.url is not an address of a Redis");
+        free(stream);
+        return ERR_ARGUMENT;
+    }
+    stream->key = config->stream_key;
+    stream->node = config->node;
+    if (config->stream_maxlen > 0) {
+        snprintf(stream->maxlen, sizeof stream->maxlen, "%lld", (long long)config->stream_maxlen);
+    }
+    *state = stream;
+    return ERR_OK;
+}
+
+static void stream_close(void *state) {
+    struct stream *stream = state;
+    redis_destroy(stream->redis);
+    free(stream->parts);
+    free(stream->lens);
+    free(stream);
+}
+
+/* --- one entry --- */
+
+static enum err reserve(struct stream *stream, size_t count) {
+    if (count <= stream->capacity) {
+        return ERR_OK;
+    }
+    const char **parts = realloc(stream->parts, count * sizeof *parts);
+    stream->parts = parts ? parts : stream->parts;
+    size_t *lens = parts ? realloc(stream->lens, count * sizeof *lens) : NULL;
+    stream->lens = lens ? lens : stream->lens;
+    stream->capacity = lens ? count : stream->capacity;
+    return lens ? ERR_OK : ERR_MEMORY;
+}
+
+static void part(struct stream *stream, const void *data, size_t len) {
+    stream->parts[stream->count] = data;
+    stream->lens[stream->count++] = len;
+}
+
+static void word(struct stream *stream, const char *text) {
+    part(stream, text, strlen(text));
+}
+
+static void field(struct stream *stream, const char *name, const void *value, size_t len) {
+    word(stream, name);
+    part(stream, value, len);
+}
+
+static void text_field(struct stream *stream, const char *name, const char *value) {
+    field(stream, name, value, strlen(value));
+}
+
+static void put_head(struct stream *stream) {
+    stream->count = 0;
+    word(stream, "XADD");
+    word(stream, stream->key);
+    if (*stream->maxlen) {
+        word(stream, "MAXLEN");
+        word(stream, "~");
+        word(stream, stream->maxlen);
+    }
+    word(stream, "*");
+}
+
+static void put_properties(struct stream *stream, const struct message *message,
+                           const char *user_json, const struct buffer *subscriptions) {
+    for (size_t i = 0; i < message->property_count; i++) {
+        const struct message_property *property = &message->properties[i];
+        if (!properties_is_user(property) && !properties_is_subscription(property)) {
+            field(stream, property->name, property->value, property->value_len);
+        }
+    }
+    if (subscriptions->len > 0) {
+        field(stream, "subscription_identifier", subscriptions->data, subscriptions->len);
+    }
+    if (user_json) {
+        text_field(stream, "user_properties", user_json);
+    }
+}
+
+/* *out: a new text, NULL when the message has no user properties. */
+static enum err user_properties_text(const struct message *message, char **out) {
+    json_t *user = properties_user(message);
+    *out = NULL;
+    if (user && json_array_size(user) == 0) {
+        json_decref(user);
+        return ERR_OK;
+    }
+    *out = user ? json_dumps(user, JSON_COMPACT) : NULL;
+    json_decref(user);
+    return *out ? ERR_OK : ERR_MEMORY;
+}
+
+static enum err send_entry(struct stream *stream, const struct message *message) {
+    char received_at[NUMBER_LEN];
+    char qos[NUMBER_LEN];
+    char *user_json = NULL;
+    struct buffer subscriptions;
+    buffer_init(&subscriptions);
+    snprintf(qos, sizeof qos, "%d", message->qos);
+    snprintf(received_at, sizeof received_at, "%lld", (long long)message->received_at_ms);
+    enum err err = reserve(stream, PARTS_FIXED + 2 * message->property_count);
+    if (err == ERR_OK) {
+        err = user_properties_text(message, &user_json);
+    }
+    properties_subscriptions(message, &subscriptions);
+    if (subscriptions.failed) {
+        err = ERR_MEMORY;
+    }
+    if (err == ERR_OK) {
+        put_head(stream);
+        text_field(stream, "id", message->id);
+        text_field(stream, "client_id", message->client_id);
+        text_field(stream, "topic", message->topic);
+        field(stream, "payload", message->payload, message->payload_len);
+        text_field(stream, "qos", qos);
+        text_field(stream, "retain", message->retain ? "1" : "0");
+        text_field(stream, "node", stream->node);
+        text_field(stream, "received_at_ms", received_at);
+        put_properties(stream, message, user_json, &subscriptions);
+        err = redis_append(stream->redis, (int)stream->count, stream->parts, stream->lens);
+    }
+    free(user_json);
+    buffer_fini(&subscriptions);
+    return err;
+}
+
+/* --- a batch --- */
+
+/* Reads the replies of `sent` entries. An error reply ends what counts as written, but the replies
+ * after it are read as well, so that the connection can be used again. */
+static enum err read_replies(struct stream *stream, size_t sent, size_t *written, char *error) {
+    enum err result = ERR_OK;
+    for (size_t i = 0; i < sent; i++) {
+        struct redis_reply *reply = NULL;
+        enum err err = redis_read(stream->redis, &reply);
+        if (err != ERR_OK) {
+            if (result == ERR_OK) {
+                snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
+            }
+            return err;
+        }
+        if (result == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
+            snprintf(error, ERROR_LEN, "%s", redis_reply_str(reply, NULL));
+            result = ERR_PROTOCOL;
+        }
+        *written += result == ERR_OK ? 1 : 0;
+        redis_reply_free(reply);
+    }
+    return result;
+}
+
+static enum err stream_write(void *state, struct message *const *messages, size_t n,
+                             size_t *written, char *error) {
+    struct stream *stream = state;
+    enum err err = ERR_OK;
+    size_t sent = 0;
+    *written = 0;
+    while (sent < n && err == ERR_OK) {
+        err = send_entry(stream, messages[sent]);
+        sent += err == ERR_OK ? 1 : 0;
+    }
+    if (err != ERR_OK && err != ERR_MEMORY) { /* not connected: nothing was sent */
+        snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
+        return err;
+    }
+    enum err sent_err = err;
+    err = read_replies(stream, sent, written, error);
+    if (err == ERR_OK && sent_err != ERR_OK) {
+        snprintf(error, ERROR_LEN, "%s", err_name(sent_err));
+        err = sent_err;
+    }
+    return err;
+}
+
+const struct sink_backend sink_backend_redis_stream = {
+    .name = "redis_stream", .open = stream_open, .write = stream_write, .close = stream_close};

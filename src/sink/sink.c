@@ -1,0 +1,378 @@
+/* Owns the queue between the engines and one backend, and what happens when it is full, when the
+ * backend fails, and when the sink stops. The queue is a ring:
+ *
+ *     head              head + count
+ *      v                     v
+ *   [..M M M M M M M M M M M M.......]   engines add at the end (sink_submit, any thread)
+ *      |-- batch --|                     the sink's thread writes from the head; what the backend
+ *                                        has is answered, then leaves the ring
+ *
+ * A batch stays in the ring while it is written, so the bounds hold for it too. Only the sink's
+ * thread moves the head. Knows nothing of MQTT, clients or the stores behind the backends. */
+#include "sink/sink.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "sink/backend.h"
+
+#define FAULT_LEN       256
+#define ERROR_LEN       160
+#define BATCH_BYTES_MAX 4194304 /* keeps one write short, however many messages it may hold */
+#define BACKOFF_MS_MIN  50
+#define BACKOFF_MS_MAX  2000
+#define RESERVED_SHARE  8 /* the last eighth of the room is for QoS 1 and 2 */
+
+static const struct sink_backend *const BACKENDS[] = {
+    &sink_backend_redis_stream,
+    &sink_backend_file,
+    &sink_backend_null,
+};
+
+struct entry {
+    struct message *message;
+    sink_accepted *accepted;
+    void *context;
+};
+
+struct sink {
+    const struct sink_backend *backend;
+    void *state;
+    size_t messages_max, bytes_max, batch_max;
+
+    /* the sink's thread only */
+    struct message **batch;
+    struct entry *settled;
+    int64_t backoff_ms;
+    int64_t failures; /* since the backend last had everything */
+    int64_t failing_since_ms;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t work;  /* something was queued, or the sink stops */
+    pthread_cond_t room;  /* something left the queue, or the sink stops */
+    struct entry *ring;
+    size_t head, count, bytes;
+    uint64_t departures; /* times something left the queue */
+    bool stopped;
+    int64_t stop_deadline_ms;
+    bool failing;
+    char error[ERROR_LEN];
+    int64_t accepted, dropped;
+};
+
+/* --- life --- */
+
+static const struct sink_backend *find_backend(const char *type) {
+    for (size_t i = 0; i < sizeof BACKENDS / sizeof BACKENDS[0]; i++) {
+        if (type && strcmp(BACKENDS[i]->name, type) == 0) {
+            return BACKENDS[i];
+        }
+    }
+    return NULL;
+}
+
+bool sink_type_known(const char *type) {
+    return find_backend(type) != NULL;
+}
+
+static void init_locks(struct sink *sink) {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&sink->lock, NULL);
+    pthread_cond_init(&sink->work, &monotonic);
+    pthread_cond_init(&sink->room, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+static void free_sink(struct sink *sink) {
+    pthread_cond_destroy(&sink->room);
+    pthread_cond_destroy(&sink->work);
+    pthread_mutex_destroy(&sink->lock);
+    free(sink->batch);
+    free(sink->settled);
+    free(sink->ring);
+    free(sink);
+}
+
+enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) {
+    assert(config->queue_messages > 0 && config->queue_bytes > 0 && config->batch_messages > 0);
+    const struct sink_backend *backend = find_backend(config->type);
+    if (!backend) {
+        snprintf(fault, FAULT_LEN, "sink.type %.100s is unknown",
+                 config->type ? config->type : "(none)");
+        return ERR_ARGUMENT;
+    }
+    struct sink *sink = calloc(1, sizeof *sink);
+    if (!sink) {
+        return ERR_MEMORY;
+    }
+    init_locks(sink);
+    sink->messages_max = config->queue_messages;
+    sink->bytes_max = config->queue_bytes;
+    sink->batch_max = config->batch_messages;
+    sink->batch = calloc(sink->batch_max, sizeof *sink->batch);
+    sink->settled = calloc(sink->batch_max, sizeof *sink->settled);
+    sink->ring = calloc(sink->messages_max, sizeof *sink->ring);
+    enum err err = sink->batch && sink->settled && sink->ring ? ERR_OK : ERR_MEMORY;
+    if (err == ERR_OK) {
+        err = backend->open(&sink->state, config, fault);
+    }
+    if (err != ERR_OK) {
+        free_sink(sink);
+        return err;
+    }
+    sink->backend = backend;
+    *out = sink;
+    return ERR_OK;
+}
+
+void sink_destroy(struct sink *sink) {
+    if (!sink) {
+        return;
+    }
+    assert(sink->count == 0); /* sink_run has answered everything */
+    sink->backend->close(sink->state);
+    free_sink(sink);
+}
+
+/* --- the engines' side --- */
+
+/* An empty queue takes anything, else a message larger than bytes_max would wait for ever. */
+static bool has_room(const struct sink *sink, const struct message *message) {
+    bool reserved = message->qos == 0;
+    size_t messages = sink->messages_max - (reserved ? sink->messages_max / RESERVED_SHARE : 0);
+    size_t bytes = sink->bytes_max - (reserved ? sink->bytes_max / RESERVED_SHARE : 0);
+    return sink->count == 0 ||
+           (sink->count < messages && sink->bytes < bytes && message->size <= bytes - sink->bytes);
+}
+
+enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
+                     void *context) {
+    bool drop = false;
+    enum err err = ERR_OK;
+    pthread_mutex_lock(&sink->lock);
+    if (sink->stopped) {
+        err = ERR_STATE;
+    } else if (has_room(sink, message)) {
+        size_t at = (sink->head + sink->count) % sink->messages_max;
+        sink->ring[at] = (struct entry){message, accepted, context};
+        sink->count++;
+        sink->bytes += message->size;
+        pthread_cond_signal(&sink->work);
+    } else if (message->qos == 0) {
+        drop = true;
+        sink->dropped++;
+    } else {
+        err = ERR_FULL;
+    }
+    pthread_mutex_unlock(&sink->lock);
+    if (drop) {
+        metric_add(METRIC_DROPPED_SINK_FULL, 1);
+        message_destroy(message);
+        if (accepted) {
+            accepted(context, ERR_OK);
+        }
+    }
+    return err;
+}
+
+/* Called with the lock. timeout_ms from now, or earlier when the condition is signalled. */
+static void wait_on(struct sink *sink, pthread_cond_t *condition, int64_t timeout_ms) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += timeout_ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(condition, &sink->lock, &until);
+}
+
+/* Waits for the next departure rather than for some measure of room: only the caller knows how much
+ * its message needs. A queue that is not empty has a departure to come. */
+void sink_wait_room(struct sink *sink, int64_t timeout_ms) {
+    int64_t deadline_ms = clock_ms() + timeout_ms;
+    pthread_mutex_lock(&sink->lock);
+    uint64_t seen = sink->departures;
+    int64_t left_ms = timeout_ms;
+    while (sink->count > 0 && sink->departures == seen && !sink->stopped && left_ms > 0) {
+        wait_on(sink, &sink->room, left_ms);
+        left_ms = deadline_ms - clock_ms();
+    }
+    pthread_mutex_unlock(&sink->lock);
+}
+
+void sink_stop(struct sink *sink, int64_t timeout_ms) {
+    pthread_mutex_lock(&sink->lock);
+    sink->stopped = true;
+    sink->stop_deadline_ms = clock_ms() + timeout_ms;
+    pthread_cond_broadcast(&sink->work);
+    pthread_cond_broadcast(&sink->room);
+    pthread_mutex_unlock(&sink->lock);
+}
+
+void sink_status(struct sink *sink, struct sink_status *out) {
+    pthread_mutex_lock(&sink->lock);
+    *out = (struct sink_status){.type = sink->backend->name,
+                                .queued_messages = sink->count,
+                                .queued_bytes = sink->bytes,
+                                .failing = sink->failing,
+                                .accepted = sink->accepted,
+                                .dropped = sink->dropped};
+    memcpy(out->error, sink->error, sizeof out->error);
+    pthread_mutex_unlock(&sink->lock);
+}
+
+/* --- the sink's thread --- */
+
+/* Waits for messages; returns how many of them, from the head, are to be written now. 0: the sink
+ * stopped and has none left. */
+static size_t next_batch(struct sink *sink) {
+    size_t n = 0;
+    size_t bytes = 0;
+    pthread_mutex_lock(&sink->lock);
+    while (sink->count == 0 && !sink->stopped) {
+        pthread_cond_wait(&sink->work, &sink->lock);
+    }
+    while (n < sink->count && n < sink->batch_max && bytes < BATCH_BYTES_MAX) {
+        sink->batch[n] = sink->ring[(sink->head + n) % sink->messages_max].message;
+        bytes += sink->batch[n++]->size;
+    }
+    pthread_mutex_unlock(&sink->lock);
+    return n;
+}
+
+/* The first n of the queue (a batch at most) leave it and are answered. */
+static void settle(struct sink *sink, size_t n, enum err result) {
+    if (n == 0) {
+        return;
+    }
+    pthread_mutex_lock(&sink->lock);
+    for (size_t i = 0; i < n; i++) {
+        sink->settled[i] = sink->ring[sink->head];
+        sink->head = (sink->head + 1) % sink->messages_max;
+        sink->bytes -= sink->settled[i].message->size;
+    }
+    sink->count -= n;
+    sink->departures++;
+    sink->accepted += result == ERR_OK ? (int64_t)n : 0;
+    pthread_cond_broadcast(&sink->room);
+    pthread_mutex_unlock(&sink->lock);
+    metric_add(METRIC_SINK_ACCEPTED, result == ERR_OK ? (int64_t)n : 0);
+    for (size_t i = 0; i < n; i++) {
+        message_destroy(sink->settled[i].message);
+        if (sink->settled[i].accepted) {
+            sink->settled[i].accepted(sink->settled[i].context, result);
+        }
+    }
+}
+
+static void set_failing(struct sink *sink, bool failing, const char *error) {
+    pthread_mutex_lock(&sink->lock);
+    sink->failing = failing;
+    if (failing) {
+        snprintf(sink->error, sizeof sink->error, "%s", error);
+    }
+    pthread_mutex_unlock(&sink->lock);
+}
+
+/* Logged when it begins and when it ends, however often it is tried in between. */
+static void note_failure(struct sink *sink, const char *error) {
+    metric_add(METRIC_SINK_ERRORS, 1);
+    if (sink->failures++ == 0) {
+        sink->failing_since_ms = clock_ms();
+        log_event(LOG_WARN, "sink_failing", KS("sink", sink->backend->name), KS("error", error));
+    }
+    set_failing(sink, true, error);
+}
+
+static void note_success(struct sink *sink) {
+    sink->backoff_ms = 0;
+    if (sink->failures > 0) {
+        log_event(LOG_INFO, "sink_recovered", KS("sink", sink->backend->name),
+                  KI("failures", sink->failures),
+                  KI("after_ms", clock_ms() - sink->failing_since_ms));
+        sink->failures = 0;
+        set_failing(sink, false, NULL);
+    }
+}
+
+/* Doubles from attempt to attempt; a stop ends it early only when its time is up. */
+static void back_off(struct sink *sink) {
+    sink->backoff_ms = sink->backoff_ms ? sink->backoff_ms * 2 : BACKOFF_MS_MIN;
+    if (sink->backoff_ms > BACKOFF_MS_MAX) {
+        sink->backoff_ms = BACKOFF_MS_MAX;
+    }
+    int64_t until_ms = clock_ms() + sink->backoff_ms;
+    pthread_mutex_lock(&sink->lock);
+    int64_t left_ms = sink->backoff_ms;
+    while (left_ms > 0) { /* `work` is also signalled by every submit: wait on */
+        wait_on(sink, &sink->work, left_ms);
+        int64_t end_ms = until_ms;
+        if (sink->stopped && sink->stop_deadline_ms < end_ms) {
+            end_ms = sink->stop_deadline_ms;
+        }
+        left_ms = end_ms - clock_ms();
+    }
+    pthread_mutex_unlock(&sink->lock);
+}
+
+static void write_batch(struct sink *sink, size_t n) {
+    char error[ERROR_LEN] = "";
+    size_t written = 0;
+    enum err err = sink->backend->write(sink->state, sink->batch, n, &written, error);
+    assert(written <= n && (err != ERR_OK || written == n));
+    settle(sink, written, ERR_OK);
+    if (err == ERR_OK) {
+        note_success(sink);
+        return;
+    }
+    if (written > 0) {
+        sink->backoff_ms = 0;
+    }
+    note_failure(sink, *error ? error : err_name(err));
+    back_off(sink);
+}
+
+static bool time_is_up(struct sink *sink) {
+    pthread_mutex_lock(&sink->lock);
+    bool up = sink->stopped && clock_ms() >= sink->stop_deadline_ms;
+    pthread_mutex_unlock(&sink->lock);
+    return up;
+}
+
+static void cancel_rest(struct sink *sink) {
+    size_t canceled = 0;
+    size_t n = next_batch(sink);
+    while (n > 0) { /* bounded: nothing is taken any more */
+        settle(sink, n, ERR_CANCELED);
+        canceled += n;
+        n = next_batch(sink);
+    }
+    if (canceled > 0) {
+        log_event(LOG_WARN, "sink_canceled", KS("sink", sink->backend->name),
+                  KI("messages", canceled));
+    }
+}
+
+void *sink_run(void *argument) {
+    struct sink *sink = argument;
+    size_t n = next_batch(sink);
+    while (n > 0) {
+        if (time_is_up(sink)) {
+            cancel_rest(sink);
+            return NULL;
+        }
+        write_batch(sink, n);
+        n = next_batch(sink);
+    }
+    return NULL;
+}

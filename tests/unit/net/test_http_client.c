@@ -1,0 +1,274 @@
+/* The HTTP client against a small server of our own, one thread per connection, that can be slow,
+ * silent, or send too much. */
+#include "net/http_client.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/clock.h"
+
+#define TIMEOUT_MS       2000
+#define ANSWER_BYTES_MAX 65536
+#define SLOW_MS          300
+#define REQUEST_LEN      8192
+
+static int listen_fd;
+static int port;
+static atomic_int connections;
+static struct http_client *client;
+
+/* --- the server --- */
+
+static void reply(int fd, const char *status, const char *more, const char *body, size_t len) {
+    char head[512];
+    int head_len = snprintf(head, sizeof head, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n%s\r\n",
+                            status, len, more);
+    if (send(fd, head, (size_t)head_len, MSG_NOSIGNAL) > 0 && len > 0) {
+        (void)!send(fd, body, len, MSG_NOSIGNAL);
+    }
+}
+
+/* Reads one request, body included, NUL-terminated; false at the end of the connection. */
+static bool read_request(int fd, char *request) {
+    size_t len = 0;
+    size_t wanted = 0;
+    while (wanted == 0 || len < wanted) {
+        ssize_t n = recv(fd, request + len, REQUEST_LEN - 1 - len, 0);
+        if (n <= 0) {
+            return false;
+        }
+        len += (size_t)n;
+        request[len] = '\0';
+        char *end = strstr(request, "\r\n\r\n");
+        char *length = strcasestr(request, "\r\nContent-Length:");
+        if (end) {
+            wanted = (size_t)(end + 4 - request) + (length ? (size_t)atoi(length + 17) : 0);
+        }
+    }
+    return true;
+}
+
+static bool answer(int fd, const char *request) {
+    static char big[ANSWER_BYTES_MAX + 1];
+    const char *path = strchr(request, ' ');
+    if (!path || strncmp(path, " /never", 7) == 0) {
+        char byte;
+        (void)!recv(fd, &byte, 1, 0); /* until the client gives up */
+        return false;
+    }
+    if (strncmp(path, " /slow", 6) == 0) {
+        clock_sleep_ms(SLOW_MS);
+        reply(fd, "204 No Content", "", "", 0);
+    } else if (strncmp(path, " /big", 5) == 0) {
+        reply(fd, "200 OK", "", big, sizeof big);
+    } else if (strncmp(path, " /redirect", 10) == 0) {
+        reply(fd, "302 Found", "Location: /echo\r\n", "", 0);
+    } else if (strncmp(path, " /broken", 8) == 0) {
+        reply(fd, "200 OK", "Content-Length: 10\r\n", "", 0);
+        return false;
+    } else {
+        reply(fd, "409 Conflict", "", request, strlen(request));
+    }
+    return true;
+}
+
+static void *serve(void *argument) {
+    int fd = (int)(intptr_t)argument;
+    char request[REQUEST_LEN];
+    while (read_request(fd, request) && answer(fd, request)) {
+    }
+    close(fd);
+    return NULL;
+}
+
+static void *accept_all(void *argument) {
+    (void)argument;
+    for (;;) {
+        int fd = accept(listen_fd, NULL, NULL);
+        pthread_t thread;
+        if (fd < 0) {
+            return NULL;
+        }
+        atomic_fetch_add(&connections, 1);
+        ck_assert_int_eq(pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd), 0);
+        pthread_detach(thread);
+    }
+}
+
+static pthread_t acceptor;
+
+static void setup(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof address;
+    signal(SIGPIPE, SIG_IGN);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    listen_fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(listen_fd, (struct sockaddr *)&address, len), 0);
+    ck_assert_int_eq(listen(listen_fd, 128), 0);
+    ck_assert_int_eq(getsockname(listen_fd, (struct sockaddr *)&address, &len), 0);
+    port = ntohs(address.sin_port);
+    ck_assert_int_eq(pthread_create(&acceptor, NULL, accept_all, NULL), 0);
+    ck_assert_int_eq(http_client_global_init(), ERR_OK);
+    client = http_client_create(TIMEOUT_MS, ANSWER_BYTES_MAX);
+    ck_assert_ptr_nonnull(client);
+}
+
+static void teardown(void) {
+    http_client_destroy(client);
+    shutdown(listen_fd, SHUT_RDWR);
+    pthread_join(acceptor, NULL);
+    close(listen_fd);
+}
+
+/* --- the tests --- */
+
+static char url[128];
+
+static struct http_exchange exchange_to(const char *path) {
+    snprintf(url, sizeof url, "http://127.0.0.1:%d%s", port, path);
+    return (struct http_exchange){.method = "GET", .url = url};
+}
+
+START_TEST(a_post_carries_method_headers_and_body_and_brings_status_and_answer) {
+    struct http_exchange exchange = exchange_to("/echo?x=1");
+    exchange.method = "POST";
+    exchange.headers = (const char *const[]){"X-Node: one", NULL};
+    exchange.body = "{\"a\":1}, and not this";
+    exchange.body_len = 7;
+    http_client_run(client, &exchange, 1);
+    ck_assert_int_eq(exchange.result, ERR_OK);
+    ck_assert_int_eq(exchange.status, 409);
+    ck_assert_ptr_nonnull(strstr(exchange.answer.data, "POST /echo?x=1 HTTP/1.1"));
+    ck_assert_ptr_nonnull(strstr(exchange.answer.data, "X-Node: one"));
+    ck_assert_ptr_nonnull(strstr(exchange.answer.data, "Content-Type: application/json"));
+    ck_assert_ptr_nonnull(strstr(exchange.answer.data, "\r\n\r\n{\"a\":1}"));
+    ck_assert_ptr_null(strstr(exchange.answer.data, "not this"));
+    buffer_fini(&exchange.answer);
+}
+END_TEST
+
+START_TEST(every_method_is_sent_as_it_is) {
+    static const char *const methods[] = {"GET", "POST", "PUT", "DELETE", "PATCH"};
+    struct http_exchange exchange = exchange_to("/echo");
+    exchange.method = methods[_i];
+    http_client_run(client, &exchange, 1);
+    ck_assert_int_eq(exchange.result, ERR_OK);
+    ck_assert_int_eq(strncmp(exchange.answer.data, methods[_i], strlen(methods[_i])), 0);
+    buffer_fini(&exchange.answer);
+}
+END_TEST
+
+START_TEST(connections_are_kept_and_used_again) {
+    for (int i = 0; i < 20; i++) {
+        struct http_exchange exchange = exchange_to("/echo");
+        http_client_run(client, &exchange, 1);
+        ck_assert_int_eq(exchange.result, ERR_OK);
+        buffer_fini(&exchange.answer);
+    }
+    ck_assert_int_eq(atomic_load(&connections), 1);
+}
+END_TEST
+
+START_TEST(many_exchanges_run_at_once_and_one_that_hangs_delays_no_other) {
+    enum { COUNT = 20 };
+    struct http_exchange exchanges[COUNT];
+    char urls[COUNT][128];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(urls[i], sizeof urls[i], "http://127.0.0.1:%d%s", port,
+                 i == 7 ? "/never" : "/slow");
+        exchanges[i] = (struct http_exchange){.method = "GET", .url = urls[i]};
+    }
+    int64_t begin_ms = clock_ms();
+    http_client_run(client, exchanges, COUNT);
+    ck_assert_int_lt(clock_ms() - begin_ms, TIMEOUT_MS + 1000);
+    for (int i = 0; i < COUNT; i++) {
+        ck_assert_int_eq(exchanges[i].result, i == 7 ? ERR_TIMEOUT : ERR_OK);
+        ck_assert(i == 7 || exchanges[i].status == 204);
+        buffer_fini(&exchanges[i].answer);
+    }
+}
+END_TEST
+
+START_TEST(a_port_where_nobody_listens_is_unavailable) {
+    struct http_exchange exchange = exchange_to("/echo");
+    shutdown(listen_fd, SHUT_RDWR);
+    pthread_join(acceptor, NULL);
+    close(listen_fd);
+    http_client_run(client, &exchange, 1);
+    ck_assert_int_eq(exchange.result, ERR_UNAVAILABLE);
+    buffer_fini(&exchange.answer);
+    http_client_destroy(client);
+}
+END_TEST
+
+START_TEST(an_answer_over_the_limit_or_broken_off_is_unavailable) {
+    struct http_exchange exchange = exchange_to(_i == 0 ? "/big" : "/broken");
+    http_client_run(client, &exchange, 1);
+    ck_assert_int_eq(exchange.result, ERR_UNAVAILABLE);
+    ck_assert_uint_le(exchange.answer.len, ANSWER_BYTES_MAX);
+    buffer_fini(&exchange.answer);
+}
+END_TEST
+
+START_TEST(a_redirect_is_an_answer_and_not_followed) {
+    struct http_exchange exchange = exchange_to("/redirect");
+    http_client_run(client, &exchange, 1);
+    ck_assert_int_eq(exchange.result, ERR_OK);
+    ck_assert_int_eq(exchange.status, 302);
+    buffer_fini(&exchange.answer);
+}
+END_TEST
+
+START_TEST(a_proxy_of_the_environment_is_ignored) {
+    setenv("http_proxy", "http://127.0.0.1:1", 1);
+    setenv("all_proxy", "http://127.0.0.1:1", 1);
+    struct http_exchange exchange = exchange_to("/echo");
+    http_client_run(client, &exchange, 1);
+    ck_assert_int_eq(exchange.result, ERR_OK);
+    buffer_fini(&exchange.answer);
+}
+END_TEST
+
+START_TEST(other_schemes_are_refused) {
+    struct http_exchange exchange = {.method = "GET", .url = "file:///etc/passwd"};
+    http_client_run(client, &exchange, 1);
+    ck_assert_int_eq(exchange.result, ERR_UNAVAILABLE);
+    ck_assert_uint_eq(exchange.answer.len, 0);
+    buffer_fini(&exchange.answer);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("http_client");
+    TCase *tcase = tcase_create("http_client");
+    TCase *alone = tcase_create("without a server");
+    tcase_set_timeout(tcase, 60);
+    tcase_set_timeout(alone, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(alone, setup, NULL);
+    tcase_add_test(tcase, a_post_carries_method_headers_and_body_and_brings_status_and_answer);
+    tcase_add_loop_test(tcase, every_method_is_sent_as_it_is, 0, 5);
+    tcase_add_test(tcase, connections_are_kept_and_used_again);
+    tcase_add_test(tcase, many_exchanges_run_at_once_and_one_that_hangs_delays_no_other);
+    tcase_add_loop_test(tcase, an_answer_over_the_limit_or_broken_off_is_unavailable, 0, 2);
+    tcase_add_test(tcase, a_redirect_is_an_answer_and_not_followed);
+    tcase_add_test(tcase, a_proxy_of_the_environment_is_ignored);
+    tcase_add_test(tcase, other_schemes_are_refused);
+    tcase_add_test(alone, a_port_where_nobody_listens_is_unavailable);
+    suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, alone);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
