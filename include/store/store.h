@@ -1,0 +1,260 @@
+/* The shared state of the fleet in Redis: one typed function per transition, each one Lua script
+ * that is idempotent and fenced (see docs/protocol.md). Configurations are opaque here.
+ *
+ * A store owns a pool of connections; any thread may call, each call borrows one connection (and
+ * waits for a free one within the Redis timeout). Errors common to all: ERR_UNAVAILABLE,
+ * ERR_TIMEOUT (outcome unknown: call again), ERR_PROTOCOL (a script failed; logged), ERR_MEMORY. */
+#ifndef MQFLEET_STORE_STORE_H
+#define MQFLEET_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "base/text.h"
+
+#define STORE_BATCH_MAX 200 /* ids in one script call; longer lists are cut into several calls */
+
+struct store;
+
+/* key_prefix "" for none. connections: 1 or more, opened when first needed. */
+struct store *store_open(const char *url, const char *key_prefix, int64_t timeout_ms,
+                         size_t connections);
+void store_close(struct store *store);
+enum err store_ping(struct store *store) MUST_CHECK;
+
+/* ---- one client ---------------------------------------------------------------------------- */
+
+enum store_where { STORE_ABSENT, STORE_WAITING, STORE_OWNED };
+
+/* Who owns an id. Strings owned by the record that holds it. */
+struct store_owner {
+    char *node;
+    char *incarnation;
+    int64_t epoch;    /* microseconds-like, grows with every claim */
+    int64_t since_ms; /* Redis wall clock of the claim */
+};
+
+/* What is known of one id. All strings owned; store_client_fini. */
+struct store_client {
+    char *id;
+    enum store_where where;
+    char *config; /* as it was written; may be anything when put there by hand */
+    size_t config_len;
+    int64_t version;          /* 1 or more; 1 for one written by hand */
+    struct store_owner owner; /* node NULL unless STORE_OWNED */
+    int64_t attempts;         /* failed tries since it was last online */
+    char *attempt_code;       /* of the last try, NULL: none; e.g. "taken_over" */
+    char *attempt_message;
+    char *attempt_node;
+    int64_t attempt_at_ms; /* Redis wall clock, 0: none */
+    int64_t not_before_ms; /* Redis wall clock before which it is not claimed; 0: at once */
+};
+void store_client_fini(struct store_client *client);
+
+/* ERR_NOT_FOUND: STORE_ABSENT. */
+enum err store_get(struct store *store, const char *id, struct store_client *out) MUST_CHECK;
+
+/* A page of waiting (STORE_WAITING) or owned (STORE_OWNED) ids in no order, by HSCAN: every id that
+ * is there throughout comes up at least once. *cursor: 0 to begin; 0 after the call: the end. About
+ * `count` rows, sometimes more, sometimes none. redis_ms (may be NULL): the server's clock. */
+enum err store_page(struct store *store, enum store_where where, uint64_t *cursor, size_t count,
+                    struct store_client **rows, size_t *row_count, int64_t *redis_ms) MUST_CHECK;
+void store_rows_free(struct store_client *rows, size_t row_count);
+enum err store_counts(struct store *store, int64_t *waiting, int64_t *owned) MUST_CHECK;
+
+/* ---- create, update, delete ---------------------------------------------------------------- */
+
+struct store_new {
+    const char *id;
+    const char *config;   /* canonical JSON text: equal text is "the same again" */
+    const char *identity; /* broker and MQTT client identifier, e.g. "10.0.0.1:1883/dev-7" */
+};
+
+enum store_created { STORE_CREATED, STORE_UNCHANGED, STORE_OTHER_CONFIG, STORE_IDENTITY_TAKEN };
+
+struct store_create_result {
+    enum store_created outcome;
+    int64_t version;
+    char *other_id; /* STORE_IDENTITY_TAKEN: who has it; owned, free() */
+};
+
+/* results[n]. Items after an error are not tried; *done says how many have results. Calling again
+ * with the same items is safe. Wakes the leader. */
+enum err store_create(struct store *store, const struct store_new *items, size_t n,
+                      struct store_create_result *results, size_t *done) MUST_CHECK;
+
+/* expected_version 0: any. ERR_NOT_FOUND, ERR_VERSION, ERR_EXISTS (identity taken: *other_id,
+ * owned). Same text again under the version it would replace is ERR_OK without a new version. */
+enum err store_update(struct store *store, const char *id, int64_t expected_version,
+                      const char *config, const char *identity, int64_t *version,
+                      char **other_id) MUST_CHECK;
+/* ERR_NOT_FOUND, ERR_VERSION. Leaves a tombstone for an hour. */
+enum err store_delete(struct store *store, const char *id, int64_t expected_version) MUST_CHECK;
+
+/* ---- nodes --------------------------------------------------------------------------------- */
+
+struct store_member { /* who calls: all borrowed */
+    const char *node;
+    const char *incarnation;
+};
+
+enum store_node_state { STORE_NODE_LIVE, STORE_NODE_DRAINING, STORE_NODE_DEAD };
+const char *store_node_state_name(enum store_node_state state); /* "live" "draining" "dead" */
+
+struct store_node {
+    char *name, *host, *type, *incarnation, *version; /* owned; never NULL */
+    int64_t port, size, clients, started_at_ms;
+    enum store_node_state state;
+    bool beating;        /* its beat is there and names this incarnation */
+    int64_t beat_age_ms; /* since the last beat, from the key's time to live; -1: no beat */
+};
+/* All registered nodes, sorted by name. Entries that are no mqfleet node info (written by a Go IoT
+ * node or by hand) come with an empty incarnation and beating false. leader (may be NULL): owned
+ * name or NULL. heartbeat_ttl_ms: to make ages out of times to live. */
+enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store_node **nodes,
+                     size_t *n, char **leader) MUST_CHECK;
+void store_nodes_free(struct store_node *nodes, size_t n);
+
+struct store_join {
+    struct store_member member;
+    const char *host, *type, *version;
+    int64_t port, size, started_at_ms, heartbeat_ttl_ms;
+    bool draining;
+};
+/* Reaps what an earlier incarnation left, registers, beats. ERR_EXISTS: a live node beats under
+ * that name. generation (TEXT_ID_LEN bytes) is made when missing, and told. Idempotent, and also
+ * how a node registers again after Redis lost its data (its clients follow by store_restore). */
+enum err store_join(struct store *store, const struct store_join *join,
+                    char generation[TEXT_ID_LEN]) MUST_CHECK;
+
+struct store_beat {
+    int64_t rev;      /* bumped by every change to this node's set by anyone */
+    int64_t redis_ms; /* wall clock of the server */
+    bool draining;
+    bool alone; /* no other registered node beats */
+};
+/* ERR_FENCED: dead, unknown, or another incarnation: drop everything. ERR_STATE: the generation is
+ * not this one: Redis lost its data, join again and restore. */
+enum err store_beat(struct store *store, const struct store_member *member, const char *generation,
+                    int64_t heartbeat_ttl_ms, struct store_beat *out) MUST_CHECK;
+
+/* Marks `target` dead. ERR_REFUSED: it beats, or has another incarnation by now, or the caller does
+ * not beat itself. Already dead is ERR_OK. */
+enum err store_fence(struct store *store, const struct store_member *caller,
+                     const struct store_member *target) MUST_CHECK;
+/* Moves up to STORE_BATCH_MAX ids of a dead node to waiting; *moved how many; *finished: nothing is
+ * left and the node is gone from the register. ERR_REFUSED: not dead, or another incarnation. */
+enum err store_reap(struct store *store, const struct store_member *target, size_t *moved,
+                    bool *finished) MUST_CHECK;
+/* ERR_REFUSED: it still owns ids. Gone already is ERR_OK. */
+enum err store_leave(struct store *store, const struct store_member *member) MUST_CHECK;
+/* Sets or clears draining. ERR_NOT_FOUND; ERR_REFUSED: dead. */
+enum err store_drain(struct store *store, const char *node, bool draining) MUST_CHECK;
+
+/* Becomes or stays leader for ttl_ms if nobody else is. *leading. */
+enum err store_lead(struct store *store, const struct store_member *member, int64_t ttl_ms,
+                    bool *leading) MUST_CHECK;
+/* Gives leadership up if held. */
+enum err store_unlead(struct store *store, const struct store_member *member) MUST_CHECK;
+
+/* ---- claim and release --------------------------------------------------------------------- */
+
+enum store_claimed {
+    STORE_CLAIMED,       /* newly, or already by this very incarnation */
+    STORE_CLAIM_GONE,    /* not waiting: deleted, or owned by another */
+    STORE_CLAIM_FULL,    /* this node is at its size */
+    STORE_CLAIM_LATER,   /* not before its time */
+    STORE_CLAIM_IDENTITY /* another id has its broker and client identifier */
+};
+
+struct store_claim_item {
+    const char *id;
+    const char *identity; /* "" : not known */
+};
+
+struct store_claim_result {
+    enum store_claimed outcome;
+    struct store_client client; /* filled for STORE_CLAIMED */
+};
+/* ERR_FENCED: not registered with this incarnation, dead, or not beating. ERR_REFUSED: draining.
+ * results[n] as in store_create. rev: this node's after the call. */
+enum err store_claim(struct store *store, const struct store_member *member,
+                     const struct store_claim_item *items, size_t n,
+                     struct store_claim_result *results, size_t *done, int64_t *rev) MUST_CHECK;
+void store_claim_results_fini(struct store_claim_result *results, size_t n);
+
+struct store_release {
+    const char *id;
+    int64_t epoch;
+    int64_t delay_ms;    /* not claimed again before this time from now; 0: at once */
+    const char *code;    /* why: "stopping" "drained" "taken_over" "broker_unreachable" ... */
+    const char *message; /* "" or more detail */
+    bool failed;         /* counts as a failed attempt of this node: another is preferred */
+};
+/* Items that are not this member's at that epoch are skipped: they are somebody else's by now.
+ * *released: how many moved. Wakes the leader. */
+enum err store_release(struct store *store, const struct store_member *member,
+                       const struct store_release *items, size_t n, size_t *released) MUST_CHECK;
+
+/* Keeps a waiting id from being tried before delay_ms and notes why (a configuration that cannot be
+ * read, say). No effect on an id that is not waiting. */
+enum err store_defer(struct store *store, const char *id, int64_t delay_ms, const char *code,
+                     const char *message) MUST_CHECK;
+/* Forgets failed attempts once a client is online. n up to any number. */
+enum err store_succeeded(struct store *store, const struct store_member *member,
+                         const char *const *ids, size_t n) MUST_CHECK;
+
+/* ---- reconciling a node with what it should run ---------------------------------------------- */
+
+struct store_assignment {
+    char *id; /* owned */
+    int64_t epoch;
+    int64_t version;
+};
+/* What this member owns now. rev: read before the list. ERR_FENCED as store_beat. */
+enum err store_assigned(struct store *store, const struct store_member *member,
+                        struct store_assignment **rows, size_t *n, int64_t *rev) MUST_CHECK;
+void store_assigned_free(struct store_assignment *rows, size_t n);
+
+enum store_evidence {
+    STORE_EVIDENCE_NONE,     /* no trace of the id anywhere: Redis may have lost it */
+    STORE_EVIDENCE_MINE,     /* owned by this member at this epoch */
+    STORE_EVIDENCE_NEWER,    /* owned by somebody at a newer epoch */
+    STORE_EVIDENCE_OLDER,    /* owned by somebody at an older epoch: Redis went back in time */
+    STORE_EVIDENCE_WAITING,  /* it is waiting */
+    STORE_EVIDENCE_TOMBSTONE /* it was deleted */
+};
+struct store_held {
+    const char *id; /* borrowed */
+    int64_t epoch;
+};
+/* For clients that this member runs and store_assigned did not list: evidence[n]. */
+enum err store_evidence(struct store *store, const struct store_member *member,
+                        const struct store_held *held, size_t n,
+                        enum store_evidence *evidence) MUST_CHECK;
+
+struct store_restore {
+    const char *id;
+    int64_t epoch;
+    const char *config;
+    const char *identity;
+    int64_t version;
+};
+/* Puts a running client back. ERR_OK: owned by member (again), *epoch is its epoch now.
+ * ERR_REFUSED: tombstone, a newer epoch, or it waits with a configuration of its own.
+ * ERR_FENCED: the member is not registered. */
+enum err store_restore(struct store *store, const struct store_member *member,
+                       const struct store_restore *item, int64_t *epoch) MUST_CHECK;
+
+/* Ids in `use` that no owner record names (left by Go IoT, or by hand) go to waiting, in bounded
+ * steps; *moved. Called by the leader. */
+enum err store_adopt_orphans(struct store *store, size_t *moved) MUST_CHECK;
+
+/* ---- wake-ups ------------------------------------------------------------------------------ */
+
+/* Name of the channel; owned by the caller. Payload: "" something waits, or a node's name: its set
+ * changed. */
+char *store_wake_channel(const char *key_prefix);
+
+#endif

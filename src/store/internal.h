@@ -1,0 +1,108 @@
+/* Private to src/store: a script call put together, sent over a pooled connection, and its answer
+ * read. */
+#ifndef MQFLEET_STORE_INTERNAL_H
+#define MQFLEET_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "net/redis.h"
+#include "store/store.h"
+
+/* X(symbol, name): one row for each file in src/store/lua. */
+#define SCRIPT_TABLE(X)                                                                            \
+    X(SCRIPT_ASSIGNED, "assigned")                                                                 \
+    X(SCRIPT_BEAT, "beat")                                                                         \
+    X(SCRIPT_CLAIM, "claim")                                                                       \
+    X(SCRIPT_COUNTS, "counts")                                                                     \
+    X(SCRIPT_CREATE, "create")                                                                     \
+    X(SCRIPT_DEFER, "defer")                                                                       \
+    X(SCRIPT_DELETE, "delete")                                                                     \
+    X(SCRIPT_DRAIN, "drain")                                                                       \
+    X(SCRIPT_EVIDENCE, "evidence")                                                                 \
+    X(SCRIPT_FENCE, "fence")                                                                       \
+    X(SCRIPT_GET, "get")                                                                           \
+    X(SCRIPT_JOIN, "join")                                                                         \
+    X(SCRIPT_LEAD, "lead")                                                                         \
+    X(SCRIPT_LEAVE, "leave")                                                                       \
+    X(SCRIPT_NODES, "nodes")                                                                       \
+    X(SCRIPT_ORPHANS, "orphans")                                                                   \
+    X(SCRIPT_PAGE, "page")                                                                         \
+    X(SCRIPT_REAP, "reap")                                                                         \
+    X(SCRIPT_RELEASE, "release")                                                                   \
+    X(SCRIPT_RESTORE, "restore")                                                                   \
+    X(SCRIPT_SUCCEEDED, "succeeded")                                                               \
+    X(SCRIPT_UPDATE, "update")
+
+enum script {
+#define SCRIPT_SYMBOL(symbol, name) symbol,
+    SCRIPT_TABLE(SCRIPT_SYMBOL)
+#undef SCRIPT_SYMBOL
+        SCRIPT_COUNT
+};
+
+struct store_script {
+    char *text; /* common.lua and the script's own file; owned */
+    char sha[41];
+};
+
+struct store {
+    int64_t
+        timeout_ms; /* of the wait for a free connection; the rest is read-only after open, but: */
+    char *prefix;
+    char *key; /* the one key each script is routed by */
+    struct store_script scripts[SCRIPT_COUNT];
+    size_t connections;
+
+    pthread_mutex_t mutex; /* guards all below; never held over I/O */
+    pthread_cond_t freed;
+    struct redis **free; /* those nobody has borrowed */
+    size_t free_count;
+    uint64_t orphan_cursor; /* where the slow sweep over `use` goes on */
+};
+
+/* ---- a call -------------------------------------------------------------------------------- */
+
+#define CALL_ITEM_ARGS_MAX 6 /* of release */
+#define CALL_ARGS_MAX      (16 + STORE_BATCH_MAX * CALL_ITEM_ARGS_MAX)
+#define CALL_NUMBERS_MAX   (8 + STORE_BATCH_MAX * 2)
+
+/* Strings are borrowed until call_run has returned. */
+struct call {
+    enum script script;
+    int argc;
+    size_t number_count;
+    bool repeated; /* the connection broke the first time: the script may have run twice */
+    const char *argv[CALL_ARGS_MAX];
+    char numbers[CALL_NUMBERS_MAX][21];
+};
+
+void call_begin(struct call *call, const struct store *store, enum script script);
+void call_str(struct call *call, const char *text);
+void call_int(struct call *call, int64_t number);
+void call_member(struct call *call, const struct store_member *member);
+
+/* Runs the script. *reply is NULL or the caller's to free, whatever is returned; element 0 is the
+ * word that made the result, the answer follows. A broken connection is tried once more: scripts
+ * are idempotent. */
+enum err call_run(struct store *store, struct call *call, struct redis_reply **reply) MUST_CHECK;
+
+/* For those of which only the result matters. */
+enum err call_run_plain(struct store *store, struct call *call) MUST_CHECK;
+
+/* How many of the n - at items that are left go into the next call. */
+size_t batch_len(size_t at, size_t n);
+
+/* ---- what answers hold --------------------------------------------------------------------- */
+
+/* A string of an answer; *out NULL for nil. */
+enum err reply_text(const struct redis_reply *reply, char **out) MUST_CHECK;
+uint64_t reply_cursor(const struct redis_reply *reply);
+/* What common.lua's describe() made. On an error *out is empty. */
+enum err reply_client(const struct redis_reply *reply, struct store_client *out) MUST_CHECK;
+/* Into the scanned hash and back. */
+void call_cursor(struct call *call, uint64_t cursor);
+
+#endif

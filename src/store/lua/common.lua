@@ -1,0 +1,323 @@
+-- What all scripts share; store.c puts this file in front of each of them. It holds the names of the
+-- keys, readers that survive rubbish, and the steps that several transitions have in common.
+-- KEYS[1]: <prefix>mqtt_config:no, there only so that a cluster can route the call.
+-- ARGV[1]: the prefix of all keys. Every answer is an array that begins with a word, 'OK' or why not.
+
+local PREFIX = ARGV[1]
+local BATCH_MAX = 200
+local TOMBSTONE_MS = 3600000
+
+local NO = PREFIX .. 'mqtt_config:no'
+local USE = PREFIX .. 'mqtt_config:use'
+local REGISTER = PREFIX .. 'register:mqtt'
+local OWNER = PREFIX .. 'mqtt_fleet:owner'
+local META = PREFIX .. 'mqtt_fleet:meta'
+local ATTEMPT = PREFIX .. 'mqtt_fleet:attempt'
+local IDENTITY = PREFIX .. 'mqtt_fleet:identity'
+local RETRY = PREFIX .. 'mqtt_fleet:retry'
+local TOMBSTONES = PREFIX .. 'mqtt_fleet:tombstones'
+local EPOCH = PREFIX .. 'mqtt_fleet:epoch'
+local LEADER = PREFIX .. 'mqtt_fleet:leader'
+local GENERATION = PREFIX .. 'mqtt_fleet:generation'
+
+local function bind_key(node)
+    return PREFIX .. 'node_bind:' .. node
+end
+local function size_key(node)
+    return PREFIX .. 'mqtt_size:' .. node
+end
+local function beat_key(node)
+    return PREFIX .. 'beat:mqtt:' .. node
+end
+local function rev_key(node)
+    return PREFIX .. 'mqtt_fleet:rev:' .. node
+end
+
+local time = redis.call('TIME')
+local NOW_US = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local NOW_MS = math.floor(NOW_US / 1000)
+
+-- ---- readers ------------------------------------------------------------------------------------
+
+-- Reads each shared key once, so that one of a wrong type fails the script here, before any write.
+local function check()
+    for _, hash in ipairs({ NO, USE, REGISTER, OWNER, META, ATTEMPT, IDENTITY }) do
+        redis.call('HLEN', hash)
+    end
+    redis.call('ZCARD', RETRY)
+    redis.call('ZCARD', TOMBSTONES)
+    redis.call('GET', EPOCH)
+end
+
+-- A whole number of at most 53 bits from a number or text, else nil.
+local function whole(value)
+    local number = tonumber(value)
+    if number and number >= 0 and number < 9007199254740992 then
+        return math.floor(number)
+    end
+end
+
+local function text_or(value, standard)
+    if type(value) == 'string' then
+        return value
+    end
+    return standard
+end
+
+-- The JSON object in a field; an empty table when it is rubbish, nil when there is no such field.
+local function object(hash, field)
+    local text = redis.call('HGET', hash, field)
+    if not text then
+        return nil
+    end
+    local ok, value = pcall(cjson.decode, text)
+    if ok and type(value) == 'table' then
+        return value
+    end
+    return {}
+end
+
+-- The owner record of an id that is in `use`; nil when there is none that can be read.
+local function owner_of(id)
+    local record = object(OWNER, id)
+    local epoch = record and whole(record.epoch)
+    if not epoch or type(record.node) ~= 'string' or type(record.incarnation) ~= 'string' then
+        return nil
+    end
+    return {
+        node = record.node,
+        incarnation = record.incarnation,
+        epoch = epoch,
+        version = whole(record.version) or 1,
+        since = whole(record.since) or 0,
+    }
+end
+
+local function meta_of(id)
+    local record = object(META, id) or {}
+    return { version = whole(record.version) or 1, identity = text_or(record.identity, '') }
+end
+
+local function attempt_of(id)
+    local record = object(ATTEMPT, id) or {}
+    return {
+        count = whole(record.count) or 0,
+        code = text_or(record.code, false),
+        message = text_or(record.message, false),
+        node = text_or(record.node, false),
+        at = whole(record.at) or 0,
+    }
+end
+
+-- The register's entry; of one that is not ours all fields may be empty. nil: no entry.
+local function node_of(name)
+    local record = object(REGISTER, name)
+    if not record then
+        return nil
+    end
+    return {
+        name = name,
+        host = text_or(record.host, ''),
+        port = whole(record.port) or 0,
+        type = text_or(record.type, ''),
+        size = whole(record.size) or 0,
+        incarnation = text_or(record.incarnation, ''),
+        state = text_or(record.state, ''),
+        version = text_or(record.version, ''),
+        started = whole(record.started) or 0,
+    }
+end
+
+-- The caller's own entry: registered under this incarnation and not dead; else nil.
+local function member(name, incarnation)
+    local node = node_of(name)
+    if node and incarnation ~= '' and node.incarnation == incarnation and node.state ~= 'dead' then
+        return node
+    end
+end
+
+local function owned_by(owner, node, incarnation)
+    return owner and owner.node == node and owner.incarnation == incarnation
+end
+
+local function exists(id)
+    return redis.call('HEXISTS', NO, id) == 1 or redis.call('HEXISTS', USE, id) == 1
+end
+
+local function not_before(id)
+    return whole(redis.call('ZSCORE', RETRY, id)) or 0
+end
+
+local function buried(id)
+    return (whole(redis.call('ZSCORE', TOMBSTONES, id)) or 0) > NOW_MS
+end
+
+-- Another id that has this identity now, or nil. An entry which its id does not bear out is stale.
+local function identity_holder(identity, id)
+    local holder = identity ~= '' and redis.call('HGET', IDENTITY, identity)
+    if not holder or holder == id or not exists(holder) then
+        return nil
+    end
+    local theirs = meta_of(holder).identity
+    if theirs == '' or theirs == identity then
+        return holder
+    end
+end
+
+-- Everything known of an id, in the order store_client.c reads it.
+local function describe(id, config, owner)
+    local attempt = attempt_of(id)
+    owner = owner or { node = false, incarnation = false, epoch = 0, since = 0 }
+    return {
+        id, config, meta_of(id).version,
+        owner.node, owner.incarnation, owner.epoch, owner.since,
+        attempt.count, attempt.code, attempt.message, attempt.node, attempt.at, not_before(id),
+    }
+end
+
+-- ---- writers: none of them can fail once check() has passed ----------------------------------------
+
+local function wake(payload)
+    redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake', payload)
+end
+
+-- The node's set changed. A counter that is none starts again, at a number it never had.
+local function bump(node)
+    local answer = redis.pcall('INCR', rev_key(node))
+    if type(answer) == 'table' then
+        redis.call('SET', rev_key(node), NOW_MS)
+    end
+end
+
+local function rev_of(node)
+    return whole(redis.call('GET', rev_key(node))) or 0
+end
+
+-- After any change to the node's list.
+local function resize(node)
+    redis.call('SET', size_key(node), redis.call('LLEN', bind_key(node)))
+end
+
+-- Takes ids off a node's list. LREM walks the whole list each time: many ids are filtered out at once.
+local function unbind(node, ids)
+    local list = bind_key(node)
+    if #ids <= 20 then
+        for _, id in ipairs(ids) do
+            redis.call('LREM', list, 0, id)
+        end
+        return
+    end
+    local gone, chunk = {}, {}
+    for _, id in ipairs(ids) do
+        gone[id] = true
+    end
+    local all = redis.call('LRANGE', list, 0, -1)
+    redis.call('DEL', list)
+    for i, id in ipairs(all) do
+        if not gone[id] then
+            chunk[#chunk + 1] = id
+        end
+        if #chunk == 1000 or (i == #all and #chunk > 0) then
+            redis.call('RPUSH', list, unpack(chunk))
+            chunk = {}
+        end
+    end
+end
+
+local function set_node(node)
+    redis.call('HSET', REGISTER, node.name, cjson.encode(node))
+end
+
+local function set_owner(id, owner)
+    redis.call('HSET', OWNER, id, cjson.encode({
+        node = owner.node,
+        incarnation = owner.incarnation,
+        epoch = string.format('%.0f', owner.epoch),
+        version = owner.version,
+        since = owner.since,
+    }))
+end
+
+local function forget_identity(id)
+    local identity = meta_of(id).identity
+    if redis.call('HGET', IDENTITY, identity) == id then
+        redis.call('HDEL', IDENTITY, identity)
+    end
+end
+
+-- identity '': not known.
+local function set_meta(id, version, identity)
+    forget_identity(id)
+    if identity ~= '' then
+        redis.call('HSET', IDENTITY, identity, id)
+    end
+    redis.call('HSET', META, id, cjson.encode({ version = version, identity = identity }))
+end
+
+local function set_attempt(id, attempt)
+    redis.call('HSET', ATTEMPT, id, cjson.encode(attempt))
+end
+
+-- Greater than any epoch before, also when the counter was lost.
+local function next_epoch(least)
+    local last = whole(redis.call('GET', EPOCH)) or 0
+    local epoch = math.max(last + 1, NOW_US, least)
+    redis.call('SET', EPOCH, string.format('%.0f', epoch))
+    return epoch
+end
+
+-- use -> no, the list being the caller's business. A text written by hand over an owned id waits in
+-- `no` already: it is the newer one, and its identity is not known.
+local function to_waiting(id, config)
+    redis.call('HDEL', USE, id)
+    redis.call('HDEL', OWNER, id)
+    local written = redis.call('HGET', NO, id)
+    if not written then
+        redis.call('HSET', NO, id, config)
+    elseif written ~= config then
+        set_meta(id, meta_of(id).version + 1, '')
+    end
+end
+
+-- no -> use. Answers the owner record.
+local function to_owned(id, config, owner)
+    redis.call('HSET', USE, id, config)
+    redis.call('HDEL', NO, id)
+    redis.call('ZREM', RETRY, id)
+    redis.call('ZREM', TOMBSTONES, id)
+    redis.call('RPUSH', bind_key(owner.node), id)
+    set_owner(id, owner)
+    return owner
+end
+
+-- Takes up to a batch of ids off the list of a node that does not run. What it owned, and what has
+-- no owner, goes to waiting; what another owns only leaves the list. Answers how many wait now.
+local function take_from(node)
+    local ids = redis.call('LRANGE', bind_key(node), 0, BATCH_MAX - 1)
+    local moved = 0
+    for _, id in ipairs(ids) do
+        local config = redis.call('HGET', USE, id)
+        local owner = config and owner_of(id)
+        if config and (not owner or owner.node == node) then
+            to_waiting(id, config)
+            moved = moved + 1
+        end
+    end
+    if #ids > 0 then
+        redis.call('LTRIM', bind_key(node), #ids, -1)
+        resize(node)
+        bump(node)
+    end
+    if moved > 0 then
+        wake('')
+    end
+    return moved
+end
+
+local function remove_node(node)
+    redis.call('HDEL', REGISTER, node)
+    redis.call('DEL', bind_key(node), size_key(node), rev_key(node), beat_key(node))
+end
+
+-- ---- the transition ---------------------------------------------------------------------------------
+

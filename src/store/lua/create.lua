@@ -1,0 +1,37 @@
+-- create: absent -> waiting. ARGV[2...]: id, config, identity of each.
+-- Refused: another configuration under that id; the identity belongs to another id.
+-- Answers per id: 'CREATED' 'UNCHANGED' 'CONFIG' 'IDENTITY', version, the other id or false.
+
+if #ARGV - 1 > BATCH_MAX * 3 then
+    return redis.error_reply('ERR too many ids')
+end
+check()
+
+local function create(id, config, identity)
+    local current = redis.call('HGET', NO, id) or redis.call('HGET', USE, id)
+    if current then
+        return { current == config and 'UNCHANGED' or 'CONFIG', meta_of(id).version, false }
+    end
+    local holder = identity_holder(identity, id)
+    if holder then
+        return { 'IDENTITY', 0, holder }
+    end
+    redis.call('HSET', NO, id, config)
+    set_meta(id, 1, identity)
+    redis.call('HDEL', OWNER, id)
+    redis.call('HDEL', ATTEMPT, id)
+    redis.call('ZREM', RETRY, id)
+    redis.call('ZREM', TOMBSTONES, id)
+    return { 'CREATED', 1, false }
+end
+
+local results, created = {}, false
+for i = 2, #ARGV, 3 do
+    local result = create(ARGV[i], ARGV[i + 1], ARGV[i + 2])
+    created = created or result[1] == 'CREATED'
+    results[#results + 1] = result
+end
+if created then
+    wake('')
+end
+return { 'OK', results }

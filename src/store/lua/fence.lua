@@ -1,0 +1,25 @@
+-- fence: a node that does not beat is marked dead. ARGV[2...]: caller, its incarnation, target, its
+-- incarnation ('' for an entry that is not ours).
+-- Refused: the caller does not beat itself; the target beats, or has another incarnation by now.
+-- Answers: 'OK' (also when dead or gone already) | 'REFUSED'.
+
+local caller, target = ARGV[2], ARGV[4]
+check()
+if not member(caller, ARGV[3]) or redis.call('GET', beat_key(caller)) ~= ARGV[3] then
+    return { 'REFUSED' }
+end
+if redis.call('EXISTS', beat_key(target)) == 1 then
+    return { 'REFUSED' }
+end
+local node = node_of(target)
+if not node then
+    return { 'OK' }
+end
+if node.incarnation ~= ARGV[5] then
+    return { 'REFUSED' }
+end
+if node.state ~= 'dead' then
+    node.state = 'dead'
+    set_node(node)
+end
+return { 'OK' }

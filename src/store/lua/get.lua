@@ -1,0 +1,14 @@
+-- get: everything known of one id; changes nothing. ARGV[2]: id.
+-- Answers: 'OK', the fields (a node among them when it is owned) | 'NOT_FOUND'.
+
+local id = ARGV[2]
+local used = redis.call('HGET', USE, id)
+local owner = used and owner_of(id)
+if owner then
+    return { 'OK', describe(id, used, owner) }
+end
+local config = redis.call('HGET', NO, id) or used
+if config then
+    return { 'OK', describe(id, config, nil) }
+end
+return { 'NOT_FOUND' }

@@ -1,0 +1,52 @@
+-- join: a node is registered and beats. ARGV[2...]: name, incarnation, host, port, type, size,
+-- version, started_ms, heartbeat_ttl_ms, draining (1 or 0), generation to use if there is none.
+-- What an earlier incarnation left goes to waiting first, a batch a call.
+-- Refused: another incarnation beats under that name ('EXISTS'); this one was declared dead ('FENCED').
+-- Answers: 'OK', generation ('': more is left, call again) | 'EXISTS' | 'FENCED'.
+
+local name, incarnation = ARGV[2], ARGV[3]
+check()
+redis.call('LLEN', bind_key(name))
+local generation = redis.call('GET', GENERATION)
+
+local beat = redis.call('GET', beat_key(name))
+if beat and beat ~= incarnation then
+    return { 'EXISTS' }
+end
+local earlier = node_of(name)
+local mine = earlier and earlier.incarnation == incarnation
+if mine and earlier.state == 'dead' then
+    return { 'FENCED' }
+end
+if not mine then
+    if earlier and earlier.state ~= 'dead' then
+        earlier.state = 'dead'
+        set_node(earlier)
+    end
+    take_from(name)
+    if redis.call('LLEN', bind_key(name)) > 0 then
+        return { 'OK', '' }
+    end
+end
+
+local draining = ARGV[11] == '1' or (mine and earlier.state == 'draining')
+set_node({
+    name = name,
+    host = ARGV[4],
+    port = tonumber(ARGV[5]),
+    type = ARGV[6],
+    size = tonumber(ARGV[7]),
+    incarnation = incarnation,
+    state = draining and 'draining' or 'live',
+    version = ARGV[8],
+    started = tonumber(ARGV[9]),
+})
+redis.call('SET', beat_key(name), incarnation, 'PX', ARGV[10])
+if not generation then
+    generation = ARGV[12]
+    redis.call('SET', GENERATION, generation)
+end
+resize(name)
+bump(name)
+wake('')
+return { 'OK', generation }

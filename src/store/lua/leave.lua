@@ -1,0 +1,15 @@
+-- leave: a node that owns nothing is gone from the register. ARGV[2...]: node, incarnation.
+-- Refused: it still owns ids.
+-- Answers: 'OK' (also when gone already, or another incarnation has its name) | 'REFUSED'.
+
+local name = ARGV[2]
+check()
+local node = node_of(name)
+if not node or node.incarnation ~= ARGV[3] then
+    return { 'OK' }
+end
+if redis.call('LLEN', bind_key(name)) > 0 then
+    return { 'REFUSED' }
+end
+remove_node(name)
+return { 'OK' }

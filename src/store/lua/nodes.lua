@@ -1,0 +1,22 @@
+-- nodes: one step of a scan over the register; changes nothing. ARGV[2]: cursor.
+-- Answers: 'OK', next cursor, leader's name or false, and the fields of each node.
+
+local function leader_name()
+    local ok, leader = pcall(cjson.decode, redis.call('GET', LEADER))
+    return ok and type(leader) == 'table' and text_or(leader.node, false)
+end
+
+local scan = redis.call('HSCAN', REGISTER, ARGV[2], 'COUNT', BATCH_MAX)
+local rows = {}
+for i = 1, #scan[2], 2 do
+    local node = node_of(scan[2][i])
+    local beat = redis.call('GET', beat_key(node.name))
+    rows[#rows + 1] = {
+        node.name, node.host, node.port, node.type, node.size, node.incarnation, node.state,
+        node.version, node.started,
+        redis.call('LLEN', bind_key(node.name)),
+        (beat and beat == node.incarnation) and 1 or 0,
+        redis.call('PTTL', beat_key(node.name)),
+    }
+end
+return { 'OK', scan[1], leader_name(), rows }

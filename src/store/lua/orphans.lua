@@ -1,0 +1,50 @@
+-- orphans: ids in `use` that nobody can run -> waiting, one step of a scan. ARGV[2]: cursor.
+-- Nobody can run what has no owner record, or one whose node is not registered under that
+-- incarnation. While a node that is not ours beats, what has no owner record is left alone: it may
+-- be that node's.
+-- Answers: 'OK', how many moved, next cursor, complete (1: nothing owned is known to lack an
+-- owner record).
+
+check()
+
+local function stranger_beats()
+    local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', BATCH_MAX)[2]
+    for i = 1, math.min(#entries, BATCH_MAX * 2), 2 do
+        if node_of(entries[i]).incarnation == '' and redis.call('EXISTS', beat_key(entries[i])) == 1 then
+            return true
+        end
+    end
+    return false
+end
+
+local incarnations = {}
+local function registered(owner)
+    if incarnations[owner.node] == nil then
+        local node = node_of(owner.node)
+        incarnations[owner.node] = node and node.incarnation or ''
+    end
+    return incarnations[owner.node] == owner.incarnation
+end
+
+local scan = redis.call('HSCAN', USE, ARGV[2], 'COUNT', BATCH_MAX / 2)
+local moved, strangers = 0, nil
+for i = 1, #scan[2], 2 do
+    local id, config = scan[2][i], scan[2][i + 1]
+    local owner = owner_of(id)
+    if not owner and strangers == nil then
+        strangers = stranger_beats()
+    end
+    if (owner and not registered(owner)) or (not owner and not strangers) then
+        to_waiting(id, config)
+        local unbound = owner and redis.pcall('LREM', bind_key(owner.node), 0, id)
+        if type(unbound) == 'number' and unbound > 0 then
+            resize(owner.node)
+        end
+        moved = moved + 1
+    end
+end
+if moved > 0 then
+    wake('')
+end
+local complete = redis.call('HLEN', USE) <= redis.call('HLEN', OWNER)
+return { 'OK', moved, scan[1], complete and 1 or 0 }

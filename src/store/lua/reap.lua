@@ -1,0 +1,22 @@
+-- reap: up to a batch of a dead node's ids, owned -> waiting; after the last the node is gone.
+-- ARGV[2...]: node, incarnation ('' for an entry that is not ours).
+-- Refused: the node is not dead, or has another incarnation by now. Ids that another node owns only
+-- leave the list.
+-- Answers: 'OK', how many moved, finished (1 or 0) | 'REFUSED'.
+
+local name = ARGV[2]
+check()
+redis.call('LLEN', bind_key(name))
+local node = node_of(name)
+if node and (node.state ~= 'dead' or node.incarnation ~= ARGV[3]) then
+    return { 'REFUSED' }
+end
+if redis.call('EXISTS', beat_key(name)) == 1 then
+    return { 'REFUSED' }
+end
+local moved = take_from(name)
+if redis.call('LLEN', bind_key(name)) > 0 then
+    return { 'OK', moved, 0 }
+end
+remove_node(name)
+return { 'OK', moved, 1 }

@@ -1,0 +1,254 @@
+/* Owns the pool of connections and the loaded scripts: puts a call together, runs it, and turns the
+ * first word of the answer into an error code. Any thread. Must not know what the scripts do. */
+#include "store/store.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/buffer.h"
+#include "base/log.h"
+#include "internal.h"
+#include "store/scripts.h"
+
+static const char *const SCRIPT_NAMES[SCRIPT_COUNT] = {
+#define SCRIPT_NAME(symbol, name) [symbol] = (name),
+    SCRIPT_TABLE(SCRIPT_NAME)
+#undef SCRIPT_NAME
+};
+
+/* What a script's first word means. */
+static const struct {
+    const char *word;
+    enum err err;
+} WORDS[] = {
+    {"OK", ERR_OK},
+    {"FENCED", ERR_FENCED},
+    {"REFUSED", ERR_REFUSED},
+    {"STATE", ERR_STATE},
+    {"EXISTS", ERR_EXISTS},
+    {"VERSION", ERR_VERSION},
+    {"NOT_FOUND", ERR_NOT_FOUND},
+    {"GONE", ERR_NOT_FOUND},
+};
+
+/* ---- scripts ------------------------------------------------------------------------------- */
+
+static const char *source(const char *name) {
+    const struct store_script_source *row = store_script_sources;
+    while (row->name && strcmp(row->name, name) != 0) {
+        row++;
+    }
+    assert(row->name); /* a row of SCRIPT_TABLE without its file */
+    return row->text;
+}
+
+static enum err scripts_init(struct store_script *scripts) {
+    for (size_t i = 0; i < SCRIPT_COUNT; i++) {
+        struct buffer text;
+        buffer_init(&text);
+        buffer_append_str(&text, source("common"));
+        buffer_append_str(&text, source(SCRIPT_NAMES[i]));
+        scripts[i].text = buffer_take(&text);
+        if (!scripts[i].text) {
+            return ERR_MEMORY;
+        }
+        redis_script_sha(scripts[i].text, scripts[i].sha);
+    }
+    return ERR_OK;
+}
+
+static char *joined(const char *prefix, const char *name) {
+    char *key = NULL;
+    return asprintf(&key, "%s%s", prefix, name) < 0 ? NULL : key;
+}
+
+char *store_wake_channel(const char *key_prefix) {
+    return joined(key_prefix, "mqtt_fleet:wake");
+}
+
+/* ---- pool ---------------------------------------------------------------------------------- */
+
+static void condition_init(pthread_cond_t *condition) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+struct store *store_open(const char *url, const char *key_prefix, int64_t timeout_ms,
+                         size_t connections) {
+    assert(connections > 0 && timeout_ms > 0);
+    struct store *store = calloc(1, sizeof *store);
+    if (!store) {
+        return NULL;
+    }
+    pthread_mutex_init(&store->mutex, NULL);
+    condition_init(&store->freed);
+    store->timeout_ms = timeout_ms;
+    store->prefix = text_dup(key_prefix);
+    store->key = joined(key_prefix, "mqtt_config:no");
+    store->connections = connections;
+    store->free = calloc(connections, sizeof(struct redis *));
+    if (!store->prefix || !store->key || !store->free || scripts_init(store->scripts) != ERR_OK) {
+        goto out;
+    }
+    while (store->free_count < connections) {
+        struct redis *redis = redis_create(url, timeout_ms);
+        if (!redis) {
+            goto out;
+        }
+        store->free[store->free_count++] = redis;
+    }
+    return store;
+out:
+    store->connections = store->free_count;
+    store_close(store);
+    return NULL;
+}
+
+void store_close(struct store *store) {
+    if (!store) {
+        return;
+    }
+    assert(store->free_count == store->connections); /* no call is under way */
+    for (size_t i = 0; i < store->free_count; i++) {
+        redis_destroy(store->free[i]);
+    }
+    for (size_t i = 0; i < SCRIPT_COUNT; i++) {
+        free(store->scripts[i].text);
+    }
+    free(store->free);
+    free(store->prefix);
+    free(store->key);
+    pthread_cond_destroy(&store->freed);
+    pthread_mutex_destroy(&store->mutex);
+    free(store);
+}
+
+/* NULL: none came free within the timeout. The one used last comes first, so that few are open. */
+static struct redis *borrow(struct store *store) {
+    struct timespec deadline;
+    struct redis *redis = NULL;
+    int waited = 0;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += store->timeout_ms / 1000;
+    deadline.tv_nsec += store->timeout_ms % 1000 * 1000000;
+    if (deadline.tv_nsec >= 1000000000) {
+        deadline.tv_nsec -= 1000000000;
+        deadline.tv_sec++;
+    }
+    pthread_mutex_lock(&store->mutex);
+    while (store->free_count == 0 && waited == 0) {
+        waited = pthread_cond_timedwait(&store->freed, &store->mutex, &deadline);
+    }
+    if (store->free_count > 0) {
+        redis = store->free[--store->free_count];
+    }
+    pthread_mutex_unlock(&store->mutex);
+    return redis;
+}
+
+static void give_back(struct store *store, struct redis *redis) {
+    pthread_mutex_lock(&store->mutex);
+    store->free[store->free_count++] = redis;
+    pthread_cond_signal(&store->freed);
+    pthread_mutex_unlock(&store->mutex);
+}
+
+/* ---- a call -------------------------------------------------------------------------------- */
+
+void call_begin(struct call *call, const struct store *store, enum script script) {
+    call->script = script;
+    call->argc = 0;
+    call->number_count = 0;
+    call->repeated = false;
+    call_str(call, store->key);
+    call_str(call, store->prefix);
+}
+
+void call_str(struct call *call, const char *text) {
+    assert(call->argc < CALL_ARGS_MAX && text);
+    call->argv[call->argc++] = text;
+}
+
+void call_int(struct call *call, int64_t number) {
+    assert(call->number_count < CALL_NUMBERS_MAX);
+    char *text = call->numbers[call->number_count++];
+    snprintf(text, sizeof call->numbers[0], "%" PRId64, number);
+    call_str(call, text);
+}
+
+void call_cursor(struct call *call, uint64_t cursor) {
+    assert(call->number_count < CALL_NUMBERS_MAX);
+    char *text = call->numbers[call->number_count++];
+    snprintf(text, sizeof call->numbers[0], "%" PRIu64, cursor);
+    call_str(call, text);
+}
+
+void call_member(struct call *call, const struct store_member *member) {
+    call_str(call, member->node);
+    call_str(call, member->incarnation);
+}
+
+static enum err word_err(const char *script, const struct redis_reply *reply) {
+    const char *word = redis_reply_str(redis_reply_at(reply, 0), NULL);
+    for (size_t i = 0; word && i < sizeof WORDS / sizeof WORDS[0]; i++) {
+        if (strcmp(word, WORDS[i].word) == 0) {
+            return WORDS[i].err;
+        }
+    }
+    log_event(LOG_ERROR, "store_answer_unknown", KS("script", script), KS("word", word));
+    return ERR_PROTOCOL;
+}
+
+enum err call_run(struct store *store, struct call *call, struct redis_reply **reply) {
+    const struct store_script *script = &store->scripts[call->script];
+    *reply = NULL;
+    struct redis *redis = borrow(store);
+    if (!redis) {
+        return ERR_UNAVAILABLE;
+    }
+    bool was_open = redis_fd(redis) >= 0;
+    enum err err =
+        redis_script(redis, script->sha, script->text, 1, call->argc, call->argv, NULL, reply);
+    if (err == ERR_UNAVAILABLE && was_open) {
+        call->repeated = true;
+        err =
+            redis_script(redis, script->sha, script->text, 1, call->argc, call->argv, NULL, reply);
+    }
+    if (err == ERR_PROTOCOL) {
+        log_event(LOG_ERROR, "store_script_failed", KS("script", SCRIPT_NAMES[call->script]));
+    }
+    give_back(store, redis);
+    return err == ERR_OK ? word_err(SCRIPT_NAMES[call->script], *reply) : err;
+}
+
+enum err call_run_plain(struct store *store, struct call *call) {
+    struct redis_reply *reply;
+    enum err err = call_run(store, call, &reply);
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_ping(struct store *store) {
+    struct redis_reply *reply = NULL;
+    struct redis *redis = borrow(store);
+    if (!redis) {
+        return ERR_UNAVAILABLE;
+    }
+    enum err err = redis_command(redis, 1, (const char *const[]){"PING"}, NULL, &reply);
+    give_back(store, redis);
+    if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
+        err = ERR_UNAVAILABLE;
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+size_t batch_len(size_t at, size_t n) {
+    return n - at < STORE_BATCH_MAX ? n - at : STORE_BATCH_MAX;
+}

@@ -1,0 +1,245 @@
+/* What is known of clients, and how they are created, changed and deleted: the typed face of those
+ * scripts. Any thread. Must not know what a configuration says. */
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "internal.h"
+
+/* ---- reading answers ----------------------------------------------------------------------- */
+
+enum err reply_text(const struct redis_reply *reply, char **out) {
+    size_t len = 0;
+    const char *text = redis_reply_str(reply, &len);
+    *out = text ? text_copy(text, len) : NULL;
+    return text && !*out ? ERR_MEMORY : ERR_OK;
+}
+
+uint64_t reply_cursor(const struct redis_reply *reply) {
+    const char *text = redis_reply_str(reply, NULL);
+    return text ? strtoull(text, NULL, 10) : 0;
+}
+
+/* The fields in the order of describe() in common.lua. */
+enum err reply_client(const struct redis_reply *reply, struct store_client *out) {
+    *out = (struct store_client){
+        .version = redis_reply_int(redis_reply_at(reply, 2)),
+        .owner.epoch = redis_reply_int(redis_reply_at(reply, 5)),
+        .owner.since_ms = redis_reply_int(redis_reply_at(reply, 6)),
+        .attempts = redis_reply_int(redis_reply_at(reply, 7)),
+        .attempt_at_ms = redis_reply_int(redis_reply_at(reply, 11)),
+        .not_before_ms = redis_reply_int(redis_reply_at(reply, 12)),
+    };
+    (void)redis_reply_str(redis_reply_at(reply, 1), &out->config_len);
+    const struct {
+        size_t index;
+        char **text;
+    } texts[] = {
+        {0, &out->id},
+        {1, &out->config},
+        {3, &out->owner.node},
+        {4, &out->owner.incarnation},
+        {8, &out->attempt_code},
+        {9, &out->attempt_message},
+        {10, &out->attempt_node},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK) {
+            store_client_fini(out);
+            return ERR_MEMORY;
+        }
+    }
+    out->where = out->owner.node ? STORE_OWNED : STORE_WAITING;
+    return ERR_OK;
+}
+
+void store_client_fini(struct store_client *client) {
+    free(client->id);
+    free(client->config);
+    free(client->owner.node);
+    free(client->owner.incarnation);
+    free(client->attempt_code);
+    free(client->attempt_message);
+    free(client->attempt_node);
+    *client = (struct store_client){.where = STORE_ABSENT};
+}
+
+void store_rows_free(struct store_client *rows, size_t row_count) {
+    for (size_t i = 0; i < row_count; i++) {
+        store_client_fini(&rows[i]);
+    }
+    free(rows);
+}
+
+/* ---- looking ------------------------------------------------------------------------------- */
+
+enum err store_get(struct store *store, const char *id, struct store_client *out) {
+    struct call call;
+    struct redis_reply *reply;
+    *out = (struct store_client){.where = STORE_ABSENT};
+    call_begin(&call, store, SCRIPT_GET);
+    call_str(&call, id);
+    enum err err = call_run(store, &call, &reply);
+    if (err == ERR_OK) {
+        err = reply_client(redis_reply_at(reply, 1), out);
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+/* An id with a NUL inside cannot be named through this interface: such rubbish is left out. */
+static bool nameable(const struct redis_reply *fields) {
+    size_t len = 0;
+    const char *id = redis_reply_str(redis_reply_at(fields, 0), &len);
+    return id && strlen(id) == len;
+}
+
+static enum err read_rows(const struct redis_reply *list, struct store_client **rows,
+                          size_t *row_count) {
+    size_t n = redis_reply_count(list);
+    *rows = calloc(n ? n : 1, sizeof **rows);
+    *row_count = 0;
+    if (!*rows) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct redis_reply *fields = redis_reply_at(list, i);
+        if (!nameable(fields)) {
+            continue;
+        }
+        if (reply_client(fields, &(*rows)[*row_count]) != ERR_OK) {
+            store_rows_free(*rows, *row_count);
+            *rows = NULL;
+            *row_count = 0;
+            return ERR_MEMORY;
+        }
+        ++*row_count;
+    }
+    return ERR_OK;
+}
+
+enum err store_page(struct store *store, enum store_where where, uint64_t *cursor, size_t count,
+                    struct store_client **rows, size_t *row_count, int64_t *redis_ms) {
+    struct call call;
+    struct redis_reply *reply;
+    *rows = NULL;
+    *row_count = 0;
+    call_begin(&call, store, SCRIPT_PAGE);
+    call_str(&call, where == STORE_OWNED ? "use" : "no");
+    call_cursor(&call, *cursor);
+    call_int(&call, count > 0 && count < STORE_BATCH_MAX ? (int64_t)count : STORE_BATCH_MAX);
+    enum err err = call_run(store, &call, &reply);
+    if (err == ERR_OK) {
+        err = read_rows(redis_reply_at(reply, 3), rows, row_count);
+    }
+    if (err == ERR_OK) {
+        *cursor = reply_cursor(redis_reply_at(reply, 2));
+        if (redis_ms) {
+            *redis_ms = redis_reply_int(redis_reply_at(reply, 1));
+        }
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_counts(struct store *store, int64_t *waiting, int64_t *owned) {
+    struct call call;
+    struct redis_reply *reply;
+    call_begin(&call, store, SCRIPT_COUNTS);
+    enum err err = call_run(store, &call, &reply);
+    *waiting = redis_reply_int(redis_reply_at(reply, 1));
+    *owned = redis_reply_int(redis_reply_at(reply, 2));
+    redis_reply_free(reply);
+    return err;
+}
+
+/* ---- create, update, delete ---------------------------------------------------------------- */
+
+static const struct {
+    const char *word;
+    enum store_created outcome;
+} CREATED_WORDS[] = {
+    {"CREATED", STORE_CREATED},
+    {"UNCHANGED", STORE_UNCHANGED},
+    {"CONFIG", STORE_OTHER_CONFIG},
+    {"IDENTITY", STORE_IDENTITY_TAKEN},
+};
+
+static enum err read_created(const struct redis_reply *reply, struct store_create_result *out) {
+    const char *word = redis_reply_str(redis_reply_at(reply, 0), NULL);
+    for (size_t i = 0; word && i < sizeof CREATED_WORDS / sizeof CREATED_WORDS[0]; i++) {
+        if (strcmp(word, CREATED_WORDS[i].word) == 0) {
+            out->outcome = CREATED_WORDS[i].outcome;
+            out->version = redis_reply_int(redis_reply_at(reply, 1));
+            return reply_text(redis_reply_at(reply, 2), &out->other_id);
+        }
+    }
+    return ERR_PROTOCOL;
+}
+
+static enum err create_batch(struct store *store, const struct store_new *items, size_t n,
+                             struct store_create_result *results, size_t *done) {
+    struct call call;
+    struct redis_reply *reply;
+    call_begin(&call, store, SCRIPT_CREATE);
+    for (size_t i = 0; i < n; i++) {
+        call_str(&call, items[i].id);
+        call_str(&call, items[i].config);
+        call_str(&call, items[i].identity);
+    }
+    enum err err = call_run(store, &call, &reply);
+    for (size_t i = 0; i < n && err == ERR_OK; i++) {
+        err = read_created(redis_reply_at(redis_reply_at(reply, 1), i), &results[i]);
+        *done += err == ERR_OK;
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_create(struct store *store, const struct store_new *items, size_t n,
+                      struct store_create_result *results, size_t *done) {
+    enum err err = ERR_OK;
+    memset(results, 0, n * sizeof *results);
+    *done = 0;
+    for (size_t at = 0; at < n && err == ERR_OK; at += STORE_BATCH_MAX) {
+        err = create_batch(store, items + at, batch_len(at, n), results + at, done);
+    }
+    return err;
+}
+
+enum err store_update(struct store *store, const char *id, int64_t expected_version,
+                      const char *config, const char *identity, int64_t *version, char **other_id) {
+    struct call call;
+    struct redis_reply *reply;
+    *version = 0;
+    *other_id = NULL;
+    call_begin(&call, store, SCRIPT_UPDATE);
+    call_str(&call, id);
+    call_int(&call, expected_version);
+    call_str(&call, config);
+    call_str(&call, identity);
+    enum err err = call_run(store, &call, &reply);
+    if (err == ERR_OK) {
+        *version = redis_reply_int(redis_reply_at(reply, 1));
+    }
+    if (err == ERR_EXISTS && reply_text(redis_reply_at(reply, 1), other_id) != ERR_OK) {
+        err = ERR_MEMORY;
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_delete(struct store *store, const char *id, int64_t expected_version) {
+    struct call call;
+    struct redis_reply *reply;
+    call_begin(&call, store, SCRIPT_DELETE);
+    call_str(&call, id);
+    call_int(&call, expected_version);
+    enum err err = call_run(store, &call, &reply);
+    const char *word = redis_reply_str(redis_reply_at(reply, 0), NULL);
+    if (err == ERR_NOT_FOUND && call.repeated && word && strcmp(word, "GONE") == 0) {
+        err = ERR_OK; /* the first run deleted it, only its answer was lost */
+    }
+    redis_reply_free(reply);
+    return err;
+}

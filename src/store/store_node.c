@@ -1,0 +1,293 @@
+/* Nodes: register, beat, fence, reap, leave, drain, leadership; the typed face of those scripts.
+ * Any thread. Must not know when any of it is to be done. */
+#include "store/store.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "internal.h"
+
+#define JOIN_STEPS_MAX  10000 /* batches an earlier incarnation may have left */
+#define NODES_STEPS_MAX 10000
+
+static const char *const STATE_NAMES[] = {
+    [STORE_NODE_LIVE] = "live",
+    [STORE_NODE_DRAINING] = "draining",
+    [STORE_NODE_DEAD] = "dead",
+};
+
+const char *store_node_state_name(enum store_node_state state) {
+    return STATE_NAMES[state];
+}
+
+/* An entry that is not ours has no state and counts as live. */
+static enum store_node_state state_parse(const char *name) {
+    enum store_node_state state = STORE_NODE_DEAD;
+    while (state > STORE_NODE_LIVE && (!name || strcmp(name, STATE_NAMES[state]) != 0)) {
+        state--;
+    }
+    return state;
+}
+
+/* ---- the list of nodes --------------------------------------------------------------------- */
+
+struct node_list {
+    struct store_node *rows;
+    size_t n;
+};
+
+static void node_fini(struct store_node *node) {
+    free(node->name);
+    free(node->host);
+    free(node->type);
+    free(node->incarnation);
+    free(node->version);
+}
+
+void store_nodes_free(struct store_node *nodes, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        node_fini(&nodes[i]);
+    }
+    free(nodes);
+}
+
+static int64_t beat_age_ms(int64_t left_ms, int64_t ttl_ms) {
+    if (left_ms == -2) { /* PTTL: no such key */
+        return -1;
+    }
+    return left_ms >= 0 && left_ms < ttl_ms ? ttl_ms - left_ms : 0;
+}
+
+/* The fields in the order of nodes.lua. */
+static enum err read_node(const struct redis_reply *reply, int64_t ttl_ms, struct store_node *out) {
+    *out = (struct store_node){
+        .port = redis_reply_int(redis_reply_at(reply, 2)),
+        .size = redis_reply_int(redis_reply_at(reply, 4)),
+        .state = state_parse(redis_reply_str(redis_reply_at(reply, 6), NULL)),
+        .started_at_ms = redis_reply_int(redis_reply_at(reply, 8)),
+        .clients = redis_reply_int(redis_reply_at(reply, 9)),
+        .beating = redis_reply_int(redis_reply_at(reply, 10)) == 1,
+        .beat_age_ms = beat_age_ms(redis_reply_int(redis_reply_at(reply, 11)), ttl_ms),
+    };
+    const struct {
+        size_t index;
+        char **text;
+    } texts[] = {
+        {0, &out->name},        {1, &out->host},    {3, &out->type},
+        {5, &out->incarnation}, {7, &out->version},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK ||
+            !*texts[i].text) {
+            node_fini(out);
+            return ERR_MEMORY;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err add_nodes(struct node_list *list, const struct redis_reply *reply, int64_t ttl_ms) {
+    size_t more = redis_reply_count(reply);
+    struct store_node *rows = realloc(list->rows, (list->n + more + 1) * sizeof *rows);
+    if (!rows) {
+        return ERR_MEMORY;
+    }
+    list->rows = rows;
+    for (size_t i = 0; i < more; i++) {
+        if (read_node(redis_reply_at(reply, i), ttl_ms, &rows[list->n]) != ERR_OK) {
+            return ERR_MEMORY;
+        }
+        list->n++;
+    }
+    return ERR_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const struct store_node *)a)->name, ((const struct store_node *)b)->name);
+}
+
+/* A scan may bring an entry twice. */
+static void sort_unique(struct node_list *list) {
+    size_t kept = 0;
+    if (list->n > 0) {
+        qsort(list->rows, list->n, sizeof *list->rows, by_name);
+    }
+    for (size_t i = 0; i < list->n; i++) {
+        if (kept > 0 && by_name(&list->rows[kept - 1], &list->rows[i]) == 0) {
+            node_fini(&list->rows[i]);
+        } else {
+            list->rows[kept++] = list->rows[i];
+        }
+    }
+    list->n = kept;
+}
+
+/* One step of the scan; *cursor 0 after the last. */
+static enum err nodes_step(struct store *store, int64_t ttl_ms, uint64_t *cursor,
+                           struct node_list *list, char **leader) {
+    struct call call;
+    struct redis_reply *reply;
+    call_begin(&call, store, SCRIPT_NODES);
+    call_cursor(&call, *cursor);
+    enum err err = call_run(store, &call, &reply);
+    if (err == ERR_OK) {
+        err = add_nodes(list, redis_reply_at(reply, 3), ttl_ms);
+    }
+    if (err == ERR_OK) {
+        *cursor = reply_cursor(redis_reply_at(reply, 1));
+        free(*leader);
+        err = reply_text(redis_reply_at(reply, 2), leader);
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store_node **nodes,
+                     size_t *n, char **leader) {
+    struct node_list list = {0};
+    char *leading = NULL;
+    uint64_t cursor = 0;
+    enum err err = ERR_OK;
+    size_t step = 0;
+    *nodes = NULL;
+    *n = 0;
+    do {
+        err = nodes_step(store, heartbeat_ttl_ms, &cursor, &list, &leading);
+    } while (err == ERR_OK && cursor != 0 && ++step < NODES_STEPS_MAX);
+    if (err != ERR_OK) {
+        store_nodes_free(list.rows, list.n);
+        free(leading);
+        leading = NULL;
+    } else {
+        sort_unique(&list);
+        *nodes = list.rows;
+        *n = list.n;
+    }
+    if (leader) {
+        *leader = leading;
+    } else {
+        free(leading);
+    }
+    return err;
+}
+
+/* ---- life of a node ------------------------------------------------------------------------ */
+
+static enum err join_step(struct store *store, const struct store_join *join, const char *candidate,
+                          char generation[TEXT_ID_LEN]) {
+    struct call call;
+    struct redis_reply *reply;
+    call_begin(&call, store, SCRIPT_JOIN);
+    call_member(&call, &join->member);
+    call_str(&call, join->host);
+    call_int(&call, join->port);
+    call_str(&call, join->type);
+    call_int(&call, join->size);
+    call_str(&call, join->version);
+    call_int(&call, join->started_at_ms);
+    call_int(&call, join->heartbeat_ttl_ms);
+    call_str(&call, join->draining ? "1" : "0");
+    call_str(&call, candidate);
+    enum err err = call_run(store, &call, &reply);
+    if (err == ERR_OK) {
+        size_t len = 0;
+        const char *text = redis_reply_str(redis_reply_at(reply, 1), &len);
+        if (text && len < TEXT_ID_LEN) {
+            memcpy(generation, text, len + 1);
+        } else {
+            err = ERR_PROTOCOL;
+        }
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_join(struct store *store, const struct store_join *join,
+                    char generation[TEXT_ID_LEN]) {
+    char candidate[TEXT_ID_LEN];
+    text_random_id(candidate);
+    for (size_t step = 0; step < JOIN_STEPS_MAX; step++) {
+        enum err err = join_step(store, join, candidate, generation);
+        if (err != ERR_OK || generation[0] != '\0') {
+            return err;
+        }
+    }
+    return ERR_PROTOCOL;
+}
+
+enum err store_beat(struct store *store, const struct store_member *member, const char *generation,
+                    int64_t heartbeat_ttl_ms, struct store_beat *out) {
+    struct call call;
+    struct redis_reply *reply;
+    call_begin(&call, store, SCRIPT_BEAT);
+    call_member(&call, member);
+    call_str(&call, generation);
+    call_int(&call, heartbeat_ttl_ms);
+    enum err err = call_run(store, &call, &reply);
+    *out = (struct store_beat){
+        .rev = redis_reply_int(redis_reply_at(reply, 1)),
+        .redis_ms = redis_reply_int(redis_reply_at(reply, 2)),
+        .draining = redis_reply_int(redis_reply_at(reply, 3)) == 1,
+        .alone = redis_reply_int(redis_reply_at(reply, 4)) == 1,
+    };
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_fence(struct store *store, const struct store_member *caller,
+                     const struct store_member *target) {
+    struct call call;
+    call_begin(&call, store, SCRIPT_FENCE);
+    call_member(&call, caller);
+    call_member(&call, target);
+    return call_run_plain(store, &call);
+}
+
+enum err store_reap(struct store *store, const struct store_member *target, size_t *moved,
+                    bool *finished) {
+    struct call call;
+    struct redis_reply *reply;
+    call_begin(&call, store, SCRIPT_REAP);
+    call_member(&call, target);
+    enum err err = call_run(store, &call, &reply);
+    *moved = (size_t)redis_reply_int(redis_reply_at(reply, 1));
+    *finished = redis_reply_int(redis_reply_at(reply, 2)) == 1;
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_leave(struct store *store, const struct store_member *member) {
+    struct call call;
+    call_begin(&call, store, SCRIPT_LEAVE);
+    call_member(&call, member);
+    return call_run_plain(store, &call);
+}
+
+enum err store_drain(struct store *store, const char *node, bool draining) {
+    struct call call;
+    call_begin(&call, store, SCRIPT_DRAIN);
+    call_str(&call, node);
+    call_str(&call, draining ? "1" : "0");
+    return call_run_plain(store, &call);
+}
+
+/* ---- leadership ---------------------------------------------------------------------------- */
+
+enum err store_lead(struct store *store, const struct store_member *member, int64_t ttl_ms,
+                    bool *leading) {
+    struct call call;
+    struct redis_reply *reply;
+    assert(ttl_ms >= 0);
+    call_begin(&call, store, SCRIPT_LEAD);
+    call_member(&call, member);
+    call_int(&call, ttl_ms);
+    enum err err = call_run(store, &call, &reply);
+    *leading = redis_reply_int(redis_reply_at(reply, 1)) == 1;
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_unlead(struct store *store, const struct store_member *member) {
+    bool leading;
+    return store_lead(store, member, 0, &leading);
+}
