@@ -1,0 +1,63 @@
+/* Keeps this node in the fleet: joins, reconciles what runs with what Redis says, gives clients
+ * back, and, while it leads, schedules and reaps. One thread; everything it is told from outside
+ * comes through a bounded queue or the calls below. */
+#ifndef MQFLEET_CLUSTER_AGENT_H
+#define MQFLEET_CLUSTER_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/conf.h"
+#include "base/err.h"
+#include "cluster/node.h"
+#include "cluster/peers.h"
+#include "mqtt/hosts.h"
+#include "store/store.h"
+
+struct agent;
+
+/* All borrowed for the agent's life. store: its own (two connections). */
+struct agent_wiring {
+    const struct conf *conf;
+    struct node *node;
+    struct store *store;
+    const char *redis_url; /* for the wake-up channel */
+    struct hosts *hosts;
+    struct peers *peers;
+};
+
+struct agent *agent_create(const struct agent_wiring *wiring);
+void agent_destroy(struct agent *agent);
+
+/* The agent thread; argument: the agent. Returns after agent_stop, or by itself with agent_fault
+ * set when the node cannot go on (its name is in use by a live node). */
+void *agent_run(void *argument);
+void agent_stop(struct agent *agent);
+/* NULL, or why the agent gave up; static text. Any thread. */
+const char *agent_fault(struct agent *agent);
+
+/* After agent_run returned and the hosts closed everything: gives all clients back and leaves,
+ * within timeout_ms. ERR_OK: nothing of this node is left in Redis. Main thread. */
+enum err agent_leave(struct agent *agent, int64_t timeout_ms) MUST_CHECK;
+
+/* ---- any thread ------------------------------------------------------------------------------ */
+
+bool agent_leading(struct agent *agent);
+
+/* hosts_owner's wants_release and online; context: the agent. Never block. */
+void agent_wants_release(void *context, const struct hosts_release *release);
+void agent_client_online(void *context, const char *id);
+
+struct agent_claim_answer {
+    size_t claimed;
+    bool full, draining, fenced;
+};
+/* Claims waiting clients for this node and starts them: what POST /fleet/claim does. Blocks on
+ * Redis; not for the agent's or a host's thread. */
+enum err agent_claim(struct agent *agent, const struct store_claim_item *items, size_t n,
+                     struct agent_claim_answer *answer) MUST_CHECK;
+
+/* Stops a client of this node and gives it to another one (an operator's release): asynchronous.
+ * ERR_NOT_FOUND: does not run here; ERR_FULL. */
+enum err agent_give_away(struct agent *agent, const char *id) MUST_CHECK;
+
+#endif

@@ -1,0 +1,58 @@
+/* This node as a member of the fleet: its name, incarnation, heartbeat and lease. The heartbeat
+ * thread only beats; joining and everything that follows from being fenced is the agent's. */
+#ifndef MQFLEET_CLUSTER_NODE_H
+#define MQFLEET_CLUSTER_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/conf.h"
+#include "base/err.h"
+#include "base/text.h"
+#include "store/store.h"
+
+enum node_membership {
+    NODE_OUTSIDE, /* not joined yet, or left */
+    NODE_MEMBER,
+    NODE_FENCED, /* told so by Redis: must drop everything and join anew */
+    NODE_LOST    /* Redis has another generation: must register again and restore */
+};
+const char *node_membership_name(enum node_membership membership);
+
+struct node;
+
+/* store: the heartbeat's own, one connection; borrowed. */
+struct node *node_create(const struct conf *conf, struct store *store);
+void node_destroy(struct node *node);
+
+/* The heartbeat thread; argument: the node. Returns after node_stop. */
+void *node_heartbeat_run(void *argument);
+void node_stop(struct node *node);
+
+/* Registers through `store` (the caller's) with a new incarnation, or, after NODE_LOST, with the
+ * same one. ERR_EXISTS: a live node beats under this name. Agent thread only. */
+enum err node_join(struct node *node, struct store *store) MUST_CHECK;
+/* No beats and no lease from now on. Agent thread only. */
+void node_outside(struct node *node);
+
+/* Any thread, from here on. */
+enum node_membership node_membership(struct node *node);
+const char *node_name(const struct node *node);
+/* Copies the present incarnation; "" while never joined. */
+void node_incarnation(struct node *node, char out[TEXT_ID_LEN]);
+/* May a connection be opened, by this node's own clock? Holds for heartbeat_ttl_ms and half of
+ * reclaim_grace_ms from the moment the last answered beat was sent: less than anybody waits before
+ * fencing. */
+bool node_lease_valid(struct node *node);
+/* Milliseconds since the last answered beat was sent; -1: never. */
+int64_t node_beat_age_ms(struct node *node);
+/* When (clock_ms) Redis last answered a beat after one that failed; 0: never failed. */
+int64_t node_redis_back_ms(struct node *node);
+int64_t node_rev(struct node *node);
+bool node_draining(struct node *node);
+bool node_alone(struct node *node);
+int64_t node_started_at_ms(const struct node *node); /* wall clock */
+/* Readable whenever something above changed since the last node_seen. For one reader: the agent. */
+int node_fd(struct node *node);
+void node_seen(struct node *node);
+
+#endif

@@ -1,0 +1,30 @@
+/* Who is dead: judges looks at the register, by rules 1 and 5 of docs/protocol.md. No Redis here.
+ */
+#ifndef MQFLEET_CLUSTER_REAPER_H
+#define MQFLEET_CLUSTER_REAPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "store/store.h"
+
+struct reaper;
+
+struct reaper_rules {
+    int64_t reclaim_grace_ms;
+    int64_t mass_death_wait_ms;
+};
+
+struct reaper *reaper_create(const struct reaper_rules *rules);
+void reaper_destroy(struct reaper *reaper);
+
+/* One look. nodes: all registered; redis_back_ms: when Redis last came back, 0 never; own_fresh:
+ * this node's own beat is. verdicts[n]: set true for a node to be fenced now: its beat was missing
+ * at a look at least reclaim_grace_ms ago and at every look since. Never for nodes already dead.
+ * braked (may be NULL): verdicts are held back because too many went missing at once. */
+void reaper_look(struct reaper *reaper, const struct store_node *nodes, size_t n, int64_t now_ms,
+                 bool own_fresh, int64_t redis_back_ms, bool *verdicts, bool *braked);
+/* A look failed: what was seen before proves nothing any more. */
+void reaper_forget(struct reaper *reaper);
+
+#endif

@@ -1,0 +1,294 @@
+/* The agent's thread: a loop over its queue, the wake-up channel and a table of periodic work. What
+ * each piece does is in membership.c, reconcile.c, releases.c, leader.c and claim.c. */
+#include "cluster/agent.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "agent_internal.h"
+
+#define AGENT_TASKS_PER_TURN 1000
+#define AGENT_WAKE_RETRY_MS  1000
+
+/* Periodic work while a member. A row is also due when its `now` flag is set. */
+static const struct {
+    const char *name;
+    int64_t period_ms;
+    void (*step)(struct agent *agent);
+} periodic[] = {
+    {"lead", 300, leader_lead_step},         {"look", 250, leader_look_step},
+    {"schedule", 250, leader_schedule_step}, {"reconcile", 250, reconcile_step},
+    {"releases", 50, releases_step},         {"drain", 250, releases_drain_step},
+    {"orphans", 5000, leader_orphans_step},
+};
+
+#define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
+
+struct agent *agent_create(const struct agent_wiring *wiring) {
+    struct agent *agent = calloc(1, sizeof(*agent));
+    if (!agent) {
+        return NULL;
+    }
+    agent->wiring = *wiring;
+    agent->releases_end = &agent->releases;
+    const struct conf *conf = wiring->conf;
+    /* Every client may have one release and one online note under way. */
+    agent->tasks = queue_create((size_t)conf->node_size * 2 + 1024);
+    agent->wake = redis_create(wiring->redis_url, conf->redis_timeout_ms);
+    agent->wake_channel = store_wake_channel(conf->key_prefix);
+    agent->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    agent->reaper =
+        reaper_create(&(struct reaper_rules){conf->reclaim_grace_ms, conf->mass_death_wait_ms});
+    agent->reconciled_rev = -1;
+    if (!agent->tasks || !agent->wake || !agent->wake_channel || agent->stop_fd < 0 ||
+        !agent->reaper) {
+        agent_destroy(agent);
+        return NULL;
+    }
+    return agent;
+}
+
+void agent_task_free(struct agent_task *task) {
+    if (task) {
+        free(task->id);
+        free(task->code);
+        free(task->message);
+        free(task);
+    }
+}
+
+void agent_destroy(struct agent *agent) {
+    if (!agent) {
+        return;
+    }
+    void *task;
+    while (agent->tasks && queue_pop(agent->tasks, &task, 0) == ERR_OK) {
+        agent_task_free(task);
+    }
+    releases_forget(agent);
+    leader_fini(agent);
+    queue_destroy(agent->tasks);
+    redis_destroy(agent->wake);
+    free(agent->wake_channel);
+    if (agent->stop_fd >= 0) {
+        close(agent->stop_fd);
+    }
+    free(agent);
+}
+
+struct store_member agent_member(struct agent *agent, char incarnation[TEXT_ID_LEN]) {
+    node_incarnation(agent->wiring.node, incarnation);
+    return (struct store_member){node_name(agent->wiring.node), incarnation};
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+/* Reads every waiting wake-up: "" something waits, a node's name: its set changed. */
+static void wake_read(struct agent *agent) {
+    int64_t now_ms = clock_ms();
+    if (now_ms < agent->wake_retry_ms) {
+        return;
+    }
+    for (int i = 0; i < AGENT_TASKS_PER_TURN; i++) {
+        char *payload = NULL;
+        enum err result = redis_subscribed_message(agent->wake, agent->wake_channel, 0, &payload);
+        if (result == ERR_UNAVAILABLE) {
+            /* Nothing depends on wake-ups: the periodic look finds the same a little later. */
+            agent->wake_retry_ms = now_ms + AGENT_WAKE_RETRY_MS;
+        }
+        if (result != ERR_OK) {
+            return;
+        }
+        if (payload[0] == '\0') {
+            agent->schedule_now = true;
+        } else if (strcmp(payload, node_name(agent->wiring.node)) == 0) {
+            agent->reconcile_now = true;
+        }
+        free(payload);
+    }
+}
+
+static void tasks_read(struct agent *agent) {
+    void *task;
+    for (int i = 0; i < AGENT_TASKS_PER_TURN; i++) {
+        if (queue_pop(agent->tasks, &task, 0) != ERR_OK) {
+            return;
+        }
+        releases_task(agent, task);
+    }
+}
+
+static void agent_wait(struct agent *agent, int64_t until_ms) {
+    int64_t left_ms = until_ms - clock_ms();
+    if (left_ms <= 0) {
+        return;
+    }
+    struct pollfd fds[] = {{.fd = agent->stop_fd, .events = POLLIN},
+                           {.fd = queue_fd(agent->tasks), .events = POLLIN},
+                           {.fd = node_fd(agent->wiring.node), .events = POLLIN},
+                           {.fd = redis_fd(agent->wake), .events = POLLIN}};
+    poll(fds, sizeof(fds) / sizeof(fds[0]), (int)left_ms);
+    if (fds[2].revents & POLLIN) {
+        node_seen(agent->wiring.node);
+    }
+}
+
+static bool flagged(struct agent *agent, size_t row) {
+    if (periodic[row].step == leader_schedule_step) {
+        return agent->schedule_now;
+    }
+    if (periodic[row].step == reconcile_step) {
+        return agent->reconcile_now;
+    }
+    return false;
+}
+
+/* Runs what is due; returns when the next row is. */
+static int64_t periodic_run(struct agent *agent, int64_t next_ms[PERIODIC_COUNT]) {
+    int64_t soonest_ms = INT64_MAX;
+    for (size_t i = 0; i < PERIODIC_COUNT; i++) {
+        if (clock_ms() >= next_ms[i] || flagged(agent, i)) {
+            periodic[i].step(agent);
+            next_ms[i] = clock_ms() + periodic[i].period_ms;
+        }
+        if (flagged(agent, i)) {
+            soonest_ms = 0;
+        }
+        if (next_ms[i] < soonest_ms) {
+            soonest_ms = next_ms[i];
+        }
+    }
+    return soonest_ms;
+}
+
+void *agent_run(void *argument) {
+    struct agent *agent = argument;
+    int64_t next_ms[PERIODIC_COUNT] = {0};
+    while (!atomic_load(&agent->stopping) && !atomic_load(&agent->fault)) {
+        tasks_read(agent);
+        wake_read(agent);
+        int64_t until_ms = clock_ms() + 50;
+        if (membership_step(agent)) {
+            until_ms = periodic_run(agent, next_ms);
+        }
+        agent_wait(agent, until_ms);
+    }
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    if (atomic_exchange(&agent->leading, false)) {
+        enum err ignored = store_unlead(agent->wiring.store, &member);
+        (void)ignored; /* it expires by itself */
+    }
+    return NULL;
+}
+
+void agent_stop(struct agent *agent) {
+    atomic_store(&agent->stopping, true);
+    (void)!write(agent->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
+}
+
+const char *agent_fault(struct agent *agent) {
+    return atomic_load(&agent->fault);
+}
+
+bool agent_leading(struct agent *agent) {
+    return atomic_load(&agent->leading);
+}
+
+/* ---- leaving --------------------------------------------------------------------------------- */
+
+static enum err release_all(struct agent *agent, const struct store_member *member) {
+    struct store_assignment *rows = NULL;
+    size_t n = 0, released = 0;
+    int64_t rev;
+    enum err result = store_assigned(agent->wiring.store, member, &rows, &n, &rev);
+    struct store_release *items = result == ERR_OK ? calloc(n ? n : 1, sizeof(*items)) : NULL;
+    if (result == ERR_OK && !items) {
+        result = ERR_MEMORY;
+    }
+    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+        items[i] = (struct store_release){
+            .id = rows[i].id, .epoch = rows[i].epoch, .code = "node_stopped", .message = ""};
+    }
+    if (result == ERR_OK) {
+        result = store_release(agent->wiring.store, member, items, n, &released);
+        log_event(LOG_INFO, "clients_released", KI("clients", released),
+                  KS("result", err_name(result)));
+    }
+    free(items);
+    store_assigned_free(rows, n);
+    return result;
+}
+
+enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    int64_t deadline_ms = clock_ms() + timeout_ms;
+    if (incarnation[0] == '\0') {
+        return ERR_OK; /* never joined */
+    }
+    for (;;) {
+        enum err result = release_all(agent, &member);
+        if (result == ERR_OK) {
+            result = store_leave(agent->wiring.store, &member);
+        }
+        /* Fenced: the others have taken, or will take, everything. */
+        if (result == ERR_OK || result == ERR_FENCED || clock_ms() >= deadline_ms) {
+            return result == ERR_FENCED ? ERR_OK : result;
+        }
+        clock_sleep_ms(200);
+    }
+}
+
+/* ---- what other threads tell ----------------------------------------------------------------- */
+
+static enum err task_push(struct agent *agent, enum agent_task_kind kind, const char *id,
+                          int64_t epoch, const struct hosts_release *release) {
+    struct agent_task *task = calloc(1, sizeof(*task));
+    if (!task) {
+        return ERR_MEMORY;
+    }
+    task->kind = kind;
+    task->id = text_dup(id);
+    task->epoch = epoch;
+    if (release) {
+        task->delay_ms = release->delay_ms;
+        task->code = text_dup(release->code);
+        task->message = text_dup(release->message);
+    }
+    enum err result = task->id ? queue_push(agent->tasks, task) : ERR_MEMORY;
+    if (result != ERR_OK) {
+        agent_task_free(task);
+    }
+    return result;
+}
+
+void agent_wants_release(void *context, const struct hosts_release *release) {
+    if (task_push(context, TASK_RELEASE, release->id, release->epoch, release) != ERR_OK) {
+        /* The reconciliation finds clients that still wait for their release. */
+        log_event(LOG_ERROR, "release_not_queued", KS("client", release->id));
+    }
+}
+
+void agent_client_online(void *context, const char *id) {
+    /* Losing this note costs nothing but an old error shown in Redis a little longer. */
+    enum err ignored = task_push(context, TASK_ONLINE, id, 0, NULL);
+    (void)ignored;
+}
+
+enum err agent_give_away(struct agent *agent, const char *id) {
+    struct client_status status;
+    enum err result = hosts_status(agent->wiring.hosts, id, &status);
+    if (result != ERR_OK) {
+        return result;
+    }
+    int64_t epoch = status.epoch;
+    client_status_fini(&status);
+    return task_push(agent, TASK_GIVE_AWAY, id, epoch, NULL);
+}

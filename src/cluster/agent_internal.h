@@ -1,0 +1,112 @@
+/* What the files of the agent share; nobody else includes it. Agent thread only unless said. */
+#ifndef MQFLEET_CLUSTER_AGENT_INTERNAL_H
+#define MQFLEET_CLUSTER_AGENT_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uthash.h>
+#include "base/queue.h"
+#include "cluster/agent.h"
+#include "cluster/reaper.h"
+#include "cluster/scheduler.h"
+#include "net/redis.h"
+
+/* Something another thread told the agent. */
+enum agent_task_kind {
+    TASK_RELEASE,   /* a host gives the client up */
+    TASK_ONLINE,    /* a client came online */
+    TASK_GIVE_AWAY, /* an operator wants it elsewhere */
+    TASK_STOPPED    /* a client that is leaving has closed */
+};
+
+struct agent_task {
+    enum agent_task_kind kind;
+    char *id;
+    int64_t epoch;
+    int64_t delay_ms;
+    char *code;
+    char *message;
+    struct agent_task *next; /* in a list of the agent's */
+};
+
+/* A client on its way out: stopped first, released once it has closed. */
+struct leaving {
+    char *id;
+    int64_t epoch;
+    const char *code; /* static */
+    bool failed;      /* prefer another node */
+    int64_t asked_ms;
+    UT_hash_handle hh;
+};
+
+/* A peer that just failed a claim and is not asked again before until_ms. */
+struct shunned {
+    char *name;
+    int64_t until_ms;
+    UT_hash_handle hh;
+};
+
+struct agent {
+    struct agent_wiring wiring;
+    struct queue *tasks;
+    struct redis *wake;
+    char *wake_channel;
+    int64_t wake_retry_ms;
+    atomic_bool stopping; /* any thread */
+    atomic_bool leading;  /* any thread */
+    _Atomic(const char *) fault;
+    int stop_fd;
+
+    /* membership */
+    int64_t join_next_ms;
+    int64_t name_taken_since_ms; /* 0: it is not */
+    bool unreachable_logged;
+    int64_t lost_ms; /* when Redis lost its data, clock_ms; 0: never */
+
+    /* reconcile */
+    bool reconcile_now;
+    int64_t reconciled_rev;
+    int64_t reconciled_ms;
+
+    /* releases */
+    struct agent_task *releases, **releases_end; /* failed to be written so far, or new */
+    size_t release_count;
+    int64_t release_next_ms;
+    struct agent_task *online;
+    size_t online_count;
+    struct leaving *leaving;
+
+    /* leader */
+    struct reaper *reaper;
+    bool schedule_now;
+    uint64_t schedule_cursor;
+    struct shunned *shunned;
+};
+
+/* agent.c */
+struct store_member agent_member(struct agent *agent, char incarnation[TEXT_ID_LEN]);
+void agent_task_free(struct agent_task *task);
+
+/* membership.c: joins, drops everything when fenced, registers again after data loss. True: this
+ * node is a member now. */
+bool membership_step(struct agent *agent);
+
+/* reconcile.c: what runs against what Redis says. */
+void reconcile_step(struct agent *agent);
+
+/* releases.c */
+void releases_task(struct agent *agent, struct agent_task *task); /* takes ownership */
+void releases_step(struct agent *agent);
+void releases_drain_step(struct agent *agent);
+void releases_forget(struct agent *agent); /* after being fenced, and at the end */
+bool releases_leaving(struct agent *agent, const char *id);
+
+/* leader.c */
+void leader_lead_step(struct agent *agent);
+void leader_look_step(struct agent *agent);
+void leader_schedule_step(struct agent *agent);
+void leader_orphans_step(struct agent *agent);
+void leader_fini(struct agent *agent);
+
+#endif

@@ -1,0 +1,93 @@
+/* Joining, being fenced, and Redis that lost its data. Agent thread. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "agent_internal.h"
+
+#define JOIN_RETRY_MS 250
+#define DROP_WAIT_MS  1000
+
+static void joined(struct agent *agent) {
+    char incarnation[TEXT_ID_LEN];
+    node_incarnation(agent->wiring.node, incarnation);
+    agent->name_taken_since_ms = 0;
+    agent->unreachable_logged = false;
+    agent->reconciled_rev = -1;
+    agent->reconcile_now = true;
+    reaper_forget(agent->reaper);
+    hosts_accept(agent->wiring.hosts, incarnation);
+    log_event(LOG_INFO, "joined", KS("node", node_name(agent->wiring.node)),
+              KS("incarnation", incarnation));
+}
+
+/* A beat under our name: of a process that just died (it expires), or of one that lives. */
+static void name_taken(struct agent *agent) {
+    int64_t now_ms = clock_ms();
+    const struct conf *conf = agent->wiring.conf;
+    if (agent->name_taken_since_ms == 0) {
+        agent->name_taken_since_ms = now_ms;
+        log_event(LOG_WARN, "name_in_use", KS("node", conf->node_name),
+                  KS("detail", "waiting for the beat of an earlier process to expire"));
+    }
+    if (now_ms - agent->name_taken_since_ms > 2 * conf->heartbeat_ttl_ms + 2 * conf->heartbeat_ms) {
+        atomic_store(&agent->fault,
+                     "another live node uses this node_info.name: every node needs its own");
+    }
+}
+
+/* Rule 3: drop all connections, then join anew with nothing. */
+static void fenced(struct agent *agent) {
+    atomic_store(&agent->leading, false);
+    releases_forget(agent);
+    enum err result = hosts_stop_all(agent->wiring.hosts, "fenced", false, DROP_WAIT_MS);
+    if (result == ERR_OK) {
+        node_outside(agent->wiring.node);
+        agent->join_next_ms = 0;
+    } else {
+        log_event(LOG_WARN, "fenced_still_closing",
+                  KI("clients", hosts_count(agent->wiring.hosts)));
+    }
+}
+
+static void join(struct agent *agent) {
+    int64_t now_ms = clock_ms();
+    if (now_ms < agent->join_next_ms) {
+        return;
+    }
+    enum err result = node_join(agent->wiring.node, agent->wiring.store);
+    agent->join_next_ms = now_ms + JOIN_RETRY_MS;
+    if (result == ERR_OK) {
+        joined(agent);
+    } else if (result == ERR_EXISTS) {
+        name_taken(agent);
+    } else if (result == ERR_FENCED) {
+        fenced(agent); /* declared dead while Redis was losing its data */
+    } else {
+        agent->name_taken_since_ms = 0;
+        if (!agent->unreachable_logged) {
+            agent->unreachable_logged = true;
+            log_event(LOG_ERROR, "join_failed", KS("error", err_name(result)),
+                      KS("detail", "will be tried again until Redis answers"));
+        }
+    }
+}
+
+bool membership_step(struct agent *agent) {
+    switch (node_membership(agent->wiring.node)) {
+    case NODE_OUTSIDE:
+        join(agent);
+        break;
+    case NODE_FENCED:
+        fenced(agent);
+        break;
+    case NODE_LOST:
+        /* Rule 10: the same incarnation registers again; reconciling then restores what runs. */
+        agent->lost_ms = clock_ms();
+        join(agent);
+        break;
+    case NODE_MEMBER:
+        break;
+    }
+    return node_membership(agent->wiring.node) == NODE_MEMBER;
+}

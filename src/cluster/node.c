@@ -1,0 +1,315 @@
+/* Membership, heartbeat and lease of this node. Owns the heartbeat thread's loop and the facts it
+ * learns; must not know clients, schedulers or what follows from being fenced. */
+#include "cluster/node.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+
+struct node {
+    const struct conf *conf;
+    struct store *store;
+    int64_t started_at_ms;
+    int event_fd;
+
+    pthread_mutex_t lock; /* guards everything below */
+    pthread_cond_t stop_changed;
+    bool stopping;
+    enum node_membership membership;
+    char incarnation[TEXT_ID_LEN];
+    char generation[TEXT_ID_LEN];
+    int64_t beat_sent_ms; /* when the last answered beat was sent; -1: never */
+    int64_t redis_back_ms;
+    bool failing;
+    struct store_beat last; /* what the last beat told */
+};
+
+const char *node_membership_name(enum node_membership membership) {
+    static const char *const names[] = {"outside", "member", "fenced", "lost"};
+    return names[membership];
+}
+
+struct node *node_create(const struct conf *conf, struct store *store) {
+    struct node *node = calloc(1, sizeof(*node));
+    if (!node) {
+        return NULL;
+    }
+    node->conf = conf;
+    node->store = store;
+    node->started_at_ms = clock_wall_ms();
+    node->beat_sent_ms = -1;
+    node->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_mutex_init(&node->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&node->stop_changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (node->event_fd < 0) {
+        node_destroy(node);
+        return NULL;
+    }
+    return node;
+}
+
+void node_destroy(struct node *node) {
+    if (!node) {
+        return;
+    }
+    if (node->event_fd >= 0) {
+        close(node->event_fd);
+    }
+    pthread_cond_destroy(&node->stop_changed);
+    pthread_mutex_destroy(&node->lock);
+    free(node);
+}
+
+static void node_signal(struct node *node) {
+    /* Only fails when the counter is about to overflow: then it is readable anyway. */
+    (void)!write(node->event_fd, &(uint64_t){1}, sizeof(uint64_t));
+}
+
+int node_fd(struct node *node) {
+    return node->event_fd;
+}
+
+void node_seen(struct node *node) {
+    uint64_t count;
+    (void)!read(node->event_fd, &count, sizeof(count));
+}
+
+/* ---- heartbeat ------------------------------------------------------------------------------- */
+
+/* Under the lock. */
+static void beat_answered(struct node *node, const struct store_beat *beat, int64_t sent_ms) {
+    bool changed = beat->rev != node->last.rev || beat->draining != node->last.draining ||
+                   beat->alone != node->last.alone;
+    node->beat_sent_ms = sent_ms;
+    node->last = *beat;
+    if (node->failing) {
+        node->failing = false;
+        node->redis_back_ms = clock_ms();
+        log_event(LOG_INFO, "redis_back", KS("node", node->conf->node_name));
+    }
+    if (changed) {
+        node_signal(node);
+    }
+}
+
+static void beat_failed(struct node *node, enum err result) {
+    metric_add(METRIC_HEARTBEATS_FAILED, 1);
+    if (!node->failing) {
+        node->failing = true;
+        log_event(LOG_WARN, "heartbeat_failed", KS("node", node->conf->node_name),
+                  KS("error", err_name(result)));
+    }
+}
+
+static void membership_set(struct node *node, enum node_membership membership) {
+    if (node->membership == membership) {
+        return;
+    }
+    log_event(membership == NODE_MEMBER ? LOG_INFO : LOG_WARN, "node_membership",
+              KS("node", node->conf->node_name), KS("from", node_membership_name(node->membership)),
+              KS("to", node_membership_name(membership)), KS("incarnation", node->incarnation));
+    node->membership = membership;
+    node_signal(node);
+}
+
+/* One beat. False: it got no answer, try again sooner than a whole period. */
+static bool node_beat(struct node *node) {
+    char incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN];
+    pthread_mutex_lock(&node->lock);
+    bool member = node->membership == NODE_MEMBER;
+    memcpy(incarnation, node->incarnation, sizeof(incarnation));
+    memcpy(generation, node->generation, sizeof(generation));
+    pthread_mutex_unlock(&node->lock);
+    if (!member) {
+        return true;
+    }
+
+    struct store_beat beat = {0};
+    int64_t sent_ms = clock_ms();
+    enum err result =
+        store_beat(node->store, &(struct store_member){node->conf->node_name, incarnation},
+                   generation, node->conf->heartbeat_ttl_ms, &beat);
+
+    pthread_mutex_lock(&node->lock);
+    /* The agent may have joined anew meanwhile: then this answer is about the past. */
+    if (node->membership == NODE_MEMBER && strcmp(node->incarnation, incarnation) == 0) {
+        if (result == ERR_OK) {
+            beat_answered(node, &beat, sent_ms);
+        } else if (result == ERR_FENCED) {
+            metric_add(METRIC_FENCED, 1);
+            membership_set(node, NODE_FENCED);
+        } else if (result == ERR_STATE) {
+            membership_set(node, NODE_LOST);
+        } else {
+            beat_failed(node, result);
+        }
+    }
+    pthread_mutex_unlock(&node->lock);
+    return result == ERR_OK || result == ERR_FENCED || result == ERR_STATE;
+}
+
+/* Waits until `at_ms` or the stop. False: stop. */
+static bool heartbeat_wait(struct node *node, int64_t at_ms) {
+    pthread_mutex_lock(&node->lock);
+    int64_t left_ms = at_ms - clock_ms();
+    if (!node->stopping && left_ms > 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += left_ms / 1000;
+        until.tv_nsec += (left_ms % 1000) * 1000000;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000;
+        }
+        pthread_cond_timedwait(&node->stop_changed, &node->lock, &until);
+    }
+    bool go_on = !node->stopping;
+    pthread_mutex_unlock(&node->lock);
+    return go_on;
+}
+
+void *node_heartbeat_run(void *argument) {
+    struct node *node = argument;
+    int64_t period_ms = node->conf->heartbeat_ms;
+    int64_t next_ms = clock_ms();
+    while (heartbeat_wait(node, next_ms)) {
+        int64_t now_ms = clock_ms();
+        if (now_ms < next_ms) {
+            continue; /* woken early */
+        }
+        next_ms = now_ms + (node_beat(node) ? period_ms : period_ms / 4);
+    }
+    return NULL;
+}
+
+void node_stop(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    node->stopping = true;
+    pthread_cond_signal(&node->stop_changed);
+    pthread_mutex_unlock(&node->lock);
+}
+
+/* ---- joining and leaving --------------------------------------------------------------------- */
+
+enum err node_join(struct node *node, struct store *store) {
+    const struct conf *conf = node->conf;
+    char incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN] = "";
+    pthread_mutex_lock(&node->lock);
+    bool again = node->membership == NODE_LOST;
+    bool draining = again && node->last.draining;
+    memcpy(incarnation, node->incarnation, sizeof(incarnation));
+    pthread_mutex_unlock(&node->lock);
+    if (!again) {
+        text_random_id(incarnation);
+    }
+
+    struct store_join join = {
+        .member = {conf->node_name, incarnation},
+        .host = conf->node_host,
+        .type = conf->node_type,
+        .version = MQFLEET_VERSION,
+        .port = conf->node_port,
+        .size = conf->node_size,
+        .started_at_ms = node->started_at_ms,
+        .heartbeat_ttl_ms = conf->heartbeat_ttl_ms,
+        .draining = draining,
+    };
+    int64_t sent_ms = clock_ms();
+    enum err result = store_join(store, &join, generation);
+    if (result != ERR_OK) {
+        return result;
+    }
+    pthread_mutex_lock(&node->lock);
+    memcpy(node->incarnation, incarnation, sizeof(incarnation));
+    memcpy(node->generation, generation, sizeof(generation));
+    node->beat_sent_ms = sent_ms;
+    node->last = (struct store_beat){.draining = draining};
+    membership_set(node, NODE_MEMBER);
+    pthread_mutex_unlock(&node->lock);
+    return ERR_OK;
+}
+
+void node_outside(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    membership_set(node, NODE_OUTSIDE);
+    pthread_mutex_unlock(&node->lock);
+}
+
+/* ---- what others ask ------------------------------------------------------------------------- */
+
+const char *node_name(const struct node *node) {
+    return node->conf->node_name;
+}
+
+int64_t node_started_at_ms(const struct node *node) {
+    return node->started_at_ms;
+}
+
+enum node_membership node_membership(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    enum node_membership membership = node->membership;
+    pthread_mutex_unlock(&node->lock);
+    return membership;
+}
+
+void node_incarnation(struct node *node, char out[TEXT_ID_LEN]) {
+    pthread_mutex_lock(&node->lock);
+    memcpy(out, node->incarnation, TEXT_ID_LEN);
+    pthread_mutex_unlock(&node->lock);
+}
+
+bool node_lease_valid(struct node *node) {
+    int64_t lease_ms = node->conf->heartbeat_ttl_ms + node->conf->reclaim_grace_ms / 2;
+    pthread_mutex_lock(&node->lock);
+    bool valid = node->membership == NODE_MEMBER && node->beat_sent_ms >= 0 &&
+                 clock_ms() - node->beat_sent_ms < lease_ms;
+    pthread_mutex_unlock(&node->lock);
+    return valid;
+}
+
+int64_t node_beat_age_ms(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    int64_t age_ms = node->beat_sent_ms < 0 ? -1 : clock_ms() - node->beat_sent_ms;
+    pthread_mutex_unlock(&node->lock);
+    return age_ms;
+}
+
+int64_t node_redis_back_ms(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    int64_t back_ms = node->redis_back_ms;
+    pthread_mutex_unlock(&node->lock);
+    return back_ms;
+}
+
+int64_t node_rev(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    int64_t rev = node->last.rev;
+    pthread_mutex_unlock(&node->lock);
+    return rev;
+}
+
+bool node_draining(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    bool draining = node->last.draining;
+    pthread_mutex_unlock(&node->lock);
+    return draining;
+}
+
+bool node_alone(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    bool alone = node->last.alone;
+    pthread_mutex_unlock(&node->lock);
+    return alone;
+}

@@ -1,0 +1,126 @@
+/* A bounded pool of http_clients for calls to other nodes. Owns the pool; any thread calls. */
+#include "cluster/peers.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/metrics.h"
+#include "net/http_client.h"
+
+#define PEERS_ANSWER_BYTES_MAX (16 * 1024 * 1024)
+
+struct peers {
+    const struct conf *conf;
+    size_t count;
+    pthread_mutex_t lock; /* guards free_clients, free_count */
+    pthread_cond_t returned;
+    struct http_client **free_clients;
+    size_t free_count;
+};
+
+struct peers *peers_create(const struct conf *conf, size_t clients) {
+    struct peers *peers = calloc(1, sizeof(*peers));
+    if (!peers) {
+        return NULL;
+    }
+    peers->conf = conf;
+    pthread_mutex_init(&peers->lock, NULL);
+    pthread_cond_init(&peers->returned, NULL);
+    peers->free_clients = calloc(clients, sizeof(*peers->free_clients));
+    for (size_t i = 0; peers->free_clients && i < clients; i++) {
+        struct http_client *client =
+            http_client_create(conf->peer_timeout_ms, PEERS_ANSWER_BYTES_MAX);
+        if (!client) {
+            peers_destroy(peers);
+            return NULL;
+        }
+        peers->free_clients[peers->free_count++] = client;
+    }
+    if (!peers->free_clients) {
+        peers_destroy(peers);
+        return NULL;
+    }
+    peers->count = clients;
+    return peers;
+}
+
+void peers_destroy(struct peers *peers) {
+    if (!peers) {
+        return;
+    }
+    for (size_t i = 0; i < peers->free_count; i++) {
+        http_client_destroy(peers->free_clients[i]);
+    }
+    free(peers->free_clients);
+    pthread_cond_destroy(&peers->returned);
+    pthread_mutex_destroy(&peers->lock);
+    free(peers);
+}
+
+/* Waits for a free client: bounded, because every call that holds one is. */
+static struct http_client *peers_borrow(struct peers *peers) {
+    pthread_mutex_lock(&peers->lock);
+    while (peers->free_count == 0) {
+        pthread_cond_wait(&peers->returned, &peers->lock);
+    }
+    struct http_client *client = peers->free_clients[--peers->free_count];
+    pthread_mutex_unlock(&peers->lock);
+    return client;
+}
+
+static void peers_return(struct peers *peers, struct http_client *client) {
+    pthread_mutex_lock(&peers->lock);
+    peers->free_clients[peers->free_count++] = client;
+    pthread_cond_signal(&peers->returned);
+    pthread_mutex_unlock(&peers->lock);
+}
+
+static char *peer_url(const struct peer_call *call) {
+    struct buffer url;
+    buffer_init(&url);
+    const char *open = strchr(call->host, ':') ? "[" : "", *shut = *open ? "]" : "";
+    buffer_printf(&url, "http://%s%s%s:%lld%s", open, call->host, shut, (long long)call->port,
+                  call->path);
+    return buffer_take(&url);
+}
+
+void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t timeout_ms) {
+    const char *const headers[] = {"Content-Type: application/json", PEERS_FORWARDED_HEADER ": 1",
+                                   NULL};
+    struct http_exchange *exchanges = calloc(n ? n : 1, sizeof(*exchanges));
+    size_t built = 0;
+    for (size_t i = 0; exchanges && i < n; i++, built++) {
+        exchanges[i] = (struct http_exchange){.method = calls[i].method,
+                                              .url = peer_url(&calls[i]),
+                                              .headers = headers,
+                                              .body = calls[i].body,
+                                              .body_len = calls[i].body_len};
+        if (!exchanges[i].url) {
+            break;
+        }
+    }
+    bool ready = exchanges && built == n;
+    if (ready) {
+        struct http_client *client = peers_borrow(peers);
+        http_client_set_timeout(client, timeout_ms ? timeout_ms : peers->conf->peer_timeout_ms);
+        http_client_run(client, exchanges, n);
+        peers_return(peers, client);
+    }
+    for (size_t i = 0; i < n; i++) {
+        calls[i].result = ready ? exchanges[i].result : ERR_MEMORY;
+        calls[i].status = ready ? exchanges[i].status : 0;
+        buffer_init(&calls[i].answer);
+        if (ready) {
+            calls[i].answer = exchanges[i].answer;
+        }
+        if (calls[i].result != ERR_OK) {
+            metric_add(METRIC_PEER_ERRORS, 1);
+        }
+    }
+    for (size_t i = 0; exchanges && i < n && i <= built; i++) {
+        free((char *)exchanges[i].url);
+    }
+    free(exchanges);
+}

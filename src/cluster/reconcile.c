@@ -1,0 +1,229 @@
+/* What runs here against what Redis says should: starts what is missing, updates what changed, and
+ * stops a client only on positive evidence (rule 4), never because it is merely absent. Agent
+ * thread. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "agent_internal.h"
+
+/* A client of hosts_list, found by id. */
+struct running {
+    const struct hosts_client *client;
+    bool assigned;
+    UT_hash_handle hh;
+};
+
+struct comparison {
+    struct store_member member;
+    struct hosts_client *clients;
+    size_t client_count;
+    struct running *pool;    /* client_count of them */
+    struct running *running; /* hash of the pool */
+    struct store_assignment *assigned;
+    size_t assigned_count;
+    int64_t rev;
+};
+
+static enum err comparison_make(struct agent *agent, struct comparison *comparison) {
+    enum err result =
+        store_assigned(agent->wiring.store, &comparison->member, &comparison->assigned,
+                       &comparison->assigned_count, &comparison->rev);
+    if (result == ERR_OK) {
+        /* After the list of Redis: what was claimed in between is running and looked up below. */
+        result = hosts_list(agent->wiring.hosts, &comparison->clients, &comparison->client_count);
+    }
+    if (result != ERR_OK) {
+        return result;
+    }
+    comparison->pool = calloc(comparison->client_count + 1, sizeof(*comparison->pool));
+    if (!comparison->pool) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < comparison->client_count; i++) {
+        struct running *running = &comparison->pool[i];
+        running->client = &comparison->clients[i];
+        HASH_ADD_KEYPTR(hh, comparison->running, running->client->id, strlen(running->client->id),
+                        running);
+    }
+    return ERR_OK;
+}
+
+static void comparison_fini(struct comparison *comparison) {
+    HASH_CLEAR(hh, comparison->running);
+    free(comparison->pool);
+    hosts_list_free(comparison->clients, comparison->client_count);
+    store_assigned_free(comparison->assigned, comparison->assigned_count);
+}
+
+/* ---- assigned, but not running as it should ----------------------------------------------------
+ */
+
+/* False: try again at the next turn. */
+static bool start_client(struct agent *agent, const struct store_member *member, const char *id) {
+    struct store_client client = {0};
+    enum err result = store_get(agent->wiring.store, id, &client);
+    if (result != ERR_OK) {
+        return result == ERR_NOT_FOUND;
+    }
+    bool mine = client.where == STORE_OWNED && client.owner.node &&
+                strcmp(client.owner.node, member->node) == 0 &&
+                strcmp(client.owner.incarnation, member->incarnation) == 0;
+    struct client_config *config = NULL;
+    struct client_faults faults;
+    bool done = true;
+    if (!mine) {
+        goto out;
+    }
+    if (client_config_parse_text(client.config, client.config_len, id, &config, &faults) !=
+        ERR_OK) {
+        size_t released;
+        result = store_release(agent->wiring.store, member,
+                               &(struct store_release){.id = id,
+                                                       .epoch = client.owner.epoch,
+                                                       .delay_ms = 10000,
+                                                       .code = "bad_config",
+                                                       .message = faults.items[0].detail,
+                                                       .failed = true},
+                               1, &released);
+        log_event(LOG_WARN, "bad_config", KS("client", id), KS("detail", faults.items[0].detail));
+        done = result == ERR_OK;
+        goto out;
+    }
+    result = hosts_start(agent->wiring.hosts, config, member->incarnation, client.owner.epoch,
+                         client.version);
+    done = result != ERR_FULL && result != ERR_MEMORY;
+out:
+    store_client_fini(&client);
+    return done;
+}
+
+static bool start_missing(struct agent *agent, struct comparison *comparison) {
+    bool complete = true;
+    for (size_t i = 0; i < comparison->assigned_count; i++) {
+        const struct store_assignment *want = &comparison->assigned[i];
+        struct running *running;
+        HASH_FIND_STR(comparison->running, want->id, running);
+        if (running) {
+            running->assigned = true;
+        }
+        bool same = running && running->client->epoch == want->epoch &&
+                    running->client->version >= want->version;
+        if (!same && !releases_leaving(agent, want->id)) {
+            complete = start_client(agent, &comparison->member, want->id) && complete;
+        }
+    }
+    return complete;
+}
+
+/* ---- running, but not assigned ------------------------------------------------------------------
+ */
+
+static void stop_client(struct agent *agent, const struct hosts_client *client,
+                        const char *reason) {
+    if (hosts_stop(agent->wiring.hosts, client->id, client->epoch, reason, NULL, NULL) != ERR_OK) {
+        agent->reconcile_now = true;
+    }
+}
+
+/* Redis has no trace of it, or one older than this claim: it lost data. */
+static void restore_client(struct agent *agent, const struct store_member *member,
+                           const struct hosts_client *client) {
+    char *text = NULL, *identity = NULL;
+    if (hosts_config(agent->wiring.hosts, client->id, &text, &identity) != ERR_OK) {
+        return; /* it has just stopped */
+    }
+    int64_t epoch = 0;
+    struct store_restore item = {.id = client->id,
+                                 .epoch = client->epoch,
+                                 .config = text,
+                                 .identity = identity,
+                                 .version = client->version};
+    enum err result = store_restore(agent->wiring.store, member, &item, &epoch);
+    if (result == ERR_REFUSED) {
+        stop_client(agent, client, "not_restored");
+    } else if (result == ERR_OK) {
+        metric_add(METRIC_RESTORED, 1);
+        struct client_config *config = NULL;
+        struct client_faults faults;
+        if (client_config_parse_text(text, strlen(text), client->id, &config, &faults) != ERR_OK ||
+            hosts_start(agent->wiring.hosts, config, member->incarnation, epoch, client->version) !=
+                ERR_OK) {
+            agent->reconcile_now = true;
+        }
+    } else {
+        agent->reconcile_now = true;
+    }
+    free(text);
+    free(identity);
+}
+
+static void act_on(struct agent *agent, const struct store_member *member,
+                   const struct hosts_client *client, enum store_evidence evidence) {
+    switch (evidence) {
+    case STORE_EVIDENCE_MINE:
+        break;
+    case STORE_EVIDENCE_NEWER:
+        stop_client(agent, client, "owned_by_another_node");
+        break;
+    case STORE_EVIDENCE_WAITING:
+        stop_client(agent, client, "released");
+        break;
+    case STORE_EVIDENCE_TOMBSTONE:
+        stop_client(agent, client, "deleted");
+        break;
+    case STORE_EVIDENCE_NONE:
+    case STORE_EVIDENCE_OLDER:
+        restore_client(agent, member, client);
+        break;
+    }
+}
+
+static bool stop_unassigned(struct agent *agent, struct comparison *comparison) {
+    struct store_held *held = calloc(comparison->client_count + 1, sizeof(*held));
+    const struct hosts_client **clients =
+        calloc(comparison->client_count + 1, sizeof(const struct hosts_client *));
+    enum store_evidence *evidence = calloc(comparison->client_count + 1, sizeof(*evidence));
+    size_t n = 0;
+    enum err result = held && clients && evidence ? ERR_OK : ERR_MEMORY;
+    for (size_t i = 0; result == ERR_OK && i < comparison->client_count; i++) {
+        const struct hosts_client *client = comparison->pool[i].client;
+        if (!comparison->pool[i].assigned && !releases_leaving(agent, client->id)) {
+            held[n] = (struct store_held){.id = client->id, .epoch = client->epoch};
+            clients[n++] = client;
+        }
+    }
+    if (result == ERR_OK && n > 0) {
+        result = store_evidence(agent->wiring.store, &comparison->member, held, n, evidence);
+    }
+    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+        act_on(agent, &comparison->member, clients[i], evidence[i]);
+    }
+    free(held);
+    free(clients);
+    free(evidence);
+    return result == ERR_OK;
+}
+
+void reconcile_step(struct agent *agent) {
+    int64_t now_ms = clock_ms();
+    bool moved = node_rev(agent->wiring.node) != agent->reconciled_rev;
+    bool due = now_ms - agent->reconciled_ms >= agent->wiring.conf->reconcile_ms;
+    if (!agent->reconcile_now && !moved && !due) {
+        return;
+    }
+    agent->reconcile_now = false;
+    char incarnation[TEXT_ID_LEN];
+    struct comparison comparison = {.member = agent_member(agent, incarnation)};
+    enum err result = comparison_make(agent, &comparison);
+    if (result == ERR_OK) {
+        bool complete = start_missing(agent, &comparison);
+        complete = stop_unassigned(agent, &comparison) && complete;
+        agent->reconciled_ms = now_ms;
+        /* Incomplete: the rev stays unknown, so that the next turn looks again. */
+        agent->reconciled_rev = complete ? comparison.rev : -1;
+    }
+    comparison_fini(&comparison);
+}

@@ -1,0 +1,298 @@
+/* Clients on their way out of this node:
+ *
+ *   host gives up --------------------------> [ releases ] --store_release--> waiting
+ *   operator, drain --hosts_stop--> closed ------^
+ *
+ * A release that cannot be written stays in the list and is tried again. Agent thread. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/text.h"
+#include "agent_internal.h"
+
+#define RELEASE_RETRY_MS 500
+#define LEAVING_RETRY_MS 15000
+#define DRAIN_AT_ONCE    500
+
+bool releases_leaving(struct agent *agent, const char *id) {
+    struct leaving *leaving;
+    HASH_FIND_STR(agent->leaving, id, leaving);
+    return leaving != NULL;
+}
+
+static void leaving_free(struct agent *agent, struct leaving *leaving) {
+    HASH_DEL(agent->leaving, leaving);
+    free(leaving->id);
+    free(leaving);
+}
+
+void releases_forget(struct agent *agent) {
+    while (agent->releases) {
+        struct agent_task *next = agent->releases->next;
+        agent_task_free(agent->releases);
+        agent->releases = next;
+    }
+    agent->releases_end = &agent->releases;
+    agent->release_count = 0;
+    while (agent->online) {
+        struct agent_task *next = agent->online->next;
+        agent_task_free(agent->online);
+        agent->online = next;
+    }
+    agent->online_count = 0;
+    struct leaving *leaving, *next;
+    HASH_ITER(hh, agent->leaving, leaving, next) {
+        leaving_free(agent, leaving);
+    }
+}
+
+static void release_add(struct agent *agent, struct agent_task *task) {
+    task->next = NULL;
+    *agent->releases_end = task;
+    agent->releases_end = &task->next;
+    agent->release_count++;
+}
+
+/* ---- stopping before releasing --------------------------------------------------------------- */
+
+struct stopped_note {
+    struct agent *agent;
+    int64_t epoch;
+    char id[];
+};
+
+/* On a host's thread: the client has closed. */
+static void client_stopped(void *context) {
+    struct stopped_note *note = context;
+    struct agent_task *task = calloc(1, sizeof(*task));
+    if (task) {
+        task->kind = TASK_STOPPED;
+        task->epoch = note->epoch;
+        task->id = text_dup(note->id);
+    }
+    if (!task || !task->id || queue_push(note->agent->tasks, task) != ERR_OK) {
+        agent_task_free(task); /* asked again after LEAVING_RETRY_MS */
+    }
+    free(note);
+}
+
+static void leaving_stop(struct agent *agent, struct leaving *leaving) {
+    size_t len = strlen(leaving->id);
+    struct stopped_note *note = malloc(sizeof(*note) + len + 1);
+    leaving->asked_ms = clock_ms();
+    if (!note) {
+        return;
+    }
+    note->agent = agent;
+    note->epoch = leaving->epoch;
+    memcpy(note->id, leaving->id, len + 1);
+    if (hosts_stop(agent->wiring.hosts, leaving->id, leaving->epoch, leaving->code, client_stopped,
+                   note) != ERR_OK) {
+        free(note);
+    }
+}
+
+static void leaving_begin(struct agent *agent, const char *id, int64_t epoch, const char *code,
+                          bool failed) {
+    if (releases_leaving(agent, id)) {
+        return;
+    }
+    struct leaving *leaving = calloc(1, sizeof(*leaving));
+    char *copy = text_dup(id);
+    if (!leaving || !copy) {
+        free(leaving);
+        free(copy);
+        return;
+    }
+    *leaving = (struct leaving){.id = copy, .epoch = epoch, .code = code, .failed = failed};
+    HASH_ADD_KEYPTR(hh, agent->leaving, leaving->id, strlen(leaving->id), leaving);
+    leaving_stop(agent, leaving);
+}
+
+/* ---- tasks ----------------------------------------------------------------------------------- */
+
+/* A client that cannot be brought online stays when there is nobody else to try it; one in conflict
+ * goes to waiting all the same, where its rest is known to the whole fleet. */
+static bool worth_releasing(struct agent *agent, const struct agent_task *task) {
+    return !node_alone(agent->wiring.node) || strcmp(task->code, "taken_over") == 0;
+}
+
+static void task_release(struct agent *agent, struct agent_task *task) {
+    if (task->code && !worth_releasing(agent, task) &&
+        hosts_retry(agent->wiring.hosts, task->id, task->epoch, task->delay_ms) == ERR_OK) {
+        agent_task_free(task);
+        return;
+    }
+    if (task->code && strcmp(task->code, "taken_over") == 0) {
+        metric_add(METRIC_CONFLICTS, 1);
+    }
+    release_add(agent, task);
+}
+
+static void task_stopped(struct agent *agent, struct agent_task *task) {
+    struct leaving *leaving;
+    HASH_FIND_STR(agent->leaving, task->id, leaving);
+    if (!leaving || leaving->epoch != task->epoch) {
+        agent_task_free(task);
+        return;
+    }
+    task->code = text_dup(leaving->code);
+    release_add(agent, task);
+}
+
+void releases_task(struct agent *agent, struct agent_task *task) {
+    switch (task->kind) {
+    case TASK_RELEASE:
+        task_release(agent, task);
+        return;
+    case TASK_STOPPED:
+        task_stopped(agent, task);
+        return;
+    case TASK_ONLINE:
+        task->next = agent->online;
+        agent->online = task;
+        agent->online_count++;
+        return;
+    case TASK_GIVE_AWAY:
+        leaving_begin(agent, task->id, task->epoch, "operator", true);
+        agent_task_free(task);
+        return;
+    }
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* Takes the first n tasks off the list, all released: forgets the clients here. */
+static void releases_done(struct agent *agent, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        struct agent_task *task = agent->releases;
+        agent->releases = task->next;
+        agent->release_count--;
+        if (task->kind == TASK_RELEASE) {
+            enum err ignored =
+                hosts_stop(agent->wiring.hosts, task->id, task->epoch, "released", NULL, NULL);
+            (void)ignored; /* the reconciliation stops it otherwise */
+        }
+        struct leaving *leaving;
+        HASH_FIND_STR(agent->leaving, task->id, leaving);
+        if (leaving && leaving->epoch == task->epoch) {
+            leaving_free(agent, leaving);
+        }
+        agent_task_free(task);
+    }
+    if (!agent->releases) {
+        agent->releases_end = &agent->releases;
+    }
+}
+
+static void releases_write(struct agent *agent) {
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    struct store_release items[STORE_BATCH_MAX];
+    size_t n = 0, released = 0;
+    for (struct agent_task *task = agent->releases; task && n < STORE_BATCH_MAX;
+         task = task->next) {
+        struct leaving *leaving;
+        HASH_FIND_STR(agent->leaving, task->id, leaving);
+        items[n++] = (struct store_release){.id = task->id,
+                                            .epoch = task->epoch,
+                                            .delay_ms = task->delay_ms,
+                                            .code = task->code ? task->code : "released",
+                                            .message = task->message ? task->message : "",
+                                            .failed = !leaving || leaving->failed};
+    }
+    enum err result = store_release(agent->wiring.store, &member, items, n, &released);
+    if (result == ERR_OK) {
+        metric_add(METRIC_RELEASED, (int64_t)released);
+        releases_done(agent, n);
+    } else {
+        agent->release_next_ms = clock_ms() + RELEASE_RETRY_MS;
+    }
+}
+
+static void online_write(struct agent *agent) {
+    const char *ids[STORE_BATCH_MAX];
+    size_t n = 0;
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    for (struct agent_task *task = agent->online; task && n < STORE_BATCH_MAX; task = task->next) {
+        ids[n++] = task->id;
+    }
+    enum err result = store_succeeded(agent->wiring.store, &member, ids, n);
+    if (result != ERR_OK) {
+        agent->release_next_ms = clock_ms() + RELEASE_RETRY_MS;
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct agent_task *task = agent->online;
+        agent->online = task->next;
+        agent->online_count--;
+        agent_task_free(task);
+    }
+}
+
+void releases_step(struct agent *agent) {
+    if (clock_ms() < agent->release_next_ms) {
+        return;
+    }
+    for (int i = 0; i < 20 && agent->releases && clock_ms() >= agent->release_next_ms; i++) {
+        releases_write(agent);
+    }
+    for (int i = 0; i < 20 && agent->online && clock_ms() >= agent->release_next_ms; i++) {
+        online_write(agent);
+    }
+    struct leaving *leaving, *next;
+    HASH_ITER(hh, agent->leaving, leaving, next) {
+        if (clock_ms() - leaving->asked_ms > LEAVING_RETRY_MS) {
+            leaving_stop(agent, leaving);
+        }
+    }
+}
+
+/* ---- drain ----------------------------------------------------------------------------------- */
+
+/* Room on the other nodes, beyond what is already on its way there. */
+static int64_t room_elsewhere(struct agent *agent) {
+    struct store_node *nodes = NULL;
+    size_t n = 0;
+    int64_t room = 0, waiting = 0, owned = 0;
+    if (store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms, &nodes, &n, NULL) !=
+            ERR_OK ||
+        store_counts(agent->wiring.store, &waiting, &owned) != ERR_OK) {
+        store_nodes_free(nodes, n);
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool other = strcmp(nodes[i].name, node_name(agent->wiring.node)) != 0;
+        if (other && nodes[i].beating && nodes[i].state == STORE_NODE_LIVE &&
+            nodes[i].size > nodes[i].clients) {
+            room += nodes[i].size - nodes[i].clients;
+        }
+    }
+    store_nodes_free(nodes, n);
+    return room - waiting - (int64_t)HASH_COUNT(agent->leaving);
+}
+
+/* A draining node gives away what the others have room for; the rest goes on running here. */
+void releases_drain_step(struct agent *agent) {
+    if (!node_draining(agent->wiring.node) || HASH_COUNT(agent->leaving) >= DRAIN_AT_ONCE ||
+        hosts_count(agent->wiring.hosts) == 0) {
+        return;
+    }
+    int64_t room = room_elsewhere(agent);
+    struct hosts_client *rows = NULL;
+    size_t n = 0;
+    if (room <= 0 || hosts_list(agent->wiring.hosts, &rows, &n) != ERR_OK) {
+        return;
+    }
+    for (size_t i = 0; i < n && room > 0 && HASH_COUNT(agent->leaving) < DRAIN_AT_ONCE; i++) {
+        if (!releases_leaving(agent, rows[i].id)) {
+            leaving_begin(agent, rows[i].id, rows[i].epoch, "drained", false);
+            room--;
+        }
+    }
+    hosts_list_free(rows, n);
+}

@@ -1,0 +1,142 @@
+/* The reaper's judgement, look by look. */
+#include "cluster/reaper.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+static struct reaper *reaper;
+static struct store_node nodes[5];
+static bool verdicts[5];
+static bool braked;
+
+static void setup(void) {
+    static char names[5][2] = {"a", "b", "c", "d", "e"}, none[] = "";
+    reaper = reaper_create(
+        &(struct reaper_rules){.reclaim_grace_ms = 1500, .mass_death_wait_ms = 10000});
+    for (size_t i = 0; i < 5; i++) {
+        nodes[i] = (struct store_node){.name = names[i],
+                                       .host = none,
+                                       .type = none,
+                                       .version = none,
+                                       .incarnation = names[i],
+                                       .beating = true};
+    }
+}
+
+static void teardown(void) {
+    reaper_destroy(reaper);
+}
+
+static size_t look(int64_t now_ms, size_t n) {
+    size_t count = 0;
+    reaper_look(reaper, nodes, n, now_ms, true, 0, verdicts, &braked);
+    for (size_t i = 0; i < n; i++) {
+        count += verdicts[i];
+    }
+    return count;
+}
+
+START_TEST(one_missing_beat_is_suspicion_only) {
+    nodes[1].beating = false;
+    ck_assert_uint_eq(look(1000, 3), 0);
+    ck_assert_uint_eq(look(2499, 3), 0);
+    ck_assert_uint_eq(look(2500, 3), 1);
+    ck_assert(verdicts[1]);
+}
+END_TEST
+
+START_TEST(a_beat_in_between_clears_the_suspicion) {
+    nodes[1].beating = false;
+    look(1000, 3);
+    nodes[1].beating = true;
+    look(1500, 3);
+    nodes[1].beating = false;
+    ck_assert_uint_eq(look(2600, 3), 0);
+    ck_assert_uint_eq(look(4000, 3), 0);
+    ck_assert_uint_eq(look(4200, 3), 1);
+}
+END_TEST
+
+START_TEST(a_new_incarnation_is_judged_anew) {
+    static char other[] = "other";
+    nodes[1].beating = false;
+    look(1000, 3);
+    nodes[1].incarnation = other;
+    ck_assert_uint_eq(look(3000, 3), 0);
+}
+END_TEST
+
+START_TEST(a_judge_without_a_beat_of_its_own_judges_nobody) {
+    nodes[1].beating = false;
+    look(1000, 3);
+    reaper_look(reaper, nodes, 3, 2000, false, 0, verdicts, &braked);
+    ck_assert_uint_eq(look(3000, 3), 0); /* what was seen before is forgotten */
+    ck_assert_uint_eq(look(4500, 3), 1);
+}
+END_TEST
+
+START_TEST(a_failed_look_proves_nothing) {
+    nodes[1].beating = false;
+    look(1000, 3);
+    reaper_forget(reaper);
+    ck_assert_uint_eq(look(3000, 3), 0);
+}
+END_TEST
+
+START_TEST(one_node_of_two_is_no_mass_death) {
+    nodes[1].beating = false;
+    look(1000, 2);
+    ck_assert_uint_eq(look(2500, 2), 1);
+    ck_assert(!braked);
+}
+END_TEST
+
+START_TEST(two_of_five_at_once_make_reaping_wait) {
+    nodes[1].beating = nodes[2].beating = false;
+    look(1000, 5);
+    ck_assert_uint_eq(look(5000, 5), 0);
+    ck_assert(braked);
+    ck_assert_uint_eq(look(11000, 5), 2);
+}
+END_TEST
+
+START_TEST(reaping_waits_when_redis_has_just_come_back) {
+    nodes[1].beating = false;
+    int64_t back_ms = 900;
+    reaper_look(reaper, nodes, 3, 1000, true, back_ms, verdicts, &braked);
+    reaper_look(reaper, nodes, 3, 5000, true, back_ms, verdicts, &braked);
+    ck_assert(!verdicts[1]);
+    ck_assert(braked);
+    reaper_look(reaper, nodes, 3, 11000, true, back_ms, verdicts, &braked);
+    ck_assert(verdicts[1]);
+}
+END_TEST
+
+START_TEST(the_dead_are_not_judged_again) {
+    nodes[1].beating = false;
+    nodes[1].state = STORE_NODE_DEAD;
+    look(1000, 3);
+    ck_assert_uint_eq(look(9000, 3), 0);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("reaper");
+    TCase *tests = tcase_create("reaper");
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, one_missing_beat_is_suspicion_only);
+    tcase_add_test(tests, a_beat_in_between_clears_the_suspicion);
+    tcase_add_test(tests, a_new_incarnation_is_judged_anew);
+    tcase_add_test(tests, a_judge_without_a_beat_of_its_own_judges_nobody);
+    tcase_add_test(tests, a_failed_look_proves_nothing);
+    tcase_add_test(tests, one_node_of_two_is_no_mass_death);
+    tcase_add_test(tests, two_of_five_at_once_make_reaping_wait);
+    tcase_add_test(tests, reaping_waits_when_redis_has_just_come_back);
+    tcase_add_test(tests, the_dead_are_not_judged_again);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
