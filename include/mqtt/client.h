@@ -1,0 +1,135 @@
+/* The record of one client on one host. The host thread owns it; the fields marked "shown" are
+ * written by the host thread under the host's lock and may be read by any thread under it. */
+#ifndef MQFLEET_MQTT_CLIENT_H
+#define MQFLEET_MQTT_CLIENT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <uthash.h>
+#include "base/err.h"
+#include "mqtt/broker.h"
+#include "mqtt/client_config.h"
+#include "mqtt/client_state.h"
+#include "mqtt/engine.h"
+#include "mqtt/hosts.h"
+#include "mqtt/pacer.h"
+#include "mqtt/resolver.h"
+#include "mqtt/subscriptions.h"
+#include "mqtt/timers.h"
+
+#define CLIENT_CODE_LEN 48
+
+struct host;
+
+/* A configuration that the record, a queued command and an open connection may hold at once. */
+struct shared_config {
+    atomic_uint references;
+    struct client_config *config;
+};
+
+/* Takes ownership of config; NULL: out of memory, config is not freed. */
+struct shared_config *shared_config_create(struct client_config *config);
+struct shared_config *shared_config_hold(struct shared_config *shared); /* NULL stays NULL */
+void shared_config_release(struct shared_config *shared);               /* NULL is legal */
+
+struct client_stop { /* who waits for the end */
+    hosts_done *done;
+    void *context;
+    struct client_stop *next;
+};
+
+/* What still has to be said to the broker so that the session has the wanted subscriptions. */
+struct client_work {
+    struct shared_config *from, *to; /* from NULL: a connection of which nothing is known */
+    struct subscriptions_diff diff;  /* borrows from both */
+    size_t unsubscribed, subscribed; /* of the diff, done */
+    size_t in_flight;                /* filters of the packet under way */
+};
+
+struct client_lookup {
+    struct resolver_request request;
+    struct client *client;
+    bool answered; /* linked in host->resolved, under host->resolved_lock */
+    struct client_lookup *prev, *next;
+};
+
+struct client_change_entry {
+    int64_t at_ms;
+    enum client_state from, to;
+    char *reason;
+};
+
+struct client {
+    struct host *host;
+    char *id;
+    uint64_t record;     /* number of this record: an id may come again */
+    uint64_t generation; /* of hosts_stop_all: older ones are dropped */
+    UT_hash_handle hh;
+
+    /* Shown. */
+    enum client_state state;
+    struct shared_config *config;
+    int64_t epoch, version;
+    int64_t since_ms;
+    char error_code[CLIENT_CODE_LEN]; /* "" none yet */
+    char *error_message;
+    int64_t error_at_ms, next_retry_at_ms, connected_at_ms;
+    int64_t times_online;
+    int16_t *granted; /* one per subscription of config; -1: no SUBACK yet */
+    struct client_change_entry *changes; /* a ring once CLIENT_CHANGES_MAX are there */
+    size_t change_count, change_capacity, change_first;
+    size_t publication_count; /* outstanding; counted up by hosts_publish, under the lock too */
+
+    /* Any thread. */
+    _Atomic int64_t messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
+    _Atomic int64_t last_packet_at_ms;
+
+    /* Host thread only. */
+    struct timer timer;
+    struct broker *broker;
+    struct pacer_ticket ticket;
+    struct client_lookup *lookup;
+    struct engine_connection *connection;
+    bool closing; /* `connection` was told to close; its closed event is still to come */
+    struct shared_config *opened;  /* what `connection` was opened with */
+    struct shared_config *applied; /* whose subscriptions the session has or is getting */
+    struct client_work *work;
+    bool session_present;
+    unsigned address_turn;      /* which of several addresses is next */
+    unsigned failures;          /* since a connection was last stable */
+    int64_t offline_since_ms;   /* monotonic */
+    int64_t connack_at_ms;      /* monotonic; 0: none since the last open */
+    bool release_asked;         /* parked: opens nothing until told */
+    unsigned suspicion;         /* of a second holder of its identifier */
+    bool early_loss;            /* to be judged before the next try */
+    uint64_t loss_window;
+    int64_t release_delay_ms;   /* as asked for */
+    struct client_stop *stops;
+    struct shared_config *next_config; /* to start again with once closed */
+    int64_t next_epoch, next_version;
+    uint64_t next_generation;
+};
+
+/* In state CLOSED. Takes a reference of config. NULL: out of memory. */
+struct client *client_create(struct host *host, struct shared_config *config);
+void client_destroy(struct client *client);
+
+/* The following need the host's lock. */
+void client_record_change(struct client *client, enum client_state to, const char *reason);
+void client_note_error(struct client *client, const char *code, const char *message);
+/* Swaps the configuration and carries over what was granted for filters that stay as they were. */
+enum err client_replace_config(struct client *client, struct shared_config *config) MUST_CHECK;
+const char *client_last_reason(const struct client *client); /* "" none */
+enum err client_copy_status(const struct client *client, struct client_status *out) MUST_CHECK;
+size_t client_copy_changes(const struct client *client,
+                           struct client_change out[CLIENT_CHANGES_MAX]);
+
+/* Whether the connection of one can serve the other: all but subscriptions, labels, sink, desired
+ * and reconnect bounds is equal. */
+bool client_config_same_connection(const struct client_config *a, const struct client_config *b);
+bool client_config_same_subscriptions(const struct client_config *a, const struct client_config *b);
+
+#endif

@@ -1,0 +1,125 @@
+/* The configuration of one client: parsed from JSON, checked field by field, never half applied.
+ * Pure; any thread. Knows no Redis, no HTTP, no engine. */
+#ifndef MQFLEET_MQTT_CLIENT_CONFIG_H
+#define MQFLEET_MQTT_CLIENT_CONFIG_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+enum client_scheme { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_WS, SCHEME_WSS };
+enum client_desired { DESIRED_RUNNING, DESIRED_PAUSED };
+
+struct client_pair {
+    char *name;
+    char *value;
+};
+
+struct client_subscription {
+    char *filter; /* "$share/..." too */
+    uint8_t qos;
+    bool no_local;
+    bool retain_as_published;
+    uint8_t retain_handling;
+};
+
+struct client_will {
+    char *topic; /* NULL: no will */
+    uint8_t *payload;
+    size_t payload_len;
+    uint8_t qos;
+    bool retain;
+    uint32_t delay_s; /* MQTT 5 */
+};
+
+struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file with it */
+    char *ca, *cert, *key, *server_name;
+    char **alpn;
+    size_t alpn_count;
+    bool insecure; /* no verification at all */
+};
+
+struct client_config {
+    char *id;        /* key in Redis; 1 to 256 bytes of UTF-8, no control characters, no "/" */
+    char *client_id; /* MQTT client identifier; the id unless given */
+    enum client_scheme scheme;
+    char *host; /* name or address, lower case, no brackets */
+    uint16_t port;
+    char *path;                /* of ws and wss; "/mqtt" unless given */
+    char *username, *password; /* NULL: none, also when given as ""; the password is a secret */
+    int protocol_version;      /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
+    uint16_t keepalive_s;      /* default 60; 0: none */
+    bool clean_start;          /* default true */
+    uint32_t session_expiry_s; /* default 0, or 86400 when not clean_start; MQTT 5 */
+    uint16_t receive_maximum;  /* default 0: not sent; MQTT 5 */
+    uint32_t max_packet_size;  /* default 0: not sent; MQTT 5 */
+    struct client_pair *user_properties;
+    size_t user_property_count;
+    struct client_will will;
+    struct client_tls tls;
+    struct client_subscription *subscriptions;
+    size_t subscription_count;
+    char *sink; /* NULL: the node's */
+    struct client_pair *labels;
+    size_t label_count;
+    enum client_desired desired;
+    int64_t reconnect_min_ms, reconnect_max_ms; /* 0: the node's */
+    /* Filters of earlier versions, to be unsubscribed from a session that outlived them. Kept in
+     * the stored text under "retired_filters"; never accepted from, nor shown to, a user. */
+    char **retired_filters;
+    size_t retired_filter_count;
+    char *source; /* the text it was parsed from (client_config_parse_text), else NULL; a secret */
+};
+
+struct client_fault {
+    char pointer[256]; /* RFC 6901, e.g. "/subscriptions/2/filter"; "" the whole document */
+    char detail[256];  /* what is wrong and what would be right; never a secret's value */
+};
+
+#define CLIENT_FAULTS_MAX 32
+
+struct client_faults {
+    struct client_fault items[CLIENT_FAULTS_MAX];
+    size_t count; /* at most CLIENT_FAULTS_MAX; further ones are not kept */
+};
+
+enum client_source {
+    CLIENT_FROM_API,  /* unknown fields are faults */
+    CLIENT_FROM_STORE /* perhaps written by hand: unknown fields are ignored, id_hint is the id */
+};
+
+/* id_hint: the id from the path or the hash's key, NULL if none; a document without "id" takes it,
+ * then "client_id"; a document with another id than the hint is a fault at /id.
+ * ERR_ARGUMENT: see faults (always at least one). The caller frees with client_config_destroy. */
+enum err client_config_parse(json_t *document, enum client_source source, const char *id_hint,
+                             struct client_config **out, struct client_faults *faults) MUST_CHECK;
+/* The same from text; text that is no JSON object is one fault with line and column. */
+enum err client_config_parse_text(const char *text, size_t len, const char *id_hint,
+                                  struct client_config **out,
+                                  struct client_faults *faults) MUST_CHECK;
+void client_config_destroy(struct client_config *config);
+
+/* "host:port/client_id": what a broker tells clients apart by; "host:port?id" when client_id is ""
+ * and the broker makes one up. NULL: out of memory. free(). */
+char *client_config_identity(const struct client_config *config);
+
+/* The text kept in Redis: the document as given, keys sorted, compact, so that equal documents give
+ * equal text. NULL: out of memory. free(). */
+char *client_config_canonical(json_t *document);
+/* A deep copy fit for a user: secrets, and what unknown fields of a hand-written document hold,
+ * replaced by "***"; internal fields left out. NULL: memory. */
+json_t *client_config_redacted(json_t *document);
+/* Where `document` holds "***" for a secret, puts in what `stored` has there, so that what was read
+ * can be written back. */
+void client_config_keep_secrets(json_t *document, json_t *stored);
+/* Sets document's retired_filters: those of `stored` and its subscriptions that `config` (parsed
+ * from document) does not have; at most 100, the newest. */
+enum err client_config_retire(json_t *document, const struct client_config *config,
+                              const struct client_config *stored) MUST_CHECK;
+
+const char *client_desired_name(enum client_desired desired); /* "running" "paused" */
+const char *client_scheme_name(enum client_scheme scheme);
+
+#endif

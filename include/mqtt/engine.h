@@ -1,0 +1,109 @@
+/* What speaks MQTT for a host. An engine only opens, closes, subscribes, publishes, acknowledges
+ * and reports; backoff, pacing, lease, subscriptions to restore and counters are the host's.
+ *
+ * Threads: every operation and every event is on the host's thread (events come out of poll()),
+ * except events->message, which may come on a thread of the engine. */
+#ifndef MQFLEET_MQTT_ENGINE_H
+#define MQFLEET_MQTT_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include "base/conf.h"
+#include "base/err.h"
+#include "base/message.h"
+#include "mqtt/client_config.h"
+
+struct engine;            /* one per host */
+struct engine_connection; /* one per open(), until its closed event */
+
+/* Why a connection failed or ended. Strings borrowed during the event. */
+struct engine_closed {
+    const char *code; /* "connect_timeout" "connection_refused" "tls_failed" "bad_credentials"
+                         "not_authorized" "server_disconnect" "connection_lost" "taken_over"
+                         "protocol_error" "closed_by_us" ... snake_case, stable */
+    const char *message;
+    int reason_code; /* CONNACK return or reason code, or DISCONNECT's; -1: none */
+    bool taken_over; /* the broker said so: DISCONNECT 0x8E */
+};
+
+struct engine_connack {
+    bool session_present;
+    uint32_t session_expiry_s;      /* granted; 0 when not said */
+    uint16_t server_keepalive_s;    /* 0: not said */
+    uint8_t maximum_qos;            /* 2 unless said */
+    const char *assigned_client_id; /* NULL: none */
+};
+
+struct engine_publication {
+    const char *topic;
+    const uint8_t *payload;
+    size_t payload_len;
+    uint8_t qos;
+    bool retain;
+    const struct message_property *properties; /* as in base/message.h */
+    size_t property_count;
+};
+
+/* `client` is what open() was given. After close() only the published events still owed and then
+ * the closed event come. */
+struct engine_events {
+    void (*connected)(void *client, const struct engine_connack *connack);
+    void (*closed)(void *client, const struct engine_closed *closed);
+    /* codes[n]: one reason code per filter of the request, in its order. */
+    void (*subscribed)(void *client, const uint8_t *codes, size_t n);
+    void (*unsubscribed)(void *client);
+    /* PUBACK/PUBCOMP (or written, for QoS 0): reason_code as received, 0 for MQTT 3.1.1. err not
+     * ERR_OK: it was not acknowledged. Comes exactly once per accepted publish(). */
+    void (*published)(void *client, uint64_t token, enum err result, int reason_code);
+    /* An application message. The host takes ownership of `message` on ERR_OK and will later call
+     * acknowledge once with `receipt` for QoS 1 and 2, from any thread; until then the engine does
+     * not acknowledge to the broker. ERR_FULL: not taken; the engine offers it again after
+     * wait_room. Any thread; blocks shortly at most. */
+    enum err (*message)(void *client, struct message *message, void *receipt);
+    /* Blocks at most timeout_ms until a refused message may be taken. Engine threads only. */
+    void (*wait_room)(void *client, int64_t timeout_ms);
+};
+
+struct engine_open {
+    const struct client_config *config; /* borrowed until the closed event */
+    struct sockaddr_storage address;    /* of the broker, allowed by the policy */
+    socklen_t address_len;
+    int64_t connect_timeout_ms; /* to CONNACK */
+    void *client;               /* given back with every event */
+};
+
+struct engine_ops {
+    const char *name;
+    unsigned hosts_max; /* host threads this engine can serve; 0: as many as there are cores */
+    struct engine *(*create)(const struct conf *conf, const struct engine_events *events);
+    /* All connections must be closed. */
+    void (*destroy)(struct engine *engine);
+    /* Begins to connect. An error: nothing was begun, no event comes. */
+    enum err (*open)(struct engine *engine, const struct engine_open *open,
+                     struct engine_connection **out);
+    /* Sends DISCONNECT (with_will: lets the broker publish the will, by reason 0x04 or by just
+     * closing) and lets go; the closed event follows within a few seconds. */
+    void (*close)(struct engine_connection *connection, bool with_will);
+    /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. */
+    enum err (*subscribe)(struct engine_connection *connection,
+                          const struct client_subscription *subscriptions, size_t n);
+    enum err (*unsubscribe)(struct engine_connection *connection, char *const *filters, size_t n);
+    enum err (*publish)(struct engine_connection *connection,
+                        const struct engine_publication *publication, uint64_t token);
+    /* The message behind `receipt` is safe (or, result not ERR_OK, it will not be: the engine must
+     * not acknowledge it). Any thread. */
+    void (*acknowledge)(struct engine *engine, void *receipt, enum err result);
+    /* Becomes readable when poll() has something to do. */
+    int (*fd)(struct engine *engine);
+    /* Delivers waiting events, a bounded number. */
+    void (*poll)(struct engine *engine);
+};
+
+extern const struct engine_ops engine_paho;
+
+/* By name, as in the setting `engine`; NULL: unknown. */
+const struct engine_ops *engine_find(const char *name);
+
+#endif

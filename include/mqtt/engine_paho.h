@@ -1,0 +1,168 @@
+/* Inside of the Paho engine: what its files share. Nobody else includes this.
+ *
+ *   host thread                                      Paho's send and receive threads
+ *   open close subscribe publish --Paho's calls-->   [ Paho: one mutex, all clients ]
+ *   poll <-- ready list, eventfd <-- post_* ---------- callbacks (under Paho's mutex)
+ *                                    events->message -- message callback, held until accepted
+ *
+ * An event is not an object but a mark in the connection it is for, so that callbacks allocate
+ * nothing and the list of events is bounded by the connections. */
+#ifndef MQFLEET_MQTT_ENGINE_PAHO_H
+#define MQFLEET_MQTT_ENGINE_PAHO_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+#include "mqtt/engine.h"
+
+#define PAHO_TEXT_LEN 160
+
+struct paho_waker;
+
+/* The TCP socket of a connection, as seen when Paho called connect(2). Guarded by a lock of its
+ * own module (engine_paho_net.c). */
+struct paho_socket {
+    int fd; /* Paho's; -1 before. Valid only while `inode` still agrees */
+    ino_t inode;
+    int probe_fd; /* our duplicate until CONNACK, to tell afterwards how far it came; -1: none */
+    int connect_errno;
+};
+
+enum paho_phase {
+    PAHO_WAITING, /* for its turn to be handed to Paho */
+    PAHO_OPENING,
+    PAHO_UP,
+    PAHO_CLOSING, /* the host closed it, Paho does not know yet */
+    PAHO_GONE /* Paho has forgotten it; only the closed event is owed */
+};
+
+enum paho_event {
+    PAHO_CONNACK = 1,
+    PAHO_SUBACK = 2,
+    PAHO_UNSUBACK = 4,
+    PAHO_PUBLISHED = 8,
+    PAHO_CLOSED = 16,
+};
+
+struct paho_publication {
+    struct engine_connection *connection;
+    uint64_t token;
+    bool done;
+    enum err result;
+    int reason_code;
+    struct paho_publication *prev, *next;
+};
+
+/* A received message whose callback waits for its acceptance. Two references: the callback's and
+ * that of acknowledge(), so that either may come last. */
+struct paho_hold {
+    pthread_mutex_t lock; /* guards the rest */
+    pthread_cond_t changed;
+    unsigned references;
+    bool answered;
+    enum err result;
+    int64_t give_up_at_ms; /* 0: never */
+    int64_t since_ms;
+};
+
+struct engine_connection {
+    struct engine *engine;
+    void *client;
+    void *handle; /* MQTTAsync */
+    enum paho_phase phase;
+    struct engine_open open;
+    char *id, *client_id, *host; /* host: as Paho is to look it up */
+    int protocol_version;
+    bool tls;
+    bool stale; /* half-open: reported once */
+    int material_fds[3]; /* PEM text given inline, as memfds for Paho to read */
+    struct paho_socket socket;
+    struct engine_connection *prev, *next; /* engine->connections */
+    struct engine_connection *step_prev, *step_next; /* engine->waiting or engine->closing */
+
+    /* Guarded by engine->lock. */
+    unsigned marks; /* of enum paho_event */
+    bool ready;     /* linked in engine->ready */
+    struct engine_connection *ready_prev, *ready_next;
+    struct engine_connack connack;
+    char assigned_client_id[128];
+    uint8_t *codes; /* of the SUBSCRIBE in flight */
+    size_t code_count;
+    struct engine_closed closed; /* message points to closed_message */
+    char closed_message[PAHO_TEXT_LEN];
+    char tls_error[PAHO_TEXT_LEN];
+    struct paho_publication *publications;
+    struct paho_hold *hold;
+    int64_t give_up_at_ms; /* closing: a held message is given up then; 0: not closing */
+};
+
+struct engine {
+    const struct engine_events *events;
+    int epoll_fd, event_fd, timer_fd;
+    bool ticking;
+    struct paho_waker *waker;
+    struct engine_connection *connections;
+    struct engine_connection *waiting; /* to be handed to Paho, one at a time */
+    struct engine_connection *closing; /* to be taken from Paho, see engine_close */
+    size_t opening_count;
+    int64_t watched_at_ms, opened_at_ms; /* the last look at silent ones, the last open */
+    uint16_t keepalive_least_s;
+
+    pthread_mutex_t lock;
+    struct engine_connection *ready;
+    bool holding;       /* a message waits for its acceptance, and all of Paho with it */
+    int64_t held_at_ms; /* when a long hold ended; guarded by lock */
+};
+
+/* engine_paho_options.c: hands the connection to Paho. */
+enum err paho_connect(struct engine_connection *connection);
+void paho_close_material(struct engine_connection *connection);
+
+/* engine_paho_callbacks.c: run by Paho's threads. */
+enum err paho_set_callbacks(struct engine_connection *connection);
+void paho_fill_connect_options(struct engine_connection *connection, void *options);
+/* options: MQTTAsync_responseOptions */
+void paho_fill_subscribe_options(struct engine_connection *connection, void *options);
+void paho_fill_unsubscribe_options(struct engine_connection *connection, void *options);
+void paho_fill_publish_options(struct paho_publication *publication, int protocol_version,
+                               void *options);
+/* Marks the connection and wakes the host. engine->lock is held. */
+void paho_post(struct engine_connection *connection, enum paho_event event);
+/* The first word on why it ended counts. engine->lock is held. */
+void paho_post_closed(struct engine_connection *connection, const struct engine_closed *closed);
+
+/* engine_paho_message.c */
+int paho_message_arrived(void *context, char *topic, int topic_len, void *message);
+/* From now on a held message of the connection is given up at give_up_at_ms. Host thread. */
+void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms);
+void paho_hold_answer(struct paho_hold *hold, enum err result);
+
+/* engine_paho_net.c: the look-up and the connect(2) that Paho does next are for this socket.
+ * One at a time; paho_net_end frees the place, and so does the connect itself, which then writes to
+ * notify_fd. */
+bool paho_net_begin(const char *host, const struct sockaddr *address, struct paho_socket *socket,
+                    int notify_fd);
+void paho_net_end(struct paho_socket *socket);
+bool paho_net_busy(void);
+void paho_socket_init(struct paho_socket *socket);
+void paho_socket_end_probe(struct paho_socket *socket);
+/* Whether anything at all came in from the peer. */
+bool paho_socket_was_heard(struct paho_socket *socket);
+/* Ends the connection below Paho: nothing it writes from now on reaches the broker. */
+void paho_socket_drop(struct paho_socket *socket);
+/* Milliseconds since the last byte came in; -1: unknown. */
+int64_t paho_socket_silent_ms(struct paho_socket *socket);
+
+/* engine_paho_waker.c: Paho's receive thread looks at a new socket, and at one that became
+ * writable, only at its next poll, up to 1.1 s later. A connection of Paho to ourselves gives it
+ * something to read at any time. It also keeps Paho's threads running while no client is there. */
+struct paho_waker *paho_waker_create(int epoll_fd, int notify_fd);
+void paho_waker_destroy(struct paho_waker *waker);
+void paho_waker_poll(struct paho_waker *waker); /* host thread */
+void paho_waker_wake(struct paho_waker *waker);
+/* Paho looks at keepalives at a tenth of the interval given to the last connect of all: sets it for
+ * the shortest one. */
+void paho_waker_set_keepalive(struct paho_waker *waker, uint16_t keepalive_s);
+
+#endif

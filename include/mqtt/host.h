@@ -1,0 +1,163 @@
+/* Inside of the hosts: what the files of one host thread share. Only hosts.c and host_*.c include
+ * this.
+ *
+ *   any thread --host_push--> [ inbox ] --> host thread --> engine
+ *   resolver threads --> [ resolved ] --> host thread
+ *   engine events ---------------------> host thread (message: the engine's own thread)
+ *
+ * Locks: `lock` guards the client table and the shown fields of its clients. The host thread alone
+ * writes them (but for inserting a new record and counting a publication up, which the facade does
+ * under the lock), so it may read them without. Never held while calling the engine or the owner. */
+#ifndef MQFLEET_MQTT_HOST_H
+#define MQFLEET_MQTT_HOST_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/queue.h"
+#include "mqtt/address_policy.h"
+#include "mqtt/client.h"
+
+#define HOST_INBOX_MAX        65536
+#define HOST_PER_TURN_MAX     1000 /* commands, timers, look-ups handled before looking elsewhere */
+#define HOST_PUBLICATIONS_MAX 100  /* outstanding per client */
+#define HOST_SUBSCRIBE_MAX    100  /* filters per packet */
+
+enum host_command_kind {
+    HOST_START,
+    HOST_STOP,
+    HOST_RETRY,
+    HOST_RESTART,
+    HOST_PUBLISH,
+};
+
+struct host_publication {
+    struct engine_publication publication; /* points into `data` */
+    struct message_property *properties;
+    char *data;
+    hosts_published *published; /* NULL once answered */
+    void *context;
+    int64_t deadline_ms;
+    struct client *client; /* NULL while in the inbox */
+    struct host_publication *prev, *next; /* host->publications, by deadline */
+};
+
+struct host_command {
+    enum host_command_kind kind;
+    char *id;
+    uint64_t generation;
+    uint64_t record; /* of a publication: what it is for */
+    struct shared_config *config;
+    int64_t epoch, version, delay_ms;
+    char *reason;
+    hosts_done *done;
+    void *context;
+    struct host_publication *publication;
+};
+
+/* How often an identifier was in conflict here, beyond the life of its record. */
+struct host_conflict {
+    char *id;
+    unsigned count;
+    int64_t at_ms;
+    UT_hash_handle hh;
+};
+
+struct host {
+    const struct conf *conf;
+    const struct hosts_owner *owner;
+    const struct engine_ops *ops;
+    struct engine *engine;
+    struct resolver *resolver;
+    const struct address_policy *policy;
+    struct queue *inbox;
+    int wake_fd;
+    atomic_bool stopping;
+
+    pthread_mutex_t lock;
+    pthread_cond_t forgotten; /* a record left the table */
+    struct client *clients;
+    int64_t counts[CLIENT_STATE_COUNT];
+
+    pthread_mutex_t resolved_lock; /* guards the list; taken under the resolver's lock */
+    struct client_lookup *resolved;
+
+    /* hosts_stop_all: records of generations before drop_before go. */
+    _Atomic uint64_t drop_before;
+    atomic_bool drop_politely;
+
+    /* Host thread only. */
+    uint64_t dropped_before;
+    struct timers timers;
+    struct brokers brokers;
+    struct pacer pacer;
+    struct host_publication *publications;
+    struct host_conflict *conflicts;
+    bool lease_was_valid;
+    size_t connection_count;
+};
+
+/* host.c */
+struct host *host_create(const struct conf *conf, const struct hosts_owner *owner,
+                         const struct engine_ops *ops, struct resolver *resolver,
+                         const struct address_policy *policy);
+void host_destroy(struct host *host);
+void *host_run(void *host);
+void host_stop(struct host *host);
+void host_wake(struct host *host);
+void host_command_free(struct host_command *command);
+/* Into the table; host->lock is held. */
+void host_insert(struct client *client, int64_t epoch, int64_t version, uint64_t generation);
+
+/* host_state.c: the one place where a client's state changes: logs, counts, records, and moves it
+ * between what the states belong to. False: the event means nothing now, nothing happened. */
+bool host_change(struct client *client, enum client_event event, const char *reason);
+void host_note_error(struct client *client, const char *code, const char *message);
+/* Lets go of everything the client has under way; with_will: see engine_ops.close. */
+void host_tear_down(struct client *client, bool with_will);
+/* Nothing is open any more: tells who waited, then starts anew or forgets. */
+void host_closed(struct client *client);
+struct client *host_find(struct host *host, const char *id);
+void host_set_timer(struct client *client, int64_t delay_ms);
+
+/* host_connect.c: from queued to CONNACK. */
+void host_enqueue(struct client *client);
+int64_t host_backoff_ms(const struct client *client);
+void host_requeue(struct client *client, const char *reason);
+void host_fail(struct client *client, const char *code, const char *message);
+void host_schedule(struct client *client, int64_t delay_ms);
+void host_admit(struct host *host);
+void host_check_lease(struct host *host);
+void host_take_resolved(struct host *host);
+void host_cancel_lookup(struct client *client);
+void host_ask_release(struct client *client, const char *code, const char *message,
+                      int64_t delay_ms);
+
+/* host_session.c: from CONNACK to the end of the connection. */
+void host_connected(void *client, const struct engine_connack *connack);
+void host_subscribed(void *client, const uint8_t *codes, size_t n);
+void host_unsubscribed(void *client);
+void host_update_subscriptions(struct client *client);
+void host_drop_work(struct client *client);
+
+/* host_loss.c: failures, losses, conflicts and what follows. */
+void host_connection_closed(void *client, const struct engine_closed *closed);
+void host_timer(struct client *client);
+void host_forget_conflicts(struct host *host);
+
+/* host_message.c: received messages and publications. */
+enum err host_message(void *client, struct message *message, void *receipt);
+void host_wait_room(void *client, int64_t timeout_ms);
+void host_publish(struct host *host, struct host_command *command);
+void host_published(void *client, uint64_t token, enum err result, int reason_code);
+void host_expire_publications(struct host *host);
+void host_publication_free(struct host_publication *publication);
+
+/* host_commands.c */
+void host_obey(struct host *host, struct host_command *command); /* frees it */
+/* From CLOSED: as the configuration desires. */
+void host_begin(struct client *client);
+/* Drops, a bounded number at once, what hosts_stop_all ended. */
+void host_drop_old(struct host *host);
+void host_stop_client(struct client *client, const char *reason, bool with_will);
+
+#endif

@@ -1,0 +1,147 @@
+/* The clients of this node, spread over its host threads: the facade of the mqtt layer. All
+ * functions are for any thread unless said otherwise, and none blocks longer than a lock, because
+ * the work is handed to the hosts through bounded queues. */
+#ifndef MQFLEET_MQTT_HOSTS_H
+#define MQFLEET_MQTT_HOSTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/conf.h"
+#include "base/err.h"
+#include "base/message.h"
+#include "mqtt/client_config.h"
+#include "mqtt/client_state.h"
+#include "mqtt/engine.h"
+
+struct hosts;
+
+/* A client asks to be given back: it could not be brought online here, or is in conflict. Its
+ * connection is closed; it opens nothing until hosts_stop or hosts_retry. Strings borrowed. */
+struct hosts_release {
+    const char *id;
+    int64_t epoch;
+    int64_t delay_ms;
+    const char *code;
+    const char *message;
+};
+
+/* What the hosts need of the rest of the node; wired by main. Functions for any host thread; none
+ * may block. */
+struct hosts_owner {
+    void *context;
+    /* May a connection be opened now? */
+    bool (*lease_valid)(void *context);
+    void (*wants_release)(void *context, const struct hosts_release *release);
+    /* The client came online (subscriptions acknowledged). */
+    void (*online)(void *context, const char *id);
+    /* A message for a sink (NULL: the default). Ownership as engine_events.message; `accepted` is
+     * called with accepted_context once the sink has it, or will not. */
+    enum err (*deliver)(void *context, const char *sink, struct message *message,
+                        void (*accepted)(void *accepted_context, enum err result),
+                        void *accepted_context);
+    void (*wait_room)(void *context, const char *sink, int64_t timeout_ms);
+};
+
+struct hosts *hosts_create(const struct conf *conf, const struct hosts_owner *owner);
+void hosts_destroy(struct hosts *hosts); /* after all runs returned */
+/* Threads to start with hosts_run and the resolver's; each gets its own argument from hosts_thread:
+ * index 0..count-1. */
+size_t hosts_thread_count(const struct hosts *hosts);
+void *hosts_thread(struct hosts *hosts, size_t index);
+void *hosts_run(void *argument);
+/* DNS threads: conf.resolver_threads of them. argument: the hosts. */
+void *hosts_resolver_run(void *argument);
+/* Ends the runs. Open connections are closed as if the process had died (no DISCONNECT). */
+void hosts_stop_threads(struct hosts *hosts);
+
+/* From now on clients of this incarnation are accepted; start calls for another are refused. */
+void hosts_accept(struct hosts *hosts, const char *incarnation);
+
+/* Takes ownership of config, always. Starts the client, or updates it when it runs already: a
+ * greater epoch or version replaces (reconnecting only if it must: changed topics alone are
+ * subscribed and unsubscribed in place); an older one is ignored. ERR_STATE: incarnation is not the
+ * accepted one. ERR_FULL: the queue is, try again. */
+enum err hosts_start(struct hosts *hosts, struct client_config *config, const char *incarnation,
+                     int64_t epoch, int64_t version) MUST_CHECK;
+
+/* Called once when nothing is open any more. Any thread; must not block. */
+typedef void hosts_done(void *context);
+
+/* Closes with DISCONNECT and forgets. epoch 0: whatever runs. done (NULL: none) is called also when
+ * there is nothing to stop. ERR_FULL: not queued, done not called. */
+enum err hosts_stop(struct hosts *hosts, const char *id, int64_t epoch, const char *reason,
+                    hosts_done *done, void *context) MUST_CHECK;
+/* Closes all at once and accepts no start until hosts_accept. Waits up to timeout_ms until nothing
+ * is open: ERR_OK, or ERR_TIMEOUT (closing goes on; call again). Not for host threads.
+ * polite: with DISCONNECT; else sockets are just dropped as fast as can be. */
+enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite,
+                        int64_t timeout_ms) MUST_CHECK;
+/* A client that asked for its release stays here after all: it goes on trying after delay_ms. */
+enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch,
+                     int64_t delay_ms) MUST_CHECK;
+/* Drops the connection and connects anew at once. ERR_NOT_FOUND, ERR_STATE (paused), ERR_FULL. */
+enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) MUST_CHECK;
+
+/* result: ERR_OK acknowledged (reason_code from PUBACK/PUBCOMP, >= 0x80: the broker refused);
+ * ERR_STATE not online; ERR_TIMEOUT; ERR_UNAVAILABLE connection lost: outcome unknown. */
+typedef void hosts_published(void *context, enum err result, int reason_code);
+/* Copies the publication. ERR_NOT_FOUND, ERR_STATE (not online), ERR_FULL: `published` not called;
+ * ERR_OK: it is called once, on a host thread, within publish_timeout_ms. */
+enum err hosts_publish(struct hosts *hosts, const char *id,
+                       const struct engine_publication *publication, hosts_published *published,
+                       void *context) MUST_CHECK;
+
+struct hosts_client { /* of hosts_list */
+    char *id;         /* owned */
+    int64_t epoch, version;
+};
+/* Everything that runs or is being stopped here. hosts_list_free. */
+enum err hosts_list(struct hosts *hosts, struct hosts_client **rows, size_t *n) MUST_CHECK;
+void hosts_list_free(struct hosts_client *rows, size_t n);
+size_t hosts_count(struct hosts *hosts);
+/* The configuration that runs: a copy of the text it came from (config->source), for restore, and
+ * its identity. Both free(). */
+enum err hosts_config(struct hosts *hosts, const char *id, char **config,
+                      char **identity) MUST_CHECK;
+
+struct client_subscription_status {
+    char *filter;
+    uint8_t qos;
+    int granted; /* granted QoS, or a reason code of 0x80 and above; -1: no SUBACK yet */
+};
+
+/* A copy of what is known of a client here. Times: wall clock ms, 0: never. */
+struct client_status {
+    enum client_state state;
+    char *reason; /* of the last change of state */
+    int64_t since_ms;
+    char *error_code; /* NULL: none yet */
+    char *error_message;
+    int64_t error_at_ms;
+    int64_t next_retry_at_ms;
+    int64_t connected_at_ms;
+    int64_t last_packet_at_ms;
+    int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
+    int64_t epoch, version;
+    struct client_subscription_status *subscriptions;
+    size_t subscription_count;
+};
+enum err hosts_status(struct hosts *hosts, const char *id, struct client_status *out) MUST_CHECK;
+void client_status_fini(struct client_status *status);
+
+#define CLIENT_CHANGES_MAX 32
+
+struct client_change {
+    int64_t at_ms; /* wall clock */
+    enum client_state from, to;
+    char reason[96];
+};
+/* The last changes, oldest first; *n at most CLIENT_CHANGES_MAX. ERR_NOT_FOUND. */
+enum err hosts_changes(struct hosts *hosts, const char *id,
+                       struct client_change out[CLIENT_CHANGES_MAX], size_t *n) MUST_CHECK;
+
+/* Clients by shown state, for node views: counts[CLIENT_STATE_COUNT]. */
+void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]);
+
+#endif

@@ -1,0 +1,341 @@
+/* Which brokers may be reached. Owns the parsed allow and deny lists; read-only after creation, any
+ * thread. Does no DNS: the caller brings each address that a name gave.
+ *
+ * Every address is kept as 16 bytes, IPv4 as ::ffff:a.b.c.d, so that an IPv4-mapped address and the
+ * IPv4 address it means are one. Only what inet_pton accepts is a literal; other spellings
+ * ("127.1", "0x7f000001") are names here and are judged by the address they resolve to. */
+#include "mqtt/address_policy.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+
+#define ADDRESS_LEN    16
+#define ADDRESS_BITS   128
+#define V4_BITS_BEFORE 96 /* of ::ffff:0:0/96 */
+#define HOST_LEN_MAX   255
+
+struct network {
+    uint8_t bytes[ADDRESS_LEN];
+    unsigned bits;
+};
+
+struct entry {
+    char *pattern; /* of host names, without trailing dot; NULL: a network */
+    struct network network;
+};
+
+struct list {
+    struct entry *entries;
+    size_t count;
+    bool has_network;
+};
+
+struct address_policy {
+    struct list allow, deny;
+    bool deny_local;
+};
+
+#define V4(a, b, c, d)                                                                             \
+    { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, (a), (b), (c), (d) }
+
+/* What deny_local is about. */
+static const struct network local_networks[] = {
+    {V4(127, 0, 0, 0), V4_BITS_BEFORE + 8},        /* loopback, RFC 1122 */
+    {V4(169, 254, 0, 0), V4_BITS_BEFORE + 16},     /* link-local, RFC 3927; cloud metadata */
+    {V4(0, 0, 0, 0), V4_BITS_BEFORE + 8},          /* this host; 0.0.0.0 reaches loopback */
+    {V4(224, 0, 0, 0), V4_BITS_BEFORE + 4},        /* multicast */
+    {V4(255, 255, 255, 255), V4_BITS_BEFORE + 32}, /* broadcast */
+    {{[15] = 1}, 128},                             /* ::1 */
+    {{0}, 128},                                    /* :: */
+    {{0xfe, 0x80}, 10},                            /* link-local */
+    {{0xff}, 8},                                   /* multicast */
+    {{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128}, /* fd00:ec2::254, cloud metadata */
+};
+#define LOCAL_NETWORK_COUNT (sizeof(local_networks) / sizeof(local_networks[0]))
+
+static const char why_denied[] = "the broker's address is in broker_deny";
+static const char why_not_allowed[] = "the broker's address is not in broker_allow";
+static const char why_local[] = "loopback, link-local and multicast addresses are denied on a node "
+                                "that listens beyond loopback; broker_allow may name them";
+static const char why_no_host[] = "the broker's host is neither a name nor an address";
+
+/* Addresses */
+
+static void from_v4(uint8_t out[ADDRESS_LEN], const struct in_addr *v4) {
+    memset(out, 0, ADDRESS_LEN);
+    out[10] = out[11] = 0xff;
+    memcpy(out + 12, v4, sizeof(*v4));
+}
+
+static bool is_v4(const uint8_t address[ADDRESS_LEN]) {
+    static const uint8_t before[12] = {[10] = 0xff, [11] = 0xff};
+    return memcmp(address, before, sizeof(before)) == 0;
+}
+
+/* An IPv4 or IPv6 literal, the latter perhaps in brackets. */
+static bool from_text(uint8_t out[ADDRESS_LEN], const char *text) {
+    struct in_addr v4;
+    if (inet_pton(AF_INET, text, &v4) == 1) {
+        from_v4(out, &v4);
+        return true;
+    }
+    char inner[INET6_ADDRSTRLEN];
+    size_t len = strlen(text);
+    if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+        text++;
+        len -= 2;
+    }
+    if (len >= sizeof(inner)) {
+        return false;
+    }
+    memcpy(inner, text, len);
+    inner[len] = '\0';
+    return inet_pton(AF_INET6, inner, out) == 1;
+}
+
+static bool from_sockaddr(uint8_t out[ADDRESS_LEN], const struct sockaddr *address) {
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, address, sizeof(v4));
+        from_v4(out, &v4.sin_addr);
+        return true;
+    }
+    if (address->sa_family == AF_INET6) {
+        struct sockaddr_in6 v6;
+        memcpy(&v6, address, sizeof(v6));
+        memcpy(out, &v6.sin6_addr, ADDRESS_LEN);
+        return true;
+    }
+    return false;
+}
+
+static bool network_contains(const struct network *network, const uint8_t address[ADDRESS_LEN]) {
+    if (network->bits < V4_BITS_BEFORE && is_v4(address)) {
+        return false; /* ::/0 is all of IPv6, not IPv4 */
+    }
+    size_t whole = network->bits / 8;
+    unsigned rest = network->bits % 8;
+    if (memcmp(network->bytes, address, whole) != 0) {
+        return false;
+    }
+    uint8_t mask = (uint8_t)(0xff00u >> rest);
+    return rest == 0 || ((network->bytes[whole] ^ address[whole]) & mask) == 0;
+}
+
+static bool is_local(const uint8_t address[ADDRESS_LEN]) {
+    for (size_t i = 0; i < LOCAL_NETWORK_COUNT; i++) {
+        if (network_contains(&local_networks[i], address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Lists */
+
+/* "10.0.0.0/8", or an address alone. */
+static bool network_parse(struct network *out, const char *text) {
+    char address[INET6_ADDRSTRLEN + 2];
+    const char *slash = strchr(text, '/');
+    size_t len = slash == NULL ? strlen(text) : (size_t)(slash - text);
+    if (len >= sizeof(address)) {
+        return false;
+    }
+    memcpy(address, text, len);
+    address[len] = '\0';
+    if (!from_text(out->bytes, address)) {
+        return false;
+    }
+    out->bits = ADDRESS_BITS;
+    if (slash == NULL) {
+        return true;
+    }
+    unsigned before = strchr(address, ':') == NULL ? V4_BITS_BEFORE : 0;
+    char *end;
+    unsigned long bits = strtoul(slash + 1, &end, 10);
+    if (!isdigit((unsigned char)slash[1]) || *end != '\0' || bits > ADDRESS_BITS - before) {
+        return false;
+    }
+    out->bits = before + (unsigned)bits;
+    return true;
+}
+
+/* Letters, digits, "-", "_", "." and "*". A pattern of digits only ("10.*") is refused: it would
+ * seem to be a network, and would not hold for names that resolve into it. */
+static bool pattern_is_right(const char *text) {
+    static const char other[] = "-_.*";
+    bool has_digit = false;
+    bool has_letter = false;
+    for (const char *c = text; *c != '\0'; c++) {
+        has_digit |= isdigit((unsigned char)*c) != 0;
+        has_letter |= isalpha((unsigned char)*c) != 0;
+        if (!isalnum((unsigned char)*c) && strchr(other, *c) == NULL) {
+            return false;
+        }
+    }
+    return text[0] != '\0' && strlen(text) <= HOST_LEN_MAX && (has_letter || !has_digit);
+}
+
+static enum err entry_parse(struct list *list, const char *text) {
+    struct entry *entry = &list->entries[list->count];
+    if (network_parse(&entry->network, text)) {
+        list->has_network = true;
+        list->count++;
+        return ERR_OK;
+    }
+    size_t len = strlen(text);
+    if (len > 1 && text[len - 1] == '.') {
+        len--;
+    }
+    entry->pattern = text_copy(text, len);
+    if (entry->pattern == NULL) {
+        return ERR_MEMORY;
+    }
+    list->count++;
+    return pattern_is_right(entry->pattern) ? ERR_OK : ERR_ARGUMENT;
+}
+
+static enum err list_init(struct list *list, const char *text) {
+    static const char separators[] = ", \t\r\n";
+    size_t entries_max = 1;
+    for (const char *c = text; *c != '\0'; c++) {
+        entries_max += strchr(separators, *c) != NULL;
+    }
+    char *copy = text_dup(text);
+    list->entries = calloc(entries_max, sizeof(*list->entries));
+    enum err result = copy == NULL || list->entries == NULL ? ERR_MEMORY : ERR_OK;
+
+    char *position;
+    char *token = result == ERR_OK ? strtok_r(copy, separators, &position) : NULL;
+    while (token != NULL && result == ERR_OK) {
+        result = entry_parse(list, token);
+        token = strtok_r(NULL, separators, &position);
+    }
+    free(copy);
+    return result;
+}
+
+static void list_fini(struct list *list) {
+    for (size_t i = 0; i < list->count; i++) {
+        free(list->entries[i].pattern);
+    }
+    free(list->entries);
+}
+
+/* address NULL: only names can match. exact: a pattern with "*" does not count. */
+static bool list_matches(const struct list *list, const char *host, const uint8_t *address,
+                         bool exact) {
+    for (size_t i = 0; i < list->count; i++) {
+        const struct entry *entry = &list->entries[i];
+        if (entry->pattern == NULL) {
+            if (address != NULL && network_contains(&entry->network, address)) {
+                return true;
+            }
+        } else if (!(exact && strchr(entry->pattern, '*') != NULL) &&
+                   text_wildcard_match(entry->pattern, host)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum err address_policy_create(struct address_policy **out, const char *allow, const char *deny,
+                               bool deny_local) {
+    *out = NULL;
+    struct address_policy *policy = calloc(1, sizeof(*policy));
+    if (policy == NULL) {
+        return ERR_MEMORY;
+    }
+    policy->deny_local = deny_local;
+    enum err result = list_init(&policy->allow, allow);
+    if (result == ERR_OK) {
+        result = list_init(&policy->deny, deny);
+    }
+    if (result != ERR_OK) {
+        address_policy_destroy(policy);
+        return result;
+    }
+    *out = policy;
+    return ERR_OK;
+}
+
+void address_policy_destroy(struct address_policy *policy) {
+    if (policy == NULL) {
+        return;
+    }
+    list_fini(&policy->allow);
+    list_fini(&policy->deny);
+    free(policy);
+}
+
+/* Judgement */
+
+/* "localhost." and "localhost" are one name. False: empty or too long for a name. */
+static bool host_without_dot(char out[HOST_LEN_MAX + 1], const char *host) {
+    size_t len = strlen(host);
+    if (len > 0 && host[len - 1] == '.') {
+        len--;
+    }
+    if (len == 0 || len > HOST_LEN_MAX) {
+        return false;
+    }
+    memcpy(out, host, len);
+    out[len] = '\0';
+    return true;
+}
+
+/* RFC 6761 section 6.3: always loopback. */
+static bool is_local_name(const char *host) {
+    return text_wildcard_match("localhost", host) || text_wildcard_match("*.localhost", host);
+}
+
+/* NULL: may be reached. address NULL: host is a name that is not resolved yet. */
+static const char *judge(const struct address_policy *policy, const char *host,
+                         const uint8_t *address) {
+    if (list_matches(&policy->deny, host, address, false)) {
+        return why_denied;
+    }
+    bool undecided = address == NULL && policy->allow.has_network;
+    if (policy->allow.count > 0 && !undecided &&
+        !list_matches(&policy->allow, host, address, false)) {
+        return why_not_allowed;
+    }
+    bool local = address == NULL ? is_local_name(host) : is_local(address);
+    if (policy->deny_local && local && !undecided &&
+        !list_matches(&policy->allow, host, address, true)) {
+        return why_local;
+    }
+    return NULL;
+}
+
+static bool answer(const char *reason, const char **why) {
+    if (reason != NULL && why != NULL) {
+        *why = reason;
+    }
+    return reason == NULL;
+}
+
+bool address_policy_host(const struct address_policy *policy, const char *host, const char **why) {
+    char name[HOST_LEN_MAX + 1];
+    uint8_t address[ADDRESS_LEN];
+    if (!host_without_dot(name, host)) {
+        return answer(why_no_host, why);
+    }
+    return answer(judge(policy, name, from_text(address, name) ? address : NULL), why);
+}
+
+bool address_policy_address(const struct address_policy *policy, const char *host,
+                            const struct sockaddr *address, const char **why) {
+    char name[HOST_LEN_MAX + 1];
+    uint8_t bytes[ADDRESS_LEN];
+    if (!host_without_dot(name, host) || !from_sockaddr(bytes, address)) {
+        return answer(why_no_host, why);
+    }
+    return answer(judge(policy, name, bytes), why);
+}

@@ -1,0 +1,304 @@
+/* Owns the record of a client: what is shown of it, its last changes, its configuration. Knows no
+ * thread, no engine call and no timing; see client.h for who may touch which field. */
+#include "mqtt/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/text.h"
+
+struct shared_config *shared_config_create(struct client_config *config) {
+    struct shared_config *shared = malloc(sizeof(*shared));
+    if (shared != NULL) {
+        shared->config = config;
+        atomic_init(&shared->references, 1);
+    }
+    return shared;
+}
+
+struct shared_config *shared_config_hold(struct shared_config *shared) {
+    if (shared != NULL) {
+        atomic_fetch_add(&shared->references, 1);
+    }
+    return shared;
+}
+
+void shared_config_release(struct shared_config *shared) {
+    if (shared != NULL && atomic_fetch_sub(&shared->references, 1) == 1) {
+        client_config_destroy(shared->config);
+        free(shared);
+    }
+}
+
+/* NULL only when out of memory: one element more than needed is harmless. */
+static int16_t *granted_create(size_t count) {
+    int16_t *granted = malloc((count + 1) * sizeof(*granted));
+    for (size_t i = 0; granted != NULL && i < count; i++) {
+        granted[i] = -1;
+    }
+    return granted;
+}
+
+static _Atomic uint64_t record_count;
+
+struct client *client_create(struct host *host, struct shared_config *config) {
+    struct client *client = calloc(1, sizeof(*client));
+    if (client == NULL) {
+        return NULL;
+    }
+    client->host = host;
+    client->record = ++record_count;
+    client->state = CLIENT_CLOSED;
+    client->since_ms = clock_wall_ms();
+    client->offline_since_ms = clock_ms();
+    client->config = shared_config_hold(config);
+    client->id = text_dup(config->config->id);
+    client->granted = granted_create(config->config->subscription_count);
+    if (client->id == NULL || client->granted == NULL) {
+        client_destroy(client);
+        return NULL;
+    }
+    return client;
+}
+
+void client_destroy(struct client *client) {
+    if (client == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < client->change_count; i++) {
+        free(client->changes[i].reason);
+    }
+    free(client->changes);
+    free(client->granted);
+    free(client->error_message);
+    shared_config_release(client->config);
+    shared_config_release(client->opened);
+    shared_config_release(client->applied);
+    shared_config_release(client->next_config);
+    free(client->id);
+    free(client);
+}
+
+/* ---- changes ---- */
+
+static bool grow_changes(struct client *client) {
+    size_t capacity = client->change_capacity ? client->change_capacity * 2 : 4;
+    capacity = capacity > CLIENT_CHANGES_MAX ? CLIENT_CHANGES_MAX : capacity;
+    struct client_change_entry *changes =
+        realloc(client->changes, capacity * sizeof(*client->changes));
+    if (changes == NULL) {
+        return false;
+    }
+    client->changes = changes;
+    client->change_capacity = capacity;
+    return true;
+}
+
+/* The place of the next entry: a new one, or the oldest's. NULL: out of memory. */
+static struct client_change_entry *change_slot(struct client *client) {
+    if (client->change_count == CLIENT_CHANGES_MAX) {
+        struct client_change_entry *oldest = &client->changes[client->change_first];
+        client->change_first = (client->change_first + 1) % CLIENT_CHANGES_MAX;
+        free(oldest->reason);
+        return oldest;
+    }
+    if (client->change_count == client->change_capacity && !grow_changes(client)) {
+        return NULL;
+    }
+    return &client->changes[client->change_count++];
+}
+
+void client_record_change(struct client *client, enum client_state to, const char *reason) {
+    struct client_change_entry *slot = change_slot(client);
+    int64_t now_ms = clock_wall_ms();
+    if (slot != NULL) {
+        *slot = (struct client_change_entry){
+            .at_ms = now_ms, .from = client->state, .to = to, .reason = text_dup(reason)};
+    }
+    client->state = to;
+    client->since_ms = now_ms;
+}
+
+static const struct client_change_entry *change_at(const struct client *client, size_t i) {
+    return &client->changes[(client->change_first + i) % client->change_capacity];
+}
+
+const char *client_last_reason(const struct client *client) {
+    if (client->change_count == 0) {
+        return "";
+    }
+    const char *reason = change_at(client, client->change_count - 1)->reason;
+    return reason ? reason : "";
+}
+
+size_t client_copy_changes(const struct client *client,
+                           struct client_change out[CLIENT_CHANGES_MAX]) {
+    for (size_t i = 0; i < client->change_count; i++) {
+        const struct client_change_entry *from = change_at(client, i);
+        out[i] = (struct client_change){.at_ms = from->at_ms, .from = from->from, .to = from->to};
+        snprintf(out[i].reason, sizeof(out[i].reason), "%s", from->reason ? from->reason : "");
+    }
+    return client->change_count;
+}
+
+void client_note_error(struct client *client, const char *code, const char *message) {
+    snprintf(client->error_code, sizeof(client->error_code), "%s", code);
+    free(client->error_message);
+    client->error_message = text_dup(message);
+    client->error_at_ms = clock_wall_ms();
+}
+
+/* ---- status ---- */
+
+static enum err copy_subscriptions(const struct client *client, struct client_status *out) {
+    const struct client_config *config = client->config->config;
+    out->subscriptions = calloc(config->subscription_count + 1, sizeof(*out->subscriptions));
+    if (out->subscriptions == NULL) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < config->subscription_count; i++) {
+        struct client_subscription_status *to = &out->subscriptions[out->subscription_count++];
+        to->qos = config->subscriptions[i].qos;
+        to->granted = client->granted[i];
+        to->filter = text_dup(config->subscriptions[i].filter);
+        if (to->filter == NULL) {
+            return ERR_MEMORY;
+        }
+    }
+    return ERR_OK;
+}
+
+enum err client_copy_status(const struct client *client, struct client_status *out) {
+    bool failed = client->error_code[0] != '\0';
+    *out = (struct client_status){
+        .state = client->state,
+        .reason = text_dup(client_last_reason(client)),
+        .since_ms = client->since_ms,
+        .error_code = failed ? text_dup(client->error_code) : NULL,
+        .error_message = failed ? text_dup(client->error_message) : NULL,
+        .error_at_ms = client->error_at_ms,
+        .next_retry_at_ms = client->next_retry_at_ms,
+        .connected_at_ms = client->connected_at_ms,
+        .last_packet_at_ms = client->last_packet_at_ms,
+        .reconnects = client->times_online > 1 ? client->times_online - 1 : 0,
+        .messages_in = client->messages_in,
+        .messages_out = client->messages_out,
+        .bytes_in = client->bytes_in,
+        .bytes_out = client->bytes_out,
+        .messages_dropped = client->messages_dropped,
+        .epoch = client->epoch,
+        .version = client->version,
+    };
+    enum err result = copy_subscriptions(client, out);
+    if (out->reason == NULL || (failed && out->error_code == NULL)) {
+        result = ERR_MEMORY;
+    }
+    if (result != ERR_OK) {
+        client_status_fini(out);
+    }
+    return result;
+}
+
+void client_status_fini(struct client_status *status) {
+    for (size_t i = 0; i < status->subscription_count; i++) {
+        free(status->subscriptions[i].filter);
+    }
+    free(status->subscriptions);
+    free(status->reason);
+    free(status->error_code);
+    free(status->error_message);
+    *status = (struct client_status){0};
+}
+
+/* ---- configurations ---- */
+
+static bool same_subscription(const struct client_subscription *a,
+                              const struct client_subscription *b) {
+    return strcmp(a->filter, b->filter) == 0 && a->qos == b->qos && a->no_local == b->no_local &&
+           a->retain_as_published == b->retain_as_published &&
+           a->retain_handling == b->retain_handling;
+}
+
+static int16_t granted_before(const struct client *client, const struct client_subscription *now) {
+    const struct client_config *before = client->config->config;
+    for (size_t i = 0; i < before->subscription_count; i++) {
+        if (same_subscription(&before->subscriptions[i], now)) {
+            return client->granted[i];
+        }
+    }
+    return -1;
+}
+
+enum err client_replace_config(struct client *client, struct shared_config *config) {
+    const struct client_config *now = config->config;
+    int16_t *granted = granted_create(now->subscription_count);
+    if (granted == NULL) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < now->subscription_count; i++) {
+        granted[i] = granted_before(client, &now->subscriptions[i]);
+    }
+    free(client->granted);
+    client->granted = granted;
+    shared_config_release(client->config);
+    client->config = shared_config_hold(config);
+    return ERR_OK;
+}
+
+bool client_config_same_subscriptions(const struct client_config *a, const struct client_config *b) {
+    if (a->subscription_count != b->subscription_count) {
+        return false;
+    }
+    for (size_t i = 0; i < a->subscription_count; i++) {
+        if (!same_subscription(&a->subscriptions[i], &b->subscriptions[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool same_text(const char *a, const char *b) {
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool same_pairs(const struct client_pair *a, size_t a_count, const struct client_pair *b,
+                       size_t b_count) {
+    bool same = a_count == b_count;
+    for (size_t i = 0; same && i < a_count; i++) {
+        same = same_text(a[i].name, b[i].name) && same_text(a[i].value, b[i].value);
+    }
+    return same;
+}
+
+static bool same_will(const struct client_will *a, const struct client_will *b) {
+    return same_text(a->topic, b->topic) && a->payload_len == b->payload_len &&
+           (a->payload_len == 0 || memcmp(a->payload, b->payload, a->payload_len) == 0) &&
+           a->qos == b->qos && a->retain == b->retain && a->delay_s == b->delay_s;
+}
+
+static bool same_tls(const struct client_tls *a, const struct client_tls *b) {
+    bool same = same_text(a->ca, b->ca) && same_text(a->cert, b->cert) &&
+                same_text(a->key, b->key) && same_text(a->server_name, b->server_name) &&
+                a->insecure == b->insecure && a->alpn_count == b->alpn_count;
+    for (size_t i = 0; same && i < a->alpn_count; i++) {
+        same = same_text(a->alpn[i], b->alpn[i]);
+    }
+    return same;
+}
+
+static bool same_session(const struct client_config *a, const struct client_config *b) {
+    return same_text(a->client_id, b->client_id) && a->protocol_version == b->protocol_version &&
+           a->keepalive_s == b->keepalive_s && a->clean_start == b->clean_start &&
+           a->session_expiry_s == b->session_expiry_s &&
+           a->receive_maximum == b->receive_maximum && a->max_packet_size == b->max_packet_size &&
+           same_pairs(a->user_properties, a->user_property_count, b->user_properties,
+                      b->user_property_count);
+}
+
+bool client_config_same_connection(const struct client_config *a, const struct client_config *b) {
+    return a->scheme == b->scheme && same_text(a->host, b->host) && a->port == b->port &&
+           same_text(a->path, b->path) && same_text(a->username, b->username) &&
+           same_text(a->password, b->password) && same_session(a, b) &&
+           same_will(&a->will, &b->will) && same_tls(&a->tls, &b->tls);
+}

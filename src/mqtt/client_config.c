@@ -1,0 +1,339 @@
+/* From a JSON document to a checked configuration: the walk by the table, then the rules between
+ * fields. Owns nothing but what it hands out; pure, any thread. Must not know Redis, HTTP, engines.
+ */
+#include "client_config_fields.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+
+#define KEEPALIVE_S_DEFAULT      60
+#define SESSION_EXPIRY_S_DEFAULT 86400
+#define PATH_DEFAULT             "/mqtt"
+
+/* A fault at a member of the document. */
+#define FAULT_AT(reader, member, ...)                                                              \
+    client_fault((reader), &(const struct place){.name = (member)}, __VA_ARGS__)
+
+static bool is_given(const json_t *object, const char *name) {
+    const json_t *value = json_object_get(object, name);
+    return value != NULL && !json_is_null(value);
+}
+
+static char *keep(struct reader *reader, char *text) {
+    reader->out_of_memory |= text == NULL;
+    return text;
+}
+
+/* Rules between fields. Each runs also after faults, and adds none for what a fault explains. */
+
+static void rule_broker_or_url(struct reader *reader) {
+    bool has_broker = is_given(reader->document, "broker");
+    bool has_url = is_given(reader->document, "url");
+    if (!has_broker && !has_url) {
+        FAULT_AT(reader, "broker", "is missing: give broker (a host) or url (mqtt://host:1883)");
+    }
+    if (has_broker && has_url) {
+        FAULT_AT(reader, "url", "must stand alone: either broker or url");
+    }
+    if (!has_broker && has_url && reader->port != 0) {
+        FAULT_AT(reader, "port", "must be part of the url, as in mqtt://host:1883");
+    }
+    if (has_broker && reader->port != 0 && reader->url.port != 0 &&
+        reader->port != reader->url.port) {
+        FAULT_AT(reader, "port", "must be the port in broker, or be left out");
+    }
+}
+
+/* Moves what was read about the broker into the configuration. */
+static void rule_address(struct reader *reader) {
+    struct client_config *config = reader->config;
+    struct client_url *url = &reader->url;
+    if (url->host == NULL) {
+        return;
+    }
+    config->scheme = url->scheme;
+    config->port = url->port != 0      ? url->port
+                   : reader->port != 0 ? reader->port
+                                       : client_scheme_port(url->scheme);
+    if (client_scheme_has_path(url->scheme) && url->path == NULL) {
+        url->path = keep(reader, text_dup(PATH_DEFAULT));
+    }
+    config->host = url->host;
+    config->path = url->path;
+    *url = (struct client_url){0};
+}
+
+/* Form inputs send "" for what was not filled in. */
+static void drop_empty(char **text) {
+    if (*text != NULL && **text == '\0') {
+        free(*text);
+        *text = NULL;
+    }
+}
+
+static void rule_version(struct reader *reader) {
+    struct client_config *config = reader->config;
+    if (config->protocol_version == 0) {
+        config->protocol_version = reader->has_mqtt5 ? 5 : 4;
+    }
+}
+
+/* MQTT 3.1.1 section 3.1.2.9: a password needs a user name. */
+static void rule_credentials(struct reader *reader) {
+    struct client_config *config = reader->config;
+    bool username_was_wrong = config->username == NULL && is_given(reader->document, "username");
+    drop_empty(&config->username);
+    drop_empty(&config->password);
+    if (config->password != NULL && config->username == NULL && !username_was_wrong &&
+        config->protocol_version == 4) {
+        FAULT_AT(reader, "password",
+                 "needs a username in MQTT 3.1.1: give one, or protocol_version 5");
+    }
+}
+
+static void rule_session(struct reader *reader) {
+    struct client_config *config = reader->config;
+    if (!config->clean_start && config->protocol_version == 5 &&
+        !is_given(reader->document, "session_expiry_s")) {
+        config->session_expiry_s = SESSION_EXPIRY_S_DEFAULT;
+    }
+    if (!config->clean_start && config->client_id != NULL && config->client_id[0] == '\0') {
+        FAULT_AT(reader, "client_id", "must not be empty unless clean_start is true");
+    }
+}
+
+static void rule_tls(struct reader *reader) {
+    const json_t *tls = json_object_get(reader->document, "tls");
+    const struct place place = {.name = "tls"};
+    const struct place cert = {.up = &place, .name = "cert"};
+    const struct place key = {.up = &place, .name = "key"};
+    if (json_object_size(tls) == 0) {
+        return;
+    }
+    if (reader->config->host != NULL && !client_scheme_is_tls(reader->config->scheme)) {
+        client_fault(reader, &place, "must be left out unless the broker is an mqtts or wss URL");
+    }
+    if (is_given(tls, "cert") && !is_given(tls, "key")) {
+        client_fault(reader, &key, "is missing: cert needs its private key");
+    }
+    if (is_given(tls, "key") && !is_given(tls, "cert")) {
+        client_fault(reader, &cert, "is missing: key needs its certificate");
+    }
+}
+
+static void rule_sub_topic(struct reader *reader) {
+    struct client_config *config = reader->config;
+    if (reader->sub_topic == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < config->subscription_count; i++) {
+        if (strcmp(config->subscriptions[i].filter, reader->sub_topic) == 0) {
+            FAULT_AT(reader, "sub_topic", "must be another filter: this one is in subscriptions");
+            return;
+        }
+    }
+    if (config->subscription_count >= CLIENT_SUBSCRIPTIONS_MAX) {
+        FAULT_AT(reader, "sub_topic", "must be left out: there are %d subscriptions already",
+                 CLIENT_SUBSCRIPTIONS_MAX);
+        return;
+    }
+    const struct client_subscription subscription = {.filter = reader->sub_topic, .qos = 1};
+    reader->sub_topic = NULL;
+    reader->out_of_memory |= !client_subscription_append(config, &subscription);
+}
+
+static void rule_reconnect(struct reader *reader) {
+    const struct client_config *config = reader->config;
+    if (config->reconnect_max_ms != 0 && config->reconnect_min_ms > config->reconnect_max_ms) {
+        FAULT_AT(reader, "reconnect_min_ms", "must be at most reconnect_max_ms, %lld",
+                 (long long)config->reconnect_max_ms);
+    }
+}
+
+static void (*const rules[])(struct reader *reader) = {
+    rule_broker_or_url, rule_address, rule_version,   rule_credentials,
+    rule_session,       rule_tls,     rule_sub_topic, rule_reconnect,
+};
+
+/* The identifiers: the document's id, the one it is addressed by, or its client_id. */
+
+static void id_from_hint(struct reader *reader, const char *hint) {
+    struct client_config *config = reader->config;
+    const char *fault = client_id_fault(hint, strlen(hint));
+    if (fault != NULL) {
+        FAULT_AT(reader, "id", "%s", fault);
+    } else if (config->id != NULL && strcmp(config->id, hint) != 0) {
+        FAULT_AT(reader, "id", "must be the id it is addressed by, or be left out");
+    } else if (config->id == NULL) {
+        config->id = keep(reader, text_dup(hint));
+    }
+}
+
+static void id_from_client_id(struct reader *reader) {
+    struct client_config *config = reader->config;
+    if (config->client_id == NULL || config->client_id[0] == '\0') {
+        FAULT_AT(reader, "id", "is missing: give id, or a client_id to take it from");
+        return;
+    }
+    const char *fault = client_id_fault(config->client_id, strlen(config->client_id));
+    if (fault != NULL) {
+        FAULT_AT(reader, "id", "is missing, and client_id cannot stand in: it %s", fault);
+        return;
+    }
+    config->id = keep(reader, text_dup(config->client_id));
+}
+
+static void read_identifiers(struct reader *reader, const char *id_hint) {
+    struct client_config *config = reader->config;
+    bool id_was_wrong = config->id == NULL && is_given(reader->document, "id");
+    bool client_id_was_wrong = config->client_id == NULL && is_given(reader->document, "client_id");
+    if (id_hint != NULL && !id_was_wrong) {
+        id_from_hint(reader, id_hint);
+    } else if (config->id == NULL && !id_was_wrong && !client_id_was_wrong) {
+        id_from_client_id(reader);
+    }
+    if (config->client_id == NULL && config->id != NULL) {
+        config->client_id = keep(reader, text_dup(config->id));
+    }
+}
+
+static struct client_config *config_create(void) {
+    struct client_config *config = calloc(1, sizeof(*config));
+    if (config != NULL) {
+        config->keepalive_s = KEEPALIVE_S_DEFAULT;
+        config->clean_start = true;
+        config->desired = DESIRED_RUNNING;
+    }
+    return config;
+}
+
+enum err client_config_parse(json_t *document, enum client_source source, const char *id_hint,
+                             struct client_config **out, struct client_faults *faults) {
+    struct reader reader = {.document = document, .source = source, .faults = faults};
+    enum err result = ERR_OK;
+
+    assert(document != NULL && out != NULL && faults != NULL);
+    *out = NULL;
+    faults->count = 0;
+    reader.config = config_create();
+    if (reader.config == NULL) {
+        return ERR_MEMORY;
+    }
+    if (client_fields_read(&reader, &client_fields, document, NULL, reader.config)) {
+        read_identifiers(&reader, id_hint);
+        for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+            rules[i](&reader);
+        }
+    }
+    client_url_fini(&reader.url);
+    free(reader.sub_topic);
+    if (reader.out_of_memory) {
+        result = ERR_MEMORY;
+    } else if (faults->count > 0) {
+        result = ERR_ARGUMENT;
+    }
+    if (result == ERR_OK) {
+        *out = reader.config;
+    } else {
+        client_config_destroy(reader.config);
+    }
+    return result;
+}
+
+/* jansson's text without what it quotes of the document (" near '...'"), which may be a secret. */
+static void fault_json(struct client_faults *faults, const json_error_t *error) {
+    struct reader reader = {.faults = faults};
+    const char *quote = strstr(error->text, " near ");
+    int len = quote == NULL ? (int)strlen(error->text) : (int)(quote - error->text);
+    client_fault(&reader, NULL, "line %d, column %d: %.*s", error->line, error->column, len,
+                 error->text);
+}
+
+enum err client_config_parse_text(const char *text, size_t len, const char *id_hint,
+                                  struct client_config **out, struct client_faults *faults) {
+    json_error_t error;
+    *out = NULL;
+    faults->count = 0;
+    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+    if (document == NULL) {
+        if (json_error_code(&error) == json_error_out_of_memory) {
+            return ERR_MEMORY;
+        }
+        fault_json(faults, &error);
+        return ERR_ARGUMENT;
+    }
+    enum err result = ERR_ARGUMENT;
+    if (!json_is_object(document)) {
+        fault_json(faults, &(json_error_t){.line = 1, .column = 1, .text = "must be an object"});
+    } else {
+        result = client_config_parse(document, CLIENT_FROM_STORE, id_hint, out, faults);
+    }
+    json_decref(document);
+    if (result == ERR_OK && ((*out)->source = text_copy(text, len)) == NULL) {
+        client_config_destroy(*out);
+        *out = NULL;
+        result = ERR_MEMORY;
+    }
+    return result;
+}
+
+static void pairs_free(struct client_pair *pairs, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free(pairs[i].name);
+        free(pairs[i].value);
+    }
+    free(pairs);
+}
+
+static void texts_free(char **texts, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free(texts[i]);
+    }
+    free(texts);
+}
+
+static void subscriptions_free(struct client_subscription *subscriptions, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free(subscriptions[i].filter);
+    }
+    free(subscriptions);
+}
+
+void client_config_destroy(struct client_config *config) {
+    if (config == NULL) {
+        return;
+    }
+    pairs_free(config->user_properties, config->user_property_count);
+    pairs_free(config->labels, config->label_count);
+    texts_free(config->tls.alpn, config->tls.alpn_count);
+    texts_free(config->retired_filters, config->retired_filter_count);
+    subscriptions_free(config->subscriptions, config->subscription_count);
+    char *const texts[] = {
+        config->id,         config->client_id,
+        config->host,       config->path,
+        config->username,   config->password,
+        config->sink,       config->source,
+        config->will.topic, (char *)config->will.payload,
+        config->tls.ca,     config->tls.cert,
+        config->tls.key,    config->tls.server_name,
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        free(texts[i]);
+    }
+    free(config);
+}
+
+/* Without a client_id the broker makes one up, so that nobody else can hold it: the "?" keeps such
+ * identities apart from all with a client_id. */
+char *client_config_identity(const struct client_config *config) {
+    char *identity;
+    bool anonymous = config->client_id[0] == '\0';
+    if (asprintf(&identity, "%s:%u%c%s", config->host, config->port, anonymous ? '?' : '/',
+                 anonymous ? config->id : config->client_id) < 0) {
+        return NULL;
+    }
+    return identity;
+}

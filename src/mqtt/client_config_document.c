@@ -1,0 +1,161 @@
+/* What is done with a configuration's JSON document as a whole: the text to store, the copy to
+ * show, and what an update carries over from the version before. Pure, any thread. Goes by the
+ * table of fields, so that a new secret is hidden by its row's flag. */
+#include "client_config_fields.h"
+
+#include <string.h>
+
+char *client_config_canonical(json_t *document) {
+    return json_dumps(document, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
+static bool is_object_row(const struct field *field) {
+    return field->read == client_read_members;
+}
+
+/* Redaction */
+
+/* A URL that is right has no user information. */
+static bool url_is_wrong(const json_t *value) {
+    struct client_url url;
+    const char *fault;
+    if (!json_is_string(value)) {
+        return true;
+    }
+    enum err result = client_url_parse(&url, json_string_value(value), &fault);
+    client_url_fini(&url);
+    return result != ERR_OK && strchr(json_string_value(value), '@') != NULL;
+}
+
+/* field NULL: unknown here, and only found in documents written by hand: it may hold anything. */
+static bool is_hidden(const struct field *field, const json_t *value) {
+    if (json_is_null(value)) {
+        return false;
+    }
+    if (field == NULL) {
+        return true;
+    }
+    if (field->flags & FIELD_SECRET) {
+        return !(is_object_row(field) && json_is_object(value));
+    }
+    if (field->flags & FIELD_SECRET_PEM) {
+        return !json_is_string(value) || json_string_value(value)[0] != '/';
+    }
+    return (field->flags & FIELD_URL) && url_is_wrong(value);
+}
+
+/* Of a URL, what follows its last "@" may be seen. */
+static json_t *mask_of(const struct field *field, const json_t *value) {
+    const char *text = json_string_value(value);
+    bool is_url = field != NULL && (field->flags & FIELD_URL) && text != NULL;
+    return json_sprintf("%s%s", CLIENT_SECRET_SHOWN, is_url ? strrchr(text, '@') : "");
+}
+
+/* Recursion as deep as the tables nest. False: out of memory. */
+static bool hide_secrets(json_t *object, const struct field_table *table) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(object, name, value) {
+        const struct field *field = client_field_find(table, name);
+        bool done = true;
+        if (is_hidden(field, value)) {
+            done = json_object_set_new(object, name, mask_of(field, value)) == 0;
+        } else if (field != NULL && is_object_row(field) && json_is_object(value)) {
+            done = hide_secrets(value, field->members);
+        }
+        if (!done) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        if (table->rows[i].flags & FIELD_INTERNAL) {
+            (void)json_object_del(object, table->rows[i].name); /* -1: it was not there */
+        }
+    }
+    return true;
+}
+
+json_t *client_config_redacted(json_t *document) {
+    if (!json_is_object(document)) {
+        return json_string(CLIENT_SECRET_SHOWN);
+    }
+    json_t *copy = json_deep_copy(document);
+    if (copy != NULL && !hide_secrets(copy, &client_fields)) {
+        json_decref(copy);
+        copy = NULL;
+    }
+    return copy;
+}
+
+/* Updates */
+
+static bool is_mask(const json_t *value) {
+    return json_is_string(value) && strcmp(json_string_value(value), CLIENT_SECRET_SHOWN) == 0;
+}
+
+static void keep_members(json_t *document, json_t *stored, const struct field_table *table) {
+    for (size_t i = 0; i < table->count; i++) {
+        const struct field *field = &table->rows[i];
+        json_t *given = json_object_get(document, field->name);
+        json_t *kept = json_object_get(stored, field->name);
+        bool is_secret = (field->flags & (FIELD_SECRET | FIELD_SECRET_PEM)) != 0;
+        if (is_object_row(field) && json_is_object(given) && json_is_object(kept)) {
+            keep_members(given, kept, field->members);
+        } else if (is_secret && is_mask(given) && kept != NULL) {
+            /* A failure leaves the mask, as for a secret that is not stored. */
+            (void)json_object_set(document, field->name, kept);
+        }
+    }
+}
+
+void client_config_keep_secrets(json_t *document, json_t *stored) {
+    keep_members(document, stored, &client_fields);
+}
+
+/* Appends filter unless it is in `known`, which then has it. False: out of memory. */
+static bool retire_filter(json_t *retired, json_t *known, const char *filter) {
+    if (json_object_get(known, filter) != NULL) {
+        return true;
+    }
+    return json_object_set_new(known, filter, json_true()) == 0 &&
+           json_array_append_new(retired, json_string(filter)) == 0;
+}
+
+/* Oldest first: those of earlier versions, then what `stored` subscribed to. */
+static bool retire_all(json_t *retired, json_t *known, const struct client_config *config,
+                       const struct client_config *stored) {
+    bool done = true;
+    for (size_t i = 0; done && i < config->subscription_count; i++) {
+        done = json_object_set_new(known, config->subscriptions[i].filter, json_true()) == 0;
+    }
+    for (size_t i = 0; done && i < stored->retired_filter_count; i++) {
+        done = retire_filter(retired, known, stored->retired_filters[i]);
+    }
+    for (size_t i = 0; done && i < stored->subscription_count; i++) {
+        done = retire_filter(retired, known, stored->subscriptions[i].filter);
+    }
+    return done;
+}
+
+enum err client_config_retire(json_t *document, const struct client_config *config,
+                              const struct client_config *stored) {
+    json_t *retired = json_array();
+    json_t *known = json_object();
+    enum err result = ERR_MEMORY;
+    if (retired == NULL || known == NULL || !retire_all(retired, known, config, stored)) {
+        goto out;
+    }
+    while (json_array_size(retired) > CLIENT_RETIRED_MAX) {
+        (void)json_array_remove(retired, 0);
+    }
+    if (json_array_size(retired) == 0) {
+        (void)json_object_del(document, "retired_filters");
+    } else if (json_object_set(document, "retired_filters", retired) != 0) {
+        goto out;
+    }
+    result = ERR_OK;
+out:
+    json_decref(retired);
+    json_decref(known);
+    return result;
+}

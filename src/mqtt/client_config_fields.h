@@ -1,0 +1,123 @@
+/* Inside client_config*.c only: fields are rows of tables; a reader walks a JSON object by a table
+ * and puts values into a struct, or faults into the list. */
+#ifndef MQFLEET_MQTT_CLIENT_CONFIG_FIELDS_H
+#define MQFLEET_MQTT_CLIENT_CONFIG_FIELDS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "mqtt/client_config.h"
+
+#define CLIENT_SECRET_SHOWN "***"
+
+/* A value in the document, as a chain up to the document itself (NULL). */
+struct place {
+    const struct place *up;
+    const char *name; /* NULL: an element of an array */
+    size_t index;
+};
+
+/* Where the broker is, as one text says it. */
+struct client_url {
+    enum client_scheme scheme;
+    char *host;    /* lower case, no brackets */
+    uint16_t port; /* 0: not said */
+    char *path;    /* NULL: none */
+};
+
+struct reader {
+    json_t *document;
+    enum client_source source;
+    struct client_config *config;
+    struct client_faults *faults;
+    struct client_url url; /* from broker or url */
+    uint16_t port;         /* from port; 0: not said */
+    char *sub_topic;
+    bool has_mqtt5; /* a field that only MQTT 5 has was seen */
+    bool out_of_memory;
+};
+
+enum {
+    FIELD_REQUIRED = 1,
+    FIELD_MQTT5 = 2,      /* of MQTT 5 only */
+    FIELD_SECRET = 4,     /* never shown; with members: unless it is an object, which they judge */
+    FIELD_SECRET_PEM = 8, /* shown only if it is the path of a file */
+    FIELD_URL = 16,       /* user information, which is not accepted, is never shown either */
+    FIELD_INTERNAL = 32,  /* never accepted from nor shown to a user */
+};
+
+/* NULL when right, else what is wrong: "must ...". */
+typedef const char *text_check(const char *text, size_t len);
+
+struct field {
+    const char *name;
+    /* Puts value (never null) into the struct `into`, or adds a fault. */
+    void (*read)(struct reader *reader, const struct field *field, json_t *value,
+                 const struct place *place, void *into);
+    size_t offset, size;               /* of the member in the struct; size for numbers */
+    int64_t least, most;               /* of a number, of a text's bytes, or most elements */
+    text_check *check;                 /* of texts */
+    const char *const *choices;        /* of texts and enums, up to NULL */
+    const struct field_table *members; /* of objects, also in arrays */
+    unsigned flags;
+};
+
+struct field_table {
+    const struct field *rows;
+    size_t count;
+};
+
+/* client_config_tables.c */
+extern const struct field_table client_fields;
+extern const struct field_table client_subscription_fields;
+extern const struct field_table client_pair_fields;
+
+/* client_config_walk.c: faults, and the walk over an object */
+const struct field *client_field_find(const struct field_table *table, const char *name);
+void client_fault(struct reader *reader, const struct place *place, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* "must be <wanted>, not a <type of value>" */
+void client_fault_type(struct reader *reader, const struct place *place, const char *wanted,
+                       const json_t *value);
+/* False: value is no object (a fault was added). */
+bool client_fields_read(struct reader *reader, const struct field_table *table, json_t *object,
+                        const struct place *place, void *into);
+
+/* What the rows' read points to: client_config_values.c, and client_config_lists.c for whatever
+ * holds more than one value. */
+typedef void field_reader(struct reader *reader, const struct field *field, json_t *value,
+                          const struct place *place, void *into);
+field_reader client_read_bool, client_read_integer, client_read_choice, client_read_text;
+field_reader client_read_port, client_read_broker, client_read_url;
+field_reader client_read_payload, client_read_payload_base64;
+field_reader client_read_members, client_read_alpn, client_read_user_properties;
+field_reader client_read_labels, client_read_sub_topic, client_read_subscriptions;
+field_reader client_read_retired_filters;
+
+/* A string that the row's bounds, check and choices accept; NULL: a fault was added. Borrowed. */
+const char *client_text_of(struct reader *reader, const struct field *field, json_t *value,
+                           const struct place *place);
+/* An array of at most field->most elements; else a fault and false. */
+bool client_is_array(struct reader *reader, const struct field *field, const json_t *value,
+                     const struct place *place);
+
+/* client_config_url.c. Spellings: a URL, or host or host:port alone. ERR_ARGUMENT: *fault says what
+ * is wrong and never quotes. client_url_fini also after an error. */
+enum err client_url_parse(struct client_url *out, const char *text, const char **fault);
+void client_url_fini(struct client_url *url);
+uint16_t client_scheme_port(enum client_scheme scheme);
+bool client_scheme_is_tls(enum client_scheme scheme);
+bool client_scheme_has_path(enum client_scheme scheme);
+
+/* Takes ownership of the filter, also when memory ran out (false). */
+bool client_subscription_append(struct client_config *config,
+                                const struct client_subscription *subscription);
+
+/* NULL, or why text cannot be a client's id. */
+text_check client_id_fault;
+
+#define CLIENT_SUBSCRIPTIONS_MAX 1000
+#define CLIENT_RETIRED_MAX       100
+
+#endif

@@ -1,0 +1,262 @@
+/* Readers of fields that hold more than one value: nested objects, arrays, maps of names. Own
+ * nothing: what they allocate goes into the configuration. Pure, any thread. */
+#include "client_config_fields.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "mqtt/topic.h"
+
+#define LABEL_VALUE_MAX 256
+#define LABEL_NAME_MAX  63
+#define ALPN_NAME_MAX   255 /* RFC 7301 section 3.1 */
+
+void client_read_members(struct reader *reader, const struct field *field, json_t *value,
+                         const struct place *place, void *into) {
+    (void)client_fields_read(reader, field->members, value, place, (char *)into + field->offset);
+}
+
+bool client_is_array(struct reader *reader, const struct field *field, const json_t *value,
+                     const struct place *place) {
+    if (!json_is_array(value)) {
+        client_fault_type(reader, place, "an array", value);
+        return false;
+    }
+    if ((int64_t)json_array_size(value) > field->most) {
+        client_fault(reader, place, "must have at most %lld elements, not %zu",
+                     (long long)field->most, json_array_size(value));
+        return false;
+    }
+    return true;
+}
+
+/* Texts in an array */
+
+/* Room for n pointers; NULL and out_of_memory when there is none. */
+static void *allocate(struct reader *reader, size_t n, size_t size) {
+    void *memory = calloc(n + 1, size);
+    reader->out_of_memory |= memory == NULL;
+    return memory;
+}
+
+void client_read_alpn(struct reader *reader, const struct field *field, json_t *value,
+                      const struct place *place, void *into) {
+    static const struct field name_field = {.least = 1, .most = ALPN_NAME_MAX};
+    struct client_tls *tls = into;
+    if (!client_is_array(reader, field, value, place)) {
+        return;
+    }
+    tls->alpn = allocate(reader, json_array_size(value), sizeof(*tls->alpn));
+    for (size_t i = 0; tls->alpn != NULL && i < json_array_size(value); i++) {
+        const struct place here = {.up = place, .index = i};
+        const char *text = client_text_of(reader, &name_field, json_array_get(value, i), &here);
+        char *copy = text_dup(text);
+        if (copy != NULL) {
+            tls->alpn[tls->alpn_count++] = copy;
+        }
+        reader->out_of_memory |= text != NULL && copy == NULL;
+    }
+}
+
+/* Written by ourselves and so right; by hand perhaps not, and what is wrong is of no use. */
+void client_read_retired_filters(struct reader *reader, const struct field *field, json_t *value,
+                                 const struct place *place, void *into) {
+    (void)place;
+    struct client_config *config = into;
+    size_t n = json_array_size(value);
+    if (n > (size_t)field->most) {
+        n = (size_t)field->most;
+    }
+    config->retired_filters = allocate(reader, n, sizeof(*config->retired_filters));
+    for (size_t i = 0; config->retired_filters != NULL && i < n; i++) {
+        json_t *item = json_array_get(value, i);
+        const char *text = json_string_value(item);
+        if (text == NULL || topic_filter_fault(text, json_string_length(item)) != NULL) {
+            continue;
+        }
+        char *copy = text_dup(text);
+        if (copy != NULL) {
+            config->retired_filters[config->retired_filter_count++] = copy;
+        }
+        reader->out_of_memory |= copy == NULL;
+    }
+}
+
+/* Pairs of name and value */
+
+/* Takes ownership of both texts; one that is NULL drops the pair. */
+static void pair_append(struct client_pair *pairs, size_t *count, struct client_pair pair) {
+    if (pair.name != NULL && pair.value != NULL) {
+        pairs[(*count)++] = pair;
+        return;
+    }
+    free(pair.name);
+    free(pair.value);
+}
+
+/* An object of strings; the row says how many, value_field what a value may be. */
+static void read_map(struct reader *reader, json_t *object, const struct place *place,
+                     const struct field *value_field, text_check *name_check,
+                     struct client_pair *pairs, size_t *count) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(object, name, value) {
+        const struct place here = {.up = place, .name = name};
+        const char *fault = name_check(name, strlen(name));
+        if (fault != NULL) {
+            client_fault(reader, &here, "%s", fault);
+            continue;
+        }
+        const char *text = client_text_of(reader, value_field, value, &here);
+        struct client_pair pair = {text_dup(text == NULL ? NULL : name), text_dup(text)};
+        reader->out_of_memory |= text != NULL && (pair.name == NULL || pair.value == NULL);
+        pair_append(pairs, count, pair);
+    }
+}
+
+static bool is_object_within(struct reader *reader, const struct field *field, json_t *value,
+                             const struct place *place) {
+    if (!json_is_object(value)) {
+        client_fault_type(reader, place, "an object of strings", value);
+        return false;
+    }
+    if ((int64_t)json_object_size(value) > field->most) {
+        client_fault(reader, place, "must have at most %lld members, not %zu",
+                     (long long)field->most, json_object_size(value));
+        return false;
+    }
+    return true;
+}
+
+static const char *label_name_fault(const char *name, size_t len) {
+    bool right = len >= 1 && len <= LABEL_NAME_MAX;
+    for (size_t i = 0; right && i < len; i++) {
+        right = isalnum((unsigned char)name[i]) || strchr("_.-", name[i]) != NULL;
+    }
+    return right ? NULL : "must have a name of 1 to 63 letters, digits, \"_\", \".\" and \"-\"";
+}
+
+void client_read_labels(struct reader *reader, const struct field *field, json_t *value,
+                        const struct place *place, void *into) {
+    static const struct field value_field = {.most = LABEL_VALUE_MAX};
+    struct client_config *config = into;
+    if (!is_object_within(reader, field, value, place)) {
+        return;
+    }
+    config->labels = allocate(reader, json_object_size(value), sizeof(*config->labels));
+    if (config->labels != NULL) {
+        read_map(reader, value, place, &value_field, label_name_fault, config->labels,
+                 &config->label_count);
+    }
+}
+
+static void read_pair_array(struct reader *reader, const struct field *field, json_t *array,
+                            const struct place *place, struct client_config *config) {
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const struct place here = {.up = place, .index = i};
+        struct client_pair pair = {0};
+        (void)client_fields_read(reader, field->members, json_array_get(array, i), &here, &pair);
+        pair_append(config->user_properties, &config->user_property_count, pair);
+    }
+}
+
+void client_read_user_properties(struct reader *reader, const struct field *field, json_t *value,
+                                 const struct place *place, void *into) {
+    struct client_config *config = into;
+    bool is_object = json_is_object(value);
+    if (is_object ? !is_object_within(reader, field, value, place)
+                  : !client_is_array(reader, field, value, place)) {
+        return;
+    }
+    size_t n = is_object ? json_object_size(value) : json_array_size(value);
+    config->user_properties = allocate(reader, n, sizeof(*config->user_properties));
+    if (config->user_properties == NULL) {
+        return;
+    }
+    if (is_object) {
+        const struct field *value_field = client_field_find(field->members, "value");
+        read_map(reader, value, place, value_field, value_field->check, config->user_properties,
+                 &config->user_property_count);
+    } else {
+        read_pair_array(reader, field, value, place, config);
+    }
+}
+
+/* Subscriptions */
+
+bool client_subscription_append(struct client_config *config,
+                                const struct client_subscription *subscription) {
+    struct client_subscription *grown = reallocarray(
+        config->subscriptions, config->subscription_count + 1, sizeof(*config->subscriptions));
+    if (grown == NULL || subscription->filter == NULL) {
+        config->subscriptions = grown == NULL ? config->subscriptions : grown;
+        free(subscription->filter);
+        return false;
+    }
+    config->subscriptions = grown;
+    config->subscriptions[config->subscription_count++] = *subscription;
+    return true;
+}
+
+/* Joined with the others once all fields are read: client_config.c. "": none. */
+void client_read_sub_topic(struct reader *reader, const struct field *field, json_t *value,
+                           const struct place *place, void *into) {
+    (void)into;
+    if (json_is_string(value) && json_string_length(value) == 0) {
+        return;
+    }
+    const char *text = client_text_of(reader, field, value, place);
+    reader->sub_topic = text_dup(text);
+    reader->out_of_memory |= text != NULL && reader->sub_topic == NULL;
+}
+
+/* A filter alone, or an object. filter stays NULL after a fault there. */
+static struct client_subscription subscription_of(struct reader *reader, const struct field *field,
+                                                  json_t *item, const struct place *place) {
+    struct client_subscription subscription = {.qos = 1};
+    if (json_is_string(item)) {
+        const struct field *filter = client_field_find(field->members, "filter");
+        filter->read(reader, filter, item, place, &subscription);
+    } else if (json_is_object(item)) {
+        (void)client_fields_read(reader, field->members, item, place, &subscription);
+    } else {
+        client_fault_type(reader, place, "a topic filter or an object with one", item);
+    }
+    return subscription;
+}
+
+static void check_subscription(struct reader *reader, const struct client_subscription *item,
+                               json_t *seen, bool is_text, const struct place *place) {
+    const struct place filter = {.up = place, .name = "filter"};
+    const struct place no_local = {.up = place, .name = "no_local"};
+    if (item->no_local && topic_filter_is_shared(item->filter)) { /* MQTT 5.0 3.8.3.1 */
+        client_fault(reader, &no_local, "must be false for a shared subscription ($share/...)");
+    }
+    if (json_object_get(seen, item->filter) != NULL) {
+        client_fault(reader, is_text ? place : &filter,
+                     "must be another filter: this one stands earlier in the list");
+    }
+    reader->out_of_memory |= json_object_set_new(seen, item->filter, json_true()) != 0;
+}
+
+void client_read_subscriptions(struct reader *reader, const struct field *field, json_t *value,
+                               const struct place *place, void *into) {
+    struct client_config *config = into;
+    if (!client_is_array(reader, field, value, place)) {
+        return;
+    }
+    json_t *seen = json_object();
+    reader->out_of_memory |= seen == NULL;
+    for (size_t i = 0; !reader->out_of_memory && i < json_array_size(value); i++) {
+        const struct place here = {.up = place, .index = i};
+        json_t *item = json_array_get(value, i);
+        struct client_subscription subscription = subscription_of(reader, field, item, &here);
+        if (subscription.filter == NULL) {
+            continue;
+        }
+        check_subscription(reader, &subscription, seen, json_is_string(item), &here);
+        reader->out_of_memory |= !client_subscription_append(config, &subscription);
+    }
+    json_decref(seen);
+}

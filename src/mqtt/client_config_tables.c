@@ -1,0 +1,156 @@
+/* The fields of a client configuration, a row each: adding a field is adding a row here and a
+ * member in client_config.h. Owns only constants; any thread. Must not know how a walk is done. */
+#include "client_config_fields.h"
+
+#include <string.h>
+#include "base/text.h"
+#include "mqtt/topic.h"
+
+/* A field has the name of its member in the struct. */
+#define MEMBER(type, member, reader)                                                               \
+    .name = #member, .read = (reader), .offset = offsetof(struct type, member),                    \
+    .size = sizeof(((struct type *)0)->member)
+#define BOOL(type, member) MEMBER(type, member, client_read_bool)
+#define INTEGER(type, member, low, high)                                                           \
+    MEMBER(type, member, client_read_integer), .least = (low), .most = (high)
+#define TEXT(type, member, low, high)                                                              \
+    MEMBER(type, member, client_read_text), .least = (low), .most = (high)
+/* Several members, or none directly: its reader is given the whole struct. */
+#define OTHER(field, reader, high) .name = (field), .read = (reader), .most = (high)
+/* clang-format off */
+#define TABLE(rows) {(rows), sizeof(rows) / sizeof((rows)[0])}
+/* clang-format on */
+
+#define MQTT_STRING_MAX 65535     /* MQTT 5.0 section 1.5.4, and of binary data 1.5.6 */
+#define PACKET_MAX      268435460 /* the largest packet: a header of 5 bytes and 268,435,455 more */
+#define PEM_MAX         65536
+#define BUNDLE_MAX      1048576 /* the certificates of all authorities of a system */
+#define URL_MAX         4096
+
+static const char *mqtt_string_fault(const char *text, size_t len) {
+    return text_is_mqtt_string(text, len) ? NULL : "must be well-formed UTF-8 without U+0000";
+}
+
+/* C0, DEL, and C1, which is 0xC2 0x80 to 0xC2 0x9F in UTF-8. */
+static bool has_control(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        unsigned char next = i + 1 < len ? (unsigned char)text[i + 1] : 0;
+        if (byte < 0x20 || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next <= 0x9f)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *client_id_fault(const char *text, size_t len) {
+    if (len < 1 || len > 256) {
+        return "must have 1 to 256 bytes";
+    }
+    if (!text_is_utf8(text, len) || has_control(text, len)) {
+        return "must be UTF-8 without control characters";
+    }
+    if (memchr(text, '/', len) != NULL || strcmp(text, ".") == 0 || strcmp(text, "..") == 0) {
+        return "must fit into a URL path: without \"/\", and not \".\" or \"..\"";
+    }
+    return NULL;
+}
+
+/* A relative path would depend on where the node was started. */
+static const char *pem_fault(const char *text, size_t len) {
+    if (text[0] == '/') {
+        return has_control(text, len) || len > 4095 ? "must be the path of a file, or PEM text"
+                                                    : NULL;
+    }
+    return strstr(text, "-----BEGIN ") == NULL
+               ? "must be PEM text (-----BEGIN ...) or the absolute path of a file with it"
+               : NULL;
+}
+
+static const char *host_name_fault(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] <= ' ' || text[i] > '~') {
+            return "must be a host name in ASCII, without blanks";
+        }
+    }
+    return NULL;
+}
+
+static const char *const desired_choices[] = {
+    [DESIRED_RUNNING] = "running", [DESIRED_PAUSED] = "paused", NULL};
+static const char *const sink_choices[] = {"redis_stream", "file", "null", NULL};
+
+const char *client_desired_name(enum client_desired desired) {
+    return desired_choices[desired];
+}
+
+static const struct field pair_rows[] = {
+    {TEXT(client_pair, name, 0, MQTT_STRING_MAX), .check = mqtt_string_fault,
+     .flags = FIELD_REQUIRED},
+    {TEXT(client_pair, value, 0, MQTT_STRING_MAX), .check = mqtt_string_fault,
+     .flags = FIELD_REQUIRED},
+};
+const struct field_table client_pair_fields = TABLE(pair_rows);
+
+static const struct field subscription_rows[] = {
+    {TEXT(client_subscription, filter, 0, MQTT_STRING_MAX), .check = topic_filter_fault,
+     .flags = FIELD_REQUIRED},
+    {INTEGER(client_subscription, qos, 0, 2)},
+    {BOOL(client_subscription, no_local), .flags = FIELD_MQTT5},
+    {BOOL(client_subscription, retain_as_published), .flags = FIELD_MQTT5},
+    {INTEGER(client_subscription, retain_handling, 0, 2), .flags = FIELD_MQTT5},
+};
+const struct field_table client_subscription_fields = TABLE(subscription_rows);
+
+static const struct field will_rows[] = {
+    {TEXT(client_will, topic, 0, MQTT_STRING_MAX), .check = topic_name_fault,
+     .flags = FIELD_REQUIRED},
+    {OTHER("payload", client_read_payload, MQTT_STRING_MAX)},
+    {OTHER("payload_base64", client_read_payload_base64, MQTT_STRING_MAX)},
+    {INTEGER(client_will, qos, 0, 2)},
+    {BOOL(client_will, retain)},
+    {INTEGER(client_will, delay_s, 0, UINT32_MAX), .flags = FIELD_MQTT5},
+};
+static const struct field_table will_fields = TABLE(will_rows);
+
+static const struct field tls_rows[] = {
+    {TEXT(client_tls, ca, 1, BUNDLE_MAX), .check = pem_fault},
+    {TEXT(client_tls, cert, 1, PEM_MAX), .check = pem_fault},
+    {TEXT(client_tls, key, 1, PEM_MAX), .check = pem_fault, .flags = FIELD_SECRET_PEM},
+    {OTHER("alpn", client_read_alpn, 16)},
+    {TEXT(client_tls, server_name, 1, 253), .check = host_name_fault},
+    {BOOL(client_tls, insecure)},
+};
+static const struct field_table tls_fields = TABLE(tls_rows);
+
+static const struct field client_rows[] = {
+    {TEXT(client_config, id, 1, 256), .check = client_id_fault},
+    {TEXT(client_config, client_id, 0, MQTT_STRING_MAX), .check = mqtt_string_fault},
+    {OTHER("broker", client_read_broker, URL_MAX), .least = 1, .flags = FIELD_URL},
+    {OTHER("url", client_read_url, URL_MAX), .least = 1, .flags = FIELD_URL},
+    {OTHER("port", client_read_port, 65535), .least = 1},
+    {TEXT(client_config, username, 0, MQTT_STRING_MAX), .check = mqtt_string_fault},
+    {TEXT(client_config, password, 0, MQTT_STRING_MAX), .flags = FIELD_SECRET},
+    {INTEGER(client_config, protocol_version, 4, 5)},
+    {INTEGER(client_config, keepalive_s, 0, 65535)},
+    {BOOL(client_config, clean_start)},
+    {INTEGER(client_config, session_expiry_s, 0, UINT32_MAX), .flags = FIELD_MQTT5},
+    {INTEGER(client_config, receive_maximum, 1, 65535), .flags = FIELD_MQTT5},
+    {INTEGER(client_config, max_packet_size, 1, PACKET_MAX), .flags = FIELD_MQTT5},
+    {OTHER("user_properties", client_read_user_properties, 100), .members = &client_pair_fields,
+     .flags = FIELD_MQTT5},
+    {MEMBER(client_config, will, client_read_members), .members = &will_fields},
+    {MEMBER(client_config, tls, client_read_members), .members = &tls_fields,
+     .flags = FIELD_SECRET},
+    {OTHER("sub_topic", client_read_sub_topic, MQTT_STRING_MAX), .check = topic_filter_fault},
+    {OTHER("subscriptions", client_read_subscriptions, CLIENT_SUBSCRIPTIONS_MAX),
+     .members = &client_subscription_fields},
+    {TEXT(client_config, sink, 0, 64), .choices = sink_choices},
+    {OTHER("labels", client_read_labels, 64)},
+    {MEMBER(client_config, desired, client_read_choice), .most = 64, .choices = desired_choices},
+    {INTEGER(client_config, reconnect_min_ms, 10, 86400000)},
+    {INTEGER(client_config, reconnect_max_ms, 10, 86400000)},
+    {OTHER("retired_filters", client_read_retired_filters, CLIENT_RETIRED_MAX),
+     .flags = FIELD_INTERNAL},
+};
+const struct field_table client_fields = TABLE(client_rows);

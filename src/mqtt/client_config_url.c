@@ -1,0 +1,206 @@
+/* Broker addresses: URLs, and the bare "host" or "host:port" of the flat form. Owns nothing but
+ * what it is asked to parse; pure, any thread. Its faults never quote, for a URL may hold a
+ * password. */
+#include "client_config_fields.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "base/text.h"
+
+#define HOST_NAME_MAX_LEN 253
+#define LABEL_LEN_MAX     63
+
+static const struct {
+    const char *name;
+    uint16_t port;
+    bool tls, has_path;
+} schemes[] = {
+    [SCHEME_MQTT] = {"mqtt", 1883, false, false},
+    [SCHEME_MQTTS] = {"mqtts", 8883, true, false},
+    [SCHEME_WS] = {"ws", 80, false, true},
+    [SCHEME_WSS] = {"wss", 443, true, true},
+};
+
+static const struct {
+    const char *name;
+    enum client_scheme scheme;
+} spellings[] = {
+    {"mqtt", SCHEME_MQTT}, {"tcp", SCHEME_MQTT}, {"mqtts", SCHEME_MQTTS}, {"ssl", SCHEME_MQTTS},
+    {"tls", SCHEME_MQTTS}, {"ws", SCHEME_WS},    {"wss", SCHEME_WSS},
+};
+
+const char *client_scheme_name(enum client_scheme scheme) {
+    return schemes[scheme].name;
+}
+
+uint16_t client_scheme_port(enum client_scheme scheme) {
+    return schemes[scheme].port;
+}
+
+bool client_scheme_is_tls(enum client_scheme scheme) {
+    return schemes[scheme].tls;
+}
+
+bool client_scheme_has_path(enum client_scheme scheme) {
+    return schemes[scheme].has_path;
+}
+
+static bool scheme_parse(enum client_scheme *out, const char *text, size_t len) {
+    for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
+        if (strlen(spellings[i].name) == len && strncasecmp(spellings[i].name, text, len) == 0) {
+            *out = spellings[i].scheme;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *port_fault(uint16_t *out, const char *text, size_t len) {
+    static const char fault[] = "must have a port from 1 to 65535 after the colon";
+    unsigned long port = 0;
+    if (len < 1 || len > 5) {
+        return fault;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (!isdigit((unsigned char)text[i])) {
+            return fault;
+        }
+        port = port * 10 + (unsigned long)(text[i] - '0');
+    }
+    *out = (uint16_t)port;
+    return port >= 1 && port <= 65535 ? NULL : fault;
+}
+
+/* Labels of letters, digits, "-" and "_" (container networks have it), perhaps a dot at the end. */
+static bool is_host_name(const char *host, size_t len) {
+    size_t label_len = 0;
+    if (len < 1 || len > HOST_NAME_MAX_LEN) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (host[i] == '.') {
+            if (label_len == 0) {
+                return false;
+            }
+            label_len = 0;
+        } else if (!isalnum((unsigned char)host[i]) && host[i] != '-' && host[i] != '_') {
+            return false;
+        } else if (++label_len > LABEL_LEN_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum err host_name_parse(struct client_url *out, const char *host, size_t len,
+                                const char **fault) {
+    if (!is_host_name(host, len)) {
+        *fault = "must have a host: a name in ASCII, an IPv4 address, or an IPv6 address in "
+                 "brackets";
+        return ERR_ARGUMENT;
+    }
+    out->host = text_copy(host, len);
+    if (out->host == NULL) {
+        return ERR_MEMORY;
+    }
+    for (char *c = out->host; *c != '\0'; c++) {
+        *c = (char)tolower((unsigned char)*c);
+    }
+    return ERR_OK;
+}
+
+/* One spelling for one address, so that equal brokers compare equal. */
+static enum err ipv6_parse(struct client_url *out, const char *host, size_t len,
+                           const char **fault) {
+    char text[INET6_ADDRSTRLEN] = "";
+    struct in6_addr address;
+    if (len < sizeof(text)) {
+        memcpy(text, host, len);
+    }
+    if (inet_pton(AF_INET6, text, &address) != 1) {
+        *fault = "must have an IPv6 address in the brackets, as in [::1]";
+        return ERR_ARGUMENT;
+    }
+    out->host = text_dup(inet_ntop(AF_INET6, &address, text, sizeof(text)));
+    return out->host == NULL ? ERR_MEMORY : ERR_OK;
+}
+
+/* host, host:port, [ipv6] or [ipv6]:port */
+static enum err authority_parse(struct client_url *out, const char *text, size_t len,
+                                const char **fault) {
+    const char *end = text + len;
+    const char *bracket = len > 0 && text[0] == '[' ? memchr(text, ']', len) : NULL;
+    const char *colon = bracket == NULL ? memchr(text, ':', len) : bracket + 1;
+    if (colon == NULL) {
+        colon = end;
+    }
+    if (bracket == NULL && colon < end && memchr(colon + 1, ':', (size_t)(end - colon - 1))) {
+        *fault = "must have an IPv6 address in brackets, as in [::1]:1883";
+        return ERR_ARGUMENT;
+    }
+    if (colon < end) {
+        *fault = *colon == ':' ? port_fault(&out->port, colon + 1, (size_t)(end - colon - 1))
+                               : "must have nothing but a port after the brackets";
+        if (*fault != NULL) {
+            return ERR_ARGUMENT;
+        }
+    }
+    return bracket == NULL ? host_name_parse(out, text, (size_t)(colon - text), fault)
+                           : ipv6_parse(out, text + 1, (size_t)(bracket - text - 1), fault);
+}
+
+static enum err path_parse(struct client_url *out, const char *path, const char **fault) {
+    if (path[0] == '\0') {
+        return ERR_OK;
+    }
+    if (!client_scheme_has_path(out->scheme)) {
+        *fault = strcmp(path, "/") == 0 ? NULL : "must have no path: only ws and wss have one";
+        return *fault == NULL ? ERR_OK : ERR_ARGUMENT;
+    }
+    if (path[0] != '/' || strchr(path, '#') != NULL) {
+        *fault = "must have a path that begins with / and has no #";
+        return ERR_ARGUMENT;
+    }
+    out->path = text_dup(path);
+    return out->path == NULL ? ERR_MEMORY : ERR_OK;
+}
+
+static const char *characters_fault(const char *text) {
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c <= ' ' || *c > '~') {
+            return "must have only ASCII characters and no blanks";
+        }
+    }
+    return NULL;
+}
+
+enum err client_url_parse(struct client_url *out, const char *text, const char **fault) {
+    *out = (struct client_url){.scheme = SCHEME_MQTT};
+    *fault = characters_fault(text);
+    if (*fault != NULL) {
+        return ERR_ARGUMENT;
+    }
+    const char *separator = strstr(text, "://");
+    if (separator != NULL && !scheme_parse(&out->scheme, text, (size_t)(separator - text))) {
+        *fault = "must begin with mqtt://, mqtts://, ws:// or wss://";
+        return ERR_ARGUMENT;
+    }
+    const char *authority = separator == NULL ? text : separator + 3;
+    size_t len = strcspn(authority, "/?#");
+    if (memchr(authority, '@', len) != NULL) {
+        *fault = "must have no user information: credentials go into username and password";
+        return ERR_ARGUMENT;
+    }
+    enum err result = authority_parse(out, authority, len, fault);
+    return result == ERR_OK ? path_parse(out, authority + len, fault) : result;
+}
+
+void client_url_fini(struct client_url *url) {
+    free(url->host);
+    free(url->path);
+    *url = (struct client_url){0};
+}

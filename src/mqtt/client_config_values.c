@@ -1,0 +1,256 @@
+/* Readers of fields that hold a single value. Own nothing: what they allocate goes into the
+ * configuration. Pure, any thread. Know no field by name. */
+#include "client_config_fields.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+
+static void *member_of(const struct field *field, void *into) {
+    return (char *)into + field->offset;
+}
+
+/* Keeps a string just allocated; NULL: memory ran out. */
+static void keep_text(struct reader *reader, char **member, char *text) {
+    assert(*member == NULL); /* a name occurs once in an object */
+    *member = text;
+    reader->out_of_memory |= text == NULL;
+}
+
+void client_read_bool(struct reader *reader, const struct field *field, json_t *value,
+                      const struct place *place, void *into) {
+    if (!json_is_boolean(value)) {
+        client_fault_type(reader, place, "true or false", value);
+        return;
+    }
+    *(bool *)member_of(field, into) = json_is_true(value);
+}
+
+static void store_integer(void *member, size_t size, int64_t number) {
+    switch (size) {
+    case 1:
+        *(uint8_t *)member = (uint8_t)number;
+        break;
+    case 2:
+        *(uint16_t *)member = (uint16_t)number;
+        break;
+    case 4:
+        *(uint32_t *)member = (uint32_t)number;
+        break;
+    default:
+        assert(size == 8);
+        *(int64_t *)member = number;
+    }
+}
+
+void client_read_integer(struct reader *reader, const struct field *field, json_t *value,
+                         const struct place *place, void *into) {
+    char wanted[96];
+    snprintf(wanted, sizeof(wanted), "a whole number from %lld to %lld", (long long)field->least,
+             (long long)field->most);
+    if (!json_is_integer(value)) {
+        client_fault_type(reader, place, wanted, value);
+        return;
+    }
+    int64_t number = json_integer_value(value);
+    if (number < field->least || number > field->most) {
+        client_fault(reader, place, "must be %s, not %lld", wanted, (long long)number);
+        return;
+    }
+    store_integer(member_of(field, into), field->size, number);
+}
+
+/* Texts */
+
+static bool length_is_right(struct reader *reader, const struct field *field, size_t len,
+                            const struct place *place) {
+    if ((int64_t)len > field->most) {
+        client_fault(reader, place, "must have at most %lld bytes, not %zu", (long long)field->most,
+                     len);
+        return false;
+    }
+    if ((int64_t)len < field->least) {
+        client_fault(reader, place, "must not be empty");
+        return false;
+    }
+    return true;
+}
+
+static int choice_index(const char *const *choices, const char *text) {
+    for (int i = 0; choices[i] != NULL; i++) {
+        if (strcmp(choices[i], text) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void fault_choice(struct reader *reader, const struct place *place,
+                         const char *const *choices) {
+    char list[128] = "";
+    for (size_t i = 0; choices[i] != NULL; i++) {
+        size_t at = strlen(list);
+        const char *divider = i == 0 ? "" : choices[i + 1] == NULL ? " or " : ", ";
+        snprintf(list + at, sizeof(list) - at, "%s\"%s\"", divider, choices[i]);
+    }
+    client_fault(reader, place, "must be %s", list);
+}
+
+const char *client_text_of(struct reader *reader, const struct field *field, json_t *value,
+                           const struct place *place) {
+    if (!json_is_string(value)) {
+        client_fault_type(reader, place, "a string", value);
+        return NULL;
+    }
+    const char *text = json_string_value(value);
+    size_t len = json_string_length(value);
+    if (!length_is_right(reader, field, len, place)) {
+        return NULL;
+    }
+    if (memchr(text, '\0', len) != NULL) {
+        client_fault(reader, place, "must not hold U+0000");
+        return NULL;
+    }
+    const char *fault = field->check == NULL ? NULL : field->check(text, len);
+    if (fault != NULL) {
+        client_fault(reader, place, "%s", fault);
+        return NULL;
+    }
+    if (field->choices != NULL && choice_index(field->choices, text) < 0) {
+        fault_choice(reader, place, field->choices);
+        return NULL;
+    }
+    return text;
+}
+
+void client_read_text(struct reader *reader, const struct field *field, json_t *value,
+                      const struct place *place, void *into) {
+    const char *text = client_text_of(reader, field, value, place);
+    if (text != NULL) {
+        keep_text(reader, member_of(field, into), text_dup(text));
+    }
+}
+
+/* Into an enum whose values are the indices of the choices. */
+void client_read_choice(struct reader *reader, const struct field *field, json_t *value,
+                        const struct place *place, void *into) {
+    const char *text = client_text_of(reader, field, value, place);
+    if (text != NULL) {
+        store_integer(member_of(field, into), field->size, choice_index(field->choices, text));
+    }
+}
+
+/* The broker: judged as a whole by the rules of client_config.c */
+
+/* A number, or the decimal string that form inputs give. */
+void client_read_port(struct reader *reader, const struct field *field, json_t *value,
+                      const struct place *place, void *into) {
+    (void)into;
+    int64_t port = -1;
+    if (json_is_integer(value)) {
+        port = json_integer_value(value);
+    } else if (json_is_string(value)) {
+        const char *text = json_string_value(value);
+        size_t digits = strspn(text, "0123456789");
+        bool is_number = digits >= 1 && digits <= 5 && digits == json_string_length(value);
+        port = is_number ? strtol(text, NULL, 10) : -1;
+    }
+    if (port < field->least || port > field->most) {
+        client_fault(reader, place, "must be a port from 1 to 65535");
+        return;
+    }
+    reader->port = (uint16_t)port;
+}
+
+static void read_address(struct reader *reader, const char *text, const struct place *place) {
+    const char *fault = NULL;
+    if (reader->url.host != NULL) {
+        return; /* both broker and url: a fault of its own */
+    }
+    enum err result = client_url_parse(&reader->url, text, &fault);
+    if (result == ERR_OK) {
+        return;
+    }
+    client_url_fini(&reader->url);
+    if (result == ERR_MEMORY) {
+        reader->out_of_memory = true;
+    } else {
+        client_fault(reader, place, "%s", fault);
+    }
+}
+
+void client_read_broker(struct reader *reader, const struct field *field, json_t *value,
+                        const struct place *place, void *into) {
+    (void)into;
+    const char *text = client_text_of(reader, field, value, place);
+    if (text != NULL) {
+        read_address(reader, text, place);
+    }
+}
+
+void client_read_url(struct reader *reader, const struct field *field, json_t *value,
+                     const struct place *place, void *into) {
+    (void)into;
+    const char *text = client_text_of(reader, field, value, place);
+    if (text == NULL) {
+        return;
+    }
+    if (strstr(text, "://") == NULL) {
+        client_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
+        return;
+    }
+    read_address(reader, text, place);
+}
+
+/* The payload of a will, as text or as base64 */
+
+static void keep_payload(struct reader *reader, struct client_will *will, uint8_t *payload,
+                         size_t len) {
+    will->payload = payload;
+    will->payload_len = len;
+    reader->out_of_memory |= payload == NULL;
+}
+
+static bool payload_is_first(struct reader *reader, const struct client_will *will,
+                             const struct place *place) {
+    if (will->payload != NULL) {
+        client_fault(reader, place, "must stand alone: either payload or payload_base64");
+    }
+    return will->payload == NULL;
+}
+
+void client_read_payload(struct reader *reader, const struct field *field, json_t *value,
+                         const struct place *place, void *into) {
+    struct client_will *will = into;
+    const char *text = client_text_of(reader, field, value, place);
+    if (text != NULL && payload_is_first(reader, will, place)) {
+        keep_payload(reader, will, (uint8_t *)text_dup(text), strlen(text));
+    }
+}
+
+void client_read_payload_base64(struct reader *reader, const struct field *field, json_t *value,
+                                const struct place *place, void *into) {
+    struct client_will *will = into;
+    uint8_t *payload = NULL;
+    size_t len = 0;
+    if (!json_is_string(value)) {
+        client_fault_type(reader, place, "a string", value);
+        return;
+    }
+    if (!payload_is_first(reader, will, place)) {
+        return;
+    }
+    enum err result =
+        text_base64_decode(json_string_value(value), json_string_length(value), &payload, &len);
+    if (result == ERR_ARGUMENT) {
+        client_fault(reader, place, "must be base64 of RFC 4648 section 4, with padding");
+    } else if ((int64_t)len > field->most) {
+        client_fault(reader, place, "must hold at most %lld bytes, not %zu", (long long)field->most,
+                     len);
+        free(payload);
+    } else {
+        keep_payload(reader, will, payload, len);
+    }
+}

@@ -1,0 +1,236 @@
+/* The walk over a JSON object by a table of fields, and the faults it finds. Owns nothing; pure,
+ * any thread. Knows no field by name. */
+#include "client_config_fields.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/text.h"
+
+#define SUGGEST_LEN_MAX 32 /* longer names are no slips of the pen */
+#define NAME_SHOWN_LEN  64
+
+/* Pointers */
+
+/* Appends "/" and the segment, escaped (RFC 6901 section 3). False: no room, nothing appended, so
+ * that a pointer is never cut within a segment. */
+static bool segment_append(char *pointer, size_t size, const char *segment) {
+    size_t start = strlen(pointer);
+    size_t at = start;
+    pointer[at++] = '/';
+    for (const char *c = segment; *c != '\0'; c++) {
+        if (at + 3 > size) {
+            pointer[start] = '\0';
+            return false;
+        }
+        if (*c == '~' || *c == '/') {
+            pointer[at++] = '~';
+        }
+        pointer[at++] = *c == '~' ? '0' : *c == '/' ? '1' : *c;
+    }
+    pointer[at] = '\0';
+    return true;
+}
+
+/* As deep as tables nest: three levels. */
+static bool pointer_render(char *pointer, size_t size, const struct place *place) {
+    char index[24];
+    if (place == NULL) {
+        pointer[0] = '\0';
+        return true;
+    }
+    if (!pointer_render(pointer, size, place->up) || strlen(pointer) + 2 > size) {
+        return false;
+    }
+    snprintf(index, sizeof(index), "%zu", place->index);
+    return segment_append(pointer, size, place->name == NULL ? index : place->name);
+}
+
+/* Faults */
+
+void client_fault(struct reader *reader, const struct place *place, const char *format, ...) {
+    struct client_faults *faults = reader->faults;
+    if (faults->count >= CLIENT_FAULTS_MAX) {
+        return;
+    }
+    struct client_fault *fault = &faults->items[faults->count++];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(fault->detail, sizeof(fault->detail), format, arguments);
+    va_end(arguments);
+    (void)pointer_render(fault->pointer, sizeof(fault->pointer), place);
+}
+
+static const char *type_name(const json_t *value) {
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+        return "a number";
+    case JSON_REAL:
+        return "a number with a fraction";
+    case JSON_TRUE:
+    case JSON_FALSE:
+        return "true or false";
+    case JSON_NULL:
+        break;
+    }
+    return "null";
+}
+
+void client_fault_type(struct reader *reader, const struct place *place, const char *wanted,
+                       const json_t *value) {
+    client_fault(reader, place, "must be %s, not %s", wanted, type_name(value));
+}
+
+/* Unknown fields */
+
+static size_t least_of(size_t a, size_t b, size_t c) {
+    size_t ab = a < b ? a : b;
+    return ab < c ? ab : c;
+}
+
+/* Levenshtein's distance without regard to case; both at most SUGGEST_LEN_MAX bytes. */
+static size_t edit_distance(const char *a, const char *b) {
+    size_t row[SUGGEST_LEN_MAX + 1];
+    size_t b_len = strlen(b);
+    for (size_t j = 0; j <= b_len; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_len; j++) {
+            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
+            size_t replaced = diagonal + (same ? 0 : 1);
+            diagonal = row[j];
+            row[j] = least_of(replaced, row[j] + 1, row[j - 1] + 1);
+        }
+    }
+    return row[b_len];
+}
+
+/* The known name that was probably meant; NULL: none is near. */
+static const char *nearest_name(const struct field_table *table, const char *name) {
+    size_t len = strlen(name);
+    const char *nearest = NULL;
+    size_t best = len < 4 ? 2 : len < 8 ? 3 : 4; /* only nearer ones count */
+    if (len > SUGGEST_LEN_MAX) {
+        return NULL;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        const struct field *field = &table->rows[i];
+        if (field->flags & FIELD_INTERNAL) {
+            continue;
+        }
+        assert(strlen(field->name) <= SUGGEST_LEN_MAX);
+        size_t distance = edit_distance(name, field->name);
+        if (len >= 4 && strncmp(name, field->name, len) == 0) {
+            distance = 1; /* "keepalive", "user" */
+        }
+        if (distance < best) {
+            nearest = field->name;
+            best = distance;
+        }
+    }
+    return nearest;
+}
+
+/* The start of a name from outside, not cut within a character. */
+static void name_shorten(char out[NAME_SHOWN_LEN + 4], const char *name) {
+    size_t len = strnlen(name, NAME_SHOWN_LEN + 1);
+    if (len > NAME_SHOWN_LEN) {
+        len = NAME_SHOWN_LEN;
+        while (len > 0 && !text_is_utf8(name, len)) {
+            len--;
+        }
+        memcpy(out + len, "...", 3);
+        out[len + 3] = '\0';
+    } else {
+        out[len] = '\0';
+    }
+    memcpy(out, name, len);
+}
+
+static void fault_unknown(struct reader *reader, const struct field_table *table, const char *name,
+                          const struct place *place) {
+    char shown[NAME_SHOWN_LEN + 4];
+    const char *nearest = nearest_name(table, name);
+    name_shorten(shown, name);
+    if (nearest != NULL) {
+        client_fault(reader, place, "unknown field \"%s\", did you mean %s?", shown, nearest);
+    } else {
+        client_fault(reader, place, "unknown field \"%s\", it must be left out", shown);
+    }
+}
+
+/* The walk */
+
+const struct field *client_field_find(const struct field_table *table, const char *name) {
+    for (size_t i = 0; i < table->count; i++) {
+        if (strcmp(table->rows[i].name, name) == 0) {
+            return &table->rows[i];
+        }
+    }
+    return NULL;
+}
+
+/* The version is looked up in the document, because fields come in any order. */
+static bool version_allows(struct reader *reader, const struct field *field,
+                           const struct place *place) {
+    if (!(field->flags & FIELD_MQTT5)) {
+        return true;
+    }
+    if (json_integer_value(json_object_get(reader->document, "protocol_version")) == 4) {
+        client_fault(reader, place,
+                     "is a field of MQTT 5, so it must be left out or protocol_version be 5");
+        return false;
+    }
+    reader->has_mqtt5 = true;
+    return true;
+}
+
+static void read_one(struct reader *reader, const struct field_table *table, json_t *value,
+                     const struct place *place, void *into) {
+    const struct field *field = client_field_find(table, place->name);
+    bool hidden =
+        field != NULL && (field->flags & FIELD_INTERNAL) && reader->source == CLIENT_FROM_API;
+    if (field == NULL || hidden) {
+        if (reader->source == CLIENT_FROM_API) {
+            fault_unknown(reader, table, place->name, place);
+        }
+        return;
+    }
+    if (!json_is_null(value) && version_allows(reader, field, place)) {
+        field->read(reader, field, value, place, into);
+    }
+}
+
+bool client_fields_read(struct reader *reader, const struct field_table *table, json_t *object,
+                        const struct place *place, void *into) {
+    const char *name;
+    json_t *value;
+    if (!json_is_object(object)) {
+        client_fault_type(reader, place, "an object", object);
+        return false;
+    }
+    json_object_foreach(object, name, value) {
+        const struct place here = {.up = place, .name = name};
+        read_one(reader, table, value, &here, into);
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        const struct field *field = &table->rows[i];
+        const struct place missing = {.up = place, .name = field->name};
+        value = json_object_get(object, field->name);
+        if ((field->flags & FIELD_REQUIRED) && (value == NULL || json_is_null(value))) {
+            client_fault(reader, &missing, "is missing and must be given");
+        }
+    }
+    return true;
+}

@@ -1,0 +1,609 @@
+/* Owns the connections of the engine `paho` (Eclipse Paho MQTT C, MQTTAsync): the operations that
+ * the host calls and the delivery of events to it. Runs on the host thread, the only one that calls
+ * into Paho. Limits, all of Paho: one host thread; calls wait for Paho's one mutex, which is held
+ * while a message waits for its acceptance. Knows no host, no backoff, no sink. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include <MQTTAsync.h>
+#include <utlist.h>
+#include "base/clock.h"
+#include "mqtt/engine_paho.h"
+
+#define EVENTS_PER_POLL_MAX  1000
+#define CLOSES_PER_POLL_MAX  100
+#define TICK_MS              10   /* while something is being opened */
+#define WATCH_MS             1000 /* between two looks at silent connections */
+#define EAGER_MS             1000 /* for so long after open() Paho is woken at each tick */
+#define POLITE_CLOSE_MS      2000 /* a held message may still be accepted for so long */
+#define KEEPALIVE_LOOK_S     10   /* lets Paho look at keepalives each second */
+#define SILENCE_SLACK_MS     1500
+#define STALL_GRACE_MS       5000 /* for Paho to ask and the brokers to answer, after a stall */
+#define SUBSCRIBE_FILTERS_MAX 256
+
+static void set_ticking(struct engine *engine, bool wanted) {
+    int64_t period_ms = wanted ? TICK_MS : WATCH_MS;
+    struct itimerspec spec = {.it_interval.tv_sec = period_ms / 1000,
+                              .it_interval.tv_nsec = (period_ms % 1000) * 1000000};
+    spec.it_value = spec.it_interval;
+    timerfd_settime(engine->timer_fd, 0, &spec, NULL);
+    engine->ticking = wanted;
+}
+
+static bool watch(struct engine *engine, int fd) {
+    struct epoll_event event = {.events = EPOLLIN};
+    return fd >= 0 && epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+static void engine_destroy(struct engine *engine) {
+    if (engine == NULL) {
+        return;
+    }
+    assert(engine->connections == NULL);
+    paho_waker_destroy(engine->waker);
+    int fds[] = {engine->epoll_fd, engine->event_fd, engine->timer_fd};
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+    pthread_mutex_destroy(&engine->lock);
+    free(engine);
+}
+
+static struct engine *engine_create(const struct conf *conf, const struct engine_events *events) {
+    (void)conf;
+    struct engine *engine = calloc(1, sizeof(*engine));
+    if (engine == NULL) {
+        return NULL;
+    }
+    unsetenv("http_proxy"); /* Paho would obey them silently */
+    unsetenv("https_proxy");
+    engine->events = events;
+    pthread_mutex_init(&engine->lock, NULL);
+    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    engine->keepalive_least_s = KEEPALIVE_LOOK_S;
+    if (engine->epoll_fd < 0 || !watch(engine, engine->event_fd) ||
+        !watch(engine, engine->timer_fd)) {
+        goto failed;
+    }
+    MQTTAsync_init_options init = MQTTAsync_init_options_initializer;
+    init.do_openssl_init = 0; /* OpenSSL 3 does it itself */
+    MQTTAsync_global_init(&init);
+    engine->waker = paho_waker_create(engine->epoll_fd, engine->event_fd);
+    if (engine->waker == NULL) {
+        goto failed;
+    }
+    set_ticking(engine, true);
+    return engine;
+failed:
+    engine_destroy(engine);
+    return NULL;
+}
+
+/* ---- opening: one at a time is handed to Paho, see engine_paho_net.c ---- */
+
+static void connection_free(struct engine_connection *connection) {
+    paho_close_material(connection);
+    paho_socket_end_probe(&connection->socket);
+    free(connection->codes);
+    free(connection->host);
+    free(connection->id);
+    free(connection->client_id);
+    free(connection);
+}
+
+static void keep_looking_at_keepalives(struct engine *engine, uint16_t keepalive_s) {
+    if (keepalive_s > 0 && keepalive_s < engine->keepalive_least_s) {
+        engine->keepalive_least_s = keepalive_s;
+    }
+    paho_waker_set_keepalive(engine->waker, engine->keepalive_least_s);
+}
+
+static void begin(struct engine_connection *connection) {
+    enum err result = paho_connect(connection);
+    if (result != ERR_OK) {
+        struct engine_closed closed = {.code = "bad_configuration",
+                                       .message = "the configuration cannot be used to connect",
+                                       .reason_code = -1};
+        pthread_mutex_lock(&connection->engine->lock);
+        paho_post_closed(connection, &closed);
+        pthread_mutex_unlock(&connection->engine->lock);
+        return;
+    }
+    connection->phase = PAHO_OPENING;
+    connection->engine->opened_at_ms = clock_ms();
+    keep_looking_at_keepalives(connection->engine, connection->open.config->keepalive_s);
+}
+
+static void begin_waiting(struct engine *engine) {
+    while (engine->waiting != NULL && !paho_net_busy()) {
+        struct engine_connection *first = engine->waiting;
+        DL_DELETE2(engine->waiting, first, step_prev, step_next);
+        begin(first);
+    }
+}
+
+static enum err engine_open(struct engine *engine, const struct engine_open *open,
+                            struct engine_connection **out) {
+    struct engine_connection *connection = calloc(1, sizeof(*connection));
+    if (connection == NULL) {
+        return ERR_MEMORY;
+    }
+    connection->engine = engine;
+    connection->client = open->client;
+    connection->open = *open;
+    connection->protocol_version = open->config->protocol_version;
+    connection->id = strdup(open->config->id);
+    connection->client_id = strdup(open->config->client_id);
+    paho_socket_init(&connection->socket);
+    for (int i = 0; i < 3; i++) {
+        connection->material_fds[i] = -1;
+    }
+    if (connection->id == NULL || connection->client_id == NULL) {
+        connection_free(connection);
+        return ERR_MEMORY;
+    }
+    DL_APPEND(engine->connections, connection);
+    DL_APPEND2(engine->waiting, connection, step_prev, step_next);
+    engine->opening_count++;
+    if (!engine->ticking) {
+        set_ticking(engine, true);
+    }
+    begin_waiting(engine);
+    *out = connection;
+    return ERR_OK;
+}
+
+/* ---- closing ---- */
+
+static void no_longer_opening(struct engine_connection *connection) {
+    if (connection->phase == PAHO_WAITING || connection->phase == PAHO_OPENING) {
+        connection->engine->opening_count--;
+    }
+    paho_close_material(connection);
+    paho_socket_end_probe(&connection->socket);
+}
+
+/* After this no callback of the connection comes any more: destroy runs under Paho's mutex. It
+ * sends DISCONNECT where the connection stands. */
+static void let_go(struct engine_connection *connection) {
+    no_longer_opening(connection);
+    if (connection->handle != NULL) {
+        MQTTAsync_destroy(&connection->handle);
+        connection->handle = NULL;
+    }
+    paho_net_end(&connection->socket);
+    connection->phase = PAHO_GONE;
+}
+
+/* Does not wait for Paho's mutex: the callback that holds it may be one of those that the host is
+ * about to close too, and each of them is told here to give up. poll() does the rest. */
+static void engine_close(struct engine_connection *connection, bool with_will) {
+    struct engine *engine = connection->engine;
+    if (connection->phase == PAHO_GONE || connection->phase == PAHO_CLOSING) {
+        return;
+    }
+    if (connection->phase == PAHO_WAITING) {
+        DL_DELETE2(engine->waiting, connection, step_prev, step_next);
+    }
+    no_longer_opening(connection);
+    connection->phase = PAHO_CLOSING;
+    paho_hold_give_up(connection, clock_ms() + (with_will ? 0 : POLITE_CLOSE_MS));
+    if (with_will) {
+        paho_socket_drop(&connection->socket); /* no DISCONNECT gets out */
+    }
+    DL_APPEND2(engine->closing, connection, step_prev, step_next);
+    eventfd_write(engine->event_fd, 1);
+}
+
+static void close_some(struct engine *engine) {
+    static const struct engine_closed by_us = {
+        .code = "closed_by_us", .message = "closed by this node", .reason_code = -1};
+    for (int i = 0; i < CLOSES_PER_POLL_MAX && engine->closing != NULL; i++) {
+        struct engine_connection *connection = engine->closing;
+        DL_DELETE2(engine->closing, connection, step_prev, step_next);
+        let_go(connection);
+        pthread_mutex_lock(&engine->lock);
+        connection->marks &= ~(unsigned)PAHO_CLOSED; /* whatever it was, we were first */
+        paho_post_closed(connection, &by_us);
+        pthread_mutex_unlock(&engine->lock);
+    }
+}
+
+/* ---- requests ---- */
+
+static enum err result_of(int rc) {
+    switch (rc) {
+    case MQTTASYNC_SUCCESS:
+        return ERR_OK;
+    case MQTTASYNC_DISCONNECTED:
+        return ERR_UNAVAILABLE;
+    case MQTTASYNC_NO_MORE_MSGIDS:
+    case MQTTASYNC_MAX_BUFFERED_MESSAGES:
+    case MQTTASYNC_MAX_MESSAGES_INFLIGHT:
+        return ERR_FULL;
+    case MQTTASYNC_BAD_UTF8_STRING:
+    case MQTTASYNC_BAD_QOS:
+        return ERR_ARGUMENT;
+    default:
+        return ERR_IO;
+    }
+}
+
+static enum err expect_codes(struct engine_connection *connection, size_t n) {
+    uint8_t *codes = calloc(n, 1);
+    if (codes == NULL) {
+        return ERR_MEMORY;
+    }
+    pthread_mutex_lock(&connection->engine->lock);
+    free(connection->codes);
+    connection->codes = codes;
+    connection->code_count = n;
+    pthread_mutex_unlock(&connection->engine->lock);
+    return ERR_OK;
+}
+
+static enum err engine_subscribe(struct engine_connection *connection,
+                                 const struct client_subscription *subscriptions, size_t n) {
+    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
+    if (connection->phase != PAHO_UP) {
+        return ERR_STATE;
+    }
+    enum err result = expect_codes(connection, n);
+    if (result != ERR_OK) {
+        return result;
+    }
+    char *filters[SUBSCRIBE_FILTERS_MAX];
+    int qos[SUBSCRIBE_FILTERS_MAX];
+    MQTTSubscribe_options options[SUBSCRIBE_FILTERS_MAX];
+    for (size_t i = 0; i < n; i++) {
+        filters[i] = subscriptions[i].filter;
+        qos[i] = subscriptions[i].qos;
+        options[i] = (MQTTSubscribe_options)MQTTSubscribe_options_initializer;
+        options[i].noLocal = subscriptions[i].no_local;
+        options[i].retainAsPublished = subscriptions[i].retain_as_published;
+        options[i].retainHandling = subscriptions[i].retain_handling;
+    }
+    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
+    paho_fill_subscribe_options(connection, &response);
+    if (connection->protocol_version == 5) {
+        response.subscribeOptions = options[0];
+        response.subscribeOptionsCount = n > 1 ? (int)n : 0;
+        response.subscribeOptionsList = n > 1 ? options : NULL;
+    }
+    return result_of(
+        MQTTAsync_subscribeMany(connection->handle, (int)n, filters, qos, &response));
+}
+
+static enum err engine_unsubscribe(struct engine_connection *connection, char *const *filters,
+                                   size_t n) {
+    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
+    if (connection->phase != PAHO_UP) {
+        return ERR_STATE;
+    }
+    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
+    paho_fill_unsubscribe_options(connection, &response);
+    return result_of(
+        MQTTAsync_unsubscribeMany(connection->handle, (int)n, filters, &response));
+}
+
+static const struct property_kind {
+    const char *name;
+    enum MQTTPropertyCodes code;
+} property_kinds[] = {
+    {"payload_format_indicator", MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR},
+    {"message_expiry_interval", MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL},
+    {"content_type", MQTTPROPERTY_CODE_CONTENT_TYPE},
+    {"response_topic", MQTTPROPERTY_CODE_RESPONSE_TOPIC},
+    {"correlation_data", MQTTPROPERTY_CODE_CORRELATION_DATA},
+    {"user_property", MQTTPROPERTY_CODE_USER_PROPERTY},
+};
+
+static void add_property(MQTTProperties *properties, enum MQTTPropertyCodes code,
+                         const struct message_property *from) {
+    MQTTProperty property = {.identifier = code};
+    MQTTLenString value = {(int)from->value_len, (char *)(uintptr_t)from->value};
+    switch (MQTTProperty_getType(code)) {
+    case MQTTPROPERTY_TYPE_BYTE:
+        property.value.byte = (unsigned char)strtoul(from->value, NULL, 10);
+        break;
+    case MQTTPROPERTY_TYPE_FOUR_BYTE_INTEGER:
+        property.value.integer4 = (unsigned)strtoul(from->value, NULL, 10);
+        break;
+    case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
+        property.value.data = (MQTTLenString){(int)strlen(from->key), (char *)(uintptr_t)from->key};
+        property.value.value = value;
+        break;
+    default:
+        property.value.data = value;
+        break;
+    }
+    MQTTProperties_add(properties, &property);
+}
+
+static void add_properties(MQTTProperties *properties,
+                           const struct engine_publication *publication) {
+    for (size_t i = 0; i < publication->property_count; i++) {
+        const struct message_property *from = &publication->properties[i];
+        for (size_t k = 0; k < sizeof(property_kinds) / sizeof(property_kinds[0]); k++) {
+            if (strcmp(property_kinds[k].name, from->name) == 0) {
+                add_property(properties, property_kinds[k].code, from);
+            }
+        }
+    }
+}
+
+static enum err send_publication(struct engine_connection *connection,
+                                 const struct engine_publication *publication,
+                                 struct paho_publication *entry) {
+    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
+    MQTTProperties properties = MQTTProperties_initializer;
+    paho_fill_publish_options(entry, connection->protocol_version, &response);
+    if (connection->protocol_version == 5) {
+        add_properties(&properties, publication);
+        response.properties = properties;
+    }
+    static const uint8_t nothing[1];
+    int rc = MQTTAsync_send(connection->handle, publication->topic, (int)publication->payload_len,
+                            publication->payload_len ? publication->payload : nothing,
+                            publication->qos, publication->retain, &response);
+    MQTTProperties_free(&properties);
+    return result_of(rc);
+}
+
+static enum err engine_publish(struct engine_connection *connection,
+                               const struct engine_publication *publication, uint64_t token) {
+    if (connection->phase != PAHO_UP) {
+        return ERR_STATE;
+    }
+    struct paho_publication *entry = calloc(1, sizeof(*entry));
+    if (entry == NULL) {
+        return ERR_MEMORY;
+    }
+    entry->connection = connection;
+    entry->token = token;
+    pthread_mutex_lock(&connection->engine->lock);
+    DL_APPEND(connection->publications, entry);
+    pthread_mutex_unlock(&connection->engine->lock);
+    enum err result = send_publication(connection, publication, entry);
+    if (result != ERR_OK) {
+        pthread_mutex_lock(&connection->engine->lock);
+        DL_DELETE(connection->publications, entry);
+        pthread_mutex_unlock(&connection->engine->lock);
+        free(entry);
+    }
+    return result;
+}
+
+static void engine_acknowledge(struct engine *engine, void *receipt, enum err result) {
+    (void)engine; /* may be gone already: the receipt lives on its own */
+    if (receipt != NULL) {
+        paho_hold_answer(receipt, result);
+    }
+}
+
+/* ---- delivery of events ---- */
+
+struct delivery {
+    unsigned marks;
+    struct engine_connack connack;
+    char assigned_client_id[128];
+    uint8_t *codes;
+    size_t code_count;
+    struct engine_closed closed;
+    char closed_message[PAHO_TEXT_LEN];
+    struct paho_publication *published;
+};
+
+static void take_published(struct engine_connection *connection, struct paho_publication **out) {
+    struct paho_publication *entry, *next;
+    DL_FOREACH_SAFE(connection->publications, entry, next) {
+        if (entry->done) {
+            DL_DELETE(connection->publications, entry);
+            DL_APPEND(*out, entry);
+        }
+    }
+}
+
+/* The next connection with marks, taken off the ready list; NULL: none. */
+static struct engine_connection *take(struct engine *engine, struct delivery *out) {
+    *out = (struct delivery){0};
+    pthread_mutex_lock(&engine->lock);
+    struct engine_connection *connection = engine->ready;
+    if (connection != NULL) {
+        DL_DELETE2(engine->ready, connection, ready_prev, ready_next);
+        connection->ready = false;
+        out->marks = connection->marks;
+        connection->marks &= PAHO_CLOSED; /* stays: the first word counts */
+        out->connack = connection->connack;
+        memcpy(out->assigned_client_id, connection->assigned_client_id,
+               sizeof(out->assigned_client_id));
+        if (out->connack.assigned_client_id != NULL) {
+            out->connack.assigned_client_id = out->assigned_client_id;
+        }
+        if (out->marks & PAHO_SUBACK) {
+            out->codes = connection->codes;
+            out->code_count = connection->code_count;
+            connection->codes = NULL;
+            connection->code_count = 0;
+        }
+        out->closed = connection->closed;
+        memcpy(out->closed_message, connection->closed_message, sizeof(out->closed_message));
+        out->closed.message = out->closed_message;
+        take_published(connection, &out->published);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return connection;
+}
+
+static void deliver_published(struct engine_connection *connection,
+                              struct paho_publication *published) {
+    struct paho_publication *entry, *next;
+    DL_FOREACH_SAFE(published, entry, next) {
+        connection->engine->events->published(connection->client, entry->token, entry->result,
+                                              entry->reason_code);
+        free(entry);
+    }
+}
+
+/* What was sent and not acknowledged is lost with the connection, as far as anyone can tell. */
+static void fail_publications(struct engine_connection *connection) {
+    struct paho_publication *entry, *next;
+    DL_FOREACH_SAFE(connection->publications, entry, next) {
+        entry->done = true;
+        entry->result = ERR_UNAVAILABLE;
+    }
+    struct paho_publication *all = connection->publications;
+    connection->publications = NULL;
+    deliver_published(connection, all);
+}
+
+static void finish(struct engine_connection *connection, const struct delivery *delivery) {
+    struct engine *engine = connection->engine;
+    if (connection->phase != PAHO_GONE) {
+        paho_hold_give_up(connection, clock_ms()); /* there is nobody left to acknowledge to */
+        let_go(connection);
+    }
+    pthread_mutex_lock(&engine->lock);
+    if (connection->ready) {
+        DL_DELETE2(engine->ready, connection, ready_prev, ready_next);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    fail_publications(connection);
+    DL_DELETE(engine->connections, connection);
+    engine->events->closed(connection->client, &delivery->closed);
+    connection_free(connection);
+}
+
+static void deliver_connack(struct engine_connection *connection,
+                            const struct engine_connack *connack) {
+    if (connection->phase == PAHO_OPENING) {
+        no_longer_opening(connection);
+        connection->phase = PAHO_UP;
+        connection->engine->events->connected(connection->client, connack);
+    }
+}
+
+/* The host may close the connection in any of these, after which only the last two steps count. */
+static void deliver(struct engine_connection *connection, struct delivery *delivery) {
+    const struct engine_events *events = connection->engine->events;
+    if (delivery->marks & PAHO_CONNACK) {
+        deliver_connack(connection, &delivery->connack);
+    }
+    if ((delivery->marks & PAHO_SUBACK) && connection->phase == PAHO_UP) {
+        events->subscribed(connection->client, delivery->codes, delivery->code_count);
+    }
+    if ((delivery->marks & PAHO_UNSUBACK) && connection->phase == PAHO_UP) {
+        events->unsubscribed(connection->client);
+    }
+    free(delivery->codes);
+    deliver_published(connection, delivery->published);
+    if ((delivery->marks & PAHO_CLOSED) && connection->phase != PAHO_CLOSING) {
+        finish(connection, delivery);
+    }
+}
+
+/* ---- silent connections ---- */
+
+/* Paho gives a connection up 2.5 keepalives after the last sign of life; we do after 2. */
+static void watch_silence(struct engine_connection *connection) {
+    int64_t keepalive_ms = (int64_t)connection->open.config->keepalive_s * 1000;
+    if (connection->phase != PAHO_UP || keepalive_ms == 0 || connection->stale) {
+        return;
+    }
+    if (paho_socket_silent_ms(&connection->socket) < 2 * keepalive_ms + SILENCE_SLACK_MS) {
+        return;
+    }
+    connection->stale = true;
+    struct engine_closed closed = {.code = "keepalive_timeout",
+                                   .message = "nothing was heard from the broker for too long",
+                                   .reason_code = -1};
+    pthread_mutex_lock(&connection->engine->lock);
+    paho_post_closed(connection, &closed);
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+/* While a message is held Paho asks no broker for a sign of life: silence then means nothing. */
+static bool stalled_lately(struct engine *engine, int64_t now_ms) {
+    pthread_mutex_lock(&engine->lock);
+    bool stalled = engine->holding || now_ms - engine->held_at_ms < STALL_GRACE_MS;
+    pthread_mutex_unlock(&engine->lock);
+    return stalled;
+}
+
+static void tick(struct engine *engine) {
+    int64_t now_ms = clock_ms();
+    if (engine->opening_count == 0) {
+        set_ticking(engine, false);
+    } else if (now_ms - engine->opened_at_ms < EAGER_MS) {
+        paho_waker_wake(engine->waker);
+    }
+    if (now_ms - engine->watched_at_ms < WATCH_MS) {
+        return;
+    }
+    engine->watched_at_ms = now_ms;
+    if (stalled_lately(engine, now_ms)) {
+        return;
+    }
+    struct engine_connection *connection;
+    DL_FOREACH(engine->connections, connection) {
+        watch_silence(connection);
+    }
+}
+
+static int engine_fd(struct engine *engine) {
+    return engine->epoll_fd;
+}
+
+static bool has_more(struct engine *engine) {
+    pthread_mutex_lock(&engine->lock);
+    bool more = engine->ready != NULL || engine->closing != NULL;
+    pthread_mutex_unlock(&engine->lock);
+    return more;
+}
+
+static void engine_poll(struct engine *engine) {
+    uint64_t count;
+    if (read(engine->timer_fd, &count, sizeof(count)) == (ssize_t)sizeof(count)) {
+        tick(engine);
+    }
+    ssize_t drained = read(engine->event_fd, &count, sizeof(count));
+    (void)drained;
+    paho_waker_poll(engine->waker);
+    close_some(engine);
+    begin_waiting(engine);
+    for (int i = 0; i < EVENTS_PER_POLL_MAX; i++) {
+        struct delivery delivery;
+        struct engine_connection *connection = take(engine, &delivery);
+        if (connection == NULL) {
+            break;
+        }
+        deliver(connection, &delivery);
+    }
+    if (has_more(engine)) {
+        eventfd_write(engine->event_fd, 1);
+    }
+}
+
+const struct engine_ops engine_paho = {
+    .name = "paho",
+    .hosts_max = 1,
+    .create = engine_create,
+    .destroy = engine_destroy,
+    .open = engine_open,
+    .close = engine_close,
+    .subscribe = engine_subscribe,
+    .unsubscribe = engine_unsubscribe,
+    .publish = engine_publish,
+    .acknowledge = engine_acknowledge,
+    .fd = engine_fd,
+    .poll = engine_poll,
+};

@@ -1,0 +1,317 @@
+/* Owns what Paho calls when something happens to a connection. Runs on Paho's threads, under Paho's
+ * one mutex (and on the host thread inside MQTTAsync_destroy): marks the connection, wakes the
+ * host, returns. Knows nothing of hosts. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <MQTTAsync.h>
+#include <utlist.h>
+#include "mqtt/engine_paho.h"
+#include "mqtt/reason_codes.h"
+
+void paho_post(struct engine_connection *connection, enum paho_event event) {
+    struct engine *engine = connection->engine;
+    connection->marks |= event;
+    if (!connection->ready) {
+        connection->ready = true;
+        DL_APPEND2(engine->ready, connection, ready_prev, ready_next);
+    }
+    eventfd_write(engine->event_fd, 1);
+}
+
+void paho_post_closed(struct engine_connection *connection, const struct engine_closed *closed) {
+    if (connection->marks & PAHO_CLOSED) {
+        return;
+    }
+    connection->closed = *closed;
+    snprintf(connection->closed_message, sizeof(connection->closed_message), "%s",
+             closed->message);
+    connection->closed.message = connection->closed_message;
+    paho_post(connection, PAHO_CLOSED);
+}
+
+/* ---- CONNECT ---- */
+
+static uint32_t number_of(MQTTProperties *properties, enum MQTTPropertyCodes code,
+                          uint32_t standard) {
+    if (!MQTTProperties_hasProperty(properties, code)) {
+        return standard;
+    }
+    return (uint32_t)MQTTProperties_getNumericValue(properties, code);
+}
+
+static void on_connected(void *context, MQTTAsync_successData *data) {
+    struct engine_connection *connection = context;
+    pthread_mutex_lock(&connection->engine->lock);
+    connection->connack = (struct engine_connack){
+        .session_present = data->alt.connect.sessionPresent != 0, .maximum_qos = 2};
+    paho_post(connection, PAHO_CONNACK);
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+static void on_connected5(void *context, MQTTAsync_successData5 *data) {
+    struct engine_connection *connection = context;
+    MQTTProperties *properties = &data->properties;
+    MQTTProperty *assigned =
+        MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_ASSIGNED_CLIENT_IDENTIFER);
+    pthread_mutex_lock(&connection->engine->lock);
+    struct engine_connack *connack = &connection->connack;
+    *connack = (struct engine_connack){
+        .session_present = data->alt.connect.sessionPresent != 0,
+        .session_expiry_s =
+            number_of(properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, 0),
+        .server_keepalive_s =
+            (uint16_t)number_of(properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, 0),
+        .maximum_qos = (uint8_t)number_of(properties, MQTTPROPERTY_CODE_MAXIMUM_QOS, 2),
+    };
+    if (assigned != NULL) {
+        snprintf(connection->assigned_client_id, sizeof(connection->assigned_client_id), "%.*s",
+                 assigned->value.data.len, assigned->value.data.data);
+        connack->assigned_client_id = connection->assigned_client_id;
+    }
+    paho_post(connection, PAHO_CONNACK);
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+/* Paho says no more than that it failed and at which step: the rest is put together from what its
+ * sockets and OpenSSL said. engine->lock is held. */
+static struct engine_closed explain_failure(struct engine_connection *connection, int code,
+                                            const char *message) {
+    bool unheard = !paho_socket_was_heard(&connection->socket);
+    struct engine_closed closed = {.reason_code = -1};
+    if (code > 0 && code < 0x100) {
+        const struct reason_code *reason = reason_code_connack(code);
+        closed.code = reason->code;
+        closed.message = reason->text;
+        closed.reason_code = code;
+        closed.taken_over = code == 0x8E;
+    } else if (message != NULL && strstr(message, "timeout") != NULL) {
+        closed.code = "connect_timeout";
+        closed.message = "no answer from the broker in time";
+    } else if (connection->tls && connection->tls_error[0] != '\0') {
+        closed.code = "tls_failed";
+        closed.message = connection->tls_error;
+    } else if (connection->socket.connect_errno != 0) {
+        closed.code = "connection_refused";
+        closed.message = strerrordesc_np(connection->socket.connect_errno);
+    } else if (unheard) {
+        closed.code = "connection_refused";
+        closed.message = "the TCP connection was refused or closed at once";
+    } else if (connection->tls) {
+        closed.code = "tls_failed";
+        closed.message = "the handshake failed, or the certificate is for another name";
+    } else {
+        closed.code = "protocol_error";
+        closed.message = "the broker closed the connection before CONNACK";
+    }
+    return closed;
+}
+
+static void connect_failed(struct engine_connection *connection, int code, const char *message) {
+    if (code == MQTTASYNC_OPERATION_INCOMPLETE) {
+        return; /* we are destroying it ourselves */
+    }
+    pthread_mutex_lock(&connection->engine->lock);
+    struct engine_closed closed = explain_failure(connection, code, message);
+    paho_post_closed(connection, &closed);
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+static void on_connect_failed(void *context, MQTTAsync_failureData *data) {
+    connect_failed(context, data->code, data->message);
+}
+
+static void on_connect_failed5(void *context, MQTTAsync_failureData5 *data) {
+    int code = data->reasonCode > 0 ? (int)data->reasonCode : data->code;
+    connect_failed(context, code, data->message);
+}
+
+void paho_fill_connect_options(struct engine_connection *connection, void *options) {
+    MQTTAsync_connectOptions *connect = options;
+    connect->context = connection;
+    if (connection->protocol_version == 5) {
+        connect->onSuccess5 = on_connected5;
+        connect->onFailure5 = on_connect_failed5;
+    } else {
+        connect->onSuccess = on_connected;
+        connect->onFailure = on_connect_failed;
+    }
+}
+
+/* ---- the end of a connection ---- */
+
+static void on_connection_lost(void *context, char *cause) {
+    (void)cause; /* always NULL */
+    struct engine_connection *connection = context;
+    struct engine_closed closed = {.code = "connection_lost",
+                                   .message = "the connection to the broker was lost",
+                                   .reason_code = -1};
+    pthread_mutex_lock(&connection->engine->lock);
+    paho_post_closed(connection, &closed);
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+/* MQTT 5: the broker's DISCONNECT. No other callback follows it. */
+static void on_disconnected(void *context, MQTTProperties *properties, enum MQTTReasonCodes code) {
+    struct engine_connection *connection = context;
+    const struct reason_code *reason = reason_code_disconnect(code);
+    char text[PAHO_TEXT_LEN];
+    MQTTProperty *said = MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_REASON_STRING);
+    snprintf(text, sizeof(text), "%s%s%.*s", reason->text, said ? ": " : "",
+             said ? said->value.data.len : 0, said ? said->value.data.data : "");
+    struct engine_closed closed = {.code = reason->code,
+                                   .message = text,
+                                   .reason_code = (int)code,
+                                   .taken_over = code == MQTTREASONCODE_SESSION_TAKEN_OVER};
+    pthread_mutex_lock(&connection->engine->lock);
+    paho_post_closed(connection, &closed);
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+static int on_message(void *context, char *topic, int topic_len, MQTTAsync_message *message) {
+    return paho_message_arrived(context, topic, topic_len, message);
+}
+
+enum err paho_set_callbacks(struct engine_connection *connection) {
+    int rc = MQTTAsync_setCallbacks(connection->handle, connection, on_connection_lost, on_message,
+                                    NULL);
+    if (rc == MQTTASYNC_SUCCESS) {
+        rc = MQTTAsync_setDisconnected(connection->handle, connection, on_disconnected);
+    }
+    return rc == MQTTASYNC_SUCCESS ? ERR_OK : ERR_STATE;
+}
+
+/* ---- SUBSCRIBE and UNSUBSCRIBE ---- */
+
+static void subscribed(struct engine_connection *connection, const int *codes, size_t n) {
+    pthread_mutex_lock(&connection->engine->lock);
+    if (connection->codes != NULL) {
+        for (size_t i = 0; i < connection->code_count; i++) {
+            connection->codes[i] = i < n ? (uint8_t)codes[i] : 0x80;
+        }
+        paho_post(connection, PAHO_SUBACK);
+    }
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+static size_t requested(struct engine_connection *connection) {
+    pthread_mutex_lock(&connection->engine->lock);
+    size_t n = connection->code_count;
+    pthread_mutex_unlock(&connection->engine->lock);
+    return n;
+}
+
+static void on_subscribed(void *context, MQTTAsync_successData *data) {
+    struct engine_connection *connection = context;
+    size_t n = requested(connection);
+    subscribed(connection, n == 1 ? &data->alt.qos : data->alt.qosList, n);
+}
+
+static void on_subscribed5(void *context, MQTTAsync_successData5 *data) {
+    size_t n = (size_t)data->alt.sub.reasonCodeCount;
+    const void *codes = n <= 1 ? (const void *)&data->reasonCode : data->alt.sub.reasonCodes;
+    _Static_assert(sizeof(enum MQTTReasonCodes) == sizeof(int), "reason codes are read as int");
+    subscribed(context, codes, n);
+}
+
+/* Paho reports a single refused filter as a failure; and it reports so what it could not send or
+ * what ended with the connection, whose closed event tells. */
+static void subscribe_failed(struct engine_connection *connection, int code) {
+    if (code >= 0x80) {
+        subscribed(connection, &code, 1);
+    }
+}
+
+static void on_subscribe_failed(void *context, MQTTAsync_failureData *data) {
+    subscribe_failed(context, data->code);
+}
+
+static void on_subscribe_failed5(void *context, MQTTAsync_failureData5 *data) {
+    subscribe_failed(context, (int)data->reasonCode);
+}
+
+static void unsubscribed(struct engine_connection *connection) {
+    pthread_mutex_lock(&connection->engine->lock);
+    paho_post(connection, PAHO_UNSUBACK);
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+static void on_unsubscribed(void *context, MQTTAsync_successData *data) {
+    (void)data;
+    unsubscribed(context);
+}
+
+static void on_unsubscribed5(void *context, MQTTAsync_successData5 *data) {
+    (void)data;
+    unsubscribed(context);
+}
+
+void paho_fill_subscribe_options(struct engine_connection *connection, void *options) {
+    MQTTAsync_responseOptions *response = options;
+    response->context = connection;
+    if (connection->protocol_version == 5) {
+        response->onSuccess5 = on_subscribed5;
+        response->onFailure5 = on_subscribe_failed5;
+    } else {
+        response->onSuccess = on_subscribed;
+        response->onFailure = on_subscribe_failed;
+    }
+}
+
+void paho_fill_unsubscribe_options(struct engine_connection *connection, void *options) {
+    MQTTAsync_responseOptions *response = options;
+    response->context = connection;
+    if (connection->protocol_version == 5) {
+        response->onSuccess5 = on_unsubscribed5;
+    } else {
+        response->onSuccess = on_unsubscribed;
+    }
+}
+
+/* ---- PUBLISH ---- */
+
+static void published(struct paho_publication *publication, enum err result, int reason_code) {
+    struct engine_connection *connection = publication->connection;
+    pthread_mutex_lock(&connection->engine->lock);
+    if (!publication->done) {
+        publication->done = true;
+        publication->result = result;
+        publication->reason_code = reason_code;
+        paho_post(connection, PAHO_PUBLISHED);
+    }
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+static void on_published(void *context, MQTTAsync_successData *data) {
+    (void)data;
+    published(context, ERR_OK, 0);
+}
+
+static void on_published5(void *context, MQTTAsync_successData5 *data) {
+    published(context, ERR_OK, (int)data->reasonCode);
+}
+
+static void on_publish_failed(void *context, MQTTAsync_failureData *data) {
+    (void)data;
+    published(context, ERR_UNAVAILABLE, 0);
+}
+
+static void on_publish_failed5(void *context, MQTTAsync_failureData5 *data) {
+    bool refused = (int)data->reasonCode >= 0x80;
+    published(context, refused ? ERR_OK : ERR_UNAVAILABLE, refused ? (int)data->reasonCode : 0);
+}
+
+void paho_fill_publish_options(struct paho_publication *publication, int protocol_version,
+                               void *options) {
+    MQTTAsync_responseOptions *response = options;
+    response->context = publication;
+    if (protocol_version == 5) {
+        response->onSuccess5 = on_published5;
+        response->onFailure5 = on_publish_failed5;
+    } else {
+        response->onSuccess = on_published;
+        response->onFailure = on_publish_failed;
+    }
+}

@@ -1,0 +1,300 @@
+/* Owns a received message until the host took it and, for QoS 1 and 2, until it is accepted.
+ * Runs on Paho's receive thread under Paho's mutex. Paho acknowledges when the callback returns,
+ * whatever it returns: so the callback is held, and where the message cannot be accepted the socket
+ * is cut first, so that the acknowledgement never leaves and the broker sends the message again.
+ * While a callback is held every other Paho client of the process stands still: a limit of this
+ * engine. Knows nothing of sinks. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <MQTTAsync.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "mqtt/engine_paho.h"
+
+#define PROPERTIES_MAX   64 /* further ones of one message are not kept */
+#define NUMBER_LEN       16
+#define ROOM_WAIT_MS     200
+#define HOLD_LOOK_MS     1000
+#define LONG_HOLD_MS     500
+
+/* ---- holding ---- */
+
+static struct paho_hold *hold_create(void) {
+    struct paho_hold *hold = calloc(1, sizeof(*hold));
+    if (hold == NULL) {
+        return NULL;
+    }
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&hold->lock, NULL);
+    pthread_cond_init(&hold->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    hold->references = 2;
+    return hold;
+}
+
+static void hold_release(struct paho_hold *hold, unsigned references) {
+    pthread_mutex_lock(&hold->lock);
+    hold->references -= references;
+    bool last = hold->references == 0;
+    pthread_mutex_unlock(&hold->lock);
+    if (last) {
+        pthread_cond_destroy(&hold->changed);
+        pthread_mutex_destroy(&hold->lock);
+        free(hold);
+    }
+}
+
+void paho_hold_answer(struct paho_hold *hold, enum err result) {
+    pthread_mutex_lock(&hold->lock);
+    hold->answered = true;
+    hold->result = result;
+    pthread_cond_signal(&hold->changed);
+    pthread_mutex_unlock(&hold->lock);
+    hold_release(hold, 1);
+}
+
+void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms) {
+    pthread_mutex_lock(&connection->engine->lock);
+    connection->give_up_at_ms = give_up_at_ms;
+    if (connection->hold != NULL) {
+        pthread_mutex_lock(&connection->hold->lock);
+        connection->hold->give_up_at_ms = give_up_at_ms;
+        pthread_cond_signal(&connection->hold->changed);
+        pthread_mutex_unlock(&connection->hold->lock);
+    }
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+static void hold_begin(struct engine_connection *connection, struct paho_hold *hold) {
+    pthread_mutex_lock(&connection->engine->lock);
+    connection->hold = hold;
+    connection->engine->holding = true;
+    hold->give_up_at_ms = connection->give_up_at_ms;
+    hold->since_ms = clock_ms();
+    pthread_mutex_unlock(&connection->engine->lock);
+}
+
+static void hold_end(struct engine_connection *connection) {
+    struct engine *engine = connection->engine;
+    pthread_mutex_lock(&engine->lock);
+    if (clock_ms() - connection->hold->since_ms > LONG_HOLD_MS) {
+        engine->held_at_ms = clock_ms();
+    }
+    connection->hold = NULL;
+    engine->holding = false;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static void wait_a_little(struct paho_hold *hold, int64_t timeout_ms) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&hold->changed, &hold->lock, &until);
+}
+
+/* Until the message is accepted, refused, or the connection is being closed. */
+static enum err hold_wait(struct paho_hold *hold) {
+    enum err result = ERR_CANCELED;
+    pthread_mutex_lock(&hold->lock);
+    for (;;) {
+        if (hold->answered) {
+            result = hold->result;
+            break;
+        }
+        int64_t left_ms =
+            hold->give_up_at_ms ? hold->give_up_at_ms - clock_ms() : (int64_t)HOLD_LOOK_MS;
+        if (left_ms <= 0) {
+            break;
+        }
+        wait_a_little(hold, left_ms < HOLD_LOOK_MS ? left_ms : HOLD_LOOK_MS);
+    }
+    pthread_mutex_unlock(&hold->lock);
+    return result;
+}
+
+/* ---- copying ---- */
+
+static const char *property_name(enum MQTTPropertyCodes code) {
+    switch (code) {
+    case MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR:
+        return "payload_format_indicator";
+    case MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL:
+        return "message_expiry_interval";
+    case MQTTPROPERTY_CODE_CONTENT_TYPE:
+        return "content_type";
+    case MQTTPROPERTY_CODE_RESPONSE_TOPIC:
+        return "response_topic";
+    case MQTTPROPERTY_CODE_CORRELATION_DATA:
+        return "correlation_data";
+    case MQTTPROPERTY_CODE_SUBSCRIPTION_IDENTIFIER:
+        return "subscription_identifier";
+    case MQTTPROPERTY_CODE_USER_PROPERTY:
+        return "user_property";
+    default:
+        return NULL; /* of the transport, as the topic alias */
+    }
+}
+
+struct property_copies {
+    struct message_property items[PROPERTIES_MAX];
+    char numbers[PROPERTIES_MAX][NUMBER_LEN];
+    char *keys[PROPERTIES_MAX];
+    size_t count;
+};
+
+static uint32_t number_value(const MQTTProperty *property) {
+    switch (MQTTProperty_getType(property->identifier)) {
+    case MQTTPROPERTY_TYPE_BYTE:
+        return property->value.byte;
+    case MQTTPROPERTY_TYPE_TWO_BYTE_INTEGER:
+        return property->value.integer2;
+    default:
+        return property->value.integer4;
+    }
+}
+
+static void copy_property(struct property_copies *copies, const MQTTProperty *property,
+                          const char *name) {
+    size_t at = copies->count;
+    struct message_property *item = &copies->items[at];
+    *item = (struct message_property){.name = name};
+    switch (MQTTProperty_getType(property->identifier)) {
+    case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
+        copies->keys[at] =
+            strndup(property->value.data.data, (size_t)property->value.data.len);
+        if (copies->keys[at] == NULL) {
+            return;
+        }
+        item->key = copies->keys[at];
+        item->value = property->value.value.data;
+        item->value_len = (size_t)property->value.value.len;
+        break;
+    case MQTTPROPERTY_TYPE_UTF_8_ENCODED_STRING:
+    case MQTTPROPERTY_TYPE_BINARY_DATA:
+        item->value = property->value.data.data;
+        item->value_len = (size_t)property->value.data.len;
+        break;
+    default:
+        snprintf(copies->numbers[at], NUMBER_LEN, "%u", number_value(property));
+        item->value = copies->numbers[at];
+        item->value_len = strlen(item->value);
+        break;
+    }
+    copies->count++;
+}
+
+static void copy_properties(struct property_copies *copies, const MQTTProperties *properties) {
+    for (int i = 0; i < properties->count && copies->count < PROPERTIES_MAX; i++) {
+        const char *name = property_name(properties->array[i].identifier);
+        if (name != NULL) {
+            copy_property(copies, &properties->array[i], name);
+        }
+    }
+}
+
+static struct message *copy_message(const struct engine_connection *connection, const char *topic,
+                                    const MQTTAsync_message *received) {
+    struct property_copies copies = {.count = 0};
+    if (connection->protocol_version == 5) {
+        copy_properties(&copies, &received->properties);
+    }
+    struct message from = {
+        .id = connection->id,
+        .client_id = connection->client_id,
+        .topic = topic,
+        .payload = received->payload,
+        .payload_len = received->payloadlen > 0 ? (size_t)received->payloadlen : 0,
+        .properties = copies.items,
+        .property_count = copies.count,
+        .received_at_ms = clock_wall_ms(),
+        .qos = (uint8_t)received->qos,
+        .retain = received->retained != 0,
+        .dup = received->dup != 0,
+    };
+    struct message *message = message_create(&from);
+    for (size_t i = 0; i < copies.count; i++) {
+        free(copies.keys[i]);
+    }
+    return message;
+}
+
+/* ---- delivery ---- */
+
+static bool is_closing(struct engine_connection *connection) {
+    pthread_mutex_lock(&connection->engine->lock);
+    bool closing = connection->give_up_at_ms != 0;
+    pthread_mutex_unlock(&connection->engine->lock);
+    return closing;
+}
+
+/* ERR_OK: taken, and for QoS 1 and 2 `hold` will be answered. */
+static enum err offer(struct engine_connection *connection, struct message *message,
+                      struct paho_hold *hold) {
+    const struct engine_events *events = connection->engine->events;
+    for (;;) {
+        enum err result = events->message(connection->client, message, hold);
+        if (result != ERR_FULL) {
+            return result;
+        }
+        if (is_closing(connection)) {
+            return ERR_CANCELED;
+        }
+        events->wait_room(connection->client, ROOM_WAIT_MS);
+    }
+}
+
+static enum err deliver_held(struct engine_connection *connection, struct message *message) {
+    struct paho_hold *hold = hold_create();
+    if (hold == NULL) {
+        message_destroy(message);
+        return ERR_MEMORY;
+    }
+    hold_begin(connection, hold);
+    enum err result = offer(connection, message, hold);
+    if (result != ERR_OK) {
+        message_destroy(message);
+        hold_end(connection);
+        hold_release(hold, 2);
+        return result;
+    }
+    result = hold_wait(hold);
+    hold_end(connection);
+    hold_release(hold, 1);
+    return result;
+}
+
+static void deliver(struct engine_connection *connection, const char *topic,
+                    const MQTTAsync_message *received) {
+    struct message *message = copy_message(connection, topic, received);
+    if (received->qos == 0) {
+        if (message != NULL && offer(connection, message, NULL) != ERR_OK) {
+            message_destroy(message); /* the host counts it */
+        }
+        return;
+    }
+    enum err result = message ? deliver_held(connection, message) : ERR_MEMORY;
+    if (result != ERR_OK) {
+        paho_socket_drop(&connection->socket);
+        log_event(LOG_WARN, "message_not_accepted", KS("client", connection->id),
+                  KI("qos", received->qos), KS("reason", err_name(result)));
+    }
+}
+
+int paho_message_arrived(void *context, char *topic, int topic_len, void *message) {
+    (void)topic_len; /* more than strlen only with U+0000, which MQTT forbids */
+    MQTTAsync_message *received = message;
+    deliver(context, topic, received);
+    MQTTAsync_freeMessage(&received);
+    MQTTAsync_free(topic);
+    return 1;
+}

@@ -1,0 +1,202 @@
+/* Owns what the Paho engine knows of Paho's sockets. Paho looks names up with a getaddrinfo that
+ * blocks all its clients, and never tells which socket is whose. This file therefore defines
+ * getaddrinfo and connect for the whole executable: the one look-up and the one connect announced
+ * with paho_net_begin are answered from here, every other call goes on to the C library.
+ * Any thread. Knows no MQTT. */
+#include <arpa/inet.h>
+#include <assert.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "mqtt/engine_paho.h"
+
+static struct {
+    pthread_mutex_t lock; /* guards the rest, and the fields of every paho_socket */
+    struct paho_socket *socket; /* NULL: free */
+    char host[256];
+    char address[INET6_ADDRSTRLEN + 20];
+    int notify_fd;
+} announced = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Set on Paho's thread between its look-up and its connect. */
+static _Thread_local struct paho_socket *connecting;
+
+typedef int getaddrinfo_function(const char *, const char *, const struct addrinfo *,
+                                 struct addrinfo **);
+typedef int connect_function(int, const struct sockaddr *, socklen_t);
+
+static getaddrinfo_function *_Atomic next_getaddrinfo;
+static connect_function *_Atomic next_connect;
+
+/* The definition behind ours: the C library's, or a sanitizer's. */
+static void *next_symbol(const char *name) {
+    void *symbol = dlsym(RTLD_NEXT, name);
+    if (symbol == NULL) {
+        abort(); /* no C library: nothing can go on */
+    }
+    return symbol;
+}
+
+static getaddrinfo_function *real_getaddrinfo(void) {
+    if (next_getaddrinfo == NULL) {
+        next_getaddrinfo = (getaddrinfo_function *)next_symbol("getaddrinfo");
+    }
+    return next_getaddrinfo;
+}
+
+static connect_function *real_connect(void) {
+    if (next_connect == NULL) {
+        next_connect = (connect_function *)next_symbol("connect");
+    }
+    return next_connect;
+}
+
+/* Paho's call is told from all others by its form: no service, TCP asked for. */
+static bool is_announced(const char *node, const char *service, const struct addrinfo *hints,
+                         char *address) {
+    if (node == NULL || service != NULL || hints == NULL || hints->ai_protocol != IPPROTO_TCP) {
+        return false;
+    }
+    pthread_mutex_lock(&announced.lock);
+    bool mine = announced.socket != NULL && strcasecmp(announced.host, node) == 0;
+    if (mine) {
+        connecting = announced.socket;
+        strcpy(address, announced.address);
+    }
+    pthread_mutex_unlock(&announced.lock);
+    return mine;
+}
+
+int getaddrinfo(const char *restrict node, const char *restrict service,
+                const struct addrinfo *restrict hints, struct addrinfo **restrict result) {
+    char address[sizeof(announced.address)];
+    if (!is_announced(node, service, hints, address)) {
+        return real_getaddrinfo()(node, service, hints, result);
+    }
+    struct addrinfo numeric = *hints;
+    numeric.ai_flags = AI_NUMERICHOST;
+    return real_getaddrinfo()(address, NULL, &numeric, result);
+}
+
+static void remember(struct paho_socket *socket, int fd, int connect_errno) {
+    struct stat status;
+    pthread_mutex_lock(&announced.lock);
+    socket->fd = fd;
+    socket->inode = fstat(fd, &status) == 0 ? status.st_ino : 0;
+    socket->probe_fd = dup(fd);
+    socket->connect_errno = connect_errno;
+    if (announced.socket == socket) {
+        announced.socket = NULL;
+        uint64_t one = 1;
+        ssize_t written = write(announced.notify_fd, &one, sizeof(one));
+        (void)written; /* full means it is readable already */
+    }
+    pthread_mutex_unlock(&announced.lock);
+}
+
+int connect(int fd, const struct sockaddr *address, socklen_t address_len) {
+    int result = real_connect()(fd, address, address_len);
+    if (connecting != NULL) {
+        int saved = errno;
+        remember(connecting, fd, result == 0 || saved == EINPROGRESS ? 0 : saved);
+        connecting = NULL;
+        errno = saved;
+    }
+    return result;
+}
+
+bool paho_net_begin(const char *host, const struct sockaddr *address, struct paho_socket *socket,
+                    int notify_fd) {
+    socklen_t len = address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                   : sizeof(struct sockaddr_in);
+    pthread_mutex_lock(&announced.lock);
+    assert(announced.socket == NULL);
+    bool fits = strlen(host) < sizeof(announced.host) &&
+                getnameinfo(address, len, announced.address, sizeof(announced.address), NULL, 0,
+                            NI_NUMERICHOST) == 0;
+    if (fits) {
+        strcpy(announced.host, host);
+        announced.socket = socket;
+        announced.notify_fd = notify_fd;
+    }
+    pthread_mutex_unlock(&announced.lock);
+    return fits;
+}
+
+void paho_net_end(struct paho_socket *socket) {
+    pthread_mutex_lock(&announced.lock);
+    if (announced.socket == socket) {
+        announced.socket = NULL;
+    }
+    pthread_mutex_unlock(&announced.lock);
+}
+
+bool paho_net_busy(void) {
+    pthread_mutex_lock(&announced.lock);
+    bool busy = announced.socket != NULL;
+    pthread_mutex_unlock(&announced.lock);
+    return busy;
+}
+
+void paho_socket_init(struct paho_socket *socket) {
+    *socket = (struct paho_socket){.fd = -1, .probe_fd = -1};
+}
+
+void paho_socket_end_probe(struct paho_socket *socket) {
+    pthread_mutex_lock(&announced.lock);
+    if (socket->probe_fd >= 0) {
+        close(socket->probe_fd);
+        socket->probe_fd = -1;
+    }
+    pthread_mutex_unlock(&announced.lock);
+}
+
+static bool tcp_info(int fd, struct tcp_info *info) {
+    socklen_t len = sizeof(*info);
+    memset(info, 0, sizeof(*info));
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
+}
+
+bool paho_socket_was_heard(struct paho_socket *socket) {
+    struct tcp_info info;
+    pthread_mutex_lock(&announced.lock);
+    bool heard = socket->probe_fd >= 0 && tcp_info(socket->probe_fd, &info) &&
+                 info.tcpi_bytes_received > 0;
+    pthread_mutex_unlock(&announced.lock);
+    return heard;
+}
+
+/* Paho may have closed it meanwhile and the number may be somebody else's: the inode tells. */
+static bool still_open(const struct paho_socket *socket) {
+    struct stat status;
+    return socket->fd >= 0 && socket->inode != 0 && fstat(socket->fd, &status) == 0 &&
+           S_ISSOCK(status.st_mode) && status.st_ino == socket->inode;
+}
+
+void paho_socket_drop(struct paho_socket *socket) {
+    pthread_mutex_lock(&announced.lock);
+    if (still_open(socket)) {
+        shutdown(socket->fd, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&announced.lock);
+}
+
+int64_t paho_socket_silent_ms(struct paho_socket *socket) {
+    struct tcp_info info;
+    int64_t silent_ms = -1;
+    pthread_mutex_lock(&announced.lock);
+    if (still_open(socket) && tcp_info(socket->fd, &info)) {
+        silent_ms = info.tcpi_last_data_recv;
+    }
+    pthread_mutex_unlock(&announced.lock);
+    return silent_ms;
+}

@@ -1,0 +1,268 @@
+/* Owns the translation of a client's configuration into Paho's connect options. Host thread.
+ * Paho copies everything it is given here, except the material files, which it opens when the TCP
+ * connection stands. Knows no events. */
+#include <assert.h>
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <MQTTAsync.h>
+#include "mqtt/engine_paho.h"
+
+#define BUFFERED_MAX    1000 /* publications Paho may hold back; the host allows fewer */
+#define URI_LEN         (256 + 512 + 32)
+#define MATERIAL_PATH   64
+#define ALPN_LEN        1024
+
+enum material { MATERIAL_CA, MATERIAL_CERT, MATERIAL_KEY };
+
+/* Everything that has to live until MQTTAsync_connect has copied it. */
+struct translation {
+    MQTTAsync_connectOptions options;
+    MQTTAsync_willOptions will;
+    MQTTAsync_SSLOptions ssl;
+    MQTTProperties properties, will_properties;
+    char paths[3][MATERIAL_PATH];
+    unsigned char alpn[ALPN_LEN];
+};
+
+static const char *scheme_of(enum client_scheme scheme) {
+    static const char *const schemes[] = {
+        [SCHEME_MQTT] = "tcp", [SCHEME_MQTTS] = "ssl", [SCHEME_WS] = "ws", [SCHEME_WSS] = "wss"};
+    return schemes[scheme];
+}
+
+static bool is_tls(const struct client_config *config) {
+    return config->scheme == SCHEME_MQTTS || config->scheme == SCHEME_WSS;
+}
+
+/* What Paho is to look up, and with it what it verifies and sends as SNI and Host. Plain TCP sends
+ * no name, so there it is the address itself. */
+static char *host_for_paho(const struct engine_open *open) {
+    const struct client_config *config = open->config;
+    char address[INET6_ADDRSTRLEN + 20];
+    if (config->scheme == SCHEME_MQTT) {
+        int failed = getnameinfo((const struct sockaddr *)&open->address, open->address_len, address,
+                                 sizeof(address), NULL, 0, NI_NUMERICHOST);
+        return failed ? NULL : strdup(address);
+    }
+    return strdup(is_tls(config) && config->tls.server_name ? config->tls.server_name
+                                                            : config->host);
+}
+
+static void format_uri(const struct engine_connection *connection, char uri[URI_LEN]) {
+    const struct client_config *config = connection->open.config;
+    bool websocket = config->scheme == SCHEME_WS || config->scheme == SCHEME_WSS;
+    bool ipv6 = strchr(connection->host, ':') != NULL;
+    snprintf(uri, URI_LEN, "%s://%s%s%s:%u%s", scheme_of(config->scheme), ipv6 ? "[" : "",
+             connection->host, ipv6 ? "]" : "", config->port,
+             websocket && config->path ? config->path : "");
+}
+
+/* PEM text becomes a file without a name; anything else is a path. NULL: not to be had. */
+static const char *material_path(struct engine_connection *connection, enum material which,
+                                 const char *text, char path[MATERIAL_PATH]) {
+    if (text == NULL || strstr(text, "-----BEGIN") == NULL) {
+        return text;
+    }
+    int fd = memfd_create("mqfleet-tls", MFD_CLOEXEC);
+    if (fd < 0) {
+        return NULL;
+    }
+    connection->material_fds[which] = fd;
+    size_t len = strlen(text);
+    for (size_t at = 0; at < len;) {
+        ssize_t n = write(fd, text + at, len - at);
+        if (n <= 0) {
+            return NULL;
+        }
+        at += (size_t)n;
+    }
+    snprintf(path, MATERIAL_PATH, "/proc/self/fd/%d", fd);
+    return path;
+}
+
+void paho_close_material(struct engine_connection *connection) {
+    for (size_t i = 0; i < sizeof(connection->material_fds) / sizeof(connection->material_fds[0]);
+         i++) {
+        if (connection->material_fds[i] >= 0) {
+            close(connection->material_fds[i]);
+            connection->material_fds[i] = -1;
+        }
+    }
+}
+
+/* The form of RFC 7301: each name with its length in front. Paho copies it up to the first NUL. */
+static size_t encode_alpn(const struct client_tls *tls, unsigned char out[ALPN_LEN]) {
+    size_t at = 0;
+    for (size_t i = 0; i < tls->alpn_count; i++) {
+        size_t len = strlen(tls->alpn[i]);
+        if (len == 0 || len > 255 || at + 1 + len + 1 > ALPN_LEN) {
+            continue;
+        }
+        out[at++] = (unsigned char)len;
+        memcpy(out + at, tls->alpn[i], len);
+        at += len;
+    }
+    out[at] = 0;
+    return at;
+}
+
+/* OpenSSL's line is "thread:error:code:library:function:reason:file:line:data". */
+static int note_tls_error(const char *line, size_t len, void *context) {
+    struct engine_connection *connection = context;
+    char copy[512];
+    snprintf(copy, sizeof(copy), "%.*s", (int)len, line);
+    char *rest = copy, *field = NULL;
+    for (int i = 0; i < 6 && (field = strsep(&rest, ":")) != NULL; i++) {
+    }
+    pthread_mutex_lock(&connection->engine->lock);
+    if (connection->tls_error[0] == '\0' && field != NULL) {
+        snprintf(connection->tls_error, sizeof(connection->tls_error), "%.*s",
+                 (int)sizeof(connection->tls_error) - 1, field);
+    }
+    pthread_mutex_unlock(&connection->engine->lock);
+    return 1;
+}
+
+static enum err translate_tls(struct engine_connection *connection, struct translation *t) {
+    const struct client_tls *tls = &connection->open.config->tls;
+    t->ssl = (MQTTAsync_SSLOptions)MQTTAsync_SSLOptions_initializer;
+    t->ssl.trustStore = material_path(connection, MATERIAL_CA, tls->ca, t->paths[MATERIAL_CA]);
+    t->ssl.keyStore = material_path(connection, MATERIAL_CERT, tls->cert, t->paths[MATERIAL_CERT]);
+    t->ssl.privateKey = material_path(connection, MATERIAL_KEY, tls->key, t->paths[MATERIAL_KEY]);
+    if ((tls->ca && !t->ssl.trustStore) || (tls->cert && !t->ssl.keyStore) ||
+        (tls->key && !t->ssl.privateKey)) {
+        return ERR_IO;
+    }
+    t->ssl.enableServerCertAuth = !tls->insecure;
+    t->ssl.verify = !tls->insecure;
+    t->ssl.sslVersion = MQTT_SSL_VERSION_TLS_1_2;
+    t->ssl.disableDefaultTrustStore = tls->ca != NULL;
+    t->ssl.ssl_error_cb = note_tls_error;
+    t->ssl.ssl_error_context = connection;
+    t->ssl.protos_len = (unsigned)encode_alpn(tls, t->alpn);
+    t->ssl.protos = t->ssl.protos_len > 0 ? t->alpn : NULL;
+    t->options.ssl = &t->ssl;
+    return ERR_OK;
+}
+
+static void add_number(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t value) {
+    MQTTProperty property = {.identifier = code};
+    if (MQTTProperty_getType(code) == MQTTPROPERTY_TYPE_TWO_BYTE_INTEGER) {
+        property.value.integer2 = (unsigned short)value;
+    } else {
+        property.value.integer4 = value;
+    }
+    MQTTProperties_add(properties, &property);
+}
+
+static void translate_properties(const struct client_config *config, struct translation *t) {
+    if (config->session_expiry_s > 0) {
+        add_number(&t->properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
+                   config->session_expiry_s);
+    }
+    if (config->receive_maximum > 0) {
+        add_number(&t->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, config->receive_maximum);
+    }
+    if (config->max_packet_size > 0) {
+        add_number(&t->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, config->max_packet_size);
+    }
+    for (size_t i = 0; i < config->user_property_count; i++) {
+        const struct client_pair *pair = &config->user_properties[i];
+        MQTTProperty property = {.identifier = MQTTPROPERTY_CODE_USER_PROPERTY};
+        property.value.data = (MQTTLenString){(int)strlen(pair->name), pair->name};
+        property.value.value = (MQTTLenString){(int)strlen(pair->value), pair->value};
+        MQTTProperties_add(&t->properties, &property);
+    }
+    t->options.connectProperties = &t->properties;
+    if (config->will.topic && config->will.delay_s > 0) {
+        add_number(&t->will_properties, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL, config->will.delay_s);
+        t->options.willProperties = &t->will_properties;
+    }
+}
+
+static void translate_will(const struct client_will *will, struct translation *t) {
+    t->will = (MQTTAsync_willOptions)MQTTAsync_willOptions_initializer;
+    t->will.topicName = will->topic;
+    t->will.payload.data = will->payload_len > 0 ? will->payload : NULL;
+    t->will.payload.len = (int)will->payload_len;
+    t->will.qos = will->qos;
+    t->will.retained = will->retain;
+    t->options.will = &t->will;
+}
+
+static enum err translate(struct engine_connection *connection, struct translation *t) {
+    const struct client_config *config = connection->open.config;
+    bool v5 = config->protocol_version == 5;
+    t->options = v5 ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
+                    : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
+    t->options.MQTTVersion = config->protocol_version;
+    t->options.keepAliveInterval = config->keepalive_s;
+    t->options.cleansession = !v5 && config->clean_start;
+    t->options.cleanstart = v5 && config->clean_start;
+    t->options.username = config->username;
+    t->options.password = config->password;
+    t->options.automaticReconnect = 0;
+    t->options.retryInterval = 0;
+    /* The host has its own timer; Paho's, looked at every 3 s, must not come first. */
+    t->options.connectTimeout = (int)(connection->open.connect_timeout_ms / 1000) + 60;
+    if (config->will.topic) {
+        translate_will(&config->will, t);
+    }
+    if (v5) {
+        translate_properties(config, t);
+    }
+    paho_fill_connect_options(connection, &t->options);
+    return is_tls(config) ? translate_tls(connection, t) : ERR_OK;
+}
+
+static enum err create_handle(struct engine_connection *connection) {
+    char uri[URI_LEN];
+    format_uri(connection, uri);
+    MQTTAsync_createOptions create = MQTTAsync_createOptions_initializer;
+    create.sendWhileDisconnected = 0;
+    create.maxBufferedMessages = BUFFERED_MAX;
+    create.MQTTVersion = connection->protocol_version;
+    int rc = MQTTAsync_createWithOptions(&connection->handle, uri, connection->client_id,
+                                         MQTTCLIENT_PERSISTENCE_NONE, NULL, &create);
+    if (rc != MQTTASYNC_SUCCESS) {
+        connection->handle = NULL;
+        return rc == MQTTASYNC_BAD_UTF8_STRING ? ERR_ARGUMENT : ERR_IO;
+    }
+    return paho_set_callbacks(connection);
+}
+
+enum err paho_connect(struct engine_connection *connection) {
+    struct translation t = {.properties = MQTTProperties_initializer,
+                            .will_properties = MQTTProperties_initializer};
+    connection->tls = is_tls(connection->open.config);
+    connection->host = host_for_paho(&connection->open);
+    if (connection->host == NULL) {
+        return ERR_ARGUMENT;
+    }
+    enum err result = create_handle(connection);
+    if (result != ERR_OK) {
+        goto out;
+    }
+    result = translate(connection, &t);
+    if (result != ERR_OK) {
+        goto out;
+    }
+    if (!paho_net_begin(connection->host, (const struct sockaddr *)&connection->open.address,
+                        &connection->socket, connection->engine->event_fd)) {
+        result = ERR_ARGUMENT;
+        goto out;
+    }
+    if (MQTTAsync_connect(connection->handle, &t.options) != MQTTASYNC_SUCCESS) {
+        paho_net_end(&connection->socket);
+        result = ERR_ARGUMENT;
+    }
+out:
+    MQTTProperties_free(&t.properties);
+    MQTTProperties_free(&t.will_properties);
+    return result;
+}

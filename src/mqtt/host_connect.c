@@ -1,0 +1,313 @@
+/* Owns the way of a client from waiting for its turn to an open connection: pacing, the lease, DNS,
+ * the address policy, and waiting after a failure. Host thread only. Knows nothing of what happens
+ * once CONNACK came. */
+#include <arpa/inet.h>
+#include <assert.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <utlist.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "mqtt/backoff.h"
+#include "mqtt/host.h"
+
+#define RELEASE_ASK_AGAIN_MS 10000 /* the owner may have missed it */
+
+/* ---- waiting for a turn ---- */
+
+static bool take_broker(struct client *client) {
+    const struct client_config *config = client->config->config;
+    struct broker *broker =
+        broker_acquire(&client->host->brokers, config->host, config->port);
+    if (broker == NULL) {
+        return false;
+    }
+    broker_release(&client->host->brokers, client->broker);
+    client->broker = broker;
+    return true;
+}
+
+static int64_t release_left_ms(const struct client *client) {
+    int64_t left_ms =
+        client->offline_since_ms + client->host->conf->release_after_ms - clock_ms();
+    return left_ms > 0 ? left_ms : 0;
+}
+
+void host_enqueue(struct client *client) {
+    assert(client->state == CLIENT_QUEUED);
+    if (client->connection != NULL) {
+        return; /* the old one is closing; its closed event leads here again */
+    }
+    if (!take_broker(client)) {
+        host_fail(client, "out_of_memory", "out of memory");
+        return;
+    }
+    client->release_asked = false;
+    pacer_join(&client->host->pacer, &client->ticket, client->broker);
+    host_set_timer(client, release_left_ms(client));
+}
+
+void host_requeue(struct client *client, const char *reason) {
+    if (host_change(client, CLIENT_EV_REQUEUE, reason)) {
+        host_tear_down(client, false);
+        host_enqueue(client);
+    }
+}
+
+/* ---- failing and waiting ---- */
+
+void host_ask_release(struct client *client, const char *code, const char *message,
+                      int64_t delay_ms) {
+    struct host *host = client->host;
+    struct hosts_release release = {.id = client->id,
+                                    .epoch = client->epoch,
+                                    .delay_ms = delay_ms,
+                                    .code = code,
+                                    .message = message};
+    client->release_asked = true;
+    client->release_delay_ms = delay_ms;
+    host_set_timer(client, RELEASE_ASK_AGAIN_MS);
+    host->owner->wants_release(host->owner->context, &release);
+}
+
+void host_schedule(struct client *client, int64_t delay_ms) {
+    if (release_left_ms(client) == 0) {
+        const char *message = client->error_message ? client->error_message : "";
+        bool known = client->error_code[0] != '\0';
+        host_ask_release(client, known ? client->error_code : "connect_timeout",
+                         known ? message : "the broker did not let it in in time", delay_ms);
+        return;
+    }
+    pthread_mutex_lock(&client->host->lock);
+    client->next_retry_at_ms = clock_wall_ms() + delay_ms;
+    pthread_mutex_unlock(&client->host->lock);
+    host_set_timer(client, delay_ms);
+}
+
+static void fail_for(struct client *client, const char *code, const char *message,
+                     int64_t delay_ms) {
+    metric_add(METRIC_CONNECT_FAILED, 1);
+    host_note_error(client, code, message);
+    host_tear_down(client, false);
+    client->suspicion = 0;
+    client->early_loss = false;
+    if (host_change(client, CLIENT_EV_FAILED, code)) {
+        host_schedule(client, delay_ms);
+    }
+}
+
+static int64_t reconnect_max_ms(const struct client *client) {
+    int64_t own_ms = client->config->config->reconnect_max_ms;
+    return own_ms > 0 ? own_ms : client->host->conf->reconnect_max_ms;
+}
+
+int64_t host_backoff_ms(const struct client *client) {
+    int64_t own_ms = client->config->config->reconnect_min_ms;
+    int64_t min_ms = own_ms > 0 ? own_ms : client->host->conf->reconnect_min_ms;
+    return backoff_ms(client->failures, min_ms, reconnect_max_ms(client));
+}
+
+void host_fail(struct client *client, const char *code, const char *message) {
+    client->failures++;
+    fail_for(client, code, message, host_backoff_ms(client));
+}
+
+static void fail_denied(struct client *client, const char *why) {
+    client->failures++;
+    fail_for(client, "broker_denied", why, reconnect_max_ms(client));
+}
+
+/* ---- resolving ---- */
+
+void host_cancel_lookup(struct client *client) {
+    struct host *host = client->host;
+    struct client_lookup *lookup = client->lookup;
+    if (lookup == NULL) {
+        return;
+    }
+    resolver_cancel(host->resolver, &lookup->request);
+    pthread_mutex_lock(&host->resolved_lock);
+    if (lookup->answered) {
+        DL_DELETE(host->resolved, lookup);
+    }
+    pthread_mutex_unlock(&host->resolved_lock);
+    free(lookup);
+    client->lookup = NULL;
+}
+
+/* On a resolver thread. */
+static void on_resolved(struct resolver_request *request) {
+    struct client_lookup *lookup = request->context;
+    struct host *host = lookup->client->host;
+    pthread_mutex_lock(&host->resolved_lock);
+    lookup->answered = true;
+    DL_APPEND(host->resolved, lookup);
+    pthread_mutex_unlock(&host->resolved_lock);
+    host_wake(host);
+}
+
+/* The next of the addresses that the policy allows, so that each failure tries another. */
+static const struct sockaddr_storage *choose_address(struct client *client,
+                                                     const struct resolver_answer *answer,
+                                                     const char **why) {
+    const char *host_name = client->config->config->host;
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct sockaddr_storage *address =
+            &answer->addresses[(client->address_turn + i) % answer->count];
+        if (address_policy_address(client->host->policy, host_name,
+                                   (const struct sockaddr *)address, why)) {
+            client->address_turn += (unsigned)i + 1;
+            return address;
+        }
+    }
+    return NULL;
+}
+
+static void set_port(struct engine_open *open, uint16_t port) {
+    if (open->address.ss_family == AF_INET6) {
+        ((struct sockaddr_in6 *)&open->address)->sin6_port = htons(port);
+        open->address_len = sizeof(struct sockaddr_in6);
+    } else {
+        ((struct sockaddr_in *)&open->address)->sin_port = htons(port);
+        open->address_len = sizeof(struct sockaddr_in);
+    }
+}
+
+static void open_connection(struct client *client, const struct sockaddr_storage *address) {
+    struct host *host = client->host;
+    struct engine_open open = {.config = client->config->config,
+                               .address = *address,
+                               .connect_timeout_ms = host->conf->connect_timeout_ms,
+                               .client = client};
+    set_port(&open, client->config->config->port);
+    metric_add(METRIC_CONNECT_ATTEMPTS, 1);
+    host_set_timer(client, host->conf->connect_timeout_ms);
+    client->opened = shared_config_hold(client->config);
+    enum err result = host->ops->open(host->engine, &open, &client->connection);
+    if (result != ERR_OK) {
+        client->connection = NULL;
+        shared_config_release(client->opened);
+        client->opened = NULL;
+        host_fail(client, "engine_failed", err_name(result));
+        return;
+    }
+    host->connection_count++;
+}
+
+static void go_on_with(struct client *client, const struct resolver_answer *answer) {
+    struct host *host = client->host;
+    const char *why = "the address is denied";
+    if (answer->result != ERR_OK) {
+        host_fail(client, "dns_failed", answer->message);
+        return;
+    }
+    const struct sockaddr_storage *address = choose_address(client, answer, &why);
+    if (address == NULL) {
+        fail_denied(client, why);
+        return;
+    }
+    if (!host->owner->lease_valid(host->owner->context)) {
+        host_requeue(client, "lease_lapsed");
+        return;
+    }
+    if (host_change(client, CLIENT_EV_RESOLVED, "address_known")) {
+        open_connection(client, address);
+    }
+}
+
+static void resolve(struct client *client) {
+    struct host *host = client->host;
+    const char *why = "the broker is denied";
+    int at_once;
+    if (!address_policy_host(host->policy, client->config->config->host, &why)) {
+        fail_denied(client, why);
+        return;
+    }
+    struct client_lookup *lookup = calloc(1, sizeof(*lookup));
+    if (lookup == NULL) {
+        host_fail(client, "out_of_memory", "out of memory");
+        return;
+    }
+    lookup->client = client;
+    lookup->request.done = on_resolved;
+    lookup->request.context = lookup;
+    client->lookup = lookup;
+    enum err result = resolver_ask(host->resolver, client->config->config->host, &lookup->request,
+                                   &at_once);
+    if (result != ERR_OK) {
+        host_cancel_lookup(client);
+        host_fail(client, "dns_failed", "too many names are waiting for DNS");
+    } else if (at_once) {
+        struct resolver_answer answer = lookup->request.answer;
+        host_cancel_lookup(client);
+        go_on_with(client, &answer);
+    }
+}
+
+void host_take_resolved(struct host *host) {
+    for (int i = 0; i < HOST_PER_TURN_MAX; i++) {
+        pthread_mutex_lock(&host->resolved_lock);
+        struct client_lookup *lookup = host->resolved;
+        if (lookup != NULL) {
+            DL_DELETE(host->resolved, lookup);
+            lookup->answered = false;
+        }
+        pthread_mutex_unlock(&host->resolved_lock);
+        if (lookup == NULL) {
+            return;
+        }
+        struct client *client = lookup->client;
+        struct resolver_answer answer = lookup->request.answer;
+        host_cancel_lookup(client);
+        go_on_with(client, &answer);
+    }
+    host_wake(host); /* perhaps there is more */
+}
+
+/* ---- the lease, and letting in ---- */
+
+static void close_connects_in_flight(struct host *host) {
+    struct client *client, *next;
+    size_t n = 0;
+    pthread_mutex_lock(&host->lock);
+    struct client **in_flight =
+        malloc((size_t)(host->counts[CLIENT_RESOLVING] + host->counts[CLIENT_OPENING] + 1) *
+               sizeof(*in_flight));
+    HASH_ITER(hh, host->clients, client, next) {
+        if (in_flight != NULL &&
+            (client->state == CLIENT_RESOLVING || client->state == CLIENT_OPENING)) {
+            in_flight[n++] = client;
+        }
+    }
+    pthread_mutex_unlock(&host->lock);
+    for (size_t i = 0; i < n; i++) {
+        host_requeue(in_flight[i], "lease_lapsed");
+    }
+    free(in_flight);
+}
+
+void host_check_lease(struct host *host) {
+    bool valid = host->owner->lease_valid(host->owner->context);
+    if (host->lease_was_valid && !valid) {
+        log_event(LOG_WARN, "lease_lapsed", KI("connecting", host->counts[CLIENT_OPENING]));
+        close_connects_in_flight(host);
+    }
+    host->lease_was_valid = valid;
+}
+
+void host_admit(struct host *host) {
+    for (int i = 0; i < HOST_PER_TURN_MAX && host->lease_was_valid; i++) {
+        struct pacer_ticket *ticket = pacer_next(&host->pacer, clock_us());
+        if (ticket == NULL) {
+            return;
+        }
+        struct client *client =
+            (struct client *)((char *)ticket - offsetof(struct client, ticket));
+        if (host_change(client, CLIENT_EV_ADMITTED, "admitted")) {
+            host_set_timer(client, release_left_ms(client));
+            resolve(client);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+/* Owns what follows when a connection failed, was lost, or a client's time is over; and the
+ * judgement whether somebody else holds its identifier. Host thread only.
+ *
+ * A broker that speaks MQTT 5 says so (0x8E). Otherwise: a connection that was let in, ended within
+ * stable_ms without a word, and that so often in a row, is kicked. Where many clients of a broker
+ * went at the same moment the broker is the likelier cause, and such a loss counts a third. It is
+ * judged before the next try, when it is known who else was lost. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/text.h"
+#include "mqtt/host.h"
+
+#define SUSPICION_ALONE     3
+#define SUSPICION_MASS      1
+#define CONFLICTS_KEPT_MAX  10000
+#define SHIFT_MAX           30
+
+/* ---- conflicts ---- */
+
+static void forget_conflict(struct host *host, struct host_conflict *conflict) {
+    HASH_DEL(host->conflicts, conflict);
+    free(conflict->id);
+    free(conflict);
+}
+
+void host_forget_conflicts(struct host *host) {
+    struct host_conflict *conflict, *next;
+    HASH_ITER(hh, host->conflicts, conflict, next) {
+        forget_conflict(host, conflict);
+    }
+}
+
+static struct host_conflict *conflict_of(struct host *host, const char *id) {
+    struct host_conflict *conflict;
+    HASH_FIND_STR(host->conflicts, id, conflict);
+    if (conflict != NULL) {
+        return conflict;
+    }
+    if (HASH_COUNT(host->conflicts) >= CONFLICTS_KEPT_MAX) {
+        forget_conflict(host, host->conflicts); /* the oldest */
+    }
+    conflict = calloc(1, sizeof(*conflict));
+    if (conflict == NULL || (conflict->id = strdup(id)) == NULL) {
+        free(conflict);
+        return NULL;
+    }
+    HASH_ADD_KEYPTR(hh, host->conflicts, conflict->id, strlen(conflict->id), conflict);
+    return conflict;
+}
+
+/* Doubles with each conflict of the identifier; forgotten after long peace. */
+static int64_t rest_ms(struct host *host, const char *id) {
+    const struct conf *conf = host->conf;
+    struct host_conflict *conflict = conflict_of(host, id);
+    int64_t delay_ms = conf->conflict_min_ms;
+    int64_t now_ms = clock_ms();
+    if (conflict != NULL) {
+        if (conflict->at_ms + 2 * conf->conflict_max_ms < now_ms) {
+            conflict->count = 0;
+        }
+        unsigned shift = conflict->count < SHIFT_MAX ? conflict->count : SHIFT_MAX;
+        bool over = delay_ms > conf->conflict_max_ms >> shift;
+        delay_ms = over ? conf->conflict_max_ms : delay_ms << shift;
+        conflict->count++;
+        conflict->at_ms = now_ms;
+    }
+    return delay_ms + text_random_between(0, delay_ms / 4);
+}
+
+static void enter_conflict(struct client *client, const char *message) {
+    host_note_error(client, "taken_over", message);
+    host_tear_down(client, false);
+    client->suspicion = 0;
+    client->early_loss = false;
+    if (!host_change(client, CLIENT_EV_TAKEN_OVER, "taken_over")) {
+        return;
+    }
+    metric_add(METRIC_CONFLICTS, 1);
+    host_ask_release(client, "taken_over", message, rest_ms(client->host, client->id));
+}
+
+/* True: it is one. */
+static bool judge_early_loss(struct client *client) {
+    if (!client->early_loss) {
+        return false;
+    }
+    client->early_loss = false;
+    bool mass = loss_watch_was_mass(&client->broker->losses, client->loss_window);
+    client->suspicion += mass ? SUSPICION_MASS : SUSPICION_ALONE;
+    return client->suspicion >= SUSPICION_ALONE * (unsigned)client->host->conf->conflict_losses;
+}
+
+/* ---- losses ---- */
+
+static void note_loss(struct client *client, const char *code) {
+    int64_t now_ms = clock_ms();
+    bool was_online = client->state == CLIENT_ONLINE;
+    size_t online_before = client->broker->online + (was_online ? 0 : 1);
+    uint64_t window = loss_watch_note(&client->broker->losses, now_ms, online_before);
+    bool early = now_ms - client->connack_at_ms < client->host->conf->stable_ms;
+    if (early && strcmp(code, "connection_lost") == 0) {
+        client->early_loss = true;
+        client->loss_window = window;
+    } else {
+        client->early_loss = false;
+        client->suspicion = 0;
+    }
+    if (was_online) {
+        metric_add(METRIC_CONNECTIONS_LOST, 1);
+    }
+}
+
+static void lost(struct client *client, const char *code, const char *message) {
+    note_loss(client, code);
+    host_note_error(client, code, message);
+    host_tear_down(client, false);
+    client->failures++;
+    if (host_change(client, CLIENT_EV_LOST, code)) {
+        host_schedule(client, host_backoff_ms(client));
+    }
+}
+
+static void closed_as_told(struct client *client) {
+    client->closing = false;
+    if (client->state == CLIENT_QUEUED) {
+        host_enqueue(client);
+    } else if (client->state == CLIENT_CLOSING) {
+        host_closed(client);
+    }
+}
+
+void host_connection_closed(void *context, const struct engine_closed *closed) {
+    struct client *client = context;
+    client->host->connection_count--;
+    client->connection = NULL;
+    shared_config_release(client->opened);
+    client->opened = NULL;
+    if (client->closing) {
+        closed_as_told(client);
+    } else if (closed->taken_over) {
+        enter_conflict(client, closed->message);
+    } else if (client->state == CLIENT_OPENING) {
+        host_fail(client, closed->code, closed->message);
+    } else {
+        lost(client, closed->code, closed->message);
+    }
+}
+
+/* ---- time is over ---- */
+
+static void stable(struct client *client) {
+    client->failures = 0;
+    client->suspicion = 0;
+    client->early_loss = false;
+}
+
+static void never_let_in(struct client *client) {
+    host_tear_down(client, false);
+    if (host_change(client, CLIENT_EV_FAILED, "release_after")) {
+        host_schedule(client, host_backoff_ms(client)); /* asks for the release */
+    }
+}
+
+static void try_again(struct client *client) {
+    if (client->release_asked) {
+        host_ask_release(client, client->error_code, client->error_message,
+                         client->release_delay_ms);
+    } else if (judge_early_loss(client)) {
+        enter_conflict(client, "lost soon after each connect: another client seems to use its "
+                               "identifier");
+    } else if (host_change(client, CLIENT_EV_TIMER, "retry")) {
+        host_enqueue(client);
+    }
+}
+
+void host_timer(struct client *client) {
+    switch (client->state) {
+    case CLIENT_QUEUED:
+    case CLIENT_RESOLVING:
+        never_let_in(client);
+        break;
+    case CLIENT_OPENING:
+        host_fail(client, "connect_timeout", "the broker did not answer in time");
+        break;
+    case CLIENT_SUBSCRIBING:
+        host_fail(client, "subscribe_timeout", "the broker did not acknowledge the subscriptions");
+        break;
+    case CLIENT_ONLINE:
+        if (client->work != NULL) {
+            lost(client, "subscribe_timeout", "the broker did not acknowledge the subscriptions");
+        } else {
+            stable(client);
+        }
+        break;
+    case CLIENT_BACKOFF:
+        try_again(client);
+        break;
+    case CLIENT_CONFLICT:
+        host_ask_release(client, client->error_code, client->error_message,
+                         client->release_delay_ms);
+        break;
+    default:
+        break;
+    }
+}

@@ -1,0 +1,167 @@
+/* Owns what passes through an open connection: received messages on their way to the owner, and
+ * publications on their way to the broker. host_message and host_wait_room run on the engine's
+ * threads, the acknowledgement on the sink's, all else on the host thread. */
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "mqtt/host.h"
+
+#define SINK_NAME_LEN 128
+
+/* ---- received ---- */
+
+/* Until a sink has the message. Needs neither client nor host, which may be gone by then. */
+struct acceptance {
+    const struct engine_ops *ops;
+    struct engine *engine;
+    void *receipt;
+};
+
+static void on_accepted(void *context, enum err result) {
+    struct acceptance *acceptance = context;
+    acceptance->ops->acknowledge(acceptance->engine, acceptance->receipt, result);
+    free(acceptance);
+}
+
+/* NULL: the default. The configuration may be swapped at any time: hence a copy. */
+static const char *copy_sink(struct client *client, char out[SINK_NAME_LEN]) {
+    pthread_mutex_lock(&client->host->lock);
+    const char *sink = client->config->config->sink;
+    bool named = sink != NULL;
+    if (named) {
+        snprintf(out, SINK_NAME_LEN, "%s", sink);
+    }
+    pthread_mutex_unlock(&client->host->lock);
+    return named ? out : NULL;
+}
+
+static void count_received(struct client *client, size_t payload_len) {
+    client->messages_in++;
+    client->bytes_in += (int64_t)payload_len;
+    client->last_packet_at_ms = clock_wall_ms();
+    metric_add(METRIC_MESSAGES_RECEIVED, 1);
+    metric_add(METRIC_BYTES_RECEIVED, (int64_t)payload_len);
+}
+
+static enum err deliver(struct client *client, struct message *message,
+                        struct acceptance *acceptance) {
+    const struct hosts_owner *owner = client->host->owner;
+    char name[SINK_NAME_LEN];
+    return owner->deliver(owner->context, copy_sink(client, name), message,
+                          acceptance ? on_accepted : NULL, acceptance);
+}
+
+enum err host_message(void *context, struct message *message, void *receipt) {
+    struct client *client = context;
+    struct acceptance *acceptance = NULL;
+    size_t payload_len = message->payload_len;
+    uint8_t qos = message->qos;
+    if (receipt != NULL) {
+        acceptance = malloc(sizeof(*acceptance));
+        if (acceptance == NULL) {
+            return ERR_FULL; /* offered again a little later */
+        }
+        *acceptance = (struct acceptance){client->host->ops, client->host->engine, receipt};
+    }
+    enum err result = deliver(client, message, acceptance);
+    if (result == ERR_OK) {
+        count_received(client, payload_len);
+        return ERR_OK;
+    }
+    free(acceptance);
+    if (qos == 0 && result != ERR_FULL) {
+        client->messages_dropped++;
+        metric_add(METRIC_DROPPED_SINK_REFUSED, 1);
+    }
+    return result;
+}
+
+void host_wait_room(void *context, int64_t timeout_ms) {
+    struct client *client = context;
+    const struct hosts_owner *owner = client->host->owner;
+    char name[SINK_NAME_LEN];
+    owner->wait_room(owner->context, copy_sink(client, name), timeout_ms);
+}
+
+/* ---- published ---- */
+
+void host_publication_free(struct host_publication *publication) {
+    if (publication != NULL) {
+        free(publication->properties);
+        free(publication->data);
+        free(publication);
+    }
+}
+
+static void answer(struct host_publication *publication, enum err result, int reason_code) {
+    hosts_published *published = publication->published;
+    publication->published = NULL;
+    if (result != ERR_OK || reason_code >= 0x80) {
+        metric_add(METRIC_PUBLISH_FAILED, 1);
+    }
+    published(publication->context, result, reason_code);
+}
+
+static void count_down(struct client *client) {
+    pthread_mutex_lock(&client->host->lock);
+    client->publication_count--;
+    pthread_mutex_unlock(&client->host->lock);
+}
+
+static void count_sent(struct client *client, const struct host_publication *publication) {
+    int64_t bytes = (int64_t)publication->publication.payload_len;
+    client->messages_out++;
+    client->bytes_out += bytes;
+    client->last_packet_at_ms = clock_wall_ms();
+    metric_add(METRIC_MESSAGES_SENT, 1);
+    metric_add(METRIC_BYTES_SENT, bytes);
+}
+
+void host_publish(struct host *host, struct host_command *command) {
+    struct host_publication *publication = command->publication;
+    struct client *client = host_find(host, command->id);
+    command->publication = NULL;
+    enum err result = ERR_STATE;
+    if (client != NULL && client->record == command->record) {
+        if (client->state == CLIENT_ONLINE && publication->deadline_ms > clock_ms()) {
+            publication->client = client;
+            DL_APPEND(host->publications, publication);
+            result = host->ops->publish(client->connection, &publication->publication,
+                                        (uint64_t)(uintptr_t)publication);
+            if (result == ERR_OK) {
+                return;
+            }
+            DL_DELETE(host->publications, publication);
+        }
+        count_down(client);
+    }
+    answer(publication, result == ERR_FULL ? ERR_UNAVAILABLE : result, 0);
+    host_publication_free(publication);
+}
+
+void host_published(void *context, uint64_t token, enum err result, int reason_code) {
+    struct client *client = context;
+    struct host_publication *publication = (struct host_publication *)(uintptr_t)token;
+    if (result == ERR_OK && reason_code < 0x80) {
+        count_sent(client, publication);
+    }
+    count_down(client);
+    if (publication->published != NULL) {
+        DL_DELETE(client->host->publications, publication);
+        answer(publication, result, reason_code);
+    }
+    host_publication_free(publication);
+}
+
+/* The engine still owes the published event of those, which then frees them. */
+void host_expire_publications(struct host *host) {
+    int64_t now_ms = clock_ms();
+    while (host->publications != NULL && host->publications->deadline_ms <= now_ms) {
+        struct host_publication *publication = host->publications;
+        DL_DELETE(host->publications, publication);
+        answer(publication, ERR_TIMEOUT, 0);
+    }
+}

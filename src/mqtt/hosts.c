@@ -1,0 +1,534 @@
+/* Owns the hosts of a node and the way to them: which host has a client, which incarnation is
+ * served. Any thread; hands work over and copies what is shown, waits for no host (hosts_stop_all
+ * excepted). Locks: hosts->lock, then a host's lock, then its queue's. */
+#include "mqtt/hosts.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/text.h"
+#include "mqtt/host.h"
+
+struct hosts {
+    const struct conf *conf;
+    struct hosts_owner owner;
+    struct resolver *resolver;
+    struct address_policy *policy;
+    size_t count;
+    struct host **all;
+
+    pthread_mutex_t lock; /* guards the rest */
+    char *incarnation;    /* accepted; NULL: none */
+    uint64_t generation;  /* of what is started now */
+};
+
+/* ---- life ---- */
+
+static size_t host_count(const struct engine_ops *ops) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t n = cores > 0 ? (size_t)cores : 1;
+    return ops->hosts_max > 0 && n > ops->hosts_max ? ops->hosts_max : n;
+}
+
+static bool is_loopback(const char *address) {
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
+           strcmp(address, "[::1]") == 0 || strcmp(address, "localhost") == 0;
+}
+
+/* A node that others can reach must not be used to reach what only it can. */
+static enum err create_policy(struct hosts *hosts) {
+    const struct conf *conf = hosts->conf;
+    bool deny_local = conf->broker_deny[0] == '\0' && !is_loopback(conf->http_listen);
+    return address_policy_create(&hosts->policy, conf->broker_allow, conf->broker_deny,
+                                 deny_local);
+}
+
+static bool create_all(struct hosts *hosts, const struct engine_ops *ops) {
+    size_t wanted = host_count(ops);
+    hosts->all = calloc(wanted, sizeof(*hosts->all));
+    if (hosts->all == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < wanted; i++) {
+        hosts->all[i] =
+            host_create(hosts->conf, &hosts->owner, ops, hosts->resolver, hosts->policy);
+        if (hosts->all[i] == NULL) {
+            return false;
+        }
+        hosts->count++;
+    }
+    return true;
+}
+
+struct hosts *hosts_create(const struct conf *conf, const struct hosts_owner *owner) {
+    const struct engine_ops *ops = engine_find(conf->engine);
+    struct hosts *hosts = calloc(1, sizeof(*hosts));
+    if (hosts == NULL) {
+        return NULL;
+    }
+    hosts->conf = conf;
+    hosts->owner = *owner;
+    hosts->generation = 1;
+    pthread_mutex_init(&hosts->lock, NULL);
+    hosts->resolver = resolver_create(conf->dns_ttl_ms);
+    if (ops == NULL || hosts->resolver == NULL || create_policy(hosts) != ERR_OK ||
+        !create_all(hosts, ops)) {
+        hosts_destroy(hosts);
+        return NULL;
+    }
+    return hosts;
+}
+
+void hosts_destroy(struct hosts *hosts) {
+    if (hosts == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < hosts->count; i++) {
+        host_destroy(hosts->all[i]);
+    }
+    free(hosts->all);
+    resolver_destroy(hosts->resolver);
+    address_policy_destroy(hosts->policy);
+    free(hosts->incarnation);
+    pthread_mutex_destroy(&hosts->lock);
+    free(hosts);
+}
+
+size_t hosts_thread_count(const struct hosts *hosts) {
+    return hosts->count;
+}
+
+void *hosts_thread(struct hosts *hosts, size_t index) {
+    assert(index < hosts->count);
+    return hosts->all[index];
+}
+
+void *hosts_run(void *argument) {
+    return host_run(argument);
+}
+
+void *hosts_resolver_run(void *argument) {
+    struct hosts *hosts = argument;
+    return resolver_run(hosts->resolver);
+}
+
+void hosts_stop_threads(struct hosts *hosts) {
+    resolver_stop(hosts->resolver);
+    for (size_t i = 0; i < hosts->count; i++) {
+        host_stop(hosts->all[i]);
+    }
+}
+
+void hosts_accept(struct hosts *hosts, const char *incarnation) {
+    char *copy = text_dup(incarnation);
+    pthread_mutex_lock(&hosts->lock);
+    free(hosts->incarnation);
+    hosts->incarnation = copy;
+    pthread_mutex_unlock(&hosts->lock);
+}
+
+/* ---- handing over ---- */
+
+static struct host *host_of(struct hosts *hosts, const char *id) {
+    uint32_t hash = 2166136261u; /* FNV-1a */
+    for (const char *c = id; *c != '\0'; c++) {
+        hash = (hash ^ (uint8_t)*c) * 16777619u;
+    }
+    return hosts->all[hash % hosts->count];
+}
+
+static struct client *find_locked(struct host *host, const char *id) {
+    struct client *client;
+    HASH_FIND_STR(host->clients, id, client);
+    return client;
+}
+
+static struct host_command *command_create(enum host_command_kind kind, const char *id) {
+    struct host_command *command = calloc(1, sizeof(*command));
+    if (command != NULL) {
+        command->kind = kind;
+        command->id = text_dup(id);
+    }
+    if (command == NULL || command->id == NULL) {
+        host_command_free(command);
+        return NULL;
+    }
+    return command;
+}
+
+/* Frees the command when the host does not take it. */
+static enum err push(struct host *host, struct host_command *command) {
+    enum err result = queue_push(host->inbox, command);
+    if (result != ERR_OK) {
+        host_command_free(command);
+    }
+    return result;
+}
+
+/* ---- start ---- */
+
+/* The record is there, and shown, before the host thread has looked: put in together with the
+ * command, so that the order of both is the same. */
+static enum err push_start(struct host *host, struct host_command *command) {
+    struct client *created = NULL;
+    enum err result;
+    pthread_mutex_lock(&host->lock);
+    if (find_locked(host, command->id) == NULL) {
+        created = client_create(host, command->config);
+        if (created == NULL) {
+            pthread_mutex_unlock(&host->lock);
+            host_command_free(command);
+            return ERR_MEMORY;
+        }
+        host_insert(created, command->epoch, command->version, command->generation);
+    }
+    result = queue_push(host->inbox, command);
+    if (result != ERR_OK && created != NULL) {
+        HASH_DEL(host->clients, created);
+        host->counts[created->state]--;
+    }
+    pthread_mutex_unlock(&host->lock);
+    if (result != ERR_OK) {
+        client_destroy(created);
+        host_command_free(command);
+    }
+    return result;
+}
+
+static enum err start(struct hosts *hosts, struct host_command *command, const char *incarnation) {
+    pthread_mutex_lock(&hosts->lock);
+    bool accepted = hosts->incarnation != NULL && strcmp(hosts->incarnation, incarnation) == 0;
+    command->generation = hosts->generation;
+    enum err result = ERR_STATE;
+    if (accepted) {
+        result = push_start(host_of(hosts, command->id), command);
+    }
+    pthread_mutex_unlock(&hosts->lock);
+    if (!accepted) {
+        host_command_free(command);
+    }
+    return result;
+}
+
+enum err hosts_start(struct hosts *hosts, struct client_config *config, const char *incarnation,
+                     int64_t epoch, int64_t version) {
+    struct shared_config *shared = shared_config_create(config);
+    if (shared == NULL) {
+        client_config_destroy(config);
+        return ERR_MEMORY;
+    }
+    struct host_command *command = command_create(HOST_START, config->id);
+    if (command == NULL) {
+        shared_config_release(shared);
+        return ERR_MEMORY;
+    }
+    command->config = shared;
+    command->epoch = epoch;
+    command->version = version;
+    return start(hosts, command, incarnation);
+}
+
+/* ---- stop, retry, restart ---- */
+
+enum err hosts_stop(struct hosts *hosts, const char *id, int64_t epoch, const char *reason,
+                    hosts_done *done, void *context) {
+    struct host *host = host_of(hosts, id);
+    struct host_command *command = command_create(HOST_STOP, id);
+    if (command == NULL) {
+        return ERR_MEMORY;
+    }
+    command->epoch = epoch;
+    command->reason = text_dup(reason);
+    command->done = done;
+    command->context = context;
+    return push(host, command); /* also for an unknown id: a start may be in the queue */
+}
+
+enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch, int64_t delay_ms) {
+    struct host_command *command = command_create(HOST_RETRY, id);
+    if (command == NULL) {
+        return ERR_MEMORY;
+    }
+    command->epoch = epoch;
+    command->delay_ms = delay_ms;
+    return push(host_of(hosts, id), command);
+}
+
+enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) {
+    struct host *host = host_of(hosts, id);
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = find_locked(host, id);
+    enum err result = client == NULL                           ? ERR_NOT_FOUND
+                      : client->state == CLIENT_PAUSED         ? ERR_STATE
+                      : client->state == CLIENT_CLOSING        ? ERR_NOT_FOUND
+                                                               : ERR_OK;
+    pthread_mutex_unlock(&host->lock);
+    if (result != ERR_OK) {
+        return result;
+    }
+    struct host_command *command = command_create(HOST_RESTART, id);
+    if (command == NULL) {
+        return ERR_MEMORY;
+    }
+    command->reason = text_dup(reason);
+    return push(host, command);
+}
+
+static struct timespec monotonic_in_ms(int64_t delay_ms) {
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += delay_ms / 1000;
+    at.tv_nsec += (delay_ms % 1000) * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    return at;
+}
+
+static enum err wait_until_empty(struct host *host, const struct timespec *until) {
+    int failed = 0;
+    pthread_mutex_lock(&host->lock);
+    while (host->clients != NULL && failed == 0) {
+        failed = pthread_cond_timedwait(&host->forgotten, &host->lock, until);
+    }
+    bool empty = host->clients == NULL;
+    pthread_mutex_unlock(&host->lock);
+    return empty ? ERR_OK : ERR_TIMEOUT;
+}
+
+enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite, int64_t timeout_ms) {
+    struct timespec until = monotonic_in_ms(timeout_ms);
+    enum err result = ERR_OK;
+    (void)reason;
+    pthread_mutex_lock(&hosts->lock);
+    free(hosts->incarnation);
+    hosts->incarnation = NULL;
+    uint64_t generation = ++hosts->generation;
+    pthread_mutex_unlock(&hosts->lock);
+    for (size_t i = 0; i < hosts->count; i++) {
+        hosts->all[i]->drop_politely = polite;
+        hosts->all[i]->drop_before = generation;
+        host_wake(hosts->all[i]);
+    }
+    for (size_t i = 0; i < hosts->count; i++) {
+        enum err one = wait_until_empty(hosts->all[i], &until);
+        result = one != ERR_OK ? one : result;
+    }
+    return result;
+}
+
+/* ---- publish ---- */
+
+/* Appends a copy and returns where it is. */
+static char *put(char **at, const void *data, size_t len) {
+    char *place = *at;
+    if (len > 0) {
+        memcpy(place, data, len);
+    }
+    place[len] = '\0';
+    *at += len + 1;
+    return place;
+}
+
+static size_t publication_size(const struct engine_publication *from) {
+    size_t size = strlen(from->topic) + 1 + from->payload_len + 1;
+    for (size_t i = 0; i < from->property_count; i++) {
+        const struct message_property *property = &from->properties[i];
+        size += strlen(property->name) + 1 + property->value_len + 1;
+        size += property->key ? strlen(property->key) + 1 : 0;
+    }
+    return size;
+}
+
+static struct host_publication *publication_copy(const struct engine_publication *from) {
+    struct host_publication *copy = calloc(1, sizeof(*copy));
+    if (copy == NULL) {
+        return NULL;
+    }
+    copy->data = malloc(publication_size(from));
+    copy->properties = calloc(from->property_count + 1, sizeof(*copy->properties));
+    if (copy->data == NULL || copy->properties == NULL) {
+        host_publication_free(copy);
+        return NULL;
+    }
+    char *at = copy->data;
+    copy->publication = *from;
+    copy->publication.topic = put(&at, from->topic, strlen(from->topic));
+    copy->publication.payload = (uint8_t *)put(&at, from->payload, from->payload_len);
+    copy->publication.properties = copy->properties;
+    for (size_t i = 0; i < from->property_count; i++) {
+        const struct message_property *property = &from->properties[i];
+        copy->properties[i] = (struct message_property){
+            .name = put(&at, property->name, strlen(property->name)),
+            .key = property->key ? put(&at, property->key, strlen(property->key)) : NULL,
+            .value = put(&at, property->value, property->value_len),
+            .value_len = property->value_len,
+        };
+    }
+    return copy;
+}
+
+/* Counts it as outstanding; *record: what it is for. */
+static enum err begin_publication(struct host *host, const char *id, uint64_t *record) {
+    pthread_mutex_lock(&host->lock);
+    struct client *client = find_locked(host, id);
+    enum err result = ERR_OK;
+    if (client == NULL) {
+        result = ERR_NOT_FOUND;
+    } else if (client->state != CLIENT_ONLINE) {
+        result = ERR_STATE;
+    } else if (client->publication_count >= HOST_PUBLICATIONS_MAX) {
+        result = ERR_FULL;
+    } else {
+        client->publication_count++;
+        *record = client->record;
+    }
+    pthread_mutex_unlock(&host->lock);
+    return result;
+}
+
+static void undo_publication(struct host *host, const char *id, uint64_t record) {
+    pthread_mutex_lock(&host->lock);
+    struct client *client = find_locked(host, id);
+    if (client != NULL && client->record == record) {
+        client->publication_count--;
+    }
+    pthread_mutex_unlock(&host->lock);
+}
+
+enum err hosts_publish(struct hosts *hosts, const char *id,
+                       const struct engine_publication *publication, hosts_published *published,
+                       void *context) {
+    struct host *host = host_of(hosts, id);
+    struct host_command *command = command_create(HOST_PUBLISH, id);
+    if (command == NULL || (command->publication = publication_copy(publication)) == NULL) {
+        host_command_free(command);
+        return ERR_MEMORY;
+    }
+    command->publication->published = published;
+    command->publication->context = context;
+    command->publication->deadline_ms = clock_ms() + hosts->conf->publish_timeout_ms;
+    uint64_t record = 0;
+    enum err result = begin_publication(host, id, &record);
+    if (result != ERR_OK) {
+        host_command_free(command);
+        return result;
+    }
+    command->record = record;
+    result = push(host, command);
+    if (result != ERR_OK) {
+        undo_publication(host, id, record);
+    }
+    return result;
+}
+
+/* ---- looking ---- */
+
+static enum err list_host(struct host *host, struct hosts_client **rows, size_t *n) {
+    enum err result = ERR_OK;
+    struct client *client, *next;
+    pthread_mutex_lock(&host->lock);
+    size_t more = HASH_COUNT(host->clients);
+    struct hosts_client *grown = realloc(*rows, (*n + more + 1) * sizeof(*grown));
+    if (grown == NULL) {
+        pthread_mutex_unlock(&host->lock);
+        return ERR_MEMORY;
+    }
+    *rows = grown;
+    HASH_ITER(hh, host->clients, client, next) {
+        char *id = text_dup(client->id);
+        if (id == NULL) {
+            result = ERR_MEMORY;
+            break;
+        }
+        grown[(*n)++] = (struct hosts_client){id, client->epoch, client->version};
+    }
+    pthread_mutex_unlock(&host->lock);
+    return result;
+}
+
+enum err hosts_list(struct hosts *hosts, struct hosts_client **rows, size_t *n) {
+    *rows = NULL;
+    *n = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        enum err result = list_host(hosts->all[i], rows, n);
+        if (result != ERR_OK) {
+            hosts_list_free(*rows, *n);
+            *rows = NULL;
+            *n = 0;
+            return result;
+        }
+    }
+    return ERR_OK;
+}
+
+void hosts_list_free(struct hosts_client *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        free(rows[i].id);
+    }
+    free(rows);
+}
+
+size_t hosts_count(struct hosts *hosts) {
+    size_t count = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        pthread_mutex_lock(&hosts->all[i]->lock);
+        count += HASH_COUNT(hosts->all[i]->clients);
+        pthread_mutex_unlock(&hosts->all[i]->lock);
+    }
+    return count;
+}
+
+enum err hosts_config(struct hosts *hosts, const char *id, char **config, char **identity) {
+    struct host *host = host_of(hosts, id);
+    *config = NULL;
+    *identity = NULL;
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = find_locked(host, id);
+    bool found = client != NULL && client->config->config->source != NULL;
+    if (found) {
+        *config = text_dup(client->config->config->source);
+        *identity = client_config_identity(client->config->config);
+    }
+    pthread_mutex_unlock(&host->lock);
+    if (found && (*config == NULL || *identity == NULL)) {
+        free(*config);
+        free(*identity);
+        return ERR_MEMORY;
+    }
+    return found ? ERR_OK : ERR_NOT_FOUND;
+}
+
+enum err hosts_status(struct hosts *hosts, const char *id, struct client_status *out) {
+    struct host *host = host_of(hosts, id);
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = find_locked(host, id);
+    enum err result = client ? client_copy_status(client, out) : ERR_NOT_FOUND;
+    pthread_mutex_unlock(&host->lock);
+    return result;
+}
+
+enum err hosts_changes(struct hosts *hosts, const char *id,
+                       struct client_change out[CLIENT_CHANGES_MAX], size_t *n) {
+    struct host *host = host_of(hosts, id);
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = find_locked(host, id);
+    *n = client ? client_copy_changes(client, out) : 0;
+    pthread_mutex_unlock(&host->lock);
+    return client ? ERR_OK : ERR_NOT_FOUND;
+}
+
+void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]) {
+    memset(counts, 0, CLIENT_STATE_COUNT * sizeof(*counts));
+    for (size_t i = 0; i < hosts->count; i++) {
+        pthread_mutex_lock(&hosts->all[i]->lock);
+        for (int state = 0; state < CLIENT_STATE_COUNT; state++) {
+            counts[state] += hosts->all[i]->counts[state];
+        }
+        pthread_mutex_unlock(&hosts->all[i]->lock);
+    }
+}

@@ -1,0 +1,250 @@
+/* Owns DNS: the threads that may block on it, the names waiting for them, and the cache.
+ * Must not know who asks. */
+#include "mqtt/resolver.h"
+
+#include <assert.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include <utlist.h>
+#include "base/clock.h"
+
+#define QUEUE_MAX        10000 /* names waiting or being looked up */
+#define CACHE_MAX        10000 /* the oldest goes first */
+#define NEGATIVE_TTL_MS  1000
+
+enum lookup_state { LOOKUP_QUEUED, LOOKUP_RUNNING, LOOKUP_DONE };
+
+struct resolver_lookup { /* one name */
+    char *name;
+    enum lookup_state state;
+    int64_t fresh_until_ms;
+    struct resolver_answer answer;
+    struct resolver_request *waiters;
+    struct resolver_lookup *prev, *next; /* resolver->queue */
+    UT_hash_handle hh;                   /* resolver->names, oldest first */
+};
+
+struct resolver {
+    pthread_mutex_t lock; /* guards the rest */
+    pthread_cond_t filled;
+    int64_t ttl_ms;
+    bool stopped;
+    struct resolver_lookup *names;
+    struct resolver_lookup *queue;
+    size_t busy; /* names queued or running */
+};
+
+struct resolver *resolver_create(int64_t ttl_ms) {
+    struct resolver *resolver = calloc(1, sizeof(*resolver));
+    if (resolver != NULL) {
+        pthread_mutex_init(&resolver->lock, NULL);
+        pthread_cond_init(&resolver->filled, NULL);
+        resolver->ttl_ms = ttl_ms;
+    }
+    return resolver;
+}
+
+static void forget(struct resolver *resolver, struct resolver_lookup *lookup) {
+    HASH_DEL(resolver->names, lookup);
+    free(lookup->name);
+    free(lookup);
+}
+
+void resolver_destroy(struct resolver *resolver) {
+    if (resolver == NULL) {
+        return;
+    }
+    struct resolver_lookup *lookup, *next;
+    HASH_ITER(hh, resolver->names, lookup, next) {
+        forget(resolver, lookup);
+    }
+    pthread_cond_destroy(&resolver->filled);
+    pthread_mutex_destroy(&resolver->lock);
+    free(resolver);
+}
+
+/* ---- the look-up itself ---- */
+
+static void take_family(struct resolver_answer *answer, const struct addrinfo *list, int family) {
+    for (; list != NULL && answer->count < RESOLVER_ADDRESSES_MAX; list = list->ai_next) {
+        if (list->ai_family == family && list->ai_addrlen <= sizeof(answer->addresses[0])) {
+            memcpy(&answer->addresses[answer->count++], list->ai_addr, list->ai_addrlen);
+        }
+    }
+}
+
+static void look_up(const char *name, int flags, struct resolver_answer *answer) {
+    struct addrinfo hints = {.ai_flags = flags, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *list = NULL;
+    memset(answer, 0, sizeof(*answer));
+    int failed = getaddrinfo(name, NULL, &hints, &list);
+    if (failed == 0) {
+        take_family(answer, list, AF_INET);
+        take_family(answer, list, AF_INET6);
+        freeaddrinfo(list);
+    }
+    if (answer->count > 0) {
+        return;
+    }
+    bool unknown = failed == EAI_NONAME || failed == EAI_NODATA;
+    answer->result = unknown ? ERR_NOT_FOUND : ERR_UNAVAILABLE;
+    answer->message = failed ? gai_strerror(failed) : "the name has no address";
+}
+
+static bool is_literal(const char *name, struct resolver_answer *answer) {
+    look_up(name, AI_NUMERICHOST, answer);
+    return answer->result == ERR_OK;
+}
+
+/* ---- asking ---- */
+
+/* Makes room by forgetting what is done and oldest. */
+static bool trim_cache(struct resolver *resolver) {
+    struct resolver_lookup *lookup, *next;
+    if (HASH_COUNT(resolver->names) < CACHE_MAX + QUEUE_MAX) {
+        return true;
+    }
+    HASH_ITER(hh, resolver->names, lookup, next) {
+        if (lookup->state == LOOKUP_DONE) {
+            forget(resolver, lookup);
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err enqueue(struct resolver *resolver, struct resolver_lookup *lookup) {
+    if (resolver->busy >= QUEUE_MAX || resolver->stopped) {
+        return ERR_FULL;
+    }
+    resolver->busy++;
+    lookup->state = LOOKUP_QUEUED;
+    DL_APPEND(resolver->queue, lookup);
+    pthread_cond_signal(&resolver->filled);
+    return ERR_OK;
+}
+
+static enum err find_or_add(struct resolver *resolver, const char *name,
+                            struct resolver_lookup **out) {
+    HASH_FIND_STR(resolver->names, name, *out);
+    if (*out != NULL) {
+        return ERR_OK;
+    }
+    if (!trim_cache(resolver)) {
+        return ERR_FULL;
+    }
+    struct resolver_lookup *lookup = calloc(1, sizeof(*lookup));
+    if (lookup == NULL || (lookup->name = strdup(name)) == NULL) {
+        free(lookup);
+        return ERR_MEMORY;
+    }
+    lookup->state = LOOKUP_DONE; /* and stale */
+    HASH_ADD_KEYPTR(hh, resolver->names, lookup->name, strlen(lookup->name), lookup);
+    *out = lookup;
+    return ERR_OK;
+}
+
+static enum err ask_locked(struct resolver *resolver, const char *name,
+                           struct resolver_request *request, int *at_once) {
+    struct resolver_lookup *lookup;
+    enum err result = find_or_add(resolver, name, &lookup);
+    if (result != ERR_OK) {
+        return result;
+    }
+    if (lookup->state == LOOKUP_DONE && clock_ms() < lookup->fresh_until_ms) {
+        request->answer = lookup->answer;
+        *at_once = 1;
+        return ERR_OK;
+    }
+    if (lookup->state == LOOKUP_DONE) {
+        result = enqueue(resolver, lookup);
+    }
+    if (result == ERR_OK) {
+        request->lookup = lookup;
+        DL_APPEND(lookup->waiters, request);
+    }
+    return result;
+}
+
+enum err resolver_ask(struct resolver *resolver, const char *name,
+                      struct resolver_request *request, int *at_once) {
+    assert(request->lookup == NULL);
+    *at_once = is_literal(name, &request->answer);
+    if (*at_once) {
+        return ERR_OK;
+    }
+    pthread_mutex_lock(&resolver->lock);
+    enum err result = ask_locked(resolver, name, request, at_once);
+    pthread_mutex_unlock(&resolver->lock);
+    return result;
+}
+
+void resolver_cancel(struct resolver *resolver, struct resolver_request *request) {
+    pthread_mutex_lock(&resolver->lock);
+    if (request->lookup != NULL) {
+        DL_DELETE(request->lookup->waiters, request);
+        request->lookup = NULL;
+    }
+    pthread_mutex_unlock(&resolver->lock);
+}
+
+/* ---- the threads ---- */
+
+static void tell_waiters(struct resolver_lookup *lookup) {
+    struct resolver_request *request, *next;
+    DL_FOREACH_SAFE(lookup->waiters, request, next) {
+        DL_DELETE(lookup->waiters, request);
+        request->lookup = NULL;
+        request->answer = lookup->answer;
+        request->done(request);
+    }
+}
+
+static void finish(struct resolver *resolver, struct resolver_lookup *lookup,
+                   const struct resolver_answer *answer) {
+    int64_t ttl_ms = resolver->ttl_ms;
+    if (answer->result != ERR_OK && ttl_ms > NEGATIVE_TTL_MS) {
+        ttl_ms = NEGATIVE_TTL_MS;
+    }
+    lookup->answer = *answer;
+    lookup->state = LOOKUP_DONE;
+    lookup->fresh_until_ms = clock_ms() + ttl_ms;
+    resolver->busy--;
+    tell_waiters(lookup);
+    if (ttl_ms == 0) {
+        forget(resolver, lookup);
+    }
+}
+
+void *resolver_run(void *argument) {
+    struct resolver *resolver = argument;
+    struct resolver_answer answer;
+    pthread_mutex_lock(&resolver->lock);
+    while (!resolver->stopped) {
+        struct resolver_lookup *lookup = resolver->queue;
+        if (lookup == NULL) {
+            pthread_cond_wait(&resolver->filled, &resolver->lock);
+            continue;
+        }
+        DL_DELETE(resolver->queue, lookup);
+        lookup->state = LOOKUP_RUNNING;
+        pthread_mutex_unlock(&resolver->lock);
+        look_up(lookup->name, 0, &answer);
+        pthread_mutex_lock(&resolver->lock);
+        finish(resolver, lookup, &answer);
+    }
+    pthread_mutex_unlock(&resolver->lock);
+    return NULL;
+}
+
+void resolver_stop(struct resolver *resolver) {
+    pthread_mutex_lock(&resolver->lock);
+    resolver->stopped = true;
+    pthread_cond_broadcast(&resolver->filled);
+    pthread_mutex_unlock(&resolver->lock);
+}

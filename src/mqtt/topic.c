@@ -1,0 +1,89 @@
+/* Topic names and filters by MQTT 5.0 section 4.7, shared subscriptions by 4.8.2. Owns nothing;
+ * pure, any thread. Must not know where the text came from. */
+#include "mqtt/topic.h"
+
+#include <string.h>
+#include "base/text.h"
+
+#define TOPIC_BYTES_MAX 65535
+
+static const char share_prefix[] = "$share/";
+#define SHARE_PREFIX_LEN (sizeof(share_prefix) - 1)
+
+/* Rules that names and filters share (4.7.3). */
+static const char *common_fault(const char *text, size_t len) {
+    if (len == 0) {
+        return "must have at least one character";
+    }
+    if (len > TOPIC_BYTES_MAX) {
+        return "must have at most 65535 bytes";
+    }
+    if (!text_is_mqtt_string(text, len)) {
+        return "must be well-formed UTF-8 without U+0000";
+    }
+    return NULL;
+}
+
+const char *topic_name_fault(const char *topic, size_t len) {
+    const char *fault = common_fault(topic, len);
+    if (fault != NULL) {
+        return fault;
+    }
+    if (memchr(topic, '+', len) != NULL || memchr(topic, '#', len) != NULL) {
+        return "must be a topic name, without the wildcards + and #";
+    }
+    return NULL;
+}
+
+/* A wildcard fills its level alone; "#" ends the filter (4.7.1). */
+static const char *wildcard_fault(const char *filter, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        if (filter[i] != '+' && filter[i] != '#') {
+            continue;
+        }
+        bool level_begins = i == 0 || filter[i - 1] == '/';
+        bool last = i + 1 == len;
+        if (filter[i] == '#' && !(level_begins && last)) {
+            return "must have # only as its last level and alone there, as in a/b/#";
+        }
+        if (filter[i] == '+' && !(level_begins && (last || filter[i + 1] == '/'))) {
+            return "must have + only alone in a level, as in a/+/b";
+        }
+    }
+    return NULL;
+}
+
+static bool is_shared(const char *filter, size_t len) {
+    return len >= SHARE_PREFIX_LEN && memcmp(filter, share_prefix, SHARE_PREFIX_LEN) == 0;
+}
+
+/* What follows "$share/". On success *skip is the length of "<group>/". */
+static const char *share_fault(const char *rest, size_t len, size_t *skip) {
+    const char *slash = memchr(rest, '/', len);
+    size_t group_len = slash == NULL ? len : (size_t)(slash - rest);
+    if (group_len == 0) {
+        return "must have a group name after $share/, as in $share/group/a/b";
+    }
+    if (memchr(rest, '+', group_len) != NULL || memchr(rest, '#', group_len) != NULL) {
+        return "must have a group name without + and # after $share/";
+    }
+    if (slash == NULL || group_len + 1 == len) {
+        return "must have a topic filter after the group, as in $share/group/a/b";
+    }
+    *skip = group_len + 1;
+    return NULL;
+}
+
+const char *topic_filter_fault(const char *filter, size_t len) {
+    const char *fault = common_fault(filter, len);
+    size_t skip = 0;
+    if (fault == NULL && is_shared(filter, len)) {
+        fault = share_fault(filter + SHARE_PREFIX_LEN, len - SHARE_PREFIX_LEN, &skip);
+        skip += SHARE_PREFIX_LEN;
+    }
+    return fault != NULL ? fault : wildcard_fault(filter + skip, len - skip);
+}
+
+bool topic_filter_is_shared(const char *filter) {
+    return is_shared(filter, strlen(filter));
+}

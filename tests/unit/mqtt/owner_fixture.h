@@ -1,0 +1,222 @@
+/* Hosts with a make-believe owner for tests: a lease that can lapse, a sink that keeps what it gets
+ * and accepts when told, a memory of releases. */
+#ifndef MQFLEET_TESTS_OWNER_FIXTURE_H
+#define MQFLEET_TESTS_OWNER_FIXTURE_H
+
+#include <check.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include "base/message.h"
+#include "base/text.h"
+#include "mqtt/host.h"
+#include "mqtt/hosts.h"
+#include "broker_fixture.h"
+
+#define KEPT_MAX 20000
+
+struct kept {
+    struct message *message;
+    void (*accepted)(void *context, enum err result);
+    void *context;
+};
+
+struct fixture {
+    struct conf *conf;
+    struct hosts *hosts;
+    pthread_t threads[8];
+    size_t thread_count;
+    atomic_bool lease;
+    atomic_bool accept;   /* at once */
+    atomic_bool full;     /* QoS 1 and 2 are refused */
+    atomic_int room_waits;
+    pthread_mutex_t lock; /* guards the rest */
+    struct kept kept[KEPT_MAX];
+    size_t kept_count;
+    size_t releases;
+    char release_id[64], release_code[64];
+    int64_t release_delay_ms;
+    size_t onlines;
+};
+
+static inline bool owner_lease(void *context) {
+    return ((struct fixture *)context)->lease;
+}
+
+static inline void owner_release(void *context, const struct hosts_release *release) {
+    struct fixture *f = context;
+    pthread_mutex_lock(&f->lock);
+    f->releases++;
+    snprintf(f->release_id, sizeof(f->release_id), "%s", release->id);
+    snprintf(f->release_code, sizeof(f->release_code), "%s", release->code);
+    f->release_delay_ms = release->delay_ms;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static inline void owner_online(void *context, const char *id) {
+    struct fixture *f = context;
+    (void)id;
+    pthread_mutex_lock(&f->lock);
+    f->onlines++;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static inline enum err owner_deliver(void *context, const char *sink, struct message *message,
+                                     void (*accepted)(void *, enum err), void *accepted_context) {
+    struct fixture *f = context;
+    (void)sink;
+    if (message->qos > 0 && f->full) {
+        return ERR_FULL;
+    }
+    pthread_mutex_lock(&f->lock);
+    ck_assert_uint_lt(f->kept_count, KEPT_MAX);
+    struct kept *kept = &f->kept[f->kept_count++];
+    *kept = (struct kept){.message = message};
+    if (!f->accept) {
+        kept->accepted = accepted;
+        kept->context = accepted_context;
+    }
+    pthread_mutex_unlock(&f->lock);
+    if (f->accept && accepted != NULL) {
+        accepted(accepted_context, ERR_OK);
+    }
+    return ERR_OK;
+}
+
+static inline void owner_wait_room(void *context, const char *sink, int64_t timeout_ms) {
+    struct fixture *f = context;
+    (void)sink;
+    f->room_waits++;
+    usleep((useconds_t)(timeout_ms > 10 ? 10 : timeout_ms) * 1000);
+}
+
+static inline void fixture_accept_kept(struct fixture *f, enum err result) {
+    for (size_t i = 0;; i++) {
+        pthread_mutex_lock(&f->lock);
+        bool any = i < f->kept_count;
+        struct kept kept = any ? f->kept[i] : (struct kept){0};
+        if (any) {
+            f->kept[i].accepted = NULL;
+        }
+        pthread_mutex_unlock(&f->lock);
+        if (!any) {
+            return;
+        }
+        if (kept.accepted != NULL) {
+            kept.accepted(kept.context, result);
+        }
+    }
+}
+
+/* The threads of a node, as main starts them. */
+static inline void fixture_start_hosts(struct fixture *f) {
+    struct hosts_owner owner = {.context = f,
+                                .lease_valid = owner_lease,
+                                .wants_release = owner_release,
+                                .online = owner_online,
+                                .deliver = owner_deliver,
+                                .wait_room = owner_wait_room};
+    f->hosts = hosts_create(f->conf, &owner);
+    ck_assert_ptr_nonnull(f->hosts);
+    for (size_t i = 0; i < hosts_thread_count(f->hosts); i++) {
+        pthread_create(&f->threads[f->thread_count++], NULL, hosts_run, hosts_thread(f->hosts, i));
+    }
+    pthread_create(&f->threads[f->thread_count++], NULL, hosts_resolver_run, f->hosts);
+    hosts_accept(f->hosts, "inc");
+}
+
+static inline struct fixture *fixture_create(const char *const *sets, size_t n) {
+    struct fixture *f = calloc(1, sizeof(*f));
+    char fault[CONF_FAULT_LEN] = "";
+    pthread_mutex_init(&f->lock, NULL);
+    f->lease = true;
+    f->accept = true;
+    enum err result = conf_load(&f->conf, NULL, sets, n, fault);
+    ck_assert_msg(result == ERR_OK, "%s", fault);
+    fixture_start_hosts(f);
+    return f;
+}
+
+static inline void fixture_destroy(struct fixture *f) {
+    hosts_stop_threads(f->hosts);
+    for (size_t i = 0; i < f->thread_count; i++) {
+        pthread_join(f->threads[i], NULL);
+    }
+    fixture_accept_kept(f, ERR_CANCELED);
+    hosts_destroy(f->hosts);
+    for (size_t i = 0; i < f->kept_count; i++) {
+        message_destroy(f->kept[i].message);
+    }
+    conf_destroy(f->conf);
+    pthread_mutex_destroy(&f->lock);
+    free(f);
+}
+
+static inline struct client_config *fixture_config(const char *text) {
+    struct client_config *config = NULL;
+    struct client_faults faults = {0};
+    enum err result = client_config_parse_text(text, strlen(text), NULL, &config, &faults);
+    ck_assert_msg(result == ERR_OK, "%s %s in %s", faults.items[0].pointer,
+                  faults.items[0].detail, text);
+    return config;
+}
+
+/* format: the fields of the document beside id, with one %d for the port. */
+static inline struct client_config *fixture_client(const char *id, int port, const char *fields) {
+    char text[8192];
+    snprintf(text, sizeof(text), "{\"id\":\"%s\",\"url\":\"mqtt://127.0.0.1:%d\"%s%s}", id, port,
+             fields[0] ? "," : "", fields);
+    return fixture_config(text);
+}
+
+static inline void fixture_start(struct fixture *f, struct client_config *config, int64_t version) {
+    ck_assert_int_eq(hosts_start(f->hosts, config, "inc", 1, version), ERR_OK);
+}
+
+static inline enum client_state fixture_state(struct fixture *f, const char *id) {
+    struct client_status status;
+    if (hosts_status(f->hosts, id, &status) != ERR_OK) {
+        return CLIENT_STATE_COUNT;
+    }
+    enum client_state state = status.state;
+    client_status_fini(&status);
+    return state;
+}
+
+static inline bool fixture_error_is(struct fixture *f, const char *id, const char *code) {
+    struct client_status status;
+    if (hosts_status(f->hosts, id, &status) != ERR_OK) {
+        return false;
+    }
+    bool is = status.error_code != NULL && strcmp(status.error_code, code) == 0;
+    client_status_fini(&status);
+    return is;
+}
+
+static inline int64_t fixture_online_count(struct fixture *f) {
+    int64_t counts[CLIENT_STATE_COUNT];
+    hosts_state_counts(f->hosts, counts);
+    return counts[CLIENT_ONLINE];
+}
+
+static inline size_t fixture_kept_count(struct fixture *f) {
+    pthread_mutex_lock(&f->lock);
+    size_t n = f->kept_count;
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
+/* Whether a message of that topic and payload was kept. */
+static inline bool fixture_kept(struct fixture *f, const char *topic, const void *payload,
+                                size_t len) {
+    bool found = false;
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < f->kept_count && !found; i++) {
+        const struct message *message = f->kept[i].message;
+        found = strcmp(message->topic, topic) == 0 && message->payload_len == len &&
+                memcmp(message->payload, payload, len) == 0;
+    }
+    pthread_mutex_unlock(&f->lock);
+    return found;
+}
+
+#endif
