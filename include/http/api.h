@@ -1,0 +1,148 @@
+/* What the handlers share: their surroundings, the documents they show, and other nodes. */
+#ifndef MQFLEET_HTTP_API_H
+#define MQFLEET_HTTP_API_H
+
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "http/request.h"
+#include "http/response.h"
+#include "http/server.h"
+#include "mqtt/address_policy.h"
+#include "mqtt/client_config.h"
+#include "mqtt/hosts.h"
+#include "store/store.h"
+
+enum http_stop {
+    HTTP_RUNNING,
+    HTTP_STOPPING, /* end what only waits for news */
+    HTTP_ABORTING  /* end every wait */
+};
+
+struct http_api {
+    struct http_context context;
+    struct address_policy *policy;
+    atomic_int stop; /* enum http_stop */
+};
+
+#define HTTP_BATCH_MAX 10000
+
+/* ---- bodies -------------------------------------------------------------------------------- */
+
+/* The body as JSON; false: answered with 400 or 413. *repaired as http_json_parse. */
+bool http_body_json(const struct http_request *request, struct http_response *response,
+                    json_t **out, bool *repaired);
+/* The same, and it must be an object of well-formed text; false: answered, 422 too. */
+bool http_body_object(const struct http_request *request, struct http_response *response,
+                      json_t **out);
+
+/* ---- a client's configuration as it comes in (client_input.c) ------------------------------- */
+
+struct client_input {
+    struct client_config *config;
+    char *text; /* canonical, for the store */
+    char *identity;
+};
+
+/* Checks fields, text, the broker against the policy and the sink against this node's. On
+ * ERR_ARGUMENT `faults` says why. Caller: client_input_fini, after any result. */
+enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
+                            const char *id_hint, bool repaired, struct client_input *out,
+                            struct client_faults *faults) MUST_CHECK;
+void client_input_fini(struct client_input *input);
+/* Is the stored text the same configuration as ours, whatever its spelling? */
+bool client_input_same(const char *stored, size_t stored_len, const char *text);
+/* A row for an id that was created just now. Borrows from its arguments. */
+struct store_client client_input_row(const struct client_input *input, int64_t version);
+
+/* ---- documents (client_view.c) -------------------------------------------------------------- */
+
+/* A row and what its configuration says. */
+struct client_view {
+    const struct store_client *row; /* borrowed */
+    struct client_config *config;   /* NULL: the text is no valid configuration */
+    json_t *shown;                  /* the configuration without secrets, or null */
+    char fault[256];
+};
+void client_view_open(struct client_view *view, const struct store_client *row);
+void client_view_close(struct client_view *view);
+/* The client document; takes ownership of status (NULL: not known, the row decides). */
+json_t *client_view_document(const struct client_view *view, json_t *status);
+/* open, document, close. */
+json_t *client_document(const struct store_client *row, json_t *status);
+
+json_t *client_status_json(const struct client_status *status);
+/* Of a client that runs nowhere. */
+json_t *client_waiting_json(const struct store_client *row);
+/* Of a client whose owner does not say. */
+json_t *client_unknown_json(const struct store_client *row, const char *reason);
+/* {"broker","port","username","password","sub_topic","client_id"}, as Go IoT shows it. */
+json_t *client_flat_json(const struct client_config *config);
+bool client_state_known(const char *shown);
+
+/* ---- the other nodes (fleet.c) -------------------------------------------------------------- */
+
+/* statuses[n]: the live status of each owned row, from this node or its owner; NULL for rows that
+ * are not owned. Asks all owners at once; one that does not answer leaves an unknown status. */
+void fleet_statuses(const struct http_request *request, const struct store_client *rows, size_t n,
+                    json_t **statuses);
+
+/* Sends POST or GET /api/v1/clients/{id}/{action} to the node and passes its answer through. */
+void fleet_forward(const struct http_request *request, const char *node, const char *method,
+                   const char *id, const char *action, const char *body, size_t body_len,
+                   int64_t timeout_ms, struct http_response *response);
+
+/* For an action on a running client that does not run here: reads the row and either answers
+ * (unknown, waiting, in between) and returns false, or returns true: `row->owner.node` is another
+ * node to forward to. *row: store_client_fini in any case. */
+bool fleet_owner_elsewhere(const struct http_request *request, const char *id,
+                           struct store_client *row, struct http_response *response);
+
+/* ---- handlers -------------------------------------------------------------------------------- */
+
+void api_clients_create(struct http_request *request, struct http_response *response);
+void api_clients_list(struct http_request *request, struct http_response *response);
+void api_client_get(struct http_request *request, struct http_response *response);
+void api_client_put(struct http_request *request, struct http_response *response);
+void api_client_delete(struct http_request *request, struct http_response *response);
+void api_client_publish(struct http_request *request, struct http_response *response);
+void api_client_pause(struct http_request *request, struct http_response *response);
+void api_client_resume(struct http_request *request, struct http_response *response);
+void api_client_restart(struct http_request *request, struct http_response *response);
+void api_client_release(struct http_request *request, struct http_response *response);
+void api_client_events(struct http_request *request, struct http_response *response);
+
+void api_nodes_list(struct http_request *request, struct http_response *response);
+void api_node_get(struct http_request *request, struct http_response *response);
+void api_node_drain(struct http_request *request, struct http_response *response);
+void api_node_undrain(struct http_request *request, struct http_response *response);
+
+void api_livez(struct http_request *request, struct http_response *response);
+void api_readyz(struct http_request *request, struct http_response *response);
+
+void api_fleet_claim(struct http_request *request, struct http_response *response);
+void api_fleet_statuses(struct http_request *request, struct http_response *response);
+
+void go_iot_beat(struct http_request *request, struct http_response *response);
+void go_iot_create(struct http_request *request, struct http_response *response);
+void go_iot_public_create(struct http_request *request, struct http_response *response);
+void go_iot_node_list(struct http_request *request, struct http_response *response);
+void go_iot_node_using_status(struct http_request *request, struct http_response *response);
+void go_iot_mqtt_config(struct http_request *request, struct http_response *response);
+void go_iot_no_mqtt_config(struct http_request *request, struct http_response *response);
+void go_iot_remove_client(struct http_request *request, struct http_response *response);
+void go_iot_push_data(struct http_request *request, struct http_response *response);
+
+/* ---- publishing, shared by the API and Go IoT's route (api_publish.c) ------------------------ */
+
+/* Publishes `document` (the body of .../publish) through client `id`, here or at its owner. */
+void client_publish(const struct http_request *request, const char *id, json_t *document,
+                    struct http_response *response);
+/* Answers once each id is online or its last attempt failed, or wait_ms is over (wait.c). */
+void clients_wait(const struct http_request *request, const char *const *ids, size_t n,
+                  int64_t wait_ms);
+
+#endif

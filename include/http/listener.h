@@ -1,0 +1,13 @@
+/* The socket that the HTTP API listens on. */
+#ifndef MQFLEET_HTTP_LISTENER_H
+#define MQFLEET_HTTP_LISTENER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* listen_address: IPv4 or IPv6, no name. The descriptor (not blocking), or -1 with fault (256
+ * bytes) naming address, port and why. */
+int http_listener_open(const char *listen_address, int64_t port, char *fault);
+bool http_address_is_loopback(const char *address);
+
+#endif

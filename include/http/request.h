@@ -1,0 +1,59 @@
+/* One HTTP request as handlers see it, and the parsing of its target. Pure. */
+#ifndef MQFLEET_HTTP_REQUEST_H
+#define MQFLEET_HTTP_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buffer.h"
+#include "base/err.h"
+
+struct http_api;
+
+#define HTTP_QUERY_MAX 32
+
+struct http_pair {
+    char *name;
+    char *value;
+};
+
+struct http_query {
+    struct http_pair items[HTTP_QUERY_MAX];
+    size_t count;
+};
+
+struct http_request {
+    const struct http_api *api;
+    char method[16];
+    char *path;      /* as sent, without the query */
+    char *parameter; /* the {name} of the route's pattern, decoded; NULL: the pattern has none */
+    struct http_query query;
+    char *if_match; /* NULL: not sent */
+    bool forwarded; /* by another node, on a caller's behalf */
+    struct buffer body;
+};
+
+void http_request_init(struct http_request *request, const struct http_api *api);
+void http_request_fini(struct http_request *request);
+
+/* RFC 3986 section 2.1; plus: "+" is a blank, as in queries. ERR_ARGUMENT: a broken escape, U+0000,
+ * or no UTF-8. *out is new and NUL-terminated. */
+enum err http_percent_decode(const char *text, size_t len, bool plus, char **out) MUST_CHECK;
+/* Everything but unreserved characters escaped. NULL: out of memory. free(). */
+char *http_percent_encode(const char *text);
+
+/* "a=1&b=2" decoded. ERR_ARGUMENT also when there are more than HTTP_QUERY_MAX. */
+enum err http_query_parse(const char *text, struct http_query *out) MUST_CHECK;
+void http_query_fini(struct http_query *query);
+/* The first value of that name; NULL: not given. Borrowed. */
+const char *http_query_get(const struct http_query *query, const char *name);
+/* A decimal number; `standard` when not given. ERR_ARGUMENT: none, or out of bounds. */
+enum err http_query_int(const struct http_query *query, const char *name, int64_t least,
+                        int64_t most, int64_t standard, int64_t *out) MUST_CHECK;
+bool http_int_parse(const char *text, int64_t least, int64_t most, int64_t *out);
+
+/* The version an If-Match names: "3" with or without quotes or W/; "*" is 0: any. RFC 9110 section
+ * 13.1.1, one entity tag. ERR_ARGUMENT: something else. */
+enum err http_etag_parse(const char *text, int64_t *version) MUST_CHECK;
+
+#endif

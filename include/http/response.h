@@ -1,0 +1,44 @@
+/* The answer to a request. Filled by a handler, sent by the server. One thread at a time. */
+#ifndef MQFLEET_HTTP_RESPONSE_H
+#define MQFLEET_HTTP_RESPONSE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define HTTP_HEADERS_MAX 8
+
+struct http_header {
+    const char *name; /* static */
+    char *value;      /* owned */
+};
+
+struct http_response {
+    int status;   /* 0: not answered yet */
+    json_t *json; /* the body until http_response_finish; owned */
+    char *body;   /* owned; NULL: none */
+    size_t body_len;
+    const char *content_type; /* static; NULL: no body */
+    struct http_header headers[HTTP_HEADERS_MAX];
+    size_t header_count;
+};
+
+/* Back to an empty answer. Every http_answer_ but the header begins with it. */
+void http_response_fini(struct http_response *response);
+
+/* Takes ownership of json; NULL (out of memory) makes the answer a 500. */
+void http_answer_json(struct http_response *response, int status, json_t *json);
+/* Takes ownership of body (malloc); content_type static. */
+void http_answer_bytes(struct http_response *response, int status, const char *content_type,
+                       char *body, size_t body_len);
+void http_answer_text(struct http_response *response, int status, const char *text);
+void http_answer_empty(struct http_response *response, int status);
+/* After the answer itself. name: static. */
+void http_answer_header(struct http_response *response, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+bool http_response_is_problem(const struct http_response *response);
+/* Turns json into the body; a problem document gets its "instance". Never leaves status 0. */
+void http_response_finish(struct http_response *response, const char *instance);
+
+#endif

@@ -1,0 +1,38 @@
+/* Which handler answers which method and path: one table. Pure; any thread. */
+#ifndef MQFLEET_HTTP_ROUTES_H
+#define MQFLEET_HTTP_ROUTES_H
+
+#include <stddef.h>
+#include "http/request.h"
+#include "http/response.h"
+
+typedef void http_handler(struct http_request *request, struct http_response *response);
+
+enum {
+    ROUTE_INLINE = 1,   /* answered on the MHD thread: must not block at all */
+    ROUTE_WAITS = 2,    /* may wait long for a broker */
+    ROUTE_MAY_WAIT = 4, /* does so if the query has wait_ms */
+    ROUTE_FLEET = 8     /* from node to node */
+};
+
+struct http_route {
+    const char *method;
+    const char *pattern; /* segments; a segment "{name}" takes any one, at most one per pattern */
+    http_handler *handler;
+    unsigned flags;
+};
+
+#define HTTP_ALLOW_LEN 64
+
+enum http_route_result { HTTP_ROUTE_FOUND, HTTP_ROUTE_NO_PATH, HTTP_ROUTE_NO_METHOD };
+
+/* path: as sent. HEAD is answered by GET. Found: *parameter points into path, raw, and its length
+ * (NULL: the pattern has none). No method: `allow` lists those there are. */
+enum http_route_result http_route_find(const char *method, const char *path,
+                                       const struct http_route **route, const char **parameter,
+                                       size_t *parameter_len, char allow[HTTP_ALLOW_LEN]);
+
+/* The whole table, for documents and tests. */
+const struct http_route *http_routes(size_t *count);
+
+#endif

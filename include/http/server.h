@@ -1,0 +1,50 @@
+/* The HTTP API: libmicrohttpd in front, a pool of workers behind.
+ *
+ *   MHD threads (epoll) --request complete--> [ queue ] --> workers: one handler, straight lines
+ *        ^                                                      |
+ *        +------------ resumed with the answer -----------------+
+ *
+ * MHD threads never wait for Redis or peers; while a request is queued or answered its connection
+ * is suspended. Queue full: 503 with Retry-After. Requests that may wait (publish, wait_ms) go to a
+ * larger pool of their own, so that they never hold up the others. /livez and /readyz are answered
+ * on the MHD thread. */
+#ifndef MQFLEET_HTTP_SERVER_H
+#define MQFLEET_HTTP_SERVER_H
+
+#include <stddef.h>
+#include "base/conf.h"
+#include "base/err.h"
+#include "cluster/agent.h"
+#include "cluster/node.h"
+#include "cluster/peers.h"
+#include "mqtt/hosts.h"
+#include "sink/sink.h"
+#include "store/store.h"
+
+/* What handlers may use; all borrowed for the server's life, all safe from any thread. */
+struct http_context {
+    const struct conf *conf;
+    struct store *store; /* the API's own pool */
+    struct node *node;
+    struct agent *agent;
+    struct hosts *hosts;
+    struct peers *peers;
+    struct sink *const *sinks; /* NULL-terminated; the first is the default */
+};
+
+struct http_server;
+
+/* Binds and listens: ERR_UNAVAILABLE with a fault line (256 bytes) naming address, port and why. */
+enum err http_server_start(struct http_server **out, const struct http_context *context,
+                           char *fault) MUST_CHECK;
+/* Threads for main's table: http_worker_run with http_server_worker(server), conf.http_workers of
+ * them; http_worker_run with http_server_waiter(server), conf.http_waiters. */
+void *http_server_worker(struct http_server *server);
+void *http_server_waiter(struct http_server *server);
+void *http_worker_run(void *argument);
+
+/* Accepts nothing new, lets begun answers finish (bounded), ends the workers. */
+void http_server_stop(struct http_server *server);
+void http_server_destroy(struct http_server *server); /* after the workers returned */
+
+#endif

@@ -1,0 +1,298 @@
+/* /api/v1/clients/{id}: one client and what can be done with it, publishing excepted. Runs on the
+ * handlers' threads. */
+#include "http/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "http/json.h"
+#include "http/problem.h"
+
+#define TRIES_MAX 5 /* of a read and write that others get between */
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* False: answered. */
+static bool read_row(const struct http_request *request, struct store_client *row,
+                     struct http_response *response) {
+    *row = (struct store_client){0};
+    enum err result = store_get(request->api->context.store, request->parameter, row);
+    if (result == ERR_NOT_FOUND) {
+        http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
+    } else if (result != ERR_OK) {
+        http_problem_store(response, result);
+    }
+    return result == ERR_OK;
+}
+
+static void answer_row(const struct http_request *request, const struct store_client *row,
+                       struct http_response *response) {
+    json_t *status = NULL;
+    fleet_statuses(request, row, 1, &status);
+    http_answer_json(response, 200, client_document(row, status));
+    http_answer_header(response, "ETag", "\"%lld\"", (long long)row->version);
+}
+
+void api_client_get(struct http_request *request, struct http_response *response) {
+    struct store_client row;
+    if (read_row(request, &row, response)) {
+        answer_row(request, &row, response);
+    }
+    store_client_fini(&row);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* The version that If-Match asks for, 0: any. False: answered. */
+static bool expected_version(const struct http_request *request, int64_t *version,
+                             struct http_response *response) {
+    *version = 0;
+    if (request->if_match == NULL || http_etag_parse(request->if_match, version) == ERR_OK) {
+        return true;
+    }
+    http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the client");
+    return false;
+}
+
+static void answer_version(const struct http_request *request, struct http_response *response) {
+    http_problem(response, PROBLEM_VERSION, "client %s has another version by now: read it again",
+                 request->parameter);
+}
+
+/* One write of `text` over the version in row. True: done, or answered; false: read it again. */
+static bool write_row(const struct http_request *request, struct store_client *row,
+                      const struct client_input *input, int64_t expected,
+                      struct http_response *response) {
+    char *other_id = NULL;
+    int64_t version = 0;
+    enum err result = store_update(request->api->context.store, request->parameter, row->version,
+                                   input->text, input->identity, &version, &other_id);
+    bool again = false;
+    if (result == ERR_OK) {
+        char *text = strdup(input->text);
+        if (text != NULL) {
+            free(row->config);
+            row->config = text;
+            row->config_len = strlen(text);
+        }
+        row->version = version;
+        answer_row(request, row, response);
+    } else if (result == ERR_NOT_FOUND) {
+        http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
+    } else if (result == ERR_EXISTS) {
+        http_problem(response, PROBLEM_IDENTITY,
+                     "client_id %.128s at this broker belongs to client %.256s",
+                     input->config->client_id, other_id != NULL ? other_id : "?");
+    } else if (result == ERR_VERSION) {
+        answer_version(request, response);
+        again = expected == 0;
+    } else {
+        http_problem_store(response, result);
+    }
+    free(other_id);
+    return !again;
+}
+
+/* Makes of a new document what is to be stored in place of the row: masked secrets and retired
+ * filters come from there. False: answered. */
+static bool prepare_update(const struct http_request *request, const struct store_client *row,
+                           json_t *document, struct client_input *input,
+                           struct http_response *response) {
+    struct client_faults faults;
+    json_t *stored = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (json_is_object(stored)) {
+        client_config_keep_secrets(document, stored);
+    }
+    json_decref(stored);
+    enum err result = client_input_check(request->api, document, CLIENT_FROM_API,
+                                         request->parameter, false, input, &faults);
+    if (result == ERR_ARGUMENT) {
+        http_problem_faults(response, &faults);
+        return false;
+    }
+    struct client_config *before = NULL;
+    if (result == ERR_OK && client_config_parse_text(row->config, row->config_len, row->id, &before,
+                                                     &faults) == ERR_OK) {
+        free(input->text);
+        input->text = NULL;
+        result = client_config_retire(document, input->config, before);
+        input->text = result == ERR_OK ? client_config_canonical(document) : NULL;
+        result = input->text != NULL ? ERR_OK : ERR_MEMORY;
+    }
+    client_config_destroy(before);
+    if (result != ERR_OK) {
+        http_problem(response, PROBLEM_INTERNAL, "%s", err_name(result));
+    }
+    return result == ERR_OK;
+}
+
+/* True: answered; false: somebody wrote in between. */
+static bool put_once(const struct http_request *request, const json_t *body, int64_t expected,
+                     struct http_response *response) {
+    struct store_client row;
+    struct client_input input = {0};
+    json_t *document = json_deep_copy(body);
+    bool done = true;
+    if (read_row(request, &row, response)) {
+        if (expected != 0 && row.version != expected) {
+            answer_version(request, response);
+        } else if (prepare_update(request, &row, document, &input, response)) {
+            done = write_row(request, &row, &input, expected, response);
+        }
+    }
+    client_input_fini(&input);
+    json_decref(document);
+    store_client_fini(&row);
+    return done;
+}
+
+void api_client_put(struct http_request *request, struct http_response *response) {
+    int64_t expected;
+    json_t *body = NULL;
+    if (!expected_version(request, &expected, response) ||
+        !http_body_object(request, response, &body)) {
+        return;
+    }
+    for (int tries = 0; tries < TRIES_MAX; tries++) {
+        if (put_once(request, body, expected, response)) {
+            break;
+        }
+    }
+    json_decref(body);
+}
+
+void api_client_delete(struct http_request *request, struct http_response *response) {
+    int64_t expected;
+    if (!expected_version(request, &expected, response)) {
+        return;
+    }
+    enum err result = store_delete(request->api->context.store, request->parameter, expected);
+    if (result == ERR_OK) {
+        http_answer_empty(response, 204);
+    } else if (result == ERR_NOT_FOUND) {
+        http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
+    } else if (result == ERR_VERSION) {
+        answer_version(request, response);
+    } else {
+        http_problem_store(response, result);
+    }
+}
+
+/* ---- pause and resume ------------------------------------------------------------------------ */
+
+/* The stored configuration with another desired state. False: answered. */
+static bool prepare_desired(const struct store_client *row, enum client_desired desired,
+                            struct client_input *input, struct http_response *response) {
+    struct client_faults faults;
+    *input = (struct client_input){0};
+    if (client_config_parse_text(row->config, row->config_len, row->id, &input->config, &faults) !=
+        ERR_OK) {
+        http_problem(response, PROBLEM_STATE, "what is stored under %s is no configuration: %s",
+                     row->id, faults.count > 0 ? faults.items[0].detail : "out of memory");
+        return false;
+    }
+    json_t *document = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (input->config->desired != desired) {
+        json_object_set_new(document, "desired", json_string(client_desired_name(desired)));
+        input->text = client_config_canonical(document);
+    } else {
+        input->text = strdup(row->config); /* so that it keeps its version */
+    }
+    input->identity = client_config_identity(input->config);
+    json_decref(document);
+    if (input->text == NULL || input->identity == NULL) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return false;
+    }
+    return true;
+}
+
+static void set_desired(const struct http_request *request, enum client_desired desired,
+                        struct http_response *response) {
+    bool done = false;
+    for (int tries = 0; tries < TRIES_MAX && !done; tries++) {
+        struct store_client row;
+        struct client_input input = {0};
+        done = true;
+        if (read_row(request, &row, response) && prepare_desired(&row, desired, &input, response)) {
+            done = write_row(request, &row, &input, 0, response);
+        }
+        client_input_fini(&input);
+        store_client_fini(&row);
+    }
+}
+
+void api_client_pause(struct http_request *request, struct http_response *response) {
+    set_desired(request, DESIRED_PAUSED, response);
+}
+
+void api_client_resume(struct http_request *request, struct http_response *response) {
+    set_desired(request, DESIRED_RUNNING, response);
+}
+
+/* ---- what only the node that runs it can do ---------------------------------------------------
+ */
+
+static void act(const struct http_request *request, const char *action, enum err result,
+                struct http_response *response) {
+    const char *id = request->parameter;
+    struct store_client row = {0};
+    switch (result) {
+    case ERR_OK:
+        http_answer_json(response, 202,
+                         json_pack("{s:o, s:s}", "id", http_json_string(id), "accepted", action));
+        break;
+    case ERR_NOT_FOUND:
+        if (fleet_owner_elsewhere(request, id, &row, response)) {
+            fleet_forward(request, row.owner.node, "POST", id, action, NULL, 0, 0, response);
+        }
+        break;
+    case ERR_STATE:
+        http_problem(response, PROBLEM_STATE, "client %s is paused", id);
+        http_problem_member(response, "state", json_string("paused"));
+        break;
+    default:
+        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(result));
+        break;
+    }
+    store_client_fini(&row);
+}
+
+void api_client_restart(struct http_request *request, struct http_response *response) {
+    struct hosts *hosts = request->api->context.hosts;
+    act(request, "restart", hosts_restart(hosts, request->parameter, "restarted by request"),
+        response);
+}
+
+void api_client_release(struct http_request *request, struct http_response *response) {
+    struct agent *agent = request->api->context.agent;
+    act(request, "release", agent_give_away(agent, request->parameter), response);
+}
+
+static json_t *changes_json(const struct client_change *changes, size_t n) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:o}", "at",
+                                              http_json_time(changes[i].at_ms), "from",
+                                              client_state_shown(changes[i].from), "to",
+                                              client_state_shown(changes[i].to), "reason",
+                                              http_json_string(changes[i].reason)));
+    }
+    return json_pack("{s:o}", "events", list);
+}
+
+void api_client_events(struct http_request *request, struct http_response *response) {
+    const char *id = request->parameter;
+    struct client_change changes[CLIENT_CHANGES_MAX];
+    size_t n = 0;
+    if (hosts_changes(request->api->context.hosts, id, changes, &n) == ERR_OK) {
+        http_answer_json(response, 200, changes_json(changes, n));
+        return;
+    }
+    struct store_client row;
+    if (fleet_owner_elsewhere(request, id, &row, response)) {
+        fleet_forward(request, row.owner.node, "GET", id, "events", NULL, 0, 0, response);
+    } else if (row.id != NULL) { /* it is there, but runs nowhere now */
+        http_answer_json(response, 200, changes_json(changes, 0));
+    }
+    store_client_fini(&row);
+}

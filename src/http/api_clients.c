@@ -1,0 +1,320 @@
+/* POST /api/v1/clients: one client or many. Runs on the handlers' threads. Never talks to a broker:
+ * what is stored is placed by the leader. */
+#include "http/api.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "http/json.h"
+#include "http/problem.h"
+
+#define WAIT_MS_MAX 60000
+
+/* ---- what became of one item ----------------------------------------------------------------- */
+
+struct create_item {
+    struct client_input input;
+    enum { ITEM_CREATED, ITEM_UNCHANGED, ITEM_FAILED } outcome;
+    int64_t version;
+    enum http_problem problem; /* ITEM_FAILED from here on */
+    char detail[512];
+    json_t *errors; /* NULL: none */
+};
+
+static void item_fail(struct create_item *item, enum http_problem problem, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void item_fail(struct create_item *item, enum http_problem problem, const char *format,
+                      ...) {
+    item->outcome = ITEM_FAILED;
+    item->problem = problem;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(item->detail, sizeof(item->detail), format, arguments);
+    va_end(arguments);
+}
+
+static void item_fini(struct create_item *item) {
+    client_input_fini(&item->input);
+    json_decref(item->errors);
+}
+
+/* Checks one document; false: the item has failed. prefix: of the pointers to its faults. */
+static bool item_check(struct create_item *item, const struct http_api *api, json_t *document,
+                       bool repaired, const char *prefix) {
+    struct client_faults faults;
+    enum err result =
+        client_input_check(api, document, CLIENT_FROM_API, NULL, repaired, &item->input, &faults);
+    if (result == ERR_ARGUMENT) {
+        const struct client_fault *first = &faults.items[0];
+        item_fail(item, PROBLEM_INVALID, "%s%s%s", first->pointer, *first->pointer ? ": " : "",
+                  first->detail);
+        item->errors = http_faults_json(&faults, prefix);
+    } else if (result != ERR_OK) {
+        item_fail(item, PROBLEM_INTERNAL, "%s", err_name(result));
+    }
+    return result == ERR_OK;
+}
+
+/* Another text is stored under the id: the same configuration in another spelling, or another one.
+ */
+static void item_compare(struct create_item *item, struct store *store) {
+    const char *id = item->input.config->id;
+    struct store_client row = {0};
+    enum err result = store_get(store, id, &row);
+    if (result != ERR_OK && result != ERR_NOT_FOUND) {
+        item_fail(item, http_problem_of_store(result), "client %s: %s", id, err_name(result));
+    } else if (result == ERR_OK &&
+               client_input_same(row.config, row.config_len, item->input.text)) {
+        item->outcome = ITEM_UNCHANGED;
+        item->version = row.version;
+    } else {
+        item_fail(item, PROBLEM_EXISTS, "client %s has another configuration; PUT replaces it", id);
+    }
+    store_client_fini(&row);
+}
+
+static void item_judge(struct create_item *item, struct store *store,
+                       struct store_create_result *result) {
+    item->version = result->version;
+    switch (result->outcome) {
+    case STORE_CREATED:
+        item->outcome = ITEM_CREATED;
+        break;
+    case STORE_UNCHANGED:
+        item->outcome = ITEM_UNCHANGED;
+        break;
+    case STORE_OTHER_CONFIG:
+        item_compare(item, store);
+        break;
+    case STORE_IDENTITY_TAKEN:
+        item_fail(item, PROBLEM_IDENTITY,
+                  "client_id %.128s at this broker belongs to client %.256s",
+                  item->input.config->client_id, result->other_id ? result->other_id : "?");
+        break;
+    }
+    free(result->other_id);
+    result->other_id = NULL;
+}
+
+static struct store_new item_new(const struct create_item *item) {
+    return (struct store_new){
+        .id = item->input.config->id, .config = item->input.text, .identity = item->input.identity};
+}
+
+/* ---- one ------------------------------------------------------------------------------------- */
+
+/* A client created just now is waiting; for any other, Redis and its owner are asked. */
+static json_t *one_document(const struct http_request *request, const struct create_item *item,
+                            bool ask) {
+    struct store_client made = client_input_row(&item->input, item->version);
+    struct store_client row = {0};
+    if (!ask || store_get(request->api->context.store, made.id, &row) != ERR_OK) {
+        return client_document(&made, NULL);
+    }
+    json_t *status = NULL;
+    fleet_statuses(request, &row, 1, &status);
+    json_t *document = client_document(&row, status);
+    store_client_fini(&row);
+    return document;
+}
+
+static void one_answer(const struct http_request *request, struct create_item *item,
+                       int64_t wait_ms, struct http_response *response) {
+    if (item->outcome == ITEM_FAILED) {
+        http_problem(response, item->problem, "%s", item->detail);
+        if (item->errors != NULL) {
+            http_problem_member(response, "errors", json_incref(item->errors));
+        }
+        return;
+    }
+    const char *id = item->input.config->id;
+    if (wait_ms > 0) {
+        clients_wait(request, &id, 1, wait_ms);
+    }
+    bool created = item->outcome == ITEM_CREATED;
+    http_answer_json(response, created ? 201 : 200,
+                     one_document(request, item, wait_ms > 0 || !created));
+    http_answer_header(response, "ETag", "\"%lld\"", (long long)item->version);
+    char *escaped = created ? http_percent_encode(id) : NULL;
+    if (escaped != NULL) {
+        http_answer_header(response, "Location", "/api/v1/clients/%s", escaped);
+    }
+    free(escaped);
+}
+
+static void create_one(const struct http_request *request, json_t *document, bool repaired,
+                       int64_t wait_ms, struct http_response *response) {
+    struct store *store = request->api->context.store;
+    struct create_item item = {0};
+    if (item_check(&item, request->api, document, repaired, "")) {
+        struct store_new made = item_new(&item);
+        struct store_create_result result = {0};
+        size_t done = 0;
+        enum err error = store_create(store, &made, 1, &result, &done);
+        if (done == 1) {
+            item_judge(&item, store, &result);
+        } else {
+            http_problem_store(response, error != ERR_OK ? error : ERR_PROTOCOL);
+            item_fini(&item);
+            return;
+        }
+    }
+    one_answer(request, &item, wait_ms, response);
+    item_fini(&item);
+}
+
+/* ---- many ------------------------------------------------------------------------------------ */
+
+struct batch {
+    struct create_item *items; /* n */
+    struct store_new *made;    /* the valid ones: made_count */
+    struct store_create_result *results;
+    size_t *of;       /* made[i] is items[of[i]] */
+    const char **ids; /* created or unchanged: stored_count */
+    size_t n, made_count, stored_count;
+};
+
+static bool batch_init(struct batch *batch, size_t n) {
+    *batch = (struct batch){.n = n};
+    batch->items = calloc(n + 1, sizeof(*batch->items));
+    batch->made = calloc(n + 1, sizeof(*batch->made));
+    batch->results = calloc(n + 1, sizeof(*batch->results));
+    batch->of = calloc(n + 1, sizeof(*batch->of));
+    batch->ids = calloc(n + 1, sizeof(*batch->ids));
+    return batch->items && batch->made && batch->results && batch->of && batch->ids;
+}
+
+static void batch_fini(struct batch *batch) {
+    for (size_t i = 0; batch->items != NULL && i < batch->n; i++) {
+        item_fini(&batch->items[i]);
+    }
+    free(batch->items);
+    free(batch->made);
+    free(batch->results);
+    free(batch->of);
+    free(batch->ids);
+}
+
+static void batch_check(struct batch *batch, const struct http_api *api, json_t *documents,
+                        bool repaired) {
+    for (size_t i = 0; i < batch->n; i++) {
+        char prefix[24];
+        snprintf(prefix, sizeof(prefix), "/%zu", i);
+        if (item_check(&batch->items[i], api, json_array_get(documents, i), repaired, prefix)) {
+            batch->of[batch->made_count] = i;
+            batch->made[batch->made_count++] = item_new(&batch->items[i]);
+        }
+    }
+}
+
+/* ERR_OK, or why nothing at all could be stored. */
+static enum err batch_store(struct batch *batch, struct store *store) {
+    size_t done = 0;
+    enum err error = store_create(store, batch->made, batch->made_count, batch->results, &done);
+    if (batch->made_count > 0 && done == 0) {
+        return error != ERR_OK ? error : ERR_PROTOCOL;
+    }
+    for (size_t i = 0; i < batch->made_count; i++) {
+        struct create_item *item = &batch->items[batch->of[i]];
+        if (i < done) {
+            item_judge(item, store, &batch->results[i]);
+        } else {
+            item_fail(item, http_problem_of_store(error), "not stored: %s; try again",
+                      err_name(error));
+        }
+        if (item->outcome != ITEM_FAILED) {
+            batch->ids[batch->stored_count++] = item->input.config->id;
+        }
+    }
+    return ERR_OK;
+}
+
+/* As far as it is known: what is wrong may be the id itself. */
+static json_t *item_id_json(const struct create_item *item, const json_t *document) {
+    if (item->input.config != NULL) {
+        return http_json_string(item->input.config->id);
+    }
+    const json_t *id = json_object_get(document, "id");
+    id = id != NULL ? id : json_object_get(document, "client_id");
+    return json_is_string(id) ? json_copy((json_t *)id) : json_null();
+}
+
+static json_t *failure_json(const struct create_item *item, size_t index, const json_t *document) {
+    json_t *failure = json_pack(
+        "{s:I, s:o, s:i, s:o}", "index", (json_int_t)index, "id", item_id_json(item, document),
+        "status", http_problem_status(item->problem), "detail", http_json_string(item->detail));
+    if (failure != NULL && item->errors != NULL) {
+        json_object_set(failure, "errors", item->errors);
+    }
+    return failure;
+}
+
+static void batch_answer(const struct batch *batch, const json_t *documents,
+                         struct http_response *response) {
+    json_int_t created = 0;
+    json_int_t unchanged = 0;
+    json_t *failed = json_array();
+    for (size_t i = 0; i < batch->n; i++) {
+        const struct create_item *item = &batch->items[i];
+        created += item->outcome == ITEM_CREATED;
+        unchanged += item->outcome == ITEM_UNCHANGED;
+        if (item->outcome == ITEM_FAILED) {
+            json_array_append_new(failed, failure_json(item, i, json_array_get(documents, i)));
+        }
+    }
+    int status = json_array_size(failed) > 0 ? 207 : created > 0 ? 201 : 200;
+    http_answer_json(
+        response, status,
+        json_pack("{s:I, s:I, s:o}", "created", created, "unchanged", unchanged, "failed", failed));
+}
+
+static void create_many(const struct http_request *request, json_t *documents, bool repaired,
+                        int64_t wait_ms, struct http_response *response) {
+    size_t n = json_array_size(documents);
+    if (n > HTTP_BATCH_MAX) {
+        http_problem(response, PROBLEM_TOO_LARGE, "%zu clients in one request; at most %d", n,
+                     HTTP_BATCH_MAX);
+        return;
+    }
+    struct batch batch;
+    enum err error = ERR_MEMORY;
+    if (batch_init(&batch, n)) {
+        batch_check(&batch, request->api, documents, repaired);
+        error = batch_store(&batch, request->api->context.store);
+    }
+    if (error != ERR_OK) {
+        http_problem_store(response, error);
+    } else {
+        if (wait_ms > 0) {
+            clients_wait(request, batch.ids, batch.stored_count, wait_ms);
+        }
+        batch_answer(&batch, documents, response);
+    }
+    batch_fini(&batch);
+}
+
+void api_clients_create(struct http_request *request, struct http_response *response) {
+    int64_t wait_ms;
+    if (http_query_int(&request->query, "wait_ms", 0, WAIT_MS_MAX, 0, &wait_ms) != ERR_OK) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "wait_ms: must be a number from 0 to %d",
+                     WAIT_MS_MAX);
+        return;
+    }
+    json_t *document;
+    bool repaired;
+    if (!http_body_json(request, response, &document, &repaired)) {
+        return;
+    }
+    if (json_is_array(document)) {
+        create_many(request, document, repaired, wait_ms, response);
+    } else if (json_is_object(document)) {
+        create_one(request, document, repaired, wait_ms, response);
+    } else {
+        struct client_faults faults = {.count = 0};
+        http_fault_add(&faults, "", "must be a client (an object) or an array of clients");
+        http_problem_faults(response, &faults);
+    }
+    json_decref(document);
+}

@@ -1,0 +1,256 @@
+/* GET /api/v1/clients: the clients of the fleet, page by page. Runs on the handlers' threads. Work
+ * per request is bounded; what was not looked at is left to the next cursor. */
+#include "http/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "http/cursor.h"
+#include "http/json.h"
+#include "http/problem.h"
+
+#define LIMIT_STANDARD 100
+#define LIMIT_MAX      1000
+#define PAGES_MAX      20  /* of HSCAN in one request */
+#define SCAN_COUNT     500 /* rows asked of HSCAN when a filter may drop most of them */
+#define LABEL_PREFIX   "label."
+
+struct filter {
+    const char *state;              /* NULL: any */
+    const char *node;               /* NULL: any */
+    const struct http_query *query; /* for the labels */
+    bool labels;
+};
+
+struct listing {
+    const struct http_request *request;
+    struct filter filter;
+    struct http_cursor cursor;
+    size_t limit;
+    json_t *clients;
+};
+
+/* ---- the query ------------------------------------------------------------------------------- */
+
+static bool is_label(const char *name) {
+    return strncmp(name, LABEL_PREFIX, strlen(LABEL_PREFIX)) == 0;
+}
+
+/* NULL, or the name of a parameter that means nothing here. */
+static const char *unknown_parameter(const struct http_query *query) {
+    static const char *const known[] = {"state", "node", "cursor", "limit"};
+    for (size_t i = 0; i < query->count; i++) {
+        bool found = is_label(query->items[i].name);
+        for (size_t j = 0; j < sizeof(known) / sizeof(known[0]); j++) {
+            found = found || strcmp(query->items[i].name, known[j]) == 0;
+        }
+        if (!found) {
+            return query->items[i].name;
+        }
+    }
+    return NULL;
+}
+
+/* False: answered. */
+static bool listing_init(struct listing *listing, const struct http_request *request,
+                         struct http_response *response) {
+    const struct http_query *query = &request->query;
+    *listing = (struct listing){.request = request};
+    listing->filter = (struct filter){.state = http_query_get(query, "state"),
+                                      .node = http_query_get(query, "node"),
+                                      .query = query};
+    for (size_t i = 0; i < query->count; i++) {
+        listing->filter.labels = listing->filter.labels || is_label(query->items[i].name);
+    }
+    const char *unknown = unknown_parameter(query);
+    const char *cursor = http_query_get(query, "cursor");
+    int64_t limit;
+    if (unknown != NULL) {
+        http_problem(response, PROBLEM_BAD_REQUEST,
+                     "%s: no such parameter; there are state, node, label.<name>, cursor, limit",
+                     unknown);
+    } else if (http_query_int(query, "limit", 1, LIMIT_MAX, LIMIT_STANDARD, &limit) != ERR_OK) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "limit: must be a number from 1 to %d",
+                     LIMIT_MAX);
+    } else if (listing->filter.state != NULL && !client_state_known(listing->filter.state)) {
+        http_problem(response, PROBLEM_BAD_REQUEST,
+                     "state: must be waiting, connecting, online, backoff, conflict or paused");
+    } else if (cursor != NULL && http_cursor_parse(cursor, &listing->cursor) != ERR_OK) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of this list");
+    } else {
+        listing->limit = (size_t)limit;
+        return true;
+    }
+    return false;
+}
+
+/* ---- filters --------------------------------------------------------------------------------- */
+
+static bool has_label(const struct client_config *config, const char *name, const char *value) {
+    for (size_t i = 0; i < config->label_count; i++) {
+        if (strcmp(config->labels[i].name, name) == 0) {
+            return strcmp(config->labels[i].value, value) == 0;
+        }
+    }
+    return false;
+}
+
+static bool labels_match(const struct filter *filter, const struct client_config *config) {
+    for (size_t i = 0; i < filter->query->count; i++) {
+        const struct http_pair *pair = &filter->query->items[i];
+        if (is_label(pair->name) &&
+            (config == NULL ||
+             !has_label(config, pair->name + strlen(LABEL_PREFIX), pair->value))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool row_matches(const struct filter *filter, const struct store_client *row) {
+    return filter->node == NULL ||
+           (row->owner.node != NULL && strcmp(row->owner.node, filter->node) == 0);
+}
+
+static bool document_matches(const struct filter *filter, const json_t *document) {
+    const json_t *status = json_object_get(document, "status");
+    const char *state = json_string_value(json_object_get(status, "state"));
+    return filter->state == NULL || (state != NULL && strcmp(state, filter->state) == 0);
+}
+
+/* ---- one page of HSCAN ----------------------------------------------------------------------- */
+
+static int compare_rows(const void *left, const void *right) {
+    const struct store_client *a = left;
+    const struct store_client *b = right;
+    uint64_t a_hash = http_cursor_hash(a->id);
+    uint64_t b_hash = http_cursor_hash(b->id);
+    return a_hash != b_hash ? (a_hash < b_hash ? -1 : 1) : strcmp(a->id, b->id);
+}
+
+/* Keeps the rows of the page that were not given yet and that the filter may want, in order. */
+static size_t rows_prepare(const struct listing *listing, struct store_client *rows, size_t n) {
+    if (n == 0) {
+        return 0;
+    }
+    qsort(rows, n, sizeof(*rows), compare_rows);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool again = kept > 0 && strcmp(rows[kept - 1].id, rows[i].id) == 0;
+        if (!again && http_cursor_hash(rows[i].id) > listing->cursor.after &&
+            row_matches(&listing->filter, &rows[i])) {
+            struct store_client moved = rows[kept];
+            rows[kept++] = rows[i];
+            rows[i] = moved;
+        }
+    }
+    return kept;
+}
+
+/* Takes ownership of status. */
+static void row_show(struct listing *listing, const struct store_client *row, json_t *status) {
+    struct client_view view;
+    client_view_open(&view, row);
+    if (labels_match(&listing->filter, view.config)) {
+        json_t *document = client_view_document(&view, status);
+        if (document_matches(&listing->filter, document)) {
+            json_array_append_new(listing->clients, document);
+        } else {
+            json_decref(document);
+        }
+    } else {
+        json_decref(status);
+    }
+    client_view_close(&view);
+}
+
+/* How many rows need their status: without a filter, no more than still fit. */
+static size_t rows_wanted(const struct listing *listing, size_t n) {
+    size_t room = listing->limit - json_array_size(listing->clients);
+    bool filtered = listing->filter.state != NULL || listing->filter.labels;
+    return filtered || n < room ? n : room;
+}
+
+/* Shows rows until the limit; true: all of them. Else the cursor stands after the last one. */
+static bool rows_show(struct listing *listing, const struct store_client *rows, size_t n) {
+    size_t wanted = rows_wanted(listing, n);
+    json_t **statuses = calloc(wanted + 1, sizeof(json_t *));
+    if (statuses == NULL) {
+        return false;
+    }
+    fleet_statuses(listing->request, rows, wanted, statuses);
+    size_t i = 0;
+    for (; i < wanted && json_array_size(listing->clients) < listing->limit; i++) {
+        row_show(listing, &rows[i], statuses[i]);
+        listing->cursor.after = http_cursor_hash(rows[i].id);
+    }
+    bool all = i == n;
+    for (; i < wanted; i++) {
+        json_decref(statuses[i]);
+    }
+    free(statuses);
+    return all;
+}
+
+/* Clients that wait are on no node, and never in another state than these two. */
+static bool wants_waiting(const struct filter *filter) {
+    return filter->node == NULL &&
+           (filter->state == NULL || strcmp(filter->state, "waiting") == 0 ||
+            strcmp(filter->state, "conflict") == 0);
+}
+
+static void listing_advance(struct listing *listing, uint64_t scan) {
+    struct http_cursor *cursor = &listing->cursor;
+    cursor->after = 0;
+    cursor->scan = scan;
+    if (scan == 0) {
+        cursor->phase = cursor->phase == CURSOR_OWNED && wants_waiting(&listing->filter)
+                            ? CURSOR_WAITING
+                            : CURSOR_END;
+    }
+}
+
+static enum err page_show(struct listing *listing) {
+    bool filtered =
+        listing->filter.state != NULL || listing->filter.node != NULL || listing->filter.labels;
+    size_t count = filtered ? SCAN_COUNT : listing->limit;
+    enum store_where where = listing->cursor.phase == CURSOR_OWNED ? STORE_OWNED : STORE_WAITING;
+    uint64_t scan = listing->cursor.scan;
+    struct store_client *rows = NULL;
+    size_t n = 0;
+    enum err result =
+        store_page(listing->request->api->context.store, where, &scan, count, &rows, &n, NULL);
+    if (result != ERR_OK) {
+        return result;
+    }
+    if (rows_show(listing, rows, rows_prepare(listing, rows, n))) {
+        listing_advance(listing, scan);
+    }
+    store_rows_free(rows, n);
+    return ERR_OK;
+}
+
+void api_clients_list(struct http_request *request, struct http_response *response) {
+    struct listing listing;
+    if (!listing_init(&listing, request, response)) {
+        return;
+    }
+    listing.clients = json_array();
+    for (int pages = 0; pages < PAGES_MAX && listing.cursor.phase != CURSOR_END &&
+                        json_array_size(listing.clients) < listing.limit;
+         pages++) {
+        enum err result = page_show(&listing);
+        if (result != ERR_OK) {
+            json_decref(listing.clients);
+            http_problem_store(response, result);
+            return;
+        }
+    }
+    json_t *next = json_null();
+    if (listing.cursor.phase != CURSOR_END) {
+        char text[HTTP_CURSOR_LEN];
+        http_cursor_format(&listing.cursor, text);
+        next = json_string(text);
+    }
+    http_answer_json(response, 200,
+                     json_pack("{s:o, s:o}", "clients", listing.clients, "next_cursor", next));
+}

@@ -1,0 +1,108 @@
+/* /api/v1/nodes: the fleet, and emptying a node. Runs on the handlers' threads. */
+#include "http/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "http/json.h"
+#include "http/problem.h"
+
+/* A node that is registered but does not beat is missing until it is fenced or beats again. */
+static const char *state_name(const struct store_node *node) {
+    return node->beating || node->state == STORE_NODE_DEAD ? store_node_state_name(node->state)
+                                                           : "missing";
+}
+
+static json_t *node_json(const struct store_node *node, const char *leader) {
+    json_t *age = node->beat_age_ms >= 0 ? json_integer(node->beat_age_ms) : json_null();
+    bool leads = leader != NULL && strcmp(leader, node->name) == 0;
+    return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:s, s:b, s:o, s:o, s:o, s:o}", "name",
+                     http_json_string(node->name), "host", http_json_string(node->host), "port",
+                     (json_int_t)node->port, "type", http_json_string(node->type), "size",
+                     (json_int_t)node->size, "clients", (json_int_t)node->clients, "state",
+                     state_name(node), "leader", leads, "incarnation",
+                     http_json_string(node->incarnation), "beat_age_ms", age, "version",
+                     http_json_string(node->version), "started_at",
+                     http_json_time(node->started_at_ms));
+}
+
+struct fleet {
+    struct store_node *nodes;
+    size_t n;
+    char *leader;
+};
+
+/* False: answered. */
+static bool fleet_load(const struct http_request *request, struct fleet *fleet,
+                       struct http_response *response) {
+    const struct http_context *context = &request->api->context;
+    *fleet = (struct fleet){0};
+    enum err result = store_nodes(context->store, context->conf->heartbeat_ttl_ms, &fleet->nodes,
+                                  &fleet->n, &fleet->leader);
+    if (result != ERR_OK) {
+        http_problem_store(response, result);
+    }
+    return result == ERR_OK;
+}
+
+static void fleet_fini(struct fleet *fleet) {
+    store_nodes_free(fleet->nodes, fleet->n);
+    free(fleet->leader);
+}
+
+void api_nodes_list(struct http_request *request, struct http_response *response) {
+    struct fleet fleet;
+    if (!fleet_load(request, &fleet, response)) {
+        return;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < fleet.n; i++) {
+        json_array_append_new(list, node_json(&fleet.nodes[i], fleet.leader));
+    }
+    http_answer_json(response, 200, json_pack("{s:o}", "nodes", list));
+    fleet_fini(&fleet);
+}
+
+static void answer_no_node(const struct http_request *request, struct http_response *response) {
+    http_problem(response, PROBLEM_NOT_FOUND, "there is no node %s", request->parameter);
+}
+
+static void answer_node(const struct http_request *request, int status,
+                        struct http_response *response) {
+    struct fleet fleet;
+    if (!fleet_load(request, &fleet, response)) {
+        return;
+    }
+    answer_no_node(request, response);
+    for (size_t i = 0; i < fleet.n; i++) {
+        if (strcmp(fleet.nodes[i].name, request->parameter) == 0) {
+            http_answer_json(response, status, node_json(&fleet.nodes[i], fleet.leader));
+        }
+    }
+    fleet_fini(&fleet);
+}
+
+void api_node_get(struct http_request *request, struct http_response *response) {
+    answer_node(request, 200, response);
+}
+
+static void set_draining(const struct http_request *request, bool draining,
+                         struct http_response *response) {
+    enum err result = store_drain(request->api->context.store, request->parameter, draining);
+    if (result == ERR_OK) {
+        answer_node(request, 202, response);
+    } else if (result == ERR_NOT_FOUND) {
+        answer_no_node(request, response);
+    } else if (result == ERR_REFUSED) {
+        http_problem(response, PROBLEM_STATE, "node %s is dead", request->parameter);
+    } else {
+        http_problem_store(response, result);
+    }
+}
+
+void api_node_drain(struct http_request *request, struct http_response *response) {
+    set_draining(request, true, response);
+}
+
+void api_node_undrain(struct http_request *request, struct http_response *response) {
+    set_draining(request, false, response);
+}

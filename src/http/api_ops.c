@@ -1,0 +1,58 @@
+/* /livez and /readyz. Run on the MHD threads: nothing here may block or call Redis. */
+#include "http/api.h"
+
+#include <stdio.h>
+#include "http/json.h"
+#include "sink/sink.h"
+
+void api_livez(struct http_request *request, struct http_response *response) {
+    (void)request;
+    http_answer_json(response, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+/* Notes one check: "ok", or what is wrong. */
+static void check(json_t *checks, bool *ready, const char *name, bool ok, const char *wrong) {
+    json_object_set_new(checks, name, ok ? json_string("ok") : http_json_string(wrong));
+    *ready = *ready && ok;
+}
+
+static void check_membership(const struct http_context *context, json_t *checks, bool *ready) {
+    const char *fault = agent_fault(context->agent);
+    enum node_membership membership = node_membership(context->node);
+    check(checks, ready, "membership", membership == NODE_MEMBER && fault == NULL,
+          fault != NULL ? fault : node_membership_name(membership));
+    check(checks, ready, "lease", node_lease_valid(context->node), "lapsed");
+}
+
+/* By the last beat that Redis answered. */
+static void check_redis(const struct http_context *context, json_t *checks, bool *ready) {
+    int64_t age_ms = node_beat_age_ms(context->node);
+    int64_t age_ms_max = context->conf->heartbeat_ms + context->conf->heartbeat_ttl_ms;
+    char wrong[96];
+    snprintf(wrong, sizeof(wrong), age_ms < 0 ? "never answered" : "last answered %lld ms ago",
+             (long long)age_ms);
+    check(checks, ready, "redis", age_ms >= 0 && age_ms <= age_ms_max, wrong);
+}
+
+static void check_sinks(const struct http_context *context, json_t *checks, bool *ready) {
+    for (size_t i = 0; context->sinks[i] != NULL; i++) {
+        struct sink_status status;
+        char name[64];
+        sink_status(context->sinks[i], &status);
+        snprintf(name, sizeof(name), "sink.%s", status.type);
+        check(checks, ready, name, !status.failing, status.error);
+    }
+}
+
+void api_readyz(struct http_request *request, struct http_response *response) {
+    const struct http_context *context = &request->api->context;
+    bool ready = true;
+    json_t *checks = json_object();
+    check(checks, &ready, "running", atomic_load(&request->api->stop) == HTTP_RUNNING, "stopping");
+    check_membership(context, checks, &ready);
+    check_redis(context, checks, &ready);
+    check_sinks(context, checks, &ready);
+    http_answer_json(
+        response, ready ? 200 : 503,
+        json_pack("{s:s, s:o}", "status", ready ? "ok" : "not ready", "checks", checks));
+}

@@ -1,0 +1,210 @@
+/* POST /api/v1/clients/{id}/publish: through this node or the one that runs the client. Runs on the
+ * threads for requests that wait; what the hosts report comes on theirs. */
+#include "http/api.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "base/clock.h"
+#include "http/problem.h"
+#include "http/publication.h"
+
+#define GRACE_MS         1000 /* for the hosts to report their own time-out */
+#define FORWARD_GRACE_MS 2000
+#define ABORT_LOOK_MS    100
+#define REASON_REFUSED   0x80 /* MQTT 5.0 section 2.4: from here on an error */
+
+/* ---- waiting for the broker ------------------------------------------------------------------ */
+
+/* Shared by the waiting thread and the host that reports; the last of the two frees it. */
+struct outcome {
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t reported;
+    int users;
+    bool done;
+    enum err result;
+    int reason_code;
+};
+
+static struct outcome *outcome_create(void) {
+    struct outcome *outcome = calloc(1, sizeof(*outcome));
+    if (outcome == NULL) {
+        return NULL;
+    }
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&outcome->lock, NULL);
+    pthread_cond_init(&outcome->reported, &attributes);
+    pthread_condattr_destroy(&attributes);
+    outcome->users = 2;
+    return outcome;
+}
+
+static void outcome_release(struct outcome *outcome, int users) {
+    pthread_mutex_lock(&outcome->lock);
+    outcome->users -= users;
+    bool last = outcome->users == 0;
+    pthread_mutex_unlock(&outcome->lock);
+    if (last) {
+        pthread_cond_destroy(&outcome->reported);
+        pthread_mutex_destroy(&outcome->lock);
+        free(outcome);
+    }
+}
+
+static void outcome_report(void *context, enum err result, int reason_code) {
+    struct outcome *outcome = context;
+    pthread_mutex_lock(&outcome->lock);
+    outcome->done = true;
+    outcome->result = result;
+    outcome->reason_code = reason_code;
+    pthread_cond_signal(&outcome->reported);
+    pthread_mutex_unlock(&outcome->lock);
+    outcome_release(outcome, 1);
+}
+
+static struct timespec look_again(void) {
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_nsec += ABORT_LOOK_MS * 1000000L;
+    at.tv_sec += at.tv_nsec / 1000000000L;
+    at.tv_nsec %= 1000000000L;
+    return at;
+}
+
+/* ERR_CANCELED: the node stops; ERR_TIMEOUT also when nothing was reported in time. */
+static enum err outcome_wait(struct outcome *outcome, const struct http_api *api,
+                             int *reason_code) {
+    int64_t deadline_ms = clock_ms() + api->context.conf->publish_timeout_ms + GRACE_MS;
+    enum err result = ERR_OK;
+    pthread_mutex_lock(&outcome->lock);
+    while (!outcome->done && result == ERR_OK) {
+        struct timespec at = look_again();
+        pthread_cond_timedwait(&outcome->reported, &outcome->lock, &at);
+        if (!outcome->done && atomic_load(&api->stop) == HTTP_ABORTING) {
+            result = ERR_CANCELED;
+        } else if (!outcome->done && clock_ms() >= deadline_ms) {
+            result = ERR_TIMEOUT;
+        }
+    }
+    if (outcome->done) {
+        result = outcome->result;
+        *reason_code = outcome->reason_code;
+    }
+    pthread_mutex_unlock(&outcome->lock);
+    return result;
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void answer_not_online(const struct http_api *api, const char *id,
+                              struct http_response *response) {
+    struct client_status status;
+    const char *state = "connecting";
+    if (hosts_status(api->context.hosts, id, &status) == ERR_OK) {
+        state = client_state_shown(status.state);
+        client_status_fini(&status);
+    }
+    http_problem(response, PROBLEM_STATE, "client %s is not online: it is %s", id, state);
+    http_problem_member(response, "state", json_string(state));
+}
+
+static void answer_outcome(const struct http_api *api, const char *id, uint8_t qos, enum err result,
+                           int reason_code, struct http_response *response) {
+    switch (result) {
+    case ERR_OK:
+        if (reason_code >= REASON_REFUSED) {
+            http_problem(response, PROBLEM_BROKER, "the broker refused it with reason code 0x%02X",
+                         (unsigned)reason_code);
+            http_problem_member(response, "reason_code", json_integer(reason_code));
+            break;
+        }
+        http_answer_json(response, 200,
+                         json_pack("{s:s, s:i}", "result", qos > 0 ? "acknowledged" : "sent",
+                                   "reason_code", reason_code));
+        break;
+    case ERR_STATE:
+        answer_not_online(api, id, response);
+        break;
+    case ERR_TIMEOUT:
+        http_problem(response, PROBLEM_TIMEOUT,
+                     "the broker did not acknowledge it within %lld ms; the outcome is not known",
+                     (long long)api->context.conf->publish_timeout_ms);
+        break;
+    case ERR_UNAVAILABLE:
+        http_problem(response, PROBLEM_BROKER,
+                     "the connection to the broker was lost; the outcome is not known");
+        break;
+    case ERR_CANCELED:
+        http_problem(response, PROBLEM_STOPPING, "the outcome is not known");
+        break;
+    case ERR_FULL:
+        http_problem(response, PROBLEM_OVERLOAD, "too many publications are outstanding");
+        break;
+    default:
+        http_problem(response, PROBLEM_INTERNAL, "it was not published: %s", err_name(result));
+        break;
+    }
+}
+
+/* ERR_NOT_FOUND: the client does not run here, nothing was answered. */
+static enum err publish_here(const struct http_api *api, const char *id,
+                             const struct engine_publication *publication,
+                             struct http_response *response) {
+    struct outcome *outcome = outcome_create();
+    if (outcome == NULL) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return ERR_OK;
+    }
+    int reason_code = 0;
+    enum err result = hosts_publish(api->context.hosts, id, publication, outcome_report, outcome);
+    if (result == ERR_OK) {
+        result = outcome_wait(outcome, api, &reason_code);
+        outcome_release(outcome, 1);
+    } else {
+        outcome_release(outcome, 2);
+        if (result == ERR_NOT_FOUND) {
+            return result;
+        }
+    }
+    answer_outcome(api, id, publication->qos, result, reason_code, response);
+    return ERR_OK;
+}
+
+void client_publish(const struct http_request *request, const char *id, json_t *document,
+                    struct http_response *response) {
+    struct publication_input *input = publication_parse(document);
+    if (input == NULL) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    enum err result = ERR_ARGUMENT;
+    if (input->faults.count > 0) {
+        http_problem_faults(response, &input->faults);
+    } else {
+        result = publish_here(request->api, id, &input->publication, response);
+    }
+    publication_destroy(input);
+    if (result != ERR_NOT_FOUND) {
+        return;
+    }
+    struct store_client row;
+    if (fleet_owner_elsewhere(request, id, &row, response)) {
+        char *body = json_dumps(document, JSON_COMPACT);
+        fleet_forward(request, row.owner.node, "POST", id, "publish", body,
+                      body != NULL ? strlen(body) : 0,
+                      request->api->context.conf->publish_timeout_ms + FORWARD_GRACE_MS, response);
+        free(body);
+    }
+    store_client_fini(&row);
+}
+
+void api_client_publish(struct http_request *request, struct http_response *response) {
+    json_t *document;
+    if (http_body_object(request, response, &document)) {
+        client_publish(request, request->parameter, document, response);
+        json_decref(document);
+    }
+}

@@ -1,0 +1,127 @@
+/* Owns the checks that a configuration must pass before it is stored. Runs on the handlers'
+ * threads. Must not know which route it came by. */
+#include "http/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "http/json.h"
+#include "http/problem.h"
+#include "sink/sink.h"
+
+bool http_body_json(const struct http_request *request, struct http_response *response,
+                    json_t **out, bool *repaired) {
+    char detail[HTTP_JSON_DETAIL_LEN];
+    switch (http_json_parse(request->body.data, request->body.len, out, repaired, detail)) {
+    case ERR_OK:
+        return true;
+    case ERR_FULL:
+        http_problem(response, PROBLEM_TOO_LARGE, "the body has %s", detail);
+        return false;
+    case ERR_ARGUMENT:
+        http_problem(response, PROBLEM_BAD_JSON, "%s", detail);
+        return false;
+    default:
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return false;
+    }
+}
+
+bool http_body_object(const struct http_request *request, struct http_response *response,
+                      json_t **out) {
+    bool repaired;
+    if (!http_body_json(request, response, out, &repaired)) {
+        return false;
+    }
+    struct client_faults faults = {.count = 0};
+    if (!json_is_object(*out)) {
+        http_fault_add(&faults, "", "must be an object");
+    } else if (repaired) {
+        http_json_text_faults(*out, repaired, &faults);
+    }
+    if (faults.count > 0) {
+        http_problem_faults(response, &faults);
+        json_decref(*out);
+        *out = NULL;
+        return false;
+    }
+    return true;
+}
+
+static bool sink_is_here(const struct http_api *api, const char *name) {
+    struct sink_status status;
+    for (size_t i = 0; api->context.sinks[i] != NULL; i++) {
+        sink_status(api->context.sinks[i], &status);
+        if (strcmp(status.type, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What depends on this node's settings rather than on the document alone. */
+static void node_faults(const struct http_api *api, const json_t *document,
+                        const struct client_config *config, struct client_faults *faults) {
+    const char *why = NULL;
+    if (!address_policy_host(api->policy, config->host, &why)) {
+        const char *pointer = json_object_get(document, "url") != NULL ? "/url" : "/broker";
+        http_fault_add(faults, pointer, "must not be there: %s", why);
+    }
+    if (config->sink != NULL && !sink_is_here(api, config->sink)) {
+        http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sink.path",
+                       config->sink);
+    }
+}
+
+enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
+                            const char *id_hint, bool repaired, struct client_input *out,
+                            struct client_faults *faults) {
+    *out = (struct client_input){0};
+    faults->count = 0;
+    if (!json_is_object(document)) {
+        http_fault_add(faults, "", "must be an object");
+        return ERR_ARGUMENT;
+    }
+    enum err result = client_config_parse(document, source, id_hint, &out->config, faults);
+    if (result != ERR_OK && result != ERR_ARGUMENT) {
+        return result;
+    }
+    http_json_text_faults(document, repaired, faults);
+    if (faults->count == 0) {
+        node_faults(api, document, out->config, faults);
+    }
+    if (faults->count > 0) {
+        return ERR_ARGUMENT;
+    }
+    out->text = client_config_canonical(document);
+    out->identity = client_config_identity(out->config);
+    return out->text != NULL && out->identity != NULL ? ERR_OK : ERR_MEMORY;
+}
+
+void client_input_fini(struct client_input *input) {
+    client_config_destroy(input->config);
+    free(input->text);
+    free(input->identity);
+    *input = (struct client_input){0};
+}
+
+bool client_input_same(const char *stored, size_t stored_len, const char *text) {
+    json_t *document = json_loadb(stored, stored_len, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(document)) {
+        json_decref(document);
+        return false;
+    }
+    (void)json_object_del(document, "retired_filters"); /* ours, never the caller's */
+    char *canonical = client_config_canonical(document);
+    bool same = canonical != NULL && strcmp(canonical, text) == 0;
+    free(canonical);
+    json_decref(document);
+    return same;
+}
+
+struct store_client client_input_row(const struct client_input *input, int64_t version) {
+    return (struct store_client){.id = input->config->id,
+                                 .where = STORE_WAITING,
+                                 .config = input->text,
+                                 .config_len = strlen(input->text),
+                                 .version = version};
+}

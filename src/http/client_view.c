@@ -1,0 +1,160 @@
+/* Owns how a client is shown. Runs on the handlers' threads. Must not know where a row or a status
+ * came from. */
+#include "http/api.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/clock.h"
+#include "http/json.h"
+
+#define REASON_CONFLICT "taken_over" /* the code of a release that was a conflict */
+
+bool client_state_known(const char *shown) {
+    for (int state = 0; state < CLIENT_STATE_COUNT; state++) {
+        if (strcmp(client_state_shown((enum client_state)state), shown) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- status ---------------------------------------------------------------------------------- */
+
+static json_t *error_json(const char *code, const char *message, int64_t at_ms) {
+    if (code == NULL) {
+        return json_null();
+    }
+    return json_pack("{s:o, s:o, s:o}", "code", http_json_string(code), "message",
+                     http_json_string(message != NULL ? message : ""), "at", http_json_time(at_ms));
+}
+
+static json_t *subscriptions_json(const struct client_status *status) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < status->subscription_count; i++) {
+        const struct client_subscription_status *one = &status->subscriptions[i];
+        json_t *granted = one->granted < 0 ? json_null() : json_integer(one->granted);
+        json_array_append_new(list,
+                              json_pack("{s:o, s:i, s:o}", "filter", http_json_string(one->filter),
+                                        "qos", (int)one->qos, "granted", granted));
+    }
+    return list;
+}
+
+json_t *client_status_json(const struct client_status *status) {
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o}", "state",
+                     client_state_shown(status->state), "reason", http_json_string(status->reason),
+                     "since", http_json_time(status->since_ms), "last_error",
+                     error_json(status->error_code, status->error_message, status->error_at_ms),
+                     "next_retry_at", http_json_time(status->next_retry_at_ms), "connected_at",
+                     http_json_time(status->connected_at_ms), "reconnects",
+                     (json_int_t)status->reconnects, "messages_in", (json_int_t)status->messages_in,
+                     "messages_out", (json_int_t)status->messages_out, "bytes_in",
+                     (json_int_t)status->bytes_in, "bytes_out", (json_int_t)status->bytes_out,
+                     "subscriptions", subscriptions_json(status));
+}
+
+/* A status of which only this is known. Takes ownership of the JSON values. */
+static json_t *idle_json(const char *state, const char *reason, int64_t since_ms,
+                         json_t *last_error, int64_t next_retry_at_ms) {
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:n, s:i, s:i, s:i, s:i, s:i, s:[]}", "state",
+                     state, "reason", http_json_string(reason), "since", http_json_time(since_ms),
+                     "last_error", last_error, "next_retry_at", http_json_time(next_retry_at_ms),
+                     "connected_at", "reconnects", 0, "messages_in", 0, "messages_out", 0,
+                     "bytes_in", 0, "bytes_out", 0, "subscriptions");
+}
+
+json_t *client_waiting_json(const struct store_client *row) {
+    bool later = row->not_before_ms > clock_wall_ms();
+    bool conflict =
+        later && row->attempt_code != NULL && strcmp(row->attempt_code, REASON_CONFLICT) == 0;
+    return idle_json(conflict ? "conflict" : "waiting",
+                     row->attempt_code != NULL ? row->attempt_code : "not placed yet",
+                     row->attempt_at_ms,
+                     error_json(row->attempt_code, row->attempt_message, row->attempt_at_ms),
+                     later ? row->not_before_ms : 0);
+}
+
+json_t *client_unknown_json(const struct store_client *row, const char *reason) {
+    return idle_json("connecting", reason, row->owner.since_ms, json_null(), 0);
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
+void client_view_open(struct client_view *view, const struct store_client *row) {
+    *view = (struct client_view){.row = row};
+    struct client_faults faults;
+    if (client_config_parse_text(row->config, row->config_len, row->id, &view->config, &faults) !=
+        ERR_OK) {
+        const struct client_fault *fault = &faults.items[0];
+        snprintf(view->fault, sizeof(view->fault), "%.80s%s%.160s",
+                 faults.count > 0 ? fault->pointer : "",
+                 faults.count > 0 && fault->pointer[0] != '\0' ? ": " : "",
+                 faults.count > 0 ? fault->detail : "out of memory");
+        view->shown = json_null();
+        return;
+    }
+    json_t *document = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    view->shown = document != NULL ? client_config_redacted(document) : NULL;
+    json_decref(document);
+}
+
+void client_view_close(struct client_view *view) {
+    client_config_destroy(view->config);
+    json_decref(view->shown);
+}
+
+static json_t *placement_json(const struct store_client *row) {
+    if (row->where != STORE_OWNED) {
+        return json_null();
+    }
+    return json_pack("{s:o, s:I, s:o}", "node", http_json_string(row->owner.node), "epoch",
+                     (json_int_t)row->owner.epoch, "since", http_json_time(row->owner.since_ms));
+}
+
+static json_t *view_status(const struct client_view *view) {
+    const struct store_client *row = view->row;
+    if (view->config == NULL) {
+        return idle_json("waiting", "bad_config", row->attempt_at_ms,
+                         error_json("bad_config", view->fault, row->attempt_at_ms),
+                         row->not_before_ms > clock_wall_ms() ? row->not_before_ms : 0);
+    }
+    return row->where == STORE_OWNED ? client_unknown_json(row, "its owner does not show it yet")
+                                     : client_waiting_json(row);
+}
+
+json_t *client_view_document(const struct client_view *view, json_t *status) {
+    const struct store_client *row = view->row;
+    if (status == NULL || view->config == NULL) {
+        json_decref(status);
+        status = view_status(view);
+    }
+    json_t *desired = view->config != NULL ? json_string(client_desired_name(view->config->desired))
+                                           : json_null();
+    json_t *document =
+        json_pack("{s:o, s:I, s:O, s:o, s:o, s:o}", "id", http_json_string(row->id), "version",
+                  (json_int_t)row->version, "config", view->shown, "desired", desired, "placement",
+                  placement_json(row), "status", status);
+    if (document != NULL && view->config == NULL) {
+        json_object_set_new(document, "config_text_bytes",
+                            json_integer((json_int_t)row->config_len));
+    }
+    return document;
+}
+
+json_t *client_document(const struct store_client *row, json_t *status) {
+    struct client_view view;
+    client_view_open(&view, row);
+    json_t *document = client_view_document(&view, status);
+    client_view_close(&view);
+    return document;
+}
+
+json_t *client_flat_json(const struct client_config *config) {
+    const char *filter = config->subscription_count > 0 ? config->subscriptions[0].filter : "";
+    return json_pack("{s:o, s:i, s:o, s:s, s:o, s:o}", "broker", http_json_string(config->host),
+                     "port", (int)config->port, "username",
+                     http_json_string(config->username != NULL ? config->username : ""), "password",
+                     config->password != NULL ? "***" : "", "sub_topic", http_json_string(filter),
+                     "client_id", http_json_string(config->client_id));
+}

@@ -1,0 +1,377 @@
+/* Go IoT's routes with its JSON shapes: mostly HTTP 200 with a "status" of its own inside, and its
+ * Chinese messages, which callers compare. Runs on the handlers' threads. Its faults are not kept:
+ * nothing here depends on a broker, and no unknown id ends anything. */
+#include "http/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "http/json.h"
+#include "http/problem.h"
+
+#define LISTED_CLIENTS_MAX 10000 /* of node_using_status */
+#define SCAN_COUNT         500
+
+#define MESSAGE_CREATED     "创建成功"
+#define MESSAGE_NOT_CREATED "创建失败"
+#define MESSAGE_EXISTS      "已经存在客户端id"
+#define MESSAGE_FULL        "达到最大客户端数量"
+#define MESSAGE_BAD_CONFIG  "MQTT客户端配置异常"
+#define MESSAGE_NO_CLIENT   "客户端不存在"
+#define MESSAGE_NO_REDIS    "Redis不可用"
+#define MESSAGE_STOPPED     "已停止"
+#define MESSAGE_SENT        "已发送"
+
+/* {"status","message"} and, unless NULL, "data", which is taken over. */
+static void answer(struct http_response *response, int status, const char *message, json_t *data) {
+    json_t *json = json_pack("{s:i, s:s}", "status", status, "message", message);
+    if (json != NULL && data != NULL) {
+        json_object_set_new(json, "data", data);
+    }
+    http_answer_json(response, 200, json);
+}
+
+static void answer_member(struct http_response *response, const char *name, json_t *value) {
+    if (response->json != NULL) {
+        json_object_set_new(response->json, name, value);
+    } else {
+        json_decref(value);
+    }
+}
+
+static void answer_store(struct http_response *response, enum err error) {
+    bool away = http_problem_of_store(error) == PROBLEM_REDIS;
+    answer(response, away ? 503 : 500, away ? MESSAGE_NO_REDIS : err_name(error), NULL);
+}
+
+/* The id parameter; NULL: answered. */
+static const char *query_id(const struct http_request *request, struct http_response *response) {
+    const char *id = http_query_get(&request->query, "id");
+    if (id == NULL || *id == '\0') {
+        http_answer_text(response, 400, "Missing 'id' query parameter\n");
+        return NULL;
+    }
+    return id;
+}
+
+void go_iot_beat(struct http_request *request, struct http_response *response) {
+    (void)request;
+    http_answer_text(response, 200, "ok");
+}
+
+/* ---- creating -------------------------------------------------------------------------------- */
+
+/* Only a body that is no JSON at all is an HTTP error. False: answered. */
+static bool read_input(const struct http_request *request, const char *message,
+                       struct client_input *input, struct http_response *response) {
+    json_t *document = NULL;
+    bool repaired;
+    char detail[HTTP_JSON_DETAIL_LEN];
+    struct client_faults faults = {.count = 0};
+    *input = (struct client_input){0};
+    enum err result =
+        http_json_parse(request->body.data, request->body.len, &document, &repaired, detail);
+    if (result != ERR_OK) {
+        answer(response, 400, message, NULL);
+        answer_member(response, "detail", http_json_string(detail));
+        response->status = result == ERR_FULL ? 413 : 400;
+        return false;
+    }
+    result = client_input_check(request->api, document, CLIENT_FROM_STORE, NULL, repaired, input,
+                                &faults);
+    json_decref(document);
+    if (result == ERR_ARGUMENT) {
+        answer(response, 400, message, NULL);
+        answer_member(response, "errors", http_faults_json(&faults, ""));
+    } else if (result != ERR_OK) {
+        answer(response, 500, err_name(result), NULL);
+    }
+    return result == ERR_OK;
+}
+
+/* Is there a place for one more, those that wait already counted? */
+static enum err fleet_has_room(const struct http_api *api, bool *room) {
+    struct store_node *nodes = NULL;
+    size_t n = 0;
+    int64_t waiting = 0;
+    int64_t owned = 0;
+    enum err result =
+        store_nodes(api->context.store, api->context.conf->heartbeat_ttl_ms, &nodes, &n, NULL);
+    if (result != ERR_OK) {
+        return result;
+    }
+    int64_t free_places = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (nodes[i].beating && nodes[i].state == STORE_NODE_LIVE &&
+            nodes[i].size > nodes[i].clients) {
+            free_places += nodes[i].size - nodes[i].clients;
+        }
+    }
+    store_nodes_free(nodes, n);
+    result = store_counts(api->context.store, &waiting, &owned);
+    *room = free_places > waiting;
+    return result;
+}
+
+/* True: outcome tells. False: answered. */
+static bool create(const struct http_api *api, const struct client_input *input,
+                   enum store_created *outcome, struct http_response *response) {
+    struct store_new made = {
+        .id = input->config->id, .config = input->text, .identity = input->identity};
+    struct store_create_result result = {0};
+    size_t done = 0;
+    enum err error = store_create(api->context.store, &made, 1, &result, &done);
+    if (done != 1) {
+        answer_store(response, error);
+        return false;
+    }
+    free(result.other_id);
+    *outcome = result.outcome;
+    return true;
+}
+
+/* False: answered. */
+static bool may_create(const struct http_api *api, const char *id, struct http_response *response) {
+    struct store_client row = {0};
+    enum err result = store_get(api->context.store, id, &row);
+    store_client_fini(&row);
+    bool room = true;
+    if (result == ERR_OK) {
+        answer(response, 400, MESSAGE_EXISTS, NULL);
+        return false;
+    }
+    if (result == ERR_NOT_FOUND) {
+        result = fleet_has_room(api, &room);
+    }
+    if (result != ERR_OK) {
+        answer_store(response, result);
+        return false;
+    }
+    if (!room) {
+        answer(response, 400, MESSAGE_FULL, NULL);
+    }
+    return room;
+}
+
+void go_iot_create(struct http_request *request, struct http_response *response) {
+    const struct http_api *api = request->api;
+    struct client_input input;
+    enum store_created outcome;
+    if (read_input(request, MESSAGE_BAD_CONFIG, &input, response) &&
+        may_create(api, input.config->id, response) && create(api, &input, &outcome, response)) {
+        if (outcome == STORE_CREATED) {
+            answer(response, 200, MESSAGE_CREATED, NULL);
+            answer_member(response, "size",
+                          json_integer((json_int_t)hosts_count(api->context.hosts) + 1));
+        } else {
+            answer(response, 400, MESSAGE_EXISTS, NULL);
+        }
+    }
+    client_input_fini(&input);
+}
+
+void go_iot_public_create(struct http_request *request, struct http_response *response) {
+    struct client_input input;
+    enum store_created outcome;
+    if (read_input(request, MESSAGE_NOT_CREATED, &input, response) &&
+        create(request->api, &input, &outcome, response)) {
+        if (outcome == STORE_CREATED || outcome == STORE_UNCHANGED) {
+            answer(response, 200, MESSAGE_CREATED, NULL);
+        } else {
+            answer(response, 400, MESSAGE_NOT_CREATED, NULL);
+            answer_member(response, "detail", json_string(MESSAGE_EXISTS));
+        }
+    }
+    client_input_fini(&input);
+}
+
+/* ---- nodes ----------------------------------------------------------------------------------- */
+
+/* False: answered. */
+static bool load_nodes(const struct http_request *request, struct store_node **nodes, size_t *n,
+                       struct http_response *response) {
+    const struct http_context *context = &request->api->context;
+    enum err result = store_nodes(context->store, context->conf->heartbeat_ttl_ms, nodes, n, NULL);
+    if (result != ERR_OK) {
+        answer_store(response, result);
+    }
+    return result == ERR_OK;
+}
+
+void go_iot_node_list(struct http_request *request, struct http_response *response) {
+    struct store_node *nodes;
+    size_t n;
+    if (!load_nodes(request, &nodes, &n, response)) {
+        return;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        if (nodes[i].state != STORE_NODE_DEAD) {
+            json_array_append_new(list, json_pack("{s:o, s:I, s:o, s:o, s:I}", "host",
+                                                  http_json_string(nodes[i].host), "port",
+                                                  (json_int_t)nodes[i].port, "name",
+                                                  http_json_string(nodes[i].name), "type",
+                                                  http_json_string(nodes[i].type), "size",
+                                                  (json_int_t)nodes[i].size));
+        }
+    }
+    store_nodes_free(nodes, n);
+    answer(response, 200, MESSAGE_CREATED, list);
+}
+
+/* Adds an owned client to the entry of its node, {"client_ids", "client_infos"} by name. */
+static void usage_add(json_t *usage, json_t *seen, const struct store_client *row) {
+    json_t *node = json_object_get(usage, row->owner.node);
+    json_t *id = http_json_string(row->id);
+    if (node == NULL || id == NULL || json_object_get(seen, json_string_value(id)) != NULL) {
+        json_decref(id);
+        return;
+    }
+    json_object_set_new(seen, json_string_value(id), json_true());
+    json_array_append_new(json_object_get(node, "client_ids"), id);
+    struct client_config *config = NULL;
+    struct client_faults faults;
+    if (client_config_parse_text(row->config, row->config_len, row->id, &config, &faults) ==
+        ERR_OK) {
+        json_array_append_new(json_object_get(node, "client_infos"), client_flat_json(config));
+    }
+    client_config_destroy(config);
+}
+
+static enum err usage_load(struct store *store, json_t *usage) {
+    json_t *seen = json_object(); /* HSCAN may show an id twice */
+    uint64_t cursor = 0;
+    enum err result;
+    do {
+        struct store_client *rows = NULL;
+        size_t n = 0;
+        result = store_page(store, STORE_OWNED, &cursor, SCAN_COUNT, &rows, &n, NULL);
+        for (size_t i = 0; result == ERR_OK && i < n; i++) {
+            usage_add(usage, seen, &rows[i]);
+        }
+        store_rows_free(rows, n);
+    } while (result == ERR_OK && cursor != 0 && json_object_size(seen) < LISTED_CLIENTS_MAX);
+    json_decref(seen);
+    return result;
+}
+
+void go_iot_node_using_status(struct http_request *request, struct http_response *response) {
+    struct store_node *nodes;
+    size_t n;
+    if (!load_nodes(request, &nodes, &n, response)) {
+        return;
+    }
+    json_t *usage = json_object();
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *node =
+            json_pack("{s:o, s:I, s:[], s:[], s:I}", "name", http_json_string(nodes[i].name),
+                      "size", (json_int_t)nodes[i].clients, "client_ids", "client_infos",
+                      "max_size", (json_int_t)nodes[i].size);
+        json_object_set(usage, nodes[i].name, node);
+        json_array_append_new(list, node);
+    }
+    store_nodes_free(nodes, n);
+    enum err result = usage_load(request->api->context.store, usage);
+    json_decref(usage);
+    if (result == ERR_OK) {
+        answer(response, 200, "成功", list);
+    } else {
+        json_decref(list);
+        answer_store(response, result);
+    }
+}
+
+/* ---- one client ------------------------------------------------------------------------------ */
+
+static void show_config(const struct http_request *request, enum store_where where,
+                        struct http_response *response) {
+    const char *id = query_id(request, response);
+    if (id == NULL) {
+        return;
+    }
+    struct store_client row = {0};
+    struct client_config *config = NULL;
+    struct client_faults faults;
+    enum err result = store_get(request->api->context.store, id, &row);
+    if (result != ERR_OK && result != ERR_NOT_FOUND) {
+        answer_store(response, result);
+    } else if (result == ERR_OK && row.where == where &&
+               client_config_parse_text(row.config, row.config_len, id, &config, &faults) ==
+                   ERR_OK) {
+        answer(response, 200, "Success", client_flat_json(config));
+    } else {
+        answer(response, 200, "Success", json_null());
+    }
+    client_config_destroy(config);
+    store_client_fini(&row);
+}
+
+void go_iot_mqtt_config(struct http_request *request, struct http_response *response) {
+    show_config(request, STORE_OWNED, response);
+}
+
+void go_iot_no_mqtt_config(struct http_request *request, struct http_response *response) {
+    show_config(request, STORE_WAITING, response);
+}
+
+void go_iot_remove_client(struct http_request *request, struct http_response *response) {
+    const char *id = query_id(request, response);
+    if (id == NULL) {
+        return;
+    }
+    enum err result = store_delete(request->api->context.store, id, 0);
+    if (result == ERR_OK) {
+        answer(response, 200, "Success", json_string(MESSAGE_STOPPED));
+    } else if (result == ERR_NOT_FOUND) {
+        answer(response, 404, MESSAGE_NO_CLIENT, NULL);
+    } else {
+        answer_store(response, result);
+    }
+}
+
+/* ---- publishing ------------------------------------------------------------------------------ */
+
+/* Go IoT's names to ours, in one document for .../publish. */
+static json_t *publication(const json_t *push) {
+    static const struct {
+        const char *theirs, *ours;
+    } names[] = {
+        {"topic", "topic"}, {"payload", "payload"}, {"qos", "qos"}, {"retained", "retain"}};
+    json_t *document = json_object();
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        json_t *value = json_object_get(push, names[i].theirs);
+        if (value != NULL) {
+            json_object_set(document, names[i].ours, value);
+        }
+    }
+    return document;
+}
+
+void go_iot_push_data(struct http_request *request, struct http_response *response) {
+    json_t *push;
+    if (!http_body_object(request, response, &push)) {
+        return;
+    }
+    const char *id = json_string_value(json_object_get(push, "client_id"));
+    if (id == NULL) {
+        answer(response, 400, "client_id: must be given", NULL);
+        json_decref(push);
+        return;
+    }
+    struct http_response published = {0};
+    json_t *document = publication(push);
+    client_publish(request, id, document, &published);
+    if (published.status == 200) {
+        answer(response, 200, "Success", json_string(MESSAGE_SENT));
+    } else {
+        http_response_finish(&published, request->path);
+        json_t *problem =
+            json_loadb(published.body != NULL ? published.body : "", published.body_len, 0, NULL);
+        const char *detail = json_string_value(json_object_get(problem, "detail"));
+        answer(response, published.status, detail != NULL ? detail : "failed", NULL);
+        json_decref(problem);
+    }
+    http_response_fini(&published);
+    json_decref(document);
+    json_decref(push);
+}

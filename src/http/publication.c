@@ -1,0 +1,283 @@
+/* Owns the reading of a publication from JSON: a row per field. Any thread. Must not know who
+ * publishes it. */
+#include "http/publication.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "http/json.h"
+#include "mqtt/topic.h"
+
+#define EXPIRY_MAX 4294967295 /* four bytes: MQTT 5.0 section 3.3.2.3.3 */
+
+typedef void field_read(struct publication_input *parsed, const char *pointer, json_t *value);
+
+static struct message_property *property_add(struct publication_input *parsed, const char *pointer,
+                                             const char *name) {
+    if (parsed->publication.property_count == PUBLICATION_PROPERTIES_MAX) {
+        http_fault_add(&parsed->faults, pointer, "too many properties, at most %d",
+                       PUBLICATION_PROPERTIES_MAX);
+        return NULL;
+    }
+    struct message_property *property = &parsed->properties[parsed->publication.property_count++];
+    *property = (struct message_property){.name = name};
+    return property;
+}
+
+/* MQTT strings; NULL: a fault was noted. */
+static const char *read_string(struct publication_input *parsed, const char *pointer,
+                               const json_t *value) {
+    if (!json_is_string(value)) {
+        http_fault_add(&parsed->faults, pointer, "must be a string");
+    } else if (!text_is_mqtt_string(json_string_value(value), json_string_length(value))) {
+        http_fault_add(&parsed->faults, pointer,
+                       "must be well-formed UTF-8 without U+0000, at most 65535 bytes");
+    } else {
+        return json_string_value(value);
+    }
+    return NULL;
+}
+
+static void read_topic(struct publication_input *parsed, const char *pointer, json_t *value) {
+    if (!json_is_string(value)) {
+        http_fault_add(&parsed->faults, pointer, "must be a string");
+        return;
+    }
+    const char *fault = topic_name_fault(json_string_value(value), json_string_length(value));
+    if (fault != NULL) {
+        http_fault_add(&parsed->faults, pointer, "%s", fault);
+    }
+    parsed->publication.topic = json_string_value(value);
+}
+
+static void read_payload(struct publication_input *parsed, const char *pointer, json_t *value) {
+    if (!json_is_string(value)) {
+        http_fault_add(&parsed->faults, pointer, "must be a string; bytes go into payload_base64");
+        return;
+    }
+    parsed->publication.payload = (const uint8_t *)json_string_value(value);
+    parsed->publication.payload_len = json_string_length(value);
+}
+
+static enum err decode(const json_t *value, uint8_t **out, size_t *out_len) {
+    *out = NULL;
+    return json_is_string(value) ? text_base64_decode(json_string_value(value),
+                                                      json_string_length(value), out, out_len)
+                                 : ERR_ARGUMENT;
+}
+
+static void read_payload_base64(struct publication_input *parsed, const char *pointer,
+                                json_t *value) {
+    if (decode(value, &parsed->payload, &parsed->publication.payload_len) != ERR_OK) {
+        http_fault_add(&parsed->faults, pointer, "must be base64 (RFC 4648 section 4)");
+        return;
+    }
+    parsed->publication.payload = parsed->payload;
+}
+
+static void read_qos(struct publication_input *parsed, const char *pointer, json_t *value) {
+    json_int_t qos = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (qos < 0 || qos > 2) {
+        http_fault_add(&parsed->faults, pointer, "must be 0, 1 or 2");
+        return;
+    }
+    parsed->publication.qos = (uint8_t)qos;
+}
+
+static void read_retain(struct publication_input *parsed, const char *pointer, json_t *value) {
+    if (!json_is_boolean(value)) {
+        http_fault_add(&parsed->faults, pointer, "must be true or false");
+    }
+    parsed->publication.retain = json_is_true(value);
+}
+
+static void add_text(struct publication_input *parsed, const char *pointer, const char *name,
+                     const char *text) {
+    struct message_property *property = text != NULL ? property_add(parsed, pointer, name) : NULL;
+    if (property != NULL) {
+        property->value = text;
+        property->value_len = strlen(text);
+    }
+}
+
+static void read_content_type(struct publication_input *parsed, const char *pointer,
+                              json_t *value) {
+    add_text(parsed, pointer, "content_type", read_string(parsed, pointer, value));
+}
+
+static void read_response_topic(struct publication_input *parsed, const char *pointer,
+                                json_t *value) {
+    const char *topic = read_string(parsed, pointer, value);
+    const char *fault = topic != NULL ? topic_name_fault(topic, strlen(topic)) : NULL;
+    if (fault != NULL) {
+        http_fault_add(&parsed->faults, pointer, "%s", fault);
+        return;
+    }
+    add_text(parsed, pointer, "response_topic", topic);
+}
+
+static void read_correlation_data(struct publication_input *parsed, const char *pointer,
+                                  json_t *value) {
+    size_t len = 0;
+    if (parsed->correlation != NULL || decode(value, &parsed->correlation, &len) != ERR_OK ||
+        len > 65535) {
+        http_fault_add(&parsed->faults, pointer, "must be base64 of at most 65535 bytes, once");
+        return;
+    }
+    struct message_property *property = property_add(parsed, pointer, "correlation_data");
+    if (property != NULL) {
+        property->value = (const char *)parsed->correlation;
+        property->value_len = len;
+    }
+}
+
+static void read_number(struct publication_input *parsed, const char *pointer, const char *name,
+                        json_t *value, json_int_t most, char number[24]) {
+    json_int_t given = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (given < 0 || given > most) {
+        http_fault_add(&parsed->faults, pointer, "must be a number from 0 to %lld",
+                       (long long)most);
+        return;
+    }
+    snprintf(number, 24, "%lld", (long long)given);
+    add_text(parsed, pointer, name, number);
+}
+
+static void read_payload_format(struct publication_input *parsed, const char *pointer,
+                                json_t *value) {
+    read_number(parsed, pointer, "payload_format_indicator", value, 1, parsed->numbers[0]);
+}
+
+static void read_expiry(struct publication_input *parsed, const char *pointer, json_t *value) {
+    read_number(parsed, pointer, "message_expiry_interval", value, EXPIRY_MAX, parsed->numbers[1]);
+}
+
+static void user_property(struct publication_input *parsed, const char *pointer, const char *name,
+                          const json_t *value) {
+    const char *text = read_string(parsed, pointer, value);
+    if (!text_is_mqtt_string(name, strlen(name))) {
+        http_fault_add(&parsed->faults, pointer, "a name has at most 65535 bytes");
+        return;
+    }
+    struct message_property *property =
+        text != NULL ? property_add(parsed, pointer, "user_property") : NULL;
+    if (property != NULL) {
+        property->key = name;
+        property->value = text;
+        property->value_len = strlen(text);
+    }
+}
+
+/* {"name": "value"}, or [{"name","value"}] where names come more than once. */
+static void read_user_properties(struct publication_input *parsed, const char *pointer,
+                                 json_t *value) {
+    const char *name;
+    json_t *item;
+    size_t index;
+    char at[64];
+    if (json_is_object(value)) {
+        json_object_foreach(value, name, item) {
+            user_property(parsed, pointer, name, item);
+        }
+        return;
+    }
+    if (!json_is_array(value)) {
+        http_fault_add(&parsed->faults, pointer,
+                       "must be an object, or an array of name and value");
+        return;
+    }
+    json_array_foreach(value, index, item) {
+        snprintf(at, sizeof(at), "%.32s/%zu", pointer, index);
+        const char *given = json_string_value(json_object_get(item, "name"));
+        if (given == NULL || json_object_size(item) != 2) {
+            http_fault_add(&parsed->faults, at, "must be an object of name and value");
+        } else {
+            user_property(parsed, at, given, json_object_get(item, "value"));
+        }
+    }
+}
+
+static field_read read_properties;
+
+struct field_row {
+    const char *name;
+    field_read *read;
+};
+
+static const struct field_row fields[] = {
+    {"topic", read_topic}, {"payload", read_payload}, {"payload_base64", read_payload_base64},
+    {"qos", read_qos},     {"retain", read_retain},   {"properties", read_properties},
+    {NULL, NULL},
+};
+
+/* Taken beside the others as well as under "properties". */
+static const struct field_row property_fields[] = {
+    {"content_type", read_content_type},
+    {"response_topic", read_response_topic},
+    {"correlation_data", read_correlation_data},
+    {"payload_format_indicator", read_payload_format},
+    {"message_expiry_interval", read_expiry},
+    {"user_properties", read_user_properties},
+    {NULL, NULL},
+};
+
+static const struct field_row *find_field(const struct field_row *rows, const char *name) {
+    for (; rows->name != NULL; rows++) {
+        if (strcmp(rows->name, name) == 0) {
+            return rows;
+        }
+    }
+    return NULL;
+}
+
+static void read_object(struct publication_input *parsed, const char *prefix, json_t *object,
+                        const struct field_row *more) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(object, name, value) {
+        char pointer[128];
+        snprintf(pointer, sizeof(pointer), "%s/%.64s", prefix, name);
+        const struct field_row *row = find_field(property_fields, name);
+        row = row == NULL && more != NULL ? find_field(more, name) : row;
+        if (row == NULL) {
+            http_fault_add(&parsed->faults, pointer, "there is no such field");
+        } else {
+            row->read(parsed, pointer, value);
+        }
+    }
+}
+
+static void read_properties(struct publication_input *parsed, const char *pointer, json_t *value) {
+    if (!json_is_object(value)) {
+        http_fault_add(&parsed->faults, pointer, "must be an object");
+        return;
+    }
+    read_object(parsed, pointer, value, NULL);
+}
+
+struct publication_input *publication_parse(json_t *document) {
+    struct publication_input *parsed = calloc(1, sizeof(*parsed));
+    if (parsed == NULL) {
+        return NULL;
+    }
+    parsed->publication.properties = parsed->properties;
+    read_object(parsed, "", document, fields);
+    if (json_object_get(document, "topic") == NULL) {
+        http_fault_add(&parsed->faults, "/topic", "must be given");
+    }
+    if (json_object_get(document, "payload") != NULL &&
+        json_object_get(document, "payload_base64") != NULL) {
+        http_fault_add(&parsed->faults, "/payload_base64", "only one of the two payloads");
+    }
+    return parsed;
+}
+
+void publication_destroy(struct publication_input *input) {
+    if (input == NULL) {
+        return;
+    }
+    free(input->payload);
+    free(input->correlation);
+    free(input);
+}

@@ -1,0 +1,103 @@
+/* Owns the answer until the server sends it. Runs on the handler's thread. Must not know
+ * libmicrohttpd. */
+#include "http/response.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "http/json.h"
+#include "http/problem.h"
+
+static const char OUT_OF_MEMORY[] = "{\"type\":\"urn:mqfleet:problem:internal\",\"title\":"
+                                    "\"The node failed\",\"status\":500,"
+                                    "\"detail\":\"out of memory\"}";
+
+void http_response_fini(struct http_response *response) {
+    json_decref(response->json);
+    free(response->body);
+    for (size_t i = 0; i < response->header_count; i++) {
+        free(response->headers[i].value);
+    }
+    *response = (struct http_response){0};
+}
+
+static void answer_out_of_memory(struct http_response *response) {
+    http_response_fini(response);
+    response->status = 500;
+    response->content_type = HTTP_PROBLEM_TYPE;
+}
+
+void http_answer_json(struct http_response *response, int status, json_t *json) {
+    if (json == NULL) {
+        answer_out_of_memory(response);
+        return;
+    }
+    http_response_fini(response);
+    response->status = status;
+    response->json = json;
+    response->content_type = "application/json";
+}
+
+void http_answer_bytes(struct http_response *response, int status, const char *content_type,
+                       char *body, size_t body_len) {
+    http_response_fini(response);
+    response->status = status;
+    response->content_type = content_type;
+    response->body = body;
+    response->body_len = body_len;
+}
+
+void http_answer_text(struct http_response *response, int status, const char *text) {
+    char *copy = text_dup(text);
+    if (copy == NULL) {
+        answer_out_of_memory(response);
+        return;
+    }
+    http_answer_bytes(response, status, "text/plain; charset=utf-8", copy, strlen(copy));
+}
+
+void http_answer_empty(struct http_response *response, int status) {
+    http_answer_bytes(response, status, NULL, NULL, 0);
+}
+
+void http_answer_header(struct http_response *response, const char *name, const char *format, ...) {
+    assert(response->header_count < HTTP_HEADERS_MAX);
+    char *value = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int len = vasprintf(&value, format, arguments);
+    va_end(arguments);
+    if (len >= 0) {
+        response->headers[response->header_count++] = (struct http_header){name, value};
+    }
+}
+
+bool http_response_is_problem(const struct http_response *response) {
+    return response->content_type != NULL && strcmp(response->content_type, HTTP_PROBLEM_TYPE) == 0;
+}
+
+void http_response_finish(struct http_response *response, const char *instance) {
+    if (response->status == 0) {
+        http_problem(response, PROBLEM_INTERNAL, "no answer was made");
+    }
+    if (response->json != NULL && http_response_is_problem(response)) {
+        json_object_set_new(response->json, "instance", http_json_string(instance));
+    }
+    if (response->json != NULL) {
+        char *body = json_dumps(response->json, JSON_COMPACT | JSON_ENCODE_ANY);
+        json_decref(response->json);
+        response->json = NULL;
+        response->body = body;
+        response->body_len = body != NULL ? strlen(body) : 0;
+        if (body == NULL) {
+            answer_out_of_memory(response);
+        }
+    }
+    if (response->body == NULL && response->status == 500) {
+        response->body = text_dup(OUT_OF_MEMORY);
+        response->body_len = response->body != NULL ? strlen(response->body) : 0;
+    }
+}

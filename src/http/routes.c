@@ -1,0 +1,100 @@
+/* Owns the table of routes. Any thread. Must not know what a handler does. */
+#include "http/routes.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include "http/api.h"
+
+static const struct http_route routes[] = {
+    {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT},
+    {"GET", "/api/v1/clients", api_clients_list, 0},
+    {"GET", "/api/v1/clients/{id}", api_client_get, 0},
+    {"PUT", "/api/v1/clients/{id}", api_client_put, 0},
+    {"DELETE", "/api/v1/clients/{id}", api_client_delete, 0},
+    {"POST", "/api/v1/clients/{id}/publish", api_client_publish, ROUTE_WAITS},
+    {"POST", "/api/v1/clients/{id}/pause", api_client_pause, 0},
+    {"POST", "/api/v1/clients/{id}/resume", api_client_resume, 0},
+    {"POST", "/api/v1/clients/{id}/restart", api_client_restart, 0},
+    {"POST", "/api/v1/clients/{id}/release", api_client_release, 0},
+    {"GET", "/api/v1/clients/{id}/events", api_client_events, 0},
+
+    {"GET", "/api/v1/nodes", api_nodes_list, 0},
+    {"GET", "/api/v1/nodes/{name}", api_node_get, 0},
+    {"POST", "/api/v1/nodes/{name}/drain", api_node_drain, 0},
+    {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, 0},
+
+    {"GET", "/livez", api_livez, ROUTE_INLINE},
+    {"GET", "/readyz", api_readyz, ROUTE_INLINE},
+
+    {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET},
+    {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_FLEET},
+
+    {"GET", "/beat", go_iot_beat, ROUTE_INLINE},
+    {"POST", "/create_mqtt", go_iot_create, 0},
+    {"POST", "/public_create_mqtt", go_iot_public_create, 0},
+    {"GET", "/node_list", go_iot_node_list, 0},
+    {"GET", "/node_using_status", go_iot_node_using_status, 0},
+    {"GET", "/mqtt_config", go_iot_mqtt_config, 0},
+    {"GET", "/no_mqtt_config", go_iot_no_mqtt_config, 0},
+    {"GET", "/remove_mqtt_client", go_iot_remove_client, 0},
+    {"POST", "/push_data", go_iot_push_data, ROUTE_WAITS},
+};
+
+const struct http_route *http_routes(size_t *count) {
+    *count = sizeof(routes) / sizeof(routes[0]);
+    return routes;
+}
+
+/* Segment by segment; "{...}" takes any segment that is not empty. */
+static bool path_matches(const char *pattern, const char *path, const char **parameter,
+                         size_t *parameter_len) {
+    *parameter = NULL;
+    *parameter_len = 0;
+    while (*pattern == '/' && *path == '/') {
+        pattern++;
+        path++;
+        size_t pattern_len = strcspn(pattern, "/");
+        size_t path_len = strcspn(path, "/");
+        if (*pattern == '{' && path_len > 0) {
+            *parameter = path;
+            *parameter_len = path_len;
+        } else if (pattern_len != path_len || memcmp(pattern, path, path_len) != 0) {
+            return false;
+        }
+        pattern += pattern_len;
+        path += path_len;
+    }
+    return *pattern == '\0' && *path == '\0';
+}
+
+static bool method_matches(const struct http_route *route, const char *method) {
+    return strcmp(route->method, method) == 0 ||
+           (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
+}
+
+static void allow_add(char allow[HTTP_ALLOW_LEN], const char *method) {
+    size_t len = strlen(allow);
+    snprintf(allow + len, HTTP_ALLOW_LEN - len, "%s%s%s", len > 0 ? ", " : "", method,
+             strcmp(method, "GET") == 0 ? ", HEAD" : "");
+}
+
+enum http_route_result http_route_find(const char *method, const char *path,
+                                       const struct http_route **route, const char **parameter,
+                                       size_t *parameter_len, char allow[HTTP_ALLOW_LEN]) {
+    enum http_route_result result = HTTP_ROUTE_NO_PATH;
+    allow[0] = '\0';
+    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
+        if (!path_matches(routes[i].pattern, path, parameter, parameter_len)) {
+            continue;
+        }
+        if (method_matches(&routes[i], method)) {
+            *route = &routes[i];
+            return HTTP_ROUTE_FOUND;
+        }
+        allow_add(allow, routes[i].method);
+        result = HTTP_ROUTE_NO_METHOD;
+    }
+    *parameter = NULL;
+    return result;
+}
