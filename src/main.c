@@ -1,0 +1,566 @@
+/* mqfleetd: reads its settings, starts everything in order, waits for a signal, stops in reverse.
+ * Every thread of the process is a row of `threads` below (libmicrohttpd and Paho keep their own).
+ *
+ * Exit codes: 0 stopped cleanly; 1 could not start, or could not stop cleanly; 2 bad settings or
+ * usage; 3 another live node uses this node's name. */
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/conf.h"
+#include "base/log.h"
+#include "cluster/agent.h"
+#include "cluster/node.h"
+#include "cluster/peers.h"
+#include "http/server.h"
+#include "mqtt/hosts.h"
+#include "net/http_client.h"
+#include "net/redis.h"
+#include "net/redis_server.h"
+#include "sink/sink.h"
+#include "store/store.h"
+
+#define EXIT_BAD_CONF     2
+#define EXIT_NAME_IN_USE  3
+#define SINKS_MAX         3
+#define THREADS_MAX       2048
+#define FAULT_LEN         512
+#define EMBEDDED_START_MS 60000
+#define PEER_CLIENTS      16
+
+struct app {
+    struct conf *conf;
+    struct redis_server *redis_server;
+    const char *redis_url;
+    struct store *heartbeat_store, *agent_store, *api_store;
+    struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
+    struct node *node;
+    struct hosts *hosts;
+    struct peers *peers;
+    struct agent *agent;
+    struct http_server *http;
+};
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+static size_t one(const struct app *app) {
+    (void)app;
+    return 1;
+}
+
+static size_t sink_count(const struct app *app) {
+    size_t n = 0;
+    while (app->sinks[n]) {
+        n++;
+    }
+    return n;
+}
+
+static size_t host_count(const struct app *app) {
+    return hosts_thread_count(app->hosts);
+}
+
+static size_t resolver_count(const struct app *app) {
+    return (size_t)app->conf->resolver_threads;
+}
+
+static size_t worker_count(const struct app *app) {
+    return (size_t)app->conf->http_workers;
+}
+
+static size_t waiter_count(const struct app *app) {
+    return (size_t)app->conf->http_waiters;
+}
+
+static void *the_sink(struct app *app, size_t index) {
+    return app->sinks[index];
+}
+
+static void *the_host(struct app *app, size_t index) {
+    return hosts_thread(app->hosts, index);
+}
+
+static void *the_hosts(struct app *app, size_t index) {
+    (void)index;
+    return app->hosts;
+}
+
+static void *the_node(struct app *app, size_t index) {
+    (void)index;
+    return app->node;
+}
+
+static void *the_agent(struct app *app, size_t index) {
+    (void)index;
+    return app->agent;
+}
+
+static void *the_worker(struct app *app, size_t index) {
+    (void)index;
+    return http_server_worker(app->http);
+}
+
+static void *the_waiter(struct app *app, size_t index) {
+    (void)index;
+    return http_server_waiter(app->http);
+}
+
+enum thread_kind {
+    THREAD_SINK,
+    THREAD_RESOLVER,
+    THREAD_HOST,
+    THREAD_HEARTBEAT,
+    THREAD_AGENT,
+    THREAD_HTTP,
+    THREAD_WAITER
+};
+
+/* In the order they start. Names show in ps -T and gdb. */
+static const struct {
+    const char *name;
+    enum thread_kind kind;
+    size_t (*count)(const struct app *app);
+    void *(*run)(void *argument);
+    void *(*argument)(struct app *app, size_t index);
+} threads[] = {
+    {"sink", THREAD_SINK, sink_count, sink_run, the_sink},
+    {"resolver", THREAD_RESOLVER, resolver_count, hosts_resolver_run, the_hosts},
+    {"host", THREAD_HOST, host_count, hosts_run, the_host},
+    {"heartbeat", THREAD_HEARTBEAT, one, node_heartbeat_run, the_node},
+    {"agent", THREAD_AGENT, one, agent_run, the_agent},
+    {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker},
+    {"http-wait", THREAD_WAITER, waiter_count, http_worker_run, the_waiter},
+};
+
+static struct {
+    pthread_t id;
+    enum thread_kind kind;
+} running[THREADS_MAX];
+static size_t running_count;
+
+static enum err threads_start(struct app *app, char *fault) {
+    for (size_t row = 0; row < sizeof(threads) / sizeof(threads[0]); row++) {
+        size_t count = threads[row].count(app);
+        for (size_t i = 0; i < count; i++) {
+            pthread_t id;
+            int error =
+                running_count == THREADS_MAX
+                    ? EAGAIN
+                    : pthread_create(&id, NULL, threads[row].run, threads[row].argument(app, i));
+            if (error != 0) {
+                snprintf(fault, FAULT_LEN, "cannot start a %s thread: %s", threads[row].name,
+                         strerror(error));
+                return ERR_UNAVAILABLE;
+            }
+            pthread_setname_np(id, threads[row].name);
+            running[running_count].id = id;
+            running[running_count++].kind = threads[row].kind;
+        }
+    }
+    return ERR_OK;
+}
+
+static void threads_join(enum thread_kind kind) {
+    for (size_t i = 0; i < running_count; i++) {
+        if (running[i].kind == kind) {
+            pthread_join(running[i].id, NULL);
+        }
+    }
+}
+
+/* ---- what joins the layers that are blind to each other ----------------------------------------
+ */
+
+static bool lease_valid(void *context) {
+    struct app *app = context;
+    return node_lease_valid(app->node);
+}
+
+static void wants_release(void *context, const struct hosts_release *release) {
+    struct app *app = context;
+    agent_wants_release(app->agent, release);
+}
+
+static void client_online(void *context, const char *id) {
+    struct app *app = context;
+    agent_client_online(app->agent, id);
+}
+
+static struct sink *sink_of(struct app *app, const char *name) {
+    for (size_t i = 0; name && app->sinks[i]; i++) {
+        struct sink_status status;
+        sink_status(app->sinks[i], &status);
+        if (strcmp(status.type, name) == 0) {
+            return app->sinks[i];
+        }
+    }
+    return app->sinks[0];
+}
+
+static enum err deliver(void *context, const char *sink, struct message *message,
+                        void (*accepted)(void *accepted_context, enum err result),
+                        void *accepted_context) {
+    return sink_submit(sink_of(context, sink), message, accepted, accepted_context);
+}
+
+static void wait_room(void *context, const char *sink, int64_t timeout_ms) {
+    sink_wait_room(sink_of(context, sink), timeout_ms);
+}
+
+/* ---- start ----------------------------------------------------------------------------------- */
+
+static enum err redis_start(struct app *app, char *fault) {
+    if (strcmp(app->conf->redis_url, "embedded") != 0) {
+        app->redis_url = app->conf->redis_url;
+        return ERR_OK;
+    }
+    enum err result =
+        redis_server_start(&app->redis_server, app->conf->state_dir, EMBEDDED_START_MS, fault);
+    if (result == ERR_OK) {
+        app->redis_url = redis_server_url(app->redis_server);
+        log_event(LOG_INFO, "embedded_redis", KS("url", app->redis_url));
+    }
+    return result;
+}
+
+static enum err stores_open(struct app *app) {
+    const struct conf *conf = app->conf;
+    /* A beat that takes longer than its period is worth nothing. */
+    int64_t beat_timeout_ms =
+        conf->redis_timeout_ms < conf->heartbeat_ms ? conf->redis_timeout_ms : conf->heartbeat_ms;
+    app->heartbeat_store = store_open(app->redis_url, conf->key_prefix, beat_timeout_ms, 1);
+    app->agent_store = store_open(app->redis_url, conf->key_prefix, conf->redis_timeout_ms, 1);
+    app->api_store = store_open(app->redis_url, conf->key_prefix, conf->redis_timeout_ms,
+                                (size_t)conf->http_workers + 4);
+    return app->heartbeat_store && app->agent_store && app->api_store ? ERR_OK : ERR_MEMORY;
+}
+
+/* The default sink first, then the others that a client may name and that can be had. */
+static enum err sinks_create(struct app *app, char *fault) {
+    static const char *const types[SINKS_MAX] = {"redis_stream", "file", "null"};
+    const struct conf *conf = app->conf;
+    static char stream_key[512];
+    snprintf(stream_key, sizeof(stream_key), "%s%s", conf->key_prefix, conf->sink_key);
+    struct sink_config config = {.node = conf->node_name,
+                                 .redis_url = app->redis_url,
+                                 .redis_timeout_ms = conf->redis_timeout_ms,
+                                 .stream_key = stream_key,
+                                 .stream_maxlen = conf->sink_maxlen,
+                                 .file_path = conf->sink_path,
+                                 .queue_messages = (size_t)conf->sink_queue_messages,
+                                 .queue_bytes = (size_t)conf->sink_queue_bytes,
+                                 .batch_messages = (size_t)conf->sink_batch};
+    config.type = conf->sink_type;
+    enum err result = sink_create(&app->sinks[0], &config, fault);
+    for (size_t i = 0, n = 1; result == ERR_OK && i < SINKS_MAX; i++) {
+        bool usable = strcmp(types[i], "file") != 0 || conf->sink_path[0] != '\0';
+        if (usable && strcmp(types[i], conf->sink_type) != 0) {
+            config.type = types[i];
+            result = sink_create(&app->sinks[n++], &config, fault);
+        }
+    }
+    return result;
+}
+
+static enum err parts_create(struct app *app) {
+    const struct conf *conf = app->conf;
+    struct hosts_owner owner = {.context = app,
+                                .lease_valid = lease_valid,
+                                .wants_release = wants_release,
+                                .online = client_online,
+                                .deliver = deliver,
+                                .wait_room = wait_room};
+    app->node = node_create(conf, app->heartbeat_store);
+    app->hosts = hosts_create(conf, &owner);
+    app->peers = peers_create(conf, PEER_CLIENTS);
+    if (!app->node || !app->hosts || !app->peers) {
+        return ERR_MEMORY;
+    }
+    app->agent = agent_create(&(struct agent_wiring){.conf = conf,
+                                                     .node = app->node,
+                                                     .store = app->agent_store,
+                                                     .redis_url = app->redis_url,
+                                                     .hosts = app->hosts,
+                                                     .peers = app->peers});
+    return app->agent ? ERR_OK : ERR_MEMORY;
+}
+
+static enum err app_start(struct app *app, char *fault) {
+    snprintf(fault, FAULT_LEN, "out of memory");
+    enum err result = http_client_global_init();
+    if (result == ERR_OK) {
+        result = redis_start(app, fault);
+    }
+    if (result == ERR_OK) {
+        result = stores_open(app);
+    }
+    if (result == ERR_OK) {
+        result = sinks_create(app, fault);
+    }
+    if (result == ERR_OK) {
+        result = parts_create(app);
+    }
+    if (result == ERR_OK) {
+        result = http_server_start(&app->http,
+                                   &(struct http_context){.conf = app->conf,
+                                                          .store = app->api_store,
+                                                          .node = app->node,
+                                                          .agent = app->agent,
+                                                          .hosts = app->hosts,
+                                                          .peers = app->peers,
+                                                          .sinks = app->sinks},
+                                   fault);
+    }
+    return result == ERR_OK ? threads_start(app, fault) : result;
+}
+
+/* ---- wait and stop -----------------------------------------------------------------------------
+ */
+
+static void stop_at_once(int signal_number) {
+    _exit(128 + signal_number);
+}
+
+/* From the first signal on, a second one ends the process at once. */
+static void second_signal_exits(const sigset_t *signals) {
+    struct sigaction action = {.sa_handler = stop_at_once};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+}
+
+/* Until SIGTERM or SIGINT, or the agent gives up: then its reason. */
+static const char *app_wait(struct app *app, const sigset_t *signals) {
+    int64_t tended_ms = 0;
+    for (;;) {
+        int signal_number = sigtimedwait(signals, NULL, &(struct timespec){.tv_nsec = 200000000});
+        if (signal_number == SIGTERM || signal_number == SIGINT) {
+            log_event(LOG_INFO, "stopping",
+                      KS("signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT"),
+                      KI("clients", hosts_count(app->hosts)));
+            return NULL;
+        }
+        if (app->redis_server && clock_ms() - tended_ms >= 1000) {
+            tended_ms = clock_ms();
+            redis_server_tend(app->redis_server);
+        }
+        const char *fault = agent_fault(app->agent);
+        if (fault) {
+            return fault;
+        }
+    }
+}
+
+/* Rule 9: no new claims, DISCONNECT, sinks flushed, release, leave. ERR_OK: all of it worked. */
+static enum err app_stop(struct app *app) {
+    int64_t deadline_ms = clock_ms() + app->conf->stop_timeout_ms;
+    agent_stop(app->agent);
+    threads_join(THREAD_AGENT);
+    enum err result =
+        hosts_stop_all(app->hosts, "node_stopping", true, app->conf->stop_timeout_ms / 2);
+    for (size_t i = 0; app->sinks[i]; i++) {
+        int64_t left_ms = deadline_ms - clock_ms();
+        sink_stop(app->sinks[i], left_ms > 1000 ? left_ms / 2 : 500);
+    }
+    threads_join(THREAD_SINK);
+    int64_t left_ms = deadline_ms - clock_ms();
+    enum err left = agent_leave(app->agent, left_ms > 1000 ? left_ms : 1000);
+    node_stop(app->node);
+    threads_join(THREAD_HEARTBEAT);
+    http_server_stop(app->http);
+    threads_join(THREAD_HTTP);
+    threads_join(THREAD_WAITER);
+    if (result != ERR_OK || left != ERR_OK) {
+        log_event(LOG_ERROR, "stop_incomplete", KS("clients", err_name(result)),
+                  KS("leave", err_name(left)));
+        return ERR_TIMEOUT;
+    }
+    hosts_stop_threads(app->hosts);
+    threads_join(THREAD_HOST);
+    threads_join(THREAD_RESOLVER);
+    return ERR_OK;
+}
+
+static void app_destroy(struct app *app) {
+    http_server_destroy(app->http);
+    agent_destroy(app->agent);
+    hosts_destroy(app->hosts);
+    peers_destroy(app->peers);
+    node_destroy(app->node);
+    for (size_t i = 0; app->sinks[i]; i++) {
+        sink_destroy(app->sinks[i]);
+    }
+    store_close(app->api_store);
+    store_close(app->agent_store);
+    store_close(app->heartbeat_store);
+    redis_server_stop(app->redis_server);
+    conf_destroy(app->conf);
+}
+
+/* ---- command line ------------------------------------------------------------------------------
+ */
+
+static const char usage[] =
+    "usage: mqfleetd [--config FILE] [--set KEY=VALUE]... [ACTION]\n"
+    "Keeps MQTT clients connected and forwards what they receive.\n"
+    "\n"
+    "  --config FILE       YAML settings\n"
+    "  --set KEY=VALUE     one setting; over the environment (MQFLEET_*), over the file\n"
+    "actions instead of running:\n"
+    "  --check-config      check the settings and exit: 0 good, 2 bad\n"
+    "  --print-config      print the settings in effect as YAML\n"
+    "  --print-reference   print every setting as a Markdown table\n"
+    "  --version, --help\n";
+
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
+
+struct command_line {
+    const char *config;
+    const char **sets;
+    size_t set_count;
+    enum action action;
+};
+
+/* Exits for --help, --version, --print-reference and for bad usage. */
+static void command_line_parse(struct command_line *line, int argc, char **argv) {
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"set", required_argument, NULL, 's'},
+                                            {"check-config", no_argument, NULL, 'k'},
+                                            {"print-config", no_argument, NULL, 'p'},
+                                            {"print-reference", no_argument, NULL, 'r'},
+                                            {"version", no_argument, NULL, 'v'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            line->config = optarg;
+            break;
+        case 's':
+            line->sets[line->set_count++] = optarg;
+            break;
+        case 'k':
+            line->action = ACTION_CHECK;
+            break;
+        case 'p':
+            line->action = ACTION_PRINT;
+            break;
+        case 'r':
+            conf_print_reference(stdout);
+            exit(EXIT_SUCCESS);
+        case 'v':
+            puts("mqfleetd " MQFLEET_VERSION);
+            exit(EXIT_SUCCESS);
+        case 'h':
+            fputs(usage, stdout);
+            exit(EXIT_SUCCESS);
+        default:
+            fputs("mqfleetd: see mqfleetd --help\n", stderr);
+            exit(EXIT_BAD_CONF);
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "mqfleetd: %s: not an option, see mqfleetd --help\n", argv[optind]);
+        exit(EXIT_BAD_CONF);
+    }
+}
+
+/* As many descriptors as are allowed; no proxy of the environment gets between clients and brokers
+ * (Paho would obey it silently); a peer that goes away is an error code, not a signal. */
+static void process_prepare(sigset_t *signals) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    static const char *const proxies[] = {"http_proxy",  "https_proxy", "HTTP_PROXY",
+                                          "HTTPS_PROXY", "all_proxy",   "ALL_PROXY"};
+    for (size_t i = 0; i < sizeof(proxies) / sizeof(proxies[0]); i++) {
+        unsetenv(proxies[i]);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+static int run(struct app *app) {
+    char fault[FAULT_LEN];
+    sigset_t signals;
+    process_prepare(&signals);
+    log_event(LOG_INFO, "starting", KS("version", MQFLEET_VERSION),
+              KS("node", app->conf->node_name), KS("engine", app->conf->engine));
+    if (app->conf->http_insecure) {
+        log_event(LOG_WARN, "insecure", KS("setting", "http.insecure"),
+                  KS("detail", "callers of the HTTP API are not authenticated"));
+    }
+    if (app_start(app, fault) != ERR_OK) {
+        log_event(LOG_ERROR, "start_failed", KS("detail", fault));
+        redis_server_stop(app->redis_server);
+        return EXIT_FAILURE;
+    }
+    log_event(LOG_INFO, "started", KS("listen", app->conf->http_listen),
+              KI("port", app->conf->node_port));
+    const char *reason = app_wait(app, &signals);
+    if (reason) {
+        log_event(LOG_ERROR, "giving_up", KS("node", app->conf->node_name), KS("detail", reason));
+        redis_server_stop(app->redis_server);
+        return EXIT_NAME_IN_USE;
+    }
+    second_signal_exits(&signals);
+    if (app_stop(app) != ERR_OK) {
+        redis_server_stop(app->redis_server);
+        return EXIT_FAILURE;
+    }
+    app_destroy(app);
+    log_event(LOG_INFO, "stopped", KI("exit", 0));
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv) {
+    struct command_line line = {.sets = calloc((size_t)argc + 1, sizeof(char *))};
+    if (!line.sets) {
+        return EXIT_FAILURE;
+    }
+    command_line_parse(&line, argc, argv);
+    static struct app app;
+    char fault[CONF_FAULT_LEN];
+    enum err result = conf_load(&app.conf, line.config, line.sets, line.set_count, fault);
+    free(line.sets);
+    if (result == ERR_OK && strcmp(app.conf->redis_url, "embedded") != 0) {
+        result = redis_url_check(app.conf->redis_url, fault);
+    }
+    if (result != ERR_OK) {
+        fprintf(stderr, "mqfleetd: %s\n", fault);
+        return EXIT_BAD_CONF;
+    }
+    if (line.action != ACTION_RUN) {
+        if (line.action == ACTION_PRINT) {
+            conf_print(app.conf, stdout);
+        }
+        conf_destroy(app.conf);
+        return EXIT_SUCCESS;
+    }
+    enum log_level level = LOG_INFO;
+    enum log_format format = LOG_LOGFMT;
+    log_level_parse(app.conf->log_level, &level);
+    log_format_parse(app.conf->log_format, &format);
+    log_setup(level, format);
+    int code = run(&app);
+    /* After a stop that was not clean some threads still run: their memory is not touched again. */
+    if (code != EXIT_SUCCESS) {
+        _exit(code);
+    }
+    return code;
+}
