@@ -58,7 +58,8 @@ struct sink {
     pthread_cond_t room;  /* something left the queue, or the sink stops */
     struct entry *ring;
     size_t head, count, bytes;
-    uint64_t departures; /* times something left the queue */
+    uint64_t departures; /* times something left the queue, from 1 */
+    uint64_t refused_at; /* departures when a message was last refused */
     bool stopped;
     int64_t stop_deadline_ms;
     bool failing;
@@ -117,6 +118,7 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     sink->messages_max = config->queue_messages;
     sink->bytes_max = config->queue_bytes;
     sink->batch_max = config->batch_messages;
+    sink->departures = 1;
     sink->batch = calloc(sink->batch_max, sizeof *sink->batch);
     sink->settled = calloc(sink->batch_max, sizeof *sink->settled);
     sink->ring = calloc(sink->messages_max, sizeof *sink->ring);
@@ -171,6 +173,7 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
         sink->dropped++;
     } else {
         err = ERR_FULL;
+        sink->refused_at = sink->departures;
     }
     pthread_mutex_unlock(&sink->lock);
     if (drop) {
@@ -196,14 +199,13 @@ static void wait_on(struct sink *sink, pthread_cond_t *condition, int64_t timeou
     pthread_cond_timedwait(condition, &sink->lock, &until);
 }
 
-/* Waits for the next departure rather than for some measure of room: only the caller knows how much
- * its message needs. A queue that is not empty has a departure to come. */
+/* Waits for a departure since the last refusal rather than for some measure of room: only the
+ * caller knows how much its message needs. */
 void sink_wait_room(struct sink *sink, int64_t timeout_ms) {
     int64_t deadline_ms = clock_ms() + timeout_ms;
     pthread_mutex_lock(&sink->lock);
-    uint64_t seen = sink->departures;
     int64_t left_ms = timeout_ms;
-    while (sink->count > 0 && sink->departures == seen && !sink->stopped && left_ms > 0) {
+    while (sink->departures == sink->refused_at && !sink->stopped && left_ms > 0) {
         wait_on(sink, &sink->room, left_ms);
         left_ms = deadline_ms - clock_ms();
     }

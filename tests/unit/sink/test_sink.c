@@ -148,6 +148,37 @@ START_TEST(known_failure_25_a_full_queue_drops_qos_0_with_a_count_and_refuses_qo
 }
 END_TEST
 
+static void stop_redis(void *context, enum err result) {
+    kill(redis_fixture_pid(), SIGSTOP);
+    count_answer(context, result);
+}
+
+START_TEST(a_single_departure_ends_the_wait_for_room_even_when_it_came_before_the_wait) {
+    struct sink_fixture fixture;
+    struct sink_status status;
+    config.queue_messages = 4;
+    config.batch_messages = 1;
+    struct sink *sink = create_sink(&config);
+    ck_assert_int_eq(sink_submit(sink, numbered_message(0, 1), stop_redis, NULL), ERR_OK);
+    for (int i = 1; i < 4; i++) {
+        ck_assert_int_eq(sink_submit(sink, numbered_message(i, 1), count_answer, NULL), ERR_OK);
+    }
+    struct message *held = numbered_message(4, 1);
+    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_FULL);
+    run_sink(&fixture, sink);
+    AWAIT((sink_status(sink, &status), status.queued_messages == 3));
+    int64_t begin_ms = clock_ms();
+    sink_wait_room(sink, WAIT_MS);
+    ck_assert_int_lt(clock_ms() - begin_ms, WAIT_MS / 2);
+    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_OK);
+    AWAIT(atomic_load(&accepted_count) == 1);
+    kill(redis_fixture_pid(), SIGCONT);
+    AWAIT(atomic_load(&accepted_count) == 5);
+    check_stream(5);
+    end_sink(&fixture, WAIT_MS);
+}
+END_TEST
+
 static struct message *message_of(size_t payload_len, uint8_t qos) {
     uint8_t *payload = calloc(1, payload_len);
     struct message from = {.id = "i",
@@ -320,6 +351,8 @@ int main(void) {
     tcase_add_test(
         tcase,
         known_failure_26_the_queue_is_bounded_in_bytes_and_a_message_larger_than_it_still_passes);
+    tcase_add_test(tcase,
+                   a_single_departure_ends_the_wait_for_room_even_when_it_came_before_the_wait);
     tcase_add_test(tcase, stop_writes_what_is_queued_and_takes_no_more);
     tcase_add_test(tcase, stop_cancels_what_the_backend_does_not_take_in_time);
     tcase_add_test(tcase, many_engines_submit_at_once_through_a_small_queue);
