@@ -52,7 +52,8 @@ struct store_client {
 };
 void store_client_fini(struct store_client *client);
 
-/* ERR_NOT_FOUND: STORE_ABSENT. */
+/* ERR_NOT_FOUND: STORE_ABSENT. One in `use` without a readable owner record counts as
+ * STORE_WAITING, here and in pages: it is about to be. */
 enum err store_get(struct store *store, const char *id, struct store_client *out) MUST_CHECK;
 
 /* A page of waiting (STORE_WAITING) or owned (STORE_OWNED) ids in no order, by HSCAN: every id that
@@ -123,8 +124,9 @@ struct store_join {
     bool draining;
 };
 /* Reaps what an earlier incarnation left, registers, beats. ERR_EXISTS: a live node beats under
- * that name. generation (TEXT_ID_LEN bytes) is made when missing, and told. Idempotent, and also
- * how a node registers again after Redis lost its data (its clients follow by store_restore). */
+ * that name. ERR_FENCED: this incarnation was declared dead, take a new one. generation
+ * (TEXT_ID_LEN bytes) is made when missing, and told. Idempotent, and also how a node registers
+ * again after Redis lost its data (its clients follow by store_restore). */
 enum err store_join(struct store *store, const struct store_join *join,
                     char generation[TEXT_ID_LEN]) MUST_CHECK;
 
@@ -242,13 +244,14 @@ struct store_restore {
     int64_t version;
 };
 /* Puts a running client back. ERR_OK: owned by member (again), *epoch is its epoch now.
- * ERR_REFUSED: tombstone, a newer epoch, or it waits with a configuration of its own.
- * ERR_FENCED: the member is not registered. */
+ * ERR_REFUSED: tombstone, a newer epoch, it waits with a configuration of its own, or another id
+ * has its identity by now (then it waits). ERR_FENCED: the member is not registered. */
 enum err store_restore(struct store *store, const struct store_member *member,
                        const struct store_restore *item, int64_t *epoch) MUST_CHECK;
 
-/* Ids in `use` that no owner record names (left by Go IoT, or by hand) go to waiting, in bounded
- * steps; *moved. Called by the leader. */
+/* Ids in `use` that nobody can run go to waiting, in bounded steps; *moved. Those are the ids
+ * without an owner record (left by Go IoT, or by hand; not while a Go IoT node beats, whose they
+ * may be), and those whose owner is not registered under that incarnation. Called by the leader. */
 enum err store_adopt_orphans(struct store *store, size_t *moved) MUST_CHECK;
 
 /* ---- wake-ups ------------------------------------------------------------------------------ */

@@ -66,7 +66,7 @@ static enum err claim_batch(struct store *store, const struct store_member *memb
     }
     enum err err = call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        *rev = redis_reply_int(redis_reply_at(reply, 1));
+        *rev = answer_int(reply, 1);
     }
     for (size_t i = 0; i < n && err == ERR_OK; i++) {
         err = read_claimed(redis_reply_at(redis_reply_at(reply, 2), i), &results[i]);
@@ -112,7 +112,7 @@ static enum err release_batch(struct store *store, const struct store_member *me
         call_str(&call, items[i].failed ? "1" : "0");
     }
     enum err err = call_run(store, &call, &reply);
-    *released += (size_t)redis_reply_int(redis_reply_at(reply, 1));
+    *released += (size_t)answer_int(reply, 1);
     redis_reply_free(reply);
     return err;
 }
@@ -177,8 +177,8 @@ static enum err add_assignments(struct assignment_list *list, const struct redis
     for (size_t i = 0; i < more; i++) {
         const struct redis_reply *fields = redis_reply_at(reply, i);
         struct store_assignment *row = &rows[list->n];
-        row->epoch = redis_reply_int(redis_reply_at(fields, 1));
-        row->version = redis_reply_int(redis_reply_at(fields, 2));
+        row->epoch = answer_int(fields, 1);
+        row->version = answer_int(fields, 2);
         if (reply_text(redis_reply_at(fields, 0), &row->id) != ERR_OK) {
             return ERR_MEMORY;
         }
@@ -221,8 +221,8 @@ static enum err assigned_page(struct store *store, const struct store_member *me
     call_int(&call, *end);
     enum err err = call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        *rev = redis_reply_int(redis_reply_at(reply, 1));
-        *end = redis_reply_int(redis_reply_at(reply, 2));
+        *rev = answer_int(reply, 1);
+        *end = answer_int(reply, 2);
         err = add_assignments(list, redis_reply_at(reply, 3));
     }
     redis_reply_free(reply);
@@ -297,7 +297,7 @@ enum err store_restore(struct store *store, const struct store_member *member,
     call_str(&call, item->identity);
     call_int(&call, item->version);
     enum err err = call_run(store, &call, &reply);
-    *epoch = err == ERR_OK ? redis_reply_int(redis_reply_at(reply, 1)) : 0;
+    *epoch = err == ERR_OK ? answer_int(reply, 1) : 0;
     redis_reply_free(reply);
     return err;
 }
@@ -331,9 +331,9 @@ enum err store_adopt_orphans(struct store *store, size_t *moved) {
         call_cursor(&call, cursor);
         err = call_run(store, &call, &reply);
         if (err == ERR_OK) {
-            *moved += (size_t)redis_reply_int(redis_reply_at(reply, 1));
+            *moved += (size_t)answer_int(reply, 1);
             cursor = reply_cursor(redis_reply_at(reply, 2));
-            complete = redis_reply_int(redis_reply_at(reply, 3)) == 1;
+            complete = answer_int(reply, 3) == 1;
         }
         redis_reply_free(reply);
     }

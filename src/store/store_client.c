@@ -8,6 +8,10 @@
 
 /* ---- reading answers ----------------------------------------------------------------------- */
 
+int64_t answer_int(const struct redis_reply *reply, size_t index) {
+    return reply ? redis_reply_int(redis_reply_at(reply, index)) : 0;
+}
+
 enum err reply_text(const struct redis_reply *reply, char **out) {
     size_t len = 0;
     const char *text = redis_reply_str(reply, &len);
@@ -23,12 +27,12 @@ uint64_t reply_cursor(const struct redis_reply *reply) {
 /* The fields in the order of describe() in common.lua. */
 enum err reply_client(const struct redis_reply *reply, struct store_client *out) {
     *out = (struct store_client){
-        .version = redis_reply_int(redis_reply_at(reply, 2)),
-        .owner.epoch = redis_reply_int(redis_reply_at(reply, 5)),
-        .owner.since_ms = redis_reply_int(redis_reply_at(reply, 6)),
-        .attempts = redis_reply_int(redis_reply_at(reply, 7)),
-        .attempt_at_ms = redis_reply_int(redis_reply_at(reply, 11)),
-        .not_before_ms = redis_reply_int(redis_reply_at(reply, 12)),
+        .version = answer_int(reply, 2),
+        .owner.epoch = answer_int(reply, 5),
+        .owner.since_ms = answer_int(reply, 6),
+        .attempts = answer_int(reply, 7),
+        .attempt_at_ms = answer_int(reply, 11),
+        .not_before_ms = answer_int(reply, 12),
     };
     (void)redis_reply_str(redis_reply_at(reply, 1), &out->config_len);
     const struct {
@@ -135,7 +139,7 @@ enum err store_page(struct store *store, enum store_where where, uint64_t *curso
     if (err == ERR_OK) {
         *cursor = reply_cursor(redis_reply_at(reply, 2));
         if (redis_ms) {
-            *redis_ms = redis_reply_int(redis_reply_at(reply, 1));
+            *redis_ms = answer_int(reply, 1);
         }
     }
     redis_reply_free(reply);
@@ -147,8 +151,8 @@ enum err store_counts(struct store *store, int64_t *waiting, int64_t *owned) {
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_COUNTS);
     enum err err = call_run(store, &call, &reply);
-    *waiting = redis_reply_int(redis_reply_at(reply, 1));
-    *owned = redis_reply_int(redis_reply_at(reply, 2));
+    *waiting = answer_int(reply, 1);
+    *owned = answer_int(reply, 2);
     redis_reply_free(reply);
     return err;
 }
@@ -170,7 +174,7 @@ static enum err read_created(const struct redis_reply *reply, struct store_creat
     for (size_t i = 0; word && i < sizeof CREATED_WORDS / sizeof CREATED_WORDS[0]; i++) {
         if (strcmp(word, CREATED_WORDS[i].word) == 0) {
             out->outcome = CREATED_WORDS[i].outcome;
-            out->version = redis_reply_int(redis_reply_at(reply, 1));
+            out->version = answer_int(reply, 1);
             return reply_text(redis_reply_at(reply, 2), &out->other_id);
         }
     }
@@ -220,7 +224,7 @@ enum err store_update(struct store *store, const char *id, int64_t expected_vers
     call_str(&call, identity);
     enum err err = call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        *version = redis_reply_int(redis_reply_at(reply, 1));
+        *version = answer_int(reply, 1);
     }
     if (err == ERR_EXISTS && reply_text(redis_reply_at(reply, 1), other_id) != ERR_OK) {
         err = ERR_MEMORY;
@@ -236,8 +240,8 @@ enum err store_delete(struct store *store, const char *id, int64_t expected_vers
     call_str(&call, id);
     call_int(&call, expected_version);
     enum err err = call_run(store, &call, &reply);
-    const char *word = redis_reply_str(redis_reply_at(reply, 0), NULL);
-    if (err == ERR_NOT_FOUND && call.repeated && word && strcmp(word, "GONE") == 0) {
+    if (err == ERR_NOT_FOUND && call.repeated &&
+        strcmp(redis_reply_str(redis_reply_at(reply, 0), NULL), "GONE") == 0) {
         err = ERR_OK; /* the first run deleted it, only its answer was lost */
     }
     redis_reply_free(reply);

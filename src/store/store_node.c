@@ -61,13 +61,13 @@ static int64_t beat_age_ms(int64_t left_ms, int64_t ttl_ms) {
 /* The fields in the order of nodes.lua. */
 static enum err read_node(const struct redis_reply *reply, int64_t ttl_ms, struct store_node *out) {
     *out = (struct store_node){
-        .port = redis_reply_int(redis_reply_at(reply, 2)),
-        .size = redis_reply_int(redis_reply_at(reply, 4)),
+        .port = answer_int(reply, 2),
+        .size = answer_int(reply, 4),
         .state = state_parse(redis_reply_str(redis_reply_at(reply, 6), NULL)),
-        .started_at_ms = redis_reply_int(redis_reply_at(reply, 8)),
-        .clients = redis_reply_int(redis_reply_at(reply, 9)),
-        .beating = redis_reply_int(redis_reply_at(reply, 10)) == 1,
-        .beat_age_ms = beat_age_ms(redis_reply_int(redis_reply_at(reply, 11)), ttl_ms),
+        .started_at_ms = answer_int(reply, 8),
+        .clients = answer_int(reply, 9),
+        .beating = answer_int(reply, 10) == 1,
+        .beat_age_ms = beat_age_ms(answer_int(reply, 11), ttl_ms),
     };
     const struct {
         size_t index;
@@ -225,10 +225,10 @@ enum err store_beat(struct store *store, const struct store_member *member, cons
     call_int(&call, heartbeat_ttl_ms);
     enum err err = call_run(store, &call, &reply);
     *out = (struct store_beat){
-        .rev = redis_reply_int(redis_reply_at(reply, 1)),
-        .redis_ms = redis_reply_int(redis_reply_at(reply, 2)),
-        .draining = redis_reply_int(redis_reply_at(reply, 3)) == 1,
-        .alone = redis_reply_int(redis_reply_at(reply, 4)) == 1,
+        .rev = answer_int(reply, 1),
+        .redis_ms = answer_int(reply, 2),
+        .draining = answer_int(reply, 3) == 1,
+        .alone = answer_int(reply, 4) == 1,
     };
     redis_reply_free(reply);
     return err;
@@ -250,8 +250,8 @@ enum err store_reap(struct store *store, const struct store_member *target, size
     call_begin(&call, store, SCRIPT_REAP);
     call_member(&call, target);
     enum err err = call_run(store, &call, &reply);
-    *moved = (size_t)redis_reply_int(redis_reply_at(reply, 1));
-    *finished = redis_reply_int(redis_reply_at(reply, 2)) == 1;
+    *moved = (size_t)answer_int(reply, 1);
+    *finished = answer_int(reply, 2) == 1;
     redis_reply_free(reply);
     return err;
 }
@@ -282,7 +282,7 @@ enum err store_lead(struct store *store, const struct store_member *member, int6
     call_member(&call, member);
     call_int(&call, ttl_ms);
     enum err err = call_run(store, &call, &reply);
-    *leading = redis_reply_int(redis_reply_at(reply, 1)) == 1;
+    *leading = answer_int(reply, 1) == 1;
     redis_reply_free(reply);
     return err;
 }

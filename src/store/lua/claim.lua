@@ -1,5 +1,5 @@
--- claim: waiting -> owned, with a new epoch. ARGV[2...]: node, incarnation, then id, identity ('' if
--- not known) of each.
+-- claim: waiting -> owned, with a new epoch. ARGV[2...]: node, incarnation, then id, identity (''
+-- if not known) of each.
 -- Refused: the node is not registered under this incarnation, dead or not beating ('FENCED'), or
 -- draining ('REFUSED'); per id: see below.
 -- Answers: 'OK', rev, and per id the outcome, followed by everything known of it when CLAIMED.
@@ -68,7 +68,9 @@ local function claim(id, identity)
     if identity_holder(identity, id) then
         return { 'IDENTITY' }
     end
-    set_meta(id, meta.version, identity)
+    if meta.identity == '' or redis.call('HGET', IDENTITY, identity) ~= id then
+        set_meta(id, meta.version, identity)
+    end
     owner = to_owned(id, waiting, {
         node = node,
         incarnation = incarnation,
@@ -86,6 +88,7 @@ for i = 4, #ARGV, 2 do
     results[#results + 1] = claim(ARGV[i], ARGV[i + 1])
 end
 if changed then
+    keep_epoch()
     resize(node)
     bump(node)
 end

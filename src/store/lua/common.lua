@@ -1,7 +1,8 @@
--- What all scripts share; store.c puts this file in front of each of them. It holds the names of the
--- keys, readers that survive rubbish, and the steps that several transitions have in common.
+-- What all scripts share; store.c puts this file in front of each of them. It holds the names of
+-- the keys, readers that survive rubbish, and the steps that several transitions have in common.
 -- KEYS[1]: <prefix>mqtt_config:no, there only so that a cluster can route the call.
--- ARGV[1]: the prefix of all keys. Every answer is an array that begins with a word, 'OK' or why not.
+-- ARGV[1]: the prefix of all keys. Every answer is an array that begins with a word: 'OK', or why
+-- not.
 
 local PREFIX = ARGV[1]
 local BATCH_MAX = 200
@@ -37,7 +38,7 @@ local time = redis.call('TIME')
 local NOW_US = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local NOW_MS = math.floor(NOW_US / 1000)
 
--- ---- readers ------------------------------------------------------------------------------------
+-- ---- readers -----------------------------------------------------------------------------------
 
 -- Reads each shared key once, so that one of a wrong type fails the script here, before any write.
 local function check()
@@ -175,7 +176,7 @@ local function describe(id, config, owner)
     }
 end
 
--- ---- writers: none of them can fail once check() has passed ----------------------------------------
+-- ---- writers: none of them can fail once check() has passed ------------------------------------
 
 local function wake(payload)
     redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake', payload)
@@ -198,7 +199,7 @@ local function resize(node)
     redis.call('SET', size_key(node), redis.call('LLEN', bind_key(node)))
 end
 
--- Takes ids off a node's list. LREM walks the whole list each time: many ids are filtered out at once.
+-- Takes ids off a node's list. LREM walks the whole list each time: many are filtered out at once.
 local function unbind(node, ids)
     local list = bind_key(node)
     if #ids <= 20 then
@@ -258,12 +259,16 @@ local function set_attempt(id, attempt)
     redis.call('HSET', ATTEMPT, id, cjson.encode(attempt))
 end
 
--- Greater than any epoch before, also when the counter was lost.
+-- Greater than any epoch before, also when the counter was lost. keep_epoch() after the last one.
+local newest_epoch
 local function next_epoch(least)
-    local last = whole(redis.call('GET', EPOCH)) or 0
-    local epoch = math.max(last + 1, NOW_US, least)
-    redis.call('SET', EPOCH, string.format('%.0f', epoch))
-    return epoch
+    newest_epoch = newest_epoch or whole(redis.call('GET', EPOCH)) or 0
+    newest_epoch = math.max(newest_epoch + 1, NOW_US, least)
+    return newest_epoch
+end
+
+local function keep_epoch()
+    redis.call('SET', EPOCH, string.format('%.0f', newest_epoch))
 end
 
 -- use -> no, the list being the caller's business. A text written by hand over an owned id waits in
@@ -319,5 +324,5 @@ local function remove_node(node)
     redis.call('DEL', bind_key(node), size_key(node), rev_key(node), beat_key(node))
 end
 
--- ---- the transition ---------------------------------------------------------------------------------
+-- ---- the transition ----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 -- join: a node is registered and beats. ARGV[2...]: name, incarnation, host, port, type, size,
 -- version, started_ms, heartbeat_ttl_ms, draining (1 or 0), generation to use if there is none.
 -- What an earlier incarnation left goes to waiting first, a batch a call.
--- Refused: another incarnation beats under that name ('EXISTS'); this one was declared dead ('FENCED').
+-- Refused: another incarnation beats under that name ('EXISTS'); this one was declared dead
+-- ('FENCED').
 -- Answers: 'OK', generation ('': more is left, call again) | 'EXISTS' | 'FENCED'.
 
 local name, incarnation = ARGV[2], ARGV[3]

@@ -1,5 +1,5 @@
 -- lead: the node becomes or stays leader. ARGV[2...]: node, incarnation, ttl_ms (0: gives it up).
--- Refused: another leads; the node is not registered under this incarnation, dead, or does not beat.
+-- Refused: another leads; the node is not registered under this incarnation, or does not beat.
 -- Answers: 'OK', leading (1 or 0).
 
 local node, incarnation, ttl_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])

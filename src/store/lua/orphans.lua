@@ -10,7 +10,8 @@ check()
 local function stranger_beats()
     local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', BATCH_MAX)[2]
     for i = 1, math.min(#entries, BATCH_MAX * 2), 2 do
-        if node_of(entries[i]).incarnation == '' and redis.call('EXISTS', beat_key(entries[i])) == 1 then
+        local name = entries[i]
+        if node_of(name).incarnation == '' and redis.call('EXISTS', beat_key(name)) == 1 then
             return true
         end
     end

@@ -1,8 +1,8 @@
 -- restore: a client that runs is put back after Redis lost its data, with a new epoch.
 -- ARGV[2...]: node, incarnation, id, epoch, config, identity, version.
 -- Refused: the node is not registered under this incarnation ('FENCED'); a tombstone; an owner with
--- this epoch or a newer one; it waits with another text; another id has its identity by now (then it
--- waits, for it must not be lost) ('REFUSED').
+-- this epoch or a newer one; it waits with another text; another id has its identity by now (then
+-- it waits, for it must not be lost) ('REFUSED').
 -- Answers: 'OK', epoch | 'FENCED' | 'REFUSED'.
 
 local node, incarnation, id, epoch = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -61,6 +61,7 @@ owner = to_owned(id, config, {
     version = version,
     since = NOW_MS,
 })
+keep_epoch()
 resize(node)
 bump(node)
 return { 'OK', owner.epoch }

@@ -1,0 +1,153 @@
+/* Steps of test_store_property.c that concern one client: created, updated, deleted, deferred, and
+ * written by hand. */
+#ifndef MQFLEET_TESTS_PROPERTY_CLIENT_H
+#define MQFLEET_TESTS_PROPERTY_CLIENT_H
+
+#include "property_world.h"
+
+static void step_create(void) {
+    int i = any_id();
+    struct truth *truth = &world.ids[i];
+    char config[TEXT_LEN], identity[TEXT_LEN];
+    any_config(config);
+    any_identity(i, identity);
+    struct store_create_result result = create(truth->id, config, identity);
+    NOTE("create %s %s %s: %d", truth->id, config, identity, result.outcome);
+    switch (result.outcome) {
+    case STORE_CREATED:
+        MUST(!truth->exists, "created what exists");
+        snprintf(truth->config, TEXT_LEN, "%s", config);
+        truth->exists = true;
+        truth->deleted = false;
+        break;
+    case STORE_UNCHANGED:
+        MUST(truth->exists && strcmp(latest(truth), config) == 0, "not unchanged");
+        break;
+    case STORE_OTHER_CONFIG:
+        MUST(truth->exists && strcmp(latest(truth), config) != 0, "no other configuration");
+        break;
+    case STORE_IDENTITY_TAKEN:
+        MUST(!truth->exists && result.other_id, "identity");
+        MUST(world.ids[index_of(result.other_id)].exists, "taken by what is gone");
+        break;
+    }
+    if (AGAIN()) {
+        struct store_create_result second = create(truth->id, config, identity);
+        MUST(second.outcome == result.outcome ||
+                 (result.outcome == STORE_CREATED && second.outcome == STORE_UNCHANGED),
+             "second create differs");
+        MUST(second.version == result.version, "second create has another version");
+        free(second.other_id);
+    }
+    free(result.other_id);
+}
+
+static int64_t version_now(const char *id) {
+    struct store_client client;
+    int64_t version = store_get(store, id, &client) == ERR_OK ? client.version : 0;
+    store_client_fini(&client);
+    return version;
+}
+
+static void step_update(void) {
+    int i = any_id();
+    struct truth *truth = &world.ids[i];
+    char config[TEXT_LEN], identity[TEXT_LEN];
+    any_config(config);
+    any_identity(i, identity);
+    int64_t before = version_now(truth->id), version, second_version;
+    int64_t expected = chance(50) ? before : (int64_t)random_below(5);
+    char *other = NULL;
+    enum err err = store_update(store, truth->id, expected, config, identity, &version, &other);
+    NOTE("update %s %s %s at %" PRId64 " of %" PRId64 ": %s", truth->id, config, identity, expected,
+         before, err_name(err));
+    MUST((err == ERR_NOT_FOUND) == !truth->exists, "update of what is not there");
+    MUST(err != ERR_VERSION || (expected != 0 && expected != before), "version");
+    MUST(err != ERR_EXISTS || world.ids[index_of(other)].exists, "identity of what is gone");
+    if (err == ERR_OK) {
+        bool same = strcmp(latest(truth), config) == 0;
+        MUST(version == before + !same, "new version");
+        if (!same) {
+            snprintf(truth->config, TEXT_LEN, "%s", config);
+            truth->written[0] = '\0';
+        }
+    }
+    free(other);
+    if (AGAIN()) {
+        enum err second =
+            store_update(store, truth->id, expected, config, identity, &second_version, &other);
+        MUST(second == err, "second update differs");
+        MUST(second_version == version, "second update has another version");
+        free(other);
+    }
+}
+
+static void step_delete(void) {
+    struct truth *truth = &world.ids[any_id()];
+    int64_t before = version_now(truth->id);
+    int64_t expected = chance(70) ? 0 : (int64_t)random_below(4);
+    enum err err = store_delete(store, truth->id, expected);
+    NOTE("delete %s at %" PRId64 " of %" PRId64 ": %s", truth->id, expected, before, err_name(err));
+    MUST((err == ERR_NOT_FOUND) == !truth->exists, "delete of what is not there");
+    MUST((err == ERR_VERSION) == (truth->exists && expected != 0 && expected != before), "version");
+    world.may_lose_any = true;
+    if (err == ERR_OK) {
+        truth->exists = false;
+        truth->deleted = true;
+        truth->written[0] = '\0';
+        if (AGAIN()) {
+            MUST(store_delete(store, truth->id, expected) == ERR_NOT_FOUND, "second delete");
+        }
+    }
+}
+
+/* Somebody at redis-cli. */
+static void step_write_by_hand(void) {
+    struct truth *truth = &world.ids[any_id()];
+    char config[TEXT_LEN];
+    any_config(config);
+    RAW("HSET", "mqtt_config:no", truth->id, config);
+    NOTE("by hand %s %s", truth->id, config);
+    if (truth->exists && truth->owner >= 0) {
+        snprintf(truth->written, TEXT_LEN, "%s", config);
+    } else {
+        snprintf(truth->config, TEXT_LEN, "%s", config);
+        truth->exists = true;
+        truth->deleted = false;
+    }
+}
+
+static void step_orphan_by_hand(void) {
+    struct truth *truth = &world.ids[any_id()];
+    size_t moved = 0;
+    if (truth->exists) {
+        return;
+    }
+    any_config(truth->config);
+    RAW("HSET", "mqtt_config:use", truth->id, truth->config);
+    enum err err = store_adopt_orphans(store, &moved);
+    NOTE("orphan %s: %s, %zu moved", truth->id, err_name(err), moved);
+    MUST(err == ERR_OK && moved == 1, "orphan not adopted");
+    truth->exists = true;
+    truth->deleted = false;
+}
+
+static void step_defer(void) {
+    struct truth *truth = &world.ids[any_id()];
+    NOTE("defer %s", truth->id);
+    for (int i = 0; i < 1 + AGAIN(); i++) {
+        MUST(store_defer(store, truth->id, 3600000, "unreadable", "no broker") == ERR_OK, "defer");
+    }
+}
+
+/* All times before which something is not claimed have come. */
+static void step_time_passes(void) {
+    struct redis_reply *ids = raw("ZRANGE", "mqtt_fleet:retry", "0", "-1", NULL);
+    for (size_t i = 0; i < redis_reply_count(ids); i++) {
+        RAW("ZADD", "mqtt_fleet:retry", "1", redis_reply_str(redis_reply_at(ids, i), NULL));
+    }
+    redis_reply_free(ids);
+    NOTE("time passes");
+}
+
+#endif

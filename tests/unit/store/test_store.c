@@ -1,0 +1,292 @@
+/* The pool, the prefix, wake-ups, and what holds for every script, against a real Redis. */
+#include <pthread.h>
+#include "base/buffer.h"
+#include "fleet_check.h"
+#include "store/scripts.h"
+
+START_TEST(ping_answers) {
+    ck_assert_int_eq(store_ping(store), ERR_OK);
+}
+END_TEST
+
+START_TEST(a_redis_that_is_not_there_is_unavailable_and_not_waited_for) {
+    struct store *nowhere = store_open("unix:/nonexistent/redis.sock", "", 5000, 1);
+    int64_t waiting, owned, before_ms = clock_ms();
+    ck_assert_int_eq(store_ping(nowhere), ERR_UNAVAILABLE);
+    ck_assert_int_eq(store_counts(nowhere, &waiting, &owned), ERR_UNAVAILABLE);
+    ck_assert_int_lt(clock_ms() - before_ms, 4000);
+    store_close(nowhere);
+}
+END_TEST
+
+START_TEST(a_bad_url_opens_no_store) {
+    ck_assert_ptr_null(store_open("nonsense", "", 1000, 2));
+    store_close(NULL);
+}
+END_TEST
+
+START_TEST(connections_that_died_while_idle_are_replaced) {
+    must_create("x");
+    for (int i = 0; i < 3; i++) {
+        RAW("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+        ck_assert_int_eq(where("x"), STORE_WAITING);
+    }
+}
+END_TEST
+
+START_TEST(scripts_are_loaded_again_when_redis_forgot_them) {
+    must_create("x");
+    RAW("SCRIPT", "FLUSH");
+    ck_assert_int_eq(where("x"), STORE_WAITING);
+}
+END_TEST
+
+START_TEST(a_prefix_stands_before_every_key) {
+    struct store *other = store_open(fixture_url, "fleet2:", 5000, 1);
+    struct store *unprefixed = store;
+    must_create("x");
+    store = other;
+    struct store_member a = joined("a", "1", 10);
+    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIM_GONE);
+    must_create("y");
+    must_claim(a, "y");
+    ck_assert_str_eq(RAW_TEXT("HGET", "fleet2:mqtt_config:use", "y"), "{\"c\":1}");
+    ck_assert_int_eq(RAW_INT("LLEN", "fleet2:node_bind:a"), 1);
+    store = unprefixed;
+    store_close(other);
+    struct redis_reply *keys = raw("KEYS", "*", NULL);
+    for (size_t i = 0; i < redis_reply_count(keys); i++) {
+        const char *key = redis_reply_str(redis_reply_at(keys, i), NULL);
+        ck_assert_msg(strncmp(key, "fleet2:", 7) == 0 || strcmp(key, "mqtt_config:no") == 0 ||
+                          strcmp(key, "mqtt_fleet:meta") == 0 ||
+                          strcmp(key, "mqtt_fleet:identity") == 0,
+                      "%s", key);
+    }
+    redis_reply_free(keys);
+}
+END_TEST
+
+/* ---- every script -------------------------------------------------------------------------- */
+
+static const char *const KEYS[] = {
+    "mqtt_config:no",        "mqtt_config:use",    "register:mqtt",       "mqtt_fleet:owner",
+    "mqtt_fleet:meta",       "mqtt_fleet:attempt", "mqtt_fleet:identity", "mqtt_fleet:retry",
+    "mqtt_fleet:tombstones", "mqtt_fleet:epoch"};
+
+/* A digest of all data but the beats, which expire. */
+static const char *digest(void) {
+    return RAW_TEXT("EVAL",
+                    "local keys = redis.call('KEYS', '*') table.sort(keys) local all = {} "
+                    "for _, key in ipairs(keys) do if not key:find('^beat:') then "
+                    "all[#all + 1] = key .. '=' .. redis.call('DUMP', key) end end "
+                    "return redis.sha1hex(table.concat(all, ';'))",
+                    "0");
+}
+
+/* Every transition that writes, as far as a wrong type lets it. */
+static void call_everything(struct store_member a, int64_t epoch) {
+    struct store_new new = {.id = "new", .config = "{}", .identity = "b/new"};
+    struct store_create_result created;
+    struct store_release released = {.id = "owned", .epoch = epoch, .code = "", .message = ""};
+    struct store_restore restored = {
+        .id = "lost", .epoch = 5, .config = "{}", .identity = "b/lost", .version = 1};
+    struct store_member dead = member("dead", "1");
+    char generation[TEXT_ID_LEN], *other = NULL;
+    const char *id = "owned";
+    int64_t number;
+    size_t n;
+    bool flag;
+    const enum err results[] = {
+        store_create(store, &new, 1, &created, &n),
+        claim_err(a, "waiting"),
+        store_release(store, &a, &released, 1, &n),
+        store_update(store, "owned", 0, "{\"c\":2}", "b/2", &number, &other),
+        store_delete(store, "owned", 0),
+        store_defer(store, "waiting", 1000, "", ""),
+        store_succeeded(store, &a, &id, 1),
+        store_restore(store, &a, &restored, &number),
+        try_join(a, 10, generation),
+        store_fence(store, &a, &dead),
+        store_leave(store, &a),
+        store_drain(store, "a", true),
+        store_reap(store, &dead, &n, &flag),
+        store_adopt_orphans(store, &n),
+    };
+    free(other);
+    for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
+        ck_assert_msg(results[i] == ERR_PROTOCOL, "call %zu: %s", i, err_name(results[i]));
+    }
+}
+
+START_TEST(a_key_of_a_wrong_type_is_an_error_and_nothing_is_written) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("waiting");
+    must_create("owned");
+    int64_t epoch = must_claim(a, "owned");
+    RAW("HSET", "register:mqtt", "dead", "{\"incarnation\":\"1\",\"state\":\"dead\"}");
+    for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0]; i++) {
+        RAW("RENAME", KEYS[i], "aside");
+        RAW("RPUSH", KEYS[i], "of another type");
+        const char *before = digest();
+        ck_assert_uint_eq(strlen(before), 40);
+        call_everything(a, epoch);
+        ck_assert_str_eq(digest(), before);
+        RAW("DEL", KEYS[i]);
+        RAW("RENAME", "aside", KEYS[i]);
+    }
+}
+END_TEST
+
+START_TEST(a_node_list_of_a_wrong_type_stops_what_would_change_it_before_it_writes) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    struct store_release item = {.id = "x", .code = "", .message = ""};
+    struct store_restore older = {.id = "x", .config = "{}", .identity = "", .version = 1};
+    size_t n;
+    int64_t epoch;
+    must_create("x");
+    must_create("y");
+    item.epoch = must_claim(a, "x");
+    older.epoch = item.epoch + 1;
+    RAW("SET", "node_bind:a", "no list");
+    const char *before = digest();
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_PROTOCOL);
+    ck_assert_int_eq(store_release(store, &a, &item, 1, &n), ERR_PROTOCOL);
+    ck_assert_int_eq(claim_err(a, "y"), ERR_PROTOCOL);
+    ck_assert_int_eq(store_restore(store, &b, &older, &epoch), ERR_PROTOCOL);
+    ck_assert_int_eq(store_leave(store, &a), ERR_PROTOCOL);
+    ck_assert_str_eq(digest(), before);
+}
+END_TEST
+
+START_TEST(more_than_200_ids_in_one_call_are_refused) {
+    static const struct {
+        const char *script;
+        int fixed, each;
+    } rows[] = {{"create", 0, 3},
+                {"claim", 2, 2},
+                {"release", 2, 6},
+                {"succeeded", 2, 1},
+                {"evidence", 2, 2}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        static const char *argv[2000];
+        struct buffer text;
+        struct redis_reply *reply = NULL;
+        char sha[41];
+        int argc = 2 + rows[i].fixed + rows[i].each * (STORE_BATCH_MAX + 1);
+        buffer_init(&text);
+        for (int part = 0; part < 2; part++) {
+            const struct store_script_source *row = store_script_sources;
+            while (strcmp(row->name, part ? rows[i].script : "common") != 0) {
+                row++;
+            }
+            buffer_append_str(&text, row->text);
+        }
+        for (int arg = 0; arg < argc; arg++) {
+            argv[arg] = arg == 0 ? "mqtt_config:no" : arg == 1 ? "" : "1";
+        }
+        redis_script_sha(text.data, sha);
+        ck_assert_int_eq(redis_script(raw_redis, sha, text.data, 1, argc, argv, NULL, &reply),
+                         ERR_PROTOCOL);
+        ck_assert_ptr_nonnull(strstr(redis_error(raw_redis), "too many ids"));
+        buffer_fini(&text);
+    }
+}
+END_TEST
+
+/* ---- wake-ups ------------------------------------------------------------------------------ */
+
+/* The next payload, or "(none)"; valid until the next call. */
+static const char *woken(struct redis *subscriber, const char *channel, int64_t wait_ms) {
+    static char payload[64];
+    char *text = NULL;
+    enum err err = redis_subscribed_message(subscriber, channel, wait_ms, &text);
+    snprintf(payload, sizeof payload, "%s", err == ERR_OK ? text : "(none)");
+    free(text);
+    return payload;
+}
+
+START_TEST(wake_ups_say_that_something_waits_or_whose_set_changed) {
+    char *channel = store_wake_channel("");
+    struct redis *subscriber = redis_create(fixture_url, 5000);
+    struct store_member a = joined("a", "1", 10);
+    int64_t version;
+    char *other;
+    ck_assert_str_eq(channel, "mqtt_fleet:wake");
+    for (int i = 0; i < 500 && RAW_INT("PUBLISH", channel, "ready") == 0; i++) {
+        (void)woken(subscriber, channel, 10);
+    }
+    while (strcmp(woken(subscriber, channel, 100), "(none)") != 0) {
+    }
+    must_create("x");
+    ck_assert_str_eq(woken(subscriber, channel, 5000), "");
+    int64_t epoch = must_claim(a, "x");
+    ck_assert_int_eq(store_update(store, "x", 0, "{}", "b/x", &version, &other), ERR_OK);
+    ck_assert_str_eq(woken(subscriber, channel, 5000), "a");
+    ck_assert_uint_eq(release(a, "x", epoch, 0, false), 1);
+    ck_assert_str_eq(woken(subscriber, channel, 5000), "");
+    must_claim(a, "x");
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_str_eq(woken(subscriber, channel, 5000), "a");
+    ck_assert_str_eq(woken(subscriber, channel, 50), "(none)");
+    redis_destroy(subscriber);
+    free(channel);
+}
+END_TEST
+
+/* ---- threads ------------------------------------------------------------------------------- */
+
+static void *claim_all(void *argument) {
+    const struct store_member *who = argument;
+    size_t *claimed = calloc(1, sizeof *claimed);
+    for (int i = 0; i < 200; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "id-%d", i);
+        *claimed += claim(*who, id, NULL) == STORE_CLAIMED;
+    }
+    return claimed;
+}
+
+START_TEST(of_many_threads_on_few_connections_each_id_goes_to_one) {
+    static const char *const nodes[] = {"n0", "n1", "n2", "n3", "n4", "n5", NULL};
+    struct store_member members[6];
+    pthread_t threads[6];
+    size_t claimed = 0;
+    for (int i = 0; i < 200; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "id-%d", i);
+        must_create(id);
+    }
+    for (int i = 0; i < 6; i++) {
+        members[i] = joined(nodes[i], "1", 50);
+    }
+    for (int i = 0; i < 6; i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, claim_all, &members[i]), 0);
+    }
+    for (int i = 0; i < 6; i++) {
+        void *count;
+        pthread_join(threads[i], &count);
+        claimed += *(size_t *)count;
+        free(count);
+    }
+    ck_assert_uint_eq(claimed, 200);
+    assert_fleet(nodes);
+}
+END_TEST
+
+static void add(TCase *tcase) {
+    tcase_add_test(tcase, ping_answers);
+    tcase_add_test(tcase, a_redis_that_is_not_there_is_unavailable_and_not_waited_for);
+    tcase_add_test(tcase, a_bad_url_opens_no_store);
+    tcase_add_test(tcase, connections_that_died_while_idle_are_replaced);
+    tcase_add_test(tcase, scripts_are_loaded_again_when_redis_forgot_them);
+    tcase_add_test(tcase, a_prefix_stands_before_every_key);
+    tcase_add_test(tcase, a_key_of_a_wrong_type_is_an_error_and_nothing_is_written);
+    tcase_add_test(tcase, a_node_list_of_a_wrong_type_stops_what_would_change_it_before_it_writes);
+    tcase_add_test(tcase, more_than_200_ids_in_one_call_are_refused);
+    tcase_add_test(tcase, wake_ups_say_that_something_waits_or_whose_set_changed);
+    tcase_add_test(tcase, of_many_threads_on_few_connections_each_id_goes_to_one);
+}
+
+int main(void) {
+    return fixture_run("store", add);
+}

@@ -1,0 +1,359 @@
+/* claim, release, defer and succeeded against a real Redis. */
+#include "fleet_check.h"
+
+static const char *const NODES[] = {"a", "b", "c", NULL};
+
+/* All there is to know of an id; store_client_fini. */
+static struct store_client known(const char *id) {
+    struct store_client client;
+    ck_assert_int_eq(store_get(store, id, &client), ERR_OK);
+    return client;
+}
+
+static enum store_claimed claim_as(struct store_member who, const char *id, const char *identity) {
+    struct store_claim_item item = {.id = id, .identity = identity};
+    struct store_claim_result result;
+    size_t done;
+    int64_t rev;
+    ck_assert_int_eq(store_claim(store, &who, &item, 1, &result, &done, &rev), ERR_OK);
+    enum store_claimed outcome = result.outcome;
+    store_claim_results_fini(&result, 1);
+    return outcome;
+}
+
+/* ---- claim --------------------------------------------------------------------------------- */
+
+START_TEST(claim_moves_a_waiting_id_to_its_new_owner) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    int64_t rev = rev_of("a");
+    int64_t epoch = must_claim(a, "x");
+    struct store_client client = known("x");
+    ck_assert_int_eq(client.where, STORE_OWNED);
+    ck_assert_str_eq(client.owner.node, "a");
+    ck_assert_str_eq(client.owner.incarnation, "1");
+    ck_assert_int_eq(client.owner.epoch, epoch);
+    ck_assert_int_gt(client.owner.since_ms, 1600000000000);
+    store_client_fini(&client);
+    ck_assert_int_gt(rev_of("a"), rev);
+    ck_assert_str_eq(RAW_TEXT("LINDEX", "node_bind:a", "0"), "x");
+    ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 1);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(claim_repeated_answers_the_same_epoch_again) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    int64_t epoch = must_claim(a, "x"), rev = rev_of("a");
+    ck_assert_int_eq(must_claim(a, "x"), epoch);
+    ck_assert_int_eq(rev_of("a"), rev);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(claim_of_what_another_owns_or_nobody_has_is_gone) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    must_claim(a, "x");
+    ck_assert_int_eq(claim(b, "x", NULL), STORE_CLAIM_GONE);
+    ck_assert_int_eq(claim(b, "unheard of", NULL), STORE_CLAIM_GONE);
+}
+END_TEST
+
+START_TEST(claim_is_fenced_unless_registered_alive_and_beating) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    ck_assert_int_eq(claim_err(member("a", "0"), "x"), ERR_FENCED);
+    ck_assert_int_eq(claim_err(member("nobody", "1"), "x"), ERR_FENCED);
+    stop_beating(a);
+    ck_assert_int_eq(claim_err(a, "x"), ERR_FENCED);
+    ck_assert_int_eq(store_fence(store, &b, &a), ERR_OK);
+    ck_assert_int_eq(claim_err(a, "x"), ERR_FENCED);
+    ck_assert_int_eq(where("x"), STORE_WAITING);
+}
+END_TEST
+
+START_TEST(claim_never_exceeds_the_size_also_within_one_batch_failure_4) {
+    struct store_member a = joined("a", "1", 3);
+    struct store_claim_item items[5];
+    struct store_claim_result results[5];
+    static const char *const ids[] = {"v", "w", "x", "y", "z"};
+    size_t done;
+    int64_t rev;
+    for (size_t i = 0; i < 5; i++) {
+        must_create(ids[i]);
+        items[i] = (struct store_claim_item){.id = ids[i], .identity = ""};
+    }
+    RAW("SET", "mqtt_size:a", "-7");
+    for (int run = 0; run < 2; run++) {
+        ck_assert_int_eq(store_claim(store, &a, items, 5, results, &done, &rev), ERR_OK);
+        for (size_t i = 0; i < 5; i++) {
+            ck_assert_int_eq(results[i].outcome, i < 3 ? STORE_CLAIMED : STORE_CLAIM_FULL);
+        }
+        ck_assert_int_eq(rev, rev_of("a"));
+        store_claim_results_fini(results, 5);
+    }
+    ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 3);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(claim_waits_for_the_time_before_which_it_may_not_be) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why"), ERR_OK);
+    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIM_LATER);
+    RAW("ZADD", "mqtt_fleet:retry", "1", "x");
+    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIMED);
+    ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:retry"), 0);
+}
+END_TEST
+
+START_TEST(claim_leaves_an_identity_of_another_id_waiting) {
+    struct store_member a = joined("a", "1", 10);
+    create("x", "{}", "b/same");
+    RAW("HSET", "mqtt_config:no", "y", "{}");
+    ck_assert_int_eq(claim_as(a, "y", "b/same"), STORE_CLAIM_IDENTITY);
+    ck_assert_int_eq(where("y"), STORE_WAITING);
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(claim_as(a, "y", "b/same"), STORE_CLAIMED);
+    struct store_create_result result = create("z", "{}", "b/same");
+    ck_assert_int_eq(result.outcome, STORE_IDENTITY_TAKEN);
+    ck_assert_str_eq(result.other_id, "y");
+    free(result.other_id);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(claim_takes_what_was_written_by_hand_as_version_1) {
+    struct store_member a = joined("a", "1", 10);
+    RAW("HSET", "mqtt_config:no", "x", "rubbish, not json");
+    must_claim(a, "x");
+    struct store_client client = known("x");
+    ck_assert_str_eq(client.config, "rubbish, not json");
+    ck_assert_int_eq(client.version, 1);
+    store_client_fini(&client);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(claim_forgets_the_tombstone_of_what_was_written_by_hand_again) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    RAW("HSET", "mqtt_config:no", "x", "{}");
+    must_claim(a, "x");
+    ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:tombstones"), 0);
+}
+END_TEST
+
+START_TEST(a_text_written_by_hand_over_an_owned_id_updates_it_in_place_failure_9) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    int64_t epoch = must_claim(a, "x"), rev = rev_of("a");
+    RAW("HSET", "mqtt_config:no", "x", "{\"c\":2}");
+    ck_assert_int_eq(claim_as(b, "x", "b/new"), STORE_CLAIM_GONE);
+    ck_assert_int_eq(claim_as(b, "x", "b/new"), STORE_CLAIM_GONE);
+    struct store_client client = known("x");
+    ck_assert_str_eq(client.config, "{\"c\":2}");
+    ck_assert_int_eq(client.version, 2);
+    ck_assert_int_eq(client.owner.epoch, epoch);
+    store_client_fini(&client);
+    ck_assert_int_gt(rev_of("a"), rev);
+    assert_fleet(NODES);
+    RAW("HSET", "mqtt_config:no", "x", "{\"c\":3}");
+    ck_assert_int_eq(must_claim(a, "x"), epoch);
+    client = known("x");
+    ck_assert_str_eq(client.config, "{\"c\":3}");
+    ck_assert_int_eq(client.version, 3);
+    store_client_fini(&client);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(the_same_text_written_over_an_owned_id_is_no_new_version) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    must_claim(a, "x");
+    RAW("HSET", "mqtt_config:no", "x", "{\"c\":1}");
+    must_claim(a, "x");
+    struct store_client client = known("x");
+    ck_assert_int_eq(client.version, 1);
+    store_client_fini(&client);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(a_waiting_id_that_is_also_in_use_without_owner_is_claimed) {
+    struct store_member a = joined("a", "1", 10);
+    RAW("HSET", "mqtt_config:use", "x", "{\"old\":1}");
+    RAW("HSET", "mqtt_config:no", "x", "{\"new\":1}");
+    must_claim(a, "x");
+    ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_config:use", "x"), "{\"new\":1}");
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(epochs_grow_although_the_counter_is_lost_or_ahead) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    int64_t first = must_claim(a, "x");
+    release(a, "x", first, 0, false);
+    RAW("DEL", "mqtt_fleet:epoch");
+    int64_t second = must_claim(a, "x");
+    ck_assert_int_gt(second, first);
+    release(a, "x", second, 0, false);
+    RAW("SET", "mqtt_fleet:epoch", "4000000000000001");
+    ck_assert_int_eq(must_claim(a, "x"), 4000000000000002);
+    ck_assert_str_eq(RAW_TEXT("GET", "mqtt_fleet:epoch"), "4000000000000002");
+    assert_fleet(NODES);
+}
+END_TEST
+
+/* ---- release ------------------------------------------------------------------------------- */
+
+START_TEST(release_moves_its_own_to_waiting_and_notes_why) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    int64_t epoch = must_claim(a, "x"), rev = rev_of("a");
+    ck_assert_uint_eq(release(a, "x", epoch, 60000, true), 1);
+    struct store_client client = known("x");
+    ck_assert_int_eq(client.where, STORE_WAITING);
+    ck_assert_ptr_null(client.owner.node);
+    ck_assert_int_eq(client.attempts, 1);
+    ck_assert_str_eq(client.attempt_code, "stopping");
+    ck_assert_str_eq(client.attempt_message, "because");
+    ck_assert_str_eq(client.attempt_node, "a");
+    ck_assert_int_eq(client.not_before_ms, client.attempt_at_ms + 60000);
+    store_client_fini(&client);
+    ck_assert_int_gt(rev_of("a"), rev);
+    ck_assert_int_eq(claim(b, "x", NULL), STORE_CLAIM_LATER);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(release_repeated_or_by_another_or_of_an_old_epoch_does_nothing) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    int64_t first = must_claim(a, "x");
+    ck_assert_uint_eq(release(b, "x", first, 0, true), 0);
+    ck_assert_uint_eq(release(member("a", "0"), "x", first, 0, true), 0);
+    ck_assert_uint_eq(release(a, "x", first, 0, true), 1);
+    ck_assert_uint_eq(release(a, "x", first, 0, true), 0);
+    int64_t second = must_claim(a, "x");
+    ck_assert_uint_eq(release(a, "x", first, 0, true), 0);
+    ck_assert_int_eq(where("x"), STORE_OWNED);
+    struct store_client client = known("x");
+    ck_assert_int_eq(client.attempts, 1);
+    ck_assert_int_eq(client.owner.epoch, second);
+    store_client_fini(&client);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(release_of_what_was_deleted_does_not_bring_it_back) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    int64_t epoch = must_claim(a, "x");
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_uint_eq(release(a, "x", epoch, 0, false), 0);
+    ck_assert_int_eq(where("x"), STORE_ABSENT);
+}
+END_TEST
+
+START_TEST(release_of_450_empties_the_node_and_keeps_the_rest_in_order) {
+    static struct store_release items[450];
+    static char ids[452][16];
+    struct store_member a = joined("a", "1", 1000);
+    size_t released;
+    for (size_t i = 0; i < 452; i++) {
+        snprintf(ids[i], sizeof ids[i], "id-%zu", i);
+        must_create(ids[i]);
+        int64_t epoch = must_claim(a, ids[i]);
+        if (i < 450) { /* every other from either end, so that no order helps */
+            items[i % 2 ? i : 449 - i - 1] = (struct store_release){
+                .id = ids[i], .epoch = epoch, .code = "stopping", .message = ""};
+        }
+    }
+    ck_assert_int_eq(store_release(store, &a, items, 450, &released), ERR_OK);
+    ck_assert_uint_eq(released, 450);
+    ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 2);
+    ck_assert_str_eq(RAW_TEXT("LINDEX", "node_bind:a", "0"), "id-450");
+    ck_assert_str_eq(RAW_TEXT("LINDEX", "node_bind:a", "1"), "id-451");
+    assert_fleet(NODES);
+}
+END_TEST
+
+/* ---- attempts ------------------------------------------------------------------------------ */
+
+START_TEST(attempts_count_failures_only_and_are_forgotten_once_online) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    const char *id = "x";
+    must_create(id);
+    release(a, id, must_claim(a, id), 0, true);
+    release(b, id, must_claim(b, id), 0, true);
+    release(b, id, must_claim(b, id), 0, false);
+    struct store_client client = known(id);
+    ck_assert_int_eq(client.attempts, 2);
+    ck_assert_str_eq(client.attempt_node, "b");
+    store_client_fini(&client);
+    must_claim(a, id);
+    ck_assert_int_eq(store_succeeded(store, &b, &id, 1), ERR_OK);
+    ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_fleet:attempt", id), 1);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(store_succeeded(store, &a, &id, 1), ERR_OK);
+    }
+    client = known(id);
+    ck_assert_int_eq(client.attempts, 0);
+    ck_assert_ptr_null(client.attempt_code);
+    store_client_fini(&client);
+}
+END_TEST
+
+START_TEST(defer_touches_waiting_ids_only) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "line 1"), ERR_OK);
+    }
+    struct store_client client = known("x");
+    ck_assert_str_eq(client.attempt_code, "unreadable");
+    ck_assert_str_eq(client.attempt_message, "line 1");
+    ck_assert_int_eq(client.attempts, 0);
+    ck_assert_int_eq(client.not_before_ms, client.attempt_at_ms + 60000);
+    store_client_fini(&client);
+    must_create("y");
+    must_claim(a, "y");
+    ck_assert_int_eq(store_defer(store, "y", 60000, "unreadable", ""), ERR_OK);
+    ck_assert_int_eq(store_defer(store, "absent", 60000, "unreadable", ""), ERR_OK);
+    ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:retry"), 1);
+    assert_fleet(NODES);
+}
+END_TEST
+
+static void add(TCase *tcase) {
+    tcase_add_test(tcase, claim_moves_a_waiting_id_to_its_new_owner);
+    tcase_add_test(tcase, claim_repeated_answers_the_same_epoch_again);
+    tcase_add_test(tcase, claim_of_what_another_owns_or_nobody_has_is_gone);
+    tcase_add_test(tcase, claim_is_fenced_unless_registered_alive_and_beating);
+    tcase_add_test(tcase, claim_never_exceeds_the_size_also_within_one_batch_failure_4);
+    tcase_add_test(tcase, claim_waits_for_the_time_before_which_it_may_not_be);
+    tcase_add_test(tcase, claim_leaves_an_identity_of_another_id_waiting);
+    tcase_add_test(tcase, claim_takes_what_was_written_by_hand_as_version_1);
+    tcase_add_test(tcase, claim_forgets_the_tombstone_of_what_was_written_by_hand_again);
+    tcase_add_test(tcase, a_text_written_by_hand_over_an_owned_id_updates_it_in_place_failure_9);
+    tcase_add_test(tcase, the_same_text_written_over_an_owned_id_is_no_new_version);
+    tcase_add_test(tcase, a_waiting_id_that_is_also_in_use_without_owner_is_claimed);
+    tcase_add_test(tcase, epochs_grow_although_the_counter_is_lost_or_ahead);
+    tcase_add_test(tcase, release_moves_its_own_to_waiting_and_notes_why);
+    tcase_add_test(tcase, release_repeated_or_by_another_or_of_an_old_epoch_does_nothing);
+    tcase_add_test(tcase, release_of_what_was_deleted_does_not_bring_it_back);
+    tcase_add_test(tcase, release_of_450_empties_the_node_and_keeps_the_rest_in_order);
+    tcase_add_test(tcase, attempts_count_failures_only_and_are_forgotten_once_online);
+    tcase_add_test(tcase, defer_touches_waiting_ids_only);
+}
+
+int main(void) {
+    return fixture_run("store_claim", add);
+}

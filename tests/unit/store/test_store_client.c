@@ -1,0 +1,339 @@
+/* create, update, delete, get, page and counts against a real Redis. */
+#include "fleet_check.h"
+
+static const char *const NODES[] = {"a", "b", NULL};
+
+/* ---- create -------------------------------------------------------------------------------- */
+
+START_TEST(create_puts_an_absent_id_into_no) {
+    struct store_create_result result = create("x", "{\"c\":1}", "b/x");
+    ck_assert_int_eq(result.outcome, STORE_CREATED);
+    ck_assert_int_eq(result.version, 1);
+    ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_config:no", "x"), "{\"c\":1}");
+    ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_config:use", "x"), 0);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(create_of_the_same_again_is_unchanged_waiting_or_owned) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    ck_assert_int_eq(create("x", "{\"c\":1}", "broker:1883/x").outcome, STORE_UNCHANGED);
+    must_claim(a, "x");
+    ck_assert_int_eq(create("x", "{\"c\":1}", "broker:1883/x").outcome, STORE_UNCHANGED);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(create_refuses_another_configuration_under_that_id) {
+    must_create("x");
+    ck_assert_int_eq(create("x", "{\"c\":2}", "b/x").outcome, STORE_OTHER_CONFIG);
+    ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_config:no", "x"), "{\"c\":1}");
+}
+END_TEST
+
+START_TEST(create_refuses_an_identity_of_another_id_and_names_it) {
+    create("x", "{}", "b/same");
+    struct store_create_result result = create("y", "{}", "b/same");
+    ck_assert_int_eq(result.outcome, STORE_IDENTITY_TAKEN);
+    ck_assert_str_eq(result.other_id, "x");
+    free(result.other_id);
+    ck_assert_int_eq(where("y"), STORE_ABSENT);
+}
+END_TEST
+
+START_TEST(create_takes_over_an_identity_whose_id_is_gone) {
+    RAW("HSET", "mqtt_fleet:identity", "b/same", "long-gone");
+    ck_assert_int_eq(create("y", "{}", "b/same").outcome, STORE_CREATED);
+    ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_fleet:identity", "b/same"), "y");
+}
+END_TEST
+
+START_TEST(create_after_delete_starts_anew_without_tombstone_or_attempt) {
+    must_create("x");
+    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why"), ERR_OK);
+    RAW("HSET", "mqtt_fleet:attempt", "y", "{\"count\":7}");
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    must_create("x");
+    must_create("y");
+    struct store_client client;
+    ck_assert_int_eq(store_get(store, "x", &client), ERR_OK);
+    ck_assert_int_eq(client.not_before_ms, 0);
+    ck_assert_ptr_null(client.attempt_code);
+    store_client_fini(&client);
+    ck_assert_int_eq(store_get(store, "y", &client), ERR_OK);
+    ck_assert_int_eq(client.attempts, 0);
+    store_client_fini(&client);
+    ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:tombstones"), 0);
+}
+END_TEST
+
+START_TEST(create_of_450_is_cut_into_batches_and_safe_to_repeat) {
+    static struct store_new items[450];
+    static struct store_create_result results[450];
+    static char ids[450][16];
+    size_t done;
+    for (size_t i = 0; i < 450; i++) {
+        snprintf(ids[i], sizeof ids[i], "id-%zu", i);
+        items[i] = (struct store_new){.id = ids[i], .config = "{}", .identity = ids[i]};
+    }
+    for (int run = 0; run < 2; run++) {
+        ck_assert_int_eq(store_create(store, items, 450, results, &done), ERR_OK);
+        ck_assert_uint_eq(done, 450);
+        for (size_t i = 0; i < 450; i++) {
+            ck_assert_int_eq(results[i].outcome, run == 0 ? STORE_CREATED : STORE_UNCHANGED);
+        }
+    }
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_config:no"), 450);
+}
+END_TEST
+
+START_TEST(ids_and_texts_keep_their_odd_bytes) {
+    static const char *const ids[] = {"with space", "a:b:c", "\"{'\\", "\xff\xfe\x01\n\r", "*?[x]"};
+    struct store_member a = joined("node: \"a\"", "1", 10);
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert_int_eq(create(ids[i], "\xff not \x01 json\r\n", ids[i]).outcome, STORE_CREATED);
+        must_claim(a, ids[i]);
+        struct store_client client;
+        ck_assert_int_eq(store_get(store, ids[i], &client), ERR_OK);
+        ck_assert_str_eq(client.id, ids[i]);
+        ck_assert_str_eq(client.config, "\xff not \x01 json\r\n");
+        ck_assert_uint_eq(client.config_len, 14);
+        ck_assert_str_eq(client.owner.node, "node: \"a\"");
+        store_client_fini(&client);
+    }
+    ck_assert_int_eq(RAW_INT("GET", "mqtt_size:node: \"a\""), 5);
+}
+END_TEST
+
+/* ---- update -------------------------------------------------------------------------------- */
+
+static enum err update(const char *id, int64_t expected, const char *config, int64_t *version) {
+    char *other = NULL;
+    int64_t unused;
+    enum err err =
+        store_update(store, id, expected, config, "b/x", version ? version : &unused, &other);
+    free(other);
+    return err;
+}
+
+START_TEST(update_of_an_owned_id_makes_a_version_and_bumps_its_node) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    must_claim(a, "x");
+    int64_t rev = rev_of("a"), version;
+    ck_assert_int_eq(update("x", 1, "{\"c\":2}", &version), ERR_OK);
+    ck_assert_int_eq(version, 2);
+    ck_assert_int_gt(rev_of("a"), rev);
+    ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_config:use", "x"), "{\"c\":2}");
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(update_repeated_with_its_expected_version_is_the_same_again) {
+    int64_t version;
+    must_create("x");
+    ck_assert_int_eq(update("x", 1, "{\"c\":2}", NULL), ERR_OK);
+    ck_assert_int_eq(update("x", 1, "{\"c\":2}", &version), ERR_OK);
+    ck_assert_int_eq(version, 2);
+    ck_assert_int_eq(update("x", 0, "{\"c\":2}", &version), ERR_OK);
+    ck_assert_int_eq(version, 2);
+}
+END_TEST
+
+START_TEST(update_refuses_another_version) {
+    must_create("x");
+    ck_assert_int_eq(update("x", 3, "{\"c\":2}", NULL), ERR_VERSION);
+    ck_assert_int_eq(update("x", 3, "{\"c\":1}", NULL), ERR_VERSION);
+    ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_config:no", "x"), "{\"c\":1}");
+}
+END_TEST
+
+START_TEST(update_refuses_an_unknown_id) {
+    ck_assert_int_eq(update("x", 0, "{}", NULL), ERR_NOT_FOUND);
+    ck_assert_int_eq(where("x"), STORE_ABSENT);
+}
+END_TEST
+
+START_TEST(update_moves_the_identity_and_refuses_that_of_another) {
+    char *other = NULL;
+    int64_t version;
+    create("x", "{}", "b/x");
+    create("y", "{}", "b/y");
+    ck_assert_int_eq(store_update(store, "x", 0, "{1}", "b/y", &version, &other), ERR_EXISTS);
+    ck_assert_str_eq(other, "y");
+    free(other);
+    ck_assert_int_eq(store_update(store, "x", 0, "{1}", "b/new", &version, &other), ERR_OK);
+    ck_assert_int_eq(create("z", "{}", "b/x").outcome, STORE_CREATED);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(update_of_a_waiting_id_lets_it_be_tried_at_once) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why"), ERR_OK);
+    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIM_LATER);
+    ck_assert_int_eq(update("x", 0, "{\"c\":2}", NULL), ERR_OK);
+    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIMED);
+}
+END_TEST
+
+/* ---- delete -------------------------------------------------------------------------------- */
+
+START_TEST(delete_of_an_owned_id_leaves_nothing_but_a_tombstone) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    int64_t epoch = must_claim(a, "x"), rev = rev_of("a");
+    ck_assert_int_eq(store_delete(store, "x", 1), ERR_OK);
+    ck_assert_int_eq(where("x"), STORE_ABSENT);
+    ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 0);
+    ck_assert_int_gt(rev_of("a"), rev);
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:meta"), 0);
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:owner"), 0);
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:identity"), 0);
+    struct store_held held = {.id = "x", .epoch = epoch};
+    enum store_evidence evidence;
+    ck_assert_int_eq(store_evidence(store, &a, &held, 1, &evidence), ERR_OK);
+    ck_assert_int_eq(evidence, STORE_EVIDENCE_TOMBSTONE);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(delete_refuses_an_unknown_id_and_another_version) {
+    must_create("x");
+    ck_assert_int_eq(store_delete(store, "y", 0), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_delete(store, "x", 2), ERR_VERSION);
+    ck_assert_int_eq(store_delete(store, "x", 1), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", 1), ERR_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(old_tombstones_go_a_few_at_a_time) {
+    for (int i = 0; i < 15; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "old-%d", i);
+        RAW("ZADD", "mqtt_fleet:tombstones", "1", name);
+    }
+    must_create("x");
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:tombstones"), 6);
+}
+END_TEST
+
+/* ---- looking ------------------------------------------------------------------------------- */
+
+START_TEST(pages_bring_every_id_with_all_that_is_known) {
+    struct store_member a = joined("a", "1", 1000);
+    size_t found = 0, owned = 0;
+    for (int i = 0; i < 700; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "id-%d", i);
+        must_create(id);
+        if (i % 7 == 0) {
+            must_claim(a, id);
+        }
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        uint64_t cursor = 0;
+        do {
+            struct store_client *rows;
+            size_t n;
+            int64_t redis_ms = 0;
+            ck_assert_int_eq(store_page(store, pass ? STORE_OWNED : STORE_WAITING, &cursor, 50,
+                                        &rows, &n, &redis_ms),
+                             ERR_OK);
+            ck_assert_int_gt(redis_ms, 1600000000000);
+            for (size_t i = 0; i < n; i++) {
+                ck_assert_str_eq(rows[i].config, "{\"c\":1}");
+                ck_assert_int_eq(rows[i].where, pass ? STORE_OWNED : STORE_WAITING);
+                ck_assert((rows[i].owner.node != NULL) == (pass == 1));
+            }
+            *(pass ? &owned : &found) += n;
+            store_rows_free(rows, n);
+        } while (cursor != 0);
+    }
+    ck_assert_uint_ge(found, 600);
+    ck_assert_uint_ge(owned, 100);
+    int64_t waiting_count, owned_count;
+    ck_assert_int_eq(store_counts(store, &waiting_count, &owned_count), ERR_OK);
+    ck_assert_int_eq(waiting_count, 600);
+    ck_assert_int_eq(owned_count, 100);
+}
+END_TEST
+
+START_TEST(rubbish_beside_an_id_counts_as_absent) {
+    static const char *const rubbish[] = {"",
+                                          "{",
+                                          "[]",
+                                          "7",
+                                          "null",
+                                          "{\"version\":\"x\"}",
+                                          "{\"node\":5,\"epoch\":\"1e400\",\"count\":-1}"};
+    struct store_member a = joined("a", "1", 100);
+    for (size_t i = 0; i < sizeof rubbish / sizeof rubbish[0]; i++) {
+        must_create("x");
+        RAW("HSET", "mqtt_fleet:meta", "x", rubbish[i]);
+        RAW("HSET", "mqtt_fleet:attempt", "x", rubbish[i]);
+        RAW("HSET", "mqtt_fleet:owner", "x", rubbish[i]);
+        RAW("SET", "mqtt_fleet:epoch", rubbish[i]);
+        RAW("SET", "mqtt_fleet:rev:a", rubbish[i]);
+        struct store_client client;
+        ck_assert_int_eq(store_get(store, "x", &client), ERR_OK);
+        ck_assert_int_eq(client.version, 1);
+        ck_assert_int_eq(client.attempts, 0);
+        ck_assert_int_eq(client.where, STORE_WAITING);
+        store_client_fini(&client);
+        int64_t epoch = must_claim(a, "x");
+        ck_assert_int_gt(epoch, 1600000000000000);
+        ck_assert_uint_eq(release(a, "x", epoch, 0, true), 1);
+        ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+        RAW("DEL", "mqtt_fleet:identity"); /* nothing told any more that it is x's */
+        assert_fleet(NODES);
+    }
+}
+END_TEST
+
+START_TEST(an_id_with_a_nul_inside_is_left_out_of_pages) {
+    const char *argv[] = {"HSET", "mqtt_config:no", "a\0b", "{}"};
+    const size_t lens[] = {4, 14, 3, 2};
+    struct redis_reply *reply = NULL;
+    ck_assert_int_eq(redis_command(raw_redis, 4, argv, lens, &reply), ERR_OK);
+    redis_reply_free(reply);
+    must_create("x");
+    struct store_client *rows;
+    size_t n;
+    uint64_t cursor = 0;
+    ck_assert_int_eq(store_page(store, STORE_WAITING, &cursor, 10, &rows, &n, NULL), ERR_OK);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_str_eq(rows[0].id, "x");
+    store_rows_free(rows, n);
+}
+END_TEST
+
+static void add(TCase *tcase) {
+    tcase_add_test(tcase, create_puts_an_absent_id_into_no);
+    tcase_add_test(tcase, create_of_the_same_again_is_unchanged_waiting_or_owned);
+    tcase_add_test(tcase, create_refuses_another_configuration_under_that_id);
+    tcase_add_test(tcase, create_refuses_an_identity_of_another_id_and_names_it);
+    tcase_add_test(tcase, create_takes_over_an_identity_whose_id_is_gone);
+    tcase_add_test(tcase, create_after_delete_starts_anew_without_tombstone_or_attempt);
+    tcase_add_test(tcase, create_of_450_is_cut_into_batches_and_safe_to_repeat);
+    tcase_add_test(tcase, ids_and_texts_keep_their_odd_bytes);
+    tcase_add_test(tcase, update_of_an_owned_id_makes_a_version_and_bumps_its_node);
+    tcase_add_test(tcase, update_repeated_with_its_expected_version_is_the_same_again);
+    tcase_add_test(tcase, update_refuses_another_version);
+    tcase_add_test(tcase, update_refuses_an_unknown_id);
+    tcase_add_test(tcase, update_moves_the_identity_and_refuses_that_of_another);
+    tcase_add_test(tcase, update_of_a_waiting_id_lets_it_be_tried_at_once);
+    tcase_add_test(tcase, delete_of_an_owned_id_leaves_nothing_but_a_tombstone);
+    tcase_add_test(tcase, delete_refuses_an_unknown_id_and_another_version);
+    tcase_add_test(tcase, old_tombstones_go_a_few_at_a_time);
+    tcase_add_test(tcase, pages_bring_every_id_with_all_that_is_known);
+    tcase_add_test(tcase, rubbish_beside_an_id_counts_as_absent);
+    tcase_add_test(tcase, an_id_with_a_nul_inside_is_left_out_of_pages);
+}
+
+int main(void) {
+    return fixture_run("store_client", add);
+}

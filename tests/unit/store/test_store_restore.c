@@ -1,0 +1,291 @@
+/* What a node owns and what it runs: assigned, evidence, restore and orphans against a real Redis.
+ */
+#include "fleet_check.h"
+
+static const char *const NODES[] = {"a", "b", NULL};
+
+static enum err restore(struct store_member who, const char *id, int64_t epoch, int64_t *now) {
+    struct store_restore item = {
+        .id = id, .epoch = epoch, .config = "{\"c\":1}", .identity = "b/x", .version = 4};
+    int64_t unused;
+    return store_restore(store, &who, &item, now ? now : &unused);
+}
+
+static enum store_evidence evidence(struct store_member who, const char *id, int64_t epoch) {
+    struct store_held held = {.id = id, .epoch = epoch};
+    enum store_evidence found;
+    ck_assert_int_eq(store_evidence(store, &who, &held, 1, &found), ERR_OK);
+    return found;
+}
+
+/* ---- assigned ------------------------------------------------------------------------------ */
+
+START_TEST(assigned_lists_all_a_member_owns_by_id) {
+    struct store_member a = joined("a", "1", 1000);
+    struct store_assignment *rows;
+    size_t n;
+    int64_t rev, epoch = 0, version;
+    char *other;
+    for (int i = 0; i < 450; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "id-%03d", i);
+        must_create(id);
+        epoch = must_claim(a, id);
+    }
+    ck_assert_int_eq(store_update(store, "id-449", 0, "{}", "b/new", &version, &other), ERR_OK);
+    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &rev), ERR_OK);
+    ck_assert_uint_eq(n, 450);
+    ck_assert_int_eq(rev, rev_of("a"));
+    ck_assert_str_eq(rows[0].id, "id-000");
+    ck_assert_str_eq(rows[449].id, "id-449");
+    ck_assert_int_eq(rows[449].epoch, epoch);
+    ck_assert_int_eq(rows[449].version, 2);
+    ck_assert_int_eq(rows[448].version, 1);
+    store_assigned_free(rows, n);
+}
+END_TEST
+
+START_TEST(assigned_is_empty_for_a_new_member_and_fenced_for_any_other) {
+    struct store_member a = joined("a", "1", 10), old = member("a", "0");
+    struct store_assignment *rows;
+    size_t n;
+    int64_t rev;
+    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &rev), ERR_OK);
+    ck_assert_uint_eq(n, 0);
+    store_assigned_free(rows, n);
+    ck_assert_int_eq(store_assigned(store, &old, &rows, &n, &rev), ERR_FENCED);
+}
+END_TEST
+
+START_TEST(assigned_leaves_out_rubbish_in_the_list) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    struct store_assignment *rows;
+    size_t n;
+    int64_t rev;
+    must_create("x");
+    must_create("y");
+    must_claim(a, "x");
+    must_claim(b, "y");
+    RAW("RPUSH", "node_bind:a", "unheard of", "y", "x");
+    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &rev), ERR_OK);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_str_eq(rows[0].id, "x");
+    store_assigned_free(rows, n);
+}
+END_TEST
+
+/* ---- evidence ------------------------------------------------------------------------------ */
+
+START_TEST(evidence_tells_what_became_of_an_id) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    ck_assert_int_eq(evidence(a, "x", 5), STORE_EVIDENCE_WAITING);
+    int64_t epoch = must_claim(b, "x");
+    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_MINE);
+    ck_assert_int_eq(evidence(b, "x", epoch - 1), STORE_EVIDENCE_NEWER);
+    ck_assert_int_eq(evidence(a, "x", 5), STORE_EVIDENCE_NEWER);
+    ck_assert_int_eq(evidence(a, "x", epoch + 1), STORE_EVIDENCE_OLDER);
+    ck_assert_int_eq(evidence(a, "unheard of", 5), STORE_EVIDENCE_NONE);
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_TOMBSTONE);
+    RAW("ZADD", "mqtt_fleet:tombstones", "1", "x");
+    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_NONE);
+}
+END_TEST
+
+START_TEST(evidence_of_450_is_cut_into_batches) {
+    static struct store_held held[450];
+    static enum store_evidence found[450];
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    for (size_t i = 0; i < 450; i++) {
+        held[i] = (struct store_held){.id = i % 2 ? "x" : "y", .epoch = 5};
+    }
+    ck_assert_int_eq(store_evidence(store, &a, held, 450, found), ERR_OK);
+    for (size_t i = 0; i < 450; i++) {
+        ck_assert_int_eq(found[i], i % 2 ? STORE_EVIDENCE_WAITING : STORE_EVIDENCE_NONE);
+    }
+}
+END_TEST
+
+/* ---- restore ------------------------------------------------------------------------------- */
+
+START_TEST(restore_puts_back_what_redis_lost_with_a_newer_epoch) {
+    struct store_member a = joined("a", "1", 10);
+    int64_t ahead = 5000000000000000, epoch, again;
+    ck_assert_int_eq(restore(a, "x", ahead, &epoch), ERR_OK);
+    ck_assert_int_gt(epoch, ahead);
+    ck_assert_int_eq(restore(a, "x", ahead, &again), ERR_OK);
+    ck_assert_int_eq(again, epoch);
+    struct store_client client;
+    ck_assert_int_eq(store_get(store, "x", &client), ERR_OK);
+    ck_assert_str_eq(client.config, "{\"c\":1}");
+    ck_assert_int_eq(client.version, 4);
+    ck_assert_str_eq(client.owner.node, "a");
+    store_client_fini(&client);
+    ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_fleet:identity", "b/x"), "x");
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(restore_is_not_held_back_by_the_size) {
+    struct store_member a = joined("a", "1", 0);
+    ck_assert_int_eq(restore(a, "x", 5, NULL), ERR_OK);
+    ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 1);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(restore_refuses_a_tombstone) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    int64_t epoch = must_claim(a, "x");
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_REFUSED);
+    ck_assert_int_eq(where("x"), STORE_ABSENT);
+}
+END_TEST
+
+START_TEST(restore_refuses_a_newer_epoch) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    int64_t epoch = must_claim(b, "x");
+    ck_assert_int_eq(restore(a, "x", epoch - 1, NULL), ERR_REFUSED);
+    ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_REFUSED);
+    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_MINE);
+}
+END_TEST
+
+START_TEST(restore_takes_over_from_an_owner_of_an_older_epoch) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    int64_t old = must_claim(b, "x"), rev = rev_of("b"), epoch;
+    ck_assert_int_eq(restore(a, "x", old + 7, &epoch), ERR_OK);
+    ck_assert_int_eq(evidence(a, "x", epoch), STORE_EVIDENCE_MINE);
+    ck_assert_int_eq(RAW_INT("GET", "mqtt_size:b"), 0);
+    ck_assert_int_gt(rev_of("b"), rev);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(restore_claims_a_waiting_id_back_only_with_its_own_text) {
+    struct store_member a = joined("a", "1", 10);
+    create("x", "{\"c\":1}", "b/x");
+    create("y", "{\"c\":2}", "b/y");
+    ck_assert_int_eq(restore(a, "x", 5, NULL), ERR_OK);
+    ck_assert_int_eq(restore(a, "y", 5, NULL), ERR_REFUSED);
+    ck_assert_int_eq(where("y"), STORE_WAITING);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(restore_takes_up_what_is_in_use_without_owner) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    must_claim(a, "x");
+    RAW("HDEL", "mqtt_fleet:owner", "x");
+    ck_assert_int_eq(restore(a, "x", 5, NULL), ERR_OK);
+    ck_assert_int_eq(where("x"), STORE_OWNED);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(restore_lets_an_id_wait_whose_identity_another_took) {
+    struct store_member a = joined("a", "1", 10);
+    create("thief", "{}", "b/x");
+    ck_assert_int_eq(restore(a, "x", 5, NULL), ERR_REFUSED);
+    ck_assert_int_eq(restore(a, "x", 5, NULL), ERR_REFUSED);
+    ck_assert_int_eq(where("x"), STORE_WAITING);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(restore_is_fenced_unless_the_member_is_registered) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    ck_assert_int_eq(restore(member("a", "0"), "x", 5, NULL), ERR_FENCED);
+    stop_beating(a);
+    ck_assert_int_eq(restore(a, "x", 5, NULL), ERR_OK);
+    ck_assert_int_eq(store_fence(store, &b, &a), ERR_OK);
+    ck_assert_int_eq(restore(a, "y", 5, NULL), ERR_FENCED);
+}
+END_TEST
+
+/* ---- orphans ------------------------------------------------------------------------------- */
+
+START_TEST(orphans_go_to_waiting_from_anywhere_in_use) {
+    struct store_member a = joined("a", "1", 1000);
+    size_t moved;
+    for (int i = 0; i < 700; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "id-%d", i);
+        if (i % 2) {
+            must_create(id);
+            must_claim(a, id);
+        } else {
+            RAW("HSET", "mqtt_config:use", id, "{}");
+        }
+    }
+    ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
+    ck_assert_uint_eq(moved, 350);
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_config:no"), 350);
+    ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
+    ck_assert_uint_eq(moved, 0);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(an_owner_record_that_is_rubbish_or_of_no_node_makes_an_orphan) {
+    struct store_member a = joined("a", "1", 10);
+    size_t moved;
+    must_create("x");
+    must_claim(a, "x");
+    must_create("y");
+    must_claim(a, "y");
+    RAW("HSET", "mqtt_fleet:owner", "x", "rubbish");
+    RAW("HSET", "mqtt_fleet:owner", "y",
+        "{\"node\":\"b\",\"incarnation\":\"0\",\"epoch\":\"7\",\"version\":1}");
+    RAW("LTRIM", "node_bind:a", "5", "-1");
+    RAW("RPUSH", "node_bind:b", "y");
+    RAW("SET", "mqtt_size:a", "0");
+    ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
+    ck_assert_uint_eq(moved, 2);
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(what_may_be_a_beating_go_iot_nodes_is_no_orphan) {
+    size_t moved;
+    RAW("HSET", "register:mqtt", "go", "{\"host\":\"h\",\"port\":1,\"name\":\"go\",\"size\":5}");
+    RAW("SET", "beat:mqtt:go", "go");
+    RAW("HSET", "mqtt_config:use", "x", "{}");
+    ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
+    ck_assert_uint_eq(moved, 0);
+    RAW("DEL", "beat:mqtt:go");
+    ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
+    ck_assert_uint_eq(moved, 1);
+}
+END_TEST
+
+static void add(TCase *tcase) {
+    tcase_add_test(tcase, assigned_lists_all_a_member_owns_by_id);
+    tcase_add_test(tcase, assigned_is_empty_for_a_new_member_and_fenced_for_any_other);
+    tcase_add_test(tcase, assigned_leaves_out_rubbish_in_the_list);
+    tcase_add_test(tcase, evidence_tells_what_became_of_an_id);
+    tcase_add_test(tcase, evidence_of_450_is_cut_into_batches);
+    tcase_add_test(tcase, restore_puts_back_what_redis_lost_with_a_newer_epoch);
+    tcase_add_test(tcase, restore_is_not_held_back_by_the_size);
+    tcase_add_test(tcase, restore_refuses_a_tombstone);
+    tcase_add_test(tcase, restore_refuses_a_newer_epoch);
+    tcase_add_test(tcase, restore_takes_over_from_an_owner_of_an_older_epoch);
+    tcase_add_test(tcase, restore_claims_a_waiting_id_back_only_with_its_own_text);
+    tcase_add_test(tcase, restore_takes_up_what_is_in_use_without_owner);
+    tcase_add_test(tcase, restore_lets_an_id_wait_whose_identity_another_took);
+    tcase_add_test(tcase, restore_is_fenced_unless_the_member_is_registered);
+    tcase_add_test(tcase, orphans_go_to_waiting_from_anywhere_in_use);
+    tcase_add_test(tcase, an_owner_record_that_is_rubbish_or_of_no_node_makes_an_orphan);
+    tcase_add_test(tcase, what_may_be_a_beating_go_iot_nodes_is_no_orphan);
+}
+
+int main(void) {
+    return fixture_run("store_restore", add);
+}
