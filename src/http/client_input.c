@@ -104,17 +104,29 @@ void client_input_fini(struct client_input *input) {
     *input = (struct client_input){0};
 }
 
-bool client_input_same(const char *stored, size_t stored_len, const char *text) {
-    json_t *document = json_loadb(stored, stored_len, JSON_REJECT_DUPLICATES, NULL);
-    if (!json_is_object(document)) {
-        json_decref(document);
-        return false;
+/* The canonical text without what we keep there ourselves, and without what is so anyway: after
+ * pause and resume it is the same configuration again. NULL: no object. */
+static char *comparable(const char *text, size_t len) {
+    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+    char *canonical = NULL;
+    if (json_is_object(document)) {
+        const char *desired = json_string_value(json_object_get(document, "desired"));
+        if (desired != NULL && strcmp(desired, client_desired_name(DESIRED_RUNNING)) == 0) {
+            (void)json_object_del(document, "desired");
+        }
+        (void)json_object_del(document, "retired_filters");
+        canonical = client_config_canonical(document);
     }
-    (void)json_object_del(document, "retired_filters"); /* ours, never the caller's */
-    char *canonical = client_config_canonical(document);
-    bool same = canonical != NULL && strcmp(canonical, text) == 0;
-    free(canonical);
     json_decref(document);
+    return canonical;
+}
+
+bool client_input_same(const char *stored, size_t stored_len, const char *text) {
+    char *theirs = comparable(stored, stored_len);
+    char *ours = comparable(text, strlen(text));
+    bool same = theirs != NULL && ours != NULL && strcmp(theirs, ours) == 0;
+    free(theirs);
+    free(ours);
     return same;
 }
 

@@ -51,7 +51,7 @@ def test_every_example_of_the_readme_runs(fleet):
     # `pump-1` has just been asked to move: with one node it comes back to it.
     fleet.wait_online(["pump-1"])
     shown = "\n".join(run(block) for block in redis)
-    assert "m1" in shown and "mqtt" in shown
+    assert "m1" in shown and "pumps/1/state" in shown
     fleet.wait_online(["by-hand"])
 
 

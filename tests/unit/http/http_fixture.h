@@ -18,6 +18,7 @@
 #include "base/buffer.h"
 #include "base/conf.h"
 #include "http/server.h"
+#include "net/http_client.h"
 #include "net/redis.h"
 #include "redis_fixture.h"
 #include "store/store.h"
@@ -27,6 +28,10 @@
 static const char *fixture_url;
 static struct http_server *server;
 static struct store *store;
+static struct node *node;
+static struct hosts *hosts;
+static struct peers *peers;
+static struct hosts_owner no_owner;
 static struct conf *conf;
 static struct sink *no_sinks[1];
 static pthread_t fixture_threads[2 * FIXTURE_THREADS];
@@ -54,7 +59,17 @@ static inline void server_begin(const char *redis_url, const char *more) {
     ck_assert_msg(conf_load(&conf, NULL, sets, more != NULL ? 4 : 3, fault) == ERR_OK, "%s", fault);
     store = store_open(redis_url, "", 2000, 4);
     ck_assert_ptr_nonnull(store);
-    struct http_context context = {.conf = conf, .store = store, .sinks = no_sinks};
+    ck_assert_int_eq(http_client_global_init(), ERR_OK);
+    node = node_create(conf, store);
+    hosts = hosts_create(conf, &no_owner);
+    peers = peers_create(conf, 2);
+    ck_assert(node != NULL && hosts != NULL && peers != NULL);
+    struct http_context context = {.conf = conf,
+                                   .store = store,
+                                   .node = node,
+                                   .hosts = hosts,
+                                   .peers = peers,
+                                   .sinks = no_sinks};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     for (int i = 0; i < FIXTURE_THREADS; i++) {
         pthread_create(&fixture_threads[2 * i], NULL, http_worker_run, http_server_worker(server));
@@ -69,6 +84,9 @@ static inline void server_end(void) {
         pthread_join(fixture_threads[i], NULL);
     }
     http_server_destroy(server);
+    hosts_destroy(hosts);
+    peers_destroy(peers);
+    node_destroy(node);
     store_close(store);
     conf_destroy(conf);
 }
@@ -77,13 +95,25 @@ static inline void fixture_redis_start(void) {
     fixture_url = redis_fixture_start();
 }
 
-static inline void fixture_begin(void) {
+/* One Redis command; ends with NULL. redis_reply_free. */
+static inline struct redis_reply *redis_do(const char *first, ...) {
+    const char *argv[16] = {first};
+    int argc = 1;
+    va_list list;
+    va_start(list, first);
+    for (const char *part; (part = va_arg(list, const char *)) != NULL;) {
+        argv[argc++] = part;
+    }
+    va_end(list);
     struct redis *redis = redis_create(fixture_url, 2000);
     struct redis_reply *reply = NULL;
-    const char *flush = "FLUSHALL";
-    ck_assert_int_eq(redis_command(redis, 1, &flush, NULL, &reply), ERR_OK);
-    redis_reply_free(reply);
+    ck_assert_int_eq(redis_command(redis, argc, argv, NULL, &reply), ERR_OK);
     redis_destroy(redis);
+    return reply;
+}
+
+static inline void fixture_begin(void) {
+    redis_reply_free(redis_do("FLUSHALL", NULL));
     server_begin(fixture_url, NULL);
 }
 
@@ -122,7 +152,7 @@ static inline void send_text(int fd, const char *text) {
 
 /* The value of a header of the answer; valid until the next call; NULL: there is none. */
 static inline const char *header_of(const struct answer *answer, const char *name) {
-    static char value[256];
+    static _Thread_local char value[256];
     char line[64];
     snprintf(line, sizeof(line), "\r\n%s: ", name);
     const char *found = strcasestr(answer->headers, line);

@@ -272,6 +272,9 @@ START_TEST(a_server_whose_threads_never_ran_ends_with_requests_queued) {
     answer_free(&answer);
     close(alive);
     close(fd);
+    hosts_destroy(hosts);
+    peers_destroy(peers);
+    node_destroy(node);
     store_close(store);
     conf_destroy(conf);
 }

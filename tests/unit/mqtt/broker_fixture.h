@@ -23,10 +23,12 @@
 #define EVENTUALLY(condition)                                                                      \
     do {                                                                                           \
         int64_t until_ms_ = fixture_now_ms() + FIXTURE_WAIT_MS;                                    \
-        while (!(condition) && fixture_now_ms() < until_ms_) {                                     \
+        bool holds_ = (condition);                                                                 \
+        while (!holds_ && fixture_now_ms() < until_ms_) {                                          \
             usleep(2000);                                                                          \
+            holds_ = (condition);                                                                  \
         }                                                                                          \
-        ck_assert_msg((condition), "never: %s", #condition);                                       \
+        ck_assert_msg(holds_, "never: %s", #condition);                                            \
     } while (0)
 
 struct fixture_broker {

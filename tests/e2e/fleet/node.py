@@ -1,0 +1,95 @@
+"""One mqfleetd process."""
+
+import os
+import pathlib
+import re
+
+import requests
+
+from .api import Api
+from .ports import free_port
+from .process import Process
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+BINARY = pathlib.Path(os.environ.get("MQFLEETD", ROOT / "build/release/mqfleetd")).absolute()
+SANITIZER = re.compile(
+    r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed")
+
+
+def environment(**more):
+    """That of the test run without settings of its own."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MQFLEET_")}
+    return {
+        **kept,
+        "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1:exitcode=99",
+        **more,
+    }
+
+
+class Node(Process):
+    """settings: {"sink.type": "file", ...}, given as --set; config: path of a YAML file."""
+
+    def __init__(self, name, folder, settings, config=None):
+        super().__init__(name, folder)
+        self.port = free_port()
+        self.api = Api(self.port)
+        self.config = config
+        self.settings = {
+            "node_info.name": name,
+            "node_info.port": self.port,
+            "state_dir": self.folder / f"{name}-state",
+            **settings,
+        }
+        self.expected_exit = False
+
+    def argv(self):
+        words = [BINARY]
+        if self.config:
+            words += ["--config", self.config]
+        for key, value in self.settings.items():
+            words += ["--set", f"{key}={value}"]
+        return words
+
+    def start(self, wait=True):
+        assert BINARY.exists(), f"{BINARY} is not built"
+        self.expected_exit = False
+        self.spawn(self.argv(), environment())
+        if wait:
+            self.wait_ready(self.ready, 30)
+        return self
+
+    def start_and_end(self):
+        """Starts one that is to end by itself, soon; its exit code."""
+        self.start(wait=False)
+        self.expected_exit = True
+        return self.wait_exit()
+
+    def ready(self):
+        return self._answers("/readyz")
+
+    def alive(self):
+        return self._answers("/livez")
+
+    def _answers(self, path):
+        try:
+            return self.api.get(path, timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def kill(self):
+        self.expected_exit = True
+        super().kill()
+
+    def terminate(self, bound_s=40):
+        self.expected_exit = True
+        return super().terminate(bound_s)
+
+    def faults(self):
+        """What must not have happened, whatever the test was about."""
+        log = self.log()
+        if match := SANITIZER.search(log):
+            yield f"{self.name}: {log[match.start():match.start() + 4000]}"
+        if self.popen and not self.running and not self.expected_exit:
+            yield f"{self.name} ended by itself with {self.exit_code}"

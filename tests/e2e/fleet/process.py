@@ -1,0 +1,88 @@
+"""One process started by a test: its log file, signals, and its certain end."""
+
+import ctypes
+import os
+import pathlib
+import signal
+import subprocess
+
+from .wait import PATIENCE, wait_until
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Process:
+    def __init__(self, name, folder):
+        self.name = name
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log_path = self.folder / f"{name}.log"
+        self.popen = None
+
+    def spawn(self, argv, env=None):
+        assert not self.running, f"{self.name} runs already"
+        with open(self.log_path, "ab") as log:
+            self.popen = subprocess.Popen(
+                [str(word) for word in argv],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                preexec_fn=_die_with_parent,
+            )
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    @property
+    def running(self):
+        return self.popen is not None and self.popen.poll() is None
+
+    @property
+    def exit_code(self):
+        return self.popen.poll()
+
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def signal(self, number):
+        if self.running:
+            os.kill(self.pid, number)
+
+    def pause(self):
+        self.signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.signal(signal.SIGCONT)
+
+    def kill(self):
+        """As if the power went."""
+        if self.popen is not None:
+            self.popen.kill()
+            self.popen.wait()
+
+    def terminate(self, bound_s=20):
+        """Asks it to end and returns the exit code."""
+        self.resume()
+        self.signal(signal.SIGTERM)
+        return self.wait_exit(bound_s)
+
+    def wait_exit(self, bound_s=20):
+        try:
+            return self.popen.wait(bound_s * PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end within {bound_s * PATIENCE:g} s")
+
+    def wait_ready(self, ready, bound_s):
+        def check():
+            assert self.running, f"{self.name} ended with {self.exit_code}:\n{self.log()[-3000:]}"
+            return ready()
+
+        wait_until(check, bound_s, f"{self.name} is ready", poll_s=0.02)

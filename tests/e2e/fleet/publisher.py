@@ -1,0 +1,59 @@
+"""Publishes numbered QoS 1 messages at a steady rate and knows which the broker acknowledged."""
+
+import itertools
+import threading
+
+import paho.mqtt.client as paho
+
+from .wait import wait_until
+
+
+class Publisher:
+    """Payloads are b"<name>:<number>", topics taken in turn. A connection that breaks is made
+    anew, and what was not acknowledged is sent again."""
+
+    def __init__(self, broker, topics, rate_per_s=100, name="publisher"):
+        self.name = name
+        self.interval_s = 1 / rate_per_s
+        self.topics = itertools.cycle(topics)
+        self.acknowledged = set()
+        self.sent = 0
+        self._payload_of = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._client = paho.Client(f"{name}-publisher", clean_session=False)
+        self._client.max_inflight_messages_set(1000)
+        self._client.reconnect_delay_set(min_delay=0.1, max_delay=0.2)
+        self._client.on_publish = self._on_publish
+        self._client.connect("127.0.0.1", broker.port)
+        self._client.loop_start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stopping.wait(self.interval_s):
+            payload = b"%s:%d" % (self.name.encode(), self.sent)
+            with self._lock:
+                info = self._client.publish(next(self.topics), payload, qos=1)
+                self._payload_of[info.mid] = payload
+                self.sent += 1
+
+    def _on_publish(self, _client, _userdata, mid):
+        with self._lock:
+            self.acknowledged.add(self._payload_of.pop(mid))
+
+    def stop(self):
+        """Returns the payloads the broker acknowledged, after all were or 20 s have passed."""
+        self._stopping.set()
+        self._thread.join()
+        wait_until(lambda: len(self.acknowledged) == self.sent, 20, "all published acknowledged")
+        self._client.disconnect()
+        self._client.loop_stop()
+        return self.acknowledged
+
+    def close(self):
+        """Ends it without looking at the outcome; harmless after stop()."""
+        self._stopping.set()
+        self._thread.join()
+        self._client.disconnect()
+        self._client.loop_stop()

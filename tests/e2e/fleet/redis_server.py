@@ -1,0 +1,34 @@
+"""A real redis-server on a port and in a folder of its own."""
+
+import redis
+
+from .ports import free_port
+from .process import Process
+
+
+class RedisServer(Process):
+    def __init__(self, folder, append_only=False):
+        super().__init__("redis", folder)
+        self.port = free_port()
+        self.append_only = append_only
+        self.client = redis.Redis("127.0.0.1", self.port, socket_timeout=10, decode_responses=True)
+        self.bytes_client = redis.Redis("127.0.0.1", self.port, socket_timeout=10)
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self):
+        self.spawn(
+            ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder]
+            + ["--save", "", "--appendonly", "yes" if self.append_only else "no"]
+            + ["--appendfsync", "always", "--enable-debug-command", "yes"]
+        )
+        self.wait_ready(self._answers, 20)
+        return self
+
+    def _answers(self):
+        try:
+            return self.client.ping()
+        except redis.exceptions.RedisError:
+            return False

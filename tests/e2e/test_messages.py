@@ -1,0 +1,152 @@
+"""What is received reaches the sink whole, and is acknowledged only then."""
+
+import base64
+import json
+
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from fleet.wait import wait_until
+
+EVERY_BYTE = bytes(range(256))
+
+
+def break_stream(fleet):
+    """XADD fails from now on, while all other keys work."""
+    fleet.redis.client.rename("mqtt_msg", "kept") if fleet.redis.client.exists("mqtt_msg") else None
+    fleet.redis.client.set("mqtt_msg", "not a stream")
+
+
+def mend_stream(fleet):
+    fleet.redis.client.delete("mqtt_msg")
+
+
+def test_kf23_topic_and_binary_payload_are_kept_byte_for_byte(fleet):
+    node = fleet.start_node()
+    fleet.online(1, make=lambda client: fleet.document(
+        client, client_id="device-7", subscriptions=[{"filter": "plant/#", "qos": 2}]))
+    messages = [("plant/a b/ümlaut/温度", EVERY_BYTE), ("plant/empty", b""),
+                ("plant/large", EVERY_BYTE * 1024), ("plant/text", '{"größe": 1}'.encode())]
+    fleet.broker.publish_all(messages)
+    fleet.broker.publish("plant/zero", b"q0", qos=0)
+    fleet.broker.publish("plant/two", b"q2", qos=2)
+    wait_until(lambda: len(fleet.stream.rows()) == 6, 20, "all six in the stream")
+    rows = {row[b"topic"].decode(): row for row in fleet.stream.rows()}
+    assert {topic: rows[topic][b"payload"] for topic, _ in messages} == dict(messages)
+    assert [rows["plant/" + name][b"qos"] for name in ("zero", "large", "two")] == [
+        b"0", b"1", b"2"]
+    row = rows["plant/large"]
+    assert (row[b"id"], row[b"client_id"], row[b"node"], row[b"retain"]) == (
+        b"c00000", b"device-7", node.name.encode(), b"0")
+    assert len(row[b"received_at_ms"]) == 13
+
+
+def test_retained_messages_are_marked(fleet):
+    fleet.start_node()
+    fleet.broker.publish("t/c00000/state", b"kept", retain=True)
+    fleet.online(1)
+    fleet.stream.wait_payloads([b"kept"])
+    assert fleet.stream.rows()[0][b"retain"] == b"1"
+
+
+def test_mqtt5_properties_reach_the_stream(fleet):
+    fleet.start_node()
+    fleet.online(1, protocol_version=5)
+    properties = Properties(PacketTypes.PUBLISH)
+    properties.ContentType = "application/cbor"
+    properties.ResponseTopic = "answers/1"
+    properties.CorrelationData = b"\x00\xff"
+    properties.UserProperty = [("line", "4"), ("line", "5")]
+    fleet.broker.publish("t/c00000/x", b"with properties", properties=properties)
+    fleet.stream.wait_payloads([b"with properties"])
+    row = fleet.stream.rows()[0]
+    assert row[b"content_type"] == b"application/cbor"
+    assert row[b"response_topic"] == b"answers/1"
+    assert row[b"correlation_data"] == b"\x00\xff"
+    flat = b" ".join(key + b"=" + value for key, value in row.items())
+    assert b"line" in flat and b"4" in flat and b"5" in flat
+
+
+@pytest.mark.parametrize("dying", [False, True])
+def test_kf24_nothing_is_acknowledged_before_the_sink_has_it(fleet, dying):
+    """If the broker had been told of messages the sink did not have, those that the dying node
+    held would be gone."""
+    node = fleet.start_node(redis_config__timeout_ms=1000)
+    ids = fleet.online(3, make=fleet.persistent)
+    break_stream(fleet)
+    payloads = {f"m{number}" for number in range(60)}
+    fleet.broker.publish_all([(f"t/{ids[int(text[1:]) % 3]}/x", text) for text in payloads])
+    wait_until(lambda: not node.ready(), 20, "the node says that its sink fails")
+    assert node.alive()
+    if dying:
+        node.kill()
+    mend_stream(fleet)
+    if dying:
+        node.start()
+    fleet.stream.wait_payloads([text.encode() for text in payloads], 40)
+
+
+def test_kf25_a_full_queue_drops_qos_0_counted_and_holds_qos_1(fleet):
+    fleet.start_node(sink__queue_messages=40)
+    fleet.online(1, make=fleet.persistent)
+    topic = "t/c00000/x"
+    break_stream(fleet)
+    fleet.broker.publish_all([(topic, f"zero {number}") for number in range(300)], qos=0)
+    dropped = wait_until(lambda: fleet.api.status("c00000").get("messages_dropped"), 10,
+                         "messages of QoS 0 are dropped and counted")
+    fleet.broker.publish_all([(topic, f"one {number}") for number in range(150)], qos=1)
+    mend_stream(fleet)
+    fleet.stream.wait_payloads([b"one %d" % number for number in range(150)], 40)
+    dropped = fleet.api.status("c00000")["messages_dropped"]
+    kept = sum(payload.startswith(b"zero") for payload in fleet.stream.payloads())
+    assert dropped > 0 and kept + dropped == 300, (kept, dropped)
+    wait_until(lambda: fleet.api.state("c00000") == "online", 20, "the client is online")
+
+
+def test_order_within_a_topic_is_kept(fleet):
+    fleet.start_node()
+    fleet.online(1)
+    payloads = [b"%d" % number for number in range(2000)]
+    fleet.broker.publish_all([("t/c00000/x", payload) for payload in payloads])
+    fleet.stream.wait_payloads(payloads)
+    assert fleet.stream.payloads() == payloads
+
+
+def test_the_file_sink_writes_a_json_line_per_message(fleet):
+    path = fleet.folder / "received.ndjson"
+    fleet.start_node(sink__type="file", sink__path=path)
+    fleet.online(1)
+    fleet.broker.publish_all([("t/c00000/text", "grün"), ("t/c00000/bytes", EVERY_BYTE)])
+
+    def lines():
+        return path.read_text().splitlines() if path.exists() else []
+    wait_until(lambda: len(lines()) == 2, 20, "two lines")
+    text, binary = map(json.loads, lines())
+    assert (text["topic"], text["payload"], text["qos"]) == ("t/c00000/text", "grün", 1)
+    assert base64.b64decode(binary["payload_base64"]) == EVERY_BYTE
+    assert not fleet.redis.client.exists("mqtt_msg")
+
+
+def test_the_null_sink_acknowledges_and_keeps_nothing(fleet):
+    node = fleet.start_node(sink__type="null")
+    fleet.online(1, make=fleet.persistent)
+    fleet.broker.publish_all([("t/c00000/x", str(number)) for number in range(50)])
+    wait_until(lambda: fleet.api.status("c00000")["messages_in"] == 50, 20, "50 received")
+    assert node.terminate() == 0
+    assert not fleet.redis.client.exists("mqtt_msg")
+    # Acknowledged: the broker does not send them again.
+    node.start()
+    fleet.wait_online(["c00000"])
+    fleet.broker.publish("t/c00000/x", "last")
+    wait_until(lambda: fleet.api.status("c00000")["messages_in"], 20, "the last one")
+    assert fleet.api.status("c00000")["messages_in"] == 1
+
+
+def test_the_stream_is_trimmed_to_about_its_length(fleet):
+    fleet.start_node(sink__maxlen=200)
+    fleet.online(1)
+    fleet.broker.publish_all([("t/c00000/x", str(number)) for number in range(1500)])
+    wait_until(lambda: fleet.redis.client.xinfo_stream("mqtt_msg")["last-entry"][1]["payload"]
+               == "1499", 20, "the last message")
+    assert fleet.redis.client.xlen("mqtt_msg") < 500

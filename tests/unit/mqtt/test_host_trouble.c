@@ -1,0 +1,486 @@
+/* A host with the Paho engine against a real mosquitto: what goes wrong, and encryption. */
+#include "base/log.h"
+#include "owner_fixture.h"
+
+static struct fixture_broker broker;
+static struct fixture *f;
+
+#define QUICK                                                                                      \
+    "reconnect_min_ms=50", "reconnect_max_ms=400", "stable_ms=4000", "connect_timeout_ms=1500",    \
+        "conflict_min_ms=200", "conflict_max_ms=2000", "publish_timeout_ms=2000",                  \
+        "node_info.name=test"
+
+static void setup_with(const char *const *sets, size_t n) {
+    log_setup(LOG_ERROR, LOG_LOGFMT);
+    broker_start(&broker);
+    f = fixture_create(sets, n);
+}
+
+static void setup(void) {
+    static const char *const sets[] = {QUICK};
+    setup_with(sets, sizeof(sets) / sizeof(sets[0]));
+}
+
+static void teardown(void) {
+    fixture_destroy(f);
+    broker_end(&broker);
+}
+
+static void setup_impatient(void) {
+    static const char *const sets[] = {QUICK, "release_after_ms=1000"};
+    setup_with(sets, sizeof(sets) / sizeof(sets[0]));
+}
+
+static void setup_denying(void) {
+    static const char *const sets[] = {QUICK, "broker_deny=127.0.0.0/8"};
+    setup_with(sets, sizeof(sets) / sizeof(sets[0]));
+}
+
+static size_t release_count(void) {
+    pthread_mutex_lock(&f->lock);
+    size_t n = f->releases;
+    pthread_mutex_unlock(&f->lock);
+    return n;
+}
+
+#define SUB_ALL "\"subscriptions\":[{\"filter\":\"t/#\",\"qos\":1}]"
+
+static void start_online(const char *id, const char *fields) {
+    fixture_start(f, fixture_client(id, broker.port, fields), 1);
+    EVENTUALLY(fixture_state(f, id) == CLIENT_ONLINE);
+}
+
+static void run_broker_with(const char *extra) {
+    broker_stop(&broker);
+    broker_configure(&broker, extra);
+    broker_run(&broker);
+}
+
+/* ---- brokers that cannot be used ---- */
+
+/* KNOWN-FAILURES 16 */
+START_TEST(kf16_a_broker_that_is_away_is_tried_until_it_is_there) {
+    broker_stop(&broker);
+    fixture_start(f, fixture_client("a", broker.port, SUB_ALL), 1);
+    EVENTUALLY(fixture_error_is(f, "a", "connection_refused"));
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_BACKOFF);
+    broker_run(&broker);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+}
+END_TEST
+
+START_TEST(a_listener_that_never_answers_is_given_up_in_time) {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    int silent = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(silent, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(silent, 10), 0);
+    getsockname(silent, (struct sockaddr *)&address, &len);
+    int64_t began_ms = fixture_now_ms();
+    fixture_start(f, fixture_client("a", ntohs(address.sin_port), SUB_ALL), 1);
+    EVENTUALLY(fixture_error_is(f, "a", "connect_timeout"));
+    ck_assert_int_ge(fixture_now_ms() - began_ms, 1400);
+    ck_assert_int_le(fixture_now_ms() - began_ms, 5000);
+    start_online("b", SUB_ALL); /* nobody else is delayed */
+    close(silent);
+}
+END_TEST
+
+START_TEST(wrong_credentials_are_named) {
+    char extra[256];
+    fixture_run("mosquitto_passwd -b -c %s/passwords u right && chmod 600 %s/passwords",
+                broker.folder, broker.folder);
+    snprintf(extra, sizeof(extra), "allow_anonymous false\npassword_file %s/passwords\n",
+             broker.folder);
+    run_broker_with(extra);
+    static const char *const versions[] = {"4", "5"};
+    char fields[256];
+    snprintf(fields, sizeof(fields),
+             "\"username\":\"u\",\"password\":\"wrong\",\"protocol_version\":%s", versions[_i]);
+    fixture_start(f, fixture_client("a", broker.port, fields), 1);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_BACKOFF);
+    ck_assert(fixture_error_is(f, "a", "not_authorized"));
+    snprintf(fields, sizeof(fields),
+             "\"username\":\"u\",\"password\":\"right\",\"protocol_version\":%s", versions[_i]);
+    fixture_start(f, fixture_client("a", broker.port, fields), 2);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+}
+END_TEST
+
+START_TEST(a_name_without_address_fails_and_delays_nobody) {
+    fixture_start(f, fixture_config("{\"id\":\"a\",\"url\":\"mqtt://no-such.invalid:1883\"}"), 1);
+    start_online("b", SUB_ALL);
+    EVENTUALLY(fixture_error_is(f, "a", "dns_failed"));
+}
+END_TEST
+
+START_TEST(a_name_is_resolved_and_connected) {
+    char text[256];
+    snprintf(text, sizeof(text), "{\"id\":\"a\",\"url\":\"mqtt://localhost:%d\"}", broker.port);
+    fixture_start(f, fixture_config(text), 1);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+}
+END_TEST
+
+/* KNOWN-FAILURES 30 */
+START_TEST(kf30_a_denied_broker_is_never_connected) {
+    char text[256];
+    fixture_start(f, fixture_client("literal", broker.port, SUB_ALL), 1);
+    snprintf(text, sizeof(text), "{\"id\":\"name\",\"url\":\"mqtt://localhost:%d\"}", broker.port);
+    fixture_start(f, fixture_config(text), 1);
+    EVENTUALLY(fixture_error_is(f, "literal", "broker_denied"));
+    EVENTUALLY(fixture_error_is(f, "name", "broker_denied"));
+    ck_assert_int_eq(fixture_state(f, "literal"), CLIENT_BACKOFF);
+    ck_assert_int_eq(broker_logged(&broker, "New client connected"), 0);
+}
+END_TEST
+
+/* KNOWN-FAILURES 17 */
+START_TEST(kf17_a_broker_that_falls_silent_is_left_within_about_two_keepalives) {
+    start_online("a", "\"keepalive_s\":2," SUB_ALL);
+    kill(broker.pid, SIGSTOP);
+    int64_t began_ms = fixture_now_ms();
+    EVENTUALLY(fixture_state(f, "a") != CLIENT_ONLINE);
+    ck_assert_int_le(fixture_now_ms() - began_ms, 8000);
+    ck_assert(fixture_error_is(f, "a", "keepalive_timeout") ||
+              fixture_error_is(f, "a", "connection_lost"));
+    kill(broker.pid, SIGCONT);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+}
+END_TEST
+
+START_TEST(a_quiet_connection_stays_online) {
+    start_online("short", "\"keepalive_s\":1," SUB_ALL);
+    start_online("long", "\"keepalive_s\":600," SUB_ALL); /* slows Paho's looks */
+    int64_t until_ms = fixture_now_ms() + 6000;
+    while (fixture_now_ms() < until_ms) {
+        ck_assert_int_eq(fixture_state(f, "short"), CLIENT_ONLINE);
+        usleep(20000);
+    }
+    struct client_status status;
+    ck_assert_int_eq(hosts_status(f->hosts, "short", &status), ERR_OK);
+    ck_assert_int_eq(status.reconnects, 0);
+    client_status_fini(&status);
+}
+END_TEST
+
+/* ---- lease and release ---- */
+
+START_TEST(nothing_is_opened_without_the_lease_and_what_is_open_stays) {
+    start_online("open", SUB_ALL);
+    f->lease = false;
+    fixture_start(f, fixture_client("new", broker.port, SUB_ALL), 1);
+    EVENTUALLY(fixture_state(f, "new") == CLIENT_QUEUED);
+    usleep(500000); /* time in which it would connect */
+    ck_assert_int_eq(fixture_state(f, "new"), CLIENT_QUEUED);
+    ck_assert_int_eq(fixture_state(f, "open"), CLIENT_ONLINE);
+    f->lease = true;
+    EVENTUALLY(fixture_state(f, "new") == CLIENT_ONLINE);
+}
+END_TEST
+
+START_TEST(a_lapsed_lease_closes_connects_in_flight_without_counting_a_failure) {
+    kill(broker.pid, SIGSTOP);
+    fixture_start(f, fixture_client("a", broker.port, SUB_ALL), 1);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_OPENING);
+    f->lease = false;
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_QUEUED);
+    kill(broker.pid, SIGCONT);
+    usleep(300000);
+    ck_assert_int_eq(fixture_state(f, "a"), CLIENT_QUEUED);
+    struct client_status status;
+    ck_assert_int_eq(hosts_status(f->hosts, "a", &status), ERR_OK);
+    ck_assert_ptr_null(status.error_code);
+    client_status_fini(&status);
+    f->lease = true;
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+}
+END_TEST
+
+START_TEST(a_client_that_cannot_be_brought_online_asks_for_its_release) {
+    broker_stop(&broker);
+    fixture_start(f, fixture_client("a", broker.port, SUB_ALL), 1);
+    EVENTUALLY(release_count() == 1);
+    ck_assert_str_eq(f->release_id, "a");
+    ck_assert_str_eq(f->release_code, "connection_refused");
+    ck_assert_int_eq(fixture_state(f, "a"), CLIENT_BACKOFF);
+    broker_run(&broker);
+    usleep(600000); /* it opens nothing now */
+    ck_assert_int_eq(fixture_state(f, "a"), CLIENT_BACKOFF);
+    ck_assert_int_eq(hosts_retry(f->hosts, "a", 1, 10), ERR_OK);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+}
+END_TEST
+
+/* ---- conflicts ---- */
+
+static int64_t conflict_delay_ms(void) {
+    pthread_mutex_lock(&f->lock);
+    int64_t delay_ms = f->release_delay_ms;
+    pthread_mutex_unlock(&f->lock);
+    return delay_ms;
+}
+
+/* A foreign client that takes the identifier back after a second, for ever. */
+static pid_t foreign_client(const char *id, const char *version) {
+    char command[512];
+    snprintf(command, sizeof(command),
+             "exec mosquitto_sub -h 127.0.0.1 -p %d -i %s -t x -V %s >/dev/null 2>&1",
+             broker.port, id, version);
+    char *const argv[] = {"sh", "-c", command, NULL};
+    pid_t pid = fixture_spawn(broker.folder, argv);
+    return pid;
+}
+
+
+/* KNOWN-FAILURES 5, 20 */
+START_TEST(kf05_a_foreign_client_with_the_identifier_ends_in_conflict) {
+    static const char *const versions[] = {"\"protocol_version\":4," SUB_ALL,
+                                           "\"protocol_version\":5," SUB_ALL};
+    start_online("fought", versions[_i]);
+    pid_t foreign = foreign_client("fought", "mqttv311");
+    EVENTUALLY(fixture_state(f, "fought") == CLIENT_CONFLICT);
+    EVENTUALLY(release_count() >= 1);
+    ck_assert_str_eq(f->release_code, "taken_over");
+    ck_assert_int_ge(conflict_delay_ms(), 200);
+    int connects = broker_logged(&broker, "as fought");
+    usleep(700000);
+    ck_assert_int_le(broker_logged(&broker, "as fought") - connects, 2); /* quiet */
+    ck_assert_int_eq(hosts_retry(f->hosts, "fought", 1, 10), ERR_OK);
+    EVENTUALLY(release_count() >= 2);
+    ck_assert_int_ge(conflict_delay_ms(), 400); /* doubled */
+    fixture_kill(&foreign, SIGKILL);
+    ck_assert_int_eq(hosts_retry(f->hosts, "fought", 1, 10), ERR_OK);
+    EVENTUALLY(fixture_state(f, "fought") == CLIENT_ONLINE);
+}
+END_TEST
+
+START_TEST(a_broker_that_restarts_again_and_again_puts_nobody_into_conflict) {
+    for (int i = 0; i < 40; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "c%d", i);
+        fixture_start(f, fixture_client(id, broker.port, SUB_ALL), 1);
+    }
+    for (int i = 0; i < 4; i++) {
+        EVENTUALLY(fixture_online_count(f) == 40);
+        broker_stop(&broker);
+        broker_run(&broker);
+        EVENTUALLY(fixture_online_count(f) < 40);
+    }
+    EVENTUALLY(fixture_online_count(f) == 40);
+    ck_assert_uint_eq(release_count(), 0);
+}
+END_TEST
+
+/* ---- many ---- */
+
+/* KNOWN-FAILURES 8 */
+START_TEST(kf08_five_hundred_clients_come_online_beside_a_dead_broker) {
+    int dead = fixture_free_port();
+    for (int i = 0; i < 500; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "dead%d", i);
+        fixture_start(f, fixture_client(id, dead, SUB_ALL), 1);
+        snprintf(id, sizeof(id), "c%d", i);
+        fixture_start(f, fixture_client(id, broker.port, SUB_ALL), 1);
+    }
+    EVENTUALLY(fixture_online_count(f) == 500);
+    struct hosts_client *rows;
+    size_t n;
+    ck_assert_int_eq(hosts_list(f->hosts, &rows, &n), ERR_OK);
+    ck_assert_uint_eq(n, 1000);
+    hosts_list_free(rows, n);
+    fixture_run("mosquitto_pub -h 127.0.0.1 -p %d -t t/x -q 1 -m hello", broker.port);
+    EVENTUALLY(fixture_kept_count(f) == 500);
+}
+END_TEST
+
+/* ---- TLS ---- */
+
+static void make_certificates(void) {
+    const char *d = broker.folder;
+    fixture_run("cd %s && openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt "
+                "-subj /CN=test-ca -days 2 2>/dev/null",
+                d);
+    fixture_run("cd %s && openssl req -x509 -newkey rsa:2048 -nodes -keyout bad.key -out bad.crt "
+                "-subj /CN=other-ca -days 2 2>/dev/null",
+                d);
+    fixture_run("cd %s && openssl req -newkey rsa:2048 -nodes -keyout server.key -out server.csr "
+                "-subj /CN=localhost 2>/dev/null && printf 'subjectAltName=DNS:localhost,"
+                "DNS:broker.test' > ext && openssl x509 -req -in server.csr -CA ca.crt -CAkey "
+                "ca.key -CAcreateserial -out server.crt -days 2 -extfile ext 2>/dev/null",
+                d);
+    fixture_run("cd %s && openssl req -newkey rsa:2048 -nodes -keyout client.key -out client.csr "
+                "-subj /CN=client 2>/dev/null && openssl x509 -req -in client.csr -CA ca.crt "
+                "-CAkey ca.key -CAcreateserial -out client.crt -days 2 2>/dev/null",
+                d);
+}
+
+static void run_tls_broker(bool want_client_certificate) {
+    char extra[512];
+    const char *d = broker.folder;
+    snprintf(extra, sizeof(extra),
+             "allow_anonymous true\ncafile %s/ca.crt\ncertfile %s/server.crt\nkeyfile "
+             "%s/server.key\nrequire_certificate %s\n",
+             d, d, d, want_client_certificate ? "true" : "false");
+    make_certificates();
+    run_broker_with(extra);
+}
+
+/* The PEM text as a JSON string. */
+static char *pem(const char *name) {
+    char path[128];
+    char *text = calloc(1, 16384), *at = text;
+    snprintf(path, sizeof(path), "%s/%s", broker.folder, name);
+    FILE *file = fopen(path, "r");
+    for (int c; (c = fgetc(file)) != EOF;) {
+        if (c == '\n') {
+            *at++ = '\\';
+            c = 'n';
+        }
+        *at++ = (char)c;
+    }
+    fclose(file);
+    return text;
+}
+
+static void start_tls(const char *id, const char *host, const char *tls_fields, int64_t version) {
+    char *text = malloc(65536);
+    snprintf(text, 65536, "{\"id\":\"%s\",\"url\":\"mqtts://%s:%d\",%s,\"tls\":{%s}}", id, host,
+             broker.port, SUB_ALL, tls_fields);
+    fixture_start(f, fixture_config(text), version);
+    free(text);
+}
+
+START_TEST(tls_verifies_the_broker) {
+    char fields[20000];
+    run_tls_broker(false);
+    char *ca = pem("ca.crt"), *bad = pem("bad.crt");
+    snprintf(fields, sizeof(fields), "\"ca\":\"%s\"", ca);
+    start_tls("inline", "localhost", fields, 1);
+    EVENTUALLY(fixture_state(f, "inline") == CLIENT_ONLINE);
+    snprintf(fields, sizeof(fields), "\"ca\":\"%s/ca.crt\"", broker.folder);
+    start_tls("path", "localhost", fields, 1);
+    EVENTUALLY(fixture_state(f, "path") == CLIENT_ONLINE);
+    snprintf(fields, sizeof(fields), "\"ca\":\"%s\"", bad);
+    start_tls("wrong-ca", "localhost", fields, 1);
+    EVENTUALLY(fixture_error_is(f, "wrong-ca", "tls_failed"));
+    struct client_status status;
+    ck_assert_int_eq(hosts_status(f->hosts, "wrong-ca", &status), ERR_OK);
+    ck_assert_msg(strstr(status.error_message, "certificate verify failed") != NULL, "%s",
+                  status.error_message);
+    client_status_fini(&status);
+    snprintf(fields, sizeof(fields), "\"ca\":\"%s\"", ca);
+    start_tls("wrong-name", "127.0.0.1", fields, 1);
+    EVENTUALLY(fixture_error_is(f, "wrong-name", "tls_failed"));
+    snprintf(fields, sizeof(fields), "\"ca\":\"%s\",\"server_name\":\"broker.test\"", ca);
+    start_tls("server-name", "127.0.0.1", fields, 1);
+    EVENTUALLY(fixture_state(f, "server-name") == CLIENT_ONLINE);
+    start_tls("insecure", "127.0.0.1", "\"insecure\":true", 1);
+    EVENTUALLY(fixture_state(f, "insecure") == CLIENT_ONLINE);
+    fixture_run("mosquitto_pub --cafile %s/ca.crt -h localhost -p %d -t t/x -q 1 -m tls",
+                broker.folder, broker.port);
+    EVENTUALLY(fixture_kept_count(f) == 4);
+    free(ca);
+    free(bad);
+}
+END_TEST
+
+START_TEST(tls_shows_its_own_certificate_when_asked) {
+    char *fields = malloc(65536);
+    run_tls_broker(true);
+    char *ca = pem("ca.crt"), *cert = pem("client.crt"), *key = pem("client.key");
+    snprintf(fields, 65536, "\"ca\":\"%s\"", ca);
+    start_tls("none", "localhost", fields, 1);
+    EVENTUALLY(fixture_state(f, "none") == CLIENT_BACKOFF);
+    snprintf(fields, 65536, "\"ca\":\"%s\",\"cert\":\"%s\",\"key\":\"%s\"", ca, cert, key);
+    start_tls("with", "localhost", fields, 1);
+    EVENTUALLY(fixture_state(f, "with") == CLIENT_ONLINE);
+    free(ca);
+    free(cert);
+    free(key);
+    free(fields);
+}
+END_TEST
+
+/* ---- will, WebSocket ---- */
+
+START_TEST(the_will_is_published_when_the_hosts_are_ended_and_not_when_stopped) {
+    char out[128];
+    snprintf(out, sizeof(out), "%s/will", broker.folder);
+    static const char will[] = "\"will\":{\"topic\":\"w/%s\",\"payload\":\"gone\",\"qos\":1,"
+                               "\"retain\":true}";
+    char fields[256];
+    snprintf(fields, sizeof(fields), will, "stopped");
+    start_online("stopped", fields);
+    snprintf(fields, sizeof(fields), will, "dropped");
+    start_online("dropped", fields);
+    ck_assert_int_eq(hosts_stop(f->hosts, "stopped", 0, "test", NULL, NULL), ERR_OK);
+    EVENTUALLY(hosts_count(f->hosts) == 1);
+    ck_assert_int_eq(hosts_stop_all(f->hosts, "test", false, 10000), ERR_OK);
+    fixture_run("mosquitto_sub -h 127.0.0.1 -p %d -t 'w/#' -C 1 -W 10 -F %%t > %s", broker.port,
+                out);
+    fixture_run("test \"$(cat %s)\" = w/dropped", out);
+}
+END_TEST
+
+START_TEST(websocket_connections_work) {
+    char extra[256], text[512];
+    int port = fixture_free_port();
+    snprintf(extra, sizeof(extra),
+             "allow_anonymous true\nlistener %d 127.0.0.1\nprotocol websockets\n", port);
+    run_broker_with(extra);
+    snprintf(text, sizeof(text), "{\"id\":\"a\",\"url\":\"ws://localhost:%d/mqtt\"," SUB_ALL "}",
+             port);
+    fixture_start(f, fixture_config(text), 1);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+    fixture_run("mosquitto_pub -h 127.0.0.1 -p %d -t t/x -q 1 -m ws", broker.port);
+    EVENTUALLY(fixture_kept(f, "t/x", "ws", 2));
+}
+END_TEST
+
+static void add(Suite *suite, const char *name, void (*prepare)(void), const TTest *const *tests,
+                size_t n) {
+    TCase *tcase = tcase_create(name);
+    tcase_add_checked_fixture(tcase, prepare, teardown);
+    tcase_set_timeout(tcase, 120);
+    for (size_t i = 0; i < n; i++) {
+        bool twice = tests[i] == wrong_credentials_are_named ||
+                     tests[i] == kf05_a_foreign_client_with_the_identifier_ends_in_conflict;
+        tcase_add_loop_test(tcase, tests[i], 0, twice ? 2 : 1);
+    }
+    suite_add_tcase(suite, tcase);
+}
+
+int main(void) {
+    Suite *suite = suite_create("host_trouble");
+    const TTest *const usual[] = {
+        kf16_a_broker_that_is_away_is_tried_until_it_is_there,
+        a_listener_that_never_answers_is_given_up_in_time,
+        wrong_credentials_are_named,
+        a_name_without_address_fails_and_delays_nobody,
+        a_name_is_resolved_and_connected,
+        kf17_a_broker_that_falls_silent_is_left_within_about_two_keepalives,
+        a_quiet_connection_stays_online,
+        nothing_is_opened_without_the_lease_and_what_is_open_stays,
+        a_lapsed_lease_closes_connects_in_flight_without_counting_a_failure,
+        kf05_a_foreign_client_with_the_identifier_ends_in_conflict,
+        a_broker_that_restarts_again_and_again_puts_nobody_into_conflict,
+        kf08_five_hundred_clients_come_online_beside_a_dead_broker,
+        tls_verifies_the_broker,
+        tls_shows_its_own_certificate_when_asked,
+        the_will_is_published_when_the_hosts_are_ended_and_not_when_stopped,
+        websocket_connections_work,
+    };
+    const TTest *const impatient[] = {a_client_that_cannot_be_brought_online_asks_for_its_release};
+    const TTest *const denying[] = {kf30_a_denied_broker_is_never_connected};
+    add(suite, "usual", setup, usual, sizeof(usual) / sizeof(usual[0]));
+    add(suite, "impatient", setup_impatient, impatient, 1);
+    add(suite, "denying", setup_denying, denying, 1);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
