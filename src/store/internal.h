@@ -97,6 +97,8 @@ size_t batch_len(size_t at, size_t n);
 
 /* ---- what answers hold --------------------------------------------------------------------- */
 
+/* A number in an answer; 0 when the answer is NULL. */
+int64_t answer_int(const struct redis_reply *reply, size_t index);
 /* A string of an answer; *out NULL for nil. */
 enum err reply_text(const struct redis_reply *reply, char **out) MUST_CHECK;
 uint64_t reply_cursor(const struct redis_reply *reply);
