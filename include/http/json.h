@@ -10,7 +10,7 @@
 #include "mqtt/client_config.h"
 
 #define HTTP_JSON_DEPTH_MAX  64
-#define HTTP_JSON_VALUES_MAX 1000000 /* a few bytes of text can cost a hundred of memory */
+#define HTTP_JSON_VALUES_MAX 2000000 /* a few bytes of text can cost a hundred of memory */
 #define HTTP_JSON_DETAIL_LEN 256
 
 /* Parses a body (RFC 8259). Strings may hold U+0000 (see json_string_length). Where a string is not

@@ -1,5 +1,8 @@
 /* GET /api/v1/clients: the clients of the fleet, page by page. Runs on the handlers' threads. Work
- * per request is bounded; what was not looked at is left to the next cursor. */
+ * per request is bounded; what was not looked at is left to the next cursor.
+ *
+ * A list is no snapshot. Waiting clients come before owned ones, so that one which is placed in the
+ * meantime is not missed; it may come up on a later page again. */
 #include "http/api.h"
 
 #include <stdlib.h>
@@ -27,6 +30,7 @@ struct listing {
     struct http_cursor cursor;
     size_t limit;
     json_t *clients;
+    json_t *given; /* ids in `clients`, as keys */
 };
 
 /* ---- the query ------------------------------------------------------------------------------- */
@@ -48,6 +52,13 @@ static const char *unknown_parameter(const struct http_query *query) {
         }
     }
     return NULL;
+}
+
+/* Clients that wait are on no node, and never in another state than these two. */
+static bool wants_waiting(const struct filter *filter) {
+    return filter->node == NULL &&
+           (filter->state == NULL || strcmp(filter->state, "waiting") == 0 ||
+            strcmp(filter->state, "conflict") == 0);
 }
 
 /* False: answered. */
@@ -78,6 +89,9 @@ static bool listing_init(struct listing *listing, const struct http_request *req
         http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of this list");
     } else {
         listing->limit = (size_t)limit;
+        if (cursor == NULL) {
+            listing->cursor.phase = wants_waiting(&listing->filter) ? CURSOR_WAITING : CURSOR_OWNED;
+        }
         return true;
     }
     return false;
@@ -150,10 +164,12 @@ static size_t rows_prepare(const struct listing *listing, struct store_client *r
 static void row_show(struct listing *listing, const struct store_client *row, json_t *status) {
     struct client_view view;
     client_view_open(&view, row);
-    if (labels_match(&listing->filter, view.config)) {
+    bool again = json_object_get(listing->given, row->id) != NULL;
+    if (!again && labels_match(&listing->filter, view.config)) {
         json_t *document = client_view_document(&view, status);
         if (document_matches(&listing->filter, document)) {
             json_array_append_new(listing->clients, document);
+            json_object_set_new(listing->given, row->id, json_true());
         } else {
             json_decref(document);
         }
@@ -191,21 +207,12 @@ static bool rows_show(struct listing *listing, const struct store_client *rows, 
     return all;
 }
 
-/* Clients that wait are on no node, and never in another state than these two. */
-static bool wants_waiting(const struct filter *filter) {
-    return filter->node == NULL &&
-           (filter->state == NULL || strcmp(filter->state, "waiting") == 0 ||
-            strcmp(filter->state, "conflict") == 0);
-}
-
 static void listing_advance(struct listing *listing, uint64_t scan) {
     struct http_cursor *cursor = &listing->cursor;
     cursor->after = 0;
     cursor->scan = scan;
     if (scan == 0) {
-        cursor->phase = cursor->phase == CURSOR_OWNED && wants_waiting(&listing->filter)
-                            ? CURSOR_WAITING
-                            : CURSOR_END;
+        cursor->phase = cursor->phase == CURSOR_WAITING ? CURSOR_OWNED : CURSOR_END;
     }
 }
 
@@ -235,16 +242,19 @@ void api_clients_list(struct http_request *request, struct http_response *respon
         return;
     }
     listing.clients = json_array();
+    listing.given = json_object();
     for (int pages = 0; pages < PAGES_MAX && listing.cursor.phase != CURSOR_END &&
                         json_array_size(listing.clients) < listing.limit;
          pages++) {
         enum err result = page_show(&listing);
         if (result != ERR_OK) {
             json_decref(listing.clients);
+            json_decref(listing.given);
             http_problem_store(response, result);
             return;
         }
     }
+    json_decref(listing.given);
     json_t *next = json_null();
     if (listing.cursor.phase != CURSOR_END) {
         char text[HTTP_CURSOR_LEN];

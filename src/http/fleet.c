@@ -8,6 +8,7 @@
 #include "http/problem.h"
 
 #define STATUSES_PER_CALL 500
+#define STATUSES_MS_MAX   2000 /* a list is not held up longer by a node that hangs */
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
@@ -79,7 +80,11 @@ static void statuses_merge(json_t *all, const struct peer_call *peer) {
     json_decref(answer);
 }
 
-/* Runs the calls at once. A node that is not in the register, or dead, is not asked. */
+static int64_t statuses_timeout_ms(const struct conf *conf) {
+    return conf->peer_timeout_ms < STATUSES_MS_MAX ? conf->peer_timeout_ms : STATUSES_MS_MAX;
+}
+
+/* Runs the calls at once. A node that is not in the register, or does not beat, is not asked. */
 static void statuses_ask(const struct http_api *api, struct status_call *calls, size_t count,
                          json_t *all) {
     struct roster roster;
@@ -94,7 +99,7 @@ static void statuses_ask(const struct http_api *api, struct status_call *calls, 
         json_t *body = json_pack("{s:O}", "ids", calls[i].ids);
         calls[i].body = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
         json_decref(body);
-        if (node != NULL && node->state != STORE_NODE_DEAD && calls[i].body != NULL) {
+        if (node != NULL && node->beating && calls[i].body != NULL) {
             peers[n++] = (struct peer_call){.host = node->host,
                                             .port = node->port,
                                             .method = "POST",
@@ -104,7 +109,7 @@ static void statuses_ask(const struct http_api *api, struct status_call *calls, 
         }
     }
     if (n > 0) {
-        peers_run(api->context.peers, peers, n, 0);
+        peers_run(api->context.peers, peers, n, statuses_timeout_ms(api->context.conf));
     }
     for (size_t i = 0; i < n; i++) {
         statuses_merge(all, &peers[i]);

@@ -85,7 +85,7 @@ static struct scan scan_body(const char *data, size_t len) {
             scan.values++;
         } else if (!in_string && (byte == ']' || byte == '}')) {
             depth -= depth > 0;
-        } else if (!in_string && (byte == ',' || byte == ':')) {
+        } else if (!in_string && byte == ',') {
             scan.values++;
         }
         at++;

@@ -10,6 +10,7 @@
 #include "http/server.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <microhttpd.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -36,11 +37,13 @@
 /* Bodies of full size held at once, but at least so many bytes. */
 #define BODIES_MAX         4
 #define BODIES_BYTES_LEAST ((size_t)64 * 1024 * 1024)
-#define QUEUED_MS_MAX      10000
-#define FINISH_MS_MAX      5000  /* of stop: for answers that were begun */
-#define ABORT_MS_MAX       15000 /* of stop: for waits that were told to end */
-#define SEND_MS_MAX        2000  /* of destroy: for the last bytes */
-#define LOOK_MS            5
+/* A body from this size on leaves so much free memory behind that it is given back at once. */
+#define BODY_BYTES_TRIM ((size_t)256 * 1024)
+#define QUEUED_MS_MAX   10000
+#define FINISH_MS_MAX   5000  /* of stop: for answers that were begun */
+#define ABORT_MS_MAX    15000 /* of stop: for waits that were told to end */
+#define SEND_MS_MAX     2000  /* of destroy: for the last bytes */
+#define LOOK_MS         5
 
 enum phase { PHASE_HEADERS, PHASE_BODY, PHASE_QUEUED, PHASE_ANSWERED, PHASE_SENT };
 
@@ -297,6 +300,10 @@ static void exchange_handle(void *item) {
     }
     http_response_finish(&exchange->response, exchange->request.path);
     metric_add(METRIC_HTTP_REQUESTS, 1);
+    if (exchange->request.body.len >= BODY_BYTES_TRIM) {
+        buffer_fini(&exchange->request.body);
+        malloc_trim(0);
+    }
     exchange->phase = PHASE_ANSWERED;
     MHD_resume_connection(exchange->connection);
     atomic_fetch_sub(&server->handling, 1);
@@ -366,6 +373,15 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *connectio
     return MHD_NO;
 }
 
+/* New connections are closed at once while stopping. Not MHD_quiesce_daemon: with a pool of epoll
+ * threads, 0.9.75 sometimes takes the listener out of an epoll set twice, and aborts. */
+static enum MHD_Result on_accept(void *context, const struct sockaddr *address, socklen_t len) {
+    struct http_server *server = context;
+    (void)address;
+    (void)len;
+    return atomic_load(&server->api.stop) == HTTP_RUNNING ? MHD_YES : MHD_NO;
+}
+
 static void on_mhd_log(void *context, const char *format, va_list arguments) {
     (void)context;
     char text[256];
@@ -402,7 +418,7 @@ static bool start_daemon(struct http_server *server) {
     const struct conf *conf = server->api.context.conf;
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG,
-        0, NULL, NULL, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
+        0, on_accept, server, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE,
         (unsigned)MHD_THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned)conf->http_connections_max,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
@@ -477,8 +493,6 @@ static bool wait_for_none(atomic_size_t *counter, int64_t timeout_ms) {
 
 void http_server_stop(struct http_server *server) {
     atomic_store(&server->api.stop, HTTP_STOPPING);
-    MHD_quiesce_daemon(server->daemon);
-    shutdown(server->listener, SHUT_RDWR); /* new connections are refused, not left hanging */
     if (!wait_for_none(&server->exchanges, FINISH_MS_MAX)) {
         atomic_store(&server->api.stop, HTTP_ABORTING);
     }
@@ -501,9 +515,8 @@ void http_server_destroy(struct http_server *server) {
         http_pool_drain(server->waiters);
         (void)wait_for_none(&server->exchanges, SEND_MS_MAX);
         assert(atomic_load(&server->handling) == 0); /* MHD must have no suspended connection */
-        MHD_stop_daemon(server->daemon);
-    }
-    if (server->listener >= 0) {
+        MHD_stop_daemon(server->daemon);             /* closes the listener as well */
+    } else if (server->listener >= 0) {
         close(server->listener);
     }
     http_pool_destroy(server->workers);

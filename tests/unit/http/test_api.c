@@ -59,9 +59,9 @@ static void owned_by(const char *name, int first, int n) {
 
 /* ---- one client ------------------------------------------------------------------------------ */
 
-#define ONE                                                                                                       \
-    "{\"id\": \"a b\", \"broker\": \"127.0.0.1\", \"port\": 1883, \"username\": \"u\", \"password\": \"s3cret\"," \
-    " \"sub_topic\": \"t\"}"
+#define ONE                                                                                        \
+    "{\"id\": \"a b\", \"broker\": \"127.0.0.1\", \"port\": 1883, \"username\": \"u\","            \
+    " \"password\": \"s3cret\", \"sub_topic\": \"t\"}"
 
 START_TEST(a_created_client_can_be_read) {
     struct answer answer = ask("POST", "/api/v1/clients", "", ONE);
@@ -86,11 +86,11 @@ END_TEST
 START_TEST(the_same_again_is_200_in_any_spelling_and_another_is_409) {
     post("/api/v1/clients", ONE, 201);
     post("/api/v1/clients", ONE, 200);
-    post(
-        "/api/v1/clients",
-        "{\"sub_topic\":\"t\",\"password\":\"s3cret\",\"port\":1883,\"broker\":\"127.0.0.1\",\"username\":\"u\","
-        "\"id\":\"a b\"}",
-        200);
+    post("/api/v1/clients",
+         "{\"sub_topic\":\"t\",\"password\":\"s3cret\",\"port\":1883,\"broker\":\"127.0.0.1\","
+         "\"username\":\"u\","
+         "\"id\":\"a b\"}",
+         200);
     post("/api/v1/clients", "{\"id\": \"a b\", \"broker\": \"127.0.0.1\"}", 409);
     json_t *taken =
         ask_json("POST", "/api/v1/clients",
@@ -255,13 +255,38 @@ START_TEST(wait_ms_ends_with_its_time) {
 }
 END_TEST
 
+static void *create_and_wait(void *status) {
+    struct answer answer = ask("POST", "/api/v1/clients?wait_ms=60000", "", ONE);
+    *(int *)status = answer.status;
+    answer_free(&answer);
+    return NULL;
+}
+
+START_TEST(a_stop_answers_those_that_wait) {
+    pthread_t caller;
+    int status = 0;
+    pthread_create(&caller, NULL, create_and_wait, &status);
+    int64_t begun_ms = clock_ms();
+    int64_t waiting = 0;
+    while (waiting == 0 && clock_ms() - begun_ms < 30000) {
+        int64_t owned;
+        ck_assert_int_eq(store_counts(store, &waiting, &owned), ERR_OK);
+    }
+    http_server_stop(server);
+    pthread_join(caller, NULL);
+    ck_assert_int_eq(status, 201);
+    ck_assert_int_lt(clock_ms() - begun_ms, 40000);
+}
+END_TEST
+
 /* ---- many ------------------------------------------------------------------------------------ */
 
 START_TEST(a_batch_reports_each_item_that_failed) {
     post("/api/v1/clients", ONE, 201);
     json_t *answer = ask_json(
         "POST", "/api/v1/clients",
-        "[{\"id\":\"x\",\"broker\":\"h\"}, {\"id\":\"x\",\"broker\":\"h\"}, {\"id\":\"x\",\"broker\":\"i\"},"
+        "[{\"id\":\"x\",\"broker\":\"h\"}, {\"id\":\"x\",\"broker\":\"h\"},"
+        " {\"id\":\"x\",\"broker\":\"i\"},"
         " {\"id\":\"y\",\"broker\":\"h\",\"subscriptions\":[{\"filter\":\"#/a\"}]}, 7, " ONE "]",
         207);
     ck_assert_int_eq(int_at(answer, "created"), 1);
@@ -541,6 +566,7 @@ int main(void) {
     tcase_add_test(cases, what_only_a_running_client_can_do_is_409_while_it_waits);
     tcase_add_test(cases, an_owner_that_does_not_answer_is_told_and_delays_nobody_for_long);
     tcase_add_test(cases, wait_ms_ends_with_its_time);
+    tcase_add_test(cases, a_stop_answers_those_that_wait);
     tcase_add_test(cases, a_batch_reports_each_item_that_failed);
     tcase_add_test(cases, a_batch_has_at_most_10000_items);
     tcase_add_test(cases, pages_of_any_size_show_every_client_once);

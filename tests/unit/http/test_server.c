@@ -224,6 +224,22 @@ START_TEST(a_small_limit_is_kept_and_told) {
 }
 END_TEST
 
+START_TEST(more_connections_than_allowed_wait_their_turn) {
+    server_begin("unix:/nonexistent/redis.sock", "http.connections_max=10");
+    for (int round = 0; round < 20; round++) {
+        int many[30];
+        for (size_t i = 0; i < COUNT(many); i++) {
+            many[i] = dial();
+        }
+        for (size_t i = 0; i < COUNT(many); i++) {
+            close(many[i]);
+        }
+        json_decref(ask_json("GET", "/livez", NULL, 200));
+    }
+    server_end();
+}
+END_TEST
+
 START_TEST(a_taken_port_is_told_with_address_and_port) {
     server_begin("unix:/nonexistent/redis.sock", NULL);
     struct http_context context = {.conf = conf, .store = store, .sinks = no_sinks};
@@ -299,6 +315,7 @@ int main(void) {
     tcase_add_test(cases, many_callers_at_once_are_all_answered);
     tcase_add_test(alone, redis_away_is_503_and_livez_lives);
     tcase_add_test(alone, a_small_limit_is_kept_and_told);
+    tcase_add_test(alone, more_connections_than_allowed_wait_their_turn);
     tcase_add_test(alone, a_taken_port_is_told_with_address_and_port);
     tcase_add_test(alone, stop_ends_soon_with_idle_connections_open);
     tcase_add_test(alone, a_server_whose_threads_never_ran_ends_with_requests_queued);
