@@ -78,7 +78,7 @@ struct client {
     char *error_message;
     int64_t error_at_ms, next_retry_at_ms, connected_at_ms;
     int64_t times_online;
-    int16_t *granted; /* one per subscription of config; -1: no SUBACK yet */
+    int16_t *granted;                    /* one per subscription of config; -1: no SUBACK yet */
     struct client_change_entry *changes; /* a ring once CLIENT_CHANGES_MAX are there */
     size_t change_count, change_capacity, change_first;
     size_t publication_count; /* outstanding; counted up by hosts_publish, under the lock too */
@@ -98,15 +98,16 @@ struct client {
     struct shared_config *applied; /* whose subscriptions the session has or is getting */
     struct client_work *work;
     bool session_present;
-    unsigned address_turn;      /* which of several addresses is next */
-    unsigned failures;          /* since a connection was last stable */
-    int64_t offline_since_ms;   /* monotonic */
-    int64_t connack_at_ms;      /* monotonic; 0: none since the last open */
-    bool release_asked;         /* parked: opens nothing until told */
-    unsigned suspicion;         /* of a second holder of its identifier */
-    bool early_loss;            /* to be judged before the next try */
+    uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
+    unsigned address_turn;       /* which of several addresses is next */
+    unsigned failures;           /* since a connection was last stable */
+    int64_t offline_since_ms;    /* monotonic */
+    int64_t connack_at_ms;       /* monotonic; 0: none since the last open */
+    bool release_asked;          /* parked: opens nothing until told */
+    unsigned suspicion;          /* of a second holder of its identifier */
+    bool early_loss;             /* to be judged before the next try */
     uint64_t loss_window;
-    int64_t release_delay_ms;   /* as asked for */
+    int64_t release_delay_ms; /* as asked for */
     struct client_stop *stops;
     struct shared_config *next_config; /* to start again with once closed */
     int64_t next_epoch, next_version;

@@ -71,6 +71,7 @@ struct engine_open {
     struct sockaddr_storage address;    /* of the broker, allowed by the policy */
     socklen_t address_len;
     int64_t connect_timeout_ms; /* to CONNACK */
+    uint16_t keepalive_s;       /* config's, or what the broker asked for the last time */
     void *client;               /* given back with every event */
 };
 

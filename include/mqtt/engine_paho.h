@@ -34,7 +34,7 @@ enum paho_phase {
     PAHO_OPENING,
     PAHO_UP,
     PAHO_CLOSING, /* the host closed it, Paho does not know yet */
-    PAHO_GONE /* Paho has forgotten it; only the closed event is owed */
+    PAHO_GONE     /* Paho has forgotten it; only the closed event is owed */
 };
 
 enum paho_event {
@@ -69,16 +69,17 @@ struct paho_hold {
 struct engine_connection {
     struct engine *engine;
     void *client;
-    void *handle; /* MQTTAsync */
+    void *handle;      /* MQTTAsync */
+    void *persistence; /* see engine_paho_qos2.c; NULL under MQTT 5 */
     enum paho_phase phase;
     struct engine_open open;
     char *id, *client_id, *host; /* host: as Paho is to look it up */
     int protocol_version;
     bool tls;
-    bool stale; /* half-open: reported once */
+    bool stale;          /* half-open: reported once */
     int material_fds[3]; /* PEM text given inline, as memfds for Paho to read */
     struct paho_socket socket;
-    struct engine_connection *prev, *next; /* engine->connections */
+    struct engine_connection *prev, *next;           /* engine->connections */
     struct engine_connection *step_prev, *step_next; /* engine->waiting or engine->closing */
 
     /* Guarded by engine->lock. */
@@ -119,6 +120,13 @@ struct engine {
 enum err paho_connect(struct engine_connection *connection);
 void paho_close_material(struct engine_connection *connection);
 
+/* engine_paho_requests.c: see engine_ops. */
+enum err paho_subscribe(struct engine_connection *connection,
+                        const struct client_subscription *subscriptions, size_t n);
+enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t n);
+enum err paho_publish(struct engine_connection *connection,
+                      const struct engine_publication *publication, uint64_t token);
+
 /* engine_paho_callbacks.c: run by Paho's threads. */
 enum err paho_set_callbacks(struct engine_connection *connection);
 void paho_fill_connect_options(struct engine_connection *connection, void *options);
@@ -137,6 +145,12 @@ int paho_message_arrived(void *context, char *topic, int topic_len, void *messag
 /* From now on a held message of the connection is given up at give_up_at_ms. Host thread. */
 void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms);
 void paho_hold_answer(struct paho_hold *hold, enum err result);
+/* message: MQTTAsync_message, borrowed. topic NULL: out of memory, not accepted. */
+void paho_deliver(struct engine_connection *connection, const char *topic, const void *message);
+
+/* engine_paho_qos2.c: an MQTTClient_persistence, NULL: out of memory. free() after the handle's
+ * end. */
+void *paho_qos2_persistence(struct engine_connection *connection);
 
 /* engine_paho_net.c: the look-up and the connect(2) that Paho does next are for this socket.
  * One at a time; paho_net_end frees the place, and so does the connect itself, which then writes to

@@ -7,7 +7,8 @@
  *
  * Locks: `lock` guards the client table and the shown fields of its clients. The host thread alone
  * writes them (but for inserting a new record and counting a publication up, which the facade does
- * under the lock), so it may read them without. Never held while calling the engine or the owner. */
+ * under the lock), so it may read them without. Never held while calling the engine or the owner.
+ */
 #ifndef MQFLEET_MQTT_HOST_H
 #define MQFLEET_MQTT_HOST_H
 
@@ -37,7 +38,7 @@ struct host_publication {
     hosts_published *published; /* NULL once answered */
     void *context;
     int64_t deadline_ms;
-    struct client *client; /* NULL while in the inbox */
+    struct client *client;                /* NULL while in the inbox */
     struct host_publication *prev, *next; /* host->publications, by deadline */
 };
 
@@ -77,6 +78,7 @@ struct host {
     pthread_cond_t forgotten; /* a record left the table */
     struct client *clients;
     int64_t counts[CLIENT_STATE_COUNT];
+    char drop_reason[96]; /* of hosts_stop_all; guarded by lock */
 
     pthread_mutex_t resolved_lock; /* guards the list; taken under the resolver's lock */
     struct client_lookup *resolved;
@@ -103,6 +105,8 @@ struct host *host_create(const struct conf *conf, const struct hosts_owner *owne
 void host_destroy(struct host *host);
 void *host_run(void *host);
 void host_stop(struct host *host);
+/* Records of generations before this go, at the thread's next turn. Any thread. */
+void host_drop_all(struct host *host, uint64_t before, bool politely, const char *reason);
 void host_wake(struct host *host);
 void host_command_free(struct host_command *command);
 /* Into the table; host->lock is held. */
@@ -150,6 +154,8 @@ void host_wait_room(void *client, int64_t timeout_ms);
 void host_publish(struct host *host, struct host_command *command);
 void host_published(void *client, uint64_t token, enum err result, int reason_code);
 void host_expire_publications(struct host *host);
+/* Any thread. NULL: out of memory. */
+struct host_publication *host_publication_copy(const struct engine_publication *from);
 void host_publication_free(struct host_publication *publication);
 
 /* host_commands.c */

@@ -15,7 +15,7 @@
 struct resolver;
 
 struct resolver_answer {
-    enum err result; /* ERR_OK; ERR_NOT_FOUND: no such name; ERR_UNAVAILABLE: no answer */
+    enum err result;     /* ERR_OK; ERR_NOT_FOUND: no such name; ERR_UNAVAILABLE: no answer */
     const char *message; /* static text when not ERR_OK */
     size_t count;
     struct sockaddr_storage addresses[RESOLVER_ADDRESSES_MAX]; /* IPv4 first; port 0 */
@@ -36,8 +36,8 @@ void resolver_destroy(struct resolver *resolver); /* after all runs returned */
 
 /* Address literals and fresh cache entries are answered at once: *at_once, the answer is in the
  * request and done is not called. Else done is called later. ERR_FULL, ERR_MEMORY: not asked. */
-enum err resolver_ask(struct resolver *resolver, const char *name,
-                      struct resolver_request *request, int *at_once) MUST_CHECK;
+enum err resolver_ask(struct resolver *resolver, const char *name, struct resolver_request *request,
+                      int *at_once) MUST_CHECK;
 /* After this done is not called any more. Legal when not waiting. */
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request);
 

@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW_MS      1000
-#define WINDOWS_KEPT   64
-#define MASS_LEAST     2
-#define MASS_SHARE     10 /* one of so many */
-#define KEY_LEN        (256 + 8)
+#define WINDOW_MS    1000
+#define WINDOWS_KEPT 64
+#define MASS_LEAST   2
+#define MASS_SHARE   10 /* one of so many */
+#define KEY_LEN      (256 + 8)
 
 struct broker *broker_acquire(struct brokers *brokers, const char *host, uint16_t port) {
     char key[KEY_LEN];

@@ -246,7 +246,8 @@ enum err client_replace_config(struct client *client, struct shared_config *conf
     return ERR_OK;
 }
 
-bool client_config_same_subscriptions(const struct client_config *a, const struct client_config *b) {
+bool client_config_same_subscriptions(const struct client_config *a,
+                                      const struct client_config *b) {
     if (a->subscription_count != b->subscription_count) {
         return false;
     }
@@ -290,8 +291,8 @@ static bool same_tls(const struct client_tls *a, const struct client_tls *b) {
 static bool same_session(const struct client_config *a, const struct client_config *b) {
     return same_text(a->client_id, b->client_id) && a->protocol_version == b->protocol_version &&
            a->keepalive_s == b->keepalive_s && a->clean_start == b->clean_start &&
-           a->session_expiry_s == b->session_expiry_s &&
-           a->receive_maximum == b->receive_maximum && a->max_packet_size == b->max_packet_size &&
+           a->session_expiry_s == b->session_expiry_s && a->receive_maximum == b->receive_maximum &&
+           a->max_packet_size == b->max_packet_size &&
            same_pairs(a->user_properties, a->user_property_count, b->user_properties,
                       b->user_property_count);
 }

@@ -15,16 +15,15 @@
 #include "base/clock.h"
 #include "mqtt/engine_paho.h"
 
-#define EVENTS_PER_POLL_MAX  1000
-#define CLOSES_PER_POLL_MAX  100
-#define TICK_MS              10   /* while something is being opened */
-#define WATCH_MS             1000 /* between two looks at silent connections */
-#define EAGER_MS             1000 /* for so long after open() Paho is woken at each tick */
-#define POLITE_CLOSE_MS      2000 /* a held message may still be accepted for so long */
-#define KEEPALIVE_LOOK_S     10   /* lets Paho look at keepalives each second */
-#define SILENCE_SLACK_MS     1500
-#define STALL_GRACE_MS       5000 /* for Paho to ask and the brokers to answer, after a stall */
-#define SUBSCRIBE_FILTERS_MAX 256
+#define EVENTS_PER_POLL_MAX 1000
+#define CLOSES_PER_POLL_MAX 100
+#define TICK_MS             10   /* while something is being opened */
+#define WATCH_MS            1000 /* between two looks at silent connections */
+#define EAGER_MS            1000 /* for so long after open() Paho is woken at each tick */
+#define POLITE_CLOSE_MS     2000 /* a held message may still be accepted for so long */
+#define KEEPALIVE_LOOK_S    10   /* lets Paho look at keepalives each second */
+#define SILENCE_SLACK_MS    1500
+#define STALL_GRACE_MS      5000 /* for Paho to ask and the brokers to answer, after a stall */
 
 static void set_ticking(struct engine *engine, bool wanted) {
     int64_t period_ms = wanted ? TICK_MS : WATCH_MS;
@@ -94,6 +93,7 @@ static void connection_free(struct engine_connection *connection) {
     paho_close_material(connection);
     paho_socket_end_probe(&connection->socket);
     free(connection->codes);
+    free(connection->persistence);
     free(connection->host);
     free(connection->id);
     free(connection->client_id);
@@ -120,7 +120,7 @@ static void begin(struct engine_connection *connection) {
     }
     connection->phase = PAHO_OPENING;
     connection->engine->opened_at_ms = clock_ms();
-    keep_looking_at_keepalives(connection->engine, connection->open.config->keepalive_s);
+    keep_looking_at_keepalives(connection->engine, connection->open.keepalive_s);
 }
 
 static void begin_waiting(struct engine *engine) {
@@ -216,171 +216,6 @@ static void close_some(struct engine *engine) {
         paho_post_closed(connection, &by_us);
         pthread_mutex_unlock(&engine->lock);
     }
-}
-
-/* ---- requests ---- */
-
-static enum err result_of(int rc) {
-    switch (rc) {
-    case MQTTASYNC_SUCCESS:
-        return ERR_OK;
-    case MQTTASYNC_DISCONNECTED:
-        return ERR_UNAVAILABLE;
-    case MQTTASYNC_NO_MORE_MSGIDS:
-    case MQTTASYNC_MAX_BUFFERED_MESSAGES:
-    case MQTTASYNC_MAX_MESSAGES_INFLIGHT:
-        return ERR_FULL;
-    case MQTTASYNC_BAD_UTF8_STRING:
-    case MQTTASYNC_BAD_QOS:
-        return ERR_ARGUMENT;
-    default:
-        return ERR_IO;
-    }
-}
-
-static enum err expect_codes(struct engine_connection *connection, size_t n) {
-    uint8_t *codes = calloc(n, 1);
-    if (codes == NULL) {
-        return ERR_MEMORY;
-    }
-    pthread_mutex_lock(&connection->engine->lock);
-    free(connection->codes);
-    connection->codes = codes;
-    connection->code_count = n;
-    pthread_mutex_unlock(&connection->engine->lock);
-    return ERR_OK;
-}
-
-static enum err engine_subscribe(struct engine_connection *connection,
-                                 const struct client_subscription *subscriptions, size_t n) {
-    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
-    if (connection->phase != PAHO_UP) {
-        return ERR_STATE;
-    }
-    enum err result = expect_codes(connection, n);
-    if (result != ERR_OK) {
-        return result;
-    }
-    char *filters[SUBSCRIBE_FILTERS_MAX];
-    int qos[SUBSCRIBE_FILTERS_MAX];
-    MQTTSubscribe_options options[SUBSCRIBE_FILTERS_MAX];
-    for (size_t i = 0; i < n; i++) {
-        filters[i] = subscriptions[i].filter;
-        qos[i] = subscriptions[i].qos;
-        options[i] = (MQTTSubscribe_options)MQTTSubscribe_options_initializer;
-        options[i].noLocal = subscriptions[i].no_local;
-        options[i].retainAsPublished = subscriptions[i].retain_as_published;
-        options[i].retainHandling = subscriptions[i].retain_handling;
-    }
-    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
-    paho_fill_subscribe_options(connection, &response);
-    if (connection->protocol_version == 5) {
-        response.subscribeOptions = options[0];
-        response.subscribeOptionsCount = n > 1 ? (int)n : 0;
-        response.subscribeOptionsList = n > 1 ? options : NULL;
-    }
-    return result_of(
-        MQTTAsync_subscribeMany(connection->handle, (int)n, filters, qos, &response));
-}
-
-static enum err engine_unsubscribe(struct engine_connection *connection, char *const *filters,
-                                   size_t n) {
-    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
-    if (connection->phase != PAHO_UP) {
-        return ERR_STATE;
-    }
-    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
-    paho_fill_unsubscribe_options(connection, &response);
-    return result_of(
-        MQTTAsync_unsubscribeMany(connection->handle, (int)n, filters, &response));
-}
-
-static const struct property_kind {
-    const char *name;
-    enum MQTTPropertyCodes code;
-} property_kinds[] = {
-    {"payload_format_indicator", MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR},
-    {"message_expiry_interval", MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL},
-    {"content_type", MQTTPROPERTY_CODE_CONTENT_TYPE},
-    {"response_topic", MQTTPROPERTY_CODE_RESPONSE_TOPIC},
-    {"correlation_data", MQTTPROPERTY_CODE_CORRELATION_DATA},
-    {"user_property", MQTTPROPERTY_CODE_USER_PROPERTY},
-};
-
-static void add_property(MQTTProperties *properties, enum MQTTPropertyCodes code,
-                         const struct message_property *from) {
-    MQTTProperty property = {.identifier = code};
-    MQTTLenString value = {(int)from->value_len, (char *)(uintptr_t)from->value};
-    switch (MQTTProperty_getType(code)) {
-    case MQTTPROPERTY_TYPE_BYTE:
-        property.value.byte = (unsigned char)strtoul(from->value, NULL, 10);
-        break;
-    case MQTTPROPERTY_TYPE_FOUR_BYTE_INTEGER:
-        property.value.integer4 = (unsigned)strtoul(from->value, NULL, 10);
-        break;
-    case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
-        property.value.data = (MQTTLenString){(int)strlen(from->key), (char *)(uintptr_t)from->key};
-        property.value.value = value;
-        break;
-    default:
-        property.value.data = value;
-        break;
-    }
-    MQTTProperties_add(properties, &property);
-}
-
-static void add_properties(MQTTProperties *properties,
-                           const struct engine_publication *publication) {
-    for (size_t i = 0; i < publication->property_count; i++) {
-        const struct message_property *from = &publication->properties[i];
-        for (size_t k = 0; k < sizeof(property_kinds) / sizeof(property_kinds[0]); k++) {
-            if (strcmp(property_kinds[k].name, from->name) == 0) {
-                add_property(properties, property_kinds[k].code, from);
-            }
-        }
-    }
-}
-
-static enum err send_publication(struct engine_connection *connection,
-                                 const struct engine_publication *publication,
-                                 struct paho_publication *entry) {
-    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
-    MQTTProperties properties = MQTTProperties_initializer;
-    paho_fill_publish_options(entry, connection->protocol_version, &response);
-    if (connection->protocol_version == 5) {
-        add_properties(&properties, publication);
-        response.properties = properties;
-    }
-    static const uint8_t nothing[1];
-    int rc = MQTTAsync_send(connection->handle, publication->topic, (int)publication->payload_len,
-                            publication->payload_len ? publication->payload : nothing,
-                            publication->qos, publication->retain, &response);
-    MQTTProperties_free(&properties);
-    return result_of(rc);
-}
-
-static enum err engine_publish(struct engine_connection *connection,
-                               const struct engine_publication *publication, uint64_t token) {
-    if (connection->phase != PAHO_UP) {
-        return ERR_STATE;
-    }
-    struct paho_publication *entry = calloc(1, sizeof(*entry));
-    if (entry == NULL) {
-        return ERR_MEMORY;
-    }
-    entry->connection = connection;
-    entry->token = token;
-    pthread_mutex_lock(&connection->engine->lock);
-    DL_APPEND(connection->publications, entry);
-    pthread_mutex_unlock(&connection->engine->lock);
-    enum err result = send_publication(connection, publication, entry);
-    if (result != ERR_OK) {
-        pthread_mutex_lock(&connection->engine->lock);
-        DL_DELETE(connection->publications, entry);
-        pthread_mutex_unlock(&connection->engine->lock);
-        free(entry);
-    }
-    return result;
 }
 
 static void engine_acknowledge(struct engine *engine, void *receipt, enum err result) {
@@ -515,7 +350,7 @@ static void deliver(struct engine_connection *connection, struct delivery *deliv
 
 /* Paho gives a connection up 2.5 keepalives after the last sign of life; we do after 2. */
 static void watch_silence(struct engine_connection *connection) {
-    int64_t keepalive_ms = (int64_t)connection->open.config->keepalive_s * 1000;
+    int64_t keepalive_ms = (int64_t)connection->open.keepalive_s * 1000;
     if (connection->phase != PAHO_UP || keepalive_ms == 0 || connection->stale) {
         return;
     }
@@ -600,9 +435,9 @@ const struct engine_ops engine_paho = {
     .destroy = engine_destroy,
     .open = engine_open,
     .close = engine_close,
-    .subscribe = engine_subscribe,
-    .unsubscribe = engine_unsubscribe,
-    .publish = engine_publish,
+    .subscribe = paho_subscribe,
+    .unsubscribe = paho_unsubscribe,
+    .publish = paho_publish,
     .acknowledge = engine_acknowledge,
     .fd = engine_fd,
     .poll = engine_poll,

@@ -26,8 +26,7 @@ void paho_post_closed(struct engine_connection *connection, const struct engine_
         return;
     }
     connection->closed = *closed;
-    snprintf(connection->closed_message, sizeof(connection->closed_message), "%s",
-             closed->message);
+    snprintf(connection->closed_message, sizeof(connection->closed_message), "%s", closed->message);
     connection->closed.message = connection->closed_message;
     paho_post(connection, PAHO_CLOSED);
 }
@@ -60,8 +59,7 @@ static void on_connected5(void *context, MQTTAsync_successData5 *data) {
     struct engine_connack *connack = &connection->connack;
     *connack = (struct engine_connack){
         .session_present = data->alt.connect.sessionPresent != 0,
-        .session_expiry_s =
-            number_of(properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, 0),
+        .session_expiry_s = number_of(properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, 0),
         .server_keepalive_s =
             (uint16_t)number_of(properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, 0),
         .maximum_qos = (uint8_t)number_of(properties, MQTTPROPERTY_CODE_MAXIMUM_QOS, 2),

@@ -14,11 +14,11 @@
 #include "base/log.h"
 #include "mqtt/engine_paho.h"
 
-#define PROPERTIES_MAX   64 /* further ones of one message are not kept */
-#define NUMBER_LEN       16
-#define ROOM_WAIT_MS     200
-#define HOLD_LOOK_MS     1000
-#define LONG_HOLD_MS     500
+#define PROPERTIES_MAX 64 /* further ones of one message are not kept */
+#define NUMBER_LEN     16
+#define ROOM_WAIT_MS   200
+#define HOLD_LOOK_MS   1000
+#define LONG_HOLD_MS   500
 
 /* ---- holding ---- */
 
@@ -170,8 +170,7 @@ static void copy_property(struct property_copies *copies, const MQTTProperty *pr
     *item = (struct message_property){.name = name};
     switch (MQTTProperty_getType(property->identifier)) {
     case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
-        copies->keys[at] =
-            strndup(property->value.data.data, (size_t)property->value.data.len);
+        copies->keys[at] = strndup(property->value.data.data, (size_t)property->value.data.len);
         if (copies->keys[at] == NULL) {
             return;
         }
@@ -273,9 +272,9 @@ static enum err deliver_held(struct engine_connection *connection, struct messag
     return result;
 }
 
-static void deliver(struct engine_connection *connection, const char *topic,
-                    const MQTTAsync_message *received) {
-    struct message *message = copy_message(connection, topic, received);
+void paho_deliver(struct engine_connection *connection, const char *topic, const void *borrowed) {
+    const MQTTAsync_message *received = borrowed;
+    struct message *message = topic ? copy_message(connection, topic, received) : NULL;
     if (received->qos == 0) {
         if (message != NULL && offer(connection, message, NULL) != ERR_OK) {
             message_destroy(message); /* the host counts it */
@@ -292,8 +291,11 @@ static void deliver(struct engine_connection *connection, const char *topic,
 
 int paho_message_arrived(void *context, char *topic, int topic_len, void *message) {
     (void)topic_len; /* more than strlen only with U+0000, which MQTT forbids */
+    struct engine_connection *connection = context;
     MQTTAsync_message *received = message;
-    deliver(context, topic, received);
+    if (received->qos < 2 || connection->protocol_version == 5) {
+        paho_deliver(connection, topic, received);
+    } /* else it was delivered before PUBREC, see engine_paho_qos2.c */
     MQTTAsync_freeMessage(&received);
     MQTTAsync_free(topic);
     return 1;

@@ -20,7 +20,7 @@
 #include "mqtt/engine_paho.h"
 
 static struct {
-    pthread_mutex_t lock; /* guards the rest, and the fields of every paho_socket */
+    pthread_mutex_t lock;       /* guards the rest, and the fields of every paho_socket */
     struct paho_socket *socket; /* NULL: free */
     char host[256];
     char address[INET6_ADDRSTRLEN + 20];
@@ -116,8 +116,8 @@ int connect(int fd, const struct sockaddr *address, socklen_t address_len) {
 
 bool paho_net_begin(const char *host, const struct sockaddr *address, struct paho_socket *socket,
                     int notify_fd) {
-    socklen_t len = address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                   : sizeof(struct sockaddr_in);
+    socklen_t len =
+        address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     pthread_mutex_lock(&announced.lock);
     assert(announced.socket == NULL);
     bool fits = strlen(host) < sizeof(announced.host) &&
@@ -169,8 +169,8 @@ static bool tcp_info(int fd, struct tcp_info *info) {
 bool paho_socket_was_heard(struct paho_socket *socket) {
     struct tcp_info info;
     pthread_mutex_lock(&announced.lock);
-    bool heard = socket->probe_fd >= 0 && tcp_info(socket->probe_fd, &info) &&
-                 info.tcpi_bytes_received > 0;
+    bool heard =
+        socket->probe_fd >= 0 && tcp_info(socket->probe_fd, &info) && info.tcpi_bytes_received > 0;
     pthread_mutex_unlock(&announced.lock);
     return heard;
 }

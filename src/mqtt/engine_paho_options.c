@@ -12,10 +12,10 @@
 #include <MQTTAsync.h>
 #include "mqtt/engine_paho.h"
 
-#define BUFFERED_MAX    1000 /* publications Paho may hold back; the host allows fewer */
-#define URI_LEN         (256 + 512 + 32)
-#define MATERIAL_PATH   64
-#define ALPN_LEN        1024
+#define BUFFERED_MAX  1000 /* publications Paho may hold back; the host allows fewer */
+#define URI_LEN       (256 + 512 + 32)
+#define MATERIAL_PATH 64
+#define ALPN_LEN      1024
 
 enum material { MATERIAL_CA, MATERIAL_CERT, MATERIAL_KEY };
 
@@ -45,8 +45,8 @@ static char *host_for_paho(const struct engine_open *open) {
     const struct client_config *config = open->config;
     char address[INET6_ADDRSTRLEN + 20];
     if (config->scheme == SCHEME_MQTT) {
-        int failed = getnameinfo((const struct sockaddr *)&open->address, open->address_len, address,
-                                 sizeof(address), NULL, 0, NI_NUMERICHOST);
+        int failed = getnameinfo((const struct sockaddr *)&open->address, open->address_len,
+                                 address, sizeof(address), NULL, 0, NI_NUMERICHOST);
         return failed ? NULL : strdup(address);
     }
     return strdup(is_tls(config) && config->tls.server_name ? config->tls.server_name
@@ -180,7 +180,8 @@ static void translate_properties(const struct client_config *config, struct tran
     }
     t->options.connectProperties = &t->properties;
     if (config->will.topic && config->will.delay_s > 0) {
-        add_number(&t->will_properties, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL, config->will.delay_s);
+        add_number(&t->will_properties, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL,
+                   config->will.delay_s);
         t->options.willProperties = &t->will_properties;
     }
 }
@@ -201,7 +202,7 @@ static enum err translate(struct engine_connection *connection, struct translati
     t->options = v5 ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
                     : (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer;
     t->options.MQTTVersion = config->protocol_version;
-    t->options.keepAliveInterval = config->keepalive_s;
+    t->options.keepAliveInterval = connection->open.keepalive_s;
     t->options.cleansession = !v5 && config->clean_start;
     t->options.cleanstart = v5 && config->clean_start;
     t->options.username = config->username;
@@ -227,8 +228,15 @@ static enum err create_handle(struct engine_connection *connection) {
     create.sendWhileDisconnected = 0;
     create.maxBufferedMessages = BUFFERED_MAX;
     create.MQTTVersion = connection->protocol_version;
-    int rc = MQTTAsync_createWithOptions(&connection->handle, uri, connection->client_id,
-                                         MQTTCLIENT_PERSISTENCE_NONE, NULL, &create);
+    bool v5 = connection->protocol_version == 5;
+    connection->persistence = v5 ? NULL : paho_qos2_persistence(connection);
+    if (!v5 && connection->persistence == NULL) {
+        return ERR_MEMORY;
+    }
+    int rc =
+        MQTTAsync_createWithOptions(&connection->handle, uri, connection->client_id,
+                                    v5 ? MQTTCLIENT_PERSISTENCE_NONE : MQTTCLIENT_PERSISTENCE_USER,
+                                    connection->persistence, &create);
     if (rc != MQTTASYNC_SUCCESS) {
         connection->handle = NULL;
         return rc == MQTTASYNC_BAD_UTF8_STRING ? ERR_ARGUMENT : ERR_IO;

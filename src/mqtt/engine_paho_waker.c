@@ -35,8 +35,8 @@ static bool watch(int epoll_fd, int fd) {
 
 static bool listen_on_loopback(struct paho_waker *waker, struct sockaddr_in *address) {
     socklen_t len = sizeof(*address);
-    *address = (struct sockaddr_in){.sin_family = AF_INET,
-                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    *address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     waker->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (waker->listen_fd < 0 ||
         bind(waker->listen_fd, (struct sockaddr *)address, sizeof(*address)) != 0 ||

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <poll.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,10 +14,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define WAIT_MS            1000 /* the longest sleep of the loop */
-#define LEASE_LOOK_MS      100  /* between looks at the lease while somebody connects */
-#define STOP_ROUNDS_MAX    500
-#define STOP_ROUND_MS      10
+#define WAIT_MS         1000 /* the longest sleep of the loop */
+#define LEASE_LOOK_MS   100  /* between looks at the lease while somebody connects */
+#define STOP_ROUNDS_MAX 500
+#define STOP_ROUND_MS   10
 
 static const struct engine_events events = {
     .connected = host_connected,
@@ -134,6 +135,15 @@ void host_stop(struct host *host) {
     host_wake(host);
 }
 
+void host_drop_all(struct host *host, uint64_t before, bool politely, const char *reason) {
+    pthread_mutex_lock(&host->lock);
+    snprintf(host->drop_reason, sizeof(host->drop_reason), "%s", reason);
+    pthread_mutex_unlock(&host->lock);
+    host->drop_politely = politely;
+    host->drop_before = before;
+    host_wake(host);
+}
+
 void host_insert(struct client *client, int64_t epoch, int64_t version, uint64_t generation) {
     struct host *host = client->host;
     client->epoch = epoch;
@@ -212,8 +222,7 @@ static void turn(struct host *host) {
 
 /* As if the process had died: no DISCONNECT. */
 static void drop_everything(struct host *host) {
-    host->drop_politely = false;
-    host->drop_before = UINT64_MAX;
+    host_drop_all(host, UINT64_MAX, false, "node_stopping");
     empty_inbox(host);
     for (int i = 0; i < STOP_ROUNDS_MAX; i++) {
         host_drop_old(host);

@@ -1,6 +1,7 @@
 /* Owns what the facade asks of a host: start, update, stop, retry, restart. Host thread only.
  * Knows nothing of connections beyond what host.h offers. */
 #include <stdlib.h>
+#include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -97,6 +98,7 @@ static void update(struct client *client, const struct host_command *command) {
     } else if (client->state == CLIENT_PAUSED) {
         resume(client);
     } else if (!client_config_same_connection(before->config, now)) {
+        client->server_keepalive_s = 0; /* perhaps another broker */
         try_anew(client, "configuration_changed");
     } else if (claimed_anew && is_parked(client)) {
         try_anew(client, "claimed");
@@ -203,9 +205,13 @@ void host_drop_old(struct host *host) {
         return;
     }
     struct client *old[DROPS_PER_TURN_MAX];
+    char reason[sizeof(host->drop_reason)];
+    pthread_mutex_lock(&host->lock);
+    memcpy(reason, host->drop_reason, sizeof(reason));
+    pthread_mutex_unlock(&host->lock);
     size_t n = collect_old(host, before, old);
     for (size_t i = 0; i < n; i++) {
-        host_stop_client(old[i], "stop_all", !host->drop_politely);
+        host_stop_client(old[i], reason, !host->drop_politely);
     }
     if (n < DROPS_PER_TURN_MAX) {
         host->dropped_before = before;

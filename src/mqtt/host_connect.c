@@ -19,8 +19,7 @@
 
 static bool take_broker(struct client *client) {
     const struct client_config *config = client->config->config;
-    struct broker *broker =
-        broker_acquire(&client->host->brokers, config->host, config->port);
+    struct broker *broker = broker_acquire(&client->host->brokers, config->host, config->port);
     if (broker == NULL) {
         return false;
     }
@@ -30,8 +29,7 @@ static bool take_broker(struct client *client) {
 }
 
 static int64_t release_left_ms(const struct client *client) {
-    int64_t left_ms =
-        client->offline_since_ms + client->host->conf->release_after_ms - clock_ms();
+    int64_t left_ms = client->offline_since_ms + client->host->conf->release_after_ms - clock_ms();
     return left_ms > 0 ? left_ms : 0;
 }
 
@@ -149,9 +147,8 @@ static void on_resolved(struct resolver_request *request) {
 }
 
 /* The next of the addresses that the policy allows, so that each failure tries another. */
-static const struct sockaddr_storage *choose_address(struct client *client,
-                                                     const struct resolver_answer *answer,
-                                                     const char **why) {
+static const struct sockaddr_storage *
+choose_address(struct client *client, const struct resolver_answer *answer, const char **why) {
     const char *host_name = client->config->config->host;
     for (size_t i = 0; i < answer->count; i++) {
         const struct sockaddr_storage *address =
@@ -180,6 +177,9 @@ static void open_connection(struct client *client, const struct sockaddr_storage
     struct engine_open open = {.config = client->config->config,
                                .address = *address,
                                .connect_timeout_ms = host->conf->connect_timeout_ms,
+                               .keepalive_s = client->server_keepalive_s
+                                                  ? client->server_keepalive_s
+                                                  : client->config->config->keepalive_s,
                                .client = client};
     set_port(&open, client->config->config->port);
     metric_add(METRIC_CONNECT_ATTEMPTS, 1);
@@ -234,8 +234,8 @@ static void resolve(struct client *client) {
     lookup->request.done = on_resolved;
     lookup->request.context = lookup;
     client->lookup = lookup;
-    enum err result = resolver_ask(host->resolver, client->config->config->host, &lookup->request,
-                                   &at_once);
+    enum err result =
+        resolver_ask(host->resolver, client->config->config->host, &lookup->request, &at_once);
     if (result != ERR_OK) {
         host_cancel_lookup(client);
         host_fail(client, "dns_failed", "too many names are waiting for DNS");
@@ -303,8 +303,7 @@ void host_admit(struct host *host) {
         if (ticket == NULL) {
             return;
         }
-        struct client *client =
-            (struct client *)((char *)ticket - offsetof(struct client, ticket));
+        struct client *client = (struct client *)((char *)ticket - offsetof(struct client, ticket));
         if (host_change(client, CLIENT_EV_ADMITTED, "admitted")) {
             host_set_timer(client, release_left_ms(client));
             resolve(client);

@@ -12,10 +12,10 @@
 #include "base/text.h"
 #include "mqtt/host.h"
 
-#define SUSPICION_ALONE     3
-#define SUSPICION_MASS      1
-#define CONFLICTS_KEPT_MAX  10000
-#define SHIFT_MAX           30
+#define SUSPICION_ALONE    3
+#define SUSPICION_MASS     1
+#define CONFLICTS_KEPT_MAX 10000
+#define SHIFT_MAX          30
 
 /* ---- conflicts ---- */
 
@@ -100,7 +100,8 @@ static void note_loss(struct client *client, const char *code) {
     size_t online_before = client->broker->online + (was_online ? 0 : 1);
     uint64_t window = loss_watch_note(&client->broker->losses, now_ms, online_before);
     bool early = now_ms - client->connack_at_ms < client->host->conf->stable_ms;
-    if (early && strcmp(code, "connection_lost") == 0) {
+    bool ours = client->host->lease_was_valid; /* else another node may rightly have it */
+    if (early && ours && strcmp(code, "connection_lost") == 0) {
         client->early_loss = true;
         client->loss_window = window;
     } else {

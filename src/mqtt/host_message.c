@@ -88,6 +88,55 @@ void host_wait_room(void *context, int64_t timeout_ms) {
 
 /* ---- published ---- */
 
+/* Appends a copy and returns where it is. */
+static char *put(char **at, const void *data, size_t len) {
+    char *place = *at;
+    if (len > 0) {
+        memcpy(place, data, len);
+    }
+    place[len] = '\0';
+    *at += len + 1;
+    return place;
+}
+
+static size_t publication_size(const struct engine_publication *from) {
+    size_t size = strlen(from->topic) + 1 + from->payload_len + 1;
+    for (size_t i = 0; i < from->property_count; i++) {
+        const struct message_property *property = &from->properties[i];
+        size += strlen(property->name) + 1 + property->value_len + 1;
+        size += property->key ? strlen(property->key) + 1 : 0;
+    }
+    return size;
+}
+
+struct host_publication *host_publication_copy(const struct engine_publication *from) {
+    struct host_publication *copy = calloc(1, sizeof(*copy));
+    if (copy == NULL) {
+        return NULL;
+    }
+    copy->data = malloc(publication_size(from));
+    copy->properties = calloc(from->property_count + 1, sizeof(*copy->properties));
+    if (copy->data == NULL || copy->properties == NULL) {
+        host_publication_free(copy);
+        return NULL;
+    }
+    char *at = copy->data;
+    copy->publication = *from;
+    copy->publication.topic = put(&at, from->topic, strlen(from->topic));
+    copy->publication.payload = (uint8_t *)put(&at, from->payload, from->payload_len);
+    copy->publication.properties = copy->properties;
+    for (size_t i = 0; i < from->property_count; i++) {
+        const struct message_property *property = &from->properties[i];
+        copy->properties[i] = (struct message_property){
+            .name = put(&at, property->name, strlen(property->name)),
+            .key = property->key ? put(&at, property->key, strlen(property->key)) : NULL,
+            .value = put(&at, property->value, property->value_len),
+            .value_len = property->value_len,
+        };
+    }
+    return copy;
+}
+
 void host_publication_free(struct host_publication *publication) {
     if (publication != NULL) {
         free(publication->properties);

@@ -76,9 +76,8 @@ static size_t at_most(size_t n) {
 static enum err unsubscribe_some(struct client *client) {
     struct client_work *work = client->work;
     work->in_flight = at_most(work->diff.unsubscribe_count - work->unsubscribed);
-    return client->host->ops->unsubscribe(client->connection,
-                                          work->diff.unsubscribe + work->unsubscribed,
-                                          work->in_flight);
+    return client->host->ops->unsubscribe(
+        client->connection, work->diff.unsubscribe + work->unsubscribed, work->in_flight);
 }
 
 static enum err subscribe_some(struct client *client) {
@@ -112,9 +111,9 @@ static void next_step(struct client *client) {
 /* from NULL: nothing is known of the session. */
 static void begin_work(struct client *client, struct shared_config *from) {
     struct client_work *work = calloc(1, sizeof(*work));
-    if (work == NULL || subscriptions_diff(&work->diff, from ? from->config : NULL,
-                                           client->config->config,
-                                           client->session_present) != ERR_OK) {
+    if (work == NULL ||
+        subscriptions_diff(&work->diff, from ? from->config : NULL, client->config->config,
+                           client->session_present) != ERR_OK) {
         free(work);
         host_note_error(client, "out_of_memory", "out of memory");
         host_set_timer(client, 0); /* connects anew */
@@ -149,6 +148,9 @@ void host_connected(void *context, const struct engine_connack *connack) {
     }
     client->connack_at_ms = clock_ms();
     client->session_present = connack->session_present;
+    if (connack->server_keepalive_s > 0) {
+        client->server_keepalive_s = connack->server_keepalive_s;
+    }
     client->applied = shared_config_hold(client->config);
     begin_work(client, NULL);
 }

@@ -121,7 +121,9 @@ void host_closed(struct client *client) {
     if (!host_change(client, CLIENT_EV_CLOSED, client_last_reason(client))) {
         return;
     }
-    if (client->next_config == NULL || take_next_config(client) != ERR_OK) {
+    bool again =
+        client->next_config != NULL && client->next_generation >= client->host->drop_before;
+    if (!again || take_next_config(client) != ERR_OK) {
         forget(client);
         return;
     }

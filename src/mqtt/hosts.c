@@ -42,8 +42,7 @@ static bool is_loopback(const char *address) {
 static enum err create_policy(struct hosts *hosts) {
     const struct conf *conf = hosts->conf;
     bool deny_local = conf->broker_deny[0] == '\0' && !is_loopback(conf->http_listen);
-    return address_policy_create(&hosts->policy, conf->broker_allow, conf->broker_deny,
-                                 deny_local);
+    return address_policy_create(&hosts->policy, conf->broker_allow, conf->broker_deny, deny_local);
 }
 
 static bool create_all(struct hosts *hosts, const struct engine_ops *ops) {
@@ -261,10 +260,10 @@ enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) 
     struct host *host = host_of(hosts, id);
     pthread_mutex_lock(&host->lock);
     const struct client *client = find_locked(host, id);
-    enum err result = client == NULL                           ? ERR_NOT_FOUND
-                      : client->state == CLIENT_PAUSED         ? ERR_STATE
-                      : client->state == CLIENT_CLOSING        ? ERR_NOT_FOUND
-                                                               : ERR_OK;
+    enum err result = client == NULL                    ? ERR_NOT_FOUND
+                      : client->state == CLIENT_PAUSED  ? ERR_STATE
+                      : client->state == CLIENT_CLOSING ? ERR_NOT_FOUND
+                                                        : ERR_OK;
     pthread_mutex_unlock(&host->lock);
     if (result != ERR_OK) {
         return result;
@@ -303,16 +302,13 @@ static enum err wait_until_empty(struct host *host, const struct timespec *until
 enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite, int64_t timeout_ms) {
     struct timespec until = monotonic_in_ms(timeout_ms);
     enum err result = ERR_OK;
-    (void)reason;
     pthread_mutex_lock(&hosts->lock);
     free(hosts->incarnation);
     hosts->incarnation = NULL;
     uint64_t generation = ++hosts->generation;
     pthread_mutex_unlock(&hosts->lock);
     for (size_t i = 0; i < hosts->count; i++) {
-        hosts->all[i]->drop_politely = polite;
-        hosts->all[i]->drop_before = generation;
-        host_wake(hosts->all[i]);
+        host_drop_all(hosts->all[i], generation, polite, reason);
     }
     for (size_t i = 0; i < hosts->count; i++) {
         enum err one = wait_until_empty(hosts->all[i], &until);
@@ -322,55 +318,6 @@ enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite, in
 }
 
 /* ---- publish ---- */
-
-/* Appends a copy and returns where it is. */
-static char *put(char **at, const void *data, size_t len) {
-    char *place = *at;
-    if (len > 0) {
-        memcpy(place, data, len);
-    }
-    place[len] = '\0';
-    *at += len + 1;
-    return place;
-}
-
-static size_t publication_size(const struct engine_publication *from) {
-    size_t size = strlen(from->topic) + 1 + from->payload_len + 1;
-    for (size_t i = 0; i < from->property_count; i++) {
-        const struct message_property *property = &from->properties[i];
-        size += strlen(property->name) + 1 + property->value_len + 1;
-        size += property->key ? strlen(property->key) + 1 : 0;
-    }
-    return size;
-}
-
-static struct host_publication *publication_copy(const struct engine_publication *from) {
-    struct host_publication *copy = calloc(1, sizeof(*copy));
-    if (copy == NULL) {
-        return NULL;
-    }
-    copy->data = malloc(publication_size(from));
-    copy->properties = calloc(from->property_count + 1, sizeof(*copy->properties));
-    if (copy->data == NULL || copy->properties == NULL) {
-        host_publication_free(copy);
-        return NULL;
-    }
-    char *at = copy->data;
-    copy->publication = *from;
-    copy->publication.topic = put(&at, from->topic, strlen(from->topic));
-    copy->publication.payload = (uint8_t *)put(&at, from->payload, from->payload_len);
-    copy->publication.properties = copy->properties;
-    for (size_t i = 0; i < from->property_count; i++) {
-        const struct message_property *property = &from->properties[i];
-        copy->properties[i] = (struct message_property){
-            .name = put(&at, property->name, strlen(property->name)),
-            .key = property->key ? put(&at, property->key, strlen(property->key)) : NULL,
-            .value = put(&at, property->value, property->value_len),
-            .value_len = property->value_len,
-        };
-    }
-    return copy;
-}
 
 /* Counts it as outstanding; *record: what it is for. */
 static enum err begin_publication(struct host *host, const char *id, uint64_t *record) {
@@ -405,7 +352,7 @@ enum err hosts_publish(struct hosts *hosts, const char *id,
                        void *context) {
     struct host *host = host_of(hosts, id);
     struct host_command *command = command_create(HOST_PUBLISH, id);
-    if (command == NULL || (command->publication = publication_copy(publication)) == NULL) {
+    if (command == NULL || (command->publication = host_publication_copy(publication)) == NULL) {
         host_command_free(command);
         return ERR_MEMORY;
     }

@@ -13,9 +13,9 @@
 #include <utlist.h>
 #include "base/clock.h"
 
-#define QUEUE_MAX        10000 /* names waiting or being looked up */
-#define CACHE_MAX        10000 /* the oldest goes first */
-#define NEGATIVE_TTL_MS  1000
+#define QUEUE_MAX       10000 /* names waiting or being looked up */
+#define CACHE_MAX       10000 /* the oldest goes first */
+#define NEGATIVE_TTL_MS 1000
 
 enum lookup_state { LOOKUP_QUEUED, LOOKUP_RUNNING, LOOKUP_DONE };
 
@@ -171,8 +171,8 @@ static enum err ask_locked(struct resolver *resolver, const char *name,
     return result;
 }
 
-enum err resolver_ask(struct resolver *resolver, const char *name,
-                      struct resolver_request *request, int *at_once) {
+enum err resolver_ask(struct resolver *resolver, const char *name, struct resolver_request *request,
+                      int *at_once) {
     assert(request->lookup == NULL);
     *at_once = is_literal(name, &request->answer);
     if (*at_once) {

@@ -101,7 +101,7 @@ def test_kf19_a_refused_subscription_is_shown(fleet, version):
 
 
 def test_two_holders_of_one_identifier_do_not_fight_at_full_speed(fleet):
-    fleet.start_nodes(2, conflict_min_ms=20000)
+    fleet.start_nodes(2, conflict_min_ms=5000)
     fleet.online(1)
     foreign = paho.Client("c00000")
     foreign.reconnect_delay_set(min_delay=0.1, max_delay=0.1)
@@ -112,3 +112,5 @@ def test_two_holders_of_one_identifier_do_not_fight_at_full_speed(fleet):
     mark = fleet.broker.mark()
     holds_for(lambda: sum(fleet.broker.connects(mark).values()) <= 1, 3, "mostly quiet")
     fleet.check_s1(["c00000"])
+    foreign.disconnect()
+    fleet.api.wait_state("c00000", "online", 40)

@@ -87,21 +87,22 @@ def test_kf24_nothing_is_acknowledged_before_the_sink_has_it(fleet, dying):
     fleet.stream.wait_payloads([text.encode() for text in payloads], 40)
 
 
-def test_kf25_a_full_queue_drops_qos_0_counted_and_holds_qos_1(fleet):
-    fleet.start_node(sink__queue_messages=40)
+def test_kf25_a_full_queue_drops_qos_0_and_holds_qos_1(fleet):
+    """That drops are counted is tested with the sink."""
+    room = 40
+    node = fleet.start_node(sink__queue_messages=room)
     fleet.online(1, make=fleet.persistent)
     topic = "t/c00000/x"
     break_stream(fleet)
     fleet.broker.publish_all([(topic, f"zero {number}") for number in range(300)], qos=0)
-    dropped = wait_until(lambda: fleet.api.status("c00000").get("messages_dropped"), 10,
-                         "messages of QoS 0 are dropped and counted")
     fleet.broker.publish_all([(topic, f"one {number}") for number in range(150)], qos=1)
+    wait_until(lambda: not node.ready(), 20, "the node says that its sink fails")
     mend_stream(fleet)
     fleet.stream.wait_payloads([b"one %d" % number for number in range(150)], 40)
-    dropped = fleet.api.status("c00000")["messages_dropped"]
     kept = sum(payload.startswith(b"zero") for payload in fleet.stream.payloads())
-    assert dropped > 0 and kept + dropped == 300, (kept, dropped)
-    wait_until(lambda: fleet.api.state("c00000") == "online", 20, "the client is online")
+    assert 0 < kept <= room, kept
+    assert fleet.api.status("c00000")["messages_in"] >= 450
+    assert fleet.broker.connects()["c00000"] == 1
 
 
 def test_order_within_a_topic_is_kept(fleet):

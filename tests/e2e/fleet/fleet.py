@@ -128,8 +128,6 @@ class Fleet:
     def close(self):
         """Ends everything in order; answers what was wrong."""
         faults = []
-        for function in self._closers:
-            function()
         for other in self.others:
             other.resume()
         running = [node for node in self.nodes if node.running]
@@ -140,6 +138,8 @@ class Fleet:
             faults += self._end(node)
         for node in self.nodes:
             faults += node.faults()
+        for function in self._closers:
+            function()
         for other in self.others:
             other.kill()
         return faults

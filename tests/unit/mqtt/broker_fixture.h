@@ -44,8 +44,7 @@ static inline int64_t fixture_now_ms(void) {
 }
 
 static inline int fixture_free_port(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     int failed = bind(fd, (struct sockaddr *)&address, sizeof(address));

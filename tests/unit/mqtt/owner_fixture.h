@@ -26,8 +26,8 @@ struct fixture {
     pthread_t threads[8];
     size_t thread_count;
     atomic_bool lease;
-    atomic_bool accept;   /* at once */
-    atomic_bool full;     /* QoS 1 and 2 are refused */
+    atomic_bool accept; /* at once */
+    atomic_bool full;   /* QoS 1 and 2 are refused */
     atomic_int room_waits;
     pthread_mutex_t lock; /* guards the rest */
     struct kept kept[KEPT_MAX];
@@ -155,8 +155,8 @@ static inline struct client_config *fixture_config(const char *text) {
     struct client_config *config = NULL;
     struct client_faults faults = {0};
     enum err result = client_config_parse_text(text, strlen(text), NULL, &config, &faults);
-    ck_assert_msg(result == ERR_OK, "%s %s in %s", faults.items[0].pointer,
-                  faults.items[0].detail, text);
+    ck_assert_msg(result == ERR_OK, "%s %s in %s", faults.items[0].pointer, faults.items[0].detail,
+                  text);
     return config;
 }
 

@@ -1,0 +1,102 @@
+/* Owns the way of QoS 2 messages under MQTT 3.1.1. There Paho calls back at PUBREL, after it has
+ * answered PUBREC and the broker has let go of the message: it would be lost with the process. Paho
+ * offers the packet to its persistence before it answers, so a persistence that stores nothing
+ * delivers it there, and the later callback is ignored. Runs on Paho's receive thread under Paho's
+ * mutex, like any callback. Under MQTT 5 Paho calls back in time. */
+#include <stdlib.h>
+#include <string.h>
+#include <MQTTAsync.h>
+#include <MQTTClientPersistence.h>
+#include "base/text.h"
+#include "mqtt/engine_paho.h"
+
+#define RECEIVED_KEY "r-" /* as Paho names received PUBLISH packets */
+#define COMMAND_KEY  "c-" /* and requests that wait to be sent */
+
+static int on_open(void **handle, const char *client_id, const char *uri, void *context) {
+    (void)client_id;
+    (void)uri;
+    *handle = context;
+    return 0;
+}
+
+static int on_close(void *handle) {
+    (void)handle;
+    return 0;
+}
+
+/* MQTT 3.1.1 section 3.3: flags in the first byte; then the topic, the packet identifier, the
+ * payload. Paho has parsed it already, so it is well-formed. */
+static void deliver_packet(struct engine_connection *connection, uint8_t first, const uint8_t *data,
+                           size_t len) {
+    size_t topic_len = len >= 2 ? ((size_t)data[0] << 8 | data[1]) : 0;
+    if (len < 2 + topic_len + 2) {
+        return;
+    }
+    char *topic = text_copy(data + 2, topic_len);
+    MQTTAsync_message message = MQTTAsync_message_initializer;
+    message.payload = (void *)(uintptr_t)(data + 2 + topic_len + 2);
+    message.payloadlen = (int)(len - topic_len - 4);
+    message.qos = 2;
+    message.retained = first & 1;
+    message.dup = (first >> 3) & 1;
+    paho_deliver(connection, topic, &message);
+    free(topic);
+}
+
+static int on_put(void *handle, char *key, int count, char *buffers[], int lens[]) {
+    if (strncmp(key, RECEIVED_KEY, strlen(RECEIVED_KEY)) == 0 && count == 2 && lens[0] > 0) {
+        deliver_packet(handle, (uint8_t)buffers[0][0], (const uint8_t *)buffers[1],
+                       (size_t)lens[1]);
+    }
+    /* A request that was stored would be dropped from memory and read back: refused, it stays. */
+    return strncmp(key, COMMAND_KEY, strlen(COMMAND_KEY)) == 0 ? MQTTASYNC_PERSISTENCE_ERROR : 0;
+}
+
+static int on_get(void *handle, char *key, char **buffer, int *len) {
+    (void)handle;
+    (void)key;
+    (void)buffer;
+    (void)len;
+    return MQTTASYNC_PERSISTENCE_ERROR;
+}
+
+static int on_remove(void *handle, char *key) {
+    (void)handle;
+    (void)key;
+    return 0;
+}
+
+static int on_keys(void *handle, char ***keys, int *count) {
+    (void)handle;
+    *keys = NULL;
+    *count = 0;
+    return 0;
+}
+
+static int on_clear(void *handle) {
+    (void)handle;
+    return 0;
+}
+
+static int on_contains(void *handle, char *key) {
+    (void)handle;
+    (void)key;
+    return MQTTASYNC_PERSISTENCE_ERROR;
+}
+
+void *paho_qos2_persistence(struct engine_connection *connection) {
+    MQTTClient_persistence *persistence = calloc(1, sizeof(*persistence));
+    if (persistence != NULL) {
+        *persistence = (MQTTClient_persistence){.context = connection,
+                                                .popen = on_open,
+                                                .pclose = on_close,
+                                                .pput = on_put,
+                                                .pget = on_get,
+                                                .premove = on_remove,
+                                                .pkeys = on_keys,
+                                                .pclear = on_clear,
+                                                .pcontainskey = on_contains};
+    }
+    return persistence;
+}

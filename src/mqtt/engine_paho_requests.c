@@ -1,0 +1,171 @@
+/* Owns SUBSCRIBE, UNSUBSCRIBE and PUBLISH of the Paho engine: the translation of the host's
+ * requests into Paho's. Runs on the host thread. Knows nothing of opening, closing or the delivery
+ * of events. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <MQTTAsync.h>
+#include <utlist.h>
+#include "mqtt/engine_paho.h"
+
+#define SUBSCRIBE_FILTERS_MAX 256
+
+static enum err result_of(int rc) {
+    switch (rc) {
+    case MQTTASYNC_SUCCESS:
+        return ERR_OK;
+    case MQTTASYNC_DISCONNECTED:
+        return ERR_UNAVAILABLE;
+    case MQTTASYNC_NO_MORE_MSGIDS:
+    case MQTTASYNC_MAX_BUFFERED_MESSAGES:
+    case MQTTASYNC_MAX_MESSAGES_INFLIGHT:
+        return ERR_FULL;
+    case MQTTASYNC_BAD_UTF8_STRING:
+    case MQTTASYNC_BAD_QOS:
+        return ERR_ARGUMENT;
+    default:
+        return ERR_IO;
+    }
+}
+
+static enum err expect_codes(struct engine_connection *connection, size_t n) {
+    uint8_t *codes = calloc(n, 1);
+    if (codes == NULL) {
+        return ERR_MEMORY;
+    }
+    pthread_mutex_lock(&connection->engine->lock);
+    free(connection->codes);
+    connection->codes = codes;
+    connection->code_count = n;
+    pthread_mutex_unlock(&connection->engine->lock);
+    return ERR_OK;
+}
+
+enum err paho_subscribe(struct engine_connection *connection,
+                        const struct client_subscription *subscriptions, size_t n) {
+    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
+    if (connection->phase != PAHO_UP) {
+        return ERR_STATE;
+    }
+    enum err result = expect_codes(connection, n);
+    if (result != ERR_OK) {
+        return result;
+    }
+    char *filters[SUBSCRIBE_FILTERS_MAX];
+    int qos[SUBSCRIBE_FILTERS_MAX];
+    MQTTSubscribe_options options[SUBSCRIBE_FILTERS_MAX];
+    for (size_t i = 0; i < n; i++) {
+        filters[i] = subscriptions[i].filter;
+        qos[i] = subscriptions[i].qos;
+        options[i] = (MQTTSubscribe_options)MQTTSubscribe_options_initializer;
+        options[i].noLocal = subscriptions[i].no_local;
+        options[i].retainAsPublished = subscriptions[i].retain_as_published;
+        options[i].retainHandling = subscriptions[i].retain_handling;
+    }
+    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
+    paho_fill_subscribe_options(connection, &response);
+    if (connection->protocol_version == 5) {
+        response.subscribeOptions = options[0];
+        response.subscribeOptionsCount = n > 1 ? (int)n : 0;
+        response.subscribeOptionsList = n > 1 ? options : NULL;
+    }
+    return result_of(MQTTAsync_subscribeMany(connection->handle, (int)n, filters, qos, &response));
+}
+
+enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t n) {
+    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
+    if (connection->phase != PAHO_UP) {
+        return ERR_STATE;
+    }
+    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
+    paho_fill_unsubscribe_options(connection, &response);
+    return result_of(MQTTAsync_unsubscribeMany(connection->handle, (int)n, filters, &response));
+}
+
+static const struct property_kind {
+    const char *name;
+    enum MQTTPropertyCodes code;
+} property_kinds[] = {
+    {"payload_format_indicator", MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR},
+    {"message_expiry_interval", MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL},
+    {"content_type", MQTTPROPERTY_CODE_CONTENT_TYPE},
+    {"response_topic", MQTTPROPERTY_CODE_RESPONSE_TOPIC},
+    {"correlation_data", MQTTPROPERTY_CODE_CORRELATION_DATA},
+    {"user_property", MQTTPROPERTY_CODE_USER_PROPERTY},
+};
+
+static void add_property(MQTTProperties *properties, enum MQTTPropertyCodes code,
+                         const struct message_property *from) {
+    MQTTProperty property = {.identifier = code};
+    MQTTLenString value = {(int)from->value_len, (char *)(uintptr_t)from->value};
+    switch (MQTTProperty_getType(code)) {
+    case MQTTPROPERTY_TYPE_BYTE:
+        property.value.byte = (unsigned char)strtoul(from->value, NULL, 10);
+        break;
+    case MQTTPROPERTY_TYPE_FOUR_BYTE_INTEGER:
+        property.value.integer4 = (unsigned)strtoul(from->value, NULL, 10);
+        break;
+    case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
+        property.value.data = (MQTTLenString){(int)strlen(from->key), (char *)(uintptr_t)from->key};
+        property.value.value = value;
+        break;
+    default:
+        property.value.data = value;
+        break;
+    }
+    MQTTProperties_add(properties, &property);
+}
+
+static void add_properties(MQTTProperties *properties,
+                           const struct engine_publication *publication) {
+    for (size_t i = 0; i < publication->property_count; i++) {
+        const struct message_property *from = &publication->properties[i];
+        for (size_t k = 0; k < sizeof(property_kinds) / sizeof(property_kinds[0]); k++) {
+            if (strcmp(property_kinds[k].name, from->name) == 0) {
+                add_property(properties, property_kinds[k].code, from);
+            }
+        }
+    }
+}
+
+static enum err send_publication(struct engine_connection *connection,
+                                 const struct engine_publication *publication,
+                                 struct paho_publication *entry) {
+    MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
+    MQTTProperties properties = MQTTProperties_initializer;
+    paho_fill_publish_options(entry, connection->protocol_version, &response);
+    if (connection->protocol_version == 5) {
+        add_properties(&properties, publication);
+        response.properties = properties;
+    }
+    static const uint8_t nothing[1];
+    int rc = MQTTAsync_send(connection->handle, publication->topic, (int)publication->payload_len,
+                            publication->payload_len ? publication->payload : nothing,
+                            publication->qos, publication->retain, &response);
+    MQTTProperties_free(&properties);
+    return result_of(rc);
+}
+
+enum err paho_publish(struct engine_connection *connection,
+                      const struct engine_publication *publication, uint64_t token) {
+    if (connection->phase != PAHO_UP) {
+        return ERR_STATE;
+    }
+    struct paho_publication *entry = calloc(1, sizeof(*entry));
+    if (entry == NULL) {
+        return ERR_MEMORY;
+    }
+    entry->connection = connection;
+    entry->token = token;
+    pthread_mutex_lock(&connection->engine->lock);
+    DL_APPEND(connection->publications, entry);
+    pthread_mutex_unlock(&connection->engine->lock);
+    enum err result = send_publication(connection, publication, entry);
+    if (result != ERR_OK) {
+        pthread_mutex_lock(&connection->engine->lock);
+        DL_DELETE(connection->publications, entry);
+        pthread_mutex_unlock(&connection->engine->lock);
+        free(entry);
+    }
+    return result;
+}

@@ -1,0 +1,108 @@
+"""Several Redis programs that make one store: a master with replicas and sentinels, a cluster."""
+
+import subprocess
+
+import redis
+
+from .ports import free_port
+from .process import Process
+from .wait import wait_until
+
+
+class RedisProgram(Process):
+    """options: further arguments of redis-server, behind the port."""
+
+    def __init__(self, folder, name, options=(), config=None):
+        super().__init__(name, folder / name)
+        self.port = free_port()
+        self.options = list(options)
+        self.config = config
+        self.client = redis.Redis("127.0.0.1", self.port, socket_timeout=10, decode_responses=True)
+
+    def start(self):
+        words = [self.config] if self.config else ["--save", "", "--appendonly", "no"]
+        self.spawn(["redis-server", *words, "--port", self.port, "--bind", "127.0.0.1",
+                    "--dir", self.folder, *self.options])
+        self.wait_ready(self._answers, 20)
+        return self
+
+    def _answers(self):
+        try:
+            return self.client.ping()
+        except redis.exceptions.RedisError:
+            return False
+
+
+class Sentinels:
+    """A master, a replica, and three sentinels that know the master as "fleet"."""
+
+    def __init__(self, fleet):
+        self.fleet = fleet
+        self.master = self._start("master")
+        self.replica = self._start("replica", "--replicaof", "127.0.0.1", self.master.port)
+        wait_until(lambda: self.master.client.info("replication")["slave0"]["state"] == "online",
+                   20, "the replica follows")
+        self.sentinels = [self._sentinel(number) for number in range(3)]
+        for sentinel in self.sentinels:
+            wait_until(lambda: self._complete(sentinel), 30, f"{sentinel.name} knows all others")
+
+    def _start(self, name, *options):
+        program = RedisProgram(self.fleet.folder, name, ("--repl-diskless-sync-delay", 0, *options))
+        self.fleet.others.append(program)
+        return program.start()
+
+    def _sentinel(self, number):
+        config = self.fleet.folder / f"sentinel{number}.conf"
+        config.write_text(f"sentinel monitor fleet 127.0.0.1 {self.master.port} 2\n"
+                          "sentinel down-after-milliseconds fleet 800\n"
+                          "sentinel failover-timeout fleet 5000\n")
+        program = RedisProgram(self.fleet.folder, f"sentinel{number}", ["--sentinel"], config)
+        self.fleet.others.append(program)
+        return program.start()
+
+    @staticmethod
+    def _complete(sentinel):
+        seen = sentinel.client.sentinel_master("fleet")
+        return int(seen["num-slaves"]) == 1 and int(seen["num-other-sentinels"]) == 2
+
+    @property
+    def url(self):
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{hosts}/fleet/0"
+
+    def fail_over(self):
+        """Ordered: the replica becomes the master."""
+        self.sentinels[0].client.sentinel_failover("fleet")
+        self.wait_master(self.replica)
+
+    @staticmethod
+    def wait_master(program):
+        wait_until(lambda: program.client.info("replication")["role"] == "master", 40,
+                   f"{program.name} is the master")
+
+
+class Cluster:
+    """Three nodes, no replicas."""
+
+    def __init__(self, fleet):
+        self.nodes = []
+        for number in range(3):
+            options = ["--cluster-enabled", "yes", "--cluster-port", free_port()]
+            node = RedisProgram(fleet.folder, f"cluster{number}", options)
+            fleet.others.append(node)
+            self.nodes.append(node.start())
+        hosts = [f"127.0.0.1:{node.port}" for node in self.nodes]
+        subprocess.run(["redis-cli", "--cluster", "create", *hosts, "--cluster-yes"], check=True,
+                       stdout=subprocess.DEVNULL)
+        for node in self.nodes:
+            wait_until(lambda: node.client.cluster("info")["cluster_state"] == "ok", 20,
+                       "the cluster is complete")
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.nodes[0].port}"
+
+    def owner(self, key):
+        """The node that has the slot of `key`."""
+        slot = self.nodes[0].client.execute_command("CLUSTER KEYSLOT", key)
+        return self.nodes[0 if slot < 5461 else 1 if slot < 10923 else 2]

@@ -1,0 +1,129 @@
+#include <check.h>
+#include <stdlib.h>
+#include "mqtt/pacer.h"
+
+static struct brokers brokers;
+static struct pacer pacer;
+static struct pacer_ticket tickets[1000];
+
+static void setup(void) {
+    brokers = (struct brokers){0};
+    for (size_t i = 0; i < 1000; i++) {
+        tickets[i] = (struct pacer_ticket){0};
+    }
+}
+
+START_TEST(no_more_than_the_limit_are_in_flight_to_one_broker) {
+    struct broker *broker = broker_acquire(&brokers, "h", 1);
+    pacer_init(&pacer, 64, 0);
+    for (int i = 0; i < 100; i++) {
+        pacer_join(&pacer, &tickets[i], broker);
+    }
+    for (int i = 0; i < 64; i++) {
+        ck_assert_ptr_eq(pacer_next(&pacer, 0), &tickets[i]); /* first come first served */
+    }
+    ck_assert_ptr_null(pacer_next(&pacer, 0));
+    pacer_leave(&pacer, &tickets[10]);
+    ck_assert_ptr_eq(pacer_next(&pacer, 0), &tickets[64]);
+    ck_assert_ptr_null(pacer_next(&pacer, 0));
+    pacer_leave(&pacer, &tickets[65]); /* gone while waiting */
+    pacer_leave(&pacer, &tickets[65]);
+    pacer_leave(&pacer, &tickets[11]);
+    ck_assert_ptr_eq(pacer_next(&pacer, 0), &tickets[66]);
+    for (int i = 0; i < 100; i++) {
+        pacer_leave(&pacer, &tickets[i]);
+    }
+    broker_release(&brokers, broker);
+    ck_assert_ptr_null(brokers.table);
+}
+END_TEST
+
+/* KNOWN-FAILURES 8 */
+START_TEST(kf08_a_dead_broker_delays_nobody_else) {
+    struct broker *dead = broker_acquire(&brokers, "dead", 1);
+    struct broker *alive = broker_acquire(&brokers, "alive", 1);
+    pacer_init(&pacer, 4, 0);
+    for (int i = 0; i < 500; i++) {
+        pacer_join(&pacer, &tickets[i], dead);
+    }
+    for (int i = 500; i < 1000; i++) {
+        pacer_join(&pacer, &tickets[i], alive);
+    }
+    int dead_count = 0, alive_count = 0;
+    for (struct pacer_ticket *ticket; (ticket = pacer_next(&pacer, 0)) != NULL;) {
+        if (ticket->broker == alive) {
+            alive_count++;
+            pacer_leave(&pacer, ticket); /* connected at once */
+        } else {
+            dead_count++;
+            ck_assert_int_le(dead_count, alive_count + 1); /* in turn */
+        }
+    }
+    ck_assert_int_eq(dead_count, 4);
+    ck_assert_int_eq(alive_count, 500);
+    for (int i = 0; i < 500; i++) {
+        pacer_leave(&pacer, &tickets[i]);
+    }
+    broker_release(&brokers, dead);
+    broker_release(&brokers, alive);
+}
+END_TEST
+
+START_TEST(the_rate_bounds_what_is_begun) {
+    struct broker *broker = broker_acquire(&brokers, "h", 1);
+    pacer_init(&pacer, 1000, 100);
+    for (int i = 0; i < 1000; i++) {
+        pacer_join(&pacer, &tickets[i], broker);
+    }
+    int begun = 0;
+    for (int64_t now_us = 1000000; now_us < 3000000; now_us += 1000) {
+        while (pacer_next(&pacer, now_us) != NULL) {
+            begun++;
+        }
+        ck_assert_int_gt(pacer_wait_ms(&pacer, now_us, 1000), 0);
+        ck_assert_int_le(pacer_wait_ms(&pacer, now_us, 1000), 10);
+    }
+    ck_assert_int_ge(begun, 195);
+    ck_assert_int_le(begun, 210);
+    for (int i = 0; i < 1000; i++) {
+        pacer_leave(&pacer, &tickets[i]);
+    }
+    broker_release(&brokers, broker);
+}
+END_TEST
+
+START_TEST(losing_many_at_once_is_told_from_losing_one) {
+    struct loss_watch watch = {0};
+    uint64_t single = loss_watch_note(&watch, 10000, 100);
+    ck_assert(!loss_watch_was_mass(&watch, single));
+    uint64_t mass = 0;
+    for (size_t i = 0; i < 10; i++) {
+        mass = loss_watch_note(&watch, 12000 + (int64_t)i, 100 - i);
+    }
+    ck_assert(loss_watch_was_mass(&watch, mass));
+    ck_assert(!loss_watch_was_mass(&watch, single));
+    uint64_t only = loss_watch_note(&watch, 20000, 1);
+    ck_assert(!loss_watch_was_mass(&watch, only));
+    ck_assert(loss_watch_was_mass(&watch, mass));
+    for (int i = 0; i < 100; i++) {
+        loss_watch_note(&watch, 30000 + i * 2000, 100);
+    }
+    ck_assert(loss_watch_was_mass(&watch, only)); /* too long ago to blame anybody */
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("pacer");
+    TCase *tcase = tcase_create("pacer");
+    tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_test(tcase, no_more_than_the_limit_are_in_flight_to_one_broker);
+    tcase_add_test(tcase, kf08_a_dead_broker_delays_nobody_else);
+    tcase_add_test(tcase, the_rate_bounds_what_is_begun);
+    tcase_add_test(tcase, losing_many_at_once_is_told_from_losing_one);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
