@@ -137,13 +137,13 @@ END_TEST
 
 /* KNOWN-FAILURES 17 */
 START_TEST(kf17_a_broker_that_falls_silent_is_left_within_about_two_keepalives) {
-    start_online("a", "\"keepalive_s\":2," SUB_ALL);
+    start_online("a", "\"keepalive_s\":6," SUB_ALL);
     kill(broker.pid, SIGSTOP);
     int64_t began_ms = fixture_now_ms();
     EVENTUALLY(fixture_state(f, "a") != CLIENT_ONLINE);
-    ck_assert_int_le(fixture_now_ms() - began_ms, 8000);
-    ck_assert(fixture_error_is(f, "a", "keepalive_timeout") ||
-              fixture_error_is(f, "a", "connection_lost"));
+    ck_assert_int_le(fixture_now_ms() - began_ms, 17000);
+    /* Paho alone would need 2.5, and give another code. */
+    ck_assert(fixture_error_is(f, "a", "keepalive_timeout"));
     kill(broker.pid, SIGCONT);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
 }

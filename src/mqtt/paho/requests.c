@@ -6,7 +6,7 @@
 #include <string.h>
 #include <MQTTAsync.h>
 #include <utlist.h>
-#include "mqtt/engine_paho.h"
+#include "paho.h"
 
 #define SUBSCRIBE_FILTERS_MAX 256
 

@@ -12,7 +12,7 @@
 #include <MQTTAsync.h>
 #include "base/clock.h"
 #include "base/log.h"
-#include "mqtt/engine_paho.h"
+#include "paho.h"
 
 #define PROPERTIES_MAX 64 /* further ones of one message are not kept */
 #define NUMBER_LEN     16
@@ -295,7 +295,7 @@ int paho_message_arrived(void *context, char *topic, int topic_len, void *messag
     MQTTAsync_message *received = message;
     if (received->qos < 2 || connection->protocol_version == 5) {
         paho_deliver(connection, topic, received);
-    } /* else it was delivered before PUBREC, see engine_paho_qos2.c */
+    } /* else it was delivered before PUBREC, see qos2.c */
     MQTTAsync_freeMessage(&received);
     MQTTAsync_free(topic);
     return 1;

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include <MQTTAsync.h>
-#include "mqtt/engine_paho.h"
+#include "paho.h"
 
 #define BUFFERED_MAX  1000 /* publications Paho may hold back; the host allows fewer */
 #define URI_LEN       (256 + 512 + 32)

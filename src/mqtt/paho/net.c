@@ -17,7 +17,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "mqtt/engine_paho.h"
+#include "paho.h"
 
 static struct {
     pthread_mutex_t lock;       /* guards the rest, and the fields of every paho_socket */

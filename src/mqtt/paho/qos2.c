@@ -8,7 +8,7 @@
 #include <MQTTAsync.h>
 #include <MQTTClientPersistence.h>
 #include "base/text.h"
-#include "mqtt/engine_paho.h"
+#include "paho.h"
 
 #define RECEIVED_KEY "r-" /* as Paho names received PUBLISH packets */
 #define COMMAND_KEY  "c-" /* and requests that wait to be sent */

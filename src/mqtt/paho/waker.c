@@ -13,7 +13,7 @@
 #include <MQTTAsync.h>
 #include "base/log.h"
 #include "base/text.h"
-#include "mqtt/engine_paho.h"
+#include "paho.h"
 
 #define KEEPALIVE_S 60
 

@@ -21,7 +21,7 @@
 struct paho_waker;
 
 /* The TCP socket of a connection, as seen when Paho called connect(2). Guarded by a lock of its
- * own module (engine_paho_net.c). */
+ * own module (net.c). */
 struct paho_socket {
     int fd; /* Paho's; -1 before. Valid only while `inode` still agrees */
     ino_t inode;
@@ -70,7 +70,7 @@ struct engine_connection {
     struct engine *engine;
     void *client;
     void *handle;      /* MQTTAsync */
-    void *persistence; /* see engine_paho_qos2.c; NULL under MQTT 5 */
+    void *persistence; /* see qos2.c; NULL under MQTT 5 */
     enum paho_phase phase;
     struct engine_open open;
     char *id, *client_id, *host; /* host: as Paho is to look it up */
@@ -116,18 +116,18 @@ struct engine {
     int64_t held_at_ms; /* when a long hold ended; guarded by lock */
 };
 
-/* engine_paho_options.c: hands the connection to Paho. */
+/* options.c: hands the connection to Paho. */
 enum err paho_connect(struct engine_connection *connection);
 void paho_close_material(struct engine_connection *connection);
 
-/* engine_paho_requests.c: see engine_ops. */
+/* requests.c: see engine_ops. */
 enum err paho_subscribe(struct engine_connection *connection,
                         const struct client_subscription *subscriptions, size_t n);
 enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t n);
 enum err paho_publish(struct engine_connection *connection,
                       const struct engine_publication *publication, uint64_t token);
 
-/* engine_paho_callbacks.c: run by Paho's threads. */
+/* callbacks.c: run by Paho's threads. */
 enum err paho_set_callbacks(struct engine_connection *connection);
 void paho_fill_connect_options(struct engine_connection *connection, void *options);
 /* options: MQTTAsync_responseOptions */
@@ -140,7 +140,7 @@ void paho_post(struct engine_connection *connection, enum paho_event event);
 /* The first word on why it ended counts. engine->lock is held. */
 void paho_post_closed(struct engine_connection *connection, const struct engine_closed *closed);
 
-/* engine_paho_message.c */
+/* message.c */
 int paho_message_arrived(void *context, char *topic, int topic_len, void *message);
 /* From now on a held message of the connection is given up at give_up_at_ms. Host thread. */
 void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms);
@@ -148,11 +148,11 @@ void paho_hold_answer(struct paho_hold *hold, enum err result);
 /* message: MQTTAsync_message, borrowed. topic NULL: out of memory, not accepted. */
 void paho_deliver(struct engine_connection *connection, const char *topic, const void *message);
 
-/* engine_paho_qos2.c: an MQTTClient_persistence, NULL: out of memory. free() after the handle's
+/* qos2.c: an MQTTClient_persistence, NULL: out of memory. free() after the handle's
  * end. */
 void *paho_qos2_persistence(struct engine_connection *connection);
 
-/* engine_paho_net.c: the look-up and the connect(2) that Paho does next are for this socket.
+/* net.c: the look-up and the connect(2) that Paho does next are for this socket.
  * One at a time; paho_net_end frees the place, and so does the connect itself, which then writes to
  * notify_fd. */
 bool paho_net_begin(const char *host, const struct sockaddr *address, struct paho_socket *socket,
@@ -168,7 +168,7 @@ void paho_socket_drop(struct paho_socket *socket);
 /* Milliseconds since the last byte came in; -1: unknown. */
 int64_t paho_socket_silent_ms(struct paho_socket *socket);
 
-/* engine_paho_waker.c: Paho's receive thread looks at a new socket, and at one that became
+/* waker.c: Paho's receive thread looks at a new socket, and at one that became
  * writable, only at its next poll, up to 1.1 s later. A connection of Paho to ourselves gives it
  * something to read at any time. It also keeps Paho's threads running while no client is there. */
 struct paho_waker *paho_waker_create(int epoll_fd, int notify_fd);

@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include <MQTTAsync.h>
 #include <utlist.h>
-#include "mqtt/engine_paho.h"
+#include "paho.h"
 #include "mqtt/reason_codes.h"
 
 void paho_post(struct engine_connection *connection, enum paho_event event) {

@@ -13,7 +13,7 @@
 #include <MQTTAsync.h>
 #include <utlist.h>
 #include "base/clock.h"
-#include "mqtt/engine_paho.h"
+#include "paho.h"
 
 #define EVENTS_PER_POLL_MAX 1000
 #define CLOSES_PER_POLL_MAX 100
@@ -87,7 +87,7 @@ failed:
     return NULL;
 }
 
-/* ---- opening: one at a time is handed to Paho, see engine_paho_net.c ---- */
+/* ---- opening: one at a time is handed to Paho, see net.c ---- */
 
 static void connection_free(struct engine_connection *connection) {
     paho_close_material(connection);
