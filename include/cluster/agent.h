@@ -1,6 +1,7 @@
 /* Keeps this node in the fleet: joins, reconciles what runs with what Redis says, gives clients
- * back, and, while it leads, schedules and reaps. One thread; everything it is told from outside
- * comes through a bounded queue or the calls below. */
+ * back, and, while it leads, reaps and schedules. Two threads: asking other nodes to claim may take
+ * long, and must not keep this one from dropping everything when it is fenced. What they are told
+ * from outside comes through a bounded queue or the calls below. */
 #ifndef MQFLEET_CLUSTER_AGENT_H
 #define MQFLEET_CLUSTER_AGENT_H
 
@@ -22,7 +23,7 @@ struct agent_wiring {
     struct store *store;
     const char *redis_url; /* for the wake-up channel */
     struct hosts *hosts;
-    struct peers *peers;
+    struct peers *peers; /* its own: callers must not keep it waiting */
 };
 
 struct agent *agent_create(const struct agent_wiring *wiring);
@@ -31,11 +32,13 @@ void agent_destroy(struct agent *agent);
 /* The agent thread; argument: the agent. Returns after agent_stop, or by itself with agent_fault
  * set when the node cannot go on (its name is in use by a live node). */
 void *agent_run(void *argument);
+/* The scheduler's thread; argument: the agent. Returns after agent_stop. */
+void *agent_schedule_run(void *argument);
 void agent_stop(struct agent *agent);
 /* NULL, or why the agent gave up; static text. Any thread. */
 const char *agent_fault(struct agent *agent);
 
-/* After agent_run returned and the hosts closed everything: gives all clients back and leaves,
+/* After both threads ended and the hosts closed everything: gives all clients back and leaves,
  * within timeout_ms. ERR_OK: nothing of this node is left in Redis. Main thread. */
 enum err agent_leave(struct agent *agent, int64_t timeout_ms) MUST_CHECK;
 
@@ -52,7 +55,7 @@ struct agent_claim_answer {
     bool full, draining, fenced;
 };
 /* Claims waiting clients for this node and starts them: what POST /fleet/claim does. Blocks on
- * Redis; not for the agent's or a host's thread. */
+ * Redis; not for a host's thread. */
 enum err agent_claim(struct agent *agent, const struct store_claim_item *items, size_t n,
                      struct agent_claim_answer *answer) MUST_CHECK;
 

@@ -31,7 +31,7 @@ void node_stop(struct node *node);
 /* Registers through `store` (the caller's) with a new incarnation, or, after NODE_LOST, with the
  * same one. ERR_EXISTS: a live node beats under this name. Agent thread only. */
 enum err node_join(struct node *node, struct store *store) MUST_CHECK;
-/* No beats and no lease from now on. Agent thread only. */
+/* No beats and no lease from now on. The agent only. */
 void node_outside(struct node *node);
 
 /* Any thread, from here on. */

@@ -13,6 +13,8 @@ struct reaper;
 struct reaper_rules {
     int64_t reclaim_grace_ms;
     int64_t mass_death_wait_ms;
+    int64_t
+        look_gap_ms_max; /* a beat may come and go unseen between looks that are further apart */
 };
 
 struct reaper *reaper_create(const struct reaper_rules *rules);
@@ -20,7 +22,8 @@ void reaper_destroy(struct reaper *reaper);
 
 /* One look. nodes: all registered; redis_back_ms: when Redis last came back, 0 never; own_fresh:
  * this node's own beat is. verdicts[n]: set true for a node to be fenced now: its beat was missing
- * at a look at least reclaim_grace_ms ago and at every look since. Never for nodes already dead.
+ * at a look at least reclaim_grace_ms ago and at every look since, none of them more than
+ * look_gap_ms_max after the one before. Never for nodes already dead.
  * braked (may be NULL): verdicts are held back because too many went missing at once. */
 void reaper_look(struct reaper *reaper, const struct store_node *nodes, size_t n, int64_t now_ms,
                  bool own_fresh, int64_t redis_back_ms, bool *verdicts, bool *braked);

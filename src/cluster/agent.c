@@ -1,5 +1,6 @@
 /* The agent's thread: a loop over its queue, the wake-up channel and a table of periodic work. What
- * each piece does is in membership.c, reconcile.c, releases.c, leader.c and claim.c. */
+ * each piece does is in membership.c, reconcile.c, releases.c and leader.c; schedule.c and claim.c
+ * run on other threads. */
 #include "cluster/agent.h"
 
 #include <poll.h>
@@ -15,17 +16,17 @@
 
 #define AGENT_TASKS_PER_TURN 1000
 #define AGENT_WAKE_RETRY_MS  1000
+#define AGENT_LOOK_MS        250
 
-/* Periodic work while a member. A row is also due when its `now` flag is set. */
+/* Periodic work while a member. Reconciling is also due when it is asked for. */
 static const struct {
     const char *name;
     int64_t period_ms;
     void (*step)(struct agent *agent);
 } periodic[] = {
-    {"lead", 300, leader_lead_step},         {"look", 250, leader_look_step},
-    {"schedule", 250, leader_schedule_step}, {"reconcile", 250, reconcile_step},
-    {"releases", 50, releases_step},         {"drain", 250, releases_drain_step},
-    {"orphans", 5000, leader_orphans_step},
+    {"lead", 300, leader_lead_step},     {"look", AGENT_LOOK_MS, leader_look_step},
+    {"reconcile", 250, reconcile_step},  {"releases", 50, releases_step},
+    {"drain", 250, releases_drain_step}, {"orphans", 5000, leader_orphans_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -36,18 +37,21 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
         return NULL;
     }
     agent->wiring = *wiring;
-    agent->releases_end = &agent->releases;
     const struct conf *conf = wiring->conf;
     /* Every client may have one release and one online note under way. */
     agent->tasks = queue_create((size_t)conf->node_size * 2 + 1024);
     agent->wake = redis_create(wiring->redis_url, conf->redis_timeout_ms);
     agent->wake_channel = store_wake_channel(conf->key_prefix);
     agent->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    agent->reaper =
-        reaper_create(&(struct reaper_rules){conf->reclaim_grace_ms, conf->mass_death_wait_ms});
+    agent->schedule_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    agent->reaper = reaper_create(&(struct reaper_rules){
+        .reclaim_grace_ms = conf->reclaim_grace_ms,
+        .mass_death_wait_ms = conf->mass_death_wait_ms,
+        .look_gap_ms_max = conf->heartbeat_ttl_ms > 2 * AGENT_LOOK_MS ? conf->heartbeat_ttl_ms
+                                                                      : 2 * AGENT_LOOK_MS});
     agent->reconciled_rev = -1;
     if (!agent->tasks || !agent->wake || !agent->wake_channel || agent->stop_fd < 0 ||
-        !agent->reaper) {
+        agent->schedule_fd < 0 || !agent->reaper) {
         agent_destroy(agent);
         return NULL;
     }
@@ -72,12 +76,16 @@ void agent_destroy(struct agent *agent) {
         agent_task_free(task);
     }
     releases_forget(agent);
-    leader_fini(agent);
+    schedule_fini(agent);
+    reaper_destroy(agent->reaper);
     queue_destroy(agent->tasks);
     redis_destroy(agent->wake);
     free(agent->wake_channel);
     if (agent->stop_fd >= 0) {
         close(agent->stop_fd);
+    }
+    if (agent->schedule_fd >= 0) {
+        close(agent->schedule_fd);
     }
     free(agent);
 }
@@ -85,6 +93,14 @@ void agent_destroy(struct agent *agent) {
 struct store_member agent_member(struct agent *agent, char incarnation[TEXT_ID_LEN]) {
     node_incarnation(agent->wiring.node, incarnation);
     return (struct store_member){node_name(agent->wiring.node), incarnation};
+}
+
+bool agent_goes_on(struct agent *agent) {
+    return !atomic_load(&agent->stopping) && node_membership(agent->wiring.node) == NODE_MEMBER;
+}
+
+bool agent_gives_in(enum err result) {
+    return result == ERR_TIMEOUT || result == ERR_UNAVAILABLE || result == ERR_FENCED;
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
@@ -106,7 +122,7 @@ static void wake_read(struct agent *agent) {
             return;
         }
         if (payload[0] == '\0') {
-            agent->schedule_now = true;
+            schedule_wake(agent);
         } else if (strcmp(payload, node_name(agent->wiring.node)) == 0) {
             agent->reconcile_now = true;
         }
@@ -140,13 +156,8 @@ static void agent_wait(struct agent *agent, int64_t until_ms) {
 }
 
 static bool flagged(struct agent *agent, size_t row) {
-    if (periodic[row].step == leader_schedule_step) {
-        return agent->schedule_now;
-    }
-    if (periodic[row].step == reconcile_step) {
-        return agent->reconcile_now;
-    }
-    return false;
+    return periodic[row].step == reconcile_step && agent->reconcile_now &&
+           clock_ms() >= agent->reconcile_next_ms;
 }
 
 /* Runs what is due; returns when the next row is. */
@@ -191,6 +202,7 @@ void *agent_run(void *argument) {
 void agent_stop(struct agent *agent) {
     atomic_store(&agent->stopping, true);
     (void)!write(agent->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
+    schedule_wake(agent);
 }
 
 const char *agent_fault(struct agent *agent) {
@@ -237,6 +249,9 @@ enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
         enum err result = release_all(agent, &member);
         if (result == ERR_OK) {
             result = store_leave(agent->wiring.store, &member);
+        }
+        if (result == ERR_OK) {
+            node_outside(agent->wiring.node); /* no beat is to be told that it is unknown */
         }
         /* Fenced: the others have taken, or will take, everything. */
         if (result == ERR_OK || result == ERR_FENCED || clock_ms() >= deadline_ms) {

@@ -1,4 +1,5 @@
-/* What the files of the agent share; nobody else includes it. Agent thread only unless said. */
+/* What the files of the agent share; nobody else includes it. Agent thread only unless said:
+ * schedule.c runs on a thread of its own. */
 #ifndef MQFLEET_CLUSTER_AGENT_INTERNAL_H
 #define MQFLEET_CLUSTER_AGENT_INTERNAL_H
 
@@ -27,7 +28,7 @@ struct agent_task {
     int64_t delay_ms;
     char *code;
     char *message;
-    struct agent_task *next; /* in a list of the agent's */
+    UT_hash_handle hh; /* of agent->releases or agent->online */
 };
 
 /* A client on its way out: stopped first, released once it has closed. */
@@ -37,6 +38,8 @@ struct leaving {
     const char *code; /* static */
     bool failed;      /* prefer another node */
     int64_t asked_ms;
+    char *config, *identity; /* to put it back if Redis loses it meanwhile; NULL: not known */
+    int64_t version;
     UT_hash_handle hh;
 };
 
@@ -55,6 +58,7 @@ struct agent {
     int64_t wake_retry_ms;
     atomic_bool stopping; /* any thread */
     atomic_bool leading;  /* any thread */
+    atomic_size_t claims; /* under way, any thread */
     _Atomic(const char *) fault;
     int stop_fd;
 
@@ -62,24 +66,25 @@ struct agent {
     int64_t join_next_ms;
     int64_t name_taken_since_ms; /* 0: it is not */
     bool unreachable_logged;
-    int64_t lost_ms; /* when Redis lost its data, clock_ms; 0: never */
+    _Atomic int64_t lost_ms; /* when Redis lost its data, clock_ms; 0: never. Any thread */
 
     /* reconcile */
     bool reconcile_now;
     int64_t reconciled_rev;
     int64_t reconciled_ms;
+    int64_t reconcile_next_ms; /* not before */
 
     /* releases */
-    struct agent_task *releases, **releases_end; /* failed to be written so far, or new */
-    size_t release_count;
+    struct agent_task *releases; /* to be written, by id, the oldest first */
+    struct agent_task *online;   /* likewise */
     int64_t release_next_ms;
-    struct agent_task *online;
-    size_t online_count;
     struct leaving *leaving;
 
     /* leader */
     struct reaper *reaper;
-    bool schedule_now;
+
+    /* scheduler thread only, but for the fd */
+    int schedule_fd; /* any thread wakes it */
     uint64_t schedule_cursor;
     struct shunned *shunned;
 };
@@ -87,6 +92,10 @@ struct agent {
 /* agent.c */
 struct store_member agent_member(struct agent *agent, char incarnation[TEXT_ID_LEN]);
 void agent_task_free(struct agent_task *task);
+/* For loops over many clients: still a member, and not told to stop. */
+bool agent_goes_on(struct agent *agent);
+/* Redis does not answer, or not to us: what comes after in a loop would only wait for the same. */
+bool agent_gives_in(enum err result);
 
 /* membership.c: joins, drops everything when fenced, registers again after data loss. True: this
  * node is a member now. */
@@ -102,11 +111,13 @@ void releases_drain_step(struct agent *agent);
 void releases_forget(struct agent *agent); /* after being fenced, and at the end */
 bool releases_leaving(struct agent *agent, const char *id);
 
-/* leader.c */
+/* leader.c: fences, reaps, adopts. */
 void leader_lead_step(struct agent *agent);
 void leader_look_step(struct agent *agent);
-void leader_schedule_step(struct agent *agent);
 void leader_orphans_step(struct agent *agent);
-void leader_fini(struct agent *agent);
+
+/* schedule.c */
+void schedule_wake(struct agent *agent); /* any thread: something waits */
+void schedule_fini(struct agent *agent);
 
 #endif

@@ -1,5 +1,5 @@
 /* Claiming waiting clients for this node, on whatever thread was asked (an HTTP worker, or the
- * agent when this node leads). */
+ * scheduler when this node leads). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,11 +90,13 @@ enum err agent_claim(struct agent *agent, const struct store_claim_item *items, 
     }
     size_t done = 0;
     int64_t rev;
+    atomic_fetch_add(&agent->claims, 1); /* see reconcile.c */
     enum err result = store_claim(agent->wiring.store, &member, items, n, results, &done, &rev);
     /* What was claimed before an error is claimed: it must run. */
     for (size_t i = 0; i < done; i++) {
         judge(agent, &member, &items[i], &results[i], answer);
     }
+    atomic_fetch_sub(&agent->claims, 1);
     metric_add(METRIC_CLAIMED, (int64_t)answer->claimed);
     store_claim_results_fini(results, done);
     free(results);

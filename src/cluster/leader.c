@@ -1,35 +1,15 @@
-/* What one node does for all while it leads: fences and reaps dead nodes, and pours waiting clients
- * onto the nodes with the fewest. Leading is only an optimisation: every step is refused by the
- * scripts when it is wrong. Agent thread. */
-#include <jansson.h>
+/* What one node does for all while it leads: fences and reaps dead nodes, and adopts what nobody
+ * owns. Leading is only an optimisation: every step is refused by the scripts when it is wrong.
+ * Agent thread. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "base/text.h"
 #include "agent_internal.h"
 
-#define LEADER_TTL_MS        1500
-#define CLAIM_TIMEOUT_MS     2000
-#define SHUN_MS              2000
-#define BAD_CONFIG_DELAY_MS  10000
-#define SCHEDULE_CLIENTS_MAX 5000 /* in one round */
-#define SCHEDULE_PAGES_MAX   40
-#define SCHEDULE_PAGE_LEN    500
-#define REAP_CALLS_MAX       100 /* in one step */
-
-void leader_fini(struct agent *agent) {
-    struct shunned *shunned, *next;
-    HASH_ITER(hh, agent->shunned, shunned, next) {
-        HASH_DEL(agent->shunned, shunned);
-        free(shunned->name);
-        free(shunned);
-    }
-    reaper_destroy(agent->reaper);
-    agent->reaper = NULL;
-}
+#define LEADER_TTL_MS  1500
+#define REAP_CALLS_MAX 100 /* in one step */
 
 void leader_lead_step(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
@@ -40,7 +20,7 @@ void leader_lead_step(struct agent *agent) {
     }
     if (atomic_exchange(&agent->leading, leading) != leading) {
         log_event(LOG_INFO, leading ? "leading" : "no_longer_leading", KS("node", member.node));
-        agent->schedule_now = leading;
+        schedule_wake(agent);
     }
 }
 
@@ -50,27 +30,39 @@ static void reap(struct agent *agent, const struct store_node *node) {
     struct store_member target = {node->name, node->incarnation};
     size_t total = 0;
     bool finished = false;
-    for (int i = 0; i < REAP_CALLS_MAX && !finished; i++) {
+    for (int i = 0; i < REAP_CALLS_MAX && !finished && agent_goes_on(agent); i++) {
         size_t moved = 0;
         if (store_reap(agent->wiring.store, &target, &moved, &finished) != ERR_OK) {
             break;
         }
         total += moved;
+        schedule_wake(agent);
     }
     metric_add(METRIC_REAPED, (int64_t)total);
-    agent->schedule_now = true;
     log_event(LOG_WARN, "node_reaped", KS("node", node->name), KI("clients", total),
               KS("finished", finished ? "yes" : "no"));
 }
 
-static void fence(struct agent *agent, const struct store_node *node) {
+static bool fence(struct agent *agent, const struct store_node *node) {
     char incarnation[TEXT_ID_LEN];
     struct store_member caller = agent_member(agent, incarnation);
     struct store_member target = {node->name, node->incarnation};
     enum err result = store_fence(agent->wiring.store, &caller, &target);
     log_event(LOG_WARN, "node_fenced", KS("node", node->name), KS("result", err_name(result)));
-    if (result == ERR_OK) {
-        reap(agent, node);
+    return result == ERR_OK;
+}
+
+/* All fences first: a verdict is about this moment, and reaping takes its time. */
+static void bury(struct agent *agent, struct store_node *nodes, size_t n, const bool *verdicts) {
+    for (size_t i = 0; i < n; i++) {
+        if (verdicts[i] && fence(agent, &nodes[i])) {
+            nodes[i].state = STORE_NODE_DEAD;
+        }
+    }
+    for (size_t i = 0; i < n && agent_goes_on(agent); i++) {
+        if (nodes[i].state == STORE_NODE_DEAD) {
+            reap(agent, &nodes[i]);
+        }
     }
 }
 
@@ -78,24 +70,21 @@ static void fence(struct agent *agent, const struct store_node *node) {
 void leader_look_step(struct agent *agent) {
     struct store_node *nodes = NULL;
     size_t n = 0;
-    const struct conf *conf = agent->wiring.conf;
-    if (store_nodes(agent->wiring.store, conf->heartbeat_ttl_ms, &nodes, &n, NULL) != ERR_OK) {
+    int64_t ttl_ms = agent->wiring.conf->heartbeat_ttl_ms, begun_ms = clock_ms();
+    if (store_nodes(agent->wiring.store, ttl_ms, &nodes, &n, NULL) != ERR_OK) {
         reaper_forget(agent->reaper);
         return;
     }
     bool *verdicts = calloc(n + 1, sizeof(*verdicts));
     if (verdicts) {
-        int64_t age_ms = node_beat_age_ms(agent->wiring.node);
-        reaper_look(agent->reaper, nodes, n, clock_ms(),
-                    age_ms >= 0 && age_ms < conf->heartbeat_ttl_ms,
-                    node_redis_back_ms(agent->wiring.node), verdicts, NULL);
+        int64_t age_ms = node_beat_age_ms(agent->wiring.node), now_ms = clock_ms();
+        /* An answer that took long is about nobody knows which moment. */
+        bool fresh = age_ms >= 0 && age_ms < ttl_ms && now_ms - begun_ms < ttl_ms / 2;
+        reaper_look(agent->reaper, nodes, n, now_ms, fresh, node_redis_back_ms(agent->wiring.node),
+                    verdicts, NULL);
     }
-    for (size_t i = 0; verdicts && atomic_load(&agent->leading) && i < n; i++) {
-        if (verdicts[i]) {
-            fence(agent, &nodes[i]);
-        } else if (nodes[i].state == STORE_NODE_DEAD) {
-            reap(agent, &nodes[i]);
-        }
+    if (verdicts && atomic_load(&agent->leading)) {
+        bury(agent, nodes, n, verdicts);
     }
     free(verdicts);
     store_nodes_free(nodes, n);
@@ -106,330 +95,6 @@ void leader_orphans_step(struct agent *agent) {
     if (atomic_load(&agent->leading) &&
         store_adopt_orphans(agent->wiring.store, &moved) == ERR_OK && moved > 0) {
         log_event(LOG_WARN, "orphans_adopted", KI("clients", moved));
-        agent->schedule_now = true;
+        schedule_wake(agent);
     }
-}
-
-/* ---- schedule -------------------------------------------------------------------------------- */
-
-struct candidate {
-    char *id;
-    char *identity;
-    char *failed_on; /* node of the last failed attempt, or NULL */
-};
-
-/* One round: who can take, who waits, who gets whom. */
-struct round {
-    struct store_node *all;
-    size_t all_count;
-    struct scheduler_node *nodes;
-    const struct store_node **infos; /* of nodes[i] */
-    size_t node_count;
-    int64_t room;
-    struct candidate *candidates;
-    size_t candidate_count, candidate_max;
-    size_t *avoid, *placed;
-};
-
-static void round_fini(struct round *round) {
-    for (size_t i = 0; i < round->candidate_count; i++) {
-        free(round->candidates[i].id);
-        free(round->candidates[i].identity);
-        free(round->candidates[i].failed_on);
-    }
-    free(round->candidates);
-    free(round->avoid);
-    free(round->placed);
-    free(round->nodes);
-    free(round->infos);
-    store_nodes_free(round->all, round->all_count);
-}
-
-static bool is_shunned(struct agent *agent, const char *name) {
-    struct shunned *shunned;
-    HASH_FIND_STR(agent->shunned, name, shunned);
-    return shunned && clock_ms() < shunned->until_ms;
-}
-
-static void shun(struct agent *agent, const char *name, const char *why) {
-    struct shunned *shunned;
-    log_event(LOG_WARN, "claim_failed", KS("node", name), KS("error", why));
-    HASH_FIND_STR(agent->shunned, name, shunned);
-    if (!shunned) {
-        shunned = calloc(1, sizeof(*shunned));
-        if (!shunned || !(shunned->name = text_dup(name))) {
-            free(shunned);
-            return;
-        }
-        HASH_ADD_KEYPTR(hh, agent->shunned, shunned->name, strlen(shunned->name), shunned);
-    }
-    shunned->until_ms = clock_ms() + SHUN_MS;
-}
-
-static enum err round_nodes(struct agent *agent, struct round *round) {
-    enum err result = store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms,
-                                  &round->all, &round->all_count, NULL);
-    if (result != ERR_OK) {
-        return result;
-    }
-    round->nodes = calloc(round->all_count + 1, sizeof(*round->nodes));
-    round->infos = calloc(round->all_count + 1, sizeof(const struct store_node *));
-    if (!round->nodes || !round->infos) {
-        return ERR_MEMORY;
-    }
-    for (size_t i = 0; i < round->all_count; i++) {
-        const struct store_node *info = &round->all[i];
-        if (!info->beating || info->state != STORE_NODE_LIVE || is_shunned(agent, info->name)) {
-            continue;
-        }
-        round->nodes[round->node_count] =
-            (struct scheduler_node){info->name, info->clients, info->size};
-        round->infos[round->node_count++] = info;
-        round->room += info->size > info->clients ? info->size - info->clients : 0;
-    }
-    return ERR_OK;
-}
-
-static void bad_config(struct agent *agent, const struct store_client *row,
-                       const struct client_faults *faults) {
-    char message[600];
-    snprintf(message, sizeof(message), "%s%s%s", faults->items[0].pointer,
-             faults->items[0].pointer[0] ? ": " : "", faults->items[0].detail);
-    log_event(LOG_WARN, "bad_config", KS("client", row->id), KS("detail", message));
-    enum err ignored =
-        store_defer(agent->wiring.store, row->id, BAD_CONFIG_DELAY_MS, "bad_config", message);
-    (void)ignored; /* it will be found again */
-}
-
-/* A waiting row becomes a candidate unless it is not its time, or it cannot be read. */
-static void round_consider(struct agent *agent, struct round *round, const struct store_client *row,
-                           int64_t redis_ms) {
-    if (row->not_before_ms > redis_ms || round->candidate_count == round->candidate_max) {
-        return;
-    }
-    struct client_config *config = NULL;
-    struct client_faults faults;
-    if (client_config_parse_text(row->config, row->config_len, row->id, &config, &faults) !=
-        ERR_OK) {
-        bad_config(agent, row, &faults);
-        return;
-    }
-    struct candidate *candidate = &round->candidates[round->candidate_count];
-    candidate->id = text_dup(row->id);
-    candidate->identity = client_config_identity(config);
-    candidate->failed_on = row->attempts > 0 ? text_dup(row->attempt_node) : NULL;
-    client_config_destroy(config);
-    if (candidate->id && candidate->identity) {
-        round->candidate_count++;
-    } else {
-        free(candidate->id);
-        free(candidate->identity);
-        free(candidate->failed_on);
-    }
-}
-
-static enum err round_candidates(struct agent *agent, struct round *round) {
-    round->candidate_max =
-        round->room < SCHEDULE_CLIENTS_MAX ? (size_t)round->room : SCHEDULE_CLIENTS_MAX;
-    round->candidates = calloc(round->candidate_max, sizeof(*round->candidates));
-    if (!round->candidates) {
-        return ERR_MEMORY;
-    }
-    for (int page = 0; page < SCHEDULE_PAGES_MAX; page++) {
-        struct store_client *rows = NULL;
-        size_t n = 0;
-        int64_t redis_ms = 0;
-        uint64_t next = agent->schedule_cursor;
-        enum err result = store_page(agent->wiring.store, STORE_WAITING, &next, SCHEDULE_PAGE_LEN,
-                                     &rows, &n, &redis_ms);
-        if (result != ERR_OK) {
-            return result;
-        }
-        for (size_t i = 0; i < n; i++) {
-            round_consider(agent, round, &rows[i], redis_ms);
-        }
-        store_rows_free(rows, n);
-        /* Full in the middle of a page: the page is read again next time. */
-        if (round->candidate_count == round->candidate_max) {
-            break;
-        }
-        agent->schedule_cursor = next;
-        if (next == 0) {
-            break;
-        }
-    }
-    return ERR_OK;
-}
-
-static enum err round_place(struct round *round) {
-    size_t n = round->candidate_count;
-    round->avoid = calloc(n + 1, sizeof(*round->avoid));
-    round->placed = calloc(n + 1, sizeof(*round->placed));
-    if (!round->avoid || !round->placed) {
-        return ERR_MEMORY;
-    }
-    for (size_t i = 0; i < n; i++) {
-        round->avoid[i] = SCHEDULER_NOWHERE;
-        for (size_t j = 0; round->candidates[i].failed_on && j < round->node_count; j++) {
-            if (strcmp(round->nodes[j].name, round->candidates[i].failed_on) == 0) {
-                round->avoid[i] = j;
-            }
-        }
-    }
-    return scheduler_pour(round->nodes, round->node_count, round->avoid, n, round->placed)
-               ? ERR_OK
-               : ERR_MEMORY;
-}
-
-/* ---- asking the nodes to claim -----------------------------------------------------------------
- */
-
-struct claim_call {
-    size_t node; /* index into round->nodes */
-    struct store_claim_item items[STORE_BATCH_MAX];
-    size_t item_count;
-    char *body;
-};
-
-static char *claim_body(const struct claim_call *call) {
-    json_t *clients = json_array();
-    for (size_t i = 0; i < call->item_count; i++) {
-        json_array_append_new(clients, json_pack("{s:s, s:s}", "id", call->items[i].id, "identity",
-                                                 call->items[i].identity));
-    }
-    json_t *body = json_pack("{s:o}", "clients", clients);
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    json_decref(body);
-    return text;
-}
-
-/* Cuts each node's share into calls of at most STORE_BATCH_MAX ids. */
-static struct claim_call *claim_calls(const struct round *round, size_t *count) {
-    size_t most = round->candidate_count / STORE_BATCH_MAX + round->node_count + 1;
-    struct claim_call *calls = calloc(most, sizeof(*calls));
-    *count = 0;
-    for (size_t node = 0; calls && node < round->node_count; node++) {
-        struct claim_call *call = NULL;
-        for (size_t i = 0; i < round->candidate_count; i++) {
-            if (round->placed[i] != node) {
-                continue;
-            }
-            if (!call || call->item_count == STORE_BATCH_MAX) {
-                call = &calls[(*count)++];
-                call->node = node;
-            }
-            call->items[call->item_count++] =
-                (struct store_claim_item){round->candidates[i].id, round->candidates[i].identity};
-        }
-    }
-    return calls;
-}
-
-static bool call_is_own(struct agent *agent, const struct round *round,
-                        const struct claim_call *call) {
-    return strcmp(round->nodes[call->node].name, node_name(agent->wiring.node)) == 0;
-}
-
-/* The answer of a node's POST /fleet/claim: how many it took. */
-static size_t claim_answer(struct agent *agent, const char *name, const struct peer_call *peer) {
-    if (peer->result != ERR_OK || peer->status != 200) {
-        shun(agent, name, peer->result != ERR_OK ? err_name(peer->result) : "bad_status");
-        return 0;
-    }
-    json_t *answer =
-        json_loadb(peer->answer.data ? peer->answer.data : "", peer->answer.len, 0, NULL);
-    json_int_t claimed = 0;
-    int fenced = 0, draining = 0;
-    if (json_unpack(answer, "{s:I, s:b, s:b}", "claimed", &claimed, "fenced", &fenced, "draining",
-                    &draining) != 0) {
-        shun(agent, name, "bad_answer");
-    } else if (fenced || draining) {
-        shun(agent, name, fenced ? "fenced" : "draining");
-    }
-    json_decref(answer);
-    return claimed > 0 ? (size_t)claimed : 0;
-}
-
-static size_t claim_by_peers(struct agent *agent, const struct round *round,
-                             struct claim_call *calls, size_t count) {
-    struct peer_call *peers = calloc(count + 1, sizeof(*peers));
-    size_t *of = calloc(count + 1, sizeof(*of)), n = 0, claimed = 0;
-    for (size_t i = 0; peers && of && i < count; i++) {
-        const struct store_node *info = round->infos[calls[i].node];
-        if (call_is_own(agent, round, &calls[i]) || !(calls[i].body = claim_body(&calls[i]))) {
-            continue;
-        }
-        peers[n] = (struct peer_call){.host = info->host,
-                                      .port = info->port,
-                                      .method = "POST",
-                                      .path = "/fleet/claim",
-                                      .body = calls[i].body,
-                                      .body_len = strlen(calls[i].body)};
-        of[n++] = i;
-    }
-    if (n > 0) {
-        peers_run(agent->wiring.peers, peers, n, CLAIM_TIMEOUT_MS);
-    }
-    for (size_t i = 0; i < n; i++) {
-        claimed += claim_answer(agent, round->nodes[calls[of[i]].node].name, &peers[i]);
-        buffer_fini(&peers[i].answer);
-    }
-    free(peers);
-    free(of);
-    return claimed;
-}
-
-static size_t claim_here(struct agent *agent, const struct round *round, struct claim_call *calls,
-                         size_t count) {
-    size_t claimed = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct agent_claim_answer answer;
-        if (call_is_own(agent, round, &calls[i]) &&
-            agent_claim(agent, calls[i].items, calls[i].item_count, &answer) == ERR_OK) {
-            claimed += answer.claimed;
-        }
-    }
-    return claimed;
-}
-
-static size_t round_claim(struct agent *agent, const struct round *round) {
-    size_t count = 0, claimed = 0;
-    struct claim_call *calls = claim_calls(round, &count);
-    if (!calls) {
-        return 0;
-    }
-    claimed = claim_here(agent, round, calls, count);
-    claimed += claim_by_peers(agent, round, calls, count);
-    for (size_t i = 0; i < count; i++) {
-        free(calls[i].body);
-    }
-    free(calls);
-    return claimed;
-}
-
-/* After Redis lost its data every node first puts back what it runs. */
-static bool restoring(struct agent *agent) {
-    return agent->lost_ms != 0 &&
-           clock_ms() - agent->lost_ms < 3 * agent->wiring.conf->heartbeat_ms;
-}
-
-void leader_schedule_step(struct agent *agent) {
-    agent->schedule_now = false;
-    if (!atomic_load(&agent->leading) || !node_lease_valid(agent->wiring.node) ||
-        restoring(agent)) {
-        return;
-    }
-    struct round round = {0};
-    int64_t waiting = 0, owned = 0;
-    if (store_counts(agent->wiring.store, &waiting, &owned) == ERR_OK && waiting > 0 &&
-        round_nodes(agent, &round) == ERR_OK && round.room > 0 &&
-        round_candidates(agent, &round) == ERR_OK && round.candidate_count > 0 &&
-        round_place(&round) == ERR_OK) {
-        size_t claimed = round_claim(agent, &round);
-        /* What could not be placed waits for the next tick; what was shows there may be more. */
-        agent->schedule_now = claimed > 0;
-        log_event(LOG_DEBUG, "scheduled", KI("clients", round.candidate_count),
-                  KI("claimed", claimed), KI("nodes", round.node_count));
-    }
-    round_fini(&round);
 }

@@ -21,10 +21,14 @@ static void joined(struct agent *agent) {
               KS("incarnation", incarnation));
 }
 
-/* A beat under our name: of a process that just died (it expires), or of one that lives. */
-static void name_taken(struct agent *agent) {
+/* A beat under our name: of a process that just died (it expires), or of one that lives. Where
+ * Redis stood still the beat did too, so the time of a slow answer does not count. */
+static void name_taken(struct agent *agent, int64_t took_ms) {
     int64_t now_ms = clock_ms();
     const struct conf *conf = agent->wiring.conf;
+    if (took_ms > conf->heartbeat_ms) {
+        agent->name_taken_since_ms = 0;
+    }
     if (agent->name_taken_since_ms == 0) {
         agent->name_taken_since_ms = now_ms;
         log_event(LOG_WARN, "name_in_use", KS("node", conf->node_name),
@@ -60,7 +64,7 @@ static void join(struct agent *agent) {
     if (result == ERR_OK) {
         joined(agent);
     } else if (result == ERR_EXISTS) {
-        name_taken(agent);
+        name_taken(agent, clock_ms() - now_ms);
     } else if (result == ERR_FENCED) {
         fenced(agent); /* declared dead while Redis was losing its data */
     } else {
@@ -83,7 +87,7 @@ bool membership_step(struct agent *agent) {
         break;
     case NODE_LOST:
         /* Rule 10: the same incarnation registers again; reconciling then restores what runs. */
-        agent->lost_ms = clock_ms();
+        atomic_store(&agent->lost_ms, clock_ms());
         join(agent);
         break;
     case NODE_MEMBER:

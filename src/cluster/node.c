@@ -117,8 +117,9 @@ static void membership_set(struct node *node, enum node_membership membership) {
     if (node->membership == membership) {
         return;
     }
-    log_event(membership == NODE_MEMBER ? LOG_INFO : LOG_WARN, "node_membership",
-              KS("node", node->conf->node_name), KS("from", node_membership_name(node->membership)),
+    bool trouble = membership == NODE_FENCED || membership == NODE_LOST;
+    log_event(trouble ? LOG_WARN : LOG_INFO, "node_membership", KS("node", node->conf->node_name),
+              KS("from", node_membership_name(node->membership)),
               KS("to", node_membership_name(membership)), KS("incarnation", node->incarnation));
     node->membership = membership;
     node_signal(node);
@@ -208,7 +209,7 @@ enum err node_join(struct node *node, struct store *store) {
     char incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN] = "";
     pthread_mutex_lock(&node->lock);
     bool again = node->membership == NODE_LOST;
-    bool draining = again && node->last.draining;
+    bool draining = node->last.draining; /* an operator's word outlives an incarnation */
     memcpy(incarnation, node->incarnation, sizeof(incarnation));
     pthread_mutex_unlock(&node->lock);
     if (!again) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "net/http_client.h"
 
@@ -27,7 +28,11 @@ struct peers *peers_create(const struct conf *conf, size_t clients) {
     }
     peers->conf = conf;
     pthread_mutex_init(&peers->lock, NULL);
-    pthread_cond_init(&peers->returned, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&peers->returned, &attributes);
+    pthread_condattr_destroy(&attributes);
     peers->free_clients = calloc(clients, sizeof(*peers->free_clients));
     for (size_t i = 0; peers->free_clients && i < clients; i++) {
         struct http_client *client =
@@ -59,13 +64,25 @@ void peers_destroy(struct peers *peers) {
     free(peers);
 }
 
-/* Waits for a free client: bounded, because every call that holds one is. */
-static struct http_client *peers_borrow(struct peers *peers) {
-    pthread_mutex_lock(&peers->lock);
-    while (peers->free_count == 0) {
-        pthread_cond_wait(&peers->returned, &peers->lock);
+/* NULL: none came free within timeout_ms. */
+static struct http_client *peers_borrow(struct peers *peers, int64_t timeout_ms) {
+    struct timespec until;
+    struct http_client *client = NULL;
+    int failed = 0;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += timeout_ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
     }
-    struct http_client *client = peers->free_clients[--peers->free_count];
+    pthread_mutex_lock(&peers->lock);
+    while (peers->free_count == 0 && failed == 0) {
+        failed = pthread_cond_timedwait(&peers->returned, &peers->lock, &until);
+    }
+    if (peers->free_count > 0) {
+        client = peers->free_clients[--peers->free_count];
+    }
     pthread_mutex_unlock(&peers->lock);
     return client;
 }
@@ -86,6 +103,21 @@ static char *peer_url(const struct peer_call *call) {
     return buffer_take(&url);
 }
 
+/* What is left of the time after waiting for a client is the exchanges'. */
+static enum err exchange(struct peers *peers, struct http_exchange *exchanges, size_t n,
+                         int64_t timeout_ms) {
+    int64_t deadline_ms = clock_ms() + timeout_ms;
+    struct http_client *client = peers_borrow(peers, timeout_ms);
+    if (!client) {
+        return ERR_TIMEOUT;
+    }
+    int64_t left_ms = deadline_ms - clock_ms();
+    http_client_set_timeout(client, left_ms > 0 ? left_ms : 1);
+    http_client_run(client, exchanges, n);
+    peers_return(peers, client);
+    return ERR_OK;
+}
+
 void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t timeout_ms) {
     const char *const headers[] = {"Content-Type: application/json", PEERS_FORWARDED_HEADER ": 1",
                                    NULL};
@@ -101,18 +133,15 @@ void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t t
             break;
         }
     }
-    bool ready = exchanges && built == n;
-    if (ready) {
-        struct http_client *client = peers_borrow(peers);
-        http_client_set_timeout(client, timeout_ms ? timeout_ms : peers->conf->peer_timeout_ms);
-        http_client_run(client, exchanges, n);
-        peers_return(peers, client);
+    enum err run = ERR_MEMORY;
+    if (exchanges && built == n) {
+        run = exchange(peers, exchanges, n, timeout_ms ? timeout_ms : peers->conf->peer_timeout_ms);
     }
     for (size_t i = 0; i < n; i++) {
-        calls[i].result = ready ? exchanges[i].result : ERR_MEMORY;
-        calls[i].status = ready ? exchanges[i].status : 0;
+        calls[i].result = run == ERR_OK ? exchanges[i].result : run;
+        calls[i].status = run == ERR_OK ? exchanges[i].status : 0;
         buffer_init(&calls[i].answer);
-        if (ready) {
+        if (run == ERR_OK) {
             calls[i].answer = exchanges[i].answer;
         }
         if (calls[i].result != ERR_OK) {

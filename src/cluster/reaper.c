@@ -21,6 +21,7 @@ struct suspect {
 struct reaper {
     struct reaper_rules rules;
     struct suspect *suspects;
+    int64_t looked_ms;
     bool braking; /* as logged last */
 };
 
@@ -113,8 +114,11 @@ void reaper_look(struct reaper *reaper, const struct store_node *nodes, size_t n
     if (braked) {
         *braked = false;
     }
-    if (!own_fresh) {
+    if (!own_fresh || now_ms - reaper->looked_ms > reaper->rules.look_gap_ms_max) {
         reaper_forget(reaper);
+    }
+    reaper->looked_ms = now_ms;
+    if (!own_fresh) {
         return;
     }
     size_t all = 0, missing = 0;

@@ -9,6 +9,8 @@
 #include "base/metrics.h"
 #include "agent_internal.h"
 
+#define RECONCILE_REST 2 /* times as long as a comparison took */
+
 /* A client of hosts_list, found by id. */
 struct running {
     const struct hosts_client *client;
@@ -25,12 +27,14 @@ struct comparison {
     struct store_assignment *assigned;
     size_t assigned_count;
     int64_t rev;
+    bool claiming; /* what was claimed may not run yet, and not be what is owned any more */
 };
 
 static enum err comparison_make(struct agent *agent, struct comparison *comparison) {
     enum err result =
         store_assigned(agent->wiring.store, &comparison->member, &comparison->assigned,
                        &comparison->assigned_count, &comparison->rev);
+    comparison->claiming = atomic_load(&agent->claims) > 0;
     if (result == ERR_OK) {
         /* After the list of Redis: what was claimed in between is running and looked up below. */
         result = hosts_list(agent->wiring.hosts, &comparison->clients, &comparison->client_count);
@@ -61,19 +65,19 @@ static void comparison_fini(struct comparison *comparison) {
 /* ---- assigned, but not running as it should ----------------------------------------------------
  */
 
-/* False: try again at the next turn. */
-static bool start_client(struct agent *agent, const struct store_member *member, const char *id) {
+/* Not ERR_OK: to be tried again at the next turn. */
+static enum err start_client(struct agent *agent, const struct store_member *member,
+                             const char *id) {
     struct store_client client = {0};
     enum err result = store_get(agent->wiring.store, id, &client);
     if (result != ERR_OK) {
-        return result == ERR_NOT_FOUND;
+        return result == ERR_NOT_FOUND ? ERR_OK : result;
     }
     bool mine = client.where == STORE_OWNED && client.owner.node &&
                 strcmp(client.owner.node, member->node) == 0 &&
                 strcmp(client.owner.incarnation, member->incarnation) == 0;
     struct client_config *config = NULL;
     struct client_faults faults;
-    bool done = true;
     if (!mine) {
         goto out;
     }
@@ -89,19 +93,19 @@ static bool start_client(struct agent *agent, const struct store_member *member,
                                                        .failed = true},
                                1, &released);
         log_event(LOG_WARN, "bad_config", KS("client", id), KS("detail", faults.items[0].detail));
-        done = result == ERR_OK;
         goto out;
     }
     result = hosts_start(agent->wiring.hosts, config, member->incarnation, client.owner.epoch,
                          client.version);
-    done = result != ERR_FULL && result != ERR_MEMORY;
+    result = result == ERR_STATE ? ERR_OK : result; /* fenced meanwhile */
 out:
     store_client_fini(&client);
-    return done;
+    return result;
 }
 
+/* When Redis gives in the rest is only marked: it is assigned all the same. */
 static bool start_missing(struct agent *agent, struct comparison *comparison) {
-    bool complete = true;
+    bool complete = true, goes_on = true;
     for (size_t i = 0; i < comparison->assigned_count; i++) {
         const struct store_assignment *want = &comparison->assigned[i];
         struct running *running;
@@ -111,9 +115,14 @@ static bool start_missing(struct agent *agent, struct comparison *comparison) {
         }
         bool same = running && running->client->epoch == want->epoch &&
                     running->client->version >= want->version;
-        if (!same && !releases_leaving(agent, want->id)) {
-            complete = start_client(agent, &comparison->member, want->id) && complete;
+        if (same || releases_leaving(agent, want->id)) {
+            continue;
         }
+        goes_on = goes_on && agent_goes_on(agent);
+        enum err result =
+            goes_on ? start_client(agent, &comparison->member, want->id) : ERR_CANCELED;
+        goes_on = goes_on && !agent_gives_in(result);
+        complete = complete && result == ERR_OK;
     }
     return complete;
 }
@@ -121,19 +130,18 @@ static bool start_missing(struct agent *agent, struct comparison *comparison) {
 /* ---- running, but not assigned ------------------------------------------------------------------
  */
 
-static void stop_client(struct agent *agent, const struct hosts_client *client,
-                        const char *reason) {
-    if (hosts_stop(agent->wiring.hosts, client->id, client->epoch, reason, NULL, NULL) != ERR_OK) {
-        agent->reconcile_now = true;
-    }
+static enum err stop_client(struct agent *agent, const struct hosts_client *client,
+                            const char *reason) {
+    return hosts_stop(agent->wiring.hosts, client->id, client->epoch, reason, NULL, NULL);
 }
 
 /* Redis has no trace of it, or one older than this claim: it lost data. */
-static void restore_client(struct agent *agent, const struct store_member *member,
-                           const struct hosts_client *client) {
+static enum err restore_client(struct agent *agent, const struct store_member *member,
+                               const struct hosts_client *client) {
     char *text = NULL, *identity = NULL;
-    if (hosts_config(agent->wiring.hosts, client->id, &text, &identity) != ERR_OK) {
-        return; /* it has just stopped */
+    enum err result = hosts_config(agent->wiring.hosts, client->id, &text, &identity);
+    if (result != ERR_OK) {
+        return result == ERR_NOT_FOUND ? ERR_OK : result; /* it has just stopped */
     }
     int64_t epoch = 0;
     struct store_restore item = {.id = client->id,
@@ -141,44 +149,40 @@ static void restore_client(struct agent *agent, const struct store_member *membe
                                  .config = text,
                                  .identity = identity,
                                  .version = client->version};
-    enum err result = store_restore(agent->wiring.store, member, &item, &epoch);
+    result = store_restore(agent->wiring.store, member, &item, &epoch);
     if (result == ERR_REFUSED) {
-        stop_client(agent, client, "not_restored");
+        result = stop_client(agent, client, "not_restored");
     } else if (result == ERR_OK) {
         metric_add(METRIC_RESTORED, 1);
         struct client_config *config = NULL;
         struct client_faults faults;
-        if (client_config_parse_text(text, strlen(text), client->id, &config, &faults) != ERR_OK ||
-            hosts_start(agent->wiring.hosts, config, member->incarnation, epoch, client->version) !=
-                ERR_OK) {
-            agent->reconcile_now = true;
+        result = client_config_parse_text(text, strlen(text), client->id, &config, &faults);
+        if (result == ERR_OK) {
+            result = hosts_start(agent->wiring.hosts, config, member->incarnation, epoch,
+                                 client->version);
         }
-    } else {
-        agent->reconcile_now = true;
     }
     free(text);
     free(identity);
+    return result;
 }
 
-static void act_on(struct agent *agent, const struct store_member *member,
-                   const struct hosts_client *client, enum store_evidence evidence) {
+static enum err act_on(struct agent *agent, const struct store_member *member,
+                       const struct hosts_client *client, enum store_evidence evidence) {
     switch (evidence) {
     case STORE_EVIDENCE_MINE:
-        break;
+        return ERR_OK;
     case STORE_EVIDENCE_NEWER:
-        stop_client(agent, client, "owned_by_another_node");
-        break;
+        return stop_client(agent, client, "owned_by_another_node");
     case STORE_EVIDENCE_WAITING:
-        stop_client(agent, client, "released");
-        break;
+        return stop_client(agent, client, "released");
     case STORE_EVIDENCE_TOMBSTONE:
-        stop_client(agent, client, "deleted");
-        break;
+        return stop_client(agent, client, "deleted");
     case STORE_EVIDENCE_NONE:
     case STORE_EVIDENCE_OLDER:
-        restore_client(agent, member, client);
         break;
     }
+    return restore_client(agent, member, client);
 }
 
 static bool stop_unassigned(struct agent *agent, struct comparison *comparison) {
@@ -198,29 +202,35 @@ static bool stop_unassigned(struct agent *agent, struct comparison *comparison) 
     if (result == ERR_OK && n > 0) {
         result = store_evidence(agent->wiring.store, &comparison->member, held, n, evidence);
     }
-    for (size_t i = 0; result == ERR_OK && i < n; i++) {
-        act_on(agent, &comparison->member, clients[i], evidence[i]);
+    bool known = result == ERR_OK;
+    size_t acted = 0, failed = 0;
+    while (known && acted < n && !agent_gives_in(result) && agent_goes_on(agent)) {
+        result = act_on(agent, &comparison->member, clients[acted], evidence[acted]);
+        failed += result != ERR_OK;
+        acted++;
     }
     free(held);
     free(clients);
     free(evidence);
-    return result == ERR_OK;
+    return known && acted == n && failed == 0;
 }
 
 void reconcile_step(struct agent *agent) {
     int64_t now_ms = clock_ms();
     bool moved = node_rev(agent->wiring.node) != agent->reconciled_rev;
     bool due = now_ms - agent->reconciled_ms >= agent->wiring.conf->reconcile_ms;
-    if (!agent->reconcile_now && !moved && !due) {
+    if ((!agent->reconcile_now && !moved && !due) || now_ms < agent->reconcile_next_ms) {
         return;
     }
     agent->reconcile_now = false;
     char incarnation[TEXT_ID_LEN];
     struct comparison comparison = {.member = agent_member(agent, incarnation)};
     enum err result = comparison_make(agent, &comparison);
+    /* Whoever changes this node's clients without a pause must not keep Redis busy with lists. */
+    agent->reconcile_next_ms = clock_ms() + RECONCILE_REST * (clock_ms() - now_ms);
     if (result == ERR_OK) {
         bool complete = start_missing(agent, &comparison);
-        complete = stop_unassigned(agent, &comparison) && complete;
+        complete = stop_unassigned(agent, &comparison) && complete && !comparison.claiming;
         agent->reconciled_ms = now_ms;
         /* Incomplete: the rev stays unknown, so that the next turn looks again. */
         agent->reconciled_rev = complete ? comparison.rev : -1;

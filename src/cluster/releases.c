@@ -26,34 +26,41 @@ bool releases_leaving(struct agent *agent, const char *id) {
 static void leaving_free(struct agent *agent, struct leaving *leaving) {
     HASH_DEL(agent->leaving, leaving);
     free(leaving->id);
+    free(leaving->config);
+    free(leaving->identity);
     free(leaving);
+}
+
+static void task_drop(struct agent_task **tasks, struct agent_task *task) {
+    HASH_DEL(*tasks, task);
+    agent_task_free(task);
+}
+
+/* One task for each id, the newest epoch's: hosts ask again while Redis is away. */
+static void task_keep(struct agent_task **tasks, struct agent_task *task) {
+    struct agent_task *known;
+    HASH_FIND_STR(*tasks, task->id, known);
+    if (known && known->epoch > task->epoch) {
+        agent_task_free(task);
+        return;
+    }
+    if (known) {
+        task_drop(tasks, known);
+    }
+    HASH_ADD_KEYPTR(hh, *tasks, task->id, strlen(task->id), task);
 }
 
 void releases_forget(struct agent *agent) {
     while (agent->releases) {
-        struct agent_task *next = agent->releases->next;
-        agent_task_free(agent->releases);
-        agent->releases = next;
+        task_drop(&agent->releases, agent->releases);
     }
-    agent->releases_end = &agent->releases;
-    agent->release_count = 0;
     while (agent->online) {
-        struct agent_task *next = agent->online->next;
-        agent_task_free(agent->online);
-        agent->online = next;
+        task_drop(&agent->online, agent->online);
     }
-    agent->online_count = 0;
     struct leaving *leaving, *next;
     HASH_ITER(hh, agent->leaving, leaving, next) {
         leaving_free(agent, leaving);
     }
-}
-
-static void release_add(struct agent *agent, struct agent_task *task) {
-    task->next = NULL;
-    *agent->releases_end = task;
-    agent->releases_end = &task->next;
-    agent->release_count++;
 }
 
 /* ---- stopping before releasing --------------------------------------------------------------- */
@@ -95,6 +102,17 @@ static void leaving_stop(struct agent *agent, struct leaving *leaving) {
     }
 }
 
+/* Once it has closed nobody but Redis knows it; this is for the case that Redis does not either. */
+static void leaving_remember(struct agent *agent, struct leaving *leaving) {
+    struct client_status status;
+    enum err known =
+        hosts_config(agent->wiring.hosts, leaving->id, &leaving->config, &leaving->identity);
+    if (known == ERR_OK && hosts_status(agent->wiring.hosts, leaving->id, &status) == ERR_OK) {
+        leaving->version = status.version;
+        client_status_fini(&status);
+    }
+}
+
 static void leaving_begin(struct agent *agent, const char *id, int64_t epoch, const char *code,
                           bool failed) {
     if (releases_leaving(agent, id)) {
@@ -109,6 +127,7 @@ static void leaving_begin(struct agent *agent, const char *id, int64_t epoch, co
     }
     *leaving = (struct leaving){.id = copy, .epoch = epoch, .code = code, .failed = failed};
     HASH_ADD_KEYPTR(hh, agent->leaving, leaving->id, strlen(leaving->id), leaving);
+    leaving_remember(agent, leaving);
     leaving_stop(agent, leaving);
 }
 
@@ -126,10 +145,7 @@ static void task_release(struct agent *agent, struct agent_task *task) {
         agent_task_free(task);
         return;
     }
-    if (task->code && strcmp(task->code, "taken_over") == 0) {
-        metric_add(METRIC_CONFLICTS, 1);
-    }
-    release_add(agent, task);
+    task_keep(&agent->releases, task);
 }
 
 static void task_stopped(struct agent *agent, struct agent_task *task) {
@@ -140,7 +156,7 @@ static void task_stopped(struct agent *agent, struct agent_task *task) {
         return;
     }
     task->code = text_dup(leaving->code);
-    release_add(agent, task);
+    task_keep(&agent->releases, task);
 }
 
 void releases_task(struct agent *agent, struct agent_task *task) {
@@ -152,9 +168,7 @@ void releases_task(struct agent *agent, struct agent_task *task) {
         task_stopped(agent, task);
         return;
     case TASK_ONLINE:
-        task->next = agent->online;
-        agent->online = task;
-        agent->online_count++;
+        task_keep(&agent->online, task);
         return;
     case TASK_GIVE_AWAY:
         leaving_begin(agent, task->id, task->epoch, "operator", true);
@@ -165,27 +179,73 @@ void releases_task(struct agent *agent, struct agent_task *task) {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* Takes the first n tasks off the list, all released: forgets the clients here. */
+static struct leaving *leaving_of(struct agent *agent, const struct agent_task *task) {
+    struct leaving *leaving;
+    HASH_FIND_STR(agent->leaving, task->id, leaving);
+    return leaving && leaving->epoch == task->epoch ? leaving : NULL;
+}
+
+static void release_done(struct agent *agent, struct agent_task *task) {
+    struct leaving *leaving = leaving_of(agent, task);
+    if (leaving) {
+        leaving_free(agent, leaving);
+    }
+    task_drop(&agent->releases, task);
+}
+
+/* The first n are waiting now. What has left already is stopped too: a claim that was answered late
+ * may have started it again. */
 static void releases_done(struct agent *agent, size_t n) {
     for (size_t i = 0; i < n; i++) {
         struct agent_task *task = agent->releases;
-        agent->releases = task->next;
-        agent->release_count--;
-        if (task->kind == TASK_RELEASE) {
-            enum err ignored =
-                hosts_stop(agent->wiring.hosts, task->id, task->epoch, "released", NULL, NULL);
-            (void)ignored; /* the reconciliation stops it otherwise */
-        }
-        struct leaving *leaving;
-        HASH_FIND_STR(agent->leaving, task->id, leaving);
-        if (leaving && leaving->epoch == task->epoch) {
-            leaving_free(agent, leaving);
-        }
-        agent_task_free(task);
+        enum err ignored =
+            hosts_stop(agent->wiring.hosts, task->id, task->epoch, "released", NULL, NULL);
+        (void)ignored; /* the reconciliation stops it otherwise */
+        release_done(agent, task);
     }
-    if (!agent->releases) {
-        agent->releases_end = &agent->releases;
+}
+
+/* A client that has closed here and that Redis has lost: it is put back, and runs again. */
+static enum err leaving_restore(struct agent *agent, const struct store_member *member,
+                                const struct leaving *leaving) {
+    int64_t epoch;
+    enum err result = store_restore(agent->wiring.store, member,
+                                    &(struct store_restore){.id = leaving->id,
+                                                            .epoch = leaving->epoch,
+                                                            .config = leaving->config,
+                                                            .identity = leaving->identity,
+                                                            .version = leaving->version},
+                                    &epoch);
+    log_event(LOG_WARN, "leaving_restored", KS("client", leaving->id),
+              KS("result", err_name(result)));
+    return result == ERR_REFUSED ? ERR_OK : result;
+}
+
+/* Not all of the first n were this node's: they went already, belong to somebody else, or Redis
+ * lost them. What still runs here is judged by the reconciliation, what has closed is judged now.
+ */
+static enum err releases_judge(struct agent *agent, const struct store_member *member, size_t n) {
+    struct store_held held[STORE_BATCH_MAX];
+    enum store_evidence evidence[STORE_BATCH_MAX];
+    size_t at = 0;
+    for (struct agent_task *task = agent->releases; at < n; task = task->hh.next) {
+        held[at++] = (struct store_held){.id = task->id, .epoch = task->epoch};
     }
+    enum err result = store_evidence(agent->wiring.store, member, held, n, evidence);
+    struct agent_task *task = agent->releases;
+    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+        struct agent_task *next = task->hh.next;
+        const struct leaving *leaving = leaving_of(agent, task);
+        if (evidence[i] == STORE_EVIDENCE_NONE && leaving && leaving->identity) {
+            result = leaving_restore(agent, member, leaving);
+        }
+        if (result == ERR_OK) {
+            release_done(agent, task);
+        }
+        task = next;
+    }
+    agent->reconcile_now = true;
+    return result;
 }
 
 static void releases_write(struct agent *agent) {
@@ -194,9 +254,8 @@ static void releases_write(struct agent *agent) {
     struct store_release items[STORE_BATCH_MAX];
     size_t n = 0, released = 0;
     for (struct agent_task *task = agent->releases; task && n < STORE_BATCH_MAX;
-         task = task->next) {
-        struct leaving *leaving;
-        HASH_FIND_STR(agent->leaving, task->id, leaving);
+         task = task->hh.next) {
+        struct leaving *leaving = leaving_of(agent, task);
         items[n++] = (struct store_release){.id = task->id,
                                             .epoch = task->epoch,
                                             .delay_ms = task->delay_ms,
@@ -205,10 +264,13 @@ static void releases_write(struct agent *agent) {
                                             .failed = !leaving || leaving->failed};
     }
     enum err result = store_release(agent->wiring.store, &member, items, n, &released);
-    if (result == ERR_OK) {
-        metric_add(METRIC_RELEASED, (int64_t)released);
+    metric_add(METRIC_RELEASED, (int64_t)released);
+    if (result == ERR_OK && released == n) {
         releases_done(agent, n);
-    } else {
+    } else if (result == ERR_OK) {
+        result = releases_judge(agent, &member, n);
+    }
+    if (result != ERR_OK) {
         agent->release_next_ms = clock_ms() + RELEASE_RETRY_MS;
     }
 }
@@ -218,7 +280,8 @@ static void online_write(struct agent *agent) {
     size_t n = 0;
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
-    for (struct agent_task *task = agent->online; task && n < STORE_BATCH_MAX; task = task->next) {
+    for (struct agent_task *task = agent->online; task && n < STORE_BATCH_MAX;
+         task = task->hh.next) {
         ids[n++] = task->id;
     }
     enum err result = store_succeeded(agent->wiring.store, &member, ids, n);
@@ -227,10 +290,7 @@ static void online_write(struct agent *agent) {
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        struct agent_task *task = agent->online;
-        agent->online = task->next;
-        agent->online_count--;
-        agent_task_free(task);
+        task_drop(&agent->online, agent->online);
     }
 }
 
@@ -246,7 +306,9 @@ void releases_step(struct agent *agent) {
     }
     struct leaving *leaving, *next;
     HASH_ITER(hh, agent->leaving, leaving, next) {
-        if (clock_ms() - leaving->asked_ms > LEAVING_RETRY_MS) {
+        struct agent_task *closed;
+        HASH_FIND_STR(agent->releases, leaving->id, closed);
+        if (!closed && clock_ms() - leaving->asked_ms > LEAVING_RETRY_MS) {
             leaving_stop(agent, leaving);
         }
     }

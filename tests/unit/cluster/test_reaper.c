@@ -11,8 +11,8 @@ static bool braked;
 
 static void setup(void) {
     static char names[5][2] = {"a", "b", "c", "d", "e"}, none[] = "";
-    reaper = reaper_create(
-        &(struct reaper_rules){.reclaim_grace_ms = 1500, .mass_death_wait_ms = 10000});
+    reaper = reaper_create(&(struct reaper_rules){
+        .reclaim_grace_ms = 1500, .mass_death_wait_ms = 10000, .look_gap_ms_max = 100000});
     for (size_t i = 0; i < 5; i++) {
         nodes[i] = (struct store_node){.name = names[i],
                                        .host = none,
@@ -75,6 +75,18 @@ START_TEST(a_judge_without_a_beat_of_its_own_judges_nobody) {
 }
 END_TEST
 
+START_TEST(looks_too_far_apart_prove_nothing) {
+    struct reaper_rules rules = {.reclaim_grace_ms = 1500, .look_gap_ms_max = 1200};
+    reaper_destroy(reaper);
+    reaper = reaper_create(&rules);
+    nodes[1].beating = false;
+    look(1000, 3);
+    ck_assert_uint_eq(look(2600, 3), 0); /* it may have beaten in between */
+    look(3400, 3);
+    ck_assert_uint_eq(look(4100, 3), 1);
+}
+END_TEST
+
 START_TEST(a_failed_look_proves_nothing) {
     nodes[1].beating = false;
     look(1000, 3);
@@ -128,6 +140,7 @@ int main(void) {
     tcase_add_test(tests, a_beat_in_between_clears_the_suspicion);
     tcase_add_test(tests, a_new_incarnation_is_judged_anew);
     tcase_add_test(tests, a_judge_without_a_beat_of_its_own_judges_nobody);
+    tcase_add_test(tests, looks_too_far_apart_prove_nothing);
     tcase_add_test(tests, a_failed_look_proves_nothing);
     tcase_add_test(tests, one_node_of_two_is_no_mass_death);
     tcase_add_test(tests, two_of_five_at_once_make_reaping_wait);

@@ -1,0 +1,397 @@
+/* Pours waiting clients onto the nodes with the fewest, while this node leads. Leading is only an
+ * optimisation: what is asked twice, or wrongly, the claim script refuses.
+ *
+ *   Redis --waiting--> [ candidates ] --scheduler_pour--> [ calls ] --POST /fleet/claim--> nodes
+ *
+ * A thread of its own: a node that does not answer holds it up, and nothing else. */
+#include <jansson.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "agent_internal.h"
+
+#define SCHEDULE_PERIOD_MS   250
+#define CLAIM_TIMEOUT_MS     2000
+#define SHUN_MS              2000
+#define BAD_CONFIG_DELAY_MS  10000
+#define BAD_CONFIGS_MAX      200  /* noted in one round; the others are found again */
+#define SCHEDULE_CLIENTS_MAX 5000 /* in one round */
+#define SCHEDULE_PAGES_MAX   40
+#define SCHEDULE_PAGE_LEN    500
+
+void schedule_fini(struct agent *agent) {
+    struct shunned *shunned, *next;
+    HASH_ITER(hh, agent->shunned, shunned, next) {
+        HASH_DEL(agent->shunned, shunned);
+        free(shunned->name);
+        free(shunned);
+    }
+}
+
+void schedule_wake(struct agent *agent) {
+    /* Only fails when the counter is about to overflow: then it is readable anyway. */
+    (void)!write(agent->schedule_fd, &(uint64_t){1}, sizeof(uint64_t));
+}
+
+/* ---- a round --------------------------------------------------------------------------------- */
+
+struct candidate {
+    char *id;
+    char *identity;
+    char *failed_on; /* node of the last failed attempt, or NULL */
+};
+
+/* One round: who can take, who waits, who gets whom. */
+struct round {
+    struct store_node *all;
+    size_t all_count;
+    struct scheduler_node *nodes;
+    const struct store_node **infos; /* of nodes[i] */
+    size_t node_count;
+    int64_t room;
+    struct candidate *candidates;
+    size_t candidate_count, candidate_max;
+    size_t bad_configs;
+    size_t *avoid, *placed;
+};
+
+static void round_fini(struct round *round) {
+    for (size_t i = 0; i < round->candidate_count; i++) {
+        free(round->candidates[i].id);
+        free(round->candidates[i].identity);
+        free(round->candidates[i].failed_on);
+    }
+    free(round->candidates);
+    free(round->avoid);
+    free(round->placed);
+    free(round->nodes);
+    free(round->infos);
+    store_nodes_free(round->all, round->all_count);
+}
+
+static bool is_shunned(struct agent *agent, const char *name) {
+    struct shunned *shunned;
+    HASH_FIND_STR(agent->shunned, name, shunned);
+    return shunned && clock_ms() < shunned->until_ms;
+}
+
+static void shun(struct agent *agent, const char *name, const char *why) {
+    struct shunned *shunned;
+    log_event(LOG_WARN, "claim_failed", KS("node", name), KS("error", why));
+    HASH_FIND_STR(agent->shunned, name, shunned);
+    if (!shunned) {
+        shunned = calloc(1, sizeof(*shunned));
+        if (!shunned || !(shunned->name = text_dup(name))) {
+            free(shunned);
+            return;
+        }
+        HASH_ADD_KEYPTR(hh, agent->shunned, shunned->name, strlen(shunned->name), shunned);
+    }
+    shunned->until_ms = clock_ms() + SHUN_MS;
+}
+
+static enum err round_nodes(struct agent *agent, struct round *round) {
+    enum err result = store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms,
+                                  &round->all, &round->all_count, NULL);
+    if (result != ERR_OK) {
+        return result;
+    }
+    round->nodes = calloc(round->all_count + 1, sizeof(*round->nodes));
+    round->infos = calloc(round->all_count + 1, sizeof(const struct store_node *));
+    if (!round->nodes || !round->infos) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < round->all_count; i++) {
+        const struct store_node *info = &round->all[i];
+        if (!info->beating || info->state != STORE_NODE_LIVE || is_shunned(agent, info->name)) {
+            continue;
+        }
+        round->nodes[round->node_count] =
+            (struct scheduler_node){info->name, info->clients, info->size};
+        round->infos[round->node_count++] = info;
+        round->room += info->size > info->clients ? info->size - info->clients : 0;
+    }
+    return ERR_OK;
+}
+
+static void bad_config(struct agent *agent, struct round *round, const struct store_client *row,
+                       const struct client_faults *faults) {
+    char message[600];
+    if (round->bad_configs++ >= BAD_CONFIGS_MAX) {
+        return;
+    }
+    snprintf(message, sizeof(message), "%s%s%s", faults->items[0].pointer,
+             faults->items[0].pointer[0] ? ": " : "", faults->items[0].detail);
+    log_event(LOG_WARN, "bad_config", KS("client", row->id), KS("detail", message));
+    enum err ignored =
+        store_defer(agent->wiring.store, row->id, BAD_CONFIG_DELAY_MS, "bad_config", message);
+    (void)ignored; /* it will be found again */
+}
+
+/* A waiting row becomes a candidate unless it is not its time, or it cannot be read. */
+static void round_consider(struct agent *agent, struct round *round, const struct store_client *row,
+                           int64_t redis_ms) {
+    if (row->not_before_ms > redis_ms || round->candidate_count == round->candidate_max) {
+        return;
+    }
+    struct client_config *config = NULL;
+    struct client_faults faults;
+    if (client_config_parse_text(row->config, row->config_len, row->id, &config, &faults) !=
+        ERR_OK) {
+        bad_config(agent, round, row, &faults);
+        return;
+    }
+    struct candidate *candidate = &round->candidates[round->candidate_count];
+    candidate->id = text_dup(row->id);
+    candidate->identity = client_config_identity(config);
+    candidate->failed_on = row->attempts > 0 ? text_dup(row->attempt_node) : NULL;
+    client_config_destroy(config);
+    if (candidate->id && candidate->identity) {
+        round->candidate_count++;
+    } else {
+        free(candidate->id);
+        free(candidate->identity);
+        free(candidate->failed_on);
+    }
+}
+
+static enum err round_candidates(struct agent *agent, struct round *round) {
+    round->candidate_max =
+        round->room < SCHEDULE_CLIENTS_MAX ? (size_t)round->room : SCHEDULE_CLIENTS_MAX;
+    round->candidates = calloc(round->candidate_max, sizeof(*round->candidates));
+    if (!round->candidates) {
+        return ERR_MEMORY;
+    }
+    for (int page = 0; page < SCHEDULE_PAGES_MAX; page++) {
+        struct store_client *rows = NULL;
+        size_t n = 0;
+        int64_t redis_ms = 0;
+        uint64_t next = agent->schedule_cursor;
+        enum err result = store_page(agent->wiring.store, STORE_WAITING, &next, SCHEDULE_PAGE_LEN,
+                                     &rows, &n, &redis_ms);
+        if (result != ERR_OK) {
+            return result;
+        }
+        for (size_t i = 0; i < n; i++) {
+            round_consider(agent, round, &rows[i], redis_ms);
+        }
+        store_rows_free(rows, n);
+        /* Full in the middle of a page: the page is read again next time. */
+        if (round->candidate_count == round->candidate_max) {
+            break;
+        }
+        agent->schedule_cursor = next;
+        if (next == 0) {
+            break;
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err round_place(struct round *round) {
+    size_t n = round->candidate_count;
+    round->avoid = calloc(n + 1, sizeof(*round->avoid));
+    round->placed = calloc(n + 1, sizeof(*round->placed));
+    if (!round->avoid || !round->placed) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < n; i++) {
+        round->avoid[i] = SCHEDULER_NOWHERE;
+        for (size_t j = 0; round->candidates[i].failed_on && j < round->node_count; j++) {
+            if (strcmp(round->nodes[j].name, round->candidates[i].failed_on) == 0) {
+                round->avoid[i] = j;
+            }
+        }
+    }
+    return scheduler_pour(round->nodes, round->node_count, round->avoid, n, round->placed)
+               ? ERR_OK
+               : ERR_MEMORY;
+}
+
+/* ---- asking the nodes to claim -----------------------------------------------------------------
+ */
+
+struct claim_call {
+    size_t node; /* index into round->nodes */
+    struct store_claim_item items[STORE_BATCH_MAX];
+    size_t item_count;
+    char *body;
+};
+
+static char *claim_body(const struct claim_call *call) {
+    json_t *clients = json_array();
+    for (size_t i = 0; i < call->item_count; i++) {
+        json_array_append_new(clients, json_pack("{s:s, s:s}", "id", call->items[i].id, "identity",
+                                                 call->items[i].identity));
+    }
+    json_t *body = json_pack("{s:o}", "clients", clients);
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    json_decref(body);
+    return text;
+}
+
+/* Cuts each node's share into calls of at most STORE_BATCH_MAX ids. */
+static struct claim_call *claim_calls(const struct round *round, size_t *count) {
+    size_t most = round->candidate_count / STORE_BATCH_MAX + round->node_count + 1;
+    struct claim_call *calls = calloc(most, sizeof(*calls));
+    *count = 0;
+    for (size_t node = 0; calls && node < round->node_count; node++) {
+        struct claim_call *call = NULL;
+        for (size_t i = 0; i < round->candidate_count; i++) {
+            if (round->placed[i] != node) {
+                continue;
+            }
+            if (!call || call->item_count == STORE_BATCH_MAX) {
+                call = &calls[(*count)++];
+                call->node = node;
+            }
+            call->items[call->item_count++] =
+                (struct store_claim_item){round->candidates[i].id, round->candidates[i].identity};
+        }
+    }
+    return calls;
+}
+
+static bool call_is_own(struct agent *agent, const struct round *round,
+                        const struct claim_call *call) {
+    return strcmp(round->nodes[call->node].name, node_name(agent->wiring.node)) == 0;
+}
+
+/* The answer of a node's POST /fleet/claim: how many it took. */
+static size_t claim_answer(struct agent *agent, const char *name, const struct peer_call *peer) {
+    if (peer->result != ERR_OK || peer->status != 200) {
+        shun(agent, name, peer->result != ERR_OK ? err_name(peer->result) : "bad_status");
+        return 0;
+    }
+    json_t *answer =
+        json_loadb(peer->answer.data ? peer->answer.data : "", peer->answer.len, 0, NULL);
+    json_int_t claimed = 0;
+    int fenced = 0, draining = 0;
+    if (json_unpack(answer, "{s:I, s:b, s:b}", "claimed", &claimed, "fenced", &fenced, "draining",
+                    &draining) != 0) {
+        shun(agent, name, "bad_answer");
+    } else if (fenced || draining) {
+        shun(agent, name, fenced ? "fenced" : "draining");
+    }
+    json_decref(answer);
+    return claimed > 0 ? (size_t)claimed : 0;
+}
+
+static size_t claim_by_peers(struct agent *agent, const struct round *round,
+                             struct claim_call *calls, size_t count) {
+    struct peer_call *peers = calloc(count + 1, sizeof(*peers));
+    size_t *of = calloc(count + 1, sizeof(*of)), n = 0, claimed = 0;
+    for (size_t i = 0; peers && of && i < count; i++) {
+        const struct store_node *info = round->infos[calls[i].node];
+        if (call_is_own(agent, round, &calls[i]) || !(calls[i].body = claim_body(&calls[i]))) {
+            continue;
+        }
+        peers[n] = (struct peer_call){.host = info->host,
+                                      .port = info->port,
+                                      .method = "POST",
+                                      .path = "/fleet/claim",
+                                      .body = calls[i].body,
+                                      .body_len = strlen(calls[i].body)};
+        of[n++] = i;
+    }
+    if (n > 0) {
+        peers_run(agent->wiring.peers, peers, n, CLAIM_TIMEOUT_MS);
+    }
+    for (size_t i = 0; i < n; i++) {
+        claimed += claim_answer(agent, round->nodes[calls[of[i]].node].name, &peers[i]);
+        buffer_fini(&peers[i].answer);
+    }
+    free(peers);
+    free(of);
+    return claimed;
+}
+
+static size_t claim_here(struct agent *agent, const struct round *round, struct claim_call *calls,
+                         size_t count) {
+    size_t claimed = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct agent_claim_answer answer;
+        if (!call_is_own(agent, round, &calls[i])) {
+            continue;
+        }
+        enum err result = agent_claim(agent, calls[i].items, calls[i].item_count, &answer);
+        claimed += answer.claimed;
+        if (result != ERR_OK || answer.fenced || answer.draining) {
+            shun(agent, round->nodes[calls[i].node].name,
+                 result != ERR_OK ? err_name(result)
+                 : answer.fenced  ? "fenced"
+                                  : "draining");
+            break;
+        }
+    }
+    return claimed;
+}
+
+static size_t round_claim(struct agent *agent, const struct round *round) {
+    size_t count = 0, claimed = 0;
+    struct claim_call *calls = claim_calls(round, &count);
+    if (!calls) {
+        return 0;
+    }
+    claimed = claim_here(agent, round, calls, count);
+    claimed += claim_by_peers(agent, round, calls, count);
+    for (size_t i = 0; i < count; i++) {
+        free(calls[i].body);
+    }
+    free(calls);
+    return claimed;
+}
+
+/* After Redis lost its data every node first puts back what it runs. */
+static bool restoring(struct agent *agent) {
+    int64_t lost_ms = atomic_load(&agent->lost_ms);
+    return lost_ms != 0 && clock_ms() - lost_ms < 3 * agent->wiring.conf->heartbeat_ms;
+}
+
+/* True: clients were claimed, there may be more. */
+static bool schedule(struct agent *agent) {
+    if (!atomic_load(&agent->leading) || !node_lease_valid(agent->wiring.node) ||
+        restoring(agent)) {
+        return false;
+    }
+    struct round round = {0};
+    int64_t waiting = 0, owned = 0;
+    size_t claimed = 0;
+    if (store_counts(agent->wiring.store, &waiting, &owned) == ERR_OK && waiting > 0 &&
+        round_nodes(agent, &round) == ERR_OK && round.room > 0 &&
+        round_candidates(agent, &round) == ERR_OK && round.candidate_count > 0 &&
+        round_place(&round) == ERR_OK) {
+        claimed = round_claim(agent, &round);
+        log_event(LOG_DEBUG, "scheduled", KI("clients", round.candidate_count),
+                  KI("claimed", claimed), KI("nodes", round.node_count));
+    }
+    round_fini(&round);
+    return claimed > 0;
+}
+
+/* Until somebody wakes it, or the time is over. */
+static void schedule_wait(struct agent *agent, int64_t most_ms) {
+    struct pollfd fd = {.fd = agent->schedule_fd, .events = POLLIN};
+    uint64_t count;
+    if (poll(&fd, 1, (int)most_ms) > 0) {
+        (void)!read(agent->schedule_fd, &count, sizeof(count));
+    }
+}
+
+void *agent_schedule_run(void *argument) {
+    struct agent *agent = argument;
+    while (!atomic_load(&agent->stopping)) {
+        int64_t begun_ms = clock_ms();
+        if (!schedule(agent)) {
+            /* A long look for nothing is followed by as long a rest. */
+            int64_t took_ms = clock_ms() - begun_ms;
+            schedule_wait(agent, took_ms > SCHEDULE_PERIOD_MS ? took_ms : SCHEDULE_PERIOD_MS);
+        }
+    }
+    return NULL;
+}
