@@ -25,6 +25,7 @@
 #include "net/http_client.h"
 #include "net/redis.h"
 #include "net/redis_server.h"
+#include "net/redis_url.h"
 #include "sink/sink.h"
 #include "store/store.h"
 
@@ -44,7 +45,7 @@ struct app {
     struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
     struct node *node;
     struct hosts *hosts;
-    struct peers *peers;
+    struct peers *peers, *agent_peers;
     struct agent *agent;
     struct http_server *http;
 };
@@ -119,6 +120,7 @@ enum thread_kind {
     THREAD_HOST,
     THREAD_HEARTBEAT,
     THREAD_AGENT,
+    THREAD_SCHEDULER,
     THREAD_HTTP,
     THREAD_WAITER
 };
@@ -136,6 +138,7 @@ static const struct {
     {"host", THREAD_HOST, host_count, hosts_run, the_host},
     {"heartbeat", THREAD_HEARTBEAT, one, node_heartbeat_run, the_node},
     {"agent", THREAD_AGENT, one, agent_run, the_agent},
+    {"scheduler", THREAD_SCHEDULER, one, agent_schedule_run, the_agent},
     {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker},
     {"http-wait", THREAD_WAITER, waiter_count, http_worker_run, the_waiter},
 };
@@ -237,10 +240,15 @@ static enum err stores_open(struct app *app) {
     int64_t beat_timeout_ms =
         conf->redis_timeout_ms < conf->heartbeat_ms ? conf->redis_timeout_ms : conf->heartbeat_ms;
     app->heartbeat_store = store_open(app->redis_url, conf->key_prefix, beat_timeout_ms, 1);
-    app->agent_store = store_open(app->redis_url, conf->key_prefix, conf->redis_timeout_ms, 1);
+    app->agent_store = store_open(app->redis_url, conf->key_prefix, conf->redis_timeout_ms, 2);
     app->api_store = store_open(app->redis_url, conf->key_prefix, conf->redis_timeout_ms,
                                 (size_t)conf->http_workers + 4);
-    return app->heartbeat_store && app->agent_store && app->api_store ? ERR_OK : ERR_MEMORY;
+    if (!app->heartbeat_store || !app->agent_store || !app->api_store) {
+        return ERR_MEMORY;
+    }
+    store_require_replicas(app->agent_store, conf->min_replicas, conf->min_replicas_timeout_ms);
+    store_require_replicas(app->api_store, conf->min_replicas, conf->min_replicas_timeout_ms);
+    return ERR_OK;
 }
 
 /* The default sink first, then the others that a client may name and that can be had. */
@@ -281,7 +289,8 @@ static enum err parts_create(struct app *app) {
     app->node = node_create(conf, app->heartbeat_store);
     app->hosts = hosts_create(conf, &owner);
     app->peers = peers_create(conf, PEER_CLIENTS);
-    if (!app->node || !app->hosts || !app->peers) {
+    app->agent_peers = peers_create(conf, 1);
+    if (!app->node || !app->hosts || !app->peers || !app->agent_peers) {
         return ERR_MEMORY;
     }
     app->agent = agent_create(&(struct agent_wiring){.conf = conf,
@@ -289,7 +298,7 @@ static enum err parts_create(struct app *app) {
                                                      .store = app->agent_store,
                                                      .redis_url = app->redis_url,
                                                      .hosts = app->hosts,
-                                                     .peers = app->peers});
+                                                     .peers = app->agent_peers});
     return app->agent ? ERR_OK : ERR_MEMORY;
 }
 
@@ -364,6 +373,7 @@ static enum err app_stop(struct app *app) {
     int64_t deadline_ms = clock_ms() + app->conf->stop_timeout_ms;
     agent_stop(app->agent);
     threads_join(THREAD_AGENT);
+    threads_join(THREAD_SCHEDULER);
     enum err result =
         hosts_stop_all(app->hosts, "node_stopping", true, app->conf->stop_timeout_ms / 2);
     for (size_t i = 0; app->sinks[i]; i++) {
@@ -394,6 +404,7 @@ static void app_destroy(struct app *app) {
     agent_destroy(app->agent);
     hosts_destroy(app->hosts);
     peers_destroy(app->peers);
+    peers_destroy(app->agent_peers);
     node_destroy(app->node);
     for (size_t i = 0; app->sinks[i]; i++) {
         sink_destroy(app->sinks[i]);
@@ -539,7 +550,9 @@ int main(int argc, char **argv) {
     enum err result = conf_load(&app.conf, line.config, line.sets, line.set_count, fault);
     free(line.sets);
     if (result == ERR_OK && strcmp(app.conf->redis_url, "embedded") != 0) {
-        result = redis_url_check(app.conf->redis_url, fault);
+        char detail[REDIS_URL_FAULT_LEN] = "";
+        result = redis_url_check(app.conf->redis_url, detail);
+        snprintf(fault, sizeof(fault), "redis_config.url: %s", detail);
     }
     if (result != ERR_OK) {
         fprintf(stderr, "mqfleetd: %s\n", fault);

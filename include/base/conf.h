@@ -25,8 +25,9 @@
     STR(node_type, "node_info.type", 0, "mqtt", "label shown with the node")                       \
     INT(node_size, "node_info.size", "clients", 10000, 0, 1000000, "most clients on this node")    \
     STR(redis_url, "redis_config.url", CONF_SECRET, "",                                            \
-        "embedded, redis://[user:pass@]host:port/db or unix:path; empty: embedded unless "         \
-        "redis_config.host is set")                                                                \
+        "embedded, redis://[user:pass@]host:port/db, "                                             \
+        "redis+sentinel://[user:pass@]host:port,.../master/db, rediss:// (TLS) or unix:path; "     \
+        "empty: embedded unless redis_config.host is set")                                         \
     STR(redis_host, "redis_config.host", 0, "", "Redis host, as in Go IoT")                        \
     INT(redis_port, "redis_config.port", "", 6379, 1, 65535, "Redis port, as in Go IoT")           \
     INT(redis_db, "redis_config.db", "", 0, 0, 1000000, "Redis database, as in Go IoT")            \
@@ -34,7 +35,12 @@
     STR(redis_password, "redis_config.password", CONF_SECRET, "", "Redis password")                \
     INT(redis_timeout_ms, "redis_config.timeout_ms", "ms", 2000, 50, 60000,                        \
         "limit of one Redis connect or call")                                                      \
-    STR(key_prefix, "key_prefix", 0, "", "put before every Redis key")                             \
+    STR(key_prefix, "key_prefix", 0, "",                                                           \
+        "put before every Redis key; on a Redis Cluster with a hash tag, such as {fleet}:")        \
+    INT(min_replicas, "min_replicas", "replicas", 0, 0, 16,                                        \
+        "Redis replicas that must have a created, changed or deleted client before the answer")    \
+    INT(min_replicas_timeout_ms, "min_replicas_timeout_ms", "ms", 1000, 1, 60000,                  \
+        "how long to wait for min_replicas; then the answer is 503, outcome unknown")              \
     ENUM(engine, "engine", "paho", "paho", "what speaks MQTT")                                     \
     STR(http_listen, "http.listen", 0, "127.0.0.1", "address the HTTP API listens on")             \
     BOOL(http_insecure, "http.insecure", false,                                                    \

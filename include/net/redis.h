@@ -1,6 +1,11 @@
-/* One connection to Redis; the only module that includes hiredis. Not for use by two threads at
- * once. Connects when first needed and again after any error: after an error the outcome of the
- * call is unknown and the connection is gone. Every call ends within the timeout. */
+/* One connection to Redis. Not for use by two threads at once. Connects when first needed and again
+ * after any error: after an error the outcome of the call is unknown and the connection is gone.
+ * Every call ends within the timeout (the system's name resolution excepted).
+ *
+ * When connecting has failed, the next attempt is due after a short, jittered, growing time (200 ms
+ * at most); until then calls answer ERR_UNAVAILABLE at once. Connections of one url in one process
+ * share what they learn: which server is the master (sentinels), which node owns the keys (MOVED of
+ * a cluster). A connection to what has ceased to be that place is made anew at its next call. */
 #ifndef MQFLEET_NET_REDIS_H
 #define MQFLEET_NET_REDIS_H
 
@@ -12,7 +17,7 @@
 struct redis;
 struct redis_reply; /* owned by the caller: redis_reply_free; parts of it are borrowed */
 
-/* url: redis://[user:pass@]host:port/db or unix:path. ERR_ARGUMENT: `fault` (may be NULL, at least
+/* url: as in net/redis_url.h. ERR_ARGUMENT: `fault` (may be NULL, at least
  * 256 bytes) says what is wrong, ERR_UNSUPPORTED: a scheme this build cannot speak (rediss). */
 enum err redis_url_check(const char *url, char *fault) MUST_CHECK;
 
@@ -40,6 +45,10 @@ void redis_script_sha(const char *text, char out[41]);
 enum err redis_append(struct redis *redis, int argc, const char *const *argv,
                       const size_t *lens) MUST_CHECK;
 enum err redis_read(struct redis *redis, struct redis_reply **out) MUST_CHECK;
+
+/* Waits until `replicas` replicas have what the last command on this connection has seen written
+ * (WAIT). ERR_TIMEOUT: fewer within timeout_ms; other errors: not known. */
+enum err redis_wait_replicas(struct redis *redis, int64_t replicas, int64_t timeout_ms) MUST_CHECK;
 
 /* A connection that only subscribes. Connects and subscribes when needed. ERR_OK: *out is the
  * payload of a message (the caller frees it); ERR_TIMEOUT: none within timeout_ms (0: do not wait);

@@ -21,6 +21,10 @@ struct store;
 struct store *store_open(const char *url, const char *key_prefix, int64_t timeout_ms,
                          size_t connections);
 void store_close(struct store *store);
+/* From now on create, update and delete answer ERR_TIMEOUT (outcome unknown, calling again is safe)
+ * unless that many replicas have the write within timeout_ms (WAIT); for a claim it is only logged.
+ * 0: never asked. Before other threads call. */
+void store_require_replicas(struct store *store, int64_t replicas_min, int64_t timeout_ms);
 enum err store_ping(struct store *store) MUST_CHECK;
 
 /* ---- one client ---------------------------------------------------------------------------- */

@@ -73,35 +73,48 @@ static enum err check_filled(struct conf_loader *loader) {
     return ERR_OK;
 }
 
-/* Coarse: it keeps the credentials recognizable, so that they can be left out when printed. */
-static bool is_redis_tcp_url(const char *url) {
-    regex_t pattern;
-    if (regcomp(&pattern,
-                "^redis://([^/]*:[^/]*@)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
-                "(/[0-9]*)?$",
-                REG_EXTENDED | REG_NOSUB) != 0) {
+#define REDIS_HOST        "(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?"
+#define REDIS_CREDENTIALS "([^/]*:[^/]*@)?"
+#define REDIS_HOSTS       REDIS_HOST "(," REDIS_HOST ")*"
+
+/* Coarse: they keep the credentials recognizable, so that they can be left out when printed. */
+static const char *const REDIS_URLS[] = {
+    "^rediss?://" REDIS_CREDENTIALS REDIS_HOSTS "(/[0-9]*)?$",
+    "^rediss?\\+sentinel://" REDIS_CREDENTIALS REDIS_HOSTS "/[A-Za-z0-9._-]+(/[0-9]*)?$",
+};
+
+static bool matches(const char *text, const char *pattern) {
+    regex_t compiled;
+    if (regcomp(&compiled, pattern, REG_EXTENDED | REG_NOSUB) != 0) {
         return false;
     }
-    bool matches = regexec(&pattern, url, 0, NULL, 0) == 0;
-    regfree(&pattern);
-    return matches;
+    bool matching = regexec(&compiled, text, 0, NULL, 0) == 0;
+    regfree(&compiled);
+    return matching;
+}
+
+static bool is_redis_url(const char *url) {
+    bool is_unix = strncmp(url, "unix:", strlen("unix:")) == 0 && url[strlen("unix:")] != '\0';
+    return url[0] == '\0' || strcmp(url, "embedded") == 0 || is_unix ||
+           matches(url, REDIS_URLS[0]) || matches(url, REDIS_URLS[1]);
 }
 
 static enum err check_redis_url(struct conf_loader *loader) {
     const char *url = loader->conf->redis_url;
     const char *origin = loader->origins[CONF_redis_url];
-    if (strncmp(url, "rediss:", strlen("rediss:")) == 0) {
+#ifndef HAVE_HIREDIS_SSL
+    if (matches(url, "^rediss[:+]")) {
         return conf_fault(loader, origin,
                           "redis_config.url: rediss:// needs TLS to Redis, which this build does "
                           "not have");
     }
-    bool is_unix = strncmp(url, "unix:", strlen("unix:")) == 0 && url[strlen("unix:")] != '\0';
-    if (url[0] == '\0' || strcmp(url, "embedded") == 0 || is_unix || is_redis_tcp_url(url)) {
+#endif
+    if (is_redis_url(url)) {
         return ERR_OK;
     }
     return conf_fault(loader, origin,
-                      "redis_config.url: must be embedded, redis://[user:pass@]host:port/db or "
-                      "unix:path");
+                      "redis_config.url: must be embedded, redis://[user:pass@]host:port/db, "
+                      "redis+sentinel://[user:pass@]host:port,.../master/db or unix:path");
 }
 
 /* A URL says all of it: what stands beside it would be silently without effect. */

@@ -9,7 +9,14 @@
 #include <sys/un.h>
 #include "base/text.h"
 
-#define PORT_DEFAULT 6379
+#define PORT_DEFAULT          6379
+#define SENTINEL_PORT_DEFAULT 26379
+
+#ifdef HAVE_HIREDIS_SSL
+#define TLS_IS_BUILT true
+#else
+#define TLS_IS_BUILT false
+#endif
 
 static enum err refuse(char *fault, enum err code, const char *reason) {
     if (fault) {
@@ -79,7 +86,8 @@ static enum err parse_credentials(const char *text, size_t len, struct redis_url
 }
 
 /* host, host:port, [v6] or [v6]:port. */
-static enum err parse_host(const char *text, size_t len, struct redis_url *out, char *fault) {
+static enum err parse_address(const char *text, size_t len, int port_default,
+                              struct redis_address *out, char *fault) {
     const char *host = text;
     const char *end = text + len;
     const char *host_end;
@@ -95,40 +103,89 @@ static enum err parse_host(const char *text, size_t len, struct redis_url *out, 
         host_end = host_end ? host_end : end;
         text = host_end;
     }
-    if (host_end == host) {
-        return refuse(fault, ERR_ARGUMENT, "the host is missing");
+    size_t host_len = (size_t)(host_end - host);
+    if (host_len == 0 || host_len >= sizeof out->host) {
+        return refuse(fault, ERR_ARGUMENT, "the host is missing or too long");
     }
-    out->port = PORT_DEFAULT;
+    out->port = port_default;
     if (text < end) {
         out->port = *text == ':' ? number(text + 1, (size_t)(end - text) - 1, 65535) : -1;
         if (out->port < 1) {
             return refuse(fault, ERR_ARGUMENT, "the port must be a number from 1 to 65535");
         }
     }
-    out->host = text_copy(host, (size_t)(host_end - host));
-    return out->host ? ERR_OK : refuse(fault, ERR_MEMORY, "out of memory");
+    memcpy(out->host, host, host_len);
+    out->host[host_len] = '\0';
+    return ERR_OK;
+}
+
+/* One or more, separated by commas. */
+static enum err parse_addresses(const char *text, size_t len, int port_default,
+                                struct redis_url *out, char *fault) {
+    out->addresses = calloc(REDIS_ADDRESSES_MAX, sizeof *out->addresses);
+    if (!out->addresses) {
+        return refuse(fault, ERR_MEMORY, "out of memory");
+    }
+    const char *end = text + len;
+    enum err err = ERR_OK;
+    while (err == ERR_OK && text <= end) { /* bounded by REDIS_ADDRESSES_MAX */
+        const char *comma = memchr(text, ',', (size_t)(end - text));
+        size_t one_len = (size_t)((comma ? comma : end) - text);
+        if (out->address_count == REDIS_ADDRESSES_MAX) {
+            return refuse(fault, ERR_ARGUMENT, "there are more than 16 hosts");
+        }
+        err = parse_address(text, one_len, port_default, &out->addresses[out->address_count++],
+                            fault);
+        text += one_len + 1;
+    }
+    return err;
+}
+
+static enum err parse_db(const char *text, struct redis_url *out, char *fault) {
+    out->db = *text ? number(text, strlen(text), INT_MAX) : 0;
+    return out->db >= 0 ? ERR_OK
+                        : refuse(fault, ERR_ARGUMENT, "what comes last must be a database number");
+}
+
+/* [user:pass@]host:port,... */
+static enum err parse_authority(const char *text, size_t len, int port_default,
+                                struct redis_url *out, char *fault) {
+    const char *at = memrchr(text, '@', len);
+    if (at) {
+        size_t credentials_len = (size_t)(at - text);
+        enum err err = parse_credentials(text, credentials_len, out, fault);
+        if (err != ERR_OK) {
+            return err;
+        }
+        text += credentials_len + 1;
+        len -= credentials_len + 1;
+    }
+    return parse_addresses(text, len, port_default, out, fault);
 }
 
 static enum err parse_tcp(const char *rest, struct redis_url *out, char *fault) {
     size_t authority_len = strcspn(rest, "/");
-    const char *db = rest + authority_len;
-    const char *at = memrchr(rest, '@', authority_len);
-    if (*db && db[1]) {
-        out->db = number(db + 1, strlen(db + 1), INT_MAX);
-        if (out->db < 0) {
-            return refuse(fault, ERR_ARGUMENT, "what follows the host must be a database number");
-        }
+    const char *path = rest + authority_len;
+    enum err err = parse_db(*path ? path + 1 : path, out, fault);
+    return err == ERR_OK ? parse_authority(rest, authority_len, PORT_DEFAULT, out, fault) : err;
+}
+
+static enum err parse_sentinel(const char *rest, struct redis_url *out, char *fault) {
+    size_t authority_len = strcspn(rest, "/");
+    const char *master = rest + authority_len + (rest[authority_len] == '/');
+    size_t master_len = strcspn(master, "/");
+    if (master_len == 0) {
+        return refuse(fault, ERR_ARGUMENT,
+                      "the master's name is missing: redis+sentinel://host:port,.../master/db");
     }
-    if (at) {
-        size_t credentials_len = (size_t)(at - rest);
-        enum err err = parse_credentials(rest, credentials_len, out, fault);
-        if (err != ERR_OK) {
-            return err;
-        }
-        rest += credentials_len + 1;
-        authority_len -= credentials_len + 1;
+    out->master = text_copy(master, master_len);
+    if (!out->master) {
+        return refuse(fault, ERR_MEMORY, "out of memory");
     }
-    return parse_host(rest, authority_len, out, fault);
+    const char *db = master + master_len;
+    enum err err = parse_db(*db ? db + 1 : db, out, fault);
+    return err == ERR_OK ? parse_authority(rest, authority_len, SENTINEL_PORT_DEFAULT, out, fault)
+                         : err;
 }
 
 static enum err parse_unix(const char *rest, struct redis_url *out, char *fault) {
@@ -145,40 +202,45 @@ static enum err parse_unix(const char *rest, struct redis_url *out, char *fault)
     return out->path ? ERR_OK : refuse(fault, ERR_MEMORY, "out of memory");
 }
 
-static enum err parse_tls(const char *rest, struct redis_url *out, char *fault) {
-    (void)rest;
-    (void)out;
-    return refuse(fault, ERR_UNSUPPORTED, "rediss (TLS) is not built into this mqfleet");
-}
-
 static const struct {
     const char *prefix;
+    bool tls;
     enum err (*parse)(const char *rest, struct redis_url *out, char *fault);
 } SCHEMES[] = {
-    {"redis://", parse_tcp},
-    {"rediss://", parse_tls},
-    {"unix:", parse_unix},
+    {"redis://", false, parse_tcp},
+    {"rediss://", true, parse_tcp},
+    {"redis+sentinel://", false, parse_sentinel},
+    {"rediss+sentinel://", true, parse_sentinel},
+    {"unix:", false, parse_unix},
 };
 
 enum err redis_url_parse(const char *text, struct redis_url *out, char *fault) {
     *out = (struct redis_url){0};
     for (size_t i = 0; i < sizeof SCHEMES / sizeof SCHEMES[0]; i++) {
         size_t prefix_len = strlen(SCHEMES[i].prefix);
-        if (strncmp(text, SCHEMES[i].prefix, prefix_len) == 0) {
-            enum err err = SCHEMES[i].parse(text + prefix_len, out, fault);
-            if (err != ERR_OK) {
-                redis_url_fini(out);
-            }
-            return err;
+        if (strncmp(text, SCHEMES[i].prefix, prefix_len) != 0) {
+            continue;
         }
+        if (SCHEMES[i].tls && !TLS_IS_BUILT) {
+            return refuse(fault, ERR_UNSUPPORTED,
+                          "rediss needs TLS to Redis, which this build does not have");
+        }
+        enum err err = SCHEMES[i].parse(text + prefix_len, out, fault);
+        out->tls = SCHEMES[i].tls;
+        if (err != ERR_OK) {
+            redis_url_fini(out);
+        }
+        return err;
     }
     return refuse(fault, ERR_ARGUMENT,
-                  "a Redis address is redis://[user:pass@]host:port/db or unix:path");
+                  "a Redis address is redis://[user:pass@]host:port/db, "
+                  "redis+sentinel://[user:pass@]host:port,.../master/db or unix:path");
 }
 
 void redis_url_fini(struct redis_url *url) {
     free(url->path);
-    free(url->host);
+    free(url->addresses);
+    free(url->master);
     free(url->user);
     if (url->password) {
         explicit_bzero(url->password, strlen(url->password));

@@ -55,6 +55,8 @@ struct store {
     char *key; /* the one key each script is routed by */
     struct store_script scripts[SCRIPT_COUNT];
     size_t connections;
+    int64_t replicas_min; /* 0: none need to have a write */
+    int64_t replicas_timeout_ms;
 
     pthread_mutex_t mutex; /* guards all below; never held over I/O */
     pthread_cond_t freed;
@@ -69,9 +71,17 @@ struct store {
 #define CALL_ARGS_MAX      (16 + STORE_BATCH_MAX * CALL_ITEM_ARGS_MAX)
 #define CALL_NUMBERS_MAX   (8 + STORE_BATCH_MAX * 2)
 
+/* What has to become of a write when too few replicas have it in time. */
+enum call_copies {
+    COPIES_ANY,     /* nothing: it is found again, or made again */
+    COPIES_LOGGED,  /* it is said in the log */
+    COPIES_REQUIRED /* the call answers ERR_TIMEOUT: it may be lost with this Redis */
+};
+
 /* Strings are borrowed until call_run has returned. */
 struct call {
     enum script script;
+    enum call_copies copies;
     int argc;
     size_t number_count;
     bool repeated; /* the connection broke the first time: the script may have run twice */

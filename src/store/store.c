@@ -129,6 +129,11 @@ void store_close(struct store *store) {
     free(store);
 }
 
+void store_require_replicas(struct store *store, int64_t replicas_min, int64_t timeout_ms) {
+    store->replicas_min = replicas_min;
+    store->replicas_timeout_ms = timeout_ms;
+}
+
 /* NULL: none came free within the timeout. The one used last comes first, so that few are open. */
 static struct redis *borrow(struct store *store) {
     struct timespec deadline;
@@ -163,6 +168,7 @@ static void give_back(struct store *store, struct redis *redis) {
 
 void call_begin(struct call *call, const struct store *store, enum script script) {
     call->script = script;
+    call->copies = COPIES_ANY;
     call->argc = 0;
     call->number_count = 0;
     call->repeated = false;
@@ -205,13 +211,24 @@ static enum err word_err(const char *script, const struct redis_reply *reply) {
     return ERR_PROTOCOL;
 }
 
-enum err call_run(struct store *store, struct call *call, struct redis_reply **reply) {
-    const struct store_script *script = &store->scripts[call->script];
-    *reply = NULL;
-    struct redis *redis = borrow(store);
-    if (!redis) {
-        return ERR_UNAVAILABLE;
+/* On a cluster, keys that hash to other slots than the first are out of a script's reach. */
+static bool is_out_of_slot(const char *error) {
+    return strstr(error, "non local key") || strstr(error, "hash to the same slot");
+}
+
+static void log_failure(const struct store *store, enum script script, const char *error) {
+    if (is_out_of_slot(error)) {
+        log_event(LOG_ERROR, "key_prefix_unfit", KS("key_prefix", store->prefix),
+                  KS("detail", "this Redis is a cluster: key_prefix must hold a hash tag, "
+                               "such as {fleet}:"));
+    } else {
+        log_event(LOG_ERROR, "store_script_failed", KS("script", SCRIPT_NAMES[script]));
     }
+}
+
+static enum err run_script(struct store *store, struct redis *redis, struct call *call,
+                           struct redis_reply **reply) {
+    const struct store_script *script = &store->scripts[call->script];
     bool was_open = redis_fd(redis) >= 0;
     enum err err =
         redis_script(redis, script->sha, script->text, 1, call->argc, call->argv, NULL, reply);
@@ -221,10 +238,39 @@ enum err call_run(struct store *store, struct call *call, struct redis_reply **r
             redis_script(redis, script->sha, script->text, 1, call->argc, call->argv, NULL, reply);
     }
     if (err == ERR_PROTOCOL) {
-        log_event(LOG_ERROR, "store_script_failed", KS("script", SCRIPT_NAMES[call->script]));
+        log_failure(store, call->script, redis_error(redis));
+    }
+    return err == ERR_OK ? word_err(SCRIPT_NAMES[call->script], *reply) : err;
+}
+
+/* Also when this call wrote nothing, because an earlier one had: that may not be copied yet. */
+static enum err await_copies(struct store *store, struct redis *redis, const struct call *call) {
+    if (call->copies == COPIES_ANY || store->replicas_min == 0) {
+        return ERR_OK;
+    }
+    enum err err = redis_wait_replicas(redis, store->replicas_min, store->replicas_timeout_ms);
+    if (err == ERR_OK) {
+        return ERR_OK;
+    }
+    log_event(LOG_WARN, "store_not_replicated", KS("script", SCRIPT_NAMES[call->script]),
+              KI("min_replicas", store->replicas_min), KS("error", err_name(err)),
+              KS("detail", redis_error(redis)));
+    return call->copies == COPIES_REQUIRED ? ERR_TIMEOUT : ERR_OK;
+}
+
+enum err call_run(struct store *store, struct call *call, struct redis_reply **reply) {
+    *reply = NULL;
+    struct redis *redis = borrow(store);
+    if (!redis) {
+        return ERR_UNAVAILABLE;
+    }
+    enum err err = run_script(store, redis, call, reply);
+    if (err == ERR_OK || (err == ERR_NOT_FOUND && call->script == SCRIPT_DELETE)) {
+        enum err copied = await_copies(store, redis, call);
+        err = copied == ERR_OK ? err : copied;
     }
     give_back(store, redis);
-    return err == ERR_OK ? word_err(SCRIPT_NAMES[call->script], *reply) : err;
+    return err;
 }
 
 enum err call_run_plain(struct store *store, struct call *call) {

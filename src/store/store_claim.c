@@ -59,6 +59,7 @@ static enum err claim_batch(struct store *store, const struct store_member *memb
     struct call call;
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_CLAIM);
+    call.copies = COPIES_LOGGED;
     call_member(&call, member);
     for (size_t i = 0; i < n; i++) {
         call_str(&call, items[i].id);

@@ -186,6 +186,7 @@ static enum err create_batch(struct store *store, const struct store_new *items,
     struct call call;
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_CREATE);
+    call.copies = COPIES_REQUIRED;
     for (size_t i = 0; i < n; i++) {
         call_str(&call, items[i].id);
         call_str(&call, items[i].config);
@@ -218,6 +219,7 @@ enum err store_update(struct store *store, const char *id, int64_t expected_vers
     *version = 0;
     *other_id = NULL;
     call_begin(&call, store, SCRIPT_UPDATE);
+    call.copies = COPIES_REQUIRED;
     call_str(&call, id);
     call_int(&call, expected_version);
     call_str(&call, config);
@@ -237,6 +239,7 @@ enum err store_delete(struct store *store, const char *id, int64_t expected_vers
     struct call call;
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_DELETE);
+    call.copies = COPIES_REQUIRED;
     call_str(&call, id);
     call_int(&call, expected_version);
     enum err err = call_run(store, &call, &reply);

@@ -33,7 +33,7 @@ def bytes_client(program):
 @pytest.mark.parametrize("how", ["ordered", "killed"])
 def test_a_fleet_follows_the_sentinels_to_another_master_and_no_client_notices(fleet, how):
     group = Sentinels(fleet)
-    nodes = start_nodes(fleet, 2, group.url, min_replicas=1)
+    nodes = start_nodes(fleet, 2, group.url)
     ids = fleet.online(40, make=fleet.persistent)
     publisher = fleet.closing(
         Publisher(fleet.broker, [f"t/{client}/x" for client in ids], rate_per_s=100))
@@ -45,18 +45,36 @@ def test_a_fleet_follows_the_sentinels_to_another_master_and_no_client_notices(f
     else:
         group.master.kill()
         group.wait_master(group.replica)
-
+    found = f"event=redis_found host=127.0.0.1 port={group.replica.port}"
     for node in nodes:
-        wait_until(node.ready, 20, f"{node.name} beats at the new master")
-    going_on = publisher.sent + 200
+        wait_until(lambda: found in node.log(), 5, f"{node.name} found the new master")
+    from_here, going_on = publisher.sent, publisher.sent + 200
+
     wait_until(lambda: publisher.sent >= going_on, 20)
     wait_s1(group.replica, ids)
     assert set(Shared(group.replica.client).register) == {node.name for node in nodes}
     assert not fleet.broker.connects(mark), "clients stayed connected"
-    # What the old master had not copied yet is lost; what came after it is there.
-    acknowledged = publisher.stop()
-    stream = Stream(bytes_client(group.replica))
-    stream.wait_payloads(sorted(acknowledged, key=lambda one: int(one.split(b":")[1]))[-100:])
+    # What the old master had not copied is lost; what came after a node knew the new one is not.
+    wanted = {one for one in publisher.stop() if int(one.split(b":")[1]) >= from_here}
+    Stream(bytes_client(group.replica)).wait_payloads(wanted)
+
+
+def test_no_message_is_lost_in_a_failover_when_the_master_wants_a_replica(fleet):
+    group = Sentinels(fleet)
+    for server in (group.master, group.replica):
+        server.client.config_set("min-replicas-to-write", 1)
+    start_nodes(fleet, 2, group.url, min_replicas=1)
+    ids = fleet.online(20, make=fleet.persistent)
+    publisher = fleet.closing(
+        Publisher(fleet.broker, [f"t/{client}/x" for client in ids], rate_per_s=100))
+    wait_until(lambda: publisher.sent >= 200, 20)
+    group.fail_over()
+    wait_until(lambda: group.replica.client.info("replication")["connected_slaves"] == 1, 60,
+               "the old master follows the new one")
+    going_on = publisher.sent + 200
+    wait_until(lambda: publisher.sent >= going_on, 20)
+    Stream(bytes_client(group.replica)).wait_payloads(publisher.stop(), 60)
+    wait_s1(group.replica, ids)
 
 
 def test_clients_created_before_and_after_a_failover_are_all_online(fleet):
@@ -162,13 +180,13 @@ def test_a_wrong_password_is_named_in_the_log_and_not_shown(fleet):
     ("redis+sentinel://127.0.0.1:1", "redis_config.url"),
     ("redis+sentinel://u:hunter2@127.0.0.1:1/fleet/x", "redis_config.url"),
     ("redis://127.0.0.1:1,", "redis_config.url"),
-    ("redis://127.0.0.1:1,127.0.0.1:99999", "port"),
+    ("redis://127.0.0.1:1,127.0.0.1:99999", "redis_config.url"),
     ("rediss://u:hunter2@127.0.0.1:1", "TLS"),
 ])
 def test_a_url_that_cannot_be_used_is_one_line_and_exit_2(fleet, url, says):
     node = fleet.new_node(**{"redis_config.url": url})
-    node.expected_exit = True
     node.start(wait=False)
+    node.expected_exit = True
     code = node.wait_exit()
     if says == "TLS" and code != 2:
         pytest.skip("this build has TLS to Redis")

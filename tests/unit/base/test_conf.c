@@ -283,15 +283,23 @@ START_TEST(a_fault_stays_one_line_whatever_the_value_holds) {
 END_TEST
 
 START_TEST(known_failure_29_a_fault_never_shows_a_secret) {
-    static const char *const SETS[] = {
-        "redis_config.password=hunter2\n",          "redis_config.url=http://user:hunter2@h",
-        "redis_config.url=rediss://user:hunter2@h", "redis_config.url=redis://user:hunter2",
-        "redis_config.url=redis://hunter2@h",       "redis_config.url=unix:"};
+    static const char *const SETS[] = {"redis_config.password=hunter2\n",
+                                       "redis_config.url=http://user:hunter2@h",
+                                       "redis_config.url=rediss://hunter2@h",
+                                       "redis_config.url=redis://user:hunter2",
+                                       "redis_config.url=redis://hunter2@h",
+                                       "redis_config.url=unix:",
+                                       "redis_config.url=redis+sentinel://u:hunter2@h",
+                                       "redis_config.url=redis+sentinel://u:hunter2@h/m/x",
+                                       "redis_config.url=rediss+sentinel://u:hunter2@h"};
     for (size_t i = 0; i < sizeof(SETS) / sizeof(SETS[0]); i++) {
         REFUSE_SET(SETS[i], "--set: redis_config.");
         ck_assert_ptr_null(strstr(fault, "hunter2"));
     }
+#ifndef HAVE_HIREDIS_SSL
     REFUSE_SET("redis_config.url=rediss://h", "no", "TLS");
+    REFUSE_SET("redis_config.url=rediss+sentinel://h/m", "no", "TLS");
+#endif
     REFUSE_FILE("redis_config.password: *hunter2\n", ":1: ");
     ck_assert_ptr_null(strstr(fault, "hunter2"));
 }
@@ -399,9 +407,16 @@ START_TEST(redis_url_is_computed_from_its_parts) {
 END_TEST
 
 START_TEST(redis_urls_of_every_form_are_taken) {
-    static const char *const URLS[] = {
-        "embedded",         "unix:/run/redis.sock",    "redis://h", "redis://h:1", "redis://h/2",
-        "redis://:p@h:1/2", "redis://u:p%40@[::1]:1/2"};
+    static const char *const URLS[] = {"embedded",
+                                       "unix:/run/redis.sock",
+                                       "redis://h",
+                                       "redis://h:1",
+                                       "redis://h/2",
+                                       "redis://:p@h:1/2",
+                                       "redis://u:p%40@[::1]:1/2",
+                                       "redis://:p@h:1,[::1]:2,g/0",
+                                       "redis+sentinel://h/fleet",
+                                       "redis+sentinel://u:p@a:1,b:2/my.fleet-1/3"};
     for (size_t i = 0; i < sizeof(URLS) / sizeof(URLS[0]); i++) {
         setenv("MQFLEET_REDIS_CONFIG_URL", URLS[i], 1);
         struct conf *conf = load_sets(NULL, NULL, 0);

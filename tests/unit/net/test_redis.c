@@ -5,8 +5,10 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "redis_fixture.h"
 
 #define TIMEOUT_MS 500
@@ -332,6 +334,151 @@ START_TEST(a_half_open_subscribed_connection_is_found_out) {
 }
 END_TEST
 
+static enum err ping(struct redis *connection) {
+    struct redis_reply *reply = NULL;
+    enum err err = CALL(connection, &reply, "PING");
+    if (err == ERR_OK) {
+        redis_reply_free(reply);
+    }
+    return err;
+}
+
+static void *reload(void *argument) {
+    struct redis *other = argument;
+    DO(other, "DEBUG", "RELOAD");
+    return NULL;
+}
+
+START_TEST(a_server_that_loads_its_data_is_unavailable_until_it_has) {
+    static const char *const options[] = {"--enable-debug-command", "local", NULL};
+    redis_fixture_stop();
+    url = redis_fixture_start_with(options);
+    struct redis *other = redis_create(url, 20000);
+    struct redis *caller = redis_create(url, 5000);
+    int64_t value = 0;
+    enum err err = ERR_OK;
+    pthread_t thread;
+    DO(other, "DEBUG", "POPULATE", "2000");
+    DO(other, "SET", "answer", "42");
+    DO(other, "CONFIG", "SET", "key-load-delay", "500"); /* us for each key */
+    DO(other, "CONFIG", "SET", "loading-process-events-interval-bytes", "1024");
+    ck_assert_int_eq(pthread_create(&thread, NULL, reload, other), 0);
+    int64_t deadline_ms = clock_ms() + 10000;
+    while (err == ERR_OK && clock_ms() < deadline_ms) {
+        err = call_int(caller, &value, "GET", "answer");
+    }
+    ck_assert_int_eq(err, ERR_UNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(redis_error(caller), "LOADING"));
+    while (err != ERR_OK && clock_ms() < deadline_ms) {
+        clock_sleep_ms(5);
+        err = call_int(caller, &value, "GET", "answer");
+    }
+    ck_assert_int_eq(err, ERR_OK);
+    ck_assert_int_eq(value, 42);
+    pthread_join(thread, NULL);
+    redis_destroy(other);
+    redis_destroy(caller);
+}
+END_TEST
+
+START_TEST(a_replica_without_its_master_is_unavailable) {
+    int64_t value = 0;
+    DO(redis, "SET", "key", "1");
+    DO(redis, "CONFIG", "SET", "replica-serve-stale-data", "no");
+    DO(redis, "REPLICAOF", "127.0.0.1", "1");
+    ck_assert_int_eq(call_int(redis, &value, "GET", "key"), ERR_UNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(redis_error(redis), "MASTERDOWN"));
+    ck_assert_int_eq(redis_fd(redis), -1);
+}
+END_TEST
+
+START_TEST(a_script_on_a_server_that_became_a_replica_is_unavailable_and_wrote_nothing) {
+    const char *text = "redis.call('SET', KEYS[1], '2') return 1";
+    const char *argv[] = {"key"};
+    char sha[41];
+    int64_t value = 0;
+    struct redis_reply *reply = NULL;
+    redis_script_sha(text, sha);
+    DO(redis, "SET", "key", "1");
+    DO(redis, "REPLICAOF", "127.0.0.1", "1");
+    ck_assert_int_eq(redis_script(redis, sha, text, 1, 1, argv, NULL, &reply), ERR_UNAVAILABLE);
+    ck_assert_ptr_nonnull(strstr(redis_error(redis), "READONLY"));
+    ck_assert_int_eq(redis_fd(redis), -1); /* the next call looks for the master anew */
+    DO(redis, "REPLICAOF", "NO", "ONE");
+    ck_assert_int_eq(call_int(redis, &value, "GET", "key"), ERR_OK);
+    ck_assert_int_eq(value, 1);
+    ck_assert_int_eq(redis_script(redis, sha, text, 1, 1, argv, NULL, &reply), ERR_OK);
+    redis_reply_free(reply);
+}
+END_TEST
+
+START_TEST(a_script_that_timed_out_may_have_run) {
+    const char *text = "return redis.call('INCR', KEYS[1])";
+    const char *argv[] = {"counter"};
+    char sha[41];
+    int64_t value = 0;
+    struct redis_reply *reply = NULL;
+    redis_script_sha(text, sha);
+    ck_assert_int_eq(redis_script(redis, sha, text, 1, 1, argv, NULL, &reply), ERR_OK);
+    redis_reply_free(reply);
+    kill(redis_fixture_pid(), SIGSTOP);
+    ck_assert_int_eq(redis_script(redis, sha, text, 1, 1, argv, NULL, &reply), ERR_TIMEOUT);
+    kill(redis_fixture_pid(), SIGCONT);
+    int64_t deadline_ms = clock_ms() + 10000;
+    while (value != 2 && clock_ms() < deadline_ms) {
+        ck_assert_int_eq(call_int(redis, &value, "GET", "counter"), ERR_OK);
+    }
+    ck_assert_int_eq(value, 2);
+}
+END_TEST
+
+START_TEST(while_the_server_is_gone_calls_fail_at_once_and_connects_are_paced) {
+    ck_assert_int_eq(ping(redis), ERR_OK);
+    redis_fixture_kill();
+    int64_t errors = metric_get(METRIC_REDIS_ERRORS); /* one for each attempt, none in between */
+    int64_t begin_ms = clock_ms();
+    int64_t longest_ms = 0;
+    while (clock_ms() - begin_ms < 2000) {
+        int64_t before_ms = clock_ms();
+        ck_assert_int_eq(ping(redis), ERR_UNAVAILABLE);
+        ck_assert_str_ne(redis_error(redis), "");
+        longest_ms = clock_ms() - before_ms > longest_ms ? clock_ms() - before_ms : longest_ms;
+    }
+    errors = metric_get(METRIC_REDIS_ERRORS) - errors;
+    ck_assert_int_lt(longest_ms, 100);
+    ck_assert_int_ge(errors, 8);
+    ck_assert_int_le(errors, 40);
+}
+END_TEST
+
+START_TEST(a_server_that_is_back_is_used_again_within_300_ms) {
+    ck_assert_int_eq(ping(redis), ERR_OK);
+    redis_fixture_kill();
+    for (int i = 0; i < 100; i++) {
+        ck_assert_int_eq(ping(redis), ERR_UNAVAILABLE);
+        clock_sleep_ms(10);
+    }
+    redis_fixture_continue();
+    int64_t begin_ms = clock_ms();
+    while (ping(redis) != ERR_OK) {
+        ck_assert_int_lt(clock_ms() - begin_ms, 300);
+        clock_sleep_ms(1);
+    }
+}
+END_TEST
+
+START_TEST(wait_tells_whether_replicas_have_it) {
+    ck_assert_int_eq(redis_wait_replicas(redis, 0, 10), ERR_UNAVAILABLE); /* nothing written here */
+    DO(redis, "SET", "key", "1");
+    ck_assert_int_eq(redis_wait_replicas(redis, 0, 10), ERR_OK);
+    int64_t begin_ms = clock_ms();
+    ck_assert_int_eq(redis_wait_replicas(redis, 1, TIMEOUT_MS + 200), ERR_TIMEOUT);
+    ck_assert_int_ge(clock_ms() - begin_ms, TIMEOUT_MS + 150);
+    ck_assert_int_ge(redis_fd(redis), 0);
+    DO(redis, "PING");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("redis");
     TCase *tcase = tcase_create("redis");
@@ -355,6 +502,14 @@ int main(void) {
     tcase_add_test(tcase, a_lost_subscription_is_reported_once_and_made_again);
     tcase_add_test(tcase, a_silent_subscribed_connection_stays_while_pings_are_answered);
     tcase_add_test(tcase, a_half_open_subscribed_connection_is_found_out);
+    tcase_add_test(tcase, a_server_that_loads_its_data_is_unavailable_until_it_has);
+    tcase_add_test(tcase, a_replica_without_its_master_is_unavailable);
+    tcase_add_test(tcase,
+                   a_script_on_a_server_that_became_a_replica_is_unavailable_and_wrote_nothing);
+    tcase_add_test(tcase, a_script_that_timed_out_may_have_run);
+    tcase_add_test(tcase, while_the_server_is_gone_calls_fail_at_once_and_connects_are_paced);
+    tcase_add_test(tcase, a_server_that_is_back_is_used_again_within_300_ms);
+    tcase_add_test(tcase, wait_tells_whether_replicas_have_it);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

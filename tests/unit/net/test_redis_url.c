@@ -44,6 +44,15 @@ static const char *const BAD[] = {
     "redis://[::1",
     "redis://[::1]x",
     "redis://[]",
+    "redis://h,",
+    "redis://h,,g",
+    "redis://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
+    "redis+sentinel://h",
+    "redis+sentinel://h/",
+    "redis+sentinel:///fleet",
+    "redis+sentinel://h//1",
+    "redis+sentinel://h/fleet/x",
+    "redis+sentinel://h:0/fleet",
     "unix:",
 };
 
@@ -57,11 +66,42 @@ static void check_text(const char *got, const char *want) {
 START_TEST(good_addresses_are_taken_apart) {
     struct redis_url url;
     ck_assert_int_eq(redis_url_parse(GOOD[_i].text, &url, NULL), ERR_OK);
-    check_text(url.host, GOOD[_i].host);
-    ck_assert_int_eq(url.port, GOOD[_i].port);
+    check_text(url.addresses[0].host, GOOD[_i].host);
+    ck_assert_int_eq(url.addresses[0].port, GOOD[_i].port);
     ck_assert_int_eq(url.db, GOOD[_i].db);
     check_text(url.user, GOOD[_i].user);
     check_text(url.password, GOOD[_i].password);
+    redis_url_fini(&url);
+}
+END_TEST
+
+START_TEST(several_nodes_of_a_cluster_may_be_named) {
+    struct redis_url url;
+    ck_assert_int_eq(redis_url_parse("redis://u:p@a:1,[::1]:2,c", &url, NULL), ERR_OK);
+    ck_assert_uint_eq(url.address_count, 3);
+    ck_assert_str_eq(url.addresses[1].host, "::1");
+    ck_assert_int_eq(url.addresses[1].port, 2);
+    ck_assert_str_eq(url.addresses[2].host, "c");
+    ck_assert_int_eq(url.addresses[2].port, 6379);
+    check_text(url.user, "u");
+    check_text(url.master, NULL);
+    redis_url_fini(&url);
+}
+END_TEST
+
+START_TEST(sentinels_come_with_the_name_of_the_master) {
+    struct redis_url url;
+    ck_assert_int_eq(redis_url_parse("redis+sentinel://u:p%2F@a:1,b/my.fleet-1/7", &url, NULL),
+                     ERR_OK);
+    ck_assert_uint_eq(url.address_count, 2);
+    ck_assert_str_eq(url.addresses[1].host, "b");
+    ck_assert_int_eq(url.addresses[1].port, 26379);
+    check_text(url.master, "my.fleet-1");
+    check_text(url.password, "p/");
+    ck_assert_int_eq(url.db, 7);
+    redis_url_fini(&url);
+    ck_assert_int_eq(redis_url_parse("redis+sentinel://a/fleet", &url, NULL), ERR_OK);
+    ck_assert_int_eq(url.db, 0);
     redis_url_fini(&url);
 }
 END_TEST
@@ -74,9 +114,14 @@ START_TEST(bad_addresses_are_refused_with_a_reason) {
 }
 END_TEST
 
-START_TEST(tls_is_refused_as_unsupported) {
+START_TEST(tls_is_refused_where_it_is_not_built_in) {
+#ifdef HAVE_HIREDIS_SSL
+    ck_assert_int_eq(redis_url_check("rediss://u:secret@h", NULL), ERR_OK);
+    return;
+#endif
     char fault[REDIS_URL_FAULT_LEN] = "";
     ck_assert_int_eq(redis_url_check("rediss://u:secret@h", fault), ERR_UNSUPPORTED);
+    ck_assert_int_eq(redis_url_check("rediss+sentinel://u:secret@h/m", fault), ERR_UNSUPPORTED);
     ck_assert_ptr_null(strstr(fault, "secret"));
 }
 END_TEST
@@ -100,7 +145,9 @@ int main(void) {
     tcase_add_loop_test(tcase, good_addresses_are_taken_apart, 0, sizeof GOOD / sizeof GOOD[0]);
     tcase_add_loop_test(tcase, bad_addresses_are_refused_with_a_reason, 0,
                         sizeof BAD / sizeof BAD[0]);
-    tcase_add_test(tcase, tls_is_refused_as_unsupported);
+    tcase_add_test(tcase, several_nodes_of_a_cluster_may_be_named);
+    tcase_add_test(tcase, sentinels_come_with_the_name_of_the_master);
+    tcase_add_test(tcase, tls_is_refused_where_it_is_not_built_in);
     tcase_add_test(tcase, a_unix_socket_has_a_path_of_limited_length);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

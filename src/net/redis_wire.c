@@ -1,0 +1,193 @@
+/* Owns the bytes between a connection and its server, and what an error reply means for the
+ * connection. Runs on the thread of the connection's owner. Of hiredis it takes formatting and
+ * parsing; sending and waiting are done here, on a non-blocking socket, so that one deadline bounds
+ * a whole call and no SIGPIPE can arise. */
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "redis_internal.h"
+#include "redis_tls.h"
+
+#define SEND_BYTES_KEPT 1048576 /* a larger send buffer is given back once it is empty */
+
+/* Error replies that say something about the server, not about the data: try again later, on a new
+ * connection. */
+/* clang-format off */
+static const char *const UNAVAILABLE_WORDS[] = {
+    "LOADING", "READONLY", "NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "MASTERDOWN", "CLUSTERDOWN",
+    "TRYAGAIN", "MOVED", "ASK", "BUSY", "UNKILLABLE", "OOM", "MISCONF", "NOREPLICAS",
+    "ERR max number of clients",
+};
+/* clang-format on */
+
+static bool says_unavailable(const char *text) {
+    for (size_t i = 0; i < sizeof UNAVAILABLE_WORDS / sizeof UNAVAILABLE_WORDS[0]; i++) {
+        size_t word_len = strlen(UNAVAILABLE_WORDS[i]);
+        if (strncmp(text, UNAVAILABLE_WORDS[i], word_len) == 0 &&
+            (text[word_len] == '\0' || text[word_len] == ' ')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Before Redis 7, what a call inside a script answered stands at the end of the script's error. */
+static const char *cause_of(const char *text) {
+    const char *prefix = "ERR Error running script";
+    const char *cause = strncmp(text, prefix, strlen(prefix)) == 0 ? strstr(text, ": -") : NULL;
+    return cause ? cause + 3 : text;
+}
+
+/* Servers quote the arguments of a command they do not know, and those may be secret. */
+void redis_keep_error(struct redis *redis, const char *text) {
+    snprintf(redis->error, sizeof redis->error, "%s", text);
+    char *quoted = strstr(redis->error, ", with args beginning");
+    if (quoted) {
+        *quoted = '\0';
+    }
+}
+
+void redis_disconnect(struct redis *redis) {
+    if (redis->context) {
+        redisFree(redis->context);
+    }
+    redis->context = NULL;
+    redis->tls = NULL;
+    buffer_clear(&redis->send);
+    redis->sent = 0;
+    redis->awaited = 0;
+    redis->subscribed = false;
+    redis->pinged_ms = 0;
+}
+
+/* Every failed call ends here: the connection is given up, since replies could no longer be told
+ * apart. */
+enum err redis_fail(struct redis *redis, enum err code, const char *text) {
+    redis_keep_error(redis, text);
+    redis_disconnect(redis);
+    metric_add(METRIC_REDIS_ERRORS, 1);
+    redis->failures++;
+    redis->retry_at_ms = clock_ms() + redis_retry_delay_ms(redis->failures);
+    if (redis->place) {
+        redis_place_doubt(redis->place, &redis->url, &redis->peer);
+    }
+    return code;
+}
+
+/* The server cannot serve this now. A redirection is no failure: the call was not run, and where it
+ * can be run is known. */
+static enum err refused(struct redis *redis, const char *text) {
+    struct redis_address to;
+    if (!redis->place || !redis_place_parse_moved(text, &redis->peer, &to)) {
+        return redis_fail(redis, ERR_UNAVAILABLE, text);
+    }
+    redis_keep_error(redis, text);
+    redis_disconnect(redis);
+    redis_place_learn(redis->place, &to);
+    redis->moved = true;
+    return ERR_UNAVAILABLE;
+}
+
+/* --- sending and waiting --- */
+
+enum err redis_flush(struct redis *redis) {
+    while (redis->sent < redis->send.len) { /* bounded: each turn sends something or returns */
+        const char *data = redis->send.data + redis->sent;
+        size_t len = redis->send.len - redis->sent;
+        ssize_t n = redis->tls ? redis_tls_send(redis->tls, data, len)
+                               : send(redis->context->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return ERR_OK;
+        }
+        if (n < 0) {
+            return redis_fail(redis, ERR_UNAVAILABLE, strerror(errno));
+        }
+        redis->sent += (size_t)n;
+    }
+    redis->sent = 0;
+    if (redis->send.capacity > SEND_BYTES_KEPT) {
+        buffer_fini(&redis->send);
+        buffer_init(&redis->send);
+    }
+    buffer_clear(&redis->send);
+    return ERR_OK;
+}
+
+/* Sends what it can and waits until the deadline for something to read, which it reads. ERR_TIMEOUT
+ * leaves the connection as it is. */
+enum err redis_wait_io(struct redis *redis, int64_t deadline_ms) {
+    enum err err = redis_flush(redis);
+    if (err != ERR_OK) {
+        return err;
+    }
+    int64_t left_ms = deadline_ms - clock_ms();
+    left_ms = left_ms < 0 ? 0 : left_ms > INT_MAX ? INT_MAX : left_ms;
+    struct pollfd polled = {.fd = redis->context->fd, .events = POLLIN};
+    if (redis->send.len > 0) {
+        polled.events |= POLLOUT;
+    }
+    int ready = poll(&polled, 1, (int)left_ms);
+    if (ready < 0 && errno != EINTR) {
+        return redis_fail(redis, ERR_UNAVAILABLE, strerror(errno));
+    }
+    if (ready <= 0) {
+        return clock_ms() >= deadline_ms ? ERR_TIMEOUT : ERR_OK;
+    }
+    if ((polled.revents & ~POLLOUT) && redisBufferRead(redis->context) != REDIS_OK) {
+        return redis_fail(redis, ERR_UNAVAILABLE, redis->context->errstr);
+    }
+    return ERR_OK;
+}
+
+/* *out: NULL when no whole reply has been read yet. */
+enum err redis_parsed_reply(struct redis *redis, redisReply **out) {
+    void *reply = NULL;
+    *out = NULL;
+    if (redisGetReplyFromReader(redis->context, &reply) != REDIS_OK) {
+        return redis_fail(redis, ERR_UNAVAILABLE, redis->context->errstr);
+    }
+    *out = reply;
+    return ERR_OK;
+}
+
+enum err redis_await_reply(struct redis *redis, int64_t deadline_ms, redisReply **out) {
+    enum err err = redis_parsed_reply(redis, out);
+    while (err == ERR_OK && !*out) { /* bounded by the deadline */
+        err = redis_wait_io(redis, deadline_ms);
+        if (err == ERR_TIMEOUT) {
+            return redis_fail(redis, ERR_TIMEOUT, "no answer in time");
+        }
+        if (err == ERR_OK) {
+            err = redis_parsed_reply(redis, out);
+        }
+    }
+    if (err == ERR_OK && (*out)->type == REDIS_REPLY_ERROR &&
+        says_unavailable(cause_of((*out)->str))) {
+        err = refused(redis, (*out)->str);
+        freeReplyObject(*out);
+        *out = NULL;
+    }
+    return err;
+}
+
+enum err redis_send_part(struct redis *redis, int argc, const char *const *argv,
+                         const size_t *lens) {
+    char *formatted = NULL;
+    int len = redisFormatCommandArgv(&formatted, argc, (const char **)argv, lens);
+    if (len < 0) {
+        return redis_fail(redis, ERR_MEMORY, "out of memory");
+    }
+    buffer_append(&redis->send, formatted, (size_t)len);
+    redisFreeCommand(formatted);
+    if (redis->send.failed) {
+        buffer_fini(&redis->send);
+        buffer_init(&redis->send);
+        return redis_fail(redis, ERR_MEMORY, "out of memory");
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,129 @@
+/* Every transition of the store once, as one node's life and another's death. For tests of what the
+ * store runs on. */
+#ifndef MQFLEET_TESTS_WHOLE_LIFE_H
+#define MQFLEET_TESTS_WHOLE_LIFE_H
+
+#include "store_fixture.h"
+
+#define LIFE_CLIENTS 450 /* more than two batches */
+
+static inline struct store_member life_join(const char *node, int64_t ttl_ms, char *generation) {
+    struct store_join join = {.member = {node, node},
+                              .host = "127.0.0.1",
+                              .type = "mqtt",
+                              .version = "1",
+                              .port = 8080,
+                              .size = 1000,
+                              .heartbeat_ttl_ms = ttl_ms};
+    ck_assert_int_eq(store_join(store, &join, generation), ERR_OK);
+    return join.member;
+}
+
+static inline void life_create_all(void) {
+    static char ids[LIFE_CLIENTS][16];
+    static struct store_new items[LIFE_CLIENTS];
+    static struct store_create_result results[LIFE_CLIENTS];
+    size_t done;
+    for (size_t i = 0; i < LIFE_CLIENTS; i++) {
+        snprintf(ids[i], sizeof ids[i], "c%zu", i);
+        items[i] = (struct store_new){.id = ids[i], .config = "{}", .identity = ids[i]};
+    }
+    ck_assert_int_eq(store_create(store, items, LIFE_CLIENTS, results, &done), ERR_OK);
+    ck_assert_uint_eq(done, LIFE_CLIENTS);
+}
+
+static inline void life_claim_all(struct store_member who) {
+    static char ids[LIFE_CLIENTS][16];
+    static struct store_claim_item items[LIFE_CLIENTS];
+    static struct store_claim_result results[LIFE_CLIENTS];
+    size_t done;
+    int64_t rev;
+    for (size_t i = 0; i < LIFE_CLIENTS; i++) {
+        snprintf(ids[i], sizeof ids[i], "c%zu", i);
+        items[i] = (struct store_claim_item){.id = ids[i], .identity = ids[i]};
+    }
+    ck_assert_int_eq(store_claim(store, &who, items, LIFE_CLIENTS, results, &done, &rev), ERR_OK);
+    for (size_t i = 0; i < done; i++) {
+        ck_assert_int_eq(results[i].outcome, STORE_CLAIMED);
+    }
+    store_claim_results_fini(results, done);
+}
+
+static inline void life_look(struct store_member who, int64_t waiting, int64_t owned) {
+    int64_t found_waiting, found_owned, rev, redis_ms;
+    uint64_t cursor = 0;
+    size_t n;
+    struct store_node *nodes;
+    struct store_client *rows;
+    struct store_assignment *assigned;
+    ck_assert_int_eq(store_counts(store, &found_waiting, &found_owned), ERR_OK);
+    ck_assert_int_eq(found_waiting, waiting);
+    ck_assert_int_eq(found_owned, owned);
+    ck_assert_int_eq(store_assigned(store, &who, &assigned, &n, &rev), ERR_OK);
+    ck_assert_int_eq((int64_t)n, owned);
+    store_assigned_free(assigned, n);
+    ck_assert_int_eq(store_nodes(store, 1200, &nodes, &n, NULL), ERR_OK);
+    ck_assert_uint_ge(n, 1);
+    store_nodes_free(nodes, n);
+    ck_assert_int_eq(store_page(store, STORE_OWNED, &cursor, 10, &rows, &n, &redis_ms), ERR_OK);
+    store_rows_free(rows, n);
+}
+
+static inline void life_change_one(struct store_member who, const char *generation) {
+    struct store_client client;
+    struct store_beat beat;
+    enum store_evidence evidence;
+    int64_t version, epoch;
+    size_t moved;
+    char *other_id;
+    ck_assert_int_eq(store_beat(store, &who, generation, 60000, &beat), ERR_OK);
+    ck_assert_int_eq(store_update(store, "c1", 1, "{\"a\":1}", "c1", &version, &other_id), ERR_OK);
+    ck_assert_int_eq(store_get(store, "c1", &client), ERR_OK);
+    ck_assert_int_eq(client.version, 2);
+    epoch = client.owner.epoch;
+    store_client_fini(&client);
+    ck_assert_int_eq(store_succeeded(store, &who, (const char *[]){"c1"}, 1), ERR_OK);
+    ck_assert_int_eq(store_evidence(store, &who, &(struct store_held){"c1", epoch}, 1, &evidence),
+                     ERR_OK);
+    ck_assert_int_eq(evidence, STORE_EVIDENCE_MINE);
+    ck_assert_uint_eq(release(who, "c1", epoch, 1000, true), 1);
+    ck_assert_int_eq(store_defer(store, "c1", 1000, "code", "message"), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "c1", 0), ERR_OK);
+    ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
+    struct store_restore lost = {.id = "lost", .epoch = 5, .config = "{}", .identity = "lost"};
+    ck_assert_int_eq(store_restore(store, &who, &lost, &epoch), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "lost", 0), ERR_OK);
+}
+
+/* On an empty Redis. Leaves it without nodes, and with one client less than were created. */
+static inline void live_a_whole_life(void) {
+    char generation[TEXT_ID_LEN];
+    bool leading, finished = false;
+    size_t moved = 0;
+    struct store_member one = life_join("one", 60000, generation);
+    struct store_member two = life_join("two", 60000, generation);
+    life_create_all();
+    life_look(one, LIFE_CLIENTS, 0);
+    life_claim_all(two);
+    life_look(two, 0, LIFE_CLIENTS);
+    life_change_one(two, generation);
+    ck_assert_int_eq(store_lead(store, &one, 1000, &leading), ERR_OK);
+    ck_assert(leading);
+    ck_assert_int_eq(store_drain(store, "two", true), ERR_OK);
+    (void)life_join("two", 1, generation); /* its last beat */
+    clock_sleep_ms(20);
+    ck_assert_int_eq(store_fence(store, &one, &two), ERR_OK);
+    for (int i = 0; i < 10 && !finished; i++) {
+        ck_assert_int_eq(store_reap(store, &two, &moved, &finished), ERR_OK);
+    }
+    ck_assert(finished);
+    ck_assert_int_eq(store_unlead(store, &one), ERR_OK);
+    ck_assert_int_eq(store_leave(store, &one), ERR_OK);
+    int64_t waiting, owned;
+    ck_assert_int_eq(store_counts(store, &waiting, &owned), ERR_OK);
+    ck_assert_int_eq(waiting, LIFE_CLIENTS - 1);
+    ck_assert_int_eq(owned, 0);
+    ck_assert_int_eq(store_ping(store), ERR_OK);
+}
+
+#endif
