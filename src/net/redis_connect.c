@@ -9,9 +9,9 @@
 #include "redis_internal.h"
 #include "redis_tls.h"
 
+/* Short, for the beat that follows decides whether a node is suspected. */
 #define RETRY_MS_MIN 10
-#define RETRY_MS_MAX 200 /* short, for the beat that follows decides whether a node is suspected   \
-                          */
+#define RETRY_MS_MAX 200
 
 /* --- when --- */
 
