@@ -29,8 +29,9 @@ if owner then
     bump(owner.node)
     wake(owner.node)
 end
--- A few old tombstones go with each new one.
-for _, old in ipairs(redis.call('ZRANGEBYSCORE', TOMBSTONES, '-inf', NOW_MS, 'LIMIT', 0, 10)) do
+-- A few old tombstones go with each new one, an hour late: the clock may have jumped.
+local long_ago = NOW_MS - TOMBSTONE_MS
+for _, old in ipairs(redis.call('ZRANGEBYSCORE', TOMBSTONES, '-inf', long_ago, 'LIMIT', 0, 10)) do
     redis.call('ZREM', TOMBSTONES, old)
 end
 return { 'OK' }
