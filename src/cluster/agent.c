@@ -44,11 +44,12 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
     agent->wake_channel = store_wake_channel(conf->key_prefix);
     agent->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     agent->schedule_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    agent->reaper = reaper_create(&(struct reaper_rules){
-        .reclaim_grace_ms = conf->reclaim_grace_ms,
-        .mass_death_wait_ms = conf->mass_death_wait_ms,
-        .look_gap_ms_max = conf->heartbeat_ttl_ms > 2 * AGENT_LOOK_MS ? conf->heartbeat_ttl_ms
-                                                                      : 2 * AGENT_LOOK_MS});
+    agent->reaper = reaper_create(
+        &(struct reaper_rules){.reclaim_grace_ms = conf->reclaim_grace_ms,
+                               .mass_death_wait_ms = conf->mass_death_wait_ms,
+                               .look_gap_ms_max = conf->heartbeat_ttl_ms / 2 > 2 * AGENT_LOOK_MS
+                                                      ? conf->heartbeat_ttl_ms / 2
+                                                      : 2 * AGENT_LOOK_MS});
     agent->reconciled_rev = -1;
     if (!agent->tasks || !agent->wake || !agent->wake_channel || agent->stop_fd < 0 ||
         agent->schedule_fd < 0 || !agent->reaper) {

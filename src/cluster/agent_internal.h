@@ -64,7 +64,8 @@ struct agent {
 
     /* membership */
     int64_t join_next_ms;
-    int64_t name_taken_since_ms; /* 0: it is not */
+    int64_t name_taken_since_ms;  /* 0: it is not */
+    int64_t name_silent_since_ms; /* its earlier holder's beat is missing; 0: it is not */
     bool unreachable_logged;
     _Atomic int64_t lost_ms; /* when Redis lost its data, clock_ms; 0: never. Any thread */
 
@@ -109,6 +110,7 @@ void releases_task(struct agent *agent, struct agent_task *task); /* takes owner
 void releases_step(struct agent *agent);
 void releases_drain_step(struct agent *agent);
 void releases_forget(struct agent *agent); /* after being fenced, and at the end */
+/* Is it on its way out: stopped or to be released? Then it is neither started nor stopped. */
 bool releases_leaving(struct agent *agent, const char *id);
 
 /* leader.c: fences, reaps, adopts. */

@@ -9,7 +9,6 @@
 
 #define BAD_CONFIG_DELAY_MS 10000
 #define IDENTITY_DELAY_MS   10000
-#define BUSY_DELAY_MS       1000
 
 static void give_back(struct agent *agent, const struct store_member *member,
                       const struct store_client *client, int64_t delay_ms, const char *code,
@@ -42,10 +41,8 @@ static bool start(struct agent *agent, const struct store_member *member,
     }
     enum err result = hosts_start(agent->wiring.hosts, config, member->incarnation,
                                   client->owner.epoch, client->version);
-    if (result == ERR_FULL || result == ERR_MEMORY) {
-        give_back(agent, member, client, BUSY_DELAY_MS, "node_busy", err_name(result));
-    }
-    /* ERR_STATE: fenced meanwhile; what was claimed is reaped with everything else. */
+    /* ERR_FULL, ERR_MEMORY: it is assigned all the same, and started by the next comparison.
+     * ERR_STATE: fenced meanwhile; what was claimed is reaped with everything else. */
     return result == ERR_OK;
 }
 

@@ -1,4 +1,5 @@
 /* Joining, being fenced, and Redis that lost its data. Agent thread. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -54,9 +55,45 @@ static void fenced(struct agent *agent) {
     }
 }
 
+/* Does the register hold this name for a process that was not declared dead and does not beat? */
+static bool name_is_silent(struct agent *agent) {
+    struct store_node *nodes = NULL;
+    size_t n = 0;
+    bool silent = false;
+    if (store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms, &nodes, &n, NULL) !=
+        ERR_OK) {
+        return false; /* then joining fails as well */
+    }
+    for (size_t i = 0; i < n; i++) {
+        silent = silent || (strcmp(nodes[i].name, node_name(agent->wiring.node)) == 0 &&
+                            nodes[i].state != STORE_NODE_DEAD && nodes[i].incarnation[0] != '\0' &&
+                            !nodes[i].beating);
+    }
+    store_nodes_free(nodes, n);
+    return silent;
+}
+
+/* A process that had this name may hold its lease for reclaim_grace_ms / 2 after its beat is gone
+ * (node_lease_valid): until then it may still open connections, and its clients are not taken. */
+static bool old_lease_lasts(struct agent *agent) {
+    if (!name_is_silent(agent)) {
+        agent->name_silent_since_ms = 0;
+        return false;
+    }
+    int64_t now_ms = clock_ms();
+    if (agent->name_silent_since_ms == 0) {
+        agent->name_silent_since_ms = now_ms;
+    }
+    return now_ms - agent->name_silent_since_ms < agent->wiring.conf->reclaim_grace_ms / 2;
+}
+
 static void join(struct agent *agent) {
     int64_t now_ms = clock_ms();
     if (now_ms < agent->join_next_ms) {
+        return;
+    }
+    if (node_membership(agent->wiring.node) == NODE_OUTSIDE && old_lease_lasts(agent)) {
+        agent->join_next_ms = now_ms + JOIN_RETRY_MS;
         return;
     }
     enum err result = node_join(agent->wiring.node, agent->wiring.store);

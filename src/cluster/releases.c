@@ -19,8 +19,10 @@
 
 bool releases_leaving(struct agent *agent, const char *id) {
     struct leaving *leaving;
+    struct agent_task *release;
     HASH_FIND_STR(agent->leaving, id, leaving);
-    return leaving != NULL;
+    HASH_FIND_STR(agent->releases, id, release);
+    return leaving != NULL || release != NULL;
 }
 
 static void leaving_free(struct agent *agent, struct leaving *leaving) {
