@@ -35,8 +35,9 @@ struct hosts_owner {
     void (*wants_release)(void *context, const struct hosts_release *release);
     /* The client came online (subscriptions acknowledged). */
     void (*online)(void *context, const char *id);
-    /* A message for a sink (NULL: the default). Ownership as engine_events.message; `accepted` is
-     * called with accepted_context once the sink has it, or will not. */
+    /* A message for a sink (NULL: the default). Takes ownership on ERR_OK, and `accepted` is called
+     * with accepted_context once the sink has it, or will not; on ERR_REFUSED too, without that:
+     * QoS 0, dropped for want of room. ERR_FULL: not taken. */
     enum err (*deliver)(void *context, const char *sink, struct message *message,
                         void (*accepted)(void *accepted_context, enum err result),
                         void *accepted_context);

@@ -157,7 +157,6 @@ static bool has_room(const struct sink *sink, const struct message *message) {
 
 enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
                      void *context) {
-    bool drop = false;
     enum err err = ERR_OK;
     pthread_mutex_lock(&sink->lock);
     if (sink->stopped) {
@@ -169,19 +168,16 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
         sink->bytes += message->size;
         pthread_cond_signal(&sink->work);
     } else if (message->qos == 0) {
-        drop = true;
+        err = ERR_REFUSED;
         sink->dropped++;
     } else {
         err = ERR_FULL;
         sink->refused_at = sink->departures;
     }
     pthread_mutex_unlock(&sink->lock);
-    if (drop) {
+    if (err == ERR_REFUSED) {
         metric_add(METRIC_DROPPED_SINK_FULL, 1);
         message_destroy(message);
-        if (accepted) {
-            accepted(context, ERR_OK);
-        }
     }
     return err;
 }

@@ -58,7 +58,8 @@ def test_a_client_document_has_the_documented_shape(fleet):
     status = document["status"]
     assert set(status) >= {
         "state", "reason", "since", "last_error", "next_retry_at", "connected_at", "reconnects",
-        "messages_in", "messages_out", "bytes_in", "bytes_out", "subscriptions"}
+        "messages_in", "messages_out", "bytes_in", "bytes_out", "messages_dropped",
+        "subscriptions"}
     assert status["state"] == "online" and status["last_error"] is None
     assert (status["messages_in"], status["bytes_in"]) == (1, 5)
     assert status["subscriptions"] == [{"filter": "t/c00000/#", "qos": 1, "granted": 1}]

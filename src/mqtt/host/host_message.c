@@ -72,6 +72,11 @@ enum err host_message(void *context, struct message *message, void *receipt) {
         return ERR_OK;
     }
     free(acceptance);
+    if (result == ERR_REFUSED) { /* dropped, and counted by the sink */
+        count_received(client, payload_len);
+        client->messages_dropped++;
+        return ERR_OK;
+    }
     if (qos == 0 && result != ERR_FULL) {
         client->messages_dropped++;
         metric_add(METRIC_DROPPED_SINK_REFUSED, 1);
@@ -173,9 +178,10 @@ void host_publish(struct host *host, struct host_command *command) {
     struct host_publication *publication = command->publication;
     struct client *client = host_find(host, command->id);
     command->publication = NULL;
-    enum err result = ERR_STATE;
+    bool late = publication->deadline_ms <= clock_ms();
+    enum err result = late ? ERR_TIMEOUT : ERR_STATE;
     if (client != NULL && client->record == command->record) {
-        if (client->state == CLIENT_ONLINE && publication->deadline_ms > clock_ms()) {
+        if (client->state == CLIENT_ONLINE && !late) {
             publication->client = client;
             DL_APPEND(host->publications, publication);
             result = host->ops->publish(client->connection, &publication->publication,

@@ -183,28 +183,24 @@ enum err paho_set_callbacks(struct engine_connection *connection) {
 
 /* ---- SUBSCRIBE and UNSUBSCRIBE ---- */
 
-static void subscribed(struct engine_connection *connection, const int *codes, size_t n) {
+/* The SUBACK of one packet: for all that was asked for from `first` on, or, under MQTT 3.1.1, for
+ * that one alone. What it should tell and does not is refused. */
+static void subscribed(const struct paho_subscribe *packet, const int *codes, size_t n) {
+    struct engine_connection *connection = packet->connection;
     pthread_mutex_lock(&connection->engine->lock);
-    if (connection->codes != NULL) {
-        for (size_t i = 0; i < connection->code_count; i++) {
-            connection->codes[i] = i < n ? (uint8_t)codes[i] : 0x80;
-        }
+    for (size_t i = 0; i < packet->count && connection->codes != NULL; i++) {
+        connection->codes[packet->first + i] = i < n ? (uint8_t)codes[i] : 0x80;
+    }
+    connection->codes_missing -= packet->count;
+    if (connection->codes_missing == 0) {
         paho_post(connection, PAHO_SUBACK);
     }
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static size_t requested(struct engine_connection *connection) {
-    pthread_mutex_lock(&connection->engine->lock);
-    size_t n = connection->code_count;
-    pthread_mutex_unlock(&connection->engine->lock);
-    return n;
-}
-
+/* Paho does not say how many codes the broker sent, hence one filter per packet. */
 static void on_subscribed(void *context, MQTTAsync_successData *data) {
-    struct engine_connection *connection = context;
-    size_t n = requested(connection);
-    subscribed(connection, n == 1 ? &data->alt.qos : data->alt.qosList, n);
+    subscribed(context, &data->alt.qos, 1);
 }
 
 static void on_subscribed5(void *context, MQTTAsync_successData5 *data) {
@@ -216,9 +212,9 @@ static void on_subscribed5(void *context, MQTTAsync_successData5 *data) {
 
 /* Paho reports a single refused filter as a failure; and it reports so what it could not send or
  * what ended with the connection, whose closed event tells. */
-static void subscribe_failed(struct engine_connection *connection, int code) {
+static void subscribe_failed(const struct paho_subscribe *packet, int code) {
     if (code >= 0x80) {
-        subscribed(connection, &code, 1);
+        subscribed(packet, &code, 1);
     }
 }
 
@@ -246,10 +242,10 @@ static void on_unsubscribed5(void *context, MQTTAsync_successData5 *data) {
     unsubscribed(context);
 }
 
-void paho_fill_subscribe_options(struct engine_connection *connection, void *options) {
+void paho_fill_subscribe_options(struct paho_subscribe *packet, void *options) {
     MQTTAsync_responseOptions *response = options;
-    response->context = connection;
-    if (connection->protocol_version == 5) {
+    response->context = packet;
+    if (packet->connection->protocol_version == 5) {
         response->onSuccess5 = on_subscribed5;
         response->onFailure5 = on_subscribe_failed5;
     } else {

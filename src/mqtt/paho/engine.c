@@ -13,6 +13,7 @@
 #include <MQTTAsync.h>
 #include <utlist.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "paho.h"
 
 #define EVENTS_PER_POLL_MAX 1000
@@ -57,8 +58,10 @@ static void engine_destroy(struct engine *engine) {
 
 static struct engine *engine_create(const struct conf *conf, const struct engine_events *events) {
     (void)conf;
-    struct engine *engine = calloc(1, sizeof(*engine));
+    struct engine *engine = paho_net_works() ? calloc(1, sizeof(*engine)) : NULL;
     if (engine == NULL) {
+        log_event(LOG_ERROR, "paho_unusable", KS("reason", "out of memory, or connect and "
+                                                           "getaddrinfo are not interposed"));
         return NULL;
     }
     unsetenv("http_proxy"); /* Paho would obey them silently */
@@ -93,6 +96,7 @@ static void connection_free(struct engine_connection *connection) {
     paho_close_material(connection);
     paho_socket_end_probe(&connection->socket);
     free(connection->codes);
+    free(connection->subscribes);
     free(connection->persistence);
     free(connection->host);
     free(connection->id);
@@ -108,6 +112,7 @@ static void keep_looking_at_keepalives(struct engine *engine, uint16_t keepalive
 }
 
 static void begin(struct engine_connection *connection) {
+    connection->phase = PAHO_OPENING; /* no longer in engine->waiting, whatever comes of it */
     enum err result = paho_connect(connection);
     if (result != ERR_OK) {
         struct engine_closed closed = {.code = "bad_configuration",
@@ -118,7 +123,6 @@ static void begin(struct engine_connection *connection) {
         pthread_mutex_unlock(&connection->engine->lock);
         return;
     }
-    connection->phase = PAHO_OPENING;
     connection->engine->opened_at_ms = clock_ms();
     keep_looking_at_keepalives(connection->engine, connection->open.keepalive_s);
 }
@@ -293,8 +297,9 @@ static void deliver_published(struct engine_connection *connection,
 static void fail_publications(struct engine_connection *connection) {
     struct paho_publication *entry, *next;
     DL_FOREACH_SAFE(connection->publications, entry, next) {
-        entry->done = true;
-        entry->result = ERR_UNAVAILABLE;
+        if (!entry->done) {
+            entry->result = ERR_UNAVAILABLE;
+        }
     }
     struct paho_publication *all = connection->publications;
     connection->publications = NULL;

@@ -19,6 +19,31 @@
 #define ROOM_WAIT_MS   200
 #define HOLD_LOOK_MS   1000
 #define LONG_HOLD_MS   500
+#define HOST_WAIT_MS_MAX 3000
+
+/* ---- the host thread, which must not be kept waiting by a hold ---- */
+
+void paho_call_begin(struct engine *engine) {
+    engine->calling_since_ms = clock_ms();
+}
+
+void paho_call_end(struct engine *engine) {
+    engine->calling_since_ms = 0;
+}
+
+bool paho_is_stalled(struct engine *engine) {
+    pthread_mutex_lock(&engine->lock);
+    int64_t since_ms = engine->holding_since_ms;
+    pthread_mutex_unlock(&engine->lock);
+    return since_ms != 0 && clock_ms() - since_ms > LONG_HOLD_MS;
+}
+
+/* It came too late to see that Paho is stalled, and may be wanted for something urgent. */
+static bool keeps_host_waiting(const struct engine *engine, const struct paho_hold *hold) {
+    int64_t calling_since_ms = engine->calling_since_ms;
+    int64_t both_since_ms = calling_since_ms > hold->since_ms ? calling_since_ms : hold->since_ms;
+    return calling_since_ms != 0 && clock_ms() - both_since_ms > HOST_WAIT_MS_MAX;
+}
 
 /* ---- holding ---- */
 

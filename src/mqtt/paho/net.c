@@ -1,12 +1,13 @@
 /* Owns what the Paho engine knows of Paho's sockets. Paho looks names up with a getaddrinfo that
  * blocks all its clients, and never tells which socket is whose. This file therefore defines
  * getaddrinfo and connect for the whole executable: the one look-up and the one connect announced
- * with paho_net_begin are answered from here, every other call goes on to the C library.
+ * with paho_net_begin are answered from here, calls of other threads go on to the C library.
  * Any thread. Knows no MQTT. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -19,6 +20,11 @@
 #include <unistd.h>
 #include "paho.h"
 
+/* The kernel's keepalive: ends what is half-open where MQTT has none (keepalive_s 0). */
+#define TCP_IDLE_S     60
+#define TCP_INTERVAL_S 20
+#define TCP_PROBES     3
+
 static struct {
     pthread_mutex_t lock;       /* guards the rest, and the fields of every paho_socket */
     struct paho_socket *socket; /* NULL: free */
@@ -29,6 +35,8 @@ static struct {
 
 /* Set on Paho's thread between its look-up and its connect. */
 static _Thread_local struct paho_socket *connecting;
+/* A thread that has done an announced look-up: Paho's, and Paho does no other. */
+static _Thread_local bool is_paho;
 
 typedef int getaddrinfo_function(const char *, const char *, const struct addrinfo *,
                                  struct addrinfo **);
@@ -60,6 +68,11 @@ static connect_function *real_connect(void) {
     return next_connect;
 }
 
+bool paho_net_works(void) {
+    return dlsym(RTLD_DEFAULT, "getaddrinfo") == (void *)getaddrinfo &&
+           dlsym(RTLD_DEFAULT, "connect") == (void *)connect;
+}
+
 /* Paho's call is told from all others by its form: no service, TCP asked for. */
 static bool is_announced(const char *node, const char *service, const struct addrinfo *hints,
                          char *address) {
@@ -68,7 +81,9 @@ static bool is_announced(const char *node, const char *service, const struct add
     }
     pthread_mutex_lock(&announced.lock);
     bool mine = announced.socket != NULL && strcasecmp(announced.host, node) == 0;
+    connecting = NULL;
     if (mine) {
+        is_paho = true;
         connecting = announced.socket;
         strcpy(address, announced.address);
     }
@@ -80,11 +95,27 @@ int getaddrinfo(const char *restrict node, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict result) {
     char address[sizeof(announced.address)];
     if (!is_announced(node, service, hints, address)) {
-        return real_getaddrinfo()(node, service, hints, result);
+        /* Withdrawn meanwhile, or a name that nobody resolved and allowed: Paho must neither wait
+         * for DNS nor reach it. */
+        return is_paho ? EAI_FAIL : real_getaddrinfo()(node, service, hints, result);
     }
     struct addrinfo numeric = *hints;
     numeric.ai_flags = AI_NUMERICHOST;
     return real_getaddrinfo()(address, NULL, &numeric, result);
+}
+
+static void set_option(int fd, int level, int name, int value) {
+    int failed = setsockopt(fd, level, name, &value, sizeof(value));
+    (void)failed; /* it works without */
+}
+
+/* Paho leaves the socket open in child processes, where it would outlive us. */
+static void prepare(int fd) {
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, TCP_IDLE_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, TCP_INTERVAL_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, TCP_PROBES);
 }
 
 static void remember(struct paho_socket *socket, int fd, int connect_errno) {
@@ -92,7 +123,7 @@ static void remember(struct paho_socket *socket, int fd, int connect_errno) {
     pthread_mutex_lock(&announced.lock);
     socket->fd = fd;
     socket->inode = fstat(fd, &status) == 0 ? status.st_ino : 0;
-    socket->probe_fd = dup(fd);
+    socket->probe_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     socket->connect_errno = connect_errno;
     if (announced.socket == socket) {
         announced.socket = NULL;
@@ -104,6 +135,9 @@ static void remember(struct paho_socket *socket, int fd, int connect_errno) {
 }
 
 int connect(int fd, const struct sockaddr *address, socklen_t address_len) {
+    if (connecting != NULL) {
+        prepare(fd);
+    }
     int result = real_connect()(fd, address, address_len);
     if (connecting != NULL) {
         int saved = errno;
@@ -130,6 +164,14 @@ bool paho_net_begin(const char *host, const struct sockaddr *address, struct pah
     }
     pthread_mutex_unlock(&announced.lock);
     return fits;
+}
+
+void paho_net_withdraw(const struct paho_socket *socket) {
+    pthread_mutex_lock(&announced.lock);
+    if (announced.socket == socket) {
+        announced.host[0] = '\0'; /* matches no name */
+    }
+    pthread_mutex_unlock(&announced.lock);
 }
 
 void paho_net_end(struct paho_socket *socket) {

@@ -13,7 +13,7 @@
 #include "paho.h"
 
 #define BUFFERED_MAX  1000 /* publications Paho may hold back; the host allows fewer */
-#define URI_LEN       (256 + 512 + 32)
+#define URI_LEN       (256 + 3 * 4096 + 32) /* a path of colons only */
 #define MATERIAL_PATH 64
 #define ALPN_LEN      1024
 
@@ -53,13 +53,23 @@ static char *host_for_paho(const struct engine_open *open) {
                                                             : config->host);
 }
 
+/* Paho takes what follows the last colon of a URI for the port. */
+static void append_path(char uri[URI_LEN], const char *path) {
+    size_t at = strlen(uri);
+    for (const char *c = path; *c != '\0' && at + 4 < URI_LEN; c++) {
+        at += (size_t)sprintf(uri + at, *c == ':' ? "%%3A" : "%c", *c);
+    }
+}
+
 static void format_uri(const struct engine_connection *connection, char uri[URI_LEN]) {
     const struct client_config *config = connection->open.config;
     bool websocket = config->scheme == SCHEME_WS || config->scheme == SCHEME_WSS;
     bool ipv6 = strchr(connection->host, ':') != NULL;
-    snprintf(uri, URI_LEN, "%s://%s%s%s:%u%s", scheme_of(config->scheme), ipv6 ? "[" : "",
-             connection->host, ipv6 ? "]" : "", config->port,
-             websocket && config->path ? config->path : "");
+    snprintf(uri, URI_LEN, "%s://%s%s%s:%u", scheme_of(config->scheme), ipv6 ? "[" : "",
+             connection->host, ipv6 ? "]" : "", config->port);
+    if (websocket && config->path) {
+        append_path(uri, config->path);
+    }
 }
 
 /* PEM text becomes a file without a name; anything else is a path. NULL: not to be had. */

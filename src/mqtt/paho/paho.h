@@ -45,6 +45,12 @@ enum paho_event {
     PAHO_CLOSED = 16,
 };
 
+/* A SUBSCRIBE packet under way. */
+struct paho_subscribe {
+    struct engine_connection *connection;
+    size_t first, count; /* the codes in connection->codes it is to bring */
+};
+
 struct paho_publication {
     struct engine_connection *connection;
     uint64_t token;
@@ -89,7 +95,8 @@ struct engine_connection {
     struct engine_connack connack;
     char assigned_client_id[128];
     uint8_t *codes; /* of the SUBSCRIBE in flight */
-    size_t code_count;
+    size_t code_count, codes_missing;
+    struct paho_subscribe *subscribes; /* its packets; Paho points into it */
     struct engine_closed closed; /* message points to closed_message */
     char closed_message[PAHO_TEXT_LEN];
     char tls_error[PAHO_TEXT_LEN];
@@ -112,8 +119,10 @@ struct engine {
 
     pthread_mutex_t lock;
     struct engine_connection *ready;
-    bool holding;       /* a message waits for its acceptance, and all of Paho with it */
-    int64_t held_at_ms; /* when a long hold ended; guarded by lock */
+    int64_t holding_since_ms; /* a message waits for its acceptance, and Paho with it; 0: none */
+    int64_t held_at_ms;       /* when a long hold ended; guarded by lock */
+
+    _Atomic int64_t calling_since_ms; /* the host thread is in a call into Paho; 0: it is not */
 };
 
 /* options.c: hands the connection to Paho. */
@@ -131,7 +140,7 @@ enum err paho_publish(struct engine_connection *connection,
 enum err paho_set_callbacks(struct engine_connection *connection);
 void paho_fill_connect_options(struct engine_connection *connection, void *options);
 /* options: MQTTAsync_responseOptions */
-void paho_fill_subscribe_options(struct engine_connection *connection, void *options);
+void paho_fill_subscribe_options(struct paho_subscribe *packet, void *options);
 void paho_fill_unsubscribe_options(struct engine_connection *connection, void *options);
 void paho_fill_publish_options(struct paho_publication *publication, int protocol_version,
                                void *options);
@@ -141,6 +150,11 @@ void paho_post(struct engine_connection *connection, enum paho_event event);
 void paho_post_closed(struct engine_connection *connection, const struct engine_closed *closed);
 
 /* message.c */
+/* Around every call into Paho, which may wait for its mutex while a message is held. Host thread. */
+void paho_call_begin(struct engine *engine);
+void paho_call_end(struct engine *engine);
+/* Whether a message has been held for so long that a call into Paho had better wait. */
+bool paho_is_stalled(struct engine *engine);
 int paho_message_arrived(void *context, char *topic, int topic_len, void *message);
 /* From now on a held message of the connection is given up at give_up_at_ms. Host thread. */
 void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms);
@@ -152,11 +166,16 @@ void paho_deliver(struct engine_connection *connection, const char *topic, const
  * end. */
 void *paho_qos2_persistence(struct engine_connection *connection);
 
-/* net.c: the look-up and the connect(2) that Paho does next are for this socket.
+/* net.c */
+/* Whether Paho's calls come there at all: not in a program that hides its symbols. */
+bool paho_net_works(void);
+/* The look-up and the connect(2) that Paho does next are for this socket.
  * One at a time; paho_net_end frees the place, and so does the connect itself, which then writes to
  * notify_fd. */
 bool paho_net_begin(const char *host, const struct sockaddr *address, struct paho_socket *socket,
                     int notify_fd);
+/* What Paho has not begun for this socket fails from now on; the place stays taken. */
+void paho_net_withdraw(const struct paho_socket *socket);
 void paho_net_end(struct paho_socket *socket);
 bool paho_net_busy(void);
 void paho_socket_init(struct paho_socket *socket);

@@ -28,26 +28,45 @@ static enum err result_of(int rc) {
     }
 }
 
-static enum err expect_codes(struct engine_connection *connection, size_t n) {
+/* The codes to come, and a row per packet. */
+static enum err expect_codes(struct engine_connection *connection, size_t n, size_t per_packet) {
     uint8_t *codes = calloc(n, 1);
-    if (codes == NULL) {
+    struct paho_subscribe *subscribes = calloc(n, sizeof(*subscribes));
+    if (codes == NULL || subscribes == NULL) {
+        free(codes);
+        free(subscribes);
         return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < n; i++) {
+        subscribes[i] = (struct paho_subscribe){connection, i, per_packet};
     }
     pthread_mutex_lock(&connection->engine->lock);
     free(connection->codes);
+    free(connection->subscribes);
     connection->codes = codes;
-    connection->code_count = n;
+    connection->code_count = connection->codes_missing = n;
+    connection->subscribes = subscribes;
     pthread_mutex_unlock(&connection->engine->lock);
     return ERR_OK;
 }
 
-enum err paho_subscribe(struct engine_connection *connection,
-                        const struct client_subscription *subscriptions, size_t n) {
-    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
-    if (connection->phase != PAHO_UP) {
-        return ERR_STATE;
+/* Under MQTT 3.1.1 Paho hands the codes of a SUBACK over without their number, and a broker may
+ * send fewer than it was asked for: there each filter travels alone, all at once. */
+static enum err subscribe_one_by_one(struct engine_connection *connection,
+                                     const struct client_subscription *subscriptions, size_t n) {
+    enum err result = expect_codes(connection, n, 1);
+    for (size_t i = 0; i < n && result == ERR_OK; i++) {
+        MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
+        paho_fill_subscribe_options(&connection->subscribes[i], &response);
+        result = result_of(MQTTAsync_subscribe(connection->handle, subscriptions[i].filter,
+                                               subscriptions[i].qos, &response));
     }
-    enum err result = expect_codes(connection, n);
+    return result;
+}
+
+static enum err subscribe_together(struct engine_connection *connection,
+                                   const struct client_subscription *subscriptions, size_t n) {
+    enum err result = expect_codes(connection, n, n);
     if (result != ERR_OK) {
         return result;
     }
@@ -63,13 +82,21 @@ enum err paho_subscribe(struct engine_connection *connection,
         options[i].retainHandling = subscriptions[i].retain_handling;
     }
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
-    paho_fill_subscribe_options(connection, &response);
-    if (connection->protocol_version == 5) {
-        response.subscribeOptions = options[0];
-        response.subscribeOptionsCount = n > 1 ? (int)n : 0;
-        response.subscribeOptionsList = n > 1 ? options : NULL;
-    }
+    paho_fill_subscribe_options(&connection->subscribes[0], &response);
+    response.subscribeOptions = options[0];
+    response.subscribeOptionsCount = n > 1 ? (int)n : 0;
+    response.subscribeOptionsList = n > 1 ? options : NULL;
     return result_of(MQTTAsync_subscribeMany(connection->handle, (int)n, filters, qos, &response));
+}
+
+enum err paho_subscribe(struct engine_connection *connection,
+                        const struct client_subscription *subscriptions, size_t n) {
+    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
+    if (connection->phase != PAHO_UP) {
+        return ERR_STATE;
+    }
+    return connection->protocol_version == 5 ? subscribe_together(connection, subscriptions, n)
+                                             : subscribe_one_by_one(connection, subscriptions, n);
 }
 
 enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t n) {
