@@ -47,6 +47,8 @@ bool node_lease_valid(struct node *node);
 int64_t node_beat_age_ms(struct node *node);
 /* When (clock_ms) Redis last answered a beat after one that failed; 0: never failed. */
 int64_t node_redis_back_ms(struct node *node);
+/* Why Redis does not answer: server and cause; "" while it does. */
+void node_redis_trouble(struct node *node, char out[STORE_TROUBLE_LEN]);
 int64_t node_rev(struct node *node);
 bool node_draining(struct node *node);
 bool node_alone(struct node *node);

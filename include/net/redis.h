@@ -26,6 +26,8 @@ struct redis *redis_create(const char *url, int64_t timeout_ms);
 void redis_destroy(struct redis *redis);
 /* The last error as text, for logs; "" if none; no secret in it. Borrowed until the next call. */
 const char *redis_error(const struct redis *redis);
+/* The same for an operator, with the server it came from: "127.0.0.1:6379: Connection refused". */
+void redis_trouble(const struct redis *redis, char *out, size_t size);
 
 /* One command of argc parts (lens NULL: NUL-terminated strings). ERR_OK also for an error reply of
  * the server that says something about the data; a broken connection, LOADING, READONLY, NOAUTH and

@@ -27,6 +27,11 @@ void store_close(struct store *store);
 void store_require_replicas(struct store *store, int64_t replicas_min, int64_t timeout_ms);
 enum err store_ping(struct store *store) MUST_CHECK;
 
+#define STORE_TROUBLE_LEN 256
+/* What the last failed call met, for an operator: server and cause; "" if none failed. No secret.
+ */
+void store_trouble(struct store *store, char out[STORE_TROUBLE_LEN]);
+
 /* ---- one client ---------------------------------------------------------------------------- */
 
 enum store_where { STORE_ABSENT, STORE_WAITING, STORE_OWNED };

@@ -13,7 +13,6 @@ static void joined(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     node_incarnation(agent->wiring.node, incarnation);
     agent->name_taken_since_ms = 0;
-    agent->unreachable_logged = false;
     agent->reconciled_rev = -1;
     agent->reconcile_now = true;
     reaper_forget(agent->reaper);
@@ -106,11 +105,6 @@ static void join(struct agent *agent) {
         fenced(agent); /* declared dead while Redis was losing its data */
     } else {
         agent->name_taken_since_ms = 0;
-        if (!agent->unreachable_logged) {
-            agent->unreachable_logged = true;
-            log_event(LOG_ERROR, "join_failed", KS("error", err_name(result)),
-                      KS("detail", "will be tried again until Redis answers"));
-        }
     }
 }
 

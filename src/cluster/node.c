@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "base/metrics.h"
 
+#define COMPLAINT_MS 60000
+
 struct node {
     const struct conf *conf;
     struct store *store;
@@ -29,7 +31,9 @@ struct node {
     int64_t beat_sent_ms; /* when the last answered beat was sent; -1: never */
     int64_t redis_back_ms;
     bool failing;
-    struct store_beat last; /* what the last beat told */
+    int64_t complained_ms;           /* of failing, last */
+    char trouble[STORE_TROUBLE_LEN]; /* "" while Redis answers */
+    struct store_beat last;          /* what the last beat told */
 };
 
 const char *node_membership_name(enum node_membership membership) {
@@ -94,6 +98,7 @@ static void beat_answered(struct node *node, const struct store_beat *beat, int6
                    beat->alone != node->last.alone;
     node->beat_sent_ms = sent_ms;
     node->last = *beat;
+    node->trouble[0] = '\0';
     if (node->failing) {
         node->failing = false;
         node->redis_back_ms = clock_ms();
@@ -104,13 +109,20 @@ static void beat_answered(struct node *node, const struct store_beat *beat, int6
     }
 }
 
+/* Said when it begins, and once a minute while it lasts. */
+static void complain(struct node *node, const char *event, enum err result, struct store *store) {
+    store_trouble(store, node->trouble);
+    if (!node->failing || clock_ms() - node->complained_ms >= COMPLAINT_MS) {
+        node->complained_ms = clock_ms();
+        log_event(LOG_WARN, event, KS("node", node->conf->node_name), KS("error", err_name(result)),
+                  KS("detail", node->trouble));
+    }
+    node->failing = true;
+}
+
 static void beat_failed(struct node *node, enum err result) {
     metric_add(METRIC_HEARTBEATS_FAILED, 1);
-    if (!node->failing) {
-        node->failing = true;
-        log_event(LOG_WARN, "heartbeat_failed", KS("node", node->conf->node_name),
-                  KS("error", err_name(result)));
-    }
+    complain(node, "heartbeat_failed", result, node->store);
 }
 
 static void membership_set(struct node *node, enum node_membership membership) {
@@ -229,10 +241,16 @@ enum err node_join(struct node *node, struct store *store) {
     };
     int64_t sent_ms = clock_ms();
     enum err result = store_join(store, &join, generation);
+    pthread_mutex_lock(&node->lock);
     if (result != ERR_OK) {
+        if (result != ERR_EXISTS && result != ERR_FENCED) {
+            complain(node, "join_failed", result, store);
+        }
+        pthread_mutex_unlock(&node->lock);
         return result;
     }
-    pthread_mutex_lock(&node->lock);
+    node->failing = false;
+    node->trouble[0] = '\0';
     memcpy(node->incarnation, incarnation, sizeof(incarnation));
     memcpy(node->generation, generation, sizeof(generation));
     node->beat_sent_ms = sent_ms;
@@ -292,6 +310,12 @@ int64_t node_redis_back_ms(struct node *node) {
     int64_t back_ms = node->redis_back_ms;
     pthread_mutex_unlock(&node->lock);
     return back_ms;
+}
+
+void node_redis_trouble(struct node *node, char out[STORE_TROUBLE_LEN]) {
+    pthread_mutex_lock(&node->lock);
+    memcpy(out, node->trouble, STORE_TROUBLE_LEN);
+    pthread_mutex_unlock(&node->lock);
 }
 
 int64_t node_rev(struct node *node) {

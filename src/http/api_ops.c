@@ -28,9 +28,14 @@ static void check_membership(const struct http_context *context, json_t *checks,
 static void check_redis(const struct http_context *context, json_t *checks, bool *ready) {
     int64_t age_ms = node_beat_age_ms(context->node);
     int64_t age_ms_max = context->conf->heartbeat_ms + context->conf->heartbeat_ttl_ms;
-    char wrong[96];
-    snprintf(wrong, sizeof(wrong), age_ms < 0 ? "never answered" : "last answered %lld ms ago",
-             (long long)age_ms);
+    char wrong[96 + STORE_TROUBLE_LEN], trouble[STORE_TROUBLE_LEN];
+    int len =
+        snprintf(wrong, sizeof(wrong), age_ms < 0 ? "never answered" : "last answered %lld ms ago",
+                 (long long)age_ms);
+    node_redis_trouble(context->node, trouble);
+    if (trouble[0] != '\0') {
+        snprintf(wrong + len, sizeof(wrong) - (size_t)len, "; %s", trouble);
+    }
     check(checks, ready, "redis", age_ms >= 0 && age_ms <= age_ms_max, wrong);
 }
 

@@ -56,6 +56,16 @@ void redis_destroy(struct redis *redis) {
     free(redis);
 }
 
+void redis_trouble(const struct redis *redis, char *out, size_t size) {
+    if (redis->url.path) {
+        snprintf(out, size, "%s: %s", redis->url.path, redis->error);
+    } else if (redis->peer.host[0] != '\0') {
+        snprintf(out, size, "%s:%d: %s", redis->peer.host, redis->peer.port, redis->error);
+    } else {
+        snprintf(out, size, "%s", redis->error);
+    }
+}
+
 const char *redis_error(const struct redis *redis) {
     return redis->error;
 }

@@ -62,7 +62,8 @@ struct store {
     pthread_cond_t freed;
     struct redis **free; /* those nobody has borrowed */
     size_t free_count;
-    uint64_t orphan_cursor; /* where the slow sweep over `use` goes on */
+    char trouble[STORE_TROUBLE_LEN]; /* of the last call that failed */
+    uint64_t orphan_cursor;          /* where the slow sweep over `use` goes on */
 };
 
 /* ---- a call -------------------------------------------------------------------------------- */

@@ -157,10 +157,19 @@ static struct redis *borrow(struct store *store) {
     return redis;
 }
 
-static void give_back(struct store *store, struct redis *redis) {
+static void give_back(struct store *store, struct redis *redis, enum err result) {
     pthread_mutex_lock(&store->mutex);
+    if (result == ERR_UNAVAILABLE || result == ERR_TIMEOUT || result == ERR_PROTOCOL) {
+        redis_trouble(redis, store->trouble, sizeof(store->trouble));
+    }
     store->free[store->free_count++] = redis;
     pthread_cond_signal(&store->freed);
+    pthread_mutex_unlock(&store->mutex);
+}
+
+void store_trouble(struct store *store, char out[STORE_TROUBLE_LEN]) {
+    pthread_mutex_lock(&store->mutex);
+    memcpy(out, store->trouble, STORE_TROUBLE_LEN);
     pthread_mutex_unlock(&store->mutex);
 }
 
@@ -269,7 +278,7 @@ enum err call_run(struct store *store, struct call *call, struct redis_reply **r
         enum err copied = await_copies(store, redis, call);
         err = copied == ERR_OK ? err : copied;
     }
-    give_back(store, redis);
+    give_back(store, redis, err);
     return err;
 }
 
@@ -287,7 +296,7 @@ enum err store_ping(struct store *store) {
         return ERR_UNAVAILABLE;
     }
     enum err err = redis_command(redis, 1, (const char *const[]){"PING"}, NULL, &reply);
-    give_back(store, redis);
+    give_back(store, redis, err);
     if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
         err = ERR_UNAVAILABLE;
     }

@@ -225,6 +225,7 @@ END_TEST
 START_TEST(a_stalled_redis_ends_the_write_in_time) {
     struct message *message = plain_message(1);
     size_t written = 0;
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_OK); /* the connection is open now */
     kill(redis_fixture_pid(), SIGSTOP);
     int64_t begin_ms = clock_ms();
     ck_assert_int_eq(write_all(&message, 1, &written), ERR_TIMEOUT);
