@@ -561,6 +561,8 @@ int main(int argc, char **argv) {
     if (line.action != ACTION_RUN) {
         if (line.action == ACTION_PRINT) {
             conf_print(app.conf, stdout);
+        } else {
+            puts("mqfleetd: the settings are good");
         }
         conf_destroy(app.conf);
         return EXIT_SUCCESS;

@@ -97,6 +97,11 @@ bool agent_goes_on(struct agent *agent);
 /* Redis does not answer, or not to us: what comes after in a loop would only wait for the same. */
 bool agent_gives_in(enum err result);
 
+/* claim.c: starts a client that this member owns, or gives it back when it cannot run here. Not
+ * ERR_OK: to be tried again. Any thread. */
+enum err agent_start(struct agent *agent, const struct store_member *member,
+                     const struct store_client *client);
+
 /* membership.c: joins, drops everything when fenced, registers again after data loss. True: this
  * node is a member now. */
 bool membership_step(struct agent *agent);

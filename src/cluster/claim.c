@@ -7,43 +7,54 @@
 #include "base/metrics.h"
 #include "agent_internal.h"
 
-#define BAD_CONFIG_DELAY_MS 10000
-#define IDENTITY_DELAY_MS   10000
+#define GIVE_BACK_DELAY_MS 10000
+#define IDENTITY_DELAY_MS  10000
 
-static void give_back(struct agent *agent, const struct store_member *member,
-                      const struct store_client *client, int64_t delay_ms, const char *code,
-                      const char *message) {
+static enum err give_back(struct agent *agent, const struct store_member *member,
+                          const struct store_client *client, const char *code,
+                          const char *message) {
     size_t released;
     enum err result = store_release(agent->wiring.store, member,
                                     &(struct store_release){.id = client->id,
                                                             .epoch = client->owner.epoch,
-                                                            .delay_ms = delay_ms,
+                                                            .delay_ms = GIVE_BACK_DELAY_MS,
                                                             .code = code,
                                                             .message = message,
                                                             .failed = true},
                                     1, &released);
-    log_event(LOG_WARN, "claim_given_back", KS("client", client->id), KS("reason", code),
+    log_event(LOG_WARN, "client_given_back", KS("client", client->id), KS("reason", code),
               KS("detail", message), KS("result", err_name(result)));
+    return result;
 }
 
-/* Starts a claimed client. What cannot be started is given back with the reason. */
-static bool start(struct agent *agent, const struct store_member *member,
-                  const struct store_client *client) {
+/* Why this node cannot run what it was given; "" when it can. */
+static void find_fault(struct agent *agent, const struct client_config *config, char *message,
+                       size_t size) {
+    bool no_file = config->sink && strcmp(config->sink, "file") == 0 &&
+                   agent->wiring.conf->sink_path[0] == '\0';
+    snprintf(message, size, "%s", no_file ? "/sink: this node has no sink.path" : "");
+}
+
+enum err agent_start(struct agent *agent, const struct store_member *member,
+                     const struct store_client *client) {
     struct client_config *config = NULL;
     struct client_faults faults;
+    char message[600];
     if (client_config_parse_text(client->config, client->config_len, client->id, &config,
                                  &faults) != ERR_OK) {
-        char message[600];
         snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer,
                  faults.items[0].detail);
-        give_back(agent, member, client, BAD_CONFIG_DELAY_MS, "bad_config", message);
-        return false;
+        return give_back(agent, member, client, "bad_config", message);
+    }
+    find_fault(agent, config, message, sizeof(message));
+    if (message[0] != '\0') {
+        client_config_destroy(config);
+        return give_back(agent, member, client, "sink_missing", message);
     }
     enum err result = hosts_start(agent->wiring.hosts, config, member->incarnation,
                                   client->owner.epoch, client->version);
-    /* ERR_FULL, ERR_MEMORY: it is assigned all the same, and started by the next comparison.
-     * ERR_STATE: fenced meanwhile; what was claimed is reaped with everything else. */
-    return result == ERR_OK;
+    /* Fenced meanwhile: what was claimed is reaped with everything else. */
+    return result == ERR_STATE ? ERR_OK : result;
 }
 
 static void judge(struct agent *agent, const struct store_member *member,
@@ -52,7 +63,9 @@ static void judge(struct agent *agent, const struct store_member *member,
     enum err deferred;
     switch (result->outcome) {
     case STORE_CLAIMED:
-        answer->claimed += start(agent, member, &result->client);
+        /* What could not be started for want of room is assigned all the same: the next comparison
+         * starts it. */
+        answer->claimed += agent_start(agent, member, &result->client) == ERR_OK;
         break;
     case STORE_CLAIM_FULL:
         answer->full = true;

@@ -76,29 +76,7 @@ static enum err start_client(struct agent *agent, const struct store_member *mem
     bool mine = client.where == STORE_OWNED && client.owner.node &&
                 strcmp(client.owner.node, member->node) == 0 &&
                 strcmp(client.owner.incarnation, member->incarnation) == 0;
-    struct client_config *config = NULL;
-    struct client_faults faults;
-    if (!mine) {
-        goto out;
-    }
-    if (client_config_parse_text(client.config, client.config_len, id, &config, &faults) !=
-        ERR_OK) {
-        size_t released;
-        result = store_release(agent->wiring.store, member,
-                               &(struct store_release){.id = id,
-                                                       .epoch = client.owner.epoch,
-                                                       .delay_ms = 10000,
-                                                       .code = "bad_config",
-                                                       .message = faults.items[0].detail,
-                                                       .failed = true},
-                               1, &released);
-        log_event(LOG_WARN, "bad_config", KS("client", id), KS("detail", faults.items[0].detail));
-        goto out;
-    }
-    result = hosts_start(agent->wiring.hosts, config, member->incarnation, client.owner.epoch,
-                         client.version);
-    result = result == ERR_STATE ? ERR_OK : result; /* fenced meanwhile */
-out:
+    result = mine ? agent_start(agent, member, &client) : ERR_OK;
     store_client_fini(&client);
     return result;
 }

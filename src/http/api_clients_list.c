@@ -74,6 +74,7 @@ static bool listing_init(struct listing *listing, const struct http_request *req
     }
     const char *unknown = unknown_parameter(query);
     const char *cursor = http_query_get(query, "cursor");
+    cursor = cursor != NULL && cursor[0] == '\0' ? NULL : cursor;
     int64_t limit;
     if (unknown != NULL) {
         http_problem(response, PROBLEM_BAD_REQUEST,

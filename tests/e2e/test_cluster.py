@@ -158,3 +158,14 @@ def test_rubbish_in_the_waiting_hash_holds_nobody_up(fleet):
     fleet.redis.bytes_client.hset("mqtt_config:no", b"\xff\xfe", b'{"url":"mqtt://127.0.0.1:1"}')
     ids = fleet.create(5)
     fleet.wait_online(ids, 20, api=node.api)
+
+
+def test_a_client_never_runs_where_the_sink_it_names_is_missing(fleet):
+    has = fleet.start_node("a-has", sink__path=fleet.folder / "received.ndjson")
+    fleet.start_node("b-lacks")
+    ids = fleet.create(6, make=fleet.document, api=has.api, sink="file")
+    fleet.wait_online(ids)
+    assert fleet.shared().counts() == {"a-has": 6, "b-lacks": 0}
+    has.terminate()
+    wait_until(lambda: "sink_missing" in str(fleet.api.status(ids[0])), 20, "the reason is shown")
+    assert fleet.api.status(ids[0])["state"] == "waiting"

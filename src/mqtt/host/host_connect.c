@@ -291,7 +291,8 @@ static void close_connects_in_flight(struct host *host) {
 void host_check_lease(struct host *host) {
     bool valid = host->owner->lease_valid(host->owner->context);
     if (host->lease_was_valid && !valid) {
-        log_event(LOG_WARN, "lease_lapsed", KI("connecting", host->counts[CLIENT_OPENING]));
+        log_event(HASH_COUNT(host->clients) > 0 ? LOG_WARN : LOG_DEBUG, "lease_lapsed",
+                  KI("connecting", host->counts[CLIENT_OPENING]));
         close_connects_in_flight(host);
     }
     host->lease_was_valid = valid;

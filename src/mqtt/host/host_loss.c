@@ -101,7 +101,10 @@ static void note_loss(struct client *client, const char *code) {
     uint64_t window = loss_watch_note(&client->broker->losses, now_ms, online_before);
     bool early = now_ms - client->connack_at_ms < client->host->conf->stable_ms;
     bool ours = client->host->lease_was_valid; /* else another node may rightly have it */
-    if (early && ours && strcmp(code, "connection_lost") == 0) {
+    bool wordless = early && ours && strcmp(code, "connection_lost") == 0;
+    if (wordless && client->state == CLIENT_SUBSCRIBING) {
+        /* Many brokers refuse a subscription so: evidence of nothing. */
+    } else if (wordless) {
         client->early_loss = true;
         client->loss_window = window;
     } else {
@@ -115,6 +118,10 @@ static void note_loss(struct client *client, const char *code) {
 
 static void lost(struct client *client, const char *code, const char *message) {
     note_loss(client, code);
+    if (client->state == CLIENT_SUBSCRIBING && strcmp(code, "connection_lost") == 0) {
+        message = "the broker closed the connection before it acknowledged the subscriptions; "
+                  "perhaps it refuses one";
+    }
     host_note_error(client, code, message);
     host_tear_down(client, false);
     client->failures++;
