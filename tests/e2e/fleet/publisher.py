@@ -19,6 +19,7 @@ class Publisher:
         self.acknowledged = set()
         self.sent = 0
         self._payload_of = {}
+        self._early = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._client = paho.Client(f"{name}-publisher", clean_session=False)
@@ -32,15 +33,27 @@ class Publisher:
 
     def _run(self):
         while not self._stopping.wait(self.interval_s):
-            payload = b"%s:%d" % (self.name.encode(), self.sent)
-            with self._lock:
-                info = self._client.publish(next(self.topics), payload, qos=1)
+            self._publish_next()
+
+    def _publish_next(self):
+        payload = b"%s:%d" % (self.name.encode(), self.sent)
+        self.sent += 1
+        # Not under our lock: the library calls back under a lock of its own.
+        info = self._client.publish(next(self.topics), payload, qos=1)
+        with self._lock:
+            if info.mid in self._early:
+                self._early.remove(info.mid)
+                self.acknowledged.add(payload)
+            else:
                 self._payload_of[info.mid] = payload
-                self.sent += 1
 
     def _on_publish(self, _client, _userdata, mid):
         with self._lock:
-            self.acknowledged.add(self._payload_of.pop(mid))
+            payload = self._payload_of.pop(mid, None)
+            if payload is None:
+                self._early.add(mid)  # the answer was faster than publish() returned
+            else:
+                self.acknowledged.add(payload)
 
     def stop(self):
         """Returns the payloads the broker acknowledged, after all were or 20 s have passed."""

@@ -1,0 +1,100 @@
+"""Two leaders, leaders that die at work, and replies that never come."""
+
+import collections
+
+from fleet import faults
+from fleet.checker import Expect
+from fleet.wait import wait_until
+from fleet.wire import script_names
+
+
+def test_two_leaders_for_a_moment(stage):
+    stage.start(nodes=3, clients=200)
+    stage.survive(faults.two_leaders)
+
+
+def test_two_leaders_while_many_are_placed(stage):
+    stage.start(nodes=3, clients=50)
+    stage.checker.begin()
+    with faults.CrownFlipper(stage, 0.03) as flipper:
+        part = 0
+        while flipper.flips < 20 and part < 60:
+            stage.add_clients(5, f"more{part:03d}-")
+            part += 1
+            flipper.wait_next()
+        wait_until(lambda: not stage.shared().waiting & stage.id_set, 30, "all are placed")
+    assert flipper.flips >= 10
+    stage.checker.verify(Expect(moving=None))
+    sizes = stage.shared().counts().values()
+    assert max(sizes) - min(sizes) <= 40, sizes
+
+
+def test_the_leader_dies_inside_a_batch_of_claims(stage):
+    stage.start(nodes=3, clients=30)
+    leader = stage.leader()
+    moving = stage.clients_of(leader)
+    stage.checker.begin()
+    mark = stage.broker_log.mark()
+    new = stage.add_clients(600, "batch",
+                            api=next(node for node in stage.nodes if node is not leader).api)
+    wait_until(lambda: len(stage.broker_log.poll().connects) > mark, 10, poll_s=0.002)
+    leader.kill()
+    stage.checker.verify(Expect(moving=moving | frozenset(new), connects_max=2))
+    leader.start()
+    stage.checker.verify(Expect())
+
+
+def test_the_leader_dies_while_it_reaps(stage):
+    stage.start(nodes=4, clients=400, mass_death_wait_ms=3000)
+    leader = stage.leader()
+    dead = next(node for node in stage.nodes if node is not leader)
+    moving = stage.clients_of(leader) | stage.clients_of(dead)
+    stage.checker.begin()
+    dead.kill()
+    wait_until(lambda: stage.shared().register.get(dead.name, {}).get("state") != "live", 20,
+               "it is fenced", poll_s=0.002)
+    leader.kill()
+    stage.checker.verify(Expect(moving=moving, connects_max=2, bound_s=40,
+                                silent_nodes={dead.name}))
+
+
+REPEATABLE = {"create", "claim", "release", "update", "delete", "join", "beat", "fence", "reap",
+              "leave", "drain", "restore", "defer", "succeeded", "orphans", "lead", "evidence",
+              "assigned", "nodes", "page", "counts", "get"}
+
+
+def test_the_reply_of_every_script_is_lost(stage):
+    """Of each script every second reply, while clients are created, changed, paused, released,
+    deleted, a node is drained, stopped, killed, and Redis loses its data."""
+    assert set(script_names().values()) == REPEATABLE
+    stage.start(nodes=3, clients=60, wires=True, sink="file", messages_per_s=30)
+    stage.checker.begin()
+    for node in stage.nodes:
+        node.wire.lose = lambda name, count: name in REPEATABLE and count % 2 == 0
+    node, other, third = stage.nodes
+    # claim, create, update, delete come from the changes, which go on all the time.
+    stage.add_clients(60, "later-")
+    bad = "no configuration"
+    stage.redis.client.hset("mqtt_config:no", "bad", bad)  # defer
+    stage.rubbish.add("bad")
+    stage.redis.client.hset("mqtt_config:use", "stray", '{"broker":"127.0.0.1","port":%d,'
+                            '"sub_topic":"t"}' % stage.broker.port)  # orphans
+    stage.rubbish.add("stray")
+    wait_until(lambda: stage.shared().owner.get("stray"), 30, "the stray is adopted")
+    for client in stage.ids[:10]:  # release
+        other.api.post(other.api.path(client, "release"), timeout=20)
+    other.api.post(f"/api/v1/nodes/{third.name}/drain", timeout=20)
+    wait_until(lambda: not stage.shared().bound.get(third.name), 40, "drained")
+    other.api.post(f"/api/v1/nodes/{third.name}/undrain", timeout=20)
+    assert third.terminate() == 0  # leave
+    third.start()
+    stage.checker.verify(Expect(moving=None, connects_max=6, bound_s=60, returning=True,
+                                duplicates=True))
+    node.kill()  # fence, reap
+    stage.checker.verify(Expect(moving=None, connects_max=2, bound_s=60))
+    node.start()
+    stage.checker.verify(Expect())
+    stage.survive(faults.flush_redis)  # restore
+    lost = sum((node.wire.lost for node in stage.nodes), start=collections.Counter())
+    # The leader looks for what has no owner only now and then.
+    assert set(lost) | {"orphans"} == REPEATABLE, f"never lost: {REPEATABLE - set(lost)}"
