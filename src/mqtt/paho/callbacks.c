@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <MQTTAsync.h>
 #include <utlist.h>
+#include "base/text.h"
 #include "paho.h"
 #include "mqtt/reason_codes.h"
 
@@ -157,6 +158,9 @@ static void on_disconnected(void *context, MQTTProperties *properties, enum MQTT
     const struct reason_code *reason = reason_code_disconnect(code);
     char text[PAHO_TEXT_LEN];
     MQTTProperty *said = MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_REASON_STRING);
+    if (said != NULL && !text_is_mqtt_string(said->value.data.data, (size_t)said->value.data.len)) {
+        said = NULL;
+    }
     snprintf(text, sizeof(text), "%s%s%.*s", reason->text, said ? ": " : "",
              said ? said->value.data.len : 0, said ? said->value.data.data : "");
     struct engine_closed closed = {.code = reason->code,
@@ -200,7 +204,9 @@ static void subscribed(const struct paho_subscribe *packet, const int *codes, si
 
 /* Paho does not say how many codes the broker sent, hence one filter per packet. */
 static void on_subscribed(void *context, MQTTAsync_successData *data) {
-    subscribed(context, &data->alt.qos, 1);
+    bool known = data->alt.qos >= 0 && data->alt.qos <= 2; /* else not even an integer, perhaps */
+    int code = known ? data->alt.qos : 0x80;
+    subscribed(context, &code, 1);
 }
 
 static void on_subscribed5(void *context, MQTTAsync_successData5 *data) {

@@ -20,7 +20,7 @@
 #define CLOSES_PER_POLL_MAX 100
 #define TICK_MS             10   /* while something is being opened */
 #define WATCH_MS            1000 /* between two looks at silent connections */
-#define EAGER_MS            1000 /* for so long after open() Paho is woken at each tick */
+#define EAGER_MS            1000 /* for so long after open() Paho is woken */
 #define POLITE_CLOSE_MS     2000 /* a held message may still be accepted for so long */
 #define KEEPALIVE_LOOK_S    10   /* lets Paho look at keepalives each second */
 #define SILENCE_SLACK_MS    1500
@@ -60,8 +60,9 @@ static struct engine *engine_create(const struct conf *conf, const struct engine
     (void)conf;
     struct engine *engine = paho_net_works() ? calloc(1, sizeof(*engine)) : NULL;
     if (engine == NULL) {
-        log_event(LOG_ERROR, "paho_unusable", KS("reason", "out of memory, or connect and "
-                                                           "getaddrinfo are not interposed"));
+        log_event(LOG_ERROR, "paho_unusable",
+                  KS("reason", "out of memory, or connect and "
+                               "getaddrinfo are not interposed"));
         return NULL;
     }
     unsetenv("http_proxy"); /* Paho would obey them silently */
@@ -113,7 +114,9 @@ static void keep_looking_at_keepalives(struct engine *engine, uint16_t keepalive
 
 static void begin(struct engine_connection *connection) {
     connection->phase = PAHO_OPENING; /* no longer in engine->waiting, whatever comes of it */
+    paho_call_begin(connection->engine);
     enum err result = paho_connect(connection);
+    paho_call_end(connection->engine);
     if (result != ERR_OK) {
         struct engine_closed closed = {.code = "bad_configuration",
                                        .message = "the configuration cannot be used to connect",
@@ -124,11 +127,13 @@ static void begin(struct engine_connection *connection) {
         return;
     }
     connection->engine->opened_at_ms = clock_ms();
+    paho_call_begin(connection->engine);
     keep_looking_at_keepalives(connection->engine, connection->open.keepalive_s);
+    paho_call_end(connection->engine);
 }
 
 static void begin_waiting(struct engine *engine) {
-    while (engine->waiting != NULL && !paho_net_busy()) {
+    while (engine->waiting != NULL && !paho_net_busy() && !paho_is_stalled(engine)) {
         struct engine_connection *first = engine->waiting;
         DL_DELETE2(engine->waiting, first, step_prev, step_next);
         begin(first);
@@ -179,9 +184,10 @@ static void no_longer_opening(struct engine_connection *connection) {
 /* After this no callback of the connection comes any more: destroy runs under Paho's mutex. It
  * sends DISCONNECT where the connection stands. */
 static void let_go(struct engine_connection *connection) {
-    no_longer_opening(connection);
     if (connection->handle != NULL) {
+        paho_call_begin(connection->engine);
         MQTTAsync_destroy(&connection->handle);
+        paho_call_end(connection->engine);
         connection->handle = NULL;
     }
     paho_net_end(&connection->socket);
@@ -192,32 +198,51 @@ static void let_go(struct engine_connection *connection) {
  * about to close too, and each of them is told here to give up. poll() does the rest. */
 static void engine_close(struct engine_connection *connection, bool with_will) {
     struct engine *engine = connection->engine;
-    if (connection->phase == PAHO_GONE || connection->phase == PAHO_CLOSING) {
+    if (connection->phase >= PAHO_CLOSING) {
         return;
     }
     if (connection->phase == PAHO_WAITING) {
         DL_DELETE2(engine->waiting, connection, step_prev, step_next);
     }
+    bool up = connection->phase == PAHO_UP;
     no_longer_opening(connection);
     connection->phase = PAHO_CLOSING;
     paho_hold_give_up(connection, clock_ms() + (with_will ? 0 : POLITE_CLOSE_MS));
-    if (with_will) {
-        paho_socket_drop(&connection->socket); /* no DISCONNECT gets out */
+    paho_net_withdraw(&connection->socket);
+    if (with_will || !up) {
+        paho_socket_drop(&connection->socket); /* no DISCONNECT gets out, nor a CONNECT */
     }
     DL_APPEND2(engine->closing, connection, step_prev, step_next);
     eventfd_write(engine->event_fd, 1);
 }
 
+/* It ended: Paho is to forget it like one that is closed. */
+static void end(struct engine_connection *connection) {
+    no_longer_opening(connection);
+    connection->phase = PAHO_ENDED;
+    paho_hold_give_up(connection, clock_ms()); /* there is nobody left to acknowledge to */
+    DL_APPEND2(connection->engine->closing, connection, step_prev, step_next);
+}
+
+/* A destroy would wait until a held message is accepted: it is put off meanwhile. */
 static void close_some(struct engine *engine) {
     static const struct engine_closed by_us = {
         .code = "closed_by_us", .message = "closed by this node", .reason_code = -1};
-    for (int i = 0; i < CLOSES_PER_POLL_MAX && engine->closing != NULL; i++) {
+    for (int i = 0; i < CLOSES_PER_POLL_MAX; i++) {
         struct engine_connection *connection = engine->closing;
+        if (connection == NULL || paho_is_stalled(engine)) {
+            return;
+        }
         DL_DELETE2(engine->closing, connection, step_prev, step_next);
+        bool ours = connection->phase == PAHO_CLOSING;
         let_go(connection);
         pthread_mutex_lock(&engine->lock);
-        connection->marks &= ~(unsigned)PAHO_CLOSED; /* whatever it was, we were first */
-        paho_post_closed(connection, &by_us);
+        if (ours) {
+            connection->marks &= ~(unsigned)PAHO_CLOSED; /* whatever it was, we were first */
+            paho_post_closed(connection, &by_us);
+        } else {
+            paho_post(connection, PAHO_CLOSED);
+        }
         pthread_mutex_unlock(&engine->lock);
     }
 }
@@ -308,10 +333,6 @@ static void fail_publications(struct engine_connection *connection) {
 
 static void finish(struct engine_connection *connection, const struct delivery *delivery) {
     struct engine *engine = connection->engine;
-    if (connection->phase != PAHO_GONE) {
-        paho_hold_give_up(connection, clock_ms()); /* there is nobody left to acknowledge to */
-        let_go(connection);
-    }
     pthread_mutex_lock(&engine->lock);
     if (connection->ready) {
         DL_DELETE2(engine->ready, connection, ready_prev, ready_next);
@@ -346,20 +367,26 @@ static void deliver(struct engine_connection *connection, struct delivery *deliv
     }
     free(delivery->codes);
     deliver_published(connection, delivery->published);
-    if ((delivery->marks & PAHO_CLOSED) && connection->phase != PAHO_CLOSING) {
+    if ((delivery->marks & PAHO_CLOSED) && connection->phase == PAHO_GONE) {
         finish(connection, delivery);
+    } else if ((delivery->marks & PAHO_CLOSED) && connection->phase < PAHO_CLOSING) {
+        end(connection);
     }
 }
 
 /* ---- silent connections ---- */
 
 /* Paho gives a connection up 2.5 keepalives after the last sign of life; we do after 2. */
-static void watch_silence(struct engine_connection *connection) {
+static void watch_silence(struct engine_connection *connection, int64_t now_ms) {
     int64_t keepalive_ms = (int64_t)connection->open.keepalive_s * 1000;
-    if (connection->phase != PAHO_UP || keepalive_ms == 0 || connection->stale) {
+    if (connection->phase != PAHO_UP || keepalive_ms == 0 || connection->stale ||
+        now_ms < connection->look_at_ms) {
         return;
     }
-    if (paho_socket_silent_ms(&connection->socket) < 2 * keepalive_ms + SILENCE_SLACK_MS) {
+    int64_t left_ms =
+        2 * keepalive_ms + SILENCE_SLACK_MS - paho_socket_silent_ms(&connection->socket);
+    if (left_ms > 0) {
+        connection->look_at_ms = now_ms + left_ms;
         return;
     }
     connection->stale = true;
@@ -374,17 +401,27 @@ static void watch_silence(struct engine_connection *connection) {
 /* While a message is held Paho asks no broker for a sign of life: silence then means nothing. */
 static bool stalled_lately(struct engine *engine, int64_t now_ms) {
     pthread_mutex_lock(&engine->lock);
-    bool stalled = engine->holding || now_ms - engine->held_at_ms < STALL_GRACE_MS;
+    bool stalled = engine->holding_since_ms != 0 || now_ms - engine->held_at_ms < STALL_GRACE_MS;
     pthread_mutex_unlock(&engine->lock);
     return stalled;
+}
+
+/* Each time costs Paho a look at every socket it has: ever more seldom while the same connects are
+ * under way. */
+static void wake_paho(struct engine *engine, int64_t now_ms) {
+    int64_t age_ms = now_ms - engine->opened_at_ms;
+    if (age_ms < EAGER_MS && now_ms - engine->woken_at_ms >= age_ms / 10) {
+        engine->woken_at_ms = now_ms;
+        paho_waker_wake(engine->waker);
+    }
 }
 
 static void tick(struct engine *engine) {
     int64_t now_ms = clock_ms();
     if (engine->opening_count == 0) {
         set_ticking(engine, false);
-    } else if (now_ms - engine->opened_at_ms < EAGER_MS) {
-        paho_waker_wake(engine->waker);
+    } else {
+        wake_paho(engine, now_ms);
     }
     if (now_ms - engine->watched_at_ms < WATCH_MS) {
         return;
@@ -395,7 +432,7 @@ static void tick(struct engine *engine) {
     }
     struct engine_connection *connection;
     DL_FOREACH(engine->connections, connection) {
-        watch_silence(connection);
+        watch_silence(connection, now_ms);
     }
 }
 
@@ -405,9 +442,9 @@ static int engine_fd(struct engine *engine) {
 
 static bool has_more(struct engine *engine) {
     pthread_mutex_lock(&engine->lock);
-    bool more = engine->ready != NULL || engine->closing != NULL;
+    bool ready = engine->ready != NULL;
     pthread_mutex_unlock(&engine->lock);
-    return more;
+    return ready || (engine->closing != NULL && !paho_is_stalled(engine));
 }
 
 static void engine_poll(struct engine *engine) {

@@ -8,17 +8,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <MQTTAsync.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "paho.h"
 
-#define PROPERTIES_MAX 64 /* further ones of one message are not kept */
-#define NUMBER_LEN     16
-#define ROOM_WAIT_MS   200
-#define HOLD_LOOK_MS   1000
-#define LONG_HOLD_MS   500
+#define PROPERTIES_MAX   64 /* further ones of one message are not kept */
+#define NUMBER_LEN       16
+#define ROOM_WAIT_MS     200
+#define HOLD_LOOK_MS     1000
+#define LONG_HOLD_MS     500
 #define HOST_WAIT_MS_MAX 3000
 
 /* ---- the host thread, which must not be kept waiting by a hold ---- */
@@ -34,8 +35,9 @@ void paho_call_end(struct engine *engine) {
 bool paho_is_stalled(struct engine *engine) {
     pthread_mutex_lock(&engine->lock);
     int64_t since_ms = engine->holding_since_ms;
+    int64_t least_ms = engine->sink_stalled ? -1 : LONG_HOLD_MS;
     pthread_mutex_unlock(&engine->lock);
-    return since_ms != 0 && clock_ms() - since_ms > LONG_HOLD_MS;
+    return since_ms != 0 && clock_ms() - since_ms > least_ms;
 }
 
 /* It came too late to see that Paho is stalled, and may be wanted for something urgent. */
@@ -98,20 +100,24 @@ void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_
 static void hold_begin(struct engine_connection *connection, struct paho_hold *hold) {
     pthread_mutex_lock(&connection->engine->lock);
     connection->hold = hold;
-    connection->engine->holding = true;
     hold->give_up_at_ms = connection->give_up_at_ms;
-    hold->since_ms = clock_ms();
+    hold->since_ms = connection->engine->holding_since_ms = clock_ms();
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static void hold_end(struct engine_connection *connection) {
+static void hold_end(struct engine_connection *connection, enum err result) {
     struct engine *engine = connection->engine;
     pthread_mutex_lock(&engine->lock);
-    if (clock_ms() - connection->hold->since_ms > LONG_HOLD_MS) {
+    bool was_long = clock_ms() - connection->hold->since_ms > LONG_HOLD_MS;
+    engine->sink_stalled = result != ERR_OK && (was_long || engine->sink_stalled);
+    if (was_long) {
         engine->held_at_ms = clock_ms();
     }
     connection->hold = NULL;
-    engine->holding = false;
+    engine->holding_since_ms = 0;
+    if (was_long || engine->sink_stalled) {
+        eventfd_write(engine->event_fd, 1); /* for what poll() put off */
+    }
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -127,8 +133,9 @@ static void wait_a_little(struct paho_hold *hold, int64_t timeout_ms) {
     pthread_cond_timedwait(&hold->changed, &hold->lock, &until);
 }
 
-/* Until the message is accepted, refused, or the connection is being closed. */
-static enum err hold_wait(struct paho_hold *hold) {
+/* Until the message is accepted, refused, the connection is being closed, or the host must go on.
+ */
+static enum err hold_wait(const struct engine *engine, struct paho_hold *hold) {
     enum err result = ERR_CANCELED;
     pthread_mutex_lock(&hold->lock);
     for (;;) {
@@ -138,7 +145,7 @@ static enum err hold_wait(struct paho_hold *hold) {
         }
         int64_t left_ms =
             hold->give_up_at_ms ? hold->give_up_at_ms - clock_ms() : (int64_t)HOLD_LOOK_MS;
-        if (left_ms <= 0) {
+        if (left_ms <= 0 || keeps_host_waiting(engine, hold)) {
             break;
         }
         wait_a_little(hold, left_ms < HOLD_LOOK_MS ? left_ms : HOLD_LOOK_MS);
@@ -270,7 +277,8 @@ static enum err offer(struct engine_connection *connection, struct message *mess
         if (result != ERR_FULL) {
             return result;
         }
-        if (is_closing(connection)) {
+        if (is_closing(connection) ||
+            (hold != NULL && keeps_host_waiting(connection->engine, hold))) {
             return ERR_CANCELED;
         }
         events->wait_room(connection->client, ROOM_WAIT_MS);
@@ -287,14 +295,25 @@ static enum err deliver_held(struct engine_connection *connection, struct messag
     enum err result = offer(connection, message, hold);
     if (result != ERR_OK) {
         message_destroy(message);
-        hold_end(connection);
+        hold_end(connection, result);
         hold_release(hold, 2);
         return result;
     }
-    result = hold_wait(hold);
-    hold_end(connection);
+    result = hold_wait(connection->engine, hold);
+    hold_end(connection, result);
     hold_release(hold, 1);
     return result;
+}
+
+/* The socket first, so that no acknowledgement leaves. The broker still has the message. */
+static void cut(struct engine_connection *connection) {
+    struct engine_closed closed = {.code = "message_not_accepted",
+                                   .message = "a message could not be handed to the sink",
+                                   .reason_code = -1};
+    paho_socket_drop(&connection->socket);
+    pthread_mutex_lock(&connection->engine->lock);
+    paho_post_closed(connection, &closed);
+    pthread_mutex_unlock(&connection->engine->lock);
 }
 
 void paho_deliver(struct engine_connection *connection, const char *topic, const void *borrowed) {
@@ -308,7 +327,7 @@ void paho_deliver(struct engine_connection *connection, const char *topic, const
     }
     enum err result = message ? deliver_held(connection, message) : ERR_MEMORY;
     if (result != ERR_OK) {
-        paho_socket_drop(&connection->socket);
+        cut(connection);
         log_event(LOG_WARN, "message_not_accepted", KS("client", connection->id),
                   KI("qos", received->qos), KS("reason", err_name(result)));
     }

@@ -150,7 +150,9 @@ static enum err translate_tls(struct engine_connection *connection, struct trans
     }
     t->ssl.enableServerCertAuth = !tls->insecure;
     t->ssl.verify = !tls->insecure;
-    t->ssl.sslVersion = MQTT_SSL_VERSION_TLS_1_2;
+    /* Paho ignores sslVersion with OpenSSL 1.1 and later, and lowers the security level: only
+     * suites that older versions than TLS 1.2 do not have. */
+    t->ssl.enabledCipherSuites = "DEFAULT:!SSLv3:!TLSv1";
     t->ssl.disableDefaultTrustStore = tls->ca != NULL;
     t->ssl.ssl_error_cb = note_tls_error;
     t->ssl.ssl_error_context = connection;

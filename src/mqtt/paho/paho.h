@@ -34,6 +34,7 @@ enum paho_phase {
     PAHO_OPENING,
     PAHO_UP,
     PAHO_CLOSING, /* the host closed it, Paho does not know yet */
+    PAHO_ENDED,   /* it ended, Paho has not forgotten it yet */
     PAHO_GONE     /* Paho has forgotten it; only the closed event is owed */
 };
 
@@ -83,6 +84,7 @@ struct engine_connection {
     int protocol_version;
     bool tls;
     bool stale;          /* half-open: reported once */
+    int64_t look_at_ms;  /* sooner it cannot have been silent for too long */
     int material_fds[3]; /* PEM text given inline, as memfds for Paho to read */
     struct paho_socket socket;
     struct engine_connection *prev, *next;           /* engine->connections */
@@ -97,7 +99,7 @@ struct engine_connection {
     uint8_t *codes; /* of the SUBSCRIBE in flight */
     size_t code_count, codes_missing;
     struct paho_subscribe *subscribes; /* its packets; Paho points into it */
-    struct engine_closed closed; /* message points to closed_message */
+    struct engine_closed closed;       /* message points to closed_message */
     char closed_message[PAHO_TEXT_LEN];
     char tls_error[PAHO_TEXT_LEN];
     struct paho_publication *publications;
@@ -114,13 +116,15 @@ struct engine {
     struct engine_connection *waiting; /* to be handed to Paho, one at a time */
     struct engine_connection *closing; /* to be taken from Paho, see engine_close */
     size_t opening_count;
-    int64_t watched_at_ms, opened_at_ms; /* the last look at silent ones, the last open */
+    /* The last look at silent ones, the last open, the last time Paho was woken. */
+    int64_t watched_at_ms, opened_at_ms, woken_at_ms;
     uint16_t keepalive_least_s;
 
     pthread_mutex_t lock;
     struct engine_connection *ready;
     int64_t holding_since_ms; /* a message waits for its acceptance, and Paho with it; 0: none */
-    int64_t held_at_ms;       /* when a long hold ended; guarded by lock */
+    int64_t held_at_ms;       /* when a long hold ended */
+    bool sink_stalled;        /* the last long hold ended without acceptance; guarded by lock */
 
     _Atomic int64_t calling_since_ms; /* the host thread is in a call into Paho; 0: it is not */
 };
@@ -150,7 +154,8 @@ void paho_post(struct engine_connection *connection, enum paho_event event);
 void paho_post_closed(struct engine_connection *connection, const struct engine_closed *closed);
 
 /* message.c */
-/* Around every call into Paho, which may wait for its mutex while a message is held. Host thread. */
+/* Around every call into Paho, which may wait for its mutex while a message is held. Host thread.
+ */
 void paho_call_begin(struct engine *engine);
 void paho_call_end(struct engine *engine);
 /* Whether a message has been held for so long that a call into Paho had better wait. */

@@ -95,8 +95,12 @@ enum err paho_subscribe(struct engine_connection *connection,
     if (connection->phase != PAHO_UP) {
         return ERR_STATE;
     }
-    return connection->protocol_version == 5 ? subscribe_together(connection, subscriptions, n)
-                                             : subscribe_one_by_one(connection, subscriptions, n);
+    paho_call_begin(connection->engine);
+    enum err result = connection->protocol_version == 5
+                          ? subscribe_together(connection, subscriptions, n)
+                          : subscribe_one_by_one(connection, subscriptions, n);
+    paho_call_end(connection->engine);
+    return result;
 }
 
 enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t n) {
@@ -106,7 +110,10 @@ enum err paho_unsubscribe(struct engine_connection *connection, char *const *fil
     }
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     paho_fill_unsubscribe_options(connection, &response);
-    return result_of(MQTTAsync_unsubscribeMany(connection->handle, (int)n, filters, &response));
+    paho_call_begin(connection->engine);
+    int rc = MQTTAsync_unsubscribeMany(connection->handle, (int)n, filters, &response);
+    paho_call_end(connection->engine);
+    return result_of(rc);
 }
 
 static const struct property_kind {
@@ -178,6 +185,9 @@ enum err paho_publish(struct engine_connection *connection,
     if (connection->phase != PAHO_UP) {
         return ERR_STATE;
     }
+    if (paho_is_stalled(connection->engine)) {
+        return ERR_FULL;
+    }
     struct paho_publication *entry = calloc(1, sizeof(*entry));
     if (entry == NULL) {
         return ERR_MEMORY;
@@ -187,7 +197,9 @@ enum err paho_publish(struct engine_connection *connection,
     pthread_mutex_lock(&connection->engine->lock);
     DL_APPEND(connection->publications, entry);
     pthread_mutex_unlock(&connection->engine->lock);
+    paho_call_begin(connection->engine);
     enum err result = send_publication(connection, publication, entry);
+    paho_call_end(connection->engine);
     if (result != ERR_OK) {
         pthread_mutex_lock(&connection->engine->lock);
         DL_DELETE(connection->publications, entry);

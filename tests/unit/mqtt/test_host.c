@@ -197,6 +197,22 @@ START_TEST(kf25_a_full_sink_holds_qos_1_and_loses_nothing) {
 }
 END_TEST
 
+/* KNOWN-FAILURES 27 */
+START_TEST(kf27_a_stalled_sink_keeps_the_host_from_nothing) {
+    struct outcome outcome = {0};
+    f->accept = false;
+    start_online("held", PERSISTENT);
+    start_online("other", "");
+    publish_from_outside("t/1", 1, "wait");
+    EVENTUALLY(fixture_kept_count(f) == 1);
+    /* Asked while Paho's mutex is held by the waiting message. */
+    ck_assert_int_eq(publish_bytes("other", "x", "x", 1, 1, &outcome), ERR_OK);
+    ck_assert_int_eq(hosts_stop_all(f->hosts, "fenced", false, 10000), ERR_OK);
+    EVENTUALLY(outcome.count == 1);
+    ck_assert_int_eq(broker_logged(&broker, "Received PUBACK from held"), 0);
+}
+END_TEST
+
 /* ---- subscriptions ---- */
 
 /* KNOWN-FAILURES 19 */
@@ -464,6 +480,7 @@ int main(void) {
     tcase_add_loop_test(tcase, kf24_a_message_not_accepted_is_sent_again, 0, 4);
     tcase_add_test(tcase, a_message_held_while_its_broker_dies_is_sent_again);
     tcase_add_test(tcase, kf25_a_full_sink_holds_qos_1_and_loses_nothing);
+    tcase_add_test(tcase, kf27_a_stalled_sink_keeps_the_host_from_nothing);
     tcase_add_test(tcase, kf19_every_subscription_is_back_after_the_broker_restarted);
     tcase_add_loop_test(tcase, kf19_a_refused_subscription_is_shown_and_the_rest_works, 0, 2);
     tcase_add_test(tcase, kf18_changed_topics_are_subscribed_and_unsubscribed_in_place);

@@ -462,6 +462,35 @@ START_TEST(tls_verifies_the_broker) {
 }
 END_TEST
 
+/* With an RSA key exchange OpenSSL would take it at the security level that Paho sets. */
+START_TEST(tls_older_than_1_2_is_refused) {
+    static const char *const protocols[] = {"-tls1_1", "-tls1_2"};
+    char port[16], text[256];
+    run_tls_broker(false); /* for its certificate */
+    broker_stop(&broker);
+    snprintf(port, sizeof(port), "%d", broker.port);
+    snprintf(text, sizeof(text), "%s/server.crt", broker.folder);
+    char key[256];
+    snprintf(key, sizeof(key), "%s/server.key", broker.folder);
+    char *const argv[] = {"openssl",
+                          "s_server",
+                          "-accept",
+                          port,
+                          "-cert",
+                          text,
+                          "-key",
+                          key,
+                          (char *)(uintptr_t)protocols[_i],
+                          "-cipher",
+                          "ALL:@SECLEVEL=0",
+                          "-quiet",
+                          NULL};
+    broker.pid = fixture_spawn(broker.folder, argv);
+    start_tls("a", "localhost", "\"insecure\":true", 1);
+    EVENTUALLY(fixture_error_is(f, "a", _i == 0 ? "tls_failed" : "connect_timeout"));
+}
+END_TEST
+
 START_TEST(tls_shows_its_own_certificate_when_asked) {
     char *fields = malloc(65536);
     run_tls_broker(true);
@@ -506,7 +535,7 @@ START_TEST(websocket_connections_work) {
     snprintf(extra, sizeof(extra),
              "allow_anonymous true\nlistener %d 127.0.0.1\nprotocol websockets\n", port);
     run_broker_with(extra);
-    snprintf(text, sizeof(text), "{\"id\":\"a\",\"url\":\"ws://localhost:%d/mqtt\"," SUB_ALL "}",
+    snprintf(text, sizeof(text), "{\"id\":\"a\",\"url\":\"ws://localhost:%d/a:b?c:d\"," SUB_ALL "}",
              port);
     fixture_start(f, fixture_config(text), 1);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
@@ -522,6 +551,7 @@ static void add(Suite *suite, const char *name, void (*prepare)(void), const TTe
     tcase_set_timeout(tcase, 120);
     for (size_t i = 0; i < n; i++) {
         bool twice = tests[i] == wrong_credentials_are_named ||
+                     tests[i] == tls_older_than_1_2_is_refused ||
                      tests[i] == kf05_a_foreign_client_with_the_identifier_ends_in_conflict;
         tcase_add_loop_test(tcase, tests[i], 0, twice ? 2 : 1);
     }
@@ -547,6 +577,7 @@ int main(void) {
         the_keepalive_that_the_broker_asks_for_is_used_from_the_next_connect_on,
         kf08_five_hundred_clients_come_online_beside_a_dead_broker,
         tls_verifies_the_broker,
+        tls_older_than_1_2_is_refused,
         tls_shows_its_own_certificate_when_asked,
         the_will_is_published_when_the_hosts_are_ended_and_not_when_stopped,
         websocket_connections_work,
