@@ -18,6 +18,10 @@ size_t text_utf8_char_len(const void *data, size_t len);
  */
 bool text_is_mqtt_string(const void *data, size_t len);
 
+/* Holds a control character (U+0000 to U+001F, U+007F to U+009F) or a non-character (U+FFFE ...),
+ * on which MQTT 5.0 section 1.5.4 lets a receiver close the connection. For well-formed UTF-8. */
+bool text_has_control(const void *data, size_t len);
+
 /* base64 of RFC 4648 section 4. Encode: a new NUL-terminated string, NULL when out of memory.
  * Decode: a new block (never NULL on ERR_OK) of *out_len bytes; ERR_ARGUMENT for anything else. */
 char *text_base64_encode(const void *data, size_t len);

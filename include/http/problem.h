@@ -12,6 +12,7 @@
 #define HTTP_PROBLEM_TABLE(X)                                                                      \
     X(PROBLEM_BAD_REQUEST, 400, "bad-request", "The request cannot be understood")                 \
     X(PROBLEM_BAD_JSON, 400, "bad-json", "The body is not JSON")                                   \
+    X(PROBLEM_ORIGIN, 403, "foreign-origin", "Pages of other sites may not use this API")          \
     X(PROBLEM_NOT_FOUND, 404, "not-found", "There is no such thing")                               \
     X(PROBLEM_METHOD, 405, "method-not-allowed", "The method does not fit the path")               \
     X(PROBLEM_EXISTS, 409, "exists", "The id has another configuration")                           \

@@ -85,7 +85,8 @@ struct engine_ops {
     enum err (*open)(struct engine *engine, const struct engine_open *open,
                      struct engine_connection **out);
     /* Sends DISCONNECT (with_will: lets the broker publish the will, by reason 0x04 or by just
-     * closing) and lets go; the closed event follows within a few seconds. */
+     * closing) and lets go; the closed event follows within a few seconds (paho: not while the
+     * sink of another client is stalled). */
     void (*close)(struct engine_connection *connection, bool with_will);
     /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. */
     enum err (*subscribe)(struct engine_connection *connection,

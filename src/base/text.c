@@ -87,6 +87,24 @@ bool text_is_mqtt_string(const void *data, size_t len) {
            text_is_utf8(data, len);
 }
 
+bool text_has_control(const void *data, size_t len) {
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < len; i++) {
+        uint8_t next = i + 1 < len ? bytes[i + 1] : 0;
+        uint8_t third = i + 2 < len ? bytes[i + 2] : 0;
+        uint8_t fourth = i + 3 < len ? bytes[i + 3] : 0;
+        bool c1 = bytes[i] == 0xc2 && next >= 0x80 && next <= 0x9f;
+        bool fdd0 = bytes[i] == 0xef && next == 0xb7 && third >= 0x90 && third <= 0xaf;
+        bool fffe = bytes[i] == 0xef && next == 0xbf && third >= 0xbe;
+        bool plane_end =
+            bytes[i] >= 0xf0 && (next & 0x0f) == 0x0f && third == 0xbf && fourth >= 0xbe;
+        if (bytes[i] < 0x20 || bytes[i] == 0x7f || c1 || fdd0 || fffe || plane_end) {
+            return true;
+        }
+    }
+    return false;
+}
+
 char *text_base64_encode(const void *data, size_t len) {
     if (len > INT_MAX / 4 * 3 - 3) { /* what EVP_EncodeBlock can count */
         return NULL;

@@ -101,6 +101,10 @@ static bool prepare_update(const struct http_request *request, const struct stor
     json_t *stored = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
     if (json_is_object(stored)) {
         client_config_keep_secrets(document, stored);
+        json_t *desired = json_object_get(stored, "desired");
+        if (desired != NULL && json_object_get(document, "desired") == NULL) {
+            json_object_set(document, "desired", desired); /* a paused client stays so */
+        }
     }
     json_decref(stored);
     enum err result = client_input_check(request->api, document, CLIENT_FROM_API,

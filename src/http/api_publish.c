@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/clock.h"
+#include "http/gate.h"
 #include "http/problem.h"
 #include "http/publication.h"
 
@@ -173,7 +174,7 @@ static enum err publish_here(const struct http_api *api, const char *id,
     return ERR_OK;
 }
 
-void client_publish(const struct http_request *request, const char *id, json_t *document,
+static void publish(const struct http_request *request, const char *id, json_t *document,
                     struct http_response *response) {
     struct publication_input *input = publication_parse(document);
     if (input == NULL) {
@@ -199,6 +200,19 @@ void client_publish(const struct http_request *request, const char *id, json_t *
         free(body);
     }
     store_client_fini(&row);
+}
+
+/* A broker that does not acknowledge holds a quarter of the threads at most. */
+void client_publish(const struct http_request *request, const char *id, json_t *document,
+                    struct http_response *response) {
+    size_t share = (size_t)request->api->context.conf->http_waiters / 4 + 1;
+    if (!http_gate_enter(id, share)) {
+        http_problem(response, PROBLEM_OVERLOAD,
+                     "%zu publications of client %s wait for its broker already", share, id);
+        return;
+    }
+    publish(request, id, document, response);
+    http_gate_leave(id);
 }
 
 void api_client_publish(struct http_request *request, struct http_response *response) {

@@ -104,29 +104,23 @@ void client_input_fini(struct client_input *input) {
     *input = (struct client_input){0};
 }
 
-/* The canonical text without what we keep there ourselves, and without what is so anyway: after
- * pause and resume it is the same configuration again. NULL: no object. */
-static char *comparable(const char *text, size_t len) {
-    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-    char *canonical = NULL;
-    if (json_is_object(document)) {
-        const char *desired = json_string_value(json_object_get(document, "desired"));
-        if (desired != NULL && strcmp(desired, client_desired_name(DESIRED_RUNNING)) == 0) {
-            (void)json_object_del(document, "desired");
-        }
-        (void)json_object_del(document, "retired_filters");
-        canonical = client_config_canonical(document);
-    }
-    json_decref(document);
-    return canonical;
-}
-
+/* Without what we keep in the text ourselves. The desired state is kept apart from the
+ * configuration: a document that does not name it is the same whether the client runs or is paused.
+ */
 bool client_input_same(const char *stored, size_t stored_len, const char *text) {
-    char *theirs = comparable(stored, stored_len);
-    char *ours = comparable(text, strlen(text));
-    bool same = theirs != NULL && ours != NULL && strcmp(theirs, ours) == 0;
-    free(theirs);
-    free(ours);
+    json_t *theirs = json_loadb(stored, stored_len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *ours = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    (void)json_object_del(theirs, "retired_filters");
+    const char *desired = json_string_value(json_object_get(ours, "desired"));
+    if (desired == NULL) {
+        (void)json_object_del(theirs, "desired");
+    } else if (strcmp(desired, client_desired_name(DESIRED_RUNNING)) == 0 &&
+               json_object_get(theirs, "desired") == NULL) {
+        (void)json_object_del(ours, "desired");
+    }
+    bool same = json_is_object(theirs) && json_is_object(ours) && json_equal(theirs, ours);
+    json_decref(theirs);
+    json_decref(ours);
     return same;
 }
 

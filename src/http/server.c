@@ -199,6 +199,16 @@ static void exchange_route(struct exchange *exchange) {
     }
 }
 
+/* A browser names the page that sends a request; one of another site must not drive an API that
+ * only its address protects. */
+static bool is_foreign(const struct exchange *exchange) {
+    const char *origin = header(exchange, "Origin");
+    const char *host = header(exchange, "Host");
+    const char *authority = origin != NULL ? strstr(origin, "://") : NULL;
+    return origin != NULL &&
+           (authority == NULL || host == NULL || strcasecmp(authority + 3, host) != 0);
+}
+
 /* The first call: everything but the body is here. A refusal is sent after the body was read and
  * dropped, unless the caller waits for leave to send it, or it is out of all measure. */
 static enum MHD_Result exchange_begin(struct exchange *exchange, const char *method) {
@@ -212,6 +222,9 @@ static enum MHD_Result exchange_begin(struct exchange *exchange, const char *met
     request->if_match = text_dup(header(exchange, "If-Match"));
     request->forwarded = header(exchange, PEERS_FORWARDED_HEADER) != NULL;
     exchange_route(exchange);
+    if (exchange->response.status == 0 && is_foreign(exchange)) {
+        http_problem(&exchange->response, PROBLEM_ORIGIN, "the Origin must be the Host");
+    }
     const char *length = header(exchange, "Content-Length");
     int64_t body_len = 0;
     bool sized = length == NULL || http_int_parse(length, 0, INT64_MAX, &body_len);

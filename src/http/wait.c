@@ -5,10 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "http/gate.h"
 
-#define LOOK_MS        25  /* between two looks at this node's own clients */
-#define LOOKS_PER_PEER 4   /* of them, every how many also at Redis and the other nodes */
-#define WINDOW         200 /* ids looked at at once */
+#define LOOK_MS        25         /* between two looks at this node's own clients */
+#define LOOKS_PER_PEER 4          /* of them, every how many also at Redis and the other nodes */
+#define GATE_KEY       "/wait_ms" /* no id holds a slash */
+#define WINDOW         200        /* ids looked at at once */
 
 struct waiting {
     const struct http_request *request;
@@ -88,8 +90,13 @@ static bool must_end(const struct waiting *waiting, int64_t deadline_ms) {
 void clients_wait(const struct http_request *request, const char *const *ids, size_t n,
                   int64_t wait_ms) {
     struct waiting waiting = {.request = request, .n = n};
+    /* Half of the threads are left to publications; who finds no place is answered at once. */
+    if (!http_gate_enter(GATE_KEY, (size_t)request->api->context.conf->http_waiters / 2 + 1)) {
+        return;
+    }
     waiting.ids = calloc(n + 1, sizeof(*waiting.ids));
     if (waiting.ids == NULL) {
+        http_gate_leave(GATE_KEY);
         return;
     }
     memcpy(waiting.ids, ids, n * sizeof(*ids));
@@ -106,4 +113,5 @@ void clients_wait(const struct http_request *request, const char *const *ids, si
         }
     }
     free(waiting.ids);
+    http_gate_leave(GATE_KEY);
 }

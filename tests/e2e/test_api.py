@@ -1,9 +1,13 @@
 """The HTTP API: shapes, status codes, faults with pointers, and that no request ends a node."""
 
+import concurrent.futures
 import json
+import os
+import pathlib
 import socket
 
 import pytest
+import requests
 
 from fleet.wait import wait_until
 
@@ -446,3 +450,53 @@ def test_kf29_secrets_are_in_no_answer_and_no_log(fleet):
     for secret in secrets:
         assert not [text for text in answers if secret in text]
         assert all(secret not in node.log() for node in nodes)
+
+
+def test_a_page_of_another_site_may_not_use_the_api(fleet):
+    node = fleet.start_node()
+    url = f"http://127.0.0.1:{node.port}/api/v1/clients"
+    document = fleet.document("x")
+    foreign = requests.post(url, json=document, headers={"Origin": "http://evil.example"})
+    assert foreign.status_code == 403
+    assert fleet.api.get("/api/v1/clients/x").status_code == 404
+    own = requests.post(url, json=document, headers={"Origin": f"http://127.0.0.1:{node.port}"})
+    assert own.status_code == 201
+
+
+@pytest.mark.parametrize("field,value", [
+    ("client_id", "a\u0001b"), ("sub_topic", "a/\u007f"), ("client_id", "a\ufffe")])
+def test_characters_on_which_brokers_close_are_refused(shared_api, field, value):
+    answer = shared_api.post(CLIENTS, {"id": "x", "broker": "127.0.0.1", field: value})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == f"/{field}"
+
+
+def test_kf27_a_tls_file_that_never_ends_stalls_nobody(fleet):
+    fleet.start_node()
+    pipe = fleet.folder / "pipe"
+    os.mkfifo(pipe)
+    healthy = fleet.online(5)
+    for name in (pipe, "/dev/zero", fleet.folder / "missing"):
+        fleet.api.create([{"id": pathlib.Path(name).name, "url": f"mqtts://127.0.0.1:"
+                           f"{fleet.broker.port}", "tls": {"ca": str(name)}}])
+        wait_until(lambda: (fleet.api.status(pathlib.Path(name).name)["last_error"] or {})
+                   .get("code") == "tls_file_unreadable", 20, f"{name} is named")
+    assert fleet.api.publish(healthy[0], topic="t", payload="x", qos=1).status_code == 200
+
+
+def test_kf27_publications_that_hang_leave_room_for_others(fleet):
+    """A broker that never acknowledges takes its share of the waiting threads, no more."""
+    fleet.start_node(http__waiters=8, publish_timeout_ms=15000)
+    silent = fleet.start_broker("silent")
+    fleet.online(1)
+    fleet.api.create([{"id": "hangs", "url": silent.url}])
+    fleet.wait_online(["hangs"])
+    silent.pause()
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        hung = [pool.submit(fleet.api.publish, "hangs", topic="t", payload="x", qos=1)
+                for _ in range(20)]
+        wait_until(lambda: sum(one.done() for one in hung) >= 17, 12, "the rest is refused")
+        assert fleet.api.publish("c00000", topic="t", payload="x", qos=1).status_code == 200
+        silent.resume()
+    codes = [one.result().status_code for one in hung]
+    assert set(codes) <= {200, 502, 503, 504} and codes.count(503) >= 17

@@ -28,26 +28,19 @@
 #define URL_MAX         4096
 
 static const char *mqtt_string_fault(const char *text, size_t len) {
-    return text_is_mqtt_string(text, len) ? NULL : "must be well-formed UTF-8 without U+0000";
-}
-
-/* C0, DEL, and C1, which is 0xC2 0x80 to 0xC2 0x9F in UTF-8. */
-static bool has_control(const char *text, size_t len) {
-    for (size_t i = 0; i < len; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        unsigned char next = i + 1 < len ? (unsigned char)text[i + 1] : 0;
-        if (byte < 0x20 || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next <= 0x9f)) {
-            return true;
-        }
+    if (!text_is_mqtt_string(text, len)) {
+        return "must be well-formed UTF-8 without U+0000";
     }
-    return false;
+    return text_has_control(text, len)
+               ? "must be without control characters, on which brokers close the connection"
+               : NULL;
 }
 
 const char *client_id_fault(const char *text, size_t len) {
     if (len < 1 || len > 256) {
         return "must have 1 to 256 bytes";
     }
-    if (!text_is_utf8(text, len) || has_control(text, len)) {
+    if (!text_is_utf8(text, len) || text_has_control(text, len)) {
         return "must be UTF-8 without control characters";
     }
     if (memchr(text, '/', len) != NULL || strcmp(text, ".") == 0 || strcmp(text, "..") == 0) {
@@ -59,8 +52,8 @@ const char *client_id_fault(const char *text, size_t len) {
 /* A relative path would depend on where the node was started. */
 static const char *pem_fault(const char *text, size_t len) {
     if (text[0] == '/') {
-        return has_control(text, len) || len > 4095 ? "must be the path of a file, or PEM text"
-                                                    : NULL;
+        return text_has_control(text, len) || len > 4095 ? "must be the path of a file, or PEM text"
+                                                         : NULL;
     }
     return strstr(text, "-----BEGIN ") == NULL
                ? "must be PEM text (-----BEGIN ...) or the absolute path of a file with it"

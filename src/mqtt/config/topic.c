@@ -21,6 +21,9 @@ static const char *common_fault(const char *text, size_t len) {
     if (!text_is_mqtt_string(text, len)) {
         return "must be well-formed UTF-8 without U+0000";
     }
+    if (text_has_control(text, len)) {
+        return "must be without control characters, on which brokers close the connection";
+    }
     return NULL;
 }
 

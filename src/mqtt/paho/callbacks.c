@@ -97,10 +97,12 @@ static struct engine_closed explain_failure(struct engine_connection *connection
         closed.message = strerrordesc_np(connection->socket.connect_errno);
     } else if (unheard) {
         closed.code = "connection_refused";
-        closed.message = "the TCP connection was refused or closed at once";
+        closed.message = "the broker closed the connection at once: is this the port for TLS, "
+                         "WebSocket or plain MQTT?";
     } else if (connection->tls) {
         closed.code = "tls_failed";
-        closed.message = "the handshake failed, or the certificate is for another name";
+        closed.message = "the handshake failed: the certificate is for another name, the broker "
+                         "wants a client certificate, or tls.cert and tls.key do not match";
     } else {
         closed.code = "protocol_error";
         closed.message = "the broker closed the connection before CONNACK";

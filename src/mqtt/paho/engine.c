@@ -118,9 +118,12 @@ static void begin(struct engine_connection *connection) {
     enum err result = paho_connect(connection);
     paho_call_end(connection->engine);
     if (result != ERR_OK) {
-        struct engine_closed closed = {.code = "bad_configuration",
-                                       .message = "the configuration cannot be used to connect",
-                                       .reason_code = -1};
+        bool file = result == ERR_IO;
+        struct engine_closed closed = {
+            .code = file ? "tls_file_unreadable" : "bad_configuration",
+            .message = file ? "tls.ca, tls.cert or tls.key is no regular file that can be read here"
+                            : "the configuration cannot be used to connect",
+            .reason_code = -1};
         pthread_mutex_lock(&connection->engine->lock);
         paho_post_closed(connection, &closed);
         pthread_mutex_unlock(&connection->engine->lock);

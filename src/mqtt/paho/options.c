@@ -3,11 +3,13 @@
  * connection stands. Knows no events. */
 #include <assert.h>
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <MQTTAsync.h>
 #include "paho.h"
@@ -15,6 +17,7 @@
 #define BUFFERED_MAX  1000 /* publications Paho may hold back; the host allows fewer */
 #define URI_LEN       (256 + 3 * 4096 + 32) /* a path of colons only */
 #define MATERIAL_PATH 64
+#define MATERIAL_MAX  (4 * 1024 * 1024) /* bytes of a file of certificates */
 #define ALPN_LEN      1024
 
 enum material { MATERIAL_CA, MATERIAL_CERT, MATERIAL_KEY };
@@ -72,25 +75,45 @@ static void format_uri(const struct engine_connection *connection, char uri[URI_
     }
 }
 
-/* PEM text becomes a file without a name; anything else is a path. NULL: not to be had. */
+/* A file without a name. -1: not to be had. */
+static int open_text(const char *text) {
+    int fd = memfd_create("mqfleet-tls", MFD_CLOEXEC);
+    size_t len = strlen(text);
+    for (size_t at = 0; fd >= 0 && at < len;) {
+        ssize_t n = write(fd, text + at, len - at);
+        if (n <= 0) {
+            close(fd);
+            return -1;
+        }
+        at += (size_t)n;
+    }
+    return fd;
+}
+
+/* Paho opens files while it holds its mutex: a pipe or a device would stop every client of the
+ * process for good. -1: not a regular file of sensible size. */
+static int open_regular(const char *path) {
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    struct stat status;
+    if (fd >= 0 &&
+        (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size > MATERIAL_MAX)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Where Paho finds the material; NULL: it is not given, or not to be had. */
 static const char *material_path(struct engine_connection *connection, enum material which,
                                  const char *text, char path[MATERIAL_PATH]) {
-    if (text == NULL || strstr(text, "-----BEGIN") == NULL) {
-        return text;
+    if (text == NULL) {
+        return NULL;
     }
-    int fd = memfd_create("mqfleet-tls", MFD_CLOEXEC);
+    int fd = strstr(text, "-----BEGIN") ? open_text(text) : open_regular(text);
     if (fd < 0) {
         return NULL;
     }
     connection->material_fds[which] = fd;
-    size_t len = strlen(text);
-    for (size_t at = 0; at < len;) {
-        ssize_t n = write(fd, text + at, len - at);
-        if (n <= 0) {
-            return NULL;
-        }
-        at += (size_t)n;
-    }
     snprintf(path, MATERIAL_PATH, "/proc/self/fd/%d", fd);
     return path;
 }

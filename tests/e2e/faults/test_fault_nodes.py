@@ -4,12 +4,14 @@ import pytest
 
 from fleet import faults
 from fleet.checker import Expect
+from fleet.wait import wait_until
 
 CLIENTS = 200
 
 
 def test_kill_9_of_a_node_with_clients(stage):
-    stage.start(nodes=3, clients=CLIENTS)
+    """With more clients than one call of a script takes."""
+    stage.start(nodes=3, clients=750)
     stage.survive(faults.kill_node)
 
 
@@ -32,6 +34,22 @@ def test_the_same_node_restarted_after_its_beat_expired(stage):
 def test_sigstop_for_10_s_then_sigcont(stage):
     stage.start(nodes=3, clients=CLIENTS)
     stage.survive(faults.sleep_node)
+
+
+def test_a_fenced_node_drops_everything_although_nobody_took_over(stage):
+    """The other node has no room: the sleeper's connections are still open when it wakes."""
+    stage.start(nodes=2, clients=CLIENTS, changes_per_s=0, node_info__size=CLIENTS // 2)
+    sleeper = stage.nodes[1]
+    moving, before = stage.clients_of(sleeper), stage.incarnation(sleeper)
+    stage.checker.begin()
+    sleeper.sleep()
+    wait_until(lambda: stage.shared().waiting == moving, 20, "its clients wait")
+    assert not stage.checker.connects()
+    sleeper.wake()
+    faults.wait_joined_anew(stage, sleeper, before)
+    wait_until(lambda: stage.checker.connects().keys() == moving, 20, "all connect under the new "
+               "incarnation")
+    stage.checker.verify(Expect(moving=moving))
 
 
 @pytest.mark.parametrize("how, sink", [

@@ -11,6 +11,7 @@ L   Redis, broker and API together      every id online, at the node that owns i
 import collections
 import dataclasses
 import json
+import threading
 import time
 
 import redis as redis_errors
@@ -46,6 +47,39 @@ class Window:
         self.began = time.monotonic()
 
 
+class Watch:
+    """Looks at S1 again and again, while the faults happen: it holds at every moment. That no id
+    is missing is judged unless Redis is made to lose its data."""
+
+    def __init__(self, stage, interval_s=0.25):
+        self._stage, self._interval_s = stage, interval_s
+        self.looks = 0
+        self.faults = []
+        self.data_lost = False
+        self._redis = redis_errors.Redis("127.0.0.1", stage.redis.port, socket_timeout=1,
+                                         decode_responses=True, encoding_errors="replace")
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self):
+        while not self._stopping.wait(self._interval_s):
+            ids = () if self.data_lost else self._stage.created
+            try:
+                shared = check_s1(self._redis, beside=self._stage.rubbish)
+                missing = set(ids) - shared.waiting - shared.owned
+                assert not missing or self.data_lost, f"S1: lost: {sorted(missing)[:5]}"
+            except redis_errors.RedisError:
+                continue
+            except AssertionError as error:
+                self.faults.append(f"{time.strftime('%H:%M:%S')} {error}")
+            self.looks += 1
+
+
 class Checker:
     def __init__(self, stage):
         self.stage = stage
@@ -53,6 +87,7 @@ class Checker:
         self.epochs = {}
         self.window = Window(self)
         self.settled_in_s = 0.0
+        self.watch = stage.fleet.closing(Watch(stage))
 
     def begin(self):
         self.window = Window(self)
@@ -159,7 +194,9 @@ class Checker:
 
     def check_s1(self):
         must, may = self.expected()
-        shared = check_s1(self.stage.redis.client)
+        watched, self.watch.faults = self.watch.faults, []
+        assert not watched, f"{len(watched)} times meanwhile, such as {watched[:3]}"
+        shared = check_s1(self.stage.redis.client, beside=self.stage.rubbish)
         there = shared.waiting | shared.owned
         self._assert_none("S1: lost", must - there)
         self._assert_none("S1: appeared", there - may - self.stage.rubbish)

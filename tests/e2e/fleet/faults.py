@@ -274,9 +274,11 @@ def redis_loses_everything(stage, lose):
     stage.changes.pause()
     stage.checker.wait_online(30)
     before, places = stage.incarnations(), stage.shared().bound
+    stage.checker.watch.data_lost = True
     lose()
     wait_until(lambda: stage.incarnations() == before, 20, "all nodes registered again")
     yield Expect(duplicates=True)
+    stage.checker.watch.data_lost = False
     after = stage.shared().bound
     changed = {name for name in places if set(places[name]) & stage.id_set
                != set(after.get(name, [])) & stage.id_set}

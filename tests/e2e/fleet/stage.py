@@ -103,6 +103,7 @@ class Stage:
         self.fleet = fleet
         self.random = random.Random(seed)
         self.ids = []
+        self.created = frozenset()  # those of them that the API has acknowledged
         self.id_set = set()
         self.rubbish = set()  # ids that a test put there and expects nothing of
         self.ledger = Ledger()
@@ -131,6 +132,7 @@ class Stage:
             node.wait_ready(node.ready, 30)
         self.ids = fleet.create(clients, make=self.document)
         self.id_set = set(self.ids)
+        self.created = frozenset(self.ids)
         fleet.wait_online(self.ids, bound_s)
         self.sink = (StreamView(self.redis.bytes_client) if sink == "redis_stream"
                      else FileView([self._sink_path(node.name) for node in self.nodes]))
@@ -173,6 +175,7 @@ class Stage:
         self.ids += new
         self.id_set |= set(new)
         (api or self.answering_nodes()[0].api).create([self.document(one) for one in new])
+        self.created |= set(new)
         return new
 
     # ---- configurations --------------------------------------------------------------------

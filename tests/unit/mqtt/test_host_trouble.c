@@ -482,8 +482,8 @@ START_TEST(tls_older_than_1_2_is_refused) {
                           key,
                           (char *)(uintptr_t)protocols[_i],
                           "-cipher",
-                          "ALL:@SECLEVEL=0",
-                          "-quiet",
+                          "AES128-SHA:AES128-GCM-SHA256:@SECLEVEL=0",
+                          "-www",
                           NULL};
     broker.pid = fixture_spawn(broker.folder, argv);
     start_tls("a", "localhost", "\"insecure\":true", 1);
