@@ -24,12 +24,14 @@
 #include "base/metrics.h"
 #include "base/text.h"
 #include "http/api.h"
+#include "http/crowd.h"
 #include "http/listener.h"
 #include "http/pool.h"
 #include "http/problem.h"
 #include "http/routes.h"
 
 #define MHD_THREADS          2
+#define CONNECTIONS_SPARE    64                  /* shut down already, not closed yet */
 #define CONNECTION_MEMORY    ((size_t)32 * 1024) /* request line and headers */
 #define CONNECTION_TIMEOUT_S 30
 /* Of a refused body, read so that the answer is not lost in a reset. */
@@ -67,10 +69,33 @@ struct http_server {
     int listener;
     struct http_pool *workers;
     struct http_pool *waiters;
+    struct crowd *crowd;
     atomic_size_t exchanges;  /* between request line and last byte of the answer */
     atomic_size_t handling;   /* of them, those that pools have */
     atomic_size_t body_bytes; /* held for all of them */
 };
+
+/* ---- connections ------------------------------------------------------------------------------
+ */
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **slot,
+                          enum MHD_ConnectionNotificationCode code) {
+    struct http_server *server = context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *slot = info != NULL ? crowd_enter(server->crowd, info->connect_fd) : NULL;
+    } else {
+        crowd_leave(server->crowd, *slot);
+        *slot = NULL;
+    }
+}
+
+static struct guest *guest_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
 
 /* ---- an exchange's life ---------------------------------------------------------------------- */
 
@@ -96,7 +121,6 @@ static void *exchange_create(void *context, const char *target, struct MHD_Conne
 static void exchange_completed(void *context, struct MHD_Connection *connection, void **slot,
                                enum MHD_RequestTerminationCode code) {
     (void)context;
-    (void)connection;
     (void)code;
     struct exchange *exchange = *slot;
     *slot = NULL;
@@ -105,6 +129,7 @@ static void exchange_completed(void *context, struct MHD_Connection *connection,
     }
     assert(exchange->phase != PHASE_QUEUED);
     struct http_server *server = exchange->server;
+    crowd_waits(server->crowd, guest_of(connection));
     atomic_fetch_sub(&server->body_bytes, exchange->counted);
     http_request_fini(&exchange->request);
     http_response_fini(&exchange->response);
@@ -329,6 +354,7 @@ static enum MHD_Result exchange_queue(struct exchange *exchange) {
     bool from_node = exchange->request.forwarded || (exchange->route->flags & ROUTE_FLEET) != 0;
     exchange->phase = PHASE_QUEUED;
     exchange->queued_ms = clock_ms();
+    crowd_served(server->crowd, guest_of(exchange->connection));
     atomic_fetch_add(&server->handling, 1);
     MHD_suspend_connection(exchange->connection);
     enum err result = http_pool_push(pool, from_node, exchange);
@@ -424,7 +450,8 @@ static bool create_pools(struct http_server *server) {
     size_t queue_len_max = (size_t)conf->http_connections_max / 2 + 1;
     server->workers = http_pool_create((size_t)conf->http_workers, queue_len_max, exchange_handle);
     server->waiters = http_pool_create((size_t)conf->http_waiters, queue_len_max, exchange_handle);
-    return server->workers != NULL && server->waiters != NULL;
+    server->crowd = crowd_create((size_t)conf->http_connections_max);
+    return server->workers != NULL && server->waiters != NULL && server->crowd != NULL;
 }
 
 static bool start_daemon(struct http_server *server) {
@@ -433,11 +460,15 @@ static bool start_daemon(struct http_server *server) {
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG,
         0, on_accept, server, on_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE,
-        (unsigned)MHD_THREADS, MHD_OPTION_CONNECTION_LIMIT, (unsigned)conf->http_connections_max,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_URI_LOG_CALLBACK,
-        exchange_create, server, MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, server,
-        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_END);
+        (unsigned)MHD_THREADS, MHD_OPTION_CONNECTION_LIMIT,
+        /* Each thread has its share of this limit and would stop accepting; the crowd keeps ours.
+         */
+        (unsigned)(conf->http_connections_max + CONNECTIONS_SPARE) * MHD_THREADS,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)CONNECTION_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+        MHD_OPTION_URI_LOG_CALLBACK, exchange_create, server, MHD_OPTION_NOTIFY_COMPLETED,
+        exchange_completed, server, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
+        MHD_OPTION_END);
     return server->daemon != NULL;
 }
 
@@ -533,6 +564,7 @@ void http_server_destroy(struct http_server *server) {
         close(server->listener);
     }
     http_pool_destroy(server->workers);
+    crowd_destroy(server->crowd);
     http_pool_destroy(server->waiters);
     address_policy_destroy(server->api.policy);
     free(server);

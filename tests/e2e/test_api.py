@@ -500,3 +500,22 @@ def test_kf27_publications_that_hang_leave_room_for_others(fleet):
         silent.resume()
     codes = [one.result().status_code for one in hung]
     assert set(codes) <= {200, 502, 503, 504} and codes.count(503) >= 17
+
+
+def test_connections_that_never_finish_a_request_shut_nobody_out(fleet):
+    most = 50
+    node = fleet.start_node(http__connections_max=most)
+    fleet.online(1)
+    slow = []
+    for number in range(3 * most):
+        connection = socket.create_connection(("127.0.0.1", node.port))
+        fleet.closing(connection)
+        connection.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: " if number % 2 else b"")
+        slow.append(connection)
+    for _ in range(5):
+        assert requests.get(f"http://127.0.0.1:{node.port}/livez", timeout=10).status_code == 200
+        answer = requests.post(f"http://127.0.0.1:{node.port}/api/v1/clients/c00000/publish",
+                               json={"topic": "t", "payload": "x", "qos": 1}, timeout=10)
+        assert answer.status_code == 200
+    slow[0].settimeout(10)
+    assert slow[0].recv(1) == b"", "the one that waited longest was closed"
