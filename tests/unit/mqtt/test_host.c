@@ -207,6 +207,7 @@ START_TEST(kf27_a_stalled_sink_keeps_the_host_from_nothing) {
     EVENTUALLY(fixture_kept_count(f) == 1);
     /* Asked while Paho's mutex is held by the waiting message. */
     ck_assert_int_eq(publish_bytes("other", "x", "x", 1, 1, &outcome), ERR_OK);
+    usleep(200000); /* time in which the host gets stuck there */
     ck_assert_int_eq(hosts_stop_all(f->hosts, "fenced", false, 10000), ERR_OK);
     EVENTUALLY(outcome.count == 1);
     ck_assert_int_eq(broker_logged(&broker, "Received PUBACK from held"), 0);
