@@ -66,7 +66,7 @@ struct agent {
     int64_t join_next_ms;
     int64_t name_taken_since_ms;  /* 0: it is not */
     int64_t name_silent_since_ms; /* its earlier holder's beat is missing; 0: it is not */
-    _Atomic int64_t lost_ms; /* when Redis lost its data, clock_ms; 0: never. Any thread */
+    _Atomic int64_t lost_ms;      /* when Redis lost its data, clock_ms; 0: never. Any thread */
 
     /* reconcile */
     bool reconcile_now;

@@ -159,9 +159,9 @@ def test_kf18_deleting_and_pausing_close_the_connection(fleet):
 def test_shared_subscriptions_deliver_each_message_once(fleet):
     fleet.start_nodes(2)
     fleet.online(4, protocol_version=5, make=lambda client, **more: fleet.document(
-        client, **{**more, "subscriptions": [{"filter": "$share/crew/work/#", "qos": 1}]}))
+        client, **{**more, "subscriptions": [{"filter": "$share/crew/jobs/#", "qos": 1}]}))
     payloads = [b"job %d" % number for number in range(80)]
-    fleet.broker.publish_all([("work/x", payload) for payload in payloads])
+    fleet.broker.publish_all([("jobs/x", payload) for payload in payloads])
     fleet.stream.wait_payloads(payloads)
     assert sorted(fleet.stream.payloads()) == sorted(payloads)
     assert len({row[b"id"] for row in fleet.stream.rows()}) == 4
