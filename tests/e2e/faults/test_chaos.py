@@ -14,7 +14,7 @@ def chaos(*words):
 def test_a_short_chaos_run(tmp_path, monkeypatch):
     monkeypatch.setenv("MQFLEETD", str(BINARY))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    result = chaos("--seconds", 25, "--seed", 4, "--nodes", 3, "--clients", 300)
+    result = chaos("--seconds", 20, "--seed", 4, "--nodes", 3, "--clients", 300)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "faults survived" in result.stdout
 

@@ -194,7 +194,8 @@ def drain_node(stage, _rng):
         answer = asked.api.post(f"/api/v1/nodes/{node.name}/{verb}")
         assert answer.status_code in (200, 202), f"{verb}: {answer.status_code} {answer.text}"
         if verb == "drain":
-            wait_until(lambda: not stage.shared().bound.get(node.name), 40, f"{node.name} is empty")
+            # Not merely released: what waits as it is undrained may come back to it.
+            wait_moved(stage, moving, node, 40)
     yield Expect(moving=moving, silent_nodes={node.name})
 
 
