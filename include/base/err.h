@@ -17,7 +17,7 @@
     X(ERR_REFUSED, "refused")                                                                      \
     X(ERR_PROTOCOL, "protocol_error")                                                              \
     X(ERR_IO, "io_error")                                                                          \
-    X(ERR_STATE, "wrong_state")                                                                    \
+    X(ERR_WRONG_STATE, "wrong_state")                                                              \
     X(ERR_CANCELED, "canceled")                                                                    \
     X(ERR_UNSUPPORTED, "unsupported")
 

@@ -4,7 +4,8 @@
  *
  * Full: push answers ERR_FULL at once (the caller decides and counts), nobody blocks.
  * The eventfd is readable while something is queued, and for good once closed, for consumers that
- * poll other things too; such a consumer pops with timeout 0 until ERR_TIMEOUT or ERR_STATE. */
+ * poll other things too; such a consumer pops with timeout 0 until ERR_TIMEOUT or ERR_WRONG_STATE.
+ */
 #ifndef MQFLEET_BASE_QUEUE_H
 #define MQFLEET_BASE_QUEUE_H
 
@@ -19,10 +20,11 @@ struct queue *queue_create(size_t capacity);
 void queue_destroy(struct queue *queue); /* what is still queued is the caller's to free first */
 
 enum err queue_push(struct queue *queue,
-                    void *item) MUST_CHECK; /* ERR_OK ERR_FULL ERR_STATE (closed) */
-/* Waits up to timeout_ms (0: not at all). ERR_OK, ERR_TIMEOUT, or ERR_STATE: closed and empty. */
+                    void *item) MUST_CHECK; /* ERR_OK ERR_FULL ERR_WRONG_STATE (closed) */
+/* Waits up to timeout_ms (0: not at all). ERR_OK, ERR_TIMEOUT, or ERR_WRONG_STATE: closed and
+ * empty. */
 enum err queue_pop(struct queue *queue, void **out, int64_t timeout_ms) MUST_CHECK;
-/* No more pushes; poppers get what is left, then ERR_STATE. */
+/* No more pushes; poppers get what is left, then ERR_WRONG_STATE. */
 void queue_close(struct queue *queue);
 size_t queue_len(struct queue *queue);
 int queue_fd(struct queue *queue);

@@ -19,7 +19,7 @@ typedef void http_pool_work(void *item);
 /* threads: how many will call http_pool_run. NULL: out of memory. */
 struct http_pool *http_pool_create(size_t threads, size_t queue_len_max, http_pool_work *work);
 void http_pool_destroy(struct http_pool *pool); /* after all runs returned */
-/* ERR_FULL; ERR_STATE: closed. Any thread. */
+/* ERR_FULL; ERR_WRONG_STATE: closed. Any thread. */
 enum err http_pool_push(struct http_pool *pool, bool from_node, void *item) MUST_CHECK;
 /* A thread of the pool; returns once closed and empty. argument: the pool. */
 void *http_pool_run(void *argument);

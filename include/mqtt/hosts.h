@@ -61,8 +61,8 @@ void hosts_accept(struct hosts *hosts, const char *incarnation);
 
 /* Takes ownership of config, always. Starts the client, or updates it when it runs already: a
  * greater epoch or version replaces (reconnecting only if it must: changed topics alone are
- * subscribed and unsubscribed in place); an older one is ignored. ERR_STATE: incarnation is not the
- * accepted one. ERR_FULL: the queue is, try again. */
+ * subscribed and unsubscribed in place); an older one is ignored. ERR_WRONG_STATE: incarnation is
+ * not the accepted one. ERR_FULL: the queue is, try again. */
 enum err hosts_start(struct hosts *hosts, struct client_config *config, const char *incarnation,
                      int64_t epoch, int64_t version) MUST_CHECK;
 
@@ -81,14 +81,15 @@ enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite,
 /* A client that asked for its release stays here after all: it goes on trying after delay_ms. */
 enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch,
                      int64_t delay_ms) MUST_CHECK;
-/* Drops the connection and connects anew at once. ERR_NOT_FOUND, ERR_STATE (paused), ERR_FULL. */
+/* Drops the connection and connects anew at once. ERR_NOT_FOUND, ERR_WRONG_STATE (paused),
+ * ERR_FULL. */
 enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) MUST_CHECK;
 
 /* result: ERR_OK acknowledged (reason_code from PUBACK/PUBCOMP, >= 0x80: the broker refused);
- * ERR_STATE not online; ERR_TIMEOUT; ERR_UNAVAILABLE connection lost: outcome unknown. */
+ * ERR_WRONG_STATE not online; ERR_TIMEOUT; ERR_UNAVAILABLE connection lost: outcome unknown. */
 typedef void hosts_published(void *context, enum err result, int reason_code);
-/* Copies the publication. ERR_NOT_FOUND, ERR_STATE (not online), ERR_FULL: `published` not called;
- * ERR_OK: it is called once, on a host thread, within publish_timeout_ms. */
+/* Copies the publication. ERR_NOT_FOUND, ERR_WRONG_STATE (not online), ERR_FULL: `published` not
+ * called; ERR_OK: it is called once, on a host thread, within publish_timeout_ms. */
 enum err hosts_publish(struct hosts *hosts, const char *id,
                        const struct engine_publication *publication, hosts_published *published,
                        void *context) MUST_CHECK;

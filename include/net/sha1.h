@@ -1,5 +1,4 @@
-/* SHA-1 as Redis names its scripts. Pure; any thread. In a file of its own because OpenSSL's
- * headers and base/err.h both define ERR_STATE. */
+/* SHA-1 as Redis names its scripts. Pure; any thread. */
 #ifndef MQFLEET_NET_SHA1_H
 #define MQFLEET_NET_SHA1_H
 

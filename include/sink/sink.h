@@ -44,7 +44,7 @@ void sink_stop(struct sink *sink, int64_t timeout_ms);
 
 /* Takes ownership of message on ERR_OK; then `accepted` (may be NULL) will be called once.
  * ERR_REFUSED: no room for QoS 0: the message was dropped (freed) and counted. ERR_FULL: QoS 1 or
- * 2, not taken, wait with sink_wait_room. ERR_STATE: stopped, not taken. Any thread. */
+ * 2, not taken, wait with sink_wait_room. ERR_WRONG_STATE: stopped, not taken. Any thread. */
 enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
                      void *context) MUST_CHECK;
 /* Blocks until there may be room, at most timeout_ms. Any thread. */

@@ -145,8 +145,8 @@ struct store_beat {
     bool draining;
     bool alone; /* no other registered node beats */
 };
-/* ERR_FENCED: dead, unknown, or another incarnation: drop everything. ERR_STATE: the generation is
- * not this one: Redis lost its data, join again and restore. */
+/* ERR_FENCED: dead, unknown, or another incarnation: drop everything. ERR_WRONG_STATE: the
+ * generation is not this one: Redis lost its data, join again and restore. */
 enum err store_beat(struct store *store, const struct store_member *member, const char *generation,
                     int64_t heartbeat_ttl_ms, struct store_beat *out) MUST_CHECK;
 

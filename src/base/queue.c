@@ -91,7 +91,7 @@ enum err queue_push(struct queue *queue, void *item) {
     enum err result = ERR_OK;
     pthread_mutex_lock(&queue->mutex);
     if (queue->closed) {
-        result = ERR_STATE;
+        result = ERR_WRONG_STATE;
     } else if (queue->len == queue->capacity) {
         result = ERR_FULL;
     } else {
@@ -142,7 +142,7 @@ enum err queue_pop(struct queue *queue, void **out, int64_t timeout_ms) {
         set_signaled(queue, queue->len > 0 || queue->closed);
     } else {
         *out = NULL;
-        result = queue->closed ? ERR_STATE : ERR_TIMEOUT;
+        result = queue->closed ? ERR_WRONG_STATE : ERR_TIMEOUT;
     }
     pthread_mutex_unlock(&queue->mutex);
     return result;

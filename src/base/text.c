@@ -1,14 +1,10 @@
 /* Owns nothing: pure functions over text and bytes, and the random numbers. Any thread. */
-/* OpenSSL has a type of the name of one of our errors. */
-#define ERR_STATE openssl_err_state
-#include <openssl/evp.h>
-#undef ERR_STATE
-
 #include "base/text.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>

@@ -54,7 +54,7 @@ enum err agent_start(struct agent *agent, const struct store_member *member,
     enum err result = hosts_start(agent->wiring.hosts, config, member->incarnation,
                                   client->owner.epoch, client->version);
     /* Fenced meanwhile: what was claimed is reaped with everything else. */
-    return result == ERR_STATE ? ERR_OK : result;
+    return result == ERR_WRONG_STATE ? ERR_OK : result;
 }
 
 static void judge(struct agent *agent, const struct store_member *member,

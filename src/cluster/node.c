@@ -163,14 +163,14 @@ static bool node_beat(struct node *node) {
         } else if (result == ERR_FENCED) {
             metric_add(METRIC_FENCED, 1);
             membership_set(node, NODE_FENCED);
-        } else if (result == ERR_STATE) {
+        } else if (result == ERR_WRONG_STATE) {
             membership_set(node, NODE_LOST);
         } else {
             beat_failed(node, result);
         }
     }
     pthread_mutex_unlock(&node->lock);
-    return result == ERR_OK || result == ERR_FENCED || result == ERR_STATE;
+    return result == ERR_OK || result == ERR_FENCED || result == ERR_WRONG_STATE;
 }
 
 /* Waits until `at_ms` or the stop. False: stop. */

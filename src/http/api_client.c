@@ -250,7 +250,7 @@ static void act(const struct http_request *request, const char *action, enum err
             fleet_forward(request, row.owner.node, "POST", id, action, NULL, 0, 0, response);
         }
         break;
-    case ERR_STATE:
+    case ERR_WRONG_STATE:
         http_problem(response, PROBLEM_STATE, "client %s is paused", id);
         http_problem_member(response, "state", json_string("paused"));
         break;

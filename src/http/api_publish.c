@@ -126,7 +126,7 @@ static void answer_outcome(const struct http_api *api, const char *id, uint8_t q
                          json_pack("{s:s, s:i}", "result", qos > 0 ? "acknowledged" : "sent",
                                    "reason_code", reason_code));
         break;
-    case ERR_STATE:
+    case ERR_WRONG_STATE:
         answer_not_online(api, id, response);
         break;
     case ERR_TIMEOUT:

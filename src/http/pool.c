@@ -56,7 +56,7 @@ void *http_pool_run(void *argument) {
     for (;;) {
         void *item;
         enum err result = queue_pop(queue, &item, POP_TIMEOUT_MS);
-        if (result == ERR_STATE) {
+        if (result == ERR_WRONG_STATE) {
             return NULL;
         }
         if (result == ERR_OK) {

@@ -360,7 +360,8 @@ static enum MHD_Result exchange_queue(struct exchange *exchange) {
     enum err result = http_pool_push(pool, from_node, exchange);
     if (result != ERR_OK) {
         metric_add(METRIC_HTTP_REFUSED, 1);
-        http_problem(&exchange->response, result == ERR_STATE ? PROBLEM_STOPPING : PROBLEM_OVERLOAD,
+        http_problem(&exchange->response,
+                     result == ERR_WRONG_STATE ? PROBLEM_STOPPING : PROBLEM_OVERLOAD,
                      "nothing was done; try again");
         http_response_finish(&exchange->response, exchange->request.path);
         exchange->phase = PHASE_ANSWERED;

@@ -1,5 +1,4 @@
-/* Owns what TLS adds to a connection. Runs on the thread of the connection's owner. Must not
- * include base/err.h: see redis_tls.h. */
+/* Owns what TLS adds to a connection. Runs on the thread of the connection's owner. */
 #include "redis_tls.h"
 
 #include <stdio.h>

@@ -1,5 +1,4 @@
-/* TLS to Redis, where hiredis was built with it (hiredis_ssl). Knows none of our other headers:
- * OpenSSL has an ERR_STATE of its own. */
+/* TLS to Redis, where hiredis was built with it (hiredis_ssl). */
 #ifndef MQFLEET_NET_REDIS_TLS_H
 #define MQFLEET_NET_REDIS_TLS_H
 

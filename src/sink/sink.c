@@ -160,7 +160,7 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
     enum err err = ERR_OK;
     pthread_mutex_lock(&sink->lock);
     if (sink->stopped) {
-        err = ERR_STATE;
+        err = ERR_WRONG_STATE;
     } else if (has_room(sink, message)) {
         size_t at = (sink->head + sink->count) % sink->messages_max;
         sink->ring[at] = (struct entry){message, accepted, context};

@@ -27,7 +27,7 @@ static const struct {
     {"OK", ERR_OK},
     {"FENCED", ERR_FENCED},
     {"REFUSED", ERR_REFUSED},
-    {"STATE", ERR_STATE},
+    {"STATE", ERR_WRONG_STATE},
     {"EXISTS", ERR_EXISTS},
     {"VERSION", ERR_VERSION},
     {"NOT_FOUND", ERR_NOT_FOUND},

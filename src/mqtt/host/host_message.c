@@ -179,7 +179,7 @@ void host_publish(struct host *host, struct host_command *command) {
     struct client *client = host_find(host, command->id);
     command->publication = NULL;
     bool late = publication->deadline_ms <= clock_ms();
-    enum err result = late ? ERR_TIMEOUT : ERR_STATE;
+    enum err result = late ? ERR_TIMEOUT : ERR_WRONG_STATE;
     if (client != NULL && client->record == command->record) {
         if (client->state == CLIENT_ONLINE && !late) {
             publication->client = client;

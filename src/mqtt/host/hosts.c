@@ -201,7 +201,7 @@ static enum err start(struct hosts *hosts, struct host_command *command, const c
     pthread_mutex_lock(&hosts->lock);
     bool accepted = hosts->incarnation != NULL && strcmp(hosts->incarnation, incarnation) == 0;
     command->generation = hosts->generation;
-    enum err result = ERR_STATE;
+    enum err result = ERR_WRONG_STATE;
     if (accepted) {
         result = push_start(host_of(hosts, command->id), command);
     }
@@ -261,7 +261,7 @@ enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) 
     pthread_mutex_lock(&host->lock);
     const struct client *client = find_locked(host, id);
     enum err result = client == NULL                    ? ERR_NOT_FOUND
-                      : client->state == CLIENT_PAUSED  ? ERR_STATE
+                      : client->state == CLIENT_PAUSED  ? ERR_WRONG_STATE
                       : client->state == CLIENT_CLOSING ? ERR_NOT_FOUND
                                                         : ERR_OK;
     pthread_mutex_unlock(&host->lock);
@@ -327,7 +327,7 @@ static enum err begin_publication(struct host *host, const char *id, uint64_t *r
     if (client == NULL) {
         result = ERR_NOT_FOUND;
     } else if (client->state != CLIENT_ONLINE) {
-        result = ERR_STATE;
+        result = ERR_WRONG_STATE;
     } else if (client->publication_count >= HOST_PUBLICATIONS_MAX) {
         result = ERR_FULL;
     } else {

@@ -184,7 +184,7 @@ enum err paho_set_callbacks(struct engine_connection *connection) {
     if (rc == MQTTASYNC_SUCCESS) {
         rc = MQTTAsync_setDisconnected(connection->handle, connection, on_disconnected);
     }
-    return rc == MQTTASYNC_SUCCESS ? ERR_OK : ERR_STATE;
+    return rc == MQTTASYNC_SUCCESS ? ERR_OK : ERR_WRONG_STATE;
 }
 
 /* ---- SUBSCRIBE and UNSUBSCRIBE ---- */

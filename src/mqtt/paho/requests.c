@@ -93,7 +93,7 @@ enum err paho_subscribe(struct engine_connection *connection,
                         const struct client_subscription *subscriptions, size_t n) {
     assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
     if (connection->phase != PAHO_UP) {
-        return ERR_STATE;
+        return ERR_WRONG_STATE;
     }
     paho_call_begin(connection->engine);
     enum err result = connection->protocol_version == 5
@@ -106,7 +106,7 @@ enum err paho_subscribe(struct engine_connection *connection,
 enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t n) {
     assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
     if (connection->phase != PAHO_UP) {
-        return ERR_STATE;
+        return ERR_WRONG_STATE;
     }
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     paho_fill_unsubscribe_options(connection, &response);
@@ -183,7 +183,7 @@ static enum err send_publication(struct engine_connection *connection,
 enum err paho_publish(struct engine_connection *connection,
                       const struct engine_publication *publication, uint64_t token) {
     if (connection->phase != PAHO_UP) {
-        return ERR_STATE;
+        return ERR_WRONG_STATE;
     }
     if (paho_is_stalled(connection->engine)) {
         return ERR_FULL;

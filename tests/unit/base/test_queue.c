@@ -91,10 +91,10 @@ START_TEST(a_closed_queue_gives_what_is_left_and_takes_no_more) {
     ck_assert_int_eq(queue_push(queue, &item), ERR_OK);
     queue_close(queue);
     queue_close(queue);
-    ck_assert_int_eq(queue_push(queue, &item), ERR_STATE);
+    ck_assert_int_eq(queue_push(queue, &item), ERR_WRONG_STATE);
     ck_assert_int_eq(queue_pop(queue, &out, 1000), ERR_OK);
     ck_assert_ptr_eq(out, &item);
-    ck_assert_int_eq(queue_pop(queue, &out, 1000), ERR_STATE);
+    ck_assert_int_eq(queue_pop(queue, &out, 1000), ERR_WRONG_STATE);
     ck_assert(is_readable(queue)); /* a consumer that polls learns of the end, too */
     queue_destroy(queue);
 }
@@ -143,7 +143,7 @@ START_TEST(closing_wakes_every_waiting_consumer) {
     queue_close(queue);
     for (int i = 0; i < CONSUMERS; i++) {
         pthread_join(waiters[i].thread, NULL);
-        ck_assert_int_eq(waiters[i].result, ERR_STATE);
+        ck_assert_int_eq(waiters[i].result, ERR_WRONG_STATE);
     }
     queue_destroy(queue);
 }

@@ -371,7 +371,7 @@ START_TEST(pause_disconnects_and_resume_connects) {
     fixture_start(f, fixture_client("a", broker.port, "\"desired\":\"paused\"," SUB_ALL), 2);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_PAUSED);
     EVENTUALLY(broker_logged(&broker, "Received DISCONNECT from a") == 1);
-    ck_assert_int_eq(hosts_restart(f->hosts, "a", "test"), ERR_STATE);
+    ck_assert_int_eq(hosts_restart(f->hosts, "a", "test"), ERR_WRONG_STATE);
     fixture_start(f, fixture_client("a", broker.port, SUB_ALL), 3);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
 }
@@ -396,7 +396,7 @@ END_TEST
 
 START_TEST(a_start_for_another_incarnation_is_refused) {
     ck_assert_int_eq(hosts_start(f->hosts, fixture_client("a", broker.port, ""), "old", 1, 1),
-                     ERR_STATE);
+                     ERR_WRONG_STATE);
     ck_assert_uint_eq(hosts_count(f->hosts), 0);
 }
 END_TEST
@@ -413,7 +413,7 @@ START_TEST(stop_all_closes_everything_and_accepts_nothing_until_told) {
     ck_assert_uint_eq(hosts_count(f->hosts), 0);
     EVENTUALLY(broker_logged(&broker, "Received DISCONNECT from c") == (polite ? 50 : 0));
     ck_assert_int_eq(hosts_start(f->hosts, fixture_client("a", broker.port, ""), "inc", 1, 1),
-                     ERR_STATE);
+                     ERR_WRONG_STATE);
     hosts_accept(f->hosts, "next");
     ck_assert_int_eq(hosts_start(f->hosts, fixture_client("a", broker.port, ""), "next", 1, 1),
                      ERR_OK);
@@ -436,7 +436,7 @@ START_TEST(publishing_needs_a_client_that_is_online) {
     ck_assert_int_eq(publish_bytes("nobody", "t/1", "x", 1, 1, &outcome), ERR_NOT_FOUND);
     fixture_start(f, fixture_client("p", broker.port, "\"desired\":\"paused\""), 1);
     EVENTUALLY(fixture_state(f, "p") == CLIENT_PAUSED);
-    ck_assert_int_eq(publish_bytes("p", "t/1", "x", 1, 1, &outcome), ERR_STATE);
+    ck_assert_int_eq(publish_bytes("p", "t/1", "x", 1, 1, &outcome), ERR_WRONG_STATE);
     ck_assert_int_eq(outcome.count, 0);
 }
 END_TEST

@@ -225,7 +225,7 @@ START_TEST(stop_writes_what_is_queued_and_takes_no_more) {
     }
     sink_stop(sink, WAIT_MS);
     struct message *late = numbered_message(500, 1);
-    ck_assert_int_eq(sink_submit(sink, late, count_answer, NULL), ERR_STATE);
+    ck_assert_int_eq(sink_submit(sink, late, count_answer, NULL), ERR_WRONG_STATE);
     message_destroy(late);
     run_sink(&fixture, sink);
     pthread_join(fixture.thread, NULL);

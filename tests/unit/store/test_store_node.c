@@ -185,9 +185,9 @@ START_TEST(beat_says_when_redis_lost_its_data_and_join_mends_it) {
     char old[TEXT_ID_LEN];
     snprintf(old, sizeof old, "%s", generation());
     RAW("FLUSHALL");
-    ck_assert_int_eq(beat(a, old, NULL), ERR_STATE);
+    ck_assert_int_eq(beat(a, old, NULL), ERR_WRONG_STATE);
     joined("b", "1", 10);
-    ck_assert_int_eq(beat(a, old, NULL), ERR_STATE);
+    ck_assert_int_eq(beat(a, old, NULL), ERR_WRONG_STATE);
     joined("a", "1", 10);
     ck_assert_str_ne(generation(), old);
     ck_assert_int_eq(beat(a, generation(), NULL), ERR_OK);

@@ -267,15 +267,15 @@ static void step_beat(void) {
     struct store_beat beat, second;
     enum err err = store_beat(store, &who, process->generation, TTL_MS, &beat);
     NOTE("beat %s/%.4s: %s", who.node, who.incarnation, err_name(err));
-    MUST(err == ERR_STATE || (err == ERR_OK) == is_member(node, process), err_name(err));
-    MUST(err == ERR_OK || err == ERR_FENCED || err == ERR_STATE, err_name(err));
+    MUST(err == ERR_WRONG_STATE || (err == ERR_OK) == is_member(node, process), err_name(err));
+    MUST(err == ERR_OK || err == ERR_FENCED || err == ERR_WRONG_STATE, err_name(err));
     if (AGAIN()) {
         MUST(store_beat(store, &who, process->generation, TTL_MS, &second) == err, "second beat");
         MUST(second.rev == beat.rev && second.alone == beat.alone, "second beat differs");
     }
     if (err == ERR_FENCED) {
         memset(process->held, 0, sizeof process->held);
-    } else if (err == ERR_STATE) {
+    } else if (err == ERR_WRONG_STATE) {
         rejoin_after_loss(node, process);
     }
 }
