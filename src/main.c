@@ -192,9 +192,9 @@ static void wants_release(void *context, const struct hosts_release *release) {
     agent_wants_release(app->agent, release);
 }
 
-static void client_online(void *context, const char *id) {
+static void client_stable(void *context, const char *id) {
     struct app *app = context;
-    agent_client_online(app->agent, id);
+    agent_client_stable(app->agent, id);
 }
 
 static struct sink *sink_of(struct app *app, const char *name) {
@@ -212,6 +212,10 @@ static enum err deliver(void *context, const char *sink, struct message *message
                         void (*accepted)(void *accepted_context, enum err result),
                         void *accepted_context) {
     return sink_submit(sink_of(context, sink), message, accepted, accepted_context);
+}
+
+static bool has_room(void *context, const char *sink) {
+    return sink_has_room(sink_of(context, sink));
 }
 
 static void wait_room(void *context, const char *sink, int64_t timeout_ms) {
@@ -283,8 +287,9 @@ static enum err parts_create(struct app *app) {
     struct hosts_owner owner = {.context = app,
                                 .lease_valid = lease_valid,
                                 .wants_release = wants_release,
-                                .online = client_online,
+                                .stable = client_stable,
                                 .deliver = deliver,
+                                .has_room = has_room,
                                 .wait_room = wait_room};
     app->node = node_create(conf, app->heartbeat_store);
     app->hosts = hosts_create(conf, &owner);
@@ -298,7 +303,8 @@ static enum err parts_create(struct app *app) {
                                                      .store = app->agent_store,
                                                      .redis_url = app->redis_url,
                                                      .hosts = app->hosts,
-                                                     .peers = app->agent_peers});
+                                                     .peers = app->agent_peers,
+                                                     .sink = app->sinks[0]});
     return app->agent ? ERR_OK : ERR_MEMORY;
 }
 

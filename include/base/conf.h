@@ -41,7 +41,15 @@
         "Redis replicas that must have a created, changed or deleted client before the answer")    \
     INT(min_replicas_timeout_ms, "min_replicas_timeout_ms", "ms", 1000, 1, 60000,                  \
         "how long to wait for min_replicas; then the answer is 503, outcome unknown")              \
-    ENUM(engine, "engine", "paho", "paho", "what speaks MQTT")                                     \
+    ENUM(engine, "engine", "reactor|paho", "paho",                                                 \
+         "what speaks MQTT: ours, or Eclipse Paho MQTT C (docs/engines.md)")                       \
+    INT(max_packet_bytes, "max_packet_bytes", "bytes", 16777216, 1024, 268435460,                  \
+        "largest packet taken from a broker; a client's max_packet_size may be less")              \
+    INT(buffer_bytes, "buffer_bytes", "bytes", 268435456, 1048576, 1099511627776,                  \
+        "most bytes of unfinished packets that one host thread keeps")                             \
+    LIST(source_addresses, "source_addresses",                                                     \
+         "local addresses that connections to brokers are made from, in turn; empty: the "         \
+         "system's choice")                                                                        \
     STR(http_listen, "http.listen", 0, "127.0.0.1", "address the HTTP API listens on")             \
     BOOL(http_insecure, "http.insecure", false,                                                    \
          "allow http.listen beyond loopback although nothing authenticates callers")               \

@@ -78,6 +78,7 @@ struct client {
     char *error_message;
     int64_t error_at_ms, next_retry_at_ms, connected_at_ms;
     int64_t times_online;
+    int64_t certificate_expires_at_ms;   /* of the broker, wall clock; 0: no TLS, or not known */
     int16_t *granted;                    /* one per subscription of config; -1: no SUBACK yet */
     struct client_change_entry *changes; /* a ring once CLIENT_CHANGES_MAX are there */
     size_t change_count, change_capacity, change_first;
@@ -92,6 +93,8 @@ struct client {
     struct broker *broker;
     struct pacer_ticket ticket;
     struct client_lookup *lookup;
+    struct engine_session *session;   /* beyond connections; the engine's */
+    struct shared_config *session_of; /* what it was last used with */
     struct engine_connection *connection;
     bool closing; /* `connection` was told to close; its closed event is still to come */
     struct shared_config *opened;  /* what `connection` was opened with */

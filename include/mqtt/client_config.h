@@ -86,7 +86,7 @@ struct client_faults {
 };
 
 enum client_source {
-    CLIENT_FROM_API,  /* unknown fields are faults */
+    CLIENT_FROM_API,  /* unknown fields, "***" for a secret, and a port in quotes are faults */
     CLIENT_FROM_STORE /* perhaps written by hand: unknown fields are ignored, id_hint is the id */
 };
 

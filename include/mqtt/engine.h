@@ -17,6 +17,7 @@
 
 struct engine;            /* one per host */
 struct engine_connection; /* one per open(), until its closed event */
+struct engine_session;    /* what a client and its broker keep from connection to connection */
 
 /* Why a connection failed or ended. Strings borrowed during the event. */
 struct engine_closed {
@@ -30,10 +31,11 @@ struct engine_closed {
 
 struct engine_connack {
     bool session_present;
-    uint32_t session_expiry_s;      /* granted; 0 when not said */
-    uint16_t server_keepalive_s;    /* 0: not said */
-    uint8_t maximum_qos;            /* 2 unless said */
-    const char *assigned_client_id; /* NULL: none */
+    uint32_t session_expiry_s;        /* granted; 0 when not said */
+    uint16_t server_keepalive_s;      /* 0: not said */
+    uint8_t maximum_qos;              /* 2 unless said */
+    const char *assigned_client_id;   /* NULL: none */
+    int64_t certificate_expires_at_s; /* of the broker, since 1970; 0: no TLS, or not known */
 };
 
 struct engine_publication {
@@ -55,14 +57,17 @@ struct engine_events {
     void (*subscribed)(void *client, const uint8_t *codes, size_t n);
     void (*unsubscribed)(void *client);
     /* PUBACK/PUBCOMP (or written, for QoS 0): reason_code as received, 0 for MQTT 3.1.1. err not
-     * ERR_OK: it was not acknowledged. Comes exactly once per accepted publish(). */
+     * ERR_OK: it was not acknowledged. Comes exactly once per accepted publish(): with a session
+     * that outlives the connection perhaps only on a later one, at the latest in session_end(). */
     void (*published)(void *client, uint64_t token, enum err result, int reason_code);
     /* An application message. The host takes ownership of `message` on ERR_OK and will later call
      * acknowledge once with `receipt` for QoS 1 and 2, from any thread; until then the engine does
-     * not acknowledge to the broker. ERR_FULL: not taken; the engine offers it again after
-     * wait_room. Any thread; blocks shortly at most. */
+     * not acknowledge to the broker. ERR_FULL: not taken; the engine offers it again once there is
+     * room. Any thread; blocks shortly at most. */
     enum err (*message)(void *client, struct message *message, void *receipt);
-    /* Blocks at most timeout_ms until a refused message may be taken. Engine threads only. */
+    /* Whether a message may be taken since the last ERR_FULL. Any thread; does not block. */
+    bool (*has_room)(void *client);
+    /* Blocks at most timeout_ms until so. Engine threads only. */
     void (*wait_room)(void *client, int64_t timeout_ms);
 };
 
@@ -72,7 +77,10 @@ struct engine_open {
     socklen_t address_len;
     int64_t connect_timeout_ms; /* to CONNACK */
     uint16_t keepalive_s;       /* config's, or what the broker asked for the last time */
-    void *client;               /* given back with every event */
+    /* Where the client's session is kept between its connections; NULL there: none yet. Written by
+     * the engine, ended by the host (session_end). */
+    struct engine_session **session;
+    void *client; /* given back with every event */
 };
 
 struct engine_ops {
@@ -88,6 +96,9 @@ struct engine_ops {
      * closing) and lets go; the closed event follows within a few seconds (paho: not while the
      * sink of another client is stalled). */
     void (*close)(struct engine_connection *connection, bool with_will);
+    /* Forgets a session of which no connection is open; NULL is legal. Publications that nobody
+     * acknowledged get their published event now, with ERR_UNAVAILABLE. */
+    void (*session_end)(struct engine *engine, struct engine_session *session);
     /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. */
     enum err (*subscribe)(struct engine_connection *connection,
                           const struct client_subscription *subscriptions, size_t n);
@@ -103,6 +114,7 @@ struct engine_ops {
     void (*poll)(struct engine *engine);
 };
 
+extern const struct engine_ops engine_reactor;
 extern const struct engine_ops engine_paho;
 
 /* By name, as in the setting `engine`; NULL: unknown. */

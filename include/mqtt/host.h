@@ -55,14 +55,6 @@ struct host_command {
     struct host_publication *publication;
 };
 
-/* How often an identifier was in conflict here, beyond the life of its record. */
-struct host_conflict {
-    char *id;
-    unsigned count;
-    int64_t at_ms;
-    UT_hash_handle hh;
-};
-
 struct host {
     const struct conf *conf;
     const struct hosts_owner *owner;
@@ -93,7 +85,6 @@ struct host {
     struct brokers brokers;
     struct pacer pacer;
     struct host_publication *publications;
-    struct host_conflict *conflicts;
     bool lease_was_valid;
     size_t connection_count;
 };
@@ -122,6 +113,8 @@ void host_tear_down(struct client *client, bool with_will);
 void host_closed(struct client *client);
 struct client *host_find(struct host *host, const char *id);
 void host_set_timer(struct client *client, int64_t delay_ms);
+/* Forgets what the client and its broker kept from connection to connection. */
+void host_end_session(struct client *client);
 
 /* host_connect.c: from queued to CONNACK. */
 void host_enqueue(struct client *client);
@@ -133,8 +126,9 @@ void host_admit(struct host *host);
 void host_check_lease(struct host *host);
 void host_take_resolved(struct host *host);
 void host_cancel_lookup(struct client *client);
+/* rest_ms_max: see struct hosts_release. */
 void host_ask_release(struct client *client, const char *code, const char *message,
-                      int64_t delay_ms);
+                      int64_t delay_ms, int64_t rest_ms_max);
 
 /* host_session.c: from CONNACK to the end of the connection. */
 void host_connected(void *client, const struct engine_connack *connack);
@@ -146,10 +140,10 @@ void host_drop_work(struct client *client);
 /* host_loss.c: failures, losses, conflicts and what follows. */
 void host_connection_closed(void *client, const struct engine_closed *closed);
 void host_timer(struct client *client);
-void host_forget_conflicts(struct host *host);
 
 /* host_message.c: received messages and publications. */
 enum err host_message(void *client, struct message *message, void *receipt);
+bool host_has_room(void *client);
 void host_wait_room(void *client, int64_t timeout_ms);
 void host_publish(struct host *host, struct host_command *command);
 void host_published(void *client, uint64_t token, enum err result, int reason_code);

@@ -21,7 +21,8 @@ struct hosts;
 struct hosts_release {
     const char *id;
     int64_t epoch;
-    int64_t delay_ms;
+    int64_t delay_ms;    /* before it is tried again */
+    int64_t rest_ms_max; /* in conflict: delay_ms doubles each time, up to this. Else 0 */
     const char *code;
     const char *message;
 };
@@ -33,14 +34,16 @@ struct hosts_owner {
     /* May a connection be opened now? */
     bool (*lease_valid)(void *context);
     void (*wants_release)(void *context, const struct hosts_release *release);
-    /* The client came online (subscriptions acknowledged). */
-    void (*online)(void *context, const char *id);
+    /* The client's connection has lasted stable_ms. May be told again. */
+    void (*stable)(void *context, const char *id);
     /* A message for a sink (NULL: the default). Takes ownership on ERR_OK, and `accepted` is called
      * with accepted_context once the sink has it, or will not; on ERR_REFUSED too, without that:
      * QoS 0, dropped for want of room. ERR_FULL: not taken. */
     enum err (*deliver)(void *context, const char *sink, struct message *message,
                         void (*accepted)(void *accepted_context, enum err result),
                         void *accepted_context);
+    /* Whether something left that sink since it last answered ERR_FULL. */
+    bool (*has_room)(void *context, const char *sink);
     void (*wait_room)(void *context, const char *sink, int64_t timeout_ms);
 };
 
@@ -65,6 +68,12 @@ void hosts_accept(struct hosts *hosts, const char *incarnation);
  * not the accepted one. ERR_FULL: the queue is, try again. */
 enum err hosts_start(struct hosts *hosts, struct client_config *config, const char *incarnation,
                      int64_t epoch, int64_t version) MUST_CHECK;
+/* The same for what a claim has just answered, on whatever thread that was. ERR_REFUSED: an
+ * epoch that is not older was stopped under this incarnation, so that this very client may have run
+ * and gone while the caller slept. Whoever stops clients knows better, and starts it with
+ * hosts_start if Redis says so. */
+enum err hosts_start_claimed(struct hosts *hosts, struct client_config *config,
+                             const char *incarnation, int64_t epoch, int64_t version) MUST_CHECK;
 
 /* Called once when nothing is open any more. Any thread; must not block. */
 typedef void hosts_done(void *context);
@@ -88,8 +97,9 @@ enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) 
 /* result: ERR_OK acknowledged (reason_code from PUBACK/PUBCOMP, >= 0x80: the broker refused);
  * ERR_WRONG_STATE not online; ERR_TIMEOUT; ERR_UNAVAILABLE connection lost: outcome unknown. */
 typedef void hosts_published(void *context, enum err result, int reason_code);
-/* Copies the publication. ERR_NOT_FOUND, ERR_WRONG_STATE (not online), ERR_FULL: `published` not
- * called; ERR_OK: it is called once, on a host thread, within publish_timeout_ms. */
+/* Copies the publication. ERR_NOT_FOUND, ERR_ARGUMENT (properties, and the client speaks MQTT
+ * 3.1.1), ERR_WRONG_STATE (not online), ERR_FULL: `published` not called; ERR_OK: it is called
+ * once, on a host thread, within publish_timeout_ms. */
 enum err hosts_publish(struct hosts *hosts, const char *id,
                        const struct engine_publication *publication, hosts_published *published,
                        void *context) MUST_CHECK;
@@ -124,6 +134,7 @@ struct client_status {
     int64_t next_retry_at_ms;
     int64_t connected_at_ms;
     int64_t last_packet_at_ms;
+    int64_t certificate_expires_at_ms; /* of the broker; 0: no TLS, or not known */
     int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
     int64_t epoch, version;
     struct client_subscription_status *subscriptions;

@@ -47,15 +47,18 @@ void sink_stop(struct sink *sink, int64_t timeout_ms);
  * 2, not taken, wait with sink_wait_room. ERR_WRONG_STATE: stopped, not taken. Any thread. */
 enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
                      void *context) MUST_CHECK;
+/* Whether something left the queue since a message was last answered ERR_FULL. */
+bool sink_has_room(struct sink *sink);
 /* Blocks until there may be room, at most timeout_ms. Any thread. */
 void sink_wait_room(struct sink *sink, int64_t timeout_ms);
 
 struct sink_status {
     const char *type;
     size_t queued_messages, queued_bytes;
-    bool failing;     /* the last write failed */
-    char error[160];  /* of the last failed write, "" if none */
-    int64_t accepted; /* messages, since the start */
+    bool failing;       /* the last write failed */
+    int64_t failing_ms; /* for so long none has succeeded; 0 while all is well */
+    char error[160];    /* of the last failed write, "" if none */
+    int64_t accepted;   /* messages, since the start */
     int64_t dropped;
 };
 void sink_status(struct sink *sink, struct sink_status *out);

@@ -202,7 +202,22 @@ static bool is_host_pattern(const char *entry) {
     return entry[strspn(entry, ALLOWED)] == '\0' && !numeric;
 }
 
-static enum err check_broker_list(struct conf_loader *loader, enum conf_index index) {
+static bool is_broker(char *entry) {
+    return is_address(entry) || is_network(entry) || is_host_pattern(entry);
+}
+
+static bool is_source(char *entry) {
+    return is_address(entry);
+}
+
+struct list_rule {
+    enum conf_index index;
+    bool (*fits)(char *entry);
+    const char *what;
+};
+
+static enum err check_list(struct conf_loader *loader, const struct list_rule *rule) {
+    enum conf_index index = rule->index;
     char *list = text_dup(*conf_text_field(loader->conf, &conf_settings[index]));
     if (list == NULL) {
         return conf_no_memory(loader);
@@ -211,21 +226,28 @@ static enum err check_broker_list(struct conf_loader *loader, enum conf_index in
     char *rest = list;
     for (char *entry = strsep(&rest, ","); entry != NULL && result == ERR_OK;
          entry = strsep(&rest, ",")) {
-        if (entry[0] != '\0' && !is_address(entry) && !is_network(entry) &&
-            !is_host_pattern(entry)) {
-            result = conf_fault(loader, loader->origins[index],
-                                "%s %.80s: must be a host pattern (letters digits - . *), an IP "
-                                "address or a network as 10.0.0.0/8",
-                                conf_settings[index].name, entry);
+        if (entry[0] != '\0' && !rule->fits(entry)) {
+            result = conf_fault(loader, loader->origins[index], "%s %.80s: must be %s",
+                                conf_settings[index].name, entry, rule->what);
         }
     }
     free(list);
     return result;
 }
 
-static enum err check_broker_lists(struct conf_loader *loader) {
-    enum err result = check_broker_list(loader, CONF_broker_allow);
-    return result == ERR_OK ? check_broker_list(loader, CONF_broker_deny) : result;
+static enum err check_lists(struct conf_loader *loader) {
+    static const char BROKER[] =
+        "a host pattern (letters digits - . *), an IP address or a network as 10.0.0.0/8";
+    static const struct list_rule RULES[] = {
+        {CONF_broker_allow, is_broker, BROKER},
+        {CONF_broker_deny, is_broker, BROKER},
+        {CONF_source_addresses, is_source, "an IP address"},
+    };
+    enum err result = ERR_OK;
+    for (size_t i = 0; i < sizeof(RULES) / sizeof(RULES[0]) && result == ERR_OK; i++) {
+        result = check_list(loader, &RULES[i]);
+    }
+    return result;
 }
 
 typedef enum err step_function(struct conf_loader *loader);
@@ -243,7 +265,7 @@ static enum err run(struct conf_loader *loader, step_function *const *steps, siz
 enum err conf_check_rules(struct conf_loader *loader) {
     static step_function *const RULES[] = {
         check_orders,      check_names,  check_filled, check_redis_url,
-        check_redis_parts, check_listen, check_sink,   check_broker_lists,
+        check_redis_parts, check_listen, check_sink,   check_lists,
     };
     return run(loader, RULES, sizeof(RULES) / sizeof(RULES[0]));
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const struct engine_ops *const engines[] = {
+    &engine_reactor,
     &engine_paho,
 };
 

@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +52,6 @@ struct sink {
     struct entry *settled;
     int64_t backoff_ms;
     int64_t failures; /* since the backend last had everything */
-    int64_t failing_since_ms;
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t work;  /* something was queued, or the sink stops */
@@ -60,9 +60,11 @@ struct sink {
     size_t head, count, bytes;
     uint64_t departures; /* times something left the queue, from 1 */
     uint64_t refused_at; /* departures when a message was last refused */
+    atomic_bool full;    /* departures == refused_at; read without the lock */
     bool stopped;
     int64_t stop_deadline_ms;
     bool failing;
+    int64_t failing_since_ms;
     char error[ERROR_LEN];
     int64_t accepted, dropped;
 };
@@ -173,6 +175,7 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
     } else {
         err = ERR_FULL;
         sink->refused_at = sink->departures;
+        sink->full = true;
     }
     pthread_mutex_unlock(&sink->lock);
     if (err == ERR_REFUSED) {
@@ -193,6 +196,10 @@ static void wait_on(struct sink *sink, pthread_cond_t *condition, int64_t timeou
         until.tv_nsec -= 1000000000;
     }
     pthread_cond_timedwait(condition, &sink->lock, &until);
+}
+
+bool sink_has_room(struct sink *sink) {
+    return !atomic_load_explicit(&sink->full, memory_order_relaxed);
 }
 
 /* Waits for a departure since the last refusal rather than for some measure of room: only the
@@ -223,6 +230,8 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                                 .queued_messages = sink->count,
                                 .queued_bytes = sink->bytes,
                                 .failing = sink->failing,
+                                .failing_ms =
+                                    sink->failing ? clock_ms() - sink->failing_since_ms : 0,
                                 .accepted = sink->accepted,
                                 .dropped = sink->dropped};
     memcpy(out->error, sink->error, sizeof out->error);
@@ -261,6 +270,7 @@ static void settle(struct sink *sink, size_t n, enum err result) {
     }
     sink->count -= n;
     sink->departures++;
+    sink->full = false;
     sink->accepted += result == ERR_OK ? (int64_t)n : 0;
     pthread_cond_broadcast(&sink->room);
     pthread_mutex_unlock(&sink->lock);
@@ -277,6 +287,7 @@ static void set_failing(struct sink *sink, bool failing, const char *error) {
     pthread_mutex_lock(&sink->lock);
     sink->failing = failing;
     if (failing) {
+        sink->failing_since_ms = sink->failures == 1 ? clock_ms() : sink->failing_since_ms;
         snprintf(sink->error, sizeof sink->error, "%s", error);
     }
     pthread_mutex_unlock(&sink->lock);
@@ -286,7 +297,6 @@ static void set_failing(struct sink *sink, bool failing, const char *error) {
 static void note_failure(struct sink *sink, const char *error) {
     metric_add(METRIC_SINK_ERRORS, 1);
     if (sink->failures++ == 0) {
-        sink->failing_since_ms = clock_ms();
         log_event(LOG_WARN, "sink_failing", KS("sink", sink->backend->name), KS("error", error));
     }
     set_failing(sink, true, error);

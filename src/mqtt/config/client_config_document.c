@@ -89,10 +89,6 @@ json_t *client_config_redacted(json_t *document) {
 
 /* Updates */
 
-static bool is_mask(const json_t *value) {
-    return json_is_string(value) && strcmp(json_string_value(value), CLIENT_SECRET_SHOWN) == 0;
-}
-
 static void keep_members(json_t *document, json_t *stored, const struct field_table *table) {
     for (size_t i = 0; i < table->count; i++) {
         const struct field *field = &table->rows[i];
@@ -101,8 +97,8 @@ static void keep_members(json_t *document, json_t *stored, const struct field_ta
         bool is_secret = (field->flags & (FIELD_SECRET | FIELD_SECRET_PEM)) != 0;
         if (is_object_row(field) && json_is_object(given) && json_is_object(kept)) {
             keep_members(given, kept, field->members);
-        } else if (is_secret && is_mask(given) && kept != NULL) {
-            /* A failure leaves the mask, as for a secret that is not stored. */
+        } else if (is_secret && client_is_mask(given) && kept != NULL) {
+            /* A failure leaves the mask, which is refused, as for a secret that is not stored. */
             (void)json_object_set(document, field->name, kept);
         }
     }

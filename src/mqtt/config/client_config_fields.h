@@ -7,9 +7,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include "mqtt/client_config.h"
 
 #define CLIENT_SECRET_SHOWN "***"
+
+/* Is it what stands in the place of a secret where one is shown? */
+static inline bool client_is_mask(const json_t *value) {
+    return json_is_string(value) && strcmp(json_string_value(value), CLIENT_SECRET_SHOWN) == 0;
+}
 
 /* A value in the document, as a chain up to the document itself (NULL). */
 struct place {

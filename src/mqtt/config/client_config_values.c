@@ -144,21 +144,21 @@ void client_read_choice(struct reader *reader, const struct field *field, json_t
 
 /* The broker: judged as a whole by the rules of client_config.c */
 
-/* A number, or the decimal string that form inputs give. */
+/* A number; written by hand also as the decimal string that form inputs give. */
 void client_read_port(struct reader *reader, const struct field *field, json_t *value,
                       const struct place *place, void *into) {
     (void)into;
     int64_t port = -1;
     if (json_is_integer(value)) {
         port = json_integer_value(value);
-    } else if (json_is_string(value)) {
+    } else if (json_is_string(value) && reader->source == CLIENT_FROM_STORE) {
         const char *text = json_string_value(value);
         size_t digits = strspn(text, "0123456789");
         bool is_number = digits >= 1 && digits <= 5 && digits == json_string_length(value);
         port = is_number ? strtol(text, NULL, 10) : -1;
     }
     if (port < field->least || port > field->most) {
-        client_fault(reader, place, "must be a port from 1 to 65535");
+        client_fault(reader, place, "must be a port, a number from 1 to 65535");
         return;
     }
     reader->port = (uint16_t)port;

@@ -196,6 +196,17 @@ static bool version_allows(struct reader *reader, const struct field *field,
     return true;
 }
 
+/* An update has put what is stored in its place (client_config_keep_secrets). */
+static bool mask_refused(struct reader *reader, const struct field *field, const json_t *value,
+                         const struct place *place) {
+    bool is_secret = (field->flags & (FIELD_SECRET | FIELD_SECRET_PEM)) != 0;
+    if (reader->source != CLIENT_FROM_API || !is_secret || !client_is_mask(value)) {
+        return false;
+    }
+    client_fault(reader, place, "stands for a secret that is stored, and none is: give it itself");
+    return true;
+}
+
 static void read_one(struct reader *reader, const struct field_table *table, json_t *value,
                      const struct place *place, void *into) {
     const struct field *field = client_field_find(table, place->name);
@@ -205,6 +216,9 @@ static void read_one(struct reader *reader, const struct field_table *table, jso
         if (reader->source == CLIENT_FROM_API) {
             fault_unknown(reader, table, place->name, place);
         }
+        return;
+    }
+    if (mask_refused(reader, field, value, place)) {
         return;
     }
     if (!json_is_null(value) && version_allows(reader, field, place)) {

@@ -26,6 +26,7 @@ static const struct engine_events events = {
     .unsubscribed = host_unsubscribed,
     .published = host_published,
     .message = host_message,
+    .has_room = host_has_room,
     .wait_room = host_wait_room,
 };
 
@@ -99,6 +100,7 @@ static void destroy_clients(struct host *host) {
     struct client *client, *next;
     HASH_ITER(hh, host->clients, client, next) {
         HASH_DEL(host->clients, client);
+        host_end_session(client);
         client_destroy(client);
     }
 }
@@ -112,7 +114,6 @@ void host_destroy(struct host *host) {
         queue_destroy(host->inbox);
     }
     destroy_clients(host);
-    host_forget_conflicts(host);
     if (host->engine != NULL) {
         host->ops->destroy(host->engine);
     }

@@ -13,6 +13,8 @@
 #include "mqtt/backoff.h"
 #include "mqtt/host.h"
 
+#define ENGINE_MARGIN_MS 1000 /* the engine can say better what took too long */
+
 #define RELEASE_ASK_AGAIN_MS 10000 /* the owner may have missed it */
 
 /* ---- waiting for a turn ---- */
@@ -57,11 +59,12 @@ void host_requeue(struct client *client, const char *reason) {
 /* ---- failing and waiting ---- */
 
 void host_ask_release(struct client *client, const char *code, const char *message,
-                      int64_t delay_ms) {
+                      int64_t delay_ms, int64_t rest_ms_max) {
     struct host *host = client->host;
     struct hosts_release release = {.id = client->id,
                                     .epoch = client->epoch,
                                     .delay_ms = delay_ms,
+                                    .rest_ms_max = rest_ms_max,
                                     .code = code,
                                     .message = message};
     client->release_asked = true;
@@ -75,7 +78,7 @@ void host_schedule(struct client *client, int64_t delay_ms) {
         const char *message = client->error_message ? client->error_message : "";
         bool known = client->error_code[0] != '\0';
         host_ask_release(client, known ? client->error_code : "connect_timeout",
-                         known ? message : "the broker did not let it in in time", delay_ms);
+                         known ? message : "the broker did not let it in in time", delay_ms, 0);
         return;
     }
     pthread_mutex_lock(&client->host->lock);
@@ -172,6 +175,16 @@ static void set_port(struct engine_open *open, uint16_t port) {
     }
 }
 
+/* A session belongs to one identifier at one broker. */
+static void keep_or_end_session(struct client *client) {
+    if (client->session_of != NULL &&
+        !client_config_same_connection(client->session_of->config, client->config->config)) {
+        host_end_session(client);
+    }
+    shared_config_release(client->session_of);
+    client->session_of = shared_config_hold(client->config);
+}
+
 static void open_connection(struct client *client, const struct sockaddr_storage *address) {
     struct host *host = client->host;
     struct engine_open open = {.config = client->config->config,
@@ -180,10 +193,12 @@ static void open_connection(struct client *client, const struct sockaddr_storage
                                .keepalive_s = client->server_keepalive_s
                                                   ? client->server_keepalive_s
                                                   : client->config->config->keepalive_s,
+                               .session = &client->session,
                                .client = client};
     set_port(&open, client->config->config->port);
     metric_add(METRIC_CONNECT_ATTEMPTS, 1);
-    host_set_timer(client, host->conf->connect_timeout_ms);
+    host_set_timer(client, host->conf->connect_timeout_ms + ENGINE_MARGIN_MS);
+    keep_or_end_session(client);
     client->opened = shared_config_hold(client->config);
     enum err result = host->ops->open(host->engine, &open, &client->connection);
     if (result != ERR_OK) {

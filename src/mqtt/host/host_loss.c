@@ -12,61 +12,20 @@
 #include "base/text.h"
 #include "mqtt/host.h"
 
-#define SUSPICION_ALONE    3
-#define SUSPICION_MASS     1
-#define CONFLICTS_KEPT_MAX 10000
-#define SHIFT_MAX          30
+#define SUSPICION_ALONE 3
+#define SUSPICION_MASS  1
 
 /* ---- conflicts ---- */
 
-static void forget_conflict(struct host *host, struct host_conflict *conflict) {
-    HASH_DEL(host->conflicts, conflict);
-    free(conflict->id);
-    free(conflict);
+static int64_t jittered_ms(int64_t time_ms) {
+    return time_ms + text_random_between(0, time_ms / 4);
 }
 
-void host_forget_conflicts(struct host *host) {
-    struct host_conflict *conflict, *next;
-    HASH_ITER(hh, host->conflicts, conflict, next) {
-        forget_conflict(host, conflict);
-    }
-}
-
-static struct host_conflict *conflict_of(struct host *host, const char *id) {
-    struct host_conflict *conflict;
-    HASH_FIND_STR(host->conflicts, id, conflict);
-    if (conflict != NULL) {
-        return conflict;
-    }
-    if (HASH_COUNT(host->conflicts) >= CONFLICTS_KEPT_MAX) {
-        forget_conflict(host, host->conflicts); /* the oldest */
-    }
-    conflict = calloc(1, sizeof(*conflict));
-    if (conflict == NULL || (conflict->id = strdup(id)) == NULL) {
-        free(conflict);
-        return NULL;
-    }
-    HASH_ADD_KEYPTR(hh, host->conflicts, conflict->id, strlen(conflict->id), conflict);
-    return conflict;
-}
-
-/* Doubles with each conflict of the identifier; forgotten after long peace. */
-static int64_t rest_ms(struct host *host, const char *id) {
-    const struct conf *conf = host->conf;
-    struct host_conflict *conflict = conflict_of(host, id);
-    int64_t delay_ms = conf->conflict_min_ms;
-    int64_t now_ms = clock_ms();
-    if (conflict != NULL) {
-        if (conflict->at_ms + 2 * conf->conflict_max_ms < now_ms) {
-            conflict->count = 0;
-        }
-        unsigned shift = conflict->count < SHIFT_MAX ? conflict->count : SHIFT_MAX;
-        bool over = delay_ms > conf->conflict_max_ms >> shift;
-        delay_ms = over ? conf->conflict_max_ms : delay_ms << shift;
-        conflict->count++;
-        conflict->at_ms = now_ms;
-    }
-    return delay_ms + text_random_between(0, delay_ms / 4);
+/* For how long it rests at first and at most; the store, which knows of all nodes, doubles it. */
+static void ask_for_rest(struct client *client) {
+    const struct conf *conf = client->host->conf;
+    host_ask_release(client, client->error_code, client->error_message,
+                     jittered_ms(conf->conflict_min_ms), jittered_ms(conf->conflict_max_ms));
 }
 
 static void enter_conflict(struct client *client, const char *message) {
@@ -78,7 +37,7 @@ static void enter_conflict(struct client *client, const char *message) {
         return;
     }
     metric_add(METRIC_CONFLICTS, 1);
-    host_ask_release(client, "taken_over", message, rest_ms(client->host, client->id));
+    ask_for_rest(client);
 }
 
 /* True: it is one. */
@@ -162,6 +121,7 @@ static void stable(struct client *client) {
     client->failures = 0;
     client->suspicion = 0;
     client->early_loss = false;
+    client->host->owner->stable(client->host->owner->context, client->id);
 }
 
 static void never_let_in(struct client *client) {
@@ -174,7 +134,7 @@ static void never_let_in(struct client *client) {
 static void try_again(struct client *client) {
     if (client->release_asked) {
         host_ask_release(client, client->error_code, client->error_message,
-                         client->release_delay_ms);
+                         client->release_delay_ms, 0);
     } else if (judge_early_loss(client)) {
         enter_conflict(client, "lost soon after each connect: another client seems to use its "
                                "identifier");
@@ -206,8 +166,7 @@ void host_timer(struct client *client) {
         try_again(client);
         break;
     case CLIENT_CONFLICT:
-        host_ask_release(client, client->error_code, client->error_message,
-                         client->release_delay_ms);
+        ask_for_rest(client);
         break;
     default:
         break;

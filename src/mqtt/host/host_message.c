@@ -84,6 +84,13 @@ enum err host_message(void *context, struct message *message, void *receipt) {
     return result;
 }
 
+bool host_has_room(void *context) {
+    struct client *client = context;
+    const struct hosts_owner *owner = client->host->owner;
+    char name[SINK_NAME_LEN];
+    return owner->has_room(owner->context, copy_sink(client, name));
+}
+
 void host_wait_room(void *context, int64_t timeout_ms) {
     struct client *client = context;
     const struct hosts_owner *owner = client->host->owner;

@@ -53,15 +53,11 @@ static void watch_stability(struct client *client) {
 }
 
 static void work_done(struct client *client) {
-    struct host *host = client->host;
     host_drop_work(client);
     note_refusals(client);
-    pacer_leave(&host->pacer, &client->ticket);
-    bool first = host_change(client, CLIENT_EV_SUBSCRIBED, "subscribed");
+    pacer_leave(&client->host->pacer, &client->ticket);
+    host_change(client, CLIENT_EV_SUBSCRIBED, "subscribed");
     watch_stability(client);
-    if (first) {
-        host->owner->online(host->owner->context, client->id);
-    }
     if (client->state == CLIENT_ONLINE) {
         host_update_subscriptions(client); /* it may have changed meanwhile */
     }
@@ -148,6 +144,9 @@ void host_connected(void *context, const struct engine_connack *connack) {
     }
     client->connack_at_ms = clock_ms();
     client->session_present = connack->session_present;
+    pthread_mutex_lock(&client->host->lock);
+    client->certificate_expires_at_ms = connack->certificate_expires_at_s * 1000;
+    pthread_mutex_unlock(&client->host->lock);
     if (connack->server_keepalive_s > 0) {
         client->server_keepalive_s = connack->server_keepalive_s;
     }

@@ -70,6 +70,13 @@ void host_tear_down(struct client *client, bool with_will) {
     }
 }
 
+void host_end_session(struct client *client) {
+    client->host->ops->session_end(client->host->engine, client->session);
+    client->session = NULL;
+    shared_config_release(client->session_of);
+    client->session_of = NULL;
+}
+
 struct client *host_find(struct host *host, const char *id) {
     struct client *client;
     pthread_mutex_lock(&host->lock);
@@ -97,6 +104,7 @@ static void forget(struct client *client) {
     pthread_cond_broadcast(&host->forgotten);
     pthread_mutex_unlock(&host->lock);
     broker_release(&host->brokers, client->broker);
+    host_end_session(client);
     tell_stopped(client);
     client_destroy(client);
 }

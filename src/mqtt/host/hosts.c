@@ -20,9 +20,10 @@ struct hosts {
     size_t count;
     struct host **all;
 
-    pthread_mutex_t lock; /* guards the rest */
-    char *incarnation;    /* accepted; NULL: none */
-    uint64_t generation;  /* of what is started now */
+    pthread_mutex_t lock;  /* guards the rest */
+    char *incarnation;     /* accepted; NULL: none */
+    uint64_t generation;   /* of what is started now */
+    int64_t stopped_epoch; /* the newest that was told to stop since hosts_accept */
 };
 
 /* ---- life ---- */
@@ -124,6 +125,10 @@ void hosts_stop_threads(struct hosts *hosts) {
 void hosts_accept(struct hosts *hosts, const char *incarnation) {
     char *copy = text_dup(incarnation);
     pthread_mutex_lock(&hosts->lock);
+    /* After a loss of Redis's data it is the same one, and what was stopped stays stopped. */
+    if (hosts->incarnation == NULL || copy == NULL || strcmp(hosts->incarnation, copy) != 0) {
+        hosts->stopped_epoch = 0;
+    }
     free(hosts->incarnation);
     hosts->incarnation = copy;
     pthread_mutex_unlock(&hosts->lock);
@@ -197,37 +202,61 @@ static enum err push_start(struct host *host, struct host_command *command) {
     return result;
 }
 
-static enum err start(struct hosts *hosts, struct host_command *command, const char *incarnation) {
+/* Under hosts->lock, which hosts_stop takes too: what was stopped before is not started after. */
+static enum err may_start(const struct hosts *hosts, const struct host_command *command,
+                          const char *incarnation, bool claimed) {
+    if (hosts->incarnation == NULL || strcmp(hosts->incarnation, incarnation) != 0) {
+        return ERR_WRONG_STATE;
+    }
+    return claimed && command->epoch <= hosts->stopped_epoch ? ERR_REFUSED : ERR_OK;
+}
+
+static enum err start(struct hosts *hosts, struct host_command *command, const char *incarnation,
+                      bool claimed) {
+    if (command == NULL) {
+        return ERR_MEMORY;
+    }
     pthread_mutex_lock(&hosts->lock);
-    bool accepted = hosts->incarnation != NULL && strcmp(hosts->incarnation, incarnation) == 0;
     command->generation = hosts->generation;
-    enum err result = ERR_WRONG_STATE;
-    if (accepted) {
+    enum err result = may_start(hosts, command, incarnation, claimed);
+    bool allowed = result == ERR_OK;
+    if (allowed) {
         result = push_start(host_of(hosts, command->id), command);
     }
     pthread_mutex_unlock(&hosts->lock);
-    if (!accepted) {
+    if (!allowed) {
         host_command_free(command);
     }
     return result;
 }
 
-enum err hosts_start(struct hosts *hosts, struct client_config *config, const char *incarnation,
-                     int64_t epoch, int64_t version) {
+/* Takes ownership of config. NULL: out of memory. */
+static struct host_command *start_command(struct client_config *config, int64_t epoch,
+                                          int64_t version) {
     struct shared_config *shared = shared_config_create(config);
     if (shared == NULL) {
         client_config_destroy(config);
-        return ERR_MEMORY;
+        return NULL;
     }
     struct host_command *command = command_create(HOST_START, config->id);
     if (command == NULL) {
         shared_config_release(shared);
-        return ERR_MEMORY;
+        return NULL;
     }
     command->config = shared;
     command->epoch = epoch;
     command->version = version;
-    return start(hosts, command, incarnation);
+    return command;
+}
+
+enum err hosts_start(struct hosts *hosts, struct client_config *config, const char *incarnation,
+                     int64_t epoch, int64_t version) {
+    return start(hosts, start_command(config, epoch, version), incarnation, false);
+}
+
+enum err hosts_start_claimed(struct hosts *hosts, struct client_config *config,
+                             const char *incarnation, int64_t epoch, int64_t version) {
+    return start(hosts, start_command(config, epoch, version), incarnation, true);
 }
 
 /* ---- stop, retry, restart ---- */
@@ -243,7 +272,13 @@ enum err hosts_stop(struct hosts *hosts, const char *id, int64_t epoch, const ch
     command->reason = text_dup(reason);
     command->done = done;
     command->context = context;
-    return push(host, command); /* also for an unknown id: a start may be in the queue */
+    pthread_mutex_lock(&hosts->lock);
+    if (epoch > hosts->stopped_epoch) {
+        hosts->stopped_epoch = epoch;
+    }
+    enum err result = push(host, command); /* also for an unknown id: a start may be in the queue */
+    pthread_mutex_unlock(&hosts->lock);
+    return result;
 }
 
 enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch, int64_t delay_ms) {
@@ -320,12 +355,15 @@ enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite, in
 /* ---- publish ---- */
 
 /* Counts it as outstanding; *record: what it is for. */
-static enum err begin_publication(struct host *host, const char *id, uint64_t *record) {
+static enum err begin_publication(struct host *host, const char *id, bool has_properties,
+                                  uint64_t *record) {
     pthread_mutex_lock(&host->lock);
     struct client *client = find_locked(host, id);
     enum err result = ERR_OK;
     if (client == NULL) {
         result = ERR_NOT_FOUND;
+    } else if (has_properties && client->config->config->protocol_version < 5) {
+        result = ERR_ARGUMENT;
     } else if (client->state != CLIENT_ONLINE) {
         result = ERR_WRONG_STATE;
     } else if (client->publication_count >= HOST_PUBLICATIONS_MAX) {
@@ -360,7 +398,7 @@ enum err hosts_publish(struct hosts *hosts, const char *id,
     command->publication->context = context;
     command->publication->deadline_ms = clock_ms() + hosts->conf->publish_timeout_ms;
     uint64_t record = 0;
-    enum err result = begin_publication(host, id, &record);
+    enum err result = begin_publication(host, id, publication->property_count > 0, &record);
     if (result != ERR_OK) {
         host_command_free(command);
         return result;

@@ -250,6 +250,12 @@ static void close_some(struct engine *engine) {
     }
 }
 
+/* Paho keeps none beyond a connection. */
+static void engine_session_end(struct engine *engine, struct engine_session *session) {
+    (void)engine;
+    (void)session;
+}
+
 static void engine_acknowledge(struct engine *engine, void *receipt, enum err result) {
     (void)engine; /* may be gone already: the receipt lives on its own */
     if (receipt != NULL) {
@@ -480,6 +486,7 @@ const struct engine_ops engine_paho = {
     .destroy = engine_destroy,
     .open = engine_open,
     .close = engine_close,
+    .session_end = engine_session_end,
     .subscribe = paho_subscribe,
     .unsubscribe = paho_unsubscribe,
     .publish = paho_publish,

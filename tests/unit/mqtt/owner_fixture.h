@@ -34,8 +34,8 @@ struct fixture {
     size_t kept_count;
     size_t releases;
     char release_id[64], release_code[64];
-    int64_t release_delay_ms;
-    size_t onlines;
+    int64_t release_delay_ms, release_rest_ms_max;
+    size_t stables;
 };
 
 static inline bool owner_lease(void *context) {
@@ -49,14 +49,15 @@ static inline void owner_release(void *context, const struct hosts_release *rele
     snprintf(f->release_id, sizeof(f->release_id), "%s", release->id);
     snprintf(f->release_code, sizeof(f->release_code), "%s", release->code);
     f->release_delay_ms = release->delay_ms;
+    f->release_rest_ms_max = release->rest_ms_max;
     pthread_mutex_unlock(&f->lock);
 }
 
-static inline void owner_online(void *context, const char *id) {
+static inline void owner_stable(void *context, const char *id) {
     struct fixture *f = context;
     (void)id;
     pthread_mutex_lock(&f->lock);
-    f->onlines++;
+    f->stables++;
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -80,6 +81,11 @@ static inline enum err owner_deliver(void *context, const char *sink, struct mes
         accepted(accepted_context, ERR_OK);
     }
     return ERR_OK;
+}
+
+static inline bool owner_has_room(void *context, const char *sink) {
+    (void)sink;
+    return !((struct fixture *)context)->full;
 }
 
 static inline void owner_wait_room(void *context, const char *sink, int64_t timeout_ms) {
@@ -112,8 +118,9 @@ static inline void fixture_start_hosts(struct fixture *f) {
     struct hosts_owner owner = {.context = f,
                                 .lease_valid = owner_lease,
                                 .wants_release = owner_release,
-                                .online = owner_online,
+                                .stable = owner_stable,
                                 .deliver = owner_deliver,
+                                .has_room = owner_has_room,
                                 .wait_room = owner_wait_room};
     f->hosts = hosts_create(f->conf, &owner);
     ck_assert_ptr_nonnull(f->hosts);

@@ -1,0 +1,370 @@
+/* Owns the states of a connection: from open over CONNECT, CONNACK and keepalive to the closed
+ * event. Host thread. Knows no packets but those few. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <utlist.h>
+#include "base/clock.h"
+#include "mqtt/reason_codes.h"
+#include "reactor.h"
+
+#define LEAVE_MS       2000 /* for sinks to accept what was received */
+#define PART_MS        1000 /* for the server to close after DISCONNECT */
+#define PING_MARGIN_MS 5000 /* at most so long before the keepalive is over PINGREQ goes out */
+#define PING_ANSWER_MS 2000 /* at least so long PINGRESP may take */
+#define SEND_MAXIMUM   65535
+
+/* ---- the end ---- */
+
+static void detach(struct engine_connection *connection) {
+    if (connection->session->connection == connection) {
+        connection->session->connection = NULL;
+    }
+}
+
+static void release_buffers(struct engine_connection *connection) {
+    buffer_fini(&connection->in);
+    buffer_fini(&connection->out);
+    connection->out_sent = 0;
+    connection->engine->buffered -= connection->held;
+    connection->held = 0;
+}
+
+static void end(struct engine_connection *connection, const struct engine_closed *closed,
+                bool reset) {
+    if (connection->state == CONNECTION_ENDED) {
+        return;
+    }
+    connection->closed_message = strdup(closed->message);
+    connection->closed = *closed;
+    connection->closed.message = connection->closed_message ? connection->closed_message : "";
+    stream_close(&connection->stream, reset);
+    connection->state = CONNECTION_ENDED;
+    detach(connection);
+    wheel_clear(&connection->look);
+    if (connection->reading_paused) {
+        reactor_resume(connection);
+    }
+    release_buffers(connection);
+    reactor_task(connection, TASK_END);
+}
+
+void connection_end(struct engine_connection *connection, const struct engine_closed *closed) {
+    end(connection, closed, false);
+}
+
+static void end_by_us(struct engine_connection *connection) {
+    connection_end(connection, &(struct engine_closed){.code = "closed_by_us",
+                                                       .message = "closed by this node",
+                                                       .reason_code = -1});
+}
+
+void connection_lost(struct engine_connection *connection, const struct stream_fault *fault) {
+    bool greeting = connection->state == CONNECTION_GREETING;
+    if (connection->state == CONNECTION_PARTING) {
+        end_by_us(connection);
+    } else if (greeting && strcmp(fault->code, "connection_lost") == 0) {
+        connection_end(
+            connection,
+            &(struct engine_closed){
+                .code = connection->received_at_ms ? "protocol_error" : "connection_refused",
+                .message = "the broker closed the connection before CONNACK: is this "
+                           "the port for TLS, WebSocket or plain MQTT?",
+                .reason_code = -1});
+    } else {
+        connection_end(connection, &(struct engine_closed){.code = fault->code,
+                                                           .message = fault->message,
+                                                           .reason_code = -1});
+    }
+}
+
+static void send_disconnect(struct engine_connection *connection, uint8_t reason_code) {
+    packet_write_disconnect(&connection->out, connection->version, reason_code);
+    output_flush(connection);
+}
+
+/* No DISCONNECT before CONNACK under MQTT 5 (section 3.14), none with a reason under 3.1.1. */
+void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault) {
+    const struct reason_code *reason = reason_code_disconnect(fault->reason_code);
+    if (connection->version == 5 && connection->state == CONNECTION_UP) {
+        send_disconnect(connection, fault->reason_code);
+    }
+    connection_end(connection, &(struct engine_closed){.code = reason->code,
+                                                       .message = fault->message,
+                                                       .reason_code = -1});
+}
+
+void connection_finish(struct engine_connection *connection) {
+    struct engine *engine = connection->engine;
+    publish_tell(connection);
+    publish_fail_unwritten(connection);
+    if (!session_outlives(connection->config)) {
+        session_end(engine, connection->session);
+        *connection->session_home = NULL;
+    }
+    engine->connection_count--;
+    engine->events->closed(connection->client, &connection->closed);
+    for (size_t i = 0; connection->aliases != NULL && i < REACTOR_ALIASES_MAX; i++) {
+        free(connection->aliases[i]);
+    }
+    free(connection->aliases);
+    free(connection->assigned_client_id);
+    free(connection->closed_message);
+    free(connection);
+}
+
+/* ---- opening ---- */
+
+static const struct sockaddr_storage *next_source(struct engine *engine, int family) {
+    for (size_t i = 0; i < engine->source_count; i++) {
+        const struct sockaddr_storage *source =
+            &engine->sources[engine->source_turn++ % engine->source_count];
+        if (source->ss_family == family) {
+            return source;
+        }
+    }
+    return NULL;
+}
+
+static struct engine_connection *create(struct engine *engine, const struct engine_open *open) {
+    struct engine_connection *connection = calloc(1, sizeof(*connection));
+    if (connection == NULL) {
+        return NULL;
+    }
+    if (*open->session == NULL) {
+        *open->session = session_create(open->client);
+    }
+    if (*open->session == NULL) {
+        free(connection);
+        return NULL;
+    }
+    connection->engine = engine;
+    connection->client = open->client;
+    connection->config = open->config;
+    connection->session = *open->session;
+    connection->session_home = open->session;
+    connection->version = (uint8_t)open->config->protocol_version;
+    connection->keepalive_s = open->keepalive_s;
+    connection->connect_timeout_ms = open->connect_timeout_ms;
+    connection->opened_at_ms = clock_ms();
+    connection->send_maximum = SEND_MAXIMUM;
+    connection->server_maximum_qos = 2;
+    connection->server_has_retain = true;
+    connection->stream.fd = -1;
+    session_attach(connection->session, connection);
+    return connection;
+}
+
+static void begin(struct engine_connection *connection, const struct engine_open *open) {
+    struct engine *engine = connection->engine;
+    struct stream_fault fault;
+    const struct sockaddr_storage *source = next_source(engine, open->address.ss_family);
+    enum err result =
+        stream_open(&connection->stream, engine->tls, open->config,
+                    (const struct sockaddr *)&open->address, open->address_len, source, &fault);
+    if (result != ERR_OK) {
+        connection_lost(connection, &fault);
+        return;
+    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = connection};
+    epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, connection->stream.fd, &event);
+    connection->epoll_events = event.events;
+    wheel_set(&engine->wheel, &connection->look,
+              connection->opened_at_ms + connection->connect_timeout_ms);
+}
+
+enum err connection_open(struct engine *engine, const struct engine_open *open,
+                         struct engine_connection **out) {
+    struct engine_connection *connection = create(engine, open);
+    if (connection == NULL) {
+        return ERR_MEMORY;
+    }
+    engine->connection_count++;
+    *out = connection;
+    begin(connection, open);
+    return ERR_OK;
+}
+
+static void greet(struct engine_connection *connection) {
+    connection->state = CONNECTION_GREETING;
+    packet_write_connect(&connection->out, connection->config, connection->keepalive_s,
+                         (uint32_t)connection->engine->conf->max_packet_bytes, REACTOR_ALIASES_MAX);
+    output_flush(connection);
+}
+
+static void advance(struct engine_connection *connection) {
+    struct stream_fault fault;
+    enum err result = stream_advance(&connection->stream, connection->config, &fault);
+    if (result == ERR_OK) {
+        greet(connection);
+    } else if (result == ERR_TIMEOUT) {
+        output_watch(connection);
+    } else {
+        connection_lost(connection, &fault);
+    }
+}
+
+void connection_up(struct engine_connection *connection) {
+    connection->state = CONNECTION_UP;
+    wheel_set(&connection->engine->wheel, &connection->look, clock_ms()); /* for the keepalive */
+}
+
+void connection_ready(struct engine_connection *connection, uint32_t events) {
+    static const struct stream_fault dead = {"connection_lost",
+                                             "the connection to the broker was lost"};
+    if (connection->state == CONNECTION_ENDED) {
+        return;
+    }
+    if (connection->state == CONNECTION_OPENING) {
+        advance(connection);
+        return;
+    }
+    if (events & EPOLLOUT) {
+        output_flush(connection);
+    }
+    bool deaf = (connection->epoll_events & EPOLLIN) == 0;
+    if (deaf && (events & (EPOLLHUP | EPOLLERR))) {
+        connection_lost(connection, &dead);
+    } else if (!deaf && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
+        receive(connection);
+    }
+}
+
+/* ---- time ---- */
+
+static const char *step_name(const struct engine_connection *connection) {
+    if (connection->state == CONNECTION_GREETING) {
+        return "no CONNACK from the broker in time";
+    }
+    switch (connection->stream.step) {
+    case STREAM_TLS:
+        return "no end of the TLS handshake in time";
+    case STREAM_WEBSOCKET:
+        return "no answer to the WebSocket handshake in time";
+    default:
+        return "no TCP connection to the broker in time";
+    }
+}
+
+static void look_opening(struct engine_connection *connection, int64_t now_ms) {
+    int64_t end_ms = connection->opened_at_ms + connection->connect_timeout_ms;
+    if (now_ms < end_ms) {
+        wheel_set(&connection->engine->wheel, &connection->look, end_ms);
+        return;
+    }
+    connection_end(connection, &(struct engine_closed){.code = "connect_timeout",
+                                                       .message = step_name(connection),
+                                                       .reason_code = -1});
+}
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static void ping(struct engine_connection *connection, int64_t now_ms) {
+    packet_write_pingreq(&connection->out);
+    connection->ping_at_ms = now_ms;
+    connection->sent_at_ms = now_ms; /* counts from here, however long the socket is full */
+    output_flush(connection);
+}
+
+/* PINGREQ in time (section 3.1.2.10), and an end where no PINGRESP comes. While reading is paused
+ * nothing can be heard, and nothing is expected. */
+static void look_up(struct engine_connection *connection, int64_t now_ms) {
+    int64_t keepalive_ms = (int64_t)connection->keepalive_s * 1000;
+    if (keepalive_ms == 0) {
+        return;
+    }
+    int64_t answer_ms = keepalive_ms / 2 > PING_ANSWER_MS ? keepalive_ms / 2 : PING_ANSWER_MS;
+    int64_t quiet_ms = keepalive_ms - least(keepalive_ms / 4, PING_MARGIN_MS);
+    if (connection->reading_paused) {
+        connection->ping_at_ms = 0;
+        connection->received_at_ms = now_ms;
+    }
+    if (connection->ping_at_ms > 0 && now_ms >= connection->ping_at_ms + answer_ms) {
+        connection_end(connection,
+                       &(struct engine_closed){.code = "connection_lost",
+                                               .message = "the broker did not answer PINGREQ",
+                                               .reason_code = -1});
+        return;
+    }
+    int64_t due_ms = least(connection->sent_at_ms, connection->received_at_ms) + quiet_ms;
+    bool waiting = connection->ping_at_ms > 0;
+    if (now_ms >= (waiting ? connection->sent_at_ms + quiet_ms : due_ms)) {
+        int64_t asked_at_ms = connection->ping_at_ms;
+        ping(connection, now_ms);
+        connection->ping_at_ms = waiting ? asked_at_ms : now_ms;
+    }
+    if (connection->state != CONNECTION_UP) {
+        return;
+    }
+    int64_t next_ms = connection->sent_at_ms + quiet_ms;
+    if (connection->ping_at_ms > 0) {
+        next_ms = least(next_ms, connection->ping_at_ms + answer_ms);
+    } else {
+        next_ms = least(next_ms, connection->received_at_ms + quiet_ms);
+    }
+    wheel_set(&connection->engine->wheel, &connection->look, next_ms);
+}
+
+/* ---- leaving ---- */
+
+static void part(struct engine_connection *connection) {
+    detach(connection); /* nothing may follow DISCONNECT */
+    connection->state = CONNECTION_PARTING;
+    send_disconnect(connection, 0);
+    if (connection->state == CONNECTION_PARTING) {
+        connection->leave_by_ms = clock_ms() + PART_MS;
+        wheel_set(&connection->engine->wheel, &connection->look, connection->leave_by_ms);
+        output_watch(connection);
+    }
+}
+
+void connection_leave_on(struct engine_connection *connection) {
+    if (connection->state == CONNECTION_LEAVING && connection->session->offered == 0) {
+        part(connection);
+    }
+}
+
+void connection_look(struct engine_connection *connection, int64_t now_ms) {
+    switch (connection->state) {
+    case CONNECTION_OPENING:
+    case CONNECTION_GREETING:
+        look_opening(connection, now_ms);
+        break;
+    case CONNECTION_UP:
+        look_up(connection, now_ms);
+        break;
+    case CONNECTION_LEAVING:
+        part(connection);
+        break;
+    case CONNECTION_PARTING:
+        end_by_us(connection);
+        break;
+    default:
+        break;
+    }
+}
+
+static void leave(struct engine_connection *connection) {
+    connection->state = CONNECTION_LEAVING;
+    connection->leave_by_ms = clock_ms() + LEAVE_MS;
+    wheel_set(&connection->engine->wheel, &connection->look, connection->leave_by_ms);
+    if (connection->reading_paused) {
+        reactor_resume(connection);
+    }
+    output_watch(connection);
+    connection_leave_on(connection);
+}
+
+void connection_close(struct engine_connection *connection, bool with_will) {
+    if (connection->state == CONNECTION_UP && !with_will) {
+        leave(connection);
+    } else if (connection->state == CONNECTION_UP && connection->version == 5) {
+        send_disconnect(connection, 0x04); /* disconnect with will message */
+        end_by_us(connection);
+    } else if (connection->state < CONNECTION_LEAVING || with_will) {
+        end_by_us(connection);
+    }
+}

@@ -1,0 +1,400 @@
+/* Owns a received message from PUBLISH to the end of its exchange: it is offered to the host, and
+ * acknowledged once a sink has it, in the order of arrival (MQTT 5.0 section 4.6). A message of
+ * QoS 1 or 2 that the server sends again because the connection broke is known by its packet
+ * identifier and not offered twice. Host thread, deliver_acknowledge excepted. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <utlist.h>
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "reactor.h"
+
+#define PROPERTIES_MAX 64 /* further ones of one message are not kept */
+
+/* ---- the message ---- */
+
+static const char *client_id_of(const struct engine_connection *connection) {
+    return connection->assigned_client_id ? connection->assigned_client_id
+                                          : connection->config->client_id;
+}
+
+/* Offsets first: the scratch buffer may move while it grows. */
+static size_t put_text(struct buffer *scratch, struct packet_slice text) {
+    size_t at = scratch->len;
+    buffer_append(scratch, text.data, text.len);
+    buffer_append(scratch, "", 1);
+    return at;
+}
+
+struct property_texts {
+    size_t key[PROPERTIES_MAX], number[PROPERTIES_MAX];
+};
+
+static bool is_number(uint8_t id) {
+    return id == PROPERTY_PAYLOAD_FORMAT || id == PROPERTY_MESSAGE_EXPIRY ||
+           id == PROPERTY_SUBSCRIPTION_IDENTIFIER;
+}
+
+static size_t collect_properties(struct buffer *scratch, struct packet_slice properties,
+                                 struct message_property items[PROPERTIES_MAX],
+                                 struct property_texts *texts) {
+    struct packet_property property;
+    size_t offset = 0;
+    size_t n = 0;
+    while (n < PROPERTIES_MAX && packet_property_next(properties, &offset, &property)) {
+        const char *name = packet_property_name(property.id);
+        if (name == NULL) {
+            continue; /* of the transport, as the topic alias */
+        }
+        items[n] = (struct message_property){.name = name,
+                                             .value = (const char *)property.text.data,
+                                             .value_len = property.text.len};
+        texts->key[n] = texts->number[n] = SIZE_MAX;
+        if (property.id == PROPERTY_USER_PROPERTY) {
+            texts->key[n] = put_text(scratch, property.key);
+        } else if (is_number(property.id)) {
+            texts->number[n] = scratch->len;
+            buffer_printf(scratch, "%u", property.number);
+            items[n].value_len = scratch->len - texts->number[n];
+        }
+        n++;
+    }
+    return n;
+}
+
+static struct message *make_message(struct engine_connection *connection,
+                                    const struct packet *packet, struct packet_slice topic) {
+    struct buffer *scratch = &connection->engine->scratch;
+    struct message_property items[PROPERTIES_MAX];
+    struct property_texts texts;
+    buffer_clear(scratch);
+    put_text(scratch, topic);
+    size_t n = packet->properties.len > 0
+                   ? collect_properties(scratch, packet->properties, items, &texts)
+                   : 0;
+    if (scratch->failed) {
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        items[i].key = texts.key[i] != SIZE_MAX ? scratch->data + texts.key[i] : NULL;
+        items[i].value =
+            texts.number[i] != SIZE_MAX ? scratch->data + texts.number[i] : items[i].value;
+    }
+    return message_create(&(struct message){.id = connection->config->id,
+                                            .client_id = client_id_of(connection),
+                                            .topic = scratch->data,
+                                            .payload = packet->payload.data,
+                                            .payload_len = packet->payload.len,
+                                            .properties = items,
+                                            .property_count = n,
+                                            .received_at_ms = clock_wall_ms(),
+                                            .qos = packet->qos,
+                                            .retain = packet->retain,
+                                            .dup = packet->dup});
+}
+
+/* ---- topic aliases, MQTT 5.0 section 3.3.2.3.4 ---- */
+
+static bool keep_alias(struct engine_connection *connection, size_t alias,
+                       struct packet_slice topic) {
+    if (connection->aliases == NULL) {
+        connection->aliases = calloc(REACTOR_ALIASES_MAX, sizeof(char *));
+    }
+    char *copy = connection->aliases ? strndup((const char *)topic.data, topic.len) : NULL;
+    if (copy == NULL) {
+        connection_end(connection, &(struct engine_closed){.code = "out_of_memory",
+                                                           .message = "out of memory",
+                                                           .reason_code = -1});
+        return false;
+    }
+    free(connection->aliases[alias - 1]);
+    connection->aliases[alias - 1] = copy;
+    return true;
+}
+
+/* False: the connection was ended. */
+static bool find_topic(struct engine_connection *connection, const struct packet *packet,
+                       struct packet_slice *topic) {
+    static const struct packet_fault bad_alias = {
+        0x94, "the broker used a topic alias beyond the number it was told"};
+    static const struct packet_fault unknown_alias = {
+        0x82, "the broker used a topic alias that it never gave a topic"};
+    struct packet_property alias;
+    *topic = packet->topic;
+    if (packet->properties.len == 0 ||
+        !packet_property_find(packet->properties, PROPERTY_TOPIC_ALIAS, &alias)) {
+        return true;
+    }
+    if (alias.number > REACTOR_ALIASES_MAX) {
+        connection_refuse(connection, &bad_alias);
+        return false;
+    }
+    if (topic->len > 0) {
+        return keep_alias(connection, alias.number, *topic);
+    }
+    const char *known = connection->aliases ? connection->aliases[alias.number - 1] : NULL;
+    if (known == NULL) {
+        connection_refuse(connection, &unknown_alias);
+        return false;
+    }
+    *topic = (struct packet_slice){(const uint8_t *)known, strlen(known)};
+    return true;
+}
+
+/* ---- acknowledging ---- */
+
+static void acknowledge_in_order(struct engine_connection *connection) {
+    struct engine_session *session = connection->session;
+    struct inbound *first = session->unacknowledged;
+    while (first != NULL && first->state == INBOUND_ACCEPTED) {
+        if (first->qos == 1) {
+            packet_write_ack(&connection->out, connection->version, PACKET_PUBACK, first->packet_id,
+                             0);
+            connection->receiving--;
+            session_forget(connection->engine, first);
+        } else {
+            packet_write_ack(&connection->out, connection->version, PACKET_PUBREC, first->packet_id,
+                             0);
+            DL_DELETE(session->unacknowledged, first);
+            first->state = INBOUND_RECEIVED;
+            DL_APPEND(session->received, first);
+        }
+        reactor_task(connection, TASK_FLUSH);
+        first = session->unacknowledged;
+    }
+}
+
+void deliver_acknowledge(struct engine *engine, void *receipt, enum err result) {
+    struct inbound *inbound = receipt;
+    inbound->result = result;
+    struct inbound *before = atomic_load(&engine->answered);
+    do {
+        inbound->answered_next = before;
+    } while (!atomic_compare_exchange_weak(&engine->answered, &before, inbound));
+    if (before == NULL) {
+        eventfd_write(engine->wake_fd, 1);
+    }
+}
+
+static void accepted(struct inbound *inbound) {
+    struct engine_session *session = inbound->session;
+    bool current = inbound->connection_number == session->connection_number;
+    inbound->state = INBOUND_ACCEPTED;
+    session->offered -= current;
+    if (current && session->connection != NULL) {
+        acknowledge_in_order(session->connection);
+        connection_leave_on(session->connection);
+    }
+}
+
+/* It must not be acknowledged, nor what came after it: the server sends them again. */
+static void not_accepted(struct engine *engine, struct inbound *inbound) {
+    struct engine_session *session = inbound->session;
+    bool current = inbound->connection_number == session->connection_number;
+    session_forget(engine, inbound);
+    if (current && session->connection != NULL) {
+        connection_end(session->connection,
+                       &(struct engine_closed){.code = "sink_unavailable",
+                                               .message = "no sink takes messages any more",
+                                               .reason_code = -1});
+    }
+}
+
+static void settle(struct engine *engine, struct inbound *inbound) {
+    if (inbound->session == NULL) {
+        free(inbound);
+    } else if (inbound->result == ERR_OK) {
+        accepted(inbound);
+    } else {
+        not_accepted(engine, inbound);
+        free(inbound);
+    }
+}
+
+static struct inbound *oldest_first(struct inbound *newest) {
+    struct inbound *oldest = NULL;
+    while (newest != NULL) {
+        struct inbound *next = newest->answered_next;
+        newest->answered_next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    return oldest;
+}
+
+void deliver_answered(struct engine *engine) {
+    if (atomic_load_explicit(&engine->answered, memory_order_relaxed) == NULL) {
+        return;
+    }
+    struct inbound *inbound = oldest_first(atomic_exchange(&engine->answered, NULL));
+    while (inbound != NULL) { /* bounded by the sinks' queues */
+        struct inbound *next = inbound->answered_next;
+        settle(engine, inbound);
+        inbound = next;
+    }
+}
+
+/* ---- what is known already ---- */
+
+static const struct packet_fault identifier_in_use = {
+    0x82, "the broker used a packet identifier that is still in use"};
+static const struct packet_fault too_many = {
+    0x93, "the broker sent more unacknowledged messages than the receive maximum"};
+
+static bool counts_against_maximum(struct engine_connection *connection) {
+    uint16_t maximum = connection->config->receive_maximum;
+    if (connection->version == 5 && maximum > 0 && connection->receiving >= maximum) {
+        connection_refuse(connection, &too_many);
+        return false;
+    }
+    connection->receiving++; /* at most as many as there are identifiers */
+    return true;
+}
+
+/* It came on an earlier connection, and now again. */
+static void take_again(struct engine_connection *connection, struct inbound *known) {
+    struct engine_session *session = connection->session;
+    if (!counts_against_maximum(connection)) {
+        return;
+    }
+    if (known->state == INBOUND_RECEIVED) {
+        known->connection_number = session->connection_number;
+        packet_write_ack(&connection->out, connection->version, PACKET_PUBREC, known->packet_id, 0);
+        reactor_task(connection, TASK_FLUSH);
+        return;
+    }
+    DL_DELETE(session->earlier, known);
+    known->connection_number = session->connection_number;
+    DL_APPEND(session->unacknowledged, known);
+    session->offered += known->state == INBOUND_OFFERED;
+    acknowledge_in_order(connection);
+}
+
+/* True: there is nothing to be offered. */
+static bool is_known(struct engine_connection *connection, const struct packet *packet) {
+    struct engine *engine = connection->engine;
+    struct engine_session *session = connection->session;
+    struct inbound *known = inbound_table_find(&engine->inbound, session, packet->packet_id);
+    if (known == NULL) {
+        return false;
+    }
+    bool again = packet->dup && packet->qos == known->qos;
+    if (known->connection_number != session->connection_number) {
+        if (again) {
+            take_again(connection, known);
+        } else {
+            session_forget(engine, known); /* the server forgot it, and began anew */
+        }
+        return again;
+    }
+    if (!again) {
+        connection_refuse(connection, &identifier_in_use);
+    } else if (known->state == INBOUND_RECEIVED) {
+        packet_write_ack(&connection->out, connection->version, PACKET_PUBREC, known->packet_id, 0);
+        reactor_task(connection, TASK_FLUSH);
+    }
+    return true;
+}
+
+/* ---- PUBLISH ---- */
+
+static struct inbound *begin_exchange(struct engine_connection *connection,
+                                      const struct packet *packet) {
+    struct engine_session *session = connection->session;
+    struct inbound *inbound = calloc(1, sizeof(*inbound));
+    if (inbound == NULL) {
+        return NULL;
+    }
+    inbound->session = session;
+    inbound->connection_number = session->connection_number;
+    inbound->packet_id = packet->packet_id;
+    inbound->qos = packet->qos;
+    inbound->state = INBOUND_OFFERED;
+    inbound_table_add(&connection->engine->inbound, inbound);
+    DL_APPEND(session->unacknowledged, inbound);
+    session->offered++;
+    return inbound;
+}
+
+/* Nobody has it: as if it had not come. */
+static void undo_exchange(struct engine_connection *connection, struct inbound *inbound) {
+    session_forget(connection->engine, inbound);
+    connection->receiving--;
+    free(inbound);
+}
+
+static bool offer_exactly(struct engine_connection *connection, const struct packet *packet,
+                          struct message *message) {
+    const struct engine_events *events = connection->engine->events;
+    if (!counts_against_maximum(connection)) {
+        message_destroy(message);
+        return true;
+    }
+    struct inbound *inbound = begin_exchange(connection, packet);
+    if (inbound == NULL) {
+        connection->receiving--;
+        message_destroy(message);
+        return false;
+    }
+    enum err result = events->message(connection->client, message, inbound);
+    if (result == ERR_OK) {
+        return true;
+    }
+    message_destroy(message);
+    undo_exchange(connection, inbound);
+    if (result != ERR_FULL) {
+        connection_end(connection, &(struct engine_closed){.code = "sink_unavailable",
+                                                           .message = "no sink takes messages",
+                                                           .reason_code = -1});
+    }
+    return result != ERR_FULL;
+}
+
+/* Dropped if it is not taken; the host counted why. */
+static void offer_at_most_once(struct engine_connection *connection, struct message *message) {
+    if (connection->engine->events->message(connection->client, message, NULL) != ERR_OK) {
+        message_destroy(message);
+    }
+}
+
+bool deliver(struct engine_connection *connection, const struct packet *packet) {
+    struct packet_slice topic;
+    if (!find_topic(connection, packet, &topic) ||
+        (packet->qos > 0 && is_known(connection, packet))) {
+        return true;
+    }
+    struct message *message = make_message(connection, packet, topic);
+    if (packet->qos > 0) {
+        return message != NULL && offer_exactly(connection, packet, message);
+    }
+    if (message == NULL) {
+        metric_add(METRIC_DROPPED_MEMORY, 1);
+    } else {
+        offer_at_most_once(connection, message);
+    }
+    return true;
+}
+
+/* ---- PUBREL ---- */
+
+void deliver_release(struct engine_connection *connection, const struct packet *pubrel) {
+    static const struct packet_fault too_early = {0x82, "the broker sent PUBREL before PUBREC"};
+    struct engine *engine = connection->engine;
+    struct inbound *inbound =
+        inbound_table_find(&engine->inbound, connection->session, pubrel->packet_id);
+    if (inbound != NULL && inbound->state != INBOUND_RECEIVED) {
+        connection_refuse(connection, &too_early);
+        return;
+    }
+    uint8_t reason_code = inbound != NULL ? 0 : 0x92; /* packet identifier not found */
+    if (inbound != NULL) {
+        connection->receiving -=
+            inbound->connection_number == connection->session->connection_number;
+        session_forget(engine, inbound);
+    }
+    packet_write_ack(&connection->out, connection->version, PACKET_PUBCOMP, pubrel->packet_id,
+                     reason_code);
+    reactor_task(connection, TASK_FLUSH);
+}

@@ -1,0 +1,315 @@
+/* Owns the loop of the engine `reactor`: one epoll per host thread over all its connections, a
+ * timer, and the tasks that connections leave for later in the turn. Host thread, acknowledge
+ * excepted. Knows no packets. */
+#include <arpa/inet.h>
+#include <assert.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include <utlist.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "mqtt/reactor/tls.h"
+#include "reactor.h"
+
+#define EVENTS_PER_TURN_MAX  256
+#define TASKS_PER_TURN_MAX   10000
+#define LOOKS_PER_TURN_MAX   1000
+#define RETRY_TICK_MS        5 /* while sockets are not read because their sink is full */
+#define RETRIES_PER_TICK_MAX 256
+#define REFUSALS_PER_TICK    32
+
+/* ---- tasks ---- */
+
+void reactor_task(struct engine_connection *connection, enum connection_task task) {
+    struct engine *engine = connection->engine;
+    if (connection->tasks == 0) {
+        if (engine->tasks == NULL && !engine->polling) {
+            eventfd_write(engine->wake_fd, 1);
+        }
+        DL_APPEND2(engine->tasks, connection, task_prev, task_next);
+    }
+    connection->tasks |= (uint8_t)task;
+}
+
+static void run_task(struct engine_connection *connection, uint8_t tasks) {
+    if (tasks & TASK_READ) {
+        receive(connection);
+    }
+    if (tasks & TASK_FLUSH) {
+        output_flush(connection);
+    }
+    if (tasks & TASK_TELL) {
+        publish_tell(connection);
+    }
+    if (tasks & TASK_END) {
+        if (connection->tasks != 0) { /* something more was left meanwhile */
+            DL_DELETE2(connection->engine->tasks, connection, task_prev, task_next);
+        }
+        connection_finish(connection);
+    }
+}
+
+/* Those that are there now; what they leave is for the next turn, but for what only sends. */
+static void run_tasks(struct engine *engine) {
+    struct engine_connection *last = engine->tasks ? engine->tasks->task_prev : NULL;
+    for (int i = 0; i < TASKS_PER_TURN_MAX && engine->tasks != NULL; i++) {
+        struct engine_connection *first = engine->tasks;
+        uint8_t tasks = first->tasks;
+        DL_DELETE2(engine->tasks, first, task_prev, task_next);
+        first->tasks = 0;
+        run_task(first, tasks);
+        if (first == last) {
+            return;
+        }
+    }
+}
+
+/* ---- sockets that are not read for now ---- */
+
+static void set_timer(struct engine *engine, bool fast) {
+    int64_t period_ms = fast ? RETRY_TICK_MS : WHEEL_TICK_MS;
+    struct itimerspec spec = {.it_interval.tv_nsec = period_ms * 1000000};
+    spec.it_value = spec.it_interval;
+    timerfd_settime(engine->timer_fd, 0, &spec, NULL);
+    engine->ticking_fast = fast;
+}
+
+void reactor_pause(struct engine_connection *connection) {
+    struct engine *engine = connection->engine;
+    if (connection->reading_paused || connection->state == CONNECTION_ENDED) {
+        return;
+    }
+    connection->reading_paused = true;
+    DL_APPEND2(engine->paused, connection, paused_prev, paused_next);
+    if (!engine->ticking_fast) {
+        set_timer(engine, true);
+    }
+}
+
+void reactor_resume(struct engine_connection *connection) {
+    assert(connection->reading_paused);
+    connection->reading_paused = false;
+    DL_DELETE2(connection->engine->paused, connection, paused_prev, paused_next);
+}
+
+/* In turn, so that none starves; those that cannot go on yet wait at the end. */
+static void retry_paused(struct engine *engine) {
+    int refusals = 0;
+    for (int i = 0; i < RETRIES_PER_TICK_MAX && engine->paused != NULL; i++) {
+        struct engine_connection *first = engine->paused;
+        if (receive_again(first)) {
+            continue;
+        }
+        if (first->reading_paused) {
+            DL_DELETE2(engine->paused, first, paused_prev, paused_next);
+            DL_APPEND2(engine->paused, first, paused_prev, paused_next);
+        }
+        if (++refusals == REFUSALS_PER_TICK) {
+            return;
+        }
+    }
+}
+
+static void tick(struct engine *engine) {
+    int64_t now_ms = clock_ms();
+    for (int i = 0; i < LOOKS_PER_TURN_MAX; i++) {
+        struct wheel_entry *entry = wheel_due(&engine->wheel, now_ms);
+        if (entry == NULL) {
+            break;
+        }
+        connection_look(
+            (struct engine_connection *)((char *)entry - offsetof(struct engine_connection, look)),
+            now_ms);
+    }
+    retry_paused(engine);
+    if (engine->ticking_fast && engine->paused == NULL) {
+        set_timer(engine, false);
+    }
+}
+
+/* ---- the turn ---- */
+
+static bool take_signal(int fd) {
+    uint64_t count;
+    return read(fd, &count, sizeof(count)) == (ssize_t)sizeof(count);
+}
+
+static void dispatch(struct engine *engine, const struct epoll_event *event) {
+    if (event->data.ptr == &engine->wake_fd) {
+        take_signal(engine->wake_fd);
+    } else if (event->data.ptr == &engine->timer_fd) {
+        if (take_signal(engine->timer_fd)) {
+            tick(engine);
+        }
+    } else {
+        connection_ready(event->data.ptr, event->events);
+    }
+}
+
+/* No connection is freed before the tasks run, so all events of the turn find theirs. */
+static void engine_poll(struct engine *engine) {
+    struct epoll_event events[EVENTS_PER_TURN_MAX];
+    int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, 0);
+    engine->polling = true;
+    for (int i = 0; i < n; i++) {
+        dispatch(engine, &events[i]);
+    }
+    deliver_answered(engine);
+    run_tasks(engine);
+    engine->polling = false;
+    if (engine->tasks != NULL) {
+        eventfd_write(engine->wake_fd, 1);
+    }
+}
+
+/* ---- life ---- */
+
+static bool parse_source(const char *text, struct sockaddr_storage *out) {
+    struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+    *out = (struct sockaddr_storage){0};
+    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        return true;
+    }
+    if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        return true;
+    }
+    return false;
+}
+
+/* The settings were checked when they were read. */
+static bool read_sources(struct engine *engine, const char *list) {
+    char *copy = strdup(list);
+    char *rest = NULL;
+    size_t most = 1;
+    for (const char *at = list; *at != '\0'; at++) {
+        most += *at == ',';
+    }
+    engine->sources = calloc(most, sizeof(*engine->sources));
+    if (copy == NULL || engine->sources == NULL) {
+        free(copy);
+        return false;
+    }
+    for (char *one = strtok_r(copy, ", ", &rest); one; one = strtok_r(NULL, ", ", &rest)) {
+        if (parse_source(one, &engine->sources[engine->source_count])) {
+            engine->source_count++;
+        }
+    }
+    free(copy);
+    return true;
+}
+
+static bool watch(struct engine *engine, int *fd) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = fd};
+    return *fd >= 0 && epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, *fd, &event) == 0;
+}
+
+static void engine_destroy(struct engine *engine) {
+    if (engine == NULL) {
+        return;
+    }
+    assert(engine->connection_count == 0);
+    deliver_answered(engine);
+    inbound_table_fini(&engine->inbound);
+    tls_contexts_destroy(engine->tls);
+    buffer_fini(&engine->scratch);
+    free(engine->sources);
+    free(engine->input);
+    int fds[] = {engine->epoll_fd, engine->wake_fd, engine->timer_fd};
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+    free(engine);
+}
+
+static struct engine *engine_create(const struct conf *conf, const struct engine_events *events) {
+    struct engine *engine = calloc(1, sizeof(*engine));
+    if (engine == NULL) {
+        return NULL;
+    }
+    engine->conf = conf;
+    engine->events = events;
+    engine->buffered_max = (size_t)conf->buffer_bytes;
+    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    engine->input = malloc(REACTOR_INPUT_SIZE);
+    engine->tls = tls_contexts_create();
+    wheel_init(&engine->wheel, clock_ms());
+    if (engine->epoll_fd < 0 || !watch(engine, &engine->wake_fd) ||
+        !watch(engine, &engine->timer_fd) || engine->input == NULL || engine->tls == NULL ||
+        inbound_table_init(&engine->inbound) != ERR_OK ||
+        !read_sources(engine, conf->source_addresses)) {
+        log_event(LOG_ERROR, "engine_not_created", KS("engine", "reactor"),
+                  KS("reason", "out of memory or descriptors"));
+        engine_destroy(engine);
+        return NULL;
+    }
+    set_timer(engine, false);
+    return engine;
+}
+
+/* ---- operations ---- */
+
+static enum err request(struct engine_connection *connection, size_t n, uint8_t answer) {
+    if (connection->state != CONNECTION_UP) {
+        return ERR_UNAVAILABLE; /* its closed event is on its way */
+    }
+    assert(connection->request.packet_id == 0);
+    connection->request.packet_id = session_packet_id(connection->session, 0);
+    connection->request.count = (uint16_t)n;
+    connection->request.answer = answer;
+    reactor_task(connection, TASK_FLUSH);
+    return ERR_OK;
+}
+
+static enum err engine_subscribe(struct engine_connection *connection,
+                                 const struct client_subscription *subscriptions, size_t n) {
+    enum err result = request(connection, n, PACKET_SUBACK);
+    if (result == ERR_OK) {
+        packet_write_subscribe(&connection->out, connection->version, connection->request.packet_id,
+                               subscriptions, n);
+    }
+    return result;
+}
+
+static enum err engine_unsubscribe(struct engine_connection *connection, char *const *filters,
+                                   size_t n) {
+    enum err result = request(connection, n, PACKET_UNSUBACK);
+    if (result == ERR_OK) {
+        packet_write_unsubscribe(&connection->out, connection->version,
+                                 connection->request.packet_id, filters, n);
+    }
+    return result;
+}
+
+static int engine_fd(struct engine *engine) {
+    return engine->epoll_fd;
+}
+
+const struct engine_ops engine_reactor = {
+    .name = "reactor",
+    .hosts_max = 0,
+    .create = engine_create,
+    .destroy = engine_destroy,
+    .open = connection_open,
+    .close = connection_close,
+    .session_end = session_end,
+    .subscribe = engine_subscribe,
+    .unsubscribe = engine_unsubscribe,
+    .publish = publish,
+    .acknowledge = deliver_acknowledge,
+    .fd = engine_fd,
+    .poll = engine_poll,
+};

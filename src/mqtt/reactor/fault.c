@@ -1,0 +1,24 @@
+/* Owns the making of fault messages. Any thread. Must not be given a secret. */
+#include "fault.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/text.h"
+
+/* The message goes into JSON: a character cut in two would spoil the whole document. */
+static void drop_cut_character(char *text) {
+    size_t len = strlen(text);
+    for (int i = 0; i < 3 && len > 0 && !text_is_utf8(text, len); i++) {
+        text[--len] = '\0';
+    }
+}
+
+void fault_set(struct stream_fault *fault, const char *code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fault->code = code;
+    vsnprintf(fault->message, sizeof(fault->message), format, arguments);
+    va_end(arguments);
+    drop_cut_character(fault->message);
+}

@@ -1,0 +1,93 @@
+/* Owns what a connection still has to send, and the bound on what connections keep in memory.
+ * Host thread. Knows no packets. */
+#include <string.h>
+#include <sys/epoll.h>
+#include "base/clock.h"
+#include "reactor.h"
+
+#define BEHIND_BYTES 65536
+
+bool output_account(struct engine_connection *connection) {
+    struct engine *engine = connection->engine;
+    size_t before = connection->held;
+    connection->held = connection->in.capacity + connection->out.capacity;
+    engine->buffered += connection->held - before;
+    if (connection->in.failed || connection->out.failed) {
+        connection_end(connection, &(struct engine_closed){.code = "out_of_memory",
+                                                           .message = "out of memory",
+                                                           .reason_code = -1});
+        return false;
+    }
+    if (connection->held > before && engine->buffered > engine->buffered_max) {
+        connection_end(connection, &(struct engine_closed){.code = "buffers_full",
+                                                           .message = "the node's buffers are full "
+                                                                      "(setting buffer_bytes)",
+                                                           .reason_code = -1});
+        return false;
+    }
+    return true;
+}
+
+bool output_is_behind(const struct engine_connection *connection) {
+    return connection->out.len - connection->out_sent > BEHIND_BYTES;
+}
+
+void output_watch(struct engine_connection *connection) {
+    bool deaf = connection->reading_paused || connection->state == CONNECTION_LEAVING;
+    uint32_t wanted = (deaf ? 0 : EPOLLIN) | (connection->stream.wants_write ? EPOLLOUT : 0);
+    if (wanted != connection->epoll_events) {
+        struct epoll_event event = {.events = wanted, .data.ptr = connection};
+        epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_MOD, connection->stream.fd, &event);
+        connection->epoll_events = wanted;
+    }
+}
+
+/* What is sent leaves the buffer, and an empty buffer its memory. */
+static void shed(struct engine_connection *connection) {
+    struct buffer *out = &connection->out;
+    if (connection->out_sent == out->len) {
+        buffer_fini(out);
+        connection->out_sent = 0;
+    } else if (connection->out_sent > out->len / 2) {
+        memmove(out->data, out->data + connection->out_sent, out->len - connection->out_sent);
+        out->len -= connection->out_sent;
+        connection->out_sent = 0;
+    }
+}
+
+/* False: the stream failed. */
+static bool send_some(struct engine_connection *connection, bool *more) {
+    struct stream_fault fault;
+    size_t left = connection->out.len - connection->out_sent;
+    const uint8_t *data =
+        left > 0 ? (const uint8_t *)connection->out.data + connection->out_sent : NULL;
+    ssize_t sent = stream_write(&connection->stream, data, left, &fault);
+    if (sent < 0) {
+        connection_lost(connection, &fault);
+        return false;
+    }
+    connection->out_sent += (size_t)sent;
+    connection->out_total += (size_t)sent;
+    *more = sent > 0 && (size_t)sent < left;
+    if (sent > 0) {
+        connection->sent_at_ms = clock_ms();
+    }
+    return true;
+}
+
+void output_flush(struct engine_connection *connection) {
+    if (connection->state == CONNECTION_ENDED || connection->state == CONNECTION_OPENING) {
+        return;
+    }
+    bool more = true;
+    while (more) { /* ends when the socket is full or all is sent */
+        if (!send_some(connection, &more)) {
+            return;
+        }
+    }
+    shed(connection);
+    publish_note_written(connection);
+    if (output_account(connection)) {
+        output_watch(connection);
+    }
+}

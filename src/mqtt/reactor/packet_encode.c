@@ -1,0 +1,264 @@
+/* What a client sends: structs to bytes, appended to a buffer. Owns nothing but the bodies it
+ * builds before their length is known; pure, any thread. Must not know the state of a connection,
+ * nor judge what the configuration has been checked for. */
+#include "packet_internal.h"
+
+#include <assert.h>
+#include <string.h>
+#include "base/text.h"
+
+#define FIRST_BYTE(type, flags) ((uint8_t)((type) << 4 | (flags)))
+#define REQUEST_FLAGS           2 /* of PUBREL, SUBSCRIBE, UNSUBSCRIBE: table 2-2 */
+#define DUP_FLAG                8
+
+enum connect_flags { /* section 3.1.2.3 */
+                     CONNECT_CLEAN_START = 0x02,
+                     CONNECT_WILL = 0x04,
+                     CONNECT_WILL_QOS_SHIFT = 3,
+                     CONNECT_WILL_RETAIN = 0x20,
+                     CONNECT_PASSWORD = 0x40,
+                     CONNECT_USERNAME = 0x80,
+};
+
+/* ---- parts of packets ---- */
+
+void packet_write_u8(struct buffer *out, uint8_t value) {
+    buffer_append(out, &value, 1);
+}
+
+void packet_write_u16(struct buffer *out, uint16_t value) {
+    buffer_append(out, (const uint8_t[]){(uint8_t)(value >> 8), (uint8_t)value}, 2);
+}
+
+void packet_write_u32(struct buffer *out, uint32_t value) {
+    packet_write_u16(out, (uint16_t)(value >> 16));
+    packet_write_u16(out, (uint16_t)value);
+}
+
+void packet_write_varint(struct buffer *out, uint32_t value) {
+    assert(value <= PACKET_REMAINING_LEN_MAX);
+    for (; value > 0x7F; value >>= 7) {
+        packet_write_u8(out, (uint8_t)(value | 0x80));
+    }
+    packet_write_u8(out, (uint8_t)value);
+}
+
+void packet_write_prefixed(struct buffer *out, const void *data, size_t len) {
+    assert(len <= PACKET_STRING_LEN_MAX);
+    packet_write_u16(out, (uint16_t)len);
+    buffer_append(out, data, len);
+}
+
+static void write_text(struct buffer *out, const char *text) {
+    packet_write_prefixed(out, text, strlen(text));
+}
+
+static void write_number_property(struct buffer *out, uint8_t id, uint32_t number) {
+    packet_property_write(out, &(struct packet_property){.id = id, .number = number});
+}
+
+/* Appends `block` with its length before it, and frees it. */
+static void write_block(struct buffer *out, struct buffer *block) {
+    assert(block->len <= PACKET_REMAINING_LEN_MAX);
+    packet_write_varint(out, (uint32_t)block->len);
+    buffer_append(out, block->data, block->len);
+    out->failed = out->failed || block->failed;
+    buffer_fini(block);
+}
+
+/* ---- CONNECT, section 3.1 ---- */
+
+/* A password without a user name: only MQTT 5 has it. */
+static bool sends_password(const struct client_config *config) {
+    return config->password != NULL && (config->username != NULL || config->protocol_version == 5);
+}
+
+static uint8_t connect_flags(const struct client_config *config) {
+    unsigned flags = config->clean_start ? CONNECT_CLEAN_START : 0;
+    if (config->will.topic != NULL) {
+        flags |= CONNECT_WILL | (unsigned)config->will.qos << CONNECT_WILL_QOS_SHIFT |
+                 (config->will.retain ? CONNECT_WILL_RETAIN : 0);
+    }
+    flags |= config->username != NULL ? CONNECT_USERNAME : 0;
+    flags |= sends_password(config) ? CONNECT_PASSWORD : 0;
+    return (uint8_t)flags;
+}
+
+static uint32_t smaller_limit(uint32_t a, uint32_t b) {
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static void write_connect_properties(struct buffer *out, const struct client_config *config,
+                                     uint32_t maximum_packet_size, uint16_t topic_alias_maximum) {
+    const struct {
+        uint8_t id;
+        uint32_t number; /* 0 is the default of each, or must not be sent */
+    } numbers[] = {
+        {PROPERTY_SESSION_EXPIRY, config->session_expiry_s},
+        {PROPERTY_RECEIVE_MAXIMUM, config->receive_maximum},
+        {PROPERTY_MAXIMUM_PACKET_SIZE, smaller_limit(maximum_packet_size, config->max_packet_size)},
+        {PROPERTY_TOPIC_ALIAS_MAXIMUM, topic_alias_maximum},
+    };
+    struct buffer properties = {0};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        if (numbers[i].number != 0) {
+            write_number_property(&properties, numbers[i].id, numbers[i].number);
+        }
+    }
+    for (size_t i = 0; i < config->user_property_count; i++) {
+        const struct client_pair *pair = &config->user_properties[i];
+        packet_write_u8(&properties, PROPERTY_USER_PROPERTY);
+        write_text(&properties, pair->name);
+        write_text(&properties, pair->value);
+    }
+    write_block(out, &properties);
+}
+
+static void write_will(struct buffer *out, const struct client_will *will, int version) {
+    struct buffer properties = {0};
+    if (version == 5) {
+        if (will->delay_s != 0) {
+            write_number_property(&properties, PROPERTY_WILL_DELAY, will->delay_s);
+        }
+        write_block(out, &properties);
+    }
+    write_text(out, will->topic);
+    packet_write_prefixed(out, will->payload, will->payload_len);
+}
+
+void packet_write_connect(struct buffer *out, const struct client_config *config,
+                          uint16_t keepalive_s, uint32_t maximum_packet_size,
+                          uint16_t topic_alias_maximum) {
+    struct buffer body = {0};
+    write_text(&body, "MQTT");
+    packet_write_u8(&body, (uint8_t)config->protocol_version);
+    packet_write_u8(&body, connect_flags(config));
+    packet_write_u16(&body, keepalive_s);
+    if (config->protocol_version == 5) {
+        write_connect_properties(&body, config, maximum_packet_size, topic_alias_maximum);
+    }
+    write_text(&body, config->client_id);
+    if (config->will.topic != NULL) {
+        write_will(&body, &config->will, config->protocol_version);
+    }
+    if (config->username != NULL) {
+        write_text(&body, config->username);
+    }
+    if (sends_password(config)) {
+        write_text(&body, config->password);
+    }
+    packet_write_u8(out, FIRST_BYTE(PACKET_CONNECT, 0));
+    write_block(out, &body);
+}
+
+/* ---- SUBSCRIBE and UNSUBSCRIBE, sections 3.8 and 3.10 ---- */
+
+static void begin_request(struct buffer *body, int version, uint16_t packet_id) {
+    assert(packet_id != 0);
+    packet_write_u16(body, packet_id);
+    if (version == 5) {
+        packet_write_u8(body, 0); /* Property Length */
+    }
+}
+
+static uint8_t subscription_options(const struct client_subscription *subscription, int version) {
+    if (version == 4) {
+        return subscription->qos;
+    }
+    return (uint8_t)(subscription->qos | (subscription->no_local ? 0x04 : 0) |
+                     (subscription->retain_as_published ? 0x08 : 0) |
+                     subscription->retain_handling << 4);
+}
+
+void packet_write_subscribe(struct buffer *out, int version, uint16_t packet_id,
+                            const struct client_subscription *subscriptions, size_t n) {
+    assert(n > 0);
+    struct buffer body = {0};
+    begin_request(&body, version, packet_id);
+    for (size_t i = 0; i < n; i++) {
+        write_text(&body, subscriptions[i].filter);
+        packet_write_u8(&body, subscription_options(&subscriptions[i], version));
+    }
+    packet_write_u8(out, FIRST_BYTE(PACKET_SUBSCRIBE, REQUEST_FLAGS));
+    write_block(out, &body);
+}
+
+void packet_write_unsubscribe(struct buffer *out, int version, uint16_t packet_id,
+                              char *const *filters, size_t n) {
+    assert(n > 0);
+    struct buffer body = {0};
+    begin_request(&body, version, packet_id);
+    for (size_t i = 0; i < n; i++) {
+        write_text(&body, filters[i]);
+    }
+    packet_write_u8(out, FIRST_BYTE(PACKET_UNSUBSCRIBE, REQUEST_FLAGS));
+    write_block(out, &body);
+}
+
+/* ---- PUBLISH, section 3.3 ---- */
+
+static bool topic_can_be_sent(const char *topic, size_t len) {
+    return len > 0 && text_is_mqtt_string(topic, len) &&
+           !packet_has_wildcard((struct packet_slice){(const uint8_t *)topic, len});
+}
+
+/* Lengths are known before anything is written: payloads are large, and copied once. */
+enum err packet_write_publish(struct buffer *out, int version,
+                              const struct engine_publication *publication, uint16_t packet_id) {
+    assert((packet_id != 0) == (publication->qos > 0) && publication->qos <= 2);
+    size_t topic_len = strlen(publication->topic);
+    size_t properties_len = 0;
+    size_t property_count = version == 5 ? publication->property_count : 0;
+    if (!topic_can_be_sent(publication->topic, topic_len) ||
+        packet_message_properties_len(publication->properties, property_count, &properties_len) !=
+            ERR_OK ||
+        properties_len > PACKET_REMAINING_LEN_MAX) {
+        return ERR_ARGUMENT;
+    }
+    size_t len = 2 + topic_len + (publication->qos > 0 ? 2 : 0) + publication->payload_len;
+    if (version == 5) {
+        len += packet_varint_len((uint32_t)properties_len) + properties_len;
+    }
+    if (len > PACKET_REMAINING_LEN_MAX) {
+        return ERR_ARGUMENT;
+    }
+    unsigned flags = (unsigned)publication->qos << 1 | (publication->retain ? 1 : 0);
+    packet_write_u8(out, FIRST_BYTE(PACKET_PUBLISH, flags));
+    packet_write_varint(out, (uint32_t)len);
+    packet_write_prefixed(out, publication->topic, topic_len);
+    if (publication->qos > 0) {
+        packet_write_u16(out, packet_id);
+    }
+    if (version == 5) {
+        packet_write_varint(out, (uint32_t)properties_len);
+        packet_message_properties_write(out, publication->properties, property_count);
+    }
+    buffer_append(out, publication->payload, publication->payload_len);
+    return ERR_OK;
+}
+
+void packet_mark_duplicate(uint8_t *publish) {
+    publish[0] |= DUP_FLAG;
+}
+
+/* ---- packets of a few bytes ---- */
+
+void packet_write_ack(struct buffer *out, int version, enum packet_type type, uint16_t packet_id,
+                      uint8_t reason_code) {
+    assert(type >= PACKET_PUBACK && type <= PACKET_PUBCOMP && packet_id != 0);
+    bool with_reason = version == 5 && reason_code != 0;
+    const uint8_t bytes[] = {FIRST_BYTE(type, type == PACKET_PUBREL ? REQUEST_FLAGS : 0),
+                             with_reason ? 3 : 2, (uint8_t)(packet_id >> 8), (uint8_t)packet_id,
+                             reason_code};
+    buffer_append(out, bytes, with_reason ? 5 : 4);
+}
+
+void packet_write_pingreq(struct buffer *out) {
+    buffer_append(out, (const uint8_t[]){FIRST_BYTE(PACKET_PINGREQ, 0), 0}, 2);
+}
+
+void packet_write_disconnect(struct buffer *out, int version, uint8_t reason_code) {
+    bool with_reason = version == 5 && reason_code != 0;
+    const uint8_t bytes[] = {FIRST_BYTE(PACKET_DISCONNECT, 0), with_reason ? 1 : 0, reason_code};
+    buffer_append(out, bytes, with_reason ? 3 : 2);
+}

@@ -1,0 +1,221 @@
+/* Inside of the engine `reactor`: what its files share. Only src/mqtt/reactor includes this.
+ *
+ *   open --> OPENING --stream ready--> GREETING --CONNACK--> UP --close--> LEAVING --> PARTING
+ *               |                         |                  |                |           |
+ *               +-------------------------+----- end --------+----------------+-----------+-->
+ * ENDED
+ *
+ *   broker --> stream --> input --> packets --> events->message --> sink
+ *                                                                    |   (sink's thread)
+ *   broker <-- stream <-- out <-- PUBACK/PUBREC in order <-- answered list
+ *
+ * One thread, the host's; others touch the answered list alone. */
+#ifndef MQFLEET_MQTT_REACTOR_REACTOR_H
+#define MQFLEET_MQTT_REACTOR_REACTOR_H
+
+#include <stdatomic.h>
+#include "base/buffer.h"
+#include "inbound.h"
+#include "mqtt/engine.h"
+#include "mqtt/reactor/packet.h"
+#include "mqtt/reactor/stream.h"
+#include "wheel.h"
+
+#define REACTOR_INPUT_SIZE  65536 /* read from one connection per turn */
+#define REACTOR_ALIASES_MAX 32    /* topic aliases a server may use */
+
+enum connection_state {
+    CONNECTION_OPENING,  /* TCP, TLS, WebSocket */
+    CONNECTION_GREETING, /* CONNECT is on its way, CONNACK to come */
+    CONNECTION_UP,
+    CONNECTION_LEAVING, /* told to close: takes no more, acknowledges what sinks still accept */
+    CONNECTION_PARTING, /* DISCONNECT is sent, the server is to close */
+    CONNECTION_ENDED,   /* the stream is closed, the closed event to come */
+};
+
+/* What a connection waits for in the engine's next turn. */
+enum connection_task {
+    TASK_READ = 1,  /* there is more than the descriptor shows */
+    TASK_FLUSH = 2, /* `out` has something new */
+    TASK_TELL = 4,  /* publications are settled */
+    TASK_END = 8,   /* tell the host, and free */
+};
+
+/* A publication of ours until the host was told its end: for QoS 0 that it was written. */
+struct outbound {
+    struct outbound *prev, *next;
+    uint64_t token;
+    uint64_t written_at; /* QoS 0: the value of connection->out_total that tells */
+    uint16_t packet_id;
+    uint8_t qos;
+    uint8_t state;       /* enum outbound_state */
+    uint8_t reason_code; /* SETTLED */
+    enum err result;     /* SETTLED */
+    struct buffer bytes; /* the PUBLISH; empty with QoS 0 and from PUBREC on */
+};
+
+enum outbound_state {
+    OUTBOUND_QUEUED,   /* the server's receive maximum is reached */
+    OUTBOUND_SENT,     /* PUBACK or PUBREC to come */
+    OUTBOUND_RELEASED, /* QoS 2: PUBREL sent, PUBCOMP to come */
+    OUTBOUND_SETTLED,  /* the host is to be told */
+};
+
+struct engine_session { /* MQTT 5.0 section 4.1 */
+    void *client;
+    struct engine_connection *connection; /* NULL: none is open */
+    uint32_t connection_number;           /* of that one, or the last */
+    struct inbound *unacknowledged; /* of this connection, in the order of their acknowledgements */
+    struct inbound *earlier;        /* came on an earlier one: the server will send them again */
+    struct inbound *received;       /* QoS 2, until PUBREL */
+    size_t offered;                 /* of `unacknowledged`, with a sink */
+    struct outbound *outbound;      /* in the order in which they were sent first */
+    size_t outbound_sent; /* not QUEUED: what counts against the server's receive maximum */
+    uint16_t last_packet_id;
+};
+
+struct engine_connection {
+    struct engine *engine;
+    void *client;
+    const struct client_config *config;
+    struct engine_session *session;
+    struct engine_session **session_home;
+    struct stream stream;
+    uint8_t state;
+    uint8_t tasks;
+    uint8_t version;
+    bool reading_paused; /* in engine->paused */
+    uint32_t epoll_events;
+    uint16_t keepalive_s;
+    struct engine_connection *task_prev, *task_next;
+    struct engine_connection *paused_prev, *paused_next;
+    struct wheel_entry look;
+
+    struct buffer in;  /* a packet that is not whole yet, or could not be taken */
+    struct buffer out; /* from out_sent on still to be sent */
+    size_t out_sent;
+    size_t held;                /* by `in` and `out`, as counted in engine->buffered */
+    uint64_t out_total;         /* bytes ever sent from `out` */
+    struct outbound *unwritten; /* QoS 0 */
+    struct outbound *settled;
+
+    int64_t opened_at_ms, sent_at_ms, received_at_ms;
+    int64_t connect_timeout_ms;
+    int64_t ping_at_ms;  /* of the PINGREQ that is not answered; 0: none */
+    int64_t leave_by_ms; /* LEAVING: then it is over anyway */
+
+    struct {                /* SUBSCRIBE or UNSUBSCRIBE under way */
+        uint16_t packet_id; /* 0: none */
+        uint16_t count;
+        uint8_t answer; /* PACKET_SUBACK or PACKET_UNSUBACK */
+    } request;
+    uint16_t send_maximum;      /* the server's receive maximum */
+    uint16_t receiving;         /* inbound of this connection, against our receive maximum */
+    uint32_t server_packet_max; /* 0: none */
+    uint8_t server_maximum_qos;
+    bool server_has_retain;
+    char *assigned_client_id;
+    char **aliases; /* REACTOR_ALIASES_MAX topics; NULL: none used yet */
+
+    struct engine_closed closed;
+    char *closed_message;
+};
+
+struct engine {
+    const struct conf *conf;
+    const struct engine_events *events;
+    int epoll_fd, wake_fd, timer_fd;
+    bool ticking_fast; /* the timer, while something is paused */
+    struct tls_contexts *tls;
+    struct wheel wheel;
+    struct inbound_table inbound;
+    struct engine_connection *tasks;  /* connections with tasks */
+    struct engine_connection *paused; /* sockets not read: their sink is full, or `out` is */
+    size_t connection_count;
+    size_t buffered, buffered_max; /* bytes kept in `in` and `out` of all connections */
+    struct sockaddr_storage *sources;
+    size_t source_count, source_turn;
+    uint8_t *input;
+    struct buffer scratch; /* texts of the message being made */
+
+    bool polling;                       /* inside poll(): tasks need no wake */
+    _Atomic(struct inbound *) answered; /* by sinks, newest first */
+};
+
+/* engine.c */
+void reactor_task(struct engine_connection *connection, enum connection_task task);
+/* Stops and goes on reading its socket. */
+void reactor_pause(struct engine_connection *connection);
+void reactor_resume(struct engine_connection *connection);
+
+/* connection.c: from open to the closed event. */
+enum err connection_open(struct engine *engine, const struct engine_open *open,
+                         struct engine_connection **out) MUST_CHECK;
+/* The descriptor is ready for `events` of epoll. */
+void connection_ready(struct engine_connection *connection, uint32_t events);
+/* Its time on the wheel has come. */
+void connection_look(struct engine_connection *connection, int64_t now_ms);
+void connection_close(struct engine_connection *connection, bool with_will);
+/* LEAVING: a sink answered. */
+void connection_leave_on(struct engine_connection *connection);
+/* CONNACK was good: from GREETING to UP. */
+void connection_up(struct engine_connection *connection);
+/* Ends it without a word; the message is copied. The first end counts. */
+void connection_end(struct engine_connection *connection, const struct engine_closed *closed);
+void connection_lost(struct engine_connection *connection, const struct stream_fault *fault);
+/* The server broke the protocol: says so in DISCONNECT where the version has it, and ends. */
+void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault);
+/* Tells the host, frees. */
+void connection_finish(struct engine_connection *connection);
+
+/* output.c: what goes out, and how much is kept. */
+/* Sends what `out` holds, as far as that goes. */
+void output_flush(struct engine_connection *connection);
+/* So much unsent that nothing more should be read, which would ask for more answers. */
+bool output_is_behind(const struct engine_connection *connection);
+/* Waits for what the state of the connection waits for. */
+void output_watch(struct engine_connection *connection);
+/* Counts what `in` and `out` hold now. False: it is beyond the bound, and the connection ended. */
+bool output_account(struct engine_connection *connection);
+
+/* receive.c: from bytes to packets to what they mean. */
+void receive(struct engine_connection *connection);
+/* PAUSED: offers again what was not taken, and goes on reading. False: there is no room yet. */
+bool receive_again(struct engine_connection *connection);
+
+/* deliver.c: PUBLISH to the host, acknowledgements from it. */
+/* False: not taken; offer it again. */
+bool deliver(struct engine_connection *connection, const struct packet *packet);
+void deliver_release(struct engine_connection *connection, const struct packet *pubrel);
+void deliver_answered(struct engine *engine);
+void deliver_acknowledge(struct engine *engine, void *receipt, enum err result);
+
+/* publish.c: our publications. */
+enum err publish(struct engine_connection *connection, const struct engine_publication *publication,
+                 uint64_t token) MUST_CHECK;
+/* After CONNACK, in a session that the server still has. */
+void publish_resume(struct engine_connection *connection);
+/* PUBACK, PUBREC, PUBCOMP. */
+void publish_acknowledged(struct engine_connection *connection, const struct packet *packet);
+/* Tells the host what is settled. */
+void publish_tell(struct engine_connection *connection);
+/* What went into the stream and what never will. */
+void publish_note_written(struct engine_connection *connection);
+void publish_fail_unwritten(struct engine_connection *connection);
+/* Answers all that the server may have seen, or, all, every one. */
+void publish_fail(struct engine *engine, struct engine_session *session, bool all);
+
+/* session.c */
+struct engine_session *session_create(void *client);
+/* A new connection begins. */
+void session_attach(struct engine_session *session, struct engine_connection *connection);
+/* The server has no such session: everything received is forgotten. */
+void session_forget_inbound(struct engine *engine, struct engine_session *session);
+void session_forget(struct engine *engine, struct inbound *inbound);
+void session_end(struct engine *engine, struct engine_session *session);
+/* Whether anything is left of it when its connection ends. */
+bool session_outlives(const struct client_config *config);
+/* One that no publication uses, nor `taken`. */
+uint16_t session_packet_id(struct engine_session *session, uint16_t taken);
+
+#endif

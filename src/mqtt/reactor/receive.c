@@ -1,0 +1,376 @@
+/* Owns the way from bytes to packets, and what each packet does to the connection. What is read
+ * lies in the engine's one input buffer; only a packet that is not whole yet, or that no sink has
+ * room for, is kept with the connection. Host thread. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "mqtt/reason_codes.h"
+#include "reactor.h"
+
+#define TEXT_LEN 512
+
+/* ---- what the server says of itself and of why ---- */
+
+static int slice_len(struct packet_slice slice) {
+    return slice.len > 200 ? 200 : (int)slice.len;
+}
+
+/* The reason's text, the server's own words, and the server it names. */
+static void explain(const struct packet *packet, const struct reason_code *reason,
+                    char out[TEXT_LEN]) {
+    struct packet_property said = {0};
+    struct packet_property other = {0};
+    bool has_said = packet_property_find(packet->properties, PROPERTY_REASON_STRING, &said);
+    bool has_other = packet_property_find(packet->properties, PROPERTY_SERVER_REFERENCE, &other);
+    snprintf(out, TEXT_LEN, "%s%s%.*s%s%.*s", reason->text, has_said ? ": " : "",
+             slice_len(said.text), has_said ? (const char *)said.text.data : "",
+             has_other ? "; it names the server " : "", slice_len(other.text),
+             has_other ? (const char *)other.text.data : "");
+}
+
+static void end_for_reason(struct engine_connection *connection, const struct packet *packet,
+                           const struct reason_code *reason) {
+    char text[TEXT_LEN];
+    explain(packet, reason, text);
+    connection_end(connection, &(struct engine_closed){.code = reason->code,
+                                                       .message = text,
+                                                       .reason_code = packet->reason_code,
+                                                       .taken_over = packet->reason_code == 0x8E &&
+                                                                     connection->version == 5});
+}
+
+static bool take_disconnect(struct engine_connection *connection, const struct packet *packet) {
+    end_for_reason(connection, packet, reason_code_disconnect(packet->reason_code));
+    return true;
+}
+
+/* ---- CONNACK ---- */
+
+static void take_limit(struct engine_connection *connection, struct engine_connack *connack,
+                       const struct packet_property *property) {
+    switch (property->id) {
+    case PROPERTY_RECEIVE_MAXIMUM:
+        connection->send_maximum = (uint16_t)property->number;
+        break;
+    case PROPERTY_MAXIMUM_PACKET_SIZE:
+        connection->server_packet_max = property->number;
+        break;
+    case PROPERTY_MAXIMUM_QOS:
+        connection->server_maximum_qos = (uint8_t)property->number;
+        break;
+    case PROPERTY_RETAIN_AVAILABLE:
+        connection->server_has_retain = property->number != 0;
+        break;
+    case PROPERTY_SERVER_KEEPALIVE:
+        connack->server_keepalive_s = (uint16_t)property->number;
+        connection->keepalive_s = (uint16_t)property->number;
+        break;
+    case PROPERTY_SESSION_EXPIRY:
+        connack->session_expiry_s = property->number;
+        break;
+    case PROPERTY_ASSIGNED_CLIENT_ID:
+        free(connection->assigned_client_id);
+        connection->assigned_client_id =
+            strndup((const char *)property->text.data, property->text.len);
+        break;
+    default:
+        break;
+    }
+}
+
+static void take_limits(struct engine_connection *connection, const struct packet *packet,
+                        struct engine_connack *connack) {
+    struct packet_property property;
+    size_t offset = 0;
+    while (packet_property_next(packet->properties, &offset, &property)) {
+        take_limit(connection, connack, &property);
+    }
+    connack->maximum_qos = connection->server_maximum_qos;
+    connack->assigned_client_id = connection->assigned_client_id;
+    connack->certificate_expires_at_s = stream_certificate_expires_at_s(&connection->stream);
+}
+
+static bool take_connack(struct engine_connection *connection, const struct packet *packet) {
+    static const struct packet_fault no_such_session = {
+        0x82, "the broker resumed a session although a new one was asked for"};
+    if (packet->reason_code != 0) {
+        end_for_reason(connection, packet, reason_code_connack(packet->reason_code));
+        return true;
+    }
+    if (packet->session_present && connection->config->clean_start) {
+        connection_refuse(connection, &no_such_session);
+        return true;
+    }
+    struct engine_connack connack = {.session_present = packet->session_present};
+    take_limits(connection, packet, &connack);
+    if (!packet->session_present) {
+        publish_fail(connection->engine, connection->session, false);
+        session_forget_inbound(connection->engine, connection->session);
+    }
+    connection_up(connection);
+    connection->engine->events->connected(connection->client, &connack);
+    if (connection->state == CONNECTION_UP) {
+        publish_resume(connection);
+    }
+    return true;
+}
+
+/* ---- the others ---- */
+
+/* The answer to the one SUBSCRIBE or UNSUBSCRIBE under way, and to all its filters. */
+static bool answers_request(struct engine_connection *connection, const struct packet *packet) {
+    static const struct packet_fault unasked = {
+        0x82, "the broker acknowledged a subscription that nobody asked for"};
+    static const struct packet_fault miscounted = {
+        0x82, "the broker did not acknowledge each filter of a subscription"};
+    if (connection->request.packet_id != packet->packet_id ||
+        connection->request.answer != packet->type) {
+        connection_refuse(connection, &unasked);
+        return false;
+    }
+    bool has_codes = packet->type == PACKET_SUBACK || connection->version == 5;
+    if (has_codes && packet->codes.len != connection->request.count) {
+        connection_refuse(connection, &miscounted);
+        return false;
+    }
+    connection->request.packet_id = 0;
+    return true;
+}
+
+static bool take_suback(struct engine_connection *connection, const struct packet *packet) {
+    if (answers_request(connection, packet)) {
+        connection->engine->events->subscribed(connection->client, packet->codes.data,
+                                               packet->codes.len);
+    }
+    return true;
+}
+
+static bool take_unsuback(struct engine_connection *connection, const struct packet *packet) {
+    if (answers_request(connection, packet)) {
+        connection->engine->events->unsubscribed(connection->client);
+    }
+    return true;
+}
+
+static bool take_acknowledgement(struct engine_connection *connection,
+                                 const struct packet *packet) {
+    publish_acknowledged(connection, packet);
+    return true;
+}
+
+static bool take_release(struct engine_connection *connection, const struct packet *packet) {
+    deliver_release(connection, packet);
+    return true;
+}
+
+static bool take_pingresp(struct engine_connection *connection, const struct packet *packet) {
+    (void)packet;
+    connection->ping_at_ms = 0;
+    return true;
+}
+
+static bool take_auth(struct engine_connection *connection, const struct packet *packet) {
+    static const struct packet_fault unasked = {
+        0x82, "the broker began an authentication that nobody asked for"};
+    (void)packet;
+    connection_refuse(connection, &unasked);
+    return true;
+}
+
+/* False: not taken, to be offered again. */
+static bool (*const takers[PACKET_AUTH + 1])(struct engine_connection *connection,
+                                             const struct packet *packet) = {
+    [PACKET_CONNACK] = take_connack,
+    [PACKET_PUBLISH] = deliver,
+    [PACKET_PUBACK] = take_acknowledgement,
+    [PACKET_PUBREC] = take_acknowledgement,
+    [PACKET_PUBREL] = take_release,
+    [PACKET_PUBCOMP] = take_acknowledgement,
+    [PACKET_SUBACK] = take_suback,
+    [PACKET_UNSUBACK] = take_unsuback,
+    [PACKET_PINGRESP] = take_pingresp,
+    [PACKET_DISCONNECT] = take_disconnect,
+    [PACKET_AUTH] = take_auth,
+};
+
+static bool take(struct engine_connection *connection, const struct packet *packet) {
+    static const struct packet_fault too_early = {0x82,
+                                                  "the broker sent something else before CONNACK"};
+    static const struct packet_fault twice = {0x82, "the broker sent a second CONNACK"};
+    bool greeting = connection->state == CONNECTION_GREETING;
+    bool connack = packet->type == PACKET_CONNACK;
+    if (greeting != connack && packet->type != PACKET_AUTH) {
+        connection_refuse(connection, greeting ? &too_early : &twice);
+        return true;
+    }
+    assert(takers[packet->type] != NULL);
+    return takers[packet->type](connection, packet);
+}
+
+/* ---- packets out of bytes ---- */
+
+static bool takes_packets(const struct engine_connection *connection) {
+    return (connection->state == CONNECTION_UP || connection->state == CONNECTION_GREETING) &&
+           !connection->reading_paused;
+}
+
+static size_t packet_max(const struct engine_connection *connection) {
+    uint32_t own = connection->config->max_packet_size;
+    size_t most = (size_t)connection->engine->conf->max_packet_bytes;
+    return own > 0 && own < most ? own : most;
+}
+
+/* Takes the packet at `data`. 0: it is not whole, was not taken, or the connection ended. */
+static size_t take_one(struct engine_connection *connection, const uint8_t *data, size_t len) {
+    static const struct packet_fault too_large = {
+        0x95, "the broker sent a packet larger than allowed (max_packet_size of the client, "
+              "setting max_packet_bytes of the node)"};
+    struct packet_frame frame;
+    struct packet_fault fault;
+    struct packet packet;
+    enum packet_framing framing = packet_frame(data, len, &frame, &fault);
+    if (framing == PACKET_PARTIAL) {
+        return 0;
+    }
+    if (framing == PACKET_FRAMED && frame.total_len > packet_max(connection)) {
+        connection_refuse(connection, &too_large);
+        return 0;
+    }
+    if (framing == PACKET_FRAMED && frame.total_len > len) {
+        return 0;
+    }
+    if (framing == PACKET_MALFORMED ||
+        !packet_decode(data, &frame, connection->version, &packet, &fault)) {
+        connection_refuse(connection, &fault);
+        return 0;
+    }
+    if (!take(connection, &packet)) {
+        reactor_pause(connection);
+        return 0;
+    }
+    return frame.total_len;
+}
+
+/* How many bytes were whole packets and are done with. */
+static size_t take_packets(struct engine_connection *connection, const uint8_t *data, size_t len) {
+    size_t at = 0;
+    while (at < len && takes_packets(connection)) {
+        size_t used = take_one(connection, data + at, len - at);
+        if (used == 0) {
+            break;
+        }
+        at += used;
+    }
+    if (output_is_behind(connection) && takes_packets(connection)) {
+        reactor_pause(connection);
+    }
+    return at;
+}
+
+static void keep(struct engine_connection *connection, const uint8_t *data, size_t len) {
+    struct buffer *in = &connection->in;
+    if (connection->state == CONNECTION_ENDED) {
+        return;
+    }
+    if (len == 0) {
+        buffer_fini(in);
+    } else if ((const uint8_t *)in->data <= data && data < (const uint8_t *)in->data + in->len) {
+        memmove(in->data, data, len);
+        in->len = len;
+    } else {
+        buffer_clear(in);
+        buffer_append(in, data, len);
+    }
+}
+
+static void consume(struct engine_connection *connection, const uint8_t *data, size_t len) {
+    size_t used = take_packets(connection, data, len);
+    keep(connection, data + used, len - used);
+    if (connection->state != CONNECTION_ENDED && output_account(connection)) {
+        output_watch(connection);
+    }
+}
+
+/* ---- bytes out of the stream ---- */
+
+/* Joins what is kept with what comes: in the engine's input where it fits well, else with the
+ * connection. */
+static void read_more(struct engine_connection *connection) {
+    struct engine *engine = connection->engine;
+    struct stream_fault fault;
+    size_t kept = connection->in.len;
+    bool small = kept <= REACTOR_INPUT_SIZE / 2;
+    size_t offset = small ? kept : 0;
+    if (small && kept > 0) {
+        memcpy(engine->input, connection->in.data, kept);
+    }
+    ssize_t n = stream_read(&connection->stream, engine->input + offset,
+                            REACTOR_INPUT_SIZE - offset, &fault);
+    if (n < 0) {
+        connection_lost(connection, &fault);
+        return;
+    }
+    if (n > 0) {
+        connection->received_at_ms = clock_ms();
+    }
+    if (n > 0 && small) {
+        consume(connection, engine->input, kept + (size_t)n);
+    } else if (n > 0) {
+        buffer_append(&connection->in, engine->input, (size_t)n);
+        consume(connection, (const uint8_t *)connection->in.data, connection->in.len);
+    }
+    if (connection->state != CONNECTION_ENDED && connection->stream.has_more) {
+        reactor_task(connection, TASK_READ);
+    }
+}
+
+/* DISCONNECT is sent: only the end counts. */
+static void throw_away(struct engine_connection *connection) {
+    struct stream_fault fault;
+    if (stream_read(&connection->stream, connection->engine->input, REACTOR_INPUT_SIZE, &fault) <
+        0) {
+        connection_lost(connection, &fault);
+    } else if (connection->stream.has_more) {
+        reactor_task(connection, TASK_READ);
+    }
+}
+
+void receive(struct engine_connection *connection) {
+    if (connection->state == CONNECTION_PARTING) {
+        throw_away(connection);
+        return;
+    }
+    if (!takes_packets(connection)) {
+        return;
+    }
+    /* Only while a sink has shown to be full is it asked first, so that nothing need be kept. */
+    const struct engine *engine = connection->engine;
+    bool waits_for_answer =
+        connection->state == CONNECTION_GREETING || connection->request.packet_id != 0;
+    if (engine->paused != NULL && !waits_for_answer &&
+        !engine->events->has_room(connection->client)) {
+        reactor_pause(connection);
+        output_watch(connection);
+        return;
+    }
+    read_more(connection);
+}
+
+bool receive_again(struct engine_connection *connection) {
+    if (output_is_behind(connection) || !connection->engine->events->has_room(connection->client)) {
+        return false;
+    }
+    reactor_resume(connection);
+    if (connection->in.len > 0) {
+        consume(connection, (const uint8_t *)connection->in.data, connection->in.len);
+    } else {
+        output_watch(connection);
+    }
+    if (connection->state == CONNECTION_UP && !connection->reading_paused) {
+        connection->received_at_ms = clock_ms(); /* it could not be heard meanwhile */
+        reactor_task(connection, TASK_READ);
+    }
+    return connection->state != CONNECTION_UP || !connection->reading_paused;
+}

@@ -1,0 +1,87 @@
+/* Owns what a client and its broker keep from connection to connection (MQTT 5.0 section 4.1).
+ * Host thread. Knows no stream and no host. */
+#include <assert.h>
+#include <stdlib.h>
+#include <utlist.h>
+#include "reactor.h"
+
+struct engine_session *session_create(void *client) {
+    struct engine_session *session = calloc(1, sizeof(*session));
+    if (session != NULL) {
+        session->client = client;
+    }
+    return session;
+}
+
+void session_attach(struct engine_session *session, struct engine_connection *connection) {
+    assert(session->connection == NULL);
+    session->connection = connection;
+    session->connection_number++;
+    DL_CONCAT(session->earlier, session->unacknowledged);
+    session->unacknowledged = NULL;
+    session->offered = 0;
+}
+
+static void unlink_inbound(struct engine_session *session, struct inbound *inbound) {
+    if (inbound->state == INBOUND_RECEIVED) {
+        DL_DELETE(session->received, inbound);
+    } else if (inbound->connection_number == session->connection_number) {
+        DL_DELETE(session->unacknowledged, inbound);
+        session->offered -= inbound->state == INBOUND_OFFERED;
+    } else {
+        DL_DELETE(session->earlier, inbound);
+    }
+}
+
+/* What is with a sink lives on until that answers. */
+void session_forget(struct engine *engine, struct inbound *inbound) {
+    unlink_inbound(inbound->session, inbound);
+    inbound_table_remove(&engine->inbound, inbound);
+    inbound->session = NULL;
+    if (inbound->state != INBOUND_OFFERED) {
+        free(inbound);
+    }
+}
+
+void session_forget_inbound(struct engine *engine, struct engine_session *session) {
+    struct inbound **lists[] = {&session->unacknowledged, &session->earlier, &session->received};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        while (*lists[i] != NULL) {
+            session_forget(engine, *lists[i]);
+        }
+    }
+}
+
+void session_end(struct engine *engine, struct engine_session *session) {
+    if (session == NULL) {
+        return;
+    }
+    assert(session->connection == NULL);
+    publish_fail(engine, session, true);
+    session_forget_inbound(engine, session);
+    free(session);
+}
+
+bool session_outlives(const struct client_config *config) {
+    bool kept = config->protocol_version == 4 || config->session_expiry_s > 0;
+    return kept && !config->clean_start;
+}
+
+static bool is_in_use(const struct engine_session *session, uint16_t packet_id) {
+    const struct outbound *one;
+    DL_FOREACH(session->outbound, one) {
+        if (one->packet_id == packet_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Ends: a client has far fewer publications under way than there are identifiers. */
+uint16_t session_packet_id(struct engine_session *session, uint16_t taken) {
+    do {
+        session->last_packet_id++;
+    } while (session->last_packet_id == 0 || session->last_packet_id == taken ||
+             is_in_use(session, session->last_packet_id));
+    return session->last_packet_id;
+}

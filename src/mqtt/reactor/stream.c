@@ -1,0 +1,538 @@
+/* Owns the descriptor of a connection and the layers over it: TCP, TLS, WebSocket. Host thread.
+ * Knows neither MQTT packets nor who waits for the descriptor.
+ *
+ *   stream_read  <-- unwrap frames (in place) <-- receive: recv() or SSL_read()
+ *   stream_write --> wrap frames (websocket->out) --> transmit: send() or SSL_write()
+ */
+#include "mqtt/reactor/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "fault.h"
+#include "mqtt/reactor/tls.h"
+#include "mqtt/reactor/websocket.h"
+
+/* The kernel's keepalive: ends what is half-open where MQTT has none (keepalive_s 0). */
+#define TCP_IDLE_S     60
+#define TCP_INTERVAL_S 20
+#define TCP_PROBES     3
+
+#define READ_LEAST   1024
+#define ANSWER_CHUNK 1024
+#define FRAME_LEN    65536 /* bytes of MQTT wrapped at a time */
+#define DISCARD_MAX  16    /* times 1 MiB that came in unread, at the close */
+
+#define STATUS_NORMAL 1000 /* RFC 6455 section 7.4.1 */
+
+struct stream_websocket {
+    struct websocket *frames;
+    struct buffer out; /* from out_sent on still to be sent */
+    size_t out_sent;
+};
+
+static bool has_tls(const struct client_config *config) {
+    return config->scheme == SCHEME_MQTTS || config->scheme == SCHEME_WSS;
+}
+
+static bool has_websocket(const struct client_config *config) {
+    return config->scheme == SCHEME_WS || config->scheme == SCHEME_WSS;
+}
+
+static enum err memory_fault(struct stream_fault *fault) {
+    fault_set(fault, "out_of_memory", "out of memory for a connection");
+    return ERR_MEMORY;
+}
+
+/* ---- TCP ---- */
+
+static void set_option(int fd, int level, int name, int value) {
+    int failed = setsockopt(fd, level, name, &value, sizeof(value));
+    (void)failed; /* it works without */
+}
+
+static void set_options(int fd) {
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, TCP_IDLE_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, TCP_INTERVAL_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, TCP_PROBES);
+}
+
+static enum err socket_fault(int number, struct stream_fault *fault) {
+    if (number == EMFILE || number == ENFILE) {
+        fault_set(fault, "out_of_descriptors",
+                  "no descriptor is left for a connection: raise the limit of open files");
+        return ERR_UNAVAILABLE;
+    }
+    if (number == ENOMEM || number == ENOBUFS) {
+        return memory_fault(fault);
+    }
+    fault_set(fault, "connection_refused", "no socket: %s", strerrordesc_np(number));
+    return ERR_IO;
+}
+
+static enum err connect_fault(int number, struct stream_fault *fault) {
+    if (number == EADDRNOTAVAIL) {
+        fault_set(fault, "out_of_ports",
+                  "no local port is left for a connection to this broker: "
+                  "give more source addresses");
+        return ERR_UNAVAILABLE;
+    }
+    fault_set(fault, number == ETIMEDOUT ? "connect_timeout" : "connection_refused", "%s",
+              strerrordesc_np(number));
+    return ERR_IO;
+}
+
+static enum err bind_to(int fd, const struct sockaddr_storage *source, struct stream_fault *fault) {
+    socklen_t len =
+        source->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    /* The port is chosen at connect(2), when the other end is known: the same one serves several
+     * brokers. */
+    set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (bind(fd, (const struct sockaddr *)source, len) != 0) {
+        fault_set(fault, "source_address_unusable", "the source address cannot be used: %s",
+                  strerrordesc_np(errno));
+        return ERR_IO;
+    }
+    return ERR_OK;
+}
+
+static enum err open_layers(struct stream *stream, struct tls_contexts *contexts,
+                            const struct client_config *config, struct stream_fault *fault) {
+    if (has_websocket(config)) {
+        stream->websocket = calloc(1, sizeof(*stream->websocket));
+        if (stream->websocket == NULL) {
+            return memory_fault(fault);
+        }
+        stream->websocket->frames = websocket_create();
+        if (stream->websocket->frames == NULL) {
+            return memory_fault(fault);
+        }
+    }
+    return has_tls(config) ? tls_open(contexts, config, stream->fd, &stream->tls, fault) : ERR_OK;
+}
+
+enum err stream_open(struct stream *stream, struct tls_contexts *contexts,
+                     const struct client_config *config, const struct sockaddr *address,
+                     socklen_t address_len, const struct sockaddr_storage *source,
+                     struct stream_fault *fault) {
+    *stream = (struct stream){.fd = -1};
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return socket_fault(errno, fault);
+    }
+    *stream = (struct stream){.fd = fd, .step = STREAM_CONNECTING, .wants_write = true};
+    set_options(fd);
+    enum err result = source != NULL ? bind_to(fd, source, fault) : ERR_OK;
+    if (result == ERR_OK) {
+        result = open_layers(stream, contexts, config, fault);
+    }
+    if (result == ERR_OK && connect(fd, address, address_len) != 0 && errno != EINPROGRESS) {
+        result = connect_fault(errno, fault);
+    }
+    if (result != ERR_OK) {
+        stream_close(stream, true);
+    }
+    return result;
+}
+
+/* ---- bytes of the layer below WebSocket ---- */
+
+static ssize_t lost(struct stream_fault *fault, int number) {
+    fault_set(fault, "connection_lost", "%s",
+              number == 0 ? "the broker closed the connection" : strerrordesc_np(number));
+    return -1;
+}
+
+static bool is_temporary(int number) {
+    return number == EAGAIN || number == EWOULDBLOCK || number == EINTR;
+}
+
+static ssize_t tcp_receive(struct stream *stream, uint8_t *data, size_t size, int flags,
+                           struct stream_fault *fault) {
+    ssize_t n = recv(stream->fd, data, size, flags);
+    if (n > 0) {
+        stream->has_more = (size_t)n == size;
+        return n;
+    }
+    stream->has_more = false;
+    if (n < 0 && is_temporary(errno)) {
+        return 0;
+    }
+    return lost(fault, n == 0 ? 0 : errno);
+}
+
+static ssize_t tcp_transmit(struct stream *stream, const uint8_t *data, size_t len,
+                            struct stream_fault *fault) {
+    ssize_t n = len > 0 ? send(stream->fd, data, len, MSG_NOSIGNAL) : 0;
+    if (n < 0 && !is_temporary(errno)) {
+        return lost(fault, errno);
+    }
+    n = n < 0 ? 0 : n;
+    stream->wants_write = (size_t)n < len;
+    return n;
+}
+
+/* Why an SSL call did not go on. 0: it waits; -1: it never will. */
+static ssize_t tls_judge(struct stream *stream, int result, bool writing,
+                         struct stream_fault *fault) {
+    int number = errno;
+    int error = SSL_get_error(stream->tls, result);
+    if (error == SSL_ERROR_WANT_READ) {
+        stream->write_needs_read |= writing;
+        stream->wants_write = writing ? false : stream->wants_write;
+        return 0;
+    }
+    if (error == SSL_ERROR_WANT_WRITE) {
+        stream->wants_write = true;
+        return 0;
+    }
+    tls_explain(stream->tls, error, number, stream->step == STREAM_TLS, fault);
+    SSL_set_quiet_shutdown(stream->tls, 1); /* there is nobody to say goodbye to */
+    return -1;
+}
+
+/* Reads until nothing is there or `size` is full. Buffered records are read without a system call,
+ * so a short read with nothing buffered is the end of it. */
+static ssize_t tls_receive(struct stream *stream, uint8_t *data, size_t size,
+                           struct stream_fault *fault) {
+    size_t total = 0;
+    stream->has_more = false;
+    do {
+        size_t n = 0;
+        ERR_clear_error();
+        int result = SSL_read_ex(stream->tls, data + total, size - total, &n);
+        if (result != 1) {
+            ssize_t verdict = tls_judge(stream, result, false, fault);
+            stream->has_more = verdict < 0 && total > 0; /* the next read fails then */
+            return total > 0 ? (ssize_t)total : verdict;
+        }
+        total += n;
+    } while (total < size && SSL_has_pending(stream->tls));
+    stream->has_more = total == size;
+    return (ssize_t)total;
+}
+
+/* A broker that refuses the client's certificate says so after the handshake and closes: that a
+ * write failed is the lesser half of it. */
+static ssize_t tls_write_failed(struct stream *stream, struct stream_fault *fault) {
+    uint8_t byte;
+    size_t n;
+    struct stream_fault said;
+    ERR_clear_error();
+    int result = SSL_peek_ex(stream->tls, &byte, 1, &n);
+    if (result != 1 && SSL_get_error(stream->tls, result) == SSL_ERROR_SSL) {
+        tls_explain(stream->tls, SSL_ERROR_SSL, 0, false, &said);
+        *fault = said;
+    }
+    ERR_clear_error();
+    return -1;
+}
+
+static ssize_t tls_transmit(struct stream *stream, const uint8_t *data, size_t len,
+                            struct stream_fault *fault) {
+    size_t total = 0, n = 0;
+    stream->wants_write = false;
+    stream->write_needs_read = false;
+    ERR_clear_error();
+    if (len == 0) { /* what a read had to write */
+        int result = SSL_in_init(stream->tls) ? SSL_do_handshake(stream->tls) : 1;
+        return result == 1 ? 0 : tls_judge(stream, result, false, fault);
+    }
+    while (total < len) {
+        int result = SSL_write_ex(stream->tls, data + total, len - total, &n);
+        if (result != 1) {
+            ssize_t verdict = tls_judge(stream, result, true, fault);
+            return verdict < 0 ? tls_write_failed(stream, fault) : (ssize_t)total;
+        }
+        total += n;
+    }
+    return (ssize_t)total;
+}
+
+static ssize_t receive(struct stream *stream, uint8_t *data, size_t size,
+                       struct stream_fault *fault) {
+    ssize_t n = stream->tls != NULL ? tls_receive(stream, data, size, fault)
+                                    : tcp_receive(stream, data, size, 0, fault);
+    if (n >= 0 && stream->write_needs_read && !SSL_in_init(stream->tls)) {
+        stream->write_needs_read = false;
+        stream->wants_write = true;
+    }
+    return n;
+}
+
+static ssize_t transmit(struct stream *stream, const uint8_t *data, size_t len,
+                        struct stream_fault *fault) {
+    return stream->tls != NULL ? tls_transmit(stream, data, len, fault)
+                               : tcp_transmit(stream, data, len, fault);
+}
+
+/* What is there, without taking it. */
+static ssize_t peek(struct stream *stream, uint8_t *data, size_t size, struct stream_fault *fault) {
+    size_t n = 0;
+    if (stream->tls == NULL) {
+        return tcp_receive(stream, data, size, MSG_PEEK, fault);
+    }
+    ERR_clear_error();
+    int result = SSL_peek_ex(stream->tls, data, size, &n);
+    return result == 1 ? (ssize_t)n : tls_judge(stream, result, false, fault);
+}
+
+/* ---- WebSocket ---- */
+
+/* Sends what is wrapped; an empty buffer is given back. -1: failed. */
+static int flush(struct stream *stream, struct stream_fault *fault) {
+    struct stream_websocket *websocket = stream->websocket;
+    struct buffer *out = &websocket->out;
+    if (out->failed) {
+        memory_fault(fault);
+        return -1;
+    }
+    ssize_t n = transmit(stream, (const uint8_t *)out->data + websocket->out_sent,
+                         out->len - websocket->out_sent, fault);
+    if (n < 0) {
+        return -1;
+    }
+    websocket->out_sent += (size_t)n;
+    if (websocket->out_sent == out->len) {
+        buffer_fini(out);
+        websocket->out_sent = 0;
+    }
+    return 0;
+}
+
+static ssize_t websocket_receive(struct stream *stream, uint8_t *data, size_t size,
+                                 struct stream_fault *fault) {
+    struct stream_websocket *websocket = stream->websocket;
+    char message[sizeof(fault->message)];
+    size_t len = 0;
+    enum err result = websocket_unwrap(websocket->frames, data, &len, &websocket->out, message);
+    if (result == ERR_OK) { /* else it has ended with the read before */
+        ssize_t n = receive(stream, data, size, fault);
+        if (n <= 0) {
+            return n;
+        }
+        len = (size_t)n;
+        result = websocket_unwrap(websocket->frames, data, &len, &websocket->out, message);
+    }
+    bool wanted_write = stream->wants_write; /* by a write that was not taken whole */
+    if (websocket->out.len > 0 && flush(stream, fault) < 0 && len == 0) {
+        return -1;
+    }
+    stream->wants_write |= wanted_write;
+    if (result == ERR_OK || len > 0) {
+        stream->has_more |= result != ERR_OK;
+        return (ssize_t)len;
+    }
+    fault_set(fault, result == ERR_CANCELED ? "connection_lost" : "protocol_error", "%s", message);
+    return -1;
+}
+
+static ssize_t websocket_transmit(struct stream *stream, const uint8_t *data, size_t len,
+                                  struct stream_fault *fault) {
+    struct stream_websocket *websocket = stream->websocket;
+    size_t taken = 0;
+    if (flush(stream, fault) < 0) {
+        return -1;
+    }
+    while (taken < len && websocket->out.len == 0) {
+        size_t n = len - taken < FRAME_LEN ? len - taken : FRAME_LEN;
+        websocket_wrap(websocket->frames, data + taken, n, &websocket->out);
+        if (flush(stream, fault) < 0) {
+            return -1;
+        }
+        taken += n;
+    }
+    return (ssize_t)taken;
+}
+
+/* ---- the steps to readiness ---- */
+
+static enum err finish_connect(struct stream *stream, struct stream_fault *fault) {
+    int number = 0;
+    socklen_t len = sizeof(number);
+    struct sockaddr_storage peer;
+    socklen_t peer_len = sizeof(peer);
+    if (getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &number, &len) != 0) {
+        number = errno;
+    }
+    if (number == 0 && getpeername(stream->fd, (struct sockaddr *)&peer, &peer_len) != 0) {
+        if (errno == ENOTCONN) {
+            return ERR_TIMEOUT; /* nothing has happened yet */
+        }
+        number = errno;
+    }
+    return number == 0 ? ERR_OK : connect_fault(number, fault);
+}
+
+static enum err shake_hands(struct stream *stream, struct stream_fault *fault) {
+    ERR_clear_error();
+    stream->wants_write = false;
+    int result = SSL_do_handshake(stream->tls);
+    if (result == 1) {
+        return ERR_OK;
+    }
+    return tls_judge(stream, result, false, fault) == 0 ? ERR_TIMEOUT : ERR_IO;
+}
+
+/* A broker that just closes has no WebSocket on this port, most likely. */
+static enum err upgrade_fault(struct stream_fault *fault) {
+    if (strcmp(fault->code, "connection_lost") == 0) {
+        fault_set(fault, "websocket_refused",
+                  "the broker closed the connection during the WebSocket handshake: is there a "
+                  "WebSocket at this port and path?");
+    }
+    return ERR_IO;
+}
+
+/* Takes the answer and not a byte of the frames behind it. */
+static enum err read_answer(struct stream *stream, struct stream_fault *fault) {
+    uint8_t data[ANSWER_CHUNK];
+    char message[sizeof(fault->message)];
+    enum err result = ERR_TIMEOUT;
+    while (result == ERR_TIMEOUT) {
+        size_t used = 0;
+        ssize_t n = peek(stream, data, sizeof(data), fault);
+        if (n <= 0) {
+            return n < 0 ? upgrade_fault(fault) : ERR_TIMEOUT;
+        }
+        result = websocket_read_answer(stream->websocket->frames, data, (size_t)n, &used, message);
+        if (used > 0 && receive(stream, data, used, fault) != (ssize_t)used) {
+            return upgrade_fault(fault);
+        }
+    }
+    if (result != ERR_OK) {
+        fault_set(fault, "websocket_refused", "%s", message);
+        return result;
+    }
+    stream->has_more = true; /* perhaps */
+    return ERR_OK;
+}
+
+static enum err upgrade(struct stream *stream, struct stream_fault *fault) {
+    if (flush(stream, fault) < 0) {
+        return upgrade_fault(fault);
+    }
+    return read_answer(stream, fault);
+}
+
+static enum err begin_upgrade(struct stream *stream, const struct client_config *config,
+                              struct stream_fault *fault) {
+    websocket_write_request(stream->websocket->frames, config, &stream->websocket->out);
+    return stream->websocket->out.failed ? memory_fault(fault) : ERR_OK;
+}
+
+static enum err begin_step(struct stream *stream, const struct client_config *config,
+                           struct stream_fault *fault) {
+    stream->wants_write = false;
+    if (stream->step == STREAM_CONNECTING && stream->tls != NULL) {
+        stream->step = STREAM_TLS;
+    } else if (stream->step <= STREAM_TLS && stream->websocket != NULL) {
+        stream->step = STREAM_WEBSOCKET;
+        return begin_upgrade(stream, config, fault);
+    } else {
+        stream->step = STREAM_READY;
+    }
+    return ERR_OK;
+}
+
+enum err stream_advance(struct stream *stream, const struct client_config *config,
+                        struct stream_fault *fault) {
+    assert(stream->step != STREAM_CLOSED);
+    enum err result = ERR_OK;
+    while (result == ERR_OK && stream->step != STREAM_READY) {
+        switch (stream->step) {
+        case STREAM_CONNECTING:
+            result = finish_connect(stream, fault);
+            break;
+        case STREAM_TLS:
+            result = shake_hands(stream, fault);
+            break;
+        default:
+            result = upgrade(stream, fault);
+            break;
+        }
+        if (result == ERR_OK) {
+            result = begin_step(stream, config, fault);
+        }
+    }
+    return result;
+}
+
+ssize_t stream_read(struct stream *stream, uint8_t *data, size_t size, struct stream_fault *fault) {
+    assert(stream->step == STREAM_READY && size >= READ_LEAST);
+    return stream->websocket != NULL ? websocket_receive(stream, data, size, fault)
+                                     : receive(stream, data, size, fault);
+}
+
+ssize_t stream_write(struct stream *stream, const uint8_t *data, size_t len,
+                     struct stream_fault *fault) {
+    assert(stream->step == STREAM_READY);
+    return stream->websocket != NULL ? websocket_transmit(stream, data, len, fault)
+                                     : transmit(stream, data, len, fault);
+}
+
+int64_t stream_certificate_expires_at_s(const struct stream *stream) {
+    return stream->tls != NULL ? tls_certificate_expires_at_s(stream->tls) : 0;
+}
+
+/* ---- the end ---- */
+
+static void say_goodbye(struct stream *stream) {
+    struct stream_fault ignored;
+    struct stream_websocket *websocket = stream->websocket;
+    if (websocket != NULL && stream->step == STREAM_READY) {
+        websocket_write_close(websocket->frames, STATUS_NORMAL, &websocket->out);
+        if (websocket->out.len > 0 && flush(stream, &ignored) < 0) {
+            return;
+        }
+    }
+    if (stream->tls != NULL && SSL_is_init_finished(stream->tls)) {
+        int done = SSL_shutdown(stream->tls);
+        (void)done; /* that it was sent, or not, is all there is to it */
+        ERR_clear_error();
+    }
+}
+
+/* A close with bytes unread sends a reset, on which the broker may throw away our DISCONNECT. */
+static void discard_unread(int fd) {
+    for (int i = 0; i < DISCARD_MAX; i++) {
+        if (recv(fd, NULL, 1 << 20, MSG_TRUNC | MSG_DONTWAIT) <= 0) {
+            return;
+        }
+    }
+}
+
+static void websocket_free(struct stream_websocket *websocket) {
+    if (websocket == NULL) {
+        return;
+    }
+    websocket_destroy(websocket->frames);
+    buffer_fini(&websocket->out);
+    free(websocket);
+}
+
+void stream_close(struct stream *stream, bool reset) {
+    if (stream->step == STREAM_CLOSED) {
+        return;
+    }
+    if (reset) {
+        struct linger linger = {.l_onoff = 1, .l_linger = 0};
+        int failed = setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+        (void)failed; /* then it is an orderly end */
+    } else {
+        say_goodbye(stream);
+        discard_unread(stream->fd);
+    }
+    tls_close(stream->tls);
+    websocket_free(stream->websocket);
+    close(stream->fd);
+    *stream = (struct stream){.fd = -1, .step = STREAM_CLOSED};
+}

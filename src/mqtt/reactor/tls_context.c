@@ -1,0 +1,205 @@
+/* Owns the making of an SSL_CTX out of a client's TLS settings: whom to trust, whom to be. Host
+ * thread. Knows neither connections nor how long a context lives. */
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <string.h>
+#include "fault.h"
+#include "tls_internal.h"
+
+#define ALPN_LEN 1024
+
+static void set_memory_fault(enum err *result, struct stream_fault *fault) {
+    *result = ERR_MEMORY;
+    fault_set(fault, "out_of_memory", "out of memory for TLS");
+}
+
+static void set_material_fault(enum err *result, struct stream_fault *fault, const char *text) {
+    *result = ERR_ARGUMENT;
+    fault_set(fault, "tls_failed", "%s", text);
+}
+
+/* A passphrase would be asked for on the terminal. Notes that one is needed. */
+static int refuse_passphrase(char *buffer, int size, int writing, void *asked) {
+    (void)buffer, (void)size, (void)writing;
+    *(bool *)asked = true;
+    return -1;
+}
+
+static X509 *next_certificate(BIO *bio) {
+    bool asked;
+    return PEM_read_bio_X509(bio, NULL, refuse_passphrase, &asked);
+}
+
+/* Whether reading stopped because there was nothing more, not because of what was there. */
+static bool is_end_of_pem(void) {
+    unsigned long error = ERR_peek_last_error();
+    bool end = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+    ERR_clear_error();
+    return end;
+}
+
+/* ---- whom to trust ---- */
+
+/* The number of certificates; 0: not one, or something that is none. */
+static size_t add_certificates(X509_STORE *store, BIO *bio) {
+    size_t count = 0;
+    for (X509 *certificate; (certificate = next_certificate(bio)) != NULL; count++) {
+        int added = X509_STORE_add_cert(store, certificate);
+        X509_free(certificate);
+        if (added != 1) {
+            return 0;
+        }
+    }
+    return is_end_of_pem() ? count : 0;
+}
+
+static void add_own_authority(X509_STORE *store, const char *ca, enum err *result,
+                              struct stream_fault *fault) {
+    struct tls_material material;
+    *result = tls_material_read("tls.ca", ca, &material, fault);
+    if (*result != ERR_OK) {
+        return;
+    }
+    BIO *bio = BIO_new_mem_buf(material.text, (int)material.len);
+    if (bio == NULL) {
+        set_memory_fault(result, fault);
+    } else if (add_certificates(store, bio) == 0) {
+        set_material_fault(result, fault, "tls.ca holds no certificates in PEM that can be read");
+    }
+    BIO_free(bio);
+    tls_material_fini(&material);
+}
+
+X509_STORE *tls_load_authority(const char *ca, enum err *result, struct stream_fault *fault) {
+    X509_STORE *store = X509_STORE_new();
+    *result = ERR_OK;
+    ERR_clear_error();
+    if (store == NULL) {
+        set_memory_fault(result, fault);
+        return NULL;
+    }
+    if (ca != NULL) {
+        add_own_authority(store, ca, result, fault);
+    } else if (X509_STORE_set_default_paths(store) != 1) {
+        set_memory_fault(result, fault);
+    }
+    if (*result != ERR_OK) {
+        X509_STORE_free(store);
+        return NULL;
+    }
+    return store;
+}
+
+/* ---- whom to be ---- */
+
+static enum err use_certificates(SSL_CTX *ssl_ctx, BIO *bio) {
+    X509 *certificate = next_certificate(bio);
+    if (certificate == NULL) {
+        return ERR_ARGUMENT;
+    }
+    int used = SSL_CTX_use_certificate(ssl_ctx, certificate);
+    X509_free(certificate);
+    while (used == 1 && (certificate = next_certificate(bio)) != NULL) {
+        used = SSL_CTX_add0_chain_cert(ssl_ctx, certificate);
+        if (used != 1) {
+            X509_free(certificate);
+        }
+    }
+    return used == 1 && is_end_of_pem() ? ERR_OK : ERR_ARGUMENT;
+}
+
+static void use_key(SSL_CTX *ssl_ctx, BIO *bio, enum err *result, struct stream_fault *fault) {
+    bool asked = false;
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, &asked);
+    if (asked) {
+        set_material_fault(result, fault,
+                           "tls.key is protected by a passphrase, which nobody can type in here: "
+                           "give it without (openssl pkey -in KEY -out PLAIN)");
+    } else if (key == NULL) {
+        set_material_fault(result, fault, "tls.key holds no private key in PEM that can be read");
+    } else if (SSL_CTX_use_PrivateKey(ssl_ctx, key) != 1 ||
+               SSL_CTX_check_private_key(ssl_ctx) != 1) {
+        set_material_fault(result, fault, "tls.key is not the key of tls.cert");
+    }
+    EVP_PKEY_free(key);
+}
+
+static void use_identity(SSL_CTX *ssl_ctx, const struct client_tls *tls, enum err *result,
+                         struct stream_fault *fault) {
+    struct tls_material cert, key = {0};
+    BIO *cert_bio = NULL, *key_bio = NULL;
+    *result = tls_material_read("tls.cert", tls->cert, &cert, fault);
+    if (*result == ERR_OK) {
+        *result = tls_material_read("tls.key", tls->key ? tls->key : tls->cert, &key, fault);
+    }
+    if (*result != ERR_OK) {
+        goto out;
+    }
+    cert_bio = BIO_new_mem_buf(cert.text, (int)cert.len);
+    key_bio = BIO_new_mem_buf(key.text, (int)key.len);
+    if (cert_bio == NULL || key_bio == NULL) {
+        set_memory_fault(result, fault);
+        goto out;
+    }
+    if (use_certificates(ssl_ctx, cert_bio) != ERR_OK) {
+        set_material_fault(result, fault,
+                           "tls.cert holds no certificate in PEM that can be used here");
+        goto out;
+    }
+    use_key(ssl_ctx, key_bio, result, fault);
+out:
+    BIO_free(cert_bio);
+    BIO_free(key_bio);
+    tls_material_fini(&cert);
+    tls_material_fini(&key);
+}
+
+/* ---- the context ---- */
+
+/* The form of RFC 7301: each name with its length in front. */
+static bool set_alpn(SSL_CTX *ssl_ctx, const struct client_tls *tls) {
+    unsigned char names[ALPN_LEN];
+    size_t at = 0;
+    for (size_t i = 0; i < tls->alpn_count; i++) {
+        size_t len = strlen(tls->alpn[i]);
+        if (len > 0 && len <= 255 && at + 1 + len <= sizeof(names)) {
+            names[at++] = (unsigned char)len;
+            memcpy(names + at, tls->alpn[i], len);
+            at += len;
+        }
+    }
+    return at == 0 || SSL_CTX_set_alpn_protos(ssl_ctx, names, (unsigned)at) == 0;
+}
+
+SSL_CTX *tls_make_ssl_ctx(const struct client_tls *tls, X509_STORE *store, enum err *result,
+                          struct stream_fault *fault) {
+    *result = ERR_OK;
+    ERR_clear_error();
+    SSL_CTX *ssl_ctx = SSL_CTX_new(TLS_client_method());
+    if (ssl_ctx == NULL || !set_alpn(ssl_ctx, tls) ||
+        SSL_CTX_set_min_proto_version(ssl_ctx, TLS1_2_VERSION) != 1) {
+        set_memory_fault(result, fault);
+        goto out;
+    }
+    SSL_CTX_set_options(ssl_ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    /* Without data a connection holds no buffer; while there is some, one recv() fetches all the
+     * records there are. */
+    SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(ssl_ctx, 1);
+    if (store != NULL) {
+        SSL_CTX_set1_cert_store(ssl_ctx, store);
+    }
+    SSL_CTX_set_verify(ssl_ctx, store != NULL ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    tls_session_enable(ssl_ctx);
+    if (tls->cert != NULL) {
+        use_identity(ssl_ctx, tls, result, fault);
+    }
+out:
+    ERR_clear_error();
+    if (*result != ERR_OK) {
+        SSL_CTX_free(ssl_ctx);
+        return NULL;
+    }
+    return ssl_ctx;
+}

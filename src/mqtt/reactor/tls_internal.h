@@ -1,0 +1,93 @@
+/* Inside of the TLS module: what its files share. Nobody else includes this.
+ *
+ *   tls_contexts --by settings--> tls_context (SSL_CTX) --by broker--> tls_session (SSL_SESSION)
+ *        |                             | references                         | references
+ *        +-------by tls.ca-----> tls_authority (X509_STORE)                 SSL of a connection
+ *
+ * An SSL knows its tls_session (app data), that its tls_context. What nobody refers to is kept for
+ * a while in a list, the oldest first, so that a client that reconnects finds it again. */
+#ifndef MQFLEET_MQTT_REACTOR_TLS_INTERNAL_H
+#define MQFLEET_MQTT_REACTOR_TLS_INTERNAL_H
+
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <uthash.h>
+#include "mqtt/reactor/tls.h"
+
+#define TLS_DIGEST_LEN 32
+
+struct tls_digest {
+    uint8_t bytes[TLS_DIGEST_LEN];
+};
+
+/* Trusted certificates, shared by all contexts with the same ones: those of a system take 800 KB.
+ */
+struct tls_authority {
+    struct tls_digest digest;
+    X509_STORE *store;
+    size_t references; /* contexts */
+    UT_hash_handle hh;
+};
+
+struct tls_context {
+    struct tls_digest digest;
+    struct tls_contexts *contexts;
+    SSL_CTX *ssl_ctx;
+    struct tls_authority *authority; /* NULL: no verification */
+    struct tls_session *sessions;
+    size_t references;               /* connections */
+    struct tls_context *prev, *next; /* in contexts->idle while references is 0 */
+    UT_hash_handle hh;
+};
+
+/* The latest session with a broker, to be resumed by the next connection. */
+struct tls_session {
+    struct tls_context *context;
+    SSL_SESSION *ssl_session;        /* NULL: none yet */
+    size_t references;               /* connections */
+    struct tls_session *prev, *next; /* in contexts->idle_sessions while references is 0 */
+    UT_hash_handle hh;
+    char broker[]; /* "host:port/name": what the certificate was verified for is part of it */
+};
+
+struct tls_contexts {
+    EVP_MD_CTX *digest;
+    struct tls_context *contexts;
+    struct tls_authority *authorities;
+    struct tls_context *idle;
+    struct tls_session *idle_sessions;
+    size_t idle_count, idle_session_count;
+};
+
+/* tls_material.c: PEM text, or what a file with it holds. */
+struct tls_material {
+    char *text;
+    size_t len;
+};
+/* Adds to a digest what tells this material from any other: the text; of a file its path, identity
+ * and times, so that a rotated one is another. name: "tls.ca" ... ERR_IO: see fault. */
+enum err tls_material_digest(EVP_MD_CTX *digest, const char *name, const char *setting,
+                             struct stream_fault *fault) MUST_CHECK;
+enum err tls_material_read(const char *name, const char *setting, struct tls_material *out,
+                           struct stream_fault *fault) MUST_CHECK;
+void tls_material_fini(struct tls_material *material); /* wipes it */
+
+/* tls_context.c: what a context consists of, as OpenSSL has it. */
+/* ca NULL: the authorities of the system. NULL: see fault and *result. */
+X509_STORE *tls_load_authority(const char *ca, enum err *result, struct stream_fault *fault);
+/* store NULL: no verification. The caller frees; NULL: see fault and *result. */
+SSL_CTX *tls_make_ssl_ctx(const struct client_tls *tls, X509_STORE *store, enum err *result,
+                          struct stream_fault *fault);
+
+/* tls_session.c */
+/* Lets new sessions of the context be kept. */
+void tls_session_enable(SSL_CTX *ssl_ctx);
+/* The connection will resume, and renew, the session with this broker. */
+enum err tls_session_attach(struct tls_context *context, SSL *ssl,
+                            const struct client_config *config, const char *name) MUST_CHECK;
+/* NULL is legal, for a connection that was attached to none. */
+void tls_session_detach(struct tls_session *session);
+/* Frees all of a context, which has no connection left. */
+void tls_session_forget(struct tls_context *context);
+
+#endif

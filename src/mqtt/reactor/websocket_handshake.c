@@ -1,0 +1,275 @@
+/* Owns the opening handshake of a WebSocket connection (RFC 6455 section 4.1): the request, and the
+ * judgement on its answer. One thread per connection. Knows no socket and no frame. */
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include "base/text.h"
+#include "websocket_internal.h"
+
+#define NONCE_LEN  16
+#define KEY_LEN    24 /* a nonce in base64 */
+#define ACCEPT_LEN 28 /* a SHA-1 in base64 */
+#define SHA1_LEN   20
+#define HEAD_END   "\r\n\r\n"
+#define GUID       "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 section 1.3 */
+
+struct websocket_handshake {
+    char accept[ACCEPT_LEN + 1]; /* what the server must answer */
+    struct buffer answer;
+};
+
+struct span {
+    const char *at;
+    size_t len;
+};
+
+void websocket_handshake_destroy(struct websocket_handshake *handshake) {
+    if (handshake == NULL) {
+        return;
+    }
+    buffer_fini(&handshake->answer);
+    free(handshake);
+}
+
+/* ---- the request ---- */
+
+static bool make_keys(char key[KEY_LEN + 1], char accept[ACCEPT_LEN + 1]) {
+    uint8_t nonce[NONCE_LEN], digest[SHA1_LEN];
+    char text[KEY_LEN + sizeof(GUID)];
+    if (getrandom(nonce, sizeof(nonce), 0) != (ssize_t)sizeof(nonce)) {
+        return false;
+    }
+    EVP_EncodeBlock((unsigned char *)key, nonce, sizeof(nonce));
+    snprintf(text, sizeof(text), "%s%s", key, GUID);
+    if (EVP_Digest(text, strlen(text), digest, NULL, EVP_sha1(), NULL) != 1) {
+        return false;
+    }
+    EVP_EncodeBlock((unsigned char *)accept, digest, sizeof(digest));
+    return true;
+}
+
+/* Nothing in a path may end the line it stands in. */
+static void append_path(struct buffer *out, const char *path) {
+    for (const unsigned char *c = (const unsigned char *)path; *c != '\0'; c++) {
+        if (*c <= ' ' || *c >= 0x7F) {
+            buffer_printf(out, "%%%02X", *c);
+        } else {
+            buffer_append(out, c, 1);
+        }
+    }
+}
+
+static void append_host(struct buffer *out, const struct client_config *config) {
+    bool ipv6 = strchr(config->host, ':') != NULL;
+    int standard = config->scheme == SCHEME_WSS ? 443 : 80;
+    buffer_printf(out, "Host: %s%s%s", ipv6 ? "[" : "", config->host, ipv6 ? "]" : "");
+    if (config->port != standard) {
+        buffer_printf(out, ":%u", config->port);
+    }
+    buffer_append_str(out, "\r\n");
+}
+
+void websocket_write_request(struct websocket *websocket, const struct client_config *config,
+                             struct buffer *out) {
+    char key[KEY_LEN + 1];
+    websocket_handshake_destroy(websocket->handshake);
+    websocket->handshake = calloc(1, sizeof(*websocket->handshake));
+    if (websocket->handshake == NULL || !make_keys(key, websocket->handshake->accept)) {
+        out->failed = true;
+        return;
+    }
+    buffer_append_str(out, "GET ");
+    append_path(out, config->path != NULL ? config->path : "/mqtt");
+    buffer_append_str(out, " HTTP/1.1\r\n");
+    append_host(out, config);
+    buffer_printf(out,
+                  "Upgrade: websocket\r\n"
+                  "Connection: Upgrade\r\n"
+                  "Sec-WebSocket-Key: %s\r\n"
+                  "Sec-WebSocket-Version: 13\r\n"
+                  "Sec-WebSocket-Protocol: mqtt\r\n"
+                  "\r\n",
+                  key);
+}
+
+/* ---- the answer ---- */
+
+static const struct status_hint {
+    int from, to;
+    const char *hint;
+} status_hints[] = {
+    {200, 299, "this is a web page, not a WebSocket: look at the port and the path of the URL"},
+    {300, 399, "it points elsewhere, which is not followed: give the URL it points to"},
+    {401, 401, "it wants other credentials before the WebSocket is opened"},
+    {403, 403, "access is forbidden: look at the path of the URL and the server's rules"},
+    {404, 404,
+     "there is nothing at this path: look at the path of the URL (often /mqtt, /ws or /)"},
+    {400, 400, "it does not take the request: is there a WebSocket at this port and path?"},
+    {407, 407, "a proxy on the way wants credentials"},
+    {426, 426, "it wants another version of the protocol"},
+    {429, 429, "too many requests: it wants to be asked less often"},
+    {500, 599, "the server, or a proxy before the broker, is in trouble"},
+};
+
+static const char *hint_of(int status) {
+    for (size_t i = 0; i < sizeof(status_hints) / sizeof(status_hints[0]); i++) {
+        if (status >= status_hints[i].from && status <= status_hints[i].to) {
+            return status_hints[i].hint;
+        }
+    }
+    return "only 101 opens a WebSocket";
+}
+
+static enum err refuse(char *message, const char *text) {
+    snprintf(message, WEBSOCKET_MESSAGE_LEN, "%s", text);
+    return ERR_REFUSED;
+}
+
+static struct span trimmed(const char *at, const char *end) {
+    while (at < end && (*at == ' ' || *at == '\t')) {
+        at++;
+    }
+    while (end > at && (end[-1] == ' ' || end[-1] == '\t')) {
+        end--;
+    }
+    return (struct span){at, (size_t)(end - at)};
+}
+
+static bool equals(struct span span, const char *text) {
+    return span.len == strlen(text) && strncasecmp(span.at, text, span.len) == 0;
+}
+
+/* The value of a header field, the first of that name; at NULL: there is none. */
+static struct span field_of(const struct buffer *answer, const char *name) {
+    const char *end = answer->data + answer->len;
+    const char *line = memmem(answer->data, answer->len, "\r\n", 2);
+    while (line != NULL && (line += 2) < end) {
+        const char *line_end = memmem(line, (size_t)(end - line), "\r\n", 2);
+        const char *colon = line_end ? memchr(line, ':', (size_t)(line_end - line)) : NULL;
+        if (colon != NULL && equals((struct span){line, (size_t)(colon - line)}, name)) {
+            return trimmed(colon + 1, line_end);
+        }
+        line = line_end;
+    }
+    return (struct span){NULL, 0};
+}
+
+/* Whether a list separated by commas has the word. */
+static bool has_token(struct span list, const char *word) {
+    const char *at = list.at, *end = list.at + list.len;
+    while (at != NULL && at < end) {
+        const char *comma = memchr(at, ',', (size_t)(end - at));
+        if (equals(trimmed(at, comma ? comma : end), word)) {
+            return true;
+        }
+        at = comma ? comma + 1 : end;
+    }
+    return false;
+}
+
+/* -1: this is no answer of HTTP/1.1. */
+static int status_of(const struct buffer *answer) {
+    int status = -1;
+    char after = '\0';
+    if (sscanf(answer->data, "HTTP/1.1 %3d%c", &status, &after) != 2 || status < 100 ||
+        (after != ' ' && after != '\r')) {
+        return -1;
+    }
+    return status;
+}
+
+static enum err judge(const struct websocket_handshake *handshake, char *message) {
+    const struct buffer *answer = &handshake->answer;
+    int status = status_of(answer);
+    if (status < 0) {
+        return refuse(message, "the answer to the WebSocket handshake is not HTTP/1.1");
+    }
+    if (status != 101) {
+        snprintf(message, WEBSOCKET_MESSAGE_LEN, "HTTP status %d instead of a WebSocket: %s",
+                 status, hint_of(status));
+        return ERR_REFUSED;
+    }
+    struct span accept = field_of(answer, "Sec-WebSocket-Accept");
+    struct span protocol = field_of(answer, "Sec-WebSocket-Protocol");
+    if (!equals(field_of(answer, "Upgrade"), "websocket") ||
+        !has_token(field_of(answer, "Connection"), "upgrade")) {
+        return refuse(message, "HTTP status 101, but not an upgrade to WebSocket");
+    }
+    if (accept.len != ACCEPT_LEN || memcmp(accept.at, handshake->accept, ACCEPT_LEN) != 0) {
+        return refuse(message, "a WebSocket answer to somebody else's request "
+                               "(Sec-WebSocket-Accept): is a cache in between?");
+    }
+    /* One that names no sub-protocol is let in, as RFC 6455 has it. */
+    if (protocol.at != NULL && !equals(protocol, "mqtt")) {
+        return refuse(message, "the WebSocket server chose another sub-protocol than mqtt");
+    }
+    if (field_of(answer, "Sec-WebSocket-Extensions").at != NULL) {
+        return refuse(message, "the WebSocket server uses an extension that was not offered");
+    }
+    return ERR_OK;
+}
+
+/* What the first bytes give away, so that nobody waits for the end of an answer that is none. */
+static const char *first_bytes_fault(const struct buffer *answer) {
+    static const char start[] = "HTTP/";
+    size_t n = answer->len < sizeof(start) - 1 ? answer->len : sizeof(start) - 1;
+    if (memcmp(answer->data, start, n) == 0) {
+        return NULL;
+    }
+    return answer->data[0] == 0x15 || answer->data[0] == 0x16
+               ? "the answer to the WebSocket handshake is TLS: is this a port for wss?"
+               : "the answer to the WebSocket handshake is not HTTP: is this a port for WebSocket?";
+}
+
+/* How many of the bytes belong to the answer; *whole: it ends with them. */
+static size_t take(struct buffer *answer, const uint8_t *data, size_t len, bool *whole) {
+    size_t before = answer->len;
+    size_t room = WEBSOCKET_ANSWER_MAX - before;
+    size_t n = len < room ? len : room;
+    size_t from = before < 3 ? 0 : before - 3; /* the end may have begun earlier */
+    buffer_append(answer, data, n);
+    if (answer->failed) {
+        return len;
+    }
+    const char *end = memmem(answer->data + from, answer->len - from, HEAD_END, 4);
+    *whole = end != NULL;
+    if (end == NULL) {
+        return n;
+    }
+    answer->len = (size_t)(end - answer->data) + 4;
+    answer->data[answer->len] = '\0';
+    return answer->len - before;
+}
+
+enum err websocket_read_answer(struct websocket *websocket, const uint8_t *data, size_t len,
+                               size_t *used, char *message) {
+    struct websocket_handshake *handshake = websocket->handshake;
+    bool whole = false;
+    *used = 0;
+    if (handshake == NULL) {
+        return refuse(message, "an answer without a request");
+    }
+    if (len == 0) {
+        return ERR_TIMEOUT;
+    }
+    *used = take(&handshake->answer, data, len, &whole);
+    if (handshake->answer.failed) {
+        return refuse(message, "out of memory");
+    }
+    const char *fault = first_bytes_fault(&handshake->answer);
+    if (fault != NULL) {
+        return refuse(message, fault);
+    }
+    if (!whole) {
+        return handshake->answer.len < WEBSOCKET_ANSWER_MAX
+                   ? ERR_TIMEOUT
+                   : refuse(message, "the answer to the WebSocket handshake is too long");
+    }
+    enum err result = judge(handshake, message);
+    websocket_handshake_destroy(handshake);
+    websocket->handshake = NULL;
+    return result;
+}
