@@ -41,7 +41,7 @@
         "Redis replicas that must have a created, changed or deleted client before the answer")    \
     INT(min_replicas_timeout_ms, "min_replicas_timeout_ms", "ms", 1000, 1, 60000,                  \
         "how long to wait for min_replicas; then the answer is 503, outcome unknown")              \
-    ENUM(engine, "engine", "reactor|paho", "paho",                                                 \
+    ENUM(engine, "engine", "reactor|paho", "reactor",                                              \
          "what speaks MQTT: ours, or Eclipse Paho MQTT C (docs/engines.md)")                       \
     INT(max_packet_bytes, "max_packet_bytes", "bytes", 16777216, 1024, 268435460,                  \
         "largest packet taken from a broker; a client's max_packet_size may be less")              \

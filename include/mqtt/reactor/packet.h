@@ -126,7 +126,9 @@ struct packet {
     struct packet_slice properties; /* checked; empty under MQTT 3.1.1 */
 };
 
-/* Decodes a whole packet, total_len bytes at `data`. version: 4 or 5. False: see fault. */
+/* Decodes a whole packet, total_len bytes at `data`, as framed by packet_frame(). version: 4 or 5.
+ * A CONNACK of MQTT 3.1.1 with return code 1 to 5 is taken under 5 as well: it is how a server
+ * refuses that does not know version 5. False: see fault; *out is not to be used. */
 bool packet_decode(const uint8_t *data, const struct packet_frame *frame, int version,
                    struct packet *out, struct packet_fault *fault);
 
@@ -144,8 +146,8 @@ void packet_write_subscribe(struct buffer *out, int version, uint16_t packet_id,
 void packet_write_unsubscribe(struct buffer *out, int version, uint16_t packet_id,
                               char *const *filters, size_t n);
 /* packet_id: 0 with QoS 0. Properties under their names of base/message.h, ignored under 3.1.1.
- * ERR_ARGUMENT: a property that is unknown, malformed or not for PUBLISH, or a packet beyond
- * PACKET_SIZE_MAX; nothing is appended. */
+ * ERR_ARGUMENT: a property that is unknown, malformed, repeated or not for a client's PUBLISH, a
+ * topic that is none, or a packet beyond PACKET_SIZE_MAX; nothing is appended. */
 enum err packet_write_publish(struct buffer *out, int version,
                               const struct engine_publication *publication,
                               uint16_t packet_id) MUST_CHECK;

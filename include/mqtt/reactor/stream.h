@@ -5,7 +5,8 @@
  * again). SIGPIPE must be ignored by the process: OpenSSL writes with write(2).
  *
  *   stream_open --> [connect] --> [TLS handshake] --> [WebSocket handshake] --> ready
- *                      stream_advance, each time the descriptor is ready stream_read/write
+ *                   stream_advance, each time the descriptor is ready           stream_read,
+ *                                                                               stream_write
  */
 #ifndef MQFLEET_MQTT_REACTOR_STREAM_H
 #define MQFLEET_MQTT_REACTOR_STREAM_H

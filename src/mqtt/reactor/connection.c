@@ -31,15 +31,18 @@ static void release_buffers(struct engine_connection *connection) {
     connection->held = 0;
 }
 
-static void end(struct engine_connection *connection, const struct engine_closed *closed,
-                bool reset) {
+void connection_end(struct engine_connection *connection, const struct engine_closed *closed) {
     if (connection->state == CONNECTION_ENDED) {
         return;
     }
     connection->closed_message = strdup(closed->message);
     connection->closed = *closed;
     connection->closed.message = connection->closed_message ? connection->closed_message : "";
-    stream_close(&connection->stream, reset);
+    if (connection->stream.fd >= 0) {
+        /* Not left to close(): a process just forked may hold the socket a moment longer. */
+        epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
+    }
+    stream_close(&connection->stream, false);
     connection->state = CONNECTION_ENDED;
     detach(connection);
     wheel_clear(&connection->look);
@@ -48,10 +51,6 @@ static void end(struct engine_connection *connection, const struct engine_closed
     }
     release_buffers(connection);
     reactor_task(connection, TASK_END);
-}
-
-void connection_end(struct engine_connection *connection, const struct engine_closed *closed) {
-    end(connection, closed, false);
 }
 
 static void end_by_us(struct engine_connection *connection) {
@@ -284,7 +283,7 @@ static void look_up(struct engine_connection *connection, int64_t now_ms) {
     }
     if (connection->ping_at_ms > 0 && now_ms >= connection->ping_at_ms + answer_ms) {
         connection_end(connection,
-                       &(struct engine_closed){.code = "connection_lost",
+                       &(struct engine_closed){.code = "keepalive_timeout",
                                                .message = "the broker did not answer PINGREQ",
                                                .reason_code = -1});
         return;

@@ -202,36 +202,51 @@ static bool topic_can_be_sent(const char *topic, size_t len) {
            !packet_has_wildcard((struct packet_slice){(const uint8_t *)topic, len});
 }
 
-/* Lengths are known before anything is written: payloads are large, and copied once. */
+struct publish_lens {
+    size_t topic, properties;
+    size_t remaining; /* the whole, without its fixed header */
+};
+
+/* Everything is judged and counted before the first byte is written: payloads are large, and copied
+ * once. */
+static enum err measure_publish(const struct engine_publication *publication, int version,
+                                struct publish_lens *out) {
+    out->topic = strlen(publication->topic);
+    out->properties = 0;
+    if (!topic_can_be_sent(publication->topic, out->topic) ||
+        publication->payload_len > PACKET_REMAINING_LEN_MAX) {
+        return ERR_ARGUMENT;
+    }
+    out->remaining = 2 + out->topic + (publication->qos > 0 ? 2 : 0) + publication->payload_len;
+    if (version == 5) {
+        enum err result = packet_message_properties_len(
+            publication->properties, publication->property_count, &out->properties);
+        if (result != ERR_OK || out->properties > PACKET_REMAINING_LEN_MAX) {
+            return ERR_ARGUMENT;
+        }
+        out->remaining += packet_varint_len((uint32_t)out->properties) + out->properties;
+    }
+    return out->remaining <= PACKET_REMAINING_LEN_MAX ? ERR_OK : ERR_ARGUMENT;
+}
+
 enum err packet_write_publish(struct buffer *out, int version,
                               const struct engine_publication *publication, uint16_t packet_id) {
-    assert((packet_id != 0) == (publication->qos > 0) && publication->qos <= 2);
-    size_t topic_len = strlen(publication->topic);
-    size_t properties_len = 0;
-    size_t property_count = version == 5 ? publication->property_count : 0;
-    if (!topic_can_be_sent(publication->topic, topic_len) ||
-        packet_message_properties_len(publication->properties, property_count, &properties_len) !=
-            ERR_OK ||
-        properties_len > PACKET_REMAINING_LEN_MAX) {
-        return ERR_ARGUMENT;
-    }
-    size_t len = 2 + topic_len + (publication->qos > 0 ? 2 : 0) + publication->payload_len;
-    if (version == 5) {
-        len += packet_varint_len((uint32_t)properties_len) + properties_len;
-    }
-    if (len > PACKET_REMAINING_LEN_MAX) {
-        return ERR_ARGUMENT;
+    assert(publication->qos <= 2 && (packet_id != 0) == (publication->qos > 0));
+    struct publish_lens lens;
+    enum err result = measure_publish(publication, version, &lens);
+    if (result != ERR_OK) {
+        return result;
     }
     unsigned flags = (unsigned)publication->qos << 1 | (publication->retain ? 1 : 0);
     packet_write_u8(out, FIRST_BYTE(PACKET_PUBLISH, flags));
-    packet_write_varint(out, (uint32_t)len);
-    packet_write_prefixed(out, publication->topic, topic_len);
+    packet_write_varint(out, (uint32_t)lens.remaining);
+    packet_write_prefixed(out, publication->topic, lens.topic);
     if (publication->qos > 0) {
         packet_write_u16(out, packet_id);
     }
     if (version == 5) {
-        packet_write_varint(out, (uint32_t)properties_len);
-        packet_message_properties_write(out, publication->properties, property_count);
+        packet_write_varint(out, (uint32_t)lens.properties);
+        packet_message_properties_write(out, publication->properties, publication->property_count);
     }
     buffer_append(out, publication->payload, publication->payload_len);
     return ERR_OK;

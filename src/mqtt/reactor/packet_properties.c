@@ -10,16 +10,17 @@
 #define COUNT(array)      (sizeof(array) / sizeof((array)[0]))
 #define NUMBER_DIGITS_MAX 10
 
-enum property_type {            /* table 2-4, "Type" */
-                     TYPE_NONE, /* no such property */
-                     TYPE_BYTE,
-                     TYPE_TWO_BYTES,
-                     TYPE_FOUR_BYTES,
-                     TYPE_VARINT,
-                     TYPE_BYTES,
-                     TYPE_TEXT,
-                     TYPE_TOPIC, /* text that is a topic name */
-                     TYPE_PAIR,
+/* Table 2-4, "Type". */
+enum property_type {
+    TYPE_NONE, /* no such property */
+    TYPE_BYTE,
+    TYPE_TWO_BYTES,
+    TYPE_FOUR_BYTES,
+    TYPE_VARINT,
+    TYPE_BYTES, /* from here on not a number */
+    TYPE_TEXT,
+    TYPE_TOPIC, /* text that is a topic name */
+    TYPE_PAIR,
 };
 
 /* Sets of packets; bit 0, which no type has, is the will. */

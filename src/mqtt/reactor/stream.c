@@ -199,6 +199,14 @@ static ssize_t tls_judge(struct stream *stream, int result, bool writing,
     return -1;
 }
 
+/* Idle connections hold no buffer. OpenSSL's own mode for that leaves the one for reading until a
+ * read comes back empty. */
+static void release_buffers(struct stream *stream) {
+    if (!SSL_has_pending(stream->tls)) {
+        SSL_free_buffers(stream->tls);
+    }
+}
+
 /* Reads until nothing is there or `size` is full. Buffered records are read without a system call,
  * so a short read with nothing buffered is the end of it. */
 static ssize_t tls_receive(struct stream *stream, uint8_t *data, size_t size,
@@ -217,6 +225,7 @@ static ssize_t tls_receive(struct stream *stream, uint8_t *data, size_t size,
         total += n;
     } while (total < size && SSL_has_pending(stream->tls));
     stream->has_more = total == size;
+    release_buffers(stream);
     return (ssize_t)total;
 }
 
@@ -377,6 +386,7 @@ static enum err shake_hands(struct stream *stream, struct stream_fault *fault) {
     stream->wants_write = false;
     int result = SSL_do_handshake(stream->tls);
     if (result == 1) {
+        stream->has_more = SSL_has_pending(stream->tls) == 1;
         return ERR_OK;
     }
     return tls_judge(stream, result, false, fault) == 0 ? ERR_TIMEOUT : ERR_IO;

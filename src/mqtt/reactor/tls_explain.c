@@ -62,17 +62,12 @@ static const char *find_text(const struct reason_text *texts, size_t count, long
 
 static void explain_certificate(struct ssl_st *tls, struct stream_fault *fault) {
     long verdict = SSL_get_verify_result(tls);
-    X509_VERIFY_PARAM *param = SSL_get0_param(tls);
     if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
-        char *address = X509_VERIFY_PARAM_get1_ip_asc(param);
-        const char *host = X509_VERIFY_PARAM_get0_host(param, 0);
+        const struct tls_session *session = SSL_get_app_data(tls);
         fault_set(fault, "tls_failed",
                   "the broker's certificate is for another name than \"%s\": look at the URL and "
                   "tls.server_name",
-                  address ? address
-                  : host  ? host
-                          : "");
-        OPENSSL_free(address);
+                  session->name);
         return;
     }
     const char *text = FIND_TEXT(certificate_texts, verdict);

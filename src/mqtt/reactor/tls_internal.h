@@ -46,6 +46,7 @@ struct tls_session {
     SSL_SESSION *ssl_session;        /* NULL: none yet */
     size_t references;               /* connections */
     struct tls_session *prev, *next; /* in contexts->idle_sessions while references is 0 */
+    const char *name;                /* the end of broker: what the certificate must be for */
     UT_hash_handle hh;
     char broker[]; /* "host:port/name": what the certificate was verified for is part of it */
 };

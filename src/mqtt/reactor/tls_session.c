@@ -48,7 +48,8 @@ void tls_session_enable(SSL_CTX *ssl_ctx) {
     SSL_CTX_sess_set_new_cb(ssl_ctx, on_new_session);
 }
 
-static struct tls_session *find_or_create(struct tls_context *context, const char *broker) {
+static struct tls_session *find_or_create(struct tls_context *context, const char *broker,
+                                          size_t name_len) {
     struct tls_session *session;
     size_t len = strlen(broker);
     HASH_FIND(hh, context->sessions, broker, len, session);
@@ -61,6 +62,7 @@ static struct tls_session *find_or_create(struct tls_context *context, const cha
     }
     session->context = context;
     memcpy(session->broker, broker, len + 1);
+    session->name = session->broker + len - name_len;
     HASH_ADD(hh, context->sessions, broker, len, session);
     return session;
 }
@@ -78,7 +80,7 @@ enum err tls_session_attach(struct tls_context *context, SSL *ssl,
                             const struct client_config *config, const char *name) {
     char broker[BROKER_LEN];
     snprintf(broker, sizeof(broker), "%s:%u/%s", config->host, config->port, name);
-    struct tls_session *session = find_or_create(context, broker);
+    struct tls_session *session = find_or_create(context, broker, strlen(name));
     if (session == NULL) {
         return ERR_MEMORY;
     }

@@ -84,8 +84,10 @@ static inline enum err owner_deliver(void *context, const char *sink, struct mes
 }
 
 static inline bool owner_has_room(void *context, const char *sink) {
+    struct fixture *f = context;
     (void)sink;
-    return !((struct fixture *)context)->full;
+    f->room_waits++;
+    return !f->full;
 }
 
 static inline void owner_wait_room(void *context, const char *sink, int64_t timeout_ms) {
@@ -197,6 +199,10 @@ static inline bool fixture_error_is(struct fixture *f, const char *id, const cha
     bool is = status.error_code != NULL && strcmp(status.error_code, code) == 0;
     client_status_fini(&status);
     return is;
+}
+
+static inline bool fixture_engine_is(const struct fixture *f, const char *name) {
+    return strcmp(f->conf->engine, name) == 0;
 }
 
 static inline int64_t fixture_online_count(struct fixture *f) {

@@ -92,6 +92,47 @@ START_TEST(the_rate_bounds_what_is_begun) {
 }
 END_TEST
 
+/* How many it begins within a second if none is ever finished. */
+static int begun(struct pacer *one) {
+    struct broker *broker = broker_acquire(&brokers, "h", 1);
+    int n = 0;
+    for (size_t i = 0; i < 1000; i++) {
+        pacer_join(one, &tickets[i], broker);
+    }
+    for (int64_t now_us = 1000000; now_us < 2000000; now_us += 1000) {
+        while (pacer_next(one, now_us) != NULL) {
+            n++;
+        }
+    }
+    for (size_t i = 0; i < 1000; i++) {
+        pacer_leave(one, &tickets[i]);
+    }
+    broker_release(&brokers, broker);
+    return n;
+}
+
+START_TEST(pacers_that_share_limits_keep_them_together) {
+    static const struct {
+        size_t in_flight, count;
+        int most;
+    } cases[] = {{64, 1, 64}, {64, 2, 64}, {7, 3, 7}, {2, 3, 3}};
+    int in_flight = 0, paced = 0;
+    for (size_t i = 0; i < cases[_i].count; i++) {
+        struct pacer narrow, slow;
+        pacer_init(&narrow, cases[_i].in_flight, 0);
+        pacer_share(&narrow, i, cases[_i].count);
+        in_flight += begun(&narrow);
+        pacer_init(&slow, 1000, 60);
+        pacer_share(&slow, i, cases[_i].count);
+        paced += begun(&slow);
+    }
+    ck_assert_int_eq(in_flight, cases[_i].most);
+    ck_assert_int_ge(paced, 57);
+    ck_assert_int_le(
+        paced, 60 + 3 + (int)cases[_i].count); /* a twentieth at once, and the first of each */
+}
+END_TEST
+
 START_TEST(losing_many_at_once_is_told_from_losing_one) {
     struct loss_watch watch = {0};
     uint64_t single = loss_watch_note(&watch, 10000, 100);
@@ -119,6 +160,7 @@ int main(void) {
     tcase_add_test(tcase, no_more_than_the_limit_are_in_flight_to_one_broker);
     tcase_add_test(tcase, kf08_a_dead_broker_delays_nobody_else);
     tcase_add_test(tcase, the_rate_bounds_what_is_begun);
+    tcase_add_loop_test(tcase, pacers_that_share_limits_keep_them_together, 0, 4);
     tcase_add_test(tcase, losing_many_at_once_is_told_from_losing_one);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
