@@ -12,6 +12,7 @@
 #include "cluster/node.h"
 #include "cluster/peers.h"
 #include "mqtt/hosts.h"
+#include "sink/sink.h"
 #include "store/store.h"
 
 struct agent;
@@ -24,6 +25,7 @@ struct agent_wiring {
     const char *redis_url; /* for the wake-up channel */
     struct hosts *hosts;
     struct peers *peers; /* its own: callers must not keep it waiting */
+    struct sink *sink;   /* the default one */
 };
 
 struct agent *agent_create(const struct agent_wiring *wiring);
@@ -46,18 +48,19 @@ enum err agent_leave(struct agent *agent, int64_t timeout_ms) MUST_CHECK;
 
 bool agent_leading(struct agent *agent);
 
-/* hosts_owner's wants_release and online; context: the agent. Never block. */
+/* hosts_owner's wants_release and stable; context: the agent. Never block. */
 void agent_wants_release(void *context, const struct hosts_release *release);
-void agent_client_online(void *context, const char *id);
+void agent_client_stable(void *context, const char *id);
 
 struct agent_claim_answer {
     size_t claimed;
     bool full, draining, fenced;
+    bool troubled; /* the sink has failed for long: it takes clients only when nobody else can */
 };
 /* Claims waiting clients for this node and starts them: what POST /fleet/claim does. Blocks on
- * Redis; not for a host's thread. */
+ * Redis; not for a host's thread. anyway: although its sink may be failing. */
 enum err agent_claim(struct agent *agent, const struct store_claim_item *items, size_t n,
-                     struct agent_claim_answer *answer) MUST_CHECK;
+                     bool anyway, struct agent_claim_answer *answer) MUST_CHECK;
 
 /* Stops a client of this node and gives it to another one (an operator's release): asynchronous.
  * ERR_NOT_FOUND: does not run here; ERR_FULL. */

@@ -79,6 +79,8 @@ json_t *client_status_json(const struct client_status *status);
 json_t *client_waiting_json(const struct store_client *row);
 /* Of a client whose owner does not say. */
 json_t *client_unknown_json(const struct store_client *row, const char *reason);
+/* Of a client whose owner cannot be asked. */
+json_t *client_unreachable_json(const struct store_client *row);
 /* {"broker","port","username","password","sub_topic","client_id"}, as Go IoT shows it. */
 json_t *client_flat_json(const struct client_config *config);
 bool client_state_known(const char *shown);
@@ -141,8 +143,9 @@ void go_iot_push_data(struct http_request *request, struct http_response *respon
 /* Publishes `document` (the body of .../publish) through client `id`, here or at its owner. */
 void client_publish(const struct http_request *request, const char *id, json_t *document,
                     struct http_response *response);
-/* Answers once each id is online or its last attempt failed, or wait_ms is over (wait.c). */
+/* Returns once each id is online or its last attempt failed, in this version or a later one (0: in
+ * any), or the request's wait_ms are over (wait.c). */
 void clients_wait(const struct http_request *request, const char *const *ids, size_t n,
-                  int64_t wait_ms);
+                  int64_t version);
 
 #endif

@@ -13,9 +13,10 @@
 struct publication_input {
     struct engine_publication publication; /* borrows from the document and from below */
     struct message_property properties[PUBLICATION_PROPERTIES_MAX];
-    uint8_t *payload;     /* decoded from base64 */
-    uint8_t *correlation; /* decoded from base64 */
-    char numbers[2][24];  /* of the two numeric properties */
+    uint8_t *payload;          /* decoded from base64 */
+    uint8_t *correlation;      /* decoded from base64 */
+    char numbers[2][24];       /* of the two numeric properties */
+    char property_pointer[64]; /* of the first property; "" none */
     struct client_faults faults;
 };
 

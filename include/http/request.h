@@ -10,7 +10,8 @@
 
 struct http_api;
 
-#define HTTP_QUERY_MAX 32
+#define HTTP_QUERY_MAX   32
+#define HTTP_WAIT_MS_MAX 60000
 
 struct http_pair {
     char *name;
@@ -28,8 +29,9 @@ struct http_request {
     char *path;      /* as sent, without the query */
     char *parameter; /* the {name} of the route's pattern, decoded; NULL: the pattern has none */
     struct http_query query;
-    char *if_match; /* NULL: not sent */
-    bool forwarded; /* by another node, on a caller's behalf */
+    int64_t wait_ms; /* how long the caller would wait for the outcome; 0: not */
+    char *if_match;  /* NULL: not sent */
+    bool forwarded;  /* by another node, on a caller's behalf */
     struct buffer body;
 };
 

@@ -11,7 +11,7 @@ typedef void http_handler(struct http_request *request, struct http_response *re
 enum {
     ROUTE_INLINE = 1,   /* answered on the MHD thread: must not block at all */
     ROUTE_WAITS = 2,    /* may wait long for a broker */
-    ROUTE_MAY_WAIT = 4, /* does so if the query has wait_ms */
+    ROUTE_MAY_WAIT = 4, /* does so if the query has wait_ms, which is in the request then */
     ROUTE_FLEET = 8     /* from node to node */
 };
 
@@ -20,6 +20,8 @@ struct http_route {
     const char *pattern; /* segments; a segment "{name}" takes any one, at most one per pattern */
     http_handler *handler;
     unsigned flags;
+    const char *query; /* parameters that mean something, a blank between two, "x.*" for all that
+                        * begin so; NULL: others are left alone */
 };
 
 #define HTTP_ALLOW_LEN 64
@@ -31,6 +33,10 @@ enum http_route_result { HTTP_ROUTE_FOUND, HTTP_ROUTE_NO_PATH, HTTP_ROUTE_NO_MET
 enum http_route_result http_route_find(const char *method, const char *path,
                                        const struct http_route **route, const char **parameter,
                                        size_t *parameter_len, char allow[HTTP_ALLOW_LEN]);
+
+/* The first parameter that means nothing to the route; NULL: none. Borrowed. */
+const char *http_route_unknown_parameter(const struct http_route *route,
+                                         const struct http_query *query);
 
 /* The whole table, for documents and tests. */
 const struct http_route *http_routes(size_t *count);

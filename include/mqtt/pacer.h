@@ -22,11 +22,15 @@ struct pacer_ticket { /* embedded in what wants to connect */
 
 struct pacer {
     size_t in_flight_max;
-    int64_t rate_per_s;  /* 0: no limit */
+    int64_t interval_us; /* between two to one broker; 0: no limit */
     struct broker *ring; /* with waiting tickets and room in flight */
 };
 
+/* rate_per_s: at most a million; 0: no limit. */
 void pacer_init(struct pacer *pacer, size_t in_flight_max, int64_t rate_per_s);
+/* Before its first use: leaves it its share of limits that `count` pacers have together, the
+ * index-th of them. One in flight is left to each. */
+void pacer_share(struct pacer *pacer, size_t index, size_t count);
 void pacer_join(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker);
 /* Gives a waiting or used place back; legal when out. */
 void pacer_leave(struct pacer *pacer, struct pacer_ticket *ticket);

@@ -52,7 +52,7 @@ struct store_client {
     size_t config_len;
     int64_t version;          /* 1 or more; 1 for one written by hand */
     struct store_owner owner; /* node NULL unless STORE_OWNED */
-    int64_t attempts;         /* failed tries since it was last online */
+    int64_t attempts;         /* failed tries since it was last stable */
     char *attempt_code;       /* of the last try, NULL: none; e.g. "taken_over" */
     char *attempt_message;
     char *attempt_node;
@@ -199,6 +199,8 @@ struct store_release {
     const char *id;
     int64_t epoch;
     int64_t delay_ms;    /* not claimed again before this time from now; 0: at once */
+    int64_t rest_ms_max; /* more than delay_ms: it rests, twice as long as the last time, if not
+                            forgotten, up to this. Else 0 */
     const char *code;    /* why: "stopping" "drained" "taken_over" "broker_unreachable" ... */
     const char *message; /* "" or more detail */
     bool failed;         /* counts as a failed attempt of this node: another is preferred */
@@ -212,7 +214,8 @@ enum err store_release(struct store *store, const struct store_member *member,
  * read, say). No effect on an id that is not waiting. */
 enum err store_defer(struct store *store, const char *id, int64_t delay_ms, const char *code,
                      const char *message) MUST_CHECK;
-/* Forgets failed attempts once a client is online. n up to any number. */
+/* Forgets failed attempts once a connection has proved stable; the length of a rest only when peace
+ * has lasted twice as long as it. n up to any number. */
 enum err store_succeeded(struct store *store, const struct store_member *member,
                          const char *const *ids, size_t n) MUST_CHECK;
 

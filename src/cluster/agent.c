@@ -275,6 +275,7 @@ static enum err task_push(struct agent *agent, enum agent_task_kind kind, const 
     task->epoch = epoch;
     if (release) {
         task->delay_ms = release->delay_ms;
+        task->rest_ms_max = release->rest_ms_max;
         task->code = text_dup(release->code);
         task->message = text_dup(release->message);
     }
@@ -292,9 +293,9 @@ void agent_wants_release(void *context, const struct hosts_release *release) {
     }
 }
 
-void agent_client_online(void *context, const char *id) {
-    /* Losing this note costs nothing but an old error shown in Redis a little longer. */
-    enum err ignored = task_push(context, TASK_ONLINE, id, 0, NULL);
+void agent_client_stable(void *context, const char *id) {
+    /* Losing this note costs nothing but an old error, or a next rest longer than it had to be. */
+    enum err ignored = task_push(context, TASK_STABLE, id, 0, NULL);
     (void)ignored;
 }
 

@@ -16,7 +16,7 @@
 /* Something another thread told the agent. */
 enum agent_task_kind {
     TASK_RELEASE,   /* a host gives the client up */
-    TASK_ONLINE,    /* a client came online */
+    TASK_STABLE,    /* a client's connection has proved stable */
     TASK_GIVE_AWAY, /* an operator wants it elsewhere */
     TASK_STOPPED    /* a client that is leaving has closed */
 };
@@ -25,10 +25,10 @@ struct agent_task {
     enum agent_task_kind kind;
     char *id;
     int64_t epoch;
-    int64_t delay_ms;
+    int64_t delay_ms, rest_ms_max;
     char *code;
     char *message;
-    UT_hash_handle hh; /* of agent->releases or agent->online */
+    UT_hash_handle hh; /* of agent->releases or agent->stable */
 };
 
 /* A client on its way out: stopped first, released once it has closed. */
@@ -43,10 +43,11 @@ struct leaving {
     UT_hash_handle hh;
 };
 
-/* A peer that just failed a claim and is not asked again before until_ms. */
+/* A node that just failed a claim and is not asked again before until_ms. */
 struct shunned {
     char *name;
     int64_t until_ms;
+    bool troubled; /* it said so itself, and takes clients when nobody else can */
     UT_hash_handle hh;
 };
 
@@ -76,7 +77,7 @@ struct agent {
 
     /* releases */
     struct agent_task *releases; /* to be written, by id, the oldest first */
-    struct agent_task *online;   /* likewise */
+    struct agent_task *stable;   /* likewise */
     int64_t release_next_ms;
     struct leaving *leaving;
 
@@ -98,7 +99,8 @@ bool agent_goes_on(struct agent *agent);
 bool agent_gives_in(enum err result);
 
 /* claim.c: starts a client that this member owns, or gives it back when it cannot run here. Not
- * ERR_OK: to be tried again. Any thread. */
+ * ERR_OK: to be tried again. Agent thread: it stops clients too, so that what it has just read of
+ * one is not overtaken by the end of the same epoch. */
 enum err agent_start(struct agent *agent, const struct store_member *member,
                      const struct store_client *client);
 

@@ -9,6 +9,7 @@
 
 #define GIVE_BACK_DELAY_MS 10000
 #define IDENTITY_DELAY_MS  10000
+#define SINK_TROUBLE_MS    10000 /* a sink that has failed for so long is not just restarting */
 
 static enum err give_back(struct agent *agent, const struct store_member *member,
                           const struct store_client *client, const char *code,
@@ -35,8 +36,8 @@ static void find_fault(struct agent *agent, const struct client_config *config, 
     snprintf(message, size, "%s", no_file ? "/sink: this node has no sink.path" : "");
 }
 
-enum err agent_start(struct agent *agent, const struct store_member *member,
-                     const struct store_client *client) {
+static enum err start(struct agent *agent, const struct store_member *member,
+                      const struct store_client *client, bool claimed) {
     struct client_config *config = NULL;
     struct client_faults faults;
     char message[600];
@@ -51,10 +52,17 @@ enum err agent_start(struct agent *agent, const struct store_member *member,
         client_config_destroy(config);
         return give_back(agent, member, client, "sink_missing", message);
     }
-    enum err result = hosts_start(agent->wiring.hosts, config, member->incarnation,
-                                  client->owner.epoch, client->version);
+    enum err (*to_hosts)(struct hosts *, struct client_config *, const char *, int64_t, int64_t) =
+        claimed ? hosts_start_claimed : hosts_start;
+    enum err result = to_hosts(agent->wiring.hosts, config, member->incarnation,
+                               client->owner.epoch, client->version);
     /* Fenced meanwhile: what was claimed is reaped with everything else. */
     return result == ERR_WRONG_STATE ? ERR_OK : result;
+}
+
+enum err agent_start(struct agent *agent, const struct store_member *member,
+                     const struct store_client *client) {
+    return start(agent, member, client, false);
 }
 
 static void judge(struct agent *agent, const struct store_member *member,
@@ -63,9 +71,9 @@ static void judge(struct agent *agent, const struct store_member *member,
     enum err deferred;
     switch (result->outcome) {
     case STORE_CLAIMED:
-        /* What could not be started for want of room is assigned all the same: the next comparison
-         * starts it. */
-        answer->claimed += agent_start(agent, member, &result->client) == ERR_OK;
+        /* What could not be started, for want of room or because it may have been given up again
+         * while this thread slept, is started by the next comparison if it is still assigned. */
+        answer->claimed += start(agent, member, &result->client, true) == ERR_OK;
         break;
     case STORE_CLAIM_FULL:
         answer->full = true;
@@ -81,9 +89,19 @@ static void judge(struct agent *agent, const struct store_member *member,
     }
 }
 
+static bool is_troubled(struct agent *agent) {
+    struct sink_status status;
+    sink_status(agent->wiring.sink, &status);
+    return status.failing_ms >= SINK_TROUBLE_MS;
+}
+
 enum err agent_claim(struct agent *agent, const struct store_claim_item *items, size_t n,
-                     struct agent_claim_answer *answer) {
+                     bool anyway, struct agent_claim_answer *answer) {
     *answer = (struct agent_claim_answer){0};
+    if (!anyway && is_troubled(agent)) {
+        answer->troubled = true;
+        return ERR_OK;
+    }
     if (atomic_load(&agent->stopping)) {
         answer->draining = true;
         return ERR_OK;

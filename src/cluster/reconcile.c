@@ -9,7 +9,8 @@
 #include "base/metrics.h"
 #include "agent_internal.h"
 
-#define RECONCILE_REST 2 /* times as long as a comparison took */
+#define RECONCILE_REST        2    /* times as long as a comparison took */
+#define RECONCILE_REST_MS_MAX 1000 /* also after one that Redis never answered */
 
 /* A client of hosts_list, found by id. */
 struct running {
@@ -205,7 +206,9 @@ void reconcile_step(struct agent *agent) {
     struct comparison comparison = {.member = agent_member(agent, incarnation)};
     enum err result = comparison_make(agent, &comparison);
     /* Whoever changes this node's clients without a pause must not keep Redis busy with lists. */
-    agent->reconcile_next_ms = clock_ms() + RECONCILE_REST * (clock_ms() - now_ms);
+    int64_t rest_ms = RECONCILE_REST * (clock_ms() - now_ms);
+    agent->reconcile_next_ms =
+        clock_ms() + (rest_ms < RECONCILE_REST_MS_MAX ? rest_ms : RECONCILE_REST_MS_MAX);
     if (result == ERR_OK) {
         bool complete = start_missing(agent, &comparison);
         complete = stop_unassigned(agent, &comparison) && complete && !comparison.claiming;

@@ -56,8 +56,8 @@ void releases_forget(struct agent *agent) {
     while (agent->releases) {
         task_drop(&agent->releases, agent->releases);
     }
-    while (agent->online) {
-        task_drop(&agent->online, agent->online);
+    while (agent->stable) {
+        task_drop(&agent->stable, agent->stable);
     }
     struct leaving *leaving, *next;
     HASH_ITER(hh, agent->leaving, leaving, next) {
@@ -169,8 +169,8 @@ void releases_task(struct agent *agent, struct agent_task *task) {
     case TASK_STOPPED:
         task_stopped(agent, task);
         return;
-    case TASK_ONLINE:
-        task_keep(&agent->online, task);
+    case TASK_STABLE:
+        task_keep(&agent->stable, task);
         return;
     case TASK_GIVE_AWAY:
         leaving_begin(agent, task->id, task->epoch, "operator", true);
@@ -261,6 +261,7 @@ static void releases_write(struct agent *agent) {
         items[n++] = (struct store_release){.id = task->id,
                                             .epoch = task->epoch,
                                             .delay_ms = task->delay_ms,
+                                            .rest_ms_max = task->rest_ms_max,
                                             .code = task->code ? task->code : "released",
                                             .message = task->message ? task->message : "",
                                             .failed = !leaving || leaving->failed};
@@ -277,12 +278,12 @@ static void releases_write(struct agent *agent) {
     }
 }
 
-static void online_write(struct agent *agent) {
+static void stable_write(struct agent *agent) {
     const char *ids[STORE_BATCH_MAX];
     size_t n = 0;
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
-    for (struct agent_task *task = agent->online; task && n < STORE_BATCH_MAX;
+    for (struct agent_task *task = agent->stable; task && n < STORE_BATCH_MAX;
          task = task->hh.next) {
         ids[n++] = task->id;
     }
@@ -292,7 +293,7 @@ static void online_write(struct agent *agent) {
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        task_drop(&agent->online, agent->online);
+        task_drop(&agent->stable, agent->stable);
     }
 }
 
@@ -303,8 +304,8 @@ void releases_step(struct agent *agent) {
     for (int i = 0; i < 20 && agent->releases && clock_ms() >= agent->release_next_ms; i++) {
         releases_write(agent);
     }
-    for (int i = 0; i < 20 && agent->online && clock_ms() >= agent->release_next_ms; i++) {
-        online_write(agent);
+    for (int i = 0; i < 20 && agent->stable && clock_ms() >= agent->release_next_ms; i++) {
+        stable_write(agent);
     }
     struct leaving *leaving, *next;
     HASH_ITER(hh, agent->leaving, leaving, next) {

@@ -15,9 +15,11 @@
 #include "base/text.h"
 #include "agent_internal.h"
 
-#define SCHEDULE_PERIOD_MS   250
+#define SCHEDULE_REST_MS     100 /* between looks for what was written by hand: nobody wakes us */
+#define SCHEDULE_REST_MS_MAX 500
 #define CLAIM_TIMEOUT_MS     2000
 #define SHUN_MS              2000
+#define SHUN_TROUBLED_MS     10000
 #define BAD_CONFIG_DELAY_MS  10000
 #define BAD_CONFIGS_MAX      200  /* noted in one round; the others are found again */
 #define SCHEDULE_CLIENTS_MAX 5000 /* in one round */
@@ -54,6 +56,7 @@ struct round {
     const struct store_node **infos; /* of nodes[i] */
     size_t node_count;
     int64_t room;
+    bool anyway; /* nodes in trouble are asked too: no other has room */
     struct candidate *candidates;
     size_t candidate_count, candidate_max;
     size_t bad_configs;
@@ -74,25 +77,62 @@ static void round_fini(struct round *round) {
     store_nodes_free(round->all, round->all_count);
 }
 
-static bool is_shunned(struct agent *agent, const char *name) {
+static bool is_shunned(struct agent *agent, const char *name, bool anyway) {
     struct shunned *shunned;
     HASH_FIND_STR(agent->shunned, name, shunned);
-    return shunned && clock_ms() < shunned->until_ms;
+    return shunned && clock_ms() < shunned->until_ms && !(anyway && shunned->troubled);
 }
 
-static void shun(struct agent *agent, const char *name, const char *why) {
+static struct shunned *shunned_of(struct agent *agent, const char *name) {
     struct shunned *shunned;
-    log_event(LOG_WARN, "claim_failed", KS("node", name), KS("error", why));
     HASH_FIND_STR(agent->shunned, name, shunned);
     if (!shunned) {
         shunned = calloc(1, sizeof(*shunned));
         if (!shunned || !(shunned->name = text_dup(name))) {
             free(shunned);
-            return;
+            return NULL;
         }
         HASH_ADD_KEYPTR(hh, agent->shunned, shunned->name, strlen(shunned->name), shunned);
     }
-    shunned->until_ms = clock_ms() + SHUN_MS;
+    return shunned;
+}
+
+#define WHY_TROUBLED "sink_failing"
+
+static void shun(struct agent *agent, const struct store_node *node, const char *why,
+                 const char *detail) {
+    bool troubled = strcmp(why, WHY_TROUBLED) == 0;
+    log_event(LOG_WARN, "claim_failed", KS("node", node->name), KS("host", node->host),
+              KI("port", node->port), KS("error", why), KS("detail", detail));
+    struct shunned *shunned = shunned_of(agent, node->name);
+    if (shunned) {
+        shunned->troubled = troubled;
+        shunned->until_ms = clock_ms() + (troubled ? SHUN_TROUBLED_MS : SHUN_MS);
+    }
+}
+
+/* Why a node does not want to claim; NULL: it does. */
+static const char *unwilling(const struct agent_claim_answer *answer) {
+    return answer->fenced     ? "fenced"
+           : answer->draining ? "draining"
+           : answer->troubled ? WHY_TROUBLED
+                              : NULL;
+}
+
+/* All that beat and have room; true: there are some. */
+static bool round_takers(struct agent *agent, struct round *round) {
+    for (size_t i = 0; i < round->all_count; i++) {
+        const struct store_node *info = &round->all[i];
+        if (!info->beating || info->state != STORE_NODE_LIVE ||
+            is_shunned(agent, info->name, round->anyway)) {
+            continue;
+        }
+        round->nodes[round->node_count] =
+            (struct scheduler_node){info->name, info->clients, info->size};
+        round->infos[round->node_count++] = info;
+        round->room += info->size > info->clients ? info->size - info->clients : 0;
+    }
+    return round->room > 0;
 }
 
 static enum err round_nodes(struct agent *agent, struct round *round) {
@@ -106,15 +146,10 @@ static enum err round_nodes(struct agent *agent, struct round *round) {
     if (!round->nodes || !round->infos) {
         return ERR_MEMORY;
     }
-    for (size_t i = 0; i < round->all_count; i++) {
-        const struct store_node *info = &round->all[i];
-        if (!info->beating || info->state != STORE_NODE_LIVE || is_shunned(agent, info->name)) {
-            continue;
-        }
-        round->nodes[round->node_count] =
-            (struct scheduler_node){info->name, info->clients, info->size};
-        round->infos[round->node_count++] = info;
-        round->room += info->size > info->clients ? info->size - info->clients : 0;
+    if (!round_takers(agent, round)) {
+        round->anyway = true;
+        round->node_count = 0;
+        (void)round_takers(agent, round);
     }
     return ERR_OK;
 }
@@ -223,13 +258,13 @@ struct claim_call {
     char *body;
 };
 
-static char *claim_body(const struct claim_call *call) {
+static char *claim_body(const struct claim_call *call, bool anyway) {
     json_t *clients = json_array();
     for (size_t i = 0; i < call->item_count; i++) {
         json_array_append_new(clients, json_pack("{s:s, s:s}", "id", call->items[i].id, "identity",
                                                  call->items[i].identity));
     }
-    json_t *body = json_pack("{s:o}", "clients", clients);
+    json_t *body = json_pack("{s:o, s:b}", "clients", clients, "anyway", anyway);
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     json_decref(body);
     return text;
@@ -263,20 +298,32 @@ static bool call_is_own(struct agent *agent, const struct round *round,
 }
 
 /* The answer of a node's POST /fleet/claim: how many it took. */
-static size_t claim_answer(struct agent *agent, const char *name, const struct peer_call *peer) {
-    if (peer->result != ERR_OK || peer->status != 200) {
-        shun(agent, name, peer->result != ERR_OK ? err_name(peer->result) : "bad_status");
+static size_t claim_answer(struct agent *agent, const struct store_node *node,
+                           const struct peer_call *peer) {
+    if (peer->result != ERR_OK) {
+        shun(agent, node, err_name(peer->result),
+             "no answer from this address: look at node_info.host, node_info.port and http.listen "
+             "of that node, and at what is between");
+        return 0;
+    }
+    if (peer->status != 200) {
+        shun(agent, node, "bad_status",
+             peer->status >= 500 ? "it could not do it now; its own log says why"
+                                 : "something else may listen at this address");
         return 0;
     }
     json_t *answer =
         json_loadb(peer->answer.data ? peer->answer.data : "", peer->answer.len, 0, NULL);
     json_int_t claimed = 0;
-    int fenced = 0, draining = 0;
-    if (json_unpack(answer, "{s:I, s:b, s:b}", "claimed", &claimed, "fenced", &fenced, "draining",
-                    &draining) != 0) {
-        shun(agent, name, "bad_answer");
-    } else if (fenced || draining) {
-        shun(agent, name, fenced ? "fenced" : "draining");
+    int fenced = 0, draining = 0, troubled = 0;
+    int bad = json_unpack(answer, "{s:I, s:b, s:b, s?b}", "claimed", &claimed, "fenced", &fenced,
+                          "draining", &draining, "troubled", &troubled);
+    const char *why = unwilling(
+        &(struct agent_claim_answer){.fenced = fenced, .draining = draining, .troubled = troubled});
+    if (bad != 0) {
+        shun(agent, node, "bad_answer", "something else may listen at this address");
+    } else if (why) {
+        shun(agent, node, why, NULL);
     }
     json_decref(answer);
     return claimed > 0 ? (size_t)claimed : 0;
@@ -288,7 +335,8 @@ static size_t claim_by_peers(struct agent *agent, const struct round *round,
     size_t *of = calloc(count + 1, sizeof(*of)), n = 0, claimed = 0;
     for (size_t i = 0; peers && of && i < count; i++) {
         const struct store_node *info = round->infos[calls[i].node];
-        if (call_is_own(agent, round, &calls[i]) || !(calls[i].body = claim_body(&calls[i]))) {
+        if (call_is_own(agent, round, &calls[i]) ||
+            !(calls[i].body = claim_body(&calls[i], round->anyway))) {
             continue;
         }
         peers[n] = (struct peer_call){.host = info->host,
@@ -303,7 +351,7 @@ static size_t claim_by_peers(struct agent *agent, const struct round *round,
         peers_run(agent->wiring.peers, peers, n, CLAIM_TIMEOUT_MS);
     }
     for (size_t i = 0; i < n; i++) {
-        claimed += claim_answer(agent, round->nodes[calls[of[i]].node].name, &peers[i]);
+        claimed += claim_answer(agent, round->infos[calls[of[i]].node], &peers[i]);
         buffer_fini(&peers[i].answer);
     }
     free(peers);
@@ -319,13 +367,12 @@ static size_t claim_here(struct agent *agent, const struct round *round, struct 
         if (!call_is_own(agent, round, &calls[i])) {
             continue;
         }
-        enum err result = agent_claim(agent, calls[i].items, calls[i].item_count, &answer);
+        enum err result =
+            agent_claim(agent, calls[i].items, calls[i].item_count, round->anyway, &answer);
+        const char *why = result != ERR_OK ? err_name(result) : unwilling(&answer);
         claimed += answer.claimed;
-        if (result != ERR_OK || answer.fenced || answer.draining) {
-            shun(agent, round->nodes[calls[i].node].name,
-                 result != ERR_OK ? err_name(result)
-                 : answer.fenced  ? "fenced"
-                                  : "draining");
+        if (why) {
+            shun(agent, round->infos[calls[i].node], why, NULL);
             break;
         }
     }
@@ -383,14 +430,21 @@ static void schedule_wait(struct agent *agent, int64_t most_ms) {
     }
 }
 
+/* A long look for nothing is followed by a longer rest: many may wait for their time. */
+static int64_t rest_ms(int64_t took_ms) {
+    int64_t rest = 4 * took_ms;
+    if (rest < SCHEDULE_REST_MS) {
+        return SCHEDULE_REST_MS;
+    }
+    return rest < SCHEDULE_REST_MS_MAX ? rest : SCHEDULE_REST_MS_MAX;
+}
+
 void *agent_schedule_run(void *argument) {
     struct agent *agent = argument;
     while (!atomic_load(&agent->stopping)) {
         int64_t begun_ms = clock_ms();
         if (!schedule(agent)) {
-            /* A long look for nothing is followed by as long a rest. */
-            int64_t took_ms = clock_ms() - begun_ms;
-            schedule_wait(agent, took_ms > SCHEDULE_PERIOD_MS ? took_ms : SCHEDULE_PERIOD_MS);
+            schedule_wait(agent, rest_ms(clock_ms() - begun_ms));
         }
     }
     return NULL;

@@ -58,6 +58,17 @@ static void answer_version(const struct http_request *request, struct http_respo
                  request->parameter);
 }
 
+/* What was written; after a wait, what has become of it. */
+static void answer_written(const struct http_request *request, const struct store_client *row,
+                           struct http_response *response) {
+    const char *id = request->parameter;
+    struct store_client now = {0};
+    clients_wait(request, &id, 1, row->version);
+    bool read = request->wait_ms > 0 && store_get(request->api->context.store, id, &now) == ERR_OK;
+    answer_row(request, read ? &now : row, response);
+    store_client_fini(&now);
+}
+
 /* One write of `text` over the version in row. True: done, or answered; false: read it again. */
 static bool write_row(const struct http_request *request, struct store_client *row,
                       const struct client_input *input, int64_t expected,
@@ -75,7 +86,7 @@ static bool write_row(const struct http_request *request, struct store_client *r
             row->config_len = strlen(text);
         }
         row->version = version;
-        answer_row(request, row, response);
+        answer_written(request, row, response);
     } else if (result == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
     } else if (result == ERR_EXISTS) {

@@ -9,8 +9,6 @@
 #include "http/json.h"
 #include "http/problem.h"
 
-#define WAIT_MS_MAX 60000
-
 /* ---- what became of one item ----------------------------------------------------------------- */
 
 struct create_item {
@@ -121,7 +119,7 @@ static json_t *one_document(const struct http_request *request, const struct cre
 }
 
 static void one_answer(const struct http_request *request, struct create_item *item,
-                       int64_t wait_ms, struct http_response *response) {
+                       struct http_response *response) {
     if (item->outcome == ITEM_FAILED) {
         http_problem(response, item->problem, "%s", item->detail);
         if (item->errors != NULL) {
@@ -130,12 +128,10 @@ static void one_answer(const struct http_request *request, struct create_item *i
         return;
     }
     const char *id = item->input.config->id;
-    if (wait_ms > 0) {
-        clients_wait(request, &id, 1, wait_ms);
-    }
+    clients_wait(request, &id, 1, item->version);
     bool created = item->outcome == ITEM_CREATED;
     http_answer_json(response, created ? 201 : 200,
-                     one_document(request, item, wait_ms > 0 || !created));
+                     one_document(request, item, request->wait_ms > 0 || !created));
     http_answer_header(response, "ETag", "\"%lld\"", (long long)item->version);
     char *escaped = created ? http_percent_encode(id) : NULL;
     if (escaped != NULL) {
@@ -145,7 +141,7 @@ static void one_answer(const struct http_request *request, struct create_item *i
 }
 
 static void create_one(const struct http_request *request, json_t *document, bool repaired,
-                       int64_t wait_ms, struct http_response *response) {
+                       struct http_response *response) {
     struct store *store = request->api->context.store;
     struct create_item item = {0};
     if (item_check(&item, request->api, document, repaired, "")) {
@@ -161,7 +157,7 @@ static void create_one(const struct http_request *request, json_t *document, boo
             return;
         }
     }
-    one_answer(request, &item, wait_ms, response);
+    one_answer(request, &item, response);
     item_fini(&item);
 }
 
@@ -271,7 +267,7 @@ static void batch_answer(const struct batch *batch, const json_t *documents,
 }
 
 static void create_many(const struct http_request *request, json_t *documents, bool repaired,
-                        int64_t wait_ms, struct http_response *response) {
+                        struct http_response *response) {
     size_t n = json_array_size(documents);
     if (n > HTTP_BATCH_MAX) {
         http_problem(response, PROBLEM_TOO_LARGE, "%zu clients in one request; at most %d", n,
@@ -287,30 +283,22 @@ static void create_many(const struct http_request *request, json_t *documents, b
     if (error != ERR_OK) {
         http_problem_store(response, error);
     } else {
-        if (wait_ms > 0) {
-            clients_wait(request, batch.ids, batch.stored_count, wait_ms);
-        }
+        clients_wait(request, batch.ids, batch.stored_count, 0);
         batch_answer(&batch, documents, response);
     }
     batch_fini(&batch);
 }
 
 void api_clients_create(struct http_request *request, struct http_response *response) {
-    int64_t wait_ms;
-    if (http_query_int(&request->query, "wait_ms", 0, WAIT_MS_MAX, 0, &wait_ms) != ERR_OK) {
-        http_problem(response, PROBLEM_BAD_REQUEST, "wait_ms: must be a number from 0 to %d",
-                     WAIT_MS_MAX);
-        return;
-    }
     json_t *document;
     bool repaired;
     if (!http_body_json(request, response, &document, &repaired)) {
         return;
     }
     if (json_is_array(document)) {
-        create_many(request, document, repaired, wait_ms, response);
+        create_many(request, document, repaired, response);
     } else if (json_is_object(document)) {
-        create_one(request, document, repaired, wait_ms, response);
+        create_one(request, document, repaired, response);
     } else {
         struct client_faults faults = {.count = 0};
         http_fault_add(&faults, "", "must be a client (an object) or an array of clients");

@@ -39,21 +39,6 @@ static bool is_label(const char *name) {
     return strncmp(name, LABEL_PREFIX, strlen(LABEL_PREFIX)) == 0;
 }
 
-/* NULL, or the name of a parameter that means nothing here. */
-static const char *unknown_parameter(const struct http_query *query) {
-    static const char *const known[] = {"state", "node", "cursor", "limit"};
-    for (size_t i = 0; i < query->count; i++) {
-        bool found = is_label(query->items[i].name);
-        for (size_t j = 0; j < sizeof(known) / sizeof(known[0]); j++) {
-            found = found || strcmp(query->items[i].name, known[j]) == 0;
-        }
-        if (!found) {
-            return query->items[i].name;
-        }
-    }
-    return NULL;
-}
-
 /* Clients that wait are on no node, and never in another state than these two. */
 static bool wants_waiting(const struct filter *filter) {
     return filter->node == NULL &&
@@ -72,15 +57,10 @@ static bool listing_init(struct listing *listing, const struct http_request *req
     for (size_t i = 0; i < query->count; i++) {
         listing->filter.labels = listing->filter.labels || is_label(query->items[i].name);
     }
-    const char *unknown = unknown_parameter(query);
     const char *cursor = http_query_get(query, "cursor");
     cursor = cursor != NULL && cursor[0] == '\0' ? NULL : cursor;
     int64_t limit;
-    if (unknown != NULL) {
-        http_problem(response, PROBLEM_BAD_REQUEST,
-                     "%s: no such parameter; there are state, node, label.<name>, cursor, limit",
-                     unknown);
-    } else if (http_query_int(query, "limit", 1, LIMIT_MAX, LIMIT_STANDARD, &limit) != ERR_OK) {
+    if (http_query_int(query, "limit", 1, LIMIT_MAX, LIMIT_STANDARD, &limit) != ERR_OK) {
         http_problem(response, PROBLEM_BAD_REQUEST, "limit: must be a number from 1 to %d",
                      LIMIT_MAX);
     } else if (listing->filter.state != NULL && !client_state_known(listing->filter.state)) {

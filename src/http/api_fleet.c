@@ -25,7 +25,7 @@ static json_t *body_array(const json_t *body, const char *name, size_t most,
     return list;
 }
 
-static void claim(const struct http_api *api, const json_t *clients,
+static void claim(const struct http_api *api, const json_t *clients, bool anyway,
                   struct http_response *response) {
     size_t n = json_array_size(clients);
     struct store_claim_item *items = calloc(n + 1, sizeof(*items));
@@ -44,14 +44,15 @@ static void claim(const struct http_api *api, const json_t *clients,
         }
     }
     struct agent_claim_answer answer = {0};
-    enum err result = agent_claim(api->context.agent, items, taken, &answer);
+    enum err result = agent_claim(api->context.agent, items, taken, anyway, &answer);
     if (result != ERR_OK) {
         http_problem_store(response, result);
     } else {
         http_answer_json(response, 200,
-                         json_pack("{s:I, s:b, s:b, s:b}", "claimed", (json_int_t)answer.claimed,
-                                   "full", answer.full, "draining", answer.draining, "fenced",
-                                   answer.fenced));
+                         json_pack("{s:I, s:b, s:b, s:b, s:b}", "claimed",
+                                   (json_int_t)answer.claimed, "full", answer.full, "draining",
+                                   answer.draining, "fenced", answer.fenced, "troubled",
+                                   answer.troubled));
     }
     free(items);
 }
@@ -63,7 +64,8 @@ void api_fleet_claim(struct http_request *request, struct http_response *respons
     }
     json_t *clients = body_array(body, "clients", CLAIM_MAX, response);
     if (clients != NULL) {
-        claim(request->api, clients, response);
+        bool anyway = json_is_true(json_object_get(body, "anyway"));
+        claim(request->api, clients, anyway, response);
     }
     json_decref(body);
 }

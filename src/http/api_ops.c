@@ -10,22 +10,31 @@ void api_livez(struct http_request *request, struct http_response *response) {
     http_answer_json(response, 200, json_pack("{s:s}", "status", "ok"));
 }
 
+struct readiness {
+    json_t *checks;
+    json_t *reason; /* what the first failed check says; NULL: none failed */
+};
+
 /* Notes one check: "ok", or what is wrong. */
-static void check(json_t *checks, bool *ready, const char *name, bool ok, const char *wrong) {
-    json_object_set_new(checks, name, ok ? json_string("ok") : http_json_string(wrong));
-    *ready = *ready && ok;
+static void check(struct readiness *readiness, const char *name, bool ok, const char *wrong) {
+    json_t *result = ok ? json_string("ok") : http_json_string(wrong);
+    if (!ok && readiness->reason == NULL) {
+        readiness->reason = json_incref(result);
+    }
+    json_object_set_new(readiness->checks, name, result);
 }
 
-static void check_membership(const struct http_context *context, json_t *checks, bool *ready) {
+static void check_membership(const struct http_context *context, struct readiness *readiness) {
     const char *fault = agent_fault(context->agent);
     enum node_membership membership = node_membership(context->node);
-    check(checks, ready, "membership", membership == NODE_MEMBER && fault == NULL,
+    check(readiness, "membership", membership == NODE_MEMBER && fault == NULL,
           fault != NULL ? fault : node_membership_name(membership));
-    check(checks, ready, "lease", node_lease_valid(context->node), "lapsed");
+    check(readiness, "lease", node_lease_valid(context->node), "lapsed");
+    check(readiness, "placement", !node_draining(context->node), "draining");
 }
 
 /* By the last beat that Redis answered. */
-static void check_redis(const struct http_context *context, json_t *checks, bool *ready) {
+static void check_redis(const struct http_context *context, struct readiness *readiness) {
     int64_t age_ms = node_beat_age_ms(context->node);
     int64_t age_ms_max = context->conf->heartbeat_ms + context->conf->heartbeat_ttl_ms;
     char wrong[96 + STORE_TROUBLE_LEN], trouble[STORE_TROUBLE_LEN];
@@ -36,28 +45,28 @@ static void check_redis(const struct http_context *context, json_t *checks, bool
     if (trouble[0] != '\0') {
         snprintf(wrong + len, sizeof(wrong) - (size_t)len, "; %s", trouble);
     }
-    check(checks, ready, "redis", age_ms >= 0 && age_ms <= age_ms_max, wrong);
+    check(readiness, "redis", age_ms >= 0 && age_ms <= age_ms_max, wrong);
 }
 
-static void check_sinks(const struct http_context *context, json_t *checks, bool *ready) {
+static void check_sinks(const struct http_context *context, struct readiness *readiness) {
     for (size_t i = 0; context->sinks[i] != NULL; i++) {
         struct sink_status status;
         char name[64];
         sink_status(context->sinks[i], &status);
         snprintf(name, sizeof(name), "sink.%s", status.type);
-        check(checks, ready, name, !status.failing, status.error);
+        check(readiness, name, !status.failing, status.error);
     }
 }
 
 void api_readyz(struct http_request *request, struct http_response *response) {
     const struct http_context *context = &request->api->context;
-    bool ready = true;
-    json_t *checks = json_object();
-    check(checks, &ready, "running", atomic_load(&request->api->stop) == HTTP_RUNNING, "stopping");
-    check_membership(context, checks, &ready);
-    check_redis(context, checks, &ready);
-    check_sinks(context, checks, &ready);
-    http_answer_json(
-        response, ready ? 200 : 503,
-        json_pack("{s:s, s:o}", "status", ready ? "ok" : "not ready", "checks", checks));
+    struct readiness readiness = {.checks = json_object()};
+    check(&readiness, "running", atomic_load(&request->api->stop) == HTTP_RUNNING, "stopping");
+    check_membership(context, &readiness);
+    check_redis(context, &readiness);
+    check_sinks(context, &readiness);
+    bool ready = readiness.reason == NULL;
+    http_answer_json(response, ready ? 200 : 503,
+                     json_pack("{s:s, s:o, s:o}", "status", ready ? "ok" : "not ready", "reason",
+                               ready ? json_null() : readiness.reason, "checks", readiness.checks));
 }

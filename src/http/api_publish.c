@@ -8,6 +8,7 @@
 #include <time.h>
 #include "base/clock.h"
 #include "http/gate.h"
+#include "http/json.h"
 #include "http/problem.h"
 #include "http/publication.h"
 
@@ -150,7 +151,8 @@ static void answer_outcome(const struct http_api *api, const char *id, uint8_t q
     }
 }
 
-/* ERR_NOT_FOUND: the client does not run here, nothing was answered. */
+/* ERR_NOT_FOUND: the client does not run here; ERR_ARGUMENT: it cannot send that. Nothing was
+ * answered then. */
 static enum err publish_here(const struct http_api *api, const char *id,
                              const struct engine_publication *publication,
                              struct http_response *response) {
@@ -166,7 +168,7 @@ static enum err publish_here(const struct http_api *api, const char *id,
         outcome_release(outcome, 1);
     } else {
         outcome_release(outcome, 2);
-        if (result == ERR_NOT_FOUND) {
+        if (result == ERR_NOT_FOUND || result == ERR_ARGUMENT) {
             return result;
         }
     }
@@ -182,10 +184,16 @@ static void publish(const struct http_request *request, const char *id, json_t *
         return;
     }
     enum err result = ERR_ARGUMENT;
-    if (input->faults.count > 0) {
-        http_problem_faults(response, &input->faults);
-    } else {
+    if (input->faults.count == 0) {
         result = publish_here(request->api, id, &input->publication, response);
+    }
+    if (input->faults.count == 0 && result == ERR_ARGUMENT) {
+        http_fault_add(&input->faults, input->property_pointer,
+                       "is a property of MQTT 5, and the client speaks MQTT 3.1.1 "
+                       "(protocol_version 4)");
+    }
+    if (result == ERR_ARGUMENT) {
+        http_problem_faults(response, &input->faults);
     }
     publication_destroy(input);
     if (result != ERR_NOT_FOUND) {

@@ -125,9 +125,8 @@ static json_t *remote_status(const json_t *all, const struct store_client *row) 
     if (json_is_object(status)) {
         return json_incref(status);
     }
-    char reason[192];
-    snprintf(reason, sizeof(reason), "owner %.128s does not answer", row->owner.node);
-    return client_unknown_json(row, json_is_null(status) ? "being started" : reason);
+    return json_is_null(status) ? client_unknown_json(row, "being started")
+                                : client_unreachable_json(row);
 }
 
 void fleet_statuses(const struct http_request *request, const struct store_client *rows, size_t n,

@@ -20,6 +20,9 @@ static struct message_property *property_add(struct publication_input *parsed, c
                        PUBLICATION_PROPERTIES_MAX);
         return NULL;
     }
+    if (parsed->publication.property_count == 0) {
+        snprintf(parsed->property_pointer, sizeof(parsed->property_pointer), "%.63s", pointer);
+    }
     struct message_property *property = &parsed->properties[parsed->publication.property_count++];
     *property = (struct message_property){.name = name};
     return property;

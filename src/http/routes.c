@@ -7,43 +7,66 @@
 #include "http/api.h"
 
 static const struct http_route routes[] = {
-    {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT},
-    {"GET", "/api/v1/clients", api_clients_list, 0},
-    {"GET", "/api/v1/clients/{id}", api_client_get, 0},
-    {"PUT", "/api/v1/clients/{id}", api_client_put, 0},
-    {"DELETE", "/api/v1/clients/{id}", api_client_delete, 0},
-    {"POST", "/api/v1/clients/{id}/publish", api_client_publish, ROUTE_WAITS},
-    {"POST", "/api/v1/clients/{id}/pause", api_client_pause, 0},
-    {"POST", "/api/v1/clients/{id}/resume", api_client_resume, 0},
-    {"POST", "/api/v1/clients/{id}/restart", api_client_restart, 0},
-    {"POST", "/api/v1/clients/{id}/release", api_client_release, 0},
-    {"GET", "/api/v1/clients/{id}/events", api_client_events, 0},
+    {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT, "wait_ms"},
+    {"GET", "/api/v1/clients", api_clients_list, 0, "state node label.* cursor limit"},
+    {"GET", "/api/v1/clients/{id}", api_client_get, 0, ""},
+    {"PUT", "/api/v1/clients/{id}", api_client_put, ROUTE_MAY_WAIT, "wait_ms"},
+    {"DELETE", "/api/v1/clients/{id}", api_client_delete, 0, ""},
+    {"POST", "/api/v1/clients/{id}/publish", api_client_publish, ROUTE_WAITS, ""},
+    {"POST", "/api/v1/clients/{id}/pause", api_client_pause, 0, ""},
+    {"POST", "/api/v1/clients/{id}/resume", api_client_resume, 0, ""},
+    {"POST", "/api/v1/clients/{id}/restart", api_client_restart, 0, ""},
+    {"POST", "/api/v1/clients/{id}/release", api_client_release, 0, ""},
+    {"GET", "/api/v1/clients/{id}/events", api_client_events, 0, ""},
 
-    {"GET", "/api/v1/nodes", api_nodes_list, 0},
-    {"GET", "/api/v1/nodes/{name}", api_node_get, 0},
-    {"POST", "/api/v1/nodes/{name}/drain", api_node_drain, 0},
-    {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, 0},
+    {"GET", "/api/v1/nodes", api_nodes_list, 0, ""},
+    {"GET", "/api/v1/nodes/{name}", api_node_get, 0, ""},
+    {"POST", "/api/v1/nodes/{name}/drain", api_node_drain, 0, ""},
+    {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, 0, ""},
 
-    {"GET", "/livez", api_livez, ROUTE_INLINE},
-    {"GET", "/readyz", api_readyz, ROUTE_INLINE},
+    {"GET", "/livez", api_livez, ROUTE_INLINE, NULL},
+    {"GET", "/readyz", api_readyz, ROUTE_INLINE, NULL},
 
-    {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET},
-    {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_FLEET},
+    {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL},
+    {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_FLEET, NULL},
 
-    {"GET", "/beat", go_iot_beat, ROUTE_INLINE},
-    {"POST", "/create_mqtt", go_iot_create, 0},
-    {"POST", "/public_create_mqtt", go_iot_public_create, 0},
-    {"GET", "/node_list", go_iot_node_list, 0},
-    {"GET", "/node_using_status", go_iot_node_using_status, 0},
-    {"GET", "/mqtt_config", go_iot_mqtt_config, 0},
-    {"GET", "/no_mqtt_config", go_iot_no_mqtt_config, 0},
-    {"GET", "/remove_mqtt_client", go_iot_remove_client, 0},
-    {"POST", "/push_data", go_iot_push_data, ROUTE_WAITS},
+    {"GET", "/beat", go_iot_beat, ROUTE_INLINE, NULL},
+    {"POST", "/create_mqtt", go_iot_create, 0, NULL},
+    {"POST", "/public_create_mqtt", go_iot_public_create, 0, NULL},
+    {"GET", "/node_list", go_iot_node_list, 0, NULL},
+    {"GET", "/node_using_status", go_iot_node_using_status, 0, NULL},
+    {"GET", "/mqtt_config", go_iot_mqtt_config, 0, NULL},
+    {"GET", "/no_mqtt_config", go_iot_no_mqtt_config, 0, NULL},
+    {"GET", "/remove_mqtt_client", go_iot_remove_client, 0, NULL},
+    {"POST", "/push_data", go_iot_push_data, ROUTE_WAITS, NULL},
 };
 
 const struct http_route *http_routes(size_t *count) {
     *count = sizeof(routes) / sizeof(routes[0]);
     return routes;
+}
+
+static bool is_known(const char *known, const char *name) {
+    size_t name_len = strlen(name);
+    for (size_t len; *known != '\0'; known += len + (known[len] == ' ')) {
+        len = strcspn(known, " ");
+        bool open = known[len - 1] == '*';
+        if (open ? strncmp(known, name, len - 1) == 0
+                 : len == name_len && memcmp(known, name, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *http_route_unknown_parameter(const struct http_route *route,
+                                         const struct http_query *query) {
+    for (size_t i = 0; route->query != NULL && i < query->count; i++) {
+        if (!is_known(route->query, query->items[i].name)) {
+            return query->items[i].name;
+        }
+    }
+    return NULL;
 }
 
 /* Segment by segment; "{...}" takes any segment that is not empty. */

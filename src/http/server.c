@@ -192,6 +192,23 @@ static void refuse_size(struct exchange *exchange) {
                  (long long)exchange->server->api.context.conf->http_body_max_bytes);
 }
 
+/* A parameter that nobody reads would be a wish silently not granted. */
+static void exchange_query(struct exchange *exchange) {
+    struct http_request *request = &exchange->request;
+    const struct http_route *route = exchange->route;
+    const char *unknown = http_route_unknown_parameter(route, &request->query);
+    if (unknown != NULL) {
+        http_problem(&exchange->response, PROBLEM_BAD_REQUEST, "%s: no such parameter here; %s%s",
+                     unknown, route->query[0] != '\0' ? "there are: " : "there is none",
+                     route->query);
+    } else if ((route->flags & ROUTE_MAY_WAIT) != 0 &&
+               http_query_int(&request->query, "wait_ms", 0, HTTP_WAIT_MS_MAX, 0,
+                              &request->wait_ms) != ERR_OK) {
+        http_problem(&exchange->response, PROBLEM_BAD_REQUEST,
+                     "wait_ms: must be a number from 0 to %d", HTTP_WAIT_MS_MAX);
+    }
+}
+
 /* Finds the route; 404 and 405 otherwise. */
 static void exchange_route(struct exchange *exchange) {
     struct http_request *request = &exchange->request;
@@ -221,6 +238,8 @@ static void exchange_route(struct exchange *exchange) {
                      "path and query must be percent-encoded UTF-8 without U+0000, with at most %d "
                      "parameters",
                      HTTP_QUERY_MAX);
+    } else {
+        exchange_query(exchange);
     }
 }
 
@@ -318,9 +337,7 @@ static enum MHD_Result exchange_body(struct exchange *exchange, const char *data
 
 static bool waits(const struct exchange *exchange) {
     unsigned flags = exchange->route->flags;
-    return (flags & ROUTE_WAITS) != 0 ||
-           ((flags & ROUTE_MAY_WAIT) != 0 &&
-            http_query_get(&exchange->request.query, "wait_ms") != NULL);
+    return (flags & ROUTE_WAITS) != 0 || exchange->request.wait_ms > 0;
 }
 
 /* Work of a pool's thread. From MHD_resume_connection on the exchange is the MHD thread's. */

@@ -16,6 +16,7 @@ struct waiting {
     const struct http_request *request;
     const char **ids; /* the first n are still waited for */
     size_t n;
+    int64_t version;
 };
 
 static bool is_settled(const char *shown) {
@@ -29,12 +30,13 @@ static bool is_settled(const char *shown) {
 }
 
 /* Of a client that runs on this node. */
-static bool settled_here(const struct http_api *api, const char *id) {
+static bool settled_here(const struct waiting *waiting, const char *id) {
     struct client_status status;
-    if (hosts_status(api->context.hosts, id, &status) != ERR_OK) {
+    if (hosts_status(waiting->request->api->context.hosts, id, &status) != ERR_OK) {
         return false;
     }
-    bool settled = is_settled(client_state_shown(status.state));
+    bool settled =
+        status.version >= waiting->version && is_settled(client_state_shown(status.state));
     client_status_fini(&status);
     return settled;
 }
@@ -55,7 +57,7 @@ static bool drop_settled(struct waiting *waiting, size_t count, const bool *sett
 static bool look_here(struct waiting *waiting, size_t count) {
     bool settled[WINDOW];
     for (size_t i = 0; i < count; i++) {
-        settled[i] = settled_here(waiting->request->api, waiting->ids[i]);
+        settled[i] = settled_here(waiting, waiting->ids[i]);
     }
     return drop_settled(waiting, count, settled);
 }
@@ -73,8 +75,9 @@ static bool look_everywhere(struct waiting *waiting, size_t count) {
     fleet_statuses(waiting->request, rows, count, statuses);
     for (size_t i = 0; i < count; i++) {
         const char *state = json_string_value(json_object_get(statuses[i], "state"));
+        json_int_t version = json_integer_value(json_object_get(statuses[i], "version"));
         if (rows[i].where == STORE_OWNED) {
-            settled[i] = is_settled(state);
+            settled[i] = version >= waiting->version && is_settled(state);
         }
         json_decref(statuses[i]);
         store_client_fini(&rows[i]);
@@ -88,8 +91,11 @@ static bool must_end(const struct waiting *waiting, int64_t deadline_ms) {
 }
 
 void clients_wait(const struct http_request *request, const char *const *ids, size_t n,
-                  int64_t wait_ms) {
-    struct waiting waiting = {.request = request, .n = n};
+                  int64_t version) {
+    struct waiting waiting = {.request = request, .n = n, .version = version};
+    if (request->wait_ms == 0) {
+        return;
+    }
     /* Half of the threads are left to publications; who finds no place is answered at once. */
     if (!http_gate_enter(GATE_KEY, (size_t)request->api->context.conf->http_waiters / 2 + 1)) {
         return;
@@ -100,7 +106,7 @@ void clients_wait(const struct http_request *request, const char *const *ids, si
         return;
     }
     memcpy(waiting.ids, ids, n * sizeof(*ids));
-    int64_t deadline_ms = clock_ms() + wait_ms;
+    int64_t deadline_ms = clock_ms() + request->wait_ms;
     for (unsigned look = 1; !must_end(&waiting, deadline_ms); look++) {
         size_t count = waiting.n < WINDOW ? waiting.n : WINDOW;
         bool all = look_here(&waiting, count);

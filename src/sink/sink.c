@@ -226,14 +226,14 @@ void sink_stop(struct sink *sink, int64_t timeout_ms) {
 
 void sink_status(struct sink *sink, struct sink_status *out) {
     pthread_mutex_lock(&sink->lock);
-    *out = (struct sink_status){.type = sink->backend->name,
-                                .queued_messages = sink->count,
-                                .queued_bytes = sink->bytes,
-                                .failing = sink->failing,
-                                .failing_ms =
-                                    sink->failing ? clock_ms() - sink->failing_since_ms : 0,
-                                .accepted = sink->accepted,
-                                .dropped = sink->dropped};
+    *out =
+        (struct sink_status){.type = sink->backend->name,
+                             .queued_messages = sink->count,
+                             .queued_bytes = sink->bytes,
+                             .failing = sink->failing,
+                             .failing_ms = sink->failing ? clock_ms() - sink->failing_since_ms : 0,
+                             .accepted = sink->accepted,
+                             .dropped = sink->dropped};
     memcpy(out->error, sink->error, sizeof out->error);
     pthread_mutex_unlock(&sink->lock);
 }

@@ -68,9 +68,9 @@ struct store {
 
 /* ---- a call -------------------------------------------------------------------------------- */
 
-#define CALL_ITEM_ARGS_MAX 6 /* of release */
+#define CALL_ITEM_ARGS_MAX 7 /* of release */
 #define CALL_ARGS_MAX      (16 + STORE_BATCH_MAX * CALL_ITEM_ARGS_MAX)
-#define CALL_NUMBERS_MAX   (8 + STORE_BATCH_MAX * 2)
+#define CALL_NUMBERS_MAX   (8 + STORE_BATCH_MAX * 3)
 
 /* What has to become of a write when too few replicas have it in time. */
 enum call_copies {

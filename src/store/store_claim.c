@@ -108,6 +108,7 @@ static enum err release_batch(struct store *store, const struct store_member *me
         call_str(&call, items[i].id);
         call_int(&call, items[i].epoch);
         call_int(&call, items[i].delay_ms);
+        call_int(&call, items[i].rest_ms_max);
         call_str(&call, items[i].code);
         call_str(&call, items[i].message);
         call_str(&call, items[i].failed ? "1" : "0");

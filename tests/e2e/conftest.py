@@ -1,26 +1,51 @@
-"""Fixtures: a fleet of real processes for each test; on failure, its logs."""
+"""Fixtures: a fleet of real processes for each test; on failure, its logs. Tests marked every_engine
+run for each engine; what one of them cannot do is skipped by docs/engines.md."""
 
 import pytest
 
 from fleet.certificates import Authority
+from fleet.engines import ENGINES, ONE_ENGINE, limit_of
 from fleet.fleet import Fleet
 
 LOG_TAIL = 8000
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.definition.get_closest_marker("every_engine"):
+        metafunc.parametrize("engine", ENGINES, scope="session")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        engine = getattr(item, "callspec", None) and item.callspec.params.get("engine")
+        if not engine:
+            continue
+        bare = item.name.replace(f"[{engine}-", "[").replace(f"-{engine}]", "]")
+        reason = limit_of(engine, item.path.name, bare.replace(f"[{engine}]", ""))
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=f"{engine}: {reason}"))
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """The engine of the nodes; None: the default."""
+    return ONE_ENGINE
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
-    fleet = getattr(item, "funcargs", {}).get("fleet")
+    arguments = getattr(item, "funcargs", {})
+    fleet = arguments.get("fleet") or getattr(arguments.get("desk"), "fleet", None)
     if report.failed and fleet is not None:
         for name, log in fleet.logs():
             report.sections.append((f"log of {name}", log[-LOG_TAIL:]))
 
 
 @pytest.fixture
-def fleet(tmp_path):
-    fleet = Fleet(tmp_path)
+def fleet(tmp_path, engine):
+    fleet = Fleet(tmp_path, engine)
     try:
         yield fleet
     finally:

@@ -98,6 +98,7 @@ def test_a_batch_reports_each_failure_and_keeps_the_rest(fleet):
     assert len(fleet.api.clients()) == 3
 
 
+@pytest.mark.every_engine
 def test_wait_ms_answers_once_online_or_failed(fleet):
     fleet.start_node()
     answer = fleet.api.post(CLIENTS + "?wait_ms=15000", fleet.document("good"))
@@ -280,6 +281,7 @@ def test_kf22_a_change_is_kept_and_applied_or_neither(fleet):
     assert staying.api.client("pump")["config"] == good
 
 
+@pytest.mark.every_engine
 def test_pause_resume_and_restart_from_any_node(fleet):
     nodes = fleet.start_nodes(2)
     fleet.online(2)
@@ -319,6 +321,7 @@ def test_events_tell_the_last_changes(fleet):
 # ---- publish ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_engine
 def test_publish_from_every_node_answers_after_the_acknowledgement(fleet):
     nodes = fleet.start_nodes(3)
     fleet.online(2)
@@ -337,6 +340,7 @@ def test_publish_from_every_node_answers_after_the_acknowledgement(fleet):
     assert fleet.api.status("c00000")["messages_out"] == 9
 
 
+@pytest.mark.every_engine
 def test_publish_faults(fleet):
     fleet.start_nodes(2)
     fleet.online(1)
@@ -484,6 +488,7 @@ def test_kf27_a_tls_file_that_never_ends_stalls_nobody(fleet):
     assert fleet.api.publish(healthy[0], topic="t", payload="x", qos=1).status_code == 200
 
 
+@pytest.mark.every_engine
 def test_kf27_publications_that_hang_leave_room_for_others(fleet):
     """A broker that never acknowledges takes its share of the waiting threads, no more."""
     fleet.start_node(http__waiters=8, publish_timeout_ms=15000)

@@ -9,6 +9,8 @@ from fleet.proxy import Proxy
 from fleet.publisher import Publisher
 from fleet.wait import holds_for, wait_until
 
+pytestmark = pytest.mark.every_engine
+
 DYNAMIC_SECURITY = "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
 
 

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from fleet.wait import holds_for, wait_until
+
+pytestmark = pytest.mark.every_engine
 
 RUBBISH = {
     "not-json": "{broker",

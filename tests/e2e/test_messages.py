@@ -9,6 +9,8 @@ from paho.mqtt.properties import Properties
 
 from fleet.wait import wait_until
 
+pytestmark = pytest.mark.every_engine
+
 EVERY_BYTE = bytes(range(256))
 
 

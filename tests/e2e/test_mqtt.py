@@ -4,6 +4,8 @@ import pytest
 
 from fleet.wait import holds_for, wait_until
 
+pytestmark = pytest.mark.every_engine
+
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_protocol_version_keepalive_and_clean_start_reach_the_broker(fleet, version):

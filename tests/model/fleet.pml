@@ -109,7 +109,8 @@ byte lease[PROCESSES];
 #define QUIET   3       /* given up: closed, opens nothing */
 #define AT(p, c) ((p) * CLIENTS + (c))
 #define PAIRS    (PROCESSES * CLIENTS)
-byte start[PAIRS];      /* epoch a script has told, hosts_start yet to be called */
+byte start[PAIRS];      /* epoch a claim was told, hosts_start_claimed yet to be called */
+byte found[PAIRS];      /* epoch reconciling was told, hosts_start yet to be called */
 byte runs[PAIRS];       /* epoch that runs, 0: does not */
 byte conn[PAIRS];
 byte rel[PAIRS];        /* epoch to be released */
@@ -294,26 +295,35 @@ inline kick_others(p, c) {
 #endif
 }
 
-/* Between the answer of a script and hosts_start no thread sleeps through the release of the same
- * epoch by another thread. OVERTAKEN: it may. */
-#ifdef OVERTAKEN
-#define NOT_STARTING(p, c) true
-#else
-#define NOT_STARTING(p, c) (start[AT(p, c)] != rel[AT(p, c)])
+/* hosts_stop: a claim's thread that sleeps with this epoch or an older one is refused when it wakes.
+ * FORGETFUL: it is not. */
+inline stop(p, c, e) {
+#ifndef FORGETFUL
+    start[AT(p, c)] = (start[AT(p, c)] <= (e) -> 0 : start[AT(p, c)]);
 #endif
-#define CAN_RELEASE(p, c)                                                                          \
-    (RUNS(p) && state[p] == MEMBER && rel[AT(p, c)] != 0 && NOT_STARTING(p, c))
-
-inline start_client(p, c) {
-    SAY3("process %d starts client %d at epoch %d", p, c, start[AT(p, c)]);
     if
-    :: start[AT(p, c)] > runs[AT(p, c)] ->
-        runs[AT(p, c)] = start[AT(p, c)];
+    :: runs[AT(p, c)] == (e) -> forget(p, c)
+    :: else
+    fi
+}
+
+/* Releases are written by the thread that reconciles. */
+#define CAN_RELEASE(p, c)                                                                          \
+    (RUNS(p) && state[p] == MEMBER && rel[AT(p, c)] != 0 && found[AT(p, c)] == 0)
+
+inline start_client(p, c, e) {
+    SAY3("process %d starts client %d at epoch %d", p, c, e);
+    if
+    :: (e) > runs[AT(p, c)] ->
+        runs[AT(p, c)] = (e);
         overlapped[AT(p, c)] = 0;
         conn[AT(p, c)] = (conn[AT(p, c)] == QUIET -> CLOSED : conn[AT(p, c)])
     :: else
     fi
 }
+
+/* While a claim's thread sleeps, "another thread" below is the one that reconciles. */
+#define TOLD_NOTHING(p, c) (found[AT(p, c)] == 0 && start[AT(p, c)] == 0)
 
 proctype client(byte p; byte c) {
     do
@@ -336,20 +346,26 @@ proctype client(byte p; byte c) {
 #else
 #ifndef NO_RECONCILE
     /* reconcile.c: assigned, does not run. */
-    :: d_step { RUNS(p) && state[p] == MEMBER && start[AT(p, c)] == 0 && IS_MEMBER(p) &&
-                in_use[c] && owner_inc[c] == inc[p] && runs[AT(p, c)] != epoch[c] ->
-        start[AT(p, c)] = epoch[c];
+    :: d_step { RUNS(p) && state[p] == MEMBER && TOLD_NOTHING(p, c) && IS_MEMBER(p) &&
+                in_use[c] && owner_inc[c] == inc[p] && runs[AT(p, c)] != epoch[c] &&
+                rel[AT(p, c)] != epoch[c] ->
+        found[AT(p, c)] = epoch[c];
         SAY2("process %d finds client %d assigned", p, c) }
+    :: d_step { RUNS(p) && found[AT(p, c)] != 0 ->
+        start_client(p, c, found[AT(p, c)]); found[AT(p, c)] = 0 }
 #endif
-    /* hosts_start: a greater epoch replaces, another is ignored. */
-    :: d_step { RUNS(p) && start[AT(p, c)] != 0 -> start_client(p, c); start[AT(p, c)] = 0 }
+    /* A claim's thread, however long it slept. A greater epoch replaces, another is ignored. */
+    :: d_step { RUNS(p) && start[AT(p, c)] != 0 ->
+        start_client(p, c, start[AT(p, c)]); start[AT(p, c)] = 0 }
+    /* Refused, for want of room or because something newer was stopped. */
+    :: d_step { RUNS(p) && MAY_FAIL && start[AT(p, c)] != 0 -> FAIL; start[AT(p, c)] = 0 }
 #ifndef TIMELY /* another thread has been told the same and is yet to call it */
-    :: d_step { start[AT(p, c)] > runs[AT(p, c)] -> start_client(p, c) }
+    :: d_step { start[AT(p, c)] > runs[AT(p, c)] -> start_client(p, c, start[AT(p, c)]) }
 #endif
     /* reconcile.c: runs, but Redis says that it waits, or is another's. */
-    :: d_step { RUNS(p) && state[p] == MEMBER && runs[AT(p, c)] != 0 &&
+    :: d_step { RUNS(p) && state[p] == MEMBER && found[AT(p, c)] == 0 && runs[AT(p, c)] != 0 &&
                 rel[AT(p, c)] != runs[AT(p, c)] && !OWNS(p, c) ->
-        forget(p, c);
+        stop(p, c, runs[AT(p, c)]);
         SAY2("process %d stops client %d on evidence", p, c) }
 
     /* A host: begins under a valid lease only ... */
@@ -385,11 +401,7 @@ proctype client(byte p; byte c) {
     /* releases.c: written until an answer comes. */
     :: d_step { CAN_RELEASE(p, c) ->
         SAY3("process %d releases client %d of epoch %d", p, c, rel[AT(p, c)]);
-        release(p, c);
-        if
-        :: runs[AT(p, c)] == rel[AT(p, c)] -> forget(p, c)
-        :: else
-        fi;
+        release(p, c); stop(p, c, rel[AT(p, c)]);
         rel[AT(p, c)] = 0; CHECK_S1 }
     :: d_step { CAN_RELEASE(p, c) && MAY_FAIL && epoch[c] == rel[AT(p, c)] ->
         SAY3("process %d releases client %d of epoch %d, reply lost", p, c, rel[AT(p, c)]);
@@ -407,6 +419,7 @@ proctype client(byte p; byte c) {
 inline drop(p, c) {
     forget(p, c);
     start[AT(p, c)] = 0;
+    found[AT(p, c)] = 0;
     rel[AT(p, c)] = 0
 }
 

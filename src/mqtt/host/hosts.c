@@ -58,6 +58,7 @@ static bool create_all(struct hosts *hosts, const struct engine_ops *ops) {
         if (hosts->all[i] == NULL) {
             return false;
         }
+        pacer_share(&hosts->all[i]->pacer, i, wanted);
         hosts->count++;
     }
     return true;

@@ -8,7 +8,15 @@
 #define BURST_US 50000 /* of the rate may come at once */
 
 void pacer_init(struct pacer *pacer, size_t in_flight_max, int64_t rate_per_s) {
-    *pacer = (struct pacer){.in_flight_max = in_flight_max, .rate_per_s = rate_per_s};
+    *pacer = (struct pacer){.in_flight_max = in_flight_max,
+                            .interval_us = rate_per_s > 0 ? 1000000 / rate_per_s : 0};
+}
+
+void pacer_share(struct pacer *pacer, size_t index, size_t count) {
+    assert(index < count);
+    size_t share = pacer->in_flight_max / count + (index < pacer->in_flight_max % count);
+    pacer->in_flight_max = share > 0 ? share : 1;
+    pacer->interval_us *= (int64_t)count;
 }
 
 /* The ring holds exactly the brokers from which pacer_next may take, the rate aside. */
@@ -46,7 +54,7 @@ void pacer_leave(struct pacer *pacer, struct pacer_ticket *ticket) {
 }
 
 static bool take_token(const struct pacer *pacer, struct broker *broker, int64_t now_us) {
-    if (pacer->rate_per_s == 0) {
+    if (pacer->interval_us == 0) {
         return true;
     }
     if (broker->next_at_us > now_us) {
@@ -54,7 +62,7 @@ static bool take_token(const struct pacer *pacer, struct broker *broker, int64_t
     }
     int64_t earliest_us = now_us - BURST_US;
     int64_t from_us = broker->next_at_us > earliest_us ? broker->next_at_us : earliest_us;
-    broker->next_at_us = from_us + 1000000 / pacer->rate_per_s;
+    broker->next_at_us = from_us + pacer->interval_us;
     return true;
 }
 

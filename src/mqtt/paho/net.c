@@ -1,7 +1,8 @@
 /* Owns what the Paho engine knows of Paho's sockets. Paho looks names up with a getaddrinfo that
- * blocks all its clients, and never tells which socket is whose. This file therefore defines
- * getaddrinfo and connect for the whole executable: the one look-up and the one connect announced
- * with paho_net_begin are answered from here, calls of other threads go on to the C library.
+ * blocks all its clients, never tells which socket is whose, and takes a connect under way for one
+ * that has succeeded. This file therefore defines getaddrinfo, connect and getsockopt for the whole
+ * executable: the one look-up and the one connect announced with paho_net_begin are answered from
+ * here, calls of other threads go on to the C library.
  * Any thread. Knows no MQTT. */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -25,6 +26,9 @@
 #define TCP_INTERVAL_S 20
 #define TCP_PROBES     3
 
+#define STATE_SYN_SENT 2     /* netinet/tcp.h has it, which does not go with linux/tcp.h */
+#define PAHO_GOES_ON   (-22) /* Paho's TCPSOCKET_INTERRUPTED */
+
 static struct {
     pthread_mutex_t lock;       /* guards the rest, and the fields of every paho_socket */
     struct paho_socket *socket; /* NULL: free */
@@ -41,9 +45,11 @@ static _Thread_local bool is_paho;
 typedef int getaddrinfo_function(const char *, const char *, const struct addrinfo *,
                                  struct addrinfo **);
 typedef int connect_function(int, const struct sockaddr *, socklen_t);
+typedef int getsockopt_function(int, int, int, void *, socklen_t *);
 
 static getaddrinfo_function *_Atomic next_getaddrinfo;
 static connect_function *_Atomic next_connect;
+static getsockopt_function *_Atomic next_getsockopt;
 
 /* The definition behind ours: the C library's, or a sanitizer's. */
 static void *next_symbol(const char *name) {
@@ -68,9 +74,17 @@ static connect_function *real_connect(void) {
     return next_connect;
 }
 
+static getsockopt_function *real_getsockopt(void) {
+    if (next_getsockopt == NULL) {
+        next_getsockopt = (getsockopt_function *)next_symbol("getsockopt");
+    }
+    return next_getsockopt;
+}
+
 bool paho_net_works(void) {
     return dlsym(RTLD_DEFAULT, "getaddrinfo") == (void *)getaddrinfo &&
-           dlsym(RTLD_DEFAULT, "connect") == (void *)connect;
+           dlsym(RTLD_DEFAULT, "connect") == (void *)connect &&
+           dlsym(RTLD_DEFAULT, "getsockopt") == (void *)getsockopt;
 }
 
 /* Paho's call is told from all others by its form: no service, TCP asked for. */
@@ -205,7 +219,21 @@ void paho_socket_end_probe(struct paho_socket *socket) {
 static bool tcp_info(int fd, struct tcp_info *info) {
     socklen_t len = sizeof(*info);
     memset(info, 0, sizeof(*info));
-    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
+    return real_getsockopt()(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
+}
+
+/* A socket that Paho's receiving thread polls before its sending thread has called connect looks
+ * hung up. Paho then asks for its error, takes "none" for connected, and tries to send CONNECT. For
+ * as long as that cannot be sent Paho walks its list of clients without its lock, and crashes. Told
+ * that it goes on it waits until the socket is writable. Nobody else asks before. */
+int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict value_len) {
+    struct tcp_info info;
+    int result = real_getsockopt()(fd, level, name, value, value_len);
+    if (result == 0 && level == SOL_SOCKET && name == SO_ERROR && *value_len == sizeof(int) &&
+        *(int *)value == 0 && tcp_info(fd, &info) && info.tcpi_state == STATE_SYN_SENT) {
+        *(int *)value = PAHO_GOES_ON;
+    }
+    return result;
 }
 
 bool paho_socket_was_heard(struct paho_socket *socket) {

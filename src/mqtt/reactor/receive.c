@@ -92,15 +92,28 @@ static void take_limits(struct engine_connection *connection, const struct packe
     connack->certificate_expires_at_s = stream_certificate_expires_at_s(&connection->stream);
 }
 
+/* Section 4.12: nothing of it without an authentication method in CONNECT, which has none. */
+static bool has_authentication(const struct packet *packet) {
+    struct packet_property property;
+    return packet_property_find(packet->properties, PROPERTY_AUTH_METHOD, &property) ||
+           packet_property_find(packet->properties, PROPERTY_AUTH_DATA, &property);
+}
+
 static bool take_connack(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault no_such_session = {
         0x82, "the broker resumed a session although a new one was asked for"};
+    static const struct packet_fault unasked = {
+        0x82, "the broker began an authentication that nobody asked for"};
     if (packet->reason_code != 0) {
         end_for_reason(connection, packet, reason_code_connack(packet->reason_code));
         return true;
     }
     if (packet->session_present && connection->config->clean_start) {
         connection_refuse(connection, &no_such_session);
+        return true;
+    }
+    if (has_authentication(packet)) {
+        connection_refuse(connection, &unasked);
         return true;
     }
     struct engine_connack connack = {.session_present = packet->session_present};

@@ -107,7 +107,15 @@ local function attempt_of(id)
         message = text_or(record.message, false),
         node = text_or(record.node, false),
         at = whole(record.at) or 0,
+        rest = whole(record.rest) or 0,
+        rest_until = whole(record.rest_until) or 0,
+        calm = record.calm == true,
     }
+end
+
+-- Whoever else holds the identifier may only be resting: peace must last for longer than that.
+local function long_peace(attempt)
+    return NOW_MS - attempt.rest_until >= 2 * attempt.rest
 end
 
 -- The register's entry; of one that is not ours all fields may be empty. nil: no entry.

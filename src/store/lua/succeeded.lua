@@ -1,15 +1,27 @@
--- succeeded: forgets the failed attempts of clients that are online. ARGV[2...]: node, incarnation,
--- then ids. Skipped: what this incarnation does not own.
+-- succeeded: forgets the failed attempts of clients whose connection proved stable; how long they
+-- rested last only when peace has lasted, else release judges. ARGV[2...]: node, incarnation, then
+-- ids. Skipped: what this incarnation does not own.
 -- Answers: 'OK'.
 
 if #ARGV - 3 > BATCH_MAX then
     return redis.error_reply('ERR too many ids')
 end
 check()
+
+local function forget(id)
+    local attempt = attempt_of(id)
+    if attempt.rest == 0 or long_peace(attempt) then
+        redis.call('HDEL', ATTEMPT, id)
+    else
+        local kept = { count = 0, rest = attempt.rest, rest_until = attempt.rest_until, calm = true }
+        set_attempt(id, kept)
+    end
+end
+
 for i = 4, #ARGV do
     local id = ARGV[i]
     if redis.call('HEXISTS', USE, id) == 1 and owned_by(owner_of(id), ARGV[2], ARGV[3]) then
-        redis.call('HDEL', ATTEMPT, id)
+        forget(id)
     end
 end
 return { 'OK' }

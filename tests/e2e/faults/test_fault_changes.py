@@ -40,6 +40,15 @@ def stays_away(stage, ids):
     holds_for(away, 2, "the deleted stay away", poll_s=0.2)
 
 
+def receives_at_new_topics(stage, ids):
+    """Those that were updated: what is published to the topics of their last version arrives."""
+    messages = [(f"t/{client}/{number + 1}", f"new:{client}")
+                for number, client in enumerate(ids) if number % 2 == 0]
+    stage.broker.publish_all(messages)
+    wanted = {payload.encode() for _, payload in messages}
+    wait_until(lambda: wanted <= stage.sink.poll().counts.keys(), 20, "received at new topics")
+
+
 def test_update_and_delete_while_waiting(stage):
     """A fleet without room: everything waits until a node with room comes."""
     stage.start(nodes=1, clients=20, changes_per_s=0, node_info__size=20)
@@ -84,6 +93,7 @@ def test_update_and_delete_during_reap(stage):
     gone = change(stage, ids, stage.nodes[0].api)
     stage.checker.verify(Expect(moving=moving, silent_nodes={dead.name}))
     stays_away(stage, gone)
+    receives_at_new_topics(stage, ids)
 
 
 def test_update_and_delete_before_the_reap_of_a_sleeper(stage):

@@ -144,6 +144,8 @@ class Checker:
         assert not waiting, f"{len(waiting)} wait, such as {sorted(waiting)[:5]}"
         online = self.log.poll().online
         owned = shared.owned & may
+        left = self.stage.ledger.must_not_exist() & online.keys()
+        assert not left, f"deleted and still connected: {sorted(left)[:5]}"
         wrong = {client: (self.stage.node_at(online.get(client)), shared.owner.get(client))
                  for client in owned
                  if self.stage.node_at(online.get(client)) != shared.owner.get(client)}

@@ -16,7 +16,7 @@ import paho.mqtt.client as paho
 
 from .checker import Expect
 from .wait import holds_for, wait_until
-from .wire import BROKEN, CUT
+from .wire import BROKEN, CUT, Unlucky
 
 FAULTS = {}  # name: Fault, those that can be drawn
 
@@ -206,7 +206,7 @@ def cut_from_redis(how):
         node.wire.set(how)
         wait_moved(stage, moving, node)
         opens_nothing(stage, node, 2)
-        assert node.alive()
+        assert node.alive() and not node.ready()
         node.wire.heal()
         wait_joined_anew(stage, node, before)
         yield Expect(moving=moving, silent_nodes={node.name})
@@ -422,11 +422,11 @@ def two_leaders(stage, rng):
 
 @fault("replies of scripts lost", needs=["wires"], weight=2)
 def lose_replies(stage, rng):
-    """Every third reply of each script is lost, for some seconds, while a node dies and returns."""
+    """About one reply of each script in three is lost, for some seconds, while a node dies and returns."""
     node = victim(stage, rng)
     moving = stage.clients_of(node)
     for one in running(stage):
-        one.wire.lose = lambda name, count: name.islower() and count % 3 == 0
+        one.wire.lose = Unlucky(rng, 0.5, str.islower)
     try:
         node.kill()
         wait_moved(stage, moving, node, 45)

@@ -9,10 +9,12 @@ from .wait import wait_until
 
 
 class Fleet:
-    """The Redis and the default broker start when first used."""
+    """The Redis and the default broker start when first used. engine: of the nodes; None: their
+    default."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, engine=None):
         self.folder = folder
+        self.engine = engine
         self.nodes = []
         self.others = []
         self._redis = None
@@ -53,6 +55,8 @@ class Fleet:
         """Not started. A setting's name with __ for each dot: sink__type="file"."""
         dotted = {key.replace("__", "."): value for key, value in settings.items()}
         dotted.setdefault("redis_config.url", self.redis.url)
+        if self.engine:
+            dotted.setdefault("engine", self.engine)
         node = Node(name or f"n{len(self.nodes) + 1}", self.folder, dotted, config)
         self.nodes.append(node)
         return node

@@ -49,6 +49,11 @@ class Process:
     def exit_code(self):
         return self.popen.poll()
 
+    def rss_bytes(self):
+        """What it has in memory now."""
+        pages = pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 

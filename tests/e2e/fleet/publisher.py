@@ -1,4 +1,4 @@
-"""Publishes numbered QoS 1 messages at a steady rate and knows which the broker acknowledged."""
+"""Publishes numbered messages of QoS 1 or 2 at a steady rate and knows which the broker acknowledged."""
 
 import itertools
 import threading
@@ -12,8 +12,9 @@ class Publisher:
     """Payloads are b"<name>:<number>", topics taken in turn. A connection that breaks is made
     anew, and what was not acknowledged is sent again."""
 
-    def __init__(self, broker, topics, rate_per_s=100, name="publisher"):
+    def __init__(self, broker, topics, rate_per_s=100, name="publisher", qos=1):
         self.name = name
+        self.qos = qos
         self.interval_s = 1 / rate_per_s
         self.topics = itertools.cycle(topics)
         self.acknowledged = set()
@@ -23,7 +24,8 @@ class Publisher:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._client = paho.Client(f"{name}-publisher", clean_session=False)
-        self._client.max_inflight_messages_set(1000)
+        # Mosquitto closes on whoever has more than 20 of QoS 2 under way.
+        self._client.max_inflight_messages_set(20 if qos == 2 else 1000)
         self._client.reconnect_delay_set(min_delay=0.1, max_delay=0.2)
         self._client.on_publish = self._on_publish
         self._client.connect("127.0.0.1", broker.port)
@@ -35,11 +37,14 @@ class Publisher:
         while not self._stopping.wait(self.interval_s):
             self._publish_next()
 
+    def make_payload(self, number):
+        return b"%s:%d" % (self.name.encode(), number)
+
     def _publish_next(self):
-        payload = b"%s:%d" % (self.name.encode(), self.sent)
+        payload = self.make_payload(self.sent)
         self.sent += 1
         # Not under our lock: the library calls back under a lock of its own.
-        info = self._client.publish(next(self.topics), payload, qos=1)
+        info = self._client.publish(next(self.topics), payload, qos=self.qos)
         with self._lock:
             if info.mid in self._early:
                 self._early.remove(info.mid)

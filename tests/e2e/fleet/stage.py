@@ -158,6 +158,8 @@ class Stage:
             settings["sink.path"] = self._sink_path(name)
         wire = self.fleet.closing(Wire(self.redis.port)) if self._wired else None
         settings.setdefault("redis_config.url", wire.url if wire else self.redis.url)
+        if self.fleet.engine:
+            settings.setdefault("engine", self.fleet.engine)
         node = StageNode(name, self.fleet.folder, settings)
         node.address = f"127.0.1.{len(self.fleet.nodes) + 1}"
         node.wire = wire

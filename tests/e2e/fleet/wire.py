@@ -44,6 +44,23 @@ def command_name(data):
     return match[1].decode().upper() if match else None
 
 
+class Unlucky:
+    """For Wire.lose: replies of the commands meant are lost by chance, never two of one in a row, so
+    that calling again helps; not strictly in turn, for then two callers who take turns would not
+    share the losses."""
+
+    def __init__(self, rng, chance, meant):
+        self._rng, self._chance, self._meant = rng, chance, meant
+        self._lost = set()  # whose last reply was
+
+    def __call__(self, name, _count):
+        if name in self._lost or not self._meant(name) or self._rng.random() >= self._chance:
+            self._lost.discard(name)
+            return False
+        self._lost.add(name)
+        return True
+
+
 class _End:
     """One of the two sockets of a connection through the wire."""
 

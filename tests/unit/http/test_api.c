@@ -234,7 +234,9 @@ START_TEST(an_owner_that_does_not_answer_is_told_and_delays_nobody_for_long) {
     json_t *client = get("/api/v1/clients/c000");
     ck_assert_str_eq(text_at(client, "placement.node"), "far");
     ck_assert_str_eq(text_at(client, "status.state"), "connecting");
-    ck_assert_str_eq(text_at(client, "status.reason"), "owner far does not answer");
+    ck_assert_str_eq(text_at(client, "status.reason"), "owner_unreachable");
+    ck_assert_str_eq(text_at(client, "status.last_error.code"), "owner_unreachable");
+    ck_assert_ptr_nonnull(strstr(text_at(client, "status.last_error.message"), "node far"));
     json_decref(client);
     post("/api/v1/clients/c000/publish", "{\"topic\": \"t\"}", 503);
     post("/api/v1/clients/c000/restart", NULL, 503);
@@ -252,6 +254,44 @@ START_TEST(wait_ms_ends_with_its_time) {
     ck_assert_int_lt(clock_ms() - begun_ms, 5000);
     post("/api/v1/clients?wait_ms=60001", ONE, 400);
     post("/api/v1/clients?wait_ms=x", ONE, 400);
+    begun_ms = clock_ms();
+    json_decref(ask_json("PUT", "/api/v1/clients/a%20b?wait_ms=300", ONE, 200));
+    ck_assert_int_ge(clock_ms() - begun_ms, 300);
+    json_decref(ask_json("PUT", "/api/v1/clients/a%20b?wait_ms=-1", ONE, 400));
+}
+END_TEST
+
+START_TEST(a_parameter_that_means_nothing_is_400_and_nothing_is_done) {
+    struct answer answer = ask("POST", "/api/v1/clients?wait=300", "", ONE);
+    ck_assert_int_eq(answer.status, 400);
+    ck_assert_ptr_nonnull(strstr(answer.body, "wait_ms"));
+    answer_free(&answer);
+    json_decref(ask_json("GET", "/api/v1/clients/a%20b", NULL, 404));
+    post("/api/v1/clients?wait_ms=0", ONE, 201);
+    static const struct {
+        const char *method, *path;
+    } requests[] = {{"PUT", "?version=1"},      {"PUT", "?wait_ms=1&x"},
+                    {"DELETE", "?force=1"},     {"POST", "/pause?wait_ms=10"},
+                    {"POST", "/publish?qos=1"}, {"GET", "?full"}};
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        char path[64];
+        snprintf(path, sizeof(path), "/api/v1/clients/a%%20b%s", requests[i].path);
+        json_decref(ask_json(requests[i].method, path, ONE, 400));
+    }
+    json_t *client = get("/api/v1/clients/a%20b");
+    ck_assert_int_eq(int_at(client, "version"), 1);
+    json_decref(client);
+}
+END_TEST
+
+START_TEST(a_masked_secret_that_is_not_stored_is_a_fault) {
+    static const char masked[] =
+        "{\"id\":\"m\",\"broker\":\"127.0.0.1\",\"username\":\"u\",\"password\":\"***\"}";
+    json_t *problem = ask_json("POST", "/api/v1/clients", masked, 422);
+    ck_assert_str_eq(text_at(problem, "errors.0.pointer"), "/password");
+    json_decref(problem);
+    post("/api/v1/clients", "{\"id\":\"m\",\"broker\":\"127.0.0.1\"}", 201);
+    json_decref(ask_json("PUT", "/api/v1/clients/m", masked, 422));
 }
 END_TEST
 
@@ -566,6 +606,8 @@ int main(void) {
     tcase_add_test(cases, what_only_a_running_client_can_do_is_409_while_it_waits);
     tcase_add_test(cases, an_owner_that_does_not_answer_is_told_and_delays_nobody_for_long);
     tcase_add_test(cases, wait_ms_ends_with_its_time);
+    tcase_add_test(cases, a_parameter_that_means_nothing_is_400_and_nothing_is_done);
+    tcase_add_test(cases, a_masked_secret_that_is_not_stored_is_a_fault);
     tcase_add_test(cases, a_stop_answers_those_that_wait);
     tcase_add_test(cases, a_batch_reports_each_item_that_failed);
     tcase_add_test(cases, a_batch_has_at_most_10000_items);

@@ -196,13 +196,15 @@ END_TEST
 
 /* ---- much data ---- */
 
-#define PAYLOAD_LEN 300000
+#define PAYLOAD_LEN           300000
+#define WEBSOCKET_PAYLOAD_LEN 20000 /* mosquitto 2.0 takes 4 KB of a WebSocket every 100 ms */
 
 /* SUBSCRIBE to "t", and what comes back of a PUBLISH to it. */
 START_TEST(large_packets_pass_both_ways) {
     static const uint8_t subscribe[] = {0x82, 6, 0, 1, 0, 1, 't', 0};
     static uint8_t publish[PAYLOAD_LEN + 7], back[sizeof(publish)];
-    size_t remaining = PAYLOAD_LEN + 3;
+    bool websocket = _i == SCHEME_WS || _i == SCHEME_WSS;
+    size_t remaining = (websocket ? WEBSOCKET_PAYLOAD_LEN : PAYLOAD_LEN) + 3, len = remaining + 4;
     uint8_t suback[5];
     prepare((enum client_scheme)_i, ports[_i]);
     ck_assert_msg(client_connect(&client, contexts) == ERR_OK, "%s", client.fault.message);
@@ -213,14 +215,14 @@ START_TEST(large_packets_pass_both_ways) {
            (uint8_t[]){0x30, (uint8_t)(remaining | 0x80), (uint8_t)(remaining >> 7 | 0x80),
                        (uint8_t)(remaining >> 14), 0, 1, 't'},
            7);
-    for (size_t i = 7; i < sizeof(publish); i++) {
+    for (size_t i = 7; i < len; i++) {
         publish[i] = (uint8_t)(i * 7 + i / 251);
     }
     for (int round = 0; round < 3; round++) {
         memset(back, 0, sizeof(back));
-        client_write_all(&client, publish, sizeof(publish));
-        ck_assert_int_eq(client_read_all(&client, back, sizeof(back)), sizeof(back));
-        ck_assert_int_eq(memcmp(back, publish, sizeof(publish)), 0);
+        client_write_all(&client, publish, len);
+        ck_assert_int_eq(client_read_all(&client, back, len), (ssize_t)len);
+        ck_assert_int_eq(memcmp(back, publish, len), 0);
     }
 }
 END_TEST
@@ -369,8 +371,7 @@ START_TEST(a_web_server_that_refuses_is_understood) {
     enum err result = stream_advance(&client.stream, &client.config, &client.fault);
     ck_assert_int_eq(result, ERR_TIMEOUT);
     ck_assert_int_gt(recv(fd, request, sizeof(request), 0), 0);
-    for (size_t i = 0; i < test->len; i++) {
-        ck_assert_int_eq(result, ERR_TIMEOUT);
+    for (size_t i = 0; i < test->len && result == ERR_TIMEOUT; i++) {
         ck_assert_int_eq(send(fd, test->answer + i, 1, MSG_NOSIGNAL), 1);
         client_wait(&client, 10000);
         result = stream_advance(&client.stream, &client.config, &client.fault);

@@ -287,7 +287,7 @@ END_TEST
 
 /* ---- attempts ------------------------------------------------------------------------------ */
 
-START_TEST(attempts_count_failures_only_and_are_forgotten_once_online) {
+START_TEST(attempts_count_failures_only_and_are_forgotten_once_stable) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     const char *id = "x";
     must_create(id);
@@ -308,6 +308,80 @@ START_TEST(attempts_count_failures_only_and_are_forgotten_once_online) {
     ck_assert_int_eq(client.attempts, 0);
     ck_assert_ptr_null(client.attempt_code);
     store_client_fini(&client);
+}
+END_TEST
+
+/* Claims and releases into a rest of 1,000 to 5,000 ms; how long it is. */
+static int64_t rest_ms(struct store_member who, const char *id) {
+    struct store_release item = {.id = id,
+                                 .delay_ms = 1000,
+                                 .rest_ms_max = 5000,
+                                 .code = "taken_over",
+                                 .message = "",
+                                 .failed = true};
+    size_t released;
+    RAW("ZREM", "mqtt_fleet:retry", id);
+    item.epoch = must_claim(who, id);
+    for (int i = 0; i < 2; i++) { /* a reply may be lost */
+        ck_assert_int_eq(store_release(store, &who, &item, 1, &released), ERR_OK);
+        ck_assert_uint_eq(released, i == 0);
+    }
+    struct store_client client = known(id);
+    int64_t rest_ms = client.not_before_ms - client.attempt_at_ms;
+    store_client_fini(&client);
+    return rest_ms;
+}
+
+/* As if that much time had passed since the last rest. */
+static void age_rest(const char *id, int64_t rest_ms, int64_t peace_ms) {
+    char text[200];
+    struct store_client client = known(id);
+    snprintf(text, sizeof text, "{\"count\":0,\"rest\":%lld,\"rest_until\":%lld,\"calm\":true}",
+             (long long)rest_ms, (long long)(client.attempt_at_ms - peace_ms));
+    store_client_fini(&client);
+    RAW("HSET", "mqtt_fleet:attempt", id, text);
+}
+
+START_TEST(each_rest_is_twice_the_one_before_on_whichever_node) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    must_create("x");
+    ck_assert_int_eq(rest_ms(a, "x"), 1000);
+    ck_assert_int_eq(rest_ms(b, "x"), 2000);
+    RAW("ZREM", "mqtt_fleet:retry", "x");
+    release(a, "x", must_claim(a, "x"), 0, false); /* for another reason */
+    ck_assert_int_eq(rest_ms(a, "x"), 4000);
+    ck_assert_int_eq(rest_ms(b, "x"), 5000);
+    ck_assert_int_eq(rest_ms(a, "x"), 5000);
+    must_create("y");
+    ck_assert_int_eq(rest_ms(a, "y"), 1000);
+}
+END_TEST
+
+START_TEST(the_length_of_a_rest_is_forgotten_once_stable_and_at_peace_for_longer) {
+    struct store_member a = joined("a", "1", 10);
+    const char *id = "x";
+    must_create(id);
+    rest_ms(a, id);
+    RAW("HSET", "mqtt_fleet:attempt", id, "{\"count\":1,\"rest\":1000,\"rest_until\":1}");
+    ck_assert_int_eq(rest_ms(a, id), 2000); /* peace, but never stable */
+    RAW("ZREM", "mqtt_fleet:retry", id);
+    int64_t epoch = must_claim(a, id);
+    ck_assert_int_eq(store_succeeded(store, &a, &id, 1), ERR_OK);
+    struct store_client client = known(id); /* stable, but the other may only be resting */
+    ck_assert_int_eq(client.attempts, 0);
+    ck_assert_ptr_null(client.attempt_code);
+    store_client_fini(&client);
+    release(a, id, epoch, 0, false);
+    ck_assert_int_eq(rest_ms(a, id), 4000);
+    age_rest(id, 1000, 1500);
+    ck_assert_int_eq(rest_ms(a, id), 2000);
+    age_rest(id, 2000, 5000);
+    ck_assert_int_eq(rest_ms(a, id), 1000);
+    age_rest(id, 1000, 5000);
+    RAW("ZREM", "mqtt_fleet:retry", id);
+    must_claim(a, id);
+    ck_assert_int_eq(store_succeeded(store, &a, &id, 1), ERR_OK);
+    ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_fleet:attempt", id), 0);
 }
 END_TEST
 
@@ -350,7 +424,9 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, release_repeated_or_by_another_or_of_an_old_epoch_does_nothing);
     tcase_add_test(tcase, release_of_what_was_deleted_does_not_bring_it_back);
     tcase_add_test(tcase, release_of_450_empties_the_node_and_keeps_the_rest_in_order);
-    tcase_add_test(tcase, attempts_count_failures_only_and_are_forgotten_once_online);
+    tcase_add_test(tcase, attempts_count_failures_only_and_are_forgotten_once_stable);
+    tcase_add_test(tcase, each_rest_is_twice_the_one_before_on_whichever_node);
+    tcase_add_test(tcase, the_length_of_a_rest_is_forgotten_once_stable_and_at_peace_for_longer);
     tcase_add_test(tcase, defer_touches_waiting_ids_only);
 }
 

@@ -1,0 +1,17 @@
+"""What docs/engines.md says that an engine cannot do names tests that exist."""
+
+import pathlib
+
+from fleet.engines import limits
+
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+
+
+def test_every_limit_names_a_test():
+    rows = limits()
+    assert rows
+    for engine, file, pattern, reason in rows:
+        name = pattern.split("[")[0].rstrip("*")
+        assert engine in ("paho", "reactor") and reason
+        [path] = TESTS.rglob(file)
+        assert f"\ndef {name}(" in path.read_text(), f"{file}::{name}"
