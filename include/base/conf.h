@@ -76,6 +76,8 @@
     INT(sink_queue_bytes, "sink.queue_bytes", "bytes", 67108864, 65536, 17179869184,               \
         "most bytes waiting for a sink")                                                           \
     INT(sink_batch, "sink.batch", "messages", 500, 1, 10000, "most messages in one write")         \
+    INT(sink_interval_ms, "sink.interval_ms", "ms", 1, 0, 100,                                     \
+        "least time between two writes of less than sink.batch; a first message never waits")      \
     INT(heartbeat_ms, "heartbeat_ms", "ms", 1000, 100, 60000, "time between two beats")            \
     INT(heartbeat_ttl_ms, "heartbeat_ttl_ms", "ms", 1200, 120, 600000,                             \
         "time a beat lives in Redis; more than heartbeat_ms")                                      \

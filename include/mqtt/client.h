@@ -20,8 +20,6 @@
 #include "mqtt/subscriptions.h"
 #include "mqtt/timers.h"
 
-#define CLIENT_CODE_LEN 48
-
 struct host;
 
 /* A configuration that the record, a queued command and an open connection may hold at once. */
@@ -56,10 +54,10 @@ struct client_lookup {
     struct client_lookup *prev, *next;
 };
 
-struct client_change_entry {
-    int64_t at_ms;
-    enum client_state from, to;
-    char *reason;
+struct client_change_entry { /* packed: every client keeps several */
+    const char *reason;      /* interned */
+    uint64_t at_ms : 48;
+    uint64_t from : 8, to : 8; /* enum client_state */
 };
 
 struct client {
@@ -74,7 +72,7 @@ struct client {
     struct shared_config *config;
     int64_t epoch, version;
     int64_t since_ms;
-    char error_code[CLIENT_CODE_LEN]; /* "" none yet */
+    const char *error_code; /* interned; NULL: none yet */
     char *error_message;
     int64_t error_at_ms, next_retry_at_ms, connected_at_ms;
     int64_t times_online;
@@ -87,6 +85,7 @@ struct client {
     /* Any thread. */
     _Atomic int64_t messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
     _Atomic int64_t last_packet_at_ms;
+    _Atomic(const char *) sink; /* as the configuration says, interned; NULL: the default */
 
     /* Host thread only. */
     struct timer timer;

@@ -108,10 +108,10 @@ struct engine_ops {
     /* The message behind `receipt` is safe (or, result not ERR_OK, it will not be: the engine must
      * not acknowledge it). Any thread. */
     void (*acknowledge)(struct engine *engine, void *receipt, enum err result);
-    /* Becomes readable when poll() has something to do. */
-    int (*fd)(struct engine *engine);
-    /* Delivers waiting events, a bounded number. */
-    void (*poll)(struct engine *engine);
+    /* poll() no longer waits when `fd` is readable. False: no descriptors left. */
+    bool (*watch)(struct engine *engine, int fd);
+    /* Waits at most timeout_ms for something to do, then delivers events, a bounded number. */
+    void (*poll)(struct engine *engine, int64_t timeout_ms);
 };
 
 extern const struct engine_ops engine_reactor;

@@ -64,6 +64,7 @@ struct host {
     const struct address_policy *policy;
     struct queue *inbox;
     int wake_fd;
+    atomic_bool woken; /* wake_fd was written since it was read */
     atomic_bool stopping;
 
     pthread_mutex_t lock;

@@ -30,6 +30,7 @@ struct sink_config {  /* all borrowed for the sink's life */
     int64_t stream_maxlen;
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
+    int64_t interval_ms; /* between the beginnings of two writes that are no full batch */
 };
 
 bool sink_type_known(const char *type);

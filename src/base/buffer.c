@@ -96,6 +96,9 @@ char *buffer_take(struct buffer *buffer) {
     char *data = buffer->failed ? NULL : buffer->data;
     if (data == NULL) {
         free(buffer->data);
+    } else if (buffer->capacity > buffer->len + 1) {
+        char *fitting = realloc(data, buffer->len + 1); /* it may be kept for long */
+        data = fitting ? fitting : data;
     }
     buffer_init(buffer);
     return data;

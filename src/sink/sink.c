@@ -61,10 +61,12 @@ struct sink {
     uint64_t departures; /* times something left the queue, from 1 */
     uint64_t refused_at; /* departures when a message was last refused */
     atomic_bool full;    /* departures == refused_at; read without the lock */
+    bool idle;           /* its thread waits for `work` */
     bool stopped;
     int64_t stop_deadline_ms;
     bool failing;
     int64_t failing_since_ms;
+    int64_t interval_us, written_at_us; /* the last write began then */
     char error[ERROR_LEN];
     int64_t accepted, dropped;
 };
@@ -121,6 +123,7 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     sink->bytes_max = config->queue_bytes;
     sink->batch_max = config->batch_messages;
     sink->departures = 1;
+    sink->interval_us = config->interval_ms * 1000;
     sink->batch = calloc(sink->batch_max, sizeof *sink->batch);
     sink->settled = calloc(sink->batch_max, sizeof *sink->settled);
     sink->ring = calloc(sink->messages_max, sizeof *sink->ring);
@@ -168,7 +171,9 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
         sink->ring[at] = (struct entry){message, accepted, context};
         sink->count++;
         sink->bytes += message->size;
-        pthread_cond_signal(&sink->work);
+        if (sink->idle) {
+            pthread_cond_signal(&sink->work);
+        }
     } else if (message->qos == 0) {
         err = ERR_REFUSED;
         sink->dropped++;
@@ -246,9 +251,11 @@ static size_t next_batch(struct sink *sink) {
     size_t n = 0;
     size_t bytes = 0;
     pthread_mutex_lock(&sink->lock);
+    sink->idle = true;
     while (sink->count == 0 && !sink->stopped) {
         pthread_cond_wait(&sink->work, &sink->lock);
     }
+    sink->idle = false;
     while (n < sink->count && n < sink->batch_max && bytes < BATCH_BYTES_MAX) {
         sink->batch[n] = sink->ring[(sink->head + n) % sink->messages_max].message;
         bytes += sink->batch[n++]->size;
@@ -350,6 +357,18 @@ static void write_batch(struct sink *sink, size_t n) {
     back_off(sink);
 }
 
+/* Messages that come one by one are written some at a time: a wake-up for each would cost more than
+ * the rest of their way. Whoever submits meanwhile wakes nobody. */
+static void pace(struct sink *sink) {
+    pthread_mutex_lock(&sink->lock);
+    bool at_once = sink->stopped || sink->count >= sink->batch_max;
+    pthread_mutex_unlock(&sink->lock);
+    int64_t left_us = sink->written_at_us + sink->interval_us - clock_us();
+    if (!at_once && left_us > 0 && left_us <= sink->interval_us) {
+        nanosleep(&(struct timespec){.tv_nsec = left_us * 1000}, NULL);
+    }
+}
+
 static bool time_is_up(struct sink *sink) {
     pthread_mutex_lock(&sink->lock);
     bool up = sink->stopped && clock_ms() >= sink->stop_deadline_ms;
@@ -379,7 +398,9 @@ void *sink_run(void *argument) {
             cancel_rest(sink);
             return NULL;
         }
+        sink->written_at_us = clock_us();
         write_batch(sink, n);
+        pace(sink);
         n = next_batch(sink);
     }
     return NULL;

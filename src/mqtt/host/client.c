@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/intern.h"
 #include "base/text.h"
 
 struct shared_config *shared_config_create(struct client_config *config) {
@@ -40,6 +41,12 @@ static int16_t *granted_create(size_t count) {
     return granted;
 }
 
+/* Read without a lock by whoever receives messages. */
+static void note_sink(struct client *client) {
+    const char *sink = client->config->config->sink;
+    client->sink = sink ? intern(sink) : NULL;
+}
+
 static _Atomic uint64_t record_count;
 
 struct client *client_create(struct host *host, struct shared_config *config) {
@@ -53,6 +60,7 @@ struct client *client_create(struct host *host, struct shared_config *config) {
     client->since_ms = clock_wall_ms();
     client->offline_since_ms = clock_ms();
     client->config = shared_config_hold(config);
+    note_sink(client);
     client->id = text_dup(config->config->id);
     client->granted = granted_create(config->config->subscription_count);
     if (client->id == NULL || client->granted == NULL) {
@@ -65,9 +73,6 @@ struct client *client_create(struct host *host, struct shared_config *config) {
 void client_destroy(struct client *client) {
     if (client == NULL) {
         return;
-    }
-    for (size_t i = 0; i < client->change_count; i++) {
-        free(client->changes[i].reason);
     }
     free(client->changes);
     free(client->granted);
@@ -100,7 +105,6 @@ static struct client_change_entry *change_slot(struct client *client) {
     if (client->change_count == CLIENT_CHANGES_MAX) {
         struct client_change_entry *oldest = &client->changes[client->change_first];
         client->change_first = (client->change_first + 1) % CLIENT_CHANGES_MAX;
-        free(oldest->reason);
         return oldest;
     }
     if (client->change_count == client->change_capacity && !grow_changes(client)) {
@@ -114,7 +118,7 @@ void client_record_change(struct client *client, enum client_state to, const cha
     int64_t now_ms = clock_wall_ms();
     if (slot != NULL) {
         *slot = (struct client_change_entry){
-            .at_ms = now_ms, .from = client->state, .to = to, .reason = text_dup(reason)};
+            .at_ms = (uint64_t)now_ms, .from = client->state, .to = to, .reason = intern(reason)};
     }
     client->state = to;
     client->since_ms = now_ms;
@@ -128,22 +132,22 @@ const char *client_last_reason(const struct client *client) {
     if (client->change_count == 0) {
         return "";
     }
-    const char *reason = change_at(client, client->change_count - 1)->reason;
-    return reason ? reason : "";
+    return change_at(client, client->change_count - 1)->reason;
 }
 
 size_t client_copy_changes(const struct client *client,
                            struct client_change out[CLIENT_CHANGES_MAX]) {
     for (size_t i = 0; i < client->change_count; i++) {
         const struct client_change_entry *from = change_at(client, i);
-        out[i] = (struct client_change){.at_ms = from->at_ms, .from = from->from, .to = from->to};
-        snprintf(out[i].reason, sizeof(out[i].reason), "%s", from->reason ? from->reason : "");
+        out[i] = (struct client_change){
+            .at_ms = (int64_t)from->at_ms, .from = from->from, .to = from->to};
+        snprintf(out[i].reason, sizeof(out[i].reason), "%s", from->reason);
     }
     return client->change_count;
 }
 
 void client_note_error(struct client *client, const char *code, const char *message) {
-    snprintf(client->error_code, sizeof(client->error_code), "%s", code);
+    client->error_code = intern(code);
     free(client->error_message);
     client->error_message = text_dup(message);
     client->error_at_ms = clock_wall_ms();
@@ -170,7 +174,7 @@ static enum err copy_subscriptions(const struct client *client, struct client_st
 }
 
 enum err client_copy_status(const struct client *client, struct client_status *out) {
-    bool failed = client->error_code[0] != '\0';
+    bool failed = client->error_code != NULL;
     *out = (struct client_status){
         .state = client->state,
         .reason = text_dup(client_last_reason(client)),
@@ -244,6 +248,7 @@ enum err client_replace_config(struct client *client, struct shared_config *conf
     client->granted = granted;
     shared_config_release(client->config);
     client->config = shared_config_hold(config);
+    note_sink(client);
     return ERR_OK;
 }
 

@@ -1,9 +1,8 @@
 /* Owns one host thread: its loop, its queues, its table of clients. The loop does bounded work of
- * each kind per turn and waits in one poll. Knows no engine but through its table. */
+ * each kind per turn and waits in the engine. Knows no engine but through its table. */
 #include "mqtt/host.h"
 
 #include <assert.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +59,7 @@ struct host *host_create(const struct conf *conf, const struct hosts_owner *owne
     if (host->inbox != NULL && host->wake_fd >= 0) {
         host->engine = ops->create(conf, &events);
     }
-    if (host->engine == NULL) {
+    if (host->engine == NULL || !ops->watch(host->engine, host->wake_fd)) {
         host_destroy(host);
         return NULL;
     }
@@ -128,7 +127,9 @@ void host_destroy(struct host *host) {
 }
 
 void host_wake(struct host *host) {
-    eventfd_write(host->wake_fd, 1);
+    if (!atomic_exchange(&host->woken, true)) {
+        eventfd_write(host->wake_fd, 1);
+    }
 }
 
 void host_stop(struct host *host) {
@@ -164,6 +165,7 @@ static void take_commands(struct host *host) {
         }
         host_obey(host, command);
     }
+    host_wake(host); /* perhaps there is more */
 }
 
 static void run_timers(struct host *host) {
@@ -197,24 +199,24 @@ static int64_t wait_ms(struct host *host) {
     return most_ms;
 }
 
-static void wait_for_work(struct host *host) {
-    struct pollfd fds[] = {
-        {.fd = queue_fd(host->inbox), .events = POLLIN},
-        {.fd = host->wake_fd, .events = POLLIN},
-        {.fd = host->ops->fd(host->engine), .events = POLLIN},
-    };
-    if (poll(fds, sizeof(fds) / sizeof(fds[0]), (int)wait_ms(host)) > 0 && fds[1].revents) {
-        eventfd_t count;
-        eventfd_read(host->wake_fd, &count);
+/* The engine's wait is the host's: one epoll sees sockets and wake-ups. True: somebody woke it.
+ * Whoever sets `woken` writes to wake_fd a moment later: it stays set until that is read. */
+static bool wait_and_poll(struct host *host, int64_t timeout_ms) {
+    host->ops->poll(host->engine, timeout_ms);
+    bool woken = atomic_load_explicit(&host->woken, memory_order_relaxed);
+    eventfd_t count;
+    if (woken && eventfd_read(host->wake_fd, &count) == 0) {
+        host->woken = false; /* before looking: who comes now wakes again */
     }
+    return woken;
 }
 
 static void turn(struct host *host) {
-    wait_for_work(host);
-    host->ops->poll(host->engine);
-    host_drop_old(host);
-    take_commands(host);
-    host_take_resolved(host);
+    if (wait_and_poll(host, wait_ms(host))) {
+        host_drop_old(host);
+        take_commands(host);
+        host_take_resolved(host);
+    }
     run_timers(host);
     host_expire_publications(host);
     host_check_lease(host);
@@ -227,12 +229,10 @@ static void drop_everything(struct host *host) {
     empty_inbox(host);
     for (int i = 0; i < STOP_ROUNDS_MAX; i++) {
         host_drop_old(host);
-        host->ops->poll(host->engine);
+        wait_and_poll(host, i == 0 ? 0 : STOP_ROUND_MS);
         if (host->connection_count == 0 && host->dropped_before == host->drop_before) {
             return;
         }
-        struct pollfd fd = {.fd = host->ops->fd(host->engine), .events = POLLIN};
-        poll(&fd, 1, STOP_ROUND_MS);
     }
     log_event(LOG_ERROR, "host_stop", KI("connections_left", host->connection_count));
 }

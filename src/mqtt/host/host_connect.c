@@ -76,7 +76,7 @@ void host_ask_release(struct client *client, const char *code, const char *messa
 void host_schedule(struct client *client, int64_t delay_ms) {
     if (release_left_ms(client) == 0) {
         const char *message = client->error_message ? client->error_message : "";
-        bool known = client->error_code[0] != '\0';
+        bool known = client->error_code != NULL;
         host_ask_release(client, known ? client->error_code : "connect_timeout",
                          known ? message : "the broker did not let it in in time", delay_ms, 0);
         return;

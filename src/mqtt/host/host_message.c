@@ -9,8 +9,6 @@
 #include "base/metrics.h"
 #include "mqtt/host.h"
 
-#define SINK_NAME_LEN 128
-
 /* ---- received ---- */
 
 /* Until a sink has the message. Needs neither client nor host, which may be gone by then. */
@@ -26,22 +24,10 @@ static void on_accepted(void *context, enum err result) {
     free(acceptance);
 }
 
-/* NULL: the default. The configuration may be swapped at any time: hence a copy. */
-static const char *copy_sink(struct client *client, char out[SINK_NAME_LEN]) {
-    pthread_mutex_lock(&client->host->lock);
-    const char *sink = client->config->config->sink;
-    bool named = sink != NULL;
-    if (named) {
-        snprintf(out, SINK_NAME_LEN, "%s", sink);
-    }
-    pthread_mutex_unlock(&client->host->lock);
-    return named ? out : NULL;
-}
-
-static void count_received(struct client *client, size_t payload_len) {
+static void count_received(struct client *client, size_t payload_len, int64_t at_ms) {
     client->messages_in++;
     client->bytes_in += (int64_t)payload_len;
-    client->last_packet_at_ms = clock_wall_ms();
+    client->last_packet_at_ms = at_ms;
     metric_add(METRIC_MESSAGES_RECEIVED, 1);
     metric_add(METRIC_BYTES_RECEIVED, (int64_t)payload_len);
 }
@@ -49,15 +35,15 @@ static void count_received(struct client *client, size_t payload_len) {
 static enum err deliver(struct client *client, struct message *message,
                         struct acceptance *acceptance) {
     const struct hosts_owner *owner = client->host->owner;
-    char name[SINK_NAME_LEN];
-    return owner->deliver(owner->context, copy_sink(client, name), message,
-                          acceptance ? on_accepted : NULL, acceptance);
+    return owner->deliver(owner->context, client->sink, message, acceptance ? on_accepted : NULL,
+                          acceptance);
 }
 
 enum err host_message(void *context, struct message *message, void *receipt) {
     struct client *client = context;
     struct acceptance *acceptance = NULL;
     size_t payload_len = message->payload_len;
+    int64_t received_at_ms = message->received_at_ms;
     uint8_t qos = message->qos;
     if (receipt != NULL) {
         acceptance = malloc(sizeof(*acceptance));
@@ -68,12 +54,12 @@ enum err host_message(void *context, struct message *message, void *receipt) {
     }
     enum err result = deliver(client, message, acceptance);
     if (result == ERR_OK) {
-        count_received(client, payload_len);
+        count_received(client, payload_len, received_at_ms);
         return ERR_OK;
     }
     free(acceptance);
     if (result == ERR_REFUSED) { /* dropped, and counted by the sink */
-        count_received(client, payload_len);
+        count_received(client, payload_len, received_at_ms);
         client->messages_dropped++;
         return ERR_OK;
     }
@@ -87,15 +73,13 @@ enum err host_message(void *context, struct message *message, void *receipt) {
 bool host_has_room(void *context) {
     struct client *client = context;
     const struct hosts_owner *owner = client->host->owner;
-    char name[SINK_NAME_LEN];
-    return owner->has_room(owner->context, copy_sink(client, name));
+    return owner->has_room(owner->context, client->sink);
 }
 
 void host_wait_room(void *context, int64_t timeout_ms) {
     struct client *client = context;
     const struct hosts_owner *owner = client->host->owner;
-    char name[SINK_NAME_LEN];
-    owner->wait_room(owner->context, copy_sink(client, name), timeout_ms);
+    owner->wait_room(owner->context, client->sink, timeout_ms);
 }
 
 /* ---- published ---- */

@@ -164,9 +164,17 @@ static struct host_command *command_create(enum host_command_kind kind, const ch
     return command;
 }
 
+static enum err queue(struct host *host, struct host_command *command) {
+    enum err result = queue_push(host->inbox, command);
+    if (result == ERR_OK) {
+        host_wake(host);
+    }
+    return result;
+}
+
 /* Frees the command when the host does not take it. */
 static enum err push(struct host *host, struct host_command *command) {
-    enum err result = queue_push(host->inbox, command);
+    enum err result = queue(host, command);
     if (result != ERR_OK) {
         host_command_free(command);
     }
@@ -190,7 +198,7 @@ static enum err push_start(struct host *host, struct host_command *command) {
         }
         host_insert(created, command->epoch, command->version, command->generation);
     }
-    result = queue_push(host->inbox, command);
+    result = queue(host, command);
     if (result != ERR_OK && created != NULL) {
         HASH_DEL(host->clients, created);
         host->counts[created->state]--;

@@ -445,10 +445,6 @@ static void tick(struct engine *engine) {
     }
 }
 
-static int engine_fd(struct engine *engine) {
-    return engine->epoll_fd;
-}
-
 static bool has_more(struct engine *engine) {
     pthread_mutex_lock(&engine->lock);
     bool ready = engine->ready != NULL;
@@ -456,8 +452,10 @@ static bool has_more(struct engine *engine) {
     return ready || (engine->closing != NULL && !paho_is_stalled(engine));
 }
 
-static void engine_poll(struct engine *engine) {
+static void engine_poll(struct engine *engine, int64_t timeout_ms) {
+    struct epoll_event event; /* whatever it is: all is looked at */
     uint64_t count;
+    epoll_wait(engine->epoll_fd, &event, 1, (int)timeout_ms);
     if (read(engine->timer_fd, &count, sizeof(count)) == (ssize_t)sizeof(count)) {
         tick(engine);
     }
@@ -491,6 +489,6 @@ const struct engine_ops engine_paho = {
     .unsubscribe = paho_unsubscribe,
     .publish = paho_publish,
     .acknowledge = engine_acknowledge,
-    .fd = engine_fd,
+    .watch = watch,
     .poll = engine_poll,
 };

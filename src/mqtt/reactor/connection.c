@@ -27,6 +27,12 @@ static void release_buffers(struct engine_connection *connection) {
     buffer_fini(&connection->in);
     buffer_fini(&connection->out);
     connection->out_sent = 0;
+    for (size_t i = 0; connection->aliases != NULL && i < REACTOR_ALIASES_MAX; i++) {
+        free(connection->aliases[i]);
+    }
+    free(connection->aliases);
+    connection->aliases = NULL;
+    connection->alias_bytes = 0;
     connection->engine->buffered -= connection->held;
     connection->held = 0;
 }
@@ -87,7 +93,8 @@ static void send_disconnect(struct engine_connection *connection, uint8_t reason
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault) {
     const struct reason_code *reason = reason_code_disconnect(fault->reason_code);
     if (connection->version == 5 && connection->state == CONNECTION_UP) {
-        send_disconnect(connection, fault->reason_code);
+        packet_write_disconnect(&connection->out, connection->version, fault->reason_code);
+        output_farewell(connection);
     }
     connection_end(connection, &(struct engine_closed){.code = reason->code,
                                                        .message = fault->message,
@@ -104,10 +111,6 @@ void connection_finish(struct engine_connection *connection) {
     }
     engine->connection_count--;
     engine->events->closed(connection->client, &connection->closed);
-    for (size_t i = 0; connection->aliases != NULL && i < REACTOR_ALIASES_MAX; i++) {
-        free(connection->aliases[i]);
-    }
-    free(connection->aliases);
     free(connection->assigned_client_id);
     free(connection->closed_message);
     free(connection);
@@ -190,6 +193,9 @@ static void greet(struct engine_connection *connection) {
     packet_write_connect(&connection->out, connection->config, connection->keepalive_s,
                          (uint32_t)connection->engine->conf->max_packet_bytes, REACTOR_ALIASES_MAX);
     output_flush(connection);
+    if (connection->stream.has_more) {
+        reactor_task(connection, TASK_READ);
+    }
 }
 
 static void advance(struct engine_connection *connection) {
@@ -268,8 +274,27 @@ static void ping(struct engine_connection *connection, int64_t now_ms) {
     output_flush(connection);
 }
 
-/* PINGREQ in time (section 3.1.2.10), and an end where no PINGRESP comes. While reading is paused
- * nothing can be heard, and nothing is expected. */
+/* Since when nothing was heard of the broker, counted from our question: PINGRESP may lie behind
+ * much else. */
+static int64_t silent_since_ms(const struct engine_connection *connection) {
+    return connection->ping_at_ms > connection->received_at_ms ? connection->ping_at_ms
+                                                               : connection->received_at_ms;
+}
+
+/* The socket has been full for so long that the broker had to end it for want of a packet. */
+static bool is_stuck(const struct engine_connection *connection, int64_t now_ms) {
+    return connection->out_sent < connection->out.len &&
+           now_ms - connection->written_at_ms >= (int64_t)connection->keepalive_s * 1000;
+}
+
+static void end_for_silence(struct engine_connection *connection, const char *message) {
+    connection_end(connection, &(struct engine_closed){.code = "keepalive_timeout",
+                                                       .message = message,
+                                                       .reason_code = -1});
+}
+
+/* PINGREQ in time (section 3.1.2.10), and an end where nothing comes then, or nothing is taken.
+ * While reading is paused nothing can be heard, and nothing is expected. */
 static void look_up(struct engine_connection *connection, int64_t now_ms) {
     int64_t keepalive_ms = (int64_t)connection->keepalive_s * 1000;
     if (keepalive_ms == 0) {
@@ -281,11 +306,8 @@ static void look_up(struct engine_connection *connection, int64_t now_ms) {
         connection->ping_at_ms = 0;
         connection->received_at_ms = now_ms;
     }
-    if (connection->ping_at_ms > 0 && now_ms >= connection->ping_at_ms + answer_ms) {
-        connection_end(connection,
-                       &(struct engine_closed){.code = "keepalive_timeout",
-                                               .message = "the broker did not answer PINGREQ",
-                                               .reason_code = -1});
+    if (connection->ping_at_ms > 0 && now_ms >= silent_since_ms(connection) + answer_ms) {
+        end_for_silence(connection, "the broker did not answer PINGREQ");
         return;
     }
     int64_t due_ms = least(connection->sent_at_ms, connection->received_at_ms) + quiet_ms;
@@ -294,13 +316,16 @@ static void look_up(struct engine_connection *connection, int64_t now_ms) {
         int64_t asked_at_ms = connection->ping_at_ms;
         ping(connection, now_ms);
         connection->ping_at_ms = waiting ? asked_at_ms : now_ms;
+        if (is_stuck(connection, now_ms)) {
+            end_for_silence(connection, "the broker takes nothing from its connection");
+        }
     }
     if (connection->state != CONNECTION_UP) {
         return;
     }
     int64_t next_ms = connection->sent_at_ms + quiet_ms;
     if (connection->ping_at_ms > 0) {
-        next_ms = least(next_ms, connection->ping_at_ms + answer_ms);
+        next_ms = least(next_ms, silent_since_ms(connection) + answer_ms);
     } else {
         next_ms = least(next_ms, connection->received_at_ms + quiet_ms);
     }

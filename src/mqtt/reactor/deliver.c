@@ -109,8 +109,10 @@ static bool keep_alias(struct engine_connection *connection, size_t alias,
                                                            .reason_code = -1});
         return false;
     }
-    free(connection->aliases[alias - 1]);
-    connection->aliases[alias - 1] = copy;
+    char **known = &connection->aliases[alias - 1];
+    connection->alias_bytes += topic.len - (*known != NULL ? strlen(*known) : 0);
+    free(*known);
+    *known = copy;
     return true;
 }
 
@@ -173,7 +175,7 @@ void deliver_acknowledge(struct engine *engine, void *receipt, enum err result) 
     do {
         inbound->answered_next = before;
     } while (!atomic_compare_exchange_weak(&engine->answered, &before, inbound));
-    if (before == NULL) {
+    if (before == NULL && atomic_load(&engine->waiting)) {
         eventfd_write(engine->wake_fd, 1);
     }
 }
@@ -272,7 +274,8 @@ static void take_again(struct engine_connection *connection, struct inbound *kno
     acknowledge_in_order(connection);
 }
 
-/* True: there is nothing to be offered. */
+/* True: there is nothing to be offered. What was received by QoS 2 is the same until PUBREL, DUP or
+ * not (section 4.3.3). */
 static bool is_known(struct engine_connection *connection, const struct packet *packet) {
     struct engine *engine = connection->engine;
     struct engine_session *session = connection->session;
@@ -280,7 +283,7 @@ static bool is_known(struct engine_connection *connection, const struct packet *
     if (known == NULL) {
         return false;
     }
-    bool again = packet->dup && packet->qos == known->qos;
+    bool again = packet->qos == known->qos && (packet->dup || packet->qos == 2);
     if (known->connection_number != session->connection_number) {
         if (again) {
             take_again(connection, known);

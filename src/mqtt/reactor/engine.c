@@ -21,7 +21,7 @@
 #define EVENTS_PER_TURN_MAX  256
 #define TASKS_PER_TURN_MAX   10000
 #define LOOKS_PER_TURN_MAX   1000
-#define RETRY_TICK_MS        5 /* while sockets are not read because their sink is full */
+#define RETRY_TICK_MS        5 /* while sockets are not read, or looks are late */
 #define RETRIES_PER_TICK_MAX 256
 #define REFUSALS_PER_TICK    32
 
@@ -30,9 +30,6 @@
 void reactor_task(struct engine_connection *connection, enum connection_task task) {
     struct engine *engine = connection->engine;
     if (connection->tasks == 0) {
-        if (engine->tasks == NULL && !engine->polling) {
-            eventfd_write(engine->wake_fd, 1);
-        }
         DL_APPEND2(engine->tasks, connection, task_prev, task_next);
     }
     connection->tasks |= (uint8_t)task;
@@ -101,36 +98,43 @@ void reactor_resume(struct engine_connection *connection) {
 
 /* In turn, so that none starves; those that cannot go on yet wait at the end. */
 static void retry_paused(struct engine *engine) {
+    struct engine_connection *last = engine->paused ? engine->paused->paused_prev : NULL;
     int refusals = 0;
     for (int i = 0; i < RETRIES_PER_TICK_MAX && engine->paused != NULL; i++) {
         struct engine_connection *first = engine->paused;
-        if (receive_again(first)) {
-            continue;
-        }
-        if (first->reading_paused) {
+        bool goes_on = receive_again(first);
+        if (!goes_on && first->reading_paused) {
             DL_DELETE2(engine->paused, first, paused_prev, paused_next);
             DL_APPEND2(engine->paused, first, paused_prev, paused_next);
         }
-        if (++refusals == REFUSALS_PER_TICK) {
+        refusals += !goes_on;
+        if (first == last || refusals == REFUSALS_PER_TICK) {
             return;
         }
     }
 }
 
-static void tick(struct engine *engine) {
+/* False: there are more whose time has come. */
+static bool look_at_due(struct engine *engine) {
     int64_t now_ms = clock_ms();
     for (int i = 0; i < LOOKS_PER_TURN_MAX; i++) {
         struct wheel_entry *entry = wheel_due(&engine->wheel, now_ms);
         if (entry == NULL) {
-            break;
+            return true;
         }
         connection_look(
             (struct engine_connection *)((char *)entry - offsetof(struct engine_connection, look)),
             now_ms);
     }
+    return false;
+}
+
+static void tick(struct engine *engine) {
+    bool in_time = look_at_due(engine);
     retry_paused(engine);
-    if (engine->ticking_fast && engine->paused == NULL) {
-        set_timer(engine, false);
+    bool fast = !in_time || engine->paused != NULL;
+    if (engine->ticking_fast != fast) {
+        set_timer(engine, fast);
     }
 }
 
@@ -144,6 +148,8 @@ static bool take_signal(int fd) {
 static void dispatch(struct engine *engine, const struct epoll_event *event) {
     if (event->data.ptr == &engine->wake_fd) {
         take_signal(engine->wake_fd);
+    } else if (event->data.ptr == NULL) {
+        return; /* the host's own: it looks after it itself */
     } else if (event->data.ptr == &engine->timer_fd) {
         if (take_signal(engine->timer_fd)) {
             tick(engine);
@@ -153,20 +159,23 @@ static void dispatch(struct engine *engine, const struct epoll_event *event) {
     }
 }
 
+/* A sink that answers from here on writes to wake_fd; what it answered before is seen. */
+static int64_t begin_wait(struct engine *engine, int64_t timeout_ms) {
+    atomic_store(&engine->waiting, true);
+    return engine->tasks != NULL || atomic_load(&engine->answered) != NULL ? 0 : timeout_ms;
+}
+
 /* No connection is freed before the tasks run, so all events of the turn find theirs. */
-static void engine_poll(struct engine *engine) {
+static void engine_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event events[EVENTS_PER_TURN_MAX];
-    int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, 0);
-    engine->polling = true;
+    timeout_ms = begin_wait(engine, timeout_ms);
+    int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, (int)timeout_ms);
+    atomic_store(&engine->waiting, false);
     for (int i = 0; i < n; i++) {
         dispatch(engine, &events[i]);
     }
     deliver_answered(engine);
     run_tasks(engine);
-    engine->polling = false;
-    if (engine->tasks != NULL) {
-        eventfd_write(engine->wake_fd, 1);
-    }
 }
 
 /* ---- life ---- */
@@ -274,28 +283,44 @@ static enum err request(struct engine_connection *connection, size_t n, uint8_t 
     return ERR_OK;
 }
 
+/* A server must not be sent a packet beyond its maximum (section 3.2.2.3.6): takes it back. */
+static enum err fit_request(struct engine_connection *connection, size_t len_before) {
+    size_t len = connection->out.len - len_before;
+    if (connection->server_packet_max == 0 || len <= connection->server_packet_max) {
+        return ERR_OK;
+    }
+    connection->out.len = len_before;
+    connection->request.packet_id = 0;
+    return ERR_ARGUMENT;
+}
+
 static enum err engine_subscribe(struct engine_connection *connection,
                                  const struct client_subscription *subscriptions, size_t n) {
+    size_t len_before = connection->out.len;
     enum err result = request(connection, n, PACKET_SUBACK);
     if (result == ERR_OK) {
         packet_write_subscribe(&connection->out, connection->version, connection->request.packet_id,
                                subscriptions, n);
+        result = fit_request(connection, len_before);
     }
     return result;
 }
 
 static enum err engine_unsubscribe(struct engine_connection *connection, char *const *filters,
                                    size_t n) {
+    size_t len_before = connection->out.len;
     enum err result = request(connection, n, PACKET_UNSUBACK);
     if (result == ERR_OK) {
         packet_write_unsubscribe(&connection->out, connection->version,
                                  connection->request.packet_id, filters, n);
+        result = fit_request(connection, len_before);
     }
     return result;
 }
 
-static int engine_fd(struct engine *engine) {
-    return engine->epoll_fd;
+static bool engine_watch(struct engine *engine, int fd) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 const struct engine_ops engine_reactor = {
@@ -310,6 +335,6 @@ const struct engine_ops engine_reactor = {
     .unsubscribe = engine_unsubscribe,
     .publish = publish,
     .acknowledge = deliver_acknowledge,
-    .fd = engine_fd,
+    .watch = engine_watch,
     .poll = engine_poll,
 };

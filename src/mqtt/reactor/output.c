@@ -7,11 +7,16 @@
 
 #define BEHIND_BYTES 65536
 
+void output_count(struct engine_connection *connection) {
+    size_t before = connection->held;
+    connection->held = connection->in.capacity + connection->out.capacity + connection->alias_bytes;
+    connection->engine->buffered += connection->held - before;
+}
+
 bool output_account(struct engine_connection *connection) {
     struct engine *engine = connection->engine;
     size_t before = connection->held;
-    connection->held = connection->in.capacity + connection->out.capacity;
-    engine->buffered += connection->held - before;
+    output_count(connection);
     if (connection->in.failed || connection->out.failed) {
         connection_end(connection, &(struct engine_closed){.code = "out_of_memory",
                                                            .message = "out of memory",
@@ -45,6 +50,9 @@ void output_watch(struct engine_connection *connection) {
 /* What is sent leaves the buffer, and an empty buffer its memory. */
 static void shed(struct engine_connection *connection) {
     struct buffer *out = &connection->out;
+    if (out->failed) {
+        return; /* something is missing in it: output_account ends the connection */
+    }
     if (connection->out_sent == out->len) {
         buffer_fini(out);
         connection->out_sent = 0;
@@ -70,9 +78,20 @@ static bool send_some(struct engine_connection *connection, bool *more) {
     connection->out_total += (size_t)sent;
     *more = sent > 0 && (size_t)sent < left;
     if (sent > 0) {
-        connection->sent_at_ms = clock_ms();
+        connection->sent_at_ms = connection->written_at_ms = clock_ms();
     }
     return true;
+}
+
+void output_farewell(struct engine_connection *connection) {
+    struct stream_fault ignored;
+    struct buffer *out = &connection->out;
+    ssize_t sent = 1;
+    while (sent > 0 && connection->out_sent < out->len) {
+        sent = stream_write(&connection->stream, (const uint8_t *)out->data + connection->out_sent,
+                            out->len - connection->out_sent, &ignored);
+        connection->out_sent += sent > 0 ? (size_t)sent : 0;
+    }
 }
 
 void output_flush(struct engine_connection *connection) {

@@ -130,6 +130,7 @@ enum err publish(struct engine_connection *connection, const struct engine_publi
         return ERR_OK;
     }
     begin(connection, outbound);
+    output_count(connection); /* the next publish() is to see it */
     reactor_task(connection, TASK_FLUSH);
     return ERR_OK;
 }
@@ -195,6 +196,8 @@ void publish_acknowledged(struct engine_connection *connection, const struct pac
         connection_refuse(connection, &unfitting);
     } else if (packet->type == PACKET_PUBREC) {
         received(connection, outbound, packet);
+    } else if (packet->type == PACKET_PUBCOMP) {
+        done(connection, outbound, 0); /* PUBREC took it; 0x92 only says that this is known */
     } else {
         done(connection, outbound, packet->reason_code);
     }

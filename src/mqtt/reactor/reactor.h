@@ -94,12 +94,13 @@ struct engine_connection {
     struct buffer in;  /* a packet that is not whole yet, or could not be taken */
     struct buffer out; /* from out_sent on still to be sent */
     size_t out_sent;
-    size_t held;                /* by `in` and `out`, as counted in engine->buffered */
+    size_t held;                /* by these and `aliases`, as counted in engine->buffered */
     uint64_t out_total;         /* bytes ever sent from `out` */
     struct outbound *unwritten; /* QoS 0 */
     struct outbound *settled;
 
     int64_t opened_at_ms, sent_at_ms, received_at_ms;
+    int64_t written_at_ms; /* the stream took bytes */
     int64_t connect_timeout_ms;
     int64_t ping_at_ms;  /* of the PINGREQ that is not answered; 0: none */
     int64_t leave_by_ms; /* LEAVING: then it is over anyway */
@@ -116,6 +117,7 @@ struct engine_connection {
     bool server_has_retain;
     char *assigned_client_id;
     char **aliases; /* REACTOR_ALIASES_MAX topics; NULL: none used yet */
+    size_t alias_bytes;
 
     struct engine_closed closed;
     char *closed_message;
@@ -132,13 +134,13 @@ struct engine {
     struct engine_connection *tasks;  /* connections with tasks */
     struct engine_connection *paused; /* sockets not read: their sink is full, or `out` is */
     size_t connection_count;
-    size_t buffered, buffered_max; /* bytes kept in `in` and `out` of all connections */
+    size_t buffered, buffered_max; /* bytes that connections and publications hold */
     struct sockaddr_storage *sources;
     size_t source_count, source_turn;
     uint8_t *input;
     struct buffer scratch; /* texts of the message being made */
 
-    bool polling;                       /* inside poll(): tasks need no wake */
+    atomic_bool waiting;                /* perhaps asleep in poll(): answers must wake it */
     _Atomic(struct inbound *) answered; /* by sinks, newest first */
 };
 
@@ -175,7 +177,12 @@ void output_flush(struct engine_connection *connection);
 bool output_is_behind(const struct engine_connection *connection);
 /* Waits for what the state of the connection waits for. */
 void output_watch(struct engine_connection *connection);
-/* Counts what `in` and `out` hold now. False: it is beyond the bound, and the connection ended. */
+/* The last words of a connection that ends for another reason: whether they arrive changes nothing.
+ */
+void output_farewell(struct engine_connection *connection);
+/* Counts what the connection holds now. */
+void output_count(struct engine_connection *connection);
+/* The same. False: it is beyond the bound, and the connection ended. */
 bool output_account(struct engine_connection *connection);
 
 /* receive.c: from bytes to packets to what they mean. */

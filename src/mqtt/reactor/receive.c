@@ -122,10 +122,10 @@ static bool take_connack(struct engine_connection *connection, const struct pack
         publish_fail(connection->engine, connection->session, false);
         session_forget_inbound(connection->engine, connection->session);
     }
-    connection_up(connection);
-    connection->engine->events->connected(connection->client, &connack);
-    if (connection->state == CONNECTION_UP) {
-        publish_resume(connection);
+    if (connection->state == CONNECTION_GREETING) { /* the host may have closed it meanwhile */
+        connection_up(connection);
+        publish_resume(connection); /* before the host can publish more */
+        connection->engine->events->connected(connection->client, &connack);
     }
     return true;
 }
@@ -289,7 +289,8 @@ static void keep(struct engine_connection *connection, const uint8_t *data, size
     }
     if (len == 0) {
         buffer_fini(in);
-    } else if ((const uint8_t *)in->data <= data && data < (const uint8_t *)in->data + in->len) {
+    } else if (in->len > 0 && (const uint8_t *)in->data <= data &&
+               data < (const uint8_t *)in->data + in->len) {
         memmove(in->data, data, len);
         in->len = len;
     } else {
@@ -328,9 +329,11 @@ static void read_more(struct engine_connection *connection) {
     if (n > 0) {
         connection->received_at_ms = clock_ms();
     }
-    if (n > 0 && small) {
+    if (n == 0) {
+        output_watch(connection); /* the stream may have something of its own to write */
+    } else if (small) {
         consume(connection, engine->input, kept + (size_t)n);
-    } else if (n > 0) {
+    } else {
         buffer_append(&connection->in, engine->input, (size_t)n);
         consume(connection, (const uint8_t *)connection->in.data, connection->in.len);
     }

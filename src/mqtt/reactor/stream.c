@@ -304,8 +304,9 @@ static int flush(struct stream *stream, struct stream_fault *fault) {
         memory_fault(fault);
         return -1;
     }
-    ssize_t n = transmit(stream, (const uint8_t *)out->data + websocket->out_sent,
-                         out->len - websocket->out_sent, fault);
+    size_t left = out->len - websocket->out_sent;
+    const uint8_t *data = left > 0 ? (const uint8_t *)out->data + websocket->out_sent : NULL;
+    ssize_t n = transmit(stream, data, left, fault);
     if (n < 0) {
         return -1;
     }

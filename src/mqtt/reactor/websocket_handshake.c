@@ -159,8 +159,11 @@ static struct span field_of(const struct buffer *answer, const char *name) {
 
 /* Whether a list separated by commas has the word. */
 static bool has_token(struct span list, const char *word) {
+    if (list.at == NULL) {
+        return false;
+    }
     const char *at = list.at, *end = list.at + list.len;
-    while (at != NULL && at < end) {
+    while (at < end) {
         const char *comma = memchr(at, ',', (size_t)(end - at));
         if (equals(trimmed(at, comma ? comma : end), word)) {
             return true;

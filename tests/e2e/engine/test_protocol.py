@@ -285,6 +285,23 @@ def test_qos_2_cut_off_before_pubrec_is_received_once(desk, version):
 
 
 @both_versions
+def test_qos_2_is_known_by_its_identifier_alone(desk, version):
+    """4.3.3: any PUBLISH of that identifier until PUBREL, with DUP or without."""
+    broker, client, link = kept(desk, version)
+    for dup in (False, False, True):
+        link.publish("t/x", "once", 2, 9, dup=dup)
+        assert link.expect(PUBREC).id == 9
+    link.reset()
+    link = broker.online(present=True)
+    link.publish("t/x", "once", 2, 9)
+    assert link.expect(PUBREC).id == 9
+    link.acknowledge(PUBREL, 9)
+    assert link.expect(PUBCOMP).id == 9
+    link.deliver("t/x", "after", 10)
+    desk.wait_payloads(client, [b"once", b"after"])
+
+
+@both_versions
 def test_without_its_session_an_id_of_qos_2_is_a_new_message(desk, version):
     broker, client, link = kept(desk, version)
     link.publish("t/x", "of the lost session", 2, 9)

@@ -1,5 +1,6 @@
 """One mqfleetd process."""
 
+import functools
 import os
 import pathlib
 import re
@@ -14,6 +15,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 BINARY = pathlib.Path(os.environ.get("MQFLEETD", ROOT / "build/release/mqfleetd")).absolute()
 SANITIZER = re.compile(
     r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed")
+
+
+@functools.cache
+def sanitized():
+    """Whether the program is built with AddressSanitizer, whose quarantine makes memory useless to
+    look at."""
+    return b"__asan_init" in BINARY.read_bytes()
 
 
 def environment(**more):

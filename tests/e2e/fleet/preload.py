@@ -1,5 +1,5 @@
 """Small libraries, built when first used, that are preloaded into the programs under test: one lets
-a broker's log tell nodes apart, one moves Redis's clock."""
+a broker's log tell nodes apart, one moves Redis's clock, one makes a disk slow."""
 
 import atexit
 import functools

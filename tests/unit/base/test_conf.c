@@ -95,7 +95,7 @@ static char *print(const struct conf *conf) {
 START_TEST(defaults_load_and_are_those_of_the_table) {
     struct conf *conf = load_sets(NULL, NULL, 0);
     ck_assert_int_eq(conf->node_port, 8080);
-    ck_assert_str_eq(conf->engine, "paho");
+    ck_assert_str_eq(conf->engine, "reactor");
     ck_assert_str_eq(conf->sink_type, "redis_stream");
     ck_assert_str_eq(conf->http_listen, "127.0.0.1");
     ck_assert(!conf->http_insecure);

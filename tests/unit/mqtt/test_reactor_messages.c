@@ -1,0 +1,215 @@
+/* The engine `reactor`: received messages, from the broker that the test plays to the sink, and
+ * their acknowledgements. */
+#include "reactor_fixture.h"
+
+#define BUFFER_BYTES 1048576
+
+static void setup(void) {
+    bench_setup(4, BUFFER_BYTES);
+}
+
+static void setup_v5(void) {
+    bench_setup(5, BUFFER_BYTES);
+}
+
+static void wait_messages(int count) {
+    UNTIL(bench.message_count == count);
+}
+
+/* So that what came before has been looked at. */
+static void turn_around(void) {
+    SEND("\x62\x02\x03\xE7"); /* PUBREL of an unknown identifier */
+    ck_assert_int_eq(bench_expect(PACKET_PUBCOMP).packet_id, 999);
+}
+
+START_TEST(acknowledgements_go_out_in_the_order_of_arrival) {
+    bench_up(false);
+    SEND("\x32\x05\x00\x01t\x00\x01");
+    SEND("\x34\x05\x00\x01t\x00\x02");
+    SEND("\x32\x05\x00\x01t\x00\x03");
+    wait_messages(3);
+    bench_accept(2);
+    bench_accept(1);
+    turn_around();
+    bench_accept(0);
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 1);
+    ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, 2);
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 3);
+}
+END_TEST
+
+START_TEST(qos_2_is_offered_once_until_pubrel_whether_the_broker_says_dup_or_not) {
+    static const char again[] = "\x34\x05\x00\x01t\x00\x09", dup[] = "\x3C\x05\x00\x01t\x00\x09";
+    bench_up(false);
+    bench_send(again, 7);
+    wait_messages(1);
+    bench_send(again, 7);
+    bench_accept(0);
+    bench_expect(PACKET_PUBREC);
+    bench_break();
+    bench_up(true);
+    bench_send(_i ? dup : again, 7);
+    ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, 9);
+    bench_send(_i ? dup : again, 7);
+    ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, 9);
+    SEND("\x62\x02\x00\x09");
+    bench_expect(PACKET_PUBCOMP);
+    ck_assert_int_eq(bench.message_count, 1);
+    bench_send(again, 7);
+    wait_messages(2);
+}
+END_TEST
+
+START_TEST(qos_1_accepted_after_the_connection_broke_is_acknowledged_when_it_comes_again) {
+    bench_up(false);
+    SEND("\x32\x05\x00\x01t\x00\x05");
+    SEND("\x32\x05\x00\x01t\x00\x06");
+    wait_messages(2);
+    bench_break();
+    bench_accept(0);
+    bench_up(true);
+    SEND("\x3A\x05\x00\x01t\x00\x05");
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 5);
+    SEND("\x3A\x05\x00\x01t\x00\x06");
+    turn_around();
+    bench_accept(1);
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 6);
+    ck_assert_int_eq(bench.message_count, 2);
+}
+END_TEST
+
+START_TEST(an_identifier_of_qos_1_without_dup_is_a_new_message_on_the_next_connection) {
+    bench_up(false);
+    SEND("\x32\x05\x00\x01t\x00\x05");
+    wait_messages(1);
+    bench_break();
+    bench_up(true);
+    SEND("\x32\x05\x00\x01t\x00\x05");
+    wait_messages(2);
+    bench_accept(0); /* of the one that nobody waits for */
+    turn_around();
+    bench_accept(1);
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 5);
+}
+END_TEST
+
+START_TEST(what_no_sink_takes_is_not_acknowledged_and_offered_again) {
+    bench_up(false);
+    SEND("\x34\x05\x00\x01t\x00\x05");
+    wait_messages(1);
+    engine_reactor.acknowledge(bench.engine, bench.receipts[0], ERR_UNAVAILABLE);
+    UNTIL(bench.closed == 1);
+    ck_assert_str_eq(bench.code, "sink_unavailable");
+    bench_hang_up(false);
+    bench_up(true);
+    SEND("\x3C\x05\x00\x01t\x00\x05");
+    wait_messages(2);
+    bench_accept(1);
+    ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, 5);
+}
+END_TEST
+
+START_TEST(a_message_that_finds_no_room_waits_and_keeps_its_place) {
+    bench_up(false);
+    bench.takes_messages = ERR_FULL;
+    SEND("\x32\x05\x00\x01t\x00\x01");
+    UNTIL(!bench.has_room);
+    SEND("\x32\x05\x00\x01t\x00\x02");
+    for (int i = 0; i < 20; i++) { /* nothing is read, and nothing spins */
+        engine_reactor.poll(bench.engine, 5);
+    }
+    ck_assert_int_eq(bench.message_count, 0);
+    bench.takes_messages = ERR_OK;
+    bench.has_room = true;
+    wait_messages(2);
+    bench_accept(1);
+    bench_accept(0);
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 1);
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 2);
+}
+END_TEST
+
+START_TEST(a_paused_connection_still_pings_and_can_be_closed) {
+    bench_up(false);
+    bench.takes_messages = ERR_FULL;
+    SEND("\x32\x05\x00\x01t\x00\x01");
+    UNTIL(!bench.has_room);
+    for (int i = 0; i < 4; i++) {
+        clock_advance_ms(58000);
+        bench_expect(PACKET_PINGREQ);
+    }
+    ck_assert_int_eq(bench.closed, 0);
+    engine_reactor.close(bench.connection, false);
+    bench_expect(PACKET_DISCONNECT);
+    bench_hang_up(false);
+    UNTIL(bench.closed == 1);
+    ck_assert_int_eq(bench.message_count, 0);
+}
+END_TEST
+
+START_TEST(topics_kept_for_aliases_count_as_memory) {
+    static uint8_t publish[65540] = {
+        0x30,       0x80 | (65536 & 0x7F), 0x80 | (65536 >> 7 & 0x7F), 65536 >> 14,
+        65530 >> 8, 65530 & 0xFF};
+    bench_up(false);
+    memset(publish + 6, 't', 65530);
+    memcpy(publish + 6 + 65530, "\x03\x23\x00", 3);
+    for (uint8_t alias = 1; alias <= 32 && bench.closed == 0; alias++) {
+        publish[sizeof(publish) - 1] = alias;
+        if (send(bench.peer, publish, sizeof(publish), MSG_NOSIGNAL) != sizeof(publish)) {
+            break;
+        }
+        UNTIL(bench.message_count == alias || bench.closed == 1);
+    }
+    UNTIL(bench.closed == 1);
+    ck_assert_str_eq(bench.code, "buffers_full");
+    ck_assert_int_ge(bench.message_count, 10);
+    bench_hang_up(false);
+    bench_up(true);
+}
+END_TEST
+
+START_TEST(more_than_the_receive_maximum_is_refused) {
+    bench.config.receive_maximum = 2;
+    bench_up(false);
+    SEND("\x32\x06\x00\x01t\x00\x01\x00");
+    SEND("\x32\x06\x00\x01t\x00\x02\x00");
+    wait_messages(2);
+    bench_accept(0);
+    bench_expect(PACKET_PUBACK);
+    SEND("\x32\x06\x00\x01t\x00\x03\x00");
+    wait_messages(3);
+    SEND("\x32\x06\x00\x01t\x00\x04\x00");
+    UNTIL(bench.closed == 1);
+    ck_assert_str_eq(bench.code, "receive_maximum_exceeded");
+    ck_assert_int_eq(bench.message_count, 3);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("reactor_messages");
+    TCase *tcase = tcase_create("v4"), *v5 = tcase_create("v5");
+    tcase_set_timeout(tcase, 120);
+    tcase_set_timeout(v5, 120);
+    tcase_add_checked_fixture(tcase, setup, bench_teardown);
+    tcase_add_checked_fixture(v5, setup_v5, bench_teardown);
+    tcase_add_test(tcase, acknowledgements_go_out_in_the_order_of_arrival);
+    tcase_add_loop_test(
+        tcase, qos_2_is_offered_once_until_pubrel_whether_the_broker_says_dup_or_not, 0, 2);
+    tcase_add_test(tcase,
+                   qos_1_accepted_after_the_connection_broke_is_acknowledged_when_it_comes_again);
+    tcase_add_test(tcase,
+                   an_identifier_of_qos_1_without_dup_is_a_new_message_on_the_next_connection);
+    tcase_add_test(tcase, what_no_sink_takes_is_not_acknowledged_and_offered_again);
+    tcase_add_test(tcase, a_message_that_finds_no_room_waits_and_keeps_its_place);
+    tcase_add_test(tcase, a_paused_connection_still_pings_and_can_be_closed);
+    tcase_add_test(v5, topics_kept_for_aliases_count_as_memory);
+    tcase_add_test(v5, more_than_the_receive_maximum_is_refused);
+    suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, v5);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
