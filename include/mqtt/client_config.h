@@ -23,6 +23,7 @@ struct client_subscription {
     bool no_local;
     bool retain_as_published;
     uint8_t retain_handling;
+    uint32_t identifier; /* MQTT 5 subscription identifier; 0: none */
 };
 
 struct client_will {

@@ -99,7 +99,8 @@ struct engine_ops {
     /* Forgets a session of which no connection is open; NULL is legal. Publications that nobody
      * acknowledged get their published event now, with ERR_UNAVAILABLE. */
     void (*session_end)(struct engine *engine, struct engine_session *session);
-    /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. */
+    /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. All of
+     * one SUBSCRIBE have the same identifier. */
     enum err (*subscribe)(struct engine_connection *connection,
                           const struct client_subscription *subscriptions, size_t n);
     enum err (*unsubscribe)(struct engine_connection *connection, char *const *filters, size_t n);

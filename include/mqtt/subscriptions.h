@@ -3,9 +3,14 @@
 #ifndef MQFLEET_MQTT_SUBSCRIPTIONS_H
 #define MQFLEET_MQTT_SUBSCRIPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include "base/err.h"
 #include "mqtt/client_config.h"
+
+/* Whether a broker needs not be told of `b` when it has `a` for the same filter. */
+bool subscription_same_options(const struct client_subscription *a,
+                               const struct client_subscription *b);
 
 struct subscriptions_diff {
     const struct client_subscription **subscribe; /* borrowed from `to` */

@@ -70,6 +70,19 @@ def test_mqtt5_properties_reach_the_stream(fleet):
     assert b"line" in flat and b"4" in flat and b"5" in flat
 
 
+def test_subscription_identifiers_come_back_with_the_messages(fleet):
+    fleet.start_node()
+    fleet.online(1, protocol_version=5, subscriptions=[
+        {"filter": "plain", "qos": 1}, {"filter": "seven", "qos": 1, "identifier": 7},
+        {"filter": "seven/+", "qos": 1, "identifier": 7},
+        {"filter": "large", "qos": 1, "identifier": 268435455}])
+    fleet.broker.publish_all([("plain", b"0"), ("seven", b"7"), ("seven/x", b"7x"),
+                              ("large", b"large")])
+    fleet.stream.wait_payloads([b"0", b"7", b"7x", b"large"])
+    found = {row[b"payload"]: row.get(b"subscription_identifier") for row in fleet.stream.rows()}
+    assert found == {b"0": None, b"7": b"7", b"7x": b"7", b"large": b"268435455"}
+
+
 @pytest.mark.parametrize("dying", [False, True])
 def test_kf24_nothing_is_acknowledged_before_the_sink_has_it(fleet, dying):
     """If the broker had been told of messages the sink did not have, those that the dying node

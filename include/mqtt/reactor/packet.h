@@ -141,6 +141,7 @@ bool packet_decode(const uint8_t *data, const struct packet_frame *frame, int ve
 void packet_write_connect(struct buffer *out, const struct client_config *config,
                           uint16_t keepalive_s, uint32_t maximum_packet_size,
                           uint16_t topic_alias_maximum);
+/* The identifier of the first is that of all: a packet has one (section 3.8.2.1.2). */
 void packet_write_subscribe(struct buffer *out, int version, uint16_t packet_id,
                             const struct client_subscription *subscriptions, size_t n);
 void packet_write_unsubscribe(struct buffer *out, int version, uint16_t packet_id,

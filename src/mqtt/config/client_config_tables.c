@@ -92,6 +92,7 @@ static const struct field subscription_rows[] = {
     {BOOL(client_subscription, no_local), .flags = FIELD_MQTT5},
     {BOOL(client_subscription, retain_as_published), .flags = FIELD_MQTT5},
     {INTEGER(client_subscription, retain_handling, 0, 2), .flags = FIELD_MQTT5},
+    {INTEGER(client_subscription, identifier, 1, 268435455), .flags = FIELD_MQTT5},
 };
 const struct field_table client_subscription_fields = TABLE(subscription_rows);
 

@@ -43,10 +43,11 @@ static const struct client_subscription *index_find(const struct index *index, c
     return row == NULL ? NULL : *row;
 }
 
-static bool same_options(const struct client_subscription *a, const struct client_subscription *b) {
+bool subscription_same_options(const struct client_subscription *a,
+                               const struct client_subscription *b) {
     return a->qos == b->qos && a->no_local == b->no_local &&
            a->retain_as_published == b->retain_as_published &&
-           a->retain_handling == b->retain_handling;
+           a->retain_handling == b->retain_handling && a->identifier == b->identifier;
 }
 
 static void add_subscribes(struct subscriptions_diff *out, const struct index *held,
@@ -54,7 +55,7 @@ static void add_subscribes(struct subscriptions_diff *out, const struct index *h
     for (size_t i = 0; i < to->subscription_count; i++) {
         const struct client_subscription *wanted = &to->subscriptions[i];
         const struct client_subscription *old = index_find(held, wanted->filter);
-        if (old == NULL || !same_options(old, wanted)) {
+        if (old == NULL || !subscription_same_options(old, wanted)) {
             out->subscribe[out->subscribe_count++] = wanted;
         }
     }

@@ -220,9 +220,7 @@ void client_status_fini(struct client_status *status) {
 
 static bool same_subscription(const struct client_subscription *a,
                               const struct client_subscription *b) {
-    return strcmp(a->filter, b->filter) == 0 && a->qos == b->qos && a->no_local == b->no_local &&
-           a->retain_as_published == b->retain_as_published &&
-           a->retain_handling == b->retain_handling;
+    return strcmp(a->filter, b->filter) == 0 && subscription_same_options(a, b);
 }
 
 static int16_t granted_before(const struct client *client, const struct client_subscription *now) {

@@ -79,10 +79,14 @@ static enum err unsubscribe_some(struct client *client) {
 static enum err subscribe_some(struct client *client) {
     struct client_work *work = client->work;
     struct client_subscription some[HOST_SUBSCRIBE_MAX];
-    work->in_flight = at_most(work->diff.subscribe_count - work->subscribed);
-    for (size_t i = 0; i < work->in_flight; i++) {
-        some[i] = *work->diff.subscribe[work->subscribed + i];
-    }
+    size_t most = at_most(work->diff.subscribe_count - work->subscribed);
+    work->in_flight = 0;
+    do { /* a packet has one subscription identifier */
+        some[work->in_flight] = *work->diff.subscribe[work->subscribed + work->in_flight];
+        work->in_flight++;
+    } while (work->in_flight < most &&
+             work->diff.subscribe[work->subscribed + work->in_flight]->identifier ==
+                 some[0].identifier);
     return client->host->ops->subscribe(client->connection, some, work->in_flight);
 }
 

@@ -86,7 +86,14 @@ static enum err subscribe_together(struct engine_connection *connection,
     response.subscribeOptions = options[0];
     response.subscribeOptionsCount = n > 1 ? (int)n : 0;
     response.subscribeOptionsList = n > 1 ? options : NULL;
-    return result_of(MQTTAsync_subscribeMany(connection->handle, (int)n, filters, qos, &response));
+    if (subscriptions[0].identifier > 0) {
+        MQTTProperty identifier = {.identifier = MQTTPROPERTY_CODE_SUBSCRIPTION_IDENTIFIER,
+                                   .value.integer4 = subscriptions[0].identifier};
+        MQTTProperties_add(&response.properties, &identifier);
+    }
+    int rc = MQTTAsync_subscribeMany(connection->handle, (int)n, filters, qos, &response);
+    MQTTProperties_free(&response.properties);
+    return result_of(rc);
 }
 
 enum err paho_subscribe(struct engine_connection *connection,

@@ -153,11 +153,17 @@ void packet_write_connect(struct buffer *out, const struct client_config *config
 
 /* ---- SUBSCRIBE and UNSUBSCRIBE, sections 3.8 and 3.10 ---- */
 
-static void begin_request(struct buffer *body, int version, uint16_t packet_id) {
+/* identifier: of a subscription; 0: none. */
+static void begin_request(struct buffer *body, int version, uint16_t packet_id,
+                          uint32_t identifier) {
     assert(packet_id != 0);
     packet_write_u16(body, packet_id);
     if (version == 5) {
-        packet_write_u8(body, 0); /* Property Length */
+        struct buffer properties = {0};
+        if (identifier != 0) {
+            write_number_property(&properties, PROPERTY_SUBSCRIPTION_IDENTIFIER, identifier);
+        }
+        write_block(body, &properties);
     }
 }
 
@@ -174,7 +180,7 @@ void packet_write_subscribe(struct buffer *out, int version, uint16_t packet_id,
                             const struct client_subscription *subscriptions, size_t n) {
     assert(n > 0);
     struct buffer body = {0};
-    begin_request(&body, version, packet_id);
+    begin_request(&body, version, packet_id, subscriptions[0].identifier);
     for (size_t i = 0; i < n; i++) {
         write_text(&body, subscriptions[i].filter);
         packet_write_u8(&body, subscription_options(&subscriptions[i], version));
@@ -187,7 +193,7 @@ void packet_write_unsubscribe(struct buffer *out, int version, uint16_t packet_i
                               char *const *filters, size_t n) {
     assert(n > 0);
     struct buffer body = {0};
-    begin_request(&body, version, packet_id);
+    begin_request(&body, version, packet_id, 0);
     for (size_t i = 0; i < n; i++) {
         write_text(&body, filters[i]);
     }

@@ -23,6 +23,7 @@
 #define TCP_IDLE_S     60
 #define TCP_INTERVAL_S 20
 #define TCP_PROBES     3
+#define TCP_TAKEN_MS   120000 /* the same for bytes on their way, which are not probed */
 
 #define READ_LEAST   1024
 #define ANSWER_CHUNK 1024
@@ -63,6 +64,7 @@ static void set_options(int fd) {
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, TCP_IDLE_S);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, TCP_INTERVAL_S);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, TCP_PROBES);
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, TCP_TAKEN_MS);
 }
 
 static enum err socket_fault(int number, struct stream_fault *fault) {

@@ -45,16 +45,19 @@ def command_name(data):
 
 
 class Unlucky:
-    """For Wire.lose: replies of the commands meant are lost by chance, never two of one in a row, so
-    that calling again helps; not strictly in turn, for then two callers who take turns would not
-    share the losses."""
+    """For Wire.lose: the first reply of each command meant is lost, later ones by chance, never two
+    of one in a row, so that calling again helps; not strictly in turn, for then two callers who take
+    turns would not share the losses."""
 
     def __init__(self, rng, chance, meant):
         self._rng, self._chance, self._meant = rng, chance, meant
         self._lost = set()  # whose last reply was
+        self._known = set()
 
     def __call__(self, name, _count):
-        if name in self._lost or not self._meant(name) or self._rng.random() >= self._chance:
+        chance = self._chance if name in self._known else 1
+        self._known.add(name)
+        if name in self._lost or not self._meant(name) or self._rng.random() >= chance:
             self._lost.discard(name)
             return False
         self._lost.add(name)

@@ -127,8 +127,9 @@ static inline void broker_configure(const struct fixture_broker *broker, const c
     assert(file != NULL);
     fprintf(file,
             "listener %d 127.0.0.1\nmax_connections -1\nmax_queued_messages 100000\n"
-            "max_inflight_messages 0\nlog_type all\nlog_dest file %s/log\nuser root\n%s",
-            broker->port, broker->folder, extra);
+            "max_inflight_messages 0\nlog_type all\nlog_dest file %s/log\nuser root\n"
+            "persistence_location %s/\n%s",
+            broker->port, broker->folder, broker->folder, extra);
     fclose(file);
 }
 

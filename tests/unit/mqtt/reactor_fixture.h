@@ -10,7 +10,7 @@
 #include "mqtt/reactor/packet.h"
 #include "broker_fixture.h"
 
-#define TOKENS_MAX   64
+#define TOKENS_MAX   512
 #define MESSAGES_MAX 64
 #define SEEN_LEN     262144
 
@@ -45,6 +45,7 @@ static struct bench {
     bool has_room;
     void (*on_connected)(void);
     void (*on_published)(void);
+    enum err (*on_message)(struct message *message, void *receipt);
 } bench;
 
 /* Turns the engine until the condition holds. */
@@ -99,6 +100,9 @@ static void bench_on_published(void *client, uint64_t token, enum err result, in
 
 static enum err bench_on_message(void *client, struct message *message, void *receipt) {
     (void)client;
+    if (bench.on_message != NULL) {
+        return bench.on_message(message, receipt);
+    }
     if (bench.takes_messages != ERR_OK) {
         bench.has_room = bench.takes_messages != ERR_FULL;
         return bench.takes_messages;

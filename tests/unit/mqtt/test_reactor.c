@@ -134,11 +134,12 @@ START_TEST(a_broker_that_talks_may_take_its_time_for_pingresp) {
     bench_up(false);
     clock_advance_ms(56000);
     bench_expect(PACKET_PINGREQ);
-    for (int i = 0; i < 4; i++) { /* 30 s is the limit for silence */
+    for (int i = 0; i < 3; i++) { /* 30 s is the limit for silence */
         clock_advance_ms(20000);
         SEND("\x30\x04\x00\x01t\x00");
         UNTIL(bench.message_count == i + 1);
     }
+    bench_expect(PACKET_PINGREQ);
     ck_assert_int_eq(bench.closed, 0);
     clock_advance_ms(40000);
     UNTIL(bench.closed == 1);
