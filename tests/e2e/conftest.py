@@ -1,5 +1,5 @@
-"""Fixtures: a fleet of real processes for each test; on failure, its logs. Tests marked every_engine
-run for each engine; what one of them cannot do is skipped by docs/engines.md."""
+"""Fixtures: a fleet of real processes for each test; on failure, its logs. Tests marked
+every_engine run for each engine; what one of them cannot do is skipped by docs/engines.md."""
 
 import pytest
 

@@ -7,7 +7,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from fleet.wait import wait_until
+from fleet.wait import holds_for, wait_until
 
 pytestmark = pytest.mark.every_engine
 
@@ -154,7 +154,6 @@ def test_the_null_sink_acknowledges_and_keeps_nothing(fleet):
     assert not fleet.redis.client.exists("mqtt_msg")
     # Acknowledged: the broker does not send them again.
     node.start()
-    fleet.wait_online(["c00000"])
     fleet.broker.publish("t/c00000/x", "last")
     wait_until(lambda: fleet.api.status("c00000")["messages_in"], 20, "the last one")
     assert fleet.api.status("c00000")["messages_in"] == 1
@@ -167,3 +166,22 @@ def test_the_stream_is_trimmed_to_about_its_length(fleet):
     wait_until(lambda: fleet.redis.client.xinfo_stream("mqtt_msg")["last-entry"][1]["payload"]
                == "1499", 20, "the last message")
     assert fleet.redis.client.xlen("mqtt_msg") < 500
+
+
+def test_a_session_with_a_backlog_waits_for_its_sink_instead_of_connecting_anew(fleet):
+    """The backlog comes before the SUBACK, and the sink takes nothing of it for longer than a
+    subscription may take."""
+    node = fleet.start_node(sink__queue_messages=10, connect_timeout_ms=1000)
+    fleet.online(1, make=fleet.persistent)
+    assert node.terminate() == 0
+    payloads = [b"saved %d" % number for number in range(200)]
+    fleet.broker.publish_all([("t/c00000/x", payload) for payload in payloads])
+    break_stream(fleet)
+    before = fleet.broker.mark()
+    node.start(wait=False)
+    wait_until(lambda: not node.ready() and fleet.broker.connects(before).get("c00000"), 30,
+               "connected, and the sink fails")
+    holds_for(lambda: fleet.broker.connects(before)["c00000"] == 1, 4, "one connection")
+    mend_stream(fleet)
+    fleet.stream.wait_payloads(payloads, 40)
+    assert fleet.broker.connects(before)["c00000"] == 1

@@ -179,10 +179,10 @@ static void tick(int64_t ms) {
 
 static void say(struct client *client, const void *data, size_t len) {
     struct peer *peer = &client->peer;
-    size_t step = peer->one_by_one ? 1 : len;
+    size_t step = peer->one_by_one ? 1 + len / 64 : len; /* what is long, in chunks */
     for (size_t at = 0; at < len && peer->fd >= 0; at += step) {
-        ssize_t sent =
-            send(peer->fd, (const uint8_t *)data + at, step, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = send(peer->fd, (const uint8_t *)data + at, len - at < step ? len - at : step,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
         (void)sent; /* where it does not fit, so much is missing */
         if (peer->one_by_one) {
             settle();

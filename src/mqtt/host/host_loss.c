@@ -143,6 +143,21 @@ static void try_again(struct client *client) {
     }
 }
 
+static const char UNACKNOWLEDGED[] = "the broker did not acknowledge the subscriptions";
+
+/* What a session has saved up comes before the SUBACK, and waits for a sink: to begin anew would
+ * only bring it again. Others may connect meanwhile. */
+static bool keeps_waiting(struct client *client) {
+    int64_t timeout_ms = client->host->conf->connect_timeout_ms;
+    bool receiving = clock_wall_ms() - client->last_packet_at_ms < timeout_ms / 2;
+    if (host_has_room(client) && !receiving) {
+        return false;
+    }
+    pacer_leave(&client->host->pacer, &client->ticket);
+    host_set_timer(client, timeout_ms);
+    return true;
+}
+
 void host_timer(struct client *client) {
     switch (client->state) {
     case CLIENT_QUEUED:
@@ -153,13 +168,15 @@ void host_timer(struct client *client) {
         host_fail(client, "connect_timeout", "the broker did not answer in time");
         break;
     case CLIENT_SUBSCRIBING:
-        host_fail(client, "subscribe_timeout", "the broker did not acknowledge the subscriptions");
+        if (!keeps_waiting(client)) {
+            host_fail(client, "subscribe_timeout", UNACKNOWLEDGED);
+        }
         break;
     case CLIENT_ONLINE:
-        if (client->work != NULL) {
-            lost(client, "subscribe_timeout", "the broker did not acknowledge the subscriptions");
-        } else {
+        if (client->work == NULL) {
             stable(client);
+        } else if (!keeps_waiting(client)) {
+            lost(client, "subscribe_timeout", UNACKNOWLEDGED);
         }
         break;
     case CLIENT_BACKOFF:

@@ -85,7 +85,7 @@ def hexed(digits):
     return bytes.fromhex(digits)
 
 
-# ---- the fixed header, 2.1 -------------------------------------------------------------------------
+# ---- the fixed header, 2.1 -----------------------------------------------------------------------
 
 section("framing")
 
@@ -104,7 +104,7 @@ case_of_5("wrong flags of AUTH", ONLINE, hexed("f1 00"))
 online("PINGRESP with a body", hexed("d0 01 00"))
 online("noise", bytes(range(7, 256, 3)))
 
-# ---- packets of a client, and none that a broker may send here ------------------------------------
+# ---- packets of a client, and none that a broker may send here -----------------------------------
 
 section("unasked")
 
@@ -121,7 +121,7 @@ online("CONNACK twice", lambda v, _: connack(v), {PROTOCOL})
 online("SUBACK unasked", lambda v, _: suback(v, 777, [0]), ends=EITHER)
 online("UNSUBACK unasked", lambda v, _: suback(v, 777, [0], kind=UNSUBACK), ends=EITHER)
 
-# ---- instead of CONNACK, 3.2 -----------------------------------------------------------------------
+# ---- instead of CONNACK, 3.2 ---------------------------------------------------------------------
 
 section("connack")
 
@@ -171,7 +171,7 @@ for name, properties in (
 case_of_5("CONNACK with properties longer than the packet", CONNECTING,
           packet(CONNACK, hexed("00 00 20 13 00 05")))
 
-# ---- SUBACK, 3.9 -----------------------------------------------------------------------------------
+# ---- SUBACK, 3.9 ---------------------------------------------------------------------------------
 
 section("suback")
 
@@ -199,7 +199,7 @@ case_of_5("SUBACK with an unknown property", SUBSCRIBING,
 case_of_5("SUBACK with properties longer than the packet", SUBSCRIBING,
           lambda _, i: packet(SUBACK, i.to_bytes(2, "big") + hexed("09 00")))
 
-# ---- PUBLISH, 3.3 ----------------------------------------------------------------------------------
+# ---- PUBLISH, 3.3 --------------------------------------------------------------------------------
 
 section("publish")
 
@@ -216,7 +216,8 @@ for name, topic in (("of one plus", "+"), ("with a plus", "t/+/x"), ("with a has
     online(f"a topic {name}", lambda v, _, topic=topic: publish(v, topic, "x"), {*BAD, TOPIC_NAME})
 for name, topic in (("0xff", b"t/\xff"), ("a lone continuation", b"t/\x80"),
                     ("a sequence cut off", b"t/\xe2\x82"), ("an overlong slash", b"t\xc0\xaf"),
-                    ("a surrogate", b"t/\xed\xa0\x80"), ("more than U+10FFFF", b"t/\xf4\x90\x80\x80"),
+                    ("a surrogate", b"t/\xed\xa0\x80"),
+                    ("more than U+10FFFF", b"t/\xf4\x90\x80\x80"),
                     ("U+0000", b"t/\0x")):
     online(f"a topic with {name}", lambda v, _, topic=topic: publish(v, topic, "x"),
            {*BAD, TOPIC_NAME})
@@ -257,11 +258,12 @@ case_of_5("the header of a packet over the maximum size", ONLINE, hexed("30 ff f
 online("a huge packet that never comes", hexed("30 ff ff ff 7f 00 03") + b"t/x" + bytes(5000),
        {TOO_LARGE, "keepalive_timeout"}, config={"keepalive_s": 1})
 
-# ---- acknowledgements, 3.4 to 3.7, 4.3 -------------------------------------------------------------
+# ---- acknowledgements, 3.4 to 3.7, 4.3 -----------------------------------------------------------
 
 section("acknowledgement")
 
-for kind, name in ((PUBACK, "PUBACK"), (PUBREC, "PUBREC"), (PUBREL, "PUBREL"), (PUBCOMP, "PUBCOMP")):
+for kind, name in ((PUBACK, "PUBACK"), (PUBREC, "PUBREC"), (PUBREL, "PUBREL"),
+                   (PUBCOMP, "PUBCOMP")):
     online(f"{name} of id 0", acknowledge(kind, 0))
     online(f"{name} of one byte", packet(kind, b"\0", 2 if kind == PUBREL else 0))
     case_of_4(f"{name} with a reason code", ONLINE, acknowledge(kind, 1, 0))
@@ -285,7 +287,7 @@ case("PUBREC again for PUBREL", RELEASED, lambda v, i: acknowledge(PUBREC, i), e
 case_of_5("PUBACK with an unknown reason code", PUBLISHED_1,
           lambda _, i: acknowledge(PUBACK, i, 0x42), ends=EITHER)
 
-# ---- DISCONNECT, 3.14 ------------------------------------------------------------------------------
+# ---- DISCONNECT, 3.14 ----------------------------------------------------------------------------
 
 section("disconnect")
 
@@ -302,7 +304,7 @@ case_of_5("DISCONNECT with a session expiry", ONLINE,
 case_of_5("DISCONNECT with an unknown property", ONLINE, disconnect(0x8B, [(0x7E, b"\0")]))
 case_of_5("DISCONNECT before SUBACK", SUBSCRIBING, disconnect(0x89), {"server_busy"})
 
-# ---- floods and PINGRESP ---------------------------------------------------------------------------
+# ---- floods and PINGRESP -------------------------------------------------------------------------
 
 section("flood")
 
@@ -311,7 +313,7 @@ online("a flood of PINGRESP", packet(PINGRESP) * 200000, ends=STAYS)
 online("a flood of PUBACK", acknowledge(PUBACK, 9) * 50000, ends=EITHER)
 online("a flood of empty messages", lambda v, _: publish(v, "t/x") * 2000, ends=STAYS)
 
-# ---- the end of the connection at each point -------------------------------------------------------
+# ---- the end of the connection at each point -----------------------------------------------------
 
 section("end")
 
@@ -332,7 +334,7 @@ for then in ("close", "reset"):
     case(f"{then} instead of PUBREC", PUBLISHED_2, b"", LOST, then=then)
     case(f"{then} instead of PUBCOMP", RELEASED, b"", LOST, then=then)
 
-# ---- slow, but right -------------------------------------------------------------------------------
+# ---- slow, but right -----------------------------------------------------------------------------
 
 section("slow")
 

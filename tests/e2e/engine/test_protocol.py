@@ -1,5 +1,5 @@
-"""What the client says to a broker that reads every byte strictly (fleet/packets.py), and what it does
-with what a good broker may say. The test plays the broker."""
+"""What the client says to a broker that reads every byte strictly (fleet/packets.py), and what it
+does with what a good broker may say. The test plays the broker."""
 
 import itertools
 
@@ -33,7 +33,7 @@ def kept(desk, version, **config):
     return broker, client, link
 
 
-# ---- CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT ---------------------------------------------------
+# ---- CONNECT, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT -------------------------------------------------
 
 
 @both_versions
@@ -144,7 +144,7 @@ def test_a_pause_says_goodbye(desk, version):
     assert link.goodbye() == 0
 
 
-# ---- keeping alive ---------------------------------------------------------------------------------
+# ---- keeping alive -------------------------------------------------------------------------------
 
 
 @both_versions
@@ -183,7 +183,7 @@ def test_the_keepalive_that_the_server_asks_for_is_obeyed(desk):
     link.expect(PINGREQ, 3)
 
 
-# ---- receiving -------------------------------------------------------------------------------------
+# ---- receiving -----------------------------------------------------------------------------------
 
 
 @both_versions
@@ -342,7 +342,7 @@ def test_topic_aliases_of_the_server_are_kept_for_the_connection(desk):
     assert link.goodbye() in (0x82, 0x94)
 
 
-# ---- publishing ------------------------------------------------------------------------------------
+# ---- publishing ----------------------------------------------------------------------------------
 
 
 @both_versions
@@ -469,7 +469,7 @@ def test_what_the_server_does_not_take_is_not_sent(desk, limit, publication):
     assert answer.result(10).status_code == 200
 
 
-# ---- CONNACK ---------------------------------------------------------------------------------------
+# ---- CONNACK -------------------------------------------------------------------------------------
 
 
 def test_the_server_that_a_refusal_names_is_shown(desk):
@@ -538,7 +538,7 @@ def test_acknowledgements_may_carry_properties(desk):
     assert link.expect(PUBCOMP).id == 8
 
 
-# ---- many packets at once --------------------------------------------------------------------------
+# ---- many packets at once ------------------------------------------------------------------------
 
 
 @both_versions

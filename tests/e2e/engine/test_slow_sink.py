@@ -73,7 +73,8 @@ def test_a_stalled_sink_stops_only_the_sockets_that_feed_it(fleet, qos):
     fleet.redis.client.delete("mqtt_msg")
     if qos == 1:
         wanted = {b"%09d" % n for n in range(PUSHED)}
-        wait_until(lambda: {row[:9] for row in fleet.stream.payloads()} >= wanted, 60, "all of them")
+        wait_until(lambda: {row[:9] for row in fleet.stream.payloads()} >= wanted, 60,
+                   "all of them")
         numbers = {client: [int(row[b"payload"][:9]) for row in fleet.stream.of(client)]
                    for client in slow}
         assert all(row == sorted(set(row)) for row in numbers.values()), "order, each once"

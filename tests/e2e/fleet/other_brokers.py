@@ -11,6 +11,7 @@ import paho.mqtt.client as paho
 
 from .ports import free_port
 from .process import Process
+from .wait import wait_until
 
 NODE_MODULES = pathlib.Path(__file__).resolve().parents[3] / "build/npm/node_modules"
 # Debian keeps ejabberd apart from Erlang's own libraries.
@@ -62,14 +63,17 @@ class OtherBroker(Process):
             client.username_pw_set(self.login["username"], self.login["password"])
         client.connect("127.0.0.1", self.port)
         client.loop_start()
+        wait_until(client.is_connected, 10, "connected")
         return client
 
     def publish(self, topic, payload, qos=1, retain=False):
         client = self.client("publisher")
         try:
-            info = client.publish(topic, payload, qos, retain)
-            info.wait_for_publish(20)
-            assert info.is_published(), f"{self.name} did not acknowledge a publication"
+            # Of QoS 0 only the answer to another tells that the broker has read it.
+            for info in (client.publish(topic, payload, qos, retain),
+                         client.publish("nobody/listens", b"", 1)):
+                info.wait_for_publish(20)
+                assert info.is_published(), f"{self.name} did not acknowledge a publication"
         finally:
             client.disconnect()
             client.loop_stop()
@@ -99,8 +103,8 @@ class Ejabberd(OtherBroker):
         return None if shutil.which("ejabberdctl") else "ejabberd"
 
     def launch(self):
-        """By erl itself, without the distribution that ejabberdctl starts, which would leave an epmd
-        behind."""
+        """By erl itself, without the distribution that ejabberdctl starts and that would leave an
+        epmd behind."""
         config = self.folder / "ejabberd.yml"
         config.write_text(f"""
 hosts: [localhost]

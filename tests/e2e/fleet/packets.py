@@ -4,13 +4,13 @@ what it receives: whatever the specification forbids a client is an AssertionErr
 import dataclasses
 import struct
 
-(CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK,
- PINGREQ, PINGRESP, DISCONNECT, AUTH) = range(1, 16)
+(CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE,
+ UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH) = range(1, 16)
 
 NAMES = ("0 CONNECT CONNACK PUBLISH PUBACK PUBREC PUBREL PUBCOMP SUBSCRIBE SUBACK UNSUBSCRIBE "
          "UNSUBACK PINGREQ PINGRESP DISCONNECT AUTH").split()
 
-# ---- properties, MQTT 5.0 section 2.2.2.2 ----------------------------------------------------------
+# ---- properties, MQTT 5.0 section 2.2.2.2 --------------------------------------------------------
 
 BYTE, TWO, FOUR, VARIABLE, TEXT, BINARY, PAIR = "byte two four variable text binary pair".split()
 
@@ -81,7 +81,7 @@ def props(pairs=()):
     return number_of(len(body)) + body
 
 
-# ---- what a broker sends ---------------------------------------------------------------------------
+# ---- what a broker sends -------------------------------------------------------------------------
 
 
 def packet(kind, body=b"", flags=0):
@@ -127,7 +127,7 @@ def disconnect(code=None, properties=None):
 
 PONG = packet(PINGRESP)
 
-# ---- what a client sends, read strictly ------------------------------------------------------------
+# ---- what a client sends, read strictly ----------------------------------------------------------
 
 
 @dataclasses.dataclass

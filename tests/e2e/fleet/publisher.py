@@ -1,4 +1,5 @@
-"""Publishes numbered messages of QoS 1 or 2 at a steady rate and knows which the broker acknowledged."""
+"""Publishes numbered messages of QoS 1 or 2 at a steady rate and knows which the broker
+acknowledged."""
 
 import itertools
 import threading

@@ -22,7 +22,8 @@ class Closed(AssertionError):
 
 
 class ScriptedBroker:
-    """Connections wait until accept() takes them. receive_buffer: bytes the system may hold of each."""
+    """Connections wait until accept() takes them. receive_buffer: bytes the system may hold of
+    each."""
 
     def __init__(self, receive_buffer=None):
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
