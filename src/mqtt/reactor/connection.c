@@ -225,14 +225,15 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
         advance(connection);
         return;
     }
-    if (events & EPOLLOUT) {
-        output_flush(connection);
-    }
+    /* Reads first: where the broker closed, its reason is still to be read, and sending fails. */
     bool deaf = (connection->epoll_events & EPOLLIN) == 0;
     if (deaf && (events & (EPOLLHUP | EPOLLERR))) {
         connection_lost(connection, &dead);
     } else if (!deaf && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
         receive(connection);
+    }
+    if (events & EPOLLOUT) {
+        output_flush(connection);
     }
 }
 

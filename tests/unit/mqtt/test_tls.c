@@ -1,6 +1,7 @@
 /* TLS: contexts shared and renewed, material that cannot be used, certificates that are not to be
  * trusted, sessions resumed; against mosquitto and openssl s_server. */
 #include <check.h>
+#include <malloc.h>
 #include <openssl/ssl.h>
 #include <sys/stat.h>
 #include "mqtt/stream_fixture.h"
@@ -480,16 +481,53 @@ START_TEST(sessions_of_tls_1_2_are_resumed_too) {
 }
 END_TEST
 
+/* ---- memory ---- */
+
+static size_t openssl_bytes; /* what OpenSSL holds, in this process */
+
+static void count_free(void *block, const char *file, int line) {
+    (void)file, (void)line;
+    openssl_bytes -= block != NULL ? malloc_usable_size(block) : 0;
+    free(block);
+}
+
+static void *count_realloc(void *block, size_t size, const char *file, int line) {
+    if (size == 0) {
+        count_free(block, file, line);
+        return NULL;
+    }
+    openssl_bytes -= block != NULL ? malloc_usable_size(block) : 0;
+    block = realloc(block, size);
+    openssl_bytes += block != NULL ? malloc_usable_size(block) : 0;
+    return block;
+}
+
+static void *count_malloc(size_t size, const char *file, int line) {
+    return size == 0 ? NULL : count_realloc(NULL, size, file, line);
+}
+
+/* A buffer for reading or writing alone has 16 KB. */
 START_TEST(an_idle_connection_holds_no_buffer) {
-    ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
-    ck_assert(client_greets(&client));
-    ck_assert_int_eq(SSL_has_pending(client.stream.tls), 0);
-    ck_assert_int_eq(SSL_get_mode(client.stream.tls) & SSL_MODE_RELEASE_BUFFERS,
-                     SSL_MODE_RELEASE_BUFFERS);
+    static struct client clients[20];
+    ck_assert(!connect_and_see_resumption());
+    size_t before = openssl_bytes;
+    for (size_t i = 0; i < COUNT(clients); i++) {
+        client_init(&clients[i], SCHEME_MQTTS, tls_port);
+        clients[i].config.tls.ca = authority.cert;
+        ck_assert_int_eq(client_connect(&clients[i], contexts), ERR_OK);
+        ck_assert(client_greets(&clients[i]));
+    }
+    ck_assert_uint_lt((openssl_bytes - before) / COUNT(clients), 20000);
+    for (size_t i = 0; i < COUNT(clients); i++) {
+        client_close(&clients[i]);
+    }
 }
 END_TEST
 
 int main(void) {
+    int counted = CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free);
+    assert(counted == 1); /* else OpenSSL has memory already */
+    (void)counted;
     Suite *suite = suite_create("tls");
     TCase *tcase = tcase_create("tls");
     tcase_add_unchecked_fixture(tcase, environment_setup, environment_teardown);
