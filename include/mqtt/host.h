@@ -1,4 +1,4 @@
-/* Inside of the hosts: what the files of one host thread share. Only hosts.c and host_*.c include
+/* Inside of the hosts: what the files of one host thread share. Only hosts*.c and host_*.c include
  * this.
  *
  *   any thread --host_push--> [ inbox ] --> host thread --> engine

@@ -1,6 +1,6 @@
 /* Owns the hosts of a node and the way to them: which host has a client, which incarnation is
- * served. Any thread; hands work over and copies what is shown, waits for no host (hosts_stop_all
- * excepted). Locks: hosts->lock, then a host's lock, then its queue's. */
+ * served. Any thread; hands work over, waits for no host (hosts_stop_all excepted). What is shown
+ * of them is in hosts_view.c. Locks: hosts->lock, then a host's lock, then its queue's. */
 #include "mqtt/hosts.h"
 
 #include <assert.h>
@@ -10,21 +10,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/text.h"
-#include "mqtt/host.h"
-
-struct hosts {
-    const struct conf *conf;
-    struct hosts_owner owner;
-    struct resolver *resolver;
-    struct address_policy *policy;
-    size_t count;
-    struct host **all;
-
-    pthread_mutex_t lock;  /* guards the rest */
-    char *incarnation;     /* accepted; NULL: none */
-    uint64_t generation;   /* of what is started now */
-    int64_t stopped_epoch; /* the newest that was told to stop since hosts_accept */
-};
+#include "hosts_internal.h"
 
 /* ---- life ---- */
 
@@ -137,7 +123,7 @@ void hosts_accept(struct hosts *hosts, const char *incarnation) {
 
 /* ---- handing over ---- */
 
-static struct host *host_of(struct hosts *hosts, const char *id) {
+struct host *hosts_host_of(const struct hosts *hosts, const char *id) {
     uint32_t hash = 2166136261u; /* FNV-1a */
     for (const char *c = id; *c != '\0'; c++) {
         hash = (hash ^ (uint8_t)*c) * 16777619u;
@@ -145,7 +131,7 @@ static struct host *host_of(struct hosts *hosts, const char *id) {
     return hosts->all[hash % hosts->count];
 }
 
-static struct client *find_locked(struct host *host, const char *id) {
+struct client *hosts_find_locked(struct host *host, const char *id) {
     struct client *client;
     HASH_FIND_STR(host->clients, id, client);
     return client;
@@ -189,7 +175,7 @@ static enum err push_start(struct host *host, struct host_command *command) {
     struct client *created = NULL;
     enum err result;
     pthread_mutex_lock(&host->lock);
-    if (find_locked(host, command->id) == NULL) {
+    if (hosts_find_locked(host, command->id) == NULL) {
         created = client_create(host, command->config);
         if (created == NULL) {
             pthread_mutex_unlock(&host->lock);
@@ -230,7 +216,7 @@ static enum err start(struct hosts *hosts, struct host_command *command, const c
     enum err result = may_start(hosts, command, incarnation, claimed);
     bool allowed = result == ERR_OK;
     if (allowed) {
-        result = push_start(host_of(hosts, command->id), command);
+        result = push_start(hosts_host_of(hosts, command->id), command);
     }
     pthread_mutex_unlock(&hosts->lock);
     if (!allowed) {
@@ -272,7 +258,7 @@ enum err hosts_start_claimed(struct hosts *hosts, struct client_config *config,
 
 enum err hosts_stop(struct hosts *hosts, const char *id, int64_t epoch, const char *reason,
                     hosts_done *done, void *context) {
-    struct host *host = host_of(hosts, id);
+    struct host *host = hosts_host_of(hosts, id);
     struct host_command *command = command_create(HOST_STOP, id);
     if (command == NULL) {
         return ERR_MEMORY;
@@ -297,13 +283,13 @@ enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch, int64_t
     }
     command->epoch = epoch;
     command->delay_ms = delay_ms;
-    return push(host_of(hosts, id), command);
+    return push(hosts_host_of(hosts, id), command);
 }
 
 enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) {
-    struct host *host = host_of(hosts, id);
+    struct host *host = hosts_host_of(hosts, id);
     pthread_mutex_lock(&host->lock);
-    const struct client *client = find_locked(host, id);
+    const struct client *client = hosts_find_locked(host, id);
     enum err result = client == NULL                    ? ERR_NOT_FOUND
                       : client->state == CLIENT_PAUSED  ? ERR_WRONG_STATE
                       : client->state == CLIENT_CLOSING ? ERR_NOT_FOUND
@@ -367,7 +353,7 @@ enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite, in
 static enum err begin_publication(struct host *host, const char *id, bool has_properties,
                                   uint64_t *record) {
     pthread_mutex_lock(&host->lock);
-    struct client *client = find_locked(host, id);
+    struct client *client = hosts_find_locked(host, id);
     enum err result = ERR_OK;
     if (client == NULL) {
         result = ERR_NOT_FOUND;
@@ -387,7 +373,7 @@ static enum err begin_publication(struct host *host, const char *id, bool has_pr
 
 static void undo_publication(struct host *host, const char *id, uint64_t record) {
     pthread_mutex_lock(&host->lock);
-    struct client *client = find_locked(host, id);
+    struct client *client = hosts_find_locked(host, id);
     if (client != NULL && client->record == record) {
         client->publication_count--;
     }
@@ -397,7 +383,7 @@ static void undo_publication(struct host *host, const char *id, uint64_t record)
 enum err hosts_publish(struct hosts *hosts, const char *id,
                        const struct engine_publication *publication, hosts_published *published,
                        void *context) {
-    struct host *host = host_of(hosts, id);
+    struct host *host = hosts_host_of(hosts, id);
     struct host_command *command = command_create(HOST_PUBLISH, id);
     if (command == NULL || (command->publication = host_publication_copy(publication)) == NULL) {
         host_command_free(command);
@@ -418,111 +404,4 @@ enum err hosts_publish(struct hosts *hosts, const char *id,
         undo_publication(host, id, record);
     }
     return result;
-}
-
-/* ---- looking ---- */
-
-static enum err list_host(struct host *host, struct hosts_client **rows, size_t *n) {
-    enum err result = ERR_OK;
-    struct client *client, *next;
-    pthread_mutex_lock(&host->lock);
-    size_t more = HASH_COUNT(host->clients);
-    struct hosts_client *grown = realloc(*rows, (*n + more + 1) * sizeof(*grown));
-    if (grown == NULL) {
-        pthread_mutex_unlock(&host->lock);
-        return ERR_MEMORY;
-    }
-    *rows = grown;
-    HASH_ITER(hh, host->clients, client, next) {
-        char *id = text_dup(client->id);
-        if (id == NULL) {
-            result = ERR_MEMORY;
-            break;
-        }
-        grown[(*n)++] = (struct hosts_client){id, client->epoch, client->version};
-    }
-    pthread_mutex_unlock(&host->lock);
-    return result;
-}
-
-enum err hosts_list(struct hosts *hosts, struct hosts_client **rows, size_t *n) {
-    *rows = NULL;
-    *n = 0;
-    for (size_t i = 0; i < hosts->count; i++) {
-        enum err result = list_host(hosts->all[i], rows, n);
-        if (result != ERR_OK) {
-            hosts_list_free(*rows, *n);
-            *rows = NULL;
-            *n = 0;
-            return result;
-        }
-    }
-    return ERR_OK;
-}
-
-void hosts_list_free(struct hosts_client *rows, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        free(rows[i].id);
-    }
-    free(rows);
-}
-
-size_t hosts_count(struct hosts *hosts) {
-    size_t count = 0;
-    for (size_t i = 0; i < hosts->count; i++) {
-        pthread_mutex_lock(&hosts->all[i]->lock);
-        count += HASH_COUNT(hosts->all[i]->clients);
-        pthread_mutex_unlock(&hosts->all[i]->lock);
-    }
-    return count;
-}
-
-enum err hosts_config(struct hosts *hosts, const char *id, char **config, char **identity) {
-    struct host *host = host_of(hosts, id);
-    *config = NULL;
-    *identity = NULL;
-    pthread_mutex_lock(&host->lock);
-    const struct client *client = find_locked(host, id);
-    bool found = client != NULL && client->config->config->source != NULL;
-    if (found) {
-        *config = text_dup(client->config->config->source);
-        *identity = client_config_identity(client->config->config);
-    }
-    pthread_mutex_unlock(&host->lock);
-    if (found && (*config == NULL || *identity == NULL)) {
-        free(*config);
-        free(*identity);
-        return ERR_MEMORY;
-    }
-    return found ? ERR_OK : ERR_NOT_FOUND;
-}
-
-enum err hosts_status(struct hosts *hosts, const char *id, struct client_status *out) {
-    struct host *host = host_of(hosts, id);
-    pthread_mutex_lock(&host->lock);
-    const struct client *client = find_locked(host, id);
-    enum err result = client ? client_copy_status(client, out) : ERR_NOT_FOUND;
-    pthread_mutex_unlock(&host->lock);
-    return result;
-}
-
-enum err hosts_changes(struct hosts *hosts, const char *id,
-                       struct client_change out[CLIENT_CHANGES_MAX], size_t *n) {
-    struct host *host = host_of(hosts, id);
-    pthread_mutex_lock(&host->lock);
-    const struct client *client = find_locked(host, id);
-    *n = client ? client_copy_changes(client, out) : 0;
-    pthread_mutex_unlock(&host->lock);
-    return client ? ERR_OK : ERR_NOT_FOUND;
-}
-
-void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]) {
-    memset(counts, 0, CLIENT_STATE_COUNT * sizeof(*counts));
-    for (size_t i = 0; i < hosts->count; i++) {
-        pthread_mutex_lock(&hosts->all[i]->lock);
-        for (int state = 0; state < CLIENT_STATE_COUNT; state++) {
-            counts[state] += hosts->all[i]->counts[state];
-        }
-        pthread_mutex_unlock(&hosts->all[i]->lock);
-    }
 }

@@ -1,8 +1,8 @@
-/* Owns the descriptor of a connection and the layers over it: TCP, TLS, WebSocket. Host thread.
- * Knows neither MQTT packets nor who waits for the descriptor.
+/* Owns the descriptor of a connection and the layers over it: TCP, TLS (stream_tls.c), WebSocket.
+ * Host thread. Knows neither MQTT packets nor who waits for the descriptor.
  *
- *   stream_read  <-- unwrap frames (in place) <-- receive: recv() or SSL_read()
- *   stream_write --> wrap frames (websocket->out) --> transmit: send() or SSL_write()
+ *   stream_read  <-- unwrap frames (in place) <-- receive: recv() or stream_tls_receive()
+ *   stream_write --> wrap frames (websocket->out) --> transmit: send() or stream_tls_transmit()
  */
 #include "mqtt/reactor/stream.h"
 
@@ -10,14 +10,13 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "fault.h"
 #include "mqtt/reactor/tls.h"
 #include "mqtt/reactor/websocket.h"
+#include "stream_internal.h"
 
 /* The kernel's keepalive: ends what is half-open where MQTT has none (keepalive_s 0). */
 #define TCP_IDLE_S     60
@@ -182,118 +181,22 @@ static ssize_t tcp_transmit(struct stream *stream, const uint8_t *data, size_t l
     return n;
 }
 
-/* Why an SSL call did not go on. 0: it waits; -1: it never will. */
-static ssize_t tls_judge(struct stream *stream, int result, bool writing,
-                         struct stream_fault *fault) {
-    int number = errno;
-    int error = SSL_get_error(stream->tls, result);
-    if (error == SSL_ERROR_WANT_READ) {
-        stream->write_needs_read |= writing;
-        stream->wants_write = writing ? false : stream->wants_write;
-        return 0;
-    }
-    if (error == SSL_ERROR_WANT_WRITE) {
-        stream->wants_write = true;
-        return 0;
-    }
-    tls_explain(stream->tls, error, number, stream->step == STREAM_TLS, fault);
-    SSL_set_quiet_shutdown(stream->tls, 1); /* there is nobody to say goodbye to */
-    return -1;
-}
-
-/* Idle connections hold no buffer. OpenSSL's own mode for that leaves the one for reading until a
- * read comes back empty. */
-static void release_buffers(struct stream *stream) {
-    if (!SSL_has_pending(stream->tls)) {
-        SSL_free_buffers(stream->tls);
-    }
-}
-
-/* Reads until nothing is there or `size` is full. Buffered records are read without a system call,
- * so a short read with nothing buffered is the end of it. */
-static ssize_t tls_receive(struct stream *stream, uint8_t *data, size_t size,
-                           struct stream_fault *fault) {
-    size_t total = 0;
-    stream->has_more = false;
-    do {
-        size_t n = 0;
-        ERR_clear_error();
-        int result = SSL_read_ex(stream->tls, data + total, size - total, &n);
-        if (result != 1) {
-            ssize_t verdict = tls_judge(stream, result, false, fault);
-            stream->has_more = verdict < 0 && total > 0; /* the next read fails then */
-            return total > 0 ? (ssize_t)total : verdict;
-        }
-        total += n;
-    } while (total < size && SSL_has_pending(stream->tls));
-    stream->has_more = total == size;
-    release_buffers(stream);
-    return (ssize_t)total;
-}
-
-/* A broker that refuses the client's certificate says so after the handshake and closes: that a
- * write failed is the lesser half of it. */
-static ssize_t tls_write_failed(struct stream *stream, struct stream_fault *fault) {
-    uint8_t byte;
-    size_t n;
-    struct stream_fault said;
-    ERR_clear_error();
-    int result = SSL_peek_ex(stream->tls, &byte, 1, &n);
-    if (result != 1 && SSL_get_error(stream->tls, result) == SSL_ERROR_SSL) {
-        tls_explain(stream->tls, SSL_ERROR_SSL, 0, false, &said);
-        *fault = said;
-    }
-    ERR_clear_error();
-    return -1;
-}
-
-static ssize_t tls_transmit(struct stream *stream, const uint8_t *data, size_t len,
-                            struct stream_fault *fault) {
-    size_t total = 0, n = 0;
-    stream->wants_write = false;
-    stream->write_needs_read = false;
-    ERR_clear_error();
-    if (len == 0) { /* what a read had to write */
-        int result = SSL_in_init(stream->tls) ? SSL_do_handshake(stream->tls) : 1;
-        return result == 1 ? 0 : tls_judge(stream, result, false, fault);
-    }
-    while (total < len) {
-        int result = SSL_write_ex(stream->tls, data + total, len - total, &n);
-        if (result != 1) {
-            ssize_t verdict = tls_judge(stream, result, true, fault);
-            return verdict < 0 ? tls_write_failed(stream, fault) : (ssize_t)total;
-        }
-        total += n;
-    }
-    return (ssize_t)total;
-}
-
 static ssize_t receive(struct stream *stream, uint8_t *data, size_t size,
                        struct stream_fault *fault) {
-    ssize_t n = stream->tls != NULL ? tls_receive(stream, data, size, fault)
-                                    : tcp_receive(stream, data, size, 0, fault);
-    if (n >= 0 && stream->write_needs_read && !SSL_in_init(stream->tls)) {
-        stream->write_needs_read = false;
-        stream->wants_write = true;
-    }
-    return n;
+    return stream->tls != NULL ? stream_tls_receive(stream, data, size, fault)
+                               : tcp_receive(stream, data, size, 0, fault);
 }
 
 static ssize_t transmit(struct stream *stream, const uint8_t *data, size_t len,
                         struct stream_fault *fault) {
-    return stream->tls != NULL ? tls_transmit(stream, data, len, fault)
+    return stream->tls != NULL ? stream_tls_transmit(stream, data, len, fault)
                                : tcp_transmit(stream, data, len, fault);
 }
 
 /* What is there, without taking it. */
 static ssize_t peek(struct stream *stream, uint8_t *data, size_t size, struct stream_fault *fault) {
-    size_t n = 0;
-    if (stream->tls == NULL) {
-        return tcp_receive(stream, data, size, MSG_PEEK, fault);
-    }
-    ERR_clear_error();
-    int result = SSL_peek_ex(stream->tls, data, size, &n);
-    return result == 1 ? (ssize_t)n : tls_judge(stream, result, false, fault);
+    return stream->tls != NULL ? stream_tls_peek(stream, data, size, fault)
+                               : tcp_receive(stream, data, size, MSG_PEEK, fault);
 }
 
 /* ---- WebSocket ---- */
@@ -384,17 +287,6 @@ static enum err finish_connect(struct stream *stream, struct stream_fault *fault
     return number == 0 ? ERR_OK : connect_fault(number, fault);
 }
 
-static enum err shake_hands(struct stream *stream, struct stream_fault *fault) {
-    ERR_clear_error();
-    stream->wants_write = false;
-    int result = SSL_do_handshake(stream->tls);
-    if (result == 1) {
-        stream->has_more = SSL_has_pending(stream->tls) == 1;
-        return ERR_OK;
-    }
-    return tls_judge(stream, result, false, fault) == 0 ? ERR_TIMEOUT : ERR_IO;
-}
-
 /* A broker that just closes has no WebSocket on this port, most likely. */
 static enum err upgrade_fault(struct stream_fault *fault) {
     if (strcmp(fault->code, "connection_lost") == 0) {
@@ -466,7 +358,7 @@ enum err stream_advance(struct stream *stream, const struct client_config *confi
             result = finish_connect(stream, fault);
             break;
         case STREAM_TLS:
-            result = shake_hands(stream, fault);
+            result = stream_tls_shake_hands(stream, fault);
             break;
         default:
             result = upgrade(stream, fault);
@@ -507,10 +399,8 @@ static void say_goodbye(struct stream *stream) {
             return;
         }
     }
-    if (stream->tls != NULL && SSL_is_init_finished(stream->tls)) {
-        int done = SSL_shutdown(stream->tls);
-        (void)done; /* that it was sent, or not, is all there is to it */
-        ERR_clear_error();
+    if (stream->tls != NULL) {
+        stream_tls_say_goodbye(stream);
     }
 }
 

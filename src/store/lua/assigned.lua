@@ -1,6 +1,7 @@
--- assigned: one page of what a node owns; changes nothing. ARGV[2...]: node, incarnation, end of
--- the page in the list (-1: the list's end). Pages are read from the list's end to its beginning:
--- what leaves the list meanwhile shifts the rest to where it is yet to be read.
+-- assigned: one page of what a node owns; the first sets mqtt_size anew, and nothing else changes.
+-- ARGV[2...]: node, incarnation, end of the page in the list (-1: the list's end). Pages are read
+-- from the list's end to its beginning: what leaves the list meanwhile shifts the rest to where it
+-- is yet to be read.
 -- Refused: dead, unknown or another incarnation ('FENCED').
 -- Answers: 'OK', rev, end of the next page (0: none), id, epoch, version of each | 'FENCED'.
 
@@ -9,6 +10,9 @@ if not member(node, incarnation) then
     return { 'FENCED' }
 end
 local len = redis.call('LLEN', bind_key(node))
+if stop < 0 then
+    resize(node)
+end
 if stop < 0 or stop > len then
     stop = len
 end

@@ -10,18 +10,18 @@ local OTHERS_MAX = 64
 local function alone()
     local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', OTHERS_MAX)[2]
     for i = 1, math.min(#entries, OTHERS_MAX * 2), 2 do
-        if entries[i] ~= node and redis.call('EXISTS', beat_key(entries[i])) == 1 then
+        if entries[i] ~= node and beat_of(entries[i]) then
             return 0
         end
     end
     return 1
 end
 
-if redis.call('GET', GENERATION) ~= ARGV[4] then
+if redis.pcall('GET', GENERATION) ~= ARGV[4] then
     return { 'STATE' }
 end
 local me = member(node, incarnation)
-local beat = redis.call('GET', beat_key(node))
+local beat = beat_of(node)
 if not me or (beat and beat ~= incarnation) then
     return { 'FENCED' }
 end

@@ -12,7 +12,7 @@ check()
 local size = redis.call('LLEN', bind_key(node))
 
 local me = member(node, incarnation)
-if not me or redis.call('GET', beat_key(node)) ~= incarnation then
+if not me or beat_of(node) ~= incarnation then
     return { 'FENCED' }
 end
 if me.state ~= 'live' then

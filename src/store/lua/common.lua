@@ -34,6 +34,12 @@ local function rev_key(node)
     return PREFIX .. 'mqtt_fleet:rev:' .. node
 end
 
+-- The incarnation that beats under that name, or nil; what is no text is no beat.
+local function beat_of(node)
+    local beat = redis.pcall('GET', beat_key(node))
+    return type(beat) == 'string' and beat or nil
+end
+
 local time = redis.call('TIME')
 local NOW_US = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local NOW_MS = math.floor(NOW_US / 1000)
@@ -200,7 +206,7 @@ local function bump(node)
 end
 
 local function rev_of(node)
-    return whole(redis.call('GET', rev_key(node))) or 0
+    return whole(redis.pcall('GET', rev_key(node))) or 0
 end
 
 -- After any change to the node's list.

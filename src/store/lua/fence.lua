@@ -5,10 +5,10 @@
 
 local caller, target = ARGV[2], ARGV[4]
 check()
-if not member(caller, ARGV[3]) or redis.call('GET', beat_key(caller)) ~= ARGV[3] then
+if not member(caller, ARGV[3]) or beat_of(caller) ~= ARGV[3] then
     return { 'REFUSED' }
 end
-if redis.call('EXISTS', beat_key(target)) == 1 then
+if beat_of(target) then
     return { 'REFUSED' }
 end
 local node = node_of(target)

@@ -8,9 +8,9 @@
 local name, incarnation = ARGV[2], ARGV[3]
 check()
 redis.call('LLEN', bind_key(name))
-local generation = redis.call('GET', GENERATION)
+local generation = redis.pcall('GET', GENERATION)
 
-local beat = redis.call('GET', beat_key(name))
+local beat = beat_of(name)
 if beat and beat ~= incarnation then
     return { 'EXISTS' }
 end
@@ -43,7 +43,7 @@ set_node({
     started = tonumber(ARGV[9]),
 })
 redis.call('SET', beat_key(name), incarnation, 'PX', ARGV[10])
-if not generation then
+if type(generation) ~= 'string' then
     generation = ARGV[12]
     redis.call('SET', GENERATION, generation)
 end

@@ -4,7 +4,7 @@
 
 local node, incarnation, ttl_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
 
-local text = redis.call('GET', LEADER)
+local text = redis.pcall('GET', LEADER)
 local ok, leader = pcall(cjson.decode, text)
 local held = ok and type(leader) == 'table' and type(leader.node) == 'string'
 local mine = held and leader.node == node and leader.incarnation == incarnation
@@ -17,7 +17,7 @@ end
 if held and not mine then
     return { 'OK', 0 }
 end
-if not member(node, incarnation) or redis.call('GET', beat_key(node)) ~= incarnation then
+if not member(node, incarnation) or beat_of(node) ~= incarnation then
     return { 'OK', 0 }
 end
 redis.call('SET', LEADER, cjson.encode({ node = node, incarnation = incarnation }), 'PX', ttl_ms)

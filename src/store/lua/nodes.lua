@@ -2,7 +2,7 @@
 -- Answers: 'OK', next cursor, leader's name or false, and the fields of each node.
 
 local function leader_name()
-    local ok, leader = pcall(cjson.decode, redis.call('GET', LEADER))
+    local ok, leader = pcall(cjson.decode, redis.pcall('GET', LEADER))
     return ok and type(leader) == 'table' and text_or(leader.node, false)
 end
 
@@ -10,11 +10,11 @@ local scan = redis.call('HSCAN', REGISTER, ARGV[2], 'COUNT', BATCH_MAX)
 local rows = {}
 for i = 1, #scan[2], 2 do
     local node = node_of(scan[2][i])
-    local beat = redis.call('GET', beat_key(node.name))
+    local beat = beat_of(node.name)
     rows[#rows + 1] = {
         node.name, node.host, node.port, node.type, node.size, node.incarnation, node.state,
         node.version, node.started,
-        redis.call('LLEN', bind_key(node.name)),
+        whole(redis.pcall('LLEN', bind_key(node.name))) or 0,
         (beat and beat == node.incarnation) and 1 or 0,
         redis.call('PTTL', beat_key(node.name)),
     }

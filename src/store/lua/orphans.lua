@@ -11,7 +11,7 @@ local function stranger_beats()
     local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', BATCH_MAX)[2]
     for i = 1, math.min(#entries, BATCH_MAX * 2), 2 do
         local name = entries[i]
-        if node_of(name).incarnation == '' and redis.call('EXISTS', beat_key(name)) == 1 then
+        if node_of(name).incarnation == '' and beat_of(name) then
             return true
         end
     end
@@ -27,8 +27,24 @@ local function registered(owner)
     return incarnations[owner.node] == owner.incarnation
 end
 
+-- The record that told whose list an id is on may be gone, or wrong: it leaves those of all nodes,
+-- each of which looks again, for it may run what is no longer its own.
+local NODES_MAX = 64
+local function unbind_everywhere(ids)
+    local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', NODES_MAX)[2]
+    for i = 1, math.min(#entries, NODES_MAX * 2), 2 do
+        local name = entries[i]
+        if pcall(unbind, name, ids) then
+            resize(name)
+            bump(name)
+            wake(name)
+        end
+    end
+end
+
 local scan = redis.call('HSCAN', USE, ARGV[2], 'COUNT', BATCH_MAX / 2)
-local moved, strangers = 0, nil
+local strangers
+local orphans = {}
 for i = 1, #scan[2], 2 do
     local id, config = scan[2][i], scan[2][i + 1]
     local owner = owner_of(id)
@@ -41,11 +57,12 @@ for i = 1, #scan[2], 2 do
         if type(unbound) == 'number' and unbound > 0 then
             resize(owner.node)
         end
-        moved = moved + 1
+        orphans[#orphans + 1] = id
     end
 end
-if moved > 0 then
+if #orphans > 0 then
+    unbind_everywhere(orphans)
     wake('')
 end
 local complete = redis.call('HLEN', USE) <= redis.call('HLEN', OWNER)
-return { 'OK', moved, scan[1], complete and 1 or 0 }
+return { 'OK', #orphans, scan[1], complete and 1 or 0 }

@@ -11,7 +11,7 @@ local node = node_of(name)
 if node and (node.state ~= 'dead' or node.incarnation ~= ARGV[3]) then
     return { 'REFUSED' }
 end
-if redis.call('EXISTS', beat_key(name)) == 1 then
+if beat_of(name) then
     return { 'REFUSED' }
 end
 local moved = take_from(name)

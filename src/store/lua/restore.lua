@@ -50,8 +50,9 @@ if owner then
     resize(owner.node)
     bump(owner.node)
     wake(owner.node)
-elseif used then
-    unbind(node, { id })
+end
+if used or redis.call('HEXISTS', OWNER, id) == 1 then
+    unbind(node, { id }) -- it may be on our list whatever the record says
 end
 set_meta(id, version, identity)
 owner = to_owned(id, config, {

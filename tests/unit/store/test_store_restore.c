@@ -193,6 +193,20 @@ START_TEST(restore_takes_up_what_is_in_use_without_owner) {
 }
 END_TEST
 
+START_TEST(restore_lists_an_id_once_whatever_node_its_record_names) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    int64_t epoch = must_claim(a, "x");
+    RAW("HSET", "mqtt_fleet:owner", "x",
+        "{\"node\":\"b\",\"incarnation\":\"0\",\"epoch\":\"7\",\"version\":1}");
+    ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_OK);
+    assert_fleet(NODES);
+    RAW("DEL", "mqtt_config:use");
+    ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_OK);
+    assert_fleet(NODES);
+}
+END_TEST
+
 START_TEST(restore_lets_an_id_wait_whose_identity_another_took) {
     struct store_member a = joined("a", "1", 10);
     create("thief", "{}", "b/x");
@@ -269,6 +283,46 @@ START_TEST(what_may_be_a_beating_go_iot_nodes_is_no_orphan) {
 }
 END_TEST
 
+START_TEST(an_orphan_leaves_the_list_that_no_record_names_and_its_node_looks_again) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    size_t moved;
+    must_create("x");
+    must_claim(a, "x");
+    must_create("y");
+    must_claim(a, "y");
+    RAW("HDEL", "mqtt_fleet:owner", "x");
+    RAW("HSET", "mqtt_fleet:owner", "y",
+        "{\"node\":\"c\",\"incarnation\":\"0\",\"epoch\":\"7\",\"version\":1}");
+    int64_t rev = rev_of("a");
+    ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
+    ck_assert_uint_eq(moved, 2);
+    ck_assert_int_gt(rev_of("a"), rev);
+    must_claim(b, "x");
+    must_claim(a, "y");
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(what_was_taken_off_a_list_by_hand_comes_back_with_the_evidence) {
+    struct store_member a = joined("a", "1", 10);
+    struct store_assignment *rows;
+    size_t n;
+    int64_t rev;
+    must_create("x");
+    int64_t epoch = must_claim(a, "x");
+    must_create("y");
+    must_claim(a, "y");
+    RAW("LREM", "node_bind:a", "0", "x");
+    RAW("DEL", "mqtt_size:a");
+    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &rev), ERR_OK);
+    store_assigned_free(rows, n);
+    ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 1);
+    ck_assert_int_eq(evidence(a, "x", epoch), STORE_EVIDENCE_MINE);
+    ck_assert_int_eq(evidence(a, "x", epoch), STORE_EVIDENCE_MINE);
+    assert_fleet(NODES);
+}
+END_TEST
+
 static void add(TCase *tcase) {
     tcase_add_test(tcase, assigned_lists_all_a_member_owns_by_id);
     tcase_add_test(tcase, assigned_is_empty_for_a_new_member_and_fenced_for_any_other);
@@ -282,11 +336,14 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, restore_takes_over_from_an_owner_of_an_older_epoch);
     tcase_add_test(tcase, restore_claims_a_waiting_id_back_only_with_its_own_text);
     tcase_add_test(tcase, restore_takes_up_what_is_in_use_without_owner);
+    tcase_add_test(tcase, restore_lists_an_id_once_whatever_node_its_record_names);
     tcase_add_test(tcase, restore_lets_an_id_wait_whose_identity_another_took);
     tcase_add_test(tcase, restore_is_fenced_unless_the_member_is_registered);
     tcase_add_test(tcase, orphans_go_to_waiting_from_anywhere_in_use);
     tcase_add_test(tcase, an_owner_record_that_is_rubbish_or_of_no_node_makes_an_orphan);
     tcase_add_test(tcase, what_may_be_a_beating_go_iot_nodes_is_no_orphan);
+    tcase_add_test(tcase, an_orphan_leaves_the_list_that_no_record_names_and_its_node_looks_again);
+    tcase_add_test(tcase, what_was_taken_off_a_list_by_hand_comes_back_with_the_evidence);
 }
 
 int main(void) {

@@ -1,0 +1,382 @@
+/* Owns the way of one request through the server, from its first line to the last byte of its
+ * answer. Its callbacks run on the MHD threads, exchange_handle on those of the pools. Must not
+ * know what any route means, nor where connections come from.
+ *
+ * The phases of an exchange. Exactly one thread owns it at a time: the MHD thread until it is
+ * queued, then a pool's thread until it resumes the connection, then the MHD thread again.
+ *
+ *   HEADERS -> BODY -> QUEUED -> ANSWERED -> SENT
+ *                 \________________^  (refused, or answered inline) */
+#include <assert.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/text.h"
+#include "http/problem.h"
+#include "http/routes.h"
+#include "server_internal.h"
+
+/* Of a refused body, read so that the answer is not lost in a reset. */
+#define DISCARD_BYTES_MAX ((size_t)64 * 1024 * 1024)
+/* Bodies of full size held at once, but at least so many bytes. */
+#define BODIES_MAX         4
+#define BODIES_BYTES_LEAST ((size_t)64 * 1024 * 1024)
+/* A body from this size on leaves so much free memory behind that it is given back at once. */
+#define BODY_BYTES_TRIM ((size_t)256 * 1024)
+#define QUEUED_MS_MAX   10000
+
+enum phase { PHASE_HEADERS, PHASE_BODY, PHASE_QUEUED, PHASE_ANSWERED, PHASE_SENT };
+
+struct exchange {
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    enum phase phase;
+    const struct http_route *route;
+    struct http_request request;
+    struct http_response response; /* status set while the body still comes: refused */
+    char *query;                   /* as sent */
+    size_t discarded;              /* bytes of the body not kept */
+    size_t counted;                /* bytes of the body in server->body_bytes */
+    int64_t begun_ms;
+    int64_t queued_ms;
+};
+
+static struct guest *guest_of(struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info != NULL ? info->socket_context : NULL;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+void *exchange_create(void *context, const char *target, struct MHD_Connection *connection) {
+    struct http_server *server = context;
+    struct exchange *exchange = calloc(1, sizeof(*exchange));
+    if (exchange == NULL) {
+        return NULL;
+    }
+    http_request_init(&exchange->request, &server->api);
+    exchange->server = server;
+    exchange->connection = connection;
+    exchange->begun_ms = clock_ms();
+    size_t path_len = strcspn(target, "?#");
+    exchange->request.path = text_copy(target, path_len);
+    exchange->query = text_dup(target[path_len] == '?' ? target + path_len + 1 : "");
+    atomic_fetch_add(&server->exchanges, 1);
+    return exchange;
+}
+
+void exchange_completed(void *context, struct MHD_Connection *connection, void **slot,
+                        enum MHD_RequestTerminationCode code) {
+    (void)context;
+    (void)code;
+    struct exchange *exchange = *slot;
+    *slot = NULL;
+    if (exchange == NULL) {
+        return;
+    }
+    assert(exchange->phase != PHASE_QUEUED);
+    struct http_server *server = exchange->server;
+    crowd_waits(server->crowd, guest_of(connection));
+    atomic_fetch_sub(&server->body_bytes, exchange->counted);
+    http_request_fini(&exchange->request);
+    http_response_fini(&exchange->response);
+    free(exchange->query);
+    free(exchange);
+    atomic_fetch_sub(&server->exchanges, 1);
+}
+
+static void log_answer(const struct exchange *exchange) {
+    const struct http_response *response = &exchange->response;
+    bool inlined = exchange->route != NULL && (exchange->route->flags & ROUTE_INLINE) != 0;
+    log_event(response->status >= 500 && !inlined ? LOG_WARN : LOG_DEBUG, "http_request",
+              KS("method", exchange->request.method), KS("path", exchange->request.path),
+              KI("status", response->status), KI("bytes", response->body_len),
+              KI("ms", clock_ms() - exchange->begun_ms));
+}
+
+/* Gives the finished answer to MHD, which takes the body over. MHD thread. */
+static enum MHD_Result exchange_send(struct exchange *exchange) {
+    struct http_response *response = &exchange->response;
+    struct MHD_Response *answer = MHD_create_response_from_buffer(
+        response->body_len, response->body,
+        response->body != NULL ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    if (answer == NULL) {
+        return MHD_NO;
+    }
+    response->body = NULL;
+    if (response->content_type != NULL) {
+        MHD_add_response_header(answer, "Content-Type", response->content_type);
+    }
+    for (size_t i = 0; i < response->header_count; i++) {
+        MHD_add_response_header(answer, response->headers[i].name, response->headers[i].value);
+    }
+    if (atomic_load(&exchange->server->api.stop) != HTTP_RUNNING) {
+        MHD_add_response_header(answer, "Connection", "close");
+    }
+    enum MHD_Result result =
+        MHD_queue_response(exchange->connection, (unsigned)response->status, answer);
+    MHD_destroy_response(answer);
+    exchange->phase = PHASE_SENT;
+    log_answer(exchange);
+    return result;
+}
+
+static enum MHD_Result exchange_finish(struct exchange *exchange) {
+    http_response_finish(&exchange->response, exchange->request.path);
+    metric_add(METRIC_HTTP_REQUESTS, 1);
+    return exchange_send(exchange);
+}
+
+/* ---- headers --------------------------------------------------------------------------------- */
+
+static const char *header(const struct exchange *exchange, const char *name) {
+    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
+static void refuse_size(struct exchange *exchange) {
+    http_problem(&exchange->response, PROBLEM_TOO_LARGE,
+                 "the body is larger than http.body_max_bytes, %lld bytes",
+                 (long long)exchange->server->api.context.conf->http_body_max_bytes);
+}
+
+/* A parameter that nobody reads would be a wish silently not granted. */
+static void exchange_query(struct exchange *exchange) {
+    struct http_request *request = &exchange->request;
+    const struct http_route *route = exchange->route;
+    const char *unknown = http_route_unknown_parameter(route, &request->query);
+    if (unknown != NULL) {
+        http_problem(&exchange->response, PROBLEM_BAD_REQUEST, "%s: no such parameter here; %s%s",
+                     unknown, route->query[0] != '\0' ? "there are: " : "there is none",
+                     route->query);
+    } else if ((route->flags & ROUTE_MAY_WAIT) != 0 &&
+               http_query_int(&request->query, "wait_ms", 0, HTTP_WAIT_MS_MAX, 0,
+                              &request->wait_ms) != ERR_OK) {
+        http_problem(&exchange->response, PROBLEM_BAD_REQUEST,
+                     "wait_ms: must be a number from 0 to %d", HTTP_WAIT_MS_MAX);
+    }
+}
+
+/* Finds the route; 404 and 405 otherwise. */
+static void exchange_route(struct exchange *exchange) {
+    struct http_request *request = &exchange->request;
+    char allow[HTTP_ALLOW_LEN];
+    const char *parameter;
+    size_t parameter_len;
+    switch (http_route_find(request->method, request->path, &exchange->route, &parameter,
+                            &parameter_len, allow)) {
+    case HTTP_ROUTE_NO_PATH:
+        http_problem(&exchange->response, PROBLEM_NOT_FOUND, "there is nothing at this path");
+        return;
+    case HTTP_ROUTE_NO_METHOD:
+        http_problem(&exchange->response, PROBLEM_METHOD, "allowed here: %s", allow);
+        http_answer_header(&exchange->response, "Allow", "%s", allow);
+        return;
+    case HTTP_ROUTE_FOUND:
+        break;
+    }
+    enum err result = parameter == NULL ? ERR_OK
+                                        : http_percent_decode(parameter, parameter_len, false,
+                                                              &request->parameter);
+    if (result == ERR_OK) {
+        result = http_query_parse(exchange->query, &request->query);
+    }
+    if (result != ERR_OK) {
+        http_problem(&exchange->response, PROBLEM_BAD_REQUEST,
+                     "path and query must be percent-encoded UTF-8 without U+0000, with at most %d "
+                     "parameters",
+                     HTTP_QUERY_MAX);
+    } else {
+        exchange_query(exchange);
+    }
+}
+
+/* A browser names the page that sends a request; one of another site must not drive an API that
+ * only its address protects. */
+static bool is_foreign(const struct exchange *exchange) {
+    const char *origin = header(exchange, "Origin");
+    const char *host = header(exchange, "Host");
+    const char *authority = origin != NULL ? strstr(origin, "://") : NULL;
+    return origin != NULL &&
+           (authority == NULL || host == NULL || strcasecmp(authority + 3, host) != 0);
+}
+
+/* The first call: everything but the body is here. A refusal is sent after the body was read and
+ * dropped, unless the caller waits for leave to send it, or it is out of all measure. */
+static enum MHD_Result exchange_begin(struct exchange *exchange, const char *method) {
+    struct http_request *request = &exchange->request;
+    int64_t body_max = exchange->server->api.context.conf->http_body_max_bytes;
+    exchange->phase = PHASE_BODY;
+    snprintf(request->method, sizeof(request->method), "%s", method);
+    if (request->path == NULL || exchange->query == NULL) {
+        return MHD_NO;
+    }
+    request->if_match = text_dup(header(exchange, "If-Match"));
+    request->forwarded = header(exchange, PEERS_FORWARDED_HEADER) != NULL;
+    exchange_route(exchange);
+    if (exchange->response.status == 0 && is_foreign(exchange)) {
+        http_problem(&exchange->response, PROBLEM_ORIGIN, "the Origin must be the Host");
+    }
+    const char *length = header(exchange, "Content-Length");
+    int64_t body_len = 0;
+    bool sized = length == NULL || http_int_parse(length, 0, INT64_MAX, &body_len);
+    if (exchange->response.status == 0 && (!sized || body_len > body_max)) {
+        refuse_size(exchange);
+    }
+    const char *expect = header(exchange, "Expect");
+    bool asks_leave = expect != NULL && strcasecmp(expect, "100-continue") == 0;
+    bool absurd = !sized || body_len > (int64_t)DISCARD_BYTES_MAX + body_max;
+    if (exchange->response.status != 0 && (asks_leave || absurd)) {
+        return exchange_finish(exchange);
+    }
+    return MHD_YES;
+}
+
+/* ---- body ------------------------------------------------------------------------------------ */
+
+static bool takes_body(const struct exchange *exchange) {
+    return exchange->response.status == 0 && (strcmp(exchange->route->method, "POST") == 0 ||
+                                              strcmp(exchange->route->method, "PUT") == 0);
+}
+
+static size_t bodies_max(const struct http_server *server) {
+    size_t most = (size_t)server->api.context.conf->http_body_max_bytes * BODIES_MAX;
+    return most > BODIES_BYTES_LEAST ? most : BODIES_BYTES_LEAST;
+}
+
+/* Keeps a part of the body, or refuses all of it. */
+static void body_keep(struct exchange *exchange, const char *data, size_t len) {
+    struct http_server *server = exchange->server;
+    size_t body_max = (size_t)server->api.context.conf->http_body_max_bytes;
+    struct buffer *body = &exchange->request.body;
+    if (len > body_max - body->len) {
+        refuse_size(exchange);
+    } else if (atomic_fetch_add(&server->body_bytes, len) + len > bodies_max(server)) {
+        atomic_fetch_sub(&server->body_bytes, len);
+        metric_add(METRIC_HTTP_REFUSED, 1);
+        http_problem(&exchange->response, PROBLEM_OVERLOAD, "too many large bodies at once");
+    } else {
+        exchange->counted += len;
+        buffer_append(body, data, len);
+        if (body->failed) {
+            http_problem(&exchange->response, PROBLEM_INTERNAL, "out of memory");
+        }
+    }
+    if (exchange->response.status != 0) {
+        buffer_fini(body);
+    }
+}
+
+static enum MHD_Result exchange_body(struct exchange *exchange, const char *data, size_t *len) {
+    if (takes_body(exchange)) {
+        body_keep(exchange, data, *len);
+    } else {
+        exchange->discarded += *len;
+    }
+    *len = 0;
+    return exchange->discarded <=
+                   DISCARD_BYTES_MAX +
+                       (size_t)exchange->server->api.context.conf->http_body_max_bytes
+               ? MHD_YES
+               : MHD_NO;
+}
+
+/* ---- answering ------------------------------------------------------------------------------- */
+
+static bool waits(const struct exchange *exchange) {
+    unsigned flags = exchange->route->flags;
+    return (flags & ROUTE_WAITS) != 0 || exchange->request.wait_ms > 0;
+}
+
+/* From MHD_resume_connection on the exchange is the MHD thread's. */
+void exchange_handle(void *item) {
+    struct exchange *exchange = item;
+    struct http_server *server = exchange->server;
+    if (atomic_load(&server->api.stop) == HTTP_ABORTING) {
+        http_problem(&exchange->response, PROBLEM_STOPPING, "nothing was done");
+    } else if (clock_ms() - exchange->queued_ms > QUEUED_MS_MAX) {
+        metric_add(METRIC_HTTP_REFUSED, 1);
+        http_problem(&exchange->response, PROBLEM_OVERLOAD, "nothing was done in %d ms",
+                     QUEUED_MS_MAX);
+    } else {
+        exchange->route->handler(&exchange->request, &exchange->response);
+    }
+    http_response_finish(&exchange->response, exchange->request.path);
+    metric_add(METRIC_HTTP_REQUESTS, 1);
+    if (exchange->request.body.len >= BODY_BYTES_TRIM) {
+        buffer_fini(&exchange->request.body);
+        malloc_trim(0);
+    }
+    exchange->phase = PHASE_ANSWERED;
+    MHD_resume_connection(exchange->connection);
+    atomic_fetch_sub(&server->handling, 1);
+}
+
+/* Suspends before it pushes: the pool's thread may be done before this returns. */
+static enum MHD_Result exchange_queue(struct exchange *exchange) {
+    struct http_server *server = exchange->server;
+    struct http_pool *pool = waits(exchange) ? server->waiters : server->workers;
+    bool from_node = exchange->request.forwarded || (exchange->route->flags & ROUTE_FLEET) != 0;
+    exchange->phase = PHASE_QUEUED;
+    exchange->queued_ms = clock_ms();
+    crowd_served(server->crowd, guest_of(exchange->connection));
+    atomic_fetch_add(&server->handling, 1);
+    MHD_suspend_connection(exchange->connection);
+    enum err result = http_pool_push(pool, from_node, exchange);
+    if (result != ERR_OK) {
+        metric_add(METRIC_HTTP_REFUSED, 1);
+        http_problem(&exchange->response,
+                     result == ERR_WRONG_STATE ? PROBLEM_STOPPING : PROBLEM_OVERLOAD,
+                     "nothing was done; try again");
+        http_response_finish(&exchange->response, exchange->request.path);
+        exchange->phase = PHASE_ANSWERED;
+        MHD_resume_connection(exchange->connection);
+        atomic_fetch_sub(&server->handling, 1);
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result exchange_dispatch(struct exchange *exchange) {
+    if (exchange->response.status != 0) { /* refused already */
+        return exchange_finish(exchange);
+    }
+    if (exchange->route->flags & ROUTE_INLINE) {
+        exchange->route->handler(&exchange->request, &exchange->response);
+        return exchange_finish(exchange);
+    }
+    if (atomic_load(&exchange->server->api.stop) != HTTP_RUNNING) {
+        http_problem(&exchange->response, PROBLEM_STOPPING, "nothing was done");
+        return exchange_finish(exchange);
+    }
+    return exchange_queue(exchange);
+}
+
+enum MHD_Result exchange_access(void *context, struct MHD_Connection *connection, const char *url,
+                                const char *method, const char *version, const char *data,
+                                size_t *len, void **slot) {
+    (void)context;
+    (void)connection;
+    (void)url;
+    (void)version;
+    struct exchange *exchange = *slot;
+    if (exchange == NULL) {
+        return MHD_NO;
+    }
+    switch (exchange->phase) {
+    case PHASE_HEADERS:
+        return exchange_begin(exchange, method);
+    case PHASE_BODY:
+        return *len > 0 ? exchange_body(exchange, data, len) : exchange_dispatch(exchange);
+    case PHASE_ANSWERED:
+        return exchange_send(exchange);
+    case PHASE_QUEUED: /* suspended: not called */
+    case PHASE_SENT:
+        break;
+    }
+    return MHD_NO;
+}

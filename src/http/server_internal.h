@@ -1,0 +1,37 @@
+/* Inside of the HTTP server: what its connections and their exchanges share, and the only way to
+ * libmicrohttpd. Only server.c and exchange.c include this. */
+#ifndef MQFLEET_HTTP_SERVER_INTERNAL_H
+#define MQFLEET_HTTP_SERVER_INTERNAL_H
+
+#include <microhttpd.h>
+#include <stdatomic.h>
+#include "http/api.h"
+#include "http/crowd.h"
+#include "http/pool.h"
+
+struct http_server {
+    struct http_api api;
+    struct MHD_Daemon *daemon;
+    int listener;
+    struct http_pool *workers;
+    struct http_pool *waiters;
+    struct crowd *crowd;
+    atomic_size_t exchanges;  /* between request line and last byte of the answer */
+    atomic_size_t handling;   /* of them, those that pools have */
+    atomic_size_t body_bytes; /* held for all of them */
+};
+
+/* exchange.c. Called by MHD, with the request line as it came: before anything is decoded. */
+void *exchange_create(void *context, const char *target, struct MHD_Connection *connection);
+/* Called by MHD: with the headers, then with each part of the body, then with none left, then after
+ * each resume. */
+enum MHD_Result exchange_access(void *context, struct MHD_Connection *connection, const char *url,
+                                const char *method, const char *version, const char *data,
+                                size_t *len, void **slot);
+/* Called by MHD once the answer is sent or the connection is gone. */
+void exchange_completed(void *context, struct MHD_Connection *connection, void **slot,
+                        enum MHD_RequestTerminationCode code);
+/* Work of a pool's thread. */
+void exchange_handle(void *item);
+
+#endif

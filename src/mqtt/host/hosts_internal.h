@@ -1,0 +1,27 @@
+/* Inside of the facade of all hosts. Only hosts.c and hosts_view.c include this. */
+#ifndef MQFLEET_MQTT_HOST_HOSTS_INTERNAL_H
+#define MQFLEET_MQTT_HOST_HOSTS_INTERNAL_H
+
+#include "mqtt/host.h"
+#include "mqtt/hosts.h"
+
+struct hosts {
+    const struct conf *conf;
+    struct hosts_owner owner;
+    struct resolver *resolver;
+    struct address_policy *policy;
+    size_t count;
+    struct host **all;
+
+    pthread_mutex_t lock;  /* guards the rest */
+    char *incarnation;     /* accepted; NULL: none */
+    uint64_t generation;   /* of what is started now */
+    int64_t stopped_epoch; /* the newest that was told to stop since hosts_accept */
+};
+
+/* The one that has, or would have, the client. */
+struct host *hosts_host_of(const struct hosts *hosts, const char *id);
+/* NULL: unknown. host->lock is held, and the client good for as long. */
+struct client *hosts_find_locked(struct host *host, const char *id);
+
+#endif

@@ -1,0 +1,111 @@
+/* Copies what is shown of the clients of all hosts. Any thread; takes a host's lock for one copy
+ * and waits for no host. Must not change a client. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "hosts_internal.h"
+
+static enum err list_host(struct host *host, struct hosts_client **rows, size_t *n) {
+    enum err result = ERR_OK;
+    struct client *client, *next;
+    pthread_mutex_lock(&host->lock);
+    size_t more = HASH_COUNT(host->clients);
+    struct hosts_client *grown = realloc(*rows, (*n + more + 1) * sizeof(*grown));
+    if (grown == NULL) {
+        pthread_mutex_unlock(&host->lock);
+        return ERR_MEMORY;
+    }
+    *rows = grown;
+    HASH_ITER(hh, host->clients, client, next) {
+        char *id = text_dup(client->id);
+        if (id == NULL) {
+            result = ERR_MEMORY;
+            break;
+        }
+        grown[(*n)++] = (struct hosts_client){id, client->epoch, client->version};
+    }
+    pthread_mutex_unlock(&host->lock);
+    return result;
+}
+
+enum err hosts_list(struct hosts *hosts, struct hosts_client **rows, size_t *n) {
+    *rows = NULL;
+    *n = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        enum err result = list_host(hosts->all[i], rows, n);
+        if (result != ERR_OK) {
+            hosts_list_free(*rows, *n);
+            *rows = NULL;
+            *n = 0;
+            return result;
+        }
+    }
+    return ERR_OK;
+}
+
+void hosts_list_free(struct hosts_client *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        free(rows[i].id);
+    }
+    free(rows);
+}
+
+size_t hosts_count(struct hosts *hosts) {
+    size_t count = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        pthread_mutex_lock(&hosts->all[i]->lock);
+        count += HASH_COUNT(hosts->all[i]->clients);
+        pthread_mutex_unlock(&hosts->all[i]->lock);
+    }
+    return count;
+}
+
+enum err hosts_config(struct hosts *hosts, const char *id, char **config, char **identity) {
+    struct host *host = hosts_host_of(hosts, id);
+    *config = NULL;
+    *identity = NULL;
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = hosts_find_locked(host, id);
+    bool found = client != NULL && client->config->config->source != NULL;
+    if (found) {
+        *config = text_dup(client->config->config->source);
+        *identity = client_config_identity(client->config->config);
+    }
+    pthread_mutex_unlock(&host->lock);
+    if (found && (*config == NULL || *identity == NULL)) {
+        free(*config);
+        free(*identity);
+        return ERR_MEMORY;
+    }
+    return found ? ERR_OK : ERR_NOT_FOUND;
+}
+
+enum err hosts_status(struct hosts *hosts, const char *id, struct client_status *out) {
+    struct host *host = hosts_host_of(hosts, id);
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = hosts_find_locked(host, id);
+    enum err result = client ? client_copy_status(client, out) : ERR_NOT_FOUND;
+    pthread_mutex_unlock(&host->lock);
+    return result;
+}
+
+enum err hosts_changes(struct hosts *hosts, const char *id,
+                       struct client_change out[CLIENT_CHANGES_MAX], size_t *n) {
+    struct host *host = hosts_host_of(hosts, id);
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = hosts_find_locked(host, id);
+    *n = client ? client_copy_changes(client, out) : 0;
+    pthread_mutex_unlock(&host->lock);
+    return client ? ERR_OK : ERR_NOT_FOUND;
+}
+
+void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]) {
+    memset(counts, 0, CLIENT_STATE_COUNT * sizeof(*counts));
+    for (size_t i = 0; i < hosts->count; i++) {
+        pthread_mutex_lock(&hosts->all[i]->lock);
+        for (int state = 0; state < CLIENT_STATE_COUNT; state++) {
+            counts[state] += hosts->all[i]->counts[state];
+        }
+        pthread_mutex_unlock(&hosts->all[i]->lock);
+    }
+}
