@@ -178,6 +178,15 @@ static enum err check_sink(struct conf_loader *loader) {
                       "sink.type file: needs sink.path, which is empty");
 }
 
+static enum err check_engine(struct conf_loader *loader) {
+    const struct conf *conf = loader->conf;
+    if (strcmp(conf->engine, "reactor") == 0 || conf->source_addresses[0] == '\0') {
+        return ERR_OK;
+    }
+    return conf_fault(loader, loader->origins[CONF_source_addresses],
+                      "source_addresses: needs engine reactor, not %s", conf->engine);
+}
+
 /* address/bits, where the bits are plain digits within the address's length. */
 static bool is_network(char *entry) {
     char *slash = strchr(entry, '/');
@@ -264,8 +273,8 @@ static enum err run(struct conf_loader *loader, step_function *const *steps, siz
 
 enum err conf_check_rules(struct conf_loader *loader) {
     static step_function *const RULES[] = {
-        check_orders,      check_names,  check_filled, check_redis_url,
-        check_redis_parts, check_listen, check_sink,   check_lists,
+        check_orders, check_names, check_filled, check_redis_url, check_redis_parts,
+        check_listen, check_sink,  check_lists,  check_engine,
     };
     return run(loader, RULES, sizeof(RULES) / sizeof(RULES[0]));
 }

@@ -37,6 +37,7 @@ BAD_SETTINGS = [
     ("http.insecure=perhaps", "http.insecure"),
     ("http.listen=0.0.0.0", "http.listen"),
     ("broker_deny=10.0.0.0/99", "broker_deny"),
+    ("source_addresses=10.0.0.0/8", "source_addresses"),
     ("connect_in_flight=0", "connect_in_flight"),
     ("no_such_setting=", "no_such_setting"),
     ("heartbeat_ms", "heartbeat_ms"),
