@@ -400,9 +400,7 @@ void *sink_run(void *argument) {
         }
         sink->written_at_us = clock_us();
         write_batch(sink, n);
-        if (n > 1) { /* else they come so rarely that each may have its own wake-up */
-            pace(sink);
-        }
+        pace(sink);
         n = next_batch(sink);
     }
     return NULL;
