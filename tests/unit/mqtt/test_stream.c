@@ -315,7 +315,7 @@ START_TEST(a_source_address_is_used_and_a_foreign_one_refused) {
                     sizeof(client.address), &source, &client.fault);
     if (_i == 1) {
         ck_assert_int_eq(result, ERR_IO);
-        assert_fault("source_address_unusable", "source address");
+        assert_fault("source_address_unusable", "source_addresses");
         return;
     }
     ck_assert_int_eq(result, ERR_OK);
