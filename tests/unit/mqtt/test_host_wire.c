@@ -13,6 +13,7 @@ struct odd_broker {
     const uint8_t *then; /* sent after CONNACK */
     size_t then_len;
     pthread_t thread;
+    bool started;
 };
 
 static struct odd_broker odd;
@@ -83,13 +84,15 @@ static void setup(void) {
 }
 
 static void odd_broker_start(void) {
-    pthread_create(&odd.thread, NULL, odd_broker_run, NULL);
+    odd.started = pthread_create(&odd.thread, NULL, odd_broker_run, NULL) == 0;
 }
 
 static void teardown(void) {
     fixture_destroy(f);
     shutdown(odd.fd, SHUT_RDWR);
-    pthread_join(odd.thread, NULL);
+    if (odd.started) {
+        pthread_join(odd.thread, NULL);
+    }
     close(odd.fd);
 }
 
