@@ -146,10 +146,14 @@ static void try_again(struct client *client) {
 static const char UNACKNOWLEDGED[] = "the broker did not acknowledge the subscriptions";
 
 /* What a session has saved up comes before the SUBACK, and waits for a sink: to begin anew would
- * only bring it again. Others may connect meanwhile. */
+ * only bring it again. But a broker that sends for ever and never acknowledges is no good. Others
+ * may connect meanwhile. */
 static bool keeps_waiting(struct client *client) {
-    int64_t timeout_ms = client->host->conf->connect_timeout_ms;
-    bool receiving = clock_wall_ms() - client->last_packet_at_ms < timeout_ms / 2;
+    const struct conf *conf = client->host->conf;
+    int64_t timeout_ms = conf->connect_timeout_ms;
+    bool receiving = client->state == CLIENT_SUBSCRIBING &&
+                     clock_wall_ms() - client->last_packet_at_ms < timeout_ms / 2 &&
+                     clock_ms() - client->connack_at_ms < conf->release_after_ms;
     if (host_has_room(client) && !receiving) {
         return false;
     }

@@ -340,8 +340,7 @@ static void part(struct engine_connection *connection) {
     connection->state = CONNECTION_PARTING;
     send_disconnect(connection, 0);
     if (connection->state == CONNECTION_PARTING) {
-        connection->leave_by_ms = clock_ms() + PART_MS;
-        wheel_set(&connection->engine->wheel, &connection->look, connection->leave_by_ms);
+        wheel_set(&connection->engine->wheel, &connection->look, clock_ms() + PART_MS);
         output_watch(connection);
     }
 }
@@ -374,8 +373,7 @@ void connection_look(struct engine_connection *connection, int64_t now_ms) {
 
 static void leave(struct engine_connection *connection) {
     connection->state = CONNECTION_LEAVING;
-    connection->leave_by_ms = clock_ms() + LEAVE_MS;
-    wheel_set(&connection->engine->wheel, &connection->look, connection->leave_by_ms);
+    wheel_set(&connection->engine->wheel, &connection->look, clock_ms() + LEAVE_MS);
     if (connection->reading_paused) {
         reactor_resume(connection);
     }

@@ -102,8 +102,7 @@ struct engine_connection {
     int64_t opened_at_ms, sent_at_ms, received_at_ms;
     int64_t written_at_ms; /* the stream took bytes */
     int64_t connect_timeout_ms;
-    int64_t ping_at_ms;  /* of the PINGREQ that is not answered; 0: none */
-    int64_t leave_by_ms; /* LEAVING: then it is over anyway */
+    int64_t ping_at_ms; /* of the PINGREQ that is not answered; 0: none */
 
     struct {                /* SUBSCRIBE or UNSUBSCRIBE under way */
         uint16_t packet_id; /* 0: none */

@@ -1,7 +1,10 @@
-"""Settings that only the engine `reactor` has."""
+"""Settings seen from a broker."""
 
 import re
+import time
 
+from fleet.packets import SUBSCRIBE
+from fleet.scripted import ScriptedBroker
 from fleet.wait import wait_until
 
 CONNECTED_FROM = re.compile(r"New client connected from (\S+?):\d+ as c\d+ ")
@@ -20,3 +23,22 @@ def test_a_source_address_that_the_machine_has_not_is_shown_on_the_client(fleet)
     fleet.create(1)
     error = wait_until(lambda: fleet.api.status("c00000")["last_error"], 20, "a connect that fails")
     assert error["code"] == "source_address_unusable" and "source_addresses" in error["message"]
+
+
+def test_a_broker_that_sends_messages_but_never_a_suback_is_given_up(fleet):
+    """Messages before the SUBACK are waited for, but not for ever."""
+    fleet.start_node(connect_timeout_ms=1000, release_after_ms=3000, reconnect_min_ms=20)
+    broker = fleet.closing(ScriptedBroker())
+    fleet.api.create({"id": "c00000", "url": broker.url, "subscriptions": ["t"]})
+    link = broker.connection()
+    link.expect(SUBSCRIBE)
+    begun, closed = time.monotonic(), False
+    while not closed and time.monotonic() < begun + 30:
+        try:
+            link.publish("t", "before the SUBACK")
+            link.silent_for(0.2)
+        except (AssertionError, OSError):  # DISCONNECT, or closed
+            closed = True
+    assert closed
+    error = wait_until(lambda: fleet.api.status("c00000")["last_error"], 20, "an error")
+    assert error["code"] == "subscribe_timeout"
