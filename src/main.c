@@ -19,6 +19,7 @@
 #include "base/conf.h"
 #include "base/log.h"
 #include "cluster/agent.h"
+#include "cluster/news.h"
 #include "cluster/node.h"
 #include "cluster/peers.h"
 #include "http/server.h"
@@ -51,6 +52,8 @@ struct app {
     struct peers *peers, *agent_peers;
     struct agent *agent;
     struct http_server *http;
+    struct news *news;
+    struct taps *taps;
 };
 
 /* ---- threads --------------------------------------------------------------------------------- */
@@ -117,6 +120,16 @@ static void *the_waiter(struct app *app, size_t index) {
     return http_server_waiter(app->http);
 }
 
+static void *the_streams(struct app *app, size_t index) {
+    (void)index;
+    return http_server_streams(app->http);
+}
+
+static void *the_news(struct app *app, size_t index) {
+    (void)index;
+    return app->news;
+}
+
 enum thread_kind {
     THREAD_SINK,
     THREAD_RESOLVER,
@@ -125,7 +138,9 @@ enum thread_kind {
     THREAD_AGENT,
     THREAD_SCHEDULER,
     THREAD_HTTP,
-    THREAD_WAITER
+    THREAD_WAITER,
+    THREAD_STREAMS,
+    THREAD_NEWS
 };
 
 /* In the order they start. Names show in ps -T and gdb. */
@@ -144,6 +159,8 @@ static const struct {
     {"scheduler", THREAD_SCHEDULER, one, agent_schedule_run, the_agent},
     {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker},
     {"http-wait", THREAD_WAITER, waiter_count, http_worker_run, the_waiter},
+    {"http-streams", THREAD_STREAMS, one, http_streams_run, the_streams},
+    {"news", THREAD_NEWS, one, news_run, the_news},
 };
 
 static struct {
@@ -200,6 +217,12 @@ static void client_stable(void *context, const char *id) {
     agent_client_stable(app->agent, id);
 }
 
+static void client_changed(void *context, const char *id, enum client_state from,
+                           enum client_state to, const char *reason) {
+    struct app *app = context;
+    news_client(app->news, id, from, to, reason);
+}
+
 static struct sink *sink_of(struct app *app, const char *name) {
     for (size_t i = 0; name && app->sinks[i]; i++) {
         struct sink_status status;
@@ -214,7 +237,11 @@ static struct sink *sink_of(struct app *app, const char *name) {
 static enum err deliver(void *context, const char *sink, struct message *message,
                         void (*accepted)(void *accepted_context, enum err result),
                         void *accepted_context) {
-    return sink_submit(sink_of(context, sink), message, accepted, accepted_context);
+    struct app *app = context;
+    struct tap_note *note = taps_note(app->taps, message);
+    enum err result = sink_submit(sink_of(app, sink), message, accepted, accepted_context);
+    taps_tell(app->taps, note, result == ERR_OK || result == ERR_REFUSED);
+    return result;
 }
 
 static bool has_room(void *context, const char *sink) {
@@ -292,14 +319,17 @@ static enum err parts_create(struct app *app) {
                                 .lease_valid = lease_valid,
                                 .wants_release = wants_release,
                                 .stable = client_stable,
+                                .changed = client_changed,
                                 .deliver = deliver,
                                 .has_room = has_room,
                                 .wait_room = wait_room};
+    app->news = news_create(conf, app->api_store, app->redis_url);
+    app->taps = taps_create();
     app->node = node_create(conf, app->heartbeat_store);
     app->hosts = hosts_create(conf, &owner);
     app->peers = peers_create(conf, PEER_CLIENTS);
     app->agent_peers = peers_create(conf, 1);
-    if (!app->node || !app->hosts || !app->peers || !app->agent_peers) {
+    if (!app->news || !app->taps || !app->node || !app->hosts || !app->peers || !app->agent_peers) {
         return ERR_MEMORY;
     }
     app->agent = agent_create(&(struct agent_wiring){.conf = conf,
@@ -335,7 +365,9 @@ static enum err app_start(struct app *app, char *fault) {
                                                           .agent = app->agent,
                                                           .hosts = app->hosts,
                                                           .peers = app->peers,
-                                                          .sinks = app->sinks},
+                                                          .sinks = app->sinks,
+                                                          .news = app->news,
+                                                          .taps = app->taps},
                                    fault);
     }
     return result == ERR_OK ? threads_start(app, fault) : result;
@@ -421,9 +453,12 @@ static enum err app_stop(struct app *app) {
     enum err left = agent_leave(app->agent, left_ms > 1000 ? left_ms : 1000);
     node_stop(app->node);
     threads_join(THREAD_HEARTBEAT);
+    news_stop(app->news);
+    threads_join(THREAD_NEWS);
     http_server_stop(app->http);
     threads_join(THREAD_HTTP);
     threads_join(THREAD_WAITER);
+    threads_join(THREAD_STREAMS);
     if (result != ERR_OK || left != ERR_OK) {
         log_event(LOG_ERROR, "stop_incomplete", KS("clients", err_name(result)),
                   KS("leave", err_name(left)));
@@ -437,6 +472,8 @@ static enum err app_stop(struct app *app) {
 
 static void app_destroy(struct app *app) {
     http_server_destroy(app->http);
+    news_destroy(app->news);
+    taps_destroy(app->taps);
     agent_destroy(app->agent);
     hosts_destroy(app->hosts);
     peers_destroy(app->peers);

@@ -60,6 +60,8 @@
     INT(http_workers, "http.workers", "threads", 8, 1, 256, "threads that answer requests")        \
     INT(http_waiters, "http.waiters", "threads", 64, 1, 1024,                                      \
         "threads that answer requests which wait (publish, wait_ms)")                              \
+    INT(http_streams_max, "http.streams_max", "streams", 64, 0, 1000,                              \
+        "most event streams open at once (events, messages of a client)")                          \
     ENUM(log_level, "log.level", "debug|info|warn|error", "info", "least level written")           \
     ENUM(log_format, "log.format", "logfmt|json", "logfmt", "form of a log line")                  \
     STR(state_dir, "state_dir", 0, "",                                                             \

@@ -34,4 +34,9 @@ struct peer_call {
 /* All at once; returns when each has its result, within timeout_ms (0: conf.peer_timeout_ms). */
 void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t timeout_ms);
 
+/* For those who follow a long answer themselves: the url of a path of a node (free(); NULL: out of
+ * memory), and the headers of a request from node to node. */
+char *peers_url(const char *host, int64_t port, const char *path);
+const char *const *peers_headers(const struct peers *peers);
+
 #endif

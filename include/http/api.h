@@ -25,6 +25,8 @@ enum http_stop {
 struct http_api {
     struct http_context context;
     struct address_policy *policy;
+    struct event_streams *streams;
+    struct tails *tails;
     atomic_int stop; /* enum http_stop */
 };
 
@@ -116,6 +118,9 @@ void api_client_resume(struct http_request *request, struct http_response *respo
 void api_client_restart(struct http_request *request, struct http_response *response);
 void api_client_release(struct http_request *request, struct http_response *response);
 void api_client_events(struct http_request *request, struct http_response *response);
+
+void api_client_messages(struct http_request *request, struct http_response *response);
+void api_events(struct http_request *request, struct http_response *response);
 
 void api_nodes_list(struct http_request *request, struct http_response *response);
 void api_node_get(struct http_request *request, struct http_response *response);

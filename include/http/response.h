@@ -8,6 +8,8 @@
 
 #define HTTP_HEADERS_MAX 8
 
+struct event_stream;
+
 struct http_header {
     const char *name; /* static */
     char *value;      /* owned */
@@ -18,7 +20,8 @@ struct http_response {
     json_t *json; /* the body until http_response_finish; owned */
     char *body;   /* owned; NULL: none */
     size_t body_len;
-    const char *content_type; /* static; NULL: no body */
+    struct event_stream *stream; /* in place of a body; held by the response; NULL: none */
+    const char *content_type;    /* static; NULL: no body */
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t header_count;
 };
@@ -32,6 +35,8 @@ void http_answer_json(struct http_response *response, int status, json_t *json);
 void http_answer_bytes(struct http_response *response, int status, const char *content_type,
                        char *body, size_t body_len);
 void http_answer_text(struct http_response *response, int status, const char *text);
+/* 200 and whatever comes; takes over the reader's part of the stream. */
+void http_answer_stream(struct http_response *response, struct event_stream *stream);
 void http_answer_empty(struct http_response *response, int status);
 /* After the answer itself. name: static. */
 void http_answer_header(struct http_response *response, const char *name, const char *format, ...)

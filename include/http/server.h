@@ -15,8 +15,10 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "cluster/agent.h"
+#include "cluster/news.h"
 #include "cluster/node.h"
 #include "cluster/peers.h"
+#include "http/taps.h"
 #include "mqtt/hosts.h"
 #include "sink/sink.h"
 #include "store/store.h"
@@ -30,6 +32,8 @@ struct http_context {
     struct hosts *hosts;
     struct peers *peers;
     struct sink *const *sinks; /* NULL-terminated; the first is the default */
+    struct news *news;         /* what GET /api/v1/events tells */
+    struct taps *taps;         /* where received messages can be watched */
 };
 
 struct http_server;
@@ -42,8 +46,11 @@ enum err http_server_start(struct http_server **out, const struct http_context *
 void *http_server_worker(struct http_server *server);
 void *http_server_waiter(struct http_server *server);
 void *http_worker_run(void *argument);
+/* The thread that looks after answers which go on: http_streams_run with http_server_streams. */
+void *http_server_streams(struct http_server *server);
+void *http_streams_run(void *argument);
 
-/* Accepts nothing new, lets begun answers finish (bounded), ends the workers. */
+/* Accepts nothing new, ends streams, lets begun answers finish (bounded), ends the threads. */
 void http_server_stop(struct http_server *server);
 void http_server_destroy(struct http_server *server); /* after the workers returned */
 

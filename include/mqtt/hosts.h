@@ -36,6 +36,9 @@ struct hosts_owner {
     void (*wants_release)(void *context, const struct hosts_release *release);
     /* The client's connection has lasted stable_ms. May be told again. */
     void (*stable)(void *context, const char *id);
+    /* The client's state is another one; what the API calls it may be the same. NULL: not told. */
+    void (*changed)(void *context, const char *id, enum client_state from, enum client_state to,
+                    const char *reason);
     /* A message for a sink (NULL: the default). Takes ownership on ERR_OK, and `accepted` is called
      * with accepted_context once the sink has it, or will not; on ERR_REFUSED too, without that:
      * QoS 0, dropped for want of room. ERR_FULL: not taken. */

@@ -4,6 +4,7 @@
 #ifndef MQFLEET_NET_HTTP_CLIENT_H
 #define MQFLEET_NET_HTTP_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/buffer.h"
@@ -31,5 +32,27 @@ void http_client_destroy(struct http_client *client);
 void http_client_set_timeout(struct http_client *client, int64_t timeout_ms);
 /* Runs all n exchanges at once; returns when each has its result, within timeout_ms. */
 void http_client_run(struct http_client *client, struct http_exchange *exchanges, size_t n);
+
+/* ---- answers that go on: followed as they come -------------------------------------------------
+ *
+ * A client that follows feeds runs no exchanges. One thread, but for http_client_wake. */
+
+struct http_feed;
+
+/* What has come of an answer with status 200. False: give it up. */
+typedef bool http_feed_take(void *context, const char *data, size_t len);
+
+/* Begins a GET. Given up when connecting takes longer than the client's timeout, or nothing comes
+ * for silence_s. NULL: out of memory. */
+struct http_feed *http_feed_open(struct http_client *client, const char *url,
+                                 const char *const *headers, long silence_s, http_feed_take *take,
+                                 void *context);
+/* It has ended; *status: of the answer, 0 if there was none. */
+bool http_feed_is_over(const struct http_feed *feed, long *status);
+void http_feed_close(struct http_feed *feed); /* NULL is legal */
+/* Moves all feeds on, waiting at most wait_ms for something to come. */
+void http_client_follow(struct http_client *client, int64_t wait_ms);
+/* Ends that wait. Any thread. */
+void http_client_wake(struct http_client *client);
 
 #endif

@@ -22,4 +22,9 @@ bool properties_is_subscription(const struct message_property *property);
 /* Appends "1,7"; nothing when there are none. */
 void properties_subscriptions(const struct message *message, struct buffer *out);
 
+/* Sets name to value as text, or name_base64 when it is not UTF-8. 0 on success. */
+int properties_set_bytes(json_t *object, const char *name, const void *value, size_t len);
+/* All properties as one JSON object. NULL: out of memory. */
+json_t *properties_json(const struct message *message);
+
 #endif

@@ -94,13 +94,19 @@ static void peers_return(struct peers *peers, struct http_client *client) {
     pthread_mutex_unlock(&peers->lock);
 }
 
-static char *peer_url(const struct peer_call *call) {
+char *peers_url(const char *host, int64_t port, const char *path) {
     struct buffer url;
     buffer_init(&url);
-    const char *open = strchr(call->host, ':') ? "[" : "", *shut = *open ? "]" : "";
-    buffer_printf(&url, "http://%s%s%s:%lld%s", open, call->host, shut, (long long)call->port,
-                  call->path);
+    const char *open = strchr(host, ':') ? "[" : "", *shut = *open ? "]" : "";
+    buffer_printf(&url, "http://%s%s%s:%lld%s", open, host, shut, (long long)port, path);
     return buffer_take(&url);
+}
+
+const char *const *peers_headers(const struct peers *peers) {
+    static const char *const headers[] = {"Content-Type: application/json",
+                                          PEERS_FORWARDED_HEADER ": 1", NULL};
+    (void)peers;
+    return headers;
 }
 
 /* What is left of the time after waiting for a client is the exchanges'. */
@@ -119,16 +125,15 @@ static enum err exchange(struct peers *peers, struct http_exchange *exchanges, s
 }
 
 void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t timeout_ms) {
-    const char *const headers[] = {"Content-Type: application/json", PEERS_FORWARDED_HEADER ": 1",
-                                   NULL};
     struct http_exchange *exchanges = calloc(n ? n : 1, sizeof(*exchanges));
     size_t built = 0;
     for (size_t i = 0; exchanges && i < n; i++, built++) {
-        exchanges[i] = (struct http_exchange){.method = calls[i].method,
-                                              .url = peer_url(&calls[i]),
-                                              .headers = headers,
-                                              .body = calls[i].body,
-                                              .body_len = calls[i].body_len};
+        exchanges[i] =
+            (struct http_exchange){.method = calls[i].method,
+                                   .url = peers_url(calls[i].host, calls[i].port, calls[i].path),
+                                   .headers = peers_headers(peers),
+                                   .body = calls[i].body,
+                                   .body_len = calls[i].body_len};
         if (!exchanges[i].url) {
             break;
         }

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/text.h"
+#include "http/event_stream.h"
 #include "http/problem.h"
 #include "http/routes.h"
 #include "server_internal.h"
@@ -29,6 +30,8 @@
 /* A body from this size on leaves so much free memory behind that it is given back at once. */
 #define BODY_BYTES_TRIM ((size_t)256 * 1024)
 #define QUEUED_MS_MAX   10000
+/* Of a stream, handed to MHD at once. */
+#define STREAM_BLOCK_BYTES ((size_t)16 * 1024)
 
 enum phase { PHASE_HEADERS, PHASE_BODY, PHASE_QUEUED, PHASE_ANSWERED, PHASE_SENT };
 
@@ -44,6 +47,7 @@ struct exchange {
     size_t counted;                /* bytes of the body in server->body_bytes */
     int64_t begun_ms;
     int64_t queued_ms;
+    bool streams; /* SENT, and goes on until its stream ends */
 };
 
 static struct guest *guest_of(struct MHD_Connection *connection) {
@@ -87,8 +91,10 @@ void exchange_completed(void *context, struct MHD_Connection *connection, void *
     http_request_fini(&exchange->request);
     http_response_fini(&exchange->response);
     free(exchange->query);
+    if (!exchange->streams) {
+        atomic_fetch_sub(&server->exchanges, 1);
+    }
     free(exchange);
-    atomic_fetch_sub(&server->exchanges, 1);
 }
 
 static void log_answer(const struct exchange *exchange) {
@@ -100,16 +106,63 @@ static void log_answer(const struct exchange *exchange) {
               KI("ms", clock_ms() - exchange->begun_ms));
 }
 
-/* Gives the finished answer to MHD, which takes the body over. MHD thread. */
-static enum MHD_Result exchange_send(struct exchange *exchange) {
-    struct http_response *response = &exchange->response;
+static struct MHD_Response *answer_of_body(struct http_response *response) {
     struct MHD_Response *answer = MHD_create_response_from_buffer(
         response->body_len, response->body,
         response->body != NULL ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    if (answer != NULL) {
+        response->body = NULL;
+    }
+    return answer;
+}
+
+/* ---- streams: MHD asks for more until there is an end ---- */
+
+static void stream_sleep(void *connection) {
+    MHD_suspend_connection(connection);
+}
+
+static void stream_wake(void *connection) {
+    MHD_resume_connection(connection);
+}
+
+static ssize_t stream_read(void *context, uint64_t position, char *out, size_t size) {
+    (void)position;
+    ssize_t len = event_stream_read(context, out, size);
+    return len >= 0 ? len : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void stream_leave(void *context) {
+    event_stream_leave(context);
+}
+
+/* From here on nobody waits for the end of the exchange. */
+static struct MHD_Response *answer_of_stream(struct exchange *exchange) {
+    static const struct event_stream_reader reader = {stream_sleep, stream_wake};
+    struct event_stream *stream = exchange->response.stream;
+    struct MHD_Response *answer = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read, stream, stream_leave);
+    if (answer == NULL) {
+        return NULL;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    event_stream_attach(stream, &reader, exchange->connection,
+                        info != NULL ? info->connect_fd : -1);
+    exchange->response.stream = NULL;
+    exchange->streams = true;
+    atomic_fetch_sub(&exchange->server->exchanges, 1);
+    return answer;
+}
+
+/* Gives the finished answer to MHD, which takes the body over. MHD thread. */
+static enum MHD_Result exchange_send(struct exchange *exchange) {
+    struct http_response *response = &exchange->response;
+    struct MHD_Response *answer =
+        response->stream != NULL ? answer_of_stream(exchange) : answer_of_body(response);
     if (answer == NULL) {
         return MHD_NO;
     }
-    response->body = NULL;
     if (response->content_type != NULL) {
         MHD_add_response_header(answer, "Content-Type", response->content_type);
     }

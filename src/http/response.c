@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
+#include "http/event_stream.h"
 #include "http/json.h"
 #include "http/problem.h"
 
@@ -18,6 +19,7 @@ static const char OUT_OF_MEMORY[] = "{\"type\":\"urn:mqfleet:problem:internal\",
 void http_response_fini(struct http_response *response) {
     json_decref(response->json);
     free(response->body);
+    event_stream_leave(response->stream);
     for (size_t i = 0; i < response->header_count; i++) {
         free(response->headers[i].value);
     }
@@ -57,6 +59,14 @@ void http_answer_text(struct http_response *response, int status, const char *te
         return;
     }
     http_answer_bytes(response, status, "text/plain; charset=utf-8", copy, strlen(copy));
+}
+
+void http_answer_stream(struct http_response *response, struct event_stream *stream) {
+    http_response_fini(response);
+    response->status = 200;
+    response->content_type = "text/event-stream";
+    response->stream = stream;
+    http_answer_header(response, "Cache-Control", "no-store");
 }
 
 void http_answer_empty(struct http_response *response, int status) {

@@ -18,6 +18,8 @@ static const struct http_route routes[] = {
     {"POST", "/api/v1/clients/{id}/restart", api_client_restart, 0, ""},
     {"POST", "/api/v1/clients/{id}/release", api_client_release, 0, ""},
     {"GET", "/api/v1/clients/{id}/events", api_client_events, 0, ""},
+    {"GET", "/api/v1/clients/{id}/messages", api_client_messages, 0, ""},
+    {"GET", "/api/v1/events", api_events, 0, "kind state client"},
 
     {"GET", "/api/v1/nodes", api_nodes_list, 0, ""},
     {"GET", "/api/v1/nodes/{name}", api_node_get, 0, ""},

@@ -11,7 +11,9 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/event_stream.h"
 #include "http/listener.h"
+#include "http/tails.h"
 #include "server_internal.h"
 
 #define MHD_THREADS          2
@@ -21,6 +23,7 @@
 #define FINISH_MS_MAX        5000  /* of stop: for answers that were begun */
 #define ABORT_MS_MAX         15000 /* of stop: for waits that were told to end */
 #define SEND_MS_MAX          2000  /* of destroy: for the last bytes */
+#define STREAMS_MS_MAX       500   /* of stop: for the last bytes of streams */
 #define LOOK_MS              5
 
 /* ---- connections ----------------------------------------------------------------------------- */
@@ -80,6 +83,21 @@ static bool create_pools(struct http_server *server) {
     return server->workers != NULL && server->waiters != NULL && server->crowd != NULL;
 }
 
+static bool create_streams(struct http_server *server) {
+    const struct http_context *context = &server->api.context;
+    server->api.streams = event_streams_create((size_t)context->conf->http_streams_max);
+    if (server->api.streams == NULL) {
+        return false;
+    }
+    server->api.tails = tails_create(&(struct tails_wiring){.conf = context->conf,
+                                                            .streams = server->api.streams,
+                                                            .taps = context->taps,
+                                                            .hosts = context->hosts,
+                                                            .store = context->store,
+                                                            .peers = context->peers});
+    return server->api.tails != NULL;
+}
+
 static bool start_daemon(struct http_server *server) {
     const struct conf *conf = server->api.context.conf;
     server->daemon = MHD_start_daemon(
@@ -115,7 +133,7 @@ enum err http_server_start(struct http_server **out, const struct http_context *
         goto out;
     }
     result = ERR_MEMORY;
-    if (!create_pools(server)) {
+    if (!create_pools(server) || !create_streams(server)) {
         goto out;
     }
     result = ERR_UNAVAILABLE;
@@ -149,6 +167,24 @@ void *http_worker_run(void *argument) {
     return http_pool_run(argument);
 }
 
+void *http_server_streams(struct http_server *server) {
+    return server->api.tails;
+}
+
+void *http_streams_run(void *argument) {
+    return tails_run(argument);
+}
+
+/* Those whose other end does not read are cut off with the rest. */
+static void end_streams(struct http_server *server) {
+    int64_t deadline_ms = clock_ms() + STREAMS_MS_MAX;
+    event_streams_end(server->api.streams);
+    while (event_streams_count(server->api.streams) > 0 && clock_ms() < deadline_ms) {
+        clock_sleep_ms(LOOK_MS);
+    }
+    tails_stop(server->api.tails);
+}
+
 /* True: the counter came to 0 in time. */
 static bool wait_for_none(atomic_size_t *counter, int64_t timeout_ms) {
     int64_t deadline_ms = clock_ms() + timeout_ms;
@@ -163,6 +199,7 @@ static bool wait_for_none(atomic_size_t *counter, int64_t timeout_ms) {
 
 void http_server_stop(struct http_server *server) {
     atomic_store(&server->api.stop, HTTP_STOPPING);
+    end_streams(server);
     if (!wait_for_none(&server->exchanges, FINISH_MS_MAX)) {
         atomic_store(&server->api.stop, HTTP_ABORTING);
     }
@@ -183,12 +220,15 @@ void http_server_destroy(struct http_server *server) {
         http_pool_close(server->waiters);
         http_pool_drain(server->workers);
         http_pool_drain(server->waiters);
+        event_streams_end(server->api.streams); /* none sleeps from now on */
         (void)wait_for_none(&server->exchanges, SEND_MS_MAX);
         assert(atomic_load(&server->handling) == 0); /* MHD must have no suspended connection */
         MHD_stop_daemon(server->daemon);             /* closes the listener as well */
     } else if (server->listener >= 0) {
         close(server->listener);
     }
+    tails_destroy(server->api.tails);
+    event_streams_destroy(server->api.streams);
     http_pool_destroy(server->workers);
     crowd_destroy(server->crowd);
     http_pool_destroy(server->waiters);

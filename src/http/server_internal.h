@@ -16,7 +16,7 @@ struct http_server {
     struct http_pool *workers;
     struct http_pool *waiters;
     struct crowd *crowd;
-    atomic_size_t exchanges;  /* between request line and last byte of the answer */
+    atomic_size_t exchanges;  /* between request line and last byte of the answer; no streams */
     atomic_size_t handling;   /* of them, those that pools have */
     atomic_size_t body_bytes; /* held for all of them */
 };

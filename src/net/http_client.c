@@ -249,3 +249,89 @@ void http_client_run(struct http_client *client, struct http_exchange *exchanges
     }
     free(running);
 }
+
+/* --- feeds --- */
+
+struct http_feed {
+    struct http_client *client;
+    CURL *easy;
+    struct curl_slist *headers;
+    http_feed_take *take;
+    void *context;
+    bool over;
+    long status;
+};
+
+static size_t take_feed(char *data, size_t size, size_t count, void *argument) {
+    struct http_feed *feed = argument;
+    long status = 0;
+    curl_easy_getinfo(feed->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200) {
+        return size * count;
+    }
+    return feed->take(feed->context, data, size * count) ? size * count : 0;
+}
+
+struct http_feed *http_feed_open(struct http_client *client, const char *url,
+                                 const char *const *headers, long silence_s, http_feed_take *take,
+                                 void *context) {
+    struct http_feed *feed = calloc(1, sizeof *feed);
+    struct http_exchange exchange = {.method = "GET", .url = url, .headers = headers};
+    struct running running = {.exchange = &exchange};
+    if (!feed || build_headers(&running) != ERR_OK) {
+        free(feed);
+        return NULL;
+    }
+    *feed = (struct http_feed){
+        .client = client, .headers = running.headers, .take = take, .context = context};
+    feed->easy = pool_take(client);
+    if (!feed->easy) {
+        http_feed_close(feed);
+        return NULL;
+    }
+    set_request(feed->easy, &running);
+    set_limits(feed->easy, client->timeout_ms);
+    curl_easy_setopt(feed->easy, CURLOPT_TIMEOUT_MS, 0L);
+    curl_easy_setopt(feed->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(feed->easy, CURLOPT_LOW_SPEED_TIME, silence_s);
+    curl_easy_setopt(feed->easy, CURLOPT_WRITEFUNCTION, take_feed);
+    curl_easy_setopt(feed->easy, CURLOPT_WRITEDATA, feed);
+    curl_easy_setopt(feed->easy, CURLOPT_PRIVATE, feed);
+    feed->over = curl_multi_add_handle(client->multi, feed->easy) != CURLM_OK;
+    return feed;
+}
+
+bool http_feed_is_over(const struct http_feed *feed, long *status) {
+    *status = feed->status;
+    return feed->over;
+}
+
+void http_feed_close(struct http_feed *feed) {
+    if (!feed) {
+        return;
+    }
+    if (feed->easy) { /* an answer cut off leaves a connection that is of no more use */
+        curl_multi_remove_handle(feed->client->multi, feed->easy);
+        curl_easy_cleanup(feed->easy);
+    }
+    curl_slist_free_all(feed->headers);
+    free(feed);
+}
+
+void http_client_follow(struct http_client *client, int64_t wait_ms) {
+    int under_way = 0, queued = 0;
+    curl_multi_poll(client->multi, NULL, 0, (int)wait_ms, NULL);
+    (void)curl_multi_perform(client->multi, &under_way);
+    const CURLMsg *done = curl_multi_info_read(client->multi, &queued);
+    while (done) { /* bounded by the number of feeds */
+        struct http_feed *feed = NULL;
+        curl_easy_getinfo(done->easy_handle, CURLINFO_PRIVATE, &feed);
+        curl_easy_getinfo(done->easy_handle, CURLINFO_RESPONSE_CODE, &feed->status);
+        feed->over = true;
+        done = curl_multi_info_read(client->multi, &queued);
+    }
+}
+
+void http_client_wake(struct http_client *client) {
+    curl_multi_wakeup(client->multi);
+}

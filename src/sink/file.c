@@ -58,53 +58,14 @@ static void file_close(void *state) {
 
 /* --- one line --- */
 
-/* name: value as text, or name_base64 when it is not UTF-8. 0 on success. */
-static int set_bytes(json_t *object, const char *name, const void *value, size_t len) {
-    char base64_name[64];
-    if (text_is_utf8(value, len)) {
-        return json_object_set_new(object, name, json_stringn(value, len));
-    }
-    snprintf(base64_name, sizeof base64_name, "%s_base64", name);
-    char *encoded = text_base64_encode(value, len);
-    int result = json_object_set_new(object, base64_name, encoded ? json_string(encoded) : NULL);
-    free(encoded);
-    return result;
-}
-
 static int set_text(json_t *object, const char *name, const char *value) {
     return json_object_set_new(object, name, properties_json_text(value, strlen(value)));
 }
 
-static int set_subscriptions(json_t *object, const struct message *message) {
-    struct buffer list;
-    buffer_init(&list);
-    properties_subscriptions(message, &list);
-    int result = list.failed ? -1 : 0;
-    if (list.len > 0) {
-        result |= set_bytes(object, "subscription_identifier", list.data, list.len);
-    }
-    buffer_fini(&list);
-    return result;
-}
-
 static int set_properties(json_t *line, const struct message *message) {
-    if (message->property_count == 0) {
-        return 0;
-    }
-    json_t *properties = json_object();
-    json_t *user = properties_user(message);
-    int result = properties && user ? set_subscriptions(properties, message) : -1;
-    for (size_t i = 0; result == 0 && i < message->property_count; i++) {
-        const struct message_property *property = &message->properties[i];
-        if (!properties_is_user(property) && !properties_is_subscription(property)) {
-            result = set_bytes(properties, property->name, property->value, property->value_len);
-        }
-    }
-    if (result == 0 && json_array_size(user) > 0) {
-        result = json_object_set(properties, "user_properties", user);
-    }
-    json_decref(user);
-    return json_object_set_new(line, "properties", properties) | result;
+    return message->property_count > 0
+               ? json_object_set_new(line, "properties", properties_json(message))
+               : 0;
 }
 
 static enum err append_line(struct file *file, const struct message *message) {
@@ -113,7 +74,7 @@ static enum err append_line(struct file *file, const struct message *message) {
     failed |= set_text(line, "id", message->id);
     failed |= set_text(line, "client_id", message->client_id);
     failed |= set_text(line, "topic", message->topic);
-    failed |= set_bytes(line, "payload", message->payload, message->payload_len);
+    failed |= properties_set_bytes(line, "payload", message->payload, message->payload_len);
     failed |= json_object_set_new(line, "qos", json_integer(message->qos));
     failed |= json_object_set_new(line, "retain", json_boolean(message->retain));
     failed |= set_text(line, "node", file->node);

@@ -2,6 +2,7 @@
  * particular sink. */
 #include "sink/properties.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
@@ -60,4 +61,50 @@ void properties_subscriptions(const struct message *message, struct buffer *out)
             buffer_append(out, property->value, property->value_len);
         }
     }
+}
+
+int properties_set_bytes(json_t *object, const char *name, const void *value, size_t len) {
+    char base64_name[64];
+    if (text_is_utf8(value, len)) {
+        return json_object_set_new(object, name, json_stringn(value, len));
+    }
+    snprintf(base64_name, sizeof base64_name, "%s_base64", name);
+    char *encoded = text_base64_encode(value, len);
+    int result = json_object_set_new(object, base64_name, encoded ? json_string(encoded) : NULL);
+    free(encoded);
+    return result;
+}
+
+static int set_subscriptions(json_t *object, const struct message *message) {
+    struct buffer list;
+    buffer_init(&list);
+    properties_subscriptions(message, &list);
+    int result = list.failed ? -1 : 0;
+    if (list.len > 0) {
+        result |= properties_set_bytes(object, "subscription_identifier", list.data, list.len);
+    }
+    buffer_fini(&list);
+    return result;
+}
+
+json_t *properties_json(const struct message *message) {
+    json_t *properties = json_object();
+    json_t *user = properties_user(message);
+    int result = properties && user ? set_subscriptions(properties, message) : -1;
+    for (size_t i = 0; result == 0 && i < message->property_count; i++) {
+        const struct message_property *property = &message->properties[i];
+        if (!properties_is_user(property) && !properties_is_subscription(property)) {
+            result = properties_set_bytes(properties, property->name, property->value,
+                                          property->value_len);
+        }
+    }
+    if (result == 0 && json_array_size(user) > 0) {
+        result = json_object_set(properties, "user_properties", user);
+    }
+    json_decref(user);
+    if (result != 0) {
+        json_decref(properties);
+        return NULL;
+    }
+    return properties;
 }

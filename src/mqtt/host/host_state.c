@@ -35,6 +35,9 @@ bool host_change(struct client *client, enum client_event event, const char *rea
     client->times_online += to == CLIENT_ONLINE;
     client->connected_at_ms = to == CLIENT_ONLINE ? clock_wall_ms() : 0;
     pthread_mutex_unlock(&host->lock);
+    if (host->owner->changed != NULL) {
+        host->owner->changed(host->owner->context, client->id, from, to, reason);
+    }
     if (to == CLIENT_ONLINE) {
         client->broker->online++;
     }

@@ -34,7 +34,9 @@ static struct peers *peers;
 static struct hosts_owner no_owner;
 static struct conf *conf;
 static struct sink *no_sinks[1];
-static pthread_t fixture_threads[2 * FIXTURE_THREADS];
+static struct news *news;
+static struct taps *taps;
+static pthread_t fixture_threads[2 * FIXTURE_THREADS + 2];
 static int fixture_port;
 
 /* ---- the server ------------------------------------------------------------------------------ */
@@ -63,27 +65,37 @@ static inline void server_begin(const char *redis_url, const char *more) {
     node = node_create(conf, store);
     hosts = hosts_create(conf, &no_owner);
     peers = peers_create(conf, 2);
-    ck_assert(node != NULL && hosts != NULL && peers != NULL);
+    news = news_create(conf, store, redis_url);
+    taps = taps_create();
+    ck_assert(news != NULL && taps != NULL && node != NULL && hosts != NULL && peers != NULL);
     struct http_context context = {.conf = conf,
                                    .store = store,
                                    .node = node,
                                    .hosts = hosts,
                                    .peers = peers,
-                                   .sinks = no_sinks};
+                                   .sinks = no_sinks,
+                                   .news = news,
+                                   .taps = taps};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     for (int i = 0; i < FIXTURE_THREADS; i++) {
         pthread_create(&fixture_threads[2 * i], NULL, http_worker_run, http_server_worker(server));
         pthread_create(&fixture_threads[2 * i + 1], NULL, http_worker_run,
                        http_server_waiter(server));
     }
+    pthread_create(&fixture_threads[2 * FIXTURE_THREADS], NULL, http_streams_run,
+                   http_server_streams(server));
+    pthread_create(&fixture_threads[2 * FIXTURE_THREADS + 1], NULL, news_run, news);
 }
 
 static inline void server_end(void) {
+    news_stop(news);
     http_server_stop(server);
-    for (int i = 0; i < 2 * FIXTURE_THREADS; i++) {
+    for (int i = 0; i < 2 * FIXTURE_THREADS + 2; i++) {
         pthread_join(fixture_threads[i], NULL);
     }
     http_server_destroy(server);
+    news_destroy(news);
+    taps_destroy(taps);
     hosts_destroy(hosts);
     peers_destroy(peers);
     node_destroy(node);

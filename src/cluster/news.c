@@ -1,0 +1,458 @@
+/* Owns the queue of this node's changes, the two Redis connections they travel by, and who listens.
+ * One thread, but for what the header says. Must not know how news are shown. */
+#include "cluster/news.h"
+
+#include <assert.h>
+#include <jansson.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/queue.h"
+#include "base/text.h"
+#include "net/redis.h"
+#include "news_register.h"
+
+#define QUEUE_MAX          65536
+#define FLUSH_MS           100    /* so long news may wait for others to go with them */
+#define LOOK_MS            1000   /* at who listens, and at the register */
+#define LISTENING_TTL      "5000" /* ms of the key, without a listener to set it anew */
+#define HEARD_BY_ALL_MS    1500   /* after the key was set every node has looked for it */
+#define BATCH_MAX          500
+#define BATCH_BYTES_MAX    ((size_t)256 * 1024)
+#define BATCHES_PER_FLUSH  64
+#define MESSAGES_PER_TURN  256
+#define SUBSCRIBE_RETRY_MS 500
+
+/* One change of a client until it is told. */
+struct note {
+    int64_t at_ms;
+    enum client_state from, to;
+    char reason[96];
+    char id[];
+};
+
+struct entry {
+    struct news_listener listener;
+    int64_t since_ms;
+    bool complete; /* was told that it hears the whole fleet */
+};
+
+struct news {
+    const struct conf *conf;
+    const char *redis_url;
+    char *channel, *key;
+    char self[TEXT_ID_LEN]; /* so that a node knows its own batches */
+    struct queue *notes;
+    int wake_fd;
+    atomic_bool stopping;
+    atomic_bool wanted; /* by anybody in the fleet */
+    atomic_llong lost;  /* notes that found the queue full */
+
+    pthread_mutex_t lock; /* guards entries */
+    struct entry entries[NEWS_LISTENERS_MAX];
+    atomic_size_t entry_count;
+
+    /* The thread's own. */
+    struct redis *talk;       /* key and PUBLISH */
+    struct redis *subscribed; /* NULL while nobody listens here */
+    int64_t look_at_ms, flushed_at_ms, subscribe_at_ms;
+    int64_t hearing_since_ms; /* 0: the channel is not heard */
+    bool was_deaf;            /* listeners were told that Redis is away */
+    struct news_register *nodes;
+};
+
+const char *news_kind_name(enum news_kind kind) {
+    static const char *const names[] = {"client", "node", "leader", "dropped", "remark"};
+    assert((size_t)kind < sizeof(names) / sizeof(names[0]));
+    return names[kind];
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static char *joined(const char *prefix, const char *name) {
+    char *text = NULL;
+    return asprintf(&text, "%s%s", prefix, name) < 0 ? NULL : text;
+}
+
+struct news *news_create(const struct conf *conf, struct store *store, const char *redis_url) {
+    struct news *news = calloc(1, sizeof(*news));
+    if (news == NULL) {
+        return NULL;
+    }
+    pthread_mutex_init(&news->lock, NULL);
+    news->conf = conf;
+    news->redis_url = redis_url;
+    news->channel = joined(conf->key_prefix, "mqtt_fleet:events");
+    news->key = joined(conf->key_prefix, "mqtt_fleet:listening");
+    text_random_id(news->self);
+    news->notes = queue_create(QUEUE_MAX);
+    news->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    news->talk = redis_create(redis_url, conf->redis_timeout_ms);
+    news->nodes = news_register_create(store, conf->heartbeat_ttl_ms);
+    if (!news->channel || !news->key || !news->notes || news->wake_fd < 0 || !news->talk ||
+        !news->nodes) {
+        news_destroy(news);
+        return NULL;
+    }
+    return news;
+}
+
+static struct note *note_take(struct news *news) {
+    void *item = NULL;
+    return queue_pop(news->notes, &item, 0) == ERR_OK ? item : NULL;
+}
+
+void news_destroy(struct news *news) {
+    if (news == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < atomic_load(&news->entry_count); i++) {
+        news->entries[i].listener.forget(news->entries[i].listener.context);
+    }
+    for (struct note *note; news->notes && (note = note_take(news)) != NULL;) {
+        free(note);
+    }
+    queue_destroy(news->notes);
+    redis_destroy(news->talk);
+    redis_destroy(news->subscribed);
+    news_register_destroy(news->nodes);
+    if (news->wake_fd >= 0) {
+        close(news->wake_fd);
+    }
+    free(news->channel);
+    free(news->key);
+    pthread_mutex_destroy(&news->lock);
+    free(news);
+}
+
+static void wake(struct news *news) {
+    (void)eventfd_write(news->wake_fd, 1);
+}
+
+/* ---- from outside ---------------------------------------------------------------------------- */
+
+void news_client(struct news *news, const char *id, enum client_state from, enum client_state to,
+                 const char *reason) {
+    if (!atomic_load_explicit(&news->wanted, memory_order_relaxed)) {
+        return;
+    }
+    if (to == CLIENT_CLOSING || strcmp(client_state_shown(from), client_state_shown(to)) == 0) {
+        return;
+    }
+    size_t id_len = strlen(id);
+    struct note *note = malloc(sizeof(*note) + id_len + 1);
+    if (note != NULL) {
+        note->at_ms = clock_wall_ms();
+        note->from = from;
+        note->to = to;
+        snprintf(note->reason, sizeof(note->reason), "%s", reason);
+        memcpy(note->id, id, id_len + 1);
+    }
+    if (note == NULL || queue_push(news->notes, note) != ERR_OK) {
+        free(note);
+        atomic_fetch_add(&news->lost, 1);
+    }
+}
+
+enum err news_listen(struct news *news, const struct news_listener *listener) {
+    enum err result = ERR_FULL;
+    pthread_mutex_lock(&news->lock);
+    size_t n = atomic_load(&news->entry_count);
+    if (n < NEWS_LISTENERS_MAX) {
+        news->entries[n] = (struct entry){.listener = *listener, .since_ms = clock_ms()};
+        atomic_store(&news->entry_count, n + 1);
+        atomic_store(&news->wanted, true);
+        result = ERR_OK;
+    }
+    pthread_mutex_unlock(&news->lock);
+    wake(news);
+    return result;
+}
+
+/* ---- telling the listeners of this node ------------------------------------------------------ */
+
+static void tell(struct news *news, const struct news_item *item) {
+    pthread_mutex_lock(&news->lock);
+    for (size_t i = 0; i < atomic_load(&news->entry_count); i++) {
+        news->entries[i].listener.heard(news->entries[i].listener.context, item);
+    }
+    pthread_mutex_unlock(&news->lock);
+}
+
+static void tell_register(void *context, const struct news_item *item) {
+    tell(context, item);
+}
+
+static void tell_lost(struct news *news, int64_t count) {
+    tell(news, &(struct news_item){
+                   .kind = NEWS_DROPPED, .subject = "", .state = "", .text = "", .count = count});
+}
+
+static void remark(struct news *news, const char *text) {
+    tell(news, &(struct news_item){.kind = NEWS_REMARK, .subject = "", .state = "", .text = text});
+}
+
+static void forget_those_over(struct news *news) {
+    pthread_mutex_lock(&news->lock);
+    size_t n = atomic_load(&news->entry_count);
+    for (size_t i = n; i > 0; i--) {
+        struct news_listener *listener = &news->entries[i - 1].listener;
+        if (listener->over(listener->context)) {
+            listener->forget(listener->context);
+            news->entries[i - 1] = news->entries[--n];
+        }
+    }
+    atomic_store(&news->entry_count, n);
+    pthread_mutex_unlock(&news->lock);
+}
+
+static void tell_complete(struct news *news, int64_t now_ms) {
+    static const struct news_item item = {
+        .kind = NEWS_REMARK, .subject = "", .state = "", .text = "listening to the whole fleet"};
+    pthread_mutex_lock(&news->lock);
+    for (size_t i = 0; i < atomic_load(&news->entry_count); i++) {
+        struct entry *entry = &news->entries[i];
+        if (!entry->complete && news->hearing_since_ms > 0 &&
+            now_ms - news->hearing_since_ms >= HEARD_BY_ALL_MS) {
+            entry->complete = true;
+            entry->listener.heard(entry->listener.context, &item);
+        }
+    }
+    pthread_mutex_unlock(&news->lock);
+}
+
+/* ---- this node's own ------------------------------------------------------------------------- */
+
+/* A client that is closed waits for another node, unless it is gone for good. */
+static const char *shown(const struct note *note) {
+    bool deleted = note->to == CLIENT_CLOSED && strcmp(note->reason, "deleted") == 0;
+    return deleted ? "deleted" : client_state_shown(note->to);
+}
+
+static json_t *note_json(const struct news *news, const struct note *note) {
+    char at[CLOCK_RFC3339_LEN];
+    json_t *id = json_string(note->id);
+    json_t *reason = json_string(note->reason);
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:o}", "at", clock_rfc3339(note->at_ms, at),
+                     "kind", "client", "id", id ? id : json_null(), "node", news->conf->node_name,
+                     "from", client_state_shown(note->from), "state", shown(note), "reason",
+                     reason ? reason : json_null());
+}
+
+/* What was published of a client, also by another node. */
+static void tell_client(struct news *news, const char *text, const char *id, const char *state) {
+    tell(news,
+         &(struct news_item){.kind = NEWS_CLIENT, .subject = id, .state = state, .text = text});
+}
+
+static void publish(struct news *news, const struct buffer *batch) {
+    const char *argv[] = {"PUBLISH", news->channel, batch->data};
+    struct redis_reply *reply = NULL;
+    if (batch->failed || redis_command(news->talk, 3, argv, NULL, &reply) != ERR_OK) {
+        log_event(LOG_DEBUG, "news_not_published", KS("detail", redis_error(news->talk)));
+    }
+    redis_reply_free(reply);
+}
+
+/* {"from":self,"lost":n,"events":[...]}: at most BATCH_MAX. False: the queue is empty. */
+static bool flush_batch(struct news *news, int64_t lost) {
+    struct buffer batch;
+    size_t n = 0;
+    buffer_init(&batch);
+    buffer_printf(&batch, "{\"from\":\"%s\",\"lost\":%lld,\"events\":[", news->self,
+                  (long long)lost);
+    struct note *note = NULL;
+    while (n < BATCH_MAX && batch.len < BATCH_BYTES_MAX && (note = note_take(news)) != NULL) {
+        json_t *json = note_json(news, note);
+        char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+        if (text != NULL) {
+            tell_client(news, text, note->id, shown(note));
+            buffer_append_str(&batch, n++ > 0 ? "," : "");
+            buffer_append_str(&batch, text);
+        }
+        free(text);
+        json_decref(json);
+        free(note);
+    }
+    buffer_append_str(&batch, "]}");
+    if (n > 0 || lost > 0) {
+        publish(news, &batch);
+    }
+    buffer_fini(&batch);
+    return n > 0;
+}
+
+static void flush(struct news *news) {
+    int64_t lost = atomic_exchange(&news->lost, 0);
+    if (lost > 0) {
+        tell_lost(news, lost);
+    }
+    for (int i = 0; i < BATCHES_PER_FLUSH && flush_batch(news, lost); i++) {
+        lost = 0;
+    }
+}
+
+/* ---- from the other nodes -------------------------------------------------------------------- */
+
+static const char *text_of(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
+}
+
+static void hear(struct news *news, const char *payload) {
+    json_t *batch = json_loads(payload, 0, NULL);
+    const json_t *events = json_object_get(batch, "events");
+    int64_t lost = json_integer_value(json_object_get(batch, "lost"));
+    size_t i;
+    json_t *event;
+    if (strcmp(text_of(batch, "from"), news->self) != 0) {
+        if (lost > 0) {
+            tell_lost(news, lost);
+        }
+        json_array_foreach(events, i, event) {
+            char *text = json_is_object(event) ? json_dumps(event, JSON_COMPACT) : NULL;
+            if (text != NULL) {
+                tell_client(news, text, text_of(event, "id"), text_of(event, "state"));
+            }
+            free(text);
+        }
+    }
+    json_decref(batch);
+}
+
+static void deaf(struct news *news, int64_t now_ms) {
+    news->subscribe_at_ms = now_ms + SUBSCRIBE_RETRY_MS;
+    if (news->hearing_since_ms > 0 && !news->was_deaf) {
+        news->was_deaf = true;
+        remark(news, "Redis does not answer: changes of other nodes are not heard");
+    }
+    news->hearing_since_ms = 0;
+}
+
+static void hearing(struct news *news, int64_t now_ms) {
+    if (news->hearing_since_ms == 0) {
+        news->hearing_since_ms = now_ms;
+        if (news->was_deaf) {
+            news->was_deaf = false;
+            tell_lost(news, 0);
+        }
+    }
+}
+
+/* Nobody listens here: the subscription goes. */
+static void stop_hearing(struct news *news) {
+    redis_destroy(news->subscribed);
+    news->subscribed = NULL;
+    news->hearing_since_ms = 0;
+    news->was_deaf = false;
+    news->subscribe_at_ms = 0;
+}
+
+static void hear_all(struct news *news, int64_t now_ms) {
+    if (now_ms < news->subscribe_at_ms) {
+        return;
+    }
+    if (news->subscribed == NULL) {
+        news->subscribed = redis_create(news->redis_url, news->conf->redis_timeout_ms);
+    }
+    for (int i = 0; news->subscribed != NULL && i < MESSAGES_PER_TURN; i++) {
+        char *payload = NULL;
+        enum err result = redis_subscribed_message(news->subscribed, news->channel, 0, &payload);
+        if (result == ERR_OK && payload != NULL) {
+            hear(news, payload);
+        }
+        free(payload);
+        if (result != ERR_OK) {
+            (result == ERR_TIMEOUT ? hearing : deaf)(news, now_ms);
+            return;
+        }
+    }
+}
+
+/* ---- who listens ----------------------------------------------------------------------------- */
+
+static void say_listening(struct news *news) {
+    const char *argv[] = {"SET", news->key, news->conf->node_name, "PX", LISTENING_TTL};
+    struct redis_reply *reply = NULL;
+    if (redis_command(news->talk, 5, argv, NULL, &reply) != ERR_OK) {
+        log_event(LOG_DEBUG, "news_not_published", KS("detail", redis_error(news->talk)));
+    }
+    redis_reply_free(reply);
+}
+
+/* Redis away: what was true before. */
+static void look_for_listeners(struct news *news) {
+    const char *argv[] = {"EXISTS", news->key};
+    struct redis_reply *reply = NULL;
+    if (redis_command(news->talk, 2, argv, NULL, &reply) == ERR_OK) {
+        bool elsewhere = redis_reply_int(reply) > 0;
+        pthread_mutex_lock(&news->lock); /* somebody may begin to listen just now */
+        atomic_store(&news->wanted, elsewhere || atomic_load(&news->entry_count) > 0);
+        pthread_mutex_unlock(&news->lock);
+    }
+    redis_reply_free(reply);
+}
+
+static void look(struct news *news, int64_t now_ms) {
+    news->look_at_ms = now_ms + LOOK_MS;
+    forget_those_over(news);
+    if (atomic_load(&news->entry_count) > 0) {
+        say_listening(news);
+        news_register_look(news->nodes, tell_register, news);
+        tell_complete(news, now_ms);
+    } else {
+        stop_hearing(news);
+        news_register_forget(news->nodes);
+        look_for_listeners(news);
+    }
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static void wait_for_something(struct news *news, int64_t now_ms) {
+    bool busy = atomic_load(&news->wanted);
+    int64_t until_ms = busy ? news->flushed_at_ms + FLUSH_MS : news->look_at_ms;
+    int64_t wait_ms = until_ms > now_ms ? until_ms - now_ms : 0;
+    struct pollfd fds[] = {
+        {.fd = news->wake_fd, .events = POLLIN},
+        {.fd = news->subscribed != NULL ? redis_fd(news->subscribed) : -1, .events = POLLIN}};
+    eventfd_t count;
+    if (poll(fds, 2, (int)(wait_ms < LOOK_MS ? wait_ms : LOOK_MS)) > 0 &&
+        (fds[0].revents & POLLIN)) {
+        (void)eventfd_read(news->wake_fd, &count);
+        news->look_at_ms = 0;
+    }
+}
+
+void *news_run(void *argument) {
+    struct news *news = argument;
+    while (!atomic_load(&news->stopping)) {
+        int64_t now_ms = clock_ms();
+        if (now_ms >= news->look_at_ms) {
+            look(news, now_ms);
+        }
+        if (atomic_load(&news->entry_count) > 0) {
+            hear_all(news, now_ms);
+        }
+        if (now_ms - news->flushed_at_ms >= FLUSH_MS) {
+            news->flushed_at_ms = now_ms;
+            flush(news);
+        }
+        wait_for_something(news, clock_ms());
+    }
+    flush(news);
+    return NULL;
+}
+
+void news_stop(struct news *news) {
+    atomic_store(&news->stopping, true);
+    wake(news);
+}

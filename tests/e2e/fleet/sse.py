@@ -1,0 +1,60 @@
+"""A reader of server-sent events (text/event-stream), on a thread of its own."""
+
+import json
+import threading
+
+import requests
+
+from .wait import PATIENCE, wait_until
+
+
+class EventReader:
+    """Reads until it is closed or the stream ends. events: [(event, data)], comments: [text]."""
+
+    def __init__(self, url, **params):
+        self.events, self.comments, self.ended = [], [], False
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.answer = self.session.get(url, params=params, stream=True, timeout=60 * PATIENCE)
+        assert self.answer.status_code == 200, f"{self.answer.status_code} {self.answer.text}"
+        assert self.answer.headers["Content-Type"] == "text/event-stream"
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        try:
+            event, data = None, None
+            for line in self.answer.iter_lines(chunk_size=1):
+                line = line.decode()
+                if line.startswith(":"):
+                    self.comments.append(line[1:].strip())
+                elif line.startswith("event: "):
+                    event = line[7:]
+                elif line.startswith("data: "):
+                    data = json.loads(line[6:])
+                elif not line and event:
+                    self.events.append((event, data))
+                    event = None
+            self.ended = True
+        except (requests.RequestException, AttributeError, OSError, ValueError):
+            pass  # closed by us, or cut off
+
+    def of(self, event):
+        return [data for name, data in list(self.events) if name == event]
+
+    def wait(self, found, what, bound_s=20):
+        def look():
+            assert found(self), f"events {self.events[-20:]}, comments {self.comments[-10:]}"
+            return True
+
+        return wait_until(look, bound_s, what)
+
+    def wait_comment(self, text, bound_s=20):
+        self.wait(lambda reader: any(text in comment for comment in reader.comments),
+                  f"the comment {text}", bound_s)
+        return self
+
+    def close(self):
+        self.answer.close()
+        self.session.close()
+        self.thread.join(10)

@@ -1,0 +1,175 @@
+"""Streams of the API: changes in the fleet, and the messages of a client as they come."""
+
+import base64
+import socket
+import time
+
+import pytest
+
+from fleet.sse import EventReader
+from fleet.wait import wait_until
+
+EVENTS = "/api/v1/events"
+
+
+def listen(fleet, node, **params):
+    """Hears the whole fleet from when this returns."""
+    reader = fleet.closing(EventReader(node.api.base + EVENTS, **params))
+    return reader.wait_comment("listening to the whole fleet")
+
+
+def tail(fleet, node, client):
+    reader = fleet.closing(EventReader(node.api.base + node.api.path(client, "messages")))
+    return reader.wait_comment("the client runs on")
+
+
+def states(reader, client):
+    return [event["state"] for event in reader.of("client") if event["id"] == client]
+
+
+# ---- changes in the fleet ------------------------------------------------------------------------
+
+
+def test_changes_of_clients_of_all_nodes_are_heard_on_each(fleet):
+    nodes = fleet.start_nodes(2)
+    readers = [listen(fleet, node) for node in nodes]
+    failed = listen(fleet, nodes[0], kind="client", state="backoff")
+    one = listen(fleet, nodes[1], client="c00003")
+    ids = fleet.online(10)
+    for reader in readers:
+        reader.wait(lambda r: {e["id"] for e in r.of("client") if e["state"] == "online"} ==
+                    set(ids), "all ten told")
+        assert {event["node"] for event in reader.of("client")} == {"n1", "n2"}
+        for client in ids:
+            assert states(reader, client) == ["connecting", "online"]
+    assert failed.events == []
+    fleet.api.post("/api/v1/clients/c00003/pause")
+    fleet.api.wait_state("c00003", "paused")
+    fleet.api.delete("/api/v1/clients/c00003")
+    one.wait(lambda r: states(r, "c00003")[-1:] == ["deleted"], "deleted")
+    assert states(one, "c00003") == ["connecting", "online", "paused", "deleted"]
+    assert {event["id"] for event in one.of("client")} == {"c00003"}
+    event = one.of("client")[1]
+    assert set(event) == {"at", "kind", "id", "node", "from", "state", "reason"}
+    assert event["at"].endswith("Z") and event["kind"] == "client"
+    fleet.broker.kill()
+    failed.wait(lambda r: len({event["id"] for event in r.of("client")}) == 9, "nine fail")
+
+
+def test_nodes_and_leaders_are_told(fleet):
+    nodes = fleet.start_nodes(3, reclaim_grace_ms=500)
+    roster = wait_until(lambda: (lambda all: all if any(
+        node["leader"] for node in all.values()) else None)(fleet.api.nodes()), 20, "a leader")
+    leader = next(node for node in nodes if roster[node.name]["leader"])
+    others = [node for node in nodes if node is not leader]
+    reader = listen(fleet, others[0], kind="node,leader")
+    others[0].api.post(f"/api/v1/nodes/{others[1].name}/drain")
+    reader.wait(lambda r: ("node", others[1].name, "draining") in
+                [(e["kind"], e["name"], e["state"]) for e in r.of("node")], "draining")
+    leader.kill()
+    reader.wait(lambda r: {"dead", "gone"} & {
+        e["state"] for e in r.of("node") if e["name"] == leader.name}, "fenced", 30)
+    reader.wait(lambda r: any(e["name"] not in (None, leader.name) for e in r.of("leader")),
+                "another leads", 30)
+    fleet.start_node("n9")
+    reader.wait(lambda r: ("n9", "live", "joined") in
+                [(e["name"], e["state"], e["reason"]) for e in r.of("node")], "joined")
+
+
+def test_a_stream_outlives_redis_and_says_what_it_missed(fleet):
+    node, _ = fleet.start_nodes(2)
+    fleet.online(2)
+    reader = listen(fleet, node)
+    fleet.redis.pause()
+    fleet.at_end(fleet.redis.resume)
+    reader.wait_comment("Redis does not answer", 30)
+    fleet.redis.resume()
+    reader.wait(lambda r: {"count": None} in r.of("dropped"), "dropped is told", 30)
+    fleet.api.post("/api/v1/clients/c00000/restart")
+    fleet.api.post("/api/v1/clients/c00001/restart")
+    reader.wait(lambda r: {e["id"] for e in r.of("client") if e["state"] == "online"} >=
+                {"c00000", "c00001"}, "heard again", 30)
+
+
+@pytest.mark.parametrize("query, named", [
+    ("kind=cow", "kind"), ("kind=", "kind"), ("state=odd", "state"), ("wait_ms=5", "wait_ms")])
+def test_filters_that_mean_nothing_are_refused(shared_api, query, named):
+    answer = shared_api.get(f"{EVENTS}?{query}")
+    assert answer.status_code == 400 and named in answer.json()["detail"]
+
+
+# ---- the messages of a client --------------------------------------------------------------------
+
+
+def test_messages_are_seen_through_any_node_and_follow_the_client(fleet):
+    nodes = fleet.start_nodes(2)
+    fleet.online(1)
+    readers = [tail(fleet, node, "c00000") for node in nodes]
+    large = b"x" * 70000
+    for topic, payload in (("text", "grün".encode()), ("bytes", b"\xff\x00"), ("large", large)):
+        fleet.broker.publish(f"t/c00000/{topic}", payload)
+    for reader in readers:
+        reader.wait(lambda r: len(r.of("message")) == 3, "three messages")
+        text, binary, cut = reader.of("message")
+        assert text["topic"] == "t/c00000/text" and text["payload"] == "grün"
+        assert (text["qos"], text["retain"], text["properties"]) == (1, False, {})
+        assert base64.b64decode(binary["payload_base64"]) == b"\xff\x00"
+        assert cut["truncated"] is True and cut["size"] == 70000 and len(cut["payload"]) == 65536
+    # The client moves: both see what comes next.
+    owner = fleet.api.client("c00000")["placement"]["node"]
+    fleet.api.post(f"/api/v1/nodes/{owner}/drain")
+    wait_until(lambda: fleet.api.client("c00000")["placement"]["node"] != owner, 20, "moved")
+    fleet.api.wait_state("c00000", "online")
+    sent = [0]
+
+    def seen_by_both():
+        sent[0] += 1
+        fleet.broker.publish("t/c00000/later", f"later {sent[0]}")
+        for reader in readers:
+            assert any(message["topic"] == "t/c00000/later" for message in reader.of("message"))
+        return True
+
+    wait_until(seen_by_both, 20, "messages after the move", poll_s=0.2)
+    fleet.api.delete("/api/v1/clients/c00000")
+    for reader in readers:
+        reader.wait(lambda r: r.ended, "the end of the stream")
+    # All of it is in the sink, once.
+    fleet.stream.wait_payloads([large, f"later {sent[0]}".encode()])
+    assert len(fleet.stream.rows()) == 3 + sent[0]
+    assert fleet.api.get("/api/v1/clients/c00000/messages").status_code == 404
+
+
+def test_a_tail_that_is_not_read_holds_up_nothing_and_is_told(fleet):
+    node = fleet.start_node()
+    fleet.online(1)
+    raw = fleet.closing(socket.create_connection(("127.0.0.1", node.port)))
+    raw.sendall(b"GET /api/v1/clients/c00000/messages HTTP/1.0\r\nHost: x\r\n\r\n")
+    text = b""
+    while b"messages from now on" not in text:
+        text += raw.recv(1000)
+    payloads = [b"%06d" % number + b"x" * 30000 for number in range(400)]
+    fleet.broker.publish_all([("t/c00000/x", payload) for payload in payloads])
+    fleet.stream.wait_payloads(payloads, 60)
+    assert fleet.api.status("c00000")["messages_dropped"] == 0
+    raw.settimeout(10)
+    while b"event: dropped" not in text:
+        part = raw.recv(1 << 20)
+        assert part, "ended before it was told"
+        text = text[-20:] + part
+
+
+def test_streams_are_bounded_and_do_not_hold_up_the_end(fleet):
+    node = fleet.start_node(http__streams_max=2)
+    fleet.online(1)
+    readers = [listen(fleet, node), tail(fleet, node, "c00000")]
+    refused = node.api.get(EVENTS)
+    assert refused.status_code == 503 and "http.streams_max" in refused.json()["detail"]
+    head = node.api.call("HEAD", EVENTS)
+    assert head.status_code == 503
+    # A place is free again as soon as a reader has gone.
+    readers.pop().close()
+    wait_until(lambda: node.api.call("HEAD", EVENTS).status_code == 200, 10, "a free place")
+    begun_s = time.monotonic()
+    node.terminate()
+    readers[0].wait(lambda r: r.ended, "a clean end of the stream")
+    assert time.monotonic() - begun_s < 5, "answers that go on are not waited for"
