@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/conf.h"
 #include "base/log.h"
+#include "base/secret_box.h"
 #include "cluster/agent.h"
 #include "cluster/news.h"
 #include "cluster/node.h"
@@ -36,15 +37,25 @@
 #define SINKS_MAX         3
 #define THREADS_MAX       2048
 #define FAULT_LEN         512
+#define RESTART_NAMES_MAX 16
 #define TEND_MS           1000
 #define FREE_BYTES_MIN    4194304
 #define EMBEDDED_START_MS 60000
 #define PEER_CLIENTS      16
 
+/* What the settings come from, read again on SIGHUP. */
+struct conf_origin {
+    const char *config;
+    const char **sets;
+    size_t set_count;
+};
+
 struct app {
+    struct conf_origin origin;
     struct conf *conf;
     struct redis_server *redis_server;
     const char *redis_url;
+    struct secret_box *secrets;
     struct store *heartbeat_store, *agent_store, *api_store;
     struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
     struct node *node;
@@ -338,6 +349,7 @@ static enum err parts_create(struct app *app) {
                                                      .redis_url = app->redis_url,
                                                      .hosts = app->hosts,
                                                      .peers = app->agent_peers,
+                                                     .secrets = app->secrets,
                                                      .sink = app->sinks[0]});
     return app->agent ? ERR_OK : ERR_MEMORY;
 }
@@ -367,7 +379,8 @@ static enum err app_start(struct app *app, char *fault) {
                                                           .peers = app->peers,
                                                           .sinks = app->sinks,
                                                           .news = app->news,
-                                                          .taps = app->taps},
+                                                          .taps = app->taps,
+                                                          .secrets = app->secrets},
                                    fault);
     }
     return result == ERR_OK ? threads_start(app, fault) : result;
@@ -383,6 +396,7 @@ static void stop_at_once(int signal_number) {
 /* From the first signal on, a second one ends the process at once. */
 static void second_signal_exits(const sigset_t *signals) {
     struct sigaction action = {.sa_handler = stop_at_once};
+    signal(SIGHUP, SIG_IGN); /* there is nothing left to be read again for */
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     pthread_sigmask(SIG_UNBLOCK, signals, NULL);
@@ -418,6 +432,84 @@ static void tend(struct app *app) {
     }
 }
 
+/* ---- SIGHUP ------------------------------------------------------------------------------------
+ */
+
+static enum err reload_log_level(struct app *app, const struct conf *fresh, char *fault) {
+    (void)fault;
+    enum log_level level = LOG_INFO;
+    enum log_format format = LOG_LOGFMT;
+    log_level_parse(fresh->log_level, &level); /* both have been checked */
+    log_format_parse(app->conf->log_format, &format);
+    log_setup(level, format);
+    return ERR_OK;
+}
+
+static enum err reload_secrets(struct app *app, const struct conf *fresh, char *fault) {
+    char detail[SECRET_BOX_FAULT_LEN] = "";
+    enum err result = secret_box_load(app->secrets, fresh->secrets_key_file, detail);
+    snprintf(fault, FAULT_LEN, "%s", detail);
+    return result;
+}
+
+/* What SIGHUP takes over, a row each: settings that take effect at once ("" for none beside), and
+ * the files they name, which are read again. One that cannot be read leaves things as they were.
+ */
+static const struct {
+    const char *setting;
+    enum err (*reload)(struct app *app, const struct conf *fresh, char *fault);
+} reloads[] = {
+    {"log.level", reload_log_level},
+    {"secrets.key_file", reload_secrets},
+};
+
+#define RELOAD_COUNT (sizeof(reloads) / sizeof(reloads[0]))
+
+static bool is_reloaded(const char *setting) {
+    for (size_t i = 0; i < RELOAD_COUNT; i++) {
+        if (strcmp(reloads[i].setting, setting) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Names every setting that was changed and has no effect yet. Compared with those of the start, so
+ * that it is said again as long as it holds. */
+static void tell_restart(const struct app *app, const struct conf *fresh) {
+    const char *names[RESTART_NAMES_MAX];
+    char list[FAULT_LEN] = "";
+    size_t n = conf_differences(app->conf, fresh, names, RESTART_NAMES_MAX);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(list);
+        if (!is_reloaded(names[i])) {
+            snprintf(list + len, sizeof(list) - len, "%s%s", len > 0 ? " " : "", names[i]);
+        }
+    }
+    if (list[0] != '\0') {
+        log_event(LOG_WARN, "reload_needs_restart", KS("settings", list));
+    }
+}
+
+static void reload(struct app *app) {
+    struct conf *fresh = NULL;
+    char fault[FAULT_LEN > CONF_FAULT_LEN ? FAULT_LEN : CONF_FAULT_LEN];
+    if (conf_load(&fresh, app->origin.config, app->origin.sets, app->origin.set_count, fault) !=
+        ERR_OK) {
+        log_event(LOG_ERROR, "reload_failed", KS("detail", fault));
+        return;
+    }
+    for (size_t i = 0; i < RELOAD_COUNT; i++) {
+        if (reloads[i].reload(app, fresh, fault) != ERR_OK) {
+            log_event(LOG_ERROR, "reload_failed", KS("setting", reloads[i].setting),
+                      KS("detail", fault));
+        }
+    }
+    tell_restart(app, fresh);
+    conf_destroy(fresh);
+    log_event(LOG_INFO, "reloaded", KS("node", app->conf->node_name));
+}
+
 /* Until SIGTERM or SIGINT, or the agent gives up: then its reason. */
 static const char *app_wait(struct app *app, const sigset_t *signals) {
     for (;;) {
@@ -427,6 +519,9 @@ static const char *app_wait(struct app *app, const sigset_t *signals) {
                       KS("signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT"),
                       KI("clients", hosts_count(app->hosts)));
             return NULL;
+        }
+        if (signal_number == SIGHUP) {
+            reload(app);
         }
         tend(app);
         const char *fault = agent_fault(app->agent);
@@ -486,6 +581,7 @@ static void app_destroy(struct app *app) {
     store_close(app->agent_store);
     store_close(app->heartbeat_store);
     redis_server_stop(app->redis_server);
+    secret_box_destroy(app->secrets);
     conf_destroy(app->conf);
 }
 
@@ -502,6 +598,7 @@ static const char usage[] =
     "  --check-config      check the settings and exit: 0 good, 2 bad\n"
     "  --print-config      print the settings in effect as YAML\n"
     "  --print-reference   print every setting as a Markdown table\n"
+    "  --new-key           print a line for secrets.key_file\n"
     "  --version, --help\n";
 
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
@@ -513,6 +610,13 @@ struct command_line {
     enum action action;
 };
 
+static int print_new_key(void) {
+    char *line = secret_new_key();
+    int code = line != NULL && puts(line) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    free(line);
+    return code;
+}
+
 /* Exits for --help, --version, --print-reference and for bad usage. */
 static void command_line_parse(struct command_line *line, int argc, char **argv) {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
@@ -520,6 +624,7 @@ static void command_line_parse(struct command_line *line, int argc, char **argv)
                                             {"check-config", no_argument, NULL, 'k'},
                                             {"print-config", no_argument, NULL, 'p'},
                                             {"print-reference", no_argument, NULL, 'r'},
+                                            {"new-key", no_argument, NULL, 'n'},
                                             {"version", no_argument, NULL, 'v'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
@@ -541,6 +646,8 @@ static void command_line_parse(struct command_line *line, int argc, char **argv)
         case 'r':
             conf_print_reference(stdout);
             exit(EXIT_SUCCESS);
+        case 'n':
+            exit(print_new_key());
         case 'v':
             puts("mqfleetd " MQFLEET_VERSION);
             exit(EXIT_SUCCESS);
@@ -572,11 +679,21 @@ static void process_prepare(sigset_t *signals) {
         unsetenv(proxies[i]);
     }
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
     sigemptyset(signals);
+    sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+static enum err secrets_open(struct app *app, char fault[CONF_FAULT_LEN]) {
+    char detail[SECRET_BOX_FAULT_LEN] = "out of memory";
+    app->secrets = secret_box_create();
+    enum err result = app->secrets != NULL
+                          ? secret_box_load(app->secrets, app->conf->secrets_key_file, detail)
+                          : ERR_MEMORY;
+    snprintf(fault, CONF_FAULT_LEN, "secrets.key_file: %s", detail);
+    return result;
 }
 
 static int run(struct app *app) {
@@ -622,11 +739,14 @@ int main(int argc, char **argv) {
     char fault[CONF_FAULT_LEN];
     mallopt(M_TRIM_THRESHOLD, FREE_BYTES_MIN); /* else messages that come and go cost page faults */
     enum err result = conf_load(&app.conf, line.config, line.sets, line.set_count, fault);
-    free(line.sets);
+    app.origin = (struct conf_origin){line.config, line.sets, line.set_count};
     if (result == ERR_OK && strcmp(app.conf->redis_url, "embedded") != 0) {
         char detail[REDIS_URL_FAULT_LEN] = "";
         result = redis_url_check(app.conf->redis_url, detail);
         snprintf(fault, sizeof(fault), "redis_config.url: %s", detail);
+    }
+    if (result == ERR_OK) {
+        result = secrets_open(&app, fault);
     }
     if (result != ERR_OK) {
         fprintf(stderr, "mqfleetd: %s\n", fault);

@@ -62,6 +62,13 @@
         "threads that answer requests which wait (publish, wait_ms)")                              \
     INT(http_streams_max, "http.streams_max", "streams", 64, 0, 1000,                              \
         "most event streams open at once (events, messages of a client)")                          \
+    STR(secrets_key_file, "secrets.key_file", 0, "",                                               \
+        "file of the keys that encrypt clients' secrets in Redis, \"id:base64\" in a line, the "   \
+        "first encrypts (docs/service.md); empty: they are kept as they come")                     \
+    LIST(secrets_files_allow, "secrets.files_allow",                                               \
+         "absolute folders below which a client's secret may be a file; empty: nowhere")           \
+    STR(secrets_env_prefix, "secrets.env_prefix", 0, "",                                           \
+        "what the variables begin with that a client's secret may be; empty: none")                \
     ENUM(log_level, "log.level", "debug|info|warn|error", "info", "least level written")           \
     ENUM(log_format, "log.format", "logfmt|json", "logfmt", "form of a log line")                  \
     STR(state_dir, "state_dir", 0, "",                                                             \
@@ -138,6 +145,10 @@ struct conf {
 enum err conf_load(struct conf **out, const char *path, const char *const *sets, size_t set_count,
                    char fault[CONF_FAULT_LEN]) MUST_CHECK;
 void conf_destroy(struct conf *conf);
+
+/* The names of the settings that differ, at most names_max of them; static. */
+size_t conf_differences(const struct conf *a, const struct conf *b, const char **names,
+                        size_t names_max);
 
 /* YAML that --config accepts again; secrets as ***. */
 void conf_print(const struct conf *conf, FILE *out);

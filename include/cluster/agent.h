@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include "base/conf.h"
 #include "base/err.h"
+#include "base/secret_box.h"
 #include "cluster/node.h"
 #include "cluster/peers.h"
 #include "mqtt/hosts.h"
@@ -24,8 +25,9 @@ struct agent_wiring {
     struct store *store;
     const char *redis_url; /* for the wake-up channel */
     struct hosts *hosts;
-    struct peers *peers; /* its own: callers must not keep it waiting */
-    struct sink *sink;   /* the default one */
+    struct peers *peers;        /* its own: callers must not keep it waiting */
+    struct sink *sink;          /* the default one */
+    struct secret_box *secrets; /* decrypts those of clients; NULL: has no keys */
 };
 
 struct agent *agent_create(const struct agent_wiring *wiring);

@@ -49,14 +49,16 @@ struct client_input {
     char *identity;
 };
 
-/* Checks fields, text, the broker against the policy and the sink against this node's. On
- * ERR_ARGUMENT `faults` says why. Caller: client_input_fini, after any result. */
+/* Checks fields, text, the broker against the policy and the sink against this node's, and encrypts
+ * the document's secrets if this node has a key. On ERR_ARGUMENT `faults` says why. Caller:
+ * client_input_fini, after any result. */
 enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
                             const char *id_hint, bool repaired, struct client_input *out,
                             struct client_faults *faults) MUST_CHECK;
 void client_input_fini(struct client_input *input);
-/* Is the stored text the same configuration as ours, whatever its spelling? */
-bool client_input_same(const char *stored, size_t stored_len, const char *text);
+/* Is the stored text the same configuration as ours, whatever its spelling and its keys? */
+bool client_input_same(const struct http_api *api, const struct store_client *stored,
+                       const char *text);
 /* A row for an id that was created just now. Borrows from its arguments. */
 struct store_client client_input_row(const struct client_input *input, int64_t version);
 
@@ -108,6 +110,7 @@ bool fleet_owner_elsewhere(const struct http_request *request, const char *id,
 /* ---- handlers -------------------------------------------------------------------------------- */
 
 void api_clients_create(struct http_request *request, struct http_response *response);
+void api_clients_reencrypt(struct http_request *request, struct http_response *response);
 void api_clients_list(struct http_request *request, struct http_response *response);
 void api_client_get(struct http_request *request, struct http_response *response);
 void api_client_put(struct http_request *request, struct http_response *response);

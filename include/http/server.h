@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include "base/conf.h"
 #include "base/err.h"
+#include "base/secret_box.h"
 #include "cluster/agent.h"
 #include "cluster/news.h"
 #include "cluster/node.h"
@@ -31,9 +32,10 @@ struct http_context {
     struct agent *agent;
     struct hosts *hosts;
     struct peers *peers;
-    struct sink *const *sinks; /* NULL-terminated; the first is the default */
-    struct news *news;         /* what GET /api/v1/events tells */
-    struct taps *taps;         /* where received messages can be watched */
+    struct sink *const *sinks;  /* NULL-terminated; the first is the default */
+    struct news *news;          /* what GET /api/v1/events tells */
+    struct taps *taps;          /* where received messages can be watched */
+    struct secret_box *secrets; /* encrypts those of clients; NULL: has no keys */
 };
 
 struct http_server;

@@ -37,6 +37,7 @@ struct client_will {
 
 struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file with it */
     char *ca, *cert, *key, *server_name;
+    char *key_from; /* "file:path" or "env:name" that the key is read from; NULL: it is above */
     char **alpn;
     size_t alpn_count;
     bool insecure; /* no verification at all */
@@ -49,7 +50,9 @@ struct client_config {
     char *host; /* name or address, lower case, no brackets */
     uint16_t port;
     char *path;                /* of ws and wss; "/mqtt" unless given */
-    char *username, *password; /* NULL: none, also when given as ""; the password is a secret */
+    char *username, *password; /* NULL: none, also when given as ""; the password is a secret,
+                                * encrypted (enc:v1:...) until client_secrets_open */
+    char *password_from;       /* as tls.key_from */
     int protocol_version;      /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
     uint16_t keepalive_s;      /* default 60; 0: none */
     bool clean_start;          /* default true */

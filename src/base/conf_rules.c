@@ -219,6 +219,10 @@ static bool is_source(char *entry) {
     return is_address(entry);
 }
 
+static bool is_folder(char *entry) {
+    return entry[0] == '/';
+}
+
 struct list_rule {
     enum conf_index index;
     bool (*fits)(char *entry);
@@ -251,6 +255,7 @@ static enum err check_lists(struct conf_loader *loader) {
         {CONF_broker_allow, is_broker, BROKER},
         {CONF_broker_deny, is_broker, BROKER},
         {CONF_source_addresses, is_source, "an IP address"},
+        {CONF_secrets_files_allow, is_folder, "the absolute path of a folder"},
     };
     enum err result = ERR_OK;
     for (size_t i = 0; i < sizeof(RULES) / sizeof(RULES[0]) && result == ERR_OK; i++) {

@@ -5,9 +5,11 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "mqtt/client_secrets.h"
 #include "agent_internal.h"
 
 #define GIVE_BACK_DELAY_MS 10000
+#define MESSAGE_LEN        CLIENT_SECRETS_FAULT_LEN
 #define IDENTITY_DELAY_MS  10000
 #define SINK_TROUBLE_MS    10000 /* a sink that has failed for so long is not just restarting */
 
@@ -28,29 +30,33 @@ static enum err give_back(struct agent *agent, const struct store_member *member
     return result;
 }
 
-/* Why this node cannot run what it was given; "" when it can. */
-static void find_fault(struct agent *agent, const struct client_config *config, char *message,
-                       size_t size) {
-    bool no_file = config->sink && strcmp(config->sink, "file") == 0 &&
-                   agent->wiring.conf->sink_path[0] == '\0';
-    snprintf(message, size, "%s", no_file ? "/sink: this node has no sink.path" : "");
+/* Why this node cannot run what it was given; NULL: it can, and the secrets are decrypted. */
+static const char *find_fault(struct agent *agent, struct client_config *config,
+                              char message[MESSAGE_LEN]) {
+    if (config->sink && strcmp(config->sink, "file") == 0 &&
+        agent->wiring.conf->sink_path[0] == '\0') {
+        snprintf(message, MESSAGE_LEN, "/sink: this node has no sink.path");
+        return "sink_missing";
+    }
+    bool readable = client_secrets_open(config, agent->wiring.secrets, message) == ERR_OK;
+    return readable ? NULL : "secret_unreadable";
 }
 
 static enum err start(struct agent *agent, const struct store_member *member,
                       const struct store_client *client, bool claimed) {
     struct client_config *config = NULL;
     struct client_faults faults;
-    char message[600];
+    char message[MESSAGE_LEN];
     if (client_config_parse_text(client->config, client->config_len, client->id, &config,
                                  &faults) != ERR_OK) {
         snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer,
                  faults.items[0].detail);
         return give_back(agent, member, client, "bad_config", message);
     }
-    find_fault(agent, config, message, sizeof(message));
-    if (message[0] != '\0') {
+    const char *code = find_fault(agent, config, message);
+    if (code != NULL) {
         client_config_destroy(config);
-        return give_back(agent, member, client, "sink_missing", message);
+        return give_back(agent, member, client, code, message);
     }
     enum err (*to_hosts)(struct hosts *, struct client_config *, const char *, int64_t, int64_t) =
         claimed ? hosts_start_claimed : hosts_start;

@@ -133,13 +133,12 @@ static enum err restore_client(struct agent *agent, const struct store_member *m
         result = stop_client(agent, client, "not_restored");
     } else if (result == ERR_OK) {
         metric_add(METRIC_RESTORED, 1);
-        struct client_config *config = NULL;
-        struct client_faults faults;
-        result = client_config_parse_text(text, strlen(text), client->id, &config, &faults);
-        if (result == ERR_OK) {
-            result = hosts_start(agent->wiring.hosts, config, member->incarnation, epoch,
-                                 client->version);
-        }
+        struct store_client restored = {.id = client->id,
+                                        .config = text,
+                                        .config_len = strlen(text),
+                                        .version = client->version,
+                                        .owner = {.epoch = epoch}};
+        result = agent_start(agent, member, &restored);
     }
     free(text);
     free(identity);

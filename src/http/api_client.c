@@ -6,6 +6,7 @@
 #include <string.h>
 #include "http/json.h"
 #include "http/problem.h"
+#include "mqtt/client_secrets.h"
 
 #define TRIES_MAX 5 /* of a read and write that others get between */
 
@@ -195,8 +196,9 @@ void api_client_delete(struct http_request *request, struct http_response *respo
 /* ---- pause and resume ------------------------------------------------------------------------ */
 
 /* The stored configuration with another desired state. False: answered. */
-static bool prepare_desired(const struct store_client *row, enum client_desired desired,
-                            struct client_input *input, struct http_response *response) {
+static bool prepare_desired(const struct http_api *api, const struct store_client *row,
+                            enum client_desired desired, struct client_input *input,
+                            struct http_response *response) {
     struct client_faults faults;
     *input = (struct client_input){0};
     if (client_config_parse_text(row->config, row->config_len, row->id, &input->config, &faults) !=
@@ -208,6 +210,9 @@ static bool prepare_desired(const struct store_client *row, enum client_desired 
     json_t *document = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
     if (input->config->desired != desired) {
         json_object_set_new(document, "desired", json_string(client_desired_name(desired)));
+        /* What is encrypted with a key that is not here stays so. */
+        enum err ignored = client_secrets_seal(document, row->id, api->context.secrets, NULL, NULL);
+        (void)ignored;
         input->text = client_config_canonical(document);
     } else {
         input->text = strdup(row->config); /* so that it keeps its version */
@@ -228,7 +233,8 @@ static void set_desired(const struct http_request *request, enum client_desired 
         struct store_client row;
         struct client_input input = {0};
         done = true;
-        if (read_row(request, &row, response) && prepare_desired(&row, desired, &input, response)) {
+        if (read_row(request, &row, response) &&
+            prepare_desired(request->api, &row, desired, &input, response)) {
             done = write_row(request, &row, &input, 0, response);
         }
         client_input_fini(&input);

@@ -57,14 +57,13 @@ static bool item_check(struct create_item *item, const struct http_api *api, jso
 
 /* Another text is stored under the id: the same configuration in another spelling, or another one.
  */
-static void item_compare(struct create_item *item, struct store *store) {
+static void item_compare(struct create_item *item, const struct http_api *api) {
     const char *id = item->input.config->id;
     struct store_client row = {0};
-    enum err result = store_get(store, id, &row);
+    enum err result = store_get(api->context.store, id, &row);
     if (result != ERR_OK && result != ERR_NOT_FOUND) {
         item_fail(item, http_problem_of_store(result), "client %s: %s", id, err_name(result));
-    } else if (result == ERR_OK &&
-               client_input_same(row.config, row.config_len, item->input.text)) {
+    } else if (result == ERR_OK && client_input_same(api, &row, item->input.text)) {
         item->outcome = ITEM_UNCHANGED;
         item->version = row.version;
     } else {
@@ -73,7 +72,7 @@ static void item_compare(struct create_item *item, struct store *store) {
     store_client_fini(&row);
 }
 
-static void item_judge(struct create_item *item, struct store *store,
+static void item_judge(struct create_item *item, const struct http_api *api,
                        struct store_create_result *result) {
     item->version = result->version;
     switch (result->outcome) {
@@ -84,7 +83,7 @@ static void item_judge(struct create_item *item, struct store *store,
         item->outcome = ITEM_UNCHANGED;
         break;
     case STORE_OTHER_CONFIG:
-        item_compare(item, store);
+        item_compare(item, api);
         break;
     case STORE_IDENTITY_TAKEN:
         item_fail(item, PROBLEM_IDENTITY,
@@ -150,7 +149,7 @@ static void create_one(const struct http_request *request, json_t *document, boo
         size_t done = 0;
         enum err error = store_create(store, &made, 1, &result, &done);
         if (done == 1) {
-            item_judge(&item, store, &result);
+            item_judge(&item, request->api, &result);
         } else {
             http_problem_store(response, error != ERR_OK ? error : ERR_PROTOCOL);
             item_fini(&item);
@@ -206,16 +205,17 @@ static void batch_check(struct batch *batch, const struct http_api *api, json_t 
 }
 
 /* ERR_OK, or why nothing at all could be stored. */
-static enum err batch_store(struct batch *batch, struct store *store) {
+static enum err batch_store(struct batch *batch, const struct http_api *api) {
     size_t done = 0;
-    enum err error = store_create(store, batch->made, batch->made_count, batch->results, &done);
+    enum err error =
+        store_create(api->context.store, batch->made, batch->made_count, batch->results, &done);
     if (batch->made_count > 0 && done == 0) {
         return error != ERR_OK ? error : ERR_PROTOCOL;
     }
     for (size_t i = 0; i < batch->made_count; i++) {
         struct create_item *item = &batch->items[batch->of[i]];
         if (i < done) {
-            item_judge(item, store, &batch->results[i]);
+            item_judge(item, api, &batch->results[i]);
         } else {
             item_fail(item, http_problem_of_store(error), "not stored: %s; try again",
                       err_name(error));
@@ -278,7 +278,7 @@ static void create_many(const struct http_request *request, json_t *documents, b
     enum err error = ERR_MEMORY;
     if (batch_init(&batch, n)) {
         batch_check(&batch, request->api, documents, repaired);
-        error = batch_store(&batch, request->api->context.store);
+        error = batch_store(&batch, request->api);
     }
     if (error != ERR_OK) {
         http_problem_store(response, error);

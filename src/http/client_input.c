@@ -6,6 +6,7 @@
 #include <string.h>
 #include "http/json.h"
 #include "http/problem.h"
+#include "mqtt/client_secrets.h"
 #include "sink/sink.h"
 
 bool http_body_json(const struct http_request *request, struct http_response *response,
@@ -70,6 +71,7 @@ static void node_faults(const struct http_api *api, const json_t *document,
         http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sink.path",
                        config->sink);
     }
+    client_secrets_check(config, api->context.conf, faults);
 }
 
 enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
@@ -92,6 +94,10 @@ enum err client_input_check(const struct http_api *api, json_t *document, enum c
     if (faults->count > 0) {
         return ERR_ARGUMENT;
     }
+    result = client_secrets_seal(document, out->config->id, api->context.secrets, NULL, faults);
+    if (result != ERR_OK) {
+        return result;
+    }
     out->text = client_config_canonical(document);
     out->identity = client_config_identity(out->config);
     return out->text != NULL && out->identity != NULL ? ERR_OK : ERR_MEMORY;
@@ -107,9 +113,12 @@ void client_input_fini(struct client_input *input) {
 /* Without what we keep in the text ourselves. The desired state is kept apart from the
  * configuration: a document that does not name it is the same whether the client runs or is paused.
  */
-bool client_input_same(const char *stored, size_t stored_len, const char *text) {
-    json_t *theirs = json_loadb(stored, stored_len, JSON_REJECT_DUPLICATES, NULL);
+bool client_input_same(const struct http_api *api, const struct store_client *stored,
+                       const char *text) {
+    json_t *theirs = json_loadb(stored->config, stored->config_len, JSON_REJECT_DUPLICATES, NULL);
     json_t *ours = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    client_secrets_open_document(theirs, stored->id, api->context.secrets);
+    client_secrets_open_document(ours, stored->id, api->context.secrets);
     (void)json_object_del(theirs, "retired_filters");
     const char *desired = json_string_value(json_object_get(ours, "desired"));
     if (desired == NULL) {

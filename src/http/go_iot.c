@@ -169,12 +169,22 @@ void go_iot_create(struct http_request *request, struct http_response *response)
     client_input_fini(&input);
 }
 
+/* Stored in another spelling, or encrypted with another key. */
+static bool is_stored(const struct http_api *api, const struct client_input *input) {
+    struct store_client row = {0};
+    bool same = store_get(api->context.store, input->config->id, &row) == ERR_OK &&
+                client_input_same(api, &row, input->text);
+    store_client_fini(&row);
+    return same;
+}
+
 void go_iot_public_create(struct http_request *request, struct http_response *response) {
     struct client_input input;
     enum store_created outcome;
     if (read_input(request, MESSAGE_NOT_CREATED, &input, response) &&
         create(request->api, &input, &outcome, response)) {
-        if (outcome == STORE_CREATED || outcome == STORE_UNCHANGED) {
+        if (outcome == STORE_CREATED || outcome == STORE_UNCHANGED ||
+            (outcome == STORE_OTHER_CONFIG && is_stored(request->api, &input))) {
             answer(response, 200, MESSAGE_CREATED, NULL);
         } else {
             answer(response, 400, MESSAGE_NOT_CREATED, NULL);

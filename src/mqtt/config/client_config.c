@@ -87,7 +87,8 @@ static void rule_credentials(struct reader *reader) {
     bool username_was_wrong = config->username == NULL && is_given(reader->document, "username");
     drop_empty(&config->username);
     drop_empty(&config->password);
-    if (config->password != NULL && config->username == NULL && !username_was_wrong &&
+    bool has_password = config->password != NULL || config->password_from != NULL;
+    if (has_password && config->username == NULL && !username_was_wrong &&
         config->protocol_version == 4) {
         FAULT_AT(reader, "password",
                  "needs a username in MQTT 3.1.1: give one, or protocol_version 5");
@@ -312,13 +313,14 @@ void client_config_destroy(struct client_config *config) {
     texts_free(config->retired_filters, config->retired_filter_count);
     subscriptions_free(config->subscriptions, config->subscription_count);
     char *const texts[] = {
-        config->id,         config->client_id,
-        config->host,       config->path,
-        config->username,   config->password,
-        config->sink,       config->source,
-        config->will.topic, (char *)config->will.payload,
-        config->tls.ca,     config->tls.cert,
-        config->tls.key,    config->tls.server_name,
+        config->id,           config->client_id,
+        config->host,         config->path,
+        config->username,     config->password,
+        config->sink,         config->source,
+        config->will.topic,   (char *)config->will.payload,
+        config->tls.ca,       config->tls.cert,
+        config->tls.key,      config->tls.server_name,
+        config->tls.key_from, config->password_from,
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         free(texts[i]);

@@ -3,6 +3,7 @@
  * table of fields, so that a new secret is hidden by its row's flag. */
 #include "client_config_fields.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 char *client_config_canonical(json_t *document) {
@@ -27,6 +28,14 @@ static bool url_is_wrong(const json_t *value) {
     return result != ERR_OK && strchr(json_string_value(value), '@') != NULL;
 }
 
+/* Where a secret is to be had is none itself. */
+static bool is_reference(const json_t *value) {
+    const char *why;
+    char *source = json_is_object(value) ? client_secret_reference(value, &why) : NULL;
+    free(source);
+    return source != NULL;
+}
+
 /* field NULL: unknown here, and only found in documents written by hand: it may hold anything. */
 static bool is_hidden(const struct field *field, const json_t *value) {
     if (json_is_null(value)) {
@@ -34,6 +43,9 @@ static bool is_hidden(const struct field *field, const json_t *value) {
     }
     if (field == NULL) {
         return true;
+    }
+    if (field->read == client_read_secret && is_reference(value)) {
+        return false;
     }
     if (field->flags & FIELD_SECRET) {
         return !(is_object_row(field) && json_is_object(value));

@@ -15,6 +15,10 @@
     MEMBER(type, member, client_read_integer), .least = (low), .most = (high)
 #define TEXT(type, member, low, high)                                                              \
     MEMBER(type, member, client_read_text), .least = (low), .most = (high)
+/* Encrypted, or where it is to be had, as well. */
+#define SECRET(type, member, low, high)                                                            \
+    MEMBER(type, member, client_read_secret), .least = (low), .most = (high),                      \
+                                              .offset_from = offsetof(struct type, member##_from)
 /* Several members, or none directly: its reader is given the whole struct. */
 #define OTHER(field, reader, high) .name = (field), .read = (reader), .most = (high)
 /* clang-format off */
@@ -110,7 +114,7 @@ static const struct field_table will_fields = TABLE(will_rows);
 static const struct field tls_rows[] = {
     {TEXT(client_tls, ca, 1, BUNDLE_MAX), .check = pem_fault},
     {TEXT(client_tls, cert, 1, PEM_MAX), .check = pem_fault},
-    {TEXT(client_tls, key, 1, PEM_MAX), .check = pem_fault, .flags = FIELD_SECRET_PEM},
+    {SECRET(client_tls, key, 1, PEM_MAX), .check = pem_fault, .flags = FIELD_SECRET_PEM},
     {OTHER("alpn", client_read_alpn, 16)},
     {TEXT(client_tls, server_name, 1, 253), .check = host_name_fault},
     {BOOL(client_tls, insecure)},
@@ -124,7 +128,7 @@ static const struct field client_rows[] = {
     {OTHER("url", client_read_url, URL_MAX), .least = 1, .flags = FIELD_URL},
     {OTHER("port", client_read_port, 65535), .least = 1},
     {TEXT(client_config, username, 0, MQTT_STRING_MAX), .check = mqtt_string_fault},
-    {TEXT(client_config, password, 0, MQTT_STRING_MAX), .flags = FIELD_SECRET},
+    {SECRET(client_config, password, 0, MQTT_STRING_MAX), .flags = FIELD_SECRET},
     {INTEGER(client_config, protocol_version, 4, 5)},
     {INTEGER(client_config, keepalive_s, 0, 65535)},
     {BOOL(client_config, clean_start)},

@@ -6,7 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/secret_box.h"
+#include "base/secret_source.h"
 #include "base/text.h"
+
+#define ENV_NAME_MAX   256
+#define PATH_LEN_MAX   4095
+#define SEALED_LEN_MAX 100000 /* of the longest secret */
 
 static void *member_of(const struct field *field, void *into) {
     return (char *)into + field->offset;
@@ -131,6 +137,62 @@ void client_read_text(struct reader *reader, const struct field *field, json_t *
     if (text != NULL) {
         keep_text(reader, member_of(field, into), text_dup(text));
     }
+}
+
+static bool is_env_name(const char *name) {
+    static const char ALLOWED[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
+    size_t len = strlen(name);
+    return len > 0 && len <= ENV_NAME_MAX && strspn(name, ALLOWED) == len;
+}
+
+static bool is_secret_path(const char *path) {
+    size_t len = strlen(path);
+    return path[0] == '/' && len <= PATH_LEN_MAX && text_is_utf8(path, len) &&
+           !text_has_control(path, len) && strstr(path, "/../") == NULL;
+}
+
+char *client_secret_reference(const json_t *value, const char **why) {
+    const char *file = json_string_value(json_object_get(value, "file"));
+    const char *env = json_string_value(json_object_get(value, "env"));
+    char *source = NULL;
+    if (json_object_size(value) != 1 || (file == NULL && env == NULL)) {
+        *why = "must be the secret, or {\"file\": path}, or {\"env\": name}";
+    } else if (file != NULL && !is_secret_path(file)) {
+        *why = "must name the absolute path of a file, without \"..\"";
+    } else if (env != NULL && !is_env_name(env)) {
+        *why = "must name a variable of letters, digits and _";
+    } else if (asprintf(&source, "%s%s", file != NULL ? SECRET_FROM_FILE : SECRET_FROM_ENV,
+                        file != NULL ? file : env) < 0) {
+        source = NULL;
+        *why = "out of memory";
+    }
+    return source;
+}
+
+/* The text as given, encrypted or not; whoever claims the client decrypts it. */
+void client_read_secret(struct reader *reader, const struct field *field, json_t *value,
+                        const struct place *place, void *into) {
+    if (json_is_object(value)) {
+        const char *why = NULL;
+        char *source = client_secret_reference(value, &why);
+        if (source != NULL) {
+            keep_text(reader, (char **)((char *)into + field->offset_from), source);
+        } else {
+            client_fault(reader, place, "%s", why);
+        }
+        return;
+    }
+    const char *text = json_string_value(value);
+    if (text != NULL && secret_is_sealed(text)) {
+        if (json_string_length(value) > SEALED_LEN_MAX ||
+            strlen(text) != json_string_length(value)) {
+            client_fault(reader, place, "begins with " SECRET_SEALED " but is no encrypted secret");
+        } else {
+            keep_text(reader, member_of(field, into), text_dup(text));
+        }
+        return;
+    }
+    client_read_text(reader, field, value, place, into);
 }
 
 /* Into an enum whose values are the indices of the choices. */

@@ -284,8 +284,9 @@ static bool same_will(const struct client_will *a, const struct client_will *b) 
 
 static bool same_tls(const struct client_tls *a, const struct client_tls *b) {
     bool same = same_text(a->ca, b->ca) && same_text(a->cert, b->cert) &&
-                same_text(a->key, b->key) && same_text(a->server_name, b->server_name) &&
-                a->insecure == b->insecure && a->alpn_count == b->alpn_count;
+                same_text(a->key, b->key) && same_text(a->key_from, b->key_from) &&
+                same_text(a->server_name, b->server_name) && a->insecure == b->insecure &&
+                a->alpn_count == b->alpn_count;
     for (size_t i = 0; same && i < a->alpn_count; i++) {
         same = same_text(a->alpn[i], b->alpn[i]);
     }
@@ -304,6 +305,6 @@ static bool same_session(const struct client_config *a, const struct client_conf
 bool client_config_same_connection(const struct client_config *a, const struct client_config *b) {
     return a->scheme == b->scheme && same_text(a->host, b->host) && a->port == b->port &&
            same_text(a->path, b->path) && same_text(a->username, b->username) &&
-           same_text(a->password, b->password) && same_session(a, b) &&
-           same_will(&a->will, &b->will) && same_tls(&a->tls, &b->tls);
+           same_text(a->password, b->password) && same_text(a->password_from, b->password_from) &&
+           same_session(a, b) && same_will(&a->will, &b->will) && same_tls(&a->tls, &b->tls);
 }

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "mqtt/backoff.h"
+#include "mqtt/client_secrets.h"
 #include "mqtt/host.h"
 
 #define ENGINE_MARGIN_MS 1000 /* the engine can say better what took too long */
@@ -185,9 +186,34 @@ static void keep_or_end_session(struct client *client) {
     client->session_of = shared_config_hold(client->config);
 }
 
+/* What the connection is opened with: the client's configuration, or a copy with the secrets that
+ * lie on this machine, as they are now. NULL: they cannot be had, the client has failed. */
+static struct shared_config *complete_config(struct client *client) {
+    const struct client_config *config = client->config->config;
+    if (!client_secrets_elsewhere(config)) {
+        return shared_config_hold(client->config);
+    }
+    struct client_config *read;
+    char fault[CLIENT_SECRETS_FAULT_LEN];
+    if (client_secrets_read(config, client->host->conf, &read, fault) != ERR_OK) {
+        host_fail(client, "secret_unavailable", fault);
+        return NULL;
+    }
+    struct shared_config *complete = shared_config_create(read);
+    if (complete == NULL) {
+        client_config_destroy(read);
+        host_fail(client, "out_of_memory", "out of memory");
+    }
+    return complete;
+}
+
 static void open_connection(struct client *client, const struct sockaddr_storage *address) {
     struct host *host = client->host;
-    struct engine_open open = {.config = client->config->config,
+    struct shared_config *config = complete_config(client);
+    if (config == NULL) {
+        return;
+    }
+    struct engine_open open = {.config = config->config,
                                .address = *address,
                                .connect_timeout_ms = host->conf->connect_timeout_ms,
                                .keepalive_s = client->server_keepalive_s
@@ -199,7 +225,7 @@ static void open_connection(struct client *client, const struct sockaddr_storage
     metric_add(METRIC_CONNECT_ATTEMPTS, 1);
     host_set_timer(client, host->conf->connect_timeout_ms + ENGINE_MARGIN_MS);
     keep_or_end_session(client);
-    client->opened = shared_config_hold(client->config);
+    client->opened = config;
     enum err result = host->ops->open(host->engine, &open, &client->connection);
     if (result != ERR_OK) {
         client->connection = NULL;

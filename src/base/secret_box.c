@@ -1,0 +1,344 @@
+/* Owns the keys of a box. Any thread; a reload swaps all keys at once. Must not know what a secret
+ * is for, or where sealed ones are kept. The only user of OpenSSL's ciphers.
+ *
+ * The nonce is no random number: it is made of the secret and its place by HMAC-SHA256, under a
+ * key of its own that is derived from the file's. So equal configurations stay equal text, which is
+ * how Redis recognizes "the same again", also when the first answer was lost; and no nonce ever
+ * serves two different secrets but by a collision of 96 bits. What an onlooker learns is that a
+ * secret is again what it was before in that very place. */
+#include "base/secret_box.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "base/small_file.h"
+#include "base/text.h"
+
+#define KEYS_MAX      8
+#define KEY_LEN       32
+#define KEY_ID_LEN    33
+#define NONCE_LEN     12
+#define TAG_LEN       16
+#define FILE_LEN_MAX  16384
+#define NONCE_PURPOSE "mqfleet secret nonce v1"
+
+struct key {
+    char id[KEY_ID_LEN];
+    uint8_t cipher[KEY_LEN];
+    uint8_t nonce[KEY_LEN];
+};
+
+struct keys {
+    size_t count;
+    struct key items[KEYS_MAX];
+};
+
+struct secret_box {
+    pthread_rwlock_t lock; /* guards keys */
+    struct keys keys;
+    EVP_CIPHER *cipher;
+};
+
+struct secret_box *secret_box_create(void) {
+    struct secret_box *box = calloc(1, sizeof(*box));
+    if (box == NULL) {
+        return NULL;
+    }
+    pthread_rwlock_init(&box->lock, NULL);
+    box->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    if (box->cipher == NULL) {
+        secret_box_destroy(box);
+        return NULL;
+    }
+    return box;
+}
+
+void secret_box_destroy(struct secret_box *box) {
+    if (box == NULL) {
+        return;
+    }
+    EVP_CIPHER_free(box->cipher);
+    pthread_rwlock_destroy(&box->lock);
+    OPENSSL_cleanse(&box->keys, sizeof(box->keys));
+    free(box);
+}
+
+size_t secret_box_key_count(struct secret_box *box) {
+    if (box == NULL) {
+        return 0;
+    }
+    pthread_rwlock_rdlock(&box->lock);
+    size_t count = box->keys.count;
+    pthread_rwlock_unlock(&box->lock);
+    return count;
+}
+
+/* ---- the key file ---------------------------------------------------------------------------- */
+
+static bool hmac(const uint8_t key[KEY_LEN], const void *data, size_t len, uint8_t out[KEY_LEN]) {
+    unsigned out_len = KEY_LEN;
+    return HMAC(EVP_sha256(), key, KEY_LEN, data, len, out, &out_len) != NULL;
+}
+
+/* NULL, or what is wrong with the line. */
+static const char *parse_key(const char *line, struct keys *keys) {
+    static const char ID_BYTES[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._";
+    size_t id_len = strspn(line, ID_BYTES);
+    if (line[id_len] != ':' || id_len == 0 || id_len >= KEY_ID_LEN) {
+        return "must be key-id:key, the id of 1 to 32 letters, digits, - . _";
+    }
+    if (keys->count == KEYS_MAX) {
+        return "is one key too many: at most 8";
+    }
+    struct key *key = &keys->items[keys->count];
+    snprintf(key->id, sizeof(key->id), "%.*s", (int)id_len, line);
+    for (size_t i = 0; i < keys->count; i++) {
+        if (strcmp(keys->items[i].id, key->id) == 0) {
+            return "has the id of an earlier line";
+        }
+    }
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    const char *text = line + id_len + 1;
+    bool right = text_base64_decode(text, strlen(text), &bytes, &len) == ERR_OK && len == KEY_LEN;
+    if (right) {
+        memcpy(key->cipher, bytes, KEY_LEN);
+        right = hmac(key->cipher, NONCE_PURPOSE, strlen(NONCE_PURPOSE), key->nonce);
+    }
+    OPENSSL_cleanse(bytes, bytes != NULL ? len : 0);
+    free(bytes);
+    keys->count += right;
+    return right ? NULL : "must have base64 of 32 bytes after the colon: see mqfleetd --new-key";
+}
+
+static enum err parse_keys(char *text, const char *path, struct keys *keys, char *fault) {
+    int number = 0;
+    for (char *line = strsep(&text, "\n"); line != NULL; line = strsep(&text, "\n")) {
+        line += strspn(line, " \t\r");
+        line[strcspn(line, " \t\r")] = '\0';
+        number++;
+        const char *why = line[0] == '\0' || line[0] == '#' ? NULL : parse_key(line, keys);
+        if (why != NULL) {
+            snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: line %d %s", path, number, why);
+            return ERR_ARGUMENT;
+        }
+    }
+    if (keys->count == 0) {
+        snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: holds no key: see mqfleetd --new-key", path);
+        return ERR_ARGUMENT;
+    }
+    return ERR_OK;
+}
+
+static enum err read_keys(const char *path, struct keys *keys, char *fault) {
+    char *text;
+    size_t len;
+    const char *why;
+    if (small_file_read(path, FILE_LEN_MAX, &text, &len, &why) != ERR_OK) {
+        snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: cannot be read: %s", path, why);
+        return ERR_ARGUMENT;
+    }
+    enum err result = parse_keys(text, path, keys, fault);
+    OPENSSL_cleanse(text, len);
+    free(text);
+    return result;
+}
+
+enum err secret_box_load(struct secret_box *box, const char *path,
+                         char fault[SECRET_BOX_FAULT_LEN]) {
+    struct keys keys = {0};
+    enum err result = path[0] != '\0' ? read_keys(path, &keys, fault) : ERR_OK;
+    if (result == ERR_OK) {
+        pthread_rwlock_wrlock(&box->lock);
+        box->keys = keys;
+        pthread_rwlock_unlock(&box->lock);
+    }
+    OPENSSL_cleanse(&keys, sizeof(keys));
+    return result;
+}
+
+char *secret_new_key(void) {
+    uint8_t bytes[KEY_LEN];
+    char id[TEXT_ID_LEN];
+    char *line = NULL;
+    text_random_id(id);
+    char *text = RAND_bytes(bytes, sizeof(bytes)) == 1 ? text_base64_encode(bytes, KEY_LEN) : NULL;
+    if (text != NULL && asprintf(&line, "k%.8s:%s", id, text) < 0) {
+        line = NULL;
+    }
+    free(text);
+    OPENSSL_cleanse(bytes, sizeof(bytes));
+    return line;
+}
+
+/* ---- sealing and opening --------------------------------------------------------------------- */
+
+bool secret_is_sealed(const char *text) {
+    return strncmp(text, SECRET_SEALED, strlen(SECRET_SEALED)) == 0;
+}
+
+/* The one with that id; id NULL: the first. False: not here. */
+static bool take_key(struct secret_box *box, const char *id, struct key *out, bool *newest) {
+    bool found = false;
+    if (box == NULL) {
+        return false;
+    }
+    pthread_rwlock_rdlock(&box->lock);
+    for (size_t i = 0; i < box->keys.count && !found; i++) {
+        found = id == NULL || strcmp(box->keys.items[i].id, id) == 0;
+        if (found) {
+            *out = box->keys.items[i];
+            *newest = i == 0;
+        }
+    }
+    pthread_rwlock_unlock(&box->lock);
+    return found;
+}
+
+/* What a secret is bound to: neither part holds a newline. */
+static void append_place(struct buffer *buffer, const char *id, const char *place) {
+    buffer_printf(buffer, "%s\n%s", id, place);
+}
+
+static bool make_nonce(const struct key *key, const char *id, const char *place, const char *secret,
+                       uint8_t nonce[NONCE_LEN]) {
+    struct buffer message;
+    uint8_t digest[KEY_LEN];
+    buffer_init(&message);
+    append_place(&message, id, place);
+    buffer_append(&message, "", 1);
+    buffer_append_str(&message, secret);
+    bool done = !message.failed && hmac(key->nonce, message.data, message.len, digest);
+    memcpy(nonce, digest, done ? NONCE_LEN : 0);
+    OPENSSL_cleanse(message.data, message.len);
+    buffer_fini(&message);
+    return done;
+}
+
+/* One run of the cipher over len bytes; tag: written when encrypting, checked when not. */
+static bool run_cipher(const EVP_CIPHER *cipher, const struct key *key, bool encrypts,
+                       const struct buffer *place, const uint8_t *nonce, const uint8_t *in,
+                       size_t len, uint8_t *out, uint8_t *tag) {
+    int done = 0;
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    bool right =
+        context != NULL &&
+        EVP_CipherInit_ex(context, cipher, NULL, key->cipher, nonce, encrypts) == 1 &&
+        (encrypts || EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG_LEN, tag) == 1) &&
+        EVP_CipherUpdate(context, NULL, &done, (const uint8_t *)place->data, (int)place->len) ==
+            1 &&
+        EVP_CipherUpdate(context, out, &done, in, (int)len) == 1 &&
+        EVP_CipherFinal_ex(context, out + len, &done) == 1 &&
+        (!encrypts || EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG_LEN, tag) == 1);
+    EVP_CIPHER_CTX_free(context);
+    return right;
+}
+
+static enum err encrypt(struct secret_box *box, const struct key *key, const char *id,
+                        const char *place, const char *secret, char **sealed) {
+    size_t len = strlen(secret);
+    struct buffer bound;
+    buffer_init(&bound);
+    append_place(&bound, id, place);
+    uint8_t *bytes = malloc(NONCE_LEN + len + TAG_LEN);
+    char *text = NULL;
+    if (bytes != NULL && !bound.failed && make_nonce(key, id, place, secret, bytes) &&
+        run_cipher(box->cipher, key, true, &bound, bytes, (const uint8_t *)secret, len,
+                   bytes + NONCE_LEN, bytes + NONCE_LEN + len)) {
+        text = text_base64_encode(bytes, NONCE_LEN + len + TAG_LEN);
+    }
+    if (text != NULL && asprintf(sealed, SECRET_SEALED "%s:%s", key->id, text) < 0) {
+        *sealed = NULL;
+    }
+    free(text);
+    free(bytes);
+    buffer_fini(&bound);
+    return *sealed != NULL ? ERR_OK : ERR_MEMORY;
+}
+
+enum err secret_seal(struct secret_box *box, const char *id, const char *place, const char *secret,
+                     char **sealed) {
+    struct key key;
+    bool newest;
+    *sealed = NULL;
+    if (!take_key(box, NULL, &key, &newest)) {
+        return ERR_UNSUPPORTED;
+    }
+    enum err result = encrypt(box, &key, id, place, secret, sealed);
+    OPENSSL_cleanse(&key, sizeof(key));
+    return result;
+}
+
+/* Splits a sealed text into its key's id and the bytes. False: it has not that form. */
+static bool split(const char *sealed, char id[KEY_ID_LEN], uint8_t **bytes, size_t *len) {
+    const char *id_text = sealed + strlen(SECRET_SEALED);
+    const char *colon = secret_is_sealed(sealed) ? strchr(id_text, ':') : NULL;
+    *bytes = NULL;
+    if (colon == NULL || colon == id_text || colon - id_text >= KEY_ID_LEN) {
+        return false;
+    }
+    snprintf(id, KEY_ID_LEN, "%.*s", (int)(colon - id_text), id_text);
+    return text_is_utf8(id, strlen(id)) && !text_has_control(id, strlen(id)) &&
+           text_base64_decode(colon + 1, strlen(colon + 1), bytes, len) == ERR_OK &&
+           *len >= NONCE_LEN + TAG_LEN;
+}
+
+static enum err decrypt(struct secret_box *box, const struct key *key, const char *id,
+                        const char *place, uint8_t *bytes, size_t len, char **secret) {
+    size_t secret_len = len - NONCE_LEN - TAG_LEN;
+    struct buffer bound;
+    buffer_init(&bound);
+    append_place(&bound, id, place);
+    char *text = calloc(1, secret_len + 1);
+    enum err result = ERR_MEMORY;
+    if (text != NULL && !bound.failed) {
+        bool right = run_cipher(box->cipher, key, false, &bound, bytes, bytes + NONCE_LEN,
+                                secret_len, (uint8_t *)text, bytes + NONCE_LEN + secret_len) &&
+                     strlen(text) == secret_len;
+        result = right ? ERR_OK : ERR_ARGUMENT;
+    }
+    if (result == ERR_OK) {
+        *secret = text;
+    } else {
+        OPENSSL_cleanse(text, text != NULL ? secret_len : 0);
+        free(text);
+    }
+    buffer_fini(&bound);
+    return result;
+}
+
+enum err secret_open(struct secret_box *box, const char *id, const char *place, const char *sealed,
+                     char **secret, bool *newest, char fault[SECRET_BOX_FAULT_LEN]) {
+    struct key key;
+    char key_id[KEY_ID_LEN];
+    uint8_t *bytes;
+    size_t len = 0;
+    enum err result = ERR_ARGUMENT;
+    *secret = NULL;
+    if (!split(sealed, key_id, &bytes, &len)) {
+        snprintf(fault, SECRET_BOX_FAULT_LEN,
+                 "begins with " SECRET_SEALED " but is no encrypted secret");
+    } else if (!take_key(box, key_id, &key, newest)) {
+        snprintf(fault, SECRET_BOX_FAULT_LEN,
+                 "is encrypted with key %s, which is not in this node's secrets.key_file", key_id);
+    } else {
+        result = decrypt(box, &key, id, place, bytes, len, secret);
+        if (result != ERR_OK) {
+            snprintf(fault, SECRET_BOX_FAULT_LEN,
+                     "cannot be decrypted with key %s: it is damaged, or was encrypted for another "
+                     "client or field",
+                     key_id);
+        }
+        OPENSSL_cleanse(&key, sizeof(key));
+    }
+    free(bytes);
+    return result;
+}

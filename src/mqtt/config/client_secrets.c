@@ -1,0 +1,258 @@
+/* What is done with the secrets of a configuration, in its document and in its struct: two walks by
+ * the table of fields, so that a new secret is treated by its row alone. Owns nothing; any thread.
+ */
+#include "mqtt/client_secrets.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/secret_source.h"
+#include "base/text.h"
+#include "client_config_fields.h"
+
+#define POINTER_LEN 64
+
+static void wipe(char *secret) {
+    if (secret != NULL) {
+        explicit_bzero(secret, strlen(secret));
+        free(secret);
+    }
+}
+
+static bool is_object_row(const struct field *field) {
+    return field->read == client_read_members;
+}
+
+/* Is it to be kept from whoever reads Redis? The path of a key is not; nor is "", which is none. */
+static bool is_plain_secret(const struct field *field, const char *text) {
+    bool is_path = (field->flags & FIELD_SECRET_PEM) && text[0] == '/';
+    return text[0] != '\0' && !is_path && !secret_is_sealed(text);
+}
+
+static void add_fault(struct client_faults *faults, const char *pointer, const char *detail) {
+    if (faults == NULL || faults->count >= CLIENT_FAULTS_MAX) {
+        return;
+    }
+    struct client_fault *fault = &faults->items[faults->count++];
+    snprintf(fault->pointer, sizeof(fault->pointer), "%s", pointer);
+    snprintf(fault->detail, sizeof(fault->detail), "%.255s", detail);
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
+struct document_walk {
+    const char *id;
+    struct secret_box *box;
+    bool changed;
+    struct client_faults *faults;
+    enum err result;
+    /* What is done with a text at a secret's place. A new text, or NULL: it stays. */
+    char *(*visit)(struct document_walk *walk, const struct field *field, const char *pointer,
+                   const char *text);
+};
+
+/* Recursion as deep as the tables nest. */
+static void walk_document(struct document_walk *walk, const struct field_table *table,
+                          json_t *object, const char *pointer) {
+    for (size_t i = 0; i < table->count; i++) {
+        const struct field *field = &table->rows[i];
+        json_t *value = json_object_get(object, field->name);
+        char here[POINTER_LEN];
+        snprintf(here, sizeof(here), "%s/%s", pointer, field->name);
+        if (is_object_row(field)) {
+            walk_document(walk, field->members, value, here);
+        } else if (field->read == client_read_secret && json_is_string(value)) {
+            char *text = walk->visit(walk, field, here, json_string_value(value));
+            if (text != NULL && json_object_set_new(object, field->name, json_string(text)) != 0) {
+                walk->result = ERR_MEMORY;
+            }
+            walk->changed |= text != NULL;
+            wipe(text);
+        }
+    }
+}
+
+static char *seal_plain(struct document_walk *walk, const char *pointer, const char *secret) {
+    char *sealed = NULL;
+    enum err result = secret_seal(walk->box, walk->id, pointer, secret, &sealed);
+    if (result != ERR_OK && result != ERR_UNSUPPORTED) {
+        walk->result = result;
+    }
+    return sealed;
+}
+
+static char *seal(struct document_walk *walk, const struct field *field, const char *pointer,
+                  const char *text) {
+    if (is_plain_secret(field, text)) {
+        return seal_plain(walk, pointer, text);
+    }
+    if (!secret_is_sealed(text)) {
+        return NULL;
+    }
+    char fault[SECRET_BOX_FAULT_LEN];
+    char *secret = NULL, *sealed = NULL;
+    bool newest = true;
+    enum err result = secret_open(walk->box, walk->id, pointer, text, &secret, &newest, fault);
+    if (result == ERR_ARGUMENT) {
+        add_fault(walk->faults, pointer, fault);
+    }
+    if (result != ERR_OK) {
+        walk->result = result;
+    } else if (!newest) {
+        sealed = seal_plain(walk, pointer, secret);
+    }
+    wipe(secret);
+    return sealed;
+}
+
+enum err client_secrets_seal(json_t *document, const char *id, struct secret_box *box,
+                             bool *changed, struct client_faults *faults) {
+    struct document_walk walk = {
+        .id = id, .box = box, .faults = faults, .result = ERR_OK, .visit = seal};
+    walk_document(&walk, &client_fields, document, "");
+    if (changed != NULL) {
+        *changed = walk.changed;
+    }
+    return walk.result;
+}
+
+static char *unseal(struct document_walk *walk, const struct field *field, const char *pointer,
+                    const char *text) {
+    (void)field;
+    char fault[SECRET_BOX_FAULT_LEN];
+    char *secret = NULL;
+    bool newest;
+    enum err ignored = secret_is_sealed(text) ? secret_open(walk->box, walk->id, pointer, text,
+                                                            &secret, &newest, fault)
+                                              : ERR_OK;
+    (void)ignored; /* then it stays as it is */
+    return secret;
+}
+
+void client_secrets_open_document(json_t *document, const char *id, struct secret_box *box) {
+    struct document_walk walk = {.id = id, .box = box, .result = ERR_OK, .visit = unseal};
+    walk_document(&walk, &client_fields, document, "");
+}
+
+/* ---- configurations -------------------------------------------------------------------------- */
+
+struct config_walk {
+    const char *id;
+    struct secret_box *box;
+    const struct conf *conf;
+    struct client_faults *faults;
+    char *fault; /* CLIENT_SECRETS_FAULT_LEN */
+    /* secret and from: of the configuration that is changed; other: the secret of the other one. */
+    enum err (*visit)(struct config_walk *walk, const struct field *field, const char *pointer,
+                      char **secret, char *const *from, const char *other);
+};
+
+/* Of a struct, and of another of the same kind beside it; stops at the first error. */
+static enum err walk_config(struct config_walk *walk, const struct field_table *table, void *into,
+                            const void *beside, const char *pointer) {
+    enum err result = ERR_OK;
+    for (size_t i = 0; i < table->count && result == ERR_OK; i++) {
+        const struct field *field = &table->rows[i];
+        char here[POINTER_LEN];
+        char *at = (char *)into + field->offset;
+        const char *other = (const char *)beside + field->offset;
+        snprintf(here, sizeof(here), "%s/%s", pointer, field->name);
+        if (is_object_row(field)) {
+            result = walk_config(walk, field->members, at, other, here);
+        } else if (field->read == client_read_secret) {
+            result = walk->visit(walk, field, here, (char **)at,
+                                 (char *const *)((char *)into + field->offset_from),
+                                 *(char *const *)other);
+        }
+    }
+    return result;
+}
+
+static enum err open_one(struct config_walk *walk, const struct field *field, const char *pointer,
+                         char **secret, char *const *from, const char *other) {
+    (void)field;
+    (void)from;
+    (void)other;
+    char fault[SECRET_BOX_FAULT_LEN];
+    char *plain = NULL;
+    bool newest;
+    if (*secret == NULL || !secret_is_sealed(*secret)) {
+        return ERR_OK;
+    }
+    enum err result = secret_open(walk->box, walk->id, pointer, *secret, &plain, &newest, fault);
+    if (result == ERR_OK) {
+        wipe(*secret);
+        *secret = plain;
+    } else {
+        snprintf(walk->fault, CLIENT_SECRETS_FAULT_LEN, "%s: %s", pointer,
+                 result == ERR_ARGUMENT ? fault : err_name(result));
+    }
+    return result;
+}
+
+enum err client_secrets_open(struct client_config *config, struct secret_box *box,
+                             char fault[CLIENT_SECRETS_FAULT_LEN]) {
+    struct config_walk walk = {.id = config->id, .box = box, .fault = fault, .visit = open_one};
+    return walk_config(&walk, &client_fields, config, config, "");
+}
+
+bool client_secrets_elsewhere(const struct client_config *config) {
+    return config->password_from != NULL || config->tls.key_from != NULL;
+}
+
+static enum err check_one(struct config_walk *walk, const struct field *field, const char *pointer,
+                          char **secret, char *const *from, const char *other) {
+    (void)field;
+    (void)secret;
+    (void)other;
+    char fault[SECRET_BOX_FAULT_LEN];
+    if (*from != NULL && !secret_source_allowed(walk->conf, *from, fault)) {
+        add_fault(walk->faults, pointer, fault);
+    }
+    return ERR_OK;
+}
+
+void client_secrets_check(const struct client_config *config, const struct conf *conf,
+                          struct client_faults *faults) {
+    struct config_walk walk = {.conf = conf, .faults = faults, .visit = check_one};
+    /* check_one changes nothing. */
+    enum err ignored =
+        walk_config(&walk, &client_fields, (struct client_config *)config, config, "");
+    (void)ignored;
+}
+
+/* What the running configuration has, decrypted already; or what is at its source. */
+static enum err read_one(struct config_walk *walk, const struct field *field, const char *pointer,
+                         char **secret, char *const *from, const char *other) {
+    (void)field;
+    char fault[SECRET_BOX_FAULT_LEN];
+    wipe(*secret);
+    *secret = text_dup(other);
+    if (*from == NULL) {
+        return other != NULL && *secret == NULL ? ERR_MEMORY : ERR_OK;
+    }
+    enum err result = secret_source_read(walk->conf, *from, secret, fault);
+    if (result != ERR_OK) {
+        snprintf(walk->fault, CLIENT_SECRETS_FAULT_LEN, "%s: %s", pointer,
+                 result == ERR_MEMORY ? err_name(result) : fault);
+    }
+    return result;
+}
+
+enum err client_secrets_read(const struct client_config *config, const struct conf *conf,
+                             struct client_config **out, char fault[CLIENT_SECRETS_FAULT_LEN]) {
+    struct client_faults faults;
+    *out = NULL;
+    snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
+    if (config->source == NULL || client_config_parse_text(config->source, strlen(config->source),
+                                                           config->id, out, &faults) != ERR_OK) {
+        return ERR_MEMORY; /* it has been read once */
+    }
+    struct config_walk walk = {.conf = conf, .fault = fault, .visit = read_one};
+    enum err result = walk_config(&walk, &client_fields, *out, config, "");
+    if (result != ERR_OK) {
+        client_config_destroy(*out);
+        *out = NULL;
+    }
+    return result;
+}

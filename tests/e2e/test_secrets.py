@@ -1,0 +1,186 @@
+"""Clients' secrets: encrypted in Redis, or left where the node that connects finds them."""
+
+import json
+import subprocess
+
+from fleet.node import BINARY
+from fleet.wait import holds_for, wait_until
+
+WORD = "correct-horse-7f3a"
+
+
+def new_key():
+    return subprocess.run([BINARY, "--new-key"], capture_output=True, text=True,
+                          check=True).stdout.strip()
+
+
+def key_file(fleet, *lines, name="keys"):
+    path = fleet.folder / name
+    path.write_text("".join(line + "\n" for line in lines))
+    path.chmod(0o600)
+    return path
+
+
+def guarded(fleet):
+    """A broker that wants the word."""
+    return fleet.start_broker(users={"u": WORD})
+
+
+def document(fleet, client="c", **more):
+    return fleet.document(client, username="u", **{"password": WORD, **more})
+
+
+def stored(fleet, client="c"):
+    redis = fleet.redis.client
+    text = redis.hget("mqtt_config:use", client) or redis.hget("mqtt_config:no", client)
+    return json.loads(text) if text else None
+
+
+def everything_in(redis):
+    """Each key's serialized value: compression off, so that a word in it can be seen."""
+    redis.config_set("rdbcompression", "no")
+    return b"".join(redis.dump(key) or b"" for key in redis.scan_iter())
+
+
+def test_no_secret_is_plain_in_redis_and_the_client_works_as_before(fleet):
+    guarded(fleet)
+    keys = key_file(fleet, new_key())
+    first, second = fleet.start_nodes(2, secrets__key_file=keys)
+    created = first.api.create(document(fleet), wait_ms=20000)
+    assert created["config"]["password"] == "***"
+    first.api.wait_state("c", "online")
+    assert stored(fleet)["password"].startswith(f"enc:v1:{keys.read_text().split(':')[0]}:")
+    assert WORD.encode() not in everything_in(fleet.redis.bytes_client)
+    # The same again, from another node and in another spelling: unchanged.
+    again = second.api.post("/api/v1/clients", document(fleet))
+    assert again.status_code == 200 and again.headers["ETag"] == '"1"'
+    spelled = document(fleet)
+    spelled["subscriptions"][0].update(qos=1)
+    assert second.api.post("/api/v1/clients", dict(reversed(spelled.items()))).status_code == 200
+    assert first.api.post("/api/v1/clients", document(fleet, password="x")).status_code == 409
+    # What was read is written back: nothing changes but the version's meaning.
+    mark = fleet.broker.mark()
+    shown = first.api.client("c")["config"]
+    answer = first.api.put(first.api.path("c"), {**shown, "labels": {"a": "b"}})
+    assert answer.status_code == 200 and answer.headers["ETag"] == '"2"', answer.text
+    assert first.api.post(first.api.path("c", "pause")).status_code == 200
+    assert first.api.post(first.api.path("c", "resume")).status_code == 200
+    # The owner dies: the other node has the key too.
+    owner = first.api.client("c")["placement"]["node"]
+    dying, living = (first, second) if owner == first.name else (second, first)
+    dying.kill()
+    wait_until(lambda: fleet.shared().owner.get("c") == living.name, 30, "moved")
+    living.api.wait_state("c", "online")
+    assert "c" in fleet.broker.connects(mark)
+    for node in (first, second):
+        assert WORD not in node.log()
+
+
+def test_keys_are_rotated_while_clients_stay_connected(fleet):
+    guarded(fleet)
+    old, new = new_key(), new_key()
+    keys = key_file(fleet, old)
+    node = fleet.start_node(secrets__key_file=keys)
+    plain = document(fleet, "plain")
+    fleet.redis.client.hset("mqtt_config:no", "plain", json.dumps(plain))  # written by hand
+    node.api.create(document(fleet))
+    fleet.wait_online(["c", "plain"])
+    assert stored(fleet, "plain")["password"] == WORD  # left as it was written
+    mark = fleet.broker.mark()
+    key_file(fleet, new, old)
+    node.signal(1)
+    wait_until(lambda: "reloaded" in node.log(), 10)
+    done = node.api.post("/api/v1/clients:reencrypt").json()
+    assert (done["reencrypted"], done["failed"], done["next_cursor"]) == (2, 0, None), done
+    assert node.api.post("/api/v1/clients:reencrypt").json()["reencrypted"] == 0
+    for client in ("c", "plain"):
+        assert stored(fleet, client)["password"].startswith(f"enc:v1:{new.split(':')[0]}:")
+    key_file(fleet, new)
+    node.signal(1)
+    wait_until(lambda: node.log().count("reloaded") == 2, 10)
+    assert node.api.post("/api/v1/clients", document(fleet)).status_code == 200
+    assert not fleet.broker.connects(mark), "nobody had to connect anew"
+    assert node.api.post(node.api.path("c", "restart")).status_code == 202
+    wait_until(lambda: fleet.broker.connects(mark)["c"] == 1, 20)
+    key_file(fleet, "rubbish")  # a bad file changes nothing
+    node.signal(1)
+    wait_until(lambda: "reload_failed" in node.log(), 10)
+    assert node.api.post("/api/v1/clients", document(fleet)).status_code == 200
+
+
+def test_a_node_without_the_key_says_so_and_leaves_the_client_to_others(fleet):
+    guarded(fleet)
+    keys = key_file(fleet, new_key())
+    knowing = fleet.start_node("knowing", secrets__key_file=keys)
+    knowing.api.create(document(fleet), wait_ms=20000)
+    assert knowing.terminate() == 0
+    mark = fleet.broker.mark()
+    ignorant = fleet.start_node("ignorant")
+    status = wait_until(lambda: (lambda s: s["last_error"] and s)(ignorant.api.status("c")), 20)
+    assert status["last_error"]["code"] == "secret_unreadable", status
+    assert "secrets.key_file" in status["last_error"]["message"]
+    holds_for(lambda: ignorant.log().count("client_given_back") <= 1, 3, "no storm")
+    assert not fleet.broker.connects(mark)
+    # Nor does it write over what it cannot read.
+    shown = ignorant.api.client("c")["config"]
+    answer = ignorant.api.put(ignorant.api.path("c"), {**shown, "keepalive_s": 30})
+    assert answer.status_code == 422 and "/password" in answer.text, answer.text
+    again = fleet.start_node("knowing", secrets__key_file=keys)
+    again.api.wait_state("c", "online", 40)
+
+
+def test_an_encrypted_word_does_not_work_for_another_client(fleet):
+    guarded(fleet)
+    node = fleet.start_node(secrets__key_file=key_file(fleet, new_key()))
+    node.api.create(document(fleet), wait_ms=20000)
+    moved = document(fleet, "thief", password=stored(fleet)["password"])
+    answer = node.api.post("/api/v1/clients", moved)
+    assert answer.status_code == 422 and "another client" in answer.text, answer.text
+    fleet.redis.client.hset("mqtt_config:no", "thief", json.dumps(moved))
+    status = wait_until(lambda: (lambda s: s["last_error"] and s)(node.api.status("thief")), 20)
+    assert status["last_error"]["code"] == "secret_unreadable", status
+    assert "thief" not in fleet.broker.connects()
+
+
+def test_a_word_can_stay_in_a_file_or_a_variable_of_the_node(fleet, monkeypatch):
+    guarded(fleet)
+    monkeypatch.setenv("BROKER_WORD", WORD)
+    folder = fleet.folder / "words"
+    folder.mkdir()
+    node = fleet.start_node(secrets__files_allow=folder, secrets__env_prefix="BROKER_",
+                            reconnect_max_ms=1000)
+    by_file = document(fleet, "file", password={"file": f"{folder}/word"})
+    node.api.create([by_file, document(fleet, "env", password={"env": "BROKER_WORD"})])
+    node.api.wait_state("env", "online")
+    error = node.api.wait_state("file", "backoff")["last_error"]
+    assert error["code"] == "secret_unavailable" and "words/word" in error["message"], error
+    (folder / "word").write_text(WORD + "\n")
+    node.api.wait_state("file", "online", 30)
+    assert node.api.client("file")["config"]["password"] == {"file": f"{folder}/word"}
+    assert WORD.encode() not in everything_in(fleet.redis.bytes_client)
+    # What the settings do not name cannot be had, whoever asks, and however it is written.
+    for source in ({"file": "/etc/shadow"}, {"file": f"{folder}/../keys"}, {"env": "HOME"}):
+        assert node.api.post("/api/v1/clients",
+                             document(fleet, "spy", password=source)).status_code == 422
+    (folder / "link").symlink_to("/etc/passwd")
+    mark = fleet.broker.mark()
+    node.api.create(document(fleet, "spy", password={"file": f"{folder}/link"}))
+    fleet.redis.client.hset("mqtt_config:no", "spy2", json.dumps(
+        document(fleet, "spy2", password={"file": "/etc/passwd"})))
+    for client in ("spy", "spy2"):
+        error = node.api.wait_state(client, "backoff", 20)["last_error"]
+        assert error["code"] == "secret_unavailable", error
+    assert not {"spy", "spy2"} & set(fleet.broker.connects(mark))
+    # Without settings, nothing at all.
+    bare = fleet.start_node("bare")
+    answer = bare.api.post("/api/v1/clients", by_file | {"id": "other", "client_id": "other"})
+    assert answer.status_code == 422 and "secrets.files_allow" in answer.text
+
+
+def test_a_bad_key_file_stops_the_start_with_one_line(fleet):
+    path = key_file(fleet, "rubbish")
+    for words in ([], ["--check-config"]):
+        result = subprocess.run([BINARY, *words, "--set", f"secrets.key_file={path}"],
+                                capture_output=True, text=True, timeout=30)
+        assert result.returncode == 2 and str(path) in result.stderr
+        assert len(result.stderr.splitlines()) == 1
