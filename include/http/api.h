@@ -112,6 +112,7 @@ bool fleet_owner_elsewhere(const struct http_request *request, const char *id,
 void api_clients_create(struct http_request *request, struct http_response *response);
 void api_clients_reencrypt(struct http_request *request, struct http_response *response);
 void api_clients_list(struct http_request *request, struct http_response *response);
+void api_clients_test(struct http_request *request, struct http_response *response);
 void api_client_get(struct http_request *request, struct http_response *response);
 void api_client_put(struct http_request *request, struct http_response *response);
 void api_client_delete(struct http_request *request, struct http_response *response);

@@ -13,6 +13,7 @@
 #include "mqtt/client_config.h"
 #include "mqtt/client_state.h"
 #include "mqtt/engine.h"
+#include "mqtt/probe.h"
 
 struct hosts;
 
@@ -156,6 +157,11 @@ struct client_change {
 /* The last changes, oldest first; *n at most CLIENT_CHANGES_MAX. ERR_NOT_FOUND. */
 enum err hosts_changes(struct hosts *hosts, const char *id,
                        struct client_change out[CLIENT_CHANGES_MAX], size_t *n) MUST_CHECK;
+
+/* Tries a configuration with a connection of its own (mqtt/probe.h), on the caller's thread. Takes
+ * no client's place; changes config. */
+void hosts_probe(struct hosts *hosts, struct client_config *config, int64_t timeout_ms,
+                 const atomic_int *stop, struct probe_report *report);
 
 /* Clients by shown state, for node views: counts[CLIENT_STATE_COUNT]. */
 void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]);

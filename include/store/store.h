@@ -65,6 +65,9 @@ void store_client_fini(struct store_client *client);
  * STORE_WAITING, here and in pages: it is about to be. */
 enum err store_get(struct store *store, const char *id, struct store_client *out) MUST_CHECK;
 
+/* The id that has this identity (see struct store_new); free(). ERR_NOT_FOUND: none. */
+enum err store_holder(struct store *store, const char *identity, char **id) MUST_CHECK;
+
 /* A page of waiting (STORE_WAITING) or owned (STORE_OWNED) ids in no order, by HSCAN: every id that
  * is there throughout comes up at least once. *cursor: 0 to begin; 0 after the call: the end. About
  * `count` rows, sometimes more, sometimes none. redis_ms (may be NULL): the server's clock. */

@@ -10,6 +10,7 @@ static const struct http_route routes[] = {
     {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT, "wait_ms"},
     {"GET", "/api/v1/clients", api_clients_list, 0, "state node label.* cursor limit"},
     {"POST", "/api/v1/clients:reencrypt", api_clients_reencrypt, ROUTE_WAITS, "cursor"},
+    {"POST", "/api/v1/clients:test", api_clients_test, ROUTE_WAITS, "timeout_ms"},
     {"GET", "/api/v1/clients/{id}", api_client_get, 0, ""},
     {"PUT", "/api/v1/clients/{id}", api_client_put, ROUTE_MAY_WAIT, "wait_ms"},
     {"DELETE", "/api/v1/clients/{id}", api_client_delete, 0, ""},

@@ -24,6 +24,7 @@
     X(SCRIPT_EVIDENCE, "evidence")                                                                 \
     X(SCRIPT_FENCE, "fence")                                                                       \
     X(SCRIPT_GET, "get")                                                                           \
+    X(SCRIPT_HOLDER, "holder")                                                                     \
     X(SCRIPT_JOIN, "join")                                                                         \
     X(SCRIPT_LEAD, "lead")                                                                         \
     X(SCRIPT_LEAVE, "leave")                                                                       \

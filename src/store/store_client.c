@@ -91,6 +91,20 @@ enum err store_get(struct store *store, const char *id, struct store_client *out
     return err;
 }
 
+enum err store_holder(struct store *store, const char *identity, char **id) {
+    struct call call;
+    struct redis_reply *reply;
+    *id = NULL;
+    call_begin(&call, store, SCRIPT_HOLDER);
+    call_str(&call, identity);
+    enum err err = call_run(store, &call, &reply);
+    if (err == ERR_OK) {
+        err = reply_text(redis_reply_at(reply, 1), id);
+    }
+    redis_reply_free(reply);
+    return err == ERR_OK && !*id ? ERR_NOT_FOUND : err;
+}
+
 /* An id with a NUL inside cannot be named through this interface: such rubbish is left out. */
 static bool nameable(const struct redis_reply *fields) {
     size_t len = 0;

@@ -97,6 +97,12 @@ void *hosts_run(void *argument) {
     return host_run(argument);
 }
 
+void hosts_probe(struct hosts *hosts, struct client_config *config, int64_t timeout_ms,
+                 const atomic_int *stop, struct probe_report *report) {
+    const struct probe_wiring wiring = {hosts->conf, hosts->resolver, hosts->policy};
+    probe_run(&wiring, config, timeout_ms, stop, report);
+}
+
 void *hosts_resolver_run(void *argument) {
     struct hosts *hosts = argument;
     return resolver_run(hosts->resolver);

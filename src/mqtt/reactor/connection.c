@@ -48,6 +48,7 @@ void connection_end(struct engine_connection *connection, const struct engine_cl
         /* Not left to close(): a process just forked may hold the socket a moment longer. */
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
     }
+    connection->end_step = connection->stream.step;
     stream_close(&connection->stream, false);
     connection->state = CONNECTION_ENDED;
     detach(connection);

@@ -81,6 +81,7 @@ struct engine_connection {
     struct engine_session *session;
     struct engine_session **session_home;
     struct stream stream;
+    uint8_t end_step; /* ENDED: enum stream_step that the stream had reached */
     uint8_t state;
     uint8_t tasks;
     uint8_t version;

@@ -1,0 +1,56 @@
+/* Tries the configuration of a client without keeping it: a connection of its own, opened step by
+ * step, subscribed, and closed again. Runs on the caller's thread, with an engine (`reactor`) of
+ * its own; the hosts and their clients are not touched. Always a clean session that ends with the
+ * connection, and no will. Shared subscriptions ($share/...) are left out: they would take messages
+ * from those who share them. What is received is neither kept nor acknowledged. */
+#ifndef MQFLEET_MQTT_PROBE_H
+#define MQFLEET_MQTT_PROBE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/conf.h"
+#include "mqtt/address_policy.h"
+#include "mqtt/client_config.h"
+#include "mqtt/resolver.h"
+
+#define PROBE_DETAIL_LEN 400
+
+enum probe_step {
+    PROBE_DNS,
+    PROBE_TCP,
+    PROBE_TLS,
+    PROBE_WEBSOCKET,
+    PROBE_CONNECT,
+    PROBE_SUBSCRIBE,
+    PROBE_STEP_COUNT
+};
+const char *probe_step_name(enum probe_step step); /* "dns" "tcp" "tls" ... */
+
+struct probe_result {
+    enum probe_step step;
+    bool ok;
+    int64_t us;
+    char detail[PROBE_DETAIL_LEN]; /* no secret in it */
+    const char *advice;            /* static: what to change; NULL: nothing */
+};
+
+struct probe_report {
+    bool ok;
+    struct probe_result results[PROBE_STEP_COUNT]; /* of the steps that were reached, in order */
+    size_t count;
+};
+
+struct probe_wiring { /* all borrowed */
+    const struct conf *conf;
+    struct resolver *resolver;
+    const struct address_policy *policy;
+};
+
+/* Blocks for timeout_ms and the few seconds of a farewell at most; ends early once *stop is not 0.
+ * Changes config as said above. */
+void probe_run(const struct probe_wiring *wiring, struct client_config *config, int64_t timeout_ms,
+               const atomic_int *stop, struct probe_report *report);
+
+#endif

@@ -1,0 +1,136 @@
+/* POST /api/v1/clients:test: tries a configuration and says which step fails, and what to change.
+ * Runs on the waiting handlers' threads. Never touches a running client. */
+#include "http/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "http/gate.h"
+#include "http/json.h"
+#include "http/problem.h"
+#include "mqtt/client_secrets.h"
+#include "mqtt/probe.h"
+
+#define TESTS_MAX        4
+#define TIMEOUT_MS       10000
+#define TIMEOUT_MS_MAX   30000
+#define TIMEOUT_MS_LEAST 100
+
+static bool names_itself(const json_t *document) {
+    const char *client_id = json_string_value(json_object_get(document, "client_id"));
+    return json_object_get(document, "id") != NULL || (client_id != NULL && client_id[0] != '\0');
+}
+
+/* A test needs no id: one is made up. False: answered. */
+static bool check(const struct http_request *request, json_t *document, struct client_input *input,
+                  struct http_response *response) {
+    struct client_faults faults;
+    char id[sizeof("mqfleet-test-") + TEXT_ID_LEN] = "mqfleet-test-";
+    text_random_id(id + strlen(id));
+    id[strlen("mqfleet-test-") + 8] = '\0'; /* brokers of MQTT 3.1 take 23 characters */
+    enum err result = client_input_check(request->api, document, CLIENT_FROM_API,
+                                         names_itself(document) ? NULL : id, false, input, &faults);
+    if (result == ERR_ARGUMENT) {
+        http_problem_faults(response, &faults);
+    } else if (result != ERR_OK) {
+        http_problem(response, PROBLEM_INTERNAL, "%s", err_name(result));
+    }
+    return result == ERR_OK;
+}
+
+/* Another connection under the identifier of a client of this fleet would take its place at the
+ * broker. False: answered. */
+static bool is_free(const struct http_request *request, const struct client_input *input,
+                    struct http_response *response) {
+    char *holder = NULL;
+    enum err result = store_holder(request->api->context.store, input->identity, &holder);
+    if (result == ERR_OK) {
+        http_problem(response, PROBLEM_IDENTITY,
+                     "client_id %.128s at this broker belongs to client %.256s, which the test "
+                     "would disconnect: give the test a client_id of its own",
+                     input->config->client_id, holder);
+    } else if (result != ERR_NOT_FOUND) {
+        http_problem_store(response, result);
+    }
+    free(holder);
+    return result == ERR_NOT_FOUND;
+}
+
+/* Puts in what is encrypted, or to be read from files and variables of the node. False: answered.
+ */
+static bool read_secrets(const struct http_request *request, struct client_input *input,
+                         struct http_response *response) {
+    const struct http_context *context = &request->api->context;
+    char fault[CLIENT_SECRETS_FAULT_LEN] = "out of memory";
+    struct client_config *stored = NULL, *whole = NULL;
+    struct client_faults faults;
+    enum err result = client_config_parse_text(input->text, strlen(input->text), input->config->id,
+                                               &stored, &faults);
+    if (result == ERR_OK) {
+        result = client_secrets_open(stored, context->secrets, fault);
+    }
+    if (result == ERR_OK && client_secrets_elsewhere(stored)) {
+        result = client_secrets_read(stored, context->conf, &whole, fault);
+        client_config_destroy(stored);
+        stored = NULL;
+    }
+    if (result == ERR_OK) {
+        client_config_destroy(input->config);
+        input->config = whole != NULL ? whole : stored;
+    } else {
+        client_config_destroy(stored);
+        http_problem(response, PROBLEM_INVALID, "%s", fault);
+    }
+    return result == ERR_OK;
+}
+
+static json_t *report_json(const struct probe_report *report) {
+    json_t *steps = json_array();
+    for (size_t i = 0; i < report->count; i++) {
+        const struct probe_result *result = &report->results[i];
+        json_array_append_new(
+            steps, json_pack("{s:s, s:b, s:f, s:o, s:s?}", "step", probe_step_name(result->step),
+                             "ok", result->ok, "ms", (double)result->us / 1000.0, "detail",
+                             http_json_string(result->detail), "advice", result->advice));
+    }
+    return json_pack("{s:b, s:o}", "ok", report->ok, "steps", steps);
+}
+
+static void run(const struct http_request *request, struct client_input *input, int64_t timeout_ms,
+                struct http_response *response) {
+    struct probe_report *report = calloc(1, sizeof(*report));
+    if (report == NULL) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    hosts_probe(request->api->context.hosts, input->config, timeout_ms, &request->api->stop,
+                report);
+    http_answer_json(response, 200, report_json(report));
+    free(report);
+}
+
+void api_clients_test(struct http_request *request, struct http_response *response) {
+    struct client_input input = {0};
+    json_t *document = NULL;
+    int64_t timeout_ms;
+    if (http_query_int(&request->query, "timeout_ms", TIMEOUT_MS_LEAST, TIMEOUT_MS_MAX, TIMEOUT_MS,
+                       &timeout_ms) != ERR_OK) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "timeout_ms: must be a number from %d to %d",
+                     TIMEOUT_MS_LEAST, TIMEOUT_MS_MAX);
+        return;
+    }
+    if (!http_body_object(request, response, &document)) {
+        return;
+    }
+    if (check(request, document, &input, response) && is_free(request, &input, response) &&
+        read_secrets(request, &input, response)) {
+        if (http_gate_enter("clients:test", TESTS_MAX)) {
+            run(request, &input, timeout_ms, response);
+            http_gate_leave("clients:test");
+        } else {
+            http_problem(response, PROBLEM_OVERLOAD, "%d tests run already; try again", TESTS_MAX);
+        }
+    }
+    client_input_fini(&input);
+    json_decref(document);
+}
