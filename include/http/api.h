@@ -131,6 +131,9 @@ void api_node_get(struct http_request *request, struct http_response *response);
 void api_node_drain(struct http_request *request, struct http_response *response);
 void api_node_undrain(struct http_request *request, struct http_response *response);
 
+/* docs/openapi.json, built in. */
+extern const char openapi_json[];
+void api_openapi(struct http_request *request, struct http_response *response);
 void api_livez(struct http_request *request, struct http_response *response);
 void api_readyz(struct http_request *request, struct http_response *response);
 

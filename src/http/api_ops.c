@@ -10,6 +10,14 @@ void api_livez(struct http_request *request, struct http_response *response) {
     http_answer_json(response, 200, json_pack("{s:s}", "status", "ok"));
 }
 
+void api_openapi(struct http_request *request, struct http_response *response) {
+    (void)request;
+    http_answer_text(response, 200, openapi_json);
+    if (response->status == 200) {
+        response->content_type = "application/json";
+    }
+}
+
 struct readiness {
     json_t *checks;
     json_t *reason; /* what the first failed check says; NULL: none failed */

@@ -29,6 +29,7 @@ static const struct http_route routes[] = {
     {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, 0, ""},
 
     {"GET", "/livez", api_livez, ROUTE_INLINE, NULL},
+    {"GET", "/openapi.json", api_openapi, ROUTE_INLINE, NULL},
     {"GET", "/readyz", api_readyz, ROUTE_INLINE, NULL},
 
     {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL},
