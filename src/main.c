@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -18,12 +19,17 @@
 #include "base/clock.h"
 #include "base/conf.h"
 #include "base/log.h"
+#include "base/secret_file.h"
 #include "base/secret_box.h"
 #include "cluster/agent.h"
 #include "cluster/news.h"
 #include "cluster/node.h"
 #include "cluster/peers.h"
+#include "http/access.h"
+#include "http/certificate.h"
+#include "http/listener.h"
 #include "http/server.h"
+#include "http/tokens.h"
 #include "mqtt/hosts.h"
 #include "net/http_client.h"
 #include "net/redis.h"
@@ -53,6 +59,7 @@ struct conf_origin {
 struct app {
     struct conf_origin origin;
     struct conf *conf;
+    struct access *access;
     struct redis_server *redis_server;
     const char *redis_url;
     struct secret_box *secrets;
@@ -338,8 +345,9 @@ static enum err parts_create(struct app *app) {
     app->taps = taps_create();
     app->node = node_create(conf, app->heartbeat_store);
     app->hosts = hosts_create(conf, &owner);
-    app->peers = peers_create(conf, PEER_CLIENTS);
-    app->agent_peers = peers_create(conf, 1);
+    struct fleet_secret *secret = access_fleet_secret(app->access);
+    app->peers = peers_create(conf, secret, PEER_CLIENTS);
+    app->agent_peers = peers_create(conf, secret, 1);
     if (!app->news || !app->taps || !app->node || !app->hosts || !app->peers || !app->agent_peers) {
         return ERR_MEMORY;
     }
@@ -372,6 +380,7 @@ static enum err app_start(struct app *app, char *fault) {
     if (result == ERR_OK) {
         result = http_server_start(&app->http,
                                    &(struct http_context){.conf = app->conf,
+                                                          .access = app->access,
                                                           .store = app->api_store,
                                                           .node = app->node,
                                                           .agent = app->agent,
@@ -435,13 +444,17 @@ static void tend(struct app *app) {
 /* ---- SIGHUP ------------------------------------------------------------------------------------
  */
 
-static enum err reload_log_level(struct app *app, const struct conf *fresh, char *fault) {
-    (void)fault;
+static void log_by(const struct conf *level_of, const struct conf *format_of) {
     enum log_level level = LOG_INFO;
     enum log_format format = LOG_LOGFMT;
-    log_level_parse(fresh->log_level, &level); /* both have been checked */
-    log_format_parse(app->conf->log_format, &format);
+    log_level_parse(level_of->log_level, &level); /* both have been checked */
+    log_format_parse(format_of->log_format, &format);
     log_setup(level, format);
+}
+
+static enum err reload_log_level(struct app *app, const struct conf *fresh, char *fault) {
+    (void)fault;
+    log_by(fresh, app->conf);
     return ERR_OK;
 }
 
@@ -452,22 +465,44 @@ static enum err reload_secrets(struct app *app, const struct conf *fresh, char *
     return result;
 }
 
+static enum err reload_tokens(struct app *app, const struct conf *fresh, char *fault) {
+    (void)fresh;
+    return access_reload(app->access, fault);
+}
+
+static enum err reload_fleet_secret(struct app *app, const struct conf *fresh, char *fault) {
+    (void)fresh;
+    return fleet_secret_reload(access_fleet_secret(app->access), fault);
+}
+
+static enum err reload_certificate(struct app *app, const struct conf *fresh, char *fault) {
+    const struct conf *conf = app->conf;
+    (void)fresh;
+    return conf->http_tls_cert_file[0] != '\0'
+               ? http_certificate_load(conf->http_tls_cert_file, conf->http_tls_key_file, fault)
+               : ERR_OK;
+}
+
 /* What SIGHUP takes over, a row each: settings that take effect at once ("" for none beside), and
  * the files they name, which are read again. One that cannot be read leaves things as they were.
  */
 static const struct {
     const char *setting;
+    bool moves; /* a new value of the setting itself is taken over as well */
     enum err (*reload)(struct app *app, const struct conf *fresh, char *fault);
 } reloads[] = {
-    {"log.level", reload_log_level},
-    {"secrets.key_file", reload_secrets},
+    {"log.level", true, reload_log_level},
+    {"secrets.key_file", true, reload_secrets},
+    {"http.tokens_file", false, reload_tokens},
+    {"fleet.secret_file", false, reload_fleet_secret},
+    {"http.tls_cert_file", false, reload_certificate},
 };
 
 #define RELOAD_COUNT (sizeof(reloads) / sizeof(reloads[0]))
 
-static bool is_reloaded(const char *setting) {
+static bool is_taken_over(const char *setting) {
     for (size_t i = 0; i < RELOAD_COUNT; i++) {
-        if (strcmp(reloads[i].setting, setting) == 0) {
+        if (reloads[i].moves && strcmp(reloads[i].setting, setting) == 0) {
             return true;
         }
     }
@@ -482,7 +517,7 @@ static void tell_restart(const struct app *app, const struct conf *fresh) {
     size_t n = conf_differences(app->conf, fresh, names, RESTART_NAMES_MAX);
     for (size_t i = 0; i < n; i++) {
         size_t len = strlen(list);
-        if (!is_reloaded(names[i])) {
+        if (!is_taken_over(names[i])) {
             snprintf(list + len, sizeof(list) - len, "%s%s", len > 0 ? " " : "", names[i]);
         }
     }
@@ -491,23 +526,30 @@ static void tell_restart(const struct app *app, const struct conf *fresh) {
     }
 }
 
+/* Settings that cannot be read leave those of before in force; the files they name are read again
+ * all the same, so that a token can be taken away. */
 static void reload(struct app *app) {
     struct conf *fresh = NULL;
     char fault[FAULT_LEN > CONF_FAULT_LEN ? FAULT_LEN : CONF_FAULT_LEN];
-    if (conf_load(&fresh, app->origin.config, app->origin.sets, app->origin.set_count, fault) !=
-        ERR_OK) {
+    bool failed = conf_load(&fresh, app->origin.config, app->origin.sets, app->origin.set_count,
+                            fault) != ERR_OK;
+    if (failed) {
         log_event(LOG_ERROR, "reload_failed", KS("detail", fault));
-        return;
     }
     for (size_t i = 0; i < RELOAD_COUNT; i++) {
-        if (reloads[i].reload(app, fresh, fault) != ERR_OK) {
+        fault[0] = '\0';
+        if (reloads[i].reload(app, fresh != NULL ? fresh : app->conf, fault) != ERR_OK) {
             log_event(LOG_ERROR, "reload_failed", KS("setting", reloads[i].setting),
                       KS("detail", fault));
+            failed = true;
         }
     }
-    tell_restart(app, fresh);
+    if (fresh != NULL) {
+        tell_restart(app, fresh);
+    }
     conf_destroy(fresh);
-    log_event(LOG_INFO, "reloaded", KS("node", app->conf->node_name));
+    log_event(failed ? LOG_WARN : LOG_INFO, "reloaded", KS("node", app->conf->node_name),
+              KS("in_part", failed ? "true" : NULL));
 }
 
 /* Until SIGTERM or SIGINT, or the agent gives up: then its reason. */
@@ -569,6 +611,7 @@ static void app_destroy(struct app *app) {
     http_server_destroy(app->http);
     news_destroy(app->news);
     taps_destroy(app->taps);
+    http_certificate_unload();
     agent_destroy(app->agent);
     hosts_destroy(app->hosts);
     peers_destroy(app->peers);
@@ -582,6 +625,7 @@ static void app_destroy(struct app *app) {
     store_close(app->heartbeat_store);
     redis_server_stop(app->redis_server);
     secret_box_destroy(app->secrets);
+    access_destroy(app->access);
     conf_destroy(app->conf);
 }
 
@@ -599,7 +643,13 @@ static const char usage[] =
     "  --print-config      print the settings in effect as YAML\n"
     "  --print-reference   print every setting as a Markdown table\n"
     "  --new-key           print a line for secrets.key_file\n"
-    "  --version, --help\n";
+    "  --new-token NAME ROLE\n"
+    "                      make a token (viewer, operator or admin): prints the token, and the\n"
+    "                      line for http.tokens_file\n"
+    "  --hash-token        read a token from standard input, print its hash for http.tokens_file\n"
+    "  --version, --help\n"
+    "signals: SIGTERM, SIGINT stop gracefully, twice at once; SIGHUP reads the settings, and\n"
+    "the files of tokens, secrets, keys and certificate again.\n";
 
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
 
@@ -617,6 +667,44 @@ static int print_new_key(void) {
     return code;
 }
 
+static int new_token(const char *name, const char *role) {
+    char token[TOKEN_CREATED_LEN], hashed[TOKEN_HASHED_LEN];
+    if (!token_name_good(name) || !role || role_parse(role) == ROLE_NONE) {
+        fputs("mqfleetd: --new-token NAME ROLE: the name of 1 to 64 letters, digits and - _ . @, "
+              "the role one of viewer, operator, admin\n",
+              stderr);
+        return EXIT_BAD_CONF;
+    }
+    if (token_create(token) != ERR_OK) {
+        fputs("mqfleetd: no random bytes from the kernel\n", stderr);
+        return EXIT_FAILURE;
+    }
+    token_hash_text(token, hashed);
+    printf("token  %s\nline   %s %s %s\n", token, name, role, hashed);
+    return EXIT_SUCCESS;
+}
+
+static int hash_token(void) {
+    char token[TOKEN_LEN_MAX + 2], hashed[TOKEN_HASHED_LEN];
+    size_t len = fread(token, 1, sizeof(token) - 1, stdin);
+    len -= len > 0 && token[len - 1] == '\n';
+    token[len] = '\0';
+    bool good = len >= TOKEN_LEN_MIN && len <= TOKEN_LEN_MAX && strlen(token) == len;
+    for (size_t i = 0; i < len; i++) {
+        good = good && token[i] > ' ' && token[i] < 0x7F;
+    }
+    if (!good) {
+        fprintf(stderr,
+                "mqfleetd: --hash-token: standard input must be one token of %d to %d printable "
+                "ASCII characters without blanks\n",
+                TOKEN_LEN_MIN, TOKEN_LEN_MAX);
+        return EXIT_BAD_CONF;
+    }
+    token_hash_text(token, hashed);
+    puts(hashed);
+    return EXIT_SUCCESS;
+}
+
 /* Exits for --help, --version, --print-reference and for bad usage. */
 static void command_line_parse(struct command_line *line, int argc, char **argv) {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
@@ -624,7 +712,9 @@ static void command_line_parse(struct command_line *line, int argc, char **argv)
                                             {"check-config", no_argument, NULL, 'k'},
                                             {"print-config", no_argument, NULL, 'p'},
                                             {"print-reference", no_argument, NULL, 'r'},
-                                            {"new-key", no_argument, NULL, 'n'},
+                                            {"new-key", no_argument, NULL, 'w'},
+                                            {"new-token", required_argument, NULL, 'n'},
+                                            {"hash-token", no_argument, NULL, 't'},
                                             {"version", no_argument, NULL, 'v'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
@@ -646,8 +736,12 @@ static void command_line_parse(struct command_line *line, int argc, char **argv)
         case 'r':
             conf_print_reference(stdout);
             exit(EXIT_SUCCESS);
-        case 'n':
+        case 'w':
             exit(print_new_key());
+        case 'n':
+            exit(new_token(optarg, optind + 1 == argc ? argv[optind] : NULL));
+        case 't':
+            exit(hash_token());
         case 'v':
             puts("mqfleetd " MQFLEET_VERSION);
             exit(EXIT_SUCCESS);
@@ -679,10 +773,12 @@ static void process_prepare(sigset_t *signals) {
         unsetenv(proxies[i]);
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_DFL); /* nohup leaves it ignored, and then it would not be seen */
     sigemptyset(signals);
     sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
@@ -696,16 +792,32 @@ static enum err secrets_open(struct app *app, char fault[CONF_FAULT_LEN]) {
     return result;
 }
 
+static void warn_insecure(const struct conf *conf) {
+    bool guarded = conf->http_tokens_file[0] != '\0';
+    bool loopback = http_address_is_loopback(conf->http_listen) &&
+                    (conf->ops_port == 0 || http_address_is_loopback(conf->ops_listen));
+    if (conf->fleet_secret_file[0] != '\0') {
+        secret_file_warn(conf->fleet_secret_file);
+    }
+    if (conf->http_tls_key_file[0] != '\0') {
+        secret_file_warn(conf->http_tls_key_file);
+    }
+    if (!guarded && !loopback) {
+        log_event(LOG_WARN, "insecure", KS("setting", "http.insecure"),
+                  KS("detail", "callers of the HTTP API are not authenticated"));
+    } else if (!loopback && conf->http_tls_cert_file[0] == '\0') {
+        log_event(LOG_WARN, "insecure", KS("setting", "http.tls_cert_file"),
+                  KS("detail", "tokens and the fleet's secret travel unencrypted"));
+    }
+}
+
 static int run(struct app *app) {
     char fault[FAULT_LEN];
     sigset_t signals;
     process_prepare(&signals);
     log_event(LOG_INFO, "starting", KS("version", MQFLEET_VERSION),
               KS("node", app->conf->node_name), KS("engine", app->conf->engine));
-    if (app->conf->http_insecure) {
-        log_event(LOG_WARN, "insecure", KS("setting", "http.insecure"),
-                  KS("detail", "callers of the HTTP API are not authenticated"));
-    }
+    warn_insecure(app->conf);
     if (app_start(app, fault) != ERR_OK) {
         log_event(LOG_ERROR, "start_failed", KS("detail", fault));
         redis_server_stop(app->redis_server);
@@ -740,6 +852,9 @@ int main(int argc, char **argv) {
     mallopt(M_TRIM_THRESHOLD, FREE_BYTES_MIN); /* else messages that come and go cost page faults */
     enum err result = conf_load(&app.conf, line.config, line.sets, line.set_count, fault);
     app.origin = (struct conf_origin){line.config, line.sets, line.set_count};
+    if (result == ERR_OK) {
+        log_by(app.conf, app.conf);
+    }
     if (result == ERR_OK && strcmp(app.conf->redis_url, "embedded") != 0) {
         char detail[REDIS_URL_FAULT_LEN] = "";
         result = redis_url_check(app.conf->redis_url, detail);
@@ -747,6 +862,13 @@ int main(int argc, char **argv) {
     }
     if (result == ERR_OK) {
         result = secrets_open(&app, fault);
+    }
+    if (result == ERR_OK) {
+        result = access_create(&app.access, app.conf, fault);
+    }
+    if (result == ERR_OK && app.conf->http_tls_cert_file[0] != '\0') {
+        result =
+            http_certificate_load(app.conf->http_tls_cert_file, app.conf->http_tls_key_file, fault);
     }
     if (result != ERR_OK) {
         fprintf(stderr, "mqfleetd: %s\n", fault);
@@ -758,14 +880,12 @@ int main(int argc, char **argv) {
         } else {
             puts("mqfleetd: the settings are good");
         }
+        http_certificate_unload();
+        access_destroy(app.access);
+        secret_box_destroy(app.secrets);
         conf_destroy(app.conf);
         return EXIT_SUCCESS;
     }
-    enum log_level level = LOG_INFO;
-    enum log_format format = LOG_LOGFMT;
-    log_level_parse(app.conf->log_level, &level);
-    log_format_parse(app.conf->log_format, &format);
-    log_setup(level, format);
     int code = run(&app);
     /* After a stop that was not clean some threads still run: their memory is not touched again. */
     if (code != EXIT_SUCCESS) {

@@ -51,8 +51,16 @@
          "local addresses that connections to brokers are made from, in turn; empty: the "         \
          "system's choice")                                                                        \
     STR(http_listen, "http.listen", 0, "127.0.0.1", "address the HTTP API listens on")             \
+    STR(http_tokens_file, "http.tokens_file", 0, "",                                               \
+        "file of the tokens that callers must present, \"name role sha256:hash\" in a line "       \
+        "(docs/access.md); empty: everyone who reaches the API may do all")                        \
     BOOL(http_insecure, "http.insecure", false,                                                    \
-         "allow http.listen beyond loopback although nothing authenticates callers")               \
+         "allow http.listen and ops.listen beyond loopback without http.tokens_file")              \
+    STR(http_tls_cert_file, "http.tls_cert_file", 0, "",                                           \
+        "certificate chain, PEM: the API speaks HTTPS; empty: HTTP")                               \
+    STR(http_tls_key_file, "http.tls_key_file", 0, "", "private key of the certificate, PEM")      \
+    LIST(http_cors_origins, "http.cors_origins",                                                   \
+         "origins, as https://console.example.org, whose pages may use the API; empty: none")      \
     INT(http_body_max_bytes, "http.body_max_bytes", "bytes", 16777216, 1024, 1073741824,           \
         "largest request body")                                                                    \
     INT(http_connections_max, "http.connections_max", "", 1000, 10, 100000,                        \
@@ -69,6 +77,13 @@
          "absolute folders below which a client's secret may be a file; empty: nowhere")           \
     STR(secrets_env_prefix, "secrets.env_prefix", 0, "",                                           \
         "what the variables begin with that a client's secret may be; empty: none")                \
+    STR(ops_listen, "ops.listen", 0, "127.0.0.1", "address of the listener at ops.port")           \
+    INT(ops_port, "ops.port", "", 0, 0, 65535,                                                     \
+        "port for /metrics and /debug/pprof alone, which the API's port has not then; 0: none")    \
+    STR(fleet_secret_file, "fleet.secret_file", 0, "",                                             \
+        "file of the secret that nodes show each other; the first line is sent, each is accepted") \
+    STR(fleet_ca_file, "fleet.ca_file", 0, "",                                                     \
+        "certificates, PEM, that the other nodes' must be signed by; empty: the system's")         \
     ENUM(log_level, "log.level", "debug|info|warn|error", "info", "least level written")           \
     ENUM(log_format, "log.format", "logfmt|json", "logfmt", "form of a log line")                  \
     STR(state_dir, "state_dir", 0, "",                                                             \

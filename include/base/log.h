@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+/* LOG_AUDIT: who changed what; written whatever the least level. */
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_AUDIT };
 enum log_format { LOG_LOGFMT, LOG_JSON };
 
 struct log_field {
@@ -33,6 +34,10 @@ void log_setup(enum log_level least, enum log_format format);
 
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *event, const struct log_field *fields, size_t n);
+
+/* Adds one more field to every line that this thread writes from now on; value NULL: no more.
+ * Borrowed until then. */
+void log_context(const char *key, const char *value);
 
 /* Parse "debug info warn error", "logfmt json". False: unknown. */
 bool log_level_parse(const char *text, enum log_level *out);

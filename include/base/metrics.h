@@ -32,6 +32,8 @@
     X(METRIC_REDIS_ERRORS, "mqfleet_redis_errors_total", "Redis calls that failed")                \
     X(METRIC_PEER_ERRORS, "mqfleet_peer_errors_total", "calls to other nodes that failed")         \
     X(METRIC_HTTP_REQUESTS, "mqfleet_http_requests_total", "HTTP requests answered")               \
+    X(METRIC_HTTP_DENIED, "mqfleet_http_denied_total",                                             \
+      "HTTP requests without the right to make them")                                              \
     X(METRIC_HTTP_REFUSED, "mqfleet_http_refused_total", "HTTP requests refused as overload")      \
     X(METRIC_STREAM_DROPPED, "mqfleet_stream_events_dropped_total",                                \
       "events not sent to a reader that was too slow")

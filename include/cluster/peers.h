@@ -7,15 +7,23 @@
 #include "base/buffer.h"
 #include "base/conf.h"
 #include "base/err.h"
+#include "cluster/fleet_secret.h"
 #include "store/store.h"
 
 /* Marks a request that one node sends on behalf of a caller; it is answered there and never sent
  * on, so that requests cannot circle. */
 #define PEERS_FORWARDED_HEADER "X-Mqfleet-Forwarded"
+/* Whom it acts for, and the id of the caller's request. */
+#define PEERS_CALLER_HEADER  "X-Mqfleet-Caller"
+#define PEERS_REQUEST_HEADER "X-Request-Id"
+/* "Authorization: " and this scheme, and the fleet's secret. */
+#define PEERS_SECRET_SCHEME "Mqfleet"
 
 struct peers;
 
-struct peers *peers_create(const struct conf *conf, size_t clients);
+/* secret: borrowed; NULL: none is shown. Calls use HTTPS when this node's API does: all nodes of a
+ * fleet do, or none. */
+struct peers *peers_create(const struct conf *conf, struct fleet_secret *secret, size_t clients);
 void peers_destroy(struct peers *peers);
 
 struct peer_call {
@@ -25,6 +33,8 @@ struct peer_call {
     const char *path; /* with query, already escaped */
     const char *body; /* JSON, NULL: none */
     size_t body_len;
+    const char *caller;     /* whom the call is for; NULL: this node itself */
+    const char *request_id; /* of the caller's request; NULL: none */
     /* filled in: */
     enum err result; /* ERR_OK: an answer came */
     long status;
@@ -36,7 +46,16 @@ void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t t
 
 /* For those who follow a long answer themselves: the url of a path of a node (free(); NULL: out of
  * memory), and the headers of a request from node to node. */
-char *peers_url(const char *host, int64_t port, const char *path);
-const char *const *peers_headers(const struct peers *peers);
+char *peers_url(const struct peers *peers, const char *host, int64_t port, const char *path);
+#define PEER_HEADERS_MAX 6
+struct peer_headers {
+    const char *lines[PEER_HEADERS_MAX + 1]; /* NULL-terminated; point into what follows */
+    char authorization[FLEET_SECRET_LEN_MAX + 64];
+    char caller[128];
+    char request_id[128];
+};
+/* caller, request_id: NULL: none. Holds the fleet's secret: secret_wipe when done. */
+void peers_headers(const struct peers *peers, const char *caller, const char *request_id,
+                   struct peer_headers *out);
 
 #endif

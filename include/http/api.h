@@ -41,6 +41,9 @@ bool http_body_json(const struct http_request *request, struct http_response *re
 bool http_body_object(const struct http_request *request, struct http_response *response,
                       json_t **out);
 
+/* Names the clients of a body, one or an array, in the audit line; as many as fit. */
+void http_subject_clients(struct http_request *request, const json_t *document);
+
 /* ---- a client's configuration as it comes in (client_input.c) ------------------------------- */
 
 struct client_input {

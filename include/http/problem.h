@@ -12,6 +12,8 @@
 #define HTTP_PROBLEM_TABLE(X)                                                                      \
     X(PROBLEM_BAD_REQUEST, 400, "bad-request", "The request cannot be understood")                 \
     X(PROBLEM_BAD_JSON, 400, "bad-json", "The body is not JSON")                                   \
+    X(PROBLEM_UNAUTHORIZED, 401, "unauthorized", "A token is needed")                              \
+    X(PROBLEM_FORBIDDEN, 403, "forbidden", "The token's role does not allow this")                 \
     X(PROBLEM_ORIGIN, 403, "foreign-origin", "Pages of other sites may not use this API")          \
     X(PROBLEM_NOT_FOUND, 404, "not-found", "There is no such thing")                               \
     X(PROBLEM_METHOD, 405, "method-not-allowed", "The method does not fit the path")               \
@@ -21,6 +23,7 @@
     X(PROBLEM_VERSION, 412, "version-mismatch", "The version is not the one expected")             \
     X(PROBLEM_TOO_LARGE, 413, "too-large", "The request is too large")                             \
     X(PROBLEM_INVALID, 422, "invalid", "The document is not valid")                                \
+    X(PROBLEM_RATE, 429, "too-many-attempts", "Too many wrong tokens came from this address")      \
     X(PROBLEM_INTERNAL, 500, "internal", "The node failed")                                        \
     X(PROBLEM_BROKER, 502, "broker", "The broker did not accept it")                               \
     X(PROBLEM_REDIS, 503, "redis-unavailable", "Redis cannot be reached")                          \

@@ -2,16 +2,20 @@
 #ifndef MQFLEET_HTTP_REQUEST_H
 #define MQFLEET_HTTP_REQUEST_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/buffer.h"
 #include "base/err.h"
+#include "http/access.h"
 
 struct http_api;
+struct http_route;
 
-#define HTTP_QUERY_MAX   32
-#define HTTP_WAIT_MS_MAX 60000
+#define HTTP_QUERY_MAX      32
+#define HTTP_WAIT_MS_MAX    60000
+#define HTTP_REQUEST_ID_LEN 65
 
 struct http_pair {
     char *name;
@@ -25,6 +29,7 @@ struct http_query {
 
 struct http_request {
     const struct http_api *api;
+    const struct http_route *route; /* NULL: none fits */
     char method[16];
     char *path;      /* as sent, without the query */
     char *parameter; /* the {name} of the route's pattern, decoded; NULL: the pattern has none */
@@ -32,6 +37,10 @@ struct http_request {
     int64_t wait_ms; /* how long the caller would wait for the outcome; 0: not */
     char *if_match;  /* NULL: not sent */
     bool forwarded;  /* by another node, on a caller's behalf */
+    struct caller caller;
+    char id[HTTP_REQUEST_ID_LEN]; /* the caller's, or made here; in every log line and the answer */
+    char address[INET6_ADDRSTRLEN]; /* of the caller */
+    char subject[128];              /* what was changed, for the log; a handler may set it */
     struct buffer body;
 };
 
@@ -43,6 +52,10 @@ void http_request_fini(struct http_request *request);
 enum err http_percent_decode(const char *text, size_t len, bool plus, char **out) MUST_CHECK;
 /* Everything but unreserved characters escaped. NULL: out of memory. free(). */
 char *http_percent_encode(const char *text);
+
+/* Takes what the caller sent as X-Request-Id when it is 1 to 64 letters, digits and - _ . : or
+ * makes one. */
+void http_request_identify(struct http_request *request, const char *sent);
 
 /* "a=1&b=2" decoded. ERR_ARGUMENT also when there are more than HTTP_QUERY_MAX. */
 enum err http_query_parse(const char *text, struct http_query *out) MUST_CHECK;

@@ -42,8 +42,11 @@ void http_answer_empty(struct http_response *response, int status);
 void http_answer_header(struct http_response *response, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+struct http_request;
+
 bool http_response_is_problem(const struct http_response *response);
-/* Turns json into the body; a problem document gets its "instance". Never leaves status 0. */
-void http_response_finish(struct http_response *response, const char *instance);
+/* Turns json into the body; a problem document gets its "instance" and "request_id". Never leaves
+ * status 0. */
+void http_response_finish(struct http_response *response, const struct http_request *request);
 
 #endif

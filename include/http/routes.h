@@ -12,7 +12,13 @@ enum {
     ROUTE_INLINE = 1,   /* answered on the MHD thread: must not block at all */
     ROUTE_WAITS = 2,    /* may wait long for a broker */
     ROUTE_MAY_WAIT = 4, /* does so if the query has wait_ms, which is in the request then */
-    ROUTE_FLEET = 8     /* from node to node */
+    ROUTE_FLEET = 8,    /* from node to node */
+    /* Who may call; without any of these whoever has a token. */
+    ROUTE_PUBLIC = 16,   /* everyone: shows nothing but that there is a node */
+    ROUTE_OPERATOR = 32, /* changes clients or nodes; noted in the log */
+    ROUTE_ADMIN = 64,
+    ROUTE_CONTENTS = 128, /* shows what clients receive: for operators, but changes nothing */
+    ROUTE_OPS = 256       /* on the listener at ops.port, if there is one */
 };
 
 struct http_route {

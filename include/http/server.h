@@ -19,6 +19,7 @@
 #include "cluster/news.h"
 #include "cluster/node.h"
 #include "cluster/peers.h"
+#include "http/access.h"
 #include "http/taps.h"
 #include "mqtt/hosts.h"
 #include "sink/sink.h"
@@ -27,7 +28,8 @@
 /* What handlers may use; all borrowed for the server's life, all safe from any thread. */
 struct http_context {
     const struct conf *conf;
-    struct store *store; /* the API's own pool */
+    struct access *access; /* NULL: everyone may do all */
+    struct store *store;   /* the API's own pool */
     struct node *node;
     struct agent *agent;
     struct hosts *hosts;

@@ -26,7 +26,10 @@ struct http_exchange {
 
 /* Once, before other threads. */
 enum err http_client_global_init(void) MUST_CHECK;
-struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_max);
+/* ca_file: what servers' certificates must be signed by; "" or NULL: the system's authorities.
+ * Borrowed. */
+struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_max,
+                                       const char *ca_file);
 void http_client_destroy(struct http_client *client);
 /* From the next run on. More than 0. */
 void http_client_set_timeout(struct http_client *client, int64_t timeout_ms);

@@ -152,21 +152,57 @@ static bool is_loopback(const char *address) {
            (IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127));
 }
 
-static enum err check_listen(struct conf_loader *loader) {
-    const char *listen = loader->conf->http_listen;
-    const char *origin = loader->origins[CONF_http_listen];
+static enum err check_address(struct conf_loader *loader, enum conf_index index) {
+    const char *name = conf_settings[index].name;
+    const char *listen = *conf_text_field(loader->conf, &conf_settings[index]);
+    const char *origin = loader->origins[index];
     if (!is_address(listen)) {
-        return conf_fault(loader, origin,
-                          "http.listen %.80s: must be an IP address, as 127.0.0.1 or ::1",
-                          listen[0] != '\0' ? listen : "\"\"");
+        return conf_fault(loader, origin, "%s %.80s: must be an IP address, as 127.0.0.1 or ::1",
+                          name, listen[0] != '\0' ? listen : "\"\"");
     }
-    if (is_loopback(listen) || loader->conf->http_insecure) {
+    if (is_loopback(listen) || loader->conf->http_insecure ||
+        loader->conf->http_tokens_file[0] != '\0') {
         return ERR_OK;
     }
     return conf_fault(loader, origin,
-                      "http.listen %s is beyond loopback and nothing authenticates callers: listen "
-                      "on 127.0.0.1 or ::1, or set http.insecure to true",
-                      listen);
+                      "%s %s is beyond loopback and nothing authenticates callers: set "
+                      "http.tokens_file, or listen on 127.0.0.1 or ::1, or set http.insecure to "
+                      "true",
+                      name, listen);
+}
+
+static enum err check_listen(struct conf_loader *loader) {
+    enum err result = check_address(loader, CONF_http_listen);
+    return result == ERR_OK ? check_address(loader, CONF_ops_listen) : result;
+}
+
+static enum err check_tls(struct conf_loader *loader) {
+    const struct conf *conf = loader->conf;
+    bool certificate = conf->http_tls_cert_file[0] != '\0';
+    if (certificate == (conf->http_tls_key_file[0] != '\0')) {
+        return ERR_OK;
+    }
+    return conf_fault(loader, origin_of(loader, CONF_http_tls_cert_file, CONF_http_tls_key_file),
+                      "http.tls_cert_file and http.tls_key_file: both or none must be set");
+}
+
+/* Else each node would refuse what the others send on for callers with a token. */
+static enum err check_fleet_secret(struct conf_loader *loader) {
+    const struct conf *conf = loader->conf;
+    bool alone = strcmp(conf->redis_url, "embedded") == 0 ||
+                 (conf->redis_url[0] == '\0' && conf->redis_host[0] == '\0');
+    if (conf->http_tokens_file[0] == '\0' || conf->fleet_secret_file[0] != '\0' || alone) {
+        return ERR_OK;
+    }
+    return conf_fault(loader, loader->origins[CONF_http_tokens_file],
+                      "http.tokens_file: needs fleet.secret_file as well, so that the nodes behind "
+                      "one Redis know each other");
+}
+
+static bool is_origin(char *entry) {
+    const char *authority = strstr(entry, "://");
+    bool scheme = strncmp(entry, "http://", 7) == 0 || strncmp(entry, "https://", 8) == 0;
+    return scheme && authority[3] != '\0' && authority[3 + strcspn(authority + 3, "/?#@*")] == '\0';
 }
 
 static enum err check_sink(struct conf_loader *loader) {
@@ -256,6 +292,8 @@ static enum err check_lists(struct conf_loader *loader) {
         {CONF_broker_deny, is_broker, BROKER},
         {CONF_source_addresses, is_source, "an IP address"},
         {CONF_secrets_files_allow, is_folder, "the absolute path of a folder"},
+        {CONF_http_cors_origins, is_origin,
+         "an origin as https://console.example.org, without path"},
     };
     enum err result = ERR_OK;
     for (size_t i = 0; i < sizeof(RULES) / sizeof(RULES[0]) && result == ERR_OK; i++) {
@@ -278,8 +316,9 @@ static enum err run(struct conf_loader *loader, step_function *const *steps, siz
 
 enum err conf_check_rules(struct conf_loader *loader) {
     static step_function *const RULES[] = {
-        check_orders, check_names, check_filled, check_redis_url, check_redis_parts,
-        check_listen, check_sink,  check_lists,  check_engine,
+        check_orders,      check_names,  check_filled, check_redis_url,
+        check_redis_parts, check_listen, check_tls,    check_fleet_secret,
+        check_sink,        check_lists,  check_engine,
     };
     return run(loader, RULES, sizeof(RULES) / sizeof(RULES[0]));
 }

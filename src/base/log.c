@@ -19,12 +19,21 @@ struct line {
     bool cut;
 };
 
-static const char *const LEVELS[] = {
-    [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"};
+static const char *const LEVELS[] = {[LOG_DEBUG] = "debug",
+                                     [LOG_INFO] = "info",
+                                     [LOG_WARN] = "warn",
+                                     [LOG_ERROR] = "error",
+                                     [LOG_AUDIT] = "audit"};
 static const char *const FORMATS[] = {[LOG_LOGFMT] = "logfmt", [LOG_JSON] = "json"};
 
 static _Atomic int least_level = LOG_INFO;
 static _Atomic int line_format = LOG_LOGFMT;
+
+static _Thread_local struct log_field context; /* str NULL: none */
+
+void log_context(const char *key, const char *value) {
+    context = KS(key, value);
+}
 
 void log_setup(enum log_level least, enum log_format format) {
     atomic_store(&least_level, (int)least);
@@ -159,6 +168,7 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++) {
         put_field(&line, &head[i], json);
     }
+    put_field(&line, &context, json);
     for (size_t i = 0; i < n; i++) {
         put_field(&line, &fields[i], json);
     }
@@ -183,7 +193,7 @@ static bool find(const char *const *names, size_t count, const char *text, size_
 
 bool log_level_parse(const char *text, enum log_level *out) {
     size_t index = 0;
-    bool found = find(LEVELS, sizeof(LEVELS) / sizeof(LEVELS[0]), text, &index);
+    bool found = find(LEVELS, LOG_AUDIT, text, &index);
     if (found) {
         *out = (enum log_level)index;
     }

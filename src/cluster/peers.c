@@ -8,12 +8,14 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "base/secret_file.h"
 #include "net/http_client.h"
 
 #define PEERS_ANSWER_BYTES_MAX (16 * 1024 * 1024)
 
 struct peers {
     const struct conf *conf;
+    struct fleet_secret *secret;
     size_t count;
     pthread_mutex_t lock; /* guards free_clients, free_count */
     pthread_cond_t returned;
@@ -21,12 +23,13 @@ struct peers {
     size_t free_count;
 };
 
-struct peers *peers_create(const struct conf *conf, size_t clients) {
+struct peers *peers_create(const struct conf *conf, struct fleet_secret *secret, size_t clients) {
     struct peers *peers = calloc(1, sizeof(*peers));
     if (!peers) {
         return NULL;
     }
     peers->conf = conf;
+    peers->secret = secret;
     pthread_mutex_init(&peers->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -36,7 +39,7 @@ struct peers *peers_create(const struct conf *conf, size_t clients) {
     peers->free_clients = calloc(clients, sizeof(*peers->free_clients));
     for (size_t i = 0; peers->free_clients && i < clients; i++) {
         struct http_client *client =
-            http_client_create(conf->peer_timeout_ms, PEERS_ANSWER_BYTES_MAX);
+            http_client_create(conf->peer_timeout_ms, PEERS_ANSWER_BYTES_MAX, conf->fleet_ca_file);
         if (!client) {
             peers_destroy(peers);
             return NULL;
@@ -94,19 +97,37 @@ static void peers_return(struct peers *peers, struct http_client *client) {
     pthread_mutex_unlock(&peers->lock);
 }
 
-char *peers_url(const char *host, int64_t port, const char *path) {
+char *peers_url(const struct peers *peers, const char *host, int64_t port, const char *path) {
     struct buffer url;
     buffer_init(&url);
     const char *open = strchr(host, ':') ? "[" : "", *shut = *open ? "]" : "";
-    buffer_printf(&url, "http://%s%s%s:%lld%s", open, host, shut, (long long)port, path);
+    const char *scheme = peers->conf->http_tls_cert_file[0] ? "https" : "http";
+    buffer_printf(&url, "%s://%s%s%s:%lld%s", scheme, open, host, shut, (long long)port, path);
     return buffer_take(&url);
 }
 
-const char *const *peers_headers(const struct peers *peers) {
-    static const char *const headers[] = {"Content-Type: application/json",
-                                          PEERS_FORWARDED_HEADER ": 1", NULL};
-    (void)peers;
-    return headers;
+void peers_headers(const struct peers *peers, const char *caller, const char *request_id,
+                   struct peer_headers *out) {
+    char secret[FLEET_SECRET_LEN_MAX + 1];
+    size_t n = 0;
+    *out = (struct peer_headers){0};
+    out->lines[n++] = "Content-Type: application/json";
+    out->lines[n++] = PEERS_FORWARDED_HEADER ": 1";
+    if (fleet_secret_current(peers->secret, secret)) {
+        snprintf(out->authorization, sizeof(out->authorization),
+                 "Authorization: " PEERS_SECRET_SCHEME " %s", secret);
+        secret_wipe(secret, sizeof(secret));
+        out->lines[n++] = out->authorization;
+    }
+    if (caller) {
+        snprintf(out->caller, sizeof(out->caller), PEERS_CALLER_HEADER ": %s", caller);
+        out->lines[n++] = out->caller;
+    }
+    if (request_id) {
+        snprintf(out->request_id, sizeof(out->request_id), PEERS_REQUEST_HEADER ": %s", request_id);
+        out->lines[n++] = out->request_id;
+    }
+    _Static_assert(PEER_HEADERS_MAX >= 5, "all of them fit");
 }
 
 /* What is left of the time after waiting for a client is the exchanges'. */
@@ -126,20 +147,22 @@ static enum err exchange(struct peers *peers, struct http_exchange *exchanges, s
 
 void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t timeout_ms) {
     struct http_exchange *exchanges = calloc(n ? n : 1, sizeof(*exchanges));
+    struct peer_headers *headers = calloc(n ? n : 1, sizeof(*headers));
     size_t built = 0;
-    for (size_t i = 0; exchanges && i < n; i++, built++) {
-        exchanges[i] =
-            (struct http_exchange){.method = calls[i].method,
-                                   .url = peers_url(calls[i].host, calls[i].port, calls[i].path),
-                                   .headers = peers_headers(peers),
-                                   .body = calls[i].body,
-                                   .body_len = calls[i].body_len};
+    for (size_t i = 0; exchanges && headers && i < n; i++, built++) {
+        peers_headers(peers, calls[i].caller, calls[i].request_id, &headers[i]);
+        exchanges[i] = (struct http_exchange){
+            .method = calls[i].method,
+            .url = peers_url(peers, calls[i].host, calls[i].port, calls[i].path),
+            .headers = headers[i].lines,
+            .body = calls[i].body,
+            .body_len = calls[i].body_len};
         if (!exchanges[i].url) {
             break;
         }
     }
     enum err run = ERR_MEMORY;
-    if (exchanges && built == n) {
+    if (built == n && exchanges && headers) {
         run = exchange(peers, exchanges, n, timeout_ms ? timeout_ms : peers->conf->peer_timeout_ms);
     }
     for (size_t i = 0; i < n; i++) {
@@ -156,5 +179,7 @@ void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t t
     for (size_t i = 0; exchanges && i < n && i <= built; i++) {
         free((char *)exchanges[i].url);
     }
+    secret_wipe(headers, headers ? n * sizeof(*headers) : 0);
+    free(headers);
     free(exchanges);
 }

@@ -295,6 +295,7 @@ void api_clients_create(struct http_request *request, struct http_response *resp
     if (!http_body_json(request, response, &document, &repaired)) {
         return;
     }
+    http_subject_clients(request, document);
     if (json_is_array(document)) {
         create_many(request, document, repaired, response);
     } else if (json_is_object(document)) {

@@ -2,6 +2,7 @@
  * threads. Must not know which route it came by. */
 #include "http/api.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "http/json.h"
@@ -24,6 +25,21 @@ bool http_body_json(const struct http_request *request, struct http_response *re
     default:
         http_problem(response, PROBLEM_INTERNAL, "out of memory");
         return false;
+    }
+}
+
+void http_subject_clients(struct http_request *request, const json_t *document) {
+    size_t n = json_is_array(document) ? json_array_size(document) : 1;
+    size_t len = 0, room = sizeof(request->subject);
+    if (n > 1) {
+        len = (size_t)snprintf(request->subject, room, "%zu clients: ", n);
+    }
+    for (size_t i = 0; i < n && len + 1 < room; i++) {
+        const json_t *client = json_is_array(document) ? json_array_get(document, i) : document;
+        const json_t *id = json_object_get(client, "id");
+        id = id != NULL ? id : json_object_get(client, "client_id");
+        len += (size_t)snprintf(request->subject + len, room - len, "%s%s", i > 0 ? " " : "",
+                                json_is_string(id) ? json_string_value(id) : "?");
     }
 }
 

@@ -20,10 +20,12 @@
 #include "http/event_stream.h"
 #include "http/problem.h"
 #include "http/routes.h"
+#include "admission.h"
 #include "server_internal.h"
 
 /* Of a refused body, read so that the answer is not lost in a reset. */
-#define DISCARD_BYTES_MAX ((size_t)64 * 1024 * 1024)
+#define DISCARD_BYTES_MAX      ((size_t)64 * 1024 * 1024)
+#define DISCARD_STRANGER_BYTES ((size_t)1024 * 1024)
 /* Bodies of full size held at once, but at least so many bytes. */
 #define BODIES_MAX         4
 #define BODIES_BYTES_LEAST ((size_t)64 * 1024 * 1024)
@@ -36,10 +38,10 @@
 enum phase { PHASE_HEADERS, PHASE_BODY, PHASE_QUEUED, PHASE_ANSWERED, PHASE_SENT };
 
 struct exchange {
+    const struct http_front *front;
     struct http_server *server;
     struct MHD_Connection *connection;
     enum phase phase;
-    const struct http_route *route;
     struct http_request request;
     struct http_response response; /* status set while the body still comes: refused */
     char *query;                   /* as sent */
@@ -59,11 +61,13 @@ static struct guest *guest_of(struct MHD_Connection *connection) {
 /* ---- life ------------------------------------------------------------------------------------ */
 
 void *exchange_create(void *context, const char *target, struct MHD_Connection *connection) {
-    struct http_server *server = context;
+    const struct http_front *front = context;
+    struct http_server *server = front->server;
     struct exchange *exchange = calloc(1, sizeof(*exchange));
     if (exchange == NULL) {
         return NULL;
     }
+    exchange->front = front;
     http_request_init(&exchange->request, &server->api);
     exchange->server = server;
     exchange->connection = connection;
@@ -97,9 +101,14 @@ void exchange_completed(void *context, struct MHD_Connection *connection, void *
     free(exchange);
 }
 
+static const char *header(const struct exchange *exchange, const char *name) {
+    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+}
+
 static void log_answer(const struct exchange *exchange) {
     const struct http_response *response = &exchange->response;
-    bool inlined = exchange->route != NULL && (exchange->route->flags & ROUTE_INLINE) != 0;
+    bool inlined =
+        exchange->request.route != NULL && (exchange->request.route->flags & ROUTE_INLINE) != 0;
     log_event(response->status >= 500 && !inlined ? LOG_WARN : LOG_DEBUG, "http_request",
               KS("method", exchange->request.method), KS("path", exchange->request.path),
               KI("status", response->status), KI("bytes", response->body_len),
@@ -169,6 +178,9 @@ static enum MHD_Result exchange_send(struct exchange *exchange) {
     for (size_t i = 0; i < response->header_count; i++) {
         MHD_add_response_header(answer, response->headers[i].name, response->headers[i].value);
     }
+    MHD_add_response_header(answer, "X-Request-Id", exchange->request.id);
+    MHD_add_response_header(answer, "X-Content-Type-Options", "nosniff");
+    admission_mark(exchange->server, exchange->connection, answer);
     if (atomic_load(&exchange->server->api.stop) != HTTP_RUNNING) {
         MHD_add_response_header(answer, "Connection", "close");
     }
@@ -176,21 +188,27 @@ static enum MHD_Result exchange_send(struct exchange *exchange) {
         MHD_queue_response(exchange->connection, (unsigned)response->status, answer);
     MHD_destroy_response(answer);
     exchange->phase = PHASE_SENT;
+    log_context("request", exchange->request.id);
     log_answer(exchange);
+    log_context(NULL, NULL);
     return result;
 }
 
-static enum MHD_Result exchange_finish(struct exchange *exchange) {
-    http_response_finish(&exchange->response, exchange->request.path);
+/* The outcome is known, whether or not the caller still hears of it. */
+static void exchange_decided(struct exchange *exchange) {
+    http_response_finish(&exchange->response, &exchange->request);
     metric_add(METRIC_HTTP_REQUESTS, 1);
+    log_context("request", exchange->request.id);
+    admission_audit(&exchange->request, exchange->response.status);
+    log_context(NULL, NULL);
+}
+
+static enum MHD_Result exchange_finish(struct exchange *exchange) {
+    exchange_decided(exchange);
     return exchange_send(exchange);
 }
 
 /* ---- headers --------------------------------------------------------------------------------- */
-
-static const char *header(const struct exchange *exchange, const char *name) {
-    return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
-}
 
 static void refuse_size(struct exchange *exchange) {
     http_problem(&exchange->response, PROBLEM_TOO_LARGE,
@@ -201,7 +219,7 @@ static void refuse_size(struct exchange *exchange) {
 /* A parameter that nobody reads would be a wish silently not granted. */
 static void exchange_query(struct exchange *exchange) {
     struct http_request *request = &exchange->request;
-    const struct http_route *route = exchange->route;
+    const struct http_route *route = exchange->request.route;
     const char *unknown = http_route_unknown_parameter(route, &request->query);
     if (unknown != NULL) {
         http_problem(&exchange->response, PROBLEM_BAD_REQUEST, "%s: no such parameter here; %s%s",
@@ -215,13 +233,21 @@ static void exchange_query(struct exchange *exchange) {
     }
 }
 
+/* On this front: what is for operations has one of its own when there is an ops.port. */
+static bool is_served(const struct exchange *exchange) {
+    unsigned flags = exchange->request.route->flags;
+    bool apart = exchange->server->fronts[FRONT_OPS].listener >= 0;
+    return !apart || (flags & ROUTE_PUBLIC) != 0 ||
+           exchange->front->ops == ((flags & ROUTE_OPS) != 0);
+}
+
 /* Finds the route; 404 and 405 otherwise. */
 static void exchange_route(struct exchange *exchange) {
     struct http_request *request = &exchange->request;
     char allow[HTTP_ALLOW_LEN];
     const char *parameter;
     size_t parameter_len;
-    switch (http_route_find(request->method, request->path, &exchange->route, &parameter,
+    switch (http_route_find(request->method, request->path, &exchange->request.route, &parameter,
                             &parameter_len, allow)) {
     case HTTP_ROUTE_NO_PATH:
         http_problem(&exchange->response, PROBLEM_NOT_FOUND, "there is nothing at this path");
@@ -232,6 +258,14 @@ static void exchange_route(struct exchange *exchange) {
         return;
     case HTTP_ROUTE_FOUND:
         break;
+    }
+    if (!is_served(exchange)) {
+        exchange->request.route = NULL;
+        http_problem(&exchange->response, PROBLEM_NOT_FOUND,
+                     exchange->front->ops ? "there is nothing at this path; the API is at "
+                                            "node_info.port"
+                                          : "served at ops.port only");
+        return;
     }
     enum err result = parameter == NULL ? ERR_OK
                                         : http_percent_decode(parameter, parameter_len, false,
@@ -249,14 +283,13 @@ static void exchange_route(struct exchange *exchange) {
     }
 }
 
-/* A browser names the page that sends a request; one of another site must not drive an API that
- * only its address protects. */
-static bool is_foreign(const struct exchange *exchange) {
-    const char *origin = header(exchange, "Origin");
-    const char *host = header(exchange, "Host");
-    const char *authority = origin != NULL ? strstr(origin, "://") : NULL;
-    return origin != NULL &&
-           (authority == NULL || host == NULL || strcasecmp(authority + 3, host) != 0);
+/* Bytes of a refused body that are read; little of a stranger's. */
+static size_t discard_max(const struct exchange *exchange) {
+    bool stranger =
+        exchange->request.caller.role == ROLE_NONE && exchange->server->api.context.access != NULL;
+    return stranger ? DISCARD_STRANGER_BYTES
+                    : DISCARD_BYTES_MAX +
+                          (size_t)exchange->server->api.context.conf->http_body_max_bytes;
 }
 
 /* The first call: everything but the body is here. A refusal is sent after the body was read and
@@ -270,11 +303,9 @@ static enum MHD_Result exchange_begin(struct exchange *exchange, const char *met
         return MHD_NO;
     }
     request->if_match = text_dup(header(exchange, "If-Match"));
-    request->forwarded = header(exchange, PEERS_FORWARDED_HEADER) != NULL;
+    http_request_identify(request, header(exchange, PEERS_REQUEST_HEADER));
     exchange_route(exchange);
-    if (exchange->response.status == 0 && is_foreign(exchange)) {
-        http_problem(&exchange->response, PROBLEM_ORIGIN, "the Origin must be the Host");
-    }
+    admission_check(exchange->server, exchange->connection, request, &exchange->response);
     const char *length = header(exchange, "Content-Length");
     int64_t body_len = 0;
     bool sized = length == NULL || http_int_parse(length, 0, INT64_MAX, &body_len);
@@ -283,7 +314,7 @@ static enum MHD_Result exchange_begin(struct exchange *exchange, const char *met
     }
     const char *expect = header(exchange, "Expect");
     bool asks_leave = expect != NULL && strcasecmp(expect, "100-continue") == 0;
-    bool absurd = !sized || body_len > (int64_t)DISCARD_BYTES_MAX + body_max;
+    bool absurd = !sized || body_len > (int64_t)discard_max(exchange);
     if (exchange->response.status != 0 && (asks_leave || absurd)) {
         return exchange_finish(exchange);
     }
@@ -293,8 +324,9 @@ static enum MHD_Result exchange_begin(struct exchange *exchange, const char *met
 /* ---- body ------------------------------------------------------------------------------------ */
 
 static bool takes_body(const struct exchange *exchange) {
-    return exchange->response.status == 0 && (strcmp(exchange->route->method, "POST") == 0 ||
-                                              strcmp(exchange->route->method, "PUT") == 0);
+    return exchange->response.status == 0 &&
+           (strcmp(exchange->request.route->method, "POST") == 0 ||
+            strcmp(exchange->request.route->method, "PUT") == 0);
 }
 
 static size_t bodies_max(const struct http_server *server) {
@@ -332,17 +364,13 @@ static enum MHD_Result exchange_body(struct exchange *exchange, const char *data
         exchange->discarded += *len;
     }
     *len = 0;
-    return exchange->discarded <=
-                   DISCARD_BYTES_MAX +
-                       (size_t)exchange->server->api.context.conf->http_body_max_bytes
-               ? MHD_YES
-               : MHD_NO;
+    return exchange->discarded <= discard_max(exchange) ? MHD_YES : MHD_NO;
 }
 
 /* ---- answering ------------------------------------------------------------------------------- */
 
 static bool waits(const struct exchange *exchange) {
-    unsigned flags = exchange->route->flags;
+    unsigned flags = exchange->request.route->flags;
     return (flags & ROUTE_WAITS) != 0 || exchange->request.wait_ms > 0;
 }
 
@@ -357,10 +385,11 @@ void exchange_handle(void *item) {
         http_problem(&exchange->response, PROBLEM_OVERLOAD, "nothing was done in %d ms",
                      QUEUED_MS_MAX);
     } else {
-        exchange->route->handler(&exchange->request, &exchange->response);
+        log_context("request", exchange->request.id);
+        exchange->request.route->handler(&exchange->request, &exchange->response);
+        log_context(NULL, NULL);
     }
-    http_response_finish(&exchange->response, exchange->request.path);
-    metric_add(METRIC_HTTP_REQUESTS, 1);
+    exchange_decided(exchange);
     if (exchange->request.body.len >= BODY_BYTES_TRIM) {
         buffer_fini(&exchange->request.body);
         malloc_trim(0);
@@ -374,7 +403,8 @@ void exchange_handle(void *item) {
 static enum MHD_Result exchange_queue(struct exchange *exchange) {
     struct http_server *server = exchange->server;
     struct http_pool *pool = waits(exchange) ? server->waiters : server->workers;
-    bool from_node = exchange->request.forwarded || (exchange->route->flags & ROUTE_FLEET) != 0;
+    bool from_node =
+        exchange->request.forwarded || (exchange->request.route->flags & ROUTE_FLEET) != 0;
     exchange->phase = PHASE_QUEUED;
     exchange->queued_ms = clock_ms();
     crowd_served(server->crowd, guest_of(exchange->connection));
@@ -386,7 +416,7 @@ static enum MHD_Result exchange_queue(struct exchange *exchange) {
         http_problem(&exchange->response,
                      result == ERR_WRONG_STATE ? PROBLEM_STOPPING : PROBLEM_OVERLOAD,
                      "nothing was done; try again");
-        http_response_finish(&exchange->response, exchange->request.path);
+        exchange_decided(exchange);
         exchange->phase = PHASE_ANSWERED;
         MHD_resume_connection(exchange->connection);
         atomic_fetch_sub(&server->handling, 1);
@@ -398,8 +428,8 @@ static enum MHD_Result exchange_dispatch(struct exchange *exchange) {
     if (exchange->response.status != 0) { /* refused already */
         return exchange_finish(exchange);
     }
-    if (exchange->route->flags & ROUTE_INLINE) {
-        exchange->route->handler(&exchange->request, &exchange->response);
+    if (exchange->request.route->flags & ROUTE_INLINE) {
+        exchange->request.route->handler(&exchange->request, &exchange->response);
         return exchange_finish(exchange);
     }
     if (atomic_load(&exchange->server->api.stop) != HTTP_RUNNING) {

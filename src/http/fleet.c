@@ -85,8 +85,9 @@ static int64_t statuses_timeout_ms(const struct conf *conf) {
 }
 
 /* Runs the calls at once. A node that is not in the register, or does not beat, is not asked. */
-static void statuses_ask(const struct http_api *api, struct status_call *calls, size_t count,
-                         json_t *all) {
+static void statuses_ask(const struct http_request *request, struct status_call *calls,
+                         size_t count, json_t *all) {
+    const struct http_api *api = request->api;
     struct roster roster;
     struct peer_call *peers = calloc(count, sizeof(*peers));
     if (peers == NULL || roster_load(api, &roster) != ERR_OK) {
@@ -105,7 +106,8 @@ static void statuses_ask(const struct http_api *api, struct status_call *calls, 
                                             .method = "POST",
                                             .path = "/fleet/statuses",
                                             .body = calls[i].body,
-                                            .body_len = strlen(calls[i].body)};
+                                            .body_len = strlen(calls[i].body),
+                                            .request_id = request->id};
         }
     }
     if (n > 0) {
@@ -150,7 +152,7 @@ void fleet_statuses(const struct http_request *request, const struct store_clien
         }
     }
     if (count > 0) {
-        statuses_ask(api, calls, count, all);
+        statuses_ask(request, calls, count, all);
     }
     for (size_t i = 0; i < n; i++) {
         if (rows[i].where == STORE_OWNED && statuses[i] == NULL) {
@@ -212,7 +214,9 @@ void fleet_forward(const struct http_request *request, const char *node, const c
                              .method = method,
                              .path = path,
                              .body = body,
-                             .body_len = body_len};
+                             .body_len = body_len,
+                             .caller = request->caller.name,
+                             .request_id = request->id};
     peers_run(api->context.peers, &peer, 1, timeout_ms);
     pass_through(&peer, node, response);
     free(path);

@@ -61,7 +61,7 @@ void go_iot_beat(struct http_request *request, struct http_response *response) {
 /* ---- creating -------------------------------------------------------------------------------- */
 
 /* Only a body that is no JSON at all is an HTTP error. False: answered. */
-static bool read_input(const struct http_request *request, const char *message,
+static bool read_input(struct http_request *request, const char *message,
                        struct client_input *input, struct http_response *response) {
     json_t *document = NULL;
     bool repaired;
@@ -76,6 +76,7 @@ static bool read_input(const struct http_request *request, const char *message,
         response->status = result == ERR_FULL ? 413 : 400;
         return false;
     }
+    http_subject_clients(request, document);
     result = client_input_check(request->api, document, CLIENT_FROM_STORE, NULL, repaired, input,
                                 &faults);
     json_decref(document);
@@ -374,7 +375,7 @@ void go_iot_push_data(struct http_request *request, struct http_response *respon
     if (published.status == 200) {
         answer(response, 200, "Success", json_string(MESSAGE_SENT));
     } else {
-        http_response_finish(&published, request->path);
+        http_response_finish(&published, request);
         json_t *problem =
             json_loadb(published.body != NULL ? published.body : "", published.body_len, 0, NULL);
         const char *detail = json_string_value(json_object_get(problem, "detail"));

@@ -33,7 +33,8 @@ static socklen_t parse_address(const char *text, uint16_t port, union address *o
     return 0;
 }
 
-int http_listener_open(const char *listen_address, int64_t port, char *fault) {
+int http_listener_open(const char *address_setting, const char *listen_address,
+                       const char *port_setting, int64_t port, char *fault) {
     union address address;
     int on = 1;
     int listener = -1;
@@ -46,8 +47,8 @@ int http_listener_open(const char *listen_address, int64_t port, char *fault) {
         bind(listener, &address.any, address_len) == 0 && listen(listener, LISTEN_BACKLOG) == 0) {
         return listener;
     }
-    snprintf(fault, 256, "http.listen %.80s, node_info.port %lld: cannot listen: %s",
-             listen_address, (long long)port, strerror(errno));
+    snprintf(fault, 256, "%s %.80s, %s %lld: cannot listen: %s", address_setting, listen_address,
+             port_setting, (long long)port, strerror(errno));
     if (listener >= 0) {
         close(listener);
     }

@@ -19,6 +19,18 @@ void http_request_fini(struct http_request *request) {
     buffer_fini(&request->body);
 }
 
+void http_request_identify(struct http_request *request, const char *sent) {
+    static const char ALLOWED[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
+    size_t len = sent != NULL ? strspn(sent, ALLOWED) : 0;
+    if (len > 0 && len < sizeof(request->id) && sent[len] == '\0') {
+        memcpy(request->id, sent, len + 1);
+    } else {
+        _Static_assert(sizeof(request->id) >= TEXT_ID_LEN, "a random id fits");
+        text_random_id(request->id);
+    }
+}
+
 static int hex_digit(char digit) {
     if (digit >= '0' && digit <= '9') {
         return digit - '0';

@@ -11,6 +11,7 @@
 #include "http/event_stream.h"
 #include "http/json.h"
 #include "http/problem.h"
+#include "http/request.h"
 
 static const char OUT_OF_MEMORY[] = "{\"type\":\"urn:mqfleet:problem:internal\",\"title\":"
                                     "\"The node failed\",\"status\":500,"
@@ -89,12 +90,15 @@ bool http_response_is_problem(const struct http_response *response) {
     return response->content_type != NULL && strcmp(response->content_type, HTTP_PROBLEM_TYPE) == 0;
 }
 
-void http_response_finish(struct http_response *response, const char *instance) {
+void http_response_finish(struct http_response *response, const struct http_request *request) {
     if (response->status == 0) {
         http_problem(response, PROBLEM_INTERNAL, "no answer was made");
     }
     if (response->json != NULL && http_response_is_problem(response)) {
-        json_object_set_new(response->json, "instance", http_json_string(instance));
+        json_object_set_new(response->json, "instance", http_json_string(request->path));
+        if (request->id[0] != '\0') {
+            json_object_set_new(response->json, "request_id", json_string(request->id));
+        }
     }
     if (response->json != NULL) {
         char *body = json_dumps(response->json, JSON_COMPACT | JSON_ENCODE_ANY);

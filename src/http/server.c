@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/certificate.h"
 #include "http/event_stream.h"
 #include "http/listener.h"
 #include "http/tails.h"
@@ -20,6 +21,7 @@
 #define CONNECTIONS_SPARE    64                  /* shut down already, not closed yet */
 #define CONNECTION_MEMORY    ((size_t)32 * 1024) /* request line and headers */
 #define CONNECTION_TIMEOUT_S 30
+#define TLS_PRIORITIES       "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA"
 #define FINISH_MS_MAX        5000  /* of stop: for answers that were begun */
 #define ABORT_MS_MAX         15000 /* of stop: for waits that were told to end */
 #define SEND_MS_MAX          2000  /* of destroy: for the last bytes */
@@ -30,7 +32,8 @@
 
 static void on_connection(void *context, struct MHD_Connection *connection, void **slot,
                           enum MHD_ConnectionNotificationCode code) {
-    struct http_server *server = context;
+    const struct http_front *front = context;
+    struct http_server *server = front->server;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -44,7 +47,8 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 /* New connections are closed at once while stopping. Not MHD_quiesce_daemon: with a pool of epoll
  * threads, 0.9.75 sometimes takes the listener out of an epoll set twice, and aborts. */
 static enum MHD_Result on_accept(void *context, const struct sockaddr *address, socklen_t len) {
-    struct http_server *server = context;
+    const struct http_front *front = context;
+    const struct http_server *server = front->server;
     (void)address;
     (void)len;
     return atomic_load(&server->api.stop) == HTTP_RUNNING ? MHD_YES : MHD_NO;
@@ -98,22 +102,64 @@ static bool create_streams(struct http_server *server) {
     return server->api.tails != NULL;
 }
 
-static bool start_daemon(struct http_server *server) {
+/* The options that only HTTPS has; none otherwise. */
+static void tls_options(const struct conf *conf, struct MHD_OptionItem options[3]) {
+    size_t n = 0;
+    if (conf->http_tls_cert_file[0] != '\0') {
+        options[n++] =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, http_certificate_callback()};
+        options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES};
+    }
+    options[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+}
+
+static bool start_daemon(struct http_front *front, unsigned threads) {
+    struct http_server *server = front->server;
     const struct conf *conf = server->api.context.conf;
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG,
-        0, on_accept, server, exchange_access, server, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
-        MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE,
-        (unsigned)MHD_THREADS, MHD_OPTION_CONNECTION_LIMIT,
+    struct MHD_OptionItem tls[3];
+    tls_options(conf, tls);
+    front->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG |
+            (conf->http_tls_cert_file[0] != '\0' ? MHD_USE_TLS : 0u),
+        0, on_accept, front, exchange_access, front, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, NULL,
+        MHD_OPTION_LISTEN_SOCKET, front->listener, MHD_OPTION_THREAD_POOL_SIZE, threads,
+        MHD_OPTION_CONNECTION_LIMIT,
         /* Each thread has its share of this limit and would stop accepting; the crowd keeps ours.
          */
         (unsigned)(conf->http_connections_max + CONNECTIONS_SPARE) * MHD_THREADS,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_TIMEOUT,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, front, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)CONNECTION_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-        MHD_OPTION_URI_LOG_CALLBACK, exchange_create, server, MHD_OPTION_NOTIFY_COMPLETED,
+        MHD_OPTION_URI_LOG_CALLBACK, exchange_create, front, MHD_OPTION_NOTIFY_COMPLETED,
         exchange_completed, server, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
-        MHD_OPTION_END);
-    return server->daemon != NULL;
+        MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    return front->daemon != NULL;
+}
+
+/* Binds both listeners before either answers, so that each knows what it serves. */
+static enum err open_fronts(struct http_server *server, char *fault) {
+    const struct conf *conf = server->api.context.conf;
+    struct http_front *api = &server->fronts[FRONT_API];
+    struct http_front *ops = &server->fronts[FRONT_OPS];
+    api->listener = http_listener_open("http.listen", conf->http_listen, "node_info.port",
+                                       conf->node_port, fault);
+    if (api->listener >= 0 && conf->ops_port != 0) {
+        ops->listener =
+            http_listener_open("ops.listen", conf->ops_listen, "ops.port", conf->ops_port, fault);
+    }
+    return api->listener >= 0 && (conf->ops_port == 0 || ops->listener >= 0) ? ERR_OK
+                                                                             : ERR_UNAVAILABLE;
+}
+
+static enum err start_fronts(struct http_server *server, char *fault) {
+    for (size_t i = 0; i < FRONT_COUNT; i++) {
+        struct http_front *front = &server->fronts[i];
+        if (front->listener >= 0 && !start_daemon(front, front->ops ? 1 : MHD_THREADS)) {
+            snprintf(fault, 256, "http.listen %.80s: the HTTP server did not start",
+                     server->api.context.conf->http_listen);
+            return ERR_UNAVAILABLE;
+        }
+    }
+    return ERR_OK;
 }
 
 enum err http_server_start(struct http_server **out, const struct http_context *context,
@@ -126,7 +172,9 @@ enum err http_server_start(struct http_server **out, const struct http_context *
         return result;
     }
     server->api.context = *context;
-    server->listener = -1;
+    for (size_t i = 0; i < FRONT_COUNT; i++) {
+        server->fronts[i] = (struct http_front){server, NULL, -1, i == FRONT_OPS};
+    }
     result = create_policy(server);
     if (result != ERR_OK) {
         snprintf(fault, 256, "broker_allow, broker_deny: an entry is neither name nor network");
@@ -136,16 +184,11 @@ enum err http_server_start(struct http_server **out, const struct http_context *
     if (!create_pools(server) || !create_streams(server)) {
         goto out;
     }
-    result = ERR_UNAVAILABLE;
-    server->listener =
-        http_listener_open(context->conf->http_listen, context->conf->node_port, fault);
-    if (server->listener < 0) {
-        goto out;
+    result = open_fronts(server, fault);
+    if (result == ERR_OK) {
+        result = start_fronts(server, fault);
     }
-    if (!start_daemon(server)) {
-        snprintf(fault, 256,
-                 "http.listen %.80s, node_info.port %lld: the HTTP server did not start",
-                 context->conf->http_listen, (long long)context->conf->node_port);
+    if (result != ERR_OK) {
         goto out;
     }
     *out = server;
@@ -214,7 +257,7 @@ void http_server_destroy(struct http_server *server) {
     if (server == NULL) {
         return;
     }
-    if (server->daemon != NULL) {
+    if (server->fronts[FRONT_API].daemon != NULL) {
         atomic_store(&server->api.stop, HTTP_ABORTING);
         http_pool_close(server->workers);
         http_pool_close(server->waiters);
@@ -223,9 +266,14 @@ void http_server_destroy(struct http_server *server) {
         event_streams_end(server->api.streams); /* none sleeps from now on */
         (void)wait_for_none(&server->exchanges, SEND_MS_MAX);
         assert(atomic_load(&server->handling) == 0); /* MHD must have no suspended connection */
-        MHD_stop_daemon(server->daemon);             /* closes the listener as well */
-    } else if (server->listener >= 0) {
-        close(server->listener);
+    }
+    for (size_t i = 0; i < FRONT_COUNT; i++) {
+        struct http_front *front = &server->fronts[i];
+        if (front->daemon != NULL) {
+            MHD_stop_daemon(front->daemon); /* closes the listener as well */
+        } else if (front->listener >= 0) {
+            close(front->listener);
+        }
     }
     tails_destroy(server->api.tails);
     event_streams_destroy(server->api.streams);

@@ -6,13 +6,25 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 #include "http/api.h"
+#include "http/access.h"
 #include "http/crowd.h"
 #include "http/pool.h"
 
+struct http_server;
+
+/* A listening socket and the threads of libmicrohttpd behind it. */
+struct http_front {
+    struct http_server *server;
+    struct MHD_Daemon *daemon; /* NULL: not started */
+    int listener;
+    bool ops; /* for /metrics and /debug/pprof alone */
+};
+
+enum { FRONT_API, FRONT_OPS, FRONT_COUNT };
+
 struct http_server {
     struct http_api api;
-    struct MHD_Daemon *daemon;
-    int listener;
+    struct http_front fronts[FRONT_COUNT];
     struct http_pool *workers;
     struct http_pool *waiters;
     struct crowd *crowd;
@@ -21,7 +33,8 @@ struct http_server {
     atomic_size_t body_bytes; /* held for all of them */
 };
 
-/* exchange.c. Called by MHD, with the request line as it came: before anything is decoded. */
+/* exchange.c. context: a front. Called by MHD, with the request line as it came: before anything is
+ * decoded. */
 void *exchange_create(void *context, const char *target, struct MHD_Connection *connection);
 /* Called by MHD: with the headers, then with each part of the body, then with none left, then after
  * each resume. */

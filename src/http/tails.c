@@ -12,6 +12,7 @@
 #include <string.h>
 #include <utlist.h>
 #include "base/clock.h"
+#include "base/secret_file.h"
 #include "base/text.h"
 #include "http/request.h"
 #include "net/http_client.h"
@@ -55,7 +56,8 @@ struct tails *tails_create(const struct tails_wiring *wiring) {
     }
     pthread_mutex_init(&tails->lock, NULL);
     tails->wiring = *wiring;
-    tails->client = http_client_create(wiring->conf->peer_timeout_ms, EVENT_BYTES_MAX);
+    tails->client = http_client_create(wiring->conf->peer_timeout_ms, EVENT_BYTES_MAX,
+                                       wiring->conf->fleet_ca_file);
     if (tails->client == NULL) {
         tails_destroy(tails);
         return NULL;
@@ -192,13 +194,16 @@ static void open_feed(struct tail *tail, const struct store_node *node) {
     char *escaped = http_percent_encode(tail->id);
     char *path = NULL, *url = NULL;
     if (escaped != NULL && asprintf(&path, "/api/v1/clients/%s/messages", escaped) >= 0) {
-        url = peers_url(node->host, node->port, path);
+        url = peers_url(tails->wiring.peers, node->host, node->port, path);
     } else {
         path = NULL;
     }
     if (url != NULL) {
-        tail->feed = http_feed_open(tails->client, url, peers_headers(tails->wiring.peers),
-                                    FEED_SILENCE_S, take_feed, tail);
+        struct peer_headers headers;
+        peers_headers(tails->wiring.peers, NULL, NULL, &headers);
+        tail->feed =
+            http_feed_open(tails->client, url, headers.lines, FEED_SILENCE_S, take_feed, tail);
+        secret_wipe(&headers, sizeof(headers));
     }
     if (tail->feed != NULL) {
         tail->state = TAIL_ELSEWHERE;

@@ -19,6 +19,7 @@ struct http_client {
     size_t pool_len;
     int64_t timeout_ms;
     size_t answer_bytes_max;
+    const char *ca_file; /* NULL: the system's */
 };
 
 /* One exchange under way. */
@@ -33,7 +34,8 @@ enum err http_client_global_init(void) {
     return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
-struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_max) {
+struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_max,
+                                       const char *ca_file) {
     assert(timeout_ms > 0);
     struct http_client *client = calloc(1, sizeof *client);
     if (!client) {
@@ -41,6 +43,7 @@ struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_m
     }
     client->timeout_ms = timeout_ms;
     client->answer_bytes_max = answer_bytes_max;
+    client->ca_file = ca_file && ca_file[0] ? ca_file : NULL;
     client->multi = curl_multi_init();
     if (!client->multi) {
         free(client);
@@ -176,6 +179,10 @@ static void begin(struct http_client *client, struct running *running) {
     }
     set_request(running->easy, running);
     set_limits(running->easy, client->timeout_ms);
+    if (client->ca_file) {
+        curl_easy_setopt(running->easy, CURLOPT_CAINFO, client->ca_file);
+        curl_easy_setopt(running->easy, CURLOPT_CAPATH, NULL);
+    }
     if (curl_multi_add_handle(client->multi, running->easy) != CURLM_OK) {
         finish(client, running, ERR_UNAVAILABLE);
     }

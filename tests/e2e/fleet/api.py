@@ -13,6 +13,15 @@ class Api:
         self.session = requests.Session()
         self.session.trust_env = False
 
+    def use(self, token=None, ca=None):
+        """With this token, and over HTTPS when there is a certificate of an authority."""
+        if token:
+            self.session.headers["Authorization"] = f"Bearer {token}"
+        if ca:
+            self.base = self.base.replace("http://", "https://")
+            self.session.verify = str(ca)
+        return self
+
     def call(self, method, path, **options):
         options.setdefault("timeout", 60 * PATIENCE)
         return self.session.request(method, self.base + path, **options)

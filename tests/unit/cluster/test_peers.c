@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "net/http_client.h"
 
-static struct conf conf = {.peer_timeout_ms = 20000};
+static struct conf conf = {.peer_timeout_ms = 20000, .fleet_ca_file = "", .http_tls_cert_file = ""};
 static struct peers *peers;
 static int silent; /* accepts and says nothing */
 static int64_t port;
@@ -25,7 +25,7 @@ static void setup(void) {
     ck_assert_int_eq(getsockname(silent, (struct sockaddr *)&address, &len), 0);
     port = ntohs(address.sin_port);
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
-    peers = peers_create(&conf, 1);
+    peers = peers_create(&conf, NULL, 1);
     ck_assert_ptr_nonnull(peers);
 }
 

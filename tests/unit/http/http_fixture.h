@@ -64,7 +64,7 @@ static inline void server_begin(const char *redis_url, const char *more) {
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
     node = node_create(conf, store);
     hosts = hosts_create(conf, &no_owner);
-    peers = peers_create(conf, 2);
+    peers = peers_create(conf, NULL, 2);
     news = news_create(conf, store, redis_url);
     taps = taps_create();
     ck_assert(news != NULL && taps != NULL && node != NULL && hosts != NULL && peers != NULL);

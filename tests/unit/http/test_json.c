@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "http/problem.h"
+#include "http/request.h"
 #include "http_check.h"
 
 static json_t *json;
@@ -197,7 +198,7 @@ END_TEST
 /* ---- problems ------------------------------------------------------------------------------- */
 
 static json_t *finished(struct http_response *response) {
-    http_response_finish(response, "/api/v1/clients/x");
+    http_response_finish(response, &(struct http_request){.path = (char *)"/api/v1/clients/x"});
     return json_loadb(response->body, response->body_len, 0, NULL);
 }
 
@@ -261,7 +262,7 @@ START_TEST(a_later_answer_replaces_the_one_before) {
     }
     http_answer_json(&response, 200, json_object());
     ck_assert_uint_eq(response.header_count, 0);
-    http_response_finish(&response, "/");
+    http_response_finish(&response, &(struct http_request){.path = (char *)"/"});
     ck_assert_str_eq(response.body, "{}");
     ck_assert_str_eq(response.content_type, "application/json");
     http_response_fini(&response);
@@ -270,11 +271,11 @@ END_TEST
 
 START_TEST(no_answer_and_no_memory_are_a_500) {
     struct http_response response = {0};
-    http_response_finish(&response, "/");
+    http_response_finish(&response, &(struct http_request){.path = (char *)"/"});
     ck_assert_int_eq(response.status, 500);
     http_response_fini(&response);
     http_answer_json(&response, 200, NULL);
-    http_response_finish(&response, "/");
+    http_response_finish(&response, &(struct http_request){.path = (char *)"/"});
     ck_assert_int_eq(response.status, 500);
     ck_assert_ptr_nonnull(response.body);
     http_response_fini(&response);

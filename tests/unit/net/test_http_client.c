@@ -118,7 +118,7 @@ static void setup(void) {
     port = ntohs(address.sin_port);
     ck_assert_int_eq(pthread_create(&acceptor, NULL, accept_all, NULL), 0);
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
-    client = http_client_create(TIMEOUT_MS, ANSWER_BYTES_MAX);
+    client = http_client_create(TIMEOUT_MS, ANSWER_BYTES_MAX, NULL);
     ck_assert_ptr_nonnull(client);
 }
 

@@ -1,0 +1,149 @@
+/* Owns nothing: reads files of secrets, and wraps what OpenSSL has for comparing them. Any thread.
+ * Must not know what a line means. */
+#include "base/secret_file.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include "base/log.h"
+
+void secret_wipe(void *data, size_t len) {
+    if (data != NULL) {
+        OPENSSL_cleanse(data, len);
+    }
+}
+
+void secret_hash(const void *data, size_t len, unsigned char out[SECRET_HASH_LEN]) {
+    int ok = EVP_Digest(data, len, out, NULL, EVP_sha256(), NULL);
+    assert(ok == 1);
+    (void)ok;
+}
+
+int secret_compare(const void *left, const void *right, size_t len) {
+    return CRYPTO_memcmp(left, right, len);
+}
+
+enum err secret_random(void *out, size_t len) {
+    return getrandom(out, len, 0) == (ssize_t)len ? ERR_OK : ERR_UNAVAILABLE;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static enum err refuse(char fault[SECRET_FAULT_LEN], const char *path, const char *why) {
+    snprintf(fault, SECRET_FAULT_LEN, "%.150s: %s", path, why);
+    return ERR_ARGUMENT;
+}
+
+static bool read_all(int fd, char *data, size_t capacity, size_t *len) {
+    *len = 0;
+    while (*len < capacity) {
+        ssize_t got = read(fd, data + *len, capacity - *len);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return got == 0;
+        }
+        *len += (size_t)got;
+    }
+    return true;
+}
+
+enum err secret_file_read(const char *path, unsigned char **data, size_t *len,
+                          char fault[SECRET_FAULT_LEN]) {
+    struct stat status;
+    enum err result = ERR_ARGUMENT;
+    *data = NULL;
+    *len = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us up */
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        refuse(fault, path, strerror(errno));
+    } else if (!S_ISREG(status.st_mode)) {
+        refuse(fault, path, "must be a plain file");
+    } else if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        refuse(fault, path, "others than its owner may write to it: chmod go-w");
+    } else if (status.st_size > SECRET_FILE_BYTES_MAX) {
+        refuse(fault, path, "is larger than a megabyte");
+    } else if ((*data = calloc(1, (size_t)status.st_size + 1)) == NULL) {
+        refuse(fault, path, "out of memory");
+    } else if (!read_all(fd, (char *)*data, (size_t)status.st_size, len)) {
+        refuse(fault, path, strerror(errno));
+    } else {
+        result = ERR_OK;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (result != ERR_OK) {
+        free(*data);
+        *data = NULL;
+    }
+    return result;
+}
+
+void secret_file_warn(const char *path) {
+    struct stat status;
+    if (stat(path, &status) == 0 && (status.st_mode & S_IROTH) != 0) {
+        log_event(LOG_WARN, "secret_readable_by_all", KS("file", path), KS("do", "chmod o-r"));
+    }
+}
+
+static char *trim(char *text) {
+    text += strspn(text, " \t\r");
+    size_t len = strlen(text);
+    while (len > 0 && strchr(" \t\r", text[len - 1]) != NULL) {
+        text[--len] = '\0';
+    }
+    return text;
+}
+
+static size_t count_lines(const char *data) {
+    size_t count = 1;
+    for (const char *at = strchr(data, '\n'); at != NULL; at = strchr(at + 1, '\n')) {
+        count++;
+    }
+    return count;
+}
+
+enum err secret_file_load(const char *path, struct secret_file *out, char fault[SECRET_FAULT_LEN]) {
+    *out = (struct secret_file){0};
+    unsigned char *data = NULL;
+    enum err result = secret_file_read(path, &data, &out->len, fault);
+    out->data = (char *)data;
+    if (result == ERR_OK && strlen(out->data) != out->len) {
+        result = refuse(fault, path, "holds a NUL character: must be text");
+    }
+    if (result != ERR_OK) {
+        return result;
+    }
+    out->lines = calloc(count_lines(out->data), sizeof(*out->lines));
+    if (out->lines == NULL) {
+        return refuse(fault, path, "out of memory");
+    }
+    char *rest = out->data;
+    size_t number = 0;
+    for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n")) {
+        number++;
+        line = trim(line);
+        if (line[0] != '\0' && line[0] != '#') {
+            out->lines[out->count++] = (struct secret_line){number, line};
+        }
+    }
+    return ERR_OK;
+}
+
+void secret_file_fini(struct secret_file *file) {
+    secret_wipe(file->data, file->len);
+    free(file->data);
+    free(file->lines);
+    *file = (struct secret_file){0};
+}
