@@ -87,12 +87,17 @@ static inline void server_begin(const char *redis_url, const char *more) {
     pthread_create(&fixture_threads[2 * FIXTURE_THREADS + 1], NULL, news_run, news);
 }
 
-static inline void server_end(void) {
+/* The server stays, without a thread. */
+static inline void server_threads_end(void) {
     news_stop(news);
     http_server_stop(server);
     for (int i = 0; i < 2 * FIXTURE_THREADS + 2; i++) {
         pthread_join(fixture_threads[i], NULL);
     }
+}
+
+static inline void server_end(void) {
+    server_threads_end();
     http_server_destroy(server);
     news_destroy(news);
     taps_destroy(taps);

@@ -268,10 +268,7 @@ END_TEST
 
 START_TEST(a_server_whose_threads_never_ran_ends_with_requests_queued) {
     server_begin("unix:/nonexistent/redis.sock", NULL);
-    http_server_stop(server);
-    for (int i = 0; i < 2 * FIXTURE_THREADS; i++) {
-        pthread_join(fixture_threads[i], NULL);
-    }
+    server_threads_end();
     http_server_destroy(server);
     char fault[256];
     struct http_context context = {.conf = conf, .store = store, .sinks = no_sinks};
@@ -288,11 +285,48 @@ START_TEST(a_server_whose_threads_never_ran_ends_with_requests_queued) {
     answer_free(&answer);
     close(alive);
     close(fd);
+    news_destroy(news);
+    taps_destroy(taps);
     hosts_destroy(hosts);
     peers_destroy(peers);
     node_destroy(node);
     store_close(store);
     conf_destroy(conf);
+}
+END_TEST
+
+/* MHD aborts when it is stopped with a connection suspended. */
+START_TEST(streams_end_with_the_server_also_those_that_nobody_reads) {
+    static const char *const requests[] = {
+        "GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /api/v1/events?kind=node HTTP/1.0\r\n\r\n",
+        "GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n"};
+    int fds[COUNT(requests)];
+    char byte;
+    server_begin("unix:/nonexistent/redis.sock", NULL);
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        fds[i] = dial();
+        send_text(fds[i], requests[i]);
+        struct answer answer = receive(fds[i], 1);
+        ck_assert_int_eq(answer.status, 200);
+        ck_assert_str_eq(header_of(&answer, "Content-Type"), "text/event-stream");
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 1);
+        answer_free(&answer);
+    }
+    struct answer answer = ask("HEAD", "/api/v1/events", "", NULL);
+    ck_assert_int_eq(answer.status, 200);
+    answer_free(&answer);
+    int64_t begun_ms = clock_ms();
+    server_end();
+    ck_assert_int_lt(clock_ms() - begun_ms, 4500); /* answers that were begun get five seconds */
+    for (size_t i = 0; i < COUNT(requests); i++) {
+        ssize_t n;
+        do {
+            n = recv(fds[i], &byte, 1, 0);
+        } while (n == 1);
+        ck_assert_int_eq(n, 0);
+        close(fds[i]);
+    }
 }
 END_TEST
 
@@ -318,6 +352,7 @@ int main(void) {
     tcase_add_test(alone, more_connections_than_allowed_wait_their_turn);
     tcase_add_test(alone, a_taken_port_is_told_with_address_and_port);
     tcase_add_test(alone, stop_ends_soon_with_idle_connections_open);
+    tcase_add_test(alone, streams_end_with_the_server_also_those_that_nobody_reads);
     tcase_add_test(alone, a_server_whose_threads_never_ran_ends_with_requests_queued);
     return run_two_cases(cases, alone, "server");
 }
