@@ -12,13 +12,16 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/conf.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "base/notify.h"
+#include "base/pulse.h"
 #include "base/secret_file.h"
 #include "base/secret_box.h"
 #include "cluster/agent.h"
@@ -37,6 +40,7 @@
 #include "net/redis_url.h"
 #include "sink/sink.h"
 #include "store/store.h"
+#include "progress.h"
 
 #define EXIT_BAD_CONF     2
 #define EXIT_NAME_IN_USE  3
@@ -44,7 +48,8 @@
 #define THREADS_MAX       2048
 #define FAULT_LEN         512
 #define RESTART_NAMES_MAX 16
-#define TEND_MS           1000
+#define TURN_MS           200 /* of the main thread */
+#define COMPLAINT_MS      10000
 #define FREE_BYTES_MIN    4194304
 #define EMBEDDED_START_MS 60000
 #define PEER_CLIENTS      16
@@ -72,6 +77,7 @@ struct app {
     struct http_server *http;
     struct news *news;
     struct taps *taps;
+    struct progress *progress;
 };
 
 /* ---- threads --------------------------------------------------------------------------------- */
@@ -128,6 +134,26 @@ static void *the_agent(struct app *app, size_t index) {
     return app->agent;
 }
 
+static void *the_progress(struct app *app, size_t index) {
+    (void)index;
+    return app->progress;
+}
+
+/* Longest time without progress of what the node cannot do without. What waits for Redis or for
+ * other nodes is given their bounds as well: a call marks progress when it ends, however it ends.
+ */
+static int64_t host_still_ms(const struct app *app) {
+    return app->conf->stall_ms;
+}
+
+static int64_t heartbeat_still_ms(const struct app *app) {
+    return app->conf->stall_ms + app->conf->heartbeat_ms + app->conf->redis_timeout_ms;
+}
+
+static int64_t agent_still_ms(const struct app *app) {
+    return app->conf->stall_ms + app->conf->redis_timeout_ms + app->conf->peer_timeout_ms;
+}
+
 static void *the_worker(struct app *app, size_t index) {
     (void)index;
     return http_server_worker(app->http);
@@ -158,7 +184,8 @@ enum thread_kind {
     THREAD_HTTP,
     THREAD_WAITER,
     THREAD_STREAMS,
-    THREAD_NEWS
+    THREAD_NEWS,
+    THREAD_PROGRESS
 };
 
 /* In the order they start. Names show in ps -T and gdb. */
@@ -168,42 +195,70 @@ static const struct {
     size_t (*count)(const struct app *app);
     void *(*run)(void *argument);
     void *(*argument)(struct app *app, size_t index);
+    int64_t (*still_ms_max)(const struct app *app); /* NULL: not watched */
 } threads[] = {
-    {"sink", THREAD_SINK, sink_count, sink_run, the_sink},
-    {"resolver", THREAD_RESOLVER, resolver_count, hosts_resolver_run, the_hosts},
-    {"host", THREAD_HOST, host_count, hosts_run, the_host},
-    {"heartbeat", THREAD_HEARTBEAT, one, node_heartbeat_run, the_node},
-    {"agent", THREAD_AGENT, one, agent_run, the_agent},
-    {"scheduler", THREAD_SCHEDULER, one, agent_schedule_run, the_agent},
-    {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker},
-    {"http-wait", THREAD_WAITER, waiter_count, http_worker_run, the_waiter},
-    {"http-streams", THREAD_STREAMS, one, http_streams_run, the_streams},
-    {"news", THREAD_NEWS, one, news_run, the_news},
+    {"sink", THREAD_SINK, sink_count, sink_run, the_sink, NULL},
+    {"resolver", THREAD_RESOLVER, resolver_count, hosts_resolver_run, the_hosts, NULL},
+    {"host", THREAD_HOST, host_count, hosts_run, the_host, host_still_ms},
+    {"heartbeat", THREAD_HEARTBEAT, one, node_heartbeat_run, the_node, heartbeat_still_ms},
+    {"agent", THREAD_AGENT, one, agent_run, the_agent, agent_still_ms},
+    {"scheduler", THREAD_SCHEDULER, one, agent_schedule_run, the_agent, agent_still_ms},
+    {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker, NULL},
+    {"http-wait", THREAD_WAITER, waiter_count, http_worker_run, the_waiter, NULL},
+    {"http-streams", THREAD_STREAMS, one, http_streams_run, the_streams, NULL},
+    {"news", THREAD_NEWS, one, news_run, the_news, NULL},
+    {"progress", THREAD_PROGRESS, one, progress_run, the_progress, NULL},
 };
 
 static struct {
     pthread_t id;
     enum thread_kind kind;
+    size_t row;
+    void *argument;
+    int64_t still_ms_max; /* 0: not watched */
 } running[THREADS_MAX];
 static size_t running_count;
+
+/* argument: its element of running, complete before the thread starts. */
+static void *thread_run(void *argument) {
+    size_t index = (size_t)(uintptr_t)argument;
+    size_t row = running[index].row;
+    if (running[index].still_ms_max > 0) {
+        pulse_begin(threads[row].name, running[index].still_ms_max);
+    }
+    void *result = threads[row].run(running[index].argument);
+    pulse_end();
+    return result;
+}
+
+static int thread_start(struct app *app, size_t row, size_t index) {
+    pthread_t id;
+    if (running_count == THREADS_MAX) {
+        return EAGAIN;
+    }
+    running[running_count].row = row;
+    running[running_count].kind = threads[row].kind;
+    running[running_count].argument = threads[row].argument(app, index);
+    running[running_count].still_ms_max =
+        threads[row].still_ms_max != NULL ? threads[row].still_ms_max(app) : 0;
+    int error = pthread_create(&id, NULL, thread_run, (void *)(uintptr_t)running_count);
+    if (error == 0) {
+        pthread_setname_np(id, threads[row].name);
+        running[running_count++].id = id;
+    }
+    return error;
+}
 
 static enum err threads_start(struct app *app, char *fault) {
     for (size_t row = 0; row < sizeof(threads) / sizeof(threads[0]); row++) {
         size_t count = threads[row].count(app);
         for (size_t i = 0; i < count; i++) {
-            pthread_t id;
-            int error =
-                running_count == THREADS_MAX
-                    ? EAGAIN
-                    : pthread_create(&id, NULL, threads[row].run, threads[row].argument(app, i));
+            int error = thread_start(app, row, i);
             if (error != 0) {
                 snprintf(fault, FAULT_LEN, "cannot start a %s thread: %s", threads[row].name,
                          strerror(error));
                 return ERR_UNAVAILABLE;
             }
-            pthread_setname_np(id, threads[row].name);
-            running[running_count].id = id;
-            running[running_count++].kind = threads[row].kind;
         }
     }
     return ERR_OK;
@@ -359,7 +414,11 @@ static enum err parts_create(struct app *app) {
                                                      .peers = app->agent_peers,
                                                      .secrets = app->secrets,
                                                      .sink = app->sinks[0]});
-    return app->agent ? ERR_OK : ERR_MEMORY;
+    if (!app->agent) {
+        return ERR_MEMORY;
+    }
+    app->progress = progress_create(app->hosts, app->sinks, app->agent);
+    return app->progress ? ERR_OK : ERR_MEMORY;
 }
 
 static enum err app_start(struct app *app, char *fault) {
@@ -427,11 +486,40 @@ static void tend_redis(struct app *app) {
     }
 }
 
+/* Only while all that matters makes progress, this thread included: else the service manager ends
+ * the process and starts it anew. */
+static void tend_watchdog(struct app *app) {
+    static int64_t pinged_ms, complained_ms;
+    int64_t still_ms, now_ms = clock_ms();
+    const char *hanging = pulse_stalled(&still_ms);
+    (void)app;
+    if (hanging != NULL && now_ms - complained_ms >= COMPLAINT_MS) {
+        complained_ms = now_ms;
+        log_event(LOG_ERROR, "thread_hangs", KS("thread", hanging), KI("still_ms", still_ms));
+    }
+    int64_t period_ms = notify_watchdog_ms();
+    if (hanging == NULL && period_ms > 0 && now_ms - pinged_ms >= period_ms - TURN_MS) {
+        pinged_ms = now_ms;
+        notify_hint("WATCHDOG=1");
+    }
+}
+
+static void tend_status(struct app *app) {
+    int64_t counts[CLIENT_STATE_COUNT];
+    hosts_state_counts(app->hosts, counts);
+    notify_hint("STATUS=%s: %lld clients, %lld online",
+                node_membership_name(node_membership(app->node)),
+                (long long)hosts_count(app->hosts), (long long)counts[CLIENT_ONLINE]);
+}
+
 static void tend(struct app *app) {
     static struct {
         int64_t period_ms, done_at_ms;
         void (*run)(struct app *app);
-    } rows[] = {{1000, 0, tend_redis}, {10000, 0, return_memory}};
+    } rows[] = {{0, 0, tend_watchdog},
+                {1000, 0, tend_redis},
+                {5000, 0, tend_status},
+                {10000, 0, return_memory}};
     int64_t now_ms = clock_ms();
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         if (now_ms - rows[i].done_at_ms >= rows[i].period_ms) {
@@ -526,15 +614,25 @@ static void tell_restart(const struct app *app, const struct conf *fresh) {
     }
 }
 
+static int64_t monotonic_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now); /* the manager's own clock, whatever ours is */
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 /* Settings that cannot be read leave those of before in force; the files they name are read again
  * all the same, so that a token can be taken away. */
 static void reload(struct app *app) {
     struct conf *fresh = NULL;
+    notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)monotonic_us());
     char fault[FAULT_LEN > CONF_FAULT_LEN ? FAULT_LEN : CONF_FAULT_LEN];
     bool failed = conf_load(&fresh, app->origin.config, app->origin.sets, app->origin.set_count,
                             fault) != ERR_OK;
     if (failed) {
         log_event(LOG_ERROR, "reload_failed", KS("detail", fault));
+    }
+    if (fresh != NULL) {
+        (void)limits_fit_files(fresh, limits_raise_files()); /* as those of the start */
     }
     for (size_t i = 0; i < RELOAD_COUNT; i++) {
         fault[0] = '\0';
@@ -550,12 +648,14 @@ static void reload(struct app *app) {
     conf_destroy(fresh);
     log_event(failed ? LOG_WARN : LOG_INFO, "reloaded", KS("node", app->conf->node_name),
               KS("in_part", failed ? "true" : NULL));
+    notify_send("READY=1%s", failed ? "\nSTATUS=reloaded in part: see the log" : "");
 }
 
 /* Until SIGTERM or SIGINT, or the agent gives up: then its reason. */
 static const char *app_wait(struct app *app, const sigset_t *signals) {
     for (;;) {
-        int signal_number = sigtimedwait(signals, NULL, &(struct timespec){.tv_nsec = 200000000});
+        int signal_number =
+            sigtimedwait(signals, NULL, &(struct timespec){.tv_nsec = TURN_MS * 1000000});
         if (signal_number == SIGTERM || signal_number == SIGINT) {
             log_event(LOG_INFO, "stopping",
                       KS("signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT"),
@@ -574,7 +674,7 @@ static const char *app_wait(struct app *app, const sigset_t *signals) {
 }
 
 /* Rule 9: no new claims, DISCONNECT, sinks flushed, release, leave. ERR_OK: all of it worked. */
-static enum err app_stop(struct app *app) {
+static enum err stop_parts(struct app *app) {
     int64_t deadline_ms = clock_ms() + app->conf->stop_timeout_ms;
     agent_stop(app->agent);
     threads_join(THREAD_AGENT);
@@ -597,8 +697,6 @@ static enum err app_stop(struct app *app) {
     threads_join(THREAD_WAITER);
     threads_join(THREAD_STREAMS);
     if (result != ERR_OK || left != ERR_OK) {
-        log_event(LOG_ERROR, "stop_incomplete", KS("clients", err_name(result)),
-                  KS("leave", err_name(left)));
         return ERR_TIMEOUT;
     }
     hosts_stop_threads(app->hosts);
@@ -607,7 +705,23 @@ static enum err app_stop(struct app *app) {
     return ERR_OK;
 }
 
+static enum err app_stop(struct app *app) {
+    struct progress_left left;
+    notify_send("STOPPING=1");
+    progress_begin(app->progress);
+    enum err result = stop_parts(app);
+    progress_left(app->progress, &left);
+    progress_end(app->progress);
+    threads_join(THREAD_PROGRESS);
+    bool complete = result == ERR_OK && left.messages == 0;
+    log_event(complete ? LOG_INFO : LOG_ERROR, complete ? "stop_complete" : "stop_incomplete",
+              KI("clients", left.clients), KI("messages", left.messages),
+              KI("releases", left.releases));
+    return result;
+}
+
 static void app_destroy(struct app *app) {
+    progress_destroy(app->progress);
     http_server_destroy(app->http);
     news_destroy(app->news);
     taps_destroy(app->taps);
@@ -759,14 +873,10 @@ static void command_line_parse(struct command_line *line, int argc, char **argv)
     }
 }
 
-/* As many descriptors as are allowed; no proxy of the environment gets between clients and brokers
- * (Paho would obey it silently); a peer that goes away is an error code, not a signal. */
+/* What is written is for this user alone; no proxy of the environment gets between clients and
+ * brokers (Paho would obey it silently); a peer that goes away is an error code, not a signal. */
 static void process_prepare(sigset_t *signals) {
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    umask(077);
     static const char *const proxies[] = {"http_proxy",  "https_proxy", "HTTP_PROXY",
                                           "HTTPS_PROXY", "all_proxy",   "ALL_PROXY"};
     for (size_t i = 0; i < sizeof(proxies) / sizeof(proxies[0]); i++) {
@@ -815,18 +925,27 @@ static int run(struct app *app) {
     char fault[FAULT_LEN];
     sigset_t signals;
     process_prepare(&signals);
+    notify_open();
+    if (limits_check(app->conf, fault) != ERR_OK) {
+        fprintf(stderr, "mqfleetd: %s\n", fault);
+        return EXIT_BAD_CONF;
+    }
     log_event(LOG_INFO, "starting", KS("version", MQFLEET_VERSION),
               KS("node", app->conf->node_name), KS("engine", app->conf->engine));
     warn_insecure(app->conf);
     if (app_start(app, fault) != ERR_OK) {
         log_event(LOG_ERROR, "start_failed", KS("detail", fault));
+        notify_send("STATUS=start failed: %s", fault);
         redis_server_stop(app->redis_server);
         return EXIT_FAILURE;
     }
     log_event(LOG_INFO, "started", KS("listen", app->conf->http_listen),
               KI("port", app->conf->node_port));
+    /* Not only once Redis answers: a node waits for it, and is to be waited with. */
+    notify_send("READY=1\nSTATUS=started");
     const char *reason = app_wait(app, &signals);
     if (reason) {
+        notify_send("STATUS=giving up: %s", reason);
         log_event(LOG_ERROR, "giving_up", KS("node", app->conf->node_name), KS("detail", reason));
         redis_server_stop(app->redis_server);
         return EXIT_NAME_IN_USE;

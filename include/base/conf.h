@@ -136,6 +136,8 @@
     INT(publish_timeout_ms, "publish_timeout_ms", "ms", 10000, 100, 600000,                        \
         "limit for the broker's acknowledgement of a publication")                                 \
     INT(stop_timeout_ms, "stop_timeout_ms", "ms", 30000, 1000, 600000, "limit of a graceful stop") \
+    INT(stall_ms, "stall_ms", "ms", 15000, 1000, 600000,                                           \
+        "time without progress after which a thread hangs: /livez fails, systemd's watchdog acts") \
     INT(resolver_threads, "resolver_threads", "threads", 4, 1, 64, "DNS look-ups at once")         \
     INT(dns_ttl_ms, "dns_ttl_ms", "ms", 30000, 0, 86400000, "time a DNS answer is kept")           \
     LIST(broker_allow, "broker_allow", "host patterns and networks brokers may be at; empty: any") \

@@ -45,6 +45,8 @@ const char *agent_fault(struct agent *agent);
 /* After both threads ended and the hosts closed everything: gives all clients back and leaves,
  * within timeout_ms. ERR_OK: nothing of this node is left in Redis. Main thread. */
 enum err agent_leave(struct agent *agent, int64_t timeout_ms) MUST_CHECK;
+/* Clients that agent_leave still has to give back; -1: not known yet. Any thread. */
+int64_t agent_unreleased(struct agent *agent);
 
 /* ---- any thread ------------------------------------------------------------------------------ */
 

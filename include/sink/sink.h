@@ -61,6 +61,7 @@ struct sink_status {
     char error[160];    /* of the last failed write, "" if none */
     int64_t accepted;   /* messages, since the start */
     int64_t dropped;
+    int64_t canceled; /* given up at the stop */
 };
 void sink_status(struct sink *sink, struct sink_status *out);
 

@@ -93,11 +93,12 @@ static enum err refuse(char *fault, const char *path, const char *why) {
 
 /* The node's own secrets are not for its clients, wherever they lie. */
 static bool is_own(const struct conf *conf, const struct stat *file) {
-    const char *const own[] = {conf->secrets_key_file};
+    const char *const own[] = {conf->secrets_key_file, conf->http_tokens_file,
+                               conf->fleet_secret_file, conf->http_tls_key_file};
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
         struct stat status;
-        if (own[i][0] != '\0' && stat(own[i], &status) == 0 && status.st_dev == file->st_dev &&
-            status.st_ino == file->st_ino) {
+        if (own[i] != NULL && own[i][0] != '\0' && stat(own[i], &status) == 0 &&
+            status.st_dev == file->st_dev && status.st_ino == file->st_ino) {
             return true;
         }
     }

@@ -11,12 +11,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pulse.h"
 #include "base/text.h"
 #include "agent_internal.h"
 
 #define AGENT_TASKS_PER_TURN 1000
 #define AGENT_WAKE_RETRY_MS  1000
 #define AGENT_LOOK_MS        250
+#define RELEASE_PART         1000
 
 /* Periodic work while a member. Reconciling is also due when it is asked for. */
 static const struct {
@@ -37,6 +39,7 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
         return NULL;
     }
     agent->wiring = *wiring;
+    agent->unreleased = -1;
     const struct conf *conf = wiring->conf;
     /* Every client may have one release and one online note under way. */
     agent->tasks = queue_create((size_t)conf->node_size * 2 + 1024);
@@ -183,6 +186,7 @@ void *agent_run(void *argument) {
     struct agent *agent = argument;
     int64_t next_ms[PERIODIC_COUNT] = {0};
     while (!atomic_load(&agent->stopping) && !atomic_load(&agent->fault)) {
+        pulse();
         tasks_read(agent);
         wake_read(agent);
         int64_t until_ms = clock_ms() + 50;
@@ -229,14 +233,26 @@ static enum err release_all(struct agent *agent, const struct store_member *memb
         items[i] = (struct store_release){
             .id = rows[i].id, .epoch = rows[i].epoch, .code = "node_stopped", .message = ""};
     }
+    /* In parts, so that it can be seen how far it has come. */
+    for (size_t at = 0; result == ERR_OK && at < n; at += RELEASE_PART) {
+        size_t part = n - at < RELEASE_PART ? n - at : RELEASE_PART;
+        size_t moved = 0;
+        agent->unreleased = (int64_t)(n - at);
+        result = store_release(agent->wiring.store, member, items + at, part, &moved);
+        released += moved;
+    }
     if (result == ERR_OK) {
-        result = store_release(agent->wiring.store, member, items, n, &released);
+        agent->unreleased = 0;
         log_event(LOG_INFO, "clients_released", KI("clients", released),
                   KS("result", err_name(result)));
     }
     free(items);
     store_assigned_free(rows, n);
     return result;
+}
+
+int64_t agent_unreleased(struct agent *agent) {
+    return agent->unreleased;
 }
 
 enum err agent_leave(struct agent *agent, int64_t timeout_ms) {

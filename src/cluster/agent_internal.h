@@ -57,9 +57,10 @@ struct agent {
     struct redis *wake;
     char *wake_channel;
     int64_t wake_retry_ms;
-    atomic_bool stopping; /* any thread */
-    atomic_bool leading;  /* any thread */
-    atomic_size_t claims; /* under way, any thread */
+    atomic_bool stopping;       /* any thread */
+    atomic_bool leading;        /* any thread */
+    atomic_size_t claims;       /* under way, any thread */
+    _Atomic int64_t unreleased; /* by agent_leave; -1: not known yet. Any thread */
     _Atomic(const char *) fault;
     int stop_fd;
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/pulse.h"
 
 #define COMPLAINT_MS 60000
 
@@ -199,6 +200,7 @@ void *node_heartbeat_run(void *argument) {
     int64_t next_ms = clock_ms();
     while (heartbeat_wait(node, next_ms)) {
         int64_t now_ms = clock_ms();
+        pulse();
         if (now_ms < next_ms) {
             continue; /* woken early */
         }

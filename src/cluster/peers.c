@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "base/pulse.h"
 #include "base/secret_file.h"
 #include "net/http_client.h"
 
@@ -165,6 +166,7 @@ void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t t
     if (built == n && exchanges && headers) {
         run = exchange(peers, exchanges, n, timeout_ms ? timeout_ms : peers->conf->peer_timeout_ms);
     }
+    pulse(); /* however it ended: it had a bound */
     for (size_t i = 0; i < n; i++) {
         calls[i].result = run == ERR_OK ? exchanges[i].result : run;
         calls[i].status = run == ERR_OK ? exchanges[i].status : 0;

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pulse.h"
 #include "base/text.h"
 #include "agent_internal.h"
 
@@ -443,6 +444,7 @@ void *agent_schedule_run(void *argument) {
     struct agent *agent = argument;
     while (!atomic_load(&agent->stopping)) {
         int64_t begun_ms = clock_ms();
+        pulse();
         if (!schedule(agent)) {
             schedule_wait(agent, rest_ms(clock_ms() - begun_ms));
         }

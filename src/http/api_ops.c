@@ -2,13 +2,11 @@
 #include "http/api.h"
 
 #include <stdio.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "base/pulse.h"
 #include "http/json.h"
 #include "sink/sink.h"
-
-void api_livez(struct http_request *request, struct http_response *response) {
-    (void)request;
-    http_answer_json(response, 200, json_pack("{s:s}", "status", "ok"));
-}
 
 void api_openapi(struct http_request *request, struct http_response *response) {
     (void)request;
@@ -30,6 +28,63 @@ static void check(struct readiness *readiness, const char *name, bool ok, const 
         readiness->reason = json_incref(result);
     }
     json_object_set_new(readiness->checks, name, result);
+}
+
+/* As kubectl shows them: a line for each check, in order, and one for all. Takes the checks. */
+static void answer_verbose(struct http_response *response, const char *path,
+                           struct readiness *readiness) {
+    const char *name;
+    json_t *result;
+    struct buffer text;
+    bool ready = readiness->reason == NULL;
+    buffer_init(&text);
+    json_object_foreach(readiness->checks, name, result) {
+        const char *said = json_string_value(result);
+        bool ok = said != NULL && strcmp(said, "ok") == 0;
+        buffer_printf(&text, "[%c]%s %s%s\n", ok ? '+' : '-', name,
+                      ok ? "" : "failed: ", said != NULL ? said : "out of memory");
+    }
+    buffer_printf(&text, "%s check %s\n", path + 1, ready ? "passed" : "failed");
+    size_t len = text.len;
+    char *body = buffer_take(&text);
+    if (body != NULL) {
+        http_answer_bytes(response, ready ? 200 : 503, "text/plain; charset=utf-8", body, len);
+    } else {
+        http_answer_json(response, 500, NULL);
+    }
+    json_decref(readiness->reason);
+    json_decref(readiness->checks);
+}
+
+static bool is_verbose(const struct http_request *request) {
+    return http_query_get(&request->query, "verbose") != NULL;
+}
+
+/* Does every thread that the node cannot do without make progress? */
+static void check_threads(struct readiness *readiness) {
+    int64_t still_ms = 0;
+    const char *name = pulse_stalled(&still_ms);
+    char wrong[96] = "";
+    if (name != NULL) {
+        snprintf(wrong, sizeof(wrong), "thread %s has stood still for %lld ms", name,
+                 (long long)still_ms);
+    }
+    check(readiness, "threads", name == NULL, wrong);
+}
+
+void api_livez(struct http_request *request, struct http_response *response) {
+    struct readiness readiness = {.checks = json_object()};
+    check_threads(&readiness);
+    if (is_verbose(request)) {
+        answer_verbose(response, request->path, &readiness);
+        return;
+    }
+    bool alive = readiness.reason == NULL;
+    json_t *reason = readiness.reason; /* left out while all is well */
+    http_answer_json(
+        response, alive ? 200 : 503,
+        json_pack("{s:s, s:o*}", "status", alive ? "ok" : "hanging", "reason", reason));
+    json_decref(readiness.checks);
 }
 
 static void check_membership(const struct http_context *context, struct readiness *readiness) {
@@ -70,9 +125,14 @@ void api_readyz(struct http_request *request, struct http_response *response) {
     const struct http_context *context = &request->api->context;
     struct readiness readiness = {.checks = json_object()};
     check(&readiness, "running", atomic_load(&request->api->stop) == HTTP_RUNNING, "stopping");
+    check_threads(&readiness);
     check_membership(context, &readiness);
     check_redis(context, &readiness);
     check_sinks(context, &readiness);
+    if (is_verbose(request)) {
+        answer_verbose(response, request->path, &readiness);
+        return;
+    }
     bool ready = readiness.reason == NULL;
     http_answer_json(response, ready ? 200 : 503,
                      json_pack("{s:s, s:o, s:o}", "status", ready ? "ok" : "not ready", "reason",

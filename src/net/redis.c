@@ -11,6 +11,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pulse.h"
 #include "net/sha1.h"
 #include "redis_internal.h"
 
@@ -111,6 +112,7 @@ enum err redis_append(struct redis *redis, int argc, const char *const *argv, co
     assert(argc > 0 && !redis->subscribed);
     drop_stale(redis);
     enum err err = redis->context ? ERR_OK : redis_connect(redis);
+    pulse();
     if (err == ERR_OK) {
         err = redis_send_part(redis, argc, argv, lens);
     }
@@ -126,6 +128,7 @@ enum err redis_read(struct redis *redis, struct redis_reply **out) {
         return ERR_UNAVAILABLE;
     }
     enum err err = read_by(redis, clock_ms() + redis->timeout_ms, &reply);
+    pulse(); /* however it ended: it had a bound */
     if (err == ERR_OK) {
         *out = (struct redis_reply *)reply;
     }

@@ -68,6 +68,24 @@ static enum err make_folder(const char *folder, char *fault) {
     }
 }
 
+/* What lies in it is the fleet's data, and through its socket anybody is Redis's master. */
+static enum err check_folder(const char *folder, char *fault) {
+    struct stat status;
+    const char *why = NULL;
+    if (stat(folder, &status) < 0) {
+        return REFUSE(fault, ERR_IO, "cannot use the folder %.300s: %s", folder, strerror(errno));
+    }
+    if (!S_ISDIR(status.st_mode)) {
+        why = "it is no folder";
+    } else if (status.st_uid != geteuid()) {
+        why = "it belongs to another user: chown it to the node's";
+    } else if (status.st_mode & (S_IWGRP | S_IWOTH)) {
+        why = "others than its owner may write into it: chmod go-w";
+    }
+    return why ? REFUSE(fault, ERR_ARGUMENT, "cannot use state_dir %.300s: %s", folder, why)
+               : ERR_OK;
+}
+
 /* An absolute path, since redis-server changes into its folder. */
 static enum err name_paths(struct redis_server *server, const char *folder, char *fault) {
     if (!realpath(folder, server->folder)) {
@@ -268,6 +286,9 @@ enum err redis_server_start(struct redis_server **out, const char *folder, int64
     }
     server->lock_fd = -1;
     enum err err = make_folder(folder, fault);
+    if (err == ERR_OK) {
+        err = check_folder(folder, fault);
+    }
     if (err == ERR_OK) {
         err = name_paths(server, folder, fault);
     }

@@ -69,6 +69,7 @@ struct sink {
     int64_t interval_us, written_at_us; /* the last write began then */
     char error[ERROR_LEN];
     int64_t accepted, dropped;
+    int64_t canceled;
 };
 
 /* --- life --- */
@@ -238,7 +239,8 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                              .failing = sink->failing,
                              .failing_ms = sink->failing ? clock_ms() - sink->failing_since_ms : 0,
                              .accepted = sink->accepted,
-                             .dropped = sink->dropped};
+                             .dropped = sink->dropped,
+                             .canceled = sink->canceled};
     memcpy(out->error, sink->error, sizeof out->error);
     pthread_mutex_unlock(&sink->lock);
 }
@@ -279,6 +281,7 @@ static void settle(struct sink *sink, size_t n, enum err result) {
     sink->departures++;
     sink->full = false;
     sink->accepted += result == ERR_OK ? (int64_t)n : 0;
+    sink->canceled += result == ERR_CANCELED ? (int64_t)n : 0;
     pthread_cond_broadcast(&sink->room);
     pthread_mutex_unlock(&sink->lock);
     metric_add(METRIC_SINK_ACCEPTED, result == ERR_OK ? (int64_t)n : 0);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pulse.h"
 
 #define WAIT_MS         1000 /* the longest sleep of the loop */
 #define LEASE_LOOK_MS   100  /* between looks at the lease while somebody connects */
@@ -240,6 +241,7 @@ static void drop_everything(struct host *host) {
 void *host_run(void *argument) {
     struct host *host = argument;
     while (!host->stopping) {
+        pulse();
         turn(host);
     }
     drop_everything(host);

@@ -1,0 +1,90 @@
+/* Owns nothing: compares the limits of the system with the settings. Main thread, at the start.
+ * Must not know how clients are connected, only that each takes a file and a port. */
+#include "base/limits.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include "base/log.h"
+
+#define FILES_OWN  128 /* Redis, peers, DNS, epoll, event and log files, certificates being read */
+#define PORTS_PATH "/proc/sys/net/ipv4/ip_local_port_range"
+
+int64_t limits_raise_files(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0) {
+        return INT64_MAX;
+    }
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0 || getrlimit(RLIMIT_NOFILE, &files) != 0) {
+        return INT64_MAX;
+    }
+    return files.rlim_cur == RLIM_INFINITY || files.rlim_cur > INT64_MAX ? INT64_MAX
+                                                                         : (int64_t)files.rlim_cur;
+}
+
+int64_t limits_files_beside(const struct conf *conf) {
+    return FILES_OWN + 2 * conf->http_workers + conf->http_waiters + conf->http_connections_max;
+}
+
+bool limits_fit_files(struct conf *conf, int64_t files_max) {
+    if (conf->node_size <= files_max - limits_files_beside(conf)) {
+        return false;
+    }
+    if (conf->http_connections_max > files_max / 4) {
+        conf->http_connections_max = files_max / 4;
+    }
+    int64_t left = files_max - limits_files_beside(conf);
+    conf->node_size = left < 0 ? 0 : left < conf->node_size ? left : conf->node_size;
+    return true;
+}
+
+int64_t limits_ports(void) {
+    FILE *file = fopen(PORTS_PATH, "re");
+    long long first = 0, last = -1;
+    if (file != NULL && fscanf(file, "%lld %lld", &first, &last) != 2) {
+        last = first - 1;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return last - first + 1;
+}
+
+static int64_t source_count(const struct conf *conf) {
+    int64_t count = 1;
+    for (const char *at = conf->source_addresses; (at = strchr(at, ',')) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+static void check_ports(const struct conf *conf) {
+    int64_t ports = limits_ports() * source_count(conf);
+    if (ports > 0 && ports < conf->node_size) {
+        log_event(LOG_WARN, "few_local_ports", KI("ports", ports), KI("size", conf->node_size),
+                  KS("detail", "so many clients at most connect to one address of a broker: widen "
+                               "net.ipv4.ip_local_port_range or set source_addresses"));
+    }
+}
+
+enum err limits_check(struct conf *conf, char fault[CONF_FAULT_LEN]) {
+    int64_t files_max = limits_raise_files();
+    int64_t size = conf->node_size;
+    int64_t needed = size + limits_files_beside(conf);
+    if (limits_fit_files(conf, files_max)) {
+        log_event(LOG_WARN, "few_open_files", KI("limit", files_max), KI("needed", needed),
+                  KI("size_wanted", size), KI("size", conf->node_size),
+                  KS("detail", "this node takes fewer clients than node_info.size: raise the hard "
+                               "limit (LimitNOFILE= of the unit, ulimit -Hn)"));
+    }
+    if (size > 0 && conf->node_size == 0) {
+        snprintf(fault, CONF_FAULT_LEN,
+                 "open files: the hard limit of %lld leaves no room for a client, node_info.size "
+                 "%lld needs %lld: raise LimitNOFILE= of the unit, or ulimit -Hn",
+                 (long long)files_max, (long long)size, (long long)needed);
+        return ERR_FULL;
+    }
+    check_ports(conf);
+    return ERR_OK;
+}
