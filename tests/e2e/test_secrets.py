@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from fleet.node import BINARY
+from fleet.node import BINARY, environment
 from fleet.wait import holds_for, wait_until
 
 WORD = "correct-horse-7f3a"
@@ -90,6 +90,9 @@ def test_keys_are_rotated_while_clients_stay_connected(fleet):
     key_file(fleet, new, old)
     node.signal(1)
     wait_until(lambda: "reloaded" in node.log(), 10)
+    # The same again, encrypted with another key now; also for Go IoT's callers.
+    assert node.api.post("/api/v1/clients", document(fleet)).headers["ETag"] == '"1"'
+    assert node.api.post("/public_create_mqtt", document(fleet)).json()["status"] == 200
     done = node.api.post("/api/v1/clients:reencrypt").json()
     assert (done["reencrypted"], done["failed"], done["next_cursor"]) == (2, 0, None), done
     assert node.api.post("/api/v1/clients:reencrypt").json()["reencrypted"] == 0
@@ -181,6 +184,6 @@ def test_a_bad_key_file_stops_the_start_with_one_line(fleet):
     path = key_file(fleet, "rubbish")
     for words in ([], ["--check-config"]):
         result = subprocess.run([BINARY, *words, "--set", f"secrets.key_file={path}"],
-                                capture_output=True, text=True, timeout=30)
+                                env=environment(), capture_output=True, text=True, timeout=30)
         assert result.returncode == 2 and str(path) in result.stderr
         assert len(result.stderr.splitlines()) == 1
