@@ -28,6 +28,8 @@ void reaper_destroy(struct reaper *reaper);
 void reaper_look(struct reaper *reaper, const struct store_node *nodes, size_t n, int64_t now_ms,
                  bool own_fresh, int64_t redis_back_ms, bool *verdicts, bool *braked);
 /* A look failed: what was seen before proves nothing any more. */
+/* When a beat of that node was first seen missing (now_ms of that look); 0: none is. */
+int64_t reaper_missing_since_ms(const struct reaper *reaper, const char *node);
 void reaper_forget(struct reaper *reaper);
 
 #endif

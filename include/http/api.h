@@ -137,6 +137,7 @@ void api_node_undrain(struct http_request *request, struct http_response *respon
 /* docs/openapi.json, built in. */
 extern const char openapi_json[];
 void api_openapi(struct http_request *request, struct http_response *response);
+void api_metrics(struct http_request *request, struct http_response *response);
 void api_livez(struct http_request *request, struct http_response *response);
 void api_readyz(struct http_request *request, struct http_response *response);
 

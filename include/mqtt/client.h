@@ -104,6 +104,7 @@ struct client {
     unsigned address_turn;       /* which of several addresses is next */
     unsigned failures;           /* since a connection was last stable */
     int64_t offline_since_ms;    /* monotonic */
+    int64_t opened_at_ms;        /* monotonic; when the connection was last opened */
     int64_t connack_at_ms;       /* monotonic; 0: none since the last open */
     bool release_asked;          /* parked: opens nothing until told */
     unsigned suspicion;          /* of a second holder of its identifier */

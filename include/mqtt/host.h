@@ -37,6 +37,7 @@ struct host_publication {
     char *data;
     hosts_published *published; /* NULL once answered */
     void *context;
+    int64_t begun_us;
     int64_t deadline_ms;
     struct client *client;                /* NULL while in the inbox */
     struct host_publication *prev, *next; /* host->publications, by deadline */

@@ -56,6 +56,7 @@ void sink_wait_room(struct sink *sink, int64_t timeout_ms);
 struct sink_status {
     const char *type;
     size_t queued_messages, queued_bytes;
+    size_t messages_max, bytes_max;
     bool failing;       /* the last write failed */
     int64_t failing_ms; /* for so long none has succeeded; 0 while all is well */
     char error[160];    /* of the last failed write, "" if none */

@@ -1,4 +1,4 @@
-/* Owns the process-wide counters. Any thread. Must not know how they are shown. */
+/* Owns the process-wide counters and histograms. Any thread. Must not know how they are shown. */
 #include "base/metrics.h"
 
 #include <assert.h>
@@ -7,29 +7,35 @@
 /* Threads count in different cache lines: the busiest counters change with every message. */
 #define SHARDS 8
 
-static struct { _Alignas(64) _Atomic int64_t values[METRIC_COUNT]; } shards[SHARDS];
+static struct {
+    _Alignas(64) _Atomic int64_t values[METRIC_COUNT];
+    _Atomic int64_t buckets[HISTOGRAM_COUNT][HISTOGRAM_BUCKETS];
+    _Atomic int64_t sums_us[HISTOGRAM_COUNT];
+} shards[SHARDS];
 
 static _Atomic unsigned thread_count;
 static _Thread_local unsigned own_shard = SHARDS; /* not chosen yet */
 
-static const char *const NAMES[] = {
-#define METRIC_NAME(symbol, name, help) [symbol] = name,
-    METRICS_TABLE(METRIC_NAME)
-#undef METRIC_NAME
-};
+#define METRIC_ROW(symbol, name, labels, help) [symbol] = {name, labels, help},
+static const struct metric_about metrics[] = {METRICS_TABLE(METRIC_ROW)};
+static const struct metric_about histograms[] = {METRICS_HISTOGRAMS(METRIC_ROW)};
+#undef METRIC_ROW
 
-static const char *const HELPS[] = {
-#define METRIC_HELP(symbol, name, help) [symbol] = help,
-    METRICS_TABLE(METRIC_HELP)
-#undef METRIC_HELP
-};
+const int64_t histogram_bounds_us[HISTOGRAM_BUCKETS - 1] = {
+    100,   250,    500,    1000,   2500,    5000,    10000,    25000,
+    50000, 100000, 250000, 500000, 1000000, 2500000, 10000000, 30000000};
 
-void metric_add(enum metric metric, int64_t amount) {
-    assert(metric < METRIC_COUNT);
+static unsigned shard_of_thread(void) {
     if (own_shard == SHARDS) {
         own_shard = atomic_fetch_add(&thread_count, 1) % SHARDS;
     }
-    atomic_fetch_add_explicit(&shards[own_shard].values[metric], amount, memory_order_relaxed);
+    return own_shard;
+}
+
+void metric_add(enum metric metric, int64_t amount) {
+    assert(metric < METRIC_COUNT);
+    atomic_fetch_add_explicit(&shards[shard_of_thread()].values[metric], amount,
+                              memory_order_relaxed);
 }
 
 int64_t metric_get(enum metric metric) {
@@ -41,12 +47,44 @@ int64_t metric_get(enum metric metric) {
     return sum;
 }
 
-const char *metric_name(enum metric metric) {
+const struct metric_about *metric_about(enum metric metric) {
     assert(metric < METRIC_COUNT);
-    return NAMES[metric];
+    return &metrics[metric];
 }
 
-const char *metric_help(enum metric metric) {
-    assert(metric < METRIC_COUNT);
-    return HELPS[metric];
+/* ---- histograms ------------------------------------------------------------------------------ */
+
+static size_t bucket_of(int64_t us) {
+    size_t bucket = 0;
+    while (bucket < HISTOGRAM_BUCKETS - 1 && us > histogram_bounds_us[bucket]) {
+        bucket++;
+    }
+    return bucket;
+}
+
+void histogram_add(enum histogram histogram, int64_t us, int64_t count) {
+    assert(histogram < HISTOGRAM_COUNT);
+    unsigned shard = shard_of_thread();
+    us = us > 0 ? us : 0;
+    atomic_fetch_add_explicit(&shards[shard].buckets[histogram][bucket_of(us)], count,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&shards[shard].sums_us[histogram], us * count, memory_order_relaxed);
+}
+
+void histogram_get(enum histogram histogram, struct histogram_values *out) {
+    assert(histogram < HISTOGRAM_COUNT);
+    *out = (struct histogram_values){0};
+    for (unsigned shard = 0; shard < SHARDS; shard++) {
+        for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+            out->counts[i] +=
+                atomic_load_explicit(&shards[shard].buckets[histogram][i], memory_order_relaxed);
+        }
+        out->sum_us +=
+            atomic_load_explicit(&shards[shard].sums_us[histogram], memory_order_relaxed);
+    }
+}
+
+const struct metric_about *histogram_about(enum histogram histogram) {
+    assert(histogram < HISTOGRAM_COUNT);
+    return &histograms[histogram];
 }

@@ -38,7 +38,12 @@ static void reap(struct agent *agent, const struct store_node *node) {
         total += moved;
         schedule_wake(agent);
     }
+    int64_t since_ms = reaper_missing_since_ms(agent->reaper, node->name);
     metric_add(METRIC_REAPED, (int64_t)total);
+    metric_add(METRIC_NODES_REAPED, finished);
+    if (finished && since_ms > 0) {
+        histogram_add(HISTOGRAM_REHOME, (clock_ms() - since_ms) * 1000, 1);
+    }
     log_event(LOG_WARN, "node_reaped", KS("node", node->name), KI("clients", total),
               KS("finished", finished ? "yes" : "no"));
 }

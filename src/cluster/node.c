@@ -151,15 +151,17 @@ static bool node_beat(struct node *node) {
     }
 
     struct store_beat beat = {0};
-    int64_t sent_ms = clock_ms();
+    int64_t sent_ms = clock_ms(), sent_us = clock_us();
     enum err result =
         store_beat(node->store, &(struct store_member){node->conf->node_name, incarnation},
                    generation, node->conf->heartbeat_ttl_ms, &beat);
 
+    histogram_add(HISTOGRAM_HEARTBEAT, clock_us() - sent_us, 1);
     pthread_mutex_lock(&node->lock);
     /* The agent may have joined anew meanwhile: then this answer is about the past. */
     if (node->membership == NODE_MEMBER && strcmp(node->incarnation, incarnation) == 0) {
         if (result == ERR_OK) {
+            metric_add(METRIC_HEARTBEATS_OK, 1);
             beat_answered(node, &beat, sent_ms);
         } else if (result == ERR_FENCED) {
             metric_add(METRIC_FENCED, 1);

@@ -164,7 +164,9 @@ void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t t
     }
     enum err run = ERR_MEMORY;
     if (built == n && exchanges && headers) {
+        int64_t begun_us = clock_us();
         run = exchange(peers, exchanges, n, timeout_ms ? timeout_ms : peers->conf->peer_timeout_ms);
+        histogram_add(HISTOGRAM_PEER, clock_us() - begun_us, 1);
     }
     pulse(); /* however it ended: it had a bound */
     for (size_t i = 0; i < n; i++) {

@@ -152,3 +152,9 @@ void reaper_look(struct reaper *reaper, const struct store_node *nodes, size_t n
                       now_ms - suspect->since_ms >= wait_ms;
     }
 }
+
+int64_t reaper_missing_since_ms(const struct reaper *reaper, const char *node) {
+    struct suspect *suspect;
+    HASH_FIND_STR(reaper->suspects, node, suspect);
+    return suspect ? suspect->since_ms : 0;
+}

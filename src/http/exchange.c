@@ -47,7 +47,7 @@ struct exchange {
     char *query;                   /* as sent */
     size_t discarded;              /* bytes of the body not kept */
     size_t counted;                /* bytes of the body in server->body_bytes */
-    int64_t begun_ms;
+    int64_t begun_us;
     int64_t queued_ms;
     bool streams; /* SENT, and goes on until its stream ends */
 };
@@ -71,7 +71,7 @@ void *exchange_create(void *context, const char *target, struct MHD_Connection *
     http_request_init(&exchange->request, &server->api);
     exchange->server = server;
     exchange->connection = connection;
-    exchange->begun_ms = clock_ms();
+    exchange->begun_us = clock_us();
     size_t path_len = strcspn(target, "?#");
     exchange->request.path = text_copy(target, path_len);
     exchange->query = text_dup(target[path_len] == '?' ? target + path_len + 1 : "");
@@ -112,7 +112,7 @@ static void log_answer(const struct exchange *exchange) {
     log_event(response->status >= 500 && !inlined ? LOG_WARN : LOG_DEBUG, "http_request",
               KS("method", exchange->request.method), KS("path", exchange->request.path),
               KI("status", response->status), KI("bytes", response->body_len),
-              KI("ms", clock_ms() - exchange->begun_ms));
+              KI("ms", (clock_us() - exchange->begun_us) / 1000));
 }
 
 static struct MHD_Response *answer_of_body(struct http_response *response) {
@@ -194,10 +194,19 @@ static enum MHD_Result exchange_send(struct exchange *exchange) {
     return result;
 }
 
+static enum metric metric_of_status(int status) {
+    static const enum metric of_class[] = {METRIC_HTTP_2XX, METRIC_HTTP_3XX, METRIC_HTTP_4XX,
+                                           METRIC_HTTP_5XX};
+    return status >= 200 && status < 600 ? of_class[status / 100 - 2] : METRIC_HTTP_5XX;
+}
+
 /* The outcome is known, whether or not the caller still hears of it. */
 static void exchange_decided(struct exchange *exchange) {
     http_response_finish(&exchange->response, &exchange->request);
-    metric_add(METRIC_HTTP_REQUESTS, 1);
+    if (exchange->response.stream == NULL) {
+        histogram_add(HISTOGRAM_HTTP, clock_us() - exchange->begun_us, 1);
+    }
+    metric_add(metric_of_status(exchange->response.status), 1);
     log_context("request", exchange->request.id);
     admission_audit(&exchange->request, exchange->response.status);
     log_context(NULL, NULL);

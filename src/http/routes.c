@@ -33,6 +33,8 @@ static const struct http_route routes[] = {
     {"GET", "/readyz", api_readyz, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
     {"GET", "/openapi.json", api_openapi, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
 
+    {"GET", "/metrics", api_metrics, ROUTE_OPS, NULL},
+
     {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL},
     {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_FLEET, NULL},
 

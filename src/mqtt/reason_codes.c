@@ -2,6 +2,7 @@
 #include "mqtt/reason_codes.h"
 
 #include <stddef.h>
+#include <string.h>
 
 static const struct reason_code return_codes[] = {
     {1, "unsupported_protocol_version", "the broker does not speak this protocol version"},
@@ -77,4 +78,18 @@ const struct reason_code *reason_code_disconnect(int value) {
 
 const struct reason_code *reason_code_suback(int value) {
     return find_reason(value);
+}
+
+static bool has_code(const struct reason_code *table, size_t n, const char *code) {
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(table[i].code, code) == 0) {
+            return true;
+        }
+    }
+    return strcmp(unknown.code, code) == 0;
+}
+
+bool reason_code_known(const char *code) {
+    return has_code(return_codes, sizeof(return_codes) / sizeof(return_codes[0]), code) ||
+           has_code(reason_codes, sizeof(reason_codes) / sizeof(reason_codes[0]), code);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "base/pulse.h"
 #include "net/sha1.h"
 #include "redis_internal.h"
@@ -127,7 +128,9 @@ enum err redis_read(struct redis *redis, struct redis_reply **out) {
     if (redis->awaited == 0) { /* an earlier error took the other replies with it */
         return ERR_UNAVAILABLE;
     }
-    enum err err = read_by(redis, clock_ms() + redis->timeout_ms, &reply);
+    int64_t begun_us = clock_us();
+    enum err err = read_by(redis, begun_us / 1000 + redis->timeout_ms, &reply);
+    histogram_add(HISTOGRAM_REDIS, clock_us() - begun_us, 1);
     pulse(); /* however it ended: it had a bound */
     if (err == ERR_OK) {
         *out = (struct redis_reply *)reply;

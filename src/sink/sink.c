@@ -236,6 +236,8 @@ void sink_status(struct sink *sink, struct sink_status *out) {
         (struct sink_status){.type = sink->backend->name,
                              .queued_messages = sink->count,
                              .queued_bytes = sink->bytes,
+                             .messages_max = sink->messages_max,
+                             .bytes_max = sink->bytes_max,
                              .failing = sink->failing,
                              .failing_ms = sink->failing ? clock_ms() - sink->failing_since_ms : 0,
                              .accepted = sink->accepted,
@@ -284,8 +286,13 @@ static void settle(struct sink *sink, size_t n, enum err result) {
     sink->canceled += result == ERR_CANCELED ? (int64_t)n : 0;
     pthread_cond_broadcast(&sink->room);
     pthread_mutex_unlock(&sink->lock);
+    int64_t now_ms = clock_wall_ms();
     metric_add(METRIC_SINK_ACCEPTED, result == ERR_OK ? (int64_t)n : 0);
     for (size_t i = 0; i < n; i++) {
+        if (result == ERR_OK) {
+            histogram_add(HISTOGRAM_SINK,
+                          (now_ms - sink->settled[i].message->received_at_ms) * 1000, 1);
+        }
         message_destroy(sink->settled[i].message);
         if (sink->settled[i].accepted) {
             sink->settled[i].accepted(sink->settled[i].context, result);

@@ -13,6 +13,7 @@
 #include "mqtt/backoff.h"
 #include "mqtt/client_secrets.h"
 #include "mqtt/host.h"
+#include "mqtt/outcome.h"
 
 #define ENGINE_MARGIN_MS 1000 /* the engine can say better what took too long */
 
@@ -90,7 +91,7 @@ void host_schedule(struct client *client, int64_t delay_ms) {
 
 static void fail_for(struct client *client, const char *code, const char *message,
                      int64_t delay_ms) {
-    metric_add(METRIC_CONNECT_FAILED, 1);
+    metric_add(outcome_of_connect(code), 1);
     host_note_error(client, code, message);
     host_tear_down(client, false);
     client->suspicion = 0;
@@ -222,7 +223,7 @@ static void open_connection(struct client *client, const struct sockaddr_storage
                                .session = &client->session,
                                .client = client};
     set_port(&open, client->config->config->port);
-    metric_add(METRIC_CONNECT_ATTEMPTS, 1);
+    client->opened_at_ms = clock_ms();
     host_set_timer(client, host->conf->connect_timeout_ms + ENGINE_MARGIN_MS);
     keep_or_end_session(client);
     client->opened = config;

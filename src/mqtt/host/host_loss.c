@@ -11,6 +11,7 @@
 #include "base/metrics.h"
 #include "base/text.h"
 #include "mqtt/host.h"
+#include "mqtt/outcome.h"
 
 #define SUSPICION_ALONE 3
 #define SUSPICION_MASS  1
@@ -71,12 +72,15 @@ static void note_loss(struct client *client, const char *code) {
         client->suspicion = 0;
     }
     if (was_online) {
-        metric_add(METRIC_CONNECTIONS_LOST, 1);
+        metric_add(outcome_of_loss(code), 1);
     }
 }
 
 static void lost(struct client *client, const char *code, const char *message) {
     note_loss(client, code);
+    if (client->state == CLIENT_SUBSCRIBING) {
+        metric_add(outcome_of_connect(code), 1);
+    }
     if (client->state == CLIENT_SUBSCRIBING && strcmp(code, "connection_lost") == 0) {
         message = "the broker closed the connection before it acknowledged the subscriptions; "
                   "perhaps it refuses one";

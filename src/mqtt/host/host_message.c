@@ -24,11 +24,11 @@ static void on_accepted(void *context, enum err result) {
     free(acceptance);
 }
 
-static void count_received(struct client *client, size_t payload_len, int64_t at_ms) {
+static void count_received(struct client *client, uint8_t qos, size_t payload_len, int64_t at_ms) {
     client->messages_in++;
     client->bytes_in += (int64_t)payload_len;
     client->last_packet_at_ms = at_ms;
-    metric_add(METRIC_MESSAGES_RECEIVED, 1);
+    metric_add(METRIC_RECEIVED_QOS0 + qos, 1);
     metric_add(METRIC_BYTES_RECEIVED, (int64_t)payload_len);
 }
 
@@ -54,12 +54,12 @@ enum err host_message(void *context, struct message *message, void *receipt) {
     }
     enum err result = deliver(client, message, acceptance);
     if (result == ERR_OK) {
-        count_received(client, payload_len, received_at_ms);
+        count_received(client, qos, payload_len, received_at_ms);
         return ERR_OK;
     }
     free(acceptance);
     if (result == ERR_REFUSED) { /* dropped, and counted by the sink */
-        count_received(client, payload_len, received_at_ms);
+        count_received(client, qos, payload_len, received_at_ms);
         client->messages_dropped++;
         return ERR_OK;
     }
@@ -193,6 +193,7 @@ void host_published(void *context, uint64_t token, enum err result, int reason_c
     struct host_publication *publication = (struct host_publication *)(uintptr_t)token;
     if (result == ERR_OK && reason_code < 0x80) {
         count_sent(client, publication);
+        histogram_add(HISTOGRAM_PUBLISH, clock_us() - publication->begun_us, 1);
     }
     count_down(client);
     if (publication->published != NULL) {

@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metrics.h"
 #include "mqtt/host.h"
 
 /* The steps of connecting are for those who look closely. */
@@ -39,6 +40,8 @@ bool host_change(struct client *client, enum client_event event, const char *rea
         host->owner->changed(host->owner->context, client->id, from, to, reason);
     }
     if (to == CLIENT_ONLINE) {
+        metric_add(METRIC_CONNECT_ONLINE, 1);
+        histogram_add(HISTOGRAM_CONNECT, (clock_ms() - client->opened_at_ms) * 1000, 1);
         client->broker->online++;
     }
     if (from == CLIENT_ONLINE) {

@@ -397,6 +397,7 @@ enum err hosts_publish(struct hosts *hosts, const char *id,
     }
     command->publication->published = published;
     command->publication->context = context;
+    command->publication->begun_us = clock_us();
     command->publication->deadline_ms = clock_ms() + hosts->conf->publish_timeout_ms;
     uint64_t record = 0;
     enum err result = begin_publication(host, id, publication->property_count > 0, &record);

@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include "mqtt/reactor/tls.h"
+#include "base/metrics.h"
 #include "stream_internal.h"
 
 /* Why an SSL call did not go on. 0: it waits; -1: it never will. */
@@ -115,6 +116,7 @@ enum err stream_tls_shake_hands(struct stream *stream, struct stream_fault *faul
     int result = SSL_do_handshake(stream->tls);
     if (result == 1) {
         stream->has_more = SSL_has_pending(stream->tls) == 1;
+        metric_add(SSL_session_reused(stream->tls) ? METRIC_TLS_RESUMED : METRIC_TLS_FULL, 1);
         return ERR_OK;
     }
     return judge(stream, result, false, fault) == 0 ? ERR_TIMEOUT : ERR_IO;

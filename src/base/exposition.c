@@ -1,0 +1,80 @@
+/* Owns the form of the Prometheus text format. Pure but for the counters it reads. Must not know
+ * what a metric is about. */
+#include "base/exposition.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/metrics.h"
+
+void exposition_family(struct buffer *out, const char *name, const char *type, const char *help) {
+    buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void put_name(struct buffer *out, const char *name, const char *suffix, const char *labels) {
+    bool bare = labels[0] == '\0';
+    buffer_printf(out, "%s%s%s%s%s ", name, suffix, bare ? "" : "{", labels, bare ? "" : "}");
+}
+
+void exposition_int(struct buffer *out, const char *name, const char *labels, int64_t value) {
+    put_name(out, name, "", labels);
+    buffer_printf(out, "%lld\n", (long long)value);
+}
+
+void exposition_double(struct buffer *out, const char *name, const char *labels, double value) {
+    put_name(out, name, "", labels);
+    buffer_printf(out, "%.15g\n", value);
+}
+
+const char *exposition_escape(const char *value, char *out, size_t size) {
+    size_t len = 0;
+    for (const char *at = value; *at != '\0' && len + 2 < size; at++) {
+        if (*at == '\\' || *at == '"' || *at == '\n') {
+            out[len++] = '\\';
+        }
+        out[len++] = *at == '\n' ? 'n' : *at;
+    }
+    out[len] = '\0';
+    return out;
+}
+
+/* ---- counters and histograms ----------------------------------------------------------------- */
+
+static void put_histogram(struct buffer *out, const struct metric_about *about,
+                          const struct histogram_values *values) {
+    const char *comma = about->labels[0] != '\0' ? "," : "";
+    int64_t count = 0;
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        char labels[128], bound[32] = "+Inf";
+        if (i < HISTOGRAM_BUCKETS - 1) {
+            snprintf(bound, sizeof(bound), "%g", (double)histogram_bounds_us[i] / 1e6);
+        }
+        snprintf(labels, sizeof(labels), "%s%sle=\"%s\"", about->labels, comma, bound);
+        count += values->counts[i];
+        put_name(out, about->name, "_bucket", labels);
+        buffer_printf(out, "%lld\n", (long long)count);
+    }
+    put_name(out, about->name, "_sum", about->labels);
+    buffer_printf(out, "%.6f\n", (double)values->sum_us / 1e6);
+    put_name(out, about->name, "_count", about->labels);
+    buffer_printf(out, "%lld\n", (long long)count);
+}
+
+void exposition_metrics(struct buffer *out) {
+    for (enum metric metric = 0; metric < METRIC_COUNT; metric++) {
+        const struct metric_about *about = metric_about(metric);
+        if (about->help[0] != '\0') {
+            exposition_family(out, about->name, "counter", about->help);
+        }
+        exposition_int(out, about->name, about->labels, metric_get(metric));
+    }
+    for (enum histogram histogram = 0; histogram < HISTOGRAM_COUNT; histogram++) {
+        const struct metric_about *about = histogram_about(histogram);
+        struct histogram_values values;
+        histogram_get(histogram, &values);
+        if (about->help[0] != '\0') {
+            exposition_family(out, about->name, "histogram", about->help);
+        }
+        put_histogram(out, about, &values);
+    }
+}

@@ -1,0 +1,229 @@
+/* GET /metrics: the counters of base/metrics.h, and what is read when it is asked for. Runs on a
+ * worker; asks Redis for two numbers while it answers, and does without them when it does not. */
+#include "http/api.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/exposition.h"
+#include "mqtt/client_state.h"
+#include "sink/sink.h"
+
+#define LABELS_LEN 600
+
+/* What is read once for all gauges. */
+struct scrape {
+    const struct http_context *context;
+    struct buffer *out;
+};
+
+static void gauge(struct scrape *scrape, const char *name, const char *help, int64_t value) {
+    exposition_family(scrape->out, name, "gauge", help);
+    exposition_int(scrape->out, name, "", value);
+}
+
+static void gauge_double(struct scrape *scrape, const char *name, const char *help, double value) {
+    exposition_family(scrape->out, name, "gauge", help);
+    exposition_double(scrape->out, name, "", value);
+}
+
+/* ---- the node -------------------------------------------------------------------------------- */
+
+static void put_about(struct scrape *scrape) {
+    const struct conf *conf = scrape->context->conf;
+    char name[256], type[128], labels[LABELS_LEN];
+    snprintf(labels, sizeof(labels), "version=\"%s\"", MQFLEET_VERSION);
+    exposition_family(scrape->out, "mqfleet_build_info", "gauge", "The program; always 1.");
+    exposition_int(scrape->out, "mqfleet_build_info", labels, 1);
+    snprintf(labels, sizeof(labels), "node=\"%s\",type=\"%s\",engine=\"%s\"",
+             exposition_escape(conf->node_name, name, sizeof(name)),
+             exposition_escape(conf->node_type, type, sizeof(type)), conf->engine);
+    exposition_family(scrape->out, "mqfleet_node_info", "gauge", "The node; always 1.");
+    exposition_int(scrape->out, "mqfleet_node_info", labels, 1);
+}
+
+/* Several states are shown as one. */
+static void put_clients(struct scrape *scrape) {
+    static const char *const shown[] = {"connecting", "online", "backoff", "conflict", "paused"};
+    int64_t counts[CLIENT_STATE_COUNT];
+    hosts_state_counts(scrape->context->hosts, counts);
+    exposition_family(scrape->out, "mqfleet_clients", "gauge", "Clients of this node by state.");
+    for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
+        char labels[64];
+        int64_t sum = 0;
+        for (enum client_state state = 0; state < CLIENT_STATE_COUNT; state++) {
+            sum += strcmp(client_state_shown(state), shown[i]) == 0 ? counts[state] : 0;
+        }
+        snprintf(labels, sizeof(labels), "state=\"%s\"", shown[i]);
+        exposition_int(scrape->out, "mqfleet_clients", labels, sum);
+    }
+    gauge(scrape, "mqfleet_node_size_clients", "Most clients on this node: node_info.size.",
+          scrape->context->conf->node_size);
+}
+
+static void put_membership(struct scrape *scrape) {
+    struct node *node = scrape->context->node;
+    int64_t age_ms = node_beat_age_ms(node);
+    gauge(scrape, "mqfleet_member", "1 while the node is registered in the fleet and not fenced.",
+          node_membership(node) == NODE_MEMBER);
+    gauge(scrape, "mqfleet_lease_valid", "1 while the node may open connections.",
+          node_lease_valid(node));
+    gauge(scrape, "mqfleet_draining", "1 while the node is being emptied.", node_draining(node));
+    gauge(scrape, "mqfleet_leader", "1 on the node that schedules and reaps now.",
+          agent_leading(scrape->context->agent));
+    if (age_ms >= 0) {
+        gauge_double(scrape, "mqfleet_heartbeat_age_seconds",
+                     "Since the last heartbeat that Redis answered was sent.",
+                     (double)age_ms / 1000);
+    }
+}
+
+/* Not asked for while Redis is away: a scrape must not wait for it. */
+static void put_fleet(struct scrape *scrape) {
+    const struct conf *conf = scrape->context->conf;
+    int64_t waiting, owned, age_ms = node_beat_age_ms(scrape->context->node);
+    if (age_ms < 0 || age_ms > conf->heartbeat_ms + conf->heartbeat_ttl_ms ||
+        store_counts(scrape->context->store, &waiting, &owned) != ERR_OK) {
+        return;
+    }
+    gauge(scrape, "mqfleet_fleet_waiting_clients",
+          "Clients of the whole fleet that no node has; the same on each node.", waiting);
+    gauge(scrape, "mqfleet_fleet_owned_clients",
+          "Clients of the whole fleet that a node has; the same on each node.", owned);
+}
+
+/* ---- sinks ----------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name, *help;
+    size_t offset;
+} sink_sizes[] = {
+    {"mqfleet_sink_queue_messages", "Messages waiting for the sink.",
+     offsetof(struct sink_status, queued_messages)},
+    {"mqfleet_sink_queue_bytes", "Bytes waiting for the sink.",
+     offsetof(struct sink_status, queued_bytes)},
+    {"mqfleet_sink_queue_limit_messages", "Most messages that may wait: sink.queue_messages.",
+     offsetof(struct sink_status, messages_max)},
+    {"mqfleet_sink_queue_limit_bytes", "Most bytes that may wait: sink.queue_bytes.",
+     offsetof(struct sink_status, bytes_max)},
+};
+
+static void put_sinks(struct scrape *scrape) {
+    struct sink *const *sinks = scrape->context->sinks;
+    struct sink_status status;
+    char labels[64];
+    for (size_t row = 0; row < sizeof(sink_sizes) / sizeof(sink_sizes[0]); row++) {
+        exposition_family(scrape->out, sink_sizes[row].name, "gauge", sink_sizes[row].help);
+        for (size_t i = 0; sinks[i] != NULL; i++) {
+            sink_status(sinks[i], &status);
+            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
+            size_t value;
+            memcpy(&value, (const char *)&status + sink_sizes[row].offset, sizeof(value));
+            exposition_int(scrape->out, sink_sizes[row].name, labels, (int64_t)value);
+        }
+    }
+    exposition_family(scrape->out, "mqfleet_sink_failing", "gauge",
+                      "1 while the last write to the sink failed.");
+    for (size_t i = 0; sinks[i] != NULL; i++) {
+        sink_status(sinks[i], &status);
+        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
+        exposition_int(scrape->out, "mqfleet_sink_failing", labels, status.failing);
+    }
+}
+
+/* ---- the process, by the names all Prometheus clients use ------------------------------------ */
+
+/* Linux 6.2 and later says it as the folder's size; before, they are counted. */
+static int64_t open_files(void) {
+    struct stat status;
+    if (stat("/proc/self/fd", &status) == 0 && status.st_size > 0) {
+        return status.st_size;
+    }
+    DIR *folder = opendir("/proc/self/fd");
+    int64_t count = -3; /* ".", ".." and the folder itself */
+    while (folder != NULL && readdir(folder) != NULL) {
+        count++;
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    return count > 0 ? count : 0;
+}
+
+static void put_memory(struct scrape *scrape) {
+    long long pages_virtual = 0, pages_resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL) {
+        return;
+    }
+    if (fscanf(file, "%lld %lld", &pages_virtual, &pages_resident) == 2) {
+        int64_t page = sysconf(_SC_PAGESIZE);
+        gauge(scrape, "process_resident_memory_bytes", "Resident memory.", pages_resident * page);
+        gauge(scrape, "process_virtual_memory_bytes", "Virtual memory.", pages_virtual * page);
+    }
+    fclose(file);
+}
+
+static void put_threads(struct scrape *scrape) {
+    char line[1024] = "";
+    FILE *file = fopen("/proc/self/stat", "re");
+    if (file == NULL) {
+        return;
+    }
+    size_t len = fread(line, 1, sizeof(line) - 1, file);
+    fclose(file);
+    line[len] = '\0';
+    const char *at = strrchr(line, ')'); /* the name before it may hold anything */
+    for (int field = 2; at != NULL && field < 20; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    if (at != NULL) {
+        gauge(scrape, "process_threads", "Threads of the process.", strtoll(at, NULL, 10));
+    }
+}
+
+static double seconds_of(const struct timeval *time) {
+    return (double)time->tv_sec + (double)time->tv_usec / 1e6;
+}
+
+static void put_process(struct scrape *scrape) {
+    struct rusage usage;
+    struct rlimit files;
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        exposition_family(scrape->out, "process_cpu_seconds_total", "counter",
+                          "User and system time.");
+        exposition_double(scrape->out, "process_cpu_seconds_total", "",
+                          seconds_of(&usage.ru_utime) + seconds_of(&usage.ru_stime));
+    }
+    put_memory(scrape);
+    put_threads(scrape);
+    gauge(scrape, "process_open_fds", "Open file descriptors.", open_files());
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        gauge(scrape, "process_max_fds", "Most open file descriptors.", (int64_t)files.rlim_cur);
+    }
+    gauge_double(scrape, "process_start_time_seconds", "When the node started, since 1970.",
+                 (double)node_started_at_ms(scrape->context->node) / 1000);
+}
+
+void api_metrics(struct http_request *request, struct http_response *response) {
+    static void (*const parts[])(struct scrape * scrape) = {put_about, put_clients, put_membership,
+                                                            put_fleet, put_sinks,   put_process};
+    struct buffer out;
+    buffer_init(&out);
+    struct scrape scrape = {&request->api->context, &out};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        parts[i](&scrape);
+    }
+    exposition_metrics(&out);
+    size_t len = out.len;
+    char *text = buffer_take(&out);
+    if (text == NULL) {
+        http_answer_json(response, 500, NULL);
+        return;
+    }
+    http_answer_bytes(response, 200, EXPOSITION_TYPE, text, len);
+}
