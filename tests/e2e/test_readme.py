@@ -34,7 +34,8 @@ def test_every_example_of_the_readme_runs(fleet):
     ports = {"8080": node.port, "1883": fleet.broker.port, "6379": fleet.redis.port}
     blocks = [re.sub(r"\b(8080|1883|6379)\b", lambda match: str(ports[match[0]]), block)
               for block in examples()]
-    curls = [block for block in blocks if "curl" in block]
+    curls = [block for block in blocks if "curl" in block and "/metrics" not in block]
+    metrics = [block for block in blocks if "/metrics" in block]
     redis = [block for block in blocks if "redis-cli" in block]
     assert len(curls) >= 6 and len(redis) >= 2
 
@@ -53,6 +54,7 @@ def test_every_example_of_the_readme_runs(fleet):
     shown = "\n".join(run(block) for block in redis)
     assert "m1" in shown and "pumps/1/state" in shown
     fleet.wait_online(["by-hand"])
+    assert 'mqfleet_clients{state="online"}' in run("\n".join(metrics))
 
 
 def test_the_settings_of_the_readme_are_those_of_the_program():
