@@ -137,6 +137,13 @@ static void set_limits(CURL *easy, int64_t timeout_ms) {
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
 }
 
+static void set_trust(CURL *easy, const struct http_client *client) {
+    if (client->ca_file) {
+        curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
+        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+    }
+}
+
 static CURL *pool_take(struct http_client *client) {
     if (client->pool_len == 0) {
         return curl_easy_init();
@@ -179,10 +186,7 @@ static void begin(struct http_client *client, struct running *running) {
     }
     set_request(running->easy, running);
     set_limits(running->easy, client->timeout_ms);
-    if (client->ca_file) {
-        curl_easy_setopt(running->easy, CURLOPT_CAINFO, client->ca_file);
-        curl_easy_setopt(running->easy, CURLOPT_CAPATH, NULL);
-    }
+    set_trust(running->easy, client);
     if (curl_multi_add_handle(client->multi, running->easy) != CURLM_OK) {
         finish(client, running, ERR_UNAVAILABLE);
     }
@@ -298,6 +302,7 @@ struct http_feed *http_feed_open(struct http_client *client, const char *url,
     }
     set_request(feed->easy, &running);
     set_limits(feed->easy, client->timeout_ms);
+    set_trust(feed->easy, client);
     curl_easy_setopt(feed->easy, CURLOPT_TIMEOUT_MS, 0L);
     curl_easy_setopt(feed->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(feed->easy, CURLOPT_LOW_SPEED_TIME, silence_s);

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from fleet.api import Api
 from fleet.sse import EventReader
+from test_access import Desk
 from fleet.wait import wait_until
 
 EVENTS = "/api/v1/events"
@@ -14,12 +16,12 @@ EVENTS = "/api/v1/events"
 
 def listen(fleet, node, **params):
     """Hears the whole fleet from when this returns."""
-    reader = fleet.closing(EventReader(node.api.base + EVENTS, **params))
+    reader = fleet.closing(EventReader(node.api.base + EVENTS, node.api, **params))
     return reader.wait_comment("listening to the whole fleet")
 
 
 def tail(fleet, node, client):
-    reader = fleet.closing(EventReader(node.api.base + node.api.path(client, "messages")))
+    reader = fleet.closing(EventReader(node.api.base + node.api.path(client, "messages"), node.api))
     return reader.wait_comment("the client runs on")
 
 
@@ -173,3 +175,26 @@ def test_streams_are_bounded_and_do_not_hold_up_the_end(fleet):
     node.terminate()
     readers[0].wait(lambda r: r.ended, "a clean end of the stream")
     assert time.monotonic() - begun_s < 5, "answers that go on are not waited for"
+
+
+def test_streams_in_a_fleet_with_tokens_and_https(fleet, tmp_path, authority):
+    desk = Desk(fleet, tmp_path)
+    nodes = [fleet.new_node(**desk.settings(
+        http__tls_cert_file=authority.server_certificate, http__tls_key_file=authority.server_key,
+        fleet__ca_file=authority.ca)) for _ in range(2)]
+    for node in nodes:
+        node.api.use(token=desk.tokens["operator"], ca=authority.ca)
+        node.start()
+    readers = [listen(fleet, node) for node in nodes]
+    fleet.create(1, api=nodes[0].api)
+    tails = [tail(fleet, node, "c00000") for node in nodes]
+    wait_until(lambda: nodes[0].api.state("c00000") == "online", 20)
+    fleet.broker.publish("t/c00000/x", "hello")
+    for reader in tails:
+        reader.wait(lambda r: [m["payload"] for m in r.of("message")] == ["hello"], "the message")
+    for reader in readers:
+        reader.wait(lambda r: states(r, "c00000")[-1:] == ["online"], "online is told")
+    path = "/api/v1/clients/c00000/messages"
+    viewer = Api(nodes[0].port).use(token=desk.tokens["viewer"], ca=authority.ca)
+    assert viewer.get(path).status_code == 403
+    assert Api(nodes[0].port).use(ca=authority.ca).get(EVENTS).status_code == 401

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from fleet.sse import EventReader
+from test_access import Desk
 from fleet.wait import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -226,6 +227,30 @@ def test_documented_refusals(fleet):
         one(name, 503, **options)
     fleet.redis.start()
     node.wait_ready(node.ready, 30)
+
+
+RANKS = {"viewer": 0, "operator": 1, "admin": 2}
+
+
+def test_each_operation_needs_the_role_it_documents(fleet, tmp_path):
+    desk = Desk(fleet, tmp_path)
+    node = desk.start_node()
+    apis = {role: desk.api(node, role) for role in RANKS}
+    for path, method, operation in OPERATIONS:
+        role, where = operation["x-role"], fill(path, "nobody", "nobody")
+        stream = "text/event-stream" in response_of(operation, min(operation["responses"])).get(
+            "content", {})
+        if role == "public":
+            assert desk.api(node).call(method.upper(), where).status_code != 401
+            continue
+        refused(desk.api(node), operation, method, where, 401)
+        for caller, api in apis.items():
+            if role == "node" or RANKS[caller] < RANKS[role]:
+                refused(api, operation, method, where, 403)
+            elif not stream and "pprof" not in path:
+                answer = api.call(method.upper(), where)
+                assert answer.status_code not in (401, 403), (path, caller, answer.text)
+                check_answer(operation, answer)
 
 
 # ---- the fields of a configuration ---------------------------------------------------------------

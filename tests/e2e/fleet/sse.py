@@ -1,6 +1,7 @@
 """A reader of server-sent events (text/event-stream), on a thread of its own."""
 
 import json
+import socket
 import threading
 
 import requests
@@ -11,13 +12,18 @@ from .wait import PATIENCE, wait_until
 class EventReader:
     """Reads until it is closed or the stream ends. events: [(event, data)], comments: [text]."""
 
-    def __init__(self, url, **params):
+    def __init__(self, url, like=None, **params):
+        """like: an Api whose token and trust are used."""
         self.events, self.comments, self.ended = [], [], False
         self.session = requests.Session()
         self.session.trust_env = False
+        if like is not None:
+            self.session.headers.update(like.session.headers)
+            self.session.verify = like.session.verify
         self.answer = self.session.get(url, params=params, stream=True, timeout=60 * PATIENCE)
         assert self.answer.status_code == 200, f"{self.answer.status_code} {self.answer.text}"
         assert self.answer.headers["Content-Type"] == "text/event-stream"
+        self.socket = socket.fromfd(self.answer.raw.fileno(), socket.AF_INET, socket.SOCK_STREAM)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
@@ -55,6 +61,9 @@ class EventReader:
         return self
 
     def close(self):
-        self.answer.close()
-        self.session.close()
+        """Hangs up; closing what another thread reads would wait for it."""
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other end was first
         self.thread.join(10)

@@ -56,6 +56,30 @@ START_TEST(what_nodes_ask_each_other_is_marked_as_internal) {
 }
 END_TEST
 
+static const char *role_of(unsigned flags) {
+    if (flags & ROUTE_PUBLIC) {
+        return "public";
+    }
+    if (flags & ROUTE_FLEET) {
+        return "node";
+    }
+    if (flags & ROUTE_ADMIN) {
+        return "admin";
+    }
+    return flags & (ROUTE_OPERATOR | ROUTE_CONTENTS) ? "operator" : "viewer";
+}
+
+START_TEST(the_roles_are_those_that_the_routes_ask_for) {
+    size_t count;
+    const struct http_route *routes = http_routes(&count);
+    for (size_t i = 0; i < count; i++) {
+        const char *role = json_string_value(json_object_get(operation_of(&routes[i]), "x-role"));
+        ck_assert_msg(role != NULL && strcmp(role, role_of(routes[i].flags)) == 0, "%s %s: %s",
+                      routes[i].method, routes[i].pattern, role);
+    }
+}
+END_TEST
+
 /* Only names that a route reads, and all of them. */
 START_TEST(the_parameters_are_those_that_the_routes_take) {
     size_t count, i, k;
@@ -114,6 +138,7 @@ int main(void) {
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_test(cases, every_route_is_documented_and_nothing_else_is);
     tcase_add_test(cases, what_nodes_ask_each_other_is_marked_as_internal);
+    tcase_add_test(cases, the_roles_are_those_that_the_routes_ask_for);
     tcase_add_test(cases, the_parameters_are_those_that_the_routes_take);
     tcase_add_test(cases, every_field_of_a_configuration_is_documented);
     return run_cases(cases, "openapi");
