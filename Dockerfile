@@ -14,7 +14,7 @@ FROM debian:12-slim
 COPY tools/install-deps /tmp/install-deps
 RUN /tmp/install-deps --run && rm -rf /tmp/install-deps /var/lib/apt/lists/* \
     && useradd --system --home-dir /var/lib/mqfleet --create-home mqfleet
-COPY --from=build /src/build/release/mqfleetd /usr/local/bin/mqfleetd
+COPY --from=build /src/build/release/mqfleetd /src/build/release/mqfleet /usr/local/bin/
 USER mqfleet
 ENV STATE_DIRECTORY=/var/lib/mqfleet MQFLEET_NODE_INFO_PORT=8080
 VOLUME /var/lib/mqfleet

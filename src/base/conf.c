@@ -365,6 +365,18 @@ static enum err unknown_variable(const char *name) {
     return ERR_OK;
 }
 
+/* Those of the command line tool, which may share an environment with a node. */
+static bool is_of_the_tool(const char *name) {
+    static const char *const NAMES[] = {"MQFLEET_URL", "MQFLEET_TOKEN", "MQFLEET_TOKEN_FILE",
+                                        "MQFLEET_CA"};
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        if (strcmp(NAMES[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum err take_variable(struct conf_loader *loader, const char *variable) {
     const char *equals = strchr(variable, '=');
     size_t prefix_len = strlen(ENVIRONMENT_PREFIX);
@@ -378,7 +390,7 @@ static enum err take_variable(struct conf_loader *loader, const char *variable) 
     name[name_len] = '\0';
     const struct conf_setting *setting = find_by_environment_name(name);
     if (setting == NULL) {
-        return unknown_variable(name);
+        return is_of_the_tool(name) ? ERR_OK : unknown_variable(name);
     }
     return conf_assign(loader, setting, equals + 1, strlen(equals + 1), name);
 }

@@ -35,6 +35,7 @@ def test_every_example_of_the_readme_runs(fleet):
     blocks = [re.sub(r"\b(8080|1883|6379)\b", lambda match: str(ports[match[0]]), block)
               for block in examples()]
     curls = [block for block in blocks if "curl" in block and "/metrics" not in block]
+    tool = [block for block in blocks if re.search(r"^mqfleet ", block, re.MULTILINE)]
     metrics = [block for block in blocks if "/metrics" in block]
     redis = [block for block in blocks if "redis-cli" in block]
     assert len(curls) >= 6 and len(redis) >= 2
@@ -54,6 +55,9 @@ def test_every_example_of_the_readme_runs(fleet):
     shown = "\n".join(run(block) for block in redis)
     assert "m1" in shown and "pumps/1/state" in shown
     fleet.wait_online(["by-hand"])
+    shown = "\n".join(run(f"PATH={BINARY.parent}:$PATH; export MQFLEET_URL={node.api.base}\n{block}")
+                      for block in tool)
+    assert "pump-1" in shown and "subscribed" in shown and "m1" in shown
     assert 'mqfleet_clients{state="online"}' in run("\n".join(metrics))
 
 

@@ -98,7 +98,8 @@ static enum err bind_to(int fd, const struct sockaddr_storage *source, struct st
      * brokers. */
     set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     if (bind(fd, (const struct sockaddr *)source, len) != 0) {
-        fault_set(fault, "source_address_unusable", "the local address (setting source_addresses) cannot be used: %s",
+        fault_set(fault, "source_address_unusable",
+                  "the local address (setting source_addresses) cannot be used: %s",
                   strerrordesc_np(errno));
         return ERR_IO;
     }

@@ -1,0 +1,346 @@
+"""mqfleet, the command line tool, against real nodes."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import threading
+import time
+
+import pytest
+
+from fleet.node import BINARY, ROOT, environment
+from fleet.ports import free_port
+from fleet.wait import wait_until
+
+TOOL = BINARY.parent / "mqfleet"
+SOURCES = ROOT / "tools/cli"
+
+
+class Cli:
+    def __init__(self, node=None, **more):
+        url = {"MQFLEET_URL": node.api.base} if node else {}
+        self.environment = environment(**url, **more)
+
+    def run(self, *words, stdin=None):
+        return subprocess.run([TOOL, *map(str, words)], env=self.environment, input=stdin,
+                              capture_output=True, text=True, timeout=90)
+
+    def good(self, *words, stdin=None):
+        result = self.run(*words, stdin=stdin)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def fails(self, code, *words, stdin=None):
+        result = self.run(*words, stdin=stdin)
+        assert result.returncode == code, f"{result.returncode}\n{result.stdout}{result.stderr}"
+        assert result.stderr.startswith("mqfleet: ") or "line " in result.stderr, result.stderr
+        return result.stderr
+
+    def json(self, *words):
+        return json.loads(self.good(*words, "-o", "json"))
+
+    def start(self, *words):
+        return subprocess.Popen([TOOL, *map(str, words)], env=self.environment,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def on_terminal(self, *words, seconds=10, stdin=None, until=None):
+        """What it writes to a terminal; ended by Ctrl-C once `until` was seen, or by itself."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(TOOL, [str(TOOL), *map(str, words)], {**self.environment, "TERM": "xterm"})
+        written, end = b"", time.monotonic() + seconds
+        while time.monotonic() < end:
+            if select.select([terminal], [], [], 0.1)[0]:
+                try:
+                    written += os.read(terminal, 65536)
+                except OSError:
+                    break
+            if until and until(written):
+                os.write(terminal, b"\x03")
+                until = None
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+        return written.decode(errors="replace"), os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture
+def cli(fleet):
+    return Cli(fleet.start_node("m1"))
+
+
+def lines(documents):
+    return "".join(json.dumps(one) + "\n" for one in documents)
+
+
+# ---- what needs no node ---------------------------------------------------------------------------
+
+def test_wrong_use_is_told_with_what_would_be_right():
+    cli = Cli()
+    assert "perhaps status" in cli.fails(2, "statsu")
+    assert "perhaps --state" in cli.fails(2, "clients", "--stat", "x")
+    assert "means nothing to nodes" in cli.fails(2, "nodes", "--qos", "1")
+    assert "usage: mqfleet get ID" in cli.fails(2, "get")
+    assert "NAME=VALUE" in cli.fails(2, "clients", "--label", "north")
+    assert "table, json or id" in cli.fails(2, "nodes", "-o", "xml")
+    assert "--limit" in cli.fails(2, "clients", "--limit", "many")
+    assert "0, 1 or 2" in cli.fails(2, "publish", "a", "t", "-m", "x", "--qos", "3")
+    assert "--file" in cli.fails(2, "create")
+    assert "give ids" in cli.fails(2, "pause")
+    assert cli.good("version").startswith("mqfleet ")
+    assert "exit codes" in cli.good("help") and "--qos" in cli.good("help", "publish")
+    assert cli.good("publish", "--help") == cli.good("help", "publish")
+
+
+def test_the_man_page_and_the_help_know_all_commands_and_options():
+    page = (SOURCES / "mqfleet.1").read_text()
+    help_text = Cli().good("help")
+    commands = re.findall(r'^    \{"([a-z]+)",', (SOURCES / "commands.c").read_text(), re.MULTILINE)
+    options = re.findall(r'X\(OPT_\w+, "([a-z-]+)"', (SOURCES / "cli.h").read_text())
+    assert len(commands) >= 19 and len(options) >= 20
+    for command in commands:
+        assert re.search(rf"Cm (?:\w+ , )*{command}\b", page), command
+        assert re.search(rf"^  {command}\b", help_text, re.MULTILINE), command
+    for option in options:
+        assert f"Fl -{option}" in page, option
+    for code in re.findall(r"X\(CLI_\w+, (\d+),", (SOURCES / "cli.h").read_text()):
+        assert f".It {code}\n" in page, code
+
+
+def test_settings_are_checked_by_the_node_itself(tmp_path):
+    cli = Cli()
+    assert "good" in cli.good("config", "check", ROOT / "conf/mqfleet.yml")
+    bad = tmp_path / "bad.yml"
+    bad.write_text("heartbeat_ms: 5\n")
+    result = cli.run("config", "check", bad)
+    assert result.returncode == 2 and "heartbeat_ms" in result.stderr
+
+
+def test_a_node_that_is_not_there(tmp_path):
+    cli = Cli(MQFLEET_URL=f"http://127.0.0.1:{free_port()}")
+    assert "connect" in cli.fails(5, "status")
+    assert "connect" in cli.fails(5, "tail", "x")
+
+
+# ---- clients --------------------------------------------------------------------------------------
+
+def test_from_creating_to_deleting(fleet, cli, tmp_path):
+    documents = [fleet.document(f"c{number}", labels={"site": "north" if number % 2 else "south"})
+                 for number in range(6)]
+    path = tmp_path / "clients.ndjson"
+    path.write_text(lines(documents))
+    assert cli.good("create", "--file", path, "--wait") == "6 created, 0 unchanged, 0 failed\n"
+    assert "0 created, 6 unchanged" in cli.good("create", "--file", "-", stdin=path.read_text())
+    assert "6 unchanged" in cli.good("create", "-f", "-", stdin=json.dumps(documents))
+    assert "1 unchanged" in cli.good("create", "-f", "-", stdin=json.dumps(documents[0], indent=2))
+    fleet.wait_online([one["id"] for one in documents])
+
+    table = cli.good("clients").splitlines()
+    assert table[0].split()[:2] == ["ID", "STATE"] and len(table) == 7
+    assert sorted(cli.good("clients", "--label", "site=north", "-o", "id").split()) \
+        == ["c1", "c3", "c5"]
+    shown = [json.loads(line) for line in cli.good("clients", "-o", "json", "-n", 4).splitlines()]
+    assert len(shown) == 4 and shown[0]["status"]["state"] == "online"
+    assert cli.json("get", "c1")["config"]["labels"] == {"site": "north"}
+    assert "granted" in cli.good("get", "c1")
+    assert "c9" in cli.fails(3, "get", "c9")
+
+    assert cli.good("pause", "c1", "c2") == ""
+    fleet.api.wait_state("c1", "paused")
+    fleet.api.wait_state("c2", "paused")
+    assert cli.good("clients", "--state", "paused", "-o", "id").split() in (["c1", "c2"], ["c2", "c1"])
+    cli.good("resume", "-", stdin="c1\nc2\n")
+    fleet.wait_online(["c1", "c2"])
+    assert "--yes" in cli.fails(2, "restart", "--state", "online")
+    assert "6 done, 0 failed" in cli.run("restart", "--state", "online", "--yes").stderr
+    fleet.wait_online([one["id"] for one in documents])
+    assert "restart" in cli.good("events", "c3")
+
+    result = cli.run("delete", "c0", "nobody", "c1")
+    assert result.returncode == 1 and "nobody" in result.stderr and "2 done, 1 failed" in result.stderr
+    assert sorted(cli.good("clients", "-o", "id").split()) == ["c2", "c3", "c4", "c5"]
+
+
+def test_each_bad_line_is_told_and_the_good_ones_are_created(fleet, cli):
+    text = lines([fleet.document("a")]) + '{"id": oops}\n\n' \
+        + lines([{"id": "b", "url": "ftp://b"}]) + "7\n" + lines([fleet.document("c")])
+    result = cli.run("create", "--file", "-", stdin=text)
+    assert result.returncode == 1
+    assert result.stdout == "2 created, 0 unchanged, 3 failed\n"
+    told = result.stderr.splitlines()
+    assert [line.split(":")[0].split(",")[0] for line in told if line.startswith("line")] \
+        and {"line 2", "line 4", "line 5"} == {line.split(":")[0].split(",")[0] for line in told}
+    assert "/url" in result.stderr
+    assert cli.run("create", "--file", "-", stdin='{"id": 7}').returncode == 6
+
+
+def test_thousands_with_a_bar_on_a_terminal(fleet, cli, tmp_path):
+    path = tmp_path / "many.ndjson"
+    paused = [{**fleet.document(f"m{number}"), "desired": "paused"} for number in range(5000)]
+    path.write_text(lines(paused))
+    written, code = cli.on_terminal("create", "--file", path, seconds=60)
+    assert code == 0 and "5000 created" in written
+    assert re.search(r"create \[#+\.+\]", written), written[-500:]
+    assert len(cli.good("clients", "-o", "id").split()) == 5000
+    piped = cli.run("create", "--file", path)
+    assert piped.stderr == "" and "5000 unchanged" in piped.stdout
+
+
+def test_publishing(fleet, cli, tmp_path):
+    fleet.online(1, protocol_version=5)
+    client = "c00000"
+    tail = cli.start("tail", client, "-o", "json", "--limit", "4")
+    time.sleep(1)
+    cli.good("publish", client, f"t/{client}/a", "--message", "grüße", "--qos", "1",
+             "--property", "content_type=text/plain", "--property", "colour=blue")
+    binary = tmp_path / "binary"
+    binary.write_bytes(bytes(range(256)))
+    cli.good("publish", client, f"t/{client}/b", "--file", binary)
+    cli.good("publish", client, f"t/{client}/c", "--retain", stdin="from a pipe")
+    cli.good("publish", client, f"t/{client}/d", "-m", "")
+    out, _ = tail.communicate(timeout=30)
+    got = {message["topic"][-1]: message for message in map(json.loads, out.splitlines())}
+    assert tail.returncode == 0 and set(got) == set("abcd")
+    assert got["a"]["payload"] == "grüße" and got["a"]["qos"] == 1
+    assert got["a"]["properties"]["content_type"] == "text/plain"
+    assert "blue" in json.dumps(got["a"]["properties"])
+    assert got["b"]["size"] == 256 and got["c"]["payload"] == "from a pipe"
+    assert "nobody" in cli.fails(3, "publish", "nobody", "t", "-m", "x")
+    assert "whole number" in cli.fails(2, "publish", client, "t", "-m", "x", "-p",
+                                       "message_expiry_interval=soon")
+
+
+def test_tail_shows_people_no_control_characters(fleet, cli):
+    fleet.online(1)
+    tail = cli.start("tail", "c00000", "--limit", "3")
+    time.sleep(1)
+    for payload in ("plain", "red\x1b[31m", "two\nlines"):
+        fleet.api.publish("c00000", "t/c00000/x", payload)
+    out, _ = tail.communicate(timeout=30)
+    assert "\x1b" not in out and len(out.splitlines()) == 3 and "two lines" in out
+    raw = cli.start("tail", "c00000", "--raw", "-n", "1")
+    time.sleep(1)
+    fleet.api.publish("c00000", "t/c00000/x", "as it is")
+    assert raw.communicate(timeout=30)[0] == "as it is\n"
+
+
+def test_trying_a_configuration(fleet, cli, tmp_path):
+    path = tmp_path / "client.json"
+    path.write_text(json.dumps(fleet.document("try")))
+    steps = cli.good("test", "--file", path)
+    assert [line.split()[:2] for line in steps.splitlines()] \
+        == [["ok", "dns"], ["ok", "tcp"], ["ok", "connect"], ["ok", "subscribe"]]
+    path.write_text(json.dumps({"id": "try", "url": f"mqtt://127.0.0.1:{free_port()}"}))
+    result = cli.run("test", "--file", path)
+    assert result.returncode == 1 and "failed tcp" in result.stdout
+    assert len(result.stdout.splitlines()) == 3  # the last is the advice
+    path.write_text('{"id": "try",\n "url": oops}')
+    assert "line 2" in cli.fails(6, "test", "--file", path)
+
+
+# ---- the fleet ------------------------------------------------------------------------------------
+
+def test_draining_a_node_and_what_the_events_say(fleet):
+    first, second = fleet.start_nodes(2)
+    cli = Cli(first)
+    ids = fleet.online(6)
+    events = cli.start("events", "--follow", "--kind", "client", "-o", "json")
+    told = []
+    reader = threading.Thread(target=lambda: told.extend(map(json.loads, events.stdout)))
+    reader.start()
+    time.sleep(3)  # until changes of all nodes are told
+    drained = cli.run("drain", second.name, "--wait")
+    assert drained.returncode == 0 and "0 clients left" in drained.stderr
+    nodes = {node["name"]: node for node in cli.json("nodes")["nodes"]}
+    assert nodes[second.name]["state"] == "draining" and nodes[second.name]["clients"] == 0
+    assert second.name in cli.good("nodes") and "is draining" in cli.good("status")
+    status = cli.json("status")
+    assert status["states"] == {"online": 6} and status["placed"] == 6
+    cli.good("undrain", second.name)
+    wait_until(lambda: {one["id"] for one in told if one["state"] == "online"}, 20, "events")
+    events.send_signal(2)
+    assert events.wait(20) == 130
+    reader.join()
+    assert {one["id"] for one in told} <= set(ids)
+    assert "nowhere" in cli.fails(3, "drain", "nowhere")
+
+
+def test_a_stream_goes_on_after_the_node_was_away(fleet):
+    node = fleet.start_node("m1")
+    cli = Cli(node)
+    fleet.online(1)
+    tail = cli.start("tail", "c00000", "-o", "json", "--limit", "2")
+    time.sleep(1)
+    node.api.publish("c00000", "t/c00000/1", "before")
+    node.terminate()
+    node.start()
+    fleet.wait_online(["c00000"])
+
+    def published():
+        node.api.publish("c00000", "t/c00000/2", "after")
+        return tail.poll() is not None
+
+    wait_until(published, 40, "the second message", poll_s=0.5)
+    out, told = tail.communicate()
+    assert [json.loads(line)["payload"] for line in out.splitlines()] == ["before", "after"]
+    assert "connecting anew" in told
+
+
+def test_on_a_terminal_there_are_colours_and_it_watches(fleet, cli):
+    fleet.online(2)
+    written, code = cli.on_terminal("clients")
+    assert code == 0 and "\x1b[32monline" in written
+    assert "\x1b" not in cli.good("clients")
+    assert "\x1b" not in Cli(fleet.nodes[0], NO_COLOR="1").on_terminal("clients")[0]
+    written, code = cli.on_terminal("status", "--watch", "--interval", "0.2", seconds=30,
+                                    until=lambda text: text.count(b"\x1b[2J") >= 3)
+    assert code == 130 and written.count("m1") >= 3
+
+
+# ---- who may --------------------------------------------------------------------------------------
+
+def test_tokens_come_from_a_file_or_the_environment(fleet, tmp_path):
+    made = subprocess.run([BINARY, "--new-token", "v", "viewer"], env=environment(), check=True,
+                          capture_output=True, text=True).stdout.splitlines()
+    token, line = (row.split(None, 1)[1] for row in made)
+    tokens, secret = tmp_path / "tokens", tmp_path / "secret"
+    tokens.write_text(line + "\n")
+    secret.write_text("secret-between-nodes\n")
+    for path in (tokens, secret):
+        path.chmod(0o600)
+    node = fleet.start_node(http__tokens_file=tokens, fleet__secret_file=secret)
+    assert "Bearer" in Cli(node).fails(4, "nodes")
+    assert "n1" in Cli(node, MQFLEET_TOKEN=token).good("nodes")
+    file = tmp_path / "token"
+    file.write_text(token + "\n")
+    assert "n1" in Cli(node).good("nodes", "--token-file", file)
+    assert "operator" in Cli(node, MQFLEET_TOKEN_FILE=str(file)).fails(4, "delete", "x")
+    assert str(tmp_path / "none") in Cli(node).fails(5, "nodes", "--token-file", tmp_path / "none")
+
+
+# ---- completion -----------------------------------------------------------------------------------
+
+def complete(cli, line):
+    script = f"""
+source <("{TOOL}" completion bash)
+COMP_WORDS=({line} "${{1-}}"); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))
+_mqfleet; printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+    path = {**cli.environment, "PATH": f"{BINARY.parent}:{os.environ['PATH']}"}
+    *words, begun = line.split(" ")
+    script = script.replace(f"({line} ", f"({' '.join(words)} ")
+    return subprocess.run(["bash", "-c", script, "bash", begun], env=path, capture_output=True,
+                          text=True, timeout=30, check=True).stdout.split()
+
+
+def test_bash_completes_commands_options_and_what_the_node_knows(fleet, cli):
+    fleet.online(2, "pump")
+    assert complete(cli, "mqfleet un") == ["undrain"]
+    assert complete(cli, "mqfleet clients --sta") == ["--state"]
+    assert complete(cli, "mqfleet clients --state back") == ["backoff"]
+    assert complete(cli, "mqfleet get pump0000") == ["pump00000", "pump00001"] or \
+        set(complete(cli, "mqfleet get pump0000")) == {"pump00000", "pump00001"}
+    assert complete(cli, "mqfleet drain ") == ["m1"]
+    assert complete(Cli(MQFLEET_URL=f"http://127.0.0.1:{free_port()}"), "mqfleet get x") == []

@@ -1,0 +1,139 @@
+/* What the files of the command line tool share: the options given, the exit codes, and the table
+ * of commands. One thread. */
+#ifndef MQFLEET_CLI_H
+#define MQFLEET_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* X(symbol, code, meaning): listed by `mqfleet help` and in the man page. */
+#define EXIT_TABLE(X)                                                                              \
+    X(CLI_OK, 0, "done")                                                                           \
+    X(CLI_FAILED, 1, "some of it failed, or the node could not do it")                             \
+    X(CLI_USAGE, 2, "wrong use of the command")                                                    \
+    X(CLI_NOT_FOUND, 3, "there is no such client or node")                                         \
+    X(CLI_REFUSED, 4, "no right token, or its role does not suffice")                              \
+    X(CLI_UNREACHABLE, 5, "the node cannot be reached")                                            \
+    X(CLI_INVALID, 6, "the request is not valid, or conflicts with what there is")                 \
+    X(CLI_INTERRUPTED, 130, "ended by Ctrl-C")
+
+enum cli_exit {
+#define EXIT_SYMBOL(symbol, code, meaning) symbol = (code),
+    EXIT_TABLE(EXIT_SYMBOL)
+#undef EXIT_SYMBOL
+};
+
+/* X(symbol, long name, short letter or 0, argument or NULL, commands or NULL for all, help): the
+ * commands are those it means something to, a blank between two. */
+#define OPTION_TABLE(X)                                                                            \
+    X(OPT_URL, "url", 'u', "URL", NULL,                                                            \
+      "a node of the fleet; $MQFLEET_URL, else "                                                   \
+      "http://127.0.0.1:8080")                                                                     \
+    X(OPT_TOKEN_FILE, "token-file", 0, "FILE", NULL,                                               \
+      "file with the token; $MQFLEET_TOKEN_FILE, or the token itself in $MQFLEET_TOKEN")           \
+    X(OPT_CA, "ca", 0, "FILE", NULL,                                                               \
+      "certificates, PEM, that the node's must be signed by; $MQFLEET_CA")                         \
+    X(OPT_TIMEOUT, "timeout", 0, "SECONDS", NULL, "limit of one request (30)")                     \
+    X(OPT_OUTPUT, "output", 'o', "FORM", NULL, "table (for people), json (for programs), id")      \
+    X(OPT_HELP, "help", 'h', NULL, NULL, "tell about the command")                                 \
+    X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "show it again and again until Ctrl-C")       \
+    X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "time between two looks (2)")        \
+    X(OPT_STATE, "state", 0, "STATE", "clients events delete pause resume restart release",        \
+      "waiting connecting online backoff conflict paused")                                         \
+    X(OPT_NODE, "node", 0, "NAME", "clients delete pause resume restart release",                  \
+      "clients of that node")                                                                      \
+    X(OPT_LABEL, "label", 'l', "NAME=VALUE", "clients delete pause resume restart release",        \
+      "clients with that label")                                                                   \
+    X(OPT_LIMIT, "limit", 'n', "N", "clients events tail", "end after so many")                    \
+    X(OPT_FILE, "file", 'f', "FILE", "create test publish",                                        \
+      "JSON, an array, or an object in each line; - is standard input; publish: the payload")      \
+    X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                   \
+      "create: until each is online or has failed, within --timeout; drain: until the node is "    \
+      "empty")                                                                                     \
+    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release drain", "do not ask")        \
+    X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "the payload")                               \
+    X(OPT_QOS, "qos", 'q', "0|1|2", "publish", "quality of service (0)")                           \
+    X(OPT_RETAIN, "retain", 'r', NULL, "publish", "let the broker keep the message")               \
+    X(OPT_PROPERTY, "property", 'p', "NAME=VALUE", "publish",                                      \
+      "an MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other " \
+      "name is a user property; may come more than once")                                          \
+    X(OPT_FOLLOW, "follow", 0, NULL, "events", "show changes as they come")                        \
+    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader")                                 \
+    X(OPT_CLIENT, "client", 0, "ID", "events", "changes of that client")                           \
+    X(OPT_RAW, "raw", 0, NULL, "tail", "payloads alone, byte for byte, a newline after each")
+
+enum option {
+#define OPTION_SYMBOL(symbol, name, letter, argument, commands, help) symbol,
+    OPTION_TABLE(OPTION_SYMBOL)
+#undef OPTION_SYMBOL
+        OPTION_COUNT
+};
+
+#define OPTION_REPEAT_MAX 32
+
+struct cli {
+    const struct command *command;
+    const char *values[OPTION_COUNT]; /* NULL: not given; "" for those without argument */
+    const char *labels[OPTION_REPEAT_MAX + 1], *properties[OPTION_REPEAT_MAX + 1];
+    char **words; /* what is left of the command line */
+    int word_count;
+    bool json, ids;
+};
+
+struct command {
+    const char *name;
+    const char *words; /* shown after the name; "" none */
+    int least, most;   /* words; most -1: any number */
+    const char *about; /* one line */
+    enum cli_exit (*run)(struct cli *cli);
+};
+extern const struct command commands[]; /* ends with a NULL name */
+
+struct option_row {
+    const char *name, *argument, *commands, *help;
+    char letter;
+};
+extern const struct option_row option_rows[OPTION_COUNT];
+/* Does the option mean something to the command? */
+bool option_fits(enum option option, const struct command *command);
+bool cli_given(const struct cli *cli, enum option option);
+
+/* False with a line on stderr: no such command, option, or number of words. */
+bool cli_parse(struct cli *cli, int argc, char **argv);
+/* The nearest name to a mistyped one, or NULL when none is near. */
+const char *cli_nearest(const char *word, const char *const *names, size_t count);
+
+/* "mqfleet: ..." on stderr. */
+void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From now on Ctrl-C and SIGTERM are noted instead of ending the process. */
+void cli_catch_interrupts(void);
+/* Ctrl-C was pressed. */
+bool cli_interrupted(void);
+/* Sleeps; false: interrupted. */
+bool cli_sleep_ms(long ms);
+/* Asks on the terminal; true with --yes. Without a terminal: says that --yes is needed. */
+bool cli_confirm(const struct cli *cli, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+enum cli_exit command_status(struct cli *cli);
+enum cli_exit command_nodes(struct cli *cli);
+enum cli_exit command_drain(struct cli *cli);
+enum cli_exit command_undrain(struct cli *cli);
+enum cli_exit command_clients(struct cli *cli);
+enum cli_exit command_get(struct cli *cli);
+enum cli_exit command_create(struct cli *cli);
+enum cli_exit command_act(struct cli *cli); /* delete pause resume restart release */
+enum cli_exit command_publish(struct cli *cli);
+enum cli_exit command_test(struct cli *cli);
+enum cli_exit command_events(struct cli *cli);
+enum cli_exit command_tail(struct cli *cli);
+enum cli_exit command_config(struct cli *cli);
+enum cli_exit command_completion(struct cli *cli);
+enum cli_exit command_complete(struct cli *cli);
+enum cli_exit command_help(struct cli *cli);
+enum cli_exit command_version(struct cli *cli);
+
+#endif

@@ -1,0 +1,224 @@
+/* Listing clients, showing one, and acting on many. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "node.h"
+#include "progress.h"
+#include "select.h"
+#include "table.h"
+
+static const char *text(const json_t *object, const char *name) {
+    return json_string_value(json_object_get(object, name));
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+struct listing {
+    struct cli *cli;
+    struct table *table;
+    long left; /* -1: all */
+};
+
+/* "mqtt://host:port", from whichever form the configuration has. */
+static const char *broker_of(const json_t *config, char *out, size_t size) {
+    const char *url = text(config, "url"), *broker = text(config, "broker");
+    if (url != NULL || broker == NULL) {
+        return url;
+    }
+    snprintf(out, size, "%s:%lld", broker,
+             (long long)json_integer_value(json_object_get(config, "port")));
+    return out;
+}
+
+static void put_client(struct table *table, const json_t *client) {
+    const json_t *status = json_object_get(client, "status");
+    const json_t *error = json_object_get(status, "last_error");
+    const char *state = text(status, "state");
+    bool well = state != NULL && strcmp(state, "online") == 0;
+    char ago[32], broker[300];
+    table_put(table, text(client, "id"));
+    table_put(table, state);
+    table_put(table, table_ago(text(status, "since"), ago, sizeof(ago)));
+    table_put(table, text(json_object_get(client, "placement"), "node"));
+    table_printf(table, "%lld",
+                 (long long)json_integer_value(json_object_get(status, "messages_in")));
+    table_printf(table, "%lld",
+                 (long long)json_integer_value(json_object_get(status, "messages_out")));
+    table_put(table, broker_of(json_object_get(client, "config"), broker, sizeof(broker)));
+    table_put(table, well || json_is_null(error) ? "" : text(error, "message"));
+}
+
+static void put_json(const json_t *value) {
+    char *line = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    puts(line != NULL ? line : "null");
+    free(line);
+}
+
+static bool show_page(void *context, json_t *clients) {
+    struct listing *listing = context;
+    size_t i;
+    json_t *client;
+    json_array_foreach(clients, i, client) {
+        if (listing->left == 0) {
+            break;
+        }
+        listing->left -= listing->left > 0;
+        if (listing->cli->json) {
+            put_json(client);
+        } else if (listing->cli->ids) {
+            puts(text(client, "id"));
+        } else {
+            put_client(listing->table, client);
+        }
+    }
+    if (listing->table != NULL) {
+        table_print(listing->table);
+    }
+    return listing->left != 0 && fflush(stdout) == 0;
+}
+
+enum cli_exit command_clients(struct cli *cli) {
+    static const char *const headings[] = {"ID",   "STATE",  "SINCE",      "NODE", ">IN",
+                                           ">OUT", "BROKER", "LAST ERROR", NULL};
+    const char *limit = cli->values[OPT_LIMIT];
+    struct listing listing = {.cli = cli, .left = limit != NULL ? strtol(limit, NULL, 10) : -1};
+    if (!cli->json && !cli->ids) {
+        listing.table = table_create(headings);
+    }
+    enum cli_exit code = select_clients(cli, show_page, &listing);
+    table_destroy(listing.table);
+    return code;
+}
+
+/* ---- get ------------------------------------------------------------------------------------- */
+
+static void show_line(const char *name, const char *value) {
+    char safe[1024];
+    if (value != NULL) {
+        printf("%-14s %s%s%s\n", name, table_colour(value),
+               table_printable(value, safe, sizeof(safe)),
+               table_colour(value)[0] != '\0' ? TABLE_PLAIN : "");
+    }
+}
+
+static void show_time(const char *name, const json_t *object, const char *member) {
+    char ago[32], line[96];
+    const char *time = text(object, member);
+    if (time != NULL) {
+        snprintf(line, sizeof(line), "%s (%s)", time, table_ago(time, ago, sizeof(ago)));
+        show_line(name, line);
+    }
+}
+
+static void show_subscriptions(const json_t *status) {
+    size_t i;
+    const json_t *one;
+    char line[512];
+    json_array_foreach(json_object_get(status, "subscriptions"), i, one) {
+        const json_t *granted = json_object_get(one, "granted");
+        long long value = (long long)json_integer_value(granted);
+        snprintf(line, sizeof(line), "%s  QoS %lld, %s", text(one, "filter"),
+                 (long long)json_integer_value(json_object_get(one, "qos")),
+                 json_is_null(granted) ? "not acknowledged yet"
+                 : value >= 0x80       ? "refused"
+                                       : "granted");
+        show_line(i == 0 ? "subscriptions" : "", line);
+    }
+}
+
+static void show_client(const json_t *client) {
+    const json_t *status = json_object_get(client, "status");
+    const json_t *error = json_object_get(status, "last_error");
+    char line[1200];
+    show_line("id", text(client, "id"));
+    show_line("state", text(status, "state"));
+    show_line("reason", text(status, "reason"));
+    show_time("since", status, "since");
+    show_line("node", text(json_object_get(client, "placement"), "node"));
+    show_line("desired", text(client, "desired"));
+    snprintf(line, sizeof(line), "%lld",
+             (long long)json_integer_value(json_object_get(client, "version")));
+    show_line("version", line);
+    show_time("connected", status, "connected_at");
+    show_time("next retry", status, "next_retry_at");
+    show_time("certificate", status, "certificate_expires_at");
+    if (json_is_object(error)) {
+        snprintf(line, sizeof(line), "%s: %s", text(error, "code"), text(error, "message"));
+        show_line("last error", line);
+        show_time("", error, "at");
+    }
+    snprintf(line, sizeof(line), "%lld in, %lld out, %lld dropped, %lld reconnects",
+             (long long)json_integer_value(json_object_get(status, "messages_in")),
+             (long long)json_integer_value(json_object_get(status, "messages_out")),
+             (long long)json_integer_value(json_object_get(status, "messages_dropped")),
+             (long long)json_integer_value(json_object_get(status, "reconnects")));
+    show_line("messages", line);
+    show_subscriptions(status);
+    char *config = json_dumps(json_object_get(client, "config"), JSON_INDENT(2) | JSON_ENCODE_ANY);
+    printf("config         %s\n", config != NULL ? config : "");
+    free(config);
+}
+
+enum cli_exit command_get(struct cli *cli) {
+    struct answer answer;
+    char *path = node_path("clients", cli->words[0], "");
+    node_call(cli, "GET", path, NULL, 0, &answer);
+    free(path);
+    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, NULL);
+    if (code == CLI_OK && cli->json) {
+        answer_print(&answer);
+    } else if (code == CLI_OK && cli->ids) {
+        puts(text(answer.json, "id"));
+    } else if (code == CLI_OK) {
+        show_client(answer.json);
+    }
+    answer_fini(&answer);
+    return code;
+}
+
+/* ---- delete pause resume restart release ----------------------------------------------------- */
+
+static enum cli_exit act(struct cli *cli, const char *id) {
+    struct answer answer;
+    bool removes = strcmp(cli->command->name, "delete") == 0;
+    char *path = node_path("clients", id, removes ? "" : cli->command->name);
+    node_call(cli, removes ? "DELETE" : "POST", path, NULL, 0, &answer);
+    free(path);
+    enum cli_exit code = CLI_OK;
+    if (!answer_good(&answer)) {
+        progress_clear();
+        code = answer_explain(&answer, id);
+    } else if (cli->json && answer.text_len > 0) {
+        answer_print(&answer);
+    } else if (cli->ids) {
+        puts(id);
+    }
+    answer_fini(&answer);
+    return code;
+}
+
+enum cli_exit command_act(struct cli *cli) {
+    enum cli_exit code;
+    size_t i, done = 0, failed = 0;
+    const json_t *id;
+    json_t *ids = select_ids(cli, &code);
+    size_t total = json_array_size(ids);
+    enum cli_exit last = CLI_OK;
+    json_array_foreach(ids, i, id) {
+        if (cli_interrupted() || last == CLI_UNREACHABLE || last == CLI_REFUSED) {
+            break; /* the others would fare no better */
+        }
+        last = act(cli, json_string_value(id));
+        failed += last != CLI_OK;
+        done++;
+        code = last != CLI_OK ? last : code;
+        progress_show(cli->command->name, done, total);
+    }
+    progress_clear();
+    if (ids != NULL && total != 1 && !cli->json && !cli->ids) {
+        fprintf(stderr, "%s: %zu done, %zu failed%s\n", cli->command->name, done - failed, failed,
+                done < total ? ", the others left" : "");
+    }
+    json_decref(ids);
+    return total > 1 && code != CLI_OK && failed < done ? CLI_FAILED : code;
+}

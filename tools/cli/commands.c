@@ -1,0 +1,304 @@
+/* Owns the tables of commands and options, and the reading of a command line by them. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "cli.h"
+
+const struct command commands[] = {
+    {"status", "", 0, 0, "the fleet at a glance, and what is wrong", command_status},
+    {"nodes", "", 0, 0, "the nodes", command_nodes},
+    {"clients", "", 0, 0, "the clients, all or by filters", command_clients},
+    {"get", "ID", 1, 1, "one client: configuration, placement, status", command_get},
+    {"create", "", 0, 0, "create clients from a file; the same again changes nothing",
+     command_create},
+    {"delete", "[ID...]", 0, -1, "delete clients", command_act},
+    {"pause", "[ID...]", 0, -1, "close connections and keep them closed", command_act},
+    {"resume", "[ID...]", 0, -1, "let paused clients connect", command_act},
+    {"restart", "[ID...]", 0, -1, "connect anew", command_act},
+    {"release", "[ID...]", 0, -1, "give clients to another node", command_act},
+    {"publish", "ID TOPIC", 2, 2, "publish as a client", command_publish},
+    {"test", "", 0, 0, "try a configuration, step by step, without keeping it", command_test},
+    {"events", "[ID]", 0, 1, "the last changes of a client, or with --follow those of the fleet",
+     command_events},
+    {"tail", "ID", 1, 1, "the messages of a client as they come", command_tail},
+    {"drain", "NODE", 1, 1, "empty a node before maintenance", command_drain},
+    {"undrain", "NODE", 1, 1, "let a node take clients again", command_undrain},
+    {"config", "check [FILE]", 1, 2, "check a node's settings with mqfleetd", command_config},
+    {"completion", "bash", 1, 1, "print what makes bash complete commands, nodes and clients",
+     command_completion},
+    {"help", "[COMMAND]", 0, 1, "tell about a command", command_help},
+    {"version", "", 0, 0, "print the version", command_version},
+    {"__complete", "[WORD...]", 0, -1, NULL, command_complete},
+    {NULL, NULL, 0, 0, NULL, NULL},
+};
+
+#define OPTION_ROW(symbol, row_name, row_letter, row_argument, row_commands, row_help)             \
+    [symbol] = {.name = row_name,                                                                  \
+                .argument = row_argument,                                                          \
+                .commands = row_commands,                                                          \
+                .help = row_help,                                                                  \
+                .letter = row_letter},
+const struct option_row option_rows[OPTION_COUNT] = {OPTION_TABLE(OPTION_ROW)};
+
+/* ---- telling --------------------------------------------------------------------------------- */
+
+void cli_complain(const char *format, ...) {
+    va_list arguments;
+    fputs("mqfleet: ", stderr);
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+}
+
+bool cli_confirm(const struct cli *cli, const char *format, ...) {
+    char answer[16] = "";
+    va_list arguments;
+    if (cli_given(cli, OPT_YES)) {
+        return true;
+    }
+    if (!isatty(STDIN_FILENO)) {
+        cli_complain("this needs --yes when nobody can be asked");
+        return false;
+    }
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputs(" [y/N] ", stderr);
+    return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+/* Levenshtein's distance, row by row; words are short. */
+static size_t distance(const char *left, const char *right) {
+    size_t row[64];
+    size_t right_len = strnlen(right, 63);
+    for (size_t j = 0; j <= right_len; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; left[i - 1] != '\0' && i < 64; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= right_len; j++) {
+            size_t best = diagonal + (left[i - 1] == right[j - 1] ? 0 : 1);
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[right_len];
+}
+
+const char *cli_nearest(const char *word, const char *const *names, size_t count) {
+    const char *nearest = NULL;
+    size_t least = 3;
+    for (size_t i = 0; i < count; i++) {
+        size_t found = distance(word, names[i]);
+        if (found < least) {
+            least = found;
+            nearest = names[i];
+        }
+    }
+    return nearest;
+}
+
+bool option_fits(enum option option, const struct command *command) {
+    const char *fitting = option_rows[option].commands;
+    size_t len = strlen(command->name);
+    for (const char *at = fitting; at != NULL && *at != '\0'; at += strspn(at, " ")) {
+        size_t word = strcspn(at, " ");
+        if (word == len && memcmp(at, command->name, len) == 0) {
+            return true;
+        }
+        at += word;
+    }
+    return fitting == NULL;
+}
+
+bool cli_given(const struct cli *cli, enum option option) {
+    return cli->values[option] != NULL;
+}
+
+static const struct command *find_command(const char *name) {
+    const char *names[64];
+    size_t count = 0;
+    for (const struct command *row = commands; row->name != NULL; row++) {
+        if (strcmp(row->name, name) == 0) {
+            return row;
+        }
+        if (row->about != NULL) {
+            names[count++] = row->name;
+        }
+    }
+    const char *nearest = cli_nearest(name, names, count);
+    cli_complain("%s: no such command%s%s; see mqfleet help", name,
+                 nearest != NULL ? ", perhaps " : "", nearest != NULL ? nearest : "");
+    return NULL;
+}
+
+/* ---- the command line ------------------------------------------------------------------------ */
+
+static enum option find_long(const char *name, size_t len) {
+    const char *names[OPTION_COUNT];
+    char word[64];
+    for (enum option option = 0; option < OPTION_COUNT; option++) {
+        names[option] = option_rows[option].name;
+        if (strlen(names[option]) == len && memcmp(names[option], name, len) == 0) {
+            return option;
+        }
+    }
+    snprintf(word, sizeof(word), "%.*s", (int)len, name);
+    const char *nearest = cli_nearest(word, names, OPTION_COUNT);
+    cli_complain("--%s: no such option%s%s; see mqfleet help", word,
+                 nearest != NULL ? ", perhaps --" : "", nearest != NULL ? nearest : "");
+    return OPTION_COUNT;
+}
+
+static enum option find_letter(char letter) {
+    for (enum option option = 0; option < OPTION_COUNT; option++) {
+        if (option_rows[option].letter == letter) {
+            return option;
+        }
+    }
+    cli_complain("-%c: no such option; see mqfleet help", letter);
+    return OPTION_COUNT;
+}
+
+static bool add_repeated(const char **list, const char *name, const char *value) {
+    size_t count = 0;
+    while (list[count] != NULL) {
+        count++;
+    }
+    if (strchr(value, '=') == NULL || value[0] == '=') {
+        cli_complain("--%s %s: must be NAME=VALUE", name, value);
+        return false;
+    }
+    if (count == OPTION_REPEAT_MAX) {
+        cli_complain("--%s: at most %d of them", name, OPTION_REPEAT_MAX);
+        return false;
+    }
+    list[count] = value;
+    return true;
+}
+
+static bool set(struct cli *cli, enum option option, const char *value) {
+    cli->values[option] = value;
+    if (option == OPT_LABEL) {
+        return add_repeated(cli->labels, "label", value);
+    }
+    return option != OPT_PROPERTY || add_repeated(cli->properties, "property", value);
+}
+
+/* One option at argv[*at]; may take the next word as its value. */
+static bool parse_option(struct cli *cli, int argc, char **argv, int *at) {
+    const char *word = argv[*at];
+    bool is_long = word[1] == '-';
+    const char *equals = is_long ? strchr(word, '=') : NULL;
+    size_t len = equals != NULL ? (size_t)(equals - word - 2) : strlen(word + 1) - 1;
+    enum option option = is_long ? find_long(word + 2, len) : find_letter(word[1]);
+    if (option == OPTION_COUNT) {
+        return false;
+    }
+    const struct option_row *row = &option_rows[option];
+    const char *value = equals != NULL ? equals + 1 : !is_long && word[2] != '\0' ? word + 2 : NULL;
+    if (row->argument == NULL) {
+        if (value != NULL) {
+            cli_complain("--%s takes no value", row->name);
+        }
+        return value == NULL && set(cli, option, "");
+    }
+    if (value == NULL && *at + 1 < argc) {
+        value = argv[++*at];
+    }
+    if (value == NULL) {
+        cli_complain("--%s: needs %s", row->name, row->argument);
+    }
+    return value != NULL && set(cli, option, value);
+}
+
+static bool check_numbers(const struct cli *cli) {
+    static const struct {
+        enum option option;
+        double least, most;
+    } numbers[] = {{OPT_LIMIT, 1, 1e9}, {OPT_TIMEOUT, 0.1, 86400}, {OPT_INTERVAL, 0.1, 3600}};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        const char *text = cli->values[numbers[i].option];
+        char *end = NULL;
+        double value = text != NULL ? strtod(text, &end) : numbers[i].least;
+        if (text != NULL && (*end != '\0' || end == text || !(value >= numbers[i].least) ||
+                             value > numbers[i].most)) {
+            cli_complain("--%s %s: must be a number from %g to %.0f",
+                         option_rows[numbers[i].option].name, text, numbers[i].least,
+                         numbers[i].most);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_fits(const struct cli *cli) {
+    for (enum option option = 0; option < OPTION_COUNT; option++) {
+        if (cli_given(cli, option) && !option_fits(option, cli->command)) {
+            cli_complain("--%s means nothing to %s; see mqfleet help %s", option_rows[option].name,
+                         cli->command->name, cli->command->name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_words(const struct cli *cli) {
+    const struct command *command = cli->command;
+    if (cli->word_count < command->least ||
+        (command->most >= 0 && cli->word_count > command->most)) {
+        cli_complain("usage: mqfleet %s %s; see mqfleet help %s", command->name, command->words,
+                     command->name);
+        return false;
+    }
+    return true;
+}
+
+static bool check_output(struct cli *cli) {
+    const char *form = cli->values[OPT_OUTPUT];
+    cli->json = form != NULL && strcmp(form, "json") == 0;
+    cli->ids = form != NULL && strcmp(form, "id") == 0;
+    if (form != NULL && !cli->json && !cli->ids && strcmp(form, "table") != 0) {
+        cli_complain("--output %s: must be table, json or id", form);
+        return false;
+    }
+    return true;
+}
+
+bool cli_parse(struct cli *cli, int argc, char **argv) {
+    bool only_words = false;
+    cli->words = argv; /* words move to the front: there are never more of them than were read */
+    for (int at = 1; at < argc; at++) {
+        bool option = !only_words && argv[at][0] == '-' && argv[at][1] != '\0';
+        if (option && strcmp(argv[at], "--") == 0) {
+            only_words = true;
+        } else if (option) {
+            if (!parse_option(cli, argc, argv, &at)) {
+                return false;
+            }
+        } else if (cli->command == NULL) {
+            cli->command = find_command(argv[at]);
+            if (cli->command == NULL) {
+                return false;
+            }
+            only_words = cli->command->about == NULL; /* __complete: all as it stands */
+        } else {
+            cli->words[cli->word_count++] = argv[at];
+        }
+    }
+    if (cli->command == NULL) {
+        cli->command = find_command("help");
+        cli->values[OPT_HELP] = cli_given(cli, OPT_HELP) ? "" : NULL;
+        return check_output(cli);
+    }
+    return cli_given(cli, OPT_HELP) ||
+           (check_fits(cli) && check_words(cli) && check_numbers(cli) && check_output(cli));
+}

@@ -1,0 +1,292 @@
+/* The fleet at a glance, its nodes, and emptying one. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "node.h"
+#include "progress.h"
+#include "select.h"
+#include "table.h"
+
+#define COUNTED_MAX   20000 /* of clients whose states are counted: a glance must not take long */
+#define CAUSES_MAX    5
+#define DRAIN_LOOK_MS 500
+
+static const char *text(const json_t *object, const char *name) {
+    return json_string_value(json_object_get(object, name));
+}
+
+static long long number(const json_t *object, const char *name) {
+    return (long long)json_integer_value(json_object_get(object, name));
+}
+
+/* ---- nodes ----------------------------------------------------------------------------------- */
+
+static void print_nodes(const json_t *nodes) {
+    static const char *const headings[] = {"NODE",    "STATE",   ">CLIENTS", ">SIZE", "LEADER",
+                                           "ADDRESS", "VERSION", "STARTED",  NULL};
+    struct table *table = table_create(headings);
+    size_t i;
+    const json_t *node;
+    char ago[32];
+    json_array_foreach(nodes, i, node) {
+        table_put(table, text(node, "name"));
+        table_put(table, text(node, "state"));
+        table_printf(table, "%lld", number(node, "clients"));
+        table_printf(table, "%lld", number(node, "size"));
+        table_put(table, json_is_true(json_object_get(node, "leader")) ? "*" : "");
+        table_printf(table, "%s:%lld", text(node, "host"), number(node, "port"));
+        table_put(table, text(node, "version"));
+        table_put(table, table_ago(text(node, "started_at"), ago, sizeof(ago)));
+    }
+    table_print(table);
+    table_destroy(table);
+}
+
+static enum cli_exit show_nodes(struct cli *cli) {
+    struct answer answer;
+    node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
+    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, NULL);
+    const json_t *nodes = json_object_get(answer.json, "nodes");
+    size_t i;
+    const json_t *node;
+    if (code == CLI_OK && cli->json) {
+        answer_print(&answer);
+    } else if (code == CLI_OK && cli->ids) {
+        json_array_foreach(nodes, i, node) {
+            puts(text(node, "name"));
+        }
+    } else if (code == CLI_OK) {
+        print_nodes(nodes);
+    }
+    answer_fini(&answer);
+    return code;
+}
+
+/* ---- status ---------------------------------------------------------------------------------- */
+
+struct glance {
+    json_t *states; /* state -> count */
+    json_t *causes; /* "code: message" -> count, of those that are not well */
+    size_t counted;
+};
+
+static void count(json_t *counts, const char *key) {
+    json_object_set_new(counts, key,
+                        json_integer(json_integer_value(json_object_get(counts, key)) + 1));
+}
+
+static bool count_page(void *context, json_t *clients) {
+    struct glance *glance = context;
+    size_t i;
+    const json_t *client;
+    json_array_foreach(clients, i, client) {
+        const json_t *status = json_object_get(client, "status");
+        const json_t *error = json_object_get(status, "last_error");
+        const char *state = text(status, "state");
+        count(glance->states, state != NULL ? state : "unknown");
+        glance->counted++;
+        if (state != NULL && strcmp(state, "online") != 0 && strcmp(state, "paused") != 0 &&
+            json_is_object(error)) {
+            char cause[200];
+            snprintf(cause, sizeof(cause), "%s: %s", text(error, "code"), text(error, "message"));
+            if (json_object_size(glance->causes) < 1000 ||
+                json_object_get(glance->causes, cause) != NULL) {
+                count(glance->causes, cause);
+            }
+        }
+    }
+    return glance->counted < COUNTED_MAX;
+}
+
+static json_t *make_status(const json_t *nodes, const struct glance *glance) {
+    long long size = 0, clients = 0;
+    const char *leader = NULL;
+    json_t *problems = json_array();
+    size_t i;
+    const json_t *node;
+    char line[256];
+    json_array_foreach(nodes, i, node) {
+        const char *state = text(node, "state");
+        size += number(node, "size");
+        clients += number(node, "clients");
+        leader = json_is_true(json_object_get(node, "leader")) ? text(node, "name") : leader;
+        if (state != NULL && strcmp(state, "live") != 0) {
+            snprintf(line, sizeof(line), "node %s is %s", text(node, "name"), state);
+            json_array_append_new(problems, json_string(line));
+        }
+    }
+    if (leader == NULL) {
+        json_array_append_new(problems,
+                              json_string("no node leads: waiting clients are not placed"));
+    }
+    if (size > 0 && clients * 10 > size * 9) {
+        json_array_append_new(problems,
+                              json_string("more than nine tenths of all places are taken"));
+    }
+    return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:b, s:O, s:o}", "nodes", nodes, "leader", leader,
+                     "size", (json_int_t)size, "placed", (json_int_t)clients, "states",
+                     glance->states, "states_complete", glance->counted < COUNTED_MAX, "causes",
+                     glance->causes, "problems", problems);
+}
+
+static void print_causes(const json_t *causes) {
+    json_t *left = json_copy((json_t *)causes);
+    for (int i = 0; i < CAUSES_MAX && json_object_size(left) > 0; i++) {
+        const char *key, *most = NULL;
+        json_t *value;
+        json_int_t best = 0;
+        char safe[220];
+        json_object_foreach(left, key, value) {
+            if (json_integer_value(value) > best) {
+                best = json_integer_value(value);
+                most = key;
+            }
+        }
+        printf("  %6lld  %s\n", (long long)best, table_printable(most, safe, sizeof(safe)));
+        json_object_del(left, most);
+    }
+    json_decref(left);
+}
+
+static void print_status(const json_t *status) {
+    static const char *const states[] = {"online",  "connecting", "backoff",
+                                         "waiting", "conflict",   "paused"};
+    const json_t *counts = json_object_get(status, "states");
+    const json_t *problems = json_object_get(status, "problems");
+    size_t i;
+    const json_t *problem;
+    char safe[300];
+    print_nodes(json_object_get(status, "nodes"));
+    printf("\n%sclients%s  %lld placed of %lld places\n", TABLE_BOLD, TABLE_PLAIN,
+           number(status, "placed"), number(status, "size"));
+    for (i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+        printf("  %6lld  %s%s%s\n", number(counts, states[i]), table_colour(states[i]), states[i],
+               table_colour(states[i])[0] != '\0' ? TABLE_PLAIN : "");
+    }
+    if (!json_is_true(json_object_get(status, "states_complete"))) {
+        printf("  of the first %d; /metrics of each node counts all\n", COUNTED_MAX);
+    }
+    if (json_object_size(json_object_get(status, "causes")) > 0) {
+        printf("\n%swhy clients are not online%s\n", TABLE_BOLD, TABLE_PLAIN);
+        print_causes(json_object_get(status, "causes"));
+    }
+    printf("\n");
+    json_array_foreach(problems, i, problem) {
+        printf("%sproblem%s: %s\n", table_colour("failed"), TABLE_PLAIN,
+               table_printable(json_string_value(problem), safe, sizeof(safe)));
+    }
+    if (json_array_size(problems) == 0) {
+        printf("%sno problem with the nodes%s\n", table_colour("ok"), TABLE_PLAIN);
+    }
+}
+
+static enum cli_exit show_status(struct cli *cli) {
+    struct answer answer;
+    struct glance glance = {json_object(), json_object(), 0};
+    node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
+    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, NULL);
+    if (code == CLI_OK) {
+        code = select_clients(cli, count_page, &glance);
+    }
+    if (code == CLI_OK) {
+        json_t *status = make_status(json_object_get(answer.json, "nodes"), &glance);
+        if (cli->json) {
+            json_dumpf(status, stdout, JSON_COMPACT);
+            putchar('\n');
+        } else {
+            print_status(status);
+        }
+        json_decref(status);
+    }
+    json_decref(glance.states);
+    json_decref(glance.causes);
+    answer_fini(&answer);
+    return code;
+}
+
+/* ---- once, or again and again ---------------------------------------------------------------- */
+
+static enum cli_exit repeat(struct cli *cli, enum cli_exit (*show)(struct cli *cli)) {
+    const char *given = cli->values[OPT_INTERVAL];
+    double seconds = given != NULL ? strtod(given, NULL) : 2;
+    if (!cli_given(cli, OPT_WATCH)) {
+        return show(cli);
+    }
+    enum cli_exit code;
+    do {
+        if (isatty(STDOUT_FILENO) && !cli->json) {
+            fputs("\033[H\033[2J", stdout);
+        }
+        code = show(cli);
+        fflush(stdout);
+    } while (code != CLI_USAGE && code != CLI_REFUSED && cli_sleep_ms((long)(seconds * 1000)));
+    return code;
+}
+
+enum cli_exit command_status(struct cli *cli) {
+    return repeat(cli, show_status);
+}
+
+enum cli_exit command_nodes(struct cli *cli) {
+    return repeat(cli, show_nodes);
+}
+
+/* ---- drain ----------------------------------------------------------------------------------- */
+
+static enum cli_exit wait_empty(struct cli *cli, const char *node) {
+    long long before = -1, first = -1;
+    char *path = node_path("nodes", node, "");
+    enum cli_exit code = CLI_OK;
+    while (code == CLI_OK && before != 0) {
+        struct answer answer;
+        node_call(cli, "GET", path, NULL, 0, &answer);
+        code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, node);
+        long long left = number(answer.json, "clients");
+        answer_fini(&answer);
+        if (code == CLI_OK && left != before) {
+            before = left;
+            first = first < 0 ? left : first;
+            if (isatty(STDERR_FILENO)) {
+                progress_show("drain", (size_t)(first > left ? first - left : 0), (size_t)first);
+            } else {
+                fprintf(stderr, "%s: %lld clients left\n", node, left);
+            }
+        }
+        if (code == CLI_OK && before != 0 && !cli_sleep_ms(DRAIN_LOOK_MS)) {
+            break;
+        }
+    }
+    progress_clear();
+    free(path);
+    return code;
+}
+
+static enum cli_exit turn(struct cli *cli, const char *action) {
+    struct answer answer;
+    char *path = node_path("nodes", cli->words[0], action);
+    node_call(cli, "POST", path, NULL, 0, &answer);
+    free(path);
+    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, cli->words[0]);
+    if (code == CLI_OK && cli->json) {
+        answer_print(&answer);
+    } else if (code == CLI_OK) {
+        printf("%s: %s, %lld clients\n", cli->words[0], text(answer.json, "state"),
+               number(answer.json, "clients"));
+    }
+    answer_fini(&answer);
+    return code;
+}
+
+enum cli_exit command_drain(struct cli *cli) {
+    enum cli_exit code = turn(cli, "drain");
+    if (code == CLI_OK && cli_given(cli, OPT_WAIT)) {
+        fflush(stdout);
+        code = wait_empty(cli, cli->words[0]);
+    }
+    return code;
+}
+
+enum cli_exit command_undrain(struct cli *cli) {
+    return turn(cli, "undrain");
+}

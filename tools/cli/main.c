@@ -1,0 +1,20 @@
+/* mqfleet: looks after a fleet of mqfleetd nodes, through any of them. Exit codes: see EXIT_TABLE.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "cli.h"
+
+int main(int argc, char **argv) {
+    struct cli cli = {0};
+    cli_catch_interrupts();
+    if (!cli_parse(&cli, argc, argv)) {
+        return CLI_USAGE;
+    }
+    enum cli_exit code = cli_given(&cli, OPT_HELP) ? command_help(&cli) : cli.command->run(&cli);
+    if (fflush(stdout) != 0 && code == CLI_OK) {
+        cli_complain("standard output: %s", strerror(errno));
+        code = CLI_FAILED;
+    }
+    return cli_interrupted() ? CLI_INTERRUPTED : (int)code;
+}

@@ -1,0 +1,402 @@
+/* Owns the connection to the node. The only file of the tool that includes libcurl. */
+#include "node.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "base/buffer.h"
+#include "base/text.h"
+#include "sse.h"
+#include "table.h"
+
+#define ANSWER_BYTES_MAX ((size_t)256 * 1024 * 1024)
+#define CONNECT_MS       5000L
+#define TIMEOUT_S        30
+#define TOKEN_MAX        512
+#define SILENCE_S        60L /* a stream tells that it lives every 15 s */
+#define RETRY_MS_MAX     10000
+
+/* ---- settings -------------------------------------------------------------------------------- */
+
+static const char *setting(const struct cli *cli, enum option option, const char *variable,
+                           const char *standard) {
+    const char *value = cli->values[option];
+    value = value != NULL ? value : getenv(variable);
+    return value != NULL && value[0] != '\0' ? value : standard;
+}
+
+static bool read_token_file(const char *path, char out[TOKEN_MAX + 2], struct answer *answer) {
+    FILE *file = fopen(path, "re");
+    if (file == NULL || fgets(out, TOKEN_MAX + 2, file) == NULL) {
+        snprintf(answer->trouble, sizeof(answer->trouble), "--token-file %.150s: %s", path,
+                 file == NULL ? strerror(errno) : "is empty");
+        if (file != NULL) {
+            fclose(file);
+        }
+        return false;
+    }
+    fclose(file);
+    out[strcspn(out, "\r\n \t")] = '\0';
+    return true;
+}
+
+/* "Authorization: Bearer ..." or nothing. Never from the command line, where others can read it. */
+static bool add_token(const struct cli *cli, struct curl_slist **headers, struct answer *answer) {
+    char token[TOKEN_MAX + 2] = "", header[TOKEN_MAX + 64];
+    const char *path = setting(cli, OPT_TOKEN_FILE, "MQFLEET_TOKEN_FILE", NULL);
+    const char *direct = getenv("MQFLEET_TOKEN");
+    if (path != NULL) {
+        if (!read_token_file(path, token, answer)) {
+            return false;
+        }
+    } else if (direct != NULL) {
+        snprintf(token, sizeof(token), "%s", direct);
+    }
+    if (token[0] != '\0') {
+        snprintf(header, sizeof(header), "Authorization: Bearer %s", token);
+        *headers = curl_slist_append(*headers, header);
+    }
+    return true;
+}
+
+static long timeout_ms(const struct cli *cli) {
+    const char *text = cli->values[OPT_TIMEOUT];
+    double seconds = text != NULL ? strtod(text, NULL) : TIMEOUT_S;
+    return (long)(seconds * 1000);
+}
+
+/* ---- one request ----------------------------------------------------------------------------- */
+
+static size_t take_body(char *data, size_t size, size_t count, void *context) {
+    struct buffer *body = context;
+    size_t len = size * count;
+    if (body->len + len > ANSWER_BYTES_MAX) {
+        return 0;
+    }
+    buffer_append(body, data, len);
+    return body->failed ? 0 : len;
+}
+
+static size_t take_header(char *data, size_t size, size_t count, void *context) {
+    static const char NAME[] = "x-request-id:";
+    struct answer *answer = context;
+    size_t len = size * count;
+    if (len > strlen(NAME) && strncasecmp(data, NAME, strlen(NAME)) == 0) {
+        snprintf(answer->request_id, sizeof(answer->request_id), "%.*s", (int)(len - strlen(NAME)),
+                 data + strlen(NAME));
+        char *start = answer->request_id + strspn(answer->request_id, " ");
+        memmove(answer->request_id, start, strlen(start) + 1);
+        answer->request_id[strcspn(answer->request_id, "\r\n")] = '\0';
+    }
+    return len;
+}
+
+static int look_for_interrupt(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
+                              curl_off_t d) {
+    (void)context;
+    (void)a;
+    (void)b;
+    (void)c;
+    (void)d;
+    return cli_interrupted();
+}
+
+/* The handle is kept, and with it the connection. */
+static CURL *handle(void) {
+    static CURL *easy;
+    if (easy == NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
+        easy = curl_easy_init();
+    } else if (easy != NULL) {
+        curl_easy_reset(easy);
+    }
+    return easy;
+}
+
+static bool prepare(struct cli *cli, CURL *easy, const char *path, struct curl_slist **headers,
+                    struct answer *answer) {
+    const char *base = setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
+    const char *ca = setting(cli, OPT_CA, "MQFLEET_CA", NULL);
+    size_t base_len = strlen(base);
+    char *url = malloc(base_len + strlen(path) + 1);
+    if (url == NULL || !add_token(cli, headers, answer)) {
+        free(url);
+        return false;
+    }
+    while (base_len > 0 && base[base_len - 1] == '/') {
+        base_len--;
+    }
+    sprintf(url, "%.*s%s", (int)base_len, base, path);
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    free(url);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "mqfleet/" MQFLEET_VERSION);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, answer);
+    curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, look_for_interrupt);
+    curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+    if (ca != NULL) {
+        curl_easy_setopt(easy, CURLOPT_CAINFO, ca);
+    }
+    return true;
+}
+
+static void no_answer(const struct cli *cli, CURLcode code, const char *detail,
+                      struct answer *answer) {
+    snprintf(answer->trouble, sizeof(answer->trouble), "%.100s: %.130s",
+             setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080"),
+             detail[0] != '\0' ? detail : curl_easy_strerror(code));
+}
+
+void node_call(struct cli *cli, const char *method, const char *path, json_t *body, long extra_ms,
+               struct answer *answer) {
+    char error[CURL_ERROR_SIZE] = "";
+    struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
+    struct buffer received;
+    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    CURL *easy = handle();
+    *answer = (struct answer){0};
+    buffer_init(&received);
+    json_decref(body);
+    if (easy == NULL || !prepare(cli, easy, path, &headers, answer)) {
+        goto out;
+    }
+    if (text != NULL) {
+        headers = curl_slist_append(headers, "Content-Type: application/json");
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(text));
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, text);
+    } else if (strcmp(method, "POST") == 0) {
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, "");
+    }
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms(cli) + extra_ms);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &received);
+    CURLcode code = curl_easy_perform(easy);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+    if (code != CURLE_OK) {
+        no_answer(cli, code, error, answer);
+        goto out;
+    }
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer->status);
+    answer->text_len = received.len;
+    answer->text = buffer_take(&received);
+    answer->json = answer->text != NULL
+                       ? json_loadb(answer->text, answer->text_len, JSON_DECODE_ANY, NULL)
+                       : NULL;
+out:
+    buffer_fini(&received);
+    curl_slist_free_all(headers);
+    free(text);
+}
+
+void answer_fini(struct answer *answer) {
+    json_decref(answer->json);
+    free(answer->text);
+    *answer = (struct answer){0};
+}
+
+/* ---- what it means --------------------------------------------------------------------------- */
+
+bool answer_good(const struct answer *answer) {
+    return answer->status >= 200 && answer->status < 300;
+}
+
+enum cli_exit answer_code(const struct answer *answer) {
+    switch (answer->status) {
+    case 0:
+        return CLI_UNREACHABLE;
+    case 401:
+    case 403:
+    case 429:
+        return CLI_REFUSED;
+    case 404:
+        return CLI_NOT_FOUND;
+    case 400:
+    case 409:
+    case 412:
+    case 413:
+    case 422:
+        return CLI_INVALID;
+    default:
+        return answer_good(answer) ? CLI_OK : CLI_FAILED;
+    }
+}
+
+static const char *text_of(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
+}
+
+enum cli_exit answer_explain(const struct answer *answer, const char *what) {
+    const char *colon = what != NULL ? ": " : "";
+    what = what != NULL ? what : "";
+    if (answer->status == 0) {
+        if (!cli_interrupted()) {
+            cli_complain("%s", answer->trouble);
+        }
+        return CLI_UNREACHABLE;
+    }
+    const json_t *errors = json_object_get(answer->json, "errors");
+    char detail[1024];
+    table_printable(text_of(answer->json, "detail"), detail, sizeof(detail));
+    if (detail[0] == '\0') {
+        snprintf(detail, sizeof(detail), "the node answered with status %ld", answer->status);
+    }
+    if (json_array_size(errors) > 1) {
+        cli_complain("%s%s%s", what, colon, text_of(answer->json, "title"));
+    } else {
+        cli_complain("%s%s%s", what, colon, detail);
+    }
+    size_t i;
+    const json_t *fault;
+    json_array_foreach(errors, i, fault) {
+        if (json_array_size(errors) > 1) {
+            table_printable(text_of(fault, "detail"), detail, sizeof(detail));
+            fprintf(stderr, "  %s: %s\n", text_of(fault, "pointer"), detail);
+        }
+    }
+    if (answer->status >= 500 && answer->request_id[0] != '\0') {
+        fprintf(stderr, "  request %s in the node's log\n", answer->request_id);
+    }
+    return answer_code(answer);
+}
+
+void answer_print(const struct answer *answer) {
+    fwrite(answer->text != NULL ? answer->text : "", 1, answer->text_len, stdout);
+    fputc('\n', stdout);
+}
+
+/* ---- paths ----------------------------------------------------------------------------------- */
+
+char *node_escape(const char *text) {
+    static const char UNRESERVED[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    char *out = malloc(strlen(text) * 3 + 1), *end = out;
+    for (const char *at = text; out != NULL && *at != '\0'; at++) {
+        if (strchr(UNRESERVED, *at) != NULL) {
+            *end++ = *at;
+        } else {
+            end += sprintf(end, "%%%02X", (unsigned)(unsigned char)*at);
+        }
+    }
+    if (out != NULL) {
+        *end = '\0';
+    }
+    return out;
+}
+
+/* A name of dots alone would be taken for a way up. */
+static char *escape_segment(const char *name) {
+    char *escaped = node_escape(name);
+    if (escaped != NULL && (strcmp(escaped, ".") == 0 || strcmp(escaped, "..") == 0)) {
+        free(escaped);
+        return text_dup(name[1] == '\0' ? "%2E" : "%2E%2E");
+    }
+    return escaped;
+}
+
+char *node_path(const char *collection, const char *name, const char *action) {
+    char *escaped = escape_segment(name), *path = NULL;
+    if (escaped != NULL && asprintf(&path, "/api/v1/%s/%s%s%s", collection, escaped,
+                                    action[0] != '\0' ? "/" : "", action) < 0) {
+        path = NULL;
+    }
+    free(escaped);
+    return path;
+}
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+struct feed {
+    struct sse sse;
+    struct buffer other; /* the body when it is no stream */
+    CURL *easy;
+    node_event *take;
+    void *context;
+    bool over; /* told enough */
+};
+
+static bool take_event(void *context, const char *event, const char *text) {
+    struct feed *feed = context;
+    json_t *data = json_loads(text, JSON_DECODE_ANY, NULL);
+    bool goes_on = data == NULL || feed->take(feed->context, event, data);
+    json_decref(data);
+    feed->over = !goes_on;
+    return goes_on;
+}
+
+static size_t take_feed(char *data, size_t size, size_t count, void *context) {
+    struct feed *feed = context;
+    long status = 0;
+    size_t len = size * count;
+    curl_easy_getinfo(feed->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status != 200) {
+        return take_body(data, size, count, &feed->other);
+    }
+    return sse_feed(&feed->sse, data, len, take_event, feed) ? len : 0;
+}
+
+void node_stream(struct cli *cli, const char *path, node_event *take, void *context,
+                 struct answer *answer) {
+    char error[CURL_ERROR_SIZE] = "";
+    struct curl_slist *headers = curl_slist_append(NULL, "Accept: text/event-stream");
+    struct feed feed = {.easy = handle(), .take = take, .context = context};
+    *answer = (struct answer){0};
+    sse_init(&feed.sse);
+    buffer_init(&feed.other);
+    if (feed.easy != NULL && prepare(cli, feed.easy, path, &headers, answer)) {
+        curl_easy_setopt(feed.easy, CURLOPT_HTTPHEADER, headers);
+        curl_easy_setopt(feed.easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(feed.easy, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
+        curl_easy_setopt(feed.easy, CURLOPT_ERRORBUFFER, error);
+        curl_easy_setopt(feed.easy, CURLOPT_WRITEFUNCTION, take_feed);
+        curl_easy_setopt(feed.easy, CURLOPT_WRITEDATA, &feed);
+        CURLcode code = curl_easy_perform(feed.easy);
+        curl_easy_setopt(feed.easy, CURLOPT_ERRORBUFFER, NULL);
+        curl_easy_getinfo(feed.easy, CURLINFO_RESPONSE_CODE, &answer->status);
+        if (code != CURLE_OK && answer->status == 0) {
+            no_answer(cli, code, error, answer);
+        }
+        answer->json =
+            feed.other.len > 0 ? json_loadb(feed.other.data, feed.other.len, 0, NULL) : NULL;
+    }
+    if (feed.over) {
+        answer->status = -1;
+    }
+    sse_fini(&feed.sse);
+    buffer_fini(&feed.other);
+    curl_slist_free_all(headers);
+}
+
+enum cli_exit node_follow(struct cli *cli, const char *path, node_event *take, void *context) {
+    bool was_there = false;
+    long delay_ms = 500;
+    for (;;) { /* until there is enough, or Ctrl-C */
+        struct answer answer;
+        enum cli_exit code = CLI_OK;
+        node_stream(cli, path, take, context, &answer);
+        bool enough = answer.status == -1 || cli_interrupted();
+        bool ended = answer.status == 200;
+        if (!enough && !ended && (!was_there || (answer.status > 0 && answer.status < 500))) {
+            code = answer_explain(&answer, NULL);
+            enough = true;
+        }
+        answer_fini(&answer);
+        if (enough) {
+            return code;
+        }
+        delay_ms = ended ? 500 : delay_ms * 2 < RETRY_MS_MAX ? delay_ms * 2 : RETRY_MS_MAX;
+        was_there = true;
+        fputs("mqfleet: the stream ended; connecting anew\n", stderr);
+        if (!cli_sleep_ms(delay_ms)) {
+            return CLI_OK;
+        }
+    }
+}

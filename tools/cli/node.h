@@ -1,0 +1,47 @@
+/* Requests to a node over libcurl, and telling what it answered when that is an error. One thread.
+ */
+#ifndef MQFLEET_CLI_NODE_H
+#define MQFLEET_CLI_NODE_H
+
+#include <stdio.h>
+#include "cli.h"
+
+struct answer {
+    long status;  /* 0: none came */
+    json_t *json; /* NULL: no body, or no JSON; owned */
+    char *text;   /* the body; owned, may be NULL */
+    size_t text_len;
+    char request_id[80];
+    char trouble[256]; /* why none came */
+};
+
+/* Sends method and path ("/api/v1/..."), with body (NULL: none; its reference is taken). extra_ms
+ * is added to the limit of time. answer_fini in any case. */
+void node_call(struct cli *cli, const char *method, const char *path, json_t *body, long extra_ms,
+               struct answer *answer);
+void answer_fini(struct answer *answer);
+
+/* 2xx. */
+bool answer_good(const struct answer *answer);
+/* Tells on stderr what went wrong, with every fault; what: the thing it was about, or NULL. Returns
+ * the exit code that fits. */
+enum cli_exit answer_explain(const struct answer *answer, const char *what);
+enum cli_exit answer_code(const struct answer *answer);
+/* Prints the body as it came, and a newline. */
+void answer_print(const struct answer *answer);
+
+/* The path of a client or a node with an action ("" none), escaped. free(). */
+char *node_path(const char *collection, const char *name, const char *action);
+/* One word of a query, escaped. free(). */
+char *node_escape(const char *text);
+
+/* One event of a stream. False: enough. */
+typedef bool node_event(void *context, const char *event, json_t *data);
+/* Follows a stream until it ends, `take` says so, or Ctrl-C. The answer is filled in as by
+ * node_call; its status is 200 when events could come. */
+void node_stream(struct cli *cli, const char *path, node_event *take, void *context,
+                 struct answer *answer);
+/* Follows it for ever: connects anew, later and later, once it was there. */
+enum cli_exit node_follow(struct cli *cli, const char *path, node_event *take, void *context);
+
+#endif

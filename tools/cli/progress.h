@@ -1,0 +1,14 @@
+/* A progress bar on stderr, when that is a terminal and the work is long. One thread. */
+#ifndef MQFLEET_CLI_PROGRESS_H
+#define MQFLEET_CLI_PROGRESS_H
+
+#include <stddef.h>
+
+/* Shows done of total; draws at most ten times a second, and nothing for less than PROGRESS_LEAST.
+ */
+#define PROGRESS_LEAST 100
+void progress_show(const char *what, size_t done, size_t total);
+/* Takes the bar away, before other output and at the end. */
+void progress_clear(void);
+
+#endif

@@ -1,0 +1,133 @@
+/* Publishing as a client. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "base/text.h"
+#include "node.h"
+
+#define PAYLOAD_MAX ((size_t)64 * 1024 * 1024)
+
+/* Properties that are numbers, and the other names MQTT 5 has; the rest are user properties. */
+static const struct {
+    const char *name;
+    bool number;
+} properties[] = {
+    {"content_type", false},           {"response_topic", false},
+    {"correlation_data", false},       {"payload_format_indicator", true},
+    {"message_expiry_interval", true},
+};
+
+static bool set_property(json_t *known, json_t *user, const char *given) {
+    const char *equals = strchr(given, '=');
+    size_t len = (size_t)(equals - given);
+    for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++) {
+        if (strlen(properties[i].name) == len && memcmp(properties[i].name, given, len) == 0) {
+            char *end;
+            long long value = strtoll(equals + 1, &end, 10);
+            if (properties[i].number && (*end != '\0' || end == equals + 1)) {
+                cli_complain("--property %s: must be a whole number", given);
+                return false;
+            }
+            json_object_set_new(known, properties[i].name,
+                                properties[i].number ? json_integer(value)
+                                                     : json_string(equals + 1));
+            return true;
+        }
+    }
+    json_array_append_new(user, json_pack("{s:s%, s:s}", "name", given, len, "value", equals + 1));
+    return true;
+}
+
+static bool add_properties(const struct cli *cli, json_t *body) {
+    json_t *known = json_object(), *user = json_array();
+    bool good = true;
+    for (size_t i = 0; good && cli->properties[i] != NULL; i++) {
+        good = set_property(known, user, cli->properties[i]);
+    }
+    if (json_array_size(user) > 0) {
+        json_object_set(known, "user_properties", user);
+    }
+    if (json_object_size(known) > 0) {
+        json_object_set(body, "properties", known);
+    }
+    json_decref(known);
+    json_decref(user);
+    return good;
+}
+
+static bool read_payload(const struct cli *cli, struct buffer *out) {
+    const char *name = cli->values[OPT_FILE];
+    char block[65536];
+    size_t len;
+    if (cli_given(cli, OPT_MESSAGE) && name != NULL) {
+        cli_complain("publish: --message or --file, not both");
+        return false;
+    }
+    if (cli_given(cli, OPT_MESSAGE)) {
+        buffer_append_str(out, cli->values[OPT_MESSAGE]);
+        return !out->failed;
+    }
+    bool input = name == NULL || strcmp(name, "-") == 0;
+    FILE *file = input ? stdin : fopen(name, "re");
+    if (file == NULL) {
+        cli_complain("--file %s: %s", name, strerror(errno));
+        return false;
+    }
+    while ((len = fread(block, 1, sizeof(block), file)) > 0 && out->len <= PAYLOAD_MAX) {
+        buffer_append(out, block, len);
+    }
+    bool good = !ferror(file) && !out->failed && out->len <= PAYLOAD_MAX;
+    if (!good) {
+        cli_complain("the payload cannot be read, or is larger than 64 MiB");
+    }
+    if (!input) {
+        fclose(file);
+    }
+    return good;
+}
+
+static bool add_payload(const struct cli *cli, json_t *body) {
+    struct buffer payload;
+    buffer_init(&payload);
+    bool good = read_payload(cli, &payload);
+    const char *data = payload.data != NULL ? payload.data : "";
+    if (good && text_is_utf8(data, payload.len) && memchr(data, '\0', payload.len) == NULL) {
+        json_object_set_new(body, "payload", json_stringn(data, payload.len));
+    } else if (good) {
+        char *encoded = text_base64_encode(data, payload.len);
+        json_object_set_new(body, "payload_base64", json_string(encoded));
+        free(encoded);
+    }
+    buffer_fini(&payload);
+    return good;
+}
+
+enum cli_exit command_publish(struct cli *cli) {
+    const char *qos = cli->values[OPT_QOS] != NULL ? cli->values[OPT_QOS] : "0";
+    if (strlen(qos) != 1 || qos[0] < '0' || qos[0] > '2') {
+        cli_complain("--qos %s: must be 0, 1 or 2", qos);
+        return CLI_USAGE;
+    }
+    json_t *body = json_pack("{s:s, s:i, s:b}", "topic", cli->words[1], "qos", qos[0] - '0',
+                             "retain", cli_given(cli, OPT_RETAIN));
+    if (body == NULL) {
+        cli_complain("TOPIC: must be UTF-8");
+        return CLI_USAGE;
+    }
+    if (!add_payload(cli, body) || !add_properties(cli, body)) {
+        json_decref(body);
+        return CLI_USAGE;
+    }
+    struct answer answer;
+    char *path = node_path("clients", cli->words[0], "publish");
+    node_call(cli, "POST", path, body, 0, &answer);
+    free(path);
+    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, cli->words[0]);
+    if (code == CLI_OK && cli->json) {
+        answer_print(&answer);
+    }
+    answer_fini(&answer);
+    return code;
+}

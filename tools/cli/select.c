@@ -1,0 +1,136 @@
+/* Owns nothing: makes the list of clients that a command is about. */
+#include "select.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "node.h"
+
+#define PAGE_LEN 500
+
+static void add_parameter(struct buffer *path, const char *prefix, const char *name,
+                          size_t name_len, const char *value) {
+    char *key = strndup(name, name_len);
+    char *escaped_key = key != NULL ? node_escape(key) : NULL;
+    char *escaped = node_escape(value);
+    buffer_printf(path, "&%s%s=%s", prefix, escaped_key != NULL ? escaped_key : "",
+                  escaped != NULL ? escaped : "");
+    free(key);
+    free(escaped_key);
+    free(escaped);
+}
+
+static char *page_path(const struct cli *cli, const char *cursor) {
+    struct buffer path;
+    buffer_init(&path);
+    buffer_printf(&path, "/api/v1/clients?limit=%d", PAGE_LEN);
+    if (cli_given(cli, OPT_STATE)) {
+        add_parameter(&path, "", "state", 5, cli->values[OPT_STATE]);
+    }
+    if (cli_given(cli, OPT_NODE)) {
+        add_parameter(&path, "", "node", 4, cli->values[OPT_NODE]);
+    }
+    for (size_t i = 0; cli->labels[i] != NULL; i++) {
+        const char *equals = strchr(cli->labels[i], '=');
+        add_parameter(&path, "label.", cli->labels[i], (size_t)(equals - cli->labels[i]),
+                      equals + 1);
+    }
+    if (cursor != NULL) {
+        add_parameter(&path, "", "cursor", 6, cursor);
+    }
+    return buffer_take(&path);
+}
+
+/* Takes those out of the page that were there before. */
+static void drop_seen(json_t *seen, json_t *clients) {
+    for (size_t i = json_array_size(clients); i > 0; i--) {
+        const char *id = json_string_value(json_object_get(json_array_get(clients, i - 1), "id"));
+        if (id != NULL && json_object_get(seen, id) != NULL) {
+            json_array_remove(clients, i - 1);
+        } else if (id != NULL) {
+            json_object_set_new(seen, id, json_true());
+        }
+    }
+}
+
+enum cli_exit select_clients(struct cli *cli, select_page *take, void *context) {
+    char *cursor = NULL;
+    json_t *seen = json_object();
+    enum cli_exit code = CLI_OK;
+    for (bool more = true; more && !cli_interrupted();) {
+        struct answer answer;
+        char *path = page_path(cli, cursor);
+        free(cursor);
+        cursor = NULL;
+        node_call(cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+        free(path);
+        if (!answer_good(&answer)) {
+            code = answer_explain(&answer, NULL);
+            more = false;
+        } else {
+            const char *next = json_string_value(json_object_get(answer.json, "next_cursor"));
+            json_t *clients = json_object_get(answer.json, "clients");
+            drop_seen(seen, clients);
+            more = take(context, clients) && next != NULL;
+            cursor = more ? strdup(next) : NULL;
+        }
+        answer_fini(&answer);
+    }
+    json_decref(seen);
+    free(cursor);
+    return code;
+}
+
+/* ---- ids ------------------------------------------------------------------------------------- */
+
+static bool take_ids(void *context, json_t *clients) {
+    size_t i;
+    json_t *client;
+    json_array_foreach(clients, i, client) {
+        json_array_append(context, json_object_get(client, "id"));
+    }
+    return true;
+}
+
+static void read_ids(json_t *ids) {
+    char line[4096];
+    while (fgets(line, sizeof(line), stdin) != NULL) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[0] != '\0') {
+            json_array_append_new(ids, json_string(line));
+        }
+    }
+}
+
+json_t *select_ids(struct cli *cli, enum cli_exit *code) {
+    bool filtered = cli_given(cli, OPT_STATE) || cli_given(cli, OPT_NODE) || cli->labels[0] != NULL;
+    json_t *ids = json_array();
+    *code = CLI_OK;
+    if (filtered == (cli->word_count > 0)) {
+        cli_complain(
+            "%s: give ids (- reads them from standard input), or filters: --state, --node, "
+            "--label",
+            cli->command->name);
+        *code = CLI_USAGE;
+    } else if (filtered) {
+        *code = select_clients(cli, take_ids, ids);
+    } else {
+        for (int i = 0; i < cli->word_count; i++) {
+            if (strcmp(cli->words[i], "-") == 0) {
+                read_ids(ids);
+            } else {
+                json_array_append_new(ids, json_string(cli->words[i]));
+            }
+        }
+    }
+    if (*code == CLI_OK && json_array_size(ids) > 1 && (filtered || json_array_size(ids) > 10) &&
+        !cli_confirm(cli, "%s %zu clients?", cli->command->name, json_array_size(ids))) {
+        *code = CLI_USAGE;
+    }
+    if (*code != CLI_OK) {
+        json_decref(ids);
+        return NULL;
+    }
+    return ids;
+}

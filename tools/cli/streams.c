@@ -1,0 +1,217 @@
+/* Changes and messages: those that were, and those that come. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "base/text.h"
+#include "node.h"
+#include "table.h"
+
+static const char *text(const json_t *object, const char *name) {
+    const char *value = json_string_value(json_object_get(object, name));
+    return value != NULL ? value : "";
+}
+
+struct stream {
+    struct cli *cli;
+    long left; /* -1: for ever */
+};
+
+static struct stream stream_of(struct cli *cli) {
+    const char *limit = cli->values[OPT_LIMIT];
+    return (struct stream){cli, limit != NULL ? strtol(limit, NULL, 10) : -1};
+}
+
+/* False: enough. */
+static bool counted(struct stream *stream) {
+    stream->left -= stream->left > 0;
+    return fflush(stdout) == 0 && stream->left != 0;
+}
+
+static void print_json(const json_t *data) {
+    json_dumpf(data, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+    putchar('\n');
+}
+
+static void tell_dropped(const json_t *data) {
+    const json_t *count = json_object_get(data, "count");
+    if (json_is_integer(count)) {
+        fprintf(stderr, "mqfleet: %lld were left out: they came too fast\n",
+                (long long)json_integer_value(count));
+    } else {
+        fputs("mqfleet: some were left out\n", stderr);
+    }
+}
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+static void print_event(const json_t *data) {
+    char what[256], reason[400], from[64];
+    const char *kind = text(data, "kind"), *state = text(data, "state");
+    const char *name = text(data, strcmp(kind, "client") == 0 ? "id" : "name");
+    printf("%s  %-6s  %s  %s%s%s%s%s%s  %s\n", text(data, "at"), kind,
+           table_printable(name[0] != '\0' ? name : "-", what, sizeof(what)),
+           table_printable(text(data, "from"), from, sizeof(from)), from[0] != '\0' ? " -> " : "",
+           table_colour(state), state, table_colour(state)[0] != '\0' ? TABLE_PLAIN : "",
+           text(data, "node")[0] != '\0' ? "" : "",
+           table_printable(text(data, "reason"), reason, sizeof(reason)));
+}
+
+static bool take_event(void *context, const char *event, json_t *data) {
+    struct stream *stream = context;
+    if (strcmp(event, "dropped") == 0) {
+        tell_dropped(data);
+        return true;
+    }
+    if (stream->cli->json) {
+        print_json(data);
+    } else {
+        print_event(data);
+    }
+    return counted(stream);
+}
+
+static enum cli_exit follow_events(struct cli *cli) {
+    static const struct {
+        enum option option;
+        const char *name;
+    } filters[] = {{OPT_KIND, "kind"}, {OPT_STATE, "state"}, {OPT_CLIENT, "client"}};
+    struct stream stream = stream_of(cli);
+    struct buffer path;
+    buffer_init(&path);
+    buffer_append_str(&path, "/api/v1/events");
+    if (cli->word_count > 0) {
+        cli->values[OPT_CLIENT] = cli->words[0];
+    }
+    for (size_t i = 0, n = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
+        const char *value = cli->values[filters[i].option];
+        char *escaped = value != NULL ? node_escape(value) : NULL;
+        if (escaped != NULL) {
+            buffer_printf(&path, "%s%s=%s", n++ == 0 ? "?" : "&", filters[i].name, escaped);
+        }
+        free(escaped);
+    }
+    enum cli_exit code =
+        path.failed ? CLI_FAILED : node_follow(cli, path.data, take_event, &stream);
+    buffer_fini(&path);
+    return code;
+}
+
+static enum cli_exit last_changes(struct cli *cli) {
+    static const char *const headings[] = {"AT", "FROM", "TO", "REASON", NULL};
+    struct answer answer;
+    char *path = node_path("clients", cli->words[0], "events");
+    node_call(cli, "GET", path, NULL, 0, &answer);
+    free(path);
+    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, cli->words[0]);
+    if (code == CLI_OK && cli->json) {
+        answer_print(&answer);
+    } else if (code == CLI_OK) {
+        struct table *table = table_create(headings);
+        size_t i;
+        const json_t *change;
+        json_array_foreach(json_object_get(answer.json, "events"), i, change) {
+            table_put(table, text(change, "at"));
+            table_put(table, text(change, "from"));
+            table_put(table, text(change, "to"));
+            table_put(table, text(change, "reason"));
+        }
+        table_print(table);
+        table_destroy(table);
+    }
+    answer_fini(&answer);
+    return code;
+}
+
+enum cli_exit command_events(struct cli *cli) {
+    if (cli_given(cli, OPT_FOLLOW) || cli->word_count == 0) {
+        return follow_events(cli);
+    }
+    return last_changes(cli);
+}
+
+/* ---- tail ------------------------------------------------------------------------------------ */
+
+/* The payload, decoded; free(). */
+static char *payload_of(const json_t *data, size_t *len) {
+    const json_t *plain = json_object_get(data, "payload");
+    const char *encoded = text(data, "payload_base64");
+    uint8_t *decoded = NULL;
+    if (json_is_string(plain)) {
+        *len = json_string_length(plain);
+        return text_copy(json_string_value(plain), *len);
+    }
+    *len = 0;
+    return text_base64_decode(encoded, strlen(encoded), &decoded, len) == ERR_OK ? (char *)decoded
+                                                                                 : NULL;
+}
+
+static void print_payload(const char *payload, size_t len) {
+    bool shown = text_is_utf8(payload, len) && memchr(payload, '\0', len) == NULL;
+    for (size_t i = 0; shown && i < len; i++) {
+        shown = (unsigned char)payload[i] >= 0x20 || payload[i] == '\n' || payload[i] == '\t';
+    }
+    if (shown) {
+        char *copy = text_copy(payload, len), *safe = malloc(len + 1);
+        if (copy != NULL && safe != NULL) {
+            for (char *at = copy; *at != '\0'; at++) {
+                *at = *at == '\n' || *at == '\t' ? ' ' : *at;
+            }
+            fputs(table_printable(copy, safe, len + 1), stdout);
+        }
+        free(copy);
+        free(safe);
+        return;
+    }
+    fputs("0x", stdout);
+    for (size_t i = 0; i < len && i < 64; i++) {
+        printf("%02x", (unsigned)(unsigned char)payload[i]);
+    }
+    printf("%s", len > 64 ? "..." : "");
+}
+
+static void print_message(const struct cli *cli, const json_t *data) {
+    size_t len = 0;
+    char *payload = payload_of(data, &len), topic[600];
+    if (payload != NULL && cli_given(cli, OPT_RAW)) {
+        fwrite(payload, 1, len, stdout);
+        putchar('\n');
+    } else if (payload != NULL) {
+        printf("%s  %s%s%s  q%lld%s  ", text(data, "received_at"), TABLE_BOLD,
+               table_printable(text(data, "topic"), topic, sizeof(topic)), TABLE_PLAIN,
+               (long long)json_integer_value(json_object_get(data, "qos")),
+               json_is_true(json_object_get(data, "retain")) ? " retained" : "");
+        print_payload(payload, len);
+        if (json_is_true(json_object_get(data, "truncated"))) {
+            printf(" ... (%lld bytes)",
+                   (long long)json_integer_value(json_object_get(data, "size")));
+        }
+        putchar('\n');
+    }
+    free(payload);
+}
+
+static bool take_message(void *context, const char *event, json_t *data) {
+    struct stream *stream = context;
+    if (strcmp(event, "dropped") == 0) {
+        tell_dropped(data);
+        return true;
+    }
+    if (strcmp(event, "message") != 0) {
+        return true;
+    }
+    if (stream->cli->json) {
+        print_json(data);
+    } else {
+        print_message(stream->cli, data);
+    }
+    return counted(stream);
+}
+
+enum cli_exit command_tail(struct cli *cli) {
+    struct stream stream = stream_of(cli);
+    char *path = node_path("clients", cli->words[0], "messages");
+    enum cli_exit code = path != NULL ? node_follow(cli, path, take_message, &stream) : CLI_FAILED;
+    free(path);
+    return code;
+}
