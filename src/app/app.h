@@ -1,0 +1,67 @@
+/* The parts of a node, and what main.c does with all of them. Main's thread. */
+#ifndef MQFLEET_APP_H
+#define MQFLEET_APP_H
+
+#include <stddef.h>
+#include "base/conf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/secret_box.h"
+#include "cluster/agent.h"
+#include "cluster/news.h"
+#include "cluster/node.h"
+#include "cluster/peers.h"
+#include "http/access.h"
+#include "http/server.h"
+#include "mqtt/hosts.h"
+#include "net/redis_server.h"
+#include "sink/sink.h"
+#include "store/store.h"
+#include "progress.h"
+
+#define EXIT_BAD_CONF    2
+#define EXIT_NAME_IN_USE 3
+#define SINKS_MAX        3
+#define FAULT_LEN        512
+
+/* What the settings come from, read again on SIGHUP. */
+struct conf_origin {
+    const char *config;
+    const char **sets;
+    size_t set_count;
+};
+
+struct app {
+    struct conf_origin origin;
+    struct conf *conf;
+    struct access *access;
+    struct redis_server *redis_server;
+    const char *redis_url;
+    struct secret_box *secrets;
+    struct store *heartbeat_store, *agent_store, *api_store;
+    struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
+    struct node *node;
+    struct hosts *hosts;
+    struct peers *peers, *agent_peers;
+    struct agent *agent;
+    struct http_server *http;
+    struct news *news;
+    struct taps *taps;
+    struct progress *progress;
+};
+
+/* parts.c. Makes everything in order, and starts what has no thread of ours; on an error `fault`
+ * (FAULT_LEN) is one line. */
+enum err app_create(struct app *app, char *fault) MUST_CHECK;
+/* After all threads ended. */
+void app_destroy(struct app *app);
+
+/* tend.c. What main's thread does beside waiting, each at its time. turn_ms: between two calls. */
+void app_tend(struct app *app, int64_t turn_ms);
+
+/* reload.c. SIGHUP: takes over what can be changed while the node runs, and names the rest. */
+void app_reload(struct app *app);
+/* Sets level and form of the log. */
+void app_log_by(const struct conf *level_of, const struct conf *format_of);
+
+#endif

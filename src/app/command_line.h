@@ -1,0 +1,20 @@
+/* What mqfleetd was called with. Main's thread. */
+#ifndef MQFLEET_COMMAND_LINE_H
+#define MQFLEET_COMMAND_LINE_H
+
+#include <stddef.h>
+
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
+
+struct command_line {
+    const char *config;
+    const char **sets;
+    size_t set_count;
+    enum action action;
+};
+
+/* sets: room for argc. Exits for bad usage, and for what only prints: --help, --version,
+ * --print-reference, --new-key, --new-token, --hash-token. */
+void command_line_parse(struct command_line *line, int argc, char **argv);
+
+#endif

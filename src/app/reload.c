@@ -1,0 +1,129 @@
+/* Owns the table of what SIGHUP takes over. Main's thread. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "app.h"
+#include "base/limits.h"
+#include "base/notify.h"
+#include "http/certificate.h"
+
+#define RESTART_NAMES_MAX 16
+
+void app_log_by(const struct conf *level_of, const struct conf *format_of) {
+    enum log_level level = LOG_INFO;
+    enum log_format format = LOG_LOGFMT;
+    log_level_parse(level_of->log_level, &level); /* both have been checked */
+    log_format_parse(format_of->log_format, &format);
+    log_setup(level, format);
+}
+
+static enum err reload_log_level(struct app *app, const struct conf *fresh, char *fault) {
+    (void)fault;
+    app_log_by(fresh, app->conf);
+    return ERR_OK;
+}
+
+static enum err reload_secrets(struct app *app, const struct conf *fresh, char *fault) {
+    char detail[SECRET_BOX_FAULT_LEN] = "";
+    enum err result = secret_box_load(app->secrets, fresh->secrets_key_file, detail);
+    snprintf(fault, FAULT_LEN, "%s", detail);
+    return result;
+}
+
+static enum err reload_tokens(struct app *app, const struct conf *fresh, char *fault) {
+    (void)fresh;
+    return access_reload(app->access, fault);
+}
+
+static enum err reload_fleet_secret(struct app *app, const struct conf *fresh, char *fault) {
+    (void)fresh;
+    return fleet_secret_reload(access_fleet_secret(app->access), fault);
+}
+
+static enum err reload_certificate(struct app *app, const struct conf *fresh, char *fault) {
+    const struct conf *conf = app->conf;
+    (void)fresh;
+    return conf->http_tls_cert_file[0] != '\0'
+               ? http_certificate_load(conf->http_tls_cert_file, conf->http_tls_key_file, fault)
+               : ERR_OK;
+}
+
+/* What SIGHUP takes over, a row each: settings that take effect at once ("" for none beside), and
+ * the files they name, which are read again. One that cannot be read leaves things as they were.
+ */
+static const struct {
+    const char *setting;
+    bool moves; /* a new value of the setting itself is taken over as well */
+    enum err (*reload)(struct app *app, const struct conf *fresh, char *fault);
+} reloads[] = {
+    {"log.level", true, reload_log_level},
+    {"secrets.key_file", true, reload_secrets},
+    {"http.tokens_file", false, reload_tokens},
+    {"fleet.secret_file", false, reload_fleet_secret},
+    {"http.tls_cert_file", false, reload_certificate},
+};
+
+#define RELOAD_COUNT (sizeof(reloads) / sizeof(reloads[0]))
+
+static bool is_taken_over(const char *setting) {
+    for (size_t i = 0; i < RELOAD_COUNT; i++) {
+        if (reloads[i].moves && strcmp(reloads[i].setting, setting) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Names every setting that was changed and has no effect yet. Compared with those of the start, so
+ * that it is said again as long as it holds. */
+static void tell_restart(const struct app *app, const struct conf *fresh) {
+    const char *names[RESTART_NAMES_MAX];
+    char list[FAULT_LEN] = "";
+    size_t n = conf_differences(app->conf, fresh, names, RESTART_NAMES_MAX);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(list);
+        if (!is_taken_over(names[i])) {
+            snprintf(list + len, sizeof(list) - len, "%s%s", len > 0 ? " " : "", names[i]);
+        }
+    }
+    if (list[0] != '\0') {
+        log_event(LOG_WARN, "reload_needs_restart", KS("settings", list));
+    }
+}
+
+static int64_t monotonic_us(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now); /* the manager's own clock, whatever ours is */
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Settings that cannot be read leave those of before in force; the files they name are read again
+ * all the same, so that a token can be taken away. */
+void app_reload(struct app *app) {
+    struct conf *fresh = NULL;
+    notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)monotonic_us());
+    char fault[FAULT_LEN > CONF_FAULT_LEN ? FAULT_LEN : CONF_FAULT_LEN];
+    bool failed = conf_load(&fresh, app->origin.config, app->origin.sets, app->origin.set_count,
+                            fault) != ERR_OK;
+    if (failed) {
+        log_event(LOG_ERROR, "reload_failed", KS("detail", fault));
+    }
+    if (fresh != NULL) {
+        (void)limits_fit_files(fresh, limits_raise_files()); /* as those of the start */
+    }
+    for (size_t i = 0; i < RELOAD_COUNT; i++) {
+        fault[0] = '\0';
+        if (reloads[i].reload(app, fresh != NULL ? fresh : app->conf, fault) != ERR_OK) {
+            log_event(LOG_ERROR, "reload_failed", KS("setting", reloads[i].setting),
+                      KS("detail", fault));
+            failed = true;
+        }
+    }
+    if (fresh != NULL) {
+        tell_restart(app, fresh);
+    }
+    conf_destroy(fresh);
+    log_event(failed ? LOG_WARN : LOG_INFO, "reloaded", KS("node", app->conf->node_name),
+              KS("in_part", failed ? "true" : NULL));
+    notify_send("READY=1%s", failed ? "\nSTATUS=reloaded in part: see the log" : "");
+}

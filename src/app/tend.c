@@ -1,0 +1,75 @@
+/* Owns what main's thread does again and again while the node runs. */
+#include <malloc.h>
+#include "app.h"
+#include "base/clock.h"
+#include "base/notify.h"
+#include "base/pulse.h"
+
+#define COMPLAINT_MS   10000
+#define AWAY_MS        1000
+#define FREE_BYTES_MIN 4194304
+
+/* What a large request or claim left behind goes back to the system once it is a good part of all:
+ * the heap of ten thousand clients would otherwise look like that of twenty thousand. */
+static void return_memory(struct app *app) {
+    (void)app;
+    struct mallinfo2 info = mallinfo2();
+    if (info.fordblks > FREE_BYTES_MIN && info.fordblks > (info.uordblks + info.fordblks) / 4) {
+        malloc_trim(0);
+    }
+}
+
+static void tend_redis(struct app *app) {
+    if (app->redis_server) {
+        redis_server_tend(app->redis_server);
+    }
+}
+
+static int64_t watchdog_turn_ms; /* between two looks */
+
+/* Only while all that matters makes progress, this thread included: else the service manager ends
+ * the process and starts it anew. */
+static void tend_watchdog(struct app *app) {
+    static int64_t pinged_ms, complained_ms, looked_ms;
+    int64_t still_ms, now_ms = clock_ms();
+    const char *hanging = pulse_stalled(&still_ms);
+    (void)app;
+    /* The whole process, or the machine, stood still: the others are to have their turn first. */
+    hanging = now_ms - looked_ms > AWAY_MS ? NULL : hanging;
+    looked_ms = now_ms;
+    if (hanging != NULL && now_ms - complained_ms >= COMPLAINT_MS) {
+        complained_ms = now_ms;
+        log_event(LOG_ERROR, "thread_hangs", KS("thread", hanging), KI("still_ms", still_ms));
+    }
+    int64_t period_ms = notify_watchdog_ms();
+    if (hanging == NULL && period_ms > 0 && now_ms - pinged_ms >= period_ms - watchdog_turn_ms) {
+        pinged_ms = now_ms;
+        notify_hint("WATCHDOG=1");
+    }
+}
+
+static void tend_status(struct app *app) {
+    int64_t counts[CLIENT_STATE_COUNT];
+    hosts_state_counts(app->hosts, counts);
+    notify_hint("STATUS=%s: %lld clients, %lld online",
+                node_membership_name(node_membership(app->node)),
+                (long long)hosts_count(app->hosts), (long long)counts[CLIENT_ONLINE]);
+}
+
+void app_tend(struct app *app, int64_t turn_ms) {
+    watchdog_turn_ms = turn_ms;
+    static struct {
+        int64_t period_ms, done_at_ms;
+        void (*run)(struct app *app);
+    } rows[] = {{0, 0, tend_watchdog},
+                {1000, 0, tend_redis},
+                {5000, 0, tend_status},
+                {10000, 0, return_memory}};
+    int64_t now_ms = clock_ms();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (now_ms - rows[i].done_at_ms >= rows[i].period_ms) {
+            rows[i].done_at_ms = now_ms;
+            rows[i].run(app);
+        }
+    }
+}
