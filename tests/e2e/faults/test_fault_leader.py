@@ -60,7 +60,7 @@ def test_the_leader_dies_while_it_reaps(stage):
 
 REPEATABLE = {"create", "claim", "release", "update", "delete", "join", "beat", "fence", "reap",
               "leave", "drain", "restore", "defer", "succeeded", "orphans", "lead", "evidence",
-              "assigned", "nodes", "page", "counts", "get"}
+              "assigned", "nodes", "page", "counts", "get", "holder"}
 
 
 def test_the_reply_of_every_script_is_lost(stage):
@@ -83,6 +83,8 @@ def test_the_reply_of_every_script_is_lost(stage):
     wait_until(lambda: stage.shared().owner.get("stray"), 30, "the stray is adopted")
     for client in stage.ids[:10]:  # release
         other.api.post(other.api.path(client, "release"), timeout=20)
+    for _ in range(5):  # holder
+        other.api.post("/api/v1/clients:test", {"id": "tried", "url": stage.broker.url}, timeout=40)
     other.api.post(f"/api/v1/nodes/{third.name}/drain", timeout=20)
     wait_until(lambda: not stage.shared().bound.get(third.name), 40, "drained")
     other.api.post(f"/api/v1/nodes/{third.name}/undrain", timeout=20)
