@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from fleet.api import Api
-from fleet.node import BINARY, environment
+from fleet.node import BINARY, ROOT, environment
 from fleet.ports import free_port
 from fleet.wait import wait_until
 
@@ -396,3 +396,18 @@ def test_a_broken_handshake_does_not_hold_the_node_up(desk, authority):
     assert node.api.get("/livez").status_code == 200
     for one in sockets:
         one.close()
+
+
+def test_rubbish_beside_normal_work(desk):
+    """Answered or cut off, while clients stay online, messages come, and the node ends cleanly."""
+    node = desk.start_node()
+    ids = desk.fleet.online(20, api=node.api)
+    sender = subprocess.Popen(["/usr/bin/python3", ROOT / "tools/bench/rubbish", "--send",
+                               str(node.port), "2000", "4"], stdout=subprocess.PIPE, text=True)
+    for number in range(20):
+        assert node.api.get("/livez").status_code == 200
+        answer = node.api.publish(ids[number], f"t/{ids[number]}/x", "hello")
+        assert answer.status_code == 200, answer.text
+    assert int(sender.communicate(timeout=60)[0]) > 500
+    assert {one["status"]["state"] for one in node.api.clients()} == {"online"}
+    assert {one["status"]["reconnects"] for one in node.api.clients()} == {0}
