@@ -345,11 +345,12 @@ static void warn_insecure(const struct conf *conf) {
     bool guarded = conf->http_tokens_file[0] != '\0';
     bool loopback = http_address_is_loopback(conf->http_listen) &&
                     (conf->ops_port == 0 || http_address_is_loopback(conf->ops_listen));
-    if (conf->fleet_secret_file[0] != '\0') {
-        secret_file_warn(conf->fleet_secret_file);
-    }
-    if (conf->http_tls_key_file[0] != '\0') {
-        secret_file_warn(conf->http_tls_key_file);
+    const char *const secrets[] = {conf->fleet_secret_file, conf->http_tls_key_file,
+                                   conf->secrets_key_file};
+    for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {
+        if (secrets[i][0] != '\0') {
+            secret_file_warn(secrets[i]);
+        }
     }
     if (!guarded && !loopback) {
         log_event(LOG_WARN, "insecure", KS("setting", "http.insecure"),

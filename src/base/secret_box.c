@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
-#include "base/small_file.h"
+#include "base/secret_file.h"
 #include "base/text.h"
 
 #define KEYS_MAX      8
@@ -26,7 +26,6 @@
 #define KEY_ID_LEN    33
 #define NONCE_LEN     12
 #define TAG_LEN       16
-#define FILE_LEN_MAX  16384
 #define NONCE_PURPOSE "mqfleet secret nonce v1"
 
 struct key {
@@ -119,15 +118,13 @@ static const char *parse_key(const char *line, struct keys *keys) {
     return right ? NULL : "must have base64 of 32 bytes after the colon: see mqfleetd --new-key";
 }
 
-static enum err parse_keys(char *text, const char *path, struct keys *keys, char *fault) {
-    int number = 0;
-    for (char *line = strsep(&text, "\n"); line != NULL; line = strsep(&text, "\n")) {
-        line += strspn(line, " \t\r");
-        line[strcspn(line, " \t\r")] = '\0';
-        number++;
-        const char *why = line[0] == '\0' || line[0] == '#' ? NULL : parse_key(line, keys);
+static enum err parse_keys(const struct secret_file *file, const char *path, struct keys *keys,
+                           char *fault) {
+    for (size_t i = 0; i < file->count; i++) {
+        const char *why = parse_key(file->lines[i].text, keys);
         if (why != NULL) {
-            snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: line %d %s", path, number, why);
+            snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: line %zu %s", path,
+                     file->lines[i].number, why);
             return ERR_ARGUMENT;
         }
     }
@@ -139,16 +136,15 @@ static enum err parse_keys(char *text, const char *path, struct keys *keys, char
 }
 
 static enum err read_keys(const char *path, struct keys *keys, char *fault) {
-    char *text;
-    size_t len;
-    const char *why;
-    if (small_file_read(path, FILE_LEN_MAX, &text, &len, &why) != ERR_OK) {
-        snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: cannot be read: %s", path, why);
-        return ERR_ARGUMENT;
+    struct secret_file file;
+    char detail[SECRET_FAULT_LEN];
+    enum err result = secret_file_load(path, &file, detail);
+    if (result == ERR_OK) {
+        result = parse_keys(&file, path, keys, fault);
+    } else {
+        snprintf(fault, SECRET_BOX_FAULT_LEN, "%.240s", detail);
     }
-    enum err result = parse_keys(text, path, keys, fault);
-    OPENSSL_cleanse(text, len);
-    free(text);
+    secret_file_fini(&file);
     return result;
 }
 

@@ -3,18 +3,16 @@
 #include "base/secret_file.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include "base/log.h"
+#include "base/small_file.h"
 
 void secret_wipe(void *data, size_t len) {
     if (data != NULL) {
@@ -43,51 +41,23 @@ static enum err refuse(char fault[SECRET_FAULT_LEN], const char *path, const cha
     return ERR_ARGUMENT;
 }
 
-static bool read_all(int fd, char *data, size_t capacity, size_t *len) {
-    *len = 0;
-    while (*len < capacity) {
-        ssize_t got = read(fd, data + *len, capacity - *len);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            return got == 0;
-        }
-        *len += (size_t)got;
-    }
-    return true;
-}
-
 enum err secret_file_read(const char *path, unsigned char **data, size_t *len,
                           char fault[SECRET_FAULT_LEN]) {
-    struct stat status;
-    enum err result = ERR_ARGUMENT;
+    unsigned mode = 0;
+    const char *why;
+    char *text;
     *data = NULL;
     *len = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not hold us up */
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        refuse(fault, path, strerror(errno));
-    } else if (!S_ISREG(status.st_mode)) {
-        refuse(fault, path, "must be a plain file");
-    } else if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-        refuse(fault, path, "others than its owner may write to it: chmod go-w");
-    } else if (status.st_size > SECRET_FILE_BYTES_MAX) {
-        refuse(fault, path, "is larger than a megabyte");
-    } else if ((*data = calloc(1, (size_t)status.st_size + 1)) == NULL) {
-        refuse(fault, path, "out of memory");
-    } else if (!read_all(fd, (char *)*data, (size_t)status.st_size, len)) {
-        refuse(fault, path, strerror(errno));
-    } else {
-        result = ERR_OK;
+    if (small_file_read(path, SECRET_FILE_BYTES_MAX, &text, len, &mode, &why) != ERR_OK) {
+        return refuse(fault, path, why);
     }
-    if (fd >= 0) {
-        close(fd);
+    if ((mode & (S_IWGRP | S_IWOTH)) != 0) {
+        secret_wipe(text, *len);
+        free(text);
+        return refuse(fault, path, "others than its owner may write to it: chmod go-w");
     }
-    if (result != ERR_OK) {
-        free(*data);
-        *data = NULL;
-    }
-    return result;
+    *data = (unsigned char *)text;
+    return ERR_OK;
 }
 
 void secret_file_warn(const char *path) {

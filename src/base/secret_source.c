@@ -131,7 +131,7 @@ static enum err read_file(const struct conf *conf, const char *path, char **data
         result = ERR_REFUSED;
         goto out;
     }
-    result = small_file_read(link, SECRET_SOURCE_BYTES_MAX, data, len, &why);
+    result = small_file_read(link, SECRET_SOURCE_BYTES_MAX, data, len, NULL, &why);
     if (result != ERR_OK) {
         result = refuse(fault, path, why);
     }

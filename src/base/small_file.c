@@ -10,10 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *open_fault(int fd, size_t bytes_max) {
+static const char *open_fault(int fd, size_t bytes_max, unsigned *mode) {
     struct stat status;
     if (fd < 0 || fstat(fd, &status) != 0) {
         return strerrordesc_np(errno);
+    }
+    if (mode != NULL) {
+        *mode = status.st_mode;
     }
     if (!S_ISREG(status.st_mode)) {
         return "it is no regular file";
@@ -35,12 +38,12 @@ static bool read_whole(int fd, char *data, size_t capacity, size_t *len) {
 }
 
 enum err small_file_read(const char *path, size_t bytes_max, char **out, size_t *len,
-                         const char **why) {
+                         unsigned *mode, const char **why) {
     enum err result = ERR_IO;
     char *data = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     *out = NULL;
-    *why = open_fault(fd, bytes_max);
+    *why = open_fault(fd, bytes_max, mode);
     if (*why != NULL) {
         goto out;
     }

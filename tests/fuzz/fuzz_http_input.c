@@ -92,8 +92,8 @@ static void fuzz_cursor(const char *text, size_t len) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static void (*const parts[])(const char *text, size_t len) = {
-        fuzz_publication, fuzz_query, fuzz_path, fuzz_tag, fuzz_cursor};
+    static void (*const parts[])(const char *text, size_t len) = {fuzz_publication, fuzz_query,
+                                                                  fuzz_path, fuzz_tag, fuzz_cursor};
     if (size == 0) {
         return 0;
     }
