@@ -32,7 +32,15 @@ struct client_will {
     size_t payload_len;
     uint8_t qos;
     bool retain;
-    uint32_t delay_s; /* MQTT 5 */
+    /* MQTT 5, with the names that messages have for them */
+    uint32_t delay_s;
+    uint8_t payload_format_indicator;    /* 1: the payload is UTF-8 */
+    uint32_t message_expiry_interval;    /* seconds; 0: does not expire */
+    char *content_type, *response_topic; /* NULL: none */
+    uint8_t *correlation_data;           /* NULL: none */
+    size_t correlation_data_len;
+    struct client_pair *user_properties;
+    size_t user_property_count;
 };
 
 struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file with it */
@@ -59,6 +67,8 @@ struct client_config {
     uint32_t session_expiry_s; /* default 0, or 86400 when not clean_start; MQTT 5 */
     uint16_t receive_maximum;  /* default 0: not sent; MQTT 5 */
     uint32_t max_packet_size;  /* default 0: not sent; MQTT 5 */
+    bool request_response_information; /* default false; MQTT 5 */
+    bool request_problem_information;  /* default true; MQTT 5 */
     struct client_pair *user_properties;
     size_t user_property_count;
     struct client_will will;
@@ -104,6 +114,8 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
                                   struct client_config **out,
                                   struct client_faults *faults) MUST_CHECK;
 void client_config_destroy(struct client_config *config);
+/* Takes the will out. */
+void client_config_drop_will(struct client_config *config);
 
 /* "host:port/client_id": what a broker tells clients apart by; "host:port?id" when client_id is ""
  * and the broker makes one up. NULL: out of memory. free(). */

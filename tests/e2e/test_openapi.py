@@ -265,6 +265,8 @@ FIELDS = {
     "keepalive_s": (0, 65536, {}), "clean_start": (True, "yes", {}),
     "session_expiry_s": (60, -1, MQTT5), "receive_maximum": (1, 0, MQTT5),
     "max_packet_size": (1000, 0, MQTT5), "user_properties": ({"a": "b"}, {"a": 5}, MQTT5),
+    "request_response_information": (True, 1, MQTT5),
+    "request_problem_information": (False, "no", MQTT5),
     "will": ({"topic": "t"}, {"payload": "x"}, {}), "tls": ({"insecure": True}, {"ca": "x"}, {}),
     "sub_topic": ("a/#", 5, {}), "subscriptions": (["a", {"filter": "b"}], [{"qos": 1}], {}),
     "sink": ("null", "moon", {}), "labels": ({"a": "b"}, {"a": 5}, {}),
@@ -278,7 +280,11 @@ PARTS = {
         "identifier": (1, 0, MQTT5)},
     ("will", "Will"): {
         "topic": ("a", "a/#", {}), "payload": ("x", 5, {}), "payload_base64": ("eA==", "?", {}),
-        "qos": (2, 3, {}), "retain": (True, 1, {}), "delay_s": (5, -1, MQTT5)},
+        "qos": (2, 3, {}), "retain": (True, 1, {}), "delay_s": (5, -1, MQTT5),
+        "payload_format_indicator": (1, 2, MQTT5), "message_expiry_interval": (60, 0, MQTT5),
+        "content_type": ("text/plain", 5, MQTT5), "response_topic": ("a/b", "a/#", MQTT5),
+        "correlation_data": ("AP8=", "?", MQTT5),
+        "user_properties": ({"a": "b"}, {"a": 5}, MQTT5)},
     ("tls", "Tls"): {
         "ca": ("/etc/ca.pem", "ca.pem", {}), "cert": ("/a", "a", {"tls": {"key": "/b"}}),
         "key": ("/b", 5, {"tls": {"cert": "/a"}}), "alpn": (["mqtt"], 5, {}),

@@ -206,6 +206,7 @@ static struct client_config *config_create(void) {
     if (config != NULL) {
         config->keepalive_s = KEEPALIVE_S_DEFAULT;
         config->clean_start = true;
+        config->request_problem_information = true;
         config->desired = DESIRED_RUNNING;
     }
     return config;
@@ -303,23 +304,31 @@ static void subscriptions_free(struct client_subscription *subscriptions, size_t
     free(subscriptions);
 }
 
+void client_config_drop_will(struct client_config *config) {
+    struct client_will *will = &config->will;
+    pairs_free(will->user_properties, will->user_property_count);
+    free(will->topic);
+    free(will->payload);
+    free(will->content_type);
+    free(will->response_topic);
+    free(will->correlation_data);
+    *will = (struct client_will){0};
+}
+
 void client_config_destroy(struct client_config *config) {
     if (config == NULL) {
         return;
     }
+    client_config_drop_will(config);
     pairs_free(config->user_properties, config->user_property_count);
     pairs_free(config->labels, config->label_count);
     texts_free(config->tls.alpn, config->tls.alpn_count);
     texts_free(config->retired_filters, config->retired_filter_count);
     subscriptions_free(config->subscriptions, config->subscription_count);
     char *const texts[] = {
-        config->id,           config->client_id,
-        config->host,         config->path,
-        config->username,     config->password,
-        config->sink,         config->source,
-        config->will.topic,   (char *)config->will.payload,
-        config->tls.ca,       config->tls.cert,
-        config->tls.key,      config->tls.server_name,
+        config->id,           config->client_id,     config->host,    config->path,
+        config->username,     config->password,      config->sink,    config->source,
+        config->tls.ca,       config->tls.cert,      config->tls.key, config->tls.server_name,
         config->tls.key_from, config->password_from,
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -63,6 +63,7 @@ struct field {
                  const struct place *place, void *into);
     size_t offset, size;               /* of the member in the struct; size for numbers */
     size_t offset_from;                /* of the member for where a secret is, instead of it */
+    size_t offset_count;               /* of the member that counts elements, or bytes */
     int64_t least, most;               /* of a number, of a text's bytes, or most elements */
     text_check *check;                 /* of texts */
     const char *const *choices;        /* of texts and enums, up to NULL */
@@ -98,7 +99,7 @@ typedef void field_reader(struct reader *reader, const struct field *field, json
 field_reader client_read_bool, client_read_integer, client_read_choice, client_read_text;
 field_reader client_read_secret;
 field_reader client_read_port, client_read_broker, client_read_url;
-field_reader client_read_payload, client_read_payload_base64;
+field_reader client_read_payload, client_read_payload_base64, client_read_base64;
 field_reader client_read_members, client_read_alpn, client_read_user_properties;
 field_reader client_read_labels, client_read_sub_topic, client_read_subscriptions;
 field_reader client_read_retired_filters;

@@ -152,34 +152,34 @@ void client_read_labels(struct reader *reader, const struct field *field, json_t
 }
 
 static void read_pair_array(struct reader *reader, const struct field *field, json_t *array,
-                            const struct place *place, struct client_config *config) {
+                            const struct place *place, struct client_pair *pairs, size_t *count) {
     for (size_t i = 0; i < json_array_size(array); i++) {
         const struct place here = {.up = place, .index = i};
         struct client_pair pair = {0};
         (void)client_fields_read(reader, field->members, json_array_get(array, i), &here, &pair);
-        pair_append(config->user_properties, &config->user_property_count, pair);
+        pair_append(pairs, count, pair);
     }
 }
 
 void client_read_user_properties(struct reader *reader, const struct field *field, json_t *value,
                                  const struct place *place, void *into) {
-    struct client_config *config = into;
+    struct client_pair **pairs = (struct client_pair **)((char *)into + field->offset);
+    size_t *count = (size_t *)((char *)into + field->offset_count);
     bool is_object = json_is_object(value);
     if (is_object ? !is_object_within(reader, field, value, place)
                   : !client_is_array(reader, field, value, place)) {
         return;
     }
     size_t n = is_object ? json_object_size(value) : json_array_size(value);
-    config->user_properties = allocate(reader, n, sizeof(*config->user_properties));
-    if (config->user_properties == NULL) {
+    *pairs = allocate(reader, n, sizeof(**pairs));
+    if (*pairs == NULL) {
         return;
     }
     if (is_object) {
         const struct field *value_field = client_field_find(field->members, "value");
-        read_map(reader, value, place, value_field, value_field->check, config->user_properties,
-                 &config->user_property_count);
+        read_map(reader, value, place, value_field, value_field->check, *pairs, count);
     } else {
-        read_pair_array(reader, field, value, place, config);
+        read_pair_array(reader, field, value, place, *pairs, count);
     }
 }
 

@@ -19,6 +19,12 @@
 #define SECRET(type, member, low, high)                                                            \
     MEMBER(type, member, client_read_secret), .least = (low), .most = (high),                      \
                                               .offset_from = offsetof(struct type, member##_from)
+/* Elements or bytes, and the member that counts them. */
+#define COUNTED(type, member, count, reader, high)                                                 \
+    MEMBER(type, member, reader), .most = (high), .offset_count = offsetof(struct type, count)
+#define PAIRS(type)                                                                                \
+    COUNTED(type, user_properties, user_property_count, client_read_user_properties, 100),         \
+        .members = &client_pair_fields
 /* Several members, or none directly: its reader is given the whole struct. */
 #define OTHER(field, reader, high) .name = (field), .read = (reader), .most = (high)
 /* clang-format off */
@@ -108,6 +114,16 @@ static const struct field will_rows[] = {
     {INTEGER(client_will, qos, 0, 2)},
     {BOOL(client_will, retain)},
     {INTEGER(client_will, delay_s, 0, UINT32_MAX), .flags = FIELD_MQTT5},
+    {INTEGER(client_will, payload_format_indicator, 0, 1), .flags = FIELD_MQTT5},
+    {INTEGER(client_will, message_expiry_interval, 1, UINT32_MAX), .flags = FIELD_MQTT5},
+    {TEXT(client_will, content_type, 0, MQTT_STRING_MAX), .check = mqtt_string_fault,
+     .flags = FIELD_MQTT5},
+    {TEXT(client_will, response_topic, 0, MQTT_STRING_MAX), .check = topic_name_fault,
+     .flags = FIELD_MQTT5},
+    {COUNTED(client_will, correlation_data, correlation_data_len, client_read_base64,
+             MQTT_STRING_MAX),
+     .flags = FIELD_MQTT5},
+    {PAIRS(client_will), .flags = FIELD_MQTT5},
 };
 static const struct field_table will_fields = TABLE(will_rows);
 
@@ -135,8 +151,9 @@ static const struct field client_rows[] = {
     {INTEGER(client_config, session_expiry_s, 0, UINT32_MAX), .flags = FIELD_MQTT5},
     {INTEGER(client_config, receive_maximum, 1, 65535), .flags = FIELD_MQTT5},
     {INTEGER(client_config, max_packet_size, 1, PACKET_MAX), .flags = FIELD_MQTT5},
-    {OTHER("user_properties", client_read_user_properties, 100), .members = &client_pair_fields,
-     .flags = FIELD_MQTT5},
+    {BOOL(client_config, request_response_information), .flags = FIELD_MQTT5},
+    {BOOL(client_config, request_problem_information), .flags = FIELD_MQTT5},
+    {PAIRS(client_config), .flags = FIELD_MQTT5},
     {MEMBER(client_config, will, client_read_members), .members = &will_fields},
     {MEMBER(client_config, tls, client_read_members), .members = &tls_fields,
      .flags = FIELD_SECRET},

@@ -266,14 +266,42 @@ void client_read_url(struct reader *reader, const struct field *field, json_t *v
     read_address(reader, text, place);
 }
 
-/* The payload of a will, as text or as base64 */
+/* Bytes, as base64 */
 
-static void keep_payload(struct reader *reader, struct client_will *will, uint8_t *payload,
-                         size_t len) {
-    will->payload = payload;
-    will->payload_len = len;
-    reader->out_of_memory |= payload == NULL;
+/* NULL: a fault was added, or memory ran out. */
+static uint8_t *bytes_of(struct reader *reader, const struct field *field, const json_t *value,
+                         const struct place *place, size_t *len) {
+    uint8_t *bytes = NULL;
+    if (!json_is_string(value)) {
+        client_fault_type(reader, place, "a string", value);
+        return NULL;
+    }
+    enum err result =
+        text_base64_decode(json_string_value(value), json_string_length(value), &bytes, len);
+    if (result == ERR_ARGUMENT) {
+        client_fault(reader, place, "must be base64 of RFC 4648 section 4, with padding");
+    } else if (result != ERR_OK) {
+        reader->out_of_memory = true;
+    } else if ((int64_t)*len > field->most) {
+        client_fault(reader, place, "must hold at most %lld bytes, not %zu", (long long)field->most,
+                     *len);
+        free(bytes);
+        bytes = NULL;
+    }
+    return bytes;
 }
+
+void client_read_base64(struct reader *reader, const struct field *field, json_t *value,
+                        const struct place *place, void *into) {
+    size_t len = 0;
+    uint8_t *bytes = bytes_of(reader, field, value, place, &len);
+    if (bytes != NULL) {
+        *(uint8_t **)member_of(field, into) = bytes;
+        *(size_t *)((char *)into + field->offset_count) = len;
+    }
+}
+
+/* The payload of a will, as text or as base64 */
 
 static bool payload_is_first(struct reader *reader, const struct client_will *will,
                              const struct place *place) {
@@ -288,31 +316,21 @@ void client_read_payload(struct reader *reader, const struct field *field, json_
     struct client_will *will = into;
     const char *text = client_text_of(reader, field, value, place);
     if (text != NULL && payload_is_first(reader, will, place)) {
-        keep_payload(reader, will, (uint8_t *)text_dup(text), strlen(text));
+        will->payload = (uint8_t *)text_dup(text);
+        will->payload_len = strlen(text);
+        reader->out_of_memory |= will->payload == NULL;
     }
 }
 
 void client_read_payload_base64(struct reader *reader, const struct field *field, json_t *value,
                                 const struct place *place, void *into) {
     struct client_will *will = into;
-    uint8_t *payload = NULL;
     size_t len = 0;
-    if (!json_is_string(value)) {
-        client_fault_type(reader, place, "a string", value);
-        return;
-    }
-    if (!payload_is_first(reader, will, place)) {
-        return;
-    }
-    enum err result =
-        text_base64_decode(json_string_value(value), json_string_length(value), &payload, &len);
-    if (result == ERR_ARGUMENT) {
-        client_fault(reader, place, "must be base64 of RFC 4648 section 4, with padding");
-    } else if ((int64_t)len > field->most) {
-        client_fault(reader, place, "must hold at most %lld bytes, not %zu", (long long)field->most,
-                     len);
+    uint8_t *payload = bytes_of(reader, field, value, place, &len);
+    if (payload == NULL || !payload_is_first(reader, will, place)) {
         free(payload);
-    } else {
-        keep_payload(reader, will, payload, len);
+        return;
     }
+    will->payload = payload;
+    will->payload_len = len;
 }

@@ -276,10 +276,26 @@ static bool same_pairs(const struct client_pair *a, size_t a_count, const struct
     return same;
 }
 
+static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len) {
+    return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
+}
+
+static bool same_will_properties(const struct client_will *a, const struct client_will *b) {
+    return a->delay_s == b->delay_s && a->payload_format_indicator == b->payload_format_indicator &&
+           a->message_expiry_interval == b->message_expiry_interval &&
+           same_text(a->content_type, b->content_type) &&
+           same_text(a->response_topic, b->response_topic) &&
+           (a->correlation_data == NULL) == (b->correlation_data == NULL) &&
+           same_bytes(a->correlation_data, a->correlation_data_len, b->correlation_data,
+                      b->correlation_data_len) &&
+           same_pairs(a->user_properties, a->user_property_count, b->user_properties,
+                      b->user_property_count);
+}
+
 static bool same_will(const struct client_will *a, const struct client_will *b) {
-    return same_text(a->topic, b->topic) && a->payload_len == b->payload_len &&
-           (a->payload_len == 0 || memcmp(a->payload, b->payload, a->payload_len) == 0) &&
-           a->qos == b->qos && a->retain == b->retain && a->delay_s == b->delay_s;
+    return same_text(a->topic, b->topic) &&
+           same_bytes(a->payload, a->payload_len, b->payload, b->payload_len) && a->qos == b->qos &&
+           a->retain == b->retain && same_will_properties(a, b);
 }
 
 static bool same_tls(const struct client_tls *a, const struct client_tls *b) {
@@ -298,6 +314,8 @@ static bool same_session(const struct client_config *a, const struct client_conf
            a->keepalive_s == b->keepalive_s && a->clean_start == b->clean_start &&
            a->session_expiry_s == b->session_expiry_s && a->receive_maximum == b->receive_maximum &&
            a->max_packet_size == b->max_packet_size &&
+           a->request_response_information == b->request_response_information &&
+           a->request_problem_information == b->request_problem_information &&
            same_pairs(a->user_properties, a->user_property_count, b->user_properties,
                       b->user_property_count);
 }

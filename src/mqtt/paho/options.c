@@ -187,12 +187,59 @@ static enum err translate_tls(struct engine_connection *connection, struct trans
 
 static void add_number(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t value) {
     MQTTProperty property = {.identifier = code};
-    if (MQTTProperty_getType(code) == MQTTPROPERTY_TYPE_TWO_BYTE_INTEGER) {
+    int type = MQTTProperty_getType(code);
+    if (type == MQTTPROPERTY_TYPE_BYTE) {
+        property.value.byte = (unsigned char)value;
+    } else if (type == MQTTPROPERTY_TYPE_TWO_BYTE_INTEGER) {
         property.value.integer2 = (unsigned short)value;
     } else {
         property.value.integer4 = value;
     }
     MQTTProperties_add(properties, &property);
+}
+
+/* data NULL: not given. */
+static void add_bytes(MQTTProperties *properties, enum MQTTPropertyCodes code, char *data,
+                      size_t len) {
+    MQTTProperty property = {.identifier = code};
+    property.value.data = (MQTTLenString){(int)len, data};
+    if (data != NULL) {
+        MQTTProperties_add(properties, &property);
+    }
+}
+
+static void add_text(MQTTProperties *properties, enum MQTTPropertyCodes code, char *text) {
+    add_bytes(properties, code, text, text == NULL ? 0 : strlen(text));
+}
+
+static void add_pairs(MQTTProperties *properties, const struct client_pair *pairs, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        MQTTProperty property = {.identifier = MQTTPROPERTY_CODE_USER_PROPERTY};
+        property.value.data = (MQTTLenString){(int)strlen(pairs[i].name), pairs[i].name};
+        property.value.value = (MQTTLenString){(int)strlen(pairs[i].value), pairs[i].value};
+        MQTTProperties_add(properties, &property);
+    }
+}
+
+static void translate_will_properties(const struct client_will *will, struct translation *t) {
+    MQTTProperties *properties = &t->will_properties;
+    if (will->delay_s > 0) {
+        add_number(properties, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL, will->delay_s);
+    }
+    if (will->payload_format_indicator > 0) {
+        add_number(properties, MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR,
+                   will->payload_format_indicator);
+    }
+    if (will->message_expiry_interval > 0) {
+        add_number(properties, MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL,
+                   will->message_expiry_interval);
+    }
+    add_text(properties, MQTTPROPERTY_CODE_CONTENT_TYPE, will->content_type);
+    add_text(properties, MQTTPROPERTY_CODE_RESPONSE_TOPIC, will->response_topic);
+    add_bytes(properties, MQTTPROPERTY_CODE_CORRELATION_DATA, (char *)will->correlation_data,
+              will->correlation_data_len);
+    add_pairs(properties, will->user_properties, will->user_property_count);
+    t->options.willProperties = properties;
 }
 
 static void translate_properties(const struct client_config *config, struct translation *t) {
@@ -206,18 +253,16 @@ static void translate_properties(const struct client_config *config, struct tran
     if (config->max_packet_size > 0) {
         add_number(&t->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, config->max_packet_size);
     }
-    for (size_t i = 0; i < config->user_property_count; i++) {
-        const struct client_pair *pair = &config->user_properties[i];
-        MQTTProperty property = {.identifier = MQTTPROPERTY_CODE_USER_PROPERTY};
-        property.value.data = (MQTTLenString){(int)strlen(pair->name), pair->name};
-        property.value.value = (MQTTLenString){(int)strlen(pair->value), pair->value};
-        MQTTProperties_add(&t->properties, &property);
+    if (config->request_response_information) {
+        add_number(&t->properties, MQTTPROPERTY_CODE_REQUEST_RESPONSE_INFORMATION, 1);
     }
+    if (!config->request_problem_information) {
+        add_number(&t->properties, MQTTPROPERTY_CODE_REQUEST_PROBLEM_INFORMATION, 0);
+    }
+    add_pairs(&t->properties, config->user_properties, config->user_property_count);
     t->options.connectProperties = &t->properties;
-    if (config->will.topic && config->will.delay_s > 0) {
-        add_number(&t->will_properties, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL,
-                   config->will.delay_s);
-        t->options.willProperties = &t->will_properties;
+    if (config->will.topic) {
+        translate_will_properties(&config->will, t);
     }
 }
 

@@ -57,6 +57,35 @@ static void write_number_property(struct buffer *out, uint8_t id, uint32_t numbe
     packet_property_write(out, &(struct packet_property){.id = id, .number = number});
 }
 
+static void write_text_property(struct buffer *out, uint8_t id, const char *text) {
+    if (text != NULL) {
+        packet_write_u8(out, id);
+        write_text(out, text);
+    }
+}
+
+static void write_user_properties(struct buffer *out, const struct client_pair *pairs, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        packet_write_u8(out, PROPERTY_USER_PROPERTY);
+        write_text(out, pairs[i].name);
+        write_text(out, pairs[i].value);
+    }
+}
+
+struct number_row {
+    uint8_t id;
+    uint32_t number;
+    uint32_t unsaid; /* its default, or what must not be sent */
+};
+
+static void write_numbers(struct buffer *out, const struct number_row *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].number != rows[i].unsaid) {
+            write_number_property(out, rows[i].id, rows[i].number);
+        }
+    }
+}
+
 /* Appends `block` with its length before it, and frees it. */
 static void write_block(struct buffer *out, struct buffer *block) {
     assert(block->len <= PACKET_REMAINING_LEN_MAX);
@@ -90,37 +119,43 @@ static uint32_t smaller_limit(uint32_t a, uint32_t b) {
 
 static void write_connect_properties(struct buffer *out, const struct client_config *config,
                                      uint32_t maximum_packet_size, uint16_t topic_alias_maximum) {
-    const struct {
-        uint8_t id;
-        uint32_t number; /* 0 is the default of each, or must not be sent */
-    } numbers[] = {
-        {PROPERTY_SESSION_EXPIRY, config->session_expiry_s},
-        {PROPERTY_RECEIVE_MAXIMUM, config->receive_maximum},
-        {PROPERTY_MAXIMUM_PACKET_SIZE, smaller_limit(maximum_packet_size, config->max_packet_size)},
-        {PROPERTY_TOPIC_ALIAS_MAXIMUM, topic_alias_maximum},
+    const struct number_row numbers[] = {
+        {PROPERTY_SESSION_EXPIRY, config->session_expiry_s, 0},
+        {PROPERTY_RECEIVE_MAXIMUM, config->receive_maximum, 0},
+        {PROPERTY_MAXIMUM_PACKET_SIZE, smaller_limit(maximum_packet_size, config->max_packet_size),
+         0},
+        {PROPERTY_TOPIC_ALIAS_MAXIMUM, topic_alias_maximum, 0},
+        {PROPERTY_REQUEST_RESPONSE, config->request_response_information, 0},
+        {PROPERTY_REQUEST_PROBLEM, config->request_problem_information, 1},
     };
     struct buffer properties = {0};
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        if (numbers[i].number != 0) {
-            write_number_property(&properties, numbers[i].id, numbers[i].number);
-        }
+    write_numbers(&properties, numbers, sizeof(numbers) / sizeof(numbers[0]));
+    write_user_properties(&properties, config->user_properties, config->user_property_count);
+    write_block(out, &properties);
+}
+
+/* Section 3.1.3.2. */
+static void write_will_properties(struct buffer *out, const struct client_will *will) {
+    const struct number_row numbers[] = {
+        {PROPERTY_WILL_DELAY, will->delay_s, 0},
+        {PROPERTY_PAYLOAD_FORMAT, will->payload_format_indicator, 0},
+        {PROPERTY_MESSAGE_EXPIRY, will->message_expiry_interval, 0},
+    };
+    struct buffer properties = {0};
+    write_numbers(&properties, numbers, sizeof(numbers) / sizeof(numbers[0]));
+    write_text_property(&properties, PROPERTY_CONTENT_TYPE, will->content_type);
+    write_text_property(&properties, PROPERTY_RESPONSE_TOPIC, will->response_topic);
+    if (will->correlation_data != NULL) {
+        packet_write_u8(&properties, PROPERTY_CORRELATION_DATA);
+        packet_write_prefixed(&properties, will->correlation_data, will->correlation_data_len);
     }
-    for (size_t i = 0; i < config->user_property_count; i++) {
-        const struct client_pair *pair = &config->user_properties[i];
-        packet_write_u8(&properties, PROPERTY_USER_PROPERTY);
-        write_text(&properties, pair->name);
-        write_text(&properties, pair->value);
-    }
+    write_user_properties(&properties, will->user_properties, will->user_property_count);
     write_block(out, &properties);
 }
 
 static void write_will(struct buffer *out, const struct client_will *will, int version) {
-    struct buffer properties = {0};
     if (version == 5) {
-        if (will->delay_s != 0) {
-            write_number_property(&properties, PROPERTY_WILL_DELAY, will->delay_s);
-        }
-        write_block(out, &properties);
+        write_will_properties(out, will);
     }
     write_text(out, will->topic);
     packet_write_prefixed(out, will->payload, will->payload_len);

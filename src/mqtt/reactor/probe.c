@@ -547,9 +547,7 @@ static void make_harmless(struct probe *probe) {
     struct client_config *config = probe->config;
     config->clean_start = true;
     config->session_expiry_s = 0;
-    free(config->will.topic);
-    free(config->will.payload);
-    config->will = (struct client_will){0};
+    client_config_drop_will(config);
     leave_out_shared(probe);
 }
 

@@ -39,13 +39,18 @@ def kept(desk, version, **config):
 @both_versions
 def test_every_field_of_connect_is_as_configured(desk, version):
     of_5 = {"session_expiry_s": 77, "receive_maximum": 33, "max_packet_size": 70000,
-            "user_properties": {"site": "north"}}
+            "user_properties": {"site": "north"}, "request_response_information": True,
+            "request_problem_information": False}
+    will_of_5 = {"delay_s": 9, "payload_format_indicator": 1, "message_expiry_interval": 77,
+                 "content_type": "text/plain", "response_topic": "answers/4",
+                 "correlation_data": "AAH/", "user_properties": [
+                     {"name": "a", "value": "1"}, {"name": "a", "value": "ü"}]}
     broker = desk.broker()
     document = desk.document(
         broker, version, client_id="line-4/ü", username="nutzer", password="geheim",
         keepalive_s=321, clean_start=False, **(of_5 if version == 5 else {}),
         will={"topic": "wills/4", "payload_base64": "AP8=", "qos": 2, "retain": True,
-              **({"delay_s": 9} if version == 5 else {})})
+              **(will_of_5 if version == 5 else {})})
     desk.add(document)
     connect = broker.connection().connect
     assert (connect.version, connect.client_id, connect.keepalive, connect.clean) == (
@@ -55,11 +60,15 @@ def test_every_field_of_connect_is_as_configured(desk, version):
     assert (will["topic"], will["payload"], will["qos"], will["retain"]) == (
         "wills/4", b"\0\xff", 2, True)
     if version == 5:
-        assert will["properties"] == {"will_delay": 9}
+        assert will["properties"] == {
+            "will_delay": 9, "payload_format": 1, "message_expiry": 77,
+            "content_type": "text/plain", "response_topic": "answers/4",
+            "correlation_data": b"\0\1\xff", "user_property": [("a", "1"), ("a", "ü")]}
         told = connect.properties
         assert (told["session_expiry"], told["receive_maximum"], told["maximum_packet_size"]) == (
             77, 33, 70000)
         assert told["user_property"] == [("site", "north")]
+        assert (told["request_response"], told["request_problem"]) == (1, 0)
 
 
 @both_versions

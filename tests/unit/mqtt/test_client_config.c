@@ -57,6 +57,8 @@ START_TEST(defaults_are_as_the_header_says) {
     ck_assert_int_eq(config->receive_maximum, 0);
     ck_assert_int_eq(config->desired, DESIRED_RUNNING);
     ck_assert_ptr_null(config->will.topic);
+    ck_assert(config->request_problem_information);
+    ck_assert(!config->request_response_information);
     ck_assert_ptr_null(config->sink);
     ck_assert_ptr_null(config->source);
     ck_assert_int_eq(config->reconnect_min_ms, 0);
@@ -77,7 +79,10 @@ START_TEST(full_form_fills_every_member) {
         "'protocol_version':5,'keepalive_s':65535,'clean_start':false,'session_expiry_s':4294967295,"
         "'receive_maximum':65535,'max_packet_size':268435460,"
         "'user_properties':[{'name':'a','value':'1'},{'name':'a','value':'2'}],"
-        "'will':{'topic':'w','payload_base64':'AP8=','qos':2,'retain':true,'delay_s':9},"
+        "'will':{'topic':'w','payload_base64':'AP8=','qos':2,'retain':true,'delay_s':9,"
+        "'payload_format_indicator':1,'message_expiry_interval':60,'content_type':'text/x',"
+        "'response_topic':'r/1','correlation_data':'AP8=','user_properties':{'u':'1','v':''}},"
+        "'request_response_information':true,'request_problem_information':false,"
         "'tls':{'ca':'/etc/ca.pem','cert':'/c','key':'/k','alpn':['mqtt','x'],'server_name':'s',"
         "'insecure':true},"
         "'subscriptions':['a',{'filter':'b','qos':0,'no_local':true,'retain_as_published':true,"
@@ -101,6 +106,16 @@ START_TEST(full_form_fills_every_member) {
     ck_assert_int_eq(config->will.qos, 2);
     ck_assert(config->will.retain);
     ck_assert_uint_eq(config->will.delay_s, 9);
+    ck_assert_uint_eq(config->will.payload_format_indicator, 1);
+    ck_assert_uint_eq(config->will.message_expiry_interval, 60);
+    ck_assert_str_eq(config->will.content_type, "text/x");
+    ck_assert_str_eq(config->will.response_topic, "r/1");
+    ck_assert_uint_eq(config->will.correlation_data_len, 2);
+    ck_assert_mem_eq(config->will.correlation_data, "\0\xFF", 2);
+    ck_assert_uint_eq(config->will.user_property_count, 2);
+    ck_assert_str_eq(config->will.user_properties[1].name, "v");
+    ck_assert(config->request_response_information);
+    ck_assert(!config->request_problem_information);
     ck_assert_str_eq(config->tls.ca, "/etc/ca.pem");
     ck_assert_str_eq(config->tls.key, "/k");
     ck_assert_uint_eq(config->tls.alpn_count, 2);

@@ -84,6 +84,17 @@ static const struct {
      "'retain_as_published':true,'retain_handling':0}]}",
      "/receive_maximum /max_packet_size /user_properties /will/delay_s /subscriptions/0/no_local "
      "/subscriptions/0/retain_as_published /subscriptions/0/retain_handling"},
+    {"{" BASE ",'protocol_version':4,'request_response_information':false,'will':{'topic':'t',"
+     "'payload_format_indicator':0,'message_expiry_interval':1,'content_type':'',"
+     "'response_topic':'a','correlation_data':'','user_properties':[]}}",
+     "/request_response_information /will/payload_format_indicator /will/message_expiry_interval "
+     "/will/content_type /will/response_topic /will/correlation_data /will/user_properties"},
+    {"{" BASE ",'will':{'topic':'t','payload_format_indicator':2,'message_expiry_interval':0,"
+     "'content_type':1,'response_topic':'a/#','correlation_data':'e',"
+     "'user_properties':[{'name':'a'}]}}",
+     "/will/payload_format_indicator /will/message_expiry_interval /will/content_type "
+     "/will/response_topic /will/correlation_data /will/user_properties/0/value"},
+    {"{" BASE ",'request_problem_information':1}", "/request_problem_information"},
     {"{" BASE ",'user_properties':'x'}", "/user_properties"},
     {"{" BASE ",'user_properties':['x']}", "/user_properties/0"},
     {"{" BASE ",'user_properties':[{'name':'a'}]}", "/user_properties/0/value"},

@@ -17,8 +17,10 @@ static char a_filter[] = "a/b", c_filter[] = "c/d", empty[] = "";
 /* ---- CONNECT ---- */
 
 static struct client_config config_of(int version) {
-    return (struct client_config){
-        .client_id = a_client, .protocol_version = version, .clean_start = true};
+    return (struct client_config){.request_problem_information = true,
+                                  .client_id = a_client,
+                                  .protocol_version = version,
+                                  .clean_start = true};
 }
 
 START_TEST(the_least_connect_has_a_client_id_and_no_more) {
@@ -106,6 +108,38 @@ START_TEST(an_empty_will_of_mqtt_5_has_its_delay) {
     config.protocol_version = 4;
     packet_write_connect(&out, &config, 0, 0, 0);
     buffer_is(&out, "10 16 0004 'MQTT' 04 06 0000 0003 'dev' 0003 'w/t' 0000");
+}
+END_TEST
+
+START_TEST(a_will_of_mqtt_5_has_all_its_properties) {
+    struct client_config config = config_of(5);
+    struct client_pair pairs[] = {{a_user, a_password}, {a_user, empty}};
+    config.will = (struct client_will){.topic = a_will,
+                                       .delay_s = 9,
+                                       .payload_format_indicator = 1,
+                                       .message_expiry_interval = 0x01020304,
+                                       .content_type = a_password,
+                                       .response_topic = a_will,
+                                       .correlation_data = (uint8_t *)"\0\xFF",
+                                       .correlation_data_len = 2,
+                                       .user_properties = pairs,
+                                       .user_property_count = 2};
+    packet_write_connect(&out, &config, 0, 0, 0);
+    buffer_is(&out, "10 48 0004 'MQTT' 05 06 0000 00 0003 'dev'"
+                    "30 18 00000009 01 01 02 01020304 03 0002 'pw' 08 0003 'w/t' 09 0002 00FF"
+                    "26 0004 'user' 0002 'pw' 26 0004 'user' 0000 0003 'w/t' 0000");
+    config.will = (struct client_will){.topic = a_will, .correlation_data = (uint8_t *)""};
+    packet_write_connect(&out, &config, 0, 0, 0);
+    buffer_is(&out, "10 1B 0004 'MQTT' 05 06 0000 00 0003 'dev' 03 09 0000 0003 'w/t' 0000");
+}
+END_TEST
+
+START_TEST(what_is_asked_of_the_server_is_sent_when_it_is_not_the_default) {
+    struct client_config config = config_of(5);
+    config.request_problem_information = false;
+    config.request_response_information = true;
+    packet_write_connect(&out, &config, 0, 0, 0);
+    buffer_is(&out, "10 14 0004 'MQTT' 05 02 0000 04 19 01 17 00 0003 'dev'");
 }
 END_TEST
 
@@ -359,6 +393,8 @@ static void add_tests(TCase *cases) {
     tcase_add_test(cases, each_choice_has_its_connect_flag);
     tcase_add_test(cases, a_password_without_user_name_is_sent_in_mqtt_5_only);
     tcase_add_test(cases, an_empty_will_of_mqtt_5_has_its_delay);
+    tcase_add_test(cases, a_will_of_mqtt_5_has_all_its_properties);
+    tcase_add_test(cases, what_is_asked_of_the_server_is_sent_when_it_is_not_the_default);
     tcase_add_test(cases, connect_of_mqtt_5_has_its_properties);
     tcase_add_test(cases, the_smaller_packet_size_of_node_and_client_is_told);
     tcase_add_test(cases, subscribe_has_filters_with_their_options);
