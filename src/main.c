@@ -23,6 +23,7 @@
 #include "base/secret_file.h"
 #include "http/certificate.h"
 #include "http/listener.h"
+#include "profile/heap.h"
 #include "net/redis.h"
 #include "net/redis_url.h"
 
@@ -410,6 +411,9 @@ int main(int argc, char **argv) {
     char fault[CONF_FAULT_LEN];
     mallopt(M_TRIM_THRESHOLD, FREE_BYTES_MIN); /* else messages that come and go cost page faults */
     enum err result = conf_load(&app.conf, line.config, line.sets, line.set_count, fault);
+    if (result == ERR_OK && line.action == ACTION_RUN) {
+        heap_profile_start(app.conf->profile_heap_sample_bytes);
+    }
     app.origin = (struct conf_origin){line.config, line.sets, line.set_count};
     if (result == ERR_OK) {
         app_log_by(app.conf, app.conf);

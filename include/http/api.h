@@ -138,6 +138,14 @@ void api_node_undrain(struct http_request *request, struct http_response *respon
 extern const char openapi_json[];
 void api_openapi(struct http_request *request, struct http_response *response);
 void api_metrics(struct http_request *request, struct http_response *response);
+void api_pprof_index(struct http_request *request, struct http_response *response);
+void api_pprof_heap(struct http_request *request, struct http_response *response);
+void api_pprof_allocs(struct http_request *request, struct http_response *response);
+void api_pprof_profile(struct http_request *request, struct http_response *response);
+void api_pprof_threads(struct http_request *request, struct http_response *response);
+void api_pprof_mutex(struct http_request *request, struct http_response *response);
+void api_pprof_cmdline(struct http_request *request, struct http_response *response);
+void api_pprof_symbol(struct http_request *request, struct http_response *response);
 void api_livez(struct http_request *request, struct http_response *response);
 void api_readyz(struct http_request *request, struct http_response *response);
 

@@ -20,11 +20,13 @@
     X(PROBLEM_EXISTS, 409, "exists", "The id has another configuration")                           \
     X(PROBLEM_IDENTITY, 409, "identity-taken", "The MQTT client identifier is in use")             \
     X(PROBLEM_STATE, 409, "wrong-state", "The client is not in a state for this")                  \
+    X(PROBLEM_BUSY, 409, "busy", "Another one runs already")                                       \
     X(PROBLEM_VERSION, 412, "version-mismatch", "The version is not the one expected")             \
     X(PROBLEM_TOO_LARGE, 413, "too-large", "The request is too large")                             \
     X(PROBLEM_INVALID, 422, "invalid", "The document is not valid")                                \
     X(PROBLEM_RATE, 429, "too-many-attempts", "Too many wrong tokens came from this address")      \
     X(PROBLEM_INTERNAL, 500, "internal", "The node failed")                                        \
+    X(PROBLEM_UNSUPPORTED, 501, "unsupported", "This node cannot do that")                         \
     X(PROBLEM_BROKER, 502, "broker", "The broker did not accept it")                               \
     X(PROBLEM_REDIS, 503, "redis-unavailable", "Redis cannot be reached")                          \
     X(PROBLEM_PEER, 503, "node-unavailable", "Another node does not answer")                       \

@@ -6,6 +6,8 @@
 #include <string.h>
 #include "http/api.h"
 
+#define PPROF (ROUTE_OPS | ROUTE_ADMIN)
+
 static const struct http_route routes[] = {
     {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms"},
     {"GET", "/api/v1/clients", api_clients_list, 0, "state node label.* cursor limit"},
@@ -34,6 +36,16 @@ static const struct http_route routes[] = {
     {"GET", "/openapi.json", api_openapi, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
 
     {"GET", "/metrics", api_metrics, ROUTE_OPS, NULL},
+    {"GET", "/debug/pprof/", api_pprof_index, PPROF, NULL},
+    {"GET", "/debug/pprof/heap", api_pprof_heap, PPROF, NULL},
+    {"GET", "/debug/pprof/allocs", api_pprof_allocs, PPROF, NULL},
+    {"GET", "/debug/pprof/profile", api_pprof_profile, PPROF | ROUTE_WAITS, NULL},
+    {"GET", "/debug/pprof/threads", api_pprof_threads, PPROF | ROUTE_WAITS, NULL},
+    {"GET", "/debug/pprof/goroutine", api_pprof_threads, PPROF | ROUTE_WAITS, NULL},
+    {"GET", "/debug/pprof/mutex", api_pprof_mutex, PPROF, NULL},
+    {"GET", "/debug/pprof/cmdline", api_pprof_cmdline, PPROF, NULL},
+    {"GET", "/debug/pprof/symbol", api_pprof_symbol, PPROF, NULL},
+    {"POST", "/debug/pprof/symbol", api_pprof_symbol, PPROF, NULL},
 
     {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL},
     {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_FLEET, NULL},

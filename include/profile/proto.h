@@ -1,0 +1,17 @@
+/* Fields of a protocol buffer, appended to a buffer
+ * (https://protobuf.dev/programming-guides/encoding/). */
+#ifndef MQFLEET_PROFILE_PROTO_H
+#define MQFLEET_PROFILE_PROTO_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/buffer.h"
+
+/* A varint; 0 is left out, as proto3 does. Negative ones take ten bytes. */
+void proto_int(struct buffer *out, unsigned field, int64_t value);
+/* Bytes, text, or a message within. */
+void proto_bytes(struct buffer *out, unsigned field, const void *data, size_t len);
+/* repeated, packed; 0 among them stays. */
+void proto_packed(struct buffer *out, unsigned field, const int64_t *values, size_t count);
+
+#endif

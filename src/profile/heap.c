@@ -1,0 +1,362 @@
+/* Owns malloc and its kin, in front of glibc's, and the samples taken of them. Any thread. Must not
+ * know who allocates.
+ *
+ *   malloc -> bytes_left -= size, below 0 -> take a stack, find its row in `stacks`, note the
+ * pointer free   -> filter[hash] is 0 (nearly always) -> done; else look in `live`, take it out
+ *
+ * A block of n bytes is sampled with probability p = 1 - exp(-n / mean). It stands for 1 / p blocks
+ * of its size, which makes every sum an unbiased estimate.
+ *
+ * `lock` guards stacks and live; it is held for short, never while memory is allocated, and is
+ * never taken in a signal handler. `inside` keeps a thread from sampling what sampling itself
+ * allocates. */
+#include "profile/heap.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "profile/stack.h"
+
+#define STACKS_MAX  8192 /* a power of two; row 0 is for those that find no room */
+#define PROBES_MAX  64
+#define SETS        8192 /* of live samples, a power of two */
+#define WAYS        8
+#define FILTER_SIZE 16384 /* a power of two */
+#define FILTER_FULL 255   /* stays so: counts no more */
+
+static const struct profile_type types_in_use[] = {{"alloc_objects", "count"},
+                                                   {"alloc_space", "bytes"},
+                                                   {"inuse_objects", "count"},
+                                                   {"inuse_space", "bytes"}};
+static const struct profile_type type_period = {"space", "bytes"};
+
+#ifdef MQFLEET_NO_PROFILE
+
+bool heap_profile_supported(void) {
+    return false;
+}
+void heap_profile_start(int64_t mean_bytes) {
+    (void)mean_bytes;
+}
+int64_t heap_profile_mean_bytes(void) {
+    return 0;
+}
+struct profile *heap_profile_take(void) {
+    return profile_create(types_in_use, 4, type_period, 0);
+}
+void heap_profile_lost(int64_t *stacks, int64_t *live) {
+    *stacks = *live = 0;
+}
+
+#else
+
+struct stack_row {
+    uint64_t hash; /* 0: free */
+    uint16_t depth;
+    double alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
+    uintptr_t frames[STACK_DEPTH_MAX];
+};
+
+struct live_sample {
+    _Atomic(uintptr_t) block; /* 0: free */
+    uint32_t stack;
+    double objects, bytes;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct stack_row stacks[STACKS_MAX];
+static struct live_sample live[SETS][WAYS];
+static int64_t lost_stacks, lost_live;
+static atomic_uchar filter[FILTER_SIZE];
+static atomic_llong mean;
+
+#define TLS _Thread_local __attribute__((tls_model("initial-exec")))
+static TLS int64_t bytes_left;
+static TLS uint64_t random_state; /* 0: the thread has drawn nothing yet */
+static TLS bool inside;
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *block, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+extern void __libc_free(void *block);
+
+/* ---- when ------------------------------------------------------------------------------------ */
+
+static uint64_t mix(uint64_t value) {
+    value ^= value >> 33;
+    value *= 0xff51afd7ed558ccdu;
+    value ^= value >> 33;
+    value *= 0xc4ceb9fe1a85ec53u;
+    return value ^ value >> 33;
+}
+
+/* xorshift64*, then the inverse of the exponential distribution. */
+static int64_t draw_distance(int64_t mean_bytes) {
+    if (random_state == 0) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        random_state = mix((uint64_t)now.tv_nsec ^ (uintptr_t)&random_state) | 1;
+    }
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    double uniform =
+        ((double)((random_state * 2685821657736338717u) >> 11) + 1) / 9007199254740993.0;
+    return (int64_t)(-log(uniform) * (double)mean_bytes) + 1;
+}
+
+/* ---- which ----------------------------------------------------------------------------------- */
+
+static size_t filter_index(uintptr_t block) {
+    return (size_t)((block >> 4) * 0x9E3779B97F4A7C15u >> 50) & (FILTER_SIZE - 1);
+}
+
+static struct live_sample *set_of(uintptr_t block) {
+    return live[mix(block) & (SETS - 1)];
+}
+
+/* Under the lock. The index of the stack's row, or 0. */
+static uint32_t row_of(const uintptr_t *frames, size_t depth) {
+    uint64_t hash = depth + 1;
+    for (size_t i = 0; i < depth; i++) {
+        hash = mix(hash ^ frames[i]);
+    }
+    hash |= 1;
+    for (size_t probe = 0; probe < PROBES_MAX; probe++) {
+        uint32_t index = (uint32_t)(hash + probe) & (STACKS_MAX - 1);
+        struct stack_row *row = &stacks[index];
+        if (index == 0) {
+            continue;
+        }
+        if (row->hash == 0) {
+            row->hash = hash;
+            row->depth = (uint16_t)depth;
+            memcpy(row->frames, frames, depth * sizeof(*frames));
+            return index;
+        }
+        if (row->hash == hash && row->depth == depth &&
+            memcmp(row->frames, frames, depth * sizeof(*frames)) == 0) {
+            return index;
+        }
+    }
+    lost_stacks++;
+    return 0;
+}
+
+/* Under the lock. */
+static void live_add(uintptr_t block, uint32_t stack, double objects, double bytes) {
+    struct live_sample *set = set_of(block);
+    for (size_t i = 0; i < WAYS; i++) {
+        if (atomic_load_explicit(&set[i].block, memory_order_relaxed) == 0) {
+            set[i].stack = stack;
+            set[i].objects = objects;
+            set[i].bytes = bytes;
+            stacks[stack].inuse_objects += objects;
+            stacks[stack].inuse_bytes += bytes;
+            atomic_store_explicit(&set[i].block, block, memory_order_release);
+            atomic_uchar *cell = &filter[filter_index(block)];
+            if (atomic_load(cell) != FILTER_FULL) {
+                atomic_fetch_add(cell, 1);
+            }
+            return;
+        }
+    }
+    lost_live++;
+}
+
+/* Under the lock. */
+static void live_remove(struct live_sample *sample) {
+    uintptr_t block = atomic_load_explicit(&sample->block, memory_order_relaxed);
+    stacks[sample->stack].inuse_objects -= sample->objects;
+    stacks[sample->stack].inuse_bytes -= sample->bytes;
+    atomic_store_explicit(&sample->block, 0, memory_order_release);
+    atomic_uchar *cell = &filter[filter_index(block)];
+    if (atomic_load(cell) != FILTER_FULL) {
+        atomic_fetch_sub(cell, 1);
+    }
+}
+
+/* ---- sampling -------------------------------------------------------------------------------- */
+
+static __attribute__((noinline)) void sample(void *block, size_t size) {
+    int64_t mean_bytes = atomic_load_explicit(&mean, memory_order_relaxed);
+    if (mean_bytes <= 0) { /* off: look again later */
+        bytes_left = INT64_MAX / 2;
+        return;
+    }
+    bool fresh = random_state == 0;
+    bytes_left = draw_distance(mean_bytes);
+    if (fresh) { /* the thread's first distance begins with this block */
+        bytes_left -= (int64_t)size;
+        if (bytes_left >= 0) {
+            return;
+        }
+        bytes_left = draw_distance(mean_bytes);
+    }
+    if (block == NULL || inside) {
+        return;
+    }
+    int error = errno;
+    uintptr_t frames[STACK_DEPTH_MAX];
+    inside = true;
+    size_t depth = stack_capture(frames, 1); /* malloc is the innermost */
+    double objects = 1 / -expm1(-(double)size / (double)mean_bytes);
+    double bytes = objects * (double)size;
+    pthread_mutex_lock(&lock);
+    uint32_t stack = row_of(frames, depth);
+    stacks[stack].alloc_objects += objects;
+    stacks[stack].alloc_bytes += bytes;
+    live_add((uintptr_t)block, stack, objects, bytes);
+    pthread_mutex_unlock(&lock);
+    inside = false;
+    errno = error;
+}
+
+static inline void *allocated(void *block, size_t size) {
+    bytes_left -= (int64_t)(size > 0 ? size : 1);
+    if (__builtin_expect(bytes_left < 0, 0)) {
+        sample(block, size > 0 ? size : 1);
+    }
+    return block;
+}
+
+static __attribute__((noinline)) void forget(uintptr_t block) {
+    struct live_sample *set = set_of(block);
+    for (size_t i = 0; i < WAYS; i++) {
+        if (atomic_load_explicit(&set[i].block, memory_order_acquire) == block) {
+            pthread_mutex_lock(&lock);
+            live_remove(&set[i]);
+            pthread_mutex_unlock(&lock);
+            return;
+        }
+    }
+}
+
+/* Before the block is given back: then another thread may get it. */
+static inline void freed(void *block) {
+    atomic_uchar *cell = &filter[filter_index((uintptr_t)block)];
+    if (__builtin_expect(atomic_load_explicit(cell, memory_order_relaxed) != 0, 0) &&
+        block != NULL) {
+        forget((uintptr_t)block);
+    }
+}
+
+/* ---- malloc(3), and posix_memalign(3) -------------------------------------------------------- */
+
+void *malloc(size_t size) {
+    return allocated(__libc_malloc(size), size);
+}
+
+void *calloc(size_t count, size_t size) {
+    void *block = __libc_calloc(count, size);
+    return block != NULL ? allocated(block, count * size) : NULL;
+}
+
+void *realloc(void *block, size_t size) {
+    freed(block);
+    return allocated(__libc_realloc(block, size), size);
+}
+
+void *reallocarray(void *block, size_t count, size_t size) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return realloc(block, bytes);
+}
+
+void free(void *block) {
+    freed(block);
+    __libc_free(block);
+}
+
+void *memalign(size_t alignment, size_t size) {
+    return allocated(__libc_memalign(alignment, size), size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size) {
+    return allocated(__libc_memalign(alignment, size), size);
+}
+
+int posix_memalign(void **out, size_t alignment, size_t size) {
+    if (alignment % sizeof(void *) != 0 || alignment == 0 || (alignment & (alignment - 1)) != 0) {
+        return EINVAL;
+    }
+    int error = errno;
+    void *block = __libc_memalign(alignment, size);
+    errno = error;
+    if (block == NULL) {
+        return ENOMEM;
+    }
+    *out = allocated(block, size);
+    return 0;
+}
+
+/* ---- what the samples say -------------------------------------------------------------------- */
+
+bool heap_profile_supported(void) {
+    return true;
+}
+
+/* A child has the lock as it was: it samples nothing, and looks nothing up. */
+static void in_child(void) {
+    inside = true;
+    atomic_store(&mean, 0);
+    memset((void *)filter, 0, sizeof(filter));
+}
+
+void heap_profile_start(int64_t mean_bytes) {
+    static bool prepared;
+    if (!prepared) {
+        prepared = true;
+        stack_prepare();
+        pthread_atfork(NULL, NULL, in_child);
+    }
+    atomic_store(&mean, mean_bytes);
+    bytes_left = 0; /* this thread's; the others have not begun */
+}
+
+int64_t heap_profile_mean_bytes(void) {
+    return atomic_load(&mean);
+}
+
+void heap_profile_lost(int64_t *lost_stacks_out, int64_t *lost_live_out) {
+    pthread_mutex_lock(&lock);
+    *lost_stacks_out = lost_stacks;
+    *lost_live_out = lost_live;
+    pthread_mutex_unlock(&lock);
+}
+
+static int64_t whole(double value) {
+    return value > 0 ? (int64_t)(value + 0.5) : 0;
+}
+
+struct profile *heap_profile_take(void) {
+    struct timespec now;
+    struct profile *profile = profile_create(types_in_use, 4, type_period, atomic_load(&mean));
+    for (size_t i = 0; profile != NULL && i < STACKS_MAX; i++) {
+        pthread_mutex_lock(&lock);
+        struct stack_row row = stacks[i]; /* copied: adding allocates */
+        pthread_mutex_unlock(&lock);
+        int64_t values[] = {whole(row.alloc_objects), whole(row.alloc_bytes),
+                            whole(row.inuse_objects), whole(row.inuse_bytes)};
+        if (values[0] > 0 && profile_add(profile, row.frames, row.depth, values, NULL) != ERR_OK) {
+            profile_destroy(profile);
+            return NULL;
+        }
+    }
+    if (profile != NULL) {
+        clock_gettime(CLOCK_REALTIME, &now);
+        profile_took(profile, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec, 0);
+    }
+    return profile;
+}
+
+#endif
