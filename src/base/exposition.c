@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/metrics.h"
+#include "base/text.h"
 
 void exposition_family(struct buffer *out, const char *name, const char *type, const char *help) {
     buffer_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -28,11 +29,22 @@ void exposition_double(struct buffer *out, const char *name, const char *labels,
 
 const char *exposition_escape(const char *value, char *out, size_t size) {
     size_t len = 0;
-    for (const char *at = value; *at != '\0' && len + 2 < size; at++) {
-        if (*at == '\\' || *at == '"' || *at == '\n') {
-            out[len++] = '\\';
+    for (size_t left = strlen(value), char_len; left > 0; value += char_len, left -= char_len) {
+        char_len = text_utf8_char_len(value, left);
+        bool bad = char_len == 0;
+        char_len = bad ? 1 : char_len;
+        if (len + char_len + 2 > size) {
+            break;
         }
-        out[len++] = *at == '\n' ? 'n' : *at;
+        if (bad) {
+            out[len++] = '?';
+        } else if (*value == '\\' || *value == '"' || *value == '\n') {
+            out[len++] = '\\';
+            out[len++] = *value == '\n' ? 'n' : *value;
+        } else {
+            memcpy(out + len, value, char_len);
+            len += char_len;
+        }
     }
     out[len] = '\0';
     return out;

@@ -156,7 +156,9 @@ static bool node_beat(struct node *node) {
         store_beat(node->store, &(struct store_member){node->conf->node_name, incarnation},
                    generation, node->conf->heartbeat_ttl_ms, &beat);
 
-    histogram_add(HISTOGRAM_HEARTBEAT, clock_us() - sent_us, 1);
+    if (result == ERR_OK) {
+        histogram_add(HISTOGRAM_HEARTBEAT, clock_us() - sent_us, 1);
+    }
     pthread_mutex_lock(&node->lock);
     /* The agent may have joined anew meanwhile: then this answer is about the past. */
     if (node->membership == NODE_MEMBER && strcmp(node->incarnation, incarnation) == 0) {

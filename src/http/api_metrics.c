@@ -74,7 +74,7 @@ static void put_membership(struct scrape *scrape) {
           node_lease_valid(node));
     gauge(scrape, "mqfleet_draining", "1 while the node is being emptied.", node_draining(node));
     gauge(scrape, "mqfleet_leader", "1 on the node that schedules and reaps now.",
-          agent_leading(scrape->context->agent));
+          agent_leading(scrape->context->agent) && node_membership(node) == NODE_MEMBER);
     if (age_ms >= 0) {
         gauge_double(scrape, "mqfleet_heartbeat_age_seconds",
                      "Since the last heartbeat that Redis answered was sent.",
