@@ -31,6 +31,8 @@ void event_streams_destroy(struct event_streams *streams); /* after all streams 
 /* Says the comments that are due and looks whether readers are still there; about once a second,
  * by one thread. */
 void event_streams_tick(struct event_streams *streams);
+/* Ends those that are open now. */
+void event_streams_cut(struct event_streams *streams);
 /* Ends all; none can be opened any more. */
 void event_streams_end(struct event_streams *streams);
 size_t event_streams_count(struct event_streams *streams);

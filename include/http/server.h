@@ -54,6 +54,8 @@ void *http_worker_run(void *argument);
 void *http_server_streams(struct http_server *server);
 void *http_streams_run(void *argument);
 
+/* Ends all open streams: their readers are to show their tokens again. */
+void http_server_cut_streams(struct http_server *server);
 /* Accepts nothing new, ends streams, lets begun answers finish (bounded), ends the threads. */
 void http_server_stop(struct http_server *server);
 void http_server_destroy(struct http_server *server); /* after the workers returned */

@@ -32,7 +32,11 @@ static enum err reload_secrets(struct app *app, const struct conf *fresh, char *
 
 static enum err reload_tokens(struct app *app, const struct conf *fresh, char *fault) {
     (void)fresh;
-    return access_reload(app->access, fault);
+    enum err result = access_reload(app->access, fault);
+    if (result == ERR_OK && access_guarded(app->access)) {
+        http_server_cut_streams(app->http); /* a token taken away must not go on listening */
+    }
+    return result;
 }
 
 static enum err reload_fleet_secret(struct app *app, const struct conf *fresh, char *fault) {

@@ -332,6 +332,10 @@ void event_streams_tick(struct event_streams *streams) {
     each(streams, look_after);
 }
 
+void event_streams_cut(struct event_streams *streams) {
+    each(streams, event_stream_end);
+}
+
 void event_streams_end(struct event_streams *streams) {
     pthread_mutex_lock(&streams->lock);
     streams->closed = true;

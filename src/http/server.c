@@ -240,6 +240,10 @@ static bool wait_for_none(atomic_size_t *counter, int64_t timeout_ms) {
     return true;
 }
 
+void http_server_cut_streams(struct http_server *server) {
+    event_streams_cut(server->api.streams);
+}
+
 void http_server_stop(struct http_server *server) {
     atomic_store(&server->api.stop, HTTP_STOPPING);
     end_streams(server);

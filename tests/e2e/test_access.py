@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import subprocess
+import threading
 
 import pytest
 import requests
@@ -171,6 +172,20 @@ def test_sighup_brings_new_tokens_in_and_takes_old_ones_away(desk):
     failed = wait_event(node, "reload_failed")
     assert "line 2" in failed and "plain-text-token" not in failed
     assert late.get("/api/v1/nodes").status_code == 200
+
+
+def test_a_token_that_was_taken_away_does_not_go_on_listening(desk):
+    node = desk.start_node()
+    stream = desk.api(node, "viewer").get("/api/v1/events", stream=True)
+    assert stream.status_code == 200
+    ended = []
+    reader = threading.Thread(target=lambda: ended.append(list(stream.iter_lines())))
+    reader.start()
+    desk.rewrite(desk.lines[1:])
+    node.signal(1)
+    reader.join(20)
+    assert ended
+    problem(desk.api(node, "viewer").get("/api/v1/events"), 401, "unauthorized")
 
 
 BAD_TOKEN_FILES = [
