@@ -30,6 +30,7 @@ static void ask_for_rest(struct client *client) {
 }
 
 static void enter_conflict(struct client *client, const char *message) {
+    bool was_online = client->state == CLIENT_ONLINE;
     host_note_error(client, "taken_over", message);
     host_tear_down(client, false);
     client->suspicion = 0;
@@ -38,6 +39,7 @@ static void enter_conflict(struct client *client, const char *message) {
         return;
     }
     metric_add(METRIC_CONFLICTS, 1);
+    metric_add(METRIC_LOST_TOLD, was_online);
     ask_for_rest(client);
 }
 
