@@ -219,6 +219,9 @@ static __attribute__((noinline)) void sample(void *block, size_t size) {
 }
 
 static inline void *allocated(void *block, size_t size) {
+    if (block == NULL) { /* of any size, so that the count could overflow */
+        return NULL;
+    }
     bytes_left -= (int64_t)(size > 0 ? size : 1);
     if (__builtin_expect(bytes_left < 0, 0)) {
         sample(block, size > 0 ? size : 1);

@@ -61,7 +61,7 @@ def test_the_heap_by_the_commands_as_written(busy, tmp_path):
 def test_where_the_time_goes(busy, tmp_path):
     top = pprof(busy, "profile?seconds=2", "-top", "-cum", "-nodecount=1000", cwd=tmp_path)
     assert "Type: cpu" in top and "thread_run" in top, top
-    assert re.search(r"\b(hosts_run|exchange_handle|client_publish|epoll_wait)\b", top), top
+    assert re.search(r"\b(hosts_run|exchange_handle|client_publish)\b", top), top
 
 
 def test_all_threads_with_their_stacks(busy, tmp_path):
@@ -75,15 +75,19 @@ def test_all_threads_with_their_stacks(busy, tmp_path):
 def test_one_at_a_time_and_a_stop_ends_it(fleet):
     node = fleet.start_node()
     answers = []
-    first = threading.Thread(target=lambda: answers.append(
-        node.api.get("/debug/pprof/profile", params={"seconds": 300})))
+
+    def take_long():
+        while not answers or answers[-1].status_code == 409:  # the short one below was first
+            answers.append(node.api.get("/debug/pprof/profile", params={"seconds": 300}))
+
+    first = threading.Thread(target=take_long)
     first.start()
     wait_until(lambda: node.api.get("/debug/pprof/profile",
                                     params={"seconds": 1}).status_code == 409, 20, "busy")
     began = time.monotonic()
     assert node.terminate() == 0
     first.join()
-    assert time.monotonic() - began < 60 and answers[0].status_code == 200
+    assert time.monotonic() - began < 60 and answers[-1].status_code == 200
 
 
 def test_what_is_asked_wrongly(fleet):
