@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
+#include "base/log.h"
 #include "http/problem.h"
 #include "profile/heap.h"
 #include "profile/profile.h"
@@ -108,6 +109,12 @@ static void answer_heap(const struct http_request *request, struct http_response
     if (profile == NULL) {
         http_answer_json(response, 500, NULL);
         return;
+    }
+    int64_t lost_stacks, lost_live;
+    heap_profile_lost(&lost_stacks, &lost_live);
+    if (lost_stacks > 0 || lost_live > 0) {
+        log_event(LOG_WARN, "profile_samples_lost", KI("stacks", lost_stacks),
+                  KI("live", lost_live));
     }
     profile_show(profile, shown);
     answer_profile(request, response, profile, name);

@@ -8,6 +8,7 @@
  *
  * A sleep that a signal interrupts is not always restarted (epoll_wait, poll): whoever waits treats
  * EINTR as having waited. */
+#include "base/log.h"
 #include "profile/signals.h"
 
 #ifdef MQFLEET_NO_PROFILE
@@ -40,7 +41,7 @@ enum err threads_profile_take(struct profile **out) {
 
 #define SIGNAL_CPU     SIGPROF
 #define SIGNAL_THREADS (SIGRTMIN + 5)
-#define SLOTS          32768 /* 300 s of one busy processor; more are counted as lost */
+#define SLOTS          65536 /* 300 s of two busy processors; what is lost beyond is told in the log */
 #define THREADS_MAX    4096
 #define NAME_LEN       16
 #define TURN_NS        100000000
@@ -258,6 +259,10 @@ static enum err cpu_profile(struct profile **out, int seconds, bool (*stopped)(v
         }
     }
     end();
+    size_t taken = atomic_load(&slots_used);
+    if (taken > SLOTS) {
+        log_event(LOG_WARN, "profile_samples_lost", KI("kept", SLOTS), KI("lost", taken - SLOTS));
+    }
     profile_took(profile, begun_at_ns, now_ns(CLOCK_MONOTONIC) - begun_ns);
     return finish(out, profile, add_samples(profile, values));
 }
