@@ -47,17 +47,23 @@ static void answer_buffer(struct http_response *response, const char *type, stru
     http_answer_bytes(response, 200, type, body, len);
 }
 
+/* False: answered. Before a profile is taken, which may last. */
+static bool debug_is_good(const struct http_request *request, struct http_response *response) {
+    int64_t debug;
+    if (http_query_int(&request->query, "debug", 0, 2, 0, &debug) == ERR_OK) {
+        return true;
+    }
+    http_problem(response, PROBLEM_BAD_REQUEST, "debug must be 0, 1 or 2");
+    return false;
+}
+
 /* Destroys the profile. */
 static void answer_profile(const struct http_request *request, struct http_response *response,
                            struct profile *profile, const char *name) {
     struct buffer out;
     int64_t debug = 0;
     buffer_init(&out);
-    if (http_query_int(&request->query, "debug", 0, 2, 0, &debug) != ERR_OK) {
-        http_problem(response, PROBLEM_BAD_REQUEST, "debug must be 0, 1 or 2");
-        profile_destroy(profile);
-        return;
-    }
+    (void)!http_query_int(&request->query, "debug", 0, 2, 0, &debug); /* has been checked */
     if (debug > 0) {
         buffer_printf(&out, "%s profile: %zu samples\n", name, profile_samples(profile));
     }
@@ -105,6 +111,9 @@ static void answer_heap(const struct http_request *request, struct http_response
         http_problem(response, PROBLEM_UNSUPPORTED, "profile.heap_sample_bytes is 0");
         return;
     }
+    if (!debug_is_good(request, response)) {
+        return;
+    }
     struct profile *profile = heap_profile_take();
     if (profile == NULL) {
         http_answer_json(response, 500, NULL);
@@ -143,6 +152,9 @@ void api_pprof_profile(struct http_request *request, struct http_response *respo
         http_problem(response, PROBLEM_BAD_REQUEST, "seconds must be from 1 to %d", SECONDS_MAX);
         return;
     }
+    if (!debug_is_good(request, response)) {
+        return;
+    }
     void *api = (void *)(uintptr_t)request->api; /* only read */
     enum err result = cpu_profile_take(&profile, (int)seconds, is_stopping, api);
     if (result != ERR_OK) {
@@ -154,6 +166,9 @@ void api_pprof_profile(struct http_request *request, struct http_response *respo
 
 void api_pprof_threads(struct http_request *request, struct http_response *response) {
     struct profile *profile = NULL;
+    if (!debug_is_good(request, response)) {
+        return;
+    }
     enum err result = threads_profile_take(&profile);
     if (result != ERR_OK) {
         answer_error(response, result);

@@ -95,7 +95,8 @@ static void read_symbols(struct image *image) {
 
 static void open_image(struct image *image, const char *path) {
     struct stat status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* The kernel's own library has a name and no file: one of that name here is not it. */
+    int fd = path[0] == '/' ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) {
         return;
     }
