@@ -37,6 +37,10 @@ int64_t text_random_between(int64_t low, int64_t high);
  * is ignored. */
 bool text_wildcard_match(const char *pattern, const char *name);
 
+/* Levenshtein's distance of the first TEXT_DISTANCE_LEN bytes of each. */
+#define TEXT_DISTANCE_LEN 127
+size_t text_distance(const char *left, const char *right);
+
 /* Copies len bytes into a new NUL-terminated string; NULL when out of memory. */
 char *text_copy(const void *data, size_t len);
 /* Like strdup; NULL stays NULL. */

@@ -126,28 +126,6 @@ bool conf_is_group(const char *key) {
     return false;
 }
 
-/* Levenshtein's distance of the first CONF_KEY_LEN - 1 bytes, row by row. */
-static size_t distance(const char *left, const char *right) {
-    size_t row[CONF_KEY_LEN];
-    size_t left_len = strnlen(left, CONF_KEY_LEN - 1);
-    size_t right_len = strnlen(right, CONF_KEY_LEN - 1);
-    for (size_t j = 0; j <= right_len; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; i <= left_len; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= right_len; j++) {
-            size_t best = diagonal + (left[i - 1] == right[j - 1] ? 0 : 1);
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[right_len];
-}
-
 static const char *leaf_of(const char *key) {
     const char *dot = strrchr(key, '.');
     return dot != NULL ? dot + 1 : key;
@@ -159,8 +137,8 @@ const struct conf_setting *conf_nearest(const char *key) {
     size_t least = SIZE_MAX;
     for (size_t i = 0; i < CONF_COUNT; i++) {
         const char *name = conf_settings[i].name;
-        size_t whole = distance(key, name);
-        size_t leaf = distance(leaf_of(key), leaf_of(name)) * 2 + 2;
+        size_t whole = text_distance(key, name);
+        size_t leaf = text_distance(leaf_of(key), leaf_of(name)) * 2 + 2;
         size_t found = whole < leaf ? whole : leaf;
         if (found < least) {
             least = found;

@@ -241,6 +241,28 @@ bool text_wildcard_match(const char *pattern, const char *name) {
     return *pattern == '\0';
 }
 
+/* Row by row. */
+size_t text_distance(const char *left, const char *right) {
+    size_t row[TEXT_DISTANCE_LEN + 1];
+    size_t left_len = strnlen(left, TEXT_DISTANCE_LEN);
+    size_t right_len = strnlen(right, TEXT_DISTANCE_LEN);
+    for (size_t j = 0; j <= right_len; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= left_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= right_len; j++) {
+            size_t best = diagonal + (left[i - 1] == right[j - 1] ? 0 : 1);
+            best = row[j] + 1 < best ? row[j] + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            diagonal = row[j];
+            row[j] = best;
+        }
+    }
+    return row[right_len];
+}
+
 char *text_copy(const void *data, size_t len) {
     char *copy = malloc(len + 1);
     if (copy == NULL) {

@@ -96,6 +96,8 @@ def test_what_is_asked_wrongly(fleet):
     for query in ({"seconds": 0}, {"seconds": 301}, {"seconds": "x"}):
         assert node.api.get("/debug/pprof/profile", params=query).status_code == 400
     assert node.api.get("/debug/pprof/threads", params={"debug": 9}).status_code == 400
+    delta = node.api.get("/debug/pprof/heap", params={"seconds": 5})  # would be totals all the same
+    assert delta.status_code == 400 and "debug" in delta.json()["detail"]
     assert node.api.get("/debug/pprof/nonsense").status_code == 404
     assert "threads" in node.api.get("/debug/pprof/mutex").json()["detail"]
     assert "profile" in node.api.get("/debug/pprof/").text

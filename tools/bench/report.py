@@ -14,6 +14,17 @@ GOAL_CLIENTS = 5000
 GOAL_STREAM_PER_S = 50_000
 
 
+def percentile_us(delays, share):
+    """Of [[bucket, count], ...] as in peers/peer.h; the upper end of the bucket."""
+    left = share * sum(count for _, count in delays)
+    for bucket, count in sorted(delays):
+        left -= count
+        if left <= 0:
+            exponent = bucket // 32 + 4
+            return bucket if bucket < 32 else (32 + bucket % 32 + 1) << (exponent - 5)
+    return None
+
+
 def median(values):
     values = [value for value in values if value is not None]
     return statistics.median(values) if values else None

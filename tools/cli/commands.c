@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "cli.h"
 
 const struct command commands[] = {
@@ -72,32 +73,11 @@ bool cli_confirm(const struct cli *cli, const char *format, ...) {
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-/* Levenshtein's distance, row by row; words are short. */
-static size_t distance(const char *left, const char *right) {
-    size_t row[64];
-    size_t right_len = strnlen(right, 63);
-    for (size_t j = 0; j <= right_len; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; left[i - 1] != '\0' && i < 64; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= right_len; j++) {
-            size_t best = diagonal + (left[i - 1] == right[j - 1] ? 0 : 1);
-            best = row[j] + 1 < best ? row[j] + 1 : best;
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[right_len];
-}
-
 const char *cli_nearest(const char *word, const char *const *names, size_t count) {
     const char *nearest = NULL;
     size_t least = 3;
     for (size_t i = 0; i < count; i++) {
-        size_t found = distance(word, names[i]);
+        size_t found = text_distance(word, names[i]);
         if (found < least) {
             least = found;
             nearest = names[i];

@@ -210,6 +210,18 @@ START_TEST(wildcards_with_many_stars_end_soon) {
 }
 END_TEST
 
+START_TEST(distances_are_those_of_single_changes) {
+    char long_text[2 * TEXT_DISTANCE_LEN];
+    memset(long_text, 'x', sizeof(long_text));
+    long_text[sizeof(long_text) - 1] = '\0';
+    ck_assert_uint_eq(text_distance("", ""), 0);
+    ck_assert_uint_eq(text_distance("status", "status"), 0);
+    ck_assert_uint_eq(text_distance("sttus", "status"), 1);
+    ck_assert_uint_eq(text_distance("kitten", "sitting"), 3);
+    ck_assert_uint_eq(text_distance(long_text, ""), TEXT_DISTANCE_LEN);
+}
+END_TEST
+
 START_TEST(copies_are_terminated_and_null_stays_null) {
     char *copy = text_copy("abcdef", 3);
     ck_assert_str_eq(copy, "abc");
@@ -238,6 +250,7 @@ int main(void) {
     tcase_add_test(cases, wildcards_match_any_run_of_characters);
     tcase_add_test(cases, wildcards_with_many_stars_end_soon);
     tcase_add_test(cases, copies_are_terminated_and_null_stays_null);
+    tcase_add_test(cases, distances_are_those_of_single_changes);
     Suite *suite = suite_create("text");
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
