@@ -124,7 +124,7 @@ int64_t host_backoff_ms(const struct client *client);
 void host_requeue(struct client *client, const char *reason);
 void host_fail(struct client *client, const char *code, const char *message);
 void host_schedule(struct client *client, int64_t delay_ms);
-void host_admit(struct host *host);
+void host_admit(struct host *host, int64_t now_us);
 void host_check_lease(struct host *host);
 void host_take_resolved(struct host *host);
 void host_cancel_lookup(struct client *client);
@@ -149,7 +149,7 @@ bool host_has_room(void *client);
 void host_wait_room(void *client, int64_t timeout_ms);
 void host_publish(struct host *host, struct host_command *command);
 void host_published(void *client, uint64_t token, enum err result, int reason_code);
-void host_expire_publications(struct host *host);
+void host_expire_publications(struct host *host, int64_t now_ms);
 /* Any thread. NULL: out of memory. */
 struct host_publication *host_publication_copy(const struct engine_publication *from);
 void host_publication_free(struct host_publication *publication);

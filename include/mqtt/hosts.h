@@ -163,6 +163,10 @@ enum err hosts_changes(struct hosts *hosts, const char *id,
 void hosts_probe(struct hosts *hosts, struct client_config *config, int64_t timeout_ms,
                  const atomic_int *stop, struct probe_report *report);
 
+/* What sinks answered so far is acknowledged to the brokers now. Any thread, until hosts_destroy.
+ */
+void hosts_flush(struct hosts *hosts);
+
 /* Clients by shown state, for node views: counts[CLIENT_STATE_COUNT]. */
 void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]);
 

@@ -31,12 +31,17 @@ struct sink_config {  /* all borrowed for the sink's life */
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
     int64_t interval_ms; /* between the beginnings of two writes that are no full batch */
+    /* On the sink's thread, after some messages were answered. May be NULL. */
+    void (*answered)(void *context);
+    void *context;
 };
 
 bool sink_type_known(const char *type);
 /* ERR_ARGUMENT: fault (256 bytes) says which setting is missing or wrong. */
 enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) MUST_CHECK;
 void sink_destroy(struct sink *sink); /* after sink_run returned */
+
+const char *sink_type(const struct sink *sink);
 
 /* The sink's thread; returns once stopped. argument: the sink. */
 void *sink_run(void *argument);

@@ -36,9 +36,7 @@ static void client_changed(void *context, const char *id, enum client_state from
 
 static struct sink *sink_of(struct app *app, const char *name) {
     for (size_t i = 0; name && app->sinks[i]; i++) {
-        struct sink_status status;
-        sink_status(app->sinks[i], &status);
-        if (strcmp(status.type, name) == 0) {
+        if (strcmp(sink_type(app->sinks[i]), name) == 0) {
             return app->sinks[i];
         }
     }
@@ -61,6 +59,11 @@ static bool has_room(void *context, const char *sink) {
 
 static void wait_room(void *context, const char *sink, int64_t timeout_ms) {
     sink_wait_room(sink_of(context, sink), timeout_ms);
+}
+
+static void sink_answered(void *context) {
+    struct app *app = context;
+    hosts_flush(app->hosts);
 }
 
 /* ---- start ----------------------------------------------------------------------------------- */
@@ -111,7 +114,9 @@ static enum err sinks_create(struct app *app, char *fault) {
                                  .queue_messages = (size_t)conf->sink_queue_messages,
                                  .queue_bytes = (size_t)conf->sink_queue_bytes,
                                  .batch_messages = (size_t)conf->sink_batch,
-                                 .interval_ms = conf->sink_interval_ms};
+                                 .interval_ms = conf->sink_interval_ms,
+                                 .answered = sink_answered,
+                                 .context = app};
     config.type = conf->sink_type;
     enum err result = sink_create(&app->sinks[0], &config, fault);
     for (size_t i = 0, n = 1; result == ERR_OK && i < SINKS_MAX; i++) {

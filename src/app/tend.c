@@ -1,5 +1,6 @@
 /* Owns what main's thread does again and again while the node runs. */
 #include <malloc.h>
+#include <stdlib.h>
 #include "app.h"
 #include "base/clock.h"
 #include "base/notify.h"
@@ -8,24 +9,33 @@
 #define COMPLAINT_MS   10000
 #define AWAY_MS        1000
 #define FREE_BYTES_MIN 4194304
+#define FEW_SHARE      16
+#define RARELY_MS      300000
 
-/* What a large request or claim left behind goes back to the system once it is a good part of all:
- * the heap of ten thousand clients would otherwise look like that of twenty thousand. */
+/* What claims and full queues left behind goes back to the system once it is a good part of all:
+ * the heap of ten thousand clients would otherwise look like that of twenty thousand. A look stops
+ * the heap for milliseconds when it is large: rare ones do unless many clients came or went. */
 static void return_memory(struct app *app) {
-    (void)app;
+    static int64_t looked_ms, looked_count;
+    int64_t now_ms = clock_ms(), count = (int64_t)hosts_count(app->hosts);
+    if (llabs(count - looked_count) <= looked_count / FEW_SHARE && now_ms - looked_ms < RARELY_MS) {
+        return;
+    }
+    looked_ms = now_ms;
+    looked_count = count;
     struct mallinfo2 info = mallinfo2();
     if (info.fordblks > FREE_BYTES_MIN && info.fordblks > (info.uordblks + info.fordblks) / 4) {
         malloc_trim(0);
     }
 }
 
+static int64_t watchdog_turn_ms; /* between two turns */
+
 static void tend_redis(struct app *app) {
     if (app->redis_server) {
         redis_server_tend(app->redis_server);
     }
 }
-
-static int64_t watchdog_turn_ms; /* between two looks */
 
 /* Only while all that matters makes progress, this thread included: else the service manager ends
  * the process and starts it anew. */

@@ -68,6 +68,8 @@ struct sink {
     int64_t failing_since_ms;
     int64_t interval_us, written_at_us; /* the last write began then */
     char error[ERROR_LEN];
+    void (*answered)(void *context);
+    void *answered_context;
     int64_t accepted, dropped;
     int64_t canceled;
 };
@@ -125,6 +127,8 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     sink->batch_max = config->batch_messages;
     sink->departures = 1;
     sink->interval_us = config->interval_ms * 1000;
+    sink->answered = config->answered;
+    sink->answered_context = config->context;
     sink->batch = calloc(sink->batch_max, sizeof *sink->batch);
     sink->settled = calloc(sink->batch_max, sizeof *sink->settled);
     sink->ring = calloc(sink->messages_max, sizeof *sink->ring);
@@ -139,6 +143,10 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     sink->backend = backend;
     *out = sink;
     return ERR_OK;
+}
+
+const char *sink_type(const struct sink *sink) {
+    return sink->backend->name;
 }
 
 void sink_destroy(struct sink *sink) {
@@ -297,6 +305,9 @@ static void settle(struct sink *sink, size_t n, enum err result) {
         if (sink->settled[i].accepted) {
             sink->settled[i].accepted(sink->settled[i].context, result);
         }
+    }
+    if (sink->answered) {
+        sink->answered(sink->answered_context);
     }
 }
 

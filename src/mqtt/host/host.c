@@ -169,8 +169,7 @@ static void take_commands(struct host *host) {
     host_wake(host); /* perhaps there is more */
 }
 
-static void run_timers(struct host *host) {
-    int64_t now_ms = clock_ms();
+static void run_timers(struct host *host, int64_t now_ms) {
     for (int i = 0; i < HOST_PER_TURN_MAX; i++) {
         struct timer *timer = timers_due(&host->timers, now_ms);
         if (timer == NULL) {
@@ -185,16 +184,17 @@ static bool is_connecting(const struct host *host) {
            host->counts[CLIENT_OPENING] > 0;
 }
 
-static int64_t wait_ms(struct host *host) {
-    int64_t most_ms = timers_wait_ms(&host->timers, clock_ms(), WAIT_MS);
+static int64_t wait_ms(struct host *host, int64_t now_us) {
+    int64_t now_ms = now_us / 1000;
+    int64_t most_ms = timers_wait_ms(&host->timers, now_ms, WAIT_MS);
     if (is_connecting(host) && most_ms > LEASE_LOOK_MS) {
         most_ms = LEASE_LOOK_MS;
     }
     if (host->lease_was_valid) {
-        most_ms = pacer_wait_ms(&host->pacer, clock_us(), most_ms);
+        most_ms = pacer_wait_ms(&host->pacer, now_us, most_ms);
     }
     if (host->publications != NULL) {
-        int64_t left_ms = host->publications->deadline_ms - clock_ms();
+        int64_t left_ms = host->publications->deadline_ms - now_ms;
         most_ms = left_ms < most_ms ? (left_ms > 0 ? left_ms : 0) : most_ms;
     }
     return most_ms;
@@ -212,16 +212,18 @@ static bool wait_and_poll(struct host *host, int64_t timeout_ms) {
     return woken;
 }
 
+/* The clock is read before the wait and after it: there are as many turns as messages. */
 static void turn(struct host *host) {
-    if (wait_and_poll(host, wait_ms(host))) {
+    if (wait_and_poll(host, wait_ms(host, clock_us()))) {
         host_drop_old(host);
         take_commands(host);
         host_take_resolved(host);
     }
-    run_timers(host);
-    host_expire_publications(host);
+    int64_t now_us = clock_us();
+    run_timers(host, now_us / 1000);
+    host_expire_publications(host, now_us / 1000);
     host_check_lease(host);
-    host_admit(host);
+    host_admit(host, now_us);
 }
 
 /* As if the process had died: no DISCONNECT. */

@@ -340,9 +340,9 @@ void host_check_lease(struct host *host) {
     host->lease_was_valid = valid;
 }
 
-void host_admit(struct host *host) {
+void host_admit(struct host *host, int64_t now_us) {
     for (int i = 0; i < HOST_PER_TURN_MAX && host->lease_was_valid; i++) {
-        struct pacer_ticket *ticket = pacer_next(&host->pacer, clock_us());
+        struct pacer_ticket *ticket = pacer_next(&host->pacer, now_us);
         if (ticket == NULL) {
             return;
         }

@@ -204,8 +204,7 @@ void host_published(void *context, uint64_t token, enum err result, int reason_c
 }
 
 /* The engine still owes the published event of those, which then frees them. */
-void host_expire_publications(struct host *host) {
-    int64_t now_ms = clock_ms();
+void host_expire_publications(struct host *host, int64_t now_ms) {
     while (host->publications != NULL && host->publications->deadline_ms <= now_ms) {
         struct host_publication *publication = host->publications;
         DL_DELETE(host->publications, publication);

@@ -115,6 +115,12 @@ void hosts_stop_threads(struct hosts *hosts) {
     }
 }
 
+void hosts_flush(struct hosts *hosts) {
+    for (size_t i = 0; i < hosts->count; i++) {
+        hosts->all[i]->ops->flush(hosts->all[i]->engine);
+    }
+}
+
 void hosts_accept(struct hosts *hosts, const char *incarnation) {
     char *copy = text_dup(incarnation);
     pthread_mutex_lock(&hosts->lock);

@@ -1,7 +1,7 @@
 /* Owns a received message from PUBLISH to the end of its exchange: it is offered to the host, and
  * acknowledged once a sink has it, in the order of arrival (MQTT 5.0 section 4.6). A message of
  * QoS 1 or 2 that the server sends again because the connection broke is known by its packet
- * identifier and not offered twice. Host thread, deliver_acknowledge excepted. */
+ * identifier and not offered twice. Host thread, deliver_acknowledge and deliver_flush excepted. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,7 +175,10 @@ void deliver_acknowledge(struct engine *engine, void *receipt, enum err result) 
     do {
         inbound->answered_next = before;
     } while (!atomic_compare_exchange_weak(&engine->answered, &before, inbound));
-    if (before == NULL && atomic_load(&engine->waiting)) {
+}
+
+void deliver_flush(struct engine *engine) {
+    if (atomic_load(&engine->answered) != NULL && atomic_exchange(&engine->waiting, false)) {
         eventfd_write(engine->wake_fd, 1);
     }
 }

@@ -159,17 +159,22 @@ static void dispatch(struct engine *engine, const struct epoll_event *event) {
     }
 }
 
-/* A sink that answers from here on writes to wake_fd; what it answered before is seen. */
-static int64_t begin_wait(struct engine *engine, int64_t timeout_ms) {
+/* A sink that answers from here on writes to wake_fd; what it answered before is seen. The tick of
+ * the engine ends a longer wait than its own, and a timeout for each wait would cost the kernel a
+ * timer for each message. */
+static int begin_wait(struct engine *engine, int64_t timeout_ms) {
     atomic_store(&engine->waiting, true);
-    return engine->tasks != NULL || atomic_load(&engine->answered) != NULL ? 0 : timeout_ms;
+    if (engine->tasks != NULL || atomic_load(&engine->answered) != NULL) {
+        return 0;
+    }
+    return timeout_ms < WHEEL_TICK_MS ? (int)timeout_ms : -1;
 }
 
 /* No connection is freed before the tasks run, so all events of the turn find theirs. */
 static void engine_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event events[EVENTS_PER_TURN_MAX];
-    timeout_ms = begin_wait(engine, timeout_ms);
-    int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, (int)timeout_ms);
+    int n =
+        epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, begin_wait(engine, timeout_ms));
     atomic_store(&engine->waiting, false);
     for (int i = 0; i < n; i++) {
         dispatch(engine, &events[i]);
@@ -335,6 +340,7 @@ const struct engine_ops engine_reactor = {
     .unsubscribe = engine_unsubscribe,
     .publish = publish,
     .acknowledge = deliver_acknowledge,
+    .flush = deliver_flush,
     .watch = engine_watch,
     .poll = engine_poll,
 };

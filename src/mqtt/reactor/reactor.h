@@ -196,6 +196,7 @@ bool deliver(struct engine_connection *connection, const struct packet *packet);
 void deliver_release(struct engine_connection *connection, const struct packet *pubrel);
 void deliver_answered(struct engine *engine);
 void deliver_acknowledge(struct engine *engine, void *receipt, enum err result);
+void deliver_flush(struct engine *engine);
 
 /* publish.c: our publications. */
 enum err publish(struct engine_connection *connection, const struct engine_publication *publication,

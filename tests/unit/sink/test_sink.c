@@ -320,6 +320,30 @@ START_TEST(the_null_sink_accepts_everything) {
 }
 END_TEST
 
+static void note_answered(void *context) {
+    atomic_int *answered =
+        context; /* how many, when the last call came, and in the high half calls */
+    atomic_store(answered,
+                 (atomic_load(answered) & ~0xffff) + 0x10000 + atomic_load(&accepted_count));
+}
+
+START_TEST(the_end_of_a_batch_is_told_once_when_all_of_it_is_answered) {
+    struct sink_fixture fixture;
+    atomic_int answered = 0;
+    config.type = "null";
+    config.answered = note_answered;
+    config.context = &answered;
+    struct sink *sink = create_sink(&config); /* its thread does not run yet */
+    for (int i = 0; i < 60; i++) {
+        ck_assert_int_eq(sink_submit(sink, numbered_message(i, 1), count_answer, NULL), ERR_OK);
+    }
+    run_sink(&fixture, sink);
+    AWAIT((atomic_load(&answered) & 0xffff) == 60);
+    end_sink(&fixture, WAIT_MS);
+    ck_assert_int_eq(atomic_load(&answered) >> 16, 2); /* batches of 50 */
+}
+END_TEST
+
 START_TEST(a_wrong_setting_is_named) {
     struct sink *sink = NULL;
     char fault[256] = "";
@@ -357,6 +381,7 @@ int main(void) {
     tcase_add_test(tcase, stop_cancels_what_the_backend_does_not_take_in_time);
     tcase_add_test(tcase, many_engines_submit_at_once_through_a_small_queue);
     tcase_add_test(tcase, the_null_sink_accepts_everything);
+    tcase_add_test(tcase, the_end_of_a_batch_is_told_once_when_all_of_it_is_answered);
     tcase_add_test(tcase, a_wrong_setting_is_named);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
