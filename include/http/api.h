@@ -138,6 +138,7 @@ void api_node_undrain(struct http_request *request, struct http_response *respon
 extern const char openapi_json[];
 void api_openapi(struct http_request *request, struct http_response *response);
 void api_metrics(struct http_request *request, struct http_response *response);
+void api_pprof_slash(struct http_request *request, struct http_response *response);
 void api_pprof_index(struct http_request *request, struct http_response *response);
 void api_pprof_heap(struct http_request *request, struct http_response *response);
 void api_pprof_allocs(struct http_request *request, struct http_response *response);

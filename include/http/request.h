@@ -40,12 +40,15 @@ struct http_request {
     struct caller caller;
     char id[HTTP_REQUEST_ID_LEN]; /* the caller's, or made here; in every log line and the answer */
     char address[INET6_ADDRSTRLEN]; /* of the caller */
+    int socket; /* the caller's connection, only to be looked at; -1: none */
     char subject[128];              /* what was changed, for the log; a handler may set it */
     struct buffer body;
 };
 
 void http_request_init(struct http_request *request, const struct http_api *api);
 void http_request_fini(struct http_request *request);
+/* The caller will send nothing more, so nobody reads the answer. For work that lasts. */
+bool http_request_abandoned(const struct http_request *request);
 
 /* RFC 3986 section 2.1; plus: "+" is a blank, as in queries. ERR_ARGUMENT: a broken escape, U+0000,
  * or no UTF-8. *out is new and NUL-terminated. */

@@ -1,5 +1,5 @@
 /* Profiles of threads by signals: where they use the processor, and where each of them is. Any
- * thread asks; one profile is made at a time. */
+ * thread asks; one profile of each kind is made at a time. */
 #ifndef MQFLEET_PROFILE_SIGNALS_H
 #define MQFLEET_PROFILE_SIGNALS_H
 

@@ -16,7 +16,7 @@ void stack_prepare(void);
 size_t stack_capture(uintptr_t frames[STACK_DEPTH_MAX], size_t skip);
 /* The same for a signal handler, beginning at what it interrupted. A stack that cannot be unwound
  * is cut where it could no longer be read: between stack_guard and stack_unguard, which come in
- * pairs and not from two threads at once, a fault while unwinding ends the walk and nothing else.
+ * pairs, a fault while unwinding ends the walk and nothing else.
  */
 size_t stack_capture_interrupted(uintptr_t frames[STACK_DEPTH_MAX], const void *context);
 void stack_guard(void);

@@ -19,6 +19,25 @@
 #define AGENT_WAKE_RETRY_MS  1000
 #define AGENT_LOOK_MS        250
 #define RELEASE_PART         1000
+#define COUNTS_MS            1000
+#define COUNTS_AGE_MS_MAX    5000
+
+/* For whoever must not wait for Redis. */
+static void count_step(struct agent *agent) {
+    int64_t waiting, owned;
+    if (store_counts(agent->wiring.store, &waiting, &owned) == ERR_OK) {
+        agent->waiting = waiting;
+        agent->owned = owned;
+        agent->counted_ms = clock_ms();
+    }
+}
+
+bool agent_fleet_counts(struct agent *agent, int64_t *waiting, int64_t *owned) {
+    int64_t counted_ms = agent->counted_ms;
+    *waiting = agent->waiting;
+    *owned = agent->owned;
+    return counted_ms != 0 && clock_ms() - counted_ms < COUNTS_AGE_MS_MAX;
+}
 
 /* Periodic work while a member. Reconciling is also due when it is asked for. */
 static const struct {
@@ -29,6 +48,7 @@ static const struct {
     {"lead", 300, leader_lead_step},     {"look", AGENT_LOOK_MS, leader_look_step},
     {"reconcile", 250, reconcile_step},  {"releases", 50, releases_step},
     {"drain", 250, releases_drain_step}, {"orphans", 5000, leader_orphans_step},
+    {"count", COUNTS_MS, count_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))

@@ -1,5 +1,5 @@
 /* GET /metrics: the counters of base/metrics.h, and what is read when it is asked for. Runs on a
- * worker; asks Redis for two numbers while it answers, and does without them when it does not. */
+ * worker; waits for nobody. */
 #include "http/api.h"
 
 #include <dirent.h>
@@ -82,12 +82,10 @@ static void put_membership(struct scrape *scrape) {
     }
 }
 
-/* Not asked for while Redis is away: a scrape must not wait for it. */
+/* Left out while Redis is away. */
 static void put_fleet(struct scrape *scrape) {
-    const struct conf *conf = scrape->context->conf;
-    int64_t waiting, owned, age_ms = node_beat_age_ms(scrape->context->node);
-    if (age_ms < 0 || age_ms > conf->heartbeat_ms + conf->heartbeat_ttl_ms ||
-        store_counts(scrape->context->store, &waiting, &owned) != ERR_OK) {
+    int64_t waiting, owned;
+    if (!agent_fleet_counts(scrape->context->agent, &waiting, &owned)) {
         return;
     }
     gauge(scrape, "mqfleet_fleet_waiting_clients",

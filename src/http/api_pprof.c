@@ -37,6 +37,13 @@ void api_pprof_index(struct http_request *request, struct http_response *respons
     }
 }
 
+/* To where the page's links lead on from. */
+void api_pprof_slash(struct http_request *request, struct http_response *response) {
+    (void)request;
+    http_answer_text(response, 301, "see /debug/pprof/\n");
+    http_answer_header(response, "Location", "pprof/");
+}
+
 static void answer_buffer(struct http_response *response, const char *type, struct buffer *out) {
     size_t len = out->len;
     char *body = buffer_take(out);
@@ -93,7 +100,7 @@ static void answer_error(struct http_response *response, enum err error) {
         answer_unsupported(response);
     } else if (error == ERR_EXISTS) {
         http_problem(response, PROBLEM_BUSY,
-                     "another profile of the processor or of threads is being taken");
+                     "another profile of that kind is being taken");
     } else {
         http_answer_json(response, 500, NULL);
     }
@@ -139,9 +146,9 @@ void api_pprof_allocs(struct http_request *request, struct http_response *respon
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-static bool is_stopping(void *context) {
-    const struct http_api *api = context;
-    return atomic_load(&api->stop) != HTTP_RUNNING;
+static bool is_unwanted(void *context) {
+    const struct http_request *request = context;
+    return atomic_load(&request->api->stop) != HTTP_RUNNING || http_request_abandoned(request);
 }
 
 void api_pprof_profile(struct http_request *request, struct http_response *response) {
@@ -155,8 +162,7 @@ void api_pprof_profile(struct http_request *request, struct http_response *respo
     if (!debug_is_good(request, response)) {
         return;
     }
-    void *api = (void *)(uintptr_t)request->api; /* only read */
-    enum err result = cpu_profile_take(&profile, (int)seconds, is_stopping, api);
+    enum err result = cpu_profile_take(&profile, (int)seconds, is_unwanted, request);
     if (result != ERR_OK) {
         answer_error(response, result);
         return;

@@ -414,6 +414,9 @@ static enum MHD_Result exchange_queue(struct exchange *exchange) {
     struct http_pool *pool = waits(exchange) ? server->waiters : server->workers;
     bool from_node =
         exchange->request.forwarded || (exchange->request.route->flags & ROUTE_FLEET) != 0;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    exchange->request.socket = info != NULL ? info->connect_fd : -1;
     exchange->phase = PHASE_QUEUED;
     exchange->queued_ms = clock_ms();
     crowd_served(server->crowd, guest_of(exchange->connection));

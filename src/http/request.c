@@ -2,13 +2,19 @@
  * on the thread of the handler, never on both at once. Must not know libmicrohttpd. */
 #include "http/request.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
 
 void http_request_init(struct http_request *request, const struct http_api *api) {
-    *request = (struct http_request){.api = api};
+    *request = (struct http_request){.api = api, .socket = -1};
     buffer_init(&request->body);
+}
+
+bool http_request_abandoned(const struct http_request *request) {
+    struct pollfd caller = {.fd = request->socket, .events = POLLRDHUP};
+    return poll(&caller, 1, 0) == 1 && (caller.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 void http_request_fini(struct http_request *request) {

@@ -36,6 +36,7 @@ static const struct http_route routes[] = {
     {"GET", "/openapi.json", api_openapi, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
 
     {"GET", "/metrics", api_metrics, ROUTE_OPS, NULL},
+    {"GET", "/debug/pprof", api_pprof_slash, PPROF, NULL},
     {"GET", "/debug/pprof/", api_pprof_index, PPROF, NULL},
     {"GET", "/debug/pprof/heap", api_pprof_heap, PPROF, "debug"},
     {"GET", "/debug/pprof/allocs", api_pprof_allocs, PPROF, "debug"},

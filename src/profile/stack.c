@@ -7,6 +7,7 @@
 #include "profile/stack.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -24,6 +25,8 @@ struct walk {
 static TLS sigjmp_buf way_out;
 static TLS volatile sig_atomic_t walking;
 static struct sigaction before_segv, before_bus;
+static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned guards; /* under guard_lock */
 
 static _Unwind_Reason_Code visit(struct _Unwind_Context *context, void *argument) {
     struct walk *walk = argument;
@@ -104,11 +107,19 @@ static void on_fault(int number, siginfo_t *info, void *context) {
 void stack_guard(void) {
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
     sigemptyset(&action.sa_mask);
-    sigaction(SIGSEGV, &action, &before_segv);
-    sigaction(SIGBUS, &action, &before_bus);
+    pthread_mutex_lock(&guard_lock);
+    if (guards++ == 0) {
+        sigaction(SIGSEGV, &action, &before_segv);
+        sigaction(SIGBUS, &action, &before_bus);
+    }
+    pthread_mutex_unlock(&guard_lock);
 }
 
 void stack_unguard(void) {
-    sigaction(SIGSEGV, &before_segv, NULL);
-    sigaction(SIGBUS, &before_bus, NULL);
+    pthread_mutex_lock(&guard_lock);
+    if (--guards == 0) {
+        sigaction(SIGSEGV, &before_segv, NULL);
+        sigaction(SIGBUS, &before_bus, NULL);
+    }
+    pthread_mutex_unlock(&guard_lock);
 }

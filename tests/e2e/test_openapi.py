@@ -131,7 +131,7 @@ def test_every_documented_request_is_answered_as_documented(fleet):
         for body in bodies_of(operation, fleet.broker):
             answer = node.api.call(method.upper(), fill(path), json=body, params=query)
             check_answer(operation, answer)
-            if answer.status_code < 300:
+            if answer.status_code < 400:
                 done.add(operation["operationId"])
             if operation["operationId"] in ("createClients", "resumeClient", "restartClient",
                                             "replaceClient"):

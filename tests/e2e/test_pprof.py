@@ -3,11 +3,13 @@
 import gzip
 import os
 import re
+import socket
 import subprocess
 import threading
 import time
 
 import pytest
+import requests
 
 from fleet.node import ROOT, sanitized
 from fleet.wait import wait_until
@@ -90,6 +92,20 @@ def test_one_at_a_time_and_a_stop_ends_it(fleet):
     assert time.monotonic() - began < 60 and answers[-1].status_code == 200
 
 
+def test_a_caller_who_leaves_ends_it_and_threads_do_not_wait_for_it(fleet):
+    node = fleet.start_node()
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        node.api.get("/debug/pprof/profile", params={"seconds": 300}, timeout=1)
+    short = {"seconds": 1}
+    wait_until(lambda: node.api.get("/debug/pprof/profile", params=short).status_code == 200, 20,
+               "the next")
+    with socket.create_connection(("127.0.0.1", node.port), timeout=20) as caller:
+        caller.sendall(b"GET /debug/pprof/profile?seconds=300 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: node.api.get("/debug/pprof/profile", params=short).status_code == 409,
+                   20, "busy")
+        assert "main" in node.api.get("/debug/pprof/threads", params={"debug": 2}).text
+
+
 def test_what_is_asked_wrongly(fleet):
     node = fleet.start_node(profile__heap_sample_bytes=0)
     assert node.api.get("/debug/pprof/heap").status_code == 501
@@ -101,6 +117,8 @@ def test_what_is_asked_wrongly(fleet):
     assert node.api.get("/debug/pprof/nonsense").status_code == 404
     assert "threads" in node.api.get("/debug/pprof/mutex").json()["detail"]
     assert "profile" in node.api.get("/debug/pprof/").text
+    without_slash = node.api.get("/debug/pprof")
+    assert without_slash.status_code == 301 and without_slash.headers["Location"] == "pprof/"
     words = node.api.get("/debug/pprof/cmdline").text
     assert "redis_config.url=" in words and "redis://" not in words
 

@@ -24,6 +24,7 @@ class Api:
 
     def call(self, method, path, **options):
         options.setdefault("timeout", 60 * PATIENCE)
+        options.setdefault("allow_redirects", False)
         return self.session.request(method, self.base + path, **options)
 
     def get(self, path, **options):
