@@ -328,7 +328,6 @@ static void process_prepare(sigset_t *signals) {
     sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGTERM);
     sigaddset(signals, SIGINT);
-    sigaddset(signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
@@ -386,6 +385,7 @@ static int run(struct app *app) {
     notify_send("READY=1\nSTATUS=started");
     const char *reason = app_wait(app, &signals);
     if (reason) {
+        threads_join(THREAD_AGENT); /* it gave up, and returns */
         notify_send("STATUS=giving up: %s", reason);
         log_event(LOG_ERROR, "giving_up", KS("node", app->conf->node_name), KS("detail", reason));
         redis_server_stop(app->redis_server);

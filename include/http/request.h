@@ -40,7 +40,7 @@ struct http_request {
     struct caller caller;
     char id[HTTP_REQUEST_ID_LEN]; /* the caller's, or made here; in every log line and the answer */
     char address[INET6_ADDRSTRLEN]; /* of the caller */
-    int socket; /* the caller's connection, only to be looked at; -1: none */
+    int socket;                     /* the caller's connection, only to be looked at; -1: none */
     char subject[128];              /* what was changed, for the log; a handler may set it */
     struct buffer body;
 };

@@ -99,8 +99,7 @@ static void answer_error(struct http_response *response, enum err error) {
     if (error == ERR_UNSUPPORTED) {
         answer_unsupported(response);
     } else if (error == ERR_EXISTS) {
-        http_problem(response, PROBLEM_BUSY,
-                     "another profile of that kind is being taken");
+        http_problem(response, PROBLEM_BUSY, "another profile of that kind is being taken");
     } else {
         http_answer_json(response, 500, NULL);
     }

@@ -173,7 +173,8 @@ static void find_threads(struct taker *taker, void (*found)(struct thread *threa
 
 static bool make_room(struct taker *taker) {
     if (taker->slots == NULL) {
-        taker->slots = calloc(taker->slots_max, sizeof(*taker->slots)); /* untouched: costs nothing */
+        taker->slots =
+            calloc(taker->slots_max, sizeof(*taker->slots)); /* untouched: costs nothing */
     }
     if (taker->threads == NULL) {
         taker->threads = calloc(THREADS_MAX, sizeof(*taker->threads));
