@@ -108,7 +108,7 @@ struct engine_ops {
                         const struct engine_publication *publication, uint64_t token);
     /* The message behind `receipt` is safe (or, result not ERR_OK, it will not be: the engine must
      * not acknowledge it). Seen by the engine when it next has something to do, at the latest at
-     * the next flush(): one wake-up for all that a sink answers at once. Any thread. */
+     * the next flush(): an engine that is busy needs no wake-up. Any thread. */
     void (*acknowledge)(struct engine *engine, void *receipt, enum err result);
     void (*flush)(struct engine *engine);
     /* poll() no longer waits when `fd` is readable. False: no descriptors left. */

@@ -31,7 +31,8 @@ struct sink_config {  /* all borrowed for the sink's life */
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
     int64_t interval_ms; /* between the beginnings of two writes that are no full batch */
-    /* On the sink's thread, after some messages were answered. May be NULL. */
+    /* On the sink's thread, after some messages were answered, at most interval_ms later: a moment
+     * to wake who has not found the answers by himself. May be NULL. */
     void (*answered)(void *context);
     void *context;
 };

@@ -6,10 +6,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/notify.h"
 
-#define PERIOD_S 1
+#define PERIOD_MS 1000
 
 struct progress {
     struct hosts *hosts;
@@ -31,11 +32,7 @@ struct progress *progress_create(struct hosts *hosts, struct sink *const *sinks,
     progress->sinks = sinks;
     progress->agent = agent;
     pthread_mutex_init(&progress->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&progress->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    condition_init(&progress->changed);
     return progress;
 }
 
@@ -76,9 +73,7 @@ void *progress_run(void *argument) {
         pthread_cond_wait(&progress->changed, &progress->lock);
     }
     while (progress->stage == PROGRESS_STOPPING) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += PERIOD_S;
+        struct timespec until = condition_deadline(PERIOD_MS);
         pthread_cond_timedwait(&progress->changed, &progress->lock, &until);
         if (progress->stage == PROGRESS_STOPPING) {
             pthread_mutex_unlock(&progress->lock);

@@ -10,8 +10,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
-
-#define TIMEOUT_MS_MAX ((int64_t)365 * 24 * 3600 * 1000) /* keeps the deadline from overflowing */
+#include "base/condition.h"
 
 struct queue {
     pthread_mutex_t mutex; /* guards everything below */
@@ -39,17 +38,6 @@ static void set_signaled(struct queue *queue, bool signaled) {
 }
 
 /* Waits are measured on the monotonic clock: a step of the wall clock must not stretch them. */
-static int init_condition(pthread_cond_t *condition) {
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0) {
-        return -1;
-    }
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    int result = pthread_cond_init(condition, &attributes);
-    pthread_condattr_destroy(&attributes);
-    return result;
-}
-
 struct queue *queue_create(size_t capacity) {
     assert(capacity >= 1);
     struct queue *queue = calloc(1, sizeof(*queue));
@@ -59,21 +47,17 @@ struct queue *queue_create(size_t capacity) {
     queue->capacity = capacity;
     queue->items = calloc(capacity, sizeof(*queue->items));
     queue->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (queue->items == NULL || queue->fd < 0 || init_condition(&queue->filled) != 0) {
-        goto out;
+    if (queue->items == NULL || queue->fd < 0) {
+        if (queue->fd >= 0) {
+            close(queue->fd);
+        }
+        free(queue->items);
+        free(queue);
+        return NULL;
     }
-    if (pthread_mutex_init(&queue->mutex, NULL) != 0) {
-        pthread_cond_destroy(&queue->filled);
-        goto out;
-    }
+    pthread_mutex_init(&queue->mutex, NULL);
+    condition_init(&queue->filled);
     return queue;
-out:
-    if (queue->fd >= 0) {
-        close(queue->fd);
-    }
-    free(queue->items);
-    free(queue);
-    return NULL;
 }
 
 void queue_destroy(struct queue *queue) {
@@ -104,27 +88,12 @@ enum err queue_push(struct queue *queue, void *item) {
     return result;
 }
 
-static struct timespec deadline_after(int64_t timeout_ms) {
-    if (timeout_ms > TIMEOUT_MS_MAX) {
-        timeout_ms = TIMEOUT_MS_MAX;
-    }
-    struct timespec deadline;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += (time_t)(timeout_ms / 1000);
-    deadline.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (deadline.tv_nsec >= 1000000000) {
-        deadline.tv_sec++;
-        deadline.tv_nsec -= 1000000000;
-    }
-    return deadline;
-}
-
 /* Holds the mutex. Returns when there is an item, the queue is closed, or the time is over. */
 static void wait_filled(struct queue *queue, int64_t timeout_ms) {
     if (queue->len > 0 || queue->closed || timeout_ms <= 0) {
         return;
     }
-    struct timespec deadline = deadline_after(timeout_ms);
+    struct timespec deadline = condition_deadline(timeout_ms);
     int result = 0;
     while (queue->len == 0 && !queue->closed && result != ETIMEDOUT) {
         result = pthread_cond_timedwait(&queue->filled, &queue->mutex, &deadline);

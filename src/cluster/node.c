@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/pulse.h"
@@ -53,11 +54,7 @@ struct node *node_create(const struct conf *conf, struct store *store) {
     node->beat_sent_ms = -1;
     node->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&node->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&node->stop_changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    condition_init(&node->stop_changed);
     if (node->event_fd < 0) {
         node_destroy(node);
         return NULL;
@@ -183,14 +180,7 @@ static bool heartbeat_wait(struct node *node, int64_t at_ms) {
     pthread_mutex_lock(&node->lock);
     int64_t left_ms = at_ms - clock_ms();
     if (!node->stopping && left_ms > 0) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += left_ms / 1000;
-        until.tv_nsec += (left_ms % 1000) * 1000000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
+        struct timespec until = condition_deadline(left_ms);
         pthread_cond_timedwait(&node->stop_changed, &node->lock, &until);
     }
     bool go_on = !node->stopping;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/metrics.h"
 #include "base/pulse.h"
 #include "base/secret_file.h"
@@ -32,11 +33,7 @@ struct peers *peers_create(const struct conf *conf, struct fleet_secret *secret,
     peers->conf = conf;
     peers->secret = secret;
     pthread_mutex_init(&peers->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&peers->returned, &attributes);
-    pthread_condattr_destroy(&attributes);
+    condition_init(&peers->returned);
     peers->free_clients = calloc(clients, sizeof(*peers->free_clients));
     for (size_t i = 0; peers->free_clients && i < clients; i++) {
         struct http_client *client =
@@ -70,16 +67,9 @@ void peers_destroy(struct peers *peers) {
 
 /* NULL: none came free within timeout_ms. */
 static struct http_client *peers_borrow(struct peers *peers, int64_t timeout_ms) {
-    struct timespec until;
+    struct timespec until = condition_deadline(timeout_ms);
     struct http_client *client = NULL;
     int failed = 0;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&peers->lock);
     while (peers->free_count == 0 && failed == 0) {
         failed = pthread_cond_timedwait(&peers->returned, &peers->lock, &until);

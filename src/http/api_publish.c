@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/clock.h"
+#include "base/condition.h"
 #include "http/gate.h"
 #include "http/json.h"
 #include "http/problem.h"
@@ -34,12 +35,8 @@ static struct outcome *outcome_create(void) {
     if (outcome == NULL) {
         return NULL;
     }
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&outcome->lock, NULL);
-    pthread_cond_init(&outcome->reported, &attributes);
-    pthread_condattr_destroy(&attributes);
+    condition_init(&outcome->reported);
     outcome->users = 2;
     return outcome;
 }
@@ -67,15 +64,6 @@ static void outcome_report(void *context, enum err result, int reason_code) {
     outcome_release(outcome, 1);
 }
 
-static struct timespec look_again(void) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_nsec += ABORT_LOOK_MS * 1000000L;
-    at.tv_sec += at.tv_nsec / 1000000000L;
-    at.tv_nsec %= 1000000000L;
-    return at;
-}
-
 /* ERR_CANCELED: the node stops; ERR_TIMEOUT also when nothing was reported in time. */
 static enum err outcome_wait(struct outcome *outcome, const struct http_api *api,
                              int *reason_code) {
@@ -83,7 +71,7 @@ static enum err outcome_wait(struct outcome *outcome, const struct http_api *api
     enum err result = ERR_OK;
     pthread_mutex_lock(&outcome->lock);
     while (!outcome->done && result == ERR_OK) {
-        struct timespec at = look_again();
+        struct timespec at = condition_deadline(ABORT_LOOK_MS);
         pthread_cond_timedwait(&outcome->reported, &outcome->lock, &at);
         if (!outcome->done && atomic_load(&api->stop) == HTTP_ABORTING) {
             result = ERR_CANCELED;

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <time.h>
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "sink/backend.h"
@@ -90,13 +91,9 @@ bool sink_type_known(const char *type) {
 }
 
 static void init_locks(struct sink *sink) {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&sink->lock, NULL);
-    pthread_cond_init(&sink->work, &monotonic);
-    pthread_cond_init(&sink->room, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    condition_init(&sink->work);
+    condition_init(&sink->room);
 }
 
 static void free_sink(struct sink *sink) {
@@ -201,14 +198,7 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
 
 /* Called with the lock. timeout_ms from now, or earlier when the condition is signalled. */
 static void wait_on(struct sink *sink, pthread_cond_t *condition, int64_t timeout_ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = condition_deadline(timeout_ms);
     pthread_cond_timedwait(condition, &sink->lock, &until);
 }
 
@@ -306,6 +296,9 @@ static void settle(struct sink *sink, size_t n, enum err result) {
             sink->settled[i].accepted(sink->settled[i].context, result);
         }
     }
+}
+
+static void tell_answered(struct sink *sink) {
     if (sink->answered) {
         sink->answered(sink->answered_context);
     }
@@ -375,6 +368,7 @@ static void write_batch(struct sink *sink, size_t n) {
         sink->backoff_ms = 0;
     }
     note_failure(sink, *error ? error : err_name(err));
+    tell_answered(sink);
     back_off(sink);
 }
 
@@ -405,6 +399,7 @@ static void cancel_rest(struct sink *sink) {
         canceled += n;
         n = next_batch(sink);
     }
+    tell_answered(sink);
     if (canceled > 0) {
         log_event(LOG_WARN, "sink_canceled", KS("sink", sink->backend->name),
                   KI("messages", canceled));
@@ -422,6 +417,8 @@ void *sink_run(void *argument) {
         sink->written_at_us = clock_us();
         write_batch(sink, n);
         pace(sink);
+        /* Not before the rest: who is busy has found the answers by then, and needs no wake-up. */
+        tell_answered(sink);
         n = next_batch(sink);
     }
     return NULL;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "base/condition.h"
 #include "base/buffer.h"
 #include "base/log.h"
 #include "internal.h"
@@ -71,14 +72,6 @@ char *store_wake_channel(const char *key_prefix) {
 
 /* ---- pool ---------------------------------------------------------------------------------- */
 
-static void condition_init(pthread_cond_t *condition) {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(condition, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
 struct store *store_open(const char *url, const char *key_prefix, int64_t timeout_ms,
                          size_t connections) {
     assert(connections > 0 && timeout_ms > 0);
@@ -136,16 +129,9 @@ void store_require_replicas(struct store *store, int64_t replicas_min, int64_t t
 
 /* NULL: none came free within the timeout. The one used last comes first, so that few are open. */
 static struct redis *borrow(struct store *store) {
-    struct timespec deadline;
+    struct timespec deadline = condition_deadline(store->timeout_ms);
     struct redis *redis = NULL;
     int waited = 0;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += store->timeout_ms / 1000;
-    deadline.tv_nsec += store->timeout_ms % 1000 * 1000000;
-    if (deadline.tv_nsec >= 1000000000) {
-        deadline.tv_nsec -= 1000000000;
-        deadline.tv_sec++;
-    }
     pthread_mutex_lock(&store->mutex);
     while (store->free_count == 0 && waited == 0) {
         waited = pthread_cond_timedwait(&store->freed, &store->mutex, &deadline);

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "base/pulse.h"
 
@@ -31,11 +31,7 @@ static const struct engine_events events = {
 };
 
 static void init_locks(struct host *host) {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&host->forgotten, &attributes);
-    pthread_condattr_destroy(&attributes);
+    condition_init(&host->forgotten);
     pthread_mutex_init(&host->lock, NULL);
     pthread_mutex_init(&host->resolved_lock, NULL);
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/text.h"
 #include "hosts_internal.h"
 
@@ -318,18 +319,6 @@ enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) 
     return push(host, command);
 }
 
-static struct timespec monotonic_in_ms(int64_t delay_ms) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += delay_ms / 1000;
-    at.tv_nsec += (delay_ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
 static enum err wait_until_empty(struct host *host, const struct timespec *until) {
     int failed = 0;
     pthread_mutex_lock(&host->lock);
@@ -342,7 +331,7 @@ static enum err wait_until_empty(struct host *host, const struct timespec *until
 }
 
 enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite, int64_t timeout_ms) {
-    struct timespec until = monotonic_in_ms(timeout_ms);
+    struct timespec until = condition_deadline(timeout_ms);
     enum err result = ERR_OK;
     pthread_mutex_lock(&hosts->lock);
     free(hosts->incarnation);

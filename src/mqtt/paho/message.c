@@ -12,6 +12,7 @@
 #include <time.h>
 #include <MQTTAsync.h>
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "paho.h"
 
@@ -54,12 +55,8 @@ static struct paho_hold *hold_create(void) {
     if (hold == NULL) {
         return NULL;
     }
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&hold->lock, NULL);
-    pthread_cond_init(&hold->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    condition_init(&hold->changed);
     hold->references = 2;
     return hold;
 }
@@ -122,14 +119,7 @@ static void hold_end(struct engine_connection *connection, enum err result) {
 }
 
 static void wait_a_little(struct paho_hold *hold, int64_t timeout_ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = condition_deadline(timeout_ms);
     pthread_cond_timedwait(&hold->changed, &hold->lock, &until);
 }
 

@@ -1,13 +1,15 @@
-/* Tests of base/clock: order, replacement, text, sleep. */
+/* Tests of base/clock and base/condition: order, replacement, text, sleep, waits. */
 #include "base/clock.h"
 
 #include <check.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
+#include "base/condition.h"
 
 START_TEST(time_never_runs_backwards) {
     int64_t last = clock_us();
@@ -86,6 +88,27 @@ START_TEST(sleep_lasts_its_time_although_signals_come) {
 }
 END_TEST
 
+START_TEST(a_wait_ends_at_its_deadline_and_not_before) {
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t condition;
+    condition_init(&condition);
+    struct timespec deadline = condition_deadline(1100), before = condition_deadline(0), now;
+    int result = 0;
+    pthread_mutex_lock(&lock);
+    while (result == 0) {
+        result = pthread_cond_timedwait(&condition, &lock, &deadline);
+    }
+    pthread_mutex_unlock(&lock);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    ck_assert_int_eq(result, ETIMEDOUT);
+    ck_assert_int_ge((now.tv_sec - before.tv_sec) * 1000 + (now.tv_nsec - before.tv_nsec) / 1000000,
+                     1099);
+    ck_assert_int_lt(deadline.tv_nsec, 1000000000);
+    ck_assert_int_gt(condition_deadline(INT64_MAX).tv_sec, now.tv_sec); /* no overflow */
+    pthread_cond_destroy(&condition);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("clock");
     tcase_add_test(cases, time_never_runs_backwards);
@@ -93,6 +116,7 @@ int main(void) {
     tcase_add_test(cases, rfc3339_shows_utc_with_milliseconds);
     tcase_add_test(cases, rfc3339_of_an_impossible_time_is_the_epoch);
     tcase_add_test(cases, sleep_lasts_its_time_although_signals_come);
+    tcase_add_test(cases, a_wait_ends_at_its_deadline_and_not_before);
     Suite *suite = suite_create("clock");
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
