@@ -79,10 +79,14 @@ def test_mutual_tls_shows_the_clients_certificate(fleet, authority):
 def test_the_will_is_published_when_the_node_dies_and_not_when_it_stops(fleet, version):
     fleet.start_node("watching", node_info__size=1)
     fleet.online(1, "watcher", make=lambda client: fleet.document(
-        client, subscriptions=[{"filter": "wills/#", "qos": 1}]))
+        client, protocol_version=5, subscriptions=[{"filter": "wills/#", "qos": 1}]))
     node = fleet.start_node("pumps")
+    of_5 = {"content_type": "text/plain", "response_topic": "answers/4", "delay_s": 0,
+            "correlation_data": "AAH/", "payload_format_indicator": 1,
+            "user_properties": [{"name": "site", "value": "north"}]}
     fleet.online(1, "pump", protocol_version=version,
-                 will={"topic": "wills/pump", "payload": "gone", "qos": 1, "retain": False})
+                 will={"topic": "wills/pump", "payload": "gone", "qos": 1, "retain": False,
+                       **(of_5 if version == 5 else {})})
 
     assert node.terminate() == 0
     wait_until(lambda: "pump00000" not in fleet.broker.connected(), 10, "disconnected")
@@ -94,6 +98,12 @@ def test_the_will_is_published_when_the_node_dies_and_not_when_it_stops(fleet, v
     fleet.wait_online(["pump00000"])
     node.kill()
     fleet.stream.wait_payloads([b"gone"])
+    will = fleet.stream.of("watcher00000")[-1]
+    assert will[b"payload"] == b"gone"
+    if version == 5:
+        assert (will[b"content_type"], will[b"response_topic"]) == (b"text/plain", b"answers/4")
+        assert will[b"correlation_data"] == b"\x00\x01\xff"
+        assert b"north" in will[b"user_properties"]
 
 
 def test_a_persistent_session_keeps_messages_until_it_expires(fleet):
