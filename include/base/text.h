@@ -37,7 +37,7 @@ int64_t text_random_between(int64_t low, int64_t high);
  * is ignored. */
 bool text_wildcard_match(const char *pattern, const char *name);
 
-/* Levenshtein's distance of the first TEXT_DISTANCE_LEN bytes of each. */
+/* Levenshtein's distance of the first TEXT_DISTANCE_LEN bytes of each; ASCII case is ignored. */
 #define TEXT_DISTANCE_LEN 127
 size_t text_distance(const char *left, const char *right);
 

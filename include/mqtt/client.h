@@ -60,6 +60,7 @@ struct client_change_entry { /* packed: every client keeps several */
     uint64_t from : 8, to : 8; /* enum client_state */
 };
 
+/* Tens of thousands of these: members that are small lie beside each other. */
 struct client {
     struct host *host;
     char *id;
@@ -69,6 +70,7 @@ struct client {
 
     /* Shown. */
     enum client_state state;
+    uint32_t publication_count; /* outstanding; counted up by hosts_publish, under the lock too */
     struct shared_config *config;
     int64_t epoch, version;
     int64_t since_ms;
@@ -79,8 +81,7 @@ struct client {
     int64_t certificate_expires_at_ms;   /* of the broker, wall clock; 0: no TLS, or not known */
     int16_t *granted;                    /* one per subscription of config; -1: no SUBACK yet */
     struct client_change_entry *changes; /* a ring once CLIENT_CHANGES_MAX are there */
-    size_t change_count, change_capacity, change_first;
-    size_t publication_count; /* outstanding; counted up by hosts_publish, under the lock too */
+    uint16_t change_count, change_capacity, change_first;
 
     /* Any thread. */
     _Atomic int64_t messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
@@ -88,6 +89,14 @@ struct client {
     _Atomic(const char *) sink; /* as the configuration says, interned; NULL: the default */
 
     /* Host thread only. */
+    bool closing; /* `connection` was told to close; its closed event is still to come */
+    bool session_present;
+    bool release_asked;          /* parked: opens nothing until told */
+    bool early_loss;             /* to be judged before the next try */
+    uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
+    unsigned address_turn;       /* which of several addresses is next */
+    unsigned failures;           /* since a connection was last stable */
+    unsigned suspicion;          /* of a second holder of its identifier */
     struct timer timer;
     struct broker *broker;
     struct pacer_ticket ticket;
@@ -95,20 +104,12 @@ struct client {
     struct engine_session *session;   /* beyond connections; the engine's */
     struct shared_config *session_of; /* what it was last used with */
     struct engine_connection *connection;
-    bool closing; /* `connection` was told to close; its closed event is still to come */
     struct shared_config *opened;  /* what `connection` was opened with */
     struct shared_config *applied; /* whose subscriptions the session has or is getting */
     struct client_work *work;
-    bool session_present;
-    uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
-    unsigned address_turn;       /* which of several addresses is next */
-    unsigned failures;           /* since a connection was last stable */
-    int64_t offline_since_ms;    /* monotonic */
-    int64_t opened_at_ms;        /* monotonic; when the connection was last opened */
-    int64_t connack_at_ms;       /* monotonic; 0: none since the last open */
-    bool release_asked;          /* parked: opens nothing until told */
-    unsigned suspicion;          /* of a second holder of its identifier */
-    bool early_loss;             /* to be judged before the next try */
+    int64_t offline_since_ms; /* monotonic */
+    int64_t opened_at_ms;     /* monotonic; when the connection was last opened */
+    int64_t connack_at_ms;    /* monotonic; 0: none since the last open */
     uint64_t loss_window;
     int64_t release_delay_ms; /* as asked for */
     struct client_stop *stops;

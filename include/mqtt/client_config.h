@@ -27,7 +27,7 @@ struct client_subscription {
 };
 
 struct client_will {
-    char *topic; /* NULL: no will */
+    char *topic;
     uint8_t *payload;
     size_t payload_len;
     uint8_t qos;
@@ -53,33 +53,33 @@ struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file w
 
 struct client_config {
     char *id;        /* key in Redis; 1 to 256 bytes of UTF-8, no control characters, no "/" */
-    char *client_id; /* MQTT client identifier; the id unless given */
+    char *client_id; /* MQTT client identifier; the id, the same text, unless given */
     enum client_scheme scheme;
-    char *host; /* name or address, lower case, no brackets */
     uint16_t port;
+    char *host;                /* name or address, lower case, no brackets */
     char *path;                /* of ws and wss; "/mqtt" unless given */
     char *username, *password; /* NULL: none, also when given as ""; the password is a secret,
                                 * encrypted (enc:v1:...) until client_secrets_open */
     char *password_from;       /* as tls.key_from */
-    int protocol_version;      /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
     uint16_t keepalive_s;      /* default 60; 0: none */
-    bool clean_start;          /* default true */
-    uint32_t session_expiry_s; /* default 0, or 86400 when not clean_start; MQTT 5 */
     uint16_t receive_maximum;  /* default 0: not sent; MQTT 5 */
+    uint32_t session_expiry_s; /* default 0, or 86400 when not clean_start; MQTT 5 */
     uint32_t max_packet_size;  /* default 0: not sent; MQTT 5 */
+    uint8_t protocol_version;  /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
+    bool clean_start;          /* default true */
     bool request_response_information; /* default false; MQTT 5 */
     bool request_problem_information;  /* default true; MQTT 5 */
     struct client_pair *user_properties;
     size_t user_property_count;
-    struct client_will will;
-    struct client_tls tls;
+    struct client_will *will; /* NULL: none */
+    struct client_tls *tls;   /* NULL: nothing given; see client_config_tls */
     struct client_subscription *subscriptions;
     size_t subscription_count;
     char *sink; /* NULL: the node's */
     struct client_pair *labels;
     size_t label_count;
     enum client_desired desired;
-    int64_t reconnect_min_ms, reconnect_max_ms; /* 0: the node's */
+    uint32_t reconnect_min_ms, reconnect_max_ms; /* 0: the node's */
     /* Filters of earlier versions, to be unsubscribed from a session that outlived them. Kept in
      * the stored text under "retired_filters"; never accepted from, nor shown to, a user. */
     char **retired_filters;
@@ -114,6 +114,8 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
                                   struct client_config **out,
                                   struct client_faults *faults) MUST_CHECK;
 void client_config_destroy(struct client_config *config);
+/* With the defaults where nothing is given; never NULL. Borrowed. */
+const struct client_tls *client_config_tls(const struct client_config *config);
 /* Takes the will out. */
 void client_config_drop_will(struct client_config *config);
 

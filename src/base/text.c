@@ -253,7 +253,7 @@ size_t text_distance(const char *left, const char *right) {
         size_t diagonal = row[0];
         row[0] = i;
         for (size_t j = 1; j <= right_len; j++) {
-            size_t best = diagonal + (left[i - 1] == right[j - 1] ? 0 : 1);
+            size_t best = diagonal + (lower(left[i - 1]) == lower(right[j - 1]) ? 0 : 1);
             best = row[j] + 1 < best ? row[j] + 1 : best;
             best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
             diagonal = row[j];

@@ -46,9 +46,26 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
+CELL = ("part", "peer", "clients", "rate", "size", "qos")
+
+
+def is_quiet(row):
+    return row.get("others_share", 0) <= NOISY
+
+
+def without_noise(rows):
+    """Rows that were taken while others used the machine are left out of a cell that has others."""
+    def cell(row):
+        return tuple(row.get(name) for name in CELL)
+
+    has_quiet = {cell(row) for row in rows if is_quiet(row)}
+    return [row for row in rows if is_quiet(row) or cell(row) not in has_quiet]
+
+
 class Data:
     def __init__(self, rows):
-        self.rows = [row for row in rows if row["part"] != "about"]
+        self.taken = [row for row in rows if row["part"] != "about"]
+        self.rows = without_noise(self.taken)
         self.abouts = [row for row in rows if row["part"] == "about"]
 
     def select(self, **wanted):
@@ -216,14 +233,14 @@ def goal_rows(data):
 
 
 def conditions(data):
-    quiet = median([row["others_share"] for row in data.rows if "others_share" in row])
-    noisy = sum(row.get("others_share", 0) > NOISY for row in data.rows)
+    quiet = median([row["others_share"] for row in data.taken if "others_share" in row])
+    noisy = len(data.taken) - len(data.rows)
     last = data.abouts[-1] if data.abouts else {}
     return (f"Taken {last.get('at', '')[:10]} at commit {last.get('commit', '?')}, "
             f"{last.get('cores')} cores, Linux {last.get('kernel')}, with "
             f"`tools/bench/compare {' '.join(last.get('command', []))}`. Other programs used "
-            f"{100 * (quiet or 0):.0f} % of a core meanwhile (median); {noisy} of {len(data.rows)} "
-            f"rows were taken while they used more than {100 * NOISY:.0f} %.\n")
+            f"{100 * (quiet or 0):.0f} % of a core meanwhile (median); {noisy} of {len(data.taken)} "
+            f"rows, taken while they used more than {100 * NOISY:.0f} %, are left out.\n")
 
 
 def tables(rows):

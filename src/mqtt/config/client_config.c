@@ -184,7 +184,7 @@ static void id_from_client_id(struct reader *reader) {
         FAULT_AT(reader, "id", "is missing, and client_id cannot stand in: it %s", fault);
         return;
     }
-    config->id = keep(reader, text_dup(config->client_id));
+    config->id = config->client_id;
 }
 
 static void read_identifiers(struct reader *reader, const char *id_hint) {
@@ -197,7 +197,7 @@ static void read_identifiers(struct reader *reader, const char *id_hint) {
         id_from_client_id(reader);
     }
     if (config->client_id == NULL && config->id != NULL) {
-        config->client_id = keep(reader, text_dup(config->id));
+        config->client_id = config->id;
     }
 }
 
@@ -305,14 +305,35 @@ static void subscriptions_free(struct client_subscription *subscriptions, size_t
 }
 
 void client_config_drop_will(struct client_config *config) {
-    struct client_will *will = &config->will;
+    struct client_will *will = config->will;
+    if (will == NULL) {
+        return;
+    }
     pairs_free(will->user_properties, will->user_property_count);
     free(will->topic);
     free(will->payload);
     free(will->content_type);
     free(will->response_topic);
     free(will->correlation_data);
-    *will = (struct client_will){0};
+    free(will);
+    config->will = NULL;
+}
+
+const struct client_tls *client_config_tls(const struct client_config *config) {
+    static const struct client_tls nothing_given;
+    return config->tls != NULL ? config->tls : &nothing_given;
+}
+
+static void tls_free(struct client_tls *tls) {
+    if (tls != NULL) {
+        texts_free(tls->alpn, tls->alpn_count);
+        free(tls->ca);
+        free(tls->cert);
+        free(tls->key);
+        free(tls->key_from);
+        free(tls->server_name);
+        free(tls);
+    }
 }
 
 void client_config_destroy(struct client_config *config) {
@@ -322,14 +343,19 @@ void client_config_destroy(struct client_config *config) {
     client_config_drop_will(config);
     pairs_free(config->user_properties, config->user_property_count);
     pairs_free(config->labels, config->label_count);
-    texts_free(config->tls.alpn, config->tls.alpn_count);
+    tls_free(config->tls);
     texts_free(config->retired_filters, config->retired_filter_count);
     subscriptions_free(config->subscriptions, config->subscription_count);
     char *const texts[] = {
-        config->id,           config->client_id,     config->host,    config->path,
-        config->username,     config->password,      config->sink,    config->source,
-        config->tls.ca,       config->tls.cert,      config->tls.key, config->tls.server_name,
-        config->tls.key_from, config->password_from,
+        config->id,
+        config->client_id != config->id ? config->client_id : NULL,
+        config->host,
+        config->path,
+        config->username,
+        config->password,
+        config->password_from,
+        config->sink,
+        config->source,
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         free(texts[i]);

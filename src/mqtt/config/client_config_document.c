@@ -11,7 +11,7 @@ char *client_config_canonical(json_t *document) {
 }
 
 static bool is_object_row(const struct field *field) {
-    return field->read == client_read_members;
+    return field->read == client_read_object;
 }
 
 /* Redaction */

@@ -61,7 +61,8 @@ struct field {
     /* Puts value (never null) into the struct `into`, or adds a fault. */
     void (*read)(struct reader *reader, const struct field *field, json_t *value,
                  const struct place *place, void *into);
-    size_t offset, size;               /* of the member in the struct; size for numbers */
+    size_t offset, size;               /* of the member in the struct; size for numbers and what
+                                        * an object's member points to */
     size_t offset_from;                /* of the member for where a secret is, instead of it */
     size_t offset_count;               /* of the member that counts elements, or bytes */
     int64_t least, most;               /* of a number, of a text's bytes, or most elements */
@@ -100,7 +101,7 @@ field_reader client_read_bool, client_read_integer, client_read_choice, client_r
 field_reader client_read_secret;
 field_reader client_read_port, client_read_broker, client_read_url;
 field_reader client_read_payload, client_read_payload_base64, client_read_base64;
-field_reader client_read_members, client_read_alpn, client_read_user_properties;
+field_reader client_read_object, client_read_alpn, client_read_user_properties;
 field_reader client_read_labels, client_read_sub_topic, client_read_subscriptions;
 field_reader client_read_retired_filters;
 

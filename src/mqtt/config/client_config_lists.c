@@ -12,9 +12,15 @@
 #define LABEL_NAME_MAX  63
 #define ALPN_NAME_MAX   255 /* RFC 7301 section 3.1 */
 
-void client_read_members(struct reader *reader, const struct field *field, json_t *value,
-                         const struct place *place, void *into) {
-    (void)client_fields_read(reader, field->members, value, place, (char *)into + field->offset);
+void client_read_object(struct reader *reader, const struct field *field, json_t *value,
+                        const struct place *place, void *into) {
+    void *object = calloc(1, field->size);
+    if (object == NULL) {
+        reader->out_of_memory = true;
+        return;
+    }
+    *(void **)((char *)into + field->offset) = object; /* from here on the configuration's */
+    (void)client_fields_read(reader, field->members, value, place, object);
 }
 
 bool client_is_array(struct reader *reader, const struct field *field, const json_t *value,

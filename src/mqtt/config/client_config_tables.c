@@ -25,6 +25,10 @@
 #define PAIRS(type)                                                                                \
     COUNTED(type, user_properties, user_property_count, client_read_user_properties, 100),         \
         .members = &client_pair_fields
+/* A struct of its own, allocated when the object is given. */
+#define OBJECT(type, member, table)                                                                \
+    .name = #member, .read = client_read_object, .members = (table),                               \
+    .offset = offsetof(struct type, member), .size = sizeof(*((struct type *)0)->member)
 /* Several members, or none directly: its reader is given the whole struct. */
 #define OTHER(field, reader, high) .name = (field), .read = (reader), .most = (high)
 /* clang-format off */
@@ -154,9 +158,8 @@ static const struct field client_rows[] = {
     {BOOL(client_config, request_response_information), .flags = FIELD_MQTT5},
     {BOOL(client_config, request_problem_information), .flags = FIELD_MQTT5},
     {PAIRS(client_config), .flags = FIELD_MQTT5},
-    {MEMBER(client_config, will, client_read_members), .members = &will_fields},
-    {MEMBER(client_config, tls, client_read_members), .members = &tls_fields,
-     .flags = FIELD_SECRET},
+    {OBJECT(client_config, will, &will_fields)},
+    {OBJECT(client_config, tls, &tls_fields), .flags = FIELD_SECRET},
     {OTHER("sub_topic", client_read_sub_topic, MQTT_STRING_MAX), .check = topic_filter_fault},
     {OTHER("subscriptions", client_read_subscriptions, CLIENT_SUBSCRIPTIONS_MAX),
      .members = &client_subscription_fields},

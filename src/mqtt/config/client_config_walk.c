@@ -3,7 +3,6 @@
 #include "client_config_fields.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,31 +90,6 @@ void client_fault_type(struct reader *reader, const struct place *place, const c
 
 /* Unknown fields */
 
-static size_t least_of(size_t a, size_t b, size_t c) {
-    size_t ab = a < b ? a : b;
-    return ab < c ? ab : c;
-}
-
-/* Levenshtein's distance without regard to case; both at most SUGGEST_LEN_MAX bytes. */
-static size_t edit_distance(const char *a, const char *b) {
-    size_t row[SUGGEST_LEN_MAX + 1];
-    size_t b_len = strlen(b);
-    for (size_t j = 0; j <= b_len; j++) {
-        row[j] = j;
-    }
-    for (size_t i = 1; a[i - 1] != '\0'; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b_len; j++) {
-            bool same = tolower((unsigned char)a[i - 1]) == tolower((unsigned char)b[j - 1]);
-            size_t replaced = diagonal + (same ? 0 : 1);
-            diagonal = row[j];
-            row[j] = least_of(replaced, row[j] + 1, row[j - 1] + 1);
-        }
-    }
-    return row[b_len];
-}
-
 /* The known name that was probably meant; NULL: none is near. */
 static const char *nearest_name(const struct field_table *table, const char *name) {
     size_t len = strlen(name);
@@ -130,7 +104,7 @@ static const char *nearest_name(const struct field_table *table, const char *nam
             continue;
         }
         assert(strlen(field->name) <= SUGGEST_LEN_MAX);
-        size_t distance = edit_distance(name, field->name);
+        size_t distance = text_distance(name, field->name);
         if (len >= 4 && strncmp(name, field->name, len) == 0) {
             distance = 1; /* "keepalive", "user" */
         }

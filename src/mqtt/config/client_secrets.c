@@ -20,7 +20,7 @@ static void wipe(char *secret) {
 }
 
 static bool is_object_row(const struct field *field) {
-    return field->read == client_read_members;
+    return field->read == client_read_object;
 }
 
 /* Is it to be kept from whoever reads Redis? The path of a key is not; nor is "", which is none. */
@@ -158,7 +158,11 @@ static enum err walk_config(struct config_walk *walk, const struct field_table *
         const char *other = (const char *)beside + field->offset;
         snprintf(here, sizeof(here), "%s/%s", pointer, field->name);
         if (is_object_row(field)) {
-            result = walk_config(walk, field->members, at, other, here);
+            void *object = *(void **)at;
+            const void *other_object = *(void *const *)other;
+            result = object != NULL && other_object != NULL
+                         ? walk_config(walk, field->members, object, other_object, here)
+                         : ERR_OK;
         } else if (field->read == client_read_secret) {
             result = walk->visit(walk, field, here, (char **)at,
                                  (char *const *)((char *)into + field->offset_from),
@@ -197,7 +201,7 @@ enum err client_secrets_open(struct client_config *config, struct secret_box *bo
 }
 
 bool client_secrets_elsewhere(const struct client_config *config) {
-    return config->password_from != NULL || config->tls.key_from != NULL;
+    return config->password_from != NULL || client_config_tls(config)->key_from != NULL;
 }
 
 static enum err check_one(struct config_walk *walk, const struct field *field, const char *pointer,

@@ -9,6 +9,8 @@
 #include "base/intern.h"
 #include "base/text.h"
 
+#define CHANGES_FIRST 3 /* twice that is the way to online */
+
 struct shared_config *shared_config_create(struct client_config *config) {
     struct shared_config *shared = malloc(sizeof(*shared));
     if (shared != NULL) {
@@ -88,7 +90,7 @@ void client_destroy(struct client *client) {
 /* ---- changes ---- */
 
 static bool grow_changes(struct client *client) {
-    size_t capacity = client->change_capacity ? client->change_capacity * 2 : 4;
+    size_t capacity = client->change_capacity ? (size_t)client->change_capacity * 2 : CHANGES_FIRST;
     capacity = capacity > CLIENT_CHANGES_MAX ? CLIENT_CHANGES_MAX : capacity;
     struct client_change_entry *changes =
         realloc(client->changes, capacity * sizeof(*client->changes));
@@ -96,7 +98,7 @@ static bool grow_changes(struct client *client) {
         return false;
     }
     client->changes = changes;
-    client->change_capacity = capacity;
+    client->change_capacity = (uint16_t)capacity;
     return true;
 }
 
@@ -104,7 +106,7 @@ static bool grow_changes(struct client *client) {
 static struct client_change_entry *change_slot(struct client *client) {
     if (client->change_count == CLIENT_CHANGES_MAX) {
         struct client_change_entry *oldest = &client->changes[client->change_first];
-        client->change_first = (client->change_first + 1) % CLIENT_CHANGES_MAX;
+        client->change_first = (uint16_t)((client->change_first + 1) % CLIENT_CHANGES_MAX);
         return oldest;
     }
     if (client->change_count == client->change_capacity && !grow_changes(client)) {
@@ -293,6 +295,9 @@ static bool same_will_properties(const struct client_will *a, const struct clien
 }
 
 static bool same_will(const struct client_will *a, const struct client_will *b) {
+    if (a == NULL || b == NULL) {
+        return a == b;
+    }
     return same_text(a->topic, b->topic) &&
            same_bytes(a->payload, a->payload_len, b->payload, b->payload_len) && a->qos == b->qos &&
            a->retain == b->retain && same_will_properties(a, b);
@@ -324,5 +329,6 @@ bool client_config_same_connection(const struct client_config *a, const struct c
     return a->scheme == b->scheme && same_text(a->host, b->host) && a->port == b->port &&
            same_text(a->path, b->path) && same_text(a->username, b->username) &&
            same_text(a->password, b->password) && same_text(a->password_from, b->password_from) &&
-           same_session(a, b) && same_will(&a->will, &b->will) && same_tls(&a->tls, &b->tls);
+           same_session(a, b) && same_will(a->will, b->will) &&
+           same_tls(client_config_tls(a), client_config_tls(b));
 }

@@ -52,8 +52,8 @@ static char *host_for_paho(const struct engine_open *open) {
                                  address, sizeof(address), NULL, 0, NI_NUMERICHOST);
         return failed ? NULL : strdup(address);
     }
-    return strdup(is_tls(config) && config->tls.server_name ? config->tls.server_name
-                                                            : config->host);
+    const char *name = is_tls(config) ? client_config_tls(config)->server_name : NULL;
+    return strdup(name ? name : config->host);
 }
 
 /* Paho takes what follows the last colon of a URI for the port. */
@@ -162,7 +162,7 @@ static int note_tls_error(const char *line, size_t len, void *context) {
 }
 
 static enum err translate_tls(struct engine_connection *connection, struct translation *t) {
-    const struct client_tls *tls = &connection->open.config->tls;
+    const struct client_tls *tls = client_config_tls(connection->open.config);
     t->ssl = (MQTTAsync_SSLOptions)MQTTAsync_SSLOptions_initializer;
     t->ssl.trustStore = material_path(connection, MATERIAL_CA, tls->ca, t->paths[MATERIAL_CA]);
     t->ssl.keyStore = material_path(connection, MATERIAL_CERT, tls->cert, t->paths[MATERIAL_CERT]);
@@ -261,8 +261,8 @@ static void translate_properties(const struct client_config *config, struct tran
     }
     add_pairs(&t->properties, config->user_properties, config->user_property_count);
     t->options.connectProperties = &t->properties;
-    if (config->will.topic) {
-        translate_will_properties(&config->will, t);
+    if (config->will) {
+        translate_will_properties(config->will, t);
     }
 }
 
@@ -291,8 +291,8 @@ static enum err translate(struct engine_connection *connection, struct translati
     t->options.retryInterval = 0;
     /* The host has its own timer; Paho's, looked at every 3 s, must not come first. */
     t->options.connectTimeout = (int)(connection->open.connect_timeout_ms / 1000) + 60;
-    if (config->will.topic) {
-        translate_will(&config->will, t);
+    if (config->will) {
+        translate_will(config->will, t);
     }
     if (v5) {
         translate_properties(config, t);

@@ -149,7 +149,7 @@ static struct engine_connection *create(struct engine *engine, const struct engi
     connection->session_home = open->session;
     connection->version = (uint8_t)open->config->protocol_version;
     connection->keepalive_s = open->keepalive_s;
-    connection->connect_timeout_ms = open->connect_timeout_ms;
+    connection->connect_timeout_ms = (uint32_t)open->connect_timeout_ms;
     connection->opened_at_ms = clock_ms();
     connection->send_maximum = SEND_MAXIMUM;
     connection->server_maximum_qos = 2;

@@ -104,9 +104,9 @@ static bool sends_password(const struct client_config *config) {
 
 static uint8_t connect_flags(const struct client_config *config) {
     unsigned flags = config->clean_start ? CONNECT_CLEAN_START : 0;
-    if (config->will.topic != NULL) {
-        flags |= CONNECT_WILL | (unsigned)config->will.qos << CONNECT_WILL_QOS_SHIFT |
-                 (config->will.retain ? CONNECT_WILL_RETAIN : 0);
+    if (config->will != NULL) {
+        flags |= CONNECT_WILL | (unsigned)config->will->qos << CONNECT_WILL_QOS_SHIFT |
+                 (config->will->retain ? CONNECT_WILL_RETAIN : 0);
     }
     flags |= config->username != NULL ? CONNECT_USERNAME : 0;
     flags |= sends_password(config) ? CONNECT_PASSWORD : 0;
@@ -173,8 +173,8 @@ void packet_write_connect(struct buffer *out, const struct client_config *config
         write_connect_properties(&body, config, maximum_packet_size, topic_alias_maximum);
     }
     write_text(&body, config->client_id);
-    if (config->will.topic != NULL) {
-        write_will(&body, &config->will, config->protocol_version);
+    if (config->will != NULL) {
+        write_will(&body, config->will, config->protocol_version);
     }
     if (config->username != NULL) {
         write_text(&body, config->username);

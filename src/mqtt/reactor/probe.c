@@ -294,8 +294,9 @@ static void pass_step(struct probe *probe, enum probe_step step) {
         passed(probe, step, detail);
     } else if (step == PROBE_TLS && (scheme == SCHEME_MQTTS || scheme == SCHEME_WSS)) {
         passed(probe, step,
-               probe->config->tls.insecure ? "encrypted; the certificate was not looked at"
-                                           : "the broker's certificate is good");
+               client_config_tls(probe->config)->insecure
+                   ? "encrypted; the certificate was not looked at"
+                   : "the broker's certificate is good");
     } else if (step == PROBE_WEBSOCKET && (scheme == SCHEME_WS || scheme == SCHEME_WSS)) {
         passed(probe, step, "upgraded");
     }

@@ -65,15 +65,16 @@ struct engine_session { /* MQTT 5.0 section 4.1 */
     void *client;
     struct engine_connection *connection; /* NULL: none is open */
     uint32_t connection_number;           /* of that one, or the last */
+    uint16_t last_packet_id;
     struct inbound *unacknowledged; /* of this connection, in the order of their acknowledgements */
     struct inbound *earlier;        /* came on an earlier one: the server will send them again */
     struct inbound *received;       /* QoS 2, until PUBREL */
     size_t offered;                 /* of `unacknowledged`, with a sink */
     struct outbound *outbound;      /* in the order in which they were sent first */
     size_t outbound_sent; /* not QUEUED: what counts against the server's receive maximum */
-    uint16_t last_packet_id;
 };
 
+/* Tens of thousands of these: members that are small lie beside each other. */
 struct engine_connection {
     struct engine *engine;
     void *client;
@@ -86,8 +87,19 @@ struct engine_connection {
     uint8_t tasks;
     uint8_t version;
     bool reading_paused; /* in engine->paused */
-    uint32_t epoll_events;
+    uint8_t server_maximum_qos;
+    bool server_has_retain;
     uint16_t keepalive_s;
+    uint16_t send_maximum;      /* the server's receive maximum */
+    uint16_t receiving;         /* inbound of this connection, against our receive maximum */
+    uint32_t server_packet_max; /* 0: none */
+    uint32_t epoll_events;
+    uint32_t connect_timeout_ms;
+    struct {                /* SUBSCRIBE or UNSUBSCRIBE under way */
+        uint16_t packet_id; /* 0: none */
+        uint16_t count;
+        uint8_t answer; /* PACKET_SUBACK or PACKET_UNSUBACK */
+    } request;
     struct engine_connection *task_prev, *task_next;
     struct engine_connection *paused_prev, *paused_next;
     struct wheel_entry look;
@@ -102,19 +114,8 @@ struct engine_connection {
 
     int64_t opened_at_ms, sent_at_ms, received_at_ms;
     int64_t written_at_ms; /* the stream took bytes */
-    int64_t connect_timeout_ms;
-    int64_t ping_at_ms; /* of the PINGREQ that is not answered; 0: none */
+    int64_t ping_at_ms;    /* of the PINGREQ that is not answered; 0: none */
 
-    struct {                /* SUBSCRIBE or UNSUBSCRIBE under way */
-        uint16_t packet_id; /* 0: none */
-        uint16_t count;
-        uint8_t answer; /* PACKET_SUBACK or PACKET_UNSUBACK */
-    } request;
-    uint16_t send_maximum;      /* the server's receive maximum */
-    uint16_t receiving;         /* inbound of this connection, against our receive maximum */
-    uint32_t server_packet_max; /* 0: none */
-    uint8_t server_maximum_qos;
-    bool server_has_retain;
     char *assigned_client_id;
     char **aliases; /* REACTOR_ALIASES_MAX topics; NULL: none used yet */
     size_t alias_bytes;

@@ -226,7 +226,8 @@ static enum err take(struct tls_contexts *contexts, const struct client_tls *tls
 
 /* The name the certificate must be for. A dot at the end is for the resolver alone. */
 static void certificate_name(const struct client_config *config, char name[NAME_LEN]) {
-    const char *given = config->tls.server_name ? config->tls.server_name : config->host;
+    const char *server_name = client_config_tls(config)->server_name;
+    const char *given = server_name ? server_name : config->host;
     snprintf(name, NAME_LEN, "%s", given);
     size_t len = strlen(name);
     if (len > 1 && name[len - 1] == '.') {
@@ -267,7 +268,7 @@ static SSL *open_ssl(struct tls_context *context, const struct client_config *co
 enum err tls_open(struct tls_contexts *contexts, const struct client_config *config, int fd,
                   struct ssl_st **out, struct stream_fault *fault) {
     struct tls_context *context = NULL;
-    enum err result = take(contexts, &config->tls, &context, fault);
+    enum err result = take(contexts, client_config_tls(config), &context, fault);
     if (result != ERR_OK) {
         return result;
     }

@@ -217,6 +217,7 @@ START_TEST(distances_are_those_of_single_changes) {
     ck_assert_uint_eq(text_distance("", ""), 0);
     ck_assert_uint_eq(text_distance("status", "status"), 0);
     ck_assert_uint_eq(text_distance("sttus", "status"), 1);
+    ck_assert_uint_eq(text_distance("Status", "sTATUS"), 0);
     ck_assert_uint_eq(text_distance("kitten", "sitting"), 3);
     ck_assert_uint_eq(text_distance(long_text, ""), TEXT_DISTANCE_LEN);
 }

@@ -93,6 +93,7 @@ static inline int peer_listen(int *port) {
 struct client {
     struct stream stream;
     struct client_config config;
+    struct client_tls tls;
     struct stream_fault fault;
     struct sockaddr_in address;
 };
@@ -103,6 +104,7 @@ static inline void client_init(struct client *client, enum client_scheme scheme,
         .address = {.sin_family = AF_INET,
                     .sin_port = htons((uint16_t)port),
                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+    client->config.tls = &client->tls;
 }
 
 static inline enum err client_open(struct client *client, struct tls_contexts *contexts) {

@@ -46,7 +46,7 @@ START_TEST(secrets_are_encrypted_in_the_document_and_whole_in_the_opened_configu
     struct client_config *config = config_from(document);
     ck_assert_int_eq(client_secrets_open(config, box, fault), ERR_OK);
     ck_assert_str_eq(config->password, "hunter2");
-    ck_assert_ptr_nonnull(strstr(config->tls.key, "BEGIN PRIVATE KEY"));
+    ck_assert_ptr_nonnull(strstr(config->tls->key, "BEGIN PRIVATE KEY"));
     ck_assert_ptr_null(strstr(config->source, "hunter2")); /* what may go back into Redis */
     client_config_destroy(config);
     json_t *shown = client_config_redacted(document);

@@ -42,7 +42,7 @@ START_TEST(connect_has_all_parts_in_their_order) {
     struct client_config config = config_of(4);
     config.username = a_user;
     config.password = a_password;
-    config.will = (struct client_will){
+    config.will = &(struct client_will){
         .topic = a_will, .payload = (uint8_t *)a_password, .payload_len = 2, .qos = 1};
     config.session_expiry_s = 10;
     packet_write_connect(&out, &config, 10, 0, 0);
@@ -76,9 +76,9 @@ START_TEST(each_choice_has_its_connect_flag) {
             config.clean_start = rows[i].clean;
             config.username = rows[i].user ? a_user : NULL;
             config.password = rows[i].password ? a_password : NULL;
-            config.will = (struct client_will){.topic = rows[i].will ? a_will : NULL,
-                                               .qos = rows[i].qos,
-                                               .retain = rows[i].retain};
+            struct client_will will = {
+                .topic = a_will, .qos = rows[i].qos, .retain = rows[i].retain};
+            config.will = rows[i].will ? &will : NULL;
             packet_write_connect(&out, &config, 0, 0, 0);
             ck_assert_uint_eq((uint8_t)out.data[9],
                               version == 4 ? rows[i].flags_v4 : rows[i].flags);
@@ -101,7 +101,7 @@ END_TEST
 
 START_TEST(an_empty_will_of_mqtt_5_has_its_delay) {
     struct client_config config = config_of(5);
-    config.will = (struct client_will){.topic = a_will, .delay_s = 0x01020304};
+    config.will = &(struct client_will){.topic = a_will, .delay_s = 0x01020304};
     packet_write_connect(&out, &config, 0, 0, 0);
     buffer_is(&out, "10 1D 0004 'MQTT' 05 06 0000 00 0003 'dev'"
                     "05 18 01020304 0003 'w/t' 0000");
@@ -114,21 +114,21 @@ END_TEST
 START_TEST(a_will_of_mqtt_5_has_all_its_properties) {
     struct client_config config = config_of(5);
     struct client_pair pairs[] = {{a_user, a_password}, {a_user, empty}};
-    config.will = (struct client_will){.topic = a_will,
-                                       .delay_s = 9,
-                                       .payload_format_indicator = 1,
-                                       .message_expiry_interval = 0x01020304,
-                                       .content_type = a_password,
-                                       .response_topic = a_will,
-                                       .correlation_data = (uint8_t *)"\0\xFF",
-                                       .correlation_data_len = 2,
-                                       .user_properties = pairs,
-                                       .user_property_count = 2};
+    config.will = &(struct client_will){.topic = a_will,
+                                        .delay_s = 9,
+                                        .payload_format_indicator = 1,
+                                        .message_expiry_interval = 0x01020304,
+                                        .content_type = a_password,
+                                        .response_topic = a_will,
+                                        .correlation_data = (uint8_t *)"\0\xFF",
+                                        .correlation_data_len = 2,
+                                        .user_properties = pairs,
+                                        .user_property_count = 2};
     packet_write_connect(&out, &config, 0, 0, 0);
     buffer_is(&out, "10 48 0004 'MQTT' 05 06 0000 00 0003 'dev'"
                     "30 18 00000009 01 01 02 01020304 03 0002 'pw' 08 0003 'w/t' 09 0002 00FF"
                     "26 0004 'user' 0002 'pw' 26 0004 'user' 0000 0003 'w/t' 0000");
-    config.will = (struct client_will){.topic = a_will, .correlation_data = (uint8_t *)""};
+    config.will = &(struct client_will){.topic = a_will, .correlation_data = (uint8_t *)""};
     packet_write_connect(&out, &config, 0, 0, 0);
     buffer_is(&out, "10 1B 0004 'MQTT' 05 06 0000 00 0003 'dev' 03 09 0000 0003 'w/t' 0000");
 }

@@ -45,7 +45,7 @@ static void environment_teardown(void) {
 
 static void prepare(enum client_scheme scheme, int port) {
     client_init(&client, scheme, port);
-    client.config.tls.ca = authority.cert;
+    client.config.tls->ca = authority.cert;
 }
 
 static void setup(void) {

@@ -58,7 +58,7 @@ static void setup(void) {
     contexts = tls_contexts_create();
     ck_assert_ptr_nonnull(contexts);
     client_init(&client, SCHEME_MQTTS, tls_port);
-    client.config.tls.ca = authority.cert;
+    client.config.tls->ca = authority.cert;
 }
 
 static void teardown(void) {
@@ -125,7 +125,7 @@ static const struct name_case {
 START_TEST(the_certificate_must_be_for_the_name_or_address) {
     const struct name_case *test = &name_cases[_i];
     client.config.host = (char *)test->host;
-    client.config.tls.server_name = (char *)test->server_name;
+    client.config.tls->server_name = (char *)test->server_name;
     ck_assert_int_eq(client_connect(&client, contexts), test->result);
     const char *sni = SSL_get_servername(client.stream.tls, TLSEXT_NAMETYPE_host_name);
     ck_assert_int_eq(sni == NULL, test->sni == NULL);
@@ -141,17 +141,17 @@ END_TEST
 
 START_TEST(a_client_certificate_is_shown_as_text_or_file) {
     client_init(&client, SCHEME_MQTTS, mutual_port);
-    client.config.tls.ca = authority.cert;
-    client.config.tls.cert = _i == 0 ? client_identity.cert : read_text(client_identity.cert);
-    client.config.tls.key = _i == 0 ? client_identity.key : read_text(client_identity.key);
+    client.config.tls->ca = authority.cert;
+    client.config.tls->cert = _i == 0 ? client_identity.cert : read_text(client_identity.cert);
+    client.config.tls->key = _i == 0 ? client_identity.key : read_text(client_identity.key);
     ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
     ck_assert(client_greets(&client));
 }
 END_TEST
 
 START_TEST(insecure_takes_any_certificate_and_needs_no_authority) {
-    client.config.tls.ca = _i == 0 ? NULL : "/nowhere";
-    client.config.tls.insecure = true;
+    client.config.tls->ca = _i == 0 ? NULL : "/nowhere";
+    client.config.tls->insecure = true;
     client.config.host = "elsewhere.example";
     ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
     ck_assert(client_greets(&client));
@@ -159,7 +159,7 @@ START_TEST(insecure_takes_any_certificate_and_needs_no_authority) {
 END_TEST
 
 START_TEST(without_an_authority_those_of_the_system_count) {
-    client.config.tls.ca = NULL;
+    client.config.tls->ca = NULL;
     ck_assert_int_eq(client_connect(&client, contexts), ERR_IO);
     assert_fault("tls_failed", "unknown authority");
     client_close(&client);
@@ -172,7 +172,7 @@ END_TEST
 /* ---- what does not ---- */
 
 START_TEST(an_unknown_authority_is_named_as_the_reason) {
-    client.config.tls.ca = other_authority.cert;
+    client.config.tls->ca = other_authority.cert;
     ck_assert_int_eq(client_connect(&client, contexts), ERR_IO);
     assert_fault("tls_failed", "unknown authority");
 }
@@ -180,7 +180,7 @@ END_TEST
 
 START_TEST(a_broker_that_wants_a_client_certificate_is_understood) {
     client_init(&client, SCHEME_MQTTS, mutual_port);
-    client.config.tls.ca = authority.cert;
+    client.config.tls->ca = authority.cert;
     if (client_connect(&client, contexts) == ERR_OK) { /* with TLS 1.3 it is told afterwards */
         ssize_t n = stream_write(&client.stream, (const uint8_t *)CONNECT_PACKET,
                                  sizeof(CONNECT_PACKET) - 1, &client.fault);
@@ -192,7 +192,7 @@ END_TEST
 
 START_TEST(a_write_that_fails_tells_what_the_broker_said) {
     client_init(&client, SCHEME_MQTTS, mutual_port);
-    client.config.tls.ca = authority.cert;
+    client.config.tls->ca = authority.cert;
     ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
     ssize_t n = 0;
     int64_t until_ms = fixture_now_ms() + FIXTURE_WAIT_MS;
@@ -207,7 +207,7 @@ END_TEST
 
 START_TEST(a_client_certificate_by_a_stranger_is_refused) {
     client_init(&client, SCHEME_MQTTS, mutual_port);
-    client.config.tls =
+    *client.config.tls =
         (struct client_tls){.ca = authority.cert, .cert = stranger.cert, .key = stranger.key};
     if (client_connect(&client, contexts) == ERR_OK) {
         ck_assert(client_fails(&client));
@@ -218,7 +218,7 @@ END_TEST
 
 START_TEST(a_port_for_plain_mqtt_is_told_from_one_for_tls) {
     client_init(&client, SCHEME_MQTTS, broker.port);
-    client.config.tls.ca = authority.cert;
+    client.config.tls->ca = authority.cert;
     ck_assert_int_eq(client_connect(&client, contexts), ERR_IO);
     assert_fault("connection_refused", "is this the port for");
 }
@@ -264,7 +264,7 @@ static const struct server_case {
 START_TEST(certificates_and_versions_of_servers_are_judged) {
     const struct server_case *test = &server_cases[_i];
     client_init(&client, SCHEME_MQTTS, fixture_free_port());
-    client.config.tls.ca = authority.cert;
+    client.config.tls->ca = authority.cert;
     pid_t pid = start_server(test->identity, client.config.port, test->option);
     ck_assert_int_eq(client_connect(&client, contexts), test->result);
     if (test->result == ERR_OK) {
@@ -283,7 +283,7 @@ END_TEST
 START_TEST(an_alpn_name_that_the_broker_does_not_know_is_refused) {
     char *names[] = {"mqtt"};
     client_init(&client, SCHEME_MQTTS, fixture_free_port());
-    client.config.tls = (struct client_tls){.ca = authority.cert, .alpn = names, .alpn_count = 1};
+    *client.config.tls = (struct client_tls){.ca = authority.cert, .alpn = names, .alpn_count = 1};
     char accept[32];
     snprintf(accept, sizeof(accept), "127.0.0.1:%u", client.config.port);
     char *const argv[] = {"openssl",   "s_server", "-rev",     "-accept", accept,    "-cert",
@@ -344,11 +344,11 @@ START_TEST(material_that_cannot_be_used_is_named_and_nothing_is_kept) {
     make_odd_files();
     snprintf(path, sizeof(path), "%s%s", test->text[0] == '.' ? broker.folder : "",
              test->text[0] == '.' ? test->text + 1 : test->text);
-    client.config.tls.cert = test->which != CA ? client_identity.cert : NULL;
-    client.config.tls.key = test->which != CA ? client_identity.key : NULL;
-    *(test->which == CA     ? &client.config.tls.ca
-      : test->which == CERT ? &client.config.tls.cert
-                            : &client.config.tls.key) = path;
+    client.config.tls->cert = test->which != CA ? client_identity.cert : NULL;
+    client.config.tls->key = test->which != CA ? client_identity.key : NULL;
+    *(test->which == CA     ? &client.config.tls->ca
+      : test->which == CERT ? &client.config.tls->cert
+                            : &client.config.tls->key) = path;
     ck_assert_int_eq(client_open(&client, contexts), test->result);
     assert_fault(test->code, test->says);
     ck_assert_int_eq(client.stream.step, STREAM_CLOSED);
@@ -361,8 +361,8 @@ START_TEST(a_message_never_holds_the_text_of_a_key) {
     char body[16];
     snprintf(body, sizeof(body), "%.12s", strchr(key, '\n') + 1);
     key[strlen(key) / 2] = '!';
-    client.config.tls.cert = client_identity.cert;
-    client.config.tls.key = key;
+    client.config.tls->cert = client_identity.cert;
+    client.config.tls->key = key;
     ck_assert_int_eq(client_open(&client, contexts), ERR_ARGUMENT);
     assert_fault("tls_failed", "tls.key");
     ck_assert_ptr_null(strstr(client.fault.message, body));
@@ -375,8 +375,8 @@ START_TEST(equal_settings_share_a_context_and_others_do_not) {
     static struct client clients[100];
     for (size_t i = 0; i < COUNT(clients); i++) {
         client_init(&clients[i], SCHEME_MQTTS, tls_port);
-        clients[i].config.tls.ca = i % 2 ? authority.cert : read_text(authority.cert);
-        clients[i].config.tls.insecure = i % 4 == 3;
+        clients[i].config.tls->ca = i % 2 ? authority.cert : read_text(authority.cert);
+        clients[i].config.tls->insecure = i % 4 == 3;
         ck_assert_int_eq(client_open(&clients[i], contexts), ERR_OK);
     }
     ck_assert_uint_eq(tls_contexts_count(contexts), 3);
@@ -391,7 +391,7 @@ START_TEST(a_certificate_that_was_rotated_is_read_anew) {
     char path[128];
     snprintf(path, sizeof(path), "%s/rotating.pem", broker.folder);
     write_text("rotating.pem", read_text(other_authority.cert));
-    client.config.tls.ca = path;
+    client.config.tls->ca = path;
     ck_assert_int_eq(client_connect(&client, contexts), ERR_IO);
     client_close(&client);
     write_text("rotating.new", read_text(authority.cert));
@@ -406,8 +406,8 @@ START_TEST(contexts_that_nobody_uses_are_bounded) {
     for (size_t i = 0; i < COUNT(names); i++) {
         char *name = names[i];
         snprintf(name, sizeof(names[0]), "name-%zu", i);
-        client.config.tls.alpn = &name;
-        client.config.tls.alpn_count = 1;
+        client.config.tls->alpn = &name;
+        client.config.tls->alpn_count = 1;
         ck_assert_int_eq(client_open(&client, contexts), ERR_OK);
         client_close(&client);
     }
@@ -420,7 +420,7 @@ START_TEST(brokers_whose_sessions_are_kept_are_bounded) {
     for (size_t i = 0; i < COUNT(hosts); i++) {
         snprintf(hosts[i], sizeof(hosts[0]), "host-%zu", i);
         client.config.host = hosts[i];
-        client.config.tls.server_name = "localhost";
+        client.config.tls->server_name = "localhost";
         ck_assert_int_eq(client_open(&client, contexts), ERR_OK);
         client_close(&client);
     }
@@ -454,8 +454,8 @@ START_TEST(a_session_is_not_resumed_with_another_name_or_by_another_identity) {
     ck_assert(!connect_and_see_resumption());
     client_close(&client);
     client.config.host = "localhost";
-    client.config.tls.cert = client_identity.cert;
-    client.config.tls.key = client_identity.key;
+    client.config.tls->cert = client_identity.cert;
+    client.config.tls->key = client_identity.key;
     ck_assert(!connect_and_see_resumption());
     client_close(&client);
     client.config.host = "elsewhere.example";
@@ -466,7 +466,7 @@ END_TEST
 START_TEST(sessions_of_tls_1_2_are_resumed_too) {
     bool resumed[2];
     client_init(&client, SCHEME_MQTTS, fixture_free_port());
-    client.config.tls.ca = authority.cert;
+    client.config.tls->ca = authority.cert;
     pid_t pid = start_server(&server, client.config.port, "-tls1_2");
     for (int i = 0; i < 2; i++) {
         uint8_t line[2];
@@ -513,7 +513,7 @@ START_TEST(an_idle_connection_holds_no_buffer) {
     size_t before = openssl_bytes;
     for (size_t i = 0; i < COUNT(clients); i++) {
         client_init(&clients[i], SCHEME_MQTTS, tls_port);
-        clients[i].config.tls.ca = authority.cert;
+        clients[i].config.tls->ca = authority.cert;
         ck_assert_int_eq(client_connect(&clients[i], contexts), ERR_OK);
         ck_assert(client_greets(&clients[i]));
     }
