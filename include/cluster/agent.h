@@ -51,9 +51,9 @@ int64_t agent_unreleased(struct agent *agent);
 /* ---- any thread ------------------------------------------------------------------------------ */
 
 bool agent_leading(struct agent *agent);
-/* Clients of the whole fleet that no node has, and that one has, as counted once a second. False:
- * not for the last seconds, since Redis did not answer. Does not block. */
-bool agent_fleet_counts(struct agent *agent, int64_t *waiting, int64_t *owned);
+/* Clients of the whole fleet, as counted once a second. False: not for the last seconds, since
+ * Redis did not answer. Does not block. */
+bool agent_fleet_counts(struct agent *agent, struct store_counts *out);
 
 /* hosts_owner's wants_release and stable; context: the agent. Never block. */
 void agent_wants_release(void *context, const struct hosts_release *release);

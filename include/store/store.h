@@ -74,7 +74,14 @@ enum err store_holder(struct store *store, const char *identity, char **id) MUST
 enum err store_page(struct store *store, enum store_where where, uint64_t *cursor, size_t count,
                     struct store_client **rows, size_t *row_count, int64_t *redis_ms) MUST_CHECK;
 void store_rows_free(struct store_client *rows, size_t row_count);
-enum err store_counts(struct store *store, int64_t *waiting, int64_t *owned) MUST_CHECK;
+
+struct store_counts {
+    int64_t waiting; /* owned by no node */
+    int64_t resting; /* of those: not to be claimed before a later time */
+    int64_t owned;
+};
+/* *out is zero after an error. */
+enum err store_counts(struct store *store, struct store_counts *out) MUST_CHECK;
 
 /* ---- create, update, delete ---------------------------------------------------------------- */
 

@@ -24,18 +24,18 @@
 
 /* For whoever must not wait for Redis. */
 static void count_step(struct agent *agent) {
-    int64_t waiting, owned;
-    if (store_counts(agent->wiring.store, &waiting, &owned) == ERR_OK) {
-        agent->waiting = waiting;
-        agent->owned = owned;
+    struct store_counts counts;
+    if (store_counts(agent->wiring.store, &counts) == ERR_OK) {
+        agent->waiting = counts.waiting;
+        agent->resting = counts.resting;
+        agent->owned = counts.owned;
         agent->counted_ms = clock_ms();
     }
 }
 
-bool agent_fleet_counts(struct agent *agent, int64_t *waiting, int64_t *owned) {
+bool agent_fleet_counts(struct agent *agent, struct store_counts *out) {
     int64_t counted_ms = agent->counted_ms;
-    *waiting = agent->waiting;
-    *owned = agent->owned;
+    *out = (struct store_counts){agent->waiting, agent->resting, agent->owned};
     return counted_ms != 0 && clock_ms() - counted_ms < COUNTS_AGE_MS_MAX;
 }
 

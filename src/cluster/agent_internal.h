@@ -62,7 +62,8 @@ struct agent {
     atomic_size_t claims;       /* under way, any thread */
     _Atomic int64_t unreleased; /* by agent_leave; -1: not known yet. Any thread */
     _Atomic(const char *) fault;
-    _Atomic int64_t waiting, owned, counted_ms; /* of the fleet; counted_ms 0: never. Any thread */
+    _Atomic int64_t waiting, resting, owned; /* of the fleet. Any thread */
+    _Atomic int64_t counted_ms;              /* when; 0: never. Any thread */
     int stop_fd;
 
     /* membership */

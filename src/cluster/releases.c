@@ -323,10 +323,11 @@ void releases_step(struct agent *agent) {
 static int64_t room_elsewhere(struct agent *agent) {
     struct store_node *nodes = NULL;
     size_t n = 0;
-    int64_t room = 0, waiting = 0, owned = 0;
+    int64_t room = 0;
+    struct store_counts counts;
     if (store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms, &nodes, &n, NULL) !=
             ERR_OK ||
-        store_counts(agent->wiring.store, &waiting, &owned) != ERR_OK) {
+        store_counts(agent->wiring.store, &counts) != ERR_OK) {
         store_nodes_free(nodes, n);
         return 0;
     }
@@ -338,7 +339,7 @@ static int64_t room_elsewhere(struct agent *agent) {
         }
     }
     store_nodes_free(nodes, n);
-    return room - waiting - (int64_t)HASH_COUNT(agent->leaving);
+    return room - counts.waiting - (int64_t)HASH_COUNT(agent->leaving);
 }
 
 /* A draining node gives away what the others have room for; the rest goes on running here. */

@@ -408,9 +408,9 @@ static bool schedule(struct agent *agent) {
         return false;
     }
     struct round round = {0};
-    int64_t waiting = 0, owned = 0;
+    struct store_counts counts;
     size_t claimed = 0;
-    if (store_counts(agent->wiring.store, &waiting, &owned) == ERR_OK && waiting > 0 &&
+    if (store_counts(agent->wiring.store, &counts) == ERR_OK && counts.waiting > 0 &&
         round_nodes(agent, &round) == ERR_OK && round.room > 0 &&
         round_candidates(agent, &round) == ERR_OK && round.candidate_count > 0 &&
         round_place(&round) == ERR_OK) {

@@ -84,14 +84,20 @@ static void put_membership(struct scrape *scrape) {
 
 /* Left out while Redis is away. */
 static void put_fleet(struct scrape *scrape) {
-    int64_t waiting, owned;
-    if (!agent_fleet_counts(scrape->context->agent, &waiting, &owned)) {
+    struct store_counts counts;
+    if (!agent_fleet_counts(scrape->context->agent, &counts)) {
         return;
     }
     gauge(scrape, "mqfleet_fleet_waiting_clients",
-          "Clients of the whole fleet that no node has; the same on each node.", waiting);
+          "Clients of the whole fleet that could be placed now, and have no node; the same on each "
+          "node.",
+          counts.waiting - counts.resting);
+    gauge(scrape, "mqfleet_fleet_resting_clients",
+          "Clients of the whole fleet that are placed again only later, after a conflict or a "
+          "failure; the same on each node.",
+          counts.resting);
     gauge(scrape, "mqfleet_fleet_owned_clients",
-          "Clients of the whole fleet that a node has; the same on each node.", owned);
+          "Clients of the whole fleet that a node has; the same on each node.", counts.owned);
 }
 
 /* ---- sinks ----------------------------------------------------------------------------------- */

@@ -93,8 +93,7 @@ static bool read_input(struct http_request *request, const char *message,
 static enum err fleet_has_room(const struct http_api *api, bool *room) {
     struct store_node *nodes = NULL;
     size_t n = 0;
-    int64_t waiting = 0;
-    int64_t owned = 0;
+    struct store_counts counts;
     enum err result =
         store_nodes(api->context.store, api->context.conf->heartbeat_ttl_ms, &nodes, &n, NULL);
     if (result != ERR_OK) {
@@ -108,8 +107,8 @@ static enum err fleet_has_room(const struct http_api *api, bool *room) {
         }
     }
     store_nodes_free(nodes, n);
-    result = store_counts(api->context.store, &waiting, &owned);
-    *room = free_places > waiting;
+    result = store_counts(api->context.store, &counts);
+    *room = free_places > counts.waiting;
     return result;
 }
 

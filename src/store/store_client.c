@@ -160,13 +160,14 @@ enum err store_page(struct store *store, enum store_where where, uint64_t *curso
     return err;
 }
 
-enum err store_counts(struct store *store, int64_t *waiting, int64_t *owned) {
+enum err store_counts(struct store *store, struct store_counts *out) {
     struct call call;
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_COUNTS);
     enum err err = call_run(store, &call, &reply);
-    *waiting = answer_int(reply, 1);
-    *owned = answer_int(reply, 2);
+    *out = (struct store_counts){.waiting = answer_int(reply, 1),
+                                 .resting = answer_int(reply, 2),
+                                 .owned = answer_int(reply, 3)};
     redis_reply_free(reply);
     return err;
 }

@@ -104,6 +104,13 @@ def test_a_dead_node_is_seen_in_the_counters_of_the_leader(fleet):
     wait_metric(leader, 'mqfleet_clients{state="online"}', 4)
 
 
+def test_who_rests_after_a_failure_does_not_count_as_waiting(fleet):
+    node = fleet.start_node()
+    fleet.redis.client.hset("mqtt_config:no", "torn", '{"broker":')
+    wait_metric(node, "mqfleet_fleet_resting_clients", 1)
+    assert scrape(node)["mqfleet_fleet_waiting_clients"] == 0
+
+
 def test_without_redis_the_node_still_tells_what_it_knows(fleet):
     node = fleet.start_node()
     fleet.online(2)

@@ -307,10 +307,9 @@ START_TEST(a_stop_answers_those_that_wait) {
     int status = 0;
     pthread_create(&caller, NULL, create_and_wait, &status);
     int64_t begun_ms = clock_ms();
-    int64_t waiting = 0;
-    while (waiting == 0 && clock_ms() - begun_ms < 30000) {
-        int64_t owned;
-        ck_assert_int_eq(store_counts(store, &waiting, &owned), ERR_OK);
+    struct store_counts counts = {0};
+    while (counts.waiting == 0 && clock_ms() - begun_ms < 30000) {
+        ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
     }
     http_server_stop(server);
     pthread_join(caller, NULL);

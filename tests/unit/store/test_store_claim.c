@@ -402,6 +402,12 @@ START_TEST(defer_touches_waiting_ids_only) {
     ck_assert_int_eq(store_defer(store, "y", 60000, "unreadable", ""), ERR_OK);
     ck_assert_int_eq(store_defer(store, "absent", 60000, "unreadable", ""), ERR_OK);
     ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:retry"), 1);
+    struct store_counts counts;
+    ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
+    ck_assert_int_eq(counts.resting, 1);
+    ck_assert_int_eq(RAW_INT("ZADD", "mqtt_fleet:retry", "1", "x"), 0); /* its time has come */
+    ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
+    ck_assert_int_eq(counts.resting, 0);
     assert_fleet(NODES);
 }
 END_TEST

@@ -255,10 +255,11 @@ START_TEST(pages_bring_every_id_with_all_that_is_known) {
     }
     ck_assert_uint_ge(found, 600);
     ck_assert_uint_ge(owned, 100);
-    int64_t waiting_count, owned_count;
-    ck_assert_int_eq(store_counts(store, &waiting_count, &owned_count), ERR_OK);
-    ck_assert_int_eq(waiting_count, 600);
-    ck_assert_int_eq(owned_count, 100);
+    struct store_counts counts;
+    ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
+    ck_assert_int_eq(counts.waiting, 600);
+    ck_assert_int_eq(counts.resting, 0);
+    ck_assert_int_eq(counts.owned, 100);
 }
 END_TEST
 
