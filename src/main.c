@@ -447,7 +447,7 @@ int main(int argc, char **argv) {
         access_destroy(app.access);
         secret_box_destroy(app.secrets);
         conf_destroy(app.conf);
-        return EXIT_SUCCESS;
+        return command_line_printed();
     }
     int code = run(&app);
     /* After a stop that was not clean some threads still run: their memory is not touched again. */

@@ -13,6 +13,9 @@
 #define SECRET_FROM_FILE        "file:"
 #define SECRET_FROM_ENV         "env:"
 
+/* From now on nothing but the node itself reads that file, beside those that the settings name; ""
+ * is legal. False: there are too many. */
+bool secret_source_guard(const char *path);
 /* May this node read it, as far as its name tells? source: "file:/path" or "env:NAME". */
 bool secret_source_allowed(const struct conf *conf, const char *source,
                            char fault[SECRET_BOX_FAULT_LEN]);

@@ -34,6 +34,8 @@ struct conf_origin {
 struct app {
     struct conf_origin origin;
     struct conf *conf;
+    struct conf
+        *reloaded; /* what SIGHUP last read without a fault; NULL: nothing since the start */
     struct access *access;
     struct redis_server *redis_server;
     const char *redis_url;

@@ -1,6 +1,7 @@
 /* Owns the options of mqfleetd, and the actions that need no node. Main's thread. */
 #include "command_line.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -29,11 +30,23 @@ static const char usage[] =
     "signals: SIGTERM, SIGINT stop gracefully, twice at once; SIGHUP reads the settings, and\n"
     "the files of tokens, secrets, keys and certificate again.\n";
 
+int command_line_printed(void) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
+        return EXIT_SUCCESS;
+    }
+    fprintf(stderr, "mqfleetd: standard output: %s\n", strerror(errno));
+    return EXIT_FAILURE;
+}
+
 static int print_new_key(void) {
     char *line = secret_new_key();
-    int code = line != NULL && puts(line) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (line == NULL) {
+        fputs("mqfleetd: no random bytes from the kernel\n", stderr);
+        return EXIT_FAILURE;
+    }
+    puts(line);
     free(line);
-    return code;
+    return command_line_printed();
 }
 
 static int new_token(const char *name, const char *role) {
@@ -50,7 +63,7 @@ static int new_token(const char *name, const char *role) {
     }
     token_hash_text(token, hashed);
     printf("token  %s\nline   %s %s %s\n", token, name, role, hashed);
-    return EXIT_SUCCESS;
+    return command_line_printed();
 }
 
 static int hash_token(void) {
@@ -71,7 +84,7 @@ static int hash_token(void) {
     }
     token_hash_text(token, hashed);
     puts(hashed);
-    return EXIT_SUCCESS;
+    return command_line_printed();
 }
 
 void command_line_parse(struct command_line *line, int argc, char **argv) {
@@ -103,7 +116,7 @@ void command_line_parse(struct command_line *line, int argc, char **argv) {
             break;
         case 'r':
             conf_print_reference(stdout);
-            exit(EXIT_SUCCESS);
+            exit(command_line_printed());
         case 'w':
             exit(print_new_key());
         case 'n':
@@ -112,10 +125,10 @@ void command_line_parse(struct command_line *line, int argc, char **argv) {
             exit(hash_token());
         case 'v':
             puts("mqfleetd " MQFLEET_VERSION);
-            exit(EXIT_SUCCESS);
+            exit(command_line_printed());
         case 'h':
             fputs(usage, stdout);
-            exit(EXIT_SUCCESS);
+            exit(command_line_printed());
         default:
             fputs("mqfleetd: see mqfleetd --help\n", stderr);
             exit(EXIT_BAD_CONF);

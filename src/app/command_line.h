@@ -16,5 +16,7 @@ struct command_line {
 /* sets: room for argc. Exits for bad usage, and for what only prints: --help, --version,
  * --print-reference, --new-key, --new-token, --hash-token. */
 void command_line_parse(struct command_line *line, int argc, char **argv);
+/* The exit code after something was printed: EXIT_FAILURE, with a line, if it did not get out. */
+int command_line_printed(void);
 
 #endif

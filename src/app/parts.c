@@ -218,4 +218,5 @@ void app_destroy(struct app *app) {
     secret_box_destroy(app->secrets);
     access_destroy(app->access);
     conf_destroy(app->conf);
+    conf_destroy(app->reloaded);
 }

@@ -3,11 +3,13 @@
 #include <string.h>
 #include <time.h>
 #include "app.h"
+#include "base/buffer.h"
 #include "base/limits.h"
 #include "base/notify.h"
+#include "base/secret_source.h"
 #include "http/certificate.h"
 
-#define RESTART_NAMES_MAX 16
+#define NAMES_MAX 256 /* more than there are settings */
 
 void app_log_by(const struct conf *level_of, const struct conf *format_of) {
     enum log_level level = LOG_INFO;
@@ -25,6 +27,11 @@ static enum err reload_log_level(struct app *app, const struct conf *fresh, char
 
 static enum err reload_secrets(struct app *app, const struct conf *fresh, char *fault) {
     char detail[SECRET_BOX_FAULT_LEN] = "";
+    /* Before anything is encrypted with it; that of before stays guarded as well. */
+    if (!secret_source_guard(fresh->secrets_key_file)) {
+        snprintf(fault, FAULT_LEN, "moved too often: restart the node");
+        return ERR_FULL;
+    }
     enum err result = secret_box_load(app->secrets, fresh->secrets_key_file, detail);
     snprintf(fault, FAULT_LEN, "%s", detail);
     return result;
@@ -81,18 +88,19 @@ static bool is_taken_over(const char *setting) {
 /* Names every setting that was changed and has no effect yet. Compared with those of the start, so
  * that it is said again as long as it holds. */
 static void tell_restart(const struct app *app, const struct conf *fresh) {
-    const char *names[RESTART_NAMES_MAX];
-    char list[FAULT_LEN] = "";
-    size_t n = conf_differences(app->conf, fresh, names, RESTART_NAMES_MAX);
+    const char *names[NAMES_MAX];
+    struct buffer list;
+    size_t n = conf_differences(app->conf, fresh, names, NAMES_MAX);
+    buffer_init(&list);
     for (size_t i = 0; i < n; i++) {
-        size_t len = strlen(list);
         if (!is_taken_over(names[i])) {
-            snprintf(list + len, sizeof(list) - len, "%s%s", len > 0 ? " " : "", names[i]);
+            buffer_printf(&list, "%s%s", list.len > 0 ? " " : "", names[i]);
         }
     }
-    if (list[0] != '\0') {
-        log_event(LOG_WARN, "reload_needs_restart", KS("settings", list));
+    if (list.len > 0) {
+        log_event(LOG_WARN, "reload_needs_restart", KS("settings", list.data));
     }
+    buffer_fini(&list);
 }
 
 static int64_t monotonic_us(void) {
@@ -114,10 +122,13 @@ void app_reload(struct app *app) {
     }
     if (fresh != NULL) {
         (void)limits_fit_files(fresh, limits_raise_files()); /* as those of the start */
+        conf_destroy(app->reloaded);
+        app->reloaded = fresh;
     }
+    const struct conf *in_force = app->reloaded != NULL ? app->reloaded : app->conf;
     for (size_t i = 0; i < RELOAD_COUNT; i++) {
         fault[0] = '\0';
-        if (reloads[i].reload(app, fresh != NULL ? fresh : app->conf, fault) != ERR_OK) {
+        if (reloads[i].reload(app, in_force, fault) != ERR_OK) {
             log_event(LOG_ERROR, "reload_failed", KS("setting", reloads[i].setting),
                       KS("detail", fault));
             failed = true;
@@ -126,7 +137,6 @@ void app_reload(struct app *app) {
     if (fresh != NULL) {
         tell_restart(app, fresh);
     }
-    conf_destroy(fresh);
     log_event(failed ? LOG_WARN : LOG_INFO, "reloaded", KS("node", app->conf->node_name),
               KS("in_part", failed ? "true" : NULL));
     notify_send("READY=1%s", failed ? "\nSTATUS=reloaded in part: see the log" : "");

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 #include "base/small_file.h"
 #include "base/text.h"
 
-#define OWN_PREFIX "MQFLEET_" /* the node's own settings, with their passwords */
+#define GUARDED_MAX 64
+#define OWN_PREFIX  "MQFLEET_" /* the node's own settings, with their passwords */
 
 static const char *after(const char *text, const char *prefix) {
     size_t len = strlen(prefix);
@@ -91,18 +93,45 @@ static enum err refuse(char *fault, const char *path, const char *why) {
     return ERR_NOT_FOUND;
 }
 
+static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER;
+static char *guarded[GUARDED_MAX]; /* never freed; under guard_lock, as the count */
+static size_t guarded_count;
+
+bool secret_source_guard(const char *path) {
+    bool known = path[0] == '\0';
+    pthread_mutex_lock(&guard_lock);
+    for (size_t i = 0; i < guarded_count; i++) {
+        known = known || strcmp(guarded[i], path) == 0;
+    }
+    if (!known && guarded_count < GUARDED_MAX) {
+        guarded[guarded_count] = strdup(path);
+        known = guarded[guarded_count] != NULL;
+        guarded_count += known;
+    }
+    pthread_mutex_unlock(&guard_lock);
+    return known;
+}
+
+static bool is_same_file(const char *path, const struct stat *file) {
+    struct stat status;
+    return path != NULL && path[0] != '\0' && stat(path, &status) == 0 &&
+           status.st_dev == file->st_dev && status.st_ino == file->st_ino;
+}
+
 /* The node's own secrets are not for its clients, wherever they lie. */
 static bool is_own(const struct conf *conf, const struct stat *file) {
     const char *const own[] = {conf->secrets_key_file, conf->http_tokens_file,
                                conf->fleet_secret_file, conf->http_tls_key_file};
+    bool same = false;
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        struct stat status;
-        if (own[i] != NULL && own[i][0] != '\0' && stat(own[i], &status) == 0 &&
-            status.st_dev == file->st_dev && status.st_ino == file->st_ino) {
-            return true;
-        }
+        same = same || is_same_file(own[i], file);
     }
-    return false;
+    pthread_mutex_lock(&guard_lock);
+    for (size_t i = 0; i < guarded_count; i++) {
+        same = same || is_same_file(guarded[i], file);
+    }
+    pthread_mutex_unlock(&guard_lock);
+    return same;
 }
 
 /* Links may lead about below the folders, as those of Kubernetes do, but not out of them: what

@@ -64,6 +64,7 @@ struct news {
     struct redis *talk;       /* key and PUBLISH */
     struct redis *subscribed; /* NULL while nobody listens here */
     int64_t look_at_ms, flushed_at_ms, subscribe_at_ms;
+    int64_t unpublished; /* that did not get through to the other nodes, which do not know it yet */
     int64_t hearing_since_ms; /* 0: the channel is not heard */
     bool was_deaf;            /* listeners were told that Redis is away */
     struct news_register *nodes;
@@ -253,19 +254,23 @@ static void tell_client(struct news *news, const char *text, const char *id, con
          &(struct news_item){.kind = NEWS_CLIENT, .subject = id, .state = state, .text = text});
 }
 
-static void publish(struct news *news, const struct buffer *batch) {
+static bool publish(struct news *news, const struct buffer *batch) {
     const char *argv[] = {"PUBLISH", news->channel, batch->data};
     struct redis_reply *reply = NULL;
-    if (batch->failed || redis_command(news->talk, 3, argv, NULL, &reply) != ERR_OK) {
+    bool done = !batch->failed && redis_command(news->talk, 3, argv, NULL, &reply) == ERR_OK;
+    if (!done) {
         log_event(LOG_DEBUG, "news_not_published", KS("detail", redis_error(news->talk)));
     }
     redis_reply_free(reply);
+    return done;
 }
 
-/* {"from":self,"lost":n,"events":[...]}: at most BATCH_MAX. False: the queue is empty. */
+/* {"from":self,"lost":n,"events":[...]}: at most BATCH_MAX. False: the queue is empty. What does
+ * not get through is lost to the other nodes, which hear of it with the next that does. */
 static bool flush_batch(struct news *news, int64_t lost) {
     struct buffer batch;
     size_t n = 0;
+    lost += news->unpublished;
     buffer_init(&batch);
     buffer_printf(&batch, "{\"from\":\"%s\",\"lost\":%lld,\"events\":[", news->self,
                   (long long)lost);
@@ -284,7 +289,7 @@ static bool flush_batch(struct news *news, int64_t lost) {
     }
     buffer_append_str(&batch, "]}");
     if (n > 0 || lost > 0) {
-        publish(news, &batch);
+        news->unpublished = publish(news, &batch) ? 0 : lost + (int64_t)n;
     }
     buffer_fini(&batch);
     return n > 0;

@@ -17,9 +17,10 @@
 #include "http/request.h"
 #include "net/http_client.h"
 
-#define LOOK_MS         1000 /* at streams, and at where a client runs */
-#define SEEK_SOON_MS    200  /* when a client has just moved, or its node just went */
-#define FEED_SILENCE_S  45   /* a node says something every 15 s */
+#define LOOK_MS         1000  /* at streams, and at where a client runs */
+#define REFUSED_MS      10000 /* until a node that refuses a feed is asked again */
+#define SEEK_SOON_MS    200   /* when a client has just moved, or its node just went */
+#define FEED_SILENCE_S  45    /* a node says something every 15 s */
 #define EVENT_BYTES_MAX ((size_t)1024 * 1024)
 
 enum tail_state { TAIL_SEEKING, TAIL_HERE, TAIL_ELSEWHERE };
@@ -265,6 +266,10 @@ static void move_on(struct tail *tail, int64_t now_ms) {
     if (tail->state == TAIL_ELSEWHERE && http_feed_is_over(tail->feed, &status)) {
         feed_end(tail);
         seek_soon(tail, now_ms);
+        if (status >= 400 && status != 404 && status != 409) { /* those: it has just moved */
+            remark(tail, "the node of the client refuses to show its messages");
+            tail->look_at_ms = now_ms + REFUSED_MS;
+        }
     }
     if (now_ms < tail->look_at_ms) {
         return;

@@ -93,7 +93,48 @@ static void read_symbols(struct image *image) {
     }
 }
 
-static void open_image(struct image *image, const char *path) {
+/* "" if there is none. */
+static void read_build_id(const char *notes, size_t len, char out[BUILD_ID_LEN]) {
+    for (size_t at = 0; at + sizeof(ElfW(Nhdr)) <= len;) {
+        const ElfW(Nhdr) *note = (const void *)(notes + at);
+        size_t name_len = (note->n_namesz + 3u) & ~3u, id_len = note->n_descsz;
+        size_t end = at + sizeof(*note) + name_len + ((id_len + 3u) & ~3u);
+        if (end > len || end <= at) {
+            return;
+        }
+        const unsigned char *id = (const unsigned char *)(note + 1) + name_len;
+        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && id_len * 2 < BUILD_ID_LEN) {
+            for (size_t i = 0; i < id_len; i++) {
+                snprintf(out + 2 * i, 3, "%02x", id[i]);
+            }
+        }
+        at = end;
+    }
+}
+
+/* Another version may have taken the name since it was loaded, and its symbols lie elsewhere. */
+static bool is_what_was_loaded(const struct image *image, const char *build_id) {
+    const ElfW(Ehdr) *header = (const void *)image->file;
+    char found[BUILD_ID_LEN] = "";
+    if (build_id[0] == '\0') {
+        return true;
+    }
+    if (!fits(image, 0, sizeof(*header)) || header->e_phentsize != sizeof(ElfW(Phdr)) ||
+        header->e_phoff % 8 != 0 ||
+        !fits(image, header->e_phoff, (size_t)header->e_phnum * sizeof(ElfW(Phdr)))) {
+        return false;
+    }
+    const ElfW(Phdr) *parts = (const void *)(image->file + header->e_phoff);
+    for (size_t i = 0; i < header->e_phnum; i++) {
+        if (parts[i].p_type == PT_NOTE && parts[i].p_offset % 4 == 0 &&
+            fits(image, parts[i].p_offset, parts[i].p_filesz)) {
+            read_build_id(image->file + parts[i].p_offset, parts[i].p_filesz, found);
+        }
+    }
+    return strcmp(found, build_id) == 0;
+}
+
+static void open_image(struct image *image, const char *path, const char *build_id) {
     struct stat status;
     /* The kernel's own library has a name and no file: one of that name here is not it. */
     int fd = path[0] == '/' ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -105,31 +146,15 @@ static void open_image(struct image *image, const char *path) {
         if (file != MAP_FAILED) {
             image->file = file;
             image->file_len = (size_t)status.st_size;
-            read_symbols(image);
+            if (is_what_was_loaded(image, build_id)) {
+                read_symbols(image);
+            }
         }
     }
     close(fd);
 }
 
 /* ---- what is loaded -------------------------------------------------------------------------- */
-
-static void read_build_id(struct module *module, uintptr_t notes, size_t len) {
-    for (size_t at = 0; at + sizeof(ElfW(Nhdr)) <= len;) {
-        const ElfW(Nhdr) *note = (const void *)(notes + at);
-        size_t name_len = (note->n_namesz + 3u) & ~3u, id_len = note->n_descsz;
-        size_t end = at + sizeof(*note) + name_len + ((id_len + 3u) & ~3u);
-        if (end > len || end <= at) {
-            return;
-        }
-        const unsigned char *id = (const unsigned char *)(note + 1) + name_len;
-        if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && id_len * 2 < BUILD_ID_LEN) {
-            for (size_t i = 0; i < id_len; i++) {
-                snprintf(module->build_id + 2 * i, 3, "%02x", id[i]);
-            }
-        }
-        at = end;
-    }
-}
 
 static int add_module(struct dl_phdr_info *info, size_t size, void *argument) {
     struct symbols *symbols = argument;
@@ -154,7 +179,7 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *argument) {
             module->end = begin + part->p_memsz;
             module->offset = part->p_offset;
         } else if (part->p_type == PT_NOTE) {
-            read_build_id(module, begin, part->p_memsz);
+            read_build_id((const char *)begin, part->p_memsz, module->build_id);
         }
     }
     module->path = strdup(is_program ? program : info->dlpi_name);
@@ -175,7 +200,8 @@ struct symbols *symbols_open(void) {
     dl_iterate_phdr(add_module, symbols);
     for (size_t i = 0; i < symbols->count; i++) {
         /* The program's own file, even after another has taken its name. */
-        open_image(&symbols->images[i], i == 0 ? "/proc/self/exe" : symbols->modules[i].path);
+        open_image(&symbols->images[i], i == 0 ? "/proc/self/exe" : symbols->modules[i].path,
+                   symbols->modules[i].build_id);
     }
     return symbols;
 }

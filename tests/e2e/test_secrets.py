@@ -1,6 +1,7 @@
 """Clients' secrets: encrypted in Redis, or left where the node that connects finds them."""
 
 import json
+import signal
 import subprocess
 
 from fleet.node import BINARY, environment
@@ -109,6 +110,38 @@ def test_keys_are_rotated_while_clients_stay_connected(fleet):
     node.signal(1)
     wait_until(lambda: "reload_failed" in node.log(), 10)
     assert node.api.post("/api/v1/clients", document(fleet)).status_code == 200
+
+
+def test_a_file_of_keys_that_was_moved_stays_in_force_and_is_the_nodes_own(fleet):
+    guarded(fleet)
+    first, moved = new_key(), new_key()
+    key_file(fleet, first, name="first")
+    config = fleet.folder / "node.yml"
+
+    def settings(name):
+        return (f"secrets: {{key_file: {fleet.folder / name}, files_allow: {fleet.folder}}}\n"
+                "log: {level: debug}\n")
+
+    config.write_text(settings("first"))
+    node = fleet.start_node(config=config)
+
+    def reload(word):
+        mark = len(node.log())
+        node.signal(signal.SIGHUP)
+        wait_until(lambda: "event=reloaded" in node.log()[mark:], 10)
+        assert word in node.log()[mark:]
+
+    key_file(fleet, moved, name="moved")
+    config.write_text(settings("moved"))
+    reload("reloaded")
+    config.write_text("surprise: 1\n")
+    reload("reload_failed")
+    node.api.create(document(fleet), wait_ms=20000)
+    assert stored(fleet)["password"].startswith(f"enc:v1:{moved.split(':')[0]}:")
+    for name in ("first", "moved"):  # neither is for a broker
+        node.api.create(document(fleet, name, password={"file": str(fleet.folder / name)}))
+        error = node.api.wait_state(name, "backoff")["last_error"]
+        assert error["code"] == "secret_unavailable" and "node's own" in error["message"], error
 
 
 def test_a_node_without_the_key_says_so_and_leaves_the_client_to_others(fleet):

@@ -21,7 +21,8 @@ SANITIZER = re.compile(
 def sanitized():
     """Whether the program is built with AddressSanitizer, whose quarantine makes memory useless to
     look at."""
-    return b"__asan_init" in BINARY.read_bytes()
+    binary = BINARY.read_bytes()
+    return b"__asan_init" in binary or b"__tsan_init" in binary
 
 
 def environment(**more):

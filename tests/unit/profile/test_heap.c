@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
@@ -23,17 +24,38 @@ __attribute__((noinline)) void allocate_for_the_test(void) {
     }
 }
 
-/* The sum of the last number in the lines before the name; told by profile_print. */
-static bool told(const char *name) {
+struct sums {
+    long long alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
+};
+
+/* Of the samples whose stack has that function, as profile_print tells them. */
+static struct sums sums_of(const char *name) {
+    struct sums sums = {0}, one = {0};
     struct buffer out;
     struct profile *profile = heap_profile_take();
     buffer_init(&out);
     ck_assert_ptr_nonnull(profile);
     ck_assert_int_eq(profile_print(profile, true, &out), ERR_OK);
-    bool found = strstr(out.data, name) != NULL;
+    for (char *rest = out.data, *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
+        struct sums read = {0};
+        if (sscanf(line, "%lld %lld %lld %lld @", &read.alloc_objects, &read.alloc_bytes,
+                   &read.inuse_objects, &read.inuse_bytes) == 4) {
+            one = read;
+        } else if (strstr(line, name) != NULL) {
+            sums.alloc_objects += one.alloc_objects;
+            sums.alloc_bytes += one.alloc_bytes;
+            sums.inuse_objects += one.inuse_objects;
+            sums.inuse_bytes += one.inuse_bytes;
+            one = (struct sums){0};
+        }
+    }
     profile_destroy(profile);
     buffer_fini(&out);
-    return found;
+    return sums;
+}
+
+static void ck_about(long long estimate, long long truth) {
+    ck_assert_msg(llabs(estimate - truth) * 5 < truth, "%lld, and it was %lld", estimate, truth);
 }
 
 START_TEST(allocations_are_found_under_their_function) {
@@ -42,10 +64,18 @@ START_TEST(allocations_are_found_under_their_function) {
     }
     heap_profile_start(MEAN);
     allocate_for_the_test();
-    ck_assert(told("allocate_for_the_test"));
+    /* About a thousand samples: 3 % is what to expect of them. */
+    struct sums sums = sums_of("allocate_for_the_test");
+    ck_about(sums.alloc_objects, COUNT);
+    ck_about(sums.alloc_bytes, COUNT * SIZE);
+    ck_about(sums.inuse_objects, COUNT);
+    ck_about(sums.inuse_bytes, COUNT * SIZE);
     for (size_t i = 0; i < COUNT; i++) {
         free(blocks[i]);
     }
+    sums = sums_of("allocate_for_the_test");
+    ck_about(sums.alloc_objects, COUNT);
+    ck_assert_int_eq(sums.inuse_objects, 0);
     ck_assert_int_eq(heap_profile_mean_bytes(), MEAN);
     heap_profile_start(0);
 }
