@@ -7,6 +7,7 @@ import time
 import pytest
 
 from fleet.api import Api
+from fleet.proxy import Proxy
 from fleet.sse import EventReader
 from test_access import Desk
 from fleet.wait import wait_until
@@ -198,3 +199,34 @@ def test_streams_in_a_fleet_with_tokens_and_https(fleet, tmp_path, authority):
     viewer = Api(nodes[0].port).use(token=desk.tokens["viewer"], ca=authority.ca)
     assert viewer.get(path).status_code == 403
     assert Api(nodes[0].port).use(ca=authority.ca).get(EVENTS).status_code == 401
+
+
+def test_a_node_that_refuses_a_feed_is_told_and_left_in_peace(fleet):
+    listening = fleet.start_node("listening", node_info__size=0)
+    owner = fleet.start_node("owner", http__streams_max=0, log__level="debug")
+    client = fleet.online(1)[0]
+    reader = fleet.closing(EventReader(
+        listening.api.base + listening.api.path(client, "messages"), listening.api))
+    reader.wait_comment("refuses to show its messages")
+    mark = owner.log().count("/messages")
+    time.sleep(3)
+    assert owner.log().count("/messages") - mark <= 1
+    assert not reader.ended
+
+
+def test_news_that_could_not_be_published_are_told_as_dropped(fleet):
+    patient = {"heartbeat_ttl_ms": 30000, "reclaim_grace_ms": 10000,
+               "redis_config__timeout_ms": 1000}
+    listening = fleet.start_node("listening", node_info__size=0, **patient)
+    way = fleet.closing(Proxy(int(fleet.redis.url.split(":")[2].split("/")[0])))
+    cut_off = fleet.start_node("cut-off", **patient,
+                               redis_config__url=f"redis://127.0.0.1:{way.port}/0")
+    fleet.online(3)
+    reader = listen(fleet, listening, kind="client")
+    way.silent = True
+    fleet.broker.kill()
+    wait_until(lambda: cut_off.log().count("to=backoff") >= 3, 20)
+    time.sleep(1.5)  # a PUBLISH gives up after 1 s
+    way.silent = False
+    reader.wait(lambda r: r.of("dropped"), "dropped", 30)
+    assert reader.of("dropped")[0]["count"] >= 1

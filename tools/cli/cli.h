@@ -51,7 +51,7 @@ enum cli_exit {
     X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                   \
       "create: until each is online or has failed, within --timeout; drain: until the node is "    \
       "empty")                                                                                     \
-    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release drain", "do not ask")        \
+    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release", "do not ask")              \
     X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "the payload")                               \
     X(OPT_QOS, "qos", 'q', "0|1|2", "publish", "quality of service (0)")                           \
     X(OPT_RETAIN, "retain", 'r', NULL, "publish", "let the broker keep the message")               \

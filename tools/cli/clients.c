@@ -66,7 +66,7 @@ static bool show_page(void *context, json_t *clients) {
         if (listing->cli->json) {
             put_json(client);
         } else if (listing->cli->ids) {
-            puts(text(client, "id"));
+            puts(text(client, "id") != NULL ? text(client, "id") : "");
         } else {
             put_client(listing->table, client);
         }
@@ -126,6 +126,19 @@ static void show_subscriptions(const json_t *status) {
     }
 }
 
+/* Line by line: what is in it may be anybody's. */
+static void show_config(const json_t *config) {
+    char *dumped = json_dumps(config, JSON_INDENT(2) | JSON_ENCODE_ANY), *rest = dumped;
+    char *safe = dumped != NULL ? malloc(strlen(dumped) + 1) : NULL;
+    const char *name = "config         ";
+    for (char *line = safe ? strsep(&rest, "\n") : NULL; line; line = strsep(&rest, "\n")) {
+        printf("%s%s\n", name, table_printable(line, safe, strlen(line) + 1));
+        name = "";
+    }
+    free(safe);
+    free(dumped);
+}
+
 static void show_client(const json_t *client) {
     const json_t *status = json_object_get(client, "status");
     const json_t *error = json_object_get(status, "last_error");
@@ -154,9 +167,7 @@ static void show_client(const json_t *client) {
              (long long)json_integer_value(json_object_get(status, "reconnects")));
     show_line("messages", line);
     show_subscriptions(status);
-    char *config = json_dumps(json_object_get(client, "config"), JSON_INDENT(2) | JSON_ENCODE_ANY);
-    printf("config         %s\n", config != NULL ? config : "");
-    free(config);
+    show_config(json_object_get(client, "config"));
 }
 
 enum cli_exit command_get(struct cli *cli) {
@@ -168,7 +179,7 @@ enum cli_exit command_get(struct cli *cli) {
     if (code == CLI_OK && cli->json) {
         answer_print(&answer);
     } else if (code == CLI_OK && cli->ids) {
-        puts(text(answer.json, "id"));
+        puts(text(answer.json, "id") != NULL ? text(answer.json, "id") : "");
     } else if (code == CLI_OK) {
         show_client(answer.json);
     }

@@ -209,6 +209,9 @@ static bool check_numbers(const struct cli *cli) {
         const char *text = cli->values[numbers[i].option];
         char *end = NULL;
         double value = text != NULL ? strtod(text, &end) : numbers[i].least;
+        if (text != NULL && numbers[i].option == OPT_LIMIT) {
+            end = (char *)(uintptr_t)text + strspn(text, "0123456789"); /* whole, and decimal */
+        }
         if (text != NULL && (*end != '\0' || end == text || !(value >= numbers[i].least) ||
                              value > numbers[i].most)) {
             cli_complain("--%s %s: must be a number from %g to %.0f",

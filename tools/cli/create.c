@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "node.h"
 #include "progress.h"
 #include "table.h"
@@ -11,6 +12,7 @@
 #define BATCH_LEN      1000
 #define FILE_BYTES_MAX ((size_t)1024 * 1024 * 1024)
 #define READ_BYTES     65536
+#define WAIT_LOOK_MS   200
 
 static const char *text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
@@ -60,6 +62,7 @@ struct reader {
     size_t len, at;
     size_t line;    /* of `at` */
     size_t counted; /* bytes whose lines are in `line` */
+    bool torn;      /* what comes after a fault was not read */
 };
 
 static void count_lines(struct reader *reader) {
@@ -89,8 +92,16 @@ static json_t *next_value(struct reader *reader, json_error_t *fault) {
         fault->text[0] = '\0';
         return value;
     }
-    const char *end = memchr(reader->data + reader->at, '\n', reader->len - reader->at);
-    reader->at = end != NULL ? (size_t)(end + 1 - reader->data) : reader->len;
+    const char *start = reader->data + reader->at;
+    const char *end = memchr(start, '\n', reader->len - reader->at);
+    const char *last = end != NULL ? end : reader->data + reader->len;
+    while (last > start && strchr(" \t\r", last[-1]) != NULL) {
+        last--;
+    }
+    /* Only where each line is an object it is known where the next begins. */
+    bool is_line = fault->line == 1 && start[0] != '[' && (start[0] != '{' || last[-1] == '}');
+    reader->torn = !is_line;
+    reader->at = is_line && end != NULL ? (size_t)(end + 1 - reader->data) : reader->len;
     return NULL;
 }
 
@@ -100,7 +111,8 @@ struct creation {
     struct cli *cli;
     json_t *batch;
     size_t lines[BATCH_LEN]; /* where each of the batch begins */
-    size_t created, unchanged, failed;
+    size_t created, unchanged, failed, unknown;
+    json_t *awaited; /* ids that are to come online; NULL: they are not waited for */
     const struct reader *reader;
     enum cli_exit code;
     bool over; /* the node cannot be used */
@@ -125,28 +137,24 @@ static void take_failures(struct creation *creation, const json_t *failed) {
     }
 }
 
-static char *create_path(const struct cli *cli, long *extra_ms) {
-    const char *given = cli->values[OPT_TIMEOUT];
-    double seconds = given != NULL ? strtod(given, NULL) : 30;
-    char *path = NULL;
-    *extra_ms = 0;
-    if (!cli_given(cli, OPT_WAIT)) {
-        return strdup("/api/v1/clients");
+static void await(struct creation *creation, const json_t *client) {
+    const char *id = text(client, "id") != NULL ? text(client, "id") : text(client, "client_id");
+    if (creation->awaited != NULL && id != NULL) {
+        json_array_append_new(creation->awaited, json_string(id));
     }
-    *extra_ms = seconds < 60 ? (long)(seconds * 1000) : 60000;
-    return asprintf(&path, "/api/v1/clients?wait_ms=%ld", *extra_ms) >= 0 ? path : NULL;
 }
 
 static void send_batch(struct creation *creation) {
     struct answer answer;
-    long extra_ms;
-    size_t n = json_array_size(creation->batch);
+    size_t i, n = json_array_size(creation->batch);
+    const json_t *client;
     if (n == 0 || creation->over) {
         return;
     }
-    char *path = create_path(creation->cli, &extra_ms);
-    node_call(creation->cli, "POST", path != NULL ? path : "/", creation->batch, extra_ms, &answer);
-    free(path);
+    json_array_foreach(creation->batch, i, client) {
+        await(creation, client);
+    }
+    node_call(creation->cli, "POST", "/api/v1/clients", creation->batch, 0, &answer);
     creation->batch = json_array();
     if (answer_good(&answer)) {
         creation->created += (size_t)json_integer_value(json_object_get(answer.json, "created"));
@@ -159,7 +167,7 @@ static void send_batch(struct creation *creation) {
     } else {
         progress_clear();
         creation->code = answer_explain(&answer, NULL);
-        creation->failed += n;
+        *(answer.status == 0 ? &creation->unknown : &creation->failed) += n;
         creation->over = true;
     }
     answer_fini(&answer);
@@ -194,6 +202,121 @@ static void add_value(struct creation *creation, json_t *value, size_t line) {
     }
 }
 
+/* ---- --wait ---------------------------------------------------------------------------------- */
+
+struct outcome {
+    size_t online, settled, failed;
+};
+
+/* False: not decided yet. */
+static bool look_at(struct creation *creation, const char *id, bool last, struct outcome *outcome) {
+    struct answer answer;
+    char *path = node_path("clients", id, "");
+    node_call(creation->cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+    free(path);
+    const json_t *status = json_object_get(answer.json, "status");
+    const json_t *error = json_object_get(status, "last_error");
+    const char *state = text(status, "state");
+    bool online = state != NULL && strcmp(state, "online") == 0;
+    bool paused = state != NULL && strcmp(state, "paused") == 0;
+    bool failed =
+        answer.status == 404 ||
+        (state != NULL && (strcmp(state, "backoff") == 0 || strcmp(state, "conflict") == 0));
+    if (last && !online && !paused) {
+        char line[600], safe[700];
+        snprintf(line, sizeof(line), "%s: %s%s%s", id, state != NULL ? state : "not known",
+                 text(error, "message") != NULL ? ", " : "",
+                 text(error, "message") != NULL ? text(error, "message") : "");
+        progress_clear();
+        fprintf(stderr, "%s\n", table_printable(line, safe, sizeof(safe)));
+    }
+    outcome->online += online;
+    outcome->settled += paused;
+    outcome->failed += failed;
+    answer_fini(&answer);
+    return online || paused || failed;
+}
+
+/* Until each is online or has failed, at most for --timeout; then tells of those that are not. */
+static void wait_online(struct creation *creation) {
+    const char *given = creation->cli->values[OPT_TIMEOUT];
+    int64_t until_ms = clock_ms() + (int64_t)((given != NULL ? strtod(given, NULL) : 30) * 1000);
+    struct outcome outcome = {0};
+    size_t total = json_array_size(creation->awaited);
+    bool last = false;
+    while (json_array_size(creation->awaited) > 0 && !cli_interrupted()) {
+        for (size_t i = json_array_size(creation->awaited); i > 0 && !cli_interrupted(); i--) {
+            const char *id = json_string_value(json_array_get(creation->awaited, i - 1));
+            struct outcome before = outcome;
+            bool decided = look_at(creation, id, last, &outcome);
+            if (decided && outcome.failed > before.failed && !last) {
+                (void)look_at(creation, id, true, &(struct outcome){0}); /* says why */
+            }
+            if (decided || last) {
+                json_array_remove(creation->awaited, i - 1);
+            }
+        }
+        progress_show("online", total - json_array_size(creation->awaited), total);
+        last = clock_ms() >= until_ms;
+        if (json_array_size(creation->awaited) > 0 && !last && !cli_sleep_ms(WAIT_LOOK_MS)) {
+            return;
+        }
+    }
+    progress_clear();
+    size_t missing = total - outcome.online - outcome.settled;
+    if (missing > 0) {
+        creation->code = CLI_FAILED;
+        cli_complain("%zu of %zu are not online", missing, total);
+    }
+}
+
+/* ---- the command ----------------------------------------------------------------------------- */
+
+static void read_and_send(struct creation *creation, struct reader *reader) {
+    while (!creation->over && !cli_interrupted()) {
+        json_error_t fault;
+        json_t *value = next_value(reader, &fault);
+        if (value != NULL) {
+            add_value(creation, value, reader->line);
+            json_decref(value);
+        } else if (fault.text[0] != '\0') {
+            fail_line(creation, reader->line + (size_t)(fault.line > 0 ? fault.line - 1 : 0), NULL,
+                      fault.text);
+        } else {
+            break;
+        }
+    }
+    send_batch(creation);
+    progress_clear();
+}
+
+static void print_sums(const struct creation *creation) {
+    const struct reader *reader = creation->reader;
+    if (!creation->cli->json) {
+        printf("%zu created, %zu unchanged, %zu failed", creation->created, creation->unchanged,
+               creation->failed);
+        if (creation->unknown > 0) {
+            printf(", %zu with an outcome that is not known", creation->unknown);
+        }
+        putchar('\n');
+    }
+    if (reader->torn || (creation->over && reader->at < reader->len)) {
+        cli_complain("create: the rest of the file was not %s",
+                     reader->torn ? "read: mend it, and create it again" : "sent");
+    }
+    if (creation->unknown > 0) {
+        cli_complain("create: create them again: what is there already stays unchanged");
+    }
+}
+
+static enum cli_exit code_of(const struct creation *creation) {
+    size_t total = creation->created + creation->unchanged + creation->failed;
+    if (creation->code != CLI_OK || creation->failed == 0) {
+        return creation->code;
+    }
+    return creation->failed == total ? CLI_INVALID : CLI_FAILED;
+}
+
 enum cli_exit command_create(struct cli *cli) {
     struct buffer data;
     if (!read_file(cli, &data)) {
@@ -209,31 +332,16 @@ enum cli_exit command_create(struct cli *cli) {
     creation->cli = cli;
     creation->reader = &reader;
     creation->batch = json_array();
-    while (!creation->over && !cli_interrupted()) {
-        json_error_t fault;
-        json_t *value = next_value(&reader, &fault);
-        if (value != NULL) {
-            add_value(creation, value, reader.line);
-            json_decref(value);
-        } else if (fault.text[0] != '\0') {
-            fail_line(creation, reader.line + (size_t)(fault.line > 0 ? fault.line - 1 : 0), NULL,
-                      fault.text);
-        } else {
-            break;
-        }
+    creation->awaited = cli_given(cli, OPT_WAIT) ? json_array() : NULL;
+    read_and_send(creation, &reader);
+    print_sums(creation);
+    if (creation->awaited != NULL && !creation->over) {
+        fflush(stdout);
+        wait_online(creation);
     }
-    send_batch(creation);
-    progress_clear();
-    if (!cli->json) {
-        printf("%zu created, %zu unchanged, %zu failed\n", creation->created, creation->unchanged,
-               creation->failed);
-    }
-    size_t total = creation->created + creation->unchanged + creation->failed;
-    enum cli_exit code = creation->code != CLI_OK    ? creation->code
-                         : creation->failed == 0     ? CLI_OK
-                         : creation->failed == total ? CLI_INVALID
-                                                     : CLI_FAILED;
+    enum cli_exit code = code_of(creation);
     json_decref(creation->batch);
+    json_decref(creation->awaited);
     free(creation);
     buffer_fini(&data);
     return code;

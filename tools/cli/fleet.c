@@ -54,7 +54,7 @@ static enum cli_exit show_nodes(struct cli *cli) {
         answer_print(&answer);
     } else if (code == CLI_OK && cli->ids) {
         json_array_foreach(nodes, i, node) {
-            puts(text(node, "name"));
+            puts(text(node, "name") != NULL ? text(node, "name") : "");
         }
     } else if (code == CLI_OK) {
         print_nodes(nodes);
@@ -88,8 +88,9 @@ static bool count_page(void *context, json_t *clients) {
         glance->counted++;
         if (state != NULL && strcmp(state, "online") != 0 && strcmp(state, "paused") != 0 &&
             json_is_object(error)) {
-            char cause[200];
-            snprintf(cause, sizeof(cause), "%s: %s", text(error, "code"), text(error, "message"));
+            char whole[600], cause[200];
+            snprintf(whole, sizeof(whole), "%s: %s", text(error, "code"), text(error, "message"));
+            table_printable(whole, cause, sizeof(cause)); /* cut between two characters */
             if (json_object_size(glance->causes) < 1000 ||
                 json_object_get(glance->causes, cause) != NULL) {
                 count(glance->causes, cause);

@@ -8,6 +8,7 @@
 #include "select.h"
 
 #define COMPLETED_MAX 200
+#define LOOKED_MAX    5000 /* ids, so that the key does not seem dead */
 
 extern const char completion_bash[]; /* mqfleet.bash */
 
@@ -110,18 +111,21 @@ static void complete_list(const char *list, const char *begun) {
 
 struct completed {
     const char *begun;
-    size_t count;
+    size_t count, looked;
 };
 
 static bool complete_page(void *context, json_t *clients) {
     struct completed *completed = context;
     size_t i;
     const json_t *client;
+    size_t begun_len = strlen(completed->begun);
     json_array_foreach(clients, i, client) {
-        print_matching(json_string_value(json_object_get(client, "id")), completed->begun);
-        completed->count++;
+        const char *id = json_string_value(json_object_get(client, "id"));
+        completed->looked++;
+        completed->count += id != NULL && strncmp(id, completed->begun, begun_len) == 0;
+        print_matching(id, completed->begun);
     }
-    return completed->count < COMPLETED_MAX;
+    return completed->count < COMPLETED_MAX && completed->looked < LOOKED_MAX;
 }
 
 static void complete_nodes(struct cli *cli, const char *begun) {
@@ -136,7 +140,7 @@ static void complete_nodes(struct cli *cli, const char *begun) {
 }
 
 static void complete_ids(struct cli *cli, const char *begun) {
-    struct completed completed = {begun, 0};
+    struct completed completed = {begun, 0, 0};
     (void)select_clients(cli, complete_page, &completed);
 }
 

@@ -1,6 +1,7 @@
 /* Owns the note that Ctrl-C was pressed. */
 #include <poll.h>
 #include <signal.h>
+#include <time.h>
 #include "cli.h"
 
 static volatile sig_atomic_t interrupted;
@@ -21,8 +22,16 @@ bool cli_interrupted(void) {
 }
 
 bool cli_sleep_ms(long ms) {
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    sigset_t blocked, before;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGINT);
+    sigaddset(&blocked, SIGTERM);
+    sigprocmask(SIG_BLOCK, &blocked,
+                &before); /* so that none comes between the look and the rest */
     if (!cli_interrupted()) {
-        (void)poll(NULL, 0, (int)ms);
+        (void)ppoll(NULL, 0, &time, &before);
     }
+    sigprocmask(SIG_SETMASK, &before, NULL);
     return !cli_interrupted();
 }

@@ -12,8 +12,10 @@ int main(int argc, char **argv) {
         return CLI_USAGE;
     }
     enum cli_exit code = cli_given(&cli, OPT_HELP) ? command_help(&cli) : cli.command->run(&cli);
-    if (fflush(stdout) != 0 && code == CLI_OK) {
-        cli_complain("standard output: %s", strerror(errno));
+    errno = 0;
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_OK) { /* perhaps long ago */
+        cli_complain("standard output: %s",
+                     errno != 0 ? strerror(errno) : "not all of it could be written");
         code = CLI_FAILED;
     }
     return cli_interrupted() ? CLI_INTERRUPTED : (int)code;

@@ -32,6 +32,7 @@ static bool read_token_file(const char *path, char out[TOKEN_MAX + 2], struct an
     if (file == NULL || fgets(out, TOKEN_MAX + 2, file) == NULL) {
         snprintf(answer->trouble, sizeof(answer->trouble), "--token-file %.150s: %s", path,
                  file == NULL ? strerror(errno) : "is empty");
+        answer->unsent = true;
         if (file != NULL) {
             fclose(file);
         }
@@ -190,6 +191,13 @@ void node_call(struct cli *cli, const char *method, const char *path, json_t *bo
     answer->json = answer->text != NULL
                        ? json_loadb(answer->text, answer->text_len, JSON_DECODE_ANY, NULL)
                        : NULL;
+    answer->foreign = answer->json == NULL && (answer->text_len > 0 || answer->status == 200) &&
+                      answer->status >= 200 && answer->status < 300;
+    if (answer->foreign) {
+        snprintf(answer->trouble, sizeof(answer->trouble),
+                 "%.100s: this is no mqfleetd: it answers with something that is not JSON",
+                 setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080"));
+    }
 out:
     buffer_fini(&received);
     curl_slist_free_all(headers);
@@ -205,13 +213,13 @@ void answer_fini(struct answer *answer) {
 /* ---- what it means --------------------------------------------------------------------------- */
 
 bool answer_good(const struct answer *answer) {
-    return answer->status >= 200 && answer->status < 300;
+    return answer->status >= 200 && answer->status < 300 && !answer->foreign;
 }
 
 enum cli_exit answer_code(const struct answer *answer) {
     switch (answer->status) {
     case 0:
-        return CLI_UNREACHABLE;
+        return answer->unsent ? CLI_USAGE : CLI_UNREACHABLE;
     case 401:
     case 403:
     case 429:
@@ -237,11 +245,11 @@ static const char *text_of(const json_t *object, const char *name) {
 enum cli_exit answer_explain(const struct answer *answer, const char *what) {
     const char *colon = what != NULL ? ": " : "";
     what = what != NULL ? what : "";
-    if (answer->status == 0) {
+    if (answer->status == 0 || answer->foreign) {
         if (!cli_interrupted()) {
             cli_complain("%s", answer->trouble);
         }
-        return CLI_UNREACHABLE;
+        return answer_code(answer);
     }
     const json_t *errors = json_object_get(answer->json, "errors");
     char detail[1024];
@@ -250,7 +258,8 @@ enum cli_exit answer_explain(const struct answer *answer, const char *what) {
         snprintf(detail, sizeof(detail), "the node answered with status %ld", answer->status);
     }
     if (json_array_size(errors) > 1) {
-        cli_complain("%s%s%s", what, colon, text_of(answer->json, "title"));
+        table_printable(text_of(answer->json, "title"), detail, sizeof(detail));
+        cli_complain("%s%s%s", what, colon, detail);
     } else {
         cli_complain("%s%s%s", what, colon, detail);
     }
@@ -258,8 +267,10 @@ enum cli_exit answer_explain(const struct answer *answer, const char *what) {
     const json_t *fault;
     json_array_foreach(errors, i, fault) {
         if (json_array_size(errors) > 1) {
+            char pointer[300];
             table_printable(text_of(fault, "detail"), detail, sizeof(detail));
-            fprintf(stderr, "  %s: %s\n", text_of(fault, "pointer"), detail);
+            fprintf(stderr, "  %s: %s\n",
+                    table_printable(text_of(fault, "pointer"), pointer, sizeof(pointer)), detail);
         }
     }
     if (answer->status >= 500 && answer->request_id[0] != '\0') {

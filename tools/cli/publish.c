@@ -19,25 +19,32 @@ static const struct {
     {"message_expiry_interval", true},
 };
 
+static bool is_kept(int result) {
+    if (result != 0) {
+        cli_complain("--property: must be UTF-8");
+    }
+    return result == 0;
+}
+
 static bool set_property(json_t *known, json_t *user, const char *given) {
     const char *equals = strchr(given, '=');
     size_t len = (size_t)(equals - given);
     for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++) {
         if (strlen(properties[i].name) == len && memcmp(properties[i].name, given, len) == 0) {
             char *end;
+            errno = 0;
             long long value = strtoll(equals + 1, &end, 10);
-            if (properties[i].number && (*end != '\0' || end == equals + 1)) {
+            if (properties[i].number && (*end != '\0' || end == equals + 1 || errno != 0)) {
                 cli_complain("--property %s: must be a whole number", given);
                 return false;
             }
-            json_object_set_new(known, properties[i].name,
-                                properties[i].number ? json_integer(value)
-                                                     : json_string(equals + 1));
-            return true;
+            return is_kept(json_object_set_new(known, properties[i].name,
+                                               properties[i].number ? json_integer(value)
+                                                                    : json_string(equals + 1)));
         }
     }
-    json_array_append_new(user, json_pack("{s:s%, s:s}", "name", given, len, "value", equals + 1));
-    return true;
+    return is_kept(json_array_append_new(
+        user, json_pack("{s:s%, s:s}", "name", given, len, "value", equals + 1)));
 }
 
 static bool add_properties(const struct cli *cli, json_t *body) {

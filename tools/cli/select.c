@@ -93,14 +93,22 @@ static bool take_ids(void *context, json_t *clients) {
     return true;
 }
 
-static void read_ids(json_t *ids) {
-    char line[4096];
-    while (fgets(line, sizeof(line), stdin) != NULL) {
-        line[strcspn(line, "\r\n")] = '\0';
-        if (line[0] != '\0') {
-            json_array_append_new(ids, json_string(line));
-        }
+static bool add_id(json_t *ids, const char *id) {
+    if (json_array_append_new(ids, json_string(id)) != 0) {
+        cli_complain("an id must be UTF-8");
+        return false;
     }
+    return true;
+}
+
+static bool read_ids(json_t *ids) {
+    char line[4096];
+    bool good = true;
+    while (good && fgets(line, sizeof(line), stdin) != NULL) {
+        line[strcspn(line, "\r\n")] = '\0';
+        good = line[0] == '\0' || add_id(ids, line);
+    }
+    return good;
 }
 
 json_t *select_ids(struct cli *cli, enum cli_exit *code) {
@@ -116,13 +124,12 @@ json_t *select_ids(struct cli *cli, enum cli_exit *code) {
     } else if (filtered) {
         *code = select_clients(cli, take_ids, ids);
     } else {
-        for (int i = 0; i < cli->word_count; i++) {
-            if (strcmp(cli->words[i], "-") == 0) {
-                read_ids(ids);
-            } else {
-                json_array_append_new(ids, json_string(cli->words[i]));
-            }
+        bool good = true;
+        for (int i = 0; good && i < cli->word_count; i++) {
+            bool input = strcmp(cli->words[i], "-") == 0;
+            good = input ? read_ids(ids) : add_id(ids, cli->words[i]);
         }
+        *code = good ? CLI_OK : CLI_USAGE;
     }
     if (*code == CLI_OK && json_array_size(ids) > 1 && (filtered || json_array_size(ids) > 10) &&
         !cli_confirm(cli, "%s %zu clients?", cli->command->name, json_array_size(ids))) {

@@ -15,11 +15,12 @@ static const char *text(const json_t *object, const char *name) {
 struct stream {
     struct cli *cli;
     long left; /* -1: for ever */
+    bool cut;  /* a payload was, although all of it was asked for */
 };
 
 static struct stream stream_of(struct cli *cli) {
     const char *limit = cli->values[OPT_LIMIT];
-    return (struct stream){cli, limit != NULL ? strtol(limit, NULL, 10) : -1};
+    return (struct stream){cli, limit != NULL ? strtol(limit, NULL, 10) : -1, false};
 }
 
 /* False: enough. */
@@ -124,8 +125,16 @@ static enum cli_exit last_changes(struct cli *cli) {
 }
 
 enum cli_exit command_events(struct cli *cli) {
+    static const enum option of_following[] = {OPT_LIMIT, OPT_STATE, OPT_KIND, OPT_CLIENT};
     if (cli_given(cli, OPT_FOLLOW) || cli->word_count == 0) {
         return follow_events(cli);
+    }
+    for (size_t i = 0; i < sizeof(of_following) / sizeof(of_following[0]); i++) {
+        if (cli_given(cli, of_following[i])) {
+            cli_complain("events %s: --%s needs --follow", cli->words[0],
+                         option_rows[of_following[i]].name);
+            return CLI_USAGE;
+        }
     }
     return last_changes(cli);
 }
@@ -205,6 +214,11 @@ static bool take_message(void *context, const char *event, json_t *data) {
     } else {
         print_message(stream->cli, data);
     }
+    if (cli_given(stream->cli, OPT_RAW) && json_is_true(json_object_get(data, "truncated"))) {
+        fprintf(stderr, "mqfleet: a payload of %lld bytes was cut: the node shows no more of one\n",
+                (long long)json_integer_value(json_object_get(data, "size")));
+        stream->cut = true;
+    }
     return counted(stream);
 }
 
@@ -213,5 +227,5 @@ enum cli_exit command_tail(struct cli *cli) {
     char *path = node_path("clients", cli->words[0], "messages");
     enum cli_exit code = path != NULL ? node_follow(cli, path, take_message, &stream) : CLI_FAILED;
     free(path);
-    return code;
+    return code == CLI_OK && stream.cut ? CLI_FAILED : code;
 }

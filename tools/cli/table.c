@@ -24,11 +24,19 @@ struct table {
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
+/* U+202A to U+202E and U+2066 to U+2069: would show what follows in another order. */
+static bool is_direction(const char *at, size_t len) {
+    const unsigned char *byte = (const unsigned char *)at;
+    return len == 3 && byte[0] == 0xE2 &&
+           ((byte[1] == 0x80 && byte[2] >= 0xAA && byte[2] <= 0xAE) ||
+            (byte[1] == 0x81 && byte[2] >= 0xA6 && byte[2] <= 0xA9));
+}
+
 const char *table_printable(const char *text, char *out, size_t size) {
     size_t len = 0, left = strlen(text);
     for (const char *at = text; left > 0;) {
         size_t char_len = text_utf8_char_len(at, left);
-        bool bad = char_len == 0 || text_has_control(at, char_len);
+        bool bad = char_len == 0 || text_has_control(at, char_len) || is_direction(at, char_len);
         size_t taken = char_len > 0 ? char_len : 1;
         size_t put = bad ? 1 : char_len;
         if (len + put >= size) {
