@@ -83,7 +83,7 @@
     X(METRIC_HTTP_REFUSED, "mqfleet_http_overload_total", "",                                       \
       "HTTP requests refused, and connections closed, because there were too many.")                \
     X(METRIC_STREAM_DROPPED, "mqfleet_stream_events_dropped_total", "",                             \
-      "Events not sent to a reader of a stream that was too slow.")
+      "Events that a reader of a stream missed: it read too slowly, or too many came at once.")
 
 /* X(symbol, name, labels, help): seconds, in the same buckets for all. Rows as above. */
 #define METRICS_HISTOGRAMS(X)                                                                      \

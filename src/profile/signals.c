@@ -8,7 +8,6 @@
  *
  * A sleep that a signal interrupts is not always restarted (epoll_wait, poll): whoever waits treats
  * EINTR as having waited. */
-#include "base/log.h"
 #include "profile/signals.h"
 
 #ifdef MQFLEET_NO_PROFILE
@@ -34,6 +33,7 @@ enum err threads_profile_take(struct profile **out) {
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,7 +41,7 @@ enum err threads_profile_take(struct profile **out) {
 
 #define SIGNAL_CPU     SIGPROF
 #define SIGNAL_THREADS (SIGRTMIN + 5)
-#define SLOTS_CPU      65536 /* 300 s of two busy processors; what is lost beyond is told in the log */
+#define SLOTS_CPU      65536 /* 300 s of two busy processors; full, a profile ends */
 #define THREADS_MAX    4096
 #define NAME_LEN       16
 #define TURN_NS        100000000
@@ -218,10 +218,15 @@ static size_t used(struct taker *taker) {
     return count < taker->slots_max ? count : taker->slots_max;
 }
 
+/* What was touched goes back to the system, and reads as zero from then on. */
 static void clear_slots(struct taker *taker) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)taker->slots;
+    uintptr_t end = (begin + taker->slots_max * sizeof(*taker->slots)) / page * page;
     for (size_t i = 0; i < used(taker); i++) {
         atomic_store(&taker->slots[i].full, false);
     }
+    begin = (begin + page - 1) / page * page;
+    madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 /* values: of each sample. */
@@ -260,7 +265,9 @@ static enum err cpu_profile(struct profile **out, int seconds, bool (*stopped)(v
         return result;
     }
     int64_t begun_at_ns = now_ns(CLOCK_REALTIME), begun_ns = now_ns(CLOCK_MONOTONIC);
-    while (now_ns(CLOCK_MONOTONIC) - begun_ns < seconds * NS_PER_S && !stopped(context)) {
+    /* Full, it ends early and says how long it was, rather than to show only its beginning. */
+    while (now_ns(CLOCK_MONOTONIC) - begun_ns < seconds * NS_PER_S && !stopped(context) &&
+           used(&of_cpu) < SLOTS_CPU) {
         find_threads(&of_cpu, time_thread);
         rest(TURN_NS);
     }
@@ -270,11 +277,6 @@ static enum err cpu_profile(struct profile **out, int seconds, bool (*stopped)(v
         }
     }
     end(&of_cpu);
-    size_t taken = atomic_load(&of_cpu.slots_used);
-    if (taken > SLOTS_CPU) {
-        log_event(LOG_WARN, "profile_samples_lost", KI("kept", SLOTS_CPU),
-                  KI("lost", taken - SLOTS_CPU));
-    }
     profile_took(profile, begun_at_ns, now_ns(CLOCK_MONOTONIC) - begun_ns);
     return finish(&of_cpu, out, profile, add_samples(&of_cpu, profile, values));
 }
