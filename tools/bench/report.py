@@ -232,13 +232,22 @@ def goal_rows(data):
            number(per_s), verdict(per_s, GOAL_STREAM_PER_S, least=True)]
 
 
+def shown_command(about):
+    """Without where the results were kept."""
+    words = about.get("command", [])
+    kept = [word for at, word in enumerate(words)
+            if word != "--json" and (at == 0 or words[at - 1] != "--json")]
+    return " ".join(["tools/bench/compare", *kept])
+
+
 def conditions(data):
     quiet = median([row["others_share"] for row in data.taken if "others_share" in row])
     noisy = len(data.taken) - len(data.rows)
     last = data.abouts[-1] if data.abouts else {}
-    return (f"Taken {last.get('at', '')[:10]} at commit {last.get('commit', '?')}, "
+    commands = dict.fromkeys(shown_command(about) for about in data.abouts)
+    return (f"Taken {last.get('at', '')[:10]} at commit {data.abouts[0].get('commit', '?')}, "
             f"{last.get('cores')} cores, Linux {last.get('kernel')}, with "
-            f"`tools/bench/compare {' '.join(last.get('command', []))}`. Other programs used "
+            f"{', '.join(f'`{command}`' for command in commands)}. Other programs used "
             f"{100 * (quiet or 0):.0f} % of a core meanwhile (median); {noisy} of {len(data.taken)} "
             f"rows, taken while they used more than {100 * NOISY:.0f} %, are left out.\n")
 
