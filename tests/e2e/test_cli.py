@@ -420,7 +420,8 @@ def test_tokens_come_from_a_file_or_the_environment(fleet, tmp_path):
     for path in (tokens, secret):
         path.chmod(0o600)
     node = fleet.start_node(http__tokens_file=tokens, fleet__secret_file=secret)
-    assert "Bearer" in Cli(node).fails(4, "nodes")
+    denied = Cli(node).fails(4, "nodes")
+    assert "Bearer" in denied and "--token-file" in denied
     assert "n1" in Cli(node, MQFLEET_TOKEN=token).good("nodes")
     file = tmp_path / "token"
     file.write_text(token + "\n")

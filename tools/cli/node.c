@@ -263,6 +263,9 @@ enum cli_exit answer_explain(const struct answer *answer, const char *what) {
     } else {
         cli_complain("%s%s%s", what, colon, detail);
     }
+    if (answer->status == 401) {
+        fputs("  the token: --token-file FILE, $MQFLEET_TOKEN_FILE or $MQFLEET_TOKEN\n", stderr);
+    }
     size_t i;
     const json_t *fault;
     json_array_foreach(errors, i, fault) {
