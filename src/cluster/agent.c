@@ -22,10 +22,12 @@
 #define COUNTS_MS            1000
 #define COUNTS_AGE_MS_MAX    5000
 
-/* For whoever must not wait for Redis. */
+/* For whoever must not wait for Redis. Left out while Redis is in doubt: the agent has more urgent
+ * things to wait for. */
 static void count_step(struct agent *agent) {
     struct store_counts counts;
-    if (store_counts(agent->wiring.store, &counts) == ERR_OK) {
+    if (node_lease_valid(agent->wiring.node) &&
+        store_counts(agent->wiring.store, &counts) == ERR_OK) {
         agent->waiting = counts.waiting;
         agent->resting = counts.resting;
         agent->owned = counts.owned;
