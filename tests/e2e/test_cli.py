@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import threading
 import time
@@ -197,6 +198,23 @@ def test_waiting_tells_who_is_not_online(fleet, cli):
     late = cli.run("create", "--wait", "--timeout", "2", "--file", "-",
                    stdin=lines([fleet.document("late")]))
     assert late.returncode == 1 and "late: waiting" in late.stderr, late.stderr
+
+
+def test_waiting_ends_when_the_node_does_not_answer(fleet):
+    node = fleet.start_node("m1")
+    node.api.post("/api/v1/nodes/m1/drain")  # so that they stay waiting
+    cli = Cli(node)
+    waiting = subprocess.Popen(
+        [TOOL, "create", "--wait", "--timeout", "4", "--file", "-"], env=cli.environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    waiting.stdin.write(lines([fleet.document(f"c{number}") for number in range(50)]))
+    waiting.stdin.close()
+    assert waiting.stdout.readline().startswith("50 created")
+    node.signal(signal.SIGSTOP)
+    try:
+        assert waiting.wait(60) == 5  # one limit, not fifty
+    finally:
+        node.signal(signal.SIGCONT)
 
 
 def test_an_outcome_that_is_not_known_is_not_called_failed(fleet, cli):

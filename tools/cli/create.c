@@ -214,6 +214,11 @@ static bool look_at(struct creation *creation, const char *id, bool last, struct
     char *path = node_path("clients", id, "");
     node_call(creation->cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
     free(path);
+    if (answer.status == 0) { /* not once for each: every one of them would wait for --timeout */
+        progress_clear();
+        creation->code = answer_explain(&answer, NULL);
+        creation->over = true;
+    }
     const json_t *status = json_object_get(answer.json, "status");
     const json_t *error = json_object_get(status, "last_error");
     const char *state = text(status, "state");
@@ -222,7 +227,7 @@ static bool look_at(struct creation *creation, const char *id, bool last, struct
     bool failed =
         answer.status == 404 ||
         (state != NULL && (strcmp(state, "backoff") == 0 || strcmp(state, "conflict") == 0));
-    if (last && !online && !paused) {
+    if (last && !online && !paused && !creation->over) {
         char line[600], safe[700];
         snprintf(line, sizeof(line), "%s: %s%s%s", id, state != NULL ? state : "not known",
                  text(error, "message") != NULL ? ", " : "",
@@ -244,8 +249,9 @@ static void wait_online(struct creation *creation) {
     struct outcome outcome = {0};
     size_t total = json_array_size(creation->awaited);
     bool last = false;
-    while (json_array_size(creation->awaited) > 0 && !cli_interrupted()) {
-        for (size_t i = json_array_size(creation->awaited); i > 0 && !cli_interrupted(); i--) {
+    while (json_array_size(creation->awaited) > 0 && !cli_interrupted() && !creation->over) {
+        for (size_t i = json_array_size(creation->awaited);
+             i > 0 && !cli_interrupted() && !creation->over; i--) {
             const char *id = json_string_value(json_array_get(creation->awaited, i - 1));
             struct outcome before = outcome;
             bool decided = look_at(creation, id, last, &outcome);
@@ -263,6 +269,9 @@ static void wait_online(struct creation *creation) {
         }
     }
     progress_clear();
+    if (creation->over) {
+        return;
+    }
     size_t missing = total - outcome.online - outcome.settled;
     if (missing > 0) {
         creation->code = CLI_FAILED;
