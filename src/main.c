@@ -3,6 +3,7 @@
  *
  * Exit codes: 0 stopped cleanly; 1 could not start, or could not stop cleanly; 2 bad settings or
  * usage; 3 another live node uses this node's name. */
+#include <assert.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@
 #include "base/notify.h"
 #include "base/pulse.h"
 #include "base/secret_file.h"
+#include "base/secret_source.h"
 #include "http/certificate.h"
 #include "http/listener.h"
 #include "profile/heap.h"
@@ -417,6 +419,9 @@ int main(int argc, char **argv) {
     app.origin = (struct conf_origin){line.config, line.sets, line.set_count};
     if (result == ERR_OK) {
         app_log_by(app.conf, app.conf);
+        bool guarded = secret_source_guard_own(app.conf) && secret_source_guard(line.config);
+        assert(guarded); /* there is room for these */
+        (void)guarded;
     }
     if (result == ERR_OK && strcmp(app.conf->redis_url, "embedded") != 0) {
         char detail[REDIS_URL_FAULT_LEN] = "";

@@ -144,8 +144,8 @@
     INT(dns_ttl_ms, "dns_ttl_ms", "ms", 30000, 0, 86400000, "time a DNS answer is kept")                               \
     LIST(broker_allow, "broker_allow", "host patterns and networks brokers may be at; empty: any")                     \
     LIST(broker_deny, "broker_deny",                                                                                   \
-         "host patterns and networks brokers may not be at; empty and http.listen beyond "                             \
-         "loopback: loopback and link-local")
+         "host patterns and networks brokers may not be at; with http.listen beyond loopback "                         \
+         "also loopback and link-local addresses, unless broker_allow names them")
 
 struct conf {
 #define CONF_INT_FIELD(field, name, unit, standard, least, most, help) int64_t field;

@@ -49,6 +49,8 @@ void http_request_init(struct http_request *request, const struct http_api *api)
 void http_request_fini(struct http_request *request);
 /* The caller will send nothing more, so nobody reads the answer. For work that lasts. */
 bool http_request_abandoned(const struct http_request *request);
+/* The same, or the node is about to stop: long work for it should end. context: the request. */
+bool http_request_unwanted(void *context);
 
 /* RFC 3986 section 2.1; plus: "+" is a blank, as in queries. ERR_ARGUMENT: a broken escape, U+0000,
  * or no UTF-8. *out is new and NUL-terminated. */

@@ -10,12 +10,14 @@
 struct address_policy;
 
 /* Lists as in conf: comma-separated host patterns ("*.example.org"), addresses and networks
- * ("10.0.0.0/8", "fd00::/8"). allow "": everything not denied. deny_local: also deny loopback,
- * link-local, unspecified and multicast, unless `allow` names the address or host (a pattern with
- * "*" names none).
+ * ("10.0.0.0/8", "fd00::/8"). allow "": everything not denied. listen: where the node's API is; a
+ * node that others can reach must not be used to reach what only it can, so that beyond loopback
+ * loopback, link-local, unspecified and multicast addresses are denied as well, unless `allow`
+ * names the address or host (a pattern with "*" names none). An IPv6 address that leads to an IPv4
+ * one (NAT64, 6to4) is denied with either.
  * ERR_ARGUMENT: an entry that is neither. */
 enum err address_policy_create(struct address_policy **out, const char *allow, const char *deny,
-                               bool deny_local) MUST_CHECK;
+                               const char *listen) MUST_CHECK;
 void address_policy_destroy(struct address_policy *policy);
 
 /* host as configured (name or address literal), before DNS. IPv4-mapped IPv6 counts as IPv4.

@@ -89,7 +89,8 @@ struct client {
     _Atomic(const char *) sink; /* as the configuration says, interned; NULL: the default */
 
     /* Host thread only. */
-    bool closing; /* `connection` was told to close; its closed event is still to come */
+    uint8_t state_before; /* CLOSING */
+    bool closing;         /* `connection` was told to close; its closed event is still to come */
     bool session_present;
     bool release_asked;          /* parked: opens nothing until told */
     bool early_loss;             /* to be judged before the next try */

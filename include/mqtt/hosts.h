@@ -161,7 +161,7 @@ enum err hosts_changes(struct hosts *hosts, const char *id,
 /* Tries a configuration with a connection of its own (mqtt/probe.h), on the caller's thread. Takes
  * no client's place; changes config. */
 void hosts_probe(struct hosts *hosts, struct client_config *config, int64_t timeout_ms,
-                 const atomic_int *stop, struct probe_report *report);
+                 const struct probe_asker *asker, struct probe_report *report);
 
 /* What sinks answered so far is acknowledged to the brokers now. Any thread, until hosts_destroy.
  */

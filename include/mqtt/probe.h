@@ -6,7 +6,6 @@
 #ifndef MQFLEET_MQTT_PROBE_H
 #define MQFLEET_MQTT_PROBE_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,9 +47,16 @@ struct probe_wiring { /* all borrowed */
     const struct address_policy *policy;
 };
 
-/* Blocks for timeout_ms and the few seconds of a farewell at most; ends early once *stop is not 0.
- * Changes config as said above. */
+/* Who waits for the report. is_gone: nobody does any more, or the node is about to stop; asked on
+ * the same thread every 20 ms. */
+struct probe_asker {
+    bool (*is_gone)(void *context);
+    void *context;
+};
+
+/* Blocks for timeout_ms and the few seconds of a farewell at most; ends early once the asker is
+ * gone. Changes config as said above. */
 void probe_run(const struct probe_wiring *wiring, struct client_config *config, int64_t timeout_ms,
-               const atomic_int *stop, struct probe_report *report);
+               const struct probe_asker *asker, struct probe_report *report);
 
 #endif

@@ -27,8 +27,13 @@ static enum err reload_log_level(struct app *app, const struct conf *fresh, char
 
 static enum err reload_secrets(struct app *app, const struct conf *fresh, char *fault) {
     char detail[SECRET_BOX_FAULT_LEN] = "";
+    if (fresh->secrets_key_file[0] == '\0' && secret_box_key_count(app->secrets) > 0) {
+        /* Perhaps the settings are being written at this moment. */
+        snprintf(fault, FAULT_LEN, "is not set any more: only a restart ends the encryption");
+        return ERR_ARGUMENT;
+    }
     /* Before anything is encrypted with it; that of before stays guarded as well. */
-    if (!secret_source_guard(fresh->secrets_key_file)) {
+    if (!secret_source_guard_own(fresh)) {
         snprintf(fault, FAULT_LEN, "moved too often: restart the node");
         return ERR_FULL;
     }

@@ -98,7 +98,7 @@ static char *guarded[GUARDED_MAX]; /* never freed; under guard_lock, as the coun
 static size_t guarded_count;
 
 bool secret_source_guard(const char *path) {
-    bool known = path[0] == '\0';
+    bool known = path == NULL || path[0] == '\0';
     pthread_mutex_lock(&guard_lock);
     for (size_t i = 0; i < guarded_count; i++) {
         known = known || strcmp(guarded[i], path) == 0;
@@ -118,20 +118,31 @@ static bool is_same_file(const char *path, const struct stat *file) {
            status.st_dev == file->st_dev && status.st_ino == file->st_ino;
 }
 
-/* The node's own secrets are not for its clients, wherever they lie. */
-static bool is_own(const struct conf *conf, const struct stat *file) {
+bool secret_source_guard_own(const struct conf *conf) {
     const char *const own[] = {conf->secrets_key_file, conf->http_tokens_file,
                                conf->fleet_secret_file, conf->http_tls_key_file};
-    bool same = false;
+    bool guarded_all = true;
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        same = same || is_same_file(own[i], file);
+        guarded_all = secret_source_guard(own[i]) && guarded_all;
     }
+    return guarded_all;
+}
+
+/* The node's own secrets are not for its clients, wherever they lie. The names are looked at each
+ * time: what they are of changes. */
+static bool is_own(const struct stat *file) {
+    bool same = false;
     pthread_mutex_lock(&guard_lock);
     for (size_t i = 0; i < guarded_count; i++) {
         same = same || is_same_file(guarded[i], file);
     }
     pthread_mutex_unlock(&guard_lock);
     return same;
+}
+
+bool secret_source_is_guarded(int fd) {
+    struct stat status;
+    return fstat(fd, &status) != 0 || is_own(&status);
 }
 
 /* Links may lead about below the folders, as those of Kubernetes do, but not out of them: what
@@ -155,9 +166,13 @@ static enum err read_file(const struct conf *conf, const char *path, char **data
         goto out;
     }
     real[real_len] = '\0';
-    if (!any_folder(conf->secrets_files_allow, real, is_really_below) || is_own(conf, &status)) {
+    if (!any_folder(conf->secrets_files_allow, real, is_really_below) || is_own(&status)) {
         refuse(fault, path, "it leads out of secrets.files_allow, or is the node's own");
         result = ERR_REFUSED;
+        goto out;
+    }
+    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        result = refuse(fault, path, "others than its owner may write to it: chmod go-w");
         goto out;
     }
     result = small_file_read(link, SECRET_SOURCE_BYTES_MAX, data, len, NULL, &why);

@@ -243,21 +243,26 @@ bool text_wildcard_match(const char *pattern, const char *name) {
 
 /* Row by row. */
 size_t text_distance(const char *left, const char *right) {
-    size_t row[TEXT_DISTANCE_LEN + 1];
+    size_t rows[3][TEXT_DISTANCE_LEN + 1];
+    size_t *before = rows[0], *above = rows[1], *row = rows[2];
     size_t left_len = strnlen(left, TEXT_DISTANCE_LEN);
     size_t right_len = strnlen(right, TEXT_DISTANCE_LEN);
     for (size_t j = 0; j <= right_len; j++) {
         row[j] = j;
     }
     for (size_t i = 1; i <= left_len; i++) {
-        size_t diagonal = row[0];
+        size_t *spare = before;
+        before = above;
+        above = row;
+        row = spare;
         row[0] = i;
         for (size_t j = 1; j <= right_len; j++) {
-            size_t best = diagonal + (lower(left[i - 1]) == lower(right[j - 1]) ? 0 : 1);
-            best = row[j] + 1 < best ? row[j] + 1 : best;
+            bool swapped = i > 1 && j > 1 && lower(left[i - 1]) == lower(right[j - 2]) &&
+                           lower(left[i - 2]) == lower(right[j - 1]);
+            size_t best = above[j - 1] + (lower(left[i - 1]) == lower(right[j - 1]) ? 0 : 1);
+            best = above[j] + 1 < best ? above[j] + 1 : best;
             best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            diagonal = row[j];
-            row[j] = best;
+            row[j] = swapped && before[j - 2] + 1 < best ? before[j - 2] + 1 : best;
         }
     }
     return row[right_len];

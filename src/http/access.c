@@ -113,8 +113,8 @@ static void caller_set(struct caller *caller, const char *name, enum role role, 
     caller->node = node;
 }
 
-/* What follows the scheme, without blanks around it; false: another scheme, or none. RFC 9110
- * section 11.1: its case does not matter. */
+/* What follows the scheme, without blanks around it; false: another scheme, none, or more words.
+ * RFC 9110 section 11.1: its case does not matter. */
 static bool credentials(const char *authorization, const char *scheme,
                         char out[ACCESS_AUTHORIZATION_LEN + 1]) {
     size_t len = strlen(scheme);
@@ -126,7 +126,7 @@ static bool credentials(const char *authorization, const char *scheme,
     len = strcspn(authorization, " \t");
     memcpy(out, authorization, len);
     out[len] = '\0';
-    return true;
+    return authorization[len + strspn(authorization + len, " \t")] == '\0';
 }
 
 static enum access_result refuse(struct access *access, const struct access_attempt *attempt,

@@ -253,14 +253,41 @@ void api_client_resume(struct http_request *request, struct http_response *respo
 /* ---- what only the node that runs it can do ---------------------------------------------------
  */
 
+static void answer_accepted(const char *id, const char *action, struct http_response *response) {
+    http_answer_json(response, 202,
+                     json_pack("{s:o, s:s}", "id", http_json_string(id), "accepted", action));
+}
+
+/* One that was resumed is paused until its owner has heard of it, and connects then anyway. */
+static void answer_paused(const struct http_request *request, const char *action,
+                          struct http_response *response) {
+    const char *id = request->parameter;
+    struct store_client row;
+    struct client_view view;
+    if (read_row(request, &row, response)) {
+        client_view_open(&view, &row);
+        bool resumed = view.config != NULL && view.config->desired == DESIRED_RUNNING;
+        client_view_close(&view);
+        if (resumed && strcmp(action, "restart") == 0) {
+            answer_accepted(id, action, response);
+        } else {
+            http_problem(response, PROBLEM_STATE,
+                         resumed ? "client %s was resumed just now and has not begun: try again"
+                                 : "client %s is paused: resume it first",
+                         id);
+            http_problem_member(response, "state", json_string("paused"));
+        }
+    }
+    store_client_fini(&row);
+}
+
 static void act(const struct http_request *request, const char *action, enum err result,
                 struct http_response *response) {
     const char *id = request->parameter;
     struct store_client row = {0};
     switch (result) {
     case ERR_OK:
-        http_answer_json(response, 202,
-                         json_pack("{s:o, s:s}", "id", http_json_string(id), "accepted", action));
+        answer_accepted(id, action, response);
         break;
     case ERR_NOT_FOUND:
         if (fleet_owner_elsewhere(request, id, &row, response)) {
@@ -268,8 +295,7 @@ static void act(const struct http_request *request, const char *action, enum err
         }
         break;
     case ERR_WRONG_STATE:
-        http_problem(response, PROBLEM_STATE, "client %s is paused", id);
-        http_problem_member(response, "state", json_string("paused"));
+        answer_paused(request, action, response);
         break;
     default:
         http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(result));

@@ -145,11 +145,6 @@ void api_pprof_allocs(struct http_request *request, struct http_response *respon
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-static bool is_unwanted(void *context) {
-    const struct http_request *request = context;
-    return atomic_load(&request->api->stop) != HTTP_RUNNING || http_request_abandoned(request);
-}
-
 void api_pprof_profile(struct http_request *request, struct http_response *response) {
     struct profile *profile = NULL;
     int64_t seconds;
@@ -161,7 +156,7 @@ void api_pprof_profile(struct http_request *request, struct http_response *respo
     if (!debug_is_good(request, response)) {
         return;
     }
-    enum err result = cpu_profile_take(&profile, (int)seconds, is_unwanted, request);
+    enum err result = cpu_profile_take(&profile, (int)seconds, http_request_unwanted, request);
     if (result != ERR_OK) {
         answer_error(response, result);
         return;

@@ -58,6 +58,15 @@ static bool is_free(const struct http_request *request, const struct client_inpu
 
 /* Puts in what is encrypted, or to be read from files and variables of the node. False: answered.
  */
+static void answer_secret_fault(struct http_response *response, const char *fault) {
+    size_t pointer_len = strcspn(fault, ":");
+    struct client_faults faults = {0};
+    char pointer[sizeof(faults.items[0].pointer)];
+    snprintf(pointer, sizeof(pointer), "%.*s", (int)pointer_len, fault);
+    http_fault_add(&faults, pointer, "%s", fault + pointer_len + strspn(fault + pointer_len, ": "));
+    http_problem_faults(response, &faults);
+}
+
 static bool read_secrets(const struct http_request *request, struct client_input *input,
                          struct http_response *response) {
     const struct http_context *context = &request->api->context;
@@ -79,7 +88,7 @@ static bool read_secrets(const struct http_request *request, struct client_input
         input->config = whole != NULL ? whole : stored;
     } else {
         client_config_destroy(stored);
-        http_problem(response, PROBLEM_INVALID, "%s", fault);
+        answer_secret_fault(response, fault);
     }
     return result == ERR_OK;
 }
@@ -96,15 +105,15 @@ static json_t *report_json(const struct probe_report *report) {
     return json_pack("{s:b, s:o}", "ok", report->ok, "steps", steps);
 }
 
-static void run(const struct http_request *request, struct client_input *input, int64_t timeout_ms,
+static void run(struct http_request *request, struct client_input *input, int64_t timeout_ms,
                 struct http_response *response) {
     struct probe_report *report = calloc(1, sizeof(*report));
     if (report == NULL) {
         http_problem(response, PROBLEM_INTERNAL, "out of memory");
         return;
     }
-    hosts_probe(request->api->context.hosts, input->config, timeout_ms, &request->api->stop,
-                report);
+    const struct probe_asker asker = {http_request_unwanted, request};
+    hosts_probe(request->api->context.hosts, input->config, timeout_ms, &asker, report);
     http_answer_json(response, 200, report_json(report));
     free(report);
 }

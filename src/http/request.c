@@ -1,6 +1,6 @@
 /* Owns the parts of a request: its decoded parameter, query and body. Runs on the MHD thread, then
  * on the thread of the handler, never on both at once. Must not know libmicrohttpd. */
-#include "http/request.h"
+#include "http/api.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -15,6 +15,11 @@ void http_request_init(struct http_request *request, const struct http_api *api)
 bool http_request_abandoned(const struct http_request *request) {
     struct pollfd caller = {.fd = request->socket, .events = POLLRDHUP};
     return poll(&caller, 1, 0) == 1 && (caller.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+bool http_request_unwanted(void *context) {
+    const struct http_request *request = context;
+    return atomic_load(&request->api->stop) != HTTP_RUNNING || http_request_abandoned(request);
 }
 
 void http_request_fini(struct http_request *request) {

@@ -101,7 +101,8 @@ void http_response_finish(struct http_response *response, const struct http_requ
         }
     }
     if (response->json != NULL) {
-        char *body = json_dumps(response->json, JSON_COMPACT | JSON_ENCODE_ANY);
+        char *body =
+            json_dumps(response->json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         json_decref(response->json);
         response->json = NULL;
         response->body = body;

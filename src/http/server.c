@@ -73,9 +73,8 @@ static size_t no_unescape(void *context, struct MHD_Connection *connection, char
 
 static enum err create_policy(struct http_server *server) {
     const struct conf *conf = server->api.context.conf;
-    bool deny_local = conf->broker_deny[0] == '\0' && !http_address_is_loopback(conf->http_listen);
     return address_policy_create(&server->api.policy, conf->broker_allow, conf->broker_deny,
-                                 deny_local);
+                                 conf->http_listen);
 }
 
 static bool create_pools(struct http_server *server) {

@@ -88,7 +88,9 @@ enum err redis_greet(struct redis *redis, int64_t deadline_ms, int argc, const c
         char text[REDIS_ERROR_LEN];
         bool secret = strcmp(argv[0], "AUTH") == 0;
         int shown_len = secret ? (int)strcspn(reply->str, " ") : (int)strlen(reply->str);
-        snprintf(text, sizeof text, "%s refused: %.*s", argv[0], shown_len, reply->str);
+        bool unwanted = secret && strncmp(reply->str, "ERR", 3) == 0;
+        snprintf(text, sizeof text, "%s refused: %.*s%s", argv[0], shown_len, reply->str,
+                 unwanted ? ", as by a Redis that has no password: set none, or one there" : "");
         err = redis_fail(redis, ERR_UNAVAILABLE, text);
     }
     if (err == ERR_OK && out) {

@@ -25,9 +25,24 @@ struct file {
     struct buffer lines;
 };
 
+/* One that is missing at the start is a slip of the pen. What is wrong with the file is a state of
+ * the sink, which may pass. */
+static bool folder_is_there(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash != NULL ? text_copy(path, (size_t)(slash - path) + 1) : NULL;
+    bool there = slash == NULL || (folder != NULL && access(folder, F_OK) == 0);
+    free(folder);
+    return there;
+}
+
 static enum err file_open(void **state, const struct sink_config *config, char *fault) {
     if (!config->file_path || !*config->file_path) {
         snprintf(fault, FAULT_LEN, "sink.path is missing: the file sink needs a file");
+        return ERR_ARGUMENT;
+    }
+    if (!folder_is_there(config->file_path)) {
+        snprintf(fault, FAULT_LEN, "sink.path %.150s: its folder does not exist",
+                 config->file_path);
         return ERR_ARGUMENT;
     }
     struct file *file = calloc(1, sizeof *file);

@@ -100,6 +100,9 @@ def test_without_a_token_nothing_is_shown_but_that_the_node_lives(desk):
         assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
     basic = stranger.get("/api/v1/nodes", headers={"Authorization": "Basic YTpi"})
     problem(basic, 401, "unauthorized")
+    more = stranger.get("/api/v1/nodes",
+                        headers={"Authorization": f"Bearer {desk.tokens['admin']} x"})
+    problem(more, 401, "unauthorized")
     in_query = stranger.get("/api/v1/nodes", params={"access_token": desk.tokens["admin"]})
     problem(in_query, 401, "unauthorized")
     assert desk.tokens["admin"] not in node.log()

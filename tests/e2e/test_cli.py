@@ -175,6 +175,10 @@ def test_each_bad_line_is_told_and_the_good_ones_are_created(fleet, cli):
     assert [line.split(":")[0].split(",")[0] for line in told if line.startswith("line")] \
         and {"line 2", "line 4", "line 5"} == {line.split(":")[0].split(",")[0] for line in told}
     assert "/url" in result.stderr
+    result = cli.run("create", "--file", "-", "-o", "json", stdin=text)
+    failed = [one for line in result.stdout.splitlines() for one in json.loads(line)["failed"]]
+    assert sorted(one["line"] for one in failed) == [2, 4, 5] and all(
+        one["detail"] for one in failed)
     assert cli.run("create", "--file", "-", stdin='{"id": 7}').returncode == 6
 
 
@@ -309,7 +313,7 @@ def test_thousands_with_a_bar_on_a_terminal(fleet, cli, tmp_path):
     path.write_text(lines(paused))
     written, code = cli.on_terminal("create", "--file", path, seconds=60)
     assert code == 0 and "5000 created" in written
-    assert re.search(r"create \[#+\.+\]", written), written[-500:]
+    assert re.search(r"create, bytes \[#+\.+\]", written), written[-500:]
     assert len(cli.good("clients", "-o", "id").split()) == 5000
     piped = cli.run("create", "--file", path)
     assert piped.stderr == "" and "5000 unchanged" in piped.stdout
@@ -472,3 +476,17 @@ def test_bash_completes_commands_options_and_what_the_node_knows(fleet, cli):
         set(complete(cli, "mqfleet get pump0000")) == {"pump00000", "pump00001"}
     assert complete(cli, "mqfleet drain ") == ["m1"]
     assert complete(Cli(MQFLEET_URL=f"http://127.0.0.1:{free_port()}"), "mqfleet get x") == []
+
+
+def test_a_client_can_be_restarted_as_soon_as_it_is_resumed(fleet, cli):
+    fleet.online(1)
+    for _ in range(5):
+        cli.good("pause", "c00000")
+        fleet.api.wait_state("c00000", "paused")
+        cli.good("resume", "c00000")
+        cli.good("restart", "c00000")
+        fleet.api.wait_state("c00000", "online")
+
+
+def test_the_version_is_an_option_too(cli):
+    assert cli.good("--version") == cli.good("version")

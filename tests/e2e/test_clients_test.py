@@ -1,6 +1,7 @@
 """POST /api/v1/clients:test: which step of a configuration fails, and what to change."""
 
 import concurrent.futures
+import json
 import socket
 import time
 
@@ -8,6 +9,7 @@ from fleet import packets
 from fleet.packets import DISCONNECT, SUBSCRIBE
 from fleet.ports import free_port
 from fleet.scripted import ScriptedBroker
+from fleet.wait import wait_until
 
 TEST = "/api/v1/clients:test"
 
@@ -153,3 +155,20 @@ def test_a_silent_broker_is_given_up_in_time_and_tests_are_bounded(fleet):
         node.terminate()
         assert time.monotonic() - begun_s < 15
         assert waiting.result(60).status_code in (200, 503)
+
+
+def test_a_test_ends_when_nobody_waits_for_it(fleet):
+    """There is room for a few at a time only."""
+    api = fleet.start_node().api
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(64)
+        body = json.dumps({"broker": f"127.0.0.1:{silent.getsockname()[1]}"}).encode()
+        for _ in range(40):
+            with socket.create_connection(("127.0.0.1", fleet.nodes[0].port)) as caller:
+                caller.sendall(b"POST /api/v1/clients:test?timeout_ms=60000 HTTP/1.1\r\nHost: x\r\n"
+                               b"Content-Type: application/json\r\nContent-Length: "
+                               + str(len(body)).encode() + b"\r\n\r\n" + body)
+                time.sleep(0.02)
+        wait_until(lambda: api.post("/api/v1/clients:test", fleet.document("a")).status_code == 200,
+                   20, "room for a test")

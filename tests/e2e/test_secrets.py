@@ -136,6 +136,8 @@ def test_a_file_of_keys_that_was_moved_stays_in_force_and_is_the_nodes_own(fleet
     reload("reloaded")
     config.write_text("surprise: 1\n")
     reload("reload_failed")
+    config.write_text("")  # while an editor writes it
+    reload("only a restart ends the encryption")
     node.api.create(document(fleet), wait_ms=20000)
     assert stored(fleet)["password"].startswith(f"enc:v1:{moved.split(':')[0]}:")
     for name in ("first", "moved"):  # neither is for a broker
@@ -220,3 +222,32 @@ def test_a_bad_key_file_stops_the_start_with_one_line(fleet):
                                 env=environment(), capture_output=True, text=True, timeout=30)
         assert result.returncode == 2 and str(path) in result.stderr
         assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_query_of_a_url_is_a_secret(fleet):
+    node = fleet.start_node(secrets__key_file=key_file(fleet, new_key()))
+    url = f"ws://127.0.0.1:9/mqtt?token={WORD}"
+    created = node.api.create({"id": "c", "url": url})
+    shown = created["config"]["url"]
+    assert shown == "ws://127.0.0.1:9/mqtt?***"
+    assert WORD.encode() not in everything_in(fleet.redis.bytes_client)
+    assert node.api.post("/api/v1/clients", {"id": "c", "url": url}).status_code == 200
+    other = {"id": "c", "url": url.replace(WORD, "x")}
+    assert node.api.post("/api/v1/clients", other).status_code == 409
+    path = node.api.path("c")
+    assert node.api.put(path, {**created["config"], "labels": {"a": "b"}}).status_code == 200
+    assert stored(fleet)["url"].startswith("ws://127.0.0.1:9/mqtt?enc:v1:")
+    moved = {**created["config"], "url": shown.replace("127.0.0.1", "broker.example")}
+    refused = node.api.put(path, moved)
+    assert refused.status_code == 422 and "must have its query" in refused.text
+    assert WORD not in node.log()
+
+
+def test_files_of_the_node_are_no_certificates_for_clients(fleet):
+    keys = key_file(fleet, new_key())
+    node = fleet.start_node(secrets__key_file=keys)
+    answer = node.api.post("/api/v1/clients:test",
+                           {"url": f"mqtts://127.0.0.1:{fleet.broker.port}",
+                            "tls": {"ca": str(keys)}})
+    failed = [step for step in answer.json()["steps"] if not step["ok"]]
+    assert failed and "it is the node's own" in failed[0]["detail"], answer.text

@@ -36,6 +36,7 @@ enum cli_exit {
       "certificates, PEM, that the node's must be signed by; $MQFLEET_CA")                         \
     X(OPT_TIMEOUT, "timeout", 0, "SECONDS", NULL, "limit of one request (30)")                     \
     X(OPT_OUTPUT, "output", 'o', "FORM", NULL, "table (for people), json (for programs), id")      \
+    X(OPT_VERSION, "version", 0, NULL, "help", "print the version")                                \
     X(OPT_HELP, "help", 'h', NULL, NULL, "tell about the command")                                 \
     X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "show it again and again until Ctrl-C")       \
     X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "time between two looks (2)")        \

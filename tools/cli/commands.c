@@ -29,7 +29,7 @@ const struct command commands[] = {
     {"config", "check [FILE]", 1, 2, "check a node's settings with mqfleetd", command_config},
     {"completion", "bash", 1, 1, "print what makes bash complete commands, nodes and clients",
      command_completion},
-    {"help", "[COMMAND]", 0, 1, "tell about a command", command_help},
+    {"help", "[COMMAND]", 0, 2, "tell about a command", command_help},
     {"version", "", 0, 0, "print the version", command_version},
     {"__complete", "[WORD...]", 0, -1, NULL, command_complete},
     {NULL, NULL, 0, 0, NULL, NULL},

@@ -112,6 +112,7 @@ struct creation {
     json_t *batch;
     size_t lines[BATCH_LEN]; /* where each of the batch begins */
     size_t created, unchanged, failed, unknown;
+    json_t *refused; /* those that were not sent, to be told as JSON */
     json_t *awaited; /* ids that are to come online; NULL: they are not waited for */
     const struct reader *reader;
     enum cli_exit code;
@@ -127,12 +128,22 @@ static void fail_line(struct creation *creation, size_t line, const char *id, co
             table_printable(detail, safe, sizeof(safe)));
 }
 
-static void take_failures(struct creation *creation, const json_t *failed) {
+/* What the node was not asked about. */
+static void refuse_line(struct creation *creation, size_t line, const char *detail) {
+    fail_line(creation, line, NULL, detail);
+    json_array_append_new(creation->refused,
+                          json_pack("{s:I, s:s}", "line", (json_int_t)line, "detail", detail));
+}
+
+/* Each gets its line, so that a program finds it in the file. */
+static void take_failures(struct creation *creation, json_t *failed) {
     size_t i;
-    const json_t *one;
+    json_t *one;
     json_array_foreach(failed, i, one) {
         size_t index = (size_t)json_integer_value(json_object_get(one, "index"));
-        fail_line(creation, index < BATCH_LEN ? creation->lines[index] : 0, text(one, "id"),
+        size_t line = index < BATCH_LEN ? creation->lines[index] : 0;
+        json_object_set_new(one, "line", json_integer((json_int_t)line));
+        fail_line(creation, line, text(one, "id"),
                   text(one, "detail") != NULL ? text(one, "detail") : "failed");
     }
 }
@@ -171,12 +182,12 @@ static void send_batch(struct creation *creation) {
         creation->over = true;
     }
     answer_fini(&answer);
-    progress_show("create", creation->reader->at, creation->reader->len);
+    progress_show("create, bytes", creation->reader->at, creation->reader->len);
 }
 
 static void add_client(struct creation *creation, json_t *client, size_t line) {
     if (!json_is_object(client)) {
-        fail_line(creation, line, NULL, "must be a client (an object)");
+        refuse_line(creation, line, "must be a client (an object)");
         return;
     }
     creation->lines[json_array_size(creation->batch)] = line;
@@ -289,8 +300,8 @@ static void read_and_send(struct creation *creation, struct reader *reader) {
             add_value(creation, value, reader->line);
             json_decref(value);
         } else if (fault.text[0] != '\0') {
-            fail_line(creation, reader->line + (size_t)(fault.line > 0 ? fault.line - 1 : 0), NULL,
-                      fault.text);
+            refuse_line(creation, reader->line + (size_t)(fault.line > 0 ? fault.line - 1 : 0),
+                        fault.text);
         } else {
             break;
         }
@@ -308,6 +319,12 @@ static void print_sums(const struct creation *creation) {
             printf(", %zu with an outcome that is not known", creation->unknown);
         }
         putchar('\n');
+    } else if (json_array_size(creation->refused) > 0) {
+        json_t *answer =
+            json_pack("{s:i, s:i, s:O}", "created", 0, "unchanged", 0, "failed", creation->refused);
+        json_dumpf(answer, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+        putchar('\n');
+        json_decref(answer);
     }
     if (reader->torn || (creation->over && reader->at < reader->len)) {
         cli_complain("create: the rest of the file was not %s",
@@ -341,6 +358,7 @@ enum cli_exit command_create(struct cli *cli) {
     creation->cli = cli;
     creation->reader = &reader;
     creation->batch = json_array();
+    creation->refused = json_array();
     creation->awaited = cli_given(cli, OPT_WAIT) ? json_array() : NULL;
     read_and_send(creation, &reader);
     print_sums(creation);
@@ -350,6 +368,7 @@ enum cli_exit command_create(struct cli *cli) {
     }
     enum cli_exit code = code_of(creation);
     json_decref(creation->batch);
+    json_decref(creation->refused);
     json_decref(creation->awaited);
     free(creation);
     buffer_fini(&data);

@@ -11,7 +11,9 @@ int main(int argc, char **argv) {
     if (!cli_parse(&cli, argc, argv)) {
         return CLI_USAGE;
     }
-    enum cli_exit code = cli_given(&cli, OPT_HELP) ? command_help(&cli) : cli.command->run(&cli);
+    enum cli_exit code = cli_given(&cli, OPT_VERSION) ? command_version(&cli)
+                         : cli_given(&cli, OPT_HELP)  ? command_help(&cli)
+                                                      : cli.command->run(&cli);
     errno = 0;
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_OK) { /* perhaps long ago */
         cli_complain("standard output: %s",

@@ -47,14 +47,14 @@ static void tell_dropped(const json_t *data) {
 /* ---- events ---------------------------------------------------------------------------------- */
 
 static void print_event(const json_t *data) {
-    char what[256], reason[400], from[64];
+    char what[256], reason[400], safe[64];
     const char *kind = text(data, "kind"), *state = text(data, "state");
     const char *name = text(data, strcmp(kind, "client") == 0 ? "id" : "name");
-    printf("%s  %-6s  %s  %s%s%s%s%s%s  %s\n", text(data, "at"), kind,
-           table_printable(name[0] != '\0' ? name : "-", what, sizeof(what)),
-           table_printable(text(data, "from"), from, sizeof(from)), from[0] != '\0' ? " -> " : "",
-           table_colour(state), state, table_colour(state)[0] != '\0' ? TABLE_PLAIN : "",
-           text(data, "node")[0] != '\0' ? "" : "",
+    const char *from = table_printable(text(data, "from"), safe, sizeof(safe));
+    printf("%s  %-6s  %s  %s%s%s%s%s  %s\n", text(data, "at"), kind,
+           table_printable(name[0] != '\0' ? name : "-", what, sizeof(what)), from,
+           from[0] != '\0' ? " -> " : "", table_colour(state), state,
+           table_colour(state)[0] != '\0' ? TABLE_PLAIN : "",
            table_printable(text(data, "reason"), reason, sizeof(reason)));
 }
 

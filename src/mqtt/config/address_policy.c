@@ -44,6 +44,8 @@ struct address_policy {
 #define V4(a, b, c, d)                                                                             \
     { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, (a), (b), (c), (d) }
 
+static const struct network loopback_v6 = {{[15] = 1}, 128};
+
 /* What deny_local is about. */
 static const struct network local_networks[] = {
     {V4(127, 0, 0, 0), V4_BITS_BEFORE + 8},        /* loopback, RFC 1122 */
@@ -57,6 +59,17 @@ static const struct network local_networks[] = {
     {{0xff}, 8},                                   /* multicast */
     {{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128}, /* fd00:ec2::254, cloud metadata */
 };
+/* IPv6 networks that lead to the IPv4 address in their addresses. */
+static const struct {
+    struct network network;
+    size_t at; /* where it is, in bytes */
+} embeddings[] = {
+    {{{0x00, 0x64, 0xff, 0x9b}, 96}, 12},             /* NAT64, RFC 6052 */
+    {{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, 12}, /* NAT64 of one's own, RFC 8215 */
+    {{{0x20, 0x02}, 16}, 2},                          /* 6to4, RFC 3056 */
+    {{{0}, 96}, 12},                                  /* IPv4-compatible, RFC 4291 */
+};
+
 #define LOCAL_NETWORK_COUNT (sizeof(local_networks) / sizeof(local_networks[0]))
 
 static const char why_denied[] = "the broker's address is in broker_deny";
@@ -126,6 +139,20 @@ static bool network_contains(const struct network *network, const uint8_t addres
     }
     uint8_t mask = (uint8_t)(0xff00u >> rest);
     return rest == 0 || ((network->bytes[whole] ^ address[whole]) & mask) == 0;
+}
+
+/* False: it leads to none. 0.0.0.0/8 is none that a gateway would reach; :: and ::1 are here. */
+static bool embedded_v4(uint8_t out[ADDRESS_LEN], const uint8_t address[ADDRESS_LEN]) {
+    for (size_t i = 0; i < sizeof(embeddings) / sizeof(embeddings[0]); i++) {
+        const uint8_t *inner = address + embeddings[i].at;
+        if (network_contains(&embeddings[i].network, address) && inner[0] != 0) {
+            struct in_addr v4;
+            memcpy(&v4, inner, sizeof(v4));
+            from_v4(out, &v4);
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool is_local(const uint8_t address[ADDRESS_LEN]) {
@@ -245,14 +272,21 @@ static bool list_matches(const struct list *list, const char *host, const uint8_
     return false;
 }
 
+static bool is_loopback(const char *listen) {
+    uint8_t address[ADDRESS_LEN];
+    return strcmp(listen, "localhost") == 0 ||
+           (from_text(address, listen) && (network_contains(&local_networks[0], address) ||
+                                           network_contains(&loopback_v6, address)));
+}
+
 enum err address_policy_create(struct address_policy **out, const char *allow, const char *deny,
-                               bool deny_local) {
+                               const char *listen) {
     *out = NULL;
     struct address_policy *policy = calloc(1, sizeof(*policy));
     if (policy == NULL) {
         return ERR_MEMORY;
     }
-    policy->deny_local = deny_local;
+    policy->deny_local = !is_loopback(listen);
     enum err result = list_init(&policy->allow, allow);
     if (result == ERR_OK) {
         result = list_init(&policy->deny, deny);
@@ -298,7 +332,10 @@ static bool is_local_name(const char *host) {
 /* NULL: may be reached. address NULL: host is a name that is not resolved yet. */
 static const char *judge(const struct address_policy *policy, const char *host,
                          const uint8_t *address) {
-    if (list_matches(&policy->deny, host, address, false)) {
+    uint8_t inner[ADDRESS_LEN];
+    bool has_inner = address != NULL && embedded_v4(inner, address);
+    if (list_matches(&policy->deny, host, address, false) ||
+        (has_inner && list_matches(&policy->deny, host, inner, false))) {
         return why_denied;
     }
     bool undecided = address == NULL && policy->allow.has_network;
@@ -306,7 +343,8 @@ static const char *judge(const struct address_policy *policy, const char *host,
         !list_matches(&policy->allow, host, address, false)) {
         return why_not_allowed;
     }
-    bool local = address == NULL ? is_local_name(host) : is_local(address);
+    bool local =
+        address == NULL ? is_local_name(host) : is_local(address) || (has_inner && is_local(inner));
     if (policy->deny_local && local && !undecided &&
         !list_matches(&policy->allow, host, address, true)) {
         return why_local;

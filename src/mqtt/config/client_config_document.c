@@ -16,6 +16,13 @@ static bool is_object_row(const struct field *field) {
 
 /* Redaction */
 
+/* Where brokers take credentials in a URL; NULL: it has none. */
+static const char *query_of(const json_t *value) {
+    const char *text = json_string_value(value);
+    const char *mark = text != NULL ? strchr(text, '?') : NULL;
+    return mark != NULL ? mark + 1 : NULL;
+}
+
 /* A URL that is right has no user information. */
 static bool url_is_wrong(const json_t *value) {
     struct client_url url;
@@ -53,14 +60,23 @@ static bool is_hidden(const struct field *field, const json_t *value) {
     if (field->flags & FIELD_SECRET_PEM) {
         return !json_is_string(value) || json_string_value(value)[0] != '/';
     }
-    return (field->flags & FIELD_URL) && url_is_wrong(value);
+    return (field->flags & FIELD_URL) && (url_is_wrong(value) || query_of(value) != NULL);
 }
 
-/* Of a URL, what follows its last "@" may be seen. */
+/* Of a URL, what is before its query and follows its last "@" may be seen. */
+static json_t *mask_of_url(const json_t *value) {
+    const char *text = json_string_value(value), *query = query_of(value);
+    size_t len = query != NULL ? (size_t)(query - text) : strlen(text);
+    bool wrong = url_is_wrong(value);
+    const char *at = wrong ? memrchr(text, '@', len) : text;
+    int shown = at != NULL ? (int)(len - (size_t)(at - text)) : 0;
+    return json_sprintf("%s%.*s%s", wrong ? CLIENT_SECRET_SHOWN : "", shown, at != NULL ? at : "",
+                        query != NULL ? CLIENT_SECRET_SHOWN : "");
+}
+
 static json_t *mask_of(const struct field *field, const json_t *value) {
-    const char *text = json_string_value(value);
-    bool is_url = field != NULL && (field->flags & FIELD_URL) && text != NULL;
-    return json_sprintf("%s%s", CLIENT_SECRET_SHOWN, is_url ? strrchr(text, '@') : "");
+    bool is_url = field != NULL && (field->flags & FIELD_URL) && json_is_string(value);
+    return is_url ? mask_of_url(value) : json_string(CLIENT_SECRET_SHOWN);
 }
 
 /* Recursion as deep as the tables nest. False: out of memory. */
@@ -101,6 +117,17 @@ json_t *client_config_redacted(json_t *document) {
 
 /* Updates */
 
+/* Is it how this URL, with a query, is shown? */
+static bool is_masked_url(const struct field *field, const json_t *given, const json_t *kept) {
+    if (!(field->flags & FIELD_URL) || query_of(kept) == NULL) {
+        return false;
+    }
+    json_t *mask = mask_of(field, kept);
+    bool same = json_equal(mask, given) == 1;
+    json_decref(mask);
+    return same;
+}
+
 static void keep_members(json_t *document, json_t *stored, const struct field_table *table) {
     for (size_t i = 0; i < table->count; i++) {
         const struct field *field = &table->rows[i];
@@ -109,7 +136,8 @@ static void keep_members(json_t *document, json_t *stored, const struct field_ta
         bool is_secret = (field->flags & (FIELD_SECRET | FIELD_SECRET_PEM)) != 0;
         if (is_object_row(field) && json_is_object(given) && json_is_object(kept)) {
             keep_members(given, kept, field->members);
-        } else if (is_secret && client_is_mask(given) && kept != NULL) {
+        } else if ((is_secret && client_is_mask(given) && kept != NULL) ||
+                   is_masked_url(field, given, kept)) {
             /* A failure leaves the mask, which is refused, as for a secret that is not stored. */
             (void)json_object_set(document, field->name, kept);
         }

@@ -49,7 +49,8 @@ enum {
     FIELD_MQTT5 = 2,      /* of MQTT 5 only */
     FIELD_SECRET = 4,     /* never shown; with members: unless it is an object, which they judge */
     FIELD_SECRET_PEM = 8, /* shown only if it is the path of a file */
-    FIELD_URL = 16,       /* user information, which is not accepted, is never shown either */
+    FIELD_URL = 16,       /* its query is secret; user information, which is not accepted, is never
+                           * shown either */
     FIELD_INTERNAL = 32,  /* never accepted from nor shown to a user */
 };
 

@@ -165,6 +165,11 @@ static enum err path_parse(struct client_url *out, const char *path, const char 
         *fault = "must have a path that begins with / and has no #";
         return ERR_ARGUMENT;
     }
+    const char *query = strchr(path, '?');
+    if (query != NULL && strcmp(query + 1, CLIENT_SECRET_SHOWN) == 0) {
+        *fault = "must have its query: " CLIENT_SECRET_SHOWN " is what is shown instead";
+        return ERR_ARGUMENT;
+    }
     out->path = text_dup(path);
     return out->path == NULL ? ERR_MEMORY : ERR_OK;
 }

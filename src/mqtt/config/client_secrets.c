@@ -11,6 +11,7 @@
 #include "client_config_fields.h"
 
 #define POINTER_LEN 64
+#define URL_POINTER "/url" /* "broker" is another spelling of it */
 
 static void wipe(char *secret) {
     if (secret != NULL) {
@@ -27,6 +28,21 @@ static bool is_object_row(const struct field *field) {
 static bool is_plain_secret(const struct field *field, const char *text) {
     bool is_path = (field->flags & FIELD_SECRET_PEM) && text[0] == '/';
     return text[0] != '\0' && !is_path && !secret_is_sealed(text);
+}
+
+/* Of a URL its query, in which brokers take credentials; else all. NULL: nothing. */
+static const char *secret_part(const struct field *field, const char *text) {
+    if (field->read == client_read_secret) {
+        return text;
+    }
+    const char *mark = field->flags & FIELD_URL ? strchr(text, '?') : NULL;
+    return mark != NULL ? mark + 1 : NULL;
+}
+
+/* A text with another secret part, which is its end. */
+static char *with_part(const char *text, const char *part, const char *other) {
+    char *whole;
+    return asprintf(&whole, "%.*s%s", (int)(part - text), text, other) >= 0 ? whole : NULL;
 }
 
 static void add_fault(struct client_faults *faults, const char *pointer, const char *detail) {
@@ -51,6 +67,24 @@ struct document_walk {
                    const char *text);
 };
 
+static void walk_text(struct document_walk *walk, const struct field *field, json_t *object,
+                      const char *pointer, const char *text) {
+    const char *part = secret_part(field, text);
+    char *other = part != NULL ? walk->visit(walk, field, pointer, part) : NULL;
+    char *whole = other != NULL ? with_part(text, part, other) : NULL;
+    if (other != NULL && (field->flags & FIELD_URL) && whole != NULL &&
+        strlen(whole) > (size_t)field->most) {
+        add_fault(walk->faults, pointer, "is too long with its query encrypted");
+        walk->result = ERR_ARGUMENT;
+    } else if (other != NULL && (whole == NULL || json_object_set_new(object, field->name,
+                                                                      json_string(whole)) != 0)) {
+        walk->result = ERR_MEMORY;
+    }
+    walk->changed |= other != NULL;
+    wipe(other);
+    wipe(whole);
+}
+
 /* Recursion as deep as the tables nest. */
 static void walk_document(struct document_walk *walk, const struct field_table *table,
                           json_t *object, const char *pointer) {
@@ -61,13 +95,9 @@ static void walk_document(struct document_walk *walk, const struct field_table *
         snprintf(here, sizeof(here), "%s/%s", pointer, field->name);
         if (is_object_row(field)) {
             walk_document(walk, field->members, value, here);
-        } else if (field->read == client_read_secret && json_is_string(value)) {
-            char *text = walk->visit(walk, field, here, json_string_value(value));
-            if (text != NULL && json_object_set_new(object, field->name, json_string(text)) != 0) {
-                walk->result = ERR_MEMORY;
-            }
-            walk->changed |= text != NULL;
-            wipe(text);
+        } else if (json_is_string(value)) {
+            walk_text(walk, field, object, field->flags & FIELD_URL ? URL_POINTER : here,
+                      json_string_value(value));
         }
     }
 }
@@ -194,10 +224,38 @@ static enum err open_one(struct config_walk *walk, const struct field *field, co
     return result;
 }
 
+/* The path has the URL's query. */
+static enum err open_query(struct config_walk *walk, char **path) {
+    char *mark = *path != NULL ? strchr(*path, '?') : NULL;
+    if (mark == NULL || !secret_is_sealed(mark + 1)) {
+        return ERR_OK;
+    }
+    char *query = text_dup(mark + 1), *whole = NULL;
+    enum err result =
+        query == NULL ? ERR_MEMORY : open_one(walk, NULL, URL_POINTER, &query, NULL, NULL);
+    if (result == ERR_OK) {
+        whole = with_part(*path, mark + 1, query);
+        result = whole == NULL ? ERR_MEMORY : ERR_OK;
+    }
+    if (result == ERR_OK) {
+        free(*path);
+        *path = whole;
+    }
+    wipe(query);
+    return result;
+}
+
 enum err client_secrets_open(struct client_config *config, struct secret_box *box,
                              char fault[CLIENT_SECRETS_FAULT_LEN]) {
     struct config_walk walk = {.id = config->id, .box = box, .fault = fault, .visit = open_one};
-    return walk_config(&walk, &client_fields, config, config, "");
+    enum err result = walk_config(&walk, &client_fields, config, config, "");
+    if (result == ERR_OK) {
+        result = open_query(&walk, &config->path);
+    }
+    if (result == ERR_MEMORY) {
+        snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
+    }
+    return result;
 }
 
 bool client_secrets_elsewhere(const struct client_config *config) {
@@ -254,6 +312,11 @@ enum err client_secrets_read(const struct client_config *config, const struct co
     }
     struct config_walk walk = {.conf = conf, .fault = fault, .visit = read_one};
     enum err result = walk_config(&walk, &client_fields, *out, config, "");
+    if (result == ERR_OK && config->path != NULL) {
+        wipe((*out)->path);
+        (*out)->path = text_dup(config->path);
+        result = (*out)->path != NULL ? ERR_OK : ERR_MEMORY;
+    }
     if (result != ERR_OK) {
         client_config_destroy(*out);
         *out = NULL;

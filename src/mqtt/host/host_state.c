@@ -27,7 +27,9 @@ bool host_change(struct client *client, enum client_event event, const char *rea
         return false;
     }
     struct host *host = client->host;
+    enum client_state told = from == CLIENT_CLOSING ? client->state_before : from;
     log_change(client, to, reason);
+    client->state_before = (uint8_t)from;
     pthread_mutex_lock(&host->lock);
     host->counts[from]--;
     host->counts[to]++;
@@ -37,7 +39,7 @@ bool host_change(struct client *client, enum client_event event, const char *rea
     client->connected_at_ms = to == CLIENT_ONLINE ? clock_wall_ms() : 0;
     pthread_mutex_unlock(&host->lock);
     if (host->owner->changed != NULL) {
-        host->owner->changed(host->owner->context, client->id, from, to, reason);
+        host->owner->changed(host->owner->context, client->id, told, to, reason);
     }
     if (to == CLIENT_ONLINE) {
         metric_add(METRIC_CONNECT_ONLINE, 1);

@@ -21,16 +21,10 @@ static size_t host_count(const struct engine_ops *ops) {
     return ops->hosts_max > 0 && n > ops->hosts_max ? ops->hosts_max : n;
 }
 
-static bool is_loopback(const char *address) {
-    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
-           strcmp(address, "[::1]") == 0 || strcmp(address, "localhost") == 0;
-}
-
-/* A node that others can reach must not be used to reach what only it can. */
 static enum err create_policy(struct hosts *hosts) {
     const struct conf *conf = hosts->conf;
-    bool deny_local = conf->broker_deny[0] == '\0' && !is_loopback(conf->http_listen);
-    return address_policy_create(&hosts->policy, conf->broker_allow, conf->broker_deny, deny_local);
+    return address_policy_create(&hosts->policy, conf->broker_allow, conf->broker_deny,
+                                 conf->http_listen);
 }
 
 static bool create_all(struct hosts *hosts, const struct engine_ops *ops) {
@@ -99,9 +93,9 @@ void *hosts_run(void *argument) {
 }
 
 void hosts_probe(struct hosts *hosts, struct client_config *config, int64_t timeout_ms,
-                 const atomic_int *stop, struct probe_report *report) {
+                 const struct probe_asker *asker, struct probe_report *report) {
     const struct probe_wiring wiring = {hosts->conf, hosts->resolver, hosts->policy};
-    probe_run(&wiring, config, timeout_ms, stop, report);
+    probe_run(&wiring, config, timeout_ms, asker, report);
 }
 
 void *hosts_resolver_run(void *argument) {

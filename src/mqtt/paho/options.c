@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <MQTTAsync.h>
+#include "base/secret_source.h"
 #include "paho.h"
 
 #define BUFFERED_MAX  1000 /* publications Paho may hold back; the host allows fewer */
@@ -95,8 +96,8 @@ static int open_text(const char *text) {
 static int open_regular(const char *path) {
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat status;
-    if (fd >= 0 &&
-        (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size > MATERIAL_MAX)) {
+    if (fd >= 0 && (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
+                    status.st_size > MATERIAL_MAX || secret_source_is_guarded(fd))) {
         close(fd);
         return -1;
     }

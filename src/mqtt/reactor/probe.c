@@ -142,7 +142,7 @@ const char *probe_step_name(enum probe_step step) {
 struct probe {
     const struct probe_wiring *wiring;
     struct client_config *config;
-    const atomic_int *stop;
+    const struct probe_asker *asker;
     int64_t deadline_ms;
     struct probe_report *report;
     int64_t step_us; /* when the present step began */
@@ -189,7 +189,7 @@ static int64_t left_ms(const struct probe *probe) {
 }
 
 static bool is_to_stop(const struct probe *probe) {
-    return left_ms(probe) == 0 || (probe->stop != NULL && atomic_load(probe->stop) != 0);
+    return left_ms(probe) == 0 || probe->asker->is_gone(probe->asker->context);
 }
 
 /* ---- DNS ------------------------------------------------------------------------------------- */
@@ -561,10 +561,10 @@ static bool all_ok(const struct probe_report *report) {
 }
 
 void probe_run(const struct probe_wiring *wiring, struct client_config *config, int64_t timeout_ms,
-               const atomic_int *stop, struct probe_report *report) {
+               const struct probe_asker *asker, struct probe_report *report) {
     struct probe probe = {.wiring = wiring,
                           .config = config,
-                          .stop = stop,
+                          .asker = asker,
                           .deadline_ms = clock_ms() + timeout_ms,
                           .report = report,
                           .step_us = clock_us()};

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/secret_source.h"
 #include "base/text.h"
 #include "fault.h"
 #include "tls_internal.h"
@@ -94,6 +95,8 @@ static enum err read_file(const char *name, const char *path, struct tls_materia
         result = unreadable(name, path, strerrordesc_np(errno), fault);
     } else if (status_fault(&status) != NULL) {
         result = unreadable(name, path, status_fault(&status), fault);
+    } else if (secret_source_is_guarded(fd)) {
+        result = unreadable(name, path, "it is the node's own", fault);
     } else {
         result = read_whole(fd, (size_t)status.st_size, out);
         if (result == ERR_IO) {

@@ -176,6 +176,7 @@ static void allow(const char *folders, const char *prefix, const char *key_file)
     conf = (struct conf){.secrets_files_allow = (char *)folders,
                          .secrets_env_prefix = (char *)prefix,
                          .secrets_key_file = (char *)key_file};
+    ck_assert(secret_source_guard_own(&conf));
 }
 
 START_TEST(only_files_that_are_really_below_an_allowed_folder_are_read) {
@@ -191,6 +192,9 @@ START_TEST(only_files_that_are_really_below_an_allowed_folder_are_read) {
     ck_assert_int_eq(read_source(source, "pass word"), ERR_OK);
     write_file(source + 5, "a\n\n", 3);
     ck_assert_int_eq(read_source(source, "a\n"), ERR_OK);
+    ck_assert_int_eq(chmod(source + 5, 0620), 0); /* others may change what is sent to the broker */
+    ck_assert_int_eq(read_source(source, ""), ERR_NOT_FOUND);
+    ck_assert_int_eq(chmod(source + 5, 0600), 0);
     write_file(source + 5, "a\0b", 3);
     ck_assert_int_eq(read_source(source, ""), ERR_NOT_FOUND);
     write_file(source + 5, "\n", 1);

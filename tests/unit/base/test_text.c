@@ -219,6 +219,10 @@ START_TEST(distances_are_those_of_single_changes) {
     ck_assert_uint_eq(text_distance("sttus", "status"), 1);
     ck_assert_uint_eq(text_distance("Status", "sTATUS"), 0);
     ck_assert_uint_eq(text_distance("kitten", "sitting"), 3);
+    ck_assert_uint_eq(text_distance("prot", "port"), 1);
+    ck_assert_uint_eq(text_distance("ab", "ba"), 1);
+    ck_assert_uint_eq(text_distance("abcd", "badc"), 2);
+    ck_assert_uint_eq(text_distance("ca", "abc"), 3); /* no change between what was swapped */
     ck_assert_uint_eq(text_distance(long_text, ""), TEXT_DISTANCE_LEN);
 }
 END_TEST

@@ -59,6 +59,21 @@ static const struct row ROWS[] = {
     {"", "127.0.0.0/8", false, "2130706433", "127.0.0.1", false},
     {"", "", true, "127.1", "127.0.0.1", false},
     {"", "", true, "0177.0.0.1", "127.0.0.1", false},
+    /* IPv6 addresses that lead to an IPv4 one */
+    {"", "", true, "64:ff9b::a9fe:a9fe", NULL, false},
+    {"", "", true, "a.example.org", "64:ff9b::a9fe:a9fe", false},
+    {"", "", true, "64:ff9b:1::7f00:1", NULL, false},
+    {"", "", true, "2002:7f00:1::", NULL, false},
+    {"", "", true, "::127.0.0.1", NULL, false},
+    {"", "", true, "64:ff9b::c000:201", NULL, true}, /* 192.0.2.1 */
+    {"", "", false, "64:ff9b::7f00:1", NULL, true},
+    {"", "192.0.2.0/24", false, "64:ff9b::c000:201", NULL, false},
+    {"", "192.0.2.0/24", false, "2002:c000:201::1", NULL, false},
+    {"", "0.0.0.0/0", false, "::1", NULL, true},
+    {"64:ff9b::/96", "", true, "64:ff9b::7f00:1", NULL, true},
+    /* a list of one's own leaves the local addresses denied */
+    {"", "10.0.0.0/8", true, "127.0.0.1", NULL, false},
+    {"", "10.0.0.0/8", true, "169.254.169.254", NULL, false},
     /* allow */
     {"*.example.org", "", false, "a.example.org", NULL, true},
     {"*.example.org", "", false, "a.example.org", "192.0.2.1", true},
@@ -134,7 +149,8 @@ START_TEST(policy_answers_by_lists_and_kind_of_address) {
         const struct row *row = &ROWS[i];
         struct address_policy *policy;
         const char *why = NULL;
-        ck_assert_int_eq(address_policy_create(&policy, row->allow, row->deny, row->deny_local),
+        ck_assert_int_eq(address_policy_create(&policy, row->allow, row->deny,
+                                               row->deny_local ? "0.0.0.0" : "127.0.0.1"),
                          ERR_OK);
         bool allowed = ask(policy, row, &why);
         ck_assert_msg(allowed == row->allowed, "allow=%s deny=%s local=%d host=%s address=%s",
@@ -149,7 +165,7 @@ END_TEST
 START_TEST(policy_names_the_setting_that_denies) {
     struct address_policy *policy;
     const char *why = NULL;
-    ck_assert_int_eq(address_policy_create(&policy, "a.org", "b.org", true), ERR_OK);
+    ck_assert_int_eq(address_policy_create(&policy, "a.org", "b.org", "0.0.0.0"), ERR_OK);
     ck_assert(!address_policy_host(policy, "b.org", &why));
     ck_assert_ptr_nonnull(strstr(why, "broker_deny"));
     ck_assert(!address_policy_host(policy, "c.org", &why));
@@ -161,7 +177,7 @@ END_TEST
 START_TEST(policy_refuses_addresses_that_are_not_ip) {
     struct address_policy *policy;
     const struct sockaddr address = {.sa_family = AF_UNIX};
-    ck_assert_int_eq(address_policy_create(&policy, "", "", false), ERR_OK);
+    ck_assert_int_eq(address_policy_create(&policy, "", "", "127.0.0.1"), ERR_OK);
     ck_assert(!address_policy_address(policy, "a.org", &address, NULL));
     address_policy_destroy(policy);
 }
@@ -174,10 +190,10 @@ START_TEST(policy_refuses_entries_that_are_neither_pattern_nor_network) {
                                         "[::1",        "a.org;",    "300.0.0.1",   "a.org, 10.*"};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         struct address_policy *policy;
-        ck_assert_msg(address_policy_create(&policy, "", wrong[i], false) == ERR_ARGUMENT, "%s",
-                      wrong[i]);
+        ck_assert_msg(address_policy_create(&policy, "", wrong[i], "127.0.0.1") == ERR_ARGUMENT,
+                      "%s", wrong[i]);
         ck_assert_ptr_null(policy);
-        ck_assert_int_eq(address_policy_create(&policy, wrong[i], "", false), ERR_ARGUMENT);
+        ck_assert_int_eq(address_policy_create(&policy, wrong[i], "", "127.0.0.1"), ERR_ARGUMENT);
     }
     address_policy_destroy(NULL);
 }

@@ -58,6 +58,75 @@ START_TEST(secrets_are_encrypted_in_the_document_and_whole_in_the_opened_configu
 }
 END_TEST
 
+#define URL(query) "{'url':'wss://h:1/mqtt" query "'}"
+
+/* Brokers take tokens there, and signed URLs are nothing else. */
+START_TEST(the_query_of_a_url_is_a_secret) {
+    struct secret_box *box = box_of(K1);
+    char fault[CLIENT_SECRETS_FAULT_LEN];
+    static const char *const spellings[] = {URL("?token=hunter2"),
+                                            "{'broker':'ws://h/mqtt?token=hunter2'}"};
+    for (size_t i = 0; i < COUNT(spellings); i++) {
+        const char *name = i == 0 ? "url" : "broker";
+        json_t *plain = json_of(spellings[i]), *document = sealed_of(spellings[i], box);
+        const char *stored = json_string_value(json_object_get(document, name));
+        ck_assert_msg(strstr(stored, "/mqtt?enc:v1:") != NULL, "%s", stored);
+        struct client_config *config = config_from(document);
+        ck_assert_int_eq(client_secrets_open(config, box, fault), ERR_OK);
+        ck_assert_str_eq(config->path, "/mqtt?token=hunter2");
+        ck_assert_ptr_null(strstr(config->source, "hunter2"));
+        struct client_config *read = NULL;
+        ck_assert_int_eq(client_secrets_read(config, &(struct conf){0}, &read, fault), ERR_OK);
+        ck_assert_str_eq(read->path, "/mqtt?token=hunter2");
+        client_config_destroy(read);
+        client_config_destroy(config);
+
+        json_t *shown = client_config_redacted(document);
+        ck_assert_str_eq(json_string_value(json_object_get(shown, name)),
+                         i == 0 ? "wss://h:1/mqtt?***" : "ws://h/mqtt?***");
+        json_t *shown_plain = client_config_redacted(plain);
+        ck_assert(json_equal(shown, shown_plain));
+        client_config_keep_secrets(shown, document); /* read, and written back */
+        ck_assert(json_equal(shown, document));
+        client_secrets_open_document(document, "c", box);
+        ck_assert(json_equal(document, plain));
+        json_decref(shown_plain);
+        json_decref(shown);
+        json_decref(document);
+        json_decref(plain);
+    }
+    secret_box_destroy(box);
+}
+END_TEST
+
+START_TEST(a_masked_query_of_another_url_is_a_fault) {
+    struct client_config *config = NULL;
+    json_t *stored = json_of(URL("?token=hunter2")), *given = json_of("{'url':'wss://x/mqtt?***'}");
+    client_config_keep_secrets(given, stored);
+    faults.count = 0;
+    ck_assert_int_eq(client_config_parse(given, CLIENT_FROM_API, "c", &config, &faults),
+                     ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(faults.items[0].detail, "must have its query"));
+    json_decref(given);
+    json_decref(stored);
+}
+END_TEST
+
+START_TEST(a_url_too_long_to_be_encrypted_is_a_fault) {
+    struct secret_box *box = box_of(K1);
+    char query[4000];
+    memset(query, 'x', sizeof(query) - 1);
+    query[sizeof(query) - 1] = '\0';
+    json_t *document = json_pack("{s:o}", "url", json_sprintf("ws://h/?%s", query));
+    faults.count = 0;
+    ck_assert_int_eq(client_secrets_seal(document, "c", box, NULL, &faults), ERR_ARGUMENT);
+    ck_assert_int_eq(faults.count, 1);
+    ck_assert_str_eq(faults.items[0].pointer, "/url");
+    json_decref(document);
+    secret_box_destroy(box);
+}
+END_TEST
+
 START_TEST(paths_empty_words_and_references_stay_as_they_are) {
     struct secret_box *box = box_of(K1);
     static const char *const same[] = {
@@ -149,6 +218,9 @@ int main(void) {
     static const TTest *const *tests;
     const TTest *const all[] = {
         secrets_are_encrypted_in_the_document_and_whole_in_the_opened_configuration,
+        the_query_of_a_url_is_a_secret,
+        a_masked_query_of_another_url_is_a_fault,
+        a_url_too_long_to_be_encrypted_is_a_fault,
         paths_empty_words_and_references_stay_as_they_are,
         another_key_encrypts_anew_and_documents_compare_equal,
         references_of_another_form_are_faults,
