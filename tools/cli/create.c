@@ -155,6 +155,11 @@ static void await(struct creation *creation, const json_t *client) {
     }
 }
 
+static void print_json(const json_t *answer) {
+    json_dumpf(answer, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+    putchar('\n');
+}
+
 static void send_batch(struct creation *creation) {
     struct answer answer;
     size_t i, n = json_array_size(creation->batch);
@@ -173,7 +178,7 @@ static void send_batch(struct creation *creation) {
             (size_t)json_integer_value(json_object_get(answer.json, "unchanged"));
         take_failures(creation, json_object_get(answer.json, "failed"));
         if (creation->cli->json) {
-            answer_print(&answer);
+            print_json(answer.json); /* the node's own text has no lines */
         }
     } else {
         progress_clear();
@@ -322,8 +327,7 @@ static void print_sums(const struct creation *creation) {
     } else if (json_array_size(creation->refused) > 0) {
         json_t *answer =
             json_pack("{s:i, s:i, s:O}", "created", 0, "unchanged", 0, "failed", creation->refused);
-        json_dumpf(answer, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
-        putchar('\n');
+        print_json(answer);
         json_decref(answer);
     }
     if (reader->torn || (creation->over && reader->at < reader->len)) {
