@@ -148,9 +148,14 @@ static bool prepare(struct cli *cli, CURL *easy, const char *path, struct curl_s
 
 static void no_answer(const struct cli *cli, CURLcode code, const char *detail,
                       struct answer *answer) {
-    snprintf(answer->trouble, sizeof(answer->trouble), "%.100s: %.130s",
-             setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080"),
-             detail[0] != '\0' ? detail : curl_easy_strerror(code));
+    const char *url = setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
+    bool plain = strncmp(url, "http:", 5) == 0;
+    const char *advice = code == CURLE_GOT_NOTHING && plain ? "; does it want https?"
+                         : code == CURLE_PEER_FAILED_VERIFICATION
+                             ? "; --ca names a file of certificates to trust"
+                             : "";
+    snprintf(answer->trouble, sizeof(answer->trouble), "%.100s: %.130s%s", url,
+             detail[0] != '\0' ? detail : curl_easy_strerror(code), advice);
 }
 
 void node_call(struct cli *cli, const char *method, const char *path, json_t *body, long extra_ms,

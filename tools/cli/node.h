@@ -12,7 +12,7 @@ struct answer {
     char *text;   /* the body; owned, may be NULL */
     size_t text_len;
     char request_id[80];
-    char trouble[256]; /* why none came, or none that a node would give */
+    char trouble[320]; /* why none came, or none that a node would give */
     bool foreign;      /* 2xx, and no JSON: whatever answered is no node */
     bool unsent;       /* something here was wrong */
 };

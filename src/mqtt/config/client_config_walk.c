@@ -135,6 +135,9 @@ static void name_shorten(char out[NAME_SHOWN_LEN + 4], const char *name) {
 static void fault_unknown(struct reader *reader, const struct field_table *table, const char *name,
                           const struct place *place) {
     char shown[NAME_SHOWN_LEN + 4];
+    if (reader->faults->count >= CLIENT_FAULTS_MAX) {
+        return; /* a document may have a million of them */
+    }
     const char *nearest = nearest_name(table, name);
     name_shorten(shown, name);
     if (nearest != NULL) {
