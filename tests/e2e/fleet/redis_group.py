@@ -40,7 +40,8 @@ class Sentinels:
         self.fleet = fleet
         self.master = self._start("master")
         self.replica = self._start("replica", "--replicaof", "127.0.0.1", self.master.port)
-        wait_until(lambda: self.master.client.info("replication")["slave0"]["state"] == "online",
+        wait_until(lambda: self.master.client.info("replication")
+                   .get("slave0", {}).get("state") == "online",
                    20, "the replica follows")
         self.sentinels = [self._sentinel(number) for number in range(3)]
         for sentinel in self.sentinels:

@@ -72,12 +72,13 @@ static inline enum err owner_deliver(void *context, const char *sink, struct mes
     ck_assert_uint_lt(f->kept_count, KEPT_MAX);
     struct kept *kept = &f->kept[f->kept_count++];
     *kept = (struct kept){.message = message};
-    if (!f->accept) {
+    bool at_once = f->accept; /* looked at once: a message is accepted once */
+    if (!at_once) {
         kept->accepted = accepted;
         kept->context = accepted_context;
     }
     pthread_mutex_unlock(&f->lock);
-    if (f->accept && accepted != NULL) {
+    if (at_once && accepted != NULL) {
         accepted(accepted_context, ERR_OK);
     }
     return ERR_OK;
