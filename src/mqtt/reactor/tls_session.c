@@ -91,8 +91,13 @@ enum err tls_session_attach(struct tls_context *context, SSL *ssl,
     session->references++;
     SSL_set_app_data(ssl, session);
     if (is_usable(session->ssl_session)) {
-        /* When it cannot be set the handshake is a full one. */
-        SSL_set_session(ssl, session->ssl_session);
+        /* A copy, since OpenSSL takes a TLS 1.3 session that was resumed once for used up, while
+         * others are about to resume it. When it cannot be had the handshake is a full one. */
+        SSL_SESSION *copy = SSL_SESSION_dup(session->ssl_session);
+        if (copy != NULL) {
+            SSL_set_session(ssl, copy);
+            SSL_SESSION_free(copy);
+        }
     }
     return ERR_OK;
 }

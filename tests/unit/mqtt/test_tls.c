@@ -447,6 +447,22 @@ START_TEST(the_next_connection_to_a_broker_resumes_the_session) {
 }
 END_TEST
 
+/* None of them has the ticket that would be next. */
+START_TEST(connections_at_the_same_time_resume_the_same_session) {
+    static struct client others[5];
+    ck_assert(!connect_and_see_resumption());
+    for (size_t i = 0; i < COUNT(others); i++) {
+        client_init(&others[i], SCHEME_MQTTS, tls_port);
+        others[i].config.tls->ca = authority.cert;
+        ck_assert_int_eq(client_connect(&others[i], contexts), ERR_OK);
+        ck_assert(SSL_session_reused(others[i].stream.tls));
+    }
+    for (size_t i = 0; i < COUNT(others); i++) {
+        client_close(&others[i]);
+    }
+}
+END_TEST
+
 START_TEST(a_session_is_not_resumed_with_another_name_or_by_another_identity) {
     ck_assert(!connect_and_see_resumption());
     client_close(&client);
@@ -555,6 +571,7 @@ int main(void) {
     tcase_add_test(tcase, contexts_that_nobody_uses_are_bounded);
     tcase_add_test(tcase, brokers_whose_sessions_are_kept_are_bounded);
     tcase_add_test(tcase, the_next_connection_to_a_broker_resumes_the_session);
+    tcase_add_test(tcase, connections_at_the_same_time_resume_the_same_session);
     tcase_add_test(tcase, a_session_is_not_resumed_with_another_name_or_by_another_identity);
     tcase_add_test(tcase, sessions_of_tls_1_2_are_resumed_too);
     tcase_add_test(tcase, an_idle_connection_holds_no_buffer);
