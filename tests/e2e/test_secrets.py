@@ -140,7 +140,7 @@ def test_a_file_of_keys_that_was_moved_stays_in_force_and_is_the_nodes_own(fleet
     reload("only a restart ends the encryption")
     node.api.create(document(fleet), wait_ms=20000)
     assert stored(fleet)["password"].startswith(f"enc:v1:{moved.split(':')[0]}:")
-    for name in ("first", "moved"):  # neither is for a broker
+    for name in ("first", "moved", "node.yml"):  # none is for a broker
         node.api.create(document(fleet, name, password={"file": str(fleet.folder / name)}))
         error = node.api.wait_state(name, "backoff")["last_error"]
         assert error["code"] == "secret_unavailable" and "node's own" in error["message"], error

@@ -353,6 +353,9 @@ START_TEST(a_wrong_setting_is_named) {
     config.type = "file";
     ck_assert_int_eq(sink_create(&sink, &config, fault), ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(fault, "sink.path"));
+    config.file_path = "/nowhere/messages.ndjson";
+    ck_assert_int_eq(sink_create(&sink, &config, fault), ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(fault, "its folder does not exist"));
     config.type = "redis_stream";
     config.stream_key = "";
     ck_assert_int_eq(sink_create(&sink, &config, fault), ERR_ARGUMENT);
