@@ -102,8 +102,6 @@
     INT(sink_queue_bytes, "sink.queue_bytes", "bytes", 67108864, 65536, 17179869184,                                   \
         "most bytes waiting for a sink")                                                                               \
     INT(sink_batch, "sink.batch", "messages", 500, 1, 10000, "most messages in one write")                             \
-    INT(sink_interval_ms, "sink.interval_ms", "ms", 1, 0, 100,                                                         \
-        "least time between two writes of less than sink.batch; a first message never waits, its acknowledgement may") \
     INT(heartbeat_ms, "heartbeat_ms", "ms", 1000, 100, 60000, "time between two beats")                                \
     INT(heartbeat_ttl_ms, "heartbeat_ttl_ms", "ms", 1200, 120, 600000,                                                 \
         "time a beat lives in Redis; more than heartbeat_ms")                                                          \
@@ -115,6 +113,8 @@
         "time between two full comparisons of this node's clients with Redis")                                         \
     INT(peer_timeout_ms, "peer_timeout_ms", "ms", 5000, 100, 60000,                                                    \
         "limit of one call to another node")                                                                           \
+    INT(coalesce_ms, "coalesce_ms", "ms", 2, 0, 20,                                                                    \
+        "while at least 2 messages come in this time, sockets are looked at once in it: cheaper, and that much later") \
     INT(connect_timeout_ms, "connect_timeout_ms", "ms", 10000, 1000, 600000,                                           \
         "limit from opening the connection to CONNACK, and again to SUBACK")                                           \
     INT(connect_in_flight, "connect_in_flight", "connections", 64, 1, 10000,                                           \

@@ -65,6 +65,9 @@ struct engine_events {
      * not acknowledge to the broker. ERR_FULL: not taken; the engine offers it again once there is
      * room. Any thread; blocks shortly at most. */
     enum err (*message)(void *client, struct message *message, void *receipt);
+    /* Messages were offered outside of poll(): what has to be done with them is to begin. Any
+     * thread; does not block. */
+    void (*flush)(void *client);
     /* Whether a message may be taken since the last ERR_FULL. Any thread; does not block. */
     bool (*has_room)(void *client);
     /* Blocks at most timeout_ms until so. Engine threads only. */
@@ -111,9 +114,12 @@ struct engine_ops {
      * the next flush(): an engine that is busy needs no wake-up. Any thread. */
     void (*acknowledge)(struct engine *engine, void *receipt, enum err result);
     void (*flush)(struct engine *engine);
-    /* poll() no longer waits when `fd` is readable. False: no descriptors left. */
+    /* poll() no longer waits when `fd`, of which there is one, is readable. False: no descriptors
+     * left. */
     bool (*watch)(struct engine *engine, int fd);
-    /* Waits at most timeout_ms for something to do, then delivers events, a bounded number. */
+    /* Waits at most timeout_ms for something to do, then delivers events, a bounded number. While
+     * messages come fast it may begin with a pause of the setting coalesce_ms, which ends when what
+     * is watched is readable. */
     void (*poll)(struct engine *engine, int64_t timeout_ms);
 };
 

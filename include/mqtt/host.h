@@ -145,6 +145,7 @@ void host_timer(struct client *client);
 
 /* host_message.c: received messages and publications. */
 enum err host_message(void *client, struct message *message, void *receipt);
+void host_flush(void *context);
 bool host_has_room(void *client);
 void host_wait_room(void *client, int64_t timeout_ms);
 void host_publish(struct host *host, struct host_command *command);

@@ -46,6 +46,8 @@ struct hosts_owner {
     enum err (*deliver)(void *context, const char *sink, struct message *message,
                         void (*accepted)(void *accepted_context, enum err result),
                         void *accepted_context);
+    /* Something was delivered, by this thread, and sinks are to begin with it. */
+    void (*flush)(void *context);
     /* Whether something left that sink since it last answered ERR_FULL. */
     bool (*has_room)(void *context, const char *sink);
     void (*wait_room)(void *context, const char *sink, int64_t timeout_ms);

@@ -30,9 +30,8 @@ struct sink_config {  /* all borrowed for the sink's life */
     int64_t stream_maxlen;
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
-    int64_t interval_ms; /* between the beginnings of two writes that are no full batch */
-    /* On the sink's thread, after some messages were answered, at most interval_ms later: a moment
-     * to wake who has not found the answers by himself. May be NULL. */
+    /* On the sink's thread, after some messages were answered: a moment to wake who has not found
+     * the answers by himself. May be NULL. */
     void (*answered)(void *context);
     void *context;
 };
@@ -51,9 +50,13 @@ void sink_stop(struct sink *sink, int64_t timeout_ms);
 
 /* Takes ownership of message on ERR_OK; then `accepted` (may be NULL) will be called once.
  * ERR_REFUSED: no room for QoS 0: the message was dropped (freed) and counted. ERR_FULL: QoS 1 or
- * 2, not taken, wait with sink_wait_room. ERR_WRONG_STATE: stopped, not taken. Any thread. */
+ * 2, not taken, wait with sink_wait_room. ERR_WRONG_STATE: stopped, not taken. Written at the
+ * latest after the next sink_flush. Any thread. */
 enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
                      void *context) MUST_CHECK;
+/* Wakes the sink's thread if it sleeps on what was submitted: once for many messages, as a wake-up
+ * for each would cost more than the rest of their way. Any thread. */
+void sink_flush(struct sink *sink);
 /* Whether something left the queue since a message was last answered ERR_FULL. */
 bool sink_has_room(struct sink *sink);
 /* Blocks until there may be room, at most timeout_ms. Any thread. */

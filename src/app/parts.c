@@ -61,6 +61,13 @@ static void wait_room(void *context, const char *sink, int64_t timeout_ms) {
     sink_wait_room(sink_of(context, sink), timeout_ms);
 }
 
+static void flush_sinks(void *context) {
+    struct app *app = context;
+    for (size_t i = 0; app->sinks[i]; i++) {
+        sink_flush(app->sinks[i]);
+    }
+}
+
 static void sink_answered(void *context) {
     struct app *app = context;
     hosts_flush(app->hosts);
@@ -114,7 +121,6 @@ static enum err sinks_create(struct app *app, char *fault) {
                                  .queue_messages = (size_t)conf->sink_queue_messages,
                                  .queue_bytes = (size_t)conf->sink_queue_bytes,
                                  .batch_messages = (size_t)conf->sink_batch,
-                                 .interval_ms = conf->sink_interval_ms,
                                  .answered = sink_answered,
                                  .context = app};
     config.type = conf->sink_type;
@@ -137,6 +143,7 @@ static enum err parts_create(struct app *app) {
                                 .stable = client_stable,
                                 .changed = client_changed,
                                 .deliver = deliver,
+                                .flush = flush_sinks,
                                 .has_room = has_room,
                                 .wait_room = wait_room};
     app->news = news_create(conf, app->api_store, app->redis_url);

@@ -4,8 +4,8 @@
  *     head              head + count
  *      v                     v
  *   [..M M M M M M M M M M M M.......]   engines add at the end (sink_submit, any thread)
- *      |-- batch --|                     the sink's thread writes from the head; what the backend
- *                                        has is answered, then leaves the ring
+ *      |-- batch --|                     the sink's thread, woken by sink_flush, writes from the
+ *                                        head; what the backend has is answered, then leaves
  *
  * A batch stays in the ring while it is written, so the bounds hold for it too. Only the sink's
  * thread moves the head. Knows nothing of MQTT, clients or the stores behind the backends. */
@@ -63,11 +63,11 @@ struct sink {
     uint64_t refused_at; /* departures when a message was last refused */
     atomic_bool full;    /* departures == refused_at; read without the lock */
     bool idle;           /* its thread waits for `work` */
+    atomic_bool unseen;  /* something came meanwhile; for sink_flush, without the lock */
     bool stopped;
     int64_t stop_deadline_ms;
     bool failing;
     int64_t failing_since_ms;
-    int64_t interval_us, written_at_us; /* the last write began then */
     char error[ERROR_LEN];
     void (*answered)(void *context);
     void *answered_context;
@@ -123,7 +123,6 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     sink->bytes_max = config->queue_bytes;
     sink->batch_max = config->batch_messages;
     sink->departures = 1;
-    sink->interval_us = config->interval_ms * 1000;
     sink->answered = config->answered;
     sink->answered_context = config->context;
     sink->batch = calloc(sink->batch_max, sizeof *sink->batch);
@@ -177,9 +176,7 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
         sink->ring[at] = (struct entry){message, accepted, context};
         sink->count++;
         sink->bytes += message->size;
-        if (sink->idle) {
-            pthread_cond_signal(&sink->work);
-        }
+        sink->unseen = sink->idle;
     } else if (message->qos == 0) {
         err = ERR_REFUSED;
         sink->dropped++;
@@ -194,6 +191,14 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
         message_destroy(message);
     }
     return err;
+}
+
+/* Without the lock: the thread looks at the queue, under it, before it waits. */
+void sink_flush(struct sink *sink) {
+    if (atomic_load_explicit(&sink->unseen, memory_order_relaxed) &&
+        atomic_exchange(&sink->unseen, false)) {
+        pthread_cond_signal(&sink->work);
+    }
 }
 
 /* Called with the lock. timeout_ms from now, or earlier when the condition is signalled. */
@@ -343,7 +348,7 @@ static void back_off(struct sink *sink) {
     int64_t until_ms = clock_ms() + sink->backoff_ms;
     pthread_mutex_lock(&sink->lock);
     int64_t left_ms = sink->backoff_ms;
-    while (left_ms > 0) { /* `work` is also signalled by every submit: wait on */
+    while (left_ms > 0) { /* `work` is also signalled by a late flush: wait on */
         wait_on(sink, &sink->work, left_ms);
         int64_t end_ms = until_ms;
         if (sink->stopped && sink->stop_deadline_ms < end_ms) {
@@ -370,18 +375,6 @@ static void write_batch(struct sink *sink, size_t n) {
     note_failure(sink, *error ? error : err_name(err));
     tell_answered(sink);
     back_off(sink);
-}
-
-/* Messages that come one by one are written some at a time: a wake-up for each would cost more than
- * the rest of their way. Whoever submits meanwhile wakes nobody. */
-static void pace(struct sink *sink) {
-    pthread_mutex_lock(&sink->lock);
-    bool at_once = sink->stopped || sink->count >= sink->batch_max;
-    pthread_mutex_unlock(&sink->lock);
-    int64_t left_us = sink->written_at_us + sink->interval_us - clock_us();
-    if (!at_once && left_us > 0 && left_us <= sink->interval_us) {
-        nanosleep(&(struct timespec){.tv_nsec = left_us * 1000}, NULL);
-    }
 }
 
 static bool time_is_up(struct sink *sink) {
@@ -414,10 +407,7 @@ void *sink_run(void *argument) {
             cancel_rest(sink);
             return NULL;
         }
-        sink->written_at_us = clock_us();
         write_batch(sink, n);
-        pace(sink);
-        /* Not before the rest: who is busy has found the answers by then, and needs no wake-up. */
         tell_answered(sink);
         n = next_batch(sink);
     }

@@ -175,7 +175,7 @@ def test_sighup_takes_over_what_it_can_and_names_the_rest(fleet):
     wait_until(lambda: "event=reload_failed" in node.log(), 10)
     assert "surprise" in node.log() and node.ready()
     many = ("max_packet_bytes buffer_bytes http.workers http.waiters http.streams_max sink.maxlen "
-            "sink.queue_messages sink.queue_bytes sink.batch sink.interval_ms mass_death_wait_ms "
+            "sink.queue_messages sink.queue_bytes sink.batch coalesce_ms mass_death_wait_ms "
             "connect_timeout_ms connect_in_flight connect_rate stable_ms conflict_losses "
             "publish_timeout_ms resolver_threads dns_ttl_ms").split()  # and their values:
     values = [99999, 9999999, 3, 4, 5, 6, 7, 99999, 8, 9, 10, 9999, 11, 12, 999, 13, 999, 14, 15]

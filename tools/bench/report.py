@@ -271,7 +271,7 @@ def tables(rows):
     section("Delay", "p50 / p99 in ms, 128 bytes, from the load's stamp to the peer's callback; "
             "for mqfleetd to the line in the sink's file (see above).", *delay_tables(data))
     section("A connection", "Proportional set size with all clients less that with none, per "
-            "client, after some seconds of rest; idle CPU of the process as a share of one core, "
+            "client, after 12 seconds of rest; idle CPU of the process as a share of one core, "
             "keepalive 60 s; time from the start of connecting (mqfleetd: from the POST) until "
             "the broker has the last subscription.", connection_table(data, "cells"))
     section("A connection with TLS", "The same.", connection_table(data, "tls"))

@@ -26,6 +26,7 @@ static const struct engine_events events = {
     .unsubscribed = host_unsubscribed,
     .published = host_published,
     .message = host_message,
+    .flush = host_flush,
     .has_room = host_has_room,
     .wait_room = host_wait_room,
 };
@@ -200,6 +201,7 @@ static int64_t wait_ms(struct host *host, int64_t now_us) {
  * Whoever sets `woken` writes to wake_fd a moment later: it stays set until that is read. */
 static bool wait_and_poll(struct host *host, int64_t timeout_ms) {
     host->ops->poll(host->engine, timeout_ms);
+    host->owner->flush(host->owner->context);
     bool woken = atomic_load_explicit(&host->woken, memory_order_relaxed);
     eventfd_t count;
     if (woken && eventfd_read(host->wake_fd, &count) == 0) {

@@ -70,6 +70,11 @@ enum err host_message(void *context, struct message *message, void *receipt) {
     return result;
 }
 
+void host_flush(void *context) {
+    struct client *client = context;
+    client->host->owner->flush(client->host->owner->context);
+}
+
 bool host_has_room(void *context) {
     struct client *client = context;
     const struct hosts_owner *owner = client->host->owner;

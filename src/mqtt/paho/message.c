@@ -265,6 +265,7 @@ static enum err offer(struct engine_connection *connection, struct message *mess
     for (;;) {
         enum err result = events->message(connection->client, message, hold);
         if (result != ERR_FULL) {
+            events->flush(connection->client);
             return result;
         }
         if (is_closing(connection) ||

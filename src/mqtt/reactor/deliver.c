@@ -372,6 +372,7 @@ bool deliver(struct engine_connection *connection, const struct packet *packet) 
         return true;
     }
     struct message *message = make_message(connection, packet, topic);
+    connection->engine->coalesce.messages++;
     if (packet->qos > 0) {
         return message != NULL && offer_exactly(connection, packet, message);
     }

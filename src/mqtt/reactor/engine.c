@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@
 #define RETRY_TICK_MS        5 /* while sockets are not read, or looks are late */
 #define RETRIES_PER_TICK_MAX 256
 #define REFUSALS_PER_TICK    32
+#define US_PER_MS            1000
+#define NS_PER_US            1000
 
 /* ---- tasks ---- */
 
@@ -159,6 +162,19 @@ static void dispatch(struct engine *engine, const struct epoll_event *event) {
     }
 }
 
+/* The next look is put off while messages come fast, unless there is something left to be done or
+ * the host is wanted. A sink that answers meanwhile wakes nobody. */
+static void put_off(struct engine *engine) {
+    if (engine->tasks != NULL || engine->more_events) {
+        return;
+    }
+    int64_t wait_us = coalesce_wait_us(&engine->coalesce, clock_us());
+    if (wait_us > 0) {
+        struct pollfd host = {.fd = engine->host_fd, .events = POLLIN};
+        ppoll(&host, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
+    }
+}
+
 /* A sink that answers from here on writes to wake_fd; what it answered before is seen. The tick of
  * the engine ends a longer wait than its own, and a timeout for each wait would cost the kernel a
  * timer for each message. */
@@ -173,9 +189,12 @@ static int begin_wait(struct engine *engine, int64_t timeout_ms) {
 /* No connection is freed before the tasks run, so all events of the turn find theirs. */
 static void engine_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event events[EVENTS_PER_TURN_MAX];
+    put_off(engine);
     int n =
         epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, begin_wait(engine, timeout_ms));
     atomic_store(&engine->waiting, false);
+    engine->more_events = n == EVENTS_PER_TURN_MAX;
+    coalesce_look(&engine->coalesce, clock_us());
     for (int i = 0; i < n; i++) {
         dispatch(engine, &events[i]);
     }
@@ -260,7 +279,9 @@ static struct engine *engine_create(const struct conf *conf, const struct engine
     engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     engine->input = malloc(REACTOR_INPUT_SIZE);
     engine->tls = tls_contexts_create();
+    engine->host_fd = -1;
     wheel_init(&engine->wheel, clock_ms());
+    coalesce_init(&engine->coalesce, conf->coalesce_ms * US_PER_MS);
     if (engine->epoll_fd < 0 || !watch(engine, &engine->wake_fd) ||
         !watch(engine, &engine->timer_fd) || engine->input == NULL || engine->tls == NULL ||
         inbound_table_init(&engine->inbound) != ERR_OK ||
@@ -325,6 +346,7 @@ static enum err engine_unsubscribe(struct engine_connection *connection, char *c
 
 static bool engine_watch(struct engine *engine, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    engine->host_fd = fd;
     return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 

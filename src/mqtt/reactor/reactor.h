@@ -15,6 +15,7 @@
 
 #include <stdatomic.h>
 #include "base/buffer.h"
+#include "coalesce.h"
 #include "inbound.h"
 #include "mqtt/engine.h"
 #include "mqtt/reactor/packet.h"
@@ -131,6 +132,9 @@ struct engine {
     bool ticking_fast; /* the timer, while something is paused */
     struct tls_contexts *tls;
     struct wheel wheel;
+    struct coalesce coalesce;
+    int host_fd;      /* of the host: readable when somebody wants it */
+    bool more_events; /* than one look took */
     struct inbound_table inbound;
     struct engine_connection *tasks;  /* connections with tasks */
     struct engine_connection *paused; /* sockets not read: their sink is full, or `out` is */

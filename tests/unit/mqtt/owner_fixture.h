@@ -84,6 +84,10 @@ static inline enum err owner_deliver(void *context, const char *sink, struct mes
     return ERR_OK;
 }
 
+static inline void owner_flush(void *context) {
+    (void)context;
+}
+
 static inline bool owner_has_room(void *context, const char *sink) {
     struct fixture *f = context;
     (void)sink;
@@ -123,6 +127,7 @@ static inline void fixture_start_hosts(struct fixture *f) {
                                 .wants_release = owner_release,
                                 .stable = owner_stable,
                                 .deliver = owner_deliver,
+                                .flush = owner_flush,
                                 .has_room = owner_has_room,
                                 .wait_room = owner_wait_room};
     f->hosts = hosts_create(f->conf, &owner);

@@ -47,10 +47,12 @@ static inline void submit_waiting(struct sink *sink, int number, uint8_t qos) {
     int64_t deadline_ms = clock_ms() + WAIT_MS;
     enum err err = sink_submit(sink, message, count_answer, NULL);
     while (err == ERR_FULL && clock_ms() < deadline_ms) {
+        sink_flush(sink);
         sink_wait_room(sink, 1000);
         err = sink_submit(sink, message, count_answer, NULL);
     }
     ck_assert_int_eq(err, ERR_OK);
+    sink_flush(sink);
 }
 
 #define AWAIT(condition)                                                                           \

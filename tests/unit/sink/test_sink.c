@@ -142,6 +142,7 @@ START_TEST(known_failure_25_a_full_queue_drops_qos_0_with_a_count_and_refuses_qo
     sink_wait_room(sink, WAIT_MS);
     AWAIT(atomic_load(&accepted_count) == 16);
     ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_OK);
+    sink_flush(sink);
     AWAIT(atomic_load(&accepted_count) == 17);
     check_stream(17);
     end_sink(&fixture, WAIT_MS);
@@ -171,6 +172,7 @@ START_TEST(a_single_departure_ends_the_wait_for_room_even_when_it_came_before_th
     sink_wait_room(sink, WAIT_MS);
     ck_assert_int_lt(clock_ms() - begin_ms, WAIT_MS / 2);
     ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_OK);
+    sink_flush(sink);
     AWAIT(atomic_load(&accepted_count) == 1);
     kill(redis_fixture_pid(), SIGCONT);
     AWAIT(atomic_load(&accepted_count) == 5);
@@ -210,8 +212,10 @@ START_TEST(
     run_sink(&fixture, sink);
     AWAIT(atomic_load(&accepted_count) == 2);
     ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_OK);
+    sink_flush(sink);
     AWAIT(atomic_load(&accepted_count) == 3);
     ck_assert_int_eq(sink_submit(sink, message_of(500000, 1), count_answer, NULL), ERR_OK);
+    sink_flush(sink);
     AWAIT(atomic_load(&accepted_count) == 4);
     end_sink(&fixture, WAIT_MS);
 }
