@@ -1,8 +1,8 @@
 /* Owns malloc and its kin, in front of glibc's, and the samples taken of them. Any thread. Must not
  * know who allocates.
  *
- *   malloc -> bytes_left -= size, below 0 -> take a stack, find its row in `stacks`, note the
- * pointer free   -> filter[hash] is 0 (nearly always) -> done; else look in `live`, take it out
+ *   malloc -> bytes_left -= size, below 0 -> take a stack, find its row, note the pointer
+ *   free   -> filter[hash] is 0 (nearly always) -> done; else look in `live`, take it out
  *
  * A block of n bytes is sampled with probability p = 1 - exp(-n / mean). It stands for 1 / p blocks
  * of its size, which makes every sum an unbiased estimate.
@@ -22,9 +22,10 @@
 #include <time.h>
 #include "profile/stack.h"
 
-#define STACKS_MAX  8192 /* a power of two; row 0 is for those that find no room */
+#define STACKS_MAX  8192  /* row 0 is for those that find no room */
+#define PLACES      16384 /* a power of two, more than there are stacks */
 #define PROBES_MAX  64
-#define SETS        8192 /* of live samples, a power of two */
+#define SETS        2048 /* of live samples, a power of two */
 #define WAYS        8
 #define FILTER_SIZE 16384 /* a power of two */
 #define FILTER_FULL 255   /* stays so: counts no more */
@@ -56,20 +57,23 @@ void heap_profile_lost(int64_t *stacks, int64_t *live) {
 #else
 
 struct stack_row {
-    uint64_t hash; /* 0: free */
+    uint64_t hash;
     uint16_t depth;
     double alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
     uintptr_t frames[STACK_DEPTH_MAX];
 };
 
-struct live_sample {
+struct live_sample { /* the same value is added and taken away: its precision matters little */
     _Atomic(uintptr_t) block; /* 0: free */
     uint32_t stack;
-    double objects, bytes;
+    float objects, bytes;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* One after the other, so that pages are touched only for stacks that there are. */
 static struct stack_row stacks[STACKS_MAX];
+static uint32_t stack_count = 1;
+static uint16_t places[PLACES]; /* by hash: the stack's row; 0: none */
 static struct live_sample live[SETS][WAYS];
 static int64_t lost_stacks, lost_live;
 static atomic_uchar filter[FILTER_SIZE];
@@ -121,6 +125,19 @@ static struct live_sample *set_of(uintptr_t block) {
     return live[mix(block) & (SETS - 1)];
 }
 
+/* Under the lock. Row 0 when there is no other left. */
+static uint16_t row_new(uint64_t hash, const uintptr_t *frames, size_t depth) {
+    if (stack_count == STACKS_MAX) {
+        lost_stacks++;
+        return 0;
+    }
+    struct stack_row *row = &stacks[stack_count];
+    row->hash = hash;
+    row->depth = (uint16_t)depth;
+    memcpy(row->frames, frames, depth * sizeof(*frames));
+    return (uint16_t)stack_count++;
+}
+
 /* Under the lock. The index of the stack's row, or 0. */
 static uint32_t row_of(const uintptr_t *frames, size_t depth) {
     uint64_t hash = depth + 1;
@@ -129,20 +146,15 @@ static uint32_t row_of(const uintptr_t *frames, size_t depth) {
     }
     hash |= 1;
     for (size_t probe = 0; probe < PROBES_MAX; probe++) {
-        uint32_t index = (uint32_t)(hash + probe) & (STACKS_MAX - 1);
-        struct stack_row *row = &stacks[index];
-        if (index == 0) {
-            continue;
-        }
-        if (row->hash == 0) {
-            row->hash = hash;
-            row->depth = (uint16_t)depth;
-            memcpy(row->frames, frames, depth * sizeof(*frames));
-            return index;
+        uint16_t *place = &places[(hash + probe) & (PLACES - 1)];
+        struct stack_row *row = &stacks[*place];
+        if (*place == 0) {
+            *place = row_new(hash, frames, depth);
+            return *place;
         }
         if (row->hash == hash && row->depth == depth &&
             memcmp(row->frames, frames, depth * sizeof(*frames)) == 0) {
-            return index;
+            return *place;
         }
     }
     lost_stacks++;
@@ -150,7 +162,7 @@ static uint32_t row_of(const uintptr_t *frames, size_t depth) {
 }
 
 /* Under the lock. */
-static void live_add(uintptr_t block, uint32_t stack, double objects, double bytes) {
+static void live_add(uintptr_t block, uint32_t stack, float objects, float bytes) {
     struct live_sample *set = set_of(block);
     for (size_t i = 0; i < WAYS; i++) {
         if (atomic_load_explicit(&set[i].block, memory_order_relaxed) == 0) {
@@ -212,7 +224,7 @@ static __attribute__((noinline)) void sample(void *block, size_t size) {
     uint32_t stack = row_of(frames, depth);
     stacks[stack].alloc_objects += objects;
     stacks[stack].alloc_bytes += bytes;
-    live_add((uintptr_t)block, stack, objects, bytes);
+    live_add((uintptr_t)block, stack, (float)objects, (float)bytes);
     pthread_mutex_unlock(&lock);
     inside = false;
     errno = error;
