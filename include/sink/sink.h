@@ -50,8 +50,9 @@ void sink_stop(struct sink *sink, int64_t timeout_ms);
 
 /* Takes ownership of message on ERR_OK; then `accepted` (may be NULL) will be called once.
  * ERR_REFUSED: no room for QoS 0: the message was dropped (freed) and counted. ERR_FULL: QoS 1 or
- * 2, not taken, wait with sink_wait_room. ERR_WRONG_STATE: stopped, not taken. Written at the
- * latest after the next sink_flush. Any thread. */
+ * 2, not taken, wait with sink_wait_room. ERR_WRONG_STATE: stopped, not taken. Written after
+ * the next sink_flush, or before it once there is a full batch or half of the room is taken. Any
+ * thread. */
 enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
                      void *context) MUST_CHECK;
 /* Wakes the sink's thread if it sleeps on what was submitted: once for many messages, as a wake-up

@@ -47,6 +47,7 @@ struct sink {
     const struct sink_backend *backend;
     void *state;
     size_t messages_max, bytes_max, batch_max;
+    size_t plenty; /* messages that are begun with before the flush */
 
     /* the sink's thread only */
     struct message **batch;
@@ -122,6 +123,8 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     sink->messages_max = config->queue_messages;
     sink->bytes_max = config->queue_bytes;
     sink->batch_max = config->batch_messages;
+    sink->plenty =
+        sink->batch_max < sink->messages_max / 2 ? sink->batch_max : sink->messages_max / 2;
     sink->departures = 1;
     sink->answered = config->answered;
     sink->answered_context = config->context;
@@ -165,6 +168,11 @@ static bool has_room(const struct sink *sink, const struct message *message) {
            (sink->count < messages && sink->bytes < bytes && message->size <= bytes - sink->bytes);
 }
 
+/* Or else what comes by the next flush might not find room. */
+static bool is_plenty(const struct sink *sink) {
+    return sink->count >= sink->plenty || sink->bytes >= sink->bytes_max / 2;
+}
+
 enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
                      void *context) {
     enum err err = ERR_OK;
@@ -177,6 +185,9 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
         sink->count++;
         sink->bytes += message->size;
         sink->unseen = sink->idle;
+        if (sink->idle && is_plenty(sink)) {
+            pthread_cond_signal(&sink->work);
+        }
     } else if (message->qos == 0) {
         err = ERR_REFUSED;
         sink->dropped++;

@@ -348,6 +348,23 @@ START_TEST(the_end_of_a_batch_is_told_once_when_all_of_it_is_answered) {
 }
 END_TEST
 
+START_TEST(a_full_batch_and_half_a_queue_are_begun_with_before_the_flush) {
+    struct sink_fixture fixture;
+    config.type = "null";
+    config.queue_messages = (const size_t[]){10, 1000}[_i];
+    run_sink(&fixture, create_sink(&config));
+    submit_waiting(fixture.sink, 0, 1);
+    AWAIT(atomic_load(&accepted_count) == 1);
+    clock_sleep_ms(20); /* now it sleeps, most likely: else this shows nothing */
+    for (size_t i = 0; i < config.queue_messages / 2; i++) {
+        ck_assert_int_eq(sink_submit(fixture.sink, numbered_message((int)i, 1), count_answer, NULL),
+                         ERR_OK);
+    }
+    AWAIT(atomic_load(&accepted_count) > 1);
+    end_sink(&fixture, WAIT_MS);
+}
+END_TEST
+
 START_TEST(a_wrong_setting_is_named) {
     struct sink *sink = NULL;
     char fault[256] = "";
@@ -389,6 +406,7 @@ int main(void) {
     tcase_add_test(tcase, many_engines_submit_at_once_through_a_small_queue);
     tcase_add_test(tcase, the_null_sink_accepts_everything);
     tcase_add_test(tcase, the_end_of_a_batch_is_told_once_when_all_of_it_is_answered);
+    tcase_add_loop_test(tcase, a_full_batch_and_half_a_queue_are_begun_with_before_the_flush, 0, 2);
     tcase_add_test(tcase, a_wrong_setting_is_named);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
