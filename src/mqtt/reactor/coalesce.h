@@ -1,7 +1,9 @@
 /* Whether sockets are looked at for each message, or once in an interval for all that came
  * meanwhile. Waking a thread costs more than a message's way through it, so the second is cheaper
  * as soon as two messages share a look, and makes a message later by up to the interval; a lone one
- * is never kept waiting. One thread; times from any one clock. */
+ * is never kept waiting. Nor does it pay where a broker sends on only when it has our
+ * acknowledgements: there pauses would set the pace. So it is tried, and compared with how fast
+ * messages came without, again and again. One thread; times from any one clock. */
 #ifndef MQFLEET_MQTT_REACTOR_COALESCE_H
 #define MQFLEET_MQTT_REACTOR_COALESCE_H
 
@@ -13,7 +15,9 @@ struct coalesce {
     int64_t looked_at_us;
     int64_t window_at_us; /* when counting began anew */
     int64_t messages;     /* since then; counted by its owner */
-    bool pays;            /* so it was in the window before */
+    bool pausing;
+    int windows_left;  /* to the next change of mind */
+    int64_t free_rate; /* messages per second when there were no pauses yet */
 };
 
 void coalesce_init(struct coalesce *coalesce, int64_t interval_us);

@@ -3,10 +3,11 @@
 import re
 import time
 
-from fleet.packets import SUBSCRIBE
+from fleet.packets import PUBACK, SUBSCRIBE, publish
 from fleet.scripted import ScriptedBroker
 from fleet.wait import wait_until
 
+WINDOW = 10  # unacknowledged messages that a broker allows a client
 CONNECTED_FROM = re.compile(r"New client connected from (\S+?):\d+ as c\d+ ")
 
 
@@ -42,3 +43,28 @@ def test_a_broker_that_sends_messages_but_never_a_suback_is_given_up(fleet):
     assert closed
     error = wait_until(lambda: fleet.api.status("c00000")["last_error"], 20, "an error")
     assert error["code"] == "subscribe_timeout"
+
+
+def seconds_for_windows(fleet, count, **settings):
+    """Of a broker that sends the next messages when all before are acknowledged."""
+    node = fleet.start_node(**settings)
+    broker = fleet.closing(ScriptedBroker())
+    client = f"c-{node.name}"
+    node.api.create({"id": client, "url": broker.url, "subscriptions": [{"filter": "t", "qos": 1}]})
+    link = broker.online()
+    window = b"".join(publish(link.version, "t", b"x", 1, number + 1) for number in range(WINDOW))
+    begun = time.monotonic()
+    for _ in range(count):
+        link.send(window)
+        for _ in range(WINDOW):
+            link.expect(PUBACK)
+    spent = time.monotonic() - begun
+    node.api.delete(f"/api/v1/clients/{client}")
+    node.terminate()
+    return spent
+
+
+def test_messages_do_not_wait_for_others_that_come_only_once_they_are_acknowledged(fleet):
+    """coalesce_ms is no bound on how fast a broker with a small window sends."""
+    without = seconds_for_windows(fleet, 1000, coalesce_ms=0)
+    assert seconds_for_windows(fleet, 1000, coalesce_ms=20) < 4 * without + 2

@@ -13,13 +13,34 @@ static void setup(void) {
     coalesce_look(&coalesce, now_us);
 }
 
-/* A message every gap_us, each looked at as it comes, for a tenth of a second. */
-static void receive_every(int64_t gap_us) {
-    for (int64_t end_us = now_us + 100000; now_us < end_us;) {
+/* A message every gap_us, each looked at as it comes. */
+static void receive_for(int64_t time_us, int64_t gap_us) {
+    for (int64_t end_us = now_us + time_us; now_us < end_us;) {
         now_us += gap_us;
         coalesce_look(&coalesce, now_us);
         coalesce.messages++;
     }
+}
+
+static void receive_every(int64_t gap_us) {
+    receive_for(100000, gap_us);
+}
+
+/* A broker sends 10 messages whenever the 10 before were acknowledged, which happens one look after
+ * they came. The messages of so much time. */
+static int64_t receive_by_acknowledgements(int64_t time_us) {
+    int64_t messages = 0;
+    for (int64_t end_us = now_us + time_us; now_us < end_us;) {
+        coalesce_look(&coalesce, now_us);
+        coalesce.messages += 10;
+        messages += 10;
+        now_us += 50;
+        now_us += coalesce_wait_us(&coalesce, now_us);
+        coalesce_look(&coalesce, now_us); /* acknowledges them */
+        now_us += 50;
+        now_us += coalesce_wait_us(&coalesce, now_us);
+    }
+    return messages;
 }
 
 START_TEST(a_lone_message_waits_for_nothing) {
@@ -58,6 +79,31 @@ START_TEST(a_burst_before_a_silence_keeps_no_later_message_waiting) {
 }
 END_TEST
 
+START_TEST(pauses_do_not_set_the_pace_of_a_broker_that_waits_for_acknowledgements) {
+    int64_t messages = receive_by_acknowledgements(10000000);
+    ck_assert_int_gt(messages, 10 * (10000000 / 100) * 9 / 10); /* of as many as without pauses */
+}
+END_TEST
+
+START_TEST(pauses_come_back_when_acknowledgements_set_the_pace_no_more) {
+    receive_by_acknowledgements(1000000);
+    receive_for(2500000, INTERVAL_US / 4);
+    int paused = 0;
+    for (int i = 0; i < 100; i++) {
+        receive_for(10000, INTERVAL_US / 4);
+        paused += coalesce_wait_us(&coalesce, now_us) > 0;
+    }
+    ck_assert_int_ge(paused, 90);
+}
+END_TEST
+
+START_TEST(a_broker_that_begins_to_wait_for_acknowledgements_is_noticed_within_seconds) {
+    receive_every(INTERVAL_US / 4);
+    receive_by_acknowledgements(2500000);
+    ck_assert_int_gt(receive_by_acknowledgements(1000000), 10 * (1000000 / 100) * 9 / 10);
+}
+END_TEST
+
 START_TEST(a_clock_that_went_back_puts_nothing_off) {
     receive_every(INTERVAL_US / 4);
     ck_assert_int_eq(coalesce_wait_us(&coalesce, now_us - 1000000), 0);
@@ -80,6 +126,10 @@ int main(void) {
     tcase_add_test(cases, many_messages_share_a_look_once_in_an_interval);
     tcase_add_test(cases, a_turn_that_took_longer_than_the_interval_is_followed_at_once);
     tcase_add_test(cases, a_burst_before_a_silence_keeps_no_later_message_waiting);
+    tcase_add_test(cases, pauses_do_not_set_the_pace_of_a_broker_that_waits_for_acknowledgements);
+    tcase_add_test(cases, pauses_come_back_when_acknowledgements_set_the_pace_no_more);
+    tcase_add_test(cases,
+                   a_broker_that_begins_to_wait_for_acknowledgements_is_noticed_within_seconds);
     tcase_add_test(cases, a_clock_that_went_back_puts_nothing_off);
     tcase_add_test(cases, no_interval_means_no_wait);
     suite_add_tcase(suite, cases);
