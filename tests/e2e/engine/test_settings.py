@@ -66,5 +66,5 @@ def seconds_for_windows(fleet, count, **settings):
 
 def test_messages_do_not_wait_for_others_that_come_only_once_they_are_acknowledged(fleet):
     """coalesce_ms is no bound on how fast a broker with a small window sends."""
-    without = seconds_for_windows(fleet, 1000, coalesce_ms=0)
-    assert seconds_for_windows(fleet, 1000, coalesce_ms=20) < 4 * without + 2
+    without = seconds_for_windows(fleet, 5000, coalesce_ms=0)
+    assert seconds_for_windows(fleet, 5000, coalesce_ms=5) < 4 * without + 2
