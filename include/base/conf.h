@@ -26,7 +26,7 @@
     INT(node_size, "node_info.size", "clients", 10000, 0, 1000000, "most clients on this node")                        \
     STR(redis_url, "redis_config.url", CONF_SECRET, "",                                                                \
         "embedded, redis://[user:pass@]host:port/db, "                                                                 \
-        "redis+sentinel://[user:pass@]host:port,.../master/db, rediss:// (TLS) or unix:path; "                         \
+        "redis+sentinel://[user:pass@]host:port,.../master/db, rediss:// (TLS, see docs/redis.md) or unix:path; "      \
         "empty: embedded unless redis_config.host is set")                                                             \
     STR(redis_host, "redis_config.host", 0, "", "Redis host, as in Go IoT")                                            \
     INT(redis_port, "redis_config.port", "", 6379, 1, 65535, "Redis port, as in Go IoT")                               \

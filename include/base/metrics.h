@@ -55,6 +55,9 @@
     X(METRIC_LOST_PROTOCOL, "mqfleet_connections_lost_total", "reason=\"protocol\"", "")            \
     X(METRIC_LOST_SINK, "mqfleet_connections_lost_total", "reason=\"sink\"", "")                    \
     X(METRIC_LOST_OTHER, "mqfleet_connections_lost_total", "reason=\"other\"", "")                  \
+    X(METRIC_SESSIONS_LOST, "mqfleet_sessions_lost_total", "",                                      \
+      "Connections on which the broker no longer had the session that the client had left there: "  \
+      "messages that came meanwhile are lost.")                                                     \
     X(METRIC_CONFLICTS, "mqfleet_kicks_total", "",                                                  \
       "Clients kicked: another client took their identifier. They rest as in conflict.")            \
     X(METRIC_CLAIMED, "mqfleet_clients_claimed_total", "", "Clients claimed by this node.")         \

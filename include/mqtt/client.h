@@ -78,6 +78,7 @@ struct client {
     char *error_message;
     int64_t error_at_ms, next_retry_at_ms, connected_at_ms;
     int64_t times_online;
+    bool session_present;                /* by the last CONNACK */
     int64_t certificate_expires_at_ms;   /* of the broker, wall clock; 0: no TLS, or not known */
     int16_t *granted;                    /* one per subscription of config; -1: no SUBACK yet */
     struct client_change_entry *changes; /* a ring once CLIENT_CHANGES_MAX are there */
@@ -91,9 +92,9 @@ struct client {
     /* Host thread only. */
     uint8_t state_before; /* CLOSING */
     bool closing;         /* `connection` was told to close; its closed event is still to come */
-    bool session_present;
-    bool release_asked;          /* parked: opens nothing until told */
-    bool early_loss;             /* to be judged before the next try */
+    bool session_kept;    /* the broker was left with a session, and is to have it still */
+    bool release_asked;   /* parked: opens nothing until told */
+    bool early_loss;      /* to be judged before the next try */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
     unsigned address_turn;       /* which of several addresses is next */
     unsigned failures;           /* since a connection was last stable */

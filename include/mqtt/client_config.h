@@ -116,6 +116,8 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
 void client_config_destroy(struct client_config *config);
 /* With the defaults where nothing is given; never NULL. Borrowed. */
 const struct client_tls *client_config_tls(const struct client_config *config);
+/* Whether the broker is to keep the session when the connection ends. */
+bool client_config_keeps_session(const struct client_config *config);
 /* Takes the will out. */
 void client_config_drop_will(struct client_config *config);
 

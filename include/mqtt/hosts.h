@@ -141,6 +141,7 @@ struct client_status {
     int64_t connected_at_ms;
     int64_t last_packet_at_ms;
     int64_t certificate_expires_at_ms; /* of the broker; 0: no TLS, or not known */
+    bool session_present;              /* while connected: the broker still had the session */
     int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
     int64_t epoch, version;
     struct client_subscription_status *subscriptions;

@@ -106,7 +106,7 @@ static enum err check_redis_url(struct conf_loader *loader) {
     if (matches(url, "^rediss[:+]")) {
         return conf_fault(loader, origin,
                           "redis_config.url: rediss:// needs TLS to Redis, which this build does "
-                          "not have");
+                          "not have (hiredis 1.0 or later: docs/redis.md)");
     }
 #endif
     if (is_redis_url(url)) {

@@ -245,20 +245,37 @@ static enum err read_bytes(struct reader *reader) {
     return result;
 }
 
+/* Before anything is understood: a bracket that nobody closed makes nonsense of what follows. */
+static enum err read_syntax(struct reader *reader) {
+    enum err result;
+    do { /* ends with the file */
+        result = next_event(reader);
+    } while (result == ERR_OK && reader->event.type != YAML_STREAM_END_EVENT);
+    return result;
+}
+
+static enum err parse(struct reader *reader, enum err (*read)(struct reader *reader)) {
+    const char *text = reader->text.data != NULL ? reader->text.data : "";
+    if (!yaml_parser_initialize(&reader->parser)) {
+        return conf_no_memory(reader->loader);
+    }
+    yaml_parser_set_input_string(&reader->parser, (const unsigned char *)text, reader->text.len);
+    enum err result = read(reader);
+    yaml_event_delete(&reader->event);
+    yaml_parser_delete(&reader->parser);
+    return result;
+}
+
 enum err conf_read_file(struct conf_loader *loader, const char *path) {
     struct reader reader = {.loader = loader, .path = path};
     buffer_init(&reader.text);
-    if (!yaml_parser_initialize(&reader.parser)) {
-        return conf_no_memory(loader);
-    }
     enum err result = read_bytes(&reader);
     if (result == ERR_OK) {
-        const char *text = reader.text.data != NULL ? reader.text.data : "";
-        yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, reader.text.len);
-        result = read_stream(&reader);
+        result = parse(&reader, read_syntax);
     }
-    yaml_event_delete(&reader.event);
-    yaml_parser_delete(&reader.parser);
+    if (result == ERR_OK) {
+        result = parse(&reader, read_stream);
+    }
     buffer_fini(&reader.text);
     return result;
 }

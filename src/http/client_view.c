@@ -43,28 +43,31 @@ static json_t *subscriptions_json(const struct client_status *status) {
 
 json_t *client_status_json(const struct client_status *status) {
     return json_pack(
-        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state",
+        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state",
         client_state_shown(status->state), "version", (json_int_t)status->version, "reason",
         http_json_string(status->reason), "since", http_json_time(status->since_ms), "last_error",
         error_json(status->error_code, status->error_message, status->error_at_ms), "next_retry_at",
         http_json_time(status->next_retry_at_ms), "connected_at",
         http_json_time(status->connected_at_ms), "certificate_expires_at",
-        http_json_time(status->certificate_expires_at_ms), "reconnects",
-        (json_int_t)status->reconnects, "messages_in", (json_int_t)status->messages_in,
-        "messages_out", (json_int_t)status->messages_out, "bytes_in", (json_int_t)status->bytes_in,
-        "bytes_out", (json_int_t)status->bytes_out, "messages_dropped",
-        (json_int_t)status->messages_dropped, "subscriptions", subscriptions_json(status));
+        http_json_time(status->certificate_expires_at_ms), "session_present",
+        status->connected_at_ms > 0 ? json_boolean(status->session_present) : json_null(),
+        "reconnects", (json_int_t)status->reconnects, "messages_in",
+        (json_int_t)status->messages_in, "messages_out", (json_int_t)status->messages_out,
+        "bytes_in", (json_int_t)status->bytes_in, "bytes_out", (json_int_t)status->bytes_out,
+        "messages_dropped", (json_int_t)status->messages_dropped, "subscriptions",
+        subscriptions_json(status));
 }
 
 /* A status of which only this is known: no version runs. Takes ownership of the JSON values. */
 static json_t *idle_json(const char *state, const char *reason, int64_t since_ms,
                          json_t *last_error, int64_t next_retry_at_ms) {
-    return json_pack("{s:s, s:n, s:o, s:o, s:o, s:o, s:n, s:n, s:i, s:i, s:i, s:i, s:i, s:i, s:[]}",
-                     "state", state, "version", "reason", http_json_string(reason), "since",
-                     http_json_time(since_ms), "last_error", last_error, "next_retry_at",
-                     http_json_time(next_retry_at_ms), "connected_at", "certificate_expires_at",
-                     "reconnects", 0, "messages_in", 0, "messages_out", 0, "bytes_in", 0,
-                     "bytes_out", 0, "messages_dropped", 0, "subscriptions");
+    return json_pack(
+        "{s:s, s:n, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:i, s:i, s:i, s:i, s:i, s:i, s:[]}",
+        "state", state, "version", "reason", http_json_string(reason), "since",
+        http_json_time(since_ms), "last_error", last_error, "next_retry_at",
+        http_json_time(next_retry_at_ms), "connected_at", "certificate_expires_at",
+        "session_present", "reconnects", 0, "messages_in", 0, "messages_out", 0, "bytes_in", 0,
+        "bytes_out", 0, "messages_dropped", 0, "subscriptions");
 }
 
 json_t *client_waiting_json(const struct store_client *row) {

@@ -156,9 +156,10 @@ static void read_expiry(struct publication_input *parsed, const char *pointer, j
     read_number(parsed, pointer, "message_expiry_interval", value, EXPIRY_MAX, parsed->numbers[1]);
 }
 
-static void user_property(struct publication_input *parsed, const char *pointer, const char *name,
-                          const json_t *value) {
-    const char *text = read_string(parsed, pointer, value);
+/* at: of the value; pointer: of all of them. */
+static void user_property(struct publication_input *parsed, const char *pointer, const char *at,
+                          const char *name, const json_t *value) {
+    const char *text = read_string(parsed, at, value);
     if (!text_is_mqtt_string(name, strlen(name))) {
         http_fault_add(&parsed->faults, pointer, "a name has at most 65535 bytes");
         return;
@@ -178,10 +179,11 @@ static void read_user_properties(struct publication_input *parsed, const char *p
     const char *name;
     json_t *item;
     size_t index;
-    char at[64];
+    char at[128];
     if (json_is_object(value)) {
         json_object_foreach(value, name, item) {
-            user_property(parsed, pointer, name, item);
+            snprintf(at, sizeof(at), "%.32s/%.80s", pointer, name);
+            user_property(parsed, pointer, at, name, item);
         }
         return;
     }
@@ -196,7 +198,7 @@ static void read_user_properties(struct publication_input *parsed, const char *p
         if (given == NULL || json_object_size(item) != 2) {
             http_fault_add(&parsed->faults, at, "must be an object of name and value");
         } else {
-            user_property(parsed, at, given, json_object_get(item, "value"));
+            user_property(parsed, pointer, at, given, json_object_get(item, "value"));
         }
     }
 }

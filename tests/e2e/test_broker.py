@@ -116,3 +116,21 @@ def test_two_holders_of_one_identifier_do_not_fight_at_full_speed(fleet):
     fleet.check_s1(["c00000"])
     foreign.disconnect()
     fleet.api.wait_state("c00000", "online", 40)
+
+
+def test_a_session_that_the_broker_lost_is_shown(fleet):
+    fleet.start_node(reconnect_min_ms=50)
+    [client] = fleet.online(1, make=fleet.persistent)
+    status = fleet.api.status(client)
+    assert status["session_present"] is False and status["last_error"] is None  # its first one
+    fleet.api.post(fleet.api.path(client, "restart"))
+    wait_until(lambda: fleet.api.status(client)["session_present"], 20, "the session is there")
+    assert fleet.api.status(client)["last_error"] is None
+    fleet.broker.restart()  # without persistence
+
+    def lost():
+        status = fleet.api.status(client)
+        return status if status["state"] == "online" and status["reconnects"] == 2 else None
+    status = wait_until(lost, 20, "online again")
+    assert status["session_present"] is False and status["last_error"]["code"] == "session_lost"
+    assert "\nmqfleet_sessions_lost_total 1\n" in fleet.api.get("/metrics").text

@@ -373,6 +373,17 @@ def test_trying_a_configuration(fleet, cli, tmp_path):
 
 # ---- the fleet ------------------------------------------------------------------------------------
 
+def test_status_tells_of_a_sink_that_fails(fleet):
+    node = fleet.start_node(sink__type="file", sink__path=fleet.folder)  # which is no file
+    cli = Cli(node)
+    [client] = fleet.online(1)
+    assert cli.json("status")["problems"] == []
+    fleet.broker.publish(f"t/{client}/x", "stays with the broker")
+    problems = wait_until(lambda: cli.json("status")["problems"], 20, "a problem is told")
+    assert len(problems) == 1 and problems[0].startswith("sink.file of the node asked: ")
+    assert problems[0] in cli.good("status")
+
+
 def test_draining_a_node_and_what_the_events_say(fleet):
     first, second = fleet.start_nodes(2)
     cli = Cli(first)

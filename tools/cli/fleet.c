@@ -100,10 +100,28 @@ static bool count_page(void *context, json_t *clients) {
     return glance->counted < COUNTED_MAX;
 }
 
-static json_t *make_status(const json_t *nodes, const struct glance *glance) {
+/* What the node that was asked says of itself; a fleet's other nodes have to be asked themselves.
+ * Nothing where its probes have a listener of their own (ops.port). */
+static void add_own_problems(struct cli *cli, json_t *problems) {
+    struct answer answer;
+    const char *name;
+    const json_t *said;
+    char line[400];
+    node_call(cli, "GET", "/readyz", NULL, 0, &answer);
+    json_object_foreach(json_object_get(answer.json, "checks"), name, said) {
+        const char *wrong = json_string_value(said);
+        if (wrong != NULL && strcmp(wrong, "ok") != 0) {
+            snprintf(line, sizeof(line), "%s of the node asked: %s", name, wrong);
+            json_array_append_new(problems, json_string(line));
+        }
+    }
+    answer_fini(&answer);
+}
+
+/* Takes problems. */
+static json_t *make_status(const json_t *nodes, const struct glance *glance, json_t *problems) {
     long long size = 0, clients = 0;
     const char *leader = NULL;
-    json_t *problems = json_array();
     size_t i;
     const json_t *node;
     char line[256];
@@ -191,7 +209,9 @@ static enum cli_exit show_status(struct cli *cli) {
         code = select_clients(cli, count_page, &glance);
     }
     if (code == CLI_OK) {
-        json_t *status = make_status(json_object_get(answer.json, "nodes"), &glance);
+        json_t *problems = json_array();
+        add_own_problems(cli, problems);
+        json_t *status = make_status(json_object_get(answer.json, "nodes"), &glance, problems);
         if (cli->json) {
             json_dumpf(status, stdout, JSON_COMPACT);
             putchar('\n');

@@ -65,6 +65,8 @@ ssize_t stream_read(struct stream *stream, uint8_t *data, size_t size, struct st
  * well, read first: it knows the better reason). len 0 sends what the layers below still hold. */
 ssize_t stream_write(struct stream *stream, const uint8_t *data, size_t len,
                      struct stream_fault *fault);
+/* Bytes of memory that hold what is taken and not sent yet. */
+size_t stream_held(const struct stream *stream);
 /* The end of the peer certificate's validity, seconds since 1970; 0: no TLS. */
 int64_t stream_certificate_expires_at_s(const struct stream *stream);
 /* At once: sends TLS and WebSocket farewells only as far as that does not block. reset: let the

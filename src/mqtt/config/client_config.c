@@ -319,6 +319,11 @@ void client_config_drop_will(struct client_config *config) {
     config->will = NULL;
 }
 
+bool client_config_keeps_session(const struct client_config *config) {
+    bool kept = config->protocol_version == 4 || config->session_expiry_s > 0;
+    return kept && !config->clean_start;
+}
+
 const struct client_tls *client_config_tls(const struct client_config *config) {
     static const struct client_tls nothing_given;
     return config->tls != NULL ? config->tls : &nothing_given;

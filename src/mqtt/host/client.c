@@ -188,6 +188,7 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .connected_at_ms = client->connected_at_ms,
         .last_packet_at_ms = client->last_packet_at_ms,
         .certificate_expires_at_ms = client->certificate_expires_at_ms,
+        .session_present = client->session_present,
         .reconnects = client->times_online > 1 ? client->times_online - 1 : 0,
         .messages_in = client->messages_in,
         .messages_out = client->messages_out,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/metrics.h"
 #include "mqtt/host.h"
 #include "mqtt/reason_codes.h"
 
@@ -140,6 +141,19 @@ void host_update_subscriptions(struct client *client) {
 
 /* ---- events ---- */
 
+/* The broker restarted without its sessions, say. That it has none at the first connection on this
+ * node means nothing: nobody knows whether there was one. */
+static void look_at_session(struct client *client, const struct engine_connack *connack) {
+    const struct client_config *config = client->config->config;
+    if (client->session_kept && !connack->session_present) {
+        metric_add(METRIC_SESSIONS_LOST, 1);
+        host_note_error(client, "session_lost",
+                        "the broker no longer had the session of this client: messages that came "
+                        "for it while it was not connected are lost");
+    }
+    client->session_kept = client_config_keeps_session(config) && config->client_id[0] != '\0';
+}
+
 void host_connected(void *context, const struct engine_connack *connack) {
     struct client *client = context;
     note_packet(client);
@@ -147,8 +161,9 @@ void host_connected(void *context, const struct engine_connack *connack) {
         return;
     }
     client->connack_at_ms = clock_ms();
-    client->session_present = connack->session_present;
+    look_at_session(client, connack);
     pthread_mutex_lock(&client->host->lock);
+    client->session_present = connack->session_present;
     client->certificate_expires_at_ms = connack->certificate_expires_at_s * 1000;
     pthread_mutex_unlock(&client->host->lock);
     if (connack->server_keepalive_s > 0) {

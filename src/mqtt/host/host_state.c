@@ -81,6 +81,7 @@ void host_tear_down(struct client *client, bool with_will) {
 void host_end_session(struct client *client) {
     client->host->ops->session_end(client->host->engine, client->session);
     client->session = NULL;
+    client->session_kept = false;
     shared_config_release(client->session_of);
     client->session_of = NULL;
 }

@@ -106,7 +106,7 @@ void connection_finish(struct engine_connection *connection) {
     struct engine *engine = connection->engine;
     publish_tell(connection);
     publish_fail_unwritten(connection);
-    if (!session_outlives(connection->config)) {
+    if (!client_config_keeps_session(connection->config)) {
         session_end(engine, connection->session);
         *connection->session_home = NULL;
     }

@@ -9,7 +9,8 @@
 
 void output_count(struct engine_connection *connection) {
     size_t before = connection->held;
-    connection->held = connection->in.capacity + connection->out.capacity + connection->alias_bytes;
+    connection->held = connection->in.capacity + connection->out.capacity +
+                       stream_held(&connection->stream) + connection->alias_bytes;
     connection->engine->buffered += connection->held - before;
 }
 

@@ -51,6 +51,11 @@ static const struct {
 
     {PROBE_TLS, "tls_file_unreadable", NULL,
      "make the file readable for the node, or put its PEM text into the configuration"},
+    {PROBE_TLS, NULL, "in PEM that can be",
+     "correct that field: PEM text, or the path of a file of the node that holds it"},
+    {PROBE_TLS, NULL, "is not the key of",
+     "give the tls.cert and the tls.key that belong together"},
+    {PROBE_TLS, NULL, "passphrase", "give tls.key without a passphrase"},
     {PROBE_TLS, NULL, "has expired",
      "renew the certificate of the broker; its present one is out of date"},
     {PROBE_TLS, NULL, "not valid yet", "set the clocks of node and broker right"},
@@ -101,6 +106,12 @@ static const struct {
     {PROBE_CONNECT, "connection_refused", NULL,
      "check that port and scheme belong together (mqtt, mqtts, ws, wss), and the broker's log: "
      "some just close on a client they do not want"},
+    {PROBE_CONNECT, NULL, "client certificate",
+     "give tls.cert and tls.key, as the broker wants a certificate of the client"},
+    {PROBE_CONNECT, NULL, "tls.cert",
+     "give a tls.cert, with its tls.key, that the broker's authority has issued and is valid"},
+    {PROBE_CONNECT, "malformed_packet", NULL,
+     "what answers here is no MQTT: is this the broker's port for WebSocket (ws://, wss://) or TLS?"},
     {PROBE_CONNECT, NULL, NULL,
      "check that this port speaks MQTT, and try the other protocol_version"},
 

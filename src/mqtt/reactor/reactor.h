@@ -108,8 +108,8 @@ struct engine_connection {
     struct buffer in;  /* a packet that is not whole yet, or could not be taken */
     struct buffer out; /* from out_sent on still to be sent */
     size_t out_sent;
-    size_t held;                /* by these and `aliases`, as counted in engine->buffered */
-    uint64_t out_total;         /* bytes ever sent from `out` */
+    size_t held;        /* by these, the stream and `aliases`, as counted in engine->buffered */
+    uint64_t out_total; /* bytes ever sent from `out` */
     struct outbound *unwritten; /* QoS 0 */
     struct outbound *settled;
 
@@ -226,8 +226,6 @@ void session_attach(struct engine_session *session, struct engine_connection *co
 void session_forget_inbound(struct engine *engine, struct engine_session *session);
 void session_forget(struct engine *engine, struct inbound *inbound);
 void session_end(struct engine *engine, struct engine_session *session);
-/* Whether anything is left of it when its connection ends. */
-bool session_outlives(const struct client_config *config);
 /* One that no publication uses, nor `taken`. */
 uint16_t session_packet_id(struct engine_session *session, uint16_t taken);
 

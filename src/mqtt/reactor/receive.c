@@ -329,8 +329,10 @@ static void read_more(struct engine_connection *connection) {
     if (n > 0) {
         connection->received_at_ms = clock_ms();
     }
-    if (n == 0) {
-        output_watch(connection); /* the stream may have something of its own to write */
+    if (n == 0) { /* the stream may have something of its own to write */
+        if (output_account(connection)) {
+            output_watch(connection);
+        }
     } else if (small) {
         consume(connection, engine->input, kept + (size_t)n);
     } else {

@@ -62,11 +62,6 @@ void session_end(struct engine *engine, struct engine_session *session) {
     free(session);
 }
 
-bool session_outlives(const struct client_config *config) {
-    bool kept = config->protocol_version == 4 || config->session_expiry_s > 0;
-    return kept && !config->clean_start;
-}
-
 static bool is_in_use(const struct engine_session *session, uint16_t packet_id) {
     const struct outbound *one;
     DL_FOREACH(session->outbound, one) {

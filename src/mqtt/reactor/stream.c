@@ -385,6 +385,10 @@ ssize_t stream_write(struct stream *stream, const uint8_t *data, size_t len,
                                      : transmit(stream, data, len, fault);
 }
 
+size_t stream_held(const struct stream *stream) {
+    return stream->websocket != NULL ? stream->websocket->out.capacity : 0;
+}
+
 int64_t stream_certificate_expires_at_s(const struct stream *stream) {
     return stream->tls != NULL ? tls_certificate_expires_at_s(stream->tls) : 0;
 }

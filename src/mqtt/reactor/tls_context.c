@@ -13,9 +13,13 @@ static void set_memory_fault(enum err *result, struct stream_fault *fault) {
     fault_set(fault, "out_of_memory", "out of memory for TLS");
 }
 
-static void set_material_fault(enum err *result, struct stream_fault *fault, const char *text) {
+/* Names the file, if it is one: of PEM text in the configuration nothing may be told. */
+static void set_material_fault(enum err *result, struct stream_fault *fault, const char *name,
+                               const char *setting, const char *wrong) {
+    bool is_path = setting[0] == '/';
     *result = ERR_ARGUMENT;
-    fault_set(fault, "tls_failed", "%s", text);
+    fault_set(fault, "tls_failed", "%s%s%.150s%s %s", name, is_path ? " (" : "",
+              is_path ? setting : "", is_path ? ")" : "", wrong);
 }
 
 /* A passphrase would be asked for on the terminal. Notes that one is needed. */
@@ -64,7 +68,8 @@ static void add_own_authority(X509_STORE *store, const char *ca, enum err *resul
     if (bio == NULL) {
         set_memory_fault(result, fault);
     } else if (add_certificates(store, bio) == 0) {
-        set_material_fault(result, fault, "tls.ca holds no certificates in PEM that can be read");
+        set_material_fault(result, fault, "tls.ca", ca,
+                           "holds no certificates in PEM that can be read");
     }
     BIO_free(bio);
     tls_material_fini(&material);
@@ -108,18 +113,20 @@ static enum err use_certificates(SSL_CTX *ssl_ctx, BIO *bio) {
     return used == 1 && is_end_of_pem() ? ERR_OK : ERR_ARGUMENT;
 }
 
-static void use_key(SSL_CTX *ssl_ctx, BIO *bio, enum err *result, struct stream_fault *fault) {
+static void use_key(SSL_CTX *ssl_ctx, BIO *bio, const char *setting, enum err *result,
+                    struct stream_fault *fault) {
     bool asked = false;
     EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, &asked);
     if (asked) {
-        set_material_fault(result, fault,
-                           "tls.key is protected by a passphrase, which nobody can type in here: "
-                           "give it without (openssl pkey -in KEY -out PLAIN)");
+        set_material_fault(result, fault, "tls.key", setting,
+                           "is protected by a passphrase, which nobody can type in here: give it "
+                           "without (openssl pkey -in KEY -out PLAIN)");
     } else if (key == NULL) {
-        set_material_fault(result, fault, "tls.key holds no private key in PEM that can be read");
+        set_material_fault(result, fault, "tls.key", setting,
+                           "holds no private key in PEM that can be read");
     } else if (SSL_CTX_use_PrivateKey(ssl_ctx, key) != 1 ||
                SSL_CTX_check_private_key(ssl_ctx) != 1) {
-        set_material_fault(result, fault, "tls.key is not the key of tls.cert");
+        set_material_fault(result, fault, "tls.key", setting, "is not the key of tls.cert");
     }
     EVP_PKEY_free(key);
 }
@@ -142,11 +149,11 @@ static void use_identity(SSL_CTX *ssl_ctx, const struct client_tls *tls, enum er
         goto out;
     }
     if (use_certificates(ssl_ctx, cert_bio) != ERR_OK) {
-        set_material_fault(result, fault,
-                           "tls.cert holds no certificate in PEM that can be used here");
+        set_material_fault(result, fault, "tls.cert", tls->cert,
+                           "holds no certificate in PEM that can be used here");
         goto out;
     }
-    use_key(ssl_ctx, key_bio, result, fault);
+    use_key(ssl_ctx, key_bio, tls->key ? tls->key : tls->cert, result, fault);
 out:
     BIO_free(cert_bio);
     BIO_free(key_bio);

@@ -97,7 +97,7 @@ START_TEST(each_fault_is_named_by_its_pointer) {
         {"{\"topic\": \"t\", \"properties\": {\"response_topic\": \"+\"}}",
          "/properties/response_topic"},
         {"{\"topic\": \"t\", \"user_properties\": [{\"name\": \"k\"}]}", "/user_properties/0"},
-        {"{\"topic\": \"t\", \"user_properties\": {\"k\": 1}}", "/user_properties"},
+        {"{\"topic\": \"t\", \"user_properties\": {\"k\": 1}}", "/user_properties/k"},
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         parse(wrong[i].text);

@@ -107,7 +107,7 @@ START_TEST(only_a_kept_session_outlives_its_connection) {
     const struct client_config config = {.protocol_version = rows[_i].version,
                                          .clean_start = rows[_i].clean_start,
                                          .session_expiry_s = rows[_i].expiry_s};
-    ck_assert_int_eq(session_outlives(&config), rows[_i].outlives);
+    ck_assert_int_eq(client_config_keeps_session(&config), rows[_i].outlives);
 }
 END_TEST
 
