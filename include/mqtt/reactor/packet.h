@@ -154,6 +154,9 @@ enum err packet_write_publish(struct buffer *out, int version,
                               uint16_t packet_id) MUST_CHECK;
 /* Sets DUP in an encoded PUBLISH. */
 void packet_mark_duplicate(uint8_t *publish);
+/* Its flags. */
+bool packet_publish_is_duplicate(const uint8_t *publish);
+bool packet_publish_retains(const uint8_t *publish);
 /* PUBACK, PUBREC, PUBREL, PUBCOMP; the reason code is left out when 0 or under 3.1.1. */
 void packet_write_ack(struct buffer *out, int version, enum packet_type type, uint16_t packet_id,
                       uint8_t reason_code);

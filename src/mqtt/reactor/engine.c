@@ -163,16 +163,21 @@ static void dispatch(struct engine *engine, const struct epoll_event *event) {
 }
 
 /* The next look is put off while messages come fast, unless there is something left to be done or
- * the host is wanted. A sink that answers meanwhile wakes nobody. */
-static void put_off(struct engine *engine) {
+ * the host is wanted. A sink that answers meanwhile wakes nobody. Returns what is left of the
+ * timeout. */
+static int64_t put_off(struct engine *engine, int64_t timeout_ms) {
     if (engine->tasks != NULL || engine->more_events) {
-        return;
+        return timeout_ms;
     }
     int64_t wait_us = coalesce_wait_us(&engine->coalesce, clock_us());
+    if (wait_us > timeout_ms * US_PER_MS) {
+        wait_us = timeout_ms * US_PER_MS;
+    }
     if (wait_us > 0) {
         struct pollfd host = {.fd = engine->host_fd, .events = POLLIN};
         ppoll(&host, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
     }
+    return timeout_ms - wait_us / US_PER_MS;
 }
 
 /* A sink that answers from here on writes to wake_fd; what it answered before is seen. The tick of
@@ -189,9 +194,8 @@ static int begin_wait(struct engine *engine, int64_t timeout_ms) {
 /* No connection is freed before the tasks run, so all events of the turn find theirs. */
 static void engine_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event events[EVENTS_PER_TURN_MAX];
-    put_off(engine);
-    int n =
-        epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, begin_wait(engine, timeout_ms));
+    int64_t left_ms = put_off(engine, timeout_ms);
+    int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, begin_wait(engine, left_ms));
     atomic_store(&engine->waiting, false);
     engine->more_events = n == EVENTS_PER_TURN_MAX;
     coalesce_look(&engine->coalesce, clock_us());

@@ -10,6 +10,7 @@
 #define FIRST_BYTE(type, flags) ((uint8_t)((type) << 4 | (flags)))
 #define REQUEST_FLAGS           2 /* of PUBREL, SUBSCRIBE, UNSUBSCRIBE: table 2-2 */
 #define DUP_FLAG                8
+#define RETAIN_FLAG             1
 
 enum connect_flags { /* section 3.1.2.3 */
                      CONNECT_CLEAN_START = 0x02,
@@ -295,6 +296,14 @@ enum err packet_write_publish(struct buffer *out, int version,
 
 void packet_mark_duplicate(uint8_t *publish) {
     publish[0] |= DUP_FLAG;
+}
+
+bool packet_publish_is_duplicate(const uint8_t *publish) {
+    return (publish[0] & DUP_FLAG) != 0;
+}
+
+bool packet_publish_retains(const uint8_t *publish) {
+    return (publish[0] & RETAIN_FLAG) != 0;
 }
 
 /* ---- packets of a few bytes ---- */

@@ -47,32 +47,42 @@ static void send_first(struct engine_connection *connection, struct outbound *ou
     connection->session->outbound_sent++;
 }
 
-static void send_next(struct engine_connection *connection) {
-    struct engine_session *session = connection->session;
-    struct outbound *one;
-    if (session->outbound_sent >= connection->send_maximum) {
-        return;
-    }
-    DL_FOREACH(session->outbound, one) {
-        if (one->state == OUTBOUND_QUEUED) {
-            send_first(connection, one);
-            if (session->outbound_sent >= connection->send_maximum) {
-                return;
-            }
-        }
-    }
-}
-
 /* What the server said it does not take; 0: it does. */
 static uint8_t refusal(const struct engine_connection *connection,
-                       const struct engine_publication *publication, size_t size) {
-    if (connection->server_packet_max > 0 && size > connection->server_packet_max) {
+                       const struct outbound *outbound) {
+    if (connection->server_packet_max > 0 && outbound->bytes.len > connection->server_packet_max) {
         return 0x95; /* packet too large */
     }
-    if (publication->retain && !connection->server_has_retain) {
+    if (!connection->server_has_retain &&
+        packet_publish_retains((const uint8_t *)outbound->bytes.data)) {
         return 0x9A; /* retain not supported */
     }
-    return publication->qos > connection->server_maximum_qos ? 0x9B : 0; /* QoS not supported */
+    return outbound->qos > connection->server_maximum_qos ? 0x9B : 0; /* QoS not supported */
+}
+
+/* The server of an earlier connection may have taken it: then nobody knows. */
+static void refuse(struct engine_connection *connection, struct outbound *outbound,
+                   uint8_t reason_code) {
+    bool tried = packet_publish_is_duplicate((const uint8_t *)outbound->bytes.data);
+    DL_DELETE(connection->session->outbound, outbound);
+    settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, reason_code);
+}
+
+/* What was meant for an earlier connection may be nothing for the server of this one. */
+static void send_next(struct engine_connection *connection) {
+    struct engine_session *session = connection->session;
+    struct outbound *one, *next;
+    DL_FOREACH_SAFE(session->outbound, one, next) {
+        if (session->outbound_sent >= connection->send_maximum) {
+            return;
+        }
+        uint8_t reason_code = one->state == OUTBOUND_QUEUED ? refusal(connection, one) : 0;
+        if (reason_code != 0) {
+            refuse(connection, one, reason_code);
+        } else if (one->state == OUTBOUND_QUEUED) {
+            send_first(connection, one);
+        }
+    }
 }
 
 static void begin(struct engine_connection *connection, struct outbound *outbound) {
@@ -124,7 +134,7 @@ enum err publish(struct engine_connection *connection, const struct engine_publi
         return result;
     }
     connection->engine->buffered += outbound->bytes.capacity;
-    uint8_t reason_code = refusal(connection, publication, outbound->bytes.len);
+    uint8_t reason_code = refusal(connection, outbound);
     if (reason_code != 0) {
         settle(connection, outbound, ERR_OK, reason_code);
         return ERR_OK;

@@ -478,6 +478,29 @@ def test_what_the_server_does_not_take_is_not_sent(desk, limit, publication):
     assert answer.result(10).status_code == 200
 
 
+@pytest.mark.parametrize("limit, publication", [
+    (("maximum_packet_size", 200), {"payload": "x" * 500, "qos": 1}),
+    (("maximum_qos", 1), {"payload": "x", "qos": 2}),
+    (("retain_available", 0), {"payload": "x", "qos": 1, "retain": True}),
+])
+def test_what_the_next_connection_does_not_take_is_not_sent_again(desk, limit, publication):
+    """3.2.2.3: the limits of an earlier connection were others."""
+    broker, client, link = kept(desk, 5)
+    answer = desk.publish(client, "out", **publication)
+    link.expect(PUBLISH)
+    link.reset()
+    link = broker.connection(present=True, properties=[limit])
+    link.answer_subscriptions()
+    assert answer.result(15).status_code >= 400
+    desk.api.wait_state(client, "online")
+    answer = desk.publish(client, "out", "small", qos=1)
+    packet = link.expect(PUBLISH)
+    assert packet.payload == b"small"
+    link.acknowledge(PUBACK, packet.id)
+    assert answer.result(10).status_code == 200
+    assert desk.api.state(client) == "online"
+
+
 # ---- CONNACK -------------------------------------------------------------------------------------
 
 
