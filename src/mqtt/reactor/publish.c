@@ -65,7 +65,7 @@ static void refuse(struct engine_connection *connection, struct outbound *outbou
                    uint8_t reason_code) {
     bool tried = packet_publish_is_duplicate((const uint8_t *)outbound->bytes.data);
     DL_DELETE(connection->session->outbound, outbound);
-    settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, reason_code);
+    settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, tried ? 0 : reason_code);
 }
 
 /* What was meant for an earlier connection may be nothing for the server of this one. */
