@@ -11,7 +11,8 @@
 #include "base/metrics.h"
 #include "reactor.h"
 
-#define PROPERTIES_MAX 64 /* further ones of one message are not kept */
+#define PROPERTIES_MAX  64   /* further ones of one message are not kept */
+#define UNRELEASED_FAIR 1024 /* a session may have so many, however full the buffers are */
 
 /* ---- the message ---- */
 
@@ -159,9 +160,7 @@ static void acknowledge_in_order(struct engine_connection *connection) {
         } else {
             packet_write_ack(&connection->out, connection->version, PACKET_PUBREC, first->packet_id,
                              0);
-            DL_DELETE(session->unacknowledged, first);
-            first->state = INBOUND_RECEIVED;
-            DL_APPEND(session->received, first);
+            session_receive(connection->engine, first);
         }
         reactor_task(connection, TASK_FLUSH);
         first = session->unacknowledged;
@@ -324,6 +323,14 @@ static struct inbound *begin_exchange(struct engine_connection *connection,
     return inbound;
 }
 
+/* Nothing else ends what a server never releases, and each could have 65,535: they take half of the
+ * buffers at most. */
+static bool may_hold_more(const struct engine_connection *connection) {
+    const struct engine *engine = connection->engine;
+    return connection->session->received_count < UNRELEASED_FAIR ||
+           engine->received_count < engine->buffered_max / 2 / sizeof(struct inbound);
+}
+
 /* Nobody has it: as if it had not come. */
 static void undo_exchange(struct engine_connection *connection, struct inbound *inbound) {
     session_forget(connection->engine, inbound);
@@ -333,7 +340,17 @@ static void undo_exchange(struct engine_connection *connection, struct inbound *
 
 static bool offer_exactly(struct engine_connection *connection, const struct packet *packet,
                           struct message *message) {
+    static const struct engine_closed unreleased = {
+        .code = "buffers_full",
+        .message = "the broker leaves so many messages of QoS 2 without PUBREL that the node's "
+                   "buffers are full (setting buffer_bytes)",
+        .reason_code = -1};
     const struct engine_events *events = connection->engine->events;
+    if (packet->qos == 2 && !may_hold_more(connection)) {
+        message_destroy(message);
+        connection_end(connection, &unreleased);
+        return true;
+    }
     if (!counts_against_maximum(connection)) {
         message_destroy(message);
         return true;

@@ -3,7 +3,7 @@
 import re
 import time
 
-from fleet.packets import PUBACK, SUBSCRIBE, publish
+from fleet.packets import PUBACK, PUBREC, SUBSCRIBE, publish
 from fleet.scripted import ScriptedBroker
 from fleet.wait import wait_until
 
@@ -43,6 +43,26 @@ def test_a_broker_that_sends_messages_but_never_a_suback_is_given_up(fleet):
     assert closed
     error = wait_until(lambda: fleet.api.status("c00000")["last_error"], 20, "an error")
     assert error["code"] == "subscribe_timeout"
+
+
+def test_a_broker_that_never_releases_messages_does_not_fill_the_memory(fleet):
+    buffer_bytes = 1048576
+    fleet.start_node(buffer_bytes=buffer_bytes)
+    broker = fleet.closing(ScriptedBroker())
+    fleet.api.create({"id": "c00000", "url": broker.url,
+                      "subscriptions": [{"filter": "t", "qos": 2}]})
+    link = broker.online()
+    received = 0
+    try:
+        while received < 65535:
+            link.send(publish(link.version, "t", b"x", 2, received + 1))
+            link.expect(PUBREC)
+            received += 1
+    except (AssertionError, OSError):  # DISCONNECT, or closed
+        pass
+    assert 1024 <= received <= buffer_bytes // 2 // 32  # a list entry alone has 16 bytes
+    error = wait_until(lambda: fleet.api.status("c00000")["last_error"], 20, "an error")
+    assert error["code"] == "buffers_full" and "PUBREL" in error["message"]
 
 
 def seconds_for_windows(fleet, count, **settings):

@@ -1,5 +1,6 @@
 /* The engine `reactor`: received messages, from the broker that the test plays to the sink, and
  * their acknowledgements. */
+#include "../../../src/mqtt/reactor/inbound.h"
 #include "reactor_fixture.h"
 
 #define BUFFER_BYTES 1048576
@@ -186,6 +187,52 @@ START_TEST(more_than_the_receive_maximum_is_refused) {
 }
 END_TEST
 
+static enum err accept_at_once(struct message *message, void *receipt) {
+    bench.message_count++;
+    message_destroy(message);
+    engine_reactor.acknowledge(bench.engine, receipt, ERR_OK);
+    return ERR_OK;
+}
+
+/* One more message of QoS 2, to PUBREC. False: the connection ended. */
+static bool leave_unreleased(int packet_id) {
+    uint8_t publish[] = {0x34, 5, 0, 1, 't', (uint8_t)(packet_id >> 8), (uint8_t)packet_id};
+    bench_send(publish, sizeof(publish));
+    UNTIL((bench_take_bytes(), bench.got_len >= 4) || bench.closed == 1);
+    return bench.closed == 0 && bench_expect(PACKET_PUBREC).packet_id == packet_id;
+}
+
+START_TEST(messages_that_a_broker_never_releases_take_half_of_the_buffers) {
+    int most = BUFFER_BYTES / 2 / (int)sizeof(struct inbound);
+    bench.on_message = accept_at_once;
+    bench_up(false);
+    for (int packet_id = 1; packet_id <= most; packet_id++) {
+        ck_assert(leave_unreleased(packet_id));
+    }
+    ck_assert(!leave_unreleased(most + 1));
+    ck_assert_str_eq(bench.code, "buffers_full");
+    ck_assert_int_eq(bench.message_count, most);
+    bench_hang_up(false);
+
+    struct engine_session *full = bench.session; /* another client is not in its way */
+    bench.session = NULL;
+    bench_up(false);
+    for (int packet_id = 1; packet_id <= 1024; packet_id++) {
+        ck_assert(leave_unreleased(packet_id));
+    }
+    ck_assert(!leave_unreleased(1025));
+    bench_hang_up(false);
+    engine_reactor.session_end(bench.engine, bench.session);
+
+    bench.session = full; /* and what was released makes room */
+    bench_up(true);
+    SEND("\x62\x02\x00\x01");
+    bench_expect(PACKET_PUBCOMP);
+    ck_assert(leave_unreleased(most + 1));
+    ck_assert(!leave_unreleased(most + 2));
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("reactor_messages");
     TCase *tcase = tcase_create("v4"), *v5 = tcase_create("v5");
@@ -203,6 +250,7 @@ int main(void) {
     tcase_add_test(tcase, what_no_sink_takes_is_not_acknowledged_and_offered_again);
     tcase_add_test(tcase, a_message_that_finds_no_room_waits_and_keeps_its_place);
     tcase_add_test(tcase, a_paused_connection_still_pings_and_can_be_closed);
+    tcase_add_test(tcase, messages_that_a_broker_never_releases_take_half_of_the_buffers);
     tcase_add_test(v5, topics_kept_for_aliases_count_as_memory);
     tcase_add_test(v5, more_than_the_receive_maximum_is_refused);
     suite_add_tcase(suite, tcase);
