@@ -3,9 +3,13 @@
 import re
 import time
 
+import pytest
+
 from fleet.packets import PUBACK, PUBREC, SUBSCRIBE, publish
 from fleet.scripted import ScriptedBroker
 from fleet.wait import wait_until
+
+pytestmark = pytest.mark.every_engine
 
 WINDOW = 10  # unacknowledged messages that a broker allows a client
 CONNECTED_FROM = re.compile(r"New client connected from (\S+?):\d+ as c\d+ ")
