@@ -131,10 +131,11 @@ static const char *leaf_of(const char *key) {
     return dot != NULL ? dot + 1 : key;
 }
 
-/* A right name in the wrong group is likelier than two typing errors. */
-const struct conf_setting *conf_nearest(const char *key) {
-    const struct conf_setting *nearest = &conf_settings[0];
-    size_t least = SIZE_MAX;
+/* The setting that was probably meant; NULL: none is near. A right name in the wrong group is
+ * likelier than two typing errors. */
+static const struct conf_setting *nearest_to(const char *key) {
+    const struct conf_setting *nearest = NULL;
+    size_t least = strlen(key) / 2 + 2; /* only nearer ones count */
     for (size_t i = 0; i < CONF_COUNT; i++) {
         const char *name = conf_settings[i].name;
         size_t whole = text_distance(key, name);
@@ -146,6 +147,13 @@ const struct conf_setting *conf_nearest(const char *key) {
         }
     }
     return nearest;
+}
+
+enum err conf_unknown(struct conf_loader *loader, const char *origin, const char *key) {
+    const struct conf_setting *nearest = nearest_to(key);
+    return conf_fault(loader, origin, "unknown setting %s; %s%s", key,
+                      nearest != NULL ? "the nearest is " : "mqfleetd --help lists all",
+                      nearest != NULL ? nearest->name : "");
 }
 
 static enum err refuse(struct conf_loader *loader, const struct conf_setting *setting,
@@ -333,12 +341,15 @@ static const struct conf_setting *find_by_environment_name(const char *name) {
 /* No error: Kubernetes, say, sets MQFLEET_PORT for a service of that name. */
 static enum err unknown_variable(const char *name) {
     char key[CONF_KEY_LEN];
-    char nearest[CONF_KEY_LEN];
+    char nearest[CONF_KEY_LEN] = "none";
     snprintf(key, sizeof(key), "%s", name + strlen(ENVIRONMENT_PREFIX));
     for (char *at = key; *at != '\0'; at++) {
         *at = *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
     }
-    environment_name(conf_nearest(key), nearest);
+    const struct conf_setting *setting = nearest_to(key);
+    if (setting != NULL) {
+        environment_name(setting, nearest);
+    }
     log_event(LOG_WARN, "unknown_environment_variable", KS("name", name), KS("nearest", nearest));
     return ERR_OK;
 }
@@ -392,8 +403,7 @@ static enum err take_set(struct conf_loader *loader, const char *text) {
     snprintf(key, sizeof(key), "%.*s", (int)(equals - text), text);
     const struct conf_setting *setting = conf_find(key);
     if (setting == NULL) {
-        return conf_fault(loader, "--set", "unknown setting %s; the nearest is %s", key,
-                          conf_nearest(key)->name);
+        return conf_unknown(loader, "--set", key);
     }
     return conf_assign(loader, setting, equals + 1, strlen(equals + 1), "--set");
 }

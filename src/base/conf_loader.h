@@ -56,8 +56,8 @@ enum err conf_no_memory(struct conf_loader *loader);
 
 /* NULL: no such setting. */
 const struct conf_setting *conf_find(const char *key);
-/* The setting whose name is most like key. */
-const struct conf_setting *conf_nearest(const char *key);
+/* ERR_ARGUMENT, with the setting that was probably meant. */
+enum err conf_unknown(struct conf_loader *loader, const char *origin, const char *key);
 /* Some setting's name begins with "key.". */
 bool conf_is_group(const char *key);
 

@@ -69,8 +69,7 @@ static enum err next_event(struct reader *reader) {
 
 static enum err unknown_key(const struct reader *reader, const char *key, size_t line) {
     char origin[CONF_ORIGIN_LEN];
-    return conf_fault(reader->loader, place(reader, line, origin),
-                      "unknown setting %s; the nearest is %s", key, conf_nearest(key)->name);
+    return conf_unknown(reader->loader, place(reader, line, origin), key);
 }
 
 static enum err assign(struct reader *reader, const char *key, size_t key_line, const char *text,

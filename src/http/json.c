@@ -111,11 +111,23 @@ static void repair_body(const char *data, size_t len, struct buffer *out) {
     }
 }
 
+static bool is_blank(const char *data, size_t len) {
+    size_t at = 0;
+    while (at < len && memchr(" \t\r\n", data[at], 4) != NULL) {
+        at++;
+    }
+    return at == len;
+}
+
 static enum err load(const char *data, size_t len, json_t **out, char *detail) {
     json_error_t error;
     *out = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (*out != NULL) {
         return ERR_OK;
+    }
+    if (is_blank(data, len)) {
+        snprintf(detail, HTTP_JSON_DETAIL_LEN, "line 1, column 1: the body is empty");
+        return ERR_ARGUMENT;
     }
     /* Without what jansson quotes of the body, which may be a secret. */
     const char *quote = strstr(error.text, " near ");

@@ -11,8 +11,8 @@
 #include "base/metrics.h"
 #include "reactor.h"
 
-#define PROPERTIES_MAX  64   /* further ones of one message are not kept */
-#define UNRELEASED_FAIR 1024 /* a session may have so many, however full the buffers are */
+#define PROPERTIES_MAX  64 /* further ones of one message are not kept */
+#define UNRELEASED_FAIR 64 /* a session may have so many, however full the buffers are */
 
 /* ---- the message ---- */
 

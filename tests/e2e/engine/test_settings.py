@@ -64,7 +64,7 @@ def test_a_broker_that_never_releases_messages_does_not_fill_the_memory(fleet):
             received += 1
     except (AssertionError, OSError):  # DISCONNECT, or closed
         pass
-    assert 1024 <= received <= buffer_bytes // 2 // 32  # a list entry alone has 16 bytes
+    assert 64 < received <= buffer_bytes // 2 // 32  # a list entry alone has 16 bytes
     error = wait_until(lambda: fleet.api.status("c00000")["last_error"], 20, "an error")
     assert error["code"] == "buffers_full" and "PUBREL" in error["message"]
 

@@ -75,6 +75,8 @@ START_TEST(broken_json_is_told_with_line_and_column) {
     }
     ck_assert_int_eq(parse("{\n  \"a\": 1,\n  \"b\": oops\n}"), ERR_ARGUMENT);
     ck_assert_int_eq(strncmp(detail, "line 3, column ", 15), 0);
+    ck_assert_int_eq(parse(" \n"), ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(detail, "the body is empty"));
 }
 END_TEST
 
