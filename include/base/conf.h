@@ -46,7 +46,7 @@
     INT(max_packet_bytes, "max_packet_bytes", "bytes", 16777216, 1024, 268435460,                                      \
         "largest packet taken from a broker; a client's max_packet_size may be less")                                  \
     INT(buffer_bytes, "buffer_bytes", "bytes", 268435456, 1048576, 1099511627776,                                      \
-        "most bytes that one host thread keeps of unfinished packets, of unsent ones and, half of it, of "             \
+        "most bytes that one host thread keeps of unfinished and unsent packets; half as much again for "              \
         "messages of QoS 2 without PUBREL")                                                                            \
     LIST(source_addresses, "source_addresses",                                                                         \
          "local addresses that connections to brokers are made from, in turn; empty: the "                             \

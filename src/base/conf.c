@@ -152,7 +152,7 @@ static const struct conf_setting *nearest_to(const char *key) {
 enum err conf_unknown(struct conf_loader *loader, const char *origin, const char *key) {
     const struct conf_setting *nearest = nearest_to(key);
     return conf_fault(loader, origin, "unknown setting %s; %s%s", key,
-                      nearest != NULL ? "the nearest is " : "mqfleetd --help lists all",
+                      nearest != NULL ? "the nearest is " : "mqfleetd --print-reference lists all",
                       nearest != NULL ? nearest->name : "");
 }
 

@@ -160,7 +160,9 @@ static void acknowledge_in_order(struct engine_connection *connection) {
         } else {
             packet_write_ack(&connection->out, connection->version, PACKET_PUBREC, first->packet_id,
                              0);
-            session_receive(connection->engine, first);
+            DL_DELETE(session->unacknowledged, first);
+            first->state = INBOUND_RECEIVED;
+            DL_APPEND(session->received, first);
         }
         reactor_task(connection, TASK_FLUSH);
         first = session->unacknowledged;
@@ -320,15 +322,30 @@ static struct inbound *begin_exchange(struct engine_connection *connection,
     inbound_table_add(&connection->engine->inbound, inbound);
     DL_APPEND(session->unacknowledged, inbound);
     session->offered++;
+    session->unreleased += packet->qos == 2;
+    connection->engine->unreleased += packet->qos == 2;
     return inbound;
 }
 
-/* Nothing else ends what a server never releases, and each could have 65,535: they take half of the
- * buffers at most. */
+/* Nothing else ends what a server never releases, and each client could have 65,535 of it. */
 static bool may_hold_more(const struct engine_connection *connection) {
     const struct engine *engine = connection->engine;
-    return connection->session->received_count < UNRELEASED_FAIR ||
-           engine->received_count < engine->buffered_max / 2 / sizeof(struct inbound);
+    return connection->session->unreleased < UNRELEASED_FAIR ||
+           engine->unreleased < engine->buffered_max / 2 / sizeof(struct inbound);
+}
+
+/* False: it waits for its sink, which may be why there are so many; else the server is. */
+static bool end_unreleased(struct engine_connection *connection) {
+    static const struct engine_closed unreleased = {
+        .code = "buffers_full",
+        .message = "the broker leaves so many messages of QoS 2 without PUBREL that the node's "
+                   "buffers are full (setting buffer_bytes)",
+        .reason_code = -1};
+    if (connection->session->offered > 0) {
+        return false;
+    }
+    connection_end(connection, &unreleased);
+    return true;
 }
 
 /* Nobody has it: as if it had not come. */
@@ -340,16 +357,10 @@ static void undo_exchange(struct engine_connection *connection, struct inbound *
 
 static bool offer_exactly(struct engine_connection *connection, const struct packet *packet,
                           struct message *message) {
-    static const struct engine_closed unreleased = {
-        .code = "buffers_full",
-        .message = "the broker leaves so many messages of QoS 2 without PUBREL that the node's "
-                   "buffers are full (setting buffer_bytes)",
-        .reason_code = -1};
     const struct engine_events *events = connection->engine->events;
     if (packet->qos == 2 && !may_hold_more(connection)) {
         message_destroy(message);
-        connection_end(connection, &unreleased);
-        return true;
+        return end_unreleased(connection);
     }
     if (!counts_against_maximum(connection)) {
         message_destroy(message);

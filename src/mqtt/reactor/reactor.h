@@ -70,10 +70,10 @@ struct engine_session { /* MQTT 5.0 section 4.1 */
     struct inbound *unacknowledged; /* of this connection, in the order of their acknowledgements */
     struct inbound *earlier;        /* came on an earlier one: the server will send them again */
     struct inbound *received;       /* QoS 2, until PUBREL */
-    size_t received_count;
-    size_t offered;            /* of `unacknowledged`, with a sink */
-    struct outbound *outbound; /* in the order in which they were sent first */
-    size_t outbound_sent;      /* not QUEUED: what counts against the server's receive maximum */
+    size_t unreleased;              /* of QoS 2, in any of these lists */
+    size_t offered;                 /* of `unacknowledged`, with a sink */
+    struct outbound *outbound;      /* in the order in which they were sent first */
+    size_t outbound_sent; /* not QUEUED: what counts against the server's receive maximum */
 };
 
 /* Tens of thousands of these: members that are small lie beside each other. */
@@ -140,8 +140,8 @@ struct engine {
     struct engine_connection *tasks;  /* connections with tasks */
     struct engine_connection *paused; /* sockets not read: their sink is full, or `out` is */
     size_t connection_count;
-    size_t buffered, buffered_max; /* bytes that connections, publications and `received` hold */
-    size_t received_count;         /* of all sessions */
+    size_t buffered, buffered_max; /* bytes that connections and publications hold */
+    size_t unreleased;             /* of all sessions */
     struct sockaddr_storage *sources;
     size_t source_count, source_turn;
     uint8_t *input;
@@ -224,8 +224,6 @@ void publish_fail(struct engine *engine, struct engine_session *session, bool al
 struct engine_session *session_create(void *client);
 /* A new connection begins. */
 void session_attach(struct engine_session *session, struct engine_connection *connection);
-/* A sink has a message of QoS 2: kept until its PUBREL. */
-void session_receive(struct engine *engine, struct inbound *inbound);
 /* The server has no such session: everything received is forgotten. */
 void session_forget_inbound(struct engine *engine, struct engine_session *session);
 void session_forget(struct engine *engine, struct inbound *inbound);

@@ -22,24 +22,9 @@ void session_attach(struct engine_session *session, struct engine_connection *co
     session->offered = 0;
 }
 
-static void count_received(struct engine *engine, struct engine_session *session, int change) {
-    session->received_count += (size_t)change;
-    engine->received_count += (size_t)change;
-    engine->buffered += (size_t)change * sizeof(struct inbound);
-}
-
-void session_receive(struct engine *engine, struct inbound *inbound) {
-    DL_DELETE(inbound->session->unacknowledged, inbound);
-    inbound->state = INBOUND_RECEIVED;
-    DL_APPEND(inbound->session->received, inbound);
-    count_received(engine, inbound->session, 1);
-}
-
-static void unlink_inbound(struct engine *engine, struct inbound *inbound) {
-    struct engine_session *session = inbound->session;
+static void unlink_inbound(struct engine_session *session, struct inbound *inbound) {
     if (inbound->state == INBOUND_RECEIVED) {
         DL_DELETE(session->received, inbound);
-        count_received(engine, session, -1);
     } else if (inbound->connection_number == session->connection_number) {
         DL_DELETE(session->unacknowledged, inbound);
         session->offered -= inbound->state == INBOUND_OFFERED;
@@ -50,7 +35,11 @@ static void unlink_inbound(struct engine *engine, struct inbound *inbound) {
 
 /* What is with a sink lives on until that answers. */
 void session_forget(struct engine *engine, struct inbound *inbound) {
-    unlink_inbound(engine, inbound);
+    if (inbound->qos == 2) {
+        inbound->session->unreleased--;
+        engine->unreleased--;
+    }
+    unlink_inbound(inbound->session, inbound);
     inbound_table_remove(&engine->inbound, inbound);
     inbound->session = NULL;
     if (inbound->state != INBOUND_OFFERED) {

@@ -263,7 +263,7 @@ END_TEST
 START_TEST(an_unknown_flag_is_named_with_the_nearest_setting) {
     REFUSE_SET("heartbeatms=1", "--set: ", "heartbeatms", "nearest is heartbeat_ms");
     REFUSE_SET("sink.level=info", "nearest is log.level");
-    REFUSE_SET("foo=1", "unknown setting foo; mqfleetd --help lists all");
+    REFUSE_SET("foo=1", "unknown setting foo; mqfleetd --print-reference lists all");
     REFUSE_SET("node_info.port", "key=value");
     REFUSE_SET("=1", "unknown setting");
     char set[1000];

@@ -233,6 +233,44 @@ START_TEST(messages_that_a_broker_never_releases_take_half_of_the_buffers) {
 }
 END_TEST
 
+static struct {
+    void *receipts[BUFFER_BYTES / 2 / sizeof(struct inbound) + 1];
+    int count;
+} held;
+
+static enum err hold(struct message *message, void *receipt) {
+    ck_assert_uint_lt(held.count, sizeof(held.receipts) / sizeof(held.receipts[0]));
+    held.receipts[held.count++] = receipt;
+    message_destroy(message);
+    return ERR_OK;
+}
+
+START_TEST(messages_that_no_sink_has_yet_count_as_unreleased_and_end_nothing) {
+    int most = BUFFER_BYTES / 2 / (int)sizeof(struct inbound);
+    held.count = 0;
+    bench.on_message = hold;
+    bench_up(false);
+    for (int packet_id = 1; packet_id <= most + 1; packet_id++) {
+        uint8_t publish[] = {0x34, 5, 0, 1, 't', (uint8_t)(packet_id >> 8), (uint8_t)packet_id};
+        bench_send(publish, sizeof(publish));
+        UNTIL(held.count == packet_id || held.count == most);
+    }
+    for (int i = 0; i < 20; i++) {
+        engine_reactor.poll(bench.engine, 10);
+    }
+    ck_assert_int_eq(held.count, most);
+    ck_assert_int_eq(bench.closed, 0);
+
+    bench_break(); /* nor does a new connection make room */
+    for (int i = 0; i < most; i++) {
+        engine_reactor.acknowledge(bench.engine, held.receipts[i], ERR_OK);
+    }
+    bench_up(true);
+    ck_assert(!leave_unreleased(most + 1));
+    ck_assert_str_eq(bench.code, "buffers_full");
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("reactor_messages");
     TCase *tcase = tcase_create("v4"), *v5 = tcase_create("v5");
@@ -251,6 +289,7 @@ int main(void) {
     tcase_add_test(tcase, a_message_that_finds_no_room_waits_and_keeps_its_place);
     tcase_add_test(tcase, a_paused_connection_still_pings_and_can_be_closed);
     tcase_add_test(tcase, messages_that_a_broker_never_releases_take_half_of_the_buffers);
+    tcase_add_test(tcase, messages_that_no_sink_has_yet_count_as_unreleased_and_end_nothing);
     tcase_add_test(v5, topics_kept_for_aliases_count_as_memory);
     tcase_add_test(v5, more_than_the_receive_maximum_is_refused);
     suite_add_tcase(suite, tcase);
