@@ -1,5 +1,5 @@
-/* What changes in the fleet, told to whoever listens on any node: states of clients, nodes that
- * come and go, the leader.
+/* What changes in the fleet, told to whoever listens on any node: states of clients, what happened
+ * to them besides, nodes that come and go, the leader.
  *
  *   host threads --news_client--> [ queue ] --> news thread --> listeners of this node
  *                                                 |    ^
@@ -31,18 +31,19 @@ enum news_kind {
     NEWS_CLIENT,
     NEWS_NODE,
     NEWS_LEADER,
+    NEWS_NOTICE,  /* of a client whose state stays as it is */
     NEWS_DROPPED, /* some were lost; count 0: nobody knows how many */
     NEWS_REMARK   /* about the listening itself, in `text` */
 };
-const char *news_kind_name(enum news_kind kind); /* "client" "node" "leader" "dropped" "remark" */
+const char *news_kind_name(enum news_kind kind); /* "client" "node" "leader" "notice" ... */
 
 /* One piece of news; all borrowed. */
 struct news_item {
     enum news_kind kind;
     const char *subject; /* id of the client, name of the node or the leader; "" none */
-    const char *state;
-    const char *text; /* the whole as one JSON object, without line breaks */
-    int64_t count;    /* NEWS_DROPPED */
+    const char *state;   /* "" of a notice */
+    const char *text;    /* the whole as one JSON object, without line breaks */
+    int64_t count;       /* NEWS_DROPPED */
 };
 
 /* heard and over are called on the news thread, and must not block. Once over is true, forget is
@@ -63,6 +64,9 @@ void news_stop(struct news *news); /* tells what is queued and ends the thread *
 /* A client of this node changed its state. Any thread; never blocks. */
 void news_client(struct news *news, const char *id, enum client_state from, enum client_state to,
                  const char *reason);
+/* Something worth telling happened to a client of this node whose state stays as it is; `code` and
+ * `message` as in its last_error. Any thread; never blocks. */
+void news_notice(struct news *news, const char *id, const char *code, const char *message);
 /* Copies the listener. A remark tells it when the whole fleet is heard. ERR_FULL. Any thread. */
 enum err news_listen(struct news *news, const struct news_listener *listener) MUST_CHECK;
 

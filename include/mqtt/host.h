@@ -109,6 +109,8 @@ void host_insert(struct client *client, int64_t epoch, int64_t version, uint64_t
  * between what the states belong to. False: the event means nothing now, nothing happened. */
 bool host_change(struct client *client, enum client_event event, const char *reason);
 void host_note_error(struct client *client, const char *code, const char *message);
+/* The same, and tells it as an event of its own: the client's state stays as it is. */
+void host_notice(struct client *client, const char *code, const char *message);
 /* Lets go of everything the client has under way; with_will: see engine_ops.close. */
 void host_tear_down(struct client *client, bool with_will);
 /* Nothing is open any more: tells who waited, then starts anew or forgets. */

@@ -40,6 +40,9 @@ struct hosts_owner {
     /* The client's state is another one; what the API calls it may be the same. NULL: not told. */
     void (*changed)(void *context, const char *id, enum client_state from, enum client_state to,
                     const char *reason);
+    /* Something worth telling happened to a client whose state stays as it is; `code` and `message`
+     * as in its last_error, borrowed. NULL: not told. */
+    void (*noticed)(void *context, const char *id, const char *code, const char *message);
     /* A message for a sink (NULL: the default). Takes ownership on ERR_OK, and `accepted` is called
      * with accepted_context once the sink has it, or will not; on ERR_REFUSED too, without that:
      * QoS 0, dropped for want of room. ERR_FULL: not taken. */

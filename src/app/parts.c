@@ -34,6 +34,11 @@ static void client_changed(void *context, const char *id, enum client_state from
     news_client(app->news, id, from, to, reason);
 }
 
+static void client_noticed(void *context, const char *id, const char *code, const char *message) {
+    struct app *app = context;
+    news_notice(app->news, id, code, message);
+}
+
 static struct sink *sink_of(struct app *app, const char *name) {
     for (size_t i = 0; name && app->sinks[i]; i++) {
         if (strcmp(sink_type(app->sinks[i]), name) == 0) {
@@ -142,6 +147,7 @@ static enum err parts_create(struct app *app) {
                                 .wants_release = wants_release,
                                 .stable = client_stable,
                                 .changed = client_changed,
+                                .noticed = client_noticed,
                                 .deliver = deliver,
                                 .flush = flush_sinks,
                                 .has_room = has_room,

@@ -31,11 +31,12 @@
 #define MESSAGES_PER_TURN  256
 #define SUBSCRIBE_RETRY_MS 500
 
-/* One change of a client until it is told. */
+/* One change of a client, or a notice about it, until it is told. */
 struct note {
     int64_t at_ms;
     enum client_state from, to;
-    char reason[96];
+    char *message;   /* of a notice; NULL: it is a change */
+    char reason[96]; /* of a notice: its code */
     char id[];
 };
 
@@ -71,7 +72,7 @@ struct news {
 };
 
 const char *news_kind_name(enum news_kind kind) {
-    static const char *const names[] = {"client", "node", "leader", "dropped", "remark"};
+    static const char *const names[] = {"client", "node", "leader", "notice", "dropped", "remark"};
     assert((size_t)kind < sizeof(names) / sizeof(names[0]));
     return names[kind];
 }
@@ -106,6 +107,14 @@ struct news *news_create(const struct conf *conf, struct store *store, const cha
     return news;
 }
 
+/* NULL is legal. */
+static void note_free(struct note *note) {
+    if (note != NULL) {
+        free(note->message);
+        free(note);
+    }
+}
+
 static struct note *note_take(struct news *news) {
     void *item = NULL;
     return queue_pop(news->notes, &item, 0) == ERR_OK ? item : NULL;
@@ -119,7 +128,7 @@ void news_destroy(struct news *news) {
         news->entries[i].listener.forget(news->entries[i].listener.context);
     }
     for (struct note *note; news->notes && (note = note_take(news)) != NULL;) {
-        free(note);
+        note_free(note);
     }
     queue_destroy(news->notes);
     redis_destroy(news->talk);
@@ -140,6 +149,26 @@ static void wake(struct news *news) {
 
 /* ---- from outside ---------------------------------------------------------------------------- */
 
+/* NULL: out of memory. */
+static struct note *note_create(const char *id, const char *reason) {
+    size_t id_len = strlen(id);
+    struct note *note = calloc(1, sizeof(*note) + id_len + 1);
+    if (note != NULL) {
+        note->at_ms = clock_wall_ms();
+        snprintf(note->reason, sizeof(note->reason), "%s", reason);
+        memcpy(note->id, id, id_len + 1);
+    }
+    return note;
+}
+
+/* Takes ownership; NULL counts as lost. */
+static void note_push(struct news *news, struct note *note) {
+    if (note == NULL || queue_push(news->notes, note) != ERR_OK) {
+        note_free(note);
+        atomic_fetch_add(&news->lost, 1);
+    }
+}
+
 void news_client(struct news *news, const char *id, enum client_state from, enum client_state to,
                  const char *reason) {
     if (!atomic_load_explicit(&news->wanted, memory_order_relaxed)) {
@@ -148,19 +177,24 @@ void news_client(struct news *news, const char *id, enum client_state from, enum
     if (to == CLIENT_CLOSING || strcmp(client_state_shown(from), client_state_shown(to)) == 0) {
         return;
     }
-    size_t id_len = strlen(id);
-    struct note *note = malloc(sizeof(*note) + id_len + 1);
+    struct note *note = note_create(id, reason);
     if (note != NULL) {
-        note->at_ms = clock_wall_ms();
         note->from = from;
         note->to = to;
-        snprintf(note->reason, sizeof(note->reason), "%s", reason);
-        memcpy(note->id, id, id_len + 1);
     }
-    if (note == NULL || queue_push(news->notes, note) != ERR_OK) {
-        free(note);
-        atomic_fetch_add(&news->lost, 1);
+    note_push(news, note);
+}
+
+void news_notice(struct news *news, const char *id, const char *code, const char *message) {
+    if (!atomic_load_explicit(&news->wanted, memory_order_relaxed)) {
+        return;
     }
+    struct note *note = note_create(id, code);
+    if (note != NULL && (note->message = text_dup(message)) == NULL) {
+        note_free(note);
+        note = NULL;
+    }
+    note_push(news, note);
 }
 
 enum err news_listen(struct news *news, const struct news_listener *listener) {
@@ -238,7 +272,16 @@ static const char *shown(const struct note *note) {
     return deleted ? "deleted" : client_state_shown(note->to);
 }
 
-static json_t *note_json(const struct news *news, const struct note *note) {
+static json_t *notice_json(const struct news *news, const struct note *note) {
+    char at[CLOCK_RFC3339_LEN];
+    json_t *id = json_string(note->id);
+    json_t *message = json_string(note->message);
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:o}", "at", clock_rfc3339(note->at_ms, at), "kind",
+                     "notice", "id", id ? id : json_null(), "node", news->conf->node_name, "code",
+                     note->reason, "message", message ? message : json_null());
+}
+
+static json_t *change_json(const struct news *news, const struct note *note) {
     char at[CLOCK_RFC3339_LEN];
     json_t *id = json_string(note->id);
     json_t *reason = json_string(note->reason);
@@ -248,10 +291,12 @@ static json_t *note_json(const struct news *news, const struct note *note) {
                      reason ? reason : json_null());
 }
 
-/* What was published of a client, also by another node. */
+/* What was published of a client, also by another node. state NULL: a notice. */
 static void tell_client(struct news *news, const char *text, const char *id, const char *state) {
-    tell(news,
-         &(struct news_item){.kind = NEWS_CLIENT, .subject = id, .state = state, .text = text});
+    tell(news, &(struct news_item){.kind = state != NULL ? NEWS_CLIENT : NEWS_NOTICE,
+                                   .subject = id,
+                                   .state = state != NULL ? state : "",
+                                   .text = text});
 }
 
 static bool publish(struct news *news, const struct buffer *batch) {
@@ -276,16 +321,17 @@ static bool flush_batch(struct news *news, int64_t lost) {
                   (long long)lost);
     struct note *note = NULL;
     while (n < BATCH_MAX && batch.len < BATCH_BYTES_MAX && (note = note_take(news)) != NULL) {
-        json_t *json = note_json(news, note);
+        bool is_notice = note->message != NULL;
+        json_t *json = (is_notice ? notice_json : change_json)(news, note);
         char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
         if (text != NULL) {
-            tell_client(news, text, note->id, shown(note));
+            tell_client(news, text, note->id, is_notice ? NULL : shown(note));
             buffer_append_str(&batch, n++ > 0 ? "," : "");
             buffer_append_str(&batch, text);
         }
         free(text);
         json_decref(json);
-        free(note);
+        note_free(note);
     }
     buffer_append_str(&batch, "]}");
     if (n > 0 || lost > 0) {
@@ -325,7 +371,9 @@ static void hear(struct news *news, const char *payload) {
         json_array_foreach(events, i, event) {
             char *text = json_is_object(event) ? json_dumps(event, JSON_COMPACT) : NULL;
             if (text != NULL) {
-                tell_client(news, text, text_of(event, "id"), text_of(event, "state"));
+                bool is_notice = strcmp(text_of(event, "kind"), news_kind_name(NEWS_NOTICE)) == 0;
+                tell_client(news, text, text_of(event, "id"),
+                            is_notice ? NULL : text_of(event, "state"));
             }
             free(text);
         }

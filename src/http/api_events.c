@@ -43,7 +43,7 @@ struct audience {
 };
 
 static bool wants(const struct audience *audience, const struct news_item *item) {
-    bool is_client = item->kind == NEWS_CLIENT;
+    bool is_client = item->kind == NEWS_CLIENT || item->kind == NEWS_NOTICE;
     return (audience->kinds & (1U << item->kind)) != 0 &&
            (audience->state == NULL || strcmp(audience->state, item->state) == 0) &&
            (audience->client == NULL ||
@@ -128,7 +128,7 @@ static struct audience *audience_create(const struct http_request *request,
     unsigned wanted = ~0U;
     if (kinds != NULL && !parse_kinds(kinds, &wanted)) {
         http_problem(response, PROBLEM_BAD_REQUEST,
-                     "kind: must be client, node or leader, or several with commas");
+                     "kind: must be client, node, leader or notice, or several with commas");
         return NULL;
     }
     if (state != NULL && !state_is_known(state)) {

@@ -7,6 +7,7 @@ import pytest
 
 from fleet.proxy import Proxy
 from fleet.publisher import Publisher
+from fleet.sse import EventReader
 from fleet.wait import holds_for, wait_until
 
 pytestmark = pytest.mark.every_engine
@@ -126,6 +127,8 @@ def test_a_session_that_the_broker_lost_is_shown(fleet):
     fleet.api.post(fleet.api.path(client, "restart"))
     wait_until(lambda: fleet.api.status(client)["session_present"], 20, "the session is there")
     assert fleet.api.status(client)["last_error"] is None
+    events = fleet.closing(EventReader(fleet.api.base + "/api/v1/events?kind=notice"))
+    events.wait_comment("listening to the whole fleet")
     fleet.broker.restart()  # without persistence
 
     def lost():
@@ -134,3 +137,6 @@ def test_a_session_that_the_broker_lost_is_shown(fleet):
     status = wait_until(lost, 20, "online again")
     assert status["session_present"] is False and status["last_error"]["code"] == "session_lost"
     assert "\nmqfleet_sessions_lost_total 1\n" in fleet.api.get("/metrics").text
+    events.wait(lambda r: r.of("notice"), "told as a notice")
+    [notice] = events.of("notice")
+    assert (notice["id"], notice["code"]) == (client, "session_lost") and notice["message"]

@@ -60,7 +60,7 @@ enum cli_exit {
       "an MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other " \
       "name is a user property; may come more than once")                                          \
     X(OPT_FOLLOW, "follow", 0, NULL, "events", "show changes as they come")                        \
-    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader")                                 \
+    X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                          \
     X(OPT_CLIENT, "client", 0, "ID", "events", "changes of that client")                           \
     X(OPT_RAW, "raw", 0, NULL, "tail", "payloads alone, byte for byte, a newline after each")
 

@@ -46,6 +46,13 @@ static void tell_dropped(const json_t *data) {
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
+static void print_notice(const json_t *data) {
+    char id[256], message[600];
+    printf("%s  notice  %s  %s  %s\n", text(data, "at"),
+           table_printable(text(data, "id"), id, sizeof(id)), text(data, "code"),
+           table_printable(text(data, "message"), message, sizeof(message)));
+}
+
 static void print_event(const json_t *data) {
     char what[256], reason[400], safe[64];
     const char *kind = text(data, "kind"), *state = text(data, "state");
@@ -66,6 +73,8 @@ static bool take_event(void *context, const char *event, json_t *data) {
     }
     if (stream->cli->json) {
         print_json(data);
+    } else if (strcmp(event, "notice") == 0) {
+        print_notice(data);
     } else {
         print_event(data);
     }

@@ -147,9 +147,9 @@ static void look_at_session(struct client *client, const struct engine_connack *
     const struct client_config *config = client->config->config;
     if (client->session_kept && !connack->session_present) {
         metric_add(METRIC_SESSIONS_LOST, 1);
-        host_note_error(client, "session_lost",
-                        "the broker no longer had the session of this client: messages that came "
-                        "for it while it was not connected are lost");
+        host_notice(client, "session_lost",
+                    "the broker no longer had the session of this client: messages that came "
+                    "for it while it was not connected are lost");
     }
     client->session_kept = client_config_keeps_session(config) && config->client_id[0] != '\0';
 }

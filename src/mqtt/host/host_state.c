@@ -59,6 +59,14 @@ void host_note_error(struct client *client, const char *code, const char *messag
     pthread_mutex_unlock(&client->host->lock);
 }
 
+void host_notice(struct client *client, const char *code, const char *message) {
+    const struct hosts_owner *owner = client->host->owner;
+    host_note_error(client, code, message);
+    if (owner->noticed != NULL) {
+        owner->noticed(owner->context, client->id, code, message);
+    }
+}
+
 void host_set_timer(struct client *client, int64_t delay_ms) {
     timers_set(&client->host->timers, &client->timer, clock_ms() + delay_ms);
 }
