@@ -81,12 +81,16 @@ static void rule_version(struct reader *reader) {
     }
 }
 
-/* MQTT 3.1.1 section 3.1.2.9: a password needs a user name. */
+/* MQTT 3.1.1 section 3.1.2.9: a password needs a user name. An empty one is sent if there is a user
+ * name, but for the flat form (the one with sub_topic), where "" is an input left empty. */
 static void rule_credentials(struct reader *reader) {
     struct client_config *config = reader->config;
+    bool is_flat = json_object_get(reader->document, "sub_topic") != NULL;
     bool username_was_wrong = config->username == NULL && is_given(reader->document, "username");
     drop_empty(&config->username);
-    drop_empty(&config->password);
+    if (config->username == NULL || is_flat) {
+        drop_empty(&config->password);
+    }
     bool has_password = config->password != NULL || config->password_from != NULL;
     if (has_password && config->username == NULL && !username_was_wrong &&
         config->protocol_version == 4) {

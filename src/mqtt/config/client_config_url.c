@@ -183,6 +183,17 @@ static const char *characters_fault(const char *text) {
     return NULL;
 }
 
+static enum err after_scheme_parse(struct client_url *out, const char *authority,
+                                   const char **fault) {
+    size_t len = strcspn(authority, "/?#");
+    if (memchr(authority, '@', len) != NULL) {
+        *fault = "must have no user information: credentials go into username and password";
+        return ERR_ARGUMENT;
+    }
+    enum err result = authority_parse(out, authority, len, fault);
+    return result == ERR_OK ? path_parse(out, authority + len, fault) : result;
+}
+
 enum err client_url_parse(struct client_url *out, const char *text, const char **fault) {
     *out = (struct client_url){.scheme = SCHEME_MQTT};
     *fault = characters_fault(text);
@@ -195,13 +206,15 @@ enum err client_url_parse(struct client_url *out, const char *text, const char *
         return ERR_ARGUMENT;
     }
     const char *authority = separator == NULL ? text : separator + 3;
-    size_t len = strcspn(authority, "/?#");
-    if (memchr(authority, '@', len) != NULL) {
-        *fault = "must have no user information: credentials go into username and password";
-        return ERR_ARGUMENT;
+    enum err result = after_scheme_parse(out, authority, fault);
+    /* A URL ends its host at the first of / ? #, in the midst of a password that has one. */
+    const char *cut = authority + strcspn(authority, "/?#");
+    if (result == ERR_ARGUMENT && strchr(cut, '@') != NULL) {
+        *fault = "seems to hold a user name and a password: move them into username and password, "
+                 "as they are (in a URL, characters of a password such as # / ? @ would have to be "
+                 "percent-encoded)";
     }
-    enum err result = authority_parse(out, authority, len, fault);
-    return result == ERR_OK ? path_parse(out, authority + len, fault) : result;
+    return result;
 }
 
 void client_url_fini(struct client_url *url) {

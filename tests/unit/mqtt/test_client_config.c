@@ -37,6 +37,21 @@ START_TEST(empty_inputs_of_a_form_mean_none) {
 }
 END_TEST
 
+START_TEST(an_empty_password_with_a_username_is_one) {
+    struct client_config *config =
+        config_of("{'id':'c','url':'mqtt://h','username':'u','password':''}");
+    ck_assert_str_eq(config->password, "");
+    client_config_destroy(config);
+    config = config_of("{'id':'c','url':'mqtt://h','username':'','password':''}");
+    ck_assert_ptr_null(config->password);
+    client_config_destroy(config);
+    config = config_of("{'id':'c','broker':'h','port':1883,'username':'u','password':'',"
+                       "'sub_topic':'a'}");
+    ck_assert_ptr_null(config->password);
+    client_config_destroy(config);
+}
+END_TEST
+
 START_TEST(null_means_absent) {
     struct client_config *config = config_of(
         "{'id':'c','broker':null,'url':'mqtt://h','port':null,'username':null,'tls':null,'will':null,"
@@ -417,6 +432,7 @@ int main(void) {
     const TTest *const tests[] = {
         flat_form_is_a_configuration,
         empty_inputs_of_a_form_mean_none,
+        an_empty_password_with_a_username_is_one,
         null_means_absent,
         defaults_are_as_the_header_says,
         full_form_fills_every_member,

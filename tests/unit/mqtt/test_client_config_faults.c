@@ -166,6 +166,10 @@ START_TEST(each_fault_of_a_document_has_its_pointer) {
 }
 END_TEST
 
+#define CREDENTIALS_IN_URL                                                                         \
+    "seems to hold a user name and a password: move them into username and password, as they are " \
+    "(in a URL, characters of a password such as # / ? @ would have to be percent-encoded)"
+
 static const struct {
     const char *text, *detail;
 } DETAILS[] = {
@@ -184,6 +188,10 @@ static const struct {
     {"{" BASE ",'sink':'x'}", "must be \"redis_stream\", \"file\" or \"null\""},
     {"{'id':'c','url':'mqtt://u:p@h'}",
      "must have no user information: credentials go into username and password"},
+    {"{'id':'c','url':'mqtt://user:top#001@host'}", CREDENTIALS_IN_URL},
+    {"{'id':'c','url':'mqtts://user:to/p@host:8883'}", CREDENTIALS_IN_URL},
+    {"{'id':'c','url':'wss://us?er:top@host/mqtt'}", CREDENTIALS_IN_URL},
+    {"{'id':'c','broker':'user:top#001@host'}", CREDENTIALS_IN_URL},
     {"[]", "must be an object, not an array"},
 };
 
