@@ -15,6 +15,7 @@
 #include "mqtt/client_state.h"
 #include "mqtt/engine.h"
 #include "mqtt/hosts.h"
+#include "mqtt/loss.h"
 #include "mqtt/pacer.h"
 #include "mqtt/resolver.h"
 #include "mqtt/subscriptions.h"
@@ -94,7 +95,6 @@ struct client {
     bool closing;         /* `connection` was told to close; its closed event is still to come */
     bool session_kept;    /* the broker was left with a session, and is to have it still */
     bool release_asked;   /* parked: opens nothing until told */
-    bool early_loss;      /* to be judged before the next try */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
     unsigned address_turn;       /* which of several addresses is next */
     unsigned failures;           /* since a connection was last stable */
@@ -112,7 +112,7 @@ struct client {
     int64_t offline_since_ms; /* monotonic */
     int64_t opened_at_ms;     /* monotonic; when the connection was last opened */
     int64_t connack_at_ms;    /* monotonic; 0: none since the last open */
-    uint64_t loss_window;
+    struct loss_facts *loss;  /* to be judged before the next try; NULL: nothing */
     int64_t release_delay_ms; /* as asked for */
     struct client_stop *stops;
     struct shared_config *next_config; /* to start again with once closed */

@@ -27,6 +27,8 @@ struct engine_closed {
     const char *message;
     int reason_code; /* CONNACK return or reason code, or DISCONNECT's; -1: none */
     bool taken_over; /* the broker said so: DISCONNECT 0x8E */
+    /* Publications were written, wholly or not, and not acknowledged. */
+    bool publications_pending;
 };
 
 struct engine_connack {
@@ -102,6 +104,10 @@ struct engine_ops {
     /* Forgets a session of which no connection is open; NULL is legal. Publications that nobody
      * acknowledged get their published event now, with ERR_UNAVAILABLE. */
     void (*session_end)(struct engine *engine, struct engine_session *session);
+    /* A connection that ended with publications_pending ended because of them, as far as anybody
+     * can tell. session: the client's, NULL when it ended with the connection. True: not all of
+     * them will be sent again, so that the next connection is another. */
+    bool (*publications_blame)(struct engine *engine, struct engine_session *session);
     /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. All of
      * one SUBSCRIBE have the same identifier. */
     enum err (*subscribe)(struct engine_connection *connection,

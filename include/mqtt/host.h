@@ -123,6 +123,8 @@ void host_end_session(struct client *client);
 /* host_connect.c: from queued to CONNACK. */
 void host_enqueue(struct client *client);
 int64_t host_backoff_ms(const struct client *client);
+/* The same as after a first failure. */
+int64_t host_backoff_first_ms(const struct client *client);
 void host_requeue(struct client *client, const char *reason);
 void host_fail(struct client *client, const char *code, const char *message);
 void host_schedule(struct client *client, int64_t delay_ms);
@@ -140,6 +142,20 @@ void host_subscribed(void *client, const uint8_t *codes, size_t n);
 void host_unsubscribed(void *client);
 void host_update_subscriptions(struct client *client);
 void host_drop_work(struct client *client);
+/* A connection ended while a SUBSCRIBE was not acknowledged, and the broker is not to blame; called
+ * at the loss when the broker said so, else just before the next try. True: the next connection
+ * asks for something else, and need not wait for longer than reconnect_min_ms. */
+bool host_subscribe_blame(struct client *client);
+
+/* host_judge.c: why connections were lost. */
+/* Before anything of the connection is torn down. True: what is to blame is known already, and the
+ * next connection will be another. */
+bool host_note_loss(struct client *client, const struct engine_closed *closed);
+/* Of client->loss, which is forgotten: for how long the next try has to wait still. */
+int64_t host_judge_loss(struct client *client);
+bool host_in_conflict(const struct client *client);
+void host_forget_loss(struct client *client);
+void host_clear_suspicion(struct client *client); /* and what is not judged yet */
 
 /* host_loss.c: failures, losses, conflicts and what follows. */
 void host_connection_closed(void *client, const struct engine_closed *closed);

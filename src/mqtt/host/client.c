@@ -79,6 +79,7 @@ void client_destroy(struct client *client) {
     free(client->changes);
     free(client->granted);
     free(client->error_message);
+    free(client->loss);
     shared_config_release(client->config);
     shared_config_release(client->opened);
     shared_config_release(client->applied);

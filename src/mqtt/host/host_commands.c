@@ -12,8 +12,7 @@
 void host_begin(struct client *client) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
-    client->suspicion = 0;
-    client->early_loss = false;
+    host_clear_suspicion(client);
     client->release_asked = false;
     if (client->config->config->desired == DESIRED_PAUSED) {
         host_change(client, CLIENT_EV_PAUSE, "paused");
@@ -70,8 +69,7 @@ static void resume(struct client *client) {
 static void try_anew(struct client *client, const char *reason) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
-    client->suspicion = 0;
-    client->early_loss = false;
+    host_clear_suspicion(client);
     if (client->state == CLIENT_QUEUED) {
         host_tear_down(client, false); /* perhaps it is another broker's queue now */
         host_enqueue(client);
@@ -230,7 +228,7 @@ static void retry(struct host *host, const struct host_command *command) {
     }
     client->offline_since_ms = clock_ms();
     client->release_asked = false;
-    client->early_loss = false;
+    host_forget_loss(client);
     if (client->state == CLIENT_CONFLICT) {
         host_change(client, CLIENT_EV_RESUME, "stays_here");
     }

@@ -94,8 +94,7 @@ static void fail_for(struct client *client, const char *code, const char *messag
     metric_add(outcome_of_connect(code), 1);
     host_note_error(client, code, message);
     host_tear_down(client, false);
-    client->suspicion = 0;
-    client->early_loss = false;
+    host_clear_suspicion(client);
     if (host_change(client, CLIENT_EV_FAILED, code)) {
         host_schedule(client, delay_ms);
     }
@@ -106,10 +105,17 @@ static int64_t reconnect_max_ms(const struct client *client) {
     return own_ms > 0 ? own_ms : client->host->conf->reconnect_max_ms;
 }
 
-int64_t host_backoff_ms(const struct client *client) {
+static int64_t reconnect_min_ms(const struct client *client) {
     int64_t own_ms = client->config->config->reconnect_min_ms;
-    int64_t min_ms = own_ms > 0 ? own_ms : client->host->conf->reconnect_min_ms;
-    return backoff_ms(client->failures, min_ms, reconnect_max_ms(client));
+    return own_ms > 0 ? own_ms : client->host->conf->reconnect_min_ms;
+}
+
+int64_t host_backoff_ms(const struct client *client) {
+    return backoff_ms(client->failures, reconnect_min_ms(client), reconnect_max_ms(client));
+}
+
+int64_t host_backoff_first_ms(const struct client *client) {
+    return backoff_ms(1, reconnect_min_ms(client), reconnect_max_ms(client));
 }
 
 void host_fail(struct client *client, const char *code, const char *message) {

@@ -1,10 +1,8 @@
-/* Owns what follows when a connection failed, was lost, or a client's time is over; and the
- * judgement whether somebody else holds its identifier. Host thread only.
+/* Owns what follows when a connection failed, was lost, or a client's time is over. Host thread
+ * only.
  *
- * A broker that speaks MQTT 5 says so (0x8E). Otherwise: a connection that was let in, ended within
- * stable_ms without a word, and that so often in a row, is kicked. Where many clients of a broker
- * went at the same moment the broker is the likelier cause, and such a loss counts a third. It is
- * judged before the next try, when it is known who else was lost. */
+ * Somebody else holds the identifier when a broker that speaks MQTT 5 says so (0x8E), or when
+ * connections end again and again and nothing else explains it (host_judge.c). */
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
@@ -12,9 +10,6 @@
 #include "base/text.h"
 #include "mqtt/host.h"
 #include "mqtt/outcome.h"
-
-#define SUSPICION_ALONE 3
-#define SUSPICION_MASS  1
 
 /* ---- conflicts ---- */
 
@@ -33,8 +28,7 @@ static void enter_conflict(struct client *client, const char *message) {
     bool was_online = client->state == CLIENT_ONLINE;
     host_note_error(client, "taken_over", message);
     host_tear_down(client, false);
-    client->suspicion = 0;
-    client->early_loss = false;
+    host_clear_suspicion(client);
     if (!host_change(client, CLIENT_EV_TAKEN_OVER, "taken_over")) {
         return;
     }
@@ -43,55 +37,38 @@ static void enter_conflict(struct client *client, const char *message) {
     ask_for_rest(client);
 }
 
-/* True: it is one. */
-static bool judge_early_loss(struct client *client) {
-    if (!client->early_loss) {
-        return false;
-    }
-    client->early_loss = false;
-    bool mass = loss_watch_was_mass(&client->broker->losses, client->loss_window);
-    client->suspicion += mass ? SUSPICION_MASS : SUSPICION_ALONE;
-    return client->suspicion >= SUSPICION_ALONE * (unsigned)client->host->conf->conflict_losses;
-}
-
 /* ---- losses ---- */
 
-static void note_loss(struct client *client, const char *code) {
-    int64_t now_ms = clock_ms();
-    bool was_online = client->state == CLIENT_ONLINE;
-    size_t online_before = client->broker->online + (was_online ? 0 : 1);
-    uint64_t window = loss_watch_note(&client->broker->losses, now_ms, online_before);
-    bool early = now_ms - client->connack_at_ms < client->host->conf->stable_ms;
-    bool ours = client->host->lease_was_valid; /* else another node may rightly have it */
-    bool wordless = early && ours && strcmp(code, "connection_lost") == 0;
-    if (wordless && client->state == CLIENT_SUBSCRIBING) {
-        /* Many brokers refuse a subscription so: evidence of nothing. */
-    } else if (wordless) {
-        client->early_loss = true;
-        client->loss_window = window;
-    } else {
-        client->early_loss = false;
-        client->suspicion = 0;
-    }
-    if (was_online) {
-        metric_add(outcome_of_loss(code), 1);
+/* The judgement comes before the time is over: then the rest may be left out. */
+static void schedule_judged(struct client *client, int64_t delay_ms) {
+    host_schedule(client, delay_ms);
+    int64_t first_ms = host_backoff_first_ms(client);
+    if (client->loss != NULL && !client->release_asked && first_ms < delay_ms) {
+        client->loss->rest_ms = delay_ms - first_ms;
+        host_set_timer(client, first_ms);
     }
 }
 
-static void lost(struct client *client, const char *code, const char *message) {
-    note_loss(client, code);
-    if (client->state == CLIENT_SUBSCRIBING) {
-        metric_add(outcome_of_connect(code), 1);
+static const char *explain_loss(const struct client *client, const struct engine_closed *closed) {
+    bool subscribing = client->state == CLIENT_SUBSCRIBING;
+    return subscribing && strcmp(closed->code, "connection_lost") == 0
+               ? "the broker closed the connection before it acknowledged the subscriptions; "
+                 "perhaps it refuses one"
+               : closed->message;
+}
+
+static void lost(struct client *client, const struct engine_closed *closed) {
+    bool progress = host_note_loss(client, closed);
+    if (client->state == CLIENT_ONLINE) {
+        metric_add(outcome_of_loss(closed->code), 1);
+    } else {
+        metric_add(outcome_of_connect(closed->code), 1);
     }
-    if (client->state == CLIENT_SUBSCRIBING && strcmp(code, "connection_lost") == 0) {
-        message = "the broker closed the connection before it acknowledged the subscriptions; "
-                  "perhaps it refuses one";
-    }
-    host_note_error(client, code, message);
+    host_note_error(client, closed->code, explain_loss(client, closed));
     host_tear_down(client, false);
-    client->failures++;
-    if (host_change(client, CLIENT_EV_LOST, code)) {
-        host_schedule(client, host_backoff_ms(client));
+    client->failures += !progress;
+    if (host_change(client, CLIENT_EV_LOST, closed->code)) {
+        schedule_judged(client, progress ? host_backoff_first_ms(client) : host_backoff_ms(client));
     }
 }
 
@@ -117,7 +94,7 @@ void host_connection_closed(void *context, const struct engine_closed *closed) {
     } else if (client->state == CLIENT_OPENING) {
         host_fail(client, closed->code, closed->message);
     } else {
-        lost(client, closed->code, closed->message);
+        lost(client, closed);
     }
 }
 
@@ -125,8 +102,7 @@ void host_connection_closed(void *context, const struct engine_closed *closed) {
 
 static void stable(struct client *client) {
     client->failures = 0;
-    client->suspicion = 0;
-    client->early_loss = false;
+    host_clear_suspicion(client);
     client->host->owner->stable(client->host->owner->context, client->id);
 }
 
@@ -138,12 +114,15 @@ static void never_let_in(struct client *client) {
 }
 
 static void try_again(struct client *client) {
+    int64_t rest_ms = client->loss != NULL && !client->release_asked ? host_judge_loss(client) : 0;
     if (client->release_asked) {
         host_ask_release(client, client->error_code, client->error_message,
                          client->release_delay_ms, 0);
-    } else if (judge_early_loss(client)) {
+    } else if (host_in_conflict(client)) {
         enter_conflict(client, "lost soon after each connect: another client seems to use its "
                                "identifier");
+    } else if (rest_ms > 0) {
+        host_set_timer(client, rest_ms);
     } else if (host_change(client, CLIENT_EV_TIMER, "retry")) {
         host_enqueue(client);
     }
@@ -186,7 +165,9 @@ void host_timer(struct client *client) {
         if (client->work == NULL) {
             stable(client);
         } else if (!keeps_waiting(client)) {
-            lost(client, "subscribe_timeout", UNACKNOWLEDGED);
+            lost(client, &(struct engine_closed){.code = "subscribe_timeout",
+                                                 .message = UNACKNOWLEDGED,
+                                                 .reason_code = -1});
         }
         break;
     case CLIENT_BACKOFF:

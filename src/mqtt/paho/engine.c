@@ -256,6 +256,13 @@ static void engine_session_end(struct engine *engine, struct engine_session *ses
     (void)session;
 }
 
+/* What it sends does not outlive its connection. */
+static bool engine_publications_blame(struct engine *engine, struct engine_session *session) {
+    (void)engine;
+    (void)session;
+    return false;
+}
+
 static void engine_acknowledge(struct engine *engine, void *receipt, enum err result) {
     (void)engine; /* may be gone already: the receipt lives on its own */
     if (receipt != NULL) {
@@ -490,6 +497,7 @@ const struct engine_ops engine_paho = {
     .open = engine_open,
     .close = engine_close,
     .session_end = engine_session_end,
+    .publications_blame = engine_publications_blame,
     .subscribe = paho_subscribe,
     .unsubscribe = paho_unsubscribe,
     .publish = paho_publish,

@@ -354,6 +354,12 @@ static bool engine_watch(struct engine *engine, int fd) {
     return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+static bool engine_publications_blame(struct engine *engine, struct engine_session *session) {
+    (void)engine;
+    (void)session;
+    return false;
+}
+
 const struct engine_ops engine_reactor = {
     .name = "reactor",
     .hosts_max = 0,
@@ -362,6 +368,7 @@ const struct engine_ops engine_reactor = {
     .open = connection_open,
     .close = connection_close,
     .session_end = session_end,
+    .publications_blame = engine_publications_blame,
     .subscribe = engine_subscribe,
     .unsubscribe = engine_unsubscribe,
     .publish = publish,

@@ -1,0 +1,48 @@
+/* Why a connection that was let in ended without a word: what was known of it then, and the
+ * judgement just before the next try, when it is also known who else was lost. The first
+ * explanation that holds is the verdict; what the others would charge is not charged. Pure; any
+ * thread. */
+#ifndef MQFLEET_MQTT_LOSS_H
+#define MQFLEET_MQTT_LOSS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(symbol, name): in the order in which they are considered. */
+#define LOSS_VERDICT_TABLE(X)                                                                      \
+    X(LOSS_BY_BROKER, "broker")               /* it was away, or lost everybody */                 \
+    X(LOSS_BY_SUBSCRIPTIONS, "subscriptions") /* filters had been asked for, without SUBACK */     \
+    X(LOSS_BY_PUBLICATIONS, "publications")   /* publications were not acknowledged */             \
+    X(LOSS_BY_AGE, "age")     /* it ends connections after a steady time, those of others too */   \
+    X(LOSS_BY_RIVAL, "rival") /* nothing else explains it: perhaps somebody has the identifier */  \
+    X(LOSS_UNEXPLAINED, "unexplained") /* the connection had lasted */
+
+enum loss_verdict {
+#define LOSS_VERDICT_SYMBOL(symbol, name) symbol,
+    LOSS_VERDICT_TABLE(LOSS_VERDICT_SYMBOL)
+#undef LOSS_VERDICT_SYMBOL
+        LOSS_VERDICT_COUNT
+};
+
+struct loss_facts {
+    /* At the loss. */
+    int64_t lost_at_ms;        /* monotonic */
+    int64_t age_ms;            /* of the connection, since CONNACK */
+    int64_t rest_ms;           /* to wait after the judgement until the next try */
+    uint64_t window;           /* of the broker's loss_watch */
+    bool early;                /* online for less than stable_ms, while the lease held */
+    bool subscribing;          /* a SUBSCRIBE was not acknowledged */
+    bool publications_pending; /* see struct engine_closed */
+    /* Just before the next try. */
+    bool broker_away; /* or all its other clients went within a second */
+    bool steady_age;  /* see LOSS_BY_AGE */
+};
+
+enum loss_verdict loss_judge(const struct loss_facts *facts);
+/* The same for a DISCONNECT whose reason code may speak of one packet: at once, whatever became of
+ * the broker. LOSS_UNEXPLAINED: it does not. */
+enum loss_verdict loss_judge_told(const struct loss_facts *facts, int reason_code);
+const char *loss_verdict_name(enum loss_verdict verdict);
+
+#endif

@@ -1,0 +1,114 @@
+/* Owns what is known of the last loss of a client, and what its verdict leads to. Host thread only.
+ * See mqtt/loss.h for the order of explanations. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "mqtt/host.h"
+
+/* Three such losses in a row that nothing else explains count as one conflict_losses; where a tenth
+ * of a broker's clients went within a second, it is the likelier cause, and they count a third. */
+#define JUDGE_SUSPICION_ALONE 3
+#define JUDGE_SUSPICION_MASS  1
+
+void host_forget_loss(struct client *client) {
+    free(client->loss);
+    client->loss = NULL;
+}
+
+void host_clear_suspicion(struct client *client) {
+    client->suspicion = 0;
+    host_forget_loss(client);
+}
+
+/* ---- at the loss ---- */
+
+static bool judge_is_subscribing(const struct client *client) {
+    const struct client_work *work = client->work;
+    return work != NULL && work->in_flight > 0 &&
+           work->unsubscribed == work->diff.unsubscribe_count;
+}
+
+static struct loss_facts judge_facts(const struct client *client,
+                                     const struct engine_closed *closed) {
+    int64_t now_ms = clock_ms();
+    int64_t age_ms = now_ms - client->connack_at_ms;
+    return (struct loss_facts){
+        .lost_at_ms = now_ms,
+        .age_ms = age_ms,
+        /* Without a lease another node may rightly have it. */
+        .early = client->state == CLIENT_ONLINE && age_ms < client->host->conf->stable_ms &&
+                 client->host->lease_was_valid,
+        .subscribing = judge_is_subscribing(client),
+        .publications_pending = closed->publications_pending,
+    };
+}
+
+static bool judge_blame_publications(struct client *client) {
+    const struct host *host = client->host;
+    return host->ops->publications_blame(host->engine, client->session);
+}
+
+/* True: the next connection will not be the same again, so that it need not wait for long. */
+static bool judge_charge(struct client *client, enum loss_verdict verdict) {
+    switch (verdict) {
+    case LOSS_BY_SUBSCRIPTIONS:
+        return host_subscribe_blame(client);
+    case LOSS_BY_PUBLICATIONS:
+        return judge_blame_publications(client);
+    default:
+        return false;
+    }
+}
+
+static uint64_t judge_note_in_window(struct client *client) {
+    bool was_online = client->state == CLIENT_ONLINE;
+    return loss_watch_note(&client->broker->losses, clock_ms(),
+                           client->broker->online + (was_online ? 0 : 1));
+}
+
+bool host_note_loss(struct client *client, const struct engine_closed *closed) {
+    uint64_t window = judge_note_in_window(client);
+    struct loss_facts facts = judge_facts(client, closed);
+    facts.window = window;
+    host_forget_loss(client);
+    if (strcmp(closed->code, "connection_lost") != 0) {
+        client->suspicion = 0;
+        return judge_charge(client, loss_judge_told(&facts, closed->reason_code));
+    }
+    client->loss = malloc(sizeof *client->loss); /* without it nobody is charged */
+    if (client->loss != NULL) {
+        *client->loss = facts;
+    }
+    return false;
+}
+
+/* ---- before the next try ---- */
+
+static void judge_suspect(struct client *client, const struct loss_facts *facts) {
+    bool mass = loss_watch_was_mass(&client->broker->losses, facts->window);
+    client->suspicion += mass ? JUDGE_SUSPICION_MASS : JUDGE_SUSPICION_ALONE;
+}
+
+bool host_in_conflict(const struct client *client) {
+    return client->suspicion >=
+           JUDGE_SUSPICION_ALONE * (unsigned)client->host->conf->conflict_losses;
+}
+
+int64_t host_judge_loss(struct client *client) {
+    struct loss_facts facts = *client->loss;
+    host_forget_loss(client);
+    enum loss_verdict verdict = loss_judge(&facts);
+    log_event(LOG_DEBUG, "loss_judged", KS("client", client->id),
+              KS("by", loss_verdict_name(verdict)), KI("age_ms", facts.age_ms));
+    bool sooner = verdict == LOSS_BY_BROKER || judge_charge(client, verdict);
+    if (verdict == LOSS_BY_RIVAL) {
+        judge_suspect(client, &facts);
+    } else if (verdict == LOSS_UNEXPLAINED) {
+        client->suspicion = 0;
+    }
+    if (sooner && client->failures > 0) {
+        client->failures--;
+    }
+    return sooner ? 0 : facts.rest_ms;
+}
