@@ -6,8 +6,18 @@ import pytest
 from fleet.certificates import Authority
 from fleet.engines import ENGINES, ONE_ENGINE, limit_of
 from fleet.fleet import Fleet
+from fleet.rabbitmq import RabbitMq, RabbitMqServer
 
 LOG_TAIL = 8000
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Tests of one xdist_group run on one worker: what they share is started once."""
+    if hasattr(config, "workerinput"):
+        config.option.loadgroup = True  # a worker does not hear of the choice below
+    elif getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadgroup"
 
 
 def pytest_generate_tests(metafunc):
@@ -15,8 +25,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("engine", ENGINES, scope="session")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
+        if "rabbitmq" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("rabbitmq"))
         engine = getattr(item, "callspec", None) and item.callspec.params.get("engine")
         if not engine:
             continue
@@ -56,6 +69,24 @@ def fleet(tmp_path, engine):
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory):
+    if RabbitMqServer.missing():
+        pytest.skip(f"{RabbitMqServer.missing()} is not installed")
+    server = RabbitMqServer(tmp_path_factory.mktemp("rabbitmq"))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def rabbitmq(rabbitmq_server):
+    """A virtual host of a running RabbitMQ, for one test. A test that asks for it by another
+    fixture must name it too."""
+    return RabbitMq(rabbitmq_server).start()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Everything one test runs: a Redis, a broker, nodes, and their certain end."""
 
+import pytest
+
 from .broker import Broker
 from .invariants import Shared, check_s1
 from .node import Node
@@ -40,6 +42,13 @@ class Fleet:
         if name == "broker":
             self._broker = broker
         return broker
+
+    def start_other(self, make, **options):
+        """A broker of other_brokers.py; without it the test is skipped."""
+        if make.missing():
+            pytest.skip(f"{make.missing()} is not installed")
+        self.others.append(make(self.folder, **options).start())
+        return self.others[-1]
 
     @property
     def broker(self):

@@ -1,5 +1,6 @@
-"""Real brokers other than mosquitto: Aedes (Node.js, MQTT 3.1.1) and ejabberd (Erlang, its MQTT
-module). tools/install-deps --test brings them."""
+"""Real brokers other than mosquitto, one process for a test: Aedes (Node.js, MQTT 3.1.1), ejabberd
+(Erlang, its MQTT module), NATS (Go, 3.1.1) and mochi-mqtt (Go). RabbitMQ is in rabbitmq.py.
+tools/install-deps --test brings them."""
 
 import os
 import pathlib
@@ -13,7 +14,10 @@ from .ports import free_port
 from .process import Process
 from .wait import wait_until
 
-NODE_MODULES = pathlib.Path(__file__).resolve().parents[3] / "build/npm/node_modules"
+BUILD = pathlib.Path(__file__).resolve().parents[3] / "build"
+NODE_MODULES = BUILD / "npm/node_modules"
+MOCHI = BUILD / "mochi/mochi"
+NATS = shutil.which("nats-server", path=os.environ["PATH"] + ":/usr/sbin:/usr/local/sbin")
 # Debian keeps ejabberd apart from Erlang's own libraries.
 ERLANG_LIBRARIES = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
 
@@ -25,13 +29,14 @@ Aedes.createBroker().then((broker) =>
 
 
 class OtherBroker(Process):
-    """versions: of MQTT that it speaks; login: what a configuration needs to be let in."""
+    """versions: of MQTT that it speaks; login: what a configuration needs to be let in; name: of
+    its log and its files, when a test has two of a kind."""
 
     versions = ()
     login = {}
 
-    def __init__(self, folder):
-        super().__init__(type(self).__name__.lower(), folder)
+    def __init__(self, folder, name=None):
+        super().__init__(name or type(self).__name__.lower(), folder)
         self.port = free_port()
 
     @property
@@ -122,6 +127,78 @@ modules:
             {**os.environ, "HOME": str(self.folder), "ERL_LIBS": ERLANG_LIBRARIES,
              "EJABBERD_CONFIG_PATH": str(config), "ERL_CRASH_DUMP_BYTES": "0",
              "EJABBERD_LOG_PATH": str(self.folder / "ejabberd-own.log")})
+
+
+class Nats(OtherBroker):
+    """QoS 2 ends the connection; a topic with a dot or a space is refused; what a user may not
+    subscribe to is answered with 0x80, what it may not publish is acknowledged and dropped. User
+    "half" has permissions for a/# alone. options: more lines for its section mqtt."""
+
+    versions = (4,)
+    login = {"username": "plant", "password": "word"}
+    half_login = {"username": "half", "password": "word"}
+
+    def __init__(self, folder, name=None, options=()):
+        super().__init__(folder, name)
+        self.ws_port = free_port()
+        self._options = "\n  ".join(options)
+
+    @classmethod
+    def missing(cls):
+        return None if NATS else "nats-server"
+
+    @property
+    def ws_url(self):
+        return f"ws://127.0.0.1:{self.ws_port}/mqtt"
+
+    def launch(self):
+        config = self.folder / f"{self.name}.conf"
+        config.write_text(f"""
+server_name: {self.name}
+listen: "127.0.0.1:{free_port()}"
+jetstream {{ store_dir: "{self.folder}/{self.name}-store" }}
+mqtt {{
+  listen: "127.0.0.1:{self.port}"
+  {self._options}
+}}
+websocket {{
+  listen: "127.0.0.1:{self.ws_port}"
+  no_tls: true
+}}
+authorization {{ users: [
+  {{ user: plant, password: word }}
+  {{ user: half, password: word, permissions: {{
+      publish: [a, "a.>", "$MQTT.>"], subscribe: [a, "a.>", "$MQTT.sub.>"] }} }}
+] }}
+""")
+        self.spawn([NATS, "-c", config])
+
+
+class Mochi(OtherBroker):
+    """A small program around mochi-mqtt (tests/e2e/brokers/mochi). A message under way is kept with
+    its topic alias, and comes again by the alias alone; SUBSCRIBE is answered with 0x91 when its
+    identifier is one of those. refused: filters that nobody may use."""
+
+    versions = (4, 5)
+
+    def __init__(self, folder, name=None, refused=(), receive_maximum=1024):
+        super().__init__(folder, name)
+        self.ws_port = free_port()
+        self._options = ["-ws", f"127.0.0.1:{self.ws_port}",
+                         "-receive-maximum", str(receive_maximum)]
+        for one in refused:
+            self._options += ["-refuse", one]
+
+    @classmethod
+    def missing(cls):
+        return None if MOCHI.exists() else "mochi-mqtt (tools/install-deps --test builds it)"
+
+    @property
+    def ws_url(self):
+        return f"ws://127.0.0.1:{self.ws_port}/"
+
+    def launch(self):
+        self.spawn([MOCHI, *self._options, f"127.0.0.1:{self.port}"])
 
 
 OTHER_BROKERS = (Aedes, Ejabberd)
