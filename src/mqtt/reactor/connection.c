@@ -37,7 +37,7 @@ static void release_buffers(struct engine_connection *connection) {
     connection->held = 0;
 }
 
-void connection_end(struct engine_connection *connection, const struct engine_closed *closed) {
+void connection_over(struct engine_connection *connection, const struct engine_closed *closed) {
     if (connection->state == CONNECTION_ENDED) {
         return;
     }
@@ -60,10 +60,32 @@ void connection_end(struct engine_connection *connection, const struct engine_cl
     reactor_task(connection, TASK_END);
 }
 
+/* Acknowledgements, and under MQTT 5 the reason if there is one (section 3.14): no DISCONNECT
+ * before CONNACK, none of a server's kind under 3.1.1. */
+static void say_last_words(struct engine_connection *connection, uint8_t reason_code) {
+    bool up = connection->state == CONNECTION_UP || connection->state == CONNECTION_LEAVING;
+    if (!up || connection->out.failed) {
+        return;
+    }
+    answers_collect(connection->engine);
+    answers_acknowledge(connection);
+    if (reason_code != 0 && connection->version == 5 && connection->state == CONNECTION_UP) {
+        packet_write_disconnect(&connection->out, connection->version, reason_code);
+    }
+    if (!connection->out.failed) {
+        output_farewell(connection);
+    }
+}
+
+void connection_end(struct engine_connection *connection, const struct engine_closed *closed) {
+    say_last_words(connection, 0);
+    connection_over(connection, closed);
+}
+
 static void end_by_us(struct engine_connection *connection) {
-    connection_end(connection, &(struct engine_closed){.code = "closed_by_us",
-                                                       .message = "closed by this node",
-                                                       .reason_code = -1});
+    connection_over(connection, &(struct engine_closed){.code = "closed_by_us",
+                                                        .message = "closed by this node",
+                                                        .reason_code = -1});
 }
 
 void connection_lost(struct engine_connection *connection, const struct stream_fault *fault) {
@@ -71,7 +93,7 @@ void connection_lost(struct engine_connection *connection, const struct stream_f
     if (connection->state == CONNECTION_PARTING) {
         end_by_us(connection);
     } else if (greeting && strcmp(fault->code, "connection_lost") == 0) {
-        connection_end(
+        connection_over(
             connection,
             &(struct engine_closed){
                 .code = connection->received_at_ms ? "protocol_error" : "connection_refused",
@@ -79,9 +101,9 @@ void connection_lost(struct engine_connection *connection, const struct stream_f
                            "the port for TLS, WebSocket or plain MQTT?",
                 .reason_code = -1});
     } else {
-        connection_end(connection, &(struct engine_closed){.code = fault->code,
-                                                           .message = fault->message,
-                                                           .reason_code = -1});
+        connection_over(connection, &(struct engine_closed){.code = fault->code,
+                                                            .message = fault->message,
+                                                            .reason_code = -1});
     }
 }
 
@@ -90,16 +112,12 @@ static void send_disconnect(struct engine_connection *connection, uint8_t reason
     output_flush(connection);
 }
 
-/* No DISCONNECT before CONNACK under MQTT 5 (section 3.14), none with a reason under 3.1.1. */
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault) {
     const struct reason_code *reason = reason_code_disconnect(fault->reason_code);
-    if (connection->version == 5 && connection->state == CONNECTION_UP) {
-        packet_write_disconnect(&connection->out, connection->version, fault->reason_code);
-        output_farewell(connection);
-    }
-    connection_end(connection, &(struct engine_closed){.code = reason->code,
-                                                       .message = fault->message,
-                                                       .reason_code = -1});
+    say_last_words(connection, fault->reason_code);
+    connection_over(connection, &(struct engine_closed){.code = reason->code,
+                                                        .message = fault->message,
+                                                        .reason_code = -1});
 }
 
 void connection_finish(struct engine_connection *connection) {
@@ -337,6 +355,8 @@ static void look_up(struct engine_connection *connection, int64_t now_ms) {
 /* ---- leaving ---- */
 
 static void part(struct engine_connection *connection) {
+    answers_collect(connection->engine);
+    answers_acknowledge(connection);
     detach(connection); /* nothing may follow DISCONNECT */
     connection->state = CONNECTION_PARTING;
     send_disconnect(connection, 0);
@@ -346,10 +366,17 @@ static void part(struct engine_connection *connection) {
     }
 }
 
-void connection_leave_on(struct engine_connection *connection) {
+static void leave_on(struct engine_connection *connection) {
     if (connection->state == CONNECTION_LEAVING && connection->session->offered == 0) {
         part(connection);
     }
+}
+
+void connection_acknowledge(struct engine_connection *connection) {
+    if (answers_acknowledge(connection)) {
+        output_flush(connection);
+    }
+    leave_on(connection);
 }
 
 void connection_look(struct engine_connection *connection, int64_t now_ms) {
@@ -379,7 +406,7 @@ static void leave(struct engine_connection *connection) {
         reactor_resume(connection);
     }
     output_watch(connection);
-    connection_leave_on(connection);
+    leave_on(connection);
 }
 
 void connection_close(struct engine_connection *connection, bool with_will) {

@@ -1,11 +1,9 @@
-/* Owns a received message from PUBLISH to the end of its exchange: it is offered to the host, and
- * acknowledged once a sink has it, in the order of arrival (MQTT 5.0 section 4.6). A message of
- * QoS 1 or 2 that the server sends again because the connection broke is known by its packet
- * identifier and not offered twice. Host thread, deliver_acknowledge and deliver_flush excepted. */
+/* Owns a received message from PUBLISH until the host has it (answers.c: until it is
+ * acknowledged), and PUBREL. A message of QoS 1 or 2 that the server sends again because the
+ * connection broke is known by its packet identifier and not offered twice. Host thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <utlist.h>
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -146,102 +144,6 @@ static bool find_topic(struct engine_connection *connection, const struct packet
     return true;
 }
 
-/* ---- acknowledging ---- */
-
-static void acknowledge_in_order(struct engine_connection *connection) {
-    struct engine_session *session = connection->session;
-    struct inbound *first = session->unacknowledged;
-    while (first != NULL && first->state == INBOUND_ACCEPTED) {
-        if (first->qos == 1) {
-            packet_write_ack(&connection->out, connection->version, PACKET_PUBACK, first->packet_id,
-                             0);
-            connection->receiving--;
-            session_forget(connection->engine, first);
-        } else {
-            packet_write_ack(&connection->out, connection->version, PACKET_PUBREC, first->packet_id,
-                             0);
-            DL_DELETE(session->unacknowledged, first);
-            first->state = INBOUND_RECEIVED;
-            DL_APPEND(session->received, first);
-        }
-        reactor_task(connection, TASK_FLUSH);
-        first = session->unacknowledged;
-    }
-}
-
-void deliver_acknowledge(struct engine *engine, void *receipt, enum err result) {
-    struct inbound *inbound = receipt;
-    inbound->result = result;
-    struct inbound *before = atomic_load(&engine->answered);
-    do {
-        inbound->answered_next = before;
-    } while (!atomic_compare_exchange_weak(&engine->answered, &before, inbound));
-}
-
-void deliver_flush(struct engine *engine) {
-    if (atomic_load(&engine->answered) != NULL && atomic_exchange(&engine->waiting, false)) {
-        eventfd_write(engine->wake_fd, 1);
-    }
-}
-
-static void accepted(struct inbound *inbound) {
-    struct engine_session *session = inbound->session;
-    bool current = inbound->connection_number == session->connection_number;
-    inbound->state = INBOUND_ACCEPTED;
-    session->offered -= current;
-    if (current && session->connection != NULL) {
-        acknowledge_in_order(session->connection);
-        connection_leave_on(session->connection);
-    }
-}
-
-/* It must not be acknowledged, nor what came after it: the server sends them again. */
-static void not_accepted(struct engine *engine, struct inbound *inbound) {
-    struct engine_session *session = inbound->session;
-    bool current = inbound->connection_number == session->connection_number;
-    session_forget(engine, inbound);
-    if (current && session->connection != NULL) {
-        connection_end(session->connection,
-                       &(struct engine_closed){.code = "sink_unavailable",
-                                               .message = "no sink takes messages any more",
-                                               .reason_code = -1});
-    }
-}
-
-static void settle(struct engine *engine, struct inbound *inbound) {
-    if (inbound->session == NULL) {
-        free(inbound);
-    } else if (inbound->result == ERR_OK) {
-        accepted(inbound);
-    } else {
-        not_accepted(engine, inbound);
-        free(inbound);
-    }
-}
-
-static struct inbound *oldest_first(struct inbound *newest) {
-    struct inbound *oldest = NULL;
-    while (newest != NULL) {
-        struct inbound *next = newest->answered_next;
-        newest->answered_next = oldest;
-        oldest = newest;
-        newest = next;
-    }
-    return oldest;
-}
-
-void deliver_answered(struct engine *engine) {
-    if (atomic_load_explicit(&engine->answered, memory_order_relaxed) == NULL) {
-        return;
-    }
-    struct inbound *inbound = oldest_first(atomic_exchange(&engine->answered, NULL));
-    while (inbound != NULL) { /* bounded by the sinks' queues */
-        struct inbound *next = inbound->answered_next;
-        settle(engine, inbound);
-        inbound = next;
-    }
-}
-
 /* ---- what is known already ---- */
 
 static const struct packet_fault identifier_in_use = {
@@ -275,7 +177,9 @@ static void take_again(struct engine_connection *connection, struct inbound *kno
     known->connection_number = session->connection_number;
     DL_APPEND(session->unacknowledged, known);
     session->offered += known->state == INBOUND_OFFERED;
-    acknowledge_in_order(connection);
+    if (answers_acknowledge(connection)) {
+        reactor_task(connection, TASK_FLUSH);
+    }
 }
 
 /* True: there is nothing to be offered. What was received by QoS 2 is the same until PUBREL, DUP or

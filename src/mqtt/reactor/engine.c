@@ -42,6 +42,9 @@ static void run_task(struct engine_connection *connection, uint8_t tasks) {
     if (tasks & TASK_READ) {
         receive(connection);
     }
+    if (tasks & TASK_ACKNOWLEDGE) {
+        connection_acknowledge(connection);
+    }
     if (tasks & TASK_FLUSH) {
         output_flush(connection);
     }
@@ -185,7 +188,8 @@ static int64_t put_off(struct engine *engine, int64_t timeout_ms) {
  * timer for each message. */
 static int begin_wait(struct engine *engine, int64_t timeout_ms) {
     atomic_store(&engine->waiting, true);
-    if (engine->tasks != NULL || atomic_load(&engine->answered) != NULL) {
+    if (engine->tasks != NULL || engine->not_accepted != NULL ||
+        atomic_load(&engine->answered) != NULL) {
         return 0;
     }
     return timeout_ms < WHEEL_TICK_MS ? (int)timeout_ms : -1;
@@ -202,7 +206,7 @@ static void engine_poll(struct engine *engine, int64_t timeout_ms) {
     for (int i = 0; i < n; i++) {
         dispatch(engine, &events[i]);
     }
-    deliver_answered(engine);
+    answers_take(engine);
     run_tasks(engine);
 }
 
@@ -255,7 +259,7 @@ static void engine_destroy(struct engine *engine) {
         return;
     }
     assert(engine->connection_count == 0);
-    deliver_answered(engine);
+    answers_take(engine);
     inbound_table_fini(&engine->inbound);
     tls_contexts_destroy(engine->tls);
     buffer_fini(&engine->scratch);
@@ -372,8 +376,8 @@ const struct engine_ops engine_reactor = {
     .subscribe = engine_subscribe,
     .unsubscribe = engine_unsubscribe,
     .publish = publish,
-    .acknowledge = deliver_acknowledge,
-    .flush = deliver_flush,
+    .acknowledge = answers_put,
+    .flush = answers_flush,
     .watch = engine_watch,
     .poll = engine_poll,
 };

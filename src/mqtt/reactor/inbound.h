@@ -26,7 +26,8 @@ struct inbound {
     uint16_t packet_id;
     uint8_t qos;
     uint8_t state;
-    enum err result; /* of the sink */
+    uint8_t reason_code; /* of its acknowledgement under MQTT 5 */
+    enum err result;     /* of the sink */
 };
 
 struct inbound_table {

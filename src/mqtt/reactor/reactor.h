@@ -36,10 +36,11 @@ enum connection_state {
 
 /* What a connection waits for in the engine's next turn. */
 enum connection_task {
-    TASK_READ = 1,  /* there is more than the descriptor shows */
-    TASK_FLUSH = 2, /* `out` has something new */
-    TASK_TELL = 4,  /* publications are settled */
-    TASK_END = 8,   /* tell the host, and free */
+    TASK_READ = 1,         /* there is more than the descriptor shows */
+    TASK_FLUSH = 2,        /* `out` has something new */
+    TASK_TELL = 4,         /* publications are settled */
+    TASK_END = 8,          /* tell the host, and free */
+    TASK_ACKNOWLEDGE = 16, /* sinks have accepted some of it */
 };
 
 /* A publication of ours until the host was told its end: for QoS 0 that it was written. */
@@ -149,6 +150,7 @@ struct engine {
 
     atomic_bool waiting;                /* perhaps asleep in poll(): answers must wake it */
     _Atomic(struct inbound *) answered; /* by sinks, newest first */
+    struct inbound *not_accepted;       /* taken from there, to be dealt with in the next turn */
 };
 
 /* engine.c */
@@ -165,12 +167,15 @@ void connection_ready(struct engine_connection *connection, uint32_t events);
 /* Its time on the wheel has come. */
 void connection_look(struct engine_connection *connection, int64_t now_ms);
 void connection_close(struct engine_connection *connection, bool with_will);
-/* LEAVING: a sink answered. */
-void connection_leave_on(struct engine_connection *connection);
+/* Sinks have accepted something. */
+void connection_acknowledge(struct engine_connection *connection);
 /* CONNACK was good: from GREETING to UP. */
 void connection_up(struct engine_connection *connection);
-/* Ends it without a word; the message is copied. The first end counts. */
+/* Ends it; the message is copied. The first end counts. What sinks have accepted is acknowledged in
+ * one write that does not wait, so that it does not come again. */
 void connection_end(struct engine_connection *connection, const struct engine_closed *closed);
+/* The same without a word: the stream is gone, or the server ended it. */
+void connection_over(struct engine_connection *connection, const struct engine_closed *closed);
 void connection_lost(struct engine_connection *connection, const struct stream_fault *fault);
 /* The server broke the protocol: says so in DISCONNECT where the version has it, and ends. */
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault);
@@ -201,9 +206,17 @@ bool receive_again(struct engine_connection *connection);
 /* False: not taken; offer it again. */
 bool deliver(struct engine_connection *connection, const struct packet *packet);
 void deliver_release(struct engine_connection *connection, const struct packet *pubrel);
-void deliver_answered(struct engine *engine);
-void deliver_acknowledge(struct engine *engine, void *receipt, enum err result);
-void deliver_flush(struct engine *engine);
+
+/* answers.c: of sinks, and the acknowledgements that follow. */
+/* From any thread: as engine_ops.acknowledge and flush. */
+void answers_put(struct engine *engine, void *receipt, enum err result);
+void answers_flush(struct engine *engine);
+/* Notes what sinks have accepted; ends nothing. */
+void answers_collect(struct engine *engine);
+/* The same, and ends the connections whose messages were not accepted. */
+void answers_take(struct engine *engine);
+/* Writes into `out` the acknowledgements whose turn it is. False: none. */
+bool answers_acknowledge(struct engine_connection *connection);
 
 /* publish.c: our publications. */
 enum err publish(struct engine_connection *connection, const struct engine_publication *publication,

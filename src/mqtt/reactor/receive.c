@@ -34,11 +34,11 @@ static void end_for_reason(struct engine_connection *connection, const struct pa
                            const struct reason_code *reason) {
     char text[TEXT_LEN];
     explain(packet, reason, text);
-    connection_end(connection, &(struct engine_closed){.code = reason->code,
-                                                       .message = text,
-                                                       .reason_code = packet->reason_code,
-                                                       .taken_over = packet->reason_code == 0x8E &&
-                                                                     connection->version == 5});
+    connection_over(connection, &(struct engine_closed){.code = reason->code,
+                                                        .message = text,
+                                                        .reason_code = packet->reason_code,
+                                                        .taken_over = packet->reason_code == 0x8E &&
+                                                                      connection->version == 5});
 }
 
 static bool take_disconnect(struct engine_connection *connection, const struct packet *packet) {

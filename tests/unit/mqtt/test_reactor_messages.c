@@ -233,6 +233,83 @@ START_TEST(messages_that_a_broker_never_releases_take_half_of_the_buffers) {
 }
 END_TEST
 
+/* What the engine itself ends, with an answer of the sink that it has not looked at yet. */
+static const struct {
+    const char *bytes;
+    size_t len;
+    const char *code;
+} endings[] = {
+    {"\xD1\x00", 2, "malformed_packet"},
+    {"\xD0\xFF\xFF\xFF\x7F", 5, "packet_too_large"},
+    {"\x32\x06\x00\x01t\x00\x03\x00", 8, "protocol_error"}, /* an identifier in use */
+    {NULL, 0, "keepalive_timeout"},
+};
+
+START_TEST(case_C4_what_sinks_have_is_acknowledged_before_the_engine_ends_a_connection) {
+    bench_up(false);
+    SEND("\x32\x06\x00\x01t\x00\x01\x00");
+    SEND("\x34\x06\x00\x01t\x00\x02\x00");
+    SEND("\x32\x06\x00\x01t\x00\x03\x00");
+    wait_messages(3);
+    bench_accept(1);
+    if (endings[_i].bytes != NULL) {
+        bench_send(endings[_i].bytes, endings[_i].len);
+        bench_accept(0);
+    } else {
+        clock_advance_ms(58000);
+        bench_expect(PACKET_PINGREQ);
+        bench_accept(0);
+        clock_advance_ms(58000);
+    }
+    while (bench.closed == 0) {
+        engine_reactor.poll(bench.engine, 10);
+    }
+    bench_take_bytes();
+    ck_assert_str_eq(bench.code, endings[_i].code);
+    ck_assert_int_ge(bench.got_len, 8);
+    ck_assert_int_eq(memcmp(bench.got, "\x40\x02\x00\x01\x50\x02\x00\x02", 8), 0);
+    bench_hang_up(false);
+    bench_up(true); /* the third alone comes again, and its sink is not asked again */
+    SEND("\x3A\x06\x00\x01t\x00\x03\x00");
+    SEND("\x62\x02\x00\x02");
+    ck_assert_int_eq(bench_expect(PACKET_PUBCOMP).packet_id, 2);
+    bench_accept(2);
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 3);
+    ck_assert_int_eq(bench.message_count, 3);
+}
+END_TEST
+
+START_TEST(case_C4_nothing_behind_what_no_sink_takes_is_acknowledged) {
+    bench_up(false);
+    SEND("\x32\x05\x00\x01t\x00\x01");
+    SEND("\x32\x05\x00\x01t\x00\x02");
+    SEND("\x32\x05\x00\x01t\x00\x03");
+    wait_messages(3);
+    bench_accept(2);
+    engine_reactor.acknowledge(bench.engine, bench.receipts[1], ERR_UNAVAILABLE);
+    bench_accept(0);
+    while (bench.closed == 0) {
+        engine_reactor.poll(bench.engine, 10);
+    }
+    bench_take_bytes();
+    ck_assert_str_eq(bench.code, "sink_unavailable");
+    ck_assert_int_eq(bench.got_len, 4);
+    ck_assert_int_eq(memcmp(bench.got, "\x40\x02\x00\x01", 4), 0);
+}
+END_TEST
+
+START_TEST(a_fence_says_nothing) {
+    bench_up(false);
+    SEND("\x32\x05\x00\x01t\x00\x01");
+    wait_messages(1);
+    bench_accept(0);
+    engine_reactor.close(bench.connection, true);
+    UNTIL(bench.closed == 1);
+    bench_take_bytes();
+    ck_assert_int_eq(bench.got_len, 0);
+}
+END_TEST
+
 static struct {
     void *receipts[BUFFER_BYTES / 2 / sizeof(struct inbound) + 1];
     int count;
@@ -290,6 +367,11 @@ int main(void) {
     tcase_add_test(tcase, a_paused_connection_still_pings_and_can_be_closed);
     tcase_add_test(tcase, messages_that_a_broker_never_releases_take_half_of_the_buffers);
     tcase_add_test(tcase, messages_that_no_sink_has_yet_count_as_unreleased_and_end_nothing);
+    tcase_add_test(tcase, case_C4_nothing_behind_what_no_sink_takes_is_acknowledged);
+    tcase_add_test(tcase, a_fence_says_nothing);
+    tcase_add_loop_test(v5,
+                        case_C4_what_sinks_have_is_acknowledged_before_the_engine_ends_a_connection,
+                        0, (int)(sizeof(endings) / sizeof(endings[0])));
     tcase_add_test(v5, topics_kept_for_aliases_count_as_memory);
     tcase_add_test(v5, more_than_the_receive_maximum_is_refused);
     suite_add_tcase(suite, tcase);

@@ -1,0 +1,122 @@
+/* Owns what sinks answer for received messages, and the acknowledgements that follow from it, in
+ * the order of arrival (MQTT 5.0 section 4.6). Sinks put answers on a list from any thread; the
+ * host thread takes them. */
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <utlist.h>
+#include "reactor.h"
+
+/* ---- from sinks, any thread ---- */
+
+void answers_put(struct engine *engine, void *receipt, enum err result) {
+    struct inbound *inbound = receipt;
+    inbound->result = result;
+    struct inbound *before = atomic_load(&engine->answered);
+    do {
+        inbound->answered_next = before;
+    } while (!atomic_compare_exchange_weak(&engine->answered, &before, inbound));
+}
+
+void answers_flush(struct engine *engine) {
+    if (atomic_load(&engine->answered) != NULL && atomic_exchange(&engine->waiting, false)) {
+        eventfd_write(engine->wake_fd, 1);
+    }
+}
+
+/* ---- acknowledging ---- */
+
+static void acknowledge(struct engine_connection *connection, struct inbound *inbound) {
+    struct engine_session *session = connection->session;
+    enum packet_type type = inbound->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC;
+    bool refused = inbound->reason_code >= 0x80 && connection->version == 5;
+    packet_write_ack(&connection->out, connection->version, type, inbound->packet_id,
+                     inbound->reason_code);
+    if (inbound->qos == 1 || refused) { /* section 4.3.3: no PUBREL follows a refusal */
+        connection->receiving--;
+        session_forget(connection->engine, inbound);
+    } else {
+        DL_DELETE(session->unacknowledged, inbound);
+        inbound->state = INBOUND_RECEIVED;
+        DL_APPEND(session->received, inbound);
+    }
+}
+
+bool answers_acknowledge(struct engine_connection *connection) {
+    struct engine_session *session = connection->session;
+    bool any = false;
+    if (session->connection != connection) {
+        return false; /* it has ended, or nothing may follow its DISCONNECT */
+    }
+    while (session->unacknowledged != NULL && session->unacknowledged->state == INBOUND_ACCEPTED) {
+        acknowledge(connection, session->unacknowledged);
+        any = true;
+    }
+    return any;
+}
+
+/* ---- taking answers ---- */
+
+static void accepted(struct inbound *inbound) {
+    struct engine_session *session = inbound->session;
+    bool current = inbound->connection_number == session->connection_number;
+    inbound->state = INBOUND_ACCEPTED;
+    session->offered -= current;
+    if (current && session->connection != NULL) {
+        reactor_task(session->connection, TASK_ACKNOWLEDGE);
+    }
+}
+
+/* It must not be acknowledged, nor what came after it: the server sends them again. */
+static void not_accepted(struct engine *engine, struct inbound *inbound) {
+    struct engine_session *session = inbound->session;
+    bool current = inbound->connection_number == session->connection_number;
+    if (current && session->connection != NULL) {
+        connection_end(session->connection,
+                       &(struct engine_closed){.code = "sink_unavailable",
+                                               .message = "no sink takes messages any more",
+                                               .reason_code = -1});
+    }
+    session_forget(engine, inbound);
+}
+
+static struct inbound *oldest_first(struct inbound *newest) {
+    struct inbound *oldest = NULL;
+    while (newest != NULL) {
+        struct inbound *next = newest->answered_next;
+        newest->answered_next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    return oldest;
+}
+
+void answers_collect(struct engine *engine) {
+    if (atomic_load_explicit(&engine->answered, memory_order_relaxed) == NULL) {
+        return;
+    }
+    struct inbound *inbound = oldest_first(atomic_exchange(&engine->answered, NULL));
+    while (inbound != NULL) { /* bounded by the sinks' queues */
+        struct inbound *next = inbound->answered_next;
+        if (inbound->session == NULL) {
+            free(inbound);
+        } else if (inbound->result == ERR_OK) {
+            accepted(inbound);
+        } else {
+            inbound->answered_next = engine->not_accepted;
+            engine->not_accepted = inbound;
+        }
+        inbound = next;
+    }
+}
+
+void answers_take(struct engine *engine) {
+    answers_collect(engine);
+    while (engine->not_accepted != NULL) { /* the end of a connection may add to it */
+        struct inbound *inbound = engine->not_accepted;
+        engine->not_accepted = inbound->answered_next;
+        if (inbound->session != NULL) {
+            not_accepted(engine, inbound);
+        }
+        free(inbound);
+    }
+}
