@@ -29,11 +29,16 @@ Aedes.createBroker().then((broker) =>
 
 
 class OtherBroker(Process):
-    """versions: of MQTT that it speaks; login: what a configuration needs to be let in; name: of
-    its log and its files, when a test has two of a kind."""
+    """versions: of MQTT that it speaks; login: what a configuration needs to be let in; granted_max:
+    QoS of its subscriptions; published_max: highest QoS that it takes as the specification says;
+    durable: sessions survive kill(); ws_url, tls_url: where it offers them. name: of its log and its
+    files, when a test has two of a kind."""
 
     versions = ()
     login = {}
+    granted_max = published_max = 2
+    durable = False
+    ws_url = tls_url = None
 
     def __init__(self, folder, name=None):
         super().__init__(name or type(self).__name__.lower(), folder)
@@ -137,10 +142,12 @@ class Nats(OtherBroker):
     versions = (4,)
     login = {"username": "plant", "password": "word"}
     half_login = {"username": "half", "password": "word"}
+    granted_max = published_max = 1
+    durable = True
 
     def __init__(self, folder, name=None, options=()):
         super().__init__(folder, name)
-        self.ws_port = free_port()
+        self.ws_port, self._own_port = free_port(), free_port()
         self._options = "\n  ".join(options)
 
     @classmethod
@@ -155,10 +162,11 @@ class Nats(OtherBroker):
         config = self.folder / f"{self.name}.conf"
         config.write_text(f"""
 server_name: {self.name}
-listen: "127.0.0.1:{free_port()}"
+listen: "127.0.0.1:{self._own_port}"
 jetstream {{ store_dir: "{self.folder}/{self.name}-store" }}
 mqtt {{
   listen: "127.0.0.1:{self.port}"
+  ack_wait: 2s
   {self._options}
 }}
 websocket {{
@@ -201,4 +209,4 @@ class Mochi(OtherBroker):
         self.spawn([MOCHI, *self._options, f"127.0.0.1:{self.port}"])
 
 
-OTHER_BROKERS = (Aedes, Ejabberd)
+OTHER_BROKERS = (Aedes, Ejabberd, Nats, Mochi)

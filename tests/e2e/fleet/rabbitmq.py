@@ -106,6 +106,8 @@ class RabbitMq(OtherBroker):
     by PUBACK; what a user may not publish ends the connection."""
 
     versions = (4,)
+    granted_max = published_max = 1
+    durable = True
 
     def __init__(self, server):
         self.server = server
