@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "mqtt/broker.h"
 #include "mqtt/client_config.h"
+#include "mqtt/client_error.h"
 #include "mqtt/client_state.h"
 #include "mqtt/engine.h"
 #include "mqtt/hosts.h"
@@ -75,8 +76,8 @@ struct client {
     struct shared_config *config;
     int64_t epoch, version;
     int64_t since_ms;
-    const char *error_code; /* interned; NULL: none yet */
-    char *error_message;
+    enum client_error error; /* the last one */
+    char *error_message;     /* NULL: the error's own text */
     int64_t error_at_ms, next_retry_at_ms, connected_at_ms;
     int64_t times_online;
     bool session_present;                /* by the last CONNACK */
@@ -126,7 +127,8 @@ void client_destroy(struct client *client);
 
 /* The following need the host's lock. */
 void client_record_change(struct client *client, enum client_state to, const char *reason);
-void client_note_error(struct client *client, const char *code, const char *message);
+/* message NULL: the error's own text. */
+void client_note_error(struct client *client, enum client_error error, const char *message);
 /* Swaps the configuration and carries over what was granted for filters that stay as they were. */
 enum err client_replace_config(struct client *client, struct shared_config *config) MUST_CHECK;
 const char *client_last_reason(const struct client *client); /* "" none */

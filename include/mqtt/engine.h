@@ -14,19 +14,17 @@
 #include "base/err.h"
 #include "base/message.h"
 #include "mqtt/client_config.h"
+#include "mqtt/client_error.h"
 
 struct engine;            /* one per host */
 struct engine_connection; /* one per open(), until its closed event */
 struct engine_session;    /* what a client and its broker keep from connection to connection */
 
-/* Why a connection failed or ended. Strings borrowed during the event. */
+/* Why a connection failed or ended. */
 struct engine_closed {
-    const char *code; /* "connect_timeout" "connection_refused" "tls_failed" "bad_credentials"
-                         "not_authorized" "server_disconnect" "connection_lost" "taken_over"
-                         "protocol_error" "closed_by_us" ... snake_case, stable */
-    const char *message;
-    int reason_code; /* CONNACK return or reason code, or DISCONNECT's; -1: none */
-    bool taken_over; /* the broker said so: DISCONNECT 0x8E */
+    enum client_error error;
+    const char *message; /* borrowed during the event; NULL: the error's own text */
+    int reason_code;     /* CONNACK return or reason code, or DISCONNECT's; -1: none */
     /* Publications were written, wholly or not, and not acknowledged. */
     bool publications_pending;
 };

@@ -108,9 +108,10 @@ void host_insert(struct client *client, int64_t epoch, int64_t version, uint64_t
 /* host_state.c: the one place where a client's state changes: logs, counts, records, and moves it
  * between what the states belong to. False: the event means nothing now, nothing happened. */
 bool host_change(struct client *client, enum client_event event, const char *reason);
-void host_note_error(struct client *client, const char *code, const char *message);
+/* message NULL: the error's own text. The same for all below. */
+void host_note_error(struct client *client, enum client_error error, const char *message);
 /* The same, and tells it as an event of its own: the client's state stays as it is. */
-void host_notice(struct client *client, const char *code, const char *message);
+void host_notice(struct client *client, enum client_error error, const char *message);
 /* Lets go of everything the client has under way; with_will: see engine_ops.close. */
 void host_tear_down(struct client *client, bool with_will);
 /* Nothing is open any more: tells who waited, then starts anew or forgets. */
@@ -126,15 +127,14 @@ int64_t host_backoff_ms(const struct client *client);
 /* The same as after a first failure. */
 int64_t host_backoff_first_ms(const struct client *client);
 void host_requeue(struct client *client, const char *reason);
-void host_fail(struct client *client, const char *code, const char *message);
+void host_fail(struct client *client, enum client_error error, const char *message);
 void host_schedule(struct client *client, int64_t delay_ms);
 void host_admit(struct host *host, int64_t now_us);
 void host_check_lease(struct host *host);
 void host_take_resolved(struct host *host);
 void host_cancel_lookup(struct client *client);
-/* rest_ms_max: see struct hosts_release. */
-void host_ask_release(struct client *client, const char *code, const char *message,
-                      int64_t delay_ms, int64_t rest_ms_max);
+/* For its last error. rest_ms_max: see struct hosts_release. */
+void host_ask_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max);
 
 /* host_session.c: from CONNACK to the end of the connection. */
 void host_connected(void *client, const struct engine_connack *connack);

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/message.h"
 #include "mqtt/client_config.h"
+#include "mqtt/client_error.h"
 #include "mqtt/client_state.h"
 #include "mqtt/engine.h"
 #include "mqtt/probe.h"
@@ -24,7 +25,7 @@ struct hosts_release {
     int64_t epoch;
     int64_t delay_ms;    /* before it is tried again */
     int64_t rest_ms_max; /* in conflict: delay_ms doubles each time, up to this. Else 0 */
-    const char *code;
+    enum client_error error;
     const char *message;
 };
 
@@ -137,7 +138,7 @@ struct client_status {
     enum client_state state;
     char *reason; /* of the last change of state */
     int64_t since_ms;
-    char *error_code; /* NULL: none yet */
+    enum client_error error; /* the last one; CLIENT_ERROR_NONE: none yet */
     char *error_message;
     int64_t error_at_ms;
     int64_t next_retry_at_ms;

@@ -12,6 +12,7 @@
 #include "base/conf.h"
 #include "mqtt/address_policy.h"
 #include "mqtt/client_config.h"
+#include "mqtt/client_error.h"
 #include "mqtt/resolver.h"
 
 #define PROBE_DETAIL_LEN 400
@@ -32,7 +33,7 @@ struct probe_result {
     bool ok;
     int64_t us;
     char detail[PROBE_DETAIL_LEN]; /* no secret in it */
-    const char *advice;            /* static: what to change; NULL: nothing */
+    enum client_error error;       /* of a step that failed */
 };
 
 struct probe_report {

@@ -9,14 +9,16 @@
 #include <stdint.h>
 #include <sys/socket.h>
 #include "base/err.h"
+#include "mqtt/client_error.h"
 
 #define RESOLVER_ADDRESSES_MAX 8
 
 struct resolver;
 
 struct resolver_answer {
-    enum err result;     /* ERR_OK; ERR_NOT_FOUND: no such name; ERR_UNAVAILABLE: no answer */
-    const char *message; /* static text when not ERR_OK */
+    enum err result;         /* ERR_OK; ERR_NOT_FOUND: no such name; ERR_UNAVAILABLE: no answer */
+    enum client_error error; /* when not ERR_OK */
+    const char *message;     /* static text when not ERR_OK */
     size_t count;
     struct sockaddr_storage addresses[RESOLVER_ADDRESSES_MAX]; /* IPv4 first; port 0 */
 };

@@ -87,7 +87,6 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
 void agent_task_free(struct agent_task *task) {
     if (task) {
         free(task->id);
-        free(task->code);
         free(task->message);
         free(task);
     }
@@ -314,7 +313,7 @@ static enum err task_push(struct agent *agent, enum agent_task_kind kind, const 
     if (release) {
         task->delay_ms = release->delay_ms;
         task->rest_ms_max = release->rest_ms_max;
-        task->code = text_dup(release->code);
+        task->error = release->error;
         task->message = text_dup(release->message);
     }
     enum err result = task->id ? queue_push(agent->tasks, task) : ERR_MEMORY;

@@ -26,7 +26,8 @@ struct agent_task {
     char *id;
     int64_t epoch;
     int64_t delay_ms, rest_ms_max;
-    char *code;
+    enum client_error error; /* NONE: see reason */
+    const char *reason;      /* static; NULL: "released" */
     char *message;
     UT_hash_handle hh; /* of agent->releases or agent->stable */
 };
@@ -35,8 +36,8 @@ struct agent_task {
 struct leaving {
     char *id;
     int64_t epoch;
-    const char *code; /* static */
-    bool failed;      /* prefer another node */
+    const char *reason; /* static */
+    bool failed;        /* prefer another node */
     int64_t asked_ms;
     char *config, *identity; /* to put it back if Redis loses it meanwhile; NULL: not known */
     int64_t version;

@@ -14,32 +14,33 @@
 #define SINK_TROUBLE_MS    10000 /* a sink that has failed for so long is not just restarting */
 
 static enum err give_back(struct agent *agent, const struct store_member *member,
-                          const struct store_client *client, const char *code,
+                          const struct store_client *client, enum client_error error,
                           const char *message) {
     size_t released;
     enum err result = store_release(agent->wiring.store, member,
                                     &(struct store_release){.id = client->id,
                                                             .epoch = client->owner.epoch,
                                                             .delay_ms = GIVE_BACK_DELAY_MS,
-                                                            .code = code,
+                                                            .code = client_error_code(error),
                                                             .message = message,
                                                             .failed = true},
                                     1, &released);
-    log_event(LOG_WARN, "client_given_back", KS("client", client->id), KS("reason", code),
-              KS("detail", message), KS("result", err_name(result)));
+    log_event(LOG_WARN, "client_given_back", KS("client", client->id),
+              KS("reason", client_error_code(error)), KS("detail", message),
+              KS("result", err_name(result)));
     return result;
 }
 
-/* Why this node cannot run what it was given; NULL: it can, and the secrets are decrypted. */
-static const char *find_fault(struct agent *agent, struct client_config *config,
-                              char message[MESSAGE_LEN]) {
+/* Why this node cannot run what it was given; NONE: it can, and the secrets are decrypted. */
+static enum client_error find_fault(struct agent *agent, struct client_config *config,
+                                    char message[MESSAGE_LEN]) {
     if (config->sink && strcmp(config->sink, "file") == 0 &&
         agent->wiring.conf->sink_path[0] == '\0') {
         snprintf(message, MESSAGE_LEN, "/sink: this node has no sink.path");
-        return "sink_missing";
+        return CLIENT_ERROR_SINK_MISSING;
     }
     bool readable = client_secrets_open(config, agent->wiring.secrets, message) == ERR_OK;
-    return readable ? NULL : "secret_unreadable";
+    return readable ? CLIENT_ERROR_NONE : CLIENT_ERROR_SECRET_UNREADABLE;
 }
 
 static enum err start(struct agent *agent, const struct store_member *member,
@@ -51,12 +52,12 @@ static enum err start(struct agent *agent, const struct store_member *member,
                                  &faults) != ERR_OK) {
         snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer,
                  faults.items[0].detail);
-        return give_back(agent, member, client, "bad_config", message);
+        return give_back(agent, member, client, CLIENT_ERROR_BAD_CONFIG, message);
     }
-    const char *code = find_fault(agent, config, message);
-    if (code != NULL) {
+    enum client_error error = find_fault(agent, config, message);
+    if (error != CLIENT_ERROR_NONE) {
         client_config_destroy(config);
-        return give_back(agent, member, client, code, message);
+        return give_back(agent, member, client, error, message);
     }
     enum err (*to_hosts)(struct hosts *, struct client_config *, const char *, int64_t, int64_t) =
         claimed ? hosts_start_claimed : hosts_start;
@@ -85,8 +86,9 @@ static void judge(struct agent *agent, const struct store_member *member,
         answer->full = true;
         break;
     case STORE_CLAIM_IDENTITY:
-        deferred = store_defer(agent->wiring.store, item->id, IDENTITY_DELAY_MS, "identity_taken",
-                               "another client has the same broker and client_id");
+        deferred = store_defer(agent->wiring.store, item->id, IDENTITY_DELAY_MS,
+                               client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
+                               client_error_text(CLIENT_ERROR_IDENTITY_TAKEN));
         (void)deferred; /* it will be found again */
         break;
     case STORE_CLAIM_GONE:

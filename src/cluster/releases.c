@@ -98,8 +98,8 @@ static void leaving_stop(struct agent *agent, struct leaving *leaving) {
     note->agent = agent;
     note->epoch = leaving->epoch;
     memcpy(note->id, leaving->id, len + 1);
-    if (hosts_stop(agent->wiring.hosts, leaving->id, leaving->epoch, leaving->code, client_stopped,
-                   note) != ERR_OK) {
+    if (hosts_stop(agent->wiring.hosts, leaving->id, leaving->epoch, leaving->reason,
+                   client_stopped, note) != ERR_OK) {
         free(note);
     }
 }
@@ -115,7 +115,7 @@ static void leaving_remember(struct agent *agent, struct leaving *leaving) {
     }
 }
 
-static void leaving_begin(struct agent *agent, const char *id, int64_t epoch, const char *code,
+static void leaving_begin(struct agent *agent, const char *id, int64_t epoch, const char *reason,
                           bool failed) {
     if (releases_leaving(agent, id)) {
         return;
@@ -127,7 +127,7 @@ static void leaving_begin(struct agent *agent, const char *id, int64_t epoch, co
         free(copy);
         return;
     }
-    *leaving = (struct leaving){.id = copy, .epoch = epoch, .code = code, .failed = failed};
+    *leaving = (struct leaving){.id = copy, .epoch = epoch, .reason = reason, .failed = failed};
     HASH_ADD_KEYPTR(hh, agent->leaving, leaving->id, strlen(leaving->id), leaving);
     leaving_remember(agent, leaving);
     leaving_stop(agent, leaving);
@@ -138,11 +138,11 @@ static void leaving_begin(struct agent *agent, const char *id, int64_t epoch, co
 /* A client that cannot be brought online stays when there is nobody else to try it; one in conflict
  * goes to waiting all the same, where its rest is known to the whole fleet. */
 static bool worth_releasing(struct agent *agent, const struct agent_task *task) {
-    return !node_alone(agent->wiring.node) || strcmp(task->code, "taken_over") == 0;
+    return !node_alone(agent->wiring.node) || client_error_is_conflict(task->error);
 }
 
 static void task_release(struct agent *agent, struct agent_task *task) {
-    if (task->code && !worth_releasing(agent, task) &&
+    if (!worth_releasing(agent, task) &&
         hosts_retry(agent->wiring.hosts, task->id, task->epoch, task->delay_ms) == ERR_OK) {
         agent_task_free(task);
         return;
@@ -157,7 +157,7 @@ static void task_stopped(struct agent *agent, struct agent_task *task) {
         agent_task_free(task);
         return;
     }
-    task->code = text_dup(leaving->code);
+    task->reason = leaving->reason;
     task_keep(&agent->releases, task);
 }
 
@@ -250,6 +250,13 @@ static enum err releases_judge(struct agent *agent, const struct store_member *m
     return result;
 }
 
+static const char *release_code(const struct agent_task *task) {
+    if (task->error != CLIENT_ERROR_NONE) {
+        return client_error_code(task->error);
+    }
+    return task->reason != NULL ? task->reason : "released";
+}
+
 static void releases_write(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
@@ -262,7 +269,7 @@ static void releases_write(struct agent *agent) {
                                             .epoch = task->epoch,
                                             .delay_ms = task->delay_ms,
                                             .rest_ms_max = task->rest_ms_max,
-                                            .code = task->code ? task->code : "released",
+                                            .code = release_code(task),
                                             .message = task->message ? task->message : "",
                                             .failed = !leaving || leaving->failed};
     }

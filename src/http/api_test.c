@@ -97,10 +97,11 @@ static json_t *report_json(const struct probe_report *report) {
     json_t *steps = json_array();
     for (size_t i = 0; i < report->count; i++) {
         const struct probe_result *result = &report->results[i];
-        json_array_append_new(
-            steps, json_pack("{s:s, s:b, s:f, s:o, s:s?}", "step", probe_step_name(result->step),
-                             "ok", result->ok, "ms", (double)result->us / 1000.0, "detail",
-                             http_json_string(result->detail), "advice", result->advice));
+        json_array_append_new(steps, json_pack("{s:s, s:b, s:f, s:o, s:s?}", "step",
+                                               probe_step_name(result->step), "ok", result->ok,
+                                               "ms", (double)result->us / 1000.0, "detail",
+                                               http_json_string(result->detail), "advice",
+                                               client_error_advice(result->error)));
     }
     return json_pack("{s:b, s:o}", "ok", report->ok, "steps", steps);
 }

@@ -8,8 +8,6 @@
 #include "base/clock.h"
 #include "http/json.h"
 
-#define REASON_CONFLICT "taken_over" /* the code of a release that was a conflict */
-
 bool client_state_known(const char *shown) {
     for (int state = 0; state < CLIENT_STATE_COUNT; state++) {
         if (strcmp(client_state_shown((enum client_state)state), shown) == 0) {
@@ -46,8 +44,8 @@ json_t *client_status_json(const struct client_status *status) {
         "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state",
         client_state_shown(status->state), "version", (json_int_t)status->version, "reason",
         http_json_string(status->reason), "since", http_json_time(status->since_ms), "last_error",
-        error_json(status->error_code, status->error_message, status->error_at_ms), "next_retry_at",
-        http_json_time(status->next_retry_at_ms), "connected_at",
+        error_json(client_error_code(status->error), status->error_message, status->error_at_ms),
+        "next_retry_at", http_json_time(status->next_retry_at_ms), "connected_at",
         http_json_time(status->connected_at_ms), "certificate_expires_at",
         http_json_time(status->certificate_expires_at_ms), "session_present",
         status->connected_at_ms > 0 ? json_boolean(status->session_present) : json_null(),
@@ -72,8 +70,7 @@ static json_t *idle_json(const char *state, const char *reason, int64_t since_ms
 
 json_t *client_waiting_json(const struct store_client *row) {
     bool later = row->not_before_ms > clock_wall_ms();
-    bool conflict =
-        later && row->attempt_code != NULL && strcmp(row->attempt_code, REASON_CONFLICT) == 0;
+    bool conflict = later && client_error_is_conflict(client_error_of_code(row->attempt_code));
     return idle_json(conflict ? "conflict" : "waiting",
                      row->attempt_code != NULL ? row->attempt_code : "not placed yet",
                      row->attempt_at_ms,

@@ -1,95 +1,106 @@
-/* Owns the table of reason codes of MQTT 5.0 (section 2.4) and return codes of 3.1.1. Pure. */
+/* Owns the tables from reason codes of MQTT 5.0 (section 2.4) and return codes of 3.1.1 to errors.
+ * Pure. */
 #include "mqtt/reason_codes.h"
 
 #include <stddef.h>
-#include <string.h>
+#include <stdint.h>
 
-static const struct reason_code return_codes[] = {
-    {1, "unsupported_protocol_version", "the broker does not speak this protocol version"},
-    {2, "identifier_rejected", "the broker rejects the client identifier"},
-    {3, "server_unavailable", "the broker is not available"},
-    {4, "bad_credentials", "bad user name or password"},
-    {5, "not_authorized", "not authorized"},
+struct reason_row {
+    uint8_t value;
+    enum client_error error;
 };
 
-static const struct reason_code reason_codes[] = {
-    {0x00, "server_disconnect", "the broker closed the connection"},
-    {0x80, "unspecified_error", "unspecified error"},
-    {0x81, "malformed_packet", "malformed packet"},
-    {0x82, "protocol_error", "protocol error"},
-    {0x83, "implementation_error", "implementation specific error"},
-    {0x84, "unsupported_protocol_version", "the broker does not speak this protocol version"},
-    {0x85, "identifier_rejected", "the broker rejects the client identifier"},
-    {0x86, "bad_credentials", "bad user name or password"},
-    {0x87, "not_authorized", "not authorized"},
-    {0x88, "server_unavailable", "the broker is not available"},
-    {0x89, "server_busy", "the broker is busy"},
-    {0x8A, "banned", "banned by the broker"},
-    {0x8B, "server_shutting_down", "the broker is shutting down"},
-    {0x8C, "bad_authentication_method", "bad authentication method"},
-    {0x8D, "keep_alive_timeout", "the broker heard nothing for too long"},
-    {0x8E, "taken_over", "another connection uses this client identifier"},
-    {0x8F, "topic_filter_invalid", "topic filter invalid"},
-    {0x90, "topic_name_invalid", "topic name invalid"},
-    {0x91, "packet_identifier_in_use", "packet identifier in use"},
-    {0x93, "receive_maximum_exceeded", "receive maximum exceeded"},
-    {0x94, "topic_alias_invalid", "topic alias invalid"},
-    {0x95, "packet_too_large", "packet too large"},
-    {0x96, "message_rate_too_high", "message rate too high"},
-    {0x97, "quota_exceeded", "quota exceeded"},
-    {0x98, "administrative_action", "closed by an administrator of the broker"},
-    {0x99, "payload_format_invalid", "payload format invalid"},
-    {0x9A, "retain_not_supported", "the broker does not support retained messages"},
-    {0x9B, "qos_not_supported", "the broker does not support this QoS"},
-    {0x9C, "use_another_server", "the broker names another server"},
-    {0x9D, "server_moved", "the broker has moved"},
-    {0x9E, "shared_subscriptions_not_supported", "shared subscriptions are not supported"},
-    {0x9F, "connection_rate_exceeded", "connection rate exceeded"},
-    {0xA0, "maximum_connect_time", "the longest connect time is over"},
-    {0xA1, "subscription_identifiers_not_supported", "subscription identifiers not supported"},
-    {0xA2, "wildcard_subscriptions_not_supported", "wildcard subscriptions are not supported"},
+static const struct reason_row return_codes[] = {
+    {1, CLIENT_ERROR_MQTT_VERSION},
+    {2, CLIENT_ERROR_MQTT_IDENTIFIER_REJECTED},
+    {3, CLIENT_ERROR_MQTT_SERVER_UNAVAILABLE},
+    {4, CLIENT_ERROR_MQTT_BAD_CREDENTIALS},
+    {5, CLIENT_ERROR_MQTT_NOT_AUTHORIZED},
 };
 
-static const struct reason_code unknown = {-1, "unknown_reason", "a reason code of no meaning"};
+static const struct reason_row reasons[] = {
+    {REASON_SUCCESS, CLIENT_ERROR_SERVER_DISCONNECT},
+    {REASON_UNSPECIFIED, CLIENT_ERROR_MQTT_UNSPECIFIED},
+    {REASON_MALFORMED_PACKET, CLIENT_ERROR_MQTT_MALFORMED_PACKET},
+    {REASON_PROTOCOL_ERROR, CLIENT_ERROR_MQTT_PROTOCOL_ERROR},
+    {REASON_IMPLEMENTATION_ERROR, CLIENT_ERROR_MQTT_IMPLEMENTATION_ERROR},
+    {REASON_UNSUPPORTED_VERSION, CLIENT_ERROR_MQTT_VERSION},
+    {REASON_IDENTIFIER_REJECTED, CLIENT_ERROR_MQTT_IDENTIFIER_REJECTED},
+    {REASON_BAD_CREDENTIALS, CLIENT_ERROR_MQTT_BAD_CREDENTIALS},
+    {REASON_NOT_AUTHORIZED, CLIENT_ERROR_MQTT_NOT_AUTHORIZED},
+    {REASON_SERVER_UNAVAILABLE, CLIENT_ERROR_MQTT_SERVER_UNAVAILABLE},
+    {REASON_SERVER_BUSY, CLIENT_ERROR_MQTT_SERVER_BUSY},
+    {REASON_BANNED, CLIENT_ERROR_MQTT_BANNED},
+    {REASON_SHUTTING_DOWN, CLIENT_ERROR_MQTT_SHUTTING_DOWN},
+    {REASON_BAD_AUTHENTICATION_METHOD, CLIENT_ERROR_MQTT_AUTHENTICATION_METHOD},
+    {REASON_KEEP_ALIVE_TIMEOUT, CLIENT_ERROR_MQTT_KEEP_ALIVE_TIMEOUT},
+    {REASON_TAKEN_OVER, CLIENT_ERROR_MQTT_TAKEN_OVER},
+    {REASON_TOPIC_FILTER_INVALID, CLIENT_ERROR_MQTT_TOPIC_FILTER_INVALID},
+    {REASON_TOPIC_NAME_INVALID, CLIENT_ERROR_MQTT_TOPIC_NAME_INVALID},
+    {REASON_PACKET_IDENTIFIER_IN_USE, CLIENT_ERROR_MQTT_PACKET_IDENTIFIER_IN_USE},
+    {REASON_RECEIVE_MAXIMUM_EXCEEDED, CLIENT_ERROR_MQTT_RECEIVE_MAXIMUM_EXCEEDED},
+    {REASON_TOPIC_ALIAS_INVALID, CLIENT_ERROR_MQTT_TOPIC_ALIAS_INVALID},
+    {REASON_PACKET_TOO_LARGE, CLIENT_ERROR_MQTT_PACKET_TOO_LARGE},
+    {REASON_MESSAGE_RATE, CLIENT_ERROR_MQTT_MESSAGE_RATE},
+    {REASON_QUOTA_EXCEEDED, CLIENT_ERROR_MQTT_QUOTA},
+    {REASON_ADMINISTRATIVE_ACTION, CLIENT_ERROR_MQTT_ADMINISTRATIVE},
+    {REASON_PAYLOAD_FORMAT_INVALID, CLIENT_ERROR_MQTT_PAYLOAD_FORMAT},
+    {REASON_RETAIN_NOT_SUPPORTED, CLIENT_ERROR_MQTT_RETAIN},
+    {REASON_QOS_NOT_SUPPORTED, CLIENT_ERROR_MQTT_QOS},
+    {REASON_USE_ANOTHER_SERVER, CLIENT_ERROR_MQTT_USE_ANOTHER_SERVER},
+    {REASON_SERVER_MOVED, CLIENT_ERROR_MQTT_SERVER_MOVED},
+    {REASON_SHARED_NOT_SUPPORTED, CLIENT_ERROR_MQTT_SHARED},
+    {REASON_CONNECTION_RATE, CLIENT_ERROR_MQTT_CONNECTION_RATE},
+    {REASON_MAXIMUM_CONNECT_TIME, CLIENT_ERROR_MQTT_MAXIMUM_CONNECT_TIME},
+    {REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, CLIENT_ERROR_MQTT_SUBSCRIPTION_IDENTIFIERS},
+    {REASON_WILDCARD_NOT_SUPPORTED, CLIENT_ERROR_MQTT_WILDCARD},
+};
 
-static const struct reason_code *find(const struct reason_code *table, size_t n, int value) {
+static const struct reason_row subacks[] = {
+    {REASON_UNSPECIFIED, CLIENT_ERROR_SUBSCRIPTION_REFUSED},
+    {REASON_IMPLEMENTATION_ERROR, CLIENT_ERROR_SUBSCRIPTION_IMPLEMENTATION},
+    {REASON_NOT_AUTHORIZED, CLIENT_ERROR_SUBSCRIPTION_NOT_AUTHORIZED},
+    {REASON_TOPIC_FILTER_INVALID, CLIENT_ERROR_SUBSCRIPTION_INVALID},
+    {REASON_PACKET_IDENTIFIER_IN_USE, CLIENT_ERROR_SUBSCRIPTION_IN_USE},
+    {REASON_QUOTA_EXCEEDED, CLIENT_ERROR_SUBSCRIPTION_QUOTA},
+    {REASON_QOS_NOT_SUPPORTED, CLIENT_ERROR_SUBSCRIPTION_QOS},
+    {REASON_SHARED_NOT_SUPPORTED, CLIENT_ERROR_SUBSCRIPTION_SHARED},
+    {REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, CLIENT_ERROR_SUBSCRIPTION_IDENTIFIER},
+    {REASON_WILDCARD_NOT_SUPPORTED, CLIENT_ERROR_SUBSCRIPTION_WILDCARD},
+};
+
+static const struct reason_row ours[] = {
+    {REASON_MALFORMED_PACKET, CLIENT_ERROR_MALFORMED_PACKET},
+    {REASON_TOPIC_NAME_INVALID, CLIENT_ERROR_TOPIC_NAME_INVALID},
+    {REASON_RECEIVE_MAXIMUM_EXCEEDED, CLIENT_ERROR_RECEIVE_MAXIMUM_EXCEEDED},
+    {REASON_TOPIC_ALIAS_INVALID, CLIENT_ERROR_TOPIC_ALIAS_INVALID},
+    {REASON_PACKET_TOO_LARGE, CLIENT_ERROR_PACKET_TOO_LARGE},
+};
+
+static enum client_error find(const struct reason_row *rows, size_t n, int value,
+                              enum client_error other) {
     for (size_t i = 0; i < n; i++) {
-        if (table[i].value == value) {
-            return &table[i];
+        if (rows[i].value == value) {
+            return rows[i].error;
         }
     }
-    return &unknown;
+    return other;
+}
+#define FIND(rows, value, other) find(rows, sizeof(rows) / sizeof((rows)[0]), value, other)
+
+enum client_error reason_error_connack(int value) {
+    return value < 0x80 ? FIND(return_codes, value, CLIENT_ERROR_MQTT_UNKNOWN)
+                        : FIND(reasons, value, CLIENT_ERROR_MQTT_UNKNOWN);
 }
 
-static const struct reason_code *find_reason(int value) {
-    return find(reason_codes, sizeof(reason_codes) / sizeof(reason_codes[0]), value);
+enum client_error reason_error_disconnect(int value) {
+    return FIND(reasons, value, CLIENT_ERROR_MQTT_UNKNOWN);
 }
 
-const struct reason_code *reason_code_connack(int value) {
-    if (value < 0x80) {
-        return find(return_codes, sizeof(return_codes) / sizeof(return_codes[0]), value);
-    }
-    return find_reason(value);
+enum client_error reason_error_suback(int value) {
+    return FIND(subacks, value, CLIENT_ERROR_SUBSCRIPTION_UNKNOWN);
 }
 
-const struct reason_code *reason_code_disconnect(int value) {
-    return find_reason(value);
-}
-
-const struct reason_code *reason_code_suback(int value) {
-    return find_reason(value);
-}
-
-static bool has_code(const struct reason_code *table, size_t n, const char *code) {
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(table[i].code, code) == 0) {
-            return true;
-        }
-    }
-    return strcmp(unknown.code, code) == 0;
-}
-
-bool reason_code_known(const char *code) {
-    return has_code(return_codes, sizeof(return_codes) / sizeof(return_codes[0]), code) ||
-           has_code(reason_codes, sizeof(reason_codes) / sizeof(reason_codes[0]), code);
+enum client_error reason_error_ours(int value) {
+    return FIND(ours, value, CLIENT_ERROR_PROTOCOL_ERROR);
 }

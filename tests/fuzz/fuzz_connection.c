@@ -297,7 +297,7 @@ static void on_connected(void *context, const struct engine_connack *connack) {
 
 static void on_closed(void *context, const struct engine_closed *closed) {
     struct client *client = context;
-    assert(client->connection != NULL && closed->code != NULL && closed->message != NULL);
+    assert(client->connection != NULL && closed->error != CLIENT_ERROR_NONE);
     client->connection = NULL;
     client->closing = false;
     client->requested = 0;

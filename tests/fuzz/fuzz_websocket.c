@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -75,8 +76,9 @@ static void close_reading(struct reading *reading) {
 /* How many bytes belong to the answer. */
 static size_t read_answer(struct reading *reading, const uint8_t *data, size_t len) {
     size_t used = 0;
-    reading->answered =
-        websocket_read_answer(reading->websocket, data, len, &used, reading->message);
+    struct websocket_fault fault = {0};
+    reading->answered = websocket_read_answer(reading->websocket, data, len, &used, &fault);
+    snprintf(reading->message, sizeof(reading->message), "%s", fault.message);
     assert(used <= len && (reading->answered != ERR_TIMEOUT || used == len));
     reading->answer_len += used;
     assert(reading->answer_len <= WEBSOCKET_ANSWER_MAX);

@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/err.h"
 #include "mqtt/client_config.h"
+#include "mqtt/client_error.h"
 #include "mqtt/engine.h"
 
 enum packet_type { /* MQTT 5.0 section 2.1.2 */
@@ -38,11 +39,12 @@ struct packet_slice {
     size_t len;
 };
 
-/* Why a packet is refused: what DISCONNECT says (0x81 malformed, 0x82 protocol error, 0x95 ...) and
- * a static text for people. */
+/* Why a packet is refused: what DISCONNECT says (0x81 malformed, 0x82 protocol error, 0x95 ...), a
+ * static text for people, and the error of the client. */
 struct packet_fault {
     uint8_t reason_code;
     const char *message;
+    enum client_error error; /* NONE: reason_error_ours(reason_code) */
 };
 
 /* ---- framing ---- */

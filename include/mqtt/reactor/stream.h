@@ -18,15 +18,15 @@
 #include <sys/types.h>
 #include "base/err.h"
 #include "mqtt/client_config.h"
+#include "mqtt/client_error.h"
 
 struct ssl_st;
 struct tls_contexts;     /* mqtt/reactor/tls.h */
 struct stream_websocket; /* its frames (mqtt/reactor/websocket.h) and what is unsent of them */
 
-/* Why a stream failed or ended. `code` as in struct engine_closed: "connection_refused"
- * "tls_failed" "tls_file_unreadable" "websocket_refused" "connection_lost" "protocol_error" ... */
+/* Why a stream failed or ended. */
 struct stream_fault {
-    const char *code; /* static */
+    enum client_error error;
     char message[256];
 };
 
@@ -57,7 +57,8 @@ enum err stream_open(struct stream *stream, struct tls_contexts *contexts,
 enum err stream_advance(struct stream *stream, const struct client_config *config,
                         struct stream_fault *fault) MUST_CHECK;
 /* Reads what is there, `size` bytes at most (at least 1024). > 0: bytes of MQTT; 0: nothing for now
- * (look at has_more); -1: ended or failed, see fault (an orderly end has code "connection_lost").
+ * (look at has_more); -1: ended or failed, see fault (an orderly end is
+ * CLIENT_ERROR_CONNECTION_LOST).
  */
 ssize_t stream_read(struct stream *stream, uint8_t *data, size_t size, struct stream_fault *fault);
 /* Takes up to len bytes; what was taken is not to be offered again. Less than len: wants_write is

@@ -10,10 +10,16 @@
 #include "base/buffer.h"
 #include "base/err.h"
 #include "mqtt/client_config.h"
+#include "mqtt/client_error.h"
 
 #define WEBSOCKET_ANSWER_MAX 8192 /* bytes of the server's answer to the handshake */
 
 struct websocket;
+
+struct websocket_fault { /* why the handshake failed */
+    enum client_error error;
+    char message[256];
+};
 
 /* NULL: out of memory. */
 struct websocket *websocket_create(void);
@@ -24,9 +30,9 @@ void websocket_write_request(struct websocket *websocket, const struct client_co
                              struct buffer *out);
 /* Reads the answer out of `data`; *used bytes belong to it. ERR_OK: accepted, what follows are
  * frames. ERR_TIMEOUT: not whole yet, all is used. ERR_REFUSED: another status or a wrong answer;
- * `message` (256 bytes) says which and what to look at. */
+ * see fault. */
 enum err websocket_read_answer(struct websocket *websocket, const uint8_t *data, size_t len,
-                               size_t *used, char *message) MUST_CHECK;
+                               size_t *used, struct websocket_fault *fault) MUST_CHECK;
 /* Unwraps frames in place: the payload of binary frames is moved to the front of `data`, *len
  * becomes its length. Pongs (and the answer to a close) are appended to `out`. ERR_CANCELED: the
  * server closed, after what is in `data`; ERR_PROTOCOL: `message` (256 bytes) says why, what is in

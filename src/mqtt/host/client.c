@@ -149,10 +149,10 @@ size_t client_copy_changes(const struct client *client,
     return client->change_count;
 }
 
-void client_note_error(struct client *client, const char *code, const char *message) {
-    client->error_code = intern(code);
+void client_note_error(struct client *client, enum client_error error, const char *message) {
+    client->error = error;
     free(client->error_message);
-    client->error_message = text_dup(message);
+    client->error_message = message != NULL ? text_dup(message) : NULL;
     client->error_at_ms = clock_wall_ms();
 }
 
@@ -177,13 +177,14 @@ static enum err copy_subscriptions(const struct client *client, struct client_st
 }
 
 enum err client_copy_status(const struct client *client, struct client_status *out) {
-    bool failed = client->error_code != NULL;
+    const char *message =
+        client->error_message != NULL ? client->error_message : client_error_text(client->error);
     *out = (struct client_status){
         .state = client->state,
         .reason = text_dup(client_last_reason(client)),
         .since_ms = client->since_ms,
-        .error_code = failed ? text_dup(client->error_code) : NULL,
-        .error_message = failed ? text_dup(client->error_message) : NULL,
+        .error = client->error,
+        .error_message = text_dup(message),
         .error_at_ms = client->error_at_ms,
         .next_retry_at_ms = client->next_retry_at_ms,
         .connected_at_ms = client->connected_at_ms,
@@ -200,7 +201,7 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .version = client->version,
     };
     enum err result = copy_subscriptions(client, out);
-    if (out->reason == NULL || (failed && out->error_code == NULL)) {
+    if (out->reason == NULL || out->error_message == NULL) {
         result = ERR_MEMORY;
     }
     if (result != ERR_OK) {
@@ -215,7 +216,6 @@ void client_status_fini(struct client_status *status) {
     }
     free(status->subscriptions);
     free(status->reason);
-    free(status->error_code);
     free(status->error_message);
     *status = (struct client_status){0};
 }

@@ -13,7 +13,6 @@
 #include "mqtt/backoff.h"
 #include "mqtt/client_secrets.h"
 #include "mqtt/host.h"
-#include "mqtt/outcome.h"
 
 #define ENGINE_MARGIN_MS 1000 /* the engine can say better what took too long */
 
@@ -43,7 +42,7 @@ void host_enqueue(struct client *client) {
         return; /* the old one is closing; its closed event leads here again */
     }
     if (!take_broker(client)) {
-        host_fail(client, "out_of_memory", "out of memory");
+        host_fail(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
         return;
     }
     client->release_asked = false;
@@ -60,15 +59,17 @@ void host_requeue(struct client *client, const char *reason) {
 
 /* ---- failing and waiting ---- */
 
-void host_ask_release(struct client *client, const char *code, const char *message,
-                      int64_t delay_ms, int64_t rest_ms_max) {
+void host_ask_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max) {
     struct host *host = client->host;
+    enum client_error error =
+        client->error != CLIENT_ERROR_NONE ? client->error : CLIENT_ERROR_CONNECT_TIMEOUT;
+    const char *detail = client->error_message;
     struct hosts_release release = {.id = client->id,
                                     .epoch = client->epoch,
                                     .delay_ms = delay_ms,
                                     .rest_ms_max = rest_ms_max,
-                                    .code = code,
-                                    .message = message};
+                                    .error = error,
+                                    .message = detail ? detail : client_error_text(error)};
     client->release_asked = true;
     client->release_delay_ms = delay_ms;
     host_set_timer(client, RELEASE_ASK_AGAIN_MS);
@@ -77,10 +78,7 @@ void host_ask_release(struct client *client, const char *code, const char *messa
 
 void host_schedule(struct client *client, int64_t delay_ms) {
     if (release_left_ms(client) == 0) {
-        const char *message = client->error_message ? client->error_message : "";
-        bool known = client->error_code != NULL;
-        host_ask_release(client, known ? client->error_code : "connect_timeout",
-                         known ? message : "the broker did not let it in in time", delay_ms, 0);
+        host_ask_release(client, delay_ms, 0);
         return;
     }
     pthread_mutex_lock(&client->host->lock);
@@ -89,13 +87,13 @@ void host_schedule(struct client *client, int64_t delay_ms) {
     host_set_timer(client, delay_ms);
 }
 
-static void fail_for(struct client *client, const char *code, const char *message,
+static void fail_for(struct client *client, enum client_error error, const char *message,
                      int64_t delay_ms) {
-    metric_add(outcome_of_connect(code), 1);
-    host_note_error(client, code, message);
+    metric_add(client_error_connect_metric(error), 1);
+    host_note_error(client, error, message);
     host_tear_down(client, false);
     host_clear_suspicion(client);
-    if (host_change(client, CLIENT_EV_FAILED, code)) {
+    if (host_change(client, CLIENT_EV_FAILED, client_error_code(error))) {
         host_schedule(client, delay_ms);
     }
 }
@@ -118,14 +116,14 @@ int64_t host_backoff_first_ms(const struct client *client) {
     return backoff_ms(1, reconnect_min_ms(client), reconnect_max_ms(client));
 }
 
-void host_fail(struct client *client, const char *code, const char *message) {
+void host_fail(struct client *client, enum client_error error, const char *message) {
     client->failures++;
-    fail_for(client, code, message, host_backoff_ms(client));
+    fail_for(client, error, message, host_backoff_ms(client));
 }
 
 static void fail_denied(struct client *client, const char *why) {
     client->failures++;
-    fail_for(client, "broker_denied", why, reconnect_max_ms(client));
+    fail_for(client, CLIENT_ERROR_BROKER_DENIED, why, reconnect_max_ms(client));
 }
 
 /* ---- resolving ---- */
@@ -203,13 +201,13 @@ static struct shared_config *complete_config(struct client *client) {
     struct client_config *read;
     char fault[CLIENT_SECRETS_FAULT_LEN];
     if (client_secrets_read(config, client->host->conf, &read, fault) != ERR_OK) {
-        host_fail(client, "secret_unavailable", fault);
+        host_fail(client, CLIENT_ERROR_SECRET_UNAVAILABLE, fault);
         return NULL;
     }
     struct shared_config *complete = shared_config_create(read);
     if (complete == NULL) {
         client_config_destroy(read);
-        host_fail(client, "out_of_memory", "out of memory");
+        host_fail(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
     }
     return complete;
 }
@@ -238,7 +236,7 @@ static void open_connection(struct client *client, const struct sockaddr_storage
         client->connection = NULL;
         shared_config_release(client->opened);
         client->opened = NULL;
-        host_fail(client, "engine_failed", err_name(result));
+        host_fail(client, CLIENT_ERROR_ENGINE_FAILED, err_name(result));
         return;
     }
     host->connection_count++;
@@ -248,7 +246,7 @@ static void go_on_with(struct client *client, const struct resolver_answer *answ
     struct host *host = client->host;
     const char *why = "the address is denied";
     if (answer->result != ERR_OK) {
-        host_fail(client, "dns_failed", answer->message);
+        host_fail(client, answer->error, answer->message);
         return;
     }
     const struct sockaddr_storage *address = choose_address(client, answer, &why);
@@ -275,7 +273,7 @@ static void resolve(struct client *client) {
     }
     struct client_lookup *lookup = calloc(1, sizeof(*lookup));
     if (lookup == NULL) {
-        host_fail(client, "out_of_memory", "out of memory");
+        host_fail(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
         return;
     }
     lookup->client = client;
@@ -286,7 +284,7 @@ static void resolve(struct client *client) {
         resolver_ask(host->resolver, client->config->config->host, &lookup->request, &at_once);
     if (result != ERR_OK) {
         host_cancel_lookup(client);
-        host_fail(client, "dns_failed", "too many names are waiting for DNS");
+        host_fail(client, CLIENT_ERROR_DNS_BUSY, NULL);
     } else if (at_once) {
         struct resolver_answer answer = lookup->request.answer;
         host_cancel_lookup(client);

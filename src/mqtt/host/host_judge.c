@@ -1,7 +1,6 @@
 /* Owns what is known of the last loss of a client, and what its verdict leads to. Host thread only.
  * See mqtt/loss.h for the order of explanations. */
 #include <stdlib.h>
-#include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "mqtt/host.h"
@@ -72,7 +71,7 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
     struct loss_facts facts = judge_facts(client, closed);
     facts.window = window;
     host_forget_loss(client);
-    if (strcmp(closed->code, "connection_lost") != 0) {
+    if (closed->error != CLIENT_ERROR_CONNECTION_LOST) {
         client->suspicion = 0;
         return judge_charge(client, loss_judge_told(&facts, closed->reason_code));
     }

@@ -4,12 +4,10 @@
  * Somebody else holds the identifier when a broker that speaks MQTT 5 says so (0x8E), or when
  * connections end again and again and nothing else explains it (host_judge.c). */
 #include <stdlib.h>
-#include <string.h>
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/text.h"
 #include "mqtt/host.h"
-#include "mqtt/outcome.h"
 
 /* ---- conflicts ---- */
 
@@ -20,16 +18,16 @@ static int64_t jittered_ms(int64_t time_ms) {
 /* For how long it rests at first and at most; the store, which knows of all nodes, doubles it. */
 static void ask_for_rest(struct client *client) {
     const struct conf *conf = client->host->conf;
-    host_ask_release(client, client->error_code, client->error_message,
-                     jittered_ms(conf->conflict_min_ms), jittered_ms(conf->conflict_max_ms));
+    host_ask_release(client, jittered_ms(conf->conflict_min_ms),
+                     jittered_ms(conf->conflict_max_ms));
 }
 
-static void enter_conflict(struct client *client, const char *message) {
+static void enter_conflict(struct client *client, enum client_error error, const char *message) {
     bool was_online = client->state == CLIENT_ONLINE;
-    host_note_error(client, "taken_over", message);
+    host_note_error(client, error, message);
     host_tear_down(client, false);
     host_clear_suspicion(client);
-    if (!host_change(client, CLIENT_EV_TAKEN_OVER, "taken_over")) {
+    if (!host_change(client, CLIENT_EV_TAKEN_OVER, client_error_code(error))) {
         return;
     }
     metric_add(METRIC_CONFLICTS, 1);
@@ -49,25 +47,26 @@ static void schedule_judged(struct client *client, int64_t delay_ms) {
     }
 }
 
-static const char *explain_loss(const struct client *client, const struct engine_closed *closed) {
-    bool subscribing = client->state == CLIENT_SUBSCRIBING;
-    return subscribing && strcmp(closed->code, "connection_lost") == 0
-               ? "the broker closed the connection before it acknowledged the subscriptions; "
-                 "perhaps it refuses one"
-               : closed->message;
+static void note_lost(struct client *client, const struct engine_closed *closed) {
+    bool before_suback =
+        client->state == CLIENT_SUBSCRIBING && closed->error == CLIENT_ERROR_CONNECTION_LOST;
+    if (before_suback) {
+        host_note_error(client, CLIENT_ERROR_CLOSED_BEFORE_SUBACK, NULL);
+    } else {
+        host_note_error(client, closed->error, closed->message);
+    }
 }
 
 static void lost(struct client *client, const struct engine_closed *closed) {
     bool progress = host_note_loss(client, closed);
-    if (client->state == CLIENT_ONLINE) {
-        metric_add(outcome_of_loss(closed->code), 1);
-    } else {
-        metric_add(outcome_of_connect(closed->code), 1);
-    }
-    host_note_error(client, closed->code, explain_loss(client, closed));
+    bool was_online = client->state == CLIENT_ONLINE;
+    metric_add(was_online ? client_error_loss_metric(closed->error)
+                          : client_error_connect_metric(closed->error),
+               1);
+    note_lost(client, closed);
     host_tear_down(client, false);
     client->failures += !progress;
-    if (host_change(client, CLIENT_EV_LOST, closed->code)) {
+    if (host_change(client, CLIENT_EV_LOST, client_error_code(closed->error))) {
         schedule_judged(client, progress ? host_backoff_first_ms(client) : host_backoff_ms(client));
     }
 }
@@ -89,10 +88,10 @@ void host_connection_closed(void *context, const struct engine_closed *closed) {
     client->opened = NULL;
     if (client->closing) {
         closed_as_told(client);
-    } else if (closed->taken_over) {
-        enter_conflict(client, closed->message);
+    } else if (closed->error == CLIENT_ERROR_MQTT_TAKEN_OVER) {
+        enter_conflict(client, closed->error, closed->message);
     } else if (client->state == CLIENT_OPENING) {
-        host_fail(client, closed->code, closed->message);
+        host_fail(client, closed->error, closed->message);
     } else {
         lost(client, closed);
     }
@@ -116,19 +115,15 @@ static void never_let_in(struct client *client) {
 static void try_again(struct client *client) {
     int64_t rest_ms = client->loss != NULL && !client->release_asked ? host_judge_loss(client) : 0;
     if (client->release_asked) {
-        host_ask_release(client, client->error_code, client->error_message,
-                         client->release_delay_ms, 0);
+        host_ask_release(client, client->release_delay_ms, 0);
     } else if (host_in_conflict(client)) {
-        enter_conflict(client, "lost soon after each connect: another client seems to use its "
-                               "identifier");
+        enter_conflict(client, CLIENT_ERROR_CONFLICT, NULL);
     } else if (rest_ms > 0) {
         host_set_timer(client, rest_ms);
     } else if (host_change(client, CLIENT_EV_TIMER, "retry")) {
         host_enqueue(client);
     }
 }
-
-static const char UNACKNOWLEDGED[] = "the broker did not acknowledge the subscriptions";
 
 /* What a session has saved up comes before the SUBACK, and waits for a sink: to begin anew would
  * only bring it again. But a broker that sends for ever and never acknowledges is no good. Others
@@ -154,19 +149,18 @@ void host_timer(struct client *client) {
         never_let_in(client);
         break;
     case CLIENT_OPENING:
-        host_fail(client, "connect_timeout", "the broker did not answer in time");
+        host_fail(client, CLIENT_ERROR_CONNECT_TIMEOUT, NULL);
         break;
     case CLIENT_SUBSCRIBING:
         if (!keeps_waiting(client)) {
-            host_fail(client, "subscribe_timeout", UNACKNOWLEDGED);
+            host_fail(client, CLIENT_ERROR_SUBSCRIBE_TIMEOUT, NULL);
         }
         break;
     case CLIENT_ONLINE:
         if (client->work == NULL) {
             stable(client);
         } else if (!keeps_waiting(client)) {
-            lost(client, &(struct engine_closed){.code = "subscribe_timeout",
-                                                 .message = UNACKNOWLEDGED,
+            lost(client, &(struct engine_closed){.error = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
                                                  .reason_code = -1});
         }
         break;

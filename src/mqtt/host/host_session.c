@@ -39,10 +39,11 @@ static void note_refusals(struct client *client) {
         }
     }
     if (refused > 0) {
+        enum client_error error = reason_error_suback(code);
         char message[400];
         snprintf(message, sizeof(message), "%zu of %zu subscriptions refused; %.200s: %s", refused,
-                 config->subscription_count, filter, reason_code_suback(code)->text);
-        host_note_error(client, "subscription_refused", message);
+                 config->subscription_count, filter, client_error_text(error));
+        host_note_error(client, error, message);
     }
 }
 
@@ -105,7 +106,7 @@ static void next_step(struct client *client) {
     host_set_timer(client, client->host->conf->connect_timeout_ms);
     if (result != ERR_OK && result != ERR_UNAVAILABLE) {
         /* Not sent, and nothing will answer: the timer ends it. */
-        host_note_error(client, "subscribe_failed", err_name(result));
+        host_note_error(client, CLIENT_ERROR_SUBSCRIBE_FAILED, err_name(result));
     }
 }
 
@@ -116,7 +117,7 @@ static void begin_work(struct client *client, struct shared_config *from) {
         subscriptions_diff(&work->diff, from ? from->config : NULL, client->config->config,
                            client->session_present) != ERR_OK) {
         free(work);
-        host_note_error(client, "out_of_memory", "out of memory");
+        host_note_error(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
         host_set_timer(client, 0); /* connects anew */
         return;
     }
@@ -147,9 +148,7 @@ static void look_at_session(struct client *client, const struct engine_connack *
     const struct client_config *config = client->config->config;
     if (client->session_kept && !connack->session_present) {
         metric_add(METRIC_SESSIONS_LOST, 1);
-        host_notice(client, "session_lost",
-                    "the broker no longer had the session of this client: messages that came "
-                    "for it while it was not connected are lost");
+        host_notice(client, CLIENT_ERROR_SESSION_LOST, NULL);
     }
     client->session_kept = client_config_keeps_session(config) && config->client_id[0] != '\0';
 }

@@ -53,17 +53,18 @@ bool host_change(struct client *client, enum client_event event, const char *rea
     return true;
 }
 
-void host_note_error(struct client *client, const char *code, const char *message) {
+void host_note_error(struct client *client, enum client_error error, const char *message) {
     pthread_mutex_lock(&client->host->lock);
-    client_note_error(client, code, message);
+    client_note_error(client, error, message);
     pthread_mutex_unlock(&client->host->lock);
 }
 
-void host_notice(struct client *client, const char *code, const char *message) {
+void host_notice(struct client *client, enum client_error error, const char *message) {
     const struct hosts_owner *owner = client->host->owner;
-    host_note_error(client, code, message);
+    host_note_error(client, error, message);
     if (owner->noticed != NULL) {
-        owner->noticed(owner->context, client->id, code, message);
+        owner->noticed(owner->context, client->id, client_error_code(error),
+                       message != NULL ? message : client_error_text(error));
     }
 }
 

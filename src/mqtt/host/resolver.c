@@ -91,9 +91,12 @@ static void look_up(const char *name, int flags, struct resolver_answer *answer)
     if (answer->count > 0) {
         return;
     }
-    bool unknown = failed == EAI_NONAME || failed == EAI_NODATA;
-    answer->result = unknown ? ERR_NOT_FOUND : ERR_UNAVAILABLE;
-    answer->message = failed ? gai_strerror(failed) : "the name has no address";
+    bool unknown = failed == EAI_NONAME, empty = failed == EAI_NODATA || failed == 0;
+    answer->result = unknown || failed == EAI_NODATA ? ERR_NOT_FOUND : ERR_UNAVAILABLE;
+    answer->error = unknown ? CLIENT_ERROR_DNS_NAME_UNKNOWN
+                    : empty ? CLIENT_ERROR_DNS_NO_ADDRESS
+                            : CLIENT_ERROR_DNS_FAILED;
+    answer->message = failed ? gai_strerror(failed) : client_error_text(answer->error);
 }
 
 static bool is_literal(const char *name, struct resolver_answer *answer) {

@@ -1,6 +1,7 @@
 /* Owns what Paho calls when something happens to a connection. Runs on Paho's threads, under Paho's
  * one mutex (and on the host thread inside MQTTAsync_destroy): marks the connection, wakes the
  * host, returns. Knows nothing of hosts. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,8 @@ void paho_post_closed(struct engine_connection *connection, const struct engine_
         return;
     }
     connection->closed = *closed;
-    snprintf(connection->closed_message, sizeof(connection->closed_message), "%s", closed->message);
+    snprintf(connection->closed_message, sizeof(connection->closed_message), "%s",
+             closed->message != NULL ? closed->message : client_error_text(closed->error));
     connection->closed.message = connection->closed_message;
     paho_post(connection, PAHO_CLOSED);
 }
@@ -76,57 +78,49 @@ static void on_connected5(void *context, MQTTAsync_successData5 *data) {
 
 /* Paho says no more than that it failed and at which step: the rest is put together from what its
  * sockets and OpenSSL said. engine->lock is held. */
-static struct engine_closed explain_failure(struct engine_connection *connection, int code,
-                                            const char *message) {
+static struct engine_closed explain_failure(struct engine_connection *connection, int code) {
     bool unheard = !paho_socket_was_heard(&connection->socket);
     struct engine_closed closed = {.reason_code = -1};
     if (code > 0 && code < 0x100) {
-        const struct reason_code *reason = reason_code_connack(code);
-        closed.code = reason->code;
-        closed.message = reason->text;
+        closed.error = reason_error_connack(code);
         closed.reason_code = code;
-        closed.taken_over = code == 0x8E;
-    } else if (message != NULL && strstr(message, "timeout") != NULL) {
-        closed.code = "connect_timeout";
-        closed.message = "no answer from the broker in time";
     } else if (connection->tls && connection->tls_error[0] != '\0') {
-        closed.code = "tls_failed";
+        closed.error = CLIENT_ERROR_TLS_FAILED;
         closed.message = connection->tls_error;
     } else if (connection->socket.connect_errno != 0) {
-        closed.code = "connection_refused";
+        bool refused = connection->socket.connect_errno == ECONNREFUSED;
+        closed.error = refused ? CLIENT_ERROR_CONNECTION_REFUSED : CLIENT_ERROR_NETWORK_UNREACHABLE;
         closed.message = strerrordesc_np(connection->socket.connect_errno);
     } else if (unheard) {
-        closed.code = "connection_refused";
-        closed.message = "the broker closed the connection at once: is this the port for TLS, "
-                         "WebSocket or plain MQTT?";
+        closed.error =
+            connection->tls ? CLIENT_ERROR_TLS_CLOSED_AT_ONCE : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
     } else if (connection->tls) {
-        closed.code = "tls_failed";
+        closed.error = CLIENT_ERROR_TLS_FAILED;
         closed.message = "the handshake failed: the certificate is for another name, the broker "
                          "wants a client certificate, or tls.cert and tls.key do not match";
     } else {
-        closed.code = "protocol_error";
-        closed.message = "the broker closed the connection before CONNACK";
+        closed.error = CLIENT_ERROR_CLOSED_IN_CONNACK;
     }
     return closed;
 }
 
-static void connect_failed(struct engine_connection *connection, int code, const char *message) {
+static void connect_failed(struct engine_connection *connection, int code) {
     if (code == MQTTASYNC_OPERATION_INCOMPLETE) {
         return; /* we are destroying it ourselves */
     }
     pthread_mutex_lock(&connection->engine->lock);
-    struct engine_closed closed = explain_failure(connection, code, message);
+    struct engine_closed closed = explain_failure(connection, code);
     paho_post_closed(connection, &closed);
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
 static void on_connect_failed(void *context, MQTTAsync_failureData *data) {
-    connect_failed(context, data->code, data->message);
+    connect_failed(context, data->code);
 }
 
 static void on_connect_failed5(void *context, MQTTAsync_failureData5 *data) {
     int code = data->reasonCode > 0 ? (int)data->reasonCode : data->code;
-    connect_failed(context, code, data->message);
+    connect_failed(context, code);
 }
 
 void paho_fill_connect_options(struct engine_connection *connection, void *options) {
@@ -146,9 +140,7 @@ void paho_fill_connect_options(struct engine_connection *connection, void *optio
 static void on_connection_lost(void *context, char *cause) {
     (void)cause; /* always NULL */
     struct engine_connection *connection = context;
-    struct engine_closed closed = {.code = "connection_lost",
-                                   .message = "the connection to the broker was lost",
-                                   .reason_code = -1};
+    struct engine_closed closed = {.error = CLIENT_ERROR_CONNECTION_LOST, .reason_code = -1};
     pthread_mutex_lock(&connection->engine->lock);
     paho_post_closed(connection, &closed);
     pthread_mutex_unlock(&connection->engine->lock);
@@ -157,18 +149,15 @@ static void on_connection_lost(void *context, char *cause) {
 /* MQTT 5: the broker's DISCONNECT. No other callback follows it. */
 static void on_disconnected(void *context, MQTTProperties *properties, enum MQTTReasonCodes code) {
     struct engine_connection *connection = context;
-    const struct reason_code *reason = reason_code_disconnect(code);
+    enum client_error error = reason_error_disconnect(code);
     char text[PAHO_TEXT_LEN];
     MQTTProperty *said = MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_REASON_STRING);
     if (said != NULL && !text_is_mqtt_string(said->value.data.data, (size_t)said->value.data.len)) {
         said = NULL;
     }
-    snprintf(text, sizeof(text), "%s%s%.*s", reason->text, said ? ": " : "",
+    snprintf(text, sizeof(text), "%s%s%.*s", client_error_text(error), said ? ": " : "",
              said ? said->value.data.len : 0, said ? said->value.data.data : "");
-    struct engine_closed closed = {.code = reason->code,
-                                   .message = text,
-                                   .reason_code = (int)code,
-                                   .taken_over = code == MQTTREASONCODE_SESSION_TAKEN_OVER};
+    struct engine_closed closed = {.error = error, .message = text, .reason_code = (int)code};
     pthread_mutex_lock(&connection->engine->lock);
     paho_post_closed(connection, &closed);
     pthread_mutex_unlock(&connection->engine->lock);

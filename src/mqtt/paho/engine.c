@@ -119,11 +119,9 @@ static void begin(struct engine_connection *connection) {
     paho_call_end(connection->engine);
     if (result != ERR_OK) {
         bool file = result == ERR_IO;
-        struct engine_closed closed = {
-            .code = file ? "tls_file_unreadable" : "bad_configuration",
-            .message = file ? "tls.ca, tls.cert or tls.key is no regular file that can be read here"
-                            : "the configuration cannot be used to connect",
-            .reason_code = -1};
+        struct engine_closed closed = {.error = file ? CLIENT_ERROR_TLS_FILE_UNREADABLE
+                                                     : CLIENT_ERROR_BAD_CONFIGURATION,
+                                       .reason_code = -1};
         pthread_mutex_lock(&connection->engine->lock);
         paho_post_closed(connection, &closed);
         pthread_mutex_unlock(&connection->engine->lock);
@@ -229,8 +227,8 @@ static void end(struct engine_connection *connection) {
 
 /* A destroy would wait until a held message is accepted: it is put off meanwhile. */
 static void close_some(struct engine *engine) {
-    static const struct engine_closed by_us = {
-        .code = "closed_by_us", .message = "closed by this node", .reason_code = -1};
+    static const struct engine_closed by_us = {.error = CLIENT_ERROR_CLOSED_BY_US,
+                                               .reason_code = -1};
     for (int i = 0; i < CLOSES_PER_POLL_MAX; i++) {
         struct engine_connection *connection = engine->closing;
         if (connection == NULL || paho_is_stalled(engine)) {
@@ -411,7 +409,7 @@ static void watch_silence(struct engine_connection *connection, int64_t now_ms) 
         return;
     }
     connection->stale = true;
-    struct engine_closed closed = {.code = "keepalive_timeout",
+    struct engine_closed closed = {.error = CLIENT_ERROR_KEEPALIVE_TIMEOUT,
                                    .message = "nothing was heard from the broker for too long",
                                    .reason_code = -1};
     pthread_mutex_lock(&connection->engine->lock);

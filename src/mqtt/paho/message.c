@@ -298,9 +298,7 @@ static enum err deliver_held(struct engine_connection *connection, struct messag
 
 /* The socket first, so that no acknowledgement leaves. The broker still has the message. */
 static void cut(struct engine_connection *connection) {
-    struct engine_closed closed = {.code = "message_not_accepted",
-                                   .message = "a message could not be handed to the sink",
-                                   .reason_code = -1};
+    struct engine_closed closed = {.error = CLIENT_ERROR_MESSAGE_NOT_ACCEPTED, .reason_code = -1};
     paho_socket_drop(&connection->socket);
     pthread_mutex_lock(&connection->engine->lock);
     paho_post_closed(connection, &closed);

@@ -72,7 +72,7 @@ static void not_accepted(struct engine *engine, struct inbound *inbound) {
     bool current = inbound->connection_number == session->connection_number;
     if (current && session->connection != NULL) {
         connection_end(session->connection,
-                       &(struct engine_closed){.code = "sink_unavailable",
+                       &(struct engine_closed){.error = CLIENT_ERROR_SINK_UNAVAILABLE,
                                                .message = "no sink takes messages any more",
                                                .reason_code = -1});
     }

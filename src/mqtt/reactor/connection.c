@@ -41,9 +41,9 @@ void connection_over(struct engine_connection *connection, const struct engine_c
     if (connection->state == CONNECTION_ENDED) {
         return;
     }
-    connection->closed_message = strdup(closed->message);
     connection->closed = *closed;
-    connection->closed.message = connection->closed_message ? connection->closed_message : "";
+    connection->closed_message = closed->message != NULL ? strdup(closed->message) : NULL;
+    connection->closed.message = connection->closed_message;
     if (connection->stream.fd >= 0) {
         /* Not left to close(): a process just forked may hold the socket a moment longer. */
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
@@ -83,25 +83,20 @@ void connection_end(struct engine_connection *connection, const struct engine_cl
 }
 
 static void end_by_us(struct engine_connection *connection) {
-    connection_over(connection, &(struct engine_closed){.code = "closed_by_us",
-                                                        .message = "closed by this node",
-                                                        .reason_code = -1});
+    connection_over(connection,
+                    &(struct engine_closed){.error = CLIENT_ERROR_CLOSED_BY_US, .reason_code = -1});
 }
 
 void connection_lost(struct engine_connection *connection, const struct stream_fault *fault) {
     bool greeting = connection->state == CONNECTION_GREETING;
     if (connection->state == CONNECTION_PARTING) {
         end_by_us(connection);
-    } else if (greeting && strcmp(fault->code, "connection_lost") == 0) {
-        connection_over(
-            connection,
-            &(struct engine_closed){
-                .code = connection->received_at_ms ? "protocol_error" : "connection_refused",
-                .message = "the broker closed the connection before CONNACK: is this "
-                           "the port for TLS, WebSocket or plain MQTT?",
-                .reason_code = -1});
+    } else if (greeting && fault->error == CLIENT_ERROR_CONNECTION_LOST) {
+        enum client_error error = connection->received_at_ms ? CLIENT_ERROR_CLOSED_IN_CONNACK
+                                                             : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
+        connection_over(connection, &(struct engine_closed){.error = error, .reason_code = -1});
     } else {
-        connection_over(connection, &(struct engine_closed){.code = fault->code,
+        connection_over(connection, &(struct engine_closed){.error = fault->error,
                                                             .message = fault->message,
                                                             .reason_code = -1});
     }
@@ -113,11 +108,11 @@ static void send_disconnect(struct engine_connection *connection, uint8_t reason
 }
 
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault) {
-    const struct reason_code *reason = reason_code_disconnect(fault->reason_code);
+    enum client_error error =
+        fault->error != CLIENT_ERROR_NONE ? fault->error : reason_error_ours(fault->reason_code);
     say_last_words(connection, fault->reason_code);
-    connection_over(connection, &(struct engine_closed){.code = reason->code,
-                                                        .message = fault->message,
-                                                        .reason_code = -1});
+    connection_over(connection, &(struct engine_closed){
+                                    .error = error, .message = fault->message, .reason_code = -1});
 }
 
 void connection_finish(struct engine_connection *connection) {
@@ -235,7 +230,7 @@ void connection_up(struct engine_connection *connection) {
 }
 
 void connection_ready(struct engine_connection *connection, uint32_t events) {
-    static const struct stream_fault dead = {"connection_lost",
+    static const struct stream_fault dead = {CLIENT_ERROR_CONNECTION_LOST,
                                              "the connection to the broker was lost"};
     if (connection->state == CONNECTION_ENDED) {
         return;
@@ -258,17 +253,17 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
 
 /* ---- time ---- */
 
-static const char *step_name(const struct engine_connection *connection) {
+static enum client_error timeout_of(const struct engine_connection *connection) {
     if (connection->state == CONNECTION_GREETING) {
-        return "no CONNACK from the broker in time";
+        return CLIENT_ERROR_CONNACK_TIMEOUT;
     }
     switch (connection->stream.step) {
     case STREAM_TLS:
-        return "no end of the TLS handshake in time";
+        return CLIENT_ERROR_TLS_TIMEOUT;
     case STREAM_WEBSOCKET:
-        return "no answer to the WebSocket handshake in time";
+        return CLIENT_ERROR_WEBSOCKET_TIMEOUT;
     default:
-        return "no TCP connection to the broker in time";
+        return CLIENT_ERROR_TCP_TIMEOUT;
     }
 }
 
@@ -278,9 +273,8 @@ static void look_opening(struct engine_connection *connection, int64_t now_ms) {
         wheel_set(&connection->engine->wheel, &connection->look, end_ms);
         return;
     }
-    connection_end(connection, &(struct engine_closed){.code = "connect_timeout",
-                                                       .message = step_name(connection),
-                                                       .reason_code = -1});
+    connection_end(connection,
+                   &(struct engine_closed){.error = timeout_of(connection), .reason_code = -1});
 }
 
 static int64_t least(int64_t a, int64_t b) {
@@ -308,7 +302,7 @@ static bool is_stuck(const struct engine_connection *connection, int64_t now_ms)
 }
 
 static void end_for_silence(struct engine_connection *connection, const char *message) {
-    connection_end(connection, &(struct engine_closed){.code = "keepalive_timeout",
+    connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_KEEPALIVE_TIMEOUT,
                                                        .message = message,
                                                        .reason_code = -1});
 }
@@ -327,7 +321,7 @@ static void look_up(struct engine_connection *connection, int64_t now_ms) {
         connection->received_at_ms = now_ms;
     }
     if (connection->ping_at_ms > 0 && now_ms >= silent_since_ms(connection) + answer_ms) {
-        end_for_silence(connection, "the broker did not answer PINGREQ");
+        end_for_silence(connection, NULL);
         return;
     }
     int64_t due_ms = least(connection->sent_at_ms, connection->received_at_ms) + quiet_ms;
@@ -359,7 +353,7 @@ static void part(struct engine_connection *connection) {
     answers_acknowledge(connection);
     detach(connection); /* nothing may follow DISCONNECT */
     connection->state = CONNECTION_PARTING;
-    send_disconnect(connection, 0);
+    send_disconnect(connection, REASON_SUCCESS);
     if (connection->state == CONNECTION_PARTING) {
         wheel_set(&connection->engine->wheel, &connection->look, clock_ms() + PART_MS);
         output_watch(connection);
@@ -413,7 +407,7 @@ void connection_close(struct engine_connection *connection, bool with_will) {
     if (connection->state == CONNECTION_UP && !with_will) {
         leave(connection);
     } else if (connection->state == CONNECTION_UP && connection->version == 5) {
-        send_disconnect(connection, 0x04); /* disconnect with will message */
+        send_disconnect(connection, REASON_DISCONNECT_WITH_WILL);
         end_by_us(connection);
     } else if (connection->state < CONNECTION_LEAVING || with_will) {
         end_by_us(connection);

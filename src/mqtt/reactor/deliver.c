@@ -103,7 +103,7 @@ static bool keep_alias(struct engine_connection *connection, size_t alias,
     }
     char *copy = connection->aliases ? strndup((const char *)topic.data, topic.len) : NULL;
     if (copy == NULL) {
-        connection_end(connection, &(struct engine_closed){.code = "out_of_memory",
+        connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_OUT_OF_MEMORY,
                                                            .message = "out of memory",
                                                            .reason_code = -1});
         return false;
@@ -119,9 +119,11 @@ static bool keep_alias(struct engine_connection *connection, size_t alias,
 static bool find_topic(struct engine_connection *connection, const struct packet *packet,
                        struct packet_slice *topic) {
     static const struct packet_fault bad_alias = {
-        0x94, "the broker used a topic alias beyond the number it was told"};
+        .reason_code = REASON_TOPIC_ALIAS_INVALID,
+        .message = "the broker used a topic alias beyond the number it was told"};
     static const struct packet_fault unknown_alias = {
-        0x82, "the broker used a topic alias that it never gave a topic"};
+        .reason_code = REASON_PROTOCOL_ERROR,
+        .message = "the broker used a topic alias that it never gave a topic"};
     struct packet_property alias;
     *topic = packet->topic;
     if (packet->properties.len == 0 ||
@@ -147,9 +149,11 @@ static bool find_topic(struct engine_connection *connection, const struct packet
 /* ---- what is known already ---- */
 
 static const struct packet_fault identifier_in_use = {
-    0x82, "the broker used a packet identifier that is still in use"};
+    .reason_code = REASON_PROTOCOL_ERROR,
+    .message = "the broker used a packet identifier that is still in use"};
 static const struct packet_fault too_many = {
-    0x93, "the broker sent more unacknowledged messages than the receive maximum"};
+    .reason_code = REASON_RECEIVE_MAXIMUM_EXCEEDED,
+    .message = "the broker sent more unacknowledged messages than the receive maximum"};
 
 static bool counts_against_maximum(struct engine_connection *connection) {
     uint16_t maximum = connection->config->receive_maximum;
@@ -241,7 +245,7 @@ static bool may_hold_more(const struct engine_connection *connection) {
 /* False: it waits for its sink, which may be why there are so many; else the server is. */
 static bool end_unreleased(struct engine_connection *connection) {
     static const struct engine_closed unreleased = {
-        .code = "buffers_full",
+        .error = CLIENT_ERROR_BUFFERS_FULL,
         .message = "the broker leaves so many messages of QoS 2 without PUBREL that the node's "
                    "buffers are full (setting buffer_bytes)",
         .reason_code = -1};
@@ -283,7 +287,7 @@ static bool offer_exactly(struct engine_connection *connection, const struct pac
     message_destroy(message);
     undo_exchange(connection, inbound);
     if (result != ERR_FULL) {
-        connection_end(connection, &(struct engine_closed){.code = "sink_unavailable",
+        connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_SINK_UNAVAILABLE,
                                                            .message = "no sink takes messages",
                                                            .reason_code = -1});
     }
@@ -319,7 +323,8 @@ bool deliver(struct engine_connection *connection, const struct packet *packet) 
 /* ---- PUBREL ---- */
 
 void deliver_release(struct engine_connection *connection, const struct packet *pubrel) {
-    static const struct packet_fault too_early = {0x82, "the broker sent PUBREL before PUBREC"};
+    static const struct packet_fault too_early = {
+        .reason_code = REASON_PROTOCOL_ERROR, .message = "the broker sent PUBREL before PUBREC"};
     struct engine *engine = connection->engine;
     struct inbound *inbound =
         inbound_table_find(&engine->inbound, connection->session, pubrel->packet_id);
@@ -327,7 +332,7 @@ void deliver_release(struct engine_connection *connection, const struct packet *
         connection_refuse(connection, &too_early);
         return;
     }
-    uint8_t reason_code = inbound != NULL ? 0 : 0x92; /* packet identifier not found */
+    uint8_t reason_code = inbound != NULL ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
     if (inbound != NULL) {
         connection->receiving -=
             inbound->connection_number == connection->session->connection_number;

@@ -14,10 +14,14 @@ static void drop_cut_character(char *text) {
     }
 }
 
-void fault_set(struct stream_fault *fault, const char *code, const char *format, ...) {
+void fault_set(struct stream_fault *fault, enum client_error error) {
+    fault_tell(fault, error, "%s", client_error_text(error));
+}
+
+void fault_tell(struct stream_fault *fault, enum client_error error, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fault->code = code;
+    fault->error = error;
     vsnprintf(fault->message, sizeof(fault->message), format, arguments);
     va_end(arguments);
     drop_cut_character(fault->message);

@@ -4,8 +4,10 @@
 
 #include "mqtt/reactor/stream.h"
 
-/* What does not fit is cut between characters. code: static. */
-void fault_set(struct stream_fault *fault, const char *code, const char *format, ...)
+/* With the error's own text. */
+void fault_set(struct stream_fault *fault, enum client_error error);
+/* What does not fit is cut between characters. */
+void fault_tell(struct stream_fault *fault, enum client_error error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 #endif

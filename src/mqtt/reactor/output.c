@@ -19,15 +19,12 @@ bool output_account(struct engine_connection *connection) {
     size_t before = connection->held;
     output_count(connection);
     if (connection->in.failed || connection->out.failed) {
-        connection_end(connection, &(struct engine_closed){.code = "out_of_memory",
-                                                           .message = "out of memory",
+        connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_OUT_OF_MEMORY,
                                                            .reason_code = -1});
         return false;
     }
     if (connection->held > before && engine->buffered > engine->buffered_max) {
-        connection_end(connection, &(struct engine_closed){.code = "buffers_full",
-                                                           .message = "the node's buffers are full "
-                                                                      "(setting buffer_bytes)",
+        connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_BUFFERS_FULL,
                                                            .reason_code = -1});
         return false;
     }

@@ -19,7 +19,7 @@ static const struct type_row {
 };
 
 bool packet_refuse(struct packet_fault *fault, uint8_t reason_code, const char *message) {
-    *fault = (struct packet_fault){reason_code, message};
+    *fault = (struct packet_fault){.reason_code = reason_code, .message = message};
     return false;
 }
 

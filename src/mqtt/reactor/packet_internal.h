@@ -4,6 +4,7 @@
 #define MQFLEET_MQTT_REACTOR_PACKET_INTERNAL_H
 
 #include "mqtt/reactor/packet.h"
+#include "mqtt/reason_codes.h"
 
 #define PACKET_STRING_LEN_MAX    65535     /* MQTT 5.0 section 1.5.4 */
 #define PACKET_REMAINING_LEN_MAX 268435455 /* section 2.1.4 */
@@ -11,9 +12,9 @@
 
 /* Section 1.2: malformed is what cannot be parsed, a protocol error what can be but must not be. */
 enum {
-    PACKET_FAULT_MALFORMED = 0x81,
-    PACKET_FAULT_PROTOCOL = 0x82,
-    PACKET_FAULT_TOPIC_ALIAS = 0x94,
+    PACKET_FAULT_MALFORMED = REASON_MALFORMED_PACKET,
+    PACKET_FAULT_PROTOCOL = REASON_PROTOCOL_ERROR,
+    PACKET_FAULT_TOPIC_ALIAS = REASON_TOPIC_ALIAS_INVALID,
 };
 
 /* Always false, so that a check ends with `return packet_refuse(...)`. */

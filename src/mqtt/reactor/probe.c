@@ -1,5 +1,5 @@
-/* Owns one try of a configuration, from its broker's name to its subscriptions, and the words for
- * what to change where it fails. Runs on its caller's thread. Must not know who asks. */
+/* Owns one try of a configuration, from its broker's name to its subscriptions. Runs on its
+ * caller's thread. Must not know who asks. */
 #include "mqtt/probe.h"
 
 #include <arpa/inet.h>
@@ -20,127 +20,6 @@
 #define FILTERS_PER_ASK 100
 #define FILTERS_SHOWN   3
 #define RECEIPTS_MAX    256 /* messages that come before SUBACK */
-
-/* ---- advice ---------------------------------------------------------------------------------- */
-
-/* The first row that fits is given: part of the detail, and the code of the failure (NULL: any). */
-static const struct {
-    enum probe_step step;
-    const char *code;
-    const char *part;
-    const char *advice;
-} advices[] = {
-    {PROBE_DNS, "broker_denied", NULL,
-     "use a broker that the node's settings broker_allow and broker_deny permit, or change them"},
-    {PROBE_DNS, "dns_failed", "not known",
-     "check the spelling of the host in broker or url, and that this node's DNS knows it"},
-    {PROBE_DNS, "dns_failed", "no address", "give the host an A or AAAA record, or use an address"},
-    {PROBE_DNS, "dns_failed", NULL,
-     "check that the node can reach its name servers (/etc/resolv.conf), or use an address"},
-
-    {PROBE_TCP, "connection_refused", NULL,
-     "nothing listens there: check host and port (1883 is usual for mqtt, 8883 for mqtts), and "
-     "that the broker runs"},
-    {PROBE_TCP, "connect_timeout", NULL,
-     "no answer at all: check the address, and that no firewall between this node and the broker "
-     "drops the packets"},
-    {PROBE_TCP, "out_of_descriptors", NULL, "raise the limit of open files of the node"},
-    {PROBE_TCP, "source_address_unusable", NULL, "correct the node's setting source_addresses"},
-    {PROBE_TCP, "out_of_ports", NULL, "give the node more source_addresses"},
-    {PROBE_TCP, NULL, NULL, "check host and port, and the network between node and broker"},
-
-    {PROBE_TLS, "tls_file_unreadable", NULL,
-     "make the file readable for the node, or put its PEM text into the configuration"},
-    {PROBE_TLS, NULL, "in PEM that can be",
-     "correct that field: PEM text, or the path of a file of the node that holds it"},
-    {PROBE_TLS, NULL, "is not the key of",
-     "give the tls.cert and the tls.key that belong together"},
-    {PROBE_TLS, NULL, "passphrase", "give tls.key without a passphrase"},
-    {PROBE_TLS, NULL, "has expired",
-     "renew the certificate of the broker; its present one is out of date"},
-    {PROBE_TLS, NULL, "not valid yet", "set the clocks of node and broker right"},
-    {PROBE_TLS, NULL, "self-signed", "put the broker's own certificate into tls.ca"},
-    {PROBE_TLS, NULL, "unknown authority",
-     "put the certificate of the authority that signed the broker's into tls.ca"},
-    {PROBE_TLS, NULL, "for another name",
-     "connect by the name in the broker's certificate, or give that name as tls.server_name"},
-    {PROBE_TLS, NULL, "does not speak TLS",
-     "use mqtt:// (or ws://) for this port, or the broker's port for TLS, usually 8883"},
-    {PROBE_TLS, NULL, "client certificate",
-     "give tls.cert and tls.key, as the broker wants a certificate of the client"},
-    {PROBE_TLS, NULL, "tls.cert",
-     "give a tls.cert, with its tls.key, that the broker's authority has issued and is valid"},
-    {PROBE_TLS, NULL, "tls.alpn", "give tls.alpn a name that the broker knows, such as mqtt"},
-    {PROBE_TLS, NULL, "version of TLS", "let the broker offer TLS 1.2 or later"},
-    {PROBE_TLS, "connection_refused", NULL,
-     "this port does not seem to be one for TLS: use mqtt://, or the broker's port for TLS"},
-    {PROBE_TLS, "connect_timeout", NULL,
-     "this port does not answer TLS: use mqtt://, or the broker's port for TLS, usually 8883"},
-    {PROBE_TLS, NULL, NULL, "check the fields of tls against what the broker expects"},
-
-    {PROBE_WEBSOCKET, "connect_timeout", NULL,
-     "this port does not answer HTTP: use mqtt://, or the broker's port for WebSocket"},
-    {PROBE_WEBSOCKET, NULL, "404", "correct the path of the url; brokers often use /mqtt or /"},
-    {PROBE_WEBSOCKET, NULL, NULL,
-     "check port and path of the url; the broker must offer MQTT over WebSocket there"},
-
-    {PROBE_CONNECT, "bad_credentials", NULL, "correct username and password"},
-    {PROBE_CONNECT, "not_authorized", NULL,
-     "correct username and password, or let the broker permit this client identifier and user"},
-    {PROBE_CONNECT, "unsupported_protocol_version", NULL,
-     "set protocol_version to the other of 4 (MQTT 3.1.1) and 5 (MQTT 5.0)"},
-    {PROBE_CONNECT, "identifier_rejected", NULL,
-     "give another client_id: shorter, of letters and digits, or as the broker demands"},
-    {PROBE_CONNECT, "banned", NULL, "ask who runs the broker: it has banned this client"},
-    {PROBE_CONNECT, "bad_authentication_method", NULL,
-     "the broker wants another way of authentication than user name and password"},
-    {PROBE_CONNECT, "server_unavailable", NULL, "try again later: the broker takes nobody now"},
-    {PROBE_CONNECT, "server_busy", NULL, "try again later: the broker is busy"},
-    {PROBE_CONNECT, "use_another_server", NULL, "use the broker that this one names"},
-    {PROBE_CONNECT, "server_moved", NULL, "use the address to which the broker has moved"},
-    {PROBE_CONNECT, "quota_exceeded", NULL, "the broker has too many clients: raise its limit"},
-    {PROBE_CONNECT, "connection_rate_exceeded", NULL, "try again later, and connect more slowly"},
-    {PROBE_CONNECT, "packet_too_large", NULL, "make username, password and properties shorter"},
-    {PROBE_CONNECT, "connect_timeout", NULL,
-     "the port is open and does not answer MQTT: check port and scheme (mqtt, mqtts, ws, wss)"},
-    {PROBE_CONNECT, "connection_refused", NULL,
-     "check that port and scheme belong together (mqtt, mqtts, ws, wss), and the broker's log: "
-     "some just close on a client they do not want"},
-    {PROBE_CONNECT, NULL, "client certificate",
-     "give tls.cert and tls.key, as the broker wants a certificate of the client"},
-    {PROBE_CONNECT, NULL, "tls.cert",
-     "give a tls.cert, with its tls.key, that the broker's authority has issued and is valid"},
-    {PROBE_CONNECT, "malformed_packet", NULL,
-     "what answers here is no MQTT: is this the broker's port for WebSocket (ws://, wss://) or TLS?"},
-    {PROBE_CONNECT, NULL, NULL,
-     "check that this port speaks MQTT, and try the other protocol_version"},
-
-    {PROBE_SUBSCRIBE, NULL, "not authorized",
-     "let the broker permit these filters to this user, or subscribe to others"},
-    {PROBE_SUBSCRIBE, NULL, "filter invalid", "correct the filter: the broker does not accept it"},
-    {PROBE_SUBSCRIBE, NULL, "QoS", "ask for a QoS that the broker supports"},
-    {PROBE_SUBSCRIBE, NULL, "wildcard", "subscribe without + and #: the broker has no wildcards"},
-    {PROBE_SUBSCRIBE, NULL, "identifiers not supported",
-     "leave identifier out of the subscriptions"},
-    {PROBE_SUBSCRIBE, NULL, "quota", "subscribe to fewer filters, or raise the broker's limit"},
-    {PROBE_SUBSCRIBE, "subscribe_timeout", NULL,
-     "the broker does not acknowledge subscriptions: look at its log"},
-    {PROBE_SUBSCRIBE, "subscription_refused", NULL,
-     "let the broker permit these filters to this user: brokers of MQTT 3.1.1 give no reason"},
-    {PROBE_SUBSCRIBE, NULL, NULL,
-     "the broker closed on the subscription: check the filters against its access rules"},
-};
-
-static const char *advice_for(enum probe_step step, const char *code, const char *detail) {
-    for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++) {
-        if (advices[i].step == step &&
-            (advices[i].code == NULL || strcmp(advices[i].code, code) == 0) &&
-            (advices[i].part == NULL || strstr(detail, advices[i].part) != NULL)) {
-            return advices[i].advice;
-        }
-    }
-    return NULL;
-}
 
 const char *probe_step_name(enum probe_step step) {
     static const char *const names[] = {"dns", "tcp", "tls", "websocket", "connect", "subscribe"};
@@ -166,6 +45,7 @@ struct probe {
     bool leaving;                         /* closed by us: its end is no failure */
     size_t asked, in_flight;              /* of the filters */
     size_t refused, left_out;
+    enum client_error refusal; /* of the last one */
     char refusals[PROBE_DETAIL_LEN / 2];
     char address[INET6_ADDRSTRLEN + 8];
     void *receipts[RECEIPTS_MAX]; /* of messages that are never acknowledged */
@@ -186,11 +66,13 @@ static void passed(struct probe *probe, enum probe_step step, const char *detail
     snprintf(add(probe, step, true)->detail, PROBE_DETAIL_LEN, "%s", detail);
 }
 
-static void failed(struct probe *probe, enum probe_step step, const char *code,
+/* detail NULL: the error's own text. */
+static void failed(struct probe *probe, enum probe_step step, enum client_error error,
                    const char *detail) {
     struct probe_result *result = add(probe, step, false);
-    snprintf(result->detail, sizeof(result->detail), "%s", detail);
-    result->advice = advice_for(step, code, result->detail);
+    snprintf(result->detail, sizeof(result->detail), "%s",
+             detail != NULL ? detail : client_error_text(error));
+    result->error = error;
     probe->over = true;
 }
 
@@ -243,23 +125,23 @@ static size_t resolve(struct probe *probe, struct resolver_request *request) {
     size_t n = 0;
     *request = (struct resolver_request){.done = on_resolved, .context = &answer};
     if (!address_policy_host(wiring->policy, host, &why)) {
-        failed(probe, PROBE_DNS, "broker_denied", why);
+        failed(probe, PROBE_DNS, CLIENT_ERROR_BROKER_DENIED, why);
         return 0;
     }
     enum err result = resolver_ask(wiring->resolver, host, request, &at_once);
     if (result != ERR_OK) {
-        failed(probe, PROBE_DNS, "dns_failed", "too many names are waiting for DNS");
+        failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_BUSY, NULL);
         return 0;
     }
     bool came = at_once || wait_answer(probe, &answer);
     resolver_cancel(wiring->resolver, request);
     struct resolver_answer *found = &request->answer;
     if (!came) {
-        failed(probe, PROBE_DNS, "dns_failed", "no answer from DNS in time");
+        failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_TIMEOUT, NULL);
         return 0;
     }
     if (found->result != ERR_OK) {
-        failed(probe, PROBE_DNS, "dns_failed", found->message);
+        failed(probe, PROBE_DNS, found->error, found->message);
         return 0;
     }
     for (size_t i = 0; i < found->count; i++) {
@@ -269,7 +151,7 @@ static size_t resolve(struct probe *probe, struct resolver_request *request) {
         }
     }
     if (n == 0) {
-        failed(probe, PROBE_DNS, "broker_denied", why);
+        failed(probe, PROBE_DNS, CLIENT_ERROR_BROKER_DENIED, why);
     }
     return n;
 }
@@ -340,7 +222,7 @@ static void subscribed_all(struct probe *probe) {
     if (probe->refused > 0) {
         snprintf(detail, sizeof(detail), "%zu of %zu filters refused: %s", probe->refused,
                  probe->asked, probe->refusals);
-        failed(probe, PROBE_SUBSCRIBE, "subscription_refused", detail);
+        failed(probe, PROBE_SUBSCRIBE, probe->refusal, detail);
         return;
     }
     int len = snprintf(detail, sizeof(detail), "%zu filter%s granted", probe->asked,
@@ -366,7 +248,7 @@ static void subscribe_some(struct probe *probe) {
     }
     probe->in_flight = some;
     if (engine_reactor.subscribe(probe->connection, all, some) != ERR_OK) {
-        failed(probe, PROBE_SUBSCRIBE, "subscription_refused",
+        failed(probe, PROBE_SUBSCRIBE, CLIENT_ERROR_SUBSCRIBE_FAILED,
                "the filters do not fit into the largest packet that the broker takes");
     }
 }
@@ -384,9 +266,9 @@ static void on_connected(void *client, const struct engine_connack *connack) {
     subscribe_some(probe);
 }
 
-/* TLS material and handshakes that fail at once name their step by their code. */
-static enum probe_step step_of(const struct probe *probe, const char *code) {
-    if (probe->step < PROBE_TLS && strncmp(code, "tls_", 4) == 0) {
+/* TLS material and handshakes that fail at once name their step by their error. */
+static enum probe_step step_of(const struct probe *probe, enum client_error error) {
+    if (probe->step < PROBE_TLS && client_error_connect_metric(error) == METRIC_CONNECT_TLS) {
         return PROBE_TLS;
     }
     return probe->step;
@@ -399,7 +281,10 @@ static void on_closed(void *client, const struct engine_closed *closed) {
     }
     probe->connection = NULL;
     if (!probe->leaving && !probe->over) {
-        failed(probe, step_of(probe, closed->code), closed->code, closed->message);
+        bool silent =
+            probe->step == PROBE_SUBSCRIBE && closed->error == CLIENT_ERROR_CONNECTION_LOST;
+        failed(probe, step_of(probe, closed->error),
+               silent ? CLIENT_ERROR_CLOSED_BEFORE_SUBACK : closed->error, closed->message);
     }
 }
 
@@ -410,7 +295,10 @@ static void on_subscribed(void *client, const uint8_t *codes, size_t n) {
         if (codes[i] >= 0x80 && probe->refused++ < FILTERS_SHOWN) {
             snprintf(probe->refusals + len, sizeof(probe->refusals) - len, "%s%.40s (%s)",
                      len > 0 ? ", " : "", probe->config->subscriptions[probe->asked + i].filter,
-                     reason_code_suback(codes[i])->text);
+                     client_error_text(reason_error_suback(codes[i])));
+        }
+        if (codes[i] >= 0x80) {
+            probe->refusal = reason_error_suback(codes[i]);
         }
     }
     probe->asked += probe->in_flight;
@@ -464,17 +352,15 @@ static const struct engine_events events = {
 /* ---- the connection -------------------------------------------------------------------------- */
 
 static void timed_out(struct probe *probe) {
-    static const char *const details[] = {
-        [PROBE_DNS] = "no answer from DNS in time",
-        [PROBE_TCP] = "no TCP connection to the broker in time",
-        [PROBE_TLS] = "no end of the TLS handshake in time",
-        [PROBE_WEBSOCKET] = "no answer to the WebSocket handshake in time",
-        [PROBE_CONNECT] = "no CONNACK from the broker in time",
-        [PROBE_SUBSCRIBE] = "no SUBACK from the broker in time",
+    static const enum client_error errors[] = {
+        [PROBE_DNS] = CLIENT_ERROR_DNS_TIMEOUT,
+        [PROBE_TCP] = CLIENT_ERROR_TCP_TIMEOUT,
+        [PROBE_TLS] = CLIENT_ERROR_TLS_TIMEOUT,
+        [PROBE_WEBSOCKET] = CLIENT_ERROR_WEBSOCKET_TIMEOUT,
+        [PROBE_CONNECT] = CLIENT_ERROR_CONNACK_TIMEOUT,
+        [PROBE_SUBSCRIBE] = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
     };
-    failed(probe, probe->step,
-           probe->step == PROBE_SUBSCRIBE ? "subscribe_timeout" : "connect_timeout",
-           details[probe->step]);
+    failed(probe, probe->step, errors[probe->step], NULL);
 }
 
 static void open_connection(struct probe *probe, const struct sockaddr_storage *address) {
@@ -494,7 +380,7 @@ static void open_connection(struct probe *probe, const struct sockaddr_storage *
     probe->over = false;
     if (engine_reactor.open(probe->engine, &open, &probe->connection) != ERR_OK) {
         probe->connection = NULL;
-        failed(probe, PROBE_TCP, "out_of_memory", "out of memory for a connection");
+        failed(probe, PROBE_TCP, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for a connection");
     }
 }
 
@@ -592,7 +478,7 @@ void probe_run(const struct probe_wiring *wiring, struct client_config *config, 
         engine_reactor.session_end(probe.engine, probe.session);
         engine_reactor.destroy(probe.engine);
     } else if (n > 0) {
-        failed(&probe, PROBE_TCP, "out_of_descriptors", "out of memory or descriptors");
+        failed(&probe, PROBE_TCP, CLIENT_ERROR_OUT_OF_DESCRIPTORS, "out of memory or descriptors");
     }
     report->ok = all_ok(report);
 }

@@ -195,11 +195,12 @@ static void received(struct engine_connection *connection, struct outbound *outb
 
 void publish_acknowledged(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault unfitting = {
-        0x82, "the broker acknowledged a publication in a way that does not fit its QoS"};
+        .reason_code = REASON_PROTOCOL_ERROR,
+        .message = "the broker acknowledged a publication in a way that does not fit its QoS"};
     struct outbound *outbound = find(connection->session, packet->packet_id);
     if (outbound == NULL) { /* answered already, or of a session long gone */
         if (packet->type == PACKET_PUBREC && packet->reason_code < 0x80) {
-            release(connection, packet->packet_id, 0x92); /* packet identifier not found */
+            release(connection, packet->packet_id, REASON_PACKET_IDENTIFIER_NOT_FOUND);
         }
     } else if ((packet->type == PACKET_PUBACK) != (outbound->qos == 1) ||
                (packet->type == PACKET_PUBCOMP && outbound->state != OUTBOUND_RELEASED)) {

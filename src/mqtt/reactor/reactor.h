@@ -18,6 +18,7 @@
 #include "coalesce.h"
 #include "inbound.h"
 #include "mqtt/engine.h"
+#include "mqtt/reason_codes.h"
 #include "mqtt/reactor/packet.h"
 #include "mqtt/reactor/stream.h"
 #include "wheel.h"

@@ -18,31 +18,28 @@ static int slice_len(struct packet_slice slice) {
 }
 
 /* The reason's text, the server's own words, and the server it names. */
-static void explain(const struct packet *packet, const struct reason_code *reason,
-                    char out[TEXT_LEN]) {
+static void explain(const struct packet *packet, enum client_error error, char out[TEXT_LEN]) {
     struct packet_property said = {0};
     struct packet_property other = {0};
     bool has_said = packet_property_find(packet->properties, PROPERTY_REASON_STRING, &said);
     bool has_other = packet_property_find(packet->properties, PROPERTY_SERVER_REFERENCE, &other);
-    snprintf(out, TEXT_LEN, "%s%s%.*s%s%.*s", reason->text, has_said ? ": " : "",
+    snprintf(out, TEXT_LEN, "%s%s%.*s%s%.*s", client_error_text(error), has_said ? ": " : "",
              slice_len(said.text), has_said ? (const char *)said.text.data : "",
              has_other ? "; it names the server " : "", slice_len(other.text),
              has_other ? (const char *)other.text.data : "");
 }
 
 static void end_for_reason(struct engine_connection *connection, const struct packet *packet,
-                           const struct reason_code *reason) {
+                           enum client_error error) {
     char text[TEXT_LEN];
-    explain(packet, reason, text);
-    connection_over(connection, &(struct engine_closed){.code = reason->code,
+    explain(packet, error, text);
+    connection_over(connection, &(struct engine_closed){.error = error,
                                                         .message = text,
-                                                        .reason_code = packet->reason_code,
-                                                        .taken_over = packet->reason_code == 0x8E &&
-                                                                      connection->version == 5});
+                                                        .reason_code = packet->reason_code});
 }
 
 static bool take_disconnect(struct engine_connection *connection, const struct packet *packet) {
-    end_for_reason(connection, packet, reason_code_disconnect(packet->reason_code));
+    end_for_reason(connection, packet, reason_error_disconnect(packet->reason_code));
     return true;
 }
 
@@ -101,11 +98,13 @@ static bool has_authentication(const struct packet *packet) {
 
 static bool take_connack(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault no_such_session = {
-        0x82, "the broker resumed a session although a new one was asked for"};
+        .reason_code = REASON_PROTOCOL_ERROR,
+        .message = "the broker resumed a session although a new one was asked for"};
     static const struct packet_fault unasked = {
-        0x82, "the broker began an authentication that nobody asked for"};
+        .reason_code = REASON_PROTOCOL_ERROR,
+        .message = "the broker began an authentication that nobody asked for"};
     if (packet->reason_code != 0) {
-        end_for_reason(connection, packet, reason_code_connack(packet->reason_code));
+        end_for_reason(connection, packet, reason_error_connack(packet->reason_code));
         return true;
     }
     if (packet->session_present && connection->config->clean_start) {
@@ -135,9 +134,11 @@ static bool take_connack(struct engine_connection *connection, const struct pack
 /* The answer to the one SUBSCRIBE or UNSUBSCRIBE under way, and to all its filters. */
 static bool answers_request(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault unasked = {
-        0x82, "the broker acknowledged a subscription that nobody asked for"};
+        .reason_code = REASON_PROTOCOL_ERROR,
+        .message = "the broker acknowledged a subscription that nobody asked for"};
     static const struct packet_fault miscounted = {
-        0x82, "the broker did not acknowledge each filter of a subscription"};
+        .reason_code = REASON_PROTOCOL_ERROR,
+        .message = "the broker did not acknowledge each filter of a subscription"};
     if (connection->request.packet_id != packet->packet_id ||
         connection->request.answer != packet->type) {
         connection_refuse(connection, &unasked);
@@ -186,7 +187,8 @@ static bool take_pingresp(struct engine_connection *connection, const struct pac
 
 static bool take_auth(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault unasked = {
-        0x82, "the broker began an authentication that nobody asked for"};
+        .reason_code = REASON_PROTOCOL_ERROR,
+        .message = "the broker began an authentication that nobody asked for"};
     (void)packet;
     connection_refuse(connection, &unasked);
     return true;
@@ -209,9 +211,11 @@ static bool (*const takers[PACKET_AUTH + 1])(struct engine_connection *connectio
 };
 
 static bool take(struct engine_connection *connection, const struct packet *packet) {
-    static const struct packet_fault too_early = {0x82,
-                                                  "the broker sent something else before CONNACK"};
-    static const struct packet_fault twice = {0x82, "the broker sent a second CONNACK"};
+    static const struct packet_fault too_early = {
+        .reason_code = REASON_PROTOCOL_ERROR,
+        .message = "the broker sent something else before CONNACK"};
+    static const struct packet_fault twice = {.reason_code = REASON_PROTOCOL_ERROR,
+                                              .message = "the broker sent a second CONNACK"};
     bool greeting = connection->state == CONNECTION_GREETING;
     bool connack = packet->type == PACKET_CONNACK;
     if (greeting != connack && packet->type != PACKET_AUTH) {
@@ -238,8 +242,9 @@ static size_t packet_max(const struct engine_connection *connection) {
 /* Takes the packet at `data`. 0: it is not whole, was not taken, or the connection ended. */
 static size_t take_one(struct engine_connection *connection, const uint8_t *data, size_t len) {
     static const struct packet_fault too_large = {
-        0x95, "the broker sent a packet larger than allowed (max_packet_size of the client, "
-              "setting max_packet_bytes of the node)"};
+        .reason_code = REASON_PACKET_TOO_LARGE,
+        .message = "the broker sent a packet larger than allowed (max_packet_size of the client, "
+                   "setting max_packet_bytes of the node)"};
     struct packet_frame frame;
     struct packet_fault fault;
     struct packet packet;

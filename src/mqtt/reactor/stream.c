@@ -46,7 +46,7 @@ static bool has_websocket(const struct client_config *config) {
 }
 
 static enum err memory_fault(struct stream_fault *fault) {
-    fault_set(fault, "out_of_memory", "out of memory for a connection");
+    fault_tell(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for a connection");
     return ERR_MEMORY;
 }
 
@@ -68,26 +68,26 @@ static void set_options(int fd) {
 
 static enum err socket_fault(int number, struct stream_fault *fault) {
     if (number == EMFILE || number == ENFILE) {
-        fault_set(fault, "out_of_descriptors",
-                  "no descriptor is left for a connection: raise the limit of open files");
+        fault_set(fault, CLIENT_ERROR_OUT_OF_DESCRIPTORS);
         return ERR_UNAVAILABLE;
     }
     if (number == ENOMEM || number == ENOBUFS) {
         return memory_fault(fault);
     }
-    fault_set(fault, "connection_refused", "no socket: %s", strerrordesc_np(number));
+    fault_tell(fault, CLIENT_ERROR_NETWORK_UNREACHABLE, "no socket: %s", strerrordesc_np(number));
     return ERR_IO;
 }
 
 static enum err connect_fault(int number, struct stream_fault *fault) {
     if (number == EADDRNOTAVAIL) {
-        fault_set(fault, "out_of_ports",
-                  "no local port is left for a connection to this broker: "
-                  "give more source addresses");
+        fault_set(fault, CLIENT_ERROR_OUT_OF_PORTS);
         return ERR_UNAVAILABLE;
     }
-    fault_set(fault, number == ETIMEDOUT ? "connect_timeout" : "connection_refused", "%s",
-              strerrordesc_np(number));
+    fault_tell(fault,
+               number == ETIMEDOUT      ? CLIENT_ERROR_TCP_TIMEOUT
+               : number == ECONNREFUSED ? CLIENT_ERROR_CONNECTION_REFUSED
+                                        : CLIENT_ERROR_NETWORK_UNREACHABLE,
+               "%s", strerrordesc_np(number));
     return ERR_IO;
 }
 
@@ -98,9 +98,8 @@ static enum err bind_to(int fd, const struct sockaddr_storage *source, struct st
      * brokers. */
     set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     if (bind(fd, (const struct sockaddr *)source, len) != 0) {
-        fault_set(fault, "source_address_unusable",
-                  "the local address (setting source_addresses) cannot be used: %s",
-                  strerrordesc_np(errno));
+        fault_tell(fault, CLIENT_ERROR_SOURCE_ADDRESS_UNUSABLE, "%s: %s",
+                   client_error_text(CLIENT_ERROR_SOURCE_ADDRESS_UNUSABLE), strerrordesc_np(errno));
         return ERR_IO;
     }
     return ERR_OK;
@@ -148,8 +147,8 @@ enum err stream_open(struct stream *stream, struct tls_contexts *contexts,
 /* ---- bytes of the layer below WebSocket ---- */
 
 static ssize_t lost(struct stream_fault *fault, int number) {
-    fault_set(fault, "connection_lost", "%s",
-              number == 0 ? "the broker closed the connection" : strerrordesc_np(number));
+    fault_tell(fault, CLIENT_ERROR_CONNECTION_LOST, "%s",
+               number == 0 ? "the broker closed the connection" : strerrordesc_np(number));
     return -1;
 }
 
@@ -247,7 +246,10 @@ static ssize_t websocket_receive(struct stream *stream, uint8_t *data, size_t si
         stream->has_more |= result != ERR_OK;
         return (ssize_t)len;
     }
-    fault_set(fault, result == ERR_CANCELED ? "connection_lost" : "protocol_error", "%s", message);
+    fault_tell(fault,
+               result == ERR_CANCELED ? CLIENT_ERROR_CONNECTION_LOST
+                                      : CLIENT_ERROR_WEBSOCKET_FRAMES,
+               "%s", message);
     return -1;
 }
 
@@ -290,10 +292,8 @@ static enum err finish_connect(struct stream *stream, struct stream_fault *fault
 
 /* A broker that just closes has no WebSocket on this port, most likely. */
 static enum err upgrade_fault(struct stream_fault *fault) {
-    if (strcmp(fault->code, "connection_lost") == 0) {
-        fault_set(fault, "websocket_refused",
-                  "the broker closed the connection during the WebSocket handshake: is there a "
-                  "WebSocket at this port and path?");
+    if (fault->error == CLIENT_ERROR_CONNECTION_LOST) {
+        fault_set(fault, CLIENT_ERROR_WEBSOCKET_CLOSED);
     }
     return ERR_IO;
 }
@@ -301,7 +301,7 @@ static enum err upgrade_fault(struct stream_fault *fault) {
 /* Takes the answer and not a byte of the frames behind it. */
 static enum err read_answer(struct stream *stream, struct stream_fault *fault) {
     uint8_t data[ANSWER_CHUNK];
-    char message[sizeof(fault->message)];
+    struct websocket_fault refusal;
     enum err result = ERR_TIMEOUT;
     while (result == ERR_TIMEOUT) {
         size_t used = 0;
@@ -309,13 +309,13 @@ static enum err read_answer(struct stream *stream, struct stream_fault *fault) {
         if (n <= 0) {
             return n < 0 ? upgrade_fault(fault) : ERR_TIMEOUT;
         }
-        result = websocket_read_answer(stream->websocket->frames, data, (size_t)n, &used, message);
+        result = websocket_read_answer(stream->websocket->frames, data, (size_t)n, &used, &refusal);
         if (used > 0 && receive(stream, data, used, fault) != (ssize_t)used) {
             return upgrade_fault(fault);
         }
     }
     if (result != ERR_OK) {
-        fault_set(fault, "websocket_refused", "%s", message);
+        fault_tell(fault, refusal.error, "%s", refusal.message);
         return result;
     }
     stream->has_more = true; /* perhaps */

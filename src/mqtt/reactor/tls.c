@@ -20,7 +20,7 @@
 
 static enum err memory_fault(struct stream_fault *fault) {
     ERR_clear_error();
-    fault_set(fault, "out_of_memory", "out of memory for TLS");
+    fault_tell(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for TLS");
     return ERR_MEMORY;
 }
 

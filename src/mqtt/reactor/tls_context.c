@@ -10,16 +10,16 @@
 
 static void set_memory_fault(enum err *result, struct stream_fault *fault) {
     *result = ERR_MEMORY;
-    fault_set(fault, "out_of_memory", "out of memory for TLS");
+    fault_tell(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for TLS");
 }
 
 /* Names the file, if it is one: of PEM text in the configuration nothing may be told. */
-static void set_material_fault(enum err *result, struct stream_fault *fault, const char *name,
-                               const char *setting, const char *wrong) {
+static void set_material_fault(enum err *result, struct stream_fault *fault,
+                               enum client_error error, const char *setting) {
     bool is_path = setting[0] == '/';
     *result = ERR_ARGUMENT;
-    fault_set(fault, "tls_failed", "%s%s%.150s%s %s", name, is_path ? " (" : "",
-              is_path ? setting : "", is_path ? ")" : "", wrong);
+    fault_tell(fault, error, "%s%s%.120s%s", client_error_text(error), is_path ? " (" : "",
+               is_path ? setting : "", is_path ? ")" : "");
 }
 
 /* A passphrase would be asked for on the terminal. Notes that one is needed. */
@@ -68,8 +68,7 @@ static void add_own_authority(X509_STORE *store, const char *ca, enum err *resul
     if (bio == NULL) {
         set_memory_fault(result, fault);
     } else if (add_certificates(store, bio) == 0) {
-        set_material_fault(result, fault, "tls.ca", ca,
-                           "holds no certificates in PEM that can be read");
+        set_material_fault(result, fault, CLIENT_ERROR_TLS_CA_INVALID, ca);
     }
     BIO_free(bio);
     tls_material_fini(&material);
@@ -118,15 +117,12 @@ static void use_key(SSL_CTX *ssl_ctx, BIO *bio, const char *setting, enum err *r
     bool asked = false;
     EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, &asked);
     if (asked) {
-        set_material_fault(result, fault, "tls.key", setting,
-                           "is protected by a passphrase, which nobody can type in here: give it "
-                           "without (openssl pkey -in KEY -out PLAIN)");
+        set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_ENCRYPTED, setting);
     } else if (key == NULL) {
-        set_material_fault(result, fault, "tls.key", setting,
-                           "holds no private key in PEM that can be read");
+        set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_INVALID, setting);
     } else if (SSL_CTX_use_PrivateKey(ssl_ctx, key) != 1 ||
                SSL_CTX_check_private_key(ssl_ctx) != 1) {
-        set_material_fault(result, fault, "tls.key", setting, "is not the key of tls.cert");
+        set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_MISMATCH, setting);
     }
     EVP_PKEY_free(key);
 }
@@ -149,8 +145,7 @@ static void use_identity(SSL_CTX *ssl_ctx, const struct client_tls *tls, enum er
         goto out;
     }
     if (use_certificates(ssl_ctx, cert_bio) != ERR_OK) {
-        set_material_fault(result, fault, "tls.cert", tls->cert,
-                           "holds no certificate in PEM that can be used here");
+        set_material_fault(result, fault, CLIENT_ERROR_TLS_CERT_INVALID, tls->cert);
         goto out;
     }
     use_key(ssl_ctx, key_bio, tls->key ? tls->key : tls->cert, result, fault);

@@ -21,7 +21,8 @@ static bool is_path(const char *setting) {
 
 static enum err unreadable(const char *name, const char *path, const char *why,
                            struct stream_fault *fault) {
-    fault_set(fault, "tls_file_unreadable", "%s cannot be read, %s: %s", name, why, path);
+    fault_tell(fault, CLIENT_ERROR_TLS_FILE_UNREADABLE, "%s cannot be read, %s: %s", name, why,
+               path);
     return ERR_IO;
 }
 
@@ -59,7 +60,7 @@ enum err tls_material_digest(EVP_MD_CTX *digest, const char *name, const char *s
         done = digest_file(digest, setting, &status);
     }
     if (!done) {
-        fault_set(fault, "out_of_memory", "out of memory for TLS");
+        fault_tell(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for TLS");
         return ERR_MEMORY;
     }
     return ERR_OK;
@@ -121,7 +122,7 @@ enum err tls_material_read(const char *name, const char *setting, struct tls_mat
         result = out->text == NULL ? ERR_MEMORY : ERR_OK;
     }
     if (result == ERR_MEMORY) {
-        fault_set(fault, "out_of_memory", "out of memory for %s", name);
+        fault_tell(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for %s", name);
     }
     if (result != ERR_OK) {
         tls_material_fini(out);

@@ -99,32 +99,44 @@ void websocket_write_request(struct websocket *websocket, const struct client_co
 
 static const struct status_hint {
     int from, to;
+    enum client_error error;
     const char *hint;
 } status_hints[] = {
-    {200, 299, "this is a web page, not a WebSocket: look at the port and the path of the URL"},
-    {300, 399, "it points elsewhere, which is not followed: give the URL it points to"},
-    {401, 401, "it wants other credentials before the WebSocket is opened"},
-    {403, 403, "access is forbidden: look at the path of the URL and the server's rules"},
-    {404, 404,
+    {200, 299, CLIENT_ERROR_WEBSOCKET_WEB_PAGE,
+     "this is a web page, not a WebSocket: look at the port and the path of the URL"},
+    {300, 399, CLIENT_ERROR_WEBSOCKET_REDIRECTED,
+     "it points elsewhere, which is not followed: give the URL it points to"},
+    {401, 401, CLIENT_ERROR_WEBSOCKET_CREDENTIALS,
+     "it wants other credentials before the WebSocket is opened"},
+    {403, 403, CLIENT_ERROR_WEBSOCKET_FORBIDDEN,
+     "access is forbidden: look at the path of the URL and the server's rules"},
+    {404, 404, CLIENT_ERROR_WEBSOCKET_NOT_FOUND,
      "there is nothing at this path: look at the path of the URL (often /mqtt, /ws or /)"},
-    {400, 400, "it does not take the request: is there a WebSocket at this port and path?"},
-    {407, 407, "a proxy on the way wants credentials"},
-    {426, 426, "it wants another version of the protocol"},
-    {429, 429, "too many requests: it wants to be asked less often"},
-    {500, 599, "the server, or a proxy before the broker, is in trouble"},
+    {400, 400, CLIENT_ERROR_WEBSOCKET_REFUSED,
+     "it does not take the request: is there a WebSocket at this port and path?"},
+    {407, 407, CLIENT_ERROR_WEBSOCKET_PROXY, "a proxy on the way wants credentials"},
+    {426, 426, CLIENT_ERROR_WEBSOCKET_REFUSED, "it wants another version of the protocol"},
+    {429, 429, CLIENT_ERROR_WEBSOCKET_SERVER_TROUBLE,
+     "too many requests: it wants to be asked less often"},
+    {500, 599, CLIENT_ERROR_WEBSOCKET_SERVER_TROUBLE,
+     "the server, or a proxy before the broker, is in trouble"},
 };
 
-static const char *hint_of(int status) {
+static const struct status_hint *hint_of(int status) {
+    static const struct status_hint other = {0, 0, CLIENT_ERROR_WEBSOCKET_REFUSED,
+                                             "only 101 opens a WebSocket"};
     for (size_t i = 0; i < sizeof(status_hints) / sizeof(status_hints[0]); i++) {
         if (status >= status_hints[i].from && status <= status_hints[i].to) {
-            return status_hints[i].hint;
+            return &status_hints[i];
         }
     }
-    return "only 101 opens a WebSocket";
+    return &other;
 }
 
-static enum err refuse(char *message, const char *text) {
-    snprintf(message, WEBSOCKET_MESSAGE_LEN, "%s", text);
+static enum err refuse(struct websocket_fault *fault, enum client_error error, const char *text) {
+    fault->error = error;
+    snprintf(fault->message, sizeof(fault->message), "%s",
+             text != NULL ? text : client_error_text(error));
     return ERR_REFUSED;
 }
 
@@ -184,47 +196,52 @@ static int status_of(const struct buffer *answer) {
     return status;
 }
 
-static enum err judge(const struct websocket_handshake *handshake, char *message) {
+static enum err judge(const struct websocket_handshake *handshake, struct websocket_fault *fault) {
     const struct buffer *answer = &handshake->answer;
     int status = status_of(answer);
     if (status < 0) {
-        return refuse(message, "the answer to the WebSocket handshake is not HTTP/1.1");
+        return refuse(fault, CLIENT_ERROR_WEBSOCKET_NOT_HTTP,
+                      "the answer to the WebSocket handshake is not HTTP/1.1");
     }
     if (status != 101) {
-        snprintf(message, WEBSOCKET_MESSAGE_LEN, "HTTP status %d instead of a WebSocket: %s",
-                 status, hint_of(status));
+        const struct status_hint *hint = hint_of(status);
+        fault->error = hint->error;
+        snprintf(fault->message, sizeof(fault->message),
+                 "HTTP status %d instead of a WebSocket: %s", status, hint->hint);
         return ERR_REFUSED;
     }
     struct span accept = field_of(answer, "Sec-WebSocket-Accept");
     struct span protocol = field_of(answer, "Sec-WebSocket-Protocol");
     if (!equals(field_of(answer, "Upgrade"), "websocket") ||
         !has_token(field_of(answer, "Connection"), "upgrade")) {
-        return refuse(message, "HTTP status 101, but not an upgrade to WebSocket");
+        return refuse(fault, CLIENT_ERROR_WEBSOCKET_REFUSED,
+                      "HTTP status 101, but not an upgrade to WebSocket");
     }
     if (accept.len != ACCEPT_LEN || memcmp(accept.at, handshake->accept, ACCEPT_LEN) != 0) {
-        return refuse(message, "a WebSocket answer to somebody else's request "
-                               "(Sec-WebSocket-Accept): is a cache in between?");
+        return refuse(fault, CLIENT_ERROR_WEBSOCKET_REFUSED,
+                      "a WebSocket answer to somebody else's request "
+                      "(Sec-WebSocket-Accept): is a cache in between?");
     }
     /* One that names no sub-protocol is let in, as RFC 6455 has it. */
     if (protocol.at != NULL && !equals(protocol, "mqtt")) {
-        return refuse(message, "the WebSocket server chose another sub-protocol than mqtt");
+        return refuse(fault, CLIENT_ERROR_WEBSOCKET_SUBPROTOCOL, NULL);
     }
     if (field_of(answer, "Sec-WebSocket-Extensions").at != NULL) {
-        return refuse(message, "the WebSocket server uses an extension that was not offered");
+        return refuse(fault, CLIENT_ERROR_WEBSOCKET_REFUSED,
+                      "the WebSocket server uses an extension that was not offered");
     }
     return ERR_OK;
 }
 
 /* What the first bytes give away, so that nobody waits for the end of an answer that is none. */
-static const char *first_bytes_fault(const struct buffer *answer) {
+static enum client_error first_bytes_fault(const struct buffer *answer) {
     static const char start[] = "HTTP/";
     size_t n = answer->len < sizeof(start) - 1 ? answer->len : sizeof(start) - 1;
     if (memcmp(answer->data, start, n) == 0) {
-        return NULL;
+        return CLIENT_ERROR_NONE;
     }
-    return answer->data[0] == 0x15 || answer->data[0] == 0x16
-               ? "the answer to the WebSocket handshake is TLS: is this a port for wss?"
-               : "the answer to the WebSocket handshake is not HTTP: is this a port for WebSocket?";
+    return answer->data[0] == 0x15 || answer->data[0] == 0x16 ? CLIENT_ERROR_WEBSOCKET_OVER_TLS
+                                                              : CLIENT_ERROR_WEBSOCKET_NOT_HTTP;
 }
 
 /* How many of the bytes belong to the answer; *whole: it ends with them. */
@@ -248,30 +265,31 @@ static size_t take(struct buffer *answer, const uint8_t *data, size_t len, bool 
 }
 
 enum err websocket_read_answer(struct websocket *websocket, const uint8_t *data, size_t len,
-                               size_t *used, char *message) {
+                               size_t *used, struct websocket_fault *fault) {
     struct websocket_handshake *handshake = websocket->handshake;
     bool whole = false;
     *used = 0;
     if (handshake == NULL) {
-        return refuse(message, "an answer without a request");
+        return refuse(fault, CLIENT_ERROR_WEBSOCKET_FRAMES, "an answer without a request");
     }
     if (len == 0) {
         return ERR_TIMEOUT;
     }
     *used = take(&handshake->answer, data, len, &whole);
     if (handshake->answer.failed) {
-        return refuse(message, "out of memory");
+        return refuse(fault, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
     }
-    const char *fault = first_bytes_fault(&handshake->answer);
-    if (fault != NULL) {
-        return refuse(message, fault);
+    enum client_error error = first_bytes_fault(&handshake->answer);
+    if (error != CLIENT_ERROR_NONE) {
+        return refuse(fault, error, NULL);
     }
     if (!whole) {
         return handshake->answer.len < WEBSOCKET_ANSWER_MAX
                    ? ERR_TIMEOUT
-                   : refuse(message, "the answer to the WebSocket handshake is too long");
+                   : refuse(fault, CLIENT_ERROR_WEBSOCKET_NOT_HTTP,
+                            "the answer to the WebSocket handshake is too long");
     }
-    enum err result = judge(handshake, message);
+    enum err result = judge(handshake, fault);
     websocket_handshake_destroy(handshake);
     websocket->handshake = NULL;
     return result;

@@ -47,7 +47,7 @@ static inline void owner_release(void *context, const struct hosts_release *rele
     pthread_mutex_lock(&f->lock);
     f->releases++;
     snprintf(f->release_id, sizeof(f->release_id), "%s", release->id);
-    snprintf(f->release_code, sizeof(f->release_code), "%s", release->code);
+    snprintf(f->release_code, sizeof(f->release_code), "%s", client_error_code(release->error));
     f->release_delay_ms = release->delay_ms;
     f->release_rest_ms_max = release->rest_ms_max;
     pthread_mutex_unlock(&f->lock);
@@ -202,7 +202,8 @@ static inline bool fixture_error_is(struct fixture *f, const char *id, const cha
     if (hosts_status(f->hosts, id, &status) != ERR_OK) {
         return false;
     }
-    bool is = status.error_code != NULL && strcmp(status.error_code, code) == 0;
+    bool is =
+        status.error != CLIENT_ERROR_NONE && strcmp(client_error_code(status.error), code) == 0;
     client_status_fini(&status);
     return is;
 }

@@ -73,7 +73,7 @@ static void bench_on_closed(void *client, const struct engine_closed *closed) {
     (void)client;
     bench.closed++;
     bench.connection = NULL;
-    snprintf(bench.code, sizeof(bench.code), "%s", closed->code);
+    snprintf(bench.code, sizeof(bench.code), "%s", client_error_code(closed->error));
 }
 
 static void bench_on_subscribed(void *client, const uint8_t *codes, size_t n) {

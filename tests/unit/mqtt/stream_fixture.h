@@ -108,7 +108,7 @@ static inline void client_init(struct client *client, enum client_scheme scheme,
 }
 
 static inline enum err client_open(struct client *client, struct tls_contexts *contexts) {
-    client->fault = (struct stream_fault){.code = ""};
+    client->fault = (struct stream_fault){.error = CLIENT_ERROR_NONE};
     return stream_open(&client->stream, contexts, &client->config,
                        (struct sockaddr *)&client->address, sizeof(client->address), NULL,
                        &client->fault);
@@ -143,7 +143,8 @@ static inline void client_write_all(struct client *client, const void *data, siz
     for (size_t at = 0; at < len || client->stream.wants_write;) {
         ssize_t n =
             stream_write(&client->stream, (const uint8_t *)data + at, len - at, &client->fault);
-        ck_assert_msg(n >= 0, "%s: %s", client->fault.code, client->fault.message);
+        ck_assert_msg(n >= 0, "%s: %s", client_error_code(client->fault.error),
+                      client->fault.message);
         ck_assert(fixture_now_ms() < until_ms);
         at += (size_t)n;
         if (n == 0 && client->stream.wants_write) {

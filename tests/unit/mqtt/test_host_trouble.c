@@ -191,7 +191,7 @@ START_TEST(a_lapsed_lease_closes_connects_in_flight_without_counting_a_failure) 
     ck_assert_int_eq(fixture_state(f, "a"), CLIENT_QUEUED);
     struct client_status status;
     ck_assert_int_eq(hosts_status(f->hosts, "a", &status), ERR_OK);
-    ck_assert_ptr_null(status.error_code);
+    ck_assert_int_eq(status.error, CLIENT_ERROR_NONE);
     client_status_fini(&status);
     f->lease = true;
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);

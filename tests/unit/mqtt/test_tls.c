@@ -90,7 +90,7 @@ static const char *write_text(const char *name, const char *text) {
 }
 
 static void assert_fault(const char *code, const char *says) {
-    ck_assert_str_eq(client.fault.code, code);
+    ck_assert_str_eq(client_error_code(client.fault.error), code);
     ck_assert_msg(strstr(client.fault.message, says) != NULL, "%s", client.fault.message);
 }
 
@@ -313,13 +313,17 @@ static const struct material_case {
     {CA, "./large", ERR_IO, "tls_file_unreadable", "4 MiB"},
     {CERT, "./missing", ERR_IO, "tls_file_unreadable", "tls.cert"},
     {KEY, "./pipe", ERR_IO, "tls_file_unreadable", "tls.key"},
-    {CA, "./empty", ERR_ARGUMENT, "tls_failed", "empty) holds no certificates"},
-    {CA, "./client.key", ERR_ARGUMENT, "tls_failed", "client.key) holds no certificates"},
+    {CA, "./empty", ERR_ARGUMENT, "tls_failed",
+     "holds no certificates in PEM that can be read (/tmp/"},
+    {CA, "./client.key", ERR_ARGUMENT, "tls_failed",
+     "holds no certificates in PEM that can be read (/tmp/"},
     {CA, "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n", ERR_ARGUMENT,
      "tls_failed", "tls.ca"},
     {CA, "-----BEGIN CERTIFICATE-----\nQU", ERR_ARGUMENT, "tls_failed", "tls.ca"},
-    {CERT, "./client.key", ERR_ARGUMENT, "tls_failed", "client.key) holds no certificate"},
-    {KEY, "./client.pem", ERR_ARGUMENT, "tls_failed", "client.pem) holds no private key"},
+    {CERT, "./client.key", ERR_ARGUMENT, "tls_failed",
+     "holds no certificate in PEM that can be used here (/tmp/"},
+    {KEY, "./client.pem", ERR_ARGUMENT, "tls_failed",
+     "holds no private key in PEM that can be read (/tmp/"},
     {KEY, "./server.key", ERR_ARGUMENT, "tls_failed", "not the key of tls.cert"},
     {KEY, "./rsa.key", ERR_ARGUMENT, "tls_failed", "not the key of tls.cert"},
     {KEY, "./locked.key", ERR_ARGUMENT, "tls_failed", "passphrase"},

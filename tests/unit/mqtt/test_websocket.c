@@ -12,6 +12,7 @@
 static struct websocket *websocket;
 static struct buffer out;
 static char message[MESSAGE_LEN];
+static struct websocket_fault fault;
 static struct client_config config;
 
 static void setup(void) {
@@ -19,6 +20,7 @@ static void setup(void) {
     ck_assert_ptr_nonnull(websocket);
     buffer_init(&out);
     message[0] = '\0';
+    fault = (struct websocket_fault){.error = CLIENT_ERROR_NONE};
     config = (struct client_config){
         .scheme = SCHEME_WS, .host = "broker.example", .port = 8080, .path = "/mqtt"};
 }
@@ -63,7 +65,8 @@ static enum err read_answer(const char *answer, size_t len, size_t step, size_t 
     *used = 0;
     for (size_t at = 0; at < len && result == ERR_TIMEOUT; at += step) {
         size_t n = len - at < step ? len - at : step, taken;
-        result = websocket_read_answer(websocket, (const uint8_t *)answer + at, n, &taken, message);
+        result = websocket_read_answer(websocket, (const uint8_t *)answer + at, n, &taken, &fault);
+        snprintf(message, sizeof(message), "%s", fault.message);
         ck_assert(result != ERR_TIMEOUT || taken == n);
         *used += taken;
     }
@@ -120,6 +123,7 @@ START_TEST(the_answer_to_the_handshake_is_judged_however_it_arrives) {
     for (size_t i = 0; i < COUNT(steps); i++) {
         size_t used;
         message[0] = '\0';
+        fault = (struct websocket_fault){.error = CLIENT_ERROR_NONE};
         buffer_clear(&out);
         char *answer = answer_from(test->answer);
         ck_assert_int_eq(read_answer(answer, strlen(answer), steps[i], &used), test->result);
@@ -157,7 +161,7 @@ END_TEST
 
 START_TEST(an_answer_is_refused_where_nothing_was_asked) {
     size_t used;
-    ck_assert_int_eq(websocket_read_answer(websocket, (const uint8_t *)"HTTP", 4, &used, message),
+    ck_assert_int_eq(websocket_read_answer(websocket, (const uint8_t *)"HTTP", 4, &used, &fault),
                      ERR_REFUSED);
 }
 END_TEST
@@ -341,6 +345,7 @@ START_TEST(what_has_ended_takes_nothing_and_says_why_again) {
     ck_assert_int_eq(unwrap(BYTES("\x88\x02\x03\xE9"), 100, &payload), ERR_CANCELED);
     size_t answered = out.len;
     message[0] = '\0';
+    fault = (struct websocket_fault){.error = CLIENT_ERROR_NONE};
     ck_assert_int_eq(websocket_unwrap(websocket, more, &len, &out, message), ERR_CANCELED);
     ck_assert_uint_eq(len, 0);
     ck_assert_ptr_nonnull(strstr(message, "1001"));

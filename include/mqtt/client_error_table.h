@@ -1,0 +1,364 @@
+/* The rows of mqtt/client_error.h, which alone includes this.
+ * symbol, code, metric of a failed connect, metric of a loss, text, advice. The first of several
+ * rows with one code stands for what is known by its code alone: the most general one. */
+#ifndef MQFLEET_MQTT_CLIENT_ERROR_TABLE_H
+#define MQFLEET_MQTT_CLIENT_ERROR_TABLE_H
+
+#define CLIENT_ERRORS_OF_THE_NODE(X)                                                               \
+    X(OUT_OF_MEMORY, "out_of_memory", OTHER, OTHER, "out of memory",                               \
+      "give the node more memory, or fewer clients (node.size)")                                   \
+    X(OUT_OF_DESCRIPTORS, "out_of_descriptors", OTHER, OTHER,                                      \
+      "no descriptor is left for a connection: raise the limit of open files",                     \
+      "raise the limit of open files of the node")                                                 \
+    X(OUT_OF_PORTS, "out_of_ports", OTHER, OTHER,                                                  \
+      "no local port is left for a connection to this broker: give more source addresses",         \
+      "give the node more source_addresses")                                                       \
+    X(SOURCE_ADDRESS_UNUSABLE, "source_address_unusable", OTHER, OTHER,                            \
+      "the local address (setting source_addresses) cannot be used",                               \
+      "correct the node's setting source_addresses")                                               \
+    X(BUFFERS_FULL, "buffers_full", OTHER, OTHER,                                                  \
+      "the node's buffers are full (setting buffer_bytes)",                                        \
+      "raise the node's setting buffer_bytes, or give the node fewer clients")                     \
+    X(ENGINE_FAILED, "engine_failed", OTHER, OTHER, "the engine could not open a connection",      \
+      "look at the node's log")                                                                    \
+    X(BAD_CONFIGURATION, "bad_configuration", OTHER, OTHER,                                        \
+      "the configuration cannot be used to connect", "correct the client's configuration")         \
+    X(BAD_CONFIG, "bad_config", OTHER, OTHER, "the stored configuration cannot be read",           \
+      "correct the client's configuration, or put it anew")                                        \
+    X(SECRET_UNAVAILABLE, "secret_unavailable", OTHER, OTHER, "a secret cannot be read here",      \
+      "make the file or variable that the configuration names readable on this node")              \
+    X(SECRET_UNREADABLE, "secret_unreadable", OTHER, OTHER, "a secret cannot be decrypted here",   \
+      "give the node the key with which the secret was encrypted (secrets.key_file)")              \
+    X(SINK_MISSING, "sink_missing", OTHER, OTHER, "the node does not have the client's sink",      \
+      "configure the sink on this node, or give the client another one")                           \
+    X(SINK_UNAVAILABLE, "sink_unavailable", OTHER, SINK, "the sink takes no messages",             \
+      "look at the sink's error in the status of the node")                                        \
+    X(MESSAGE_NOT_ACCEPTED, "message_not_accepted", OTHER, SINK,                                   \
+      "a message could not be handed to the sink",                                                 \
+      "look at the sink's error in the status of the node")                                        \
+    X(IDENTITY_TAKEN, "identity_taken", OTHER, OTHER,                                              \
+      "another client has the same broker and client_id",                                          \
+      "give one of the two clients another client_id")                                             \
+    X(CLOSED_BY_US, "closed_by_us", OTHER, OTHER, "closed by this node", NULL)
+
+#define CLIENT_ERRORS_OF_THE_NETWORK(X)                                                            \
+    X(BROKER_DENIED, "broker_denied", DENIED, OTHER, "the node's rules deny this broker",          \
+      "use a broker that the node's settings broker_allow and broker_deny permit, or change "      \
+      "them")                                                                                      \
+    X(DNS_FAILED, "dns_failed", DNS, OTHER, "the name server did not answer",                      \
+      "check that the node can reach its name servers (/etc/resolv.conf), or use an address")      \
+    X(DNS_TIMEOUT, "dns_failed", DNS, OTHER, "DNS look-up timed out",                              \
+      "check that the node can reach its name servers (/etc/resolv.conf), or use an address")      \
+    X(DNS_BUSY, "dns_failed", DNS, OTHER, "too many names are waiting for DNS",                    \
+      "check that the node's name servers answer quickly, or raise resolver_threads")              \
+    X(DNS_NAME_UNKNOWN, "dns_failed", DNS, OTHER, "no such host name",                             \
+      "check the spelling of the host in broker or url, and that this node's DNS knows it")        \
+    X(DNS_NO_ADDRESS, "dns_failed", DNS, OTHER, "the name has no address",                         \
+      "give the host an A or AAAA record, or use an address")                                      \
+    X(CONNECT_TIMEOUT, "connect_timeout", TIMEOUT, OTHER,                                          \
+      "the broker did not accept the connection in time",                                          \
+      "check address, port and scheme (mqtt, mqtts, ws, wss), and the broker's log")               \
+    X(TCP_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "TCP connection timed out",                  \
+      "no answer at all: check the address, and that no firewall between this node and the "       \
+      "broker drops the packets")                                                                  \
+    X(CONNECTION_REFUSED, "connection_refused", TCP, OTHER, "Connection refused",                  \
+      "nothing listens there: check host and port (1883 is usual for mqtt, 8883 for mqtts), and "  \
+      "that the broker runs")                                                                      \
+    X(NETWORK_UNREACHABLE, "connection_refused", TCP, OTHER, "the broker cannot be reached",       \
+      "check the host, and the routes and firewalls between this node and the broker")             \
+    X(CONNECTION_LOST, "connection_lost", TCP, CLOSED, "the connection to the broker was lost",    \
+      "look at the broker's log: it gave no reason")                                               \
+    X(KEEPALIVE_TIMEOUT, "keepalive_timeout", OTHER, KEEPALIVE,                                    \
+      "the broker did not answer PINGREQ",                                                         \
+      "check the network between node and broker, and the load of the broker")
+
+#define CLIENT_ERRORS_OF_TLS(X)                                                                    \
+    X(TLS_FAILED, "tls_failed", TLS, OTHER, "TLS handshake failed",                                \
+      "check the fields of tls against what the broker expects")                                   \
+    X(TLS_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "TLS handshake timed out",                   \
+      "this port does not answer TLS: use mqtt://, or the broker's port for TLS, usually 8883")    \
+    X(TLS_CLOSED_AT_ONCE, "connection_refused", TCP, OTHER,                                        \
+      "the broker closed the connection at once: is this the port for TLS, WebSocket or plain "    \
+      "MQTT?",                                                                                     \
+      "this port does not seem to be one for TLS: use mqtt://, or the broker's port for TLS")      \
+    X(TLS_CLOSED, "tls_failed", TLS, OTHER,                                                        \
+      "the broker closed the connection during the TLS handshake: does it want a client "          \
+      "certificate (tls.cert, tls.key)?",                                                          \
+      "give tls.cert and tls.key if the broker wants a certificate of the client; else look at "   \
+      "its log")                                                                                   \
+    X(TLS_FILE_UNREADABLE, "tls_file_unreadable", TLS, OTHER,                                      \
+      "tls.ca, tls.cert or tls.key is no regular file that can be read here",                      \
+      "make the file readable for the node, or put its PEM text into the configuration")           \
+    X(TLS_CA_INVALID, "tls_failed", TLS, OTHER,                                                    \
+      "tls.ca holds no certificates in PEM that can be read",                                      \
+      "correct tls.ca: certificates in PEM, or the path of a file of the node that holds them")    \
+    X(TLS_CERT_INVALID, "tls_failed", TLS, OTHER,                                                  \
+      "tls.cert holds no certificate in PEM that can be used here",                                \
+      "correct tls.cert: a certificate in PEM, or the path of a file of the node that holds it")   \
+    X(TLS_KEY_INVALID, "tls_failed", TLS, OTHER,                                                   \
+      "tls.key holds no private key in PEM that can be read",                                      \
+      "correct tls.key: a key in PEM, or the path of a file of the node that holds it")            \
+    X(TLS_KEY_MISMATCH, "tls_failed", TLS, OTHER, "tls.key is not the key of tls.cert",            \
+      "give the tls.cert and the tls.key that belong together")                                    \
+    X(TLS_KEY_ENCRYPTED, "tls_failed", TLS, OTHER, "tls.key is protected by a passphrase",         \
+      "give tls.key without a passphrase (openssl pkey -in KEY -out PLAIN)")                       \
+    X(TLS_NOT_SPOKEN, "tls_failed", TLS, OTHER,                                                    \
+      "the broker does not speak TLS on this port: is it one for plain MQTT or WebSocket?",        \
+      "use mqtt:// (or ws://) for this port, or the broker's port for TLS, usually 8883")          \
+    X(TLS_VERSION, "tls_failed", TLS, OTHER, "the broker has no version of TLS from 1.2 on",       \
+      "let the broker offer TLS 1.2 or later, or permit its version with tls.min_version")         \
+    X(TLS_HANDSHAKE_REFUSED, "tls_failed", TLS, OTHER,                                             \
+      "the broker refused the handshake: it wants a client certificate (tls.cert, tls.key), or "   \
+      "has no cipher in common",                                                                   \
+      "give tls.cert and tls.key, as the broker wants a certificate of the client")                \
+    X(TLS_CLIENT_CERTIFICATE_WANTED, "tls_failed", TLS, OTHER,                                     \
+      "the broker wants a client certificate: tls.cert and tls.key",                               \
+      "give tls.cert and tls.key, as the broker wants a certificate of the client")                \
+    X(TLS_CLIENT_CERTIFICATE_REFUSED, "tls_failed", TLS, OTHER,                                    \
+      "the broker does not accept tls.cert",                                                       \
+      "give a tls.cert, with its tls.key, that the broker's authority has issued and is valid")    \
+    X(TLS_SERVER_NAME_UNKNOWN, "tls_failed", TLS, OTHER,                                           \
+      "the broker does not know the name it was asked for: look at tls.server_name",               \
+      "give the name that the broker is known by as tls.server_name")                              \
+    X(TLS_ALPN_REFUSED, "tls_failed", TLS, OTHER,                                                  \
+      "the broker knows none of the names in tls.alpn",                                            \
+      "give tls.alpn a name that the broker knows, such as mqtt")                                  \
+    X(TLS_CERTIFICATE_REFUSED, "tls_failed", TLS, OTHER,                                           \
+      "the broker's certificate was not accepted",                                                 \
+      "look at the broker's certificate, and check tls.ca against it")                             \
+    X(TLS_CERTIFICATE_EXPIRED, "tls_failed", TLS, OTHER,                                           \
+      "the broker's certificate was not accepted: it, or one of those it was issued by, has "      \
+      "expired",                                                                                   \
+      "renew the certificate of the broker; its present one is out of date")                       \
+    X(TLS_CERTIFICATE_NOT_YET_VALID, "tls_failed", TLS, OTHER,                                     \
+      "the broker's certificate was not accepted: it is not valid yet: are the clocks right?",     \
+      "set the clocks of node and broker right")                                                   \
+    X(TLS_CERTIFICATE_SELF_SIGNED, "tls_failed", TLS, OTHER,                                       \
+      "the broker's certificate was not accepted: it is self-signed and not the one in tls.ca",    \
+      "put the broker's own certificate into tls.ca")                                              \
+    X(TLS_CERTIFICATE_UNKNOWN_AUTHORITY, "tls_failed", TLS, OTHER,                                 \
+      "the broker's certificate was not accepted: it was issued by an unknown authority: put "     \
+      "that authority's certificate into tls.ca",                                                  \
+      "put the certificate of the authority that signed the broker's into tls.ca")                 \
+    X(TLS_CERTIFICATE_FORGED, "tls_failed", TLS, OTHER,                                            \
+      "the broker's certificate was not accepted: its signature is not by the authority in "       \
+      "tls.ca, which has the same name",                                                           \
+      "put the present certificate of the authority that signed the broker's into tls.ca")         \
+    X(TLS_CERTIFICATE_TOO_WEAK, "tls_failed", TLS, OTHER,                                          \
+      "the broker's certificate was not accepted: its key or signature is too weak",               \
+      "give the broker a stronger certificate (RSA 2048 or ECDSA, SHA-256), or permit this one "   \
+      "with a lower tls.security_level")                                                           \
+    X(TLS_NAME_MISMATCH, "tls_failed", TLS, OTHER,                                                 \
+      "the broker's certificate is for another name: look at the URL and tls.server_name",         \
+      "connect by the name in the broker's certificate, or give that name as tls.server_name")     \
+    X(TLS_NO_NAME, "tls_failed", TLS, OTHER,                                                       \
+      "the broker's certificate has no subject alternative name",                                  \
+      "issue the broker's certificate anew with a subjectAltName (DNS:name or IP:address); the "   \
+      "common name alone is not enough")
+
+#define CLIENT_ERRORS_OF_WEBSOCKET(X)                                                              \
+    X(WEBSOCKET_REFUSED, "websocket_refused", OTHER, OTHER, "the server opened no WebSocket",      \
+      "check port and path of the url; the broker must offer MQTT over WebSocket there")           \
+    X(WEBSOCKET_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "WebSocket handshake timed out",       \
+      "this port does not answer HTTP: use mqtt://, or the broker's port for WebSocket")           \
+    X(WEBSOCKET_CLOSED, "websocket_refused", OTHER, OTHER,                                         \
+      "the broker closed the connection during the WebSocket handshake: is there a WebSocket at "  \
+      "this port and path?",                                                                       \
+      "check port and path of the url; the broker must offer MQTT over WebSocket there")           \
+    X(WEBSOCKET_WEB_PAGE, "websocket_refused", OTHER, OTHER,                                       \
+      "a web page was answered instead of a WebSocket",                                            \
+      "correct port and path of the url: brokers often have their WebSocket at /mqtt or /ws")      \
+    X(WEBSOCKET_REDIRECTED, "websocket_refused", OTHER, OTHER,                                     \
+      "the server points elsewhere, which is not followed", "give the url that it points to")      \
+    X(WEBSOCKET_CREDENTIALS, "websocket_refused", OTHER, OTHER,                                    \
+      "the server wants credentials before the WebSocket is opened",                               \
+      "give what the server wants as websocket.headers (Authorization) or in the url's query")     \
+    X(WEBSOCKET_FORBIDDEN, "websocket_refused", OTHER, OTHER, "access to this path is forbidden",  \
+      "correct the path of the url, or let the server permit this access")                         \
+    X(WEBSOCKET_PROXY, "websocket_refused", OTHER, OTHER, "a proxy on the way wants credentials",  \
+      "let the node reach the broker without the proxy")                                           \
+    X(WEBSOCKET_SERVER_TROUBLE, "websocket_refused", OTHER, OTHER,                                 \
+      "the server, or a proxy before the broker, is in trouble",                                   \
+      "look at the log of the server or proxy: the broker behind it may be away")                  \
+    X(WEBSOCKET_SUBPROTOCOL, "websocket_refused", OTHER, OTHER,                                    \
+      "the WebSocket server chose another sub-protocol than mqtt",                                 \
+      "correct the path of the url: what answers there is no MQTT")                                \
+    X(WEBSOCKET_NOT_FOUND, "websocket_refused", OTHER, OTHER, "there is nothing at this path",     \
+      "correct the path of the url; brokers often use /mqtt or /")                                 \
+    X(WEBSOCKET_NOT_HTTP, "websocket_refused", OTHER, OTHER,                                       \
+      "the answer to the WebSocket handshake is not HTTP: is this a port for WebSocket?",          \
+      "use mqtt:// for this port, or the broker's port for WebSocket")                             \
+    X(WEBSOCKET_OVER_TLS, "websocket_refused", OTHER, OTHER,                                       \
+      "the answer to the WebSocket handshake is TLS: is this a port for wss?",                     \
+      "use wss:// for this port")                                                                  \
+    X(WEBSOCKET_FRAMES, "protocol_error", OTHER, PROTOCOL, "the WebSocket frames are wrong",       \
+      "check what answers at port and path of the url: its WebSocket frames are not valid")
+
+#define CLIENT_ERRORS_OF_CONNECT(X)                                                                \
+    X(CONNACK_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "no CONNACK from the broker in time",    \
+      "the port is open and does not answer MQTT: check port and scheme (mqtt, mqtts, ws, wss)")   \
+    X(CLOSED_BEFORE_CONNACK, "connection_refused", TCP, OTHER,                                     \
+      "the broker closed the connection before CONNACK: is this the port for TLS, WebSocket or "   \
+      "plain MQTT?",                                                                               \
+      "check that port and scheme belong together (mqtt, mqtts, ws, wss), and the broker's log: "  \
+      "some just close on a client they do not want")                                              \
+    X(CLOSED_IN_CONNACK, "protocol_error", OTHER, PROTOCOL,                                        \
+      "the broker closed the connection before CONNACK: is this the port for TLS, WebSocket or "   \
+      "plain MQTT?",                                                                               \
+      "check that this port speaks MQTT, and try the other protocol_version")                      \
+    X(NOT_MQTT, "malformed_packet", OTHER, PROTOCOL, "what answers on this port is not MQTT",      \
+      "what answers here is no MQTT: is this the broker's port for WebSocket (ws://, wss://) or "  \
+      "TLS?")
+
+#define CLIENT_ERRORS_OF_THE_SESSION(X)                                                            \
+    X(MALFORMED_PACKET, "malformed_packet", REFUSED, PROTOCOL, "malformed packet",                 \
+      "look at the broker's log and version: it sent what MQTT does not allow")                    \
+    X(PROTOCOL_ERROR, "protocol_error", REFUSED, PROTOCOL, "protocol error",                       \
+      "look at the broker's log and version: it sent what MQTT does not allow")                    \
+    X(TOPIC_NAME_INVALID, "topic_name_invalid", REFUSED, PROTOCOL, "topic name invalid",           \
+      "look at the broker's log and version: it sent what MQTT does not allow")                    \
+    X(TOPIC_ALIAS_INVALID, "topic_alias_invalid", REFUSED, PROTOCOL, "topic alias invalid",        \
+      "look at the broker's log and version: it sent what MQTT does not allow")                    \
+    X(RECEIVE_MAXIMUM_EXCEEDED, "receive_maximum_exceeded", REFUSED, PROTOCOL,                     \
+      "receive maximum exceeded", "raise the client's receive_maximum, or leave it out")           \
+    X(PACKET_TOO_LARGE, "packet_too_large", REFUSED, PROTOCOL, "packet too large",                 \
+      "raise max_packet_size of the client and max_packet_bytes of the node, or have smaller "     \
+      "messages published")                                                                        \
+    X(SUBSCRIBE_TIMEOUT, "subscribe_timeout", TIMEOUT, OTHER,                                      \
+      "the broker did not acknowledge the subscriptions",                                          \
+      "the broker does not acknowledge subscriptions: look at its log")                            \
+    X(SUBSCRIBE_FAILED, "subscribe_failed", OTHER, OTHER, "the subscriptions could not be sent",   \
+      "subscribe to fewer or shorter filters")                                                     \
+    X(CLOSED_BEFORE_SUBACK, "connection_lost", TCP, CLOSED,                                        \
+      "the broker closed the connection before it acknowledged the subscriptions; perhaps it "     \
+      "refuses one",                                                                               \
+      "the broker closed on the subscription: check the filters against its access rules")         \
+    X(SUBSCRIPTION_REFUSED, "subscription_refused", OTHER, OTHER, "unspecified error",             \
+      "let the broker permit these filters to this user: brokers of MQTT 3.1.1 give no reason")    \
+    X(SUBSCRIPTION_NOT_AUTHORIZED, "subscription_refused", OTHER, OTHER, "not authorized",         \
+      "let the broker permit these filters to this user, or subscribe to others")                  \
+    X(SUBSCRIPTION_INVALID, "subscription_refused", OTHER, OTHER, "topic filter invalid",          \
+      "correct the filter: the broker does not accept it")                                         \
+    X(SUBSCRIPTION_QOS, "subscription_refused", OTHER, OTHER,                                      \
+      "the broker does not support this QoS", "ask for a QoS that the broker supports")            \
+    X(SUBSCRIPTION_WILDCARD, "subscription_refused", OTHER, OTHER,                                 \
+      "wildcard subscriptions are not supported",                                                  \
+      "subscribe without + and #: the broker has no wildcards")                                    \
+    X(SUBSCRIPTION_SHARED, "subscription_refused", OTHER, OTHER,                                   \
+      "shared subscriptions are not supported",                                                    \
+      "subscribe without $share/: the broker has no shared subscriptions")                         \
+    X(SUBSCRIPTION_IDENTIFIER, "subscription_refused", OTHER, OTHER,                               \
+      "subscription identifiers not supported", "leave identifier out of the subscriptions")       \
+    X(SUBSCRIPTION_QUOTA, "subscription_refused", OTHER, OTHER, "quota exceeded",                  \
+      "subscribe to fewer filters, or raise the broker's limit")                                   \
+    X(SUBSCRIPTION_IMPLEMENTATION, "subscription_refused", OTHER, OTHER,                           \
+      "implementation specific error", "look at the broker's log")                                 \
+    X(SUBSCRIPTION_UNKNOWN, "subscription_refused", OTHER, OTHER, "a reason code of no meaning",   \
+      "look at the broker's log")                                                                  \
+    X(SUBSCRIPTION_IN_USE, "subscription_refused", OTHER, OTHER, "packet identifier in use",       \
+      "nothing is wrong with the filter: it is to be asked for again")                             \
+    X(SESSION_LOST, "session_lost", OTHER, OTHER,                                                  \
+      "the broker no longer had the session of this client: messages that came for it while it "   \
+      "was not connected are lost",                                                                \
+      "let the broker keep its sessions when it restarts, and session_expiry_s be long enough")
+
+/* What a broker says itself: return codes of MQTT 3.1.1, reason codes of MQTT 5.0. */
+#define CLIENT_ERRORS_OF_REASONS(X)                                                                \
+    X(SERVER_DISCONNECT, "server_disconnect", REFUSED, TOLD, "the broker closed the connection",   \
+      "look at the broker's log")                                                                  \
+    X(MQTT_UNSPECIFIED, "unspecified_error", REFUSED, TOLD, "unspecified error",                   \
+      "look at the broker's log")                                                                  \
+    X(MQTT_MALFORMED_PACKET, "malformed_packet", REFUSED, PROTOCOL,                                \
+      "malformed packet, says the broker",                                                         \
+      "check that this port speaks MQTT, and try the other protocol_version")                      \
+    X(MQTT_PROTOCOL_ERROR, "protocol_error", REFUSED, PROTOCOL, "protocol error, says the broker", \
+      "look at the broker's log, and try the other protocol_version")                              \
+    X(MQTT_IMPLEMENTATION_ERROR, "implementation_error", REFUSED, TOLD,                            \
+      "implementation specific error", "look at the broker's log")                                 \
+    X(MQTT_VERSION, "unsupported_protocol_version", REFUSED, TOLD,                                 \
+      "the broker does not speak this protocol version",                                           \
+      "set protocol_version to the other of 4 (MQTT 3.1.1) and 5 (MQTT 5.0)")                      \
+    X(MQTT_IDENTIFIER_REJECTED, "identifier_rejected", REFUSED, TOLD,                              \
+      "the broker rejects the client identifier",                                                  \
+      "give another client_id: shorter, of letters and digits, or as the broker demands")          \
+    X(MQTT_BAD_CREDENTIALS, "bad_credentials", REFUSED, TOLD, "bad user name or password",         \
+      "correct username and password")                                                             \
+    X(MQTT_NOT_AUTHORIZED, "not_authorized", REFUSED, TOLD, "not authorized",                      \
+      "correct username and password, or let the broker permit this client identifier and user")   \
+    X(MQTT_SERVER_UNAVAILABLE, "server_unavailable", REFUSED, TOLD, "the broker is not available", \
+      "try again later: server unavailable")                                                       \
+    X(MQTT_SERVER_BUSY, "server_busy", REFUSED, TOLD, "the broker is busy",                        \
+      "try again later: the broker is busy")                                                       \
+    X(MQTT_BANNED, "banned", REFUSED, TOLD, "banned by the broker",                                \
+      "ask who runs the broker: it has banned this client")                                        \
+    X(MQTT_SHUTTING_DOWN, "server_shutting_down", REFUSED, TOLD, "the broker is shutting down",    \
+      "try again when the broker is back")                                                         \
+    X(MQTT_AUTHENTICATION_METHOD, "bad_authentication_method", REFUSED, TOLD,                      \
+      "bad authentication method",                                                                 \
+      "the broker wants another way of authentication than user name and password")                \
+    X(MQTT_KEEP_ALIVE_TIMEOUT, "keep_alive_timeout", REFUSED, TOLD,                                \
+      "the broker heard nothing for too long",                                                     \
+      "check the network between node and broker, or give a longer keepalive_s")                   \
+    X(MQTT_TAKEN_OVER, "taken_over", REFUSED, TOLD,                                                \
+      "another connection uses this client identifier",                                            \
+      "give this client or the other one another client_id")                                       \
+    X(CONFLICT, "taken_over", REFUSED, TOLD,                                                       \
+      "lost soon after each connect: another client seems to use its identifier",                  \
+      "look in the broker's log for another client of this client_id, and give one another")       \
+    X(MQTT_TOPIC_FILTER_INVALID, "topic_filter_invalid", REFUSED, TOLD, "topic filter invalid",    \
+      "correct the filter: the broker does not accept it")                                         \
+    X(MQTT_TOPIC_NAME_INVALID, "topic_name_invalid", REFUSED, TOLD,                                \
+      "topic name invalid, says the broker",                                                       \
+      "publish to, or will to, a topic that the broker accepts")                                   \
+    X(MQTT_PACKET_IDENTIFIER_IN_USE, "packet_identifier_in_use", REFUSED, TOLD,                    \
+      "packet identifier in use", "look at the broker's log")                                      \
+    X(MQTT_RECEIVE_MAXIMUM_EXCEEDED, "receive_maximum_exceeded", REFUSED, TOLD,                    \
+      "receive maximum exceeded, says the broker", "look at the broker's log")                     \
+    X(MQTT_TOPIC_ALIAS_INVALID, "topic_alias_invalid", REFUSED, TOLD,                              \
+      "topic alias invalid, says the broker", "look at the broker's log")                          \
+    X(MQTT_PACKET_TOO_LARGE, "packet_too_large", REFUSED, TOLD,                                    \
+      "packet too large, says the broker",                                                         \
+      "make username, password, properties and publications smaller, or raise the broker's limit") \
+    X(MQTT_MESSAGE_RATE, "message_rate_too_high", REFUSED, TOLD, "message rate too high",          \
+      "publish more slowly, or raise the broker's limit")                                          \
+    X(MQTT_QUOTA, "quota_exceeded", REFUSED, TOLD, "quota exceeded",                               \
+      "the broker has too many clients or messages of this user: raise its limit")                 \
+    X(MQTT_ADMINISTRATIVE, "administrative_action", REFUSED, TOLD,                                 \
+      "closed by an administrator of the broker", "ask who runs the broker")                       \
+    X(MQTT_PAYLOAD_FORMAT, "payload_format_invalid", REFUSED, TOLD, "payload format invalid",      \
+      "let payload_format_indicator fit the payload")                                              \
+    X(MQTT_RETAIN, "retain_not_supported", REFUSED, TOLD,                                          \
+      "the broker does not support retained messages", "publish, and will, without retain")        \
+    X(MQTT_QOS, "qos_not_supported", REFUSED, TOLD, "the broker does not support this QoS",        \
+      "publish, and will, with a lower QoS")                                                       \
+    X(MQTT_USE_ANOTHER_SERVER, "use_another_server", REFUSED, TOLD,                                \
+      "the broker names another server", "use the broker that this one names")                     \
+    X(MQTT_SERVER_MOVED, "server_moved", REFUSED, TOLD, "the broker has moved",                    \
+      "use the address to which the broker has moved")                                             \
+    X(MQTT_SHARED, "shared_subscriptions_not_supported", REFUSED, TOLD,                            \
+      "shared subscriptions are not supported",                                                    \
+      "subscribe without $share/: the broker has no shared subscriptions")                         \
+    X(MQTT_CONNECTION_RATE, "connection_rate_exceeded", REFUSED, TOLD, "connection rate exceeded", \
+      "try again later, and connect more slowly")                                                  \
+    X(MQTT_MAXIMUM_CONNECT_TIME, "maximum_connect_time", REFUSED, TOLD,                            \
+      "the longest connect time is over",                                                          \
+      "nothing is wrong: this broker ends each connection after a time")                           \
+    X(MQTT_SUBSCRIPTION_IDENTIFIERS, "subscription_identifiers_not_supported", REFUSED, TOLD,      \
+      "subscription identifiers not supported", "leave identifier out of the subscriptions")       \
+    X(MQTT_WILDCARD, "wildcard_subscriptions_not_supported", REFUSED, TOLD,                        \
+      "wildcard subscriptions are not supported",                                                  \
+      "subscribe without + and #: the broker has no wildcards")                                    \
+    X(MQTT_UNKNOWN, "unknown_reason", REFUSED, TOLD, "a reason code of no meaning",                \
+      "look at the broker's log")
+
+#define CLIENT_ERRORS(X)                                                                           \
+    X(NONE, NULL, OTHER, OTHER, "", NULL)                                                          \
+    CLIENT_ERRORS_OF_THE_NODE(X)                                                                   \
+    CLIENT_ERRORS_OF_THE_NETWORK(X)                                                                \
+    CLIENT_ERRORS_OF_THE_SESSION(X)                                                                \
+    CLIENT_ERRORS_OF_TLS(X)                                                                        \
+    CLIENT_ERRORS_OF_WEBSOCKET(X)                                                                  \
+    CLIENT_ERRORS_OF_CONNECT(X)                                                                    \
+    CLIENT_ERRORS_OF_REASONS(X)
+
+#endif
