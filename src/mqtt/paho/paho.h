@@ -18,6 +18,10 @@
 
 #define PAHO_TEXT_LEN 160
 
+/* What the persistence of qos2.c answers for a request, which is queued in memory all the same.
+ * Since 1.3.14 the call that made the request returns it. None of Paho's own codes. */
+#define PAHO_NOT_STORED (-1000)
+
 struct paho_waker;
 
 /* The TCP socket of a connection, as seen when Paho called connect(2). Guarded by a lock of its

@@ -50,7 +50,7 @@ static int on_put(void *handle, char *key, int count, char *buffers[], int lens[
                        (size_t)lens[1]);
     }
     /* A request that was stored would be dropped from memory and read back: refused, it stays. */
-    return strncmp(key, COMMAND_KEY, strlen(COMMAND_KEY)) == 0 ? MQTTASYNC_PERSISTENCE_ERROR : 0;
+    return strncmp(key, COMMAND_KEY, strlen(COMMAND_KEY)) == 0 ? PAHO_NOT_STORED : 0;
 }
 
 static int on_get(void *handle, char *key, char **buffer, int *len) {

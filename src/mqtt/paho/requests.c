@@ -13,6 +13,7 @@
 static enum err result_of(int rc) {
     switch (rc) {
     case MQTTASYNC_SUCCESS:
+    case PAHO_NOT_STORED:
         return ERR_OK;
     case MQTTASYNC_DISCONNECTED:
         return ERR_UNAVAILABLE;
