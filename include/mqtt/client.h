@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <uthash.h>
 #include "base/err.h"
+#include "mqtt/address_list.h"
 #include "mqtt/broker.h"
 #include "mqtt/client_config.h"
 #include "mqtt/client_error.h"
@@ -97,14 +98,17 @@ struct client {
     bool session_kept;    /* the broker was left with a session, and is to have it still */
     bool release_asked;   /* parked: opens nothing until told */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
-    unsigned address_turn;       /* which of several addresses is next */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of a second holder of its identifier */
     struct timer timer;
     struct broker *broker;
     struct pacer_ticket ticket;
     struct client_lookup *lookup;
-    struct engine_session *session;   /* beyond connections; the engine's */
+    /* Of a broker with several addresses. */
+    struct address_list *tried;     /* what `connection` was given, until CONNACK; else NULL */
+    struct address_list *failed;    /* at these TCP was no more than a beginning, since CONNACK last
+                                     * came; they are tried last. NULL: none */
+    struct engine_session *session; /* beyond connections; the engine's */
     struct shared_config *session_of; /* what it was last used with */
     struct engine_connection *connection;
     struct shared_config *opened;  /* what `connection` was opened with */

@@ -16,6 +16,7 @@
 #include "mqtt/client_config.h"
 #include "mqtt/client_error.h"
 
+struct address_list;      /* mqtt/address_list.h */
 struct engine;            /* one per host */
 struct engine_connection; /* one per open(), until its closed event */
 struct engine_session;    /* what a client and its broker keep from connection to connection */
@@ -25,6 +26,7 @@ struct engine_closed {
     enum client_error error;
     const char *message; /* borrowed during the event; NULL: the error's own text */
     int reason_code;     /* CONNACK return or reason code, or DISCONNECT's; -1: none */
+    int address;         /* index in open->addresses of what TCP connected to; -1: nothing */
     /* Publications were written, wholly or not, and not acknowledged. */
     bool publications_pending;
 };
@@ -35,6 +37,7 @@ struct engine_connack {
     uint16_t server_keepalive_s;      /* 0: not said */
     uint8_t maximum_qos;              /* 2 unless said */
     const char *assigned_client_id;   /* NULL: none */
+    int address;                      /* index in open->addresses */
     int64_t certificate_expires_at_s; /* of the broker, since 1970; 0: no TLS, or not known */
 };
 
@@ -72,12 +75,20 @@ struct engine_events {
     bool (*has_room)(void *client);
     /* Blocks at most timeout_ms until so. Engine threads only. */
     void (*wait_room)(void *client, int64_t timeout_ms);
+    /* While a connection is opened: whether one more socket of it may connect beside those that do
+     * (the first needs no leave). Each that was allowed is given back with socket_over. Host
+     * thread. */
+    bool (*may_connect)(void *client);
+    void (*socket_over)(void *client);
 };
 
 struct engine_open {
     const struct client_config *config; /* borrowed until the closed event */
     struct sockaddr_storage address;    /* of the broker, allowed by the policy */
     socklen_t address_len;
+    /* All of them, in the order to try them, `address` the first; NULL: there is but that one.
+     * Borrowed during the call. An engine that does not race them takes the first. */
+    const struct address_list *addresses;
     int64_t connect_timeout_ms; /* to CONNACK */
     uint16_t keepalive_s;       /* config's, or what the broker asked for the last time */
     /* Where the client's session is kept between its connections; NULL there: none yet. Written by

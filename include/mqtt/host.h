@@ -17,6 +17,7 @@
 #include "base/queue.h"
 #include "mqtt/address_policy.h"
 #include "mqtt/client.h"
+#include "mqtt/good_addresses.h"
 
 #define HOST_INBOX_MAX        65536
 #define HOST_PER_TURN_MAX     1000 /* commands, timers, look-ups handled before looking elsewhere */
@@ -63,6 +64,7 @@ struct host {
     struct engine *engine;
     struct resolver *resolver;
     const struct address_policy *policy;
+    struct good_addresses *good; /* of all hosts */
     struct queue *inbox;
     int wake_fd;
     atomic_bool woken; /* wake_fd was written since it was read */
@@ -132,6 +134,12 @@ void host_schedule(struct client *client, int64_t delay_ms);
 void host_admit(struct host *host, int64_t now_us);
 void host_check_lease(struct host *host);
 void host_take_resolved(struct host *host);
+/* The connection that is being opened came to CONNACK, or did not (index -1: no address did more
+ * than TCP) at this of its addresses. */
+void host_note_address(struct client *client, int index, bool good);
+/* For the engine: see engine_events. */
+bool host_may_connect(void *client);
+void host_socket_over(void *client);
 void host_cancel_lookup(struct client *client);
 /* For its last error. rest_ms_max: see struct hosts_release. */
 void host_ask_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max);

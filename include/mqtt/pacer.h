@@ -8,6 +8,7 @@
 #ifndef MQFLEET_MQTT_PACER_H
 #define MQFLEET_MQTT_PACER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "mqtt/broker.h"
@@ -34,6 +35,9 @@ void pacer_share(struct pacer *pacer, size_t index, size_t count);
 void pacer_join(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker);
 /* Gives a waiting or used place back; legal when out. */
 void pacer_leave(struct pacer *pacer, struct pacer_ticket *ticket);
+/* One more socket of a client in flight. False: there is no room. */
+bool pacer_take_more(struct pacer *pacer, struct broker *broker);
+void pacer_give_more(struct pacer *pacer, struct broker *broker);
 /* The next that may connect, in flight from now on; NULL: none now. */
 struct pacer_ticket *pacer_next(struct pacer *pacer, int64_t now_us);
 /* Until pacer_next is worth another call for the sake of the rate: most_ms at most. */

@@ -2,7 +2,9 @@
  * step, subscribed, and closed again. Runs on the caller's thread, with an engine (`reactor`) of
  * its own; the hosts and their clients are not touched. Always a clean session that ends with the
  * connection, and no will. Shared subscriptions ($share/...) are left out: they would take messages
- * from those who share them. What is received is neither kept nor acknowledged. */
+ * from those who share them. Where the broker's name has several addresses they are raced as for a
+ * client, the next after one that fails beyond TCP, and each is told of. What is received is
+ * neither kept nor acknowledged. */
 #ifndef MQFLEET_MQTT_PROBE_H
 #define MQFLEET_MQTT_PROBE_H
 
@@ -10,12 +12,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/conf.h"
-#include "mqtt/address_policy.h"
+#include "mqtt/address_list.h"
 #include "mqtt/client_config.h"
 #include "mqtt/client_error.h"
 #include "mqtt/resolver.h"
 
-#define PROBE_DETAIL_LEN 400
+#define PROBE_DETAIL_LEN         700
+#define PROBE_ADDRESS_DETAIL_LEN 160
 
 enum probe_step {
     PROBE_DNS,
@@ -36,10 +39,20 @@ struct probe_result {
     enum client_error error;       /* of a step that failed */
 };
 
+/* What came of one of several addresses. */
+struct probe_address {
+    char address[SOCKET_ADDRESS_TEXT_LEN];
+    bool ok;
+    char detail[PROBE_ADDRESS_DETAIL_LEN]; /* "connected", or what failed */
+};
+
 struct probe_report {
     bool ok;
-    struct probe_result results[PROBE_STEP_COUNT]; /* of the steps that were reached, in order */
+    struct probe_result results[PROBE_STEP_COUNT]; /* of the steps that were reached, in order: of
+                                                    * the address that went farthest */
     size_t count;
+    struct probe_address addresses[ADDRESS_LIST_MAX]; /* where the name has several */
+    size_t address_count;
 };
 
 struct probe_wiring { /* all borrowed */

@@ -20,7 +20,8 @@ struct resolver_answer {
     enum client_error error; /* when not ERR_OK */
     const char *message;     /* static text when not ERR_OK */
     size_t count;
-    struct sockaddr_storage addresses[RESOLVER_ADDRESSES_MAX]; /* IPv4 first; port 0 */
+    struct sockaddr_storage
+        addresses[RESOLVER_ADDRESSES_MAX]; /* in the order in which to try them; port 0 */
 };
 
 struct resolver_request { /* the asker's; must stay until done or canceled */

@@ -93,6 +93,17 @@ static bool read_secrets(const struct http_request *request, struct client_input
     return result == ERR_OK;
 }
 
+static json_t *addresses_json(const struct probe_report *report) {
+    json_t *addresses = json_array();
+    for (size_t i = 0; i < report->address_count; i++) {
+        const struct probe_address *one = &report->addresses[i];
+        json_array_append_new(addresses,
+                              json_pack("{s:s, s:b, s:o}", "address", one->address, "ok", one->ok,
+                                        "detail", http_json_string(one->detail)));
+    }
+    return addresses;
+}
+
 static json_t *report_json(const struct probe_report *report) {
     json_t *steps = json_array();
     for (size_t i = 0; i < report->count; i++) {
@@ -103,7 +114,11 @@ static json_t *report_json(const struct probe_report *report) {
                                                http_json_string(result->detail), "advice",
                                                client_error_advice(result->error)));
     }
-    return json_pack("{s:b, s:o}", "ok", report->ok, "steps", steps);
+    json_t *json = json_pack("{s:b, s:o}", "ok", report->ok, "steps", steps);
+    if (report->address_count > 0) {
+        json_object_set_new(json, "addresses", addresses_json(report));
+    }
+    return json;
 }
 
 static void run(struct http_request *request, struct client_input *input, int64_t timeout_ms,

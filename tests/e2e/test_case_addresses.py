@@ -1,18 +1,198 @@
 """Names with several addresses, several URLs, and what a URL or an empty password means (cases D1 to
 D4, E7 and E8)."""
 
+import concurrent.futures
+import time
+
 import pytest
 
+from fleet.hostile import Deaf
+from fleet.names import start_naming_node
 from fleet.scripted import ScriptedBroker
+from fleet.wait import PATIENCE, wait_until
 
 CLIENTS = "/api/v1/clients"
+TEST = CLIENTS + ":test"
+NAME = "broker.test"
+NO_ROUTE = "2001:db8::1"
+
+
+def deaf(fleet, *addresses):
+    """At these addresses, at the port of the broker, SYNs disappear."""
+    for address in addresses:
+        fleet.closing(Deaf(address, fleet.broker.port))
+    return list(addresses)
+
+
+def document(fleet, client, **more):
+    return fleet.document(client, url=f"mqtt://{NAME}:{fleet.broker.port}", **more)
+
+
+def online_within(fleet, node, ids, bound_s):
+    """From the moment of the call."""
+    began = time.monotonic()
+    wait_until(lambda: all(node.api.state(one) == "online" for one in ids), bound_s,
+               f"{len(ids)} online", poll_s=0.02)
+    return time.monotonic() - began
+
+
+def lose(fleet, ids):
+    """The broker ends and is back at once: the clients connect anew."""
+    fleet.broker.kill()
+    fleet.broker.start()
+
+
+# ---- D1 and D4: addresses that do not answer ------------------------------------------------
+
+@pytest.mark.parametrize("silent", [1, 3, 7])
+def test_case_D1_addresses_that_swallow_connections_cost_a_quarter_of_a_second(fleet, silent):
+    addresses = deaf(fleet, *(f"127.0.0.{2 + i}" for i in range(silent)))
+    node = start_naming_node(fleet, {NAME: [*addresses, "127.0.0.1"]}, reconnect_min_ms=100,
+                             reconnect_max_ms=200)
+    node.api.create(document(fleet, "first"))
+    online_within(fleet, node, ["first"], 0.25 * silent + 0.75)
+    # From here on the good one is known, to every client of that broker and at each reconnect.
+    ids = [f"c{i}" for i in range(20)]
+    node.api.create([document(fleet, one) for one in ids])
+    online_within(fleet, node, ids, 1)
+    for _ in range(2):
+        lose(fleet, ids)
+        online_within(fleet, node, [*ids, "first"], 1.5)
+    assert "127.0.0.2" not in str(node.api.status("c3")["last_error"])
+
+
+def test_case_D1_clients_come_online_although_all_places_to_connect_are_taken(fleet):
+    """One at a time may connect, and the first address swallows."""
+    addresses = deaf(fleet, "127.0.0.2", "127.0.0.3")
+    node = start_naming_node(fleet, {NAME: [*addresses, "127.0.0.1"]}, connect_in_flight=1)
+    ids = [f"c{i}" for i in range(30)]
+    node.api.create([document(fleet, one) for one in ids])
+    online_within(fleet, node, ids, 5)
+
+
+def test_case_D1_the_sockets_of_all_attempts_stay_within_connect_in_flight(fleet):
+    peers = [fleet.closing(Deaf(f"127.0.0.{2 + i}", fleet.broker.port)) for i in range(3)]
+    node = start_naming_node(fleet, {NAME: ["127.0.0.2", "127.0.0.3", "127.0.0.4"]},
+                             connect_in_flight=8, connect_timeout_ms=3000)
+    node.api.create([document(fleet, f"c{i}") for i in range(40)])
+    wait_until(lambda: all(peer.tries for peer in peers), 10, "each address was tried")
+    began, most = time.monotonic(), 0
+    while time.monotonic() < began + 4:
+        most = max(most, Deaf.connecting(peers))
+        time.sleep(0.02)
+    assert 4 <= most <= 8, most
+    error = wait_until(lambda: node.api.status("c0")["last_error"], 10, "an error")
+    assert error["code"] == "connect_timeout"
+    for address in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
+        assert f"{address}: no answer within" in error["message"], error
+
+
+def test_case_D4_an_address_without_a_route_is_left_at_once(fleet):
+    node = start_naming_node(fleet, {NAME: [NO_ROUTE, "127.0.0.1"]})
+    node.api.create(document(fleet, "c"))
+    online_within(fleet, node, ["c"], 0.5)
+    fleet.broker.kill()
+    error = wait_until(lambda: (found := node.api.status("c")["last_error"]) and
+                       found["code"] == "connection_refused" and found, 10, "refused")
+    assert f"{NO_ROUTE}: Network is unreachable" in error["message"], error
+    assert "127.0.0.1: Connection refused" in error["message"], error
+
+
+def test_case_D4_families_are_tried_in_turn(fleet):
+    """A machine with much IPv6 that leads nowhere."""
+    without = [f"2001:db8::{i}" for i in range(1, 9)]
+    node = start_naming_node(fleet, {NAME: [*without, "127.0.0.1"]})
+    node.api.create(document(fleet, "c"))
+    online_within(fleet, node, ["c"], 0.5)
+
+
+def test_an_address_that_fails_after_tcp_is_tried_last(fleet, authority):
+    fleet.start_broker(tls=authority)
+    port = fleet.broker.port
+    liar = fleet.closing(ScriptedBroker(address="127.0.0.2", port=port))
+    node = start_naming_node(fleet, {NAME: ["127.0.0.2", "127.0.0.1"]}, reconnect_min_ms=100,
+                             reconnect_max_ms=200)
+    node.api.create(fleet.document("c", url=f"mqtts://{NAME}:{port}", tls={
+        "ca": authority.ca.read_text(), "server_name": "localhost"}))
+    liar.accept().close()  # TCP, and then no TLS
+    online_within(fleet, node, ["c"], 1)
+    liar.nobody(0.5)
+
+
+def test_names_whose_addresses_change_are_followed(fleet):
+    node = start_naming_node(fleet, {NAME: ["127.0.0.2"]}, dns_ttl_ms=0, reconnect_min_ms=100,
+                             reconnect_max_ms=300)
+    node.api.create(document(fleet, "c"))
+    wait_until(lambda: node.api.status("c")["last_error"], 5, "an error")
+    node.give({NAME: ["127.0.0.1", "127.0.0.2"]})
+    online_within(fleet, node, ["c"], 2)
+    node.give({NAME: ["127.0.0.3", "127.0.0.2"]})
+    lose(fleet, ["c"])
+    wait_until(lambda: "127.0.0.3" in node.api.status("c")["last_error"]["message"], 5, "left it")
+
+
+# ---- D2: trying a configuration -------------------------------------------------------------
+
+def report(node, document):
+    answer = node.api.post(TEST, document)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_case_D2_each_address_is_tried_and_told(fleet):
+    addresses = deaf(fleet, "127.0.0.2")
+    node = start_naming_node(fleet, {NAME: [*addresses, NO_ROUTE, "127.0.0.3", "127.0.0.1"]})
+    began = time.monotonic()
+    found = report(node, {"url": f"mqtt://{NAME}:{fleet.broker.port}"})
+    assert time.monotonic() - began < 4 * PATIENCE
+    assert found["ok"], found
+    told = {one["address"]: one for one in found["addresses"]}
+    assert {address for address, one in told.items() if one["ok"]} == {"127.0.0.1"}
+    assert "no answer within" in told["127.0.0.2"]["detail"]
+    assert "unreachable" in told[NO_ROUTE]["detail"]
+    assert "refused" in told["127.0.0.3"]["detail"]
+    tcp = next(step for step in found["steps"] if step["step"] == "tcp")
+    assert tcp["detail"].startswith("connected to 127.0.0.1"), tcp
+    assert "127.0.0.2 failed (no answer" in tcp["detail"]
+
+
+def test_case_D2_one_that_fails_after_tcp_is_followed_by_the_next(fleet, authority):
+    fleet.start_broker(tls=authority)
+    port = fleet.broker.port
+    # A broker without TLS at the same port of another address.
+    plain = fleet.closing(ScriptedBroker(address="127.0.0.2", port=port))
+    node = start_naming_node(fleet, {NAME: ["127.0.0.2", "127.0.0.1"]})
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        pending = pool.submit(report, node, {"url": f"mqtts://{NAME}:{port}", "tls": {
+            "ca": authority.ca.read_text(), "server_name": "localhost"}})
+        plain.accept().close()
+        found = pending.result()
+    assert found["ok"], found
+    told = {one["address"]: one for one in found["addresses"]}
+    assert told["127.0.0.1"]["ok"] and not told["127.0.0.2"]["ok"]
+    assert told["127.0.0.2"]["detail"].startswith("tls: ")
+
+
+def test_case_D2_where_none_works_each_is_told_too(fleet):
+    addresses = deaf(fleet, "127.0.0.2")
+    node = start_naming_node(fleet, {NAME: [*addresses, "127.0.0.3"]})
+    answer = node.api.post(TEST, {"url": f"mqtt://{NAME}:{fleet.broker.port}"},
+                           params={"timeout_ms": 1500})
+    found = answer.json()
+    assert not found["ok"] and found["steps"][-1]["step"] == "tcp", found
+    for address, why in (("127.0.0.2", "no answer within"), ("127.0.0.3", "Connection refused")):
+        assert f"{address}: {why}" in found["steps"][-1]["detail"], found
+    assert len(found["addresses"]) == 2
+
+
+# ---- E7 and E8 ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("url", ["mqtt://user:top#001@127.0.0.1", "mqtts://user:top/001@127.0.0.1",
                                  "ws://us?er:top@127.0.0.1/mqtt"])
 def test_case_E7_a_password_within_a_url_is_named_as_the_cause(fleet, url):
     fleet.start_node()
-    for path in (CLIENTS, CLIENTS + ":test"):
+    for path in (CLIENTS, TEST):
         answer = fleet.api.post(path, {"id": "c", "url": url})
         assert answer.status_code == 422, answer.text
         error, = answer.json()["errors"]

@@ -384,7 +384,7 @@ enum cli_exit command_create(struct cli *cli) {
 static void print_steps(const json_t *report) {
     size_t i;
     const json_t *step;
-    char safe[600];
+    char safe[1000];
     json_array_foreach(json_object_get(report, "steps"), i, step) {
         bool ok = json_is_true(json_object_get(step, "ok"));
         const char *advice = text(step, "advice");
@@ -395,6 +395,12 @@ static void print_steps(const json_t *report) {
         if (advice != NULL) {
             printf("       %s\n", table_printable(advice, safe, sizeof(safe)));
         }
+    }
+    json_array_foreach(json_object_get(report, "addresses"), i, step) {
+        bool ok = json_is_true(json_object_get(step, "ok"));
+        printf("%s%-6s%s %s  %s\n", table_colour(ok ? "ok" : "failed"), ok ? "ok" : "failed",
+               TABLE_PLAIN, text(step, "address"),
+               table_printable(text(step, "detail"), safe, sizeof(safe)));
     }
 }
 

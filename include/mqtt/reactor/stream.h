@@ -52,6 +52,18 @@ enum err stream_open(struct stream *stream, struct tls_contexts *contexts,
                      const struct client_config *config, const struct sockaddr *address,
                      socklen_t address_len, const struct sockaddr_storage *source,
                      struct stream_fault *fault) MUST_CHECK;
+/* The same in parts, for whoever chooses between several sockets. Prepared: the layers are there,
+ * the socket is not; closed like any other. */
+enum err stream_prepare(struct stream *stream, struct tls_contexts *contexts,
+                        const struct client_config *config, struct stream_fault *fault) MUST_CHECK;
+/* A socket that begins to connect, of the stream's kind. */
+enum err stream_connect(int *fd, const struct sockaddr *address, socklen_t address_len,
+                        const struct sockaddr_storage *source,
+                        struct stream_fault *fault) MUST_CHECK;
+/* ERR_OK: it is connected. ERR_TIMEOUT: not yet. Else see fault; the caller closes. */
+enum err stream_connected(int fd, struct stream_fault *fault) MUST_CHECK;
+/* The socket becomes that of a prepared stream. */
+void stream_use(struct stream *stream, int fd);
 /* Goes on with what is under way. ERR_OK: ready (look at has_more). ERR_TIMEOUT: wait (for reading,
  * and for writing if wants_write). Else failed: see fault. */
 enum err stream_advance(struct stream *stream, const struct client_config *config,

@@ -24,6 +24,8 @@ size_t tls_contexts_count(const struct tls_contexts *contexts);
  * is none, a key that does not fit; see fault (never a secret). */
 enum err tls_open(struct tls_contexts *contexts, const struct client_config *config, int fd,
                   struct ssl_st **out, struct stream_fault *fault) MUST_CHECK;
+/* Gives one that was opened with fd -1 its descriptor. */
+void tls_use(struct ssl_st *tls, int fd);
 /* Says why a call on `tls` failed for good, from its SSL_get_error, errno and OpenSSL's queue right
  * after it. handshaking: the connection was not ready yet. */
 void tls_explain(struct ssl_st *tls, int ssl_error, int error_number, bool handshaking,

@@ -78,6 +78,8 @@ void client_destroy(struct client *client) {
     }
     free(client->changes);
     free(client->granted);
+    free(client->tried);
+    free(client->failed);
     free(client->error_message);
     free(client->loss);
     shared_config_release(client->config);

@@ -29,6 +29,8 @@ static const struct engine_events events = {
     .flush = host_flush,
     .has_room = host_has_room,
     .wait_room = host_wait_room,
+    .may_connect = host_may_connect,
+    .socket_over = host_socket_over,
 };
 
 static void init_locks(struct host *host) {

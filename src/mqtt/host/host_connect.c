@@ -1,11 +1,10 @@
 /* Owns the way of a client from waiting for its turn to an open connection: pacing, the lease, DNS,
  * the address policy, and waiting after a failure. Host thread only. Knows nothing of what happens
  * once CONNACK came. */
-#include <arpa/inet.h>
 #include <assert.h>
-#include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <utlist.h>
 #include "base/clock.h"
 #include "base/log.h"
@@ -155,31 +154,73 @@ static void on_resolved(struct resolver_request *request) {
     host_wake(host);
 }
 
-/* The next of the addresses that the policy allows, so that each failure tries another. */
-static const struct sockaddr_storage *
-choose_address(struct client *client, const struct resolver_answer *answer, const char **why) {
-    const char *host_name = client->config->config->host;
-    for (size_t i = 0; i < answer->count; i++) {
-        const struct sockaddr_storage *address =
-            &answer->addresses[(client->address_turn + i) % answer->count];
-        if (address_policy_address(client->host->policy, host_name,
-                                   (const struct sockaddr *)address, why)) {
-            client->address_turn += (unsigned)i + 1;
-            return address;
-        }
+/* ---- several addresses ---- */
+
+/* The last good one of the broker first, those that failed this client last. */
+static void order_addresses(const struct client *client, struct address_list *list) {
+    union socket_address good;
+    if (list->count < 2) {
+        return;
     }
-    return NULL;
+    if (good_addresses_find(client->host->good, client->broker->key, &good)) {
+        address_list_move_first(list, &good);
+    }
+    for (size_t i = 0; client->failed != NULL && i < client->failed->count; i++) {
+        address_list_move_last(list, &client->failed->items[i]);
+    }
 }
 
-static void set_port(struct engine_open *open, uint16_t port) {
-    if (open->address.ss_family == AF_INET6) {
-        ((struct sockaddr_in6 *)&open->address)->sin6_port = htons(port);
-        open->address_len = sizeof(struct sockaddr_in6);
-    } else {
-        ((struct sockaddr_in *)&open->address)->sin_port = htons(port);
-        open->address_len = sizeof(struct sockaddr_in);
+static void note_failed(struct client *client, const union socket_address *address) {
+    if (client->failed == NULL) {
+        client->failed = calloc(1, sizeof(*client->failed));
+    }
+    if (client->failed != NULL) {
+        address_list_put_last(client->failed, address);
     }
 }
+
+void host_note_address(struct client *client, int index, bool good) {
+    if (good) {
+        free(client->failed);
+        client->failed = NULL;
+    }
+    if (client->tried == NULL) {
+        return;
+    }
+    assert(index < (int)client->tried->count);
+    if (good) {
+        good_addresses_note(client->host->good, client->broker->key, &client->tried->items[index]);
+    } else if (index >= 0) {
+        note_failed(client, &client->tried->items[index]);
+    }
+    free(client->tried);
+    client->tried = NULL;
+}
+
+bool host_may_connect(void *context) {
+    struct client *client = context;
+    return pacer_take_more(&client->host->pacer, client->broker);
+}
+
+void host_socket_over(void *context) {
+    struct client *client = context;
+    pacer_give_more(&client->host->pacer, client->broker);
+}
+
+/* Kept while the connection is opened, to know what its addresses meant. False: out of memory. */
+static bool keep_tried(struct client *client, const struct address_list *list) {
+    assert(client->tried == NULL);
+    if (list->count < 2) {
+        return true;
+    }
+    client->tried = malloc(sizeof(*client->tried));
+    if (client->tried != NULL) {
+        *client->tried = *list;
+    }
+    return client->tried != NULL;
+}
+
+/* ---- opening ---- */
 
 /* A session belongs to one identifier at one broker. */
 static void keep_or_end_session(struct client *client) {
@@ -212,21 +253,27 @@ static struct shared_config *complete_config(struct client *client) {
     return complete;
 }
 
-static void open_connection(struct client *client, const struct sockaddr_storage *address) {
+static void open_connection(struct client *client, const struct address_list *addresses) {
     struct host *host = client->host;
     struct shared_config *config = complete_config(client);
     if (config == NULL) {
         return;
     }
+    if (!keep_tried(client, addresses)) {
+        shared_config_release(config);
+        host_fail(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
+        return;
+    }
     struct engine_open open = {.config = config->config,
-                               .address = *address,
+                               .address_len = socket_address_len(&addresses->items[0]),
+                               .addresses = addresses,
                                .connect_timeout_ms = host->conf->connect_timeout_ms,
                                .keepalive_s = client->server_keepalive_s
                                                   ? client->server_keepalive_s
                                                   : client->config->config->keepalive_s,
                                .session = &client->session,
                                .client = client};
-    set_port(&open, client->config->config->port);
+    memcpy(&open.address, &addresses->items[0], open.address_len);
     client->opened_at_ms = clock_ms();
     host_set_timer(client, host->conf->connect_timeout_ms + ENGINE_MARGIN_MS);
     keep_or_end_session(client);
@@ -236,6 +283,7 @@ static void open_connection(struct client *client, const struct sockaddr_storage
         client->connection = NULL;
         shared_config_release(client->opened);
         client->opened = NULL;
+        host_note_address(client, -1, false);
         host_fail(client, CLIENT_ERROR_ENGINE_FAILED, err_name(result));
         return;
     }
@@ -249,17 +297,20 @@ static void go_on_with(struct client *client, const struct resolver_answer *answ
         host_fail(client, answer->error, answer->message);
         return;
     }
-    const struct sockaddr_storage *address = choose_address(client, answer, &why);
-    if (address == NULL) {
+    struct address_list addresses;
+    const struct client_config *config = client->config->config;
+    address_list_allowed(&addresses, answer, config->port, host->policy, config->host, &why);
+    if (addresses.count == 0) {
         fail_denied(client, why);
         return;
     }
+    order_addresses(client, &addresses);
     if (!host->owner->lease_valid(host->owner->context)) {
         host_requeue(client, "lease_lapsed");
         return;
     }
     if (host_change(client, CLIENT_EV_RESOLVED, "address_known")) {
-        open_connection(client, address);
+        open_connection(client, &addresses);
     }
 }
 

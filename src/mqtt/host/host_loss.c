@@ -84,6 +84,7 @@ void host_connection_closed(void *context, const struct engine_closed *closed) {
     struct client *client = context;
     client->host->connection_count--;
     client->connection = NULL;
+    host_note_address(client, client->closing ? -1 : closed->address, false);
     shared_config_release(client->opened);
     client->opened = NULL;
     if (client->closing) {
@@ -149,6 +150,7 @@ void host_timer(struct client *client) {
         never_let_in(client);
         break;
     case CLIENT_OPENING:
+        host_note_address(client, 0, false);
         host_fail(client, CLIENT_ERROR_CONNECT_TIMEOUT, NULL);
         break;
     case CLIENT_SUBSCRIBING:

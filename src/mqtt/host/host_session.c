@@ -160,6 +160,7 @@ void host_connected(void *context, const struct engine_connack *connack) {
         return;
     }
     client->connack_at_ms = clock_ms();
+    host_note_address(client, connack->address, true);
     look_at_session(client, connack);
     pthread_mutex_lock(&client->host->lock);
     client->session_present = connack->session_present;

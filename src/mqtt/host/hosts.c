@@ -39,6 +39,7 @@ static bool create_all(struct hosts *hosts, const struct engine_ops *ops) {
         if (hosts->all[i] == NULL) {
             return false;
         }
+        hosts->all[i]->good = hosts->good;
         pacer_share(&hosts->all[i]->pacer, i, wanted);
         hosts->count++;
     }
@@ -56,8 +57,9 @@ struct hosts *hosts_create(const struct conf *conf, const struct hosts_owner *ow
     hosts->generation = 1;
     pthread_mutex_init(&hosts->lock, NULL);
     hosts->resolver = resolver_create(conf->dns_ttl_ms);
-    if (ops == NULL || hosts->resolver == NULL || create_policy(hosts) != ERR_OK ||
-        !create_all(hosts, ops)) {
+    hosts->good = good_addresses_create();
+    if (ops == NULL || hosts->resolver == NULL || hosts->good == NULL ||
+        create_policy(hosts) != ERR_OK || !create_all(hosts, ops)) {
         hosts_destroy(hosts);
         return NULL;
     }
@@ -74,6 +76,7 @@ void hosts_destroy(struct hosts *hosts) {
     free(hosts->all);
     resolver_destroy(hosts->resolver);
     address_policy_destroy(hosts->policy);
+    good_addresses_destroy(hosts->good);
     free(hosts->incarnation);
     pthread_mutex_destroy(&hosts->lock);
     free(hosts);

@@ -10,6 +10,7 @@ struct hosts {
     struct hosts_owner owner;
     struct resolver *resolver;
     struct address_policy *policy;
+    struct good_addresses *good;
     size_t count;
     struct host **all;
 

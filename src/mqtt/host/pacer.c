@@ -53,6 +53,21 @@ void pacer_leave(struct pacer *pacer, struct pacer_ticket *ticket) {
     put_in_ring(pacer, ticket->broker);
 }
 
+bool pacer_take_more(struct pacer *pacer, struct broker *broker) {
+    if (broker->in_flight >= pacer->in_flight_max) {
+        return false;
+    }
+    broker->in_flight++;
+    put_in_ring(pacer, broker);
+    return true;
+}
+
+void pacer_give_more(struct pacer *pacer, struct broker *broker) {
+    assert(broker->in_flight > 0);
+    broker->in_flight--;
+    put_in_ring(pacer, broker);
+}
+
 static bool take_token(const struct pacer *pacer, struct broker *broker, int64_t now_us) {
     if (pacer->interval_us == 0) {
         return true;

@@ -70,10 +70,40 @@ void resolver_destroy(struct resolver *resolver) {
 
 /* ---- the look-up itself ---- */
 
-static void take_family(struct resolver_answer *answer, const struct addrinfo *list, int family) {
-    for (; list != NULL && answer->count < RESOLVER_ADDRESSES_MAX; list = list->ai_next) {
-        if (list->ai_family == family && list->ai_addrlen <= sizeof(answer->addresses[0])) {
-            memcpy(&answer->addresses[answer->count++], list->ai_addr, list->ai_addrlen);
+static bool is_usable(const struct addrinfo *info) {
+    return (info->ai_family == AF_INET && info->ai_addrlen == sizeof(struct sockaddr_in)) ||
+           (info->ai_family == AF_INET6 && info->ai_addrlen == sizeof(struct sockaddr_in6));
+}
+
+static bool is_known(const struct resolver_answer *answer, const struct addrinfo *info) {
+    for (size_t i = 0; i < answer->count; i++) {
+        if (memcmp(&answer->addresses[i], info->ai_addr, info->ai_addrlen) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The next of that family, and the place behind it. */
+static const struct addrinfo *next_of(const struct addrinfo **at, int family) {
+    while (*at != NULL && ((*at)->ai_family != family || !is_usable(*at))) {
+        *at = (*at)->ai_next;
+    }
+    const struct addrinfo *found = *at;
+    *at = found != NULL ? found->ai_next : NULL;
+    return found;
+}
+
+/* The families in turn (RFC 8305 section 4), that of the first address first; within each the
+ * order of getaddrinfo (RFC 6724). */
+static void take_in_turn(struct resolver_answer *answer, const struct addrinfo *list) {
+    const struct addrinfo *at[2] = {list, list};
+    int first = list->ai_family == AF_INET6 ? AF_INET6 : AF_INET;
+    const int families[2] = {first, first == AF_INET6 ? AF_INET : AF_INET6};
+    for (size_t turn = 0; at[0] != NULL || at[1] != NULL; turn++) {
+        const struct addrinfo *one = next_of(&at[turn % 2], families[turn % 2]);
+        if (one != NULL && !is_known(answer, one) && answer->count < RESOLVER_ADDRESSES_MAX) {
+            memcpy(&answer->addresses[answer->count++], one->ai_addr, one->ai_addrlen);
         }
     }
 }
@@ -84,8 +114,7 @@ static void look_up(const char *name, int flags, struct resolver_answer *answer)
     memset(answer, 0, sizeof(*answer));
     int failed = getaddrinfo(name, NULL, &hints, &list);
     if (failed == 0) {
-        take_family(answer, list, AF_INET);
-        take_family(answer, list, AF_INET6);
+        take_in_turn(answer, list);
         freeaddrinfo(list);
     }
     if (answer->count > 0) {

@@ -48,6 +48,10 @@ void connection_over(struct engine_connection *connection, const struct engine_c
         /* Not left to close(): a process just forked may hold the socket a moment longer. */
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
     }
+    if (connection->race != NULL) {
+        race_end(connection, -1);
+    }
+    connection->closed.address = connection->address;
     connection->end_step = connection->stream.step;
     stream_close(&connection->stream, false);
     connection->state = CONNECTION_ENDED;
@@ -132,7 +136,7 @@ void connection_finish(struct engine_connection *connection) {
 
 /* ---- opening ---- */
 
-static const struct sockaddr_storage *next_source(struct engine *engine, int family) {
+const struct sockaddr_storage *connection_source(struct engine *engine, int family) {
     for (size_t i = 0; i < engine->source_count; i++) {
         const struct sockaddr_storage *source =
             &engine->sources[engine->source_turn++ % engine->source_count];
@@ -168,14 +172,15 @@ static struct engine_connection *create(struct engine *engine, const struct engi
     connection->server_maximum_qos = 2;
     connection->server_has_retain = true;
     connection->stream.fd = -1;
+    connection->address = -1;
     session_attach(connection->session, connection);
     return connection;
 }
 
-static void begin(struct engine_connection *connection, const struct engine_open *open) {
+static void begin_alone(struct engine_connection *connection, const struct engine_open *open) {
     struct engine *engine = connection->engine;
     struct stream_fault fault;
-    const struct sockaddr_storage *source = next_source(engine, open->address.ss_family);
+    const struct sockaddr_storage *source = connection_source(engine, open->address.ss_family);
     enum err result =
         stream_open(&connection->stream, engine->tls, open->config,
                     (const struct sockaddr *)&open->address, open->address_len, source, &fault);
@@ -186,8 +191,16 @@ static void begin(struct engine_connection *connection, const struct engine_open
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = connection};
     epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, connection->stream.fd, &event);
     connection->epoll_events = event.events;
-    wheel_set(&engine->wheel, &connection->look,
+}
+
+static void begin(struct engine_connection *connection, const struct engine_open *open) {
+    wheel_set(&connection->engine->wheel, &connection->look,
               connection->opened_at_ms + connection->connect_timeout_ms);
+    if (open->addresses != NULL && open->addresses->count > 1) {
+        race_begin(connection, open->addresses);
+    } else {
+        begin_alone(connection, open);
+    }
 }
 
 enum err connection_open(struct engine *engine, const struct engine_open *open,
@@ -214,7 +227,13 @@ static void greet(struct engine_connection *connection) {
 
 static void advance(struct engine_connection *connection) {
     struct stream_fault fault;
+    if (connection->race != NULL && !race_ready(connection)) {
+        return;
+    }
     enum err result = stream_advance(&connection->stream, connection->config, &fault);
+    if (connection->address < 0 && connection->stream.step > STREAM_CONNECTING) {
+        connection->address = 0;
+    }
     if (result == ERR_OK) {
         greet(connection);
     } else if (result == ERR_TIMEOUT) {
@@ -273,8 +292,14 @@ static void look_opening(struct engine_connection *connection, int64_t now_ms) {
         wheel_set(&connection->engine->wheel, &connection->look, end_ms);
         return;
     }
+    char text[RACE_TEXT_LEN];
+    if (connection->race != NULL) {
+        race_text(connection->race, text);
+    }
     connection_end(connection,
-                   &(struct engine_closed){.error = timeout_of(connection), .reason_code = -1});
+                   &(struct engine_closed){.error = timeout_of(connection),
+                                           .message = connection->race != NULL ? text : NULL,
+                                           .reason_code = -1});
 }
 
 static int64_t least(int64_t a, int64_t b) {

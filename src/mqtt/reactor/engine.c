@@ -192,6 +192,9 @@ static int begin_wait(struct engine *engine, int64_t timeout_ms) {
         atomic_load(&engine->answered) != NULL) {
         return 0;
     }
+    if (engine->races != NULL) {
+        timeout_ms = race_wait_ms(engine, timeout_ms);
+    }
     return timeout_ms < WHEEL_TICK_MS ? (int)timeout_ms : -1;
 }
 
@@ -205,6 +208,9 @@ static void engine_poll(struct engine *engine, int64_t timeout_ms) {
     coalesce_look(&engine->coalesce, clock_us());
     for (int i = 0; i < n; i++) {
         dispatch(engine, &events[i]);
+    }
+    if (engine->races != NULL) {
+        race_look(engine);
     }
     answers_take(engine);
     run_tasks(engine);

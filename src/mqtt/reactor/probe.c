@@ -2,9 +2,7 @@
  * caller's thread. Must not know who asks. */
 #include "mqtt/probe.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +11,7 @@
 #include "base/clock.h"
 #include "mqtt/reason_codes.h"
 #include "mqtt/topic.h"
+#include "probe_address.h"
 #include "reactor.h"
 
 #define POLL_MS         20 /* so soon is seen that it is to stop */
@@ -40,6 +39,7 @@ struct probe {
     struct engine *engine;
     struct engine_session *session;
     struct engine_connection *connection; /* NULL: none, or closed */
+    int reached;                          /* index of the address that TCP connected to; -1 */
     enum probe_step step;                 /* that is under way */
     bool over;                            /* a step has failed, or all are done */
     bool leaving;                         /* closed by us: its end is no failure */
@@ -47,8 +47,8 @@ struct probe {
     size_t refused, left_out;
     enum client_error refusal; /* of the last one */
     char refusals[PROBE_DETAIL_LEN / 2];
-    char address[INET6_ADDRSTRLEN + 8];
-    void *receipts[RECEIPTS_MAX]; /* of messages that are never acknowledged */
+    struct address_list addresses; /* of the broker, in the order in which they are raced */
+    void *receipts[RECEIPTS_MAX];  /* of messages that are never acknowledged */
     size_t receipt_count;
 };
 
@@ -116,61 +116,46 @@ static bool wait_answer(const struct probe *probe, struct answer *answer) {
     return came;
 }
 
-/* The addresses of the broker that the policy allows; 0: the step has failed. */
-static size_t resolve(struct probe *probe, struct resolver_request *request) {
+/* The addresses of the broker that the policy allows; none: the step has failed. */
+static void resolve(struct probe *probe) {
     struct answer answer = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
     const struct probe_wiring *wiring = probe->wiring;
-    const char *host = probe->config->host, *why = "the address is denied";
+    const struct client_config *config = probe->config;
+    const char *why = "the address is denied";
     int at_once = 0;
-    size_t n = 0;
-    *request = (struct resolver_request){.done = on_resolved, .context = &answer};
-    if (!address_policy_host(wiring->policy, host, &why)) {
+    struct resolver_request request = {.done = on_resolved, .context = &answer};
+    if (!address_policy_host(wiring->policy, config->host, &why)) {
         failed(probe, PROBE_DNS, CLIENT_ERROR_BROKER_DENIED, why);
-        return 0;
+        return;
     }
-    enum err result = resolver_ask(wiring->resolver, host, request, &at_once);
+    enum err result = resolver_ask(wiring->resolver, config->host, &request, &at_once);
     if (result != ERR_OK) {
         failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_BUSY, NULL);
-        return 0;
+        return;
     }
     bool came = at_once || wait_answer(probe, &answer);
-    resolver_cancel(wiring->resolver, request);
-    struct resolver_answer *found = &request->answer;
+    resolver_cancel(wiring->resolver, &request);
     if (!came) {
         failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_TIMEOUT, NULL);
-        return 0;
+        return;
     }
-    if (found->result != ERR_OK) {
-        failed(probe, PROBE_DNS, found->error, found->message);
-        return 0;
+    if (request.answer.result != ERR_OK) {
+        failed(probe, PROBE_DNS, request.answer.error, request.answer.message);
+        return;
     }
-    for (size_t i = 0; i < found->count; i++) {
-        if (address_policy_address(wiring->policy, host, (struct sockaddr *)&found->addresses[i],
-                                   &why)) {
-            found->addresses[n++] = found->addresses[i];
-        }
-    }
-    if (n == 0) {
+    address_list_allowed(&probe->addresses, &request.answer, config->port, wiring->policy,
+                         config->host, &why);
+    if (probe->addresses.count == 0) {
         failed(probe, PROBE_DNS, CLIENT_ERROR_BROKER_DENIED, why);
     }
-    return n;
 }
 
-static void address_text(const struct sockaddr_storage *address, char *out, size_t size) {
-    const void *bytes = address->ss_family == AF_INET6
-                            ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
-                            : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
-    if (inet_ntop(address->ss_family, bytes, out, (socklen_t)size) == NULL) {
-        snprintf(out, size, "?");
-    }
-}
-
-static void pass_dns(struct probe *probe, const struct resolver_answer *answer, size_t n) {
+static void pass_dns(struct probe *probe) {
     char detail[PROBE_DETAIL_LEN] = "";
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < probe->addresses.count; i++) {
         size_t len = strlen(detail);
-        char text[INET6_ADDRSTRLEN];
-        address_text(&answer->addresses[i], text, sizeof(text));
+        char text[SOCKET_ADDRESS_TEXT_LEN];
+        socket_address_text(&probe->addresses.items[i], text);
         snprintf(detail + len, sizeof(detail) - len, "%s%s", i > 0 ? ", " : "", text);
     }
     passed(probe, PROBE_DNS, detail);
@@ -181,8 +166,10 @@ static void pass_dns(struct probe *probe, const struct resolver_answer *answer, 
 static void pass_step(struct probe *probe, enum probe_step step) {
     enum client_scheme scheme = probe->config->scheme;
     if (step == PROBE_TCP) {
-        char detail[PROBE_DETAIL_LEN];
-        snprintf(detail, sizeof(detail), "connected to %s port %u", probe->address,
+        char detail[PROBE_DETAIL_LEN], address[SOCKET_ADDRESS_TEXT_LEN];
+        int index = probe->connection->address;
+        socket_address_text(&probe->addresses.items[index > 0 ? index : 0], address);
+        snprintf(detail, sizeof(detail), "connected to %s port %u", address,
                  (unsigned)probe->config->port);
         passed(probe, step, detail);
     } else if (step == PROBE_TLS && (scheme == SCHEME_MQTTS || scheme == SCHEME_WSS)) {
@@ -279,6 +266,7 @@ static void on_closed(void *client, const struct engine_closed *closed) {
     if (probe->connection != NULL && !probe->over) {
         note_steps(probe, probe->connection->end_step);
     }
+    probe->reached = closed->address;
     probe->connection = NULL;
     if (!probe->leaving && !probe->over) {
         bool silent =
@@ -338,6 +326,15 @@ static void wait_room(void *client, int64_t timeout_ms) {
     (void)timeout_ms;
 }
 
+static bool may_connect(void *client) {
+    (void)client;
+    return true;
+}
+
+static void socket_over(void *client) {
+    (void)client;
+}
+
 static const struct engine_events events = {
     .connected = on_connected,
     .closed = on_closed,
@@ -347,6 +344,8 @@ static const struct engine_events events = {
     .message = on_message,
     .has_room = has_room,
     .wait_room = wait_room,
+    .may_connect = may_connect,
+    .socket_over = socket_over,
 };
 
 /* ---- the connection -------------------------------------------------------------------------- */
@@ -360,22 +359,25 @@ static void timed_out(struct probe *probe) {
         [PROBE_CONNECT] = CLIENT_ERROR_CONNACK_TIMEOUT,
         [PROBE_SUBSCRIBE] = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
     };
-    failed(probe, probe->step, errors[probe->step], NULL);
+    char text[RACE_TEXT_LEN];
+    bool racing = probe->connection != NULL && probe->connection->race != NULL;
+    if (racing) {
+        race_text(probe->connection->race, text);
+    }
+    failed(probe, probe->step, errors[probe->step], racing ? text : NULL);
 }
 
-static void open_connection(struct probe *probe, const struct sockaddr_storage *address) {
+static void open_connection(struct probe *probe) {
+    const union socket_address *first = &probe->addresses.items[0];
     struct engine_open open = {.config = probe->config,
-                               .address = *address,
+                               .address_len = socket_address_len(first),
+                               .addresses = &probe->addresses,
                                .connect_timeout_ms = left_ms(probe) + 1000, /* ours comes first */
                                .keepalive_s = probe->config->keepalive_s,
                                .session = &probe->session,
                                .client = probe};
-    bool v6 = address->ss_family == AF_INET6;
-    in_port_t *port = v6 ? &((struct sockaddr_in6 *)&open.address)->sin6_port
-                         : &((struct sockaddr_in *)&open.address)->sin_port;
-    *port = htons(probe->config->port);
-    open.address_len = v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    address_text(address, probe->address, sizeof(probe->address));
+    memcpy(&open.address, first, open.address_len);
+    probe->reached = -1;
     probe->step = PROBE_TCP;
     probe->over = false;
     if (engine_reactor.open(probe->engine, &open, &probe->connection) != ERR_OK) {
@@ -408,19 +410,48 @@ static void drive(struct probe *probe) {
     }
 }
 
-/* Where several addresses are known, the first that takes the connection is used. */
-static void try_addresses(struct probe *probe, const struct sockaddr_storage *addresses, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        size_t count = probe->report->count;
-        open_connection(probe, &addresses[i]);
-        drive(probe);
-        bool refused = probe->report->count > count &&
-                       probe->report->results[count].step == PROBE_TCP &&
-                       !probe->report->results[count].ok;
-        if (!refused || i + 1 == n || is_to_stop(probe)) {
-            return;
-        }
+static struct probe_result *last_result(struct probe_report *report) {
+    return &report->results[report->count - 1];
+}
+
+/* The address that TCP had connected to, and what came of it. False: there is none. */
+static bool note_address(struct probe *probe) {
+    if (probe->reached < 0) {
+        return false;
+    }
+    struct address_list *left = &probe->addresses;
+    const struct probe_result *last = last_result(probe->report);
+    probe_address_note(probe->report, &left->items[probe->reached],
+                       last->ok ? NULL : probe_step_name(last->step), last->detail);
+    address_list_move_last(left, &left->items[probe->reached]);
+    left->count--;
+    return true;
+}
+
+/* Those of the name are raced; where the one that was reached fails, the others are. What is shown
+ * is the way that went farthest. */
+static void try_addresses(struct probe *probe) {
+    const struct address_list all = probe->addresses;
+    struct probe_report best = *probe->report;
+    size_t count = best.count;
+    bool more = true;
+    while (more) {
         probe->report->count = count;
+        open_connection(probe);
+        drive(probe);
+        if (probe->report->count > best.count || best.count == count) {
+            memcpy(best.results, probe->report->results, sizeof(best.results));
+            best.count = probe->report->count;
+        }
+        bool failed = !last_result(probe->report)->ok;
+        more = note_address(probe) && failed && probe->addresses.count > 0 && !is_to_stop(probe);
+    }
+    memcpy(probe->report->results, best.results, sizeof(best.results));
+    probe->report->count = best.count;
+    if (all.count > 1) {
+        probe_address_look(probe->report, &all, left_ms(probe));
+    } else {
+        probe->report->address_count = 0;
     }
 }
 
@@ -465,19 +496,19 @@ void probe_run(const struct probe_wiring *wiring, struct client_config *config, 
                           .deadline_ms = clock_ms() + timeout_ms,
                           .report = report,
                           .step_us = clock_us()};
-    struct resolver_request request;
     *report = (struct probe_report){.ok = false};
     make_harmless(&probe);
-    size_t n = resolve(&probe, &request);
-    if (n > 0) {
-        pass_dns(&probe, &request.answer, n);
+    resolve(&probe);
+    bool resolved = probe.addresses.count > 0;
+    if (resolved) {
+        pass_dns(&probe);
         probe.engine = engine_reactor.create(wiring->conf, &events);
     }
     if (probe.engine != NULL) {
-        try_addresses(&probe, request.answer.addresses, n);
+        try_addresses(&probe);
         engine_reactor.session_end(probe.engine, probe.session);
         engine_reactor.destroy(probe.engine);
-    } else if (n > 0) {
+    } else if (resolved) {
         failed(&probe, PROBE_TCP, CLIENT_ERROR_OUT_OF_DESCRIPTORS, "out of memory or descriptors");
     }
     report->ok = all_ok(report);

@@ -17,6 +17,7 @@
 #include "base/buffer.h"
 #include "coalesce.h"
 #include "inbound.h"
+#include "mqtt/address_list.h"
 #include "mqtt/engine.h"
 #include "mqtt/reason_codes.h"
 #include "mqtt/reactor/packet.h"
@@ -86,7 +87,9 @@ struct engine_connection {
     struct engine_session *session;
     struct engine_session **session_home;
     struct stream stream;
-    uint8_t end_step; /* ENDED: enum stream_step that the stream had reached */
+    struct race *race; /* OPENING, several addresses: until TCP is there; else NULL */
+    int8_t address;    /* what TCP connected to, of those that open() was given; -1: nothing yet */
+    uint8_t end_step;  /* ENDED: enum stream_step that the stream had reached */
     uint8_t state;
     uint8_t tasks;
     uint8_t version;
@@ -136,8 +139,9 @@ struct engine {
     struct tls_contexts *tls;
     struct wheel wheel;
     struct coalesce coalesce;
-    int host_fd;      /* of the host: readable when somebody wants it */
-    bool more_events; /* than one look took */
+    struct race *races; /* with addresses not tried yet, by the time of the next */
+    int host_fd;        /* of the host: readable when somebody wants it */
+    bool more_events;   /* than one look took */
     struct inbound_table inbound;
     struct engine_connection *tasks;  /* connections with tasks */
     struct engine_connection *paused; /* sockets not read: their sink is full, or `out` is */
@@ -182,6 +186,23 @@ void connection_lost(struct engine_connection *connection, const struct stream_f
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault);
 /* Tells the host, frees. */
 void connection_finish(struct engine_connection *connection);
+
+/* race.c: several addresses, until TCP has connected to one. */
+/* Tries the first that can be; where none can, the connection ends. */
+void race_begin(struct engine_connection *connection, const struct address_list *addresses);
+/* One of its sockets is ready. True: the race is over, the stream has its socket. */
+bool race_ready(struct engine_connection *connection);
+/* Tries the next addresses where it is time. */
+void race_look(struct engine *engine);
+/* Until race_look is wanted: most_ms at most. */
+int64_t race_wait_ms(const struct engine *engine, int64_t most_ms);
+/* What came of each address so far. */
+#define RACE_TEXT_LEN 600
+void race_text(const struct race *race, char out[RACE_TEXT_LEN]);
+/* Closes all sockets but `kept` (-1: none), frees. */
+void race_end(struct engine_connection *connection, int kept);
+/* The local address for a socket to a broker's address; NULL: the system's choice. */
+const struct sockaddr_storage *connection_source(struct engine *engine, int family);
 
 /* output.c: what goes out, and how much is kept. */
 /* Sends what `out` holds, as far as that goes. */

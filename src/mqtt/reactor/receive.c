@@ -84,6 +84,7 @@ static void take_limits(struct engine_connection *connection, const struct packe
     while (packet_property_next(packet->properties, &offset, &property)) {
         take_limit(connection, connack, &property);
     }
+    connack->address = connection->address;
     connack->maximum_qos = connection->server_maximum_qos;
     connack->assigned_client_id = connection->assigned_client_id;
     connack->certificate_expires_at_s = stream_certificate_expires_at_s(&connection->stream);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -120,25 +121,55 @@ static enum err open_layers(struct stream *stream, struct tls_contexts *contexts
     return has_tls(config) ? tls_open(contexts, config, stream->fd, &stream->tls, fault) : ERR_OK;
 }
 
+enum err stream_prepare(struct stream *stream, struct tls_contexts *contexts,
+                        const struct client_config *config, struct stream_fault *fault) {
+    *stream = (struct stream){.fd = -1, .step = STREAM_CONNECTING, .wants_write = true};
+    enum err result = open_layers(stream, contexts, config, fault);
+    if (result != ERR_OK) {
+        stream_close(stream, true);
+    }
+    return result;
+}
+
+enum err stream_connect(int *fd, const struct sockaddr *address, socklen_t address_len,
+                        const struct sockaddr_storage *source, struct stream_fault *fault) {
+    *fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (*fd < 0) {
+        return socket_fault(errno, fault);
+    }
+    set_options(*fd);
+    enum err result = source != NULL ? bind_to(*fd, source, fault) : ERR_OK;
+    if (result == ERR_OK && connect(*fd, address, address_len) != 0 && errno != EINPROGRESS) {
+        result = connect_fault(errno, fault);
+    }
+    if (result != ERR_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return result;
+}
+
+void stream_use(struct stream *stream, int fd) {
+    assert(stream->step == STREAM_CONNECTING && stream->fd < 0);
+    stream->fd = fd;
+    if (stream->tls != NULL) {
+        tls_use(stream->tls, fd);
+    }
+}
+
 enum err stream_open(struct stream *stream, struct tls_contexts *contexts,
                      const struct client_config *config, const struct sockaddr *address,
                      socklen_t address_len, const struct sockaddr_storage *source,
                      struct stream_fault *fault) {
-    *stream = (struct stream){.fd = -1};
-    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return socket_fault(errno, fault);
-    }
-    *stream = (struct stream){.fd = fd, .step = STREAM_CONNECTING, .wants_write = true};
-    set_options(fd);
-    enum err result = source != NULL ? bind_to(fd, source, fault) : ERR_OK;
-    if (result == ERR_OK) {
-        result = open_layers(stream, contexts, config, fault);
-    }
-    if (result == ERR_OK && connect(fd, address, address_len) != 0 && errno != EINPROGRESS) {
-        result = connect_fault(errno, fault);
-    }
+    int fd = -1;
+    enum err result = stream_prepare(stream, contexts, config, fault);
     if (result != ERR_OK) {
+        return result;
+    }
+    result = stream_connect(&fd, address, address_len, source, fault);
+    if (result == ERR_OK) {
+        stream_use(stream, fd);
+    } else {
         stream_close(stream, true);
     }
     return result;
@@ -273,21 +304,21 @@ static ssize_t websocket_transmit(struct stream *stream, const uint8_t *data, si
 
 /* ---- the steps to readiness ---- */
 
-static enum err finish_connect(struct stream *stream, struct stream_fault *fault) {
+enum err stream_connected(int fd, struct stream_fault *fault) {
     int number = 0;
     socklen_t len = sizeof(number);
     struct sockaddr_storage peer;
     socklen_t peer_len = sizeof(peer);
-    if (getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &number, &len) != 0) {
+    if (getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0) {
+        return ERR_OK;
+    }
+    if (poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 0) == 0) {
+        return ERR_TIMEOUT; /* nothing has happened yet */
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &len) != 0) {
         number = errno;
     }
-    if (number == 0 && getpeername(stream->fd, (struct sockaddr *)&peer, &peer_len) != 0) {
-        if (errno == ENOTCONN) {
-            return ERR_TIMEOUT; /* nothing has happened yet */
-        }
-        number = errno;
-    }
-    return number == 0 ? ERR_OK : connect_fault(number, fault);
+    return connect_fault(number != 0 ? number : ECONNREFUSED, fault);
 }
 
 /* A broker that just closes has no WebSocket on this port, most likely. */
@@ -356,7 +387,7 @@ enum err stream_advance(struct stream *stream, const struct client_config *confi
     while (result == ERR_OK && stream->step != STREAM_READY) {
         switch (stream->step) {
         case STREAM_CONNECTING:
-            result = finish_connect(stream, fault);
+            result = stream_connected(stream->fd, fault);
             break;
         case STREAM_TLS:
             result = stream_tls_shake_hands(stream, fault);
@@ -431,7 +462,9 @@ void stream_close(struct stream *stream, bool reset) {
     if (stream->step == STREAM_CLOSED) {
         return;
     }
-    if (reset) {
+    if (stream->fd < 0) {
+        /* prepared, and no more */
+    } else if (reset) {
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
         int failed = setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
         (void)failed; /* then it is an orderly end */
@@ -441,6 +474,8 @@ void stream_close(struct stream *stream, bool reset) {
     }
     tls_close(stream->tls);
     websocket_free(stream->websocket);
-    close(stream->fd);
+    if (stream->fd >= 0) {
+        close(stream->fd);
+    }
     *stream = (struct stream){.fd = -1, .step = STREAM_CLOSED};
 }

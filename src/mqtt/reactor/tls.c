@@ -280,6 +280,10 @@ enum err tls_open(struct tls_contexts *contexts, const struct client_config *con
     return ERR_OK;
 }
 
+void tls_use(struct ssl_st *tls, int fd) {
+    (void)BIO_set_fd(SSL_get_rbio(tls), fd, BIO_NOCLOSE); /* the one for writing is the same */
+}
+
 void tls_close(struct ssl_st *tls) {
     if (tls == NULL) {
         return;

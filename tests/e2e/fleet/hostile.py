@@ -173,11 +173,11 @@ class Deaf:
     """An address whose SYNs disappear: a listener that accepts nothing and whose backlog is full.
     Tries are seen from outside, in the kernel's table: (monotonic time, local port)."""
 
-    def __init__(self):
+    def __init__(self, address="127.0.0.1", port=None):
         self.tries = []
         self.connecting_max = 0
         self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", free_port()))
+        self._listener.bind((address, port or free_port()))
         self._listener.listen(0)
         self.port = self._listener.getsockname()[1]
         self._plugs = [self._plug() for _ in range(4)]
@@ -193,7 +193,7 @@ class Deaf:
     def _plug(self):
         sock = socket.socket()
         sock.setblocking(False)
-        sock.connect_ex(("127.0.0.1", self.port))
+        sock.connect_ex(self._listener.getsockname())
         return sock
 
     def close(self):
@@ -212,11 +212,21 @@ class Deaf:
 
     def _ports_trying(self):
         """Local ports of connections in SYN_SENT to here."""
-        remote, syn_sent = f":{self.port:04X}", "02"
-        rows = (line.split() for line in
-                pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:])
-        return {int(row[1].split(":")[1], 16) for row in rows
-                if row[3] == syn_sent and row[2].endswith(remote)}
+        address = socket.inet_aton(self._listener.getsockname()[0])[::-1].hex().upper()
+        return ports_trying(f"{address}:{self.port:04X}")
+
+    @staticmethod
+    def connecting(peers):
+        """How many sockets try to connect to any of these, of one port, at this moment."""
+        own = set().union(*(peer._own for peer in peers))
+        return len(ports_trying(f":{peers[0].port:04X}") - own)
+
+
+def ports_trying(remote):
+    """Local ports of connections in SYN_SENT to what ends so."""
+    rows = (line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return {int(row[1].split(":")[1], 16) for row in rows
+            if row[3] == "02" and row[2].endswith(remote)}
 
 
 class Refused:

@@ -25,8 +25,8 @@ class ScriptedBroker:
     """Connections wait until accept() takes them. receive_buffer: bytes the system may hold of
     each."""
 
-    def __init__(self, receive_buffer=None):
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    def __init__(self, receive_buffer=None, address="127.0.0.1", port=0):
+        self._listener = socket.create_server((address, port), backlog=64)
         if receive_buffer:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.port = self._listener.getsockname()[1]
