@@ -2,9 +2,9 @@
 
 import json
 
-import paho.mqtt.client as paho
 import pytest
 
+from fleet.mqtt_client import new_client
 from fleet.proxy import Proxy
 from fleet.publisher import Publisher
 from fleet.sse import EventReader
@@ -106,7 +106,7 @@ def test_kf19_a_refused_subscription_is_shown(fleet, version):
 def test_two_holders_of_one_identifier_do_not_fight_at_full_speed(fleet):
     fleet.start_nodes(2, conflict_min_ms=5000)
     fleet.online(1)
-    foreign = paho.Client("c00000")
+    foreign = new_client("c00000")
     foreign.reconnect_delay_set(min_delay=0.1, max_delay=0.1)
     foreign.connect("127.0.0.1", fleet.broker.port)
     foreign.loop_start()

@@ -1,9 +1,8 @@
 """A sink that takes nothing stops the sockets that feed it and no other; memory stays bounded."""
 
-
 import pytest
-from paho.mqtt import client as paho
 
+from fleet.mqtt_client import MQTTv5, new_client
 from fleet.node import sanitized
 from fleet.wait import holds_for, wait_until
 
@@ -19,7 +18,7 @@ class Pusher:
     """Publishes as fast as the broker takes it, into topics in turn."""
 
     def __init__(self, broker, topics, qos):
-        self._client = paho.Client(protocol=paho.MQTTv5)
+        self._client = new_client(protocol=MQTTv5)
         self._client.max_inflight_messages_set(2000)
         self._client.connect("127.0.0.1", broker.port)
         self._client.loop_start()

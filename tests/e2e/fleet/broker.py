@@ -6,8 +6,7 @@ import re
 import shutil
 import socket
 
-import paho.mqtt.client as paho
-
+from .mqtt_client import MQTTv5, new_client
 from .ports import free_port
 from .process import Process
 
@@ -93,7 +92,7 @@ class Broker(Process):
 
     def publish_all(self, messages, qos=1, retain=False, properties=None):
         """Publishes (topic, payload) pairs in order, and waits for all acknowledgements."""
-        client = paho.Client(protocol=paho.MQTTv5)
+        client = new_client(protocol=MQTTv5)
         client.max_inflight_messages_set(1000)
         client.connect("127.0.0.1", self.port)
         client.loop_start()

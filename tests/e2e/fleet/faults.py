@@ -12,9 +12,8 @@ import json
 import threading
 import time
 
-import paho.mqtt.client as paho
-
 from .checker import Expect
+from .mqtt_client import new_client
 from .wait import holds_for, wait_until
 from .wire import BROKEN, CUT, Unlucky
 
@@ -363,7 +362,7 @@ def freeze_broker(stage, _rng):
 @contextlib.contextmanager
 def foreign_client(stage, client):
     """Somebody else holds the identifier, and takes it back at once whenever it is lost."""
-    foreign = paho.Client(client)
+    foreign = new_client(client)
     foreign.reconnect_delay_set(min_delay=0.1, max_delay=0.1)
     foreign.connect("127.0.0.1", stage.broker.port)
     foreign.loop_start()

@@ -8,8 +8,7 @@ import shutil
 import socket
 import sysconfig
 
-import paho.mqtt.client as paho
-
+from .mqtt_client import new_client
 from .ports import free_port
 from .process import Process
 from .wait import wait_until
@@ -68,7 +67,7 @@ class OtherBroker(Process):
 
     def client(self, name="prober"):
         """A client of another make, connected."""
-        client = paho.Client(name, protocol=paho.MQTTv311)
+        client = new_client(name)
         if self.login:
             client.username_pw_set(self.login["username"], self.login["password"])
         client.connect("127.0.0.1", self.port)

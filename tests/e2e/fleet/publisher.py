@@ -4,8 +4,7 @@ acknowledged."""
 import itertools
 import threading
 
-import paho.mqtt.client as paho
-
+from .mqtt_client import new_client, on_publish
 from .wait import wait_until
 
 
@@ -24,11 +23,11 @@ class Publisher:
         self._early = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._client = paho.Client(f"{name}-publisher", clean_session=False)
+        self._client = new_client(f"{name}-publisher", clean_session=False)
         # Mosquitto closes on whoever has more than 20 of QoS 2 under way.
         self._client.max_inflight_messages_set(20 if qos == 2 else 1000)
         self._client.reconnect_delay_set(min_delay=0.1, max_delay=0.2)
-        self._client.on_publish = self._on_publish
+        on_publish(self._client, self._on_publish)
         self._client.connect("127.0.0.1", broker.port)
         self._client.loop_start()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -53,7 +52,7 @@ class Publisher:
             else:
                 self._payload_of[info.mid] = payload
 
-    def _on_publish(self, _client, _userdata, mid):
+    def _on_publish(self, mid):
         with self._lock:
             payload = self._payload_of.pop(mid, None)
             if payload is None:
