@@ -159,9 +159,11 @@ static void child_signals(pid_t parent) {
     }
 }
 
+static const char *const programs[] = {"redis-server", "valkey-server"}; /* in this order */
+
 static void child_run(const struct redis_server *server, pid_t parent, int lock_fd) {
-    const char *const argv[] = {
-        "redis-server",
+    const char *argv[] = {
+        programs[0],
         "--port",
         "0",
         "--unixsocket",
@@ -190,7 +192,10 @@ static void child_run(const struct redis_server *server, pid_t parent, int lock_
         dup2(lock_fd, INHERITED_FD);
     }
     close_range(INHERITED_FD + 1, ~0U, 0);
-    execvp(argv[0], (char *const *)argv);
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+        argv[0] = programs[i];
+        execvp(argv[0], (char *const *)argv);
+    }
     _exit(errno == ENOENT ? EXIT_NO_PROGRAM : 1);
 }
 
@@ -237,8 +242,10 @@ static bool ended(struct redis_server *server, int *status) {
 
 static enum err explain_end(const struct redis_server *server, int status, char *fault) {
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_PROGRAM) {
-        return REFUSE(fault, ERR_UNSUPPORTED,
-                      "redis_config.url is embedded, but there is no redis-server program in PATH");
+        return REFUSE(
+            fault, ERR_UNSUPPORTED,
+            "redis_config.url is embedded, but there is neither redis-server nor valkey-server "
+            "in PATH");
     }
     return REFUSE(fault, ERR_UNAVAILABLE, "redis-server ended at once, %s %d; see %.300s/redis.log",
                   WIFSIGNALED(status) ? "by signal" : "status",

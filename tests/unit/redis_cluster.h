@@ -8,7 +8,8 @@
 #define CLUSTER_NODES 3
 
 static inline void cluster_start(void) {
-    char command[512];
+    char command[512], cli[64];
+    redis_program_cli(cli, sizeof cli);
     for (size_t i = 0; i < CLUSTER_NODES; i++) {
         char bus_port[8];
         snprintf(bus_port, sizeof bus_port, "%d", server_free_port());
@@ -16,9 +17,9 @@ static inline void cluster_start(void) {
                      "--cluster-require-full-coverage", "no");
     }
     snprintf(command, sizeof command,
-             "redis-cli --cluster create 127.0.0.1:%d 127.0.0.1:%d 127.0.0.1:%d --cluster-yes"
+             "%s --cluster create 127.0.0.1:%d 127.0.0.1:%d 127.0.0.1:%d --cluster-yes"
              " > %s/create.log 2>&1",
-             servers.list[0].port, servers.list[1].port, servers.list[2].port, servers.folder);
+             cli, servers.list[0].port, servers.list[1].port, servers.list[2].port, servers.folder);
     ck_assert_int_eq(system(command), 0);
     for (size_t i = 0; i < CLUSTER_NODES; i++) {
         EVENTUALLY(SERVER_SAYS(&servers.list[i], "cluster_state:ok", "CLUSTER", "INFO"));

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "redis_program.h"
 
 #define REDIS_FIXTURE_OPTIONS_MAX 16
 
@@ -51,7 +52,7 @@ static inline int redis_fixture_answers(void) {
 }
 
 static inline void redis_fixture_exec(const char *socket_path) {
-    const char *argv[40] = {"redis-server",
+    const char *argv[40] = {redis_program(),
                             "--port",
                             "0",
                             "--unixsocket",

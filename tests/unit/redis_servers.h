@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "net/redis.h"
+#include "redis_program.h"
 
 #define SERVERS_MAX      10
 #define SERVER_ARGS_MAX  32
@@ -149,7 +150,7 @@ static inline struct server *server_start(const char *argument, ...) {
 }
 
 #define SERVER_START(...)                                                                          \
-    server_start("redis-server", "--bind", "127.0.0.1", "--save", "''", __VA_ARGS__, NULL)
+    server_start(redis_program(), "--bind", "127.0.0.1", "--save", "''", __VA_ARGS__, NULL)
 
 static inline void server_kill(struct server *server) {
     if (server->pid > 0) {
@@ -164,7 +165,7 @@ static inline void server_kill(struct server *server) {
 static inline struct server *server_start_replica(const struct server *master) {
     char port[8];
     snprintf(port, sizeof port, "%d", master->port);
-    struct server *replica = server_start("redis-server", "--bind", "127.0.0.1", "--save", "''",
+    struct server *replica = server_start(redis_program(), "--bind", "127.0.0.1", "--save", "''",
                                           "--repl-diskless-sync-delay", "0", NULL);
     SERVER_TELL(replica, "REPLICAOF", "127.0.0.1", port);
     EVENTUALLY(SERVER_SAYS(replica, "master_link_status:up", "INFO", "replication"));
@@ -184,7 +185,7 @@ static inline struct server *server_start_sentinel(const struct server *master, 
             "sentinel failover-timeout fleet 3000\n",
             master->port, quorum);
     fclose(file);
-    return server_start("redis-server", path, "--sentinel", NULL);
+    return server_start(redis_program(), path, "--sentinel", NULL);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

@@ -6,11 +6,12 @@ import redis
 
 from .ports import free_port
 from .process import Process
+from .redis_server import REDIS_CLI, REDIS_SERVER
 from .wait import wait_until
 
 
 class RedisProgram(Process):
-    """options: further arguments of redis-server, behind the port."""
+    """options: further arguments of the server, behind the port."""
 
     def __init__(self, folder, name, options=(), config=None):
         super().__init__(name, folder / name)
@@ -21,7 +22,7 @@ class RedisProgram(Process):
 
     def start(self):
         words = [self.config] if self.config else ["--save", "", "--appendonly", "no"]
-        self.spawn(["redis-server", *words, "--port", self.port, "--bind", "127.0.0.1",
+        self.spawn([REDIS_SERVER, *words, "--port", self.port, "--bind", "127.0.0.1",
                     "--dir", self.folder, *self.options])
         self.wait_ready(self._answers, 20)
         return self
@@ -93,7 +94,7 @@ class Cluster:
             fleet.others.append(node)
             self.nodes.append(node.start())
         hosts = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        subprocess.run(["redis-cli", "--cluster", "create", *hosts, "--cluster-yes"], check=True,
+        subprocess.run([REDIS_CLI, "--cluster", "create", *hosts, "--cluster-yes"], check=True,
                        stdout=subprocess.DEVNULL)
         for node in self.nodes:
             wait_until(lambda: node.client.cluster("info")["cluster_state"] == "ok", 20,

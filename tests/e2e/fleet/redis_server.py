@@ -1,9 +1,14 @@
-"""A real redis-server on a port and in a folder of its own."""
+"""A real redis-server, or what $MQFLEET_TEST_REDIS names, on a port and in a folder of its own."""
+
+import os
 
 import redis
 
 from .ports import free_port
 from .process import Process
+
+REDIS_SERVER = os.environ.get("MQFLEET_TEST_REDIS", "redis-server")  # or valkey-server
+REDIS_CLI = REDIS_SERVER.replace("-server", "-cli")
 
 
 class RedisServer(Process):
@@ -20,7 +25,7 @@ class RedisServer(Process):
 
     def start(self):
         self.spawn(
-            ["redis-server", "--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder]
+            [REDIS_SERVER, "--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder]
             + ["--save", "", "--appendonly", "yes" if self.append_only else "no"]
             + ["--appendfsync", "always", "--enable-debug-command", "yes"]
         )

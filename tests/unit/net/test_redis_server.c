@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "net/redis.h"
+#include "redis_program.h"
 
 #define START_MS 20000
 #define CALL_MS  2000
@@ -102,6 +103,19 @@ START_TEST(a_folder_too_long_for_a_unix_socket_is_named_as_the_fault) {
     snprintf(deep, sizeof deep, "%s/%0*d", base, 120, 0);
     ck_assert_int_eq(redis_server_start(&server, deep, START_MS, fault), ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(fault, "state_dir"));
+}
+END_TEST
+
+START_TEST(valkey_serves_where_there_is_no_redis) {
+    char command[256];
+    snprintf(command, sizeof command, "ln -s \"$(command -v %s)\" %s/valkey-server",
+             redis_program(), base);
+    ck_assert_int_eq(system(command), 0);
+    setenv("PATH", base, 1);
+    struct redis_server *server = start();
+    setenv("PATH", "/usr/bin:/bin", 1);
+    ck_assert_str_eq(ask(redis_server_url(server), 1, (const char *[]){"PING"}), "PONG");
+    redis_server_stop(server);
 }
 END_TEST
 
@@ -215,6 +229,7 @@ int main(void) {
     tcase_add_test(tcase, keeps_its_data_from_one_start_to_the_next);
     tcase_add_test(tcase, a_second_node_in_the_same_folder_is_refused);
     tcase_add_test(tcase, a_folder_too_long_for_a_unix_socket_is_named_as_the_fault);
+    tcase_add_test(tcase, valkey_serves_where_there_is_no_redis);
     tcase_add_test(tcase, a_missing_program_is_named_as_the_fault);
     tcase_add_test(tcase, a_folder_that_cannot_be_made_is_named_as_the_fault);
     tcase_add_test(tcase, is_not_in_the_process_group_that_a_terminal_interrupts);
