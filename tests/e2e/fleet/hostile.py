@@ -217,9 +217,11 @@ class Deaf:
 
     @staticmethod
     def connecting(peers):
-        """How many sockets try to connect to any of these, of one port, at this moment."""
+        """How many sockets try to connect to any of these, of one port, at this moment. The kernel's
+        table is no snapshot: counted is what two readings have."""
         own = set().union(*(peer._own for peer in peers))
-        return len(ports_trying(f":{peers[0].port:04X}") - own)
+        remote = f":{peers[0].port:04X}"
+        return len(ports_trying(remote) & ports_trying(remote) - own)
 
 
 def ports_trying(remote):
