@@ -156,6 +156,12 @@ class CloudBroker(Limits):
             self._route(Message(topic, payload, qos, retain, tuple(properties)))
         self._wake()
 
+    def inject(self, client_id, topic, payload, qos=1):
+        """Straight into a session, whatever it subscribed; the topic may be malformed (bytes)."""
+        with self._lock:
+            self._sessions[client_id].waiting.append(Message(topic, payload, qos))
+        self._wake()
+
     def drop(self, client_id=None):
         """Ends the live connections, of one client or of all, without a word."""
         with self._lock:
