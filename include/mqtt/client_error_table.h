@@ -39,6 +39,9 @@
     X(IDENTITY_TAKEN, "identity_taken", OTHER, OTHER,                                              \
       "another client has the same broker and client_id",                                          \
       "give one of the two clients another client_id")                                             \
+    X(OWNER_UNREACHABLE, "owner_unreachable", OTHER, OTHER,                                        \
+      "the node that has the client does not answer this node",                                    \
+      "check the network between the nodes, and node_info.host and port of that node")             \
     X(CLOSED_BY_US, "closed_by_us", OTHER, OTHER, "closed by this node", NULL)
 
 #define CLIENT_ERRORS_OF_THE_NETWORK(X)                                                            \
@@ -106,7 +109,24 @@
       "the broker does not speak TLS on this port: is it one for plain MQTT or WebSocket?",        \
       "use mqtt:// (or ws://) for this port, or the broker's port for TLS, usually 8883")          \
     X(TLS_VERSION, "tls_failed", TLS, OTHER, "the broker has no version of TLS from 1.2 on",       \
-      "let the broker offer TLS 1.2 or later, or permit its version with tls.min_version")         \
+      "let the broker offer TLS 1.2 or later, or permit its version with tls.min_version (and "    \
+      "tls.security_level 0)")                                                                     \
+    X(TLS_TOO_WEAK, "tls_failed", TLS, OTHER, "what the broker offers for TLS is too weak",        \
+      "let the broker offer stronger keys and ciphers, or permit these with a lower "              \
+      "tls.security_level (and tls.min_version)")                                                  \
+    X(TLS_NOTHING_IN_COMMON, "tls_failed", TLS, OTHER,                                             \
+      "the broker refused the handshake: it has no cipher in common, or does not accept "          \
+      "tls.cert",                                                                                  \
+      "check that the broker's authority issued tls.cert; for an old broker lower "                \
+      "tls.security_level")                                                                        \
+    X(TLS_BROKER_TROUBLE, "tls_failed", TLS, OTHER,                                                \
+      "the broker reports an internal error in the TLS handshake", "look at the broker's log")     \
+    X(TLS_ALPN_WANTED, "tls_failed", TLS, OTHER,                                                   \
+      "the broker wants the name of a protocol (ALPN), and tls.alpn gives none",                   \
+      "give tls.alpn the name that the broker expects, such as mqtt (AWS IoT: x-amzn-mqtt-ca)")    \
+    X(TLS_CLOSED_ALPN, "tls_failed", TLS, OTHER,                                                   \
+      "the broker closed the connection during the TLS handshake",                                 \
+      "on port 443 brokers often want tls.alpn, such as mqtt (AWS IoT: x-amzn-mqtt-ca)")           \
     X(TLS_HANDSHAKE_REFUSED, "tls_failed", TLS, OTHER,                                             \
       "the broker refused the handshake: it wants a client certificate (tls.cert, tls.key), or "   \
       "has no cipher in common",                                                                   \
@@ -153,8 +173,8 @@
       "connect by the name in the broker's certificate, or give that name as tls.server_name")     \
     X(TLS_NO_NAME, "tls_failed", TLS, OTHER,                                                       \
       "the broker's certificate has no subject alternative name",                                  \
-      "issue the broker's certificate anew with a subjectAltName (DNS:name or IP:address); the "   \
-      "common name alone is not enough")
+      "issue the broker's certificate anew with a subjectAltName (DNS:name or IP:address), or "    \
+      "give its common name as tls.server_name")
 
 #define CLIENT_ERRORS_OF_WEBSOCKET(X)                                                              \
     X(WEBSOCKET_REFUSED, "websocket_refused", OTHER, OTHER, "the server opened no WebSocket",      \
@@ -202,10 +222,36 @@
       "plain MQTT?",                                                                               \
       "check that port and scheme belong together (mqtt, mqtts, ws, wss), and the broker's log: "  \
       "some just close on a client they do not want")                                              \
+    X(CLOSED_BEFORE_CONNACK_V5, "connection_refused", TCP, OTHER,                                  \
+      "the broker closed the connection before CONNACK: does it speak MQTT 5 on this port?",       \
+      "set protocol_version to 4: many brokers close on MQTT 5 without a word; else check that "   \
+      "port and scheme belong together (mqtt, mqtts, ws, wss), and the broker's log")              \
+    X(CLOSED_BEFORE_CONNACK_ALPN, "connection_refused", TCP, OTHER,                                \
+      "the broker closed the connection after the TLS handshake, before CONNACK",                  \
+      "give tls.alpn: on port 443 brokers want a name there, such as mqtt (AWS IoT: "              \
+      "x-amzn-mqtt-ca); else try protocol_version 4, and look at the broker's log")                \
+    X(CLOSED_BEFORE_CONNACK_PATH, "connection_refused", TCP, OTHER,                                \
+      "the server closed the WebSocket before CONNACK: is there MQTT at this path?",               \
+      "correct the path of the url (often /mqtt, /ws or /), or try the other protocol_version")    \
     X(CLOSED_IN_CONNACK, "protocol_error", OTHER, PROTOCOL,                                        \
       "the broker closed the connection before CONNACK: is this the port for TLS, WebSocket or "   \
       "plain MQTT?",                                                                               \
       "check that this port speaks MQTT, and try the other protocol_version")                      \
+    X(CONNACK_TIMEOUT_PATH, "connect_timeout", TIMEOUT, OTHER,                                     \
+      "no CONNACK over the WebSocket in time: is there MQTT at this path?",                        \
+      "correct the path of the url (often /mqtt, /ws or /): no MQTT answers there")                \
+    X(NO_MQTT_AT_PATH, "malformed_packet", OTHER, PROTOCOL,                                        \
+      "no MQTT at this path: the WebSocket carries something else",                                \
+      "correct the path of the url (often /mqtt, /ws or /): what answers there is not MQTT")       \
+    X(NO_MQTT_IN_FRAMES, "protocol_error", OTHER, PROTOCOL,                                        \
+      "no MQTT at this path: the WebSocket carries something else",                                \
+      "correct the path of the url (often /mqtt, /ws or /): what answers there is not MQTT")       \
+    X(HTTP_NOT_MQTT, "malformed_packet", OTHER, PROTOCOL,                                          \
+      "a web server answers on this port, not MQTT",                                               \
+      "give the broker's port for MQTT (usually 1883, 8883 for mqtts), or ws:// with the path "    \
+      "of its WebSocket")                                                                          \
+    X(TLS_NOT_MQTT, "malformed_packet", OTHER, PROTOCOL,                                           \
+      "the answer on this port is TLS, not plain MQTT", "use mqtts:// (or wss://) for this port")  \
     X(NOT_MQTT, "malformed_packet", OTHER, PROTOCOL, "what answers on this port is not MQTT",      \
       "what answers here is no MQTT: is this the broker's port for WebSocket (ws://, wss://) or "  \
       "TLS?")

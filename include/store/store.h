@@ -54,6 +54,7 @@ struct store_client {
     struct store_owner owner; /* node NULL unless STORE_OWNED */
     int64_t attempts;         /* failed tries since it was last stable */
     char *attempt_code;       /* of the last try, NULL: none; e.g. "taken_over" */
+    char *attempt_error;      /* which of the errors with that code, NULL: not known */
     char *attempt_message;
     char *attempt_node;
     int64_t attempt_at_ms; /* Redis wall clock, 0: none */
@@ -213,6 +214,7 @@ struct store_release {
                             forgotten, up to this. Else 0 */
     const char *code;    /* why: "stopping" "drained" "taken_over" "broker_unreachable" ... */
     const char *message; /* "" or more detail */
+    const char *error;   /* which of the errors with that code; NULL: not one of a client */
     bool failed;         /* counts as a failed attempt of this node: another is preferred */
 };
 /* Items that are not this member's at that epoch are skipped: they are somebody else's by now.

@@ -23,6 +23,7 @@ static enum err give_back(struct agent *agent, const struct store_member *member
                                                             .delay_ms = GIVE_BACK_DELAY_MS,
                                                             .code = client_error_code(error),
                                                             .message = message,
+                                                            .error = client_error_name(error),
                                                             .failed = true},
                                     1, &released);
     log_event(LOG_WARN, "client_given_back", KS("client", client->id),

@@ -257,6 +257,10 @@ static const char *release_code(const struct agent_task *task) {
     return task->reason != NULL ? task->reason : "released";
 }
 
+static const char *release_error(const struct agent_task *task) {
+    return task->error != CLIENT_ERROR_NONE ? client_error_name(task->error) : NULL;
+}
+
 static void releases_write(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
@@ -271,6 +275,7 @@ static void releases_write(struct agent *agent) {
                                             .rest_ms_max = task->rest_ms_max,
                                             .code = release_code(task),
                                             .message = task->message ? task->message : "",
+                                            .error = release_error(task),
                                             .failed = !leaving || leaving->failed};
     }
     enum err result = store_release(agent->wiring.store, &member, items, n, &released);

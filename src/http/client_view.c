@@ -19,12 +19,21 @@ bool client_state_known(const char *shown) {
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
-static json_t *error_json(const char *code, const char *message, int64_t at_ms) {
+/* code: where it is not one of the errors of a client. */
+static json_t *error_json(enum client_error error, const char *code, const char *message,
+                          int64_t at_ms) {
     if (code == NULL) {
         return json_null();
     }
-    return json_pack("{s:o, s:o, s:o}", "code", http_json_string(code), "message",
-                     http_json_string(message != NULL ? message : ""), "at", http_json_time(at_ms));
+    return json_pack("{s:o, s:o, s:s?, s:o}", "code", http_json_string(code), "message",
+                     http_json_string(message != NULL ? message : ""), "advice",
+                     client_error_advice(error), "at", http_json_time(at_ms));
+}
+
+/* Which it is of those that share its code; before a node wrote that down, the most general. */
+static enum client_error attempt_error(const struct store_client *row) {
+    enum client_error error = client_error_of_name(row->attempt_error);
+    return error != CLIENT_ERROR_NONE ? error : client_error_of_code(row->attempt_code);
 }
 
 static json_t *subscriptions_json(const struct client_status *status) {
@@ -44,7 +53,8 @@ json_t *client_status_json(const struct client_status *status) {
         "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state",
         client_state_shown(status->state), "version", (json_int_t)status->version, "reason",
         http_json_string(status->reason), "since", http_json_time(status->since_ms), "last_error",
-        error_json(client_error_code(status->error), status->error_message, status->error_at_ms),
+        error_json(status->error, client_error_code(status->error), status->error_message,
+                   status->error_at_ms),
         "next_retry_at", http_json_time(status->next_retry_at_ms), "connected_at",
         http_json_time(status->connected_at_ms), "certificate_expires_at",
         http_json_time(status->certificate_expires_at_ms), "session_present",
@@ -70,12 +80,12 @@ static json_t *idle_json(const char *state, const char *reason, int64_t since_ms
 
 json_t *client_waiting_json(const struct store_client *row) {
     bool later = row->not_before_ms > clock_wall_ms();
-    bool conflict = later && client_error_is_conflict(client_error_of_code(row->attempt_code));
-    return idle_json(conflict ? "conflict" : "waiting",
-                     row->attempt_code != NULL ? row->attempt_code : "not placed yet",
-                     row->attempt_at_ms,
-                     error_json(row->attempt_code, row->attempt_message, row->attempt_at_ms),
-                     later ? row->not_before_ms : 0);
+    bool conflict = later && client_error_is_conflict(attempt_error(row));
+    return idle_json(
+        conflict ? "conflict" : "waiting",
+        row->attempt_code != NULL ? row->attempt_code : "not placed yet", row->attempt_at_ms,
+        error_json(attempt_error(row), row->attempt_code, row->attempt_message, row->attempt_at_ms),
+        later ? row->not_before_ms : 0);
 }
 
 json_t *client_unknown_json(const struct store_client *row, const char *reason) {
@@ -90,7 +100,10 @@ json_t *client_unreachable_json(const struct store_client *row) {
              "not known",
              row->owner.node);
     return idle_json("connecting", "owner_unreachable", row->owner.since_ms,
-                     error_json("owner_unreachable", message, clock_wall_ms()), 0);
+                     error_json(CLIENT_ERROR_OWNER_UNREACHABLE,
+                                client_error_code(CLIENT_ERROR_OWNER_UNREACHABLE), message,
+                                clock_wall_ms()),
+                     0);
 }
 
 /* ---- documents ------------------------------------------------------------------------------- */
@@ -130,7 +143,9 @@ static json_t *view_status(const struct client_view *view) {
     const struct store_client *row = view->row;
     if (view->config == NULL) {
         return idle_json("waiting", "bad_config", row->attempt_at_ms,
-                         error_json("bad_config", view->fault, row->attempt_at_ms),
+                         error_json(CLIENT_ERROR_BAD_CONFIG,
+                                    client_error_code(CLIENT_ERROR_BAD_CONFIG), view->fault,
+                                    row->attempt_at_ms),
                          row->not_before_ms > clock_wall_ms() ? row->not_before_ms : 0);
     }
     return row->where == STORE_OWNED ? client_unknown_json(row, "its owner does not show it yet")

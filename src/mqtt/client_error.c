@@ -6,9 +6,9 @@
 #include <string.h>
 
 #define ROW(symbol, code, connect, loss, text, advice)                                             \
-    {code, text, advice, METRIC_CONNECT_##connect, METRIC_LOST_##loss},
+    {#symbol, code, text, advice, METRIC_CONNECT_##connect, METRIC_LOST_##loss},
 static const struct client_error_row {
-    const char *code, *text, *advice;
+    const char *name, *code, *text, *advice;
     enum metric connect, loss;
 } rows[CLIENT_ERROR_COUNT] = {CLIENT_ERRORS(ROW)};
 #undef ROW
@@ -20,6 +20,10 @@ static const struct client_error_row *row_of(enum client_error error) {
 
 const char *client_error_code(enum client_error error) {
     return row_of(error)->code;
+}
+
+const char *client_error_name(enum client_error error) {
+    return row_of(error)->name;
 }
 
 const char *client_error_text(enum client_error error) {
@@ -41,6 +45,15 @@ enum metric client_error_loss_metric(enum client_error error) {
 enum client_error client_error_of_code(const char *code) {
     for (int i = CLIENT_ERROR_NONE + 1; code != NULL && i < CLIENT_ERROR_COUNT; i++) {
         if (strcmp(rows[i].code, code) == 0) {
+            return (enum client_error)i;
+        }
+    }
+    return CLIENT_ERROR_NONE;
+}
+
+enum client_error client_error_of_name(const char *name) {
+    for (int i = CLIENT_ERROR_NONE + 1; name != NULL && i < CLIENT_ERROR_COUNT; i++) {
+        if (strcmp(rows[i].name, name) == 0) {
             return (enum client_error)i;
         }
     }

@@ -69,7 +69,7 @@ struct store {
 
 /* ---- a call -------------------------------------------------------------------------------- */
 
-#define CALL_ITEM_ARGS_MAX 7 /* of release */
+#define CALL_ITEM_ARGS_MAX 8 /* of release */
 #define CALL_ARGS_MAX      (16 + STORE_BATCH_MAX * CALL_ITEM_ARGS_MAX)
 #define CALL_NUMBERS_MAX   (8 + STORE_BATCH_MAX * 3)
 

@@ -112,6 +112,7 @@ static enum err release_batch(struct store *store, const struct store_member *me
         call_str(&call, items[i].code);
         call_str(&call, items[i].message);
         call_str(&call, items[i].failed ? "1" : "0");
+        call_str(&call, items[i].error ? items[i].error : "");
     }
     enum err err = call_run(store, &call, &reply);
     *released += (size_t)answer_int(reply, 1);

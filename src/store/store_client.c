@@ -46,6 +46,7 @@ enum err reply_client(const struct redis_reply *reply, struct store_client *out)
         {8, &out->attempt_code},
         {9, &out->attempt_message},
         {10, &out->attempt_node},
+        {13, &out->attempt_error},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK) {
@@ -64,6 +65,7 @@ void store_client_fini(struct store_client *client) {
     free(client->owner.incarnation);
     free(client->attempt_code);
     free(client->attempt_message);
+    free(client->attempt_error);
     free(client->attempt_node);
     *client = (struct store_client){.where = STORE_ABSENT};
 }

@@ -158,6 +158,7 @@ static void show_client(const json_t *client) {
     if (json_is_object(error)) {
         snprintf(line, sizeof(line), "%s: %s", text(error, "code"), text(error, "message"));
         show_line("last error", line);
+        show_line("advice", text(error, "advice"));
         show_time("", error, "at");
     }
     snprintf(line, sizeof(line), "%lld in, %lld out, %lld dropped, %lld reconnects",

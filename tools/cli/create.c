@@ -224,6 +224,17 @@ struct outcome {
     size_t online, settled, failed;
 };
 
+static void tell_state(const char *id, const char *state, const json_t *error) {
+    const char *message = text(error, "message"), *advice = text(error, "advice");
+    char line[800], safe[900];
+    snprintf(line, sizeof(line), "%s: %s%s%s", id, state, message != NULL ? ", " : "",
+             message != NULL ? message : "");
+    fprintf(stderr, "%s\n", table_printable(line, safe, sizeof(safe)));
+    if (advice != NULL) {
+        fprintf(stderr, "  %s\n", table_printable(advice, safe, sizeof(safe)));
+    }
+}
+
 /* False: not decided yet. */
 static bool look_at(struct creation *creation, const char *id, bool last, struct outcome *outcome) {
     struct answer answer;
@@ -244,12 +255,8 @@ static bool look_at(struct creation *creation, const char *id, bool last, struct
         answer.status == 404 ||
         (state != NULL && (strcmp(state, "backoff") == 0 || strcmp(state, "conflict") == 0));
     if (last && !online && !paused && !creation->over) {
-        char line[600], safe[700];
-        snprintf(line, sizeof(line), "%s: %s%s%s", id, state != NULL ? state : "not known",
-                 text(error, "message") != NULL ? ", " : "",
-                 text(error, "message") != NULL ? text(error, "message") : "");
         progress_clear();
-        fprintf(stderr, "%s\n", table_printable(line, safe, sizeof(safe)));
+        tell_state(id, state != NULL ? state : "not known", error);
     }
     outcome->online += online;
     outcome->settled += paused;

@@ -66,8 +66,9 @@ static enum cli_exit show_nodes(struct cli *cli) {
 /* ---- status ---------------------------------------------------------------------------------- */
 
 struct glance {
-    json_t *states; /* state -> count */
-    json_t *causes; /* "code: message" -> count, of those that are not well */
+    json_t *states;  /* state -> count */
+    json_t *causes;  /* "code: message" -> count, of those that are not well */
+    json_t *advices; /* the same -> what to change, where that is known */
     size_t counted;
 };
 
@@ -94,6 +95,7 @@ static bool count_page(void *context, json_t *clients) {
             if (json_object_size(glance->causes) < 1000 ||
                 json_object_get(glance->causes, cause) != NULL) {
                 count(glance->causes, cause);
+                json_object_set(glance->advices, cause, json_object_get(error, "advice"));
             }
         }
     }
@@ -143,13 +145,13 @@ static json_t *make_status(const json_t *nodes, const struct glance *glance, jso
         json_array_append_new(problems,
                               json_string("more than nine tenths of all places are taken"));
     }
-    return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:b, s:O, s:o}", "nodes", nodes, "leader", leader,
-                     "size", (json_int_t)size, "placed", (json_int_t)clients, "states",
+    return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:b, s:O, s:O, s:o}", "nodes", nodes, "leader",
+                     leader, "size", (json_int_t)size, "placed", (json_int_t)clients, "states",
                      glance->states, "states_complete", glance->counted < COUNTED_MAX, "causes",
-                     glance->causes, "problems", problems);
+                     glance->causes, "advices", glance->advices, "problems", problems);
 }
 
-static void print_causes(const json_t *causes) {
+static void print_causes(const json_t *causes, const json_t *advices) {
     json_t *left = json_copy((json_t *)causes);
     for (int i = 0; i < CAUSES_MAX && json_object_size(left) > 0; i++) {
         const char *key, *most = NULL;
@@ -163,6 +165,9 @@ static void print_causes(const json_t *causes) {
             }
         }
         printf("  %6lld  %s\n", (long long)best, table_printable(most, safe, sizeof(safe)));
+        if (text(advices, most) != NULL) {
+            printf("          %s\n", table_printable(text(advices, most), safe, sizeof(safe)));
+        }
         json_object_del(left, most);
     }
     json_decref(left);
@@ -188,7 +193,7 @@ static void print_status(const json_t *status) {
     }
     if (json_object_size(json_object_get(status, "causes")) > 0) {
         printf("\n%swhy clients are not online%s\n", TABLE_BOLD, TABLE_PLAIN);
-        print_causes(json_object_get(status, "causes"));
+        print_causes(json_object_get(status, "causes"), json_object_get(status, "advices"));
     }
     printf("\n");
     json_array_foreach(problems, i, problem) {
@@ -202,7 +207,7 @@ static void print_status(const json_t *status) {
 
 static enum cli_exit show_status(struct cli *cli) {
     struct answer answer;
-    struct glance glance = {json_object(), json_object(), 0};
+    struct glance glance = {json_object(), json_object(), json_object(), 0};
     node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
     enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, NULL);
     if (code == CLI_OK) {
@@ -222,6 +227,7 @@ static enum cli_exit show_status(struct cli *cli) {
     }
     json_decref(glance.states);
     json_decref(glance.causes);
+    json_decref(glance.advices);
     answer_fini(&answer);
     return code;
 }

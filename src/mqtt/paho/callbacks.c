@@ -92,8 +92,9 @@ static struct engine_closed explain_failure(struct engine_connection *connection
         closed.error = refused ? CLIENT_ERROR_CONNECTION_REFUSED : CLIENT_ERROR_NETWORK_UNREACHABLE;
         closed.message = strerrordesc_np(connection->socket.connect_errno);
     } else if (unheard) {
-        closed.error =
-            connection->tls ? CLIENT_ERROR_TLS_CLOSED_AT_ONCE : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
+        closed.error = connection->tls                     ? CLIENT_ERROR_TLS_CLOSED_AT_ONCE
+                       : connection->protocol_version == 5 ? CLIENT_ERROR_CLOSED_BEFORE_CONNACK_V5
+                                                           : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
     } else if (connection->tls) {
         closed.error = CLIENT_ERROR_TLS_FAILED;
         closed.message = "the handshake failed: the certificate is for another name, the broker "

@@ -96,13 +96,13 @@ void connection_lost(struct engine_connection *connection, const struct stream_f
     if (connection->state == CONNECTION_PARTING) {
         end_by_us(connection);
     } else if (greeting && fault->error == CLIENT_ERROR_CONNECTION_LOST) {
-        enum client_error error = connection->received_at_ms ? CLIENT_ERROR_CLOSED_IN_CONNACK
-                                                             : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
-        connection_over(connection, &(struct engine_closed){.error = error, .reason_code = -1});
-    } else {
-        connection_over(connection, &(struct engine_closed){.error = fault->error,
-                                                            .message = fault->message,
+        connection_over(connection, &(struct engine_closed){.error = greeting_closed(connection),
                                                             .reason_code = -1});
+    } else {
+        enum client_error error = greeting_fault(connection, fault->error);
+        const char *message = error == fault->error ? fault->message : NULL;
+        connection_over(connection, &(struct engine_closed){
+                                        .error = error, .message = message, .reason_code = -1});
     }
 }
 
@@ -272,20 +272,6 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
 
 /* ---- time ---- */
 
-static enum client_error timeout_of(const struct engine_connection *connection) {
-    if (connection->state == CONNECTION_GREETING) {
-        return CLIENT_ERROR_CONNACK_TIMEOUT;
-    }
-    switch (connection->stream.step) {
-    case STREAM_TLS:
-        return CLIENT_ERROR_TLS_TIMEOUT;
-    case STREAM_WEBSOCKET:
-        return CLIENT_ERROR_WEBSOCKET_TIMEOUT;
-    default:
-        return CLIENT_ERROR_TCP_TIMEOUT;
-    }
-}
-
 static void look_opening(struct engine_connection *connection, int64_t now_ms) {
     int64_t end_ms = connection->opened_at_ms + connection->connect_timeout_ms;
     if (now_ms < end_ms) {
@@ -297,7 +283,7 @@ static void look_opening(struct engine_connection *connection, int64_t now_ms) {
         race_text(connection->race, text);
     }
     connection_end(connection,
-                   &(struct engine_closed){.error = timeout_of(connection),
+                   &(struct engine_closed){.error = greeting_timeout(connection),
                                            .message = connection->race != NULL ? text : NULL,
                                            .reason_code = -1});
 }

@@ -359,12 +359,16 @@ static void timed_out(struct probe *probe) {
         [PROBE_CONNECT] = CLIENT_ERROR_CONNACK_TIMEOUT,
         [PROBE_SUBSCRIBE] = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
     };
+    const struct engine_connection *connection = probe->connection;
+    enum client_error error = connection != NULL && probe->step == PROBE_CONNECT
+                                  ? greeting_timeout(connection)
+                                  : errors[probe->step];
     char text[RACE_TEXT_LEN];
-    bool racing = probe->connection != NULL && probe->connection->race != NULL;
+    bool racing = connection != NULL && connection->race != NULL;
     if (racing) {
-        race_text(probe->connection->race, text);
+        race_text(connection->race, text);
     }
-    failed(probe, probe->step, errors[probe->step], racing ? text : NULL);
+    failed(probe, probe->step, error, racing ? text : NULL);
 }
 
 static void open_connection(struct probe *probe) {

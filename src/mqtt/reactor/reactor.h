@@ -204,6 +204,19 @@ void race_end(struct engine_connection *connection, int kept);
 /* The local address for a socket to a broker's address; NULL: the system's choice. */
 const struct sockaddr_storage *connection_source(struct engine *engine, int family);
 
+/* greeting.c: what a broker does instead of CONNACK, and which setting is the likely cause. */
+/* It closed after CONNECT. */
+enum client_error greeting_closed(const struct engine_connection *connection);
+/* It took too long for the step that the connection is at. */
+enum client_error greeting_timeout(const struct engine_connection *connection);
+/* The finer of `error`, by what the client's configuration gives. */
+enum client_error greeting_fault(const struct engine_connection *connection,
+                                 enum client_error error);
+/* False: these first bytes begin no packet that could come now. len: at least 1. */
+bool greeting_may_be_mqtt(const uint8_t *data, size_t len);
+/* Ends the connection for the sake of an answer that is no MQTT. */
+void greeting_refuse(struct engine_connection *connection, const uint8_t *data, size_t len);
+
 /* output.c: what goes out, and how much is kept. */
 /* Sends what `out` holds, as far as that goes. */
 void output_flush(struct engine_connection *connection);

@@ -249,6 +249,10 @@ static size_t take_one(struct engine_connection *connection, const uint8_t *data
     struct packet_frame frame;
     struct packet_fault fault;
     struct packet packet;
+    if (connection->state == CONNECTION_GREETING && !greeting_may_be_mqtt(data, len)) {
+        greeting_refuse(connection, data, len);
+        return 0;
+    }
     enum packet_framing framing = packet_frame(data, len, &frame, &fault);
     if (framing == PACKET_PARTIAL) {
         return 0;

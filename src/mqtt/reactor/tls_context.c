@@ -69,6 +69,8 @@ static void add_own_authority(X509_STORE *store, const char *ca, enum err *resul
         set_memory_fault(result, fault);
     } else if (add_certificates(store, bio) == 0) {
         set_material_fault(result, fault, CLIENT_ERROR_TLS_CA_INVALID, ca);
+    } else if (X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) != 1) {
+        set_memory_fault(result, fault);
     }
     BIO_free(bio);
     tls_material_fini(&material);

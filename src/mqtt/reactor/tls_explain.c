@@ -7,6 +7,10 @@
 #include "fault.h"
 #include "tls_internal.h"
 
+#define NAMES_LEN       160
+#define COMMON_NAME_LEN 64
+#define STRENGTH_LEN    64
+
 static const struct reason_row {
     int reason; /* SSL_R_... or X509_V_ERR_... */
     enum client_error error;
@@ -17,6 +21,13 @@ static const struct reason_row {
      "the broker does not speak TLS on this port, but HTTP"},
     {SSL_R_UNSUPPORTED_PROTOCOL, CLIENT_ERROR_TLS_VERSION, NULL},
     {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, CLIENT_ERROR_TLS_VERSION, NULL},
+    {SSL_R_DH_KEY_TOO_SMALL, CLIENT_ERROR_TLS_TOO_WEAK,
+     "the broker's Diffie-Hellman key is too weak"},
+    {SSL_R_WRONG_SIGNATURE_TYPE, CLIENT_ERROR_TLS_TOO_WEAK,
+     "the broker signs its handshake in a way that is too weak"},
+    {SSL_R_UNSUPPORTED_ELLIPTIC_CURVE, CLIENT_ERROR_TLS_TOO_WEAK, NULL},
+    {SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY, CLIENT_ERROR_TLS_HANDSHAKE_REFUSED,
+     "the broker wants stronger ciphers than this node offers"},
     {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, CLIENT_ERROR_TLS_HANDSHAKE_REFUSED, NULL},
     {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_WANTED, NULL},
     {SSL_R_TLSV1_ALERT_UNKNOWN_CA, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
@@ -29,6 +40,8 @@ static const struct reason_row {
     {SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED, NULL},
     {SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
      "the broker does not accept certificates of the kind of tls.cert"},
+    {SSL_R_TLSV1_ALERT_DECRYPT_ERROR, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED, NULL},
+    {SSL_R_TLSV1_ALERT_INTERNAL_ERROR, CLIENT_ERROR_TLS_BROKER_TROUBLE, NULL},
     {SSL_R_TLSV1_ALERT_ACCESS_DENIED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
      "the broker knows tls.cert and lets it do nothing"},
     {SSL_R_TLSV1_UNRECOGNIZED_NAME, CLIENT_ERROR_TLS_SERVER_NAME_UNKNOWN, NULL},
@@ -65,18 +78,56 @@ static void tell_row(const struct reason_row *row, struct stream_fault *fault) {
     fault_tell(fault, row->error, "%s", row->text ? row->text : client_error_text(row->error));
 }
 
+/* The session has it although it was not accepted. NULL: unknown. */
+static X509 *peer_certificate(struct ssl_st *tls) {
+    STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
+    return sk_X509_num(chain) > 0 ? sk_X509_value(chain, 0) : NULL;
+}
+
+static void explain_name(struct ssl_st *tls, struct stream_fault *fault) {
+    const struct tls_session *session = SSL_get_app_data(tls);
+    X509 *certificate = peer_certificate(tls);
+    char names[NAMES_LEN], common[COMMON_NAME_LEN];
+    if (certificate != NULL && tls_peer_names(certificate, names, sizeof(names)) > 0) {
+        fault_tell(fault, CLIENT_ERROR_TLS_NAME_MISMATCH,
+                   "the broker's certificate is for another name than \"%.100s\": it is for %s",
+                   session->name, names);
+    } else if (certificate != NULL) {
+        bool named = tls_peer_common_name(certificate, common, sizeof(common));
+        fault_tell(fault, CLIENT_ERROR_TLS_NO_NAME,
+                   "the broker's certificate has no subject alternative name%s%s%s, and is not for "
+                   "\"%.100s\"",
+                   named ? ", only the common name \"" : "", named ? common : "", named ? "\"" : "",
+                   session->name);
+    } else {
+        fault_tell(fault, CLIENT_ERROR_TLS_NAME_MISMATCH,
+                   "the broker's certificate is for another name than \"%.100s\"", session->name);
+    }
+}
+
+static void explain_weakness(struct ssl_st *tls, long verdict, struct stream_fault *fault) {
+    X509 *certificate = peer_certificate(tls);
+    char strength[STRENGTH_LEN] = "";
+    if (certificate != NULL) {
+        tls_peer_strength(certificate, strength, sizeof(strength));
+    }
+    const char *what = verdict == X509_V_ERR_EE_KEY_TOO_SMALL ? "its key is too weak"
+                       : verdict == X509_V_ERR_CA_KEY_TOO_SMALL
+                           ? "the key of an authority above it is too weak"
+                           : "its signature, or that of an authority above it, is too weak";
+    fault_tell(fault, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK,
+               "the broker's certificate was not accepted: %s%s%s%s", what,
+               strength[0] != '\0' ? " (" : "", strength, strength[0] != '\0' ? ")" : "");
+}
+
 static void explain_certificate(struct ssl_st *tls, struct stream_fault *fault) {
     long verdict = SSL_get_verify_result(tls);
-    if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
-        const struct tls_session *session = SSL_get_app_data(tls);
-        fault_tell(fault, CLIENT_ERROR_TLS_NAME_MISMATCH,
-                   "the broker's certificate is for another name than \"%s\": look at the URL and "
-                   "tls.server_name",
-                   session->name);
-        return;
-    }
     const struct reason_row *row = FIND_ROW(certificate_rows, verdict);
-    if (row != NULL) {
+    if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
+        explain_name(tls, fault);
+    } else if (row != NULL && row->error == CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK) {
+        explain_weakness(tls, verdict, fault);
+    } else if (row != NULL) {
         tell_row(row, fault);
     } else {
         fault_tell(fault, CLIENT_ERROR_TLS_CERTIFICATE_REFUSED, "%s: %s",

@@ -80,6 +80,14 @@ X509_STORE *tls_load_authority(const char *ca, enum err *result, struct stream_f
 SSL_CTX *tls_make_ssl_ctx(const struct client_tls *tls, X509_STORE *store, enum err *result,
                           struct stream_fault *fault);
 
+/* tls_peer.c: a certificate in words, of printable ASCII. */
+/* Some of the DNS names and addresses in its subject alternative name; how many there are. */
+size_t tls_peer_names(X509 *certificate, char *out, size_t size);
+/* False: its subject has none. size: at least 4. */
+bool tls_peer_common_name(X509 *certificate, char *out, size_t size);
+/* "RSA key of 1024 bits, signed with SHA1". */
+void tls_peer_strength(X509 *certificate, char *out, size_t size);
+
 /* tls_session.c */
 /* Lets new sessions of the context be kept. */
 void tls_session_enable(SSL_CTX *ssl_ctx);

@@ -110,6 +110,7 @@ local function attempt_of(id)
     return {
         count = whole(record.count) or 0,
         code = text_or(record.code, false),
+        error = text_or(record.error, false),
         message = text_or(record.message, false),
         node = text_or(record.node, false),
         at = whole(record.at) or 0,
@@ -188,6 +189,7 @@ local function describe(id, config, owner)
         id, config, meta_of(id).version,
         owner.node, owner.incarnation, owner.epoch, owner.since,
         attempt.count, attempt.code, attempt.message, attempt.node, attempt.at, not_before(id),
+        attempt.error,
     }
 end
 

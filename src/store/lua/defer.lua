@@ -9,6 +9,7 @@ if redis.call('HEXISTS', NO, id) == 0 then
 end
 local attempt = attempt_of(id)
 attempt.code, attempt.message, attempt.at = ARGV[4], ARGV[5], NOW_MS
+attempt.error = false
 set_attempt(id, attempt)
 redis.call('ZADD', RETRY, NOW_MS + delay_ms, id)
 return { 'OK' }

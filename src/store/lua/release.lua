@@ -1,10 +1,10 @@
 -- release: owned -> waiting, with a reason and a time before which nobody claims it.
 -- ARGV[2...]: node, incarnation, then id, epoch, delay_ms, rest_ms_max, code, message, failed (1 or
--- 0) of each.
+-- 0), error of each.
 -- Skipped: an id that is not this incarnation's at this epoch; it is somebody else's by now.
 -- Answers: 'OK', how many moved.
 
-if #ARGV - 3 > BATCH_MAX * 7 then
+if #ARGV - 3 > BATCH_MAX * 8 then
     return redis.error_reply('ERR too many ids')
 end
 local node, incarnation = ARGV[2], ARGV[3]
@@ -20,15 +20,16 @@ local function rest(attempt, least_ms, most_ms)
     return attempt.rest
 end
 
-local function note(attempt, code, message, failed)
+local function note(attempt, code, message, failed, error)
     if failed then
         attempt.count = attempt.count + 1
     end
     attempt.code, attempt.message, attempt.node, attempt.at = code, message, node, NOW_MS
+    attempt.error = error
 end
 
 local released = {}
-for i = 4, #ARGV, 7 do
+for i = 4, #ARGV, 8 do
     local id, epoch = ARGV[i], tonumber(ARGV[i + 1])
     local delay_ms, rest_ms_max = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
     local config = redis.call('HGET', USE, id)
@@ -44,7 +45,7 @@ for i = 4, #ARGV, 7 do
         else
             redis.call('ZREM', RETRY, id)
         end
-        note(attempt, ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '1')
+        note(attempt, ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '1', ARGV[i + 7])
         set_attempt(id, attempt)
         released[#released + 1] = id
     end

@@ -1,6 +1,27 @@
 """A certificate authority of the test, with a server's and a client's certificate."""
 
+import dataclasses
+import pathlib
 import subprocess
+
+
+@dataclasses.dataclass
+class Certificate:
+    """Of which mosquitto can be made a TLS listener, as of an Authority."""
+    certificate: pathlib.Path
+    key: pathlib.Path
+
+    @property
+    def text(self):
+        return self.certificate.read_text()
+
+    @property
+    def key_text(self):
+        return self.key.read_text()
+
+    ca = property(lambda self: self.certificate)
+    server_certificate = property(lambda self: self.certificate)
+    server_key = property(lambda self: self.key)
 
 
 class Authority:
@@ -26,6 +47,25 @@ class Authority:
                       "-CAcreateserial", "-days", "2", "-extfile", extensions,
                       "-out", certificate)
         return certificate, key
+
+    def chain(self, name, extension="", *, subject=None, issuer=None, key=("ec",), digest="sha256",
+              days=2, encrypted=None):
+        """A certificate of any kind, with its key and what signed it: issuer is another one of
+        these, None: itself."""
+        paths = Certificate(*(self.folder / f"{name}.{suffix}" for suffix in ("pem", "key")))
+        request, extensions = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
+        extensions.write_text(extension + "\n")
+        kind = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256") if key == ("ec",) else key
+        self._openssl("req", "-newkey", *kind, "-nodes", "-keyout", paths.key, "-out", request,
+                      "-subj", subject or f"/CN={name}")
+        signer = ("-signkey", paths.key) if issuer is None else (
+            "-CA", issuer.certificate, "-CAkey", issuer.key, "-CAcreateserial")
+        self._openssl("x509", "-req", "-in", request, *signer, "-days", days, f"-{digest}",
+                      "-extfile", extensions, "-out", paths.certificate)
+        if encrypted:
+            self._openssl("pkey", "-in", paths.key, "-aes256", "-passout", f"pass:{encrypted}",
+                          "-out", paths.key)
+        return paths
 
     @staticmethod
     def _openssl(*words):

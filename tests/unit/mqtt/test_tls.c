@@ -149,6 +149,17 @@ START_TEST(a_client_certificate_is_shown_as_text_or_file) {
 }
 END_TEST
 
+START_TEST(case_E1_the_leaf_itself_may_be_what_is_trusted) {
+    client.config.tls->ca = _i == 0 ? server.cert : read_text(server.cert);
+    ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
+    ck_assert(client_greets(&client));
+    client_close(&client);
+    client.config.tls->server_name = "elsewhere.example";
+    ck_assert_int_eq(client_connect(&client, contexts), ERR_IO);
+    ck_assert_int_eq(client.fault.error, CLIENT_ERROR_TLS_NAME_MISMATCH);
+}
+END_TEST
+
 START_TEST(insecure_takes_any_certificate_and_needs_no_authority) {
     client.config.tls->ca = _i == 0 ? NULL : "/nowhere";
     client.config.tls->insecure = true;
@@ -255,7 +266,8 @@ static const struct server_case {
     {&server, "-no_ticket", ERR_OK, ""},
     {&expired, NULL, ERR_IO, "has expired"},
     {&future, NULL, ERR_IO, "not valid yet"},
-    {&misnamed, NULL, ERR_IO, "another name than \"localhost\""},
+    {&misnamed, NULL, ERR_IO, "another name than \"localhost\": it is for elsewhere.example"},
+    {&client_identity, NULL, ERR_IO, "no subject alternative name, only the common name \""},
     {&by_stranger, NULL, ERR_IO, "unknown authority"},
     {&other_authority, NULL, ERR_IO, "self-signed"},
     {&server, "-tls1_1", ERR_IO, "1.2"},
@@ -563,6 +575,7 @@ int main(void) {
     tcase_add_loop_test(tcase, the_certificate_must_be_for_the_name_or_address, 0,
                         (int)COUNT(name_cases));
     tcase_add_loop_test(tcase, a_client_certificate_is_shown_as_text_or_file, 0, 2);
+    tcase_add_loop_test(tcase, case_E1_the_leaf_itself_may_be_what_is_trusted, 0, 2);
     tcase_add_loop_test(tcase, insecure_takes_any_certificate_and_needs_no_authority, 0, 2);
     tcase_add_test(tcase, without_an_authority_those_of_the_system_count);
     tcase_add_test(tcase, an_unknown_authority_is_named_as_the_reason);

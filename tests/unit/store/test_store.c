@@ -165,7 +165,7 @@ START_TEST(more_than_200_ids_in_one_call_are_refused) {
         int fixed, each;
     } rows[] = {{"create", 0, 3},
                 {"claim", 2, 2},
-                {"release", 2, 7},
+                {"release", 2, 8},
                 {"succeeded", 2, 1},
                 {"evidence", 2, 2}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

@@ -1,0 +1,137 @@
+/* Owns the judgement of what a broker does instead of answering CONNECT with CONNACK: which setting
+ * of the client is the likely cause. Host thread. */
+#include <stdio.h>
+#include <string.h>
+#include "reactor.h"
+
+#define GREETING_SHOWN     80 /* bytes of an answer that is no MQTT */
+#define GREETING_PREFIX    8  /* so many printable bytes are text, not a packet */
+#define GREETING_TLS_PORT  443
+#define GREETING_TLS_ALERT 0x15 /* content types of a TLS record, RFC 8446 section 5.1 */
+#define GREETING_TLS_HELLO 0x16
+#define GREETING_TLS_MAJOR 0x03
+
+/* Where names of protocols are how a port is shared between HTTPS and MQTT. */
+static bool greeting_lacks_alpn(const struct client_config *config) {
+    return config->scheme == SCHEME_MQTTS && config->port == GREETING_TLS_PORT &&
+           client_config_tls(config)->alpn_count == 0;
+}
+
+static bool greeting_has_websocket(const struct client_config *config) {
+    return config->scheme == SCHEME_WS || config->scheme == SCHEME_WSS;
+}
+
+enum client_error greeting_closed(const struct engine_connection *connection) {
+    const struct client_config *config = connection->config;
+    if (connection->received_at_ms != 0) {
+        return CLIENT_ERROR_CLOSED_IN_CONNACK;
+    }
+    if (greeting_has_websocket(config)) {
+        return CLIENT_ERROR_CLOSED_BEFORE_CONNACK_PATH;
+    }
+    if (greeting_lacks_alpn(config)) {
+        return CLIENT_ERROR_CLOSED_BEFORE_CONNACK_ALPN;
+    }
+    return connection->version == 5 ? CLIENT_ERROR_CLOSED_BEFORE_CONNACK_V5
+                                    : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
+}
+
+enum client_error greeting_timeout(const struct engine_connection *connection) {
+    if (connection->state == CONNECTION_GREETING) {
+        return greeting_has_websocket(connection->config) ? CLIENT_ERROR_CONNACK_TIMEOUT_PATH
+                                                          : CLIENT_ERROR_CONNACK_TIMEOUT;
+    }
+    switch (connection->stream.step) {
+    case STREAM_TLS:
+        return CLIENT_ERROR_TLS_TIMEOUT;
+    case STREAM_WEBSOCKET:
+        return CLIENT_ERROR_WEBSOCKET_TIMEOUT;
+    default:
+        return CLIENT_ERROR_TCP_TIMEOUT;
+    }
+}
+
+enum client_error greeting_fault(const struct engine_connection *connection,
+                                 enum client_error error) {
+    const struct client_config *config = connection->config;
+    switch (error) {
+    case CLIENT_ERROR_TLS_CLOSED:
+    case CLIENT_ERROR_TLS_CLOSED_AT_ONCE:
+        return greeting_lacks_alpn(config) ? CLIENT_ERROR_TLS_CLOSED_ALPN : error;
+    case CLIENT_ERROR_TLS_ALPN_REFUSED:
+        return client_config_tls(config)->alpn_count == 0 ? CLIENT_ERROR_TLS_ALPN_WANTED : error;
+    case CLIENT_ERROR_TLS_HANDSHAKE_REFUSED:
+        return client_config_tls(config)->cert != NULL ? CLIENT_ERROR_TLS_NOTHING_IN_COMMON : error;
+    case CLIENT_ERROR_WEBSOCKET_FRAMES:
+        return connection->state == CONNECTION_GREETING ? CLIENT_ERROR_NO_MQTT_IN_FRAMES : error;
+    default:
+        return error;
+    }
+}
+
+/* ---- an answer that is no MQTT ---- */
+
+static bool greeting_is_printable(uint8_t byte) {
+    return (byte >= ' ' && byte < 0x7F) || byte == '\r' || byte == '\n' || byte == '\t';
+}
+
+static bool greeting_is_text(const uint8_t *data, size_t len) {
+    size_t n = len < GREETING_PREFIX ? len : GREETING_PREFIX;
+    for (size_t i = 0; i < n; i++) {
+        if (!greeting_is_printable(data[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool greeting_is_tls(const uint8_t *data, size_t len) {
+    return len >= 2 && (data[0] == GREETING_TLS_ALERT || data[0] == GREETING_TLS_HELLO) &&
+           data[1] == GREETING_TLS_MAJOR;
+}
+
+/* The first line, as far as it can be shown. */
+static void greeting_first_line(const uint8_t *data, size_t len, char out[GREETING_SHOWN + 1]) {
+    size_t n = 0;
+    while (n < len && n < GREETING_SHOWN && data[n] != '\r' && data[n] != '\n') {
+        out[n] = (char)(greeting_is_printable(data[n]) && data[n] != '"' ? data[n] : '?');
+        n++;
+    }
+    out[n] = '\0';
+}
+
+static enum client_error greeting_kind(const struct engine_connection *connection,
+                                       const uint8_t *data, size_t len) {
+    static const char http[] = "HTTP/";
+    if (greeting_has_websocket(connection->config)) {
+        return CLIENT_ERROR_NO_MQTT_AT_PATH;
+    }
+    if (len >= sizeof(http) - 1 && memcmp(data, http, sizeof(http) - 1) == 0) {
+        return CLIENT_ERROR_HTTP_NOT_MQTT;
+    }
+    return greeting_is_tls(data, len) ? CLIENT_ERROR_TLS_NOT_MQTT : CLIENT_ERROR_NOT_MQTT;
+}
+
+/* What only a client sends comes back from who just echoes. */
+static bool greeting_is_of_server(unsigned type) {
+    return type > PACKET_CONNECT && type != PACKET_SUBSCRIBE && type != PACKET_UNSUBSCRIBE &&
+           type != PACKET_PINGREQ;
+}
+
+bool greeting_may_be_mqtt(const uint8_t *data, size_t len) {
+    bool is_connack = data[0] == PACKET_CONNACK << 4; /* a space, too */
+    return is_connack || (greeting_is_of_server(data[0] >> 4) && !greeting_is_text(data, len));
+}
+
+void greeting_refuse(struct engine_connection *connection, const uint8_t *data, size_t len) {
+    enum client_error error = greeting_kind(connection, data, len);
+    char line[GREETING_SHOWN + 1], message[GREETING_SHOWN + 128];
+    if (len > 0 && greeting_is_text(data, len)) {
+        greeting_first_line(data, len, line);
+        snprintf(message, sizeof(message), "%s: \"%s\"", client_error_text(error), line);
+    } else {
+        snprintf(message, sizeof(message), "%s", client_error_text(error));
+    }
+    connection_end(connection,
+                   &(struct engine_closed){.error = error, .message = message, .reason_code = -1});
+}

@@ -1,0 +1,288 @@
+"""What is told when a client cannot connect: the first sentence is the cause, the advice the
+setting to change. The cases E of the field, and their neighbours; by :test and by last_error."""
+
+import socket
+
+import pytest
+
+from fleet.certificates import Authority
+from fleet.strangers import OpensslServer, Stranger, closes, http, says
+from fleet.wait import wait_until
+
+TEST = "/api/v1/clients:test"
+SAN = "subjectAltName=DNS:localhost,IP:127.0.0.1"
+CA = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,cRLSign"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    """A root, an intermediate below it, and a server below that."""
+    authority = Authority(tmp_path_factory.mktemp("pki"))
+    authority.root = authority.chain("root", CA)
+    authority.middle = authority.chain("middle", CA, issuer=authority.root)
+    authority.leaf = authority.chain("leaf", SAN, issuer=authority.middle)
+    return authority
+
+
+def verdict(api, document, **query):
+    answer = api.post(TEST, document, params={"timeout_ms": 8000, **query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def told(api, document, detail, advice, step=None, **query):
+    """The last step of :test failed with these words."""
+    report = verdict(api, document, **query)
+    last = report["steps"][-1]
+    assert not report["ok"], report
+    assert step in (None, last["step"]), last
+    for word in [detail] if isinstance(detail, str) else detail:
+        assert word in last["detail"], last
+    for word in [advice] if isinstance(advice, str) else advice:
+        assert word in last["advice"], last
+    return last
+
+
+def tls(port, host="localhost", scheme="mqtts", **fields):
+    return {"url": f"{scheme}://{host}:{port}", "tls": fields}
+
+
+def stranger(fleet, talk, scheme="mqtt", path=""):
+    return f"{scheme}://127.0.0.1:{fleet.closing(Stranger(talk)).port}{path}"
+
+
+def s_server(fleet, certificate, *words, **more):
+    return fleet.closing(OpensslServer(fleet.folder, certificate, *words, **more))
+
+
+# ---- E1: whom tls.ca may name -------------------------------------------------------------------
+
+def test_case_E1_an_intermediate_or_the_leaf_is_trusted(fleet, pki):
+    api = fleet.start_node().api
+    fleet.start_broker("leaf", tls=pki.leaf)
+    url = tls(fleet.others[-1].port)["url"]
+    for trusted in (pki.middle, pki.leaf):
+        for ca in (trusted.text, str(trusted.certificate)):
+            report = verdict(api, {"url": url, "tls": {"ca": ca}})
+            assert report["ok"], report
+    # Of the root nobody is sent who leads to it: the one link that is missing.
+    told(api, {"url": url, "tls": {"ca": pki.root.text}}, "unknown authority", "tls.ca", "tls")
+    whole = verdict(api, {"url": url, "tls": {"ca": pki.root.text + pki.middle.text}})
+    assert whole["ok"], whole
+
+
+def test_case_E1_a_self_signed_leaf_is_trusted_and_only_that(fleet, pki):
+    api = fleet.start_node().api
+    own = pki.chain("own", SAN)
+    fleet.start_broker("own", tls=own)
+    url = tls(fleet.others[-1].port)["url"]
+    assert verdict(api, {"url": url, "tls": {"ca": own.text}})["ok"]
+    told(api, {"url": url, "tls": {"ca": pki.leaf.text}}, "self-signed", "own certificate", "tls")
+    told(api, {"url": url}, "self-signed", "tls.ca", "tls")
+
+
+def test_case_E1_trust_in_the_leaf_asks_for_name_and_time_all_the_same(fleet, pki):
+    api = fleet.start_node().api
+    fleet.start_broker("leaf", tls=pki.leaf)
+    told(api, tls(fleet.others[-1].port, "127.0.0.1", ca=pki.leaf.text, server_name="other.example"),
+         ["another name", "localhost"], "tls.server_name", "tls")
+    expired = pki.chain("expired", SAN, issuer=pki.middle, days=-1)
+    server = s_server(fleet, expired)
+    for ca in (expired.text, pki.middle.text):
+        told(api, tls(server.port, ca=ca), "expired", "renew", "tls")
+
+
+@pytest.mark.every_engine
+def test_case_E1_a_client_that_trusts_the_leaf_stays_online_over_resumed_sessions(fleet, pki):
+    api = fleet.start_node().api
+    fleet.start_broker("leaf", tls=pki.leaf)
+    broker = fleet.others[-1]
+    api.create({"id": "e1", "client_id": "e1", **tls(broker.port, ca=pki.leaf.text)})
+    for _ in range(3):
+        wait_until(lambda: api.state("e1") == "online", 15, "online")
+        broker.kill()
+        wait_until(lambda: api.state("e1") != "online", 15, "lost")
+        broker.start()
+    wait_until(lambda: api.state("e1") == "online", 30, "online")
+
+
+# ---- E2: too weak -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("key, digest, word", [
+    (("rsa:1024",), "sha256", "RSA key of 1024 bits"),
+    (("rsa:2048",), "sha1", "SHA1"),
+])
+def test_case_E2_a_weak_certificate_is_named_and_so_is_the_setting(fleet, pki, key, digest, word):
+    api = fleet.start_node().api
+    weak = pki.chain(f"weak-{key[0][4:]}", SAN, issuer=pki.root, key=key, digest=digest)
+    server = s_server(fleet, weak, "-cipher", "DEFAULT:@SECLEVEL=0")
+    told(api, tls(server.port, ca=pki.root.text), ["too weak", word], "tls.security_level", "tls")
+
+
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
+def test_case_E2_a_broker_of_an_old_tls_alone_is_named(fleet, pki, version):
+    api = fleet.start_node().api
+    server = s_server(fleet, pki.leaf, version, "-cipher", "DEFAULT:@SECLEVEL=0")
+    told(api, tls(server.port, ca=pki.leaf.text), "version of TLS", "tls.min_version", "tls")
+
+
+# ---- E3: names ----------------------------------------------------------------------------------
+
+def test_case_E3_a_certificate_without_alternative_names_says_what_it_has_and_lacks(fleet, pki):
+    api = fleet.start_node().api
+    bare = pki.chain("bare", issuer=pki.root, subject="/O=Plant/CN=broker.plant")
+    server = s_server(fleet, bare)
+    for host in ("127.0.0.1", "localhost"):
+        told(api, tls(server.port, host, ca=pki.root.text),
+             ["no subject alternative name", 'common name "broker.plant"', f'"{host}"'],
+             ["subjectAltName", "tls.server_name"], "tls")
+    nameless = s_server(fleet, pki.chain("nameless", issuer=pki.root, subject="/O=Plant"))
+    last = told(api, tls(nameless.port, ca=pki.root.text), "no subject alternative name",
+                "subjectAltName", "tls")
+    assert "common name" not in last["detail"]
+
+
+def test_case_E3_a_certificate_for_others_says_for_whom_shortly(fleet, pki):
+    api = fleet.start_node().api
+    names = ",".join(f"DNS:n{i}.example" for i in range(30))
+    many = pki.chain("many", f"subjectAltName=IP:10.1.2.3,IP:::1,{names}", issuer=pki.root)
+    server = s_server(fleet, many)
+    last = told(api, tls(server.port, ca=pki.root.text),
+                ['"localhost"', "10.1.2.3, ::1, n0.example, n1.example", "28 more"],
+                "tls.server_name", "tls")
+    assert len(last["detail"]) < 256
+    odd = pki.chain("odd", f"subjectAltName=DNS:{'x' * 200}.example", issuer=pki.root,
+                    subject='/CN=a<script>"b')
+    last = told(api, tls(s_server(fleet, odd).port, ca=pki.root.text), "xxx...", "tls", "tls")
+    assert len(last["detail"]) < 256
+
+
+# ---- E4, E5: who closes on CONNECT ---------------------------------------------------------------
+
+def test_case_E4_a_broker_that_closes_on_MQTT_5_leads_to_the_other_version(fleet):
+    api = fleet.start_node().api
+    url = stranger(fleet, closes)
+    told(api, {"url": url, "protocol_version": 5}, "before CONNACK", "protocol_version to 4",
+         "connect")
+    last = told(api, {"url": url, "protocol_version": 4}, "before CONNACK", "scheme", "connect")
+    assert "protocol_version" not in last["advice"]
+
+
+def test_case_E5_tls_that_closes_on_port_443_leads_to_alpn(fleet, pki):
+    api = fleet.start_node().api
+    host = "127.0.0.43"
+    leaf = pki.chain("leaf-443", f"subjectAltName=IP:{host}", issuer=pki.root)
+    try:
+        socket.create_server((host, 443)).close()
+    except PermissionError:
+        pytest.skip("port 443 takes privileges")
+    fleet.closing(Stranger(closes, (host, 443), leaf))
+    for version in (4, 5):
+        told(api, tls(443, host, ca=pki.root.text) | {"protocol_version": version},
+             "before CONNACK", ["tls.alpn", "x-amzn-mqtt-ca"], "connect")
+    fleet.closing(other := Stranger(closes, certificate=leaf))
+    told(api, tls(other.port, ca=pki.root.text, server_name=host) | {"protocol_version": 5},
+         "before CONNACK", "protocol_version to 4", "connect")
+
+
+# ---- E6: no MQTT there ----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("status, fields, detail, advice", [
+    ("200 OK", ["Content-Type: text/html"], "HTTP status 200", "path"),
+    ("302 Found", ["Location: /login"], "HTTP status 302", "points"),
+    ("404 Not Found", [], "HTTP status 404", "path"),
+    ("401 Unauthorized", [], "HTTP status 401", "websocket.headers"),
+    ("403 Forbidden", [], "HTTP status 403", "path"),
+    ("503 Service Unavailable", [], "HTTP status 503", "log"),
+])
+def test_case_E6_another_answer_than_a_websocket_is_explained(fleet, status, fields, detail, advice):
+    api = fleet.start_node().api
+    told(api, {"url": stranger(fleet, http(status, *fields), "ws", "/x")}, detail, advice,
+         "websocket")
+
+
+@pytest.mark.parametrize("answer", ["echo", "text", "json", "nothing", "close"])
+def test_case_E6_a_websocket_without_MQTT_says_so(fleet, answer):
+    api = fleet.start_node().api
+    url = stranger(fleet, WebSocketTalk(answer), "ws", "/chat")
+    told(api, {"url": url}, "MQTT at this path", "path of the url", "connect", timeout_ms=2000)
+
+
+class WebSocketTalk:
+    """Opens the WebSocket and then does what is said, once it has a frame."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, sock):
+        import base64
+        import hashlib
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(4096)
+        key = [line.split(b": ")[1] for line in head.split(b"\r\n")
+               if line.lower().startswith(b"sec-websocket-key")][0]
+        accept = base64.b64encode(hashlib.sha1(
+            key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                     b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+        frame = sock.recv(4096)
+        mask, payload = frame[2:6], frame[6:6 + (frame[1] & 0x7F)]
+        plain = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
+        answers = {"echo": b"\x82" + bytes([len(plain)]) + plain, "text": b"\x81\x05hello",
+                   "json": b"\x82\x0b" + b'{"a": true}', "nothing": b"", "close": b""}
+        sock.sendall(answers[self.answer])
+        if self.answer != "close":
+            sock.recv(4096)
+
+
+@pytest.mark.parametrize("answer, detail, advice", [
+    (http("400 Bad Request"), 'a web server answers on this port, not MQTT: "HTTP/1.1 400',
+     "port for MQTT"),
+    (says(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", first=True), '"SSH-2.0-OpenSSH', "no MQTT"),
+    (says(b"220 mail.example ESMTP\r\n", first=True), '"220 mail.example', "no MQTT"),
+    (says(b"-ERR unknown command\r\n"), '"-ERR unknown command"', "no MQTT"),
+    (says(b"\x15\x03\x01\x00\x02\x02\x46"), "is TLS", "mqtts://"),
+])
+def test_case_E6_what_answers_instead_of_MQTT_is_shown(fleet, answer, detail, advice):
+    api = fleet.start_node().api
+    told(api, {"url": stranger(fleet, answer)}, detail, advice, "connect")
+
+
+# ---- neighbours ------------------------------------------------------------------------------------
+
+def test_tls_towards_what_is_none_says_so(fleet, pki):
+    api = fleet.start_node().api
+    for talk in (http("400 Bad Request"), says(b"SSH-2.0-OpenSSH_9.2p1\r\n", first=True)):
+        told(api, {"url": stranger(fleet, talk, "mqtts")}, "does not speak TLS", "mqtt://", "tls")
+    told(api, {"url": stranger(fleet, closes, "mqtts")}, "closed the connection at once", "mqtt://",
+         "tls")
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_client_certificate_that_is_wanted_is_named(fleet, pki, version):
+    api = fleet.start_node().api
+    server = s_server(fleet, pki.leaf, version, "-Verify", "2", "-CAfile", pki.root.certificate,
+                      "-verify_return_error")
+    told(api, tls(server.port, ca=pki.leaf.text), "client certificate", "tls.cert and tls.key")
+    wrong = pki.chain("wrong-client")
+    told(api, tls(server.port, ca=pki.leaf.text, cert=wrong.text, key=wrong.key_text), "tls.cert",
+         "tls.cert")
+
+
+# ---- the same words in the status of a client -------------------------------------------------------
+
+@pytest.mark.every_engine
+def test_last_error_has_the_advice_of_the_test(fleet, pki):
+    fleet.start_node()
+    api = fleet.api
+    server = s_server(fleet, pki.chain("status", issuer=pki.root, subject="/CN=broker.plant"))
+    document = tls(server.port, ca=pki.root.text)
+    report = verdict(api, document)["steps"][-1]
+    api.create({"id": "a", **document})
+
+    def error():
+        return api.client("a")["status"]["last_error"]
+    wait_until(error, 15, "an error")
+    assert error()["code"] == "tls_failed"
+    assert (error()["message"], error()["advice"]) == (report["detail"], report["advice"])
