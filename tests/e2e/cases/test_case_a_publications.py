@@ -11,6 +11,7 @@ from fleet.operator import metrics, publications, states, total, wait_error
 from fleet.other_brokers import Nats
 from fleet.packets import PUBLISH, PUBREC, PUBREL
 from fleet.scripted import ScriptedBroker
+from fleet.wait import wait_until
 
 pytestmark = pytest.mark.xfail(reason="cases A1 to A7", strict=False)
 
@@ -33,7 +34,7 @@ def check_given_up(fleet, topic, payload, qos=1, losses=2, good="a/good", **more
     node = fleet.nodes[0]
     before = fleet.api.status("c")["reconnects"]
     answer = fleet.api.publish("c", topic, payload, qos, **more)
-    assert (answer.status_code, answer.json()["code"]) == (502, "publication_refused"), answer.text
+    assert (answer.status_code, answer.json().get("code")) == (502, "publication_refused"), answer.text
     fleet.wait_online(["c"])
     assert fleet.api.status("c")["reconnects"] - before <= losses
     wait_error(fleet.api, "c", "publication_refused", topic, str(len(payload)), f"QoS {qos}")
@@ -113,8 +114,8 @@ def test_case_A4_a_broker_that_closes(fleet, limit, clean, version):
         # One loss is no proof, and a session that ends with its connection sends nothing again.
         answer = fleet.api.publish("c", topic, **publication)
         assert answer.status_code in (502, 504), answer.text
-        fleet.wait_online(["c"])
-        assert fleet.api.publish("c", "a/good", "good").status_code == 200
+        wait_until(lambda: len(broker.of("c")) == 2 and fleet.api.publish(
+            "c", "a/good", "good").status_code == 200, 10, "the client is of use again")
         assert len(broker.of("c")) == 2
     else:
         check_given_up(fleet, topic, **publication)
@@ -122,12 +123,14 @@ def test_case_A4_a_broker_that_closes(fleet, limit, clean, version):
     assert not broker.faults
 
 
-@pytest.mark.parametrize("code", [0x87, 0x95, 0x99, 0x9A, 0x9B])
-def test_case_A4_a_broker_that_says_why(fleet, code):
+@pytest.mark.parametrize("code, more", [
+    (0x87, {}), (0x95, {}), (0x99, {"payload_format_indicator": 1}), (0x9A, {"retain": True}),
+    (0x9B, {"qos": 2})], ids=["0x87", "0x95", "0x99", "0x9A", "0x9B"])
+def test_case_A4_a_broker_that_says_why(fleet, code, more):
     broker = fleet.closing(CloudBroker(refused_topics=["a/no"], farewell=code))
     fleet.start_node(**SOON)
     client_at(fleet, broker.url, 5)
-    check_given_up(fleet, "a/no", "x", losses=1)
+    check_given_up(fleet, "a/no", "x", losses=1, **more)
     assert sum(one.topic == "a/no" for one in broker.publications("c")) == 1
     reason = next(key for key, value in metrics(fleet.nodes[0]).items()
                   if key.startswith(GIVEN_UP) and value)
@@ -172,9 +175,8 @@ def test_case_A6_nothing_is_sent_again_in_a_new_session(fleet):
     link.silent_for(1.5)
     for thread in threads:
         thread.join()
-    assert {topic: answer.status_code for topic, answer in answers.items()} == \
-        {"a/1": 504, "a/2": 504}
-    assert all("unknown" in answer.text for answer in answers.values())
+    for answer in answers.values():
+        assert answer.status_code in (502, 504) and "the outcome is not known" in answer.text
     assert publications(fleet.api, "c") == []
 
 
@@ -209,7 +211,10 @@ def test_what_waits_behind_a_refused_publication_arrives_once(fleet, version):
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers.pop(20) == 502 and set(answers.values()) == {200}, answers
+    assert answers.pop(20) == 502, answers
+    # Those who came while it was offline are told so, and theirs are not sent.
+    answers = {number: code for number, code in answers.items() if code != 409}
+    assert set(answers.values()) == {200} and len(answers) >= 10, answers
     assert total(node, GIVEN_UP) == 1
     taken = sorted(one.payload.decode() for one in broker.accepted)
     assert set(taken) == {f"m{number}" for number in answers}

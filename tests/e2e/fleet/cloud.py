@@ -38,6 +38,7 @@ class Limits:
     farewell = None         # without a word; in MQTT 5 True: DISCONNECT with the code that fits,
                             # a number: with that one
     by_reset = False        # RST instead of FIN
+    breaks_after_s = 0      # later, and all else goes on until then
 
     # ---- publications of a client
     qos2_closes = False
@@ -364,7 +365,11 @@ class CloudBroker(Limits):
 
     def _break(self, connection, reason, code=None):
         """Ends it for a broken rule, as `farewell` says; code: the one that fits."""
-        self._end(connection, reason, code if self.farewell is True else self.farewell)
+        code = code if self.farewell is True else self.farewell
+        if self.breaks_after_s:
+            self._later(self.breaks_after_s, connection, reason, code)
+        else:
+            self._end(connection, reason, code)
 
     def _end(self, connection, reason, code=None):
         if connection.ended:

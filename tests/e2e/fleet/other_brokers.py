@@ -22,8 +22,15 @@ ERLANG_LIBRARIES = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
 
 AEDES_SOURCE = """
 const { Aedes } = require('aedes');
-Aedes.createBroker().then((broker) =>
-  require('net').createServer(broker.handle).listen(+process.argv[2], '127.0.0.1'));
+const [, , port, publish, subscribe] = process.argv;
+const refused = (prefix, topic) => prefix && topic.startsWith(prefix);
+Aedes.createBroker({
+  authorizePublish: (client, packet, done) =>
+    done(refused(publish, packet.topic) ? new Error('refused') : null),
+  authorizeSubscribe: (client, one, done) =>
+    refused(subscribe, one.topic) ? client.close() : done(null, one),
+}).then((broker) =>
+  require('net').createServer(broker.handle).listen(+port, '127.0.0.1'));
 """
 
 
@@ -89,7 +96,13 @@ class OtherBroker(Process):
 
 
 class Aedes(OtherBroker):
+    """A client that publishes or subscribes to what begins so is closed without a word."""
+
     versions = (4,)
+
+    def __init__(self, folder, name=None, refused_publish="", refused_subscribe=""):
+        super().__init__(folder, name)
+        self._refused = [refused_publish, refused_subscribe]
 
     @classmethod
     def missing(cls):
@@ -98,7 +111,7 @@ class Aedes(OtherBroker):
     def launch(self):
         script = self.folder / "aedes.js"
         script.write_text(AEDES_SOURCE)
-        self.spawn(["node", script, self.port],
+        self.spawn(["node", script, self.port, *self._refused],
                    {**os.environ, "NODE_PATH": str(NODE_MODULES)})
 
 
@@ -106,6 +119,11 @@ class Ejabberd(OtherBroker):
     versions = (4, 5)
     # Anonymous by its own meaning of the word: any name and password.
     login = {"username": "plant@localhost", "password": "any"}
+
+    def __init__(self, folder, name=None, options=()):
+        """options: more lines for its module mod_mqtt."""
+        super().__init__(folder, name)
+        self._options = "".join(f"\n    {line}" for line in options) or " {}"
 
     @classmethod
     def missing(cls):
@@ -124,7 +142,7 @@ auth_method: [anonymous]
 anonymous_protocol: login_anon
 allow_multiple_connections: true
 modules:
-  mod_mqtt: {{}}
+  mod_mqtt:{self._options}
 """)
         self.spawn(
             ["erl", "-noinput", "-mnesia", "dir", f'"{self.folder}/mnesia"', "-s", "ejabberd"],
