@@ -29,12 +29,6 @@
     X(METRIC_DROPPED_SINK_REFUSED, "mqfleet_messages_dropped_total", "reason=\"sink_refused\"",     \
       "")                                                                                           \
     X(METRIC_DROPPED_MEMORY, "mqfleet_messages_dropped_total", "reason=\"memory\"", "")             \
-    X(METRIC_SKIPPED_OVERSIZE, "mqfleet_messages_skipped_total", "reason=\"oversize\"",             \
-      "Messages that reached no sink: read, thrown away and acknowledged. oversize: above "         \
-      "max_packet_bytes; else the broker sent again what had ended a connection.")                  \
-    X(METRIC_SKIPPED_TOPIC, "mqfleet_messages_skipped_total", "reason=\"malformed_topic\"", "")     \
-    X(METRIC_SKIPPED_ALIAS, "mqfleet_messages_skipped_total", "reason=\"unknown_alias\"", "")       \
-    X(METRIC_SKIPPED_CONTENT, "mqfleet_messages_skipped_total", "reason=\"malformed_packet\"", "")  \
     X(METRIC_SINK_ACCEPTED, "mqfleet_sink_accepted_total", "",                                      \
       "Messages that a sink has taken over for good.")                                              \
     X(METRIC_SINK_ERRORS, "mqfleet_sink_errors_total", "",                                          \
@@ -64,6 +58,8 @@
     X(METRIC_SESSIONS_LOST, "mqfleet_sessions_lost_total", "",                                      \
       "Connections on which the broker no longer had the session that the client had left there: "  \
       "messages that came meanwhile are lost.")                                                     \
+    X(METRIC_INCIDENTS, "mqfleet_broker_incidents_total", "",                                       \
+      "Brokers that nobody on this node could reach any more, each time it began.")                 \
     X(METRIC_CONFLICTS, "mqfleet_kicks_total", "",                                                  \
       "Clients kicked: another client took their identifier. They rest as in conflict.")            \
     X(METRIC_CLAIMED, "mqfleet_clients_claimed_total", "", "Clients claimed by this node.")         \

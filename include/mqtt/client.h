@@ -97,7 +97,6 @@ struct client {
     bool closing;         /* `connection` was told to close; its closed event is still to come */
     bool session_kept;    /* the broker was left with a session, and is to have it still */
     bool release_asked;   /* parked: opens nothing until told */
-    uint8_t lessons;      /* of its connections, enum engine_lesson; of `session_of` */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of a second holder of its identifier */
@@ -129,6 +128,8 @@ struct client {
 /* In state CLOSED. Takes a reference of config. NULL: out of memory. */
 struct client *client_create(struct host *host, struct shared_config *config);
 void client_destroy(struct client *client);
+/* The same for each record of one id; not 0. Once it is in its host's table. */
+uint64_t client_number(const struct client *client);
 
 /* The following need the host's lock. */
 void client_record_change(struct client *client, enum client_state to, const char *reason);

@@ -71,6 +71,9 @@
       "check the host, and the routes and firewalls between this node and the broker")             \
     X(CONNECTION_LOST, "connection_lost", TCP, CLOSED, "the connection to the broker was lost",    \
       "look at the broker's log: it gave no reason")                                               \
+    X(CLOSED_AT_AN_AGE, "connection_lost", TCP, CLOSED,                                            \
+      "the broker ends connections after a steady time, those of other clients too",               \
+      "look for a limit of connection time at the broker, such as the life of a token")            \
     X(KEEPALIVE_TIMEOUT, "keepalive_timeout", OTHER, KEEPALIVE,                                    \
       "the broker did not answer PINGREQ",                                                         \
       "check the network between node and broker, and the load of the broker")
@@ -306,13 +309,7 @@
     X(SESSION_LOST, "session_lost", OTHER, OTHER,                                                  \
       "the broker no longer had the session of this client: messages that came for it while it "   \
       "was not connected are lost",                                                                \
-      "let the broker keep its sessions when it restarts, and session_expiry_s be long enough")    \
-    X(MESSAGE_SKIPPED, "message_skipped", OTHER, OTHER,                                            \
-      "a message that cannot be taken was skipped: it has reached no sink",                        \
-      "find out who publishes it; the broker should not have taken it either")                     \
-    X(MESSAGE_TOO_LARGE, "message_skipped", OTHER, OTHER,                                          \
-      "a message above max_packet_bytes was skipped: it has reached no sink",                      \
-      "raise the node's setting max_packet_bytes, or let the broker refuse messages so large")
+      "let the broker keep its sessions when it restarts, and session_expiry_s be long enough")
 
 /* What a broker says itself: return codes of MQTT 3.1.1, reason codes of MQTT 5.0. */
 #define CLIENT_ERRORS_OF_REASONS(X)                                                                \

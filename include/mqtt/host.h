@@ -90,7 +90,6 @@ struct host {
     struct pacer pacer;
     struct host_publication *publications;
     bool lease_was_valid;
-    int64_t skip_logged_at_ms;
     size_t connection_count;
 };
 
@@ -150,11 +149,23 @@ void host_connected(void *client, const struct engine_connack *connack);
 void host_subscribed(void *client, const uint8_t *codes, size_t n);
 void host_unsubscribed(void *client);
 void host_update_subscriptions(struct client *client);
+/* Sets the timer of a client that is online and has nothing to say. */
+void host_watch_stability(struct client *client);
 void host_drop_work(struct client *client);
 /* A connection ended while a SUBSCRIBE was not acknowledged, and the broker is not to blame; called
  * at the loss when the broker said so, else just before the next try. True: the next connection
  * asks for something else, and need not wait for longer than reconnect_min_ms. */
 bool host_subscribe_blame(struct client *client);
+
+/* host_incident.c: what clients do while nobody reaches their broker. */
+bool host_is_away(const struct client *client);           /* its broker has an incident */
+bool host_speaks_against_broker(enum client_error error); /* as the end of a connect */
+/* A connect failed. True: it speaks against the broker, and so does everything else. */
+bool host_blame_broker(struct client *client, enum client_error error, const char *message);
+/* From BACKOFF, or QUEUED: tries again when the incident ends, or as a probe. */
+void host_await_broker(struct client *client);
+/* Lets one probe, or all come back. */
+void host_watch_brokers(struct host *host, int64_t now_ms);
 
 /* host_judge.c: why connections were lost. */
 /* Before anything of the connection is torn down. True: what is to blame is known already, and the
@@ -172,7 +183,6 @@ void host_timer(struct client *client);
 
 /* host_message.c: received messages and publications. */
 enum err host_message(void *client, struct message *message, void *receipt);
-void host_skipped(void *client, const struct engine_skipped *skipped);
 void host_flush(void *context);
 bool host_has_room(void *client);
 void host_wait_room(void *client, int64_t timeout_ms);

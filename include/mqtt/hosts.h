@@ -14,6 +14,7 @@
 #include "mqtt/client_error.h"
 #include "mqtt/client_state.h"
 #include "mqtt/engine.h"
+#include "mqtt/incident.h"
 #include "mqtt/probe.h"
 
 struct hosts;
@@ -176,5 +177,8 @@ void hosts_flush(struct hosts *hosts);
 
 /* Clients by shown state, for node views: counts[CLIENT_STATE_COUNT]. */
 void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]);
+
+/* Brokers that nobody on this node reaches: see incidents_snapshot. */
+size_t hosts_incidents(struct hosts *hosts, struct incident_view *out, size_t max);
 
 #endif

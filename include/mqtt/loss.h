@@ -45,4 +45,36 @@ enum loss_verdict loss_judge(const struct loss_facts *facts);
 enum loss_verdict loss_judge_told(const struct loss_facts *facts, int reason_code);
 const char *loss_verdict_name(enum loss_verdict verdict);
 
+/* ---- who else was lost ---- */
+
+/* Tells a client that is kicked from a broker that went away: losses by windows of a second. */
+struct loss_watch {
+    int64_t window_at_ms;
+    uint64_t window; /* number of the current one */
+    size_t losses, online_before;
+    uint64_t mass_windows; /* bit n: window - n lost many at once */
+};
+
+/* A connection was lost; online_before: how many were online at this broker before it. Returns the
+ * window to ask about later. */
+uint64_t loss_watch_note(struct loss_watch *watch, int64_t now_ms, size_t online_before);
+/* Whether a tenth or more of all went in that window (two at least), or it is too long ago. */
+bool loss_watch_was_mass(const struct loss_watch *watch, uint64_t window);
+
+/* ---- at which age ---- */
+
+#define LOSS_AGES_MAX 32
+
+struct loss_ages { /* of the last connections that a broker ended */
+    struct loss_age {
+        uint64_t client;
+        int64_t age_ms;
+    } rows[LOSS_AGES_MAX];
+    size_t count, next;
+};
+
+void loss_ages_note(struct loss_ages *ages, uint64_t client, int64_t age_ms);
+/* Whether connections of several clients end at about this age, and hardly any at another. */
+bool loss_ages_steady(const struct loss_ages *ages, int64_t age_ms);
+
 #endif

@@ -13,11 +13,12 @@
 #include <stdint.h>
 #include "mqtt/broker.h"
 
-enum pacer_place { PACER_OUT, PACER_WAITING, PACER_IN_FLIGHT };
+enum pacer_place { PACER_OUT, PACER_WAITING, PACER_IN_FLIGHT, PACER_PARKED };
 
 struct pacer_ticket { /* embedded in what wants to connect */
     struct broker *broker;
     enum pacer_place place;
+    bool probe; /* tries although the broker has an incident; until it leaves */
     struct pacer_ticket *prev, *next;
 };
 
@@ -25,6 +26,7 @@ struct pacer {
     size_t in_flight_max;
     int64_t interval_us; /* between two to one broker; 0: no limit */
     struct broker *ring; /* with waiting tickets and room in flight */
+    struct broker *away; /* with parked tickets */
 };
 
 /* rate_per_s: at most a million; 0: no limit. */
@@ -33,7 +35,9 @@ void pacer_init(struct pacer *pacer, size_t in_flight_max, int64_t rate_per_s);
  * index-th of them. One in flight is left to each. */
 void pacer_share(struct pacer *pacer, size_t index, size_t count);
 void pacer_join(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker);
-/* Gives a waiting or used place back; legal when out. */
+/* Not to be admitted, until it leaves: broker->parked, first come first. */
+void pacer_park(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker);
+/* Gives a waiting, parked or used place back; legal when out. */
 void pacer_leave(struct pacer *pacer, struct pacer_ticket *ticket);
 /* One more socket of a client in flight. False: there is no room. */
 bool pacer_take_more(struct pacer *pacer, struct broker *broker);

@@ -63,6 +63,8 @@ static void put_clients(struct scrape *scrape) {
     }
     gauge(scrape, "mqfleet_node_size_clients", "Most clients on this node: node_info.size.",
           scrape->context->conf->node_size);
+    gauge(scrape, "mqfleet_broker_incidents", "Brokers that nobody on this node reaches now.",
+          (int64_t)hosts_incidents(scrape->context->hosts, NULL, 0));
 }
 
 static void put_membership(struct scrape *scrape) {

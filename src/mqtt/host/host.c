@@ -26,7 +26,6 @@ static const struct engine_events events = {
     .unsubscribed = host_unsubscribed,
     .published = host_published,
     .message = host_message,
-    .skipped = host_skipped,
     .flush = host_flush,
     .has_room = host_has_room,
     .wait_room = host_wait_room,
@@ -180,8 +179,8 @@ static void run_timers(struct host *host, int64_t now_ms) {
 }
 
 static bool is_connecting(const struct host *host) {
-    return host->pacer.ring != NULL || host->counts[CLIENT_RESOLVING] > 0 ||
-           host->counts[CLIENT_OPENING] > 0;
+    return host->pacer.ring != NULL || host->pacer.away != NULL ||
+           host->counts[CLIENT_RESOLVING] > 0 || host->counts[CLIENT_OPENING] > 0;
 }
 
 static int64_t wait_ms(struct host *host, int64_t now_us) {
@@ -224,6 +223,7 @@ static void turn(struct host *host) {
     run_timers(host, now_us / 1000);
     host_expire_publications(host, now_us / 1000);
     host_check_lease(host);
+    host_watch_brokers(host, now_us / 1000);
     host_admit(host, now_us);
 }
 

@@ -30,8 +30,15 @@ static bool take_broker(struct client *client) {
     return true;
 }
 
+/* While nobody reaches the broker the time stands still; it begins anew at the end. */
 static int64_t release_left_ms(const struct client *client) {
-    int64_t left_ms = client->offline_since_ms + client->host->conf->release_after_ms - clock_ms();
+    int64_t since_ms = client->offline_since_ms, now_ms = clock_ms();
+    if (client->broker != NULL) {
+        int64_t ended_at_ms = incident_ended_at_ms(client->broker->incident);
+        since_ms = ended_at_ms > since_ms ? ended_at_ms : since_ms;
+    }
+    since_ms = host_is_away(client) ? now_ms : since_ms;
+    int64_t left_ms = since_ms + client->host->conf->release_after_ms - now_ms;
     return left_ms > 0 ? left_ms : 0;
 }
 
@@ -116,8 +123,10 @@ int64_t host_backoff_first_ms(const struct client *client) {
 }
 
 void host_fail(struct client *client, enum client_error error, const char *message) {
-    client->failures++;
-    fail_for(client, error, message, host_backoff_ms(client));
+    bool away = host_blame_broker(client, error, message);
+    client->failures += !away;
+    fail_for(client, error, message,
+             away ? host_backoff_first_ms(client) : host_backoff_ms(client));
 }
 
 static void fail_denied(struct client *client, const char *why) {
@@ -227,7 +236,6 @@ static void keep_or_end_session(struct client *client) {
     if (client->session_of != NULL &&
         !client_config_same_connection(client->session_of->config, client->config->config)) {
         host_end_session(client);
-        client->lessons = 0;
     }
     shared_config_release(client->session_of);
     client->session_of = shared_config_hold(client->config);
@@ -274,11 +282,10 @@ static void open_connection(struct client *client, const struct address_list *ad
                                                   : client->config->config->keepalive_s,
                                .session = &client->session,
                                .client = client};
-    keep_or_end_session(client);
-    open.lessons = client->lessons;
     memcpy(&open.address, &addresses->items[0], open.address_len);
     client->opened_at_ms = clock_ms();
     host_set_timer(client, host->conf->connect_timeout_ms + ENGINE_MARGIN_MS);
+    keep_or_end_session(client);
     client->opened = config;
     enum err result = host->ops->open(host->engine, &open, &client->connection);
     if (result != ERR_OK) {
@@ -404,7 +411,9 @@ void host_admit(struct host *host, int64_t now_us) {
             return;
         }
         struct client *client = (struct client *)((char *)ticket - offsetof(struct client, ticket));
-        if (host_change(client, CLIENT_EV_ADMITTED, "admitted")) {
+        if (host_is_away(client) && !ticket->probe) {
+            host_await_broker(client);
+        } else if (host_change(client, CLIENT_EV_ADMITTED, "admitted")) {
             host_set_timer(client, release_left_ms(client));
             resolve(client);
         }

@@ -1,5 +1,6 @@
 /* Owns what is known of the last loss of a client, and what its verdict leads to. Host thread only.
  * See mqtt/loss.h for the order of explanations. */
+#include <stdio.h>
 #include <stdlib.h>
 #include "base/clock.h"
 #include "base/log.h"
@@ -60,16 +61,10 @@ static bool judge_charge(struct client *client, enum loss_verdict verdict) {
     }
 }
 
-static uint64_t judge_note_in_window(struct client *client) {
-    bool was_online = client->state == CLIENT_ONLINE;
-    return loss_watch_note(&client->broker->losses, clock_ms(),
-                           client->broker->online + (was_online ? 0 : 1));
-}
-
 bool host_note_loss(struct client *client, const struct engine_closed *closed) {
-    uint64_t window = judge_note_in_window(client);
     struct loss_facts facts = judge_facts(client, closed);
-    facts.window = window;
+    facts.window = incident_lost(client->broker->incident, client_number(client),
+                                 client->state == CLIENT_ONLINE, facts.lost_at_ms);
     host_forget_loss(client);
     if (closed->error != CLIENT_ERROR_CONNECTION_LOST) {
         client->suspicion = 0;
@@ -85,7 +80,7 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
 /* ---- before the next try ---- */
 
 static void judge_suspect(struct client *client, const struct loss_facts *facts) {
-    bool mass = loss_watch_was_mass(&client->broker->losses, facts->window);
+    bool mass = incident_was_mass(client->broker->incident, facts->window);
     client->suspicion += mass ? JUDGE_SUSPICION_MASS : JUDGE_SUSPICION_ALONE;
 }
 
@@ -94,15 +89,38 @@ bool host_in_conflict(const struct client *client) {
            JUDGE_SUSPICION_ALONE * (unsigned)client->host->conf->conflict_losses;
 }
 
+/* Only what nothing before explains says something about the age. */
+static enum loss_verdict judge_verdict(const struct client *client, struct loss_facts *facts) {
+    struct incident *incident = client->broker->incident;
+    facts->broker_away = incident_explains(incident, facts->lost_at_ms);
+    enum loss_verdict verdict = loss_judge(facts);
+    if (verdict > LOSS_BY_PUBLICATIONS) {
+        facts->steady_age = incident_note_age(incident, client_number(client), facts->age_ms);
+        verdict = loss_judge(facts);
+    }
+    return verdict;
+}
+
+static void judge_tell_age(struct client *client, const struct loss_facts *facts) {
+    char message[160];
+    snprintf(message, sizeof message,
+             "the broker ends connections after about %.1f s, those of other clients too",
+             (double)facts->age_ms / 1000);
+    host_note_error(client, CLIENT_ERROR_CLOSED_AT_AN_AGE, message);
+}
+
 int64_t host_judge_loss(struct client *client) {
     struct loss_facts facts = *client->loss;
     host_forget_loss(client);
-    enum loss_verdict verdict = loss_judge(&facts);
+    enum loss_verdict verdict = judge_verdict(client, &facts);
     log_event(LOG_DEBUG, "loss_judged", KS("client", client->id),
               KS("by", loss_verdict_name(verdict)), KI("age_ms", facts.age_ms));
     bool sooner = verdict == LOSS_BY_BROKER || judge_charge(client, verdict);
     if (verdict == LOSS_BY_RIVAL) {
         judge_suspect(client, &facts);
+    } else if (verdict == LOSS_BY_AGE) {
+        client->suspicion = 0;
+        judge_tell_age(client, &facts);
     } else if (verdict == LOSS_UNEXPLAINED) {
         client->suspicion = 0;
     }

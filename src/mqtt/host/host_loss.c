@@ -80,12 +80,18 @@ static void closed_as_told(struct client *client) {
     }
 }
 
+/* Whoever refuses is there, unless that is what it says. */
+static void note_answer(struct client *client, const struct engine_closed *closed) {
+    if (closed->reason_code >= 0 && !host_speaks_against_broker(closed->error)) {
+        incident_answered(client->broker->incident, client_number(client), clock_ms());
+    }
+}
+
 void host_connection_closed(void *context, const struct engine_closed *closed) {
     struct client *client = context;
     client->host->connection_count--;
     client->connection = NULL;
     host_note_address(client, client->closing ? -1 : closed->address, false);
-    client->lessons |= closed->lessons;
     shared_config_release(client->opened);
     client->opened = NULL;
     if (client->closing) {
@@ -93,6 +99,7 @@ void host_connection_closed(void *context, const struct engine_closed *closed) {
     } else if (closed->error == CLIENT_ERROR_MQTT_TAKEN_OVER) {
         enter_conflict(client, closed->error, closed->message);
     } else if (client->state == CLIENT_OPENING) {
+        note_answer(client, closed);
         host_fail(client, closed->error, closed->message);
     } else {
         lost(client, closed);
@@ -105,6 +112,17 @@ static void stable(struct client *client) {
     client->failures = 0;
     host_clear_suspicion(client);
     client->host->owner->stable(client->host->owner->context, client->id);
+}
+
+/* The first second may end an incident. */
+static void lived_on(struct client *client) {
+    int64_t now_ms = clock_ms();
+    incident_tick(client->broker->incident, now_ms);
+    if (now_ms - client->connack_at_ms < client->host->conf->stable_ms) {
+        host_watch_stability(client);
+    } else {
+        stable(client);
+    }
 }
 
 static void never_let_in(struct client *client) {
@@ -122,6 +140,8 @@ static void try_again(struct client *client) {
         enter_conflict(client, CLIENT_ERROR_CONFLICT, NULL);
     } else if (rest_ms > 0) {
         host_set_timer(client, rest_ms);
+    } else if (host_is_away(client)) {
+        host_await_broker(client);
     } else if (host_change(client, CLIENT_EV_TIMER, "retry")) {
         host_enqueue(client);
     }
@@ -161,7 +181,7 @@ void host_timer(struct client *client) {
         break;
     case CLIENT_ONLINE:
         if (client->work == NULL) {
-            stable(client);
+            lived_on(client);
         } else if (!keeps_waiting(client)) {
             lost(client, &(struct engine_closed){.error = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
                                                  .reason_code = -1});

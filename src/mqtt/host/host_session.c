@@ -48,9 +48,12 @@ static void note_refusals(struct client *client) {
 }
 
 /* The timer watches the work while there is some, then the time until the connection is stable. */
-static void watch_stability(struct client *client) {
+void host_watch_stability(struct client *client) {
     int64_t age_ms = clock_ms() - client->connack_at_ms;
     int64_t left_ms = client->host->conf->stable_ms - age_ms;
+    if (host_is_away(client) && left_ms > INCIDENT_LIFE_MS) {
+        left_ms = INCIDENT_LIFE_MS;
+    }
     host_set_timer(client, left_ms > 0 ? left_ms : 0);
 }
 
@@ -59,7 +62,7 @@ static void work_done(struct client *client) {
     note_refusals(client);
     pacer_leave(&client->host->pacer, &client->ticket);
     host_change(client, CLIENT_EV_SUBSCRIBED, "subscribed");
-    watch_stability(client);
+    host_watch_stability(client);
     if (client->state == CLIENT_ONLINE) {
         host_update_subscriptions(client); /* it may have changed meanwhile */
     }
@@ -161,6 +164,7 @@ void host_connected(void *context, const struct engine_connack *connack) {
     }
     client->connack_at_ms = clock_ms();
     host_note_address(client, connack->address, true);
+    incident_answered(client->broker->incident, client_number(client), client->connack_at_ms);
     look_at_session(client, connack);
     pthread_mutex_lock(&client->host->lock);
     client->session_present = connack->session_present;

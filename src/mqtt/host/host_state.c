@@ -9,14 +9,19 @@
 #include "mqtt/host.h"
 
 /* The steps of connecting are for those who look closely. */
-static enum log_level level_of(enum client_state from, enum client_state to) {
+static enum log_level level_of(const struct client *client, enum client_state to) {
+    enum client_state from = client->state;
+    if (host_is_away(client) && (from == CLIENT_BACKOFF || to == CLIENT_BACKOFF) &&
+        from != CLIENT_ONLINE) {
+        return LOG_DEBUG; /* the incident itself is logged */
+    }
     bool inner = strcmp(client_state_shown(from), "connecting") == 0 ||
                  strcmp(client_state_shown(to), "connecting") == 0;
     return inner && to != CLIENT_ONLINE && to != CLIENT_BACKOFF ? LOG_DEBUG : LOG_INFO;
 }
 
 static void log_change(const struct client *client, enum client_state to, const char *reason) {
-    log_event(level_of(client->state, to), "client_state", KS("client", client->id),
+    log_event(level_of(client, to), "client_state", KS("client", client->id),
               KS("from", client_state_name(client->state)), KS("to", client_state_name(to)),
               KS("reason", reason), KS("broker", client->broker ? client->broker->key : NULL));
 }
@@ -44,10 +49,10 @@ bool host_change(struct client *client, enum client_event event, const char *rea
     if (to == CLIENT_ONLINE) {
         metric_add(METRIC_CONNECT_ONLINE, 1);
         histogram_add(HISTOGRAM_CONNECT, (clock_ms() - client->opened_at_ms) * 1000, 1);
-        client->broker->online++;
+        incident_online(client->broker->incident, client_number(client), clock_ms());
     }
     if (from == CLIENT_ONLINE) {
-        client->broker->online--;
+        incident_offline(client->broker->incident, client_number(client), clock_ms());
         client->offline_since_ms = clock_ms();
     }
     return true;

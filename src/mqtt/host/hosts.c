@@ -40,6 +40,7 @@ static bool create_all(struct hosts *hosts, const struct engine_ops *ops) {
             return false;
         }
         hosts->all[i]->good = hosts->good;
+        hosts->all[i]->brokers.incidents = hosts->incidents;
         pacer_share(&hosts->all[i]->pacer, i, wanted);
         hosts->count++;
     }
@@ -58,7 +59,8 @@ struct hosts *hosts_create(const struct conf *conf, const struct hosts_owner *ow
     pthread_mutex_init(&hosts->lock, NULL);
     hosts->resolver = resolver_create(conf->dns_ttl_ms);
     hosts->good = good_addresses_create();
-    if (ops == NULL || hosts->resolver == NULL || hosts->good == NULL ||
+    hosts->incidents = incidents_create();
+    if (ops == NULL || hosts->resolver == NULL || hosts->good == NULL || hosts->incidents == NULL ||
         create_policy(hosts) != ERR_OK || !create_all(hosts, ops)) {
         hosts_destroy(hosts);
         return NULL;
@@ -74,6 +76,7 @@ void hosts_destroy(struct hosts *hosts) {
         host_destroy(hosts->all[i]);
     }
     free(hosts->all);
+    incidents_destroy(hosts->incidents);
     resolver_destroy(hosts->resolver);
     address_policy_destroy(hosts->policy);
     good_addresses_destroy(hosts->good);

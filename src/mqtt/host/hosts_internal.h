@@ -11,6 +11,7 @@ struct hosts {
     struct resolver *resolver;
     struct address_policy *policy;
     struct good_addresses *good;
+    struct incidents *incidents;
     size_t count;
     struct host **all;
 

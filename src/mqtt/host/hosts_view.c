@@ -2,6 +2,7 @@
  * and waits for no host. Must not change a client. */
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/text.h"
 #include "hosts_internal.h"
 
@@ -108,4 +109,8 @@ void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT])
         }
         pthread_mutex_unlock(&hosts->all[i]->lock);
     }
+}
+
+size_t hosts_incidents(struct hosts *hosts, struct incident_view *out, size_t max) {
+    return incidents_snapshot(hosts->incidents, out, max, clock_ms());
 }

@@ -38,6 +38,26 @@ void pacer_join(struct pacer *pacer, struct pacer_ticket *ticket, struct broker 
     put_in_ring(pacer, broker);
 }
 
+void pacer_park(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker) {
+    assert(ticket->place == PACER_OUT);
+    if (broker->parked == NULL) {
+        DL_APPEND2(pacer->away, broker, away_prev, away_next);
+    }
+    ticket->broker = broker;
+    ticket->place = PACER_PARKED;
+    DL_APPEND(broker->parked, ticket);
+    incident_wait(broker->incident, true);
+}
+
+static void unpark(struct pacer *pacer, struct pacer_ticket *ticket) {
+    struct broker *broker = ticket->broker;
+    DL_DELETE(broker->parked, ticket);
+    if (broker->parked == NULL) {
+        DL_DELETE2(pacer->away, broker, away_prev, away_next);
+    }
+    incident_wait(broker->incident, false);
+}
+
 void pacer_leave(struct pacer *pacer, struct pacer_ticket *ticket) {
     switch (ticket->place) {
     case PACER_OUT:
@@ -48,8 +68,12 @@ void pacer_leave(struct pacer *pacer, struct pacer_ticket *ticket) {
     case PACER_IN_FLIGHT:
         ticket->broker->in_flight--;
         break;
+    case PACER_PARKED:
+        unpark(pacer, ticket);
+        break;
     }
     ticket->place = PACER_OUT;
+    ticket->probe = false;
     put_in_ring(pacer, ticket->broker);
 }
 

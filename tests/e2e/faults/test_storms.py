@@ -24,6 +24,7 @@ SETTINGS = {"connect_rate": RATE, "connect_in_flight": IN_FLIGHT,
             "reconnect_min_ms": RECONNECT_MIN_S * 1000,
             "reconnect_max_ms": RECONNECT_MAX_S * 1000}
 BEFORE_S, CALM_S = 3, 4
+LOGGED = {Refused: {"log__level": "debug"}}
 
 
 def most_within(tries, window_s):
@@ -63,7 +64,7 @@ def report(name, tries, rate, connecting_max, share, before, during):
 @pytest.mark.every_engine
 @pytest.mark.parametrize("kind", [Silent, Refusing, Kicking, Deaf, Refused])
 def test_a_storm_stays_within_its_bounds(fleet, kind):
-    fleet.start_nodes(NODES, **SETTINGS)
+    fleet.start_nodes(NODES, **SETTINGS, **LOGGED.get(kind, {}))
     healthy = fleet.create(CLIENTS, prefix="healthy")
     fleet.wait_online(healthy, 10 + CLIENTS / RATE)
     pulse = fleet.closing(Pulse(fleet.broker, [f"t/{one}/x" for one in healthy], fleet.redis))

@@ -232,8 +232,8 @@ def ports_trying(remote):
 
 
 class Refused:
-    """A port at which nobody listens. Nothing is left there to count tries by but the nodes' logs:
-    (time, client identifier) of each."""
+    """A port at which nobody listens. Nothing is left there to count tries by but the nodes' logs,
+    at level debug: (time, client identifier) of each."""
 
     FAILED = re.compile(r"^time=(\S+)Z .*client=(\S+) from=opening to=backoff "
                         r"reason=connection_refused", re.M)

@@ -1,0 +1,185 @@
+"""A broker that nobody reaches: its clients wait together, a few probe, and all are back soon after
+it is. MQFLEET_INCIDENT_CLIENTS=2000 MQFLEET_INCIDENT_AWAY_S=75 makes it case D5 as it was seen."""
+
+import os
+import re
+import time
+
+import pytest
+
+from fleet.hostile import Hostile, Silent
+from fleet.wait import holds_for, wait_until
+from fleet.wire import CUT, SILENT, Wire
+
+CLIENTS = int(os.environ.get("MQFLEET_INCIDENT_CLIENTS", "300"))
+AWAY_S = float(os.environ.get("MQFLEET_INCIDENT_AWAY_S", "12"))
+BACK_S = 5  # from the broker's return until all are online
+
+
+class Moody(Hostile):
+    """Does as its mood says: "well", "unavailable" (CONNACK), or "brief": lets in, and closes."""
+
+    mood = "well"
+
+    def on_connect(self, guest):
+        well = self.mood != "unavailable"
+        guest.let_in = well
+        code = 0 if well else 0x88 if guest.version == 5 else 3
+        guest.sock.send(bytes([0x20, 3, 0, code, 0] if guest.version == 5 else [0x20, 2, 0, code]))
+        if self.mood != "well":
+            self.end(guest, 0.1 if well else 0)
+
+    def on_subscribe(self, guest, packet_id):
+        middle = b"\0" if guest.version == 5 else b""
+        guest.sock.send(bytes([0x90, 3 + len(middle)]) + packet_id + middle + b"\1")
+
+
+def clients_at(fleet, url, count=CLIENTS, **more):
+    ids = fleet.create(count, make=lambda client: fleet.document(client, url=url, **more))
+    fleet.wait_online(ids)
+    return ids
+
+
+def states(fleet, ids):
+    ids = set(ids)
+    return {one["status"]["state"] for one in fleet.api.clients() if one["id"] in ids}
+
+
+def metric(node, name):
+    return int(re.search(rf"^{name} (\d+)$", node.api.get("/metrics").text, re.M)[1])
+
+
+def incident_lines(node, since=0):
+    return re.findall(r"level=(\w+) event=(broker_incident\w*)", node.log()[since:])
+
+
+def wait_incident(node, number=1):
+    wait_until(lambda: metric(node, "mqfleet_broker_incidents") == number, 20, "an incident")
+
+
+@pytest.mark.every_engine
+def test_case_D5_all_are_online_soon_after_the_broker_is_back(fleet):
+    node = fleet.start_node()
+    ids = clients_at(fleet, fleet.broker.url)
+    mark = len(node.log())
+    fleet.broker.kill()
+    wait_incident(node)
+    holds_for(lambda: True, AWAY_S)
+    waiting = fleet.api.status(ids[0])
+    assert waiting["state"] == "backoff", waiting
+    assert waiting["last_error"]["code"] == "connection_refused", waiting
+    assert re.search(r"no client of this node has reached the broker since \d{4}-",
+                     waiting["last_error"]["message"]), waiting
+    during = node.log()[mark:]
+    # One line for each that was lost, and a few for the first that failed.
+    assert during.count("level=info") <= len(ids) + 20, during[-3000:]
+    fleet.broker.start()
+    fleet.wait_online(ids, BACK_S)
+    assert [event for level, event in incident_lines(node, mark) if level == "warn"
+            and event != "broker_incident"] == ["broker_incident_began", "broker_incident_ended"]
+    assert metric(node, "mqfleet_broker_incidents") == 0
+    assert metric(node, "mqfleet_broker_incidents_total") == 1
+
+
+@pytest.mark.every_engine
+def test_case_D5_while_it_is_away_a_few_probe_each_second(fleet):
+    """All threads of the node together, in rotation."""
+    fleet.start_node(connect_timeout_ms=1000, reconnect_min_ms=500)
+    peer = fleet.closing(Silent())
+    fleet.create(200, make=lambda client: fleet.document(client, url=peer.url))
+    wait_incident(fleet.nodes[0])
+    holds_for(lambda: True, 3)  # those in flight when it began have failed
+    tries = len(peer.tries)
+    holds_for(lambda: True, 8)
+    probes = [client for _, client in peer.tries[tries:]]
+    assert 8 <= len(probes) <= 8 * 5 + 5, len(probes)
+    assert len(set(probes)) >= 0.9 * len(probes), "not in rotation"
+
+
+@pytest.mark.every_engine
+def test_case_D5_a_broker_that_accepts_and_is_silent(fleet):
+    node = fleet.start_node(connect_timeout_ms=2000)
+    wire = fleet.closing(Wire(fleet.broker.port))
+    ids = clients_at(fleet, f"mqtt://127.0.0.1:{wire.port}", 100)
+    wire.set(CUT)
+    wait_until(lambda: "online" not in states(fleet, ids), 10)
+    wire.set(SILENT)
+    wait_incident(node)
+    holds_for(lambda: True, 5)
+    wire.heal()
+    fleet.wait_online(ids, BACK_S + 2)
+
+
+@pytest.mark.every_engine
+def test_case_D5_behind_a_proxy_that_accepts_and_closes(fleet):
+    node = fleet.start_node()
+    wire = fleet.closing(Wire(fleet.broker.port))
+    ids = clients_at(fleet, f"mqtt://127.0.0.1:{wire.port}", 100)
+    fleet.broker.kill()
+    wait_incident(node)
+    holds_for(lambda: True, 8)
+    assert states(fleet, ids) <= {"backoff", "connecting"}
+    fleet.broker.start()
+    fleet.wait_online(ids, BACK_S)
+
+
+@pytest.mark.every_engine
+@pytest.mark.parametrize("version", [4, 5])
+def test_case_D5_a_broker_that_says_it_is_unavailable_while_it_starts(fleet, version):
+    node = fleet.start_node()
+    peer = fleet.closing(Moody())
+    peer.mood = "unavailable"
+    ids = fleet.create(100, make=lambda client: fleet.document(
+        client, url=peer.url, protocol_version=version))
+    wait_incident(node)
+    holds_for(lambda: True, 8)
+    assert metric(node, "mqfleet_broker_incidents") == 1
+    peer.mood = "well"
+    fleet.wait_online(ids, BACK_S)
+
+
+@pytest.mark.every_engine
+def test_case_D5_a_broker_that_is_back_for_a_moment_only(fleet):
+    """Probes alone find out; the others are not sent after it."""
+    node = fleet.start_node()
+    peer = fleet.closing(Moody())
+    peer.mood = "unavailable"
+    ids = fleet.create(200, make=lambda client: fleet.document(client, url=peer.url))
+    wait_incident(node)
+    holds_for(lambda: True, 3)
+    tries = len(peer.tries)
+    peer.mood = "brief"
+    holds_for(lambda: True, 0.5)
+    peer.mood = "unavailable"
+    holds_for(lambda: True, 3)
+    assert len(peer.tries) - tries <= 4 * 5 + 5, len(peer.tries) - tries
+    assert metric(node, "mqfleet_broker_incidents") == 1
+    peer.mood = "well"
+    fleet.wait_online(ids, BACK_S)
+
+
+def test_case_D5_clients_are_not_released_while_their_broker_is_away(fleet):
+    """It would be the same on the other node."""
+    fleet.start_nodes(2, release_after_ms=3000)
+    ids = clients_at(fleet, fleet.broker.url, 60)
+    owners = {one["id"]: one["placement"]["node"] for one in fleet.api.clients()}
+    fleet.broker.kill()
+    holds_for(lambda: True, 9)
+    fleet.broker.start()
+    fleet.wait_online(ids, BACK_S)
+    moved = [one["id"] for one in fleet.api.clients() if one["placement"]["node"] != owners[one["id"]]]
+    assert len(moved) <= 4, moved
+
+
+@pytest.mark.every_engine
+def test_refused_credentials_and_conflicts_are_no_incident(fleet):
+    """Whoever refuses is there."""
+    node = fleet.start_node(reconnect_min_ms=200, reconnect_max_ms=400)
+    broker = fleet.start_broker("guarded", users={"u": "p"})
+    fleet.create(10, make=lambda client: fleet.document(client, url=broker.url, username="u",
+                                                        password="wrong"))
+    began = time.monotonic()
+    wait_until(lambda: metric(node, 'mqfleet_connect_attempts_total{result="refused"}'.replace(
+        "{", r"\{").replace("}", r"\}")) >= 30, 20)
+    assert time.monotonic() - began < 20
+    assert metric(node, "mqfleet_broker_incidents_total") == 0

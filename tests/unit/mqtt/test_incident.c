@@ -1,0 +1,224 @@
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include "mqtt/incident.h"
+
+static struct incidents *incidents;
+static struct incident *incident;
+
+static void setup(void) {
+    incidents = incidents_create();
+    for (int i = 0; i < 10; i++) {
+        incident = incident_hold(incidents, "b:1883");
+    }
+}
+
+static void teardown(void) {
+    incidents_destroy(incidents);
+}
+
+static void refused(uint64_t client, int64_t now_ms) {
+    struct incident_failure failure = {client, CLIENT_ERROR_CONNECTION_REFUSED, NULL, true};
+    incident_failed(incident, &failure, now_ms);
+}
+
+static void begin(int64_t now_ms) {
+    for (uint64_t client = 1; client <= INCIDENT_SEVERAL; client++) {
+        refused(client, now_ms);
+    }
+    ck_assert(incident_is_open(incident));
+}
+
+START_TEST(it_begins_when_several_clients_fail_in_a_row) {
+    refused(1, 10000);
+    refused(1, 11000);
+    refused(1, 12000);
+    refused(2, 13000);
+    ck_assert(!incident_is_open(incident));
+    incident_answered(incident, 4, 13500);
+    refused(3, 14000);
+    refused(1, 15000);
+    ck_assert(!incident_is_open(incident));
+    refused(2, 16000);
+    ck_assert(incident_is_open(incident));
+    ck_assert_uint_eq(incidents_snapshot(incidents, NULL, 0, 16000), 1);
+}
+END_TEST
+
+START_TEST(one_client_online_proves_that_the_broker_is_there) {
+    incident_online(incident, 9, 10000);
+    for (uint64_t client = 1; client < 9; client++) {
+        refused(client, 11000);
+    }
+    ck_assert(!incident_is_open(incident));
+    incident_offline(incident, 9, 12000);
+    begin(13000);
+}
+END_TEST
+
+START_TEST(two_clients_are_several_when_there_are_no_more_but_one_is_not) {
+    struct incident *of_two = incident_hold(incidents, "two:1");
+    incident_hold(incidents, "two:1");
+    struct incident *of_one = incident_hold(incidents, "one:1");
+    struct incident_failure failure = {1, CLIENT_ERROR_TCP_TIMEOUT, "timed out", false};
+    for (int i = 0; i < 5; i++) {
+        incident_failed(of_two, &failure, 10000);
+        incident_failed(of_one, &failure, 10000);
+    }
+    ck_assert(!incident_is_open(of_two));
+    failure.client = 2;
+    incident_failed(of_two, &failure, 10000);
+    ck_assert(incident_is_open(of_two));
+    ck_assert(!incident_is_open(of_one));
+}
+END_TEST
+
+START_TEST(a_few_may_probe_each_second) {
+    ck_assert(!incident_may_probe(incident, 9000));
+    begin(10000);
+    int probes = 0;
+    for (int64_t now_ms = 10000; now_ms < 20000; now_ms += 10) {
+        probes += incident_may_probe(incident, now_ms);
+    }
+    ck_assert_int_eq(probes, 10000 / INCIDENT_PROBE_MS);
+}
+END_TEST
+
+START_TEST(case_D5_one_second_of_life_ends_it) {
+    begin(10000);
+    incident_answered(incident, 5, 20000);
+    incident_online(incident, 5, 20100);
+    incident_tick(incident, 21000);
+    ck_assert(incident_is_open(incident));
+    incident_tick(incident, 20100 + INCIDENT_LIFE_MS);
+    ck_assert(!incident_is_open(incident));
+    ck_assert_int_eq(incident_ended_at_ms(incident), 20100 + INCIDENT_LIFE_MS);
+    ck_assert_uint_eq(incidents_snapshot(incidents, NULL, 0, 22000), 0);
+}
+END_TEST
+
+START_TEST(case_D5_a_broker_that_is_back_for_half_a_second_ends_nothing) {
+    begin(10000);
+    for (uint64_t client = 4; client < 8; client++) {
+        incident_answered(incident, client, 20000 + (int64_t)client);
+        incident_online(incident, client, 20000 + (int64_t)client);
+    }
+    for (uint64_t client = 4; client < 8; client++) {
+        incident_offline(incident, client, 20500);
+    }
+    refused(9, 20600);
+    for (int64_t now_ms = 20000; now_ms < 40000; now_ms += 100) {
+        incident_tick(incident, now_ms);
+    }
+    ck_assert(incident_is_open(incident));
+}
+END_TEST
+
+START_TEST(answers_of_several_clients_for_a_while_end_it_too) {
+    begin(10000);
+    incident_answered(incident, 4, 20000);
+    incident_answered(incident, 5, 20200);
+    incident_answered(incident, 6, 20400);
+    incident_tick(incident, 20500);
+    ck_assert(incident_is_open(incident));
+    refused(7, 20600);
+    incident_answered(incident, 4, 21000);
+    incident_answered(incident, 5, 21200);
+    incident_answered(incident, 6, 21400);
+    incident_tick(incident, 21000 + INCIDENT_ANSWERS_MS - 1);
+    ck_assert(incident_is_open(incident));
+    incident_tick(incident, 21000 + INCIDENT_ANSWERS_MS);
+    ck_assert(!incident_is_open(incident));
+}
+END_TEST
+
+START_TEST(case_A9_what_explains_a_loss) {
+    ck_assert(!incident_explains(incident, 10000));
+    incident_online(incident, 1, 5000);
+    incident_lost(incident, 1, true, 10000);
+    incident_offline(incident, 1, 10000);
+    incident_online(incident, 1, 10100);
+    incident_lost(incident, 1, true, 10200);
+    incident_offline(incident, 1, 10200);
+    ck_assert(!incident_explains(incident, 10000)); /* the only one: nobody else speaks for it */
+    refused(2, 10300);
+    ck_assert(incident_explains(incident, 10000)); /* a refused connect does */
+    ck_assert(!incident_explains(incident, 12000));
+    for (uint64_t client = 1; client < 9; client++) {
+        incident_online(incident, client, 15000);
+    }
+    for (uint64_t client = 1; client < 8; client++) {
+        incident_lost(incident, client, true, 20000);
+        incident_offline(incident, client, 20000);
+    }
+    ck_assert(!incident_explains(incident, 20000)); /* one is still there */
+    incident_lost(incident, 8, true, 20900);
+    incident_offline(incident, 8, 20900);
+    ck_assert(incident_explains(incident, 20000));
+    ck_assert(incident_explains(incident, 20900));
+    ck_assert(!incident_explains(incident, 22000));
+}
+END_TEST
+
+START_TEST(clients_that_are_stopped_together_explain_nothing) {
+    incident_online(incident, 1, 5000);
+    incident_online(incident, 2, 5000);
+    incident_lost(incident, 1, true, 10000);
+    incident_offline(incident, 1, 10000);
+    incident_offline(incident, 2, 10100); /* paused */
+    ck_assert(!incident_explains(incident, 10000));
+}
+END_TEST
+
+START_TEST(it_is_described_and_forgotten_with_its_last_client) {
+    struct incident_view view;
+    enum client_error error;
+    char text[400];
+    ck_assert(!incident_describe(incident, &error, text, sizeof text));
+    begin(10000);
+    incident_wait(incident, true);
+    ck_assert(incident_describe(incident, &error, text, sizeof text));
+    ck_assert_int_eq(error, CLIENT_ERROR_CONNECTION_REFUSED);
+    ck_assert_ptr_nonnull(strstr(text, "Connection refused"));
+    ck_assert_uint_eq(incidents_snapshot(incidents, &view, 1, 10000), 1);
+    ck_assert_str_eq(view.broker, "b:1883");
+    ck_assert_uint_eq(view.clients, 10);
+    ck_assert_uint_eq(view.waiting, 1);
+    incident_wait(incident, false);
+    for (int i = 0; i < 10; i++) {
+        incident_release(incident);
+    }
+    ck_assert_uint_eq(incidents_snapshot(incidents, &view, 1, 10000), 0);
+}
+END_TEST
+
+START_TEST(one_that_nobody_tries_any_more_is_not_told_of) {
+    begin(10000);
+    ck_assert_uint_eq(incidents_snapshot(incidents, NULL, 0, 10000 + INCIDENT_STALE_MS), 0);
+    incident_wait(incident, true);
+    ck_assert_uint_eq(incidents_snapshot(incidents, NULL, 0, 10000 + INCIDENT_STALE_MS), 1);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("incident");
+    TCase *tcase = tcase_create("incident");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, it_begins_when_several_clients_fail_in_a_row);
+    tcase_add_test(tcase, one_client_online_proves_that_the_broker_is_there);
+    tcase_add_test(tcase, two_clients_are_several_when_there_are_no_more_but_one_is_not);
+    tcase_add_test(tcase, a_few_may_probe_each_second);
+    tcase_add_test(tcase, case_D5_one_second_of_life_ends_it);
+    tcase_add_test(tcase, case_D5_a_broker_that_is_back_for_half_a_second_ends_nothing);
+    tcase_add_test(tcase, answers_of_several_clients_for_a_while_end_it_too);
+    tcase_add_test(tcase, case_A9_what_explains_a_loss);
+    tcase_add_test(tcase, clients_that_are_stopped_together_explain_nothing);
+    tcase_add_test(tcase, it_is_described_and_forgotten_with_its_last_client);
+    tcase_add_test(tcase, one_that_nobody_tries_any_more_is_not_told_of);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
