@@ -44,10 +44,13 @@
     ENUM(engine, "engine", "reactor|paho", "reactor",                                                                  \
          "what speaks MQTT: ours, or Eclipse Paho MQTT C (docs/engines.md)")                                           \
     INT(max_packet_bytes, "max_packet_bytes", "bytes", 16777216, 1024, 268435460,                                      \
-        "largest packet taken from a broker; a client's max_packet_size may be less")                                  \
+        "largest message taken from a broker; a client's max_packet_size may be less")                                 \
+    ENUM(                                                                                                              \
+        oversize, "oversize", "skip|close", "skip",                                                                    \
+        "a larger message is read, thrown away, acknowledged and counted, or ends the connection")                     \
     INT(buffer_bytes, "buffer_bytes", "bytes", 268435456, 1048576, 1099511627776,                                      \
         "most bytes that one host thread keeps of unfinished and unsent packets; half as much again for "              \
-        "messages of QoS 2 without PUBREL")                                                                            \
+        "messages of QoS 1 and 2 under way")                                                                           \
     LIST(source_addresses, "source_addresses",                                                                         \
          "local addresses that connections to brokers are made from, in turn; empty: the "                             \
          "system's choice")                                                                                            \

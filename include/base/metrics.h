@@ -29,6 +29,12 @@
     X(METRIC_DROPPED_SINK_REFUSED, "mqfleet_messages_dropped_total", "reason=\"sink_refused\"",     \
       "")                                                                                           \
     X(METRIC_DROPPED_MEMORY, "mqfleet_messages_dropped_total", "reason=\"memory\"", "")             \
+    X(METRIC_SKIPPED_OVERSIZE, "mqfleet_messages_skipped_total", "reason=\"oversize\"",             \
+      "Messages that reached no sink: read, thrown away and acknowledged. oversize: above "         \
+      "max_packet_bytes; else the broker sent again what had ended a connection.")                  \
+    X(METRIC_SKIPPED_TOPIC, "mqfleet_messages_skipped_total", "reason=\"malformed_topic\"", "")     \
+    X(METRIC_SKIPPED_ALIAS, "mqfleet_messages_skipped_total", "reason=\"unknown_alias\"", "")       \
+    X(METRIC_SKIPPED_CONTENT, "mqfleet_messages_skipped_total", "reason=\"malformed_packet\"", "")  \
     X(METRIC_SINK_ACCEPTED, "mqfleet_sink_accepted_total", "",                                      \
       "Messages that a sink has taken over for good.")                                              \
     X(METRIC_SINK_ERRORS, "mqfleet_sink_errors_total", "",                                          \

@@ -97,6 +97,7 @@ struct client {
     bool closing;         /* `connection` was told to close; its closed event is still to come */
     bool session_kept;    /* the broker was left with a session, and is to have it still */
     bool release_asked;   /* parked: opens nothing until told */
+    uint8_t lessons;      /* of its connections, enum engine_lesson; of `session_of` */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of a second holder of its identifier */

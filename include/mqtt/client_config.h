@@ -10,6 +10,8 @@
 #include "base/err.h"
 
 enum client_scheme { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_WS, SCHEME_WSS };
+/* What happens to a message above the node's max_packet_bytes. */
+enum client_oversize { OVERSIZE_DEFAULT, OVERSIZE_SKIP, OVERSIZE_CLOSE };
 enum client_desired { DESIRED_RUNNING, DESIRED_PAUSED };
 
 struct client_pair {
@@ -66,6 +68,8 @@ struct client_config {
     uint16_t receive_maximum;          /* default 0: not sent; MQTT 5 */
     uint32_t session_expiry_s;         /* default 0, or 86400 when not clean_start; MQTT 5 */
     uint32_t max_packet_size;          /* default 0: not sent; MQTT 5 */
+    uint16_t topic_alias_maximum;      /* default 0: not sent; at most 1024; MQTT 5 */
+    uint8_t oversize;                  /* enum client_oversize; default: as the node's setting */
     uint8_t protocol_version;          /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
     bool clean_start;                  /* default true */
     bool request_response_information; /* default false; MQTT 5 */

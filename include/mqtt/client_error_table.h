@@ -309,7 +309,13 @@
     X(SESSION_LOST, "session_lost", OTHER, OTHER,                                                  \
       "the broker no longer had the session of this client: messages that came for it while it "   \
       "was not connected are lost",                                                                \
-      "let the broker keep its sessions when it restarts, and session_expiry_s be long enough")
+      "let the broker keep its sessions when it restarts, and session_expiry_s be long enough")    \
+    X(MESSAGE_SKIPPED, "message_skipped", OTHER, OTHER,                                            \
+      "a message that cannot be taken was skipped: it has reached no sink",                        \
+      "find out who publishes it; the broker should not have taken it either")                     \
+    X(MESSAGE_TOO_LARGE, "message_skipped", OTHER, OTHER,                                          \
+      "a message above max_packet_bytes was skipped: it has reached no sink",                      \
+      "raise the node's setting max_packet_bytes, or let the broker refuse messages so large")
 
 /* What a broker says itself: return codes of MQTT 3.1.1, reason codes of MQTT 5.0. */
 #define CLIENT_ERRORS_OF_REASONS(X)                                                                \

@@ -21,12 +21,19 @@ struct engine;            /* one per host */
 struct engine_connection; /* one per open(), until its closed event */
 struct engine_session;    /* what a client and its broker keep from connection to connection */
 
+/* What the ends of a client's connections taught, to be heeded by its next ones. */
+enum engine_lesson {
+    ENGINE_SKIP_MALFORMED = 1, /* a malformed PUBLISH is skipped instead of ending the connection */
+    ENGINE_NO_ALIASES = 2,     /* the server is offered no topic aliases */
+};
+
 /* Why a connection failed or ended. */
 struct engine_closed {
     enum client_error error;
     const char *message; /* borrowed during the event; NULL: the error's own text */
     int reason_code;     /* CONNACK return or reason code, or DISCONNECT's; -1: none */
     int address;         /* index in open->addresses of what TCP connected to; -1: nothing */
+    uint8_t lessons;     /* of enum engine_lesson, those that it was opened with too */
     /* Publications were written, wholly or not, and not acknowledged. */
     bool publications_pending;
 };
@@ -39,6 +46,22 @@ struct engine_connack {
     const char *assigned_client_id;   /* NULL: none */
     int address;                      /* index in open->addresses */
     int64_t certificate_expires_at_s; /* of the broker, since 1970; 0: no TLS, or not known */
+};
+
+enum engine_skip {
+    ENGINE_SKIP_OVERSIZE, /* larger than the setting max_packet_bytes */
+    ENGINE_SKIP_TOPIC,    /* its topic is malformed */
+    ENGINE_SKIP_ALIAS,    /* its topic is an alias that nobody knows */
+    ENGINE_SKIP_CONTENT,  /* malformed otherwise */
+    ENGINE_SKIP_COUNT
+};
+
+/* A message that was read and thrown away. Strings borrowed during the event. */
+struct engine_skipped {
+    enum engine_skip reason;
+    const char *topic; /* as people can read it: not for machines */
+    size_t bytes;      /* of the packet */
+    uint8_t qos;
 };
 
 struct engine_publication {
@@ -68,6 +91,8 @@ struct engine_events {
      * not acknowledge to the broker. ERR_FULL: not taken; the engine offers it again once there is
      * room. Any thread; blocks shortly at most. */
     enum err (*message)(void *client, struct message *message, void *receipt);
+    /* A message went to nobody, and was acknowledged if it could be. NULL: not told. */
+    void (*skipped)(void *client, const struct engine_skipped *skipped);
     /* Messages were offered outside of poll(): what has to be done with them is to begin. Any
      * thread; does not block. */
     void (*flush)(void *client);
@@ -90,6 +115,7 @@ struct engine_open {
      * Borrowed during the call. An engine that does not race them takes the first. */
     const struct address_list *addresses;
     int64_t connect_timeout_ms; /* to CONNACK */
+    uint8_t lessons;            /* of enum engine_lesson: what earlier connections taught */
     uint16_t keepalive_s;       /* config's, or what the broker asked for the last time */
     /* Where the client's session is kept between its connections; NULL there: none yet. Written by
      * the engine, ended by the host (session_end). */

@@ -90,6 +90,7 @@ struct host {
     struct pacer pacer;
     struct host_publication *publications;
     bool lease_was_valid;
+    int64_t skip_logged_at_ms;
     size_t connection_count;
 };
 
@@ -183,6 +184,7 @@ void host_timer(struct client *client);
 
 /* host_message.c: received messages and publications. */
 enum err host_message(void *client, struct message *message, void *receipt);
+void host_skipped(void *client, const struct engine_skipped *skipped);
 void host_flush(void *context);
 bool host_has_room(void *client);
 void host_wait_room(void *client, int64_t timeout_ms);

@@ -4,9 +4,9 @@ import statistics
 import time
 
 import pytest
-from redis import Redis
 
 from fleet.proxy import Proxy
+from fleet.redis_server import redis_client
 from fleet.wait import PATIENCE, wait_until
 
 
@@ -157,7 +157,7 @@ def test_kf12_database_prefix_and_notification_setting_are_respected(fleet):
     assert redis.client.config_get("notify-keyspace-events")["notify-keyspace-events"] in (
         "Kg", "gK")
     assert redis.client.dbsize() == 0
-    keys = Redis("127.0.0.1", redis.port, db=5, decode_responses=True).keys("*")
+    keys = redis_client(redis.port, db=5, decode_responses=True).keys("*")
     assert keys and all(key.startswith("plant:") for key in keys)
     nodes[1].kill()
     fleet.wait_online(ids, api=nodes[0].api)

@@ -134,15 +134,27 @@ struct packet {
 bool packet_decode(const uint8_t *data, const struct packet_frame *frame, int version,
                    struct packet *out, struct packet_fault *fault);
 
+/* Of a PUBLISH that begins at `data`, as framed, all but the payload. PARTIAL: more than len bytes
+ * are needed for that. Properties beyond 64 KB are left out. */
+enum packet_framing packet_decode_head(const uint8_t *data, size_t len,
+                                       const struct packet_frame *frame, int version,
+                                       struct packet *out, struct packet_fault *fault);
+/* Whether a message may have that topic: well-formed, not empty, no wildcard. */
+bool packet_topic_is_right(struct packet_slice topic);
+/* What can be read of a PUBLISH however malformed: its frame, topic, QoS, DUP and identifier (0:
+ * none can be). PARTIAL: more than len bytes are needed for that. MALFORMED: nobody knows its end.
+ */
+enum packet_framing packet_skim_publish(const uint8_t *data, size_t len, struct packet_frame *frame,
+                                        struct packet *out);
+
 /* ---- encoding: appends; out of memory shows in out->failed ---- */
 
 #define PACKET_SIZE_MAX 268435460 /* 256 MiB and a header, section 2.1.4 */
 
-/* Section 3.1. maximum_packet_size and topic_alias_maximum: told to a server of MQTT 5; 0: not.
- * With will, credentials, user properties and session expiry of the configuration. */
+/* Section 3.1. topic_alias_maximum: told to a server of MQTT 5; 0: not. With will, credentials,
+ * user properties and session expiry of the configuration. */
 void packet_write_connect(struct buffer *out, const struct client_config *config,
-                          uint16_t keepalive_s, uint32_t maximum_packet_size,
-                          uint16_t topic_alias_maximum);
+                          uint16_t keepalive_s, uint16_t topic_alias_maximum);
 /* The identifier of the first is that of all: a packet has one (section 3.8.2.1.2). */
 void packet_write_subscribe(struct buffer *out, int version, uint16_t packet_id,
                             const struct client_subscription *subscriptions, size_t n);

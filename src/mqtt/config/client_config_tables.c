@@ -35,11 +35,12 @@
 #define TABLE(rows) {(rows), sizeof(rows) / sizeof((rows)[0])}
 /* clang-format on */
 
-#define MQTT_STRING_MAX 65535     /* MQTT 5.0 section 1.5.4, and of binary data 1.5.6 */
-#define PACKET_MAX      268435460 /* the largest packet: a header of 5 bytes and 268,435,455 more */
-#define PEM_MAX         65536
-#define BUNDLE_MAX      1048576 /* the certificates of all authorities of a system */
-#define URL_MAX         4096
+#define MQTT_STRING_MAX   65535     /* MQTT 5.0 section 1.5.4, and of binary data 1.5.6 */
+#define PACKET_MAX        268435460 /* the largest packet: a header of 5 bytes and 268,435,455 more */
+#define PEM_MAX           65536
+#define BUNDLE_MAX        1048576 /* the certificates of all authorities of a system */
+#define URL_MAX           4096
+#define TOPIC_ALIASES_MAX 1024 /* each up to 64 KB of the node's memory */
 
 static const char *mqtt_string_fault(const char *text, size_t len) {
     if (!text_is_mqtt_string(text, len)) {
@@ -85,6 +86,8 @@ static const char *host_name_fault(const char *text, size_t len) {
 
 static const char *const desired_choices[] = {
     [DESIRED_RUNNING] = "running", [DESIRED_PAUSED] = "paused", NULL};
+static const char *const oversize_choices[] = {
+    [OVERSIZE_DEFAULT] = "default", [OVERSIZE_SKIP] = "skip", [OVERSIZE_CLOSE] = "close", NULL};
 static const char *const sink_choices[] = {"redis_stream", "file", "null", NULL};
 
 const char *client_desired_name(enum client_desired desired) {
@@ -155,6 +158,8 @@ static const struct field client_rows[] = {
     {INTEGER(client_config, session_expiry_s, 0, UINT32_MAX), .flags = FIELD_MQTT5},
     {INTEGER(client_config, receive_maximum, 1, 65535), .flags = FIELD_MQTT5},
     {INTEGER(client_config, max_packet_size, 1, PACKET_MAX), .flags = FIELD_MQTT5},
+    {INTEGER(client_config, topic_alias_maximum, 0, TOPIC_ALIASES_MAX), .flags = FIELD_MQTT5},
+    {MEMBER(client_config, oversize, client_read_choice), .most = 64, .choices = oversize_choices},
     {BOOL(client_config, request_response_information), .flags = FIELD_MQTT5},
     {BOOL(client_config, request_problem_information), .flags = FIELD_MQTT5},
     {PAIRS(client_config), .flags = FIELD_MQTT5},

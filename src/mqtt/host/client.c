@@ -327,6 +327,7 @@ static bool same_session(const struct client_config *a, const struct client_conf
            a->keepalive_s == b->keepalive_s && a->clean_start == b->clean_start &&
            a->session_expiry_s == b->session_expiry_s && a->receive_maximum == b->receive_maximum &&
            a->max_packet_size == b->max_packet_size &&
+           a->topic_alias_maximum == b->topic_alias_maximum && a->oversize == b->oversize &&
            a->request_response_information == b->request_response_information &&
            a->request_problem_information == b->request_problem_information &&
            same_pairs(a->user_properties, a->user_property_count, b->user_properties,

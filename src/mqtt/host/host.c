@@ -26,6 +26,7 @@ static const struct engine_events events = {
     .unsubscribed = host_unsubscribed,
     .published = host_published,
     .message = host_message,
+    .skipped = host_skipped,
     .flush = host_flush,
     .has_room = host_has_room,
     .wait_room = host_wait_room,

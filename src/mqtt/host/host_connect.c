@@ -236,6 +236,7 @@ static void keep_or_end_session(struct client *client) {
     if (client->session_of != NULL &&
         !client_config_same_connection(client->session_of->config, client->config->config)) {
         host_end_session(client);
+        client->lessons = 0;
     }
     shared_config_release(client->session_of);
     client->session_of = shared_config_hold(client->config);
@@ -282,10 +283,11 @@ static void open_connection(struct client *client, const struct address_list *ad
                                                   : client->config->config->keepalive_s,
                                .session = &client->session,
                                .client = client};
+    keep_or_end_session(client);
+    open.lessons = client->lessons;
     memcpy(&open.address, &addresses->items[0], open.address_len);
     client->opened_at_ms = clock_ms();
     host_set_timer(client, host->conf->connect_timeout_ms + ENGINE_MARGIN_MS);
-    keep_or_end_session(client);
     client->opened = config;
     enum err result = host->ops->open(host->engine, &open, &client->connection);
     if (result != ERR_OK) {

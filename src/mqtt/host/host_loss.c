@@ -92,6 +92,7 @@ void host_connection_closed(void *context, const struct engine_closed *closed) {
     client->host->connection_count--;
     client->connection = NULL;
     host_note_address(client, client->closing ? -1 : closed->address, false);
+    client->lessons |= closed->lessons;
     shared_config_release(client->opened);
     client->opened = NULL;
     if (client->closing) {

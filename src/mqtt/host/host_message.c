@@ -6,8 +6,11 @@
 #include <string.h>
 #include <utlist.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/metrics.h"
 #include "mqtt/host.h"
+
+#define SKIP_LOG_MS 1000
 
 /* ---- received ---- */
 
@@ -68,6 +71,42 @@ enum err host_message(void *context, struct message *message, void *receipt) {
         metric_add(METRIC_DROPPED_SINK_REFUSED, 1);
     }
     return result;
+}
+
+static const struct {
+    enum metric metric;
+    enum client_error error;
+    const char *why;
+} skips[ENGINE_SKIP_COUNT] = {
+    [ENGINE_SKIP_OVERSIZE] = {METRIC_SKIPPED_OVERSIZE, CLIENT_ERROR_MESSAGE_TOO_LARGE,
+                              "it is larger than max_packet_bytes"},
+    [ENGINE_SKIP_TOPIC] = {METRIC_SKIPPED_TOPIC, CLIENT_ERROR_MESSAGE_SKIPPED,
+                           "its topic is malformed"},
+    [ENGINE_SKIP_ALIAS] = {METRIC_SKIPPED_ALIAS, CLIENT_ERROR_MESSAGE_SKIPPED,
+                           "the broker never gave its topic alias a topic"},
+    [ENGINE_SKIP_CONTENT] = {METRIC_SKIPPED_CONTENT, CLIENT_ERROR_MESSAGE_SKIPPED,
+                             "it is malformed"},
+};
+
+/* One line a second: a broker may have many of them. */
+static void log_skipped(struct client *client, const char *message) {
+    struct host *host = client->host;
+    int64_t now_ms = clock_ms();
+    bool again = host->skip_logged_at_ms > 0 && now_ms - host->skip_logged_at_ms < SKIP_LOG_MS;
+    log_event(again ? LOG_DEBUG : LOG_WARN, "message_skipped", KS("client", client->id),
+              KS("detail", message));
+    host->skip_logged_at_ms = again ? host->skip_logged_at_ms : now_ms;
+}
+
+void host_skipped(void *context, const struct engine_skipped *skipped) {
+    struct client *client = context;
+    char message[512];
+    snprintf(message, sizeof(message), "skipped a message of %zu bytes, topic \"%s\", QoS %u: %s",
+             skipped->bytes, skipped->topic, skipped->qos, skips[skipped->reason].why);
+    client->last_packet_at_ms = clock_wall_ms();
+    metric_add(skips[skipped->reason].metric, 1);
+    log_skipped(client, message);
+    host_notice(client, skips[skipped->reason].error, message);
 }
 
 void host_flush(void *context) {

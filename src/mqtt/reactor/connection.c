@@ -14,6 +14,7 @@
 #define PING_MARGIN_MS 5000 /* at most so long before the keepalive is over PINGREQ goes out */
 #define PING_ANSWER_MS 2000 /* at least so long PINGRESP may take */
 #define SEND_MAXIMUM   65535
+#define TEXT_LEN       512
 
 /* ---- the end ---- */
 
@@ -27,12 +28,8 @@ static void release_buffers(struct engine_connection *connection) {
     buffer_fini(&connection->in);
     buffer_fini(&connection->out);
     connection->out_sent = 0;
-    for (size_t i = 0; connection->aliases != NULL && i < REACTOR_ALIASES_MAX; i++) {
-        free(connection->aliases[i]);
-    }
-    free(connection->aliases);
-    connection->aliases = NULL;
-    connection->alias_bytes = 0;
+    alias_forget_all(connection);
+    skip_forget(connection);
     connection->engine->buffered -= connection->held;
     connection->held = 0;
 }
@@ -44,6 +41,7 @@ void connection_over(struct engine_connection *connection, const struct engine_c
     connection->closed = *closed;
     connection->closed_message = closed->message != NULL ? strdup(closed->message) : NULL;
     connection->closed.message = connection->closed_message;
+    connection->closed.lessons = connection->lessons;
     if (connection->stream.fd >= 0) {
         /* Not left to close(): a process just forked may hold the socket a moment longer. */
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
@@ -119,6 +117,19 @@ void connection_refuse(struct engine_connection *connection, const struct packet
                                     .error = error, .message = fault->message, .reason_code = -1});
 }
 
+void connection_refuse_and_learn(struct engine_connection *connection,
+                                 const struct packet_fault *fault, unsigned lesson) {
+    char text[TEXT_LEN];
+    struct packet_fault learnt = *fault;
+    snprintf(text, sizeof(text), "%s%s", fault->message,
+             lesson == ENGINE_NO_ALIASES       ? "; the next connections offer none"
+             : lesson == ENGINE_SKIP_MALFORMED ? "; from now on such messages are skipped"
+                                               : "");
+    learnt.message = text;
+    connection->lessons |= (uint8_t)lesson;
+    connection_refuse(connection, &learnt);
+}
+
 void connection_finish(struct engine_connection *connection) {
     struct engine *engine = connection->engine;
     publish_tell(connection);
@@ -147,6 +158,16 @@ const struct sockaddr_storage *connection_source(struct engine *engine, int fami
     return NULL;
 }
 
+static void set_packet_max(struct engine_connection *connection) {
+    const struct conf *conf = connection->engine->conf;
+    uint32_t own = connection->config->max_packet_size;
+    uint32_t most = (uint32_t)conf->max_packet_bytes;
+    connection->packet_max = own > 0 && own < most ? own : most;
+    connection->skips_oversize = connection->config->oversize == OVERSIZE_DEFAULT
+                                     ? strcmp(conf->oversize, "skip") == 0
+                                     : connection->config->oversize == OVERSIZE_SKIP;
+}
+
 static struct engine_connection *create(struct engine *engine, const struct engine_open *open) {
     struct engine_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
@@ -166,6 +187,8 @@ static struct engine_connection *create(struct engine *engine, const struct engi
     connection->session_home = open->session;
     connection->version = (uint8_t)open->config->protocol_version;
     connection->keepalive_s = open->keepalive_s;
+    connection->lessons = open->lessons;
+    set_packet_max(connection);
     connection->connect_timeout_ms = (uint32_t)open->connect_timeout_ms;
     connection->opened_at_ms = clock_ms();
     connection->send_maximum = SEND_MAXIMUM;
@@ -218,7 +241,7 @@ enum err connection_open(struct engine *engine, const struct engine_open *open,
 static void greet(struct engine_connection *connection) {
     connection->state = CONNECTION_GREETING;
     packet_write_connect(&connection->out, connection->config, connection->keepalive_s,
-                         (uint32_t)connection->engine->conf->max_packet_bytes, REACTOR_ALIASES_MAX);
+                         alias_maximum(connection));
     output_flush(connection);
     if (connection->stream.has_more) {
         reactor_task(connection, TASK_READ);

@@ -9,8 +9,8 @@
 #include "base/metrics.h"
 #include "reactor.h"
 
-#define PROPERTIES_MAX  64 /* further ones of one message are not kept */
-#define UNRELEASED_FAIR 64 /* a session may have so many, however full the buffers are */
+#define PROPERTIES_MAX 64 /* further ones of one message are not kept */
+#define INBOUND_FAIR   64 /* a session may have so many, however full the buffers are */
 
 /* ---- the message ---- */
 
@@ -94,58 +94,6 @@ static struct message *make_message(struct engine_connection *connection,
                                             .dup = packet->dup});
 }
 
-/* ---- topic aliases, MQTT 5.0 section 3.3.2.3.4 ---- */
-
-static bool keep_alias(struct engine_connection *connection, size_t alias,
-                       struct packet_slice topic) {
-    if (connection->aliases == NULL) {
-        connection->aliases = calloc(REACTOR_ALIASES_MAX, sizeof(char *));
-    }
-    char *copy = connection->aliases ? strndup((const char *)topic.data, topic.len) : NULL;
-    if (copy == NULL) {
-        connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_OUT_OF_MEMORY,
-                                                           .message = "out of memory",
-                                                           .reason_code = -1});
-        return false;
-    }
-    char **known = &connection->aliases[alias - 1];
-    connection->alias_bytes += topic.len - (*known != NULL ? strlen(*known) : 0);
-    free(*known);
-    *known = copy;
-    return true;
-}
-
-/* False: the connection was ended. */
-static bool find_topic(struct engine_connection *connection, const struct packet *packet,
-                       struct packet_slice *topic) {
-    static const struct packet_fault bad_alias = {
-        .reason_code = REASON_TOPIC_ALIAS_INVALID,
-        .message = "the broker used a topic alias beyond the number it was told"};
-    static const struct packet_fault unknown_alias = {
-        .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker used a topic alias that it never gave a topic"};
-    struct packet_property alias;
-    *topic = packet->topic;
-    if (packet->properties.len == 0 ||
-        !packet_property_find(packet->properties, PROPERTY_TOPIC_ALIAS, &alias)) {
-        return true;
-    }
-    if (alias.number > REACTOR_ALIASES_MAX) {
-        connection_refuse(connection, &bad_alias);
-        return false;
-    }
-    if (topic->len > 0) {
-        return keep_alias(connection, alias.number, *topic);
-    }
-    const char *known = connection->aliases ? connection->aliases[alias.number - 1] : NULL;
-    if (known == NULL) {
-        connection_refuse(connection, &unknown_alias);
-        return false;
-    }
-    *topic = (struct packet_slice){(const uint8_t *)known, strlen(known)};
-    return true;
-}
-
 /* ---- what is known already ---- */
 
 static const struct packet_fault identifier_in_use = {
@@ -215,45 +163,27 @@ static bool is_known(struct engine_connection *connection, const struct packet *
 
 /* ---- PUBLISH ---- */
 
-static struct inbound *begin_exchange(struct engine_connection *connection,
-                                      const struct packet *packet) {
-    struct engine_session *session = connection->session;
-    struct inbound *inbound = calloc(1, sizeof(*inbound));
-    if (inbound == NULL) {
-        return NULL;
-    }
-    inbound->session = session;
-    inbound->connection_number = session->connection_number;
-    inbound->packet_id = packet->packet_id;
-    inbound->qos = packet->qos;
-    inbound->state = INBOUND_OFFERED;
-    inbound_table_add(&connection->engine->inbound, inbound);
-    DL_APPEND(session->unacknowledged, inbound);
-    session->offered++;
-    session->unreleased += packet->qos == 2;
-    connection->engine->unreleased += packet->qos == 2;
-    return inbound;
-}
-
 /* Nothing else ends what a server never releases, and each client could have 65,535 of it. */
 static bool may_hold_more(const struct engine_connection *connection) {
     const struct engine *engine = connection->engine;
-    return connection->session->unreleased < UNRELEASED_FAIR ||
-           engine->unreleased < engine->buffered_max / 2 / sizeof(struct inbound);
+    return connection->session->inbound_count < INBOUND_FAIR ||
+           engine->inbound.count < engine->buffered_max / 2 / sizeof(struct inbound);
 }
 
-/* False: it waits for its sink, which may be why there are so many; else the server is. */
-static bool end_unreleased(struct engine_connection *connection) {
-    static const struct engine_closed unreleased = {
+/* Where it waits for its sink, that may be why there are so many; else the server is. */
+bool deliver_may_hold(struct engine_connection *connection) {
+    static const struct engine_closed unfinished = {
         .error = CLIENT_ERROR_BUFFERS_FULL,
-        .message = "the broker leaves so many messages of QoS 2 without PUBREL that the node's "
-                   "buffers are full (setting buffer_bytes)",
+        .message = "the broker leaves so many messages unfinished (QoS 2 without PUBREL, QoS 1 of "
+                   "earlier connections) that the node's buffers are full (setting buffer_bytes)",
         .reason_code = -1};
-    if (connection->session->offered > 0) {
-        return false;
+    if (may_hold_more(connection)) {
+        return true;
     }
-    connection_end(connection, &unreleased);
-    return true;
+    if (connection->session->offered == 0) {
+        connection_end(connection, &unfinished);
+    }
+    return false;
 }
 
 /* Nobody has it: as if it had not come. */
@@ -266,15 +196,11 @@ static void undo_exchange(struct engine_connection *connection, struct inbound *
 static bool offer_exactly(struct engine_connection *connection, const struct packet *packet,
                           struct message *message) {
     const struct engine_events *events = connection->engine->events;
-    if (packet->qos == 2 && !may_hold_more(connection)) {
-        message_destroy(message);
-        return end_unreleased(connection);
-    }
     if (!counts_against_maximum(connection)) {
         message_destroy(message);
         return true;
     }
-    struct inbound *inbound = begin_exchange(connection, packet);
+    struct inbound *inbound = session_remember(connection->engine, connection->session, packet);
     if (inbound == NULL) {
         connection->receiving--;
         message_destroy(message);
@@ -303,9 +229,15 @@ static void offer_at_most_once(struct engine_connection *connection, struct mess
 
 bool deliver(struct engine_connection *connection, const struct packet *packet) {
     struct packet_slice topic;
-    if (!find_topic(connection, packet, &topic) ||
-        (packet->qos > 0 && is_known(connection, packet))) {
+    enum alias_verdict verdict = alias_topic(connection, packet, &topic);
+    if (verdict == ALIAS_UNKNOWN) {
+        return skip_unknown_alias(connection, packet);
+    }
+    if (verdict == ALIAS_ENDED || (packet->qos > 0 && is_known(connection, packet))) {
         return true;
+    }
+    if (packet->qos > 0 && !deliver_may_hold(connection)) {
+        return false;
     }
     struct message *message = make_message(connection, packet, topic);
     connection->engine->coalesce.messages++;
@@ -316,6 +248,31 @@ bool deliver(struct engine_connection *connection, const struct packet *packet) 
         metric_add(METRIC_DROPPED_MEMORY, 1);
     } else {
         offer_at_most_once(connection, message);
+    }
+    return true;
+}
+
+/* ---- messages that go nowhere ---- */
+
+bool deliver_nowhere(struct engine_connection *connection, const struct packet *packet,
+                     uint8_t reason_code) {
+    struct engine_session *session = connection->session;
+    if (is_known(connection, packet) || !counts_against_maximum(connection)) {
+        return false;
+    }
+    struct inbound *inbound = session_remember(connection->engine, session, packet);
+    if (inbound == NULL) { /* the server sends it again */
+        connection->receiving--;
+        connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_OUT_OF_MEMORY,
+                                                           .message = "out of memory",
+                                                           .reason_code = -1});
+        return false;
+    }
+    inbound->state = INBOUND_ACCEPTED;
+    inbound->reason_code = reason_code;
+    session->offered--;
+    if (answers_acknowledge(connection)) {
+        reactor_task(connection, TASK_FLUSH);
     }
     return true;
 }

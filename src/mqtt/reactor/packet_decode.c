@@ -156,13 +156,18 @@ static bool topic_is_given(struct decoding *decoding) {
 }
 
 /* Section 3.3. */
-static bool decode_publish(struct decoding *decoding, uint8_t flags) {
+static bool decode_variable_header(struct decoding *decoding, uint8_t flags) {
     struct packet *out = decoding->out;
     out->dup = (flags & 8) != 0;
     out->qos = flags >> 1 & 3;
     out->retain = (flags & 1) != 0;
-    if (!decode_topic(decoding) || (out->qos > 0 && !decode_packet_id(decoding)) ||
-        (decoding->version == 5 && !decode_properties(decoding)) || !topic_is_given(decoding)) {
+    return decode_topic(decoding) && (out->qos == 0 || decode_packet_id(decoding)) &&
+           (decoding->version != 5 || decode_properties(decoding));
+}
+
+static bool decode_publish(struct decoding *decoding, uint8_t flags) {
+    struct packet *out = decoding->out;
+    if (!decode_variable_header(decoding, flags) || !topic_is_given(decoding)) {
         return false;
     }
     return packet_read_bytes(&decoding->body, packet_left(&decoding->body), &out->payload);
@@ -276,4 +281,16 @@ bool packet_decode(const uint8_t *data, const struct packet_frame *frame, int ve
         return malformed(&decoding, "the Remaining Length is not in its shortest form");
     }
     return decode_body(&decoding, frame->flags);
+}
+
+bool packet_decode_publish_head(const uint8_t *data, const struct packet_frame *frame,
+                                size_t head_len, int version, struct packet *out,
+                                struct packet_fault *fault) {
+    struct decoding decoding = {.body = {data + frame->header_len, data + head_len},
+                                .version = version,
+                                .out = out,
+                                .fault = fault};
+    *out = (struct packet){.type = PACKET_PUBLISH};
+    return decode_variable_header(&decoding, frame->flags) &&
+           (version == 0 || topic_is_given(&decoding));
 }

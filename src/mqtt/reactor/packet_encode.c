@@ -114,17 +114,12 @@ static uint8_t connect_flags(const struct client_config *config) {
     return (uint8_t)flags;
 }
 
-static uint32_t smaller_limit(uint32_t a, uint32_t b) {
-    return a == 0 || (b != 0 && b < a) ? b : a;
-}
-
 static void write_connect_properties(struct buffer *out, const struct client_config *config,
-                                     uint32_t maximum_packet_size, uint16_t topic_alias_maximum) {
+                                     uint16_t topic_alias_maximum) {
     const struct number_row numbers[] = {
         {PROPERTY_SESSION_EXPIRY, config->session_expiry_s, 0},
         {PROPERTY_RECEIVE_MAXIMUM, config->receive_maximum, 0},
-        {PROPERTY_MAXIMUM_PACKET_SIZE, smaller_limit(maximum_packet_size, config->max_packet_size),
-         0},
+        {PROPERTY_MAXIMUM_PACKET_SIZE, config->max_packet_size, 0},
         {PROPERTY_TOPIC_ALIAS_MAXIMUM, topic_alias_maximum, 0},
         {PROPERTY_REQUEST_RESPONSE, config->request_response_information, 0},
         {PROPERTY_REQUEST_PROBLEM, config->request_problem_information, 1},
@@ -163,15 +158,14 @@ static void write_will(struct buffer *out, const struct client_will *will, int v
 }
 
 void packet_write_connect(struct buffer *out, const struct client_config *config,
-                          uint16_t keepalive_s, uint32_t maximum_packet_size,
-                          uint16_t topic_alias_maximum) {
+                          uint16_t keepalive_s, uint16_t topic_alias_maximum) {
     struct buffer body = {0};
     write_text(&body, "MQTT");
     packet_write_u8(&body, (uint8_t)config->protocol_version);
     packet_write_u8(&body, connect_flags(config));
     packet_write_u16(&body, keepalive_s);
     if (config->protocol_version == 5) {
-        write_connect_properties(&body, config, maximum_packet_size, topic_alias_maximum);
+        write_connect_properties(&body, config, topic_alias_maximum);
     }
     write_text(&body, config->client_id);
     if (config->will != NULL) {

@@ -9,6 +9,7 @@
 #define PACKET_STRING_LEN_MAX    65535     /* MQTT 5.0 section 1.5.4 */
 #define PACKET_REMAINING_LEN_MAX 268435455 /* section 2.1.4 */
 #define PACKET_HEADER_LEN_MAX    5
+#define PACKET_HEAD_LEN_MAX      (2 + 65535 + 2 + 4 + 65536) /* topic, identifier, properties */
 
 /* Section 1.2: malformed is what cannot be parsed, a protocol error what can be but must not be. */
 enum {
@@ -80,6 +81,14 @@ bool packet_read_varint(struct packet_reader *reader, uint32_t *out);
 
 /* A topic name (section 4.7) but for its length: no wildcards. For checked MQTT strings. */
 bool packet_has_wildcard(struct packet_slice topic);
+
+/* ---- the head of a PUBLISH ---- */
+
+/* Decodes what stands before its payload, in the first head_len bytes. version 0: of MQTT 5, but
+ * its properties, and whether there is a topic without them, are left out. */
+bool packet_decode_publish_head(const uint8_t *data, const struct packet_frame *frame,
+                                size_t head_len, int version, struct packet *out,
+                                struct packet_fault *fault);
 
 /* ---- properties ---- */
 

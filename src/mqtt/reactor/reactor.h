@@ -24,8 +24,7 @@
 #include "mqtt/reactor/stream.h"
 #include "wheel.h"
 
-#define REACTOR_INPUT_SIZE  65536 /* read from one connection per turn */
-#define REACTOR_ALIASES_MAX 32    /* topic aliases a server may use */
+#define REACTOR_INPUT_SIZE 65536 /* read from one connection per turn */
 
 enum connection_state {
     CONNECTION_OPENING,  /* TCP, TLS, WebSocket */
@@ -73,7 +72,7 @@ struct engine_session { /* MQTT 5.0 section 4.1 */
     struct inbound *unacknowledged; /* of this connection, in the order of their acknowledgements */
     struct inbound *earlier;        /* came on an earlier one: the server will send them again */
     struct inbound *received;       /* QoS 2, until PUBREL */
-    size_t unreleased;              /* of QoS 2, in any of these lists */
+    size_t inbound_count;           /* in all of these lists */
     size_t offered;                 /* of `unacknowledged`, with a sink */
     struct outbound *outbound;      /* in the order in which they were sent first */
     size_t outbound_sent; /* not QUEUED: what counts against the server's receive maximum */
@@ -96,10 +95,13 @@ struct engine_connection {
     bool reading_paused; /* in engine->paused */
     uint8_t server_maximum_qos;
     bool server_has_retain;
+    bool skips_oversize; /* else one above packet_max ends the connection */
+    uint8_t lessons;     /* enum engine_lesson */
     uint16_t keepalive_s;
     uint16_t send_maximum;      /* the server's receive maximum */
     uint16_t receiving;         /* inbound of this connection, against our receive maximum */
     uint32_t server_packet_max; /* 0: none */
+    uint32_t packet_max;        /* of what is taken */
     uint32_t epoll_events;
     uint32_t connect_timeout_ms;
     struct {                /* SUBSCRIBE or UNSUBSCRIBE under way */
@@ -124,8 +126,9 @@ struct engine_connection {
     int64_t ping_at_ms;    /* of the PINGREQ that is not answered; 0: none */
 
     char *assigned_client_id;
-    char **aliases; /* REACTOR_ALIASES_MAX topics; NULL: none used yet */
+    char **aliases; /* topic_alias_maximum topics; NULL: none used yet */
     size_t alias_bytes;
+    struct skip *skip; /* a message that is being thrown away; NULL: none */
 
     struct engine_closed closed;
     char *closed_message;
@@ -147,7 +150,6 @@ struct engine {
     struct engine_connection *paused; /* sockets not read: their sink is full, or `out` is */
     size_t connection_count;
     size_t buffered, buffered_max; /* bytes that connections and publications hold */
-    size_t unreleased;             /* of all sessions */
     struct sockaddr_storage *sources;
     size_t source_count, source_turn;
     uint8_t *input;
@@ -184,6 +186,9 @@ void connection_over(struct engine_connection *connection, const struct engine_c
 void connection_lost(struct engine_connection *connection, const struct stream_fault *fault);
 /* The server broke the protocol: says so in DISCONNECT where the version has it, and ends. */
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault);
+/* The same; the next connection will do otherwise, by `lesson` of enum engine_lesson (0: not). */
+void connection_refuse_and_learn(struct engine_connection *connection,
+                                 const struct packet_fault *fault, unsigned lesson);
 /* Tells the host, frees. */
 void connection_finish(struct engine_connection *connection);
 
@@ -241,6 +246,40 @@ bool receive_again(struct engine_connection *connection);
 /* False: not taken; offer it again. */
 bool deliver(struct engine_connection *connection, const struct packet *packet);
 void deliver_release(struct engine_connection *connection, const struct packet *pubrel);
+/* Whether one more message with an identifier may be kept. False: not now, or never: then the
+ * connection ended. */
+bool deliver_may_hold(struct engine_connection *connection);
+/* A message with an identifier that no sink gets: acknowledged in its turn with that reason. False:
+ * it is known already, or the connection ended. */
+bool deliver_nowhere(struct engine_connection *connection, const struct packet *packet,
+                     uint8_t reason_code);
+
+/* alias.c */
+enum alias_verdict {
+    ALIAS_FOUND,
+    ALIAS_UNKNOWN, /* the message is to be skipped */
+    ALIAS_ENDED,   /* the connection is */
+};
+/* How many are offered to the server. */
+uint16_t alias_maximum(const struct engine_connection *connection);
+/* The topic of a PUBLISH; notes an alias that it sets. */
+enum alias_verdict alias_topic(struct engine_connection *connection, const struct packet *packet,
+                               struct packet_slice *topic);
+void alias_forget_all(struct engine_connection *connection);
+
+/* skip.c: messages that are read and thrown away. */
+/* At `data` is a packet above packet_max, its fixed header whole. How many bytes are done with; 0:
+ * more are needed first, it waits, or the connection ended. */
+size_t skip_oversize(struct engine_connection *connection, const uint8_t *data, size_t len,
+                     const struct packet_frame *frame);
+/* The same for a packet with that fault. */
+size_t skip_malformed(struct engine_connection *connection, const uint8_t *data, size_t len,
+                      const struct packet_fault *fault);
+/* Goes on with connection->skip: so many of len bytes were of it. */
+size_t skip_go_on(struct engine_connection *connection, size_t len);
+/* A whole PUBLISH whose topic is not known. False: not taken; offer it again. */
+bool skip_unknown_alias(struct engine_connection *connection, const struct packet *packet);
+void skip_forget(struct engine_connection *connection);
 
 /* answers.c: of sinks, and the acknowledgements that follow. */
 /* From any thread: as engine_ops.acknowledge and flush. */
@@ -272,6 +311,9 @@ void publish_fail(struct engine *engine, struct engine_session *session, bool al
 struct engine_session *session_create(void *client);
 /* A new connection begins. */
 void session_attach(struct engine_session *session, struct engine_connection *connection);
+/* A message that was just received, offered to a sink. NULL: out of memory. */
+struct inbound *session_remember(struct engine *engine, struct engine_session *session,
+                                 const struct packet *packet);
 /* The server has no such session: everything received is forgotten. */
 void session_forget_inbound(struct engine *engine, struct engine_session *session);
 void session_forget(struct engine *engine, struct inbound *inbound);

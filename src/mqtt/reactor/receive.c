@@ -10,6 +10,9 @@
 #include "reactor.h"
 
 #define TEXT_LEN 512
+/* Fewer within a packet are no sign of life: it may be that its end never comes, and what is read
+ * as a part of it is the answer to PINGREQ. */
+#define LIFE_BYTES 64
 
 /* ---- what the server says of itself and of why ---- */
 
@@ -234,18 +237,8 @@ static bool takes_packets(const struct engine_connection *connection) {
            !connection->reading_paused;
 }
 
-static size_t packet_max(const struct engine_connection *connection) {
-    uint32_t own = connection->config->max_packet_size;
-    size_t most = (size_t)connection->engine->conf->max_packet_bytes;
-    return own > 0 && own < most ? own : most;
-}
-
 /* Takes the packet at `data`. 0: it is not whole, was not taken, or the connection ended. */
 static size_t take_one(struct engine_connection *connection, const uint8_t *data, size_t len) {
-    static const struct packet_fault too_large = {
-        .reason_code = REASON_PACKET_TOO_LARGE,
-        .message = "the broker sent a packet larger than allowed (max_packet_size of the client, "
-                   "setting max_packet_bytes of the node)"};
     struct packet_frame frame;
     struct packet_fault fault;
     struct packet packet;
@@ -257,17 +250,17 @@ static size_t take_one(struct engine_connection *connection, const uint8_t *data
     if (framing == PACKET_PARTIAL) {
         return 0;
     }
-    if (framing == PACKET_FRAMED && frame.total_len > packet_max(connection)) {
-        connection_refuse(connection, &too_large);
+    if (framing == PACKET_MALFORMED) {
+        return skip_malformed(connection, data, len, &fault);
+    }
+    if (frame.total_len > connection->packet_max) {
+        return skip_oversize(connection, data, len, &frame);
+    }
+    if (frame.total_len > len) {
         return 0;
     }
-    if (framing == PACKET_FRAMED && frame.total_len > len) {
-        return 0;
-    }
-    if (framing == PACKET_MALFORMED ||
-        !packet_decode(data, &frame, connection->version, &packet, &fault)) {
-        connection_refuse(connection, &fault);
-        return 0;
+    if (!packet_decode(data, &frame, connection->version, &packet, &fault)) {
+        return skip_malformed(connection, data, len, &fault);
     }
     if (!take(connection, &packet)) {
         reactor_pause(connection);
@@ -278,7 +271,8 @@ static size_t take_one(struct engine_connection *connection, const uint8_t *data
 
 /* How many bytes were whole packets and are done with. */
 static size_t take_packets(struct engine_connection *connection, const uint8_t *data, size_t len) {
-    size_t at = 0;
+    size_t at =
+        connection->skip != NULL && takes_packets(connection) ? skip_go_on(connection, len) : 0;
     while (at < len && takes_packets(connection)) {
         size_t used = take_one(connection, data + at, len - at);
         if (used == 0) {
@@ -336,7 +330,7 @@ static void read_more(struct engine_connection *connection) {
         connection_lost(connection, &fault);
         return;
     }
-    if (n > 0) {
+    if (n >= LIFE_BYTES || (n > 0 && kept == 0 && connection->skip == NULL)) {
         connection->received_at_ms = clock_ms();
     }
     if (n == 0) { /* the stream may have something of its own to write */

@@ -22,6 +22,24 @@ void session_attach(struct engine_session *session, struct engine_connection *co
     session->offered = 0;
 }
 
+struct inbound *session_remember(struct engine *engine, struct engine_session *session,
+                                 const struct packet *packet) {
+    struct inbound *inbound = calloc(1, sizeof(*inbound));
+    if (inbound == NULL) {
+        return NULL;
+    }
+    inbound->session = session;
+    inbound->connection_number = session->connection_number;
+    inbound->packet_id = packet->packet_id;
+    inbound->qos = packet->qos;
+    inbound->state = INBOUND_OFFERED;
+    inbound_table_add(&engine->inbound, inbound);
+    DL_APPEND(session->unacknowledged, inbound);
+    session->offered++;
+    session->inbound_count++;
+    return inbound;
+}
+
 static void unlink_inbound(struct engine_session *session, struct inbound *inbound) {
     if (inbound->state == INBOUND_RECEIVED) {
         DL_DELETE(session->received, inbound);
@@ -35,10 +53,7 @@ static void unlink_inbound(struct engine_session *session, struct inbound *inbou
 
 /* What is with a sink lives on until that answers. */
 void session_forget(struct engine *engine, struct inbound *inbound) {
-    if (inbound->qos == 2) {
-        inbound->session->unreleased--;
-        engine->unreleased--;
-    }
+    inbound->session->inbound_count--;
     unlink_inbound(inbound->session, inbound);
     inbound_table_remove(&engine->inbound, inbound);
     inbound->session = NULL;

@@ -19,6 +19,7 @@ import requests
 
 from .invariants import Shared, check_s1
 from .ledger import ABSENT
+from .redis_server import redis_client
 from .wait import holds_for, wait_until
 
 QUIET_S = 1.2  # settled: for so long no client connects
@@ -56,8 +57,8 @@ class Watch:
         self.looks = 0
         self.faults = []
         self.data_lost = False
-        self._redis = redis_errors.Redis("127.0.0.1", stage.redis.port, socket_timeout=1,
-                                         decode_responses=True, encoding_errors="replace")
+        self._redis = redis_client(stage.redis.port, socket_timeout=1, decode_responses=True,
+                                   encoding_errors="replace")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -6,7 +6,7 @@ import redis
 
 from .ports import free_port
 from .process import Process
-from .redis_server import REDIS_CLI, REDIS_SERVER
+from .redis_server import REDIS_CLI, REDIS_SERVER, redis_client
 from .wait import wait_until
 
 
@@ -18,7 +18,7 @@ class RedisProgram(Process):
         self.port = free_port()
         self.options = list(options)
         self.config = config
-        self.client = redis.Redis("127.0.0.1", self.port, socket_timeout=10, decode_responses=True)
+        self.client = redis_client(self.port, decode_responses=True)
 
     def start(self):
         words = [self.config] if self.config else ["--save", "", "--appendonly", "no"]

@@ -3,6 +3,8 @@
 import os
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .ports import free_port
 from .process import Process
@@ -11,13 +13,19 @@ REDIS_SERVER = os.environ.get("MQFLEET_TEST_REDIS", "redis-server")  # or valkey
 REDIS_CLI = REDIS_SERVER.replace("-server", "-cli")
 
 
+def redis_client(port, **options):
+    """One that fails at once while the server is away: by default redis-py 6 tries for seconds."""
+    return redis.Redis("127.0.0.1", port, retry=Retry(NoBackoff(), 0),
+                       **{"socket_timeout": 10, **options})
+
+
 class RedisServer(Process):
     def __init__(self, folder, append_only=False):
         super().__init__("redis", folder)
         self.port = free_port()
         self.append_only = append_only
-        self.client = redis.Redis("127.0.0.1", self.port, socket_timeout=10, decode_responses=True)
-        self.bytes_client = redis.Redis("127.0.0.1", self.port, socket_timeout=10)
+        self.client = redis_client(self.port, decode_responses=True)
+        self.bytes_client = redis_client(self.port)
 
     @property
     def url(self):

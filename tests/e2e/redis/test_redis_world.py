@@ -4,7 +4,6 @@ import pathlib
 import re
 
 import pytest
-import redis as redis_client
 
 from fleet.certificates import Authority
 from fleet.invariants import Shared, check_s1
@@ -12,6 +11,7 @@ from fleet.node import ROOT
 from fleet.ports import free_port
 from fleet.publisher import Publisher
 from fleet.redis_group import Cluster, RedisProgram, Sentinels
+from fleet.redis_server import redis_client
 from fleet.stream import Stream
 from fleet.wait import wait_until
 
@@ -26,7 +26,7 @@ def wait_s1(program, ids, prefix=""):
 
 
 def bytes_client(program):
-    return redis_client.Redis("127.0.0.1", program.port, socket_timeout=10)
+    return redis_client(program.port)
 
 
 # ---- sentinels ---------------------------------------------------------------------------------
@@ -145,8 +145,7 @@ def documented_rules():
 
 def test_the_documented_user_is_enough_for_a_fleet(fleet, tmp_path):
     server = RedisProgram(tmp_path, "acl", ["--requirepass", "admin"])
-    server.client = redis_client.Redis("127.0.0.1", server.port, password="admin",
-                                       decode_responses=True)
+    server.client = redis_client(server.port, password="admin", decode_responses=True)
     fleet.others.append(server.start())
     server.client.execute_command("ACL", "SETUSER", "mqfleet", *documented_rules())
     url = f"redis://mqfleet:secret@127.0.0.1:{server.port}/0"

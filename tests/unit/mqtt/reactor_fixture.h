@@ -34,7 +34,12 @@ static struct bench {
     size_t got_len;
     /* What the host was told. */
     int connected, closed, subscribed;
-    char code[64];
+    char code[64], closed_message[256];
+    uint8_t lessons; /* also what the next connection is opened with */
+    int skipped;
+    enum engine_skip skip_reason;
+    char skipped_topic[300];
+    size_t skipped_bytes;
     int answers[TOKENS_MAX]; /* how often */
     enum err results[TOKENS_MAX];
     int reasons[TOKENS_MAX];
@@ -73,7 +78,18 @@ static void bench_on_closed(void *client, const struct engine_closed *closed) {
     (void)client;
     bench.closed++;
     bench.connection = NULL;
+    bench.lessons = closed->lessons;
     snprintf(bench.code, sizeof(bench.code), "%s", client_error_code(closed->error));
+    snprintf(bench.closed_message, sizeof(bench.closed_message), "%s",
+             closed->message != NULL ? closed->message : client_error_text(closed->error));
+}
+
+static void bench_on_skipped(void *client, const struct engine_skipped *skipped) {
+    (void)client;
+    bench.skipped++;
+    bench.skip_reason = skipped->reason;
+    bench.skipped_bytes = skipped->bytes;
+    snprintf(bench.skipped_topic, sizeof(bench.skipped_topic), "%s", skipped->topic);
 }
 
 static void bench_on_subscribed(void *client, const uint8_t *codes, size_t n) {
@@ -124,6 +140,7 @@ static const struct engine_events bench_events = {.connected = bench_on_connecte
                                                   .unsubscribed = bench_on_unsubscribed,
                                                   .published = bench_on_published,
                                                   .message = bench_on_message,
+                                                  .skipped = bench_on_skipped,
                                                   .has_room = bench_has_room};
 
 static inline enum err bench_publish(uint64_t token, uint8_t qos, size_t payload_len) {
@@ -205,6 +222,7 @@ static inline void bench_open(void) {
                                .connect_timeout_ms = 600000,
                                .keepalive_s = bench.config.keepalive_s,
                                .session = &bench.session,
+                               .lessons = bench.lessons,
                                .client = &bench};
     memcpy(&open.address, &bench.address, sizeof(bench.address));
     bench.connected = bench.closed = 0;
@@ -237,13 +255,16 @@ static inline void bench_break(void) {
 /* ---- life ---- */
 
 static inline void bench_setup(int version, int64_t buffer_bytes) {
+    static char skip[] = "skip";
     socklen_t len = sizeof(bench.address);
     log_setup(LOG_ERROR, LOG_LOGFMT);
     memset(&bench, 0, sizeof(bench));
     bench.peer = -1;
     bench.has_room = true;
-    bench.conf = (struct conf){
-        .max_packet_bytes = 16777216, .buffer_bytes = buffer_bytes, .source_addresses = ""};
+    bench.conf = (struct conf){.max_packet_bytes = 16777216,
+                               .oversize = skip,
+                               .buffer_bytes = buffer_bytes,
+                               .source_addresses = ""};
     bench.config = (struct client_config){.id = "a",
                                           .client_id = "a",
                                           .scheme = SCHEME_MQTT,

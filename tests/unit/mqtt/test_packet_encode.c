@@ -25,13 +25,13 @@ static struct client_config config_of(int version) {
 
 START_TEST(the_least_connect_has_a_client_id_and_no_more) {
     struct client_config config = config_of(4);
-    packet_write_connect(&out, &config, 60, 0, 0);
+    packet_write_connect(&out, &config, 60, 0);
     buffer_is(&out, "10 0F 0004 'MQTT' 04 02 003C 0003 'dev'");
     config.protocol_version = 5;
-    packet_write_connect(&out, &config, 60, 0, 0);
+    packet_write_connect(&out, &config, 60, 0);
     buffer_is(&out, "10 10 0004 'MQTT' 05 02 003C 00 0003 'dev'");
     config.client_id = empty;
-    packet_write_connect(&out, &config, 0, 0, 0);
+    packet_write_connect(&out, &config, 0, 0);
     buffer_is(&out, "10 0D 0004 'MQTT' 05 02 0000 00 0000");
 }
 END_TEST
@@ -45,11 +45,11 @@ START_TEST(connect_has_all_parts_in_their_order) {
     config.will = &(struct client_will){
         .topic = a_will, .payload = (uint8_t *)a_password, .payload_len = 2, .qos = 1};
     config.session_expiry_s = 10;
-    packet_write_connect(&out, &config, 10, 0, 0);
+    packet_write_connect(&out, &config, 10, 0);
     buffer_is(&out, "10 22 0004 'MQTT' 04 CE 000A"
                     "0003 'dev' 0003 'w/t' 0002 'pw' 0004 'user' 0002 'pw'");
     config.protocol_version = 5;
-    packet_write_connect(&out, &config, 10, 0, 0);
+    packet_write_connect(&out, &config, 10, 0);
     buffer_is(&out, "10 29 0004 'MQTT' 05 CE 000A 05 11 0000000A"
                     "0003 'dev' 00 0003 'w/t' 0002 'pw' 0004 'user' 0002 'pw'");
 }
@@ -79,7 +79,7 @@ START_TEST(each_choice_has_its_connect_flag) {
             struct client_will will = {
                 .topic = a_will, .qos = rows[i].qos, .retain = rows[i].retain};
             config.will = rows[i].will ? &will : NULL;
-            packet_write_connect(&out, &config, 0, 0, 0);
+            packet_write_connect(&out, &config, 0, 0);
             ck_assert_uint_eq((uint8_t)out.data[9],
                               version == 4 ? rows[i].flags_v4 : rows[i].flags);
             buffer_clear(&out);
@@ -91,10 +91,10 @@ END_TEST
 START_TEST(a_password_without_user_name_is_sent_in_mqtt_5_only) {
     struct client_config config = config_of(5);
     config.password = a_password;
-    packet_write_connect(&out, &config, 0, 0, 0);
+    packet_write_connect(&out, &config, 0, 0);
     buffer_is(&out, "10 14 0004 'MQTT' 05 42 0000 00 0003 'dev' 0002 'pw'");
     config.protocol_version = 4;
-    packet_write_connect(&out, &config, 0, 0, 0);
+    packet_write_connect(&out, &config, 0, 0);
     buffer_is(&out, "10 0F 0004 'MQTT' 04 02 0000 0003 'dev'");
 }
 END_TEST
@@ -102,11 +102,11 @@ END_TEST
 START_TEST(an_empty_will_of_mqtt_5_has_its_delay) {
     struct client_config config = config_of(5);
     config.will = &(struct client_will){.topic = a_will, .delay_s = 0x01020304};
-    packet_write_connect(&out, &config, 0, 0, 0);
+    packet_write_connect(&out, &config, 0, 0);
     buffer_is(&out, "10 1D 0004 'MQTT' 05 06 0000 00 0003 'dev'"
                     "05 18 01020304 0003 'w/t' 0000");
     config.protocol_version = 4;
-    packet_write_connect(&out, &config, 0, 0, 0);
+    packet_write_connect(&out, &config, 0, 0);
     buffer_is(&out, "10 16 0004 'MQTT' 04 06 0000 0003 'dev' 0003 'w/t' 0000");
 }
 END_TEST
@@ -124,12 +124,12 @@ START_TEST(a_will_of_mqtt_5_has_all_its_properties) {
                                         .correlation_data_len = 2,
                                         .user_properties = pairs,
                                         .user_property_count = 2};
-    packet_write_connect(&out, &config, 0, 0, 0);
+    packet_write_connect(&out, &config, 0, 0);
     buffer_is(&out, "10 48 0004 'MQTT' 05 06 0000 00 0003 'dev'"
                     "30 18 00000009 01 01 02 01020304 03 0002 'pw' 08 0003 'w/t' 09 0002 00FF"
                     "26 0004 'user' 0002 'pw' 26 0004 'user' 0000 0003 'w/t' 0000");
     config.will = &(struct client_will){.topic = a_will, .correlation_data = (uint8_t *)""};
-    packet_write_connect(&out, &config, 0, 0, 0);
+    packet_write_connect(&out, &config, 0, 0);
     buffer_is(&out, "10 1B 0004 'MQTT' 05 06 0000 00 0003 'dev' 03 09 0000 0003 'w/t' 0000");
 }
 END_TEST
@@ -138,7 +138,7 @@ START_TEST(what_is_asked_of_the_server_is_sent_when_it_is_not_the_default) {
     struct client_config config = config_of(5);
     config.request_problem_information = false;
     config.request_response_information = true;
-    packet_write_connect(&out, &config, 0, 0, 0);
+    packet_write_connect(&out, &config, 0, 0);
     buffer_is(&out, "10 14 0004 'MQTT' 05 02 0000 04 19 01 17 00 0003 'dev'");
 }
 END_TEST
@@ -151,35 +151,15 @@ START_TEST(connect_of_mqtt_5_has_its_properties) {
     config.receive_maximum = 100;
     config.user_properties = pairs;
     config.user_property_count = 2;
-    packet_write_connect(&out, &config, 0, 65536, 7);
+    config.max_packet_size = 65536;
+    packet_write_connect(&out, &config, 0, 7);
     buffer_is(&out, "10 34 0004 'MQTT' 05 00 0000"
                     "24 11 FFFFFFFF 21 0064 27 00010000 22 0007"
                     "26 0004 'user' 0002 'pw' 26 0004 'user' 0000"
                     "0003 'dev'");
     config.protocol_version = 4;
-    packet_write_connect(&out, &config, 0, 65536, 7);
+    packet_write_connect(&out, &config, 0, 7);
     buffer_is(&out, "10 0F 0004 'MQTT' 04 00 0000 0003 'dev'");
-}
-END_TEST
-
-START_TEST(the_smaller_packet_size_of_node_and_client_is_told) {
-    static const struct {
-        uint32_t node, client;
-        const char *property;
-    } rows[] = {{0, 0, "00"},
-                {100, 0, "05 27 00000064"},
-                {0, 99, "05 27 00000063"},
-                {100, 99, "05 27 00000063"},
-                {98, 99, "05 27 00000062"}};
-    for (size_t i = 0; i < COUNT(rows); i++) {
-        struct client_config config = config_of(5);
-        char expected[128];
-        config.max_packet_size = rows[i].client;
-        packet_write_connect(&out, &config, 0, rows[i].node, 0);
-        snprintf(expected, sizeof(expected), "10 %s 0004 'MQTT' 05 02 0000 %s 0003 'dev'",
-                 strlen(rows[i].property) == 2 ? "10" : "15", rows[i].property);
-        buffer_is(&out, expected);
-    }
 }
 END_TEST
 
@@ -396,7 +376,6 @@ static void add_tests(TCase *cases) {
     tcase_add_test(cases, a_will_of_mqtt_5_has_all_its_properties);
     tcase_add_test(cases, what_is_asked_of_the_server_is_sent_when_it_is_not_the_default);
     tcase_add_test(cases, connect_of_mqtt_5_has_its_properties);
-    tcase_add_test(cases, the_smaller_packet_size_of_node_and_client_is_told);
     tcase_add_test(cases, subscribe_has_filters_with_their_options);
     tcase_add_test(cases, unsubscribe_has_filters);
     tcase_add_test(cases, publish_has_a_packet_identifier_above_qos_0_only);

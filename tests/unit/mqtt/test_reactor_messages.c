@@ -152,6 +152,7 @@ START_TEST(topics_kept_for_aliases_count_as_memory) {
     static uint8_t publish[65540] = {
         0x30,       0x80 | (65536 & 0x7F), 0x80 | (65536 >> 7 & 0x7F), 65536 >> 14,
         65530 >> 8, 65530 & 0xFF};
+    bench.config.topic_alias_maximum = 32;
     bench_up(false);
     memset(publish + 6, 't', 65530);
     memcpy(publish + 6 + 65530, "\x03\x23\x00", 3);

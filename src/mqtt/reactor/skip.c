@@ -1,0 +1,179 @@
+/* Owns the messages that are read and thrown away: those above the node's bound, and those whose
+ * kind has already ended a connection and would end every further one. What identifies one is read
+ * from its head; the rest goes as it comes, whatever its length. Once all of it was there it is
+ * acknowledged in its turn, and the host is told. Host thread. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "reactor.h"
+
+#define TOPIC_SHOWN_LEN 256
+
+struct skip {
+    size_t left;  /* bytes still to come */
+    size_t bytes; /* of the packet */
+    uint16_t packet_id;
+    uint8_t qos;
+    uint8_t reason; /* enum engine_skip */
+    bool dup;
+    char topic[TOPIC_SHOWN_LEN];
+};
+
+/* What PUBACK and PUBREC say under MQTT 5. */
+static const uint8_t reason_codes[] = {
+    [ENGINE_SKIP_OVERSIZE] = 0x97, /* quota exceeded */
+    [ENGINE_SKIP_TOPIC] = 0x90,    /* topic name invalid */
+    [ENGINE_SKIP_ALIAS] = 0x90,
+    [ENGINE_SKIP_CONTENT] = 0x80, /* unspecified error */
+};
+
+/* A topic as people can read it: what is no printable character is shown as \xNN. */
+static void show_topic(struct packet_slice topic, char out[TOPIC_SHOWN_LEN]) {
+    size_t at = 0, len = 0;
+    while (at < topic.len && len < TOPIC_SHOWN_LEN - 8) {
+        size_t n = text_utf8_char_len(topic.data + at, topic.len - at);
+        if (n > 0 && !text_has_control(topic.data + at, n)) {
+            memcpy(out + len, topic.data + at, n);
+            len += n;
+            at += n;
+        } else {
+            len += (size_t)snprintf(out + len, 5, "\\x%02x", topic.data[at++]);
+        }
+    }
+    snprintf(out + len, 4, "%s", at < topic.len ? "..." : "");
+}
+
+static void tell(struct engine_connection *connection, const struct skip *skip) {
+    const struct engine_events *events = connection->engine->events;
+    if (events->skipped != NULL) {
+        events->skipped(connection->client,
+                        &(struct engine_skipped){.reason = (enum engine_skip)skip->reason,
+                                                 .topic = skip->topic,
+                                                 .bytes = skip->bytes,
+                                                 .qos = skip->qos});
+    }
+}
+
+/* All of it was there. Without an identifier there is nothing to acknowledge. */
+static void finish(struct engine_connection *connection) {
+    struct skip *skip = connection->skip;
+    struct packet packet = {
+        .type = PACKET_PUBLISH, .packet_id = skip->packet_id, .qos = skip->qos, .dup = skip->dup};
+    connection->skip = NULL;
+    if (skip->packet_id == 0 || deliver_nowhere(connection, &packet, reason_codes[skip->reason])) {
+        tell(connection, skip);
+    }
+    free(skip);
+}
+
+size_t skip_go_on(struct engine_connection *connection, size_t len) {
+    struct skip *skip = connection->skip;
+    size_t used = len < skip->left ? len : skip->left;
+    skip->left -= used;
+    if (skip->left == 0) {
+        finish(connection);
+    }
+    return used;
+}
+
+/* len: what is there of the packet. */
+static size_t begin(struct engine_connection *connection, const struct packet_frame *frame,
+                    const struct packet *packet, struct packet_slice topic, enum engine_skip reason,
+                    size_t len) {
+    if (packet->packet_id != 0 && !deliver_may_hold(connection)) {
+        reactor_pause(connection);
+        return 0;
+    }
+    struct skip *skip = calloc(1, sizeof(*skip));
+    if (skip == NULL) {
+        connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_OUT_OF_MEMORY,
+                                                           .message = "out of memory",
+                                                           .reason_code = -1});
+        return 0;
+    }
+    skip->left = skip->bytes = frame->total_len;
+    skip->packet_id = packet->packet_id;
+    skip->qos = packet->qos;
+    skip->dup = packet->dup;
+    skip->reason = (uint8_t)reason;
+    show_topic(topic, skip->topic);
+    connection->skip = skip;
+    return skip_go_on(connection, len);
+}
+
+static const struct packet_fault too_large = {
+    .reason_code = REASON_PACKET_TOO_LARGE,
+    .message = "the broker sent a packet larger than allowed (max_packet_size of the client, "
+               "setting max_packet_bytes of the node)"};
+
+static bool is_beyond_announced(const struct engine_connection *connection,
+                                const struct packet_frame *frame) {
+    uint32_t announced = connection->config->max_packet_size;
+    return announced > 0 && frame->total_len > announced;
+}
+
+static bool may_skip(const struct engine_connection *connection, const struct packet_frame *frame) {
+    return frame->type == PACKET_PUBLISH && connection->state == CONNECTION_UP &&
+           connection->skips_oversize && !is_beyond_announced(connection, frame);
+}
+
+size_t skip_oversize(struct engine_connection *connection, const uint8_t *data, size_t len,
+                     const struct packet_frame *frame) {
+    struct packet packet;
+    struct packet_fault fault;
+    struct packet_slice topic;
+    if (!may_skip(connection, frame)) {
+        connection_refuse(connection, &too_large);
+        return 0;
+    }
+    switch (packet_decode_head(data, len, frame, connection->version, &packet, &fault)) {
+    case PACKET_PARTIAL:
+        return 0;
+    case PACKET_MALFORMED:
+        return skip_malformed(connection, data, len, &fault);
+    default:
+        break;
+    }
+    if (alias_topic(connection, &packet, &topic) == ALIAS_ENDED) {
+        return 0;
+    }
+    return begin(connection, frame, &packet, topic, ENGINE_SKIP_OVERSIZE, len);
+}
+
+size_t skip_malformed(struct engine_connection *connection, const uint8_t *data, size_t len,
+                      const struct packet_fault *fault) {
+    struct packet_frame frame;
+    struct packet packet;
+    bool is_message = data[0] >> 4 == PACKET_PUBLISH && connection->state == CONNECTION_UP;
+    if (!is_message || !(connection->lessons & ENGINE_SKIP_MALFORMED)) {
+        connection_refuse_and_learn(connection, fault, is_message ? ENGINE_SKIP_MALFORMED : 0);
+        return 0;
+    }
+    enum packet_framing framing = packet_skim_publish(data, len, &frame, &packet);
+    if (framing == PACKET_PARTIAL) {
+        return 0;
+    }
+    if (framing == PACKET_MALFORMED || is_beyond_announced(connection, &frame)) {
+        connection_refuse(connection, framing == PACKET_MALFORMED ? fault : &too_large);
+        return 0;
+    }
+    return begin(connection, &frame, &packet, packet.topic,
+                 packet_topic_is_right(packet.topic) ? ENGINE_SKIP_CONTENT : ENGINE_SKIP_TOPIC,
+                 len);
+}
+
+bool skip_unknown_alias(struct engine_connection *connection, const struct packet *packet) {
+    struct packet_property alias = {0};
+    char name[32];
+    bool found = packet_property_find(packet->properties, PROPERTY_TOPIC_ALIAS, &alias);
+    int len = snprintf(name, sizeof(name), "alias %u", found ? alias.number : 0);
+    struct packet_frame frame = {.total_len = packet->properties.len + packet->payload.len};
+    struct packet_slice topic = {(const uint8_t *)name, (size_t)len};
+    return begin(connection, &frame, packet, topic, ENGINE_SKIP_ALIAS, frame.total_len) > 0;
+}
+
+void skip_forget(struct engine_connection *connection) {
+    free(connection->skip);
+    connection->skip = NULL;
+}
