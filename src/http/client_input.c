@@ -8,6 +8,7 @@
 #include "http/json.h"
 #include "http/problem.h"
 #include "mqtt/client_secrets.h"
+#include "mqtt/tls_check.h"
 #include "sink/sink.h"
 
 bool http_body_json(const struct http_request *request, struct http_response *response,
@@ -88,6 +89,7 @@ static void node_faults(const struct http_api *api, const json_t *document,
                        config->sink);
     }
     client_secrets_check(config, api->context.conf, faults);
+    tls_check(config, faults);
 }
 
 enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,

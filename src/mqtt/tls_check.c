@@ -1,0 +1,119 @@
+/* Owns the judgement of PEM text before it is stored. Any thread. */
+#include "mqtt/tls_check.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TLS_CHECK_PEM "-----BEGIN "
+
+static void tls_check_fault(struct client_faults *faults, const char *pointer, const char *format,
+                            ...) __attribute__((format(printf, 3, 4)));
+
+static void tls_check_fault(struct client_faults *faults, const char *pointer, const char *format,
+                            ...) {
+    if (faults->count == CLIENT_FAULTS_MAX) {
+        return;
+    }
+    struct client_fault *fault = &faults->items[faults->count++];
+    va_list arguments;
+    va_start(arguments, format);
+    snprintf(fault->pointer, sizeof(fault->pointer), "%s", pointer);
+    vsnprintf(fault->detail, sizeof(fault->detail), format, arguments);
+    va_end(arguments);
+}
+
+/* Neither the path of a file nor encrypted. */
+static bool tls_check_is_pem(const char *setting) {
+    return setting != NULL && setting[0] != '/' && strstr(setting, TLS_CHECK_PEM) != NULL;
+}
+
+/* Instead of asking on the terminal. */
+static int tls_check_passphrase(char *buffer, int size, int writing, void *asked) {
+    (void)buffer, (void)size, (void)writing;
+    *(bool *)asked = true;
+    return -1;
+}
+
+static X509 *tls_check_next(BIO *bio) {
+    bool asked = false;
+    ERR_clear_error();
+    return PEM_read_bio_X509(bio, NULL, tls_check_passphrase, &asked);
+}
+
+/* The first of the certificates, all of which can be read; NULL: a fault was added. */
+static X509 *tls_check_certificates(const char *text, const char *pointer,
+                                    struct client_faults *faults) {
+    BIO *bio = BIO_new_mem_buf(text, -1);
+    X509 *first = bio != NULL ? tls_check_next(bio) : NULL, *next = first;
+    size_t count = 0;
+    while (next != NULL) {
+        count++;
+        next = tls_check_next(bio);
+        if (next != NULL) {
+            X509_free(next);
+        }
+    }
+    unsigned long error = ERR_peek_last_error();
+    bool ended = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+    ERR_clear_error();
+    BIO_free(bio);
+    if (first != NULL && ended) {
+        return first;
+    }
+    X509_free(first);
+    if (ended) {
+        tls_check_fault(faults, pointer, "must hold a certificate (-----BEGIN CERTIFICATE-----)");
+    } else {
+        tls_check_fault(faults, pointer,
+                        "certificate %zu in it cannot be read: is it cut off or altered?",
+                        count + 1);
+    }
+    return NULL;
+}
+
+static EVP_PKEY *tls_check_key(const char *text, const char *pointer,
+                               struct client_faults *faults) {
+    BIO *bio = BIO_new_mem_buf(text, -1);
+    bool asked = false;
+    EVP_PKEY *key =
+        bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_check_passphrase, &asked) : NULL;
+    ERR_clear_error();
+    BIO_free(bio);
+    if (asked) {
+        tls_check_fault(faults, pointer,
+                        "is protected by a passphrase: give it without (openssl pkey -in KEY "
+                        "-out PLAIN)");
+    } else if (key == NULL) {
+        tls_check_fault(faults, pointer,
+                        "must hold a private key that can be read (-----BEGIN PRIVATE KEY-----)");
+    }
+    return key;
+}
+
+static void tls_check_pair(X509 *certificate, EVP_PKEY *key, struct client_faults *faults) {
+    if (certificate != NULL && key != NULL && X509_check_private_key(certificate, key) != 1) {
+        tls_check_fault(faults, "/tls/key", "must be the key of tls.cert");
+    }
+    ERR_clear_error();
+}
+
+void tls_check(const struct client_config *config, struct client_faults *faults) {
+    const struct client_tls *tls = client_config_tls(config);
+    X509 *certificate = NULL;
+    EVP_PKEY *key = NULL;
+    if (tls_check_is_pem(tls->ca)) {
+        X509_free(tls_check_certificates(tls->ca, "/tls/ca", faults));
+    }
+    if (tls_check_is_pem(tls->cert)) {
+        certificate = tls_check_certificates(tls->cert, "/tls/cert", faults);
+    }
+    if (tls_check_is_pem(tls->key)) {
+        key = tls_check_key(tls->key, "/tls/key", faults);
+    }
+    tls_check_pair(certificate, key, faults);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+}
