@@ -78,6 +78,11 @@ bool text_is_utf8(const void *data, size_t len) {
     return true;
 }
 
+size_t text_bom_len(const void *data, size_t len) {
+    static const char bom[] = "\xEF\xBB\xBF";
+    return len >= sizeof(bom) - 1 && memcmp(data, bom, sizeof(bom) - 1) == 0 ? sizeof(bom) - 1 : 0;
+}
+
 bool text_is_mqtt_string(const void *data, size_t len) {
     return len <= MQTT_STRING_LEN_MAX && (len == 0 || memchr(data, '\0', len) == NULL) &&
            text_is_utf8(data, len);

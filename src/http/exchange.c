@@ -225,6 +225,13 @@ static void refuse_size(struct exchange *exchange) {
                  (long long)exchange->server->api.context.conf->http_body_max_bytes);
 }
 
+/* RFC 9110 section 8.4: the body is not what it seems. */
+static void refuse_coding(struct exchange *exchange, const char *coding) {
+    http_problem(&exchange->response, PROBLEM_CODING,
+                 "Content-Encoding %.64s: only identity is taken; send the body as it is", coding);
+    http_answer_header(&exchange->response, "Accept-Encoding", "identity");
+}
+
 /* A parameter that nobody reads would be a wish silently not granted. */
 static void exchange_query(struct exchange *exchange) {
     struct http_request *request = &exchange->request;
@@ -320,6 +327,10 @@ static enum MHD_Result exchange_begin(struct exchange *exchange, const char *met
     bool sized = length == NULL || http_int_parse(length, 0, INT64_MAX, &body_len);
     if (exchange->response.status == 0 && (!sized || body_len > body_max)) {
         refuse_size(exchange);
+    }
+    const char *coding = header(exchange, "Content-Encoding");
+    if (exchange->response.status == 0 && coding != NULL && strcasecmp(coding, "identity") != 0) {
+        refuse_coding(exchange, coding);
     }
     const char *expect = header(exchange, "Expect");
     bool asks_leave = expect != NULL && strcasecmp(expect, "100-continue") == 0;

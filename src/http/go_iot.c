@@ -341,7 +341,8 @@ void go_iot_remove_client(struct http_request *request, struct http_response *re
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
-/* Go IoT's names to ours, in one document for .../publish. */
+/* Go IoT's names to ours, in one document for .../publish. Without a payload it publishes an empty
+ * message, as its callers know; but it must be given to clear a retained one. */
 static json_t *publication(const json_t *push) {
     static const struct {
         const char *theirs, *ours;
@@ -353,6 +354,10 @@ static json_t *publication(const json_t *push) {
         if (value != NULL) {
             json_object_set(document, names[i].ours, value);
         }
+    }
+    if (json_object_get(push, "payload") == NULL &&
+        !json_is_true(json_object_get(push, "retained"))) {
+        json_object_set_new(document, "payload", json_string(""));
     }
     return document;
 }

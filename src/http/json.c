@@ -142,6 +142,9 @@ enum err http_json_parse(const char *data, size_t len, json_t **out, bool *repai
     *out = NULL;
     *repaired = false;
     data = data != NULL ? data : "";
+    size_t bom_len = text_bom_len(data, len); /* RFC 8259 section 8.1: may be ignored */
+    data += bom_len;
+    len -= bom_len;
     struct scan scan = scan_body(data, len);
     if (scan.values > HTTP_JSON_VALUES_MAX) {
         snprintf(detail, HTTP_JSON_DETAIL_LEN, "more than %d values", HTTP_JSON_VALUES_MAX);

@@ -271,9 +271,14 @@ struct publication_input *publication_parse(json_t *document) {
     if (json_object_get(document, "topic") == NULL) {
         http_fault_add(&parsed->faults, "/topic", "must be given");
     }
-    if (json_object_get(document, "payload") != NULL &&
-        json_object_get(document, "payload_base64") != NULL) {
+    const json_t *text = json_object_get(document, "payload");
+    const json_t *bytes = json_object_get(document, "payload_base64");
+    if (text != NULL && bytes != NULL) {
         http_fault_add(&parsed->faults, "/payload_base64", "only one of the two payloads");
+    } else if (text == NULL && bytes == NULL) {
+        http_fault_add(&parsed->faults, "/payload",
+                       "must be given, or payload_base64: \"\" for an empty message, which with "
+                       "retain clears the retained one");
     }
     return parsed;
 }

@@ -1,11 +1,14 @@
 """What is told when a client cannot connect: the first sentence is the cause, the advice the
 setting to change. The cases E of the field, and their neighbours; by :test and by last_error."""
 
+import gzip
+import json
 import socket
 
 import pytest
 
 from fleet.certificates import Authority
+from fleet.mqtt_client import MQTTv311, new_client
 from fleet.strangers import OpensslServer, Stranger, closes, http, says
 from fleet.wait import wait_until
 
@@ -247,6 +250,123 @@ class WebSocketTalk:
 def test_case_E6_what_answers_instead_of_MQTT_is_shown(fleet, answer, detail, advice):
     api = fleet.start_node().api
     told(api, {"url": stranger(fleet, answer)}, detail, advice, "connect")
+
+
+# ---- PEM is judged when it is posted --------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def material(pki):
+    pki.locked = pki.chain("locked", encrypted="open sesame")
+    pki.other = pki.chain("other")
+    cut = pki.leaf.text[:len(pki.leaf.text) // 2]
+    return [
+        ("/tls/ca", {"ca": cut}, "cannot be read"),
+        ("/tls/ca", {"ca": pki.leaf.text + cut}, "certificate 2"),
+        ("/tls/ca", {"ca": pki.leaf.key_text}, "must hold a certificate"),
+        ("/tls/cert", {"cert": cut, "key": pki.leaf.key_text}, "cannot be read"),
+        ("/tls/key", {"cert": pki.leaf.text, "key": pki.other.key_text}, "key of tls.cert"),
+        ("/tls/key", {"cert": pki.locked.text, "key": pki.locked.key_text}, "passphrase"),
+        ("/tls/key", {"cert": pki.leaf.text, "key": pki.leaf.text}, "private key"),
+    ]
+
+
+def test_pem_that_cannot_be_used_is_refused_on_every_way_in(fleet, pki, material):
+    api = fleet.start_node().api
+    url = "mqtts://localhost:8883"
+    files = {"ca": "/no/such/ca", "cert": "/no/such/cert", "key": "/no/such/key"}
+    good = {"ca": pki.leaf.text, "cert": pki.leaf.text, "key": pki.leaf.key_text}
+    for i, fields in enumerate((files, good)):
+        assert api.post("/api/v1/clients", {"id": f"good{i}", "url": url, "desired": "paused",
+                                            "tls": fields}).status_code == 201
+    for pointer, fields, word in material:
+        document = {"id": "bad", "url": url, "tls": fields}
+        for answer in (api.post("/api/v1/clients", document),
+                       api.put("/api/v1/clients/good0", document | {"id": "good0"}),
+                       api.post(TEST, document)):
+            assert answer.status_code == 422, answer.text
+            [fault] = answer.json()["errors"]
+            assert fault["pointer"] == pointer and word in fault["detail"]
+            assert "BEGIN" not in fault["detail"] or "-----BEGIN" in fault["detail"]
+        theirs = api.post("/create_mqtt", {"client_id": "bad", "url": url, "tls": fields}).json()
+        assert theirs["status"] == 400 and theirs["errors"][0]["pointer"] == pointer, theirs
+    assert {one["id"] for one in api.clients()} == {"good0", "good1"}
+
+
+# ---- E9, E10 ----------------------------------------------------------------------------------------
+
+BOM = b"\xef\xbb\xbf"
+
+
+def post_bytes(api, path, body, **headers):
+    return api.call("POST", path, data=body, headers=headers)
+
+
+def test_case_E9_a_byte_order_mark_is_no_part_of_the_json(fleet):
+    api = fleet.start_node().api
+    body = BOM + json.dumps({"id": "bom", **fleet.document("bom")}).encode()
+    assert post_bytes(api, "/api/v1/clients", body).status_code == 201
+    assert post_bytes(api, TEST, BOM + b'{"url": "mqtt://127.0.0.1:1"}').status_code == 200
+    theirs = json.dumps({"client_id": "old", "broker": "127.0.0.1", "port": fleet.broker.port})
+    assert post_bytes(api, "/create_mqtt", BOM + theirs.encode()).json()["status"] == 200
+    api.wait_state("bom", "online")
+    answer = post_bytes(api, "/api/v1/clients/bom/publish",
+                        BOM + b'{"topic": "t", "payload": "x", "qos": 1}')
+    assert answer.status_code == 200, answer.text
+    for bad in (BOM, BOM + BOM + b"{}", BOM + b'{"id": }', b"\xef\xbb{}"):
+        assert post_bytes(api, "/api/v1/clients", bad).status_code == 400
+
+
+@pytest.mark.parametrize("coding, status", [("gzip", 415), ("br", 415), ("gzip, identity", 415),
+                                            ("identity", 201), ("Identity", 201)])
+def test_case_E9_an_encoded_body_is_refused_as_such(fleet, coding, status):
+    api = fleet.start_node().api
+    plain = json.dumps({"id": "coded", **fleet.document("coded")}).encode()
+    body = gzip.compress(plain) if status == 415 else plain
+    answer = post_bytes(api, "/api/v1/clients", body, **{"Content-Encoding": coding})
+    assert answer.status_code == status, answer.text
+    if status == 415:
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["Accept-Encoding"] == "identity"
+        assert coding in answer.json()["detail"] and "identity" in answer.json()["detail"]
+
+
+def test_case_E10_a_publication_without_payload_clears_nothing(fleet):
+    fleet.start_node()
+    fleet.online(1)
+    api, path = fleet.api, "/api/v1/clients/c00000/publish"
+    kept = {"topic": "t/kept", "qos": 1, "retain": True}
+    assert api.post(path, kept | {"payload": "on"}).status_code == 200
+
+    def retained():
+        """The retained message, or what says that there is none."""
+        client = new_client(protocol=MQTTv311)
+        seen = []
+        client.on_message = lambda _client, _data, message: seen.append(message)
+        client.on_connect = lambda *_: client.subscribe([("t/kept", 1), ("t/mark", 1)])
+        client.connect("127.0.0.1", fleet.broker.port)
+        client.loop_start()
+        try:
+            wait_until(lambda: any(m.topic == "t/mark" for m in seen), 10, "the mark came")
+        finally:
+            client.disconnect()
+            client.loop_stop()
+        return next((m.payload for m in seen if m.topic == "t/kept"), None)
+    fleet.broker.publish("t/mark", "m", retain=True)
+    wait_until(lambda: retained() == b"on", 10, "retained")
+    for more in ({}, {"retain": False}, {"payload": None}):
+        answer = api.post(path, kept | more)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["pointer"] == "/payload"
+    push = {"client_id": "c00000", "topic": "t/kept", "qos": 1}
+    assert api.post("/push_data", push | {"retained": True}).json()["status"] == 422
+    assert retained() == b"on"
+    # Go IoT's callers may leave it out of what is not kept.
+    assert api.post("/push_data", push).json()["status"] == 200
+    assert api.post(path, {"topic": "t/x", "payload": "", "qos": 1}).status_code == 200
+    assert api.post(path, {"topic": "t/x", "payload_base64": "", "qos": 1}).status_code == 200
+    assert retained() == b"on"
+    assert api.post("/push_data", push | {"retained": True, "payload": ""}).json()["status"] == 200
+    wait_until(lambda: retained() is None, 10, "cleared")
 
 
 # ---- neighbours ------------------------------------------------------------------------------------

@@ -166,7 +166,8 @@ def test_from_creating_to_deleting(fleet, cli, tmp_path):
 
 
 def test_each_bad_line_is_told_and_the_good_ones_are_created(fleet, cli):
-    text = lines([fleet.document("a")]) + '{"id": oops}\n\n' \
+    # With a byte order mark, as editors of another system leave it (case E9).
+    text = "\ufeff" + lines([fleet.document("a")]) + '{"id": oops}\n\n' \
         + lines([{"id": "b", "url": "ftp://b"}]) + "7\n" + lines([fleet.document("c")])
     result = cli.run("create", "--file", "-", stdin=text)
     assert result.returncode == 1
@@ -196,6 +197,7 @@ def test_waiting_tells_who_is_not_online(fleet, cli):
     result = cli.run("create", "--wait", "--file", "-",
                      stdin=lines([wrong, fleet.document("right")]))
     assert result.returncode == 1 and result.stdout.startswith("2 created")
+    assert "nothing listens there" in result.stderr  # the advice
     assert "wrong: backoff, " in result.stderr and "1 of 2 are not online" in result.stderr
     assert "right" not in result.stderr
     cli.good("drain", "m1")
@@ -338,6 +340,11 @@ def test_publishing(fleet, cli, tmp_path):
     assert got["a"]["properties"]["content_type"] == "text/plain"
     assert "blue" in json.dumps(got["a"]["properties"])
     assert got["b"]["size"] == 256 and got["c"]["payload"] == "from a pipe"
+    # Case E10: an empty message is asked for, or it is a slip.
+    for retain in ([], ["--retain"]):
+        said = cli.fails(2, "publish", client, f"t/{client}/e", *retain, stdin="")
+        assert "--message ''" in said and ("clears" in said) == bool(retain)
+    cli.good("publish", client, f"t/{client}/c", "--retain", "-m", "")
     assert "nobody" in cli.fails(3, "publish", "nobody", "t", "-m", "x")
     assert "whole number" in cli.fails(2, "publish", client, "t", "-m", "x", "-p",
                                        "message_expiry_interval=soon")

@@ -185,7 +185,7 @@ def test_documented_refusals(fleet):
     for path, method, operation in OPERATIONS:
         if not path.startswith("/api/v1"):
             continue
-        body = {"topic": "x"} if path.endswith("/publish") else good
+        body = {"topic": "x", "payload": ""} if path.endswith("/publish") else good
         options = {"json": body} if takes_body(operation) else {}
         refused(api, operation, method, fill(path, "pump00000") + "?nonsense=1", 400, **options)
         if "{" in path:
@@ -216,7 +216,7 @@ def test_documented_refusals(fleet):
     one("pauseClient", 200)
     api.wait_state("pump00000", "paused")
     one("restartClient", 409)
-    one("publish", 409, json={"topic": "x"})
+    one("publish", 409, json={"topic": "x", "payload": ""})
     broken = api.post("/api/v1/clients", [good, {"id": "odd"}])
     assert broken.status_code == 207
     check_answer(by_id["createClients"][2], broken)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/text.h"
 #include "node.h"
 #include "progress.h"
 #include "table.h"
@@ -360,7 +361,10 @@ enum cli_exit command_create(struct cli *cli) {
         buffer_fini(&data);
         return CLI_USAGE;
     }
-    struct reader reader = {.data = data.data != NULL ? data.data : "", .len = data.len, .line = 1};
+    struct reader reader = {.data = data.data != NULL ? data.data : "",
+                            .len = data.len,
+                            .at = text_bom_len(data.data, data.len),
+                            .line = 1};
     struct creation *creation = calloc(1, sizeof(*creation));
     if (creation == NULL) {
         buffer_fini(&data);
@@ -419,8 +423,10 @@ enum cli_exit command_test(struct cli *cli) {
         buffer_fini(&data);
         return CLI_USAGE;
     }
+    const char *document = data.data != NULL ? data.data : "";
+    size_t bom_len = text_bom_len(document, data.len);
     json_t *config =
-        json_loadb(data.data != NULL ? data.data : "", data.len, JSON_REJECT_DUPLICATES, &fault);
+        json_loadb(document + bom_len, data.len - bom_len, JSON_REJECT_DUPLICATES, &fault);
     buffer_fini(&data);
     if (!json_is_object(config)) {
         cli_complain("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line,

@@ -95,10 +95,20 @@ static bool read_payload(const struct cli *cli, struct buffer *out) {
     return good;
 }
 
+/* Nothing on standard input is a slip more often than a wish. */
+static bool is_meant(const struct cli *cli, const struct buffer *payload) {
+    bool meant = payload->len > 0 || cli_given(cli, OPT_MESSAGE);
+    if (!meant) {
+        cli_complain("publish: the payload is empty; an empty message takes --message ''%s",
+                     cli_given(cli, OPT_RETAIN) ? ", which clears the retained one" : "");
+    }
+    return meant;
+}
+
 static bool add_payload(const struct cli *cli, json_t *body) {
     struct buffer payload;
     buffer_init(&payload);
-    bool good = read_payload(cli, &payload);
+    bool good = read_payload(cli, &payload) && is_meant(cli, &payload);
     const char *data = payload.data != NULL ? payload.data : "";
     if (good && text_is_utf8(data, payload.len) && memchr(data, '\0', payload.len) == NULL) {
         json_object_set_new(body, "payload", json_stringn(data, payload.len));

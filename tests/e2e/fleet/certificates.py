@@ -63,7 +63,8 @@ class Authority:
         self._openssl("x509", "-req", "-in", request, *signer, "-days", days, f"-{digest}",
                       "-extfile", extensions, "-out", paths.certificate)
         if encrypted:
-            self._openssl("pkey", "-in", paths.key, "-aes256", "-passout", f"pass:{encrypted}",
+            plain = paths.key.rename(paths.key.with_suffix(".plain"))
+            self._openssl("pkey", "-in", plain, "-aes256", "-passout", f"pass:{encrypted}",
                           "-out", paths.key)
         return paths
 

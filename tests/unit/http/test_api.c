@@ -214,12 +214,13 @@ END_TEST
 
 START_TEST(what_only_a_running_client_can_do_is_409_while_it_waits) {
     post("/api/v1/clients", ONE, 201);
-    json_t *problem = ask_json("POST", "/api/v1/clients/a%20b/publish", "{\"topic\": \"t\"}", 409);
+    json_t *problem = ask_json("POST", "/api/v1/clients/a%20b/publish",
+                               "{\"topic\": \"t\", \"payload\": \"\"}", 409);
     ck_assert_str_eq(text_at(problem, "state"), "waiting");
     json_decref(problem);
     post("/api/v1/clients/a%20b/restart", NULL, 409);
     post("/api/v1/clients/none/restart", NULL, 404);
-    post("/api/v1/clients/none/publish", "{\"topic\": \"t\"}", 404);
+    post("/api/v1/clients/none/publish", "{\"topic\": \"t\", \"payload\": \"\"}", 404);
     post("/api/v1/clients/a%20b/publish", "{\"topic\": \"+\"}", 422);
     json_t *events = get("/api/v1/clients/a%20b/events");
     ck_assert_uint_eq(json_array_size(at(events, "events")), 0);
@@ -238,10 +239,11 @@ START_TEST(an_owner_that_does_not_answer_is_told_and_delays_nobody_for_long) {
     ck_assert_str_eq(text_at(client, "status.last_error.code"), "owner_unreachable");
     ck_assert_ptr_nonnull(strstr(text_at(client, "status.last_error.message"), "node far"));
     json_decref(client);
-    post("/api/v1/clients/c000/publish", "{\"topic\": \"t\"}", 503);
+    post("/api/v1/clients/c000/publish", "{\"topic\": \"t\", \"payload\": \"\"}", 503);
     post("/api/v1/clients/c000/restart", NULL, 503);
-    struct answer answer = ask("POST", "/api/v1/clients/c000/publish",
-                               PEERS_FORWARDED_HEADER ": 1\r\n", "{\"topic\": \"t\"}");
+    struct answer answer =
+        ask("POST", "/api/v1/clients/c000/publish", PEERS_FORWARDED_HEADER ": 1\r\n",
+            "{\"topic\": \"t\", \"payload\": \"\"}");
     ck_assert_int_eq(answer.status, 409); /* never sent on twice */
     answer_free(&answer);
 }

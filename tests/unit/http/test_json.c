@@ -41,6 +41,8 @@ START_TEST(any_json_value_is_taken) {
                                         "\"x\"",
                                         "null",
                                         " {\"a\": [1, 2.5]} ",
+                                        "\xEF\xBB\xBF{}", /* case E9 */
+                                        "\xEF\xBB\xBF \n[1]",
                                         "{\"a\":\"\\u0000\"}",
                                         "\"\\ud83d\\ude00\""};
     for (size_t i = 0; i < COUNT(right); i++) {
@@ -65,7 +67,9 @@ START_TEST(broken_json_is_told_with_line_and_column) {
                                         "{\"a\":1}}",
                                         "[1e999]",
                                         "\"\\x\"",
-                                        "\xEF\xBB\xBF{}",
+                                        "\xEF\xBB\xBF",
+                                        "\xEF\xBB\xBF\xEF\xBB\xBF{}",
+                                        "{}\xEF\xBB\xBF",
                                         "[99999999999999999999]"};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         ck_assert_msg(parse(wrong[i]) == ERR_ARGUMENT, "%s", wrong[i]);

@@ -21,8 +21,8 @@ static void done(void) {
     json_decref(document);
 }
 
-START_TEST(a_topic_is_enough) {
-    parse("{\"topic\": \"a/b\"}");
+START_TEST(a_topic_and_a_payload_are_enough_even_an_empty_one) {
+    parse("{\"topic\": \"a/b\", \"payload\": \"\"}");
     ck_assert_uint_eq(input->faults.count, 0);
     ck_assert_str_eq(input->publication.topic, "a/b");
     ck_assert_uint_eq(input->publication.payload_len, 0);
@@ -50,10 +50,10 @@ END_TEST
 
 START_TEST(properties_are_taken_under_their_name_or_beside_the_rest) {
     static const char *const texts[] = {
-        "{\"topic\": \"t\", \"properties\": {\"content_type\": \"text/plain\", \"correlation_data\":"
+        "{\"payload\": \"\", \"topic\": \"t\", \"properties\": {\"content_type\": \"text/plain\", \"correlation_data\":"
         " \"AAE=\", \"message_expiry_interval\": 4294967295, \"payload_format_indicator\": 1,"
         " \"response_topic\": \"r\", \"user_properties\": {\"k\": \"v\"}}}",
-        "{\"topic\": \"t\", \"content_type\": \"text/plain\", \"correlation_data\":"
+        "{\"payload\": \"\", \"topic\": \"t\", \"content_type\": \"text/plain\", \"correlation_data\":"
         " \"AAE=\", \"message_expiry_interval\": 4294967295, \"payload_format_indicator\": 1,"
         " \"response_topic\": \"r\", \"user_properties\": [{\"name\": \"k\", \"value\": \"v\"}]}"};
     for (size_t i = 0; i < COUNT(texts); i++) {
@@ -78,26 +78,32 @@ START_TEST(each_fault_is_named_by_its_pointer) {
     static const struct {
         const char *text, *pointer;
     } wrong[] = {
-        {"{}", "/topic"},
-        {"{\"topic\": \"a/#\"}", "/topic"},
-        {"{\"topic\": \"\"}", "/topic"},
-        {"{\"topic\": 1}", "/topic"},
-        {"{\"topic\": \"a\\u0000\"}", "/topic"},
-        {"{\"topic\": \"t\", \"qos\": 3}", "/qos"},
-        {"{\"topic\": \"t\", \"qos\": \"1\"}", "/qos"},
-        {"{\"topic\": \"t\", \"retain\": 1}", "/retain"},
+        {"{\"payload\": \"\"}", "/topic"},
+        {"{\"payload\": \"\", \"topic\": \"a/#\"}", "/topic"},
+        {"{\"payload\": \"\", \"topic\": \"\"}", "/topic"},
+        {"{\"payload\": \"\", \"topic\": 1}", "/topic"},
+        {"{\"payload\": \"\", \"topic\": \"a\\u0000\"}", "/topic"},
+        {"{\"payload\": \"\", \"topic\": \"t\", \"qos\": 3}", "/qos"},
+        {"{\"payload\": \"\", \"topic\": \"t\", \"qos\": \"1\"}", "/qos"},
+        {"{\"payload\": \"\", \"topic\": \"t\", \"retain\": 1}", "/retain"},
+        {"{\"topic\": \"t\"}", "/payload"}, /* case E10 */
+        {"{\"topic\": \"t\", \"retain\": true}", "/payload"},
+        {"{\"topic\": \"t\", \"payload\": null}", "/payload"},
         {"{\"topic\": \"t\", \"payload\": {}}", "/payload"},
         {"{\"topic\": \"t\", \"payload_base64\": \"?\"}", "/payload_base64"},
         {"{\"topic\": \"t\", \"payload\": \"\", \"payload_base64\": \"\"}", "/payload_base64"},
-        {"{\"topic\": \"t\", \"bogus\": 1}", "/bogus"},
-        {"{\"topic\": \"t\", \"properties\": []}", "/properties"},
-        {"{\"topic\": \"t\", \"properties\": {\"topic\": \"x\"}}", "/properties/topic"},
-        {"{\"topic\": \"t\", \"properties\": {\"message_expiry_interval\": 4294967296}}",
+        {"{\"payload\": \"\", \"topic\": \"t\", \"bogus\": 1}", "/bogus"},
+        {"{\"payload\": \"\", \"topic\": \"t\", \"properties\": []}", "/properties"},
+        {"{\"payload\": \"\", \"topic\": \"t\", \"properties\": {\"topic\": \"x\"}}",
+         "/properties/topic"},
+        {"{\"payload\": \"\", \"topic\": \"t\", \"properties\": {\"message_expiry_interval\": 4294967296}}",
          "/properties/message_expiry_interval"},
-        {"{\"topic\": \"t\", \"properties\": {\"response_topic\": \"+\"}}",
+        {"{\"payload\": \"\", \"topic\": \"t\", \"properties\": {\"response_topic\": \"+\"}}",
          "/properties/response_topic"},
-        {"{\"topic\": \"t\", \"user_properties\": [{\"name\": \"k\"}]}", "/user_properties/0"},
-        {"{\"topic\": \"t\", \"user_properties\": {\"k\": 1}}", "/user_properties/k"},
+        {"{\"payload\": \"\", \"topic\": \"t\", \"user_properties\": [{\"name\": \"k\"}]}",
+         "/user_properties/0"},
+        {"{\"payload\": \"\", \"topic\": \"t\", \"user_properties\": {\"k\": 1}}",
+         "/user_properties/k"},
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         parse(wrong[i].text);
@@ -110,7 +116,7 @@ START_TEST(each_fault_is_named_by_its_pointer) {
 END_TEST
 
 START_TEST(too_many_properties_are_a_fault) {
-    document = json_pack("{s:s, s:[]}", "topic", "t", "user_properties");
+    document = json_pack("{s:s, s:s, s:[]}", "topic", "t", "payload", "", "user_properties");
     for (int i = 0; i <= PUBLICATION_PROPERTIES_MAX; i++) {
         json_array_append_new(json_object_get(document, "user_properties"),
                               json_pack("{s:s, s:s}", "name", "k", "value", "v"));
@@ -124,7 +130,7 @@ END_TEST
 
 int main(void) {
     TCase *cases = tcase_create("publication");
-    tcase_add_test(cases, a_topic_is_enough);
+    tcase_add_test(cases, a_topic_and_a_payload_are_enough_even_an_empty_one);
     tcase_add_test(cases, a_payload_is_text_with_nul_or_base64);
     tcase_add_test(cases, properties_are_taken_under_their_name_or_beside_the_rest);
     tcase_add_test(cases, each_fault_is_named_by_its_pointer);
