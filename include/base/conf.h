@@ -129,6 +129,8 @@
         "least time before a retry")                                                                                   \
     INT(reconnect_max_ms, "reconnect_max_ms", "ms", 60000, 10, 86400000,                                               \
         "most time before a retry")                                                                                    \
+    INT(subscribe_filters_max, "subscribe_filters_max", "filters", 64, 1, 256,                                         \
+        "most topic filters in one SUBSCRIBE or UNSUBSCRIBE; fewer where the broker takes fewer")                      \
     INT(stable_ms, "stable_ms", "ms", 10000, 100, 3600000,                                                             \
         "time a connection must last before its backoff starts anew")                                                  \
     INT(conflict_losses, "conflict_losses", "times", 3, 1, 1000,                                                       \

@@ -20,6 +20,7 @@
 #include "mqtt/loss.h"
 #include "mqtt/pacer.h"
 #include "mqtt/resolver.h"
+#include "mqtt/subscribing.h"
 #include "mqtt/subscriptions.h"
 #include "mqtt/timers.h"
 
@@ -45,9 +46,12 @@ struct client_stop { /* who waits for the end */
 /* What still has to be said to the broker so that the session has the wanted subscriptions. */
 struct client_work {
     struct shared_config *from, *to; /* from NULL: a connection of which nothing is known */
-    struct subscriptions_diff diff;  /* borrows from both */
-    size_t unsubscribed, subscribed; /* of the diff, done */
-    size_t in_flight;                /* filters of the packet under way */
+    struct shared_config *asked_of;
+    struct subscriptions_gone gone; /* borrows from the first two */
+    size_t unsubscribed;            /* of these, done */
+    size_t in_flight;               /* filters of the packet under way */
+    bool unsubscribing;             /* it is an UNSUBSCRIBE */
+    uint16_t asked[];               /* else: places in `asked_of` */
 };
 
 struct client_lookup {
@@ -83,7 +87,8 @@ struct client {
     int64_t times_online;
     bool session_present;                /* by the last CONNACK */
     int64_t certificate_expires_at_ms;   /* of the broker, wall clock; 0: no TLS, or not known */
-    int16_t *granted;                    /* one per subscription of config; -1: no SUBACK yet */
+    struct subscribing subscribing;      /* of the subscriptions of config */
+    bool degraded;                       /* the broker refuses one of them */
     struct client_change_entry *changes; /* a ring once CLIENT_CHANGES_MAX are there */
     uint16_t change_count, change_capacity, change_first;
 
@@ -96,8 +101,12 @@ struct client {
     uint8_t state_before; /* CLOSING */
     bool closing;         /* `connection` was told to close; its closed event is still to come */
     bool session_kept;    /* the broker was left with a session, and is to have it still */
-    bool release_asked;   /* parked: opens nothing until told */
-    uint8_t lessons;      /* of its connections, enum engine_lesson; of `session_of` */
+    bool stable_told;     /* of this connection */
+    bool blame_pending; /* filters ended the connection, it seems: once the broker is seen alive */
+    bool unsubscribing; /* an UNSUBSCRIBE is, or was when the connection ended, under way */
+    uint8_t acquittals; /* in a row of that blame, because the broker was away */
+    bool release_asked; /* parked: opens nothing until told */
+    uint8_t lessons;    /* of its connections, enum engine_lesson; of `session_of` */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of a second holder of its identifier */

@@ -19,13 +19,16 @@ struct client_pair {
     char *value;
 };
 
+#define SUBSCRIBE_FILTERS_MAX    256 /* in one SUBSCRIBE, however it is set */
+#define RETAIN_HANDLING_STANDARD 3   /* not given: 0, or 1 in a session that was resumed */
+
 struct client_subscription {
     char *filter; /* "$share/..." too */
     uint8_t qos;
     bool no_local;
     bool retain_as_published;
-    uint8_t retain_handling;
-    uint32_t identifier; /* MQTT 5 subscription identifier; 0: none */
+    uint8_t retain_handling; /* 0 to 2, or RETAIN_HANDLING_STANDARD */
+    uint32_t identifier;     /* MQTT 5 subscription identifier; 0: none */
 };
 
 struct client_will {
@@ -84,6 +87,7 @@ struct client_config {
     struct client_pair *labels;
     size_t label_count;
     enum client_desired desired;
+    uint16_t subscribe_filters_max;              /* in one SUBSCRIBE; 0: the node's */
     uint32_t reconnect_min_ms, reconnect_max_ms; /* 0: the node's */
     /* Filters of earlier versions, to be unsubscribed from a session that outlived them. Kept in
      * the stored text under "retired_filters"; never accepted from, nor shown to, a user. */

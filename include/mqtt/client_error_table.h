@@ -306,6 +306,21 @@
       "look at the broker's log")                                                                  \
     X(SUBSCRIPTION_IN_USE, "subscription_refused", OTHER, OTHER, "packet identifier in use",       \
       "nothing is wrong with the filter: it is to be asked for again")                             \
+    X(SUBSCRIPTION_TOO_LONG, "subscription_refused", OTHER, OTHER,                                 \
+      "longer than the largest packet that the broker takes",                                      \
+      "shorten the filter, or raise the broker's limit")                                           \
+    X(SUBSCRIPTION_ENDS_CONNECTION, "subscription_refused", OTHER, OTHER,                          \
+      "the broker ends the connection when it is asked for this filter",                           \
+      "let the broker permit the filter to this user, or subscribe to another")                    \
+    X(SUBSCRIPTION_SURPLUS, "subscription_refused", OTHER, OTHER,                                  \
+      "the broker ends the connection at so many filters",                                         \
+      "subscribe to fewer filters, or raise the broker's limit of subscriptions")                  \
+    X(SUBSCRIPTION_PUT_OFF, "subscription_refused", OTHER, OTHER,                                  \
+      "not asked for at present: the broker ended too many connections at other filters",          \
+      "let the broker permit the filters to this user, or subscribe to others")                    \
+    X(FILTERS_HALVED, "connection_lost", TCP, CLOSED,                                              \
+      "the broker ended the connection when it was asked for several filters at once",             \
+      "nothing: fewer are asked for at once, until the broker takes them or one can be named")     \
     X(SESSION_LOST, "session_lost", OTHER, OTHER,                                                  \
       "the broker no longer had the session of this client: messages that came for it while it "   \
       "was not connected are lost",                                                                \

@@ -144,10 +144,12 @@ struct engine_ops {
      * them will be sent again, so that the next connection is another. */
     bool (*publications_blame)(struct engine *engine, struct engine_session *session);
     /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. All of
-     * one SUBSCRIBE have the same identifier. */
+     * one SUBSCRIBE have the same identifier. Asks for as many of the first *n as fit into the
+     * largest packet that the server takes, and leaves their number in *n; ERR_ARGUMENT with 0
+     * there: not even the first fits, and nothing was sent. */
     enum err (*subscribe)(struct engine_connection *connection,
-                          const struct client_subscription *subscriptions, size_t n);
-    enum err (*unsubscribe)(struct engine_connection *connection, char *const *filters, size_t n);
+                          const struct client_subscription *subscriptions, size_t *n);
+    enum err (*unsubscribe)(struct engine_connection *connection, char *const *filters, size_t *n);
     enum err (*publish)(struct engine_connection *connection,
                         const struct engine_publication *publication, uint64_t token);
     /* The message behind `receipt` is safe (or, result not ERR_OK, it will not be: the engine must

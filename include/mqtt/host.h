@@ -22,7 +22,6 @@
 #define HOST_INBOX_MAX        65536
 #define HOST_PER_TURN_MAX     1000 /* commands, timers, look-ups handled before looking elsewhere */
 #define HOST_PUBLICATIONS_MAX 100  /* outstanding per client */
-#define HOST_SUBSCRIBE_MAX    100  /* filters per packet */
 
 enum host_command_kind {
     HOST_START,
@@ -74,6 +73,7 @@ struct host {
     pthread_cond_t forgotten; /* a record left the table */
     struct client *clients;
     int64_t counts[CLIENT_STATE_COUNT];
+    int64_t degraded_count;
     char drop_reason[96]; /* of hosts_stop_all; guarded by lock */
 
     pthread_mutex_t resolved_lock; /* guards the list; taken under the resolver's lock */
@@ -145,18 +145,30 @@ void host_cancel_lookup(struct client *client);
 /* For its last error. rest_ms_max: see struct hosts_release. */
 void host_ask_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max);
 
-/* host_session.c: from CONNACK to the end of the connection. */
+/* host_session.c: CONNACK. */
 void host_connected(void *client, const struct engine_connack *connack);
+
+/* host_subscribe.c: the subscriptions, from CONNACK to the end of the connection. */
+void host_begin_subscribing(struct client *client);
 void host_subscribed(void *client, const uint8_t *codes, size_t n);
 void host_unsubscribed(void *client);
 void host_update_subscriptions(struct client *client);
-/* Sets the timer of a client that is online and has nothing to say. */
-void host_watch_stability(struct client *client);
 void host_drop_work(struct client *client);
+/* ONLINE, and the timer: what the broker refused is asked for again when its time has come. */
+void host_subscribe_again(struct client *client);
+/* Whether the end of the connection may be due to filters. */
+bool host_subscribe_in_doubt(const struct client *client);
+/* The session's subscriptions are known to nobody; all are asked for on the next connection. */
+void host_subscribe_all(struct client *client);
+/* Another broker, say: what was learnt of this one means nothing. */
+void host_subscribe_start_over(struct client *client);
 /* A connection ended while a SUBSCRIBE was not acknowledged, and the broker is not to blame; called
- * at the loss when the broker said so, else just before the next try. True: the next connection
- * asks for something else, and need not wait for longer than reconnect_min_ms. */
+ * at the loss when the broker said so, else just before the next try. Carried out at the next
+ * CONNACK, unless the broker is seen to have been away until then. True: the next connection asks
+ * for something else, and need not wait for longer than reconnect_min_ms. */
 bool host_subscribe_blame(struct client *client);
+/* A connect failed, or the session was lost: so it was away. */
+void host_subscribe_acquit(struct client *client);
 
 /* host_incident.c: what clients do while nobody reaches their broker. */
 bool host_is_away(const struct client *client);           /* its broker has an incident */

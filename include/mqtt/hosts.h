@@ -132,6 +132,8 @@ struct client_subscription_status {
     char *filter;
     uint8_t qos;
     int granted; /* granted QoS, or a reason code of 0x80 and above; -1: no SUBACK yet */
+    enum client_error
+        refusal; /* why the broker does not serve it; NONE: it does, or was not asked */
 };
 
 /* A copy of what is known of a client here. Times: wall clock ms, 0: never. */
@@ -146,6 +148,7 @@ struct client_status {
     int64_t connected_at_ms;
     int64_t last_packet_at_ms;
     int64_t certificate_expires_at_ms; /* of the broker; 0: no TLS, or not known */
+    bool degraded;                     /* a subscription is refused */
     bool session_present;              /* while connected: the broker still had the session */
     int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
     int64_t epoch, version;
@@ -177,6 +180,8 @@ void hosts_flush(struct hosts *hosts);
 
 /* Clients by shown state, for node views: counts[CLIENT_STATE_COUNT]. */
 void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]);
+/* Clients of which the broker refuses a subscription. */
+int64_t hosts_degraded_count(struct hosts *hosts);
 
 /* Brokers that nobody on this node reaches: see incidents_snapshot. */
 size_t hosts_incidents(struct hosts *hosts, struct incident_view *out, size_t max);

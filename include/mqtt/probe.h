@@ -1,10 +1,10 @@
 /* Tries the configuration of a client without keeping it: a connection of its own, opened step by
  * step, subscribed, and closed again. Runs on the caller's thread, with an engine (`reactor`) of
  * its own; the hosts and their clients are not touched. Always a clean session that ends with the
- * connection, and no will. Shared subscriptions ($share/...) are left out: they would take messages
- * from those who share them. Where the broker's name has several addresses they are raced as for a
- * client, the next after one that fails beyond TCP, and each is told of. What is received is
- * neither kept nor acknowledged. */
+ * connection, and no will. Subscriptions that take from others ($share/, $queue/, $exclusive/) are
+ * left out. Where the broker's name has several addresses they are raced as for a client, the next
+ * after one that fails beyond TCP, and each is told of. What is received is neither kept nor
+ * acknowledged. */
 #ifndef MQFLEET_MQTT_PROBE_H
 #define MQFLEET_MQTT_PROBE_H
 

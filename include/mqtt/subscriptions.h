@@ -1,5 +1,4 @@
-/* What has to be said to a broker so that a session holds exactly the wanted subscriptions. Pure.
- */
+/* Comparisons and sizes of subscriptions. Pure; any thread. */
 #ifndef MQFLEET_MQTT_SUBSCRIPTIONS_H
 #define MQFLEET_MQTT_SUBSCRIPTIONS_H
 
@@ -12,17 +11,21 @@
 bool subscription_same_options(const struct client_subscription *a,
                                const struct client_subscription *b);
 
-struct subscriptions_diff {
-    const struct client_subscription **subscribe; /* borrowed from `to` */
-    size_t subscribe_count;
-    char **unsubscribe; /* filters borrowed from `from` or `to` (retired) */
-    size_t unsubscribe_count;
+/* How many of the first n fit into one SUBSCRIBE, or UNSUBSCRIBE, of at most max_bytes (0: no
+ * limit) in this version of the protocol. A SUBSCRIBE has the identifier of its first. */
+size_t subscriptions_fit(const struct client_subscription *subscriptions, size_t n, int version,
+                         size_t max_bytes);
+size_t filters_fit(char *const *filters, size_t n, int version, size_t max_bytes);
+
+struct subscriptions_gone {
+    char **filters; /* borrowed from `from` or `to` (retired) */
+    size_t count;
 };
 
-/* from NULL: a connection of which nothing is known: subscribe to all of `to`, unsubscribe its
- * retired filters when session_present. Else the difference (changed options subscribe again). */
-enum err subscriptions_diff(struct subscriptions_diff *out, const struct client_config *from,
-                            const struct client_config *to, int session_present) MUST_CHECK;
-void subscriptions_diff_fini(struct subscriptions_diff *diff);
+/* What a session that is to have the subscriptions of `to` must be unsubscribed from: those of
+ * `from`, or, from NULL, where nothing is known of the session, the retired ones. */
+enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct client_config *from,
+                                 const struct client_config *to) MUST_CHECK;
+void subscriptions_gone_fini(struct subscriptions_gone *gone);
 
 #endif

@@ -10,5 +10,8 @@ const char *topic_name_fault(const char *topic, size_t len);
 const char *topic_filter_fault(const char *filter, size_t len);
 /* "$share/<group>/<filter>" */
 bool topic_filter_is_shared(const char *filter);
+/* So, or by a broker's own $queue/, $exclusive/ or $oshare/: who subscribes takes messages, or the
+ * subscription, from somebody else. */
+bool topic_filter_takes_from_others(const char *filter);
 
 #endif

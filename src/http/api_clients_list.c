@@ -22,6 +22,7 @@ struct filter {
     const char *node;               /* NULL: any */
     const struct http_query *query; /* for the labels */
     bool labels;
+    int degraded; /* -1: any */
 };
 
 struct listing {
@@ -39,9 +40,18 @@ static bool is_label(const char *name) {
     return strncmp(name, LABEL_PREFIX, strlen(LABEL_PREFIX)) == 0;
 }
 
-/* Clients that wait are on no node, and never in another state than these two. */
+/* -1: any; -2: neither true nor false. */
+static int degraded_of(const struct http_query *query) {
+    const char *text = http_query_get(query, "degraded");
+    if (text == NULL) {
+        return -1;
+    }
+    return strcmp(text, "true") == 0 ? 1 : strcmp(text, "false") == 0 ? 0 : -2;
+}
+
+/* Clients that wait are on no node, never degraded, and never in another state than these two. */
 static bool wants_waiting(const struct filter *filter) {
-    return filter->node == NULL &&
+    return filter->node == NULL && filter->degraded != 1 &&
            (filter->state == NULL || strcmp(filter->state, "waiting") == 0 ||
             strcmp(filter->state, "conflict") == 0);
 }
@@ -53,6 +63,7 @@ static bool listing_init(struct listing *listing, const struct http_request *req
     *listing = (struct listing){.request = request};
     listing->filter = (struct filter){.state = http_query_get(query, "state"),
                                       .node = http_query_get(query, "node"),
+                                      .degraded = degraded_of(query),
                                       .query = query};
     for (size_t i = 0; i < query->count; i++) {
         listing->filter.labels = listing->filter.labels || is_label(query->items[i].name);
@@ -66,6 +77,8 @@ static bool listing_init(struct listing *listing, const struct http_request *req
     } else if (listing->filter.state != NULL && !client_state_known(listing->filter.state)) {
         http_problem(response, PROBLEM_BAD_REQUEST,
                      "state: must be waiting, connecting, online, backoff, conflict or paused");
+    } else if (listing->filter.degraded == -2) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "degraded: must be true or false");
     } else if (cursor != NULL && http_cursor_parse(cursor, &listing->cursor) != ERR_OK) {
         http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of this list");
     } else {
@@ -109,7 +122,9 @@ static bool row_matches(const struct filter *filter, const struct store_client *
 static bool document_matches(const struct filter *filter, const json_t *document) {
     const json_t *status = json_object_get(document, "status");
     const char *state = json_string_value(json_object_get(status, "state"));
-    return filter->state == NULL || (state != NULL && strcmp(state, filter->state) == 0);
+    bool degraded = json_is_true(json_object_get(status, "degraded"));
+    return (filter->state == NULL || (state != NULL && strcmp(state, filter->state) == 0)) &&
+           (filter->degraded < 0 || filter->degraded == degraded);
 }
 
 /* ---- one page of HSCAN ----------------------------------------------------------------------- */
@@ -163,7 +178,8 @@ static void row_show(struct listing *listing, const struct store_client *row, js
 /* How many rows need their status: without a filter, no more than still fit. */
 static size_t rows_wanted(const struct listing *listing, size_t n) {
     size_t room = listing->limit - json_array_size(listing->clients);
-    bool filtered = listing->filter.state != NULL || listing->filter.labels;
+    const struct filter *filter = &listing->filter;
+    bool filtered = filter->state != NULL || filter->labels || filter->degraded >= 0;
     return filtered || n < room ? n : room;
 }
 
@@ -198,8 +214,9 @@ static void listing_advance(struct listing *listing, uint64_t scan) {
 }
 
 static enum err page_show(struct listing *listing) {
+    const struct filter *filter = &listing->filter;
     bool filtered =
-        listing->filter.state != NULL || listing->filter.node != NULL || listing->filter.labels;
+        filter->state != NULL || filter->node != NULL || filter->labels || filter->degraded >= 0;
     size_t count = filtered ? SCAN_COUNT : listing->limit;
     enum store_where where = listing->cursor.phase == CURSOR_OWNED ? STORE_OWNED : STORE_WAITING;
     uint64_t scan = listing->cursor.scan;

@@ -61,6 +61,11 @@ static void put_clients(struct scrape *scrape) {
         snprintf(labels, sizeof(labels), "state=\"%s\"", shown[i]);
         exposition_int(scrape->out, "mqfleet_clients", labels, sum);
     }
+    gauge(
+        scrape, "mqfleet_clients_degraded",
+        "Clients of this node of which the broker refuses a subscription, in SUBACK or by ending the "
+        "connection; online or not.",
+        hosts_degraded_count(scrape->context->hosts));
     gauge(scrape, "mqfleet_node_size_clients", "Most clients on this node: node_info.size.",
           scrape->context->conf->node_size);
     gauge(scrape, "mqfleet_broker_incidents", "Brokers that nobody on this node reaches now.",

@@ -48,8 +48,30 @@ static json_t *subscriptions_json(const struct client_status *status) {
     return list;
 }
 
+/* What the broker does not serve; code: of SUBACK, null where it ended the connection instead. */
+static json_t *refused_json(const struct client_status *status) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < status->subscription_count; i++) {
+        const struct client_subscription_status *one = &status->subscriptions[i];
+        if (one->refusal != CLIENT_ERROR_NONE) {
+            json_t *code = one->granted >= 0x80 ? json_integer(one->granted) : json_null();
+            json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "filter",
+                                                  http_json_string(one->filter), "code", code,
+                                                  "message", client_error_text(one->refusal)));
+        }
+    }
+    return list;
+}
+
+/* Takes ownership. */
+static json_t *add_refused(json_t *status, bool degraded, json_t *refused) {
+    json_object_set_new(status, "degraded", json_boolean(degraded));
+    json_object_set_new(status, "refused_filters", refused);
+    return status;
+}
+
 json_t *client_status_json(const struct client_status *status) {
-    return json_pack(
+    json_t *shown = json_pack(
         "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state",
         client_state_shown(status->state), "version", (json_int_t)status->version, "reason",
         http_json_string(status->reason), "since", http_json_time(status->since_ms), "last_error",
@@ -64,18 +86,20 @@ json_t *client_status_json(const struct client_status *status) {
         "bytes_in", (json_int_t)status->bytes_in, "bytes_out", (json_int_t)status->bytes_out,
         "messages_dropped", (json_int_t)status->messages_dropped, "subscriptions",
         subscriptions_json(status));
+    return add_refused(shown, status->degraded, refused_json(status));
 }
 
 /* A status of which only this is known: no version runs. Takes ownership of the JSON values. */
 static json_t *idle_json(const char *state, const char *reason, int64_t since_ms,
                          json_t *last_error, int64_t next_retry_at_ms) {
-    return json_pack(
+    json_t *shown = json_pack(
         "{s:s, s:n, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:i, s:i, s:i, s:i, s:i, s:i, s:[]}",
         "state", state, "version", "reason", http_json_string(reason), "since",
         http_json_time(since_ms), "last_error", last_error, "next_retry_at",
         http_json_time(next_retry_at_ms), "connected_at", "certificate_expires_at",
         "session_present", "reconnects", 0, "messages_in", 0, "messages_out", 0, "bytes_in", 0,
         "bytes_out", 0, "messages_dropped", 0, "subscriptions");
+    return add_refused(shown, false, json_array());
 }
 
 json_t *client_waiting_json(const struct store_client *row) {

@@ -10,7 +10,7 @@
 
 static const struct http_route routes[] = {
     {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms"},
-    {"GET", "/api/v1/clients", api_clients_list, 0, "state node label.* cursor limit"},
+    {"GET", "/api/v1/clients", api_clients_list, 0, "state degraded node label.* cursor limit"},
     {"POST", "/api/v1/clients:reencrypt", api_clients_reencrypt,
      ROUTE_WAITS | ROUTE_ADMIN | ROUTE_OPERATOR, "cursor"},
     {"POST", "/api/v1/clients:test", api_clients_test, ROUTE_WAITS | ROUTE_OPERATOR, "timeout_ms"},

@@ -246,11 +246,9 @@ static void request(struct client *client, uint8_t how) {
         return;
     }
     client->requested = n;
-    enum err result = how & 1 ? ops->unsubscribe(client->connection, filters, n)
-                              : ops->subscribe(client->connection, subscriptions, n);
-    if (result != ERR_OK) {
-        client->requested = 0;
-    }
+    enum err result = how & 1 ? ops->unsubscribe(client->connection, filters, &n)
+                              : ops->subscribe(client->connection, subscriptions, &n);
+    client->requested = result == ERR_OK ? n : 0;
 }
 
 /* From within an event, or at any other time. */

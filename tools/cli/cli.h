@@ -42,6 +42,8 @@ enum cli_exit {
     X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "time between two looks (2)")        \
     X(OPT_STATE, "state", 0, "STATE", "clients events delete pause resume restart release",        \
       "waiting connecting online backoff conflict paused")                                         \
+    X(OPT_DEGRADED, "degraded", 0, NULL, "clients delete pause resume restart release",            \
+      "clients of which the broker refuses a subscription")                                        \
     X(OPT_NODE, "node", 0, "NAME", "clients delete pause resume restart release",                  \
       "clients of that node")                                                                      \
     X(OPT_LABEL, "label", 'l', "NAME=VALUE", "clients delete pause resume restart release",        \

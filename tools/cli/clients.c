@@ -34,7 +34,8 @@ static void put_client(struct table *table, const json_t *client) {
     const json_t *status = json_object_get(client, "status");
     const json_t *error = json_object_get(status, "last_error");
     const char *state = text(status, "state");
-    bool well = state != NULL && strcmp(state, "online") == 0;
+    bool well = state != NULL && strcmp(state, "online") == 0 &&
+                !json_is_true(json_object_get(status, "degraded"));
     char ago[32], broker[300];
     table_put(table, text(client, "id"));
     table_put(table, state);
@@ -110,18 +111,33 @@ static void show_time(const char *name, const json_t *object, const char *member
     }
 }
 
+/* Why; NULL: it is not. */
+static const char *refusal_of(const json_t *refused, const char *filter) {
+    size_t i;
+    const json_t *one;
+    json_array_foreach(refused, i, one) {
+        const char *name = text(one, "filter");
+        if (name != NULL && filter != NULL && strcmp(name, filter) == 0) {
+            return text(one, "message");
+        }
+    }
+    return NULL;
+}
+
 static void show_subscriptions(const json_t *status) {
     size_t i;
     const json_t *one;
     char line[512];
+    const json_t *refused = json_object_get(status, "refused_filters");
     json_array_foreach(json_object_get(status, "subscriptions"), i, one) {
         const json_t *granted = json_object_get(one, "granted");
         long long value = (long long)json_integer_value(granted);
         snprintf(line, sizeof(line), "%s  QoS %lld, %s", text(one, "filter"),
                  (long long)json_integer_value(json_object_get(one, "qos")),
-                 json_is_null(granted) ? "not acknowledged yet"
-                 : value >= 0x80       ? "refused"
-                                       : "granted");
+                 refusal_of(refused, text(one, "filter")) ? "refused"
+                 : json_is_null(granted)                  ? "not acknowledged yet"
+                 : value >= 0x80                          ? "refused"
+                                                          : "granted");
         show_line(i == 0 ? "subscriptions" : "", line);
     }
 }

@@ -70,6 +70,7 @@ struct glance {
     json_t *causes;  /* "code: message" -> count, of those that are not well */
     json_t *advices; /* the same -> what to change, where that is known */
     size_t counted;
+    size_t degraded; /* of them */
 };
 
 static void count(json_t *counts, const char *key) {
@@ -87,8 +88,10 @@ static bool count_page(void *context, json_t *clients) {
         const char *state = text(status, "state");
         count(glance->states, state != NULL ? state : "unknown");
         glance->counted++;
-        if (state != NULL && strcmp(state, "online") != 0 && strcmp(state, "paused") != 0 &&
-            json_is_object(error)) {
+        bool degraded = json_is_true(json_object_get(status, "degraded"));
+        glance->degraded += degraded;
+        if (state != NULL && (degraded || strcmp(state, "online") != 0) &&
+            strcmp(state, "paused") != 0 && json_is_object(error)) {
             char whole[600], cause[200];
             snprintf(whole, sizeof(whole), "%s: %s", text(error, "code"), text(error, "message"));
             table_printable(whole, cause, sizeof(cause)); /* cut between two characters */
@@ -145,10 +148,11 @@ static json_t *make_status(const json_t *nodes, const struct glance *glance, jso
         json_array_append_new(problems,
                               json_string("more than nine tenths of all places are taken"));
     }
-    return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:b, s:O, s:O, s:o}", "nodes", nodes, "leader",
-                     leader, "size", (json_int_t)size, "placed", (json_int_t)clients, "states",
-                     glance->states, "states_complete", glance->counted < COUNTED_MAX, "causes",
-                     glance->causes, "advices", glance->advices, "problems", problems);
+    return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:I, s:b, s:O, s:O, s:o}", "nodes", nodes,
+                     "leader", leader, "size", (json_int_t)size, "placed", (json_int_t)clients,
+                     "states", glance->states, "degraded", (json_int_t)glance->degraded,
+                     "states_complete", glance->counted < COUNTED_MAX, "causes", glance->causes,
+                     "advices", glance->advices, "problems", problems);
 }
 
 static void print_causes(const json_t *causes, const json_t *advices) {
@@ -188,11 +192,16 @@ static void print_status(const json_t *status) {
         printf("  %6lld  %s%s%s\n", number(counts, states[i]), table_colour(states[i]), states[i],
                table_colour(states[i])[0] != '\0' ? TABLE_PLAIN : "");
     }
+    if (number(status, "degraded") > 0) {
+        printf(
+            "  %6lld  degraded: the broker refuses a subscription (mqfleet clients --degraded)\n",
+            number(status, "degraded"));
+    }
     if (!json_is_true(json_object_get(status, "states_complete"))) {
         printf("  of the first %d; /metrics of each node counts all\n", COUNTED_MAX);
     }
     if (json_object_size(json_object_get(status, "causes")) > 0) {
-        printf("\n%swhy clients are not online%s\n", TABLE_BOLD, TABLE_PLAIN);
+        printf("\n%swhy clients are not online, or degraded%s\n", TABLE_BOLD, TABLE_PLAIN);
         print_causes(json_object_get(status, "causes"), json_object_get(status, "advices"));
     }
     printf("\n");
@@ -207,7 +216,7 @@ static void print_status(const json_t *status) {
 
 static enum cli_exit show_status(struct cli *cli) {
     struct answer answer;
-    struct glance glance = {json_object(), json_object(), json_object(), 0};
+    struct glance glance = {json_object(), json_object(), json_object(), 0, 0};
     node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
     enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, NULL);
     if (code == CLI_OK) {

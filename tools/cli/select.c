@@ -28,6 +28,9 @@ static char *page_path(const struct cli *cli, const char *cursor) {
     if (cli_given(cli, OPT_STATE)) {
         add_parameter(&path, "", "state", 5, cli->values[OPT_STATE]);
     }
+    if (cli_given(cli, OPT_DEGRADED)) {
+        add_parameter(&path, "", "degraded", 8, "true");
+    }
     if (cli_given(cli, OPT_NODE)) {
         add_parameter(&path, "", "node", 4, cli->values[OPT_NODE]);
     }
@@ -112,12 +115,13 @@ static bool read_ids(json_t *ids) {
 }
 
 json_t *select_ids(struct cli *cli, enum cli_exit *code) {
-    bool filtered = cli_given(cli, OPT_STATE) || cli_given(cli, OPT_NODE) || cli->labels[0] != NULL;
+    bool filtered = cli_given(cli, OPT_STATE) || cli_given(cli, OPT_DEGRADED) ||
+                    cli_given(cli, OPT_NODE) || cli->labels[0] != NULL;
     json_t *ids = json_array();
     *code = CLI_OK;
     if (filtered == (cli->word_count > 0)) {
         cli_complain(
-            "%s: give ids (- reads them from standard input), or filters: --state, --node, "
+            "%s: give ids (- reads them from standard input), or filters: --state, --degraded, --node, "
             "--label",
             cli->command->name);
         *code = CLI_USAGE;

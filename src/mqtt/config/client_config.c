@@ -145,7 +145,8 @@ static void rule_sub_topic(struct reader *reader) {
                  CLIENT_SUBSCRIPTIONS_MAX);
         return;
     }
-    const struct client_subscription subscription = {.filter = reader->sub_topic, .qos = 1};
+    const struct client_subscription subscription = {
+        .filter = reader->sub_topic, .qos = 1, .retain_handling = RETAIN_HANDLING_STANDARD};
     reader->sub_topic = NULL;
     reader->out_of_memory |= !client_subscription_append(config, &subscription);
 }

@@ -220,7 +220,8 @@ void client_read_sub_topic(struct reader *reader, const struct field *field, jso
 /* A filter alone, or an object. filter stays NULL after a fault there. */
 static struct client_subscription subscription_of(struct reader *reader, const struct field *field,
                                                   json_t *item, const struct place *place) {
-    struct client_subscription subscription = {.qos = 1};
+    struct client_subscription subscription = {.qos = 1,
+                                               .retain_handling = RETAIN_HANDLING_STANDARD};
     if (json_is_string(item)) {
         const struct field *filter = client_field_find(field->members, "filter");
         filter->read(reader, filter, item, place, &subscription);

@@ -171,6 +171,7 @@ static const struct field client_rows[] = {
     {TEXT(client_config, sink, 0, 64), .choices = sink_choices},
     {OTHER("labels", client_read_labels, 64)},
     {MEMBER(client_config, desired, client_read_choice), .most = 64, .choices = desired_choices},
+    {INTEGER(client_config, subscribe_filters_max, 1, SUBSCRIBE_FILTERS_MAX)},
     {INTEGER(client_config, reconnect_min_ms, 10, 86400000)},
     {INTEGER(client_config, reconnect_max_ms, 10, 86400000)},
     {OTHER("retired_filters", client_read_retired_filters, CLIENT_RETIRED_MAX),

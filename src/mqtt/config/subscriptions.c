@@ -1,5 +1,5 @@
-/* The difference between the subscriptions a session holds and those it is to hold. Owns the two
- * arrays of a diff, never the filters in them; pure, any thread. Must not know of connections. */
+/* What is to be unsubscribed from a session, and how many filters fit into a packet. Owns the array
+ * of a result, never the filters in it; pure, any thread. */
 #include "mqtt/subscriptions.h"
 
 #include <assert.h>
@@ -25,7 +25,7 @@ static int compare_filter(const void *filter, const void *row) {
 }
 
 static enum err index_init(struct index *index, const struct client_config *config) {
-    index->count = config == NULL ? 0 : config->subscription_count;
+    index->count = config->subscription_count;
     index->rows = calloc(index->count + 1, sizeof(*index->rows));
     if (index->rows == NULL) {
         return ERR_MEMORY;
@@ -50,62 +50,80 @@ bool subscription_same_options(const struct client_subscription *a,
            a->retain_handling == b->retain_handling && a->identifier == b->identifier;
 }
 
-static void add_subscribes(struct subscriptions_diff *out, const struct index *held,
-                           const struct client_config *to) {
-    for (size_t i = 0; i < to->subscription_count; i++) {
-        const struct client_subscription *wanted = &to->subscriptions[i];
-        const struct client_subscription *old = index_find(held, wanted->filter);
-        if (old == NULL || !subscription_same_options(old, wanted)) {
-            out->subscribe[out->subscribe_count++] = wanted;
-        }
-    }
-}
-
-static void add_unsubscribe(struct subscriptions_diff *out, const struct index *wanted,
+static void add_unsubscribe(struct subscriptions_gone *out, const struct index *wanted,
                             char *filter) {
     if (index_find(wanted, filter) == NULL) {
-        out->unsubscribe[out->unsubscribe_count++] = filter;
+        out->filters[out->count++] = filter;
     }
 }
 
-enum err subscriptions_diff(struct subscriptions_diff *out, const struct client_config *from,
-                            const struct client_config *to, int session_present) {
-    struct index held = {0};
+enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct client_config *from,
+                                 const struct client_config *to) {
     struct index wanted = {0};
-    enum err result = ERR_MEMORY;
 
     assert(to != NULL);
-    *out = (struct subscriptions_diff){0};
-    size_t gone_max = from == NULL ? to->retired_filter_count : from->subscription_count;
-    out->subscribe = calloc(to->subscription_count + 1, sizeof(*out->subscribe));
-    out->unsubscribe = calloc(gone_max + 1, sizeof(*out->unsubscribe));
-    if (out->subscribe == NULL || out->unsubscribe == NULL || index_init(&held, from) != ERR_OK ||
-        index_init(&wanted, to) != ERR_OK) {
-        goto out;
+    size_t most = from == NULL ? to->retired_filter_count : from->subscription_count;
+    *out = (struct subscriptions_gone){.filters = calloc(most + 1, sizeof(*out->filters))};
+    if (out->filters == NULL || index_init(&wanted, to) != ERR_OK) {
+        free(wanted.rows);
+        subscriptions_gone_fini(out);
+        return ERR_MEMORY;
     }
-
-    add_subscribes(out, &held, to);
-    if (from != NULL) {
-        for (size_t i = 0; i < from->subscription_count; i++) {
-            add_unsubscribe(out, &wanted, from->subscriptions[i].filter);
-        }
-    } else if (session_present) {
-        for (size_t i = 0; i < to->retired_filter_count; i++) {
-            add_unsubscribe(out, &wanted, to->retired_filters[i]);
-        }
+    for (size_t i = 0; i < most; i++) {
+        add_unsubscribe(out, &wanted,
+                        from == NULL ? to->retired_filters[i] : from->subscriptions[i].filter);
     }
-    result = ERR_OK;
-out:
-    free(held.rows);
     free(wanted.rows);
-    if (result != ERR_OK) {
-        subscriptions_diff_fini(out);
-    }
-    return result;
+    return ERR_OK;
 }
 
-void subscriptions_diff_fini(struct subscriptions_diff *diff) {
-    free(diff->subscribe);
-    free(diff->unsubscribe);
-    *diff = (struct subscriptions_diff){0};
+void subscriptions_gone_fini(struct subscriptions_gone *gone) {
+    free(gone->filters);
+    *gone = (struct subscriptions_gone){0};
+}
+
+/* ---- bytes of a packet, MQTT 5.0 sections 3.8 and 3.10 ---- */
+
+#define SUBSCRIPTIONS_ID_BYTES     2
+#define SUBSCRIPTIONS_LEN_BYTES    2 /* before each filter */
+#define SUBSCRIPTIONS_OPTION_BYTES 1
+
+static size_t subscriptions_varint_bytes(size_t value) {
+    return value < 128 ? 1 : value < 16384 ? 2 : value < 2097152 ? 3 : 4;
+}
+
+/* Before the first filter: packet identifier and properties. */
+static size_t subscriptions_head_bytes(int version, uint32_t identifier) {
+    size_t properties = identifier == 0 ? 0 : 1 + subscriptions_varint_bytes(identifier);
+    return SUBSCRIPTIONS_ID_BYTES + (version == 5 ? 1 + properties : 0);
+}
+
+/* Whether a packet fits that has so many bytes after its fixed header. */
+static bool subscriptions_is_within(size_t remaining, size_t max_bytes) {
+    return max_bytes == 0 || 1 + subscriptions_varint_bytes(remaining) + remaining <= max_bytes;
+}
+
+size_t subscriptions_fit(const struct client_subscription *subscriptions, size_t n, int version,
+                         size_t max_bytes) {
+    size_t fit = 0;
+    size_t bytes = subscriptions_head_bytes(version, n > 0 ? subscriptions[0].identifier : 0);
+    for (; fit < n; fit++) {
+        bytes += SUBSCRIPTIONS_LEN_BYTES + strlen(subscriptions[fit].filter) +
+                 SUBSCRIPTIONS_OPTION_BYTES;
+        if (!subscriptions_is_within(bytes, max_bytes)) {
+            break;
+        }
+    }
+    return fit;
+}
+
+size_t filters_fit(char *const *filters, size_t n, int version, size_t max_bytes) {
+    size_t fit = 0, bytes = subscriptions_head_bytes(version, 0);
+    for (; fit < n; fit++) {
+        bytes += SUBSCRIPTIONS_LEN_BYTES + strlen(filters[fit]);
+        if (!subscriptions_is_within(bytes, max_bytes)) {
+            break;
+        }
+    }
+    return fit;
 }

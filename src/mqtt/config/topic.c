@@ -90,3 +90,13 @@ const char *topic_filter_fault(const char *filter, size_t len) {
 bool topic_filter_is_shared(const char *filter) {
     return is_shared(filter, strlen(filter));
 }
+
+bool topic_filter_takes_from_others(const char *filter) {
+    static const char *const prefixes[] = {"$queue/", "$exclusive/", "$oshare/"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        if (strncmp(filter, prefixes[i], strlen(prefixes[i])) == 0) {
+            return true;
+        }
+    }
+    return topic_filter_is_shared(filter);
+}

@@ -34,15 +34,6 @@ void shared_config_release(struct shared_config *shared) {
     }
 }
 
-/* NULL only when out of memory: one element more than needed is harmless. */
-static int16_t *granted_create(size_t count) {
-    int16_t *granted = malloc((count + 1) * sizeof(*granted));
-    for (size_t i = 0; granted != NULL && i < count; i++) {
-        granted[i] = -1;
-    }
-    return granted;
-}
-
 /* Read without a lock by whoever receives messages. */
 static void note_sink(struct client *client) {
     const char *sink = client->config->config->sink;
@@ -64,8 +55,7 @@ struct client *client_create(struct host *host, struct shared_config *config) {
     client->config = shared_config_hold(config);
     note_sink(client);
     client->id = text_dup(config->config->id);
-    client->granted = granted_create(config->config->subscription_count);
-    if (client->id == NULL || client->granted == NULL) {
+    if (client->id == NULL || subscribing_init(&client->subscribing, config->config) != ERR_OK) {
         client_destroy(client);
         return NULL;
     }
@@ -77,7 +67,7 @@ void client_destroy(struct client *client) {
         return;
     }
     free(client->changes);
-    free(client->granted);
+    subscribing_fini(&client->subscribing);
     free(client->tried);
     free(client->failed);
     free(client->error_message);
@@ -173,7 +163,9 @@ static enum err copy_subscriptions(const struct client *client, struct client_st
     for (size_t i = 0; i < config->subscription_count; i++) {
         struct client_subscription_status *to = &out->subscriptions[out->subscription_count++];
         to->qos = config->subscriptions[i].qos;
-        to->granted = client->granted[i];
+        const struct subscribing_filter *filter = &client->subscribing.filters[i];
+        to->granted = filter->granted == GRANTED_NONE ? -1 : filter->granted;
+        to->refusal = subscribing_refusal(filter);
         to->filter = text_dup(config->subscriptions[i].filter);
         if (to->filter == NULL) {
             return ERR_MEMORY;
@@ -197,6 +189,7 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .last_packet_at_ms = client->last_packet_at_ms,
         .certificate_expires_at_ms = client->certificate_expires_at_ms,
         .session_present = client->session_present,
+        .degraded = client->degraded,
         .reconnects = client->times_online > 1 ? client->times_online - 1 : 0,
         .messages_in = client->messages_in,
         .messages_out = client->messages_out,
@@ -233,27 +226,12 @@ static bool same_subscription(const struct client_subscription *a,
     return strcmp(a->filter, b->filter) == 0 && subscription_same_options(a, b);
 }
 
-static int16_t granted_before(const struct client *client, const struct client_subscription *now) {
-    const struct client_config *before = client->config->config;
-    for (size_t i = 0; i < before->subscription_count; i++) {
-        if (same_subscription(&before->subscriptions[i], now)) {
-            return client->granted[i];
-        }
-    }
-    return -1;
-}
-
 enum err client_replace_config(struct client *client, struct shared_config *config) {
-    const struct client_config *now = config->config;
-    int16_t *granted = granted_create(now->subscription_count);
-    if (granted == NULL) {
-        return ERR_MEMORY;
+    enum err result =
+        subscribing_change(&client->subscribing, client->config->config, config->config);
+    if (result != ERR_OK) {
+        return result;
     }
-    for (size_t i = 0; i < now->subscription_count; i++) {
-        granted[i] = granted_before(client, &now->subscriptions[i]);
-    }
-    free(client->granted);
-    client->granted = granted;
     shared_config_release(client->config);
     client->config = shared_config_hold(config);
     note_sink(client);

@@ -90,6 +90,9 @@ static void update(struct client *client, const struct host_command *command) {
         shared_config_release(before);
         return; /* the reconciler comes again */
     }
+    if (claimed_anew) {
+        host_subscribe_all(client); /* another node may have had it meanwhile */
+    }
     const struct client_config *now = client->config->config;
     if (now->desired == DESIRED_PAUSED) {
         pause(client);
@@ -97,6 +100,7 @@ static void update(struct client *client, const struct host_command *command) {
         resume(client);
     } else if (!client_config_same_connection(before->config, now)) {
         client->server_keepalive_s = 0; /* perhaps another broker */
+        host_subscribe_start_over(client);
         try_anew(client, "configuration_changed");
     } else if (claimed_anew && is_parked(client)) {
         try_anew(client, "claimed");
@@ -238,6 +242,7 @@ static void retry(struct host *host, const struct host_command *command) {
 static void restart(struct host *host, const struct host_command *command) {
     struct client *client = host_find(host, command->id);
     if (client != NULL && client->state != CLIENT_PAUSED) {
+        host_subscribe_all(client);
         try_anew(client, command->reason ? command->reason : "restart");
     }
 }

@@ -99,6 +99,7 @@ static void fail_for(struct client *client, enum client_error error, const char 
     host_note_error(client, error, message);
     host_tear_down(client, false);
     host_clear_suspicion(client);
+    host_subscribe_acquit(client);
     if (host_change(client, CLIENT_EV_FAILED, client_error_code(error))) {
         host_schedule(client, delay_ms);
     }

@@ -23,12 +23,6 @@ void host_clear_suspicion(struct client *client) {
 
 /* ---- at the loss ---- */
 
-static bool judge_is_subscribing(const struct client *client) {
-    const struct client_work *work = client->work;
-    return work != NULL && work->in_flight > 0 &&
-           work->unsubscribed == work->diff.unsubscribe_count;
-}
-
 static struct loss_facts judge_facts(const struct client *client,
                                      const struct engine_closed *closed) {
     int64_t now_ms = clock_ms();
@@ -39,7 +33,7 @@ static struct loss_facts judge_facts(const struct client *client,
         /* Without a lease another node may rightly have it. */
         .early = client->state == CLIENT_ONLINE && age_ms < client->host->conf->stable_ms &&
                  client->host->lease_was_valid,
-        .subscribing = judge_is_subscribing(client),
+        .subscribing = host_subscribe_in_doubt(client),
         .publications_pending = closed->publications_pending,
     };
 }
@@ -66,7 +60,8 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
     facts.window = incident_lost(client->broker->incident, client_number(client),
                                  client->state == CLIENT_ONLINE, facts.lost_at_ms);
     host_forget_loss(client);
-    if (closed->error != CLIENT_ERROR_CONNECTION_LOST) {
+    bool silent = facts.subscribing && closed->error == CLIENT_ERROR_SUBSCRIBE_TIMEOUT;
+    if (closed->error != CLIENT_ERROR_CONNECTION_LOST && !silent) {
         client->suspicion = 0;
         return judge_charge(client, loss_judge_told(&facts, closed->reason_code));
     }

@@ -110,6 +110,7 @@ void host_connection_closed(void *context, const struct engine_closed *closed) {
 /* ---- time is over ---- */
 
 static void stable(struct client *client) {
+    client->stable_told = true;
     client->failures = 0;
     host_clear_suspicion(client);
     client->host->owner->stable(client->host->owner->context, client->id);
@@ -119,11 +120,10 @@ static void stable(struct client *client) {
 static void lived_on(struct client *client) {
     int64_t now_ms = clock_ms();
     incident_tick(client->broker->incident, now_ms);
-    if (now_ms - client->connack_at_ms < client->host->conf->stable_ms) {
-        host_watch_stability(client);
-    } else {
+    if (!client->stable_told && now_ms - client->connack_at_ms >= client->host->conf->stable_ms) {
         stable(client);
     }
+    host_subscribe_again(client);
 }
 
 static void never_let_in(struct client *client) {
@@ -147,6 +147,9 @@ static void try_again(struct client *client) {
         host_enqueue(client);
     }
 }
+
+static const struct engine_closed unacknowledged = {.error = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
+                                                    .reason_code = -1};
 
 /* What a session has saved up comes before the SUBACK, and waits for a sink: to begin anew would
  * only bring it again. But a broker that sends for ever and never acknowledges is no good. Others
@@ -177,15 +180,14 @@ void host_timer(struct client *client) {
         break;
     case CLIENT_SUBSCRIBING:
         if (!keeps_waiting(client)) {
-            host_fail(client, CLIENT_ERROR_SUBSCRIBE_TIMEOUT, NULL);
+            lost(client, &unacknowledged);
         }
         break;
     case CLIENT_ONLINE:
         if (client->work == NULL) {
             lived_on(client);
         } else if (!keeps_waiting(client)) {
-            lost(client, &(struct engine_closed){.error = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
-                                                 .reason_code = -1});
+            lost(client, &unacknowledged);
         }
         break;
     case CLIENT_BACKOFF:

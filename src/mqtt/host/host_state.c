@@ -124,6 +124,7 @@ static void forget(struct client *client) {
     pthread_mutex_lock(&host->lock);
     HASH_DEL(host->clients, client);
     host->counts[client->state]--;
+    host->degraded_count -= client->degraded;
     pthread_cond_broadcast(&host->forgotten);
     pthread_mutex_unlock(&host->lock);
     broker_release(&host->brokers, client->broker);
@@ -145,6 +146,7 @@ static enum err take_next_config(struct client *client) {
     pthread_mutex_unlock(&host->lock);
     shared_config_release(client->next_config);
     client->next_config = NULL;
+    host_subscribe_start_over(client); /* it may have been elsewhere, and be another */
     return result;
 }
 

@@ -114,3 +114,13 @@ void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT])
 size_t hosts_incidents(struct hosts *hosts, struct incident_view *out, size_t max) {
     return incidents_snapshot(hosts->incidents, out, max, clock_ms());
 }
+
+int64_t hosts_degraded_count(struct hosts *hosts) {
+    int64_t count = 0;
+    for (size_t i = 0; i < hosts->count; i++) {
+        pthread_mutex_lock(&hosts->all[i]->lock);
+        count += hosts->all[i]->degraded_count;
+        pthread_mutex_unlock(&hosts->all[i]->lock);
+    }
+    return count;
+}

@@ -67,6 +67,7 @@ static void on_connected5(void *context, MQTTAsync_successData5 *data) {
             (uint16_t)number_of(properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, 0),
         .maximum_qos = (uint8_t)number_of(properties, MQTTPROPERTY_CODE_MAXIMUM_QOS, 2),
     };
+    connection->server_packet_max = number_of(properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, 0);
     if (assigned != NULL) {
         snprintf(connection->assigned_client_id, sizeof(connection->assigned_client_id), "%.*s",
                  assigned->value.data.len, assigned->value.data.data);

@@ -99,6 +99,7 @@ struct engine_connection {
     bool ready;     /* linked in engine->ready */
     struct engine_connection *ready_prev, *ready_next;
     struct engine_connack connack;
+    uint32_t server_packet_max; /* 0: none; written before CONNACK is posted */
     char assigned_client_id[128];
     uint8_t *codes; /* of the SUBSCRIBE in flight */
     size_t code_count, codes_missing;
@@ -139,8 +140,8 @@ void paho_close_material(struct engine_connection *connection);
 
 /* requests.c: see engine_ops. */
 enum err paho_subscribe(struct engine_connection *connection,
-                        const struct client_subscription *subscriptions, size_t n);
-enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t n);
+                        const struct client_subscription *subscriptions, size_t *n);
+enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t *n);
 enum err paho_publish(struct engine_connection *connection,
                       const struct engine_publication *publication, uint64_t token);
 

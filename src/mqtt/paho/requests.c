@@ -6,9 +6,8 @@
 #include <string.h>
 #include <MQTTAsync.h>
 #include <utlist.h>
+#include "mqtt/subscriptions.h"
 #include "paho.h"
-
-#define SUBSCRIBE_FILTERS_MAX 256
 
 static enum err result_of(int rc) {
     switch (rc) {
@@ -80,7 +79,9 @@ static enum err subscribe_together(struct engine_connection *connection,
         options[i] = (MQTTSubscribe_options)MQTTSubscribe_options_initializer;
         options[i].noLocal = subscriptions[i].no_local;
         options[i].retainAsPublished = subscriptions[i].retain_as_published;
-        options[i].retainHandling = subscriptions[i].retain_handling;
+        options[i].retainHandling = subscriptions[i].retain_handling == RETAIN_HANDLING_STANDARD
+                                        ? 0
+                                        : subscriptions[i].retain_handling;
     }
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     paho_fill_subscribe_options(&connection->subscribes[0], &response);
@@ -98,28 +99,37 @@ static enum err subscribe_together(struct engine_connection *connection,
 }
 
 enum err paho_subscribe(struct engine_connection *connection,
-                        const struct client_subscription *subscriptions, size_t n) {
-    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
+                        const struct client_subscription *subscriptions, size_t *n) {
+    assert(*n > 0 && *n <= SUBSCRIBE_FILTERS_MAX);
     if (connection->phase != PAHO_UP) {
         return ERR_WRONG_STATE;
     }
+    *n = subscriptions_fit(subscriptions, *n, connection->protocol_version,
+                           connection->server_packet_max);
+    if (*n == 0) {
+        return ERR_ARGUMENT;
+    }
     paho_call_begin(connection->engine);
     enum err result = connection->protocol_version == 5
-                          ? subscribe_together(connection, subscriptions, n)
-                          : subscribe_one_by_one(connection, subscriptions, n);
+                          ? subscribe_together(connection, subscriptions, *n)
+                          : subscribe_one_by_one(connection, subscriptions, *n);
     paho_call_end(connection->engine);
     return result;
 }
 
-enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t n) {
-    assert(n > 0 && n <= SUBSCRIBE_FILTERS_MAX);
+enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t *n) {
+    assert(*n > 0 && *n <= SUBSCRIBE_FILTERS_MAX);
     if (connection->phase != PAHO_UP) {
         return ERR_WRONG_STATE;
+    }
+    *n = filters_fit(filters, *n, connection->protocol_version, connection->server_packet_max);
+    if (*n == 0) {
+        return ERR_ARGUMENT;
     }
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     paho_fill_unsubscribe_options(connection, &response);
     paho_call_begin(connection->engine);
-    int rc = MQTTAsync_unsubscribeMany(connection->handle, (int)n, filters, &response);
+    int rc = MQTTAsync_unsubscribeMany(connection->handle, (int)*n, filters, &response);
     paho_call_end(connection->engine);
     return result_of(rc);
 }

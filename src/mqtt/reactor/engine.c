@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "mqtt/reactor/tls.h"
+#include "mqtt/subscriptions.h"
 #include "reactor.h"
 
 #define EVENTS_PER_TURN_MAX  256
@@ -323,37 +324,31 @@ static enum err request(struct engine_connection *connection, size_t n, uint8_t 
     return ERR_OK;
 }
 
-/* A server must not be sent a packet beyond its maximum (section 3.2.2.3.6): takes it back. */
-static enum err fit_request(struct engine_connection *connection, size_t len_before) {
-    size_t len = connection->out.len - len_before;
-    if (connection->server_packet_max == 0 || len <= connection->server_packet_max) {
-        return ERR_OK;
-    }
-    connection->out.len = len_before;
-    connection->request.packet_id = 0;
-    return ERR_ARGUMENT;
-}
-
+/* A server must not be sent a packet beyond its maximum (section 3.2.2.3.6). */
 static enum err engine_subscribe(struct engine_connection *connection,
-                                 const struct client_subscription *subscriptions, size_t n) {
-    size_t len_before = connection->out.len;
-    enum err result = request(connection, n, PACKET_SUBACK);
+                                 const struct client_subscription *subscriptions, size_t *n) {
+    *n = subscriptions_fit(subscriptions, *n, connection->version, connection->server_packet_max);
+    if (*n == 0) {
+        return ERR_ARGUMENT;
+    }
+    enum err result = request(connection, *n, PACKET_SUBACK);
     if (result == ERR_OK) {
         packet_write_subscribe(&connection->out, connection->version, connection->request.packet_id,
-                               subscriptions, n);
-        result = fit_request(connection, len_before);
+                               subscriptions, *n);
     }
     return result;
 }
 
 static enum err engine_unsubscribe(struct engine_connection *connection, char *const *filters,
-                                   size_t n) {
-    size_t len_before = connection->out.len;
-    enum err result = request(connection, n, PACKET_UNSUBACK);
+                                   size_t *n) {
+    *n = filters_fit(filters, *n, connection->version, connection->server_packet_max);
+    if (*n == 0) {
+        return ERR_ARGUMENT;
+    }
+    enum err result = request(connection, *n, PACKET_UNSUBACK);
     if (result == ERR_OK) {
         packet_write_unsubscribe(&connection->out, connection->version,
-                                 connection->request.packet_id, filters, n);
-        result = fit_request(connection, len_before);
+                                 connection->request.packet_id, filters, *n);
     }
     return result;
 }

@@ -201,9 +201,11 @@ static uint8_t subscription_options(const struct client_subscription *subscripti
     if (version == 4) {
         return subscription->qos;
     }
+    unsigned retain_handling = subscription->retain_handling == RETAIN_HANDLING_STANDARD
+                                   ? 0
+                                   : subscription->retain_handling;
     return (uint8_t)(subscription->qos | (subscription->no_local ? 0x04 : 0) |
-                     (subscription->retain_as_published ? 0x08 : 0) |
-                     subscription->retain_handling << 4);
+                     (subscription->retain_as_published ? 0x08 : 0) | retain_handling << 4);
 }
 
 void packet_write_subscribe(struct buffer *out, int version, uint16_t packet_id,

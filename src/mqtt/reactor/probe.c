@@ -14,11 +14,10 @@
 #include "probe_address.h"
 #include "reactor.h"
 
-#define POLL_MS         20 /* so soon is seen that it is to stop */
-#define FAREWELL_MS     4000
-#define FILTERS_PER_ASK 100
-#define FILTERS_SHOWN   3
-#define RECEIPTS_MAX    256 /* messages that come before SUBACK */
+#define POLL_MS       20 /* so soon is seen that it is to stop */
+#define FAREWELL_MS   4000
+#define FILTERS_SHOWN 3
+#define RECEIPTS_MAX  256 /* messages that come before SUBACK */
 
 const char *probe_step_name(enum probe_step step) {
     static const char *const names[] = {"dns", "tcp", "tls", "websocket", "connect", "subscribe"};
@@ -216,28 +215,45 @@ static void subscribed_all(struct probe *probe) {
                        probe->asked == 1 ? "" : "s");
     if (probe->left_out > 0) {
         snprintf(detail + len, sizeof(detail) - (size_t)len,
-                 "; %zu shared not tried, so as not to take messages from their group",
+                 "; %zu not tried, so as not to take messages or the subscription from others",
                  probe->left_out);
     }
     passed(probe, PROBE_SUBSCRIBE, detail);
     probe->over = true;
 }
 
-static void subscribe_some(struct probe *probe) {
-    const struct client_subscription *all = probe->config->subscriptions + probe->asked;
-    size_t n = probe->config->subscription_count - probe->asked, some = 0;
-    while (some < n && some < FILTERS_PER_ASK && all[some].identifier == all[0].identifier) {
+static void note_refusal(struct probe *probe, size_t filter, const char *why) {
+    size_t len = strlen(probe->refusals);
+    if (probe->refused++ < FILTERS_SHOWN) {
+        snprintf(probe->refusals + len, sizeof(probe->refusals) - len, "%s%.40s (%s)",
+                 len > 0 ? ", " : "", probe->config->subscriptions[filter].filter, why);
+    }
+}
+
+/* Of one identifier, as many as a packet of the settings, or of the client, may have. */
+static size_t filters_at_once(const struct probe *probe) {
+    const struct client_config *config = probe->config;
+    const struct client_subscription *all = config->subscriptions + probe->asked;
+    size_t n = config->subscription_count - probe->asked, some = 0;
+    size_t most = config->subscribe_filters_max > 0
+                      ? config->subscribe_filters_max
+                      : (size_t)probe->wiring->conf->subscribe_filters_max;
+    while (some < n && some < most && all[some].identifier == all[0].identifier) {
         some++;
     }
-    if (some == 0) {
-        subscribed_all(probe);
-        return;
+    return some;
+}
+
+static void subscribe_some(struct probe *probe) {
+    while ((probe->in_flight = filters_at_once(probe)) > 0) {
+        (void)engine_reactor.subscribe(
+            probe->connection, probe->config->subscriptions + probe->asked, &probe->in_flight);
+        if (probe->in_flight > 0) {
+            return; /* it is sent, or the closed event is on its way */
+        }
+        note_refusal(probe, probe->asked++, "longer than the largest packet that the broker takes");
     }
-    probe->in_flight = some;
-    if (engine_reactor.subscribe(probe->connection, all, some) != ERR_OK) {
-        failed(probe, PROBE_SUBSCRIBE, CLIENT_ERROR_SUBSCRIBE_FAILED,
-               "the filters do not fit into the largest packet that the broker takes");
-    }
+    subscribed_all(probe);
 }
 
 static void on_connected(void *client, const struct engine_connack *connack) {
@@ -279,14 +295,9 @@ static void on_closed(void *client, const struct engine_closed *closed) {
 static void on_subscribed(void *client, const uint8_t *codes, size_t n) {
     struct probe *probe = client;
     for (size_t i = 0; i < n && i < probe->in_flight; i++) {
-        size_t len = strlen(probe->refusals);
-        if (codes[i] >= 0x80 && probe->refused++ < FILTERS_SHOWN) {
-            snprintf(probe->refusals + len, sizeof(probe->refusals) - len, "%s%.40s (%s)",
-                     len > 0 ? ", " : "", probe->config->subscriptions[probe->asked + i].filter,
-                     client_error_text(reason_error_suback(codes[i])));
-        }
         if (codes[i] >= 0x80) {
             probe->refusal = reason_error_suback(codes[i]);
+            note_refusal(probe, probe->asked + i, client_error_text(probe->refusal));
         }
     }
     probe->asked += probe->in_flight;
@@ -465,7 +476,7 @@ static void leave_out_shared(struct probe *probe) {
     struct client_config *config = probe->config;
     size_t kept = 0;
     for (size_t i = 0; i < config->subscription_count; i++) {
-        if (topic_filter_is_shared(config->subscriptions[i].filter)) {
+        if (topic_filter_takes_from_others(config->subscriptions[i].filter)) {
             free(config->subscriptions[i].filter);
             probe->left_out++;
         } else {

@@ -3,12 +3,15 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
+#include "base/text.h"
 #include "reactor.h"
 
 struct engine_session *session_create(void *client) {
     struct engine_session *session = calloc(1, sizeof(*session));
     if (session != NULL) {
         session->client = client;
+        /* Some brokers mix the identifiers of both directions up: theirs begin at 1. */
+        session->last_packet_id = (uint16_t)text_random_between(0, UINT16_MAX);
     }
     return session;
 }

@@ -11,8 +11,6 @@ from fleet.other_brokers import Mochi, Nats
 from fleet.packets import SUBSCRIBE
 from fleet.wait import wait_until
 
-pytestmark = pytest.mark.xfail(reason="cases B1 to B7", strict=False)
-
 SOON = {"reconnect_min_ms": 100, "reconnect_max_ms": 1000}
 
 

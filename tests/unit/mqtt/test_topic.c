@@ -102,6 +102,19 @@ START_TEST(shared_filters_are_told_from_others) {
 }
 END_TEST
 
+START_TEST(filters_that_take_from_others_are_told_from_the_rest) {
+    static const char *const take[] = {"$share/g/a", "$queue/a", "$exclusive/a/#", "$oshare/g/a"},
+                             *const leave[] = {"queue/a", "a/$queue/a", "$queue", "$exclusivea",
+                                               ""};
+    for (size_t i = 0; i < sizeof take / sizeof *take; i++) {
+        ck_assert_msg(topic_filter_takes_from_others(take[i]), "%s", take[i]);
+    }
+    for (size_t i = 0; i < sizeof leave / sizeof *leave; i++) {
+        ck_assert_msg(!topic_filter_takes_from_others(leave[i]), "%s", leave[i]);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("topic");
     TCase *tcase = tcase_create("topic");
@@ -110,6 +123,7 @@ int main(void) {
     tcase_add_test(tcase, a_topic_holds_no_nul_and_at_most_65535_bytes);
     tcase_add_test(tcase, a_topic_is_never_read_beyond_its_length);
     tcase_add_test(tcase, shared_filters_are_told_from_others);
+    tcase_add_test(tcase, filters_that_take_from_others_are_told_from_the_rest);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -1,0 +1,424 @@
+/* Owns the talk with a broker about a client's subscriptions: one packet after the other once
+ * CONNACK came, when they change, and when what was refused is tried again. What is next is the
+ * plan's (mqtt/subscribing.h). Host thread only. Knows nothing of how the connection was made. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "mqtt/host.h"
+
+#define SUBSCRIBE_LATE_MS_MAX    3600000
+#define SUBSCRIBE_ACQUITTALS_MAX 3
+
+static size_t subscribe_count(const struct client *client) {
+    return client->config->config->subscription_count;
+}
+
+static struct subscribing_rules subscribe_rules(const struct client *client) {
+    const struct client_config *config = client->config->config;
+    const struct conf *conf = client->host->conf;
+    int64_t own_max = config->subscribe_filters_max;
+    int64_t min_ms =
+        config->reconnect_min_ms > 0 ? config->reconnect_min_ms : conf->reconnect_min_ms;
+    int64_t max_ms =
+        config->reconnect_max_ms > 0 ? config->reconnect_max_ms : conf->reconnect_max_ms;
+    return (struct subscribing_rules){
+        .packet_max = (size_t)(own_max > 0 ? own_max : conf->subscribe_filters_max),
+        .version = config->protocol_version,
+        .again_ms = min_ms,
+        .again_ms_max = max_ms,
+        .late_ms = max_ms,
+        .late_ms_max = max_ms > SUBSCRIBE_LATE_MS_MAX ? max_ms : SUBSCRIBE_LATE_MS_MAX,
+    };
+}
+
+void host_drop_work(struct client *client) {
+    struct client_work *work = client->work;
+    if (work != NULL) {
+        subscriptions_gone_fini(&work->gone);
+        shared_config_release(work->from);
+        shared_config_release(work->to);
+        shared_config_release(work->asked_of);
+        free(work);
+        client->work = NULL;
+    }
+}
+
+/* ---- what is refused ---- */
+
+/* "2 of 20 subscriptions refused; a/b: not authorized" */
+static enum client_error subscribe_describe(const struct client *client, size_t refused, char *out,
+                                            size_t size) {
+    const struct client_config *config = client->config->config;
+    for (size_t i = config->subscription_count; i-- > 0;) {
+        const struct subscribing_filter *filter = &client->subscribing.filters[i];
+        enum client_error why = subscribing_refusal(filter);
+        if (why != CLIENT_ERROR_NONE) {
+            snprintf(out, size, "%zu of %zu subscriptions refused; %.200s: %s", refused,
+                     config->subscription_count, config->subscriptions[i].filter,
+                     client_error_text(why));
+            return why;
+        }
+    }
+    return CLIENT_ERROR_NONE;
+}
+
+/* Told when it begins, and shown as the last error of every connection. */
+static void subscribe_note_refusals(struct client *client) {
+    struct host *host = client->host;
+    bool first = client->state != CLIENT_ONLINE, before = client->degraded;
+    char message[400] = "";
+    size_t refused = subscribing_refused_count(&client->subscribing, subscribe_count(client));
+    pthread_mutex_lock(&host->lock);
+    client->degraded = refused > 0;
+    host->degraded_count += client->degraded - before;
+    pthread_mutex_unlock(&host->lock);
+    enum client_error why = subscribe_describe(client, refused, message, sizeof message);
+    if (client->degraded && !before) {
+        host_notice(client, why, message);
+    } else if (client->degraded && first) {
+        host_note_error(client, why, message);
+    }
+}
+
+/* ---- the end of the work ---- */
+
+/* The timer watches the work while there is some, then until the connection is stable, or something
+ * is to be tried again. */
+static void subscribe_watch(struct client *client) {
+    struct subscribing_rules rules = subscribe_rules(client);
+    int64_t now_ms = clock_ms();
+    int64_t at_ms =
+        subscribing_due_ms(&client->subscribing, subscribe_count(client), &rules, now_ms);
+    int64_t stable_at_ms = client->connack_at_ms + client->host->conf->stable_ms;
+    if (host_is_away(client) && stable_at_ms > now_ms + INCIDENT_LIFE_MS) {
+        stable_at_ms = now_ms + INCIDENT_LIFE_MS; /* its life may end the incident */
+    }
+    if (!client->stable_told && (at_ms == 0 || stable_at_ms < at_ms)) {
+        at_ms = stable_at_ms;
+    }
+    if (at_ms != 0) {
+        host_set_timer(client, at_ms > now_ms ? at_ms - now_ms : 0);
+    } else {
+        timers_clear(&client->host->timers, &client->timer);
+    }
+}
+
+static void subscribe_done(struct client *client) {
+    host_drop_work(client);
+    client->acquittals = 0;
+    pthread_mutex_lock(&client->host->lock);
+    subscribing_settled(&client->subscribing, subscribe_count(client));
+    pthread_mutex_unlock(&client->host->lock);
+    subscribe_note_refusals(client);
+    pacer_leave(&client->host->pacer, &client->ticket);
+    host_change(client, CLIENT_EV_SUBSCRIBED, "subscribed");
+    subscribe_watch(client);
+    if (client->state == CLIENT_ONLINE) {
+        host_update_subscriptions(client); /* it may have changed meanwhile */
+    }
+}
+
+/* ---- one packet after the other ---- */
+
+enum subscribe_step {
+    SUBSCRIBE_SENT,
+    SUBSCRIBE_SKIPPED, /* nothing was sent, and there may be more */
+    SUBSCRIBE_NOTHING,
+    SUBSCRIBE_FAILED,
+};
+
+/* ERR_UNAVAILABLE: its closed event is on its way. */
+static enum subscribe_step subscribe_step_of(enum err result) {
+    return result == ERR_OK || result == ERR_UNAVAILABLE ? SUBSCRIBE_SENT : SUBSCRIBE_FAILED;
+}
+
+static enum subscribe_step subscribe_send_unsubscribe(struct client *client) {
+    struct client_work *work = client->work;
+    struct subscribing_rules rules = subscribe_rules(client);
+    size_t most = subscribing_unsubscribe_max(&client->subscribing, &rules);
+    size_t left = work->gone.count - work->unsubscribed;
+    if (left == 0 || most == 0) {
+        return SUBSCRIBE_NOTHING;
+    }
+    size_t n = left < most ? left : most;
+    enum err result = client->host->ops->unsubscribe(client->connection,
+                                                     work->gone.filters + work->unsubscribed, &n);
+    if (n == 0) { /* too long for the broker: it cannot have it */
+        work->unsubscribed++;
+        return SUBSCRIBE_SKIPPED;
+    }
+    work->in_flight = n;
+    work->unsubscribing = client->unsubscribing = true;
+    return subscribe_step_of(result);
+}
+
+/* What the session had must not come again (MQTT 5.0 section 3.8.3.1). */
+static struct client_subscription subscribe_options(const struct client *client,
+                                                    const struct client_subscription *wanted) {
+    struct client_subscription asked = *wanted;
+    if (asked.retain_handling == RETAIN_HANDLING_STANDARD) {
+        asked.retain_handling = client->session_present ? 1 : 0;
+    }
+    return asked;
+}
+
+static enum subscribe_step subscribe_send(struct client *client) {
+    struct client_work *work = client->work;
+    struct client_subscription some[SUBSCRIBE_FILTERS_MAX];
+    const struct client_config *config = client->config->config;
+    struct subscribing_rules rules = subscribe_rules(client);
+    size_t n = subscribing_next(&client->subscribing, config, &rules, work->asked);
+    if (n == 0) {
+        return SUBSCRIBE_NOTHING;
+    }
+    shared_config_release(work->asked_of);
+    work->asked_of = shared_config_hold(client->config);
+    for (size_t i = 0; i < n; i++) {
+        some[i] = subscribe_options(client, &config->subscriptions[work->asked[i]]);
+    }
+    enum err result = client->host->ops->subscribe(client->connection, some, &n);
+    pthread_mutex_lock(&client->host->lock);
+    if (n == 0) {
+        subscribing_refuse_long(&client->subscribing, work->asked[0]);
+    } else {
+        subscribing_asked(&client->subscribing, work->asked, n);
+    }
+    pthread_mutex_unlock(&client->host->lock);
+    work->in_flight = n;
+    work->unsubscribing = client->unsubscribing = false;
+    return n == 0 ? SUBSCRIBE_SKIPPED : subscribe_step_of(result);
+}
+
+static void subscribe_go_on(struct client *client) {
+    enum subscribe_step step;
+    do { /* each that is skipped is one less */
+        step = subscribe_send_unsubscribe(client);
+        if (step == SUBSCRIBE_NOTHING) {
+            step = subscribe_send(client);
+        }
+    } while (step == SUBSCRIBE_SKIPPED);
+    if (step == SUBSCRIBE_NOTHING) {
+        subscribe_done(client);
+        return;
+    }
+    host_set_timer(client, client->host->conf->connect_timeout_ms);
+    if (step == SUBSCRIBE_FAILED) {
+        /* Not sent, and nothing will answer: the timer ends it. */
+        host_note_error(client, CLIENT_ERROR_SUBSCRIBE_FAILED, NULL);
+    }
+}
+
+static struct client_work *subscribe_work_create(struct client *client) {
+    struct subscribing_rules rules = subscribe_rules(client);
+    struct client_work *work = calloc(1, sizeof *work + rules.packet_max * sizeof *work->asked);
+    if (work != NULL) {
+        work->to = shared_config_hold(client->config);
+    }
+    return work;
+}
+
+static void subscribe_out_of_memory(struct client *client) {
+    host_drop_work(client);
+    host_note_error(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
+    host_set_timer(client, 0); /* connects anew */
+}
+
+/* from NULL: nothing is known of the session but whether there is one. */
+static void subscribe_begin(struct client *client, struct shared_config *from) {
+    struct client_work *work = client->work = subscribe_work_create(client);
+    bool known = from != NULL || client->session_present;
+    if (work == NULL || (known && subscriptions_gone_init(&work->gone, from ? from->config : NULL,
+                                                          work->to->config) != ERR_OK)) {
+        subscribe_out_of_memory(client);
+        return;
+    }
+    work->from = shared_config_hold(from);
+    subscribe_go_on(client);
+}
+
+void host_update_subscriptions(struct client *client) {
+    assert(client->state == CLIENT_ONLINE);
+    if (client->work != NULL || client->applied == client->config) {
+        return; /* busy: looked at again when it is done */
+    }
+    struct shared_config *before = client->applied;
+    client->applied = shared_config_hold(client->config);
+    if (!client_config_same_subscriptions(before->config, client->config->config)) {
+        subscribe_begin(client, before);
+    }
+    shared_config_release(before);
+}
+
+void host_subscribe_again(struct client *client) {
+    struct subscribing_rules rules = subscribe_rules(client);
+    size_t count = subscribe_count(client);
+    int64_t now_ms = clock_ms();
+    int64_t due_ms = subscribing_due_ms(&client->subscribing, count, &rules, now_ms);
+    if (due_ms == 0 || due_ms > now_ms) {
+        subscribe_watch(client);
+        return;
+    }
+    pthread_mutex_lock(&client->host->lock);
+    subscribing_try_again(&client->subscribing, count, &rules, now_ms);
+    pthread_mutex_unlock(&client->host->lock);
+    client->work = subscribe_work_create(client);
+    if (client->work == NULL) {
+        subscribe_out_of_memory(client);
+        return;
+    }
+    subscribe_go_on(client);
+}
+
+/* ---- events ---- */
+
+/* Where the configuration has the subscription now; -1: it is gone, or has changed. */
+static int32_t subscribe_place(const struct client *client, uint16_t asked) {
+    const struct client_config *config = client->config->config;
+    const struct client_work *work = client->work;
+    const struct client_subscription *one = &work->asked_of->config->subscriptions[asked];
+    if (work->asked_of == client->config) {
+        return asked;
+    }
+    for (size_t i = 0; i < config->subscription_count; i++) {
+        if (strcmp(config->subscriptions[i].filter, one->filter) == 0) {
+            return subscription_same_options(&config->subscriptions[i], one) ? (int32_t)i : -1;
+        }
+    }
+    return -1;
+}
+
+void host_subscribed(void *context, const uint8_t *codes, size_t n) {
+    struct client *client = context;
+    struct client_work *work = client->work;
+    int32_t places[SUBSCRIBE_FILTERS_MAX];
+    client->last_packet_at_ms = clock_wall_ms();
+    if (work == NULL || work->in_flight == 0 || work->unsubscribing) {
+        return;
+    }
+    n = n < work->in_flight ? n : work->in_flight;
+    for (size_t i = 0; i < n; i++) {
+        places[i] = subscribe_place(client, work->asked[i]);
+    }
+    work->in_flight = 0;
+    pthread_mutex_lock(&client->host->lock);
+    subscribing_acknowledged(&client->subscribing, subscribe_count(client), places, codes, n,
+                             clock_ms());
+    pthread_mutex_unlock(&client->host->lock);
+    subscribe_go_on(client);
+}
+
+void host_unsubscribed(void *context) {
+    struct client *client = context;
+    struct client_work *work = client->work;
+    client->last_packet_at_ms = clock_wall_ms();
+    if (work == NULL || work->in_flight == 0 || !work->unsubscribing) {
+        return;
+    }
+    work->unsubscribed += work->in_flight;
+    work->in_flight = 0;
+    client->unsubscribing = false;
+    subscribe_go_on(client);
+}
+
+/* ---- losses ---- */
+
+bool host_subscribe_in_doubt(const struct client *client) {
+    return client->unsubscribing ||
+           subscribing_in_doubt(&client->subscribing, subscribe_count(client));
+}
+
+/* The first that is in doubt, and how many are. */
+static const char *subscribe_doubted(const struct client *client, size_t *n) {
+    const char *first = NULL;
+    *n = 0;
+    for (size_t i = subscribe_count(client); i-- > 0;) {
+        if (client->subscribing.filters[i].flags & FILTER_ASKED) {
+            first = client->config->config->subscriptions[i].filter;
+            (*n)++;
+        }
+    }
+    return first;
+}
+
+static void subscribe_note_blame(struct client *client, const char *filter, size_t n) {
+    char message[400];
+    enum client_error error =
+        n > 1 ? CLIENT_ERROR_FILTERS_HALVED : CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION;
+    if (n > 1) {
+        snprintf(message, sizeof message,
+                 "the broker ended the connection when it was asked for %zu filters at once: half "
+                 "as many are next",
+                 n);
+    } else {
+        snprintf(message, sizeof message,
+                 "the broker ended the connection when it was asked for the filter %.200s alone",
+                 filter);
+    }
+    host_note_error(client, error, message);
+    log_event(LOG_INFO, "filters_blamed", KS("client", client->id), KI("filters", (int64_t)n),
+              KS("first", filter));
+}
+
+bool host_subscribe_blame(struct client *client) {
+    client->blame_pending = host_subscribe_in_doubt(client);
+    return client->blame_pending;
+}
+
+void host_subscribe_acquit(struct client *client) {
+    if (client->blame_pending && client->acquittals < SUBSCRIBE_ACQUITTALS_MAX) {
+        client->blame_pending = false;
+        client->acquittals++;
+    }
+}
+
+static void subscribe_carry_out_blame(struct client *client) {
+    struct subscribing_rules rules = subscribe_rules(client);
+    size_t n, count = subscribe_count(client);
+    const char *filter = subscribe_doubted(client, &n);
+    bool progress;
+    pthread_mutex_lock(&client->host->lock);
+    if (client->unsubscribing) {
+        progress = subscribing_blame_unsubscribe(&client->subscribing, count, &rules);
+    } else {
+        progress = subscribing_blame(&client->subscribing, count, &rules, clock_ms());
+    }
+    pthread_mutex_unlock(&client->host->lock);
+    if (progress && n > 0) {
+        subscribe_note_blame(client, filter, n);
+        subscribe_note_refusals(client);
+    }
+    client->blame_pending = false;
+}
+
+void host_subscribe_all(struct client *client) {
+    pthread_mutex_lock(&client->host->lock);
+    subscribing_forget_session(&client->subscribing, subscribe_count(client));
+    subscribing_hurry(&client->subscribing);
+    pthread_mutex_unlock(&client->host->lock);
+}
+
+void host_subscribe_start_over(struct client *client) {
+    pthread_mutex_lock(&client->host->lock);
+    subscribing_start_over(&client->subscribing, subscribe_count(client));
+    pthread_mutex_unlock(&client->host->lock);
+}
+
+/* ---- the next connection ---- */
+
+void host_begin_subscribing(struct client *client) {
+    bool skip =
+        client->config->config->protocol_version == 4; /* it cannot say "nothing retained" */
+    client->applied = shared_config_hold(client->config);
+    if (client->blame_pending) {
+        subscribe_carry_out_blame(client);
+    }
+    client->unsubscribing = false;
+    pthread_mutex_lock(&client->host->lock);
+    subscribing_connected(&client->subscribing, subscribe_count(client), client->session_present,
+                          skip);
+    pthread_mutex_unlock(&client->host->lock);
+    subscribe_begin(client, NULL);
+}

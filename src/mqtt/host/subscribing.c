@@ -1,0 +1,642 @@
+/* Owns the plan of what is still to be asked of a broker for one client, and what was learnt of its
+ * filters. Pure. Knows no connection and no time but what it is told. */
+#include "mqtt/subscribing.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "mqtt/backoff.h"
+#include "mqtt/reason_codes.h"
+#include "mqtt/subscriptions.h"
+
+#define SUBSCRIBING_LOSSES_MAX  40 /* then the client goes online with what is good */
+#define SUBSCRIBING_STREAK_LOOK 2  /* then one from elsewhere is tried */
+#define SUBSCRIBING_STREAK_MAX  3
+#define SUBSCRIBING_TRIAL_MS    5000 /* some brokers grant first, and close then */
+
+#define SUBSCRIBING_ANY_LATE (FILTER_NAMED | FILTER_SURPLUS | FILTER_LATE)
+
+static struct subscribing_filter *subscribing_filters_create(size_t count) {
+    struct subscribing_filter *filters = malloc((count + 1) * sizeof *filters);
+    for (size_t i = 0; filters && i < count; i++) {
+        filters[i] = (struct subscribing_filter){.granted = GRANTED_NONE};
+    }
+    return filters;
+}
+
+enum err subscribing_init(struct subscribing *subscribing, const struct client_config *config) {
+    subscribing->trouble = NULL;
+    subscribing->filters = subscribing_filters_create(config->subscription_count);
+    return subscribing->filters ? ERR_OK : ERR_MEMORY;
+}
+
+void subscribing_fini(struct subscribing *subscribing) {
+    free(subscribing->filters);
+    free(subscribing->trouble);
+    *subscribing = (struct subscribing){0};
+}
+
+static const struct subscribing_filter *
+subscribing_before(const struct subscribing *subscribing, const struct client_config *from,
+                   const struct client_subscription *wanted) {
+    for (size_t i = 0; i < from->subscription_count; i++) {
+        if (strcmp(from->subscriptions[i].filter, wanted->filter) == 0) {
+            bool same = subscription_same_options(&from->subscriptions[i], wanted);
+            return same ? &subscribing->filters[i] : NULL;
+        }
+    }
+    return NULL;
+}
+
+enum err subscribing_change(struct subscribing *subscribing, const struct client_config *from,
+                            const struct client_config *to) {
+    struct subscribing_filter *filters = subscribing_filters_create(to->subscription_count);
+    if (!filters) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < to->subscription_count; i++) {
+        const struct subscribing_filter *before =
+            subscribing_before(subscribing, from, &to->subscriptions[i]);
+        filters[i] = before ? *before : filters[i];
+    }
+    free(subscribing->filters);
+    subscribing->filters = filters;
+    return ERR_OK;
+}
+
+/* ---- what is known ---- */
+
+static size_t subscribing_count_of(const struct subscribing *subscribing, size_t count,
+                                   unsigned flags) {
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += (subscribing->filters[i].flags & flags) != 0;
+    }
+    return n;
+}
+
+static void subscribing_clear(struct subscribing *subscribing, size_t count, unsigned flags) {
+    for (size_t i = 0; i < count; i++) {
+        subscribing->filters[i].flags &= (uint8_t)~flags;
+    }
+}
+
+static size_t subscribing_good_count(const struct subscribing *subscribing, size_t count) {
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += subscribing->filters[i].granted <= 2;
+    }
+    return n;
+}
+
+/* Until now every packet was acknowledged. NULL: out of memory. */
+static struct subscribing_trouble *subscribing_trouble(struct subscribing *subscribing,
+                                                       size_t count, size_t packet_max) {
+    if (!subscribing->trouble) {
+        subscribing->trouble = calloc(1, sizeof *subscribing->trouble);
+        size_t good = subscribing_good_count(subscribing, count);
+        if (subscribing->trouble) {
+            subscribing->trouble->total_good = (uint16_t)good;
+            subscribing->trouble->packet_good = (uint16_t)(good < packet_max ? good : packet_max);
+        }
+    }
+    return subscribing->trouble;
+}
+
+/* Refused for the moment, perhaps: MQTT 5.0 section 3.9.3. MQTT 3.1.1 has no other code than 0x80
+ * for all there is. */
+static bool subscribing_is_passing(const struct subscribing_filter *filter, int version) {
+    static const uint8_t codes[] = {REASON_UNSPECIFIED, REASON_IMPLEMENTATION_ERROR,
+                                    REASON_PACKET_IDENTIFIER_IN_USE, REASON_QUOTA_EXCEEDED};
+    return version == 5 && memchr(codes, filter->granted, sizeof codes) != NULL;
+}
+
+bool subscribing_in_doubt(const struct subscribing *subscribing, size_t count) {
+    return subscribing_count_of(subscribing, count, FILTER_ASKED) > 0;
+}
+
+enum client_error subscribing_refusal(const struct subscribing_filter *filter) {
+    if (filter->flags & FILTER_NAMED) {
+        return CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION;
+    }
+    if (filter->flags & FILTER_SURPLUS) {
+        return CLIENT_ERROR_SUBSCRIPTION_SURPLUS;
+    }
+    if (filter->flags & FILTER_LATE) {
+        return CLIENT_ERROR_SUBSCRIPTION_PUT_OFF;
+    }
+    if (filter->granted == REASON_PACKET_TOO_LARGE) { /* no broker's: subscribing_refuse_long */
+        return CLIENT_ERROR_SUBSCRIPTION_TOO_LONG;
+    }
+    return filter->granted >= 0x80 ? reason_error_suback(filter->granted) : CLIENT_ERROR_NONE;
+}
+
+size_t subscribing_refused_count(const struct subscribing *subscribing, size_t count) {
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        n += subscribing_refusal(&subscribing->filters[i]) != CLIENT_ERROR_NONE;
+    }
+    return n;
+}
+
+/* ---- connections ---- */
+
+void subscribing_connected(struct subscribing *subscribing, size_t count, bool session_present,
+                           bool skip) {
+    for (size_t i = 0; i < count; i++) {
+        struct subscribing_filter *filter = &subscribing->filters[i];
+        bool held =
+            session_present && (filter->flags & (FILTER_HELD | FILTER_NAMED)) == FILTER_HELD;
+        filter->flags &= (uint8_t) ~(FILTER_DONE | FILTER_ASKED | FILTER_HELD);
+        filter->flags |= (uint8_t)((held ? FILTER_HELD : 0) | (held && skip ? FILTER_DONE : 0));
+    }
+    if (subscribing->trouble) {
+        subscribing->trouble->late_now = false;
+        subscribing->trouble->on_trial = false;
+        subscribing->trouble->again_at_ms = 0; /* asked for anyway */
+    }
+}
+
+void subscribing_forget_session(struct subscribing *subscribing, size_t count) {
+    subscribing_clear(subscribing, count, FILTER_HELD);
+}
+
+void subscribing_start_over(struct subscribing *subscribing, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        subscribing->filters[i].flags = 0;
+        subscribing->filters[i].packet_max = 0;
+    }
+    free(subscribing->trouble);
+    subscribing->trouble = NULL;
+}
+
+/* ---- what is next ---- */
+
+/* In this order: what settles the doubts comes first, so that a connection that ends ends soon. */
+enum subscribing_class {
+    SUBSCRIBING_SUSPECT,
+    SUBSCRIBING_GOOD, /* the broker has answered to it */
+    SUBSCRIBING_NEW,
+    SUBSCRIBING_SURPLUS,
+    SUBSCRIBING_NONE,
+};
+
+static enum subscribing_class subscribing_class_of(const struct subscribing_filter *filter) {
+    if (filter->flags & (FILTER_DONE | FILTER_NAMED | FILTER_LATE)) {
+        return SUBSCRIBING_NONE;
+    }
+    if (filter->flags & FILTER_SURPLUS) {
+        return SUBSCRIBING_SURPLUS;
+    }
+    if (filter->flags & FILTER_SUSPECT) {
+        return SUBSCRIBING_SUSPECT;
+    }
+    return filter->granted == GRANTED_NONE ? SUBSCRIBING_NEW : SUBSCRIBING_GOOD;
+}
+
+/* How many more the broker can be expected to hold. Between what it has taken and what it has not,
+ * the middle is tried. */
+static size_t subscribing_room(const struct subscribing *subscribing, size_t count) {
+    const struct subscribing_trouble *trouble = subscribing->trouble;
+    if (!trouble || trouble->total_bad == 0) {
+        return count;
+    }
+    size_t held = subscribing_count_of(subscribing, count, FILTER_HELD);
+    if (held < trouble->total_good) {
+        return trouble->total_good - held;
+    }
+    if (held + 1 >= trouble->total_bad) {
+        return 0;
+    }
+    size_t half = (trouble->total_bad - held) / 2;
+    return half > 0 ? half : 1;
+}
+
+struct subscribing_pick { /* the packet that is being put together */
+    const struct subscribing *subscribing;
+    const struct client_config *config;
+    size_t most, room;
+    uint16_t *out;
+    size_t n;
+};
+
+static void subscribing_pick_add(struct subscribing_pick *pick, size_t i) {
+    const struct subscribing_filter *filter = &pick->subscribing->filters[i];
+    const struct client_subscription *subscriptions = pick->config->subscriptions;
+    size_t most =
+        filter->packet_max > 0 && filter->packet_max < pick->most ? filter->packet_max : pick->most;
+    bool fresh = !(filter->flags & FILTER_HELD);
+    bool alike =
+        pick->n == 0 || subscriptions[i].identifier == subscriptions[pick->out[0]].identifier;
+    if (!alike || pick->n >= most || (fresh && pick->room == 0)) {
+        return;
+    }
+    pick->out[pick->n++] = (uint16_t)i;
+    pick->most = most;
+    pick->room -= fresh;
+}
+
+static void subscribing_pick_class(struct subscribing_pick *pick, unsigned classes) {
+    for (size_t i = 0; i < pick->config->subscription_count && pick->n < pick->most; i++) {
+        if (classes & 1u << subscribing_class_of(&pick->subscribing->filters[i])) {
+            subscribing_pick_add(pick, i);
+        }
+    }
+}
+
+/* After several that ended the connection alone: is it they, or would any one do so now? */
+static void subscribing_pick_elsewhere(struct subscribing_pick *pick) {
+    static const enum subscribing_class classes[] = {SUBSCRIBING_NEW, SUBSCRIBING_SUSPECT};
+    pick->most = 1;
+    for (size_t k = 0; k < sizeof classes / sizeof *classes; k++) {
+        for (size_t i = pick->config->subscription_count; i-- > 0 && pick->n == 0;) {
+            const struct subscribing_filter *filter = &pick->subscribing->filters[i];
+            if (!(filter->flags & FILTER_CHARGED) && subscribing_class_of(filter) == classes[k]) {
+                subscribing_pick_add(pick, i);
+            }
+        }
+    }
+}
+
+/* One alone, in turn; first of those that may well be good. */
+static void subscribing_pick_late(struct subscribing_pick *pick) {
+    static const unsigned flags[] = {FILTER_SURPLUS | FILTER_LATE, FILTER_NAMED};
+    struct subscribing_trouble *trouble = pick->subscribing->trouble;
+    size_t count = pick->config->subscription_count;
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t i = 1; i <= count; i++) {
+            size_t at = (trouble->turn + i) % count;
+            unsigned has = pick->subscribing->filters[at].flags;
+            if (!(has & FILTER_DONE) && (has & flags[k])) {
+                trouble->turn = (uint16_t)at;
+                trouble->late_now = false;
+                pick->out[pick->n++] = (uint16_t)at;
+                return;
+            }
+        }
+    }
+    trouble->late_now = false;
+}
+
+size_t subscribing_next(struct subscribing *subscribing, const struct client_config *config,
+                        const struct subscribing_rules *rules, uint16_t *out) {
+    const struct subscribing_trouble *trouble = subscribing->trouble;
+    size_t most = rules->packet_max;
+    if (trouble && trouble->packet_max > 0 && trouble->packet_max < most) {
+        most = trouble->packet_max;
+    }
+    size_t room = subscribing_room(subscribing, config->subscription_count);
+    struct subscribing_pick pick = {subscribing, config, most, room, out, 0};
+    if (trouble && trouble->streak >= SUBSCRIBING_STREAK_LOOK) {
+        subscribing_pick_elsewhere(&pick);
+        pick.most = most;
+    }
+    bool counted = trouble && trouble->total_bad > 0; /* then the first of the list go first */
+    const unsigned good = 1u << SUBSCRIBING_GOOD, fresh = 1u << SUBSCRIBING_NEW;
+    const unsigned order[] = {1u << SUBSCRIBING_SUSPECT, counted ? good | fresh : good, fresh,
+                              1u << SUBSCRIBING_SURPLUS};
+    for (size_t i = 0; i < sizeof order / sizeof *order && pick.n == 0; i++) {
+        subscribing_pick_class(&pick, order[i]);
+    }
+    if (pick.n == 0 && trouble && trouble->late_now) {
+        subscribing_pick_late(&pick);
+    }
+    return pick.n;
+}
+
+void subscribing_asked(struct subscribing *subscribing, const uint16_t *filters, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        subscribing->filters[filters[i]].flags |= FILTER_ASKED;
+    }
+}
+
+/* ---- what the broker answers ---- */
+
+/* It was granted, for now at least. */
+static void subscribing_begin_trial(struct subscribing *subscribing,
+                                    struct subscribing_filter *filter, int64_t now_ms) {
+    filter->flags |= FILTER_ASKED;
+    subscribing->trouble->on_trial = true;
+    subscribing->trouble->trial_ends_at_ms = now_ms + SUBSCRIBING_TRIAL_MS;
+}
+
+static void subscribing_take_code(struct subscribing *subscribing,
+                                  struct subscribing_filter *filter, uint8_t code, int64_t now_ms) {
+    bool granted = code < 0x80;
+    filter->granted = code;
+    filter->flags &=
+        (uint8_t) ~(FILTER_ASKED | FILTER_SUSPECT | FILTER_SURPLUS | FILTER_LATE | FILTER_HELD);
+    filter->flags |= (uint8_t)(FILTER_DONE | (granted ? FILTER_HELD : 0));
+    if (granted && (filter->flags & FILTER_NAMED)) {
+        subscribing_begin_trial(subscribing, filter, now_ms);
+    } else {
+        filter->flags &= (uint8_t) ~(FILTER_NAMED | FILTER_CHARGED);
+    }
+}
+
+static uint16_t subscribing_larger(uint16_t a, size_t b) {
+    return b > a ? (uint16_t)b : a;
+}
+
+/* What an acknowledged packet proves. */
+static void subscribing_learn(struct subscribing *subscribing, size_t count, size_t packet,
+                              bool was_late) {
+    struct subscribing_trouble *trouble = subscribing->trouble;
+    size_t held = subscribing_count_of(subscribing, count, FILTER_HELD);
+    trouble->streak = 0;
+    trouble->packet_good = subscribing_larger(trouble->packet_good, packet);
+    trouble->total_good = subscribing_larger(trouble->total_good, held);
+    if (trouble->total_bad > 0 && held >= trouble->total_bad) {
+        trouble->total_bad = 0;
+        subscribing_clear(subscribing, count, FILTER_SURPLUS);
+    }
+    if (was_late) {
+        subscribing_clear(subscribing, count, FILTER_LATE);
+    }
+}
+
+void subscribing_acknowledged(struct subscribing *subscribing, size_t count, const int32_t *places,
+                              const uint8_t *codes, size_t n, int64_t now_ms) {
+    bool was_late = false;
+    for (size_t i = 0; i < n; i++) {
+        if (places[i] >= 0) {
+            struct subscribing_filter *filter = &subscribing->filters[places[i]];
+            was_late |= (filter->flags & (FILTER_LATE | FILTER_NAMED)) == FILTER_LATE;
+            subscribing_take_code(subscribing, filter, codes[i], now_ms);
+        }
+    }
+    if (subscribing->trouble) {
+        subscribing_learn(subscribing, count, n, was_late);
+    }
+}
+
+void subscribing_refuse_long(struct subscribing *subscribing, size_t filter) {
+    subscribing->filters[filter].granted = REASON_PACKET_TOO_LARGE;
+    subscribing->filters[filter].flags |= FILTER_DONE;
+}
+
+void subscribing_settled(struct subscribing *subscribing, size_t count) {
+    struct subscribing_trouble *trouble = subscribing->trouble;
+    if (!trouble) {
+        return;
+    }
+    if (subscribing_count_of(subscribing, count, FILTER_LATE) == 0) {
+        trouble->losses = 0;
+    }
+    for (size_t i = 0; i < count && trouble->total_bad > 0; i++) {
+        struct subscribing_filter *filter = &subscribing->filters[i];
+        if (subscribing_class_of(filter) != SUBSCRIBING_NONE) {
+            filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_CHARGED);
+            filter->flags |= FILTER_SURPLUS;
+        }
+    }
+}
+
+/* ---- what the end of a connection says ---- */
+
+struct subscribing_doubt {
+    size_t n;     /* filters */
+    size_t fresh; /* that the session did not hold */
+    size_t held;  /* others that it did */
+    size_t first;
+    bool nested; /* all were in doubt before */
+    bool safe;   /* the broker has answered to each before, and never ended a connection at one */
+    bool late;
+};
+
+static struct subscribing_doubt subscribing_doubt_of(const struct subscribing *subscribing,
+                                                     size_t count) {
+    struct subscribing_doubt doubt = {.safe = true, .nested = true};
+    doubt.held = subscribing_count_of(subscribing, count, FILTER_HELD);
+    for (size_t i = count; i-- > 0;) {
+        const struct subscribing_filter *filter = &subscribing->filters[i];
+        if (filter->flags & FILTER_ASKED) {
+            doubt.n++;
+            doubt.fresh += !(filter->flags & FILTER_HELD);
+            doubt.first = i;
+            doubt.safe =
+                doubt.safe && filter->granted != GRANTED_NONE && !(filter->flags & FILTER_SUSPECT);
+            doubt.nested = doubt.nested && (filter->flags & FILTER_SUSPECT);
+            doubt.late = doubt.late || (filter->flags & SUBSCRIBING_ANY_LATE);
+        }
+    }
+    return doubt;
+}
+
+static void subscribing_plan_late(struct subscribing_trouble *trouble,
+                                  const struct subscribing_rules *rules, int64_t now_ms) {
+    trouble->late_at_ms =
+        now_ms + backoff_ceiling_ms(trouble->late_tries, rules->late_ms, rules->late_ms_max);
+}
+
+static void subscribing_put_off(struct subscribing *subscribing, size_t count, unsigned classes) {
+    for (size_t i = 0; i < count; i++) {
+        struct subscribing_filter *filter = &subscribing->filters[i];
+        if (classes & 1u << subscribing_class_of(filter) && !(filter->flags & FILTER_HELD)) {
+            filter->flags |= FILTER_LATE;
+        }
+    }
+}
+
+/* They may well be good. */
+static void subscribing_surplus_named(struct subscribing *subscribing, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        struct subscribing_filter *filter = &subscribing->filters[i];
+        if (filter->flags & FILTER_NAMED) {
+            filter->flags &= (uint8_t) ~(FILTER_NAMED | FILTER_CHARGED);
+            filter->flags |= FILTER_SURPLUS;
+        }
+    }
+}
+
+/* The third in a row: it is not this one filter. Either the broker holds as many as it ever will,
+ * or it takes none of those that are left. */
+static void subscribing_end_streak(struct subscribing *subscribing, size_t count,
+                                   const struct subscribing_doubt *doubt, bool over) {
+    struct subscribing_trouble *trouble = subscribing->trouble;
+    trouble->streak = 0;
+    if (over) {
+        trouble->total_good = (uint16_t)doubt->held;
+        trouble->total_bad = (uint16_t)(doubt->held + 1);
+        subscribing_surplus_named(subscribing, count);
+    } else {
+        subscribing_put_off(subscribing, count, 1u << SUBSCRIBING_SUSPECT | 1u << SUBSCRIBING_NEW);
+    }
+}
+
+/* It was asked for alone. */
+static void subscribing_charge(struct subscribing *subscribing, size_t count,
+                               const struct subscribing_doubt *doubt, bool over) {
+    struct subscribing_filter *filter = &subscribing->filters[doubt->first];
+    filter->packet_max = 1;
+    if (filter->flags & (FILTER_CHARGED | FILTER_NAMED)) {
+        filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_LATE | FILTER_HELD);
+        filter->flags |= FILTER_NAMED | FILTER_CHARGED;
+        filter->granted = GRANTED_NONE;
+        return;
+    }
+    filter->flags |= FILTER_SUSPECT | FILTER_CHARGED;
+    subscribing->trouble->packet_max = subscribing->trouble->packet_before; /* it was no reason */
+    subscribing->trouble->streak++;
+    if (subscribing->trouble->streak >= SUBSCRIBING_STREAK_MAX) {
+        subscribing_end_streak(subscribing, count, doubt, over);
+    }
+}
+
+static void subscribing_halve(struct subscribing *subscribing, size_t count, size_t n) {
+    for (size_t i = 0; i < count; i++) {
+        struct subscribing_filter *filter = &subscribing->filters[i];
+        if (filter->flags & FILTER_ASKED) {
+            filter->flags |= FILTER_SUSPECT;
+            filter->packet_max = (uint16_t)(n / 2);
+        }
+    }
+}
+
+static void subscribing_judge(struct subscribing *subscribing, size_t count,
+                              const struct subscribing_doubt *doubt) {
+    struct subscribing_trouble *trouble = subscribing->trouble;
+    size_t total = doubt->held + doubt->fresh;
+    bool over = doubt->held > 0 && total > trouble->total_good; /* the broker never held so many */
+    bool proven = doubt->n <= trouble->packet_good;             /* it took as many at once */
+    if (over && (trouble->total_bad > 0 || (doubt->safe && proven))) {
+        bool less = trouble->total_bad == 0 || total < trouble->total_bad;
+        trouble->total_bad = less ? (uint16_t)total : trouble->total_bad;
+        return;
+    }
+    if (!doubt->nested) {
+        trouble->packet_before = trouble->packet_max;
+    }
+    if (!proven && doubt->n > 1) {
+        trouble->packet_max = (uint16_t)(doubt->n / 2);
+    }
+    if (doubt->n > 1) {
+        subscribing_halve(subscribing, count, doubt->n);
+    } else {
+        subscribing_charge(subscribing, count, doubt, over);
+    }
+}
+
+bool subscribing_blame(struct subscribing *subscribing, size_t count,
+                       const struct subscribing_rules *rules, int64_t now_ms) {
+    struct subscribing_doubt doubt = subscribing_doubt_of(subscribing, count);
+    struct subscribing_trouble *trouble =
+        doubt.n > 0 ? subscribing_trouble(subscribing, count, rules->packet_max) : NULL;
+    if (!trouble) {
+        return false;
+    }
+    trouble->on_trial = false;
+    trouble->losses += trouble->losses < UINT16_MAX;
+    trouble->late_tries += doubt.late && trouble->late_tries < UINT8_MAX;
+    subscribing_judge(subscribing, count, &doubt);
+    if (trouble->losses > SUBSCRIBING_LOSSES_MAX) {
+        subscribing_put_off(subscribing, count, 1u << SUBSCRIBING_SUSPECT | 1u << SUBSCRIBING_NEW);
+    }
+    if (doubt.late || trouble->late_at_ms == 0) {
+        subscribing_plan_late(trouble, rules, now_ms);
+    }
+    subscribing_clear(subscribing, count, FILTER_ASKED);
+    return true;
+}
+
+bool subscribing_blame_unsubscribe(struct subscribing *subscribing, size_t count,
+                                   const struct subscribing_rules *rules) {
+    struct subscribing_trouble *trouble =
+        subscribing_trouble(subscribing, count, rules->packet_max);
+    if (!trouble || subscribing_unsubscribe_max(subscribing, rules) == 0) {
+        return false;
+    }
+    trouble->unsubscribes_lost++;
+    return true;
+}
+
+size_t subscribing_unsubscribe_max(const struct subscribing *subscribing,
+                                   const struct subscribing_rules *rules) {
+    size_t lost = subscribing->trouble ? subscribing->trouble->unsubscribes_lost : 0;
+    return lost < 16 ? rules->packet_max >> lost : 0;
+}
+
+/* ---- trying again on a connection ---- */
+
+static bool subscribing_has_passing(const struct subscribing *subscribing, size_t count,
+                                    int version) {
+    for (size_t i = 0; i < count; i++) {
+        if (subscribing_is_passing(&subscribing->filters[i], version)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int64_t subscribing_sooner(int64_t a_ms, int64_t b_ms) {
+    return a_ms == 0 || (b_ms != 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
+int64_t subscribing_due_ms(struct subscribing *subscribing, size_t count,
+                           const struct subscribing_rules *rules, int64_t now_ms) {
+    bool again = subscribing_has_passing(subscribing, count, rules->version);
+    bool late = subscribing_count_of(subscribing, count, SUBSCRIBING_ANY_LATE) > 0;
+    struct subscribing_trouble *trouble =
+        again || late ? subscribing_trouble(subscribing, count, rules->packet_max)
+                      : subscribing->trouble;
+    if (!trouble) {
+        return 0;
+    }
+    if (!again) {
+        trouble->again_at_ms = 0;
+        trouble->again_tries = 0;
+    } else if (trouble->again_at_ms == 0) {
+        trouble->again_at_ms =
+            now_ms + backoff_ms(trouble->again_tries, rules->again_ms, rules->again_ms_max);
+    }
+    if (!late) {
+        trouble->late_at_ms = 0;
+        trouble->late_tries = 0;
+    } else if (trouble->late_at_ms == 0) {
+        subscribing_plan_late(trouble, rules, now_ms);
+    }
+    return subscribing_sooner(trouble->again_at_ms,
+                              trouble->on_trial ? trouble->trial_ends_at_ms : trouble->late_at_ms);
+}
+
+void subscribing_hurry(struct subscribing *subscribing) {
+    if (subscribing->trouble) {
+        subscribing->trouble->late_at_ms = 1; /* long ago */
+    }
+}
+
+static void subscribing_end_trial(struct subscribing *subscribing, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        struct subscribing_filter *filter = &subscribing->filters[i];
+        if ((filter->flags & FILTER_NAMED) && (filter->flags & FILTER_ASKED)) {
+            filter->flags &= (uint8_t) ~(FILTER_NAMED | FILTER_ASKED | FILTER_CHARGED);
+        }
+    }
+    subscribing->trouble->on_trial = false;
+    subscribing->trouble->late_tries = 0;
+    subscribing_hurry(subscribing); /* perhaps the others are good now, too */
+}
+
+void subscribing_try_again(struct subscribing *subscribing, size_t count,
+                           const struct subscribing_rules *rules, int64_t now_ms) {
+    struct subscribing_trouble *trouble = subscribing->trouble;
+    if (!trouble) {
+        return;
+    }
+    if (trouble->on_trial && now_ms >= trouble->trial_ends_at_ms) {
+        subscribing_end_trial(subscribing, count);
+    }
+    if (trouble->again_at_ms != 0 && now_ms >= trouble->again_at_ms) {
+        for (size_t i = 0; i < count; i++) {
+            struct subscribing_filter *filter = &subscribing->filters[i];
+            bool passing = subscribing_is_passing(filter, rules->version);
+            filter->flags &= (uint8_t) ~(passing ? FILTER_DONE : 0);
+        }
+        trouble->again_at_ms = 0;
+        trouble->again_tries += trouble->again_tries < UINT8_MAX;
+    }
+    if (!trouble->on_trial && trouble->late_at_ms != 0 && now_ms >= trouble->late_at_ms) {
+        trouble->late_at_ms = 0;
+        trouble->late_now = true;
+    }
+}

@@ -1,0 +1,248 @@
+"""Brokers that refuse subscriptions, in whatever way, and what comes of it (cases B1 to B7)."""
+
+import pytest
+
+from fleet.cloud import CloudBroker, like_aws_iot
+from fleet.other_brokers import Mochi, Nats
+from fleet.packets import SUBSCRIBE, UNSUBSCRIBE
+from fleet.wait import holds_for, wait_until
+
+pytestmark = pytest.mark.every_engine
+
+both_versions = pytest.mark.parametrize("version", [4, 5])
+
+QUICK = {"reconnect_min_ms": 20, "reconnect_max_ms": 400, "connect_timeout_ms": 3000}
+
+
+def filters(n):
+    return [f"s/{number}" for number in range(n)]
+
+
+def start(fleet, broker, names, version=5, kept=False, settings=(), **more):
+    """A client of that broker, on a node of its own."""
+    fleet.start_node(**{**QUICK, **dict(settings)})
+    session = {"clean_start": False, **({"session_expiry_s": 3600} if version == 5 else {})}
+    fleet.api.create(fleet.document(
+        "c", url=broker.url, protocol_version=version, **(session if kept else {}),
+        subscriptions=[name if isinstance(name, dict) else {"filter": name, "qos": 1}
+                       for name in names], **more))
+
+
+def refused(fleet, client="c"):
+    status = fleet.api.status(client)
+    return {row["filter"]: row for row in status["refused_filters"]}
+
+
+def sizes(broker):
+    return [[len(packet.filters) for packet in one.kinds(SUBSCRIBE)] for one in broker.of("c")]
+
+
+def granted(fleet):
+    return {row["filter"]: row["granted"] for row in fleet.api.status("c")["subscriptions"]}
+
+
+def degraded_count(fleet):
+    lines = fleet.api.get("/metrics").text.splitlines()
+    return next(int(line.split()[1]) for line in lines
+                if line.startswith("mqfleet_clients_degraded "))
+
+
+# ---- B1: limits of filters -----------------------------------------------------------------------
+
+
+@both_versions
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("count", [20, 64, 65, 1000])
+def test_case_B1_a_broker_that_takes_few_filters_at_once_gets_few(fleet, version, kept, count):
+    broker = fleet.closing(CloudBroker(filters_max=8))
+    start(fleet, broker, filters(count), version, kept)
+    fleet.api.wait_state("c", "online")
+    assert broker.subscribed("c") == set(filters(count))
+    seen = sizes(broker)
+    assert len(seen) <= 5, seen  # 64, 32, 16, 8
+    assert all(second <= max(1, first // 2) for first, second in
+               zip([one[0] for one in seen], [one[0] for one in seen[1:]])), seen
+    status = fleet.api.status("c")
+    assert not status["degraded"] and status["refused_filters"] == []
+    # What worked is remembered.
+    broker.drop("c")
+    wait_until(lambda: len(broker.of("c")) > len(seen), 10, "connected anew")
+    fleet.api.wait_state("c", "online")
+    assert len(broker.of("c")) == len(seen) + 1
+    assert max(sizes(broker)[-1], default=0) <= 8
+
+
+@both_versions
+@pytest.mark.parametrize("kept", [False, True])
+def test_case_B1_a_broker_that_takes_few_filters_on_a_connection_keeps_those(fleet, version, kept):
+    broker = fleet.closing(like_aws_iot())
+    start(fleet, broker, filters(60), version, kept)
+    fleet.api.wait_state("c", "online")
+    status = wait_until(lambda: fleet.api.status("c")["degraded"] and fleet.api.status("c"), 5,
+                        "degraded")
+    assert len(broker.subscribed("c")) == 50
+    assert len(status["refused_filters"]) == 10
+    assert len(broker.of("c")) <= 24
+    assert "so many filters" in status["refused_filters"][0]["message"]
+
+
+# ---- B2: bytes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_case_B2_no_packet_is_larger_than_the_broker_takes(fleet, count):
+    broker = fleet.closing(CloudBroker(connack_properties={"maximum_packet_size": 1024},
+                                       packet_bytes_max=1024))
+    names = [f"plant/line-{number:03}/station/temperature" for number in range(count)]
+    too_long = "x" * 1100
+    start(fleet, broker, [too_long, *names])
+    fleet.api.wait_state("c", "online")
+    assert broker.subscribed("c") == set(names)
+    assert len(broker.of("c")) == 1 and broker.faults == []
+    assert set(refused(fleet)) == {too_long}
+    assert "largest packet" in refused(fleet)[too_long]["message"]
+    # To be unsubscribed they have to fit as well.
+    document = fleet.document("c", url=broker.url, protocol_version=5, subscriptions=["last"])
+    assert fleet.api.put(fleet.api.path("c"), document).status_code == 200
+    wait_until(lambda: broker.subscribed("c") == {"last"}, 10, "unsubscribed")
+    assert len(broker.of("c")) == 1
+    assert len(broker.packets("c", UNSUBSCRIBE)) > (count > 1)
+
+
+# ---- B3: filters that end the connection ---------------------------------------------------------
+
+
+@both_versions
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("bad", [[0], [19], [7], [3, 4], [0, 19]])
+def test_case_B3_a_filter_that_ends_the_connection_is_named(fleet, version, kept, bad):
+    names = filters(20)
+    bad = {names[number] for number in bad}
+    broker = fleet.closing(CloudBroker(bad_filters=bad))
+    start(fleet, broker, names, version, kept, settings={"reconnect_max_ms": 60000})
+    fleet.api.wait_state("c", "online", bound_s=20)
+    assert broker.subscribed("c") == set(names) - bad
+    assert set(refused(fleet)) == bad
+    assert all("ends the connection" in row["message"] and row["code"] is None
+               for row in refused(fleet).values())
+    status = fleet.api.status("c")
+    assert status["degraded"] and status["last_error"]["code"] == "subscription_refused"
+    assert any(name in status["last_error"]["message"] for name in bad)
+    assert {name for name, code in granted(fleet).items() if code is None} == bad
+    assert len(broker.of("c")) <= 9 * len(bad)
+    # None alone for nothing: two connections ended at each. (Paho sends each alone in 3.1.1.)
+    for name in bad if (fleet.engine, version) != ("paho", 4) else ():
+        alone = [one for one in broker.packets("c", SUBSCRIBE)
+                 if [row[0] for row in one.filters] == [name]]
+        assert len(alone) == 2, name
+    # It may be good one day.
+    connections = len(broker.of("c"))
+    broker.bad_filters = ()
+    assert fleet.api.post(fleet.api.path("c", "restart")).status_code in (200, 202)
+    wait_until(lambda: broker.subscribed("c") == set(names), 20, "subscribed")
+    wait_until(lambda: not fleet.api.status("c")["degraded"], 20, "healthy")
+    assert len(broker.of("c")) == connections + 1
+
+
+def test_case_B3_a_named_filter_is_tried_last_and_ever_more_seldom(fleet):
+    names = filters(20)
+    broker = fleet.closing(CloudBroker(bad_filters={names[7]}))
+    start(fleet, broker, names, settings={"reconnect_max_ms": 1000})
+    fleet.api.wait_state("c", "online")
+    before = len(broker.of("c"))
+    wait_until(lambda: len(broker.of("c")) >= before + 2, 20, "tried again twice")
+    tries = [packet.at for packet in broker.packets("c", SUBSCRIBE)
+             if [row[0] for row in packet.filters] == [names[7]]][2:]
+    assert tries[1] - tries[0] >= 1.5, tries  # 2 s, after 1 s
+    last = [packet.filters for packet in broker.of("c")[before - 1].kinds(SUBSCRIBE)][-1]
+    assert [row[0] for row in last] == [names[7]]
+    fleet.api.wait_state("c", "online")
+    assert set(refused(fleet)) == {names[7]}
+
+
+def test_case_B3_one_bad_filter_of_a_thousand_takes_few_connections(fleet):
+    names = filters(1000)
+    broker = fleet.closing(CloudBroker(bad_filters={names[500]}))
+    start(fleet, broker, names, settings={"reconnect_max_ms": 60000})
+    fleet.api.wait_state("c", "online", bound_s=20)
+    assert broker.subscribed("c") == set(names) - {names[500]}
+    assert len(broker.of("c")) <= 10
+
+
+def test_case_B3_a_filter_that_is_granted_and_ends_the_connection_later_stays_refused(fleet):
+    names = filters(20)
+    broker = fleet.closing(CloudBroker(bad_filters={names[7]}))
+    start(fleet, broker, names, settings={"reconnect_max_ms": 60000})
+    fleet.api.wait_state("c", "online")
+    broker.bad_filters = ()
+    fleet.api.post(fleet.api.path("c", "restart"))
+    wait_until(lambda: names[7] in broker.subscribed("c"), 10, "granted")
+    broker.drop("c")
+    connections = len(broker.of("c"))
+    wait_until(lambda: len(broker.of("c")) > connections, 10, "connected anew")
+    fleet.api.wait_state("c", "online")
+    assert set(refused(fleet)) == {names[7]}
+    assert broker.subscribed("c") == set(names) - {names[7]}
+
+
+def test_case_B3_the_list_may_change_meanwhile(fleet):
+    names = filters(20)
+    broker = fleet.closing(CloudBroker(bad_filters={names[7]}, filters_max=8))
+    start(fleet, broker, names, settings={"reconnect_min_ms": 300, "reconnect_max_ms": 60000})
+    wait_until(lambda: len(broker.of("c")) >= 3, 10, "halving")
+    more = [*names[5:], *(f"more/{number}" for number in range(70))]
+    document = fleet.document("c", url=broker.url, protocol_version=5, subscriptions=more)
+    assert fleet.api.put(fleet.api.path("c"), document).status_code == 200
+    fleet.api.wait_state("c", "online", bound_s=30)
+    wait_until(lambda: broker.subscribed("c") == set(more) - {names[7]}, 20, "all the others")
+    assert set(refused(fleet)) == {names[7]}
+
+
+def test_case_B3_a_suback_that_never_comes_is_like_a_loss(fleet):
+    broker = fleet.closing(CloudBroker(suback_held=True))
+    start(fleet, broker, filters(4), settings={"connect_timeout_ms": 1000})
+    wait_until(lambda: len(broker.of("c")) >= 3, 20, "tried again")
+    broker.suback_held = False
+    fleet.api.wait_state("c", "online", bound_s=20)
+    assert sizes(broker)[0] == [4] and max(sizes(broker)[1]) <= 2
+    assert broker.subscribed("c") == set(filters(4))
+
+
+def test_case_B3_an_outage_charges_no_filter(fleet):
+    broker = fleet.closing(CloudBroker(suback_held=True))
+    start(fleet, broker, filters(4), settings={"connect_timeout_ms": 60000})
+    for _ in range(3):
+        wait_until(lambda: broker.subscribes("c") and broker.of("c")[-1].kinds(SUBSCRIBE), 10,
+                   "asked for")
+        connections = len(broker.of("c"))
+        broker.go_away()
+        wait_until(lambda: fleet.api.status("c")["last_error"]["code"] == "connection_refused", 10,
+                   "nobody there")
+        broker.listen()
+        wait_until(lambda: len(broker.of("c")) > connections
+                   and broker.of("c")[-1].kinds(SUBSCRIBE), 10, "connected anew")
+    assert {size for one in sizes(broker) for size in one} == {4}
+
+
+# ---- B4: SUBACKs that refuse all -----------------------------------------------------------------
+
+
+def test_case_B4_a_client_whose_filters_are_refused_is_degraded_everywhere(fleet):
+    broker = fleet.closing(CloudBroker(filter_codes={name: 0x87 for name in filters(2)}))
+    start(fleet, broker, filters(2))
+    fleet.api.create(fleet.document("well", url=broker.url))
+    fleet.api.wait_state("c", "online")
+    fleet.api.wait_state("well", "online")
+    status = fleet.api.status("c")
+    assert status["degraded"] and set(refused(fleet)) == set(filters(2))
+    assert {row["code"] for row in refused(fleet).values()} == {0x87}
+    assert {row["message"] for row in refused(fleet).values()} == {"not authorized"}
+    assert degraded_count(fleet) == 1
+    for flag, ids in (("true", ["c"]), ("false", ["well"])):
+        rows = fleet.api.get(f"/api/v1/clients?degraded={flag}").json()["clients"]
+        assert [row["id"] for row in rows] == ids
+    assert fleet.api.get("/api/v1/clients?degraded=perhaps").status_code == 400
+    broker.filter_codes = {}
+    fleet.api.post(fleet.api.path("c", "restart"))
+    wait_until(lambda: not fleet.api.status("c")["degraded"], 10, "healthy")
+    assert degraded_count(fleet) == 0
