@@ -17,10 +17,14 @@ struct code_list {
 #define CODES(...)                                                                                 \
     { (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}) }
 
-/* MQTT 3.1.1 sections 3.2.2.3 and 3.9.3. */
+#define SUBACK_CODES CODES(0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2)
+
+/* MQTT 3.1.1 sections 3.2.2.3 and 3.9.3. Of SUBACK the codes of MQTT 5 as well: mochi-mqtt and
+ * ejabberd say 0x91 and 0x8F in 3.1.1 too, and a filter that is refused is no reason to end the
+ * connection. */
 static const struct code_list codes_v4[16] = {
     [PACKET_CONNACK] = CODES(0, 1, 2, 3, 4, 5),
-    [PACKET_SUBACK] = CODES(0x00, 0x01, 0x02, 0x80),
+    [PACKET_SUBACK] = SUBACK_CODES,
 };
 
 /* MQTT 5.0 table 2-6, and the table of each packet in chapter 3; what only a client may say is left
@@ -32,7 +36,7 @@ static const struct code_list codes_v5[16] = {
     [PACKET_PUBREC] = CODES(0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99),
     [PACKET_PUBREL] = CODES(0x00, 0x92),
     [PACKET_PUBCOMP] = CODES(0x00, 0x92),
-    [PACKET_SUBACK] = CODES(0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2),
+    [PACKET_SUBACK] = SUBACK_CODES,
     [PACKET_UNSUBACK] = CODES(0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91),
     [PACKET_DISCONNECT] = CODES(0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E,
                                 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B,

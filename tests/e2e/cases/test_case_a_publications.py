@@ -43,8 +43,7 @@ def check_given_up(fleet, topic, payload, qos=1, losses=2, good="a/good", **more
     # It does not come back, not by a new connection either, and the client is of use.
     assert fleet.api.publish("c", good, "good", 1).status_code == 200
     assert fleet.api.post(fleet.api.path("c", "restart")).status_code in (200, 202)
-    fleet.wait_online(["c"])
-    assert fleet.api.publish("c", good, "good too", 1).status_code == 200
+    wait_until(lambda: fleet.api.publish("c", good, "good too", 1).status_code == 200, 20, "of use")
     if good.startswith("a/"):
         fleet.stream.wait_payloads([b"good", b"good too"])
     assert total(node, GIVEN_UP) == 1
@@ -176,7 +175,7 @@ def test_case_A6_nothing_is_sent_again_in_a_new_session(fleet):
     for thread in threads:
         thread.join()
     for answer in answers.values():
-        assert answer.status_code in (502, 504) and "the outcome is not known" in answer.text
+        assert answer.status_code == 504 and "unknown" in answer.text, answer.text
     assert publications(fleet.api, "c") == []
 
 

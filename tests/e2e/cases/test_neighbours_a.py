@@ -8,7 +8,7 @@ import pytest
 
 from fleet.cloud import CloudBroker, like_aws_iot
 from fleet.operator import states, total, wait_error
-from fleet.other_brokers import Aedes, Ejabberd, Nats
+from fleet.other_brokers import Aedes, Nats
 from fleet.wait import wait_until
 
 from test_case_a_publications import GIVEN_UP, SOON, check_given_up, client_at
@@ -72,20 +72,6 @@ def test_rabbitmq_with_bad_ones_among_good_ones_over_websocket(fleet, rabbitmq):
     assert not good & bad and {answers[one] for one in set(answers) - bad} <= {200, 409}, answers
     fleet.stream.wait_payloads(one.encode() for one in good)
     wait_error(fleet.api, "c", "publication_refused", "a/x")
-
-
-@pytest.mark.parametrize("version", [4, 5])
-def test_ejabberd_with_a_limit_of_depth(fleet, version):
-    broker = fleet.start_other(Ejabberd, options=["max_topic_depth: 4"])
-    fleet.start_node(**SOON)
-    client_at(fleet, broker.url, version, **broker.login)
-    answer = fleet.api.publish("c", "a/1/2/3/4/5", "x", 1)
-    assert answer.status_code == 502, answer.text
-    fleet.wait_online(["c"])
-    assert fleet.api.status("c")["reconnects"] <= 2
-    error = fleet.api.status("c")["last_error"]
-    assert error is None or "a/1/2/3/4/5" in error["message"], error
-    assert fleet.api.publish("c", "a/good", "good").status_code == 200
 
 
 @pytest.mark.parametrize("qos", [1, 2])
@@ -155,7 +141,9 @@ def test_publications_of_an_aws_shadow(fleet):
             good.append(f"good {turn} {len(good)}")
             assert fleet.api.publish("c", "a/good", good[-1]).status_code == 200
     fleet.stream.wait_payloads(one.encode() for one in good)
-    assert sorted(fleet.stream.payloads()) == sorted(one.encode() for one in good)
+    # One whose acknowledgement the end of the connection has overtaken comes again.
+    assert set(fleet.stream.payloads()) == {one.encode() for one in good}
+    assert sorted(one.payload.decode() for one in broker.accepted) == sorted(good)
     assert "conflict" not in [to for _, to, _ in states(node, "c")]
     assert len(broker.of("c")) <= 1 + 2 * 2 * len(bad) and not broker.faults
 

@@ -289,9 +289,9 @@ END_TEST
 
 /* Figure 3.25 of 3.1.1, and the same with properties. */
 START_TEST(suback_and_unsuback_give_one_code_per_filter) {
-    static const uint8_t codes[] = {0x00, 0x02, 0x80};
-    struct block old = block_parse("90 05 000A 00 02 80");
-    struct block new = block_parse("90 0A 000A 04 1F 0001 'x' 00 02 80");
+    static const uint8_t codes[] = {0x00, 0x02, 0x80, 0x8F, 0x91};
+    struct block old = block_parse("90 07 000A 00 02 80 8F 91");
+    struct block new = block_parse("90 0C 000A 04 1F 0001 'x' 00 02 80 8F 91");
     struct packet packet = block_decode_right(&old, 4);
     ck_assert_uint_eq(packet.packet_id, 10);
     slices_are_equal(packet.codes, codes, sizeof(codes));

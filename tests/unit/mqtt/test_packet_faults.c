@@ -95,7 +95,7 @@ static const struct fault_row {
     {"SUBACK without codes", 5, "90 03 0001 00", PROTOCOL},
     {"SUBACK without properties", 5, "90 02 0001", MALFORMED},
     {"SUBACK with code 3", 0, "90 04 0001 00 03", PROTOCOL},
-    {"SUBACK with a code of MQTT 5", 4, "90 04 0001 01 87", PROTOCOL},
+    {"SUBACK with a code that MQTT 5 has not either", 4, "90 04 0001 01 8E", PROTOCOL},
     {"SUBACK with a wrong code behind right ones", 5, "90 06 0001 00 01 02 8E", PROTOCOL},
     {"UNSUBACK with packet identifier 0", 4, "B0 02 0000", PROTOCOL},
     {"UNSUBACK with codes", 4, "B0 03 0001 00", MALFORMED},
@@ -200,7 +200,8 @@ static const struct {
     {PACKET_PUBREC, 5, "00 10 80 83 87 90 91 97 99"},
     {PACKET_PUBREL, 5, "00 92"},
     {PACKET_PUBCOMP, 5, "00 92"},
-    {PACKET_SUBACK, 4, "00 01 02 80"},
+    /* Those of MQTT 5 too: some brokers say them in 3.1.1. */
+    {PACKET_SUBACK, 4, "00 01 02 80 83 87 8F 91 97 9E A1 A2"},
     {PACKET_SUBACK, 5, "00 01 02 80 83 87 8F 91 97 9E A1 A2"},
     {PACKET_UNSUBACK, 5, "00 11 80 83 87 8F 91"},
     {PACKET_DISCONNECT, 5,
