@@ -65,9 +65,11 @@ class ScriptedBroker:
         return link
 
     def online(self, present=False, properties=()):
-        """The next connection, with its CONNECT and its subscriptions answered."""
+        """The next connection, with its CONNECT and its subscriptions answered. In MQTT 3.1.1 what a
+        session holds, that was granted in it before, is not asked for again."""
         link = self.connection(present, properties)
-        link.answer_subscriptions()
+        if not (present and link.version == 4):
+            link.answer_subscriptions()
         return link
 
     def close(self):
