@@ -30,8 +30,11 @@ struct host;
 struct shared_config {
     atomic_uint references;
     struct client_config *config;
+    struct shared_config *base; /* of which config is a view; NULL: config is its own */
 };
 
+/* The configuration as it is for one of its urls. Holds `base`. NULL: out of memory. */
+struct shared_config *shared_config_at(struct shared_config *base, size_t url_index);
 /* Takes ownership of config; NULL: out of memory, config is not freed. */
 struct shared_config *shared_config_create(struct client_config *config);
 struct shared_config *shared_config_hold(struct shared_config *shared); /* NULL stays NULL */
@@ -110,8 +113,10 @@ struct client {
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of a second holder of its identifier */
+    uint8_t url_index;           /* of several brokers */
+    uint8_t urls_failed;         /* so many of them in this round */
     struct timer timer;
-    struct broker *broker;
+    struct broker *broker; /* changed under the lock: shown */
     struct pacer_ticket ticket;
     struct client_lookup *lookup;
     /* Of a broker with several addresses. */

@@ -14,6 +14,16 @@ enum client_scheme { SCHEME_MQTT, SCHEME_MQTTS, SCHEME_WS, SCHEME_WSS };
 enum client_oversize { OVERSIZE_DEFAULT, OVERSIZE_SKIP, OVERSIZE_CLOSE };
 enum client_desired { DESIRED_RUNNING, DESIRED_PAUSED };
 
+enum client_urls_order { URLS_IN_ORDER, URLS_RANDOM };
+
+#define CLIENT_URLS_MAX 8
+
+struct client_endpoint { /* a broker, and how it is spoken to */
+    enum client_scheme scheme;
+    uint16_t port;
+    char *host, *path;
+};
+
 struct client_pair {
     char *name;
     char *value;
@@ -61,8 +71,11 @@ struct client_config {
     char *client_id; /* MQTT client identifier; the id, the same text, unless given */
     enum client_scheme scheme;
     uint16_t port;
-    char *host;                        /* name or address, lower case, no brackets */
-    char *path;                        /* of ws and wss; "/mqtt" unless given */
+    char *host;                   /* name or address, lower case, no brackets */
+    char *path;                   /* of ws and wss; "/mqtt" unless given */
+    struct client_endpoint *urls; /* several brokers, of which the above is the first; NULL: one */
+    size_t url_count;
+    enum client_urls_order urls_order;
     char *username, *password;         /* NULL: none; "" as a username means none, and as a password
                                         * without a username too. The password is a secret, encrypted
                                         * (enc:v1:...) until client_secrets_open */
@@ -131,7 +144,7 @@ bool client_config_keeps_session(const struct client_config *config);
 void client_config_drop_will(struct client_config *config);
 
 /* "host:port/client_id": what a broker tells clients apart by; "host:port?id" when client_id is ""
- * and the broker makes one up. NULL: out of memory. free(). */
+ * and the broker makes one up. A line for each of several brokers. NULL: out of memory. free(). */
 char *client_config_identity(const struct client_config *config);
 
 /* The text kept in Redis: the document as given, keys sorted, compact, so that equal documents give

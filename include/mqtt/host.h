@@ -124,6 +124,17 @@ void host_set_timer(struct client *client, int64_t delay_ms);
 /* Forgets what the client and its broker kept from connection to connection. */
 void host_end_session(struct client *client);
 
+/* host_urls.c: which of its brokers a client is at. */
+struct client_endpoint host_endpoint(const struct client *client); /* borrowed */
+/* With a new configuration. */
+void host_urls_begin(struct client *client);
+/* After a failure: the next. True: it has not been tried in this round, and may be at once. */
+bool host_urls_next(struct client *client);
+/* Goes to the next that has no incident. False: all have. */
+bool host_urls_choose(struct client *client);
+/* A reference of the configuration, as it is for that broker. NULL: out of memory. */
+struct shared_config *host_urls_config(const struct client *client, struct shared_config *config);
+
 /* host_connect.c: from queued to CONNACK. */
 void host_enqueue(struct client *client);
 int64_t host_backoff_ms(const struct client *client);
@@ -138,6 +149,7 @@ void host_take_resolved(struct host *host);
 /* The connection that is being opened came to CONNACK, or did not (index -1: no address did more
  * than TCP) at this of its addresses. */
 void host_note_address(struct client *client, int index, bool good);
+void host_forget_addresses(struct client *client); /* of another broker */
 /* For the engine: see engine_events. */
 bool host_may_connect(void *client);
 void host_socket_over(void *client);

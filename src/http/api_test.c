@@ -121,6 +121,48 @@ static json_t *report_json(const struct probe_report *report) {
     return json;
 }
 
+static void use_endpoint(struct client_config *config, const struct client_endpoint *endpoint) {
+    config->scheme = endpoint->scheme;
+    config->host = endpoint->host;
+    config->port = endpoint->port;
+    config->path = endpoint->path;
+}
+
+static json_t *broker_json(const struct client_endpoint *endpoint,
+                           const struct probe_report *report) {
+    const struct probe_result *last =
+        report->count > 0 ? &report->results[report->count - 1] : NULL;
+    return json_pack("{s:o, s:b, s:s, s:o}", "broker",
+                     json_sprintf("%s:%u", endpoint->host, (unsigned)endpoint->port), "ok",
+                     report->ok, "step", last != NULL ? probe_step_name(last->step) : "dns",
+                     "detail", http_json_string(last != NULL ? last->detail : "not tried"));
+}
+
+/* One broker after the other, each with its share of the time. What is shown at length is the first
+ * that works, else the first. */
+static json_t *test_urls(struct http_request *request, struct client_config *config,
+                         int64_t timeout_ms, const struct probe_asker *asker,
+                         struct probe_report *report) {
+    const struct client_endpoint own = {config->scheme, config->port, config->host, config->path};
+    json_t *brokers = json_array(), *shown = NULL;
+    bool ok = false;
+    for (size_t i = 0; i < config->url_count && !asker->is_gone(asker->context); i++) {
+        use_endpoint(config, &config->urls[i]);
+        hosts_probe(request->api->context.hosts, config, timeout_ms / (int64_t)config->url_count,
+                    asker, report);
+        json_array_append_new(brokers, broker_json(&config->urls[i], report));
+        if (shown == NULL || (report->ok && !ok)) {
+            json_decref(shown);
+            shown = report_json(report);
+            ok = report->ok;
+        }
+    }
+    use_endpoint(config, &own);
+    shown = shown != NULL ? shown : report_json(report);
+    json_object_set_new(shown, "brokers", brokers);
+    return shown;
+}
+
 static void run(struct http_request *request, struct client_input *input, int64_t timeout_ms,
                 struct http_response *response) {
     struct probe_report *report = calloc(1, sizeof(*report));
@@ -129,8 +171,13 @@ static void run(struct http_request *request, struct client_input *input, int64_
         return;
     }
     const struct probe_asker asker = {http_request_unwanted, request};
-    hosts_probe(request->api->context.hosts, input->config, timeout_ms, &asker, report);
-    http_answer_json(response, 200, report_json(report));
+    if (input->config->url_count > 1) {
+        http_answer_json(response, 200,
+                         test_urls(request, input->config, timeout_ms, &asker, report));
+    } else {
+        hosts_probe(request->api->context.hosts, input->config, timeout_ms, &asker, report);
+        http_answer_json(response, 200, report_json(report));
+    }
     free(report);
 }
 

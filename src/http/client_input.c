@@ -80,7 +80,14 @@ static bool sink_is_here(const struct http_api *api, const char *name) {
 static void node_faults(const struct http_api *api, const json_t *document,
                         const struct client_config *config, struct client_faults *faults) {
     const char *why = NULL;
-    if (!address_policy_host(api->policy, config->host, &why)) {
+    for (size_t i = 0; i < config->url_count; i++) {
+        if (!address_policy_host(api->policy, config->urls[i].host, &why)) {
+            char place[sizeof("/urls/") + 20];
+            snprintf(place, sizeof(place), "/urls/%zu", i);
+            http_fault_add(faults, place, "must not be there: %s", why);
+        }
+    }
+    if (config->url_count == 0 && !address_policy_host(api->policy, config->host, &why)) {
         const char *pointer = json_object_get(document, "url") != NULL ? "/url" : "/broker";
         http_fault_add(faults, pointer, "must not be there: %s", why);
     }

@@ -72,9 +72,10 @@ static json_t *add_refused(json_t *status, bool degraded, json_t *refused) {
 
 json_t *client_status_json(const struct client_status *status) {
     json_t *shown = json_pack(
-        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state",
-        client_state_shown(status->state), "version", (json_int_t)status->version, "reason",
-        http_json_string(status->reason), "since", http_json_time(status->since_ms), "last_error",
+        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+        "state", client_state_shown(status->state), "version", (json_int_t)status->version,
+        "reason", http_json_string(status->reason), "since", http_json_time(status->since_ms),
+        "last_error",
         error_json(status->error, client_error_code(status->error), status->error_message,
                    status->error_at_ms),
         "next_retry_at", http_json_time(status->next_retry_at_ms), "connected_at",
@@ -85,7 +86,8 @@ json_t *client_status_json(const struct client_status *status) {
         (json_int_t)status->messages_in, "messages_out", (json_int_t)status->messages_out,
         "bytes_in", (json_int_t)status->bytes_in, "bytes_out", (json_int_t)status->bytes_out,
         "messages_dropped", (json_int_t)status->messages_dropped, "subscriptions",
-        subscriptions_json(status));
+        subscriptions_json(status), "broker",
+        status->broker != NULL ? http_json_string(status->broker) : json_null());
     return add_refused(shown, status->degraded, refused_json(status));
 }
 
@@ -93,12 +95,12 @@ json_t *client_status_json(const struct client_status *status) {
 static json_t *idle_json(const char *state, const char *reason, int64_t since_ms,
                          json_t *last_error, int64_t next_retry_at_ms) {
     json_t *shown = json_pack(
-        "{s:s, s:n, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:i, s:i, s:i, s:i, s:i, s:i, s:[]}",
+        "{s:s, s:n, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:i, s:i, s:i, s:i, s:i, s:i, s:[], s:n}",
         "state", state, "version", "reason", http_json_string(reason), "since",
         http_json_time(since_ms), "last_error", last_error, "next_retry_at",
         http_json_time(next_retry_at_ms), "connected_at", "certificate_expires_at",
         "session_present", "reconnects", 0, "messages_in", 0, "messages_out", 0, "bytes_in", 0,
-        "bytes_out", 0, "messages_dropped", 0, "subscriptions");
+        "bytes_out", 0, "messages_dropped", 0, "subscriptions", "broker");
     return add_refused(shown, false, json_array());
 }
 

@@ -261,6 +261,8 @@ MQTT5 = {"protocol_version": 5}
 # field: (a good value, a bad one, what else the document needs)
 FIELDS = {
     "id": ("x", "a/b", {}), "client_id": ("device", 5, {}), "url": ("ws://127.0.0.1:1", "host", {}),
+    "urls": (["mqtt://127.0.0.1:1", "ws://127.0.0.1:2"], ["host"], {}),
+    "urls_order": ("random", "asleep", {"urls": ["mqtts://127.0.0.1:1"]}),
     "broker": ("127.0.0.1", "", {}), "port": (1884, 0, {}), "username": ("u", "\x01", {}),
     "password": ("p", 5, {"username": "u"}), "protocol_version": (4, 3, {}),
     "keepalive_s": (0, 65536, {}), "clean_start": (True, "yes", {}),
@@ -300,6 +302,7 @@ def documents():
         base = {"id": "x", "url": "mqtts://127.0.0.1:1", "desired": "paused", **more}
         if field in ("broker", "port"):
             base = {**base, "broker": "127.0.0.1"}
+        if field in ("broker", "port", "urls", "urls_order"):
             del base["url"]
         yield "/" + field, {**base, field: good}, {**base, field: bad}
     for (field, _), members in PARTS.items():

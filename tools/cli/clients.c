@@ -164,6 +164,7 @@ static void show_client(const json_t *client) {
     show_line("reason", text(status, "reason"));
     show_time("since", status, "since");
     show_line("node", text(json_object_get(client, "placement"), "node"));
+    show_line("broker", text(status, "broker"));
     show_line("desired", text(client, "desired"));
     snprintf(line, sizeof(line), "%lld",
              (long long)json_integer_value(json_object_get(client, "version")));

@@ -392,6 +392,19 @@ enum cli_exit command_create(struct cli *cli) {
 
 /* ---- test ------------------------------------------------------------------------------------ */
 
+/* What came of each address, or broker. */
+static void print_places(const json_t *report, const char *list, const char *name) {
+    size_t i;
+    const json_t *place;
+    char safe[1000];
+    json_array_foreach(json_object_get(report, list), i, place) {
+        bool ok = json_is_true(json_object_get(place, "ok"));
+        printf("%s%-6s%s %s  %s\n", table_colour(ok ? "ok" : "failed"), ok ? "ok" : "failed",
+               TABLE_PLAIN, text(place, name),
+               table_printable(text(place, "detail"), safe, sizeof(safe)));
+    }
+}
+
 static void print_steps(const json_t *report) {
     size_t i;
     const json_t *step;
@@ -407,12 +420,8 @@ static void print_steps(const json_t *report) {
             printf("       %s\n", table_printable(advice, safe, sizeof(safe)));
         }
     }
-    json_array_foreach(json_object_get(report, "addresses"), i, step) {
-        bool ok = json_is_true(json_object_get(step, "ok"));
-        printf("%s%-6s%s %s  %s\n", table_colour(ok ? "ok" : "failed"), ok ? "ok" : "failed",
-               TABLE_PLAIN, text(step, "address"),
-               table_printable(text(step, "detail"), safe, sizeof(safe)));
-    }
+    print_places(report, "addresses", "address");
+    print_places(report, "brokers", "broker");
 }
 
 enum cli_exit command_test(struct cli *cli) {

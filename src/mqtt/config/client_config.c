@@ -7,11 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/buffer.h"
 #include "base/text.h"
 
 #define KEEPALIVE_S_DEFAULT      60
 #define SESSION_EXPIRY_S_DEFAULT 86400
-#define PATH_DEFAULT             "/mqtt"
 
 /* A fault at a member of the document. */
 #define FAULT_AT(reader, member, ...)                                                              \
@@ -32,13 +32,20 @@ static char *keep(struct reader *reader, char *text) {
 static void rule_broker_or_url(struct reader *reader) {
     bool has_broker = is_given(reader->document, "broker");
     bool has_url = is_given(reader->document, "url");
-    if (!has_broker && !has_url) {
+    bool has_urls = is_given(reader->document, "urls");
+    if (!has_broker && !has_url && !has_urls) {
         FAULT_AT(reader, "broker", "is missing: give broker (a host) or url (mqtt://host:1883)");
     }
     if (has_broker && has_url) {
         FAULT_AT(reader, "url", "must stand alone: either broker or url");
     }
-    if (!has_broker && has_url && reader->port != 0) {
+    if (has_urls && (has_broker || has_url)) {
+        FAULT_AT(reader, "urls", "must stand alone: either broker, url or urls");
+    }
+    if (!has_urls && is_given(reader->document, "urls_order")) {
+        FAULT_AT(reader, "urls_order", "must be left out: it is the order of urls");
+    }
+    if (!has_broker && (has_url || has_urls) && reader->port != 0) {
         FAULT_AT(reader, "port", "must be part of the url, as in mqtt://host:1883");
     }
     if (has_broker && reader->port != 0 && reader->url.port != 0 &&
@@ -51,19 +58,30 @@ static void rule_broker_or_url(struct reader *reader) {
 static void rule_address(struct reader *reader) {
     struct client_config *config = reader->config;
     struct client_url *url = &reader->url;
-    if (url->host == NULL) {
+    struct client_endpoint endpoint;
+    if (url->host != NULL) {
+        url->port = url->port != 0 ? url->port : reader->port;
+        reader->out_of_memory |= !client_url_take(url, &endpoint);
+    } else if (config->url_count > 0) {
+        endpoint = config->urls[0];
+        endpoint.host = keep(reader, text_dup(endpoint.host));
+        endpoint.path = endpoint.path != NULL ? keep(reader, text_dup(endpoint.path)) : NULL;
+    } else {
         return;
     }
-    config->scheme = url->scheme;
-    config->port = url->port != 0      ? url->port
-                   : reader->port != 0 ? reader->port
-                                       : client_scheme_port(url->scheme);
-    if (client_scheme_has_path(url->scheme) && url->path == NULL) {
-        url->path = keep(reader, text_dup(PATH_DEFAULT));
+    config->scheme = endpoint.scheme;
+    config->port = endpoint.port;
+    config->host = endpoint.host;
+    config->path = endpoint.path;
+}
+
+/* Does one of the brokers have what such a scheme has? */
+static bool any_endpoint(const struct client_config *config, bool (*has)(enum client_scheme)) {
+    bool found = config->host != NULL && has(config->scheme);
+    for (size_t i = 0; !found && i < config->url_count; i++) {
+        found = has(config->urls[i].scheme);
     }
-    config->host = url->host;
-    config->path = url->path;
-    *url = (struct client_url){0};
+    return found;
 }
 
 /* Form inputs send "" for what was not filled in. */
@@ -118,7 +136,7 @@ static void rule_tls(struct reader *reader) {
     if (json_object_size(tls) == 0) {
         return;
     }
-    if (reader->config->host != NULL && !client_scheme_is_tls(reader->config->scheme)) {
+    if (reader->config->host != NULL && !any_endpoint(reader->config, client_scheme_is_tls)) {
         client_fault(reader, &place, "must be left out unless the broker is an mqtts or wss URL");
     }
     if (is_given(tls, "cert") && !is_given(tls, "key")) {
@@ -334,6 +352,14 @@ const struct client_tls *client_config_tls(const struct client_config *config) {
     return config->tls != NULL ? config->tls : &nothing_given;
 }
 
+static void endpoints_free(struct client_endpoint *endpoints, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free(endpoints[i].host);
+        free(endpoints[i].path);
+    }
+    free(endpoints);
+}
+
 static void tls_free(struct client_tls *tls) {
     if (tls != NULL) {
         texts_free(tls->alpn, tls->alpn_count);
@@ -354,6 +380,7 @@ void client_config_destroy(struct client_config *config) {
     pairs_free(config->user_properties, config->user_property_count);
     pairs_free(config->labels, config->label_count);
     tls_free(config->tls);
+    endpoints_free(config->urls, config->url_count);
     texts_free(config->retired_filters, config->retired_filter_count);
     subscriptions_free(config->subscriptions, config->subscription_count);
     char *const texts[] = {
@@ -375,12 +402,22 @@ void client_config_destroy(struct client_config *config) {
 
 /* Without a client_id the broker makes one up, so that nobody else can hold it: the "?" keeps such
  * identities apart from all with a client_id. */
-char *client_config_identity(const struct client_config *config) {
-    char *identity;
+static bool append_identity(struct buffer *out, const struct client_config *config,
+                            const char *host, uint16_t port) {
     bool anonymous = config->client_id[0] == '\0';
-    if (asprintf(&identity, "%s:%u%c%s", config->host, config->port, anonymous ? '?' : '/',
-                 anonymous ? config->id : config->client_id) < 0) {
-        return NULL;
+    buffer_printf(out, "%s%s:%u%c%s", out->len > 0 ? "\n" : "", host, port, anonymous ? '?' : '/',
+                  anonymous ? config->id : config->client_id);
+    return !out->failed;
+}
+
+char *client_config_identity(const struct client_config *config) {
+    struct buffer identity = {0};
+    bool done =
+        config->url_count > 0 || append_identity(&identity, config, config->host, config->port);
+    for (size_t i = 0; done && i < config->url_count; i++) {
+        done = append_identity(&identity, config, config->urls[i].host, config->urls[i].port);
     }
-    return identity;
+    char *text = done ? text_copy(identity.data, identity.len) : NULL;
+    buffer_fini(&identity);
+    return text;
 }

@@ -79,6 +79,18 @@ static json_t *mask_of(const struct field *field, const json_t *value) {
     return is_url ? mask_of_url(value) : json_string(CLIENT_SECRET_SHOWN);
 }
 
+/* Of an array of URLs each by itself. False: out of memory. */
+static bool hide_in_urls(json_t *urls, const struct field *field) {
+    size_t i;
+    json_t *value;
+    json_array_foreach(urls, i, value) {
+        if (is_hidden(field, value) && json_array_set_new(urls, i, mask_of(field, value)) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Recursion as deep as the tables nest. False: out of memory. */
 static bool hide_secrets(json_t *object, const struct field_table *table) {
     const char *name;
@@ -86,7 +98,9 @@ static bool hide_secrets(json_t *object, const struct field_table *table) {
     json_object_foreach(object, name, value) {
         const struct field *field = client_field_find(table, name);
         bool done = true;
-        if (is_hidden(field, value)) {
+        if (field != NULL && (field->flags & FIELD_URL) && json_is_array(value)) {
+            done = hide_in_urls(value, field);
+        } else if (is_hidden(field, value)) {
             done = json_object_set_new(object, name, mask_of(field, value)) == 0;
         } else if (field != NULL && is_object_row(field) && json_is_object(value)) {
             done = hide_secrets(value, field->members);
@@ -128,6 +142,20 @@ static bool is_masked_url(const struct field *field, const json_t *given, const 
     return same;
 }
 
+/* Wherever in the list it stands now. */
+static void keep_urls(const struct field *field, json_t *given, json_t *kept) {
+    size_t i, j;
+    json_t *shown, *stored;
+    json_array_foreach(given, i, shown) {
+        json_array_foreach(kept, j, stored) {
+            if (is_masked_url(field, shown, stored)) {
+                (void)json_array_set(given, i, stored);
+                break;
+            }
+        }
+    }
+}
+
 static void keep_members(json_t *document, json_t *stored, const struct field_table *table) {
     for (size_t i = 0; i < table->count; i++) {
         const struct field *field = &table->rows[i];
@@ -136,6 +164,8 @@ static void keep_members(json_t *document, json_t *stored, const struct field_ta
         bool is_secret = (field->flags & (FIELD_SECRET | FIELD_SECRET_PEM)) != 0;
         if (is_object_row(field) && json_is_object(given) && json_is_object(kept)) {
             keep_members(given, kept, field->members);
+        } else if ((field->flags & FIELD_URL) && json_is_array(given)) {
+            keep_urls(field, given, kept);
         } else if ((is_secret && client_is_mask(given) && kept != NULL) ||
                    is_masked_url(field, given, kept)) {
             /* A failure leaves the mask, which is refused, as for a secret that is not stored. */

@@ -50,7 +50,7 @@ enum {
     FIELD_SECRET = 4,     /* never shown; with members: unless it is an object, which they judge */
     FIELD_SECRET_PEM = 8, /* shown only if it is the path of a file */
     FIELD_URL = 16,       /* its query is secret; user information, which is not accepted, is never
-                           * shown either */
+                           * shown either; the same of each URL in an array */
     FIELD_INTERNAL = 32,  /* never accepted from nor shown to a user */
 };
 
@@ -100,7 +100,7 @@ typedef void field_reader(struct reader *reader, const struct field *field, json
                           const struct place *place, void *into);
 field_reader client_read_bool, client_read_integer, client_read_choice, client_read_text;
 field_reader client_read_secret;
-field_reader client_read_port, client_read_broker, client_read_url;
+field_reader client_read_port, client_read_broker, client_read_url, client_read_urls;
 field_reader client_read_payload, client_read_payload_base64, client_read_base64;
 field_reader client_read_object, client_read_alpn, client_read_user_properties;
 field_reader client_read_labels, client_read_sub_topic, client_read_subscriptions;
@@ -121,6 +121,8 @@ bool client_is_array(struct reader *reader, const struct field *field, const jso
  * is wrong and never quotes. client_url_fini also after an error. */
 enum err client_url_parse(struct client_url *out, const char *text, const char **fault);
 void client_url_fini(struct client_url *url);
+/* With the defaults for what the URL does not say. False: out of memory. Takes what url holds. */
+bool client_url_take(struct client_url *url, struct client_endpoint *out);
 uint16_t client_scheme_port(enum client_scheme scheme);
 bool client_scheme_is_tls(enum client_scheme scheme);
 bool client_scheme_has_path(enum client_scheme scheme);
@@ -133,6 +135,7 @@ bool client_subscription_append(struct client_config *config,
 text_check client_id_fault;
 
 #define CLIENT_SUBSCRIPTIONS_MAX 1000
+#define CLIENT_URL_LEN_MAX       4096
 #define CLIENT_RETIRED_MAX       100
 
 #endif

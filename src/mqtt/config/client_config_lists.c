@@ -65,6 +65,58 @@ void client_read_alpn(struct reader *reader, const struct field *field, json_t *
     }
 }
 
+/* Several brokers */
+
+static bool is_another(const struct client_config *config, const struct client_url *url) {
+    uint16_t port = url->port != 0 ? url->port : client_scheme_port(url->scheme);
+    for (size_t i = 0; i < config->url_count; i++) {
+        if (config->urls[i].port == port && strcmp(config->urls[i].host, url->host) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void read_url_of(struct reader *reader, json_t *value, const struct place *place) {
+    static const struct field url_field = {.least = 1, .most = CLIENT_URL_LEN_MAX};
+    struct client_config *config = reader->config;
+    struct client_url url = {0};
+    const char *text = client_text_of(reader, &url_field, value, place);
+    const char *fault = NULL;
+    if (text == NULL) {
+        return;
+    }
+    enum err result = client_url_parse(&url, text, &fault);
+    if (result == ERR_OK && strstr(text, "://") == NULL) {
+        client_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
+    } else if (result == ERR_OK && !is_another(config, &url)) {
+        client_fault(reader, place, "must be another broker: this one stands earlier in the list");
+    } else if (result == ERR_OK) {
+        reader->out_of_memory |= !client_url_take(&url, &config->urls[config->url_count++]);
+    } else if (result == ERR_ARGUMENT) {
+        client_fault(reader, place, "%s", fault);
+    } else {
+        reader->out_of_memory = true;
+    }
+    client_url_fini(&url);
+}
+
+void client_read_urls(struct reader *reader, const struct field *field, json_t *value,
+                      const struct place *place, void *into) {
+    struct client_config *config = into;
+    if (!client_is_array(reader, field, value, place)) {
+        return;
+    }
+    if (json_array_size(value) < (size_t)field->least) {
+        client_fault(reader, place, "must have a URL at least");
+    }
+    config->urls = allocate(reader, json_array_size(value), sizeof(*config->urls));
+    for (size_t i = 0; config->urls != NULL && i < json_array_size(value); i++) {
+        const struct place here = {.up = place, .index = i};
+        read_url_of(reader, json_array_get(value, i), &here);
+    }
+}
+
 /* Written by ourselves and so right; by hand perhaps not, and what is wrong is of no use. */
 void client_read_retired_filters(struct reader *reader, const struct field *field, json_t *value,
                                  const struct place *place, void *into) {

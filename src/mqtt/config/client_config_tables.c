@@ -39,7 +39,7 @@
 #define PACKET_MAX        268435460 /* the largest packet: a header of 5 bytes and 268,435,455 more */
 #define PEM_MAX           65536
 #define BUNDLE_MAX        1048576 /* the certificates of all authorities of a system */
-#define URL_MAX           4096
+#define URL_MAX           CLIENT_URL_LEN_MAX
 #define TOPIC_ALIASES_MAX 1024 /* each up to 64 KB of the node's memory */
 
 static const char *mqtt_string_fault(const char *text, size_t len) {
@@ -88,6 +88,8 @@ static const char *const desired_choices[] = {
     [DESIRED_RUNNING] = "running", [DESIRED_PAUSED] = "paused", NULL};
 static const char *const oversize_choices[] = {
     [OVERSIZE_DEFAULT] = "default", [OVERSIZE_SKIP] = "skip", [OVERSIZE_CLOSE] = "close", NULL};
+static const char *const order_choices[] = {
+    [URLS_IN_ORDER] = "in_order", [URLS_RANDOM] = "random", NULL};
 static const char *const sink_choices[] = {"redis_stream", "file", "null", NULL};
 
 const char *client_desired_name(enum client_desired desired) {
@@ -149,6 +151,8 @@ static const struct field client_rows[] = {
     {TEXT(client_config, client_id, 0, MQTT_STRING_MAX), .check = mqtt_string_fault},
     {OTHER("broker", client_read_broker, URL_MAX), .least = 1, .flags = FIELD_URL},
     {OTHER("url", client_read_url, URL_MAX), .least = 1, .flags = FIELD_URL},
+    {OTHER("urls", client_read_urls, CLIENT_URLS_MAX), .least = 1, .flags = FIELD_URL},
+    {MEMBER(client_config, urls_order, client_read_choice), .most = 64, .choices = order_choices},
     {OTHER("port", client_read_port, 65535), .least = 1},
     {TEXT(client_config, username, 0, MQTT_STRING_MAX), .check = mqtt_string_fault},
     {SECRET(client_config, password, 0, MQTT_STRING_MAX), .flags = FIELD_SECRET},

@@ -13,6 +13,7 @@
 
 #define HOST_NAME_MAX_LEN 253
 #define LABEL_LEN_MAX     63
+#define PATH_DEFAULT      "/mqtt"
 
 static const struct {
     const char *name;
@@ -215,6 +216,17 @@ enum err client_url_parse(struct client_url *out, const char *text, const char *
                  "percent-encoded)";
     }
     return result;
+}
+
+bool client_url_take(struct client_url *url, struct client_endpoint *out) {
+    bool needs_path = client_scheme_has_path(url->scheme) && url->path == NULL;
+    *out = (struct client_endpoint){.scheme = url->scheme,
+                                    .port = url->port != 0 ? url->port
+                                                           : client_scheme_port(url->scheme),
+                                    .host = url->host,
+                                    .path = needs_path ? text_dup(PATH_DEFAULT) : url->path};
+    *url = (struct client_url){0};
+    return !needs_path || out->path != NULL;
 }
 
 void client_url_fini(struct client_url *url) {

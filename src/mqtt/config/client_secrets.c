@@ -10,8 +10,9 @@
 #include "base/text.h"
 #include "client_config_fields.h"
 
-#define POINTER_LEN 64
-#define URL_POINTER "/url" /* "broker" is another spelling of it */
+#define POINTER_LEN  64
+#define URL_POINTER  "/url"  /* "broker" is another spelling of it */
+#define URLS_POINTER "/urls" /* of each, so that they may change places */
 
 static void wipe(char *secret) {
     if (secret != NULL) {
@@ -67,22 +68,37 @@ struct document_walk {
                    const char *text);
 };
 
-static void walk_text(struct document_walk *walk, const struct field *field, json_t *object,
-                      const char *pointer, const char *text) {
+/* What is to stand in the place of a text; NULL: nothing new. */
+static json_t *walk_text(struct document_walk *walk, const struct field *field, const char *pointer,
+                         const char *text) {
+    json_t *value = NULL;
     const char *part = secret_part(field, text);
     char *other = part != NULL ? walk->visit(walk, field, pointer, part) : NULL;
     char *whole = other != NULL ? with_part(text, part, other) : NULL;
     if (other != NULL && (field->flags & FIELD_URL) && whole != NULL &&
-        strlen(whole) > (size_t)field->most) {
+        strlen(whole) > CLIENT_URL_LEN_MAX) {
         add_fault(walk->faults, pointer, "is too long with its query encrypted");
         walk->result = ERR_ARGUMENT;
-    } else if (other != NULL && (whole == NULL || json_object_set_new(object, field->name,
-                                                                      json_string(whole)) != 0)) {
+    } else if (other != NULL && (whole == NULL || (value = json_string(whole)) == NULL)) {
         walk->result = ERR_MEMORY;
     }
     walk->changed |= other != NULL;
     wipe(other);
     wipe(whole);
+    return value;
+}
+
+static void walk_urls(struct document_walk *walk, const struct field *field, json_t *urls) {
+    size_t i;
+    json_t *value;
+    json_array_foreach(urls, i, value) {
+        json_t *now = json_is_string(value)
+                          ? walk_text(walk, field, URLS_POINTER, json_string_value(value))
+                          : NULL;
+        if (now != NULL && json_array_set_new(urls, i, now) != 0) {
+            walk->result = ERR_MEMORY;
+        }
+    }
 }
 
 /* Recursion as deep as the tables nest. */
@@ -95,9 +111,14 @@ static void walk_document(struct document_walk *walk, const struct field_table *
         snprintf(here, sizeof(here), "%s/%s", pointer, field->name);
         if (is_object_row(field)) {
             walk_document(walk, field->members, value, here);
+        } else if ((field->flags & FIELD_URL) && json_is_array(value)) {
+            walk_urls(walk, field, value);
         } else if (json_is_string(value)) {
-            walk_text(walk, field, object, field->flags & FIELD_URL ? URL_POINTER : here,
-                      json_string_value(value));
+            json_t *now = walk_text(walk, field, field->flags & FIELD_URL ? URL_POINTER : here,
+                                    json_string_value(value));
+            if (now != NULL && json_object_set_new(object, field->name, now) != 0) {
+                walk->result = ERR_MEMORY;
+            }
         }
     }
 }
@@ -225,14 +246,14 @@ static enum err open_one(struct config_walk *walk, const struct field *field, co
 }
 
 /* The path has the URL's query. */
-static enum err open_query(struct config_walk *walk, char **path) {
+static enum err open_query(struct config_walk *walk, const char *pointer, char **path) {
     char *mark = *path != NULL ? strchr(*path, '?') : NULL;
     if (mark == NULL || !secret_is_sealed(mark + 1)) {
         return ERR_OK;
     }
     char *query = text_dup(mark + 1), *whole = NULL;
     enum err result =
-        query == NULL ? ERR_MEMORY : open_one(walk, NULL, URL_POINTER, &query, NULL, NULL);
+        query == NULL ? ERR_MEMORY : open_one(walk, NULL, pointer, &query, NULL, NULL);
     if (result == ERR_OK) {
         whole = with_part(*path, mark + 1, query);
         result = whole == NULL ? ERR_MEMORY : ERR_OK;
@@ -250,7 +271,11 @@ enum err client_secrets_open(struct client_config *config, struct secret_box *bo
     struct config_walk walk = {.id = config->id, .box = box, .fault = fault, .visit = open_one};
     enum err result = walk_config(&walk, &client_fields, config, config, "");
     if (result == ERR_OK) {
-        result = open_query(&walk, &config->path);
+        const char *pointer = config->url_count > 0 ? URLS_POINTER : URL_POINTER;
+        result = open_query(&walk, pointer, &config->path);
+    }
+    for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
+        result = open_query(&walk, URLS_POINTER, &config->urls[i].path);
     }
     if (result == ERR_MEMORY) {
         snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
@@ -301,6 +326,16 @@ static enum err read_one(struct config_walk *walk, const struct field *field, co
     return result;
 }
 
+/* With its query, as decrypted. */
+static enum err copy_path(char **path, const char *from) {
+    if (from == NULL) {
+        return ERR_OK;
+    }
+    wipe(*path);
+    *path = text_dup(from);
+    return *path != NULL ? ERR_OK : ERR_MEMORY;
+}
+
 enum err client_secrets_read(const struct client_config *config, const struct conf *conf,
                              struct client_config **out, char fault[CLIENT_SECRETS_FAULT_LEN]) {
     struct client_faults faults;
@@ -312,10 +347,11 @@ enum err client_secrets_read(const struct client_config *config, const struct co
     }
     struct config_walk walk = {.conf = conf, .fault = fault, .visit = read_one};
     enum err result = walk_config(&walk, &client_fields, *out, config, "");
-    if (result == ERR_OK && config->path != NULL) {
-        wipe((*out)->path);
-        (*out)->path = text_dup(config->path);
-        result = (*out)->path != NULL ? ERR_OK : ERR_MEMORY;
+    if (result == ERR_OK) {
+        result = copy_path(&(*out)->path, config->path);
+    }
+    for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
+        result = copy_path(&(*out)->urls[i].path, config->urls[i].path);
     }
     if (result != ERR_OK) {
         client_config_destroy(*out);

@@ -15,6 +15,7 @@ struct shared_config *shared_config_create(struct client_config *config) {
     struct shared_config *shared = malloc(sizeof(*shared));
     if (shared != NULL) {
         shared->config = config;
+        shared->base = NULL;
         atomic_init(&shared->references, 1);
     }
     return shared;
@@ -28,10 +29,35 @@ struct shared_config *shared_config_hold(struct shared_config *shared) {
 }
 
 void shared_config_release(struct shared_config *shared) {
-    if (shared != NULL && atomic_fetch_sub(&shared->references, 1) == 1) {
-        client_config_destroy(shared->config);
-        free(shared);
+    if (shared == NULL || atomic_fetch_sub(&shared->references, 1) != 1) {
+        return;
     }
+    if (shared->base != NULL) {
+        free(shared->config);
+        shared_config_release(shared->base);
+    } else {
+        client_config_destroy(shared->config);
+    }
+    free(shared);
+}
+
+struct shared_config *shared_config_at(struct shared_config *base, size_t url_index) {
+    struct client_config *view = malloc(sizeof(*view));
+    struct shared_config *shared = view != NULL ? shared_config_create(view) : NULL;
+    if (shared == NULL) {
+        free(view);
+        return NULL;
+    }
+    const struct client_endpoint *endpoint = &base->config->urls[url_index];
+    *view = *base->config;
+    view->scheme = endpoint->scheme;
+    view->host = endpoint->host;
+    view->port = endpoint->port;
+    view->path = endpoint->path;
+    view->urls = NULL;
+    view->url_count = 0;
+    shared->base = shared_config_hold(base);
+    return shared;
 }
 
 /* Read without a lock by whoever receives messages. */
@@ -198,6 +224,7 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .messages_dropped = client->messages_dropped,
         .epoch = client->epoch,
         .version = client->version,
+        .broker = client->broker != NULL ? text_dup(client->broker->key) : NULL,
     };
     enum err result = copy_subscriptions(client, out);
     if (out->reason == NULL || out->error_message == NULL) {
@@ -215,6 +242,7 @@ void client_status_fini(struct client_status *status) {
     }
     free(status->subscriptions);
     free(status->reason);
+    free(status->broker);
     free(status->error_message);
     *status = (struct client_status){0};
 }
@@ -312,10 +340,20 @@ static bool same_session(const struct client_config *a, const struct client_conf
                       b->user_property_count);
 }
 
+static bool same_urls(const struct client_config *a, const struct client_config *b) {
+    bool same = a->url_count == b->url_count;
+    for (size_t i = 0; same && i < a->url_count; i++) {
+        const struct client_endpoint *one = &a->urls[i], *other = &b->urls[i];
+        same = one->scheme == other->scheme && one->port == other->port &&
+               same_text(one->host, other->host) && same_text(one->path, other->path);
+    }
+    return same;
+}
+
 bool client_config_same_connection(const struct client_config *a, const struct client_config *b) {
-    return a->scheme == b->scheme && same_text(a->host, b->host) && a->port == b->port &&
-           same_text(a->path, b->path) && same_text(a->username, b->username) &&
-           same_text(a->password, b->password) && same_text(a->password_from, b->password_from) &&
-           same_session(a, b) && same_will(a->will, b->will) &&
-           same_tls(client_config_tls(a), client_config_tls(b));
+    return same_urls(a, b) && a->scheme == b->scheme && same_text(a->host, b->host) &&
+           a->port == b->port && same_text(a->path, b->path) &&
+           same_text(a->username, b->username) && same_text(a->password, b->password) &&
+           same_text(a->password_from, b->password_from) && same_session(a, b) &&
+           same_will(a->will, b->will) && same_tls(client_config_tls(a), client_config_tls(b));
 }

@@ -12,6 +12,7 @@
 void host_begin(struct client *client) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
+    host_urls_begin(client);
     host_clear_suspicion(client);
     client->release_asked = false;
     if (client->config->config->desired == DESIRED_PAUSED) {
@@ -101,6 +102,7 @@ static void update(struct client *client, const struct host_command *command) {
     } else if (!client_config_same_connection(before->config, now)) {
         client->server_keepalive_s = 0; /* perhaps another broker */
         host_subscribe_start_over(client);
+        host_urls_begin(client);
         try_anew(client, "configuration_changed");
     } else if (claimed_anew && is_parked(client)) {
         try_anew(client, "claimed");

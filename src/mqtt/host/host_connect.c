@@ -20,13 +20,17 @@
 /* ---- waiting for a turn ---- */
 
 static bool take_broker(struct client *client) {
-    const struct client_config *config = client->config->config;
-    struct broker *broker = broker_acquire(&client->host->brokers, config->host, config->port);
+    struct host *host = client->host;
+    const struct client_endpoint endpoint = host_endpoint(client);
+    struct broker *broker = broker_acquire(&host->brokers, endpoint.host, endpoint.port);
+    struct broker *before = client->broker;
     if (broker == NULL) {
         return false;
     }
-    broker_release(&client->host->brokers, client->broker);
+    pthread_mutex_lock(&host->lock);
     client->broker = broker;
+    pthread_mutex_unlock(&host->lock);
+    broker_release(&host->brokers, before);
     return true;
 }
 
@@ -125,14 +129,16 @@ int64_t host_backoff_first_ms(const struct client *client) {
 
 void host_fail(struct client *client, enum client_error error, const char *message) {
     bool away = host_blame_broker(client, error, message);
-    client->failures += !away;
-    fail_for(client, error, message,
-             away ? host_backoff_first_ms(client) : host_backoff_ms(client));
+    bool next = host_urls_next(client);
+    client->failures += !away && !next;
+    int64_t delay_ms = away ? host_backoff_first_ms(client) : host_backoff_ms(client);
+    fail_for(client, error, message, next ? 0 : delay_ms);
 }
 
 static void fail_denied(struct client *client, const char *why) {
-    client->failures++;
-    fail_for(client, CLIENT_ERROR_BROKER_DENIED, why, reconnect_max_ms(client));
+    bool next = host_urls_next(client);
+    client->failures += !next;
+    fail_for(client, CLIENT_ERROR_BROKER_DENIED, why, next ? 0 : reconnect_max_ms(client));
 }
 
 /* ---- resolving ---- */
@@ -191,8 +197,7 @@ static void note_failed(struct client *client, const union socket_address *addre
 
 void host_note_address(struct client *client, int index, bool good) {
     if (good) {
-        free(client->failed);
-        client->failed = NULL;
+        host_forget_addresses(client);
     }
     if (client->tried == NULL) {
         return;
@@ -205,6 +210,11 @@ void host_note_address(struct client *client, int index, bool good) {
     }
     free(client->tried);
     client->tried = NULL;
+}
+
+void host_forget_addresses(struct client *client) {
+    free(client->failed);
+    client->failed = NULL;
 }
 
 bool host_may_connect(void *context) {
@@ -233,44 +243,55 @@ static bool keep_tried(struct client *client, const struct address_list *list) {
 /* ---- opening ---- */
 
 /* A session belongs to one identifier at one broker. */
-static void keep_or_end_session(struct client *client) {
+static bool keep_or_end_session(struct client *client) {
+    struct shared_config *config = host_urls_config(client, client->config);
+    if (config == NULL) {
+        return false;
+    }
     if (client->session_of != NULL &&
-        !client_config_same_connection(client->session_of->config, client->config->config)) {
+        !client_config_same_connection(client->session_of->config, config->config)) {
         host_end_session(client);
         client->lessons = 0;
+        host_subscribe_start_over(client);
     }
     shared_config_release(client->session_of);
-    client->session_of = shared_config_hold(client->config);
+    client->session_of = config;
+    return true;
 }
 
 /* What the connection is opened with: the client's configuration, or a copy with the secrets that
- * lie on this machine, as they are now. NULL: they cannot be had, the client has failed. */
-static struct shared_config *complete_config(struct client *client) {
+ * lie on this machine, as they are now. NULL: out of memory; or, *failed, they cannot be had and
+ * the client has failed. */
+static struct shared_config *complete_config(struct client *client, bool *failed) {
     const struct client_config *config = client->config->config;
     if (!client_secrets_elsewhere(config)) {
-        return shared_config_hold(client->config);
+        return host_urls_config(client, client->config);
     }
     struct client_config *read;
     char fault[CLIENT_SECRETS_FAULT_LEN];
-    if (client_secrets_read(config, client->host->conf, &read, fault) != ERR_OK) {
+    *failed = client_secrets_read(config, client->host->conf, &read, fault) != ERR_OK;
+    if (*failed) {
         host_fail(client, CLIENT_ERROR_SECRET_UNAVAILABLE, fault);
         return NULL;
     }
     struct shared_config *complete = shared_config_create(read);
     if (complete == NULL) {
         client_config_destroy(read);
-        host_fail(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
+        return NULL;
     }
-    return complete;
+    struct shared_config *there = host_urls_config(client, complete);
+    shared_config_release(complete);
+    return there;
 }
 
 static void open_connection(struct client *client, const struct address_list *addresses) {
     struct host *host = client->host;
-    struct shared_config *config = complete_config(client);
-    if (config == NULL) {
+    bool failed = false;
+    struct shared_config *config = complete_config(client, &failed);
+    if (failed) {
         return;
     }
-    if (!keep_tried(client, addresses)) {
+    if (config == NULL || !keep_or_end_session(client) || !keep_tried(client, addresses)) {
         shared_config_release(config);
         host_fail(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
         return;
@@ -310,8 +331,8 @@ static void go_on_with(struct client *client, const struct resolver_answer *answ
         return;
     }
     struct address_list addresses;
-    const struct client_config *config = client->config->config;
-    address_list_allowed(&addresses, answer, config->port, host->policy, config->host, &why);
+    const struct client_endpoint endpoint = host_endpoint(client);
+    address_list_allowed(&addresses, answer, endpoint.port, host->policy, endpoint.host, &why);
     if (addresses.count == 0) {
         fail_denied(client, why);
         return;
@@ -330,7 +351,8 @@ static void resolve(struct client *client) {
     struct host *host = client->host;
     const char *why = "the broker is denied";
     int at_once;
-    if (!address_policy_host(host->policy, client->config->config->host, &why)) {
+    const struct client_endpoint endpoint = host_endpoint(client);
+    if (!address_policy_host(host->policy, endpoint.host, &why)) {
         fail_denied(client, why);
         return;
     }
@@ -343,8 +365,7 @@ static void resolve(struct client *client) {
     lookup->request.done = on_resolved;
     lookup->request.context = lookup;
     client->lookup = lookup;
-    enum err result =
-        resolver_ask(host->resolver, client->config->config->host, &lookup->request, &at_once);
+    enum err result = resolver_ask(host->resolver, endpoint.host, &lookup->request, &at_once);
     if (result != ERR_OK) {
         host_cancel_lookup(client);
         host_fail(client, CLIENT_ERROR_DNS_BUSY, NULL);

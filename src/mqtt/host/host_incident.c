@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "mqtt/host.h"
 
+#define INCIDENT_OTHERS_MS 1000
+
 static struct client *incident_client_of(struct pacer_ticket *ticket) {
     return (struct client *)((char *)ticket - offsetof(struct client, ticket));
 }
@@ -96,6 +98,9 @@ void host_await_broker(struct client *client) {
     }
     incident_show(client);
     pacer_park(&host->pacer, &client->ticket, client->broker);
+    if (client->config->config->url_count > 1) {
+        host_set_timer(client, INCIDENT_OTHERS_MS); /* perhaps another of its brokers is back */
+    }
 }
 
 /* Those that queued up before it began, too. */

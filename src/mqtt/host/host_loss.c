@@ -60,6 +60,9 @@ static void note_lost(struct client *client, const struct engine_closed *closed)
 static void lost(struct client *client, const struct engine_closed *closed) {
     bool progress = host_note_loss(client, closed);
     bool was_online = client->state == CLIENT_ONLINE;
+    if (!progress && (client->failures > 0 || !was_online)) {
+        host_urls_next(client); /* it was not stable here */
+    }
     metric_add(was_online ? client_error_loss_metric(closed->error)
                           : client_error_connect_metric(closed->error),
                1);
@@ -112,6 +115,7 @@ void host_connection_closed(void *context, const struct engine_closed *closed) {
 static void stable(struct client *client) {
     client->stable_told = true;
     client->failures = 0;
+    client->urls_failed = 0;
     host_clear_suspicion(client);
     client->host->owner->stable(client->host->owner->context, client->id);
 }
@@ -141,9 +145,10 @@ static void try_again(struct client *client) {
         enter_conflict(client, CLIENT_ERROR_CONFLICT, NULL);
     } else if (rest_ms > 0) {
         host_set_timer(client, rest_ms);
-    } else if (host_is_away(client)) {
+    } else if (!host_urls_choose(client)) {
         host_await_broker(client);
     } else if (host_change(client, CLIENT_EV_TIMER, "retry")) {
+        pacer_leave(&client->host->pacer, &client->ticket); /* it may have waited for another */
         host_enqueue(client);
     }
 }

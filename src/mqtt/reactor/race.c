@@ -6,7 +6,10 @@
  *
  * A further socket needs the host's leave, which counts them all. Without it the one that is
  * longest under way makes room, a delay later: an address that answers is reached although all
- * places are taken by clients that wait for one that does not. */
+ * places are taken by clients that wait for one that does not.
+ *
+ * The first address, where a client was the last time, is tried again if it refuses while others do
+ * not answer: a broker that restarts has only that one, perhaps. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +21,7 @@
 #include "reactor.h"
 
 #define RACE_DELAY_MS 250
+#define RACE_AGAIN_MS 500 /* and twice as long each time */
 #define RACE_WHY_LEN  80
 
 enum race_entry_state { RACE_UNTRIED, RACE_CONNECTING, RACE_FAILED, RACE_GIVEN_UP };
@@ -38,6 +42,8 @@ struct race {
     size_t open;               /* sockets */
     size_t allowed;            /* sockets beside the first, to be given back */
     int64_t due_ms;            /* of the next address */
+    int64_t again_ms;          /* after so long the first is tried again */
+    bool refused;              /* the first */
     struct stream_fault fault; /* the latest */
     enum client_error error;   /* what is told of all; that there is no way is the least of it */
     struct address_list addresses;
@@ -55,7 +61,7 @@ static void race_unlink(struct race *race) {
 
 static void race_wait(struct race *race) {
     race_unlink(race);
-    if (race->begun < race->addresses.count) {
+    if (race->begun < race->addresses.count || race->refused) {
         race->due_ms = clock_ms() + RACE_DELAY_MS;
         DL_APPEND(race->connection->engine->races, race);
         race->in_list = true;
@@ -89,6 +95,7 @@ static void race_close(struct race *race, struct race_entry *entry, enum race_en
 
 static void race_note_failure(struct race *race, struct race_entry *entry) {
     entry->state = RACE_FAILED;
+    race->refused |= entry == race->entries && race->fault.error == CLIENT_ERROR_CONNECTION_REFUSED;
     if (race->error == CLIENT_ERROR_NONE || race->error == CLIENT_ERROR_NETWORK_UNREACHABLE) {
         race->error = race->fault.error;
     }
@@ -102,6 +109,7 @@ static void race_try(struct race *race, size_t i) {
     const union socket_address *address = &race->addresses.items[i];
     race->begun = i < race->begun ? race->begun : i + 1;
     race->postponed = false;
+    race->refused = race->refused && i > 0;
     entry->begun_at_ms = clock_ms();
     if (stream_connect(&entry->fd, &address->any, socket_address_len(address),
                        connection_source(engine, address->any.sa_family), &race->fault) != ERR_OK) {
@@ -149,6 +157,20 @@ static size_t race_next(const struct race *race) {
     return i;
 }
 
+/* The first once more, if its time has come and there is room. */
+static void race_try_again(struct race *race) {
+    const struct engine_connection *connection = race->connection;
+    if (!race->refused || race->open == 0 ||
+        clock_ms() - race->entries[0].begun_at_ms < race->again_ms ||
+        !connection->engine->events->may_connect(connection->client)) {
+        return;
+    }
+    race->allowed++;
+    race->again_ms *= 2;
+    race_try(race, 0);
+    race_give_back(race);
+}
+
 /* Tries addresses until one is under way that was not before. Ends: each fails once. */
 static void race_go_on(struct race *race) {
     bool trying = false;
@@ -166,6 +188,7 @@ static void race_go_on(struct race *race) {
 void race_look(struct engine *engine) {
     int64_t now_ms = clock_ms();
     while (engine->races != NULL && engine->races->due_ms <= now_ms) {
+        race_try_again(engine->races);
         race_go_on(engine->races); /* which puts it behind the others, or takes it out */
     }
 }
@@ -262,6 +285,7 @@ void race_begin(struct engine_connection *connection, const struct address_list 
         return;
     }
     race->connection = connection;
+    race->again_ms = RACE_AGAIN_MS;
     race->addresses = *addresses;
     connection->race = race;
     race_go_on(race);

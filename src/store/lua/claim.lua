@@ -68,7 +68,7 @@ local function claim(id, identity)
     if identity_holder(identity, id) then
         return { 'IDENTITY' }
     end
-    if meta.identity == '' or redis.call('HGET', IDENTITY, identity) ~= id then
+    if meta.identity == '' or not holds_identities(id, identity) then
         set_meta(id, meta.version, identity)
     end
     owner = to_owned(id, waiting, {

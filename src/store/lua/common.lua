@@ -169,16 +169,34 @@ local function buried(id)
     return redis.call('ZSCORE', TOMBSTONES, id) ~= false
 end
 
--- Another id that has this identity now, or nil. An entry which its id does not bear out is stale.
+-- A client of several brokers has an identity at each: a line each.
+local function identities_of(identity)
+    return string.gmatch(identity, '[^\n]+')
+end
+
+-- An entry which its id does not bear out is stale.
+local function bears_out(id, one)
+    local theirs = meta_of(id).identity
+    return theirs == '' or ('\n' .. theirs .. '\n'):find('\n' .. one .. '\n', 1, true)
+end
+
+-- Another id that has one of these identities now, or nil.
 local function identity_holder(identity, id)
-    local holder = identity ~= '' and redis.call('HGET', IDENTITY, identity)
-    if not holder or holder == id or not exists(holder) then
-        return nil
+    for one in identities_of(identity) do
+        local holder = redis.call('HGET', IDENTITY, one)
+        if holder and holder ~= id and exists(holder) and bears_out(holder, one) then
+            return holder
+        end
     end
-    local theirs = meta_of(holder).identity
-    if theirs == '' or theirs == identity then
-        return holder
+end
+
+local function holds_identities(id, identity)
+    for one in identities_of(identity) do
+        if redis.call('HGET', IDENTITY, one) ~= id then
+            return false
+        end
     end
+    return true
 end
 
 -- Everything known of an id, in the order store_client.c reads it.
@@ -257,17 +275,18 @@ local function set_owner(id, owner)
 end
 
 local function forget_identity(id)
-    local identity = meta_of(id).identity
-    if redis.call('HGET', IDENTITY, identity) == id then
-        redis.call('HDEL', IDENTITY, identity)
+    for one in identities_of(meta_of(id).identity) do
+        if redis.call('HGET', IDENTITY, one) == id then
+            redis.call('HDEL', IDENTITY, one)
+        end
     end
 end
 
 -- identity '': not known.
 local function set_meta(id, version, identity)
     forget_identity(id)
-    if identity ~= '' then
-        redis.call('HSET', IDENTITY, identity, id)
+    for one in identities_of(identity) do
+        redis.call('HSET', IDENTITY, one, id)
     end
     redis.call('HSET', META, id, cjson.encode({ version = version, identity = identity }))
 end

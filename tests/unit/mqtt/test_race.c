@@ -82,6 +82,12 @@ static void open_raced(int64_t timeout_ms) {
     ck_assert_int_eq(engine_reactor.open(bench.engine, &open, &bench.connection), ERR_OK);
 }
 
+static void poll_for(int64_t time_ms) {
+    for (int64_t end_ms = clock_ms() + time_ms; clock_ms() < end_ms;) {
+        engine_reactor.poll(bench.engine, 10);
+    }
+}
+
 /* How long until the broker has the connection, which it then lets in. */
 static int64_t let_in_ms(void) {
     int64_t began_ms = clock_ms();
@@ -131,6 +137,22 @@ START_TEST(what_made_room_is_tried_again_when_all_others_have_failed) {
     open_raced(1500);
     UNTIL(bench.closed == 1);
     ck_assert_str_eq(bench.code, "connect_timeout");
+}
+END_TEST
+
+START_TEST(the_first_is_tried_again_while_others_do_not_answer) {
+    add(1);
+    add_deaf(2);
+    close(bench.listener);
+    open_raced(60000);
+    poll_for(300);
+    bench.listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1;
+    setsockopt(bench.listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    ck_assert_int_eq(bind(bench.listener, (struct sockaddr *)&bench.address, sizeof(bench.address)),
+                     0);
+    ck_assert_int_eq(listen(bench.listener, 8), 0);
+    ck_assert_int_lt(let_in_ms(), 3000);
 }
 END_TEST
 
@@ -195,6 +217,7 @@ int main(void) {
         the_next_address_follows_at_once_after_a_failure,
         without_leave_for_a_second_socket_the_first_makes_room,
         what_made_room_is_tried_again_when_all_others_have_failed,
+        the_first_is_tried_again_while_others_do_not_answer,
         each_address_is_told_where_none_is_reached,
         a_race_may_be_closed_while_it_lasts,
         addresses_are_moved_and_bounded,
