@@ -2,6 +2,7 @@
 
 import pytest
 
+from fleet.ports import free_port
 from fleet.wait import holds_for, wait_until
 
 pytestmark = pytest.mark.every_engine
@@ -31,6 +32,15 @@ def test_user_and_password_are_used_and_a_wrong_one_is_reported(fleet):
         error = fleet.api.wait_state(client, "backoff")["last_error"]
         assert error["code"] in ("bad_credentials", "not_authorized"), error
         assert "guess" not in error["message"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_a_port_where_nobody_listens_is_told_as_such(fleet, host):
+    fleet.start_node()
+    fleet.api.create([fleet.document("c", url=f"mqtt://{host}:{free_port()}")])
+    error = fleet.api.wait_state("c", "backoff")["last_error"]
+    assert error["code"] == "connection_refused", error
+    assert "Connection refused" in error["message"], error
 
 
 def tls_document(fleet, client, authority, **tls):

@@ -19,6 +19,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utlist.h>
 #include "paho.h"
 
 /* The kernel's keepalive: ends what is half-open where MQTT has none (keepalive_s 0). */
@@ -35,6 +36,7 @@ static struct {
     char host[256];
     char address[INET6_ADDRSTRLEN + 20];
     int notify_fd;
+    struct paho_socket *probed; /* those that have a probe_fd, a connect under way among them */
 } announced = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Set on Paho's thread between its look-up and its connect. */
@@ -132,13 +134,26 @@ static void prepare(int fd) {
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, TCP_PROBES);
 }
 
+/* The lock is held. */
+static void end_probe(struct paho_socket *socket) {
+    if (socket->probe_fd >= 0) {
+        close(socket->probe_fd);
+        socket->probe_fd = -1;
+        DL_DELETE(announced.probed, socket);
+    }
+}
+
 static void remember(struct paho_socket *socket, int fd, int connect_errno) {
     struct stat status;
     pthread_mutex_lock(&announced.lock);
+    end_probe(socket);
     socket->fd = fd;
     socket->inode = fstat(fd, &status) == 0 ? status.st_ino : 0;
     socket->probe_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     socket->connect_errno = connect_errno;
+    if (socket->probe_fd >= 0) {
+        DL_APPEND(announced.probed, socket);
+    }
     if (announced.socket == socket) {
         announced.socket = NULL;
         uint64_t one = 1;
@@ -209,10 +224,7 @@ void paho_socket_init(struct paho_socket *socket) {
 
 void paho_socket_end_probe(struct paho_socket *socket) {
     pthread_mutex_lock(&announced.lock);
-    if (socket->probe_fd >= 0) {
-        close(socket->probe_fd);
-        socket->probe_fd = -1;
-    }
+    end_probe(socket);
     pthread_mutex_unlock(&announced.lock);
 }
 
@@ -222,6 +234,24 @@ static bool tcp_info(int fd, struct tcp_info *info) {
     return real_getsockopt()(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
 }
 
+static bool same_inode(int fd, const struct paho_socket *socket) {
+    struct stat status;
+    return socket->inode != 0 && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) &&
+           status.st_ino == socket->inode;
+}
+
+/* Reading the error clears it, and Paho does not say what it was. */
+static void remember_error(int fd, int error) {
+    struct paho_socket *socket;
+    pthread_mutex_lock(&announced.lock);
+    DL_FOREACH(announced.probed, socket) {
+        if (socket->fd == fd && same_inode(fd, socket)) {
+            socket->connect_errno = error;
+        }
+    }
+    pthread_mutex_unlock(&announced.lock);
+}
+
 /* A socket that Paho's receiving thread polls before its sending thread has called connect looks
  * hung up. Paho then asks for its error, takes "none" for connected, and tries to send CONNECT. For
  * as long as that cannot be sent Paho walks its list of clients without its lock, and crashes. Told
@@ -229,8 +259,12 @@ static bool tcp_info(int fd, struct tcp_info *info) {
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict value_len) {
     struct tcp_info info;
     int result = real_getsockopt()(fd, level, name, value, value_len);
-    if (result == 0 && level == SOL_SOCKET && name == SO_ERROR && *value_len == sizeof(int) &&
-        *(int *)value == 0 && tcp_info(fd, &info) && info.tcpi_state == STATE_SYN_SENT) {
+    if (result != 0 || level != SOL_SOCKET || name != SO_ERROR || *value_len != sizeof(int)) {
+        return result;
+    }
+    if (*(int *)value != 0) {
+        remember_error(fd, *(int *)value);
+    } else if (tcp_info(fd, &info) && info.tcpi_state == STATE_SYN_SENT) {
         *(int *)value = PAHO_GOES_ON;
     }
     return result;
@@ -247,9 +281,7 @@ bool paho_socket_was_heard(struct paho_socket *socket) {
 
 /* Paho may have closed it meanwhile and the number may be somebody else's: the inode tells. */
 static bool still_open(const struct paho_socket *socket) {
-    struct stat status;
-    return socket->fd >= 0 && socket->inode != 0 && fstat(socket->fd, &status) == 0 &&
-           S_ISSOCK(status.st_mode) && status.st_ino == socket->inode;
+    return socket->fd >= 0 && same_inode(socket->fd, socket);
 }
 
 void paho_socket_drop(struct paho_socket *socket) {

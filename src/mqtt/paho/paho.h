@@ -31,6 +31,7 @@ struct paho_socket {
     ino_t inode;
     int probe_fd; /* our duplicate until CONNACK, to tell afterwards how far it came; -1: none */
     int connect_errno;
+    struct paho_socket *prev, *next; /* those with a probe */
 };
 
 enum paho_phase {
