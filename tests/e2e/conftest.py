@@ -30,11 +30,13 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "rabbitmq" in item.fixturenames:
             item.add_marker(pytest.mark.xdist_group("rabbitmq"))
-        engine = getattr(item, "callspec", None) and item.callspec.params.get("engine")
-        if not engine:
-            continue
-        bare = item.name.replace(f"[{engine}-", "[").replace(f"-{engine}]", "]")
-        reason = limit_of(engine, item.path.name, bare.replace(f"[{engine}]", ""))
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        engine = params.get("engine", ONE_ENGINE)
+        bare = item.name
+        if "engine" in params:
+            bare = bare.replace(f"[{engine}-", "[").replace(f"-{engine}]", "]")
+            bare = bare.replace(f"[{engine}]", "")
+        reason = limit_of(engine, item.path.name, bare)
         if reason:
             item.add_marker(pytest.mark.skip(reason=f"{engine}: {reason}"))
 
