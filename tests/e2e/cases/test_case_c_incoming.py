@@ -10,8 +10,6 @@ from fleet.other_brokers import Mochi
 from fleet.packets import CONNECT, DISCONNECT
 from fleet.wait import wait_until
 
-pytestmark = pytest.mark.xfail(reason="cases C1 to C3", strict=False)
-
 SOON = {"reconnect_min_ms": 100, "reconnect_max_ms": 1000}
 LARGE = 17 << 20
 

@@ -1,17 +1,17 @@
 """Neighbours of the cases C: other brokers, other sizes, other ways."""
 
+import ssl
 import time
 
 import pytest
 
 from fleet.cloud import CloudBroker
+from fleet.mqtt_client import MQTTv5, new_client
 from fleet.operator import wait_error
 from fleet.other_brokers import Mochi
 from fleet.wait import wait_until
 
 from test_case_c_incoming import LARGE, SOON, document, pause, resume
-
-pytestmark = pytest.mark.xfail(reason="neighbours of the cases C", strict=False)
 
 
 def wait_exactly(fleet, wanted, bound_s=60):
@@ -56,11 +56,9 @@ def test_several_large_ones_of_every_qos(fleet, authority, qos, over):
 def publisher(fleet, authority):
     if authority is None:
         return fleet.broker.publish
-    import paho.mqtt.client as paho
-
     def publish(topic, payload, qos):
-        client = paho.Client("publisher", protocol=paho.MQTTv5)
-        client.tls_set(str(authority.ca))
+        client = new_client("publisher", protocol=MQTTv5)
+        client.tls_set_context(ssl.create_default_context(cafile=authority.ca))
         client.connect("127.0.0.1", fleet.broker.port)
         client.loop_start()
         client.publish(topic, payload, qos)
