@@ -1,7 +1,8 @@
 /* Fuzzes the engine `reactor` as a whole: two clients of one engine, a peer for each that plays the
  * broker, and a host that does what hosts may do at any time, also from within events. The input is
- * a program for all of them. The sockets are of AF_UNIX, which the engine does not notice, and its
- * timer is a descriptor of ours, so that no time passes but what the program says.
+ * a program for all of them. Each client speaks plain MQTT, over TLS, WebSocket, or both. The
+ * sockets are of AF_UNIX, which the engine does not notice, and its timer is a descriptor of ours,
+ * so that no time passes but what the program says.
  *
  * Whatever happens: each publication is answered exactly once, nothing comes after closed, and
  * after close only what is owed; nothing is acknowledged that no sink accepted; what goes out is
@@ -9,6 +10,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "../../src/mqtt/reactor/reactor.h"
+#include "peer.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -27,16 +30,10 @@
 #define IDS              16 /* packet identifiers that the peer uses */
 #define ROUNDS_MAX       3000
 #define TICK_MS          250
+#define BINARY           0x82
 #define LAST_TICKS_MAX   40 /* sinks are waited for, then the server: a few seconds */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct peer {
-    int fd; /* -1: none */
-    bool deaf, one_by_one;
-    bool greeted, said_goodbye; /* by the client */
-    struct buffer got;
-};
 
 struct client {
     struct client_config config;
@@ -44,8 +41,10 @@ struct client {
     struct engine_connection *connection;
     struct peer peer;
     bool closing;
-    size_t requested;    /* codes to come; 0: no request is under way */
-    bool accepted[IDS];  /* messages with that identifier, at least once */
+    size_t requested;   /* codes to come; 0: no request is under way */
+    bool accepted[IDS]; /* messages with that identifier, at least once */
+    uint8_t lessons;
+    bool old_tls;        /* 1.2 */
     bool sent_raw_bytes; /* then nobody knows which identifiers there were */
 };
 
@@ -98,14 +97,6 @@ static struct client *pick(uint8_t byte) {
 
 /* ---- the peer ---- */
 
-static void hang_up(struct peer *peer) {
-    if (peer->fd >= 0) {
-        close(peer->fd);
-    }
-    buffer_fini(&peer->got);
-    *peer = (struct peer){.fd = -1};
-}
-
 static void look_at_packet(struct client *client, const uint8_t *packet, size_t header_len) {
     struct peer *peer = &client->peer;
     enum packet_type type = (enum packet_type)(packet[0] >> 4);
@@ -144,13 +135,8 @@ static void look_at_packets(struct client *client) {
 }
 
 static void hear(struct client *client) {
-    static uint8_t bytes[1 << 16];
-    struct peer *peer = &client->peer;
-    ssize_t n;
-    while (peer->fd >= 0 && (n = recv(peer->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
-        buffer_append(&peer->got, bytes, (size_t)n);
-        look_at_packets(client);
-    }
+    peer_hear(&client->peer);
+    look_at_packets(client);
 }
 
 /* ---- turns of the engine ---- */
@@ -181,9 +167,7 @@ static void say(struct client *client, const void *data, size_t len) {
     struct peer *peer = &client->peer;
     size_t step = peer->one_by_one ? 1 + len / 64 : len; /* what is long, in chunks */
     for (size_t at = 0; at < len && peer->fd >= 0; at += step) {
-        ssize_t sent = send(peer->fd, (const uint8_t *)data + at, len - at < step ? len - at : step,
-                            MSG_NOSIGNAL | MSG_DONTWAIT);
-        (void)sent; /* where it does not fit, so much is missing */
+        peer_say_frame(peer, BINARY, (const uint8_t *)data + at, len - at < step ? len - at : step);
         if (peer->one_by_one) {
             settle();
         }
@@ -198,15 +182,19 @@ static void open_client(struct client *client) {
                                .connect_timeout_ms = 10000,
                                .keepalive_s = client->config.keepalive_s,
                                .session = &client->session,
+                               .lessons = client->lessons,
                                .client = client};
     if (client->connection != NULL) {
         return;
     }
-    hang_up(&client->peer);
+    peer_hang_up(&client->peer);
     memcpy(&open.address, &address, sizeof(address));
     enum err result = ops->open(world.engine, &open, &client->connection);
     assert(result == ERR_OK);
-    client->peer.fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    enum client_scheme scheme = client->config.scheme;
+    peer_take(&client->peer, accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC),
+              scheme == SCHEME_MQTTS || scheme == SCHEME_WSS, client->old_tls,
+              scheme == SCHEME_WS || scheme == SCHEME_WSS);
     client->closing = false;
     client->requested = 0;
 }
@@ -297,6 +285,7 @@ static void on_closed(void *context, const struct engine_closed *closed) {
     struct client *client = context;
     assert(client->connection != NULL && closed->error != CLIENT_ERROR_NONE);
     client->connection = NULL;
+    client->lessons = closed->lessons;
     client->closing = false;
     client->requested = 0;
     if (next() == 1) {
@@ -357,6 +346,13 @@ static enum err on_message(void *context, struct message *message, void *receipt
     return ERR_OK;
 }
 
+static void on_skipped(void *context, const struct engine_skipped *skipped) {
+    struct client *client = context;
+    assert(client->connection != NULL && !client->closing);
+    assert(skipped->reason < ENGINE_SKIP_COUNT && strlen(skipped->topic) < 260);
+    react(client);
+}
+
 static bool on_has_room(void *context) {
     (void)context;
     return world.has_room;
@@ -373,6 +369,7 @@ static const struct engine_events events = {.connected = on_connected,
                                             .unsubscribed = on_unsubscribed,
                                             .published = on_published,
                                             .message = on_message,
+                                            .skipped = on_skipped,
                                             .has_room = on_has_room,
                                             .wait_room = on_wait_room};
 
@@ -445,12 +442,50 @@ static void say_other(struct client *client, uint8_t how) {
     }
 }
 
+/* how: also at which layer, where there are more than one. */
 static void say_bytes(struct client *client, uint8_t how) {
     size_t left = (size_t)(world.end - world.at);
     size_t n = how < left ? how : left;
     client->sent_raw_bytes |= n > 0;
-    say(client, world.at, n);
+    if (how & 1) {
+        say(client, world.at, n);
+    } else {
+        peer_transmit(&client->peer, world.at, n, how & 2);
+    }
     world.at += n;
+}
+
+/* Control frames, fragments, and what no server may send. */
+static void say_frame(struct client *client, uint8_t how) {
+    static const uint8_t payload[2 + 125] = {0x03, 0xE8};
+    static const uint8_t firsts[] = {0x89, 0x89, 0x89, 0x8A, 0x02, 0x00, 0x80, 0x88};
+    if (client->peer.has_websocket) {
+        peer_say_frame(&client->peer, firsts[how & 7], payload,
+                       (firsts[how & 7] & 8) ? how >> 3 : 0);
+    }
+}
+
+/* So many pings that their pongs do not fit. */
+static void say_pings(struct client *client, uint8_t how) {
+    for (int i = 0; i < how * 8 && client->peer.has_websocket; i++) {
+        say_frame(client, 0xF8);
+        if (i % 64 == 0) {
+            settle();
+        }
+    }
+}
+
+static void change_keys(struct client *client, uint8_t how) {
+    SSL *tls = client->peer.tls;
+    if (tls != NULL && SSL_is_init_finished(tls)) {
+        if (SSL_version(tls) == TLS1_3_VERSION) {
+            (void)SSL_key_update(tls,
+                                 how & 1 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED);
+        } else {
+            (void)SSL_renegotiate(tls);
+        }
+        (void)SSL_do_handshake(tls);
+    }
 }
 
 /* The header of something large, and a part of it. */
@@ -458,6 +493,33 @@ static void say_much(struct client *client, uint8_t how) {
     static uint8_t bytes[1 << 16] = {0x30, 0x80, 0x80, 0x04, 0, 1, 't'};
     client->sent_raw_bytes = true;
     say(client, bytes, (size_t)(how + 1) << 8);
+}
+
+/* A message above the bound, in pieces; the last of them may be left out. */
+static void say_oversize(struct client *client, uint8_t how) {
+    static uint8_t bytes[30000];
+    uint8_t qos = how & 3, packet_id = (how >> 4) % IDS;
+    uint8_t head[] = {(uint8_t)(0x30 | qos << 1), 0xC0, 0xA9, 0x07, 0, 1, 't', 0, packet_id, 0};
+    client->accepted[packet_id] = true; /* acknowledged without a sink */
+    say(client, head, sizeof(head));
+    for (size_t left = 120000 + 4 - sizeof(head); left > 0;) {
+        size_t n = left < sizeof(bytes) ? left : sizeof(bytes);
+        if (left == n && (how & 8)) {
+            return;
+        }
+        say(client, bytes, n);
+        settle();
+        left -= n;
+    }
+}
+
+static void say_malformed(struct client *client, uint8_t how) {
+    static const char topics[] = {'+', '#', '\xFF', '\0'};
+    uint8_t qos = how >> 2 & 3, packet_id = (how >> 4) % IDS;
+    uint8_t packet[16] = {(uint8_t)(0x30 | qos << 1), 0, 0,        1,
+                          (uint8_t)topics[how & 3],   0, packet_id};
+    client->accepted[packet_id] = true;
+    say_packet(client, packet, 7 + put_v5(client, packet + 7, "", 1));
 }
 
 /* ---- the program ---- */
@@ -510,7 +572,7 @@ static void peer_goes(struct client *client, uint8_t how) {
         shutdown(client->peer.fd, SHUT_WR);
     } else {
         hear(client);
-        hang_up(&client->peer);
+        peer_hang_up(&client->peer);
     }
 }
 
@@ -528,10 +590,11 @@ static void forget_session(struct client *client, uint8_t how) {
 }
 
 static void (*const steps[])(struct client *client, uint8_t how) = {
-    begin,       end,         do_react,      publish_some, request,        accept_or_not,
-    accept_all,  make_room,   let_time_pass, say_connack,  say_publish,    say_acknowledgement,
-    say_suback,  say_other,   say_bytes,     say_much,     peer_goes,      peer_changes,
-    say_publish, say_publish, begin,         say_connack,  forget_session,
+    begin,         end,         do_react,      publish_some, request,        accept_or_not,
+    accept_all,    make_room,   let_time_pass, say_connack,  say_publish,    say_acknowledgement,
+    say_suback,    say_other,   say_bytes,     say_much,     peer_goes,      peer_changes,
+    say_publish,   say_publish, begin,         say_connack,  forget_session, say_oversize,
+    say_malformed, say_frame,   say_pings,     change_keys,
 };
 
 static void run_step(void) {
@@ -550,6 +613,7 @@ static void listen_once(void) {
         return;
     }
     log_setup(LOG_ERROR, LOG_LOGFMT);
+    signal(SIGPIPE, SIG_IGN);
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     address.sun_family = AF_UNIX;
     address_len = sizeof(address);
@@ -564,15 +628,23 @@ static void build_world(const uint8_t *data, size_t size) {
     world.at = data;
     world.end = data + size;
     world.has_room = true;
-    world.conf =
-        (struct conf){.max_packet_bytes = 100000, .buffer_bytes = 400000, .source_addresses = ""};
+    static char skip[] = "skip";
+    world.conf = (struct conf){.max_packet_bytes = 100000,
+                               .oversize = skip,
+                               .buffer_bytes = 400000,
+                               .source_addresses = ""};
     world.engine = ops->create(&world.conf, &events);
     assert(world.engine != NULL);
     for (size_t i = 0; i < CLIENTS; i++) {
+        static struct client_tls tls = {.insecure = true};
         uint8_t how = next();
+        world.clients[i].old_tls = how & 128;
         world.clients[i].config = (struct client_config){.id = "id",
                                                          .client_id = "client",
-                                                         .scheme = SCHEME_MQTT,
+                                                         .scheme = how >> 5 & 3,
+                                                         .path = "/mqtt",
+                                                         .tls = &tls,
+                                                         .topic_alias_maximum = i == 0 ? 2 : 0,
                                                          .host = "localhost",
                                                          .protocol_version = how & 1 ? 4 : 5,
                                                          .clean_start = how & 2,
@@ -608,7 +680,7 @@ static void tear_down_world(void) {
     accept_all(NULL, 0);
     assert(engine->connection_count == 0 && engine->tasks == NULL);
     for (size_t i = 0; i < CLIENTS; i++) {
-        hang_up(&world.clients[i].peer);
+        peer_hang_up(&world.clients[i].peer);
         ops->session_end(engine, world.clients[i].session);
     }
     for (size_t i = 0; i < world.publication_count; i++) {

@@ -9,8 +9,9 @@
 #include "base/metrics.h"
 #include "reactor.h"
 
-#define PROPERTIES_MAX 64 /* further ones of one message are not kept */
-#define INBOUND_FAIR   64 /* a session may have so many, however full the buffers are */
+#define PROPERTIES_MAX    64  /* further ones of one message are not kept */
+#define RELEASE_WAITS_MAX 400 /* looks, 5 ms apart, for PUBREL once sinks have all */
+#define INBOUND_FAIR      64  /* a session may have so many, however full the buffers are */
 
 /* ---- the message ---- */
 
@@ -170,7 +171,8 @@ static bool may_hold_more(const struct engine_connection *connection) {
            engine->inbound.count < engine->buffered_max / 2 / sizeof(struct inbound);
 }
 
-/* Where it waits for its sink, that may be why there are so many; else the server is. */
+/* Where it waits for its sink, that may be why there are so many; else the server is, unless its
+ * PUBRELs are on their way. */
 bool deliver_may_hold(struct engine_connection *connection) {
     static const struct engine_closed unfinished = {
         .error = CLIENT_ERROR_BUFFERS_FULL,
@@ -180,10 +182,16 @@ bool deliver_may_hold(struct engine_connection *connection) {
     if (may_hold_more(connection)) {
         return true;
     }
-    if (connection->session->offered == 0) {
+    if (connection->session->offered == 0 && connection->release_waits++ >= RELEASE_WAITS_MAX) {
         connection_end(connection, &unfinished);
     }
     return false;
+}
+
+bool deliver_may_release(const struct engine_connection *connection, uint16_t packet_id) {
+    const struct inbound *inbound =
+        inbound_table_find(&connection->engine->inbound, connection->session, packet_id);
+    return inbound != NULL && inbound->state == INBOUND_RECEIVED;
 }
 
 /* Nobody has it: as if it had not come. */
@@ -294,6 +302,7 @@ void deliver_release(struct engine_connection *connection, const struct packet *
         connection->receiving -=
             inbound->connection_number == connection->session->connection_number;
         session_forget(engine, inbound);
+        connection->release_waits = connection->reads_ahead = 0;
     }
     packet_write_ack(&connection->out, connection->version, PACKET_PUBCOMP, pubrel->packet_id,
                      reason_code);

@@ -100,6 +100,8 @@ struct engine_connection {
     uint16_t keepalive_s;
     uint16_t send_maximum;      /* the server's receive maximum */
     uint16_t receiving;         /* inbound of this connection, against our receive maximum */
+    uint16_t release_waits;     /* looks at a message that finds no place until PUBREL comes */
+    uint8_t reads_ahead;        /* meanwhile, of what stands behind it */
     uint32_t server_packet_max; /* 0: none */
     uint32_t packet_max;        /* of what is taken */
     uint32_t epoll_events;
@@ -249,6 +251,8 @@ void deliver_release(struct engine_connection *connection, const struct packet *
 /* Whether one more message with an identifier may be kept. False: not now, or never: then the
  * connection ended. */
 bool deliver_may_hold(struct engine_connection *connection);
+/* Whether PUBREL with that identifier would end an exchange. */
+bool deliver_may_release(const struct engine_connection *connection, uint16_t packet_id);
 /* A message with an identifier that no sink gets: acknowledged in its turn with that reason. False:
  * it is known already, or the connection ended. */
 bool deliver_nowhere(struct engine_connection *connection, const struct packet *packet,

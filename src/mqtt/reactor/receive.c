@@ -12,7 +12,8 @@
 #define TEXT_LEN 512
 /* Fewer within a packet are no sign of life: it may be that its end never comes, and what is read
  * as a part of it is the answer to PINGREQ. */
-#define LIFE_BYTES 64
+#define LIFE_BYTES      64
+#define READS_AHEAD_MAX 4
 
 /* ---- what the server says of itself and of why ---- */
 
@@ -303,8 +304,35 @@ static void keep(struct engine_connection *connection, const uint8_t *data, size
     }
 }
 
-static void consume(struct engine_connection *connection, const uint8_t *data, size_t len) {
+/* A message that finds no place waits for PUBREL, which may stand behind it: those are taken before
+ * it. Returns what is left of len. */
+static size_t release_ahead(struct engine_connection *connection, uint8_t *data, size_t len) {
+    struct packet_frame frame;
+    struct packet_fault fault;
+    struct packet packet;
+    size_t at = 0, kept = 0;
+    while (at < len && packet_frame(data + at, len - at, &frame, &fault) == PACKET_FRAMED &&
+           frame.total_len <= len - at) {
+        bool taken = frame.type == PACKET_PUBREL &&
+                     packet_decode(data + at, &frame, connection->version, &packet, &fault) &&
+                     deliver_may_release(connection, packet.packet_id);
+        if (taken) {
+            deliver_release(connection, &packet);
+        } else {
+            memmove(data + kept, data + at, frame.total_len);
+            kept += frame.total_len;
+        }
+        at += frame.total_len;
+    }
+    memmove(data + kept, data + at, len - at);
+    return kept + len - at;
+}
+
+static void consume(struct engine_connection *connection, uint8_t *data, size_t len) {
     size_t used = take_packets(connection, data, len);
+    if (connection->release_waits > 0 && connection->state == CONNECTION_UP) {
+        len = used + release_ahead(connection, data + used, len - used);
+    }
     keep(connection, data + used, len - used);
     if (connection->state != CONNECTION_ENDED && output_account(connection)) {
         output_watch(connection);
@@ -341,7 +369,7 @@ static void read_more(struct engine_connection *connection) {
         consume(connection, engine->input, kept + (size_t)n);
     } else {
         buffer_append(&connection->in, engine->input, (size_t)n);
-        consume(connection, (const uint8_t *)connection->in.data, connection->in.len);
+        consume(connection, (uint8_t *)connection->in.data, connection->in.len);
     }
     if (connection->state != CONNECTION_ENDED && connection->stream.has_more) {
         reactor_task(connection, TASK_READ);
@@ -380,13 +408,31 @@ void receive(struct engine_connection *connection) {
     read_more(connection);
 }
 
+/* False: the stream failed. */
+static bool read_ahead(struct engine_connection *connection) {
+    struct engine *engine = connection->engine;
+    struct stream_fault fault;
+    ssize_t n = stream_read(&connection->stream, engine->input, REACTOR_INPUT_SIZE, &fault);
+    if (n < 0) {
+        connection_lost(connection, &fault);
+        return false;
+    }
+    buffer_append(&connection->in, engine->input, (size_t)n);
+    connection->reads_ahead += n > 0;
+    return true;
+}
+
 bool receive_again(struct engine_connection *connection) {
     if (output_is_behind(connection) || !connection->engine->events->has_room(connection->client)) {
         return false;
     }
     reactor_resume(connection);
+    if (connection->release_waits > 0 && connection->reads_ahead < READS_AHEAD_MAX &&
+        !read_ahead(connection)) {
+        return true;
+    }
     if (connection->in.len > 0) {
-        consume(connection, (const uint8_t *)connection->in.data, connection->in.len);
+        consume(connection, (uint8_t *)connection->in.data, connection->in.len);
     } else {
         output_watch(connection);
     }

@@ -1,6 +1,6 @@
 /* The engine `reactor`: received messages, from the broker that the test plays to the sink, and
  * their acknowledgements. */
-#include "../../../src/mqtt/reactor/inbound.h"
+#include "../../../src/mqtt/reactor/reactor.h"
 #include "reactor_fixture.h"
 
 #define BUFFER_BYTES 1048576
@@ -312,7 +312,7 @@ START_TEST(a_fence_says_nothing) {
 END_TEST
 
 static struct {
-    void *receipts[BUFFER_BYTES / 2 / sizeof(struct inbound) + 1];
+    void *receipts[BUFFER_BYTES / 2 / sizeof(struct inbound) + 2];
     int count;
 } held;
 
@@ -349,6 +349,72 @@ START_TEST(messages_that_no_sink_has_yet_count_as_unreleased_and_end_nothing) {
 }
 END_TEST
 
+START_TEST(pubrels_behind_a_message_that_finds_no_place_make_room_for_it) {
+    int most = BUFFER_BYTES / 2 / (int)sizeof(struct inbound);
+    uint8_t publish[] = {0x34, 5, 0, 1, 't', 0, 0};
+    held.count = 0;
+    bench.on_message = hold;
+    bench_up(false);
+    for (int packet_id = 1; packet_id <= most + 2; packet_id++) {
+        publish[0] = packet_id == most + 2 ? 0x32 : 0x34; /* both QoS count */
+        publish[5] = (uint8_t)(packet_id >> 8);
+        publish[6] = (uint8_t)packet_id;
+        bench_send(publish, sizeof(publish));
+        UNTIL(held.count == packet_id || held.count == most);
+    }
+    for (int i = 0; i < 10; i++) {
+        engine_reactor.poll(bench.engine, 5);
+    }
+    ck_assert_int_eq(held.count, most);
+    for (int i = 0; i < most; i++) {
+        engine_reactor.acknowledge(bench.engine, held.receipts[i], ERR_OK);
+    }
+    for (int packet_id = 1; packet_id <= most; packet_id++) {
+        ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, packet_id);
+    }
+    for (int i = 0; i < 20; i++) { /* they come late */
+        engine_reactor.poll(bench.engine, 5);
+    }
+    SEND("\x62\x02\x00\x01\x62\x02\x00\x02");
+    UNTIL(held.count == most + 2 || bench.closed == 1);
+    ck_assert_int_eq(bench.closed, 0);
+    ck_assert_int_eq(bench_expect(PACKET_PUBCOMP).packet_id, 1);
+    ck_assert_int_eq(bench_expect(PACKET_PUBCOMP).packet_id, 2);
+}
+END_TEST
+
+START_TEST(qos_1_of_broken_connections_counts_towards_the_bound) {
+    int most = BUFFER_BYTES / 2 / (int)sizeof(struct inbound);
+    held.count = 0;
+    bench.on_message = hold;
+    bench_up(false);
+    for (int packet_id = 1; packet_id <= most; packet_id++) {
+        uint8_t publish[] = {0x32, 5, 0, 1, 't', (uint8_t)(packet_id >> 8), (uint8_t)packet_id};
+        bench_send(publish, sizeof(publish));
+        UNTIL(held.count == packet_id);
+    }
+    bench_break();
+    for (int i = 0; i < most; i++) {
+        engine_reactor.acknowledge(bench.engine, held.receipts[i], ERR_OK);
+    }
+    bench_up(true);
+    ck_assert_uint_eq(((struct engine *)bench.engine)->inbound.count, most);
+    uint8_t more[] = {0x32, 5, 0, 1, 't', 0xFF, 0xFF};
+    bench_send(more, sizeof(more)); /* instead of those that are to come again */
+    UNTIL(bench.closed == 1);
+    ck_assert_str_eq(bench.code, "buffers_full");
+    bench_hang_up(false);
+    bench_up(true);
+    for (int packet_id = 1; packet_id <= most; packet_id++) {
+        uint8_t again[] = {0x3A, 5, 0, 1, 't', (uint8_t)(packet_id >> 8), (uint8_t)packet_id};
+        bench_send(again, sizeof(again));
+        ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, packet_id);
+    }
+    bench_send(more, sizeof(more));
+    UNTIL(held.count == most + 1);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("reactor_messages");
     TCase *tcase = tcase_create("v4"), *v5 = tcase_create("v5");
@@ -373,6 +439,8 @@ int main(void) {
     tcase_add_loop_test(v5,
                         case_C4_what_sinks_have_is_acknowledged_before_the_engine_ends_a_connection,
                         0, (int)(sizeof(endings) / sizeof(endings[0])));
+    tcase_add_test(tcase, pubrels_behind_a_message_that_finds_no_place_make_room_for_it);
+    tcase_add_test(tcase, qos_1_of_broken_connections_counts_towards_the_bound);
     tcase_add_test(v5, topics_kept_for_aliases_count_as_memory);
     tcase_add_test(v5, more_than_the_receive_maximum_is_refused);
     suite_add_tcase(suite, tcase);
