@@ -133,7 +133,8 @@
     X(TLS_HANDSHAKE_REFUSED, "tls_failed", TLS, OTHER,                                             \
       "the broker refused the handshake: it wants a client certificate (tls.cert, tls.key), or "   \
       "has no cipher in common",                                                                   \
-      "give tls.cert and tls.key, as the broker wants a certificate of the client")                \
+      "give tls.cert and tls.key if the broker wants a certificate of the client; for an old "     \
+      "broker lower tls.security_level")                                                           \
     X(TLS_CLIENT_CERTIFICATE_WANTED, "tls_failed", TLS, OTHER,                                     \
       "the broker wants a client certificate: tls.cert and tls.key",                               \
       "give tls.cert and tls.key, as the broker wants a certificate of the client")                \
@@ -171,6 +172,10 @@
       "the broker's certificate was not accepted: its key or signature is too weak",               \
       "give the broker a stronger certificate (RSA 2048 or ECDSA, SHA-256), or permit this one "   \
       "with a lower tls.security_level")                                                           \
+    X(TLS_CERTIFICATE_PURPOSE, "tls_failed", TLS, OTHER,                                           \
+      "the broker's certificate was not accepted: it, or one above it, is not for this purpose",   \
+      "issue the broker's certificate for servers (extendedKeyUsage serverAuth), by a "            \
+      "certificate of an authority (basicConstraints CA:TRUE)")                                    \
     X(TLS_NAME_MISMATCH, "tls_failed", TLS, OTHER,                                                 \
       "the broker's certificate is for another name: look at the URL and tls.server_name",         \
       "connect by the name in the broker's certificate, or give that name as tls.server_name")     \
@@ -187,7 +192,8 @@
     X(WEBSOCKET_CLOSED, "websocket_refused", OTHER, OTHER,                                         \
       "the broker closed the connection during the WebSocket handshake: is there a WebSocket at "  \
       "this port and path?",                                                                       \
-      "check port and path of the url; the broker must offer MQTT over WebSocket there")           \
+      "check port and path of the url: the broker must offer MQTT over WebSocket there, and "      \
+      "ports for mqtt:// and mqtts:// are others")                                                 \
     X(WEBSOCKET_WEB_PAGE, "websocket_refused", OTHER, OTHER,                                       \
       "a web page was answered instead of a WebSocket",                                            \
       "correct port and path of the url: brokers often have their WebSocket at /mqtt or /ws")      \
@@ -229,6 +235,14 @@
       "the broker closed the connection before CONNACK: does it speak MQTT 5 on this port?",       \
       "set protocol_version to 4: many brokers close on MQTT 5 without a word; else check that "   \
       "port and scheme belong together (mqtt, mqtts, ws, wss), and the broker's log")              \
+    X(CLOSED_BEFORE_CONNACK_TLS, "connection_refused", TCP, OTHER,                                 \
+      "the broker closed the connection after the TLS handshake, before CONNACK",                  \
+      "look at the broker's log: some just close on a client they do not want (client_id, "        \
+      "username, certificate); a port shared with others may want tls.alpn")                       \
+    X(CLOSED_BEFORE_CONNACK_TLS_PORT, "connection_refused", TCP, OTHER,                            \
+      "the broker closed the connection before CONNACK: is this its port for TLS?",                \
+      "use mqtts:// for this port, which is usually one for TLS; else look at the broker's log, "  \
+      "and try protocol_version 4")                                                                \
     X(CLOSED_BEFORE_CONNACK_ALPN, "connection_refused", TCP, OTHER,                                \
       "the broker closed the connection after the TLS handshake, before CONNACK",                  \
       "give tls.alpn: on port 443 brokers want a name there, such as mqtt (AWS IoT: "              \
@@ -237,8 +251,7 @@
       "the server closed the WebSocket before CONNACK: is there MQTT at this path?",               \
       "correct the path of the url (often /mqtt, /ws or /), or try the other protocol_version")    \
     X(CLOSED_IN_CONNACK, "protocol_error", OTHER, PROTOCOL,                                        \
-      "the broker closed the connection before CONNACK: is this the port for TLS, WebSocket or "   \
-      "plain MQTT?",                                                                               \
+      "the broker closed the connection in the middle of its first answer",                        \
       "check that this port speaks MQTT, and try the other protocol_version")                      \
     X(CONNACK_TIMEOUT_PATH, "connect_timeout", TIMEOUT, OTHER,                                     \
       "no CONNACK over the WebSocket in time: is there MQTT at this path?",                        \
@@ -256,8 +269,7 @@
     X(TLS_NOT_MQTT, "malformed_packet", OTHER, PROTOCOL,                                           \
       "the answer on this port is TLS, not plain MQTT", "use mqtts:// (or wss://) for this port")  \
     X(NOT_MQTT, "malformed_packet", OTHER, PROTOCOL, "what answers on this port is not MQTT",      \
-      "what answers here is no MQTT: is this the broker's port for WebSocket (ws://, wss://) or "  \
-      "TLS?")
+      "check host, port and scheme (mqtt, mqtts, ws, wss): no MQTT answers there")
 
 #define CLIENT_ERRORS_OF_THE_SESSION(X)                                                            \
     X(MALFORMED_PACKET, "malformed_packet", REFUSED, PROTOCOL, "malformed packet",                 \

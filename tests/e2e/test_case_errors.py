@@ -122,6 +122,19 @@ def test_case_E2_a_weak_certificate_is_named_and_so_is_the_setting(fleet, pki, k
     told(api, tls(server.port, ca=pki.root.text), ["too weak", word], "tls.security_level", "tls")
 
 
+def test_case_E2_a_weak_authority_is_told_from_a_weak_broker(fleet, pki):
+    api = fleet.start_node().api
+    weak = pki.chain("weak-ca", CA, key=("rsa:1024",))
+    below = pki.chain("below-weak", SAN, issuer=weak)
+    last = told(api, tls(s_server(fleet, below).port, ca=weak.text), "authority above it is too weak",
+                "tls.security_level", "tls")
+    assert "256 bits" not in last["detail"]
+    # What is trusted by itself is trusted however it is signed.
+    old = pki.chain("old-ca", CA, digest="sha1")
+    fleet.start_broker("old", tls=pki.chain("below-old", SAN, issuer=old))
+    assert verdict(api, tls(fleet.others[-1].port, ca=old.text))["ok"]
+
+
 @pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
 def test_case_E2_a_broker_of_an_old_tls_alone_is_named(fleet, pki, version):
     api = fleet.start_node().api

@@ -4,17 +4,22 @@
 #include <string.h>
 #include "reactor.h"
 
-#define GREETING_SHOWN     80 /* bytes of an answer that is no MQTT */
-#define GREETING_PREFIX    8  /* so many printable bytes are text, not a packet */
-#define GREETING_TLS_PORT  443
-#define GREETING_TLS_ALERT 0x15 /* content types of a TLS record, RFC 8446 section 5.1 */
-#define GREETING_TLS_HELLO 0x16
-#define GREETING_TLS_MAJOR 0x03
+#define GREETING_SHOWN      80 /* bytes of an answer that is no MQTT */
+#define GREETING_PREFIX     8  /* so many printable bytes are text, not a packet */
+#define GREETING_TLS_PORT   443
+#define GREETING_MQTTS_PORT 8883
+#define GREETING_TLS_ALERT  0x15 /* content types of a TLS record, RFC 8446 section 5.1 */
+#define GREETING_TLS_HELLO  0x16
+#define GREETING_TLS_MAJOR  0x03
 
 /* Where names of protocols are how a port is shared between HTTPS and MQTT. */
 static bool greeting_lacks_alpn(const struct client_config *config) {
     return config->scheme == SCHEME_MQTTS && config->port == GREETING_TLS_PORT &&
            client_config_tls(config)->alpn_count == 0;
+}
+
+static bool greeting_is_tls_port(uint16_t port) {
+    return port == GREETING_TLS_PORT || port == GREETING_MQTTS_PORT;
 }
 
 static bool greeting_has_websocket(const struct client_config *config) {
@@ -32,8 +37,14 @@ enum client_error greeting_closed(const struct engine_connection *connection) {
     if (greeting_lacks_alpn(config)) {
         return CLIENT_ERROR_CLOSED_BEFORE_CONNACK_ALPN;
     }
-    return connection->version == 5 ? CLIENT_ERROR_CLOSED_BEFORE_CONNACK_V5
-                                    : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
+    if (config->scheme == SCHEME_MQTT && greeting_is_tls_port(config->port)) {
+        return CLIENT_ERROR_CLOSED_BEFORE_CONNACK_TLS_PORT;
+    }
+    if (connection->version == 5) {
+        return CLIENT_ERROR_CLOSED_BEFORE_CONNACK_V5;
+    }
+    return config->scheme == SCHEME_MQTTS ? CLIENT_ERROR_CLOSED_BEFORE_CONNACK_TLS
+                                          : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
 }
 
 enum client_error greeting_timeout(const struct engine_connection *connection) {

@@ -10,6 +10,7 @@
 #define NAMES_LEN       160
 #define COMMON_NAME_LEN 64
 #define STRENGTH_LEN    64
+#define SECURITY_BITS   112 /* what OpenSSL asks for at security level 2 */
 
 static const struct reason_row {
     int reason; /* SSL_R_... or X509_V_ERR_... */
@@ -59,6 +60,10 @@ static const struct reason_row certificate_rows[] = {
     {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, CLIENT_ERROR_TLS_CERTIFICATE_UNKNOWN_AUTHORITY,
      NULL},
     {X509_V_ERR_CERT_SIGNATURE_FAILURE, CLIENT_ERROR_TLS_CERTIFICATE_FORGED, NULL},
+    {X509_V_ERR_INVALID_PURPOSE, CLIENT_ERROR_TLS_CERTIFICATE_PURPOSE,
+     "the broker's certificate was not accepted: it is not for servers (extended key usage)"},
+    {X509_V_ERR_INVALID_CA, CLIENT_ERROR_TLS_CERTIFICATE_PURPOSE,
+     "the broker's certificate was not accepted: what issued it is no authority (CA:FALSE)"},
     {X509_V_ERR_EE_KEY_TOO_SMALL, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
     {X509_V_ERR_CA_KEY_TOO_SMALL, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
     {X509_V_ERR_CA_MD_TOO_WEAK, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
@@ -105,16 +110,34 @@ static void explain_name(struct ssl_st *tls, struct stream_fault *fault) {
     }
 }
 
+/* The first of the chain that is meant; NULL: it is one of tls.ca. */
+static X509 *weak_certificate(struct ssl_st *tls, long verdict) {
+    STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
+    int first = verdict == X509_V_ERR_CA_KEY_TOO_SMALL ? 1 : 0;
+    for (int i = first; i < sk_X509_num(chain); i++) {
+        X509 *certificate = sk_X509_value(chain, i);
+        int key_bits, digest_bits;
+        tls_peer_security_bits(certificate, &key_bits, &digest_bits);
+        bool weak_key = key_bits < SECURITY_BITS && verdict != X509_V_ERR_CA_MD_TOO_WEAK;
+        bool weak_digest = digest_bits < SECURITY_BITS && verdict == X509_V_ERR_CA_MD_TOO_WEAK;
+        if (weak_key || weak_digest) {
+            return certificate;
+        }
+    }
+    return NULL;
+}
+
 static void explain_weakness(struct ssl_st *tls, long verdict, struct stream_fault *fault) {
-    X509 *certificate = peer_certificate(tls);
+    X509 *certificate = weak_certificate(tls, verdict);
     char strength[STRENGTH_LEN] = "";
     if (certificate != NULL) {
         tls_peer_strength(certificate, strength, sizeof(strength));
     }
-    const char *what = verdict == X509_V_ERR_EE_KEY_TOO_SMALL ? "its key is too weak"
-                       : verdict == X509_V_ERR_CA_KEY_TOO_SMALL
-                           ? "the key of an authority above it is too weak"
-                           : "its signature, or that of an authority above it, is too weak";
+    const char *what =
+        verdict == X509_V_ERR_EE_KEY_TOO_SMALL   ? "its key is too weak"
+        : verdict == X509_V_ERR_CA_KEY_TOO_SMALL ? "the key of an authority above it is too weak"
+        : certificate == peer_certificate(tls)   ? "its signature is too weak"
+                                                 : "the signature of one above it is too weak";
     fault_tell(fault, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK,
                "the broker's certificate was not accepted: %s%s%s%s", what,
                strength[0] != '\0' ? " (" : "", strength, strength[0] != '\0' ? ")" : "");

@@ -76,6 +76,13 @@ bool tls_peer_common_name(X509 *certificate, char *out, size_t size) {
     return true;
 }
 
+void tls_peer_security_bits(X509 *certificate, int *key_bits, int *signature_bits) {
+    EVP_PKEY *key = X509_get0_pubkey(certificate);
+    *key_bits = key != NULL ? EVP_PKEY_get_security_bits(key) : 0;
+    *signature_bits = 0;
+    X509_get_signature_info(certificate, NULL, NULL, signature_bits, NULL);
+}
+
 void tls_peer_strength(X509 *certificate, char *out, size_t size) {
     EVP_PKEY *key = X509_get0_pubkey(certificate);
     const char *kind = key != NULL ? EVP_PKEY_get0_type_name(key) : NULL;
