@@ -101,6 +101,9 @@
     X(TLS_CERT_INVALID, "tls_failed", TLS, OTHER,                                                  \
       "tls.cert holds no certificate in PEM that can be used here",                                \
       "correct tls.cert: a certificate in PEM, or the path of a file of the node that holds it")   \
+    X(TLS_CERT_TOO_WEAK, "tls_failed", TLS, OTHER,                                                 \
+      "the key or the signature of tls.cert is too weak",                                          \
+      "give a stronger tls.cert (RSA 2048 or ECDSA, SHA-256), or lower tls.security_level")        \
     X(TLS_KEY_INVALID, "tls_failed", TLS, OTHER,                                                   \
       "tls.key holds no private key in PEM that can be read",                                      \
       "correct tls.key: a key in PEM, or the path of a file of the node that holds it")            \

@@ -122,6 +122,13 @@ def test_case_E2_a_weak_certificate_is_named_and_so_is_the_setting(fleet, pki, k
     told(api, tls(server.port, ca=pki.root.text), ["too weak", word], "tls.security_level", "tls")
 
 
+def test_case_E2_a_weak_certificate_of_ones_own_is_named(fleet, pki):
+    api = fleet.start_node().api
+    weak = pki.chain("own-weak", key=("rsa:1024",))
+    told(api, tls(fleet.broker.port, cert=weak.text, key=weak.key_text), "tls.cert is too weak",
+         "tls.security_level", "tls")
+
+
 def test_case_E2_a_weak_authority_is_told_from_a_weak_broker(fleet, pki):
     api = fleet.start_node().api
     weak = pki.chain("weak-ca", CA, key=("rsa:1024",))

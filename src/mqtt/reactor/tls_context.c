@@ -42,6 +42,14 @@ static bool is_end_of_pem(void) {
     return end;
 }
 
+/* Whether OpenSSL refused a certificate for its key or signature, not for its form. */
+static bool is_too_weak(void) {
+    unsigned long error = ERR_peek_last_error();
+    int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+    return reason == SSL_R_EE_KEY_TOO_SMALL || reason == SSL_R_CA_KEY_TOO_SMALL ||
+           reason == SSL_R_CA_MD_TOO_WEAK;
+}
+
 /* ---- whom to trust ---- */
 
 /* The number of certificates; 0: not one, or something that is none. */
@@ -147,7 +155,10 @@ static void use_identity(SSL_CTX *ssl_ctx, const struct client_tls *tls, enum er
         goto out;
     }
     if (use_certificates(ssl_ctx, cert_bio) != ERR_OK) {
-        set_material_fault(result, fault, CLIENT_ERROR_TLS_CERT_INVALID, tls->cert);
+        set_material_fault(result, fault,
+                           is_too_weak() ? CLIENT_ERROR_TLS_CERT_TOO_WEAK
+                                         : CLIENT_ERROR_TLS_CERT_INVALID,
+                           tls->cert);
         goto out;
     }
     use_key(ssl_ctx, key_bio, tls->key ? tls->key : tls->cert, result, fault);
