@@ -49,13 +49,21 @@ void incident_failed(struct incident *incident, const struct incident_failure *f
 void incident_answered(struct incident *incident, uint64_t client, int64_t now_ms);
 void incident_online(struct incident *incident, uint64_t client, int64_t now_ms);
 void incident_offline(struct incident *incident, uint64_t client, int64_t now_ms);
+struct incident_loss {
+    uint64_t client;
+    bool was_online;
+    bool bystander; /* nothing that it sent was unacknowledged */
+};
+
 /* A connection that had been let in was lost; before incident_offline. Returns the window for
  * incident_was_mass. */
-uint64_t incident_lost(struct incident *incident, uint64_t client, bool was_online, int64_t now_ms);
+uint64_t incident_lost(struct incident *incident, const struct incident_loss *loss, int64_t now_ms);
 
 /* ---- what it says about a loss ---- */
 
-/* An incident is open, a connect was refused since, or all others went within a second as well. */
+/* An incident is open, a connect was refused since, or all others went within a second as well. The
+ * last speaks for the broker only if a bystander was among them: back-ends send many clients the
+ * same publication, which the broker then refuses to all of them at once. */
 bool incident_explains(struct incident *incident, int64_t lost_at_ms);
 /* See loss_watch_was_mass. */
 bool incident_was_mass(struct incident *incident, uint64_t window);

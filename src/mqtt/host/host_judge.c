@@ -57,8 +57,10 @@ static bool judge_charge(struct client *client, enum loss_verdict verdict) {
 
 bool host_note_loss(struct client *client, const struct engine_closed *closed) {
     struct loss_facts facts = judge_facts(client, closed);
-    facts.window = incident_lost(client->broker->incident, client_number(client),
-                                 client->state == CLIENT_ONLINE, facts.lost_at_ms);
+    struct incident_loss loss = {.client = client_number(client),
+                                 .was_online = client->state == CLIENT_ONLINE,
+                                 .bystander = !facts.subscribing && !facts.publications_pending};
+    facts.window = incident_lost(client->broker->incident, &loss, facts.lost_at_ms);
     host_forget_loss(client);
     bool silent = facts.subscribing && closed->error == CLIENT_ERROR_SUBSCRIBE_TIMEOUT;
     if (closed->error != CLIENT_ERROR_CONNECTION_LOST && !silent) {

@@ -45,7 +45,8 @@ struct incident {
     int64_t run_at_ms;      /* losses that came together */
     uint64_t run_client;    /* the first of them; 0: none yet */
     bool run_of_several;
-    int64_t emptied_at_ms; /* when the last of them took the last client; 0: never */
+    bool run_of_bystanders; /* one of them had nothing unacknowledged */
+    int64_t emptied_at_ms;  /* when the last of them took the last client; 0: never */
     int64_t refused_at_ms;
     struct incident_row failing;
     struct incident_open *open;
@@ -264,7 +265,8 @@ void incident_offline(struct incident *incident, uint64_t client, int64_t now_ms
     pthread_mutex_lock(&incident->all->lock);
     assert(incident->online > 0);
     incident->online--;
-    bool together = now_ms - incident->run_at_ms < INCIDENT_RUN_MS && incident->run_of_several;
+    bool together = now_ms - incident->run_at_ms < INCIDENT_RUN_MS && incident->run_of_several &&
+                    incident->run_of_bystanders;
     if (incident->online == 0 && together) {
         incident->emptied_at_ms = now_ms;
     }
@@ -274,17 +276,19 @@ void incident_offline(struct incident *incident, uint64_t client, int64_t now_ms
     pthread_mutex_unlock(&incident->all->lock);
 }
 
-uint64_t incident_lost(struct incident *incident, uint64_t client, bool was_online,
+uint64_t incident_lost(struct incident *incident, const struct incident_loss *loss,
                        int64_t now_ms) {
     pthread_mutex_lock(&incident->all->lock);
     if (incident->run_client == 0 || now_ms - incident->run_at_ms >= INCIDENT_RUN_MS) {
         incident->run_at_ms = now_ms;
-        incident->run_client = client;
+        incident->run_client = loss->client;
         incident->run_of_several = false;
+        incident->run_of_bystanders = false;
     }
-    incident->run_of_several |= incident->run_client != client;
+    incident->run_of_several |= incident->run_client != loss->client;
+    incident->run_of_bystanders |= loss->bystander;
     uint64_t window =
-        loss_watch_note(&incident->losses, now_ms, incident->online + (was_online ? 0 : 1));
+        loss_watch_note(&incident->losses, now_ms, incident->online + (loss->was_online ? 0 : 1));
     pthread_mutex_unlock(&incident->all->lock);
     return window;
 }

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from fleet.cloud import CloudBroker, like_aws_iot
-from fleet.operator import states
+from fleet.operator import metrics, states
 from fleet.other_brokers import Aedes, Ejabberd, Mochi
 from fleet.wait import wait_until
 
@@ -143,3 +143,18 @@ def test_a_bad_filter_and_a_publication_that_is_refused(fleet):
     wait_until(lambda: fleet.api.publish("c", "a/yes", "x").status_code == 200, 30, "of use")
     check_degraded(fleet, ["a/2"], node)
     assert broker.subscribed("c") == {"a/0", "a/1", "a/3"}
+
+
+@pytest.mark.parametrize("farewell", [None, 0x87], ids=["silent", "told"])
+def test_forty_clients_with_the_same_bad_filter(fleet, farewell):
+    """All lose their connections at the same moments; that is no outage of the broker."""
+    broker = fleet.closing(CloudBroker(filters_max=8, bad_filters=["a/3"], farewell=farewell))
+    node = fleet.start_node(**SOON)
+    ids = fleet.create(40, make=lambda client: {**document(broker.url, 5, many(20)), "id": client})
+    fleet.wait_online(ids, 60)
+    assert all(broker.subscribed(client) == set(many(20)) - {"a/3"} for client in ids)
+    wait_until(lambda: metrics(node)["mqfleet_clients_degraded"] == 40, 20, "all are degraded")
+    for client in ids:
+        assert "conflict" not in [to for _, to, _ in states(node, client)]
+    broker.publish("a/4", "served")
+    wait_until(lambda: len(fleet.stream.rows()) >= 40, 20, "all are served")

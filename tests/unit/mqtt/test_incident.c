@@ -132,13 +132,18 @@ START_TEST(answers_of_several_clients_for_a_while_end_it_too) {
 }
 END_TEST
 
+/* Of a client that had nothing unacknowledged. */
+static void lost(uint64_t client, int64_t now_ms) {
+    incident_lost(incident, &(struct incident_loss){client, true, true}, now_ms);
+}
+
 START_TEST(case_A9_what_explains_a_loss) {
     ck_assert(!incident_explains(incident, 10000));
     incident_online(incident, 1, 5000);
-    incident_lost(incident, 1, true, 10000);
+    lost(1, 10000);
     incident_offline(incident, 1, 10000);
     incident_online(incident, 1, 10100);
-    incident_lost(incident, 1, true, 10200);
+    lost(1, 10200);
     incident_offline(incident, 1, 10200);
     ck_assert(!incident_explains(incident, 10000)); /* the only one: nobody else speaks for it */
     refused(2, 10300);
@@ -148,11 +153,11 @@ START_TEST(case_A9_what_explains_a_loss) {
         incident_online(incident, client, 15000);
     }
     for (uint64_t client = 1; client < 8; client++) {
-        incident_lost(incident, client, true, 20000);
+        lost(client, 20000);
         incident_offline(incident, client, 20000);
     }
     ck_assert(!incident_explains(incident, 20000)); /* one is still there */
-    incident_lost(incident, 8, true, 20900);
+    lost(8, 20900);
     incident_offline(incident, 8, 20900);
     ck_assert(incident_explains(incident, 20000));
     ck_assert(incident_explains(incident, 20900));
@@ -160,10 +165,31 @@ START_TEST(case_A9_what_explains_a_loss) {
 }
 END_TEST
 
+/* All of them had sent what the broker may not take. */
+START_TEST(case_A3_losses_without_a_bystander_explain_nothing) {
+    for (uint64_t client = 1; client < 9; client++) {
+        incident_online(incident, client, 5000);
+    }
+    for (uint64_t client = 1; client < 9; client++) {
+        incident_lost(incident, &(struct incident_loss){client, true, false}, 10000);
+        incident_offline(incident, client, 10000);
+    }
+    ck_assert(!incident_explains(incident, 10000));
+    /* The next run is another one. */
+    incident_online(incident, 1, 15000);
+    incident_online(incident, 2, 15000);
+    incident_lost(incident, &(struct incident_loss){1, true, false}, 20000);
+    incident_offline(incident, 1, 20000);
+    lost(2, 20100);
+    incident_offline(incident, 2, 20100);
+    ck_assert(incident_explains(incident, 20000));
+}
+END_TEST
+
 START_TEST(clients_that_are_stopped_together_explain_nothing) {
     incident_online(incident, 1, 5000);
     incident_online(incident, 2, 5000);
-    incident_lost(incident, 1, true, 10000);
+    lost(1, 10000);
     incident_offline(incident, 1, 10000);
     incident_offline(incident, 2, 10100); /* paused */
     ck_assert(!incident_explains(incident, 10000));
@@ -212,6 +238,7 @@ int main(void) {
     tcase_add_test(tcase, case_D5_a_broker_that_is_back_for_half_a_second_ends_nothing);
     tcase_add_test(tcase, answers_of_several_clients_for_a_while_end_it_too);
     tcase_add_test(tcase, case_A9_what_explains_a_loss);
+    tcase_add_test(tcase, case_A3_losses_without_a_bystander_explain_nothing);
     tcase_add_test(tcase, clients_that_are_stopped_together_explain_nothing);
     tcase_add_test(tcase, it_is_described_and_forgotten_with_its_last_client);
     tcase_add_test(tcase, one_that_nobody_tries_any_more_is_not_told_of);
