@@ -3,7 +3,6 @@
 import pytest
 
 from fleet.cloud import CloudBroker, like_aws_iot
-from fleet.other_brokers import Mochi, Nats
 from fleet.packets import SUBSCRIBE, UNSUBSCRIBE
 from fleet.wait import holds_for, wait_until
 
@@ -246,3 +245,46 @@ def test_case_B4_a_client_whose_filters_are_refused_is_degraded_everywhere(fleet
     fleet.api.post(fleet.api.path("c", "restart"))
     wait_until(lambda: not fleet.api.status("c")["degraded"], 10, "healthy")
     assert degraded_count(fleet) == 0
+
+
+# ---- B7: a test of a configuration ---------------------------------------------------------------
+
+
+def probe(fleet, broker, names, version=5):
+    """The last step of `:test`."""
+    answer = fleet.api.post("/api/v1/clients:test", {
+        "url": broker.url, "client_id": "tried", "protocol_version": version,
+        "subscriptions": names})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["steps"][-1]
+
+
+@both_versions
+def test_case_B7_a_test_takes_nothing_from_others(fleet, version):
+    broker = fleet.closing(CloudBroker())
+    fleet.start_node()
+    step = probe(fleet, broker, ["$queue/x", "$exclusive/y", "$share/g/z", "a"], version)
+    assert step["ok"] and "3 not tried" in step["detail"]
+    assert {name for packet in broker.subscribes() for name, _ in packet.filters} == {"a"}
+
+
+@both_versions
+def test_case_B7_a_test_names_the_filter_that_ends_the_connection(fleet, version):
+    names = filters(70)
+    broker = fleet.closing(CloudBroker(bad_filters={names[66]}))
+    fleet.start_node()
+    step = probe(fleet, broker, names, version)
+    assert (step["step"], step["ok"]) == ("subscribe", False)
+    assert "1 of 70 filters refused" in step["detail"] and f"{names[66]} (" in step["detail"], step
+    assert step["advice"]
+
+
+@both_versions
+def test_case_B7_a_test_stays_within_the_limits_of_the_broker(fleet, version):
+    broker = fleet.closing(CloudBroker(filters_max=8, connack_properties={
+        "maximum_packet_size": 200} if version == 5 else {}))
+    fleet.start_node()
+    step = probe(fleet, broker, filters(20), version)
+    assert step["ok"] and "at most" in step["detail"], step
+    assert broker.faults == []
+    assert max(len(packet.raw) for packet in broker.subscribes()) <= 200

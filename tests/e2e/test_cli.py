@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from fleet.cloud import CloudBroker
 from fleet.node import BINARY, ROOT, environment
 from fleet.ports import free_port
 from fleet.wait import wait_until
@@ -508,3 +509,16 @@ def test_a_client_can_be_restarted_as_soon_as_it_is_resumed(fleet, cli):
 
 def test_the_version_is_an_option_too(cli):
     assert cli.good("--version") == cli.good("version")
+
+
+def test_who_is_degraded_is_shown_with_the_reason(fleet, cli):
+    broker = fleet.closing(CloudBroker(filter_codes={"s/1": 0x87}))
+    fleet.api.create([fleet.document("c", url=broker.url, protocol_version=5,
+                                     subscriptions=["s/0", "s/1"]), fleet.document("well")])
+    fleet.wait_online(["c", "well"])
+    assert cli.good("clients", "--degraded", "-o", "id").split() == ["c"]
+    assert "s/1: not authorized" in cli.good("clients", "--degraded")
+    assert "refused" in cli.good("get", "c")
+    status = cli.good("status")
+    assert "1  degraded" in status and "s/1: not authorized" in status
+    assert cli.json("status")["degraded"] == 1

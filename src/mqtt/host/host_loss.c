@@ -27,6 +27,7 @@ static void enter_conflict(struct client *client, enum client_error error, const
     host_note_error(client, error, message);
     host_tear_down(client, false);
     host_clear_suspicion(client);
+    host_subscribe_all(client); /* the other may have changed the session */
     if (!host_change(client, CLIENT_EV_TAKEN_OVER, client_error_code(error))) {
         return;
     }

@@ -12,12 +12,13 @@
 #include "mqtt/reason_codes.h"
 #include "mqtt/topic.h"
 #include "probe_address.h"
+#include "probe_filters.h"
 #include "reactor.h"
 
-#define POLL_MS       20 /* so soon is seen that it is to stop */
-#define FAREWELL_MS   4000
-#define FILTERS_SHOWN 3
-#define RECEIPTS_MAX  256 /* messages that come before SUBACK */
+#define POLL_MS      20 /* so soon is seen that it is to stop */
+#define FAREWELL_MS  4000
+#define AGAIN_MS     200 /* from a connection that ended at filters to the next */
+#define RECEIPTS_MAX 256 /* messages that come before SUBACK */
 
 const char *probe_step_name(enum probe_step step) {
     static const char *const names[] = {"dns", "tcp", "tls", "websocket", "connect", "subscribe"};
@@ -42,10 +43,9 @@ struct probe {
     enum probe_step step;                 /* that is under way */
     bool over;                            /* a step has failed, or all are done */
     bool leaving;                         /* closed by us: its end is no failure */
-    size_t asked, in_flight;              /* of the filters */
-    size_t refused, left_out;
-    enum client_error refusal; /* of the last one */
-    char refusals[PROBE_DETAIL_LEN / 2];
+    struct probe_filters filters;
+    size_t left_out;
+    int64_t again_at_ms; /* when another connection is to be made for the filters; 0: none */
     struct address_list addresses; /* of the broker, in the order in which they are raced */
     void *receipts[RECEIPTS_MAX];  /* of messages that are never acknowledged */
     size_t receipt_count;
@@ -205,16 +205,14 @@ static void leave(struct probe *probe) {
 
 static void subscribed_all(struct probe *probe) {
     char detail[PROBE_DETAIL_LEN];
-    if (probe->refused > 0) {
-        snprintf(detail, sizeof(detail), "%zu of %zu filters refused: %s", probe->refused,
-                 probe->asked, probe->refusals);
-        failed(probe, PROBE_SUBSCRIBE, probe->refusal, detail);
+    enum client_error error = probe_filters_describe(&probe->filters, detail, sizeof(detail));
+    size_t len = strlen(detail);
+    if (error != CLIENT_ERROR_NONE) {
+        failed(probe, PROBE_SUBSCRIBE, error, detail);
         return;
     }
-    int len = snprintf(detail, sizeof(detail), "%zu filter%s granted", probe->asked,
-                       probe->asked == 1 ? "" : "s");
     if (probe->left_out > 0) {
-        snprintf(detail + len, sizeof(detail) - (size_t)len,
+        snprintf(detail + len, sizeof(detail) - len,
                  "; %zu not tried, so as not to take messages or the subscription from others",
                  probe->left_out);
     }
@@ -222,43 +220,20 @@ static void subscribed_all(struct probe *probe) {
     probe->over = true;
 }
 
-static void note_refusal(struct probe *probe, size_t filter, const char *why) {
-    size_t len = strlen(probe->refusals);
-    if (probe->refused++ < FILTERS_SHOWN) {
-        snprintf(probe->refusals + len, sizeof(probe->refusals) - len, "%s%.40s (%s)",
-                 len > 0 ? ", " : "", probe->config->subscriptions[filter].filter, why);
-    }
-}
-
-/* Of one identifier, as many as a packet of the settings, or of the client, may have. */
-static size_t filters_at_once(const struct probe *probe) {
-    const struct client_config *config = probe->config;
-    const struct client_subscription *all = config->subscriptions + probe->asked;
-    size_t n = config->subscription_count - probe->asked, some = 0;
-    size_t most = config->subscribe_filters_max > 0
-                      ? config->subscribe_filters_max
-                      : (size_t)probe->wiring->conf->subscribe_filters_max;
-    while (some < n && some < most && all[some].identifier == all[0].identifier) {
-        some++;
-    }
-    return some;
-}
-
 static void subscribe_some(struct probe *probe) {
-    while ((probe->in_flight = filters_at_once(probe)) > 0) {
-        (void)engine_reactor.subscribe(
-            probe->connection, probe->config->subscriptions + probe->asked, &probe->in_flight);
-        if (probe->in_flight > 0) {
-            return; /* it is sent, or the closed event is on its way */
-        }
-        note_refusal(probe, probe->asked++, "longer than the largest packet that the broker takes");
+    if (!probe_filters_ask(&probe->filters, probe->connection)) {
+        subscribed_all(probe);
     }
-    subscribed_all(probe);
 }
 
 static void on_connected(void *client, const struct engine_connack *connack) {
     struct probe *probe = client;
     char detail[PROBE_DETAIL_LEN];
+    probe_filters_connected(&probe->filters);
+    if (probe->filters.losses > 0) { /* the steps until here were passed before */
+        subscribe_some(probe);
+        return;
+    }
     note_steps(probe, STREAM_READY);
     snprintf(detail, sizeof(detail), "accepted as %.200s by MQTT %s",
              connack->assigned_client_id != NULL ? connack->assigned_client_id
@@ -284,7 +259,10 @@ static void on_closed(void *client, const struct engine_closed *closed) {
     }
     probe->reached = closed->address;
     probe->connection = NULL;
-    if (!probe->leaving && !probe->over) {
+    if (!probe->leaving && !probe->over && probe->step == PROBE_SUBSCRIBE &&
+        closed->error != CLIENT_ERROR_SUBSCRIBE_TIMEOUT && probe_filters_lost(&probe->filters)) {
+        probe->again_at_ms = clock_ms() + AGAIN_MS;
+    } else if (!probe->leaving && !probe->over) {
         bool silent =
             probe->step == PROBE_SUBSCRIBE && closed->error == CLIENT_ERROR_CONNECTION_LOST;
         failed(probe, step_of(probe, closed->error),
@@ -294,13 +272,7 @@ static void on_closed(void *client, const struct engine_closed *closed) {
 
 static void on_subscribed(void *client, const uint8_t *codes, size_t n) {
     struct probe *probe = client;
-    for (size_t i = 0; i < n && i < probe->in_flight; i++) {
-        if (codes[i] >= 0x80) {
-            probe->refusal = reason_error_suback(codes[i]);
-            note_refusal(probe, probe->asked + i, client_error_text(probe->refusal));
-        }
-    }
-    probe->asked += probe->in_flight;
+    probe_filters_answered(&probe->filters, codes, n);
     subscribe_some(probe);
 }
 
@@ -362,13 +334,14 @@ static const struct engine_events events = {
 /* ---- the connection -------------------------------------------------------------------------- */
 
 static void timed_out(struct probe *probe) {
-    static const enum client_error errors[] = {
+    const enum client_error errors[] = {
         [PROBE_DNS] = CLIENT_ERROR_DNS_TIMEOUT,
         [PROBE_TCP] = CLIENT_ERROR_TCP_TIMEOUT,
         [PROBE_TLS] = CLIENT_ERROR_TLS_TIMEOUT,
         [PROBE_WEBSOCKET] = CLIENT_ERROR_WEBSOCKET_TIMEOUT,
         [PROBE_CONNECT] = CLIENT_ERROR_CONNACK_TIMEOUT,
-        [PROBE_SUBSCRIBE] = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
+        [PROBE_SUBSCRIBE] = probe->filters.losses > 0 ? CLIENT_ERROR_FILTERS_HALVED
+                                                      : CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
     };
     const struct engine_connection *connection = probe->connection;
     enum client_error error = connection != NULL && probe->step == PROBE_CONNECT
@@ -393,7 +366,6 @@ static void open_connection(struct probe *probe) {
                                .client = probe};
     memcpy(&open.address, first, open.address_len);
     probe->reached = -1;
-    probe->step = PROBE_TCP;
     probe->over = false;
     if (engine_reactor.open(probe->engine, &open, &probe->connection) != ERR_OK) {
         probe->connection = NULL;
@@ -401,10 +373,20 @@ static void open_connection(struct probe *probe) {
     }
 }
 
+/* Where the broker ended the last one at filters. */
+static void open_again(struct probe *probe) {
+    if (probe->again_at_ms != 0 && clock_ms() >= probe->again_at_ms) {
+        probe->again_at_ms = 0;
+        open_connection(probe);
+    }
+}
+
 /* Until a step fails or all are done, then until the connection is closed. */
 static void drive(struct probe *probe) {
-    while (!probe->over && probe->connection != NULL && !is_to_stop(probe)) {
+    while (!probe->over && (probe->connection != NULL || probe->again_at_ms != 0) &&
+           !is_to_stop(probe)) {
         engine_reactor.poll(probe->engine, POLL_MS);
+        open_again(probe);
         if (probe->connection != NULL) {
             note_steps(probe, probe->connection->stream.step);
         }
@@ -452,6 +434,9 @@ static void try_addresses(struct probe *probe) {
     bool more = true;
     while (more) {
         probe->report->count = count;
+        probe->step = PROBE_TCP;
+        probe->filters.losses = 0;
+        probe->again_at_ms = 0;
         open_connection(probe);
         drive(probe);
         if (probe->report->count > best.count || best.count == count) {
@@ -513,7 +498,12 @@ void probe_run(const struct probe_wiring *wiring, struct client_config *config, 
                           .step_us = clock_us()};
     *report = (struct probe_report){.ok = false};
     make_harmless(&probe);
-    resolve(&probe);
+    enum err result = probe_filters_init(&probe.filters, config, wiring->conf);
+    if (result == ERR_OK) {
+        resolve(&probe);
+    } else {
+        failed(&probe, PROBE_DNS, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
+    }
     bool resolved = probe.addresses.count > 0;
     if (resolved) {
         pass_dns(&probe);
@@ -526,5 +516,6 @@ void probe_run(const struct probe_wiring *wiring, struct client_config *config, 
     } else if (resolved) {
         failed(&probe, PROBE_TCP, CLIENT_ERROR_OUT_OF_DESCRIPTORS, "out of memory or descriptors");
     }
+    probe_filters_fini(&probe.filters);
     report->ok = all_ok(report);
 }

@@ -30,7 +30,6 @@ def test_rabbitmq_closes_on_filters_that_may_not_be_read(fleet, rabbitmq, over):
     assert any(one in message for one in bad), message
 
 
-@pytest.mark.xfail(reason="ejabberd sends 0x8F in MQTT 3.1.1", strict=False)
 @pytest.mark.parametrize("version", [4, 5])
 def test_ejabberd_refuses_a_whole_subscribe_for_one_filter(fleet, version):
     """It answers 0x8F for each of them, in MQTT 3.1.1 too, where there is no such code."""
@@ -43,7 +42,6 @@ def test_ejabberd_refuses_a_whole_subscribe_for_one_filter(fleet, version):
     fleet.stream.wait_payloads([b"served"])
 
 
-@pytest.mark.xfail(reason="Aedes ends itself", strict=False)
 def test_aedes_closes_on_one_filter(fleet):
     broker = fleet.start_other(Aedes, refused_subscribe="no/")
     node = fleet.start_node(**SOON)

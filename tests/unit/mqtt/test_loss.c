@@ -48,7 +48,9 @@ static const struct {
     {{.subscribing = true}, 0x9E, LOSS_BY_SUBSCRIPTIONS},
     {{.subscribing = true}, 0xA1, LOSS_BY_SUBSCRIPTIONS},
     {{.subscribing = true}, 0xA2, LOSS_BY_SUBSCRIPTIONS},
-    {{.subscribing = true}, 0x95, LOSS_UNEXPLAINED},
+    {{.subscribing = true}, 0x95, LOSS_BY_SUBSCRIPTIONS},
+    {{.subscribing = true}, 0x82, LOSS_BY_SUBSCRIPTIONS},
+    {{.subscribing = true}, 0x8B, LOSS_UNEXPLAINED},
 };
 
 START_TEST(a_reason_code_speaks_of_the_packet_that_was_under_way) {
