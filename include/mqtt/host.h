@@ -192,15 +192,26 @@ void host_await_broker(struct client *client);
 /* Lets one probe, or all come back. */
 void host_watch_brokers(struct host *host, int64_t now_ms);
 
+/* host_look.c: whether the broker that a client was lost from is there, for client->loss. */
+#define HOST_LOOK_MS 500
+void host_look(struct client *client);
+/* HOST_LOOK_MS later, if loss->look is there. */
+void host_look_again(struct client *client);
+void host_look_over(struct client *client); /* legal when there is none */
+
 /* host_judge.c: why connections were lost. */
 /* Before anything of the connection is torn down. True: what is to blame is known already, and the
  * next connection will be another. */
 bool host_note_loss(struct client *client, const struct engine_closed *closed);
 /* Of client->loss, which is forgotten: for how long the next try has to wait still. */
 int64_t host_judge_loss(struct client *client);
+/* After host_note_loss: says so if the broker is known to end connections at this age. */
+bool host_tell_age(struct client *client);
 bool host_in_conflict(const struct client *client);
 void host_forget_loss(struct client *client);
 void host_clear_suspicion(struct client *client); /* and what is not judged yet */
+/* The broker no longer had the session: after a restart, or since a rival began anew. */
+void host_doubt_suspicion(struct client *client);
 
 /* host_loss.c: failures, losses, conflicts and what follows. */
 void host_connection_closed(void *client, const struct engine_closed *closed);

@@ -61,14 +61,21 @@ uint64_t incident_lost(struct incident *incident, const struct incident_loss *lo
 
 /* ---- what it says about a loss ---- */
 
-/* An incident is open, a connect was refused since, or all others went within a second as well. The
- * last speaks for the broker only if a bystander was among them: back-ends send many clients the
- * same publication, which the broker then refuses to all of them at once. */
-bool incident_explains(struct incident *incident, int64_t lost_at_ms);
+enum incident_says {
+    INCIDENT_SAYS_NOTHING,
+    /* All other clients went within a second as well, a bystander among them: back-ends send many
+     * clients the same publication, which the broker then refuses to all of them at once. */
+    INCIDENT_SAYS_EMPTIED,
+    INCIDENT_SAYS_AWAY, /* an incident is open, or a connect was refused since */
+};
+enum incident_says incident_explains(struct incident *incident, int64_t lost_at_ms);
 /* See loss_watch_was_mass. */
 bool incident_was_mass(struct incident *incident, uint64_t window);
-/* A loss that the broker is not known to explain. True: see loss_ages_steady. */
-bool incident_note_age(struct incident *incident, uint64_t client, int64_t age_ms);
+/* A loss while the broker was there. True: see loss_ages_steady. */
+bool incident_note_age(struct incident *incident, uint64_t client, int64_t age_ms,
+                       int64_t lost_at_ms);
+/* By the losses before this one. */
+bool incident_age_is_steady(struct incident *incident, int64_t age_ms);
 
 /* ---- the open incident ---- */
 

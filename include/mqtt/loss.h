@@ -34,6 +34,9 @@ struct loss_facts {
     bool early;                /* online for less than stable_ms, while the lease held */
     bool subscribing;          /* a SUBSCRIBE was not acknowledged */
     bool publications_pending; /* see struct engine_closed */
+    int look;                  /* see host_look: a socket; -1: none */
+    int64_t judge_ms;          /* from the end of the look to the judgement */
+    bool refused;              /* by that look the broker was not there */
     /* Just before the next try. */
     bool broker_away; /* or all its other clients went within a second */
     bool steady_age;  /* see LOSS_BY_AGE */
@@ -51,13 +54,15 @@ const char *loss_verdict_name(enum loss_verdict verdict);
 struct loss_watch {
     int64_t window_at_ms;
     uint64_t window; /* number of the current one */
+    uint64_t client; /* the last; of one that is lost again and again one loss counts */
     size_t losses, online_before;
     uint64_t mass_windows; /* bit n: window - n lost many at once */
 };
 
 /* A connection was lost; online_before: how many were online at this broker before it. Returns the
  * window to ask about later. */
-uint64_t loss_watch_note(struct loss_watch *watch, int64_t now_ms, size_t online_before);
+uint64_t loss_watch_note(struct loss_watch *watch, uint64_t client, int64_t now_ms,
+                         size_t online_before);
 /* Whether a tenth or more of all went in that window (two at least), or it is too long ago. */
 bool loss_watch_was_mass(const struct loss_watch *watch, uint64_t window);
 
@@ -68,13 +73,14 @@ bool loss_watch_was_mass(const struct loss_watch *watch, uint64_t window);
 struct loss_ages { /* of the last connections that a broker ended */
     struct loss_age {
         uint64_t client;
-        int64_t age_ms;
+        int64_t age_ms, at_ms;
     } rows[LOSS_AGES_MAX];
     size_t count, next;
 };
 
-void loss_ages_note(struct loss_ages *ages, uint64_t client, int64_t age_ms);
-/* Whether connections of several clients end at about this age, and hardly any at another. */
+void loss_ages_note(struct loss_ages *ages, uint64_t client, int64_t age_ms, int64_t at_ms);
+/* Whether connections of several clients end at about this age, not all at one moment, and hardly
+ * any at another. */
 bool loss_ages_steady(const struct loss_ages *ages, int64_t age_ms);
 
 #endif

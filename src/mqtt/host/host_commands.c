@@ -54,6 +54,7 @@ static enum err replace_config(struct client *client, const struct host_command 
 
 static void pause(struct client *client) {
     if (host_change(client, CLIENT_EV_PAUSE, "paused")) {
+        host_forget_loss(client);
         host_tear_down(client, false);
     }
 }

@@ -6,19 +6,39 @@
 #include "base/log.h"
 #include "mqtt/host.h"
 
-/* Three such losses in a row that nothing else explains count as one conflict_losses; where a tenth
- * of a broker's clients went within a second, it is the likelier cause, and they count a third. */
+/* A loss that nothing explains counts whole; two thirds if the broker no longer has the session
+ * after it; a third if a tenth of the broker's clients went within a second. */
 #define JUDGE_SUSPICION_ALONE 3
 #define JUDGE_SUSPICION_MASS  1
+#define JUDGE_SESSION_LOST    1 /* less */
 
 void host_forget_loss(struct client *client) {
+    host_look_over(client);
     free(client->loss);
     client->loss = NULL;
 }
 
-void host_clear_suspicion(struct client *client) {
+static void judge_acquit(struct client *client) {
     client->suspicion = 0;
+    client->suspected = false;
+}
+
+void host_clear_suspicion(struct client *client) {
+    judge_acquit(client);
     host_forget_loss(client);
+}
+
+void host_doubt_suspicion(struct client *client) {
+    if (client->suspected) {
+        client->suspicion -= JUDGE_SESSION_LOST;
+        client->suspected = false;
+    }
+    client->failures -= client->failures > 0;
+}
+
+bool host_in_conflict(const struct client *client) {
+    return client->suspicion >=
+           JUDGE_SUSPICION_ALONE * (unsigned)client->host->conf->conflict_losses;
 }
 
 /* ---- at the loss ---- */
@@ -35,7 +55,14 @@ static struct loss_facts judge_facts(const struct client *client,
                  client->host->lease_was_valid,
         .subscribing = host_subscribe_in_doubt(client),
         .publications_pending = closed->publications_pending,
+        .look = -1,
     };
+}
+
+/* Only where the verdict may hang on it. */
+static bool judge_needs_look(const struct client *client, const struct loss_facts *facts) {
+    unsigned limit = JUDGE_SUSPICION_ALONE * (unsigned)client->host->conf->conflict_losses;
+    return loss_judge(facts) == LOSS_BY_RIVAL && client->suspicion + JUDGE_SUSPICION_ALONE >= limit;
 }
 
 static bool judge_blame_publications(struct client *client) {
@@ -64,12 +91,15 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
     host_forget_loss(client);
     bool silent = facts.subscribing && closed->error == CLIENT_ERROR_SUBSCRIBE_TIMEOUT;
     if (closed->error != CLIENT_ERROR_CONNECTION_LOST && !silent) {
-        client->suspicion = 0;
+        judge_acquit(client);
         return judge_charge(client, loss_judge_told(&facts, closed->reason_code));
     }
     client->loss = malloc(sizeof *client->loss); /* without it nobody is charged */
     if (client->loss != NULL) {
         *client->loss = facts;
+    }
+    if (client->loss != NULL && judge_needs_look(client, &facts)) {
+        host_look(client);
     }
     return false;
 }
@@ -79,31 +109,38 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
 static void judge_suspect(struct client *client, const struct loss_facts *facts) {
     bool mass = incident_was_mass(client->broker->incident, facts->window);
     client->suspicion += mass ? JUDGE_SUSPICION_MASS : JUDGE_SUSPICION_ALONE;
+    client->suspected = !mass;
 }
 
-bool host_in_conflict(const struct client *client) {
-    return client->suspicion >=
-           JUDGE_SUSPICION_ALONE * (unsigned)client->host->conf->conflict_losses;
-}
-
-/* Only what nothing before explains says something about the age. */
+/* A broker that is there, and no packet to blame: only then the age means something. */
 static enum loss_verdict judge_verdict(const struct client *client, struct loss_facts *facts) {
     struct incident *incident = client->broker->incident;
-    facts->broker_away = incident_explains(incident, facts->lost_at_ms);
-    enum loss_verdict verdict = loss_judge(facts);
-    if (verdict > LOSS_BY_PUBLICATIONS) {
-        facts->steady_age = incident_note_age(incident, client_number(client), facts->age_ms);
-        verdict = loss_judge(facts);
+    enum incident_says says = incident_explains(incident, facts->lost_at_ms);
+    bool away = facts->refused || says == INCIDENT_SAYS_AWAY;
+    if (!away && loss_judge(facts) > LOSS_BY_PUBLICATIONS) {
+        facts->steady_age =
+            incident_note_age(incident, client_number(client), facts->age_ms, facts->lost_at_ms);
     }
-    return verdict;
+    facts->broker_away = away || (says == INCIDENT_SAYS_EMPTIED && !facts->steady_age);
+    return loss_judge(facts);
 }
 
-static void judge_tell_age(struct client *client, const struct loss_facts *facts) {
+static void judge_tell_age(struct client *client, int64_t age_ms) {
     char message[160];
     snprintf(message, sizeof message,
              "the broker ends connections after about %.1f s, those of other clients too",
-             (double)facts->age_ms / 1000);
+             (double)age_ms / 1000);
     host_note_error(client, CLIENT_ERROR_CLOSED_AT_AN_AGE, message);
+}
+
+bool host_tell_age(struct client *client) {
+    const struct loss_facts *facts = client->loss;
+    bool steady = facts != NULL && loss_judge(facts) >= LOSS_BY_AGE &&
+                  incident_age_is_steady(client->broker->incident, facts->age_ms);
+    if (steady) {
+        judge_tell_age(client, facts->age_ms);
+    }
+    return steady;
 }
 
 int64_t host_judge_loss(struct client *client) {
@@ -113,13 +150,15 @@ int64_t host_judge_loss(struct client *client) {
     log_event(LOG_DEBUG, "loss_judged", KS("client", client->id),
               KS("by", loss_verdict_name(verdict)), KI("age_ms", facts.age_ms));
     bool sooner = verdict == LOSS_BY_BROKER || judge_charge(client, verdict);
-    if (verdict == LOSS_BY_RIVAL) {
+    if (facts.refused) {
+        judge_acquit(client); /* it restarts again and again */
+    } else if (verdict == LOSS_BY_RIVAL) {
         judge_suspect(client, &facts);
     } else if (verdict == LOSS_BY_AGE) {
-        client->suspicion = 0;
-        judge_tell_age(client, &facts);
+        judge_acquit(client);
+        judge_tell_age(client, facts.age_ms);
     } else if (verdict == LOSS_UNEXPLAINED) {
-        client->suspicion = 0;
+        judge_acquit(client);
     }
     if (sooner && client->failures > 0) {
         client->failures--;

@@ -40,12 +40,19 @@ static void enter_conflict(struct client *client, enum client_error error, const
 
 /* The judgement comes before the time is over: then the rest may be left out. */
 static void schedule_judged(struct client *client, int64_t delay_ms) {
+    struct loss_facts *loss = client->loss;
     host_schedule(client, delay_ms);
-    int64_t first_ms = host_backoff_first_ms(client);
-    if (client->loss != NULL && !client->release_asked && first_ms < delay_ms) {
-        client->loss->rest_ms = delay_ms - first_ms;
-        host_set_timer(client, first_ms);
+    if (loss == NULL || client->release_asked) {
+        return;
     }
+    int64_t first_ms = host_backoff_first_ms(client);
+    first_ms = first_ms < delay_ms ? first_ms : delay_ms;
+    loss->rest_ms = delay_ms - first_ms;
+    if (loss->look >= 0 && first_ms > HOST_LOOK_MS) {
+        loss->judge_ms = first_ms - HOST_LOOK_MS;
+        first_ms = HOST_LOOK_MS;
+    }
+    host_set_timer(client, first_ms);
 }
 
 static void note_lost(struct client *client, const struct engine_closed *closed) {
@@ -53,7 +60,7 @@ static void note_lost(struct client *client, const struct engine_closed *closed)
         client->state == CLIENT_SUBSCRIBING && closed->error == CLIENT_ERROR_CONNECTION_LOST;
     if (before_suback) {
         host_note_error(client, CLIENT_ERROR_CLOSED_BEFORE_SUBACK, NULL);
-    } else {
+    } else if (!host_tell_age(client)) {
         host_note_error(client, closed->error, closed->message);
     }
 }
@@ -138,8 +145,22 @@ static void never_let_in(struct client *client) {
     }
 }
 
+/* For how long the next try has to wait still. */
+static int64_t judge_first(struct client *client) {
+    if (client->loss == NULL || client->release_asked) {
+        return 0;
+    }
+    if (client->loss->look >= 0) {
+        host_look_again(client);
+        if (client->loss->judge_ms > 0) {
+            return client->loss->judge_ms;
+        }
+    }
+    return host_judge_loss(client);
+}
+
 static void try_again(struct client *client) {
-    int64_t rest_ms = client->loss != NULL && !client->release_asked ? host_judge_loss(client) : 0;
+    int64_t rest_ms = judge_first(client);
     if (client->release_asked) {
         host_ask_release(client, client->release_delay_ms, 0);
     } else if (host_in_conflict(client)) {

@@ -12,6 +12,7 @@ static void look_at_session(struct client *client, const struct engine_connack *
     if (client->session_kept && !connack->session_present) {
         metric_add(METRIC_SESSIONS_LOST, 1);
         host_subscribe_acquit(client);
+        host_doubt_suspicion(client);
         host_notice(client, CLIENT_ERROR_SESSION_LOST, NULL);
     }
     client->session_kept = client_config_keeps_session(config) && config->client_id[0] != '\0';

@@ -127,6 +127,7 @@ static void forget(struct client *client) {
     host->degraded_count -= client->degraded;
     pthread_cond_broadcast(&host->forgotten);
     pthread_mutex_unlock(&host->lock);
+    host_forget_loss(client);
     broker_release(&host->brokers, client->broker);
     host_end_session(client);
     tell_stopped(client);

@@ -287,23 +287,23 @@ uint64_t incident_lost(struct incident *incident, const struct incident_loss *lo
     }
     incident->run_of_several |= incident->run_client != loss->client;
     incident->run_of_bystanders |= loss->bystander;
-    uint64_t window =
-        loss_watch_note(&incident->losses, now_ms, incident->online + (loss->was_online ? 0 : 1));
+    uint64_t window = loss_watch_note(&incident->losses, loss->client, now_ms,
+                                      incident->online + (loss->was_online ? 0 : 1));
     pthread_mutex_unlock(&incident->all->lock);
     return window;
 }
 
 /* ---- what it says about a loss ---- */
 
-bool incident_explains(struct incident *incident, int64_t lost_at_ms) {
+enum incident_says incident_explains(struct incident *incident, int64_t lost_at_ms) {
     pthread_mutex_lock(&incident->all->lock);
     int64_t from_ms = lost_at_ms - INCIDENT_RUN_MS;
     bool refused = incident->refused_at_ms != 0 && incident->refused_at_ms >= from_ms;
     bool emptied = incident->emptied_at_ms != 0 && incident->emptied_at_ms >= from_ms &&
                    incident->emptied_at_ms <= lost_at_ms + INCIDENT_RUN_MS;
-    bool explains = incident->open != NULL || refused || emptied;
+    bool away = incident->open != NULL || refused;
     pthread_mutex_unlock(&incident->all->lock);
-    return explains;
+    return away ? INCIDENT_SAYS_AWAY : emptied ? INCIDENT_SAYS_EMPTIED : INCIDENT_SAYS_NOTHING;
 }
 
 bool incident_was_mass(struct incident *incident, uint64_t window) {
@@ -313,16 +313,24 @@ bool incident_was_mass(struct incident *incident, uint64_t window) {
     return mass;
 }
 
-bool incident_note_age(struct incident *incident, uint64_t client, int64_t age_ms) {
+bool incident_note_age(struct incident *incident, uint64_t client, int64_t age_ms,
+                       int64_t lost_at_ms) {
     bool steady = false;
     pthread_mutex_lock(&incident->all->lock);
     if (incident->ages == NULL) {
         incident->ages = calloc(1, sizeof *incident->ages);
     }
     if (incident->ages != NULL) {
-        loss_ages_note(incident->ages, client, age_ms);
+        loss_ages_note(incident->ages, client, age_ms, lost_at_ms);
         steady = loss_ages_steady(incident->ages, age_ms);
     }
+    pthread_mutex_unlock(&incident->all->lock);
+    return steady;
+}
+
+bool incident_age_is_steady(struct incident *incident, int64_t age_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    bool steady = incident->ages != NULL && loss_ages_steady(incident->ages, age_ms);
     pthread_mutex_unlock(&incident->all->lock);
     return steady;
 }

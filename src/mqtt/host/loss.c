@@ -81,11 +81,13 @@ static void loss_next_window(struct loss_watch *watch, int64_t now_ms, size_t on
     watch->online_before = online_before;
 }
 
-uint64_t loss_watch_note(struct loss_watch *watch, int64_t now_ms, size_t online_before) {
+uint64_t loss_watch_note(struct loss_watch *watch, uint64_t client, int64_t now_ms,
+                         size_t online_before) {
     if (watch->window == 0 || now_ms - watch->window_at_ms >= LOSS_WINDOW_MS) {
         loss_next_window(watch, now_ms, online_before);
     }
-    watch->losses++;
+    watch->losses += watch->losses == 0 || watch->client != client;
+    watch->client = client;
     if (watch->losses >= LOSS_MASS_LEAST &&
         watch->losses * LOSS_MASS_SHARE >= watch->online_before) {
         watch->mass_windows |= 1;
@@ -100,8 +102,8 @@ bool loss_watch_was_mass(const struct loss_watch *watch, uint64_t window) {
 
 /* ---- at which age ---- */
 
-void loss_ages_note(struct loss_ages *ages, uint64_t client, int64_t age_ms) {
-    ages->rows[ages->next] = (struct loss_age){client, age_ms};
+void loss_ages_note(struct loss_ages *ages, uint64_t client, int64_t age_ms, int64_t at_ms) {
+    ages->rows[ages->next] = (struct loss_age){client, age_ms, at_ms};
     ages->next = (ages->next + 1) % LOSS_AGES_MAX;
     ages->count += ages->count < LOSS_AGES_MAX;
 }
@@ -124,15 +126,22 @@ static size_t loss_ages_of_client(const struct loss_ages *ages, size_t row, int6
 
 bool loss_ages_steady(const struct loss_ages *ages, int64_t age_ms) {
     size_t alike = 0, clients = 0, clients_twice = 0;
+    int64_t first_ms = INT64_MAX, last_ms = INT64_MIN;
     for (size_t i = 0; i < ages->count; i++) {
         if (!loss_ages_alike(ages->rows[i].age_ms, age_ms)) {
             continue;
         }
         size_t nth = loss_ages_of_client(ages, i, age_ms);
+        int64_t at_ms = ages->rows[i].at_ms;
+        first_ms = at_ms < first_ms ? at_ms : first_ms;
+        last_ms = at_ms > last_ms ? at_ms : last_ms;
         alike++;
         clients += nth == 1;
         clients_twice += nth == 2;
     }
-    return alike >= LOSS_AGES_LEAST && (ages->count - alike) * LOSS_AGES_ODD_SHARE <= ages->count &&
+    if (alike < LOSS_AGES_LEAST || last_ms - first_ms < LOSS_WINDOW_MS) {
+        return false;
+    }
+    return (ages->count - alike) * LOSS_AGES_ODD_SHARE <= ages->count &&
            (clients_twice >= 2 || clients >= LOSS_AGES_CLIENTS);
 }

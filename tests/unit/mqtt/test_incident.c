@@ -138,17 +138,19 @@ static void lost(uint64_t client, int64_t now_ms) {
 }
 
 START_TEST(case_A9_what_explains_a_loss) {
-    ck_assert(!incident_explains(incident, 10000));
+    ck_assert_int_eq(incident_explains(incident, 10000), INCIDENT_SAYS_NOTHING);
     incident_online(incident, 1, 5000);
     lost(1, 10000);
     incident_offline(incident, 1, 10000);
     incident_online(incident, 1, 10100);
     lost(1, 10200);
     incident_offline(incident, 1, 10200);
-    ck_assert(!incident_explains(incident, 10000)); /* the only one: nobody else speaks for it */
+    ck_assert_int_eq(incident_explains(incident, 10000),
+                     INCIDENT_SAYS_NOTHING); /* the only one: nobody else speaks for it */
     refused(2, 10300);
-    ck_assert(incident_explains(incident, 10000)); /* a refused connect does */
-    ck_assert(!incident_explains(incident, 12000));
+    ck_assert_int_eq(incident_explains(incident, 10000),
+                     INCIDENT_SAYS_AWAY); /* a refused connect does */
+    ck_assert_int_eq(incident_explains(incident, 12000), INCIDENT_SAYS_NOTHING);
     for (uint64_t client = 1; client < 9; client++) {
         incident_online(incident, client, 15000);
     }
@@ -156,12 +158,13 @@ START_TEST(case_A9_what_explains_a_loss) {
         lost(client, 20000);
         incident_offline(incident, client, 20000);
     }
-    ck_assert(!incident_explains(incident, 20000)); /* one is still there */
+    ck_assert_int_eq(incident_explains(incident, 20000),
+                     INCIDENT_SAYS_NOTHING); /* one is still there */
     lost(8, 20900);
     incident_offline(incident, 8, 20900);
-    ck_assert(incident_explains(incident, 20000));
-    ck_assert(incident_explains(incident, 20900));
-    ck_assert(!incident_explains(incident, 22000));
+    ck_assert_int_eq(incident_explains(incident, 20000), INCIDENT_SAYS_EMPTIED);
+    ck_assert_int_eq(incident_explains(incident, 20900), INCIDENT_SAYS_EMPTIED);
+    ck_assert_int_eq(incident_explains(incident, 22000), INCIDENT_SAYS_NOTHING);
 }
 END_TEST
 
@@ -174,7 +177,7 @@ START_TEST(case_A3_losses_without_a_bystander_explain_nothing) {
         incident_lost(incident, &(struct incident_loss){client, true, false}, 10000);
         incident_offline(incident, client, 10000);
     }
-    ck_assert(!incident_explains(incident, 10000));
+    ck_assert_int_eq(incident_explains(incident, 10000), INCIDENT_SAYS_NOTHING);
     /* The next run is another one. */
     incident_online(incident, 1, 15000);
     incident_online(incident, 2, 15000);
@@ -182,7 +185,7 @@ START_TEST(case_A3_losses_without_a_bystander_explain_nothing) {
     incident_offline(incident, 1, 20000);
     lost(2, 20100);
     incident_offline(incident, 2, 20100);
-    ck_assert(incident_explains(incident, 20000));
+    ck_assert_int_eq(incident_explains(incident, 20000), INCIDENT_SAYS_EMPTIED);
 }
 END_TEST
 
@@ -192,7 +195,7 @@ START_TEST(clients_that_are_stopped_together_explain_nothing) {
     lost(1, 10000);
     incident_offline(incident, 1, 10000);
     incident_offline(incident, 2, 10100); /* paused */
-    ck_assert(!incident_explains(incident, 10000));
+    ck_assert_int_eq(incident_explains(incident, 10000), INCIDENT_SAYS_NOTHING);
 }
 END_TEST
 

@@ -63,40 +63,43 @@ END_TEST
 
 START_TEST(losing_many_at_once_is_told_from_losing_one) {
     struct loss_watch watch = {0};
-    uint64_t single = loss_watch_note(&watch, 10000, 100);
+    uint64_t single = loss_watch_note(&watch, 1, 10000, 100);
     ck_assert(!loss_watch_was_mass(&watch, single));
     uint64_t mass = 0;
     for (size_t i = 0; i < 10; i++) {
-        mass = loss_watch_note(&watch, 12000 + (int64_t)i, 100 - i);
+        mass = loss_watch_note(&watch, i, 12000 + (int64_t)i, 100 - i);
     }
     ck_assert(loss_watch_was_mass(&watch, mass));
     ck_assert(!loss_watch_was_mass(&watch, single));
-    uint64_t only = loss_watch_note(&watch, 20000, 1);
+    uint64_t only = loss_watch_note(&watch, 1, 20000, 1);
+    loss_watch_note(&watch, 1, 20300, 1); /* the same again */
     ck_assert(!loss_watch_was_mass(&watch, only));
     ck_assert(loss_watch_was_mass(&watch, mass));
     for (int i = 0; i < 100; i++) {
-        loss_watch_note(&watch, 30000 + i * 2000, 100);
+        loss_watch_note(&watch, 1, 30000 + i * 2000, 100);
     }
     ck_assert(loss_watch_was_mass(&watch, only)); /* too long ago to blame anybody */
 }
 END_TEST
 
-static bool steady_after(const int64_t losses[][2], size_t n) {
+static bool steady_after(const int64_t losses[][2], size_t n, int64_t apart_ms) {
     struct loss_ages ages = {0};
     for (size_t i = 0; i < n; i++) {
-        loss_ages_note(&ages, (uint64_t)losses[i][0], losses[i][1]);
+        loss_ages_note(&ages, (uint64_t)losses[i][0], losses[i][1], 10000 + (int64_t)i * apart_ms);
     }
     return loss_ages_steady(&ages, losses[n - 1][1]);
 }
 #define STEADY(...)                                                                                \
     steady_after((const int64_t[][2]){__VA_ARGS__},                                                \
-                 sizeof((const int64_t[][2]){__VA_ARGS__}) / sizeof(int64_t[2]))
+                 sizeof((const int64_t[][2]){__VA_ARGS__}) / sizeof(int64_t[2]), 1000)
 
 START_TEST(an_age_is_steady_only_if_several_clients_show_it) {
     ck_assert(!STEADY({1, 3000}, {1, 3000}, {1, 3000}, {1, 3000}, {1, 3000}));
     ck_assert(!STEADY({1, 3000}, {1, 3000}, {1, 3000}, {2, 3000}));
     ck_assert(!STEADY({1, 3000}, {2, 3000}, {1, 3000}));
     ck_assert(STEADY({1, 3000}, {2, 3010}, {1, 2990}, {2, 3100}));
+    ck_assert(
+        !steady_after((const int64_t[][2]){{1, 9000}, {2, 9000}, {3, 9000}, {4, 9000}}, 4, 10));
     ck_assert(STEADY({1, 60000}, {2, 61000}, {3, 58000}, {4, 60000}));
     ck_assert(!STEADY({1, 1100}, {2, 1900}, {1, 1500}, {2, 1000}, {1, 1800}, {2, 1300}));
     ck_assert(STEADY({1, 3000}, {2, 3000}, {3, 9000}, {1, 3000}, {2, 3000}));

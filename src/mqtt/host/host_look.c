@@ -1,0 +1,79 @@
+/* Owns the look at a broker that tells its restart from a rival: a bare TCP connection, begun at
+ * the moment of a loss. A broker that was killed refuses it or, like what stands before one, closes
+ * it soon; one that only threw a client out keeps it open. Host thread only. */
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "mqtt/host.h"
+
+static void look_nobody(struct resolver_request *request) {
+    (void)request;
+}
+
+/* Only what is known at once: later it is too late. */
+static bool look_find_address(struct client *client, union socket_address *out) {
+    struct host *host = client->host;
+    const struct client_config *config = client->config->config;
+    struct resolver_request request = {.done = look_nobody};
+    struct address_list list;
+    const char *why;
+    int at_once = 0;
+    if (good_addresses_find(host->good, client->broker->key, out)) {
+        return true;
+    }
+    if (resolver_ask(host->resolver, config->host, &request, &at_once) != ERR_OK) {
+        return false;
+    }
+    if (!at_once) {
+        resolver_cancel(host->resolver, &request);
+        return false;
+    }
+    if (request.answer.result != ERR_OK) {
+        return false;
+    }
+    address_list_allowed(&list, &request.answer, config->port, host->policy, config->host, &why);
+    if (list.count == 0) {
+        return false;
+    }
+    *out = list.items[0];
+    return true;
+}
+
+void host_look(struct client *client) {
+    union socket_address address;
+    struct loss_facts *facts = client->loss;
+    if (!look_find_address(client, &address) || !host_may_connect(client)) {
+        return;
+    }
+    int fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        host_socket_over(client);
+        return;
+    }
+    facts->look = fd;
+    facts->refused =
+        connect(fd, &address.any, socket_address_len(&address)) < 0 && errno != EINPROGRESS;
+}
+
+/* Not connected yet, or not any more. */
+static bool look_is_refused(int fd) {
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+    bool ended = n == 0 || (n < 0 && errno != EAGAIN);
+    return ended || getpeername(fd, (struct sockaddr *)&peer, &len) < 0;
+}
+
+void host_look_again(struct client *client) {
+    client->loss->refused |= look_is_refused(client->loss->look);
+    host_look_over(client);
+}
+
+void host_look_over(struct client *client) {
+    if (client->loss != NULL && client->loss->look >= 0) {
+        close(client->loss->look);
+        client->loss->look = -1;
+        host_socket_over(client);
+    }
+}
