@@ -5,7 +5,7 @@
 #include "reactor.h"
 
 #define GREETING_SHOWN      80 /* bytes of an answer that is no MQTT */
-#define GREETING_PREFIX     8  /* so many printable bytes are text, not a packet */
+#define GREETING_PREFIX     4 /* so many printable bytes are text, not a packet; AMQP has no more */
 #define GREETING_TLS_PORT   443
 #define GREETING_MQTTS_PORT 8883
 #define GREETING_TLS_ALERT  0x15 /* content types of a TLS record, RFC 8446 section 5.1 */

@@ -164,7 +164,7 @@ class Nats(OtherBroker):
 
     def __init__(self, folder, name=None, options=()):
         super().__init__(folder, name)
-        self.ws_port, self._own_port = free_port(), free_port()
+        self.ws_port, self.own_port = free_port(), free_port()
         self._options = "\n  ".join(options)
 
     @classmethod
@@ -179,7 +179,7 @@ class Nats(OtherBroker):
         config = self.folder / f"{self.name}.conf"
         config.write_text(f"""
 server_name: {self.name}
-listen: "127.0.0.1:{self._own_port}"
+listen: "127.0.0.1:{self.own_port}"
 jetstream {{ store_dir: "{self.folder}/{self.name}-store" }}
 mqtt {{
   listen: "127.0.0.1:{self.port}"

@@ -23,13 +23,13 @@ class RabbitMqServer(Process):
 
     def __init__(self, folder):
         super().__init__("rabbitmq", folder)
-        self.port, self.ws_port, self._amqp_port, self._dist_port = (
+        self.port, self.ws_port, self.amqp_port, self._dist_port = (
             free_port() for _ in range(4))
         self._epmd = Process("epmd", self.folder)
         self._epmd_port = free_port()
         self._next_host = 0
         self._write("rabbitmq.conf", f"""
-listeners.tcp.1 = 127.0.0.1:{self._amqp_port}
+listeners.tcp.1 = 127.0.0.1:{self.amqp_port}
 mqtt.listeners.tcp.1 = 127.0.0.1:{self.port}
 mqtt.allow_anonymous = false
 web_mqtt.tcp.ip = 127.0.0.1
