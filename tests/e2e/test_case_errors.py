@@ -89,7 +89,7 @@ def test_case_E1_trust_in_the_leaf_asks_for_name_and_time_all_the_same(fleet, pk
     fleet.start_broker("leaf", tls=pki.leaf)
     told(api, tls(fleet.others[-1].port, "127.0.0.1", ca=pki.leaf.text, server_name="other.example"),
          ["another name", "localhost"], "tls.server_name", "tls")
-    expired = pki.chain("expired", SAN, issuer=pki.middle, days=-1)
+    expired = pki.chain("expired", SAN, issuer=pki.middle, expired=True)
     server = s_server(fleet, expired)
     for ca in (expired.text, pki.middle.text):
         told(api, tls(server.port, ca=ca), "expired", "renew", "tls")

@@ -1,6 +1,7 @@
 """What docs/engines.md says that an engine cannot do names tests that exist."""
 
 import pathlib
+import re
 
 from fleet.engines import limits
 
@@ -11,7 +12,8 @@ def test_every_limit_names_a_test():
     rows = limits()
     assert rows
     for engine, file, pattern, reason in rows:
-        name = pattern.split("[")[0].rstrip("*")
+        name = pattern.split("[")[0]
         assert engine in ("paho", "reactor") and reason
         [path] = TESTS.rglob(file)
-        assert f"\ndef {name}(" in path.read_text(), f"{file}::{name}"
+        definition = re.escape(f"\ndef {name}").replace(r"\*", r"\w*") + r"\("
+        assert re.search(definition, path.read_text()), f"{file}::{name}"

@@ -4,8 +4,10 @@ tools/install-deps --test brings them."""
 
 import os
 import pathlib
+import re
 import shutil
 import socket
+import subprocess
 import sysconfig
 
 from .mqtt_client import new_client
@@ -175,6 +177,14 @@ class Nats(OtherBroker):
     def ws_url(self):
         return f"ws://127.0.0.1:{self.ws_port}/mqtt"
 
+    @staticmethod
+    def _without_qos_2():
+        """Since 2.10 it knows QoS 2, unless it is told to be as before."""
+        version = subprocess.run([NATS, "--version"], check=True, capture_output=True, text=True)
+        known = re.search(r"v(\d+)\.(\d+)", version.stdout)
+        return "" if (int(known[1]), int(known[2])) < (2, 10) else (
+            "reject_qos2_publish: true\n  downgrade_qos2_subscribe: true")
+
     def launch(self):
         config = self.folder / f"{self.name}.conf"
         config.write_text(f"""
@@ -184,6 +194,7 @@ jetstream {{ store_dir: "{self.folder}/{self.name}-store" }}
 mqtt {{
   listen: "127.0.0.1:{self.port}"
   ack_wait: 2s
+  {self._without_qos_2()}
   {self._options}
 }}
 websocket {{
