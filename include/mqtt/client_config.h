@@ -61,9 +61,20 @@ struct client_will {
 struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file with it */
     char *ca, *cert, *key, *server_name;
     char *key_from; /* "file:path" or "env:name" that the key is read from; NULL: it is above */
+    char *key_password, *key_password_from; /* of an encrypted key; a secret */
     char **alpn;
     size_t alpn_count;
-    bool insecure; /* no verification at all */
+    bool insecure;          /* no verification at all */
+    uint8_t min_version;    /* enum client_tls_version */
+    uint8_t security_level; /* of OpenSSL, 0 to 5, and 1 more; 0: not given, the library's */
+};
+
+enum client_tls_version { TLS_FROM_1_2, TLS_FROM_1_0, TLS_FROM_1_1, TLS_FROM_1_3 };
+
+struct client_websocket {
+    struct client_pair *headers; /* of the handshake, beside its own; the values are secrets */
+    size_t header_count;
+    char *subprotocol; /* NULL: mqtt */
 };
 
 struct client_config {
@@ -92,16 +103,17 @@ struct client_config {
     bool request_problem_information;  /* default true; MQTT 5 */
     struct client_pair *user_properties;
     size_t user_property_count;
-    struct client_will *will; /* NULL: none */
-    struct client_tls *tls;   /* NULL: nothing given; see client_config_tls */
+    struct client_will *will;           /* NULL: none */
+    struct client_tls *tls;             /* NULL: nothing given; see client_config_tls */
+    struct client_websocket *websocket; /* NULL: nothing given */
     struct client_subscription *subscriptions;
     size_t subscription_count;
     char *sink; /* NULL: the node's */
     struct client_pair *labels;
     size_t label_count;
     enum client_desired desired;
-    uint16_t subscribe_filters_max;              /* in one SUBSCRIBE; 0: the node's */
-    uint32_t reconnect_min_ms, reconnect_max_ms; /* 0: the node's */
+    uint16_t subscribe_filters_max; /* in one SUBSCRIBE; 0: the node's */
+    uint32_t reconnect_min_ms, reconnect_max_ms, connect_timeout_ms; /* 0: the node's */
     /* Filters of earlier versions, to be unsubscribed from a session that outlived them. Kept in
      * the stored text under "retired_filters"; never accepted from, nor shown to, a user. */
     char **retired_filters;

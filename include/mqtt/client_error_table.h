@@ -110,7 +110,9 @@
     X(TLS_KEY_MISMATCH, "tls_failed", TLS, OTHER, "tls.key is not the key of tls.cert",            \
       "give the tls.cert and the tls.key that belong together")                                    \
     X(TLS_KEY_ENCRYPTED, "tls_failed", TLS, OTHER, "tls.key is protected by a passphrase",         \
-      "give tls.key without a passphrase (openssl pkey -in KEY -out PLAIN)")                       \
+      "give tls.key_password, or tls.key without a passphrase (openssl pkey -in KEY -out PLAIN)")  \
+    X(TLS_KEY_PASSWORD, "tls_failed", TLS, OTHER, "tls.key_password does not open tls.key",        \
+      "correct tls.key_password")                                                                  \
     X(TLS_NOT_SPOKEN, "tls_failed", TLS, OTHER,                                                    \
       "the broker does not speak TLS on this port: is it one for plain MQTT or WebSocket?",        \
       "use mqtt:// (or ws://) for this port, or the broker's port for TLS, usually 8883")          \

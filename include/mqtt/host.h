@@ -138,6 +138,7 @@ struct shared_config *host_urls_config(const struct client *client, struct share
 /* host_connect.c: from queued to CONNACK. */
 void host_enqueue(struct client *client);
 int64_t host_backoff_ms(const struct client *client);
+int64_t host_connect_timeout_ms(const struct client *client);
 /* The same as after a first failure. */
 int64_t host_backoff_first_ms(const struct client *client);
 void host_requeue(struct client *client, const char *reason);

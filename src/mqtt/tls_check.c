@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/secret_box.h"
 
 #define TLS_CHECK_PEM "-----BEGIN "
 
@@ -28,6 +29,24 @@ static void tls_check_fault(struct client_faults *faults, const char *pointer, c
 /* Neither the path of a file nor encrypted. */
 static bool tls_check_is_pem(const char *setting) {
     return setting != NULL && setting[0] != '/' && strstr(setting, TLS_CHECK_PEM) != NULL;
+}
+
+/* One that is encrypted, or lies elsewhere, is not known here. */
+struct tls_check_password {
+    const char *text; /* NULL: none */
+    bool asked;
+};
+
+static int tls_check_give(char *buffer, int size, int writing, void *context) {
+    (void)writing;
+    struct tls_check_password *password = context;
+    size_t len = password->text != NULL ? strlen(password->text) : 0;
+    password->asked = true;
+    if (password->text == NULL || len > (size_t)size) {
+        return -1;
+    }
+    memcpy(buffer, password->text, len);
+    return (int)len;
 }
 
 /* Instead of asking on the terminal. */
@@ -74,18 +93,25 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
     return NULL;
 }
 
-static EVP_PKEY *tls_check_key(const char *text, const char *pointer,
+static EVP_PKEY *tls_check_key(const struct client_tls *tls, const char *pointer,
                                struct client_faults *faults) {
-    BIO *bio = BIO_new_mem_buf(text, -1);
-    bool asked = false;
+    struct tls_check_password password = {.text = tls->key_password};
+    bool unknown = tls->key_password_from != NULL ||
+                   (tls->key_password != NULL && secret_is_sealed(tls->key_password));
+    BIO *bio = BIO_new_mem_buf(tls->key, -1);
     EVP_PKEY *key =
-        bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_check_passphrase, &asked) : NULL;
+        bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_check_give, &password) : NULL;
     ERR_clear_error();
     BIO_free(bio);
-    if (asked) {
+    if (key != NULL || (password.asked && unknown)) {
+        return key;
+    }
+    if (password.asked && password.text != NULL) {
+        tls_check_fault(faults, "/tls/key_password", "does not open tls.key");
+    } else if (password.asked) {
         tls_check_fault(faults, pointer,
-                        "is protected by a passphrase: give it without (openssl pkey -in KEY "
-                        "-out PLAIN)");
+                        "is protected by a passphrase: give tls.key_password, or the key without "
+                        "(openssl pkey -in KEY -out PLAIN)");
     } else if (key == NULL) {
         tls_check_fault(faults, pointer,
                         "must hold a private key that can be read (-----BEGIN PRIVATE KEY-----)");
@@ -111,7 +137,7 @@ void tls_check(const struct client_config *config, struct client_faults *faults)
         certificate = tls_check_certificates(tls->cert, "/tls/cert", faults);
     }
     if (tls_check_is_pem(tls->key)) {
-        key = tls_check_key(tls->key, "/tls/key", faults);
+        key = tls_check_key(tls, "/tls/key", faults);
     }
     tls_check_pair(certificate, key, faults);
     X509_free(certificate);

@@ -276,7 +276,8 @@ FIELDS = {
     "sink": ("null", "moon", {}), "labels": ({"a": "b"}, {"a": 5}, {}),
     "desired": ("paused", "asleep", {}), "subscribe_filters_max": (256, 257, {}),
     "reconnect_min_ms": (10, 9, {}),
-    "reconnect_max_ms": (60000, 9, {}),
+    "reconnect_max_ms": (60000, 9, {}), "connect_timeout_ms": (5000, 9, {}),
+    "websocket": ({"subprotocol": "mqtt"}, {"subprotocol": 5}, {"url": "ws://127.0.0.1:1"}),
 }
 PARTS = {
     ("subscriptions", "Subscription"): {
@@ -293,7 +294,12 @@ PARTS = {
     ("tls", "Tls"): {
         "ca": ("/etc/ca.pem", "ca.pem", {}), "cert": ("/a", "a", {"tls": {"key": "/b"}}),
         "key": ("/b", 5, {"tls": {"cert": "/a"}}), "alpn": (["mqtt"], 5, {}),
-        "server_name": ("a.example", "a b", {}), "insecure": (False, "no", {})},
+        "server_name": ("a.example", "a b", {}), "insecure": (False, "no", {}),
+        "key_password": ("p", 5, {"tls": {"cert": "/a", "key": "/b"}}),
+        "min_version": ("1.3", "1.4", {}), "security_level": (2, 6, {})},
+    ("websocket", "WebSocket"): {
+        "headers": ({"Authorization": "Bearer x"}, {"Host": 5}, {"url": "ws://127.0.0.1:1"}),
+        "subprotocol": ("mqttv3.1", "a b", {"url": "ws://127.0.0.1:1"})},
 }
 
 

@@ -147,6 +147,29 @@ static void rule_tls(struct reader *reader) {
     }
 }
 
+static void rule_tls_strength(struct reader *reader) {
+    const json_t *tls = json_object_get(reader->document, "tls");
+    const struct client_tls *given = client_config_tls(reader->config);
+    const struct place place = {.name = "tls"};
+    const struct place version = {.up = &place, .name = "min_version"};
+    const struct place password = {.up = &place, .name = "key_password"};
+    bool old = given->min_version == TLS_FROM_1_0 || given->min_version == TLS_FROM_1_1;
+    if (old && given->security_level != 1) {
+        client_fault(reader, &version,
+                     "needs tls.security_level 0: OpenSSL has no TLS below 1.2 above that level");
+    }
+    if (is_given(tls, "key_password") && !is_given(tls, "cert")) {
+        client_fault(reader, &password, "must be left out: there is no tls.key that it opens");
+    }
+}
+
+static void rule_websocket(struct reader *reader) {
+    if (json_object_size(json_object_get(reader->document, "websocket")) > 0 &&
+        reader->config->host != NULL && !any_endpoint(reader->config, client_scheme_has_path)) {
+        FAULT_AT(reader, "websocket", "must be left out unless the broker is a ws or wss URL");
+    }
+}
+
 static void rule_sub_topic(struct reader *reader) {
     struct client_config *config = reader->config;
     if (reader->sub_topic == NULL) {
@@ -178,8 +201,8 @@ static void rule_reconnect(struct reader *reader) {
 }
 
 static void (*const rules[])(struct reader *reader) = {
-    rule_broker_or_url, rule_address, rule_version,   rule_credentials,
-    rule_session,       rule_tls,     rule_sub_topic, rule_reconnect,
+    rule_broker_or_url, rule_address,      rule_version,   rule_credentials, rule_session,
+    rule_tls,           rule_tls_strength, rule_websocket, rule_sub_topic,   rule_reconnect,
 };
 
 /* The identifiers: the document's id, the one it is addressed by, or its client_id. */
@@ -352,6 +375,14 @@ const struct client_tls *client_config_tls(const struct client_config *config) {
     return config->tls != NULL ? config->tls : &nothing_given;
 }
 
+static void websocket_free(struct client_websocket *websocket) {
+    if (websocket != NULL) {
+        pairs_free(websocket->headers, websocket->header_count);
+        free(websocket->subprotocol);
+        free(websocket);
+    }
+}
+
 static void endpoints_free(struct client_endpoint *endpoints, size_t count) {
     for (size_t i = 0; i < count; i++) {
         free(endpoints[i].host);
@@ -367,6 +398,8 @@ static void tls_free(struct client_tls *tls) {
         free(tls->cert);
         free(tls->key);
         free(tls->key_from);
+        free(tls->key_password);
+        free(tls->key_password_from);
         free(tls->server_name);
         free(tls);
     }
@@ -380,6 +413,7 @@ void client_config_destroy(struct client_config *config) {
     pairs_free(config->user_properties, config->user_property_count);
     pairs_free(config->labels, config->label_count);
     tls_free(config->tls);
+    websocket_free(config->websocket);
     endpoints_free(config->urls, config->url_count);
     texts_free(config->retired_filters, config->retired_filter_count);
     subscriptions_free(config->subscriptions, config->subscription_count);

@@ -79,6 +79,33 @@ static json_t *mask_of(const struct field *field, const json_t *value) {
     return is_url ? mask_of_url(value) : json_string(CLIENT_SECRET_SHOWN);
 }
 
+static bool is_map_of_secrets(const struct field *field) {
+    return field->read == client_read_headers;
+}
+
+/* The names may be seen. False: out of memory. */
+static bool hide_in_map(json_t *map) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(map, name, value) {
+        if (json_object_set_new(map, name, json_string(CLIENT_SECRET_SHOWN)) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void keep_map(json_t *given, json_t *kept) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(given, name, value) {
+        json_t *stored = json_object_get(kept, name);
+        if (client_is_mask(value) && stored != NULL) {
+            (void)json_object_set(given, name, stored);
+        }
+    }
+}
+
 /* Of an array of URLs each by itself. False: out of memory. */
 static bool hide_in_urls(json_t *urls, const struct field *field) {
     size_t i;
@@ -100,6 +127,8 @@ static bool hide_secrets(json_t *object, const struct field_table *table) {
         bool done = true;
         if (field != NULL && (field->flags & FIELD_URL) && json_is_array(value)) {
             done = hide_in_urls(value, field);
+        } else if (field != NULL && is_map_of_secrets(field) && json_is_object(value)) {
+            done = hide_in_map(value);
         } else if (is_hidden(field, value)) {
             done = json_object_set_new(object, name, mask_of(field, value)) == 0;
         } else if (field != NULL && is_object_row(field) && json_is_object(value)) {
@@ -166,6 +195,8 @@ static void keep_members(json_t *document, json_t *stored, const struct field_ta
             keep_members(given, kept, field->members);
         } else if ((field->flags & FIELD_URL) && json_is_array(given)) {
             keep_urls(field, given, kept);
+        } else if (is_map_of_secrets(field) && json_is_object(given) && json_is_object(kept)) {
+            keep_map(given, kept);
         } else if ((is_secret && client_is_mask(given) && kept != NULL) ||
                    is_masked_url(field, given, kept)) {
             /* A failure leaves the mask, which is refused, as for a secret that is not stored. */

@@ -101,6 +101,7 @@ typedef void field_reader(struct reader *reader, const struct field *field, json
 field_reader client_read_bool, client_read_integer, client_read_choice, client_read_text;
 field_reader client_read_secret;
 field_reader client_read_port, client_read_broker, client_read_url, client_read_urls;
+field_reader client_read_headers, client_read_security_level;
 field_reader client_read_payload, client_read_payload_base64, client_read_base64;
 field_reader client_read_object, client_read_alpn, client_read_user_properties;
 field_reader client_read_labels, client_read_sub_topic, client_read_subscriptions;

@@ -5,12 +5,18 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include "base/secret_box.h"
 #include "base/text.h"
 #include "mqtt/topic.h"
 
 #define LABEL_VALUE_MAX 256
 #define LABEL_NAME_MAX  63
 #define ALPN_NAME_MAX   255 /* RFC 7301 section 3.1 */
+
+#define HEADER_NAME_MAX   128
+#define HEADER_VALUE_MAX  8192
+#define HEADER_SEALED_MAX 20000 /* encrypted */
 
 void client_read_object(struct reader *reader, const struct field *field, json_t *value,
                         const struct place *place, void *into) {
@@ -238,6 +244,71 @@ void client_read_user_properties(struct reader *reader, const struct field *fiel
         read_map(reader, value, place, value_field, value_field->check, *pairs, count);
     } else {
         read_pair_array(reader, field, value, place, *pairs, count);
+    }
+}
+
+/* Header fields of a WebSocket handshake */
+
+static const char *header_name_fault(const char *name, size_t len) {
+    static const char *const own[] = {"Host",           "Upgrade", "Connection",
+                                      "Content-Length", "TE",      "Transfer-Encoding"};
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
+        if (strcasecmp(own[i], name) == 0) {
+            return "must be left out: it belongs to the handshake itself";
+        }
+    }
+    if (strncasecmp(name, "Sec-WebSocket-", 14) == 0) {
+        return "must be left out: it belongs to the handshake (see subprotocol)";
+    }
+    bool right = len >= 1 && len <= HEADER_NAME_MAX;
+    for (size_t i = 0; right && i < len; i++) {
+        right = isalnum((unsigned char)name[i]) || strchr("!#$%&'*+-.^_`|~", name[i]) != NULL;
+    }
+    return right ? NULL
+                 : "must have a name of 1 to 128 letters, digits and some of !#$%&'*+-.^_`|~";
+}
+
+static const char *header_value_fault(const char *text, size_t len) {
+    if (secret_is_sealed(text)) {
+        return NULL;
+    }
+    if (len > HEADER_VALUE_MAX) {
+        return "must have at most 8192 bytes";
+    }
+    for (size_t i = 0; i < len; i++) {
+        if ((text[i] < ' ' || text[i] > '~') && text[i] != '\t') {
+            return "must be ASCII without control characters";
+        }
+    }
+    return NULL;
+}
+
+static bool has_mask(struct reader *reader, json_t *object, const struct place *place) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(object, name, value) {
+        const struct place here = {.up = place, .name = name};
+        if (reader->source == CLIENT_FROM_API && client_is_mask(value)) {
+            client_fault(reader, &here,
+                         "stands for a secret that is stored, and none is: give it itself");
+            return true;
+        }
+    }
+    return false;
+}
+
+void client_read_headers(struct reader *reader, const struct field *field, json_t *value,
+                         const struct place *place, void *into) {
+    static const struct field value_field = {.most = HEADER_SEALED_MAX,
+                                             .check = header_value_fault};
+    struct client_websocket *websocket = into;
+    if (!is_object_within(reader, field, value, place) || has_mask(reader, value, place)) {
+        return;
+    }
+    websocket->headers = allocate(reader, json_object_size(value), sizeof(*websocket->headers));
+    if (websocket->headers != NULL) {
+        read_map(reader, value, place, &value_field, header_name_fault, websocket->headers,
+                 &websocket->header_count);
     }
 }
 

@@ -2,6 +2,7 @@
  * member in client_config.h. Owns only constants; any thread. Must not know how a walk is done. */
 #include "client_config_fields.h"
 
+#include <ctype.h>
 #include <string.h>
 #include "base/text.h"
 #include "mqtt/topic.h"
@@ -84,6 +85,21 @@ static const char *host_name_fault(const char *text, size_t len) {
     return NULL;
 }
 
+/* RFC 9110 section 5.6.2. */
+static const char *token_fault(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        if (!isalnum((unsigned char)text[i]) && strchr("!#$%&'*+-.^_`|~", text[i]) == NULL) {
+            return "must be of letters, digits and some of !#$%&'*+-.^_`|~";
+        }
+    }
+    return NULL;
+}
+
+static const char *const version_choices[] = {[TLS_FROM_1_2] = "1.2",
+                                              [TLS_FROM_1_0] = "1.0",
+                                              [TLS_FROM_1_1] = "1.1",
+                                              [TLS_FROM_1_3] = "1.3",
+                                              NULL};
 static const char *const desired_choices[] = {
     [DESIRED_RUNNING] = "running", [DESIRED_PAUSED] = "paused", NULL};
 static const char *const oversize_choices[] = {
@@ -140,11 +156,21 @@ static const struct field tls_rows[] = {
     {TEXT(client_tls, ca, 1, BUNDLE_MAX), .check = pem_fault},
     {TEXT(client_tls, cert, 1, PEM_MAX), .check = pem_fault},
     {SECRET(client_tls, key, 1, PEM_MAX), .check = pem_fault, .flags = FIELD_SECRET_PEM},
+    {SECRET(client_tls, key_password, 1, 1024), .flags = FIELD_SECRET},
     {OTHER("alpn", client_read_alpn, 16)},
     {TEXT(client_tls, server_name, 1, 253), .check = host_name_fault},
     {BOOL(client_tls, insecure)},
+    {MEMBER(client_tls, min_version, client_read_choice), .most = 64, .choices = version_choices},
+    {MEMBER(client_tls, security_level, client_read_security_level), .most = 5},
 };
 static const struct field_table tls_fields = TABLE(tls_rows);
+
+static const struct field websocket_rows[] = {
+    {COUNTED(client_websocket, headers, header_count, client_read_headers, 32),
+     .flags = FIELD_SECRET},
+    {TEXT(client_websocket, subprotocol, 1, 64), .check = token_fault},
+};
+static const struct field_table websocket_fields = TABLE(websocket_rows);
 
 static const struct field client_rows[] = {
     {TEXT(client_config, id, 1, 256), .check = client_id_fault},
@@ -169,6 +195,7 @@ static const struct field client_rows[] = {
     {PAIRS(client_config), .flags = FIELD_MQTT5},
     {OBJECT(client_config, will, &will_fields)},
     {OBJECT(client_config, tls, &tls_fields), .flags = FIELD_SECRET},
+    {OBJECT(client_config, websocket, &websocket_fields), .flags = FIELD_SECRET},
     {OTHER("sub_topic", client_read_sub_topic, MQTT_STRING_MAX), .check = topic_filter_fault},
     {OTHER("subscriptions", client_read_subscriptions, CLIENT_SUBSCRIPTIONS_MAX),
      .members = &client_subscription_fields},
@@ -178,6 +205,7 @@ static const struct field client_rows[] = {
     {INTEGER(client_config, subscribe_filters_max, 1, SUBSCRIBE_FILTERS_MAX)},
     {INTEGER(client_config, reconnect_min_ms, 10, 86400000)},
     {INTEGER(client_config, reconnect_max_ms, 10, 86400000)},
+    {INTEGER(client_config, connect_timeout_ms, 1000, 600000)},
     {OTHER("retired_filters", client_read_retired_filters, CLIENT_RETIRED_MAX),
      .flags = FIELD_INTERNAL},
 };

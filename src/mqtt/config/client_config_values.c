@@ -68,6 +68,16 @@ void client_read_integer(struct reader *reader, const struct field *field, json_
     store_integer(member_of(field, into), field->size, number);
 }
 
+/* One more than is given, so that 0 is nothing given. */
+void client_read_security_level(struct reader *reader, const struct field *field, json_t *value,
+                                const struct place *place, void *into) {
+    uint8_t level = UINT8_MAX;
+    const struct field plain = {
+        .offset = 0, .size = sizeof(level), .least = field->least, .most = field->most};
+    client_read_integer(reader, &plain, value, place, &level);
+    *(uint8_t *)member_of(field, into) = (uint8_t)(level + 1); /* 0 after a fault */
+}
+
 /* Texts */
 
 static bool length_is_right(struct reader *reader, const struct field *field, size_t len,

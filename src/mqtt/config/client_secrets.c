@@ -10,9 +10,10 @@
 #include "base/text.h"
 #include "client_config_fields.h"
 
-#define POINTER_LEN  64
-#define URL_POINTER  "/url"  /* "broker" is another spelling of it */
-#define URLS_POINTER "/urls" /* of each, so that they may change places */
+#define POINTER_LEN     64
+#define URL_POINTER     "/url" /* "broker" is another spelling of it */
+#define HEADERS_POINTER "/websocket/headers"
+#define URLS_POINTER    "/urls" /* of each, so that they may change places */
 
 static void wipe(char *secret) {
     if (secret != NULL) {
@@ -33,7 +34,7 @@ static bool is_plain_secret(const struct field *field, const char *text) {
 
 /* Of a URL its query, in which brokers take credentials; else all. NULL: nothing. */
 static const char *secret_part(const struct field *field, const char *text) {
-    if (field->read == client_read_secret) {
+    if (field->read == client_read_secret || field->read == client_read_headers) {
         return text;
     }
     const char *mark = field->flags & FIELD_URL ? strchr(text, '?') : NULL;
@@ -101,6 +102,20 @@ static void walk_urls(struct document_walk *walk, const struct field *field, jso
     }
 }
 
+static void walk_map(struct document_walk *walk, const struct field *field, json_t *map,
+                     const char *pointer) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(map, name, value) {
+        json_t *now = json_is_string(value)
+                          ? walk_text(walk, field, pointer, json_string_value(value))
+                          : NULL;
+        if (now != NULL && json_object_set_new(map, name, now) != 0) {
+            walk->result = ERR_MEMORY;
+        }
+    }
+}
+
 /* Recursion as deep as the tables nest. */
 static void walk_document(struct document_walk *walk, const struct field_table *table,
                           json_t *object, const char *pointer) {
@@ -113,6 +128,8 @@ static void walk_document(struct document_walk *walk, const struct field_table *
             walk_document(walk, field->members, value, here);
         } else if ((field->flags & FIELD_URL) && json_is_array(value)) {
             walk_urls(walk, field, value);
+        } else if (field->read == client_read_headers && json_is_object(value)) {
+            walk_map(walk, field, value, here);
         } else if (json_is_string(value)) {
             json_t *now = walk_text(walk, field, field->flags & FIELD_URL ? URL_POINTER : here,
                                     json_string_value(value));
@@ -277,6 +294,10 @@ enum err client_secrets_open(struct client_config *config, struct secret_box *bo
     for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
         result = open_query(&walk, URLS_POINTER, &config->urls[i].path);
     }
+    struct client_websocket *websocket = config->websocket;
+    for (size_t i = 0; result == ERR_OK && websocket != NULL && i < websocket->header_count; i++) {
+        result = open_one(&walk, NULL, HEADERS_POINTER, &websocket->headers[i].value, NULL, NULL);
+    }
     if (result == ERR_MEMORY) {
         snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
     }
@@ -284,7 +305,8 @@ enum err client_secrets_open(struct client_config *config, struct secret_box *bo
 }
 
 bool client_secrets_elsewhere(const struct client_config *config) {
-    return config->password_from != NULL || client_config_tls(config)->key_from != NULL;
+    const struct client_tls *tls = client_config_tls(config);
+    return config->password_from != NULL || tls->key_from != NULL || tls->key_password_from != NULL;
 }
 
 static enum err check_one(struct config_walk *walk, const struct field *field, const char *pointer,
@@ -326,8 +348,8 @@ static enum err read_one(struct config_walk *walk, const struct field *field, co
     return result;
 }
 
-/* With its query, as decrypted. */
-static enum err copy_path(char **path, const char *from) {
+/* As decrypted. */
+static enum err copy_secret(char **path, const char *from) {
     if (from == NULL) {
         return ERR_OK;
     }
@@ -348,10 +370,14 @@ enum err client_secrets_read(const struct client_config *config, const struct co
     struct config_walk walk = {.conf = conf, .fault = fault, .visit = read_one};
     enum err result = walk_config(&walk, &client_fields, *out, config, "");
     if (result == ERR_OK) {
-        result = copy_path(&(*out)->path, config->path);
+        result = copy_secret(&(*out)->path, config->path);
+    }
+    struct client_websocket *websocket = (*out)->websocket;
+    for (size_t i = 0; result == ERR_OK && websocket != NULL && i < websocket->header_count; i++) {
+        result = copy_secret(&websocket->headers[i].value, config->websocket->headers[i].value);
     }
     for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
-        result = copy_path(&(*out)->urls[i].path, config->urls[i].path);
+        result = copy_secret(&(*out)->urls[i].path, config->urls[i].path);
     }
     if (result != ERR_OK) {
         client_config_destroy(*out);

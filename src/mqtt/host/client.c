@@ -318,10 +318,12 @@ static bool same_will(const struct client_will *a, const struct client_will *b) 
 }
 
 static bool same_tls(const struct client_tls *a, const struct client_tls *b) {
-    bool same = same_text(a->ca, b->ca) && same_text(a->cert, b->cert) &&
-                same_text(a->key, b->key) && same_text(a->key_from, b->key_from) &&
-                same_text(a->server_name, b->server_name) && a->insecure == b->insecure &&
-                a->alpn_count == b->alpn_count;
+    bool same =
+        same_text(a->ca, b->ca) && same_text(a->cert, b->cert) && same_text(a->key, b->key) &&
+        same_text(a->key_from, b->key_from) && same_text(a->key_password, b->key_password) &&
+        same_text(a->key_password_from, b->key_password_from) && a->min_version == b->min_version &&
+        a->security_level == b->security_level && same_text(a->server_name, b->server_name) &&
+        a->insecure == b->insecure && a->alpn_count == b->alpn_count;
     for (size_t i = 0; same && i < a->alpn_count; i++) {
         same = same_text(a->alpn[i], b->alpn[i]);
     }
@@ -340,6 +342,14 @@ static bool same_session(const struct client_config *a, const struct client_conf
                       b->user_property_count);
 }
 
+static bool same_websocket(const struct client_websocket *a, const struct client_websocket *b) {
+    static const struct client_websocket nothing_given;
+    a = a != NULL ? a : &nothing_given;
+    b = b != NULL ? b : &nothing_given;
+    return same_pairs(a->headers, a->header_count, b->headers, b->header_count) &&
+           same_text(a->subprotocol, b->subprotocol);
+}
+
 static bool same_urls(const struct client_config *a, const struct client_config *b) {
     bool same = a->url_count == b->url_count;
     for (size_t i = 0; same && i < a->url_count; i++) {
@@ -351,9 +361,10 @@ static bool same_urls(const struct client_config *a, const struct client_config 
 }
 
 bool client_config_same_connection(const struct client_config *a, const struct client_config *b) {
-    return same_urls(a, b) && a->scheme == b->scheme && same_text(a->host, b->host) &&
-           a->port == b->port && same_text(a->path, b->path) &&
-           same_text(a->username, b->username) && same_text(a->password, b->password) &&
-           same_text(a->password_from, b->password_from) && same_session(a, b) &&
-           same_will(a->will, b->will) && same_tls(client_config_tls(a), client_config_tls(b));
+    return same_urls(a, b) && same_websocket(a->websocket, b->websocket) &&
+           a->scheme == b->scheme && same_text(a->host, b->host) && a->port == b->port &&
+           same_text(a->path, b->path) && same_text(a->username, b->username) &&
+           same_text(a->password, b->password) && same_text(a->password_from, b->password_from) &&
+           same_session(a, b) && same_will(a->will, b->will) &&
+           same_tls(client_config_tls(a), client_config_tls(b));
 }

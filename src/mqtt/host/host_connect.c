@@ -109,6 +109,11 @@ static void fail_for(struct client *client, enum client_error error, const char 
     }
 }
 
+int64_t host_connect_timeout_ms(const struct client *client) {
+    int64_t own_ms = client->config->config->connect_timeout_ms;
+    return own_ms > 0 ? own_ms : client->host->conf->connect_timeout_ms;
+}
+
 static int64_t reconnect_max_ms(const struct client *client) {
     int64_t own_ms = client->config->config->reconnect_max_ms;
     return own_ms > 0 ? own_ms : client->host->conf->reconnect_max_ms;
@@ -299,7 +304,7 @@ static void open_connection(struct client *client, const struct address_list *ad
     struct engine_open open = {.config = config->config,
                                .address_len = socket_address_len(&addresses->items[0]),
                                .addresses = addresses,
-                               .connect_timeout_ms = host->conf->connect_timeout_ms,
+                               .connect_timeout_ms = host_connect_timeout_ms(client),
                                .keepalive_s = client->server_keepalive_s
                                                   ? client->server_keepalive_s
                                                   : client->config->config->keepalive_s,
@@ -309,7 +314,7 @@ static void open_connection(struct client *client, const struct address_list *ad
     open.lessons = client->lessons;
     memcpy(&open.address, &addresses->items[0], open.address_len);
     client->opened_at_ms = clock_ms();
-    host_set_timer(client, host->conf->connect_timeout_ms + ENGINE_MARGIN_MS);
+    host_set_timer(client, open.connect_timeout_ms + ENGINE_MARGIN_MS);
     client->opened = config;
     enum err result = host->ops->open(host->engine, &open, &client->connection);
     if (result != ERR_OK) {
@@ -317,7 +322,11 @@ static void open_connection(struct client *client, const struct address_list *ad
         shared_config_release(client->opened);
         client->opened = NULL;
         host_note_address(client, -1, false);
-        host_fail(client, CLIENT_ERROR_ENGINE_FAILED, err_name(result));
+        host_fail(client, CLIENT_ERROR_ENGINE_FAILED,
+                  result == ERR_UNSUPPORTED
+                      ? "the engine paho has no websocket.headers, websocket.subprotocol, "
+                        "tls.min_version and tls.security_level: leave them out, or use reactor"
+                      : err_name(result));
         return;
     }
     host->connection_count++;

@@ -183,7 +183,7 @@ static const struct engine_closed unacknowledged = {.error = CLIENT_ERROR_SUBSCR
  * may connect meanwhile. */
 static bool keeps_waiting(struct client *client) {
     const struct conf *conf = client->host->conf;
-    int64_t timeout_ms = conf->connect_timeout_ms;
+    int64_t timeout_ms = host_connect_timeout_ms(client);
     bool receiving = client->state == CLIENT_SUBSCRIBING &&
                      clock_wall_ms() - client->last_packet_at_ms < timeout_ms / 2 &&
                      clock_ms() - client->connack_at_ms < conf->release_after_ms;

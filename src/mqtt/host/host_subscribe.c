@@ -204,7 +204,7 @@ static void subscribe_go_on(struct client *client) {
         subscribe_done(client);
         return;
     }
-    host_set_timer(client, client->host->conf->connect_timeout_ms);
+    host_set_timer(client, host_connect_timeout_ms(client));
     if (step == SUBSCRIBE_FAILED) {
         /* Not sent, and nothing will answer: the timer ends it. */
         host_note_error(client, CLIENT_ERROR_SUBSCRIBE_FAILED, NULL);

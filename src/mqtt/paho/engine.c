@@ -141,8 +141,18 @@ static void begin_waiting(struct engine *engine) {
     }
 }
 
+/* Paho has no way to say these, or another meaning of its own. */
+static bool is_supported(const struct client_config *config) {
+    const struct client_tls *tls = client_config_tls(config);
+    return config->websocket == NULL && tls->min_version == TLS_FROM_1_2 &&
+           tls->security_level == 0;
+}
+
 static enum err engine_open(struct engine *engine, const struct engine_open *open,
                             struct engine_connection **out) {
+    if (!is_supported(open->config)) {
+        return ERR_UNSUPPORTED;
+    }
     struct engine_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
         return ERR_MEMORY;

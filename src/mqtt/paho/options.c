@@ -172,6 +172,7 @@ static enum err translate_tls(struct engine_connection *connection, struct trans
         (tls->key && !t->ssl.privateKey)) {
         return ERR_IO;
     }
+    t->ssl.privateKeyPassword = tls->key_password;
     t->ssl.enableServerCertAuth = !tls->insecure;
     t->ssl.verify = !tls->insecure;
     /* Paho ignores sslVersion with OpenSSL 1.1 and later, and lowers the security level: only

@@ -133,6 +133,13 @@ static enum err digest_settings(struct tls_contexts *contexts, const struct clie
     if (result == ERR_OK) {
         result = tls_material_digest(contexts->digest, "tls.key", tls->key, fault);
     }
+    const char *password = tls->key_password != NULL ? tls->key_password : "";
+    const uint8_t strength[] = {tls->key_password != NULL, tls->min_version, tls->security_level};
+    if (result == ERR_OK &&
+        (EVP_DigestUpdate(contexts->digest, strength, sizeof(strength)) != 1 ||
+         EVP_DigestUpdate(contexts->digest, password, strlen(password) + 1) != 1)) {
+        result = memory_fault(fault);
+    }
     for (size_t i = 0; result == ERR_OK && i < tls->alpn_count; i++) {
         if (EVP_DigestUpdate(contexts->digest, tls->alpn[i], strlen(tls->alpn[i]) + 1) != 1) {
             result = memory_fault(fault);

@@ -122,11 +122,31 @@ static enum err use_certificates(SSL_CTX *ssl_ctx, BIO *bio) {
     return used == 1 && is_end_of_pem() ? ERR_OK : ERR_ARGUMENT;
 }
 
-static void use_key(SSL_CTX *ssl_ctx, BIO *bio, const char *setting, enum err *result,
+struct key_password {
+    const char *text; /* NULL: none is given */
+    bool asked;
+};
+
+static int give_password(char *buffer, int size, int writing, void *context) {
+    (void)writing;
+    struct key_password *password = context;
+    size_t len = password->text != NULL ? strlen(password->text) : 0;
+    password->asked = true;
+    if (password->text == NULL || len > (size_t)size) {
+        return -1;
+    }
+    memcpy(buffer, password->text, len);
+    return (int)len;
+}
+
+static void use_key(SSL_CTX *ssl_ctx, BIO *bio, const struct client_tls *tls, enum err *result,
                     struct stream_fault *fault) {
-    bool asked = false;
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, refuse_passphrase, &asked);
-    if (asked) {
+    const char *setting = tls->key != NULL ? tls->key : tls->cert;
+    struct key_password password = {.text = tls->key_password};
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, give_password, &password);
+    if (key == NULL && password.asked && password.text != NULL) {
+        set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_PASSWORD, setting);
+    } else if (key == NULL && password.asked) {
         set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_ENCRYPTED, setting);
     } else if (key == NULL) {
         set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_INVALID, setting);
@@ -161,7 +181,7 @@ static void use_identity(SSL_CTX *ssl_ctx, const struct client_tls *tls, enum er
                            tls->cert);
         goto out;
     }
-    use_key(ssl_ctx, key_bio, tls->key ? tls->key : tls->cert, result, fault);
+    use_key(ssl_ctx, key_bio, tls, result, fault);
 out:
     BIO_free(cert_bio);
     BIO_free(key_bio);
@@ -186,13 +206,23 @@ static bool set_alpn(SSL_CTX *ssl_ctx, const struct client_tls *tls) {
     return at == 0 || SSL_CTX_set_alpn_protos(ssl_ctx, names, (unsigned)at) == 0;
 }
 
+static bool set_strength(SSL_CTX *ssl_ctx, const struct client_tls *tls) {
+    static const int versions[] = {[TLS_FROM_1_2] = TLS1_2_VERSION,
+                                   [TLS_FROM_1_0] = TLS1_VERSION,
+                                   [TLS_FROM_1_1] = TLS1_1_VERSION,
+                                   [TLS_FROM_1_3] = TLS1_3_VERSION};
+    if (tls->security_level > 0) {
+        SSL_CTX_set_security_level(ssl_ctx, tls->security_level - 1);
+    }
+    return SSL_CTX_set_min_proto_version(ssl_ctx, versions[tls->min_version]) == 1;
+}
+
 SSL_CTX *tls_make_ssl_ctx(const struct client_tls *tls, X509_STORE *store, enum err *result,
                           struct stream_fault *fault) {
     *result = ERR_OK;
     ERR_clear_error();
     SSL_CTX *ssl_ctx = SSL_CTX_new(TLS_client_method());
-    if (ssl_ctx == NULL || !set_alpn(ssl_ctx, tls) ||
-        SSL_CTX_set_min_proto_version(ssl_ctx, TLS1_2_VERSION) != 1) {
+    if (ssl_ctx == NULL || !set_alpn(ssl_ctx, tls) || !set_strength(ssl_ctx, tls)) {
         set_memory_fault(result, fault);
         goto out;
     }

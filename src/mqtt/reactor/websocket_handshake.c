@@ -9,15 +9,17 @@
 #include "base/text.h"
 #include "websocket_internal.h"
 
-#define NONCE_LEN  16
-#define KEY_LEN    24 /* a nonce in base64 */
-#define ACCEPT_LEN 28 /* a SHA-1 in base64 */
-#define SHA1_LEN   20
-#define HEAD_END   "\r\n\r\n"
-#define GUID       "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 section 1.3 */
+#define NONCE_LEN       16
+#define KEY_LEN         24 /* a nonce in base64 */
+#define ACCEPT_LEN      28 /* a SHA-1 in base64 */
+#define SHA1_LEN        20
+#define SUBPROTOCOL_MAX 64
+#define HEAD_END        "\r\n\r\n"
+#define GUID            "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 section 1.3 */
 
 struct websocket_handshake {
     char accept[ACCEPT_LEN + 1]; /* what the server must answer */
+    char subprotocol[SUBPROTOCOL_MAX + 1];
     struct buffer answer;
 };
 
@@ -72,6 +74,14 @@ static void append_host(struct buffer *out, const struct client_config *config) 
     buffer_append_str(out, "\r\n");
 }
 
+static void append_own_headers(struct buffer *out, const struct client_websocket *own) {
+    for (size_t i = 0; own != NULL && i < own->header_count; i++) {
+        buffer_printf(out, "%s: ", own->headers[i].name);
+        buffer_append_str(out, own->headers[i].value);
+        buffer_append_str(out, "\r\n");
+    }
+}
+
 void websocket_write_request(struct websocket *websocket, const struct client_config *config,
                              struct buffer *out) {
     char key[KEY_LEN + 1];
@@ -81,6 +91,9 @@ void websocket_write_request(struct websocket *websocket, const struct client_co
         out->failed = true;
         return;
     }
+    bool is_given = config->websocket != NULL && config->websocket->subprotocol != NULL;
+    snprintf(websocket->handshake->subprotocol, sizeof(websocket->handshake->subprotocol), "%s",
+             is_given ? config->websocket->subprotocol : "mqtt");
     buffer_append_str(out, "GET ");
     append_path(out, config->path != NULL ? config->path : "/mqtt");
     buffer_append_str(out, " HTTP/1.1\r\n");
@@ -90,9 +103,10 @@ void websocket_write_request(struct websocket *websocket, const struct client_co
                   "Connection: Upgrade\r\n"
                   "Sec-WebSocket-Key: %s\r\n"
                   "Sec-WebSocket-Version: 13\r\n"
-                  "Sec-WebSocket-Protocol: mqtt\r\n"
-                  "\r\n",
-                  key);
+                  "Sec-WebSocket-Protocol: %s\r\n",
+                  key, websocket->handshake->subprotocol);
+    append_own_headers(out, config->websocket);
+    buffer_append_str(out, "\r\n");
 }
 
 /* ---- the answer ---- */
@@ -223,7 +237,7 @@ static enum err judge(const struct websocket_handshake *handshake, struct websoc
                       "(Sec-WebSocket-Accept): is a cache in between?");
     }
     /* One that names no sub-protocol is let in, as RFC 6455 has it. */
-    if (protocol.at != NULL && !equals(protocol, "mqtt")) {
+    if (protocol.at != NULL && !equals(protocol, handshake->subprotocol)) {
         return refuse(fault, CLIENT_ERROR_WEBSOCKET_SUBPROTOCOL, NULL);
     }
     if (field_of(answer, "Sec-WebSocket-Extensions").at != NULL) {
