@@ -143,6 +143,8 @@
         "time without a connection after which another node is tried")                                                 \
     INT(publish_timeout_ms, "publish_timeout_ms", "ms", 10000, 100, 600000,                                            \
         "limit for the broker's acknowledgement of a publication")                                                     \
+    INT(publish_resend_ms, "publish_resend_ms", "ms", 60000, 0, 86400000,                                              \
+        "how much longer it is sent again, in a session that lasts, before it is given up")                            \
     INT(stop_timeout_ms, "stop_timeout_ms", "ms", 30000, 1000, 600000, "limit of a graceful stop")                     \
     INT(stall_ms, "stall_ms", "ms", 15000, 1000, 600000,                                                               \
         "time without progress after which a thread hangs: /livez fails, systemd's watchdog acts")                     \

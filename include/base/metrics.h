@@ -10,6 +10,26 @@
  * values, never a client, a topic or an address. Rows of one name stand together and share the
  * first help.
  */
+#define GIVEN_UP_TOTAL "mqfleet_publications_given_up_total"
+#define METRICS_OF_PUBLICATIONS(X)                                                                 \
+    X(METRIC_GIVEN_UP_LOST, GIVEN_UP_TOTAL, "reason=\"connection_lost\"",                          \
+      "Publications that are not sent again, by the reason: the broker ended the connection at "   \
+      "them, it never acknowledged them (expired), or somebody dropped them.")                     \
+    X(METRIC_GIVEN_UP_NOT_AUTHORIZED, GIVEN_UP_TOTAL, "reason=\"not_authorized\"", "")             \
+    X(METRIC_GIVEN_UP_TOPIC, GIVEN_UP_TOTAL, "reason=\"topic_name_invalid\"", "")                  \
+    X(METRIC_GIVEN_UP_TOO_LARGE, GIVEN_UP_TOTAL, "reason=\"packet_too_large\"", "")                \
+    X(METRIC_GIVEN_UP_FORMAT, GIVEN_UP_TOTAL, "reason=\"payload_format_invalid\"", "")             \
+    X(METRIC_GIVEN_UP_RETAIN, GIVEN_UP_TOTAL, "reason=\"retain_not_supported\"", "")               \
+    X(METRIC_GIVEN_UP_QOS, GIVEN_UP_TOTAL, "reason=\"qos_not_supported\"", "")                     \
+    X(METRIC_GIVEN_UP_PROTOCOL, GIVEN_UP_TOTAL, "reason=\"protocol_error\"", "")                   \
+    X(METRIC_GIVEN_UP_NOT_COMPLETED, GIVEN_UP_TOTAL, "reason=\"not_completed\"", "")               \
+    X(METRIC_GIVEN_UP_EXPIRED, GIVEN_UP_TOTAL, "reason=\"expired\"", "")                           \
+    X(METRIC_GIVEN_UP_DROPPED, GIVEN_UP_TOTAL, "reason=\"dropped\"", "")                           \
+    X(METRIC_ACKNOWLEDGED_AT_QOS1, "mqfleet_publications_acknowledged_at_qos1_total", "",          \
+      "Publications of QoS 2 that a broker acknowledged with PUBACK, as if they were of QoS 1.")   \
+    X(METRIC_PUBLISH_THROTTLED, "mqfleet_publications_throttled_total", "",                        \
+      "Publications refused (429): others like them ended the connection of their client.")
+
 #define METRICS_TABLE(X)                                                                            \
     X(METRIC_RECEIVED_QOS0, "mqfleet_messages_received_total", "qos=\"0\"",                         \
       "Messages received from brokers.")                                                            \
@@ -23,6 +43,7 @@
       "Payload of the messages published.")                                                         \
     X(METRIC_PUBLISH_FAILED, "mqfleet_publish_failures_total", "",                                  \
       "Messages that were to be published and failed, or whose outcome is not known.")              \
+    METRICS_OF_PUBLICATIONS(X)                                                                      \
     X(METRIC_DROPPED_SINK_FULL, "mqfleet_messages_dropped_total", "reason=\"sink_full\"",           \
       "Messages received with QoS 0 and dropped: the sink's queue was full, the sink took none, "   \
       "memory ran out.")                                                                            \

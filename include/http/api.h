@@ -120,6 +120,8 @@ void api_client_get(struct http_request *request, struct http_response *response
 void api_client_put(struct http_request *request, struct http_response *response);
 void api_client_delete(struct http_request *request, struct http_response *response);
 void api_client_publish(struct http_request *request, struct http_response *response);
+void api_client_publications(struct http_request *request, struct http_response *response);
+void api_client_publications_drop(struct http_request *request, struct http_response *response);
 void api_client_pause(struct http_request *request, struct http_response *response);
 void api_client_resume(struct http_request *request, struct http_response *response);
 void api_client_restart(struct http_request *request, struct http_response *response);

@@ -130,11 +130,13 @@ struct client {
     struct shared_config *opened;  /* what `connection` was opened with */
     struct shared_config *applied; /* whose subscriptions the session has or is getting */
     struct client_work *work;
-    int64_t offline_since_ms; /* monotonic */
-    int64_t opened_at_ms;     /* monotonic; when the connection was last opened */
-    int64_t connack_at_ms;    /* monotonic; 0: none since the last open */
-    struct loss_facts *loss;  /* to be judged before the next try; NULL: nothing */
-    int64_t release_delay_ms; /* as asked for */
+    int64_t offline_since_ms;              /* monotonic */
+    int64_t opened_at_ms;                  /* monotonic; when the connection was last opened */
+    int64_t connack_at_ms;                 /* monotonic; 0: none since the last open */
+    struct loss_facts *loss;               /* to be judged before the next try; NULL: nothing */
+    int64_t release_delay_ms;              /* as asked for */
+    struct host_publication *publications; /* of which the engine owes the published event */
+    struct engine_suspects *suspects;      /* of `loss` */
     struct client_stop *stops;
     struct shared_config *next_config; /* to start again with once closed */
     int64_t next_epoch, next_version;

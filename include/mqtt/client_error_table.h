@@ -349,6 +349,14 @@
       "a message above max_packet_bytes was skipped: it has reached no sink",                      \
       "raise the node's setting max_packet_bytes, or let the broker refuse messages so large")
 
+#define CLIENT_ERRORS_OF_PUBLICATIONS(X)                                                           \
+    X(PUBLICATION_REFUSED, "publication_refused", OTHER, OTHER,                                    \
+      "the broker ended the connection at a publication",                                          \
+      "compare topic, size, QoS and retain of what is published with what the broker permits")     \
+    X(PUBLICATION_EXPIRED, "publication_expired", OTHER, OTHER,                                    \
+      "the broker did not acknowledge a publication",                                              \
+      "look at the broker's log, or raise publish_resend_ms")
+
 /* What a broker says itself: return codes of MQTT 3.1.1, reason codes of MQTT 5.0. */
 #define CLIENT_ERRORS_OF_REASONS(X)                                                                \
     X(SERVER_DISCONNECT, "server_disconnect", REFUSED, TOLD, "the broker closed the connection",   \
@@ -443,6 +451,7 @@
     CLIENT_ERRORS_OF_THE_NODE(X)                                                                   \
     CLIENT_ERRORS_OF_THE_NETWORK(X)                                                                \
     CLIENT_ERRORS_OF_THE_SESSION(X)                                                                \
+    CLIENT_ERRORS_OF_PUBLICATIONS(X)                                                               \
     CLIENT_ERRORS_OF_TLS(X)                                                                        \
     CLIENT_ERRORS_OF_WEBSOCKET(X)                                                                  \
     CLIENT_ERRORS_OF_CONNECT(X)                                                                    \

@@ -15,6 +15,7 @@
 #include "base/message.h"
 #include "mqtt/client_config.h"
 #include "mqtt/client_error.h"
+#include "mqtt/give_up.h"
 
 struct address_list;      /* mqtt/address_list.h */
 struct engine;            /* one per host */
@@ -27,6 +28,27 @@ enum engine_lesson {
     ENGINE_NO_ALIASES = 2,     /* the server is offered no topic aliases */
 };
 
+#define ENGINE_SUSPECTS_MAX      8
+#define ENGINE_SUSPECT_TOPIC_LEN 128
+
+/* A publication of ours that may be why a connection ended: it was written, at least in part, and
+ * not acknowledged; with QoS 0: it was written shortly before. */
+struct engine_suspect {
+    char topic[ENGINE_SUSPECT_TOPIC_LEN]; /* cut off, not at a whole character; "": not known */
+    size_t payload_len;
+    uint8_t qos;
+    bool retain;
+};
+
+/* Those of one connection; of many, the first are described. */
+struct engine_suspects {
+    size_t count;
+    size_t described; /* min(count, ENGINE_SUSPECTS_MAX) */
+    bool told;        /* the reason code of DISCONNECT speaks against them */
+    bool given_up;    /* and against one alone, which was given up */
+    struct engine_suspect suspects[ENGINE_SUSPECTS_MAX];
+};
+
 /* Why a connection failed or ended. */
 struct engine_closed {
     enum client_error error;
@@ -34,8 +56,19 @@ struct engine_closed {
     int reason_code;     /* CONNACK return or reason code, or DISCONNECT's; -1: none */
     int address;         /* index in open->addresses of what TCP connected to; -1: nothing */
     uint8_t lessons;     /* of enum engine_lesson, those that it was opened with too */
-    /* Publications were written, wholly or not, and not acknowledged. */
-    bool publications_pending;
+    const struct engine_suspects *suspects; /* NULL: none; borrowed during the event */
+};
+
+enum engine_publication_state {
+    PUBLICATION_QUEUED,   /* not sent on this connection */
+    PUBLICATION_SENT,     /* PUBACK or PUBREC to come */
+    PUBLICATION_RELEASED, /* QoS 2: PUBREC came, PUBCOMP to come */
+};
+
+struct engine_publication_status {
+    enum engine_publication_state state;
+    unsigned tries;  /* how often it was sent */
+    unsigned losses; /* of connections that are laid to it */
 };
 
 struct engine_connack {
@@ -82,9 +115,10 @@ struct engine_events {
     /* codes[n]: one reason code per filter of the request, in its order. */
     void (*subscribed)(void *client, const uint8_t *codes, size_t n);
     void (*unsubscribed)(void *client);
-    /* PUBACK/PUBCOMP (or written, for QoS 0): reason_code as received, 0 for MQTT 3.1.1. err not
-     * ERR_OK: it was not acknowledged. Comes exactly once per accepted publish(): with a session
-     * that outlives the connection perhaps only on a later one, at the latest in session_end(). */
+    /* PUBACK/PUBCOMP (or written, for QoS 0): reason_code as received, 0 for MQTT 3.1.1.
+     * ERR_REFUSED: given up, reason_code is an enum give_up; any other err: it was not
+     * acknowledged. Comes exactly once per accepted publish(): with a session that outlives the
+     * connection perhaps only on a later one, at the latest in session_end(). */
     void (*published)(void *client, uint64_t token, enum err result, int reason_code);
     /* An application message. The host takes ownership of `message` on ERR_OK and will later call
      * acknowledge once with `receipt` for QoS 1 and 2, from any thread; until then the engine does
@@ -139,10 +173,6 @@ struct engine_ops {
     /* Forgets a session of which no connection is open; NULL is legal. Publications that nobody
      * acknowledged get their published event now, with ERR_UNAVAILABLE. */
     void (*session_end)(struct engine *engine, struct engine_session *session);
-    /* A connection that ended with publications_pending ended because of them, as far as anybody
-     * can tell. session: the client's, NULL when it ended with the connection. True: not all of
-     * them will be sent again, so that the next connection is another. */
-    bool (*publications_blame)(struct engine *engine, struct engine_session *session);
     /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. All of
      * one SUBSCRIBE have the same identifier. Asks for as many of the first *n as fit into the
      * largest packet that the server takes, and leaves their number in *n; ERR_ARGUMENT with 0
@@ -152,6 +182,20 @@ struct engine_ops {
     enum err (*unsubscribe)(struct engine_connection *connection, char *const *filters, size_t *n);
     enum err (*publish)(struct engine_connection *connection,
                         const struct engine_publication *publication, uint64_t token);
+    /* The subscriptions are in order: what the session still owes may go out, and what publish()
+     * took meanwhile after it. May be called again. NULL: the engine waits for nothing. */
+    void (*send_owed)(struct engine_connection *connection);
+    /* A connection that ended with suspects, of which it was not told, ended because of them, as
+     * far as anybody can tell: a loss is laid to each. What has two is given up, with its published
+     * event now. session: the client's, NULL when it ended with the connection; no connection is
+     * open. True: the next connection will be another. */
+    bool (*publications_blame)(struct engine *engine, struct engine_session *session);
+    /* Gives one up, with its published event now. False: there is no such. NULL: it cannot. */
+    bool (*publication_drop)(struct engine *engine, struct engine_session *session, uint64_t token,
+                             enum give_up reason);
+    /* False: there is no such. NULL: not known. */
+    bool (*publication_status)(const struct engine_session *session, uint64_t token,
+                               struct engine_publication_status *out);
     /* The message behind `receipt` is safe (or, result not ERR_OK, it will not be: the engine must
      * not acknowledge it). Seen by the engine when it next has something to do, at the latest at
      * the next flush(): an engine that is busy needs no wake-up. Any thread. */

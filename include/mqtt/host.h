@@ -29,6 +29,7 @@ enum host_command_kind {
     HOST_RETRY,
     HOST_RESTART,
     HOST_PUBLISH,
+    HOST_QUERY, /* context: a struct publications_query */
 };
 
 struct host_publication {
@@ -38,9 +39,12 @@ struct host_publication {
     hosts_published *published; /* NULL once answered */
     void *context;
     int64_t begun_us;
-    int64_t deadline_ms;
-    struct client *client;                /* NULL while in the inbox */
-    struct host_publication *prev, *next; /* host->publications, by deadline */
+    int64_t deadline_ms; /* of the answer; unacknowledged: of sending again */
+    bool is_unacknowledged;
+    struct client *client; /* NULL while in the inbox */
+    /* In host->publications until answered, then until its next deadline in unacknowledged. */
+    struct host_publication *prev, *next;
+    struct host_publication *client_prev, *client_next; /* client->publications */
 };
 
 struct host_command {
@@ -88,7 +92,9 @@ struct host {
     struct timers timers;
     struct brokers brokers;
     struct pacer pacer;
-    struct host_publication *publications;
+    struct host_publication *publications;   /* whose callers wait, by deadline */
+    struct host_publication *unacknowledged; /* whose callers were told so, by deadline */
+    uint64_t refusals; /* publications that were given up because the broker does not take them */
     bool lease_was_valid;
     int64_t skip_logged_at_ms;
     size_t connection_count;
@@ -218,18 +224,36 @@ void host_doubt_suspicion(struct client *client);
 void host_connection_closed(void *client, const struct engine_closed *closed);
 void host_timer(struct client *client);
 
-/* host_message.c: received messages and publications. */
+/* host_message.c: received messages. */
 enum err host_message(void *client, struct message *message, void *receipt);
 void host_skipped(void *client, const struct engine_skipped *skipped);
 void host_flush(void *context);
 bool host_has_room(void *client);
 void host_wait_room(void *client, int64_t timeout_ms);
+
+/* host_publication.c: publications. */
 void host_publish(struct host *host, struct host_command *command);
 void host_published(void *client, uint64_t token, enum err result, int reason_code);
 void host_expire_publications(struct host *host, int64_t now_ms);
+/* Until the next of them is over its time, at most most_ms. */
+int64_t host_publications_wait_ms(const struct host *host, int64_t now_ms, int64_t most_ms);
 /* Any thread. NULL: out of memory. */
 struct host_publication *host_publication_copy(const struct engine_publication *from);
 void host_publication_free(struct host_publication *publication);
+
+struct publications_query;
+/* hosts_publications.c: answers it, and lets go of it. client NULL: with that result. */
+void host_answer_query(struct client *client, struct publications_query *query, enum err result);
+
+/* host_suspects.c: publications that end connections. */
+#define HOST_SUSPECT_TEXT_LEN 512
+/* Keeps what may be why a connection ended, in place of what was kept before; NULL: nothing. */
+void host_note_suspects(struct client *client, const struct engine_suspects *suspects);
+/* A connection ended for those. True: the next one will be another. */
+bool host_publications_blame(struct client *client);
+/* Fit to be shown: the topic is cut off, and has no control characters. */
+void host_describe_given_up(const struct engine_publication *publication, enum give_up reason,
+                            char out[HOST_SUSPECT_TEXT_LEN]);
 
 /* host_commands.c */
 void host_obey(struct host *host, struct host_command *command); /* frees it */

@@ -106,7 +106,8 @@ enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch,
 enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) MUST_CHECK;
 
 /* result: ERR_OK acknowledged (reason_code from PUBACK/PUBCOMP, >= 0x80: the broker refused);
- * ERR_WRONG_STATE not online; ERR_TIMEOUT; ERR_UNAVAILABLE connection lost: outcome unknown. */
+ * ERR_WRONG_STATE not online; ERR_TIMEOUT; ERR_UNAVAILABLE connection lost: outcome unknown;
+ * ERR_REFUSED: given up, reason_code is an enum give_up. */
 typedef void hosts_published(void *context, enum err result, int reason_code);
 /* Copies the publication. ERR_NOT_FOUND, ERR_ARGUMENT (properties, and the client speaks MQTT
  * 3.1.1), ERR_WRONG_STATE (not online), ERR_FULL: `published` not called; ERR_OK: it is called
@@ -114,6 +115,28 @@ typedef void hosts_published(void *context, enum err result, int reason_code);
 enum err hosts_publish(struct hosts *hosts, const char *id,
                        const struct engine_publication *publication, hosts_published *published,
                        void *context) MUST_CHECK;
+
+/* A publication of a client that is not acknowledged yet. */
+struct hosts_publication {
+    char *topic; /* owned */
+    size_t payload_len;
+    uint8_t qos;
+    bool retain;
+    bool waited_for; /* its caller was not answered yet */
+    int64_t age_ms;
+    unsigned tries;    /* how often it was sent */
+    unsigned losses;   /* of connections that are laid to it */
+    const char *state; /* "queued" "sent" "released", static */
+};
+
+#define HOSTS_QUERY_MS 5000
+
+/* What is pending of a client's publications, oldest first; drop: gives it up, and answers what was
+ * dropped. Waits up to HOSTS_QUERY_MS; not for host threads. ERR_NOT_FOUND, ERR_FULL, ERR_TIMEOUT.
+ * hosts_publications_free. */
+enum err hosts_publications(struct hosts *hosts, const char *id, bool drop,
+                            struct hosts_publication **rows, size_t *n) MUST_CHECK;
+void hosts_publications_free(struct hosts_publication *rows, size_t n);
 
 struct hosts_client { /* of hosts_list */
     char *id;         /* owned */

@@ -33,7 +33,8 @@ struct loss_facts {
     uint64_t window;           /* of the broker's loss_watch */
     bool early;                /* online for less than stable_ms, while the lease held */
     bool subscribing;          /* a SUBSCRIBE was not acknowledged */
-    bool publications_pending; /* see struct engine_closed */
+    bool publications_pending; /* see struct engine_suspects */
+    bool publications_told;
     int look;                  /* see host_look: a socket; -1: none */
     int64_t judge_ms;          /* from the end of the look to the judgement */
     bool refused;              /* by that look the broker was not there */

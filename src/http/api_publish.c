@@ -101,6 +101,19 @@ static void answer_not_online(const struct http_api *api, const char *id,
     http_problem_member(response, "state", json_string(state));
 }
 
+/* Told in words and by a code, as in the client's last_error. */
+static void answer_given_up(enum give_up reason, struct http_response *response) {
+    if (reason == GIVE_UP_DROPPED || reason == GIVE_UP_NOT_COMPLETED || reason == GIVE_UP_EXPIRED) {
+        http_problem(response, PROBLEM_UNKNOWN, "%s; the outcome is not known",
+                     give_up_text(reason));
+    } else {
+        http_problem(response, PROBLEM_PUBLICATION, "%s; it is not sent again",
+                     give_up_text(reason));
+        http_problem_member(response, "code", json_string("publication_refused"));
+    }
+    http_problem_member(response, "reason", json_string(give_up_label(reason)));
+}
+
 static void answer_outcome(const struct http_api *api, const char *id, uint8_t qos, enum err result,
                            int reason_code, struct http_response *response) {
     switch (result) {
@@ -124,8 +137,11 @@ static void answer_outcome(const struct http_api *api, const char *id, uint8_t q
                      (long long)api->context.conf->publish_timeout_ms);
         break;
     case ERR_UNAVAILABLE:
-        http_problem(response, PROBLEM_BROKER,
+        http_problem(response, PROBLEM_UNKNOWN,
                      "the connection to the broker was lost; the outcome is not known");
+        break;
+    case ERR_REFUSED:
+        answer_given_up((enum give_up)reason_code, response);
         break;
     case ERR_CANCELED:
         http_problem(response, PROBLEM_STOPPING, "the outcome is not known");
@@ -209,6 +225,54 @@ void client_publish(const struct http_request *request, const char *id, json_t *
     }
     publish(request, id, document, response);
     http_gate_leave(id);
+}
+
+/* ---- what is pending ---------------------------------------------------------------------------
+ */
+
+static json_t *pending_json(const struct hosts_publication *rows, size_t n) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        const struct hosts_publication *row = &rows[i];
+        json_array_append_new(list, json_pack("{s:o, s:i, s:b, s:I, s:I, s:i, s:i, s:s, s:b}",
+                                              "topic", http_json_string(row->topic), "qos",
+                                              (int)row->qos, "retain", (int)row->retain, "bytes",
+                                              (json_int_t)row->payload_len, "age_ms",
+                                              (json_int_t)row->age_ms, "tries", (int)row->tries,
+                                              "losses", (int)row->losses, "state", row->state,
+                                              "waited_for", (int)row->waited_for));
+    }
+    return list;
+}
+
+static void answer_pending(const struct http_request *request, bool drop,
+                           struct http_response *response) {
+    const char *id = request->parameter;
+    const char *name = drop ? "dropped" : "publications";
+    struct hosts_publication *rows;
+    struct store_client row = {0};
+    size_t n;
+    enum err result = hosts_publications(request->api->context.hosts, id, drop, &rows, &n);
+    if (result == ERR_OK) {
+        http_answer_json(response, 200, json_pack("{s:o}", name, pending_json(rows, n)));
+        hosts_publications_free(rows, n);
+    } else if (result != ERR_NOT_FOUND) {
+        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(result));
+    } else if (fleet_owner_elsewhere(request, id, &row, response)) {
+        fleet_forward(request, row.owner.node, drop ? "DELETE" : "GET", id, "publications", NULL, 0,
+                      0, response);
+    } else if (row.id != NULL) { /* it is there, but runs nowhere now: nothing is pending */
+        http_answer_json(response, 200, json_pack("{s:[]}", name));
+    }
+    store_client_fini(&row);
+}
+
+void api_client_publications(struct http_request *request, struct http_response *response) {
+    answer_pending(request, false, response);
+}
+
+void api_client_publications_drop(struct http_request *request, struct http_response *response) {
+    answer_pending(request, true, response);
 }
 
 void api_client_publish(struct http_request *request, struct http_response *response) {

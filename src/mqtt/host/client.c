@@ -98,6 +98,7 @@ void client_destroy(struct client *client) {
     free(client->failed);
     free(client->error_message);
     free(client->loss);
+    free(client->suspects);
     shared_config_release(client->config);
     shared_config_release(client->opened);
     shared_config_release(client->applied);

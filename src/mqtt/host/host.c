@@ -83,6 +83,9 @@ static void refuse(struct host_command *command) {
     if (command->kind == HOST_STOP && command->done != NULL) {
         command->done(command->context);
     }
+    if (command->kind == HOST_QUERY) {
+        host_answer_query(NULL, command->context, ERR_UNAVAILABLE);
+    }
     if (command->kind == HOST_PUBLISH) {
         command->publication->published(command->publication->context, ERR_UNAVAILABLE, 0);
     }
@@ -193,11 +196,7 @@ static int64_t wait_ms(struct host *host, int64_t now_us) {
     if (host->lease_was_valid) {
         most_ms = pacer_wait_ms(&host->pacer, now_us, most_ms);
     }
-    if (host->publications != NULL) {
-        int64_t left_ms = host->publications->deadline_ms - now_ms;
-        most_ms = left_ms < most_ms ? (left_ms > 0 ? left_ms : 0) : most_ms;
-    }
-    return most_ms;
+    return host_publications_wait_ms(host, now_ms, most_ms);
 }
 
 /* The engine's wait is the host's: one epoll sees sockets and wake-ups. True: somebody woke it.

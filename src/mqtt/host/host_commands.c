@@ -267,6 +267,9 @@ void host_obey(struct host *host, struct host_command *command) {
     case HOST_PUBLISH:
         host_publish(host, command);
         break;
+    case HOST_QUERY:
+        host_answer_query(host_find(host, command->id), command->context, ERR_NOT_FOUND);
+        break;
     }
     host_command_free(command);
 }

@@ -16,6 +16,7 @@ void host_forget_loss(struct client *client) {
     host_look_over(client);
     free(client->loss);
     client->loss = NULL;
+    host_note_suspects(client, NULL);
 }
 
 static void judge_acquit(struct client *client) {
@@ -54,7 +55,8 @@ static struct loss_facts judge_facts(const struct client *client,
         .early = client->state == CLIENT_ONLINE && age_ms < client->host->conf->stable_ms &&
                  client->host->lease_was_valid,
         .subscribing = host_subscribe_in_doubt(client),
-        .publications_pending = closed->publications_pending,
+        .publications_pending = closed->suspects != NULL,
+        .publications_told = closed->suspects != NULL && closed->suspects->told,
         .look = -1,
     };
 }
@@ -65,18 +67,13 @@ static bool judge_needs_look(const struct client *client, const struct loss_fact
     return loss_judge(facts) == LOSS_BY_RIVAL && client->suspicion + JUDGE_SUSPICION_ALONE >= limit;
 }
 
-static bool judge_blame_publications(struct client *client) {
-    const struct host *host = client->host;
-    return host->ops->publications_blame(host->engine, client->session);
-}
-
 /* True: the next connection will not be the same again, so that it need not wait for long. */
 static bool judge_charge(struct client *client, enum loss_verdict verdict) {
     switch (verdict) {
     case LOSS_BY_SUBSCRIPTIONS:
         return host_subscribe_blame(client);
     case LOSS_BY_PUBLICATIONS:
-        return judge_blame_publications(client);
+        return host_publications_blame(client);
     default:
         return false;
     }
@@ -89,6 +86,7 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
                                  .bystander = !facts.subscribing && !facts.publications_pending};
     facts.window = incident_lost(client->broker->incident, &loss, facts.lost_at_ms);
     host_forget_loss(client);
+    host_note_suspects(client, closed->suspects);
     bool silent = facts.subscribing && closed->error == CLIENT_ERROR_SUBSCRIBE_TIMEOUT;
     if (closed->error != CLIENT_ERROR_CONNECTION_LOST && !silent) {
         judge_acquit(client);
@@ -145,11 +143,11 @@ bool host_tell_age(struct client *client) {
 
 int64_t host_judge_loss(struct client *client) {
     struct loss_facts facts = *client->loss;
-    host_forget_loss(client);
     enum loss_verdict verdict = judge_verdict(client, &facts);
     log_event(LOG_DEBUG, "loss_judged", KS("client", client->id),
               KS("by", loss_verdict_name(verdict)), KI("age_ms", facts.age_ms));
     bool sooner = verdict == LOSS_BY_BROKER || judge_charge(client, verdict);
+    host_forget_loss(client);
     if (facts.refused) {
         judge_acquit(client); /* it restarts again and again */
     } else if (verdict == LOSS_BY_RIVAL) {

@@ -66,7 +66,8 @@ static void note_lost(struct client *client, const struct engine_closed *closed)
 }
 
 static void lost(struct client *client, const struct engine_closed *closed) {
-    bool progress = host_note_loss(client, closed);
+    note_lost(client, closed);
+    bool progress = host_note_loss(client, closed); /* which may know better */
     bool was_online = client->state == CLIENT_ONLINE;
     if (!progress && (client->failures > 0 || !was_online)) {
         host_urls_next(client); /* it was not stable here */
@@ -74,7 +75,6 @@ static void lost(struct client *client, const struct engine_closed *closed) {
     metric_add(was_online ? client_error_loss_metric(closed->error)
                           : client_error_connect_metric(closed->error),
                1);
-    note_lost(client, closed);
     host_tear_down(client, false);
     client->failures += !progress;
     if (host_change(client, CLIENT_EV_LOST, client_error_code(closed->error))) {

@@ -115,6 +115,9 @@ static void subscribe_done(struct client *client) {
     subscribe_note_refusals(client);
     pacer_leave(&client->host->pacer, &client->ticket);
     host_change(client, CLIENT_EV_SUBSCRIBED, "subscribed");
+    if (client->state == CLIENT_ONLINE && client->host->ops->send_owed != NULL) {
+        client->host->ops->send_owed(client->connection);
+    }
     subscribe_watch(client);
     if (client->state == CLIENT_ONLINE) {
         host_update_subscriptions(client); /* it may have changed meanwhile */

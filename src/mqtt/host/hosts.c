@@ -299,6 +299,22 @@ enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch, int64_t
     return push(hosts_host_of(hosts, id), command);
 }
 
+enum err hosts_push_query(struct hosts *hosts, const char *id, struct publications_query *query) {
+    struct host *host = hosts_host_of(hosts, id);
+    pthread_mutex_lock(&host->lock);
+    bool found = hosts_find_locked(host, id) != NULL;
+    pthread_mutex_unlock(&host->lock);
+    if (!found) {
+        return ERR_NOT_FOUND;
+    }
+    struct host_command *command = command_create(HOST_QUERY, id);
+    if (command == NULL) {
+        return ERR_MEMORY;
+    }
+    command->context = query;
+    return push(host, command);
+}
+
 enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) {
     struct host *host = hosts_host_of(hosts, id);
     pthread_mutex_lock(&host->lock);

@@ -1,4 +1,4 @@
-/* Inside of the facade of all hosts. Only hosts.c and hosts_view.c include this. */
+/* Inside of the facade of all hosts. Only hosts*.c include this. */
 #ifndef MQFLEET_MQTT_HOST_HOSTS_INTERNAL_H
 #define MQFLEET_MQTT_HOST_HOSTS_INTERNAL_H
 
@@ -25,5 +25,10 @@ struct hosts {
 struct host *hosts_host_of(const struct hosts *hosts, const char *id);
 /* NULL: unknown. host->lock is held, and the client good for as long. */
 struct client *hosts_find_locked(struct host *host, const char *id);
+
+struct publications_query;
+/* Hands it to the client's host. ERR_OK: the host answers it, and lets go of it. */
+enum err hosts_push_query(struct hosts *hosts, const char *id,
+                          struct publications_query *query) MUST_CHECK;
 
 #endif

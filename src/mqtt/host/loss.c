@@ -41,8 +41,6 @@ static bool loss_is_one_of(int reason_code, const int *codes, size_t n) {
 }
 
 enum loss_verdict loss_judge_told(const struct loss_facts *facts, int reason_code) {
-    /* Not authorized, packet too large, payload format invalid, retain and QoS not supported. */
-    static const int of_publication[] = {0x87, 0x95, 0x99, 0x9A, 0x9B};
     /* Unspecified error, malformed packet, protocol and implementation error, not authorized,
      * filter invalid, packet too large, quota exceeded, QoS, shared subscriptions, subscription
      * identifiers and wildcards not supported: brokers have no better word for a SUBSCRIBE of many
@@ -53,12 +51,7 @@ enum loss_verdict loss_judge_told(const struct loss_facts *facts, int reason_cod
                                              sizeof of_subscription / sizeof *of_subscription)) {
         return LOSS_BY_SUBSCRIPTIONS;
     }
-    if (facts->publications_pending &&
-        loss_is_one_of(reason_code, of_publication,
-                       sizeof of_publication / sizeof *of_publication)) {
-        return LOSS_BY_PUBLICATIONS;
-    }
-    return LOSS_UNEXPLAINED;
+    return facts->publications_told ? LOSS_BY_PUBLICATIONS : LOSS_UNEXPLAINED;
 }
 
 const char *loss_verdict_name(enum loss_verdict verdict) {

@@ -18,10 +18,14 @@
 
 /* ---- the end ---- */
 
-static void detach(struct engine_connection *connection) {
-    if (connection->session->connection == connection) {
-        connection->session->connection = NULL;
+/* all: what was not written yet will be. False: that was done before. */
+static bool detach(struct engine_connection *connection, bool all) {
+    if (connection->session->connection != connection) {
+        return false;
     }
+    owed_interrupt(connection, all);
+    connection->session->connection = NULL;
+    return true;
 }
 
 static void release_buffers(struct engine_connection *connection) {
@@ -53,7 +57,10 @@ void connection_over(struct engine_connection *connection, const struct engine_c
     connection->end_step = connection->stream.step;
     stream_close(&connection->stream, false);
     connection->state = CONNECTION_ENDED;
-    detach(connection);
+    if (detach(connection, false)) {
+        owed_end(connection, closed->reason_code);
+        connection->closed.suspects = connection->suspects;
+    }
     wheel_clear(&connection->look);
     if (connection->reading_paused) {
         reactor_resume(connection);
@@ -142,6 +149,8 @@ void connection_finish(struct engine_connection *connection) {
     engine->events->closed(connection->client, &connection->closed);
     free(connection->assigned_client_id);
     free(connection->closed_message);
+    free(connection->last_unacknowledged);
+    free(connection->suspects);
     free(connection);
 }
 
@@ -385,7 +394,7 @@ static void look_up(struct engine_connection *connection, int64_t now_ms) {
 static void part(struct engine_connection *connection) {
     answers_collect(connection->engine);
     answers_acknowledge(connection);
-    detach(connection); /* nothing may follow DISCONNECT */
+    detach(connection, true); /* nothing may follow DISCONNECT */
     connection->state = CONNECTION_PARTING;
     send_disconnect(connection, REASON_SUCCESS);
     if (connection->state == CONNECTION_PARTING) {

@@ -359,12 +359,6 @@ static bool engine_watch(struct engine *engine, int fd) {
     return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-static bool engine_publications_blame(struct engine *engine, struct engine_session *session) {
-    (void)engine;
-    (void)session;
-    return false;
-}
-
 const struct engine_ops engine_reactor = {
     .name = "reactor",
     .hosts_max = 0,
@@ -373,10 +367,13 @@ const struct engine_ops engine_reactor = {
     .open = connection_open,
     .close = connection_close,
     .session_end = session_end,
-    .publications_blame = engine_publications_blame,
     .subscribe = engine_subscribe,
     .unsubscribe = engine_unsubscribe,
     .publish = publish,
+    .send_owed = owed_send,
+    .publications_blame = owed_blame,
+    .publication_drop = owed_drop,
+    .publication_status = owed_status,
     .acknowledge = answers_put,
     .flush = answers_flush,
     .watch = engine_watch,

@@ -5,7 +5,8 @@
 #include "base/clock.h"
 #include "reactor.h"
 
-#define BEHIND_BYTES 65536
+#define BEHIND_BYTES   65536
+#define LAST_READS_MAX 64
 
 void output_count(struct engine_connection *connection) {
     size_t before = connection->held;
@@ -61,6 +62,16 @@ static void shed(struct engine_connection *connection) {
     }
 }
 
+/* Writing failed: the broker may have said why before it closed. */
+static void read_last_words(struct engine_connection *connection) {
+    for (int i = 0; i < LAST_READS_MAX && connection->state == CONNECTION_UP; i++) {
+        receive(connection);
+        if (!connection->stream.has_more) {
+            return;
+        }
+    }
+}
+
 /* False: the stream failed. */
 static bool send_some(struct engine_connection *connection, bool *more) {
     struct stream_fault fault;
@@ -69,6 +80,7 @@ static bool send_some(struct engine_connection *connection, bool *more) {
         left > 0 ? (const uint8_t *)connection->out.data + connection->out_sent : NULL;
     ssize_t sent = stream_write(&connection->stream, data, left, &fault);
     if (sent < 0) {
+        read_last_words(connection);
         connection_lost(connection, &fault);
         return false;
     }
@@ -89,6 +101,7 @@ void output_farewell(struct engine_connection *connection) {
         sent = stream_write(&connection->stream, (const uint8_t *)out->data + connection->out_sent,
                             out->len - connection->out_sent, &ignored);
         connection->out_sent += sent > 0 ? (size_t)sent : 0;
+        connection->out_total += sent > 0 ? (uint64_t)sent : 0;
     }
 }
 

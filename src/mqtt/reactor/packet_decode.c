@@ -78,12 +78,18 @@ static bool decode_packet_id(struct decoding *decoding) {
     return decoding->out->packet_id != 0 || protocol_error(decoding, "a Packet Identifier is 0");
 }
 
+/* Whatever the error: mosquitto 2.0 says so in PUBACK that a packet is too large (0x95). */
+static bool refuses_publication(const struct packet *packet) {
+    return (packet->type == PACKET_PUBACK || packet->type == PACKET_PUBREC) &&
+           packet->reason_code >= 0x80;
+}
+
 static bool decode_reason_code(struct decoding *decoding) {
     struct packet *out = decoding->out;
     if (!packet_read_u8(&decoding->body, &out->reason_code)) {
         return malformed(decoding, "a packet ends before its reason code");
     }
-    return code_fits(&codes_v5[out->type], out->reason_code) ||
+    return code_fits(&codes_v5[out->type], out->reason_code) || refuses_publication(out) ||
            protocol_error(decoding, "a reason code that this packet does not have");
 }
 

@@ -1,11 +1,13 @@
-/* Owns our publications from publish() to the published event: packet identifiers, the server's
- * limits, acknowledgements, and sending again in a session that outlived its connection (MQTT 5.0
- * sections 4.3 and 4.4). Host thread. Knows no host but through its events.
+/* Owns our publications from publish() to the published event while their connection lasts: packet
+ * identifiers, the server's limits, acknowledgements (MQTT 5.0 section 4.3). What outlives the
+ * connection is in owed.c. Host thread.
  *
  *   QoS 0      unwritten --written--> settled --> published
  *   QoS 1, 2   session->outbound: QUEUED --> SENT [--> RELEASED] --> published */
 #include <stdlib.h>
 #include <utlist.h>
+#include "base/metrics.h"
+#include "mqtt/reason_codes.h"
 #include "reactor.h"
 
 static void drop(struct engine *engine, struct outbound *outbound) {
@@ -14,8 +16,8 @@ static void drop(struct engine *engine, struct outbound *outbound) {
     free(outbound);
 }
 
-static void tell(struct engine *engine, void *client, struct outbound *outbound, enum err result,
-                 uint8_t reason_code) {
+void publish_tell_one(struct engine *engine, void *client, struct outbound *outbound,
+                      enum err result, int reason_code) {
     uint64_t token = outbound->token;
     drop(engine, outbound);
     engine->events->published(client, token, result, reason_code);
@@ -37,65 +39,90 @@ void publish_tell(struct engine_connection *connection) {
     while (connection->settled != NULL) { /* at most as many as the host allows a client */
         struct outbound *first = connection->settled;
         DL_DELETE(connection->settled, first);
-        tell(connection->engine, connection->client, first, first->result, first->reason_code);
+        publish_tell_one(connection->engine, connection->client, first, first->result,
+                         first->reason_code);
     }
 }
 
-static void send_first(struct engine_connection *connection, struct outbound *outbound) {
+static uint64_t out_position(const struct engine_connection *connection) {
+    return connection->out_total + connection->out.len - connection->out_sent;
+}
+
+static void release(struct engine_connection *connection, uint16_t packet_id, uint8_t reason_code) {
+    packet_write_ack(&connection->out, connection->version, PACKET_PUBREL, packet_id, reason_code);
+    reactor_task(connection, TASK_FLUSH);
+}
+
+/* PUBLISH, or in a session that was kept perhaps PUBREL. */
+static void send_one(struct engine_connection *connection, struct outbound *outbound) {
+    outbound->written_at = out_position(connection);
+    connection->session->in_flight++;
+    connection->session->suspect_in_flight = outbound->losses > 0;
+    if (outbound->state == OUTBOUND_RELEASED) {
+        release(connection, outbound->packet_id, 0);
+        return;
+    }
+    if (outbound->was_written) {
+        packet_mark_duplicate((uint8_t *)outbound->bytes.data);
+    }
     buffer_append(&connection->out, outbound->bytes.data, outbound->bytes.len);
     outbound->state = OUTBOUND_SENT;
-    connection->session->outbound_sent++;
+    outbound->tries += outbound->tries < UINT16_MAX;
 }
 
 /* What the server said it does not take; 0: it does. */
 static uint8_t refusal(const struct engine_connection *connection,
                        const struct outbound *outbound) {
     if (connection->server_packet_max > 0 && outbound->bytes.len > connection->server_packet_max) {
-        return 0x95; /* packet too large */
+        return REASON_PACKET_TOO_LARGE;
     }
     if (!connection->server_has_retain &&
         packet_publish_retains((const uint8_t *)outbound->bytes.data)) {
-        return 0x9A; /* retain not supported */
+        return REASON_RETAIN_NOT_SUPPORTED;
     }
-    return outbound->qos > connection->server_maximum_qos ? 0x9B : 0; /* QoS not supported */
+    return outbound->qos > connection->server_maximum_qos ? REASON_QOS_NOT_SUPPORTED : 0;
 }
 
 /* The server of an earlier connection may have taken it: then nobody knows. */
 static void refuse(struct engine_connection *connection, struct outbound *outbound,
                    uint8_t reason_code) {
-    bool tried = packet_publish_is_duplicate((const uint8_t *)outbound->bytes.data);
+    bool tried = outbound->was_written;
     DL_DELETE(connection->session->outbound, outbound);
     settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, tried ? 0 : reason_code);
 }
 
-/* What was meant for an earlier connection may be nothing for the server of this one. */
-static void send_next(struct engine_connection *connection) {
+/* In the order of the first time. What was meant for an earlier connection may be nothing for the
+ * server of this one. */
+void publish_next(struct engine_connection *connection) {
     struct engine_session *session = connection->session;
-    struct outbound *one, *next;
-    DL_FOREACH_SAFE(session->outbound, one, next) {
-        if (session->outbound_sent >= connection->send_maximum) {
-            return;
-        }
+    while (session->waiting != NULL && owed_may_send(connection, session->waiting)) {
+        struct outbound *one = session->waiting;
+        session->waiting = one->next;
         uint8_t reason_code = one->state == OUTBOUND_QUEUED ? refusal(connection, one) : 0;
         if (reason_code != 0) {
             refuse(connection, one, reason_code);
-        } else if (one->state == OUTBOUND_QUEUED) {
-            send_first(connection, one);
+        } else {
+            send_one(connection, one);
         }
+        reactor_task(connection, TASK_FLUSH);
     }
 }
 
-static void begin(struct engine_connection *connection, struct outbound *outbound) {
+static void begin(struct engine_connection *connection, struct outbound *outbound,
+                  const struct engine_publication *publication) {
+    struct engine_session *session = connection->session;
     if (outbound->qos == 0) {
+        owed_note_unacknowledged(connection, publication, out_position(connection));
         buffer_append(&connection->out, outbound->bytes.data, outbound->bytes.len);
         connection->engine->buffered -= outbound->bytes.capacity;
         buffer_fini(&outbound->bytes);
-        outbound->written_at = connection->out_total + connection->out.len - connection->out_sent;
+        outbound->written_at = out_position(connection);
         DL_APPEND(connection->unwritten, outbound);
     } else {
         outbound->state = OUTBOUND_QUEUED;
-        DL_APPEND(connection->session->outbound, outbound);
-        send_next(connection);
+        DL_APPEND(session->outbound, outbound);
+        session->waiting = session->waiting != NULL ? session->waiting : outbound;
+        publish_next(connection);
     }
 }
 
@@ -121,6 +148,9 @@ enum err publish(struct engine_connection *connection, const struct engine_publi
     if (connection->state != CONNECTION_UP) {
         return ERR_WRONG_STATE;
     }
+    if (publication->qos == 2 && owed_has_retired_too_many(connection->session)) {
+        return ERR_FULL;
+    }
     struct outbound *outbound = calloc(1, sizeof(*outbound));
     if (outbound == NULL) {
         return ERR_MEMORY;
@@ -139,7 +169,7 @@ enum err publish(struct engine_connection *connection, const struct engine_publi
         settle(connection, outbound, ERR_OK, reason_code);
         return ERR_OK;
     }
-    begin(connection, outbound);
+    begin(connection, outbound, publication);
     output_count(connection); /* the next publish() is to see it */
     reactor_task(connection, TASK_FLUSH);
     return ERR_OK;
@@ -154,100 +184,112 @@ void publish_note_written(struct engine_connection *connection) {
     }
 }
 
+void publish_fail_unwritten(struct engine_connection *connection) {
+    struct outbound *one, *next;
+    DL_FOREACH_SAFE(connection->unwritten, one, next) {
+        DL_DELETE(connection->unwritten, one);
+        publish_tell_one(connection->engine, connection->client, one, ERR_UNAVAILABLE, 0);
+    }
+}
+
 /* ---- from the server ---- */
 
-static struct outbound *find(const struct engine_session *session, uint16_t packet_id) {
+/* The oldest is mostly the one. */
+static struct outbound *find_in_flight(const struct engine_session *session, uint16_t packet_id) {
     struct outbound *one;
     DL_FOREACH(session->outbound, one) {
-        if (one->packet_id == packet_id && one->state != OUTBOUND_QUEUED) {
+        if (one == session->waiting) {
+            return NULL;
+        }
+        if (one->packet_id == packet_id) {
             return one;
         }
     }
     return NULL;
 }
 
-static void done(struct engine_connection *connection, struct outbound *outbound,
-                 uint8_t reason_code) {
-    struct engine_session *session = connection->session;
+void publish_unlink(struct engine_session *session, struct outbound *outbound) {
+    bool waits = false;
+    for (const struct outbound *one = session->waiting; one != NULL && !waits; one = one->next) {
+        waits = one == outbound;
+    }
+    if (session->waiting == outbound) {
+        session->waiting = outbound->next;
+    }
     DL_DELETE(session->outbound, outbound);
-    session->outbound_sent--;
-    send_next(connection);
-    reactor_task(connection, TASK_FLUSH);
-    tell(connection->engine, connection->client, outbound, ERR_OK, reason_code);
+    if (!waits) {
+        session->in_flight--;
+        session->suspect_in_flight = false;
+    }
 }
 
-static void release(struct engine_connection *connection, uint16_t packet_id, uint8_t reason_code) {
-    packet_write_ack(&connection->out, connection->version, PACKET_PUBREL, packet_id, reason_code);
-    reactor_task(connection, TASK_FLUSH);
+static void finish(struct engine_connection *connection, struct outbound *outbound, enum err result,
+                   int reason_code) {
+    struct engine_session *session = connection->session;
+    DL_DELETE(session->outbound, outbound);
+    session->in_flight--;
+    session->suspect_in_flight = false;
+    connection->proven = true;
+    publish_next(connection);
+    publish_tell_one(connection->engine, connection->client, outbound, result, reason_code);
+}
+
+static void done(struct engine_connection *connection, struct outbound *outbound,
+                 uint8_t reason_code) {
+    enum give_up reason;
+    if (reason_code >= REASON_UNSPECIFIED) {
+        owed_note_refused(connection, outbound);
+    }
+    if (owed_ends_connections(reason_code, &reason)) {
+        finish(connection, outbound, ERR_REFUSED, (int)reason);
+    } else {
+        finish(connection, outbound, ERR_OK, reason_code);
+    }
 }
 
 static void received(struct engine_connection *connection, struct outbound *outbound,
                      const struct packet *pubrec) {
-    if (pubrec->reason_code >= 0x80) {
+    if (pubrec->reason_code >= REASON_UNSPECIFIED) {
         done(connection, outbound, pubrec->reason_code);
         return;
     }
     connection->engine->buffered -= outbound->bytes.capacity;
     buffer_fini(&outbound->bytes);
     outbound->state = OUTBOUND_RELEASED;
+    outbound->written_at = out_position(connection);
     release(connection, outbound->packet_id, 0);
 }
 
-void publish_acknowledged(struct engine_connection *connection, const struct packet *packet) {
+/* What RabbitMQ does, which knows no QoS 2: it has the message, and nothing more is to come. */
+static void done_at_qos_1(struct engine_connection *connection, struct outbound *outbound,
+                          uint8_t reason_code) {
+    metric_add(METRIC_ACKNOWLEDGED_AT_QOS1, 1);
+    done(connection, outbound, reason_code);
+}
+
+static void refuse_acknowledgement(struct engine_connection *connection,
+                                   struct outbound *outbound) {
     static const struct packet_fault unfitting = {
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker acknowledged a publication in a way that does not fit its QoS"};
-    struct outbound *outbound = find(connection->session, packet->packet_id);
-    if (outbound == NULL) { /* answered already, or of a session long gone */
-        if (packet->type == PACKET_PUBREC && packet->reason_code < 0x80) {
-            release(connection, packet->packet_id, REASON_PACKET_IDENTIFIER_NOT_FOUND);
-        }
-    } else if ((packet->type == PACKET_PUBACK) != (outbound->qos == 1) ||
-               (packet->type == PACKET_PUBCOMP && outbound->state != OUTBOUND_RELEASED)) {
-        connection_refuse(connection, &unfitting);
-    } else if (packet->type == PACKET_PUBREC) {
+    struct engine *engine = connection->engine;
+    struct engine_session *session = connection->session;
+    connection_refuse(connection, &unfitting);
+    owed_blame_one(engine, session, outbound, GIVE_UP_PROTOCOL);
+}
+
+void publish_acknowledged(struct engine_connection *connection, const struct packet *packet) {
+    struct outbound *outbound = find_in_flight(connection->session, packet->packet_id);
+    bool sent = outbound != NULL && outbound->state == OUTBOUND_SENT;
+    if (outbound == NULL) {
+        owed_acknowledged_late(connection, packet);
+    } else if (packet->type == PACKET_PUBACK && sent) {
+        (outbound->qos == 2 ? done_at_qos_1 : done)(connection, outbound, packet->reason_code);
+    } else if (packet->type == PACKET_PUBREC && outbound->qos == 2) {
         received(connection, outbound, packet);
-    } else if (packet->type == PACKET_PUBCOMP) {
+    } else if (packet->type == PACKET_PUBCOMP && outbound->state == OUTBOUND_RELEASED) {
         done(connection, outbound, 0); /* PUBREC took it; 0x92 only says that this is known */
     } else {
-        done(connection, outbound, packet->reason_code);
-    }
-}
-
-/* ---- when a connection ended, or the next one is there ---- */
-
-void publish_resume(struct engine_connection *connection) {
-    struct engine_session *session = connection->session;
-    struct outbound *one;
-    session->outbound_sent = 0;
-    DL_FOREACH(session->outbound, one) {
-        if (one->state == OUTBOUND_RELEASED) {
-            session->outbound_sent++;
-            release(connection, one->packet_id, 0);
-        } else if (one->state == OUTBOUND_SENT) {
-            packet_mark_duplicate((uint8_t *)one->bytes.data);
-            one->state = OUTBOUND_QUEUED;
-        }
-    }
-    send_next(connection);
-    reactor_task(connection, TASK_FLUSH);
-}
-
-void publish_fail(struct engine *engine, struct engine_session *session, bool all) {
-    struct outbound *one, *next;
-    DL_FOREACH_SAFE(session->outbound, one, next) { /* as many as the host allows a client */
-        if (all || one->state != OUTBOUND_QUEUED) {
-            DL_DELETE(session->outbound, one);
-            tell(engine, session->client, one, ERR_UNAVAILABLE, 0);
-        }
-    }
-    session->outbound_sent = 0;
-}
-
-void publish_fail_unwritten(struct engine_connection *connection) {
-    struct outbound *one, *next;
-    DL_FOREACH_SAFE(connection->unwritten, one, next) {
-        DL_DELETE(connection->unwritten, one);
-        tell(connection->engine, connection->client, one, ERR_UNAVAILABLE, 0);
+        refuse_acknowledgement(connection, outbound);
     }
 }

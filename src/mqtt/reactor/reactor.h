@@ -48,20 +48,34 @@ enum connection_task {
 struct outbound {
     struct outbound *prev, *next;
     uint64_t token;
-    uint64_t written_at; /* QoS 0: the value of connection->out_total that tells */
+    uint64_t written_at; /* the value of connection->out_total at which QoS 0 is written whole;
+                            QoS 1 and 2: at which the last packet of it begins */
     uint16_t packet_id;
+    uint16_t tries; /* PUBLISH was sent so often */
     uint8_t qos;
-    uint8_t state;       /* enum outbound_state */
-    uint8_t reason_code; /* SETTLED */
-    enum err result;     /* SETTLED */
-    struct buffer bytes; /* the PUBLISH; empty with QoS 0 and from PUBREC on */
+    uint8_t state;        /* enum outbound_state */
+    uint8_t losses;       /* of connections, laid to it: at most OWED_LOSSES_MAX */
+    bool was_written : 1; /* bytes of PUBLISH, on an earlier connection: nobody knows */
+    bool in_doubt : 1;    /* the last connection ended while it was not acknowledged */
+    uint8_t reason_code;  /* SETTLED */
+    enum err result;      /* SETTLED */
+    struct buffer bytes;  /* the PUBLISH; empty with QoS 0 and from PUBREC on */
 };
 
 enum outbound_state {
-    OUTBOUND_QUEUED,   /* the server's receive maximum is reached */
+    OUTBOUND_QUEUED,   /* PUBLISH is to be sent */
     OUTBOUND_SENT,     /* PUBACK or PUBREC to come */
-    OUTBOUND_RELEASED, /* QoS 2: PUBREL sent, PUBCOMP to come */
+    OUTBOUND_RELEASED, /* QoS 2: PUBREC came, PUBCOMP to come */
     OUTBOUND_SETTLED,  /* the host is to be told */
+};
+
+/* The last publication of a connection that nothing acknowledges: of QoS 0, or one that was refused
+ * in its acknowledgement. */
+struct outbound_unacknowledged {
+    int64_t at_ms;
+    bool is_refused;
+    uint64_t begins_at; /* of connection->out_total */
+    struct engine_suspect about;
 };
 
 struct engine_session { /* MQTT 5.0 section 4.1 */
@@ -75,7 +89,13 @@ struct engine_session { /* MQTT 5.0 section 4.1 */
     size_t inbound_count;           /* in all of these lists */
     size_t offered;                 /* of `unacknowledged`, with a sink */
     struct outbound *outbound;      /* in the order in which they were sent first */
-    size_t outbound_sent; /* not QUEUED: what counts against the server's receive maximum */
+    struct outbound *waiting;       /* the first that is to be sent on this connection, and with it
+                                       all behind it; NULL: none */
+    uint16_t in_flight;             /* of `outbound`, before `waiting` */
+    uint16_t abandoned;     /* dropped while in flight: the server may still count them against its
+                               receive maximum */
+    bool suspect_in_flight; /* alone */
+    struct owed_retired *retired; /* packet identifiers of QoS 2 that were given up; NULL: none */
 };
 
 /* Tens of thousands of these: members that are small lie beside each other. */
@@ -93,6 +113,8 @@ struct engine_connection {
     uint8_t tasks;
     uint8_t version;
     bool reading_paused; /* in engine->paused */
+    bool sends_owed;     /* the subscriptions are in order */
+    bool proven;         /* something of what was owed is acknowledged, or nothing was owed */
     uint8_t server_maximum_qos;
     bool server_has_retain;
     bool skips_oversize; /* else one above packet_max ends the connection */
@@ -122,6 +144,7 @@ struct engine_connection {
     uint64_t out_total; /* bytes ever sent from `out` */
     struct outbound *unwritten; /* QoS 0 */
     struct outbound *settled;
+    struct outbound_unacknowledged *last_unacknowledged; /* NULL: none of QoS 0 was sent */
 
     int64_t opened_at_ms, sent_at_ms, received_at_ms;
     int64_t written_at_ms; /* the stream took bytes */
@@ -134,6 +157,7 @@ struct engine_connection {
 
     struct engine_closed closed;
     char *closed_message;
+    struct engine_suspects *suspects; /* once it ended; NULL: none */
 };
 
 struct engine {
@@ -299,17 +323,56 @@ bool answers_acknowledge(struct engine_connection *connection);
 /* publish.c: our publications. */
 enum err publish(struct engine_connection *connection, const struct engine_publication *publication,
                  uint64_t token) MUST_CHECK;
-/* After CONNACK, in a session that the server still has. */
-void publish_resume(struct engine_connection *connection);
+/* Sends what may be sent, in order. */
+void publish_next(struct engine_connection *connection);
 /* PUBACK, PUBREC, PUBCOMP. */
 void publish_acknowledged(struct engine_connection *connection, const struct packet *packet);
+/* Out of its session, and of what is in flight. */
+void publish_unlink(struct engine_session *session, struct outbound *outbound);
+/* Tells the host, and frees. */
+void publish_tell_one(struct engine *engine, void *client, struct outbound *outbound,
+                      enum err result, int reason_code);
 /* Tells the host what is settled. */
 void publish_tell(struct engine_connection *connection);
 /* What went into the stream and what never will. */
 void publish_note_written(struct engine_connection *connection);
 void publish_fail_unwritten(struct engine_connection *connection);
-/* Answers all that the server may have seen, or, all, every one. */
-void publish_fail(struct engine *engine, struct engine_session *session, bool all);
+
+/* owed.c: what a session owes over its connections, and which of it a broker does not take. */
+/* CONNACK was good. */
+void owed_begin(struct engine_connection *connection, bool session_present);
+void owed_send(struct engine_connection *connection);
+/* Whether this may be sent now. */
+bool owed_may_send(const struct engine_connection *connection, const struct outbound *outbound);
+/* Nothing more is sent on this connection. all: what was not written yet will be. */
+void owed_interrupt(struct engine_connection *connection, bool all);
+/* It ended, with that reason code of the server's DISCONNECT; -1: without one. */
+void owed_end(struct engine_connection *connection, int reason_code);
+/* The connection ended for this one. */
+void owed_blame_one(struct engine *engine, struct engine_session *session,
+                    struct outbound *outbound, enum give_up reason);
+/* The connection ended for an acknowledgement that is malformed. */
+void owed_blame_answer(struct engine *engine, struct engine_session *session);
+bool owed_blame(struct engine *engine, struct engine_session *session);
+bool owed_drop(struct engine *engine, struct engine_session *session, uint64_t token,
+               enum give_up reason);
+bool owed_status(const struct engine_session *session, uint64_t token,
+                 struct engine_publication_status *out);
+/* Notes one of QoS 0, which begins at that value of out_total. */
+void owed_note_unacknowledged(struct engine_connection *connection,
+                              const struct engine_publication *publication, uint64_t begins_at);
+/* Notes one that the server refuses in its acknowledgement: perhaps it ends the connection too. */
+void owed_note_refused(struct engine_connection *connection, struct outbound *outbound);
+/* Whether this code in an acknowledgement is one that only DISCONNECT may have. */
+bool owed_ends_connections(uint8_t reason_code, enum give_up *reason);
+/* An acknowledgement of nothing that is known. */
+void owed_acknowledged_late(struct engine_connection *connection, const struct packet *packet);
+bool owed_id_is_retired(const struct engine_session *session, uint16_t packet_id);
+bool owed_has_retired_too_many(const struct engine_session *session);
+/* Answers all of which the server may have seen, or, all, every one: nobody knows. */
+void owed_fail(struct engine *engine, struct engine_session *session, bool all);
+/* Of session_end. */
+void owed_fini(struct engine *engine, struct engine_session *session);
 
 /* session.c */
 struct engine_session *session_create(void *client);

@@ -122,13 +122,12 @@ static bool take_connack(struct engine_connection *connection, const struct pack
     }
     struct engine_connack connack = {.session_present = packet->session_present};
     take_limits(connection, packet, &connack);
+    owed_begin(connection, packet->session_present);
     if (!packet->session_present) {
-        publish_fail(connection->engine, connection->session, false);
         session_forget_inbound(connection->engine, connection->session);
     }
     if (connection->state == CONNECTION_GREETING) { /* the host may have closed it meanwhile */
         connection_up(connection);
-        publish_resume(connection); /* before the host can publish more */
         connection->engine->events->connected(connection->client, &connack);
     }
     return true;
@@ -238,6 +237,19 @@ static bool takes_packets(const struct engine_connection *connection) {
            !connection->reading_paused;
 }
 
+/* Whoever answers a publication so does it again when that is sent again. */
+static size_t refuse_packet(struct engine_connection *connection, const uint8_t *data, size_t len,
+                            const struct packet_frame *frame, const struct packet_fault *fault) {
+    struct engine_session *session = connection->session;
+    bool acknowledges = frame->type == PACKET_PUBACK || frame->type == PACKET_PUBREC ||
+                        frame->type == PACKET_PUBCOMP;
+    size_t used = skip_malformed(connection, data, len, fault);
+    if (acknowledges) {
+        owed_blame_answer(connection->engine, session);
+    }
+    return used;
+}
+
 /* Takes the packet at `data`. 0: it is not whole, was not taken, or the connection ended. */
 static size_t take_one(struct engine_connection *connection, const uint8_t *data, size_t len) {
     struct packet_frame frame;
@@ -261,7 +273,7 @@ static size_t take_one(struct engine_connection *connection, const uint8_t *data
         return 0;
     }
     if (!packet_decode(data, &frame, connection->version, &packet, &fault)) {
-        return skip_malformed(connection, data, len, &fault);
+        return refuse_packet(connection, data, len, &frame, &fault);
     }
     if (!take(connection, &packet)) {
         reactor_pause(connection);

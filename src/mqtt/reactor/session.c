@@ -79,7 +79,7 @@ void session_end(struct engine *engine, struct engine_session *session) {
         return;
     }
     assert(session->connection == NULL);
-    publish_fail(engine, session, true);
+    owed_fini(engine, session);
     session_forget_inbound(engine, session);
     free(session);
 }
@@ -91,7 +91,7 @@ static bool is_in_use(const struct engine_session *session, uint16_t packet_id) 
             return true;
         }
     }
-    return false;
+    return owed_id_is_retired(session, packet_id);
 }
 
 /* Ends: a client has far fewer publications under way than there are identifiers. */

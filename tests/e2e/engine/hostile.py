@@ -280,7 +280,7 @@ case("PUBREC after PUBACK", PUBLISHED_1,
 case("PUBREC for QoS 1", PUBLISHED_1, lambda v, i: acknowledge(PUBREC, i), {PROTOCOL})
 case("PUBCOMP for QoS 1", PUBLISHED_1, lambda v, i: acknowledge(PUBCOMP, i), {PROTOCOL})
 case("SUBACK for QoS 1", PUBLISHED_1, lambda v, i: suback(v, i, [0]), {PROTOCOL})
-case("PUBACK for QoS 2", PUBLISHED_2, lambda v, i: acknowledge(PUBACK, i), {PROTOCOL})
+case("PUBACK for QoS 2", PUBLISHED_2, lambda v, i: acknowledge(PUBACK, i), ends=STAYS)
 case("PUBCOMP before PUBREL", PUBLISHED_2, lambda v, i: acknowledge(PUBCOMP, i), {PROTOCOL})
 case("PUBACK for PUBREL", RELEASED, lambda v, i: acknowledge(PUBACK, i), {PROTOCOL})
 case("PUBREC again for PUBREL", RELEASED, lambda v, i: acknowledge(PUBREC, i), ends=EITHER)

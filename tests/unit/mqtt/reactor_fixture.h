@@ -40,7 +40,8 @@ static struct bench {
     enum engine_skip skip_reason;
     char skipped_topic[300];
     size_t skipped_bytes;
-    int answers[TOKENS_MAX]; /* how often */
+    struct engine_suspects suspects; /* of the last loss */
+    int answers[TOKENS_MAX];         /* how often */
     enum err results[TOKENS_MAX];
     int reasons[TOKENS_MAX];
     void *receipts[MESSAGES_MAX];
@@ -48,6 +49,7 @@ static struct bench {
     /* What the host does. */
     enum err takes_messages;
     bool has_room;
+    bool subscribes; /* calls send_owed itself */
     void (*on_connected)(void);
     void (*on_published)(void);
     enum err (*on_message)(struct message *message, void *receipt);
@@ -72,11 +74,15 @@ static void bench_on_connected(void *client, const struct engine_connack *connac
     if (bench.on_connected != NULL) {
         bench.on_connected();
     }
+    if (!bench.subscribes) { /* there is nothing to wait for */
+        engine_reactor.send_owed(bench.connection);
+    }
 }
 
 static void bench_on_closed(void *client, const struct engine_closed *closed) {
     (void)client;
     bench.closed++;
+    bench.suspects = closed->suspects ? *closed->suspects : (struct engine_suspects){0};
     bench.connection = NULL;
     bench.lessons = closed->lessons;
     snprintf(bench.code, sizeof(bench.code), "%s", client_error_code(closed->error));

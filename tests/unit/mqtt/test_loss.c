@@ -34,11 +34,9 @@ static const struct {
     enum loss_verdict verdict;
 } told[] = {
     {{0}, 0x87, LOSS_UNEXPLAINED},
-    {{.publications_pending = true}, 0x87, LOSS_BY_PUBLICATIONS},
-    {{.publications_pending = true, .broker_away = true}, 0x95, LOSS_BY_PUBLICATIONS},
-    {{.publications_pending = true}, 0x99, LOSS_BY_PUBLICATIONS},
-    {{.publications_pending = true}, 0x9A, LOSS_BY_PUBLICATIONS},
-    {{.publications_pending = true}, 0x9B, LOSS_BY_PUBLICATIONS},
+    {{.publications_told = true}, 0x87, LOSS_BY_PUBLICATIONS},
+    {{.publications_told = true, .broker_away = true}, 0x95, LOSS_BY_PUBLICATIONS},
+    {{.publications_told = true, .subscribing = true}, 0x87, LOSS_BY_SUBSCRIPTIONS},
     {{.publications_pending = true}, 0x8B, LOSS_UNEXPLAINED}, /* server shutting down */
     {{.publications_pending = true}, 0x97, LOSS_UNEXPLAINED},
     {{.publications_pending = true}, -1, LOSS_UNEXPLAINED},

@@ -1,0 +1,42 @@
+/* Why a publication is given up: it is not sent again, and its caller is told. One row per reason.
+ * Pure. */
+#ifndef MQFLEET_MQTT_GIVE_UP_H
+#define MQFLEET_MQTT_GIVE_UP_H
+
+#include "base/metrics.h"
+
+/* X(symbol, label, metric, text): the label is the reason that metrics and answers show. */
+#define GIVE_UP_TABLE(X)                                                                           \
+    X(GIVE_UP_CONNECTION_LOST, "connection_lost", METRIC_GIVEN_UP_LOST,                            \
+      "the broker ended the connection each time that this was sent")                              \
+    X(GIVE_UP_NOT_AUTHORIZED, "not_authorized", METRIC_GIVEN_UP_NOT_AUTHORIZED,                    \
+      "the broker ended the connection: not authorized")                                           \
+    X(GIVE_UP_TOPIC, "topic_name_invalid", METRIC_GIVEN_UP_TOPIC,                                  \
+      "the broker ended the connection: topic name invalid")                                       \
+    X(GIVE_UP_TOO_LARGE, "packet_too_large", METRIC_GIVEN_UP_TOO_LARGE,                            \
+      "the broker ended the connection: packet too large")                                         \
+    X(GIVE_UP_FORMAT, "payload_format_invalid", METRIC_GIVEN_UP_FORMAT,                            \
+      "the broker ended the connection: payload format invalid")                                   \
+    X(GIVE_UP_RETAIN, "retain_not_supported", METRIC_GIVEN_UP_RETAIN,                              \
+      "the broker ended the connection: it does not support retained messages")                    \
+    X(GIVE_UP_QOS, "qos_not_supported", METRIC_GIVEN_UP_QOS,                                       \
+      "the broker ended the connection: it does not support this QoS")                             \
+    X(GIVE_UP_PROTOCOL, "protocol_error", METRIC_GIVEN_UP_PROTOCOL,                                \
+      "the broker answered this in a way that does not fit its QoS, each time")                    \
+    X(GIVE_UP_NOT_COMPLETED, "not_completed", METRIC_GIVEN_UP_NOT_COMPLETED,                       \
+      "the broker took this (PUBREC), but ended the connection each time that PUBREL was sent")    \
+    X(GIVE_UP_EXPIRED, "expired", METRIC_GIVEN_UP_EXPIRED,                                         \
+      "the broker did not acknowledge this within publish_timeout_ms and publish_resend_ms")       \
+    X(GIVE_UP_DROPPED, "dropped", METRIC_GIVEN_UP_DROPPED, "dropped by request")
+
+enum give_up {
+#define GIVE_UP_SYMBOL(symbol, label, metric, text) symbol,
+    GIVE_UP_TABLE(GIVE_UP_SYMBOL) GIVE_UP_COUNT
+#undef GIVE_UP_SYMBOL
+};
+
+const char *give_up_label(enum give_up reason); /* static */
+const char *give_up_text(enum give_up reason);  /* static */
+enum metric give_up_metric(enum give_up reason);
+
+#endif

@@ -1,0 +1,105 @@
+/* Owns what is told of publications that end connections: which, how often, and what becomes of
+ * them. Host thread only. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "mqtt/host.h"
+
+#define SUSPECT_NAME_LEN 256
+
+void host_note_suspects(struct client *client, const struct engine_suspects *suspects) {
+    free(client->suspects);
+    client->suspects = suspects != NULL ? malloc(sizeof *client->suspects) : NULL;
+    if (client->suspects != NULL) {
+        *client->suspects = *suspects;
+    }
+}
+
+/* ---- in words ---- */
+
+/* Whole characters, none of them for control. */
+static void suspect_copy_topic(const char *topic, char out[ENGINE_SUSPECT_TOPIC_LEN]) {
+    size_t left = strlen(topic), at = 0;
+    while (left > 0) {
+        size_t len = text_utf8_char_len(topic, left);
+        bool shown = len > 0 && !text_has_control(topic, len);
+        size_t step = len > 0 ? len : 1;
+        if (at + (shown ? len : 1) >= ENGINE_SUSPECT_TOPIC_LEN) {
+            break;
+        }
+        memcpy(out + at, shown ? topic : "?", shown ? len : 1);
+        at += shown ? len : 1;
+        topic += step;
+        left -= step;
+    }
+    out[at] = '\0';
+}
+
+static void suspect_name(const struct engine_suspect *suspect, char out[SUSPECT_NAME_LEN]) {
+    char topic[ENGINE_SUSPECT_TOPIC_LEN];
+    suspect_copy_topic(suspect->topic, topic);
+    if (topic[0] == '\0') {
+        snprintf(out, SUSPECT_NAME_LEN, "a publication of QoS 2 that the broker has received");
+        return;
+    }
+    snprintf(out, SUSPECT_NAME_LEN, "the publication to \"%s\" (%zu bytes, QoS %u%s)", topic,
+             suspect->payload_len, (unsigned)suspect->qos, suspect->retain ? ", retained" : "");
+}
+
+void host_describe_given_up(const struct engine_publication *publication, enum give_up reason,
+                            char out[HOST_SUSPECT_TEXT_LEN]) {
+    struct engine_suspect about = {.payload_len = publication->payload_len,
+                                   .qos = publication->qos,
+                                   .retain = publication->retain};
+    char name[SUSPECT_NAME_LEN];
+    snprintf(about.topic, sizeof about.topic, "%s", publication->topic);
+    suspect_name(&about, name);
+    snprintf(out, HOST_SUSPECT_TEXT_LEN, "%s is given up: %s", name, give_up_text(reason));
+}
+
+static void suspect_describe(const struct client *client, char out[HOST_SUSPECT_TEXT_LEN]) {
+    const struct engine_suspects *suspects = client->suspects;
+    const char *why = suspects->told && client->error_message ? client->error_message : "";
+    char name[SUSPECT_NAME_LEN], others[64] = "";
+    suspect_name(&suspects->suspects[0], name);
+    if (suspects->count > 1) {
+        snprintf(others, sizeof others, ", or one of %zu sent with it", suspects->count - 1);
+    }
+    snprintf(out, HOST_SUSPECT_TEXT_LEN,
+             "the broker ended the connection after %s%s was sent%s%.128s; %s", name, others,
+             why[0] != '\0' ? ": " : "", why,
+             client->publications != NULL && !suspects->given_up
+                 ? "what is not acknowledged is sent again, one by one"
+                 : "it is not sent again");
+}
+
+/* What was given up was told as such, and a publication that is sent again is not refused yet. */
+static void suspect_tell(struct client *client) {
+    char message[HOST_SUSPECT_TEXT_LEN];
+    suspect_describe(client, message);
+    if (client->suspects->given_up) {
+        host_note_error(client, CLIENT_ERROR_PUBLICATION_REFUSED, message);
+    } else if (client->publications != NULL) {
+        host_note_error(client, client->error, message);
+    } else {
+        host_notice(client, CLIENT_ERROR_PUBLICATION_REFUSED, message);
+    }
+}
+
+/* ---- the verdict ---- */
+
+bool host_publications_blame(struct client *client) {
+    struct host *host = client->host;
+    uint64_t refusals = host->refusals;
+    if (client->suspects == NULL) {
+        return false;
+    }
+    if (!client->suspects->told) {
+        host->ops->publications_blame(host->engine, client->session);
+    }
+    if (host->refusals == refusals) { /* else they are named already */
+        suspect_tell(client);
+    }
+    return true;
+}
