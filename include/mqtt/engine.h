@@ -125,6 +125,8 @@ struct engine_events {
      * not acknowledge to the broker. ERR_FULL: not taken; the engine offers it again once there is
      * room. Any thread; blocks shortly at most. */
     enum err (*message)(void *client, struct message *message, void *receipt);
+    /* More came of a large message, which is not whole yet. NULL: not told. */
+    void (*heard)(void *client);
     /* A message went to nobody, and was acknowledged if it could be. NULL: not told. */
     void (*skipped)(void *client, const struct engine_skipped *skipped);
     /* Messages were offered outside of poll(): what has to be done with them is to begin. Any

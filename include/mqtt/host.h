@@ -226,6 +226,7 @@ void host_timer(struct client *client);
 
 /* host_message.c: received messages. */
 enum err host_message(void *client, struct message *message, void *receipt);
+void host_heard(void *client);
 void host_skipped(void *client, const struct engine_skipped *skipped);
 void host_flush(void *context);
 bool host_has_room(void *client);

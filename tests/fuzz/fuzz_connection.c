@@ -31,7 +31,9 @@
 #define ROUNDS_MAX       3000
 #define TICK_MS          250
 #define BINARY           0x82
-#define LAST_TICKS_MAX   40 /* sinks are waited for, then the server: a few seconds */
+#define BUFFER_BYTES     400000
+#define BEYOND_MAX       (1 << 20) /* what is found to be too much at the next account */
+#define LAST_TICKS_MAX   40        /* sinks are waited for, then the server: a few seconds */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -149,6 +151,7 @@ static void settle(void) {
            poll(&wait, 1, 0) > 0) {
         assert(rounds++ < ROUNDS_MAX);
         ops->poll(world.engine, 0);
+        assert(world.engine->buffered < BUFFER_BYTES + BEYOND_MAX);
         for (size_t i = 0; i < CLIENTS; i++) {
             if (!world.clients[i].peer.deaf) {
                 hear(&world.clients[i]);
@@ -513,13 +516,23 @@ static void say_oversize(struct client *client, uint8_t how) {
     }
 }
 
+/* A topic that is none, or an alias without one. */
 static void say_malformed(struct client *client, uint8_t how) {
-    static const char topics[] = {'+', '#', '\xFF', '\0'};
+    static const char topics[] = {'+', '\xFF', '\0'};
+    static const uint8_t alias[] = {3, 0x23, 0, 1};
     uint8_t qos = how >> 2 & 3, packet_id = (how >> 4) % IDS;
-    uint8_t packet[16] = {(uint8_t)(0x30 | qos << 1), 0, 0,        1,
-                          (uint8_t)topics[how & 3],   0, packet_id};
+    bool by_alias = (how & 3) == 3;
+    uint8_t packet[16] = {(uint8_t)(0x30 | qos << 1), 0, 0, !by_alias};
+    size_t len = 4;
+    if (!by_alias) {
+        packet[len++] = (uint8_t)topics[how & 3];
+    }
+    packet[len++] = 0;
+    packet[len++] = packet_id;
     client->accepted[packet_id] = true;
-    say_packet(client, packet, 7 + put_v5(client, packet + 7, "", 1));
+    say_packet(client, packet,
+               len + put_v5(client, packet + len, by_alias ? alias : (const uint8_t *)"",
+                            by_alias ? sizeof(alias) : 1));
 }
 
 /* ---- the program ---- */
@@ -631,7 +644,7 @@ static void build_world(const uint8_t *data, size_t size) {
     static char skip[] = "skip";
     world.conf = (struct conf){.max_packet_bytes = 100000,
                                .oversize = skip,
-                               .buffer_bytes = 400000,
+                               .buffer_bytes = BUFFER_BYTES,
                                .source_addresses = ""};
     world.engine = ops->create(&world.conf, &events);
     assert(world.engine != NULL);

@@ -26,6 +26,7 @@ static const struct engine_events events = {
     .unsubscribed = host_unsubscribed,
     .published = host_published,
     .message = host_message,
+    .heard = host_heard,
     .skipped = host_skipped,
     .flush = host_flush,
     .has_room = host_has_room,

@@ -353,6 +353,11 @@ static void consume(struct engine_connection *connection, uint8_t *data, size_t 
 
 /* ---- bytes out of the stream ---- */
 
+static bool is_within_large(const struct engine_connection *connection) {
+    return (connection->skip != NULL || connection->in.len >= REACTOR_INPUT_SIZE) &&
+           connection->state == CONNECTION_UP;
+}
+
 /* Joins what is kept with what comes: in the engine's input where it fits well, else with the
  * connection. */
 static void read_more(struct engine_connection *connection) {
@@ -383,6 +388,9 @@ static void read_more(struct engine_connection *connection) {
         buffer_append(&connection->in, engine->input, (size_t)n);
         consume(connection, (uint8_t *)connection->in.data, connection->in.len);
     }
+    if (n > 0 && is_within_large(connection) && engine->events->heard != NULL) {
+        engine->events->heard(connection->client);
+    }
     if (connection->state != CONNECTION_ENDED && connection->stream.has_more) {
         reactor_task(connection, TASK_READ);
     }
@@ -394,7 +402,10 @@ static void throw_away(struct engine_connection *connection) {
     if (stream_read(&connection->stream, connection->engine->input, REACTOR_INPUT_SIZE, &fault) <
         0) {
         connection_lost(connection, &fault);
-    } else if (connection->stream.has_more) {
+        return;
+    }
+    output_count(connection); /* the stream may have answered something */
+    if (connection->stream.has_more) {
         reactor_task(connection, TASK_READ);
     }
 }
