@@ -288,3 +288,19 @@ def test_case_B7_a_test_stays_within_the_limits_of_the_broker(fleet, version):
     assert step["ok"] and "at most" in step["detail"], step
     assert broker.faults == []
     assert max(len(packet.raw) for packet in broker.subscribes()) <= 200
+
+
+# ---- many clients --------------------------------------------------------------------------------
+
+
+def test_case_B1_a_whole_fleet_at_a_broker_that_takes_few_filters(fleet):
+    """All lose their connections at the same moments: no restart of the broker."""
+    broker = fleet.closing(CloudBroker(filters_max=8, bad_filters={"s/3"}))
+    fleet.start_node(**{**QUICK, "reconnect_max_ms": 60000})
+    ids = [f"c{number}" for number in range(100)]
+    fleet.api.create([fleet.document(name, url=broker.url, subscriptions=filters(20))
+                      for name in ids])
+    fleet.wait_online(ids, 60)
+    assert all(broker.subscribed(name) == set(filters(20)) - {"s/3"} for name in ids)
+    assert max(len(broker.of(name)) for name in ids) <= 12
+    assert degraded_count(fleet) == len(ids)
