@@ -79,8 +79,12 @@ class Sentinels:
 
     @staticmethod
     def wait_master(program):
-        wait_until(lambda: program.client.info("replication")["role"] == "master", 40,
-                   f"{program.name} is the master")
+        def is_master():
+            try:
+                return program.client.info("replication")["role"] == "master"
+            except redis.exceptions.ConnectionError:  # sentinels end connections at a promotion
+                return False
+        wait_until(is_master, 40, f"{program.name} is the master")
 
 
 class Cluster:
