@@ -20,6 +20,7 @@
 #define INCIDENT_LIFE_MS    1000   /* of the connection that ends it */
 #define INCIDENT_ANSWERS_MS 2000   /* for which CONNACKs alone have to come */
 #define INCIDENT_STALE_MS   900000 /* without a try; longer than any connect_timeout_ms */
+#define INCIDENT_PATIENCE   4
 #define INCIDENT_BROKER_MAX 264
 #define INCIDENT_CAUSE_MAX  200
 
@@ -86,6 +87,10 @@ int64_t incident_ended_at_ms(const struct incident *incident);
 void incident_wait(struct incident *incident, bool begins);
 /* Whether a waiting client may try now; if so, no other may for INCIDENT_PROBE_MS. */
 bool incident_may_probe(struct incident *incident, int64_t now_ms);
+/* Whether a waiting client is to be given to another node, which may reach the broker: the first
+ * when the incident has lasted for INCIDENT_PATIENCE times release_after_ms, the next after
+ * release_after_ms, then each time after half as long, down to a second. */
+bool incident_may_release(struct incident *incident, int64_t release_after_ms, int64_t now_ms);
 /* Ends it if the time has come; logs once a minute. */
 void incident_tick(struct incident *incident, int64_t now_ms);
 /* For a client that waits: the cause, and since when. False: none is open. */

@@ -35,9 +35,9 @@ struct loss_facts {
     bool subscribing;          /* a SUBSCRIBE was not acknowledged */
     bool publications_pending; /* see struct engine_suspects */
     bool publications_told;
-    int look;                  /* see host_look: a socket; -1: none */
-    int64_t judge_ms;          /* from the end of the look to the judgement */
-    bool refused;              /* by that look the broker was not there */
+    int look;         /* see host_look: a socket; -1: none */
+    int64_t judge_ms; /* from the end of the look to the judgement */
+    bool refused;     /* by that look the broker was not there */
     /* Just before the next try. */
     bool broker_away; /* or all its other clients went within a second */
     bool steady_age;  /* see LOSS_BY_AGE */

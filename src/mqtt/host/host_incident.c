@@ -139,6 +139,13 @@ static void incident_bring_back(struct host *host, struct broker *broker) {
     }
 }
 
+/* The one that has waited for longest since its last try. */
+static void incident_give_back(struct host *host, struct broker *broker) {
+    struct client *client = incident_client_of(broker->parked);
+    pacer_leave(&host->pacer, &client->ticket);
+    host_ask_release(client, host_backoff_first_ms(client), 0);
+}
+
 void host_watch_brokers(struct host *host, int64_t now_ms) {
     struct broker *broker, *next;
     for (broker = host->pacer.away; broker != NULL; broker = next) {
@@ -149,7 +156,9 @@ void host_watch_brokers(struct host *host, int64_t now_ms) {
             continue;
         }
         incident_hold_back(broker);
-        if (host->lease_was_valid && incident_may_probe(broker->incident, now_ms)) {
+        if (incident_may_release(broker->incident, host->conf->release_after_ms, now_ms)) {
+            incident_give_back(host, broker);
+        } else if (host->lease_was_valid && incident_may_probe(broker->incident, now_ms)) {
             incident_let_try(host, broker, "probe");
         }
     }

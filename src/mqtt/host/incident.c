@@ -13,8 +13,9 @@
 #include "base/metrics.h"
 #include "base/text.h"
 
-#define INCIDENT_LOG_MS 60000
-#define INCIDENT_RUN_MS 1000 /* in which all have to go */
+#define INCIDENT_LOG_MS     60000
+#define INCIDENT_RUN_MS     1000 /* in which all have to go */
+#define INCIDENT_RELEASE_MS 1000
 
 /* Distinct clients that showed the same in a row. */
 struct incident_row {
@@ -28,6 +29,7 @@ struct incident_open { /* allocated while it is */
     char cause[INCIDENT_CAUSE_MAX];
     int64_t failures;
     int64_t next_probe_ms, next_log_ms;
+    int64_t next_release_ms, release_pause_ms; /* 0: not asked yet */
     uint64_t proof; /* the client whose connection has to live on; 0: none */
     int64_t proof_at_ms;
     struct incident_row answered;
@@ -358,6 +360,26 @@ bool incident_may_probe(struct incident *incident, int64_t now_ms) {
     bool may = open != NULL && open->next_probe_ms <= now_ms;
     if (may) {
         open->next_probe_ms = now_ms + INCIDENT_PROBE_MS;
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+    return may;
+}
+
+bool incident_may_release(struct incident *incident, int64_t release_after_ms, int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    struct incident_open *open = incident->open;
+    bool may = false;
+    if (open != NULL && open->release_pause_ms == 0) {
+        open->release_pause_ms = release_after_ms;
+        open->next_release_ms = open->began_at_ms + INCIDENT_PATIENCE * release_after_ms;
+    }
+    if (open != NULL && open->next_release_ms <= now_ms) {
+        may = true;
+        open->next_release_ms = now_ms + open->release_pause_ms;
+        open->release_pause_ms /= 2;
+        if (open->release_pause_ms < INCIDENT_RELEASE_MS) {
+            open->release_pause_ms = INCIDENT_RELEASE_MS;
+        }
     }
     pthread_mutex_unlock(&incident->all->lock);
     return may;

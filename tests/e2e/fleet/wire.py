@@ -77,9 +77,9 @@ class _End:
 
 
 class Wire:
-    def __init__(self, target_port):
+    def __init__(self, target_port, port=None):
         self.target_port = target_port
-        self.port = free_port()
+        self.port = port or free_port()
         self.accepted = 0
         self.lost = collections.Counter()  # replies lost, by command
         self.seen = collections.Counter()  # commands, by name
@@ -142,6 +142,9 @@ class Wire:
             sock, _ = self._listener.accept()
         except OSError:
             return
+        self._join(sock)
+
+    def _join(self, sock):
         self.accepted += 1
         node = _End(sock, True)
         try:

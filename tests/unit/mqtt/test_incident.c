@@ -229,6 +229,23 @@ START_TEST(one_that_nobody_tries_any_more_is_not_told_of) {
 }
 END_TEST
 
+START_TEST(after_long_a_few_are_given_to_other_nodes_then_more) {
+    int64_t at_ms[6];
+    size_t n = 0;
+    ck_assert(!incident_may_release(incident, 3000, 9000));
+    begin(10000);
+    for (int64_t now_ms = 10000; n < 6; now_ms += 100) {
+        if (incident_may_release(incident, 3000, now_ms)) {
+            at_ms[n++] = now_ms;
+        }
+    }
+    static const int64_t expected_ms[] = {22000, 25000, 26500, 27500, 28500, 29500};
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_eq(at_ms[i], expected_ms[i]);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("incident");
     TCase *tcase = tcase_create("incident");
@@ -245,6 +262,7 @@ int main(void) {
     tcase_add_test(tcase, clients_that_are_stopped_together_explain_nothing);
     tcase_add_test(tcase, it_is_described_and_forgotten_with_its_last_client);
     tcase_add_test(tcase, one_that_nobody_tries_any_more_is_not_told_of);
+    tcase_add_test(tcase, after_long_a_few_are_given_to_other_nodes_then_more);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
