@@ -26,6 +26,7 @@
     X(PROBLEM_CODING, 415, "unsupported-encoding", "The body is encoded in a way not taken here")  \
     X(PROBLEM_INVALID, 422, "invalid", "The document is not valid")                                \
     X(PROBLEM_RATE, 429, "too-many-attempts", "Too many wrong tokens came from this address")      \
+    X(PROBLEM_THROTTLED, 429, "publication-throttled", "Such publications end the connection")     \
     X(PROBLEM_INTERNAL, 500, "internal", "The node failed")                                        \
     X(PROBLEM_UNSUPPORTED, 501, "unsupported", "This node cannot do that")                         \
     X(PROBLEM_BROKER, 502, "broker", "The broker did not accept it")                               \

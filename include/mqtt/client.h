@@ -19,6 +19,7 @@
 #include "mqtt/hosts.h"
 #include "mqtt/loss.h"
 #include "mqtt/pacer.h"
+#include "mqtt/publish_throttle.h"
 #include "mqtt/resolver.h"
 #include "mqtt/subscribing.h"
 #include "mqtt/subscriptions.h"
@@ -136,6 +137,7 @@ struct client {
     struct loss_facts *loss;               /* to be judged before the next try; NULL: nothing */
     int64_t release_delay_ms;              /* as asked for */
     struct host_publication *publications; /* of which the engine owes the published event */
+    struct publish_throttle *throttle;     /* shown; NULL: nothing is slowed down */
     struct engine_suspects *suspects;      /* of `loss` */
     struct client_stop *stops;
     struct shared_config *next_config; /* to start again with once closed */

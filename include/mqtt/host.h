@@ -252,6 +252,9 @@ void host_answer_query(struct client *client, struct publications_query *query, 
 void host_note_suspects(struct client *client, const struct engine_suspects *suspects);
 /* A connection ended for those. True: the next one will be another. */
 bool host_publications_blame(struct client *client);
+/* The broker has acknowledged it. */
+void host_acquit_publication(struct client *client, const struct engine_publication *publication);
+struct publish_shape host_shape_of(const struct engine_publication *publication);
 /* Fit to be shown: the topic is cut off, and has no control characters. */
 void host_describe_given_up(const struct engine_publication *publication, enum give_up reason,
                             char out[HOST_SUSPECT_TEXT_LEN]);

@@ -16,6 +16,7 @@
 #include "mqtt/engine.h"
 #include "mqtt/incident.h"
 #include "mqtt/probe.h"
+#include "mqtt/publish_throttle.h"
 
 struct hosts;
 
@@ -109,12 +110,19 @@ enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) 
  * ERR_WRONG_STATE not online; ERR_TIMEOUT; ERR_UNAVAILABLE connection lost: outcome unknown;
  * ERR_REFUSED: given up, reason_code is an enum give_up. */
 typedef void hosts_published(void *context, enum err result, int reason_code);
-/* Copies the publication. ERR_NOT_FOUND, ERR_ARGUMENT (properties, and the client speaks MQTT
- * 3.1.1), ERR_WRONG_STATE (not online), ERR_FULL: `published` not called; ERR_OK: it is called
- * once, on a host thread, within publish_timeout_ms. */
+/* Copies the publication. ERR_NOT_FOUND, ERR_REFUSED (see hosts_publish_throttled), ERR_ARGUMENT
+ * (properties, and the client speaks MQTT 3.1.1), ERR_WRONG_STATE (not online), ERR_FULL:
+ * `published` not called; ERR_OK: it is called once, on a host thread, within publish_timeout_ms.
+ */
 enum err hosts_publish(struct hosts *hosts, const char *id,
                        const struct engine_publication *publication, hosts_published *published,
                        void *context) MUST_CHECK;
+
+/* Why hosts_publish answered ERR_REFUSED, if it still would: others of its shape ended the
+ * connection again and again. */
+bool hosts_publish_throttled(struct hosts *hosts, const char *id,
+                             const struct engine_publication *publication,
+                             struct publish_throttled *out);
 
 /* A publication of a client that is not acknowledged yet. */
 struct hosts_publication {

@@ -155,6 +155,22 @@ static void answer_outcome(const struct http_api *api, const char *id, uint8_t q
     }
 }
 
+static void answer_throttled(const struct http_api *api, const char *id,
+                             const struct engine_publication *publication,
+                             struct http_response *response) {
+    struct publish_throttled held;
+    bool still = hosts_publish_throttled(api->context.hosts, id, publication, &held);
+    int64_t wait_s = still ? (held.wait_ms + 999) / 1000 : 1;
+    http_problem(
+        response, PROBLEM_THROTTLED,
+        "publications %s ended the connection of client %s %u times in a row: try again in "
+        "%lld s",
+        still ? held.what : "like this", id, still ? held.losses : PUBLISH_THROTTLE_AFTER,
+        (long long)wait_s);
+    http_problem_member(response, "code", json_string("publication_throttled"));
+    http_answer_header(response, "Retry-After", "%lld", (long long)wait_s);
+}
+
 /* ERR_NOT_FOUND: the client does not run here; ERR_ARGUMENT: it cannot send that. Nothing was
  * answered then. */
 static enum err publish_here(const struct http_api *api, const char *id,
@@ -174,6 +190,10 @@ static enum err publish_here(const struct http_api *api, const char *id,
         outcome_release(outcome, 2);
         if (result == ERR_NOT_FOUND || result == ERR_ARGUMENT) {
             return result;
+        }
+        if (result == ERR_REFUSED) {
+            answer_throttled(api, id, publication, response);
+            return ERR_OK;
         }
     }
     answer_outcome(api, id, publication->qos, result, reason_code, response);

@@ -184,8 +184,8 @@ static void pass_through(struct peer_call *peer, const char *node, struct http_r
         http_answer_bytes(response, (int)peer->status,
                           peer->status >= 400 ? HTTP_PROBLEM_TYPE : "application/json",
                           buffer_take(&peer->answer), len);
-        if (peer->status == 503) {
-            http_answer_header(response, "Retry-After", "1");
+        if (peer->status == 503 || peer->status == 429) { /* of 429 the text tells more */
+            http_answer_header(response, "Retry-After", peer->status == 503 ? "1" : "10");
         }
     }
     buffer_fini(&peer->answer);

@@ -89,6 +89,7 @@ def test_case_A1_a_publication_above_the_limit_of_mosquitto(fleet, authority, tl
     client = kept(fleet, "large", broker, **more)
     answer = fleet.api.publish(client, "a/b", LARGE)
     assert is_refused(answer, "packet_too_large")
+    wait_until(lambda: fleet.api.status(client)["reconnects"], 20, "mosquitto ended the connection")
     wait_named(fleet, client, "a/b", "200000 bytes", "QoS 1")
     assert fleet.api.status(client)["reconnects"] <= 2
     stays_online(fleet, client)
@@ -205,3 +206,30 @@ def test_what_a_broker_never_acknowledges_is_sent_again_for_a_time_and_then_give
     assert fleet.api.status("c")["last_error"]["code"] == "publication_expired"
     link.close()
     broker.online(present=True).silent_for(1)
+
+
+# ---- A7: a caller that does not give up ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_case_A7_a_caller_is_slowed_down_and_told_why(fleet, qos):
+    cloud = fleet.closing(CloudBroker(refused_topics=("secret/#",)))
+    fleet.start_node(**SETTINGS)
+    fleet.api.create({"id": "c", "url": cloud.url, "subscriptions": ["t/#"]})
+    fleet.api.wait_state("c", "online")
+
+    def refused():
+        answer = fleet.api.publish("c", "secret/x", "no", qos=qos)
+        assert answer.status_code in (200, 409, 429, 504), answer.text
+        return [answer] if answer.status_code == 429 else None
+    answer, = wait_until(refused, 30, "slowed down", 0.5)
+    assert int(answer.headers["Retry-After"]) in range(1, 11)
+    assert "to this topic" in answer.json()["detail"] and "3 times" in answer.json()["detail"]
+    fleet.api.wait_state("c", "online")
+    for topic in ("other/x", "secrets", "secret2/x"):
+        assert fleet.api.publish("c", topic, "yes", qos=1).status_code == 200
+    wait_named(fleet, "c", "secret/x", f"QoS {qos}")
+    assert fleet.api.publish("c", "secret/x", "no").status_code == 429
+    assert metric(fleet, "mqfleet_publications_throttled_total") >= 2
+    fleet.api.delete(fleet.api.path("c", "publications"))
+    assert fleet.api.publish("c", "secret/x", "no").status_code != 429

@@ -99,6 +99,7 @@ void client_destroy(struct client *client) {
     free(client->error_message);
     free(client->loss);
     free(client->suspects);
+    publish_throttle_destroy(client->throttle);
     shared_config_release(client->config);
     shared_config_release(client->opened);
     shared_config_release(client->applied);

@@ -164,6 +164,9 @@ void host_published(void *context, uint64_t token, enum err result, int reason_c
     struct host_publication *publication = (struct host_publication *)(uintptr_t)token;
     if (result == ERR_OK && reason_code < 0x80) {
         publication_count_sent(client, publication);
+        if (client->throttle != NULL && publication->publication.qos > 0) {
+            host_acquit_publication(client, &publication->publication);
+        }
         histogram_add(HISTOGRAM_PUBLISH, clock_us() - publication->begun_us, 1);
     } else if (result == ERR_REFUSED) {
         publication_given_up(client, publication, (enum give_up)reason_code);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/text.h"
 #include "mqtt/host.h"
 
@@ -89,12 +90,45 @@ static void suspect_tell(struct client *client) {
 
 /* ---- the verdict ---- */
 
+/* QoS 0 counts only where nothing else is in doubt. */
+static void suspect_charge_throttle(struct client *client) {
+    const struct engine_suspects *suspects = client->suspects;
+    bool only_qos_0 = true;
+    for (size_t i = 0; i < suspects->described; i++) {
+        only_qos_0 &= suspects->suspects[i].qos == 0;
+    }
+    pthread_mutex_lock(&client->host->lock);
+    for (size_t i = 0; i < suspects->described; i++) {
+        const struct engine_suspect *one = &suspects->suspects[i];
+        if (one->topic[0] != '\0' && (one->qos > 0 || only_qos_0)) {
+            const struct publish_shape shape = {one->topic, one->payload_len, one->qos,
+                                                one->retain};
+            publish_throttle_charge(&client->throttle, &shape, clock_ms());
+        }
+    }
+    pthread_mutex_unlock(&client->host->lock);
+}
+
+void host_acquit_publication(struct client *client, const struct engine_publication *publication) {
+    struct publish_shape shape = host_shape_of(publication);
+    pthread_mutex_lock(&client->host->lock);
+    publish_throttle_acquit(client->throttle, &shape);
+    pthread_mutex_unlock(&client->host->lock);
+}
+
+/* As much of the topic as a suspect has. */
+struct publish_shape host_shape_of(const struct engine_publication *publication) {
+    return (struct publish_shape){publication->topic, publication->payload_len, publication->qos,
+                                  publication->retain};
+}
+
 bool host_publications_blame(struct client *client) {
     struct host *host = client->host;
     uint64_t refusals = host->refusals;
     if (client->suspects == NULL) {
         return false;
     }
+    suspect_charge_throttle(client);
     if (!client->suspects->told) {
         host->ops->publications_blame(host->engine, client->session);
     }

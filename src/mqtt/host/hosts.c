@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/condition.h"
+#include "base/metrics.h"
 #include "base/text.h"
 #include "hosts_internal.h"
 
@@ -366,9 +367,36 @@ enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite, in
 
 /* ---- publish ---- */
 
+static bool is_throttled(const struct client *client,
+                         const struct engine_publication *publication) {
+    struct publish_throttled ignored;
+    if (client->throttle == NULL) {
+        return false;
+    }
+    struct publish_shape shape = host_shape_of(publication);
+    bool throttled = publish_throttle_holds(client->throttle, &shape, clock_ms(), &ignored);
+    metric_add(METRIC_PUBLISH_THROTTLED, throttled);
+    return throttled;
+}
+
+bool hosts_publish_throttled(struct hosts *hosts, const char *id,
+                             const struct engine_publication *publication,
+                             struct publish_throttled *out) {
+    struct host *host = hosts_host_of(hosts, id);
+    struct publish_shape shape = host_shape_of(publication);
+    *out = (struct publish_throttled){0};
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = hosts_find_locked(host, id);
+    bool throttled =
+        client != NULL && publish_throttle_holds(client->throttle, &shape, clock_ms(), out);
+    pthread_mutex_unlock(&host->lock);
+    return throttled;
+}
+
 /* Counts it as outstanding; *record: what it is for. */
-static enum err begin_publication(struct host *host, const char *id, bool has_properties,
-                                  uint64_t *record) {
+static enum err begin_publication(struct host *host, const char *id,
+                                  const struct engine_publication *publication, uint64_t *record) {
+    bool has_properties = publication->property_count > 0;
     pthread_mutex_lock(&host->lock);
     struct client *client = hosts_find_locked(host, id);
     enum err result = ERR_OK;
@@ -380,6 +408,8 @@ static enum err begin_publication(struct host *host, const char *id, bool has_pr
         result = ERR_WRONG_STATE;
     } else if (client->publication_count >= HOST_PUBLICATIONS_MAX) {
         result = ERR_FULL;
+    } else if (is_throttled(client, publication)) {
+        result = ERR_REFUSED;
     } else {
         client->publication_count++;
         *record = client->record;
@@ -411,7 +441,7 @@ enum err hosts_publish(struct hosts *hosts, const char *id,
     command->publication->begun_us = clock_us();
     command->publication->deadline_ms = clock_ms() + hosts->conf->publish_timeout_ms;
     uint64_t record = 0;
-    enum err result = begin_publication(host, id, publication->property_count > 0, &record);
+    enum err result = begin_publication(host, id, publication, &record);
     if (result != ERR_OK) {
         host_command_free(command);
         return result;

@@ -93,6 +93,12 @@ static enum err query_collect(struct client *client, struct publications_query *
     if (query->rows == NULL) {
         return ERR_MEMORY;
     }
+    if (query->drop) {
+        pthread_mutex_lock(&client->host->lock);
+        publish_throttle_destroy(client->throttle);
+        client->throttle = NULL;
+        pthread_mutex_unlock(&client->host->lock);
+    }
     DL_FOREACH_SAFE2(client->publications, one, next, client_next) {
         if (query->count == HOST_PUBLICATIONS_MAX) {
             break;

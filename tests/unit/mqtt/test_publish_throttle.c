@@ -1,0 +1,117 @@
+/* Which publications are refused after others like them ended the connection. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "mqtt/publish_throttle.h"
+
+static struct publish_throttle *throttle;
+static struct publish_throttled held;
+static const struct publish_shape bad = {"bad", 10, 1, false}, good = {"good", 10, 1, false};
+
+static void setup(void) {
+    throttle = NULL;
+}
+
+static void teardown(void) {
+    publish_throttle_destroy(throttle);
+}
+
+static void charge(struct publish_shape shape, int times, int64_t now_ms) {
+    for (int i = 0; i < times; i++) {
+        publish_throttle_charge(&throttle, &shape, now_ms);
+    }
+}
+
+static bool holds(struct publish_shape shape, int64_t now_ms) {
+    return publish_throttle_holds(throttle, &shape, now_ms, &held);
+}
+
+START_TEST(a_topic_rests_after_three_losses_and_each_further_one_doubles_it) {
+    charge(bad, 2, 0);
+    ck_assert(!holds(bad, 0));
+    charge(bad, 1, 0);
+    ck_assert(holds(bad, 9999) && !holds(bad, 10000) && !holds(good, 0));
+    ck_assert_str_eq((holds(bad, 0), held.what), "to this topic");
+    charge(bad, 1, 10000);
+    ck_assert(holds(bad, 29999) && !holds(bad, 30000));
+    charge(bad, 30, 30000);
+    ck_assert(holds(bad, 629999) && !holds(bad, 630000));
+}
+END_TEST
+
+START_TEST(an_acknowledgement_ends_the_row) {
+    charge(bad, 2, 0);
+    publish_throttle_acquit(throttle, &bad);
+    charge(bad, 2, 0);
+    ck_assert(!holds(bad, 0));
+    publish_throttle_acquit(NULL, &bad);
+}
+END_TEST
+
+START_TEST(one_topic_speaks_against_itself_alone) {
+    charge((struct publish_shape){"bad", 100000, 2, true}, 10, 0);
+    ck_assert(!holds((struct publish_shape){"good", 100000, 2, true}, 0));
+}
+END_TEST
+
+static const struct {
+    struct publish_shape charged, refused, taken;
+} kinds[] = {
+    {{"", 100000, 1, false}, {"x", 100000, 1, false}, {"x", 99999, 1, false}},
+    {{"", 10, 2, false}, {"x", 10, 2, false}, {"x", 10, 1, false}},
+    {{"", 10, 1, true}, {"x", 10, 1, true}, {"x", 10, 1, false}},
+};
+
+START_TEST(several_topics_speak_against_what_they_have_in_common) {
+    static const char *const topics[] = {"a", "b", "c"};
+    for (size_t i = 0; i < 3; i++) {
+        struct publish_shape shape = kinds[_i].charged;
+        shape.topic = topics[i];
+        charge(shape, 1, 0);
+    }
+    ck_assert(holds(kinds[_i].refused, 0) && !holds(kinds[_i].taken, 0));
+    publish_throttle_acquit(throttle, &kinds[_i].refused);
+    ck_assert(!holds(kinds[_i].refused, 0));
+}
+END_TEST
+
+START_TEST(qos_0_must_be_charged_each_time) {
+    struct publish_shape first = {"a", 1, 0, false}, second = {"b", 1, 0, false};
+    for (int i = 0; i < 5; i++) {
+        charge(first, 1, 0);
+        charge(second, 1, 0);
+    }
+    ck_assert(!holds(first, 0) && !holds(second, 0));
+    charge(first, 3, 0);
+    ck_assert(holds(first, 0));
+}
+END_TEST
+
+START_TEST(a_hundred_topics_need_no_more_room_than_sixteen) {
+    char topic[8];
+    for (int i = 0; i < 100; i++) {
+        snprintf(topic, sizeof topic, "t%d", i);
+        charge((struct publish_shape){topic, 1, 1, false}, 3, i);
+    }
+    ck_assert(holds((struct publish_shape){"t99", 1, 1, false}, 99));
+    ck_assert(!holds((struct publish_shape){"t0", 1, 1, false}, 99));
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("publish_throttle");
+    TCase *tcase = tcase_create("publish_throttle");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, a_topic_rests_after_three_losses_and_each_further_one_doubles_it);
+    tcase_add_test(tcase, an_acknowledgement_ends_the_row);
+    tcase_add_test(tcase, one_topic_speaks_against_itself_alone);
+    tcase_add_loop_test(tcase, several_topics_speak_against_what_they_have_in_common, 0, 3);
+    tcase_add_test(tcase, qos_0_must_be_charged_each_time);
+    tcase_add_test(tcase, a_hundred_topics_need_no_more_room_than_sixteen);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
