@@ -13,8 +13,6 @@ from fleet.wait import wait_until
 
 from test_case_a_publications import GIVEN_UP, SOON, check_given_up, client_at
 
-pytestmark = pytest.mark.xfail(reason="neighbours of the cases A", strict=False)
-
 
 def publish_all(fleet, publications):
     """All at once: {payload: status}; (topic, payload, qos) each."""
