@@ -265,6 +265,21 @@ void paho_fill_unsubscribe_options(struct engine_connection *connection, void *o
 
 /* ---- PUBLISH ---- */
 
+void paho_note_suspect(struct engine_connection *connection,
+                       const struct paho_publication *publication) {
+    if (connection->suspects == NULL && publication->about.qos > 0) {
+        connection->suspects = calloc(1, sizeof(*connection->suspects));
+    }
+    struct engine_suspects *suspects = connection->suspects;
+    if (suspects == NULL || publication->about.qos == 0) {
+        return; /* out of memory: nobody is named */
+    }
+    if (suspects->described < ENGINE_SUSPECTS_MAX) {
+        suspects->suspects[suspects->described++] = publication->about;
+    }
+    suspects->count++;
+}
+
 static void published(struct paho_publication *publication, enum err result, int reason_code) {
     struct engine_connection *connection = publication->connection;
     pthread_mutex_lock(&connection->engine->lock);
@@ -272,6 +287,9 @@ static void published(struct paho_publication *publication, enum err result, int
         publication->done = true;
         publication->result = result;
         publication->reason_code = reason_code;
+        if (result != ERR_OK) {
+            paho_note_suspect(connection, publication);
+        }
         paho_post(connection, PAHO_PUBLISHED);
     }
     pthread_mutex_unlock(&connection->engine->lock);

@@ -98,6 +98,7 @@ static void connection_free(struct engine_connection *connection) {
     paho_socket_end_probe(&connection->socket);
     free(connection->codes);
     free(connection->subscribes);
+    free(connection->suspects);
     free(connection->persistence);
     free(connection->host);
     free(connection->id);
@@ -353,6 +354,7 @@ static void fail_publications(struct engine_connection *connection) {
     DL_FOREACH_SAFE(connection->publications, entry, next) {
         if (!entry->done) {
             entry->result = ERR_UNAVAILABLE;
+            paho_note_suspect(connection, entry);
         }
     }
     struct paho_publication *all = connection->publications;
@@ -360,7 +362,13 @@ static void fail_publications(struct engine_connection *connection) {
     deliver_published(connection, all);
 }
 
-static void finish(struct engine_connection *connection, const struct delivery *delivery) {
+/* Reasons of DISCONNECT that only a publication can have while no SUBSCRIBE is under way. */
+static bool speaks_against_publications(int reason_code) {
+    return reason_code == 0x87 || reason_code == 0x95 || reason_code == 0x99 ||
+           reason_code == 0x9A || reason_code == 0x9B;
+}
+
+static void finish(struct engine_connection *connection, struct delivery *delivery) {
     struct engine *engine = connection->engine;
     pthread_mutex_lock(&engine->lock);
     if (connection->ready) {
@@ -369,6 +377,10 @@ static void finish(struct engine_connection *connection, const struct delivery *
     pthread_mutex_unlock(&engine->lock);
     fail_publications(connection);
     DL_DELETE(engine->connections, connection);
+    if (connection->suspects != NULL && delivery->closed.error != CLIENT_ERROR_CLOSED_BY_US) {
+        connection->suspects->told = speaks_against_publications(delivery->closed.reason_code);
+        delivery->closed.suspects = connection->suspects;
+    }
     engine->events->closed(connection->client, &delivery->closed);
     connection_free(connection);
 }

@@ -60,6 +60,7 @@ struct paho_subscribe {
 struct paho_publication {
     struct engine_connection *connection;
     uint64_t token;
+    struct engine_suspect about;
     bool done;
     enum err result;
     int reason_code;
@@ -109,6 +110,7 @@ struct engine_connection {
     char closed_message[PAHO_TEXT_LEN];
     char tls_error[PAHO_TEXT_LEN];
     struct paho_publication *publications;
+    struct engine_suspects *suspects; /* those that were not acknowledged; NULL: none */
     struct paho_hold *hold;
     int64_t give_up_at_ms; /* closing: a held message is given up then; 0: not closing */
 };
@@ -156,6 +158,9 @@ void paho_fill_publish_options(struct paho_publication *publication, int protoco
                                void *options);
 /* Marks the connection and wakes the host. engine->lock is held. */
 void paho_post(struct engine_connection *connection, enum paho_event event);
+/* It was not acknowledged, and may be why the connection ends. engine->lock is held. */
+void paho_note_suspect(struct engine_connection *connection,
+                       const struct paho_publication *publication);
 /* The first word on why it ended counts. engine->lock is held. */
 void paho_post_closed(struct engine_connection *connection, const struct engine_closed *closed);
 

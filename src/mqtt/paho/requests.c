@@ -2,6 +2,7 @@
  * requests into Paho's. Runs on the host thread. Knows nothing of opening, closing or the delivery
  * of events. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <MQTTAsync.h>
@@ -212,6 +213,10 @@ enum err paho_publish(struct engine_connection *connection,
     }
     entry->connection = connection;
     entry->token = token;
+    entry->about = (struct engine_suspect){.payload_len = publication->payload_len,
+                                           .qos = publication->qos,
+                                           .retain = publication->retain};
+    snprintf(entry->about.topic, sizeof(entry->about.topic), "%s", publication->topic);
     pthread_mutex_lock(&connection->engine->lock);
     DL_APPEND(connection->publications, entry);
     pthread_mutex_unlock(&connection->engine->lock);

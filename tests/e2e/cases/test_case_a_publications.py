@@ -13,6 +13,8 @@ from fleet.packets import PUBLISH, PUBREC, PUBREL
 from fleet.scripted import ScriptedBroker
 from fleet.wait import wait_until
 
+pytestmark = pytest.mark.every_engine
+
 GIVEN_UP = "mqfleet_publications_given_up_total"
 SOON = {"reconnect_min_ms": 100, "reconnect_max_ms": 1000}
 

@@ -11,6 +11,8 @@ from fleet.other_brokers import Mochi, Nats
 from fleet.packets import SUBSCRIBE
 from fleet.wait import wait_until
 
+pytestmark = pytest.mark.every_engine
+
 SOON = {"reconnect_min_ms": 100, "reconnect_max_ms": 1000}
 
 

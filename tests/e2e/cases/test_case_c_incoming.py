@@ -10,6 +10,8 @@ from fleet.other_brokers import Mochi
 from fleet.packets import CONNECT, DISCONNECT
 from fleet.wait import wait_until
 
+pytestmark = pytest.mark.every_engine
+
 SOON = {"reconnect_min_ms": 100, "reconnect_max_ms": 1000}
 LARGE = 17 << 20
 
