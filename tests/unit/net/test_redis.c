@@ -437,15 +437,14 @@ START_TEST(while_the_server_is_gone_calls_fail_at_once_and_connects_are_paced) {
     redis_fixture_kill();
     int64_t errors = metric_get(METRIC_REDIS_ERRORS); /* one for each attempt, none in between */
     int64_t begin_ms = clock_ms();
-    int64_t longest_ms = 0;
+    int64_t calls = 0;
     while (clock_ms() - begin_ms < 2000) {
-        int64_t before_ms = clock_ms();
         ck_assert_int_eq(ping(redis), ERR_UNAVAILABLE);
         ck_assert_str_ne(redis_error(redis), "");
-        longest_ms = clock_ms() - before_ms > longest_ms ? clock_ms() - before_ms : longest_ms;
+        calls++;
     }
     errors = metric_get(METRIC_REDIS_ERRORS) - errors;
-    ck_assert_int_lt(longest_ms, 100);
+    ck_assert_int_gt(calls, 20 * errors); /* had calls waited for a connect, there were as many */
     ck_assert_int_ge(errors, 8);
     ck_assert_int_le(errors, 40);
 }
