@@ -10,17 +10,17 @@
     X(GIVE_UP_CONNECTION_LOST, "connection_lost", METRIC_GIVEN_UP_LOST,                            \
       "the broker ended the connection each time that this was sent")                              \
     X(GIVE_UP_NOT_AUTHORIZED, "not_authorized", METRIC_GIVEN_UP_NOT_AUTHORIZED,                    \
-      "the broker ended the connection: not authorized")                                           \
+      "the broker refused it: not authorized")                                                     \
     X(GIVE_UP_TOPIC, "topic_name_invalid", METRIC_GIVEN_UP_TOPIC,                                  \
-      "the broker ended the connection: topic name invalid")                                       \
+      "the broker refused it: topic name invalid")                                                 \
     X(GIVE_UP_TOO_LARGE, "packet_too_large", METRIC_GIVEN_UP_TOO_LARGE,                            \
-      "the broker ended the connection: packet too large")                                         \
+      "the broker refused it: packet too large")                                                   \
     X(GIVE_UP_FORMAT, "payload_format_invalid", METRIC_GIVEN_UP_FORMAT,                            \
-      "the broker ended the connection: payload format invalid")                                   \
+      "the broker refused it: payload format invalid")                                             \
     X(GIVE_UP_RETAIN, "retain_not_supported", METRIC_GIVEN_UP_RETAIN,                              \
-      "the broker ended the connection: it does not support retained messages")                    \
+      "the broker refused it: retained messages are not supported")                                \
     X(GIVE_UP_QOS, "qos_not_supported", METRIC_GIVEN_UP_QOS,                                       \
-      "the broker ended the connection: it does not support this QoS")                             \
+      "the broker refused it: this QoS is not supported")                                          \
     X(GIVE_UP_PROTOCOL, "protocol_error", METRIC_GIVEN_UP_PROTOCOL,                                \
       "the broker answered this in a way that does not fit its QoS, each time")                    \
     X(GIVE_UP_NOT_COMPLETED, "not_completed", METRIC_GIVEN_UP_NOT_COMPLETED,                       \
