@@ -15,7 +15,9 @@ import pytest
 
 from fleet.cloud import CloudBroker
 from fleet.node import BINARY, ROOT, environment
+from fleet.packets import PUBLISH
 from fleet.ports import free_port
+from fleet.scripted import ScriptedBroker
 from fleet.wait import wait_until
 
 TOOL = BINARY.parent / "mqfleet"
@@ -349,6 +351,20 @@ def test_publishing(fleet, cli, tmp_path):
     assert "nobody" in cli.fails(3, "publish", "nobody", "t", "-m", "x")
     assert "whole number" in cli.fails(2, "publish", client, "t", "-m", "x", "-p",
                                        "message_expiry_interval=soon")
+
+
+def test_what_is_still_to_be_published_is_shown_and_dropped(fleet, cli):
+    broker = fleet.closing(ScriptedBroker())
+    fleet.api.create({"id": "c", "url": broker.url, "protocol_version": 5, "subscriptions": ["t/#"]})
+    link = broker.online()
+    fleet.api.wait_state("c", "online")
+    publishing = cli.start("publish", "c", "a/1", "--message", "x", "--qos", "1")
+    link.expect(PUBLISH)  # and not acknowledged
+    assert re.search(r"a/1 +1 +1 .* sent", cli.good("publications", "c"))
+    assert cli.json("publications", "c", "--drop")["dropped"][0]["topic"] == "a/1"
+    assert cli.json("publications", "c") == {"publications": []}
+    assert publishing.wait(20) == 1
+    cli.fails(3, "publications", "nobody")
 
 
 def test_tail_shows_people_no_control_characters(fleet, cli):

@@ -64,6 +64,7 @@ enum cli_exit {
     X(OPT_FOLLOW, "follow", 0, NULL, "events", "show changes as they come")                        \
     X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                          \
     X(OPT_CLIENT, "client", 0, "ID", "events", "changes of that client")                           \
+    X(OPT_DROP, "drop", 0, NULL, "publications", "drop them: they are not sent again")             \
     X(OPT_RAW, "raw", 0, NULL, "tail", "payloads alone, byte for byte, a newline after each")
 
 enum option {
@@ -130,6 +131,7 @@ enum cli_exit command_get(struct cli *cli);
 enum cli_exit command_create(struct cli *cli);
 enum cli_exit command_act(struct cli *cli); /* delete pause resume restart release */
 enum cli_exit command_publish(struct cli *cli);
+enum cli_exit command_publications(struct cli *cli);
 enum cli_exit command_test(struct cli *cli);
 enum cli_exit command_events(struct cli *cli);
 enum cli_exit command_tail(struct cli *cli);

@@ -20,6 +20,8 @@ const struct command commands[] = {
     {"restart", "[ID...]", 0, -1, "connect anew", command_act},
     {"release", "[ID...]", 0, -1, "give clients to another node", command_act},
     {"publish", "ID TOPIC", 2, 2, "publish as a client", command_publish},
+    {"publications", "ID", 1, 1, "what a client still has to publish; with --drop it is dropped",
+     command_publications},
     {"test", "", 0, 0, "try a configuration, step by step, without keeping it", command_test},
     {"events", "[ID]", 0, 1, "the last changes of a client, or with --follow those of the fleet",
      command_events},
