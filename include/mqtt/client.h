@@ -51,11 +51,11 @@ struct client_stop { /* who waits for the end */
 struct client_work {
     struct shared_config *from, *to; /* from NULL: a connection of which nothing is known */
     struct shared_config *asked_of;
-    struct subscriptions_gone gone; /* borrows from the first two */
-    size_t unsubscribed;            /* of these, done */
-    size_t in_flight;               /* filters of the packet under way */
-    bool unsubscribing;             /* it is an UNSUBSCRIBE */
-    uint16_t asked[];               /* else: places in `asked_of` */
+    struct subscriptions_gone gone;        /* borrows from the first two */
+    size_t unsubscribed;                   /* of these, done */
+    size_t in_flight;                      /* filters of the packet under way */
+    bool unsubscribing;                    /* it is an UNSUBSCRIBE */
+    uint16_t asked[SUBSCRIBE_FILTERS_MAX]; /* else: places in `asked_of` */
 };
 
 struct client_lookup {
@@ -111,7 +111,7 @@ struct client {
     uint8_t acquittals; /* in a row of that blame, because the broker was away */
     bool release_asked; /* parked: opens nothing until told */
     bool suspected;     /* the last loss counted whole towards `suspicion` */
-    uint8_t lessons;    /* of its connections, enum engine_lesson; of `session_of` */
+    uint8_t lessons;    /* of its connections, enum engine_lesson; of all its urls */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of a second holder of its identifier */

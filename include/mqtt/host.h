@@ -179,6 +179,8 @@ void host_subscribe_again(struct client *client);
 bool host_subscribe_in_doubt(const struct client *client);
 /* The session's subscriptions are known to nobody; all are asked for on the next connection. */
 void host_subscribe_all(struct client *client);
+/* The next of its urls: it has another session, and most likely takes the same filters. */
+void host_subscribe_elsewhere(struct client *client);
 /* Another broker, say: what was learnt of this one means nothing. */
 void host_subscribe_start_over(struct client *client);
 /* A connection ended while a SUBSCRIBE was not acknowledged, and the broker is not to blame; called

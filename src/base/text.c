@@ -78,6 +78,18 @@ bool text_is_utf8(const void *data, size_t len) {
     return true;
 }
 
+int text_shown_len(const void *text, size_t len, int max) {
+    const unsigned char *bytes = text;
+    assert(max >= 0);
+    if (len <= (size_t)max) {
+        return (int)len;
+    }
+    while (max > 0 && (bytes[max] & 0xC0) == 0x80) {
+        max--;
+    }
+    return max;
+}
+
 size_t text_bom_len(const void *data, size_t len) {
     static const char bom[] = "\xEF\xBB\xBF";
     return len >= sizeof(bom) - 1 && memcmp(data, bom, sizeof(bom) - 1) == 0 ? sizeof(bom) - 1 : 0;

@@ -1,9 +1,13 @@
 """Brokers that refuse subscriptions, in whatever way, and what comes of it (cases B1 to B7)."""
 
+import time
+
 import pytest
 
 from fleet.cloud import CloudBroker, like_aws_iot
 from fleet.packets import SUBSCRIBE, UNSUBSCRIBE
+from fleet.ports import free_port
+from fleet.sse import EventReader
 from fleet.wait import holds_for, wait_until
 
 pytestmark = pytest.mark.every_engine
@@ -223,6 +227,41 @@ def test_case_B3_an_outage_charges_no_filter(fleet):
     assert {size for one in sizes(broker) for size in one} == {4}
 
 
+@both_versions
+@pytest.mark.parametrize("limits", [{"bad_filters": {"s/7"}}, {"filters_max": 8}])
+def test_case_B3_what_one_of_several_urls_taught_holds_for_the_others(fleet, version, limits):
+    """Each loss leads to the next of them, which closes in the same way."""
+    brokers = [fleet.closing(CloudBroker(**limits)) for _ in range(2)]
+    fleet.start_node(**{**QUICK, "reconnect_max_ms": 60000})
+    fleet.api.create(fleet.document(
+        "c", url=None, urls=[broker.url for broker in brokers], protocol_version=version,
+        subscriptions=[{"filter": name, "qos": 1} for name in filters(20)]))
+    fleet.api.wait_state("c", "online", bound_s=20)
+    assert set(refused(fleet)) == set(limits.get("bad_filters", ()))
+    assert sum(len(broker.of("c")) for broker in brokers) <= 9
+
+
+class SlowCloudBroker(CloudBroker):
+    """Takes its time for each SUBACK."""
+
+    def _on_subscribe(self, connection, packet):
+        time.sleep(0.01)
+        return super()._on_subscribe(connection, packet)
+
+
+def test_more_filters_in_a_packet_may_be_set_while_the_client_subscribes(fleet):
+    broker = fleet.closing(SlowCloudBroker())
+    names = filters(900)
+    start(fleet, broker, names, subscribe_filters_max=1)
+    wait_until(lambda: len(broker.subscribed("c")) > 10, 20, "in the midst of it")
+    document = fleet.document("c", url=broker.url, protocol_version=5, subscribe_filters_max=256,
+                              subscriptions=[{"filter": name, "qos": 1} for name in names])
+    assert fleet.api.put(fleet.api.path("c"), document).status_code == 200
+    fleet.api.wait_state("c", "online", bound_s=20)
+    assert broker.subscribed("c") == set(names)
+    assert len(broker.of("c")) == 1 and max(sizes(broker)[0]) == 256
+
+
 # ---- B4: SUBACKs that refuse all -----------------------------------------------------------------
 
 
@@ -245,6 +284,37 @@ def test_case_B4_a_client_whose_filters_are_refused_is_degraded_everywhere(fleet
     fleet.api.post(fleet.api.path("c", "restart"))
     wait_until(lambda: not fleet.api.status("c")["degraded"], 10, "healthy")
     assert degraded_count(fleet) == 0
+
+
+def test_a_refused_filter_in_any_script_can_be_read_in_the_event(fleet):
+    name = "a" + "\u6e29" * 100  # 200 bytes end within a character
+    broker = fleet.closing(CloudBroker(filter_codes={name: 0x87}))
+    start(fleet, broker, filters(2))
+    fleet.api.wait_state("c", "online")
+    events = fleet.closing(EventReader(fleet.api.base + "/api/v1/events?kind=notice"))
+    events.wait_comment("listening to the whole fleet")
+    document = fleet.document("c", url=broker.url, protocol_version=5, subscriptions=[name])
+    assert fleet.api.put(fleet.api.path("c"), document).status_code == 200
+    events.wait(lambda reader: reader.of("notice"), "told as a notice")
+    [notice] = events.of("notice")
+    assert notice["code"] == "subscription_refused"
+    assert notice["message"] == ("1 of 1 subscriptions refused; a" + "\u6e29" * 66 +
+                                 ": not authorized")
+    assert fleet.api.status("c")["last_error"]["message"] == notice["message"]
+
+
+def test_what_another_broker_refused_is_forgotten(fleet):
+    broker = fleet.closing(CloudBroker(filter_codes={name: 0x87 for name in filters(2)}))
+    start(fleet, broker, filters(2))
+    fleet.api.wait_state("c", "online")
+    wait_until(lambda: degraded_count(fleet) == 1, 5, "degraded")
+    document = fleet.document("c", url=f"mqtt://127.0.0.1:{free_port()}", protocol_version=5,
+                              subscriptions=filters(2))
+    assert fleet.api.put(fleet.api.path("c"), document).status_code == 200
+    fleet.api.wait_state("c", "backoff")
+    status = fleet.api.status("c")
+    assert not status["degraded"] and status["refused_filters"] == []
+    assert set(granted(fleet).values()) == {None} and degraded_count(fleet) == 0
 
 
 # ---- B7: a test of a configuration ---------------------------------------------------------------

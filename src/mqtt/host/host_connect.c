@@ -247,7 +247,15 @@ static bool keep_tried(struct client *client, const struct address_list *list) {
 
 /* ---- opening ---- */
 
-/* A session belongs to one identifier at one broker. */
+/* Only the broker is another one, of the same urls. */
+static bool is_elsewhere(const struct client *client) {
+    const struct shared_config *before = client->session_of->base;
+    return before != NULL && client_config_same_connection(before->config, client->config->config);
+}
+
+/* A session belongs to one identifier at one broker. What was learnt of one broker is kept for the
+ * next of its urls: else one message or filter that all of them dislike would be met as if for the
+ * first time, for ever. */
 static bool keep_or_end_session(struct client *client) {
     struct shared_config *config = host_urls_config(client, client->config);
     if (config == NULL) {
@@ -255,9 +263,14 @@ static bool keep_or_end_session(struct client *client) {
     }
     if (client->session_of != NULL &&
         !client_config_same_connection(client->session_of->config, config->config)) {
+        bool elsewhere = is_elsewhere(client);
         host_end_session(client);
-        client->lessons = 0;
-        host_subscribe_start_over(client);
+        if (elsewhere) {
+            host_subscribe_elsewhere(client);
+        } else {
+            client->lessons = 0;
+            host_subscribe_start_over(client);
+        }
     }
     shared_config_release(client->session_of);
     client->session_of = config;

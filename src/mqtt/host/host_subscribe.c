@@ -7,10 +7,12 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "mqtt/host.h"
 
 #define SUBSCRIBE_LATE_MS_MAX    3600000
 #define SUBSCRIBE_ACQUITTALS_MAX 3
+#define SUBSCRIBE_SHOWN_LEN      200 /* of a filter */
 
 static size_t subscribe_count(const struct client *client) {
     return client->config->config->subscription_count;
@@ -56,8 +58,10 @@ static enum client_error subscribe_describe(const struct client *client, size_t 
         const struct subscribing_filter *filter = &client->subscribing.filters[i];
         enum client_error why = subscribing_refusal(filter);
         if (why != CLIENT_ERROR_NONE) {
-            snprintf(out, size, "%zu of %zu subscriptions refused; %.200s: %s", refused,
-                     config->subscription_count, config->subscriptions[i].filter,
+            const char *text = config->subscriptions[i].filter;
+            snprintf(out, size, "%zu of %zu subscriptions refused; %.*s: %s", refused,
+                     config->subscription_count,
+                     text_shown_len(text, strlen(text), SUBSCRIBE_SHOWN_LEN), text,
                      client_error_text(why));
             return why;
         }
@@ -215,8 +219,7 @@ static void subscribe_go_on(struct client *client) {
 }
 
 static struct client_work *subscribe_work_create(struct client *client) {
-    struct subscribing_rules rules = subscribe_rules(client);
-    struct client_work *work = calloc(1, sizeof *work + rules.packet_max * sizeof *work->asked);
+    struct client_work *work = calloc(1, sizeof *work);
     if (work != NULL) {
         work->to = shared_config_hold(client->config);
     }
@@ -357,8 +360,8 @@ static void subscribe_note_blame(struct client *client, const char *filter, size
                  n);
     } else {
         snprintf(message, sizeof message,
-                 "the broker ended the connection when it was asked for the filter %.200s alone",
-                 filter);
+                 "the broker ended the connection when it was asked for the filter %.*s alone",
+                 text_shown_len(filter, strlen(filter), SUBSCRIBE_SHOWN_LEN), filter);
     }
     host_note_error(client, error, message);
     log_event(LOG_INFO, "filters_blamed", KS("client", client->id), KI("filters", (int64_t)n),
@@ -403,9 +406,19 @@ void host_subscribe_all(struct client *client) {
     pthread_mutex_unlock(&client->host->lock);
 }
 
+void host_subscribe_elsewhere(struct client *client) {
+    pthread_mutex_lock(&client->host->lock);
+    subscribing_forget_session(&client->subscribing, subscribe_count(client));
+    pthread_mutex_unlock(&client->host->lock);
+}
+
 void host_subscribe_start_over(struct client *client) {
+    client->blame_pending = client->unsubscribing = false;
+    client->acquittals = 0;
     pthread_mutex_lock(&client->host->lock);
     subscribing_start_over(&client->subscribing, subscribe_count(client));
+    client->host->degraded_count -= client->degraded;
+    client->degraded = false;
     pthread_mutex_unlock(&client->host->lock);
 }
 

@@ -8,6 +8,7 @@
 #include "mqtt/host.h"
 
 #define SUSPECT_NAME_LEN 256
+#define SUSPECT_WHY_LEN  128
 
 void host_note_suspects(struct client *client, const struct engine_suspects *suspects) {
     free(client->suspects);
@@ -68,8 +69,8 @@ static void suspect_describe(const struct client *client, char out[HOST_SUSPECT_
         snprintf(others, sizeof others, ", or one of %zu sent with it", suspects->count - 1);
     }
     snprintf(out, HOST_SUSPECT_TEXT_LEN,
-             "the broker ended the connection after %s%s was sent%s%.128s; %s", name, others,
-             why[0] != '\0' ? ": " : "", why,
+             "the broker ended the connection after %s%s was sent%s%.*s; %s", name, others,
+             why[0] != '\0' ? ": " : "", text_shown_len(why, strlen(why), SUSPECT_WHY_LEN), why,
              client->publications != NULL && !suspects->given_up
                  ? "what is not acknowledged is sent again, one by one"
                  : "it is not sent again");

@@ -42,11 +42,11 @@ static bool loss_is_one_of(int reason_code, const int *codes, size_t n) {
 
 enum loss_verdict loss_judge_told(const struct loss_facts *facts, int reason_code) {
     /* Unspecified error, malformed packet, protocol and implementation error, not authorized,
-     * filter invalid, packet too large, quota exceeded, QoS, shared subscriptions, subscription
-     * identifiers and wildcards not supported: brokers have no better word for a SUBSCRIBE of many
-     * filters. */
-    static const int of_subscription[] = {0x80, 0x81, 0x82, 0x83, 0x87, 0x8F,
-                                          0x95, 0x97, 0x9B, 0x9E, 0xA1, 0xA2};
+     * filter invalid, packet too large, quota exceeded, administrative action, QoS, shared
+     * subscriptions, subscription identifiers and wildcards not supported: brokers have no better
+     * word for a SUBSCRIBE of many filters. */
+    static const int of_subscription[] = {0x80, 0x81, 0x82, 0x83, 0x87, 0x8F, 0x95,
+                                          0x97, 0x98, 0x9B, 0x9E, 0xA1, 0xA2};
     if (facts->subscribing && loss_is_one_of(reason_code, of_subscription,
                                              sizeof of_subscription / sizeof *of_subscription)) {
         return LOSS_BY_SUBSCRIPTIONS;

@@ -103,12 +103,13 @@ static struct subscribing_trouble *subscribing_trouble(struct subscribing *subsc
     return subscribing->trouble;
 }
 
-/* Refused for the moment, perhaps: MQTT 5.0 section 3.9.3. MQTT 3.1.1 has no other code than 0x80
- * for all there is. */
+/* Refused for the moment, perhaps: MQTT 5.0 section 3.9.3. MQTT 3.1.1 has 0x80 for all there is; a
+ * broker that uses the others there as well means what they mean in MQTT 5. */
 static bool subscribing_is_passing(const struct subscribing_filter *filter, int version) {
     static const uint8_t codes[] = {REASON_UNSPECIFIED, REASON_IMPLEMENTATION_ERROR,
                                     REASON_PACKET_IDENTIFIER_IN_USE, REASON_QUOTA_EXCEEDED};
-    return version == 5 && memchr(codes, filter->granted, sizeof codes) != NULL;
+    return (version == 5 || filter->granted != REASON_UNSPECIFIED) &&
+           memchr(codes, filter->granted, sizeof codes) != NULL;
 }
 
 bool subscribing_in_doubt(const struct subscribing *subscribing, size_t count) {
@@ -163,8 +164,7 @@ void subscribing_forget_session(struct subscribing *subscribing, size_t count) {
 
 void subscribing_start_over(struct subscribing *subscribing, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        subscribing->filters[i].flags = 0;
-        subscribing->filters[i].packet_max = 0;
+        subscribing->filters[i] = (struct subscribing_filter){.granted = GRANTED_NONE};
     }
     free(subscribing->trouble);
     subscribing->trouble = NULL;

@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/text.h"
 
 #define PROBE_FILTERS_LOSSES_MAX 24
 #define PROBE_FILTERS_SHOWN      3
+#define PROBE_FILTERS_FILTER_LEN 40
 
 enum err probe_filters_init(struct probe_filters *filters, const struct client_config *config,
                             const struct conf *conf) {
@@ -77,8 +79,10 @@ static enum client_error probe_filters_describe_refused(const struct probe_filte
     for (size_t i = 0; i < config->subscription_count && shown < PROBE_FILTERS_SHOWN; i++) {
         enum client_error why = subscribing_refusal(&filters->plan.filters[i]);
         if (why != CLIENT_ERROR_NONE && len < size) {
-            len += (size_t)snprintf(out + len, size - len, "%s %.40s (%s)", shown > 0 ? "," : "",
-                                    config->subscriptions[i].filter, client_error_text(why));
+            const char *text = config->subscriptions[i].filter;
+            len += (size_t)snprintf(out + len, size - len, "%s %.*s (%s)", shown > 0 ? "," : "",
+                                    text_shown_len(text, strlen(text), PROBE_FILTERS_FILTER_LEN),
+                                    text, client_error_text(why));
             last = why;
             shown++;
         }

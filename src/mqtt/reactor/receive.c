@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/text.h"
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
 
@@ -18,7 +19,7 @@
 /* ---- what the server says of itself and of why ---- */
 
 static int slice_len(struct packet_slice slice) {
-    return slice.len > 200 ? 200 : (int)slice.len;
+    return text_shown_len(slice.data, slice.len, 200);
 }
 
 /* The reason's text, the server's own words, and the server it names. */

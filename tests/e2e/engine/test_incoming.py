@@ -153,6 +153,23 @@ def test_case_C2_a_malformed_topic_ends_one_connection_and_is_skipped_on_the_nex
     assert skipped(desk.api, "malformed_topic") == before + 1
 
 
+def test_case_C2_what_ended_a_connection_at_one_of_several_urls_is_skipped_at_the_next(desk):
+    brokers = [desk.broker(), desk.broker()]
+    document = desk.document(brokers[0], 5, urls=[broker.url for broker in brokers],
+                             clean_start=False, session_expiry_s=3600)
+    del document["url"]
+    client = desk.add(document)
+    link = brokers[0].connection()
+    link.publish(b"t/\xff", b"bad", 1, 1)  # before SUBACK: the client goes to the next
+    assert link.goodbye() == 0x81
+    link = brokers[1].connection(present=True)
+    link.publish(b"t/\xff", b"bad", 1, 1, dup=True)
+    link.answer_subscriptions()
+    answer = link.expect(PUBACK)
+    assert (answer.id, answer.code) == (1, 0x90)
+    desk.api.wait_state(client, "online")
+
+
 # ---- topic aliases -------------------------------------------------------------------------------
 
 

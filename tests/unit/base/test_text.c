@@ -69,6 +69,16 @@ START_TEST(utf8_is_never_read_beyond_its_length) {
 }
 END_TEST
 
+START_TEST(what_is_shown_of_a_text_ends_with_a_whole_character) {
+    static const char text[] = "a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z"; /* of 1 to 4 bytes */
+    static const int shown[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11};
+    for (int max = 0; max < (int)(sizeof shown / sizeof *shown); max++) {
+        ck_assert_int_eq(text_shown_len(text, strlen(text), max), shown[max]);
+    }
+    ck_assert_int_eq(text_shown_len("", 0, 5), 0);
+}
+END_TEST
+
 START_TEST(an_mqtt_string_has_no_nul_and_at_most_65535_bytes) {
     char *long_text = malloc(65536);
     memset(long_text, 'x', 65536);
@@ -246,6 +256,7 @@ int main(void) {
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, utf8_is_accepted_exactly_when_well_formed);
     tcase_add_test(cases, utf8_is_never_read_beyond_its_length);
+    tcase_add_test(cases, what_is_shown_of_a_text_ends_with_a_whole_character);
     tcase_add_test(cases, an_mqtt_string_has_no_nul_and_at_most_65535_bytes);
     tcase_add_test(cases, base64_matches_the_vectors_of_rfc_4648);
     tcase_add_test(cases, base64_gives_every_byte_back_at_every_length);

@@ -48,6 +48,8 @@ static const struct {
     {{.subscribing = true}, 0xA2, LOSS_BY_SUBSCRIPTIONS},
     {{.subscribing = true}, 0x95, LOSS_BY_SUBSCRIPTIONS},
     {{.subscribing = true}, 0x82, LOSS_BY_SUBSCRIPTIONS},
+    {{.subscribing = true}, 0x98, LOSS_BY_SUBSCRIPTIONS},
+    {{0}, 0x98, LOSS_UNEXPLAINED},
     {{.subscribing = true}, 0x8B, LOSS_UNEXPLAINED},
 };
 
