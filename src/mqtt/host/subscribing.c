@@ -9,7 +9,8 @@
 #include "mqtt/reason_codes.h"
 #include "mqtt/subscriptions.h"
 
-#define SUBSCRIBING_LOSSES_MAX  40 /* then the client goes online with what is good */
+#define SUBSCRIBING_LOSSES_MAX  40 /* then what is in doubt is put off */
+#define SUBSCRIBING_LOSSES_END  60 /* then all is that was not granted on the last connection */
 #define SUBSCRIBING_STREAK_LOOK 2  /* then one from elsewhere is tried */
 #define SUBSCRIBING_STREAK_MAX  3
 #define SUBSCRIBING_TRIAL_MS    5000 /* some brokers grant first, and close then */
@@ -432,7 +433,8 @@ static void subscribing_plan_late(struct subscribing_trouble *trouble,
 static void subscribing_put_off(struct subscribing *subscribing, size_t count, unsigned classes) {
     for (size_t i = 0; i < count; i++) {
         struct subscribing_filter *filter = &subscribing->filters[i];
-        if (classes & 1u << subscribing_class_of(filter) && !(filter->flags & FILTER_HELD)) {
+        if (classes & 1u << subscribing_class_of(filter)) {
+            filter->flags &= (uint8_t)~FILTER_HELD; /* by an earlier grant, which means nothing */
             filter->flags |= FILTER_LATE;
         }
     }
@@ -517,6 +519,17 @@ static void subscribing_judge(struct subscribing *subscribing, size_t count,
     }
 }
 
+/* However many are bad, the client comes online with the others. */
+static void subscribing_bound_losses(struct subscribing *subscribing, size_t count) {
+    const unsigned doubtful =
+        1u << SUBSCRIBING_SUSPECT | 1u << SUBSCRIBING_NEW | 1u << SUBSCRIBING_SURPLUS;
+    if (subscribing->trouble->losses > SUBSCRIBING_LOSSES_END) {
+        subscribing_put_off(subscribing, count, doubtful | 1u << SUBSCRIBING_GOOD);
+    } else if (subscribing->trouble->losses > SUBSCRIBING_LOSSES_MAX) {
+        subscribing_put_off(subscribing, count, doubtful);
+    }
+}
+
 bool subscribing_blame(struct subscribing *subscribing, size_t count,
                        const struct subscribing_rules *rules, int64_t now_ms) {
     struct subscribing_doubt doubt = subscribing_doubt_of(subscribing, count);
@@ -529,9 +542,7 @@ bool subscribing_blame(struct subscribing *subscribing, size_t count,
     trouble->losses += trouble->losses < UINT16_MAX;
     trouble->late_tries += doubt.late && trouble->late_tries < UINT8_MAX;
     subscribing_judge(subscribing, count, &doubt);
-    if (trouble->losses > SUBSCRIBING_LOSSES_MAX) {
-        subscribing_put_off(subscribing, count, 1u << SUBSCRIBING_SUSPECT | 1u << SUBSCRIBING_NEW);
-    }
+    subscribing_bound_losses(subscribing, count);
     if (doubt.late || trouble->late_at_ms == 0) {
         subscribing_plan_late(trouble, rules, now_ms);
     }

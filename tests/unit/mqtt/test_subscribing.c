@@ -294,6 +294,37 @@ START_TEST(many_bad_filters_do_not_keep_the_client_offline) {
 }
 END_TEST
 
+/* As when a permission is taken away: a broker that was content with all of them before. */
+START_TEST(what_a_kept_session_holds_may_become_bad) {
+    static const struct {
+        size_t count, bad, connections;
+    } cases[] = {{20, 20, 14}, {1000, 1000, 62}, {1000, 100, 62}};
+    game_begin(cases[_i].count);
+    game.keeps = true;
+    game_play();
+    memset(game.bad, true, cases[_i].bad);
+    size_t before = game.connections;
+    game_play();
+    ck_assert_uint_le(game.connections - before, cases[_i].connections);
+    ck_assert_uint_ge(subscribing_refused_count(&game.plan, cases[_i].count), cases[_i].bad);
+    game_end();
+}
+END_TEST
+
+START_TEST(a_limit_that_sinks_does_not_keep_the_client_offline) {
+    game_begin(1000);
+    game.keeps = true;
+    game.total_limit = 355;
+    game_play();
+    game.total_limit = 19;
+    game.bad[7] = game.bad[8] = true;
+    size_t before = game.connections;
+    game_play();
+    ck_assert_uint_le(game.connections - before, 62);
+    game_end();
+}
+END_TEST
+
 /* ---- later ---- */
 
 static int64_t game_due_ms(void) {
@@ -508,6 +539,8 @@ int main(void) {
     tcase_add_loop_test(bad, a_broker_that_closes_at_any_filter_has_the_client_online_without, 0,
                         2);
     tcase_add_test(bad, many_bad_filters_do_not_keep_the_client_offline);
+    tcase_add_loop_test(bad, what_a_kept_session_holds_may_become_bad, 0, 3);
+    tcase_add_test(bad, a_limit_that_sinks_does_not_keep_the_client_offline);
     tcase_add_test(later, a_named_filter_is_tried_alone_ever_more_seldom);
     tcase_add_loop_test(later, a_named_filter_that_is_granted_is_on_trial_first, 0, 2);
     tcase_add_test(later, filters_that_were_put_off_follow_once_one_of_them_is_granted);
