@@ -100,9 +100,15 @@ local function owner_of(id)
     }
 end
 
+-- Several identities stand in a member of their own: nodes of an older version, whose scripts know
+-- one, then find it unknown, and leave the entries of all of them to this id.
 local function meta_of(id)
     local record = object(META, id) or {}
-    return { version = whole(record.version) or 1, identity = text_or(record.identity, '') }
+    local identity = text_or(record.identities, '')
+    if identity == '' then
+        identity = text_or(record.identity, '')
+    end
+    return { version = whole(record.version) or 1, identity = identity }
 end
 
 local function attempt_of(id)
@@ -288,7 +294,11 @@ local function set_meta(id, version, identity)
     for one in identities_of(identity) do
         redis.call('HSET', IDENTITY, one, id)
     end
-    redis.call('HSET', META, id, cjson.encode({ version = version, identity = identity }))
+    local meta = { version = version, identity = identity }
+    if identity:find('\n', 1, true) then
+        meta.identity, meta.identities = '', identity
+    end
+    redis.call('HSET', META, id, cjson.encode(meta))
 end
 
 local function set_attempt(id, attempt)

@@ -259,6 +259,7 @@ START_TEST(identity_is_equal_for_equal_brokers_and_client_ids) {
         {"{'id':'b','client_id':'c','url':'tcp://h:1883'}", "h:1883/c"},
         {"{'id':'b','client_id':'c','url':'mqtt://[0:0::1]'}", "::1:1883/c"},
         {"{'id':'b','client_id':'','url':'mqtt://h'}", "h:1883?b"},
+        {"{'id':'b','client_id':'c','urls':['mqtt://h','ws://i/x']}", "h:1883/c\ni:80/c"},
     };
     for (size_t i = 0; i < COUNT(texts); i++) {
         struct client_config *config = config_of(texts[i][0]);

@@ -123,12 +123,33 @@ static inline void fleet_check_owned(struct fleet *fleet, const char *id) {
     json_decref(record);
 }
 
+/* Of a record in `meta`: one, or of several a line each; NULL: rubbish. */
+static inline const char *fleet_identities(json_t *meta) {
+    const char *several = json_string_value(json_object_get(meta, "identities"));
+    const char *one = json_string_value(json_object_get(meta, "identity"));
+    return several && one && one[0] ? NULL : several ? several : one;
+}
+
+/* The next line, and the place behind it; "": there is none. */
+static inline const char *fleet_next_identity(const char *at, char out[FLEET_FAULT_LEN]) {
+    size_t len = strcspn(at, "\n");
+    snprintf(out, FLEET_FAULT_LEN, "%.*s", (int)len, at);
+    return at + len + (at[len] == '\n');
+}
+
 static inline void fleet_check_identity(struct fleet *fleet, const char *id, const char *text) {
     json_t *meta = json_loads(text, 0, NULL);
-    const char *identity = json_string_value(json_object_get(meta, "identity"));
-    const char *holder = identity ? fleet_field(fleet->identity, identity) : NULL;
-    if (!identity || (identity[0] && (!holder || strcmp(holder, id) != 0))) {
+    const char *identities = fleet_identities(meta);
+    char one[FLEET_FAULT_LEN];
+    if (!identities) {
         fleet_fault(fleet, "identity not recorded for its id", id, text);
+    }
+    for (const char *at = identities; at && *at;) {
+        at = fleet_next_identity(at, one);
+        const char *holder = fleet_field(fleet->identity, one);
+        if (!holder || strcmp(holder, id) != 0) {
+            fleet_fault(fleet, "identity not recorded for its id", id, text);
+        }
     }
     if (!fleet_field(fleet->no, id) && !fleet_field(fleet->use, id)) {
         fleet_fault(fleet, "meta of an id that is gone", id, text);
@@ -207,8 +228,13 @@ static inline void fleet_check(struct fleet *fleet, const char *const *written) 
         const char *id = fleet_field(fleet->identity, fleet_key(fleet->identity, i));
         const char *text = fleet_field(fleet->meta, id);
         json_t *meta = json_loads(text ? text : "", 0, NULL);
-        const char *identity = json_string_value(json_object_get(meta, "identity"));
-        if (!identity || strcmp(identity, fleet_key(fleet->identity, i)) != 0) {
+        bool borne_out = false;
+        char one[FLEET_FAULT_LEN];
+        for (const char *at = fleet_identities(meta); at && *at;) {
+            at = fleet_next_identity(at, one);
+            borne_out |= strcmp(one, fleet_key(fleet->identity, i)) == 0;
+        }
+        if (!borne_out) {
             fleet_fault(fleet, "identity that its id does not bear out", id, text);
         }
         json_decref(meta);

@@ -7,7 +7,7 @@
 
 #define IDS       40
 #define NODES     4
-#define TEXT_LEN  48
+#define TEXT_LEN  80
 #define TRACE_LEN 20
 
 static const char *const NODE_NAMES[] = {"plain", "with:colon", "with space", "n\xc3\xb6t/\"q\"",
@@ -115,10 +115,14 @@ static void any_config(char out[TEXT_LEN]) {
     snprintf(out, TEXT_LEN, "{\"text\":%d}", (int)random_below(4));
 }
 
-/* Mostly its own; now and then one that others want too. */
+/* Mostly its own; now and then one that others want too, and several at several brokers. */
 static void any_identity(int id, char out[TEXT_LEN]) {
-    snprintf(out, TEXT_LEN, chance(85) ? "b:1883/own-%d" : "b:1883/shared-%d",
-             chance(85) ? id : id % 3);
+    size_t len = 0;
+    for (int broker = 0; broker < 3 && (broker == 0 || chance(30)); broker++) {
+        len += (size_t)snprintf(out + len, TEXT_LEN - len, "%s%c:1883/%s-%d", broker ? "\n" : "",
+                                'b' + (int)random_below(3 - (unsigned)broker) + broker,
+                                chance(85) ? "own" : "shared", chance(85) ? id : id % 3);
+    }
 }
 
 static int index_of(const char *id) {

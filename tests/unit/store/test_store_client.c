@@ -169,6 +169,47 @@ START_TEST(update_moves_the_identity_and_refuses_that_of_another) {
 }
 END_TEST
 
+START_TEST(a_client_of_several_brokers_has_an_identity_at_each) {
+    char *other = NULL;
+    int64_t version;
+    struct store_member a = joined("a", "1", 10);
+    create("x", "{}", "a/x\nb/x");
+    struct store_create_result second = create("y", "{}", "b/x");
+    ck_assert_int_eq(second.outcome, STORE_IDENTITY_TAKEN);
+    ck_assert_str_eq(second.other_id, "x");
+    free(second.other_id);
+    create("y", "{}", "c/y");
+    ck_assert_int_eq(store_update(store, "y", 0, "{1}", "c/x\na/x", &version, &other), ERR_EXISTS);
+    ck_assert_str_eq(other, "x");
+    free(other);
+    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIMED);
+    ck_assert_int_eq(store_update(store, "x", 0, "{1}", "b/x\nd/x", &version, &other), ERR_OK);
+    ck_assert_int_eq(store_update(store, "y", 0, "{1}", "c/x\na/x", &version, &other), ERR_OK);
+    assert_fleet(NODES);
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "y", 0), ERR_OK);
+    ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:identity"), 0);
+}
+END_TEST
+
+/* Their scripts look for who has an identity in this way, and do not know that there may be
+ * several. */
+START_TEST(nodes_of_an_older_version_leave_the_identities_of_several_brokers_alone) {
+    static const char older[] =
+        "local holder = redis.call('HGET', 'mqtt_fleet:identity', ARGV[1])\n"
+        "local meta = holder and cjson.decode(redis.call('HGET', 'mqtt_fleet:meta', holder))\n"
+        "if meta and (meta.identity == '' or meta.identity == ARGV[1]) then\n"
+        "    return holder\n"
+        "end";
+    create("x", "{}", "a/x\nb/x");
+    create("y", "{}", "a/y");
+    ck_assert_str_eq(RAW_TEXT("EVAL", older, "0", "a/x"), "x");
+    ck_assert_str_eq(RAW_TEXT("EVAL", older, "0", "b/x"), "x");
+    ck_assert_str_eq(RAW_TEXT("EVAL", older, "0", "a/y"), "y");
+    ck_assert_str_eq(RAW_TEXT("EVAL", older, "0", "c/x"), "(nil)");
+}
+END_TEST
+
 START_TEST(update_of_a_waiting_id_lets_it_be_tried_at_once) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
@@ -326,6 +367,8 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, update_refuses_another_version);
     tcase_add_test(tcase, update_refuses_an_unknown_id);
     tcase_add_test(tcase, update_moves_the_identity_and_refuses_that_of_another);
+    tcase_add_test(tcase, a_client_of_several_brokers_has_an_identity_at_each);
+    tcase_add_test(tcase, nodes_of_an_older_version_leave_the_identities_of_several_brokers_alone);
     tcase_add_test(tcase, update_of_a_waiting_id_lets_it_be_tried_at_once);
     tcase_add_test(tcase, delete_of_an_owned_id_leaves_nothing_but_a_tombstone);
     tcase_add_test(tcase, delete_refuses_an_unknown_id_and_another_version);
