@@ -46,7 +46,7 @@ struct incident_failure {
 /* A connect failed in a way that speaks against the broker. */
 void incident_failed(struct incident *incident, const struct incident_failure *failure,
                      int64_t now_ms);
-/* Any other CONNACK came. */
+/* Any other CONNACK came, or something else that only a broker which is there can send. */
 void incident_answered(struct incident *incident, uint64_t client, int64_t now_ms);
 void incident_online(struct incident *incident, uint64_t client, int64_t now_ms);
 void incident_offline(struct incident *incident, uint64_t client, int64_t now_ms);

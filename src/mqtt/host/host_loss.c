@@ -91,9 +91,10 @@ static void closed_as_told(struct client *client) {
     }
 }
 
-/* Whoever refuses is there, unless that is what it says. */
+/* Whoever takes a connection and refuses is there, by CONNACK, a certificate, or no MQTT at all;
+ * unless that is what it says. */
 static void note_answer(struct client *client, const struct engine_closed *closed) {
-    if (closed->reason_code >= 0 && !host_speaks_against_broker(closed->error)) {
+    if (closed->address >= 0 && !host_speaks_against_broker(closed->error)) {
         incident_answered(client->broker->incident, client_number(client), clock_ms());
     }
 }

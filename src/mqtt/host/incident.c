@@ -33,6 +33,7 @@ struct incident_open { /* allocated while it is */
     uint64_t proof; /* the client whose connection has to live on; 0: none */
     int64_t proof_at_ms;
     struct incident_row answered;
+    size_t answers;         /* of these clients */
     int64_t answered_at_ms; /* the first of them */
 };
 
@@ -196,8 +197,10 @@ static bool incident_is_over(const struct incident *incident, int64_t now_ms) {
     const struct incident_open *open = incident->open;
     size_t several = incident->users < INCIDENT_SEVERAL ? incident->users : INCIDENT_SEVERAL;
     bool lives = open->proof != 0 && now_ms - open->proof_at_ms >= INCIDENT_LIFE_MS;
-    bool answers = open->answered.count >= several && open->answered.count > 0 &&
-                   now_ms - open->answered_at_ms >= INCIDENT_ANSWERS_MS;
+    /* Perhaps all others are paused. */
+    bool enough = open->answered.count >= several || open->answers >= INCIDENT_SEVERAL;
+    bool answers =
+        open->answers > 0 && enough && now_ms - open->answered_at_ms >= INCIDENT_ANSWERS_MS;
     return lives || answers;
 }
 
@@ -236,6 +239,7 @@ void incident_failed(struct incident *incident, const struct incident_failure *f
         incident->open->failures++;
         incident->open->failed_at_ms = now_ms;
         incident->open->answered.count = 0;
+        incident->open->answers = 0;
     }
     pthread_mutex_unlock(&incident->all->lock);
     incident_log(&news);
@@ -246,7 +250,8 @@ void incident_answered(struct incident *incident, uint64_t client, int64_t now_m
     incident->failing.count = 0;
     if (incident->open != NULL) {
         struct incident_open *open = incident->open;
-        open->answered_at_ms = open->answered.count == 0 ? now_ms : open->answered_at_ms;
+        open->answered_at_ms = open->answers == 0 ? now_ms : open->answered_at_ms;
+        open->answers++;
         incident_row_add(&open->answered, client);
     }
     pthread_mutex_unlock(&incident->all->lock);

@@ -122,7 +122,8 @@ static void begin(struct engine_connection *connection) {
         bool file = result == ERR_IO;
         struct engine_closed closed = {.error = file ? CLIENT_ERROR_TLS_FILE_UNREADABLE
                                                      : CLIENT_ERROR_BAD_CONFIGURATION,
-                                       .reason_code = -1};
+                                       .reason_code = -1,
+                                       .address = -1};
         pthread_mutex_lock(&connection->engine->lock);
         paho_post_closed(connection, &closed);
         pthread_mutex_unlock(&connection->engine->lock);

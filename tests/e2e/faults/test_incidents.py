@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from fleet.certificates import Authority
 from fleet.hostile import Hostile, Silent
 from fleet.wait import holds_for, wait_until
 from fleet.wire import CUT, SILENT, Wire
@@ -17,14 +18,19 @@ BACK_S = 5  # from the broker's return until all are online
 
 
 class Moody(Hostile):
-    """Does as its mood says: "well", "unavailable" (CONNACK), or "brief": lets in, and closes."""
+    """Does as its mood says: "well", "unavailable" and "banned" (CONNACK), "mute": closes at CONNECT,
+    or "brief": lets in, and closes."""
 
     mood = "well"
 
     def on_connect(self, guest):
-        well = self.mood != "unavailable"
+        if self.mood == "mute":
+            self.end(guest)
+            return
+        well = self.mood in ("well", "brief")
         guest.let_in = well
-        code = 0 if well else 0x88 if guest.version == 5 else 3
+        refusals = {"unavailable": (3, 0x88), "banned": (5, 0x87)}
+        code = 0 if well else refusals[self.mood][guest.version == 5]
         guest.sock.send(bytes([0x20, 3, 0, code, 0] if guest.version == 5 else [0x20, 2, 0, code]))
         if self.mood != "well":
             self.end(guest, 0.1 if well else 0)
@@ -129,10 +135,11 @@ def test_case_D5_a_broker_that_accepts_and_is_silent(fleet):
 
 
 @pytest.mark.every_engine
-def test_case_D5_behind_a_proxy_that_accepts_and_closes(fleet):
+@pytest.mark.parametrize("version", [4, 5])
+def test_case_D5_behind_a_proxy_that_accepts_and_closes(fleet, version):
     node = fleet.start_node()
     wire = fleet.closing(Wire(fleet.broker.port))
-    ids = clients_at(fleet, f"mqtt://127.0.0.1:{wire.port}", 100)
+    ids = clients_at(fleet, f"mqtt://127.0.0.1:{wire.port}", 100, protocol_version=version)
     fleet.broker.kill()
     wait_incident(node)
     holds_for(lambda: True, 8)
@@ -141,12 +148,45 @@ def test_case_D5_behind_a_proxy_that_accepts_and_closes(fleet):
     fleet.wait_online(ids, BACK_S)
 
 
-@pytest.mark.every_engine
-@pytest.mark.parametrize("version", [4, 5])
-def test_case_D5_a_broker_that_says_it_is_unavailable_while_it_starts(fleet, version):
-    node = fleet.start_node()
+def test_a_broker_that_is_back_with_a_certificate_nobody_trusts_is_told_as_such(fleet):
+    """It is there: the incident ends, and each client says what it meets now."""
+    node = fleet.start_node(reconnect_min_ms=100, reconnect_max_ms=1000)
+    trusted, other = (Authority(fleet.folder / name) for name in ("trusted", "other"))
+    broker = fleet.start_broker("tls", tls=trusted)
+    ids = clients_at(fleet, broker.url, 12, tls={"ca": trusted.ca.read_text()})
+    broker.kill()
+    wait_incident(node)
+    holds_for(lambda: True, 2)
+    for mine, theirs in ((trusted.server_certificate, other.server_certificate),
+                         (trusted.server_key, other.server_key)):
+        mine.write_bytes(theirs.read_bytes())
+    broker.start()
+    wait_incident(node, 0)
+    wait_until(lambda: {fleet.api.status(one)["last_error"]["code"] for one in ids}
+               == {"tls_failed"}, 10, "the certificate is told")
+
+
+def test_an_incident_ends_for_the_one_client_that_is_not_paused(fleet):
+    node = fleet.start_node(reconnect_min_ms=100, reconnect_max_ms=500)
     peer = fleet.closing(Moody())
     peer.mood = "unavailable"
+    first, *others = fleet.create(3, make=lambda client: fleet.document(client, url=peer.url))
+    wait_incident(node)
+    for one in others:
+        assert fleet.api.post(f"{fleet.api.path(one)}/pause").ok
+    peer.mood = "banned"
+    wait_incident(node, 0)
+    wait_until(lambda: fleet.api.status(first)["last_error"]["code"] == "not_authorized", 10)
+
+
+@pytest.mark.every_engine
+@pytest.mark.parametrize("mood", ["unavailable", "mute"])
+@pytest.mark.parametrize("version", [4, 5])
+def test_case_D5_a_broker_that_is_not_available_while_it_starts(fleet, version, mood):
+    """Or only closes."""
+    node = fleet.start_node()
+    peer = fleet.closing(Moody())
+    peer.mood = mood
     ids = fleet.create(100, make=lambda client: fleet.document(
         client, url=peer.url, protocol_version=version))
     wait_incident(node)

@@ -1,6 +1,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include "mqtt/host.h"
 #include "mqtt/incident.h"
 
 static struct incidents *incidents;
@@ -132,6 +133,40 @@ START_TEST(answers_of_several_clients_for_a_while_end_it_too) {
 }
 END_TEST
 
+START_TEST(answers_of_one_client_end_it_where_all_others_are_paused) {
+    begin(10000);
+    incident_answered(incident, 4, 20000);
+    refused(4, 21000);
+    incident_answered(incident, 4, 22000);
+    incident_answered(incident, 4, 24000);
+    incident_tick(incident, 26000);
+    ck_assert(incident_is_open(incident));
+    incident_answered(incident, 4, 28000);
+    incident_tick(incident, 28000);
+    ck_assert(!incident_is_open(incident));
+}
+END_TEST
+
+/* Each finer error is told apart in the text, and means the same here. */
+START_TEST(whatever_says_that_nobody_is_there_speaks_against_the_broker) {
+    static const char *const codes[] = {"connection_refused", "connect_timeout",
+                                        "server_unavailable"};
+    size_t n = 0;
+    for (enum client_error error = 0; error < CLIENT_ERROR_COUNT; error++) {
+        const char *code = client_error_code(error);
+        for (size_t i = 0; code != NULL && i < sizeof codes / sizeof *codes; i++) {
+            if (strcmp(code, codes[i]) == 0) {
+                ck_assert_msg(host_speaks_against_broker(error), "%s", client_error_name(error));
+                n++;
+            }
+        }
+    }
+    ck_assert_uint_gt(n, 10);
+    ck_assert(!host_speaks_against_broker(CLIENT_ERROR_TLS_CERTIFICATE_EXPIRED));
+    ck_assert(!host_speaks_against_broker(CLIENT_ERROR_MQTT_BAD_CREDENTIALS));
+}
+END_TEST
+
 /* Of a client that had nothing unacknowledged. */
 static void lost(uint64_t client, int64_t now_ms) {
     incident_lost(incident, &(struct incident_loss){client, true, true}, now_ms);
@@ -257,6 +292,8 @@ int main(void) {
     tcase_add_test(tcase, case_D5_one_second_of_life_ends_it);
     tcase_add_test(tcase, case_D5_a_broker_that_is_back_for_half_a_second_ends_nothing);
     tcase_add_test(tcase, answers_of_several_clients_for_a_while_end_it_too);
+    tcase_add_test(tcase, answers_of_one_client_end_it_where_all_others_are_paused);
+    tcase_add_test(tcase, whatever_says_that_nobody_is_there_speaks_against_the_broker);
     tcase_add_test(tcase, case_A9_what_explains_a_loss);
     tcase_add_test(tcase, case_A3_losses_without_a_bystander_explain_nothing);
     tcase_add_test(tcase, clients_that_are_stopped_together_explain_nothing);
