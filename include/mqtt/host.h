@@ -132,7 +132,7 @@ void host_end_session(struct client *client);
 
 /* host_urls.c: which of its brokers a client is at. */
 struct client_endpoint host_endpoint(const struct client *client); /* borrowed */
-/* With a new configuration. */
+/* With a configuration that may be another. */
 void host_urls_begin(struct client *client);
 /* After a failure: the next. True: it has not been tried in this round, and may be at once. */
 bool host_urls_next(struct client *client);
@@ -143,6 +143,8 @@ struct shared_config *host_urls_config(const struct client *client, struct share
 
 /* host_connect.c: from queued to CONNACK. */
 void host_enqueue(struct client *client);
+/* client->broker becomes the one of its endpoint. False: out of memory. */
+bool host_take_broker(struct client *client);
 int64_t host_backoff_ms(const struct client *client);
 int64_t host_connect_timeout_ms(const struct client *client);
 /* The same as after a first failure. */

@@ -264,6 +264,22 @@ def test_case_D3_many_clients_find_whichever_broker_is_back(fleet):
     assert node.ready()
 
 
+def test_case_D3_a_client_that_is_paused_may_get_other_brokers(fleet):
+    """Fewer than it had, when it was at the last of them."""
+    node = fleet.start_node(reconnect_min_ms=100)
+    nobody = [f"mqtt://127.0.0.1:{free_port()}" for _ in range(7)]
+    config = fleet.document("c", url=None, urls=[*nobody, fleet.broker.url])
+    fleet.api.create(config)
+    fleet.wait_online(["c"], 10)
+    path = fleet.api.path("c")
+    for urls in ([fleet.broker.url], [nobody[0], fleet.broker.url]):
+        assert fleet.api.put(path, {**config, "urls": urls, "desired": "paused"}).ok
+        wait_until(lambda: fleet.api.status("c")["state"] == "paused", 10)
+        assert fleet.api.put(path, {**config, "urls": urls, "desired": "running"}).ok
+        fleet.wait_online(["c"], 10)
+    assert node.api.status("c")["broker"] == f"127.0.0.1:{fleet.broker.port}"
+
+
 def test_case_D3_without_any_the_rounds_are_paced(fleet):
     urls = [f"mqtt://127.0.0.1:{free_port()}" for _ in range(3)]
     node = fleet.start_node(reconnect_min_ms=1000, reconnect_max_ms=1000)

@@ -59,9 +59,12 @@ static void pause(struct client *client) {
     }
 }
 
+/* Its brokers may be others than before the pause. */
 static void resume(struct client *client) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
+    client->server_keepalive_s = 0;
+    host_urls_begin(client);
     if (host_change(client, CLIENT_EV_RESUME, "resumed")) {
         host_enqueue(client);
     }

@@ -19,7 +19,7 @@
 
 /* ---- waiting for a turn ---- */
 
-static bool take_broker(struct client *client) {
+bool host_take_broker(struct client *client) {
     struct host *host = client->host;
     const struct client_endpoint endpoint = host_endpoint(client);
     struct broker *broker = broker_acquire(&host->brokers, endpoint.host, endpoint.port);
@@ -51,7 +51,7 @@ void host_enqueue(struct client *client) {
     if (client->connection != NULL) {
         return; /* the old one is closing; its closed event leads here again */
     }
-    if (!take_broker(client)) {
+    if (!host_take_broker(client)) {
         host_fail(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
         return;
     }
@@ -322,9 +322,8 @@ static void open_connection(struct client *client, const struct address_list *ad
                                                   ? client->server_keepalive_s
                                                   : client->config->config->keepalive_s,
                                .session = &client->session,
+                               .lessons = client->lessons,
                                .client = client};
-    keep_or_end_session(client);
-    open.lessons = client->lessons;
     memcpy(&open.address, &addresses->items[0], open.address_len);
     client->opened_at_ms = clock_ms();
     host_set_timer(client, open.connect_timeout_ms + ENGINE_MARGIN_MS);

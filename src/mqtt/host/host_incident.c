@@ -103,11 +103,14 @@ void host_await_broker(struct client *client) {
     if (client->state == CLIENT_QUEUED && !host_change(client, CLIENT_EV_FAILED, "broker_away")) {
         return;
     }
-    incident_show(client);
-    pacer_park(&host->pacer, &client->ticket, client->broker);
     if (client->config->config->url_count > 1) {
         host_set_timer(client, INCIDENT_OTHERS_MS); /* perhaps another of its brokers is back */
+        if (!host_take_broker(client)) {
+            return; /* until then */
+        }
     }
+    incident_show(client);
+    pacer_park(&host->pacer, &client->ticket, client->broker);
 }
 
 /* Those that queued up before it began, too. */
@@ -136,7 +139,9 @@ static void incident_let_try(struct host *host, struct broker *broker, const cha
 }
 
 static void incident_bring_back(struct host *host, struct broker *broker) {
-    for (int i = 0; i < HOST_PER_TURN_MAX && broker->parked != NULL; i++) {
+    bool more = broker->parked != NULL; /* each holds the broker */
+    for (int i = 0; i < HOST_PER_TURN_MAX && more; i++) {
+        more = broker->parked->next != NULL;
         struct client *client = incident_client_of(broker->parked);
         pacer_leave(&host->pacer, &client->ticket);
         client->failures = 0;

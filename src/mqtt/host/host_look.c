@@ -13,7 +13,7 @@ static void look_nobody(struct resolver_request *request) {
 /* Only what is known at once: later it is too late. */
 static bool look_find_address(struct client *client, union socket_address *out) {
     struct host *host = client->host;
-    const struct client_config *config = client->config->config;
+    const struct client_endpoint endpoint = host_endpoint(client);
     struct resolver_request request = {.done = look_nobody};
     struct address_list list;
     const char *why;
@@ -21,7 +21,7 @@ static bool look_find_address(struct client *client, union socket_address *out) 
     if (good_addresses_find(host->good, client->broker->key, out)) {
         return true;
     }
-    if (resolver_ask(host->resolver, config->host, &request, &at_once) != ERR_OK) {
+    if (resolver_ask(host->resolver, endpoint.host, &request, &at_once) != ERR_OK) {
         return false;
     }
     if (!at_once) {
@@ -31,7 +31,7 @@ static bool look_find_address(struct client *client, union socket_address *out) 
     if (request.answer.result != ERR_OK) {
         return false;
     }
-    address_list_allowed(&list, &request.answer, config->port, host->policy, config->host, &why);
+    address_list_allowed(&list, &request.answer, endpoint.port, host->policy, endpoint.host, &why);
     if (list.count == 0) {
         return false;
     }

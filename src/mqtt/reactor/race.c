@@ -185,14 +185,6 @@ static void race_go_on(struct race *race) {
     race_wait(race);
 }
 
-void race_look(struct engine *engine) {
-    int64_t now_ms = clock_ms();
-    while (engine->races != NULL && engine->races->due_ms <= now_ms) {
-        race_try_again(engine->races);
-        race_go_on(engine->races); /* which puts it behind the others, or takes it out */
-    }
-}
-
 /* ---- its ends ---- */
 
 void race_text(const struct race *race, char out[RACE_TEXT_LEN]) {
@@ -221,6 +213,18 @@ static void race_lose(struct race *race) {
     connection_over(
         race->connection,
         &(struct engine_closed){.error = race->error, .message = text, .reason_code = -1});
+}
+
+void race_look(struct engine *engine) {
+    int64_t now_ms = clock_ms();
+    while (engine->races != NULL && engine->races->due_ms <= now_ms) {
+        struct race *race = engine->races;
+        race_try_again(race);
+        race_go_on(race); /* which puts it behind the others, or takes it out */
+        if (race->open == 0) {
+            race_lose(race);
+        }
+    }
 }
 
 void race_end(struct engine_connection *connection, int kept) {

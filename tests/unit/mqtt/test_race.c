@@ -1,5 +1,6 @@
 /* A connection to a broker with several addresses, up to the first that TCP connects to: loopback
  * addresses with listeners of the test, some of which take nobody. */
+#include <sys/resource.h>
 #include "mqtt/address_list.h"
 #include "reactor_fixture.h"
 
@@ -121,6 +122,22 @@ START_TEST(the_next_address_follows_at_once_after_a_failure) {
 }
 END_TEST
 
+/* At the time of the next, the first makes room, and none can have a socket. */
+START_TEST(where_no_address_is_left_it_ends_before_its_time) {
+    struct rlimit before, none;
+    allowed_max = 0;
+    add_deaf(2);
+    add(3);
+    open_raced(60000);
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    poll_for(1000);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ck_assert_int_eq(bench.closed, 1);
+}
+END_TEST
+
 START_TEST(without_leave_for_a_second_socket_the_first_makes_room) {
     allowed_max = 0;
     add_deaf(2);
@@ -215,6 +232,7 @@ int main(void) {
     const TTest *const tests[] = {
         the_next_address_follows_after_a_quarter_of_a_second,
         the_next_address_follows_at_once_after_a_failure,
+        where_no_address_is_left_it_ends_before_its_time,
         without_leave_for_a_second_socket_the_first_makes_room,
         what_made_room_is_tried_again_when_all_others_have_failed,
         the_first_is_tried_again_while_others_do_not_answer,
