@@ -45,6 +45,9 @@ bool text_wildcard_match(const char *pattern, const char *name);
 #define TEXT_DISTANCE_LEN 127
 size_t text_distance(const char *left, const char *right);
 
+/* FNV-1a of the first `most` bytes at most; not against those who choose the text. */
+uint64_t text_hash(const char *text, size_t most);
+
 /* Copies len bytes into a new NUL-terminated string; NULL when out of memory. */
 char *text_copy(const void *data, size_t len);
 /* Like strdup; NULL stays NULL. */

@@ -285,6 +285,14 @@ size_t text_distance(const char *left, const char *right) {
     return row[right_len];
 }
 
+uint64_t text_hash(const char *text, size_t most) {
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < most && text[i] != '\0'; i++) {
+        hash = (hash ^ (uint8_t)text[i]) * 1099511628211u;
+    }
+    return hash;
+}
+
 char *text_copy(const void *data, size_t len) {
     char *copy = malloc(len + 1);
     if (copy == NULL) {

@@ -2,6 +2,7 @@
 #include "mqtt/publish_throttle.h"
 
 #include <stdlib.h>
+#include "base/text.h"
 
 #define THROTTLE_TOPIC_LEN 127 /* so much is known of a suspect */
 #define THROTTLE_TOPICS    16
@@ -28,14 +29,6 @@ struct publish_throttle {
 static const char *const throttle_names[THROTTLE_KINDS] = {[THROTTLE_SIZE] = "of this size",
                                                            [THROTTLE_QOS_2] = "of QoS 2",
                                                            [THROTTLE_RETAIN] = "with retain"};
-
-static uint64_t throttle_hash(const char *topic) {
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (size_t i = 0; topic[i] != '\0' && i < THROTTLE_TOPIC_LEN; i++) {
-        hash = (hash ^ (uint8_t)topic[i]) * 1099511628211u;
-    }
-    return hash;
-}
 
 static bool throttle_is_of(const struct publish_throttle *throttle, enum throttle_kind kind,
                            const struct publish_shape *shape) {
@@ -98,7 +91,7 @@ void publish_throttle_charge(struct publish_throttle **throttle, const struct pu
         }
         (*throttle)->size_min = SIZE_MAX;
     }
-    uint64_t topic = throttle_hash(shape->topic);
+    uint64_t topic = text_hash(shape->topic, THROTTLE_TOPIC_LEN);
     struct throttle_row *row = throttle_topic_row(*throttle, topic);
     if (shape->qos == 0 && (*throttle)->last_topic != topic) {
         row->losses = 0; /* nothing ever acquits it: only what is charged each time counts */
@@ -112,7 +105,7 @@ void publish_throttle_acquit(struct publish_throttle *throttle, const struct pub
     if (throttle == NULL) {
         return;
     }
-    uint64_t topic = throttle_hash(shape->topic);
+    uint64_t topic = text_hash(shape->topic, THROTTLE_TOPIC_LEN);
     for (size_t i = 0; i < THROTTLE_TOPICS; i++) {
         if (throttle->topics[i].topic == topic) {
             throttle->topics[i].losses = 0;
@@ -153,7 +146,7 @@ bool publish_throttle_holds(const struct publish_throttle *throttle,
     if (throttle == NULL) {
         return false;
     }
-    uint64_t topic = throttle_hash(shape->topic);
+    uint64_t topic = text_hash(shape->topic, THROTTLE_TOPIC_LEN);
     for (size_t i = 0; i < THROTTLE_TOPICS; i++) {
         if (throttle->topics[i].topic == topic) {
             throttle_note(&throttle->topics[i], "to this topic", now_ms, out);

@@ -15,12 +15,14 @@
 #include <string.h>
 #include <utlist.h>
 #include "base/clock.h"
+#include "base/text.h"
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
 
 #define OWED_LOSSES_MAX        2
 #define OWED_RETIRED_MAX       32768
 #define OWED_UNACKNOWLEDGED_MS 2000 /* so long after QoS 0 was sent a loss may be its fault */
+#define OWED_SMALL_BYTES       4096 /* below, a payload ends no connection by its size */
 #define OWED_BITS              64
 
 struct owed_retired {
@@ -40,7 +42,7 @@ bool owed_has_retired_too_many(const struct engine_session *session) {
 }
 
 /* Out of memory: it may be used again when all others were. */
-static void owed_retire(struct engine_session *session, uint16_t packet_id) {
+void owed_retire(struct engine_session *session, uint16_t packet_id) {
     if (session->retired == NULL) {
         session->retired = calloc(1, sizeof(*session->retired));
     }
@@ -166,15 +168,19 @@ bool owed_status(const struct engine_session *session, uint64_t token,
 
 /* ---- from connection to connection ---- */
 
+/* A connection that is refused, whatever its reason code, speaks against none of them. */
+void owed_attach(struct engine_session *session) {
+    struct outbound *one;
+    DL_FOREACH(session->outbound, one) {
+        one->in_doubt = false;
+    }
+}
+
 void owed_begin(struct engine_connection *connection, bool session_present) {
     struct engine_session *session = connection->session;
-    struct outbound *one;
     if (!session_present) {
         owed_fail(connection->engine, session, false);
         owed_forget_retired(session);
-    }
-    DL_FOREACH(session->outbound, one) {
-        one->in_doubt = false;
     }
     connection->proven = session->outbound == NULL;
 }
@@ -274,10 +280,41 @@ owed_last_unacknowledged(struct engine_connection *connection) {
     return connection->last_unacknowledged;
 }
 
+static struct outbound_known *owed_known(struct outbound_unacknowledged *last, uint64_t topic,
+                                         bool retain) {
+    for (size_t i = 0; i < OUTBOUND_KNOWN_MAX; i++) {
+        if (last->known[i].topic == topic && last->known[i].retain == retain) {
+            return &last->known[i];
+        }
+    }
+    struct outbound_known *known = &last->known[last->known_turn++ % OUTBOUND_KNOWN_MAX];
+    *known = (struct outbound_known){.topic = topic, .retain = retain};
+    return known;
+}
+
+/* Whether the connection has outlived others to this topic that were no smaller. */
+static bool owed_outlived(const struct engine_connection *connection,
+                          struct outbound_unacknowledged *last,
+                          const struct engine_publication *publication, uint64_t ends_at) {
+    size_t len = publication->payload_len;
+    size_t size = len > OWED_SMALL_BYTES ? len : OWED_SMALL_BYTES;
+    struct outbound_known *known =
+        owed_known(last, text_hash(publication->topic, SIZE_MAX), publication->retain);
+    if (size > known->size) {
+        known->size = size;
+        known->ends_at = ends_at;
+        known->written_at_ms = 0;
+    } else if (known->written_at_ms == 0 && known->ends_at <= connection->out_total) {
+        known->written_at_ms = clock_ms();
+    }
+    return known->written_at_ms > 0 && clock_ms() - known->written_at_ms > OWED_UNACKNOWLEDGED_MS;
+}
+
 void owed_note_unacknowledged(struct engine_connection *connection,
-                              const struct engine_publication *publication, uint64_t begins_at) {
+                              const struct engine_publication *publication, uint64_t begins_at,
+                              uint64_t ends_at) {
     struct outbound_unacknowledged *last = owed_last_unacknowledged(connection);
-    if (last != NULL) {
+    if (last != NULL && !owed_outlived(connection, last, publication, ends_at)) {
         last->at_ms = clock_ms();
         last->begins_at = begins_at;
         last->is_refused = false;
@@ -291,11 +328,10 @@ void owed_note_unacknowledged(struct engine_connection *connection,
 void owed_note_refused(struct engine_connection *connection, struct outbound *outbound) {
     struct outbound_unacknowledged *last = owed_last_unacknowledged(connection);
     if (last != NULL) {
-        *last = (struct outbound_unacknowledged){
-            .at_ms = clock_ms(),
-            .is_refused = true,
-            .about = owed_describe(connection, outbound).about,
-        };
+        last->at_ms = clock_ms();
+        last->is_refused = true;
+        last->begins_at = 0;
+        last->about = owed_describe(connection, outbound).about;
     }
 }
 
@@ -303,7 +339,8 @@ void owed_note_refused(struct engine_connection *connection, struct outbound *ou
 struct owed_meaning {
     int reason_code;
     enum give_up reason;
-    bool at_once; /* where it can only be one */
+    bool at_once;         /* where it can only be one */
+    bool only_disconnect; /* no acknowledgement may have it */
     bool (*suits)(const struct owed_candidate *one, const struct owed_candidate *most);
 };
 
@@ -327,17 +364,17 @@ static bool owed_has_highest_qos(const struct owed_candidate *one,
 }
 
 static const struct owed_meaning owed_meanings[] = {
-    {REASON_NOT_AUTHORIZED, GIVE_UP_NOT_AUTHORIZED, true, NULL},
-    {REASON_TOPIC_NAME_INVALID, GIVE_UP_TOPIC, true, NULL},
-    {REASON_PACKET_TOO_LARGE, GIVE_UP_TOO_LARGE, true, owed_is_largest},
-    {REASON_PAYLOAD_FORMAT_INVALID, GIVE_UP_FORMAT, true, owed_is_text},
-    {REASON_RETAIN_NOT_SUPPORTED, GIVE_UP_RETAIN, true, owed_retains},
-    {REASON_QOS_NOT_SUPPORTED, GIVE_UP_QOS, true, owed_has_highest_qos},
-    {REASON_UNSPECIFIED, GIVE_UP_CONNECTION_LOST, false, NULL},
-    {REASON_MALFORMED_PACKET, GIVE_UP_CONNECTION_LOST, false, NULL},
-    {REASON_PROTOCOL_ERROR, GIVE_UP_CONNECTION_LOST, false, NULL},
-    {REASON_IMPLEMENTATION_ERROR, GIVE_UP_CONNECTION_LOST, false, NULL},
-    {REASON_QUOTA_EXCEEDED, GIVE_UP_CONNECTION_LOST, false, NULL},
+    {REASON_NOT_AUTHORIZED, GIVE_UP_NOT_AUTHORIZED, true, false, NULL},
+    {REASON_TOPIC_NAME_INVALID, GIVE_UP_TOPIC, true, false, NULL},
+    {REASON_PACKET_TOO_LARGE, GIVE_UP_TOO_LARGE, true, true, owed_is_largest},
+    {REASON_PAYLOAD_FORMAT_INVALID, GIVE_UP_FORMAT, true, false, owed_is_text},
+    {REASON_RETAIN_NOT_SUPPORTED, GIVE_UP_RETAIN, true, true, owed_retains},
+    {REASON_QOS_NOT_SUPPORTED, GIVE_UP_QOS, true, true, owed_has_highest_qos},
+    {REASON_UNSPECIFIED, GIVE_UP_CONNECTION_LOST, false, false, NULL},
+    {REASON_MALFORMED_PACKET, GIVE_UP_CONNECTION_LOST, false, false, NULL},
+    {REASON_PROTOCOL_ERROR, GIVE_UP_CONNECTION_LOST, false, false, NULL},
+    {REASON_IMPLEMENTATION_ERROR, GIVE_UP_CONNECTION_LOST, false, false, NULL},
+    {REASON_QUOTA_EXCEEDED, GIVE_UP_CONNECTION_LOST, false, false, NULL},
 };
 
 static const struct owed_meaning *owed_find_meaning(int reason_code) {
@@ -351,7 +388,7 @@ static const struct owed_meaning *owed_find_meaning(int reason_code) {
 
 bool owed_ends_connections(uint8_t reason_code, enum give_up *reason) {
     const struct owed_meaning *meaning = owed_find_meaning(reason_code);
-    if (meaning == NULL || !meaning->at_once || meaning->suits == NULL) {
+    if (meaning == NULL || !meaning->only_disconnect) {
         return false;
     }
     *reason = meaning->reason;

@@ -87,6 +87,9 @@ static uint8_t refusal(const struct engine_connection *connection,
 static void refuse(struct engine_connection *connection, struct outbound *outbound,
                    uint8_t reason_code) {
     bool tried = outbound->was_written;
+    if (tried && outbound->qos == 2) {
+        owed_retire(connection->session, outbound->packet_id);
+    }
     DL_DELETE(connection->session->outbound, outbound);
     settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, tried ? 0 : reason_code);
 }
@@ -112,11 +115,12 @@ static void begin(struct engine_connection *connection, struct outbound *outboun
                   const struct engine_publication *publication) {
     struct engine_session *session = connection->session;
     if (outbound->qos == 0) {
-        owed_note_unacknowledged(connection, publication, out_position(connection));
+        uint64_t begins_at = out_position(connection);
         buffer_append(&connection->out, outbound->bytes.data, outbound->bytes.len);
         connection->engine->buffered -= outbound->bytes.capacity;
         buffer_fini(&outbound->bytes);
         outbound->written_at = out_position(connection);
+        owed_note_unacknowledged(connection, publication, begins_at, outbound->written_at);
         DL_APPEND(connection->unwritten, outbound);
     } else {
         outbound->state = OUTBOUND_QUEUED;

@@ -69,11 +69,25 @@ enum outbound_state {
     OUTBOUND_SETTLED,  /* the host is to be told */
 };
 
+#define OUTBOUND_KNOWN_MAX 8
+
+/* Publications of QoS 0 to one topic on one connection. */
+struct outbound_known {
+    uint64_t topic; /* its hash; 0: a free place */
+    uint64_t ends_at;
+    int64_t written_at_ms; /* the first of them, as far as is known; 0: not yet */
+    size_t size;           /* of the largest payload, or what counts as small */
+    bool retain;
+};
+
 /* The last publication of a connection that nothing acknowledges: of QoS 0, or one that was refused
- * in its acknowledgement. */
+ * in its acknowledgement. Left out are those of QoS 0 where the connection outlived others like it.
+ */
 struct outbound_unacknowledged {
     int64_t at_ms;
     bool is_refused;
+    uint8_t known_turn;
+    struct outbound_known known[OUTBOUND_KNOWN_MAX];
     uint64_t begins_at; /* of connection->out_total */
     struct engine_suspect about;
 };
@@ -339,6 +353,8 @@ void publish_note_written(struct engine_connection *connection);
 void publish_fail_unwritten(struct engine_connection *connection);
 
 /* owed.c: what a session owes over its connections, and which of it a broker does not take. */
+/* A connection begins: what was not judged of the one before is in doubt no longer. */
+void owed_attach(struct engine_session *session);
 /* CONNACK was good. */
 void owed_begin(struct engine_connection *connection, bool session_present);
 void owed_send(struct engine_connection *connection);
@@ -358,15 +374,18 @@ bool owed_drop(struct engine *engine, struct engine_session *session, uint64_t t
                enum give_up reason);
 bool owed_status(const struct engine_session *session, uint64_t token,
                  struct engine_publication_status *out);
-/* Notes one of QoS 0, which begins at that value of out_total. */
+/* Notes one of QoS 0, which lies between those values of out_total. */
 void owed_note_unacknowledged(struct engine_connection *connection,
-                              const struct engine_publication *publication, uint64_t begins_at);
+                              const struct engine_publication *publication, uint64_t begins_at,
+                              uint64_t ends_at);
 /* Notes one that the server refuses in its acknowledgement: perhaps it ends the connection too. */
 void owed_note_refused(struct engine_connection *connection, struct outbound *outbound);
 /* Whether this code in an acknowledgement is one that only DISCONNECT may have. */
 bool owed_ends_connections(uint8_t reason_code, enum give_up *reason);
 /* An acknowledgement of nothing that is known. */
 void owed_acknowledged_late(struct engine_connection *connection, const struct packet *packet);
+/* A packet identifier of QoS 2 that the server may still know: not used again in this session. */
+void owed_retire(struct engine_session *session, uint16_t packet_id);
 bool owed_id_is_retired(const struct engine_session *session, uint16_t packet_id);
 bool owed_has_retired_too_many(const struct engine_session *session);
 /* Answers all of which the server may have seen, or, all, every one: nobody knows. */

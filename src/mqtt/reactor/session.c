@@ -23,6 +23,7 @@ void session_attach(struct engine_session *session, struct engine_connection *co
     DL_CONCAT(session->earlier, session->unacknowledged);
     session->unacknowledged = NULL;
     session->offered = 0;
+    owed_attach(session);
 }
 
 struct inbound *session_remember(struct engine *engine, struct engine_session *session,

@@ -408,6 +408,50 @@ START_TEST(qos_0_is_named_when_it_was_sent_shortly_before) {
 }
 END_TEST
 
+static const struct {
+    struct shape before, last;
+    int64_t apart_ms;
+    bool suspected;
+} outlived[] = {
+    {{.topic = "a"}, {.topic = "a"}, 3000, false},
+    {{.topic = "a", .payload_len = 9}, {.topic = "a", .payload_len = 4000}, 3000, false},
+    {{.topic = "a"}, {.topic = "a"}, 900, true}, /* not long enough */
+    {{.topic = "a"}, {.topic = "b"}, 3000, true},
+    {{.topic = "a"}, {.topic = "a", .retain = true}, 3000, true},
+    {{.topic = "a"}, {.topic = "a", .payload_len = 5000}, 3000, true},
+};
+
+START_TEST(qos_0_is_no_suspect_where_the_connection_outlived_others_like_it) {
+    bench_up(false);
+    for (uint64_t token = 0; token < 3; token++) {
+        publish_shape(token, token < 2 ? outlived[_i].before : outlived[_i].last);
+        bench_expect(PACKET_PUBLISH);
+        clock_advance_ms(token < 2 ? outlived[_i].apart_ms : 100);
+    }
+    bench_break();
+    ck_assert_uint_eq(bench.suspects.count, outlived[_i].suspected);
+    bench_up(false);
+    publish_shape(3, outlived[_i].last);
+    bench_expect(PACKET_PUBLISH);
+    bench_break();
+    ck_assert_uint_eq(bench.suspects.count, 1); /* another connection */
+}
+END_TEST
+
+START_TEST(qos_0_that_is_harmless_hides_none_that_is_not) {
+    static const struct shape harmless = {.topic = "a"};
+    bench_up(false);
+    for (uint64_t token = 0; token < 4; token++) {
+        publish_shape(token, token == 2 ? (struct shape){.topic = "b"} : harmless);
+        bench_expect(PACKET_PUBLISH);
+        clock_advance_ms(token < 2 ? 3000 : 100);
+    }
+    bench_break();
+    ck_assert_uint_eq(bench.suspects.count, 1);
+    ck_assert_str_eq(bench.suspects.suspects[0].topic, "b");
+}
+END_TEST
+
 START_TEST(a_reason_is_read_although_the_broker_takes_no_more) {
     int small = 4096;
     bench_up(false);
@@ -433,6 +477,52 @@ START_TEST(a_code_in_puback_that_only_disconnect_may_have_refuses_the_publicatio
     ck_assert_str_eq(bench.suspects.suspects[0].topic, "out");
     bench_up(true);
     expect_nothing();
+}
+END_TEST
+
+/* A broker that is back, and not ready to let anybody in, say. */
+START_TEST(a_connection_that_was_refused_speaks_against_no_publication) {
+    static const uint8_t not_authorized[] = {0x20, 3, 0, 0x87, 0};
+    bench_up(false);
+    send_n(1, 1);
+    bench_break(); /* something else explains it */
+    bench_open();
+    bench_send(not_authorized, sizeof not_authorized);
+    UNTIL(bench.closed == 1);
+    ck_assert_uint_eq(bench.suspects.count, 0);
+    bench_hang_up(false);
+    bench_up(true);
+    ck_assert_int_eq(bench.answers[0], 0);
+    bench_expect(PACKET_PUBLISH);
+    puback(1);
+    expect_done(0);
+}
+END_TEST
+
+START_TEST(the_identifier_of_qos_2_that_is_no_longer_taken_is_not_used_again) {
+    static const uint8_t no_qos_2[] = {0x20, 5, 1, 0, 2, 0x24, 1};
+    bench_up(false);
+    send_n(1, 2);
+    bench_break();
+    bench_open();
+    bench_send(no_qos_2, sizeof no_qos_2);
+    UNTIL(bench.connected == 1);
+    UNTIL(bench.answers[0] == 1);
+    ck_assert_int_eq(bench.results[0], ERR_UNAVAILABLE);
+    bench_break();
+    bench_up(true);
+    bench.session->last_packet_id = 65535;
+    publish_shape(1, (struct shape){.qos = 2});
+    ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 2);
+}
+END_TEST
+
+START_TEST(a_code_that_puback_may_have_is_told_as_it_is) {
+    bench_up(false);
+    send_n(1, 1);
+    SEND("\x40\x03\x00\x01\x99");
+    expect_done(0);
+    ck_assert_int_eq(bench.reasons[0], 0x99);
 }
 END_TEST
 
@@ -531,8 +621,14 @@ int main(void) {
                         sizeof told / sizeof *told);
     tcase_add_test(tcase, a_reason_code_while_a_subscription_is_under_way_may_mean_that);
     tcase_add_loop_test(tcase, qos_0_is_named_when_it_was_sent_shortly_before, 0, 2);
+    tcase_add_loop_test(tcase, qos_0_is_no_suspect_where_the_connection_outlived_others_like_it, 0,
+                        sizeof outlived / sizeof *outlived);
+    tcase_add_test(tcase, qos_0_that_is_harmless_hides_none_that_is_not);
     tcase_add_test(tcase, a_reason_is_read_although_the_broker_takes_no_more);
     tcase_add_test(tcase, a_code_in_puback_that_only_disconnect_may_have_refuses_the_publication);
+    tcase_add_test(tcase, a_connection_that_was_refused_speaks_against_no_publication);
+    tcase_add_test(tcase, the_identifier_of_qos_2_that_is_no_longer_taken_is_not_used_again);
+    tcase_add_test(tcase, a_code_that_puback_may_have_is_told_as_it_is);
     tcase_add_test(tcase, a_malformed_acknowledgement_keeps_nobody_offline);
     tcase_add_test(tcase, what_is_dropped_offline_is_not_sent_again);
     tcase_add_test(tcase, what_is_dropped_while_it_is_in_flight_may_be_acknowledged_late);
