@@ -400,8 +400,7 @@ def test_what_was_not_acknowledged_is_sent_again_in_a_kept_session(desk, version
         answers.append(desk.publish(client, "out", f"at {qos}", qos=qos))
         sent.append(link.expect(PUBLISH))
     link.reset()
-    link = broker.connection(present=True)
-    link.answer_subscriptions()
+    link = broker.online(present=True)
     assert link.expect(PUBREL).id == released.id
     link.silent_for(0.3)  # each alone: it may be why the connection ended
     link.acknowledge(PUBCOMP, released.id)
