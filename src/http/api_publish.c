@@ -147,7 +147,8 @@ static void answer_outcome(const struct http_api *api, const char *id, uint8_t q
         http_problem(response, PROBLEM_STOPPING, "the outcome is not known");
         break;
     case ERR_FULL:
-        http_problem(response, PROBLEM_OVERLOAD, "too many publications are outstanding");
+        http_problem(response, PROBLEM_OVERLOAD,
+                     "too many publications are outstanding; nothing was sent");
         break;
     default:
         http_problem(response, PROBLEM_INTERNAL, "it was not published: %s", err_name(result));

@@ -208,6 +208,21 @@ def test_what_a_broker_never_acknowledges_is_sent_again_for_a_time_and_then_give
     broker.online(present=True).silent_for(1)
 
 
+def test_what_finds_no_room_is_not_told_as_sent(fleet, pool):
+    """buffer_bytes is used up by what a broker does not read."""
+    broker = fleet.closing(ScriptedBroker(receive_buffer=4096))
+    fleet.start_node(**{**SETTINGS, "publish_timeout_ms": 3000}, buffer_bytes=1048576)
+    fleet.api.create({"id": "c", "url": broker.url, "subscriptions": ["t/#"]})
+    broker.online()
+    fleet.api.wait_state("c", "online")
+    pool.submit(fleet.api.publish, "c", "a/1", "x" * 600000)
+    wait_until(lambda: len(pending(fleet.api, "c")) == 1, 10, "pending")
+    answer = fleet.api.publish("c", "a/2", "x" * 600000)
+    assert answer.status_code == 503 and "Retry-After" in answer.headers, answer.text
+    assert "nothing was sent" in answer.json()["detail"]
+    assert len(pending(fleet.api, "c")) == 1
+
+
 # ---- A7: a caller that does not give up ----------------------------------------------------------
 
 

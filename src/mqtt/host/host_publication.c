@@ -137,7 +137,7 @@ void host_publish(struct host *host, struct host_command *command) {
         }
         publication_count_down(client);
     }
-    publication_answer(publication, result == ERR_FULL ? ERR_UNAVAILABLE : result, 0);
+    publication_answer(publication, result, 0);
     host_publication_free(publication);
 }
 

@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include "base/text.h"
 
-#define THROTTLE_TOPIC_LEN 127 /* so much is known of a suspect */
-#define THROTTLE_TOPICS    16
-#define THROTTLE_SIZE_MIN  4096 /* below, size is no explanation */
-#define THROTTLE_FORGET_MS (3 * INT64_C(600000))
-#define THROTTLE_SHIFT_MAX 8
+#define THROTTLE_TOPIC_LEN       127 /* so much is known of a suspect */
+#define THROTTLE_TOPICS          16
+#define THROTTLE_SIZE_MIN        4096 /* below, size is no explanation */
+#define THROTTLE_FORGET_MS       (3 * INT64_C(600000))
+#define THROTTLE_FORGET_QOS_0_MS 60000 /* after its rest */
+#define THROTTLE_SHIFT_MAX       8
 
 struct throttle_row {
     uint64_t topic; /* hash of it, or of that of the last loss */
@@ -42,8 +43,22 @@ static bool throttle_is_of(const struct publish_throttle *throttle, enum throttl
     }
 }
 
-static void throttle_count(struct throttle_row *row, uint64_t topic, int64_t now_ms) {
-    if (now_ms - row->charged_at_ms > THROTTLE_FORGET_MS) {
+/* After its last loss. */
+static int64_t throttle_rest_ms(const struct throttle_row *row) {
+    if (row->losses < PUBLISH_THROTTLE_AFTER) {
+        return 0;
+    }
+    unsigned shift = row->losses - PUBLISH_THROTTLE_AFTER;
+    int64_t rest_ms = (int64_t)PUBLISH_THROTTLE_MS_FIRST
+                      << (shift < THROTTLE_SHIFT_MAX ? shift : THROTTLE_SHIFT_MAX);
+    return rest_ms < PUBLISH_THROTTLE_MS_MAX ? rest_ms : PUBLISH_THROTTLE_MS_MAX;
+}
+
+/* Nothing ever acquits QoS 0: there only losses in quick succession are a row. */
+static void throttle_count(struct throttle_row *row, uint64_t topic, uint8_t qos, int64_t now_ms) {
+    int64_t forget_ms =
+        qos > 0 ? THROTTLE_FORGET_MS : THROTTLE_FORGET_QOS_0_MS + throttle_rest_ms(row);
+    if (now_ms - row->charged_at_ms > forget_ms) {
         row->losses = 0;
     }
     row->topic = topic;
@@ -77,7 +92,7 @@ static void throttle_charge_kinds(struct publish_throttle *throttle,
     for (size_t i = 0; i < THROTTLE_KINDS; i++) {
         struct throttle_row *row = &throttle->kinds[i];
         if (throttle_is_of(throttle, i, shape) && (row->losses == 0 || row->topic != topic)) {
-            throttle_count(row, topic, now_ms);
+            throttle_count(row, topic, shape->qos, now_ms);
         }
     }
 }
@@ -94,9 +109,9 @@ void publish_throttle_charge(struct publish_throttle **throttle, const struct pu
     uint64_t topic = text_hash(shape->topic, THROTTLE_TOPIC_LEN);
     struct throttle_row *row = throttle_topic_row(*throttle, topic);
     if (shape->qos == 0 && (*throttle)->last_topic != topic) {
-        row->losses = 0; /* nothing ever acquits it: only what is charged each time counts */
+        row->losses = 0; /* only what is charged each time counts */
     }
-    throttle_count(row, topic, now_ms);
+    throttle_count(row, topic, shape->qos, now_ms);
     throttle_charge_kinds(*throttle, shape, topic, now_ms);
     (*throttle)->last_topic = topic;
 }
@@ -120,14 +135,7 @@ void publish_throttle_acquit(struct publish_throttle *throttle, const struct pub
 }
 
 static int64_t throttle_wait_ms(const struct throttle_row *row, int64_t now_ms) {
-    if (row->losses < PUBLISH_THROTTLE_AFTER) {
-        return 0;
-    }
-    unsigned shift = row->losses - PUBLISH_THROTTLE_AFTER;
-    int64_t rest_ms = (int64_t)PUBLISH_THROTTLE_MS_FIRST
-                      << (shift < THROTTLE_SHIFT_MAX ? shift : THROTTLE_SHIFT_MAX);
-    rest_ms = rest_ms < PUBLISH_THROTTLE_MS_MAX ? rest_ms : PUBLISH_THROTTLE_MS_MAX;
-    int64_t left_ms = row->charged_at_ms + rest_ms - now_ms;
+    int64_t left_ms = row->charged_at_ms + throttle_rest_ms(row) - now_ms;
     return left_ms > 0 ? left_ms : 0;
 }
 

@@ -87,6 +87,25 @@ START_TEST(qos_0_must_be_charged_each_time) {
 }
 END_TEST
 
+/* A broker that ends each connection after some time, whatever was sent. */
+START_TEST(qos_0_must_be_charged_in_quick_succession) {
+    static const char *const topics[] = {"a", "b"};
+    struct publish_shape same = {"a", 1, 0, false};
+    for (int i = 0; i < 20; i++) {
+        charge((struct publish_shape){topics[i % 2], 100000, 0, true}, 1, i * 60001);
+        ck_assert(!holds((struct publish_shape){"x", 100000, 1, true}, i * 60001));
+    }
+    for (int i = 20; i < 40; i++) {
+        charge(same, 1, i * 60001);
+        ck_assert(!holds(same, i * 60001));
+    }
+    charge(same, 2, 39 * 60001);
+    int64_t now_ms = 39 * 60001 + 10000 + 60000; /* rest and time to forget */
+    charge(same, 1, now_ms);
+    ck_assert(holds(same, now_ms + 19999) && !holds(same, now_ms + 20000));
+}
+END_TEST
+
 START_TEST(a_hundred_topics_need_no_more_room_than_sixteen) {
     char topic[8];
     for (int i = 0; i < 100; i++) {
@@ -107,6 +126,7 @@ int main(void) {
     tcase_add_test(tcase, one_topic_speaks_against_itself_alone);
     tcase_add_loop_test(tcase, several_topics_speak_against_what_they_have_in_common, 0, 3);
     tcase_add_test(tcase, qos_0_must_be_charged_each_time);
+    tcase_add_test(tcase, qos_0_must_be_charged_in_quick_succession);
     tcase_add_test(tcase, a_hundred_topics_need_no_more_room_than_sixteen);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
