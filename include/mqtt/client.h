@@ -117,6 +117,7 @@ struct client {
     unsigned suspicion;          /* of a second holder of its identifier */
     uint8_t url_index;           /* of several brokers */
     uint8_t urls_failed;         /* so many of them in this round */
+    uint8_t url_lost;            /* the one at which the last connection was lost */
     struct timer timer;
     struct broker *broker; /* changed under the lock: shown */
     struct pacer_ticket ticket;

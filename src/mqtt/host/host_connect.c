@@ -97,12 +97,20 @@ void host_schedule(struct client *client, int64_t delay_ms) {
     host_set_timer(client, delay_ms);
 }
 
+/* A broker that is not there now was perhaps not there at the losses. Another one of the client's
+ * says nothing about that. */
+static void fail_acquit(struct client *client) {
+    if (client->url_index == client->url_lost) {
+        host_clear_suspicion(client);
+    }
+}
+
 static void fail_for(struct client *client, enum client_error error, const char *message,
                      int64_t delay_ms) {
     metric_add(client_error_connect_metric(error), 1);
     host_note_error(client, error, message);
     host_tear_down(client, false);
-    host_clear_suspicion(client);
+    host_forget_loss(client);
     host_subscribe_acquit(client);
     if (host_change(client, CLIENT_EV_FAILED, client_error_code(error))) {
         host_schedule(client, delay_ms);
@@ -134,6 +142,7 @@ int64_t host_backoff_first_ms(const struct client *client) {
 
 void host_fail(struct client *client, enum client_error error, const char *message) {
     bool away = host_blame_broker(client, error, message);
+    fail_acquit(client);
     bool next = host_urls_next(client);
     client->failures += !away && !next;
     int64_t delay_ms = away ? host_backoff_first_ms(client) : host_backoff_ms(client);
@@ -141,6 +150,7 @@ void host_fail(struct client *client, enum client_error error, const char *messa
 }
 
 static void fail_denied(struct client *client, const char *why) {
+    fail_acquit(client);
     bool next = host_urls_next(client);
     client->failures += !next;
     fail_for(client, CLIENT_ERROR_BROKER_DENIED, why, next ? 0 : reconnect_max_ms(client));

@@ -86,6 +86,7 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
                                  .bystander = !facts.subscribing && !facts.publications_pending};
     facts.window = incident_lost(client->broker->incident, &loss, facts.lost_at_ms);
     host_forget_loss(client);
+    client->url_lost = client->url_index;
     host_note_suspects(client, closed->suspects);
     bool silent = facts.subscribing && closed->error == CLIENT_ERROR_SUBSCRIBE_TIMEOUT;
     if (closed->error != CLIENT_ERROR_CONNECTION_LOST && !silent) {

@@ -9,6 +9,7 @@ import paho.mqtt.client as paho
 import pytest
 
 from fleet.hostile import Hostile
+from fleet.ports import free_port
 from fleet.wait import holds_for, wait_until
 
 QUICK = {"reconnect_min_ms": 200, "reconnect_max_ms": 500, "stable_ms": 5000}
@@ -117,6 +118,15 @@ def test_a_rival_of_a_client_that_is_alone_at_its_broker_is_found(fleet, kind, c
     assert "another client seems to use its identifier" in \
         fleet.api.status(client)["last_error"]["message"]
     assert node.running
+
+
+def test_a_rival_is_found_although_another_of_the_urls_is_dead(fleet):
+    fleet.start_node(**QUICK)
+    dead = f"mqtt://127.0.0.1:{free_port()}"
+    [client] = fleet.create(1, url=None, urls=[dead, fleet.broker.url])
+    fleet.api.wait_state(client, "online")
+    with rival(fleet.broker, client):
+        fleet.api.wait_state(client, "conflict", 30)
 
 
 @pytest.mark.every_engine
