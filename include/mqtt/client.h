@@ -110,6 +110,7 @@ struct client {
     bool unsubscribing; /* an UNSUBSCRIBE is, or was when the connection ended, under way */
     uint8_t acquittals; /* in a row of that blame, because the broker was away */
     bool release_asked; /* parked: opens nothing until told */
+    bool fresh;         /* not tried since it began, or was told to try anew */
     bool suspected;     /* the last loss counted whole towards `suspicion` */
     uint8_t lessons;    /* of its connections, enum engine_lesson; of all its urls */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */

@@ -35,8 +35,9 @@ void pacer_init(struct pacer *pacer, size_t in_flight_max, int64_t rate_per_s);
  * index-th of them. One in flight is left to each. */
 void pacer_share(struct pacer *pacer, size_t index, size_t count);
 void pacer_join(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker);
-/* Not to be admitted, until it leaves: broker->parked, first come first. */
-void pacer_park(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker);
+/* Not to be admitted, until it leaves: broker->parked, at its end unless `first`. */
+void pacer_park(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker,
+                bool first);
 /* Gives a waiting, parked or used place back; legal when out. */
 void pacer_leave(struct pacer *pacer, struct pacer_ticket *ticket);
 /* One more socket of a client in flight. False: there is no room. */

@@ -12,6 +12,7 @@
 void host_begin(struct client *client) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
+    client->fresh = true;
     host_urls_begin(client);
     host_clear_suspicion(client);
     client->release_asked = false;
@@ -63,6 +64,7 @@ static void pause(struct client *client) {
 static void resume(struct client *client) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
+    client->fresh = true;
     client->server_keepalive_s = 0;
     host_urls_begin(client);
     if (host_change(client, CLIENT_EV_RESUME, "resumed")) {
@@ -74,6 +76,7 @@ static void resume(struct client *client) {
 static void try_anew(struct client *client, const char *reason) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
+    client->fresh = true;
     host_clear_suspicion(client);
     if (client->state == CLIENT_QUEUED) {
         host_tear_down(client, false); /* perhaps it is another broker's queue now */

@@ -469,6 +469,7 @@ void host_admit(struct host *host, int64_t now_us) {
         if (host_is_away(client) && !ticket->probe) {
             host_await_broker(client);
         } else if (host_change(client, CLIENT_EV_ADMITTED, "admitted")) {
+            client->fresh = false;
             host_set_timer(client, release_left_ms(client));
             resolve(client);
         }

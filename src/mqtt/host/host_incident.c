@@ -110,7 +110,7 @@ void host_await_broker(struct client *client) {
         }
     }
     incident_show(client);
-    pacer_park(&host->pacer, &client->ticket, client->broker);
+    pacer_park(&host->pacer, &client->ticket, client->broker, client->fresh);
 }
 
 /* Those that queued up before it began, too. */

@@ -38,14 +38,19 @@ void pacer_join(struct pacer *pacer, struct pacer_ticket *ticket, struct broker 
     put_in_ring(pacer, broker);
 }
 
-void pacer_park(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker) {
+void pacer_park(struct pacer *pacer, struct pacer_ticket *ticket, struct broker *broker,
+                bool first) {
     assert(ticket->place == PACER_OUT);
     if (broker->parked == NULL) {
         DL_APPEND2(pacer->away, broker, away_prev, away_next);
     }
     ticket->broker = broker;
     ticket->place = PACER_PARKED;
-    DL_APPEND(broker->parked, ticket);
+    if (first) {
+        DL_PREPEND(broker->parked, ticket);
+    } else {
+        DL_APPEND(broker->parked, ticket);
+    }
     incident_wait(broker->incident, true);
 }
 

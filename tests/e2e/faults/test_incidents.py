@@ -19,20 +19,20 @@ BACK_S = 5  # from the broker's return until all are online
 
 class Moody(Hostile):
     """Does as its mood says: "well", "unavailable" and "banned" (CONNACK), "mute": closes at CONNECT,
-    or "brief": lets in, and closes."""
+    "picky": so with all but one, or "brief": lets in, and closes."""
 
     mood = "well"
 
     def on_connect(self, guest):
-        if self.mood == "mute":
+        if self.mood == "mute" or (self.mood == "picky" and self.tries[-1][1] != "known"):
             self.end(guest)
             return
-        well = self.mood in ("well", "brief")
+        well = self.mood in ("well", "brief", "picky")
         guest.let_in = well
         refusals = {"unavailable": (3, 0x88), "banned": (5, 0x87)}
         code = 0 if well else refusals[self.mood][guest.version == 5]
         guest.sock.send(bytes([0x20, 3, 0, code, 0] if guest.version == 5 else [0x20, 2, 0, code]))
-        if self.mood != "well":
+        if self.mood not in ("well", "picky"):
             self.end(guest, 0.1 if well else 0)
 
     def on_subscribe(self, guest, packet_id):
@@ -164,6 +164,18 @@ def test_a_broker_that_is_back_with_a_certificate_nobody_trusts_is_told_as_such(
     wait_incident(node, 0)
     wait_until(lambda: {fleet.api.status(one)["last_error"]["code"] for one in ids}
                == {"tls_failed"}, 10, "the certificate is told")
+
+
+def test_a_new_client_is_not_behind_all_that_a_broker_closes_on(fleet):
+    """Brokers may close without CONNACK on whom they do not know: that looks like an outage."""
+    node = fleet.start_node()
+    peer = fleet.closing(Moody())
+    peer.mood = "picky"
+    fleet.create(150, make=lambda client: fleet.document(client, url=peer.url))
+    wait_incident(node)
+    holds_for(lambda: True, 3)
+    fleet.api.create(fleet.document("known", url=peer.url))
+    fleet.wait_online(["known"], 5)
 
 
 def test_an_incident_ends_for_the_one_client_that_is_not_paused(fleet):
