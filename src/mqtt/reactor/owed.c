@@ -292,10 +292,14 @@ static struct outbound_known *owed_known(struct outbound_unacknowledged *last, u
     return known;
 }
 
-/* Whether the connection has outlived others to this topic that were no smaller. */
-static bool owed_outlived(const struct engine_connection *connection,
-                          struct outbound_unacknowledged *last,
-                          const struct engine_publication *publication, uint64_t ends_at) {
+/* Whether the connection has outlived one to this topic that was no smaller. */
+static bool owed_outlived(const struct outbound_known *known) {
+    return known->written_at_ms > 0 && clock_ms() - known->written_at_ms > OWED_UNACKNOWLEDGED_MS;
+}
+
+static struct outbound_known *owed_know(struct outbound_unacknowledged *last,
+                                        const struct engine_publication *publication,
+                                        uint64_t ends_at) {
     size_t len = publication->payload_len;
     size_t size = len > OWED_SMALL_BYTES ? len : OWED_SMALL_BYTES;
     struct outbound_known *known =
@@ -304,17 +308,28 @@ static bool owed_outlived(const struct engine_connection *connection,
         known->size = size;
         known->ends_at = ends_at;
         known->written_at_ms = 0;
-    } else if (known->written_at_ms == 0 && known->ends_at <= connection->out_total) {
-        known->written_at_ms = clock_ms();
     }
-    return known->written_at_ms > 0 && clock_ms() - known->written_at_ms > OWED_UNACKNOWLEDGED_MS;
+    return known;
+}
+
+void owed_note_written(struct engine_connection *connection) {
+    struct outbound_unacknowledged *last = connection->last_unacknowledged;
+    for (size_t i = 0; last != NULL && i < OUTBOUND_KNOWN_MAX; i++) {
+        struct outbound_known *known = &last->known[i];
+        if (known->size > 0 && known->written_at_ms == 0 &&
+            known->ends_at <= connection->out_total) {
+            known->written_at_ms = clock_ms();
+        }
+    }
 }
 
 void owed_note_unacknowledged(struct engine_connection *connection,
                               const struct engine_publication *publication, uint64_t begins_at,
                               uint64_t ends_at) {
     struct outbound_unacknowledged *last = owed_last_unacknowledged(connection);
-    if (last != NULL && !owed_outlived(connection, last, publication, ends_at)) {
+    struct outbound_known *known = last != NULL ? owed_know(last, publication, ends_at) : NULL;
+    if (known != NULL && !owed_outlived(known)) {
+        last->kind = known;
         last->at_ms = clock_ms();
         last->begins_at = begins_at;
         last->is_refused = false;
@@ -330,6 +345,7 @@ void owed_note_refused(struct engine_connection *connection, struct outbound *ou
     if (last != NULL) {
         last->at_ms = clock_ms();
         last->is_refused = true;
+        last->kind = NULL;
         last->begins_at = 0;
         last->about = owed_describe(connection, outbound).about;
     }
@@ -397,7 +413,8 @@ bool owed_ends_connections(uint8_t reason_code, enum give_up *reason) {
 
 static bool owed_unacknowledged_in_doubt(const struct engine_connection *connection) {
     const struct outbound_unacknowledged *last = connection->last_unacknowledged;
-    return last != NULL && last->begins_at < connection->out_total &&
+    bool outlived = last != NULL && last->kind != NULL && owed_outlived(last->kind);
+    return last != NULL && !outlived && last->begins_at < connection->out_total &&
            clock_ms() - last->at_ms <= OWED_UNACKNOWLEDGED_MS;
 }
 

@@ -180,11 +180,15 @@ enum err publish(struct engine_connection *connection, const struct engine_publi
 }
 
 void publish_note_written(struct engine_connection *connection) {
+    const struct outbound *before = connection->unwritten;
     while (connection->unwritten != NULL &&
            connection->unwritten->written_at <= connection->out_total) {
         struct outbound *first = connection->unwritten;
         DL_DELETE(connection->unwritten, first);
         settle(connection, first, ERR_OK, 0);
+    }
+    if (connection->unwritten != before) {
+        owed_note_written(connection);
     }
 }
 

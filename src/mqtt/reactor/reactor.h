@@ -73,10 +73,10 @@ enum outbound_state {
 
 /* Publications of QoS 0 to one topic on one connection. */
 struct outbound_known {
-    uint64_t topic; /* its hash; 0: a free place */
+    uint64_t topic; /* its hash */
     uint64_t ends_at;
-    int64_t written_at_ms; /* the first of them, as far as is known; 0: not yet */
-    size_t size;           /* of the largest payload, or what counts as small */
+    int64_t written_at_ms; /* the first of that size; 0: not yet */
+    size_t size;           /* of the largest payload, or what counts as small; 0: a free place */
     bool retain;
 };
 
@@ -88,7 +88,8 @@ struct outbound_unacknowledged {
     bool is_refused;
     uint8_t known_turn;
     struct outbound_known known[OUTBOUND_KNOWN_MAX];
-    uint64_t begins_at; /* of connection->out_total */
+    const struct outbound_known *kind; /* one of these; NULL: refused */
+    uint64_t begins_at;                /* of connection->out_total */
     struct engine_suspect about;
 };
 
@@ -378,6 +379,8 @@ bool owed_status(const struct engine_session *session, uint64_t token,
 void owed_note_unacknowledged(struct engine_connection *connection,
                               const struct engine_publication *publication, uint64_t begins_at,
                               uint64_t ends_at);
+/* Something of QoS 0 was written whole. */
+void owed_note_written(struct engine_connection *connection);
 /* Notes one that the server refuses in its acknowledgement: perhaps it ends the connection too. */
 void owed_note_refused(struct engine_connection *connection, struct outbound *outbound);
 /* Whether this code in an acknowledgement is one that only DISCONNECT may have. */
