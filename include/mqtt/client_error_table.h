@@ -281,6 +281,9 @@
       "look at the broker's log and version: it sent what MQTT does not allow")                    \
     X(PROTOCOL_ERROR, "protocol_error", REFUSED, PROTOCOL, "protocol error",                       \
       "look at the broker's log and version: it sent what MQTT does not allow")                    \
+    X(ANSWER_UNFIT, "protocol_error", REFUSED, PROTOCOL,                                           \
+      "the broker answered a SUBSCRIBE in a way that MQTT does not allow",                         \
+      "look at the broker's log and version: it sent what MQTT does not allow")                    \
     X(TOPIC_NAME_INVALID, "topic_name_invalid", REFUSED, PROTOCOL, "topic name invalid",           \
       "look at the broker's log and version: it sent what MQTT does not allow")                    \
     X(TOPIC_ALIAS_INVALID, "topic_alias_invalid", REFUSED, PROTOCOL, "topic alias invalid",        \

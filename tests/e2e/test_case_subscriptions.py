@@ -211,6 +211,19 @@ def test_case_B3_a_suback_that_never_comes_is_like_a_loss(fleet):
     assert broker.subscribed("c") == set(filters(4))
 
 
+@both_versions
+@pytest.mark.parametrize("answer, bad", [({"one_code": True}, set()),
+                                         ({"filter_codes": {"s/2": 3}}, {"s/2"}),
+                                         ({"filter_codes": {"s/2": 0x95}}, {"s/2"})])
+def test_case_B3_a_suback_that_does_not_fit_takes_no_client_offline(fleet, version, answer, bad):
+    """Some brokers answer a SUBSCRIBE of several filters with one code, or with codes of their own."""
+    broker = fleet.closing(CloudBroker(**answer))
+    start(fleet, broker, filters(4), version)
+    fleet.api.wait_state("c", "online", bound_s=30)
+    wait_until(lambda: set(refused(fleet)) == bad, 10, "told")
+    assert {name for name, code in granted(fleet).items() if code == 1} == set(filters(4)) - bad
+
+
 def test_case_B3_an_outage_charges_no_filter(fleet):
     broker = fleet.closing(CloudBroker(suback_held=True))
     start(fleet, broker, filters(4), settings={"connect_timeout_ms": 60000})

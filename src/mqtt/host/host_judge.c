@@ -89,6 +89,10 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
     client->url_lost = client->url_index;
     host_note_suspects(client, closed->suspects);
     bool silent = facts.subscribing && closed->error == CLIENT_ERROR_SUBSCRIBE_TIMEOUT;
+    if (facts.subscribing && closed->error == CLIENT_ERROR_ANSWER_UNFIT) {
+        judge_acquit(client);
+        return judge_charge(client, LOSS_BY_SUBSCRIPTIONS);
+    }
     if (closed->error != CLIENT_ERROR_CONNECTION_LOST && !silent) {
         judge_acquit(client);
         return judge_charge(client, loss_judge_told(&facts, closed->reason_code));

@@ -17,14 +17,15 @@ struct code_list {
 #define CODES(...)                                                                                 \
     { (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}) }
 
-#define SUBACK_CODES CODES(0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2)
-
-/* MQTT 3.1.1 sections 3.2.2.3 and 3.9.3. Of SUBACK the codes of MQTT 5 as well: mochi-mqtt and
- * ejabberd say 0x91 and 0x8F in 3.1.1 too, and a filter that is refused is no reason to end the
- * connection. */
+/* MQTT 3.1.1 section 3.2.2.3. */
 static const struct code_list codes_v4[16] = {
     [PACKET_CONNACK] = CODES(0, 1, 2, 3, 4, 5),
-    [PACKET_SUBACK] = SUBACK_CODES,
+};
+
+/* Of SUBACK and UNSUBACK, in both versions: sections 3.9.3 and 3.11.3. */
+static const struct code_list granting[16] = {
+    [PACKET_SUBACK] = CODES(0x00, 0x01, 0x02),
+    [PACKET_UNSUBACK] = CODES(0x00, 0x11),
 };
 
 /* MQTT 5.0 table 2-6, and the table of each packet in chapter 3; what only a client may say is left
@@ -36,8 +37,6 @@ static const struct code_list codes_v5[16] = {
     [PACKET_PUBREC] = CODES(0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99),
     [PACKET_PUBREL] = CODES(0x00, 0x92),
     [PACKET_PUBCOMP] = CODES(0x00, 0x92),
-    [PACKET_SUBACK] = SUBACK_CODES,
-    [PACKET_UNSUBACK] = CODES(0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91),
     [PACKET_DISCONNECT] = CODES(0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E,
                                 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B,
                                 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2),
@@ -195,7 +194,14 @@ static bool decode_ack(struct decoding *decoding) {
     return decode_reason_and_properties(decoding);
 }
 
-/* SUBACK and UNSUBACK of MQTT 5: sections 3.9, 3.11. */
+static bool unfit_answer(struct decoding *decoding, const char *message) {
+    protocol_error(decoding, message);
+    decoding->fault->error = CLIENT_ERROR_ANSWER_UNFIT;
+    return false;
+}
+
+/* SUBACK and UNSUBACK of MQTT 5: sections 3.9, 3.11. A code from 0x80 on refuses the filter, also
+ * where MQTT does not know it: no reason to end the connection. */
 static bool decode_codes(struct decoding *decoding) {
     struct packet *out = decoding->out;
     if (!decode_packet_id(decoding) || (decoding->version == 5 && !decode_properties(decoding)) ||
@@ -203,13 +209,14 @@ static bool decode_codes(struct decoding *decoding) {
         return false;
     }
     if (out->codes.len == 0) {
-        return protocol_error(decoding, "SUBACK or UNSUBACK has no reason code");
+        return unfit_answer(decoding, "SUBACK or UNSUBACK has no reason code");
     }
-    const struct code_list *list = &(decoding->version == 4 ? codes_v4 : codes_v5)[out->type];
+    const struct code_list *successes = &granting[out->type];
     for (size_t i = 0; i < out->codes.len; i++) {
-        if (!code_fits(list, out->codes.data[i])) {
-            return protocol_error(decoding, "SUBACK or UNSUBACK has a reason code that it must not "
-                                            "have");
+        uint8_t code = out->codes.data[i];
+        if (code < 0x80 && !code_fits(successes, code)) {
+            return unfit_answer(decoding, "SUBACK or UNSUBACK has a reason code that it must not "
+                                          "have");
         }
     }
     return true;

@@ -143,7 +143,8 @@ static bool answers_request(struct engine_connection *connection, const struct p
         .message = "the broker acknowledged a subscription that nobody asked for"};
     static const struct packet_fault miscounted = {
         .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker did not acknowledge each filter of a subscription"};
+        .message = "the broker did not acknowledge each filter of a subscription",
+        .error = CLIENT_ERROR_ANSWER_UNFIT};
     if (connection->request.packet_id != packet->packet_id ||
         connection->request.answer != packet->type) {
         connection_refuse(connection, &unasked);

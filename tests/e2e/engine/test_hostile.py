@@ -93,7 +93,8 @@ class Scene:
             assert said in numbers and SHOWN[said] == error["code"], (said, error)
 
     def comes_back(self):
-        link = self.broker.online()
+        link = self.broker.connection()
+        link.answer_subscriptions(len(self.case.config.get("subscriptions", ["t/#"])))
         self.desk.api.wait_state(self.client, "online")
         link.deliver("t/again", "again", 7)
         wait_until(lambda: b"again" in self.desk.payloads(self.client), 10, "in the sink")

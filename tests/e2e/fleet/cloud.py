@@ -56,6 +56,7 @@ class Limits:
     bad_filters = ()        # whole filters
     suback_held = False
     filter_codes = {}       # {filter: code for ever, or a list: one for each time, then granted}
+    one_code = False        # a SUBACK has the code of the last filter alone
     ids_shared = False      # 0x91 for a SUBSCRIBE with an identifier of a message under way (mochi)
     maximum_qos_granted = 2
 
@@ -531,6 +532,8 @@ class CloudBroker(Limits):
             codes = [0x91] * len(packet.filters)
         else:
             codes = [self._subscribe(session, packet, *one) for one in packet.filters]
+        if self.one_code:
+            codes = codes[-1:]
         self._send(connection, packets.suback(connection.version, packet.id, codes))
         return self._deliver(connection)
 
@@ -539,8 +542,8 @@ class CloudBroker(Limits):
         code = self.filter_codes.get(name, 0)
         if isinstance(code, list):
             code = code.pop(0) if code else 0
-        if code >= 0x80:
-            return code if session.connection.version == 5 else 0x80
+        if code > 2:  # below 0x80: one that MQTT does not have
+            return code if code < 0x80 or session.connection.version == 5 else 0x80
         is_new = name not in session.subscriptions
         qos = min(options & 3, self.maximum_qos_granted)
         subscription = Subscription(name, options & ~3 | qos,
