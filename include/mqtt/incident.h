@@ -101,7 +101,7 @@ bool incident_describe(struct incident *incident, enum client_error *error, char
 
 struct incident_view {
     char broker[INCIDENT_BROKER_MAX]; /* "host:port" */
-    enum client_error error;          /* the first */
+    enum client_error error;          /* of the last failure */
     char cause[INCIDENT_CAUSE_MAX];
     int64_t since_ms; /* wall clock */
     int64_t failures; /* since it began */

@@ -163,6 +163,15 @@ static void incident_log(const struct incident_news *news) {
               KI("failures", news->view.failures), KI("lasted_ms", news->lasted_ms));
 }
 
+/* The last failure tells best what is wrong now: a name that is gone, where at first only the port
+ * was closed. */
+static void incident_note_cause(struct incident_open *open,
+                                const struct incident_failure *failure) {
+    open->error = failure->error;
+    snprintf(open->cause, sizeof open->cause, "%s",
+             failure->message ? failure->message : client_error_text(failure->error));
+}
+
 static struct incident_news incident_begin(struct incident *incident,
                                            const struct incident_failure *failure, int64_t now_ms) {
     struct incident_open *open = calloc(1, sizeof *open);
@@ -172,9 +181,7 @@ static struct incident_news incident_begin(struct incident *incident,
     open->began_at_ms = now_ms;
     open->failed_at_ms = now_ms;
     open->began_wall_ms = clock_wall_ms();
-    open->error = failure->error;
-    snprintf(open->cause, sizeof open->cause, "%s",
-             failure->message ? failure->message : client_error_text(failure->error));
+    incident_note_cause(open, failure);
     open->failures = (int64_t)incident->failing.count;
     open->next_log_ms = now_ms + INCIDENT_LOG_MS;
     incident->open = open;
@@ -237,6 +244,7 @@ void incident_failed(struct incident *incident, const struct incident_failure *f
         news = incident_begin(incident, failure, now_ms);
     } else if (incident->open != NULL) {
         incident->open->failures++;
+        incident_note_cause(incident->open, failure);
         incident->open->failed_at_ms = now_ms;
         incident->open->answered.count = 0;
         incident->open->answers = 0;

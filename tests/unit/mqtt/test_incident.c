@@ -244,6 +244,12 @@ START_TEST(it_is_described_and_forgotten_with_its_last_client) {
     ck_assert(incident_describe(incident, &error, text, sizeof text));
     ck_assert_int_eq(error, CLIENT_ERROR_CONNECTION_REFUSED);
     ck_assert_ptr_nonnull(strstr(text, "Connection refused"));
+    incident_failed(incident,
+                    &(struct incident_failure){.client = 1, .error = CLIENT_ERROR_DNS_NAME_UNKNOWN},
+                    10000);
+    ck_assert(incident_describe(incident, &error, text, sizeof text));
+    ck_assert_int_eq(error, CLIENT_ERROR_DNS_NAME_UNKNOWN); /* the last cause */
+    ck_assert_ptr_null(strstr(text, "Connection refused"));
     ck_assert_uint_eq(incidents_snapshot(incidents, &view, 1, 10000), 1);
     ck_assert_str_eq(view.broker, "b:1883");
     ck_assert_uint_eq(view.clients, 10);
