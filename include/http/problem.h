@@ -30,7 +30,7 @@
     X(PROBLEM_INTERNAL, 500, "internal", "The node failed")                                        \
     X(PROBLEM_UNSUPPORTED, 501, "unsupported", "This node cannot do that")                         \
     X(PROBLEM_BROKER, 502, "broker", "The broker did not accept it")                               \
-    X(PROBLEM_PUBLICATION, 502, "publication-refused", "The broker ends the connection at it")     \
+    X(PROBLEM_PUBLICATION, 502, "publication-refused", "The broker does not take the publication") \
     X(PROBLEM_REDIS, 503, "redis-unavailable", "Redis cannot be reached")                          \
     X(PROBLEM_PEER, 503, "node-unavailable", "Another node does not answer")                       \
     X(PROBLEM_OVERLOAD, 503, "overload", "The node has too much to do")                            \

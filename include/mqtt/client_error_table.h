@@ -6,7 +6,7 @@
 
 #define CLIENT_ERRORS_OF_THE_NODE(X)                                                               \
     X(OUT_OF_MEMORY, "out_of_memory", OTHER, OTHER, "out of memory",                               \
-      "give the node more memory, or fewer clients (node.size)")                                   \
+      "give the node more memory, or fewer clients (node_info.size)")                              \
     X(OUT_OF_DESCRIPTORS, "out_of_descriptors", OTHER, OTHER,                                      \
       "no descriptor is left for a connection: raise the limit of open files",                     \
       "raise the limit of open files of the node")                                                 \
@@ -115,9 +115,12 @@
       "correct tls.key_password")                                                                  \
     X(TLS_NOT_SPOKEN, "tls_failed", TLS, OTHER,                                                    \
       "the broker does not speak TLS on this port: is it one for plain MQTT or WebSocket?",        \
-      "use mqtt:// (or ws://) for this port, or the broker's port for TLS, usually 8883")          \
-    X(TLS_VERSION, "tls_failed", TLS, OTHER, "the broker has no version of TLS from 1.2 on",       \
-      "let the broker offer TLS 1.2 or later, or permit its version with tls.min_version (and "    \
+      "check host and port: TLS usually has 8883; a port for plain MQTT or WebSocket takes "       \
+      "mqtt:// or ws://")                                                                          \
+    X(TLS_VERSION, "tls_failed", TLS, OTHER,                                                       \
+      "the broker has no version of TLS that tls.min_version permits (1.2 and later unless "       \
+      "given)",                                                                                    \
+      "let the broker offer a later version of TLS, or lower tls.min_version (below 1.2 with "     \
       "tls.security_level 0)")                                                                     \
     X(TLS_TOO_WEAK, "tls_failed", TLS, OTHER, "what the broker offers for TLS is too weak",        \
       "let the broker offer stronger keys and ciphers, or permit these with a lower "              \
@@ -168,7 +171,8 @@
     X(TLS_CERTIFICATE_UNKNOWN_AUTHORITY, "tls_failed", TLS, OTHER,                                 \
       "the broker's certificate was not accepted: it was issued by an unknown authority: put "     \
       "that authority's certificate into tls.ca",                                                  \
-      "put the certificate of the authority that signed the broker's into tls.ca")                 \
+      "put the certificate of the authority that signed the broker's into tls.ca: if its root is " \
+      "there, the broker does not send the intermediate, so put that into tls.ca as well")         \
     X(TLS_CERTIFICATE_FORGED, "tls_failed", TLS, OTHER,                                            \
       "the broker's certificate was not accepted: its signature is not by the authority in "       \
       "tls.ca, which has the same name",                                                           \
@@ -221,7 +225,8 @@
       "correct the path of the url; brokers often use /mqtt or /")                                 \
     X(WEBSOCKET_NOT_HTTP, "websocket_refused", OTHER, OTHER,                                       \
       "the answer to the WebSocket handshake is not HTTP: is this a port for WebSocket?",          \
-      "use mqtt:// for this port, or the broker's port for WebSocket")                             \
+      "check host and port: the broker must offer MQTT over WebSocket there; a port for plain "    \
+      "MQTT takes mqtt://")                                                                        \
     X(WEBSOCKET_OVER_TLS, "websocket_refused", OTHER, OTHER,                                       \
       "the answer to the WebSocket handshake is TLS: is this a port for wss?",                     \
       "use wss:// for this port")                                                                  \
@@ -344,7 +349,8 @@
     X(SESSION_LOST, "session_lost", OTHER, OTHER,                                                  \
       "the broker no longer had the session of this client: messages that came for it while it "   \
       "was not connected are lost",                                                                \
-      "let the broker keep its sessions when it restarts, and session_expiry_s be long enough")    \
+      "let the broker keep its sessions when it restarts, and session_expiry_s be long enough; "   \
+      "look for another client of this client_id")                                                 \
     X(MESSAGE_SKIPPED, "message_skipped", OTHER, OTHER,                                            \
       "a message that cannot be taken was skipped: it has reached no sink",                        \
       "find out who publishes it; the broker should not have taken it either")                     \
@@ -384,9 +390,9 @@
     X(MQTT_NOT_AUTHORIZED, "not_authorized", REFUSED, TOLD, "not authorized",                      \
       "correct username and password, or let the broker permit this client identifier and user")   \
     X(MQTT_SERVER_UNAVAILABLE, "server_unavailable", REFUSED, TOLD, "the broker is not available", \
-      "try again later: server unavailable")                                                       \
+      "look at the broker's log and load; a client tries again by itself")                         \
     X(MQTT_SERVER_BUSY, "server_busy", REFUSED, TOLD, "the broker is busy",                        \
-      "try again later: the broker is busy")                                                       \
+      "look at the broker's load; a client tries again by itself")                                 \
     X(MQTT_BANNED, "banned", REFUSED, TOLD, "banned by the broker",                                \
       "ask who runs the broker: it has banned this client")                                        \
     X(MQTT_SHUTTING_DOWN, "server_shutting_down", REFUSED, TOLD, "the broker is shutting down",    \

@@ -97,7 +97,7 @@ static void answer_not_online(const struct http_api *api, const char *id,
         state = client_state_shown(status.state);
         client_status_fini(&status);
     }
-    http_problem(response, PROBLEM_STATE, "client %s is not online: it is %s", id, state);
+    http_problem(response, PROBLEM_STATE, "client %s is not online, its state is %s", id, state);
     http_problem_member(response, "state", json_string(state));
 }
 

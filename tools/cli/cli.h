@@ -50,7 +50,8 @@ enum cli_exit {
       "clients with that label")                                                                   \
     X(OPT_LIMIT, "limit", 'n', "N", "clients events tail", "end after so many")                    \
     X(OPT_FILE, "file", 'f', "FILE", "create test publish",                                        \
-      "JSON, an array, or an object in each line; - is standard input; publish: the payload")      \
+      "create, test: JSON, an object, an array, or an object in each line; publish: the payload; " \
+      "- is standard input")                                                                       \
     X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                   \
       "create: until each is online or has failed, within --timeout; drain: until the node is "    \
       "empty")                                                                                     \
