@@ -14,7 +14,8 @@
 #define METRICS_OF_PUBLICATIONS(X)                                                                 \
     X(METRIC_GIVEN_UP_LOST, GIVEN_UP_TOTAL, "reason=\"connection_lost\"",                          \
       "Publications that are not sent again, by the reason: the broker ended the connection at "   \
-      "them, it never acknowledged them (expired), or somebody dropped them.")                     \
+      "them, or said in an acknowledgement what ends one (as packet_too_large), it never "         \
+      "acknowledged them (expired), or somebody dropped them.")                                    \
     X(METRIC_GIVEN_UP_NOT_AUTHORIZED, GIVEN_UP_TOTAL, "reason=\"not_authorized\"", "")             \
     X(METRIC_GIVEN_UP_TOPIC, GIVEN_UP_TOTAL, "reason=\"topic_name_invalid\"", "")                  \
     X(METRIC_GIVEN_UP_TOO_LARGE, GIVEN_UP_TOTAL, "reason=\"packet_too_large\"", "")                \
