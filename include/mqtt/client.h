@@ -30,12 +30,14 @@ struct host;
 /* A configuration that the record, a queued command and an open connection may hold at once. */
 struct shared_config {
     atomic_uint references;
+    bool is_view; /* of shared_config_at() */
     struct client_config *config;
-    struct shared_config *base; /* of which config is a view; NULL: config is its own */
 };
 
 /* The configuration as it is for one of its urls. Holds `base`. NULL: out of memory. */
 struct shared_config *shared_config_at(struct shared_config *base, size_t url_index);
+/* What it is a view of; NULL: it is none. Borrowed. */
+const struct shared_config *shared_config_base(const struct shared_config *shared);
 /* Takes ownership of config; NULL: out of memory, config is not freed. */
 struct shared_config *shared_config_create(struct client_config *config);
 struct shared_config *shared_config_hold(struct shared_config *shared); /* NULL stays NULL */
@@ -57,6 +59,13 @@ struct client_work {
     bool unsubscribing;                    /* it is an UNSUBSCRIBE */
     uint16_t asked[SUBSCRIBE_FILTERS_MAX]; /* else: places in `asked_of` */
 };
+
+struct client_start {
+    struct shared_config *config;
+    int64_t epoch, version;
+    uint64_t generation;
+};
+void client_start_destroy(struct client_start *start); /* NULL is legal */
 
 struct client_lookup {
     struct resolver_request request;
@@ -86,15 +95,15 @@ struct client {
     int64_t epoch, version;
     int64_t since_ms;
     enum client_error error; /* the last one */
-    char *error_message;     /* NULL: the error's own text */
+    uint32_t times_online;
+    char *error_message; /* NULL: the error's own text */
     int64_t error_at_ms, next_retry_at_ms, connected_at_ms;
-    int64_t times_online;
-    bool session_present;                /* by the last CONNACK */
     int64_t certificate_expires_at_ms;   /* of the broker, wall clock; 0: no TLS, or not known */
     struct subscribing subscribing;      /* of the subscriptions of config */
-    bool degraded;                       /* the broker refuses one of them */
     struct client_change_entry *changes; /* a ring once CLIENT_CHANGES_MAX are there */
     uint16_t change_count, change_capacity, change_first;
+    bool session_present; /* by the last CONNACK */
+    bool degraded;        /* the broker refuses one of the subscriptions */
 
     /* Any thread. */
     _Atomic int64_t messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
@@ -106,19 +115,19 @@ struct client {
     bool closing;         /* `connection` was told to close; its closed event is still to come */
     bool session_kept;    /* the broker was left with a session, and is to have it still */
     bool stable_told;     /* of this connection */
-    bool blame_pending; /* filters ended the connection, it seems: once the broker is seen alive */
-    bool unsubscribing; /* an UNSUBSCRIBE is, or was when the connection ended, under way */
-    uint8_t acquittals; /* in a row of that blame, because the broker was away */
-    bool release_asked; /* parked: opens nothing until told */
-    bool fresh;         /* not tried since it began, or was told to try anew */
-    bool suspected;     /* the last loss counted whole towards `suspicion` */
-    uint8_t lessons;    /* of its connections, enum engine_lesson; of all its urls */
+    bool blame_pending;  /* filters ended the connection, it seems: once the broker is seen alive */
+    bool unsubscribing;  /* an UNSUBSCRIBE is, or was when the connection ended, under way */
+    uint8_t acquittals;  /* in a row of that blame, because the broker was away */
+    bool release_asked;  /* parked: opens nothing until told */
+    bool fresh;          /* not tried since it began, or was told to try anew */
+    bool suspected;      /* the last loss counted whole towards `suspicion` */
+    uint8_t lessons;     /* of its connections, enum engine_lesson; of all its urls */
+    uint8_t url_index;   /* of several brokers */
+    uint8_t urls_failed; /* so many of them in this round */
+    uint8_t url_lost;    /* the one at which the last connection was lost */
     uint16_t server_keepalive_s; /* as the broker asked for, for the next open; 0: it did not */
     unsigned failures;           /* since a connection was last stable */
     unsigned suspicion;          /* of a second holder of its identifier */
-    uint8_t url_index;           /* of several brokers */
-    uint8_t urls_failed;         /* so many of them in this round */
-    uint8_t url_lost;            /* the one at which the last connection was lost */
     struct timer timer;
     struct broker *broker; /* changed under the lock: shown */
     struct pacer_ticket ticket;
@@ -142,9 +151,7 @@ struct client {
     struct publish_throttle *throttle;     /* shown; NULL: nothing is slowed down */
     struct engine_suspects *suspects;      /* of `loss` */
     struct client_stop *stops;
-    struct shared_config *next_config; /* to start again with once closed */
-    int64_t next_epoch, next_version;
-    uint64_t next_generation;
+    struct client_start *next; /* to start again with once closed; NULL: nothing */
 };
 
 /* In state CLOSED. Takes a reference of config. NULL: out of memory. */

@@ -82,23 +82,22 @@ struct client_config {
     char *client_id; /* MQTT client identifier; the id, the same text, unless given */
     enum client_scheme scheme;
     uint16_t port;
-    char *host;                   /* name or address, lower case, no brackets */
-    char *path;                   /* of ws and wss; "/mqtt" unless given */
-    struct client_endpoint *urls; /* several brokers, of which the above is the first; NULL: one */
-    size_t url_count;
-    enum client_urls_order urls_order;
-    char *username, *password;         /* NULL: none; "" as a username means none, and as a password
-                                        * without a username too. The password is a secret, encrypted
-                                        * (enc:v1:...) until client_secrets_open */
-    char *password_from;               /* as tls.key_from */
-    uint16_t keepalive_s;              /* default 60; 0: none */
-    uint16_t receive_maximum;          /* default 0: not sent; MQTT 5 */
-    uint32_t session_expiry_s;         /* default 0, or 86400 when not clean_start; MQTT 5 */
-    uint32_t max_packet_size;          /* default 0: not sent; MQTT 5 */
-    uint16_t topic_alias_maximum;      /* default 0: not sent; at most 1024; MQTT 5 */
-    uint8_t oversize;                  /* enum client_oversize; default: as the node's setting */
-    uint8_t protocol_version;          /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
-    bool clean_start;                  /* default true */
+    uint8_t url_count, urls_order; /* of `urls`; enum client_urls_order */
+    char *host;                    /* name or address, lower case, no brackets */
+    char *path;                    /* of ws and wss; "/mqtt" unless given */
+    struct client_endpoint *urls;  /* several brokers, of which the above is the first; NULL: one */
+    char *username, *password;     /* NULL: none; "" as a username means none, and as a password
+                                    * without a username too. The password is a secret, encrypted
+                                    * (enc:v1:...) until client_secrets_open */
+    char *password_from;           /* as tls.key_from */
+    uint16_t keepalive_s;          /* default 60; 0: none */
+    uint16_t receive_maximum;      /* default 0: not sent; MQTT 5 */
+    uint32_t session_expiry_s;     /* default 0, or 86400 when not clean_start; MQTT 5 */
+    uint32_t max_packet_size;      /* default 0: not sent; MQTT 5 */
+    uint16_t topic_alias_maximum;  /* default 0: not sent; at most 1024; MQTT 5 */
+    uint8_t oversize;              /* enum client_oversize; default: as the node's setting */
+    uint8_t protocol_version;      /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
+    bool clean_start;              /* default true */
     bool request_response_information; /* default false; MQTT 5 */
     bool request_problem_information;  /* default true; MQTT 5 */
     struct client_pair *user_properties;

@@ -11,11 +11,18 @@
 
 #define CHANGES_FIRST 3 /* twice that is the way to online */
 
+/* Its members belong to `base`. */
+struct config_view {
+    struct shared_config shared; /* first: it is what others know */
+    struct client_config config;
+    struct shared_config *base;
+};
+
 struct shared_config *shared_config_create(struct client_config *config) {
     struct shared_config *shared = malloc(sizeof(*shared));
     if (shared != NULL) {
         shared->config = config;
-        shared->base = NULL;
+        shared->is_view = false;
         atomic_init(&shared->references, 1);
     }
     return shared;
@@ -32,9 +39,9 @@ void shared_config_release(struct shared_config *shared) {
     if (shared == NULL || atomic_fetch_sub(&shared->references, 1) != 1) {
         return;
     }
-    if (shared->base != NULL) {
-        free(shared->config);
-        shared_config_release(shared->base);
+    if (shared->is_view) {
+        struct config_view *view = (struct config_view *)shared;
+        shared_config_release(view->base);
     } else {
         client_config_destroy(shared->config);
     }
@@ -42,22 +49,27 @@ void shared_config_release(struct shared_config *shared) {
 }
 
 struct shared_config *shared_config_at(struct shared_config *base, size_t url_index) {
-    struct client_config *view = malloc(sizeof(*view));
-    struct shared_config *shared = view != NULL ? shared_config_create(view) : NULL;
-    if (shared == NULL) {
-        free(view);
+    struct config_view *view = malloc(sizeof *view);
+    if (view == NULL) {
         return NULL;
     }
     const struct client_endpoint *endpoint = &base->config->urls[url_index];
-    *view = *base->config;
-    view->scheme = endpoint->scheme;
-    view->host = endpoint->host;
-    view->port = endpoint->port;
-    view->path = endpoint->path;
-    view->urls = NULL;
-    view->url_count = 0;
-    shared->base = shared_config_hold(base);
-    return shared;
+    view->config = *base->config;
+    view->config.scheme = endpoint->scheme;
+    view->config.host = endpoint->host;
+    view->config.port = endpoint->port;
+    view->config.path = endpoint->path;
+    view->config.urls = NULL;
+    view->config.url_count = 0;
+    view->base = shared_config_hold(base);
+    view->shared.is_view = true;
+    view->shared.config = &view->config;
+    atomic_init(&view->shared.references, 1);
+    return &view->shared;
+}
+
+const struct shared_config *shared_config_base(const struct shared_config *shared) {
+    return shared->is_view ? ((const struct config_view *)shared)->base : NULL;
 }
 
 /* Read without a lock by whoever receives messages. */
@@ -88,6 +100,13 @@ struct client *client_create(struct host *host, struct shared_config *config) {
     return client;
 }
 
+void client_start_destroy(struct client_start *start) {
+    if (start != NULL) {
+        shared_config_release(start->config);
+        free(start);
+    }
+}
+
 void client_destroy(struct client *client) {
     if (client == NULL) {
         return;
@@ -103,7 +122,7 @@ void client_destroy(struct client *client) {
     shared_config_release(client->config);
     shared_config_release(client->opened);
     shared_config_release(client->applied);
-    shared_config_release(client->next_config);
+    client_start_destroy(client->next);
     free(client->id);
     free(client);
 }

@@ -26,18 +26,23 @@ void host_begin(struct client *client) {
 /* ---- start and update ---- */
 
 static bool is_newer(const struct client *client, const struct host_command *command) {
-    int64_t epoch = client->next_config ? client->next_epoch : client->epoch;
-    int64_t version = client->next_config ? client->next_version : client->version;
+    int64_t epoch = client->next ? client->next->epoch : client->epoch;
+    int64_t version = client->next ? client->next->version : client->version;
     return command->epoch > epoch || (command->epoch == epoch && command->version > version);
 }
 
 /* Starts again once what is closing is closed. */
 static void start_later(struct client *client, const struct host_command *command) {
-    shared_config_release(client->next_config);
-    client->next_config = shared_config_hold(command->config);
-    client->next_epoch = command->epoch;
-    client->next_version = command->version;
-    client->next_generation = command->generation;
+    struct client_start *next = malloc(sizeof *next);
+    if (next == NULL) {
+        return; /* the reconciler comes again */
+    }
+    *next = (struct client_start){.config = shared_config_hold(command->config),
+                                  .epoch = command->epoch,
+                                  .version = command->version,
+                                  .generation = command->generation};
+    client_start_destroy(client->next);
+    client->next = next;
 }
 
 static enum err replace_config(struct client *client, const struct host_command *command) {
@@ -165,8 +170,8 @@ static void start(struct host *host, const struct host_command *command) {
 /* ---- stop ---- */
 
 void host_stop_client(struct client *client, const char *reason, bool with_will) {
-    shared_config_release(client->next_config);
-    client->next_config = NULL;
+    client_start_destroy(client->next);
+    client->next = NULL;
     if (client->state != CLIENT_CLOSING && !host_change(client, CLIENT_EV_STOP, reason)) {
         return;
     }

@@ -259,7 +259,7 @@ static bool keep_tried(struct client *client, const struct address_list *list) {
 
 /* Only the broker is another one, of the same urls. */
 static bool is_elsewhere(const struct client *client) {
-    const struct shared_config *before = client->session_of->base;
+    const struct shared_config *before = shared_config_base(client->session_of);
     return before != NULL && client_config_same_connection(before->config, client->config->config);
 }
 

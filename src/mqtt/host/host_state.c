@@ -138,15 +138,15 @@ static void forget(struct client *client) {
 static enum err take_next_config(struct client *client) {
     struct host *host = client->host;
     pthread_mutex_lock(&host->lock);
-    enum err result = client_replace_config(client, client->next_config);
+    enum err result = client_replace_config(client, client->next->config);
     if (result == ERR_OK) {
-        client->epoch = client->next_epoch;
-        client->version = client->next_version;
-        client->generation = client->next_generation;
+        client->epoch = client->next->epoch;
+        client->version = client->next->version;
+        client->generation = client->next->generation;
     }
     pthread_mutex_unlock(&host->lock);
-    shared_config_release(client->next_config);
-    client->next_config = NULL;
+    client_start_destroy(client->next);
+    client->next = NULL;
     host_subscribe_start_over(client); /* it may have been elsewhere, and be another */
     return result;
 }
@@ -155,8 +155,7 @@ void host_closed(struct client *client) {
     if (!host_change(client, CLIENT_EV_CLOSED, client_last_reason(client))) {
         return;
     }
-    bool again =
-        client->next_config != NULL && client->next_generation >= client->host->drop_before;
+    bool again = client->next != NULL && client->next->generation >= client->host->drop_before;
     if (!again || take_next_config(client) != ERR_OK) {
         forget(client);
         return;

@@ -42,10 +42,9 @@ void connection_over(struct engine_connection *connection, const struct engine_c
     if (connection->state == CONNECTION_ENDED) {
         return;
     }
-    connection->closed = *closed;
+    connection->closed_error = closed->error;
+    connection->closed_reason_code = closed->reason_code;
     connection->closed_message = closed->message != NULL ? strdup(closed->message) : NULL;
-    connection->closed.message = connection->closed_message;
-    connection->closed.lessons = connection->lessons;
     if (connection->stream.fd >= 0) {
         /* Not left to close(): a process just forked may hold the socket a moment longer. */
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
@@ -53,13 +52,12 @@ void connection_over(struct engine_connection *connection, const struct engine_c
     if (connection->race != NULL) {
         race_end(connection, -1);
     }
-    connection->closed.address = connection->address;
     connection->end_step = connection->stream.step;
     stream_close(&connection->stream, false);
     connection->state = CONNECTION_ENDED;
     if (detach(connection, false)) {
         owed_end(connection, closed->reason_code);
-        connection->closed.suspects = connection->suspects;
+        connection->tells_suspects = true;
     }
     wheel_clear(&connection->look);
     if (connection->reading_paused) {
@@ -146,7 +144,15 @@ void connection_finish(struct engine_connection *connection) {
         *connection->session_home = NULL;
     }
     engine->connection_count--;
-    engine->events->closed(connection->client, &connection->closed);
+    engine->events->closed(connection->client,
+                           &(struct engine_closed){.error = connection->closed_error,
+                                                   .message = connection->closed_message,
+                                                   .reason_code = connection->closed_reason_code,
+                                                   .address = connection->address,
+                                                   .lessons = connection->lessons,
+                                                   .suspects = connection->tells_suspects
+                                                                   ? connection->suspects
+                                                                   : NULL});
     free(connection->assigned_client_id);
     free(connection->closed_message);
     free(connection->last_unacknowledged);

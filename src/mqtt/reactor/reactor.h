@@ -98,14 +98,14 @@ struct engine_session { /* MQTT 5.0 section 4.1 */
     struct engine_connection *connection; /* NULL: none is open */
     uint32_t connection_number;           /* of that one, or the last */
     uint16_t last_packet_id;
+    uint16_t inbound_count; /* in all of the following lists; at most one for each identifier */
     struct inbound *unacknowledged; /* of this connection, in the order of their acknowledgements */
     struct inbound *earlier;        /* came on an earlier one: the server will send them again */
     struct inbound *received;       /* QoS 2, until PUBREL */
-    size_t inbound_count;           /* in all of these lists */
-    size_t offered;                 /* of `unacknowledged`, with a sink */
     struct outbound *outbound;      /* in the order in which they were sent first */
     struct outbound *waiting;       /* the first that is to be sent on this connection, and with it
                                        all behind it; NULL: none */
+    uint16_t offered;               /* of `unacknowledged`, with a sink */
     uint16_t in_flight;             /* of `outbound`, before `waiting` */
     uint16_t abandoned;     /* dropped while in flight: the server may still count them against its
                                receive maximum */
@@ -139,6 +139,7 @@ struct engine_connection {
     uint16_t receiving;         /* inbound of this connection, against our receive maximum */
     uint16_t release_waits;     /* looks at a message that finds no place until PUBREL comes */
     uint8_t reads_ahead;        /* meanwhile, of what stands behind it */
+    bool tells_suspects;        /* ENDED: `suspects` are those of the session */
     uint32_t server_packet_max; /* 0: none */
     uint32_t packet_max;        /* of what is taken */
     uint32_t epoll_events;
@@ -170,9 +171,11 @@ struct engine_connection {
     size_t alias_bytes;
     struct skip *skip; /* a message that is being thrown away; NULL: none */
 
-    struct engine_closed closed;
+    /* ENDED: see struct engine_closed. */
+    enum client_error closed_error;
+    int closed_reason_code;
     char *closed_message;
-    struct engine_suspects *suspects; /* once it ended; NULL: none */
+    struct engine_suspects *suspects; /* NULL: none */
 };
 
 struct engine {
