@@ -68,8 +68,8 @@ struct probe_asker {
     void *context;
 };
 
-/* Blocks for timeout_ms and the few seconds of a farewell at most; ends early once the asker is
- * gone. Changes config as said above. */
+/* Blocks for timeout_ms and the few seconds of a farewell at most; within it connect_timeout_ms
+ * holds as for a client. Ends early once the asker is gone. Changes config as said above. */
 void probe_run(const struct probe_wiring *wiring, struct client_config *config, int64_t timeout_ms,
                const struct probe_asker *asker, struct probe_report *report);
 

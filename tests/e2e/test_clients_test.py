@@ -9,6 +9,7 @@ from fleet import packets
 from fleet.packets import DISCONNECT, SUBSCRIBE
 from fleet.ports import free_port
 from fleet.scripted import ScriptedBroker
+from fleet.strangers import Stranger
 from fleet.wait import wait_until
 
 TEST = "/api/v1/clients:test"
@@ -157,6 +158,30 @@ def test_a_silent_broker_is_given_up_in_time_and_tests_are_bounded(fleet):
         node.terminate()
         assert time.monotonic() - begun_s < 15
         assert waiting.result(60).status_code in (200, 503)
+
+
+def test_a_test_waits_no_longer_than_the_client_would(fleet):
+    """What the client gives up after connect_timeout_ms, the test does not pass."""
+    api = fleet.start_node(connect_timeout_ms=20000).api
+    links = []  # of connections that are kept open
+
+    def broker(answers_connect):
+        def talk(sock):
+            links.append(sock)
+            sock.recv(4096)
+            if answers_connect:
+                sock.sendall(b"\x20\x02\x00\x00")
+            while sock.recv(4096):
+                pass
+        return f"mqtt://127.0.0.1:{fleet.closing(Stranger(talk)).port}"
+
+    document = {"connect_timeout_ms": 1000, "subscriptions": [{"filter": "a", "qos": 0}]}
+    for answers_connect, step, word in ((False, "connect", "no CONNACK"),
+                                        (True, "subscribe", "did not acknowledge")):
+        report = test(api, {**document, "url": broker(answers_connect)}, timeout_ms=9000)
+        last = failed(report, step, word)
+        assert 900 <= last["ms"] < 5000, report
+    assert len(links) == 2
 
 
 def test_a_test_ends_when_nobody_waits_for_it(fleet):

@@ -45,7 +45,8 @@ struct probe {
     bool leaving;                         /* closed by us: its end is no failure */
     struct probe_filters filters;
     size_t left_out;
-    int64_t again_at_ms; /* when another connection is to be made for the filters; 0: none */
+    int64_t suback_by_ms; /* limit of the SUBACK that is awaited; 0: none is */
+    int64_t again_at_ms;  /* when another connection is to be made for the filters; 0: none */
     struct address_list addresses; /* of the broker, in the order in which they are raced */
     void *receipts[RECEIPTS_MAX];  /* of messages that are never acknowledged */
     size_t receipt_count;
@@ -78,6 +79,16 @@ static void failed(struct probe *probe, enum probe_step step, enum client_error 
 static int64_t left_ms(const struct probe *probe) {
     int64_t left = probe->deadline_ms - clock_ms();
     return left > 0 ? left : 0;
+}
+
+/* As for a client: from the start of a connection to CONNACK, and for each SUBACK. */
+static int64_t connect_timeout_ms(const struct probe *probe) {
+    int64_t own_ms = probe->config->connect_timeout_ms;
+    return own_ms > 0 ? own_ms : probe->wiring->conf->connect_timeout_ms;
+}
+
+static bool suback_is_late(const struct probe *probe) {
+    return probe->suback_by_ms != 0 && clock_ms() >= probe->suback_by_ms;
 }
 
 static bool is_to_stop(const struct probe *probe) {
@@ -221,6 +232,7 @@ static void subscribed_all(struct probe *probe) {
 }
 
 static void subscribe_some(struct probe *probe) {
+    probe->suback_by_ms = clock_ms() + connect_timeout_ms(probe);
     if (!probe_filters_ask(&probe->filters, probe->connection)) {
         subscribed_all(probe);
     }
@@ -259,6 +271,7 @@ static void on_closed(void *client, const struct engine_closed *closed) {
     }
     probe->reached = closed->address;
     probe->connection = NULL;
+    probe->suback_by_ms = 0;
     if (!probe->leaving && !probe->over && probe->step == PROBE_SUBSCRIBE &&
         closed->error != CLIENT_ERROR_SUBSCRIBE_TIMEOUT && probe_filters_lost(&probe->filters)) {
         probe->again_at_ms = clock_ms() + AGAIN_MS;
@@ -356,11 +369,13 @@ static void timed_out(struct probe *probe) {
 }
 
 static void open_connection(struct probe *probe) {
+    int64_t own_ms = connect_timeout_ms(probe);
+    int64_t test_ms = left_ms(probe) + 1000; /* its own end comes first */
     const union socket_address *first = &probe->addresses.items[0];
     struct engine_open open = {.config = probe->config,
                                .address_len = socket_address_len(first),
                                .addresses = &probe->addresses,
-                               .connect_timeout_ms = left_ms(probe) + 1000, /* ours comes first */
+                               .connect_timeout_ms = own_ms < test_ms ? own_ms : test_ms,
                                .keepalive_s = probe->config->keepalive_s,
                                .session = &probe->session,
                                .client = probe};
@@ -384,7 +399,7 @@ static void open_again(struct probe *probe) {
 /* Until a step fails or all are done, then until the connection is closed. */
 static void drive(struct probe *probe) {
     while (!probe->over && (probe->connection != NULL || probe->again_at_ms != 0) &&
-           !is_to_stop(probe)) {
+           !is_to_stop(probe) && !suback_is_late(probe)) {
         engine_reactor.poll(probe->engine, POLL_MS);
         open_again(probe);
         if (probe->connection != NULL) {
