@@ -199,12 +199,12 @@ static bool has_token(struct span list, const char *word) {
     return false;
 }
 
-/* -1: this is no answer of HTTP/1.1. */
+/* -1: this is no answer of HTTP/1.1, nor of 1.0, which knows no 101. */
 static int status_of(const struct buffer *answer) {
     int status = -1;
-    char after = '\0';
-    if (sscanf(answer->data, "HTTP/1.1 %3d%c", &status, &after) != 2 || status < 100 ||
-        (after != ' ' && after != '\r')) {
+    char minor[2] = "", after = '\0';
+    if (sscanf(answer->data, "HTTP/1.%1[01] %3d%c", minor, &status, &after) != 3 || status < 100 ||
+        (status == 101 && minor[0] == '0') || (after != ' ' && after != '\r')) {
         return -1;
     }
     return status;
