@@ -264,6 +264,7 @@ class WebSocketTalk:
      "port for MQTT"),
     (says(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", first=True), '"SSH-2.0-OpenSSH', "no MQTT"),
     (says(b"220 mail.example ESMTP\r\n", first=True), '"220 mail.example', "no MQTT"),
+    (says(b"\x4a\x00\x00\x00\x0a8.0.36\x00" + bytes(64), first=True), "is not MQTT", "no MQTT"),
     (says(b"-ERR unknown command\r\n"), '"-ERR unknown command"', "no MQTT"),
     (says(b"\x15\x03\x01\x00\x02\x02\x46"), "is TLS", "mqtts://"),
 ])

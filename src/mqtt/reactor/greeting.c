@@ -129,9 +129,19 @@ static bool greeting_is_of_server(unsigned type) {
            type != PACKET_PINGREQ;
 }
 
+/* Flags that no packet has, or a packet without the body it needs: another protocol, such as MySQL,
+ * which begins with a length of three bytes. */
+static bool greeting_has_shape(const uint8_t *data, size_t len) {
+    unsigned type = data[0] >> 4, flags = data[0] & 0x0F;
+    bool may_be_empty = type == PACKET_PINGRESP || type == PACKET_DISCONNECT || type == PACKET_AUTH;
+    return (type == PACKET_PUBLISH || flags == (type == PACKET_PUBREL ? 2 : 0)) &&
+           (len < 2 || data[1] != 0 || may_be_empty);
+}
+
 bool greeting_may_be_mqtt(const uint8_t *data, size_t len) {
     bool is_connack = data[0] == PACKET_CONNACK << 4; /* a space, too */
-    return is_connack || (greeting_is_of_server(data[0] >> 4) && !greeting_is_text(data, len));
+    return is_connack || (greeting_is_of_server(data[0] >> 4) && greeting_has_shape(data, len) &&
+                          !greeting_is_text(data, len));
 }
 
 void greeting_refuse(struct engine_connection *connection, const uint8_t *data, size_t len) {

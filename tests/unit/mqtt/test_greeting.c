@@ -10,14 +10,30 @@ static const struct first_bytes {
     size_t len;
     bool may_be_mqtt;
 } first_bytes[] = {
-    {"\x20\x02\x00\x00", 4, true},  {" ", 1, true},
-    {"\x20\x03", 2, true},          {"\x30\x05\x00\x01", 4, true},
-    {"\xF0\x02\x18\x00", 4, true},  {"\xE0\x00", 2, true},
-    {"\x80\x01\x02\x03", 4, false}, {"\x10\x14\x00\x04MQTT", 8, false},
-    {"\x15\x03\x01\x00", 4, false}, {"HTTP/1.1 400", 12, false},
-    {"SSH-2.0-", 8, false},         {"220 mail", 8, false},
-    {"-ERR unk", 8, false},         {"{\"a\": 1}", 8, false},
+    {"\x20\x02\x00\x00", 4, true},
+    {" ", 1, true},
+    {"\x20\x03", 2, true},
+    {"\x30\x05\x00\x01", 4, true},
+    {"\xF0\x02\x18\x00", 4, true},
+    {"\xE0\x00", 2, true},
+    {"\x80\x01\x02\x03", 4, false},
+    {"\x10\x14\x00\x04MQTT", 8, false},
+    {"\x15\x03\x01\x00", 4, false},
+    {"HTTP/1.1 400", 12, false},
+    {"SSH-2.0-", 8, false},
+    {"220 mail", 8, false},
+    {"-ERR unk", 8, false},
+    {"{\"a\": 1}", 8, false},
     {"\x00\x00\x00\x00", 4, false},
+    {"\x4A\x00\x00\x00\x0A", 5, false},
+    {"\x50\x00\x00\x00\x0A", 5, false},
+    {"\xE3\x00\x00", 3, false},
+    {"\x21\x02\x00\x00", 4, false},
+    {"\x30\x00\x00\x00\x0A", 5, false},
+    {"\x4A", 1, false},
+    {"\x90", 1, true},
+    {"\xD0\x00", 2, true},
+    {"\x62\x02\x00\x01", 4, true},
 };
 
 START_TEST(case_E6_the_first_bytes_of_an_answer_tell_MQTT_from_other_protocols) {
