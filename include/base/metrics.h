@@ -15,7 +15,7 @@
     X(METRIC_GIVEN_UP_LOST, GIVEN_UP_TOTAL, "reason=\"connection_lost\"",                          \
       "Publications that are not sent again, by the reason: the broker ended the connection at "   \
       "them, or said in an acknowledgement what ends one (as packet_too_large), it never "         \
-      "acknowledged them (expired), or somebody dropped them.")                                    \
+      "acknowledged them (expired) or those before them (not_sent), or somebody dropped them.")    \
     X(METRIC_GIVEN_UP_NOT_AUTHORIZED, GIVEN_UP_TOTAL, "reason=\"not_authorized\"", "")             \
     X(METRIC_GIVEN_UP_TOPIC, GIVEN_UP_TOTAL, "reason=\"topic_name_invalid\"", "")                  \
     X(METRIC_GIVEN_UP_TOO_LARGE, GIVEN_UP_TOTAL, "reason=\"packet_too_large\"", "")                \
@@ -25,6 +25,7 @@
     X(METRIC_GIVEN_UP_PROTOCOL, GIVEN_UP_TOTAL, "reason=\"protocol_error\"", "")                   \
     X(METRIC_GIVEN_UP_NOT_COMPLETED, GIVEN_UP_TOTAL, "reason=\"not_completed\"", "")               \
     X(METRIC_GIVEN_UP_EXPIRED, GIVEN_UP_TOTAL, "reason=\"expired\"", "")                           \
+    X(METRIC_GIVEN_UP_NOT_SENT, GIVEN_UP_TOTAL, "reason=\"not_sent\"", "")                         \
     X(METRIC_GIVEN_UP_DROPPED, GIVEN_UP_TOTAL, "reason=\"dropped\"", "")                           \
     X(METRIC_ACKNOWLEDGED_AT_QOS1, "mqfleet_publications_acknowledged_at_qos1_total", "",          \
       "Publications of QoS 2 that a broker acknowledged with PUBACK, as if they were of QoS 1.")   \

@@ -364,7 +364,12 @@
       "compare topic, size, QoS and retain of what is published with what the broker permits")     \
     X(PUBLICATION_EXPIRED, "publication_expired", OTHER, OTHER,                                    \
       "the broker did not acknowledge a publication",                                              \
-      "look at the broker's log, or raise publish_resend_ms")
+      "look at the broker's log, or raise publish_resend_ms")                                      \
+    X(NOTHING_ACKNOWLEDGED, "nothing_acknowledged", OTHER, OTHER,                                  \
+      "connection ended by us: the broker acknowledged none of as many publications as its "       \
+      "receive maximum permits, so that nothing more could be sent on it",                         \
+      "find out why the broker sends no PUBACK or PUBREC, or let it announce a larger receive "    \
+      "maximum")
 
 /* What a broker says itself: return codes of MQTT 3.1.1, reason codes of MQTT 5.0. */
 #define CLIENT_ERRORS_OF_REASONS(X)                                                                \

@@ -67,8 +67,10 @@ enum engine_publication_state {
 
 struct engine_publication_status {
     enum engine_publication_state state;
-    unsigned tries;  /* how often it was sent */
-    unsigned losses; /* of connections that are laid to it */
+    bool held_up;               /* never sent: the server's receive maximum is used up by others */
+    int64_t acknowledged_at_ms; /* held up: something, on this connection; 0: nothing yet */
+    unsigned tries;             /* how often it was sent */
+    unsigned losses;            /* of connections that are laid to it */
 };
 
 struct engine_connack {

@@ -27,6 +27,8 @@
       "the broker took this (PUBREC), but ended the connection each time that PUBREL was sent")    \
     X(GIVE_UP_EXPIRED, "expired", METRIC_GIVEN_UP_EXPIRED,                                         \
       "the broker did not acknowledge this within publish_timeout_ms and publish_resend_ms")       \
+    X(GIVE_UP_NOT_SENT, "not_sent", METRIC_GIVEN_UP_NOT_SENT,                                      \
+      "it was not sent: the broker acknowledges nothing")                                          \
     X(GIVE_UP_DROPPED, "dropped", METRIC_GIVEN_UP_DROPPED, "dropped by request")
 
 enum give_up {

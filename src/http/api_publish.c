@@ -103,7 +103,10 @@ static void answer_not_online(const struct http_api *api, const char *id,
 
 /* Told in words and by a code, as in the client's last_error. */
 static void answer_given_up(enum give_up reason, struct http_response *response) {
-    if (reason == GIVE_UP_DROPPED || reason == GIVE_UP_NOT_COMPLETED || reason == GIVE_UP_EXPIRED) {
+    if (reason == GIVE_UP_NOT_SENT) {
+        http_problem(response, PROBLEM_TIMEOUT, "%s", give_up_text(reason));
+    } else if (reason == GIVE_UP_DROPPED || reason == GIVE_UP_NOT_COMPLETED ||
+               reason == GIVE_UP_EXPIRED) {
         http_problem(response, PROBLEM_UNKNOWN, "%s; the outcome is not known",
                      give_up_text(reason));
     } else {

@@ -208,6 +208,35 @@ def test_what_a_broker_never_acknowledges_is_sent_again_for_a_time_and_then_give
     broker.online(present=True).silent_for(1)
 
 
+def test_a_broker_that_acknowledges_nothing_does_not_hold_up_what_comes_later(fleet, pool):
+    """Its receive maximum is used up by what it never acknowledges."""
+    broker = fleet.closing(ScriptedBroker())
+    fleet.start_node(**{**SETTINGS, "publish_timeout_ms": 1500, "publish_resend_ms": 1000})
+    fleet.api.create({"id": "c", "url": broker.url, "protocol_version": 5, "clean_start": False,
+                      "session_expiry_s": 3600, "subscriptions": ["t/#"]})
+    link = broker.online(properties={"receive_maximum": 1})
+    fleet.api.wait_state("c", "online")
+    first = pool.submit(fleet.api.publish, "c", "a/1", "x")
+    assert link.expect(PUBLISH).topic == "a/1"
+    second = fleet.api.publish("c", "a/2", "x")
+    assert second.status_code == 504 and second.json()["reason"] == "not_sent", second.text
+    assert "was not sent: the broker acknowledges nothing" in second.json()["detail"]
+    assert first.result(10).status_code == 504 and "not known" in first.result().json()["detail"]
+    assert link.goodbye() == 0x83
+    link.close()
+    wait_until(lambda: fleet.api.status("c")["last_error"]["code"] == "nothing_acknowledged", 10,
+               "the cause is told")
+    link = broker.online(present=True, properties={"receive_maximum": 1})
+    fleet.api.wait_state("c", "online")
+    third = pool.submit(fleet.api.publish, "c", "a/3", "x")
+    sent = link.expect(PUBLISH)
+    assert sent.topic == "a/3"
+    link.acknowledge(PUBACK, sent.id)
+    assert third.result(10).status_code == 200
+    for reason in ("expired", "not_sent"):
+        assert metric(fleet, "mqfleet_publications_given_up_total", reason=reason) == 1
+
+
 def test_what_finds_no_room_is_not_told_as_sent(fleet, pool):
     """buffer_bytes is used up by what a broker does not read."""
     broker = fleet.closing(ScriptedBroker(receive_buffer=4096))

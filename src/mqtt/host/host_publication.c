@@ -2,7 +2,8 @@
  * what the engine keeps of them. Host thread, host_publication_copy excepted.
  *
  * A caller waits for publish_timeout_ms. What is not acknowledged by then is sent again, in a
- * session that lasts, for publish_resend_ms more; then it is given up. */
+ * session that lasts, for publish_resend_ms more; then it is given up. What was not sent by then,
+ * behind others that the broker does not acknowledge, is given up at once: its outcome is known. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -151,7 +152,7 @@ static void publication_given_up(struct client *client, const struct host_public
     host_describe_given_up(about, reason, message);
     log_event(LOG_WARN, "publication_given_up", KS("client", client->id),
               KS("reason", give_up_label(reason)), KS("detail", message));
-    if (reason == GIVE_UP_EXPIRED) {
+    if (reason == GIVE_UP_EXPIRED || reason == GIVE_UP_NOT_SENT) {
         host_notice(client, CLIENT_ERROR_PUBLICATION_EXPIRED, message);
     } else if (reason != GIVE_UP_DROPPED) {
         client->host->refusals++;
@@ -181,9 +182,37 @@ void host_published(void *context, uint64_t token, enum err result, int reason_c
 
 /* ---- time is over ---- */
 
+static struct engine_publication_status
+publication_status(const struct host_publication *publication) {
+    const struct client *client = publication->client;
+    struct engine_publication_status status = {.state = PUBLICATION_SENT, .tries = 1};
+    if (client->host->ops->publication_status != NULL) {
+        client->host->ops->publication_status(client->session, (uint64_t)(uintptr_t)publication,
+                                              &status);
+    }
+    return status;
+}
+
+/* An engine that cannot give up still owes its published event. */
+static bool publication_give_up(struct host_publication *publication, enum give_up reason) {
+    const struct host *host = publication->client->host;
+    return host->ops->publication_drop != NULL &&
+           host->ops->publication_drop(host->engine, publication->client->session,
+                                       (uint64_t)(uintptr_t)publication, reason);
+}
+
+/* Nothing was acknowledged since it came. */
+static bool publication_is_stuck(const struct host_publication *publication) {
+    struct engine_publication_status status = publication_status(publication);
+    return status.held_up && status.acknowledged_at_ms < publication->begun_us / 1000;
+}
+
 /* The engine still owes the published event of those, which then frees them. */
 static void publication_stop_waiting(struct host *host, int64_t now_ms) {
     struct host_publication *publication = host->publications;
+    if (publication_is_stuck(publication) && publication_give_up(publication, GIVE_UP_NOT_SENT)) {
+        return; /* answered and freed */
+    }
     DL_DELETE(host->publications, publication);
     publication_answer(publication, ERR_TIMEOUT, 0);
     publication->deadline_ms = now_ms + host->conf->publish_resend_ms;
@@ -191,15 +220,13 @@ static void publication_stop_waiting(struct host *host, int64_t now_ms) {
     DL_APPEND(host->unacknowledged, publication);
 }
 
-/* An engine that cannot give up still owes its published event. */
 static void publication_stop_sending(struct host *host) {
     struct host_publication *publication = host->unacknowledged;
+    bool sent = publication_status(publication).tries > 0;
     DL_DELETE(host->unacknowledged, publication);
     publication->is_unacknowledged = false;
-    if (host->ops->publication_drop != NULL) {
-        host->ops->publication_drop(host->engine, publication->client->session,
-                                    (uint64_t)(uintptr_t)publication, GIVE_UP_EXPIRED);
-    }
+    bool ignored = publication_give_up(publication, sent ? GIVE_UP_EXPIRED : GIVE_UP_NOT_SENT);
+    (void)ignored; /* then it is freed with its published event */
 }
 
 static bool publication_is_due(const struct host_publication *first, int64_t now_ms) {

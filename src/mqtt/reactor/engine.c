@@ -49,6 +49,9 @@ static void run_task(struct engine_connection *connection, uint8_t tasks) {
     if (tasks & TASK_FLUSH) {
         output_flush(connection);
     }
+    if (tasks & TASK_QUOTA) {
+        owed_look_at_quota(connection);
+    }
     if (tasks & TASK_TELL) {
         publish_tell(connection);
     }

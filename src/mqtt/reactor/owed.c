@@ -64,6 +64,38 @@ static void owed_forget_retired(struct engine_session *session) {
     session->retired = NULL;
 }
 
+/* ---- the server's receive maximum (section 4.9) ---- */
+
+static bool owed_quota_is_used_up(const struct engine_connection *connection) {
+    const struct engine_session *session = connection->session;
+    return session->in_flight + session->abandoned >= connection->send_maximum;
+}
+
+/* A session that ends with the connection: nobody will send what waits in it. */
+static void owed_give_up_waiting(struct engine *engine, struct engine_session *session) {
+    struct outbound *one, *next;
+    DL_FOREACH_SAFE(session->outbound, one, next) {
+        if (one->tries == 0) {
+            publish_unlink(session, one);
+            publish_tell_one(engine, session->client, one, ERR_REFUSED, GIVE_UP_NOT_SENT);
+        }
+    }
+}
+
+void owed_look_at_quota(struct engine_connection *connection) {
+    static const struct packet_fault used_up = {.reason_code = REASON_IMPLEMENTATION_ERROR,
+                                                .error = CLIENT_ERROR_NOTHING_ACKNOWLEDGED};
+    struct engine_session *session = connection->session;
+    if (connection->state != CONNECTION_UP || session->in_flight > 0 ||
+        !owed_quota_is_used_up(connection)) {
+        return;
+    }
+    connection_refuse(connection, &used_up);
+    if (!client_config_keeps_session(connection->config)) {
+        owed_give_up_waiting(connection->engine, session);
+    }
+}
+
 /* ---- giving up ---- */
 
 static bool owed_is_in_flight(const struct engine_session *session,
@@ -88,6 +120,7 @@ static void owed_give_up(struct engine *engine, struct engine_session *session,
     if (in_flight) {
         session->abandoned++;
         connection->proven = true; /* it did no harm for all that time */
+        reactor_task(connection, TASK_QUOTA);
     }
     if (connection != NULL) {
         publish_next(connection);
@@ -157,10 +190,14 @@ bool owed_status(const struct engine_session *session, uint64_t token,
     if (one == NULL) {
         return false;
     }
+    const struct engine_connection *connection = session->connection;
+    bool held_up = one->tries == 0 && connection != NULL && owed_quota_is_used_up(connection);
     *out = (struct engine_publication_status){
         .state = one->state == OUTBOUND_RELEASED ? PUBLICATION_RELEASED
                  : one->state == OUTBOUND_SENT   ? PUBLICATION_SENT
                                                  : PUBLICATION_QUEUED,
+        .held_up = held_up,
+        .acknowledged_at_ms = held_up ? connection->acknowledged_at_ms : 0,
         .tries = one->tries,
         .losses = one->losses};
     return true;
@@ -195,7 +232,7 @@ void owed_send(struct engine_connection *connection) {
 bool owed_may_send(const struct engine_connection *connection, const struct outbound *outbound) {
     const struct engine_session *session = connection->session;
     if (!connection->sends_owed || session->suspect_in_flight ||
-        session->in_flight + session->abandoned >= connection->send_maximum) {
+        owed_quota_is_used_up(connection)) {
         return false;
     }
     bool alone = outbound->losses > 0 || !connection->proven;

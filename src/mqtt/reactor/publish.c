@@ -6,6 +6,7 @@
  *   QoS 1, 2   session->outbound: QUEUED --> SENT [--> RELEASED] --> published */
 #include <stdlib.h>
 #include <utlist.h>
+#include "base/clock.h"
 #include "base/metrics.h"
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
@@ -288,6 +289,7 @@ static void refuse_acknowledgement(struct engine_connection *connection,
 
 void publish_acknowledged(struct engine_connection *connection, const struct packet *packet) {
     struct outbound *outbound = find_in_flight(connection->session, packet->packet_id);
+    connection->acknowledged_at_ms = clock_ms();
     bool sent = outbound != NULL && outbound->state == OUTBOUND_SENT;
     if (outbound == NULL) {
         owed_acknowledged_late(connection, packet);

@@ -42,6 +42,7 @@ enum connection_task {
     TASK_TELL = 4,         /* publications are settled */
     TASK_END = 8,          /* tell the host, and free */
     TASK_ACKNOWLEDGE = 16, /* sinks have accepted some of it */
+    TASK_QUOTA = 32,       /* what was given up has perhaps used up the send quota */
 };
 
 /* A publication of ours until the host was told its end: for QoS 0 that it was written. */
@@ -163,8 +164,9 @@ struct engine_connection {
     struct outbound_unacknowledged *last_unacknowledged; /* NULL: none of QoS 0 was sent */
 
     int64_t opened_at_ms, sent_at_ms, received_at_ms;
-    int64_t written_at_ms; /* the stream took bytes */
-    int64_t ping_at_ms;    /* of the PINGREQ that is not answered; 0: none */
+    int64_t acknowledged_at_ms; /* a publication, by any step; 0: none yet */
+    int64_t written_at_ms;      /* the stream took bytes */
+    int64_t ping_at_ms;         /* of the PINGREQ that is not answered; 0: none */
 
     char *assigned_client_id;
     char **aliases; /* topic_alias_maximum topics; NULL: none used yet */
@@ -366,6 +368,9 @@ void owed_send(struct engine_connection *connection);
 bool owed_may_send(const struct engine_connection *connection, const struct outbound *outbound);
 /* Nothing more is sent on this connection. all: what was not written yet will be. */
 void owed_interrupt(struct engine_connection *connection, bool all);
+/* Ends a connection on which nothing can be sent any more: what was given up uses up the server's
+ * receive maximum. */
+void owed_look_at_quota(struct engine_connection *connection);
 /* It ended, with that reason code of the server's DISCONNECT; -1: without one. */
 void owed_end(struct engine_connection *connection, int reason_code);
 /* The connection ended for this one. */

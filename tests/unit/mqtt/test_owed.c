@@ -547,6 +547,13 @@ END_TEST
 
 /* ---- dropping ---- */
 
+static void up_with_quota(uint8_t receive_maximum) {
+    const uint8_t connack[] = {0x20, 6, 0, 0, 3, 0x21, 0, receive_maximum};
+    bench_open();
+    bench_send(connack, sizeof connack);
+    UNTIL(bench.connected == 1);
+}
+
 START_TEST(what_is_dropped_offline_is_not_sent_again) {
     bench_up(false);
     send_n(2, 1);
@@ -561,20 +568,64 @@ START_TEST(what_is_dropped_offline_is_not_sent_again) {
 END_TEST
 
 START_TEST(what_is_dropped_while_it_is_in_flight_may_be_acknowledged_late) {
-    static const uint8_t one_at_a_time[] = {0x20, 6, 0, 0, 3, 0x21, 0, 1};
-    bench_open();
-    bench_send(one_at_a_time, sizeof one_at_a_time);
-    UNTIL(bench.connected == 1);
+    up_with_quota(2);
     publish_shape(0, (struct shape){.qos = 2});
     publish_shape(1, (struct shape){.qos = 1});
+    publish_shape(2, (struct shape){.qos = 1});
     ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 1);
+    ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 2);
     engine_reactor.publication_drop(bench.engine, bench.session, 0, GIVE_UP_EXPIRED);
     expect_given_up(0, GIVE_UP_EXPIRED);
     expect_nothing(); /* the server's receive maximum is used up by it */
     acknowledge(0x50, 1);
     ck_assert_uint_eq(bench_expect(PACKET_PUBREL).packet_id, 1);
     acknowledge(0x70, 1);
-    ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 2);
+    ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 3);
+}
+END_TEST
+
+static bool is_held_up(uint64_t token) {
+    struct engine_publication_status status;
+    ck_assert(engine_reactor.publication_status(bench.session, token, &status));
+    return status.held_up;
+}
+
+START_TEST(a_connection_whose_quota_is_used_up_by_what_was_given_up_is_ended_by_us) {
+    up_with_quota(2);
+    for (uint64_t token = 0; token < 3; token++) {
+        publish_shape(token, (struct shape){.qos = 1});
+    }
+    bench_expect(PACKET_PUBLISH);
+    bench_expect(PACKET_PUBLISH);
+    ck_assert(!is_held_up(1) && is_held_up(2));
+    engine_reactor.publication_drop(bench.engine, bench.session, 0, GIVE_UP_EXPIRED);
+    expect_nothing();
+    ck_assert_int_eq(bench.closed, 0); /* the other may still be acknowledged */
+    engine_reactor.publication_drop(bench.engine, bench.session, 1, GIVE_UP_EXPIRED);
+    UNTIL(bench.closed == 1);
+    ck_assert_str_eq(bench.code, "nothing_acknowledged");
+    ck_assert_uint_eq(bench.suspects.count, 0);
+    ck_assert(!is_held_up(2));
+    bench_hang_up(false);
+    bench_up(true);
+    ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 3);
+    puback(3);
+    expect_done(2);
+}
+END_TEST
+
+START_TEST(what_waits_in_a_session_that_ends_so_is_told_as_not_sent) {
+    bench.config.session_expiry_s = 0;
+    bench.config.clean_start = true;
+    up_with_quota(1);
+    publish_shape(0, (struct shape){.qos = 1});
+    publish_shape(1, (struct shape){.qos = 2});
+    bench_expect(PACKET_PUBLISH);
+    engine_reactor.publication_drop(bench.engine, bench.session, 0, GIVE_UP_EXPIRED);
+    UNTIL(bench.closed == 1);
+    ck_assert_str_eq(bench.code, "nothing_acknowledged");
+    expect_given_up(0, GIVE_UP_EXPIRED);
+    expect_given_up(1, GIVE_UP_NOT_SENT);
 }
 END_TEST
 
@@ -634,6 +685,8 @@ int main(void) {
     tcase_add_test(tcase, a_malformed_acknowledgement_keeps_nobody_offline);
     tcase_add_test(tcase, what_is_dropped_offline_is_not_sent_again);
     tcase_add_test(tcase, what_is_dropped_while_it_is_in_flight_may_be_acknowledged_late);
+    tcase_add_test(tcase, a_connection_whose_quota_is_used_up_by_what_was_given_up_is_ended_by_us);
+    tcase_add_test(tcase, what_waits_in_a_session_that_ends_so_is_told_as_not_sent);
     tcase_add_test(tcase, a_broker_that_never_acknowledges_what_was_owed_holds_up_nothing_for_ever);
     suite_add_tcase(suite, tcase);
     suite_add_tcase(suite, v4);
