@@ -527,6 +527,19 @@ def test_the_version_is_an_option_too(cli):
     assert cli.good("--version") == cli.good("version")
 
 
+def test_status_says_how_many_causes_it_leaves_out(fleet, cli):
+    codes = [0x80, 0x83, 0x88, 0x89, 0x97, 0x9B, 0x9F]
+    fleet.api.create([fleet.document(f"c{i}", protocol_version=5, subscriptions=[],
+                                     url=fleet.closing(CloudBroker(connack_code=code)).url)
+                      for i, code in enumerate(codes)])
+    wait_until(lambda: len(cli.json("status")["causes"]) == 7, 20, "seven causes")
+    assert "and 2 other causes (-o json shows all)" in cli.good("status")
+    for gone in ("c0", "c1"):
+        fleet.api.delete(fleet.api.path(gone))
+    wait_until(lambda: len(cli.json("status")["causes"]) == 5, 20, "five causes")
+    assert "other cause" not in cli.good("status")
+
+
 def test_who_is_degraded_is_shown_with_the_reason(fleet, cli):
     broker = fleet.closing(CloudBroker(filter_codes={"s/1": 0x87}))
     fleet.api.create([fleet.document("c", url=broker.url, protocol_version=5,

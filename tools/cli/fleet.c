@@ -174,6 +174,11 @@ static void print_causes(const json_t *causes, const json_t *advices) {
         }
         json_object_del(left, most);
     }
+    size_t others = json_object_size(left);
+    if (others > 0) {
+        printf("          and %zu other cause%s (-o json shows all)\n", others,
+               others == 1 ? "" : "s");
+    }
     json_decref(left);
 }
 
