@@ -299,6 +299,23 @@ def test_case_B4_a_client_whose_filters_are_refused_is_degraded_everywhere(fleet
     assert degraded_count(fleet) == 0
 
 
+def test_case_B4_what_is_refused_of_a_changed_list_is_told_anew(fleet):
+    broker = fleet.closing(CloudBroker(filter_codes={"s/0": 0x87, "s/1": 0x87}))
+    start(fleet, broker, filters(2))
+    fleet.api.wait_state("c", "online")
+
+    def told(words):
+        error = fleet.api.status("c")["last_error"]
+        return error is not None and error["message"].startswith(words)
+    wait_until(lambda: told("2 of 2 subscriptions refused"), 5, "told")
+    for names, words in ((["s/0", "s/2", "s/3"], "1 of 3 subscriptions refused; s/0"),
+                         (["s/1", "s/2", "s/3"], "1 of 3 subscriptions refused; s/1")):
+        document = fleet.document("c", url=broker.url, protocol_version=5, subscriptions=names)
+        assert fleet.api.put(fleet.api.path("c"), document).status_code == 200
+        wait_until(lambda: told(words), 5, words)
+    assert fleet.api.status("c")["degraded"] and degraded_count(fleet) == 1
+
+
 def test_a_refused_filter_in_any_script_can_be_read_in_the_event(fleet):
     name = "a" + "\u6e29" * 100  # 200 bytes end within a character
     broker = fleet.closing(CloudBroker(filter_codes={name: 0x87}))

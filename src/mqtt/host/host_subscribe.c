@@ -69,8 +69,9 @@ static enum client_error subscribe_describe(const struct client *client, size_t 
     return CLIENT_ERROR_NONE;
 }
 
-/* Told when it begins, and shown as the last error of every connection. */
-static void subscribe_note_refusals(struct client *client) {
+/* Told when it begins and after a change of the list, and shown as the last error of every
+ * connection. */
+static void subscribe_note_refusals(struct client *client, bool changed) {
     struct host *host = client->host;
     bool first = client->state != CLIENT_ONLINE, before = client->degraded;
     char message[400] = "";
@@ -80,7 +81,7 @@ static void subscribe_note_refusals(struct client *client) {
     host->degraded_count += client->degraded - before;
     pthread_mutex_unlock(&host->lock);
     enum client_error why = subscribe_describe(client, refused, message, sizeof message);
-    if (client->degraded && !before) {
+    if (client->degraded && (!before || changed)) {
         host_notice(client, why, message);
     } else if (client->degraded && first) {
         host_note_error(client, why, message);
@@ -111,12 +112,13 @@ static void subscribe_watch(struct client *client) {
 }
 
 static void subscribe_done(struct client *client) {
+    bool changed = client->work->from != NULL;
     host_drop_work(client);
     client->acquittals = 0;
     pthread_mutex_lock(&client->host->lock);
     subscribing_settled(&client->subscribing, subscribe_count(client));
     pthread_mutex_unlock(&client->host->lock);
-    subscribe_note_refusals(client);
+    subscribe_note_refusals(client, changed);
     pacer_leave(&client->host->pacer, &client->ticket);
     host_change(client, CLIENT_EV_SUBSCRIBED, "subscribed");
     if (client->state == CLIENT_ONLINE && client->host->ops->send_owed != NULL) {
@@ -394,7 +396,7 @@ static void subscribe_carry_out_blame(struct client *client) {
     pthread_mutex_unlock(&client->host->lock);
     if (progress && n > 0) {
         subscribe_note_blame(client, filter, n);
-        subscribe_note_refusals(client);
+        subscribe_note_refusals(client, false);
     }
     client->blame_pending = false;
 }
