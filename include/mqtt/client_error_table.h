@@ -369,7 +369,23 @@
       "connection ended by us: the broker acknowledged none of as many publications as its "       \
       "receive maximum permits, so that nothing more could be sent on it",                         \
       "find out why the broker sends no PUBACK or PUBREC, or let it announce a larger receive "    \
-      "maximum")
+      "maximum")                                                                                   \
+    X(PUBLICATION_UNSPECIFIED, "publication_refused", OTHER, OTHER, "unspecified error",           \
+      "look at the broker's log")                                                                  \
+    X(PUBLICATION_IMPLEMENTATION, "publication_refused", OTHER, OTHER,                             \
+      "implementation specific error", "look at the broker's log")                                 \
+    X(PUBLICATION_NOT_AUTHORIZED, "publication_refused", OTHER, OTHER, "not authorized",           \
+      "let the broker permit this user to publish to the topic, or publish to another")            \
+    X(PUBLICATION_TOPIC_INVALID, "publication_refused", OTHER, OTHER, "topic name invalid",        \
+      "publish to a topic that the broker accepts")                                                \
+    X(PUBLICATION_IN_USE, "publication_refused", OTHER, OTHER, "packet identifier in use",         \
+      "nothing is wrong with the publication: publish it again")                                   \
+    X(PUBLICATION_QUOTA, "publication_refused", OTHER, OTHER, "quota exceeded",                    \
+      "publish less or more slowly, or raise the broker's limit")                                  \
+    X(PUBLICATION_PAYLOAD_FORMAT, "publication_refused", OTHER, OTHER, "payload format invalid",   \
+      "let payload_format_indicator fit the payload")                                              \
+    X(PUBLICATION_UNKNOWN, "publication_refused", OTHER, OTHER, "a reason code of no meaning",     \
+      "look at the broker's log")
 
 /* What a broker says itself: return codes of MQTT 3.1.1, reason codes of MQTT 5.0. */
 #define CLIENT_ERRORS_OF_REASONS(X)                                                                \

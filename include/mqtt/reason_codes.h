@@ -52,6 +52,8 @@ enum client_error reason_error_connack(int value);
 enum client_error reason_error_disconnect(int value);
 /* SUBACK, section 3.9.3; for values of 0x80 and above. */
 enum client_error reason_error_suback(int value);
+/* PUBACK and PUBREC, sections 3.4.2.1 and 3.5.2.1; for values of 0x80 and above. */
+enum client_error reason_error_publication(int value);
 /* What we say ourselves to a broker that broke the protocol. */
 enum client_error reason_error_ours(int value);
 

@@ -12,11 +12,11 @@
 #include "http/json.h"
 #include "http/problem.h"
 #include "http/publication.h"
+#include "mqtt/reason_codes.h"
 
 #define GRACE_MS         1000 /* for the hosts to report their own time-out */
 #define FORWARD_GRACE_MS 2000
 #define ABORT_LOOK_MS    100
-#define REASON_REFUSED   0x80 /* MQTT 5.0 section 2.4: from here on an error */
 
 /* ---- waiting for the broker ------------------------------------------------------------------ */
 
@@ -117,14 +117,20 @@ static void answer_given_up(enum give_up reason, struct http_response *response)
     http_problem_member(response, "reason", json_string(give_up_label(reason)));
 }
 
+static void answer_refused(int reason_code, struct http_response *response) {
+    enum client_error error = reason_error_publication(reason_code);
+    http_problem(response, PROBLEM_BROKER, "the broker refused it: %s (0x%02X)",
+                 client_error_text(error), (unsigned)reason_code);
+    http_problem_member(response, "reason_code", json_integer(reason_code));
+    http_problem_member(response, "advice", json_string(client_error_advice(error)));
+}
+
 static void answer_outcome(const struct http_api *api, const char *id, uint8_t qos, enum err result,
                            int reason_code, struct http_response *response) {
     switch (result) {
     case ERR_OK:
-        if (reason_code >= REASON_REFUSED) {
-            http_problem(response, PROBLEM_BROKER, "the broker refused it with reason code 0x%02X",
-                         (unsigned)reason_code);
-            http_problem_member(response, "reason_code", json_integer(reason_code));
+        if (reason_code >= REASON_UNSPECIFIED) { /* from here on an error */
+            answer_refused(reason_code, response);
             break;
         }
         http_answer_json(response, 200,

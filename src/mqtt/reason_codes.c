@@ -69,6 +69,16 @@ static const struct reason_row subacks[] = {
     {REASON_WILDCARD_NOT_SUPPORTED, CLIENT_ERROR_SUBSCRIPTION_WILDCARD},
 };
 
+static const struct reason_row publications[] = {
+    {REASON_UNSPECIFIED, CLIENT_ERROR_PUBLICATION_UNSPECIFIED},
+    {REASON_IMPLEMENTATION_ERROR, CLIENT_ERROR_PUBLICATION_IMPLEMENTATION},
+    {REASON_NOT_AUTHORIZED, CLIENT_ERROR_PUBLICATION_NOT_AUTHORIZED},
+    {REASON_TOPIC_NAME_INVALID, CLIENT_ERROR_PUBLICATION_TOPIC_INVALID},
+    {REASON_PACKET_IDENTIFIER_IN_USE, CLIENT_ERROR_PUBLICATION_IN_USE},
+    {REASON_QUOTA_EXCEEDED, CLIENT_ERROR_PUBLICATION_QUOTA},
+    {REASON_PAYLOAD_FORMAT_INVALID, CLIENT_ERROR_PUBLICATION_PAYLOAD_FORMAT},
+};
+
 static const struct reason_row ours[] = {
     {REASON_MALFORMED_PACKET, CLIENT_ERROR_MALFORMED_PACKET},
     {REASON_TOPIC_NAME_INVALID, CLIENT_ERROR_TOPIC_NAME_INVALID},
@@ -99,6 +109,10 @@ enum client_error reason_error_disconnect(int value) {
 
 enum client_error reason_error_suback(int value) {
     return FIND(subacks, value, CLIENT_ERROR_SUBSCRIPTION_UNKNOWN);
+}
+
+enum client_error reason_error_publication(int value) {
+    return FIND(publications, value, CLIENT_ERROR_PUBLICATION_UNKNOWN);
 }
 
 enum client_error reason_error_ours(int value) {

@@ -527,6 +527,18 @@ def test_the_version_is_an_option_too(cli):
     assert cli.good("--version") == cli.good("version")
 
 
+def test_a_publication_that_the_broker_refuses_is_explained(fleet, cli):
+    broker = fleet.closing(CloudBroker(publish_codes={"a/no": 0x87, "a/odd": 0xB3}))
+    fleet.api.create(fleet.document("c", url=broker.url, protocol_version=5))
+    fleet.wait_online(["c"])
+    for topic, detail, advice in (
+            ("a/no", "not authorized (0x87)", "permit this user to publish to the topic"),
+            ("a/odd", "a reason code of no meaning (0xB3)", "log")):
+        told = cli.run("publish", "c", topic, "-m", "x", "--qos", "1")
+        assert told.returncode != 0
+        assert f"the broker refused it: {detail}" in told.stderr and advice in told.stderr
+
+
 def test_status_says_how_many_causes_it_leaves_out(fleet, cli):
     codes = [0x80, 0x83, 0x88, 0x89, 0x97, 0x9B, 0x9F]
     fleet.api.create([fleet.document(f"c{i}", protocol_version=5, subscriptions=[],

@@ -268,6 +268,10 @@ enum cli_exit answer_explain(const struct answer *answer, const char *what) {
     } else {
         cli_complain("%s%s%s", what, colon, detail);
     }
+    if (text_of(answer->json, "advice")[0] != '\0') {
+        table_printable(text_of(answer->json, "advice"), detail, sizeof(detail));
+        fprintf(stderr, "  %s\n", detail);
+    }
     if (answer->status == 401) {
         fputs("  the token: --token-file FILE, $MQFLEET_TOKEN_FILE or $MQFLEET_TOKEN\n", stderr);
     }
