@@ -172,7 +172,7 @@
       "the broker's certificate was not accepted: it was issued by an unknown authority: put "     \
       "that authority's certificate into tls.ca",                                                  \
       "put the certificate of the authority that signed the broker's into tls.ca: if its root is " \
-      "there, the broker does not send the intermediate, so put that into tls.ca as well")         \
+      "there, let the broker send its intermediate as well, or put that into tls.ca")              \
     X(TLS_CERTIFICATE_FORGED, "tls_failed", TLS, OTHER,                                            \
       "the broker's certificate was not accepted: its signature is not by the authority in "       \
       "tls.ca, which has the same name",                                                           \

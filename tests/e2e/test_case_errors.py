@@ -69,9 +69,28 @@ def test_case_E1_an_intermediate_or_the_leaf_is_trusted(fleet, pki):
             report = verdict(api, {"url": url, "tls": {"ca": ca}})
             assert report["ok"], report
     # Of the root nobody is sent who leads to it: the one link that is missing.
-    told(api, {"url": url, "tls": {"ca": pki.root.text}}, "unknown authority", "tls.ca", "tls")
+    told(api, {"url": url, "tls": {"ca": pki.root.text}},
+         ["unknown authority", '"middle" is not trusted', "does not send its certificate"],
+         ["let the broker send its intermediate", "put that into tls.ca"], "tls")
     whole = verdict(api, {"url": url, "tls": {"ca": pki.root.text + pki.middle.text}})
     assert whole["ok"], whole
+
+
+def test_case_E1_the_issuer_that_is_missing_is_named_whatever_it_is_called(fleet, pki):
+    api = fleet.start_node().api
+    for number, (subject, name) in enumerate((
+            ('/CN=Plant "CA"\x07 2', 'Plant ?CA?? 2'), ("/O=Plant", "Plant"),
+            ("/CN=" + "n" * 64, "n" * 60 + "..."), ("/O=a/OU=b/CN=c", "c"))):
+        middle = pki.chain(f"middle-{number}", CA, issuer=pki.root, subject=subject)
+        leaf = pki.chain(f"leaf-{number}", SAN, issuer=middle)
+        told(api, tls(s_server(fleet, leaf).port, ca=pki.root.text),
+             f'unknown authority: "{name}" is not trusted', "intermediate", "tls")
+        # What the broker does send is not what is missing.
+        whole = pki.folder / f"whole-{number}.pem"
+        whole.write_text(leaf.text + middle.text)
+        sender = s_server(fleet, leaf, "-cert_chain", str(whole))
+        told(api, tls(sender.port, ca=pki.chain(f"stranger-{number}", CA).text),
+             'unknown authority: "root" is not trusted', "tls.ca", "tls")
 
 
 def test_case_E1_a_self_signed_leaf_is_trusted_and_only_that(fleet, pki):

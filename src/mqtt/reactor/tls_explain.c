@@ -143,6 +143,40 @@ static void explain_weakness(struct ssl_st *tls, long verdict, struct stream_fau
                strength[0] != '\0' ? " (" : "", strength, strength[0] != '\0' ? ")" : "");
 }
 
+/* The certificate whose issuer was neither sent nor is in tls.ca. NULL: there is none. */
+static X509 *highest_certificate(struct ssl_st *tls) {
+    STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
+    X509 *highest = peer_certificate(tls);
+    int count = sk_X509_num(chain);
+    for (int i = 1; i < count; i++) {
+        X509 *next = sk_X509_value(chain, i);
+        if (X509_NAME_cmp(X509_get_issuer_name(highest), X509_get_subject_name(next)) == 0) {
+            highest = next;
+        }
+    }
+    return highest;
+}
+
+static void explain_issuer(struct ssl_st *tls, const struct reason_row *row,
+                           struct stream_fault *fault) {
+    X509 *highest = highest_certificate(tls);
+    char issuer[COMMON_NAME_LEN];
+    if (highest == NULL || !tls_peer_issuer(highest, issuer, sizeof(issuer))) {
+        tell_row(row, fault);
+        return;
+    }
+    fault_tell(fault, row->error,
+               "the broker's certificate was not accepted: it was issued by an unknown authority: "
+               "\"%s\" is not trusted, and the broker does not send its certificate",
+               issuer);
+}
+
+static bool lacks_issuer(long verdict) {
+    return verdict == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
+           verdict == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
+           verdict == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
+}
+
 static void explain_certificate(struct ssl_st *tls, struct stream_fault *fault) {
     long verdict = SSL_get_verify_result(tls);
     const struct reason_row *row = FIND_ROW(certificate_rows, verdict);
@@ -150,6 +184,8 @@ static void explain_certificate(struct ssl_st *tls, struct stream_fault *fault) 
         explain_name(tls, fault);
     } else if (row != NULL && row->error == CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK) {
         explain_weakness(tls, verdict, fault);
+    } else if (lacks_issuer(verdict)) {
+        explain_issuer(tls, row, fault);
     } else if (row != NULL) {
         tell_row(row, fault);
     } else {

@@ -85,6 +85,8 @@ SSL_CTX *tls_make_ssl_ctx(const struct client_tls *tls, X509_STORE *store, enum 
 size_t tls_peer_names(X509 *certificate, char *out, size_t size);
 /* False: its subject has none. size: at least 4. */
 bool tls_peer_common_name(X509 *certificate, char *out, size_t size);
+/* The same of who issued it, or else the name of a unit or an organization. */
+bool tls_peer_issuer(X509 *certificate, char *out, size_t size);
 /* Of its key and of the signature under it, as OpenSSL counts them. */
 void tls_peer_security_bits(X509 *certificate, int *key_bits, int *signature_bits);
 /* "RSA key of 1024 bits, signed with SHA1". */

@@ -9,12 +9,14 @@
 #define TLS_PEER_NAME_LEN  64 /* of one name; longer ones are cut */
 #define TLS_PEER_NAMES_MAX 4
 
-static void tls_peer_copy(char *out, size_t size, const unsigned char *text, int len) {
+/* least: the first character that is shown as it is. */
+static void tls_peer_copy(char *out, size_t size, const unsigned char *text, int len,
+                          unsigned char least) {
     size_t n = len < 0 ? 0 : (size_t)len;
     bool cut = n >= size;
     n = cut ? size - 1 : n;
     for (size_t i = 0; i < n; i++) {
-        out[i] = (char)(text[i] > ' ' && text[i] < 0x7F && text[i] != '"' ? text[i] : '?');
+        out[i] = (char)(text[i] >= least && text[i] < 0x7F && text[i] != '"' ? text[i] : '?');
     }
     out[n] = '\0';
     if (cut) {
@@ -37,7 +39,7 @@ static bool tls_peer_name(const GENERAL_NAME *name, char out[TLS_PEER_NAME_LEN])
     data = ASN1_STRING_get0_data(value);
     len = ASN1_STRING_length(value);
     if (name->type == GEN_DNS) {
-        tls_peer_copy(out, TLS_PEER_NAME_LEN, data, len);
+        tls_peer_copy(out, TLS_PEER_NAME_LEN, data, len, '!');
         return true;
     }
     int family = len == 4 ? AF_INET : AF_INET6;
@@ -64,16 +66,26 @@ size_t tls_peer_names(X509 *certificate, char *out, size_t size) {
     return count;
 }
 
-bool tls_peer_common_name(X509 *certificate, char *out, size_t size) {
-    const X509_NAME *subject = X509_get_subject_name(certificate);
-    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+static bool tls_peer_part(const X509_NAME *name, int nid, char *out, size_t size) {
+    int at = X509_NAME_get_index_by_NID(name, nid, -1);
     const ASN1_STRING *value =
-        at < 0 ? NULL : X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+        at < 0 ? NULL : X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at));
     if (value == NULL) {
         return false;
     }
-    tls_peer_copy(out, size, ASN1_STRING_get0_data(value), ASN1_STRING_length(value));
+    tls_peer_copy(out, size, ASN1_STRING_get0_data(value), ASN1_STRING_length(value), ' ');
     return true;
+}
+
+bool tls_peer_common_name(X509 *certificate, char *out, size_t size) {
+    return tls_peer_part(X509_get_subject_name(certificate), NID_commonName, out, size);
+}
+
+bool tls_peer_issuer(X509 *certificate, char *out, size_t size) {
+    const X509_NAME *issuer = X509_get_issuer_name(certificate);
+    return tls_peer_part(issuer, NID_commonName, out, size) ||
+           tls_peer_part(issuer, NID_organizationalUnitName, out, size) ||
+           tls_peer_part(issuer, NID_organizationName, out, size);
 }
 
 void tls_peer_security_bits(X509 *certificate, int *key_bits, int *signature_bits) {
