@@ -10,6 +10,7 @@ from fleet.cloud import CloudBroker
 from fleet.other_brokers import Nats
 from fleet.packets import PUBACK, PUBLISH, PUBREC, SUBSCRIBE
 from fleet.scripted import ScriptedBroker
+from fleet.tls_front import TlsFront
 from fleet.wait import holds_for, wait_until
 
 SETTINGS = {"reconnect_min_ms": 100, "reconnect_max_ms": 1000, "publish_timeout_ms": 20000}
@@ -150,6 +151,18 @@ def test_case_A4_the_habits_of_a_cloud_broker(fleet, pool, version, farewell, li
     assert fleet.api.status(client)["reconnects"] <= 2
     stays_online(fleet, client, 1)
     assert not cloud.faults
+
+
+def test_a_broker_that_ends_tls_by_an_alert_is_like_one_that_closes(fleet, authority):
+    cloud = fleet.closing(CloudBroker(packet_bytes_max=10000))
+    front = fleet.closing(TlsFront(cloud.port, authority))
+    fleet.start_node(**SETTINGS)
+    client = kept(fleet, "c", front, 4, tls={"ca": authority.ca.read_text()})
+    assert is_refused(fleet.api.publish(client, "a/large", LARGE), "connection_lost")
+    wait_named(fleet, client, "a/large", "200000 bytes")
+    assert front.alerts == fleet.api.status(client)["reconnects"] == 2
+    stays_online(fleet, client, 1)
+    assert fleet.api.publish(client, "a/small", "x").status_code == 200
 
 
 # ---- what is pending -----------------------------------------------------------------------------

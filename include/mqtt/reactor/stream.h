@@ -39,6 +39,7 @@ struct stream {
     bool wants_write;      /* wait for EPOLLOUT as well: something is unsent, or TLS needs it */
     bool has_more;         /* more may be read at once, without the descriptor becoming ready */
     bool write_needs_read; /* internal: a write goes on after the next read (TLS) */
+    bool let_in;           /* set by the owner: whatever ends TLS from now on is a plain loss */
     struct ssl_st *tls;
     struct stream_websocket *websocket;
 };

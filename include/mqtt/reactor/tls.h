@@ -26,9 +26,14 @@ enum err tls_open(struct tls_contexts *contexts, const struct client_config *con
                   struct ssl_st **out, struct stream_fault *fault) MUST_CHECK;
 /* Gives one that was opened with fd -1 its descriptor. */
 void tls_use(struct ssl_st *tls, int fd);
+enum tls_phase {
+    TLS_HANDSHAKING, /* the connection is not ready yet */
+    TLS_READY,       /* but the broker may still refuse the client's certificate (TLS 1.3) */
+    TLS_LET_IN,      /* nothing is refused any more: an alert is a loss like any other */
+};
 /* Says why a call on `tls` failed for good, from its SSL_get_error, errno and OpenSSL's queue right
- * after it. handshaking: the connection was not ready yet. */
-void tls_explain(struct ssl_st *tls, int ssl_error, int error_number, bool handshaking,
+ * after it. */
+void tls_explain(struct ssl_st *tls, int ssl_error, int error_number, enum tls_phase phase,
                  struct stream_fault *fault);
 /* The end of the peer certificate's validity, seconds since 1970; 0: unknown. */
 int64_t tls_certificate_expires_at_s(const struct ssl_st *tls);

@@ -283,6 +283,7 @@ static void advance(struct engine_connection *connection) {
 
 void connection_up(struct engine_connection *connection) {
     connection->state = CONNECTION_UP;
+    connection->stream.let_in = true;
     wheel_set(&connection->engine->wheel, &connection->look, clock_ms()); /* for the keepalive */
 }
 

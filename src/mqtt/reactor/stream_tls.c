@@ -7,6 +7,11 @@
 #include "base/metrics.h"
 #include "stream_internal.h"
 
+static enum tls_phase phase_of(const struct stream *stream) {
+    enum tls_phase ready = stream->let_in ? TLS_LET_IN : TLS_READY;
+    return stream->step == STREAM_TLS ? TLS_HANDSHAKING : ready;
+}
+
 /* Why an SSL call did not go on. 0: it waits; -1: it never will. */
 static ssize_t judge(struct stream *stream, int result, bool writing, struct stream_fault *fault) {
     int number = errno;
@@ -20,7 +25,7 @@ static ssize_t judge(struct stream *stream, int result, bool writing, struct str
         stream->wants_write = true;
         return 0;
     }
-    tls_explain(stream->tls, error, number, stream->step == STREAM_TLS, fault);
+    tls_explain(stream->tls, error, number, phase_of(stream), fault);
     SSL_set_quiet_shutdown(stream->tls, 1); /* there is nobody to say goodbye to */
     return -1;
 }
@@ -82,7 +87,7 @@ static ssize_t write_failed(struct stream *stream, struct stream_fault *fault) {
     ERR_clear_error();
     int result = SSL_peek_ex(stream->tls, &byte, 1, &n);
     if (result != 1 && SSL_get_error(stream->tls, result) == SSL_ERROR_SSL) {
-        tls_explain(stream->tls, SSL_ERROR_SSL, 0, false, &said);
+        tls_explain(stream->tls, SSL_ERROR_SSL, 0, phase_of(stream), &said);
         *fault = said;
     }
     ERR_clear_error();

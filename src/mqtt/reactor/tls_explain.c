@@ -195,11 +195,11 @@ static void explain_certificate(struct ssl_st *tls, struct stream_fault *fault) 
     }
 }
 
-static void explain_end(struct ssl_st *tls, int error_number, bool handshaking,
+static void explain_end(struct ssl_st *tls, int error_number, enum tls_phase phase,
                         struct stream_fault *fault) {
     const char *how =
         error_number != 0 ? strerrordesc_np(error_number) : "the broker closed the connection";
-    if (!handshaking) {
+    if (phase != TLS_HANDSHAKING) {
         fault_tell(fault, CLIENT_ERROR_CONNECTION_LOST, "%s", how);
     } else if (BIO_number_read(SSL_get_rbio(tls)) == 0) {
         fault_set(fault, CLIENT_ERROR_TLS_CLOSED_AT_ONCE);
@@ -211,31 +211,36 @@ static void explain_end(struct ssl_st *tls, int error_number, bool handshaking,
     }
 }
 
-static void explain_error(struct ssl_st *tls, unsigned long error, bool handshaking,
+static void explain_error(struct ssl_st *tls, unsigned long error, enum tls_phase phase,
                           struct stream_fault *fault) {
     int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
     const struct reason_row *row = FIND_ROW(handshake_rows, reason);
     const char *name = ERR_reason_error_string(error);
     if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-        explain_end(tls, 0, handshaking, fault);
+        explain_end(tls, 0, phase, fault);
+    } else if (phase == TLS_LET_IN) {
+        bool told = reason >= SSL_AD_REASON_OFFSET; /* by an alert */
+        fault_tell(fault, CLIENT_ERROR_CONNECTION_LOST, "%s: %s",
+                   told ? "the broker ended TLS with an alert" : "TLS broke",
+                   name ? name : "no reason known");
     } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         explain_certificate(tls, fault);
     } else if (row != NULL) {
         tell_row(row, fault);
     } else {
         fault_tell(fault, CLIENT_ERROR_TLS_FAILED, "%s: %s",
-                   handshaking ? "TLS handshake failed" : "TLS failed",
+                   phase == TLS_HANDSHAKING ? "TLS handshake failed" : "TLS failed",
                    name ? name : "no reason known");
     }
 }
 
-void tls_explain(struct ssl_st *tls, int ssl_error, int error_number, bool handshaking,
+void tls_explain(struct ssl_st *tls, int ssl_error, int error_number, enum tls_phase phase,
                  struct stream_fault *fault) {
     unsigned long error = ERR_peek_error();
     if (error != 0) {
-        explain_error(tls, error, handshaking, fault);
+        explain_error(tls, error, phase, fault);
     } else {
-        explain_end(tls, ssl_error == SSL_ERROR_SYSCALL ? error_number : 0, handshaking, fault);
+        explain_end(tls, ssl_error == SSL_ERROR_SYSCALL ? error_number : 0, phase, fault);
     }
     ERR_clear_error();
 }

@@ -216,6 +216,17 @@ START_TEST(a_write_that_fails_tells_what_the_broker_said) {
 }
 END_TEST
 
+/* What would be a refusal of the certificate before is a loss once the broker has let it in. */
+START_TEST(an_alert_to_a_client_that_was_let_in_is_a_loss) {
+    client_init(&client, SCHEME_MQTTS, mutual_port);
+    client.config.tls->ca = authority.cert;
+    ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
+    client.stream.let_in = true;
+    ck_assert(client_fails(&client));
+    assert_fault("connection_lost", "alert");
+}
+END_TEST
+
 START_TEST(a_client_certificate_by_a_stranger_is_refused) {
     client_init(&client, SCHEME_MQTTS, mutual_port);
     *client.config.tls =
@@ -581,6 +592,7 @@ int main(void) {
     tcase_add_test(tcase, an_unknown_authority_is_named_as_the_reason);
     tcase_add_test(tcase, a_broker_that_wants_a_client_certificate_is_understood);
     tcase_add_test(tcase, a_write_that_fails_tells_what_the_broker_said);
+    tcase_add_test(tcase, an_alert_to_a_client_that_was_let_in_is_a_loss);
     tcase_add_test(tcase, a_client_certificate_by_a_stranger_is_refused);
     tcase_add_test(tcase, a_port_for_plain_mqtt_is_told_from_one_for_tls);
     tcase_add_loop_test(tcase, certificates_and_versions_of_servers_are_judged, 0,
