@@ -51,6 +51,8 @@ struct subscribing_trouble {
     bool late_now;             /* it is their turn */
     bool on_trial; /* a refused filter was granted; whether the broker means it is awaited */
     int64_t late_at_ms, again_at_ms, trial_ends_at_ms; /* monotonic; 0: nothing to come */
+    int64_t refused_at_ms; /* monotonic; of the last SUBACK that refused; 0: none did on this
+                            * connection */
 };
 
 struct subscribing {
@@ -98,6 +100,14 @@ void subscribing_settled(struct subscribing *subscribing, size_t count);
  * memory ran out. */
 bool subscribing_blame(struct subscribing *subscribing, size_t count,
                        const struct subscribing_rules *rules, int64_t now_ms);
+/* Whether a SUBACK has just refused filters: some brokers say so, and close then. */
+bool subscribing_refused_just_now(const struct subscribing *subscribing, int64_t now_ms);
+/* No filter is in doubt any more. */
+void subscribing_acquit(struct subscribing *subscribing, size_t count);
+/* That is why the connection has ended: they are refused as if each had ended two alone. The first
+ * of them, and how many. */
+size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
+                                 const struct subscribing_rules *rules, int64_t now_ms, size_t *n);
 /* The same for filters that were to be unsubscribed: in ever smaller packets, then not at all. */
 bool subscribing_blame_unsubscribe(struct subscribing *subscribing, size_t count,
                                    const struct subscribing_rules *rules);

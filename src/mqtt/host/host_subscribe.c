@@ -335,7 +335,8 @@ void host_unsubscribed(void *context) {
 
 bool host_subscribe_in_doubt(const struct client *client) {
     return client->unsubscribing ||
-           subscribing_in_doubt(&client->subscribing, subscribe_count(client));
+           subscribing_in_doubt(&client->subscribing, subscribe_count(client)) ||
+           subscribing_refused_just_now(&client->subscribing, clock_ms());
 }
 
 /* The first that is in doubt, and how many are. */
@@ -372,6 +373,11 @@ static void subscribe_note_blame(struct client *client, const char *filter, size
 
 bool host_subscribe_blame(struct client *client) {
     client->blame_pending = host_subscribe_in_doubt(client);
+    if (subscribing_refused_just_now(&client->subscribing, clock_ms())) {
+        pthread_mutex_lock(&client->host->lock); /* others were only under way meanwhile */
+        subscribing_acquit(&client->subscribing, subscribe_count(client));
+        pthread_mutex_unlock(&client->host->lock);
+    }
     return client->blame_pending;
 }
 
@@ -382,11 +388,36 @@ void host_subscribe_acquit(struct client *client) {
     }
 }
 
+static void subscribe_blame_refused(struct client *client) {
+    struct subscribing_rules rules = subscribe_rules(client);
+    char message[400];
+    size_t n;
+    pthread_mutex_lock(&client->host->lock);
+    size_t first = subscribing_blame_refused(&client->subscribing, subscribe_count(client), &rules,
+                                             clock_ms(), &n);
+    pthread_mutex_unlock(&client->host->lock);
+    if (n == 0) {
+        return; /* the list has changed */
+    }
+    const char *filter = client->config->config->subscriptions[first].filter;
+    snprintf(message, sizeof message,
+             "the broker refused %zu of %zu filters, and ended the connection: %.*s%s", n,
+             subscribe_count(client), text_shown_len(filter, strlen(filter), SUBSCRIBE_SHOWN_LEN),
+             filter, n > 1 ? ", ..." : "");
+    host_note_error(client, CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION, message);
+    subscribe_note_refusals(client, false);
+}
+
 static void subscribe_carry_out_blame(struct client *client) {
     struct subscribing_rules rules = subscribe_rules(client);
     size_t n, count = subscribe_count(client);
     const char *filter = subscribe_doubted(client, &n);
     bool progress;
+    if (n == 0 && !client->unsubscribing) {
+        client->blame_pending = false;
+        subscribe_blame_refused(client);
+        return;
+    }
     pthread_mutex_lock(&client->host->lock);
     if (client->unsubscribing) {
         progress = subscribing_blame_unsubscribe(&client->subscribing, count, &rules);

@@ -14,6 +14,7 @@
 #define SUBSCRIBING_STREAK_LOOK 2  /* then one from elsewhere is tried */
 #define SUBSCRIBING_STREAK_MAX  3
 #define SUBSCRIBING_TRIAL_MS    5000 /* some brokers grant first, and close then */
+#define SUBSCRIBING_REFUSED_MS  2000 /* others refuse first: RabbitMQ 4 closes at once */
 
 #define SUBSCRIBING_ANY_LATE (FILTER_NAMED | FILTER_SURPLUS | FILTER_LATE)
 
@@ -118,7 +119,7 @@ bool subscribing_in_doubt(const struct subscribing *subscribing, size_t count) {
 }
 
 enum client_error subscribing_refusal(const struct subscribing_filter *filter) {
-    if (filter->flags & FILTER_NAMED) {
+    if ((filter->flags & FILTER_NAMED) && filter->granted < 0x80) {
         return CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION;
     }
     if (filter->flags & FILTER_SURPLUS) {
@@ -156,6 +157,7 @@ void subscribing_connected(struct subscribing *subscribing, size_t count, bool s
         subscribing->trouble->late_now = false;
         subscribing->trouble->on_trial = false;
         subscribing->trouble->again_at_ms = 0; /* asked for anyway */
+        subscribing->trouble->refused_at_ms = 0;
     }
 }
 
@@ -330,8 +332,10 @@ static void subscribing_take_code(struct subscribing *subscribing,
     filter->flags |= (uint8_t)(FILTER_DONE | (granted ? FILTER_HELD : 0));
     if (granted && (filter->flags & FILTER_NAMED)) {
         subscribing_begin_trial(subscribing, filter, now_ms);
-    } else {
-        filter->flags &= (uint8_t) ~(FILTER_NAMED | FILTER_CHARGED);
+    } else if (granted) {
+        filter->flags &= (uint8_t)~FILTER_CHARGED;
+    } else if (!(filter->flags & FILTER_NAMED)) {
+        filter->flags &= (uint8_t)~FILTER_CHARGED; /* else it stays one to be asked for last */
     }
 }
 
@@ -358,9 +362,10 @@ static void subscribing_learn(struct subscribing *subscribing, size_t count, siz
 
 void subscribing_acknowledged(struct subscribing *subscribing, size_t count, const int32_t *places,
                               const uint8_t *codes, size_t n, int64_t now_ms) {
-    bool was_late = false;
+    bool was_late = false, refused = false;
     for (size_t i = 0; i < n; i++) {
         if (places[i] >= 0) {
+            refused |= codes[i] >= 0x80;
             struct subscribing_filter *filter = &subscribing->filters[places[i]];
             was_late |= (filter->flags & (FILTER_LATE | FILTER_NAMED)) == FILTER_LATE;
             subscribing_take_code(subscribing, filter, codes[i], now_ms);
@@ -368,6 +373,9 @@ void subscribing_acknowledged(struct subscribing *subscribing, size_t count, con
     }
     if (subscribing->trouble) {
         subscribing_learn(subscribing, count, n, was_late);
+    }
+    if (refused && subscribing_trouble(subscribing, count, n)) {
+        subscribing->trouble->refused_at_ms = now_ms;
     }
 }
 
@@ -548,6 +556,37 @@ bool subscribing_blame(struct subscribing *subscribing, size_t count,
     }
     subscribing_clear(subscribing, count, FILTER_ASKED);
     return true;
+}
+
+bool subscribing_refused_just_now(const struct subscribing *subscribing, int64_t now_ms) {
+    const struct subscribing_trouble *trouble = subscribing->trouble;
+    return trouble && trouble->refused_at_ms != 0 &&
+           now_ms - trouble->refused_at_ms < SUBSCRIBING_REFUSED_MS;
+}
+
+void subscribing_acquit(struct subscribing *subscribing, size_t count) {
+    subscribing_clear(subscribing, count, FILTER_ASKED);
+}
+
+size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
+                                 const struct subscribing_rules *rules, int64_t now_ms, size_t *n) {
+    size_t first = 0;
+    *n = 0;
+    for (size_t i = count; i-- > 0;) {
+        struct subscribing_filter *filter = &subscribing->filters[i];
+        if ((filter->flags & FILTER_DONE) && filter->granted >= 0x80) {
+            filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_LATE | FILTER_HELD);
+            filter->flags |= FILTER_NAMED | FILTER_CHARGED;
+            filter->packet_max = 1;
+            first = i;
+            (*n)++;
+        }
+    }
+    if (*n > 0) { /* then there is a trouble */
+        subscribing->trouble->late_tries += subscribing->trouble->late_tries < UINT8_MAX;
+        subscribing_plan_late(subscribing->trouble, rules, now_ms);
+    }
+    return first;
 }
 
 bool subscribing_blame_unsubscribe(struct subscribing *subscribing, size_t count,

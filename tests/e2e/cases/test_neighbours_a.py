@@ -32,6 +32,8 @@ def publish_all(fleet, publications):
 @pytest.mark.parametrize("topic", ["plant.1/temperature", "hall one/temperature"])
 def test_nats_with_a_topic_that_it_cannot_map(fleet, topic, more):
     broker = fleet.start_other(Nats)
+    if "." in topic and Nats.is_new():
+        pytest.skip("this NATS maps dots")
     fleet.start_node(**SOON)
     client_at(fleet, broker.url, **broker.login)
     check_given_up(fleet, topic, "x", **more)
@@ -46,11 +48,11 @@ def test_nats_with_qos_0_to_a_topic_that_it_cannot_map(fleet, over, clean):
     client_at(fleet, getattr(broker, over), clean=clean, **broker.login)
     until = time.monotonic() + 6
     while time.monotonic() < until:
-        fleet.api.publish("c", "plant.1/x", "zero", 0)
+        fleet.api.publish("c", "plant 1/x", "zero", 0)
         time.sleep(0.4)
     assert "conflict" not in [to for _, to, _ in states(node, "c")]
     error = fleet.api.status("c")["last_error"]
-    assert "plant.1/x" in error["message"], error
+    assert "plant 1/x" in error["message"], error
     fleet.wait_online(["c"])
     assert fleet.api.publish("c", "a/good", "good").status_code == 200
     fleet.stream.wait_payloads([b"good"])

@@ -66,11 +66,11 @@ def documents(broker, filters):
 def test_nats_with_a_careless_back_end(fleet, killed):
     broker = fleet.start_other(Nats)
     node = fleet.start_node(reconnect_min_ms=100, reconnect_max_ms=1000)
-    ids = fleet.create(30, make=documents(broker, ["plant.1/x"]))
+    ids = fleet.create(30, make=documents(broker, ["plant 1/x"]))
     fleet.wait_online(ids)
 
     def choose(rng, client):
-        bad = [("plant.1/x", {"qos": 1}), ("g/x", {"qos": 2}), ("b c/x", {"qos": 0})]
+        bad = [("plant 1/x", {"qos": 1}), ("g/x", {"qos": 2}), ("b c/x", {"qos": 0})]
         return rng.choice(bad) if rng.random() < 0.1 else (f"g/{client}", {"qos": 1})
     back_end = BackEnd(fleet, ids, choose)
     for _ in range(2):

@@ -5,10 +5,10 @@ import contextlib
 import re
 import time
 
-import paho.mqtt.client as paho
 import pytest
 
 from fleet.hostile import Hostile
+from fleet.mqtt_client import new_client
 from fleet.ports import free_port
 from fleet.wait import holds_for, wait_until
 
@@ -36,7 +36,7 @@ class Aging(Hostile):
 @contextlib.contextmanager
 def rival(broker, client, clean=True):
     """Takes the identifier back 0.3 s after each time that it is lost."""
-    other = paho.Client(client, clean_session=clean)
+    other = new_client(client, clean_session=clean)
     other.reconnect_delay_set(min_delay=0.3, max_delay=0.3)
     other.connect("127.0.0.1", broker.port)
     other.loop_start()

@@ -31,7 +31,8 @@ class Authority:
         self.ca, self.ca_key = folder / "ca.pem", folder / "ca.key"
         self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                       "-nodes", "-keyout", self.ca_key, "-out", self.ca, "-days", "2",
-                      "-subj", "/CN=test authority")
+                      "-subj", "/CN=test authority",
+                      "-addext", "keyUsage=critical,keyCertSign,cRLSign")
         self.server_certificate, self.server_key = self.issue(
             "server", "subjectAltName=DNS:localhost,IP:127.0.0.1")
         self.client_certificate, self.client_key = self.issue(

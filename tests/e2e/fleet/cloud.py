@@ -56,6 +56,7 @@ class Limits:
     bad_filters = ()        # whole filters
     suback_held = False
     filter_codes = {}       # {filter: code for ever, or a list: one for each time, then granted}
+    refusal_closes = False  # after a SUBACK that refuses a filter, as RabbitMQ 4 does
     one_code = False        # a SUBACK has the code of the last filter alone
     ids_shared = False      # 0x91 for a SUBSCRIBE with an identifier of a message under way (mochi)
     maximum_qos_granted = 2
@@ -535,6 +536,8 @@ class CloudBroker(Limits):
         if self.one_code:
             codes = codes[-1:]
         self._send(connection, packets.suback(connection.version, packet.id, codes))
+        if self.refusal_closes and max(codes) >= 0x80:
+            return self._break(connection, "a filter that is refused")
         return self._deliver(connection)
 
     def _subscribe(self, session, packet, name, options):

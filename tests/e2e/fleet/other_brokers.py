@@ -177,13 +177,16 @@ class Nats(OtherBroker):
     def ws_url(self):
         return f"ws://127.0.0.1:{self.ws_port}/mqtt"
 
-    @staticmethod
-    def _without_qos_2():
-        """Since 2.10 it knows QoS 2, unless it is told to be as before."""
+    @classmethod
+    def is_new(cls):
+        """Since 2.10 it knows QoS 2, unless it is told to be as before, and dots in topics."""
         version = subprocess.run([NATS, "--version"], check=True, capture_output=True, text=True)
         known = re.search(r"v(\d+)\.(\d+)", version.stdout)
-        return "" if (int(known[1]), int(known[2])) < (2, 10) else (
-            "reject_qos2_publish: true\n  downgrade_qos2_subscribe: true")
+        return (int(known[1]), int(known[2])) >= (2, 10)
+
+    def _without_qos_2(self):
+        return ("reject_qos2_publish: true\n  downgrade_qos2_subscribe: true" if self.is_new()
+                else "")
 
     def launch(self):
         config = self.folder / f"{self.name}.conf"

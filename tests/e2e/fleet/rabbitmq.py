@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 
 from .other_brokers import OtherBroker
 from .ports import free_port
@@ -94,6 +95,13 @@ load_definitions = {self.folder}/definitions.json
     def close(self):
         self.kill()
         self._epmd.kill()
+
+    @staticmethod
+    def speaks_5():
+        """Since 3.13."""
+        version = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "rabbitmq-server"],
+                                 check=True, capture_output=True, text=True).stdout
+        return tuple(int(part) for part in version.split(".")[:2]) >= (3, 13)
 
     def next_host(self):
         assert self._next_host < HOSTS, "no virtual host is left: raise HOSTS"
