@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/secret_box.h"
+#include "mqtt/tls_password.h"
 
 #define TLS_CHECK_PEM "-----BEGIN "
 
@@ -31,35 +32,10 @@ static bool tls_check_is_pem(const char *setting) {
     return setting != NULL && setting[0] != '/' && strstr(setting, TLS_CHECK_PEM) != NULL;
 }
 
-/* One that is encrypted, or lies elsewhere, is not known here. */
-struct tls_check_password {
-    const char *text; /* NULL: none */
-    bool asked;
-};
-
-static int tls_check_give(char *buffer, int size, int writing, void *context) {
-    (void)writing;
-    struct tls_check_password *password = context;
-    size_t len = password->text != NULL ? strlen(password->text) : 0;
-    password->asked = true;
-    if (password->text == NULL || len > (size_t)size) {
-        return -1;
-    }
-    memcpy(buffer, password->text, len);
-    return (int)len;
-}
-
-/* Instead of asking on the terminal. */
-static int tls_check_passphrase(char *buffer, int size, int writing, void *asked) {
-    (void)buffer, (void)size, (void)writing;
-    *(bool *)asked = true;
-    return -1;
-}
-
 static X509 *tls_check_next(BIO *bio) {
-    bool asked = false;
+    struct tls_password none = {0};
     ERR_clear_error();
-    return PEM_read_bio_X509(bio, NULL, tls_check_passphrase, &asked);
+    return PEM_read_bio_X509(bio, NULL, tls_password_give, &none);
 }
 
 /* The first of the certificates, all of which can be read; NULL: a fault was added. */
@@ -95,12 +71,12 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
 
 static EVP_PKEY *tls_check_key(const struct client_tls *tls, const char *pointer,
                                struct client_faults *faults) {
-    struct tls_check_password password = {.text = tls->key_password};
+    struct tls_password password = {.text = tls->key_password};
     bool unknown = tls->key_password_from != NULL ||
                    (tls->key_password != NULL && secret_is_sealed(tls->key_password));
     BIO *bio = BIO_new_mem_buf(tls->key, -1);
     EVP_PKEY *key =
-        bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_check_give, &password) : NULL;
+        bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_password_give, &password) : NULL;
     ERR_clear_error();
     BIO_free(bio);
     if (key != NULL || (password.asked && unknown)) {

@@ -4,6 +4,7 @@
 #include <openssl/pem.h>
 #include <string.h>
 #include "fault.h"
+#include "mqtt/tls_password.h"
 #include "tls_internal.h"
 
 #define ALPN_LEN 1024
@@ -22,16 +23,9 @@ static void set_material_fault(enum err *result, struct stream_fault *fault,
                is_path ? setting : "", is_path ? ")" : "");
 }
 
-/* A passphrase would be asked for on the terminal. Notes that one is needed. */
-static int refuse_passphrase(char *buffer, int size, int writing, void *asked) {
-    (void)buffer, (void)size, (void)writing;
-    *(bool *)asked = true;
-    return -1;
-}
-
 static X509 *next_certificate(BIO *bio) {
-    bool asked;
-    return PEM_read_bio_X509(bio, NULL, refuse_passphrase, &asked);
+    struct tls_password none = {0};
+    return PEM_read_bio_X509(bio, NULL, tls_password_give, &none);
 }
 
 /* Whether reading stopped because there was nothing more, not because of what was there. */
@@ -122,28 +116,11 @@ static enum err use_certificates(SSL_CTX *ssl_ctx, BIO *bio) {
     return used == 1 && is_end_of_pem() ? ERR_OK : ERR_ARGUMENT;
 }
 
-struct key_password {
-    const char *text; /* NULL: none is given */
-    bool asked;
-};
-
-static int give_password(char *buffer, int size, int writing, void *context) {
-    (void)writing;
-    struct key_password *password = context;
-    size_t len = password->text != NULL ? strlen(password->text) : 0;
-    password->asked = true;
-    if (password->text == NULL || len > (size_t)size) {
-        return -1;
-    }
-    memcpy(buffer, password->text, len);
-    return (int)len;
-}
-
 static void use_key(SSL_CTX *ssl_ctx, BIO *bio, const struct client_tls *tls, enum err *result,
                     struct stream_fault *fault) {
     const char *setting = tls->key != NULL ? tls->key : tls->cert;
-    struct key_password password = {.text = tls->key_password};
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, give_password, &password);
+    struct tls_password password = {.text = tls->key_password};
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, tls_password_give, &password);
     if (key == NULL && password.asked && password.text != NULL) {
         set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_PASSWORD, setting);
     } else if (key == NULL && password.asked) {

@@ -1,0 +1,16 @@
+/* The password of an encrypted key, for OpenSSL's PEM readers: without one it would ask on the
+ * terminal. Any thread. */
+#ifndef MQFLEET_MQTT_TLS_PASSWORD_H
+#define MQFLEET_MQTT_TLS_PASSWORD_H
+
+#include <stdbool.h>
+
+struct tls_password {
+    const char *text; /* NULL: none is given */
+    bool asked;       /* OpenSSL wanted it */
+};
+
+/* A pem_password_cb; context: a struct tls_password. */
+int tls_password_give(char *buffer, int size, int writing, void *context);
+
+#endif
