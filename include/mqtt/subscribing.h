@@ -104,8 +104,8 @@ bool subscribing_blame(struct subscribing *subscribing, size_t count,
 bool subscribing_refused_just_now(const struct subscribing *subscribing, int64_t now_ms);
 /* No filter is in doubt any more. */
 void subscribing_acquit(struct subscribing *subscribing, size_t count);
-/* That is why the connection has ended: they are refused as if each had ended two alone. The first
- * of them, and how many. */
+/* That is why the connection has ended: several are in doubt as if there had been no SUBACK, and
+ * one alone is refused at once. The first of them, and how many. */
 size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
                                  const struct subscribing_rules *rules, int64_t now_ms, size_t *n);
 /* The same for filters that were to be unsubscribed: in ever smaller packets, then not at all. */

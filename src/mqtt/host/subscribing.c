@@ -568,21 +568,36 @@ void subscribing_acquit(struct subscribing *subscribing, size_t count) {
     subscribing_clear(subscribing, count, FILTER_ASKED);
 }
 
+/* RabbitMQ 4 refuses all that stand behind the first that it refuses, too. */
+static void subscribing_doubt_refused(struct subscribing *subscribing, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        struct subscribing_filter *filter = &subscribing->filters[i];
+        if ((filter->flags & FILTER_DONE) && filter->granted >= 0x80) {
+            filter->flags |= FILTER_ASKED;
+            filter->granted = GRANTED_NONE;
+        }
+    }
+}
+
 size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
                                  const struct subscribing_rules *rules, int64_t now_ms, size_t *n) {
     size_t first = 0;
     *n = 0;
     for (size_t i = count; i-- > 0;) {
-        struct subscribing_filter *filter = &subscribing->filters[i];
+        const struct subscribing_filter *filter = &subscribing->filters[i];
         if ((filter->flags & FILTER_DONE) && filter->granted >= 0x80) {
-            filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_LATE | FILTER_HELD);
-            filter->flags |= FILTER_NAMED | FILTER_CHARGED;
-            filter->packet_max = 1;
             first = i;
             (*n)++;
         }
     }
-    if (*n > 0) { /* then there is a trouble */
+    if (*n > 1) {
+        subscribing_doubt_refused(subscribing, count);
+        (void)subscribing_blame(subscribing, count, rules, now_ms);
+    } else if (*n == 1) { /* then there is a trouble */
+        struct subscribing_filter *filter = &subscribing->filters[first];
+        filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_LATE | FILTER_HELD);
+        filter->flags |= FILTER_NAMED | FILTER_CHARGED;
+        filter->packet_max = 1;
         subscribing->trouble->late_tries += subscribing->trouble->late_tries < UINT8_MAX;
         subscribing_plan_late(subscribing->trouble, rules, now_ms);
     }

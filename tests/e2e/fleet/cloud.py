@@ -57,6 +57,7 @@ class Limits:
     suback_held = False
     filter_codes = {}       # {filter: code for ever, or a list: one for each time, then granted}
     refusal_closes = False  # after a SUBACK that refuses a filter, as RabbitMQ 4 does
+    refusal_spreads = False  # to the filters behind it in a SUBSCRIBE, as at RabbitMQ 4
     one_code = False        # a SUBACK has the code of the last filter alone
     ids_shared = False      # 0x91 for a SUBSCRIBE with an identifier of a message under way (mochi)
     maximum_qos_granted = 2
@@ -532,13 +533,20 @@ class CloudBroker(Limits):
         if self.ids_shared and packet.id in session.inflight:
             codes = [0x91] * len(packet.filters)
         else:
-            codes = [self._subscribe(session, packet, *one) for one in packet.filters]
+            codes = self._subscribe_all(session, packet)
         if self.one_code:
             codes = codes[-1:]
         self._send(connection, packets.suback(connection.version, packet.id, codes))
         if self.refusal_closes and max(codes) >= 0x80:
             return self._break(connection, "a filter that is refused")
         return self._deliver(connection)
+
+    def _subscribe_all(self, session, packet):
+        codes = []
+        for one in packet.filters:
+            spreads = self.refusal_spreads and max(codes, default=0) >= 0x80
+            codes.append(codes[-1] if spreads else self._subscribe(session, packet, *one))
+        return codes
 
     def _subscribe(self, session, packet, name, options):
         """One filter; its code."""
