@@ -81,7 +81,10 @@ def test_kf08_unreachable_and_silent_brokers_delay_nobody(fleet):
     good = fleet.create(60, prefix="z")
     fleet.wait_online(good, 7)
     refused = fleet.api.wait_state("a-refused00000", "backoff")
-    assert refused["last_error"]["code"] and refused["next_retry_at"]
+    error = refused["last_error"]
+    assert error["code"] == "connection_refused"
+    # Of all who wait for a broker that is away, one after the other tries.
+    assert refused["next_retry_at"] or "since" in error["message"], error
     fleet.check_s1(bad + good)
 
 
