@@ -1,5 +1,6 @@
 /* Owns the plan of what is still to be asked of a broker for one client, and what was learnt of its
- * filters. Pure. Knows no connection and no time but what it is told. */
+ * filters. Pure. Knows no connection and no time but what it is told. Long, because each judgement
+ * reads the flags that the plan sets. */
 #include "mqtt/subscribing.h"
 
 #include <assert.h>
@@ -583,6 +584,9 @@ size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
                                  const struct subscribing_rules *rules, int64_t now_ms, size_t *n) {
     size_t first = 0;
     *n = 0;
+    if (!subscribing->trouble || subscribing->trouble->refused_at_ms == 0) {
+        return 0; /* what was in doubt has left the list meanwhile */
+    }
     for (size_t i = count; i-- > 0;) {
         const struct subscribing_filter *filter = &subscribing->filters[i];
         if ((filter->flags & FILTER_DONE) && filter->granted >= 0x80) {
@@ -593,7 +597,7 @@ size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
     if (*n > 1) {
         subscribing_doubt_refused(subscribing, count);
         (void)subscribing_blame(subscribing, count, rules, now_ms);
-    } else if (*n == 1) { /* then there is a trouble */
+    } else if (*n == 1) {
         struct subscribing_filter *filter = &subscribing->filters[first];
         filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_LATE | FILTER_HELD);
         filter->flags |= FILTER_NAMED | FILTER_CHARGED;

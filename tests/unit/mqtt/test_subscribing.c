@@ -523,6 +523,17 @@ START_TEST(unsubscribing_is_given_up_when_the_broker_closes_at_each) {
 }
 END_TEST
 
+START_TEST(a_filter_that_is_too_long_is_not_taken_for_one_that_the_broker_refused) {
+    game_begin(2);
+    size_t n = 9;
+    subscribing_refuse_long(&game.plan, 0);
+    ck_assert(!subscribing_refused_just_now(&game.plan, 1000));
+    subscribing_blame_refused(&game.plan, 2, &game.rules, 1000, &n);
+    ck_assert_uint_eq(n, 0);
+    game_end();
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("subscribing");
     TCase *limits = tcase_create("limits"), *bad = tcase_create("bad filters"),
@@ -540,6 +551,7 @@ int main(void) {
                         2);
     tcase_add_test(bad, many_bad_filters_do_not_keep_the_client_offline);
     tcase_add_loop_test(bad, what_a_kept_session_holds_may_become_bad, 0, 3);
+    tcase_add_test(bad, a_filter_that_is_too_long_is_not_taken_for_one_that_the_broker_refused);
     tcase_add_test(bad, a_limit_that_sinks_does_not_keep_the_client_offline);
     tcase_add_test(later, a_named_filter_is_tried_alone_ever_more_seldom);
     tcase_add_loop_test(later, a_named_filter_that_is_granted_is_on_trial_first, 0, 2);
