@@ -58,7 +58,7 @@ struct store_client {
     char *attempt_message;
     char *attempt_node;
     int64_t attempt_at_ms; /* Redis wall clock, 0: none */
-    int64_t not_before_ms; /* Redis wall clock before which it is not claimed; 0: at once */
+    int64_t rest_ms;       /* how much longer it is not claimed; 0: it may be at once */
 };
 void store_client_fini(struct store_client *client);
 

@@ -170,9 +170,9 @@ static void bad_config(struct agent *agent, struct round *round, const struct st
 }
 
 /* A waiting row becomes a candidate unless it is not its time, or it cannot be read. */
-static void round_consider(struct agent *agent, struct round *round, const struct store_client *row,
-                           int64_t redis_ms) {
-    if (row->not_before_ms > redis_ms || round->candidate_count == round->candidate_max) {
+static void round_consider(struct agent *agent, struct round *round,
+                           const struct store_client *row) {
+    if (row->rest_ms > 0 || round->candidate_count == round->candidate_max) {
         return;
     }
     struct client_config *config = NULL;
@@ -206,15 +206,14 @@ static enum err round_candidates(struct agent *agent, struct round *round) {
     for (int page = 0; page < SCHEDULE_PAGES_MAX; page++) {
         struct store_client *rows = NULL;
         size_t n = 0;
-        int64_t redis_ms = 0;
         uint64_t next = agent->schedule_cursor;
         enum err result = store_page(agent->wiring.store, STORE_WAITING, &next, SCHEDULE_PAGE_LEN,
-                                     &rows, &n, &redis_ms);
+                                     &rows, &n, NULL);
         if (result != ERR_OK) {
             return result;
         }
         for (size_t i = 0; i < n; i++) {
-            round_consider(agent, round, &rows[i], redis_ms);
+            round_consider(agent, round, &rows[i]);
         }
         store_rows_free(rows, n);
         /* Full in the middle of a page: the page is read again next time. */

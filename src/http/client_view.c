@@ -104,14 +104,18 @@ static json_t *idle_json(const char *state, const char *reason, int64_t since_ms
     return add_refused(shown, false, json_array());
 }
 
+/* By this node's clock, whatever Redis' says. 0: at once. */
+static int64_t next_try_ms(const struct store_client *row) {
+    return row->rest_ms > 0 ? clock_wall_ms() + row->rest_ms : 0;
+}
+
 json_t *client_waiting_json(const struct store_client *row) {
-    bool later = row->not_before_ms > clock_wall_ms();
-    bool conflict = later && client_error_is_conflict(attempt_error(row));
+    bool conflict = row->rest_ms > 0 && client_error_is_conflict(attempt_error(row));
     return idle_json(
         conflict ? "conflict" : "waiting",
         row->attempt_code != NULL ? row->attempt_code : "not placed yet", row->attempt_at_ms,
         error_json(attempt_error(row), row->attempt_code, row->attempt_message, row->attempt_at_ms),
-        later ? row->not_before_ms : 0);
+        next_try_ms(row));
 }
 
 json_t *client_unknown_json(const struct store_client *row, const char *reason) {
@@ -172,7 +176,7 @@ static json_t *view_status(const struct client_view *view) {
                          error_json(CLIENT_ERROR_BAD_CONFIG,
                                     client_error_code(CLIENT_ERROR_BAD_CONFIG), view->fault,
                                     row->attempt_at_ms),
-                         row->not_before_ms > clock_wall_ms() ? row->not_before_ms : 0);
+                         next_try_ms(row));
     }
     return row->where == STORE_OWNED ? client_unknown_json(row, "its owner does not show it yet")
                                      : client_waiting_json(row);

@@ -32,7 +32,7 @@ enum err reply_client(const struct redis_reply *reply, struct store_client *out)
         .owner.since_ms = answer_int(reply, 6),
         .attempts = answer_int(reply, 7),
         .attempt_at_ms = answer_int(reply, 11),
-        .not_before_ms = answer_int(reply, 12),
+        .rest_ms = answer_int(reply, 12),
     };
     (void)redis_reply_str(redis_reply_at(reply, 1), &out->config_len);
     const struct {

@@ -7,6 +7,8 @@
 local PREFIX = ARGV[1]
 local BATCH_MAX = 200
 local TOMBSTONE_MS = 3600000
+local DELAY_MS_MAX = 108000000 -- the longest that settings allow, a day, and a quarter
+local DELAY_MS_UNKNOWN = 750000 -- of an entry whose delay was not noted: by older nodes, by hand
 
 local NO = PREFIX .. 'mqtt_config:no'
 local USE = PREFIX .. 'mqtt_config:use'
@@ -122,13 +124,16 @@ local function attempt_of(id)
         at = whole(record.at) or 0,
         rest = whole(record.rest) or 0,
         rest_until = whole(record.rest_until) or 0,
+        delay = whole(record.delay),
         calm = record.calm == true,
     }
 end
 
 -- Whoever else holds the identifier may only be resting: peace must last for longer than that.
+-- An end further ahead than the rest is long: the clock went back, the rest is over.
 local function long_peace(attempt)
-    return NOW_MS - attempt.rest_until >= 2 * attempt.rest
+    local peace = NOW_MS - attempt.rest_until
+    return peace >= 2 * attempt.rest or -peace > attempt.rest
 end
 
 -- The register's entry; of one that is not ours all fields may be empty. nil: no entry.
@@ -166,8 +171,16 @@ local function exists(id)
     return redis.call('HEXISTS', NO, id) == 1 or redis.call('HEXISTS', USE, id) == 1
 end
 
+-- The time before which nobody takes the id; 0: it may be taken. What lies further ahead than it
+-- was put off for was written before the clock went back, and counts as over.
 local function not_before(id)
-    return whole(redis.call('ZSCORE', RETRY, id)) or 0
+    local time_ms = whole(redis.call('ZSCORE', RETRY, id)) or 0
+    if time_ms <= NOW_MS then
+        return 0
+    end
+    local attempt = attempt_of(id)
+    local longest_ms = attempt.delay or math.max(attempt.rest, DELAY_MS_UNKNOWN)
+    return time_ms - NOW_MS > longest_ms and 0 or time_ms
 end
 
 -- As long as there is a tombstone, whatever its time says: the clock may have jumped.
@@ -212,8 +225,8 @@ local function describe(id, config, owner)
     return {
         id, config, meta_of(id).version,
         owner.node, owner.incarnation, owner.epoch, owner.since,
-        attempt.count, attempt.code, attempt.message, attempt.node, attempt.at, not_before(id),
-        attempt.error,
+        attempt.count, attempt.code, attempt.message, attempt.node, attempt.at,
+        math.max(not_before(id) - NOW_MS, 0), attempt.error,
     }
 end
 
@@ -303,6 +316,16 @@ end
 
 local function set_attempt(id, attempt)
     redis.call('HSET', ATTEMPT, id, cjson.encode(attempt))
+end
+
+-- Puts a waiting id off; the caller keeps the attempt.
+local function put_off(id, attempt, delay_ms)
+    attempt.delay = math.min(delay_ms, DELAY_MS_MAX)
+    if delay_ms > 0 then
+        redis.call('ZADD', RETRY, NOW_MS + attempt.delay, id)
+    else
+        redis.call('ZREM', RETRY, id)
+    end
 end
 
 -- Greater than any epoch before, also when the counter was lost. keep_epoch() after the last one.

@@ -2,5 +2,5 @@
 -- changes nothing.
 -- Answers: 'OK', waiting, resting, owned.
 
-return { 'OK', redis.call('HLEN', NO), redis.call('ZCOUNT', RETRY, '(' .. NOW_MS, '+inf'),
-         redis.call('HLEN', USE) }
+local resting = redis.call('ZCOUNT', RETRY, '(' .. NOW_MS, NOW_MS + DELAY_MS_MAX)
+return { 'OK', redis.call('HLEN', NO), resting, redis.call('HLEN', USE) }

@@ -10,6 +10,6 @@ end
 local attempt = attempt_of(id)
 attempt.code, attempt.message, attempt.at = ARGV[4], ARGV[5], NOW_MS
 attempt.error = false
+put_off(id, attempt, delay_ms)
 set_attempt(id, attempt)
-redis.call('ZADD', RETRY, NOW_MS + delay_ms, id)
 return { 'OK' }

@@ -40,11 +40,7 @@ for i = 4, #ARGV, 8 do
         if rest_ms_max > delay_ms then
             delay_ms = rest(attempt, delay_ms, rest_ms_max)
         end
-        if delay_ms > 0 then
-            redis.call('ZADD', RETRY, NOW_MS + delay_ms, id)
-        else
-            redis.call('ZREM', RETRY, id)
-        end
+        put_off(id, attempt, delay_ms)
         note(attempt, ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '1', ARGV[i + 7])
         set_attempt(id, attempt)
         released[#released + 1] = id

@@ -225,7 +225,8 @@ START_TEST(release_moves_its_own_to_waiting_and_notes_why) {
     ck_assert_str_eq(client.attempt_code, "stopping");
     ck_assert_str_eq(client.attempt_message, "because");
     ck_assert_str_eq(client.attempt_node, "a");
-    ck_assert_int_eq(client.not_before_ms, client.attempt_at_ms + 60000);
+    ck_assert_int_gt(client.rest_ms, 30000);
+    ck_assert_int_le(client.rest_ms, 60000);
     store_client_fini(&client);
     ck_assert_int_gt(rev_of("a"), rev);
     ck_assert_int_eq(claim(b, "x", NULL), STORE_CLAIM_LATER);
@@ -327,7 +328,7 @@ static int64_t rest_ms(struct store_member who, const char *id) {
         ck_assert_uint_eq(released, i == 0);
     }
     struct store_client client = known(id);
-    int64_t rest_ms = client.not_before_ms - client.attempt_at_ms;
+    int64_t rest_ms = RAW_INT("ZSCORE", "mqtt_fleet:retry", id) - client.attempt_at_ms;
     store_client_fini(&client);
     return rest_ms;
 }
@@ -395,7 +396,8 @@ START_TEST(defer_touches_waiting_ids_only) {
     ck_assert_str_eq(client.attempt_code, "unreadable");
     ck_assert_str_eq(client.attempt_message, "line 1");
     ck_assert_int_eq(client.attempts, 0);
-    ck_assert_int_eq(client.not_before_ms, client.attempt_at_ms + 60000);
+    ck_assert_int_gt(client.rest_ms, 30000);
+    ck_assert_int_le(client.rest_ms, 60000);
     store_client_fini(&client);
     must_create("y");
     must_claim(a, "y");
@@ -409,6 +411,50 @@ START_TEST(defer_touches_waiting_ids_only) {
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
     ck_assert_int_eq(counts.resting, 0);
     assert_fleet(NODES);
+}
+END_TEST
+
+/* As if Redis' clock had gone back by an hour since the id was put off. */
+static void clock_back_an_hour(const char *id) {
+    char text[24];
+    snprintf(text, sizeof text, "%lld",
+             (long long)RAW_INT("ZSCORE", "mqtt_fleet:retry", id) + 3600000);
+    RAW("ZADD", "mqtt_fleet:retry", text, id);
+}
+
+START_TEST(no_wait_lasts_longer_than_its_delay_when_the_clock_goes_back_F13) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    must_create("y");
+    must_create("z");
+    release(a, "x", must_claim(a, "x"), 4000, true);
+    ck_assert_int_eq(store_defer(store, "y", 4000, "unreadable", ""), ERR_OK);
+    RAW("ZADD", "mqtt_fleet:retry", "4000000000000", "z"); /* by hand, or by an older version */
+    const char *const ids[] = {"x", "y", "z"};
+    for (size_t i = 0; i < 3; i++) {
+        if (i < 2) {
+            ck_assert_int_eq(claim(a, ids[i], NULL), STORE_CLAIM_LATER);
+            clock_back_an_hour(ids[i]);
+        }
+        struct store_client client = known(ids[i]);
+        ck_assert_int_eq(client.rest_ms, 0);
+        store_client_fini(&client);
+        must_claim(a, ids[i]);
+    }
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(a_rest_of_the_future_is_over_and_the_next_one_short_again_F13) {
+    struct store_member a = joined("a", "1", 10);
+    const char *id = "x";
+    must_create(id);
+    rest_ms(a, id);
+    ck_assert_int_eq(rest_ms(a, id), 2000);
+    age_rest(id, 2000, -3600000);
+    ck_assert_int_eq(rest_ms(a, id), 1000);
+    age_rest(id, 2000, -1500); /* it has only just begun */
+    ck_assert_int_eq(rest_ms(a, id), 4000);
 }
 END_TEST
 
@@ -434,6 +480,8 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, each_rest_is_twice_the_one_before_on_whichever_node);
     tcase_add_test(tcase, the_length_of_a_rest_is_forgotten_once_stable_and_at_peace_for_longer);
     tcase_add_test(tcase, defer_touches_waiting_ids_only);
+    tcase_add_test(tcase, no_wait_lasts_longer_than_its_delay_when_the_clock_goes_back_F13);
+    tcase_add_test(tcase, a_rest_of_the_future_is_over_and_the_next_one_short_again_F13);
 }
 
 int main(void) {

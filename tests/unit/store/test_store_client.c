@@ -58,7 +58,7 @@ START_TEST(create_after_delete_starts_anew_without_tombstone_or_attempt) {
     must_create("y");
     struct store_client client;
     ck_assert_int_eq(store_get(store, "x", &client), ERR_OK);
-    ck_assert_int_eq(client.not_before_ms, 0);
+    ck_assert_int_eq(client.rest_ms, 0);
     ck_assert_ptr_null(client.attempt_code);
     store_client_fini(&client);
     ck_assert_int_eq(store_get(store, "y", &client), ERR_OK);
