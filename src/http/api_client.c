@@ -4,11 +4,16 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/clock.h"
+#include "base/text.h"
 #include "http/json.h"
 #include "http/problem.h"
 #include "mqtt/client_secrets.h"
 
-#define TRIES_MAX 5 /* of a read and write that others get between */
+/* Of a write without a condition that others get between: read and written again. The rest before a
+ * try is random, at first up to 1 ms, then up to twice as long each time. */
+#define WRITE_MS_MAX      5000
+#define WRITE_REST_MS_MAX 32
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -70,6 +75,17 @@ static void answer_written(const struct http_request *request, const struct stor
     store_client_fini(&now);
 }
 
+/* What is to be written over what is there. */
+struct write {
+    const json_t *body;          /* of a PUT; NULL: only `desired` changes */
+    int64_t expected;            /* version; 0: any */
+    enum client_desired desired; /* without a body */
+};
+
+/* True: done, or answered; false: somebody wrote in between, and no version was expected. */
+typedef bool client_write(const struct http_request *request, const struct write *wanted,
+                          struct http_response *response);
+
 /* One write of `text` over the version in row. True: done, or answered; false: read it again. */
 static bool write_row(const struct http_request *request, struct store_client *row,
                       const struct client_input *input, int64_t expected,
@@ -94,14 +110,33 @@ static bool write_row(const struct http_request *request, struct store_client *r
         http_problem(response, PROBLEM_IDENTITY,
                      "client_id %.128s at this broker belongs to client %.256s",
                      input->config->client_id, other_id != NULL ? other_id : "?");
-    } else if (result == ERR_VERSION) {
+    } else if (result == ERR_VERSION && expected != 0) {
         answer_version(request, response);
-        again = expected == 0;
+    } else if (result == ERR_VERSION) {
+        again = true;
     } else {
         http_problem_store(response, result);
     }
     free(other_id);
     return !again;
+}
+
+/* Tries again until it is written, or answered: who sets no condition is not told of one. Each
+ * failure is a success of somebody else, and the random rests let everyone come to it. */
+static void write_until_done(const struct http_request *request, client_write *write_once,
+                             const struct write *wanted, struct http_response *response) {
+    int64_t end_ms = clock_ms() + WRITE_MS_MAX;
+    int64_t rest_ms = 1;
+    while (!write_once(request, wanted, response)) {
+        if (clock_ms() >= end_ms || atomic_load(&request->api->stop) != HTTP_RUNNING) {
+            http_problem(response, PROBLEM_OVERLOAD,
+                         "client %s is written by others all the time; nothing was written",
+                         request->parameter);
+            return;
+        }
+        clock_sleep_ms(text_random_between(0, rest_ms));
+        rest_ms = rest_ms < WRITE_REST_MS_MAX ? rest_ms * 2 : rest_ms;
+    }
 }
 
 /* Makes of a new document what is to be stored in place of the row: masked secrets and retired
@@ -141,18 +176,17 @@ static bool prepare_update(const struct http_request *request, const struct stor
     return result == ERR_OK;
 }
 
-/* True: answered; false: somebody wrote in between. */
-static bool put_once(const struct http_request *request, const json_t *body, int64_t expected,
+static bool put_once(const struct http_request *request, const struct write *wanted,
                      struct http_response *response) {
     struct store_client row;
     struct client_input input = {0};
-    json_t *document = json_deep_copy(body);
+    json_t *document = json_deep_copy(wanted->body);
     bool done = true;
     if (read_row(request, &row, response)) {
-        if (expected != 0 && row.version != expected) {
+        if (wanted->expected != 0 && row.version != wanted->expected) {
             answer_version(request, response);
         } else if (prepare_update(request, &row, document, &input, response)) {
-            done = write_row(request, &row, &input, expected, response);
+            done = write_row(request, &row, &input, wanted->expected, response);
         }
     }
     client_input_fini(&input);
@@ -162,17 +196,14 @@ static bool put_once(const struct http_request *request, const json_t *body, int
 }
 
 void api_client_put(struct http_request *request, struct http_response *response) {
-    int64_t expected;
+    struct write wanted = {0};
     json_t *body = NULL;
-    if (!expected_version(request, &expected, response) ||
+    if (!expected_version(request, &wanted.expected, response) ||
         !http_body_object(request, response, &body)) {
         return;
     }
-    for (int tries = 0; tries < TRIES_MAX; tries++) {
-        if (put_once(request, body, expected, response)) {
-            break;
-        }
-    }
+    wanted.body = body;
+    write_until_done(request, put_once, &wanted, response);
     json_decref(body);
 }
 
@@ -226,20 +257,23 @@ static bool prepare_desired(const struct http_api *api, const struct store_clien
     return true;
 }
 
+static bool set_desired_once(const struct http_request *request, const struct write *wanted,
+                             struct http_response *response) {
+    struct store_client row;
+    struct client_input input = {0};
+    bool done = true;
+    if (read_row(request, &row, response) &&
+        prepare_desired(request->api, &row, wanted->desired, &input, response)) {
+        done = write_row(request, &row, &input, 0, response);
+    }
+    client_input_fini(&input);
+    store_client_fini(&row);
+    return done;
+}
+
 static void set_desired(const struct http_request *request, enum client_desired desired,
                         struct http_response *response) {
-    bool done = false;
-    for (int tries = 0; tries < TRIES_MAX && !done; tries++) {
-        struct store_client row;
-        struct client_input input = {0};
-        done = true;
-        if (read_row(request, &row, response) &&
-            prepare_desired(request->api, &row, desired, &input, response)) {
-            done = write_row(request, &row, &input, 0, response);
-        }
-        client_input_fini(&input);
-        store_client_fini(&row);
-    }
+    write_until_done(request, set_desired_once, &(struct write){.desired = desired}, response);
 }
 
 void api_client_pause(struct http_request *request, struct http_response *response) {

@@ -21,6 +21,7 @@
 #include "http/problem.h"
 #include "http/routes.h"
 #include "admission.h"
+#include "request_head.h"
 #include "server_internal.h"
 
 /* Of a refused body, read so that the answer is not lost in a reset. */
@@ -44,7 +45,8 @@ struct exchange {
     enum phase phase;
     struct http_request request;
     struct http_response response; /* status set while the body still comes: refused */
-    char *query;                   /* as sent */
+    char *target;                  /* as sent */
+    bool closes;                   /* after the answer */
     size_t discarded;              /* bytes of the body not kept */
     size_t counted;                /* bytes of the body in server->body_bytes */
     int64_t begun_us;
@@ -74,7 +76,7 @@ void *exchange_create(void *context, const char *target, struct MHD_Connection *
     exchange->begun_us = clock_us();
     size_t path_len = strcspn(target, "?#");
     exchange->request.path = text_copy(target, path_len);
-    exchange->query = text_dup(target[path_len] == '?' ? target + path_len + 1 : "");
+    exchange->target = text_dup(target);
     atomic_fetch_add(&server->exchanges, 1);
     return exchange;
 }
@@ -94,7 +96,7 @@ void exchange_completed(void *context, struct MHD_Connection *connection, void *
     atomic_fetch_sub(&server->body_bytes, exchange->counted);
     http_request_fini(&exchange->request);
     http_response_fini(&exchange->response);
-    free(exchange->query);
+    free(exchange->target);
     if (!exchange->streams) {
         atomic_fetch_sub(&server->exchanges, 1);
     }
@@ -181,7 +183,7 @@ static enum MHD_Result exchange_send(struct exchange *exchange) {
     MHD_add_response_header(answer, "X-Request-Id", exchange->request.id);
     MHD_add_response_header(answer, "X-Content-Type-Options", "nosniff");
     admission_mark(exchange->server, exchange->connection, answer);
-    if (atomic_load(&exchange->server->api.stop) != HTTP_RUNNING) {
+    if (exchange->closes || atomic_load(&exchange->server->api.stop) != HTTP_RUNNING) {
         MHD_add_response_header(answer, "Connection", "close");
     }
     enum MHD_Result result =
@@ -287,7 +289,8 @@ static void exchange_route(struct exchange *exchange) {
                                         : http_percent_decode(parameter, parameter_len, false,
                                                               &request->parameter);
     if (result == ERR_OK) {
-        result = http_query_parse(exchange->query, &request->query);
+        const char *query = strpbrk(exchange->target, "?#");
+        result = http_query_parse(query != NULL && *query == '?' ? query + 1 : "", &request->query);
     }
     if (result != ERR_OK) {
         http_problem(&exchange->response, PROBLEM_BAD_REQUEST,
@@ -308,15 +311,28 @@ static size_t discard_max(const struct exchange *exchange) {
                           (size_t)exchange->server->api.context.conf->http_body_max_bytes;
 }
 
+/* Where it ends is not certain: nothing that follows on the connection is read as a request. */
+static enum MHD_Result exchange_refuse_head(struct exchange *exchange, const char *fault) {
+    http_request_identify(&exchange->request, NULL);
+    http_problem(&exchange->response, PROBLEM_BAD_REQUEST, "%s", fault);
+    exchange->closes = true;
+    return exchange_finish(exchange);
+}
+
 /* The first call: everything but the body is here. A refusal is sent after the body was read and
  * dropped, unless the caller waits for leave to send it, or it is out of all measure. */
-static enum MHD_Result exchange_begin(struct exchange *exchange, const char *method) {
+static enum MHD_Result exchange_begin(struct exchange *exchange, const char *method,
+                                      const char *version) {
     struct http_request *request = &exchange->request;
     int64_t body_max = exchange->server->api.context.conf->http_body_max_bytes;
     exchange->phase = PHASE_BODY;
     snprintf(request->method, sizeof(request->method), "%s", method);
-    if (request->path == NULL || exchange->query == NULL) {
+    if (request->path == NULL || exchange->target == NULL) {
         return MHD_NO;
+    }
+    const char *fault = request_head_fault(exchange->connection, exchange->target, version);
+    if (fault != NULL) {
+        return exchange_refuse_head(exchange, fault);
     }
     request->if_match = text_dup(header(exchange, "If-Match"));
     http_request_identify(request, header(exchange, PEERS_REQUEST_HEADER));
@@ -468,14 +484,13 @@ enum MHD_Result exchange_access(void *context, struct MHD_Connection *connection
     (void)context;
     (void)connection;
     (void)url;
-    (void)version;
     struct exchange *exchange = *slot;
     if (exchange == NULL) {
         return MHD_NO;
     }
     switch (exchange->phase) {
     case PHASE_HEADERS:
-        return exchange_begin(exchange, method);
+        return exchange_begin(exchange, method, version);
     case PHASE_BODY:
         return *len > 0 ? exchange_body(exchange, data, len) : exchange_dispatch(exchange);
     case PHASE_ANSWERED:

@@ -22,11 +22,14 @@
 #define CONNECTION_MEMORY    ((size_t)32 * 1024) /* request line and headers */
 #define CONNECTION_TIMEOUT_S 30
 #define TLS_PRIORITIES       "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA"
-#define FINISH_MS_MAX        5000  /* of stop: for answers that were begun */
-#define ABORT_MS_MAX         15000 /* of stop: for waits that were told to end */
-#define SEND_MS_MAX          2000  /* of destroy: for the last bytes */
-#define STREAMS_MS_MAX       500   /* of stop: for the last bytes of streams */
-#define LOOK_MS              5
+/* From 1.0 on libmicrohttpd itself refuses lines that are folded or end in a bare LF; before, it
+ * would close without an answer, and request_head.c judges. */
+#define STRICT_FOR_CLIENT (MHD_VERSION >= 0x01000000 ? 1 : 0)
+#define FINISH_MS_MAX     5000  /* of stop: for answers that were begun */
+#define ABORT_MS_MAX      15000 /* of stop: for waits that were told to end */
+#define SEND_MS_MAX       2000  /* of destroy: for the last bytes */
+#define STREAMS_MS_MAX    500   /* of stop: for the last bytes of streams */
+#define LOOK_MS           5
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
@@ -130,7 +133,7 @@ static bool start_daemon(struct http_front *front, unsigned threads) {
         (unsigned)CONNECTION_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
         MHD_OPTION_URI_LOG_CALLBACK, exchange_create, front, MHD_OPTION_NOTIFY_COMPLETED,
         exchange_completed, server, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
-        MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, STRICT_FOR_CLIENT, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     return front->daemon != NULL;
 }
 

@@ -136,7 +136,7 @@ def test_changes_are_noted_with_who_and_what_and_the_request(desk):
                  "path=/api/v1/clients", "status=201", "subject=m1"):
         assert part in line, line
     viewer = desk.api(node, "viewer")
-    viewer.delete("/api/v1/clients/m1", headers={"X-Request-Id": "bad id\x7f"})
+    viewer.delete("/api/v1/clients/m1", headers={"X-Request-Id": "bad id!"})
     line = wait_event(node, "audit", "caller=viewer-1")
     assert "status=403" in line and re.search(r"request=[0-9a-f]{32} ", line), line
     assert "hidden-7" not in node.log()

@@ -1,10 +1,11 @@
 /* Fuzzes what else of an HTTP request is parsed: the first byte chooses the body of .../publish, a
- * query, a path, an entity tag, a cursor or a token's line. Escaping again gives the same. */
+ * query, a path, an entity tag, a cursor or the fields of a head. Escaping again gives the same. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
 #include "http/cursor.h"
+#include "http/framing.h"
 #include "http/json.h"
 #include "http/publication.h"
 #include "http/request.h"
@@ -91,9 +92,30 @@ static void fuzz_cursor(const char *text, size_t len) {
     }
 }
 
+/* Lines "name:value"; what is accepted has one host and at most one way to tell its end. */
+static void fuzz_framing(const char *text, size_t len) {
+    struct http_framing framing = {0};
+    (void)len;
+    while (*text != '\0') {
+        size_t line_len = strcspn(text, "\n");
+        char *line = text_copy(text, line_len);
+        assert(line != NULL);
+        char *colon = strchr(line, ':');
+        if (colon != NULL) {
+            *colon = '\0';
+            http_framing_field(&framing, line, colon + 1);
+        }
+        free(line);
+        text += line_len + (text[line_len] == '\n');
+    }
+    if (http_framing_fault(&framing, "/", "HTTP/1.1") == NULL) {
+        assert(framing.hosts == 1 && framing.lengths + framing.codings <= 1);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static void (*const parts[])(const char *text, size_t len) = {fuzz_publication, fuzz_query,
-                                                                  fuzz_path, fuzz_tag, fuzz_cursor};
+    static void (*const parts[])(const char *text, size_t len) = {
+        fuzz_publication, fuzz_query, fuzz_path, fuzz_tag, fuzz_cursor, fuzz_framing};
     if (size == 0) {
         return 0;
     }
