@@ -55,7 +55,7 @@ struct client_will {
     uint8_t *correlation_data;           /* NULL: none */
     size_t correlation_data_len;
     struct client_pair *user_properties;
-    size_t user_property_count;
+    uint8_t user_property_count;
 };
 
 struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file with it */
@@ -73,50 +73,50 @@ enum client_tls_version { TLS_FROM_1_2, TLS_FROM_1_0, TLS_FROM_1_1, TLS_FROM_1_3
 
 struct client_websocket {
     struct client_pair *headers; /* of the handshake, beside its own; the values are secrets */
-    size_t header_count;
+    uint8_t header_count;
     char *subprotocol; /* NULL: mqtt */
 };
 
+/* One for each client of a node: counts are as small as the bounds of client_config_tables.c allow.
+ */
 struct client_config {
     char *id;        /* key in Redis; 1 to 256 bytes of UTF-8, no control characters, no "/" */
     char *client_id; /* MQTT client identifier; the id, the same text, unless given */
-    enum client_scheme scheme;
+    char *host;      /* name or address, lower case, no brackets */
+    char *path;      /* of ws and wss; "/mqtt" unless given */
+    struct client_endpoint *urls; /* several brokers, of which the above is the first; NULL: one */
+    char *username, *password;    /* NULL: none; "" as a username means none, and as a password
+                                   * without a username too. The password is a secret, encrypted
+                                   * (enc:v1:...) until client_secrets_open */
+    char *password_from;          /* as tls.key_from */
     uint16_t port;
-    uint8_t url_count, urls_order; /* of `urls`; enum client_urls_order */
-    char *host;                    /* name or address, lower case, no brackets */
-    char *path;                    /* of ws and wss; "/mqtt" unless given */
-    struct client_endpoint *urls;  /* several brokers, of which the above is the first; NULL: one */
-    char *username, *password;     /* NULL: none; "" as a username means none, and as a password
-                                    * without a username too. The password is a secret, encrypted
-                                    * (enc:v1:...) until client_secrets_open */
-    char *password_from;           /* as tls.key_from */
-    uint16_t keepalive_s;          /* default 60; 0: none */
-    uint16_t receive_maximum;      /* default 0: not sent; MQTT 5 */
-    uint32_t session_expiry_s;     /* default 0, or 86400 when not clean_start; MQTT 5 */
-    uint32_t max_packet_size;      /* default 0: not sent; MQTT 5 */
-    uint16_t topic_alias_maximum;  /* default 0: not sent; at most 1024; MQTT 5 */
-    uint8_t oversize;              /* enum client_oversize; default: as the node's setting */
-    uint8_t protocol_version;      /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
-    bool clean_start;              /* default true */
+    uint8_t scheme;                    /* enum client_scheme */
+    uint8_t desired;                   /* enum client_desired */
+    uint8_t url_count, urls_order;     /* of `urls`; enum client_urls_order */
+    uint16_t keepalive_s;              /* default 60; 0: none */
+    uint16_t receive_maximum;          /* default 0: not sent; MQTT 5 */
+    uint32_t session_expiry_s;         /* default 0, or 86400 when not clean_start; MQTT 5 */
+    uint32_t max_packet_size;          /* default 0: not sent; MQTT 5 */
+    uint16_t topic_alias_maximum;      /* default 0: not sent; at most 1024; MQTT 5 */
+    uint8_t oversize;                  /* enum client_oversize; default: as the node's setting */
+    uint8_t protocol_version;          /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
+    bool clean_start;                  /* default true */
     bool request_response_information; /* default false; MQTT 5 */
     bool request_problem_information;  /* default true; MQTT 5 */
+    uint8_t user_property_count, label_count, retired_filter_count;
+    uint16_t subscription_count;
+    uint16_t subscribe_filters_max; /* in one SUBSCRIBE; 0: the node's */
+    uint32_t reconnect_min_ms, reconnect_max_ms, connect_timeout_ms; /* 0: the node's */
     struct client_pair *user_properties;
-    size_t user_property_count;
     struct client_will *will;           /* NULL: none */
     struct client_tls *tls;             /* NULL: nothing given; see client_config_tls */
     struct client_websocket *websocket; /* NULL: nothing given */
     struct client_subscription *subscriptions;
-    size_t subscription_count;
     char *sink; /* NULL: the node's */
     struct client_pair *labels;
-    size_t label_count;
-    enum client_desired desired;
-    uint16_t subscribe_filters_max; /* in one SUBSCRIBE; 0: the node's */
-    uint32_t reconnect_min_ms, reconnect_max_ms, connect_timeout_ms; /* 0: the node's */
     /* Filters of earlier versions, to be unsubscribed from a session that outlived them. Kept in
      * the stored text under "retired_filters"; never accepted from, nor shown to, a user. */
     char **retired_filters;
-    size_t retired_filter_count;
     char *source; /* the text it was parsed from (client_config_parse_text), else NULL; a secret */
 };
 

@@ -36,10 +36,10 @@ enum stream_step { STREAM_CLOSED, STREAM_CONNECTING, STREAM_TLS, STREAM_WEBSOCKE
 struct stream {
     int fd; /* -1: none */
     uint8_t step;
-    bool wants_write;      /* wait for EPOLLOUT as well: something is unsent, or TLS needs it */
-    bool has_more;         /* more may be read at once, without the descriptor becoming ready */
-    bool write_needs_read; /* internal: a write goes on after the next read (TLS) */
-    bool let_in;           /* set by the owner: whatever ends TLS from now on is a plain loss */
+    bool wants_write : 1;      /* wait for EPOLLOUT as well: something is unsent, or TLS needs it */
+    bool has_more : 1;         /* more may be read at once, without the descriptor becoming ready */
+    bool write_needs_read : 1; /* internal: a write goes on after the next read (TLS) */
+    bool let_in : 1;           /* set by the owner: whatever ends TLS from now on is a plain loss */
     struct ssl_st *tls;
     struct stream_websocket *websocket;
 };

@@ -13,6 +13,9 @@
 #define KEEPALIVE_S_DEFAULT      60
 #define SESSION_EXPIRY_S_DEFAULT 86400
 
+/* There is one for each client of a node; the allocator's next size is 224. */
+_Static_assert(sizeof(struct client_config) <= 192, "a configuration stays small");
+
 /* A fault at a member of the document. */
 #define FAULT_AT(reader, member, ...)                                                              \
     client_fault((reader), &(const struct place){.name = (member)}, __VA_ARGS__)

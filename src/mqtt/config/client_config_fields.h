@@ -65,7 +65,8 @@ struct field {
     size_t offset, size;               /* of the member in the struct; size for numbers and what
                                         * an object's member points to */
     size_t offset_from;                /* of the member for where a secret is, instead of it */
-    size_t offset_count;               /* of the member that counts elements, or bytes */
+    size_t offset_count;               /* of the member that counts bytes (size_t) or pairs
+                                        * (uint8_t) */
     int64_t least, most;               /* of a number, of a text's bytes, or most elements */
     text_check *check;                 /* of texts */
     const char *const *choices;        /* of texts and enums, up to NULL */

@@ -150,7 +150,7 @@ void client_read_retired_filters(struct reader *reader, const struct field *fiel
 /* Pairs of name and value */
 
 /* Takes ownership of both texts; one that is NULL drops the pair. */
-static void pair_append(struct client_pair *pairs, size_t *count, struct client_pair pair) {
+static void pair_append(struct client_pair *pairs, uint8_t *count, struct client_pair pair) {
     if (pair.name != NULL && pair.value != NULL) {
         pairs[(*count)++] = pair;
         return;
@@ -162,7 +162,7 @@ static void pair_append(struct client_pair *pairs, size_t *count, struct client_
 /* An object of strings; the row says how many, value_field what a value may be. */
 static void read_map(struct reader *reader, json_t *object, const struct place *place,
                      const struct field *value_field, text_check *name_check,
-                     struct client_pair *pairs, size_t *count) {
+                     struct client_pair *pairs, uint8_t *count) {
     const char *name;
     json_t *value;
     json_object_foreach(object, name, value) {
@@ -216,7 +216,7 @@ void client_read_labels(struct reader *reader, const struct field *field, json_t
 }
 
 static void read_pair_array(struct reader *reader, const struct field *field, json_t *array,
-                            const struct place *place, struct client_pair *pairs, size_t *count) {
+                            const struct place *place, struct client_pair *pairs, uint8_t *count) {
     for (size_t i = 0; i < json_array_size(array); i++) {
         const struct place here = {.up = place, .index = i};
         struct client_pair pair = {0};
@@ -228,7 +228,7 @@ static void read_pair_array(struct reader *reader, const struct field *field, js
 void client_read_user_properties(struct reader *reader, const struct field *field, json_t *value,
                                  const struct place *place, void *into) {
     struct client_pair **pairs = (struct client_pair **)((char *)into + field->offset);
-    size_t *count = (size_t *)((char *)into + field->offset_count);
+    uint8_t *count = (uint8_t *)((char *)into + field->offset_count);
     bool is_object = json_is_object(value);
     if (is_object ? !is_object_within(reader, field, value, place)
                   : !client_is_array(reader, field, value, place)) {

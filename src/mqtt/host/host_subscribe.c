@@ -60,7 +60,7 @@ static enum client_error subscribe_describe(const struct client *client, size_t 
         if (why != CLIENT_ERROR_NONE) {
             const char *text = config->subscriptions[i].filter;
             snprintf(out, size, "%zu of %zu subscriptions refused; %.*s: %s", refused,
-                     config->subscription_count,
+                     subscribe_count(client),
                      text_shown_len(text, strlen(text), SUBSCRIBE_SHOWN_LEN), text,
                      client_error_text(why));
             return why;

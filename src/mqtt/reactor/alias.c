@@ -24,7 +24,7 @@ static bool keep(struct engine_connection *connection, size_t alias, struct pack
     if (connection->aliases == NULL) {
         size_t maximum = connection->config->topic_alias_maximum;
         connection->aliases = calloc(maximum, sizeof(char *));
-        connection->alias_bytes = maximum * sizeof(char *);
+        connection->alias_bytes = (uint32_t)(maximum * sizeof(char *));
     }
     char *copy = connection->aliases ? strndup((const char *)topic.data, topic.len) : NULL;
     if (copy == NULL) {
@@ -34,7 +34,7 @@ static bool keep(struct engine_connection *connection, size_t alias, struct pack
         return false;
     }
     char **known = &connection->aliases[alias - 1];
-    connection->alias_bytes += topic.len - (*known != NULL ? strlen(*known) : 0);
+    connection->alias_bytes += (uint32_t)(topic.len - (*known != NULL ? strlen(*known) : 0));
     free(*known);
     *known = copy;
     return true;

@@ -16,6 +16,9 @@
 #define SEND_MAXIMUM   65535
 #define TEXT_LEN       512
 
+/* The allocator's next size is 448. */
+_Static_assert(sizeof(struct engine_connection) <= 384, "a connection stays small");
+
 /* ---- the end ---- */
 
 /* all: what was not written yet will be. False: that was done before. */

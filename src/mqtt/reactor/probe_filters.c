@@ -74,9 +74,9 @@ static enum client_error probe_filters_describe_refused(const struct probe_filte
                                                         size_t refused, char *out, size_t size) {
     const struct client_config *config = filters->config;
     enum client_error last = CLIENT_ERROR_NONE;
-    size_t shown = 0, len = (size_t)snprintf(out, size, "%zu of %zu filters refused:", refused,
-                                             config->subscription_count);
-    for (size_t i = 0; i < config->subscription_count && shown < PROBE_FILTERS_SHOWN; i++) {
+    size_t shown = 0, count = config->subscription_count;
+    size_t len = (size_t)snprintf(out, size, "%zu of %zu filters refused:", refused, count);
+    for (size_t i = 0; i < count && shown < PROBE_FILTERS_SHOWN; i++) {
         enum client_error why = subscribing_refusal(&filters->plan.filters[i]);
         if (why != CLIENT_ERROR_NONE && len < size) {
             const char *text = config->subscriptions[i].filter;

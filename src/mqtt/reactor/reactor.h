@@ -136,20 +136,21 @@ struct engine_connection {
     bool skips_oversize; /* else one above packet_max ends the connection */
     uint8_t lessons;     /* enum engine_lesson */
     uint16_t keepalive_s;
-    uint16_t send_maximum;      /* the server's receive maximum */
-    uint16_t receiving;         /* inbound of this connection, against our receive maximum */
-    uint16_t release_waits;     /* looks at a message that finds no place until PUBREL comes */
-    uint8_t reads_ahead;        /* meanwhile, of what stands behind it */
-    bool tells_suspects;        /* ENDED: `suspects` are those of the session */
-    uint32_t server_packet_max; /* 0: none */
-    uint32_t packet_max;        /* of what is taken */
-    uint32_t epoll_events;
-    uint32_t connect_timeout_ms;
+    uint16_t send_maximum;  /* the server's receive maximum */
+    uint16_t receiving;     /* inbound of this connection, against our receive maximum */
+    uint16_t release_waits; /* looks at a message that finds no place until PUBREL comes */
+    uint8_t reads_ahead;    /* meanwhile, of what stands behind it */
+    bool tells_suspects;    /* ENDED: `suspects` are those of the session */
     struct {                /* SUBSCRIBE or UNSUBSCRIBE under way */
         uint16_t packet_id; /* 0: none */
         uint16_t count;
         uint8_t answer; /* PACKET_SUBACK or PACKET_UNSUBACK */
     } request;
+    uint32_t server_packet_max; /* 0: none */
+    uint32_t packet_max;        /* of what is taken */
+    uint32_t epoll_events;
+    uint32_t connect_timeout_ms;
+    uint32_t alias_bytes; /* of `aliases` */
     struct engine_connection *task_prev, *task_next;
     struct engine_connection *paused_prev, *paused_next;
     struct wheel_entry look;
@@ -169,8 +170,7 @@ struct engine_connection {
     int64_t ping_at_ms;         /* of the PINGREQ that is not answered; 0: none */
 
     char *assigned_client_id;
-    char **aliases; /* topic_alias_maximum topics; NULL: none used yet */
-    size_t alias_bytes;
+    char **aliases;    /* topic_alias_maximum topics; NULL: none used yet */
     struct skip *skip; /* a message that is being thrown away; NULL: none */
 
     /* ENDED: see struct engine_closed. */
