@@ -1,14 +1,26 @@
 """Fixtures: a fleet of real processes for each test; on failure, its logs. Tests marked
 every_engine run for each engine; what one of them cannot do is skipped by docs/engines.md."""
 
+import re
+
 import pytest
 
 from fleet.certificates import Authority
 from fleet.engines import ENGINES, ONE_ENGINE, limit_of
 from fleet.fleet import Fleet
 from fleet.rabbitmq import RabbitMq, RabbitMqServer
+from results import Results
 
 LOG_TAIL = 8000
+
+
+def pytest_addoption(parser):
+    parser.addoption("--results", metavar="FILE", help="write what each run of each test gave")
+
+
+def pytest_configure(config):
+    if config.option.results and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(config.option.results))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -18,6 +30,21 @@ def pytest_cmdline_main(config):
         config.option.loadgroup = True  # a worker does not hear of the choice below
     elif getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "loadgroup"
+
+
+def one_word(name):
+    """A name that nobody who reads a log cuts in two."""
+    return re.sub(r"[\s:]+", "_", name)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pycollect_makeitem():
+    outcome = yield
+    found = outcome.get_result()
+    for item in found if isinstance(found, list) else []:
+        if isinstance(item, pytest.Item) and item.name != one_word(item.name):
+            item._nodeid = item._nodeid.replace(item.name, one_word(item.name))
+            item.name = one_word(item.name)
 
 
 def pytest_generate_tests(metafunc):

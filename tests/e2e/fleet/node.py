@@ -32,7 +32,8 @@ def environment(**more):
         **kept,
         "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=99",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-        "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1:exitcode=99",
+        "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1:exitcode=99:"
+                        f"suppressions={ROOT / 'tests/tsan.supp'}",
         **more,
     }
 
