@@ -32,6 +32,7 @@
     X(PROBLEM_BROKER, 502, "broker", "The broker did not accept it")                               \
     X(PROBLEM_PUBLICATION, 502, "publication-refused", "The broker does not take the publication") \
     X(PROBLEM_REDIS, 503, "redis-unavailable", "Redis cannot be reached")                          \
+    X(PROBLEM_REDIS_FULL, 503, "redis-out-of-memory", "Redis is out of memory")                    \
     X(PROBLEM_PEER, 503, "node-unavailable", "Another node does not answer")                       \
     X(PROBLEM_OVERLOAD, 503, "overload", "The node has too much to do")                            \
     X(PROBLEM_STOPPING, 503, "stopping", "The node is stopping")                                   \

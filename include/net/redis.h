@@ -31,7 +31,8 @@ void redis_trouble(const struct redis *redis, char *out, size_t size);
 
 /* One command of argc parts (lens NULL: NUL-terminated strings). ERR_OK also for an error reply of
  * the server that says something about the data; a broken connection, LOADING, READONLY, NOAUTH and
- * the like are ERR_UNAVAILABLE, no answer in time ERR_TIMEOUT. *out is set only on ERR_OK. */
+ * the like are ERR_UNAVAILABLE, no answer in time ERR_TIMEOUT. After OOM (ERR_FULL) and NOPERM
+ * (ERR_UNAVAILABLE) the connection goes on. *out is set only on ERR_OK. */
 enum err redis_command(struct redis *redis, int argc, const char *const *argv, const size_t *lens,
                        struct redis_reply **out) MUST_CHECK;
 
@@ -43,7 +44,8 @@ enum err redis_script(struct redis *redis, const char *sha, const char *text, in
                       struct redis_reply **out) MUST_CHECK;
 void redis_script_sha(const char *text, char out[41]);
 
-/* Pipelining: append any number of commands, then read as many replies in order. */
+/* Pipelining: append any number of commands, then read as many replies in order, also after an
+ * error, until redis_fd is -1. */
 enum err redis_append(struct redis *redis, int argc, const char *const *argv,
                       const size_t *lens) MUST_CHECK;
 enum err redis_read(struct redis *redis, struct redis_reply **out) MUST_CHECK;

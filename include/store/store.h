@@ -3,7 +3,9 @@
  *
  * A store owns a pool of connections; any thread may call, each call borrows one connection (and
  * waits for a free one within the Redis timeout). Errors common to all: ERR_UNAVAILABLE,
- * ERR_TIMEOUT (outcome unknown: call again), ERR_PROTOCOL (a script failed; logged), ERR_MEMORY. */
+ * ERR_TIMEOUT (outcome unknown: call again), ERR_PROTOCOL (a script failed; logged), ERR_MEMORY.
+ * When Redis is out of memory, create and update answer ERR_FULL and change nothing; all else goes
+ * on. */
 #ifndef MQFLEET_STORE_STORE_H
 #define MQFLEET_STORE_STORE_H
 

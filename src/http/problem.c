@@ -59,6 +59,9 @@ void http_problem_faults(struct http_response *response, const struct client_fau
 }
 
 enum http_problem http_problem_of_store(enum err error) {
+    if (error == ERR_FULL) {
+        return PROBLEM_REDIS_FULL;
+    }
     return error == ERR_UNAVAILABLE || error == ERR_TIMEOUT ? PROBLEM_REDIS : PROBLEM_INTERNAL;
 }
 
@@ -66,6 +69,9 @@ void http_problem_store(struct http_response *response, enum err error) {
     if (error == ERR_TIMEOUT) {
         http_problem(response, PROBLEM_REDIS,
                      "Redis did not answer in time; whether it was done is not known");
+    } else if (error == ERR_FULL) {
+        http_problem(response, PROBLEM_REDIS_FULL,
+                     "nothing was changed; clients can still be deleted");
     } else if (error == ERR_UNAVAILABLE) {
         http_problem(response, PROBLEM_REDIS, "the node has no connection to Redis; try again");
     } else {

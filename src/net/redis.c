@@ -132,8 +132,13 @@ enum err redis_read(struct redis *redis, struct redis_reply **out) {
     enum err err = read_by(redis, begun_us / 1000 + redis->timeout_ms, &reply);
     histogram_add(HISTOGRAM_REDIS, clock_us() - begun_us, 1);
     pulse(); /* however it ended: it had a bound */
+    if (err == ERR_OK && reply->type == REDIS_REPLY_ERROR) {
+        err = redis_about_server(redis, reply->str);
+    }
     if (err == ERR_OK) {
         *out = (struct redis_reply *)reply;
+    } else {
+        freeReplyObject(reply);
     }
     return err;
 }

@@ -34,7 +34,7 @@ static enum err ask_connected(struct redis *asker, int64_t deadline_ms, struct r
     struct redis_address sentinel = asker->peer;
     redisReply *reply = NULL;
     enum err err = redis_greet(asker, deadline_ms, 3, question, &reply);
-    if (err == ERR_UNAVAILABLE && strncmp(asker->error, "NOAUTH", 6) == 0) {
+    if (err == ERR_UNAVAILABLE && strstr(asker->error, "NOAUTH")) {
         err = redis_open(asker, &sentinel, deadline_ms);
         if (err == ERR_OK) {
             err = redis_authenticate(asker, deadline_ms);

@@ -15,26 +15,31 @@
 
 #define SEND_BYTES_KEPT 1048576 /* a larger send buffer is given back once it is empty */
 
-/* Error replies that say something about the server, not about the data: try again later, on a new
- * connection. */
-/* clang-format off */
-static const char *const UNAVAILABLE_WORDS[] = {
-    "LOADING", "READONLY", "NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "MASTERDOWN", "CLUSTERDOWN",
-    "TRYAGAIN", "MOVED", "ASK", "BUSY", "UNKILLABLE", "OOM", "MISCONF", "NOREPLICAS",
-    "ERR max number of clients",
+/* Error replies that say something about the server, not about the data. Most of them: try again
+ * later, on a new connection, which may lead to another server. */
+static const struct condition {
+    const char *word;
+    const char *cause; /* for an operator */
+    enum err kept;     /* ERR_OK: the connection is given up */
+} CONDITIONS[] = {
+    {"LOADING", "still loading its data", ERR_OK},
+    {"READONLY", "a replica, takes no writes", ERR_OK},
+    {"MASTERDOWN", "a replica that has lost its master", ERR_OK},
+    {"NOREPLICAS", "has too few replicas, takes no writes", ERR_OK},
+    {"MISCONF", "cannot save its data, takes no writes", ERR_OK},
+    {"OOM", "out of memory", ERR_FULL},
+    {"BUSY", "busy with a script", ERR_OK},
+    {"UNKILLABLE", "busy with a script", ERR_OK},
+    {"NOAUTH", "a password is needed", ERR_OK},
+    {"WRONGPASS", "user or password refused", ERR_OK},
+    {"NOPERM", "not permitted to this user", ERR_UNAVAILABLE},
+    {"DENIED", "in protected mode", ERR_OK},
+    {"CLUSTERDOWN", "the cluster is down", ERR_OK},
+    {"TRYAGAIN", "the keys are moving to another node", ERR_OK},
+    {"MOVED", "the keys are at another node", ERR_OK},
+    {"ASK", "the keys are moving to another node", ERR_OK},
+    {"ERR max number of clients", "too many connections", ERR_OK},
 };
-/* clang-format on */
-
-static bool says_unavailable(const char *text) {
-    for (size_t i = 0; i < sizeof UNAVAILABLE_WORDS / sizeof UNAVAILABLE_WORDS[0]; i++) {
-        size_t word_len = strlen(UNAVAILABLE_WORDS[i]);
-        if (strncmp(text, UNAVAILABLE_WORDS[i], word_len) == 0 &&
-            (text[word_len] == '\0' || text[word_len] == ' ')) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* Before Redis 7, what a call inside a script answered stands at the end of the script's error. */
 static const char *cause_of(const char *text) {
@@ -43,13 +48,37 @@ static const char *cause_of(const char *text) {
     return cause ? cause + 3 : text;
 }
 
+/* NULL: it is about the data. */
+static const struct condition *condition_of(const char *text) {
+    const char *cause = cause_of(text);
+    for (size_t i = 0; i < sizeof CONDITIONS / sizeof CONDITIONS[0]; i++) {
+        size_t word_len = strlen(CONDITIONS[i].word);
+        if (strncmp(cause, CONDITIONS[i].word, word_len) == 0 &&
+            (cause[word_len] == '\0' || cause[word_len] == ' ')) {
+            return &CONDITIONS[i];
+        }
+    }
+    return NULL;
+}
+
 /* Servers quote the arguments of a command they do not know, and those may be secret. */
 void redis_keep_error(struct redis *redis, const char *text) {
-    snprintf(redis->error, sizeof redis->error, "%s", text);
+    const struct condition *condition = condition_of(text);
+    snprintf(redis->error, sizeof redis->error, "%s%s%s", condition ? condition->cause : "",
+             condition ? ": " : "", condition ? cause_of(text) : text);
     char *quoted = strstr(redis->error, ", with args beginning");
     if (quoted) {
         *quoted = '\0';
     }
+}
+
+enum err redis_about_server(struct redis *redis, const char *text) {
+    const struct condition *condition = condition_of(text);
+    if (!condition) {
+        return ERR_OK;
+    }
+    redis_keep_error(redis, text);
+    return condition->kept;
 }
 
 void redis_disconnect(struct redis *redis) {
@@ -166,8 +195,9 @@ enum err redis_await_reply(struct redis *redis, int64_t deadline_ms, redisReply 
             err = redis_parsed_reply(redis, out);
         }
     }
-    if (err == ERR_OK && (*out)->type == REDIS_REPLY_ERROR &&
-        says_unavailable(cause_of((*out)->str))) {
+    const struct condition *condition =
+        err == ERR_OK && (*out)->type == REDIS_REPLY_ERROR ? condition_of((*out)->str) : NULL;
+    if (condition && condition->kept == ERR_OK) {
         err = refused(redis, (*out)->str);
         freeReplyObject(*out);
         *out = NULL;

@@ -177,18 +177,19 @@ static enum err read_replies(struct stream *stream, size_t sent, size_t *written
     for (size_t i = 0; i < sent; i++) {
         struct redis_reply *reply = NULL;
         enum err err = redis_read(stream->redis, &reply);
-        if (err != ERR_OK) {
-            if (result == ERR_OK) {
-                snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
-            }
-            return err;
+        if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
+            err = ERR_PROTOCOL;
         }
-        if (result == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
-            snprintf(error, ERROR_LEN, "%s", redis_reply_str(reply, NULL));
-            result = ERR_PROTOCOL;
+        if (err != ERR_OK && result == ERR_OK) {
+            snprintf(error, ERROR_LEN, "%s",
+                     reply ? redis_reply_str(reply, NULL) : redis_error(stream->redis));
+            result = err;
         }
         *written += result == ERR_OK ? 1 : 0;
         redis_reply_free(reply);
+        if (redis_fd(stream->redis) < 0) {
+            return result;
+        }
     }
     return result;
 }

@@ -64,7 +64,8 @@ struct store {
     struct redis **free; /* those nobody has borrowed */
     size_t free_count;
     char trouble[STORE_TROUBLE_LEN]; /* of the last call that failed */
-    uint64_t orphan_cursor;          /* where the slow sweep over `use` goes on */
+    int64_t full_ms;        /* when it was last said that Redis is out of memory; 0: never */
+    uint64_t orphan_cursor; /* where the slow sweep over `use` goes on */
 };
 
 /* ---- a call -------------------------------------------------------------------------------- */

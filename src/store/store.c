@@ -8,16 +8,43 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "base/condition.h"
 #include "base/buffer.h"
+#include "base/clock.h"
+#include "base/condition.h"
 #include "base/log.h"
 #include "internal.h"
 #include "store/scripts.h"
+
+#define COMPLAINT_MS 60000
 
 static const char *const SCRIPT_NAMES[SCRIPT_COUNT] = {
 #define SCRIPT_NAME(symbol, name) [symbol] = (name),
     SCRIPT_TABLE(SCRIPT_NAME)
 #undef SCRIPT_NAME
+};
+
+/* What comes before a script that writes, for when Redis is out of memory. */
+static const char *const FIRST_WRITES[] = {
+    /* It goes on: a script that has written is not refused for lack of memory any more, from Redis
+     * 2.6 to 8 and in Valkey ("flags=allow-oom" would be a syntax error before Redis 7). */
+    "redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
+    /* It is refused at once, although something that it does first might free memory. */
+    "redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n",
+};
+enum { WITHOUT_MEMORY_GOES_ON, WITHOUT_MEMORY_REFUSED };
+
+static const struct {
+    enum script script;
+    size_t first_write;
+} WRITERS[] = {
+    {SCRIPT_BEAT, WITHOUT_MEMORY_GOES_ON},      {SCRIPT_CLAIM, WITHOUT_MEMORY_GOES_ON},
+    {SCRIPT_CREATE, WITHOUT_MEMORY_REFUSED},    {SCRIPT_DEFER, WITHOUT_MEMORY_GOES_ON},
+    {SCRIPT_DELETE, WITHOUT_MEMORY_GOES_ON},    {SCRIPT_DRAIN, WITHOUT_MEMORY_GOES_ON},
+    {SCRIPT_FENCE, WITHOUT_MEMORY_GOES_ON},     {SCRIPT_JOIN, WITHOUT_MEMORY_GOES_ON},
+    {SCRIPT_LEAD, WITHOUT_MEMORY_GOES_ON},      {SCRIPT_LEAVE, WITHOUT_MEMORY_GOES_ON},
+    {SCRIPT_ORPHANS, WITHOUT_MEMORY_GOES_ON},   {SCRIPT_REAP, WITHOUT_MEMORY_GOES_ON},
+    {SCRIPT_RELEASE, WITHOUT_MEMORY_GOES_ON},   {SCRIPT_RESTORE, WITHOUT_MEMORY_GOES_ON},
+    {SCRIPT_SUCCEEDED, WITHOUT_MEMORY_GOES_ON}, {SCRIPT_UPDATE, WITHOUT_MEMORY_REFUSED},
 };
 
 /* What a script's first word means. */
@@ -46,11 +73,22 @@ static const char *source(const char *name) {
     return row->text;
 }
 
+/* "": it only reads. */
+static const char *first_write(enum script script) {
+    for (size_t i = 0; i < sizeof WRITERS / sizeof WRITERS[0]; i++) {
+        if (WRITERS[i].script == script) {
+            return FIRST_WRITES[WRITERS[i].first_write];
+        }
+    }
+    return "";
+}
+
 static enum err scripts_init(struct store_script *scripts) {
     for (size_t i = 0; i < SCRIPT_COUNT; i++) {
         struct buffer text;
         buffer_init(&text);
         buffer_append_str(&text, source("common"));
+        buffer_append_str(&text, first_write((enum script)i));
         buffer_append_str(&text, source(SCRIPT_NAMES[i]));
         scripts[i].text = buffer_take(&text);
         if (!scripts[i].text) {
@@ -143,10 +181,23 @@ static struct redis *borrow(struct store *store) {
     return redis;
 }
 
+/* Once a minute while it lasts. With the mutex. */
+static void complain_of_memory(struct store *store) {
+    int64_t now_ms = clock_ms();
+    if (store->full_ms == 0 || now_ms - store->full_ms >= COMPLAINT_MS) {
+        store->full_ms = now_ms;
+        log_event(LOG_WARN, "redis_out_of_memory", KS("detail", store->trouble));
+    }
+}
+
 static void give_back(struct store *store, struct redis *redis, enum err result) {
     pthread_mutex_lock(&store->mutex);
-    if (result == ERR_UNAVAILABLE || result == ERR_TIMEOUT || result == ERR_PROTOCOL) {
+    if (result == ERR_UNAVAILABLE || result == ERR_TIMEOUT || result == ERR_PROTOCOL ||
+        result == ERR_FULL) {
         redis_trouble(redis, store->trouble, sizeof(store->trouble));
+    }
+    if (result == ERR_FULL) {
+        complain_of_memory(store);
     }
     store->free[store->free_count++] = redis;
     pthread_cond_signal(&store->freed);

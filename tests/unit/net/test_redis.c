@@ -105,9 +105,11 @@ END_TEST
 START_TEST(an_error_about_the_server_is_unavailable) {
     struct redis_reply *reply = NULL;
     DO(redis, "CONFIG", "SET", "maxmemory", "1");
-    ck_assert_int_eq(CALL(redis, &reply, "SET", "key", "value"), ERR_UNAVAILABLE);
-    ck_assert_ptr_nonnull(strstr(redis_error(redis), "OOM"));
+    int fd = redis_fd(redis);
+    ck_assert_int_eq(CALL(redis, &reply, "SET", "key", "value"), ERR_FULL);
+    ck_assert_ptr_nonnull(strstr(redis_error(redis), "out of memory: OOM"));
     DO(redis, "CONFIG", "SET", "maxmemory", "0");
+    ck_assert_int_eq(redis_fd(redis), fd); /* a new one would change nothing */
     DO(redis, "REPLICAOF", "127.0.0.1", "1");
     ck_assert_int_eq(CALL(redis, &reply, "SET", "key", "value"), ERR_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(redis_error(redis), "READONLY"));

@@ -211,7 +211,7 @@ START_TEST(written_counts_what_was_taken_before_the_error) {
     snprintf(limit, sizeof limit, "%lld", (long long)redis_reply_int(info) + COUNT * LEN / 2);
     redis_reply_free(info);
     redis_reply_free(ask(4, (const char *[]){"CONFIG", "SET", "maxmemory", limit}));
-    ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_UNAVAILABLE);
+    ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_FULL);
     ck_assert_uint_lt(written, COUNT);
     redis_reply_free(ask(4, (const char *[]){"CONFIG", "SET", "maxmemory", "0"}));
     ck_assert_int_eq(stream_len(), (int64_t)written);

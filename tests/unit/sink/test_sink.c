@@ -10,10 +10,13 @@
 static struct sink_config config;
 static struct redis *redis;
 
+/* With everysec a killed server takes acknowledged messages with it (case F12). */
+static const char *const OPTIONS[] = {"--appendfsync", "always", NULL};
+
 static void setup(void) {
     config = (struct sink_config){.type = "redis_stream",
                                   .node = "node",
-                                  .redis_url = redis_fixture_start(),
+                                  .redis_url = redis_fixture_start_with(OPTIONS),
                                   .redis_timeout_ms = 200,
                                   .stream_key = "mqtt_msg",
                                   .queue_messages = 1000,
