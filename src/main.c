@@ -22,7 +22,7 @@
 #include "base/notify.h"
 #include "base/pulse.h"
 #include "base/secret_file.h"
-#include "base/secret_source.h"
+#include "base/client_file.h"
 #include "http/certificate.h"
 #include "http/listener.h"
 #include "profile/heap.h"
@@ -419,7 +419,7 @@ int main(int argc, char **argv) {
     app.origin = (struct conf_origin){line.config, line.sets, line.set_count};
     if (result == ERR_OK) {
         app_log_by(app.conf, app.conf);
-        bool guarded = secret_source_guard_own(app.conf) && secret_source_guard(line.config);
+        bool guarded = client_file_guard_own(app.conf) && client_file_guard(line.config);
         assert(guarded); /* there is room for these */
         (void)guarded;
     }

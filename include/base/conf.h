@@ -78,7 +78,7 @@
         "file of the keys that encrypt clients' secrets in Redis, \"id:base64\" in a line, the "                       \
         "first encrypts (docs/service.md); empty: they are kept as they come")                                         \
     LIST(secrets_files_allow, "secrets.files_allow",                                                                   \
-         "absolute folders below which a client's secret may be a file; empty: nowhere")                               \
+         "absolute folders below which a client's secrets and tls files may be; empty: nowhere")                       \
     STR(secrets_env_prefix, "secrets.env_prefix", 0, "",                                                               \
         "what the variables begin with that a client's secret may be; empty: none")                                    \
     STR(ops_listen, "ops.listen", 0, "127.0.0.1", "address of the listener at ops.port")                               \

@@ -13,13 +13,6 @@
 #define SECRET_FROM_FILE        "file:"
 #define SECRET_FROM_ENV         "env:"
 
-/* From now on no client gets what is in that file; "" and NULL are legal. False: there are too
- * many. */
-bool secret_source_guard(const char *path);
-/* The same of all that the settings have the node itself read in secret. */
-bool secret_source_guard_own(const struct conf *conf);
-/* Is the open file one of those? */
-bool secret_source_is_guarded(int fd);
 /* May this node read it, as far as its name tells? source: "file:/path" or "env:NAME". */
 bool secret_source_allowed(const struct conf *conf, const char *source,
                            char fault[SECRET_BOX_FAULT_LEN]);

@@ -93,8 +93,9 @@
       "give tls.cert and tls.key if the broker wants a certificate of the client; else look at "   \
       "its log")                                                                                   \
     X(TLS_FILE_UNREADABLE, "tls_file_unreadable", TLS, OTHER,                                      \
-      "tls.ca, tls.cert or tls.key is no regular file that can be read here",                      \
-      "make the file readable for the node, or put its PEM text into the configuration")           \
+      "tls.ca, tls.cert or tls.key is no regular file that clients may have read here",            \
+      "put the file below a folder of the node's secrets.files_allow, readable for the node, or "  \
+      "its PEM text into the configuration")                                                       \
     X(TLS_CA_INVALID, "tls_failed", TLS, OTHER,                                                    \
       "tls.ca holds no certificates in PEM that can be read",                                      \
       "correct tls.ca: certificates in PEM, or the path of a file of the node that holds them")    \

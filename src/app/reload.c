@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 #include "base/limits.h"
 #include "base/notify.h"
-#include "base/secret_source.h"
+#include "base/client_file.h"
 #include "http/certificate.h"
 
 #define NAMES_MAX 256 /* more than there are settings */
@@ -33,7 +33,7 @@ static enum err reload_secrets(struct app *app, const struct conf *fresh, char *
         return ERR_ARGUMENT;
     }
     /* Before anything is encrypted with it; that of before stays guarded as well. */
-    if (!secret_source_guard_own(fresh)) {
+    if (!client_file_guard_own(fresh)) {
         snprintf(fault, FAULT_LEN, "moved too often: restart the node");
         return ERR_FULL;
     }

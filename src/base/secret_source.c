@@ -2,67 +2,28 @@
  * what the secret is for. */
 #include "base/secret_source.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/client_file.h"
 #include "base/small_file.h"
 #include "base/text.h"
 
-#define GUARDED_MAX 64
-#define OWN_PREFIX  "MQFLEET_" /* the node's own settings, with their passwords */
+#define OWN_PREFIX "MQFLEET_" /* the node's own settings, with their passwords */
 
 static const char *after(const char *text, const char *prefix) {
     size_t len = strlen(prefix);
     return strncmp(text, prefix, len) == 0 ? text + len : NULL;
 }
 
-static bool is_below(const char *path, const char *folder, size_t folder_len) {
-    while (folder_len > 1 && folder[folder_len - 1] == '/') {
-        folder_len--;
-    }
-    return strncmp(path, folder, folder_len) == 0 && path[folder_len] == '/';
-}
-
-/* Calls fits for each folder of the list until one fits. */
-static bool any_folder(const char *list, const char *path,
-                       bool (*fits)(const char *path, const char *folder, size_t len)) {
-    for (size_t len; *list != '\0'; list += len + (list[len] == ',')) {
-        len = strcspn(list, ",");
-        if (fits(path, list, len)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Where the folder really is: a file's real path is compared with it. */
-static bool is_really_below(const char *path, const char *folder, size_t len) {
-    char *named = text_copy(folder, len);
-    char *real = named != NULL ? realpath(named, NULL) : NULL;
-    bool below = real != NULL && is_below(path, real, strlen(real));
-    free(named);
-    free(real);
-    return below;
-}
-
 static bool file_allowed(const struct conf *conf, const char *path, char *fault) {
-    if (conf->secrets_files_allow[0] == '\0') {
-        snprintf(fault, SECRET_BOX_FAULT_LEN,
-                 "no file may be read: this node's secrets.files_allow is empty");
-        return false;
+    const char *why = client_file_refusal(conf, CLIENT_FILE_PRIVATE, path);
+    if (why) {
+        snprintf(fault, SECRET_BOX_FAULT_LEN, "the file %.100s may not be read: %s", path, why);
     }
-    if (!any_folder(conf->secrets_files_allow, path, is_below) || strstr(path, "/../") != NULL) {
-        snprintf(fault, SECRET_BOX_FAULT_LEN,
-                 "the file %.100s is not below a folder of this node's secrets.files_allow", path);
-        return false;
-    }
-    return true;
+    return !why;
 }
 
 static bool env_allowed(const struct conf *conf, const char *name, char *fault) {
@@ -93,96 +54,25 @@ static enum err refuse(char *fault, const char *path, const char *why) {
     return ERR_NOT_FOUND;
 }
 
-static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER;
-static char *guarded[GUARDED_MAX]; /* never freed; under guard_lock, as the count */
-static size_t guarded_count;
-
-bool secret_source_guard(const char *path) {
-    bool known = path == NULL || path[0] == '\0';
-    pthread_mutex_lock(&guard_lock);
-    for (size_t i = 0; i < guarded_count; i++) {
-        known = known || strcmp(guarded[i], path) == 0;
-    }
-    if (!known && guarded_count < GUARDED_MAX) {
-        guarded[guarded_count] = strdup(path);
-        known = guarded[guarded_count] != NULL;
-        guarded_count += known;
-    }
-    pthread_mutex_unlock(&guard_lock);
-    return known;
-}
-
-static bool is_same_file(const char *path, const struct stat *file) {
-    struct stat status;
-    return path != NULL && path[0] != '\0' && stat(path, &status) == 0 &&
-           status.st_dev == file->st_dev && status.st_ino == file->st_ino;
-}
-
-bool secret_source_guard_own(const struct conf *conf) {
-    const char *const own[] = {conf->secrets_key_file, conf->http_tokens_file,
-                               conf->fleet_secret_file, conf->http_tls_key_file};
-    bool guarded_all = true;
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
-        guarded_all = secret_source_guard(own[i]) && guarded_all;
-    }
-    return guarded_all;
-}
-
-/* The node's own secrets are not for its clients, wherever they lie. The names are looked at each
- * time: what they are of changes. */
-static bool is_own(const struct stat *file) {
-    bool same = false;
-    pthread_mutex_lock(&guard_lock);
-    for (size_t i = 0; i < guarded_count; i++) {
-        same = same || is_same_file(guarded[i], file);
-    }
-    pthread_mutex_unlock(&guard_lock);
-    return same;
-}
-
-bool secret_source_is_guarded(int fd) {
-    struct stat status;
-    return fstat(fd, &status) != 0 || is_own(&status);
-}
-
-/* Links may lead about below the folders, as those of Kubernetes do, but not out of them: what
- * counts is where the file really is. It is looked at through a descriptor that opens nothing, so
- * that no name can change in between. */
 static enum err read_file(const struct conf *conf, const char *path, char **data, size_t *len,
                           char *fault) {
-    char link[64], real[PATH_MAX + 1];
+    char link[CLIENT_FILE_LINK_LEN];
     struct stat status;
-    const char *why = NULL;
+    const char *why;
+    int fd = client_file_find(conf, CLIENT_FILE_PRIVATE, path, &status, &why);
+    if (fd < 0) {
+        return refuse(fault, path, why);
+    }
     enum err result;
-    int fd = open(path, O_PATH | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        result = refuse(fault, path, strerrordesc_np(errno));
-        goto out;
-    }
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    ssize_t real_len = readlink(link, real, sizeof(real) - 1);
-    if (real_len < 0) {
-        result = refuse(fault, path, strerrordesc_np(errno));
-        goto out;
-    }
-    real[real_len] = '\0';
-    if (!any_folder(conf->secrets_files_allow, real, is_really_below) || is_own(&status)) {
-        refuse(fault, path, "it leads out of secrets.files_allow, or is the node's own");
-        result = ERR_REFUSED;
-        goto out;
-    }
+    client_file_link(fd, link);
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
         result = refuse(fault, path, "others than its owner may write to it: chmod go-w");
-        goto out;
-    }
-    result = small_file_read(link, SECRET_SOURCE_BYTES_MAX, data, len, NULL, &why);
-    if (result != ERR_OK) {
+    } else if (small_file_read(link, SECRET_SOURCE_BYTES_MAX, data, len, NULL, &why) != ERR_OK) {
         result = refuse(fault, path, why);
+    } else {
+        result = ERR_OK;
     }
-out:
-    if (fd >= 0) {
-        close(fd);
-    }
+    close(fd);
     return result;
 }
 

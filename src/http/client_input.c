@@ -96,7 +96,7 @@ static void node_faults(const struct http_api *api, const json_t *document,
                        config->sink);
     }
     client_secrets_check(config, api->context.conf, faults);
-    tls_check(config, faults);
+    tls_check(config, api->context.conf, faults);
 }
 
 enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,

@@ -1,4 +1,5 @@
-/* Owns the judgement of PEM text before it is stored. Any thread. */
+/* Owns the judgement of PEM text, and of the names of files with it, before they are stored. Any
+ * thread. */
 #include "mqtt/tls_check.h"
 
 #include <openssl/err.h>
@@ -6,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/client_file.h"
 #include "base/secret_box.h"
 #include "mqtt/tls_password.h"
 
@@ -102,8 +104,29 @@ static void tls_check_pair(X509 *certificate, EVP_PKEY *key, struct client_fault
     ERR_clear_error();
 }
 
-void tls_check(const struct client_config *config, struct client_faults *faults) {
+static void tls_check_paths(const struct client_tls *tls, const struct conf *conf,
+                            struct client_faults *faults) {
+    const struct {
+        const char *setting, *pointer;
+        enum client_file_kind kind;
+    } files[] = {{tls->ca, "/tls/ca", CLIENT_FILE_AUTHORITY},
+                 {tls->cert, "/tls/cert", CLIENT_FILE_PRIVATE},
+                 {tls->key, "/tls/key", CLIENT_FILE_PRIVATE}};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        const char *path = files[i].setting;
+        const char *why =
+            path && path[0] == '/' ? client_file_refusal(conf, files[i].kind, path) : NULL;
+        if (why) {
+            tls_check_fault(faults, files[i].pointer, "the file %.100s may not be read: %s", path,
+                            why);
+        }
+    }
+}
+
+void tls_check(const struct client_config *config, const struct conf *conf,
+               struct client_faults *faults) {
     const struct client_tls *tls = client_config_tls(config);
+    tls_check_paths(tls, conf, faults);
     X509 *certificate = NULL;
     EVP_PKEY *key = NULL;
     if (tls_check_is_pem(tls->ca)) {

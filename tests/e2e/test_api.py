@@ -476,7 +476,7 @@ def test_characters_on_which_brokers_close_are_refused(shared_api, field, value)
 
 
 def test_kf27_a_tls_file_that_never_ends_stalls_nobody(fleet):
-    fleet.start_node()
+    fleet.start_node(secrets__files_allow=f"{fleet.folder},/dev")
     pipe = fleet.folder / "pipe"
     os.mkfifo(pipe)
     healthy = fleet.online(5)

@@ -61,7 +61,7 @@ def s_server(fleet, certificate, *words, **more):
 # ---- E1: whom tls.ca may name -------------------------------------------------------------------
 
 def test_case_E1_an_intermediate_or_the_leaf_is_trusted(fleet, pki):
-    api = fleet.start_node().api
+    api = fleet.start_node(secrets__files_allow=pki.folder).api
     fleet.start_broker("leaf", tls=pki.leaf)
     url = tls(fleet.others[-1].port)["url"]
     for trusted in (pki.middle, pki.leaf):
@@ -311,7 +311,7 @@ def material(pki):
 
 
 def test_pem_that_cannot_be_used_is_refused_on_every_way_in(fleet, pki, material):
-    api = fleet.start_node().api
+    api = fleet.start_node(secrets__files_allow="/no/such").api
     url = "mqtts://localhost:8883"
     files = {"ca": "/no/such/ca", "cert": "/no/such/cert", "key": "/no/such/key"}
     good = {"ca": pki.leaf.text, "cert": pki.leaf.text, "key": pki.leaf.key_text}

@@ -84,7 +84,8 @@ def test_each_step_that_fails_says_what_to_change(fleet, authority):
     fleet.start_broker(users={"line-4": "open sesame"})
     fleet.start_broker("tls", tls=authority)
     tls_url = f"mqtts://localhost:{fleet.others[-1].port}"
-    api = fleet.start_node(broker_deny="10.0.0.0/8,*.denied.example").api
+    api = fleet.start_node(broker_deny="10.0.0.0/8,*.denied.example",
+                           secrets__files_allow=authority.ca.parent).api
     user = {"username": "line-4", "password": "open sesame"}
     unknown = failed(test(api, {"url": "mqtt://no-such-host.invalid"}), "dns")
     # Without a name server nobody can tell.
@@ -103,7 +104,8 @@ def test_each_step_that_fails_says_what_to_change(fleet, authority):
     failed(test(api, {"url": tls_url, "tls": {"ca": str(authority.ca),
                                               "server_name": "elsewhere.example"}}),
            "tls", "tls.server_name")
-    failed(test(api, {"url": tls_url, "tls": {"ca": "/nonexistent/ca.pem"}}), "tls", "readable")
+    failed(test(api, {"url": tls_url, "tls": {"ca": str(authority.ca.parent / "missing")}}), "tls",
+           "readable")
     failed(test(api, {"url": tls_url.replace("mqtts", "mqtt")}, timeout_ms=2000), "connect",
            "scheme")
     report = test(api, {"url": tls_url, "tls": {"ca": str(authority.ca)}})

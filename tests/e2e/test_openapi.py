@@ -292,10 +292,10 @@ PARTS = {
         "correlation_data": ("AP8=", "?", MQTT5),
         "user_properties": ({"a": "b"}, {"a": 5}, MQTT5)},
     ("tls", "Tls"): {
-        "ca": ("/etc/ca.pem", "ca.pem", {}), "cert": ("/a", "a", {"tls": {"key": "/b"}}),
-        "key": ("/b", 5, {"tls": {"cert": "/a"}}), "alpn": (["mqtt"], 5, {}),
+        "ca": ("/srv/ca", "ca", {}), "cert": ("/srv/a", "a", {"tls": {"key": "/srv/b"}}),
+        "key": ("/srv/b", 5, {"tls": {"cert": "/srv/a"}}), "alpn": (["mqtt"], 5, {}),
         "server_name": ("a.example", "a b", {}), "insecure": (False, "no", {}),
-        "key_password": ("p", 5, {"tls": {"cert": "/a", "key": "/b"}}),
+        "key_password": ("p", 5, {"tls": {"cert": "/srv/a", "key": "/srv/b"}}),
         "min_version": ("1.3", "1.4", {}), "security_level": (2, 6, {})},
     ("websocket", "WebSocket"): {
         "headers": ({"Authorization": "Bearer x"}, {"Host": 5}, {"url": "ws://127.0.0.1:1"}),
@@ -330,7 +330,7 @@ def test_schema_and_parser_agree_on_every_field(fleet):
     assert set(FIELDS) == set(SCHEMAS["ClientConfig"]["properties"])
     for (_, schema), members in PARTS.items():
         assert set(members) == set(SCHEMAS[schema]["properties"])
-    api = fleet.start_node().api
+    api = fleet.start_node(secrets__files_allow="/srv").api
     wrong = []
     for pointer, good, bad in documents():
         answer = api.post("/api/v1/clients", good)

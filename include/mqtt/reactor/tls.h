@@ -6,22 +6,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/conf.h"
 #include "base/err.h"
 #include "mqtt/client_config.h"
 #include "mqtt/reactor/stream.h"
 
 struct tls_contexts;
 
-/* NULL: out of memory. */
-struct tls_contexts *tls_contexts_create(void);
+/* conf tells which files clients may name; it is borrowed. NULL: out of memory. */
+struct tls_contexts *tls_contexts_create(const struct conf *conf);
 void tls_contexts_destroy(struct tls_contexts *contexts); /* after all its connections */
 /* How many contexts there are, for tests and statistics. */
 size_t tls_contexts_count(const struct tls_contexts *contexts);
 
 /* A TLS connection over `fd`, ready for its handshake: verification (host name or address), SNI,
  * ALPN, client certificate, resumption of an earlier session with the same broker. Files are read
- * anew when they change; only regular files. ERR_IO: a file cannot be read, ERR_ARGUMENT: PEM that
- * is none, a key that does not fit; see fault (never a secret). */
+ * anew when they change; only regular ones that clients may name (base/client_file.h). ERR_IO: a
+ * file cannot be read, ERR_ARGUMENT: PEM that is none, a key that does not fit; see fault (never a
+ * secret). */
 enum err tls_open(struct tls_contexts *contexts, const struct client_config *config, int fd,
                   struct ssl_st **out, struct stream_fault *fault) MUST_CHECK;
 /* Gives one that was opened with fd -1 its descriptor. */

@@ -69,6 +69,12 @@ void host_requeue(struct client *client, const char *reason) {
 
 /* ---- failing and waiting ---- */
 
+static void show_next_try(struct client *client, int64_t delay_ms) {
+    pthread_mutex_lock(&client->host->lock);
+    client->next_retry_at_ms = clock_wall_ms() + delay_ms;
+    pthread_mutex_unlock(&client->host->lock);
+}
+
 void host_ask_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max) {
     struct host *host = client->host;
     enum client_error error =
@@ -82,6 +88,7 @@ void host_ask_release(struct client *client, int64_t delay_ms, int64_t rest_ms_m
                                     .message = detail ? detail : client_error_text(error)};
     client->release_asked = true;
     client->release_delay_ms = delay_ms;
+    show_next_try(client, delay_ms);
     host_set_timer(client, RELEASE_ASK_AGAIN_MS);
     host->owner->wants_release(host->owner->context, &release);
 }
@@ -91,9 +98,7 @@ void host_schedule(struct client *client, int64_t delay_ms) {
         host_ask_release(client, delay_ms, 0);
         return;
     }
-    pthread_mutex_lock(&client->host->lock);
-    client->next_retry_at_ms = clock_wall_ms() + delay_ms;
-    pthread_mutex_unlock(&client->host->lock);
+    show_next_try(client, delay_ms);
     host_set_timer(client, delay_ms);
 }
 

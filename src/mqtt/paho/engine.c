@@ -57,7 +57,6 @@ static void engine_destroy(struct engine *engine) {
 }
 
 static struct engine *engine_create(const struct conf *conf, const struct engine_events *events) {
-    (void)conf;
     struct engine *engine = paho_net_works() ? calloc(1, sizeof(*engine)) : NULL;
     if (engine == NULL) {
         log_event(LOG_ERROR, "paho_unusable",
@@ -67,6 +66,7 @@ static struct engine *engine_create(const struct conf *conf, const struct engine
     }
     unsetenv("http_proxy"); /* Paho would obey them silently */
     unsetenv("https_proxy");
+    engine->conf = conf;
     engine->events = events;
     pthread_mutex_init(&engine->lock, NULL);
     engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

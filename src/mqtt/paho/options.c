@@ -3,7 +3,6 @@
  * connection stands. Knows no events. */
 #include <assert.h>
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <MQTTAsync.h>
-#include "base/secret_source.h"
+#include "base/client_file.h"
 #include "paho.h"
 
 #define BUFFERED_MAX  1000 /* publications Paho may hold back; the host allows fewer */
@@ -92,12 +91,14 @@ static int open_text(const char *text) {
 }
 
 /* Paho opens files while it holds its mutex: a pipe or a device would stop every client of the
- * process for good. -1: not a regular file of sensible size. */
-static int open_regular(const char *path) {
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+ * process for good. -1: none that a client may name, or of no sensible size. */
+static int open_file(const struct conf *conf, enum material which, const char *path) {
     struct stat status;
-    if (fd >= 0 && (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
-                    status.st_size > MATERIAL_MAX || secret_source_is_guarded(fd))) {
+    const char *why;
+    int fd =
+        client_file_open(conf, which == MATERIAL_CA ? CLIENT_FILE_AUTHORITY : CLIENT_FILE_PRIVATE,
+                         path, &status, &why);
+    if (fd >= 0 && status.st_size > MATERIAL_MAX) {
         close(fd);
         return -1;
     }
@@ -110,7 +111,8 @@ static const char *material_path(struct engine_connection *connection, enum mate
     if (text == NULL) {
         return NULL;
     }
-    int fd = strstr(text, "-----BEGIN") ? open_text(text) : open_regular(text);
+    int fd = strstr(text, "-----BEGIN") ? open_text(text)
+                                        : open_file(connection->engine->conf, which, text);
     if (fd < 0) {
         return NULL;
     }

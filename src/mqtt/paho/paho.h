@@ -116,6 +116,7 @@ struct engine_connection {
 };
 
 struct engine {
+    const struct conf *conf;
     const struct engine_events *events;
     int epoll_fd, event_fd, timer_fd;
     bool ticking;

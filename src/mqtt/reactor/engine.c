@@ -296,7 +296,7 @@ static struct engine *engine_create(const struct conf *conf, const struct engine
     engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     engine->input = malloc(REACTOR_INPUT_SIZE);
-    engine->tls = tls_contexts_create();
+    engine->tls = tls_contexts_create(conf);
     engine->host_fd = -1;
     wheel_init(&engine->wheel, clock_ms());
     coalesce_init(&engine->coalesce, conf->coalesce_ms * US_PER_MS);

@@ -26,11 +26,12 @@ static enum err memory_fault(struct stream_fault *fault) {
 
 /* ---- contexts ---- */
 
-struct tls_contexts *tls_contexts_create(void) {
+struct tls_contexts *tls_contexts_create(const struct conf *conf) {
     struct tls_contexts *contexts = calloc(1, sizeof(*contexts));
     if (contexts == NULL) {
         return NULL;
     }
+    contexts->conf = conf;
     contexts->digest = EVP_MD_CTX_new();
     if (contexts->digest == NULL) {
         free(contexts);
@@ -111,8 +112,8 @@ static enum err digest_authority(struct tls_contexts *contexts, const struct cli
         EVP_DigestUpdate(contexts->digest, origin, strlen(origin) + 1) != 1) {
         return memory_fault(fault);
     }
-    enum err result = tls_material_digest(contexts->digest, "tls.ca",
-                                          tls->ca != NULL ? tls->ca : system_authorities(), fault);
+    enum err result = tls->ca ? tls_material_digest(contexts, TLS_MATERIAL_CA, tls->ca, fault)
+                              : tls_material_digest_system(contexts, system_authorities(), fault);
     if (result == ERR_OK && !digest_end(contexts, out)) {
         result = memory_fault(fault);
     }
@@ -129,9 +130,9 @@ static enum err digest_settings(struct tls_contexts *contexts, const struct clie
                          sizeof(*authority)) != 1) {
         return memory_fault(fault);
     }
-    enum err result = tls_material_digest(contexts->digest, "tls.cert", tls->cert, fault);
+    enum err result = tls_material_digest(contexts, "tls.cert", tls->cert, fault);
     if (result == ERR_OK) {
-        result = tls_material_digest(contexts->digest, "tls.key", tls->key, fault);
+        result = tls_material_digest(contexts, "tls.key", tls->key, fault);
     }
     const char *password = tls->key_password != NULL ? tls->key_password : "";
     const uint8_t strength[] = {tls->key_password != NULL, tls->min_version, tls->security_level};
@@ -167,7 +168,7 @@ static struct tls_authority *authority_take(struct tls_contexts *contexts, const
         *result = memory_fault(fault);
         return NULL;
     }
-    authority->store = tls_load_authority(ca, result, fault);
+    authority->store = tls_load_authority(contexts->conf, ca, result, fault);
     if (authority->store == NULL) {
         free(authority);
         return NULL;
@@ -191,7 +192,7 @@ static enum err make(struct tls_contexts *contexts, const struct client_tls *tls
     }
     if (result == ERR_OK) {
         X509_STORE *store = context->authority ? context->authority->store : NULL;
-        context->ssl_ctx = tls_make_ssl_ctx(tls, store, &result, fault);
+        context->ssl_ctx = tls_make_ssl_ctx(contexts->conf, tls, store, &result, fault);
     }
     if (result != ERR_OK) {
         authority_release(contexts, context->authority);

@@ -59,10 +59,10 @@ static size_t add_certificates(X509_STORE *store, BIO *bio) {
     return is_end_of_pem() ? count : 0;
 }
 
-static void add_own_authority(X509_STORE *store, const char *ca, enum err *result,
-                              struct stream_fault *fault) {
+static void add_own_authority(const struct conf *conf, X509_STORE *store, const char *ca,
+                              enum err *result, struct stream_fault *fault) {
     struct tls_material material;
-    *result = tls_material_read("tls.ca", ca, &material, fault);
+    *result = tls_material_read(conf, TLS_MATERIAL_CA, ca, &material, fault);
     if (*result != ERR_OK) {
         return;
     }
@@ -78,7 +78,8 @@ static void add_own_authority(X509_STORE *store, const char *ca, enum err *resul
     tls_material_fini(&material);
 }
 
-X509_STORE *tls_load_authority(const char *ca, enum err *result, struct stream_fault *fault) {
+X509_STORE *tls_load_authority(const struct conf *conf, const char *ca, enum err *result,
+                               struct stream_fault *fault) {
     X509_STORE *store = X509_STORE_new();
     *result = ERR_OK;
     ERR_clear_error();
@@ -87,7 +88,7 @@ X509_STORE *tls_load_authority(const char *ca, enum err *result, struct stream_f
         return NULL;
     }
     if (ca != NULL) {
-        add_own_authority(store, ca, result, fault);
+        add_own_authority(conf, store, ca, result, fault);
     } else if (X509_STORE_set_default_paths(store) != 1) {
         set_memory_fault(result, fault);
     }
@@ -134,13 +135,13 @@ static void use_key(SSL_CTX *ssl_ctx, BIO *bio, const struct client_tls *tls, en
     EVP_PKEY_free(key);
 }
 
-static void use_identity(SSL_CTX *ssl_ctx, const struct client_tls *tls, enum err *result,
-                         struct stream_fault *fault) {
+static void use_identity(const struct conf *conf, SSL_CTX *ssl_ctx, const struct client_tls *tls,
+                         enum err *result, struct stream_fault *fault) {
     struct tls_material cert, key = {0};
     BIO *cert_bio = NULL, *key_bio = NULL;
-    *result = tls_material_read("tls.cert", tls->cert, &cert, fault);
+    *result = tls_material_read(conf, "tls.cert", tls->cert, &cert, fault);
     if (*result == ERR_OK) {
-        *result = tls_material_read("tls.key", tls->key ? tls->key : tls->cert, &key, fault);
+        *result = tls_material_read(conf, "tls.key", tls->key ? tls->key : tls->cert, &key, fault);
     }
     if (*result != ERR_OK) {
         goto out;
@@ -194,8 +195,8 @@ static bool set_strength(SSL_CTX *ssl_ctx, const struct client_tls *tls) {
     return SSL_CTX_set_min_proto_version(ssl_ctx, versions[tls->min_version]) == 1;
 }
 
-SSL_CTX *tls_make_ssl_ctx(const struct client_tls *tls, X509_STORE *store, enum err *result,
-                          struct stream_fault *fault) {
+SSL_CTX *tls_make_ssl_ctx(const struct conf *conf, const struct client_tls *tls, X509_STORE *store,
+                          enum err *result, struct stream_fault *fault) {
     *result = ERR_OK;
     ERR_clear_error();
     SSL_CTX *ssl_ctx = SSL_CTX_new(TLS_client_method());
@@ -215,7 +216,7 @@ SSL_CTX *tls_make_ssl_ctx(const struct client_tls *tls, X509_STORE *store, enum 
     SSL_CTX_set_verify(ssl_ctx, store != NULL ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     tls_session_enable(ssl_ctx);
     if (tls->cert != NULL) {
-        use_identity(ssl_ctx, tls, result, fault);
+        use_identity(conf, ssl_ctx, tls, result, fault);
     }
 out:
     ERR_clear_error();

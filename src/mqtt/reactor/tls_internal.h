@@ -52,6 +52,7 @@ struct tls_session {
 };
 
 struct tls_contexts {
+    const struct conf *conf;
     EVP_MD_CTX *digest;
     struct tls_context *contexts;
     struct tls_authority *authorities;
@@ -65,20 +66,25 @@ struct tls_material {
     char *text;
     size_t len;
 };
-/* Adds to a digest what tells this material from any other: the text; of a file its path, identity
- * and times, so that a rotated one is another. name: "tls.ca" ... ERR_IO: see fault. */
-enum err tls_material_digest(EVP_MD_CTX *digest, const char *name, const char *setting,
-                             struct stream_fault *fault) MUST_CHECK;
-enum err tls_material_read(const char *name, const char *setting, struct tls_material *out,
-                           struct stream_fault *fault) MUST_CHECK;
+#define TLS_MATERIAL_CA "tls.ca"
+/* Adds to the digest what tells this material from any other: the text; of a file its path,
+ * identity and times, so that a rotated one is another. name: "tls.ca" ... ERR_IO: see fault. */
+enum err tls_material_digest(const struct tls_contexts *contexts, const char *name,
+                             const char *setting, struct stream_fault *fault) MUST_CHECK;
+/* The same of a file that no client has named; NULL: there is none. */
+enum err tls_material_digest_system(const struct tls_contexts *contexts, const char *path,
+                                    struct stream_fault *fault) MUST_CHECK;
+enum err tls_material_read(const struct conf *conf, const char *name, const char *setting,
+                           struct tls_material *out, struct stream_fault *fault) MUST_CHECK;
 void tls_material_fini(struct tls_material *material); /* wipes it */
 
 /* tls_context.c: what a context consists of, as OpenSSL has it. */
 /* ca NULL: the authorities of the system. NULL: see fault and *result. */
-X509_STORE *tls_load_authority(const char *ca, enum err *result, struct stream_fault *fault);
+X509_STORE *tls_load_authority(const struct conf *conf, const char *ca, enum err *result,
+                               struct stream_fault *fault);
 /* store NULL: no verification. The caller frees; NULL: see fault and *result. */
-SSL_CTX *tls_make_ssl_ctx(const struct client_tls *tls, X509_STORE *store, enum err *result,
-                          struct stream_fault *fault);
+SSL_CTX *tls_make_ssl_ctx(const struct conf *conf, const struct client_tls *tls, X509_STORE *store,
+                          enum err *result, struct stream_fault *fault);
 
 /* tls_peer.c: a certificate in words, of printable ASCII. */
 /* Some of the DNS names and addresses in its subject alternative name; how many there are. */

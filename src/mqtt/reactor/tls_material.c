@@ -2,13 +2,12 @@
  * sensible size. Host thread; knows nothing of what the PEM means. Keys pass through here: no text
  * of a material may reach a message. */
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "base/secret_source.h"
+#include "base/client_file.h"
 #include "base/text.h"
 #include "fault.h"
 #include "tls_internal.h"
@@ -26,13 +25,6 @@ static enum err unreadable(const char *name, const char *path, const char *why,
     return ERR_IO;
 }
 
-static const char *status_fault(const struct stat *status) {
-    if (!S_ISREG(status->st_mode)) {
-        return "it is no regular file";
-    }
-    return status->st_size > FILE_MAX ? "it is larger than 4 MiB" : NULL;
-}
-
 static bool digest_file(EVP_MD_CTX *digest, const char *path, const struct stat *status) {
     const int64_t marks[] = {
         (int64_t)status->st_dev,          (int64_t)status->st_ino,
@@ -44,26 +36,44 @@ static bool digest_file(EVP_MD_CTX *digest, const char *path, const struct stat 
            EVP_DigestUpdate(digest, marks, sizeof(marks)) == 1;
 }
 
-enum err tls_material_digest(EVP_MD_CTX *digest, const char *name, const char *setting,
-                             struct stream_fault *fault) {
-    struct stat status;
-    bool done;
-    if (setting == NULL) {
-        done = EVP_DigestUpdate(digest, "none", sizeof("none")) == 1;
-    } else if (!is_path(setting)) {
-        done = EVP_DigestUpdate(digest, setting, strlen(setting) + 1) == 1;
-    } else if (stat(setting, &status) != 0) {
-        return unreadable(name, setting, strerrordesc_np(errno), fault);
-    } else if (status_fault(&status) != NULL) {
-        return unreadable(name, setting, status_fault(&status), fault);
-    } else {
-        done = digest_file(digest, setting, &status);
-    }
+/* Of a client's path nothing is known before it is found to be allowed. */
+static enum client_file_kind kind_of(const char *name) {
+    return strcmp(name, TLS_MATERIAL_CA) == 0 ? CLIENT_FILE_AUTHORITY : CLIENT_FILE_PRIVATE;
+}
+
+static bool digest_text(EVP_MD_CTX *digest, const char *text) {
+    return EVP_DigestUpdate(digest, text, strlen(text) + 1) == 1;
+}
+
+static enum err digest_fault(bool done, struct stream_fault *fault) {
     if (!done) {
         fault_tell(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for TLS");
-        return ERR_MEMORY;
     }
-    return ERR_OK;
+    return done ? ERR_OK : ERR_MEMORY;
+}
+
+enum err tls_material_digest(const struct tls_contexts *contexts, const char *name,
+                             const char *setting, struct stream_fault *fault) {
+    if (!setting || !is_path(setting)) {
+        return digest_fault(digest_text(contexts->digest, setting ? setting : "none"), fault);
+    }
+    struct stat status;
+    const char *why;
+    int fd = client_file_find(contexts->conf, kind_of(name), setting, &status, &why);
+    if (fd < 0) {
+        return unreadable(name, setting, why, fault);
+    }
+    close(fd);
+    return digest_fault(digest_file(contexts->digest, setting, &status), fault);
+}
+
+enum err tls_material_digest_system(const struct tls_contexts *contexts, const char *path,
+                                    struct stream_fault *fault) {
+    struct stat status;
+    bool known = path && stat(path, &status) == 0;
+    return digest_fault(known ? digest_file(contexts->digest, path, &status)
+                              : digest_text(contexts->digest, "none"),
+                        fault);
 }
 
 /* Up to what the file had when it was opened; less if it shrank meanwhile. */
@@ -86,36 +96,33 @@ static enum err read_whole(int fd, size_t size, struct tls_material *out) {
     return ERR_OK;
 }
 
-/* A pipe or a device must stop nobody: it is not waited for, and not read. */
-static enum err read_file(const char *name, const char *path, struct tls_material *out,
-                          struct stream_fault *fault) {
+static enum err read_file(const struct conf *conf, const char *name, const char *path,
+                          struct tls_material *out, struct stream_fault *fault) {
     struct stat status;
-    enum err result = ERR_OK;
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        result = unreadable(name, path, strerrordesc_np(errno), fault);
-    } else if (status_fault(&status) != NULL) {
-        result = unreadable(name, path, status_fault(&status), fault);
-    } else if (secret_source_is_guarded(fd)) {
-        result = unreadable(name, path, "it is the node's own", fault);
+    const char *why;
+    int fd = client_file_open(conf, kind_of(name), path, &status, &why);
+    if (fd < 0) {
+        return unreadable(name, path, why, fault);
+    }
+    enum err result;
+    if (status.st_size > FILE_MAX) {
+        result = unreadable(name, path, "it is larger than 4 MiB", fault);
     } else {
         result = read_whole(fd, (size_t)status.st_size, out);
         if (result == ERR_IO) {
             result = unreadable(name, path, strerrordesc_np(errno), fault);
         }
     }
-    if (fd >= 0) {
-        close(fd);
-    }
+    close(fd);
     return result;
 }
 
-enum err tls_material_read(const char *name, const char *setting, struct tls_material *out,
-                           struct stream_fault *fault) {
+enum err tls_material_read(const struct conf *conf, const char *name, const char *setting,
+                           struct tls_material *out, struct stream_fault *fault) {
     *out = (struct tls_material){0};
     enum err result = ERR_OK;
     if (is_path(setting)) {
-        result = read_file(name, setting, out, fault);
+        result = read_file(conf, name, setting, out, fault);
     } else {
         out->text = text_dup(setting);
         out->len = strlen(setting);

@@ -446,6 +446,8 @@ static void start_tls(const char *id, const char *host, const char *tls_fields, 
 START_TEST(tls_verifies_the_broker) {
     char fields[20000];
     run_tls_broker(false);
+    free(f->conf->secrets_files_allow);
+    f->conf->secrets_files_allow = strdup(broker.folder);
     char *ca = pem("ca.crt"), *bad = pem("bad.crt");
     snprintf(fields, sizeof(fields), "\"ca\":\"%s\"", ca);
     start_tls("inline", "localhost", fields, 1);

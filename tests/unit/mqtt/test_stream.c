@@ -49,7 +49,9 @@ static void prepare(enum client_scheme scheme, int port) {
 }
 
 static void setup(void) {
-    contexts = tls_contexts_create();
+    static struct conf conf;
+    conf.secrets_files_allow = broker.folder;
+    contexts = tls_contexts_create(&conf);
     prepare(SCHEME_MQTT, broker.port);
 }
 

@@ -55,7 +55,9 @@ static void environment_teardown(void) {
 }
 
 static void setup(void) {
-    contexts = tls_contexts_create();
+    static struct conf conf;
+    conf.secrets_files_allow = broker.folder;
+    contexts = tls_contexts_create(&conf);
     ck_assert_ptr_nonnull(contexts);
     client_init(&client, SCHEME_MQTTS, tls_port);
     client.config.tls->ca = authority.cert;
@@ -329,10 +331,16 @@ static const struct material_case {
     enum err result;
     const char *code, *says;
 } material_cases[] = {
-    {CA, "./missing", ERR_IO, "tls_file_unreadable", "tls.ca cannot be read, No such file"},
+    {CA, "./missing", ERR_IO, "tls_file_unreadable",
+     "tls.ca cannot be read, it is not there, leads"},
     {CA, "./pipe", ERR_IO, "tls_file_unreadable", "no regular file"},
-    {CA, "/dev/zero", ERR_IO, "tls_file_unreadable", "no regular file"},
-    {CA, "/tmp", ERR_IO, "tls_file_unreadable", "no regular file"},
+    {CA, "./folder", ERR_IO, "tls_file_unreadable", "no regular file"},
+    {CA, "./zero", ERR_IO, "tls_file_unreadable", "it is not there, leads out of"},
+    {CA, "/dev/zero", ERR_IO, "tls_file_unreadable", "not below a folder of this node's secrets."},
+    {CA, "/etc/shadow", ERR_IO, "tls_file_unreadable", "not below a folder of this node's secrets"},
+    {CA, "/nowhere", ERR_IO, "tls_file_unreadable", "not below a folder of this node's secrets"},
+    {CERT, "./zero", ERR_IO, "tls_file_unreadable", "it is not there, leads out of"},
+    {KEY, "/proc/self/environ", ERR_IO, "tls_file_unreadable", "not below a folder of this node"},
     {CA, "./large", ERR_IO, "tls_file_unreadable", "4 MiB"},
     {CERT, "./missing", ERR_IO, "tls_file_unreadable", "tls.cert"},
     {KEY, "./pipe", ERR_IO, "tls_file_unreadable", "tls.key"},
@@ -357,6 +365,7 @@ static void make_odd_files(void) {
     char path[128];
     write_text("empty", "");
     fixture_run("cd %s && rm -f pipe && mkfifo pipe && truncate -s 5M large && "
+                "mkdir -p folder && ln -sf /dev/zero zero && "
                 "openssl pkey -in client.key -aes256 -passout pass:secret -out locked.key && "
                 "openssl ec -in client.key -aes256 -passout pass:secret -out locked-old.key "
                 "2>/dev/null && openssl genrsa -out rsa.key 2048 2>/dev/null",

@@ -59,6 +59,8 @@ static void setup(void) {
     EVP_PKEY_free(second);
 }
 
+static const struct conf conf = {.secrets_files_allow = (char *)"/other,/no/such"};
+
 static const struct check_case {
     char *ca, *cert, *key;
     const char *pointer; /* NULL: nothing is wrong */
@@ -70,6 +72,12 @@ static const struct check_case {
     {NULL, chain, key, NULL, NULL},
     {"/no/such/file", "/no/such/cert", "/no/such/key", NULL, NULL},
     {NULL, cert, "/no/such/key", NULL, NULL},
+    {"/etc/ssl/certs/x.pem", NULL, NULL, NULL, NULL},
+    {"/etc/shadow", NULL, NULL, "/tls/ca", "may not be read: it is not below a folder of this"},
+    {"/no/such/../shadow", NULL, NULL, "/tls/ca", "may not be read"},
+    {"/no/suchlike", NULL, NULL, "/tls/ca", "may not be read"},
+    {NULL, "/etc/ssl/certs/x.pem", key, "/tls/cert", "may not be read"},
+    {NULL, cert, "/proc/self/environ", "/tls/key", "may not be read"},
     {NULL, cert, "$enc$1$k$AAAA", NULL, NULL},
     {NULL, cert, NULL, NULL, NULL}, /* the key lies elsewhere */
     {cut, NULL, NULL, "/tls/ca", "certificate 1 in it cannot be read"},
@@ -88,7 +96,7 @@ START_TEST(pem_text_that_cannot_be_used_is_a_fault_and_files_are_not_opened) {
     struct client_tls tls = {.ca = test->ca, .cert = test->cert, .key = test->key};
     struct client_config config = {.scheme = SCHEME_MQTTS, .tls = &tls};
     struct client_faults faults = {.count = 0};
-    tls_check(&config, &faults);
+    tls_check(&config, &conf, &faults);
     ck_assert_uint_eq(faults.count, test->pointer != NULL ? 1 : 0);
     if (test->pointer != NULL) {
         ck_assert_str_eq(faults.items[0].pointer, test->pointer);
@@ -102,10 +110,10 @@ START_TEST(each_field_has_its_own_fault_and_a_full_list_takes_no_more) {
     struct client_tls tls = {.ca = cut, .cert = cut, .key = locked};
     struct client_config config = {.scheme = SCHEME_MQTTS, .tls = &tls};
     struct client_faults faults = {.count = 0};
-    tls_check(&config, &faults);
+    tls_check(&config, &conf, &faults);
     ck_assert_uint_eq(faults.count, 3);
     faults.count = CLIENT_FAULTS_MAX;
-    tls_check(&config, &faults);
+    tls_check(&config, &conf, &faults);
     ck_assert_uint_eq(faults.count, CLIENT_FAULTS_MAX);
 }
 END_TEST

@@ -1,0 +1,175 @@
+"""Files that clients name, clocks that go back, fleets that share a Redis, what Go IoT left."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import time
+
+import pytest
+
+from fleet import faults
+from fleet.stage import Stage
+from fleet.wait import wait_until
+
+TEST = "/api/v1/clients:test"
+SOON = {"reconnect_min_ms": 100, "reconnect_max_ms": 1000}
+
+
+@pytest.fixture
+def stage(fleet):
+    return Stage(fleet)
+
+
+# ---- F11: files -----------------------------------------------------------------------------------
+
+PLACES = ["/etc/shadow", "/etc/passwd", "/etc", "/no/such/file", "/dev/zero", "/dev/nosuch",
+          "/proc/self/environ", "/proc/self/fd/1", "/root/.ssh/id_rsa", "/etc/ssl/private/key"]
+
+
+def ways_in(api, tls, number=0):
+    """The answers of every way on which a configuration comes in."""
+    document = {"id": f"spy{number}", "url": "mqtts://127.0.0.1:1", "desired": "paused", "tls": tls}
+    return [api.post(TEST, document), api.post("/api/v1/clients", document),
+            api.put("/api/v1/clients/honest", {**document, "id": "honest"})]
+
+
+def told(answer, *hidden):
+    """What an answer tells, without what the caller said himself."""
+    text = answer.text
+    for word in hidden:
+        text = text.replace(json.dumps(word)[1:-1], "")
+    return answer.status_code, text
+
+
+def test_case_F11_nothing_is_told_of_paths_that_clients_may_not_name(fleet):
+    allowed = fleet.folder / "allowed"
+    allowed.mkdir()
+    (fleet.folder / "beside").write_text("x")
+    api = fleet.start_node(secrets__files_allow=allowed).api
+    api.create({"id": "honest", "url": "mqtt://127.0.0.1:1", "desired": "paused"})
+    places = [*PLACES, str(fleet.folder / "beside"), str(fleet.folder / "nosuch"),
+              f"{allowed}/../beside", f"{allowed}/../nosuch", f"{allowed}-too", str(allowed),
+              f"{allowed}/.."]
+    for field in ("ca", "cert", "key"):
+        answers = set()
+        for place in places:
+            tls = {field: place} if field != "key" else {"cert": f"{allowed}/c", "key": place}
+            if field == "cert":
+                tls["key"] = f"{allowed}/k"
+            for answer in ways_in(api, tls):
+                assert answer.status_code == 422, (place, answer.text)
+                [fault] = answer.json()["errors"]
+                assert fault["pointer"] == f"/tls/{field}"
+                assert "secrets.files_allow" in fault["detail"]
+                assert str(allowed) not in fault["detail"].replace(place, "")
+                answers.add(fault["detail"].replace(place, ""))
+        assert len(answers) == 1, answers
+    assert api.client("honest")["version"] == 1
+
+
+def test_case_F11_what_lies_below_an_allowed_folder_leads_nowhere_else(fleet, authority):
+    """Also when it is opened, by the node that has the client, and through the operator's links."""
+    allowed = fleet.folder / "allowed"
+    allowed.mkdir()
+    shutil.copy(authority.ca, allowed / "ca.pem")
+    for name, target in (("away", fleet.folder), ("one", authority.ca), ("gone", "/no/such"),
+                         ("zero", "/dev/zero"), ("proc", "/proc/self"), ("loop", "loop"),
+                         ("link", "ca.pem")):
+        (allowed / name).symlink_to(target)
+    (fleet.folder / "secret").write_text("x")
+    os.mkfifo(allowed / "pipe")
+    fleet.start_broker("tls", tls=authority)
+    url = fleet.others[-1].url.replace("127.0.0.1", "localhost")
+    api = fleet.start_node(secrets__files_allow=allowed, **SOON).api
+
+    def tried(path):
+        answer = api.post(TEST, {"url": url, "tls": {"ca": str(path)}})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert tried(allowed / "ca.pem")["ok"] and tried(allowed / "link")["ok"]
+    details = set()
+    for name in ("nosuch", "away/secret", "away/nosuch", "away", "one", "gone", "zero", "loop",
+                 "proc/environ", "proc/nosuch", "proc/fd/1", "ca.pem/below"):
+        [failed] = [step for step in tried(allowed / name)["steps"] if not step["ok"]]
+        details.add(failed["detail"].replace(str(allowed / name), ""))
+    assert len(details) == 1, details
+    [failed] = [step for step in tried(allowed / "pipe")["steps"] if not step["ok"]]
+    assert "no regular file" in failed["detail"]
+    # A file that is put out of reach after the client was created is not opened again.
+    api.create({"id": "c", "url": url, "tls": {"ca": str(allowed / "ca.pem")}})
+    api.wait_state("c", "online")
+    (allowed / "ca.pem").unlink()
+    (allowed / "ca.pem").symlink_to(authority.ca)
+    assert api.post(api.path("c", "restart")).status_code == 202
+    error = wait_until(lambda: api.status("c")["last_error"], 20)
+    assert error["code"] == "tls_file_unreadable" and "is not there" in error["message"], error
+    # What was written by hand is judged like anything else.
+    fleet.redis.client.hset("mqtt_config:no", "hand", json.dumps(
+        {"client_id": "hand", "url": url, "tls": {"ca": "/etc/passwd"}}))
+    error = wait_until(lambda: (api.status("hand") or {}).get("last_error"), 20)
+    assert error["code"] == "tls_file_unreadable" and "not below" in error["message"], error
+
+
+def test_case_F11_without_the_setting_only_the_authorities_of_the_system(fleet):
+    api = fleet.start_node().api
+    api.create({"id": "honest", "url": "mqtt://127.0.0.1:1", "desired": "paused"})
+    for answer in ways_in(api, {"ca": "/srv/ca.pem"}):
+        assert answer.status_code == 422 and "secrets.files_allow is empty" in answer.text
+    bundle = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
+    answer = api.post("/api/v1/clients", {"id": "system", "url": "mqtts://127.0.0.1:1",
+                                          "desired": "paused", "tls": {"ca": str(bundle)}})
+    assert answer.status_code == 201, answer.text
+
+
+def test_case_F11_an_answer_takes_as_long_whether_there_is_a_file_or_not(fleet):
+    api = fleet.start_node(secrets__files_allow=fleet.folder).api
+    times = {"/etc/shadow": [], "/no/such/file": []}
+    for _ in range(100):
+        for place, took in times.items():
+            begun = time.perf_counter()
+            answer = api.post(TEST, {"url": "mqtts://127.0.0.1:1", "tls": {"ca": place}})
+            took.append(time.perf_counter() - begun)
+            assert answer.status_code == 422
+    first, second = (statistics.median(took) for took in times.values())
+    assert max(first, second) < 3 * min(first, second)
+
+
+# ---- F13: Redis' clock -----------------------------------------------------------------------------
+
+REST = {"conflict_losses": 2, "conflict_min_ms": 8000, "conflict_max_ms": 30000, "stable_ms": 1500,
+        "reconnect_min_ms": 100, "reconnect_max_ms": 200}
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 3600, -86400])
+def test_case_F13_a_resting_client_rests_no_longer_when_redis_clock_jumps(stage, jump_s):
+    stage.start(nodes=2, clients=2, messages_per_s=0, **REST)
+    api = stage.fleet.api
+    [client] = stage.add_clients(1, "contested")
+    api.wait_state(client, "online")
+    with contextlib.ExitStack() as storm:
+        storm.enter_context(faults.foreign_client(stage, client))
+        api.wait_state(client, "conflict", 40)
+        status = api.status(client)
+        assert status["state"] != "conflict" or status["next_retry_at"], status
+    stage.redis.shift_clock(jump_s)
+    # Never beyond the longest rest: 30 s and a quarter of it.
+    api.wait_state(client, "online", 45)
+    assert api.post(api.path(client, "restart")).status_code == 202
+
+
+def test_case_F13_what_is_put_off_while_the_clock_is_ahead_is_not_for_long(stage):
+    stage.start(nodes=2, clients=2, messages_per_s=0, **REST)
+    api = stage.fleet.api
+    [client] = stage.add_clients(1, "contested")
+    api.wait_state(client, "online")
+    stage.redis.shift_clock(3600)
+    with contextlib.ExitStack() as storm:
+        storm.enter_context(faults.foreign_client(stage, client))
+        api.wait_state(client, "conflict", 60)
+        assert api.status(client)["next_retry_at"] or api.status(client)["state"] != "conflict"
+    stage.redis.shift_clock(0)
+    api.wait_state(client, "online", 45)
