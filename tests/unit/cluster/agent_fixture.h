@@ -1,0 +1,130 @@
+/* An agent whose steps a test calls itself, one by one: a real node and store on a real Redis, with
+ * faults in the agent's calls by doubles/store_double.h, and the hosts of doubles/hosts_double.h.
+ * The node's heartbeat runs on a thread of its own, by real time; everything else sees a clock that
+ * clock_advance_ms moves. */
+#ifndef MQFLEET_TESTS_AGENT_FIXTURE_H
+#define MQFLEET_TESTS_AGENT_FIXTURE_H
+
+#include <pthread.h>
+#include "agent_internal.h"
+#include "base/conf.h"
+#include "doubles/hosts_double.h"
+#include "doubles/store_double.h"
+#include "store/store_fixture.h"
+
+#define HEARTBEAT_MS 100
+#define BEAT_TTL_MS  60000 /* by real time: beats end when a test says so */
+#define GRACE_MS     1500
+#define BOUND_MS     20000
+
+static struct conf *conf;
+static struct store *beat_store, *agent_store;
+static struct node *node;
+static struct agent *agent;
+static pthread_t heartbeat;
+
+static inline void agent_fixture_open(void) {
+    static const char *const sets[] = {
+        "node_info.name=n1",           "node_info.size=5000",   "heartbeat_ms=100",
+        "heartbeat_ttl_ms=60000",      "reclaim_grace_ms=1500", "redis_config.url=embedded",
+        "redis_config.timeout_ms=5000"};
+    char fault[CONF_FAULT_LEN] = "";
+    fixture_open();
+    hosts_double_reset();
+    ck_assert_msg(conf_load(&conf, NULL, sets, sizeof sets / sizeof sets[0], fault) == ERR_OK, "%s",
+                  fault);
+    beat_store = store_open(fixture_url, "", 5000, 1);
+    agent_store = store_open(fixture_url, "", 5000, 2);
+    store_double_reset(agent_store);
+    node = node_create(conf, beat_store);
+    agent = agent_create(&(struct agent_wiring){.conf = conf,
+                                                .node = node,
+                                                .store = agent_store,
+                                                .redis_url = fixture_url,
+                                                .hosts = hosts_double()});
+    ck_assert_ptr_nonnull(agent);
+    ck_assert_int_eq(pthread_create(&heartbeat, NULL, node_heartbeat_run, node), 0);
+}
+
+static inline void agent_fixture_close(void) {
+    node_stop(node);
+    pthread_join(heartbeat, NULL);
+    agent_destroy(agent);
+    node_destroy(node);
+    store_close(agent_store);
+    store_close(beat_store);
+    conf_destroy(conf);
+    hosts_double_reset();
+    store_double_reset(NULL);
+    fixture_close();
+}
+
+static inline int agent_fixture_run(const char *name, void (*add)(TCase *)) {
+    Suite *suite = suite_create(name);
+    TCase *tcase = tcase_create(name);
+    tcase_add_unchecked_fixture(tcase, fixture_start, redis_fixture_stop);
+    tcase_add_checked_fixture(tcase, agent_fixture_open, agent_fixture_close);
+    add(tcase);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* ---- short forms --------------------------------------------------------------------------- */
+
+/* Nothing fails any more. */
+static inline void all_is_well(void) {
+    store_double_reset(agent_store);
+}
+
+/* One turn of the agent: what other threads told it, then membership. */
+static inline bool turn(void) {
+    void *task;
+    while (queue_pop(agent->tasks, &task, 0) == ERR_OK) {
+        releases_task(agent, task);
+    }
+    return membership_step(agent);
+}
+
+/* Turns until the node is a member, `step_ms` of the clock apart. */
+static inline void become_member(int64_t step_ms) {
+    for (int i = 0; !turn(); i++) {
+        ck_assert_msg(i < 1000, "not a member after 1000 turns");
+        clock_advance_ms(step_ms);
+    }
+}
+
+/* Polls, by real time, until the heartbeat has told so. */
+static inline void wait_membership(enum node_membership wanted) {
+    for (int i = 0; node_membership(node) != wanted; i++) {
+        ck_assert_msg(i < BOUND_MS / 10, "membership stays %s",
+                      node_membership_name(node_membership(node)));
+        clock_sleep_ms(10);
+    }
+}
+
+static inline struct store_member me(void) {
+    static char incarnation[TEXT_ID_LEN];
+    return agent_member(agent, incarnation);
+}
+
+/* A client of `owner`; its epoch. */
+static inline int64_t given(struct store_member owner, const char *id) {
+    char config[160], identity[96];
+    snprintf(config, sizeof config, "{\"id\":\"%s\",\"url\":\"mqtt://broker:1883\"}", id);
+    snprintf(identity, sizeof identity, "broker:1883/%s", id);
+    ck_assert_int_eq(create(id, config, identity).outcome, STORE_CREATED);
+    return must_claim(owner, id);
+}
+
+/* One that runs here; its epoch. */
+static inline int64_t running(const char *id) {
+    int64_t epoch = given(me(), id);
+    hosts_double_run(id, epoch, 1);
+    return epoch;
+}
+
+#endif
