@@ -1,5 +1,6 @@
 /* mqfleetd: reads its settings, starts everything in order, waits for a signal, stops in reverse.
- * Every thread of the process is a row of `threads` below (libmicrohttpd and Paho keep their own).
+ * Every thread of the process is a row of `threads` below (the log, libmicrohttpd and Paho keep
+ * their own).
  *
  * Exit codes: 0 stopped cleanly; 1 could not start, or could not stop cleanly; 2 bad settings or
  * usage; 3 another live node uses this node's name. */
@@ -17,11 +18,14 @@
 
 #include "app/app.h"
 #include "app/command_line.h"
+#include "app/crash.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log_writer.h"
 #include "base/notify.h"
 #include "base/pulse.h"
 #include "base/secret_file.h"
+#include "base/std_streams.h"
 #include "base/client_file.h"
 #include "http/certificate.h"
 #include "http/listener.h"
@@ -31,6 +35,8 @@
 
 #define THREADS_MAX    2048
 #define TURN_MS        200 /* of the main thread */
+#define LOG_STOP_MS    5000
+#define LAST_LINES_MS  100 /* when a second signal ends the process at once */
 #define FREE_BYTES_MIN 4194304
 
 /* ---- threads --------------------------------------------------------------------------------- */
@@ -234,6 +240,7 @@ static enum err app_start(struct app *app, char *fault) {
  */
 
 static void stop_at_once(int signal_number) {
+    (void)log_writer_settle(LAST_LINES_MS);
     _exit(128 + signal_number);
 }
 
@@ -366,12 +373,18 @@ static void warn_insecure(const struct conf *conf) {
 static int run(struct app *app) {
     char fault[FAULT_LEN];
     sigset_t signals;
-    process_prepare(&signals);
-    notify_open();
+    crash_prepare();
+    if (log_start((size_t)app->conf->log_buffer_bytes) != ERR_OK) {
+        fputs("mqfleetd: cannot start the log: no memory, or no thread\n", stderr);
+        return EXIT_FAILURE;
+    }
     if (limits_check(app->conf, fault) != ERR_OK) {
+        log_stop(LOG_STOP_MS);
         fprintf(stderr, "mqfleetd: %s\n", fault);
         return EXIT_BAD_CONF;
     }
+    process_prepare(&signals);
+    notify_open();
     log_event(LOG_INFO, "starting", KS("version", MQFLEET_VERSION),
               KS("node", app->conf->node_name), KS("engine", app->conf->engine));
     warn_insecure(app->conf);
@@ -404,6 +417,7 @@ static int run(struct app *app) {
 }
 
 int main(int argc, char **argv) {
+    std_streams_open();
     struct command_line line = {.sets = calloc((size_t)argc + 1, sizeof(char *))};
     if (!line.sets) {
         return EXIT_FAILURE;
@@ -455,6 +469,7 @@ int main(int argc, char **argv) {
         return command_line_printed();
     }
     int code = run(&app);
+    log_stop(LOG_STOP_MS);
     /* After a stop that was not clean some threads still run: their memory is not touched again. */
     if (code != EXIT_SUCCESS) {
         _exit(code);

@@ -90,6 +90,8 @@
         "certificates, PEM, that the other nodes' must be signed by; empty: the system's")                             \
     ENUM(log_level, "log.level", "debug|info|warn|error", "info", "least level written")                               \
     ENUM(log_format, "log.format", "logfmt|json", "logfmt", "form of a log line")                                      \
+    INT(log_buffer_bytes, "log.buffer_bytes", "bytes", 4194304, 65536, 1073741824,                                     \
+        "log lines that wait while nobody reads stderr; beyond, they are dropped and counted")                         \
     INT(profile_heap_sample_bytes, "profile.heap_sample_bytes", "bytes", 524288, 0, 1073741824,                        \
         "allocated bytes from one sample of the heap profile to the next, on average; 0: none")                        \
     STR(state_dir, "state_dir", 0, "",                                                                                 \

@@ -1,15 +1,17 @@
-/* Structured log lines on stderr, logfmt or JSON: time, level, event, then key=value.
- * Any thread; one write(2) per line, so lines never mix. Values are escaped; a secret is never
- * passed in: callers log names, not contents. */
+/* Structured log lines on stderr, logfmt or JSON: time, level, event, then key=value. Any thread.
+ * Lines are whole and in order, and no caller waits for who reads them (base/log_writer.h): what
+ * finds no room is dropped, counted, and told as event=log_dropped. Values are escaped; a secret is
+ * never passed in: callers log names, not contents. */
 #ifndef MQFLEET_BASE_LOG_H
 #define MQFLEET_BASE_LOG_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/err.h"
 
 /* LOG_AUDIT: who changed what; written whatever the least level. */
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_AUDIT };
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_AUDIT, LOG_LEVEL_COUNT };
 enum log_format { LOG_LOGFMT, LOG_JSON };
 
 struct log_field {
@@ -34,6 +36,12 @@ void log_setup(enum log_level least, enum log_format format);
 
 bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *event, const struct log_field *fields, size_t n);
+
+/* From here on a thread writes the lines, from a buffer of that many bytes (65536 and more);
+ * before, each caller does. ERR_MEMORY, ERR_UNAVAILABLE: no thread. */
+enum err log_start(size_t buffer_bytes) MUST_CHECK;
+/* Writes what is left, unless stderr takes nothing. Once no other thread logs, or before exit. */
+void log_stop(int64_t timeout_ms);
 
 /* Adds one more field to every line that this thread writes from now on; value NULL: no more.
  * Borrowed until then. */

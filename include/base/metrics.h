@@ -32,6 +32,16 @@
     X(METRIC_PUBLISH_THROTTLED, "mqfleet_publications_throttled_total", "",                        \
       "Publications refused (429): others like them ended the connection of their client.")
 
+#define LOG_DROPPED_TOTAL "mqfleet_log_lines_dropped_total"
+#define METRICS_OF_LOG(X)                                                                          \
+    X(METRIC_LOG_DROPPED_DEBUG, LOG_DROPPED_TOTAL, "level=\"debug\"",                              \
+      "Log lines dropped, by their level: nobody read stderr fast enough, or it took nothing. "    \
+      "audit: lines of the audit trail.")                                                          \
+    X(METRIC_LOG_DROPPED_INFO, LOG_DROPPED_TOTAL, "level=\"info\"", "")                            \
+    X(METRIC_LOG_DROPPED_WARN, LOG_DROPPED_TOTAL, "level=\"warn\"", "")                            \
+    X(METRIC_LOG_DROPPED_ERROR, LOG_DROPPED_TOTAL, "level=\"error\"", "")                          \
+    X(METRIC_LOG_DROPPED_AUDIT, LOG_DROPPED_TOTAL, "level=\"audit\"", "")
+
 #define METRICS_TABLE(X)                                                                            \
     X(METRIC_RECEIVED_QOS0, "mqfleet_messages_received_total", "qos=\"0\"",                         \
       "Messages received from brokers.")                                                            \
@@ -117,7 +127,8 @@
     X(METRIC_HTTP_REFUSED, "mqfleet_http_overload_total", "",                                       \
       "HTTP requests refused, and connections closed, because there were too many.")                \
     X(METRIC_STREAM_DROPPED, "mqfleet_stream_events_dropped_total", "",                             \
-      "Events that a reader of a stream missed: it read too slowly, or too many came at once.")
+      "Events that a reader of a stream missed: it read too slowly, or too many came at once.")     \
+    METRICS_OF_LOG(X)
 
 /* X(symbol, name, labels, help): seconds, in the same buckets for all. Rows as above. */
 #define METRICS_HISTOGRAMS(X)                                                                      \

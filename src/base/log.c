@@ -1,20 +1,19 @@
-/* Owns the form of log lines and their way to stderr. Any thread: a line is put together on the
- * caller's stack and leaves in one write(2). Must not know what is logged. */
+/* Owns the form of log lines. Any thread: a line is put together on the caller's stack. Must not
+ * know what is logged. */
 #include "base/log.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log_writer.h"
 #include "base/text.h"
 
-#define LINE_LEN_MAX 4096
-#define TAIL_LEN     32 /* kept free for the closing quote, the mark of a cut line, and the newline */
+#define TAIL_LEN 32 /* kept free for the closing quote, the mark of a cut line, and the newline */
 
 struct line {
-    char data[LINE_LEN_MAX];
+    char data[LOG_LINE_LEN_MAX];
     size_t len;
     bool cut;
 };
@@ -176,9 +175,36 @@ void log_write(enum log_level level, const char *event, const struct log_field *
         put_tail(&line, json ? ",\"cut\":true" : " cut=true");
     }
     put_tail(&line, json ? "}\n" : "\n");
-    /* A log that cannot be written has nowhere to say so. */
-    ssize_t written = write(STDERR_FILENO, line.data, line.len);
-    (void)written;
+    log_writer_write(level, line.data, line.len);
+}
+
+/* Written whatever the least level; the audit trail, which may be read by itself, has a line of its
+ * own. The times tell where lines are missing: the report stands behind those that were kept. */
+static void tell_lost(const struct log_lost *lost) {
+    int64_t audit = lost->lines[LOG_AUDIT], others = 0;
+    char first[CLOCK_RFC3339_LEN], last[CLOCK_RFC3339_LEN];
+    clock_rfc3339(lost->first_ms, first);
+    clock_rfc3339(lost->last_ms, last);
+    for (int level = 0; level < LOG_AUDIT; level++) {
+        others += lost->lines[level];
+    }
+    if (others > 0) {
+        log_event(LOG_ERROR, "log_dropped", KI("lines", others), KS("first_at", first),
+                  KS("last_at", last),
+                  KS("detail", "nobody read the log fast enough; see log.buffer_bytes"));
+    }
+    if (audit > 0) {
+        log_event(LOG_AUDIT, "log_dropped", KI("lines", audit), KS("first_at", first),
+                  KS("last_at", last), KS("detail", "lines of the audit trail are missing"));
+    }
+}
+
+enum err log_start(size_t buffer_bytes) {
+    return log_writer_start(buffer_bytes, tell_lost);
+}
+
+void log_stop(int64_t timeout_ms) {
+    log_writer_stop(timeout_ms);
 }
 
 static bool find(const char *const *names, size_t count, const char *text, size_t *out) {

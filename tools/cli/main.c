@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/std_streams.h"
 #include "cli.h"
 
 int main(int argc, char **argv) {
     struct cli cli = {0};
+    std_streams_open();
     cli_catch_interrupts();
     if (!cli_parse(&cli, argc, argv)) {
         return CLI_USAGE;

@@ -4,6 +4,7 @@ import functools
 import os
 import pathlib
 import re
+import time
 
 import requests
 
@@ -13,8 +14,8 @@ from .process import Process
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BINARY = pathlib.Path(os.environ.get("MQFLEETD", ROOT / "build/release/mqfleetd")).absolute()
-SANITIZER = re.compile(
-    r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion .* failed")
+SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:"
+                       r"|event=assertion_failed|Assertion .* failed")
 
 
 @functools.cache
@@ -87,6 +88,14 @@ class Node(Process):
             return self.api.get(path, timeout=2).status_code == 200
         except requests.RequestException:
             return False
+
+    def log(self):
+        """A thread of the node's writes it: what it has just done may come a moment later."""
+        before, text = None, super().log()
+        while self.running and text != before:
+            time.sleep(0.02)
+            before, text = text, super().log()
+        return text
 
     def kill(self):
         self.expected_exit = True

@@ -22,6 +22,7 @@ class Process:
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log_path = self.folder / f"{name}.log"
+        self.stderr = None  # a file or descriptor in place of the log file
         self.popen = None
 
     def spawn(self, argv, env=None):
@@ -32,7 +33,7 @@ class Process:
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if self.stderr is None else self.stderr,
                 env=env,
                 preexec_fn=_die_with_parent,
             )

@@ -1,0 +1,237 @@
+/* Owns the ring of log lines and the thread that writes them to stderr. */
+#include "base/log_writer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/metrics.h"
+
+#define LINGER_MS  2    /* after a line: those that follow it need not wake the thread */
+#define FAILING_MS 1000 /* until a write that failed (disk full, no reader) is tried again */
+#define TELL_MS    1000 /* between two reports of lost lines */
+#define STILL_MS   1000 /* without a byte written: nobody reads */
+
+static struct {
+    struct log_ring *ring;
+    void (*lost)(const struct log_lost *lost);
+    pthread_t thread;
+    sem_t wake;           /* posted by who finds it waiting */
+    atomic_bool waiting;  /* on wake, or about to */
+    atomic_bool hurry;    /* losses are told at once: the process ends */
+    atomic_bool stopping; /* and a write that fails is the last */
+    atomic_bool telling;  /* of losses that are in the ring no more */
+    atomic_bool ended;
+    _Atomic size_t written; /* bytes; progress */
+} writer;
+
+static atomic_bool running;
+static _Thread_local bool is_writer; /* the thread of the writer */
+
+static const enum metric dropped_metrics[LOG_LEVEL_COUNT] = {[LOG_DEBUG] = METRIC_LOG_DROPPED_DEBUG,
+                                                             [LOG_INFO] = METRIC_LOG_DROPPED_INFO,
+                                                             [LOG_WARN] = METRIC_LOG_DROPPED_WARN,
+                                                             [LOG_ERROR] = METRIC_LOG_DROPPED_ERROR,
+                                                             [LOG_AUDIT] =
+                                                                 METRIC_LOG_DROPPED_AUDIT};
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+/* Until somebody posts, at most ms; below 0: without an end. Spurious returns are fine. */
+static void writer_wait(int64_t ms) {
+    if (ms < 0) {
+        sem_wait(&writer.wake);
+        return;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    until.tv_sec += (time_t)(ms / 1000 + until.tv_nsec / 1000000000);
+    until.tv_nsec %= 1000000000;
+    sem_clockwait(&writer.wake, CLOCK_MONOTONIC, &until);
+}
+
+static void writer_wake(void) {
+    if (atomic_load(&writer.waiting) && atomic_exchange(&writer.waiting, false)) {
+        sem_post(&writer.wake);
+    }
+}
+
+/* Whoever shares the descriptor may have set it to non-blocking. */
+static bool is_busy(int error) {
+    return error == EAGAIN || error == EWOULDBLOCK;
+}
+
+/* A line is never given up in its middle: what failed is tried again from the same byte, as when a
+ * disk has room again. False: the process ends and stderr takes nothing. */
+static bool write_all(const char *data, size_t len) {
+    while (len > 0) { /* bounded by len, or by the reader */
+        ssize_t n = write(STDERR_FILENO, data, len);
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+            atomic_fetch_add(&writer.written, (size_t)n);
+        } else if (n < 0 && is_busy(errno)) {
+            poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, FAILING_MS);
+            clock_sleep_ms(LINGER_MS); /* there may be less room than a batch needs */
+        } else if (n == 0 || errno != EINTR) {
+            if (atomic_load(&writer.stopping)) {
+                return false;
+            }
+            writer_wait(FAILING_MS);
+        }
+    }
+    return true;
+}
+
+/* Behind the lines that were kept, at most once in TELL_MS. told_ms: the last time. */
+static void tell_lost(int64_t *told_ms) {
+    struct log_lost lost;
+    int64_t now_ms = clock_ms();
+    if (log_ring_has_lost(writer.ring) &&
+        (now_ms - *told_ms >= TELL_MS || atomic_load(&writer.hurry))) {
+        *told_ms = now_ms;
+        atomic_store(&writer.telling, true);
+        log_ring_take_lost(writer.ring, &lost);
+        writer.lost(&lost); /* comes back as log_writer_write */
+        atomic_store(&writer.telling, false);
+    }
+}
+
+/* False: see write_all. */
+static bool drain(int64_t *told_ms) {
+    char batch[LOG_LINE_LEN_MAX];
+    size_t len;
+    while ((len = log_ring_take(writer.ring, batch, sizeof batch)) > 0) {
+        if (!write_all(batch, len)) {
+            return false;
+        }
+        log_ring_release(writer.ring);
+        tell_lost(told_ms); /* the reader may never catch up */
+    }
+    tell_lost(told_ms);
+    log_ring_reset(writer.ring);
+    return true;
+}
+
+static void *writer_run(void *argument) {
+    int64_t told_ms = clock_ms() - TELL_MS;
+    (void)argument;
+    is_writer = true;
+    while (drain(&told_ms)) {
+        if (!atomic_load(&writer.hurry)) {
+            clock_sleep_ms(LINGER_MS);
+        }
+        atomic_store(&writer.waiting, true); /* before it looks a last time */
+        bool lossy = log_ring_has_lost(writer.ring);
+        if (log_ring_is_empty(writer.ring)) {
+            if (!lossy && atomic_load(&writer.stopping)) {
+                break;
+            }
+            writer_wait(lossy ? TELL_MS : -1);
+        }
+        atomic_store(&writer.waiting, false);
+    }
+    atomic_store(&writer.ended, true);
+    return NULL;
+}
+
+/* Signals of the process are for other threads: for main's, or for one that can tell of a crash. */
+static int thread_start(void) {
+    static const int left[] = {SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGABRT,
+                               SIGBUS, SIGFPE, SIGILL,  SIGSEGV, SIGSYS};
+    sigset_t blocked, before;
+    sigemptyset(&blocked);
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+        sigaddset(&blocked, left[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    int error = pthread_create(&writer.thread, NULL, writer_run, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error == 0) {
+        pthread_setname_np(writer.thread, "log");
+    }
+    return error;
+}
+
+/* ---- public ---------------------------------------------------------------------------------- */
+
+enum err log_writer_start(size_t buffer_bytes, void (*lost)(const struct log_lost *lost)) {
+    log_ring_destroy(writer.ring); /* of an earlier start; kept for threads that were late */
+    enum err result = log_ring_create(&writer.ring, buffer_bytes);
+    if (result != ERR_OK) {
+        return result;
+    }
+    writer.lost = lost;
+    atomic_store(&writer.waiting, false);
+    atomic_store(&writer.hurry, false);
+    atomic_store(&writer.stopping, false);
+    atomic_store(&writer.ended, false);
+    atomic_store(&writer.telling, false);
+    sem_init(&writer.wake, 0, 0);
+    if (thread_start() != 0) {
+        return ERR_UNAVAILABLE;
+    }
+    atomic_store(&running, true);
+    return ERR_OK;
+}
+
+void log_writer_write(enum log_level level, const char *line, size_t len) {
+    if (!atomic_load_explicit(&running, memory_order_acquire)) {
+        /* A log that cannot be written has nowhere to say so. */
+        (void)!write(STDERR_FILENO, line, len);
+    } else if (is_writer) { /* what was lost: the ring may be full again */
+        (void)write_all(line, len);
+    } else if (log_ring_put(writer.ring, level, line, len)) {
+        writer_wake();
+    } else {
+        metric_add(dropped_metrics[level], 1);
+    }
+}
+
+static bool is_settled(void) {
+    return log_ring_is_empty(writer.ring) && !log_ring_has_lost(writer.ring) &&
+           !atomic_load(&writer.telling);
+}
+
+static bool has_ended(void) {
+    return atomic_load(&writer.ended);
+}
+
+/* Waits for done() or the end of the thread while it makes progress, at most timeout_ms. */
+static bool await(bool (*done)(void), int64_t timeout_ms) {
+    atomic_store(&writer.hurry, true);
+    sem_post(&writer.wake);
+    size_t written = atomic_load(&writer.written);
+    int64_t begun_ms = clock_ms(), moved_ms = begun_ms, now_ms = begun_ms;
+    while (!done() && !has_ended() && now_ms - begun_ms < timeout_ms &&
+           now_ms - moved_ms < STILL_MS) {
+        poll(NULL, 0, 1); /* nanosleep is not async-signal-safe */
+        now_ms = clock_ms();
+        if (atomic_load(&writer.written) != written) {
+            written = atomic_load(&writer.written);
+            moved_ms = now_ms;
+        }
+    }
+    return done();
+}
+
+bool log_writer_settle(int64_t timeout_ms) {
+    return !atomic_load(&running) || await(is_settled, timeout_ms);
+}
+
+void log_writer_stop(int64_t timeout_ms) {
+    if (!atomic_load(&running)) {
+        return;
+    }
+    atomic_store(&writer.stopping, true);
+    if (await(has_ended, timeout_ms)) { /* all is written, or stderr fails: nobody would wait */
+        pthread_join(writer.thread, NULL);
+        atomic_store(&running, false);
+    }
+}
