@@ -15,7 +15,8 @@
     X(METRIC_GIVEN_UP_LOST, GIVEN_UP_TOTAL, "reason=\"connection_lost\"",                          \
       "Publications that are not sent again, by the reason: the broker ended the connection at "   \
       "them, or said in an acknowledgement what ends one (as packet_too_large), it never "         \
-      "acknowledged them (expired) or those before them (not_sent), or somebody dropped them.")    \
+      "acknowledged them (expired) or those before them (not_sent), its answers could not be "     \
+      "read because the client's sink is full (sink_full), or somebody dropped them.")             \
     X(METRIC_GIVEN_UP_NOT_AUTHORIZED, GIVEN_UP_TOTAL, "reason=\"not_authorized\"", "")             \
     X(METRIC_GIVEN_UP_TOPIC, GIVEN_UP_TOTAL, "reason=\"topic_name_invalid\"", "")                  \
     X(METRIC_GIVEN_UP_TOO_LARGE, GIVEN_UP_TOTAL, "reason=\"packet_too_large\"", "")                \
@@ -26,6 +27,7 @@
     X(METRIC_GIVEN_UP_NOT_COMPLETED, GIVEN_UP_TOTAL, "reason=\"not_completed\"", "")               \
     X(METRIC_GIVEN_UP_EXPIRED, GIVEN_UP_TOTAL, "reason=\"expired\"", "")                           \
     X(METRIC_GIVEN_UP_NOT_SENT, GIVEN_UP_TOTAL, "reason=\"not_sent\"", "")                         \
+    X(METRIC_GIVEN_UP_SINK_FULL, GIVEN_UP_TOTAL, "reason=\"sink_full\"", "")                       \
     X(METRIC_GIVEN_UP_DROPPED, GIVEN_UP_TOTAL, "reason=\"dropped\"", "")                           \
     X(METRIC_ACKNOWLEDGED_AT_QOS1, "mqfleet_publications_acknowledged_at_qos1_total", "",          \
       "Publications of QoS 2 that a broker acknowledged with PUBACK, as if they were of QoS 1.")   \
@@ -57,11 +59,14 @@
       "Messages that were to be published and failed, or whose outcome is not known.")              \
     METRICS_OF_PUBLICATIONS(X)                                                                      \
     X(METRIC_DROPPED_SINK_FULL, "mqfleet_messages_dropped_total", "reason=\"sink_full\"",           \
-      "Messages received with QoS 0 and dropped: the sink's queue was full, the sink took none, "   \
-      "memory ran out.")                                                                            \
+      "Messages received and dropped. QoS 0: the sink's queue was full, the sink took none, "       \
+      "memory ran out. QoS 1 and 2: they waited for the sink when a session that is not kept "      \
+      "ended.")                                                                                     \
     X(METRIC_DROPPED_SINK_REFUSED, "mqfleet_messages_dropped_total", "reason=\"sink_refused\"",     \
       "")                                                                                           \
     X(METRIC_DROPPED_MEMORY, "mqfleet_messages_dropped_total", "reason=\"memory\"", "")             \
+    X(METRIC_DROPPED_SESSION_ENDED, "mqfleet_messages_dropped_total", "reason=\"session_ended\"",   \
+      "")                                                                                           \
     X(METRIC_SKIPPED_OVERSIZE, "mqfleet_messages_skipped_total", "reason=\"oversize\"",             \
       "Messages that reached no sink: read, thrown away and acknowledged. oversize: above "         \
       "max_packet_bytes; else the broker sent again what had ended a connection.")                  \

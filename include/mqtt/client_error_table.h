@@ -366,6 +366,9 @@
     X(PUBLICATION_EXPIRED, "publication_expired", OTHER, OTHER,                                    \
       "the broker did not acknowledge a publication",                                              \
       "look at the broker's log, or raise publish_resend_ms")                                      \
+    X(SINK_FULL, "sink_full", OTHER, OTHER,                                                        \
+      "the client's sink is full, so that what the broker answers could not be read",              \
+      "find out why the sink takes nothing: /readyz?verbose and the metrics of the sink")          \
     X(NOTHING_ACKNOWLEDGED, "nothing_acknowledged", OTHER, OTHER,                                  \
       "connection ended by us: the broker acknowledged none of as many publications as its "       \
       "receive maximum permits, so that nothing more could be sent on it",                         \

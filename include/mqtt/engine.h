@@ -83,6 +83,12 @@ struct engine_connack {
     int64_t certificate_expires_at_s; /* of the broker, since 1970; 0: no TLS, or not known */
 };
 
+/* What an engine keeps in memory. */
+struct engine_buffers {
+    size_t bytes, bytes_max; /* of packets that are not whole, not sent, or wait */
+    size_t held_back_bytes, held_back_clients; /* received, and waiting for room in a sink */
+};
+
 enum engine_skip {
     ENGINE_SKIP_OVERSIZE, /* larger than the setting max_packet_bytes */
     ENGINE_SKIP_TOPIC,    /* its topic is malformed */
@@ -200,6 +206,11 @@ struct engine_ops {
     /* False: there is no such. NULL: not known. */
     bool (*publication_status)(const struct engine_session *session, uint64_t token,
                                struct engine_publication_status *out);
+    /* A sink is full, and nothing is read of the connection: what the broker answers cannot be
+     * heard. */
+    bool (*is_deaf)(struct engine_connection *connection);
+    /* As of its last turn. Any thread. NULL: not known. */
+    void (*buffers)(const struct engine *engine, struct engine_buffers *out);
     /* The message behind `receipt` is safe (or, result not ERR_OK, it will not be: the engine must
      * not acknowledge it). Seen by the engine when it next has something to do, at the latest at
      * the next flush(): an engine that is busy needs no wake-up. Any thread. */

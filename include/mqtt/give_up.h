@@ -29,6 +29,8 @@
       "the broker did not acknowledge this within publish_timeout_ms and publish_resend_ms")       \
     X(GIVE_UP_NOT_SENT, "not_sent", METRIC_GIVEN_UP_NOT_SENT,                                      \
       "it was not sent: the broker acknowledges nothing")                                          \
+    X(GIVE_UP_SINK_FULL, "sink_full", METRIC_GIVEN_UP_SINK_FULL,                                   \
+      "the client's sink is full, so that what the broker answers could not be read")              \
     X(GIVE_UP_DROPPED, "dropped", METRIC_GIVEN_UP_DROPPED, "dropped by request")
 
 enum give_up {

@@ -106,8 +106,15 @@ enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch,
  * ERR_FULL. */
 enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) MUST_CHECK;
 
+/* Why nothing was acknowledged in time: reason_code of ERR_TIMEOUT. */
+enum hosts_timeout {
+    HOSTS_SILENT,  /* the broker said nothing */
+    HOSTS_UNHEARD, /* the client's sink is full, so that nothing is read of its connection */
+};
+
 /* result: ERR_OK acknowledged (reason_code from PUBACK/PUBCOMP, >= 0x80: the broker refused);
- * ERR_WRONG_STATE not online; ERR_TIMEOUT; ERR_UNAVAILABLE connection lost: outcome unknown;
+ * ERR_WRONG_STATE not online; ERR_TIMEOUT, reason_code is an enum hosts_timeout; ERR_UNAVAILABLE
+ * connection lost: outcome unknown;
  * ERR_REFUSED: given up, reason_code is an enum give_up. */
 typedef void hosts_published(void *context, enum err result, int reason_code);
 /* Copies the publication. ERR_NOT_FOUND, ERR_REFUSED (see hosts_publish_throttled), ERR_ARGUMENT
@@ -214,6 +221,9 @@ void hosts_flush(struct hosts *hosts);
 void hosts_state_counts(struct hosts *hosts, int64_t counts[CLIENT_STATE_COUNT]);
 /* Clients of which the broker refuses a subscription. */
 int64_t hosts_degraded_count(struct hosts *hosts);
+
+/* What the engines keep, all host threads together; all 0 where an engine does not tell. */
+void hosts_buffers(struct hosts *hosts, struct engine_buffers *out);
 
 /* Brokers that nobody on this node reaches: see incidents_snapshot. */
 size_t hosts_incidents(struct hosts *hosts, struct incident_view *out, size_t max);

@@ -146,6 +146,34 @@ static void put_sinks(struct scrape *scrape) {
     }
 }
 
+/* ---- what connections hold ------------------------------------------------------------------- */
+
+static const struct {
+    const char *name, *help;
+    size_t offset;
+} buffer_sizes[] = {
+    {"mqfleet_buffers_bytes",
+     "Bytes kept of packets that are not whole, are not sent, or wait for a sink. Engine reactor.",
+     offsetof(struct engine_buffers, bytes)},
+    {"mqfleet_buffers_limit_bytes", "The most of that: buffer_bytes of each host thread.",
+     offsetof(struct engine_buffers, bytes_max)},
+    {"mqfleet_held_back_bytes",
+     "Of mqfleet_buffers_bytes: messages received that wait because their sink is full.",
+     offsetof(struct engine_buffers, held_back_bytes)},
+    {"mqfleet_held_back_clients", "Clients with such messages.",
+     offsetof(struct engine_buffers, held_back_clients)},
+};
+
+static void put_buffers(struct scrape *scrape) {
+    struct engine_buffers buffers;
+    hosts_buffers(scrape->context->hosts, &buffers);
+    for (size_t row = 0; row < sizeof buffer_sizes / sizeof *buffer_sizes; row++) {
+        size_t value;
+        memcpy(&value, (const char *)&buffers + buffer_sizes[row].offset, sizeof value);
+        gauge(scrape, buffer_sizes[row].name, buffer_sizes[row].help, (int64_t)value);
+    }
+}
+
 /* ---- the process, by the names all Prometheus clients use ------------------------------------ */
 
 /* Linux 6.2 and later says it as the folder's size; before, they are counted. */
@@ -221,8 +249,8 @@ static void put_process(struct scrape *scrape) {
 }
 
 void api_metrics(struct http_request *request, struct http_response *response) {
-    static void (*const parts[])(struct scrape * scrape) = {put_about, put_clients, put_membership,
-                                                            put_fleet, put_sinks,   put_process};
+    static void (*const parts[])(struct scrape * scrape) = {
+        put_about, put_clients, put_membership, put_fleet, put_sinks, put_buffers, put_process};
     struct buffer out;
     buffer_init(&out);
     struct scrape scrape = {&request->api->context, &out};

@@ -105,6 +105,9 @@ static void answer_not_online(const struct http_api *api, const char *id,
 static void answer_given_up(enum give_up reason, struct http_response *response) {
     if (reason == GIVE_UP_NOT_SENT) {
         http_problem(response, PROBLEM_TIMEOUT, "%s", give_up_text(reason));
+    } else if (reason == GIVE_UP_SINK_FULL) {
+        http_problem(response, PROBLEM_SINK_FULL, "%s; it was not sent", give_up_text(reason));
+        http_problem_member(response, "code", json_string("sink_full"));
     } else if (reason == GIVE_UP_DROPPED || reason == GIVE_UP_NOT_COMPLETED ||
                reason == GIVE_UP_EXPIRED) {
         http_problem(response, PROBLEM_UNKNOWN, "%s; the outcome is not known",
@@ -125,6 +128,16 @@ static void answer_refused(int reason_code, struct http_response *response) {
     http_problem_member(response, "advice", json_string(client_error_advice(error)));
 }
 
+/* The broker may have answered all the same. */
+static void answer_unheard(const struct http_api *api, const char *id,
+                           struct http_response *response) {
+    http_problem(response, PROBLEM_SINK_FULL,
+                 "the sink of client %s is full and holds its messages, so that what the broker "
+                 "answered within %lld ms could not be read; the outcome is not known",
+                 id, (long long)api->context.conf->publish_timeout_ms);
+    http_problem_member(response, "code", json_string("sink_full"));
+}
+
 static void answer_outcome(const struct http_api *api, const char *id, uint8_t qos, enum err result,
                            int reason_code, struct http_response *response) {
     switch (result) {
@@ -141,6 +154,10 @@ static void answer_outcome(const struct http_api *api, const char *id, uint8_t q
         answer_not_online(api, id, response);
         break;
     case ERR_TIMEOUT:
+        if (reason_code == HOSTS_UNHEARD) {
+            answer_unheard(api, id, response);
+            break;
+        }
         http_problem(response, PROBLEM_TIMEOUT,
                      "the broker did not acknowledge it within %lld ms; the outcome is not known",
                      (long long)api->context.conf->publish_timeout_ms);

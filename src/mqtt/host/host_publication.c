@@ -152,7 +152,9 @@ static void publication_given_up(struct client *client, const struct host_public
     host_describe_given_up(about, reason, message);
     log_event(LOG_WARN, "publication_given_up", KS("client", client->id),
               KS("reason", give_up_label(reason)), KS("detail", message));
-    if (reason == GIVE_UP_EXPIRED || reason == GIVE_UP_NOT_SENT) {
+    if (reason == GIVE_UP_SINK_FULL) {
+        host_notice(client, CLIENT_ERROR_SINK_FULL, message);
+    } else if (reason == GIVE_UP_EXPIRED || reason == GIVE_UP_NOT_SENT) {
         host_notice(client, CLIENT_ERROR_PUBLICATION_EXPIRED, message);
     } else if (reason != GIVE_UP_DROPPED) {
         client->host->refusals++;
@@ -201,6 +203,12 @@ static bool publication_give_up(struct host_publication *publication, enum give_
                                        (uint64_t)(uintptr_t)publication, reason);
 }
 
+/* Because of the client's sink, not of its broker. */
+static bool publication_is_unheard(const struct host_publication *publication) {
+    const struct client *client = publication->client;
+    return client->connection != NULL && client->host->ops->is_deaf(client->connection);
+}
+
 /* Nothing was acknowledged since it came. */
 static bool publication_is_stuck(const struct host_publication *publication) {
     struct engine_publication_status status = publication_status(publication);
@@ -210,11 +218,13 @@ static bool publication_is_stuck(const struct host_publication *publication) {
 /* The engine still owes the published event of those, which then frees them. */
 static void publication_stop_waiting(struct host *host, int64_t now_ms) {
     struct host_publication *publication = host->publications;
-    if (publication_is_stuck(publication) && publication_give_up(publication, GIVE_UP_NOT_SENT)) {
+    bool unheard = publication_is_unheard(publication);
+    if (publication_is_stuck(publication) &&
+        publication_give_up(publication, unheard ? GIVE_UP_SINK_FULL : GIVE_UP_NOT_SENT)) {
         return; /* answered and freed */
     }
     DL_DELETE(host->publications, publication);
-    publication_answer(publication, ERR_TIMEOUT, 0);
+    publication_answer(publication, ERR_TIMEOUT, unheard ? HOSTS_UNHEARD : HOSTS_SILENT);
     publication->deadline_ms = now_ms + host->conf->publish_resend_ms;
     publication->is_unacknowledged = true;
     DL_APPEND(host->unacknowledged, publication);
@@ -223,9 +233,12 @@ static void publication_stop_waiting(struct host *host, int64_t now_ms) {
 static void publication_stop_sending(struct host *host) {
     struct host_publication *publication = host->unacknowledged;
     bool sent = publication_status(publication).tries > 0;
+    enum give_up reason = publication_is_unheard(publication) ? GIVE_UP_SINK_FULL
+                          : sent                              ? GIVE_UP_EXPIRED
+                                                              : GIVE_UP_NOT_SENT;
     DL_DELETE(host->unacknowledged, publication);
     publication->is_unacknowledged = false;
-    bool ignored = publication_give_up(publication, sent ? GIVE_UP_EXPIRED : GIVE_UP_NOT_SENT);
+    bool ignored = publication_give_up(publication, reason);
     (void)ignored; /* then it is freed with its published event */
 }
 

@@ -124,3 +124,17 @@ int64_t hosts_degraded_count(struct hosts *hosts) {
     }
     return count;
 }
+
+void hosts_buffers(struct hosts *hosts, struct engine_buffers *out) {
+    *out = (struct engine_buffers){0};
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct engine_buffers one = {0};
+        if (hosts->all[i]->ops->buffers != NULL) {
+            hosts->all[i]->ops->buffers(hosts->all[i]->engine, &one);
+        }
+        out->bytes += one.bytes;
+        out->bytes_max += one.bytes_max;
+        out->held_back_bytes += one.held_back_bytes;
+        out->held_back_clients += one.held_back_clients;
+    }
+}

@@ -273,6 +273,11 @@ static bool engine_publications_blame(struct engine *engine, struct engine_sessi
     return false;
 }
 
+/* One callback that is held stops all connections. */
+static bool engine_is_deaf(struct engine_connection *connection) {
+    return paho_is_stalled(connection->engine);
+}
+
 static void engine_acknowledge(struct engine *engine, void *receipt, enum err result) {
     (void)engine; /* may be gone already: the receipt lives on its own */
     if (receipt != NULL) {
@@ -522,6 +527,7 @@ const struct engine_ops engine_paho = {
     .subscribe = paho_subscribe,
     .unsubscribe = paho_unsubscribe,
     .publish = paho_publish,
+    .is_deaf = engine_is_deaf,
     .acknowledge = engine_acknowledge,
     .flush = engine_flush,
     .watch = watch,

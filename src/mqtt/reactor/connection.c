@@ -63,7 +63,8 @@ void connection_over(struct engine_connection *connection, const struct engine_c
         connection->tells_suspects = true;
     }
     wheel_clear(&connection->look);
-    if (connection->reading_paused) {
+    ahead_end(connection);
+    if (connection->reading != READING_ALL) {
         reactor_resume(connection);
     }
     release_buffers(connection);
@@ -231,7 +232,7 @@ static void begin_alone(struct engine_connection *connection, const struct engin
     }
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = connection};
     epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, connection->stream.fd, &event);
-    connection->epoll_events = event.events;
+    connection->epoll_events = (uint8_t)event.events;
 }
 
 static void begin(struct engine_connection *connection, const struct engine_open *open) {
@@ -348,9 +349,10 @@ static int64_t silent_since_ms(const struct engine_connection *connection) {
                                                                : connection->received_at_ms;
 }
 
-/* The socket has been full for so long that the broker had to end it for want of a packet. */
-static bool is_stuck(const struct engine_connection *connection, int64_t now_ms) {
-    return connection->out_sent < connection->out.len &&
+/* The socket has been full for so long that the broker had to end it for want of a packet. While we
+ * read nothing, it may be that the broker waits for that. */
+static bool is_stuck(struct engine_connection *connection, int64_t now_ms) {
+    return connection->out_sent < connection->out.len && !ahead_is_deaf(connection) &&
            now_ms - connection->written_at_ms >= (int64_t)connection->keepalive_s * 1000;
 }
 
@@ -361,7 +363,7 @@ static void end_for_silence(struct engine_connection *connection, const char *me
 }
 
 /* PINGREQ in time (section 3.1.2.10), and an end where nothing comes then, or nothing is taken.
- * While reading is paused nothing can be heard, and nothing is expected. */
+ * While nothing is read nothing can be heard, and nothing is expected. */
 static void look_up(struct engine_connection *connection, int64_t now_ms) {
     int64_t keepalive_ms = (int64_t)connection->keepalive_s * 1000;
     if (keepalive_ms == 0) {
@@ -369,7 +371,7 @@ static void look_up(struct engine_connection *connection, int64_t now_ms) {
     }
     int64_t answer_ms = keepalive_ms / 2 > PING_ANSWER_MS ? keepalive_ms / 2 : PING_ANSWER_MS;
     int64_t quiet_ms = keepalive_ms - least(keepalive_ms / 4, PING_MARGIN_MS);
-    if (connection->reading_paused) {
+    if (connection->reading == READING_NOTHING) {
         connection->ping_at_ms = 0;
         connection->received_at_ms = now_ms;
     }
@@ -449,10 +451,11 @@ void connection_look(struct engine_connection *connection, int64_t now_ms) {
 static void leave(struct engine_connection *connection) {
     connection->state = CONNECTION_LEAVING;
     wheel_set(&connection->engine->wheel, &connection->look, clock_ms() + LEAVE_MS);
-    if (connection->reading_paused) {
+    if (connection->reading != READING_ALL) {
         reactor_resume(connection);
     }
     output_watch(connection);
+    ahead_end(connection);
     leave_on(connection);
 }
 

@@ -260,6 +260,25 @@ bool deliver(struct engine_connection *connection, const struct packet *packet) 
     return true;
 }
 
+void deliver_last(struct engine_connection *connection, const struct packet *packet) {
+    const struct engine *engine = connection->engine;
+    struct packet_slice topic;
+    bool known = packet->qos > 0 && inbound_table_find(&engine->inbound, connection->session,
+                                                       packet->packet_id) != NULL;
+    if (known || alias_topic(connection, packet, &topic) != ALIAS_FOUND) {
+        return;
+    }
+    struct message *message = make_message(connection, packet, topic);
+    if (message == NULL) {
+        metric_add(METRIC_DROPPED_MEMORY, 1);
+    } else if (packet->qos == 0) {
+        offer_at_most_once(connection, message);
+    } else if (engine->events->message(connection->client, message, NULL) != ERR_OK) {
+        message_destroy(message);
+        metric_add(METRIC_DROPPED_SESSION_ENDED, 1);
+    }
+}
+
 /* ---- messages that go nowhere ---- */
 
 bool deliver_nowhere(struct engine_connection *connection, const struct packet *packet,
@@ -302,7 +321,7 @@ void deliver_release(struct engine_connection *connection, const struct packet *
         connection->receiving -=
             inbound->connection_number == connection->session->connection_number;
         session_forget(engine, inbound);
-        connection->release_waits = connection->reads_ahead = 0;
+        connection->release_waits = 0;
     }
     packet_write_ack(&connection->out, connection->version, PACKET_PUBCOMP, pubrel->packet_id,
                      reason_code);

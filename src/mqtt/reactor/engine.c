@@ -88,12 +88,16 @@ static void set_timer(struct engine *engine, bool fast) {
     engine->ticking_fast = fast;
 }
 
-void reactor_pause(struct engine_connection *connection) {
+void reactor_pause(struct engine_connection *connection, enum connection_reading reading) {
     struct engine *engine = connection->engine;
-    if (connection->reading_paused || connection->state == CONNECTION_ENDED) {
+    if (connection->state == CONNECTION_ENDED) {
         return;
     }
-    connection->reading_paused = true;
+    bool listed = connection->reading != READING_ALL;
+    connection->reading = (uint8_t)reading;
+    if (listed) {
+        return;
+    }
     DL_APPEND2(engine->paused, connection, paused_prev, paused_next);
     if (!engine->ticking_fast) {
         set_timer(engine, true);
@@ -101,21 +105,38 @@ void reactor_pause(struct engine_connection *connection) {
 }
 
 void reactor_resume(struct engine_connection *connection) {
-    assert(connection->reading_paused);
-    connection->reading_paused = false;
+    assert(connection->reading != READING_ALL);
+    connection->reading = READING_ALL;
     DL_DELETE2(connection->engine->paused, connection, paused_prev, paused_next);
 }
 
-/* In turn, so that none starves; those that cannot go on yet wait at the end. */
+/* To the end; before `served`, if there is one. */
+static void put_back(struct engine *engine, struct engine_connection *one,
+                     struct engine_connection *served) {
+    if (one->reading == READING_ALL || one == served) {
+        return;
+    }
+    DL_DELETE2(engine->paused, one, paused_prev, paused_next);
+    if (served != NULL && served->reading != READING_ALL) { /* else it has ended */
+        DL_PREPEND_ELEM2(engine->paused, served, one, paused_prev, paused_next);
+    } else {
+        DL_APPEND2(engine->paused, one, paused_prev, paused_next);
+    }
+}
+
+/* In turn, so that none starves: who cannot go on yet waits at the end, and behind all others who
+ * found room, but not enough of it. */
 static void retry_paused(struct engine *engine) {
     struct engine_connection *last = engine->paused ? engine->paused->paused_prev : NULL;
+    struct engine_connection *served = NULL; /* the first of those */
     int refusals = 0;
     for (int i = 0; i < RETRIES_PER_TICK_MAX && engine->paused != NULL; i++) {
         struct engine_connection *first = engine->paused;
+        uint32_t before = first->held_back;
         bool goes_on = receive_again(first);
-        if (!goes_on && first->reading_paused) {
-            DL_DELETE2(engine->paused, first, paused_prev, paused_next);
-            DL_APPEND2(engine->paused, first, paused_prev, paused_next);
+        put_back(engine, first, goes_on ? NULL : served);
+        if (!goes_on && served == NULL && first->held_back != before) {
+            served = first;
         }
         refusals += !goes_on;
         if (first == last || refusals == REFUSALS_PER_TICK) {
@@ -218,6 +239,10 @@ static void engine_poll(struct engine *engine, int64_t timeout_ms) {
     }
     answers_take(engine);
     run_tasks(engine);
+    atomic_store_explicit(&engine->shown.buffered, engine->buffered, memory_order_relaxed);
+    atomic_store_explicit(&engine->shown.held_back, engine->held_back, memory_order_relaxed);
+    atomic_store_explicit(&engine->shown.held_back_count, engine->held_back_count,
+                          memory_order_relaxed);
 }
 
 /* ---- life ---- */
@@ -362,6 +387,16 @@ static bool engine_watch(struct engine *engine, int fd) {
     return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+static void engine_buffers(const struct engine *engine, struct engine_buffers *out) {
+    *out = (struct engine_buffers){
+        .bytes = atomic_load_explicit(&engine->shown.buffered, memory_order_relaxed),
+        .bytes_max = engine->buffered_max,
+        .held_back_bytes = atomic_load_explicit(&engine->shown.held_back, memory_order_relaxed),
+        .held_back_clients =
+            atomic_load_explicit(&engine->shown.held_back_count, memory_order_relaxed),
+    };
+}
+
 const struct engine_ops engine_reactor = {
     .name = "reactor",
     .hosts_max = 0,
@@ -377,6 +412,8 @@ const struct engine_ops engine_reactor = {
     .publications_blame = owed_blame,
     .publication_drop = owed_drop,
     .publication_status = owed_status,
+    .is_deaf = ahead_is_deaf,
+    .buffers = engine_buffers,
     .acknowledge = answers_put,
     .flush = answers_flush,
     .watch = engine_watch,

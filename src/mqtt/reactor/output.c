@@ -37,12 +37,12 @@ bool output_is_behind(const struct engine_connection *connection) {
 }
 
 void output_watch(struct engine_connection *connection) {
-    bool deaf = connection->reading_paused || connection->state == CONNECTION_LEAVING;
+    bool deaf = connection->reading == READING_NOTHING || connection->state == CONNECTION_LEAVING;
     uint32_t wanted = (deaf ? 0 : EPOLLIN) | (connection->stream.wants_write ? EPOLLOUT : 0);
     if (wanted != connection->epoll_events) {
         struct epoll_event event = {.events = wanted, .data.ptr = connection};
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_MOD, connection->stream.fd, &event);
-        connection->epoll_events = wanted;
+        connection->epoll_events = (uint8_t)wanted;
     }
 }
 

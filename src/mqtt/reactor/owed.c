@@ -87,7 +87,7 @@ void owed_look_at_quota(struct engine_connection *connection) {
                                                 .error = CLIENT_ERROR_NOTHING_ACKNOWLEDGED};
     struct engine_session *session = connection->session;
     if (connection->state != CONNECTION_UP || session->in_flight > 0 ||
-        !owed_quota_is_used_up(connection)) {
+        !owed_quota_is_used_up(connection) || ahead_is_deaf(connection)) {
         return;
     }
     connection_refuse(connection, &used_up);

@@ -59,6 +59,9 @@ static void send_one(struct engine_connection *connection, struct outbound *outb
     outbound->written_at = out_position(connection);
     connection->session->in_flight++;
     connection->session->suspect_in_flight = outbound->losses > 0;
+    if (connection->reading == READING_NOTHING) {
+        reactor_task(connection, TASK_READ); /* there is an answer to wait for */
+    }
     if (outbound->state == OUTBOUND_RELEASED) {
         release(connection, outbound->packet_id, 0);
         return;

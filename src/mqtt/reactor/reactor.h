@@ -26,6 +26,12 @@
 
 #define REACTOR_INPUT_SIZE 65536 /* read from one connection per turn */
 
+enum connection_reading {
+    READING_ALL,
+    READING_AHEAD,   /* messages wait for their sink, what stands behind them is taken */
+    READING_NOTHING, /* too much waits already, or `out` is behind */
+};
+
 enum connection_state {
     CONNECTION_OPENING,  /* TCP, TLS, WebSocket */
     CONNECTION_GREETING, /* CONNECT is on its way, CONNACK to come */
@@ -128,9 +134,9 @@ struct engine_connection {
     uint8_t state;
     uint8_t tasks;
     uint8_t version;
-    bool reading_paused; /* in engine->paused */
-    bool sends_owed;     /* the subscriptions are in order */
-    bool proven;         /* something of what was owed is acknowledged, or nothing was owed */
+    uint8_t reading; /* enum connection_reading; but for ALL: in engine->paused */
+    bool sends_owed; /* the subscriptions are in order */
+    bool proven;     /* something of what was owed is acknowledged, or nothing was owed */
     uint8_t server_maximum_qos;
     bool server_has_retain;
     bool skips_oversize; /* else one above packet_max ends the connection */
@@ -139,8 +145,8 @@ struct engine_connection {
     uint16_t send_maximum;  /* the server's receive maximum */
     uint16_t receiving;     /* inbound of this connection, against our receive maximum */
     uint16_t release_waits; /* looks at a message that finds no place until PUBREL comes */
-    uint8_t reads_ahead;    /* meanwhile, of what stands behind it */
     bool tells_suspects;    /* ENDED: `suspects` are those of the session */
+    uint8_t epoll_events;   /* EPOLLIN, EPOLLOUT */
     struct {                /* SUBSCRIBE or UNSUBSCRIBE under way */
         uint16_t packet_id; /* 0: none */
         uint16_t count;
@@ -148,14 +154,14 @@ struct engine_connection {
     } request;
     uint32_t server_packet_max; /* 0: none */
     uint32_t packet_max;        /* of what is taken */
-    uint32_t epoll_events;
     uint32_t connect_timeout_ms;
     uint32_t alias_bytes; /* of `aliases` */
+    uint32_t held_back;   /* bytes of `in` that are whole messages; 0 while READING_ALL */
     struct engine_connection *task_prev, *task_next;
     struct engine_connection *paused_prev, *paused_next;
     struct wheel_entry look;
 
-    struct buffer in;  /* a packet that is not whole yet, or could not be taken */
+    struct buffer in;  /* messages that wait for their sink, then a packet that is not whole yet */
     struct buffer out; /* from out_sent on still to be sent */
     size_t out_sent;
     size_t held;        /* by these, the stream and `aliases`, as counted in engine->buffered */
@@ -193,9 +199,13 @@ struct engine {
     bool more_events;   /* than one look took */
     struct inbound_table inbound;
     struct engine_connection *tasks;  /* connections with tasks */
-    struct engine_connection *paused; /* sockets not read: their sink is full, or `out` is */
+    struct engine_connection *paused; /* not READING_ALL: their sink is full, or `out` is */
     size_t connection_count;
-    size_t buffered, buffered_max; /* bytes that connections and publications hold */
+    size_t buffered, buffered_max;     /* bytes that connections and publications hold */
+    size_t held_back, held_back_count; /* of them, messages that wait for sinks; of connections */
+    struct {                           /* the same as of the last turn, for other threads */
+        _Atomic size_t buffered, held_back, held_back_count;
+    } shown;
     struct sockaddr_storage *sources;
     size_t source_count, source_turn;
     uint8_t *input;
@@ -208,8 +218,9 @@ struct engine {
 
 /* engine.c */
 void reactor_task(struct engine_connection *connection, enum connection_task task);
-/* Stops and goes on reading its socket. */
-void reactor_pause(struct engine_connection *connection);
+/* Stops reading all that comes: from now on `reading`, until it is tried again. */
+void reactor_pause(struct engine_connection *connection, enum connection_reading reading);
+/* READING_ALL again. */
 void reactor_resume(struct engine_connection *connection);
 
 /* connection.c: from open to the closed event. */
@@ -285,13 +296,33 @@ bool output_account(struct engine_connection *connection);
 
 /* receive.c: from bytes to packets to what they mean. */
 void receive(struct engine_connection *connection);
-/* PAUSED: offers again what was not taken, and goes on reading. False: there is no room yet. */
+/* Takes the packet at `data`. 0: it is not whole, was not taken, or the connection ended. */
+size_t receive_packet(struct engine_connection *connection, const uint8_t *data, size_t len);
+/* So many bytes came, behind `kept` of a packet: perhaps a sign of life. */
+void receive_note_life(struct engine_connection *connection, size_t n, size_t kept);
+/* Paused: offers again what waits, and reads all. False: there is no room yet. */
 bool receive_again(struct engine_connection *connection);
+
+/* ahead.c: what is read while the sink has no room. */
+/* Instead of receive(): reads as much as may be kept. */
+void ahead_receive(struct engine_connection *connection);
+/* So many bytes of `in`, from its start, are whole messages that wait. */
+void ahead_note(struct engine_connection *connection, size_t waiting);
+/* Takes what stands in `in` behind those and is no message; the messages join them. */
+void ahead_sort(struct engine_connection *connection);
+/* Whether more may be kept. */
+bool ahead_may_read(const struct engine_connection *connection);
+/* Nothing is read because of the sink: what the broker answers cannot be heard. */
+bool ahead_is_deaf(struct engine_connection *connection);
+/* The connection ends: what nobody will send again is offered a last time. */
+void ahead_end(struct engine_connection *connection);
 
 /* deliver.c: PUBLISH to the host, acknowledgements from it. */
 /* False: not taken; offer it again. */
 bool deliver(struct engine_connection *connection, const struct packet *packet);
 void deliver_release(struct engine_connection *connection, const struct packet *pubrel);
+/* Offers one that the server will not send again; dropped, and counted, if it is not taken. */
+void deliver_last(struct engine_connection *connection, const struct packet *packet);
 /* Whether one more message with an identifier may be kept. False: not now, or never: then the
  * connection ended. */
 bool deliver_may_hold(struct engine_connection *connection);

@@ -1,6 +1,6 @@
 /* Owns the way from bytes to packets, and what each packet does to the connection. What is read
  * lies in the engine's one input buffer; only a packet that is not whole yet, or that no sink has
- * room for, is kept with the connection. Host thread. */
+ * room for, is kept with the connection (ahead.c). Host thread. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +13,7 @@
 #define TEXT_LEN 512
 /* Fewer within a packet are no sign of life: it may be that its end never comes, and what is read
  * as a part of it is the answer to PINGREQ. */
-#define LIFE_BYTES      64
-#define READS_AHEAD_MAX 4
+#define LIFE_BYTES 64
 
 /* ---- what the server says of itself and of why ---- */
 
@@ -234,9 +233,12 @@ static bool take(struct engine_connection *connection, const struct packet *pack
 
 /* ---- packets out of bytes ---- */
 
+static bool is_taking(const struct engine_connection *connection) {
+    return connection->state == CONNECTION_UP || connection->state == CONNECTION_GREETING;
+}
+
 static bool takes_packets(const struct engine_connection *connection) {
-    return (connection->state == CONNECTION_UP || connection->state == CONNECTION_GREETING) &&
-           !connection->reading_paused;
+    return is_taking(connection) && connection->reading == READING_ALL;
 }
 
 /* Whoever answers a publication so does it again when that is sent again. */
@@ -252,8 +254,7 @@ static size_t refuse_packet(struct engine_connection *connection, const uint8_t 
     return used;
 }
 
-/* Takes the packet at `data`. 0: it is not whole, was not taken, or the connection ended. */
-static size_t take_one(struct engine_connection *connection, const uint8_t *data, size_t len) {
+size_t receive_packet(struct engine_connection *connection, const uint8_t *data, size_t len) {
     struct packet_frame frame;
     struct packet_fault fault;
     struct packet packet;
@@ -278,7 +279,7 @@ static size_t take_one(struct engine_connection *connection, const uint8_t *data
         return refuse_packet(connection, data, len, &frame, &fault);
     }
     if (!take(connection, &packet)) {
-        reactor_pause(connection);
+        reactor_pause(connection, READING_AHEAD);
         return 0;
     }
     return frame.total_len;
@@ -289,14 +290,14 @@ static size_t take_packets(struct engine_connection *connection, const uint8_t *
     size_t at =
         connection->skip != NULL && takes_packets(connection) ? skip_go_on(connection, len) : 0;
     while (at < len && takes_packets(connection)) {
-        size_t used = take_one(connection, data + at, len - at);
+        size_t used = receive_packet(connection, data + at, len - at);
         if (used == 0) {
             break;
         }
         at += used;
     }
-    if (output_is_behind(connection) && takes_packets(connection)) {
-        reactor_pause(connection);
+    if (output_is_behind(connection) && is_taking(connection)) {
+        reactor_pause(connection, READING_NOTHING);
     }
     return at;
 }
@@ -310,7 +311,9 @@ static void keep(struct engine_connection *connection, const uint8_t *data, size
         buffer_fini(in);
     } else if (in->len > 0 && (const uint8_t *)in->data <= data &&
                data < (const uint8_t *)in->data + in->len) {
-        memmove(in->data, data, len);
+        if (data != (const uint8_t *)in->data) {
+            memmove(in->data, data, len);
+        }
         in->len = len;
     } else {
         buffer_clear(in);
@@ -318,36 +321,16 @@ static void keep(struct engine_connection *connection, const uint8_t *data, size
     }
 }
 
-/* A message that finds no place waits for PUBREL, which may stand behind it: those are taken before
- * it. Returns what is left of len. */
-static size_t release_ahead(struct engine_connection *connection, uint8_t *data, size_t len) {
-    struct packet_frame frame;
-    struct packet_fault fault;
-    struct packet packet;
-    size_t at = 0, kept = 0;
-    while (at < len && packet_frame(data + at, len - at, &frame, &fault) == PACKET_FRAMED &&
-           frame.total_len <= len - at) {
-        bool taken = frame.type == PACKET_PUBREL &&
-                     packet_decode(data + at, &frame, connection->version, &packet, &fault) &&
-                     deliver_may_release(connection, packet.packet_id);
-        if (taken) {
-            deliver_release(connection, &packet);
-        } else {
-            memmove(data + kept, data + at, frame.total_len);
-            kept += frame.total_len;
-        }
-        at += frame.total_len;
-    }
-    memmove(data + kept, data + at, len - at);
-    return kept + len - at;
-}
-
-static void consume(struct engine_connection *connection, uint8_t *data, size_t len) {
+/* known: of the bytes, from the first on, so many are messages that waited already. */
+static void consume(struct engine_connection *connection, uint8_t *data, size_t len, size_t known) {
     size_t used = take_packets(connection, data, len);
-    if (connection->release_waits > 0 && connection->state == CONNECTION_UP) {
-        len = used + release_ahead(connection, data + used, len - used);
-    }
     keep(connection, data + used, len - used);
+    if (connection->state == CONNECTION_UP && connection->reading != READING_ALL) {
+        ahead_note(connection, used < known ? known - used : 0);
+    }
+    if (connection->state == CONNECTION_UP && connection->reading == READING_AHEAD) {
+        ahead_sort(connection);
+    }
     if (connection->state != CONNECTION_ENDED && output_account(connection)) {
         output_watch(connection);
     }
@@ -358,6 +341,12 @@ static void consume(struct engine_connection *connection, uint8_t *data, size_t 
 static bool is_within_large(const struct engine_connection *connection) {
     return (connection->skip != NULL || connection->in.len >= REACTOR_INPUT_SIZE) &&
            connection->state == CONNECTION_UP;
+}
+
+void receive_note_life(struct engine_connection *connection, size_t n, size_t kept) {
+    if (n >= LIFE_BYTES || (n > 0 && kept == 0 && connection->skip == NULL)) {
+        connection->received_at_ms = clock_ms();
+    }
 }
 
 /* Joins what is kept with what comes: in the engine's input where it fits well, else with the
@@ -377,18 +366,16 @@ static void read_more(struct engine_connection *connection) {
         connection_lost(connection, &fault);
         return;
     }
-    if (n >= LIFE_BYTES || (n > 0 && kept == 0 && connection->skip == NULL)) {
-        connection->received_at_ms = clock_ms();
-    }
+    receive_note_life(connection, (size_t)n, kept);
     if (n == 0) { /* the stream may have something of its own to write */
         if (output_account(connection)) {
             output_watch(connection);
         }
     } else if (small) {
-        consume(connection, engine->input, kept + (size_t)n);
+        consume(connection, engine->input, kept + (size_t)n, 0);
     } else {
         buffer_append(&connection->in, engine->input, (size_t)n);
-        consume(connection, (uint8_t *)connection->in.data, connection->in.len);
+        consume(connection, (uint8_t *)connection->in.data, connection->in.len, 0);
     }
     if (n > 0 && is_within_large(connection) && engine->events->heard != NULL) {
         engine->events->heard(connection->client);
@@ -412,58 +399,46 @@ static void throw_away(struct engine_connection *connection) {
     }
 }
 
+/* Only while a sink has shown to be full is it asked first. */
+static bool waits_for_sink(const struct engine_connection *connection) {
+    const struct engine *engine = connection->engine;
+    return connection->state == CONNECTION_UP &&
+           (connection->reading != READING_ALL ||
+            (engine->paused != NULL && connection->skip == NULL &&
+             !engine->events->has_room(connection->client)));
+}
+
 void receive(struct engine_connection *connection) {
     if (connection->state == CONNECTION_PARTING) {
         throw_away(connection);
-        return;
+    } else if (waits_for_sink(connection)) {
+        ahead_receive(connection);
+    } else if (takes_packets(connection)) {
+        read_more(connection);
     }
-    if (!takes_packets(connection)) {
-        return;
-    }
-    /* Only while a sink has shown to be full is it asked first, so that nothing need be kept. */
-    const struct engine *engine = connection->engine;
-    bool waits_for_answer =
-        connection->state == CONNECTION_GREETING || connection->request.packet_id != 0;
-    if (engine->paused != NULL && !waits_for_answer &&
-        !engine->events->has_room(connection->client)) {
-        reactor_pause(connection);
-        output_watch(connection);
-        return;
-    }
-    read_more(connection);
-}
-
-/* False: the stream failed. */
-static bool read_ahead(struct engine_connection *connection) {
-    struct engine *engine = connection->engine;
-    struct stream_fault fault;
-    ssize_t n = stream_read(&connection->stream, engine->input, REACTOR_INPUT_SIZE, &fault);
-    if (n < 0) {
-        connection_lost(connection, &fault);
-        return false;
-    }
-    buffer_append(&connection->in, engine->input, (size_t)n);
-    connection->reads_ahead += n > 0;
-    return true;
 }
 
 bool receive_again(struct engine_connection *connection) {
-    if (output_is_behind(connection) || !connection->engine->events->has_room(connection->client)) {
+    if (output_is_behind(connection)) {
         return false;
     }
-    reactor_resume(connection);
-    if (connection->release_waits > 0 && connection->reads_ahead < READS_AHEAD_MAX &&
-        !read_ahead(connection)) {
-        return true;
+    if (!connection->engine->events->has_room(connection->client)) {
+        if (connection->reading == READING_NOTHING && ahead_may_read(connection)) {
+            reactor_task(connection, TASK_READ);
+        }
+        return false;
     }
+    size_t waiting = connection->held_back;
+    ahead_note(connection, 0);
+    reactor_resume(connection);
     if (connection->in.len > 0) {
-        consume(connection, (uint8_t *)connection->in.data, connection->in.len);
+        consume(connection, (uint8_t *)connection->in.data, connection->in.len, waiting);
     } else {
         output_watch(connection);
     }
-    if (connection->state == CONNECTION_UP && !connection->reading_paused) {
-        connection->received_at_ms = clock_ms(); /* it could not be heard meanwhile */
+    if (connection->state == CONNECTION_UP && connection->reading == READING_ALL) {
+        connection->received_at_ms = clock_ms(); /* perhaps it could not be heard meanwhile */
         reactor_task(connection, TASK_READ);
     }
-    return connection->state != CONNECTION_UP || !connection->reading_paused;
+    return connection->state != CONNECTION_UP || connection->reading == READING_ALL;
 }

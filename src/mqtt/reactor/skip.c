@@ -82,7 +82,7 @@ static size_t begin(struct engine_connection *connection, const struct packet_fr
                     const struct packet *packet, struct packet_slice topic, enum engine_skip reason,
                     size_t len) {
     if (packet->packet_id != 0 && !deliver_may_hold(connection)) {
-        reactor_pause(connection);
+        reactor_pause(connection, READING_AHEAD);
         return 0;
     }
     struct skip *skip = calloc(1, sizeof(*skip));

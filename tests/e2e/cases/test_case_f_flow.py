@@ -1,0 +1,159 @@
+"""One party that stands still, a sink or a broker, holds up nobody else's publications."""
+
+import threading
+import time
+
+import pytest
+
+from fleet.certificates import Authority
+from fleet.operator import metrics
+from fleet.ports import free_port
+from fleet.scripted import ScriptedBroker
+from fleet.wait import holds_for, wait_until
+
+pytestmark = pytest.mark.every_engine
+
+SMALL = {"sink__queue_messages": 10, "redis_config__timeout_ms": 1000}
+
+
+def break_stream(fleet):
+    fleet.redis.client.delete(fleet.stream.key)
+    fleet.redis.client.set(fleet.stream.key, "not a stream")
+
+
+def mend_stream(fleet):
+    fleet.redis.client.delete(fleet.stream.key)
+
+
+def fill_sink(fleet, broker, client, count=40):
+    """Until messages of the client wait: its sink takes nothing."""
+    break_stream(fleet)
+    payloads = [b"%s %d" % (client.encode(), number) for number in range(count)]
+    broker.publish_all([(f"t/{client}/x", payload) for payload in payloads])
+    wait_until(lambda: metrics(fleet.nodes[0])["mqfleet_held_back_clients"] > 0
+               or not fleet.nodes[0].ready(), 20, "the sink is full")
+    return payloads
+
+
+def publish_all(fleet, jobs, api=None):
+    """[(client, topic, qos)] at once: {job: (status, seconds, document)}."""
+    answers = {}
+
+    def one(job):
+        began = time.monotonic()
+        answer = (api or fleet.api).publish(job[0], job[1], "x", job[2])
+        answers[job] = (answer.status_code, time.monotonic() - began, answer.json())
+    threads = [threading.Thread(target=one, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+# ---- F7: a sink that stands still -----------------------------------------------------------------
+
+@pytest.fixture(name="authority", scope="module")
+def make_authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.mark.parametrize("over", ["tcp", "tls", "websocket"])
+@pytest.mark.parametrize("version", [4, 5])
+def test_case_F7_publications_are_answered_while_the_sink_takes_nothing(fleet, over, version,
+                                                                        authority):
+    port = free_port()
+    lines = {"tls": [f"cafile {authority.ca}", f"certfile {authority.server_certificate}",
+                     f"keyfile {authority.server_key}"], "websocket": ["protocol websockets"]}
+    broker = fleet.start_broker("flow", options=[f"listener {port} 127.0.0.1",
+                                                 *lines.get(over, [])])
+    fleet.start_node(**SMALL)
+    scheme = {"tcp": "mqtt", "tls": "mqtts", "websocket": "ws"}[over]
+    more = {"url": f"{scheme}://localhost:{port}", "protocol_version": version,
+            "clean_start": False}
+    if over == "tls":
+        more["tls"] = {"ca": str(authority.ca)}
+    if version == 5:
+        more["session_expiry_s"] = 3600
+    fleet.wait_online(fleet.create(3, make=lambda client: {
+        "id": client, "subscriptions": [{"filter": f"t/{client}/#", "qos": 1}], **more}))
+    payloads = fill_sink(fleet, broker, "c00000")
+    jobs = [(client, f"t/{client}/mine", qos) for client in ("c00000", "c00001")
+            for qos in (1, 2)] + [("c00002", "elsewhere", qos) for qos in (0, 1, 2)]
+    for job, (status, _, document) in publish_all(fleet, jobs).items():
+        assert status == 200, (job, document)
+    assert fleet.api.state("c00000") == "online"
+    mend_stream(fleet)
+    fleet.stream.wait_payloads(payloads, 30)
+    got = [payload for payload in fleet.stream.payloads() if payload.startswith(b"c00000")]
+    assert got == payloads, "in order, each once"
+
+
+def test_case_F7_literally_a_client_that_receives_nothing(fleet):
+    """It has no subscription's messages; others of the same worker fill the sink."""
+    fleet.start_node(**SMALL)
+    ids = fleet.online(40, make=fleet.persistent)
+    full = ids[:20]
+    break_stream(fleet)
+    fleet.broker.publish_all([(f"t/{client}/x", b"%d" % number)
+                              for number in range(30) for client in full])
+    wait_until(lambda: metrics(fleet.nodes[0])["mqfleet_held_back_clients"] >= 10, 20, "full")
+    answers = publish_all(fleet, [(client, "elsewhere", qos) for client in ids[20:]
+                                  for qos in (1, 2)])
+    assert {status for status, _, _ in answers.values()} == {200}, answers
+    mend_stream(fleet)
+    wait_until(lambda: metrics(fleet.nodes[0])["mqfleet_held_back_bytes"] == 0, 30, "all is taken")
+
+
+def test_case_F7_beyond_the_bound_the_answer_names_the_sink_and_nothing_breaks(fleet):
+    broker = fleet.closing(ScriptedBroker())
+    node = fleet.start_node(**SMALL, publish_timeout_ms=1500)
+    fleet.api.create({"id": "c", "url": broker.url, "clean_start": False, "keepalive_s": 2,
+                      "subscriptions": [{"filter": "t", "qos": 1}]})
+    link = broker.online()
+    fleet.wait_online(["c"])
+    break_stream(fleet)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(fleet.api.publish("c", "x", "1")))
+    sending = threading.Thread(target=lambda: [link.publish(
+        "t", b"%04d" % number + bytes(1000), 1, number) for number in range(1, 3000)])
+    sending.start()
+    wait_until(lambda: metrics(node)["mqfleet_held_back_bytes"] > 250_000, 20, "the bound")
+    thread.start()
+    thread.join()
+    answer, = answers
+    assert answer.status_code == 504, answer.text
+    assert answer.json()["type"].endswith(":sink-full"), answer.text
+    assert answer.json()["code"] == "sink_full" and "sink" in answer.json()["detail"]
+    values = metrics(node)
+    assert values["mqfleet_held_back_bytes"] <= 400_000
+    assert values["mqfleet_buffers_bytes"] >= values["mqfleet_held_back_bytes"]
+    # Three times the keepalive: what we do not read is no silence of the broker.
+    holds_for(lambda: fleet.api.state("c") == "online", 6, "no keepalive ends it")
+    mend_stream(fleet)
+    sending.join()
+    wait_until(lambda: len(fleet.stream.payloads()) == 2999, 30, "all of them")
+    assert fleet.stream.payloads()[0][:4] == b"0001"
+    assert fleet.api.status("c")["reconnects"] == 0
+
+
+@pytest.mark.parametrize("verb", ["pause", "delete", "release", "kick"])
+def test_case_F7_a_client_may_end_while_its_messages_wait(fleet, verb):
+    fleet.start_node(**SMALL)
+    fleet.online(2, make=fleet.persistent)
+    payloads = fill_sink(fleet, fleet.broker, "c00000")
+    if verb == "delete":
+        assert fleet.api.delete(fleet.api.path("c00000")).status_code in (200, 204)
+        wait_until(lambda: fleet.api.get(fleet.api.path("c00000")).status_code == 404, 20, "gone")
+    elif verb == "kick":
+        fleet.broker.restart()
+    else:
+        assert fleet.api.post(fleet.api.path("c00000", verb)).status_code in (200, 202)
+    wait_until(lambda: metrics(fleet.nodes[0])["mqfleet_held_back_bytes"] == 0
+               or fleet.api.state("c00000") == "online", 20, "it ended")
+    mend_stream(fleet)
+    if verb == "pause":
+        fleet.api.wait_state("c00000", "paused")
+        assert fleet.api.post(fleet.api.path("c00000", "resume")).status_code in (200, 202)
+    if verb in ("pause", "release"):
+        fleet.stream.wait_payloads(payloads, 30)
