@@ -72,7 +72,7 @@ def test_case_F7_publications_are_answered_while_the_sink_takes_nothing(fleet, o
     more = {"url": f"{scheme}://localhost:{port}", "protocol_version": version,
             "clean_start": False}
     if over == "tls":
-        more["tls"] = {"ca": str(authority.ca)}
+        more["tls"] = {"ca": authority.ca.read_text()}
     if version == 5:
         more["session_expiry_s"] = 3600
     fleet.wait_online(fleet.create(3, make=lambda client: {
