@@ -31,6 +31,7 @@
 #include "http/listener.h"
 #include "profile/heap.h"
 #include "net/redis.h"
+#include "net/redis_tls.h"
 #include "net/redis_url.h"
 
 #define THREADS_MAX    2048
@@ -355,7 +356,7 @@ static void warn_insecure(const struct conf *conf) {
     bool loopback = http_address_is_loopback(conf->http_listen) &&
                     (conf->ops_port == 0 || http_address_is_loopback(conf->ops_listen));
     const char *const secrets[] = {conf->fleet_secret_file, conf->http_tls_key_file,
-                                   conf->secrets_key_file};
+                                   conf->secrets_key_file, conf->redis_tls_key_file};
     for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {
         if (secrets[i][0] != '\0') {
             secret_file_warn(secrets[i]);
@@ -451,6 +452,10 @@ int main(int argc, char **argv) {
     if (result == ERR_OK && app.conf->http_tls_cert_file[0] != '\0') {
         result =
             http_certificate_load(app.conf->http_tls_cert_file, app.conf->http_tls_key_file, fault);
+    }
+    if (result == ERR_OK) {
+        result = redis_tls_load(app.conf->redis_tls_ca_file, app.conf->redis_tls_cert_file,
+                                app.conf->redis_tls_key_file, fault);
     }
     if (result != ERR_OK) {
         fprintf(stderr, "mqfleetd: %s\n", fault);

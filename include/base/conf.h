@@ -35,6 +35,12 @@
     STR(redis_password, "redis_config.password", CONF_SECRET, "", "Redis password")                                    \
     INT(redis_timeout_ms, "redis_config.timeout_ms", "ms", 2000, 50, 60000,                                            \
         "limit of one Redis connect or call")                                                                          \
+    STR(redis_tls_ca_file, "redis_config.tls_ca_file", 0, "",                                                          \
+        "certificates, PEM, that one of a Redis reached by rediss:// must be signed by; empty: the system's")          \
+    STR(redis_tls_cert_file, "redis_config.tls_cert_file", 0, "",                                                      \
+        "certificate chain, PEM, presented to a Redis that asks for one (tls-auth-clients); empty: none")              \
+    STR(redis_tls_key_file, "redis_config.tls_key_file", 0, "",                                                        \
+        "private key of that certificate, PEM")                                                                        \
     STR(key_prefix, "key_prefix", 0, "",                                                                               \
         "put before every Redis key; on a Redis Cluster with a hash tag, such as {fleet}:")                            \
     INT(min_replicas, "min_replicas", "replicas", 0, 0, 16,                                                            \

@@ -17,8 +17,8 @@
 struct redis;
 struct redis_reply; /* owned by the caller: redis_reply_free; parts of it are borrowed */
 
-/* url: as in net/redis_url.h. ERR_ARGUMENT: `fault` (may be NULL, at least
- * 256 bytes) says what is wrong, ERR_UNSUPPORTED: a scheme this build cannot speak (rediss). */
+/* url: as in net/redis_url.h. ERR_ARGUMENT: `fault` (may be NULL, at least 256 bytes) says what is
+ * wrong. */
 enum err redis_url_check(const char *url, char *fault) MUST_CHECK;
 
 /* Does not connect. timeout_ms bounds one connect and one call. NULL: out of memory or bad url. */

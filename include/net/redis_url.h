@@ -32,8 +32,8 @@ struct redis_url {
 };
 
 /* User and password are percent-decoded (RFC 3986 section 2.1). On an error `out` holds nothing and
- * fault[REDIS_URL_FAULT_LEN] (may be NULL) says what is wrong, without the secret.
- * ERR_UNSUPPORTED: TLS, and this build has none. Caller: redis_url_fini. */
+ * fault[REDIS_URL_FAULT_LEN] (may be NULL) says what is wrong, without the secret. Caller:
+ * redis_url_fini. */
 enum err redis_url_parse(const char *text, struct redis_url *out, char *fault) MUST_CHECK;
 void redis_url_fini(struct redis_url *url);
 

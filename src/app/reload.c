@@ -8,6 +8,7 @@
 #include "base/notify.h"
 #include "base/client_file.h"
 #include "http/certificate.h"
+#include "net/redis_tls.h"
 
 #define NAMES_MAX 256 /* more than there are settings */
 
@@ -64,6 +65,14 @@ static enum err reload_certificate(struct app *app, const struct conf *fresh, ch
                : ERR_OK;
 }
 
+/* Connections that are open go on as they are. */
+static enum err reload_redis_tls(struct app *app, const struct conf *fresh, char *fault) {
+    const struct conf *conf = app->conf;
+    (void)fresh;
+    return redis_tls_load(conf->redis_tls_ca_file, conf->redis_tls_cert_file,
+                          conf->redis_tls_key_file, fault);
+}
+
 /* What SIGHUP takes over, a row each: settings that take effect at once ("" for none beside), and
  * the files they name, which are read again. One that cannot be read leaves things as they were.
  */
@@ -77,6 +86,7 @@ static const struct {
     {"http.tokens_file", false, reload_tokens},
     {"fleet.secret_file", false, reload_fleet_secret},
     {"http.tls_cert_file", false, reload_certificate},
+    {"redis_config.tls_cert_file", false, reload_redis_tls},
 };
 
 #define RELOAD_COUNT (sizeof(reloads) / sizeof(reloads[0]))

@@ -41,7 +41,8 @@ bool client_file_guard(const char *path) {
 
 bool client_file_guard_own(const struct conf *conf) {
     const char *const own[] = {conf->secrets_key_file, conf->http_tokens_file,
-                               conf->fleet_secret_file, conf->http_tls_key_file};
+                               conf->fleet_secret_file, conf->http_tls_key_file,
+                               conf->redis_tls_key_file};
     bool guarded_all = true;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
         guarded_all = client_file_guard(own[i]) && guarded_all;

@@ -102,13 +102,6 @@ static bool is_redis_url(const char *url) {
 static enum err check_redis_url(struct conf_loader *loader) {
     const char *url = loader->conf->redis_url;
     const char *origin = loader->origins[CONF_redis_url];
-#ifndef HAVE_HIREDIS_SSL
-    if (matches(url, "^rediss[:+]")) {
-        return conf_fault(loader, origin,
-                          "redis_config.url: rediss:// needs TLS to Redis, which this build does "
-                          "not have (hiredis 1.0 or later: docs/redis.md)");
-    }
-#endif
     if (is_redis_url(url)) {
         return ERR_OK;
     }
@@ -135,6 +128,16 @@ static enum err check_redis_parts(struct conf_loader *loader) {
                           conf->redis_host);
     }
     return ERR_OK;
+}
+
+static enum err check_redis_tls(struct conf_loader *loader) {
+    const struct conf *conf = loader->conf;
+    if ((conf->redis_tls_cert_file[0] != '\0') == (conf->redis_tls_key_file[0] != '\0')) {
+        return ERR_OK;
+    }
+    return conf_fault(loader, origin_of(loader, CONF_redis_tls_cert_file, CONF_redis_tls_key_file),
+                      "redis_config.tls_cert_file and redis_config.tls_key_file: both or none must "
+                      "be set");
 }
 
 static bool is_address(const char *text) {
@@ -316,9 +319,9 @@ static enum err run(struct conf_loader *loader, step_function *const *steps, siz
 
 enum err conf_check_rules(struct conf_loader *loader) {
     static step_function *const RULES[] = {
-        check_orders,      check_names,  check_filled, check_redis_url,
-        check_redis_parts, check_listen, check_tls,    check_fleet_secret,
-        check_sink,        check_lists,  check_engine,
+        check_orders,       check_names,     check_filled, check_redis_url,
+        check_redis_parts,  check_redis_tls, check_listen, check_tls,
+        check_fleet_secret, check_sink,      check_lists,  check_engine,
     };
     return run(loader, RULES, sizeof(RULES) / sizeof(RULES[0]));
 }

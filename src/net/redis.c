@@ -81,8 +81,13 @@ int redis_fd(const struct redis *redis) {
 /* Nothing is expected, yet there is something to read: the server has closed an idle connection.
  * (Over TLS it may be a message of the protocol itself.) */
 static bool is_closed(struct redis *redis) {
+    char byte;
+    const char *failure = NULL;
     struct pollfd polled = {.fd = redis->context->fd, .events = POLLIN};
-    return poll(&polled, 1, 0) != 0 && (!redis->tls || redisBufferRead(redis->context) != REDIS_OK);
+    if (poll(&polled, 1, 0) == 0) {
+        return false;
+    }
+    return !redis->tls || redis_tls_receive(redis->tls, &byte, 1, &failure) > 0 || failure;
 }
 
 /* Nothing was sent on the old connection, so a new one can be had without a doubt about any

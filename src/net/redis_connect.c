@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "redis_internal.h"
-#include "redis_tls.h"
 
 /* Short, for the beat that follows decides whether a node is suspected. */
 #define RETRY_MS_MIN 10
@@ -37,10 +36,8 @@ static struct timeval time_left(int64_t deadline_ms) {
 
 static enum err start_tls(struct redis *redis, int64_t deadline_ms) {
     char fault[REDIS_ERROR_LEN];
-    if (redisSetTimeout(redis->context, time_left(deadline_ms)) != REDIS_OK) {
-        return redis_fail(redis, ERR_UNAVAILABLE, redis->context->errstr);
-    }
-    redis->tls = redis_tls_start(redis->context, redis->peer.host, fault, sizeof fault);
+    redis->tls =
+        redis_tls_start(redis->context->fd, redis->peer.host, deadline_ms, fault, sizeof fault);
     return redis->tls ? ERR_OK : redis_fail(redis, ERR_UNAVAILABLE, fault);
 }
 
@@ -70,8 +67,8 @@ enum err redis_open(struct redis *redis, const struct redis_address *to, int64_t
     if (redis->context->err) {
         return redis_fail(redis, ERR_UNAVAILABLE, redis->context->errstr);
     }
-    enum err err = redis->url.tls ? start_tls(redis, deadline_ms) : ERR_OK;
-    return err == ERR_OK ? prepare_socket(redis) : err;
+    enum err err = prepare_socket(redis);
+    return err == ERR_OK && redis->url.tls ? start_tls(redis, deadline_ms) : err;
 }
 
 /* --- the greeting --- */

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <hiredis/hiredis.h>
 #include "base/buffer.h"
 #include "net/redis.h"
@@ -28,7 +29,7 @@ struct redis {
     struct redis_place *place; /* NULL only for the connection that asks a sentinel */
     int64_t timeout_ms;
     redisContext *context;     /* NULL: not connected */
-    void *tls;                 /* of the context, which frees it; NULL: none */
+    void *tls;                 /* redis_tls.c; NULL: none */
     struct redis_address peer; /* where the context leads; no host: a Unix socket */
     uint64_t generation;       /* of the place, when this connection was made */
     struct buffer send;        /* formatted commands; send.data + sent is not on the wire yet */
@@ -56,12 +57,26 @@ enum err redis_fail(struct redis *redis, enum err code, const char *text) MUST_C
 enum err redis_send_part(struct redis *redis, int argc, const char *const *argv,
                          const size_t *lens) MUST_CHECK;
 enum err redis_flush(struct redis *redis) MUST_CHECK;
+/* Reads what has come, for the parser. */
+enum err redis_receive(struct redis *redis) MUST_CHECK;
 /* Sends what it can and waits until the deadline for something to read, which it reads.
  * ERR_TIMEOUT leaves the connection as it is. */
 enum err redis_wait_io(struct redis *redis, int64_t deadline_ms) MUST_CHECK;
 /* *out: NULL when no whole reply has been read yet. */
 enum err redis_parsed_reply(struct redis *redis, redisReply **out) MUST_CHECK;
 enum err redis_await_reply(struct redis *redis, int64_t deadline_ms, redisReply **out) MUST_CHECK;
+
+/* ---- redis_tls.c --------------------------------------------------------------------------- */
+
+/* The handshake, on a non-blocking socket. The server's certificate must be of an authority that is
+ * trusted (net/redis_tls.h) and name `host`. NULL: `fault` says why. Caller: redis_tls_end. */
+void *redis_tls_start(int fd, const char *host, int64_t deadline_ms, char *fault,
+                      size_t fault_size) MUST_CHECK;
+void redis_tls_end(void *tls); /* without a word to the server */
+/* As send(2) and recv(2) on a non-blocking socket, but -1 at the end as well; *failure: why, NULL
+ * with EAGAIN. A receive takes a whole record when it has room for 16384 bytes. */
+ssize_t redis_tls_send(void *tls, const void *data, size_t len, const char **failure);
+ssize_t redis_tls_receive(void *tls, void *data, size_t size, const char **failure);
 
 /* ---- redis_connect.c ----------------------------------------------------------------------- */
 

@@ -12,12 +12,6 @@
 #define PORT_DEFAULT          6379
 #define SENTINEL_PORT_DEFAULT 26379
 
-#ifdef HAVE_HIREDIS_SSL
-#define TLS_IS_BUILT true
-#else
-#define TLS_IS_BUILT false
-#endif
-
 static enum err refuse(char *fault, enum err code, const char *reason) {
     if (fault) {
         snprintf(fault, REDIS_URL_FAULT_LEN, "%s", reason);
@@ -220,10 +214,6 @@ enum err redis_url_parse(const char *text, struct redis_url *out, char *fault) {
         size_t prefix_len = strlen(SCHEMES[i].prefix);
         if (strncmp(text, SCHEMES[i].prefix, prefix_len) != 0) {
             continue;
-        }
-        if (SCHEMES[i].tls && !TLS_IS_BUILT) {
-            return refuse(fault, ERR_UNSUPPORTED,
-                          "rediss needs TLS to Redis, which this build does not have");
         }
         enum err err = SCHEMES[i].parse(text + prefix_len, out, fault);
         out->tls = SCHEMES[i].tls;

@@ -11,8 +11,8 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "redis_internal.h"
-#include "redis_tls.h"
 
+#define RECEIVE_BYTES   16384   /* a record of TLS */
 #define SEND_BYTES_KEPT 1048576 /* a larger send buffer is given back once it is empty */
 
 /* Error replies that say something about the server, not about the data. Most of them: try again
@@ -82,11 +82,12 @@ enum err redis_about_server(struct redis *redis, const char *text) {
 }
 
 void redis_disconnect(struct redis *redis) {
+    redis_tls_end(redis->tls);
+    redis->tls = NULL;
     if (redis->context) {
         redisFree(redis->context);
     }
     redis->context = NULL;
-    redis->tls = NULL;
     buffer_clear(&redis->send);
     redis->sent = 0;
     redis->awaited = 0;
@@ -128,13 +129,14 @@ enum err redis_flush(struct redis *redis) {
     while (redis->sent < redis->send.len) { /* bounded: each turn sends something or returns */
         const char *data = redis->send.data + redis->sent;
         size_t len = redis->send.len - redis->sent;
-        ssize_t n = redis->tls ? redis_tls_send(redis->tls, data, len)
+        const char *failure = NULL;
+        ssize_t n = redis->tls ? redis_tls_send(redis->tls, data, len, &failure)
                                : send(redis->context->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return ERR_OK;
         }
         if (n < 0) {
-            return redis_fail(redis, ERR_UNAVAILABLE, strerror(errno));
+            return redis_fail(redis, ERR_UNAVAILABLE, failure ? failure : strerror(errno));
         }
         redis->sent += (size_t)n;
     }
@@ -144,6 +146,24 @@ enum err redis_flush(struct redis *redis) {
         buffer_init(&redis->send);
     }
     buffer_clear(&redis->send);
+    return ERR_OK;
+}
+
+enum err redis_receive(struct redis *redis) {
+    char bytes[RECEIVE_BYTES];
+    const char *failure = NULL;
+    ssize_t n = redis->tls ? redis_tls_receive(redis->tls, bytes, sizeof bytes, &failure)
+                           : recv(redis->context->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return ERR_OK;
+    }
+    if (n <= 0) {
+        failure = n == 0 ? "Server closed the connection" : failure ? failure : strerror(errno);
+        return redis_fail(redis, ERR_UNAVAILABLE, failure);
+    }
+    if (redisReaderFeed(redis->context->reader, bytes, (size_t)n) != REDIS_OK) {
+        return redis_fail(redis, ERR_MEMORY, "out of memory");
+    }
     return ERR_OK;
 }
 
@@ -167,10 +187,7 @@ enum err redis_wait_io(struct redis *redis, int64_t deadline_ms) {
     if (ready <= 0) {
         return clock_ms() >= deadline_ms ? ERR_TIMEOUT : ERR_OK;
     }
-    if ((polled.revents & ~POLLOUT) && redisBufferRead(redis->context) != REDIS_OK) {
-        return redis_fail(redis, ERR_UNAVAILABLE, redis->context->errstr);
-    }
-    return ERR_OK;
+    return polled.revents & ~POLLOUT ? redis_receive(redis) : ERR_OK;
 }
 
 /* *out: NULL when no whole reply has been read yet. */

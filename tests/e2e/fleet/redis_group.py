@@ -11,12 +11,19 @@ from .wait import wait_until
 
 
 class RedisProgram(Process):
-    """options: further arguments of the server, behind the port."""
+    """options: further arguments of the server, behind the port. tls: an Authority: it speaks TLS
+    at a port of its own, also to others; clients: whether it asks for their certificates."""
 
-    def __init__(self, folder, name, options=(), config=None):
+    def __init__(self, folder, name, options=(), config=None, tls=None, clients="no"):
         super().__init__(name, folder / name)
-        self.port = free_port()
+        self.port = self.peer_port = free_port()
         self.options = list(options)
+        if tls:
+            self.peer_port = free_port()
+            self.options += [
+                "--tls-port", self.peer_port, "--tls-auth-clients", clients, "--tls-replication",
+                "yes", "--tls-cert-file", tls.server_certificate, "--tls-key-file", tls.server_key,
+                "--tls-ca-cert-file", tls.ca]
         self.config = config
         self.client = redis_client(self.port, decode_responses=True)
 
@@ -35,12 +42,13 @@ class RedisProgram(Process):
 
 
 class Sentinels:
-    """A master, a replica, and three sentinels that know the master as "fleet"."""
+    """A master, a replica, and three sentinels that know the master as "fleet". tls: as above."""
 
-    def __init__(self, fleet):
+    def __init__(self, fleet, tls=None):
         self.fleet = fleet
+        self.tls = tls
         self.master = self._start("master")
-        self.replica = self._start("replica", "--replicaof", "127.0.0.1", self.master.port)
+        self.replica = self._start("replica", "--replicaof", "127.0.0.1", self.master.peer_port)
         wait_until(lambda: self.master.client.info("replication")
                    .get("slave0", {}).get("state") == "online",
                    20, "the replica follows")
@@ -49,16 +57,18 @@ class Sentinels:
             wait_until(lambda: self._complete(sentinel), 30, f"{sentinel.name} knows all others")
 
     def _start(self, name, *options):
-        program = RedisProgram(self.fleet.folder, name, ("--repl-diskless-sync-delay", 0, *options))
+        program = RedisProgram(self.fleet.folder, name,
+                               ("--repl-diskless-sync-delay", 0, *options), tls=self.tls)
         self.fleet.others.append(program)
         return program.start()
 
     def _sentinel(self, number):
         config = self.fleet.folder / f"sentinel{number}.conf"
-        config.write_text(f"sentinel monitor fleet 127.0.0.1 {self.master.port} 2\n"
+        config.write_text(f"sentinel monitor fleet 127.0.0.1 {self.master.peer_port} 2\n"
                           "sentinel down-after-milliseconds fleet 800\n"
                           "sentinel failover-timeout fleet 5000\n")
-        program = RedisProgram(self.fleet.folder, f"sentinel{number}", ["--sentinel"], config)
+        program = RedisProgram(self.fleet.folder, f"sentinel{number}", ["--sentinel"], config,
+                               tls=self.tls)
         self.fleet.others.append(program)
         return program.start()
 
@@ -69,8 +79,8 @@ class Sentinels:
 
     @property
     def url(self):
-        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
-        return f"redis+sentinel://{hosts}/fleet/0"
+        hosts = ",".join(f"127.0.0.1:{sentinel.peer_port}" for sentinel in self.sentinels)
+        return f"redis{'s' if self.tls else ''}+sentinel://{hosts}/fleet/0"
 
     def fail_over(self):
         """Ordered: the replica becomes the master."""
@@ -88,25 +98,28 @@ class Sentinels:
 
 
 class Cluster:
-    """Three nodes, no replicas."""
+    """Three nodes, no replicas. tls: as above."""
 
-    def __init__(self, fleet):
+    def __init__(self, fleet, tls=None):
         self.nodes = []
+        self.tls = tls
         for number in range(3):
-            options = ["--cluster-enabled", "yes", "--cluster-port", free_port()]
-            node = RedisProgram(fleet.folder, f"cluster{number}", options)
+            options = ["--cluster-enabled", "yes", "--cluster-port", free_port(),
+                       "--tls-cluster", "yes" if tls else "no"]
+            node = RedisProgram(fleet.folder, f"cluster{number}", options, tls=tls)
             fleet.others.append(node)
             self.nodes.append(node.start())
-        hosts = [f"127.0.0.1:{node.port}" for node in self.nodes]
-        subprocess.run([REDIS_CLI, "--cluster", "create", *hosts, "--cluster-yes"], check=True,
-                       stdout=subprocess.DEVNULL)
+        hosts = [f"127.0.0.1:{node.peer_port}" for node in self.nodes]
+        trust = ["--tls", "--cacert", tls.ca] if tls else []
+        subprocess.run([REDIS_CLI, *trust, "--cluster", "create", *hosts, "--cluster-yes"],
+                       check=True, stdout=subprocess.DEVNULL)
         for node in self.nodes:
             wait_until(lambda: node.client.cluster("info")["cluster_state"] == "ok", 20,
                        "the cluster is complete")
 
     @property
     def url(self):
-        return f"redis://127.0.0.1:{self.nodes[0].port}"
+        return f"redis{'s' if self.tls else ''}://127.0.0.1:{self.nodes[0].peer_port}"
 
     def owner(self, key):
         """The node that has the slot of `key`."""

@@ -1,38 +1,51 @@
-/* net/redis over TLS to a real redis-server. Where hiredis has no TLS there is nothing to test: the
- * url is refused, see test_redis_url.c. */
+/* net/redis over TLS to a real redis-server. */
 #include "net/redis.h"
+#include "net/redis_tls.h"
 
 #include <check.h>
 #include "redis_servers.h"
 
-#ifdef HAVE_HIREDIS_SSL
-
 #define TIMEOUT_MS 2000
+
+enum { CERT, KEY, CA, OTHER, FILES };
 
 static struct server *server;
 static int tls_port;
+static char path[FILES][96];
+static char fault[REDIS_TLS_FAULT_LEN];
 
-/* An authority of our own, trusted through the environment, and a certificate for 127.0.0.1. */
-static void setup(void) {
-    char command[1024], port[8], path[3][96];
-    const char *const names[] = {"cert.pem", "key.pem", "ca.pem"};
+/* An authority of our own, and a certificate for 127.0.0.1. */
+static void setup_with(const char *clients) {
+    char command[2048], port[8];
+    const char *const names[] = {"cert.pem", "key.pem", "ca.pem", "other.pem"};
     servers_begin();
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < FILES; i++) {
         snprintf(path[i], sizeof path[i], "%s/%s", servers.folder, names[i]);
     }
-    snprintf(command, sizeof command,
-             "cd %s && exec > openssl.log 2>&1 && "
-             "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 "
-             "-subj /CN=authority && openssl req -newkey rsa:2048 -nodes -keyout key.pem -out req "
-             "-subj /CN=redis && printf 'subjectAltName=IP:127.0.0.1' > ext && openssl x509 -req "
-             "-in req -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile ext",
-             servers.folder);
+    snprintf(
+        command, sizeof command,
+        "cd %s && exec > openssl.log 2>&1 && "
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 "
+        "-subj /CN=authority && openssl req -newkey rsa:2048 -nodes -keyout key.pem -out req "
+        "-subj /CN=redis && printf 'subjectAltName=IP:127.0.0.1' > ext && openssl x509 -req "
+        "-in req -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile ext && "
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -out other.pem -days 2 "
+        "-subj /CN=other",
+        servers.folder);
     ck_assert_int_eq(system(command), 0);
     tls_port = server_free_port();
     snprintf(port, sizeof port, "%d", tls_port);
-    setenv("SSL_CERT_FILE", path[2], 1);
-    server = SERVER_START("--tls-port", port, "--tls-auth-clients", "no", "--tls-cert-file",
-                          path[0], "--tls-key-file", path[1], "--tls-ca-cert-file", path[2]);
+    ck_assert_msg(redis_tls_load(path[CA], "", "", fault) == ERR_OK, "%s", fault);
+    server = SERVER_START("--tls-port", port, "--tls-auth-clients", clients, "--tls-cert-file",
+                          path[CERT], "--tls-key-file", path[KEY], "--tls-ca-cert-file", path[CA]);
+}
+
+static void setup(void) {
+    setup_with("no");
+}
+
+static void setup_for_known_clients(void) {
+    setup_with("yes");
 }
 
 static struct redis *connection(const char *host) {
@@ -97,9 +110,20 @@ END_TEST
 static void expect_refused(const char *host, const char *why) {
     struct redis *redis = connection(host);
     struct redis_reply *reply = NULL;
+    int64_t begin_ms = clock_ms();
     ck_assert_int_eq(redis_command(redis, 1, (const char *[]){"PING"}, NULL, &reply),
                      ERR_UNAVAILABLE);
     ck_assert_msg(strstr(redis_error(redis), why), "%s", redis_error(redis));
+    ck_assert_int_lt(clock_ms() - begin_ms, TIMEOUT_MS * 2);
+    redis_destroy(redis);
+}
+
+static void expect_answers(void) {
+    struct redis *redis = connection("127.0.0.1");
+    struct redis_reply *reply = NULL;
+    ck_assert_msg(redis_command(redis, 1, (const char *[]){"PING"}, NULL, &reply) == ERR_OK, "%s",
+                  redis_error(redis));
+    redis_reply_free(reply);
     redis_destroy(redis);
 }
 
@@ -109,33 +133,90 @@ START_TEST(a_certificate_for_another_host_is_refused) {
 END_TEST
 
 START_TEST(a_certificate_of_an_unknown_authority_is_refused) {
-    setenv("SSL_CERT_FILE", "/nonexistent", 1);
-    expect_refused("127.0.0.1", "certificate");
+    ck_assert_int_eq(redis_tls_load(path[OTHER], "", "", fault), ERR_OK);
+    expect_refused("127.0.0.1", "self-signed certificate");
 }
 END_TEST
 
-static void add(TCase *tcase) {
-    tcase_add_checked_fixture(tcase, setup, servers_end);
-    tcase_add_test(tcase, large_pipelines_and_idle_connections_work_over_tls);
-    tcase_add_test(tcase, messages_come_over_tls_and_a_stalled_server_is_a_timeout);
-    tcase_add_test(tcase, a_certificate_for_another_host_is_refused);
-    tcase_add_test(tcase, a_certificate_of_an_unknown_authority_is_refused);
+START_TEST(without_a_ca_file_the_authorities_of_the_system_count) {
+    setenv("SSL_CERT_FILE", path[CA], 1);
+    ck_assert_int_eq(redis_tls_load("", "", "", fault), ERR_OK);
+    expect_answers();
+    setenv("SSL_CERT_FILE", path[OTHER], 1);
+    ck_assert_int_eq(redis_tls_load("", "", "", fault), ERR_OK);
+    expect_refused("127.0.0.1", "self-signed certificate");
 }
+END_TEST
 
-#else
-
-static void add(TCase *tcase) {
-    (void)tcase;
+START_TEST(a_port_without_tls_is_named_as_such_and_a_silent_one_takes_no_longer_than_the_timeout) {
+    tls_port = server->port;
+    expect_refused("127.0.0.1", "TLS: ");
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    tls_port = server_free_port();
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons((uint16_t)tls_port);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(listen(fd, 5), 0);
+    expect_refused("127.0.0.1", "the handshake timed out");
+    close(fd);
 }
+END_TEST
 
-#endif
+START_TEST(a_server_that_asks_for_a_certificate_gets_it) {
+    expect_refused("127.0.0.1", "asks for a certificate: redis_config.tls_cert_file");
+    ck_assert_int_eq(redis_tls_load(path[CA], path[CERT], path[KEY], fault), ERR_OK);
+    expect_answers();
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_used_is_named_and_what_was_loaded_stays) {
+    static const struct {
+        int ca, cert, key;
+        const char *says;
+    } BAD[] = {
+        {KEY, CERT, KEY, "redis_config.tls_ca_file: "},
+        {CA, KEY, KEY, "redis_config.tls_cert_file: "},
+        {CA, CERT, CERT, "redis_config.tls_key_file: "},
+        {CA, OTHER, KEY, "is not the key of redis_config.tls_cert_file"},
+    };
+    ck_assert_int_eq(redis_tls_load(path[CA], path[CERT], path[KEY], fault), ERR_OK);
+    for (size_t i = 0; i < sizeof BAD / sizeof BAD[0]; i++) {
+        ck_assert_int_eq(
+            redis_tls_load(path[BAD[i].ca], path[BAD[i].cert], path[BAD[i].key], fault),
+            ERR_ARGUMENT);
+        ck_assert_msg(strstr(fault, BAD[i].says), "%s", fault);
+        expect_answers();
+    }
+    ck_assert_int_eq(redis_tls_load("/nonexistent", "", "", fault), ERR_ARGUMENT);
+    ck_assert_msg(strstr(fault, "/nonexistent: "), "%s", fault);
+}
+END_TEST
+
+static void add(Suite *suite) {
+    TCase *open = tcase_create("any client");
+    tcase_set_timeout(open, 60);
+    tcase_add_checked_fixture(open, setup, servers_end);
+    tcase_add_test(open, large_pipelines_and_idle_connections_work_over_tls);
+    tcase_add_test(open, messages_come_over_tls_and_a_stalled_server_is_a_timeout);
+    tcase_add_test(open, a_certificate_for_another_host_is_refused);
+    tcase_add_test(open, a_certificate_of_an_unknown_authority_is_refused);
+    tcase_add_test(open, without_a_ca_file_the_authorities_of_the_system_count);
+    tcase_add_test(
+        open,
+        a_port_without_tls_is_named_as_such_and_a_silent_one_takes_no_longer_than_the_timeout);
+    suite_add_tcase(suite, open);
+    TCase *known = tcase_create("known clients");
+    tcase_set_timeout(known, 60);
+    tcase_add_checked_fixture(known, setup_for_known_clients, servers_end);
+    tcase_add_test(known, a_server_that_asks_for_a_certificate_gets_it);
+    tcase_add_test(known, a_file_that_cannot_be_used_is_named_and_what_was_loaded_stays);
+    suite_add_tcase(suite, known);
+}
 
 int main(void) {
     Suite *suite = suite_create("redis_tls");
-    TCase *tcase = tcase_create("redis_tls");
-    tcase_set_timeout(tcase, 60);
-    add(tcase);
-    suite_add_tcase(suite, tcase);
+    add(suite);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

@@ -114,18 +114,6 @@ START_TEST(bad_addresses_are_refused_with_a_reason) {
 }
 END_TEST
 
-START_TEST(tls_is_refused_where_it_is_not_built_in) {
-#ifdef HAVE_HIREDIS_SSL
-    ck_assert_int_eq(redis_url_check("rediss://u:secret@h", NULL), ERR_OK);
-    return;
-#endif
-    char fault[REDIS_URL_FAULT_LEN] = "";
-    ck_assert_int_eq(redis_url_check("rediss://u:secret@h", fault), ERR_UNSUPPORTED);
-    ck_assert_int_eq(redis_url_check("rediss+sentinel://u:secret@h/m", fault), ERR_UNSUPPORTED);
-    ck_assert_ptr_null(strstr(fault, "secret"));
-}
-END_TEST
-
 START_TEST(a_unix_socket_has_a_path_of_limited_length) {
     struct redis_url url;
     char text[200] = "unix:/";
@@ -147,7 +135,6 @@ int main(void) {
                         sizeof BAD / sizeof BAD[0]);
     tcase_add_test(tcase, several_nodes_of_a_cluster_may_be_named);
     tcase_add_test(tcase, sentinels_come_with_the_name_of_the_master);
-    tcase_add_test(tcase, tls_is_refused_where_it_is_not_built_in);
     tcase_add_test(tcase, a_unix_socket_has_a_path_of_limited_length);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
