@@ -25,6 +25,7 @@ struct message {
     const struct message_property *properties;
     size_t property_count;
     int64_t received_at_ms; /* wall clock */
+    int64_t received_us;    /* monotonic, for durations */
     uint8_t qos;
     bool retain;
     bool dup;

@@ -143,7 +143,7 @@
       "From taking a publication over until the broker has acknowledged it; QoS 0: until it is "   \
       "sent.")                                                                                     \
     X(HISTOGRAM_SINK, "mqfleet_sink_latency_seconds", "",                                          \
-      "From receiving a message until the sink has taken it over; in whole milliseconds.")         \
+      "From receiving a message until the sink has taken it over.")                                \
     X(HISTOGRAM_REDIS, "mqfleet_redis_call_duration_seconds", "",                                  \
       "Waiting for an answer of Redis.")                                                           \
     X(HISTOGRAM_HEARTBEAT, "mqfleet_heartbeat_duration_seconds", "",                               \

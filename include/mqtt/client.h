@@ -107,8 +107,8 @@ struct client {
 
     /* Any thread. */
     _Atomic int64_t messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
-    _Atomic int64_t last_packet_at_ms;
-    _Atomic(const char *) sink; /* as the configuration says, interned; NULL: the default */
+    _Atomic int64_t heard_at_ms; /* monotonic; the last message or answer of the broker */
+    _Atomic(const char *) sink;  /* as the configuration says, interned; NULL: the default */
 
     /* Host thread only. */
     uint8_t state_before; /* CLOSING */

@@ -184,7 +184,6 @@ struct client_status {
     int64_t error_at_ms;
     int64_t next_retry_at_ms;
     int64_t connected_at_ms;
-    int64_t last_packet_at_ms;
     char *broker;                      /* "host:port" it is at, or tries; NULL: none yet */
     int64_t certificate_expires_at_ms; /* of the broker; 0: no TLS, or not known */
     bool degraded;                     /* a subscription is refused */

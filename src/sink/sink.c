@@ -300,12 +300,11 @@ static void settle(struct sink *sink, size_t n, enum err result) {
     sink->canceled += result == ERR_CANCELED ? (int64_t)n : 0;
     pthread_cond_broadcast(&sink->room);
     pthread_mutex_unlock(&sink->lock);
-    int64_t now_ms = clock_wall_ms();
+    int64_t now_us = clock_us();
     metric_add(METRIC_SINK_ACCEPTED, result == ERR_OK ? (int64_t)n : 0);
     for (size_t i = 0; i < n; i++) {
         if (result == ERR_OK) {
-            histogram_add(HISTOGRAM_SINK,
-                          (now_ms - sink->settled[i].message->received_at_ms) * 1000, 1);
+            histogram_add(HISTOGRAM_SINK, now_us - sink->settled[i].message->received_us, 1);
         }
         message_destroy(sink->settled[i].message);
         if (sink->settled[i].accepted) {

@@ -233,7 +233,6 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .error_at_ms = client->error_at_ms,
         .next_retry_at_ms = client->next_retry_at_ms,
         .connected_at_ms = client->connected_at_ms,
-        .last_packet_at_ms = client->last_packet_at_ms,
         .certificate_expires_at_ms = client->certificate_expires_at_ms,
         .session_present = client->session_present,
         .degraded = client->degraded,

@@ -186,7 +186,7 @@ static bool keeps_waiting(struct client *client) {
     const struct conf *conf = client->host->conf;
     int64_t timeout_ms = host_connect_timeout_ms(client);
     bool receiving = client->state == CLIENT_SUBSCRIBING &&
-                     clock_wall_ms() - client->last_packet_at_ms < timeout_ms / 2 &&
+                     clock_ms() - client->heard_at_ms < timeout_ms / 2 &&
                      clock_ms() - client->connack_at_ms < conf->release_after_ms;
     if (host_has_room(client) && !receiving) {
         return false;

@@ -22,10 +22,10 @@ static void on_accepted(void *context, enum err result) {
     free(acceptance);
 }
 
-static void count_received(struct client *client, uint8_t qos, size_t payload_len, int64_t at_ms) {
+static void count_received(struct client *client, uint8_t qos, size_t payload_len, int64_t at_us) {
     client->messages_in++;
     client->bytes_in += (int64_t)payload_len;
-    client->last_packet_at_ms = at_ms;
+    client->heard_at_ms = at_us / 1000;
     metric_add(METRIC_RECEIVED_QOS0 + qos, 1);
     metric_add(METRIC_BYTES_RECEIVED, (int64_t)payload_len);
 }
@@ -41,7 +41,7 @@ enum err host_message(void *context, struct message *message, void *receipt) {
     struct client *client = context;
     struct acceptance *acceptance = NULL;
     size_t payload_len = message->payload_len;
-    int64_t received_at_ms = message->received_at_ms;
+    int64_t received_us = message->received_us;
     uint8_t qos = message->qos;
     if (receipt != NULL) {
         acceptance = malloc(sizeof(*acceptance));
@@ -52,12 +52,12 @@ enum err host_message(void *context, struct message *message, void *receipt) {
     }
     enum err result = deliver(client, message, acceptance);
     if (result == ERR_OK) {
-        count_received(client, qos, payload_len, received_at_ms);
+        count_received(client, qos, payload_len, received_us);
         return ERR_OK;
     }
     free(acceptance);
     if (result == ERR_REFUSED) { /* dropped, and counted by the sink */
-        count_received(client, qos, payload_len, received_at_ms);
+        count_received(client, qos, payload_len, received_us);
         client->messages_dropped++;
         return ERR_OK;
     }
@@ -71,7 +71,7 @@ enum err host_message(void *context, struct message *message, void *receipt) {
 /* So that a broker in the midst of it is not taken for a silent one. */
 void host_heard(void *context) {
     struct client *client = context;
-    client->last_packet_at_ms = clock_wall_ms();
+    client->heard_at_ms = clock_ms();
 }
 
 static const struct {
@@ -104,7 +104,7 @@ void host_skipped(void *context, const struct engine_skipped *skipped) {
     char message[512];
     snprintf(message, sizeof(message), "skipped a message of %zu bytes, topic \"%s\", QoS %u: %s",
              skipped->bytes, skipped->topic, skipped->qos, skips[skipped->reason].why);
-    client->last_packet_at_ms = clock_wall_ms();
+    client->heard_at_ms = clock_ms();
     metric_add(skips[skipped->reason].metric, 1);
     log_skipped(client, message);
     host_notice(client, skips[skipped->reason].error, message);

@@ -95,7 +95,7 @@ static void publication_count_sent(struct client *client,
     int64_t bytes = (int64_t)publication->publication.payload_len;
     client->messages_out++;
     client->bytes_out += bytes;
-    client->last_packet_at_ms = clock_wall_ms();
+    client->heard_at_ms = clock_ms();
     metric_add(METRIC_MESSAGES_SENT, 1);
     metric_add(METRIC_BYTES_SENT, bytes);
 }

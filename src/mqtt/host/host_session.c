@@ -20,7 +20,7 @@ static void look_at_session(struct client *client, const struct engine_connack *
 
 void host_connected(void *context, const struct engine_connack *connack) {
     struct client *client = context;
-    client->last_packet_at_ms = clock_wall_ms();
+    client->heard_at_ms = clock_ms();
     if (!host_change(client, CLIENT_EV_CONNECTED, "connack")) {
         return;
     }

@@ -302,7 +302,7 @@ void host_subscribed(void *context, const uint8_t *codes, size_t n) {
     struct client *client = context;
     struct client_work *work = client->work;
     int32_t places[SUBSCRIBE_FILTERS_MAX];
-    client->last_packet_at_ms = clock_wall_ms();
+    client->heard_at_ms = clock_ms();
     if (work == NULL || work->in_flight == 0 || work->unsubscribing) {
         return;
     }
@@ -321,7 +321,7 @@ void host_subscribed(void *context, const uint8_t *codes, size_t n) {
 void host_unsubscribed(void *context) {
     struct client *client = context;
     struct client_work *work = client->work;
-    client->last_packet_at_ms = clock_wall_ms();
+    client->heard_at_ms = clock_ms();
     if (work == NULL || work->in_flight == 0 || !work->unsubscribing) {
         return;
     }

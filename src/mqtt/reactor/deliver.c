@@ -90,6 +90,7 @@ static struct message *make_message(struct engine_connection *connection,
                                             .properties = items,
                                             .property_count = n,
                                             .received_at_ms = clock_wall_ms(),
+                                            .received_us = clock_us(),
                                             .qos = packet->qos,
                                             .retain = packet->retain,
                                             .dup = packet->dup});

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "base/clock.h"
+#include "base/condition.h"
 #include "mqtt/reason_codes.h"
 #include "mqtt/topic.h"
 #include "probe_address.h"
@@ -114,11 +114,7 @@ static void on_resolved(struct resolver_request *request) {
 static bool wait_answer(const struct probe *probe, struct answer *answer) {
     pthread_mutex_lock(&answer->lock);
     while (!answer->came && !is_to_stop(probe)) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += (long)POLL_MS * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        struct timespec until = condition_deadline(POLL_MS);
         (void)pthread_cond_timedwait(&answer->changed, &answer->lock, &until);
     }
     bool came = answer->came;
@@ -127,13 +123,12 @@ static bool wait_answer(const struct probe *probe, struct answer *answer) {
 }
 
 /* The addresses of the broker that the policy allows; none: the step has failed. */
-static void resolve(struct probe *probe) {
-    struct answer answer = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+static void resolve_with(struct probe *probe, struct answer *answer) {
     const struct probe_wiring *wiring = probe->wiring;
     const struct client_config *config = probe->config;
     const char *why = "the address is denied";
     int at_once = 0;
-    struct resolver_request request = {.done = on_resolved, .context = &answer};
+    struct resolver_request request = {.done = on_resolved, .context = answer};
     if (!address_policy_host(wiring->policy, config->host, &why)) {
         failed(probe, PROBE_DNS, CLIENT_ERROR_BROKER_DENIED, why);
         return;
@@ -143,7 +138,7 @@ static void resolve(struct probe *probe) {
         failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_BUSY, NULL);
         return;
     }
-    bool came = at_once || wait_answer(probe, &answer);
+    bool came = at_once || wait_answer(probe, answer);
     resolver_cancel(wiring->resolver, &request);
     if (!came) {
         failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_TIMEOUT, NULL);
@@ -158,6 +153,13 @@ static void resolve(struct probe *probe) {
     if (probe->addresses.count == 0) {
         failed(probe, PROBE_DNS, CLIENT_ERROR_BROKER_DENIED, why);
     }
+}
+
+static void resolve(struct probe *probe) {
+    struct answer answer = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    condition_init(&answer.changed);
+    resolve_with(probe, &answer);
+    pthread_cond_destroy(&answer.changed);
 }
 
 static void pass_dns(struct probe *probe) {

@@ -25,6 +25,7 @@ START_TEST(everything_is_copied_and_nothing_shared) {
                            .properties = properties,
                            .property_count = 3,
                            .received_at_ms = 1234567890123,
+                           .received_us = 77,
                            .qos = 2,
                            .retain = true,
                            .dup = true};
@@ -52,6 +53,7 @@ START_TEST(everything_is_copied_and_nothing_shared) {
     ck_assert_mem_eq(message->properties[1].value, "v\0w", 4);
     ck_assert_str_eq(message->properties[2].value, "");
     ck_assert_int_eq(message->received_at_ms, 1234567890123);
+    ck_assert_int_eq(message->received_us, 77);
     ck_assert_uint_eq(message->qos, 2);
     ck_assert(message->retain);
     ck_assert(message->dup);

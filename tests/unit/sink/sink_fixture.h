@@ -11,6 +11,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/message.h"
+#include "base/metrics.h"
 #include "sink/sink.h"
 
 #define WAIT_MS 20000 /* for anything that must happen */
@@ -35,6 +36,7 @@ static inline struct message *numbered_message(int number, uint8_t qos) {
                            .payload = (const uint8_t *)payload,
                            .payload_len = (size_t)len,
                            .received_at_ms = 1234567890123,
+                           .received_us = clock_us() - 5000,
                            .qos = qos};
     struct message *message = message_create(&from);
     ck_assert_ptr_nonnull(message);

@@ -152,6 +152,20 @@ START_TEST(known_failure_25_a_full_queue_drops_qos_0_with_a_count_and_refuses_qo
 }
 END_TEST
 
+START_TEST(case_F19_the_time_to_the_sink_is_measured_by_the_monotonic_clock) {
+    struct sink_fixture fixture;
+    struct histogram_values values;
+    struct sink *sink = create_sink(&config);
+    run_sink(&fixture, sink);
+    submit_waiting(sink, 0, 1); /* received in 2009 by its wall clock, 5 ms ago by the other */
+    AWAIT(atomic_load(&accepted_count) == 1);
+    histogram_get(HISTOGRAM_SINK, &values);
+    ck_assert_int_ge(values.sum_us, 5000);
+    ck_assert_int_lt(values.sum_us, WAIT_MS * 1000);
+    end_sink(&fixture, WAIT_MS);
+}
+END_TEST
+
 static void stop_redis(void *context, enum err result) {
     kill(redis_fixture_pid(), SIGSTOP);
     count_answer(context, result);
@@ -402,6 +416,7 @@ int main(void) {
     tcase_add_test(
         tcase,
         known_failure_26_the_queue_is_bounded_in_bytes_and_a_message_larger_than_it_still_passes);
+    tcase_add_test(tcase, case_F19_the_time_to_the_sink_is_measured_by_the_monotonic_clock);
     tcase_add_test(tcase,
                    a_single_departure_ends_the_wait_for_room_even_when_it_came_before_the_wait);
     tcase_add_test(tcase, stop_writes_what_is_queued_and_takes_no_more);
