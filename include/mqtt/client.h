@@ -53,11 +53,23 @@ struct client_stop { /* who waits for the end */
 struct client_work {
     struct shared_config *from, *to; /* from NULL: a connection of which nothing is known */
     struct shared_config *asked_of;
-    struct subscriptions_gone gone;        /* borrows from the first two */
-    size_t unsubscribed;                   /* of these, done */
+    struct subscriptions_gone gone; /* borrows from the first two */
+    size_t unsubscribed;            /* of these, done */
+    size_t kept;                    /* of these, not taken out of the session */
+    const char *first_kept;         /* one of these */
+    enum client_error kept_why;
     size_t in_flight;                      /* filters of the packet under way */
     bool unsubscribing;                    /* it is an UNSUBSCRIBE */
     uint16_t asked[SUBSCRIBE_FILTERS_MAX]; /* else: places in `asked_of` */
+};
+
+/* What of a client's filters has ended a connection, it seems. */
+enum client_blame {
+    BLAME_NOTHING,
+    BLAME_UNSUBSCRIBE, /* was under way */
+    BLAME_ASKED,       /* those that were asked for, without SUBACK */
+    BLAME_UNFIT,       /* the same: a SUBACK came that did not fit them */
+    BLAME_REFUSED,     /* those that a SUBACK had just refused */
 };
 
 struct client_start {
@@ -104,6 +116,7 @@ struct client {
     uint16_t change_count, change_capacity, change_first;
     bool session_present; /* by the last CONNACK */
     bool degraded;        /* the broker refuses one of the subscriptions */
+    bool keeps_told;      /* filters that it does not unsubscribe were told of; host thread only */
 
     /* Any thread. */
     _Atomic int64_t messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
@@ -115,7 +128,7 @@ struct client {
     bool closing;         /* `connection` was told to close; its closed event is still to come */
     bool session_kept;    /* the broker was left with a session, and is to have it still */
     bool stable_told;     /* of this connection */
-    bool blame_pending;  /* filters ended the connection, it seems: once the broker is seen alive */
+    uint8_t blame; /* enum client_blame, of the last loss; carried out when the broker is alive */
     bool unsubscribing;  /* an UNSUBSCRIBE is, or was when the connection ended, under way */
     uint8_t acquittals;  /* in a row of that blame, because the broker was away */
     bool release_asked;  /* parked: opens nothing until told */

@@ -304,6 +304,15 @@
       "the broker does not acknowledge subscriptions: look at its log")                            \
     X(SUBSCRIBE_FAILED, "subscribe_failed", OTHER, OTHER, "the subscriptions could not be sent",   \
       "subscribe to fewer or shorter filters")                                                     \
+    X(UNSUBSCRIBE_ENDS_CONNECTION, "unsubscribe_failed", OTHER, OTHER,                             \
+      "the broker ends the connection when a filter is unsubscribed",                              \
+      "their messages still come: look at the broker's log, or end the session by clean_start")    \
+    X(UNSUBSCRIBE_REFUSED, "unsubscribe_failed", OTHER, OTHER,                                     \
+      "the broker refuses to unsubscribe a filter",                                                \
+      "its messages still come: let the broker permit it, or end the session by clean_start")      \
+    X(UNSUBSCRIBE_TOO_LONG, "unsubscribe_failed", OTHER, OTHER,                                    \
+      "longer than the largest packet that the broker takes",                                      \
+      "its messages still come: raise the broker's limit, or end the session by clean_start")      \
     X(CLOSED_BEFORE_SUBACK, "connection_lost", TCP, CLOSED,                                        \
       "the broker closed the connection before it acknowledged the subscriptions; perhaps it "     \
       "refuses one",                                                                               \

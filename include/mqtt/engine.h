@@ -122,7 +122,8 @@ struct engine_events {
     void (*closed)(void *client, const struct engine_closed *closed);
     /* codes[n]: one reason code per filter of the request, in its order. */
     void (*subscribed)(void *client, const uint8_t *codes, size_t n);
-    void (*unsubscribed)(void *client);
+    /* The same for an UNSUBSCRIBE; n 0: the protocol or the library knows no codes. */
+    void (*unsubscribed)(void *client, const uint8_t *codes, size_t n);
     /* PUBACK/PUBCOMP (or written, for QoS 0): reason_code as received, 0 for MQTT 3.1.1.
      * ERR_REFUSED: given up, reason_code is an enum give_up; any other err: it was not
      * acknowledged. Comes exactly once per accepted publish(): with a session that outlives the

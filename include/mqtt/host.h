@@ -172,26 +172,35 @@ void host_connected(void *client, const struct engine_connack *connack);
 /* host_subscribe.c: the subscriptions, from CONNACK to the end of the connection. */
 void host_begin_subscribing(struct client *client);
 void host_subscribed(void *client, const uint8_t *codes, size_t n);
-void host_unsubscribed(void *client);
+void host_unsubscribed(void *client, const uint8_t *codes, size_t n);
 void host_update_subscriptions(struct client *client);
 void host_drop_work(struct client *client);
 /* ONLINE, and the timer: what the broker refused is asked for again when its time has come. */
 void host_subscribe_again(struct client *client);
-/* Whether the end of the connection may be due to filters. */
-bool host_subscribe_in_doubt(const struct client *client);
 /* The session's subscriptions are known to nobody; all are asked for on the next connection. */
 void host_subscribe_all(struct client *client);
 /* The next of its urls: it has another session, and most likely takes the same filters. */
 void host_subscribe_elsewhere(struct client *client);
 /* Another broker, say: what was learnt of this one means nothing. */
 void host_subscribe_start_over(struct client *client);
-/* A connection ended while a SUBSCRIBE was not acknowledged, and the broker is not to blame; called
- * at the loss when the broker said so, else just before the next try. Carried out at the next
- * CONNACK, unless the broker is seen to have been away until then. True: the next connection asks
- * for something else, and need not wait for longer than reconnect_min_ms. */
-bool host_subscribe_blame(struct client *client);
+#define HOST_FILTER_SHOWN_LEN 200 /* bytes of a filter, in a sentence */
+struct subscribing_rules host_subscribe_rules(const struct client *client);
+/* Told when it begins and after a change of the list, and shown as the last error of every
+ * connection. */
+void host_subscribe_note_refusals(struct client *client, bool changed);
+
+/* host_blame.c: filters that end connections. */
+/* To which filters the end of the connection, with that error, may be due. */
+enum client_blame host_subscribe_doubt(const struct client *client, enum client_error error);
+/* That is why, and not the broker; called at the loss when the broker said so, else just before the
+ * next try. Carried out at the next CONNACK, unless the broker is seen to have been away until
+ * then. True: the next connection asks for something else, and need not wait for longer than
+ * reconnect_min_ms. */
+bool host_subscribe_blame(struct client *client, enum client_blame blame);
 /* A connect failed, or the session was lost: so it was away. */
 void host_subscribe_acquit(struct client *client);
+/* CONNACK: what was blamed is charged. */
+void host_subscribe_carry_out_blame(struct client *client);
 
 /* host_incident.c: what clients do while nobody reaches their broker. */
 bool host_is_away(const struct client *client);           /* its broker has an incident */

@@ -32,7 +32,8 @@ struct loss_facts {
     int64_t rest_ms;           /* to wait after the judgement until the next try */
     uint64_t window;           /* of the broker's loss_watch */
     bool early;                /* online for less than stable_ms, while the lease held */
-    bool subscribing;          /* a SUBSCRIBE was not acknowledged */
+    bool subscribing;          /* `blame` is something */
+    uint8_t blame;             /* enum client_blame */
     bool publications_pending; /* see struct engine_suspects */
     bool publications_told;
     int look;         /* see host_look: a socket; -1: none */

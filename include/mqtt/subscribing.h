@@ -17,7 +17,8 @@
 #include "mqtt/client_config.h"
 #include "mqtt/client_error.h"
 
-#define GRANTED_NONE 0x7F /* no SUBACK yet */
+#define GRANTED_NONE     0x7F /* no SUBACK yet */
+#define GRANTED_TOO_LONG 0x7E /* it alone does not fit into a packet on this connection */
 
 enum filter_flag {
     FILTER_DONE = 1,     /* needs not be asked for on this connection any more */
@@ -31,7 +32,7 @@ enum filter_flag {
 };
 
 struct subscribing_filter { /* there is one per subscription of every client */
-    uint8_t granted;        /* QoS, or a reason code of 0x80 and above; GRANTED_NONE */
+    uint8_t granted;        /* QoS, a reason code of 0x80 and above, or GRANTED_... */
     uint8_t flags;          /* enum filter_flag */
     uint16_t packet_max;    /* filters in a packet with this one; 0: any number */
 };
@@ -100,12 +101,11 @@ void subscribing_settled(struct subscribing *subscribing, size_t count);
  * memory ran out. */
 bool subscribing_blame(struct subscribing *subscribing, size_t count,
                        const struct subscribing_rules *rules, int64_t now_ms);
-/* Whether a SUBACK has just refused filters: some brokers say so, and close then. */
+/* Whether a SUBACK had just refused filters at that time: some brokers say so, and close then. */
 bool subscribing_refused_just_now(const struct subscribing *subscribing, int64_t now_ms);
-/* No filter is in doubt any more. */
-void subscribing_acquit(struct subscribing *subscribing, size_t count);
-/* That is why the connection has ended: several are in doubt as if there had been no SUBACK, and
- * one alone is refused at once. The first of them, and how many. */
+/* That is why the connection has ended, and no other filter is in doubt: one that was asked for
+ * alone is refused at once, several are asked for in halves. The first of them, and how many; 0:
+ * none of them is left. */
 size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
                                  const struct subscribing_rules *rules, int64_t now_ms, size_t *n);
 /* The same for filters that were to be unsubscribed: in ever smaller packets, then not at all. */
@@ -128,6 +128,8 @@ void subscribing_hurry(struct subscribing *subscribing);
 
 /* Why the broker does not serve a filter; CLIENT_ERROR_NONE: it does, or was not asked yet. */
 enum client_error subscribing_refusal(const struct subscribing_filter *filter);
+/* Of SUBACK, or what says the same; -1: none yet. */
+int subscribing_shown_code(const struct subscribing_filter *filter);
 size_t subscribing_refused_count(const struct subscribing *subscribing, size_t count);
 
 #endif

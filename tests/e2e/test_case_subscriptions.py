@@ -243,6 +243,28 @@ def test_case_B3_a_broker_that_refuses_and_closes_is_no_rival(fleet, version, ke
     assert "to=conflict" not in "".join(log for _, log in fleet.logs())
 
 
+@both_versions
+def test_case_B3_a_broker_that_refuses_and_closes_a_moment_later(fleet, version):
+    """By then all has been asked for."""
+    bad = {name: 0x87 for name in ("s/2", "s/3", "s/7")}
+    broker = fleet.closing(CloudBroker(filter_codes=bad, refusal_closes=True, breaks_after_s=0.2))
+    start(fleet, broker, filters(9), version)
+    wait_until(lambda: fleet.api.status("c")["state"] == "online"
+               and set(refused(fleet)) == set(bad), 30, "found")
+    wait_until(lambda: holds_for(lambda: fleet.api.status("c")["state"] == "online", 1) is None, 20,
+               "stays")
+    assert len(broker.of("c")) <= 12
+
+
+def test_case_B3_a_broker_that_refuses_and_closes_for_a_client_that_waits_long(fleet):
+    """The judgement comes long after the SUBACK."""
+    broker = fleet.closing(CloudBroker(filter_codes={"s/2": 0x87}, refusal_closes=True))
+    start(fleet, broker, filters(3), reconnect_min_ms=2500, reconnect_max_ms=60000)
+    fleet.api.wait_state("c", "online", bound_s=30)
+    wait_until(lambda: set(refused(fleet)) == {"s/2"}, 10, "found")
+    assert len(broker.of("c")) == 2
+
+
 def test_case_B3_an_outage_charges_no_filter(fleet):
     broker = fleet.closing(CloudBroker(suback_held=True))
     start(fleet, broker, filters(4), settings={"connect_timeout_ms": 60000})
@@ -366,6 +388,30 @@ def test_what_another_broker_refused_is_forgotten(fleet):
     assert set(granted(fleet).values()) == {None} and degraded_count(fleet) == 0
 
 
+@pytest.mark.parametrize("switches, words", [
+    ({"unsubscribe_codes": {"s/0": 0x87}}, "refuses to unsubscribe"),
+    ({"unsubscribe_closes": True}, "ends the connection")])
+def test_a_filter_that_stays_in_the_session_is_told_of(fleet, engine, switches, words):
+    if engine == "paho" and "unsubscribe_codes" in switches:
+        pytest.skip("it does not tell the codes of an UNSUBACK")
+    broker = fleet.closing(CloudBroker(**switches))
+    start(fleet, broker, filters(2), kept=True)
+    fleet.api.wait_state("c", "online")
+    events = fleet.closing(EventReader(fleet.api.base + "/api/v1/events?kind=notice"))
+    events.wait_comment("listening to the whole fleet")
+    document = fleet.document("c", url=broker.url, protocol_version=5, clean_start=False,
+                              session_expiry_s=3600, subscriptions=["s/1"])
+    assert fleet.api.put(fleet.api.path("c"), document).status_code == 200
+    events.wait(lambda reader: reader.of("notice"), "told as a notice", 30)
+    [notice] = events.of("notice")
+    assert notice["code"] == "unsubscribe_failed"
+    assert notice["message"].startswith(
+        "1 of 1 filters that are no longer wanted stay in the session; s/0: ")
+    assert words in notice["message"]
+    fleet.api.wait_state("c", "online")
+    assert fleet.api.status("c")["last_error"]["advice"]
+
+
 # ---- B7: a test of a configuration ---------------------------------------------------------------
 
 
@@ -396,6 +442,16 @@ def test_case_B7_a_test_names_the_filter_that_ends_the_connection(fleet, version
     assert (step["step"], step["ok"]) == ("subscribe", False)
     assert "1 of 70 filters refused" in step["detail"] and f"{names[66]} (" in step["detail"], step
     assert step["advice"]
+
+
+@both_versions
+def test_case_B7_a_test_names_the_filter_that_is_refused_before_the_broker_closes(fleet, version):
+    names = filters(200)
+    broker = fleet.closing(CloudBroker(filter_codes={names[5]: 0x87}, refusal_closes=True,
+                                       refusal_spreads=True))
+    fleet.start_node()
+    step = probe(fleet, broker, names, version)
+    assert "1 of 200 filters refused" in step["detail"] and f"{names[5]} (" in step["detail"], step
 
 
 @both_versions

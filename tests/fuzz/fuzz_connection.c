@@ -304,7 +304,9 @@ static void on_subscribed(void *context, const uint8_t *codes, size_t n) {
     react(client);
 }
 
-static void on_unsubscribed(void *context) {
+static void on_unsubscribed(void *context, const uint8_t *codes, size_t n) {
+    (void)codes;
+    (void)n;
     struct client *client = context;
     assert(client->connection != NULL && !client->closing && client->requested > 0);
     client->requested = 0;

@@ -211,7 +211,7 @@ static enum err copy_subscriptions(const struct client *client, struct client_st
         struct client_subscription_status *to = &out->subscriptions[out->subscription_count++];
         to->qos = config->subscriptions[i].qos;
         const struct subscribing_filter *filter = &client->subscribing.filters[i];
-        to->granted = filter->granted == GRANTED_NONE ? -1 : filter->granted;
+        to->granted = subscribing_shown_code(filter);
         to->refusal = subscribing_refusal(filter);
         to->filter = text_dup(config->subscriptions[i].filter);
         if (to->filter == NULL) {

@@ -48,13 +48,15 @@ static struct loss_facts judge_facts(const struct client *client,
                                      const struct engine_closed *closed) {
     int64_t now_ms = clock_ms();
     int64_t age_ms = now_ms - client->connack_at_ms;
+    enum client_blame blame = host_subscribe_doubt(client, closed->error);
     return (struct loss_facts){
         .lost_at_ms = now_ms,
         .age_ms = age_ms,
         /* Without a lease another node may rightly have it. */
         .early = client->state == CLIENT_ONLINE && age_ms < client->host->conf->stable_ms &&
                  client->host->lease_was_valid,
-        .subscribing = host_subscribe_in_doubt(client),
+        .subscribing = blame != BLAME_NOTHING,
+        .blame = (uint8_t)blame,
         .publications_pending = closed->suspects != NULL,
         .publications_told = closed->suspects != NULL && closed->suspects->told,
         .look = -1,
@@ -68,10 +70,11 @@ static bool judge_needs_look(const struct client *client, const struct loss_fact
 }
 
 /* True: the next connection will not be the same again, so that it need not wait for long. */
-static bool judge_charge(struct client *client, enum loss_verdict verdict) {
+static bool judge_charge(struct client *client, const struct loss_facts *facts,
+                         enum loss_verdict verdict) {
     switch (verdict) {
     case LOSS_BY_SUBSCRIPTIONS:
-        return host_subscribe_blame(client);
+        return host_subscribe_blame(client, facts->blame);
     case LOSS_BY_PUBLICATIONS:
         return host_publications_blame(client);
     default:
@@ -91,11 +94,11 @@ bool host_note_loss(struct client *client, const struct engine_closed *closed) {
     bool silent = facts.subscribing && closed->error == CLIENT_ERROR_SUBSCRIBE_TIMEOUT;
     if (facts.subscribing && closed->error == CLIENT_ERROR_ANSWER_UNFIT) {
         judge_acquit(client);
-        return judge_charge(client, LOSS_BY_SUBSCRIPTIONS);
+        return judge_charge(client, &facts, LOSS_BY_SUBSCRIPTIONS);
     }
     if (closed->error != CLIENT_ERROR_CONNECTION_LOST && !silent) {
         judge_acquit(client);
-        return judge_charge(client, loss_judge_told(&facts, closed->reason_code));
+        return judge_charge(client, &facts, loss_judge_told(&facts, closed->reason_code));
     }
     client->loss = malloc(sizeof *client->loss); /* without it nobody is charged */
     if (client->loss != NULL) {
@@ -151,7 +154,7 @@ int64_t host_judge_loss(struct client *client) {
     enum loss_verdict verdict = judge_verdict(client, &facts);
     log_event(LOG_DEBUG, "loss_judged", KS("client", client->id),
               KS("by", loss_verdict_name(verdict)), KI("age_ms", facts.age_ms));
-    bool sooner = verdict == LOSS_BY_BROKER || judge_charge(client, verdict);
+    bool sooner = verdict == LOSS_BY_BROKER || judge_charge(client, &facts, verdict);
     host_forget_loss(client);
     if (facts.refused) {
         judge_acquit(client); /* it restarts again and again */

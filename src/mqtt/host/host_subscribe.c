@@ -10,15 +10,14 @@
 #include "base/text.h"
 #include "mqtt/host.h"
 
-#define SUBSCRIBE_LATE_MS_MAX    3600000
-#define SUBSCRIBE_ACQUITTALS_MAX 3
-#define SUBSCRIBE_SHOWN_LEN      200 /* of a filter */
+#define SUBSCRIBE_LATE_MS_MAX 3600000
+#define SUBSCRIBE_MEMORY_MS   1000 /* until something is tried again for which it was short */
 
 static size_t subscribe_count(const struct client *client) {
     return client->config->config->subscription_count;
 }
 
-static struct subscribing_rules subscribe_rules(const struct client *client) {
+struct subscribing_rules host_subscribe_rules(const struct client *client) {
     const struct client_config *config = client->config->config;
     const struct conf *conf = client->host->conf;
     int64_t own_max = config->subscribe_filters_max;
@@ -61,7 +60,7 @@ static enum client_error subscribe_describe(const struct client *client, size_t 
             const char *text = config->subscriptions[i].filter;
             snprintf(out, size, "%zu of %zu subscriptions refused; %.*s: %s", refused,
                      subscribe_count(client),
-                     text_shown_len(text, strlen(text), SUBSCRIBE_SHOWN_LEN), text,
+                     text_shown_len(text, strlen(text), HOST_FILTER_SHOWN_LEN), text,
                      client_error_text(why));
             return why;
         }
@@ -69,9 +68,7 @@ static enum client_error subscribe_describe(const struct client *client, size_t 
     return CLIENT_ERROR_NONE;
 }
 
-/* Told when it begins and after a change of the list, and shown as the last error of every
- * connection. */
-static void subscribe_note_refusals(struct client *client, bool changed) {
+void host_subscribe_note_refusals(struct client *client, bool changed) {
     struct host *host = client->host;
     bool first = client->state != CLIENT_ONLINE, before = client->degraded;
     char message[400] = "";
@@ -88,12 +85,45 @@ static void subscribe_note_refusals(struct client *client, bool changed) {
     }
 }
 
+/* ---- what stays in the session ---- */
+
+static void subscribe_keep(struct client_work *work, size_t gone, enum client_error why) {
+    if (work->kept++ == 0) {
+        work->first_kept = work->gone.filters[gone];
+        work->kept_why = why;
+    }
+}
+
+/* Told when it begins, and shown as the last error of every connection. */
+static void subscribe_note_kept(struct client *client) {
+    struct client_work *work = client->work;
+    char message[400];
+    for (size_t i = work->unsubscribed; i < work->gone.count; i++) {
+        subscribe_keep(work, i, CLIENT_ERROR_UNSUBSCRIBE_ENDS_CONNECTION);
+    }
+    if (work->kept == 0) {
+        client->keeps_told &= work->gone.count == 0;
+        return;
+    }
+    snprintf(message, sizeof message,
+             "%zu of %zu filters that are no longer wanted stay in the session; %.*s: %s",
+             work->kept, work->gone.count,
+             text_shown_len(work->first_kept, strlen(work->first_kept), HOST_FILTER_SHOWN_LEN),
+             work->first_kept, client_error_text(work->kept_why));
+    if (client->keeps_told) {
+        host_note_error(client, work->kept_why, message);
+    } else {
+        host_notice(client, work->kept_why, message);
+    }
+    client->keeps_told = true;
+}
+
 /* ---- the end of the work ---- */
 
 /* The timer watches the work while there is some, then until the connection is stable, or something
  * is to be tried again. */
 static void subscribe_watch(struct client *client) {
-    struct subscribing_rules rules = subscribe_rules(client);
+    struct subscribing_rules rules = host_subscribe_rules(client);
     int64_t now_ms = clock_ms();
     int64_t at_ms =
         subscribing_due_ms(&client->subscribing, subscribe_count(client), &rules, now_ms);
@@ -113,12 +143,13 @@ static void subscribe_watch(struct client *client) {
 
 static void subscribe_done(struct client *client) {
     bool changed = client->work->from != NULL;
+    subscribe_note_kept(client);
     host_drop_work(client);
     client->acquittals = 0;
     pthread_mutex_lock(&client->host->lock);
     subscribing_settled(&client->subscribing, subscribe_count(client));
     pthread_mutex_unlock(&client->host->lock);
-    subscribe_note_refusals(client, changed);
+    host_subscribe_note_refusals(client, changed);
     pacer_leave(&client->host->pacer, &client->ticket);
     host_change(client, CLIENT_EV_SUBSCRIBED, "subscribed");
     if (client->state == CLIENT_ONLINE && client->host->ops->send_owed != NULL) {
@@ -146,7 +177,7 @@ static enum subscribe_step subscribe_step_of(enum err result) {
 
 static enum subscribe_step subscribe_send_unsubscribe(struct client *client) {
     struct client_work *work = client->work;
-    struct subscribing_rules rules = subscribe_rules(client);
+    struct subscribing_rules rules = host_subscribe_rules(client);
     size_t most = subscribing_unsubscribe_max(&client->subscribing, &rules);
     size_t left = work->gone.count - work->unsubscribed;
     if (left == 0 || most == 0) {
@@ -155,8 +186,8 @@ static enum subscribe_step subscribe_send_unsubscribe(struct client *client) {
     size_t n = left < most ? left : most;
     enum err result = client->host->ops->unsubscribe(client->connection,
                                                      work->gone.filters + work->unsubscribed, &n);
-    if (n == 0) { /* too long for the broker: it cannot have it */
-        work->unsubscribed++;
+    if (n == 0) {
+        subscribe_keep(work, work->unsubscribed++, CLIENT_ERROR_UNSUBSCRIBE_TOO_LONG);
         return SUBSCRIBE_SKIPPED;
     }
     work->in_flight = n;
@@ -178,7 +209,7 @@ static enum subscribe_step subscribe_send(struct client *client) {
     struct client_work *work = client->work;
     struct client_subscription some[SUBSCRIBE_FILTERS_MAX];
     const struct client_config *config = client->config->config;
-    struct subscribing_rules rules = subscribe_rules(client);
+    struct subscribing_rules rules = host_subscribe_rules(client);
     size_t n = subscribing_next(&client->subscribing, config, &rules, work->asked);
     if (n == 0) {
         return SUBSCRIBE_NOTHING;
@@ -231,39 +262,53 @@ static struct client_work *subscribe_work_create(struct client *client) {
 static void subscribe_out_of_memory(struct client *client) {
     host_drop_work(client);
     host_note_error(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
-    host_set_timer(client, 0); /* connects anew */
+    bool online = client->state == CLIENT_ONLINE;
+    host_set_timer(client, online ? SUBSCRIBE_MEMORY_MS : 0); /* tries again, or connects anew */
 }
 
-/* from NULL: nothing is known of the session but whether there is one. */
-static void subscribe_begin(struct client *client, struct shared_config *from) {
+/* from NULL: nothing is known of the session but whether there is one. False: out of memory. */
+static bool subscribe_begin(struct client *client, struct shared_config *from) {
     struct client_work *work = client->work = subscribe_work_create(client);
     bool known = from != NULL || client->session_present;
     if (work == NULL || (known && subscriptions_gone_init(&work->gone, from ? from->config : NULL,
                                                           work->to->config) != ERR_OK)) {
         subscribe_out_of_memory(client);
-        return;
+        return false;
     }
     work->from = shared_config_hold(from);
     subscribe_go_on(client);
+    return true;
+}
+
+/* False: out of memory. */
+static bool subscribe_update(struct client *client) {
+    if (client->work != NULL || client->applied == client->config) {
+        return true; /* busy: looked at again when it is done */
+    }
+    struct shared_config *before = client->applied;
+    client->applied = shared_config_hold(client->config);
+    if (!client_config_same_subscriptions(before->config, client->config->config) &&
+        !subscribe_begin(client, before)) {
+        shared_config_release(client->applied);
+        client->applied = before;
+        return false;
+    }
+    shared_config_release(before);
+    return true;
 }
 
 void host_update_subscriptions(struct client *client) {
     assert(client->state == CLIENT_ONLINE);
-    if (client->work != NULL || client->applied == client->config) {
-        return; /* busy: looked at again when it is done */
-    }
-    struct shared_config *before = client->applied;
-    client->applied = shared_config_hold(client->config);
-    if (!client_config_same_subscriptions(before->config, client->config->config)) {
-        subscribe_begin(client, before);
-    }
-    shared_config_release(before);
+    (void)subscribe_update(client);
 }
 
 void host_subscribe_again(struct client *client) {
-    struct subscribing_rules rules = subscribe_rules(client);
+    struct subscribing_rules rules = host_subscribe_rules(client);
     size_t count = subscribe_count(client);
     int64_t now_ms = clock_ms();
+    if (!subscribe_update(client) || client->work != NULL) { /* memory was short */
+        return;
+    }
     int64_t due_ms = subscribing_due_ms(&client->subscribing, count, &rules, now_ms);
     if (due_ms == 0 || due_ms > now_ms) {
         subscribe_watch(client);
@@ -318,12 +363,17 @@ void host_subscribed(void *context, const uint8_t *codes, size_t n) {
     subscribe_go_on(client);
 }
 
-void host_unsubscribed(void *context) {
+void host_unsubscribed(void *context, const uint8_t *codes, size_t n) {
     struct client *client = context;
     struct client_work *work = client->work;
     client->heard_at_ms = clock_ms();
     if (work == NULL || work->in_flight == 0 || !work->unsubscribing) {
         return;
+    }
+    for (size_t i = 0; i < n && i < work->in_flight; i++) {
+        if (codes[i] >= 0x80) {
+            subscribe_keep(work, work->unsubscribed + i, CLIENT_ERROR_UNSUBSCRIBE_REFUSED);
+        }
     }
     work->unsubscribed += work->in_flight;
     work->in_flight = 0;
@@ -331,106 +381,7 @@ void host_unsubscribed(void *context) {
     subscribe_go_on(client);
 }
 
-/* ---- losses ---- */
-
-bool host_subscribe_in_doubt(const struct client *client) {
-    return client->unsubscribing ||
-           subscribing_in_doubt(&client->subscribing, subscribe_count(client)) ||
-           subscribing_refused_just_now(&client->subscribing, clock_ms());
-}
-
-/* The first that is in doubt, and how many are. */
-static const char *subscribe_doubted(const struct client *client, size_t *n) {
-    const char *first = NULL;
-    *n = 0;
-    for (size_t i = subscribe_count(client); i-- > 0;) {
-        if (client->subscribing.filters[i].flags & FILTER_ASKED) {
-            first = client->config->config->subscriptions[i].filter;
-            (*n)++;
-        }
-    }
-    return first;
-}
-
-static void subscribe_note_blame(struct client *client, const char *filter, size_t n) {
-    char message[400];
-    enum client_error error =
-        n > 1 ? CLIENT_ERROR_FILTERS_HALVED : CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION;
-    if (n > 1) {
-        snprintf(message, sizeof message,
-                 "the broker ended the connection when it was asked for %zu filters at once: half "
-                 "as many are next",
-                 n);
-    } else {
-        snprintf(message, sizeof message,
-                 "the broker ended the connection when it was asked for the filter %.*s alone",
-                 text_shown_len(filter, strlen(filter), SUBSCRIBE_SHOWN_LEN), filter);
-    }
-    host_note_error(client, error, message);
-    log_event(LOG_INFO, "filters_blamed", KS("client", client->id), KI("filters", (int64_t)n),
-              KS("first", filter));
-}
-
-bool host_subscribe_blame(struct client *client) {
-    client->blame_pending = host_subscribe_in_doubt(client);
-    if (subscribing_refused_just_now(&client->subscribing, clock_ms())) {
-        pthread_mutex_lock(&client->host->lock); /* others were only under way meanwhile */
-        subscribing_acquit(&client->subscribing, subscribe_count(client));
-        pthread_mutex_unlock(&client->host->lock);
-    }
-    return client->blame_pending;
-}
-
-void host_subscribe_acquit(struct client *client) {
-    if (client->blame_pending && client->acquittals < SUBSCRIBE_ACQUITTALS_MAX) {
-        client->blame_pending = false;
-        client->acquittals++;
-    }
-}
-
-static void subscribe_blame_refused(struct client *client) {
-    struct subscribing_rules rules = subscribe_rules(client);
-    char message[400];
-    size_t n;
-    pthread_mutex_lock(&client->host->lock);
-    size_t first = subscribing_blame_refused(&client->subscribing, subscribe_count(client), &rules,
-                                             clock_ms(), &n);
-    pthread_mutex_unlock(&client->host->lock);
-    if (n == 0) {
-        return; /* the list has changed */
-    }
-    const char *filter = client->config->config->subscriptions[first].filter;
-    snprintf(message, sizeof message,
-             "the broker refused %zu of %zu filters, and ended the connection: %.*s%s", n,
-             subscribe_count(client), text_shown_len(filter, strlen(filter), SUBSCRIBE_SHOWN_LEN),
-             filter, n > 1 ? ", ..." : "");
-    host_note_error(client, CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION, message);
-    subscribe_note_refusals(client, false);
-}
-
-static void subscribe_carry_out_blame(struct client *client) {
-    struct subscribing_rules rules = subscribe_rules(client);
-    size_t n, count = subscribe_count(client);
-    const char *filter = subscribe_doubted(client, &n);
-    bool progress;
-    if (n == 0 && !client->unsubscribing) {
-        client->blame_pending = false;
-        subscribe_blame_refused(client);
-        return;
-    }
-    pthread_mutex_lock(&client->host->lock);
-    if (client->unsubscribing) {
-        progress = subscribing_blame_unsubscribe(&client->subscribing, count, &rules);
-    } else {
-        progress = subscribing_blame(&client->subscribing, count, &rules, clock_ms());
-    }
-    pthread_mutex_unlock(&client->host->lock);
-    if (progress && n > 0) {
-        subscribe_note_blame(client, filter, n);
-        subscribe_note_refusals(client, false);
-    }
-    client->blame_pending = false;
-}
+/* ---- the next connection ---- */
 
 void host_subscribe_all(struct client *client) {
     pthread_mutex_lock(&client->host->lock);
@@ -446,7 +397,8 @@ void host_subscribe_elsewhere(struct client *client) {
 }
 
 void host_subscribe_start_over(struct client *client) {
-    client->blame_pending = client->unsubscribing = false;
+    client->blame = BLAME_NOTHING;
+    client->unsubscribing = client->keeps_told = false;
     client->acquittals = 0;
     pthread_mutex_lock(&client->host->lock);
     subscribing_start_over(&client->subscribing, subscribe_count(client));
@@ -455,19 +407,15 @@ void host_subscribe_start_over(struct client *client) {
     pthread_mutex_unlock(&client->host->lock);
 }
 
-/* ---- the next connection ---- */
-
 void host_begin_subscribing(struct client *client) {
     bool skip =
         client->config->config->protocol_version == 4; /* it cannot say "nothing retained" */
     client->applied = shared_config_hold(client->config);
-    if (client->blame_pending) {
-        subscribe_carry_out_blame(client);
-    }
+    host_subscribe_carry_out_blame(client);
     client->unsubscribing = false;
     pthread_mutex_lock(&client->host->lock);
     subscribing_connected(&client->subscribing, subscribe_count(client), client->session_present,
                           skip);
     pthread_mutex_unlock(&client->host->lock);
-    subscribe_begin(client, NULL);
+    (void)subscribe_begin(client, NULL);
 }

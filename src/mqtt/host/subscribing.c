@@ -1,7 +1,6 @@
-/* Owns the plan of what is still to be asked of a broker for one client, and what was learnt of its
- * filters. Pure. Knows no connection and no time but what it is told. Long, because each judgement
- * reads the flags that the plan sets. */
-#include "mqtt/subscribing.h"
+/* Owns the plan of what is still to be asked of a broker for one client, and what SUBACK says.
+ * Pure. Knows no connection and no time but what it is told. */
+#include "subscribing_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -10,14 +9,8 @@
 #include "mqtt/reason_codes.h"
 #include "mqtt/subscriptions.h"
 
-#define SUBSCRIBING_LOSSES_MAX  40 /* then what is in doubt is put off */
-#define SUBSCRIBING_LOSSES_END  60 /* then all is that was not granted on the last connection */
-#define SUBSCRIBING_STREAK_LOOK 2  /* then one from elsewhere is tried */
-#define SUBSCRIBING_STREAK_MAX  3
+#define SUBSCRIBING_STREAK_LOOK 2    /* then one from elsewhere is tried */
 #define SUBSCRIBING_TRIAL_MS    5000 /* some brokers grant first, and close then */
-#define SUBSCRIBING_REFUSED_MS  2000 /* others refuse first: RabbitMQ 4 closes at once */
-
-#define SUBSCRIBING_ANY_LATE (FILTER_NAMED | FILTER_SURPLUS | FILTER_LATE)
 
 static struct subscribing_filter *subscribing_filters_create(size_t count) {
     struct subscribing_filter *filters = malloc((count + 1) * sizeof *filters);
@@ -69,8 +62,7 @@ enum err subscribing_change(struct subscribing *subscribing, const struct client
 
 /* ---- what is known ---- */
 
-static size_t subscribing_count_of(const struct subscribing *subscribing, size_t count,
-                                   unsigned flags) {
+size_t subscribing_count_of(const struct subscribing *subscribing, size_t count, unsigned flags) {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         n += (subscribing->filters[i].flags & flags) != 0;
@@ -78,7 +70,7 @@ static size_t subscribing_count_of(const struct subscribing *subscribing, size_t
     return n;
 }
 
-static void subscribing_clear(struct subscribing *subscribing, size_t count, unsigned flags) {
+void subscribing_clear(struct subscribing *subscribing, size_t count, unsigned flags) {
     for (size_t i = 0; i < count; i++) {
         subscribing->filters[i].flags &= (uint8_t)~flags;
     }
@@ -92,9 +84,8 @@ static size_t subscribing_good_count(const struct subscribing *subscribing, size
     return n;
 }
 
-/* Until now every packet was acknowledged. NULL: out of memory. */
-static struct subscribing_trouble *subscribing_trouble(struct subscribing *subscribing,
-                                                       size_t count, size_t packet_max) {
+struct subscribing_trouble *subscribing_trouble_of(struct subscribing *subscribing, size_t count,
+                                                   size_t packet_max) {
     if (!subscribing->trouble) {
         subscribing->trouble = calloc(1, sizeof *subscribing->trouble);
         size_t good = subscribing_good_count(subscribing, count);
@@ -120,6 +111,9 @@ bool subscribing_in_doubt(const struct subscribing *subscribing, size_t count) {
 }
 
 enum client_error subscribing_refusal(const struct subscribing_filter *filter) {
+    if (filter->granted == GRANTED_TOO_LONG || filter->granted == REASON_PACKET_TOO_LARGE) {
+        return CLIENT_ERROR_SUBSCRIPTION_TOO_LONG;
+    }
     if ((filter->flags & FILTER_NAMED) && filter->granted < 0x80) {
         return CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION;
     }
@@ -129,10 +123,18 @@ enum client_error subscribing_refusal(const struct subscribing_filter *filter) {
     if (filter->flags & FILTER_LATE) {
         return CLIENT_ERROR_SUBSCRIPTION_PUT_OFF;
     }
-    if (filter->granted == REASON_PACKET_TOO_LARGE) { /* no broker's: subscribing_refuse_long */
-        return CLIENT_ERROR_SUBSCRIPTION_TOO_LONG;
-    }
     return filter->granted >= 0x80 ? reason_error_suback(filter->granted) : CLIENT_ERROR_NONE;
+}
+
+int subscribing_shown_code(const struct subscribing_filter *filter) {
+    switch (filter->granted) {
+    case GRANTED_NONE:
+        return -1;
+    case GRANTED_TOO_LONG:
+        return REASON_PACKET_TOO_LARGE;
+    default:
+        return filter->granted;
+    }
 }
 
 size_t subscribing_refused_count(const struct subscribing *subscribing, size_t count) {
@@ -176,16 +178,7 @@ void subscribing_start_over(struct subscribing *subscribing, size_t count) {
 
 /* ---- what is next ---- */
 
-/* In this order: what settles the doubts comes first, so that a connection that ends ends soon. */
-enum subscribing_class {
-    SUBSCRIBING_SUSPECT,
-    SUBSCRIBING_GOOD, /* the broker has answered to it */
-    SUBSCRIBING_NEW,
-    SUBSCRIBING_SURPLUS,
-    SUBSCRIBING_NONE,
-};
-
-static enum subscribing_class subscribing_class_of(const struct subscribing_filter *filter) {
+enum subscribing_class subscribing_class_of(const struct subscribing_filter *filter) {
     if (filter->flags & (FILTER_DONE | FILTER_NAMED | FILTER_LATE)) {
         return SUBSCRIBING_NONE;
     }
@@ -375,13 +368,13 @@ void subscribing_acknowledged(struct subscribing *subscribing, size_t count, con
     if (subscribing->trouble) {
         subscribing_learn(subscribing, count, n, was_late);
     }
-    if (refused && subscribing_trouble(subscribing, count, n)) {
+    if (refused && subscribing_trouble_of(subscribing, count, n)) {
         subscribing->trouble->refused_at_ms = now_ms;
     }
 }
 
 void subscribing_refuse_long(struct subscribing *subscribing, size_t filter) {
-    subscribing->filters[filter].granted = REASON_PACKET_TOO_LARGE;
+    subscribing->filters[filter].granted = GRANTED_TOO_LONG;
     subscribing->filters[filter].flags |= FILTER_DONE;
 }
 
@@ -402,230 +395,13 @@ void subscribing_settled(struct subscribing *subscribing, size_t count) {
     }
 }
 
-/* ---- what the end of a connection says ---- */
+/* ---- trying again on a connection ---- */
 
-struct subscribing_doubt {
-    size_t n;     /* filters */
-    size_t fresh; /* that the session did not hold */
-    size_t held;  /* others that it did */
-    size_t first;
-    bool nested; /* all were in doubt before */
-    bool safe;   /* the broker has answered to each before, and never ended a connection at one */
-    bool late;
-};
-
-static struct subscribing_doubt subscribing_doubt_of(const struct subscribing *subscribing,
-                                                     size_t count) {
-    struct subscribing_doubt doubt = {.safe = true, .nested = true};
-    doubt.held = subscribing_count_of(subscribing, count, FILTER_HELD);
-    for (size_t i = count; i-- > 0;) {
-        const struct subscribing_filter *filter = &subscribing->filters[i];
-        if (filter->flags & FILTER_ASKED) {
-            doubt.n++;
-            doubt.fresh += !(filter->flags & FILTER_HELD);
-            doubt.first = i;
-            doubt.safe =
-                doubt.safe && filter->granted != GRANTED_NONE && !(filter->flags & FILTER_SUSPECT);
-            doubt.nested = doubt.nested && (filter->flags & FILTER_SUSPECT);
-            doubt.late = doubt.late || (filter->flags & SUBSCRIBING_ANY_LATE);
-        }
-    }
-    return doubt;
-}
-
-static void subscribing_plan_late(struct subscribing_trouble *trouble,
-                                  const struct subscribing_rules *rules, int64_t now_ms) {
+void subscribing_plan_late(struct subscribing_trouble *trouble,
+                           const struct subscribing_rules *rules, int64_t now_ms) {
     trouble->late_at_ms =
         now_ms + backoff_ceiling_ms(trouble->late_tries, rules->late_ms, rules->late_ms_max);
 }
-
-static void subscribing_put_off(struct subscribing *subscribing, size_t count, unsigned classes) {
-    for (size_t i = 0; i < count; i++) {
-        struct subscribing_filter *filter = &subscribing->filters[i];
-        if (classes & 1u << subscribing_class_of(filter)) {
-            filter->flags &= (uint8_t)~FILTER_HELD; /* by an earlier grant, which means nothing */
-            filter->flags |= FILTER_LATE;
-        }
-    }
-}
-
-/* They may well be good. */
-static void subscribing_surplus_named(struct subscribing *subscribing, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        struct subscribing_filter *filter = &subscribing->filters[i];
-        if (filter->flags & FILTER_NAMED) {
-            filter->flags &= (uint8_t) ~(FILTER_NAMED | FILTER_CHARGED);
-            filter->flags |= FILTER_SURPLUS;
-        }
-    }
-}
-
-/* The third in a row: it is not this one filter. Either the broker holds as many as it ever will,
- * or it takes none of those that are left. */
-static void subscribing_end_streak(struct subscribing *subscribing, size_t count,
-                                   const struct subscribing_doubt *doubt, bool over) {
-    struct subscribing_trouble *trouble = subscribing->trouble;
-    trouble->streak = 0;
-    if (over) {
-        trouble->total_good = (uint16_t)doubt->held;
-        trouble->total_bad = (uint16_t)(doubt->held + 1);
-        subscribing_surplus_named(subscribing, count);
-    } else {
-        subscribing_put_off(subscribing, count, 1u << SUBSCRIBING_SUSPECT | 1u << SUBSCRIBING_NEW);
-    }
-}
-
-/* It was asked for alone. */
-static void subscribing_charge(struct subscribing *subscribing, size_t count,
-                               const struct subscribing_doubt *doubt, bool over) {
-    struct subscribing_filter *filter = &subscribing->filters[doubt->first];
-    filter->packet_max = 1;
-    if (filter->flags & (FILTER_CHARGED | FILTER_NAMED)) {
-        filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_LATE | FILTER_HELD);
-        filter->flags |= FILTER_NAMED | FILTER_CHARGED;
-        filter->granted = GRANTED_NONE;
-        return;
-    }
-    filter->flags |= FILTER_SUSPECT | FILTER_CHARGED;
-    subscribing->trouble->packet_max = subscribing->trouble->packet_before; /* it was no reason */
-    subscribing->trouble->streak++;
-    if (subscribing->trouble->streak >= SUBSCRIBING_STREAK_MAX) {
-        subscribing_end_streak(subscribing, count, doubt, over);
-    }
-}
-
-static void subscribing_halve(struct subscribing *subscribing, size_t count, size_t n) {
-    for (size_t i = 0; i < count; i++) {
-        struct subscribing_filter *filter = &subscribing->filters[i];
-        if (filter->flags & FILTER_ASKED) {
-            filter->flags |= FILTER_SUSPECT;
-            filter->packet_max = (uint16_t)(n / 2);
-        }
-    }
-}
-
-static void subscribing_judge(struct subscribing *subscribing, size_t count,
-                              const struct subscribing_doubt *doubt) {
-    struct subscribing_trouble *trouble = subscribing->trouble;
-    size_t total = doubt->held + doubt->fresh;
-    bool over = doubt->held > 0 && total > trouble->total_good; /* the broker never held so many */
-    bool proven = doubt->n <= trouble->packet_good;             /* it took as many at once */
-    if (over && (trouble->total_bad > 0 || (doubt->safe && proven))) {
-        bool less = trouble->total_bad == 0 || total < trouble->total_bad;
-        trouble->total_bad = less ? (uint16_t)total : trouble->total_bad;
-        return;
-    }
-    if (!doubt->nested) {
-        trouble->packet_before = trouble->packet_max;
-    }
-    if (!proven && doubt->n > 1) {
-        trouble->packet_max = (uint16_t)(doubt->n / 2);
-    }
-    if (doubt->n > 1) {
-        subscribing_halve(subscribing, count, doubt->n);
-    } else {
-        subscribing_charge(subscribing, count, doubt, over);
-    }
-}
-
-/* However many are bad, the client comes online with the others. */
-static void subscribing_bound_losses(struct subscribing *subscribing, size_t count) {
-    const unsigned doubtful =
-        1u << SUBSCRIBING_SUSPECT | 1u << SUBSCRIBING_NEW | 1u << SUBSCRIBING_SURPLUS;
-    if (subscribing->trouble->losses > SUBSCRIBING_LOSSES_END) {
-        subscribing_put_off(subscribing, count, doubtful | 1u << SUBSCRIBING_GOOD);
-    } else if (subscribing->trouble->losses > SUBSCRIBING_LOSSES_MAX) {
-        subscribing_put_off(subscribing, count, doubtful);
-    }
-}
-
-bool subscribing_blame(struct subscribing *subscribing, size_t count,
-                       const struct subscribing_rules *rules, int64_t now_ms) {
-    struct subscribing_doubt doubt = subscribing_doubt_of(subscribing, count);
-    struct subscribing_trouble *trouble =
-        doubt.n > 0 ? subscribing_trouble(subscribing, count, rules->packet_max) : NULL;
-    if (!trouble) {
-        return false;
-    }
-    trouble->on_trial = false;
-    trouble->losses += trouble->losses < UINT16_MAX;
-    trouble->late_tries += doubt.late && trouble->late_tries < UINT8_MAX;
-    subscribing_judge(subscribing, count, &doubt);
-    subscribing_bound_losses(subscribing, count);
-    if (doubt.late || trouble->late_at_ms == 0) {
-        subscribing_plan_late(trouble, rules, now_ms);
-    }
-    subscribing_clear(subscribing, count, FILTER_ASKED);
-    return true;
-}
-
-bool subscribing_refused_just_now(const struct subscribing *subscribing, int64_t now_ms) {
-    const struct subscribing_trouble *trouble = subscribing->trouble;
-    return trouble && trouble->refused_at_ms != 0 &&
-           now_ms - trouble->refused_at_ms < SUBSCRIBING_REFUSED_MS;
-}
-
-void subscribing_acquit(struct subscribing *subscribing, size_t count) {
-    subscribing_clear(subscribing, count, FILTER_ASKED);
-}
-
-/* RabbitMQ 4 refuses all that stand behind the first that it refuses, too. */
-static void subscribing_doubt_refused(struct subscribing *subscribing, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        struct subscribing_filter *filter = &subscribing->filters[i];
-        if ((filter->flags & FILTER_DONE) && filter->granted >= 0x80) {
-            filter->flags |= FILTER_ASKED;
-            filter->granted = GRANTED_NONE;
-        }
-    }
-}
-
-size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
-                                 const struct subscribing_rules *rules, int64_t now_ms, size_t *n) {
-    size_t first = 0;
-    *n = 0;
-    if (!subscribing->trouble || subscribing->trouble->refused_at_ms == 0) {
-        return 0; /* what was in doubt has left the list meanwhile */
-    }
-    for (size_t i = count; i-- > 0;) {
-        const struct subscribing_filter *filter = &subscribing->filters[i];
-        if ((filter->flags & FILTER_DONE) && filter->granted >= 0x80) {
-            first = i;
-            (*n)++;
-        }
-    }
-    if (*n > 1) {
-        subscribing_doubt_refused(subscribing, count);
-        (void)subscribing_blame(subscribing, count, rules, now_ms);
-    } else if (*n == 1) {
-        struct subscribing_filter *filter = &subscribing->filters[first];
-        filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_LATE | FILTER_HELD);
-        filter->flags |= FILTER_NAMED | FILTER_CHARGED;
-        filter->packet_max = 1;
-        subscribing->trouble->late_tries += subscribing->trouble->late_tries < UINT8_MAX;
-        subscribing_plan_late(subscribing->trouble, rules, now_ms);
-    }
-    return first;
-}
-
-bool subscribing_blame_unsubscribe(struct subscribing *subscribing, size_t count,
-                                   const struct subscribing_rules *rules) {
-    struct subscribing_trouble *trouble =
-        subscribing_trouble(subscribing, count, rules->packet_max);
-    if (!trouble || subscribing_unsubscribe_max(subscribing, rules) == 0) {
-        return false;
-    }
-    trouble->unsubscribes_lost++;
-    return true;
-}
-
-size_t subscribing_unsubscribe_max(const struct subscribing *subscribing,
-                                   const struct subscribing_rules *rules) {
-    size_t lost = subscribing->trouble ? subscribing->trouble->unsubscribes_lost : 0;
-    return lost < 16 ? rules->packet_max >> lost : 0;
-}
-
-/* ---- trying again on a connection ---- */
 
 static bool subscribing_has_passing(const struct subscribing *subscribing, size_t count,
                                     int version) {
@@ -646,7 +422,7 @@ int64_t subscribing_due_ms(struct subscribing *subscribing, size_t count,
     bool again = subscribing_has_passing(subscribing, count, rules->version);
     bool late = subscribing_count_of(subscribing, count, SUBSCRIBING_ANY_LATE) > 0;
     struct subscribing_trouble *trouble =
-        again || late ? subscribing_trouble(subscribing, count, rules->packet_max)
+        again || late ? subscribing_trouble_of(subscribing, count, rules->packet_max)
                       : subscribing->trouble;
     if (!trouble) {
         return 0;

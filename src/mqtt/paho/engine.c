@@ -410,7 +410,7 @@ static void deliver(struct engine_connection *connection, struct delivery *deliv
         events->subscribed(connection->client, delivery->codes, delivery->code_count);
     }
     if ((delivery->marks & PAHO_UNSUBACK) && connection->phase == PAHO_UP) {
-        events->unsubscribed(connection->client);
+        events->unsubscribed(connection->client, NULL, 0);
     }
     free(delivery->codes);
     deliver_published(connection, delivery->published);

@@ -275,7 +275,8 @@ static void on_closed(void *client, const struct engine_closed *closed) {
     probe->connection = NULL;
     probe->suback_by_ms = 0;
     if (!probe->leaving && !probe->over && probe->step == PROBE_SUBSCRIBE &&
-        closed->error != CLIENT_ERROR_SUBSCRIBE_TIMEOUT && probe_filters_lost(&probe->filters)) {
+        closed->error != CLIENT_ERROR_SUBSCRIBE_TIMEOUT &&
+        probe_filters_lost(&probe->filters, closed->error)) {
         probe->again_at_ms = clock_ms() + AGAIN_MS;
     } else if (!probe->leaving && !probe->over) {
         bool silent =
@@ -291,7 +292,9 @@ static void on_subscribed(void *client, const uint8_t *codes, size_t n) {
     subscribe_some(probe);
 }
 
-static void on_unsubscribed(void *client) {
+static void on_unsubscribed(void *client, const uint8_t *codes, size_t n) {
+    (void)codes;
+    (void)n;
     (void)client;
 }
 

@@ -63,10 +63,18 @@ void probe_filters_answered(struct probe_filters *filters, const uint8_t *codes,
                              clock_ms());
 }
 
-bool probe_filters_lost(struct probe_filters *filters) {
-    return filters->losses++ < PROBE_FILTERS_LOSSES_MAX &&
-           subscribing_blame(&filters->plan, filters->config->subscription_count, &filters->rules,
-                             clock_ms());
+bool probe_filters_lost(struct probe_filters *filters, enum client_error error) {
+    size_t count = filters->config->subscription_count, n = 0;
+    int64_t now_ms = clock_ms();
+    if (filters->losses++ >= PROBE_FILTERS_LOSSES_MAX) {
+        return false;
+    }
+    if (error != CLIENT_ERROR_ANSWER_UNFIT &&
+        subscribing_refused_just_now(&filters->plan, now_ms)) {
+        (void)subscribing_blame_refused(&filters->plan, count, &filters->rules, now_ms, &n);
+        return n > 0;
+    }
+    return subscribing_blame(&filters->plan, count, &filters->rules, now_ms);
 }
 
 /* "2 of 20 filters refused: a/b (not authorized), ..." */

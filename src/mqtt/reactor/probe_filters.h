@@ -25,8 +25,8 @@ void probe_filters_connected(struct probe_filters *filters);
 /* False: nothing is left to be asked for. */
 bool probe_filters_ask(struct probe_filters *filters, struct engine_connection *connection);
 void probe_filters_answered(struct probe_filters *filters, const uint8_t *codes, size_t n);
-/* The connection has ended. True: another one will tell more. */
-bool probe_filters_lost(struct probe_filters *filters);
+/* The connection has ended, with that error. True: another one will tell more. */
+bool probe_filters_lost(struct probe_filters *filters, enum client_error error);
 /* What came of it, for people; CLIENT_ERROR_NONE: all is granted. */
 enum client_error probe_filters_describe(const struct probe_filters *filters, char *out,
                                          size_t size);

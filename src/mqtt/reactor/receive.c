@@ -168,7 +168,8 @@ static bool take_suback(struct engine_connection *connection, const struct packe
 
 static bool take_unsuback(struct engine_connection *connection, const struct packet *packet) {
     if (answers_request(connection, packet)) {
-        connection->engine->events->unsubscribed(connection->client);
+        connection->engine->events->unsubscribed(connection->client, packet->codes.data,
+                                                 packet->codes.len);
     }
     return true;
 }

@@ -61,6 +61,8 @@ class Limits:
     one_code = False        # a SUBACK has the code of the last filter alone
     ids_shared = False      # 0x91 for a SUBSCRIBE with an identifier of a message under way (mochi)
     maximum_qos_granted = 2
+    unsubscribe_codes = {}  # {filter: code}: it stays
+    unsubscribe_closes = False
 
     # ---- messages to a client
     aliases_max = 0         # used for as many topics as the client takes
@@ -572,9 +574,12 @@ class CloudBroker(Limits):
                                                   subscription.identifier))
 
     def _on_unsubscribe(self, connection, packet):
-        codes = [0 if connection.session.subscriptions.pop(name, None) else 0x11
-                 for name in packet.filters]
-        self._send(connection, packets.unsuback(connection.version, packet.id, codes))
+        if self.unsubscribe_closes:
+            return self._break(connection, "UNSUBSCRIBE", 0x87)
+        subscriptions = connection.session.subscriptions
+        codes = [self.unsubscribe_codes.get(name) or
+                 (0 if subscriptions.pop(name, None) else 0x11) for name in packet.filters]
+        return self._send(connection, packets.unsuback(connection.version, packet.id, codes))
 
     def _on_pingreq(self, connection, _packet):
         self._send(connection, packets.PONG)

@@ -105,7 +105,9 @@ static void bench_on_subscribed(void *client, const uint8_t *codes, size_t n) {
     bench.subscribed++;
 }
 
-static void bench_on_unsubscribed(void *client) {
+static void bench_on_unsubscribed(void *client, const uint8_t *codes, size_t n) {
+    (void)codes;
+    (void)n;
     (void)client;
 }
 

@@ -21,6 +21,9 @@ static struct game {
 
     size_t packet_limit, total_limit; /* 0: none */
     bool bad[FILTERS_MAX];            /* the connection ends at these */
+    bool denied[FILTERS_MAX];         /* SUBACK refuses these, and all behind them in the packet */
+    bool closes;                      /* after such a SUBACK, before the next packet */
+    bool ends;              /* the connection ends once all is asked for, if one was refused */
     bool keeps, skips;      /* the session outlives the connection; what is held is skipped */
     bool held[FILTERS_MAX]; /* by the broker */
 
@@ -76,12 +79,24 @@ static bool game_takes(const uint16_t *filters, size_t n) {
     return true;
 }
 
+/* Whether the SUBACK refuses one. */
+static bool game_answers(const uint16_t *filters, size_t n, uint8_t *codes) {
+    bool denied = false;
+    for (size_t i = 0; i < n; i++) {
+        denied = denied || game.denied[filters[i]];
+        codes[i] = denied ? 0x87 : 0;
+        game.held[filters[i]] = game.held[filters[i]] && !denied;
+    }
+    return denied;
+}
+
 /* False: the connection ended. */
 static bool game_subscribe(void) {
     uint16_t filters[256];
     int32_t places[256];
     uint8_t codes[256] = {0};
     size_t n;
+    bool denied = false;
     while ((n = subscribing_next(&game.plan, &game.config, &game.rules, filters)) > 0) {
         ck_assert_uint_le(n, game.rules.packet_max);
         subscribing_asked(&game.plan, filters, n);
@@ -93,8 +108,16 @@ static bool game_subscribe(void) {
                               game.subscriptions[filters[0]].identifier);
             places[i] = filters[i];
         }
+        bool now = game_answers(filters, n, codes);
         subscribing_acknowledged(&game.plan, game.config.subscription_count, places, codes, n,
                                  game.now_ms);
+        denied = denied || now;
+        if (now && game.closes) {
+            return false;
+        }
+    }
+    if (denied && game.ends) {
+        return false;
     }
     subscribing_settled(&game.plan, game.config.subscription_count);
     return true;
@@ -109,7 +132,12 @@ static void game_connect(void) {
     subscribing_connected(&game.plan, count, game.keeps && game.connections > 1, game.skips);
     game.online = game_subscribe();
     game.now_ms += 1000;
-    if (!game.online) {
+    if (!game.online && subscribing_refused_just_now(&game.plan, game.now_ms)) {
+        size_t n = 0;
+        size_t first = subscribing_blame_refused(&game.plan, count, &game.rules, game.now_ms, &n);
+        ck_assert_uint_ge(n, 1);
+        ck_assert_uint_lt(first, count);
+    } else if (!game.online) {
         ck_assert(subscribing_blame(&game.plan, count, &game.rules, game.now_ms));
     }
 }
@@ -523,13 +551,103 @@ START_TEST(unsubscribing_is_given_up_when_the_broker_closes_at_each) {
 }
 END_TEST
 
+/* ---- a SUBACK that refuses, and the end of the connection ---- */
+
+static void game_expect_named_are_denied(void) {
+    for (size_t i = 0; i < game.config.subscription_count; i++) {
+        ck_assert_msg(game_named(i) == game.denied[i], "filter %zu", i);
+        ck_assert_msg(game.denied[i] || game.held[i], "filter %zu is not held", i);
+    }
+}
+
+/* As RabbitMQ 4 does, at once or when all has been asked for. */
+START_TEST(a_broker_that_refuses_and_closes_has_those_it_refuses_named) {
+    static const struct {
+        size_t count, denied[4], n;
+    } cases[] = {{1, {0}, 1},           {2, {0}, 1},
+                 {20, {19}, 1},         {20, {0}, 1},
+                 {20, {3, 4, 5, 6}, 4}, {64, {0, 21, 42, 63}, 4},
+                 {200, {70, 71, 3}, 3}, {200, {0, 64, 128, 192}, 4}};
+    for (int late = 0; late < 2; late++) {
+        game_begin(cases[_i].count);
+        game.closes = !late;
+        game.ends = late;
+        for (size_t k = 0; k < cases[_i].n; k++) {
+            game.denied[cases[_i].denied[k]] = true;
+        }
+        game_play();
+        game_expect_named_are_denied();
+        ck_assert_uint_le(game.connections, cases[_i].n * (1 + (size_t)!late * 6) + 8);
+        size_t before = game.connections;
+        game_play();
+        ck_assert_uint_eq(game.connections, before + 1); /* they are not asked for again */
+        game_end();
+    }
+}
+END_TEST
+
+/* The same as a rival that comes back within a second, where some are refused: soon nothing of the
+ * loss is laid to filters, so that the rival can be seen. */
+START_TEST(filters_that_are_refused_explain_few_losses) {
+    game_begin(1000);
+    game.ends = true;
+    memset(game.denied, true, sizeof game.denied);
+    game_play();
+    ck_assert_uint_le(game.connections, 9);
+    game_end();
+}
+END_TEST
+
+START_TEST(a_broker_that_refuses_all_and_closes_has_the_client_online_without) {
+    game_begin(1000);
+    game.closes = true;
+    memset(game.denied, true, sizeof game.denied);
+    game_play();
+    ck_assert_uint_le(game.connections, 62);
+    game_end();
+}
+END_TEST
+
 START_TEST(a_filter_that_is_too_long_is_not_taken_for_one_that_the_broker_refused) {
-    game_begin(2);
+    const int32_t place = 1;
+    const uint16_t asked = 1;
+    const uint8_t code = 0x87;
     size_t n = 9;
+    game_begin(2);
     subscribing_refuse_long(&game.plan, 0);
     ck_assert(!subscribing_refused_just_now(&game.plan, 1000));
     subscribing_blame_refused(&game.plan, 2, &game.rules, 1000, &n);
     ck_assert_uint_eq(n, 0);
+    subscribing_asked(&game.plan, &asked, 1);
+    subscribing_acknowledged(&game.plan, 2, &place, &code, 1, 1000);
+    ck_assert_uint_eq(subscribing_blame_refused(&game.plan, 2, &game.rules, 1000, &n), 1);
+    ck_assert_uint_eq(n, 1);
+    ck_assert(!game_named(0));
+    ck_assert(game_named(1));
+    ck_assert_int_eq(subscribing_refusal(&game.plan.filters[0]),
+                     CLIENT_ERROR_SUBSCRIPTION_TOO_LONG);
+    ck_assert_int_eq(subscribing_shown_code(&game.plan.filters[0]), 0x95);
+    game_end();
+}
+END_TEST
+
+/* Refused for the moment, and under way again when the connection ends. */
+START_TEST(what_was_refused_and_is_asked_for_again_is_still_what_was_refused) {
+    const int32_t place = 0;
+    const uint16_t asked = 0;
+    const uint8_t code = 0x97;
+    size_t n = 0;
+    game_begin(1);
+    subscribing_asked(&game.plan, &asked, 1);
+    subscribing_acknowledged(&game.plan, 1, &place, &code, 1, 1000);
+    int64_t again_ms = subscribing_due_ms(&game.plan, 1, &game.rules, 1000);
+    subscribing_try_again(&game.plan, 1, &game.rules, again_ms);
+    subscribing_asked(&game.plan, &asked, 1);
+    ck_assert(subscribing_refused_just_now(&game.plan, again_ms));
+    subscribing_blame_refused(&game.plan, 1, &game.rules, again_ms, &n);
+    ck_assert_uint_eq(n, 1);
+    ck_assert(game_named(0));
+    ck_assert(!subscribing_in_doubt(&game.plan, 1));
     game_end();
 }
 END_TEST
@@ -552,6 +670,10 @@ int main(void) {
     tcase_add_test(bad, many_bad_filters_do_not_keep_the_client_offline);
     tcase_add_loop_test(bad, what_a_kept_session_holds_may_become_bad, 0, 3);
     tcase_add_test(bad, a_filter_that_is_too_long_is_not_taken_for_one_that_the_broker_refused);
+    tcase_add_loop_test(bad, a_broker_that_refuses_and_closes_has_those_it_refuses_named, 0, 8);
+    tcase_add_test(bad, filters_that_are_refused_explain_few_losses);
+    tcase_add_test(bad, a_broker_that_refuses_all_and_closes_has_the_client_online_without);
+    tcase_add_test(bad, what_was_refused_and_is_asked_for_again_is_still_what_was_refused);
     tcase_add_test(bad, a_limit_that_sinks_does_not_keep_the_client_offline);
     tcase_add_test(later, a_named_filter_is_tried_alone_ever_more_seldom);
     tcase_add_loop_test(later, a_named_filter_that_is_granted_is_on_trial_first, 0, 2);
