@@ -228,6 +228,24 @@ START_TEST(reap_refuses_a_node_that_is_not_dead_or_has_another_incarnation) {
 }
 END_TEST
 
+/* Its beat is the last thing that speaks for a process: while it is there nothing is taken. */
+START_TEST(reap_refuses_a_dead_node_whose_beat_is_there) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    enum err err;
+    bool finished;
+    must_create("x");
+    must_claim(a, "x");
+    stop_beating(a);
+    ck_assert_int_eq(fence(b, a), ERR_OK);
+    RAW("SET", "beat:mqtt:a", "1", "PX", "60000");
+    ck_assert_uint_eq(reap(a, &err, &finished), 0);
+    ck_assert_int_eq(err, ERR_REFUSED);
+    ck_assert_int_eq(where("x"), STORE_OWNED);
+    stop_beating(a);
+    ck_assert_uint_eq(reap(a, &err, &finished), 1);
+}
+END_TEST
+
 START_TEST(reap_moves_a_batch_a_call_and_then_the_node_is_gone) {
     struct store_member a = joined("a", "1", 500), b = joined("b", "1", 10);
     enum err err;
@@ -463,6 +481,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, beat_says_when_redis_lost_its_data_and_join_mends_it);
     tcase_add_test(tcase, fence_refuses_a_beating_target_another_incarnation_and_a_silent_caller);
     tcase_add_test(tcase, reap_refuses_a_node_that_is_not_dead_or_has_another_incarnation);
+    tcase_add_test(tcase, reap_refuses_a_dead_node_whose_beat_is_there);
     tcase_add_test(tcase, reap_moves_a_batch_a_call_and_then_the_node_is_gone);
     tcase_add_test(tcase, reap_leaves_ids_of_other_owners);
     tcase_add_test(tcase, reap_does_not_bring_back_what_was_deleted);

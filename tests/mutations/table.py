@@ -1,0 +1,120 @@
+"""The mutations. Whoever writes a test of a promise adds the line that, when it is broken, the test is
+to see; whoever changes that line changes it here as well."""
+
+import typing
+
+
+class Mutation(typing.NamedTuple):
+    title: str    # what goes wrong
+    file: str
+    line: str     # stands exactly once in the file
+    instead: str
+    judge: str    # a unit test as ctest names it, or an end-to-end test as pytest does
+
+
+MEMBERSHIP, LEADER = "cluster/test_membership", "cluster/test_leader"
+RELEASES, REAPER = "cluster/test_releases", "cluster/test_reaper"
+NODES, CLAIM, RESTORE = "store/test_store_node", "store/test_store_claim", "store/test_store_restore"
+HOST, TROUBLE, RACE = "mqtt/test_host", "mqtt/test_host_trouble", "mqtt/test_race"
+
+CLUSTER = [
+    # ---- joining, fenced, Redis that lost its data
+    Mutation("a join that failed is tried at full speed", "src/cluster/membership.c",
+             "if (now_ms < agent->join_next_ms) {", "if (false) {", MEMBERSHIP),
+    Mutation("the lease of an earlier process is not waited for", "src/cluster/membership.c",
+             "node_membership(agent->wiring.node) == NODE_OUTSIDE && old_lease_lasts(agent)", "false",
+             MEMBERSHIP),
+    Mutation("slow answers speak for another node under this name", "src/cluster/membership.c",
+             "if (took_ms > conf->heartbeat_ms) {", "if (false) {", MEMBERSHIP),
+    Mutation("another live node under this name is never told", "src/cluster/membership.c",
+             "if (now_ms - agent->name_taken_since_ms > 2 *", "if (now_ms - agent->name_taken_since_ms > 20 *",
+             MEMBERSHIP),
+    Mutation("a fenced node joins anew while it is still closing", "src/cluster/membership.c",
+             "    if (result == ERR_OK) {\n        node_outside", "    if (true) {\n        node_outside",
+             MEMBERSHIP),
+    Mutation("a fenced node keeps what it was to release", "src/cluster/membership.c",
+             "    releases_forget(agent);\n", "", MEMBERSHIP),
+    Mutation("a node declared dead while Redis lost its data goes on", "src/cluster/membership.c",
+             "} else if (result == ERR_FENCED) {", "} else if (false) {", MEMBERSHIP),
+    Mutation("after a join nothing is compared", "src/cluster/membership.c",
+             "    agent->reconcile_now = true;\n", "", MEMBERSHIP),
+    Mutation("a node that Redis forgot takes a new incarnation", "src/cluster/node.c",
+             "bool again = node->membership == NODE_LOST;", "bool again = false;", MEMBERSHIP),
+    # ---- leading
+    Mutation("who is not told that it leads goes on leading", "src/cluster/leader.c",
+             "        leading = false;\n    }\n", "        leading = true;\n    }\n", LEADER),
+    Mutation("who does not lead buries", "src/cluster/leader.c",
+             "if (verdicts && atomic_load(&agent->leading)) {", "if (verdicts) {", LEADER),
+    Mutation("a look that failed counts for nothing bad", "src/cluster/leader.c",
+             "        reaper_forget(agent->reaper);\n", "", LEADER),
+    Mutation("a look that came late counts", "src/cluster/leader.c",
+             " && now_ms - begun_ms < ttl_ms / 2;", ";", LEADER),
+    Mutation("a node is buried although its fence was refused", "src/cluster/leader.c",
+             "if (verdicts[i] && fence(agent, &nodes[i])) {",
+             "if (verdicts[i] && (fence(agent, &nodes[i]) || true)) {", LEADER),
+    Mutation("the dead of earlier looks are not reaped", "src/cluster/leader.c",
+             "if (nodes[i].state == STORE_NODE_DEAD) {\n            reap", "if (verdicts[i]) {\n            reap",
+             LEADER),
+    Mutation("one batch of a dead node is reaped and no more", "src/cluster/leader.c",
+             "#define REAP_CALLS_MAX 100", "#define REAP_CALLS_MAX 1", LEADER),
+    Mutation("a missing beat is judged at once", "src/cluster/reaper.c",
+             "now_ms - suspect->since_ms >= wait_ms;", "true;", REAPER),
+    Mutation("mass death does not brake", "src/cluster/reaper.c",
+             "bool brake = missing > 0 && (mass || redis_new);", "bool brake = false;", REAPER),
+    # ---- releases
+    Mutation("a release that failed is tried at full speed", "src/cluster/releases.c",
+             "#define RELEASE_RETRY_MS 500", "#define RELEASE_RETRY_MS 0", RELEASES),
+    Mutation("a release that failed is forgotten", "src/cluster/releases.c",
+             "    if (result == ERR_OK && released == n) {", "    if (released <= n) {", RELEASES),
+    Mutation("what became of a lost release is not asked", "src/cluster/releases.c",
+             "        result = releases_judge(agent, &member, n);\n", "", RELEASES),
+    Mutation("after a judged release nothing is compared", "src/cluster/releases.c",
+             "    agent->reconcile_now = true;\n", "", RELEASES),
+    Mutation("a client that Redis lost while it left is lost", "src/cluster/releases.c",
+             "if (evidence[i] == STORE_EVIDENCE_NONE && leaving && leaving->identity) {", "if (false) {",
+             RELEASES),
+    Mutation("an older epoch replaces the release of a newer", "src/cluster/releases.c",
+             "if (known && known->epoch > task->epoch) {", "if (false) {", RELEASES),
+    Mutation("a client given away is released before it has closed", "src/cluster/releases.c",
+             "    leaving_stop(agent, leaving);\n}\n\n/* ---- tasks",
+             "    leaving_stop(agent, leaving);\n    struct stopped_note *note = calloc(1, sizeof *note + 99);\n"
+             "    note->agent = agent; note->epoch = epoch; strcpy(note->id, id);\n"
+             "    client_stopped(note);\n}\n\n/* ---- tasks", RELEASES),
+    Mutation("a stop without room is not asked for again", "src/cluster/releases.c",
+             "if (!closed && clock_ms() - leaving->asked_ms > LEAVING_RETRY_MS) {", "if (false) {", RELEASES),
+    Mutation("a node alone gives its clients back", "src/cluster/releases.c",
+             "return !node_alone(agent->wiring.node) ||", "return true ||", RELEASES),
+    Mutation("a drain gives away more than there is room for", "src/cluster/releases.c",
+             "i < n && room > 0 &&", "i < n &&", RELEASES),
+]
+
+STORE = [
+    Mutation("a node that beats is reaped", "src/store/lua/reap.lua",
+             "if beat_of(name) then", "if false then", NODES),
+    Mutation("a node that beats is fenced", "src/store/lua/fence.lua",
+             "if beat_of(target) then", "if false then", NODES),
+    Mutation("who does not beat fences", "src/store/lua/fence.lua",
+             " or beat_of(caller) ~= ARGV[3] then", " then", NODES),
+    Mutation("another incarnation is fenced", "src/store/lua/fence.lua",
+             "if node.incarnation ~= ARGV[5] then", "if false then", NODES),
+    Mutation("a live node's name is taken over", "src/store/lua/join.lua",
+             "if beat and beat ~= incarnation then", "if false then", NODES),
+    Mutation("who was declared dead joins under the same incarnation", "src/store/lua/join.lua",
+             "if mine and earlier.state == 'dead' then", "if false then", NODES),
+]
+
+MQTT = [
+    Mutation("a publication that the engine refuses is not freed", "src/mqtt/host/host_publication.c",
+             "    publication_answer(publication, result, 0);\n    host_publication_free(publication);\n",
+             "    publication_answer(publication, result, 0);\n", HOST),
+    Mutation("no jitter in the rests of a conflict", "src/mqtt/host/host_loss.c",
+             "return time_ms + text_random_between(0, time_ms / 4);", "return time_ms;", TROUBLE),
+    Mutation("of several addresses only the first is tried", "src/mqtt/reactor/race.c",
+             "    if (race->begun < race->addresses.count || race->refused) {", "    if (race->refused) {",
+             RACE),
+    Mutation("of several brokers only the first is tried", "src/mqtt/host/host_urls.c",
+             "    urls_go_to(client, (client->url_index + 1u) % count);\n", "",
+             TROUBLE),
+]
+
+MUTATIONS = CLUSTER + STORE + MQTT
