@@ -225,9 +225,10 @@ enum err store_release(struct store *store, const struct store_member *member,
                        const struct store_release *items, size_t n, size_t *released) MUST_CHECK;
 
 /* Keeps a waiting id from being tried before delay_ms and notes why (a configuration that cannot be
- * read, say). No effect on an id that is not waiting. */
+ * read, say). No effect on an id that is not waiting. again (may be NULL): the same was noted of
+ * the same text before. */
 enum err store_defer(struct store *store, const char *id, int64_t delay_ms, const char *code,
-                     const char *message) MUST_CHECK;
+                     const char *message, bool *again) MUST_CHECK;
 /* Forgets failed attempts once a connection has proved stable; the length of a rest only when peace
  * has lasted twice as long as it. n up to any number. */
 enum err store_succeeded(struct store *store, const struct store_member *member,
@@ -279,6 +280,18 @@ enum err store_restore(struct store *store, const struct store_member *member,
  * without an owner record (left by Go IoT, or by hand; not while a Go IoT node beats, whose they
  * may be), and those whose owner is not registered under that incarnation. Called by the leader. */
 enum err store_adopt_orphans(struct store *store, size_t *moved) MUST_CHECK;
+
+#define STORE_STRAYS_MAX 16
+struct store_strays {
+    struct {
+        char node[256];
+        size_t ids;
+    } rows[STORE_STRAYS_MAX];
+    size_t n;
+};
+/* Lists of ids under the names of nodes that are neither registered nor beating lose what is not
+ * theirs, in bounded steps; which lists that were, and how many ids. Called by the leader. */
+enum err store_clean_strays(struct store *store, struct store_strays *out) MUST_CHECK;
 
 /* ---- wake-ups ------------------------------------------------------------------------------ */
 

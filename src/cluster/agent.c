@@ -47,10 +47,10 @@ static const struct {
     int64_t period_ms;
     void (*step)(struct agent *agent);
 } periodic[] = {
-    {"lead", 300, leader_lead_step},     {"look", AGENT_LOOK_MS, leader_look_step},
-    {"reconcile", 250, reconcile_step},  {"releases", 50, releases_step},
-    {"drain", 250, releases_drain_step}, {"orphans", 5000, leader_orphans_step},
-    {"count", COUNTS_MS, count_step},
+    {"lead", 300, leader_lead_step},      {"look", AGENT_LOOK_MS, leader_look_step},
+    {"reconcile", 250, reconcile_step},   {"releases", 50, releases_step},
+    {"drain", 250, releases_drain_step},  {"orphans", 5000, leader_orphans_step},
+    {"strays", 5000, leader_strays_step}, {"count", COUNTS_MS, count_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))

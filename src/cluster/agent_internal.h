@@ -127,6 +127,7 @@ bool releases_leaving(struct agent *agent, const char *id);
 void leader_lead_step(struct agent *agent);
 void leader_look_step(struct agent *agent);
 void leader_orphans_step(struct agent *agent);
+void leader_strays_step(struct agent *agent);
 
 /* schedule.c */
 void schedule_wake(struct agent *agent); /* any thread: something waits */

@@ -89,7 +89,7 @@ static void judge(struct agent *agent, const struct store_member *member,
     case STORE_CLAIM_IDENTITY:
         deferred = store_defer(agent->wiring.store, item->id, IDENTITY_DELAY_MS,
                                client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
-                               client_error_text(CLIENT_ERROR_IDENTITY_TAKEN));
+                               client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
         (void)deferred; /* it will be found again */
         break;
     case STORE_CLAIM_GONE:

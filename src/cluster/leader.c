@@ -103,3 +103,15 @@ void leader_orphans_step(struct agent *agent) {
         schedule_wake(agent);
     }
 }
+
+void leader_strays_step(struct agent *agent) {
+    struct store_strays strays;
+    if (!atomic_load(&agent->leading) ||
+        store_clean_strays(agent->wiring.store, &strays) != ERR_OK) {
+        return;
+    }
+    for (size_t i = 0; i < strays.n; i++) {
+        log_event(LOG_WARN, "stray_list_cleaned", KS("node", strays.rows[i].node),
+                  KI("ids", strays.rows[i].ids));
+    }
+}

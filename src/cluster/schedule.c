@@ -163,10 +163,12 @@ static void bad_config(struct agent *agent, struct round *round, const struct st
     }
     snprintf(message, sizeof(message), "%s%s%s", faults->items[0].pointer,
              faults->items[0].pointer[0] ? ": " : "", faults->items[0].detail);
-    log_event(LOG_WARN, "bad_config", KS("client", row->id), KS("detail", message));
-    enum err ignored = store_defer(agent->wiring.store, row->id, BAD_CONFIG_DELAY_MS,
-                                   client_error_code(CLIENT_ERROR_BAD_CONFIG), message);
-    (void)ignored; /* it will be found again */
+    bool again = false;
+    enum err noted = store_defer(agent->wiring.store, row->id, BAD_CONFIG_DELAY_MS,
+                                 client_error_code(CLIENT_ERROR_BAD_CONFIG), message, &again);
+    if (noted == ERR_OK && !again) { /* else it will be found again */
+        log_event(LOG_WARN, "bad_config", KS("client", row->id), KS("detail", message));
+    }
 }
 
 /* A waiting row becomes a candidate unless it is not its time, or it cannot be read. */

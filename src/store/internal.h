@@ -34,6 +34,7 @@
     X(SCRIPT_REAP, "reap")                                                                         \
     X(SCRIPT_RELEASE, "release")                                                                   \
     X(SCRIPT_RESTORE, "restore")                                                                   \
+    X(SCRIPT_STRAYS, "strays")                                                                     \
     X(SCRIPT_SUCCEEDED, "succeeded")                                                               \
     X(SCRIPT_UPDATE, "update")
 
@@ -66,6 +67,7 @@ struct store {
     char trouble[STORE_TROUBLE_LEN]; /* of the last call that failed */
     int64_t full_ms;        /* when it was last said that Redis is out of memory; 0: never */
     uint64_t orphan_cursor; /* where the slow sweep over `use` goes on */
+    uint64_t stray_cursor;  /* and the one over all keys */
 };
 
 /* ---- a call -------------------------------------------------------------------------------- */

@@ -3,11 +3,13 @@
  * releases. */
 #include "store/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "internal.h"
 
 #define ORPHAN_STEPS_MAX   50      /* scan steps of one store_adopt_orphans */
+#define STRAY_STEPS_MAX    10      /* and of one store_clean_strays, of 1,000 keys each */
 #define ASSIGNED_STEPS_MAX 1000000 /* pages of one store_assigned */
 
 struct word {
@@ -131,14 +133,20 @@ enum err store_release(struct store *store, const struct store_member *member,
 }
 
 enum err store_defer(struct store *store, const char *id, int64_t delay_ms, const char *code,
-                     const char *message) {
+                     const char *message, bool *again) {
     struct call call;
+    struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_DEFER);
     call_str(&call, id);
     call_int(&call, delay_ms);
     call_str(&call, code);
     call_str(&call, message);
-    return call_run_plain(store, &call);
+    enum err err = call_run(store, &call, &reply);
+    if (again) {
+        *again = err == ERR_OK && answer_int(reply, 1) == 1;
+    }
+    redis_reply_free(reply);
+    return err;
 }
 
 enum err store_succeeded(struct store *store, const struct store_member *member,
@@ -307,16 +315,16 @@ enum err store_restore(struct store *store, const struct store_member *member,
 
 /* ---- orphans ------------------------------------------------------------------------------- */
 
-static uint64_t orphan_cursor(struct store *store) {
+static uint64_t kept_cursor(struct store *store, const uint64_t *cursor) {
     pthread_mutex_lock(&store->mutex);
-    uint64_t cursor = store->orphan_cursor;
+    uint64_t kept = *cursor;
     pthread_mutex_unlock(&store->mutex);
-    return cursor;
+    return kept;
 }
 
-static void set_orphan_cursor(struct store *store, uint64_t cursor) {
+static void keep_cursor(struct store *store, uint64_t *cursor, uint64_t at) {
     pthread_mutex_lock(&store->mutex);
-    store->orphan_cursor = cursor;
+    *cursor = at;
     pthread_mutex_unlock(&store->mutex);
 }
 
@@ -324,7 +332,7 @@ static void set_orphan_cursor(struct store *store, uint64_t cursor) {
  * enough. Otherwise the sweep goes on to its end, or for as many steps as one call may take. */
 enum err store_adopt_orphans(struct store *store, size_t *moved) {
     bool complete = false;
-    uint64_t cursor = orphan_cursor(store);
+    uint64_t cursor = kept_cursor(store, &store->orphan_cursor);
     enum err err = ERR_OK;
     *moved = 0;
     for (size_t step = 0; step < ORPHAN_STEPS_MAX && err == ERR_OK && !complete; step++) {
@@ -340,6 +348,47 @@ enum err store_adopt_orphans(struct store *store, size_t *moved) {
         }
         redis_reply_free(reply);
     }
-    set_orphan_cursor(store, cursor);
+    keep_cursor(store, &store->orphan_cursor, cursor);
+    return err;
+}
+
+/* ---- lists of nodes that are not there ----------------------------------------------------- */
+
+static void add_stray(struct store_strays *out, const char *node, size_t ids) {
+    size_t at = 0;
+    while (at < out->n && strcmp(out->rows[at].node, node) != 0) {
+        at++;
+    }
+    if (at < STORE_STRAYS_MAX) {
+        snprintf(out->rows[at].node, sizeof out->rows[at].node, "%s", node);
+        out->rows[at].ids += ids;
+        out->n += at == out->n;
+    }
+}
+
+/* The same step again as long as it finds something: a list may be long. */
+enum err store_clean_strays(struct store *store, struct store_strays *out) {
+    uint64_t cursor = kept_cursor(store, &store->stray_cursor), next = 1;
+    enum err err = ERR_OK;
+    *out = (struct store_strays){0};
+    for (size_t step = 0; step < STRAY_STEPS_MAX && err == ERR_OK && next != 0; step++) {
+        struct call call;
+        struct redis_reply *reply;
+        call_begin(&call, store, SCRIPT_STRAYS);
+        call_cursor(&call, cursor);
+        err = call_run(store, &call, &reply);
+        const struct redis_reply *rows = err == ERR_OK ? redis_reply_at(reply, 2) : NULL;
+        size_t n = rows ? redis_reply_count(rows) : 0;
+        for (size_t i = 0; i < n; i++) {
+            const struct redis_reply *row = redis_reply_at(rows, i);
+            const char *node = redis_reply_str(redis_reply_at(row, 0), NULL);
+            add_stray(out, node ? node : "", (size_t)answer_int(row, 1));
+        }
+        if (err == ERR_OK && n == 0) {
+            next = cursor = reply_cursor(redis_reply_at(reply, 1));
+        }
+        redis_reply_free(reply);
+    }
+    keep_cursor(store, &store->stray_cursor, cursor);
     return err;
 }

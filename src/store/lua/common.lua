@@ -7,6 +7,8 @@
 local PREFIX = ARGV[1]
 local BATCH_MAX = 200
 local TOMBSTONE_MS = 3600000
+local BEAT_MS_MAX = 600000 -- the longest heartbeat_ttl_ms that settings allow
+local CLOCK_SLACK_MS = 1000 -- a step back by no more than this is none
 local DELAY_MS_MAX = 108000000 -- the longest that settings allow, a day, and a quarter
 local DELAY_MS_UNKNOWN = 750000 -- of an entry whose delay was not noted: by older nodes, by hand
 
@@ -125,6 +127,7 @@ local function attempt_of(id)
         rest = whole(record.rest) or 0,
         rest_until = whole(record.rest_until) or 0,
         delay = whole(record.delay),
+        text = text_or(record.text, nil),
         calm = record.calm == true,
     }
 end
@@ -151,8 +154,16 @@ local function node_of(name)
         incarnation = text_or(record.incarnation, ''),
         state = text_or(record.state, ''),
         version = text_or(record.version, ''),
+        ttl = whole(record.ttl) or BEAT_MS_MAX,
         started = whole(record.started) or 0,
     }
+end
+
+-- Does any incarnation beat under that name? A beat that would live for longer than it was made for
+-- is from before the clock went back. node: the register's entry, or nil.
+local function beats(name, node)
+    local ttl_ms = node and node.ttl or BEAT_MS_MAX
+    return beat_of(name) and redis.call('PTTL', beat_key(name)) <= ttl_ms + CLOCK_SLACK_MS
 end
 
 -- The caller's own entry: registered under this incarnation and not dead; else nil.

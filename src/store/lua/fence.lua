@@ -8,10 +8,10 @@ check()
 if not member(caller, ARGV[3]) or beat_of(caller) ~= ARGV[3] then
     return { 'REFUSED' }
 end
-if beat_of(target) then
+local node = node_of(target)
+if beats(target, node) then
     return { 'REFUSED' }
 end
-local node = node_of(target)
 if not node then
     return { 'OK' }
 end

@@ -10,11 +10,10 @@ check()
 redis.call('LLEN', bind_key(name))
 local generation = redis.pcall('GET', GENERATION)
 
-local beat = beat_of(name)
-if beat and beat ~= incarnation then
+local earlier = node_of(name)
+if beat_of(name) ~= incarnation and beats(name, earlier) then
     return { 'EXISTS' }
 end
-local earlier = node_of(name)
 local mine = earlier and earlier.incarnation == incarnation
 if mine and earlier.state == 'dead' then
     return { 'FENCED' }
@@ -40,6 +39,7 @@ set_node({
     incarnation = incarnation,
     state = draining and 'draining' or 'live',
     version = ARGV[8],
+    ttl = tonumber(ARGV[10]),
     started = tonumber(ARGV[9]),
 })
 redis.call('SET', beat_key(name), incarnation, 'PX', ARGV[10])

@@ -1,5 +1,5 @@
 -- lead: the node becomes or stays leader. ARGV[2...]: node, incarnation, ttl_ms (0: gives it up).
--- Refused: another leads; the node is not registered under this incarnation, or does not beat.
+-- Refused: another leads, by a key that lives no longer than that; the node is not registered under this incarnation, or does not beat.
 -- Answers: 'OK', leading (1 or 0).
 
 local node, incarnation, ttl_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
@@ -14,7 +14,7 @@ if ttl_ms == 0 then
     end
     return { 'OK', 0 }
 end
-if held and not mine then
+if held and not mine and redis.call('PTTL', LEADER) <= ttl_ms + CLOCK_SLACK_MS then
     return { 'OK', 0 }
 end
 if not member(node, incarnation) or beat_of(node) ~= incarnation then

@@ -15,7 +15,7 @@ for i = 1, #scan[2], 2 do
         node.name, node.host, node.port, node.type, node.size, node.incarnation, node.state,
         node.version, node.started,
         whole(redis.pcall('LLEN', bind_key(node.name))) or 0,
-        (beat and beat == node.incarnation) and 1 or 0,
+        (beat == node.incarnation and beats(node.name, node)) and 1 or 0,
         redis.call('PTTL', beat_key(node.name)),
     }
 end

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from fleet import faults
+from fleet.checker import Expect
 from fleet.stage import Stage
 from fleet.wait import wait_until
 
@@ -173,3 +174,58 @@ def test_case_F13_what_is_put_off_while_the_clock_is_ahead_is_not_for_long(stage
         assert api.status(client)["next_retry_at"] or api.status(client)["state"] != "conflict"
     stage.redis.shift_clock(0)
     api.wait_state(client, "online", 45)
+
+
+def test_case_F13_a_node_that_dies_as_redis_clock_goes_back_is_found_out_and_comes_back(stage):
+    """Its last beat, and its leadership, would last for an hour."""
+    stage.start(nodes=3, clients=20)
+    leader = stage.leader()
+    stage.checker.begin()
+    moving = stage.clients_of(leader)
+    leader.kill()
+    stage.redis.shift_clock(-3600)
+    faults.wait_moved(stage, moving, leader, 30)
+    leader.start()
+    stage.checker.verify(Expect(moving=moving, silent_nodes={leader.name}))
+
+
+# ---- F18: what Go IoT left ---------------------------------------------------------------------------
+
+def lines(node, *words):
+    return [line for line in node.log().splitlines() if all(word in line for word in words)]
+
+
+def test_case_F18_a_list_of_a_node_that_is_gone_is_cleaned_and_told_once(fleet):
+    node = fleet.start_node()
+    ids = fleet.online(3)
+    redis = fleet.redis.client
+    redis.rpush("node_bind:iot-1", *ids, "long-gone", *(f"x{number}" for number in range(500)))
+    redis.set("mqtt_size:iot-1", 504)
+    wait_until(lambda: not redis.exists("node_bind:iot-1", "mqtt_size:iot-1"), 30, "cleaned")
+    assert set(redis.lrange(f"node_bind:{node.name}", 0, -1)) == set(ids)
+    wait_until(lambda: lines(node, "stray_list_cleaned", "node=iot-1", "ids=504"), 10)
+    # A Go IoT node that runs keeps its list.
+    redis.set("beat:mqtt:iot-2", "1")
+    redis.rpush("node_bind:iot-2", "theirs")
+    redis.rpush("node_bind:iot-3", ids[0])
+    wait_until(lambda: not redis.exists("node_bind:iot-3"), 30, "the next one is cleaned")
+    assert redis.lrange("node_bind:iot-2", 0, -1) == ["theirs"]
+    assert len(lines(node, "stray_list_cleaned")) == 2
+
+
+def test_case_F18_a_text_that_cannot_be_read_is_told_once(fleet):
+    node = fleet.start_node()
+    redis = fleet.redis.client
+
+    def noted(since):
+        return (json.loads(redis.hget("mqtt_fleet:attempt", "bad") or "{}").get("at", 0) > since
+                and json.loads(redis.hget("mqtt_fleet:attempt", "bad"))["at"])
+
+    for number in range(2):
+        redis.hset("mqtt_config:no", "bad", f"no configuration {number}")
+        first = wait_until(lambda: noted(0), 20)
+        # It is looked at again, and not a word is said.
+        wait_until(lambda at=first: noted(at), 30, "it is judged again")
+        wait_until(lambda want=number + 1: len(lines(node, "bad_config")) == want, 20)
+        redis.zrem("mqtt_fleet:retry", "bad")
+    assert fleet.api.status("bad")["last_error"]["code"] == "bad_config"

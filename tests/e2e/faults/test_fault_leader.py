@@ -59,7 +59,7 @@ def test_the_leader_dies_while_it_reaps(stage):
 
 
 REPEATABLE = {"create", "claim", "release", "update", "delete", "join", "beat", "fence", "reap",
-              "leave", "drain", "restore", "defer", "succeeded", "orphans", "lead", "evidence",
+              "leave", "drain", "restore", "defer", "succeeded", "orphans", "strays", "lead", "evidence",
               "assigned", "nodes", "page", "counts", "get", "holder"}
 
 
@@ -99,4 +99,4 @@ def test_the_reply_of_every_script_is_lost(stage):
     stage.survive(faults.flush_redis)  # restore
     lost = sum((node.wire.lost for node in stage.nodes), start=collections.Counter())
     # The leader looks for what has no owner only now and then.
-    assert set(lost) | {"orphans"} == REPEATABLE, f"never lost: {REPEATABLE - set(lost)}"
+    assert set(lost) | {"orphans", "strays"} == REPEATABLE, f"never lost: {REPEATABLE - set(lost)}"

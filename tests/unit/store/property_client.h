@@ -136,7 +136,8 @@ static void step_defer(void) {
     struct truth *truth = &world.ids[any_id()];
     NOTE("defer %s", truth->id);
     for (int i = 0; i < 1 + AGAIN(); i++) {
-        MUST(store_defer(store, truth->id, 3600000, "unreadable", "no broker") == ERR_OK, "defer");
+        MUST(store_defer(store, truth->id, 3600000, "unreadable", "no broker", NULL) == ERR_OK,
+             "defer");
     }
 }
 

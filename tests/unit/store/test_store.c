@@ -103,7 +103,7 @@ static void call_everything(struct store_member a, int64_t epoch) {
         store_release(store, &a, &released, 1, &n),
         store_update(store, "owned", 0, "{\"c\":2}", "b/2", &number, &other),
         store_delete(store, "owned", 0),
-        store_defer(store, "waiting", 1000, "", ""),
+        store_defer(store, "waiting", 1000, "", "", NULL),
         store_succeeded(store, &a, &id, 1),
         store_restore(store, &a, &restored, &number),
         try_join(a, 10, generation),

@@ -102,7 +102,7 @@ END_TEST
 START_TEST(claim_waits_for_the_time_before_which_it_may_not_be) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why"), ERR_OK);
+    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
     ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIM_LATER);
     RAW("ZADD", "mqtt_fleet:retry", "1", "x");
     ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIMED);
@@ -390,7 +390,9 @@ START_TEST(defer_touches_waiting_ids_only) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
     for (int i = 0; i < 2; i++) {
-        ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "line 1"), ERR_OK);
+        bool again;
+        ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "line 1", &again), ERR_OK);
+        ck_assert_int_eq(again, i);
     }
     struct store_client client = known("x");
     ck_assert_str_eq(client.attempt_code, "unreadable");
@@ -401,8 +403,8 @@ START_TEST(defer_touches_waiting_ids_only) {
     store_client_fini(&client);
     must_create("y");
     must_claim(a, "y");
-    ck_assert_int_eq(store_defer(store, "y", 60000, "unreadable", ""), ERR_OK);
-    ck_assert_int_eq(store_defer(store, "absent", 60000, "unreadable", ""), ERR_OK);
+    ck_assert_int_eq(store_defer(store, "y", 60000, "unreadable", "", NULL), ERR_OK);
+    ck_assert_int_eq(store_defer(store, "absent", 60000, "unreadable", "", NULL), ERR_OK);
     ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:retry"), 1);
     struct store_counts counts;
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
@@ -428,7 +430,7 @@ START_TEST(no_wait_lasts_longer_than_its_delay_when_the_clock_goes_back_F13) {
     must_create("y");
     must_create("z");
     release(a, "x", must_claim(a, "x"), 4000, true);
-    ck_assert_int_eq(store_defer(store, "y", 4000, "unreadable", ""), ERR_OK);
+    ck_assert_int_eq(store_defer(store, "y", 4000, "unreadable", "", NULL), ERR_OK);
     RAW("ZADD", "mqtt_fleet:retry", "4000000000000", "z"); /* by hand, or by an older version */
     const char *const ids[] = {"x", "y", "z"};
     for (size_t i = 0; i < 3; i++) {
@@ -458,6 +460,69 @@ START_TEST(a_rest_of_the_future_is_over_and_the_next_one_short_again_F13) {
 }
 END_TEST
 
+START_TEST(a_fault_is_news_once_for_each_text_F18) {
+    static const struct {
+        const char *text, *message;
+        bool again;
+    } steps[] = {{"one", "line 1", false}, {"one", "line 1", true},  {"two", "line 1", false},
+                 {"two", "line 1", true},  {"two", "line 2", false}, {"one", "line 1", false}};
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        bool again;
+        RAW("HSET", "mqtt_config:no", "x", steps[i].text);
+        ck_assert_int_eq(store_defer(store, "x", 1000, "bad", steps[i].message, &again), ERR_OK);
+        ck_assert_int_eq(again, steps[i].again);
+    }
+}
+END_TEST
+
+static size_t clean_strays(const char *node) {
+    struct store_strays strays;
+    ck_assert_int_eq(store_clean_strays(store, &strays), ERR_OK);
+    for (size_t i = 0; i < strays.n; i++) {
+        if (strcmp(strays.rows[i].node, node) == 0) {
+            return strays.rows[i].ids;
+        }
+    }
+    return 0;
+}
+
+START_TEST(a_list_of_no_node_loses_what_is_not_its_own_F18) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("mine");
+    must_create("waits");
+    must_claim(a, "mine");
+    RAW("HSET", "mqtt_config:use", "bare", "{}"); /* perhaps it runs, on a node that is not ours */
+    RAW("RPUSH", "node_bind:old*", "mine", "bare", "waits", "gone");
+    RAW("SET", "mqtt_size:old*", "4");
+    RAW("RPUSH", "node_bind:beats", "mine");
+    RAW("SET", "beat:mqtt:beats", "x");
+    RAW("SET", "node_bind:odd", "no list");
+    ck_assert_uint_eq(clean_strays("old*"), 3);
+    ck_assert_uint_eq(clean_strays("old*"), 0);
+    ck_assert_str_eq(RAW_TEXT("LINDEX", "node_bind:old*", "0"), "bare");
+    ck_assert_str_eq(RAW_TEXT("GET", "mqtt_size:old*"), "1");
+    ck_assert_int_eq(RAW_INT("LLEN", "node_bind:beats"), 1);
+    ck_assert_str_eq(RAW_TEXT("LINDEX", "node_bind:a", "0"), "mine");
+    RAW("HDEL", "mqtt_config:use", "bare");
+    ck_assert_uint_eq(clean_strays("old*"), 1);
+    ck_assert_int_eq(RAW_INT("EXISTS", "node_bind:old*"), 0);
+    ck_assert_int_eq(RAW_INT("EXISTS", "mqtt_size:old*"), 0);
+    RAW("DEL", "node_bind:beats", "node_bind:odd", "beat:mqtt:beats");
+    assert_fleet(NODES);
+}
+END_TEST
+
+START_TEST(a_long_list_of_no_node_goes_in_steps_F18) {
+    for (int i = 0; i < 1500; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "id-%d", i);
+        RAW("RPUSH", "node_bind:old", id);
+    }
+    ck_assert_uint_eq(clean_strays("old"), 1500);
+    ck_assert_int_eq(RAW_INT("EXISTS", "node_bind:old"), 0);
+}
+END_TEST
+
 static void add(TCase *tcase) {
     tcase_add_test(tcase, claim_moves_a_waiting_id_to_its_new_owner);
     tcase_add_test(tcase, claim_repeated_answers_the_same_epoch_again);
@@ -480,6 +545,9 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, each_rest_is_twice_the_one_before_on_whichever_node);
     tcase_add_test(tcase, the_length_of_a_rest_is_forgotten_once_stable_and_at_peace_for_longer);
     tcase_add_test(tcase, defer_touches_waiting_ids_only);
+    tcase_add_test(tcase, a_fault_is_news_once_for_each_text_F18);
+    tcase_add_test(tcase, a_list_of_no_node_loses_what_is_not_its_own_F18);
+    tcase_add_test(tcase, a_long_list_of_no_node_goes_in_steps_F18);
     tcase_add_test(tcase, no_wait_lasts_longer_than_its_delay_when_the_clock_goes_back_F13);
     tcase_add_test(tcase, a_rest_of_the_future_is_over_and_the_next_one_short_again_F13);
 }

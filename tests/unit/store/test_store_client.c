@@ -51,7 +51,7 @@ END_TEST
 
 START_TEST(create_after_delete_starts_anew_without_tombstone_or_attempt) {
     must_create("x");
-    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why"), ERR_OK);
+    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
     RAW("HSET", "mqtt_fleet:attempt", "y", "{\"count\":7}");
     ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
     must_create("x");
@@ -213,7 +213,7 @@ END_TEST
 START_TEST(update_of_a_waiting_id_lets_it_be_tried_at_once) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why"), ERR_OK);
+    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
     ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIM_LATER);
     ck_assert_int_eq(update("x", 0, "{\"c\":2}", NULL), ERR_OK);
     ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIMED);

@@ -404,6 +404,39 @@ START_TEST(one_leads_until_it_gives_up_or_its_time_is_over) {
 }
 END_TEST
 
+/* As if a had died, and Redis' clock had gone back by an hour, since the key was set. */
+static void clock_back_an_hour(const char *key) {
+    ck_assert_int_eq(RAW_INT("PEXPIRE", key, "3600000"), 1);
+}
+
+START_TEST(what_was_to_expire_soon_is_over_when_the_clock_goes_back_F13) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    struct store_node *nodes;
+    size_t n;
+    must_create("x");
+    must_claim(a, "x");
+    ck_assert(lead(a) && !lead(b));
+    clock_back_an_hour("mqtt_fleet:leader");
+    clock_back_an_hour("beat:mqtt:a");
+    ck_assert(lead(b) && !lead(a));
+    ck_assert_int_eq(store_nodes(store, TTL_MS, &nodes, &n, NULL), ERR_OK);
+    ck_assert(n == 2 && !nodes[0].beating && nodes[1].beating);
+    store_nodes_free(nodes, n);
+    ck_assert_int_eq(beat(a, generation(), NULL), ERR_OK); /* it lives: all is well */
+    ck_assert_int_eq(fence(b, a), ERR_REFUSED);
+    clock_back_an_hour("beat:mqtt:a");
+    ck_assert_int_eq(fence(b, a), ERR_OK);
+    enum err err;
+    bool finished;
+    ck_assert_uint_eq(reap(a, &err, &finished), 1);
+    ck_assert(err == ERR_OK && finished);
+    joined("a", "2", 10);
+    clock_back_an_hour("beat:mqtt:a");
+    joined("a", "3", 10); /* started anew under its name */
+    assert_fleet(NODES);
+}
+END_TEST
+
 START_TEST(a_node_that_does_not_beat_does_not_lead) {
     struct store_member a = joined("a", "1", 10);
     ck_assert(!lead(member("a", "0")) && !lead(member("nobody", "1")));
@@ -493,6 +526,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_draining_node_claims_nothing_until_it_drains_no_more);
     tcase_add_test(tcase, one_leads_until_it_gives_up_or_its_time_is_over);
     tcase_add_test(tcase, a_node_that_does_not_beat_does_not_lead);
+    tcase_add_test(tcase, what_was_to_expire_soon_is_over_when_the_clock_goes_back_F13);
     tcase_add_test(tcase, nodes_are_sorted_and_those_not_ours_have_no_incarnation);
     tcase_add_test(tcase, a_register_of_hundreds_is_listed_whole);
 }

@@ -88,9 +88,11 @@ static inline void life_change_one(struct store_member who, const char *generati
                      ERR_OK);
     ck_assert_int_eq(evidence, STORE_EVIDENCE_MINE);
     ck_assert_uint_eq(release(who, "c1", epoch, 1000, true), 1);
-    ck_assert_int_eq(store_defer(store, "c1", 1000, "code", "message"), ERR_OK);
+    ck_assert_int_eq(store_defer(store, "c1", 1000, "code", "message", NULL), ERR_OK);
     ck_assert_int_eq(store_delete(store, "c1", 0), ERR_OK);
     ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
+    struct store_strays strays;
+    ck_assert_int_eq(store_clean_strays(store, &strays), ERR_OK);
     struct store_restore lost = {.id = "lost", .epoch = 5, .config = "{}", .identity = "lost"};
     ck_assert_int_eq(store_restore(store, &who, &lost, &epoch), ERR_OK);
     ck_assert_int_eq(store_delete(store, "lost", 0), ERR_OK);
