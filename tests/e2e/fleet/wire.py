@@ -24,13 +24,18 @@ EVAL = re.compile(rb"^\*\d+\r\n\$4\r\nEVAL\r\n\$(\d+)\r\n", re.I)
 COMMAND = re.compile(rb"^\*\d+\r\n\$\d+\r\n(\w+)\r\n")
 
 
+# What src/store/store.c may put before a script.
+FIRST_WRITES = (b"", b"redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
+                b"redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n")
+
+
 @functools.cache
 def script_names():
     """{SHA1: name} of all scripts as nodes load them."""
     folder = ROOT / "src/store/lua"
     common = (folder / "common.lua").read_bytes()
-    return {hashlib.sha1(common + path.read_bytes()).hexdigest(): path.stem
-            for path in folder.glob("*.lua") if path.stem != "common"}
+    return {hashlib.sha1(common + first + path.read_bytes()).hexdigest(): path.stem
+            for first in FIRST_WRITES for path in folder.glob("*.lua") if path.stem != "common"}
 
 
 def command_name(data):
