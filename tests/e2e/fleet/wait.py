@@ -9,7 +9,8 @@ PATIENCE = float(os.environ.get("MQFLEET_TEST_PATIENCE", "1"))
 
 def wait_until(condition, bound_s, what="condition", poll_s=0.05):
     """Calls `condition` until it returns something true, which is returned. An AssertionError
-    inside counts as not yet; the last one explains the failure."""
+    inside counts as not yet, and so does asking for what is not there yet (a field of a last_error
+    that is None, say); the last one explains the failure."""
     deadline = time.monotonic() + bound_s * PATIENCE
     while True:
         fault = None
@@ -17,7 +18,7 @@ def wait_until(condition, bound_s, what="condition", poll_s=0.05):
             value = condition()
             if value:
                 return value
-        except AssertionError as error:
+        except (AssertionError, LookupError, TypeError) as error:
             fault = error
         if time.monotonic() > deadline:
             detail = f": {fault}" if fault else ""
