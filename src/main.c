@@ -67,8 +67,10 @@ static size_t worker_count(const struct app *app) {
     return (size_t)app->conf->http_workers;
 }
 
-static size_t waiter_count(const struct app *app) {
-    return (size_t)app->conf->http_waiters;
+/* Those that are started later. */
+static size_t none(const struct app *app) {
+    (void)app;
+    return 0;
 }
 
 static void *the_sink(struct app *app, size_t index) {
@@ -119,9 +121,9 @@ static void *the_worker(struct app *app, size_t index) {
     return http_server_worker(app->http);
 }
 
-static void *the_waiter(struct app *app, size_t index) {
+static void *the_calls(struct app *app, size_t index) {
     (void)index;
-    return http_server_waiter(app->http);
+    return app->calls;
 }
 
 static void *the_streams(struct app *app, size_t index) {
@@ -142,7 +144,7 @@ enum thread_kind {
     THREAD_AGENT,
     THREAD_SCHEDULER,
     THREAD_HTTP,
-    THREAD_WAITER,
+    THREAD_CALLS,
     THREAD_STREAMS,
     THREAD_NEWS,
     THREAD_PROGRESS
@@ -164,10 +166,10 @@ static const struct {
     {"agent", THREAD_AGENT, one, agent_run, the_agent, agent_still_ms},
     {"scheduler", THREAD_SCHEDULER, one, agent_schedule_run, the_agent, agent_still_ms},
     {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker, NULL},
-    {"http-wait", THREAD_WAITER, waiter_count, http_worker_run, the_waiter, NULL},
+    {"peer-calls", THREAD_CALLS, one, peer_calls_run, the_calls, NULL},
     {"http-streams", THREAD_STREAMS, one, http_streams_run, the_streams, NULL},
     {"news", THREAD_NEWS, one, news_run, the_news, NULL},
-    {"progress", THREAD_PROGRESS, one, progress_run, the_progress, NULL},
+    {"progress", THREAD_PROGRESS, none, progress_run, the_progress, NULL},
 };
 
 static struct {
@@ -222,6 +224,15 @@ static enum err threads_start(struct app *app, char *fault) {
         }
     }
     return ERR_OK;
+}
+
+/* Of those that are needed only now. Without it the stop goes on, untold. */
+static void thread_start_late(struct app *app, enum thread_kind kind) {
+    for (size_t row = 0; row < sizeof(threads) / sizeof(threads[0]); row++) {
+        if (threads[row].kind == kind && thread_start(app, row, 0) != 0) {
+            log_event(LOG_WARN, "thread_not_started", KS("name", threads[row].name));
+        }
+    }
 }
 
 static void threads_join(enum thread_kind kind) {
@@ -297,7 +308,8 @@ static enum err stop_parts(struct app *app) {
     threads_join(THREAD_NEWS);
     http_server_stop(app->http);
     threads_join(THREAD_HTTP);
-    threads_join(THREAD_WAITER);
+    peer_calls_stop(app->calls);
+    threads_join(THREAD_CALLS);
     threads_join(THREAD_STREAMS);
     if (result != ERR_OK || left != ERR_OK) {
         return ERR_TIMEOUT;
@@ -312,6 +324,7 @@ static enum err app_stop(struct app *app) {
     struct progress_left left;
     notify_send("STOPPING=1");
     progress_begin(app->progress);
+    thread_start_late(app, THREAD_PROGRESS);
     enum err result = stop_parts(app);
     progress_left(app->progress, &left);
     progress_end(app->progress);

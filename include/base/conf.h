@@ -75,9 +75,9 @@
         "largest request body")                                                                                        \
     INT(http_connections_max, "http.connections_max", "", 1000, 10, 100000,                                            \
         "most open HTTP connections")                                                                                  \
-    INT(http_workers, "http.workers", "threads", 8, 1, 256, "threads that answer requests")                            \
-    INT(http_waiters, "http.waiters", "threads", 64, 1, 1024,                                                          \
-        "threads that answer requests which wait (publish, wait_ms)")                                                  \
+    INT(http_workers, "http.workers", "threads", 4, 1, 256, "threads that answer requests")                            \
+    INT(http_waiters, "http.waiters", "requests", 1000, 1, 100000,                                                     \
+        "requests that wait at once for a broker, a client or another node, without a thread")                         \
     INT(http_streams_max, "http.streams_max", "streams", 64, 0, 1000,                                                  \
         "most event streams open at once (events, messages of a client)")                                              \
     STR(secrets_key_file, "secrets.key_file", 0, "",                                                                   \
@@ -156,7 +156,7 @@
     INT(stop_timeout_ms, "stop_timeout_ms", "ms", 30000, 1000, 600000, "limit of a graceful stop")                     \
     INT(stall_ms, "stall_ms", "ms", 15000, 1000, 600000,                                                               \
         "time without progress after which a thread hangs: /livez fails, systemd's watchdog acts")                     \
-    INT(resolver_threads, "resolver_threads", "threads", 4, 1, 64, "DNS look-ups at once")                             \
+    INT(resolver_threads, "resolver_threads", "threads", 2, 1, 64, "DNS look-ups at once")                             \
     INT(dns_ttl_ms, "dns_ttl_ms", "ms", 30000, 0, 86400000, "time a DNS answer is kept")                               \
     LIST(broker_allow, "broker_allow", "host patterns and networks brokers may be at; empty: any")                     \
     LIST(broker_deny, "broker_deny",                                                                                   \

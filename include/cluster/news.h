@@ -10,8 +10,9 @@
  * Nodes and leader are not published: a node with listeners compares the register with what it was.
  * While nobody listens anywhere a change of a client costs one load. Whether somebody does is a key
  * with a time to live (mqtt_fleet:listening), set by the nodes with listeners and looked for by all
- * once a second; it works through sentinels and in a cluster, where PUBSUB NUMSUB does not. Queue
- * full, or Redis away: news are lost, counted, and the listeners are told. */
+ * once a second; it works through sentinels and in a cluster, where PUBSUB NUMSUB does not. The
+ * first listener is told to all at once, by the channel mqtt_fleet:listen. Queue full, or Redis
+ * away: news are lost, counted, and the listeners are told. */
 #ifndef MQFLEET_CLUSTER_NEWS_H
 #define MQFLEET_CLUSTER_NEWS_H
 
@@ -44,6 +45,9 @@ struct news_item {
     const char *state;   /* "" of a notice */
     const char *text;    /* the whole as one JSON object, without line breaks */
     int64_t count;       /* NEWS_DROPPED */
+    int64_t version;     /* NEWS_CLIENT: of the configuration in force */
+    bool same;           /* NEWS_CLIENT: the state is the same, only the version is another */
+    bool complete;       /* NEWS_REMARK: from now on the whole fleet is heard */
 };
 
 /* heard and over are called on the news thread, and must not block. Once over is true, forget is
@@ -61,9 +65,10 @@ void news_destroy(struct news *news); /* after the thread returned; forgets who 
 void *news_run(void *news);
 void news_stop(struct news *news); /* tells what is queued and ends the thread */
 
-/* A client of this node changed its state. Any thread; never blocks. */
+/* A client of this node changed its state, or has another version of its configuration (from is
+ * to). Any thread; never blocks. */
 void news_client(struct news *news, const char *id, enum client_state from, enum client_state to,
-                 const char *reason);
+                 const char *reason, int64_t version);
 /* Something worth telling happened to a client of this node whose state stays as it is; `code` and
  * `message` as in its last_error. Any thread; never blocks. */
 void news_notice(struct news *news, const char *id, const char *code, const char *message);

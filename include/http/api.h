@@ -27,6 +27,9 @@ struct http_api {
     struct address_policy *policy;
     struct event_streams *streams;
     struct tails *tails;
+    struct http_workers *workers;
+    struct pendings *pendings;
+    struct client_waits *waits;
     atomic_int stop; /* enum http_stop */
 };
 
@@ -92,15 +95,33 @@ json_t *client_unreachable_json(const struct store_client *row);
 json_t *client_flat_json(const struct client_config *config);
 bool client_state_known(const char *shown);
 
-/* ---- the other nodes (fleet.c) -------------------------------------------------------------- */
+/* ---- the other nodes (fleet.c): the request may wait for them ----------------------------------
+ */
 
-/* statuses[n]: the live status of each owned row, from this node or its owner; NULL for rows that
- * are not owned. Asks all owners at once; one that does not answer leaves an unknown status. */
-void fleet_statuses(const struct http_request *request, const struct store_client *rows, size_t n,
-                    json_t **statuses);
+/* Rows and their live statuses: from this node or the owner; NULL for rows that are not owned. */
+struct fleet_rows {
+    struct store_client *rows;
+    json_t **statuses; /* as many; whoever takes one sets it NULL */
+    size_t n;
+};
 
-/* Sends POST or GET /api/v1/clients/{id}/{action} to the node and passes its answer through. */
-void fleet_forward(const struct http_request *request, const char *node, const char *method,
+/* Goes on with the request; rows: borrowed. context: as given. */
+typedef void fleet_then(struct http_request *request, struct http_response *response,
+                        struct fleet_rows *rows, void *context);
+
+/* Asks all owners at once for the statuses of the rows (malloc; taken over) and goes on with
+ * `then`, at once if no other node is to be asked. One that does not answer leaves an unknown
+ * status. context: taken over; freed with free_context (NULL: none to free) after `then`, or
+ * without it. */
+void fleet_statuses(struct http_request *request, struct http_response *response,
+                    struct store_client *rows, size_t n, fleet_then *then, void *context,
+                    void (*free_context)(void *context));
+/* The same for one row, whose contents are taken over. */
+void fleet_status(struct http_request *request, struct http_response *response,
+                  struct store_client *row, fleet_then *then);
+
+/* Sends a request for /api/v1/clients/{id}/{action} to the node and passes its answer through. */
+void fleet_forward(struct http_request *request, const char *node, const char *method,
                    const char *id, const char *action, const char *body, size_t body_len,
                    int64_t timeout_ms, struct http_response *response);
 
@@ -167,12 +188,12 @@ void go_iot_push_data(struct http_request *request, struct http_response *respon
 
 /* ---- publishing, shared by the API and Go IoT's route (api_publish.c) ------------------------ */
 
-/* Publishes `document` (the body of .../publish) through client `id`, here or at its owner. */
-void client_publish(const struct http_request *request, const char *id, json_t *document,
+/* Publishes `document` (the body of .../publish) through client `id`. Does not block: the request
+ * may wait. False: the client does not run here, and nothing was answered: a worker is to call
+ * client_publish_elsewhere. */
+bool client_publish(struct http_request *request, const char *id, json_t *document,
                     struct http_response *response);
-/* Returns once each id is online or its last attempt failed, in this version or a later one (0: in
- * any), or the request's wait_ms are over (wait.c). */
-void clients_wait(const struct http_request *request, const char *const *ids, size_t n,
-                  int64_t version);
+void client_publish_elsewhere(struct http_request *request, const char *id, const json_t *document,
+                              struct http_response *response);
 
 #endif

@@ -11,7 +11,9 @@
 #include "http/access.h"
 
 struct http_api;
+struct http_response;
 struct http_route;
+struct pending;
 
 #define HTTP_QUERY_MAX      32
 #define HTTP_WAIT_MS_MAX    60000
@@ -42,7 +44,13 @@ struct http_request {
     char address[INET6_ADDRSTRLEN]; /* of the caller */
     int socket;                     /* the caller's connection, only to be looked at; -1: none */
     char subject[128];              /* what was changed, for the log; a handler may set it */
-    struct buffer body;
+    struct buffer body;             /* empty once the request has waited */
+    /* Left by a handler that does not answer: */
+    struct pending *pending; /* what the request waits for (pending.h) */
+    /* What goes on with it on a worker's thread, where it may block. */
+    void (*later)(struct http_request *request, struct http_response *response);
+    /* Makes of the answer what is sent. NULL: nothing. */
+    void (*reshape)(const struct http_request *request, struct http_response *response);
 };
 
 void http_request_init(struct http_request *request, const struct http_api *api);

@@ -9,9 +9,10 @@
 typedef void http_handler(struct http_request *request, struct http_response *response);
 
 enum {
-    ROUTE_INLINE = 1,   /* answered on the MHD thread: must not block at all */
-    ROUTE_WAITS = 2,    /* may wait long for a broker */
-    ROUTE_MAY_WAIT = 4, /* does so if the query has wait_ms, which is in the request then */
+    ROUTE_INLINE = 1, /* answered on the MHD thread: must not block at all */
+    ROUTE_QUICK = 2,  /* the handler does not block: it runs on the MHD thread if the body is small,
+                       * and leaves the rest to a wait or to `later` */
+    ROUTE_MAY_WAIT = 4, /* the query may have wait_ms, which is in the request then */
     ROUTE_FLEET = 8,    /* from node to node */
     /* Who may call; without any of these whoever has a token. */
     ROUTE_PUBLIC = 16,   /* everyone: shows nothing but that there is a node */

@@ -1,13 +1,15 @@
-/* The HTTP API: libmicrohttpd in front, a pool of workers behind.
+/* The HTTP API: libmicrohttpd in front, a few workers behind, and nobody who waits.
  *
  *   MHD threads (epoll) --request complete--> [ queue ] --> workers: one handler, straight lines
- *        ^                                                      |
- *        +------------ resumed with the answer -----------------+
+ *        ^    \                                                |            |
+ *        |     \--handlers that never block--\                 |  answered  |  waits: pending.h
+ *        |                                     \               v            v
+ *        +----------- resumed with the answer <--+-- [ no thread: broker, client, other node ]
  *
- * MHD threads never wait for Redis or peers; while a request is queued or answered its connection
- * is suspended. Queue full: 503 with Retry-After. Requests that may wait (publish, wait_ms) go to a
- * larger pool of their own, so that they never hold up the others. /livez and /readyz are answered
- * on the MHD thread. */
+ * MHD threads never wait for Redis or peers; while a request is queued, handled or waits its
+ * connection is suspended. Workers wait for Redis alone. What ends a wait goes on with the request:
+ * a host's thread, the thread of calls to other nodes (cluster/peer_calls.h), which keeps the
+ * deadlines too. Queue full, or too many wait: 503 with Retry-After. */
 #ifndef MQFLEET_HTTP_SERVER_H
 #define MQFLEET_HTTP_SERVER_H
 
@@ -18,6 +20,7 @@
 #include "cluster/agent.h"
 #include "cluster/news.h"
 #include "cluster/node.h"
+#include "cluster/peer_calls.h"
 #include "cluster/peers.h"
 #include "http/access.h"
 #include "http/taps.h"
@@ -33,7 +36,8 @@ struct http_context {
     struct node *node;
     struct agent *agent;
     struct hosts *hosts;
-    struct peers *peers;
+    struct peers *peers;        /* urls and headers of requests to other nodes */
+    struct peer_calls *calls;   /* its thread runs until the server has stopped */
     struct sink *const *sinks;  /* NULL-terminated; the first is the default */
     struct news *news;          /* what GET /api/v1/events tells */
     struct taps *taps;          /* where received messages can be watched */
@@ -46,14 +50,17 @@ struct http_server;
 enum err http_server_start(struct http_server **out, const struct http_context *context,
                            char *fault) MUST_CHECK;
 /* Threads for main's table: http_worker_run with http_server_worker(server), conf.http_workers of
- * them; http_worker_run with http_server_waiter(server), conf.http_waiters. */
+ * them. */
 void *http_server_worker(struct http_server *server);
-void *http_server_waiter(struct http_server *server);
 void *http_worker_run(void *argument);
 /* The thread that looks after answers which go on: http_streams_run with http_server_streams. */
 void *http_server_streams(struct http_server *server);
 void *http_streams_run(void *argument);
 
+/* A client of this node is in this state now, running this version of its configuration. Host
+ * threads; does not block. */
+void http_server_changed(struct http_server *server, const char *id, enum client_state state,
+                         int64_t version);
 /* Ends all open streams: their readers are to show their tokens again. */
 void http_server_cut_streams(struct http_server *server);
 /* Accepts nothing new, ends streams, lets begun answers finish (bounded), ends the threads. */

@@ -40,9 +40,10 @@ struct hosts_owner {
     void (*wants_release)(void *context, const struct hosts_release *release);
     /* The client's connection has lasted stable_ms. May be told again. */
     void (*stable)(void *context, const char *id);
-    /* The client's state is another one; what the API calls it may be the same. NULL: not told. */
+    /* The client's state is another one; what the API calls it may be the same. Or the same one,
+     * and a newer version of its configuration is in force. version: of that. NULL: not told. */
     void (*changed)(void *context, const char *id, enum client_state from, enum client_state to,
-                    const char *reason);
+                    const char *reason, int64_t version);
     /* Something worth telling happened to a client whose state stays as it is; `code` and `message`
      * as in its last_error, borrowed. NULL: not told. */
     void (*noticed)(void *context, const char *id, const char *code, const char *message);
@@ -144,13 +145,15 @@ struct hosts_publication {
     const char *state; /* "queued" "sent" "released", static */
 };
 
-#define HOSTS_QUERY_MS 5000
+/* On a host thread; must not block. rows: the callee's, to hosts_publications_free. */
+typedef void hosts_publications_answered(void *context, enum err result,
+                                         struct hosts_publication *rows, size_t n);
 
-/* What is pending of a client's publications, oldest first; drop: gives it up, and answers what was
- * dropped. Waits up to HOSTS_QUERY_MS; not for host threads. ERR_NOT_FOUND, ERR_FULL, ERR_TIMEOUT.
- * hosts_publications_free. */
+/* Asks the client's host what is pending of its publications, oldest first; drop: gives it up, and
+ * answers what was dropped. ERR_NOT_FOUND, ERR_FULL, ERR_MEMORY: `answered` is not called; ERR_OK:
+ * it is, once, also with ERR_NOT_FOUND and ERR_UNAVAILABLE (the hosts stop). */
 enum err hosts_publications(struct hosts *hosts, const char *id, bool drop,
-                            struct hosts_publication **rows, size_t *n) MUST_CHECK;
+                            hosts_publications_answered *answered, void *context) MUST_CHECK;
 void hosts_publications_free(struct hosts_publication *rows, size_t n);
 
 struct hosts_client { /* of hosts_list */

@@ -22,6 +22,7 @@ struct http_exchange {
     enum err result; /* ERR_OK: an answer came, whatever its status; ERR_TIMEOUT ERR_UNAVAILABLE */
     long status;
     struct buffer answer; /* caller: buffer_fini after every call */
+    void *transfer;       /* the client's, of one that was begun; NULL: it is over */
 };
 
 /* Once, before other threads. */
@@ -36,9 +37,23 @@ void http_client_set_timeout(struct http_client *client, int64_t timeout_ms);
 /* Runs all n exchanges at once; returns when each has its result, within timeout_ms. */
 void http_client_run(struct http_client *client, struct http_exchange *exchanges, size_t n);
 
-/* ---- answers that go on: followed as they come -------------------------------------------------
+/* ---- what is followed as it comes: a client that follows runs nothing --------------------------
  *
- * A client that follows feeds runs no exchanges. One thread, but for http_client_wake. */
+ * One thread, but for http_client_wake. */
+
+/* The exchange has its result. On the thread that follows. */
+typedef void http_exchange_done(struct http_exchange *exchange, void *context);
+
+/* Begins an exchange, which stays the caller's and where it is until it is done, within timeout_ms.
+ * What it points to is not needed after this, but for the body. ERR_MEMORY, ERR_UNAVAILABLE: not
+ * begun. */
+enum err http_exchange_begin(struct http_client *client, struct http_exchange *exchange,
+                             int64_t timeout_ms, http_exchange_done *done,
+                             void *context) MUST_CHECK;
+/* Gives it up: done is not called. One that is over is legal. */
+void http_exchange_abandon(struct http_client *client, struct http_exchange *exchange);
+
+/* ---- answers that go on ---- */
 
 struct http_feed;
 
@@ -53,7 +68,7 @@ struct http_feed *http_feed_open(struct http_client *client, const char *url,
 /* It has ended; *status: of the answer, 0 if there was none. */
 bool http_feed_is_over(const struct http_feed *feed, long *status);
 void http_feed_close(struct http_feed *feed); /* NULL is legal */
-/* Moves all feeds on, waiting at most wait_ms for something to come. */
+/* Moves all on, waiting at most wait_ms for something to come. */
 void http_client_follow(struct http_client *client, int64_t wait_ms);
 /* Ends that wait. Any thread. */
 void http_client_wake(struct http_client *client);

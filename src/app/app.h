@@ -10,6 +10,7 @@
 #include "cluster/agent.h"
 #include "cluster/news.h"
 #include "cluster/node.h"
+#include "cluster/peer_calls.h"
 #include "cluster/peers.h"
 #include "http/access.h"
 #include "http/server.h"
@@ -44,7 +45,8 @@ struct app {
     struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
     struct node *node;
     struct hosts *hosts;
-    struct peers *peers, *agent_peers;
+    struct peers *peers;      /* of the agent, and urls and headers for all */
+    struct peer_calls *calls; /* of the API */
     struct agent *agent;
     struct http_server *http;
     struct news *news;

@@ -8,7 +8,6 @@
 #include "net/http_client.h"
 
 #define EMBEDDED_START_MS 60000
-#define PEER_CLIENTS      16
 
 /* ---- what joins the layers that are blind to each other ----------------------------------------
  */
@@ -29,9 +28,10 @@ static void client_stable(void *context, const char *id) {
 }
 
 static void client_changed(void *context, const char *id, enum client_state from,
-                           enum client_state to, const char *reason) {
+                           enum client_state to, const char *reason, int64_t version) {
     struct app *app = context;
-    news_client(app->news, id, from, to, reason);
+    http_server_changed(app->http, id, to, version);
+    news_client(app->news, id, from, to, reason, version);
 }
 
 static void client_noticed(void *context, const char *id, const char *code, const char *message) {
@@ -157,9 +157,9 @@ static enum err parts_create(struct app *app) {
     app->node = node_create(conf, app->heartbeat_store);
     app->hosts = hosts_create(conf, &owner);
     struct fleet_secret *secret = access_fleet_secret(app->access);
-    app->peers = peers_create(conf, secret, PEER_CLIENTS);
-    app->agent_peers = peers_create(conf, secret, 1);
-    if (!app->news || !app->taps || !app->node || !app->hosts || !app->peers || !app->agent_peers) {
+    app->peers = peers_create(conf, secret, 1);
+    app->calls = app->peers ? peer_calls_create(conf, app->peers) : NULL;
+    if (!app->news || !app->taps || !app->node || !app->hosts || !app->peers || !app->calls) {
         return ERR_MEMORY;
     }
     app->agent = agent_create(&(struct agent_wiring){.conf = conf,
@@ -167,7 +167,7 @@ static enum err parts_create(struct app *app) {
                                                      .store = app->agent_store,
                                                      .redis_url = app->redis_url,
                                                      .hosts = app->hosts,
-                                                     .peers = app->agent_peers,
+                                                     .peers = app->peers,
                                                      .secrets = app->secrets,
                                                      .sink = app->sinks[0]});
     if (!app->agent) {
@@ -201,6 +201,7 @@ enum err app_create(struct app *app, char *fault) {
                                                           .agent = app->agent,
                                                           .hosts = app->hosts,
                                                           .peers = app->peers,
+                                                          .calls = app->calls,
                                                           .sinks = app->sinks,
                                                           .news = app->news,
                                                           .taps = app->taps,
@@ -218,8 +219,8 @@ void app_destroy(struct app *app) {
     http_certificate_unload();
     agent_destroy(app->agent);
     hosts_destroy(app->hosts);
+    peer_calls_destroy(app->calls);
     peers_destroy(app->peers);
-    peers_destroy(app->agent_peers);
     node_destroy(app->node);
     for (size_t i = 0; app->sinks[i]; i++) {
         sink_destroy(app->sinks[i]);

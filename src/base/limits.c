@@ -7,8 +7,9 @@
 #include <sys/resource.h>
 #include "base/log.h"
 
-#define FILES_OWN  128 /* Redis, peers, DNS, epoll, event and log files, certificates being read */
-#define PORTS_PATH "/proc/sys/net/ipv4/ip_local_port_range"
+#define FILES_OWN   128 /* Redis, DNS, epoll, event and log files, certificates being read */
+#define FILES_PEERS 128 /* calls to other nodes, see cluster/peer_calls.h */
+#define PORTS_PATH  "/proc/sys/net/ipv4/ip_local_port_range"
 
 int64_t limits_raise_files(void) {
     struct rlimit files;
@@ -24,7 +25,7 @@ int64_t limits_raise_files(void) {
 }
 
 int64_t limits_files_beside(const struct conf *conf) {
-    return FILES_OWN + 2 * conf->http_workers + conf->http_waiters + conf->http_connections_max;
+    return FILES_OWN + 2 * conf->http_workers + FILES_PEERS + conf->http_connections_max;
 }
 
 bool limits_fit_files(struct conf *conf, int64_t files_max) {

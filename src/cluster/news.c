@@ -23,6 +23,7 @@
 #define QUEUE_MAX          65536
 #define FLUSH_MS           100    /* so long news may wait for others to go with them */
 #define LOOK_MS            1000   /* at who listens, and at the register */
+#define CALLS_RETRY_MS     5000   /* of the channel that only makes it sooner */
 #define LISTENING_TTL      "5000" /* ms of the key, without a listener to set it anew */
 #define HEARD_BY_ALL_MS    1500   /* after the key was set every node has looked for it */
 #define BATCH_MAX          500
@@ -35,6 +36,7 @@
 struct note {
     int64_t at_ms;
     enum client_state from, to;
+    int64_t version;
     char *message;   /* of a notice; NULL: it is a change */
     char reason[96]; /* of a notice: its code */
     char id[];
@@ -49,7 +51,7 @@ struct entry {
 struct news {
     const struct conf *conf;
     const char *redis_url;
-    char *channel, *key;
+    char *channel, *call_channel, *key;
     char self[TEXT_ID_LEN]; /* so that a node knows its own batches */
     struct queue *notes;
     int wake_fd;
@@ -64,6 +66,9 @@ struct news {
     /* The thread's own. */
     struct redis *talk;       /* key and PUBLISH */
     struct redis *subscribed; /* NULL while nobody listens here */
+    struct redis *calls;      /* of others who begin to listen */
+    int64_t calls_at_ms;      /* when its connection is tried again */
+    bool called;              /* the others were told that somebody listens here */
     int64_t look_at_ms, flushed_at_ms, subscribe_at_ms;
     int64_t unpublished; /* that did not get through to the other nodes, which do not know it yet */
     int64_t hearing_since_ms; /* 0: the channel is not heard */
@@ -93,14 +98,16 @@ struct news *news_create(const struct conf *conf, struct store *store, const cha
     news->conf = conf;
     news->redis_url = redis_url;
     news->channel = joined(conf->key_prefix, "mqtt_fleet:events");
+    news->call_channel = joined(conf->key_prefix, "mqtt_fleet:listen");
     news->key = joined(conf->key_prefix, "mqtt_fleet:listening");
     text_random_id(news->self);
     news->notes = queue_create(QUEUE_MAX);
     news->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     news->talk = redis_create(redis_url, conf->redis_timeout_ms);
+    news->calls = redis_create(redis_url, conf->redis_timeout_ms);
     news->nodes = news_register_create(store, conf->heartbeat_ttl_ms);
-    if (!news->channel || !news->key || !news->notes || news->wake_fd < 0 || !news->talk ||
-        !news->nodes) {
+    if (!news->channel || !news->call_channel || !news->key || !news->notes || news->wake_fd < 0 ||
+        !news->talk || !news->calls || !news->nodes) {
         news_destroy(news);
         return NULL;
     }
@@ -132,12 +139,14 @@ void news_destroy(struct news *news) {
     }
     queue_destroy(news->notes);
     redis_destroy(news->talk);
+    redis_destroy(news->calls);
     redis_destroy(news->subscribed);
     news_register_destroy(news->nodes);
     if (news->wake_fd >= 0) {
         close(news->wake_fd);
     }
     free(news->channel);
+    free(news->call_channel);
     free(news->key);
     pthread_mutex_destroy(&news->lock);
     free(news);
@@ -170,17 +179,19 @@ static void note_push(struct news *news, struct note *note) {
 }
 
 void news_client(struct news *news, const char *id, enum client_state from, enum client_state to,
-                 const char *reason) {
+                 const char *reason, int64_t version) {
     if (!atomic_load_explicit(&news->wanted, memory_order_relaxed)) {
         return;
     }
-    if (to == CLIENT_CLOSING || strcmp(client_state_shown(from), client_state_shown(to)) == 0) {
+    bool shown_alike = strcmp(client_state_shown(from), client_state_shown(to)) == 0;
+    if (to == CLIENT_CLOSING || (shown_alike && from != to)) {
         return;
     }
     struct note *note = note_create(id, reason);
     if (note != NULL) {
         note->from = from;
         note->to = to;
+        note->version = version;
     }
     note_push(news, note);
 }
@@ -250,8 +261,11 @@ static void forget_those_over(struct news *news) {
 }
 
 static void tell_complete(struct news *news, int64_t now_ms) {
-    static const struct news_item item = {
-        .kind = NEWS_REMARK, .subject = "", .state = "", .text = "listening to the whole fleet"};
+    static const struct news_item item = {.kind = NEWS_REMARK,
+                                          .subject = "",
+                                          .state = "",
+                                          .text = "listening to the whole fleet",
+                                          .complete = true};
     pthread_mutex_lock(&news->lock);
     for (size_t i = 0; i < atomic_load(&news->entry_count); i++) {
         struct entry *entry = &news->entries[i];
@@ -285,18 +299,29 @@ static json_t *change_json(const struct news *news, const struct note *note) {
     char at[CLOCK_RFC3339_LEN];
     json_t *id = json_string(note->id);
     json_t *reason = json_string(note->reason);
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:o}", "at", clock_rfc3339(note->at_ms, at),
-                     "kind", "client", "id", id ? id : json_null(), "node", news->conf->node_name,
-                     "from", client_state_shown(note->from), "state", shown(note), "reason",
-                     reason ? reason : json_null());
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:o, s:I}", "at",
+                     clock_rfc3339(note->at_ms, at), "kind", "client", "id", id ? id : json_null(),
+                     "node", news->conf->node_name, "from", client_state_shown(note->from), "state",
+                     shown(note), "reason", reason ? reason : json_null(), "version",
+                     (json_int_t)note->version);
 }
 
-/* What was published of a client, also by another node. state NULL: a notice. */
-static void tell_client(struct news *news, const char *text, const char *id, const char *state) {
-    tell(news, &(struct news_item){.kind = state != NULL ? NEWS_CLIENT : NEWS_NOTICE,
-                                   .subject = id,
-                                   .state = state != NULL ? state : "",
-                                   .text = text});
+static const char *text_of(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
+}
+
+/* What was published of a client, also by another node, which may be one that tells no version. */
+static void tell_client(struct news *news, const json_t *event, const char *text) {
+    bool is_notice = strcmp(text_of(event, "kind"), news_kind_name(NEWS_NOTICE)) == 0;
+    const json_t *version = json_object_get(event, "version");
+    tell(news,
+         &(struct news_item){.kind = is_notice ? NEWS_NOTICE : NEWS_CLIENT,
+                             .subject = text_of(event, "id"),
+                             .state = is_notice ? "" : text_of(event, "state"),
+                             .text = text,
+                             .version = version != NULL ? json_integer_value(version) : INT64_MAX,
+                             .same = strcmp(text_of(event, "from"), text_of(event, "state")) == 0});
 }
 
 static bool publish(struct news *news, const struct buffer *batch) {
@@ -325,7 +350,7 @@ static bool flush_batch(struct news *news, int64_t lost) {
         json_t *json = (is_notice ? notice_json : change_json)(news, note);
         char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
         if (text != NULL) {
-            tell_client(news, text, note->id, is_notice ? NULL : shown(note));
+            tell_client(news, json, text);
             buffer_append_str(&batch, n++ > 0 ? "," : "");
             buffer_append_str(&batch, text);
         }
@@ -353,11 +378,6 @@ static void flush(struct news *news) {
 
 /* ---- from the other nodes -------------------------------------------------------------------- */
 
-static const char *text_of(const json_t *object, const char *name) {
-    const char *text = json_string_value(json_object_get(object, name));
-    return text != NULL ? text : "";
-}
-
 static void hear(struct news *news, const char *payload) {
     json_t *batch = json_loads(payload, 0, NULL);
     const json_t *events = json_object_get(batch, "events");
@@ -371,9 +391,7 @@ static void hear(struct news *news, const char *payload) {
         json_array_foreach(events, i, event) {
             char *text = json_is_object(event) ? json_dumps(event, JSON_COMPACT) : NULL;
             if (text != NULL) {
-                bool is_notice = strcmp(text_of(event, "kind"), news_kind_name(NEWS_NOTICE)) == 0;
-                tell_client(news, text, text_of(event, "id"),
-                            is_notice ? NULL : text_of(event, "state"));
+                tell_client(news, event, text);
             }
             free(text);
         }
@@ -437,8 +455,30 @@ static void say_listening(struct news *news) {
     struct redis_reply *reply = NULL;
     if (redis_command(news->talk, 5, argv, NULL, &reply) != ERR_OK) {
         log_event(LOG_DEBUG, "news_not_published", KS("detail", redis_error(news->talk)));
+    } else if (!news->called) {
+        const char *call[] = {"PUBLISH", news->call_channel, news->conf->node_name};
+        redis_reply_free(reply);
+        news->called = redis_command(news->talk, 3, call, NULL, &reply) == ERR_OK;
     }
     redis_reply_free(reply);
+}
+
+/* Somebody begins to listen: what changes from now on is told, though the key was not looked for.
+ */
+static void hear_calls(struct news *news, int64_t now_ms) {
+    enum err result = now_ms >= news->calls_at_ms ? ERR_OK : ERR_TIMEOUT;
+    for (int i = 0; result == ERR_OK && i < MESSAGES_PER_TURN; i++) {
+        char *payload = NULL;
+        result = redis_subscribed_message(news->calls, news->call_channel, 0, &payload);
+        if (result == ERR_OK && payload != NULL) {
+            atomic_store(&news->wanted, true);
+            news->look_at_ms = now_ms + LOOK_MS;
+        }
+        free(payload);
+    }
+    if (result != ERR_OK && result != ERR_TIMEOUT) {
+        news->calls_at_ms = now_ms + CALLS_RETRY_MS; /* the look finds them meanwhile */
+    }
 }
 
 /* Redis away: what was true before. */
@@ -462,6 +502,7 @@ static void look(struct news *news, int64_t now_ms) {
         news_register_look(news->nodes, tell_register, news);
         tell_complete(news, now_ms);
     } else {
+        news->called = false;
         stop_hearing(news);
         news_register_forget(news->nodes);
         look_for_listeners(news);
@@ -476,9 +517,10 @@ static void wait_for_something(struct news *news, int64_t now_ms) {
     int64_t wait_ms = until_ms > now_ms ? until_ms - now_ms : 0;
     struct pollfd fds[] = {
         {.fd = news->wake_fd, .events = POLLIN},
-        {.fd = news->subscribed != NULL ? redis_fd(news->subscribed) : -1, .events = POLLIN}};
+        {.fd = news->subscribed != NULL ? redis_fd(news->subscribed) : -1, .events = POLLIN},
+        {.fd = now_ms >= news->calls_at_ms ? redis_fd(news->calls) : -1, .events = POLLIN}};
     eventfd_t count;
-    if (poll(fds, 2, (int)(wait_ms < LOOK_MS ? wait_ms : LOOK_MS)) > 0 &&
+    if (poll(fds, 3, (int)(wait_ms < LOOK_MS ? wait_ms : LOOK_MS)) > 0 &&
         (fds[0].revents & POLLIN)) {
         (void)eventfd_read(news->wake_fd, &count);
         news->look_at_ms = 0;
@@ -489,6 +531,7 @@ void *news_run(void *argument) {
     struct news *news = argument;
     while (!atomic_load(&news->stopping)) {
         int64_t now_ms = clock_ms();
+        hear_calls(news, now_ms);
         if (now_ms >= news->look_at_ms) {
             look(news, now_ms);
         }

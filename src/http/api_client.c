@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/text.h"
+#include "http/client_waits.h"
 #include "http/json.h"
 #include "http/problem.h"
 #include "mqtt/client_secrets.h"
@@ -30,12 +31,20 @@ static bool read_row(const struct http_request *request, struct store_client *ro
     return result == ERR_OK;
 }
 
-static void answer_row(const struct http_request *request, const struct store_client *row,
-                       struct http_response *response) {
-    json_t *status = NULL;
-    fleet_statuses(request, row, 1, &status);
-    http_answer_json(response, 200, client_document(row, status));
+static void answer_with_status(struct http_request *request, struct http_response *response,
+                               struct fleet_rows *rows, void *context) {
+    const struct store_client *row = &rows->rows[0];
+    (void)request;
+    (void)context;
+    http_answer_json(response, 200, client_document(row, rows->statuses[0]));
+    rows->statuses[0] = NULL;
     http_answer_header(response, "ETag", "\"%lld\"", (long long)row->version);
+}
+
+/* Takes over what is in the row. */
+static void answer_row(struct http_request *request, struct store_client *row,
+                       struct http_response *response) {
+    fleet_status(request, response, row, answer_with_status);
 }
 
 void api_client_get(struct http_request *request, struct http_response *response) {
@@ -64,15 +73,40 @@ static void answer_version(const struct http_request *request, struct http_respo
                  request->parameter);
 }
 
-/* What was written; after a wait, what has become of it. */
-static void answer_written(const struct http_request *request, const struct store_client *row,
-                           struct http_response *response) {
-    const char *id = request->parameter;
+static void row_destroy(void *row) {
+    store_client_fini(row);
+    free(row);
+}
+
+/* After a wait, what has become of what was written. context: the row. */
+static void answer_awaited(struct http_request *request, struct http_response *response,
+                           void *context) {
+    struct store_client *row = context;
     struct store_client now = {0};
-    clients_wait(request, &id, 1, row->version);
-    bool read = request->wait_ms > 0 && store_get(request->api->context.store, id, &now) == ERR_OK;
+    bool read = request->wait_ms > 0 &&
+                store_get(request->api->context.store, request->parameter, &now) == ERR_OK;
     answer_row(request, read ? &now : row, response);
     store_client_fini(&now);
+}
+
+/* Takes over what is in the row. */
+static void answer_written(struct http_request *request, struct store_client *row,
+                           struct http_response *response) {
+    const char *id = request->parameter;
+    struct store_client *written = malloc(sizeof *written);
+    if (!written) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    *written = *row;
+    *row = (struct store_client){0};
+    clients_wait(request, response,
+                 &(struct client_wait_plan){.ids = &id,
+                                            .n = 1,
+                                            .version = written->version,
+                                            .then = answer_awaited,
+                                            .context = written,
+                                            .free_context = row_destroy});
 }
 
 /* What is to be written over what is there. */
@@ -83,11 +117,11 @@ struct write {
 };
 
 /* True: done, or answered; false: somebody wrote in between, and no version was expected. */
-typedef bool client_write(const struct http_request *request, const struct write *wanted,
+typedef bool client_write(struct http_request *request, const struct write *wanted,
                           struct http_response *response);
 
 /* One write of `text` over the version in row. True: done, or answered; false: read it again. */
-static bool write_row(const struct http_request *request, struct store_client *row,
+static bool write_row(struct http_request *request, struct store_client *row,
                       const struct client_input *input, int64_t expected,
                       struct http_response *response) {
     char *other_id = NULL;
@@ -123,7 +157,7 @@ static bool write_row(const struct http_request *request, struct store_client *r
 
 /* Tries again until it is written, or answered: who sets no condition is not told of one. Each
  * failure is a success of somebody else, and the random rests let everyone come to it. */
-static void write_until_done(const struct http_request *request, client_write *write_once,
+static void write_until_done(struct http_request *request, client_write *write_once,
                              const struct write *wanted, struct http_response *response) {
     int64_t end_ms = clock_ms() + WRITE_MS_MAX;
     int64_t rest_ms = 1;
@@ -176,7 +210,7 @@ static bool prepare_update(const struct http_request *request, const struct stor
     return result == ERR_OK;
 }
 
-static bool put_once(const struct http_request *request, const struct write *wanted,
+static bool put_once(struct http_request *request, const struct write *wanted,
                      struct http_response *response) {
     struct store_client row;
     struct client_input input = {0};
@@ -257,7 +291,7 @@ static bool prepare_desired(const struct http_api *api, const struct store_clien
     return true;
 }
 
-static bool set_desired_once(const struct http_request *request, const struct write *wanted,
+static bool set_desired_once(struct http_request *request, const struct write *wanted,
                              struct http_response *response) {
     struct store_client row;
     struct client_input input = {0};
@@ -271,7 +305,7 @@ static bool set_desired_once(const struct http_request *request, const struct wr
     return done;
 }
 
-static void set_desired(const struct http_request *request, enum client_desired desired,
+static void set_desired(struct http_request *request, enum client_desired desired,
                         struct http_response *response) {
     write_until_done(request, set_desired_once, &(struct write){.desired = desired}, response);
 }
@@ -315,7 +349,7 @@ static void answer_paused(const struct http_request *request, const char *action
     store_client_fini(&row);
 }
 
-static void act(const struct http_request *request, const char *action, enum err result,
+static void act(struct http_request *request, const char *action, enum err result,
                 struct http_response *response) {
     const char *id = request->parameter;
     struct store_client row = {0};

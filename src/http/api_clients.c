@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
+#include "http/client_waits.h"
 #include "http/json.h"
 #include "http/problem.h"
 
@@ -102,44 +104,109 @@ static struct store_new item_new(const struct create_item *item) {
 
 /* ---- one ------------------------------------------------------------------------------------- */
 
-/* A client created just now is waiting; for any other, Redis and its owner are asked. */
-static json_t *one_document(const struct http_request *request, const struct create_item *item,
-                            bool ask) {
-    struct store_client made = client_input_row(&item->input, item->version);
-    struct store_client row = {0};
-    if (!ask || store_get(request->api->context.store, made.id, &row) != ERR_OK) {
-        return client_document(&made, NULL);
-    }
-    json_t *status = NULL;
-    fleet_statuses(request, &row, 1, &status);
-    json_t *document = client_document(&row, status);
-    store_client_fini(&row);
-    return document;
+/* What is answered of one that is stored. */
+struct one {
+    bool created;
+    int64_t version;
+    char *id;
+    json_t *document; /* as it is known without asking: of one created just now */
+};
+
+static void one_free(void *data) {
+    struct one *one = data;
+    free(one->id);
+    json_decref(one->document);
+    free(one);
 }
 
-static void one_answer(const struct http_request *request, struct create_item *item,
-                       struct http_response *response) {
-    if (item->outcome == ITEM_FAILED) {
-        http_problem(response, item->problem, "%s", item->detail);
-        if (item->errors != NULL) {
-            http_problem_member(response, "errors", json_incref(item->errors));
-        }
-        return;
+/* NULL: out of memory. */
+static struct one *one_create(const struct create_item *item) {
+    struct store_client row = client_input_row(&item->input, item->version);
+    struct one *one = calloc(1, sizeof *one);
+    if (one) {
+        one->created = item->outcome == ITEM_CREATED;
+        one->version = item->version;
+        one->id = text_dup(item->input.config->id);
+        one->document = client_document(&row, NULL);
     }
-    const char *id = item->input.config->id;
-    clients_wait(request, &id, 1, item->version);
-    bool created = item->outcome == ITEM_CREATED;
-    http_answer_json(response, created ? 201 : 200,
-                     one_document(request, item, request->wait_ms > 0 || !created));
-    http_answer_header(response, "ETag", "\"%lld\"", (long long)item->version);
-    char *escaped = created ? http_percent_encode(id) : NULL;
+    return one;
+}
+
+/* Takes ownership of document. */
+static void one_answer(const struct one *one, json_t *document, struct http_response *response) {
+    http_answer_json(response, one->created ? 201 : 200, document);
+    http_answer_header(response, "ETag", "\"%lld\"", (long long)one->version);
+    char *escaped = one->created && one->id ? http_percent_encode(one->id) : NULL;
     if (escaped != NULL) {
         http_answer_header(response, "Location", "/api/v1/clients/%s", escaped);
     }
     free(escaped);
 }
 
-static void create_one(const struct http_request *request, json_t *document, bool repaired,
+static void one_with_status(struct http_request *request, struct http_response *response,
+                            struct fleet_rows *rows, void *context) {
+    (void)request;
+    one_answer(context, client_document(&rows->rows[0], rows->statuses[0]), response);
+    rows->statuses[0] = NULL;
+}
+
+/* Redis and its owner are asked. */
+static void one_ask(struct http_request *request, struct http_response *response,
+                    struct store_client *row, struct one *one) {
+    struct store_client *rows = malloc(sizeof *rows);
+    struct one *moved = malloc(sizeof *moved);
+    if (!rows || !moved) {
+        free(rows);
+        free(moved);
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    *rows = *row;
+    *moved = *one;
+    *row = (struct store_client){0};
+    *one = (struct one){0};
+    fleet_statuses(request, response, rows, 1, one_with_status, moved, one_free);
+}
+
+/* One created just now, that nobody waits for, waits itself: nobody needs to be asked. */
+static void one_awaited(struct http_request *request, struct http_response *response,
+                        void *context) {
+    struct one *one = context;
+    struct store_client row = {0};
+    bool ask = request->wait_ms > 0 || !one->created;
+    if (ask && one->id && store_get(request->api->context.store, one->id, &row) == ERR_OK) {
+        one_ask(request, response, &row, one);
+    } else {
+        one_answer(one, json_incref(one->document), response);
+    }
+    store_client_fini(&row);
+}
+
+static void one_stored(struct http_request *request, const struct create_item *item,
+                       struct http_response *response) {
+    const char *id = item->input.config->id;
+    struct one *one = one_create(item);
+    if (!one) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    clients_wait(request, response,
+                 &(struct client_wait_plan){.ids = &id,
+                                            .n = 1,
+                                            .version = item->version,
+                                            .then = one_awaited,
+                                            .context = one,
+                                            .free_context = one_free});
+}
+
+static void one_failed(const struct create_item *item, struct http_response *response) {
+    http_problem(response, item->problem, "%s", item->detail);
+    if (item->errors != NULL) {
+        http_problem_member(response, "errors", json_incref(item->errors));
+    }
+}
+
+static void create_one(struct http_request *request, json_t *document, bool repaired,
                        struct http_response *response) {
     struct store *store = request->api->context.store;
     struct create_item item = {0};
@@ -156,7 +223,11 @@ static void create_one(const struct http_request *request, json_t *document, boo
             return;
         }
     }
-    one_answer(request, &item, response);
+    if (item.outcome == ITEM_FAILED) {
+        one_failed(&item, response);
+    } else {
+        one_stored(request, &item, response);
+    }
     item_fini(&item);
 }
 
@@ -247,8 +318,27 @@ static json_t *failure_json(const struct create_item *item, size_t index, const 
     return failure;
 }
 
-static void batch_answer(const struct batch *batch, const json_t *documents,
-                         struct http_response *response) {
+/* What is answered, once nobody waits for the clients any more. */
+struct summary {
+    int status;
+    json_t *json;
+};
+
+static void summary_free(void *data) {
+    struct summary *summary = data;
+    json_decref(summary->json);
+    free(summary);
+}
+
+static void summary_answer(struct http_request *request, struct http_response *response,
+                           void *context) {
+    struct summary *summary = context;
+    (void)request;
+    http_answer_json(response, summary->status, json_incref(summary->json));
+}
+
+/* NULL: out of memory. */
+static struct summary *batch_summary(const struct batch *batch, const json_t *documents) {
     json_int_t created = 0;
     json_int_t unchanged = 0;
     json_t *failed = json_array();
@@ -260,13 +350,33 @@ static void batch_answer(const struct batch *batch, const json_t *documents,
             json_array_append_new(failed, failure_json(item, i, json_array_get(documents, i)));
         }
     }
-    int status = json_array_size(failed) > 0 ? 207 : created > 0 ? 201 : 200;
-    http_answer_json(
-        response, status,
-        json_pack("{s:I, s:I, s:o}", "created", created, "unchanged", unchanged, "failed", failed));
+    struct summary *summary = calloc(1, sizeof *summary);
+    if (!summary) {
+        json_decref(failed);
+        return NULL;
+    }
+    summary->status = json_array_size(failed) > 0 ? 207 : created > 0 ? 201 : 200;
+    summary->json =
+        json_pack("{s:I, s:I, s:o}", "created", created, "unchanged", unchanged, "failed", failed);
+    return summary;
 }
 
-static void create_many(const struct http_request *request, json_t *documents, bool repaired,
+static void batch_stored(struct http_request *request, const struct batch *batch,
+                         const json_t *documents, struct http_response *response) {
+    struct summary *summary = batch_summary(batch, documents);
+    if (!summary) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    clients_wait(request, response,
+                 &(struct client_wait_plan){.ids = batch->ids,
+                                            .n = batch->stored_count,
+                                            .then = summary_answer,
+                                            .context = summary,
+                                            .free_context = summary_free});
+}
+
+static void create_many(struct http_request *request, json_t *documents, bool repaired,
                         struct http_response *response) {
     size_t n = json_array_size(documents);
     if (n > HTTP_BATCH_MAX) {
@@ -283,8 +393,7 @@ static void create_many(const struct http_request *request, json_t *documents, b
     if (error != ERR_OK) {
         http_problem_store(response, error);
     } else {
-        clients_wait(request, batch.ids, batch.stored_count, 0);
-        batch_answer(&batch, documents, response);
+        batch_stored(request, &batch, documents, response);
     }
     batch_fini(&batch);
 }

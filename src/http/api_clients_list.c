@@ -1,4 +1,4 @@
-/* GET /api/v1/clients: the clients of the fleet, page by page. Runs on the handlers' threads. Work
+/* GET /api/v1/clients: the clients of the fleet, page by page. Workers; waits for other nodes. Work
  * per request is bounded; what was not looked at is left to the next cursor.
  *
  * A list is no snapshot. Waiting clients come before owned ones, so that one which is placed in the
@@ -25,6 +25,7 @@ struct filter {
     int degraded; /* -1: any */
 };
 
+/* Lives until the answer, while pages are read and the owners of their rows are asked. */
 struct listing {
     const struct http_request *request;
     struct filter filter;
@@ -32,6 +33,9 @@ struct listing {
     size_t limit;
     json_t *clients;
     json_t *given; /* ids in `clients`, as keys */
+    int pages;     /* read so far */
+    uint64_t scan; /* where the next page begins */
+    bool whole;    /* all rows of this page that may be wanted have been asked for */
 };
 
 /* ---- the query ------------------------------------------------------------------------------- */
@@ -184,24 +188,14 @@ static size_t rows_wanted(const struct listing *listing, size_t n) {
 }
 
 /* Shows rows until the limit; true: all of them. Else the cursor stands after the last one. */
-static bool rows_show(struct listing *listing, const struct store_client *rows, size_t n) {
-    size_t wanted = rows_wanted(listing, n);
-    json_t **statuses = calloc(wanted + 1, sizeof(json_t *));
-    if (statuses == NULL) {
-        return false;
-    }
-    fleet_statuses(listing->request, rows, wanted, statuses);
+static bool rows_show(struct listing *listing, struct fleet_rows *rows) {
     size_t i = 0;
-    for (; i < wanted && json_array_size(listing->clients) < listing->limit; i++) {
-        row_show(listing, &rows[i], statuses[i]);
-        listing->cursor.after = http_cursor_hash(rows[i].id);
+    for (; i < rows->n && json_array_size(listing->clients) < listing->limit; i++) {
+        row_show(listing, &rows->rows[i], rows->statuses[i]);
+        rows->statuses[i] = NULL;
+        listing->cursor.after = http_cursor_hash(rows->rows[i].id);
     }
-    bool all = i == n;
-    for (; i < wanted; i++) {
-        json_decref(statuses[i]);
-    }
-    free(statuses);
-    return all;
+    return i == rows->n && listing->whole;
 }
 
 static void listing_advance(struct listing *listing, uint64_t scan) {
@@ -213,52 +207,99 @@ static void listing_advance(struct listing *listing, uint64_t scan) {
     }
 }
 
-static enum err page_show(struct listing *listing) {
+static void listing_answer(struct listing *listing, struct http_response *response) {
+    json_t *next = json_null();
+    if (listing->cursor.phase != CURSOR_END) {
+        char text[HTTP_CURSOR_LEN];
+        http_cursor_format(&listing->cursor, text);
+        next = json_string(text);
+    }
+    http_answer_json(response, 200,
+                     json_pack("{s:O, s:o}", "clients", listing->clients, "next_cursor", next));
+}
+
+static void listing_free(void *data) {
+    struct listing *listing = data;
+    json_decref(listing->clients);
+    json_decref(listing->given);
+    free(listing);
+}
+
+static void listing_go_on(struct listing *listing, struct http_request *request,
+                          struct http_response *response);
+
+static void page_show(struct http_request *request, struct http_response *response,
+                      struct fleet_rows *rows, void *context) {
+    struct listing *listing = context;
+    if (rows_show(listing, rows)) {
+        listing_advance(listing, listing->scan);
+    }
+    struct listing *moved = malloc(sizeof *moved); /* the context goes with the rows */
+    if (!moved) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    *moved = *listing;
+    listing->clients = listing->given = NULL;
+    listing_go_on(moved, request, response);
+}
+
+/* The rows that nobody wants are freed here. */
+static size_t page_cut(struct store_client *rows, size_t n, size_t wanted) {
+    for (size_t i = wanted; i < n; i++) {
+        store_client_fini(&rows[i]);
+    }
+    return wanted;
+}
+
+/* Reads a page and asks for its rows' statuses; takes the listing over. */
+static void page_read(struct listing *listing, struct http_request *request,
+                      struct http_response *response) {
     const struct filter *filter = &listing->filter;
     bool filtered =
         filter->state != NULL || filter->node != NULL || filter->labels || filter->degraded >= 0;
     size_t count = filtered ? SCAN_COUNT : listing->limit;
     enum store_where where = listing->cursor.phase == CURSOR_OWNED ? STORE_OWNED : STORE_WAITING;
-    uint64_t scan = listing->cursor.scan;
     struct store_client *rows = NULL;
     size_t n = 0;
+    listing->scan = listing->cursor.scan;
     enum err result =
-        store_page(listing->request->api->context.store, where, &scan, count, &rows, &n, NULL);
+        store_page(request->api->context.store, where, &listing->scan, count, &rows, &n, NULL);
     if (result != ERR_OK) {
-        return result;
+        listing_free(listing);
+        http_problem_store(response, result);
+        return;
     }
-    if (rows_show(listing, rows, rows_prepare(listing, rows, n))) {
-        listing_advance(listing, scan);
+    size_t kept = rows_prepare(listing, rows, n);
+    size_t wanted = rows_wanted(listing, kept);
+    listing->whole = wanted == kept;
+    fleet_statuses(request, response, rows, page_cut(rows, n, wanted), page_show, listing,
+                   listing_free);
+}
+
+/* Takes the listing over. */
+static void listing_go_on(struct listing *listing, struct http_request *request,
+                          struct http_response *response) {
+    if (listing->pages++ < PAGES_MAX && listing->cursor.phase != CURSOR_END &&
+        json_array_size(listing->clients) < listing->limit) {
+        page_read(listing, request, response);
+        return;
     }
-    store_rows_free(rows, n);
-    return ERR_OK;
+    listing_answer(listing, response);
+    listing_free(listing);
 }
 
 void api_clients_list(struct http_request *request, struct http_response *response) {
-    struct listing listing;
-    if (!listing_init(&listing, request, response)) {
+    struct listing *listing = calloc(1, sizeof *listing);
+    if (!listing) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
         return;
     }
-    listing.clients = json_array();
-    listing.given = json_object();
-    for (int pages = 0; pages < PAGES_MAX && listing.cursor.phase != CURSOR_END &&
-                        json_array_size(listing.clients) < listing.limit;
-         pages++) {
-        enum err result = page_show(&listing);
-        if (result != ERR_OK) {
-            json_decref(listing.clients);
-            json_decref(listing.given);
-            http_problem_store(response, result);
-            return;
-        }
+    if (!listing_init(listing, request, response)) {
+        free(listing);
+        return;
     }
-    json_decref(listing.given);
-    json_t *next = json_null();
-    if (listing.cursor.phase != CURSOR_END) {
-        char text[HTTP_CURSOR_LEN];
-        http_cursor_format(&listing.cursor, text);
-        next = json_string(text);
-    }
-    http_answer_json(response, 200,
-                     json_pack("{s:o, s:o}", "clients", listing.clients, "next_cursor", next));
+    listing->clients = json_array();
+    listing->given = json_object();
+    listing_go_on(listing, request, response);
 }

@@ -44,7 +44,7 @@ struct audience {
 
 static bool wants(const struct audience *audience, const struct news_item *item) {
     bool is_client = item->kind == NEWS_CLIENT || item->kind == NEWS_NOTICE;
-    return (audience->kinds & (1U << item->kind)) != 0 &&
+    return !item->same && (audience->kinds & (1U << item->kind)) != 0 &&
            (audience->state == NULL || strcmp(audience->state, item->state) == 0) &&
            (audience->client == NULL ||
             (is_client && strcmp(audience->client, item->subject) == 0));

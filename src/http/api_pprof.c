@@ -1,4 +1,4 @@
-/* /debug/pprof: profiles for `go tool pprof` and whatever else scrapes such. Pool threads. Must not
+/* /debug/pprof: profiles for `go tool pprof` and whatever else scrapes such. Workers. Must not
  * know how a profile is taken. */
 #include "http/api.h"
 
@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/buffer.h"
 #include "base/log.h"
+#include "http/job.h"
 #include "http/problem.h"
 #include "profile/heap.h"
 #include "profile/profile.h"
@@ -145,8 +146,36 @@ void api_pprof_allocs(struct http_request *request, struct http_response *respon
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
+struct cpu_profile {
+    int seconds;
+    enum err result;
+    struct profile *profile; /* NULL: none */
+};
+
+static void cpu_profile_free(void *data) {
+    struct cpu_profile *cpu = data;
+    profile_destroy(cpu->profile);
+    free(cpu);
+}
+
+static void cpu_profile_run(const struct http_request *request, void *data) {
+    struct cpu_profile *cpu = data;
+    cpu->result =
+        cpu_profile_take(&cpu->profile, cpu->seconds, http_request_unwanted, (void *)request);
+}
+
+static void cpu_profile_answer(struct http_request *request, struct http_response *response,
+                               void *data) {
+    struct cpu_profile *cpu = data;
+    if (cpu->result != ERR_OK) {
+        answer_error(response, cpu->result);
+        return;
+    }
+    answer_profile(request, response, cpu->profile, "profile");
+    cpu->profile = NULL;
+}
+
 void api_pprof_profile(struct http_request *request, struct http_response *response) {
-    struct profile *profile = NULL;
     int64_t seconds;
     if (http_query_int(&request->query, "seconds", 1, SECONDS_MAX, SECONDS_STANDARD, &seconds) !=
         ERR_OK) {
@@ -156,12 +185,15 @@ void api_pprof_profile(struct http_request *request, struct http_response *respo
     if (!debug_is_good(request, response)) {
         return;
     }
-    enum err result = cpu_profile_take(&profile, (int)seconds, http_request_unwanted, request);
-    if (result != ERR_OK) {
-        answer_error(response, result);
+    struct cpu_profile *cpu = calloc(1, sizeof *cpu);
+    if (!cpu) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
         return;
     }
-    answer_profile(request, response, profile, "profile");
+    cpu->seconds = (int)seconds;
+    http_job_start(
+        request, response,
+        &(struct http_job_plan){cpu_profile_run, cpu_profile_answer, cpu, cpu_profile_free});
 }
 
 void api_pprof_threads(struct http_request *request, struct http_response *response) {

@@ -1,91 +1,20 @@
-/* POST /api/v1/clients/{id}/publish: through this node or the one that runs the client. Runs on the
- * threads for requests that wait; what the hosts report comes on theirs. */
+/* POST /api/v1/clients/{id}/publish: through this node or the one that runs the client. Does not
+ * block: what the hosts report goes on with the request, on their threads. Only for a client that
+ * runs elsewhere a worker is asked. */
 #include "http/api.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include "base/clock.h"
-#include "base/condition.h"
-#include "http/gate.h"
+#include "base/text.h"
 #include "http/json.h"
+#include "http/pending.h"
 #include "http/problem.h"
 #include "http/publication.h"
 #include "mqtt/reason_codes.h"
 
 #define GRACE_MS         1000 /* for the hosts to report their own time-out */
 #define FORWARD_GRACE_MS 2000
-#define ABORT_LOOK_MS    100
-
-/* ---- waiting for the broker ------------------------------------------------------------------ */
-
-/* Shared by the waiting thread and the host that reports; the last of the two frees it. */
-struct outcome {
-    pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t reported;
-    int users;
-    bool done;
-    enum err result;
-    int reason_code;
-};
-
-static struct outcome *outcome_create(void) {
-    struct outcome *outcome = calloc(1, sizeof(*outcome));
-    if (outcome == NULL) {
-        return NULL;
-    }
-    pthread_mutex_init(&outcome->lock, NULL);
-    condition_init(&outcome->reported);
-    outcome->users = 2;
-    return outcome;
-}
-
-static void outcome_release(struct outcome *outcome, int users) {
-    pthread_mutex_lock(&outcome->lock);
-    outcome->users -= users;
-    bool last = outcome->users == 0;
-    pthread_mutex_unlock(&outcome->lock);
-    if (last) {
-        pthread_cond_destroy(&outcome->reported);
-        pthread_mutex_destroy(&outcome->lock);
-        free(outcome);
-    }
-}
-
-static void outcome_report(void *context, enum err result, int reason_code) {
-    struct outcome *outcome = context;
-    pthread_mutex_lock(&outcome->lock);
-    outcome->done = true;
-    outcome->result = result;
-    outcome->reason_code = reason_code;
-    pthread_cond_signal(&outcome->reported);
-    pthread_mutex_unlock(&outcome->lock);
-    outcome_release(outcome, 1);
-}
-
-/* ERR_CANCELED: the node stops; ERR_TIMEOUT also when nothing was reported in time. */
-static enum err outcome_wait(struct outcome *outcome, const struct http_api *api,
-                             int *reason_code) {
-    int64_t deadline_ms = clock_ms() + api->context.conf->publish_timeout_ms + GRACE_MS;
-    enum err result = ERR_OK;
-    pthread_mutex_lock(&outcome->lock);
-    while (!outcome->done && result == ERR_OK) {
-        struct timespec at = condition_deadline(ABORT_LOOK_MS);
-        pthread_cond_timedwait(&outcome->reported, &outcome->lock, &at);
-        if (!outcome->done && atomic_load(&api->stop) == HTTP_ABORTING) {
-            result = ERR_CANCELED;
-        } else if (!outcome->done && clock_ms() >= deadline_ms) {
-            result = ERR_TIMEOUT;
-        }
-    }
-    if (outcome->done) {
-        result = outcome->result;
-        *reason_code = outcome->reason_code;
-    }
-    pthread_mutex_unlock(&outcome->lock);
-    return result;
-}
+#define QUERY_MS         5000 /* for a host to tell what is pending */
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
@@ -198,58 +127,120 @@ static void answer_throttled(const struct http_api *api, const char *id,
     http_answer_header(response, "Retry-After", "%lld", (long long)wait_s);
 }
 
-/* ERR_NOT_FOUND: the client does not run here; ERR_ARGUMENT: it cannot send that. Nothing was
- * answered then. */
-static enum err publish_here(const struct http_api *api, const char *id,
-                             const struct engine_publication *publication,
-                             struct http_response *response) {
-    struct outcome *outcome = outcome_create();
-    if (outcome == NULL) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
-        return ERR_OK;
-    }
-    int reason_code = 0;
-    enum err result = hosts_publish(api->context.hosts, id, publication, outcome_report, outcome);
-    if (result == ERR_OK) {
-        result = outcome_wait(outcome, api, &reason_code);
-        outcome_release(outcome, 1);
-    } else {
-        outcome_release(outcome, 2);
-        if (result == ERR_NOT_FOUND || result == ERR_ARGUMENT) {
-            return result;
-        }
-        if (result == ERR_REFUSED) {
-            answer_throttled(api, id, publication, response);
-            return ERR_OK;
-        }
-    }
-    answer_outcome(api, id, publication->qos, result, reason_code, response);
-    return ERR_OK;
+/* ---- waiting for the broker ------------------------------------------------------------------ */
+
+/* What is needed to answer. */
+struct publishing {
+    char *id;
+    uint8_t qos;
+    enum err result; /* as reported */
+    int reason_code;
+    struct pending *pending;
+};
+
+static void publishing_free(void *data) {
+    struct publishing *publishing = data;
+    free(publishing->id);
+    free(publishing);
 }
 
-static void publish(const struct http_request *request, const char *id, json_t *document,
-                    struct http_response *response) {
-    struct publication_input *input = publication_parse(document);
-    if (input == NULL) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+/* On a host thread. */
+static void publishing_reported(void *context, enum err result, int reason_code) {
+    struct publishing *publishing = context;
+    struct pending *pending = publishing->pending;
+    if (!pending_claim(pending)) {
+        pending_drop(pending);
         return;
     }
-    enum err result = ERR_ARGUMENT;
-    if (input->faults.count == 0) {
-        result = publish_here(request->api, id, &input->publication, response);
+    publishing->result = result;
+    publishing->reason_code = reason_code;
+    pending_resume(pending);
+}
+
+static void publishing_ended(struct http_request *request, struct http_response *response,
+                             enum pending_end end, void *data) {
+    const struct publishing *publishing = data;
+    enum err result = end == PENDING_DONE       ? publishing->result
+                      : end == PENDING_STOPPING ? ERR_CANCELED
+                                                : ERR_TIMEOUT;
+    answer_outcome(request->api, publishing->id, publishing->qos, result, publishing->reason_code,
+                   response);
+}
+
+/* Begins to wait before the hosts may report. False: the request does not wait, and may be
+ * answered: ERR_NOT_FOUND: the client does not run here; ERR_ARGUMENT: it cannot send that. */
+static bool publish_here(struct http_request *request, const char *id,
+                         const struct engine_publication *publication, enum err *result,
+                         struct http_response *response) {
+    const struct http_context *context = &request->api->context;
+    struct publishing *publishing = calloc(1, sizeof *publishing);
+    if (!publishing || !(publishing->id = text_dup(id))) {
+        free(publishing);
+        *result = ERR_MEMORY;
+        return false;
     }
-    if (input->faults.count == 0 && result == ERR_ARGUMENT) {
+    publishing->qos = publication->qos;
+    struct pending *pending = pending_begin(
+        request, response,
+        &(struct pending_plan){.timeout_ms = context->conf->publish_timeout_ms + GRACE_MS,
+                               .flags = PENDING_QUICK,
+                               .then = publishing_ended,
+                               .data = publishing,
+                               .free_data = publishing_free});
+    *result = ERR_OK;
+    if (!pending) {
+        return true; /* answered: too many wait */
+    }
+    publishing->pending = pending;
+    *result = hosts_publish(context->hosts, id, publication, publishing_reported, publishing);
+    if (*result != ERR_OK) {
+        pending_cancel(request, pending);
+    }
+    return *result == ERR_OK;
+}
+
+/* ---- publishing ------------------------------------------------------------------------------ */
+
+static void answer_not_begun(const struct http_request *request, const char *id,
+                             struct publication_input *input, enum err result,
+                             struct http_response *response) {
+    if (result == ERR_REFUSED) {
+        answer_throttled(request->api, id, &input->publication, response);
+        return;
+    }
+    if (result != ERR_ARGUMENT) {
+        answer_outcome(request->api, id, input->publication.qos, result, 0, response);
+        return;
+    }
+    if (input->faults.count == 0) {
         http_fault_add(&input->faults, input->property_pointer,
                        "is a property of MQTT 5, and the client speaks MQTT 3.1.1 "
                        "(protocol_version 4)");
     }
-    if (result == ERR_ARGUMENT) {
-        http_problem_faults(response, &input->faults);
+    http_problem_faults(response, &input->faults);
+}
+
+bool client_publish(struct http_request *request, const char *id, json_t *document,
+                    struct http_response *response) {
+    struct publication_input *input = publication_parse(document);
+    enum err result = ERR_ARGUMENT;
+    bool waits = false;
+    if (!input) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return true;
+    }
+    if (input->faults.count == 0) {
+        waits = publish_here(request, id, &input->publication, &result, response);
+    }
+    if (!waits && result != ERR_NOT_FOUND) {
+        answer_not_begun(request, id, input, result, response);
     }
     publication_destroy(input);
-    if (result != ERR_NOT_FOUND) {
-        return;
-    }
+    return waits || result != ERR_NOT_FOUND;
+}
+
+void client_publish_elsewhere(struct http_request *request, const char *id, const json_t *document,
+                              struct http_response *response) {
     struct store_client row;
     if (fleet_owner_elsewhere(request, id, &row, response)) {
         char *body = json_dumps(document, JSON_COMPACT);
@@ -261,17 +252,22 @@ static void publish(const struct http_request *request, const char *id, json_t *
     store_client_fini(&row);
 }
 
-/* A broker that does not acknowledge holds a quarter of the threads at most. */
-void client_publish(const struct http_request *request, const char *id, json_t *document,
-                    struct http_response *response) {
-    size_t share = (size_t)request->api->context.conf->http_waiters / 4 + 1;
-    if (!http_gate_enter(id, share)) {
-        http_problem(response, PROBLEM_OVERLOAD,
-                     "%zu publications of client %s wait for its broker already", share, id);
-        return;
+static void publish_elsewhere(struct http_request *request, struct http_response *response) {
+    json_t *document;
+    if (http_body_object(request, response, &document)) {
+        client_publish_elsewhere(request, request->parameter, document, response);
+        json_decref(document);
     }
-    publish(request, id, document, response);
-    http_gate_leave(id);
+}
+
+void api_client_publish(struct http_request *request, struct http_response *response) {
+    json_t *document;
+    if (http_body_object(request, response, &document)) {
+        if (!client_publish(request, request->parameter, document, response)) {
+            request->later = publish_elsewhere;
+        }
+        json_decref(document);
+    }
 }
 
 /* ---- what is pending ---------------------------------------------------------------------------
@@ -292,40 +288,104 @@ static json_t *pending_json(const struct hosts_publication *rows, size_t n) {
     return list;
 }
 
-static void answer_pending(const struct http_request *request, bool drop,
-                           struct http_response *response) {
-    const char *id = request->parameter;
-    const char *name = drop ? "dropped" : "publications";
+/* The question to the client's host. */
+struct listing {
+    struct pending *pending;
+    enum err result; /* as answered */
     struct hosts_publication *rows;
-    struct store_client row = {0};
     size_t n;
-    enum err result = hosts_publications(request->api->context.hosts, id, drop, &rows, &n);
-    if (result == ERR_OK) {
-        http_answer_json(response, 200, json_pack("{s:o}", name, pending_json(rows, n)));
+};
+
+static void listing_free(void *data) {
+    struct listing *listing = data;
+    hosts_publications_free(listing->rows, listing->n);
+    free(listing);
+}
+
+static bool is_drop(const struct http_request *request) {
+    return strcmp(request->method, "DELETE") == 0;
+}
+
+/* On the host's thread. */
+static void listing_answered(void *context, enum err result, struct hosts_publication *rows,
+                             size_t n) {
+    struct listing *listing = context;
+    struct pending *pending = listing->pending;
+    if (!pending_claim(pending)) {
         hosts_publications_free(rows, n);
-    } else if (result != ERR_NOT_FOUND) {
-        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(result));
-    } else if (fleet_owner_elsewhere(request, id, &row, response)) {
-        fleet_forward(request, row.owner.node, drop ? "DELETE" : "GET", id, "publications", NULL, 0,
-                      0, response);
+        pending_drop(pending);
+        return;
+    }
+    listing->result = result;
+    listing->rows = rows;
+    listing->n = n;
+    pending_resume(pending);
+}
+
+/* On a worker. */
+static void list_elsewhere(struct http_request *request, struct http_response *response) {
+    const char *id = request->parameter;
+    struct store_client row = {0};
+    if (fleet_owner_elsewhere(request, id, &row, response)) {
+        fleet_forward(request, row.owner.node, is_drop(request) ? "DELETE" : "GET", id,
+                      "publications", NULL, 0, 0, response);
     } else if (row.id != NULL) { /* it is there, but runs nowhere now: nothing is pending */
-        http_answer_json(response, 200, json_pack("{s:[]}", name));
+        http_answer_json(response, 200,
+                         json_pack("{s:[]}", is_drop(request) ? "dropped" : "publications"));
     }
     store_client_fini(&row);
 }
 
+static void list_result(struct http_request *request, enum err result,
+                        struct http_response *response) {
+    if (result == ERR_NOT_FOUND) {
+        request->later = list_elsewhere;
+    } else {
+        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(result));
+    }
+}
+
+static void listing_ended(struct http_request *request, struct http_response *response,
+                          enum pending_end end, void *data) {
+    const struct listing *listing = data;
+    enum err result = end == PENDING_DONE ? listing->result : ERR_TIMEOUT;
+    if (result == ERR_OK) {
+        http_answer_json(response, 200,
+                         json_pack("{s:o}", is_drop(request) ? "dropped" : "publications",
+                                   pending_json(listing->rows, listing->n)));
+    } else {
+        list_result(request, result, response);
+    }
+}
+
+static void list_publications(struct http_request *request, struct http_response *response) {
+    struct listing *listing = calloc(1, sizeof *listing);
+    if (!listing) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    struct pending *pending = pending_begin(request, response,
+                                            &(struct pending_plan){.timeout_ms = QUERY_MS,
+                                                                   .flags = PENDING_QUICK,
+                                                                   .then = listing_ended,
+                                                                   .data = listing,
+                                                                   .free_data = listing_free});
+    if (!pending) {
+        return;
+    }
+    listing->pending = pending;
+    enum err result = hosts_publications(request->api->context.hosts, request->parameter,
+                                         is_drop(request), listing_answered, listing);
+    if (result != ERR_OK) {
+        pending_cancel(request, pending);
+        list_result(request, result, response);
+    }
+}
+
 void api_client_publications(struct http_request *request, struct http_response *response) {
-    answer_pending(request, false, response);
+    list_publications(request, response);
 }
 
 void api_client_publications_drop(struct http_request *request, struct http_response *response) {
-    answer_pending(request, true, response);
-}
-
-void api_client_publish(struct http_request *request, struct http_response *response) {
-    json_t *document;
-    if (http_body_object(request, response, &document)) {
-        client_publish(request, request->parameter, document, response);
-        json_decref(document);
-    }
+    list_publications(request, response);
 }

@@ -1,13 +1,14 @@
-/* POST /api/v1/clients:reencrypt: brings every client's secrets under the newest key. Runs on the
- * handlers' threads. Work per request is bounded in time; what was not looked at is left to the
- * next cursor. Each client is written as a new version, under the version that was read, so that
- * nothing written meanwhile is lost, and so that the node which runs it learns the new text. */
+/* POST /api/v1/clients:reencrypt: brings every client's secrets under the newest key. A job. Work
+ * per request is bounded in time; what was not looked at is left to the next cursor. Each client is
+ * written as a new version, under the version that was read, so that nothing written meanwhile is
+ * lost, and so that the node which runs it learns the new text. */
 #include "http/api.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
 #include "http/cursor.h"
+#include "http/job.h"
 #include "http/problem.h"
 #include "http/json.h"
 #include "mqtt/client_secrets.h"
@@ -22,6 +23,7 @@ struct reencryption {
     struct http_cursor cursor;
     json_int_t reencrypted, unchanged, failed;
     json_t *failures;
+    enum err result; /* of the store */
 };
 
 static void note_failure(struct reencryption *work, const char *id, const char *detail) {
@@ -130,10 +132,36 @@ static void answer(const struct reencryption *work, struct http_response *respon
                                work->failures, "next_cursor", next));
 }
 
+static void work_free(void *data) {
+    struct reencryption *work = data;
+    json_decref(work->failures);
+    free(work);
+}
+
+static void work_run(const struct http_request *request, void *data) {
+    struct reencryption *work = data;
+    int64_t end_ms = clock_ms() + WORK_MS;
+    work->request = request;
+    while (work->result == ERR_OK && work->cursor.phase != CURSOR_END && clock_ms() < end_ms &&
+           atomic_load(&request->api->stop) == HTTP_RUNNING) {
+        work->result = reencrypt_page(work);
+    }
+}
+
+static void work_answer(struct http_request *request, struct http_response *response, void *data) {
+    const struct reencryption *work = data;
+    (void)request;
+    if (work->result == ERR_OK) {
+        answer(work, response);
+    } else {
+        http_problem_store(response, work->result);
+    }
+}
+
 void api_clients_reencrypt(struct http_request *request, struct http_response *response) {
     const char *cursor = http_query_get(&request->query, "cursor");
-    struct reencryption work = {.request = request, .cursor = {.phase = CURSOR_WAITING}};
-    if (cursor != NULL && cursor[0] != '\0' && http_cursor_parse(cursor, &work.cursor) != ERR_OK) {
+    struct http_cursor from = {.phase = CURSOR_WAITING};
+    if (cursor != NULL && cursor[0] != '\0' && http_cursor_parse(cursor, &from) != ERR_OK) {
         http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of this list");
         return;
     }
@@ -141,17 +169,13 @@ void api_clients_reencrypt(struct http_request *request, struct http_response *r
         http_problem(response, PROBLEM_STATE, "this node has no secrets.key_file");
         return;
     }
-    int64_t end_ms = clock_ms() + WORK_MS;
-    enum err result = ERR_OK;
-    work.failures = json_array();
-    while (result == ERR_OK && work.cursor.phase != CURSOR_END && clock_ms() < end_ms &&
-           atomic_load(&request->api->stop) == HTTP_RUNNING) {
-        result = reencrypt_page(&work);
+    struct reencryption *work = calloc(1, sizeof *work);
+    if (!work) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
     }
-    if (result == ERR_OK) {
-        answer(&work, response);
-    } else {
-        http_problem_store(response, result);
-    }
-    json_decref(work.failures);
+    work->cursor = from;
+    work->failures = json_array();
+    http_job_start(request, response,
+                   &(struct http_job_plan){work_run, work_answer, work, work_free});
 }

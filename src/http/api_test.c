@@ -1,11 +1,12 @@
 /* POST /api/v1/clients:test: tries a configuration and says which step fails, and what to change.
- * Runs on the waiting handlers' threads. Never touches a running client. */
+ * A job: its thread connects. Never touches a running client. */
 #include "http/api.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
-#include "http/gate.h"
+#include "http/job.h"
 #include "http/json.h"
 #include "http/problem.h"
 #include "mqtt/client_secrets.h"
@@ -140,7 +141,7 @@ static json_t *broker_json(const struct client_endpoint *endpoint,
 
 /* One broker after the other, each with its share of the time. What is shown at length is the first
  * that works, else the first. */
-static json_t *test_urls(struct http_request *request, struct client_config *config,
+static json_t *test_urls(const struct http_request *request, struct client_config *config,
                          int64_t timeout_ms, const struct probe_asker *asker,
                          struct probe_report *report) {
     const struct client_endpoint own = {config->scheme, config->port, config->host, config->path};
@@ -163,22 +164,64 @@ static json_t *test_urls(struct http_request *request, struct client_config *con
     return shown;
 }
 
-static void run(struct http_request *request, struct client_input *input, int64_t timeout_ms,
-                struct http_response *response) {
-    struct probe_report *report = calloc(1, sizeof(*report));
-    if (report == NULL) {
+/* ---- the job --------------------------------------------------------------------------------- */
+
+struct test {
+    struct client_input input;
+    int64_t timeout_ms;
+    json_t *report; /* NULL: out of memory */
+};
+
+static atomic_int tests; /* there are now, of this process */
+
+static void test_free(void *data) {
+    struct test *test = data;
+    client_input_fini(&test->input);
+    json_decref(test->report);
+    free(test);
+    atomic_fetch_sub(&tests, 1);
+}
+
+static void test_run(const struct http_request *request, void *data) {
+    struct test *test = data;
+    struct client_config *config = test->input.config;
+    const struct probe_asker asker = {http_request_unwanted, (void *)request};
+    struct probe_report *report = calloc(1, sizeof *report);
+    if (!report) {
+        return;
+    }
+    if (config->url_count > 1) {
+        test->report = test_urls(request, config, test->timeout_ms, &asker, report);
+    } else {
+        hosts_probe(request->api->context.hosts, config, test->timeout_ms, &asker, report);
+        test->report = report_json(report);
+    }
+    free(report);
+}
+
+static void test_answer(struct http_request *request, struct http_response *response, void *data) {
+    const struct test *test = data;
+    (void)request;
+    http_answer_json(response, 200, json_incref(test->report));
+}
+
+/* Takes over what is in the input. */
+static void test_start(struct http_request *request, struct client_input *input, int64_t timeout_ms,
+                       struct http_response *response) {
+    struct test *test = calloc(1, sizeof *test);
+    if (!test) {
         http_problem(response, PROBLEM_INTERNAL, "out of memory");
         return;
     }
-    const struct probe_asker asker = {http_request_unwanted, request};
-    if (input->config->url_count > 1) {
-        http_answer_json(response, 200,
-                         test_urls(request, input->config, timeout_ms, &asker, report));
-    } else {
-        hosts_probe(request->api->context.hosts, input->config, timeout_ms, &asker, report);
-        http_answer_json(response, 200, report_json(report));
+    *test = (struct test){.input = *input, .timeout_ms = timeout_ms};
+    *input = (struct client_input){0};
+    if (atomic_fetch_add(&tests, 1) >= TESTS_MAX) {
+        test_free(test);
+        http_problem(response, PROBLEM_OVERLOAD, "%d tests run already; try again", TESTS_MAX);
+        return;
     }
-    free(report);
+    http_job_start(request, response,
+                   &(struct http_job_plan){test_run, test_answer, test, test_free});
 }
 
 void api_clients_test(struct http_request *request, struct http_response *response) {
@@ -196,12 +239,7 @@ void api_clients_test(struct http_request *request, struct http_response *respon
     }
     if (check(request, document, &input, response) && is_free(request, &input, response) &&
         read_secrets(request, &input, response)) {
-        if (http_gate_enter("clients:test", TESTS_MAX)) {
-            run(request, &input, timeout_ms, response);
-            http_gate_leave("clients:test");
-        } else {
-            http_problem(response, PROBLEM_OVERLOAD, "%d tests run already; try again", TESTS_MAX);
-        }
+        test_start(request, &input, timeout_ms, response);
     }
     client_input_fini(&input);
     json_decref(document);

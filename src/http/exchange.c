@@ -1,12 +1,13 @@
 /* Owns the way of one request through the server, from its first line to the last byte of its
- * answer. Its callbacks run on the MHD threads, exchange_handle on those of the pools. Must not
- * know what any route means, nor where connections come from.
+ * answer. Its callbacks run on the MHD threads. Must not know what any route means, nor where
+ * connections come from.
  *
- * The phases of an exchange. Exactly one thread owns it at a time: the MHD thread until it is
- * queued, then a pool's thread until it resumes the connection, then the MHD thread again.
+ * The phases of an exchange. Exactly one thread owns it at a time: the MHD thread until its
+ * connection is suspended, then a worker or whoever ends its wait, until the connection is resumed,
+ * then the MHD thread again. While it waits nobody does.
  *
- *   HEADERS -> BODY -> QUEUED -> ANSWERED -> SENT
- *                 \________________^  (refused, or answered inline) */
+ *   HEADERS -> BODY -> HANDLED -> ANSWERED -> SENT
+ *                 \_______________^  (refused, or answered without waiting) */
 #include <assert.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -33,17 +34,21 @@
 /* A body from this size on leaves so much free memory behind that it is given back at once. */
 #define BODY_BYTES_TRIM ((size_t)256 * 1024)
 #define QUEUED_MS_MAX   10000
+/* A larger body is not parsed on an MHD thread. */
+#define QUICK_BODY_BYTES_MAX ((size_t)16 * 1024)
 /* Of a stream, handed to MHD at once. */
 #define STREAM_BLOCK_BYTES ((size_t)16 * 1024)
 
-enum phase { PHASE_HEADERS, PHASE_BODY, PHASE_QUEUED, PHASE_ANSWERED, PHASE_SENT };
+enum phase { PHASE_HEADERS, PHASE_BODY, PHASE_HANDLED, PHASE_ANSWERED, PHASE_SENT };
 
 struct exchange {
+    struct http_task task; /* first: found by it */
     const struct http_front *front;
     struct http_server *server;
     struct MHD_Connection *connection;
     enum phase phase;
     struct http_request request;
+    struct pending *ended;         /* the wait it goes on from; NULL: none */
     struct http_response response; /* status set while the body still comes: refused */
     char *target;                  /* as sent */
     bool closes;                   /* after the answer */
@@ -90,7 +95,7 @@ void exchange_completed(void *context, struct MHD_Connection *connection, void *
     if (exchange == NULL) {
         return;
     }
-    assert(exchange->phase != PHASE_QUEUED);
+    assert(exchange->phase != PHASE_HANDLED);
     struct http_server *server = exchange->server;
     crowd_waits(server->crowd, guest_of(connection));
     atomic_fetch_sub(&server->body_bytes, exchange->counted);
@@ -204,6 +209,9 @@ static enum metric metric_of_status(int status) {
 
 /* The outcome is known, whether or not the caller still hears of it. */
 static void exchange_decided(struct exchange *exchange) {
+    if (exchange->request.reshape != NULL) {
+        exchange->request.reshape(&exchange->request, &exchange->response);
+    }
     http_response_finish(&exchange->response, &exchange->request);
     if (exchange->response.stream == NULL) {
         histogram_add(HISTOGRAM_HTTP, clock_us() - exchange->begun_us, 1);
@@ -405,61 +413,120 @@ static enum MHD_Result exchange_body(struct exchange *exchange, const char *data
 
 /* ---- answering ------------------------------------------------------------------------------- */
 
-static bool waits(const struct exchange *exchange) {
-    unsigned flags = exchange->request.route->flags;
-    return (flags & ROUTE_WAITS) != 0 || exchange->request.wait_ms > 0;
+/* No part of it is looked at any more. */
+static void exchange_drop_body(struct exchange *exchange) {
+    bool large = exchange->request.body.len >= BODY_BYTES_TRIM;
+    buffer_fini(&exchange->request.body);
+    if (large) {
+        malloc_trim(0);
+    }
 }
 
 /* From MHD_resume_connection on the exchange is the MHD thread's. */
-void exchange_handle(void *item) {
-    struct exchange *exchange = item;
+static void exchange_answered(struct exchange *exchange) {
     struct http_server *server = exchange->server;
-    if (atomic_load(&server->api.stop) == HTTP_ABORTING) {
-        http_problem(&exchange->response, PROBLEM_STOPPING, "nothing was done");
-    } else if (clock_ms() - exchange->queued_ms > QUEUED_MS_MAX) {
-        metric_add(METRIC_HTTP_REFUSED, 1);
-        http_problem(&exchange->response, PROBLEM_OVERLOAD, "nothing was done in %d ms",
-                     QUEUED_MS_MAX);
-    } else {
-        log_context("request", exchange->request.id);
-        exchange->request.route->handler(&exchange->request, &exchange->response);
-        log_context(NULL, NULL);
-    }
     exchange_decided(exchange);
-    if (exchange->request.body.len >= BODY_BYTES_TRIM) {
-        buffer_fini(&exchange->request.body);
-        malloc_trim(0);
-    }
+    exchange_drop_body(exchange);
     exchange->phase = PHASE_ANSWERED;
     MHD_resume_connection(exchange->connection);
     atomic_fetch_sub(&server->handling, 1);
 }
 
-/* Suspends before it pushes: the pool's thread may be done before this returns. */
-static enum MHD_Result exchange_queue(struct exchange *exchange) {
+static void exchange_refuse(struct exchange *exchange, enum err why) {
+    metric_add(METRIC_HTTP_REFUSED, 1);
+    http_problem(&exchange->response, why == ERR_WRONG_STATE ? PROBLEM_STOPPING : PROBLEM_OVERLOAD,
+                 "nothing was done; try again");
+    exchange_answered(exchange);
+}
+
+/* A handler, or what goes on for it, has returned: it has answered, waits, or wants a worker. The
+ * connection is suspended; the exchange may be gone when this returns. */
+static void exchange_hand_on(struct exchange *exchange) {
+    struct http_request *request = &exchange->request;
+    struct pending *pending = request->pending;
+    if (exchange->response.status != 0 || (pending == NULL && request->later == NULL)) {
+        assert(pending == NULL);
+        exchange_answered(exchange);
+    } else if (pending != NULL) {
+        request->pending = NULL;
+        exchange_drop_body(exchange);
+        pending_park(pending);
+    } else if (http_workers_push_on(exchange->server->api.workers, &exchange->task) != ERR_OK) {
+        exchange_refuse(exchange, ERR_WRONG_STATE);
+    }
+}
+
+/* One step of its handling: the handler first, then what it left for later or waited for. */
+static void exchange_step(struct exchange *exchange) {
+    struct http_request *request = &exchange->request;
+    struct pending *ended = exchange->ended;
+    http_handler *step = request->later != NULL ? request->later : request->route->handler;
+    exchange->ended = NULL;
+    log_context("request", request->id);
+    if (ended != NULL) {
+        pending_run(ended, request, &exchange->response);
+    } else {
+        request->later = NULL;
+        step(request, &exchange->response);
+    }
+    log_context(NULL, NULL);
+}
+
+static void exchange_work(struct http_task *task) {
+    struct exchange *exchange = (struct exchange *)task;
+    if (task->is_new && atomic_load(&exchange->server->api.stop) == HTTP_ABORTING) {
+        http_problem(&exchange->response, PROBLEM_STOPPING, "nothing was done");
+    } else if (task->is_new && clock_ms() - exchange->queued_ms > QUEUED_MS_MAX) {
+        metric_add(METRIC_HTTP_REFUSED, 1);
+        http_problem(&exchange->response, PROBLEM_OVERLOAD, "nothing was done in %d ms",
+                     QUEUED_MS_MAX);
+    } else {
+        exchange_step(exchange);
+    }
+    exchange_hand_on(exchange);
+}
+
+void exchange_go_on(struct http_request *request, struct pending *ended) {
+    struct exchange *exchange =
+        (struct exchange *)(void *)((char *)request - offsetof(struct exchange, request));
+    exchange->ended = ended;
+    if (pending_is_quick(ended) ||
+        http_workers_push_on(exchange->server->api.workers, &exchange->task) != ERR_OK) {
+        exchange_step(exchange); /* without workers, which have ended: the server stops */
+        exchange_hand_on(exchange);
+    }
+}
+
+/* Gives the connection back. Before anybody else learns of the exchange, who may be done with it
+ * before this thread goes on. */
+static void exchange_suspend(struct exchange *exchange) {
     struct http_server *server = exchange->server;
-    struct http_pool *pool = waits(exchange) ? server->waiters : server->workers;
-    bool from_node =
-        exchange->request.forwarded || (exchange->request.route->flags & ROUTE_FLEET) != 0;
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    exchange->request.socket = info != NULL ? info->connect_fd : -1;
-    exchange->phase = PHASE_QUEUED;
+    exchange->phase = PHASE_HANDLED;
     exchange->queued_ms = clock_ms();
     crowd_served(server->crowd, guest_of(exchange->connection));
     atomic_fetch_add(&server->handling, 1);
     MHD_suspend_connection(exchange->connection);
-    enum err result = http_pool_push(pool, from_node, exchange);
+}
+
+static enum MHD_Result exchange_queue(struct exchange *exchange) {
+    exchange->task.run = exchange_work;
+    exchange_suspend(exchange);
+    enum err result = http_workers_push(exchange->server->api.workers, &exchange->task);
     if (result != ERR_OK) {
-        metric_add(METRIC_HTTP_REFUSED, 1);
-        http_problem(&exchange->response,
-                     result == ERR_WRONG_STATE ? PROBLEM_STOPPING : PROBLEM_OVERLOAD,
-                     "nothing was done; try again");
-        exchange_decided(exchange);
-        exchange->phase = PHASE_ANSWERED;
-        MHD_resume_connection(exchange->connection);
-        atomic_fetch_sub(&server->handling, 1);
+        exchange_refuse(exchange, result);
     }
+    return MHD_YES;
+}
+
+/* The handler does not block, so it may run here; what it waits for takes no worker either. */
+static enum MHD_Result exchange_try(struct exchange *exchange) {
+    exchange->task.run = exchange_work;
+    exchange_step(exchange);
+    if (exchange->response.status != 0) {
+        return exchange_finish(exchange);
+    }
+    exchange_suspend(exchange);
+    exchange_hand_on(exchange);
     return MHD_YES;
 }
 
@@ -475,7 +542,12 @@ static enum MHD_Result exchange_dispatch(struct exchange *exchange) {
         http_problem(&exchange->response, PROBLEM_STOPPING, "nothing was done");
         return exchange_finish(exchange);
     }
-    return exchange_queue(exchange);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    exchange->request.socket = info != NULL ? info->connect_fd : -1;
+    bool quick = (exchange->request.route->flags & ROUTE_QUICK) != 0 &&
+                 exchange->request.body.len <= QUICK_BODY_BYTES_MAX;
+    return quick ? exchange_try(exchange) : exchange_queue(exchange);
 }
 
 enum MHD_Result exchange_access(void *context, struct MHD_Connection *connection, const char *url,
@@ -495,7 +567,7 @@ enum MHD_Result exchange_access(void *context, struct MHD_Connection *connection
         return *len > 0 ? exchange_body(exchange, data, len) : exchange_dispatch(exchange);
     case PHASE_ANSWERED:
         return exchange_send(exchange);
-    case PHASE_QUEUED: /* suspended: not called */
+    case PHASE_HANDLED: /* suspended: not called */
     case PHASE_SENT:
         break;
     }

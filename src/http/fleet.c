@@ -1,10 +1,12 @@
 /* Owns what this node asks of others on behalf of a caller: live statuses, and actions on a client
- * that runs elsewhere. Runs on the handlers' threads for callers, never on those for nodes. */
+ * that runs elsewhere. Workers; while others are asked the request waits. */
 #include "http/api.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
 #include "http/json.h"
+#include "http/peer_wait.h"
 #include "http/problem.h"
 
 #define STATUSES_PER_CALL 500
@@ -84,43 +86,6 @@ static int64_t statuses_timeout_ms(const struct conf *conf) {
     return conf->peer_timeout_ms < STATUSES_MS_MAX ? conf->peer_timeout_ms : STATUSES_MS_MAX;
 }
 
-/* Runs the calls at once. A node that is not in the register, or does not beat, is not asked. */
-static void statuses_ask(const struct http_request *request, struct status_call *calls,
-                         size_t count, json_t *all) {
-    const struct http_api *api = request->api;
-    struct roster roster;
-    struct peer_call *peers = calloc(count, sizeof(*peers));
-    if (peers == NULL || roster_load(api, &roster) != ERR_OK) {
-        free(peers);
-        return;
-    }
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++) {
-        const struct store_node *node = roster_find(&roster, calls[i].node);
-        json_t *body = json_pack("{s:O}", "ids", calls[i].ids);
-        calls[i].body = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
-        json_decref(body);
-        if (node != NULL && node->beating && calls[i].body != NULL) {
-            peers[n++] = (struct peer_call){.host = node->host,
-                                            .port = node->port,
-                                            .method = "POST",
-                                            .path = "/fleet/statuses",
-                                            .body = calls[i].body,
-                                            .body_len = strlen(calls[i].body),
-                                            .request_id = request->id};
-        }
-    }
-    if (n > 0) {
-        peers_run(api->context.peers, peers, n, statuses_timeout_ms(api->context.conf));
-    }
-    for (size_t i = 0; i < n; i++) {
-        statuses_merge(all, &peers[i]);
-        buffer_fini(&peers[i].answer);
-    }
-    store_nodes_free(roster.nodes, roster.n);
-    free(peers);
-}
-
 /* What an owner said of the row, or why it said nothing. */
 static json_t *remote_status(const json_t *all, const struct store_client *row) {
     json_t *status = json_object_get(all, row->id);
@@ -131,46 +96,183 @@ static json_t *remote_status(const json_t *all, const struct store_client *row) 
                                 : client_unreachable_json(row);
 }
 
-void fleet_statuses(const struct http_request *request, const struct store_client *rows, size_t n,
-                    json_t **statuses) {
+/* What is known of the rows, and who goes on with them. */
+struct question {
+    struct fleet_rows rows;
+    json_t *all; /* id -> status, of other nodes */
+    struct status_call *calls;
+    size_t call_count;
+    fleet_then *then;
+    void *context;
+    void (*free_context)(void *context);
+};
+
+static void question_destroy(void *data) {
+    struct question *question = data;
+    for (size_t i = 0; question->rows.statuses && i < question->rows.n; i++) {
+        json_decref(question->rows.statuses[i]);
+    }
+    for (size_t i = 0; i < question->call_count; i++) {
+        json_decref(question->calls[i].ids);
+        free(question->calls[i].body);
+    }
+    if (question->free_context && question->context) {
+        question->free_context(question->context);
+    }
+    store_rows_free(question->rows.rows, question->rows.n);
+    free(question->rows.statuses);
+    free(question->calls);
+    json_decref(question->all);
+    free(question);
+}
+
+/* Takes over rows and context, in any case. NULL: out of memory. */
+static struct question *question_create(struct store_client *rows, size_t n, fleet_then *then,
+                                        void *context, void (*free_context)(void *context)) {
+    struct question *question = calloc(1, sizeof *question);
+    if (!question) {
+        store_rows_free(rows, n);
+        if (free_context && context) {
+            free_context(context);
+        }
+        return NULL;
+    }
+    *question = (struct question){.rows = {.rows = rows, .n = n},
+                                  .all = json_object(),
+                                  .calls = calloc(n + 1, sizeof *question->calls),
+                                  .then = then,
+                                  .context = context,
+                                  .free_context = free_context};
+    question->rows.statuses = calloc(n + 1, sizeof(json_t *));
+    if (!question->all || !question->calls || !question->rows.statuses) {
+        question->call_count = 0;
+        question_destroy(question);
+        return NULL;
+    }
+    return question;
+}
+
+/* From this node, or noted for the call to its owner. */
+static void question_begin(struct question *question, const struct http_request *request) {
     const struct http_api *api = request->api;
-    struct status_call *calls = calloc(n + 1, sizeof(*calls));
-    json_t *all = json_object();
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) {
-        statuses[i] = NULL;
-        if (rows[i].where != STORE_OWNED) {
+    for (size_t i = 0; i < question->rows.n; i++) {
+        const struct store_client *row = &question->rows.rows[i];
+        if (row->where != STORE_OWNED) {
             continue;
         }
-        if (is_this_node(api, rows[i].owner.node)) {
-            statuses[i] = local_status(api, &rows[i]);
-        } else if (calls != NULL && !request->forwarded) {
-            json_t *id = json_string(rows[i].id); /* NULL: no UTF-8, so no client runs under it */
-            if (id != NULL) {
-                json_array_append_new(call_of(calls, &count, rows[i].owner.node)->ids, id);
+        if (is_this_node(api, row->owner.node)) {
+            question->rows.statuses[i] = local_status(api, row);
+        } else if (!request->forwarded) {
+            json_t *id = json_string(row->id); /* NULL: no UTF-8, so no client runs under it */
+            if (id) {
+                json_array_append_new(
+                    call_of(question->calls, &question->call_count, row->owner.node)->ids, id);
             }
         }
     }
-    if (count > 0) {
-        statuses_ask(request, calls, count, all);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (rows[i].where == STORE_OWNED && statuses[i] == NULL) {
-            statuses[i] = remote_status(all, &rows[i]);
+}
+
+static void question_end(struct question *question, struct http_request *request,
+                         struct http_response *response) {
+    for (size_t i = 0; i < question->rows.n; i++) {
+        const struct store_client *row = &question->rows.rows[i];
+        if (row->where == STORE_OWNED && !question->rows.statuses[i]) {
+            question->rows.statuses[i] = remote_status(question->all, row);
         }
     }
-    for (size_t i = 0; i < count; i++) {
-        json_decref(calls[i].ids);
-        free(calls[i].body);
+    question->then(request, response, &question->rows, question->context);
+}
+
+static void question_answered(struct http_request *request, struct http_response *response,
+                              struct peer_call *calls, size_t n, void *context) {
+    struct question *question = context;
+    for (size_t i = 0; i < n; i++) {
+        statuses_merge(question->all, &calls[i]);
     }
-    free(calls);
-    json_decref(all);
+    question_end(question, request, response);
+}
+
+/* A node that is not in the register, or does not beat, is not asked. */
+static size_t question_calls(struct question *question, const struct http_request *request,
+                             const struct roster *roster, struct peer_call *peers) {
+    size_t n = 0;
+    for (size_t i = 0; i < question->call_count; i++) {
+        struct status_call *call = &question->calls[i];
+        const struct store_node *node = roster_find(roster, call->node);
+        json_t *body = json_pack("{s:O}", "ids", call->ids);
+        call->body = body ? json_dumps(body, JSON_COMPACT) : NULL;
+        json_decref(body);
+        if (node && node->beating && call->body) {
+            peers[n++] = (struct peer_call){.host = node->host,
+                                            .port = node->port,
+                                            .method = "POST",
+                                            .path = "/fleet/statuses",
+                                            .body = call->body,
+                                            .body_len = strlen(call->body),
+                                            .request_id = request->id};
+        }
+    }
+    return n;
+}
+
+/* True: the request waits, and the question is its own. */
+static bool question_ask(struct question *question, struct http_request *request,
+                         struct http_response *response) {
+    struct roster roster = {0};
+    struct peer_call *peers = NULL;
+    size_t n = 0;
+    if (question->call_count > 0) {
+        peers = calloc(question->call_count, sizeof *peers);
+    }
+    if (peers && roster_load(request->api, &roster) == ERR_OK) {
+        n = question_calls(question, request, &roster, peers);
+    }
+    if (n > 0) {
+        peer_wait(
+            request, response, peers, n,
+            &(struct peer_wait_plan){.timeout_ms = statuses_timeout_ms(request->api->context.conf),
+                                     .then = question_answered,
+                                     .context = question,
+                                     .free_context = question_destroy});
+    }
+    store_nodes_free(roster.nodes, roster.n);
+    free(peers);
+    return n > 0;
+}
+
+void fleet_statuses(struct http_request *request, struct http_response *response,
+                    struct store_client *rows, size_t n, fleet_then *then, void *context,
+                    void (*free_context)(void *context)) {
+    struct question *question = question_create(rows, n, then, context, free_context);
+    if (!question) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    question_begin(question, request);
+    if (!question_ask(question, request, response)) {
+        question_end(question, request, response);
+        question_destroy(question);
+    }
+}
+
+void fleet_status(struct http_request *request, struct http_response *response,
+                  struct store_client *row, fleet_then *then) {
+    struct store_client *rows = malloc(sizeof *rows);
+    if (!rows) {
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    *rows = *row;
+    *row = (struct store_client){0};
+    fleet_statuses(request, response, rows, 1, then, NULL, NULL);
 }
 
 /* ---- actions --------------------------------------------------------------------------------- */
 
 static void pass_through(struct peer_call *peer, const char *node, struct http_response *response) {
-    if (peer->result == ERR_TIMEOUT) {
+    if (peer->result == ERR_FULL) {
+        http_problem(response, PROBLEM_OVERLOAD, "too many requests wait for other nodes");
+    } else if (peer->result == ERR_TIMEOUT) {
         http_problem(response, PROBLEM_TIMEOUT,
                      "node %s, which runs the client, did not answer in time; the outcome is not "
                      "known",
@@ -188,10 +290,17 @@ static void pass_through(struct peer_call *peer, const char *node, struct http_r
             http_answer_header(response, "Retry-After", peer->status == 503 ? "1" : "10");
         }
     }
-    buffer_fini(&peer->answer);
 }
 
-void fleet_forward(const struct http_request *request, const char *node, const char *method,
+/* context: the node's name. */
+static void forward_answered(struct http_request *request, struct http_response *response,
+                             struct peer_call *calls, size_t n, void *context) {
+    (void)request;
+    (void)n;
+    pass_through(&calls[0], context ? context : "?", response);
+}
+
+void fleet_forward(struct http_request *request, const char *node, const char *method,
                    const char *id, const char *action, const char *body, size_t body_len,
                    int64_t timeout_ms, struct http_response *response) {
     const struct http_api *api = request->api;
@@ -217,8 +326,11 @@ void fleet_forward(const struct http_request *request, const char *node, const c
                              .body_len = body_len,
                              .caller = request->caller.name,
                              .request_id = request->id};
-    peers_run(api->context.peers, &peer, 1, timeout_ms);
-    pass_through(&peer, node, response);
+    peer_wait(request, response, &peer, 1,
+              &(struct peer_wait_plan){.timeout_ms = timeout_ms,
+                                       .then = forward_answered,
+                                       .context = text_dup(node),
+                                       .free_context = free});
     free(path);
 out:
     free(escaped);

@@ -362,31 +362,59 @@ static json_t *publication(const json_t *push) {
     return document;
 }
 
+/* Ours to theirs. */
+static void reshape_published(const struct http_request *request, struct http_response *response) {
+    (void)request;
+    if (response->status == 200) {
+        answer(response, 200, "Success", json_string(MESSAGE_SENT));
+        return;
+    }
+    int status = response->status;
+    json_t *problem =
+        response->json != NULL
+            ? json_incref(response->json)
+            : json_loadb(response->body != NULL ? response->body : "", response->body_len, 0, NULL);
+    const char *detail = json_string_value(json_object_get(problem, "detail"));
+    answer(response, status, detail != NULL ? detail : "failed", NULL);
+    json_decref(problem);
+}
+
+/* False: answered. */
+static bool read_push(struct http_request *request, json_t **push, const char **id,
+                      struct http_response *response) {
+    if (!http_body_object(request, response, push)) {
+        return false;
+    }
+    *id = json_string_value(json_object_get(*push, "client_id"));
+    if (*id == NULL) {
+        answer(response, 400, "client_id: must be given", NULL);
+        json_decref(*push);
+    }
+    return *id != NULL;
+}
+
+static void push_elsewhere(struct http_request *request, struct http_response *response) {
+    json_t *push;
+    const char *id;
+    if (read_push(request, &push, &id, response)) {
+        json_t *document = publication(push);
+        client_publish_elsewhere(request, id, document, response);
+        json_decref(document);
+        json_decref(push);
+    }
+}
+
 void go_iot_push_data(struct http_request *request, struct http_response *response) {
     json_t *push;
-    if (!http_body_object(request, response, &push)) {
+    const char *id;
+    if (!read_push(request, &push, &id, response)) {
         return;
     }
-    const char *id = json_string_value(json_object_get(push, "client_id"));
-    if (id == NULL) {
-        answer(response, 400, "client_id: must be given", NULL);
-        json_decref(push);
-        return;
-    }
-    struct http_response published = {0};
     json_t *document = publication(push);
-    client_publish(request, id, document, &published);
-    if (published.status == 200) {
-        answer(response, 200, "Success", json_string(MESSAGE_SENT));
-    } else {
-        http_response_finish(&published, request);
-        json_t *problem =
-            json_loadb(published.body != NULL ? published.body : "", published.body_len, 0, NULL);
-        const char *detail = json_string_value(json_object_get(problem, "detail"));
-        answer(response, published.status, detail != NULL ? detail : "failed", NULL);
-        json_decref(problem);
+    request->reshape = reshape_published;
+    if (!client_publish(request, id, document, response)) {
+        request->later = push_elsewhere;
     }
-    http_response_fini(&published);
     json_decref(document);
     json_decref(push);
 }

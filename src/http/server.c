@@ -1,4 +1,4 @@
-/* Owns the listening socket, libmicrohttpd's threads and the pools; an exchange is in exchange.c.
+/* Owns the listening socket, libmicrohttpd's threads and what requests share; one is in exchange.c.
  * Started and stopped by main's thread; its callbacks run on the MHD threads. Must not know what
  * any route means. */
 #include "http/server.h"
@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/certificate.h"
+#include "http/client_waits.h"
 #include "http/event_stream.h"
 #include "http/listener.h"
 #include "http/tails.h"
@@ -80,13 +81,23 @@ static enum err create_policy(struct http_server *server) {
                                  conf->http_listen);
 }
 
-static bool create_pools(struct http_server *server) {
-    const struct conf *conf = server->api.context.conf;
-    size_t queue_len_max = (size_t)conf->http_connections_max / 2 + 1;
-    server->workers = http_pool_create((size_t)conf->http_workers, queue_len_max, exchange_handle);
-    server->waiters = http_pool_create((size_t)conf->http_waiters, queue_len_max, exchange_handle);
+static void wake_turn(void *calls) {
+    peer_calls_wake(calls);
+}
+
+static bool create_shared(struct http_server *server) {
+    const struct http_context *context = &server->api.context;
+    const struct conf *conf = context->conf;
     server->crowd = crowd_create((size_t)conf->http_connections_max);
-    return server->workers != NULL && server->waiters != NULL && server->crowd != NULL;
+    server->api.workers = http_workers_create((size_t)conf->http_connections_max / 2 + 1);
+    server->api.pendings =
+        pendings_create((size_t)conf->http_waiters, exchange_go_on, wake_turn, context->calls);
+    if (server->crowd == NULL || server->api.workers == NULL || server->api.pendings == NULL) {
+        return false;
+    }
+    peer_calls_on_turn(context->calls, pendings_turn, server->api.pendings);
+    server->api.waits = client_waits_create(&server->api);
+    return server->api.waits != NULL;
 }
 
 static bool create_streams(struct http_server *server) {
@@ -183,7 +194,7 @@ enum err http_server_start(struct http_server **out, const struct http_context *
         goto out;
     }
     result = ERR_MEMORY;
-    if (!create_pools(server) || !create_streams(server)) {
+    if (!create_shared(server) || !create_streams(server)) {
         goto out;
     }
     result = open_fronts(server, fault);
@@ -201,15 +212,16 @@ out:
 }
 
 void *http_server_worker(struct http_server *server) {
-    return server->workers;
-}
-
-void *http_server_waiter(struct http_server *server) {
-    return server->waiters;
+    return server->api.workers;
 }
 
 void *http_worker_run(void *argument) {
-    return http_pool_run(argument);
+    return http_workers_run(argument);
+}
+
+void http_server_changed(struct http_server *server, const char *id, enum client_state state,
+                         int64_t version) {
+    client_waits_tell(server->api.waits, id, client_state_shown(state), version);
 }
 
 void *http_server_streams(struct http_server *server) {
@@ -248,15 +260,16 @@ void http_server_cut_streams(struct http_server *server) {
 
 void http_server_stop(struct http_server *server) {
     atomic_store(&server->api.stop, HTTP_STOPPING);
+    pendings_stop(server->api.pendings, false);
     end_streams(server);
     if (!wait_for_none(&server->exchanges, FINISH_MS_MAX)) {
         atomic_store(&server->api.stop, HTTP_ABORTING);
+        pendings_stop(server->api.pendings, true);
     }
-    http_pool_close(server->workers);
-    http_pool_close(server->waiters);
     if (!wait_for_none(&server->handling, ABORT_MS_MAX)) {
         log_event(LOG_ERROR, "http_stop_late", KI("requests", atomic_load(&server->handling)));
     }
+    http_workers_close(server->api.workers);
 }
 
 void http_server_destroy(struct http_server *server) {
@@ -265,10 +278,9 @@ void http_server_destroy(struct http_server *server) {
     }
     if (server->fronts[FRONT_API].daemon != NULL) {
         atomic_store(&server->api.stop, HTTP_ABORTING);
-        http_pool_close(server->workers);
-        http_pool_close(server->waiters);
-        http_pool_drain(server->workers);
-        http_pool_drain(server->waiters);
+        http_workers_close(server->api.workers);
+        pendings_stop(server->api.pendings, true);
+        http_workers_drain(server->api.workers);
         event_streams_end(server->api.streams); /* none sleeps from now on */
         (void)wait_for_none(&server->exchanges, SEND_MS_MAX);
         assert(atomic_load(&server->handling) == 0); /* MHD must have no suspended connection */
@@ -283,9 +295,13 @@ void http_server_destroy(struct http_server *server) {
     }
     tails_destroy(server->api.tails);
     event_streams_destroy(server->api.streams);
-    http_pool_destroy(server->workers);
+    if (server->api.pendings != NULL) {
+        peer_calls_on_turn(server->api.context.calls, NULL, NULL);
+    }
+    client_waits_destroy(server->api.waits);
+    pendings_destroy(server->api.pendings);
+    http_workers_destroy(server->api.workers);
     crowd_destroy(server->crowd);
-    http_pool_destroy(server->waiters);
     address_policy_destroy(server->api.policy);
     free(server);
 }

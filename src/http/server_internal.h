@@ -8,7 +8,8 @@
 #include "http/api.h"
 #include "http/access.h"
 #include "http/crowd.h"
-#include "http/pool.h"
+#include "http/pending.h"
+#include "http/workers.h"
 
 struct http_server;
 
@@ -25,11 +26,9 @@ enum { FRONT_API, FRONT_OPS, FRONT_COUNT };
 struct http_server {
     struct http_api api;
     struct http_front fronts[FRONT_COUNT];
-    struct http_pool *workers;
-    struct http_pool *waiters;
     struct crowd *crowd;
     atomic_size_t exchanges;  /* between request line and last byte of the answer; no streams */
-    atomic_size_t handling;   /* of them, those that pools have */
+    atomic_size_t handling;   /* of them, those whose connection is suspended */
     atomic_size_t body_bytes; /* held for all of them */
 };
 
@@ -44,7 +43,7 @@ enum MHD_Result exchange_access(void *context, struct MHD_Connection *connection
 /* Called by MHD once the answer is sent or the connection is gone. */
 void exchange_completed(void *context, struct MHD_Connection *connection, void **slot,
                         enum MHD_RequestTerminationCode code);
-/* Work of a pool's thread. */
-void exchange_handle(void *item);
+/* The wait of an exchange has ended. Any thread. */
+void exchange_go_on(struct http_request *request, struct pending *ended);
 
 #endif

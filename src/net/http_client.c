@@ -22,9 +22,15 @@ struct http_client {
     const char *ca_file; /* NULL: the system's */
 };
 
+/* What libcurl gives back is told apart by this, which comes first in both. */
+enum transfer { TRANSFER_EXCHANGE, TRANSFER_FEED };
+
 /* One exchange under way. */
 struct running {
-    CURL *easy; /* NULL: not begun, or over */
+    enum transfer transfer;
+    CURL *easy;               /* NULL: not begun, or over */
+    http_exchange_done *done; /* NULL: of http_client_run */
+    void *context;
     struct curl_slist *headers;
     struct http_exchange *exchange;
     size_t answer_bytes_max;
@@ -175,8 +181,9 @@ static void finish(struct http_client *client, struct running *running, enum err
     running->headers = NULL;
 }
 
-static void begin(struct http_client *client, struct running *running) {
+static void begin(struct http_client *client, struct running *running, int64_t timeout_ms) {
     running->exchange->status = 0;
+    running->exchange->result = ERR_OK;
     running->answer_bytes_max = client->answer_bytes_max;
     buffer_init(&running->exchange->answer);
     running->easy = build_headers(running) == ERR_OK ? pool_take(client) : NULL;
@@ -185,7 +192,7 @@ static void begin(struct http_client *client, struct running *running) {
         return;
     }
     set_request(running->easy, running);
-    set_limits(running->easy, client->timeout_ms);
+    set_limits(running->easy, timeout_ms);
     set_trust(running->easy, client);
     if (curl_multi_add_handle(client->multi, running->easy) != CURLM_OK) {
         finish(client, running, ERR_UNAVAILABLE);
@@ -247,7 +254,7 @@ void http_client_run(struct http_client *client, struct http_exchange *exchanges
             continue;
         }
         running[i].exchange = &exchanges[i];
-        begin(client, &running[i]);
+        begin(client, &running[i], client->timeout_ms);
     }
     if (!running) {
         return;
@@ -261,9 +268,49 @@ void http_client_run(struct http_client *client, struct http_exchange *exchanges
     free(running);
 }
 
+/* --- exchanges that are followed --- */
+
+enum err http_exchange_begin(struct http_client *client, struct http_exchange *exchange,
+                             int64_t timeout_ms, http_exchange_done *done, void *context) {
+    struct running *running = calloc(1, sizeof *running);
+    buffer_init(&exchange->answer);
+    exchange->transfer = NULL;
+    if (!running) {
+        return ERR_MEMORY;
+    }
+    *running = (struct running){.exchange = exchange, .done = done, .context = context};
+    begin(client, running, timeout_ms > 0 ? timeout_ms : 1);
+    if (!running->easy) {
+        free(running);
+        return exchange->result;
+    }
+    exchange->transfer = running;
+    return ERR_OK;
+}
+
+void http_exchange_abandon(struct http_client *client, struct http_exchange *exchange) {
+    struct running *running = exchange->transfer;
+    if (running) {
+        exchange->transfer = NULL;
+        finish(client, running, ERR_CANCELED);
+        free(running);
+    }
+}
+
+static void exchange_is_done(struct http_client *client, struct running *running, CURLcode code) {
+    struct http_exchange *exchange = running->exchange;
+    http_exchange_done *done = running->done;
+    void *context = running->context;
+    finish(client, running, result_of(code, exchange));
+    free(running);
+    exchange->transfer = NULL;
+    done(exchange, context);
+}
+
 /* --- feeds --- */
 
 struct http_feed {
+    enum transfer transfer;
     struct http_client *client;
     CURL *easy;
     struct curl_slist *headers;
@@ -293,8 +340,11 @@ struct http_feed *http_feed_open(struct http_client *client, const char *url,
         free(feed);
         return NULL;
     }
-    *feed = (struct http_feed){
-        .client = client, .headers = running.headers, .take = take, .context = context};
+    *feed = (struct http_feed){.transfer = TRANSFER_FEED,
+                               .client = client,
+                               .headers = running.headers,
+                               .take = take,
+                               .context = context};
     feed->easy = pool_take(client);
     if (!feed->easy) {
         http_feed_close(feed);
@@ -330,16 +380,25 @@ void http_feed_close(struct http_feed *feed) {
     free(feed);
 }
 
+static void transfer_is_done(struct http_client *client, CURL *easy, CURLcode code) {
+    char *private = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    if (*(enum transfer *)(void *)private == TRANSFER_EXCHANGE) {
+        exchange_is_done(client, (struct running *)(void *)private, code);
+        return;
+    }
+    struct http_feed *feed = (struct http_feed *)(void *)private;
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &feed->status);
+    feed->over = true;
+}
+
 void http_client_follow(struct http_client *client, int64_t wait_ms) {
     int under_way = 0, queued = 0;
     curl_multi_poll(client->multi, NULL, 0, (int)wait_ms, NULL);
     (void)curl_multi_perform(client->multi, &under_way);
     const CURLMsg *done = curl_multi_info_read(client->multi, &queued);
-    while (done) { /* bounded by the number of feeds */
-        struct http_feed *feed = NULL;
-        curl_easy_getinfo(done->easy_handle, CURLINFO_PRIVATE, &feed);
-        curl_easy_getinfo(done->easy_handle, CURLINFO_RESPONSE_CODE, &feed->status);
-        feed->over = true;
+    while (done) { /* bounded by the number of transfers */
+        transfer_is_done(client, done->easy_handle, done->data.result);
         done = curl_multi_info_read(client->multi, &queued);
     }
 }

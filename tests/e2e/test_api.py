@@ -490,8 +490,8 @@ def test_kf27_a_tls_file_that_never_ends_stalls_nobody(fleet):
 
 @pytest.mark.every_engine
 def test_kf27_publications_that_hang_leave_room_for_others(fleet):
-    """A broker that never acknowledges takes its share of the waiting threads, no more."""
-    fleet.start_node(http__waiters=8, publish_timeout_ms=15000)
+    """Those of a broker that never acknowledges wait; what waits for others goes on."""
+    fleet.start_node(publish_timeout_ms=15000)
     silent = fleet.start_broker("silent")
     fleet.online(1)
     fleet.api.create([{"id": "hangs", "url": silent.url}])
@@ -500,11 +500,12 @@ def test_kf27_publications_that_hang_leave_room_for_others(fleet):
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         hung = [pool.submit(fleet.api.publish, "hangs", topic="t", payload="x", qos=1)
                 for _ in range(20)]
-        wait_until(lambda: sum(one.done() for one in hung) >= 17, 12, "the rest is refused")
-        assert fleet.api.publish("c00000", topic="t", payload="x", qos=1).status_code == 200
+        for _ in range(20):
+            assert fleet.api.publish("c00000", topic="t", payload="x", qos=1).status_code == 200
+        assert not any(one.done() for one in hung)
         silent.resume()
     codes = [one.result().status_code for one in hung]
-    assert set(codes) <= {200, 502, 503, 504} and codes.count(503) >= 17
+    assert set(codes) <= {200, 502, 504}
 
 
 def test_connections_that_never_finish_a_request_shut_nobody_out(fleet):

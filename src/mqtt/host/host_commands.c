@@ -96,7 +96,17 @@ static bool is_parked(const struct client *client) {
            (client->state == CLIENT_BACKOFF && client->release_asked);
 }
 
+/* Whoever waits for this version is told, unless a change of state has told it. */
+static void tell_version(const struct client *client, enum client_state before) {
+    const struct hosts_owner *owner = client->host->owner;
+    if (client->state == before && owner->changed != NULL) {
+        owner->changed(owner->context, client->id, before, before, "configuration_changed",
+                       client->version);
+    }
+}
+
 static void update(struct client *client, const struct host_command *command) {
+    enum client_state state = client->state;
     struct shared_config *before = shared_config_hold(client->config);
     bool claimed_anew = command->epoch > client->epoch;
     if (replace_config(client, command) != ERR_OK) {
@@ -121,6 +131,7 @@ static void update(struct client *client, const struct host_command *command) {
     } else if (client->state == CLIENT_ONLINE) {
         host_update_subscriptions(client);
     }
+    tell_version(client, state);
     shared_config_release(before);
 }
 

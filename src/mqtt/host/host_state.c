@@ -44,7 +44,7 @@ bool host_change(struct client *client, enum client_event event, const char *rea
     client->connected_at_ms = to == CLIENT_ONLINE ? clock_wall_ms() : 0;
     pthread_mutex_unlock(&host->lock);
     if (host->owner->changed != NULL) {
-        host->owner->changed(host->owner->context, client->id, told, to, reason);
+        host->owner->changed(host->owner->context, client->id, told, to, reason, client->version);
     }
     if (to == CLIENT_ONLINE) {
         metric_add(METRIC_CONNECT_ONLINE, 1);

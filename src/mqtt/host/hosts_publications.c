@@ -1,48 +1,19 @@
 /* Owns the question what of a client's publications is pending, and the order to drop it: from any
- * thread to the client's host and back. Only the host thread can answer; who asks waits for it. */
+ * thread to the client's host, which answers it. */
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 #include <utlist.h>
 #include "base/clock.h"
-#include "base/condition.h"
 #include "base/text.h"
 #include "hosts_internal.h"
 
-/* Shared by who waits and the host; the last of the two frees it. */
 struct publications_query {
-    pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t answered;
-    int users;
     bool drop;
-    bool done;
-    enum err result;
+    hosts_publications_answered *answered;
+    void *context;
     struct hosts_publication *rows;
     size_t count;
 };
-
-static struct publications_query *query_create(bool drop) {
-    struct publications_query *query = calloc(1, sizeof *query);
-    if (query != NULL) {
-        pthread_mutex_init(&query->lock, NULL);
-        condition_init(&query->answered);
-        query->users = 1;
-        query->drop = drop;
-    }
-    return query;
-}
-
-static void query_release(struct publications_query *query) {
-    pthread_mutex_lock(&query->lock);
-    bool last = --query->users == 0;
-    pthread_mutex_unlock(&query->lock);
-    if (last) {
-        hosts_publications_free(query->rows, query->count);
-        pthread_cond_destroy(&query->answered);
-        pthread_mutex_destroy(&query->lock);
-        free(query);
-    }
-}
 
 void hosts_publications_free(struct hosts_publication *rows, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -114,49 +85,23 @@ static enum err query_collect(struct client *client, struct publications_query *
 }
 
 void host_answer_query(struct client *client, struct publications_query *query, enum err result) {
-    pthread_mutex_lock(&query->lock);
-    query->result = client != NULL ? query_collect(client, query) : result;
-    query->done = true;
-    pthread_cond_signal(&query->answered);
-    pthread_mutex_unlock(&query->lock);
-    query_release(query);
+    result = client != NULL ? query_collect(client, query) : result;
+    query->answered(query->context, result, query->rows, query->count);
+    free(query);
 }
 
 /* ---- on the thread that asks ---- */
 
-static enum err query_wait(struct publications_query *query, int64_t timeout_ms) {
-    struct timespec until = condition_deadline(timeout_ms);
-    int failed = 0;
-    pthread_mutex_lock(&query->lock);
-    while (!query->done && failed == 0) {
-        failed = pthread_cond_timedwait(&query->answered, &query->lock, &until);
-    }
-    enum err result = query->done ? query->result : ERR_TIMEOUT;
-    pthread_mutex_unlock(&query->lock);
-    return result;
-}
-
 enum err hosts_publications(struct hosts *hosts, const char *id, bool drop,
-                            struct hosts_publication **rows, size_t *n) {
-    struct publications_query *query = query_create(drop);
-    *rows = NULL;
-    *n = 0;
+                            hosts_publications_answered *answered, void *context) {
+    struct publications_query *query = calloc(1, sizeof *query);
     if (query == NULL) {
         return ERR_MEMORY;
     }
-    query->users++;
+    *query = (struct publications_query){.drop = drop, .answered = answered, .context = context};
     enum err result = hosts_push_query(hosts, id, query);
-    if (result == ERR_OK) {
-        result = query_wait(query, HOSTS_QUERY_MS);
-    } else {
-        query_release(query);
+    if (result != ERR_OK) {
+        free(query);
     }
-    if (result == ERR_OK) {
-        *rows = query->rows;
-        *n = query->count;
-        query->rows = NULL;
-        query->count = 0;
-    }
-    query_release(query);
     return result;
 }

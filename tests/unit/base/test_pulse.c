@@ -43,8 +43,7 @@ START_TEST(one_thread_does_not_speak_for_another) {
 END_TEST
 
 START_TEST(the_size_is_lowered_to_what_fits_into_the_files) {
-    struct conf conf = {
-        .node_size = 10000, .http_workers = 8, .http_waiters = 64, .http_connections_max = 1000};
+    struct conf conf = {.node_size = 10000, .http_workers = 8, .http_connections_max = 1000};
     int64_t beside = limits_files_beside(&conf);
     ck_assert(!limits_fit_files(&conf, 10000 + beside));
     ck_assert_int_eq(conf.node_size, 10000);

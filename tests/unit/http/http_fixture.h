@@ -23,7 +23,7 @@
 #include "redis_fixture.h"
 #include "store/store.h"
 
-#define FIXTURE_THREADS 3 /* of each kind */
+#define FIXTURE_THREADS 3 /* workers */
 
 static const char *fixture_url;
 static struct http_server *server;
@@ -31,12 +31,13 @@ static struct store *store;
 static struct node *node;
 static struct hosts *hosts;
 static struct peers *peers;
+static struct peer_calls *calls;
 static struct hosts_owner no_owner;
 static struct conf *conf;
 static struct sink *no_sinks[1];
 static struct news *news;
 static struct taps *taps;
-static pthread_t fixture_threads[2 * FIXTURE_THREADS + 2];
+static pthread_t fixture_threads[FIXTURE_THREADS + 3];
 static int fixture_port;
 
 /* ---- the server ------------------------------------------------------------------------------ */
@@ -57,41 +58,44 @@ static inline void server_begin(const char *redis_url, const char *more) {
     char port[64];
     fixture_port = free_port();
     snprintf(port, sizeof(port), "node_info.port=%d", fixture_port);
-    const char *sets[] = {port, "http.workers=3", "http.waiters=3", more};
-    ck_assert_msg(conf_load(&conf, NULL, sets, more != NULL ? 4 : 3, fault) == ERR_OK, "%s", fault);
+    const char *sets[] = {port, "http.workers=3", more};
+    ck_assert_msg(conf_load(&conf, NULL, sets, more != NULL ? 3 : 2, fault) == ERR_OK, "%s", fault);
     store = store_open(redis_url, "", 2000, 4);
     ck_assert_ptr_nonnull(store);
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
     node = node_create(conf, store);
     hosts = hosts_create(conf, &no_owner);
-    peers = peers_create(conf, NULL, 2);
+    peers = peers_create(conf, NULL, 1);
+    calls = peer_calls_create(conf, peers);
     news = news_create(conf, store, redis_url);
     taps = taps_create();
-    ck_assert(news != NULL && taps != NULL && node != NULL && hosts != NULL && peers != NULL);
+    ck_assert(news != NULL && taps != NULL && node != NULL && hosts != NULL && peers != NULL &&
+              calls != NULL);
     struct http_context context = {.conf = conf,
                                    .store = store,
                                    .node = node,
                                    .hosts = hosts,
                                    .peers = peers,
+                                   .calls = calls,
                                    .sinks = no_sinks,
                                    .news = news,
                                    .taps = taps};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     for (int i = 0; i < FIXTURE_THREADS; i++) {
-        pthread_create(&fixture_threads[2 * i], NULL, http_worker_run, http_server_worker(server));
-        pthread_create(&fixture_threads[2 * i + 1], NULL, http_worker_run,
-                       http_server_waiter(server));
+        pthread_create(&fixture_threads[i], NULL, http_worker_run, http_server_worker(server));
     }
-    pthread_create(&fixture_threads[2 * FIXTURE_THREADS], NULL, http_streams_run,
+    pthread_create(&fixture_threads[FIXTURE_THREADS], NULL, http_streams_run,
                    http_server_streams(server));
-    pthread_create(&fixture_threads[2 * FIXTURE_THREADS + 1], NULL, news_run, news);
+    pthread_create(&fixture_threads[FIXTURE_THREADS + 1], NULL, news_run, news);
+    pthread_create(&fixture_threads[FIXTURE_THREADS + 2], NULL, peer_calls_run, calls);
 }
 
 /* The server stays, without a thread. */
 static inline void server_threads_end(void) {
     news_stop(news);
     http_server_stop(server);
-    for (int i = 0; i < 2 * FIXTURE_THREADS + 2; i++) {
+    peer_calls_stop(calls);
+    for (int i = 0; i < FIXTURE_THREADS + 3; i++) {
         pthread_join(fixture_threads[i], NULL);
     }
 }
@@ -102,6 +106,7 @@ static inline void server_end(void) {
     news_destroy(news);
     taps_destroy(taps);
     hosts_destroy(hosts);
+    peer_calls_destroy(calls);
     peers_destroy(peers);
     node_destroy(node);
     store_close(store);

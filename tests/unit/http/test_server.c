@@ -242,13 +242,15 @@ END_TEST
 
 START_TEST(a_taken_port_is_told_with_address_and_port) {
     server_begin("unix:/nonexistent/redis.sock", NULL);
-    struct http_context context = {.conf = conf, .store = store, .sinks = no_sinks};
+    struct peer_calls *other = peer_calls_create(conf, peers);
+    struct http_context context = {.conf = conf, .store = store, .calls = other, .sinks = no_sinks};
     struct http_server *second = NULL;
     char fault[256];
     ck_assert_int_eq(http_server_start(&second, &context, fault), ERR_UNAVAILABLE);
     ck_assert_ptr_null(second);
     ck_assert_ptr_nonnull(strstr(fault, "127.0.0.1"));
     ck_assert_ptr_nonnull(strstr(fault, "in use"));
+    peer_calls_destroy(other);
     server_end();
 }
 END_TEST
@@ -271,7 +273,7 @@ START_TEST(a_server_whose_threads_never_ran_ends_with_requests_queued) {
     server_threads_end();
     http_server_destroy(server);
     char fault[256];
-    struct http_context context = {.conf = conf, .store = store, .sinks = no_sinks};
+    struct http_context context = {.conf = conf, .store = store, .calls = calls, .sinks = no_sinks};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     int fd = dial();
     send_text(fd, "GET /api/v1/nodes HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -288,6 +290,7 @@ START_TEST(a_server_whose_threads_never_ran_ends_with_requests_queued) {
     news_destroy(news);
     taps_destroy(taps);
     hosts_destroy(hosts);
+    peer_calls_destroy(calls);
     peers_destroy(peers);
     node_destroy(node);
     store_close(store);

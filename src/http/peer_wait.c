@@ -1,0 +1,144 @@
+/* Owns what several calls to other nodes have in common until the last of them is over. The thread
+ * of the calls puts results in, a worker takes them out. */
+#include "http/peer_wait.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include "http/api.h"
+#include "http/problem.h"
+
+#define GRACE_MS 1000 /* for the calls to end by themselves */
+
+/* Shared by the request and each call; the last of them frees it. */
+struct peer_wait {
+    struct peer_wait_plan plan;
+    struct pending *pending;
+    size_t n;
+    struct peer_call *calls; /* results; the request's once it is over */
+    struct peer_slot *slots; /* contexts of the calls */
+    pthread_mutex_t lock;    /* guards the rest, and the calls until it is over */
+    size_t left, users;
+    bool over;
+};
+
+struct peer_slot {
+    struct peer_wait *wait;
+    size_t index;
+};
+
+static struct peer_wait *peer_wait_create(const struct peer_wait_plan *plan, size_t n) {
+    struct peer_wait *wait = calloc(1, sizeof *wait);
+    if (!wait) {
+        return NULL;
+    }
+    wait->calls = calloc(n, sizeof *wait->calls);
+    wait->slots = calloc(n, sizeof *wait->slots);
+    if (!wait->calls || !wait->slots) {
+        free(wait->calls);
+        free(wait->slots);
+        free(wait);
+        return NULL;
+    }
+    pthread_mutex_init(&wait->lock, NULL);
+    wait->plan = *plan;
+    wait->n = wait->left = n;
+    wait->users = 1;
+    for (size_t i = 0; i < n; i++) {
+        buffer_init(&wait->calls[i].answer);
+        wait->calls[i].result = ERR_CANCELED;
+        wait->slots[i] = (struct peer_slot){wait, i};
+    }
+    return wait;
+}
+
+static void peer_wait_release(void *data) {
+    struct peer_wait *wait = data;
+    pthread_mutex_lock(&wait->lock);
+    bool last = --wait->users == 0;
+    pthread_mutex_unlock(&wait->lock);
+    if (!last) {
+        return;
+    }
+    for (size_t i = 0; i < wait->n; i++) {
+        buffer_fini(&wait->calls[i].answer);
+    }
+    if (wait->plan.free_context && wait->plan.context) {
+        wait->plan.free_context(wait->plan.context);
+    }
+    pthread_mutex_destroy(&wait->lock);
+    free(wait->calls);
+    free(wait->slots);
+    free(wait);
+}
+
+/* The last one ends the wait. call NULL: it was not even sent. */
+static void peer_wait_note(struct peer_wait *wait, size_t index, struct peer_call *call,
+                           enum err result) {
+    pthread_mutex_lock(&wait->lock);
+    if (!wait->over) {
+        struct peer_call *slot = &wait->calls[index];
+        slot->result = result;
+        if (call) {
+            slot->status = call->status;
+            slot->answer = call->answer;
+            buffer_init(&call->answer);
+        }
+    }
+    bool last = --wait->left == 0;
+    pthread_mutex_unlock(&wait->lock);
+    if (last) {
+        if (pending_claim(wait->pending)) {
+            pending_resume(wait->pending);
+        } else {
+            pending_drop(wait->pending);
+        }
+    }
+    peer_wait_release(wait);
+}
+
+static void peer_wait_done(struct peer_call *call, void *context) {
+    struct peer_slot *slot = context;
+    peer_wait_note(slot->wait, slot->index, call, call->result);
+}
+
+static void peer_wait_then_run(struct http_request *request, struct http_response *response,
+                               enum pending_end end, void *data) {
+    struct peer_wait *wait = data;
+    (void)end;
+    pthread_mutex_lock(&wait->lock);
+    wait->over = true;
+    pthread_mutex_unlock(&wait->lock);
+    wait->plan.then(request, response, wait->calls, wait->n, wait->plan.context);
+}
+
+void peer_wait(struct http_request *request, struct http_response *response,
+               const struct peer_call *calls, size_t n, const struct peer_wait_plan *plan) {
+    const struct http_context *context = &request->api->context;
+    int64_t timeout_ms = plan->timeout_ms > 0 ? plan->timeout_ms : context->conf->peer_timeout_ms;
+    struct peer_wait *wait = peer_wait_create(plan, n);
+    if (!wait) {
+        if (plan->free_context && plan->context) {
+            plan->free_context(plan->context);
+        }
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return;
+    }
+    wait->users += n + 1; /* the last is for this function */
+    wait->pending = pending_begin(request, response,
+                                  &(struct pending_plan){.timeout_ms = timeout_ms + GRACE_MS,
+                                                         .then = peer_wait_then_run,
+                                                         .data = wait,
+                                                         .free_data = peer_wait_release});
+    for (size_t i = 0; i < n; i++) {
+        if (!wait->pending) {
+            peer_wait_release(wait);
+            continue;
+        }
+        enum err result =
+            peer_calls_post(context->calls, &calls[i], timeout_ms, peer_wait_done, &wait->slots[i]);
+        if (result != ERR_OK) {
+            peer_wait_note(wait, i, NULL, result);
+        }
+    }
+    peer_wait_release(wait);
+}

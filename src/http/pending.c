@@ -1,0 +1,295 @@
+/* Owns the open waits: their number, deadlines and the look at callers that have gone. Any thread.
+ * Must not know what a request waits for.
+ *
+ * References: one is the request's, let go by pending_run; one the source's; one of whoever else
+ * has claimed it, until it is resumed. */
+#include "http/pending.h"
+
+#include <assert.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <utlist.h>
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "http/api.h"
+#include "http/problem.h"
+#include "mqtt/timers.h"
+
+#define LOOK_MS 1000 /* between two looks at callers */
+
+enum { STATE_PARKED = 1, STATE_ENDED = 2 };
+
+struct pending {
+    struct timer timer; /* first: found by it */
+    struct pendings *all;
+    struct http_request *request;
+    struct pending_plan plan;
+    atomic_int users;
+    atomic_int state; /* bits */
+    enum pending_end end;
+    atomic_bool open; /* written under the lock, which guards the list as well */
+    struct pending *prev, *next;
+};
+
+struct pendings {
+    size_t max;
+    pending_go_on *go_on;
+    void (*wake)(void *context);
+    void *context;
+    struct pollfd *callers;  /* of the turn's thread: max */
+    struct pending **looked; /* the same */
+
+    pthread_mutex_t lock; /* guards the rest */
+    size_t count;
+    struct timers timers;
+    struct pending *list;
+    int64_t turn_at_ms, look_at_ms;
+    enum { RUNNING, STOPPING, STOPPING_ALL } stage;
+};
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+struct pendings *pendings_create(size_t max, pending_go_on *go_on, void (*wake)(void *context),
+                                 void *context) {
+    struct pendings *pendings = calloc(1, sizeof *pendings);
+    if (!pendings) {
+        return NULL;
+    }
+    pendings->max = max;
+    pendings->go_on = go_on;
+    pendings->wake = wake;
+    pendings->context = context;
+    pthread_mutex_init(&pendings->lock, NULL);
+    timers_init(&pendings->timers);
+    pendings->callers = calloc(max, sizeof *pendings->callers);
+    pendings->looked = calloc(max, sizeof(struct pending *));
+    if (!pendings->callers || !pendings->looked ||
+        timers_reserve(&pendings->timers, max) != ERR_OK) {
+        pendings_destroy(pendings);
+        return NULL;
+    }
+    return pendings;
+}
+
+void pendings_destroy(struct pendings *pendings) {
+    if (!pendings) {
+        return;
+    }
+    assert(pendings->count == 0);
+    timers_fini(&pendings->timers);
+    free(pendings->callers);
+    free(pendings->looked);
+    pthread_mutex_destroy(&pendings->lock);
+    free(pendings);
+}
+
+static void pending_free_plan(const struct pending_plan *plan) {
+    if (plan->free_data && plan->data) {
+        plan->free_data(plan->data);
+    }
+}
+
+static void pending_release(struct pending *pending) {
+    if (atomic_fetch_sub(&pending->users, 1) == 1) {
+        pending_free_plan(&pending->plan);
+        free(pending);
+    }
+}
+
+/* ---- begin ----------------------------------------------------------------------------------- */
+
+/* Begun after the node has told such waits to end. Under the lock. */
+static bool pending_is_late(const struct pendings *pendings, const struct pending *pending) {
+    return pendings->stage == STOPPING_ALL ||
+           (pendings->stage == STOPPING && (pending->plan.flags & PENDING_HEEDS_STOP) != 0);
+}
+
+/* False: too many wait. *sooner: the turn must come before it would. */
+static bool pending_open(struct pendings *pendings, struct pending *pending, bool *sooner) {
+    int64_t at_ms = clock_ms() + pending->plan.timeout_ms;
+    pthread_mutex_lock(&pendings->lock);
+    at_ms = pending_is_late(pendings, pending) ? 0 : at_ms;
+    bool room = pendings->count < pendings->max;
+    if (room) {
+        pendings->count++;
+        pending->open = true;
+        DL_APPEND(pendings->list, pending);
+        if ((pending->plan.flags & PENDING_UNTIL_SOURCE) == 0) {
+            timers_set(&pendings->timers, &pending->timer, at_ms);
+        }
+    }
+    *sooner = room && at_ms < pendings->turn_at_ms;
+    pthread_mutex_unlock(&pendings->lock);
+    return room;
+}
+
+struct pending *pending_begin(struct http_request *request, struct http_response *response,
+                              const struct pending_plan *plan) {
+    struct pendings *pendings = request->api->pendings;
+    struct pending *pending = calloc(1, sizeof *pending);
+    bool sooner = false;
+    assert(!request->pending);
+    if (!pending) {
+        pending_free_plan(plan);
+        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        return NULL;
+    }
+    pending->all = pendings;
+    pending->request = request;
+    pending->plan = *plan;
+    atomic_init(&pending->users, 2);
+    if (!pending_open(pendings, pending, &sooner)) {
+        pending_free_plan(plan);
+        free(pending);
+        metric_add(METRIC_HTTP_REFUSED, 1);
+        http_problem(response, PROBLEM_OVERLOAD, "%zu requests wait already, http.waiters",
+                     pendings->max);
+        return NULL;
+    }
+    request->pending = pending;
+    if (sooner) {
+        pendings->wake(pendings->context);
+    }
+    return pending;
+}
+
+void pending_cancel(struct http_request *request, struct pending *pending) {
+    assert(request->pending == pending);
+    request->pending = NULL;
+    (void)pending_claim(pending);
+    pending_release(pending);
+    pending_release(pending);
+}
+
+/* ---- end ------------------------------------------------------------------------------------- */
+
+/* Under the lock. */
+static void pending_close(struct pending *pending) {
+    struct pendings *pendings = pending->all;
+    pending->open = false;
+    DL_DELETE(pendings->list, pending);
+    timers_clear(&pendings->timers, &pending->timer);
+    pendings->count--;
+}
+
+bool pending_claim(struct pending *pending) {
+    if (!atomic_load(&pending->open)) {
+        return false; /* and the server may be gone */
+    }
+    struct pendings *pendings = pending->all;
+    pthread_mutex_lock(&pendings->lock);
+    bool open = pending->open;
+    if (open) {
+        pending_close(pending);
+    }
+    pthread_mutex_unlock(&pendings->lock);
+    return open;
+}
+
+void pending_resume(struct pending *pending) {
+    if (atomic_fetch_or(&pending->state, STATE_ENDED) & STATE_PARKED) {
+        pending->all->go_on(pending->request, pending);
+    }
+    pending_release(pending);
+}
+
+void pending_drop(struct pending *pending) {
+    pending_release(pending);
+}
+
+void pending_park(struct pending *pending) {
+    if (atomic_fetch_or(&pending->state, STATE_PARKED) & STATE_ENDED) {
+        pending->all->go_on(pending->request, pending);
+    }
+}
+
+bool pending_is_quick(const struct pending *pending) {
+    return (pending->plan.flags & PENDING_QUICK) != 0;
+}
+
+void pending_run(struct pending *pending, struct http_request *request,
+                 struct http_response *response) {
+    pending->plan.then(request, response, pending->end, pending->plan.data);
+    pending_release(pending);
+}
+
+/* Under the lock: claims it for whoever resumes the chain. */
+static void pending_collect(struct pending **chain, struct pending *pending, enum pending_end end) {
+    pending_close(pending);
+    pending->end = end;
+    atomic_fetch_add(&pending->users, 1);
+    LL_PREPEND(*chain, pending); /* by next alone: it is in no list now */
+}
+
+static void pending_resume_chain(struct pending *chain) {
+    while (chain) {
+        struct pending *pending = chain;
+        chain = chain->next;
+        pending_resume(pending);
+    }
+}
+
+static void pending_collect_due(struct pendings *pendings, struct pending **chain, int64_t now_ms) {
+    struct timer *timer;
+    while ((timer = timers_due(&pendings->timers, now_ms))) {
+        pending_collect(chain, (struct pending *)timer, PENDING_TIMEOUT);
+    }
+}
+
+/* The sockets stay open for as long as the waits do, which is for as long as the lock is held. */
+static void pending_collect_gone(struct pendings *pendings, struct pending **chain) {
+    struct pending *pending;
+    nfds_t n = 0;
+    DL_FOREACH(pendings->list, pending) {
+        if ((pending->plan.flags & PENDING_UNTIL_SOURCE) == 0 && pending->request->socket >= 0) {
+            pendings->callers[n] =
+                (struct pollfd){.fd = pending->request->socket, .events = POLLRDHUP};
+            pendings->looked[n++] = pending;
+        }
+    }
+    int gone = n > 0 ? poll(pendings->callers, n, 0) : 0;
+    for (nfds_t i = 0; gone > 0 && i < n; i++) {
+        if (pendings->callers[i].revents != 0) {
+            pending_collect(chain, pendings->looked[i], PENDING_GONE);
+        }
+    }
+}
+
+int64_t pendings_turn(void *context, int64_t now_ms) {
+    struct pendings *pendings = context;
+    struct pending *chain = NULL;
+    pthread_mutex_lock(&pendings->lock);
+    pending_collect_due(pendings, &chain, now_ms);
+    if (now_ms >= pendings->look_at_ms) {
+        pendings->look_at_ms = now_ms + LOOK_MS;
+        pending_collect_gone(pendings, &chain);
+    }
+    int64_t wait_ms = timers_wait_ms(&pendings->timers, now_ms, pendings->look_at_ms - now_ms);
+    pendings->turn_at_ms = now_ms + wait_ms;
+    pthread_mutex_unlock(&pendings->lock);
+    pending_resume_chain(chain);
+    return wait_ms;
+}
+
+void pendings_stop(struct pendings *pendings, bool all) {
+    struct pending *pending, *next, *chain = NULL;
+    pthread_mutex_lock(&pendings->lock);
+    pendings->stage = all ? STOPPING_ALL : STOPPING;
+    DL_FOREACH_SAFE(pendings->list, pending, next) {
+        if (pending_is_late(pendings, pending) &&
+            (pending->plan.flags & PENDING_UNTIL_SOURCE) == 0) {
+            pending_collect(&chain, pending, PENDING_STOPPING);
+        }
+    }
+    pthread_mutex_unlock(&pendings->lock);
+    pending_resume_chain(chain);
+}
+
+size_t pendings_count(struct pendings *pendings) {
+    pthread_mutex_lock(&pendings->lock);
+    size_t count = pendings->count;
+    pthread_mutex_unlock(&pendings->lock);
+    return count;
+}
