@@ -26,7 +26,8 @@ enum pending_end {
     PENDING_STOPPING /* the node stops */
 };
 
-/* Goes on with the request; data: the plan's. On a worker's thread. */
+/* Goes on with the request; data: the plan's, of which it must keep no reference. On a worker's
+ * thread. */
 typedef void pending_then(struct http_request *request, struct http_response *response,
                           enum pending_end end, void *data);
 

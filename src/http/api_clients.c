@@ -177,7 +177,8 @@ static void one_awaited(struct http_request *request, struct http_response *resp
     if (ask && one->id && store_get(request->api->context.store, one->id, &row) == ERR_OK) {
         one_ask(request, response, &row, one);
     } else {
-        one_answer(one, json_incref(one->document), response);
+        one_answer(one, one->document, response);
+        one->document = NULL;
     }
     store_client_fini(&row);
 }
@@ -334,7 +335,8 @@ static void summary_answer(struct http_request *request, struct http_response *r
                            void *context) {
     struct summary *summary = context;
     (void)request;
-    http_answer_json(response, summary->status, json_incref(summary->json));
+    http_answer_json(response, summary->status, summary->json);
+    summary->json = NULL;
 }
 
 /* NULL: out of memory. */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/exposition.h"
+#include "http/pending.h"
 #include "mqtt/client_state.h"
 #include "sink/sink.h"
 
@@ -17,6 +18,7 @@
 
 /* What is read once for all gauges. */
 struct scrape {
+    const struct http_api *api;
     const struct http_context *context;
     struct buffer *out;
 };
@@ -174,6 +176,12 @@ static void put_buffers(struct scrape *scrape) {
     }
 }
 
+static void put_requests(struct scrape *scrape) {
+    gauge(scrape, "mqfleet_http_waiting_requests",
+          "HTTP requests that wait for a broker, a client or another node.",
+          (int64_t)pendings_count(scrape->api->pendings));
+}
+
 /* ---- the process, by the names all Prometheus clients use ------------------------------------ */
 
 /* Linux 6.2 and later says it as the folder's size; before, they are counted. */
@@ -249,11 +257,12 @@ static void put_process(struct scrape *scrape) {
 }
 
 void api_metrics(struct http_request *request, struct http_response *response) {
-    static void (*const parts[])(struct scrape * scrape) = {
-        put_about, put_clients, put_membership, put_fleet, put_sinks, put_buffers, put_process};
+    static void (*const parts[])(struct scrape *
+                                 scrape) = {put_about, put_clients, put_membership, put_fleet,
+                                            put_sinks, put_buffers, put_requests,   put_process};
     struct buffer out;
     buffer_init(&out);
-    struct scrape scrape = {&request->api->context, &out};
+    struct scrape scrape = {request->api, &request->api->context, &out};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         parts[i](&scrape);
     }

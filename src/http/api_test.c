@@ -200,9 +200,10 @@ static void test_run(const struct http_request *request, void *data) {
 }
 
 static void test_answer(struct http_request *request, struct http_response *response, void *data) {
-    const struct test *test = data;
+    struct test *test = data;
     (void)request;
-    http_answer_json(response, 200, json_incref(test->report));
+    http_answer_json(response, 200, test->report);
+    test->report = NULL;
 }
 
 /* Takes over what is in the input. */

@@ -78,14 +78,19 @@ void client_waits_destroy(struct client_waits *waits) {
     }
 }
 
+static void client_wait_free_context(struct client_wait *wait) {
+    if (wait->plan.free_context && wait->plan.context) {
+        wait->plan.free_context(wait->plan.context);
+    }
+    wait->plan.context = NULL;
+}
+
 static void client_wait_free(void *data) {
     struct client_wait *wait = data;
     for (size_t i = 0; i < wait->n; i++) {
         free(wait->items[i].id);
     }
-    if (wait->plan.free_context && wait->plan.context) {
-        wait->plan.free_context(wait->plan.context);
-    }
+    client_wait_free_context(wait);
     free(wait->items);
     free(wait);
 }
@@ -434,6 +439,7 @@ static void client_wait_ended(struct http_request *request, struct http_response
         pending_drop(wait->pending);
     }
     wait->plan.then(request, response, wait->plan.context);
+    client_wait_free_context(wait); /* here, not where the last teller happens to let go */
 }
 
 /* After the request has its pending, which may end at once. */

@@ -51,6 +51,13 @@ static struct peer_wait *peer_wait_create(const struct peer_wait_plan *plan, siz
     return wait;
 }
 
+static void peer_wait_free_context(struct peer_wait *wait) {
+    if (wait->plan.free_context && wait->plan.context) {
+        wait->plan.free_context(wait->plan.context);
+    }
+    wait->plan.context = NULL;
+}
+
 static void peer_wait_release(void *data) {
     struct peer_wait *wait = data;
     pthread_mutex_lock(&wait->lock);
@@ -62,9 +69,7 @@ static void peer_wait_release(void *data) {
     for (size_t i = 0; i < wait->n; i++) {
         buffer_fini(&wait->calls[i].answer);
     }
-    if (wait->plan.free_context && wait->plan.context) {
-        wait->plan.free_context(wait->plan.context);
-    }
+    peer_wait_free_context(wait);
     pthread_mutex_destroy(&wait->lock);
     free(wait->calls);
     free(wait->slots);
@@ -109,6 +114,7 @@ static void peer_wait_then_run(struct http_request *request, struct http_respons
     wait->over = true;
     pthread_mutex_unlock(&wait->lock);
     wait->plan.then(request, response, wait->calls, wait->n, wait->plan.context);
+    peer_wait_free_context(wait); /* here, not where the last call happens to end */
 }
 
 void peer_wait(struct http_request *request, struct http_response *response,

@@ -188,11 +188,13 @@ bool pending_claim(struct pending *pending) {
     return open;
 }
 
+/* The request keeps its reference until it has gone on, which is after this. So it is the last one,
+ * and what `then` has left of the data is freed where `then` ran. */
 void pending_resume(struct pending *pending) {
+    pending_release(pending);
     if (atomic_fetch_or(&pending->state, STATE_ENDED) & STATE_PARKED) {
         pending->all->go_on(pending->request, pending);
     }
-    pending_release(pending);
 }
 
 void pending_drop(struct pending *pending) {
