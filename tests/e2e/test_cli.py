@@ -209,6 +209,14 @@ def test_waiting_tells_who_is_not_online(fleet, cli):
     assert late.returncode == 1 and "late: waiting" in late.stderr, late.stderr
 
 
+def test_waiting_is_for_those_that_were_created(fleet, cli):
+    lines = "".join(json.dumps(one) + "\n" for one in (
+        fleet.document("good"), {**fleet.document("bad"), "nosuch": 1}))
+    result = cli.run("create", "-f", "-", "--wait", stdin=lines)
+    assert result.returncode == 1 and "line 2, bad: /nosuch" in result.stderr, result.stderr
+    assert "not online" not in result.stderr and "bad: not known" not in result.stderr
+
+
 def test_waiting_ends_when_the_node_does_not_answer(fleet):
     node = fleet.start_node("m1")
     node.api.post("/api/v1/nodes/m1/drain")  # so that they stay waiting
@@ -406,6 +414,39 @@ def test_status_tells_of_a_sink_that_fails(fleet):
     problems = wait_until(lambda: cli.json("status")["problems"], 20, "a problem is told")
     assert len(problems) == 1 and problems[0].startswith("sink.file of the node asked: ")
     assert problems[0] in cli.good("status")
+
+
+def test_a_node_that_is_not_there_is_told_from_one_without_clients(fleet, cli):
+    assert "nosuch" in cli.fails(3, "clients", "--node", "nosuch")
+    assert cli.good("clients", "--node", fleet.nodes[0].name).startswith("ID")
+
+
+def test_the_broker_of_a_client_with_several_is_shown(fleet, cli):
+    urls = [f"mqtt://127.0.0.1:{free_port()}", fleet.broker.url]
+    fleet.api.create({"id": "several", "urls": urls})
+    fleet.api.wait_state("several", "online")
+    assert f"127.0.0.1:{fleet.broker.port}" in cli.good("clients")
+
+
+def test_https_at_a_plain_port_is_explained(fleet, cli):
+    said = cli.fails(5, "status", "--url", fleet.api.base.replace("http:", "https:"))
+    assert "TLS handshake failed" in said and "does it speak plain http?" in said
+
+
+def test_a_drain_that_stands_still_says_so(fleet):
+    node = fleet.start_node()
+    fleet.api.create(fleet.document("stays"))
+    fleet.wait_online(["stays"])
+    process = Cli(node).start("drain", node.name, "--wait")
+    try:
+        for line in process.stderr:
+            if "none has gone" in line:
+                break
+        assert "1 clients left" in line and "other live nodes: 0, with room for 0" in line
+        assert "start another node" in process.stderr.readline()
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def test_draining_a_node_and_what_the_events_say(fleet):

@@ -19,9 +19,15 @@ struct listing {
     long left; /* -1: all */
 };
 
-/* "mqtt://host:port", from whichever form the configuration has. */
-static const char *broker_of(const json_t *config, char *out, size_t size) {
+/* "mqtt://host:port", from whichever form the configuration has; of several, which it is at. */
+static const char *broker_of(const json_t *client, char *out, size_t size) {
+    const json_t *config = json_object_get(client, "config");
     const char *url = text(config, "url"), *broker = text(config, "broker");
+    const char *at = text(json_object_get(client, "status"), "broker");
+    const json_t *urls = json_object_get(config, "urls");
+    if (json_array_size(urls) > 0) {
+        return at != NULL ? at : json_string_value(json_array_get(urls, 0));
+    }
     if (url != NULL || broker == NULL) {
         return url;
     }
@@ -45,7 +51,7 @@ static void put_client(struct table *table, const json_t *client) {
                  (long long)json_integer_value(json_object_get(status, "messages_in")));
     table_printf(table, "%lld",
                  (long long)json_integer_value(json_object_get(status, "messages_out")));
-    table_put(table, broker_of(json_object_get(client, "config"), broker, sizeof(broker)));
+    table_put(table, broker_of(client, broker, sizeof(broker)));
     table_put(table, well || json_is_null(error) ? "" : text(error, "message"));
 }
 

@@ -149,10 +149,19 @@ static void take_failures(struct creation *creation, json_t *failed) {
     }
 }
 
-static void await(struct creation *creation, const json_t *client) {
-    const char *id = text(client, "id") != NULL ? text(client, "id") : text(client, "client_id");
-    if (creation->awaited != NULL && id != NULL) {
-        json_array_append_new(creation->awaited, json_string(id));
+/* Those of a batch that the node took. */
+static void await(struct creation *creation, json_t *batch, const json_t *failed) {
+    size_t i;
+    const json_t *client, *one;
+    json_array_foreach(failed, i, one) {
+        json_array_set_new(batch, (size_t)json_integer_value(json_object_get(one, "index")),
+                           json_null());
+    }
+    json_array_foreach(batch, i, client) {
+        const char *id = text(client, "id") ? text(client, "id") : text(client, "client_id");
+        if (creation->awaited != NULL && id != NULL) {
+            json_array_append_new(creation->awaited, json_string(id));
+        }
     }
 }
 
@@ -163,14 +172,11 @@ static void print_json(const json_t *answer) {
 
 static void send_batch(struct creation *creation) {
     struct answer answer;
-    size_t i, n = json_array_size(creation->batch);
-    const json_t *client;
+    size_t n = json_array_size(creation->batch);
     if (n == 0 || creation->over) {
         return;
     }
-    json_array_foreach(creation->batch, i, client) {
-        await(creation, client);
-    }
+    json_t *batch = json_incref(creation->batch);
     node_call(creation->cli, "POST", "/api/v1/clients", creation->batch, 0, &answer);
     creation->batch = json_array();
     if (answer_good(&answer)) {
@@ -178,6 +184,7 @@ static void send_batch(struct creation *creation) {
         creation->unchanged +=
             (size_t)json_integer_value(json_object_get(answer.json, "unchanged"));
         take_failures(creation, json_object_get(answer.json, "failed"));
+        await(creation, batch, json_object_get(answer.json, "failed"));
         if (creation->cli->json) {
             print_json(answer.json); /* the node's own text has no lines */
         }
@@ -187,6 +194,7 @@ static void send_batch(struct creation *creation) {
         *(answer.status == 0 ? &creation->unknown : &creation->failed) += n;
         creation->over = true;
     }
+    json_decref(batch);
     answer_fini(&answer);
     progress_show("create, bytes", creation->reader->at, creation->reader->len);
 }
@@ -438,8 +446,11 @@ enum cli_exit command_test(struct cli *cli) {
         json_loadb(document + bom_len, data.len - bom_len, JSON_REJECT_DUPLICATES, &fault);
     buffer_fini(&data);
     if (!json_is_object(config)) {
-        cli_complain("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line,
-                     config == NULL ? fault.text : "must be one client (an object)");
+        if (config == NULL) {
+            cli_complain("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line, fault.text);
+        } else {
+            cli_complain("--file %s: must be one client (an object)", cli->values[OPT_FILE]);
+        }
         json_decref(config);
         return CLI_INVALID;
     }

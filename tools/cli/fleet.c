@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "node.h"
 #include "progress.h"
 #include "select.h"
@@ -11,6 +12,7 @@
 #define COUNTED_MAX   20000 /* of clients whose states are counted: a glance must not take long */
 #define CAUSES_MAX    5
 #define DRAIN_LOOK_MS 500
+#define DRAIN_HINT_MS 10000 /* without one that leaves */
 
 static const char *text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
@@ -275,8 +277,38 @@ enum cli_exit command_nodes(struct cli *cli) {
 
 /* ---- drain ----------------------------------------------------------------------------------- */
 
+/* Why nobody leaves, most likely. */
+static void hint_room(struct cli *cli, const char *drained, long long left) {
+    struct answer answer;
+    size_t i;
+    const json_t *node;
+    long long others = 0, room = 0;
+    node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
+    json_array_foreach(json_object_get(answer.json, "nodes"), i, node) {
+        const char *name = text(node, "name"), *state = text(node, "state");
+        long long places = number(node, "size") - number(node, "clients");
+        if (name != NULL && state != NULL && strcmp(name, drained) != 0 &&
+            strcmp(state, "live") == 0) {
+            others++;
+            room += places > 0 ? places : 0;
+        }
+    }
+    progress_clear();
+    if (answer_good(&answer)) {
+        fprintf(stderr,
+                "%s: %lld clients left, and none has gone for %d s; other live nodes: %lld, with "
+                "room for %lld\n",
+                drained, left, DRAIN_HINT_MS / 1000, others, room);
+        fputs(room < left ? "  start another node, or raise node_info.size of one\n"
+                          : "  look at mqfleet status, and at the log of the node that leads\n",
+              stderr);
+    }
+    answer_fini(&answer);
+}
+
 static enum cli_exit wait_empty(struct cli *cli, const char *node) {
     long long before = -1, first = -1;
+    int64_t hint_at_ms = clock_ms() + DRAIN_HINT_MS;
     char *path = node_path("nodes", node, "");
     enum cli_exit code = CLI_OK;
     while (code == CLI_OK && before != 0) {
@@ -287,12 +319,17 @@ static enum cli_exit wait_empty(struct cli *cli, const char *node) {
         answer_fini(&answer);
         if (code == CLI_OK && left != before) {
             before = left;
+            hint_at_ms = clock_ms() + DRAIN_HINT_MS;
             first = first < 0 ? left : first;
             if (isatty(STDERR_FILENO)) {
                 progress_show("drain", (size_t)(first > left ? first - left : 0), (size_t)first);
             } else {
                 fprintf(stderr, "%s: %lld clients left\n", node, left);
             }
+        }
+        if (code == CLI_OK && clock_ms() >= hint_at_ms) {
+            hint_room(cli, node, left);
+            hint_at_ms = INT64_MAX; /* once, until another one leaves */
         }
         if (code == CLI_OK && before != 0 && !cli_sleep_ms(DRAIN_LOOK_MS)) {
             break;

@@ -151,10 +151,12 @@ static void no_answer(const struct cli *cli, CURLcode code, const char *detail,
     const char *url = setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
     bool plain = strncmp(url, "http:", 5) == 0;
     const char *advice = code == CURLE_GOT_NOTHING && plain ? "; does it want https?"
+                         : code == CURLE_SSL_CONNECT_ERROR  ? "; does it speak plain http?"
                          : code == CURLE_PEER_FAILED_VERIFICATION
                              ? "; --ca names a file of certificates to trust"
                              : "";
-    snprintf(answer->trouble, sizeof(answer->trouble), "%.100s: %.130s%s", url,
+    const char *what = code == CURLE_SSL_CONNECT_ERROR ? "TLS handshake failed: " : "";
+    snprintf(answer->trouble, sizeof(answer->trouble), "%.100s: %s%.130s%s", url, what,
              detail[0] != '\0' ? detail : curl_easy_strerror(code), advice);
 }
 

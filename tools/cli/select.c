@@ -57,6 +57,17 @@ static void drop_seen(json_t *seen, json_t *clients) {
     }
 }
 
+/* Nothing was found there: is there such a node at all? */
+static enum cli_exit look_for_node(struct cli *cli, const char *node) {
+    struct answer answer;
+    char *path = node_path("nodes", node, "");
+    node_call(cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, node);
+    answer_fini(&answer);
+    free(path);
+    return code;
+}
+
 enum cli_exit select_clients(struct cli *cli, select_page *take, void *context) {
     char *cursor = NULL;
     json_t *seen = json_object();
@@ -79,6 +90,10 @@ enum cli_exit select_clients(struct cli *cli, select_page *take, void *context) 
             cursor = more ? strdup(next) : NULL;
         }
         answer_fini(&answer);
+    }
+    if (code == CLI_OK && json_object_size(seen) == 0 && cli_given(cli, OPT_NODE) &&
+        !cli_interrupted()) {
+        code = look_for_node(cli, cli->values[OPT_NODE]);
     }
     json_decref(seen);
     free(cursor);
