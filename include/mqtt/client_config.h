@@ -165,7 +165,9 @@ char *client_config_canonical(json_t *document);
  * replaced by "***"; internal fields left out. NULL: memory. */
 json_t *client_config_redacted(json_t *document);
 /* Where `document` holds "***" for a secret, puts in what `stored` has there, so that what was read
- * can be written back. */
+ * can be written back. Whoever may change a client could have what a broker is sent go to a broker
+ * of their own: that stays "***" unless each broker of the document is on a host that `stored` has.
+ */
 void client_config_keep_secrets(json_t *document, json_t *stored);
 /* Sets document's retired_filters: those of `stored` and its subscriptions that `config` (parsed
  * from document) does not have; at most 100, the newest. */

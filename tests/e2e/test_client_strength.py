@@ -62,6 +62,10 @@ def test_headers_and_the_subprotocol_of_a_websocket_are_sent_and_the_values_hidd
     assert answer.status_code == 200, answer.text
     wait_until(lambda: "X-Device: 8" in door.heads[-1], 10, "the new one")
     assert "Authorization: Bearer s3cr3t" in door.heads[-1]
+    # But not to whoever is named as the broker now.
+    elsewhere = fleet.api.put(fleet.api.path("c"), {
+        **document, "url": f"ws://localhost:{door.port}/mqtt", "websocket": shown})
+    assert "/websocket/headers/Authorization" in faults(elsewhere), elsewhere.text
     assert "s3cr3t" not in node.log()
 
 
@@ -87,7 +91,7 @@ def test_a_key_with_a_password_is_opened_and_a_wrong_password_is_told(fleet, aut
     subprocess.run(["openssl", "pkey", "-in", authority.client_key, "-aes256", "-passout",
                     "pass:s3cr3t", "-out", locked], check=True, capture_output=True)
     fleet.start_broker(tls=authority, client_certificates=True)
-    node = fleet.start_node(reconnect_min_ms=100)
+    node = fleet.start_node(reconnect_min_ms=100, secrets__files_allow=authority.folder)
 
     def document(client, **tls):
         return fleet.document(client, tls={
@@ -185,7 +189,8 @@ def test_what_a_handshake_and_a_key_have_to_hide_is_encrypted_in_redis(fleet, au
     locked = authority.folder / "locked.key"
     subprocess.run(["openssl", "pkey", "-in", authority.client_key, "-aes256", "-passout",
                     "pass:s3cr3t-key", "-out", locked], check=True, capture_output=True)
-    fleet.start_node(secrets__key_file=keys, reconnect_min_ms=100)
+    fleet.start_node(secrets__key_file=keys, reconnect_min_ms=100,
+                     secrets__files_allow=authority.folder)
     nobody = f"mqtts://127.0.0.1:{free_port()}"
     document = {"id": "c", "urls": [f"ws://127.0.0.1:{door.port}/a?token=s3cr3t-query", nobody],
                 "websocket": {"headers": {"Authorization": "s3cr3t-header"}},

@@ -185,14 +185,53 @@ static void keep_urls(const struct field *field, json_t *given, json_t *kept) {
     }
 }
 
-static void keep_members(json_t *document, json_t *stored, const struct field_table *table) {
+/* `visit` is called for each broker of the document that can be read, until it returns false, which
+ * is returned. */
+static bool each_broker(const json_t *document,
+                        bool (*visit)(const struct client_url *url, const void *context),
+                        const void *context) {
+    static const char *const names[] = {"broker", "url", "urls"};
+    bool more = true;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const json_t *given = json_object_get(document, names[i]);
+        size_t count = json_is_array(given) ? json_array_size(given) : 1;
+        for (size_t k = 0; more && k < count; k++) {
+            const json_t *one = json_is_array(given) ? json_array_get(given, k) : given;
+            struct client_url url = {0};
+            const char *fault;
+            if (json_is_string(one) &&
+                client_url_parse(&url, json_string_value(one), &fault) == ERR_OK) {
+                more = visit(&url, context);
+            }
+            client_url_fini(&url);
+        }
+    }
+    return more;
+}
+
+/* The same host, and not in clear where it was TLS. */
+static bool is_other_broker(const struct client_url *url, const void *context) {
+    const struct client_url *wanted = context;
+    return strcmp(url->host, wanted->host) != 0 ||
+           (client_scheme_is_tls(url->scheme) && !client_scheme_is_tls(wanted->scheme));
+}
+
+static bool is_known_broker(const struct client_url *url, const void *stored) {
+    return !each_broker(stored, is_other_broker, url);
+}
+
+static void keep_members(json_t *document, json_t *stored, const struct field_table *table,
+                         unsigned without) {
     for (size_t i = 0; i < table->count; i++) {
         const struct field *field = &table->rows[i];
         json_t *given = json_object_get(document, field->name);
         json_t *kept = json_object_get(stored, field->name);
         bool is_secret = (field->flags & (FIELD_SECRET | FIELD_SECRET_PEM)) != 0;
+        if (field->flags & without) {
+            continue;
+        }
         if (is_object_row(field) && json_is_object(given) && json_is_object(kept)) {
-            keep_members(given, kept, field->members);
+            keep_members(given, kept, field->members, without);
         } else if ((field->flags & FIELD_URL) && json_is_array(given)) {
             keep_urls(field, given, kept);
         } else if (is_map_of_secrets(field) && json_is_object(given) && json_is_object(kept)) {
@@ -206,7 +245,8 @@ static void keep_members(json_t *document, json_t *stored, const struct field_ta
 }
 
 void client_config_keep_secrets(json_t *document, json_t *stored) {
-    keep_members(document, stored, &client_fields);
+    bool known = each_broker(document, is_known_broker, stored);
+    keep_members(document, stored, &client_fields, known ? 0 : FIELD_SENT);
 }
 
 /* Appends filter unless it is in `known`, which then has it. False: out of memory. */

@@ -52,6 +52,7 @@ enum {
     FIELD_URL = 16,       /* its query is secret; user information, which is not accepted, is never
                            * shown either; the same of each URL in an array */
     FIELD_INTERNAL = 32,  /* never accepted from nor shown to a user */
+    FIELD_SENT = 64,      /* a secret that the broker gets: not kept for another one */
 };
 
 /* NULL when right, else what is wrong: "must ...". */

@@ -289,8 +289,9 @@ static bool has_mask(struct reader *reader, json_t *object, const struct place *
     json_object_foreach(object, name, value) {
         const struct place here = {.up = place, .name = name};
         if (reader->source == CLIENT_FROM_API && client_is_mask(value)) {
-            client_fault(reader, &here,
-                         "stands for a secret that is stored, and none is: give it itself");
+            client_fault(
+                reader, &here,
+                "stands for a secret that is stored for this broker, and none is: give it itself");
             return true;
         }
     }

@@ -167,7 +167,7 @@ static const struct field_table tls_fields = TABLE(tls_rows);
 
 static const struct field websocket_rows[] = {
     {COUNTED(client_websocket, headers, header_count, client_read_headers, 32),
-     .flags = FIELD_SECRET},
+     .flags = FIELD_SECRET | FIELD_SENT},
     {TEXT(client_websocket, subprotocol, 1, 64), .check = token_fault},
 };
 static const struct field_table websocket_fields = TABLE(websocket_rows);
@@ -181,7 +181,7 @@ static const struct field client_rows[] = {
     {MEMBER(client_config, urls_order, client_read_choice), .most = 64, .choices = order_choices},
     {OTHER("port", client_read_port, 65535), .least = 1},
     {TEXT(client_config, username, 0, MQTT_STRING_MAX), .check = mqtt_string_fault},
-    {SECRET(client_config, password, 0, MQTT_STRING_MAX), .flags = FIELD_SECRET},
+    {SECRET(client_config, password, 0, MQTT_STRING_MAX), .flags = FIELD_SECRET | FIELD_SENT},
     {INTEGER(client_config, protocol_version, 4, 5)},
     {INTEGER(client_config, keepalive_s, 0, 65535)},
     {BOOL(client_config, clean_start)},

@@ -180,7 +180,8 @@ static bool mask_refused(struct reader *reader, const struct field *field, const
     if (reader->source != CLIENT_FROM_API || !is_secret || !client_is_mask(value)) {
         return false;
     }
-    client_fault(reader, place, "stands for a secret that is stored, and none is: give it itself");
+    client_fault(reader, place,
+                 "stands for a secret that is stored for this broker, and none is: give it itself");
     return true;
 }
 

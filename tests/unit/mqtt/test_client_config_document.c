@@ -71,6 +71,21 @@ START_TEST(what_was_read_can_be_written_back) {
         {"{'tls':{'key':'***'}}", "{'tls':{'key':'k'}}", "{'tls':{'key':'k'}}"},
         {"{'tls':{'key':'***'}}", "{'tls':null}", "{'tls':{'key':'***'}}"},
         {"{'tls':7}", "{'tls':{'key':'k'}}", "{'tls':7}"},
+        /* not to another broker */
+        {"{'url':'mqtts://h:9','password':'***'}", "{'broker':'h','password':'p'}",
+         "{'url':'mqtts://h:9','password':'p'}"},
+        {"{'broker':'i','password':'***'}", "{'broker':'h','password':'p'}",
+         "{'broker':'i','password':'***'}"},
+        {"{'url':'mqtt://h','password':'***'}", "{'url':'mqtts://h','password':'p'}",
+         "{'url':'mqtt://h','password':'***'}"},
+        {"{'urls':['ws://b','ws://a'],'websocket':{'headers':{'x':'***'}}}",
+         "{'urls':['ws://a','ws://b','ws://c'],'websocket':{'headers':{'x':'p'}}}",
+         "{'urls':['ws://b','ws://a'],'websocket':{'headers':{'x':'p'}}}"},
+        {"{'urls':['ws://a','ws://d'],'websocket':{'headers':{'x':'***'}}}",
+         "{'urls':['ws://a','ws://b'],'websocket':{'headers':{'x':'p'}}}",
+         "{'urls':['ws://a','ws://d'],'websocket':{'headers':{'x':'***'}}}"},
+        {"{'broker':'i','tls':{'key':'***'}}", "{'broker':'h','tls':{'key':'k'}}",
+         "{'broker':'i','tls':{'key':'k'}}"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         json_t *document = json_of(rows[i][0]);
