@@ -12,6 +12,7 @@
 #include "mqtt/tls_password.h"
 
 #define TLS_CHECK_PEM "-----BEGIN "
+#define TLS_CHECK_KEY "PRIVATE KEY-----" /* the end of the first line, whatever the kind */
 
 static void tls_check_fault(struct client_faults *faults, const char *pointer, const char *format,
                             ...) __attribute__((format(printf, 3, 4)));
@@ -57,11 +58,17 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
     bool ended = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
     ERR_clear_error();
     BIO_free(bio);
-    if (first != NULL && ended) {
+    bool has_key = strstr(text, TLS_CHECK_KEY); /* which would be stored as it is, and shown */
+    if (first != NULL && ended && !has_key) {
         return first;
     }
+    bool has_certificate = first != NULL;
     X509_free(first);
-    if (ended) {
+    if (ended && has_certificate) {
+        tls_check_fault(faults, pointer,
+                        "must hold certificates only: the private key in it belongs into tls.key, "
+                        "where it is kept secret");
+    } else if (ended) {
         tls_check_fault(faults, pointer, "must hold a certificate (-----BEGIN CERTIFICATE-----)");
     } else {
         tls_check_fault(faults, pointer,

@@ -189,6 +189,10 @@ bool deliver_may_hold(struct engine_connection *connection) {
     return false;
 }
 
+bool deliver_knows(const struct engine_connection *connection, uint16_t packet_id) {
+    return inbound_table_find(&connection->engine->inbound, connection->session, packet_id) != NULL;
+}
+
 bool deliver_may_release(const struct engine_connection *connection, uint16_t packet_id) {
     const struct inbound *inbound =
         inbound_table_find(&connection->engine->inbound, connection->session, packet_id);
@@ -264,8 +268,7 @@ bool deliver(struct engine_connection *connection, const struct packet *packet) 
 void deliver_last(struct engine_connection *connection, const struct packet *packet) {
     const struct engine *engine = connection->engine;
     struct packet_slice topic;
-    bool known = packet->qos > 0 && inbound_table_find(&engine->inbound, connection->session,
-                                                       packet->packet_id) != NULL;
+    bool known = packet->qos > 0 && deliver_knows(connection, packet->packet_id);
     if (known || alias_topic(connection, packet, &topic) != ALIAS_FOUND) {
         return;
     }

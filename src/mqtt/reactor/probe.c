@@ -477,19 +477,24 @@ static void try_addresses(struct probe *probe) {
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
+/* To the end of the list, and beyond its count until take_in_shared(). */
 static void leave_out_shared(struct probe *probe) {
     struct client_config *config = probe->config;
-    size_t kept = 0;
+    uint16_t kept = 0;
     for (size_t i = 0; i < config->subscription_count; i++) {
-        if (topic_filter_takes_from_others(config->subscriptions[i].filter)) {
-            free(config->subscriptions[i].filter);
-            probe->left_out++;
-        } else {
-            config->subscriptions[kept] = config->subscriptions[i];
+        struct client_subscription one = config->subscriptions[i];
+        if (!topic_filter_takes_from_others(one.filter)) {
+            config->subscriptions[i] = config->subscriptions[kept];
+            config->subscriptions[kept] = one;
             config->subscriptions[kept++].retain_handling = 2; /* nothing retained is sent */
         }
     }
+    probe->left_out = config->subscription_count - kept;
     config->subscription_count = kept;
+}
+
+static void take_in_shared(struct probe *probe) {
+    probe->config->subscription_count += (uint16_t)probe->left_out;
 }
 
 static void make_harmless(struct probe *probe) {
@@ -537,5 +542,6 @@ void probe_run(const struct probe_wiring *wiring, struct client_config *config, 
         failed(&probe, PROBE_TCP, CLIENT_ERROR_OUT_OF_DESCRIPTORS, "out of memory or descriptors");
     }
     probe_filters_fini(&probe.filters);
+    take_in_shared(&probe);
     report->ok = all_ok(report);
 }

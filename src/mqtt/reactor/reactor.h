@@ -326,6 +326,8 @@ void deliver_last(struct engine_connection *connection, const struct packet *pac
 /* Whether one more message with an identifier may be kept. False: not now, or never: then the
  * connection ended. */
 bool deliver_may_hold(struct engine_connection *connection);
+/* Whether there is a message with that identifier, which takes no further place. */
+bool deliver_knows(const struct engine_connection *connection, uint16_t packet_id);
 /* Whether PUBREL with that identifier would end an exchange. */
 bool deliver_may_release(const struct engine_connection *connection, uint16_t packet_id);
 /* A message with an identifier that no sink gets: acknowledged in its turn with that reason. False:

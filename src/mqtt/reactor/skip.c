@@ -81,7 +81,8 @@ size_t skip_go_on(struct engine_connection *connection, size_t len) {
 static size_t begin(struct engine_connection *connection, const struct packet_frame *frame,
                     const struct packet *packet, struct packet_slice topic, enum engine_skip reason,
                     size_t len) {
-    if (packet->packet_id != 0 && !deliver_may_hold(connection)) {
+    if (packet->packet_id != 0 && !deliver_knows(connection, packet->packet_id) &&
+        !deliver_may_hold(connection)) {
         reactor_pause(connection, READING_AHEAD);
         return 0;
     }

@@ -2,10 +2,16 @@
 #include "../../../src/mqtt/reactor/reactor.h"
 #include "reactor_fixture.h"
 
-#define BOUND 2048 /* max_packet_bytes of these tests */
+#define BOUND      2048  /* max_packet_bytes of these tests */
+#define FULL_BYTES 65536 /* buffer_bytes, where they are to be full */
 
 static void setup(void) {
     bench_setup(4, 1048576);
+    bench.conf.max_packet_bytes = BOUND;
+}
+
+static void setup_full(void) {
+    bench_setup(4, FULL_BYTES);
     bench.conf.max_packet_bytes = BOUND;
 }
 
@@ -114,6 +120,21 @@ START_TEST(case_C1_of_qos_2_the_exchange_goes_to_its_end) {
     ck_assert_int_eq(bench.skipped, 1);
     send_small(0x34, 2);
     wait_messages(1);
+}
+END_TEST
+
+/* So many that there is no place for another one. */
+START_TEST(case_C1_what_comes_again_needs_no_further_place) {
+    const int most = FULL_BYTES / 2 / (int)sizeof(struct inbound);
+    bench_up(false);
+    for (int packet_id = 1; packet_id <= most; packet_id++) {
+        send_large(0x34, (uint16_t)packet_id, BOUND);
+        ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, packet_id);
+    }
+    send_large(0x3C, 1, BOUND);
+    ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, 1);
+    ck_assert_int_eq(bench.skipped, most);
+    ck_assert_int_eq(bench.closed, 0);
 }
 END_TEST
 
@@ -398,7 +419,10 @@ static void add_tests_of_both(TCase *tcase) {
 
 int main(void) {
     Suite *suite = suite_create("reactor_skip");
-    TCase *v4 = tcase_create("v4"), *v5 = tcase_create("v5");
+    TCase *v4 = tcase_create("v4"), *v5 = tcase_create("v5"), *full = tcase_create("full");
+    tcase_add_checked_fixture(full, setup_full, bench_teardown);
+    tcase_add_test(full, case_C1_what_comes_again_needs_no_further_place);
+    suite_add_tcase(suite, full);
     tcase_add_checked_fixture(v4, setup, bench_teardown);
     tcase_add_checked_fixture(v5, setup_v5, bench_teardown);
     add_tests_of_both(v4);

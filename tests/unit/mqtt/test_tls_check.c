@@ -11,6 +11,7 @@
 
 static char ca[TEXT_LEN], cert[TEXT_LEN], chain[2 * TEXT_LEN], key[TEXT_LEN], locked[TEXT_LEN];
 static char other_key[TEXT_LEN], cut[TEXT_LEN], half_chain[2 * TEXT_LEN];
+static char with_key[2 * TEXT_LEN], with_locked[2 * TEXT_LEN];
 
 static void take(BIO *bio, char *out) {
     int n = BIO_read(bio, out, TEXT_LEN - 1);
@@ -55,6 +56,8 @@ static void setup(void) {
     snprintf(chain, sizeof(chain), "Subject: a broker\n%s%s", cert, ca);
     snprintf(cut, sizeof(cut), "%.*s", (int)strlen(cert) / 2, cert);
     snprintf(half_chain, sizeof(half_chain), "%s%s", cert, cut);
+    snprintf(with_key, sizeof(with_key), "%s%s", key, cert);
+    snprintf(with_locked, sizeof(with_locked), "%s%s", cert, locked);
     EVP_PKEY_free(first);
     EVP_PKEY_free(second);
 }
@@ -72,6 +75,10 @@ static const struct check_case {
     {NULL, chain, key, NULL, NULL},
     {"/no/such/file", "/no/such/cert", "/no/such/key", NULL, NULL},
     {NULL, cert, "/no/such/key", NULL, NULL},
+    {NULL, cert, with_key, NULL, NULL},
+    {NULL, with_key, key, "/tls/cert", "certificates only"},
+    {NULL, with_locked, key, "/tls/cert", "certificates only"},
+    {with_key, NULL, NULL, "/tls/ca", "certificates only"},
     {"/etc/ssl/certs/x.pem", NULL, NULL, NULL, NULL},
     {"/etc/shadow", NULL, NULL, "/tls/ca", "may not be read: it is not below a folder of this"},
     {"/no/such/../shadow", NULL, NULL, "/tls/ca", "may not be read"},
