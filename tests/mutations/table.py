@@ -16,6 +16,7 @@ MEMBERSHIP, LEADER = "cluster/test_membership", "cluster/test_leader"
 RELEASES, REAPER = "cluster/test_releases", "cluster/test_reaper"
 NODES, CLAIM, RESTORE = "store/test_store_node", "store/test_store_claim", "store/test_store_restore"
 HOST, TROUBLE, RACE = "mqtt/test_host", "mqtt/test_host_trouble", "mqtt/test_race"
+LATE = "mqtt/test_host_late"
 
 CLUSTER = [
     # ---- joining, fenced, Redis that lost its data
@@ -47,8 +48,6 @@ CLUSTER = [
              "if (verdicts && atomic_load(&agent->leading)) {", "if (verdicts) {", LEADER),
     Mutation("a look that failed counts for nothing bad", "src/cluster/leader.c",
              "        reaper_forget(agent->reaper);\n", "", LEADER),
-    Mutation("a look that came late counts", "src/cluster/leader.c",
-             " && now_ms - begun_ms < ttl_ms / 2;", ";", LEADER),
     Mutation("a node is buried although its fence was refused", "src/cluster/leader.c",
              "if (verdicts[i] && fence(agent, &nodes[i])) {",
              "if (verdicts[i] && (fence(agent, &nodes[i]) || true)) {", LEADER),
@@ -104,6 +103,11 @@ STORE = [
 ]
 
 MQTT = [
+    Mutation("a publication past its deadline is still sent", "src/mqtt/host/host_publication.c",
+             "bool late = publication->deadline_ms <= clock_ms();", "bool late = false;", LATE),
+    Mutation("the lease is not checked just before a connection is opened", "src/mqtt/host/host_connect.c",
+             "    if (!host->owner->lease_valid(host->owner->context)) {\n        host_requeue",
+             "    if (false) {\n        host_requeue", LATE),
     Mutation("a publication that the engine refuses is not freed", "src/mqtt/host/host_publication.c",
              "    publication_answer(publication, result, 0);\n    host_publication_free(publication);\n",
              "    publication_answer(publication, result, 0);\n", HOST),
@@ -112,9 +116,6 @@ MQTT = [
     Mutation("of several addresses only the first is tried", "src/mqtt/reactor/race.c",
              "    if (race->begun < race->addresses.count || race->refused) {", "    if (race->refused) {",
              RACE),
-    Mutation("of several brokers only the first is tried", "src/mqtt/host/host_urls.c",
-             "    urls_go_to(client, (client->url_index + 1u) % count);\n", "",
-             TROUBLE),
 ]
 
 MUTATIONS = CLUSTER + STORE + MQTT

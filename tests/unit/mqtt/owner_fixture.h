@@ -26,8 +26,9 @@ struct fixture {
     pthread_t threads[8];
     size_t thread_count;
     atomic_bool lease;
-    atomic_bool accept; /* at once */
-    atomic_bool full;   /* QoS 1 and 2 are refused */
+    _Atomic(bool (*)(void)) lease_asked; /* answers in its place, on the host's thread; or NULL */
+    atomic_bool accept;                  /* at once */
+    atomic_bool full;                    /* QoS 1 and 2 are refused */
     atomic_int room_waits;
     pthread_mutex_t lock; /* guards the rest */
     struct kept kept[KEPT_MAX];
@@ -39,7 +40,9 @@ struct fixture {
 };
 
 static inline bool owner_lease(void *context) {
-    return ((struct fixture *)context)->lease;
+    struct fixture *f = context;
+    bool (*asked)(void) = f->lease_asked;
+    return asked ? asked() : f->lease;
 }
 
 static inline void owner_release(void *context, const struct hosts_release *release) {
