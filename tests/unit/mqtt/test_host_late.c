@@ -4,6 +4,7 @@
 #include "owner_fixture.h"
 
 #define SUB_ALL "\"subscriptions\":[{\"filter\":\"t/#\",\"qos\":1}]"
+#define KEPT    "\"clean_start\":false,"
 
 static struct fixture_broker broker;
 static struct fixture *f;
@@ -101,6 +102,49 @@ START_TEST(a_publication_past_its_deadline_is_not_sent) {
 }
 END_TEST
 
+/* ---- a session that is over because the client is another one for its broker --------------------
+ */
+
+/* The client was online there before, so that a session waits for it; then its broker stands still
+ * with a publication that it has not acknowledged. */
+static void leave_unacknowledged(const char *fields, int port) {
+    fixture_start(f, fixture_client("a", port, fields), 1);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+    fixture_start(f, fixture_client("a", broker.port, KEPT SUB_ALL), 2);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE && broker_logged(&broker, " as a ") == 1);
+    kill(broker.pid, SIGSTOP);
+    struct engine_publication publication = {
+        .topic = "for/one", .payload = (const uint8_t *)"x", .payload_len = 1, .qos = 1};
+    ck_assert_int_eq(hosts_publish(f->hosts, "a", &publication, on_published, NULL), ERR_OK);
+    usleep(50000);
+    ck_assert_int_eq(answer, -1);
+    fixture_start(f, fixture_client("a", port, fields), 3);
+}
+
+START_TEST(what_was_for_one_broker_does_not_go_to_another) {
+    struct fixture_broker second;
+    broker_start(&second);
+    leave_unacknowledged(KEPT SUB_ALL, second.port);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE && broker_logged(&second, " as a ") == 2);
+    EVENTUALLY(answer != -1);
+    usleep(200000); /* time in which it would be sent */
+    ck_assert_int_ne(answer, ERR_OK);
+    ck_assert_int_eq(broker_logged(&second, "Received PUBLISH from"), 0);
+    kill(broker.pid, SIGCONT);
+    broker_end(&second);
+}
+END_TEST
+
+START_TEST(what_was_sent_under_one_identifier_is_not_sent_under_another) {
+    leave_unacknowledged("\"client_id\":\"other\"," KEPT SUB_ALL, broker.port);
+    kill(broker.pid, SIGCONT);
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE && broker_logged(&broker, " as other ") == 2);
+    EVENTUALLY(answer != -1);
+    usleep(200000);
+    ck_assert_int_eq(broker_logged(&broker, "Received PUBLISH from other"), 0);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("host_late");
     TCase *tests = tcase_create("host_late");
@@ -108,6 +152,8 @@ int main(void) {
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, the_lease_is_looked_at_just_before_a_connection_is_opened);
     tcase_add_test(tests, a_publication_past_its_deadline_is_not_sent);
+    tcase_add_test(tests, what_was_for_one_broker_does_not_go_to_another);
+    tcase_add_test(tests, what_was_sent_under_one_identifier_is_not_sent_under_another);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
