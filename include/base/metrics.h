@@ -133,6 +133,8 @@
       "HTTP requests refused, and connections closed, because there were too many.")                \
     X(METRIC_STREAM_DROPPED, "mqfleet_stream_events_dropped_total", "",                             \
       "Events that a reader of a stream missed: it read too slowly, or too many came at once.")     \
+    X(METRIC_OUT_OF_MEMORY, "mqfleet_out_of_memory_total", "",                                      \
+      "Allocations of memory that failed; what needed them was refused or is tried again.")         \
     METRICS_OF_LOG(X)
 
 /* X(symbol, name, labels, help): seconds, in the same buckets for all. Rows as above. */

@@ -17,7 +17,7 @@
  * well-formed UTF-8, or has half a surrogate pair, the body is parsed with a mark in its place and
  * *repaired is set, so that http_json_text_faults can say which field it was.
  * ERR_ARGUMENT: no JSON, a field twice, or nested too deeply: `detail` says what, with line and
- * column. ERR_FULL: more than HTTP_JSON_VALUES_MAX values. Caller: json_decref. */
+ * column. ERR_FULL: more than HTTP_JSON_VALUES_MAX values. ERR_MEMORY. Caller: json_decref. */
 enum err http_json_parse(const char *data, size_t len, json_t **out, bool *repaired,
                          char detail[HTTP_JSON_DETAIL_LEN]) MUST_CHECK;
 

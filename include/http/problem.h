@@ -33,6 +33,7 @@
     X(PROBLEM_PUBLICATION, 502, "publication-refused", "The broker does not take the publication") \
     X(PROBLEM_REDIS, 503, "redis-unavailable", "Redis cannot be reached")                          \
     X(PROBLEM_REDIS_FULL, 503, "redis-out-of-memory", "Redis is out of memory")                    \
+    X(PROBLEM_MEMORY, 503, "out-of-memory", "The node is out of memory")                           \
     X(PROBLEM_PEER, 503, "node-unavailable", "Another node does not answer")                       \
     X(PROBLEM_OVERLOAD, 503, "overload", "The node has too much to do")                            \
     X(PROBLEM_STOPPING, 503, "stopping", "The node is stopping")                                   \
@@ -55,6 +56,11 @@ void http_problem(struct http_response *response, enum http_problem problem, con
 void http_problem_member(struct http_response *response, const char *name, json_t *value);
 /* 422 with "errors". */
 void http_problem_faults(struct http_response *response, const struct client_faults *faults);
+
+/* 503: the node's memory ran out; noted if nobody has (base/out_of_memory.h). */
+void http_problem_memory(struct http_response *response);
+/* Of an error that is no fault of the caller's: ERR_MEMORY, or the node failed. */
+void http_problem_error(struct http_response *response, enum err error);
 
 /* What an error of the store means to a caller: Redis away, or the node at fault. */
 enum http_problem http_problem_of_store(enum err error);

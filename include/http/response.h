@@ -20,6 +20,7 @@ struct http_response {
     json_t *json; /* the body until http_response_finish; owned */
     char *body;   /* owned; NULL: none */
     size_t body_len;
+    const char *body_static;     /* in place of a body, which there was no memory for; NULL: none */
     struct event_stream *stream; /* in place of a body; held by the response; NULL: none */
     const char *content_type;    /* static; NULL: no body */
     struct http_header headers[HTTP_HEADERS_MAX];
@@ -29,7 +30,7 @@ struct http_response {
 /* Back to an empty answer. Every http_answer_ but the header begins with it. */
 void http_response_fini(struct http_response *response);
 
-/* Takes ownership of json; NULL (out of memory) makes the answer a 500. */
+/* Takes ownership of json; NULL makes the answer a 503 if memory ran out, else a 500. */
 void http_answer_json(struct http_response *response, int status, json_t *json);
 /* Takes ownership of body (malloc); content_type static. */
 void http_answer_bytes(struct http_response *response, int status, const char *content_type,

@@ -4,6 +4,7 @@
 #include "app.h"
 #include "base/clock.h"
 #include "base/notify.h"
+#include "base/out_of_memory.h"
 #include "base/pulse.h"
 
 #define COMPLAINT_MS   10000
@@ -27,6 +28,11 @@ static void return_memory(struct app *app) {
     if (info.fordblks > FREE_BYTES_MIN && info.fordblks > (info.uordblks + info.fordblks) / 4) {
         malloc_trim(0);
     }
+}
+
+static void tend_memory(struct app *app) {
+    (void)app;
+    out_of_memory_tell();
 }
 
 static int64_t watchdog_turn_ms; /* between two turns */
@@ -73,6 +79,7 @@ void app_tend(struct app *app, int64_t turn_ms) {
         void (*run)(struct app *app);
     } rows[] = {{0, 0, tend_watchdog},
                 {1000, 0, tend_redis},
+                {1000, 0, tend_memory},
                 {5000, 0, tend_status},
                 {10000, 0, return_memory}};
     int64_t now_ms = clock_ms();

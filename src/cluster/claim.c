@@ -49,8 +49,12 @@ static enum err start(struct agent *agent, const struct store_member *member,
     struct client_config *config = NULL;
     struct client_faults faults;
     char message[MESSAGE_LEN];
-    if (client_config_parse_text(client->config, client->config_len, client->id, &config,
-                                 &faults) != ERR_OK) {
+    enum err read =
+        client_config_parse_text(client->config, client->config_len, client->id, &config, &faults);
+    if (read == ERR_MEMORY) {
+        return read; /* no fault of its own: the next comparison starts it */
+    }
+    if (read != ERR_OK) {
         snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer,
                  faults.items[0].detail);
         return give_back(agent, member, client, CLIENT_ERROR_BAD_CONFIG, message);

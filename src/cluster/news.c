@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "base/log.h"
 #include "base/queue.h"
 #include "base/text.h"
@@ -348,7 +349,7 @@ static bool flush_batch(struct news *news, int64_t lost) {
     while (n < BATCH_MAX && batch.len < BATCH_BYTES_MAX && (note = note_take(news)) != NULL) {
         bool is_notice = note->message != NULL;
         json_t *json = (is_notice ? notice_json : change_json)(news, note);
-        char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+        char *text = json != NULL ? json_text(json, JSON_COMPACT) : NULL;
         if (text != NULL) {
             tell_client(news, json, text);
             buffer_append_str(&batch, n++ > 0 ? "," : "");
@@ -379,7 +380,7 @@ static void flush(struct news *news) {
 /* ---- from the other nodes -------------------------------------------------------------------- */
 
 static void hear(struct news *news, const char *payload) {
-    json_t *batch = json_loads(payload, 0, NULL);
+    json_t *batch = json_of_text(payload, strlen(payload), 0);
     const json_t *events = json_object_get(batch, "events");
     int64_t lost = json_integer_value(json_object_get(batch, "lost"));
     size_t i;
@@ -389,7 +390,7 @@ static void hear(struct news *news, const char *payload) {
             tell_lost(news, lost);
         }
         json_array_foreach(events, i, event) {
-            char *text = json_is_object(event) ? json_dumps(event, JSON_COMPACT) : NULL;
+            char *text = json_is_object(event) ? json_text(event, JSON_COMPACT) : NULL;
             if (text != NULL) {
                 tell_client(news, event, text);
             }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/json_memory.h"
 
 struct look {
     struct store_node *nodes; /* sorted by name */
@@ -61,7 +62,7 @@ static void say(const struct teller *teller, enum news_kind kind, const char *na
     json_t *json = json_pack("{s:s, s:s, s:o, s:s, s:s}", "at", clock_rfc3339(clock_wall_ms(), at),
                              "kind", news_kind_name(kind), "name",
                              shown != NULL ? shown : json_null(), "state", state, "reason", reason);
-    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *text = json != NULL ? json_text(json, JSON_COMPACT) : NULL;
     if (text != NULL) {
         teller->tell(teller->context, &(struct news_item){.kind = kind,
                                                           .subject = name != NULL ? name : "",

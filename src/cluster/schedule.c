@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "base/log.h"
 #include "base/pulse.h"
 #include "base/text.h"
@@ -179,9 +180,12 @@ static void round_consider(struct agent *agent, struct round *round,
     }
     struct client_config *config = NULL;
     struct client_faults faults;
-    if (client_config_parse_text(row->config, row->config_len, row->id, &config, &faults) !=
-        ERR_OK) {
-        bad_config(agent, round, row, &faults);
+    enum err result =
+        client_config_parse_text(row->config, row->config_len, row->id, &config, &faults);
+    if (result != ERR_OK) {
+        if (result == ERR_ARGUMENT) { /* else it is no fault of its own, and comes again */
+            bad_config(agent, round, row, &faults);
+        }
         return;
     }
     struct candidate *candidate = &round->candidates[round->candidate_count];
@@ -267,7 +271,7 @@ static char *claim_body(const struct claim_call *call, bool anyway) {
                                                  call->items[i].identity));
     }
     json_t *body = json_pack("{s:o, s:b}", "clients", clients, "anyway", anyway);
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    char *text = body ? json_text(body, JSON_COMPACT) : NULL;
     json_decref(body);
     return text;
 }
@@ -314,8 +318,7 @@ static size_t claim_answer(struct agent *agent, const struct store_node *node,
                                  : "something else may listen at this address");
         return 0;
     }
-    json_t *answer =
-        json_loadb(peer->answer.data ? peer->answer.data : "", peer->answer.len, 0, NULL);
+    json_t *answer = json_of_text(peer->answer.data ? peer->answer.data : "", peer->answer.len, 0);
     json_int_t claimed = 0;
     int fenced = 0, draining = 0, troubled = 0;
     int bad = json_unpack(answer, "{s:I, s:b, s:b, s?b}", "claimed", &claimed, "fenced", &fenced,

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/json_memory.h"
+#include "base/out_of_memory.h"
 #include "base/text.h"
 #include "http/client_waits.h"
 #include "http/json.h"
@@ -95,7 +97,7 @@ static void answer_written(struct http_request *request, struct store_client *ro
     const char *id = request->parameter;
     struct store_client *written = malloc(sizeof *written);
     if (!written) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     *written = *row;
@@ -179,7 +181,14 @@ static bool prepare_update(const struct http_request *request, const struct stor
                            json_t *document, struct client_input *input,
                            struct http_response *response) {
     struct client_faults faults;
-    json_t *stored = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *stored = NULL;
+    enum err result =
+        json_parse(&stored, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (document == NULL || result == ERR_MEMORY) { /* of an update that keeps what is stored */
+        json_decref(stored);
+        http_problem_memory(response);
+        return false;
+    }
     if (json_is_object(stored)) {
         client_config_keep_secrets(document, stored);
         json_t *desired = json_object_get(stored, "desired");
@@ -188,24 +197,29 @@ static bool prepare_update(const struct http_request *request, const struct stor
         }
     }
     json_decref(stored);
-    enum err result = client_input_check(request->api, document, CLIENT_FROM_API,
-                                         request->parameter, false, input, &faults);
+    result = client_input_check(request->api, document, CLIENT_FROM_API, request->parameter, false,
+                                input, &faults);
     if (result == ERR_ARGUMENT) {
         http_problem_faults(response, &faults);
         return false;
     }
     struct client_config *before = NULL;
-    if (result == ERR_OK && client_config_parse_text(row->config, row->config_len, row->id, &before,
-                                                     &faults) == ERR_OK) {
+    enum err read = result == ERR_OK ? client_config_parse_text(row->config, row->config_len,
+                                                                row->id, &before, &faults)
+                                     : result;
+    if (read == ERR_MEMORY) {
+        result = read;
+    } else if (read == ERR_OK) {
         free(input->text);
         input->text = NULL;
         result = client_config_retire(document, input->config, before);
         input->text = result == ERR_OK ? client_config_canonical(document) : NULL;
-        result = input->text != NULL ? ERR_OK : ERR_MEMORY;
+        /* Also of what must not be lost without a word, as `desired` above. */
+        result = input->text != NULL && !out_of_memory_seen() ? ERR_OK : ERR_MEMORY;
     }
     client_config_destroy(before);
     if (result != ERR_OK) {
-        http_problem(response, PROBLEM_INTERNAL, "%s", err_name(result));
+        http_problem_error(response, result);
     }
     return result == ERR_OK;
 }
@@ -214,7 +228,7 @@ static bool put_once(struct http_request *request, const struct write *wanted,
                      struct http_response *response) {
     struct store_client row;
     struct client_input input = {0};
-    json_t *document = json_deep_copy(wanted->body);
+    json_t *document = json_whole_copy(wanted->body);
     bool done = true;
     if (read_row(request, &row, response)) {
         if (wanted->expected != 0 && row.version != wanted->expected) {
@@ -265,27 +279,35 @@ static bool prepare_desired(const struct http_api *api, const struct store_clien
                             enum client_desired desired, struct client_input *input,
                             struct http_response *response) {
     struct client_faults faults;
+    json_t *document = NULL;
     *input = (struct client_input){0};
-    if (client_config_parse_text(row->config, row->config_len, row->id, &input->config, &faults) !=
-        ERR_OK) {
+    enum err result =
+        client_config_parse_text(row->config, row->config_len, row->id, &input->config, &faults);
+    if (result == ERR_ARGUMENT) {
         http_problem(response, PROBLEM_STATE, "what is stored under %s is no configuration: %s",
-                     row->id, faults.count > 0 ? faults.items[0].detail : "out of memory");
+                     row->id, faults.items[0].detail);
         return false;
     }
-    json_t *document = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (result == ERR_OK) {
+        result = json_parse(&document, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    }
+    if (result != ERR_OK) {
+        http_problem_error(response, result);
+        return false;
+    }
     if (input->config->desired != desired) {
-        json_object_set_new(document, "desired", json_string(client_desired_name(desired)));
+        bool set = json_object_set_new(document, "desired",
+                                       json_string(client_desired_name(desired))) == 0;
         /* What is encrypted with a key that is not here stays so. */
-        enum err ignored = client_secrets_seal(document, row->id, api->context.secrets, NULL, NULL);
-        (void)ignored;
-        input->text = client_config_canonical(document);
+        result = client_secrets_seal(document, row->id, api->context.secrets, NULL, NULL);
+        input->text = set && result != ERR_MEMORY ? client_config_canonical(document) : NULL;
     } else {
         input->text = strdup(row->config); /* so that it keeps its version */
     }
     input->identity = client_config_identity(input->config);
     json_decref(document);
     if (input->text == NULL || input->identity == NULL) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return false;
     }
     return true;

@@ -52,7 +52,8 @@ static bool item_check(struct create_item *item, const struct http_api *api, jso
                   first->detail);
         item->errors = http_faults_json(&faults, prefix);
     } else if (result != ERR_OK) {
-        item_fail(item, PROBLEM_INTERNAL, "%s", err_name(result));
+        item_fail(item, result == ERR_MEMORY ? PROBLEM_MEMORY : PROBLEM_INTERNAL, "%s",
+                  err_name(result));
     }
     return result == ERR_OK;
 }
@@ -158,7 +159,7 @@ static void one_ask(struct http_request *request, struct http_response *response
     if (!rows || !moved) {
         free(rows);
         free(moved);
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     *rows = *row;
@@ -188,7 +189,7 @@ static void one_stored(struct http_request *request, const struct create_item *i
     const char *id = item->input.config->id;
     struct one *one = one_create(item);
     if (!one) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     clients_wait(request, response,
@@ -367,7 +368,7 @@ static void batch_stored(struct http_request *request, const struct batch *batch
                          const json_t *documents, struct http_response *response) {
     struct summary *summary = batch_summary(batch, documents);
     if (!summary) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     clients_wait(request, response,

@@ -236,7 +236,7 @@ static void page_show(struct http_request *request, struct http_response *respon
     }
     struct listing *moved = malloc(sizeof *moved); /* the context goes with the rows */
     if (!moved) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     *moved = *listing;
@@ -292,7 +292,7 @@ static void listing_go_on(struct listing *listing, struct http_request *request,
 void api_clients_list(struct http_request *request, struct http_response *response) {
     struct listing *listing = calloc(1, sizeof *listing);
     if (!listing) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     if (!listing_init(listing, request, response)) {

@@ -26,7 +26,7 @@ static bool open_stream(const struct http_request *request, size_t ring_bytes,
     } else if (result == ERR_WRONG_STATE) {
         http_problem(response, PROBLEM_STOPPING, "nothing was done");
     } else if (result != ERR_OK) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
     }
     return result == ERR_OK;
 }
@@ -138,7 +138,7 @@ static struct audience *audience_create(const struct http_request *request,
     }
     struct audience *audience = calloc(1, sizeof(*audience));
     if (audience == NULL) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return NULL;
     }
     audience->kinds = wanted;
@@ -200,6 +200,6 @@ void api_client_messages(struct http_request *request, struct http_response *res
     event_stream_comment(stream, "messages from now on");
     http_answer_stream(response, stream);
     if (tails_add(request->api->tails, request->parameter, stream, request->forwarded) != ERR_OK) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
     }
 }

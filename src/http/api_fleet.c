@@ -30,7 +30,7 @@ static void claim(const struct http_api *api, const json_t *clients, bool anyway
     size_t n = json_array_size(clients);
     struct store_claim_item *items = calloc(n + 1, sizeof(*items));
     if (items == NULL) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     size_t taken = 0;

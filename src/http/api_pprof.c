@@ -187,7 +187,7 @@ void api_pprof_profile(struct http_request *request, struct http_response *respo
     }
     struct cpu_profile *cpu = calloc(1, sizeof *cpu);
     if (!cpu) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     cpu->seconds = (int)seconds;

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_memory.h"
 #include "base/text.h"
 #include "http/json.h"
 #include "http/pending.h"
@@ -106,7 +107,7 @@ static void answer_outcome(const struct http_api *api, const char *id, uint8_t q
                      "too many publications are outstanding; nothing was sent");
         break;
     default:
-        http_problem(response, PROBLEM_INTERNAL, "it was not published: %s", err_name(result));
+        http_problem_error(response, result); /* it was not published */
         break;
     }
 }
@@ -226,7 +227,7 @@ bool client_publish(struct http_request *request, const char *id, json_t *docume
     enum err result = ERR_ARGUMENT;
     bool waits = false;
     if (!input) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return true;
     }
     if (input->faults.count == 0) {
@@ -243,7 +244,7 @@ void client_publish_elsewhere(struct http_request *request, const char *id, cons
                               struct http_response *response) {
     struct store_client row;
     if (fleet_owner_elsewhere(request, id, &row, response)) {
-        char *body = json_dumps(document, JSON_COMPACT);
+        char *body = json_text(document, JSON_COMPACT);
         fleet_forward(request, row.owner.node, "POST", id, "publish", body,
                       body != NULL ? strlen(body) : 0,
                       request->api->context.conf->publish_timeout_ms + FORWARD_GRACE_MS, response);
@@ -361,7 +362,7 @@ static void listing_ended(struct http_request *request, struct http_response *re
 static void list_publications(struct http_request *request, struct http_response *response) {
     struct listing *listing = calloc(1, sizeof *listing);
     if (!listing) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     struct pending *pending = pending_begin(request, response,

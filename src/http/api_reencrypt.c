@@ -10,6 +10,7 @@
 #include "http/cursor.h"
 #include "http/job.h"
 #include "http/problem.h"
+#include "base/json_memory.h"
 #include "http/json.h"
 #include "mqtt/client_secrets.h"
 
@@ -60,12 +61,16 @@ static enum err write_sealed(struct reencryption *work, const struct store_clien
 static enum err reencrypt_row(struct reencryption *work, const struct store_client *row) {
     struct client_faults faults = {.count = 0};
     bool changed = false;
-    json_t *document = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *document = NULL;
     enum err result =
-        json_is_object(document)
-            ? client_secrets_seal(document, row->id, work->request->api->context.secrets, &changed,
-                                  &faults)
-            : ERR_OK;
+        json_parse(&document, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (result == ERR_MEMORY) {
+        return result;
+    }
+    result = json_is_object(document)
+                 ? client_secrets_seal(document, row->id, work->request->api->context.secrets,
+                                       &changed, &faults)
+                 : ERR_OK;
     if (result == ERR_ARGUMENT && faults.count > 0) {
         note_failure(work, row->id, faults.items[0].detail);
         result = ERR_OK;
@@ -171,7 +176,7 @@ void api_clients_reencrypt(struct http_request *request, struct http_response *r
     }
     struct reencryption *work = calloc(1, sizeof *work);
     if (!work) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     work->cursor = from;

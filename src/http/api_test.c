@@ -34,7 +34,7 @@ static bool check(const struct http_request *request, json_t *document, struct c
     if (result == ERR_ARGUMENT) {
         http_problem_faults(response, &faults);
     } else if (result != ERR_OK) {
-        http_problem(response, PROBLEM_INTERNAL, "%s", err_name(result));
+        http_problem_error(response, result);
     }
     return result == ERR_OK;
 }
@@ -89,7 +89,11 @@ static bool read_secrets(const struct http_request *request, struct client_input
         input->config = whole != NULL ? whole : stored;
     } else {
         client_config_destroy(stored);
-        answer_secret_fault(response, fault);
+        if (result == ERR_MEMORY) {
+            http_problem_memory(response);
+        } else {
+            answer_secret_fault(response, fault);
+        }
     }
     return result == ERR_OK;
 }
@@ -202,8 +206,12 @@ static void test_run(const struct http_request *request, void *data) {
 static void test_answer(struct http_request *request, struct http_response *response, void *data) {
     struct test *test = data;
     (void)request;
-    http_answer_json(response, 200, test->report);
-    test->report = NULL;
+    if (test->report) {
+        http_answer_json(response, 200, test->report);
+        test->report = NULL;
+    } else {
+        http_problem_memory(response);
+    }
 }
 
 /* Takes over what is in the input. */
@@ -211,7 +219,7 @@ static void test_start(struct http_request *request, struct client_input *input,
                        struct http_response *response) {
     struct test *test = calloc(1, sizeof *test);
     if (!test) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     *test = (struct test){.input = *input, .timeout_ms = timeout_ms};

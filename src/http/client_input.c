@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_memory.h"
+#include "base/out_of_memory.h"
 #include "http/json.h"
 #include "http/problem.h"
 #include "mqtt/client_secrets.h"
@@ -24,7 +26,7 @@ bool http_body_json(const struct http_request *request, struct http_response *re
         http_problem(response, PROBLEM_BAD_JSON, "%s", detail);
         return false;
     default:
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return false;
     }
 }
@@ -125,7 +127,9 @@ enum err client_input_check(const struct http_api *api, json_t *document, enum c
     }
     out->text = client_config_canonical(document);
     out->identity = client_config_identity(out->config);
-    return out->text != NULL && out->identity != NULL ? ERR_OK : ERR_MEMORY;
+    /* A text that may have a hole is not stored. */
+    bool whole = out->text != NULL && out->identity != NULL && !out_of_memory_seen();
+    return whole ? ERR_OK : ERR_MEMORY;
 }
 
 void client_input_fini(struct client_input *input) {
@@ -140,8 +144,8 @@ void client_input_fini(struct client_input *input) {
  */
 bool client_input_same(const struct http_api *api, const struct store_client *stored,
                        const char *text) {
-    json_t *theirs = json_loadb(stored->config, stored->config_len, JSON_REJECT_DUPLICATES, NULL);
-    json_t *ours = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    json_t *theirs = json_of_text(stored->config, stored->config_len, JSON_REJECT_DUPLICATES);
+    json_t *ours = json_of_text(text, strlen(text), JSON_REJECT_DUPLICATES);
     client_secrets_open_document(theirs, stored->id, api->context.secrets);
     client_secrets_open_document(ours, stored->id, api->context.secrets);
     (void)json_object_del(theirs, "retired_filters");

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "http/json.h"
 
 bool client_state_known(const char *shown) {
@@ -151,7 +152,7 @@ void client_view_open(struct client_view *view, const struct store_client *row) 
         view->shown = json_null();
         return;
     }
-    json_t *document = json_loadb(row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *document = json_of_text(row->config, row->config_len, JSON_REJECT_DUPLICATES);
     view->shown = document != NULL ? client_config_redacted(document) : NULL;
     json_decref(document);
 }

@@ -8,6 +8,7 @@
 #include <uthash.h>
 #include <utlist.h>
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "base/text.h"
 #include "cluster/peer_calls.h"
 #include "http/api.h"
@@ -252,7 +253,7 @@ void client_waits_tell(struct client_waits *waits, const char *id, const char *s
 static void statuses_came(struct peer_call *call, void *context) {
     struct client_waits *waits = context;
     json_t *answer = call->result == ERR_OK && call->status == 200 && call->answer.data
-                         ? json_loadb(call->answer.data, call->answer.len, 0, NULL)
+                         ? json_of_text(call->answer.data, call->answer.len, 0)
                          : NULL;
     const char *id;
     json_t *status;
@@ -276,7 +277,7 @@ static void ask_owners(struct client_waits *waits, const json_t *asked) {
     for (size_t i = 0; i < n; i++) {
         json_t *ids = json_object_get(asked, nodes[i].name);
         json_t *document = ids && nodes[i].beating ? json_pack("{s:O}", "ids", ids) : NULL;
-        char *body = document ? json_dumps(document, JSON_COMPACT) : NULL;
+        char *body = document ? json_text(document, JSON_COMPACT) : NULL;
         if (body) {
             const struct peer_call call = {.host = nodes[i].host,
                                            .port = nodes[i].port,

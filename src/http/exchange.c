@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/out_of_memory.h"
 #include "base/text.h"
 #include "http/event_stream.h"
 #include "http/problem.h"
@@ -56,6 +57,7 @@ struct exchange {
     size_t counted;                /* bytes of the body in server->body_bytes */
     int64_t begun_us;
     int64_t queued_ms;
+    bool starved; /* memory ran out while it was handled */
     bool streams; /* SENT, and goes on until its stream ends */
 };
 
@@ -124,7 +126,7 @@ static void log_answer(const struct exchange *exchange) {
 
 static struct MHD_Response *answer_of_body(struct http_response *response) {
     struct MHD_Response *answer = MHD_create_response_from_buffer(
-        response->body_len, response->body,
+        response->body_len, response->body != NULL ? response->body : (char *)response->body_static,
         response->body != NULL ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
     if (answer != NULL) {
         response->body = NULL;
@@ -300,7 +302,9 @@ static void exchange_route(struct exchange *exchange) {
         const char *query = strpbrk(exchange->target, "?#");
         result = http_query_parse(query != NULL && *query == '?' ? query + 1 : "", &request->query);
     }
-    if (result != ERR_OK) {
+    if (result == ERR_MEMORY) {
+        http_problem_memory(&exchange->response);
+    } else if (result != ERR_OK) {
         http_problem(&exchange->response, PROBLEM_BAD_REQUEST,
                      "path and query must be percent-encoded UTF-8 without U+0000, with at most %d "
                      "parameters",
@@ -393,7 +397,7 @@ static void body_keep(struct exchange *exchange, const char *data, size_t len) {
         exchange->counted += len;
         buffer_append(body, data, len);
         if (body->failed) {
-            http_problem(&exchange->response, PROBLEM_INTERNAL, "out of memory");
+            http_problem_memory(&exchange->response);
         }
     }
     if (exchange->response.status != 0) {
@@ -456,6 +460,14 @@ static void exchange_hand_on(struct exchange *exchange) {
     }
 }
 
+/* If memory ran out in one of its steps, its answer may have holes, or blame the caller. */
+static void exchange_doubt(struct exchange *exchange) {
+    exchange->starved |= out_of_memory_seen();
+    if (exchange->starved && exchange->response.status != 0) {
+        http_problem_memory(&exchange->response);
+    }
+}
+
 /* One step of its handling: the handler first, then what it left for later or waited for. */
 static void exchange_step(struct exchange *exchange) {
     struct http_request *request = &exchange->request;
@@ -463,12 +475,14 @@ static void exchange_step(struct exchange *exchange) {
     http_handler *step = request->later != NULL ? request->later : request->route->handler;
     exchange->ended = NULL;
     log_context("request", request->id);
+    out_of_memory_forget();
     if (ended != NULL) {
         pending_run(ended, request, &exchange->response);
     } else {
         request->later = NULL;
         step(request, &exchange->response);
     }
+    exchange_doubt(exchange);
     log_context(NULL, NULL);
 }
 
@@ -535,7 +549,7 @@ static enum MHD_Result exchange_dispatch(struct exchange *exchange) {
         return exchange_finish(exchange);
     }
     if (exchange->request.route->flags & ROUTE_INLINE) {
-        exchange->request.route->handler(&exchange->request, &exchange->response);
+        exchange_step(exchange);
         return exchange_finish(exchange);
     }
     if (atomic_load(&exchange->server->api.stop) != HTTP_RUNNING) {

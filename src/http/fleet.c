@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_memory.h"
 #include "base/text.h"
 #include "http/json.h"
 #include "http/peer_wait.h"
@@ -74,7 +75,7 @@ static void statuses_merge(json_t *all, const struct peer_call *peer) {
     if (peer->result != ERR_OK || peer->status != 200 || peer->answer.data == NULL) {
         return;
     }
-    json_t *answer = json_loadb(peer->answer.data, peer->answer.len, 0, NULL);
+    json_t *answer = json_of_text(peer->answer.data, peer->answer.len, 0);
     json_t *statuses = json_object_get(answer, "statuses");
     if (json_is_object(statuses)) {
         (void)json_object_update(all, statuses);
@@ -200,7 +201,7 @@ static size_t question_calls(struct question *question, const struct http_reques
         struct status_call *call = &question->calls[i];
         const struct store_node *node = roster_find(roster, call->node);
         json_t *body = json_pack("{s:O}", "ids", call->ids);
-        call->body = body ? json_dumps(body, JSON_COMPACT) : NULL;
+        call->body = body ? json_text(body, JSON_COMPACT) : NULL;
         json_decref(body);
         if (node && node->beating && call->body) {
             peers[n++] = (struct peer_call){.host = node->host,
@@ -245,7 +246,7 @@ void fleet_statuses(struct http_request *request, struct http_response *response
                     void (*free_context)(void *context)) {
     struct question *question = question_create(rows, n, then, context, free_context);
     if (!question) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     question_begin(question, request);
@@ -259,7 +260,7 @@ void fleet_status(struct http_request *request, struct http_response *response,
                   struct store_client *row, fleet_then *then) {
     struct store_client *rows = malloc(sizeof *rows);
     if (!rows) {
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     *rows = *row;

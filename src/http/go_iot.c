@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_memory.h"
 #include "http/json.h"
 #include "http/problem.h"
 
@@ -39,6 +40,10 @@ static void answer_member(struct http_response *response, const char *name, json
 }
 
 static void answer_store(struct http_response *response, enum err error) {
+    if (error == ERR_MEMORY) {
+        http_problem_memory(response);
+        return;
+    }
     bool away = http_problem_of_store(error) == PROBLEM_REDIS;
     answer(response, away ? 503 : 500, away ? MESSAGE_NO_REDIS : err_name(error), NULL);
 }
@@ -70,6 +75,10 @@ static bool read_input(struct http_request *request, const char *message,
     *input = (struct client_input){0};
     enum err result =
         http_json_parse(request->body.data, request->body.len, &document, &repaired, detail);
+    if (result == ERR_MEMORY) {
+        http_problem_memory(response);
+        return false;
+    }
     if (result != ERR_OK) {
         answer(response, 400, message, NULL);
         answer_member(response, "detail", http_json_string(detail));
@@ -83,6 +92,8 @@ static bool read_input(struct http_request *request, const char *message,
     if (result == ERR_ARGUMENT) {
         answer(response, 400, message, NULL);
         answer_member(response, "errors", http_faults_json(&faults, ""));
+    } else if (result == ERR_MEMORY) {
+        http_problem_memory(response);
     } else if (result != ERR_OK) {
         answer(response, 500, err_name(result), NULL);
     }
@@ -373,7 +384,7 @@ static void reshape_published(const struct http_request *request, struct http_re
     json_t *problem =
         response->json != NULL
             ? json_incref(response->json)
-            : json_loadb(response->body != NULL ? response->body : "", response->body_len, 0, NULL);
+            : json_of_text(response->body != NULL ? response->body : "", response->body_len, 0);
     const char *detail = json_string_value(json_object_get(problem, "detail"));
     answer(response, status, detail != NULL ? detail : "failed", NULL);
     json_decref(problem);

@@ -69,7 +69,7 @@ void http_job_start(struct http_request *request, struct http_response *response
         if (plan->free_data && plan->data) {
             plan->free_data(plan->data);
         }
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     *job = (struct job){.plan = *plan, .request = request};

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "base/text.h"
 
 /* U+FDD0, a noncharacter: stands for what was no text in a repaired body. */
@@ -121,9 +122,10 @@ static bool is_blank(const char *data, size_t len) {
 
 static enum err load(const char *data, size_t len, json_t **out, char *detail) {
     json_error_t error;
-    *out = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (*out != NULL) {
-        return ERR_OK;
+    enum err result = json_parse(out, data, len,
+                                 JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (result != ERR_ARGUMENT) {
+        return result;
     }
     if (is_blank(data, len)) {
         snprintf(detail, HTTP_JSON_DETAIL_LEN, "line 1, column 1: the body is empty");

@@ -126,7 +126,7 @@ void peer_wait(struct http_request *request, struct http_response *response,
         if (plan->free_context && plan->context) {
             plan->free_context(plan->context);
         }
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return;
     }
     wait->users += n + 1; /* the last is for this function */

@@ -133,7 +133,7 @@ struct pending *pending_begin(struct http_request *request, struct http_response
     assert(!request->pending);
     if (!pending) {
         pending_free_plan(plan);
-        http_problem(response, PROBLEM_INTERNAL, "out of memory");
+        http_problem_memory(response);
         return NULL;
     }
     pending->all = pendings;

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include "base/out_of_memory.h"
 #include "http/json.h"
 
 #define RETRY_AFTER_S 1
@@ -37,8 +38,24 @@ void http_problem(struct http_response *response, enum http_problem problem, con
                      json_pack("{s:s, s:s, s:i, s:o}", "type", row->type, "title", row->title,
                                "status", row->status, "detail", http_json_string(detail)));
     response->content_type = HTTP_PROBLEM_TYPE;
-    if (row->status == 503) {
+    if (response->status == 503) {
         http_answer_header(response, "Retry-After", "%d", RETRY_AFTER_S);
+    }
+}
+
+void http_problem_memory(struct http_response *response) {
+    if (!out_of_memory_seen()) { /* no front of the allocator, or another thread */
+        out_of_memory_note(0);
+    }
+    http_problem(response, PROBLEM_MEMORY,
+                 "memory ran out; of what was to be changed, nothing or all was done: try again");
+}
+
+void http_problem_error(struct http_response *response, enum err error) {
+    if (error == ERR_MEMORY) {
+        http_problem_memory(response);
+    } else {
+        http_problem(response, PROBLEM_INTERNAL, "%s", err_name(error));
     }
 }
 
@@ -59,8 +76,8 @@ void http_problem_faults(struct http_response *response, const struct client_fau
 }
 
 enum http_problem http_problem_of_store(enum err error) {
-    if (error == ERR_FULL) {
-        return PROBLEM_REDIS_FULL;
+    if (error == ERR_FULL || error == ERR_MEMORY) {
+        return error == ERR_FULL ? PROBLEM_REDIS_FULL : PROBLEM_MEMORY;
     }
     return error == ERR_UNAVAILABLE || error == ERR_TIMEOUT ? PROBLEM_REDIS : PROBLEM_INTERNAL;
 }
@@ -74,6 +91,8 @@ void http_problem_store(struct http_response *response, enum err error) {
                      "nothing was changed; clients can still be deleted");
     } else if (error == ERR_UNAVAILABLE) {
         http_problem(response, PROBLEM_REDIS, "the node has no connection to Redis; try again");
+    } else if (error == ERR_MEMORY) {
+        http_problem_memory(response);
     } else {
         http_problem(response, PROBLEM_INTERNAL, "a call to Redis failed: %s", err_name(error));
     }

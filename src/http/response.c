@@ -7,15 +7,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_memory.h"
+#include "base/out_of_memory.h"
 #include "base/text.h"
 #include "http/event_stream.h"
 #include "http/json.h"
 #include "http/problem.h"
 #include "http/request.h"
 
-static const char OUT_OF_MEMORY[] = "{\"type\":\"urn:mqfleet:problem:internal\",\"title\":"
-                                    "\"The node failed\",\"status\":500,"
-                                    "\"detail\":\"out of memory\"}";
+/* What is said when there is no memory to say more. */
+static const char OUT_OF_MEMORY[] = "{\"type\":\"urn:mqfleet:problem:out-of-memory\",\"title\":"
+                                    "\"The node is out of memory\",\"status\":503,"
+                                    "\"detail\":\"there was none for the answer: try again\"}";
+static const char FAILED[] = "{\"type\":\"urn:mqfleet:problem:internal\",\"title\":"
+                             "\"The node failed\",\"status\":500,"
+                             "\"detail\":\"the answer could not be made\"}";
 
 void http_response_fini(struct http_response *response) {
     json_decref(response->json);
@@ -27,15 +33,15 @@ void http_response_fini(struct http_response *response) {
     *response = (struct http_response){0};
 }
 
-static void answer_out_of_memory(struct http_response *response) {
+static void answer_without_body(struct http_response *response) {
     http_response_fini(response);
-    response->status = 500;
+    response->status = out_of_memory_seen() ? 503 : 500;
     response->content_type = HTTP_PROBLEM_TYPE;
 }
 
 void http_answer_json(struct http_response *response, int status, json_t *json) {
     if (json == NULL) {
-        answer_out_of_memory(response);
+        answer_without_body(response);
         return;
     }
     http_response_fini(response);
@@ -56,7 +62,7 @@ void http_answer_bytes(struct http_response *response, int status, const char *c
 void http_answer_text(struct http_response *response, int status, const char *text) {
     char *copy = text_dup(text);
     if (copy == NULL) {
-        answer_out_of_memory(response);
+        answer_without_body(response);
         return;
     }
     http_answer_bytes(response, status, "text/plain; charset=utf-8", copy, strlen(copy));
@@ -102,17 +108,17 @@ void http_response_finish(struct http_response *response, const struct http_requ
     }
     if (response->json != NULL) {
         char *body =
-            json_dumps(response->json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+            json_text(response->json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         json_decref(response->json);
         response->json = NULL;
         response->body = body;
         response->body_len = body != NULL ? strlen(body) : 0;
         if (body == NULL) {
-            answer_out_of_memory(response);
+            answer_without_body(response);
         }
     }
-    if (response->body == NULL && response->status == 500) {
-        response->body = text_dup(OUT_OF_MEMORY);
-        response->body_len = response->body != NULL ? strlen(response->body) : 0;
+    if (response->body == NULL && http_response_is_problem(response)) {
+        response->body_static = response->status == 503 ? OUT_OF_MEMORY : FAILED;
+        response->body_len = strlen(response->body_static);
     }
 }

@@ -11,6 +11,7 @@
 #include <utlist.h>
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "base/text.h"
 #include "http/json.h"
 #include "sink/properties.h"
@@ -139,7 +140,7 @@ static char *message_text(const struct message *message) {
     json_object_set_new(json, "qos", json_integer(message->qos));
     json_object_set_new(json, "retain", json_boolean(message->retain));
     failed |= json_object_set_new(json, "properties", properties);
-    char *text = failed == 0 ? json_dumps(json, JSON_COMPACT) : NULL;
+    char *text = failed == 0 ? json_text(json, JSON_COMPACT) : NULL;
     json_decref(json);
     return text;
 }

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "base/out_of_memory.h"
 #include "profile/stack.h"
 
 #define STACKS_MAX  8192  /* row 0 is for those that find no room */
@@ -231,7 +232,10 @@ static __attribute__((noinline)) void sample(void *block, size_t size) {
 }
 
 static inline void *allocated(void *block, size_t size) {
-    if (block == NULL) { /* of any size, so that the count could overflow */
+    if (__builtin_expect(block == NULL, 0)) { /* of any size, so that the count could overflow */
+        if (size > 0) {                       /* else realloc has freed it */
+            out_of_memory_note(size);
+        }
         return NULL;
     }
     bytes_left -= (int64_t)(size > 0 ? size : 1);
@@ -269,8 +273,7 @@ void *malloc(size_t size) {
 }
 
 void *calloc(size_t count, size_t size) {
-    void *block = __libc_calloc(count, size);
-    return block != NULL ? allocated(block, count * size) : NULL;
+    return allocated(__libc_calloc(count, size), count * size); /* too much: none anyway */
 }
 
 void *realloc(void *block, size_t size) {
@@ -307,10 +310,11 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
     int error = errno;
     void *block = __libc_memalign(alignment, size);
     errno = error;
+    block = allocated(block, size);
     if (block == NULL) {
         return ENOMEM;
     }
-    *out = allocated(block, size);
+    *out = block;
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/buffer.h"
+#include "base/json_memory.h"
 #include "base/text.h"
 #include "sink/properties.h"
 
@@ -95,7 +96,7 @@ static enum err append_line(struct file *file, const struct message *message) {
     failed |= set_text(line, "node", file->node);
     failed |= json_object_set_new(line, "received_at_ms", json_integer(message->received_at_ms));
     failed |= line ? set_properties(line, message) : -1;
-    char *text = failed ? NULL : json_dumps(line, JSON_COMPACT);
+    char *text = failed ? NULL : json_text(line, JSON_COMPACT);
     json_decref(line);
     if (text) {
         buffer_append_str(&file->lines, text);

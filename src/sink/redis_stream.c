@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
+#include "base/json_memory.h"
 #include "net/redis.h"
 #include "sink/properties.h"
 
@@ -129,7 +130,7 @@ static enum err user_properties_text(const struct message *message, char **out) 
         json_decref(user);
         return ERR_OK;
     }
-    *out = user ? json_dumps(user, JSON_COMPACT) : NULL;
+    *out = user ? json_text(user, JSON_COMPACT) : NULL;
     json_decref(user);
     return *out ? ERR_OK : ERR_MEMORY;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
+#include "base/json_memory.h"
 #include "base/text.h"
 
 #define KEEPALIVE_S_DEFAULT      60
@@ -308,15 +309,15 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
     json_error_t error;
     *out = NULL;
     faults->count = 0;
-    json_t *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
-    if (document == NULL) {
-        if (json_error_code(&error) == json_error_out_of_memory) {
-            return ERR_MEMORY;
+    json_t *document = NULL;
+    enum err result = json_parse(&document, text, len, JSON_REJECT_DUPLICATES, &error);
+    if (result != ERR_OK) {
+        if (result == ERR_ARGUMENT) {
+            fault_json(faults, &error);
         }
-        fault_json(faults, &error);
-        return ERR_ARGUMENT;
+        return result;
     }
-    enum err result = ERR_ARGUMENT;
+    result = ERR_ARGUMENT;
     if (!json_is_object(document)) {
         fault_json(faults, &(json_error_t){.line = 1, .column = 1, .text = "must be an object"});
     } else {

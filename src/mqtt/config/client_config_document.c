@@ -5,9 +5,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_memory.h"
 
 char *client_config_canonical(json_t *document) {
-    return json_dumps(document, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+    return json_text(document, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
 static bool is_object_row(const struct field *field) {
@@ -150,7 +151,7 @@ json_t *client_config_redacted(json_t *document) {
     if (!json_is_object(document)) {
         return json_string(CLIENT_SECRET_SHOWN);
     }
-    json_t *copy = json_deep_copy(document);
+    json_t *copy = json_whole_copy(document);
     if (copy != NULL && !hide_secrets(copy, &client_fields)) {
         json_decref(copy);
         copy = NULL;

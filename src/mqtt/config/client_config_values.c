@@ -173,8 +173,7 @@ char *client_secret_reference(const json_t *value, const char **why) {
         *why = "must name a variable of letters, digits and _";
     } else if (asprintf(&source, "%s%s", file != NULL ? SECRET_FROM_FILE : SECRET_FROM_ENV,
                         file != NULL ? file : env) < 0) {
-        source = NULL;
-        *why = "out of memory";
+        source = NULL; /* why stays as it is */
     }
     return source;
 }
@@ -185,7 +184,7 @@ void client_read_secret(struct reader *reader, const struct field *field, json_t
     if (json_is_object(value)) {
         const char *why = NULL;
         char *source = client_secret_reference(value, &why);
-        if (source != NULL) {
+        if (source != NULL || why == NULL) {
             keep_text(reader, (char **)((char *)into + field->offset_from), source);
         } else {
             client_fault(reader, place, "%s", why);

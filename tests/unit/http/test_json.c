@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/out_of_memory.h"
 #include "http/problem.h"
 #include "http/request.h"
 #include "http_check.h"
@@ -275,16 +276,41 @@ START_TEST(a_later_answer_replaces_the_one_before) {
 }
 END_TEST
 
-START_TEST(no_answer_and_no_memory_are_a_500) {
+START_TEST(case_F15_no_answer_is_a_500_and_no_memory_a_503) {
     struct http_response response = {0};
+    out_of_memory_forget();
     http_response_finish(&response, &(struct http_request){.path = (char *)"/"});
     ck_assert_int_eq(response.status, 500);
     http_response_fini(&response);
     http_answer_json(&response, 200, NULL);
     http_response_finish(&response, &(struct http_request){.path = (char *)"/"});
     ck_assert_int_eq(response.status, 500);
-    ck_assert_ptr_nonnull(response.body);
+    ck_assert_ptr_nonnull(response.body_static);
     http_response_fini(&response);
+    out_of_memory_note(1);
+    http_answer_json(&response, 200, NULL);
+    http_response_finish(&response, &(struct http_request){.path = (char *)"/"});
+    ck_assert_int_eq(response.status, 503);
+    ck_assert_ptr_nonnull(strstr(response.body_static, "urn:mqfleet:problem:out-of-memory"));
+    ck_assert_uint_eq(response.body_len, strlen(response.body_static));
+    ck_assert(http_response_is_problem(&response));
+    http_response_fini(&response);
+    out_of_memory_forget();
+}
+END_TEST
+
+START_TEST(case_F15_no_error_of_memory_is_the_callers) {
+    struct http_response response = {0};
+    http_problem_store(&response, ERR_MEMORY);
+    ck_assert_int_eq(response.status, 503);
+    http_problem_error(&response, ERR_MEMORY);
+    ck_assert_int_eq(response.status, 503);
+    ck_assert_int_eq(http_problem_status(http_problem_of_store(ERR_MEMORY)), 503);
+    http_problem_error(&response, ERR_PROTOCOL);
+    ck_assert_int_eq(response.status, 500);
+    ck_assert(out_of_memory_seen()); /* so that it is told */
+    http_response_fini(&response);
+    out_of_memory_forget();
 }
 END_TEST
 
@@ -306,6 +332,7 @@ int main(void) {
     tcase_add_test(cases, faults_become_a_422_with_a_pointer_each);
     tcase_add_test(cases, unavailability_asks_to_come_again_and_names_redis);
     tcase_add_test(cases, a_later_answer_replaces_the_one_before);
-    tcase_add_test(cases, no_answer_and_no_memory_are_a_500);
+    tcase_add_test(cases, case_F15_no_answer_is_a_500_and_no_memory_a_503);
+    tcase_add_test(cases, case_F15_no_error_of_memory_is_the_callers);
     return run_cases(cases, "json");
 }

@@ -1,0 +1,61 @@
+/* malloc and its kin, of which one after so many fails. Header-only; for programs without a front
+ * of the allocator of their own (profile/heap.c). */
+#ifndef MQFLEET_TESTS_FAILING_MALLOC_H
+#define MQFLEET_TESTS_FAILING_MALLOC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A sanitizer's allocator cannot be stood before. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CAN_FAIL 0
+#else
+#define CAN_FAIL 1
+#endif
+
+static long left = -1;    /* allocations until one fails; below 0: none does */
+static bool stays;        /* then all fail */
+static long failed, live; /* allocations that did, blocks that there are */
+
+#if CAN_FAIL
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *block, size_t size);
+extern void __libc_free(void *block);
+
+static bool is_to_fail(void) {
+    bool fails = left == 0;
+    left -= left > 0 || (fails && !stays);
+    failed += fails;
+    return fails;
+}
+
+void *malloc(size_t size) {
+    void *block = is_to_fail() ? NULL : __libc_malloc(size);
+    live += block != NULL;
+    return block;
+}
+
+void *calloc(size_t count, size_t size) {
+    void *block = is_to_fail() ? NULL : __libc_calloc(count, size);
+    live += block != NULL;
+    return block;
+}
+
+void *realloc(void *block, size_t size) {
+    void *grown = is_to_fail() ? NULL : __libc_realloc(block, size);
+    live += block == NULL && grown != NULL;
+    return grown;
+}
+
+void *reallocarray(void *block, size_t count, size_t size) {
+    return realloc(block, count * size);
+}
+
+void free(void *block) {
+    live -= block != NULL;
+    __libc_free(block);
+}
+#endif
+
+#endif
