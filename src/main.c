@@ -108,6 +108,11 @@ static int64_t host_still_ms(const struct app *app) {
     return app->conf->stall_ms;
 }
 
+/* Without it no deadline of a request is kept. */
+static int64_t calls_still_ms(const struct app *app) {
+    return app->conf->stall_ms;
+}
+
 static int64_t heartbeat_still_ms(const struct app *app) {
     return app->conf->stall_ms + app->conf->heartbeat_ms + app->conf->redis_timeout_ms;
 }
@@ -166,7 +171,7 @@ static const struct {
     {"agent", THREAD_AGENT, one, agent_run, the_agent, agent_still_ms},
     {"scheduler", THREAD_SCHEDULER, one, agent_schedule_run, the_agent, agent_still_ms},
     {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker, NULL},
-    {"peer-calls", THREAD_CALLS, one, peer_calls_run, the_calls, NULL},
+    {"peer-calls", THREAD_CALLS, one, peer_calls_run, the_calls, calls_still_ms},
     {"http-streams", THREAD_STREAMS, one, http_streams_run, the_streams, NULL},
     {"news", THREAD_NEWS, one, news_run, the_news, NULL},
     {"progress", THREAD_PROGRESS, none, progress_run, the_progress, NULL},

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "base/pulse.h"
 #include "base/secret_file.h"
 #include "base/text.h"
 #include "net/http_client.h"
@@ -310,6 +311,7 @@ void *peer_calls_run(void *argument) {
     struct peer_calls *calls = argument;
     while (!is_stopping(calls)) {
         int64_t now_ms = clock_ms();
+        pulse();
         int64_t wait_ms = calls->turn ? calls->turn(calls->turn_context, now_ms) : TURN_MS_MAX;
         take_added(calls);
         begin_waiting(calls, now_ms);

@@ -206,3 +206,20 @@ def test_a_wait_for_a_client_that_is_deleted_or_fails_ends(fleet):
     failed = other.api.create({"id": "failed", "url": "mqtt://127.0.0.1:1"}, wait_ms=60000)
     assert failed["status"]["state"] in ("backoff", "waiting")
     assert time.monotonic() - began < 30
+
+
+def test_a_redis_that_stands_still_holds_up_no_publication(fleet):
+    """All workers wait for Redis; what does not need it goes past them."""
+    node = fleet.start_node(redis_config__timeout_ms=20000, heartbeat_ttl_ms=60000)
+    fleet.online(1)
+    fleet.redis.pause()
+    try:
+        stuck = [ask(node, "GET", "/api/v1/clients") for _ in range(20)]
+        for _ in range(20):
+            began = time.monotonic()
+            assert fleet.api.publish("c00000", topic="t", payload="x", qos=1).status_code == 200
+            assert time.monotonic() - began < 2
+        assert all(is_silent(sock) for sock in stuck)
+    finally:
+        fleet.redis.resume()
+    assert {status_of(sock) for sock in stuck} <= {200, 503}
