@@ -435,6 +435,22 @@ static int run(struct app *app) {
     return EXIT_SUCCESS;
 }
 
+static enum err check_redis_urls(const struct conf *conf, char *fault) {
+    const struct {
+        const char *setting, *url;
+    } urls[] = {{"redis_config.url", conf->redis_url}, {"sink.url", conf->sink_url}};
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        char detail[REDIS_URL_FAULT_LEN] = "";
+        bool to_check = urls[i].url[0] != '\0' && strcmp(urls[i].url, "embedded") != 0;
+        enum err result = to_check ? redis_url_check(urls[i].url, detail) : ERR_OK;
+        if (result != ERR_OK) {
+            snprintf(fault, CONF_FAULT_LEN, "%s: %s", urls[i].setting, detail);
+            return result;
+        }
+    }
+    return ERR_OK;
+}
+
 int main(int argc, char **argv) {
     std_streams_open();
     struct command_line line = {.sets = calloc((size_t)argc + 1, sizeof(char *))};
@@ -456,10 +472,8 @@ int main(int argc, char **argv) {
         assert(guarded); /* there is room for these */
         (void)guarded;
     }
-    if (result == ERR_OK && strcmp(app.conf->redis_url, "embedded") != 0) {
-        char detail[REDIS_URL_FAULT_LEN] = "";
-        result = redis_url_check(app.conf->redis_url, detail);
-        snprintf(fault, sizeof(fault), "redis_config.url: %s", detail);
+    if (result == ERR_OK) {
+        result = check_redis_urls(app.conf, fault);
     }
     if (result == ERR_OK) {
         result = secrets_open(&app, fault);

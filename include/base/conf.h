@@ -105,6 +105,11 @@
         "$XDG_STATE_HOME/mqfleet/<name>, else ~/.local/state/mqfleet/<name>")                                          \
     ENUM(sink_type, "sink.type", "redis_stream|file|null", "redis_stream",                                             \
          "where received messages go unless a client names another sink")                                              \
+    STR(sink_url, "sink.url", CONF_SECRET, "",                                                                         \
+        "a Redis for redis_stream alone, as in redis_config.url but embedded; empty: the fleet's")                     \
+    INT(sink_redis_bytes_max, "sink.redis_bytes_max", "bytes", 0, 0, 1099511627776,                                    \
+        "redis_stream pauses while the fleet's Redis, when it has no other, uses more memory; "                        \
+        "0: three quarters of maxmemory")                                                                              \
     STR(sink_key, "sink.key", 0, "mqtt_msg", "key of the stream of redis_stream")                                      \
     INT(sink_maxlen, "sink.maxlen", "messages", 1000000, 0, 1000000000,                                                \
         "approximate length the stream is trimmed to; 0: never trimmed")                                               \

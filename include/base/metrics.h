@@ -77,6 +77,8 @@
       "Messages that a sink has taken over for good.")                                              \
     X(METRIC_SINK_ERRORS, "mqfleet_sink_errors_total", "",                                          \
       "Writes to a sink that failed; each is tried again.")                                         \
+    X(METRIC_SINK_PAUSES, "mqfleet_sink_pauses_total", "",                                          \
+      "Times that the sink paused, to leave the fleet room in a Redis that they share.")            \
     X(METRIC_CONNECT_ONLINE, "mqfleet_connect_attempts_total", "result=\"online\"",                 \
       "Attempts to bring a client online, by their end: online, or where they failed. refused: by " \
       "the broker with a reason code; denied: by broker_allow and broker_deny.")                    \

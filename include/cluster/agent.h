@@ -55,6 +55,10 @@ bool agent_leading(struct agent *agent);
  * Redis did not answer. Does not block. */
 bool agent_fleet_counts(struct agent *agent, struct store_counts *out);
 
+/* What the fleet's Redis says of itself, as asked every ten seconds. False: it does not tell, or
+ * not yet. Does not block. */
+bool agent_redis_facts(struct agent *agent, struct redis_facts *out);
+
 /* hosts_owner's wants_release and stable; context: the agent. Never block. */
 void agent_wants_release(void *context, const struct hosts_release *release);
 void agent_client_stable(void *context, const char *id);

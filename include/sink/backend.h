@@ -14,6 +14,10 @@ struct sink_backend {
     enum err (*write)(void *state, struct message *const *messages, size_t n, size_t *written,
                       char *error);
     void (*close)(void *state);
+    /* About once a second while nothing comes. Sink thread. NULL: nothing to tend. */
+    void (*tend)(void *state);
+    /* Fills in paused and what begins with store_. Any thread. NULL: nothing to tell. */
+    void (*status)(void *state, struct sink_status *out);
 };
 
 extern const struct sink_backend sink_backend_redis_stream;

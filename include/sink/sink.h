@@ -26,7 +26,9 @@ struct sink_config {  /* all borrowed for the sink's life */
     const char *node; /* this node's name, written with each message */
     const char *redis_url;
     int64_t redis_timeout_ms;
-    const char *stream_key; /* with key_prefix already in front */
+    bool redis_shared;       /* with the fleet, which must keep room there */
+    int64_t redis_bytes_max; /* of its used memory; 0: three quarters of its maxmemory */
+    const char *stream_key;  /* with key_prefix already in front */
     int64_t stream_maxlen;
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
@@ -73,6 +75,9 @@ struct sink_status {
     int64_t accepted;   /* messages, since the start */
     int64_t dropped;
     int64_t canceled; /* given up at the stop */
+    bool paused;      /* failing, since the sink leaves its store the room that is left */
+    int64_t store_bytes, store_bytes_max; /* memory used, and the most; -1: not known */
+    int64_t store_entries;                /* what is there for consumers; -1: not known */
 };
 void sink_status(struct sink *sink, struct sink_status *out);
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "base/text.h"
+#include "net/redis_facts.h"
 
 #define STORE_BATCH_MAX 200 /* ids in one script call; longer lists are cut into several calls */
 
@@ -28,6 +29,9 @@ void store_close(struct store *store);
  * 0: never asked. Before other threads call. */
 void store_require_replicas(struct store *store, int64_t replicas_min, int64_t timeout_ms);
 enum err store_ping(struct store *store) MUST_CHECK;
+
+/* ERR_REFUSED: it does not tell, or not to this user: store_trouble says so. */
+enum err store_redis_facts(struct store *store, struct redis_facts *out) MUST_CHECK;
 
 #define STORE_TROUBLE_LEN 256
 /* What the last failed call met, for an operator: server and cause; "" if none failed. No secret.

@@ -117,9 +117,12 @@ static enum err sinks_create(struct app *app, char *fault) {
     const struct conf *conf = app->conf;
     static char stream_key[512];
     snprintf(stream_key, sizeof(stream_key), "%s%s", conf->key_prefix, conf->sink_key);
+    bool own = conf->sink_url[0] != '\0' && strcmp(conf->sink_url, app->redis_url) != 0;
     struct sink_config config = {.node = conf->node_name,
-                                 .redis_url = app->redis_url,
+                                 .redis_url = own ? conf->sink_url : app->redis_url,
                                  .redis_timeout_ms = conf->redis_timeout_ms,
+                                 .redis_shared = !own,
+                                 .redis_bytes_max = conf->sink_redis_bytes_max,
                                  .stream_key = stream_key,
                                  .stream_maxlen = conf->sink_maxlen,
                                  .file_path = conf->sink_path,

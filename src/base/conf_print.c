@@ -35,7 +35,7 @@ static void print_url(const char *url, FILE *out) {
 }
 
 static void print_secret(const struct conf_setting *setting, const char *text, FILE *out) {
-    if (setting == &conf_settings[CONF_redis_url]) {
+    if (setting == &conf_settings[CONF_redis_url] || setting == &conf_settings[CONF_sink_url]) {
         print_url(text, out);
     } else {
         fputs(text[0] != '\0' ? "\"***\"" : "\"\"", out);

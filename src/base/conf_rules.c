@@ -95,19 +95,23 @@ static bool matches(const char *text, const char *pattern) {
 
 static bool is_redis_url(const char *url) {
     bool is_unix = strncmp(url, "unix:", strlen("unix:")) == 0 && url[strlen("unix:")] != '\0';
-    return url[0] == '\0' || strcmp(url, "embedded") == 0 || is_unix ||
-           matches(url, REDIS_URLS[0]) || matches(url, REDIS_URLS[1]);
+    return is_unix || matches(url, REDIS_URLS[0]) || matches(url, REDIS_URLS[1]);
 }
 
-static enum err check_redis_url(struct conf_loader *loader) {
-    const char *url = loader->conf->redis_url;
-    const char *origin = loader->origins[CONF_redis_url];
-    if (is_redis_url(url)) {
-        return ERR_OK;
+static enum err check_redis_urls(struct conf_loader *loader) {
+    static const enum conf_index URLS[] = {CONF_redis_url, CONF_sink_url};
+    for (size_t i = 0; i < sizeof(URLS) / sizeof(URLS[0]); i++) {
+        const struct conf_setting *setting = &conf_settings[URLS[i]];
+        const char *url = *conf_text_field(loader->conf, setting);
+        bool embedded = URLS[i] == CONF_redis_url;
+        if (url[0] != '\0' && !is_redis_url(url) && !(embedded && strcmp(url, "embedded") == 0)) {
+            return conf_fault(loader, loader->origins[URLS[i]],
+                              "%s: must be %sredis://[user:pass@]host:port/db, "
+                              "redis+sentinel://[user:pass@]host:port,.../master/db or unix:path",
+                              setting->name, embedded ? "embedded, " : "");
+        }
     }
-    return conf_fault(loader, origin,
-                      "redis_config.url: must be embedded, redis://[user:pass@]host:port/db, "
-                      "redis+sentinel://[user:pass@]host:port,.../master/db or unix:path");
+    return ERR_OK;
 }
 
 /* A URL says all of it: what stands beside it would be silently without effect. */
@@ -319,7 +323,7 @@ static enum err run(struct conf_loader *loader, step_function *const *steps, siz
 
 enum err conf_check_rules(struct conf_loader *loader) {
     static step_function *const RULES[] = {
-        check_orders,       check_names,     check_filled, check_redis_url,
+        check_orders,       check_names,     check_filled, check_redis_urls,
         check_redis_parts,  check_redis_tls, check_listen, check_tls,
         check_fleet_secret, check_sink,      check_lists,  check_engine,
     };

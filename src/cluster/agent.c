@@ -14,6 +14,7 @@
 #include "base/pulse.h"
 #include "base/text.h"
 #include "agent_internal.h"
+#include "redis_watch.h"
 
 #define AGENT_TASKS_PER_TURN 1000
 #define AGENT_WAKE_RETRY_MS  1000
@@ -21,6 +22,7 @@
 #define RELEASE_PART         1000
 #define COUNTS_MS            1000
 #define COUNTS_AGE_MS_MAX    5000
+#define REDIS_WATCH_MS       10000
 
 /* For whoever must not wait for Redis. Left out while Redis is in doubt: the agent has more urgent
  * things to wait for. */
@@ -35,6 +37,16 @@ static void count_step(struct agent *agent) {
     }
 }
 
+static void redis_watch(struct agent *agent) {
+    if (node_lease_valid(agent->wiring.node)) {
+        redis_watch_step(agent->redis_watch, agent->wiring.store);
+    }
+}
+
+bool agent_redis_facts(struct agent *agent, struct redis_facts *out) {
+    return redis_watch_facts(agent->redis_watch, out);
+}
+
 bool agent_fleet_counts(struct agent *agent, struct store_counts *out) {
     int64_t counted_ms = agent->counted_ms;
     *out = (struct store_counts){agent->waiting, agent->resting, agent->owned};
@@ -47,10 +59,11 @@ static const struct {
     int64_t period_ms;
     void (*step)(struct agent *agent);
 } periodic[] = {
-    {"lead", 300, leader_lead_step},      {"look", AGENT_LOOK_MS, leader_look_step},
-    {"reconcile", 250, reconcile_step},   {"releases", 50, releases_step},
-    {"drain", 250, releases_drain_step},  {"orphans", 5000, leader_orphans_step},
-    {"strays", 5000, leader_strays_step}, {"count", COUNTS_MS, count_step},
+    {"lead", 300, leader_lead_step},        {"look", AGENT_LOOK_MS, leader_look_step},
+    {"reconcile", 250, reconcile_step},     {"releases", 50, releases_step},
+    {"drain", 250, releases_drain_step},    {"orphans", 5000, leader_orphans_step},
+    {"strays", 5000, leader_strays_step},   {"count", COUNTS_MS, count_step},
+    {"redis", REDIS_WATCH_MS, redis_watch},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -75,9 +88,10 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
                                .look_gap_ms_max = conf->heartbeat_ttl_ms / 2 > 2 * AGENT_LOOK_MS
                                                       ? conf->heartbeat_ttl_ms / 2
                                                       : 2 * AGENT_LOOK_MS});
+    agent->redis_watch = redis_watch_create();
     agent->reconciled_rev = -1;
     if (!agent->tasks || !agent->wake || !agent->wake_channel || agent->stop_fd < 0 ||
-        agent->schedule_fd < 0 || !agent->reaper) {
+        agent->schedule_fd < 0 || !agent->reaper || !agent->redis_watch) {
         agent_destroy(agent);
         return NULL;
     }
@@ -103,6 +117,7 @@ void agent_destroy(struct agent *agent) {
     releases_forget(agent);
     schedule_fini(agent);
     reaper_destroy(agent->reaper);
+    redis_watch_destroy(agent->redis_watch);
     queue_destroy(agent->tasks);
     redis_destroy(agent->wake);
     free(agent->wake_channel);

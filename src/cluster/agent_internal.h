@@ -56,6 +56,7 @@ struct agent {
     struct agent_wiring wiring;
     struct queue *tasks;
     struct redis *wake;
+    struct redis_watch *redis_watch;
     char *wake_channel;
     int64_t wake_retry_ms;
     atomic_bool stopping;       /* any thread */

@@ -109,6 +109,19 @@ static void put_fleet(struct scrape *scrape) {
           "Clients of the whole fleet that a node has; the same on each node.", counts.owned);
 }
 
+/* Left out while it is not known. */
+static void put_redis(struct scrape *scrape) {
+    struct redis_facts facts;
+    if (!agent_redis_facts(scrape->context->agent, &facts)) {
+        return;
+    }
+    gauge(scrape, "mqfleet_redis_memory_bytes", "Memory that the fleet's Redis uses.",
+          facts.used_bytes);
+    gauge(scrape, "mqfleet_redis_memory_limit_bytes", "Its maxmemory; 0: no limit.",
+          facts.max_bytes);
+    gauge(scrape, "mqfleet_redis_replicas", "Replicas that are connected to it.", facts.replicas);
+}
+
 /* ---- sinks ----------------------------------------------------------------------------------- */
 
 static const struct {
@@ -124,6 +137,46 @@ static const struct {
     {"mqfleet_sink_queue_limit_bytes", "Most bytes that may wait: sink.queue_bytes.",
      offsetof(struct sink_status, bytes_max)},
 };
+
+/* Left out where nothing is known. */
+static const struct {
+    const char *name, *help;
+    size_t offset;
+} store_sizes[] = {
+    {"mqfleet_sink_store_entries", "Entries of the stream, to be read and trimmed by others.",
+     offsetof(struct sink_status, store_entries)},
+    {"mqfleet_sink_store_bytes", "Memory that the Redis of the stream uses.",
+     offsetof(struct sink_status, store_bytes)},
+    {"mqfleet_sink_store_limit_bytes",
+     "The most of that: maxmemory, and less in a Redis that the sink shares with the fleet "
+     "(sink.redis_bytes_max); 0: no limit.",
+     offsetof(struct sink_status, store_bytes_max)},
+};
+
+static void put_stores(struct scrape *scrape) {
+    struct sink *const *sinks = scrape->context->sinks;
+    struct sink_status status;
+    char labels[64];
+    for (size_t row = 0; row < sizeof(store_sizes) / sizeof(store_sizes[0]); row++) {
+        exposition_family(scrape->out, store_sizes[row].name, "gauge", store_sizes[row].help);
+        for (size_t i = 0; sinks[i] != NULL; i++) {
+            int64_t value;
+            sink_status(sinks[i], &status);
+            memcpy(&value, (const char *)&status + store_sizes[row].offset, sizeof(value));
+            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
+            if (value >= 0) {
+                exposition_int(scrape->out, store_sizes[row].name, labels, value);
+            }
+        }
+    }
+    exposition_family(scrape->out, "mqfleet_sink_paused", "gauge",
+                      "1 while the sink leaves the room that is left in its Redis to the fleet.");
+    for (size_t i = 0; sinks[i] != NULL; i++) {
+        sink_status(sinks[i], &status);
+        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
+        exposition_int(scrape->out, "mqfleet_sink_paused", labels, status.paused);
+    }
+}
 
 static void put_sinks(struct scrape *scrape) {
     struct sink *const *sinks = scrape->context->sinks;
@@ -257,9 +310,9 @@ static void put_process(struct scrape *scrape) {
 }
 
 void api_metrics(struct http_request *request, struct http_response *response) {
-    static void (*const parts[])(struct scrape *
-                                 scrape) = {put_about, put_clients, put_membership, put_fleet,
-                                            put_sinks, put_buffers, put_requests,   put_process};
+    static void (*const parts[])(struct scrape * scrape) = {
+        put_about, put_clients, put_membership, put_fleet,    put_redis,
+        put_sinks, put_stores,  put_buffers,    put_requests, put_process};
     struct buffer out;
     buffer_init(&out);
     struct scrape scrape = {request->api, &request->api->context, &out};

@@ -4,7 +4,7 @@
  *   batch --> XADD XADD XADD ... --one pipeline--> Redis --replies in order--> written
  *
  * After an error in the middle, what follows it may be in the stream already and is written again
- * later: at least once, never less. */
+ * later: at least once, never less. redis_room.c says when it is to pause. */
 #include "sink/backend.h"
 
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/json_memory.h"
 #include "net/redis.h"
+#include "redis_room.h"
 #include "sink/properties.h"
 
 #define ERROR_LEN   160
@@ -22,6 +23,7 @@
 
 struct stream {
     struct redis *redis;
+    struct redis_room room;
     const char *key;
     const char *node;
     char maxlen[NUMBER_LEN]; /* "" : never trimmed */
@@ -41,10 +43,11 @@ static enum err stream_open(void **state, const struct sink_config *config, char
     }
     stream->redis = redis_create(config->redis_url, config->redis_timeout_ms);
     if (!stream->redis) {
-        snprintf(fault, FAULT_LEN, "redis_config.url is not an address of a Redis");
+        snprintf(fault, FAULT_LEN, "sink.url or redis_config.url is not an address of a Redis");
         free(stream);
         return ERR_ARGUMENT;
     }
+    redis_room_init(&stream->room, config);
     stream->key = config->stream_key;
     stream->node = config->node;
     if (config->stream_maxlen > 0) {
@@ -201,9 +204,15 @@ static enum err stream_write(void *state, struct message *const *messages, size_
     enum err err = ERR_OK;
     size_t sent = 0;
     *written = 0;
+    err = redis_room_check(&stream->room, stream->redis, error);
+    if (err != ERR_OK) {
+        return err;
+    }
     while (sent < n && err == ERR_OK) {
         err = send_entry(stream, messages[sent]);
-        sent += err == ERR_OK ? 1 : 0;
+        if (err == ERR_OK) {
+            redis_room_wrote(&stream->room, messages[sent++]->size);
+        }
     }
     if (err != ERR_OK && err != ERR_MEMORY) { /* not connected: nothing was sent */
         snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
@@ -218,5 +227,19 @@ static enum err stream_write(void *state, struct message *const *messages, size_
     return err;
 }
 
-const struct sink_backend sink_backend_redis_stream = {
-    .name = "redis_stream", .open = stream_open, .write = stream_write, .close = stream_close};
+static void stream_tend(void *state) {
+    struct stream *stream = state;
+    redis_room_look(&stream->room, stream->redis);
+}
+
+static void stream_status(void *state, struct sink_status *out) {
+    const struct stream *stream = state;
+    redis_room_status(&stream->room, out);
+}
+
+const struct sink_backend sink_backend_redis_stream = {.name = "redis_stream",
+                                                       .open = stream_open,
+                                                       .write = stream_write,
+                                                       .close = stream_close,
+                                                       .tend = stream_tend,
+                                                       .status = stream_status};

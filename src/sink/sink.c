@@ -29,6 +29,7 @@
 #define BATCH_BYTES_MAX 4194304 /* keeps one write short, however many messages it may hold */
 #define BACKOFF_MS_MIN  50
 #define BACKOFF_MS_MAX  2000
+#define TEND_MS         1000
 #define RESERVED_SHARE  8 /* the last eighth of the room is for QoS 1 and 2 */
 
 static const struct sink_backend *const BACKENDS[] = {
@@ -53,6 +54,7 @@ struct sink {
     struct message **batch;
     struct entry *settled;
     int64_t backoff_ms;
+    int64_t tend_ms;  /* when the backend is tended next */
     int64_t failures; /* since the backend last had everything */
 
     pthread_mutex_t lock; /* guards all below */
@@ -256,12 +258,35 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                              .failing_ms = sink->failing ? clock_ms() - sink->failing_since_ms : 0,
                              .accepted = sink->accepted,
                              .dropped = sink->dropped,
-                             .canceled = sink->canceled};
+                             .canceled = sink->canceled,
+                             .store_bytes = -1,
+                             .store_bytes_max = -1,
+                             .store_entries = -1};
     memcpy(out->error, sink->error, sizeof out->error);
     pthread_mutex_unlock(&sink->lock);
+    if (sink->backend->status) {
+        sink->backend->status(sink->state, out);
+    }
 }
 
 /* --- the sink's thread --- */
+
+/* Called with the lock, which it lets go. Returns now and then without work. */
+static void wait_for_work(struct sink *sink) {
+    if (!sink->backend->tend) {
+        pthread_cond_wait(&sink->work, &sink->lock);
+        return;
+    }
+    int64_t left_ms = sink->tend_ms - clock_ms();
+    if (left_ms > 0) {
+        wait_on(sink, &sink->work, left_ms);
+        return;
+    }
+    pthread_mutex_unlock(&sink->lock);
+    sink->backend->tend(sink->state);
+    sink->tend_ms = clock_ms() + TEND_MS;
+    pthread_mutex_lock(&sink->lock);
+}
 
 /* Waits for messages; returns how many of them, from the head, are to be written now. 0: the sink
  * stopped and has none left. */
@@ -271,7 +296,7 @@ static size_t next_batch(struct sink *sink) {
     pthread_mutex_lock(&sink->lock);
     sink->idle = true;
     while (sink->count == 0 && !sink->stopped) {
-        pthread_cond_wait(&sink->work, &sink->lock);
+        wait_for_work(sink);
     }
     sink->idle = false;
     while (n < sink->count && n < sink->batch_max && bytes < BATCH_BYTES_MAX) {

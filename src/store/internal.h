@@ -11,35 +11,37 @@
 #include "net/redis.h"
 #include "store/store.h"
 
-/* X(symbol, name): one row for each file in src/store/lua. */
+/* X(symbol, name, memory): one row for each file in src/store/lua. memory: what becomes of it when
+ * Redis is out of memory: it READS only, GOES_ON, or is REFUSED, because callers fill Redis by it.
+ */
 #define SCRIPT_TABLE(X)                                                                            \
-    X(SCRIPT_ASSIGNED, "assigned")                                                                 \
-    X(SCRIPT_BEAT, "beat")                                                                         \
-    X(SCRIPT_CLAIM, "claim")                                                                       \
-    X(SCRIPT_COUNTS, "counts")                                                                     \
-    X(SCRIPT_CREATE, "create")                                                                     \
-    X(SCRIPT_DEFER, "defer")                                                                       \
-    X(SCRIPT_DELETE, "delete")                                                                     \
-    X(SCRIPT_DRAIN, "drain")                                                                       \
-    X(SCRIPT_EVIDENCE, "evidence")                                                                 \
-    X(SCRIPT_FENCE, "fence")                                                                       \
-    X(SCRIPT_GET, "get")                                                                           \
-    X(SCRIPT_HOLDER, "holder")                                                                     \
-    X(SCRIPT_JOIN, "join")                                                                         \
-    X(SCRIPT_LEAD, "lead")                                                                         \
-    X(SCRIPT_LEAVE, "leave")                                                                       \
-    X(SCRIPT_NODES, "nodes")                                                                       \
-    X(SCRIPT_ORPHANS, "orphans")                                                                   \
-    X(SCRIPT_PAGE, "page")                                                                         \
-    X(SCRIPT_REAP, "reap")                                                                         \
-    X(SCRIPT_RELEASE, "release")                                                                   \
-    X(SCRIPT_RESTORE, "restore")                                                                   \
-    X(SCRIPT_STRAYS, "strays")                                                                     \
-    X(SCRIPT_SUCCEEDED, "succeeded")                                                               \
-    X(SCRIPT_UPDATE, "update")
+    X(SCRIPT_ASSIGNED, "assigned", GOES_ON)                                                        \
+    X(SCRIPT_BEAT, "beat", GOES_ON)                                                                \
+    X(SCRIPT_CLAIM, "claim", GOES_ON)                                                              \
+    X(SCRIPT_COUNTS, "counts", READS)                                                              \
+    X(SCRIPT_CREATE, "create", REFUSED)                                                            \
+    X(SCRIPT_DEFER, "defer", GOES_ON)                                                              \
+    X(SCRIPT_DELETE, "delete", GOES_ON)                                                            \
+    X(SCRIPT_DRAIN, "drain", GOES_ON)                                                              \
+    X(SCRIPT_EVIDENCE, "evidence", GOES_ON)                                                        \
+    X(SCRIPT_FENCE, "fence", GOES_ON)                                                              \
+    X(SCRIPT_GET, "get", READS)                                                                    \
+    X(SCRIPT_HOLDER, "holder", READS)                                                              \
+    X(SCRIPT_JOIN, "join", GOES_ON)                                                                \
+    X(SCRIPT_LEAD, "lead", GOES_ON)                                                                \
+    X(SCRIPT_LEAVE, "leave", GOES_ON)                                                              \
+    X(SCRIPT_NODES, "nodes", READS)                                                                \
+    X(SCRIPT_ORPHANS, "orphans", GOES_ON)                                                          \
+    X(SCRIPT_PAGE, "page", READS)                                                                  \
+    X(SCRIPT_REAP, "reap", GOES_ON)                                                                \
+    X(SCRIPT_RELEASE, "release", GOES_ON)                                                          \
+    X(SCRIPT_RESTORE, "restore", GOES_ON)                                                          \
+    X(SCRIPT_STRAYS, "strays", GOES_ON)                                                            \
+    X(SCRIPT_SUCCEEDED, "succeeded", GOES_ON)                                                      \
+    X(SCRIPT_UPDATE, "update", REFUSED)
 
 enum script {
-#define SCRIPT_SYMBOL(symbol, name) symbol,
+#define SCRIPT_SYMBOL(symbol, name, memory) symbol,
     SCRIPT_TABLE(SCRIPT_SYMBOL)
 #undef SCRIPT_SYMBOL
         SCRIPT_COUNT

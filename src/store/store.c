@@ -18,34 +18,27 @@
 #define COMPLAINT_MS 60000
 
 static const char *const SCRIPT_NAMES[SCRIPT_COUNT] = {
-#define SCRIPT_NAME(symbol, name) [symbol] = (name),
+#define SCRIPT_NAME(symbol, name, memory) [symbol] = (name),
     SCRIPT_TABLE(SCRIPT_NAME)
 #undef SCRIPT_NAME
 };
 
-/* What comes before a script that writes, for when Redis is out of memory. */
-static const char *const FIRST_WRITES[] = {
-    /* It goes on: a script that has written is not refused for lack of memory any more, from Redis
-     * 2.6 to 8 and in Valkey ("flags=allow-oom" would be a syntax error before Redis 7). */
-    "redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
-    /* It is refused at once, although something that it does first might free memory. */
-    "redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n",
-};
-enum { WITHOUT_MEMORY_GOES_ON, WITHOUT_MEMORY_REFUSED };
+/* What comes before a script, for when Redis is out of memory. */
+enum without_memory { READS, GOES_ON, REFUSED };
 
-static const struct {
-    enum script script;
-    size_t first_write;
-} WRITERS[] = {
-    {SCRIPT_BEAT, WITHOUT_MEMORY_GOES_ON},    {SCRIPT_CLAIM, WITHOUT_MEMORY_GOES_ON},
-    {SCRIPT_CREATE, WITHOUT_MEMORY_REFUSED},  {SCRIPT_DEFER, WITHOUT_MEMORY_GOES_ON},
-    {SCRIPT_DELETE, WITHOUT_MEMORY_GOES_ON},  {SCRIPT_DRAIN, WITHOUT_MEMORY_GOES_ON},
-    {SCRIPT_FENCE, WITHOUT_MEMORY_GOES_ON},   {SCRIPT_JOIN, WITHOUT_MEMORY_GOES_ON},
-    {SCRIPT_LEAD, WITHOUT_MEMORY_GOES_ON},    {SCRIPT_LEAVE, WITHOUT_MEMORY_GOES_ON},
-    {SCRIPT_ORPHANS, WITHOUT_MEMORY_GOES_ON}, {SCRIPT_REAP, WITHOUT_MEMORY_GOES_ON},
-    {SCRIPT_RELEASE, WITHOUT_MEMORY_GOES_ON}, {SCRIPT_RESTORE, WITHOUT_MEMORY_GOES_ON},
-    {SCRIPT_STRAYS, WITHOUT_MEMORY_GOES_ON},  {SCRIPT_SUCCEEDED, WITHOUT_MEMORY_GOES_ON},
-    {SCRIPT_UPDATE, WITHOUT_MEMORY_REFUSED},
+static const char *const FIRST_WRITES[] = {
+    [READS] = "",
+    /* A script that has written is not refused for lack of memory any more, from Redis 2.6 to 8 and
+     * in Valkey ("flags=allow-oom" would be a syntax error before Redis 7). */
+    [GOES_ON] = "redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
+    /* At once, although something that it does first might free memory. */
+    [REFUSED] = "redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n",
+};
+
+static const enum without_memory WITHOUT_MEMORY[SCRIPT_COUNT] = {
+#define SCRIPT_MEMORY(symbol, name, memory) [symbol] = (memory),
+    SCRIPT_TABLE(SCRIPT_MEMORY)
+#undef SCRIPT_MEMORY
 };
 
 /* What a script's first word means. */
@@ -74,22 +67,12 @@ static const char *source(const char *name) {
     return row->text;
 }
 
-/* "": it only reads. */
-static const char *first_write(enum script script) {
-    for (size_t i = 0; i < sizeof WRITERS / sizeof WRITERS[0]; i++) {
-        if (WRITERS[i].script == script) {
-            return FIRST_WRITES[WRITERS[i].first_write];
-        }
-    }
-    return "";
-}
-
 static enum err scripts_init(struct store_script *scripts) {
     for (size_t i = 0; i < SCRIPT_COUNT; i++) {
         struct buffer text;
         buffer_init(&text);
         buffer_append_str(&text, source("common"));
-        buffer_append_str(&text, first_write((enum script)i));
+        buffer_append_str(&text, FIRST_WRITES[WITHOUT_MEMORY[i]]);
         buffer_append_str(&text, source(SCRIPT_NAMES[i]));
         scripts[i].text = buffer_take(&text);
         if (!scripts[i].text) {
@@ -339,6 +322,16 @@ enum err store_ping(struct store *store) {
         err = ERR_UNAVAILABLE;
     }
     redis_reply_free(reply);
+    return err;
+}
+
+enum err store_redis_facts(struct store *store, struct redis_facts *out) {
+    struct redis *redis = borrow(store);
+    if (!redis) {
+        return ERR_UNAVAILABLE;
+    }
+    enum err err = redis_facts_ask(redis, NULL, out);
+    give_back(store, redis, err == ERR_REFUSED ? ERR_UNAVAILABLE : err); /* its cause is kept */
     return err;
 }
 

@@ -25,6 +25,15 @@ START_TEST(case_F6_beats_takeovers_and_deletes_go_on) {
     ck_assert_int_eq(store_beat(store, &one, generation, TTL_MS, &beat), ERR_OK);
     ck_assert_int_eq(store_lead(store, &one, TTL_MS, &leading), ERR_OK);
     ck_assert(leading);
+    struct store_assignment *assigned;
+    enum store_evidence evidence;
+    size_t n;
+    int64_t rev;
+    ck_assert_int_eq(store_assigned(store, &two, &assigned, &n, &rev), ERR_OK);
+    store_assigned_free(assigned, n);
+    ck_assert_uint_eq(n, 2);
+    ck_assert_int_eq(store_evidence(store, &two, &(struct store_held){"a", epoch}, 1, &evidence),
+                     ERR_OK);
     ck_assert_uint_eq(release(two, "a", epoch, 0, false), 1);
     must_claim(one, "a");
     stop_beating(two);
