@@ -423,7 +423,7 @@ static int run(struct app *app) {
         notify_send("STATUS=giving up: %s", reason);
         log_event(LOG_ERROR, "giving_up", KS("node", app->conf->node_name), KS("detail", reason));
         redis_server_stop(app->redis_server);
-        return EXIT_NAME_IN_USE;
+        return agent_in_other_fleet(app->agent) ? EXIT_OTHER_FLEET : EXIT_NAME_IN_USE;
     }
     second_signal_exits(&signals);
     if (app_stop(app) != ERR_OK) {

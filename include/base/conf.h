@@ -90,6 +90,8 @@
     STR(ops_listen, "ops.listen", 0, "127.0.0.1", "address of the listener at ops.port")                               \
     INT(ops_port, "ops.port", "", 0, 0, 65535,                                                                         \
         "port for /metrics and /debug/pprof alone, which the API's port has not then; 0: none")                        \
+    STR(fleet_name, "fleet.name", 0, "",                                                                               \
+        "name of the fleet, kept in Redis; a node does not join a fleet with another name; empty: any")                \
     STR(fleet_secret_file, "fleet.secret_file", 0, "",                                                                 \
         "file of the secret that nodes show each other; the first line is sent, each is accepted")                     \
     STR(fleet_ca_file, "fleet.ca_file", 0, "",                                                                         \

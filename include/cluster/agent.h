@@ -10,6 +10,7 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "base/secret_box.h"
+#include "cluster/fleet_settings.h"
 #include "cluster/node.h"
 #include "cluster/peers.h"
 #include "mqtt/hosts.h"
@@ -34,13 +35,16 @@ struct agent *agent_create(const struct agent_wiring *wiring);
 void agent_destroy(struct agent *agent);
 
 /* The agent thread; argument: the agent. Returns after agent_stop, or by itself with agent_fault
- * set when the node cannot go on (its name is in use by a live node). */
+ * set when the node cannot go on (its name is in use by a live node, or the fleet is another). */
 void *agent_run(void *argument);
 /* The scheduler's thread; argument: the agent. Returns after agent_stop. */
 void *agent_schedule_run(void *argument);
 void agent_stop(struct agent *agent);
 /* NULL, or why the agent gave up; static text. Any thread. */
 const char *agent_fault(struct agent *agent);
+/* Why not everything is well with the fleet's name; "" otherwise. Any thread. */
+void agent_fleet_trouble(struct agent *agent, char out[FLEET_TROUBLE_LEN]);
+bool agent_in_other_fleet(struct agent *agent);
 
 /* After both threads ended and the hosts closed everything: gives all clients back and leaves,
  * within timeout_ms. ERR_OK: nothing of this node is left in Redis. Main thread. */

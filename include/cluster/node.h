@@ -31,6 +31,8 @@ void node_stop(struct node *node);
 /* Registers through `store` (the caller's) with a new incarnation, or, after NODE_LOST, with the
  * same one. ERR_EXISTS: a live node beats under this name. Agent thread only. */
 enum err node_join(struct node *node, struct store *store) MUST_CHECK;
+/* What comes before it failed, as a call of `store`. */
+void node_join_failed(struct node *node, enum err result, struct store *store);
 /* No beats and no lease from now on. The agent only. */
 void node_outside(struct node *node);
 

@@ -285,6 +285,24 @@ enum err store_restore(struct store *store, const struct store_member *member,
  * may be), and those whose owner is not registered under that incarnation. Called by the leader. */
 enum err store_adopt_orphans(struct store *store, size_t *moved) MUST_CHECK;
 
+struct store_fleet_row {
+    char *node, *settings; /* owned */
+};
+struct store_fleet {
+    char name[256]; /* "": the fleet has none */
+    struct store_fleet_row *rows;
+    size_t n;
+};
+/* Gives the fleet its name unless it has one, publishes the settings of `node` (JSON text), and
+ * tells the registered nodes whose settings are others. ERR_REFUSED: the fleet has another name,
+ * out->name. name "": any. node "": publishes nothing. store_fleet_fini in each case. */
+enum err store_fleet(struct store *store, const char *name, const char *node, const char *settings,
+                     struct store_fleet *out) MUST_CHECK;
+/* The name alone: the same without publishing, and without rows. */
+enum err store_fleet_name(struct store *store, const char *name,
+                          struct store_fleet *out) MUST_CHECK;
+void store_fleet_fini(struct store_fleet *fleet);
+
 #define STORE_STRAYS_MAX 16
 struct store_strays {
     struct {

@@ -22,6 +22,7 @@
 
 #define EXIT_BAD_CONF    2
 #define EXIT_NAME_IN_USE 3
+#define EXIT_OTHER_FLEET 4
 #define SINKS_MAX        3
 #define FAULT_LEN        512
 

@@ -57,8 +57,12 @@ static enum err check_name(struct conf_loader *loader, enum conf_index index) {
 }
 
 static enum err check_names(struct conf_loader *loader) {
-    enum err result = check_name(loader, CONF_node_name);
-    return result == ERR_OK ? check_name(loader, CONF_key_prefix) : result;
+    static const enum conf_index NAMES[] = {CONF_node_name, CONF_fleet_name, CONF_key_prefix};
+    enum err result = ERR_OK;
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0] && result == ERR_OK; i++) {
+        result = check_name(loader, NAMES[i]);
+    }
+    return result;
 }
 
 static enum err check_filled(struct conf_loader *loader) {

@@ -63,7 +63,7 @@ static const struct {
     {"reconcile", 250, reconcile_step},     {"releases", 50, releases_step},
     {"drain", 250, releases_drain_step},    {"orphans", 5000, leader_orphans_step},
     {"strays", 5000, leader_strays_step},   {"count", COUNTS_MS, count_step},
-    {"redis", REDIS_WATCH_MS, redis_watch},
+    {"redis", REDIS_WATCH_MS, redis_watch}, {"fleet", 10000, membership_fleet_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -89,9 +89,10 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
                                                       ? conf->heartbeat_ttl_ms / 2
                                                       : 2 * AGENT_LOOK_MS});
     agent->redis_watch = redis_watch_create();
+    agent->fleet = fleet_settings_create(conf, wiring->store);
     agent->reconciled_rev = -1;
     if (!agent->tasks || !agent->wake || !agent->wake_channel || agent->stop_fd < 0 ||
-        agent->schedule_fd < 0 || !agent->reaper || !agent->redis_watch) {
+        agent->schedule_fd < 0 || !agent->reaper || !agent->redis_watch || !agent->fleet) {
         agent_destroy(agent);
         return NULL;
     }
@@ -118,6 +119,7 @@ void agent_destroy(struct agent *agent) {
     schedule_fini(agent);
     reaper_destroy(agent->reaper);
     redis_watch_destroy(agent->redis_watch);
+    fleet_settings_destroy(agent->fleet);
     queue_destroy(agent->tasks);
     redis_destroy(agent->wake);
     free(agent->wake_channel);
@@ -248,6 +250,16 @@ void agent_stop(struct agent *agent) {
 
 const char *agent_fault(struct agent *agent) {
     return atomic_load(&agent->fault);
+}
+
+void agent_fleet_trouble(struct agent *agent, char out[FLEET_TROUBLE_LEN]) {
+    fleet_settings_trouble(agent->fleet, out);
+}
+
+bool agent_in_other_fleet(struct agent *agent) {
+    char trouble[FLEET_TROUBLE_LEN];
+    fleet_settings_trouble(agent->fleet, trouble);
+    return trouble[0] != '\0';
 }
 
 bool agent_leading(struct agent *agent) {

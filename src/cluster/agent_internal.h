@@ -64,6 +64,7 @@ struct agent {
     atomic_size_t claims;       /* under way, any thread */
     _Atomic int64_t unreleased; /* by agent_leave; -1: not known yet. Any thread */
     _Atomic(const char *) fault;
+    struct fleet_settings *fleet;
     _Atomic int64_t waiting, resting, owned; /* of the fleet. Any thread */
     _Atomic int64_t counted_ms;              /* when; 0: never. Any thread */
     int stop_fd;
@@ -112,6 +113,7 @@ enum err agent_start(struct agent *agent, const struct store_member *member,
 /* membership.c: joins, drops everything when fenced, registers again after data loss. True: this
  * node is a member now. */
 bool membership_step(struct agent *agent);
+void membership_fleet_step(struct agent *agent);
 
 /* reconcile.c: what runs against what Redis says. */
 void reconcile_step(struct agent *agent);

@@ -86,6 +86,29 @@ static bool old_lease_lasts(struct agent *agent) {
     return now_ms - agent->name_silent_since_ms < agent->wiring.conf->reclaim_grace_ms / 2;
 }
 
+/* At the start that ends this process; one that has run goes on with what it has, opens nothing
+ * new, and waits for its own Redis. */
+static void other_fleet(struct agent *agent) {
+    char incarnation[TEXT_ID_LEN];
+    node_incarnation(agent->wiring.node, incarnation);
+    if (incarnation[0] == '\0') {
+        atomic_store(&agent->fault, "Redis belongs to another fleet than fleet.name");
+    }
+}
+
+/* ERR_REFUSED: the fleet is another. */
+static enum err join_fleet(struct agent *agent) {
+    enum err result = fleet_settings_join(agent->fleet);
+    if (result != ERR_OK && result != ERR_REFUSED) {
+        node_join_failed(agent->wiring.node, result, agent->wiring.store);
+    }
+    return result == ERR_OK ? node_join(agent->wiring.node, agent->wiring.store) : result;
+}
+
+void membership_fleet_step(struct agent *agent) {
+    fleet_settings_look(agent->fleet);
+}
+
 static void join(struct agent *agent) {
     int64_t now_ms = clock_ms();
     if (now_ms < agent->join_next_ms) {
@@ -95,12 +118,14 @@ static void join(struct agent *agent) {
         agent->join_next_ms = now_ms + JOIN_RETRY_MS;
         return;
     }
-    enum err result = node_join(agent->wiring.node, agent->wiring.store);
+    enum err result = join_fleet(agent);
     agent->join_next_ms = now_ms + JOIN_RETRY_MS;
     if (result == ERR_OK) {
         joined(agent);
     } else if (result == ERR_EXISTS) {
         name_taken(agent, clock_ms() - now_ms);
+    } else if (result == ERR_REFUSED) {
+        other_fleet(agent);
     } else if (result == ERR_FENCED) {
         fenced(agent); /* declared dead while Redis was losing its data */
     } else {

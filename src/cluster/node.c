@@ -256,6 +256,12 @@ enum err node_join(struct node *node, struct store *store) {
     return ERR_OK;
 }
 
+void node_join_failed(struct node *node, enum err result, struct store *store) {
+    pthread_mutex_lock(&node->lock);
+    complain(node, "join_failed", result, store);
+    pthread_mutex_unlock(&node->lock);
+}
+
 void node_outside(struct node *node) {
     pthread_mutex_lock(&node->lock);
     membership_set(node, NODE_OUTSIDE);

@@ -12,24 +12,33 @@ static const char *state_name(const struct store_node *node) {
                                                            : "missing";
 }
 
-static json_t *node_json(const struct store_node *node, const char *leader) {
+struct fleet {
+    struct store_node *nodes;
+    size_t n;
+    char *leader;
+    struct store_fleet shared; /* rows: all nodes that published settings */
+    struct fleet_differences differences;
+};
+
+static json_t *node_json(const struct store_node *node, const struct fleet *fleet) {
     json_t *age = node->beat_age_ms >= 0 ? json_integer(node->beat_age_ms) : json_null();
-    bool leads = leader != NULL && strcmp(leader, node->name) == 0;
-    return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:s, s:b, s:o, s:o, s:o, s:o}", "name",
+    bool leads = fleet->leader != NULL && strcmp(fleet->leader, node->name) == 0;
+    return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
                      http_json_string(node->name), "host", http_json_string(node->host), "port",
                      (json_int_t)node->port, "type", http_json_string(node->type), "size",
                      (json_int_t)node->size, "clients", (json_int_t)node->clients, "state",
                      state_name(node), "leader", leads, "incarnation",
                      http_json_string(node->incarnation), "beat_age_ms", age, "version",
                      http_json_string(node->version), "started_at",
-                     http_json_time(node->started_at_ms));
+                     http_json_time(node->started_at_ms), "differing_settings",
+                     fleet_settings_differing(&fleet->differences, &fleet->shared, node->name));
 }
 
-struct fleet {
-    struct store_node *nodes;
-    size_t n;
-    char *leader;
-};
+static void fleet_fini(struct fleet *fleet) {
+    store_nodes_free(fleet->nodes, fleet->n);
+    store_fleet_fini(&fleet->shared);
+    free(fleet->leader);
+}
 
 /* False: answered. */
 static bool fleet_load(const struct http_request *request, struct fleet *fleet,
@@ -38,15 +47,16 @@ static bool fleet_load(const struct http_request *request, struct fleet *fleet,
     *fleet = (struct fleet){0};
     enum err result = store_nodes(context->store, context->conf->heartbeat_ttl_ms, &fleet->nodes,
                                   &fleet->n, &fleet->leader);
+    if (result == ERR_OK) {
+        result = store_fleet(context->store, "", "", "", &fleet->shared);
+    }
     if (result != ERR_OK) {
         http_problem_store(response, result);
+        fleet_fini(fleet);
+        return false;
     }
-    return result == ERR_OK;
-}
-
-static void fleet_fini(struct fleet *fleet) {
-    store_nodes_free(fleet->nodes, fleet->n);
-    free(fleet->leader);
+    fleet_settings_compare(&fleet->shared, &fleet->differences);
+    return true;
 }
 
 void api_nodes_list(struct http_request *request, struct http_response *response) {
@@ -56,9 +66,13 @@ void api_nodes_list(struct http_request *request, struct http_response *response
     }
     json_t *list = json_array();
     for (size_t i = 0; i < fleet.n; i++) {
-        json_array_append_new(list, node_json(&fleet.nodes[i], fleet.leader));
+        json_array_append_new(list, node_json(&fleet.nodes[i], &fleet));
     }
-    http_answer_json(response, 200, json_pack("{s:o}", "nodes", list));
+    http_answer_json(
+        response, 200,
+        json_pack("{s:o, s:o}", "fleet",
+                  fleet.shared.name[0] != '\0' ? http_json_string(fleet.shared.name) : json_null(),
+                  "nodes", list));
     fleet_fini(&fleet);
 }
 
@@ -75,7 +89,7 @@ static void answer_node(const struct http_request *request, int status,
     answer_no_node(request, response);
     for (size_t i = 0; i < fleet.n; i++) {
         if (strcmp(fleet.nodes[i].name, request->parameter) == 0) {
-            http_answer_json(response, status, node_json(&fleet.nodes[i], fleet.leader));
+            http_answer_json(response, status, node_json(&fleet.nodes[i], &fleet));
         }
     }
     fleet_fini(&fleet);

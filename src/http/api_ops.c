@@ -111,8 +111,12 @@ void api_livez(struct http_request *request, struct http_response *response) {
 static void check_membership(const struct http_context *context, struct readiness *readiness) {
     const char *fault = agent_fault(context->agent);
     enum node_membership membership = node_membership(context->node);
-    check(readiness, "membership", membership == NODE_MEMBER && fault == NULL,
-          fault != NULL ? fault : node_membership_name(membership));
+    char trouble[FLEET_TROUBLE_LEN];
+    agent_fleet_trouble(context->agent, trouble);
+    check(readiness, "membership", membership == NODE_MEMBER && fault == NULL && trouble[0] == '\0',
+          trouble[0] != '\0' ? trouble
+          : fault != NULL    ? fault
+                             : node_membership_name(membership));
     check(readiness, "lease", node_lease_valid(context->node), "lapsed");
     check(readiness, "placement", !node_draining(context->node), "draining");
 }

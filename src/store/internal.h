@@ -25,6 +25,7 @@
     X(SCRIPT_DRAIN, "drain", GOES_ON)                                                              \
     X(SCRIPT_EVIDENCE, "evidence", GOES_ON)                                                        \
     X(SCRIPT_FENCE, "fence", GOES_ON)                                                              \
+    X(SCRIPT_FLEET, "fleet", GOES_ON)                                                              \
     X(SCRIPT_GET, "get", READS)                                                                    \
     X(SCRIPT_HOLDER, "holder", READS)                                                              \
     X(SCRIPT_JOIN, "join", GOES_ON)                                                                \

@@ -397,7 +397,8 @@ def test_nodes_are_shown_with_their_facts(fleet):
     nodes = fleet.api.nodes()
     assert set(nodes) == {"a", "b"}
     assert set(nodes["a"]) >= {"name", "host", "port", "type", "size", "clients", "state", "leader",
-                               "incarnation", "beat_age_ms", "version", "started_at"}
+                               "incarnation", "beat_age_ms", "version", "started_at",
+                               "differing_settings"}
     assert (nodes["a"]["size"], nodes["b"]["type"], nodes["a"]["clients"]) == (50, "edge", 3)
     wait_until(lambda: sum(node["leader"] for node in fleet.api.nodes().values()) == 1, 10)
     assert fleet.api.get("/api/v1/nodes/b").json()["name"] == "b"

@@ -9,10 +9,11 @@
 #include "select.h"
 #include "table.h"
 
-#define COUNTED_MAX   20000 /* of clients whose states are counted: a glance must not take long */
-#define CAUSES_MAX    5
-#define DRAIN_LOOK_MS 500
-#define DRAIN_HINT_MS 10000 /* without one that leaves */
+#define COUNTED_MAX      20000 /* of clients whose states are counted: a glance must not take long */
+#define CAUSES_MAX       5
+#define SETTING_LINE_MAX 200
+#define DRAIN_LOOK_MS    500
+#define DRAIN_HINT_MS    10000 /* without one that leaves */
 
 static const char *text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
@@ -125,6 +126,32 @@ static void add_own_problems(struct cli *cli, json_t *problems) {
     answer_fini(&answer);
 }
 
+/* A line for each setting that is not the same on all nodes: which has which. */
+static void add_setting_problems(const json_t *nodes, json_t *problems) {
+    json_t *settings = json_object();
+    size_t i;
+    const json_t *node, *value;
+    const char *name;
+    json_array_foreach(nodes, i, node) {
+        json_object_foreach(json_object_get(node, "differing_settings"), name, value) {
+            char one[160];
+            const char *before = json_string_value(json_object_get(settings, name));
+            json_t *line;
+            snprintf(one, sizeof(one), "%lld on %s", (long long)json_integer_value(value),
+                     text(node, "name"));
+            line = before == NULL                      ? json_sprintf("%s is %s", name, one)
+                   : strlen(before) < SETTING_LINE_MAX ? json_sprintf("%s, %s", before, one)
+                                                       : json_string(before);
+            json_object_set_new(settings, name, line);
+        }
+    }
+    json_t *line;
+    json_object_foreach(settings, name, line) {
+        json_array_append(problems, line);
+    }
+    json_decref(settings);
+}
+
 /* Takes problems. */
 static json_t *make_status(const json_t *nodes, const struct glance *glance, json_t *problems) {
     long long size = 0, clients = 0;
@@ -142,6 +169,7 @@ static json_t *make_status(const json_t *nodes, const struct glance *glance, jso
             json_array_append_new(problems, json_string(line));
         }
     }
+    add_setting_problems(nodes, problems);
     if (leader == NULL) {
         json_array_append_new(problems,
                               json_string("no node leads: waiting clients are not placed"));

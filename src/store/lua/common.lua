@@ -24,6 +24,8 @@ local TOMBSTONES = PREFIX .. 'mqtt_fleet:tombstones'
 local EPOCH = PREFIX .. 'mqtt_fleet:epoch'
 local LEADER = PREFIX .. 'mqtt_fleet:leader'
 local GENERATION = PREFIX .. 'mqtt_fleet:generation'
+local FLEET = PREFIX .. 'mqtt_fleet:name'
+local SETTINGS = PREFIX .. 'mqtt_fleet:settings'
 
 local function bind_key(node)
     return PREFIX .. 'node_bind:' .. node
@@ -401,6 +403,7 @@ end
 
 local function remove_node(node)
     redis.call('HDEL', REGISTER, node)
+    redis.pcall('HDEL', SETTINGS, node)
     redis.call('DEL', bind_key(node), size_key(node), rev_key(node), beat_key(node))
 end
 

@@ -6,16 +6,20 @@ import os
 import pathlib
 import shutil
 import statistics
+import subprocess
 import time
 
 import pytest
+import requests
 
 from fleet import faults
 from fleet.checker import Expect
+from fleet.node import BINARY, environment
 from fleet.stage import Stage
 from fleet.wait import wait_until
 
 TEST = "/api/v1/clients:test"
+CLI = BINARY.with_name("mqfleet")
 SOON = {"reconnect_min_ms": 100, "reconnect_max_ms": 1000}
 
 
@@ -229,3 +233,63 @@ def test_case_F18_a_text_that_cannot_be_read_is_told_once(fleet):
         wait_until(lambda want=number + 1: len(lines(node, "bad_config")) == want, 20)
         redis.zrem("mqtt_fleet:retry", "bad")
     assert fleet.api.status("bad")["last_error"]["code"] == "bad_config"
+
+
+# ---- F14: two fleets on one Redis ------------------------------------------------------------------
+
+def readyz(node):
+    return requests.get(f"http://127.0.0.1:{node.port}/readyz?verbose", timeout=20).text
+
+
+def test_case_F14_a_node_of_another_fleet_does_not_join(fleet):
+    first = fleet.start_node("a", fleet__name="plant-1")
+    [client] = fleet.online(1)
+    other = fleet.new_node("b", fleet__name="plant-2")
+    assert other.start_and_end() == 4
+    [line] = lines(other, "other_fleet")
+    assert "fleet plant-1, this node to fleet plant-2" in line
+    assert [row["name"] for row in first.api.get("/api/v1/nodes").json()["nodes"]] == ["a"]
+    # The same name, and none, are welcome; with a prefix of its own it is a fleet of its own.
+    fleet.start_node("c", fleet__name="plant-1")
+    fleet.start_node("d")
+    apart = fleet.start_node("e", fleet__name="plant-2", key_prefix="p2:")
+    assert apart.api.get("/api/v1/nodes").json()["fleet"] == "plant-2"
+    answer = first.api.get("/api/v1/nodes").json()
+    assert answer["fleet"] == "plant-1"
+    assert [row["name"] for row in answer["nodes"]] == ["a", "c", "d"]
+    assert first.api.state(client) == "online"
+
+
+def test_case_F14_a_running_node_whose_redis_becomes_another_fleets_says_so(fleet):
+    node = fleet.start_node("a", fleet__name="plant-1")
+    [client] = fleet.online(1)
+    mark = fleet.broker.mark()
+    fleet.redis.client.flushall()
+    fleet.redis.client.set("mqtt_fleet:name", "plant-2")
+    wait_until(lambda: "Redis belongs to fleet plant-2" in readyz(node), 30, "it says so")
+    assert node.running and not fleet.redis.client.exists("register:mqtt")
+    fleet.redis.client.delete("mqtt_fleet:name")
+    wait_until(lambda: "readyz check passed" in readyz(node), 30, "it joins its own fleet")
+    wait_until(lambda: node.api.get(node.api.path(client)).status_code == 200, 30, "put back")
+    node.api.wait_state(client, "online")
+    assert not fleet.broker.connects(mark), "it went on all the time"
+
+
+def test_case_F14_settings_that_a_fleet_must_share_are_warned_of(fleet):
+    fleet.start_node("a")
+    assert not lines(fleet.start_node("b"), "fleet_settings_differ")
+    odd = fleet.start_node("c", heartbeat_ms=500, release_after_ms=60000, http__workers=3)
+    told = lines(odd, "fleet_settings_differ")
+    assert len(told) == 2 and not any("http.workers" in line for line in told)
+    assert "setting=heartbeat_ms here=500 there=1000" in told[0] and "nodes=2" in told[0]
+    rows = fleet.api.get("/api/v1/nodes").json()["nodes"]
+    assert [row["differing_settings"] for row in rows] == [
+        {"heartbeat_ms": 1000, "release_after_ms": 300000},
+        {"heartbeat_ms": 1000, "release_after_ms": 300000},
+        {"heartbeat_ms": 500, "release_after_ms": 60000}]
+    status = subprocess.run([CLI, "--url", f"http://127.0.0.1:{fleet.nodes[0].port}", "status"],
+                            env=environment(), capture_output=True, text=True, timeout=60).stdout
+    assert "heartbeat_ms is 1000 on a, 1000 on b, 500 on c" in status, status
+    assert odd.terminate() == 0
+    rows = fleet.api.get("/api/v1/nodes").json()["nodes"]
+    assert [row["differing_settings"] for row in rows] == [{}, {}]

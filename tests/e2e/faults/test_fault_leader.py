@@ -59,7 +59,8 @@ def test_the_leader_dies_while_it_reaps(stage):
 
 
 REPEATABLE = {"create", "claim", "release", "update", "delete", "join", "beat", "fence", "reap",
-              "leave", "drain", "restore", "defer", "succeeded", "orphans", "strays", "lead", "evidence",
+              "leave", "drain", "restore", "defer", "succeeded", "orphans", "strays", "fleet",
+              "lead", "evidence",
               "assigned", "nodes", "page", "counts", "get", "holder"}
 
 

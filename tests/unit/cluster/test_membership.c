@@ -243,7 +243,74 @@ START_TEST(joining_comes_to_its_end_whatever_fails) {
 }
 END_TEST
 
+/* ---- the fleet's name ---------------------------------------------------------------------- */
+
+static void name_fleet(const char *name) {
+    free(conf->fleet_name);
+    conf->fleet_name = strdup(name);
+}
+
+START_TEST(a_node_of_another_fleet_does_not_join_and_gives_up_at_its_start_F14) {
+    char trouble[FLEET_TROUBLE_LEN];
+    RAW("SET", "mqtt_fleet:name", "other");
+    name_fleet("ours");
+    ck_assert(!turn());
+    ck_assert_ptr_nonnull(agent_fault(agent));
+    ck_assert(agent_in_other_fleet(agent));
+    agent_fleet_trouble(agent, trouble);
+    ck_assert_str_eq(trouble, "Redis belongs to fleet other, this node to fleet ours");
+    ck_assert_str_eq(registered("n1"), "");
+    ck_assert_uint_eq(store_double_calls("join"), 0);
+}
+END_TEST
+
+START_TEST(a_running_node_waits_for_its_own_fleet_F14) {
+    name_fleet("ours");
+    become_member(TURN_MS);
+    ck_assert_str_eq(RAW_TEXT("GET", "mqtt_fleet:name"), "ours");
+    RAW("FLUSHALL");
+    RAW("SET", "mqtt_fleet:name", "other");
+    RAW("SET", "mqtt_fleet:generation", "another");
+    wait_membership(NODE_LOST);
+    for (int i = 0; i < 5; i++) {
+        clock_advance_ms(TURN_MS);
+        ck_assert(!turn());
+    }
+    ck_assert_ptr_null(agent_fault(agent));
+    ck_assert(agent_in_other_fleet(agent));
+    ck_assert_str_eq(registered("n1"), "");
+    RAW("DEL", "mqtt_fleet:name");
+    become_member(TURN_MS);
+    ck_assert(!agent_in_other_fleet(agent));
+    RAW("SET", "mqtt_fleet:name", "other"); /* by hand: it is told, and nothing else */
+    membership_fleet_step(agent);
+    ck_assert(agent_in_other_fleet(agent) && turn());
+    RAW("SET", "mqtt_fleet:name", "ours");
+    membership_fleet_step(agent);
+    ck_assert(!agent_in_other_fleet(agent));
+}
+END_TEST
+
+START_TEST(a_name_that_cannot_be_asked_for_is_no_reason_to_join_F14) {
+    name_fleet("ours");
+    RAW("SET", "mqtt_fleet:name", "other");
+    store_double_plan((struct store_plan){
+        .script = "fleet", .times = 2, .fault = STORE_FAILS, .err = ERR_UNAVAILABLE});
+    for (int i = 0; i < 2; i++) {
+        ck_assert(!turn());
+        ck_assert_ptr_null(agent_fault(agent));
+        clock_advance_ms(TURN_MS);
+    }
+    ck_assert(!turn());
+    ck_assert_ptr_nonnull(agent_fault(agent));
+    ck_assert_uint_eq(store_double_calls("join"), 0);
+}
+END_TEST
+
 static void add(TCase *tests) {
+    tcase_add_test(tests, a_node_of_another_fleet_does_not_join_and_gives_up_at_its_start_F14);
+    tcase_add_test(tests, a_running_node_waits_for_its_own_fleet_F14);
+    tcase_add_test(tests, a_name_that_cannot_be_asked_for_is_no_reason_to_join_F14);
     tcase_add_test(tests, a_join_that_fails_is_tried_again_and_not_at_full_speed);
     tcase_add_test(tests, a_join_whose_reply_is_lost_is_no_other_node_under_this_name);
     tcase_add_test(tests, a_join_that_runs_twice_is_one_join);

@@ -437,6 +437,49 @@ START_TEST(what_was_to_expire_soon_is_over_when_the_clock_goes_back_F13) {
 }
 END_TEST
 
+/* ---- the fleet ------------------------------------------------------------------------------ */
+
+/* How many others have other settings; -1: it is another fleet's, called `wanted`. */
+static int fleet(const char *name, const char *node, const char *settings, const char *wanted) {
+    struct store_fleet out;
+    enum err err = store_fleet(store, name, node, settings, &out);
+    ck_assert(err == ERR_OK || (err == ERR_REFUSED && out.n == 0));
+    ck_assert_str_eq(out.name, wanted);
+    int n = err == ERR_OK ? (int)out.n : -1;
+    store_fleet_fini(&out);
+    return n;
+}
+
+START_TEST(a_fleet_keeps_its_first_name_and_refuses_another_F14) {
+    ck_assert_int_eq(fleet("", "a", "{}", ""), 0);
+    ck_assert_int_eq(fleet("plant", "", "", ""), 0); /* only looks */
+    ck_assert_int_eq(fleet("plant", "a", "{}", "plant"), 0);
+    ck_assert_int_eq(fleet("", "b", "{}", "plant"), 0);
+    ck_assert_int_eq(fleet("plant", "b", "{}", "plant"), 0);
+    ck_assert_int_eq(fleet("other", "c", "{}", "plant"), -1);
+    ck_assert_int_eq(fleet("Plant", "", "", "plant"), -1);
+    ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_fleet:settings", "c"), 0);
+}
+END_TEST
+
+START_TEST(settings_of_registered_nodes_are_told_when_they_differ_F14) {
+    joined("a", "1", 10);
+    struct store_member b = joined("b", "1", 10);
+    ck_assert_int_eq(fleet("", "a", "{\"x\":1}", ""), 0);
+    ck_assert_int_eq(fleet("", "b", "{\"x\":2}", ""), 1);
+    ck_assert_int_eq(fleet("", "a", "{\"x\":2}", ""), 0);
+    ck_assert_int_eq(fleet("", "gone", "{\"x\":3}", ""), 2); /* not registered yet */
+    ck_assert_int_eq(fleet("", "", "", ""), 2);
+    stop_beating(b);
+    ck_assert_int_eq(store_leave(store, &b), ERR_OK);
+    ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_fleet:settings", "b"), 0);
+    RAW("DEL", "mqtt_fleet:settings", "mqtt_fleet:name");
+    RAW("SET", "mqtt_fleet:settings", "rubbish");
+    RAW("RPUSH", "mqtt_fleet:name", "rubbish");
+    ck_assert_int_eq(fleet("plant", "a", "{}", "plant"), 0);
+}
+END_TEST
+
 START_TEST(a_node_that_does_not_beat_does_not_lead) {
     struct store_member a = joined("a", "1", 10);
     ck_assert(!lead(member("a", "0")) && !lead(member("nobody", "1")));
@@ -526,6 +569,8 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_draining_node_claims_nothing_until_it_drains_no_more);
     tcase_add_test(tcase, one_leads_until_it_gives_up_or_its_time_is_over);
     tcase_add_test(tcase, a_node_that_does_not_beat_does_not_lead);
+    tcase_add_test(tcase, a_fleet_keeps_its_first_name_and_refuses_another_F14);
+    tcase_add_test(tcase, settings_of_registered_nodes_are_told_when_they_differ_F14);
     tcase_add_test(tcase, what_was_to_expire_soon_is_over_when_the_clock_goes_back_F13);
     tcase_add_test(tcase, nodes_are_sorted_and_those_not_ours_have_no_incarnation);
     tcase_add_test(tcase, a_register_of_hundreds_is_listed_whole);

@@ -1,0 +1,31 @@
+-- fleet: whose Redis this is, and with which settings its nodes run. ARGV[2...]: the fleet's name
+-- ('': any), node ('': only looks), its settings (JSON), most rows to answer. The first node with a name gives it to the
+-- fleet.
+-- Refused: the fleet has another name ('REFUSED', that name).
+-- Answers: 'OK', name ('': none), and of each registered node whose settings are not these its name
+-- and settings.
+
+local fleet, node, settings, rows_max = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+
+local name = redis.pcall('GET', FLEET)
+name = text_or(name, '')
+if fleet ~= '' and name ~= '' and name ~= fleet then
+    return { 'REFUSED', name }
+end
+if node ~= '' then
+    if fleet ~= '' then
+        redis.call('SET', FLEET, fleet)
+        name = fleet
+    end
+    redis.pcall('HSET', SETTINGS, node, settings)
+end
+
+local rows = {}
+local all = rows_max > 0 and redis.pcall('HGETALL', SETTINGS) or {}
+for i = 1, #all, 2 do
+    if #rows < rows_max and all[i + 1] ~= settings and
+        redis.call('HEXISTS', REGISTER, all[i]) == 1 then
+        rows[#rows + 1] = { all[i], all[i + 1] }
+    end
+end
+return { 'OK', name, rows }
