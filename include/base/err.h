@@ -19,7 +19,8 @@
     X(ERR_IO, "io_error")                                                                          \
     X(ERR_WRONG_STATE, "wrong_state")                                                              \
     X(ERR_CANCELED, "canceled")                                                                    \
-    X(ERR_UNSUPPORTED, "unsupported")
+    X(ERR_UNSUPPORTED, "unsupported")                                                              \
+    X(ERR_BUSY, "busy")
 
 enum err {
 #define ERR_SYMBOL(symbol, name) symbol,

@@ -31,6 +31,9 @@
     X(METRIC_GIVEN_UP_DROPPED, GIVEN_UP_TOTAL, "reason=\"dropped\"", "")                           \
     X(METRIC_ACKNOWLEDGED_AT_QOS1, "mqfleet_publications_acknowledged_at_qos1_total", "",          \
       "Publications of QoS 2 that a broker acknowledged with PUBACK, as if they were of QoS 1.")   \
+    X(METRIC_PUBLISH_BUSY, "mqfleet_publications_busy_total", "",                                  \
+      "Publications refused (503): their broker has its share of those that wait for an "          \
+      "acknowledgement, in number or in bytes.")                                                   \
     X(METRIC_PUBLISH_THROTTLED, "mqfleet_publications_throttled_total", "",                        \
       "Publications refused (429): others like them ended the connection of their client.")
 

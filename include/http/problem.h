@@ -36,6 +36,7 @@
     X(PROBLEM_MEMORY, 503, "out-of-memory", "The node is out of memory")                           \
     X(PROBLEM_PEER, 503, "node-unavailable", "Another node does not answer")                       \
     X(PROBLEM_OVERLOAD, 503, "overload", "The node has too much to do")                            \
+    X(PROBLEM_BROKER_BUSY, 503, "broker-busy", "Too many publications wait for the broker")        \
     X(PROBLEM_STOPPING, 503, "stopping", "The node is stopping")                                   \
     X(PROBLEM_SINK_FULL, 504, "sink-full", "The client's sink takes no messages")                  \
     X(PROBLEM_UNKNOWN, 504, "outcome-unknown", "Whether the broker has it is unknown")             \

@@ -18,6 +18,7 @@
 #include "mqtt/address_policy.h"
 #include "mqtt/client.h"
 #include "mqtt/good_addresses.h"
+#include "mqtt/publish_quota.h"
 
 #define HOST_INBOX_MAX        65536
 #define HOST_PER_TURN_MAX     1000 /* commands, timers, look-ups handled before looking elsewhere */
@@ -36,7 +37,9 @@ struct host_publication {
     struct engine_publication publication; /* points into `data` */
     struct message_property *properties;
     char *data;
-    hosts_published *published; /* NULL once answered */
+    size_t bytes;                /* of `data` and the rest */
+    struct publish_share *share; /* of its broker; NULL: not counted */
+    hosts_published *published;  /* NULL once answered */
     void *context;
     int64_t begun_us;
     int64_t deadline_ms; /* of the answer; unacknowledged: of sending again */

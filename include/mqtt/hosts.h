@@ -16,6 +16,7 @@
 #include "mqtt/engine.h"
 #include "mqtt/incident.h"
 #include "mqtt/probe.h"
+#include "mqtt/publish_quota.h"
 #include "mqtt/publish_throttle.h"
 
 struct hosts;
@@ -118,9 +119,10 @@ enum hosts_timeout {
  * connection lost: outcome unknown;
  * ERR_REFUSED: given up, reason_code is an enum give_up. */
 typedef void hosts_published(void *context, enum err result, int reason_code);
-/* Copies the publication. ERR_NOT_FOUND, ERR_REFUSED (see hosts_publish_throttled), ERR_ARGUMENT
- * (properties, and the client speaks MQTT 3.1.1), ERR_WRONG_STATE (not online), ERR_FULL:
- * `published` not called; ERR_OK: it is called once, on a host thread, within publish_timeout_ms.
+/* Copies the publication. ERR_NOT_FOUND, ERR_REFUSED (see hosts_publish_throttled), ERR_BUSY (see
+ * hosts_publish_busy), ERR_ARGUMENT (properties, and the client speaks MQTT 3.1.1), ERR_WRONG_STATE
+ * (not online), ERR_FULL: `published` not called; ERR_OK: it is called once, on a host thread,
+ * within publish_timeout_ms.
  */
 enum err hosts_publish(struct hosts *hosts, const char *id,
                        const struct engine_publication *publication, hosts_published *published,
@@ -131,6 +133,17 @@ enum err hosts_publish(struct hosts *hosts, const char *id,
 bool hosts_publish_throttled(struct hosts *hosts, const char *id,
                              const struct engine_publication *publication,
                              struct publish_throttled *out);
+
+/* What the broker of a client has of the node (publish_quota.h): why hosts_publish answered
+ * ERR_BUSY.
+ */
+struct hosts_busy {
+    char broker[INCIDENT_BROKER_MAX]; /* "host:port" */
+    struct publish_use use;
+};
+bool hosts_publish_busy(struct hosts *hosts, const char *id, struct hosts_busy *out);
+/* Of all brokers. */
+struct publish_use hosts_publish_use(struct hosts *hosts);
 
 /* A publication of a client that is not acknowledged yet. */
 struct hosts_publication {

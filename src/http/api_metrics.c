@@ -235,6 +235,15 @@ static void put_requests(struct scrape *scrape) {
           (int64_t)pendings_count(scrape->api->pendings));
 }
 
+static void put_publications(struct scrape *scrape) {
+    struct publish_use use = hosts_publish_use(scrape->context->hosts);
+    gauge(scrape, "mqfleet_publications_waiting",
+          "Publications whose callers wait for the broker's acknowledgement.",
+          (int64_t)use.waiting);
+    gauge(scrape, "mqfleet_publications_bytes",
+          "Bytes of publications that are not acknowledged yet, nor given up.", (int64_t)use.bytes);
+}
+
 /* ---- the process, by the names all Prometheus clients use ------------------------------------ */
 
 /* Linux 6.2 and later says it as the folder's size; before, they are counted. */
@@ -312,7 +321,8 @@ static void put_process(struct scrape *scrape) {
 void api_metrics(struct http_request *request, struct http_response *response) {
     static void (*const parts[])(struct scrape * scrape) = {
         put_about, put_clients, put_membership, put_fleet,    put_redis,
-        put_sinks, put_stores,  put_buffers,    put_requests, put_process};
+        put_sinks, put_stores,  put_buffers,    put_publications,
+        put_requests, put_process};
     struct buffer out;
     buffer_init(&out);
     struct scrape scrape = {request->api, &request->api->context, &out};

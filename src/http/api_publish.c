@@ -128,6 +128,19 @@ static void answer_throttled(const struct http_api *api, const char *id,
     http_answer_header(response, "Retry-After", "%lld", (long long)wait_s);
 }
 
+static void answer_busy(const struct http_api *api, const char *id,
+                        struct http_response *response) {
+    struct hosts_busy busy;
+    hosts_publish_busy(api->context.hosts, id, &busy);
+    http_problem(response, PROBLEM_BROKER_BUSY,
+                 "%zu publications, and %zu bytes, wait for an acknowledgement of broker %s "
+                 "already; nothing was sent",
+                 busy.use.waiting, busy.use.bytes, busy.broker);
+    http_problem_member(response, "code", json_string("broker_busy"));
+    http_problem_member(response, "broker", http_json_string(busy.broker));
+    http_problem_member(response, "waiting", json_integer((json_int_t)busy.use.waiting));
+}
+
 /* ---- waiting for the broker ------------------------------------------------------------------ */
 
 /* What is needed to answer. */
@@ -207,6 +220,10 @@ static void answer_not_begun(const struct http_request *request, const char *id,
                              struct http_response *response) {
     if (result == ERR_REFUSED) {
         answer_throttled(request->api, id, &input->publication, response);
+        return;
+    }
+    if (result == ERR_BUSY) {
+        answer_busy(request->api, id, response);
         return;
     }
     if (result != ERR_ARGUMENT) {

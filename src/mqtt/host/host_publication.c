@@ -40,7 +40,9 @@ struct host_publication *host_publication_copy(const struct engine_publication *
     if (copy == NULL) {
         return NULL;
     }
-    copy->data = malloc(publication_size(from));
+    size_t size = publication_size(from);
+    copy->bytes = sizeof *copy + size + from->property_count * sizeof *copy->properties;
+    copy->data = malloc(size);
     copy->properties = calloc(from->property_count + 1, sizeof *copy->properties);
     if (copy->data == NULL || copy->properties == NULL) {
         host_publication_free(copy);
@@ -65,11 +67,18 @@ struct host_publication *host_publication_copy(const struct engine_publication *
 }
 
 void host_publication_free(struct host_publication *publication) {
-    if (publication != NULL) {
-        free(publication->properties);
-        free(publication->data);
-        free(publication);
+    if (publication == NULL) {
+        return;
     }
+    if (publication->share != NULL) {
+        if (publication->published != NULL) {
+            publish_share_answered(publication->share);
+        }
+        publish_share_release(publication->share, publication->bytes);
+    }
+    free(publication->properties);
+    free(publication->data);
+    free(publication);
 }
 
 /* ---- answers ---- */
@@ -78,6 +87,7 @@ static void publication_answer(struct host_publication *publication, enum err re
                                int reason_code) {
     hosts_published *published = publication->published;
     publication->published = NULL;
+    publish_share_answered(publication->share);
     if (result != ERR_OK || reason_code >= 0x80) {
         metric_add(METRIC_PUBLISH_FAILED, 1);
     }

@@ -48,6 +48,14 @@ static bool create_all(struct hosts *hosts, const struct engine_ops *ops) {
     return true;
 }
 
+/* Requests that wait for anything else keep a quarter of the connections; a host thread keeps half
+ * of its buffers for what connections hold. */
+static struct publish_quota *create_quota(const struct conf *conf) {
+    const struct publish_use most = {.waiting = (size_t)conf->http_connections_max * 3 / 4,
+                                     .bytes = (size_t)conf->buffer_bytes / 2};
+    return publish_quota_create(&most);
+}
+
 struct hosts *hosts_create(const struct conf *conf, const struct hosts_owner *owner) {
     const struct engine_ops *ops = engine_find(conf->engine);
     struct hosts *hosts = calloc(1, sizeof(*hosts));
@@ -61,8 +69,9 @@ struct hosts *hosts_create(const struct conf *conf, const struct hosts_owner *ow
     hosts->resolver = resolver_create(conf->dns_ttl_ms);
     hosts->good = good_addresses_create();
     hosts->incidents = incidents_create();
+    hosts->quota = create_quota(conf);
     if (ops == NULL || hosts->resolver == NULL || hosts->good == NULL || hosts->incidents == NULL ||
-        create_policy(hosts) != ERR_OK || !create_all(hosts, ops)) {
+        hosts->quota == NULL || create_policy(hosts) != ERR_OK || !create_all(hosts, ops)) {
         hosts_destroy(hosts);
         return NULL;
     }
@@ -77,6 +86,7 @@ void hosts_destroy(struct hosts *hosts) {
         host_destroy(hosts->all[i]);
     }
     free(hosts->all);
+    publish_quota_destroy(hosts->quota);
     incidents_destroy(hosts->incidents);
     resolver_destroy(hosts->resolver);
     address_policy_destroy(hosts->policy);
@@ -151,7 +161,7 @@ struct client *hosts_find_locked(struct host *host, const char *id) {
     return client;
 }
 
-static struct host_command *command_create(enum host_command_kind kind, const char *id) {
+struct host_command *hosts_command_create(enum host_command_kind kind, const char *id) {
     struct host_command *command = calloc(1, sizeof(*command));
     if (command != NULL) {
         command->kind = kind;
@@ -172,8 +182,7 @@ static enum err queue(struct host *host, struct host_command *command) {
     return result;
 }
 
-/* Frees the command when the host does not take it. */
-static enum err push(struct host *host, struct host_command *command) {
+enum err hosts_push(struct host *host, struct host_command *command) {
     enum err result = queue(host, command);
     if (result != ERR_OK) {
         host_command_free(command);
@@ -247,7 +256,7 @@ static struct host_command *start_command(struct client_config *config, int64_t 
         client_config_destroy(config);
         return NULL;
     }
-    struct host_command *command = command_create(HOST_START, config->id);
+    struct host_command *command = hosts_command_create(HOST_START, config->id);
     if (command == NULL) {
         shared_config_release(shared);
         return NULL;
@@ -273,7 +282,7 @@ enum err hosts_start_claimed(struct hosts *hosts, struct client_config *config,
 enum err hosts_stop(struct hosts *hosts, const char *id, int64_t epoch, const char *reason,
                     hosts_done *done, void *context) {
     struct host *host = hosts_host_of(hosts, id);
-    struct host_command *command = command_create(HOST_STOP, id);
+    struct host_command *command = hosts_command_create(HOST_STOP, id);
     if (command == NULL) {
         return ERR_MEMORY;
     }
@@ -285,19 +294,20 @@ enum err hosts_stop(struct hosts *hosts, const char *id, int64_t epoch, const ch
     if (epoch > hosts->stopped_epoch) {
         hosts->stopped_epoch = epoch;
     }
-    enum err result = push(host, command); /* also for an unknown id: a start may be in the queue */
+    enum err result =
+        hosts_push(host, command); /* also for an unknown id: a start may be in the queue */
     pthread_mutex_unlock(&hosts->lock);
     return result;
 }
 
 enum err hosts_retry(struct hosts *hosts, const char *id, int64_t epoch, int64_t delay_ms) {
-    struct host_command *command = command_create(HOST_RETRY, id);
+    struct host_command *command = hosts_command_create(HOST_RETRY, id);
     if (command == NULL) {
         return ERR_MEMORY;
     }
     command->epoch = epoch;
     command->delay_ms = delay_ms;
-    return push(hosts_host_of(hosts, id), command);
+    return hosts_push(hosts_host_of(hosts, id), command);
 }
 
 enum err hosts_push_query(struct hosts *hosts, const char *id, struct publications_query *query) {
@@ -308,12 +318,12 @@ enum err hosts_push_query(struct hosts *hosts, const char *id, struct publicatio
     if (!found) {
         return ERR_NOT_FOUND;
     }
-    struct host_command *command = command_create(HOST_QUERY, id);
+    struct host_command *command = hosts_command_create(HOST_QUERY, id);
     if (command == NULL) {
         return ERR_MEMORY;
     }
     command->context = query;
-    return push(host, command);
+    return hosts_push(host, command);
 }
 
 enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) {
@@ -328,12 +338,12 @@ enum err hosts_restart(struct hosts *hosts, const char *id, const char *reason) 
     if (result != ERR_OK) {
         return result;
     }
-    struct host_command *command = command_create(HOST_RESTART, id);
+    struct host_command *command = hosts_command_create(HOST_RESTART, id);
     if (command == NULL) {
         return ERR_MEMORY;
     }
     command->reason = text_dup(reason);
-    return push(host, command);
+    return hosts_push(host, command);
 }
 
 static enum err wait_until_empty(struct host *host, const struct timespec *until) {
@@ -361,95 +371,6 @@ enum err hosts_stop_all(struct hosts *hosts, const char *reason, bool polite, in
     for (size_t i = 0; i < hosts->count; i++) {
         enum err one = wait_until_empty(hosts->all[i], &until);
         result = one != ERR_OK ? one : result;
-    }
-    return result;
-}
-
-/* ---- publish ---- */
-
-static bool is_throttled(const struct client *client,
-                         const struct engine_publication *publication) {
-    struct publish_throttled ignored;
-    if (client->throttle == NULL) {
-        return false;
-    }
-    struct publish_shape shape = host_shape_of(publication);
-    bool throttled = publish_throttle_holds(client->throttle, &shape, clock_ms(), &ignored);
-    metric_add(METRIC_PUBLISH_THROTTLED, throttled);
-    return throttled;
-}
-
-bool hosts_publish_throttled(struct hosts *hosts, const char *id,
-                             const struct engine_publication *publication,
-                             struct publish_throttled *out) {
-    struct host *host = hosts_host_of(hosts, id);
-    struct publish_shape shape = host_shape_of(publication);
-    *out = (struct publish_throttled){0};
-    pthread_mutex_lock(&host->lock);
-    const struct client *client = hosts_find_locked(host, id);
-    bool throttled =
-        client != NULL && publish_throttle_holds(client->throttle, &shape, clock_ms(), out);
-    pthread_mutex_unlock(&host->lock);
-    return throttled;
-}
-
-/* Counts it as outstanding; *record: what it is for. */
-static enum err begin_publication(struct host *host, const char *id,
-                                  const struct engine_publication *publication, uint64_t *record) {
-    bool has_properties = publication->property_count > 0;
-    pthread_mutex_lock(&host->lock);
-    struct client *client = hosts_find_locked(host, id);
-    enum err result = ERR_OK;
-    if (client == NULL) {
-        result = ERR_NOT_FOUND;
-    } else if (has_properties && client->config->config->protocol_version < 5) {
-        result = ERR_ARGUMENT;
-    } else if (client->state != CLIENT_ONLINE) {
-        result = ERR_WRONG_STATE;
-    } else if (client->publication_count >= HOST_PUBLICATIONS_MAX) {
-        result = ERR_FULL;
-    } else if (is_throttled(client, publication)) {
-        result = ERR_REFUSED;
-    } else {
-        client->publication_count++;
-        *record = client->record;
-    }
-    pthread_mutex_unlock(&host->lock);
-    return result;
-}
-
-static void undo_publication(struct host *host, const char *id, uint64_t record) {
-    pthread_mutex_lock(&host->lock);
-    struct client *client = hosts_find_locked(host, id);
-    if (client != NULL && client->record == record) {
-        client->publication_count--;
-    }
-    pthread_mutex_unlock(&host->lock);
-}
-
-enum err hosts_publish(struct hosts *hosts, const char *id,
-                       const struct engine_publication *publication, hosts_published *published,
-                       void *context) {
-    struct host *host = hosts_host_of(hosts, id);
-    struct host_command *command = command_create(HOST_PUBLISH, id);
-    if (command == NULL || (command->publication = host_publication_copy(publication)) == NULL) {
-        host_command_free(command);
-        return ERR_MEMORY;
-    }
-    command->publication->published = published;
-    command->publication->context = context;
-    command->publication->begun_us = clock_us();
-    command->publication->deadline_ms = clock_ms() + hosts->conf->publish_timeout_ms;
-    uint64_t record = 0;
-    enum err result = begin_publication(host, id, publication, &record);
-    if (result != ERR_OK) {
-        host_command_free(command);
-        return result;
-    }
-    command->record = record;
-    result = push(host, command);
-    if (result != ERR_OK) {
-        undo_publication(host, id, record);
     }
     return result;
 }

@@ -12,6 +12,7 @@ struct hosts {
     struct address_policy *policy;
     struct good_addresses *good;
     struct incidents *incidents;
+    struct publish_quota *quota;
     size_t count;
     struct host **all;
 
@@ -25,6 +26,11 @@ struct hosts {
 struct host *hosts_host_of(const struct hosts *hosts, const char *id);
 /* NULL: unknown. host->lock is held, and the client good for as long. */
 struct client *hosts_find_locked(struct host *host, const char *id);
+
+/* NULL: out of memory. */
+struct host_command *hosts_command_create(enum host_command_kind kind, const char *id);
+/* Frees the command when the host does not take it. */
+enum err hosts_push(struct host *host, struct host_command *command) MUST_CHECK;
 
 struct publications_query;
 /* Hands it to the client's host. ERR_OK: the host answers it, and lets go of it. */

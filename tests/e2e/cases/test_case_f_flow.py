@@ -6,7 +6,8 @@ import time
 import pytest
 
 from fleet.certificates import Authority
-from fleet.operator import metrics
+from fleet.cloud import CloudBroker
+from fleet.operator import metrics, total
 from fleet.ports import free_port
 from fleet.scripted import ScriptedBroker
 from fleet.wait import holds_for, wait_until
@@ -157,3 +158,70 @@ def test_case_F7_a_client_may_end_while_its_messages_wait(fleet, verb):
         assert fleet.api.post(fleet.api.path("c00000", "resume")).status_code in (200, 202)
     if verb in ("pause", "release"):
         fleet.stream.wait_payloads(payloads, 30)
+
+
+# ---- F5: a broker that acknowledges nothing --------------------------------------------------------
+
+def silent_and_healthy(fleet, count, **settings):
+    """A broker that never answers publications, with so many clients, and one that does."""
+    silent = fleet.closing(CloudBroker(acks_held=True))
+    fleet.start_node(**settings)
+    ids = fleet.create(count, "silent", make=lambda client: {"id": client, "url": silent.url})
+    good = fleet.create(10, "good")
+    fleet.wait_online([*ids, *good])
+    return silent, ids, good
+
+
+def slowest(fleet, clients, rounds=3):
+    """Of publications through these clients, each answered 200."""
+    answers = [answer for _ in range(rounds)
+               for answer in publish_all(fleet, [(one, "x", 1) for one in clients]).values()]
+    assert {status for status, _, _ in answers} == {200}, answers
+    return max(seconds for _, seconds, _ in answers)
+
+
+@pytest.mark.parametrize("clients, each", [(3, 17), (300, 1)])
+def test_case_F5_a_silent_broker_delays_nobody_else(fleet, clients, each):
+    _, ids, good = silent_and_healthy(fleet, clients, publish_timeout_ms=8000)
+    stuck = {}
+    jobs = [(client, f"x/{number}", 1) for client in ids for number in range(each)]
+    thread = threading.Thread(target=lambda: stuck.update(publish_all(fleet, jobs)))
+    thread.start()
+    wait_until(lambda: metrics(fleet.nodes[0])["mqfleet_publications_waiting"] == len(jobs), 20,
+               "all of them wait")
+    assert slowest(fleet, good) < 4
+    assert metrics(fleet.nodes[0])["mqfleet_publications_waiting"] == len(jobs), "and wait still"
+    thread.join()
+    assert {status for status, _, _ in stuck.values()} == {504}
+    wait_until(lambda: metrics(fleet.nodes[0])["mqfleet_publications_waiting"] == 0, 20, "answered")
+
+
+def test_case_F5_beyond_its_share_a_silent_broker_is_named(fleet):
+    silent, ids, good = silent_and_healthy(fleet, 1, publish_timeout_ms=8000,
+                                           http__connections_max=40)
+    stuck = {}
+    jobs = [(ids[0], f"x/{number}", 1) for number in range(30)]
+    thread = threading.Thread(target=lambda: stuck.update(publish_all(fleet, jobs)))
+    thread.start()
+    wait_until(lambda: total(fleet.nodes[0], "mqfleet_publications_busy_total") > 0, 20, "busy")
+    answer = fleet.api.publish(ids[0], "x", "one more", 1)
+    assert answer.status_code == 503, answer.text
+    document = answer.json()
+    assert document["type"].endswith(":broker-busy") and document["code"] == "broker_busy"
+    assert document["broker"] == f"127.0.0.1:{silent.port}" in document["detail"]
+    assert document["waiting"] == 20 and int(answer.headers["Retry-After"]) >= 1
+    assert fleet.api.publish(good[0], "x", "y", 1).status_code == 200
+    thread.join()
+    assert sorted(status for status, _, _ in stuck.values()) == [503] * 10 + [504] * 20
+    silent.acks_held = False
+    wait_until(lambda: fleet.api.publish(ids[0], "x", "y", 1).status_code == 200, 20, "free again")
+
+
+def test_case_F5_bytes_for_a_silent_broker_are_bounded(fleet):
+    silent, ids, good = silent_and_healthy(fleet, 1, publish_timeout_ms=500, buffer_bytes=1 << 22)
+    codes = [fleet.api.publish(ids[0], "x", "x" * 200_000, 1).status_code for _ in range(10)]
+    assert codes.index(503) in range(4, 8) and set(codes) == {504, 503}, codes
+    assert fleet.api.publish(good[0], "x", "x" * 200_000, 1).status_code == 200
+    assert metrics(fleet.nodes[0])["mqfleet_publications_bytes"] > 1_000_000
+    assert fleet.api.delete(fleet.api.path(ids[0], "publications")).status_code == 200
+    wait_until(lambda: metrics(fleet.nodes[0])["mqfleet_publications_bytes"] == 0, 20, "dropped")
