@@ -17,6 +17,7 @@ RELEASES, REAPER = "cluster/test_releases", "cluster/test_reaper"
 NODES, CLAIM, RESTORE = "store/test_store_node", "store/test_store_claim", "store/test_store_restore"
 HOST, TROUBLE, RACE = "mqtt/test_host", "mqtt/test_host_trouble", "mqtt/test_race"
 LATE = "mqtt/test_host_late"
+STEPS, AHEAD, QUOTA = "mqtt/test_host_steps", "mqtt/test_reactor_ahead", "mqtt/test_publish_quota"
 
 CLUSTER = [
     # ---- joining, fenced, Redis that lost its data
@@ -110,13 +111,36 @@ MQTT = [
              "    if (false) {\n        host_requeue", LATE),
     Mutation("a publication that the engine refuses is not freed", "src/mqtt/host/host_publication.c",
              "    publication_answer(publication, result, 0);\n    host_publication_free(publication);\n",
-             "    publication_answer(publication, result, 0);\n", HOST),
+             "    publication_answer(publication, result, 0);\n", STEPS),
     Mutation("the session is kept when the broker or the identifier changes",
              "src/mqtt/host/host_connect.c",
              "        !client_config_same_connection(client->session_of->config, config->config)) {",
              "        false) {", LATE),
     Mutation("no jitter in the rests of a conflict", "src/mqtt/host/host_loss.c",
-             "return time_ms + text_random_between(0, time_ms / 4);", "return time_ms;", TROUBLE),
+             "return time_ms + text_random_between(0, time_ms / 4);", "return time_ms;", STEPS),
+    Mutation("a publication that is refused at once is not freed", "src/mqtt/host/hosts_publish.c",
+             "    if (result != ERR_OK) {\n        host_command_free(command);\n", "    if (result != ERR_OK) {\n",
+             STEPS),
+    Mutation("what a broker has of the node is never given back", "src/mqtt/host/host_publication.c",
+             "        publish_share_release(publication->share, publication->bytes);\n", "", STEPS),
+    Mutation("a silent broker takes all callers there may be", "src/mqtt/host/publish_quota.c",
+             "#define QUOTA_TIMES_FREE    2", "#define QUOTA_TIMES_FREE    2000", QUOTA),
+    Mutation("a broker without publications may get none", "src/mqtt/host/publish_quota.c",
+             "#define QUOTA_WAITING_LEAST 4", "#define QUOTA_WAITING_LEAST 0", QUOTA),
+    # ---- a full sink
+    Mutation("what stands behind a message waits for its sink", "src/mqtt/reactor/ahead.c",
+             "    return frame->type == PACKET_PUBLISH;", "    return true;", AHEAD),
+    Mutation("nothing bounds what waits for a sink", "src/mqtt/reactor/ahead.c",
+             "#define AHEAD_BYTES_MAX  262144", "#define AHEAD_BYTES_MAX  26214400", AHEAD),
+    Mutation("who waits for its broker's answer has no share of its own", "src/mqtt/reactor/ahead.c",
+             "return (ahead_waits_for_answer(connection) ? 3 : 2) * quarter;", "return 2 * quarter;", AHEAD),
+    Mutation("our own pause is held against the broker", "src/mqtt/reactor/connection.c",
+             "    if (connection->reading == READING_NOTHING) {", "    if (false) {", AHEAD),
+    Mutation("who was served first is served first again", "src/mqtt/reactor/engine.c",
+             "            served = first;\n", "", AHEAD),
+    Mutation("QoS 0 that waits goes down with its connection", "src/mqtt/reactor/connection.c",
+             "    ahead_end(connection);\n    if (connection->reading", "    if (connection->reading", AHEAD),
+    # ---- addresses
     Mutation("of several addresses only the first is tried", "src/mqtt/reactor/race.c",
              "    if (race->begun < race->addresses.count || race->refused) {", "    if (race->refused) {",
              RACE),
