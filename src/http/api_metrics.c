@@ -320,9 +320,8 @@ static void put_process(struct scrape *scrape) {
 
 void api_metrics(struct http_request *request, struct http_response *response) {
     static void (*const parts[])(struct scrape * scrape) = {
-        put_about, put_clients, put_membership, put_fleet,    put_redis,
-        put_sinks, put_stores,  put_buffers,    put_publications,
-        put_requests, put_process};
+        put_about,  put_clients, put_membership,   put_fleet,    put_redis,  put_sinks,
+        put_stores, put_buffers, put_publications, put_requests, put_process};
     struct buffer out;
     buffer_init(&out);
     struct scrape scrape = {request->api, &request->api->context, &out};

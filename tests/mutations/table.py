@@ -15,7 +15,7 @@ class Mutation(typing.NamedTuple):
 MEMBERSHIP, LEADER = "cluster/test_membership", "cluster/test_leader"
 RELEASES, REAPER = "cluster/test_releases", "cluster/test_reaper"
 NODES, CLAIM, RESTORE = "store/test_store_node", "store/test_store_claim", "store/test_store_restore"
-HOST, TROUBLE, RACE = "mqtt/test_host", "mqtt/test_host_trouble", "mqtt/test_race"
+TROUBLE, RACE = "mqtt/test_host_trouble", "mqtt/test_race"
 LATE = "mqtt/test_host_late"
 STEPS, AHEAD, QUOTA = "mqtt/test_host_steps", "mqtt/test_reactor_ahead", "mqtt/test_publish_quota"
 
