@@ -1,6 +1,7 @@
 """Streams of the API: changes in the fleet, and the messages of a client as they come."""
 
 import base64
+import concurrent.futures
 import socket
 import time
 
@@ -103,6 +104,32 @@ def test_a_stream_outlives_redis_and_says_what_it_missed(fleet):
 def test_filters_that_mean_nothing_are_refused(shared_api, query, named):
     answer = shared_api.get(f"{EVENTS}?{query}")
     assert answer.status_code == 400 and named in answer.json()["detail"]
+
+
+def test_who_begins_to_listen_is_heard_of_at_once(fleet):
+    """By a channel, not by the look for its key a second later: a wait through an idle fleet is told
+    by the first change."""
+    node, other = fleet.start_nodes(2)
+    fleet.online(1)
+    calls, events = (fleet.redis.client.pubsub(ignore_subscribe_messages=True) for _ in range(2))
+    calls.subscribe("mqtt_fleet:listen")
+    events.subscribe("mqtt_fleet:events")
+    assert calls.get_message(timeout=1) is None and events.get_message(timeout=1) is None
+
+    def told_without_a_key():
+        fleet.redis.client.publish("mqtt_fleet:listen", "somebody")
+        node.api.post(node.api.path("c00000", "restart"))
+        return events.get_message(timeout=1)
+
+    wait_until(told_without_a_key, 20, "the restart is told")
+    wait_until(lambda: calls.get_message(timeout=1) is None, 20, "all calls of the test are read")
+    fleet.broker.pause()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        created = pool.submit(other.api.create, fleet.document("c1"), wait_ms=20000)
+        call = wait_until(lambda: calls.get_message(timeout=1), 20, "it is told that somebody waits")
+        assert call["data"] == other.name
+        fleet.broker.resume()
+        assert created.result()["status"]["state"] == "online"
 
 
 # ---- the messages of a client --------------------------------------------------------------------
