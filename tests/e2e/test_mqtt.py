@@ -50,7 +50,7 @@ def tls_document(fleet, client, authority, **tls):
 
 def test_tls_verifies_the_broker(fleet, authority):
     fleet.start_broker(tls=authority)
-    fleet.start_node()
+    fleet.start_node(secrets__files_allow=authority.folder)
     fleet.api.create([
         tls_document(fleet, "trusting", authority),
         tls_document(fleet, "by-path", authority, ca=str(authority.ca)),
@@ -69,7 +69,7 @@ def test_tls_verifies_the_broker(fleet, authority):
 
 def test_mutual_tls_shows_the_clients_certificate(fleet, authority):
     fleet.start_broker(tls=authority, client_certificates=True)
-    fleet.start_node()
+    fleet.start_node(secrets__files_allow=authority.folder)
     key = authority.client_key.read_text()
     fleet.api.create([
         tls_document(fleet, "known", authority, key=key,
