@@ -96,11 +96,16 @@ static void teardown(void) {
     close(odd.fd);
 }
 
-static void start(int version) {
-    char fields[128];
+/* more: further fields. */
+static void start_with(int version, const char *more) {
+    char fields[256];
     snprintf(fields, sizeof(fields),
-             "\"protocol_version\":%d,\"subscriptions\":[\"a\",\"b\",\"c\"]", version);
+             "\"protocol_version\":%d,\"subscriptions\":[\"a\",\"b\",\"c\"]%s", version, more);
     fixture_start(f, fixture_client("a", odd.port, fields), 1);
+}
+
+static void start(int version) {
+    start_with(version, "");
 }
 
 static const struct suback_case {
@@ -122,7 +127,8 @@ START_TEST(a_suback_with_the_wrong_number_of_codes_refuses_what_it_does_not_gran
     odd.codes = suback->codes;
     odd.code_count = suback->count;
     odd_broker_start();
-    start(suback->version);
+    /* What is refused for the moment is not asked for again before the test looks. */
+    start_with(suback->version, ",\"reconnect_min_ms\":600000,\"reconnect_max_ms\":600000");
     if (fixture_engine_is(f, "reactor")) { /* the specification's answer; Paho is lenient */
         EVENTUALLY(fixture_error_is(f, "a", "protocol_error") ||
                    fixture_error_is(f, "a", "malformed_packet"));
