@@ -59,7 +59,7 @@ void connection_over(struct engine_connection *connection, const struct engine_c
     stream_close(&connection->stream, false);
     connection->state = CONNECTION_ENDED;
     if (detach(connection, false)) {
-        owed_end(connection, closed->reason_code);
+        suspects_end(connection, closed->reason_code);
         connection->tells_suspects = true;
     }
     wheel_clear(&connection->look);

@@ -124,7 +124,7 @@ static void begin(struct engine_connection *connection, struct outbound *outboun
         connection->engine->buffered -= outbound->bytes.capacity;
         buffer_fini(&outbound->bytes);
         outbound->written_at = out_position(connection);
-        owed_note_unacknowledged(connection, publication, begins_at, outbound->written_at);
+        suspects_note_unacknowledged(connection, publication, begins_at, outbound->written_at);
         DL_APPEND(connection->unwritten, outbound);
     } else {
         outbound->state = OUTBOUND_QUEUED;
@@ -192,7 +192,7 @@ void publish_note_written(struct engine_connection *connection) {
         settle(connection, first, ERR_OK, 0);
     }
     if (connection->unwritten != before) {
-        owed_note_written(connection);
+        suspects_note_written(connection);
     }
 }
 
@@ -250,9 +250,9 @@ static void done(struct engine_connection *connection, struct outbound *outbound
                  uint8_t reason_code) {
     enum give_up reason;
     if (reason_code >= REASON_UNSPECIFIED) {
-        owed_note_refused(connection, outbound);
+        suspects_note_refused(connection, outbound);
     }
-    if (owed_ends_connections(reason_code, &reason)) {
+    if (suspects_ends_connections(reason_code, &reason)) {
         finish(connection, outbound, ERR_REFUSED, (int)reason);
     } else {
         finish(connection, outbound, ERR_OK, reason_code);

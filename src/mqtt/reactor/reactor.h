@@ -404,8 +404,11 @@ void owed_interrupt(struct engine_connection *connection, bool all);
 /* Ends a connection on which nothing can be sent any more: what was given up uses up the server's
  * receive maximum. */
 void owed_look_at_quota(struct engine_connection *connection);
-/* It ended, with that reason code of the server's DISCONNECT; -1: without one. */
-void owed_end(struct engine_connection *connection, int reason_code);
+/* On a connection that goes on its acknowledgement may still come. */
+void owed_give_up(struct engine *engine, struct engine_session *session, struct outbound *outbound,
+                  enum give_up reason);
+/* One loss for each that is in doubt. False: none was. */
+bool owed_charge_all(struct engine *engine, struct engine_session *session, enum give_up reason);
 /* The connection ended for this one. */
 void owed_blame_one(struct engine *engine, struct engine_session *session,
                     struct outbound *outbound, enum give_up reason);
@@ -416,16 +419,6 @@ bool owed_drop(struct engine *engine, struct engine_session *session, uint64_t t
                enum give_up reason);
 bool owed_status(const struct engine_session *session, uint64_t token,
                  struct engine_publication_status *out);
-/* Notes one of QoS 0, which lies between those values of out_total. */
-void owed_note_unacknowledged(struct engine_connection *connection,
-                              const struct engine_publication *publication, uint64_t begins_at,
-                              uint64_t ends_at);
-/* Something of QoS 0 was written whole. */
-void owed_note_written(struct engine_connection *connection);
-/* Notes one that the server refuses in its acknowledgement: perhaps it ends the connection too. */
-void owed_note_refused(struct engine_connection *connection, struct outbound *outbound);
-/* Whether this code in an acknowledgement is one that only DISCONNECT may have. */
-bool owed_ends_connections(uint8_t reason_code, enum give_up *reason);
 /* An acknowledgement of nothing that is known. */
 void owed_acknowledged_late(struct engine_connection *connection, const struct packet *packet);
 /* A packet identifier of QoS 2 that the server may still know: not used again in this session. */
@@ -436,6 +429,20 @@ bool owed_has_retired_too_many(const struct engine_session *session);
 void owed_fail(struct engine *engine, struct engine_session *session, bool all);
 /* Of session_end. */
 void owed_fini(struct engine *engine, struct engine_session *session);
+
+/* suspects.c: what of it may have ended a connection. */
+/* A connection ended, with that reason code of the server's DISCONNECT; -1: without one. */
+void suspects_end(struct engine_connection *connection, int reason_code);
+/* Notes one of QoS 0, which lies between those values of out_total. */
+void suspects_note_unacknowledged(struct engine_connection *connection,
+                                  const struct engine_publication *publication, uint64_t begins_at,
+                                  uint64_t ends_at);
+/* Something of QoS 0 was written whole. */
+void suspects_note_written(struct engine_connection *connection);
+/* Notes one that the server refuses in its acknowledgement: perhaps it ends the connection too. */
+void suspects_note_refused(struct engine_connection *connection, struct outbound *outbound);
+/* Whether this code in an acknowledgement is one that only DISCONNECT may have. */
+bool suspects_ends_connections(uint8_t reason_code, enum give_up *reason);
 
 /* session.c */
 struct engine_session *session_create(void *client);
