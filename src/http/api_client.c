@@ -7,16 +7,13 @@
 #include "base/clock.h"
 #include "base/json_memory.h"
 #include "base/out_of_memory.h"
-#include "base/text.h"
 #include "http/client_waits.h"
 #include "http/json.h"
 #include "http/problem.h"
+#include "http/routes.h"
 #include "mqtt/client_secrets.h"
 
-/* Of a write without a condition that others get between: read and written again. The rest before a
- * try is random, at first up to 1 ms, then up to twice as long each time. */
-#define WRITE_MS_MAX      5000
-#define WRITE_REST_MS_MAX 32
+#define WRITE_MS_MAX 5000 /* of a write without a condition that others get between */
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -111,17 +108,6 @@ static void answer_written(struct http_request *request, struct store_client *ro
                                             .free_context = row_destroy});
 }
 
-/* What is to be written over what is there. */
-struct write {
-    const json_t *body;          /* of a PUT; NULL: only `desired` changes */
-    int64_t expected;            /* version; 0: any */
-    enum client_desired desired; /* without a body */
-};
-
-/* True: done, or answered; false: somebody wrote in between, and no version was expected. */
-typedef bool client_write(struct http_request *request, const struct write *wanted,
-                          struct http_response *response);
-
 /* One write of `text` over the version in row. True: done, or answered; false: read it again. */
 static bool write_row(struct http_request *request, struct store_client *row,
                       const struct client_input *input, int64_t expected,
@@ -157,22 +143,19 @@ static bool write_row(struct http_request *request, struct store_client *row,
     return !again;
 }
 
-/* Tries again until it is written, or answered: who sets no condition is not told of one. Each
- * failure is a success of somebody else, and the random rests let everyone come to it. */
-static void write_until_done(struct http_request *request, client_write *write_once,
-                             const struct write *wanted, struct http_response *response) {
-    int64_t end_ms = clock_ms() + WRITE_MS_MAX;
-    int64_t rest_ms = 1;
-    while (!write_once(request, wanted, response)) {
-        if (clock_ms() >= end_ms || atomic_load(&request->api->stop) != HTTP_RUNNING) {
-            http_problem(response, PROBLEM_OVERLOAD,
-                         "client %s is written by others all the time; nothing was written",
-                         request->parameter);
-            return;
-        }
-        clock_sleep_ms(text_random_between(0, rest_ms));
-        rest_ms = rest_ms < WRITE_REST_MS_MAX ? rest_ms * 2 : rest_ms;
+/* Who sets no condition is not told of one: it is read and written again, behind what others ask of
+ * the workers. Each failure is a success of somebody else. */
+static void write_again(struct http_request *request, struct http_response *response) {
+    int64_t now_ms = clock_ms();
+    request->give_up_at_ms =
+        request->give_up_at_ms != 0 ? request->give_up_at_ms : now_ms + WRITE_MS_MAX;
+    if (now_ms < request->give_up_at_ms) {
+        request->later = request->route->handler;
+        return;
     }
+    http_problem(response, PROBLEM_OVERLOAD,
+                 "client %s is written by others all the time; nothing was written",
+                 request->parameter);
 }
 
 /* Makes of a new document what is to be stored in place of the row: masked secrets and retired
@@ -224,17 +207,18 @@ static bool prepare_update(const struct http_request *request, const struct stor
     return result == ERR_OK;
 }
 
-static bool put_once(struct http_request *request, const struct write *wanted,
+/* True: done, or answered; false: somebody wrote in between, and no version was expected. */
+static bool put_once(struct http_request *request, const json_t *body, int64_t expected,
                      struct http_response *response) {
     struct store_client row;
     struct client_input input = {0};
-    json_t *document = json_whole_copy(wanted->body);
+    json_t *document = json_whole_copy(body);
     bool done = true;
     if (read_row(request, &row, response)) {
-        if (wanted->expected != 0 && row.version != wanted->expected) {
+        if (expected != 0 && row.version != expected) {
             answer_version(request, response);
         } else if (prepare_update(request, &row, document, &input, response)) {
-            done = write_row(request, &row, &input, wanted->expected, response);
+            done = write_row(request, &row, &input, expected, response);
         }
     }
     client_input_fini(&input);
@@ -244,14 +228,15 @@ static bool put_once(struct http_request *request, const struct write *wanted,
 }
 
 void api_client_put(struct http_request *request, struct http_response *response) {
-    struct write wanted = {0};
+    int64_t expected;
     json_t *body = NULL;
-    if (!expected_version(request, &wanted.expected, response) ||
+    if (!expected_version(request, &expected, response) ||
         !http_body_object(request, response, &body)) {
         return;
     }
-    wanted.body = body;
-    write_until_done(request, put_once, &wanted, response);
+    if (!put_once(request, body, expected, response)) {
+        write_again(request, response);
+    }
     json_decref(body);
 }
 
@@ -313,13 +298,14 @@ static bool prepare_desired(const struct http_api *api, const struct store_clien
     return true;
 }
 
-static bool set_desired_once(struct http_request *request, const struct write *wanted,
+/* True: done, or answered; false: somebody wrote in between. */
+static bool set_desired_once(struct http_request *request, enum client_desired desired,
                              struct http_response *response) {
     struct store_client row;
     struct client_input input = {0};
     bool done = true;
     if (read_row(request, &row, response) &&
-        prepare_desired(request->api, &row, wanted->desired, &input, response)) {
+        prepare_desired(request->api, &row, desired, &input, response)) {
         done = write_row(request, &row, &input, 0, response);
     }
     client_input_fini(&input);
@@ -329,7 +315,9 @@ static bool set_desired_once(struct http_request *request, const struct write *w
 
 static void set_desired(struct http_request *request, enum client_desired desired,
                         struct http_response *response) {
-    write_until_done(request, set_desired_once, &(struct write){.desired = desired}, response);
+    if (!set_desired_once(request, desired, response)) {
+        write_again(request, response);
+    }
 }
 
 void api_client_pause(struct http_request *request, struct http_response *response) {

@@ -25,6 +25,7 @@
 #include "admission.h"
 #include "request_head.h"
 #include "server_internal.h"
+#include "stream_answer.h"
 
 /* Of a refused body, read so that the answer is not lost in a reset. */
 #define DISCARD_BYTES_MAX      ((size_t)64 * 1024 * 1024)
@@ -37,8 +38,6 @@
 #define QUEUED_MS_MAX   10000
 /* A larger body is not parsed on an MHD thread. */
 #define QUICK_BODY_BYTES_MAX ((size_t)16 * 1024)
-/* Of a stream, handed to MHD at once. */
-#define STREAM_BLOCK_BYTES ((size_t)16 * 1024)
 
 enum phase { PHASE_HEADERS, PHASE_BODY, PHASE_HANDLED, PHASE_ANSWERED, PHASE_SENT };
 
@@ -134,42 +133,14 @@ static struct MHD_Response *answer_of_body(struct http_response *response) {
     return answer;
 }
 
-/* ---- streams: MHD asks for more until there is an end ---- */
-
-static void stream_sleep(void *connection) {
-    MHD_suspend_connection(connection);
-}
-
-static void stream_wake(void *connection) {
-    MHD_resume_connection(connection);
-}
-
-static ssize_t stream_read(void *context, uint64_t position, char *out, size_t size) {
-    (void)position;
-    ssize_t len = event_stream_read(context, out, size);
-    return len >= 0 ? len : MHD_CONTENT_READER_END_OF_STREAM;
-}
-
-static void stream_leave(void *context) {
-    event_stream_leave(context);
-}
-
 /* From here on nobody waits for the end of the exchange. */
 static struct MHD_Response *answer_of_stream(struct exchange *exchange) {
-    static const struct event_stream_reader reader = {stream_sleep, stream_wake};
-    struct event_stream *stream = exchange->response.stream;
-    struct MHD_Response *answer = MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read, stream, stream_leave);
-    if (answer == NULL) {
-        return NULL;
+    struct MHD_Response *answer = stream_answer(exchange->response.stream, exchange->connection);
+    if (answer != NULL) {
+        exchange->response.stream = NULL;
+        exchange->streams = true;
+        atomic_fetch_sub(&exchange->server->exchanges, 1);
     }
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    event_stream_attach(stream, &reader, exchange->connection,
-                        info != NULL ? info->connect_fd : -1);
-    exchange->response.stream = NULL;
-    exchange->streams = true;
-    atomic_fetch_sub(&exchange->server->exchanges, 1);
     return answer;
 }
 
