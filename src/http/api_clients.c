@@ -291,7 +291,7 @@ static enum err batch_store(struct batch *batch, const struct http_api *api) {
             item_judge(item, api, &batch->results[i]);
         } else {
             item_fail(item, http_problem_of_store(error), "not stored: %s; try again",
-                      err_name(error));
+                      error == ERR_FULL ? "Redis is out of memory" : err_name(error));
         }
         if (item->outcome != ITEM_FAILED) {
             batch->ids[batch->stored_count++] = item->input.config->id;

@@ -44,7 +44,8 @@ static void answer_store(struct http_response *response, enum err error) {
         http_problem_memory(response);
         return;
     }
-    bool away = http_problem_of_store(error) == PROBLEM_REDIS;
+    enum http_problem problem = http_problem_of_store(error);
+    bool away = problem == PROBLEM_REDIS || problem == PROBLEM_REDIS_FULL;
     answer(response, away ? 503 : 500, away ? MESSAGE_NO_REDIS : err_name(error), NULL);
 }
 

@@ -123,6 +123,10 @@ static void add_own_problems(struct cli *cli, json_t *problems) {
             json_array_append_new(problems, json_string(line));
         }
     }
+    json_object_foreach(json_object_get(answer.json, "warnings"), name, said) {
+        snprintf(line, sizeof(line), "%s: %s", name, json_string_value(said));
+        json_array_append_new(problems, json_string(line));
+    }
     answer_fini(&answer);
 }
 

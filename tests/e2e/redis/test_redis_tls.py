@@ -58,6 +58,20 @@ def test_a_fleet_runs_on_a_cluster_over_tls(fleet, authority):
     wait_s1(cluster.owner("{fleet}:x"), ids, "{fleet}:")
 
 
+@pytest.mark.parametrize("over", ["one", "sentinels"])
+def test_messages_go_to_a_redis_of_their_own_over_tls(fleet, authority, over):
+    if over == "sentinels":
+        group = Sentinels(fleet, authority)
+        server, url = group.master, group.url
+    else:
+        server, url = start_server(fleet, authority)
+    fleet.start_node(**{"sink.url": url, "redis_config.tls_ca_file": authority.ca})
+    ids = fleet.online(3)
+    fleet.broker.publish(f"t/{ids[0]}/x", b"elsewhere")
+    Stream(redis_client(server.port)).wait_payloads([b"elsewhere"])
+    assert not fleet.redis.client.exists("mqtt_msg")
+
+
 def test_a_node_presents_its_certificate(fleet, authority):
     _, url = start_server(fleet, authority, clients="yes")
     start_nodes(fleet, 1, url, authority,
