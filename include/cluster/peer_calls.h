@@ -3,7 +3,8 @@
  *   any thread --peer_calls_post--> [ queue ] --> the thread: all calls at once --> done
  *
  * At most PEER_CALLS_AT_ONCE are under way, PEER_CALLS_PER_NODE of them to one node; others wait
- * for their turn, within their own time. Any thread, unless said otherwise. */
+ * for their turn, within their own time. Those that are patient are not counted: whoever posts them
+ * bounds them. Any thread, unless said otherwise. */
 #ifndef MQFLEET_CLUSTER_PEER_CALLS_H
 #define MQFLEET_CLUSTER_PEER_CALLS_H
 

@@ -35,6 +35,7 @@ struct peer_call {
     size_t body_len;
     const char *caller;     /* whom the call is for; NULL: this node itself */
     const char *request_id; /* of the caller's request; NULL: none */
+    bool patient;           /* the node answers when a broker does: takes no other call's turn */
     /* filled in: */
     enum err result; /* ERR_OK: an answer came */
     long status;

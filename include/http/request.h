@@ -14,6 +14,7 @@ struct http_api;
 struct http_response;
 struct http_route;
 struct pending;
+struct publish_share; /* mqtt/publish_quota.h */
 
 #define HTTP_QUERY_MAX      32
 #define HTTP_WAIT_MS_MAX    60000
@@ -50,6 +51,7 @@ struct http_request {
     /* What goes on with it on a worker's thread, where it may block. */
     void (*later)(struct http_request *request, struct http_response *response);
     int64_t give_up_at_ms; /* of what is tried again and again; 0: not yet */
+    struct publish_share *share; /* of a publication through another node; NULL: none */
     /* Makes of the answer what is sent. NULL: nothing. */
     void (*reshape)(const struct http_request *request, struct http_response *response);
 };

@@ -142,6 +142,11 @@ struct hosts_busy {
     struct publish_use use;
 };
 bool hosts_publish_busy(struct hosts *hosts, const char *id, struct hosts_busy *out);
+/* Counts a publication that another node is asked for, so that no broker takes all such requests
+ * either. ERR_BUSY, ERR_MEMORY; ERR_OK: publish_share_answered and publish_share_release follow. */
+enum err hosts_publish_elsewhere(struct hosts *hosts, const char *broker,
+                                 struct publish_share **out) MUST_CHECK;
+struct publish_use hosts_publish_use_of(struct hosts *hosts, const char *broker);
 /* Of all brokers. */
 struct publish_use hosts_publish_use(struct hosts *hosts);
 

@@ -25,7 +25,9 @@ int64_t limits_raise_files(void) {
 }
 
 int64_t limits_files_beside(const struct conf *conf) {
-    return FILES_OWN + 2 * conf->http_workers + FILES_PEERS + conf->http_connections_max;
+    int64_t publications = conf->http_connections_max * 3 / 4; /* through other nodes */
+    return FILES_OWN + 2 * conf->http_workers + FILES_PEERS + conf->http_connections_max +
+           publications;
 }
 
 bool limits_fit_files(struct conf *conf, int64_t files_max) {

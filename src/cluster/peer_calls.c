@@ -37,7 +37,7 @@ struct peer_task {
     int64_t deadline_ms, begun_us;
     peer_call_done *done;
     void *context;
-    struct peer_node *node; /* NULL: waits for its turn */
+    struct peer_node *node; /* NULL: waits for its turn, or is patient */
     struct peer_task *prev, *next;
 };
 
@@ -142,7 +142,8 @@ static struct peer_task *task_create(const struct peer_call *call) {
                                     .body = task->body,
                                     .body_len = call->body_len,
                                     .caller = task->caller,
-                                    .request_id = task->request_id};
+                                    .request_id = task->request_id,
+                                    .patient = call->patient};
     return task;
 }
 
@@ -193,7 +194,11 @@ static void task_end(struct peer_task *task, enum err result) {
     pthread_mutex_unlock(&calls->lock);
 }
 
+/* node: NULL is legal. */
 static void node_leave(struct peer_calls *calls, struct peer_node *node) {
+    if (!node) {
+        return;
+    }
     calls->running_count--;
     if (--node->running == 0) {
         HASH_DEL(calls->nodes, node);
@@ -247,8 +252,8 @@ static void task_begin(struct peer_calls *calls, struct peer_task *task, int64_t
                                             .headers = headers.lines,
                                             .body = task->body,
                                             .body_len = task->call.body_len};
-    task->node = url ? node_enter(calls, task->name) : NULL;
-    if (task->node) {
+    task->node = url && !task->call.patient ? node_enter(calls, task->name) : NULL;
+    if (url && (task->node || task->call.patient)) {
         result = http_exchange_begin(calls->client, &task->exchange, task->deadline_ms - now_ms,
                                      task_is_done, task);
     }
@@ -258,9 +263,7 @@ static void task_begin(struct peer_calls *calls, struct peer_task *task, int64_t
         DL_APPEND(calls->running, task);
         return;
     }
-    if (task->node) {
-        node_leave(calls, task->node);
-    }
+    node_leave(calls, task->node);
     task_end(task, result);
 }
 
@@ -277,7 +280,7 @@ static void begin_waiting(struct peer_calls *calls, int64_t now_ms) {
         if (task->deadline_ms <= now_ms) {
             DL_DELETE(calls->waiting, task);
             task_end(task, ERR_TIMEOUT);
-        } else if (node_has_room(calls, task->name)) {
+        } else if (task->call.patient || node_has_room(calls, task->name)) {
             DL_DELETE(calls->waiting, task);
             task_begin(calls, task, now_ms);
         }

@@ -238,7 +238,8 @@ static void put_requests(struct scrape *scrape) {
 static void put_publications(struct scrape *scrape) {
     struct publish_use use = hosts_publish_use(scrape->context->hosts);
     gauge(scrape, "mqfleet_publications_waiting",
-          "Publications whose callers wait for the broker's acknowledgement.",
+          "Publications whose callers wait for a broker's acknowledgement, or for the node that "
+          "waits for it.",
           (int64_t)use.waiting);
     gauge(scrape, "mqfleet_publications_bytes",
           "Bytes of publications that are not acknowledged yet, nor given up.", (int64_t)use.bytes);

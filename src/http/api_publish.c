@@ -3,6 +3,7 @@
  * runs elsewhere a worker is asked. */
 #include "http/api.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/json_memory.h"
@@ -128,17 +129,14 @@ static void answer_throttled(const struct http_api *api, const char *id,
     http_answer_header(response, "Retry-After", "%lld", (long long)wait_s);
 }
 
-static void answer_busy(const struct http_api *api, const char *id,
-                        struct http_response *response) {
-    struct hosts_busy busy;
-    hosts_publish_busy(api->context.hosts, id, &busy);
+static void answer_busy(const struct hosts_busy *busy, struct http_response *response) {
     http_problem(response, PROBLEM_BROKER_BUSY,
                  "%zu publications, and %zu bytes, wait for an acknowledgement of broker %s "
                  "already; nothing was sent",
-                 busy.use.waiting, busy.use.bytes, busy.broker);
+                 busy->use.waiting, busy->use.bytes, busy->broker);
     http_problem_member(response, "code", json_string("broker_busy"));
-    http_problem_member(response, "broker", http_json_string(busy.broker));
-    http_problem_member(response, "waiting", json_integer((json_int_t)busy.use.waiting));
+    http_problem_member(response, "broker", http_json_string(busy->broker));
+    http_problem_member(response, "waiting", json_integer((json_int_t)busy->use.waiting));
 }
 
 /* ---- waiting for the broker ------------------------------------------------------------------ */
@@ -223,7 +221,9 @@ static void answer_not_begun(const struct http_request *request, const char *id,
         return;
     }
     if (result == ERR_BUSY) {
-        answer_busy(request->api, id, response);
+        struct hosts_busy busy;
+        hosts_publish_busy(request->api->context.hosts, id, &busy);
+        answer_busy(&busy, response);
         return;
     }
     if (result != ERR_ARGUMENT) {
@@ -257,10 +257,32 @@ bool client_publish(struct http_request *request, const char *id, json_t *docume
     return waits || result != ERR_NOT_FOUND;
 }
 
+/* False: it is answered. A document that cannot be read is for its owner to judge. */
+static bool publish_count_elsewhere(struct http_request *request, const struct store_client *row,
+                                    struct http_response *response) {
+    struct hosts *hosts = request->api->context.hosts;
+    struct client_config *config = NULL;
+    struct client_faults faults = {0};
+    struct hosts_busy busy;
+    if (client_config_parse_text(row->config, row->config_len, row->id, &config, &faults) !=
+        ERR_OK) {
+        return true;
+    }
+    snprintf(busy.broker, sizeof busy.broker, "%s:%u", config->host, (unsigned)config->port);
+    client_config_destroy(config);
+    enum err result = hosts_publish_elsewhere(hosts, busy.broker, &request->share);
+    if (result == ERR_BUSY) {
+        busy.use = hosts_publish_use_of(hosts, busy.broker);
+        answer_busy(&busy, response);
+    }
+    return result != ERR_BUSY;
+}
+
 void client_publish_elsewhere(struct http_request *request, const char *id, const json_t *document,
                               struct http_response *response) {
     struct store_client row;
-    if (fleet_owner_elsewhere(request, id, &row, response)) {
+    if (fleet_owner_elsewhere(request, id, &row, response) &&
+        publish_count_elsewhere(request, &row, response)) {
         char *body = json_text(document, JSON_COMPACT);
         fleet_forward(request, row.owner.node, "POST", id, "publish", body,
                       body != NULL ? strlen(body) : 0,

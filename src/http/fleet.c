@@ -326,7 +326,8 @@ void fleet_forward(struct http_request *request, const char *node, const char *m
                              .body = body,
                              .body_len = body_len,
                              .caller = request->caller.name,
-                             .request_id = request->id};
+                             .request_id = request->id,
+                             .patient = request->share != NULL};
     peer_wait(request, response, &peer, 1,
               &(struct peer_wait_plan){.timeout_ms = timeout_ms,
                                        .then = forward_answered,

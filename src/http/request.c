@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
+#include "mqtt/publish_quota.h"
 
 void http_request_init(struct http_request *request, const struct http_api *api) {
     *request = (struct http_request){.api = api, .socket = -1};
@@ -28,6 +29,10 @@ void http_request_fini(struct http_request *request) {
     free(request->if_match);
     http_query_fini(&request->query);
     buffer_fini(&request->body);
+    if (request->share) {
+        publish_share_answered(request->share);
+        publish_share_release(request->share, 0);
+    }
 }
 
 void http_request_identify(struct http_request *request, const char *sent) {

@@ -48,10 +48,12 @@ static bool create_all(struct hosts *hosts, const struct engine_ops *ops) {
     return true;
 }
 
-/* Requests that wait for anything else keep a quarter of the connections; a host thread keeps half
+/* Requests that wait for anything else keep a quarter of those that may; a host thread keeps half
  * of its buffers for what connections hold. */
 static struct publish_quota *create_quota(const struct conf *conf) {
-    const struct publish_use most = {.waiting = (size_t)conf->http_connections_max * 3 / 4,
+    int64_t requests = conf->http_waiters < conf->http_connections_max ? conf->http_waiters
+                                                                       : conf->http_connections_max;
+    const struct publish_use most = {.waiting = (size_t)requests * 3 / 4,
                                      .bytes = (size_t)conf->buffer_bytes / 2};
     return publish_quota_create(&most);
 }

@@ -114,6 +114,17 @@ bool hosts_publish_busy(struct hosts *hosts, const char *id, struct hosts_busy *
     return broker != NULL;
 }
 
+enum err hosts_publish_elsewhere(struct hosts *hosts, const char *broker,
+                                 struct publish_share **out) {
+    enum err result = publish_quota_take(hosts->quota, broker, 0, out);
+    metric_add(METRIC_PUBLISH_BUSY, result == ERR_BUSY);
+    return result;
+}
+
+struct publish_use hosts_publish_use_of(struct hosts *hosts, const char *broker) {
+    return publish_quota_use(hosts->quota, broker);
+}
+
 struct publish_use hosts_publish_use(struct hosts *hosts) {
     return publish_quota_use(hosts->quota, NULL);
 }

@@ -225,3 +225,21 @@ def test_case_F5_bytes_for_a_silent_broker_are_bounded(fleet):
     assert metrics(fleet.nodes[0])["mqfleet_publications_bytes"] > 1_000_000
     assert fleet.api.delete(fleet.api.path(ids[0], "publications")).status_code == 200
     wait_until(lambda: metrics(fleet.nodes[0])["mqfleet_publications_bytes"] == 0, 20, "dropped")
+
+
+def test_case_F5_a_silent_broker_delays_nobody_else_through_another_node(fleet):
+    """All is published through one node, and half of the clients run on the other."""
+    silent = fleet.closing(CloudBroker(acks_held=True))
+    nodes = fleet.start_nodes(2, publish_timeout_ms=8000)
+    ids = fleet.create(120, "silent", make=lambda client: {"id": client, "url": silent.url})
+    good = fleet.create(20, "good")
+    fleet.wait_online([*ids, *good])
+    stuck = {}
+    thread = threading.Thread(target=lambda: stuck.update(
+        publish_all(fleet, [(client, "x", 1) for client in ids])))
+    thread.start()
+    wait_until(lambda: len(silent.publications()) == 120, 20, "all of them reach their broker")
+    assert slowest(fleet, good) < 4
+    assert thread.is_alive() and not stuck
+    thread.join()
+    assert {status for status, _, _ in stuck.values()} == {504}
