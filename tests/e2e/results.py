@@ -1,5 +1,6 @@
-"""Writes what each run of each test gave, for tests/summary.py: one JSON object a line. A test that
-fails is run again (--reruns 1); pytest's own report does not keep what the first run said."""
+"""Writes what each run of each test gave, for tests/summary.py: one JSON object a line, as soon as the
+test is over. One that fails is run again (--reruns 1); pytest's own report does not keep what the first
+run said."""
 
 import json
 
@@ -13,15 +14,19 @@ def text_of(report):
 
 class Results:
     def __init__(self, path):
-        self._path = path
-        self._tests = {}  # name: what is written of it
+        self._file = open(path, "w", encoding="utf-8")
+        self._tests = {}  # name: what will be written of it
 
-    def _test(self, report):
-        return self._tests.setdefault(report.nodeid, {"name": report.nodeid, "outcome": "",
-                                                      "first": "", "last": "", "seconds": 0})
+    def _test(self, name):
+        return self._tests.setdefault(name, {"name": name, "outcome": "", "first": "", "last": "",
+                                             "seconds": 0})
+
+    def _write(self, name):
+        self._file.write(json.dumps(self._tests.pop(name)) + "\n")
+        self._file.flush()
 
     def pytest_runtest_logreport(self, report):
-        test = self._test(report)
+        test = self._test(report.nodeid)
         test["seconds"] += report.duration
         if report.outcome == "rerun":
             test["first"] = text_of(report)
@@ -32,16 +37,14 @@ class Results:
             test["outcome"] = test["outcome"] or "skipped"
         elif report.when == "call":
             test["outcome"] = test["outcome"] or ("flaky" if test["first"] else "passed")
+        if report.when == "teardown" and report.outcome != "rerun":
+            self._write(report.nodeid)
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self._test_failed_to_load(report)
-
-    def _test_failed_to_load(self, report):
-        self._tests[report.nodeid] = {"name": report.nodeid, "outcome": "failed", "first": "",
-                                      "last": report.longreprtext, "seconds": 0}
+            self._test(report.nodeid).update(outcome="failed", last=report.longreprtext)
 
     def pytest_sessionfinish(self):
-        with open(self._path, "w", encoding="utf-8") as file:
-            for test in self._tests.values():
-                file.write(json.dumps(test) + "\n")
+        for name in list(self._tests):  # one that did not come to its end
+            self._write(name)
+        self._file.close()
