@@ -63,6 +63,7 @@ struct store_client {
     char *attempt_error;      /* which of the errors with that code, NULL: not known */
     char *attempt_message;
     char *attempt_node;
+    char *denied_by;       /* incarnations of nodes that may not reach its broker */
     int64_t attempt_at_ms; /* Redis wall clock, 0: none */
     int64_t rest_ms;       /* how much longer it is not claimed; 0: it may be at once */
 };

@@ -48,6 +48,7 @@ struct candidate {
     char *id;
     char *identity;
     char *failed_on; /* node of the last failed attempt, or NULL */
+    char *denied_by; /* incarnations that may not reach its broker, or NULL */
 };
 
 /* One round: who can take, who waits, who gets whom. */
@@ -70,6 +71,7 @@ static void round_fini(struct round *round) {
         free(round->candidates[i].id);
         free(round->candidates[i].identity);
         free(round->candidates[i].failed_on);
+        free(round->candidates[i].denied_by);
     }
     free(round->candidates);
     free(round->avoid);
@@ -192,6 +194,8 @@ static void round_consider(struct agent *agent, struct round *round,
     candidate->id = text_dup(row->id);
     candidate->identity = client_config_identity(config);
     candidate->failed_on = row->attempts > 0 ? text_dup(row->attempt_node) : NULL;
+    candidate->denied_by =
+        row->denied_by && row->denied_by[0] != '\0' ? text_dup(row->denied_by) : NULL;
     client_config_destroy(config);
     if (candidate->id && candidate->identity) {
         round->candidate_count++;
@@ -199,6 +203,7 @@ static void round_consider(struct agent *agent, struct round *round,
         free(candidate->id);
         free(candidate->identity);
         free(candidate->failed_on);
+        free(candidate->denied_by);
     }
 }
 
@@ -234,6 +239,40 @@ static enum err round_candidates(struct agent *agent, struct round *round) {
     return ERR_OK;
 }
 
+/* The emptiest node with room that has not said that it may not reach the broker. */
+static size_t place_denied(struct round *round, const struct candidate *candidate) {
+    size_t best = SCHEDULER_NOWHERE;
+    for (size_t i = 0; i < round->node_count; i++) {
+        const struct scheduler_node *node = &round->nodes[i];
+        if (node->clients < node->size &&
+            !strstr(candidate->denied_by, round->infos[i]->incarnation) &&
+            (best == SCHEDULER_NOWHERE || node->clients < round->nodes[best].clients)) {
+            best = i;
+        }
+    }
+    if (best != SCHEDULER_NOWHERE) {
+        round->nodes[best].clients++;
+    }
+    return best;
+}
+
+/* Those that nodes have denied are placed first, and stand at the end then. Answers how many are
+ * left to be poured. */
+static size_t round_place_denied(struct round *round) {
+    size_t left = round->candidate_count;
+    for (size_t i = 0; i < left;) {
+        struct candidate candidate = round->candidates[i];
+        if (!candidate.denied_by) {
+            i++;
+            continue;
+        }
+        round->candidates[i] = round->candidates[--left];
+        round->candidates[left] = candidate;
+        round->placed[left] = place_denied(round, &candidate);
+    }
+    return left;
+}
+
 static enum err round_place(struct round *round) {
     size_t n = round->candidate_count;
     round->avoid = calloc(n + 1, sizeof(*round->avoid));
@@ -241,6 +280,7 @@ static enum err round_place(struct round *round) {
     if (!round->avoid || !round->placed) {
         return ERR_MEMORY;
     }
+    n = round_place_denied(round);
     for (size_t i = 0; i < n; i++) {
         round->avoid[i] = SCHEDULER_NOWHERE;
         for (size_t j = 0; round->candidates[i].failed_on && j < round->node_count; j++) {

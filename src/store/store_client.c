@@ -47,6 +47,7 @@ enum err reply_client(const struct redis_reply *reply, struct store_client *out)
         {9, &out->attempt_message},
         {10, &out->attempt_node},
         {13, &out->attempt_error},
+        {14, &out->denied_by},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK) {
@@ -67,6 +68,7 @@ void store_client_fini(struct store_client *client) {
     free(client->attempt_message);
     free(client->attempt_error);
     free(client->attempt_node);
+    free(client->denied_by);
     *client = (struct store_client){.where = STORE_ABSENT};
 }
 

@@ -154,11 +154,15 @@ void host_fail(struct client *client, enum client_error error, const char *messa
     fail_for(client, error, message, next ? 0 : delay_ms);
 }
 
+/* Other nodes may reach it: the store knows which were asked. */
 static void fail_denied(struct client *client, const char *why) {
     fail_acquit(client);
     bool next = host_urls_next(client);
     client->failures += !next;
     fail_for(client, CLIENT_ERROR_BROKER_DENIED, why, next ? 0 : reconnect_max_ms(client));
+    if (!next && client->state == CLIENT_BACKOFF && !client->release_asked) {
+        host_ask_release(client, reconnect_max_ms(client), 0);
+    }
 }
 
 /* ---- resolving ---- */

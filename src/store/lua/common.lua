@@ -129,9 +129,29 @@ local function attempt_of(id)
         rest = whole(record.rest) or 0,
         rest_until = whole(record.rest_until) or 0,
         delay = whole(record.delay),
+        denied = record.denied,
+        denied_version = record.denied_version,
+        denied_rounds = whole(record.denied_rounds),
         text = text_or(record.text, nil),
         calm = record.calm == true,
     }
+end
+
+local DENIED_MS_MAX = 600000 -- then names may lead to other addresses: nodes are asked anew
+
+-- The incarnations that may not reach the broker of this version, as a list and as a set.
+local function denials_of(record, version)
+    local list, set = {}, {}
+    local age_ms = NOW_MS - record.at
+    local stored = type(record.denied) == 'table' and whole(record.denied_version) == version and
+        age_ms >= 0 and age_ms < DENIED_MS_MAX
+    for _, incarnation in ipairs(stored and record.denied or {}) do
+        if type(incarnation) == 'string' and not set[incarnation] then
+            list[#list + 1] = incarnation
+            set[incarnation] = true
+        end
+    end
+    return list, set
 end
 
 -- Whoever else holds the identifier may only be resting: peace must last for longer than that.
@@ -234,12 +254,14 @@ end
 -- Everything known of an id, in the order store_client.c reads it.
 local function describe(id, config, owner)
     local attempt = attempt_of(id)
+    local version = meta_of(id).version
     owner = owner or { node = false, incarnation = false, epoch = 0, since = 0 }
     return {
-        id, config, meta_of(id).version,
+        id, config, version,
         owner.node, owner.incarnation, owner.epoch, owner.since,
         attempt.count, attempt.code, attempt.message, attempt.node, attempt.at,
         math.max(not_before(id) - NOW_MS, 0), attempt.error,
+        table.concat(denials_of(attempt, version), ' '),
     }
 end
 

@@ -20,6 +20,40 @@ local function rest(attempt, least_ms, most_ms)
     return attempt.rest
 end
 
+-- A node that may not reach the broker gives the client away at once, as long as there is another to
+-- be asked. Then it waits, longer each time, and all are asked anew.
+local DENIED_MAX = 32
+
+local function another_may(set)
+    local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', DENIED_MAX)[2]
+    for i = 1, math.min(#entries, 2 * DENIED_MAX + 2), 2 do
+        local other = node_of(entries[i])
+        if other.state == 'live' and other.incarnation ~= '' and not set[other.incarnation] and
+            beat_of(other.name) == other.incarnation then
+            return true
+        end
+    end
+    return false
+end
+
+local function deny(id, attempt, delay_ms)
+    local version = meta_of(id).version
+    local list, set = denials_of(attempt, version)
+    if #list == 0 and attempt.denied_version ~= version then
+        attempt.denied_rounds = 0
+    end
+    local again = set[incarnation]
+    list[#list + 1] = incarnation
+    set[incarnation] = true
+    attempt.denied, attempt.denied_version = list, version
+    if not again and #list < DENIED_MAX and another_may(set) then
+        return 0
+    end
+    local rounds = attempt.denied_rounds or 0
+    attempt.denied, attempt.denied_rounds = nil, rounds + 1
+    return math.min(delay_ms * 2 ^ math.min(rounds, 16), math.max(delay_ms, DENIED_MS_MAX))
+end
+
 local function note(attempt, code, message, failed, error)
     if failed then
         attempt.count = attempt.count + 1
@@ -37,7 +71,9 @@ for i = 4, #ARGV, 8 do
     if owned_by(owner, node, incarnation) and owner.epoch == epoch then
         local attempt = attempt_of(id)
         to_waiting(id, config)
-        if rest_ms_max > delay_ms then
+        if ARGV[i + 4] == 'broker_denied' then
+            delay_ms = deny(id, attempt, delay_ms)
+        elseif rest_ms_max > delay_ms then
             delay_ms = rest(attempt, delay_ms, rest_ms_max)
         end
         put_off(id, attempt, delay_ms)

@@ -293,3 +293,39 @@ def test_case_F14_settings_that_a_fleet_must_share_are_warned_of(fleet):
     assert odd.terminate() == 0
     rows = fleet.api.get("/api/v1/nodes").json()["nodes"]
     assert [row["differing_settings"] for row in rows] == [{}, {}]
+
+
+def at_name(fleet, client):
+    """By a name, which only its address shows to be denied: every node accepts the document."""
+    return fleet.document(client, url=fleet.broker.url.replace("127.0.0.1", "localhost"))
+
+
+def test_case_F14_a_node_that_may_not_reach_a_broker_gives_the_client_to_another_at_once(fleet):
+    deny = {"broker_deny": "127.0.0.0/8,::1"}
+    nodes = [fleet.start_node("a", **deny), fleet.start_node("b", **deny), fleet.start_node("c")]
+    api = nodes[0].api
+    api.create([at_name(fleet, f"x{number}") for number in range(30)])
+    wait_until(lambda: all(api.state(f"x{number}") == "online" for number in range(30)), 30,
+               "all are online", poll_s=0.2)
+    assert {api.client(f"x{number}")["placement"]["node"] for number in range(30)} == {"c"}
+
+
+def test_case_F14_a_broker_that_no_node_may_reach_is_said_and_waited_for(fleet):
+    deny = {"broker_deny": "127.0.0.0/8,::1"}
+    nodes = [fleet.start_node(name, **deny) for name in ("a", "b")]
+    api = nodes[0].api
+    api.create(at_name(fleet, "x"))
+
+    def rests():
+        status = api.status("x")
+        return status["state"] == "waiting" and status["next_retry_at"] and status
+
+    status = wait_until(rests, 30, "it waits")
+    assert status["last_error"]["code"] == "broker_denied", status
+    assert "broker_deny" in status["last_error"]["message"], status
+    moves = sum(len(lines(node, "client=x", "broker_denied")) for node in nodes)
+    assert 2 <= moves <= 4, "each was asked, and then it rested"
+    # A node that may reach it gets it as soon as it is tried again.
+    fleet.start_node("c")
+    assert api.put(api.path("x"), at_name(fleet, "x") | {"labels": {"a": "b"}}).status_code == 200
+    api.wait_state("x", "online", 30)

@@ -416,6 +416,60 @@ START_TEST(defer_touches_waiting_ids_only) {
 }
 END_TEST
 
+/* The node may not reach the broker; how long nobody tries then. */
+static int64_t denied_ms(struct store_member who, const char *id) {
+    struct store_release item = {.id = id,
+                                 .delay_ms = 60000,
+                                 .code = "broker_denied",
+                                 .message = "10.1.1.1 is denied",
+                                 .error = "BROKER_DENIED",
+                                 .failed = true};
+    size_t released;
+    RAW("ZREM", "mqtt_fleet:retry", id);
+    item.epoch = must_claim(who, id);
+    ck_assert_int_eq(store_release(store, &who, &item, 1, &released), ERR_OK);
+    ck_assert_uint_eq(released, 1);
+    struct store_client client = known(id);
+    ck_assert_str_eq(client.attempt_code, "broker_denied");
+    ck_assert_str_eq(client.attempt_message, "10.1.1.1 is denied");
+    ck_assert(client.rest_ms == 0 || strlen(client.denied_by) == 0);
+    int64_t rest_ms = client.rest_ms;
+    store_client_fini(&client);
+    return rest_ms;
+}
+
+static void check_near(int64_t ms, int64_t wanted_ms) {
+    ck_assert_int_le(ms, wanted_ms);
+    ck_assert_int_gt(ms, wanted_ms - 5000);
+}
+
+START_TEST(a_denied_client_goes_at_once_to_each_other_node_and_then_rests_F14) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "2", 10);
+    char *other;
+    int64_t version;
+    must_create("x");
+    ck_assert_int_eq(denied_ms(a, "x"), 0);
+    struct store_client client = known("x");
+    ck_assert_str_eq(client.denied_by, "1");
+    store_client_fini(&client);
+    check_near(denied_ms(b, "x"), 60000);
+    ck_assert_int_eq(denied_ms(b, "x"), 0); /* all are asked anew */
+    check_near(denied_ms(b, "x"), 120000);  /* it was given to the same again: no ping-pong */
+    for (int i = 0; i < 6; i++) {
+        ck_assert_int_eq(denied_ms(a, "x"), 0);
+        check_near(denied_ms(b, "x"), i == 0 ? 240000 : i == 1 ? 480000 : 600000);
+    }
+    ck_assert_int_eq(denied_ms(a, "x"), 0);
+    ck_assert_int_eq(store_update(store, "x", 0, "{\"other\":1}", "other/x", &version, &other),
+                     ERR_OK);
+    ck_assert_int_eq(denied_ms(a, "x"), 0); /* another broker, perhaps */
+    check_near(denied_ms(b, "x"), 60000);
+    stop_beating(b);
+    ck_assert(denied_ms(a, "x") > 0); /* nobody else is there */
+    assert_fleet(NODES);
+}
+END_TEST
+
 /* As if Redis' clock had gone back by an hour since the id was put off. */
 static void clock_back_an_hour(const char *id) {
     char text[24];
@@ -545,6 +599,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, each_rest_is_twice_the_one_before_on_whichever_node);
     tcase_add_test(tcase, the_length_of_a_rest_is_forgotten_once_stable_and_at_peace_for_longer);
     tcase_add_test(tcase, defer_touches_waiting_ids_only);
+    tcase_add_test(tcase, a_denied_client_goes_at_once_to_each_other_node_and_then_rests_F14);
     tcase_add_test(tcase, a_fault_is_news_once_for_each_text_F18);
     tcase_add_test(tcase, a_list_of_no_node_loses_what_is_not_its_own_F18);
     tcase_add_test(tcase, a_long_list_of_no_node_goes_in_steps_F18);
