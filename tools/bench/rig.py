@@ -188,6 +188,8 @@ class Hosting:
         self.redis = RedisServer(site.folder).start()
         settings = {"engine": engine, "sink.type": sink, "node_info.size": site.clients,
                     "redis_config.url": self.redis.url}
+        if site.authority:
+            settings["secrets.files_allow"] = site.authority.ca.parent
         if sink == "file":
             path = site.memory_folder / "messages.ndjson"
             settings["sink.path"] = path
