@@ -491,7 +491,7 @@ int main(int argc, char **argv) {
     }
     if (result != ERR_OK) {
         fprintf(stderr, "mqfleetd: %s\n", fault);
-        return EXIT_BAD_CONF;
+        return result == ERR_MEMORY ? EXIT_FAILURE : EXIT_BAD_CONF; /* a later start may do */
     }
     if (line.action != ACTION_RUN) {
         if (line.action == ACTION_PRINT) {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_memory.h"
 #include "base/log.h"
 
 #define COMPLAINT_MS 60000
@@ -57,13 +58,13 @@ static char *fleet_settings_text(const struct conf *conf) {
     for (size_t i = 0; i < SHARED_COUNT; i++) {
         json_object_set_new(all, shared[i].name, json_integer(fleet_settings_own(conf, i)));
     }
-    char *text = json_dumps(all, JSON_COMPACT | JSON_SORT_KEYS);
+    char *text = json_text(all, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(all);
     return text;
 }
 
 static void fleet_settings_read(const char *text, int64_t values[FLEET_SETTINGS_MAX]) {
-    json_t *all = json_loads(text ? text : "", 0, NULL);
+    json_t *all = text ? json_of_text(text, strlen(text), 0) : NULL;
     for (size_t i = 0; i < SHARED_COUNT; i++) {
         const json_t *value = json_object_get(all, shared[i].name);
         values[i] = json_is_integer(value) ? json_integer_value(value) : NOT_KNOWN;

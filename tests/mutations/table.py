@@ -146,4 +146,35 @@ MQTT = [
              RACE),
 ]
 
-MUTATIONS = CLUSTER + STORE + MQTT
+RING, WRITER = "base/test_log_ring", "base/test_log_writer"
+
+BASE = [
+    # ---- the log
+    Mutation("a burst of informative lines pushes out errors", "src/base/log_ring.c",
+             "[LOG_DEBUG] = 6, [LOG_INFO] = 6,", "[LOG_DEBUG] = 7, [LOG_INFO] = 7,", RING),
+    Mutation("errors push out the audit trail", "src/base/log_ring.c",
+             "[LOG_WARN] = 7, [LOG_ERROR] = 7,", "[LOG_WARN] = 8, [LOG_ERROR] = 8,", RING),
+    Mutation("callers wait for the reader of the log", "src/base/log_writer.c",
+             "    if (!atomic_load_explicit(&running, memory_order_acquire)) {", "    if (true) {", WRITER),
+    Mutation("dropped lines are not told", "src/base/log_writer.c",
+             "    if (log_ring_has_lost(writer.ring) &&", "    if (false && log_ring_has_lost(writer.ring) &&",
+             WRITER),
+    Mutation("a line waits in the ring until the next one comes", "src/base/log_writer.c",
+             "        atomic_store(&writer.waiting, true); /* before it looks a last time */\n", "", WRITER),
+    Mutation("a line that a full disk cut is begun again", "src/base/log_writer.c",
+             "            data += n;\n            len -= (size_t)n;\n",
+             "            data += (size_t)n == len ? n : 0;\n            len -= (size_t)n == len ? len : 0;\n",
+             WRITER),
+    Mutation("a stop waits for whoever reads the log", "src/base/log_writer.c",
+             "           now_ms - moved_ms < STILL_MS) {", "           true) {", WRITER),
+    # ---- memory, clocks
+    Mutation("memory that ran out is said to be a failure of the node", "src/http/problem.c",
+             "PROBLEM_REDIS_FULL : PROBLEM_MEMORY;", "PROBLEM_REDIS_FULL : PROBLEM_INTERNAL;",
+             "http/test_json"),
+    Mutation("the time to the sink is measured by the wall clock", "src/sink/sink.c",
+             "now_us - sink->settled[i].message->received_us, 1);",
+             "now_us - sink->settled[i].message->received_us +\n"
+             "(clock_wall_ms() - sink->settled[i].message->received_at_ms) * 1000, 1);", "sink/test_sink"),
+]
+
+MUTATIONS = CLUSTER + STORE + MQTT + BASE

@@ -289,7 +289,7 @@ END_TEST
 
 int main(void) {
     TCase *cases = tcase_create("log_writer");
-    tcase_set_timeout(cases, 120);
+    tcase_set_timeout(cases, 40);
     tcase_add_test(cases, case_F8_nobody_waits_for_a_reader_that_stands_still_and_losses_are_told);
     tcase_add_test(cases, case_F8_lost_lines_of_the_audit_trail_are_told_in_it);
     tcase_add_test(cases, case_F8_a_stop_does_not_wait_for_a_reader_that_stands_still);
