@@ -50,7 +50,7 @@ struct http_request {
     struct pending *pending; /* what the request waits for (pending.h) */
     /* What goes on with it on a worker's thread, where it may block. */
     void (*later)(struct http_request *request, struct http_response *response);
-    int64_t give_up_at_ms; /* of what is tried again and again; 0: not yet */
+    int64_t give_up_at_ms;       /* of what is tried again and again; 0: not yet */
     struct publish_share *share; /* of a publication through another node; NULL: none */
     /* Makes of the answer what is sent. NULL: nothing. */
     void (*reshape)(const struct http_request *request, struct http_response *response);
