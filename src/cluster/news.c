@@ -322,7 +322,8 @@ static void tell_client(struct news *news, const json_t *event, const char *text
                              .state = is_notice ? "" : text_of(event, "state"),
                              .text = text,
                              .version = version != NULL ? json_integer_value(version) : INT64_MAX,
-                             .same = strcmp(text_of(event, "from"), text_of(event, "state")) == 0});
+                             .same = !is_notice &&
+                                     strcmp(text_of(event, "from"), text_of(event, "state")) == 0});
 }
 
 static bool publish(struct news *news, const struct buffer *batch) {
