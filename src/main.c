@@ -108,9 +108,9 @@ static int64_t host_still_ms(const struct app *app) {
     return app->conf->stall_ms;
 }
 
-/* Without it no deadline of a request is kept. */
+/* Without it no deadline of a request is kept. It may sleep that long when it has nothing to do. */
 static int64_t calls_still_ms(const struct app *app) {
-    return app->conf->stall_ms;
+    return app->conf->stall_ms + PEER_CALLS_TURN_MS_MAX;
 }
 
 static int64_t heartbeat_still_ms(const struct app *app) {

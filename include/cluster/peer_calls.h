@@ -16,6 +16,8 @@
 #define PEER_CALLS_PER_NODE 32
 #define PEER_CALLS_MAX      8192 /* with those that wait for their turn */
 
+#define PEER_CALLS_TURN_MS_MAX 1000 /* between two turns of the thread */
+
 struct peer_calls;
 
 /* What is asked, or done in the turn of the thread: when it is to come again, in ms at most. */

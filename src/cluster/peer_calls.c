@@ -19,7 +19,6 @@
 #include "net/http_client.h"
 
 #define ANSWER_BYTES_MAX ((size_t)16 * 1024 * 1024)
-#define TURN_MS_MAX      1000
 
 /* Those that have calls under way. */
 struct peer_node {
@@ -315,12 +314,13 @@ void *peer_calls_run(void *argument) {
     while (!is_stopping(calls)) {
         int64_t now_ms = clock_ms();
         pulse();
-        int64_t wait_ms = calls->turn ? calls->turn(calls->turn_context, now_ms) : TURN_MS_MAX;
+        int64_t wait_ms =
+            calls->turn ? calls->turn(calls->turn_context, now_ms) : PEER_CALLS_TURN_MS_MAX;
         take_added(calls);
         begin_waiting(calls, now_ms);
-        if (calls->waiting && wait_ms > TURN_MS_MAX / 10) {
-            wait_ms = TURN_MS_MAX / 10; /* their time runs */
-        }
+        int64_t wait_ms_max = calls->waiting ? PEER_CALLS_TURN_MS_MAX / 10 /* their time runs */
+                                             : PEER_CALLS_TURN_MS_MAX;
+        wait_ms = wait_ms < wait_ms_max ? wait_ms : wait_ms_max;
         http_client_follow(calls->client, wait_ms);
     }
     cancel_all(calls);
