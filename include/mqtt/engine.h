@@ -116,7 +116,8 @@ struct engine_publication {
 };
 
 /* `client` is what open() was given. After close() only the published events still owed and then
- * the closed event come. */
+ * the closed event come; before that, also within close(), messages that waited for room and that
+ * nobody will send again, each a last time and without a receipt. */
 struct engine_events {
     void (*connected)(void *client, const struct engine_connack *connack);
     void (*closed)(void *client, const struct engine_closed *closed);
@@ -131,8 +132,8 @@ struct engine_events {
     void (*published)(void *client, uint64_t token, enum err result, int reason_code);
     /* An application message. The host takes ownership of `message` on ERR_OK and will later call
      * acknowledge once with `receipt` for QoS 1 and 2, from any thread; until then the engine does
-     * not acknowledge to the broker. ERR_FULL: not taken; the engine offers it again once there is
-     * room. Any thread; blocks shortly at most. */
+     * not acknowledge to the broker. (A last offer, see above, has no receipt.) ERR_FULL: not
+     * taken; the engine offers it again once there is room. Any thread; blocks shortly at most. */
     enum err (*message)(void *client, struct message *message, void *receipt);
     /* More came of a large message, which is not whole yet. NULL: not told. */
     void (*heard)(void *client);

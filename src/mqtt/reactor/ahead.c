@@ -163,21 +163,25 @@ void ahead_receive(struct engine_connection *connection) {
 
 /* ---- the end ---- */
 
-/* A session that is kept has the messages of QoS 1 and 2. */
+/* A session that is kept has the messages of QoS 1 and 2. The host may end the connection for good
+ * meanwhile. */
 void ahead_end(struct engine_connection *connection) {
     bool kept = client_config_keeps_session(connection->config);
-    const uint8_t *in = (const uint8_t *)connection->in.data;
+    struct buffer in = connection->in;
+    const uint8_t *data = (const uint8_t *)in.data;
     size_t len = connection->held_back, at = 0;
     struct packet_frame frame;
     struct packet_fault fault;
     struct packet packet;
     ahead_note(connection, 0);
-    while (at < len && ahead_is_whole(in + at, len - at, &frame)) {
+    buffer_init(&connection->in);
+    while (at < len && ahead_is_whole(data + at, len - at, &frame)) {
         if (frame.type == PACKET_PUBLISH && frame.total_len <= connection->packet_max &&
-            packet_decode(in + at, &frame, connection->version, &packet, &fault) &&
+            packet_decode(data + at, &frame, connection->version, &packet, &fault) &&
             (packet.qos == 0 || !kept)) {
             deliver_last(connection, &packet);
         }
         at += frame.total_len;
     }
+    buffer_fini(&in);
 }
