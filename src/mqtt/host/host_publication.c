@@ -130,12 +130,19 @@ static void publication_unlink(struct host_publication *publication) {
     }
 }
 
+/* Because of the client's sink, not of its broker. */
+static bool publication_is_unheard(const struct host_publication *publication) {
+    const struct client *client = publication->client;
+    return client->connection != NULL && client->host->ops->is_deaf(client->connection);
+}
+
 void host_publish(struct host *host, struct host_command *command) {
     struct host_publication *publication = command->publication;
     struct client *client = host_find(host, command->id);
     command->publication = NULL;
     bool late = publication->deadline_ms <= clock_ms();
     enum err result = late ? ERR_TIMEOUT : ERR_WRONG_STATE;
+    bool full_sink = false;
     if (client != NULL && client->record == command->record) {
         if (client->state == CLIENT_ONLINE && !late) {
             publication_link(client, publication);
@@ -144,11 +151,13 @@ void host_publish(struct host *host, struct host_command *command) {
             if (result == ERR_OK) {
                 return;
             }
+            full_sink = result == ERR_FULL && publication_is_unheard(publication);
             publication_unlink(publication);
         }
         publication_count_down(client);
     }
-    publication_answer(publication, result, 0);
+    publication_answer(publication, full_sink ? ERR_REFUSED : result,
+                       full_sink ? GIVE_UP_SINK_FULL : 0);
     host_publication_free(publication);
 }
 
@@ -211,12 +220,6 @@ static bool publication_give_up(struct host_publication *publication, enum give_
     return host->ops->publication_drop != NULL &&
            host->ops->publication_drop(host->engine, publication->client->session,
                                        (uint64_t)(uintptr_t)publication, reason);
-}
-
-/* Because of the client's sink, not of its broker. */
-static bool publication_is_unheard(const struct host_publication *publication) {
-    const struct client *client = publication->client;
-    return client->connection != NULL && client->host->ops->is_deaf(client->connection);
 }
 
 /* Nothing was acknowledged since it came. */

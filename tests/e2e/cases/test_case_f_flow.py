@@ -243,3 +243,18 @@ def test_case_F5_a_silent_broker_delays_nobody_else_through_another_node(fleet):
     assert thread.is_alive() and not stuck
     thread.join()
     assert {status for status, _, _ in stuck.values()} == {504}
+
+
+def test_who_is_not_heard_because_of_a_sink_is_told_so(fleet):
+    """Of both engines: paho hears nothing at all behind a callback that waits for its sink."""
+    fleet.start_node(**SMALL, publish_timeout_ms=2500)
+    fleet.online(2, make=fleet.persistent)
+    break_stream(fleet)
+    fleet.broker.publish_all([("t/c00000/x", b"%d" % number) for number in range(40)])
+    wait_until(lambda: not fleet.nodes[0].ready(), 20, "the sink fails")
+    time.sleep(1)
+    answer = fleet.api.publish("c00001", "elsewhere", "x", 1)
+    assert answer.status_code == 200 or answer.json().get("code") == "sink_full", answer.text
+    mend_stream(fleet)
+    wait_until(lambda: fleet.api.publish("c00001", "elsewhere", "x", 1).status_code == 200, 30,
+               "heard again")

@@ -380,10 +380,11 @@ END_TEST
 START_TEST(a_publication_that_the_engine_does_not_take_is_over) {
     go_online();
     stage.publish_result = ERR_FULL;
+    stage.deaf = _i == 1;
     ck_assert_int_eq(publish(1), ERR_OK);
     take_commands();
     ck_assert_uint_eq(stage.publishes, 1);
-    expect_over(ERR_FULL, 0);
+    expect_over(_i == 1 ? ERR_REFUSED : ERR_FULL, _i == 1 ? GIVE_UP_SINK_FULL : 0);
     end();
 }
 END_TEST
@@ -489,7 +490,7 @@ END_TEST
 static void add_publications(TCase *tcase) {
     tcase_add_test(tcase, a_publication_is_over_once_the_broker_has_acknowledged_it);
     tcase_add_test(tcase, a_publication_past_its_deadline_is_not_sent);
-    tcase_add_test(tcase, a_publication_that_the_engine_does_not_take_is_over);
+    tcase_add_loop_test(tcase, a_publication_that_the_engine_does_not_take_is_over, 0, 2);
     tcase_add_test(tcase, a_publication_whose_client_went_offline_meanwhile_is_over);
     tcase_add_test(tcase, a_publication_for_a_record_that_is_gone_is_over);
     tcase_add_test(tcase, a_publication_that_nobody_will_look_at_is_over);
