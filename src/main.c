@@ -96,6 +96,11 @@ static void *the_agent(struct app *app, size_t index) {
     return app->agent;
 }
 
+static void *the_leader(struct app *app, size_t index) {
+    (void)index;
+    return app->leader;
+}
+
 static void *the_progress(struct app *app, size_t index) {
     (void)index;
     return app->progress;
@@ -118,7 +123,7 @@ static int64_t heartbeat_still_ms(const struct app *app) {
 }
 
 static int64_t agent_still_ms(const struct app *app) {
-    return app->conf->stall_ms + app->conf->redis_timeout_ms + app->conf->peer_timeout_ms;
+    return app->conf->stall_ms + app->conf->redis_timeout_ms;
 }
 
 static void *the_worker(struct app *app, size_t index) {
@@ -147,7 +152,7 @@ enum thread_kind {
     THREAD_HOST,
     THREAD_HEARTBEAT,
     THREAD_AGENT,
-    THREAD_SCHEDULER,
+    THREAD_LEADER,
     THREAD_HTTP,
     THREAD_CALLS,
     THREAD_STREAMS,
@@ -169,7 +174,7 @@ static const struct {
     {"host", THREAD_HOST, host_count, hosts_run, the_host, host_still_ms},
     {"heartbeat", THREAD_HEARTBEAT, one, node_heartbeat_run, the_node, heartbeat_still_ms},
     {"agent", THREAD_AGENT, one, agent_run, the_agent, agent_still_ms},
-    {"scheduler", THREAD_SCHEDULER, one, agent_schedule_run, the_agent, agent_still_ms},
+    {"leader", THREAD_LEADER, one, leader_run, the_leader, agent_still_ms},
     {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker, NULL},
     {"peer-calls", THREAD_CALLS, one, peer_calls_run, the_calls, calls_still_ms},
     {"http-streams", THREAD_STREAMS, one, http_streams_run, the_streams, NULL},
@@ -295,9 +300,11 @@ static const char *app_wait(struct app *app, const sigset_t *signals) {
 /* Rule 9: no new claims, DISCONNECT, sinks flushed, release, leave. ERR_OK: all of it worked. */
 static enum err stop_parts(struct app *app) {
     int64_t deadline_ms = clock_ms() + app->conf->stop_timeout_ms;
+    agent_leaving(app->agent);
+    leader_stop(app->leader);
     agent_stop(app->agent);
     threads_join(THREAD_AGENT);
-    threads_join(THREAD_SCHEDULER);
+    threads_join(THREAD_LEADER);
     enum err result =
         hosts_stop_all(app->hosts, "node_stopping", true, app->conf->stop_timeout_ms / 2);
     for (size_t i = 0; app->sinks[i]; i++) {

@@ -13,6 +13,8 @@
 #include "base/err.h"
 
 #define SECRET_BOX_FAULT_LEN 320
+#define SECRET_KEYS_MAX      8         /* of a key file */
+#define SECRET_KEY_ID_LEN    33        /* of a key's name, with its NUL */
 #define SECRET_SEALED        "enc:v1:" /* what every sealed secret begins with */
 
 struct secret_box;
@@ -25,8 +27,12 @@ void secret_box_destroy(struct secret_box *box);
 enum err secret_box_load(struct secret_box *box, const char *path,
                          char fault[SECRET_BOX_FAULT_LEN]) MUST_CHECK;
 size_t secret_box_key_count(struct secret_box *box);
+/* The names of its keys, the one that encrypts first; how many. */
+size_t secret_box_key_ids(struct secret_box *box, char ids[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN]);
 
 bool secret_is_sealed(const char *text);
+/* The name of the key that a secret is sealed with; false: it is not sealed, or damaged. */
+bool secret_key_id(const char *sealed, char id[SECRET_KEY_ID_LEN]);
 
 /* id: without a NUL and without "\n"; place: a JSON pointer. *sealed: free(). The same secret in
  * the same place under the same key gives the same text. ERR_UNSUPPORTED: no key. */

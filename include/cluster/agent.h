@@ -1,7 +1,6 @@
-/* Keeps this node in the fleet: joins, reconciles what runs with what Redis says, gives clients
- * back, and, while it leads, reaps and schedules. Two threads: asking other nodes to claim may take
- * long, and must not keep this one from dropping everything when it is fenced. What they are told
- * from outside comes through a bounded queue or the calls below. */
+/* Keeps this node in the fleet: joins, reconciles what runs with what Redis says, and gives clients
+ * back. One thread reads what is assigned, starts and stops. What it is told from outside comes
+ * through a bounded queue or the calls below. */
 #ifndef MQFLEET_CLUSTER_AGENT_H
 #define MQFLEET_CLUSTER_AGENT_H
 
@@ -12,9 +11,7 @@
 #include "base/secret_box.h"
 #include "cluster/fleet_settings.h"
 #include "cluster/node.h"
-#include "cluster/peers.h"
 #include "mqtt/hosts.h"
-#include "sink/sink.h"
 #include "store/store.h"
 
 struct agent;
@@ -26,8 +23,6 @@ struct agent_wiring {
     struct store *store;
     const char *redis_url; /* for the wake-up channel */
     struct hosts *hosts;
-    struct peers *peers;        /* its own: callers must not keep it waiting */
-    struct sink *sink;          /* the default one */
     struct secret_box *secrets; /* decrypts those of clients; NULL: has no keys */
 };
 
@@ -37,8 +32,6 @@ void agent_destroy(struct agent *agent);
 /* The agent thread; argument: the agent. Returns after agent_stop, or by itself with agent_fault
  * set when the node cannot go on (its name is in use by a live node, or the fleet is another). */
 void *agent_run(void *argument);
-/* The scheduler's thread; argument: the agent. Returns after agent_stop. */
-void *agent_schedule_run(void *argument);
 void agent_stop(struct agent *agent);
 /* NULL, or why the agent gave up; static text. Any thread. */
 const char *agent_fault(struct agent *agent);
@@ -46,18 +39,16 @@ const char *agent_fault(struct agent *agent);
 void agent_fleet_trouble(struct agent *agent, char out[FLEET_TROUBLE_LEN]);
 bool agent_in_other_fleet(struct agent *agent);
 
-/* After both threads ended and the hosts closed everything: gives all clients back and leaves,
+/* Nothing more is assigned to this node. Before agent_stop; waits for Redis at most as long as a
+ * call may take. Main thread. */
+void agent_leaving(struct agent *agent);
+/* After its thread ended and the hosts closed everything: gives all clients back and leaves,
  * within timeout_ms. ERR_OK: nothing of this node is left in Redis. Main thread. */
 enum err agent_leave(struct agent *agent, int64_t timeout_ms) MUST_CHECK;
 /* Clients that agent_leave still has to give back; -1: not known yet. Any thread. */
 int64_t agent_unreleased(struct agent *agent);
 
 /* ---- any thread ------------------------------------------------------------------------------ */
-
-bool agent_leading(struct agent *agent);
-/* Clients of the whole fleet, as counted once a second. False: not for the last seconds, since
- * Redis did not answer. Does not block. */
-bool agent_fleet_counts(struct agent *agent, struct store_counts *out);
 
 /* What the fleet's Redis says of itself, as asked every ten seconds. False: it does not tell, or
  * not yet. Does not block. */
@@ -70,12 +61,11 @@ void agent_client_stable(void *context, const char *id);
 struct agent_claim_answer {
     size_t claimed;
     bool full, draining, fenced;
-    bool troubled; /* the sink has failed for long: it takes clients only when nobody else can */
 };
-/* Claims waiting clients for this node and starts them: what POST /fleet/claim does. Blocks on
- * Redis; not for a host's thread. anyway: although its sink may be failing. */
-enum err agent_claim(struct agent *agent, const struct store_claim_item *items, size_t n,
-                     bool anyway, struct agent_claim_answer *answer) MUST_CHECK;
+/* What a leader of an older version asks with POST /fleet/claim: these waiting clients for this
+ * node. Blocks on Redis; not for a host's thread. */
+enum err agent_claim(struct agent *agent, const struct store_assign_item *items, size_t n,
+                     struct agent_claim_answer *answer) MUST_CHECK;
 
 /* Stops a client of this node and gives it to another one (an operator's release): asynchronous.
  * ERR_NOT_FOUND: does not run here; ERR_FULL. */

@@ -14,7 +14,7 @@ enum node_membership {
     NODE_OUTSIDE, /* not joined yet, or left */
     NODE_MEMBER,
     NODE_FENCED, /* told so by Redis: must drop everything and join anew */
-    NODE_LOST    /* Redis has another generation: must register again and restore */
+    NODE_LOST    /* Redis lost data: must register again and restore */
 };
 const char *node_membership_name(enum node_membership membership);
 
@@ -22,6 +22,10 @@ struct node;
 
 /* store: the heartbeat's own, one connection; borrowed. */
 struct node *node_create(const struct conf *conf, struct store *store);
+/* What is told to the others with each beat: make(context, lag_ms) answers JSON, free(), NULL:
+ * nothing new; on the heartbeat's thread, must not block. lag_ms: for how long a change of this
+ * node's set has not been applied. Before the thread runs. */
+void node_tell(struct node *node, char *(*make)(void *context, int64_t lag_ms), void *context);
 void node_destroy(struct node *node);
 
 /* The heartbeat thread; argument: the node. Returns after node_stop. */
@@ -53,7 +57,21 @@ int64_t node_redis_back_ms(struct node *node);
 void node_redis_trouble(struct node *node, char out[STORE_TROUBLE_LEN]);
 int64_t node_rev(struct node *node);
 bool node_draining(struct node *node);
+/* No other node is there to try a client. */
 bool node_alone(struct node *node);
+/* Clients of the whole fleet, as the last beat told. False: it is too old. */
+bool node_fleet_counts(struct node *node, struct store_counts *out);
+/* Why clients wait, as the leader counted: JSON, "": not known. */
+void node_unplaced(struct node *node, char out[STORE_UNPLACED_LEN]);
+/* A leader or a standby is lacking. */
+bool node_leader_wanted(struct node *node);
+
+/* The agent lives, and its set is applied up to this rev (-1: not known). One that is silent for
+ * stall_ms stops the beats: its clients are better off elsewhere. Agent thread. */
+void node_agent_lives(struct node *node, int64_t applied_rev);
+/* The leader's thread. others: nodes that beat beside this one; -1: not known. */
+void node_set_role(struct node *node, enum store_role role, int64_t others);
+enum store_role node_role(struct node *node);
 int64_t node_started_at_ms(const struct node *node); /* wall clock */
 /* Readable whenever something above changed since the last node_seen. For one reader: the agent. */
 int node_fd(struct node *node);

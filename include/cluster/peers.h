@@ -1,4 +1,4 @@
-/* Calls to other nodes. Any thread; each call borrows one http_client of a bounded pool. */
+/* What requests from node to node look like; peer_calls.h sends them. Any thread. */
 #ifndef MQFLEET_CLUSTER_PEERS_H
 #define MQFLEET_CLUSTER_PEERS_H
 
@@ -23,7 +23,7 @@ struct peers;
 
 /* secret: borrowed; NULL: none is shown. Calls use HTTPS when this node's API does: all nodes of a
  * fleet do, or none. */
-struct peers *peers_create(const struct conf *conf, struct fleet_secret *secret, size_t clients);
+struct peers *peers_create(const struct conf *conf, struct fleet_secret *secret);
 void peers_destroy(struct peers *peers);
 
 struct peer_call {
@@ -42,10 +42,7 @@ struct peer_call {
     struct buffer answer; /* caller: buffer_fini */
 };
 
-/* All at once; returns when each has its result, within timeout_ms (0: conf.peer_timeout_ms). */
-void peers_run(struct peers *peers, struct peer_call *calls, size_t n, int64_t timeout_ms);
-
-/* For those who follow a long answer themselves: the url of a path of a node (free(); NULL: out of
+/* The url of a path of a node (free(); NULL: out of
  * memory), and the headers of a request from node to node. */
 char *peers_url(const struct peers *peers, const char *host, int64_t port, const char *path);
 #define PEER_HEADERS_MAX 6

@@ -20,16 +20,23 @@ struct reaper_rules {
 struct reaper *reaper_create(const struct reaper_rules *rules);
 void reaper_destroy(struct reaper *reaper);
 
-/* One look. nodes: all registered; redis_back_ms: when Redis last came back, 0 never; own_fresh:
- * this node's own beat is. verdicts[n]: set true for a node to be fenced now: its beat was missing
- * at a look at least reclaim_grace_ms ago and at every look since, none of them more than
- * look_gap_ms_max after the one before. Never for nodes already dead.
- * braked (may be NULL): verdicts are held back because too many went missing at once. */
-void reaper_look(struct reaper *reaper, const struct store_node *nodes, size_t n, int64_t now_ms,
-                 bool own_fresh, int64_t redis_back_ms, bool *verdicts, bool *braked);
-/* A look failed: what was seen before proves nothing any more. */
+/* One look. missing[n]: who is registered and does not beat; all: how many are registered.
+ * redis_back_ms: when Redis last came back, 0 never; own_fresh: this node's own beat is.
+ * verdicts[n]: set true for a node to be fenced now: its beat was missing at a look at least
+ * reclaim_grace_ms ago and at every look since, none of them more than look_gap_ms_max after the
+ * one before. Never for nodes already dead. braked (may be NULL): verdicts are held back because
+ * too many went missing at once. */
+struct reaper_look {
+    const struct store_missing *missing;
+    size_t n, all;
+    int64_t now_ms, redis_back_ms;
+    bool own_fresh;
+};
+void reaper_look(struct reaper *reaper, const struct reaper_look *look, bool *verdicts,
+                 bool *braked);
 /* When a beat of that node was first seen missing (now_ms of that look); 0: none is. */
 int64_t reaper_missing_since_ms(const struct reaper *reaper, const char *node);
+/* A look failed: what was seen before proves nothing any more. */
 void reaper_forget(struct reaper *reaper);
 
 #endif

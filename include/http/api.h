@@ -72,17 +72,19 @@ struct store_client client_input_row(const struct client_input *input, int64_t v
 
 /* A row and what its configuration says. */
 struct client_view {
+    struct outlook *outlook;
     const struct store_client *row; /* borrowed */
     struct client_config *config;   /* NULL: the text is no valid configuration */
     json_t *shown;                  /* the configuration without secrets, or null */
     char fault[256];
 };
-void client_view_open(struct client_view *view, const struct store_client *row);
+void client_view_open(struct client_view *view, const struct store_client *row,
+                      struct outlook *outlook);
 void client_view_close(struct client_view *view);
 /* The client document; takes ownership of status (NULL: not known, the row decides). */
 json_t *client_view_document(const struct client_view *view, json_t *status);
 /* open, document, close. */
-json_t *client_document(const struct store_client *row, json_t *status);
+json_t *client_document(const struct http_api *api, const struct store_client *row, json_t *status);
 
 json_t *client_status_json(const struct client_status *status);
 /* Of a client that runs nowhere. */

@@ -20,6 +20,7 @@
 #include "cluster/agent.h"
 #include "cluster/news.h"
 #include "cluster/node.h"
+#include "cluster/outlook.h"
 #include "cluster/peer_calls.h"
 #include "cluster/peers.h"
 #include "http/access.h"
@@ -35,6 +36,7 @@ struct http_context {
     struct store *store;   /* the API's own pool */
     struct node *node;
     struct agent *agent;
+    struct outlook *outlook; /* why clients wait */
     struct hosts *hosts;
     struct peers *peers;        /* urls and headers of requests to other nodes */
     struct peer_calls *calls;   /* its thread runs until the server has stopped */

@@ -25,6 +25,14 @@ void client_secrets_open_document(json_t *document, const char *id, struct secre
 enum err client_secrets_open(struct client_config *config, struct secret_box *box,
                              char fault[CLIENT_SECRETS_FAULT_LEN]) MUST_CHECK;
 
+struct client_secret_keys {
+    char ids[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN];
+    size_t count;
+};
+/* The names of the keys that are needed to open them, each once. ERR_MEMORY. */
+enum err client_secrets_keys(struct client_config *config,
+                             struct client_secret_keys *out) MUST_CHECK;
+
 /* Does one have to be read from a file or a variable? */
 bool client_secrets_elsewhere(const struct client_config *config);
 /* Adds a fault for each that this node's settings do not allow to be read. */

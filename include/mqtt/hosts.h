@@ -82,12 +82,6 @@ void hosts_accept(struct hosts *hosts, const char *incarnation);
  * not the accepted one. ERR_FULL: the queue is, try again. */
 enum err hosts_start(struct hosts *hosts, struct client_config *config, const char *incarnation,
                      int64_t epoch, int64_t version) MUST_CHECK;
-/* The same for what a claim has just answered, on whatever thread that was. ERR_REFUSED: an
- * epoch that is not older was stopped under this incarnation, so that this very client may have run
- * and gone while the caller slept. Whoever stops clients knows better, and starts it with
- * hosts_start if Redis says so. */
-enum err hosts_start_claimed(struct hosts *hosts, struct client_config *config,
-                             const char *incarnation, int64_t epoch, int64_t version) MUST_CHECK;
 
 /* Called once when nothing is open any more. Any thread; must not block. */
 typedef void hosts_done(void *context);
@@ -177,11 +171,14 @@ void hosts_publications_free(struct hosts_publication *rows, size_t n);
 struct hosts_client { /* of hosts_list */
     char *id;         /* owned */
     int64_t epoch, version;
+    bool closing; /* it is being stopped */
 };
 /* Everything that runs or is being stopped here. hosts_list_free. */
 enum err hosts_list(struct hosts *hosts, struct hosts_client **rows, size_t *n) MUST_CHECK;
 void hosts_list_free(struct hosts_client *rows, size_t n);
 size_t hosts_count(struct hosts *hosts);
+/* Whether it runs and is not being stopped; out->id stays as it is. */
+bool hosts_runs(struct hosts *hosts, const char *id, struct hosts_client *out);
 /* The configuration that runs: a copy of the text it came from (config->source), for restore, and
  * its identity. Both free(). */
 enum err hosts_config(struct hosts *hosts, const char *id, char **config,

@@ -30,6 +30,14 @@ void store_close(struct store *store);
 void store_require_replicas(struct store *store, int64_t replicas_min, int64_t timeout_ms);
 enum err store_ping(struct store *store) MUST_CHECK;
 
+/* What this process knows to be written, so that a Redis which lost some of it is noticed: each
+ * changing call presents the number of an answered one. From now on `store` shares that of `with`,
+ * which lives longer. restoring_ms: how long nothing is assigned after a loss. Before other threads
+ * call. */
+void store_share_history(struct store *store, struct store *with);
+void store_set_restoring_ms(struct store *store, int64_t restoring_ms);
+/* Whether a loss was noticed since the last call of this function. Any thread. */
+bool store_went_back(struct store *store);
 /* ERR_REFUSED: it does not tell, or not to this user: store_trouble says so. */
 enum err store_redis_facts(struct store *store, struct redis_facts *out) MUST_CHECK;
 
@@ -56,7 +64,7 @@ struct store_client {
     enum store_where where;
     char *config; /* as it was written; may be anything when put there by hand */
     size_t config_len;
-    int64_t version;          /* 1 or more; 1 for one written by hand */
+    int64_t version;          /* ms of Redis' clock when it was written, or more; 1: by hand */
     struct store_owner owner; /* node NULL unless STORE_OWNED */
     int64_t attempts;         /* failed tries since it was last stable */
     char *attempt_code;       /* of the last try, NULL: none; e.g. "taken_over" */
@@ -85,7 +93,7 @@ void store_rows_free(struct store_client *rows, size_t row_count);
 
 struct store_counts {
     int64_t waiting; /* owned by no node */
-    int64_t resting; /* of those: not to be claimed before a later time */
+    int64_t resting; /* of those: not to be assigned before a later time */
     int64_t owned;
 };
 /* *out is zero after an error. */
@@ -127,8 +135,13 @@ struct store_member { /* who calls: all borrowed */
     const char *incarnation;
 };
 
-enum store_node_state { STORE_NODE_LIVE, STORE_NODE_DRAINING, STORE_NODE_DEAD };
-const char *store_node_state_name(enum store_node_state state); /* "live" "draining" "dead" */
+enum store_node_state {
+    STORE_NODE_LIVE,
+    STORE_NODE_DRAINING,
+    STORE_NODE_LEAVING, /* it ends, and gives back what it has */
+    STORE_NODE_DEAD
+};
+const char *store_node_state_name(enum store_node_state state); /* "live" "draining" ... */
 
 struct store_node {
     char *name, *host, *type, *incarnation, *version; /* owned; never NULL */
@@ -136,6 +149,7 @@ struct store_node {
     enum store_node_state state;
     bool beating;        /* its beat is there and names this incarnation */
     int64_t beat_age_ms; /* since the last beat, from the key's time to live; -1: no beat */
+    char *facts;         /* what it told with its last beat (JSON); owned, NULL: nothing */
 };
 /* All registered nodes, sorted by name. Entries that are no mqfleet node info (written by a Go IoT
  * node or by hand) come with an empty incarnation and beating false. leader (may be NULL): owned
@@ -144,11 +158,21 @@ enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store
                      size_t *n, char **leader) MUST_CHECK;
 void store_nodes_free(struct store_node *nodes, size_t n);
 
+struct store_missing {        /* registered, and its beat is not there */
+    char *name, *incarnation; /* owned; the latter "" for what is no mqfleet node */
+    enum store_node_state state;
+};
+/* Which beats are missing; *all: how many nodes are registered. store_missing_free. */
+enum err store_look(struct store *store, struct store_missing **missing, size_t *n,
+                    size_t *all) MUST_CHECK;
+void store_missing_free(struct store_missing *missing, size_t n);
+
 struct store_join {
     struct store_member member;
     const char *host, *type, *version;
     int64_t port, size, started_at_ms, heartbeat_ttl_ms;
     bool draining;
+    bool again; /* this incarnation was registered, and Redis has lost it or other data */
 };
 /* Reaps what an earlier incarnation left, registers, beats. ERR_EXISTS: a live node beats under
  * that name. ERR_FENCED: this incarnation was declared dead, take a new one. generation
@@ -157,16 +181,22 @@ struct store_join {
 enum err store_join(struct store *store, const struct store_join *join,
                     char generation[TEXT_ID_LEN]) MUST_CHECK;
 
+#define STORE_UNPLACED_LEN 512
+
 struct store_beat {
-    int64_t rev;      /* bumped by every change to this node's set by anyone */
+    int64_t rev;      /* of this node's set, see struct store_set */
     int64_t redis_ms; /* wall clock of the server */
     bool draining;
-    bool alone; /* no other registered node beats */
+    bool wanted;   /* no node leads, or fewer than two are ready to */
+    int64_t nodes; /* registered, this one too */
+    struct store_counts counts;
+    /* Why clients wait, as the leader counted within the last seconds: JSON, "": not known. */
+    char unplaced[STORE_UNPLACED_LEN];
 };
-/* ERR_FENCED: dead, unknown, or another incarnation: drop everything. ERR_WRONG_STATE: the
- * generation is not this one: Redis lost its data, join again and restore. */
+/* facts: JSON text for the others. ERR_FENCED: declared dead: drop everything. ERR_WRONG_STATE:
+ * Redis lost data (the generation, or this incarnation, is not known): join again and restore. */
 enum err store_beat(struct store *store, const struct store_member *member, const char *generation,
-                    int64_t heartbeat_ttl_ms, struct store_beat *out) MUST_CHECK;
+                    int64_t heartbeat_ttl_ms, const char *facts, struct store_beat *out) MUST_CHECK;
 
 /* Marks `target` dead. ERR_REFUSED: it beats, or has another incarnation by now, or the caller does
  * not beat itself. Already dead is ERR_OK. */
@@ -176,42 +206,47 @@ enum err store_fence(struct store *store, const struct store_member *caller,
  * left and the node is gone from the register. ERR_REFUSED: not dead, or another incarnation. */
 enum err store_reap(struct store *store, const struct store_member *target, size_t *moved,
                     bool *finished) MUST_CHECK;
+/* From now on nothing is assigned to the member. ERR_FENCED. */
+enum err store_leaving(struct store *store, const struct store_member *member) MUST_CHECK;
 /* ERR_REFUSED: it still owns ids. Gone already is ERR_OK. */
 enum err store_leave(struct store *store, const struct store_member *member) MUST_CHECK;
-/* Sets or clears draining. ERR_NOT_FOUND; ERR_REFUSED: dead. */
+/* Sets or clears draining. ERR_NOT_FOUND; ERR_REFUSED: dead or leaving. */
 enum err store_drain(struct store *store, const char *node, bool draining) MUST_CHECK;
 
-/* Becomes or stays leader for ttl_ms if nobody else is. *leading. */
+enum store_role { STORE_ROLE_NONE, STORE_ROLE_STANDBY, STORE_ROLE_LEADER };
+/* Becomes or stays leader, or one of two standbys, for ttl_ms. unplaced: for store_counts, kept if
+ * it leads; "": not known. */
 enum err store_lead(struct store *store, const struct store_member *member, int64_t ttl_ms,
-                    bool *leading) MUST_CHECK;
-/* Gives leadership up if held. */
+                    const char *unplaced, enum store_role *role) MUST_CHECK;
+/* Gives that up. */
 enum err store_unlead(struct store *store, const struct store_member *member) MUST_CHECK;
 
-/* ---- claim and release --------------------------------------------------------------------- */
+/* ---- assign and release -------------------------------------------------------------------- */
 
-enum store_claimed {
-    STORE_CLAIMED,       /* newly, or already by this very incarnation */
-    STORE_CLAIM_GONE,    /* not waiting: deleted, or owned by another */
-    STORE_CLAIM_FULL,    /* this node is at its size */
-    STORE_CLAIM_LATER,   /* not before its time */
-    STORE_CLAIM_IDENTITY /* another id has its broker and client identifier */
+enum store_assign {
+    STORE_ASSIGNED,       /* newly, or already to this very incarnation */
+    STORE_ASSIGN_GONE,    /* not waiting: deleted, or owned by another */
+    STORE_ASSIGN_FULL,    /* the target is at its size */
+    STORE_ASSIGN_LATER,   /* not before its time */
+    STORE_ASSIGN_IDENTITY /* another id has its broker and client identifier */
 };
 
-struct store_claim_item {
+struct store_assign_item {
     const char *id;
     const char *identity; /* "" : not known */
 };
 
-struct store_claim_result {
-    enum store_claimed outcome;
-    struct store_client client; /* filled for STORE_CLAIMED */
+struct store_assign_result {
+    enum store_assign outcome;
+    int64_t epoch; /* of STORE_ASSIGNED */
 };
-/* ERR_FENCED: not registered with this incarnation, dead, or not beating. ERR_REFUSED: draining.
- * results[n] as in store_create. rev: this node's after the call. */
-enum err store_claim(struct store *store, const struct store_member *member,
-                     const struct store_claim_item *items, size_t n,
-                     struct store_claim_result *results, size_t *done, int64_t *rev) MUST_CHECK;
-void store_claim_results_fini(struct store_claim_result *results, size_t n);
+/* Gives waiting clients to `target`, which is woken and finds them by store_changes. ERR_FENCED:
+ * not registered with this incarnation, dead, or not beating. ERR_REFUSED: draining or leaving.
+ * ERR_WRONG_STATE: Redis lost data, and nodes put back what they run. results[n]; *done as in
+ * store_create. */
+enum err store_assign(struct store *store, const struct store_member *target,
+                      const struct store_assign_item *items, size_t n,
+                      struct store_assign_result *results, size_t *done) MUST_CHECK;
 
 struct store_release {
     const char *id;
@@ -241,29 +276,63 @@ enum err store_succeeded(struct store *store, const struct store_member *member,
 
 /* ---- reconciling a node with what it should run ---------------------------------------------- */
 
+/* How a node's set stands. */
+struct store_set {
+    int64_t rev;    /* grows with every change by anyone */
+    int64_t gap;    /* up to this rev not all changes were noted: the whole list has to be read */
+    int64_t digest; /* of all that it owns, see store_digest_add */
+    bool restoring; /* Redis lost data: nothing that does not run yet is started */
+};
+
+struct store_change {
+    int64_t rev;
+    char *id;               /* owned */
+    int64_t epoch, version; /* epoch 0: not this member's (any more) */
+    char *config;           /* owned; NULL unless this member's */
+    size_t config_len;
+};
+/* A page of what changed after `applied`, the oldest first; last: the last row of the page before,
+ * NULL for the first. *n 0: the end. What `applied` covers is forgotten by Redis.
+ * store_changes_free. ERR_FENCED: dead, unknown, or another incarnation. */
+enum err store_changes(struct store *store, const struct store_member *member, int64_t applied,
+                       const struct store_change *last, struct store_set *set,
+                       struct store_change **rows, size_t *n) MUST_CHECK;
+void store_changes_free(struct store_change *rows, size_t n);
+
 struct store_assignment {
     char *id; /* owned */
     int64_t epoch;
     int64_t version;
 };
-/* What this member owns now. rev: read before the list. ERR_FENCED as store_beat. */
+/* All that this member owns now. Of *set only rev, read before the list, and restoring are known.
+ * ERR_FENCED as store_changes. */
 enum err store_assigned(struct store *store, const struct store_member *member,
-                        struct store_assignment **rows, size_t *n, int64_t *rev) MUST_CHECK;
+                        struct store_assignment **rows, size_t *n,
+                        struct store_set *set) MUST_CHECK;
 void store_assigned_free(struct store_assignment *rows, size_t n);
 
+/* The sum modulo 2^48 of the first 12 hexadecimal digits of sha1("id\nepoch\nversion") over all
+ * clients; begins with 0, in any order. */
+int64_t store_digest_add(int64_t digest, const char *id, int64_t epoch, int64_t version);
+/* Replaces the sum that Redis keeps by that of the whole list, read at `rev`. ERR_WRONG_STATE: it
+ * has changed since. */
+enum err store_keep_digest(struct store *store, const struct store_member *member, int64_t rev,
+                           int64_t digest) MUST_CHECK;
+
 enum store_evidence {
-    STORE_EVIDENCE_NONE,     /* no trace of the id anywhere: Redis may have lost it */
-    STORE_EVIDENCE_MINE,     /* owned by this member at this epoch */
+    STORE_EVIDENCE_NONE,     /* no trace of the id, or only one that is older: Redis lost it */
+    STORE_EVIDENCE_MINE,     /* owned by this member at this epoch with this version */
+    STORE_EVIDENCE_STALE,    /* owned by this member, with a newer epoch or version */
     STORE_EVIDENCE_NEWER,    /* owned by somebody at a newer epoch */
-    STORE_EVIDENCE_OLDER,    /* owned by somebody at an older epoch: Redis went back in time */
-    STORE_EVIDENCE_WAITING,  /* it is waiting */
+    STORE_EVIDENCE_OLDER,    /* known with an older epoch or version: Redis went back */
+    STORE_EVIDENCE_WAITING,  /* it was released and waits */
     STORE_EVIDENCE_TOMBSTONE /* it was deleted */
 };
 struct store_held {
     const char *id; /* borrowed */
-    int64_t epoch;
+    int64_t epoch, version;
 };
-/* For clients that this member runs and store_assigned did not list: evidence[n]. */
+/* For clients that this member runs otherwise than Redis says: evidence[n]. */
 enum err store_evidence(struct store *store, const struct store_member *member,
                         const struct store_held *held, size_t n,
                         enum store_evidence *evidence) MUST_CHECK;
@@ -275,11 +344,17 @@ struct store_restore {
     const char *identity;
     int64_t version;
 };
-/* Puts a running client back. ERR_OK: owned by member (again), *epoch is its epoch now.
- * ERR_REFUSED: tombstone, a newer epoch, it waits with a configuration of its own, or another id
- * has its identity by now (then it waits). ERR_FENCED: the member is not registered. */
+struct store_restored {
+    bool mine;              /* owned by the member (again), with this epoch and version */
+    int64_t epoch, version; /* a version other than the given one: Redis has a newer text */
+};
+/* Puts running clients back. Not mine: a tombstone or an owner that is not older, it waits with a
+ * text written by hand, or another id has its identity by now (then it waits). A text that is newer
+ * than Redis' is kept there in any case. ERR_FENCED: the member is not registered. *done: items
+ * with a result. */
 enum err store_restore(struct store *store, const struct store_member *member,
-                       const struct store_restore *item, int64_t *epoch) MUST_CHECK;
+                       const struct store_restore *items, size_t n, struct store_restored *results,
+                       size_t *done) MUST_CHECK;
 
 /* Ids in `use` that nobody can run go to waiting, in bounded steps; *moved. Those are the ids
  * without an owner record (left by Go IoT, or by hand; not while a Go IoT node beats, whose they
@@ -318,8 +393,8 @@ enum err store_clean_strays(struct store *store, struct store_strays *out) MUST_
 
 /* ---- wake-ups ------------------------------------------------------------------------------ */
 
-/* Name of the channel; owned by the caller. Payload: "" something waits, or a node's name: its set
- * changed. */
-char *store_wake_channel(const char *key_prefix);
+/* Names of channels; owned by the caller. node NULL: something waits; else its set changed.
+ * Payloads are empty. */
+char *store_wake_channel(const char *key_prefix, const char *node);
 
 #endif

@@ -8,8 +8,10 @@
 #include "base/log.h"
 #include "base/secret_box.h"
 #include "cluster/agent.h"
+#include "cluster/leader.h"
 #include "cluster/news.h"
 #include "cluster/node.h"
+#include "cluster/outlook.h"
 #include "cluster/peer_calls.h"
 #include "cluster/peers.h"
 #include "http/access.h"
@@ -46,9 +48,11 @@ struct app {
     struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
     struct node *node;
     struct hosts *hosts;
-    struct peers *peers;      /* of the agent, and urls and headers for all */
+    struct peers *peers;      /* urls and headers for all */
     struct peer_calls *calls; /* of the API */
     struct agent *agent;
+    struct leader *leader;
+    struct outlook *outlook;
     struct http_server *http;
     struct news *news;
     struct taps *taps;

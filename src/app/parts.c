@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "app.h"
+#include "cluster/facts.h"
 #include "http/certificate.h"
 #include "http/taps.h"
 #include "net/http_client.h"
@@ -73,6 +74,21 @@ static void flush_sinks(void *context) {
     }
 }
 
+/* On the heartbeat's thread. */
+static char *node_facts(void *context, int64_t lag_ms) {
+    struct app *app = context;
+    struct facts facts = {.lag_ms = lag_ms};
+    for (size_t i = 0; app->sinks[i] && i < FACTS_SINKS_MAX; i++) {
+        struct sink_status status;
+        struct facts_sink *sink = &facts.sinks[facts.sink_count++];
+        sink_status(app->sinks[i], &status);
+        snprintf(sink->name, sizeof(sink->name), "%s", sink_type(app->sinks[i]));
+        sink->failing_ms = status.failing_ms;
+    }
+    facts.key_count = secret_box_key_ids(app->secrets, facts.keys);
+    return facts_text(&facts);
+}
+
 static void sink_answered(void *context) {
     struct app *app = context;
     hosts_flush(app->hosts);
@@ -106,6 +122,9 @@ static enum err stores_open(struct app *app) {
     if (!app->heartbeat_store || !app->agent_store || !app->api_store) {
         return ERR_MEMORY;
     }
+    store_share_history(app->agent_store, app->heartbeat_store);
+    store_share_history(app->api_store, app->heartbeat_store);
+    store_set_restoring_ms(app->heartbeat_store, 3 * conf->heartbeat_ms);
     store_require_replicas(app->agent_store, conf->min_replicas, conf->min_replicas_timeout_ms);
     store_require_replicas(app->api_store, conf->min_replicas, conf->min_replicas_timeout_ms);
     return ERR_OK;
@@ -158,9 +177,12 @@ static enum err parts_create(struct app *app) {
     app->news = news_create(conf, app->api_store, app->redis_url);
     app->taps = taps_create();
     app->node = node_create(conf, app->heartbeat_store);
+    if (app->node) {
+        node_tell(app->node, node_facts, app);
+    }
     app->hosts = hosts_create(conf, &owner);
     struct fleet_secret *secret = access_fleet_secret(app->access);
-    app->peers = peers_create(conf, secret, 1);
+    app->peers = peers_create(conf, secret);
     app->calls = app->peers ? peer_calls_create(conf, app->peers) : NULL;
     if (!app->news || !app->taps || !app->node || !app->hosts || !app->peers || !app->calls) {
         return ERR_MEMORY;
@@ -170,10 +192,10 @@ static enum err parts_create(struct app *app) {
                                                      .store = app->agent_store,
                                                      .redis_url = app->redis_url,
                                                      .hosts = app->hosts,
-                                                     .peers = app->peers,
-                                                     .secrets = app->secrets,
-                                                     .sink = app->sinks[0]});
-    if (!app->agent) {
+                                                     .secrets = app->secrets});
+    app->leader = leader_create(conf, app->node, app->agent_store, app->redis_url);
+    app->outlook = outlook_create(app->api_store, conf->heartbeat_ttl_ms);
+    if (!app->agent || !app->leader || !app->outlook) {
         return ERR_MEMORY;
     }
     app->progress = progress_create(app->hosts, app->sinks, app->agent);
@@ -202,6 +224,7 @@ enum err app_create(struct app *app, char *fault) {
                                                           .store = app->api_store,
                                                           .node = app->node,
                                                           .agent = app->agent,
+                                                          .outlook = app->outlook,
                                                           .hosts = app->hosts,
                                                           .peers = app->peers,
                                                           .calls = app->calls,
@@ -220,6 +243,8 @@ void app_destroy(struct app *app) {
     news_destroy(app->news);
     taps_destroy(app->taps);
     http_certificate_unload();
+    outlook_destroy(app->outlook);
+    leader_destroy(app->leader);
     agent_destroy(app->agent);
     hosts_destroy(app->hosts);
     peer_calls_destroy(app->calls);

@@ -21,22 +21,20 @@
 #include "base/secret_file.h"
 #include "base/text.h"
 
-#define KEYS_MAX      8
 #define KEY_LEN       32
-#define KEY_ID_LEN    33
 #define NONCE_LEN     12
 #define TAG_LEN       16
 #define NONCE_PURPOSE "mqfleet secret nonce v1"
 
 struct key {
-    char id[KEY_ID_LEN];
+    char id[SECRET_KEY_ID_LEN];
     uint8_t cipher[KEY_LEN];
     uint8_t nonce[KEY_LEN];
 };
 
 struct keys {
     size_t count;
-    struct key items[KEYS_MAX];
+    struct key items[SECRET_KEYS_MAX];
 };
 
 struct secret_box {
@@ -79,6 +77,19 @@ size_t secret_box_key_count(struct secret_box *box) {
     return count;
 }
 
+size_t secret_box_key_ids(struct secret_box *box, char ids[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN]) {
+    if (box == NULL) {
+        return 0;
+    }
+    pthread_rwlock_rdlock(&box->lock);
+    size_t count = box->keys.count;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(ids[i], box->keys.items[i].id, SECRET_KEY_ID_LEN);
+    }
+    pthread_rwlock_unlock(&box->lock);
+    return count;
+}
+
 /* ---- the key file ---------------------------------------------------------------------------- */
 
 static bool hmac(const uint8_t key[KEY_LEN], const void *data, size_t len, uint8_t out[KEY_LEN]) {
@@ -91,10 +102,10 @@ static const char *parse_key(const char *line, struct keys *keys) {
     static const char ID_BYTES[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._";
     size_t id_len = strspn(line, ID_BYTES);
-    if (line[id_len] != ':' || id_len == 0 || id_len >= KEY_ID_LEN) {
+    if (line[id_len] != ':' || id_len == 0 || id_len >= SECRET_KEY_ID_LEN) {
         return "must be key-id:key, the id of 1 to 32 letters, digits, - . _";
     }
-    if (keys->count == KEYS_MAX) {
+    if (keys->count == SECRET_KEYS_MAX) {
         return "is one key too many: at most 8";
     }
     struct key *key = &keys->items[keys->count];
@@ -274,16 +285,23 @@ enum err secret_seal(struct secret_box *box, const char *id, const char *place, 
 }
 
 /* Splits a sealed text into its key's id and the bytes. False: it has not that form. */
-static bool split(const char *sealed, char id[KEY_ID_LEN], uint8_t **bytes, size_t *len) {
-    const char *id_text = sealed + strlen(SECRET_SEALED);
-    const char *colon = secret_is_sealed(sealed) ? strchr(id_text, ':') : NULL;
-    *bytes = NULL;
-    if (colon == NULL || colon == id_text || colon - id_text >= KEY_ID_LEN) {
+bool secret_key_id(const char *sealed, char id[SECRET_KEY_ID_LEN]) {
+    const char *begin = sealed + strlen(SECRET_SEALED);
+    const char *colon = secret_is_sealed(sealed) ? strchr(begin, ':') : NULL;
+    if (colon == NULL || colon == begin || colon - begin >= SECRET_KEY_ID_LEN) {
         return false;
     }
-    snprintf(id, KEY_ID_LEN, "%.*s", (int)(colon - id_text), id_text);
-    return text_is_utf8(id, strlen(id)) && !text_has_control(id, strlen(id)) &&
-           text_base64_decode(colon + 1, strlen(colon + 1), bytes, len) == ERR_OK &&
+    snprintf(id, SECRET_KEY_ID_LEN, "%.*s", (int)(colon - begin), begin);
+    return text_is_utf8(id, strlen(id)) && !text_has_control(id, strlen(id));
+}
+
+static bool split(const char *sealed, char id[SECRET_KEY_ID_LEN], uint8_t **bytes, size_t *len) {
+    *bytes = NULL;
+    if (!secret_key_id(sealed, id)) {
+        return false;
+    }
+    const char *encoded = sealed + strlen(SECRET_SEALED) + strlen(id) + 1;
+    return text_base64_decode(encoded, strlen(encoded), bytes, len) == ERR_OK &&
            *len >= NONCE_LEN + TAG_LEN;
 }
 
@@ -314,7 +332,7 @@ static enum err decrypt(struct secret_box *box, const struct key *key, const cha
 enum err secret_open(struct secret_box *box, const char *id, const char *place, const char *sealed,
                      char **secret, bool *newest, char fault[SECRET_BOX_FAULT_LEN]) {
     struct key key;
-    char key_id[KEY_ID_LEN];
+    char key_id[SECRET_KEY_ID_LEN];
     uint8_t *bytes;
     size_t len = 0;
     enum err result = ERR_ARGUMENT;

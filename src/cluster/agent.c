@@ -1,6 +1,5 @@
 /* The agent's thread: a loop over its queue, the wake-up channel and a table of periodic work. What
- * each piece does is in membership.c, reconcile.c, releases.c and leader.c; schedule.c and claim.c
- * run on other threads. */
+ * each piece does is in membership.c, reconcile.c and releases.c; claim.c runs on other threads. */
 #include "cluster/agent.h"
 
 #include <poll.h>
@@ -18,24 +17,8 @@
 
 #define AGENT_TASKS_PER_TURN 1000
 #define AGENT_WAKE_RETRY_MS  1000
-#define AGENT_LOOK_MS        250
 #define RELEASE_PART         1000
-#define COUNTS_MS            1000
-#define COUNTS_AGE_MS_MAX    5000
 #define REDIS_WATCH_MS       10000
-
-/* For whoever must not wait for Redis. Left out while Redis is in doubt: the agent has more urgent
- * things to wait for. */
-static void count_step(struct agent *agent) {
-    struct store_counts counts;
-    if (node_lease_valid(agent->wiring.node) &&
-        store_counts(agent->wiring.store, &counts) == ERR_OK) {
-        agent->waiting = counts.waiting;
-        agent->resting = counts.resting;
-        agent->owned = counts.owned;
-        agent->counted_ms = clock_ms();
-    }
-}
 
 static void redis_watch(struct agent *agent) {
     if (node_lease_valid(agent->wiring.node)) {
@@ -47,23 +30,15 @@ bool agent_redis_facts(struct agent *agent, struct redis_facts *out) {
     return redis_watch_facts(agent->redis_watch, out);
 }
 
-bool agent_fleet_counts(struct agent *agent, struct store_counts *out) {
-    int64_t counted_ms = agent->counted_ms;
-    *out = (struct store_counts){agent->waiting, agent->resting, agent->owned};
-    return counted_ms != 0 && clock_ms() - counted_ms < COUNTS_AGE_MS_MAX;
-}
-
 /* Periodic work while a member. Reconciling is also due when it is asked for. */
 static const struct {
     const char *name;
     int64_t period_ms;
     void (*step)(struct agent *agent);
 } periodic[] = {
-    {"lead", 300, leader_lead_step},        {"look", AGENT_LOOK_MS, leader_look_step},
-    {"reconcile", 250, reconcile_step},     {"releases", 50, releases_step},
-    {"drain", 250, releases_drain_step},    {"orphans", 5000, leader_orphans_step},
-    {"strays", 5000, leader_strays_step},   {"count", COUNTS_MS, count_step},
-    {"redis", REDIS_WATCH_MS, redis_watch}, {"fleet", 10000, membership_fleet_step},
+    {"reconcile", 250, reconcile_step},      {"releases", 50, releases_step},
+    {"drain", 250, releases_drain_step},     {"redis", REDIS_WATCH_MS, redis_watch},
+    {"fleet", 10000, membership_fleet_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -79,20 +54,13 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
     /* Every client may have one release and one online note under way. */
     agent->tasks = queue_create((size_t)conf->node_size * 2 + 1024);
     agent->wake = redis_create(wiring->redis_url, conf->redis_timeout_ms);
-    agent->wake_channel = store_wake_channel(conf->key_prefix);
+    agent->wake_channel = store_wake_channel(conf->key_prefix, conf->node_name);
     agent->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    agent->schedule_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    agent->reaper = reaper_create(
-        &(struct reaper_rules){.reclaim_grace_ms = conf->reclaim_grace_ms,
-                               .mass_death_wait_ms = conf->mass_death_wait_ms,
-                               .look_gap_ms_max = conf->heartbeat_ttl_ms / 2 > 2 * AGENT_LOOK_MS
-                                                      ? conf->heartbeat_ttl_ms / 2
-                                                      : 2 * AGENT_LOOK_MS});
     agent->redis_watch = redis_watch_create();
     agent->fleet = fleet_settings_create(conf, wiring->store);
-    agent->reconciled_rev = -1;
+    agent->applied_rev = -1;
     if (!agent->tasks || !agent->wake || !agent->wake_channel || agent->stop_fd < 0 ||
-        agent->schedule_fd < 0 || !agent->reaper || !agent->redis_watch || !agent->fleet) {
+        !agent->redis_watch || !agent->fleet) {
         agent_destroy(agent);
         return NULL;
     }
@@ -116,8 +84,6 @@ void agent_destroy(struct agent *agent) {
         agent_task_free(task);
     }
     releases_forget(agent);
-    schedule_fini(agent);
-    reaper_destroy(agent->reaper);
     redis_watch_destroy(agent->redis_watch);
     fleet_settings_destroy(agent->fleet);
     queue_destroy(agent->tasks);
@@ -125,9 +91,6 @@ void agent_destroy(struct agent *agent) {
     free(agent->wake_channel);
     if (agent->stop_fd >= 0) {
         close(agent->stop_fd);
-    }
-    if (agent->schedule_fd >= 0) {
-        close(agent->schedule_fd);
     }
     free(agent);
 }
@@ -138,6 +101,8 @@ struct store_member agent_member(struct agent *agent, char incarnation[TEXT_ID_L
 }
 
 bool agent_goes_on(struct agent *agent) {
+    pulse();
+    node_agent_lives(agent->wiring.node, agent->applied_rev);
     return !atomic_load(&agent->stopping) && node_membership(agent->wiring.node) == NODE_MEMBER;
 }
 
@@ -147,7 +112,7 @@ bool agent_gives_in(enum err result) {
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-/* Reads every waiting wake-up: "" something waits, a node's name: its set changed. */
+/* Reads every wake-up: this node's set changed. */
 static void wake_read(struct agent *agent) {
     int64_t now_ms = clock_ms();
     if (now_ms < agent->wake_retry_ms) {
@@ -163,11 +128,7 @@ static void wake_read(struct agent *agent) {
         if (result != ERR_OK) {
             return;
         }
-        if (payload[0] == '\0') {
-            schedule_wake(agent);
-        } else if (strcmp(payload, node_name(agent->wiring.node)) == 0) {
-            agent->reconcile_now = true;
-        }
+        agent->reconcile_now = true;
         free(payload);
     }
 }
@@ -225,6 +186,7 @@ void *agent_run(void *argument) {
     int64_t next_ms[PERIODIC_COUNT] = {0};
     while (!atomic_load(&agent->stopping) && !atomic_load(&agent->fault)) {
         pulse();
+        node_agent_lives(agent->wiring.node, agent->applied_rev);
         tasks_read(agent);
         wake_read(agent);
         int64_t until_ms = clock_ms() + 50;
@@ -233,19 +195,12 @@ void *agent_run(void *argument) {
         }
         agent_wait(agent, until_ms);
     }
-    char incarnation[TEXT_ID_LEN];
-    struct store_member member = agent_member(agent, incarnation);
-    if (atomic_exchange(&agent->leading, false)) {
-        enum err ignored = store_unlead(agent->wiring.store, &member);
-        (void)ignored; /* it expires by itself */
-    }
     return NULL;
 }
 
 void agent_stop(struct agent *agent) {
     atomic_store(&agent->stopping, true);
     (void)!write(agent->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
-    schedule_wake(agent);
 }
 
 const char *agent_fault(struct agent *agent) {
@@ -262,17 +217,20 @@ bool agent_in_other_fleet(struct agent *agent) {
     return trouble[0] != '\0';
 }
 
-bool agent_leading(struct agent *agent) {
-    return atomic_load(&agent->leading);
-}
-
 /* ---- leaving --------------------------------------------------------------------------------- */
+
+void agent_leaving(struct agent *agent) {
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    enum err ignored = incarnation[0] ? store_leaving(agent->wiring.store, &member) : ERR_OK;
+    (void)ignored; /* Redis is away: then nobody assigns anything either */
+}
 
 static enum err release_all(struct agent *agent, const struct store_member *member) {
     struct store_assignment *rows = NULL;
     size_t n = 0, released = 0;
-    int64_t rev;
-    enum err result = store_assigned(agent->wiring.store, member, &rows, &n, &rev);
+    struct store_set set;
+    enum err result = store_assigned(agent->wiring.store, member, &rows, &n, &set);
     struct store_release *items = result == ERR_OK ? calloc(n ? n : 1, sizeof(*items)) : NULL;
     if (result == ERR_OK && !items) {
         result = ERR_MEMORY;

@@ -1,5 +1,4 @@
-/* What the files of the agent share; nobody else includes it. Agent thread only unless said:
- * schedule.c runs on a thread of its own. */
+/* What the files of the agent share; nobody else includes it. Agent thread only unless said. */
 #ifndef MQFLEET_CLUSTER_AGENT_INTERNAL_H
 #define MQFLEET_CLUSTER_AGENT_INTERNAL_H
 
@@ -9,8 +8,6 @@
 #include <uthash.h>
 #include "base/queue.h"
 #include "cluster/agent.h"
-#include "cluster/reaper.h"
-#include "cluster/scheduler.h"
 #include "net/redis.h"
 
 /* Something another thread told the agent. */
@@ -44,12 +41,11 @@ struct leaving {
     UT_hash_handle hh;
 };
 
-/* A node that just failed a claim and is not asked again before until_ms. */
-struct shunned {
-    char *name;
-    int64_t until_ms;
-    bool troubled; /* it said so itself, and takes clients when nobody else can */
-    UT_hash_handle hh;
+/* A client that was stopped because it had been deleted, so that an undone delete is told. */
+#define DELETED_MAX 1024
+struct deleted {
+    uint64_t id_hash;
+    int64_t version; /* 0: no entry */
 };
 
 struct agent {
@@ -60,40 +56,31 @@ struct agent {
     char *wake_channel;
     int64_t wake_retry_ms;
     atomic_bool stopping;       /* any thread */
-    atomic_bool leading;        /* any thread */
-    atomic_size_t claims;       /* under way, any thread */
     _Atomic int64_t unreleased; /* by agent_leave; -1: not known yet. Any thread */
     _Atomic(const char *) fault;
     struct fleet_settings *fleet;
-    _Atomic int64_t waiting, resting, owned; /* of the fleet. Any thread */
-    _Atomic int64_t counted_ms;              /* when; 0: never. Any thread */
     int stop_fd;
 
     /* membership */
     int64_t join_next_ms;
     int64_t name_taken_since_ms;  /* 0: it is not */
     int64_t name_silent_since_ms; /* its earlier holder's beat is missing; 0: it is not */
-    _Atomic int64_t lost_ms;      /* when Redis lost its data, clock_ms; 0: never. Any thread */
 
     /* reconcile */
     bool reconcile_now;
-    int64_t reconciled_rev;
-    int64_t reconciled_ms;
-    int64_t reconcile_next_ms; /* not before */
+    int64_t applied_rev;                 /* -1: not known, all is compared */
+    int64_t compared_ms;                 /* the sums, last */
+    int64_t full_ms;                     /* the whole list, last */
+    int64_t full_digest;                 /* of that list */
+    int64_t reconcile_next_ms;           /* not before */
+    struct deleted deleted[DELETED_MAX]; /* stopped here because they were, the last ones */
+    size_t deleted_next;
 
     /* releases */
     struct agent_task *releases; /* to be written, by id, the oldest first */
     struct agent_task *stable;   /* likewise */
     int64_t release_next_ms;
     struct leaving *leaving;
-
-    /* leader */
-    struct reaper *reaper;
-
-    /* scheduler thread only, but for the fd */
-    int schedule_fd; /* any thread wakes it */
-    uint64_t schedule_cursor;
-    struct shunned *shunned;
 };
 
 /* agent.c */
@@ -104,11 +91,18 @@ bool agent_goes_on(struct agent *agent);
 /* Redis does not answer, or not to us: what comes after in a loop would only wait for the same. */
 bool agent_gives_in(enum err result);
 
-/* claim.c: starts a client that this member owns, or gives it back when it cannot run here. Not
- * ERR_OK: to be tried again. Agent thread: it stops clients too, so that what it has just read of
- * one is not overtaken by the end of the same epoch. */
+/* A client that this node owns, as it is to run. All borrowed. */
+struct start_order {
+    const char *id;
+    int64_t epoch, version;
+    const char *config; /* NULL: to be looked up */
+    size_t config_len;
+};
+/* start.c: starts or updates it, or gives it back when it cannot run here. Not ERR_OK: to be tried
+ * again. Agent thread: it stops clients too, so that what it has just read of one is not overtaken
+ * by the end of the same epoch. */
 enum err agent_start(struct agent *agent, const struct store_member *member,
-                     const struct store_client *client);
+                     const struct start_order *order);
 
 /* membership.c: joins, drops everything when fenced, registers again after data loss. True: this
  * node is a member now. */
@@ -125,15 +119,5 @@ void releases_drain_step(struct agent *agent);
 void releases_forget(struct agent *agent); /* after being fenced, and at the end */
 /* Is it on its way out: stopped or to be released? Then it is neither started nor stopped. */
 bool releases_leaving(struct agent *agent, const char *id);
-
-/* leader.c: fences, reaps, adopts. */
-void leader_lead_step(struct agent *agent);
-void leader_look_step(struct agent *agent);
-void leader_orphans_step(struct agent *agent);
-void leader_strays_step(struct agent *agent);
-
-/* schedule.c */
-void schedule_wake(struct agent *agent); /* any thread: something waits */
-void schedule_fini(struct agent *agent);
 
 #endif

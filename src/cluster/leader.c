@@ -1,44 +1,128 @@
-/* What one node does for all while it leads: fences and reaps dead nodes, and adopts what nobody
- * owns. Leading is only an optimisation: every step is refused by the scripts when it is wrong.
- * Agent thread. */
+/* The leader's thread: its role, the looks at beats, and when to schedule. */
+#include "cluster/leader.h"
+
+#include <poll.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
-#include "agent_internal.h"
+#include "base/pulse.h"
+#include "leader_internal.h"
 
-#define LEADER_TTL_MS  1500
-#define REAP_CALLS_MAX 100 /* in one step */
+#define LEADER_TTL_MS        1500
+#define LEAD_MS              300
+#define LOOK_MS              250
+#define ORPHANS_MS           5000
+#define STRAYS_MS            5000
+#define REAP_CALLS_MAX       100 /* in one step */
+#define WAKES_MAX            1000
+#define WAKE_RETRY_MS        1000
+#define SCHEDULE_REST_MS     100 /* between looks for what was written by hand: nobody wakes us */
+#define SCHEDULE_REST_MS_MAX 500
 
-void leader_lead_step(struct agent *agent) {
+struct leader *leader_create(const struct conf *conf, struct node *node, struct store *store,
+                             const char *redis_url) {
+    struct leader *leader = calloc(1, sizeof(*leader));
+    if (!leader) {
+        return NULL;
+    }
+    leader->conf = conf;
+    leader->node = node;
+    leader->store = store;
+    leader->redis_url = redis_url;
+    leader->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    leader->wake_channel = store_wake_channel(conf->key_prefix, NULL);
+    int64_t gap_ms = conf->heartbeat_ttl_ms / 2;
+    leader->reaper = reaper_create(
+        &(struct reaper_rules){.reclaim_grace_ms = conf->reclaim_grace_ms,
+                               .mass_death_wait_ms = conf->mass_death_wait_ms,
+                               .look_gap_ms_max = gap_ms > 2 * LOOK_MS ? gap_ms : 2 * LOOK_MS});
+    if (leader->stop_fd < 0 || !leader->wake_channel || !leader->reaper) {
+        leader_destroy(leader);
+        return NULL;
+    }
+    return leader;
+}
+
+void leader_destroy(struct leader *leader) {
+    if (!leader) {
+        return;
+    }
+    reaper_destroy(leader->reaper);
+    redis_destroy(leader->wake);
+    free(leader->wake_channel);
+    free(leader->unplaced);
+    if (leader->stop_fd >= 0) {
+        close(leader->stop_fd);
+    }
+    free(leader);
+}
+
+struct store_member leader_member(struct leader *leader, char incarnation[TEXT_ID_LEN]) {
+    node_incarnation(leader->node, incarnation);
+    return (struct store_member){node_name(leader->node), incarnation};
+}
+
+static bool goes_on(struct leader *leader) {
+    pulse();
+    return !atomic_load(&leader->stopping) && node_membership(leader->node) == NODE_MEMBER;
+}
+
+/* ---- role --------------------------------------------------------------------------------------
+ */
+
+static void take_role(struct leader *leader, enum store_role role) {
+    if (role == leader->role) {
+        return;
+    }
+    if (role == STORE_ROLE_LEADER || leader->role == STORE_ROLE_LEADER) {
+        log_event(LOG_INFO, role == STORE_ROLE_LEADER ? "leading" : "no_longer_leading",
+                  KS("node", node_name(leader->node)));
+    }
+    if (leader->role == STORE_ROLE_NONE) {
+        reaper_forget(leader->reaper);
+    }
+    if (role == STORE_ROLE_NONE) {
+        redis_destroy(leader->wake);
+        leader->wake = NULL;
+    }
+    leader->role = role;
+    leader->schedule_next_ms = 0;
+    node_set_role(leader->node, role, -1);
+}
+
+void leader_lead_step(struct leader *leader) {
     char incarnation[TEXT_ID_LEN];
-    struct store_member member = agent_member(agent, incarnation);
-    bool leading = false;
-    if (store_lead(agent->wiring.store, &member, LEADER_TTL_MS, &leading) != ERR_OK) {
-        leading = false;
+    struct store_member member = leader_member(leader, incarnation);
+    enum store_role role = STORE_ROLE_NONE;
+    if (leader->role == STORE_ROLE_NONE && !node_leader_wanted(leader->node)) {
+        return;
     }
-    if (atomic_exchange(&agent->leading, leading) != leading) {
-        log_event(LOG_INFO, leading ? "leading" : "no_longer_leading", KS("node", member.node));
-        schedule_wake(agent);
+    const char *unplaced = leader->unplaced ? leader->unplaced : "";
+    if (store_lead(leader->store, &member, LEADER_TTL_MS, unplaced, &role) != ERR_OK) {
+        role = STORE_ROLE_NONE;
     }
+    take_role(leader, role);
 }
 
 /* ---- fence and reap -------------------------------------------------------------------------- */
 
-static void reap(struct agent *agent, const struct store_node *node) {
+static void reap(struct leader *leader, const struct store_missing *node) {
     struct store_member target = {node->name, node->incarnation};
     size_t total = 0;
     bool finished = false;
-    for (int i = 0; i < REAP_CALLS_MAX && !finished && agent_goes_on(agent); i++) {
+    for (int i = 0; i < REAP_CALLS_MAX && !finished && goes_on(leader); i++) {
         size_t moved = 0;
-        if (store_reap(agent->wiring.store, &target, &moved, &finished) != ERR_OK) {
+        if (store_reap(leader->store, &target, &moved, &finished) != ERR_OK) {
             break;
         }
         total += moved;
-        schedule_wake(agent);
     }
-    int64_t since_ms = reaper_missing_since_ms(agent->reaper, node->name);
+    int64_t since_ms = reaper_missing_since_ms(leader->reaper, node->name);
     metric_add(METRIC_REAPED, (int64_t)total);
     metric_add(METRIC_NODES_REAPED, finished);
     if (finished && since_ms > 0) {
@@ -46,72 +130,215 @@ static void reap(struct agent *agent, const struct store_node *node) {
     }
     log_event(LOG_WARN, "node_reaped", KS("node", node->name), KI("clients", total),
               KS("finished", finished ? "yes" : "no"));
+    leader->schedule_next_ms = 0;
 }
 
-static bool fence(struct agent *agent, const struct store_node *node) {
+static bool fence(struct leader *leader, const struct store_missing *node) {
     char incarnation[TEXT_ID_LEN];
-    struct store_member caller = agent_member(agent, incarnation);
+    struct store_member caller = leader_member(leader, incarnation);
     struct store_member target = {node->name, node->incarnation};
-    enum err result = store_fence(agent->wiring.store, &caller, &target);
+    enum err result = store_fence(leader->store, &caller, &target);
     log_event(LOG_WARN, "node_fenced", KS("node", node->name), KS("result", err_name(result)));
     return result == ERR_OK;
 }
 
 /* All fences first: a verdict is about this moment, and reaping takes its time. */
-static void bury(struct agent *agent, struct store_node *nodes, size_t n, const bool *verdicts) {
+static void bury(struct leader *leader, struct store_missing *missing, size_t n,
+                 const bool *verdicts) {
     for (size_t i = 0; i < n; i++) {
-        if (verdicts[i] && fence(agent, &nodes[i])) {
-            nodes[i].state = STORE_NODE_DEAD;
+        if (verdicts[i] && fence(leader, &missing[i])) {
+            missing[i].state = STORE_NODE_DEAD;
         }
     }
-    for (size_t i = 0; i < n && agent_goes_on(agent); i++) {
-        if (nodes[i].state == STORE_NODE_DEAD) {
-            reap(agent, &nodes[i]);
+    for (size_t i = 0; i < n && goes_on(leader); i++) {
+        if (missing[i].state == STORE_NODE_DEAD) {
+            reap(leader, &missing[i]);
         }
     }
 }
 
-/* Every node looks, so that a new leader already knows since when a beat is missing. */
-void leader_look_step(struct agent *agent) {
-    struct store_node *nodes = NULL;
-    size_t n = 0;
-    int64_t ttl_ms = agent->wiring.conf->heartbeat_ttl_ms, begun_ms = clock_ms();
-    if (store_nodes(agent->wiring.store, ttl_ms, &nodes, &n, NULL) != ERR_OK) {
-        reaper_forget(agent->reaper);
+/* Another incarnation of this node sees everything anew. */
+static void look_anew(struct leader *leader) {
+    char incarnation[TEXT_ID_LEN];
+    node_incarnation(leader->node, incarnation);
+    if (strcmp(incarnation, leader->incarnation) != 0) {
+        memcpy(leader->incarnation, incarnation, sizeof(incarnation));
+        reaper_forget(leader->reaper);
+    }
+}
+
+/* How many others beat. */
+static int64_t count_others(struct leader *leader, const struct reaper_look *look) {
+    bool own_missing = false;
+    for (size_t i = 0; i < look->n; i++) {
+        own_missing = own_missing || strcmp(look->missing[i].name, node_name(leader->node)) == 0;
+    }
+    int64_t others = (int64_t)look->all - (int64_t)look->n - (own_missing ? 0 : 1);
+    return others > 0 ? others : 0;
+}
+
+/* The standbys look as well, so that the next leader already knows since when a beat is missing. */
+void leader_look_step(struct leader *leader) {
+    struct store_missing *missing = NULL;
+    struct reaper_look look = {0};
+    int64_t ttl_ms = leader->conf->heartbeat_ttl_ms, begun_ms = clock_ms();
+    look_anew(leader);
+    if (store_look(leader->store, &missing, &look.n, &look.all) != ERR_OK) {
+        reaper_forget(leader->reaper);
         return;
     }
-    bool *verdicts = calloc(n + 1, sizeof(*verdicts));
+    look.missing = missing;
+    look.now_ms = clock_ms();
+    look.redis_back_ms = node_redis_back_ms(leader->node);
+    int64_t age_ms = node_beat_age_ms(leader->node);
+    /* An answer that took long is about nobody knows which moment. */
+    look.own_fresh = age_ms >= 0 && age_ms < ttl_ms && look.now_ms - begun_ms < ttl_ms / 2;
+    bool *verdicts = calloc(look.n + 1, sizeof(*verdicts));
     if (verdicts) {
-        int64_t age_ms = node_beat_age_ms(agent->wiring.node), now_ms = clock_ms();
-        /* An answer that took long is about nobody knows which moment. */
-        bool fresh = age_ms >= 0 && age_ms < ttl_ms && now_ms - begun_ms < ttl_ms / 2;
-        reaper_look(agent->reaper, nodes, n, now_ms, fresh, node_redis_back_ms(agent->wiring.node),
-                    verdicts, NULL);
+        node_set_role(leader->node, leader->role, count_others(leader, &look));
+        reaper_look(leader->reaper, &look, verdicts, NULL);
     }
-    if (verdicts && atomic_load(&agent->leading)) {
-        bury(agent, nodes, n, verdicts);
+    if (verdicts && leader->role == STORE_ROLE_LEADER) {
+        bury(leader, missing, look.n, verdicts);
     }
     free(verdicts);
-    store_nodes_free(nodes, n);
+    store_missing_free(missing, look.n);
 }
 
-void leader_orphans_step(struct agent *agent) {
+void leader_orphans_step(struct leader *leader) {
     size_t moved = 0;
-    if (atomic_load(&agent->leading) &&
-        store_adopt_orphans(agent->wiring.store, &moved) == ERR_OK && moved > 0) {
+    if (store_adopt_orphans(leader->store, &moved) == ERR_OK && moved > 0) {
         log_event(LOG_WARN, "orphans_adopted", KI("clients", moved));
-        schedule_wake(agent);
     }
 }
 
-void leader_strays_step(struct agent *agent) {
+static void strays_step(struct leader *leader) {
     struct store_strays strays;
-    if (!atomic_load(&agent->leading) ||
-        store_clean_strays(agent->wiring.store, &strays) != ERR_OK) {
+    if (store_clean_strays(leader->store, &strays) != ERR_OK) {
         return;
     }
     for (size_t i = 0; i < strays.n; i++) {
         log_event(LOG_WARN, "stray_list_cleaned", KS("node", strays.rows[i].node),
                   KI("ids", strays.rows[i].ids));
     }
+}
+
+/* ---- when to schedule ------------------------------------------------------------------------ */
+
+/* Reads every wake-up. Nothing depends on them: a periodic look finds the same a little later. */
+static void wake_read(struct leader *leader) {
+    int64_t now_ms = clock_ms();
+    if (!leader->wake) {
+        leader->wake = redis_create(leader->redis_url, leader->conf->redis_timeout_ms);
+    }
+    if (!leader->wake || now_ms < leader->wake_retry_ms) {
+        return;
+    }
+    for (int i = 0; i < WAKES_MAX; i++) {
+        char *payload = NULL;
+        enum err result = redis_subscribed_message(leader->wake, leader->wake_channel, 0, &payload);
+        if (result == ERR_UNAVAILABLE) {
+            leader->wake_retry_ms = now_ms + WAKE_RETRY_MS;
+        }
+        if (result != ERR_OK) {
+            return;
+        }
+        leader->schedule_next_ms = 0;
+        free(payload);
+    }
+}
+
+/* A long look for nothing is followed by a longer rest: many may wait for their time. */
+static int64_t rest_ms(int64_t took_ms) {
+    int64_t rest = 4 * took_ms;
+    if (rest < SCHEDULE_REST_MS) {
+        return SCHEDULE_REST_MS;
+    }
+    return rest < SCHEDULE_REST_MS_MAX ? rest : SCHEDULE_REST_MS_MAX;
+}
+
+static void schedule_step(struct leader *leader) {
+    int64_t begun_ms = clock_ms();
+    if (begun_ms < leader->schedule_next_ms) {
+        return;
+    }
+    bool more = node_lease_valid(leader->node) && schedule_round(leader);
+    int64_t now_ms = clock_ms();
+    leader->schedule_next_ms = more ? now_ms : now_ms + rest_ms(now_ms - begun_ms);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static const struct {
+    enum store_role least;
+    int64_t period_ms;
+    void (*step)(struct leader *leader);
+} periodic[] = {
+    {STORE_ROLE_NONE, LEAD_MS, leader_lead_step},
+    {STORE_ROLE_STANDBY, LOOK_MS, leader_look_step},
+    {STORE_ROLE_STANDBY, 0, wake_read},
+    {STORE_ROLE_LEADER, ORPHANS_MS, leader_orphans_step},
+    {STORE_ROLE_LEADER, STRAYS_MS, strays_step},
+    {STORE_ROLE_LEADER, 0, schedule_step}, /* it knows itself when it is due */
+};
+
+#define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
+
+/* Runs what is due; returns when something is next. */
+static int64_t periodic_run(struct leader *leader, int64_t next_ms[PERIODIC_COUNT]) {
+    int64_t soonest_ms = INT64_MAX;
+    for (size_t i = 0; i < PERIODIC_COUNT && goes_on(leader); i++) {
+        if (leader->role < periodic[i].least) {
+            continue;
+        }
+        if (clock_ms() >= next_ms[i]) {
+            periodic[i].step(leader);
+            next_ms[i] = clock_ms() + periodic[i].period_ms;
+        }
+        if (periodic[i].period_ms > 0 && next_ms[i] < soonest_ms) {
+            soonest_ms = next_ms[i];
+        }
+    }
+    bool leads = leader->role == STORE_ROLE_LEADER;
+    return leads && leader->schedule_next_ms < soonest_ms ? leader->schedule_next_ms : soonest_ms;
+}
+
+static void wait_until(struct leader *leader, int64_t until_ms) {
+    int64_t left_ms = until_ms - clock_ms();
+    if (left_ms <= 0) {
+        return;
+    }
+    struct pollfd fds[] = {
+        {.fd = leader->stop_fd, .events = POLLIN},
+        {.fd = leader->wake ? redis_fd(leader->wake) : -1, .events = POLLIN},
+    };
+    poll(fds, sizeof(fds) / sizeof(fds[0]), left_ms < LEAD_MS ? (int)left_ms : LEAD_MS);
+}
+
+void *leader_run(void *argument) {
+    struct leader *leader = argument;
+    int64_t next_ms[PERIODIC_COUNT] = {0};
+    while (!atomic_load(&leader->stopping)) {
+        int64_t until_ms = clock_ms() + LEAD_MS;
+        if (goes_on(leader)) {
+            int64_t soonest_ms = periodic_run(leader, next_ms);
+            until_ms = soonest_ms < until_ms ? soonest_ms : until_ms;
+        } else {
+            take_role(leader, STORE_ROLE_NONE);
+        }
+        wait_until(leader, until_ms);
+    }
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = leader_member(leader, incarnation);
+    if (leader->role != STORE_ROLE_NONE) {
+        enum err ignored = store_unlead(leader->store, &member);
+        (void)ignored; /* it expires by itself */
+        take_role(leader, STORE_ROLE_NONE);
+    }
+    return NULL;
+}
+
+void leader_stop(struct leader *leader) {
+    atomic_store(&leader->stopping, true);
+    (void)!write(leader->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
 }

@@ -13,9 +13,8 @@ static void joined(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     node_incarnation(agent->wiring.node, incarnation);
     agent->name_taken_since_ms = 0;
-    agent->reconciled_rev = -1;
+    agent->applied_rev = -1;
     agent->reconcile_now = true;
-    reaper_forget(agent->reaper);
     hosts_accept(agent->wiring.hosts, incarnation);
     log_event(LOG_INFO, "joined", KS("node", node_name(agent->wiring.node)),
               KS("incarnation", incarnation));
@@ -42,7 +41,6 @@ static void name_taken(struct agent *agent, int64_t took_ms) {
 
 /* Rule 3: drop all connections, then join anew with nothing. */
 static void fenced(struct agent *agent) {
-    atomic_store(&agent->leading, false);
     releases_forget(agent);
     enum err result = hosts_stop_all(agent->wiring.hosts, "fenced", false, DROP_WAIT_MS);
     if (result == ERR_OK) {
@@ -143,7 +141,6 @@ bool membership_step(struct agent *agent) {
         break;
     case NODE_LOST:
         /* Rule 10: the same incarnation registers again; reconciling then restores what runs. */
-        atomic_store(&agent->lost_ms, clock_ms());
         join(agent);
         break;
     case NODE_MEMBER:

@@ -16,7 +16,8 @@
 #include "base/metrics.h"
 #include "base/pulse.h"
 
-#define COMPLAINT_MS 60000
+#define COMPLAINT_MS      60000
+#define COUNTS_AGE_MS_MAX 5000
 
 struct node {
     const struct conf *conf;
@@ -36,6 +37,14 @@ struct node {
     int64_t complained_ms;           /* of failing, last */
     char trouble[STORE_TROUBLE_LEN]; /* "" while Redis answers */
     struct store_beat last;          /* what the last beat told */
+    char *(*tell)(void *context, int64_t lag_ms);
+    void *tell_context;
+    int64_t agent_seen_ms; /* 0: not yet */
+    bool agent_stalled;    /* as logged */
+    int64_t applied_rev;
+    int64_t behind_since_ms, behind_rev; /* 0: all is applied */
+    enum store_role role;
+    int64_t others;
 };
 
 const char *node_membership_name(enum node_membership membership) {
@@ -52,6 +61,7 @@ struct node *node_create(const struct conf *conf, struct store *store) {
     node->store = store;
     node->started_at_ms = clock_wall_ms();
     node->beat_sent_ms = -1;
+    node->others = -1;
     node->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&node->lock, NULL);
     condition_init(&node->stop_changed);
@@ -74,6 +84,11 @@ void node_destroy(struct node *node) {
     free(node);
 }
 
+void node_tell(struct node *node, char *(*make)(void *context, int64_t lag_ms), void *context) {
+    node->tell = make;
+    node->tell_context = context;
+}
+
 static void node_signal(struct node *node) {
     /* Only fails when the counter is about to overflow: then it is readable anyway. */
     (void)!write(node->event_fd, &(uint64_t){1}, sizeof(uint64_t));
@@ -90,12 +105,23 @@ void node_seen(struct node *node) {
 
 /* ---- heartbeat ------------------------------------------------------------------------------- */
 
+/* Under the lock. Since when the oldest change that a beat told is not applied. */
+static void note_lag(struct node *node) {
+    if (node->behind_since_ms != 0 && node->applied_rev >= node->behind_rev) {
+        node->behind_since_ms = 0;
+    }
+    if (node->behind_since_ms == 0 && node->applied_rev < node->last.rev) {
+        node->behind_since_ms = clock_ms();
+        node->behind_rev = node->last.rev;
+    }
+}
+
 /* Under the lock. */
 static void beat_answered(struct node *node, const struct store_beat *beat, int64_t sent_ms) {
-    bool changed = beat->rev != node->last.rev || beat->draining != node->last.draining ||
-                   beat->alone != node->last.alone;
+    bool changed = beat->rev != node->last.rev || beat->draining != node->last.draining;
     node->beat_sent_ms = sent_ms;
     node->last = *beat;
+    note_lag(node);
     node->trouble[0] = '\0';
     if (node->failing) {
         node->failing = false;
@@ -135,41 +161,80 @@ static void membership_set(struct node *node, enum node_membership membership) {
     node_signal(node);
 }
 
-/* One beat. False: it got no answer, try again sooner than a whole period. */
-static bool node_beat(struct node *node) {
+/* A node whose agent hangs neither starts nor stops clients: better it is taken for dead. */
+static bool agent_hangs(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    bool hangs =
+        node->agent_seen_ms != 0 && clock_ms() - node->agent_seen_ms > node->conf->stall_ms;
+    if (hangs != node->agent_stalled) {
+        node->agent_stalled = hangs;
+        log_event(hangs ? LOG_ERROR : LOG_WARN, hangs ? "agent_stalled" : "agent_goes_on",
+                  KS("node", node->conf->node_name),
+                  KS("detail", hangs ? "no beats until it goes on" : ""));
+    }
+    pthread_mutex_unlock(&node->lock);
+    return hangs;
+}
+
+/* What the beat says, as it was when it was sent. */
+struct beat_call {
     char incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN];
+    int64_t lag_ms, sent_ms;
+};
+
+/* False: this node does not beat now. */
+static bool beat_prepare(struct node *node, struct beat_call *call) {
     pthread_mutex_lock(&node->lock);
     bool member = node->membership == NODE_MEMBER;
-    memcpy(incarnation, node->incarnation, sizeof(incarnation));
-    memcpy(generation, node->generation, sizeof(generation));
+    memcpy(call->incarnation, node->incarnation, sizeof(call->incarnation));
+    memcpy(call->generation, node->generation, sizeof(call->generation));
+    call->lag_ms = node->behind_since_ms ? clock_ms() - node->behind_since_ms : 0;
     pthread_mutex_unlock(&node->lock);
-    if (!member) {
+    call->sent_ms = clock_ms();
+    return member && !agent_hangs(node);
+}
+
+/* Under the lock. */
+static void beat_judge(struct node *node, enum err result, const struct store_beat *beat,
+                       int64_t sent_ms) {
+    /* Redis answers, and forgot something that it had answered before: the others are told by a new
+     * generation, this node knows. */
+    if (result == ERR_OK && store_went_back(node->store)) {
+        result = ERR_WRONG_STATE;
+    }
+    if (result == ERR_OK) {
+        metric_add(METRIC_HEARTBEATS_OK, 1);
+        beat_answered(node, beat, sent_ms);
+    } else if (result == ERR_FENCED) {
+        metric_add(METRIC_FENCED, 1);
+        membership_set(node, NODE_FENCED);
+    } else if (result == ERR_WRONG_STATE) {
+        membership_set(node, NODE_LOST);
+    } else {
+        beat_failed(node, result);
+    }
+}
+
+/* One beat. False: it got no answer, try again sooner than a whole period. */
+static bool node_beat(struct node *node) {
+    struct beat_call call;
+    if (!beat_prepare(node, &call)) {
         return true;
     }
-
     struct store_beat beat = {0};
-    int64_t sent_ms = clock_ms(), sent_us = clock_us();
+    int64_t sent_us = clock_us();
+    char *facts = node->tell ? node->tell(node->tell_context, call.lag_ms) : NULL;
     enum err result =
-        store_beat(node->store, &(struct store_member){node->conf->node_name, incarnation},
-                   generation, node->conf->heartbeat_ttl_ms, &beat);
-
+        store_beat(node->store, &(struct store_member){node->conf->node_name, call.incarnation},
+                   call.generation, node->conf->heartbeat_ttl_ms, facts ? facts : "{}", &beat);
+    free(facts);
     if (result == ERR_OK) {
         histogram_add(HISTOGRAM_HEARTBEAT, clock_us() - sent_us, 1);
     }
     pthread_mutex_lock(&node->lock);
     /* The agent may have joined anew meanwhile: then this answer is about the past. */
-    if (node->membership == NODE_MEMBER && strcmp(node->incarnation, incarnation) == 0) {
-        if (result == ERR_OK) {
-            metric_add(METRIC_HEARTBEATS_OK, 1);
-            beat_answered(node, &beat, sent_ms);
-        } else if (result == ERR_FENCED) {
-            metric_add(METRIC_FENCED, 1);
-            membership_set(node, NODE_FENCED);
-        } else if (result == ERR_WRONG_STATE) {
-            membership_set(node, NODE_LOST);
-        } else {
-            beat_failed(node, result);
-        }
+    if (node->membership == NODE_MEMBER && strcmp(node->incarnation, call.incarnation) == 0) {
+        beat_judge(node, result, &beat, call.sent_ms);
     }
     pthread_mutex_unlock(&node->lock);
     return result == ERR_OK || result == ERR_FENCED || result == ERR_WRONG_STATE;
@@ -234,6 +299,7 @@ enum err node_join(struct node *node, struct store *store) {
         .started_at_ms = node->started_at_ms,
         .heartbeat_ttl_ms = conf->heartbeat_ttl_ms,
         .draining = draining,
+        .again = again,
     };
     int64_t sent_ms = clock_ms();
     enum err result = store_join(store, &join, generation);
@@ -251,6 +317,9 @@ enum err node_join(struct node *node, struct store *store) {
     memcpy(node->generation, generation, sizeof(generation));
     node->beat_sent_ms = sent_ms;
     node->last = (struct store_beat){.draining = draining};
+    node->behind_since_ms = 0;
+    node->applied_rev = -1;
+    (void)store_went_back(store); /* what runs is compared now in any case */
     membership_set(node, NODE_MEMBER);
     pthread_mutex_unlock(&node->lock);
     return ERR_OK;
@@ -336,7 +405,51 @@ bool node_draining(struct node *node) {
 
 bool node_alone(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    bool alone = node->last.alone;
+    bool alone = node->others >= 0 ? node->others == 0 : node->last.nodes == 1;
     pthread_mutex_unlock(&node->lock);
     return alone;
+}
+
+bool node_fleet_counts(struct node *node, struct store_counts *out) {
+    pthread_mutex_lock(&node->lock);
+    *out = node->last.counts;
+    bool fresh = node->membership == NODE_MEMBER && node->last.nodes > 0 &&
+                 clock_ms() - node->beat_sent_ms < COUNTS_AGE_MS_MAX;
+    pthread_mutex_unlock(&node->lock);
+    return fresh;
+}
+
+void node_unplaced(struct node *node, char out[STORE_UNPLACED_LEN]) {
+    pthread_mutex_lock(&node->lock);
+    memcpy(out, node->last.unplaced, STORE_UNPLACED_LEN);
+    pthread_mutex_unlock(&node->lock);
+}
+
+bool node_leader_wanted(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    bool wanted = node->last.wanted;
+    pthread_mutex_unlock(&node->lock);
+    return wanted;
+}
+
+void node_agent_lives(struct node *node, int64_t applied_rev) {
+    pthread_mutex_lock(&node->lock);
+    node->agent_seen_ms = clock_ms();
+    node->applied_rev = applied_rev;
+    note_lag(node);
+    pthread_mutex_unlock(&node->lock);
+}
+
+void node_set_role(struct node *node, enum store_role role, int64_t others) {
+    pthread_mutex_lock(&node->lock);
+    node->role = role;
+    node->others = others;
+    pthread_mutex_unlock(&node->lock);
+}
+
+enum store_role node_role(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    enum store_role role = node->role;
+    pthread_mutex_unlock(&node->lock);
+    return role;
 }

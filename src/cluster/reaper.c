@@ -54,9 +54,8 @@ void reaper_destroy(struct reaper *reaper) {
     }
 }
 
-/* NULL: out of memory, then this look does not count for the node. */
-static struct suspect *suspect_note(struct reaper *reaper, const struct store_node *node,
-                                    int64_t now_ms) {
+/* Out of memory: this look does not count for the node. */
+static void suspect_note(struct reaper *reaper, const struct store_missing *node, int64_t now_ms) {
     struct suspect *suspect;
     HASH_FIND_STR(reaper->suspects, node->name, suspect);
     if (suspect && strcmp(suspect->incarnation, node->incarnation) != 0) {
@@ -66,7 +65,7 @@ static struct suspect *suspect_note(struct reaper *reaper, const struct store_no
     if (!suspect) {
         suspect = calloc(1, sizeof(*suspect));
         if (!suspect) {
-            return NULL;
+            return;
         }
         suspect->name = text_dup(node->name);
         suspect->incarnation = text_dup(node->incarnation);
@@ -74,7 +73,7 @@ static struct suspect *suspect_note(struct reaper *reaper, const struct store_no
             free(suspect->name);
             free(suspect->incarnation);
             free(suspect);
-            return NULL;
+            return;
         }
         suspect->since_ms = now_ms;
         HASH_ADD_KEYPTR(hh, reaper->suspects, suspect->name, strlen(suspect->name), suspect);
@@ -82,10 +81,9 @@ static struct suspect *suspect_note(struct reaper *reaper, const struct store_no
     }
     suspect->looks++;
     suspect->seen = true;
-    return suspect;
 }
 
-static bool judged(const struct store_node *node) {
+static bool judged(const struct store_missing *node) {
     return node->state != STORE_NODE_DEAD && node->incarnation[0] != '\0';
 }
 
@@ -108,48 +106,57 @@ static void brake_log(struct reaper *reaper, bool brake, size_t missing, size_t 
     }
 }
 
-void reaper_look(struct reaper *reaper, const struct store_node *nodes, size_t n, int64_t now_ms,
-                 bool own_fresh, int64_t redis_back_ms, bool *verdicts, bool *braked) {
-    memset(verdicts, 0, n * sizeof(*verdicts));
-    if (braked) {
-        *braked = false;
+/* Nodes that may be judged: those that beat are, whatever else is registered. */
+static size_t count_judged(const struct reaper_look *look, size_t *missing) {
+    size_t others = 0;
+    for (size_t i = 0; i < look->n; i++) {
+        others += !judged(&look->missing[i]);
     }
-    if (!own_fresh || now_ms - reaper->looked_ms > reaper->rules.look_gap_ms_max) {
-        reaper_forget(reaper);
-    }
-    reaper->looked_ms = now_ms;
-    if (!own_fresh) {
-        return;
-    }
-    size_t all = 0, missing = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (judged(&nodes[i])) {
-            all++;
-            if (!nodes[i].beating) {
-                missing++;
-                suspect_note(reaper, &nodes[i], now_ms);
-            }
-        }
-    }
-    forget_unseen(reaper);
+    *missing = look->n - others;
+    return look->all > others ? look->all - others : 0;
+}
 
+/* How long a beat has to be missing. */
+static int64_t patience_ms(struct reaper *reaper, const struct reaper_look *look, bool *braked) {
+    const struct reaper_rules *rules = &reaper->rules;
+    size_t missing, all = count_judged(look, &missing);
     bool mass = missing >= 2 && missing * 3 > all;
     bool redis_new =
-        redis_back_ms != 0 && now_ms - redis_back_ms < reaper->rules.mass_death_wait_ms;
-    bool brake = missing > 0 && (mass || redis_new);
-    int64_t wait_ms = reaper->rules.reclaim_grace_ms;
-    if (brake && wait_ms < reaper->rules.mass_death_wait_ms) {
-        wait_ms = reaper->rules.mass_death_wait_ms;
+        look->redis_back_ms != 0 && look->now_ms - look->redis_back_ms < rules->mass_death_wait_ms;
+    *braked = missing > 0 && (mass || redis_new);
+    brake_log(reaper, *braked, missing, all);
+    return *braked && rules->reclaim_grace_ms < rules->mass_death_wait_ms
+               ? rules->mass_death_wait_ms
+               : rules->reclaim_grace_ms;
+}
+
+void reaper_look(struct reaper *reaper, const struct reaper_look *look, bool *verdicts,
+                 bool *braked) {
+    bool brake = false;
+    if (look->n > 0) {
+        memset(verdicts, 0, look->n * sizeof(*verdicts));
     }
-    brake_log(reaper, brake, missing, all);
+    if (!look->own_fresh || look->now_ms - reaper->looked_ms > reaper->rules.look_gap_ms_max) {
+        reaper_forget(reaper);
+    }
+    reaper->looked_ms = look->now_ms;
+    if (look->own_fresh) {
+        for (size_t i = 0; i < look->n; i++) {
+            if (judged(&look->missing[i])) {
+                suspect_note(reaper, &look->missing[i], look->now_ms);
+            }
+        }
+        forget_unseen(reaper);
+        int64_t wait_ms = patience_ms(reaper, look, &brake);
+        for (size_t i = 0; i < look->n; i++) {
+            struct suspect *suspect;
+            HASH_FIND_STR(reaper->suspects, look->missing[i].name, suspect);
+            verdicts[i] = suspect && judged(&look->missing[i]) && suspect->looks >= 2 &&
+                          look->now_ms - suspect->since_ms >= wait_ms;
+        }
+    }
     if (braked) {
         *braked = brake;
-    }
-    for (size_t i = 0; i < n; i++) {
-        struct suspect *suspect;
-        HASH_FIND_STR(reaper->suspects, nodes[i].name, suspect);
-        verdicts[i] = suspect && judged(&nodes[i]) && suspect->looks >= 2 &&
-                      now_ms - suspect->since_ms >= wait_ms;
     }
 }
 

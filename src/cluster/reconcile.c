@@ -1,16 +1,305 @@
 /* What runs here against what Redis says should: starts what is missing, updates what changed, and
  * stops a client only on positive evidence (rule 4), never because it is merely absent. Agent
- * thread. */
+ * thread.
+ *
+ *   a change of the set  --store_changes-->  what changed since the rev applied here
+ *   reconcile_ms         the sums of both sides; they differ, or a change was not noted:
+ *   full pass            --store_assigned--> the whole list; and every ten minutes */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/text.h"
 #include "agent_internal.h"
 
-#define RECONCILE_REST        2    /* times as long as a comparison took */
+#define RECONCILE_REST        2    /* times as long as a full pass took */
 #define RECONCILE_REST_MS_MAX 1000 /* also after one that Redis never answered */
+#define CHANGES_PAGES_MAX     200  /* in one turn */
+#define FULL_PASS_MS          600000
+#define REV_UNKNOWN           (-1) /* a full pass is due */
+
+/* One turn's findings: what runs otherwise than Redis says, to be judged in batches. */
+struct turn {
+    struct agent *agent;
+    struct store_member member;
+    bool restoring; /* nothing is opened that does not run yet */
+    bool complete;  /* all was applied */
+    bool gave_in;   /* Redis does not answer, or not to us */
+    bool doubted;   /* something had to be judged */
+    struct store_held held[STORE_BATCH_MAX];
+    char *ids[STORE_BATCH_MAX]; /* owned, of held */
+    size_t held_count;
+};
+
+static void note(struct turn *turn, enum err result) {
+    turn->complete = turn->complete && result == ERR_OK;
+    turn->gave_in = turn->gave_in || agent_gives_in(result);
+}
+
+/* ---- starting
+ * ------------------------------------------------------------------------------------ */
+
+/* With the text that Redis has now. */
+static enum err start_by_id(struct turn *turn, const char *id) {
+    struct store_client client = {0};
+    enum err result = store_get(turn->agent->wiring.store, id, &client);
+    if (result != ERR_OK) {
+        return result == ERR_NOT_FOUND ? ERR_OK : result;
+    }
+    bool mine = client.where == STORE_OWNED && client.owner.node &&
+                strcmp(client.owner.node, turn->member.node) == 0 &&
+                strcmp(client.owner.incarnation, turn->member.incarnation) == 0;
+    struct start_order order = {client.id, client.owner.epoch, client.version, client.config,
+                                client.config_len};
+    result = mine ? agent_start(turn->agent, &turn->member, &order) : ERR_OK;
+    store_client_fini(&client);
+    return result;
+}
+
+/* ---- deletes that are undone -------------------------------------------------------------------
+ */
+
+static void deleted_note(struct agent *agent, const struct store_held *held) {
+    agent->deleted[agent->deleted_next] =
+        (struct deleted){text_hash(held->id, SIZE_MAX), held->version};
+    agent->deleted_next = (agent->deleted_next + 1) % DELETED_MAX;
+}
+
+/* What was stopped here as deleted is to run again, with a text that is not newer: Redis went back
+ * to before the delete. */
+static void deleted_tell(struct agent *agent, const struct start_order *order) {
+    uint64_t hash = text_hash(order->id, SIZE_MAX);
+    for (size_t i = 0; i < DELETED_MAX; i++) {
+        struct deleted *deleted = &agent->deleted[i];
+        if (deleted->id_hash == hash && deleted->version >= order->version) {
+            log_event(LOG_WARN, "delete_undone", KS("client", order->id),
+                      KS("detail", "Redis lost its delete: delete it again"));
+            deleted->version = 0;
+        }
+    }
+}
+
+/* ---- judging
+ * ------------------------------------------------------------------------------------- */
+
+static enum err stop_client(struct turn *turn, const struct store_held *held, const char *reason) {
+    return hosts_stop(turn->agent->wiring.hosts, held->id, held->epoch, reason, NULL, NULL);
+}
+
+/* Redis has no trace of it, or one older than what runs: it went back. What comes of it is a change
+ * of this node's set, and is applied as such. */
+static enum err restore_client(struct turn *turn, const struct store_held *held) {
+    char *text = NULL, *identity = NULL;
+    enum err result = hosts_config(turn->agent->wiring.hosts, held->id, &text, &identity);
+    if (result != ERR_OK) {
+        return result == ERR_NOT_FOUND ? ERR_OK : result; /* it has just stopped */
+    }
+    struct store_restored restored = {0};
+    size_t done = 0;
+    result = store_restore(turn->agent->wiring.store, &turn->member,
+                           &(struct store_restore){.id = held->id,
+                                                   .epoch = held->epoch,
+                                                   .config = text,
+                                                   .identity = identity,
+                                                   .version = held->version},
+                           1, &restored, &done);
+    free(text);
+    free(identity);
+    if (result != ERR_OK) {
+        return result;
+    }
+    metric_add(METRIC_RESTORED, restored.mine);
+    turn->agent->reconcile_now = true;
+    return restored.mine ? ERR_OK : stop_client(turn, held, "not_restored");
+}
+
+static enum err act_on(struct turn *turn, const struct store_held *held,
+                       enum store_evidence evidence) {
+    switch (evidence) {
+    case STORE_EVIDENCE_MINE:
+        return ERR_OK;
+    case STORE_EVIDENCE_STALE:
+        return start_by_id(turn, held->id);
+    case STORE_EVIDENCE_NEWER:
+        return stop_client(turn, held, "owned_by_another_node");
+    case STORE_EVIDENCE_WAITING:
+        return stop_client(turn, held, "released");
+    case STORE_EVIDENCE_TOMBSTONE:
+        deleted_note(turn->agent, held);
+        return stop_client(turn, held, "deleted");
+    case STORE_EVIDENCE_NONE:
+    case STORE_EVIDENCE_OLDER:
+        break;
+    }
+    return restore_client(turn, held);
+}
+
+static void act_on_all(struct turn *turn, size_t n) {
+    enum store_evidence evidence[STORE_BATCH_MAX];
+    note(turn, store_evidence(turn->agent->wiring.store, &turn->member, turn->held, n, evidence));
+    for (size_t i = 0; i < n && !turn->gave_in; i++) {
+        if (!agent_goes_on(turn->agent)) {
+            note(turn, ERR_CANCELED);
+            return;
+        }
+        note(turn, act_on(turn, &turn->held[i], evidence[i]));
+    }
+}
+
+static void judge(struct turn *turn) {
+    size_t n = turn->held_count;
+    if (n > 0 && turn->gave_in) {
+        turn->complete = false;
+    } else if (n > 0) {
+        act_on_all(turn, n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        free(turn->ids[i]);
+    }
+    turn->held_count = 0;
+}
+
+static void doubt(struct turn *turn, const struct hosts_client *running) {
+    char *id = text_dup(running->id);
+    if (!id) {
+        note(turn, ERR_MEMORY);
+        return;
+    }
+    turn->doubted = true;
+    turn->ids[turn->held_count] = id;
+    turn->held[turn->held_count++] = (struct store_held){id, running->epoch, running->version};
+    if (turn->held_count == STORE_BATCH_MAX) {
+        judge(turn);
+    }
+}
+
+/* ---- one client
+ * ---------------------------------------------------------------------------------- */
+
+/* What Redis says of an id, beside what runs; running NULL: it does not. order->config NULL: to be
+ * looked up; order->epoch 0: it is not this node's. */
+static void apply(struct turn *turn, const struct start_order *order,
+                  const struct hosts_client *running) {
+    bool owned = order->epoch != 0;
+    if (releases_leaving(turn->agent, order->id) || turn->gave_in) {
+        turn->complete = turn->complete && !turn->gave_in;
+        return;
+    }
+    if (!agent_goes_on(turn->agent)) {
+        note(turn, ERR_CANCELED);
+        return;
+    }
+    bool newer = running && (running->epoch > order->epoch || running->version > order->version);
+    if (running && (!owned || newer)) {
+        doubt(turn, running);
+    } else if (owned && !running && turn->restoring) {
+        note(turn, ERR_WRONG_STATE);
+    } else if (owned &&
+               (!running || running->epoch != order->epoch || running->version != order->version)) {
+        if (!running) {
+            deleted_tell(turn->agent, order);
+        }
+        note(turn, order->config ? agent_start(turn->agent, &turn->member, order)
+                                 : start_by_id(turn, order->id));
+    }
+}
+
+/* ---- changes
+ * ------------------------------------------------------------------------------------- */
+
+static void apply_change(struct turn *turn, const struct store_change *change) {
+    struct hosts_client running = {.id = change->id};
+    bool runs = hosts_runs(turn->agent->wiring.hosts, change->id, &running);
+    apply(turn,
+          &(struct start_order){change->id, change->epoch, change->version, change->config,
+                                change->config_len},
+          runs ? &running : NULL);
+}
+
+/* The rev up to which the rows are applied: all, or what came before the first that is not. Rows of
+ * one rev stand or fall together, and what was in doubt is judged before it counts as applied. */
+static int64_t applied_by(struct turn *turn, const struct store_change *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        apply_change(turn, &rows[i]);
+        if (!turn->complete) {
+            judge(turn);
+            return turn->doubted ? 0 : rows[i].rev - 1;
+        }
+    }
+    judge(turn);
+    return turn->complete && n > 0 ? rows[n - 1].rev : 0;
+}
+
+static bool changes_page(struct turn *turn, struct store_change *last, struct store_set *set) {
+    struct store_change *rows = NULL;
+    struct agent *agent = turn->agent;
+    size_t n = 0;
+    enum err result = store_changes(agent->wiring.store, &turn->member, agent->applied_rev,
+                                    last->id ? last : NULL, set, &rows, &n);
+    note(turn, result);
+    if (result != ERR_OK) {
+        return false;
+    }
+    turn->restoring = set->restoring;
+    if (set->gap > agent->applied_rev || set->rev < agent->applied_rev) {
+        agent->applied_rev = REV_UNKNOWN;
+        turn->complete = false;
+        store_changes_free(rows, n);
+        return false;
+    }
+    int64_t upto = applied_by(turn, rows, n);
+    if (turn->complete && n > 0) {
+        free(last->id);
+        *last = (struct store_change){.rev = rows[n - 1].rev, .id = rows[n - 1].id};
+        rows[n - 1].id = NULL;
+        upto--; /* the next page may have more of this rev */
+    }
+    agent->applied_rev = upto > agent->applied_rev ? upto : agent->applied_rev;
+    store_changes_free(rows, n);
+    return n > 0 && turn->complete;
+}
+
+static void read_changes(struct turn *turn, struct store_set *set) {
+    struct store_change last = {0};
+    int pages = 0;
+    while (pages++ < CHANGES_PAGES_MAX && changes_page(turn, &last, set)) {
+    }
+    bool end = turn->complete && pages <= CHANGES_PAGES_MAX;
+    turn->agent->applied_rev = end ? set->rev : turn->agent->applied_rev;
+    free(last.id);
+}
+
+/* ---- sums
+ * ----------------------------------------------------------------------------------------- */
+
+/* Right after all changes were applied, and while nothing is on its way out: what runs is what
+ * Redis says, or somebody changed one of the two by hand. */
+static void compare_sums(struct agent *agent, const struct store_set *set) {
+    struct hosts_client *rows = NULL;
+    size_t n = 0;
+    int64_t digest = 0;
+    if (agent->leaving || agent->releases || hosts_list(agent->wiring.hosts, &rows, &n) != ERR_OK) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!rows[i].closing) {
+            digest = store_digest_add(digest, rows[i].id, rows[i].epoch, rows[i].version);
+        }
+    }
+    hosts_list_free(rows, n);
+    if (digest != set->digest) {
+        log_event(
+            LOG_WARN, "set_differs", KS("node", node_name(agent->wiring.node)),
+            KS("detail", "what runs here is not what Redis says; the whole list is compared"));
+        agent->applied_rev = REV_UNKNOWN;
+    }
+}
+
+/* ---- the whole list
+ * -------------------------------------------------------------------------------
+ */
 
 /* A client of hosts_list, found by id. */
 struct running {
@@ -20,24 +309,20 @@ struct running {
 };
 
 struct comparison {
-    struct store_member member;
+    struct store_assignment *assigned;
+    size_t assigned_count;
     struct hosts_client *clients;
     size_t client_count;
     struct running *pool;    /* client_count of them */
     struct running *running; /* hash of the pool */
-    struct store_assignment *assigned;
-    size_t assigned_count;
-    int64_t rev;
-    bool claiming; /* what was claimed may not run yet, and not be what is owned any more */
 };
 
-static enum err comparison_make(struct agent *agent, struct comparison *comparison) {
-    enum err result =
-        store_assigned(agent->wiring.store, &comparison->member, &comparison->assigned,
-                       &comparison->assigned_count, &comparison->rev);
-    comparison->claiming = atomic_load(&agent->claims) > 0;
+static enum err comparison_make(struct turn *turn, struct comparison *comparison,
+                                struct store_set *set) {
+    struct agent *agent = turn->agent;
+    enum err result = store_assigned(agent->wiring.store, &turn->member, &comparison->assigned,
+                                     &comparison->assigned_count, set);
     if (result == ERR_OK) {
-        /* After the list of Redis: what was claimed in between is running and looked up below. */
         result = hosts_list(agent->wiring.hosts, &comparison->clients, &comparison->client_count);
     }
     if (result != ERR_OK) {
@@ -50,8 +335,10 @@ static enum err comparison_make(struct agent *agent, struct comparison *comparis
     for (size_t i = 0; i < comparison->client_count; i++) {
         struct running *running = &comparison->pool[i];
         running->client = &comparison->clients[i];
-        HASH_ADD_KEYPTR(hh, comparison->running, running->client->id, strlen(running->client->id),
-                        running);
+        if (!running->client->closing) {
+            HASH_ADD_KEYPTR(hh, comparison->running, running->client->id,
+                            strlen(running->client->id), running);
+        }
     }
     return ERR_OK;
 }
@@ -63,28 +350,8 @@ static void comparison_fini(struct comparison *comparison) {
     store_assigned_free(comparison->assigned, comparison->assigned_count);
 }
 
-/* ---- assigned, but not running as it should ----------------------------------------------------
- */
-
-/* Not ERR_OK: to be tried again at the next turn. */
-static enum err start_client(struct agent *agent, const struct store_member *member,
-                             const char *id) {
-    struct store_client client = {0};
-    enum err result = store_get(agent->wiring.store, id, &client);
-    if (result != ERR_OK) {
-        return result == ERR_NOT_FOUND ? ERR_OK : result;
-    }
-    bool mine = client.where == STORE_OWNED && client.owner.node &&
-                strcmp(client.owner.node, member->node) == 0 &&
-                strcmp(client.owner.incarnation, member->incarnation) == 0;
-    result = mine ? agent_start(agent, member, &client) : ERR_OK;
-    store_client_fini(&client);
-    return result;
-}
-
-/* When Redis gives in the rest is only marked: it is assigned all the same. */
-static bool start_missing(struct agent *agent, struct comparison *comparison) {
-    bool complete = true, goes_on = true;
+static void compare_all(struct turn *turn, struct comparison *comparison) {
+    int64_t digest = 0;
     for (size_t i = 0; i < comparison->assigned_count; i++) {
         const struct store_assignment *want = &comparison->assigned[i];
         struct running *running;
@@ -92,128 +359,68 @@ static bool start_missing(struct agent *agent, struct comparison *comparison) {
         if (running) {
             running->assigned = true;
         }
-        bool same = running && running->client->epoch == want->epoch &&
-                    running->client->version >= want->version;
-        if (same || releases_leaving(agent, want->id)) {
-            continue;
-        }
-        goes_on = goes_on && agent_goes_on(agent);
-        enum err result =
-            goes_on ? start_client(agent, &comparison->member, want->id) : ERR_CANCELED;
-        goes_on = goes_on && !agent_gives_in(result);
-        complete = complete && result == ERR_OK;
+        digest = store_digest_add(digest, want->id, want->epoch, want->version);
+        apply(turn, &(struct start_order){want->id, want->epoch, want->version, NULL, 0},
+              running ? running->client : NULL);
     }
-    return complete;
-}
-
-/* ---- running, but not assigned ------------------------------------------------------------------
- */
-
-static enum err stop_client(struct agent *agent, const struct hosts_client *client,
-                            const char *reason) {
-    return hosts_stop(agent->wiring.hosts, client->id, client->epoch, reason, NULL, NULL);
-}
-
-/* Redis has no trace of it, or one older than this claim: it lost data. */
-static enum err restore_client(struct agent *agent, const struct store_member *member,
-                               const struct hosts_client *client) {
-    char *text = NULL, *identity = NULL;
-    enum err result = hosts_config(agent->wiring.hosts, client->id, &text, &identity);
-    if (result != ERR_OK) {
-        return result == ERR_NOT_FOUND ? ERR_OK : result; /* it has just stopped */
-    }
-    int64_t epoch = 0;
-    struct store_restore item = {.id = client->id,
-                                 .epoch = client->epoch,
-                                 .config = text,
-                                 .identity = identity,
-                                 .version = client->version};
-    result = store_restore(agent->wiring.store, member, &item, &epoch);
-    if (result == ERR_REFUSED) {
-        result = stop_client(agent, client, "not_restored");
-    } else if (result == ERR_OK) {
-        metric_add(METRIC_RESTORED, 1);
-        struct store_client restored = {.id = client->id,
-                                        .config = text,
-                                        .config_len = strlen(text),
-                                        .version = client->version,
-                                        .owner = {.epoch = epoch}};
-        result = agent_start(agent, member, &restored);
-    }
-    free(text);
-    free(identity);
-    return result;
-}
-
-static enum err act_on(struct agent *agent, const struct store_member *member,
-                       const struct hosts_client *client, enum store_evidence evidence) {
-    switch (evidence) {
-    case STORE_EVIDENCE_MINE:
-        return ERR_OK;
-    case STORE_EVIDENCE_NEWER:
-        return stop_client(agent, client, "owned_by_another_node");
-    case STORE_EVIDENCE_WAITING:
-        return stop_client(agent, client, "released");
-    case STORE_EVIDENCE_TOMBSTONE:
-        return stop_client(agent, client, "deleted");
-    case STORE_EVIDENCE_NONE:
-    case STORE_EVIDENCE_OLDER:
-        break;
-    }
-    return restore_client(agent, member, client);
-}
-
-static bool stop_unassigned(struct agent *agent, struct comparison *comparison) {
-    struct store_held *held = calloc(comparison->client_count + 1, sizeof(*held));
-    const struct hosts_client **clients =
-        calloc(comparison->client_count + 1, sizeof(const struct hosts_client *));
-    enum store_evidence *evidence = calloc(comparison->client_count + 1, sizeof(*evidence));
-    size_t n = 0;
-    enum err result = held && clients && evidence ? ERR_OK : ERR_MEMORY;
-    for (size_t i = 0; result == ERR_OK && i < comparison->client_count; i++) {
-        const struct hosts_client *client = comparison->pool[i].client;
-        if (!comparison->pool[i].assigned && !releases_leaving(agent, client->id)) {
-            held[n] = (struct store_held){.id = client->id, .epoch = client->epoch};
-            clients[n++] = client;
+    struct running *running, *next;
+    HASH_ITER(hh, comparison->running, running, next) {
+        if (!running->assigned) {
+            apply(turn, &(struct start_order){running->client->id, 0, 0, NULL, 0}, running->client);
         }
     }
-    if (result == ERR_OK && n > 0) {
-        result = store_evidence(agent->wiring.store, &comparison->member, held, n, evidence);
+    judge(turn);
+    turn->agent->full_digest = digest;
+}
+
+static void full_pass(struct turn *turn, struct store_set *set) {
+    struct agent *agent = turn->agent;
+    struct comparison comparison = {0};
+    enum err result = comparison_make(turn, &comparison, set);
+    turn->restoring = set->restoring;
+    note(turn, result);
+    if (result == ERR_OK) {
+        compare_all(turn, &comparison);
+        /* Changed meanwhile: the next pass keeps it. */
+        enum err ignored =
+            store_keep_digest(agent->wiring.store, &turn->member, set->rev, agent->full_digest);
+        (void)ignored;
+        agent->full_ms = clock_ms();
     }
-    bool known = result == ERR_OK;
-    size_t acted = 0, failed = 0;
-    while (known && acted < n && !agent_gives_in(result) && agent_goes_on(agent)) {
-        result = act_on(agent, &comparison->member, clients[acted], evidence[acted]);
-        failed += result != ERR_OK;
-        acted++;
-    }
-    free(held);
-    free(clients);
-    free(evidence);
-    return known && acted == n && failed == 0;
+    /* Incomplete: the rev stays unknown, so that the next turn looks again. */
+    agent->applied_rev = turn->complete ? set->rev : REV_UNKNOWN;
+    comparison_fini(&comparison);
 }
 
 void reconcile_step(struct agent *agent) {
     int64_t now_ms = clock_ms();
-    bool moved = node_rev(agent->wiring.node) != agent->reconciled_rev;
-    bool due = now_ms - agent->reconciled_ms >= agent->wiring.conf->reconcile_ms;
-    if ((!agent->reconcile_now && !moved && !due) || now_ms < agent->reconcile_next_ms) {
+    bool full = agent->applied_rev == REV_UNKNOWN || now_ms - agent->full_ms >= FULL_PASS_MS;
+    bool moved = node_rev(agent->wiring.node) != agent->applied_rev;
+    bool due = now_ms - agent->compared_ms >= agent->wiring.conf->reconcile_ms;
+    if ((!agent->reconcile_now && !moved && !due && !full) || now_ms < agent->reconcile_next_ms) {
         return;
     }
     agent->reconcile_now = false;
     char incarnation[TEXT_ID_LEN];
-    struct comparison comparison = {.member = agent_member(agent, incarnation)};
-    enum err result = comparison_make(agent, &comparison);
-    /* Whoever changes this node's clients without a pause must not keep Redis busy with lists. */
-    int64_t rest_ms = RECONCILE_REST * (clock_ms() - now_ms);
-    agent->reconcile_next_ms =
-        clock_ms() + (rest_ms < RECONCILE_REST_MS_MAX ? rest_ms : RECONCILE_REST_MS_MAX);
-    if (result == ERR_OK) {
-        bool complete = start_missing(agent, &comparison);
-        complete = stop_unassigned(agent, &comparison) && complete && !comparison.claiming;
-        agent->reconciled_ms = now_ms;
-        /* Incomplete: the rev stays unknown, so that the next turn looks again. */
-        agent->reconciled_rev = complete ? comparison.rev : -1;
+    struct store_set set = {0};
+    struct turn turn = {
+        .agent = agent, .member = agent_member(agent, incarnation), .complete = true};
+    if (full) {
+        full_pass(&turn, &set);
+    } else {
+        read_changes(&turn, &set);
+        if (turn.complete && due) {
+            compare_sums(agent, &set);
+        }
     }
-    comparison_fini(&comparison);
+    if (due) {
+        agent->compared_ms = now_ms;
+    }
+    /* A pass that failed, or looked at everything, must not keep Redis busy with lists. */
+    int64_t rest_ms = RECONCILE_REST * (clock_ms() - now_ms);
+    bool rests = full || !turn.complete;
+    agent->reconcile_next_ms =
+        !rests ? 0
+               : clock_ms() + (rest_ms < RECONCILE_REST_MS_MAX ? rest_ms : RECONCILE_REST_MS_MAX);
+    node_agent_lives(agent->wiring.node, agent->applied_rev);
 }

@@ -210,17 +210,29 @@ static void releases_done(struct agent *agent, size_t n) {
 /* A client that has closed here and that Redis has lost: it is put back, and runs again. */
 static enum err leaving_restore(struct agent *agent, const struct store_member *member,
                                 const struct leaving *leaving) {
-    int64_t epoch;
+    struct store_restored restored = {0};
+    size_t done = 0;
     enum err result = store_restore(agent->wiring.store, member,
                                     &(struct store_restore){.id = leaving->id,
                                                             .epoch = leaving->epoch,
                                                             .config = leaving->config,
                                                             .identity = leaving->identity,
                                                             .version = leaving->version},
-                                    &epoch);
+                                    1, &restored, &done);
     log_event(LOG_WARN, "leaving_restored", KS("client", leaving->id),
-              KS("result", err_name(result)));
-    return result == ERR_REFUSED ? ERR_OK : result;
+              KS("result", result != ERR_OK ? err_name(result)
+                           : restored.mine  ? "ok"
+                                            : "refused"));
+    return result;
+}
+
+static struct store_held held_of(struct agent *agent, const struct agent_task *task) {
+    struct hosts_client running = {.version = 0};
+    const struct leaving *leaving = leaving_of(agent, task);
+    (void)hosts_runs(agent->wiring.hosts, task->id, &running);
+    return (struct store_held){.id = task->id,
+                               .epoch = task->epoch,
+                               .version = leaving ? leaving->version : running.version};
 }
 
 /* Not all of the first n were this node's: they went already, belong to somebody else, or Redis
@@ -231,14 +243,15 @@ static enum err releases_judge(struct agent *agent, const struct store_member *m
     enum store_evidence evidence[STORE_BATCH_MAX];
     size_t at = 0;
     for (struct agent_task *task = agent->releases; at < n; task = task->hh.next) {
-        held[at++] = (struct store_held){.id = task->id, .epoch = task->epoch};
+        held[at++] = held_of(agent, task);
     }
     enum err result = store_evidence(agent->wiring.store, member, held, n, evidence);
     struct agent_task *task = agent->releases;
     for (size_t i = 0; result == ERR_OK && i < n; i++) {
         struct agent_task *next = task->hh.next;
         const struct leaving *leaving = leaving_of(agent, task);
-        if (evidence[i] == STORE_EVIDENCE_NONE && leaving && leaving->identity) {
+        bool lost = evidence[i] == STORE_EVIDENCE_NONE || evidence[i] == STORE_EVIDENCE_OLDER;
+        if (lost && leaving && leaving->identity) {
             result = leaving_restore(agent, member, leaving);
         }
         if (result == ERR_OK) {

@@ -33,9 +33,8 @@ static bool read_row(const struct http_request *request, struct store_client *ro
 static void answer_with_status(struct http_request *request, struct http_response *response,
                                struct fleet_rows *rows, void *context) {
     const struct store_client *row = &rows->rows[0];
-    (void)request;
     (void)context;
-    http_answer_json(response, 200, client_document(row, rows->statuses[0]));
+    http_answer_json(response, 200, client_document(request->api, row, rows->statuses[0]));
     rows->statuses[0] = NULL;
     http_answer_header(response, "ETag", "\"%lld\"", (long long)row->version);
 }
@@ -343,7 +342,7 @@ static void answer_paused(const struct http_request *request, const char *action
     struct store_client row;
     struct client_view view;
     if (read_row(request, &row, response)) {
-        client_view_open(&view, &row);
+        client_view_open(&view, &row, request->api->context.outlook);
         bool resumed = view.config != NULL && view.config->desired == DESIRED_RUNNING;
         client_view_close(&view);
         if (resumed && strcmp(action, "restart") == 0) {

@@ -121,14 +121,14 @@ static void one_free(void *data) {
 }
 
 /* NULL: out of memory. */
-static struct one *one_create(const struct create_item *item) {
+static struct one *one_create(const struct http_api *api, const struct create_item *item) {
     struct store_client row = client_input_row(&item->input, item->version);
     struct one *one = calloc(1, sizeof *one);
     if (one) {
         one->created = item->outcome == ITEM_CREATED;
         one->version = item->version;
         one->id = text_dup(item->input.config->id);
-        one->document = client_document(&row, NULL);
+        one->document = client_document(api, &row, NULL);
     }
     return one;
 }
@@ -147,7 +147,7 @@ static void one_answer(const struct one *one, json_t *document, struct http_resp
 static void one_with_status(struct http_request *request, struct http_response *response,
                             struct fleet_rows *rows, void *context) {
     (void)request;
-    one_answer(context, client_document(&rows->rows[0], rows->statuses[0]), response);
+    one_answer(context, client_document(request->api, &rows->rows[0], rows->statuses[0]), response);
     rows->statuses[0] = NULL;
 }
 
@@ -187,7 +187,7 @@ static void one_awaited(struct http_request *request, struct http_response *resp
 static void one_stored(struct http_request *request, const struct create_item *item,
                        struct http_response *response) {
     const char *id = item->input.config->id;
-    struct one *one = one_create(item);
+    struct one *one = one_create(request->api, item);
     if (!one) {
         http_problem_memory(response);
         return;

@@ -163,7 +163,7 @@ static size_t rows_prepare(const struct listing *listing, struct store_client *r
 /* Takes ownership of status. */
 static void row_show(struct listing *listing, const struct store_client *row, json_t *status) {
     struct client_view view;
-    client_view_open(&view, row);
+    client_view_open(&view, row, listing->request->api->context.outlook);
     bool again = json_object_get(listing->given, row->id) != NULL;
     if (!again && labels_match(&listing->filter, view.config)) {
         json_t *document = client_view_document(&view, status);

@@ -25,10 +25,10 @@ static json_t *body_array(const json_t *body, const char *name, size_t most,
     return list;
 }
 
-static void claim(const struct http_api *api, const json_t *clients, bool anyway,
+static void claim(const struct http_api *api, const json_t *clients,
                   struct http_response *response) {
     size_t n = json_array_size(clients);
-    struct store_claim_item *items = calloc(n + 1, sizeof(*items));
+    struct store_assign_item *items = calloc(n + 1, sizeof(*items));
     if (items == NULL) {
         http_problem_memory(response);
         return;
@@ -40,19 +40,18 @@ static void claim(const struct http_api *api, const json_t *clients, bool anyway
         const char *identity = json_string_value(json_object_get(client, "identity"));
         if (id != NULL) {
             items[taken++] =
-                (struct store_claim_item){.id = id, .identity = identity != NULL ? identity : ""};
+                (struct store_assign_item){.id = id, .identity = identity != NULL ? identity : ""};
         }
     }
     struct agent_claim_answer answer = {0};
-    enum err result = agent_claim(api->context.agent, items, taken, anyway, &answer);
+    enum err result = agent_claim(api->context.agent, items, taken, &answer);
     if (result != ERR_OK) {
         http_problem_store(response, result);
     } else {
         http_answer_json(response, 200,
                          json_pack("{s:I, s:b, s:b, s:b, s:b}", "claimed",
                                    (json_int_t)answer.claimed, "full", answer.full, "draining",
-                                   answer.draining, "fenced", answer.fenced, "troubled",
-                                   answer.troubled));
+                                   answer.draining, "fenced", answer.fenced, "troubled", 0));
     }
     free(items);
 }
@@ -64,8 +63,7 @@ void api_fleet_claim(struct http_request *request, struct http_response *respons
     }
     json_t *clients = body_array(body, "clients", CLAIM_MAX, response);
     if (clients != NULL) {
-        bool anyway = json_is_true(json_object_get(body, "anyway"));
-        claim(request->api, clients, anyway, response);
+        claim(request->api, clients, response);
     }
     json_decref(body);
 }

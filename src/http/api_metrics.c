@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/exposition.h"
+#include "base/json_memory.h"
 #include "http/pending.h"
 #include "mqtt/client_state.h"
 #include "sink/sink.h"
@@ -83,7 +84,7 @@ static void put_membership(struct scrape *scrape) {
           node_lease_valid(node));
     gauge(scrape, "mqfleet_draining", "1 while the node is being emptied.", node_draining(node));
     gauge(scrape, "mqfleet_leader", "1 on the node that schedules and reaps now.",
-          agent_leading(scrape->context->agent) && node_membership(node) == NODE_MEMBER);
+          node_role(node) == STORE_ROLE_LEADER && node_membership(node) == NODE_MEMBER);
     if (age_ms >= 0) {
         gauge_double(scrape, "mqfleet_heartbeat_age_seconds",
                      "Since the last heartbeat that Redis answered was sent.",
@@ -91,10 +92,32 @@ static void put_membership(struct scrape *scrape) {
     }
 }
 
+/* A row for each reason that the leader can count, so that one that goes falls to 0. */
+static void put_unplaced(struct scrape *scrape) {
+    const char *name = "mqfleet_fleet_unplaced_clients";
+    char text[STORE_UNPLACED_LEN], labels[64];
+    node_unplaced(scrape->context->node, text);
+    json_t *counts = json_of_text(text, strlen(text), 0);
+    if (!counts) {
+        return;
+    }
+    exposition_family(
+        scrape->out, name, "gauge",
+        "Clients of the whole fleet that have no node, by why, as the leader counted; "
+        "the same on each node.");
+    for (size_t i = 0; i < PLACEMENT_WAIT_COUNT; i++) {
+        const char *reason = placement_wait_code((enum placement_wait)i);
+        snprintf(labels, sizeof(labels), "reason=\"%s\"", reason);
+        exposition_int(scrape->out, name, labels,
+                       json_integer_value(json_object_get(counts, reason)));
+    }
+    json_decref(counts);
+}
+
 /* Left out while Redis is away. */
 static void put_fleet(struct scrape *scrape) {
     struct store_counts counts;
-    if (!agent_fleet_counts(scrape->context->agent, &counts)) {
+    if (!node_fleet_counts(scrape->context->node, &counts)) {
         return;
     }
     gauge(scrape, "mqfleet_fleet_waiting_clients",
@@ -107,6 +130,7 @@ static void put_fleet(struct scrape *scrape) {
           counts.resting);
     gauge(scrape, "mqfleet_fleet_owned_clients",
           "Clients of the whole fleet that a node has; the same on each node.", counts.owned);
+    put_unplaced(scrape);
 }
 
 /* Left out while it is not known. */

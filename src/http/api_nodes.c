@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/json_memory.h"
 #include "http/json.h"
 #include "http/problem.h"
 
@@ -68,11 +69,13 @@ void api_nodes_list(struct http_request *request, struct http_response *response
     for (size_t i = 0; i < fleet.n; i++) {
         json_array_append_new(list, node_json(&fleet.nodes[i], &fleet));
     }
+    char text[STORE_UNPLACED_LEN];
+    node_unplaced(request->api->context.node, text);
     http_answer_json(
         response, 200,
-        json_pack("{s:o, s:o}", "fleet",
+        json_pack("{s:o, s:o, s:o*}", "fleet",
                   fleet.shared.name[0] != '\0' ? http_json_string(fleet.shared.name) : json_null(),
-                  "nodes", list));
+                  "nodes", list, "unplaced", json_of_text(text, strlen(text), 0)));
     fleet_fini(&fleet);
 }
 
@@ -107,7 +110,7 @@ static void set_draining(const struct http_request *request, bool draining,
     } else if (result == ERR_NOT_FOUND) {
         answer_no_node(request, response);
     } else if (result == ERR_REFUSED) {
-        http_problem(response, PROBLEM_STATE, "node %s is dead", request->parameter);
+        http_problem(response, PROBLEM_STATE, "node %s is dead or leaving", request->parameter);
     } else {
         http_problem_store(response, result);
     }

@@ -139,8 +139,9 @@ json_t *client_unreachable_json(const struct store_client *row) {
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-void client_view_open(struct client_view *view, const struct store_client *row) {
-    *view = (struct client_view){.row = row};
+void client_view_open(struct client_view *view, const struct store_client *row,
+                      struct outlook *outlook) {
+    *view = (struct client_view){.outlook = outlook, .row = row};
     struct client_faults faults;
     if (client_config_parse_text(row->config, row->config_len, row->id, &view->config, &faults) !=
         ERR_OK) {
@@ -183,12 +184,23 @@ static json_t *view_status(const struct client_view *view) {
                                      : client_waiting_json(row);
 }
 
+/* Why it is on no node; null: it is on one. */
+static json_t *waiting_json(const struct client_view *view) {
+    if (view->row->where == STORE_OWNED) {
+        return json_null();
+    }
+    enum placement_wait why = outlook_why(view->outlook, view->row, view->config);
+    return json_pack("{s:s, s:s}", "reason", placement_wait_code(why), "message",
+                     placement_wait_text(why));
+}
+
 json_t *client_view_document(const struct client_view *view, json_t *status) {
     const struct store_client *row = view->row;
     if (status == NULL || view->config == NULL) {
         json_decref(status);
         status = view_status(view);
     }
+    json_object_set_new(status, "waiting", waiting_json(view));
     json_t *desired = view->config != NULL ? json_string(client_desired_name(view->config->desired))
                                            : json_null();
     json_t *document =
@@ -202,9 +214,10 @@ json_t *client_view_document(const struct client_view *view, json_t *status) {
     return document;
 }
 
-json_t *client_document(const struct store_client *row, json_t *status) {
+json_t *client_document(const struct http_api *api, const struct store_client *row,
+                        json_t *status) {
     struct client_view view;
-    client_view_open(&view, row);
+    client_view_open(&view, row, api->context.outlook);
     json_t *document = client_view_document(&view, status);
     client_view_close(&view);
     return document;

@@ -4,6 +4,7 @@
 #define MQFLEET_STORE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,38 +12,43 @@
 #include "net/redis.h"
 #include "store/store.h"
 
-/* X(symbol, name, memory): one row for each file in src/store/lua. memory: what becomes of it when
- * Redis is out of memory: it READS only, GOES_ON, or is REFUSED, because callers fill Redis by it.
- */
+/* Whether it writes, and then what becomes of it when Redis is out of memory. */
+enum script_kind { SCRIPT_READS, SCRIPT_GOES_ON, SCRIPT_REFUSED };
+
+/* X(symbol, name, kind): one row for each file in src/store/lua but common and history. */
 #define SCRIPT_TABLE(X)                                                                            \
-    X(SCRIPT_ASSIGNED, "assigned", GOES_ON)                                                        \
-    X(SCRIPT_BEAT, "beat", GOES_ON)                                                                \
-    X(SCRIPT_CLAIM, "claim", GOES_ON)                                                              \
-    X(SCRIPT_COUNTS, "counts", READS)                                                              \
-    X(SCRIPT_CREATE, "create", REFUSED)                                                            \
-    X(SCRIPT_DEFER, "defer", GOES_ON)                                                              \
-    X(SCRIPT_DELETE, "delete", GOES_ON)                                                            \
-    X(SCRIPT_DRAIN, "drain", GOES_ON)                                                              \
-    X(SCRIPT_EVIDENCE, "evidence", GOES_ON)                                                        \
-    X(SCRIPT_FENCE, "fence", GOES_ON)                                                              \
-    X(SCRIPT_FLEET, "fleet", GOES_ON)                                                              \
-    X(SCRIPT_GET, "get", READS)                                                                    \
-    X(SCRIPT_HOLDER, "holder", READS)                                                              \
-    X(SCRIPT_JOIN, "join", GOES_ON)                                                                \
-    X(SCRIPT_LEAD, "lead", GOES_ON)                                                                \
-    X(SCRIPT_LEAVE, "leave", GOES_ON)                                                              \
-    X(SCRIPT_NODES, "nodes", READS)                                                                \
-    X(SCRIPT_ORPHANS, "orphans", GOES_ON)                                                          \
-    X(SCRIPT_PAGE, "page", READS)                                                                  \
-    X(SCRIPT_REAP, "reap", GOES_ON)                                                                \
-    X(SCRIPT_RELEASE, "release", GOES_ON)                                                          \
-    X(SCRIPT_RESTORE, "restore", GOES_ON)                                                          \
-    X(SCRIPT_STRAYS, "strays", GOES_ON)                                                            \
-    X(SCRIPT_SUCCEEDED, "succeeded", GOES_ON)                                                      \
-    X(SCRIPT_UPDATE, "update", REFUSED)
+    X(SCRIPT_ASSIGN, "assign", SCRIPT_GOES_ON)                                                     \
+    X(SCRIPT_ASSIGNED, "assigned", SCRIPT_GOES_ON)                                                 \
+    X(SCRIPT_BEAT, "beat", SCRIPT_GOES_ON)                                                         \
+    X(SCRIPT_CHANGES, "changes", SCRIPT_READS)                                                     \
+    X(SCRIPT_COUNTS, "counts", SCRIPT_READS)                                                       \
+    X(SCRIPT_CREATE, "create", SCRIPT_REFUSED)                                                     \
+    X(SCRIPT_DEFER, "defer", SCRIPT_GOES_ON)                                                       \
+    X(SCRIPT_DELETE, "delete", SCRIPT_GOES_ON)                                                     \
+    X(SCRIPT_DIGEST, "digest", SCRIPT_GOES_ON)                                                     \
+    X(SCRIPT_DRAIN, "drain", SCRIPT_GOES_ON)                                                       \
+    X(SCRIPT_EVIDENCE, "evidence", SCRIPT_GOES_ON)                                                 \
+    X(SCRIPT_FENCE, "fence", SCRIPT_GOES_ON)                                                       \
+    X(SCRIPT_FLEET, "fleet", SCRIPT_GOES_ON)                                                       \
+    X(SCRIPT_GET, "get", SCRIPT_READS)                                                             \
+    X(SCRIPT_HOLDER, "holder", SCRIPT_READS)                                                       \
+    X(SCRIPT_JOIN, "join", SCRIPT_GOES_ON)                                                         \
+    X(SCRIPT_LEAD, "lead", SCRIPT_GOES_ON)                                                         \
+    X(SCRIPT_LEAVE, "leave", SCRIPT_GOES_ON)                                                       \
+    X(SCRIPT_LEAVING, "leaving", SCRIPT_GOES_ON)                                                   \
+    X(SCRIPT_LOOK, "look", SCRIPT_READS)                                                           \
+    X(SCRIPT_NODES, "nodes", SCRIPT_READS)                                                         \
+    X(SCRIPT_ORPHANS, "orphans", SCRIPT_GOES_ON)                                                   \
+    X(SCRIPT_PAGE, "page", SCRIPT_READS)                                                           \
+    X(SCRIPT_REAP, "reap", SCRIPT_GOES_ON)                                                         \
+    X(SCRIPT_RELEASE, "release", SCRIPT_GOES_ON)                                                   \
+    X(SCRIPT_RESTORE, "restore", SCRIPT_GOES_ON)                                                   \
+    X(SCRIPT_STRAYS, "strays", SCRIPT_GOES_ON)                                                     \
+    X(SCRIPT_SUCCEEDED, "succeeded", SCRIPT_GOES_ON)                                               \
+    X(SCRIPT_UPDATE, "update", SCRIPT_REFUSED)
 
 enum script {
-#define SCRIPT_SYMBOL(symbol, name, memory) symbol,
+#define SCRIPT_SYMBOL(symbol, name, kind) symbol,
     SCRIPT_TABLE(SCRIPT_SYMBOL)
 #undef SCRIPT_SYMBOL
         SCRIPT_COUNT
@@ -51,6 +57,14 @@ enum script {
 struct store_script {
     char *text; /* common.lua and the script's own file; owned */
     char sha[41];
+};
+
+/* See store_share_history. */
+struct store_history {
+    char caller[TEXT_ID_LEN];
+    int64_t restoring_ms;
+    _Atomic int64_t next, answered;
+    atomic_bool went_back;
 };
 
 struct store {
@@ -62,6 +76,7 @@ struct store {
     size_t connections;
     int64_t replicas_min; /* 0: none need to have a write */
     int64_t replicas_timeout_ms;
+    struct store_history own_history, *history;
 
     pthread_mutex_t mutex; /* guards all below; never held over I/O */
     pthread_cond_t freed;
@@ -76,8 +91,8 @@ struct store {
 /* ---- a call -------------------------------------------------------------------------------- */
 
 #define CALL_ITEM_ARGS_MAX 8 /* of release */
-#define CALL_ARGS_MAX      (16 + STORE_BATCH_MAX * CALL_ITEM_ARGS_MAX)
-#define CALL_NUMBERS_MAX   (8 + STORE_BATCH_MAX * 3)
+#define CALL_ARGS_MAX      (24 + STORE_BATCH_MAX * CALL_ITEM_ARGS_MAX)
+#define CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 3)
 
 /* What has to become of a write when too few replicas have it in time. */
 enum call_copies {

@@ -16,29 +16,27 @@
 #include "store/scripts.h"
 
 #define COMPLAINT_MS 60000
+#define RESTORING_MS 3000
 
-static const char *const SCRIPT_NAMES[SCRIPT_COUNT] = {
-#define SCRIPT_NAME(symbol, name, memory) [symbol] = (name),
-    SCRIPT_TABLE(SCRIPT_NAME)
-#undef SCRIPT_NAME
+/* What comes between common.lua and a script's own text. A script that writes first says what this
+ * process knows to be written (history.lua), and before that decides what becomes of it when Redis
+ * is out of memory. */
+static const char *const PREAMBLES[] = {
+    [SCRIPT_READS] = NULL,
+    /* It goes on: a script that has written is not refused for lack of memory any more, from Redis
+     * 2.6 to 8 and in Valkey ("flags=allow-oom" would be a syntax error before Redis 7). */
+    [SCRIPT_GOES_ON] = "redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
+    /* It is refused at once, although something that it does first might free memory. */
+    [SCRIPT_REFUSED] = "redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n",
 };
 
-/* What comes before a script, for when Redis is out of memory. */
-enum without_memory { READS, GOES_ON, REFUSED };
-
-static const char *const FIRST_WRITES[] = {
-    [READS] = "",
-    /* A script that has written is not refused for lack of memory any more, from Redis 2.6 to 8 and
-     * in Valkey ("flags=allow-oom" would be a syntax error before Redis 7). */
-    [GOES_ON] = "redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
-    /* At once, although something that it does first might free memory. */
-    [REFUSED] = "redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n",
-};
-
-static const enum without_memory WITHOUT_MEMORY[SCRIPT_COUNT] = {
-#define SCRIPT_MEMORY(symbol, name, memory) [symbol] = (memory),
-    SCRIPT_TABLE(SCRIPT_MEMORY)
-#undef SCRIPT_MEMORY
+static const struct {
+    const char *name;
+    enum script_kind kind;
+} SCRIPTS[SCRIPT_COUNT] = {
+#define SCRIPT_ROW(symbol, name, kind) [symbol] = {(name), (kind)},
+    SCRIPT_TABLE(SCRIPT_ROW)
+#undef SCRIPT_ROW
 };
 
 /* What a script's first word means. */
@@ -50,6 +48,7 @@ static const struct {
     {"FENCED", ERR_FENCED},
     {"REFUSED", ERR_REFUSED},
     {"STATE", ERR_WRONG_STATE},
+    {"BACK", ERR_CANCELED}, /* for call_run alone */
     {"EXISTS", ERR_EXISTS},
     {"VERSION", ERR_VERSION},
     {"NOT_FOUND", ERR_NOT_FOUND},
@@ -72,8 +71,12 @@ static enum err scripts_init(struct store_script *scripts) {
         struct buffer text;
         buffer_init(&text);
         buffer_append_str(&text, source("common"));
-        buffer_append_str(&text, FIRST_WRITES[WITHOUT_MEMORY[i]]);
-        buffer_append_str(&text, source(SCRIPT_NAMES[i]));
+        const char *preamble = PREAMBLES[SCRIPTS[i].kind];
+        if (preamble) {
+            buffer_append_str(&text, preamble);
+            buffer_append_str(&text, source("history"));
+        }
+        buffer_append_str(&text, source(SCRIPTS[i].name));
         scripts[i].text = buffer_take(&text);
         if (!scripts[i].text) {
             return ERR_MEMORY;
@@ -88,8 +91,11 @@ static char *joined(const char *prefix, const char *name) {
     return asprintf(&key, "%s%s", prefix, name) < 0 ? NULL : key;
 }
 
-char *store_wake_channel(const char *key_prefix) {
-    return joined(key_prefix, "mqtt_fleet:wake");
+char *store_wake_channel(const char *key_prefix, const char *node) {
+    char *name = NULL;
+    int len =
+        asprintf(&name, "%smqtt_fleet:wake%s%s", key_prefix, node ? ":" : "", node ? node : "");
+    return len < 0 ? NULL : name;
 }
 
 /* ---- pool ---------------------------------------------------------------------------------- */
@@ -104,6 +110,9 @@ struct store *store_open(const char *url, const char *key_prefix, int64_t timeou
     pthread_mutex_init(&store->mutex, NULL);
     condition_init(&store->freed);
     store->timeout_ms = timeout_ms;
+    store->history = &store->own_history;
+    store->own_history.restoring_ms = RESTORING_MS;
+    text_random_id(store->own_history.caller);
     store->prefix = text_dup(key_prefix);
     store->key = joined(key_prefix, "mqtt_config:no");
     store->connections = connections;
@@ -147,6 +156,18 @@ void store_close(struct store *store) {
 void store_require_replicas(struct store *store, int64_t replicas_min, int64_t timeout_ms) {
     store->replicas_min = replicas_min;
     store->replicas_timeout_ms = timeout_ms;
+}
+
+void store_share_history(struct store *store, struct store *with) {
+    store->history = with->history;
+}
+
+void store_set_restoring_ms(struct store *store, int64_t restoring_ms) {
+    store->history->restoring_ms = restoring_ms;
+}
+
+bool store_went_back(struct store *store) {
+    return atomic_exchange(&store->history->went_back, false);
 }
 
 /* NULL: none came free within the timeout. The one used last comes first, so that few are open. */
@@ -252,25 +273,89 @@ static void log_failure(const struct store *store, enum script script, const cha
                   KS("detail", "this Redis is a cluster: key_prefix must hold a hash tag, "
                                "such as {fleet}:"));
     } else {
-        log_event(LOG_ERROR, "store_script_failed", KS("script", SCRIPT_NAMES[script]));
+        log_event(LOG_ERROR, "store_script_failed", KS("script", SCRIPTS[script].name));
     }
 }
 
-static enum err run_script(struct store *store, struct redis *redis, struct call *call,
-                           struct redis_reply **reply) {
+/* The number of this call; what common.lua takes off the end of the arguments. */
+static int64_t present(struct store *store, struct call *call, char token[TEXT_ID_LEN]) {
+    struct store_history *history = store->history;
+    int64_t number = atomic_fetch_add(&history->next, 1) + 1;
+    text_random_id(token);
+    call_str(call, history->caller);
+    call_int(call, number);
+    call_int(call, atomic_load(&history->answered));
+    call_int(call, history->restoring_ms);
+    call_str(call, token);
+    return number;
+}
+
+static void answered(struct store_history *history, int64_t number) {
+    int64_t before = atomic_load(&history->answered);
+    while (before < number && !atomic_compare_exchange_weak(&history->answered, &before, number)) {
+    }
+}
+
+static bool is_answer(enum err err) {
+    return err != ERR_UNAVAILABLE && err != ERR_TIMEOUT && err != ERR_PROTOCOL &&
+           err != ERR_MEMORY && err != ERR_FULL;
+}
+
+/* A call as it came, before its numbers. */
+struct call_shape {
+    int argc;
+    size_t number_count;
+};
+
+static enum err send_once(struct store *store, struct redis *redis, struct call *call,
+                          const struct call_shape *shape, struct redis_reply **reply) {
     const struct store_script *script = &store->scripts[call->script];
-    bool was_open = redis_fd(redis) >= 0;
+    bool writes = SCRIPTS[call->script].kind != SCRIPT_READS;
+    char token[TEXT_ID_LEN];
+    call->argc = shape->argc;
+    call->number_count = shape->number_count;
+    redis_reply_free(*reply);
+    *reply = NULL;
+    int64_t number = writes ? present(store, call, token) : 0;
     enum err err =
         redis_script(redis, script->sha, script->text, 1, call->argc, call->argv, NULL, reply);
-    if (err == ERR_UNAVAILABLE && was_open) {
-        call->repeated = true;
-        err =
-            redis_script(redis, script->sha, script->text, 1, call->argc, call->argv, NULL, reply);
-    }
     if (err == ERR_PROTOCOL) {
         log_failure(store, call->script, redis_error(redis));
     }
-    return err == ERR_OK ? word_err(SCRIPT_NAMES[call->script], *reply) : err;
+    err = err == ERR_OK ? word_err(SCRIPTS[call->script].name, *reply) : err;
+    if (writes && is_answer(err) && err != ERR_CANCELED) {
+        answered(store->history, number);
+    }
+    return err;
+}
+
+/* A broken connection is tried once more, with numbers of now: Redis may be another one, which
+ * lacks what was answered since the first time. */
+static enum err run_once(struct store *store, struct redis *redis, struct call *call,
+                         const struct call_shape *shape, struct redis_reply **reply) {
+    bool was_open = redis_fd(redis) >= 0;
+    enum err err = send_once(store, redis, call, shape, reply);
+    if (err == ERR_UNAVAILABLE && was_open) {
+        call->repeated = true;
+        err = send_once(store, redis, call, shape, reply);
+    }
+    return err;
+}
+
+/* A Redis that lost what it had answered says so, once, and has changed nothing. */
+static enum err run_script(struct store *store, struct redis *redis, struct call *call,
+                           struct redis_reply **reply) {
+    const struct call_shape shape = {call->argc, call->number_count};
+    enum err err = run_once(store, redis, call, &shape, reply);
+    if (err == ERR_CANCELED) {
+        log_event(LOG_WARN, "redis_went_back", KS("script", SCRIPTS[call->script].name));
+        atomic_store(&store->history->answered, 0);
+        atomic_store(&store->history->went_back, true);
+        err = run_once(store, redis, call, &shape, reply);
+    }
+    call->argc = shape.argc;
+    call->number_count = shape.number_count;
+    return err == ERR_CANCELED ? ERR_UNAVAILABLE : err;
 }
 
 /* Also when this call wrote nothing, because an earlier one had: that may not be copied yet. */
@@ -282,7 +367,7 @@ static enum err await_copies(struct store *store, struct redis *redis, const str
     if (err == ERR_OK) {
         return ERR_OK;
     }
-    log_event(LOG_WARN, "store_not_replicated", KS("script", SCRIPT_NAMES[call->script]),
+    log_event(LOG_WARN, "store_not_replicated", KS("script", SCRIPTS[call->script].name),
               KI("min_replicas", store->replicas_min), KS("error", err_name(err)),
               KS("detail", redis_error(redis)));
     return call->copies == COPIES_REQUIRED ? ERR_TIMEOUT : ERR_OK;

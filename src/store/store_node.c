@@ -13,6 +13,7 @@
 static const char *const STATE_NAMES[] = {
     [STORE_NODE_LIVE] = "live",
     [STORE_NODE_DRAINING] = "draining",
+    [STORE_NODE_LEAVING] = "leaving",
     [STORE_NODE_DEAD] = "dead",
 };
 
@@ -42,6 +43,7 @@ static void node_fini(struct store_node *node) {
     free(node->type);
     free(node->incarnation);
     free(node->version);
+    free(node->facts);
 }
 
 void store_nodes_free(struct store_node *nodes, size_t n) {
@@ -83,7 +85,7 @@ static enum err read_node(const struct redis_reply *reply, int64_t ttl_ms, struc
             return ERR_MEMORY;
         }
     }
-    return ERR_OK;
+    return reply_text(redis_reply_at(reply, 12), &out->facts);
 }
 
 static enum err add_nodes(struct node_list *list, const struct redis_reply *reply, int64_t ttl_ms) {
@@ -171,6 +173,76 @@ enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store
     return err;
 }
 
+/* ---- beats that are missing ------------------------------------------------------------------ */
+
+void store_missing_free(struct store_missing *missing, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        free(missing[i].name);
+        free(missing[i].incarnation);
+    }
+    free(missing);
+}
+
+static enum err add_missing(const struct redis_reply *reply, struct store_missing **rows,
+                            size_t *n) {
+    size_t more = redis_reply_count(reply);
+    struct store_missing *grown = realloc(*rows, (*n + more + 1) * sizeof *grown);
+    if (!grown) {
+        return ERR_MEMORY;
+    }
+    *rows = grown;
+    for (size_t i = 0; i < more; i++) {
+        const struct redis_reply *fields = redis_reply_at(reply, i);
+        struct store_missing *row = &grown[*n];
+        *row = (struct store_missing){
+            .state = state_parse(redis_reply_str(redis_reply_at(fields, 2), NULL))};
+        enum err err = reply_text(redis_reply_at(fields, 0), &row->name);
+        if (err == ERR_OK) {
+            err = reply_text(redis_reply_at(fields, 1), &row->incarnation);
+        }
+        *n += 1;
+        if (err != ERR_OK || !row->name || !row->incarnation) {
+            return ERR_MEMORY;
+        }
+    }
+    return ERR_OK;
+}
+
+/* One step of the scan; *cursor 0 after the last. */
+static enum err look_step(struct store *store, uint64_t *cursor, struct store_missing **missing,
+                          size_t *n, size_t *all) {
+    struct call call;
+    struct redis_reply *reply;
+    call_begin(&call, store, SCRIPT_LOOK);
+    call_cursor(&call, *cursor);
+    enum err err = call_run(store, &call, &reply);
+    if (err == ERR_OK) {
+        *cursor = reply_cursor(redis_reply_at(reply, 1));
+        *all += (size_t)answer_int(reply, 2);
+        err = add_missing(redis_reply_at(reply, 3), missing, n);
+    }
+    redis_reply_free(reply);
+    return err;
+}
+
+enum err store_look(struct store *store, struct store_missing **missing, size_t *n, size_t *all) {
+    uint64_t cursor = 0;
+    enum err err;
+    size_t step = 0;
+    *missing = NULL;
+    *n = 0;
+    *all = 0;
+    do {
+        err = look_step(store, &cursor, missing, n, all);
+    } while (err == ERR_OK && cursor != 0 && ++step < NODES_STEPS_MAX);
+    if (err != ERR_OK) {
+        store_missing_free(*missing, *n);
+        *missing = NULL;
+        *n = 0;
+    }
+    return err;
+}
+
 /* ---- life of a node ------------------------------------------------------------------------ */
 
 static enum err join_step(struct store *store, const struct store_join *join, const char *candidate,
@@ -188,6 +260,7 @@ static enum err join_step(struct store *store, const struct store_join *join, co
     call_int(&call, join->heartbeat_ttl_ms);
     call_str(&call, join->draining ? "1" : "0");
     call_str(&call, candidate);
+    call_str(&call, join->again ? "1" : "0");
     enum err err = call_run(store, &call, &reply);
     if (err == ERR_OK) {
         size_t len = 0;
@@ -216,20 +289,27 @@ enum err store_join(struct store *store, const struct store_join *join,
 }
 
 enum err store_beat(struct store *store, const struct store_member *member, const char *generation,
-                    int64_t heartbeat_ttl_ms, struct store_beat *out) {
+                    int64_t heartbeat_ttl_ms, const char *facts, struct store_beat *out) {
     struct call call;
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_BEAT);
     call_member(&call, member);
     call_str(&call, generation);
     call_int(&call, heartbeat_ttl_ms);
+    call_str(&call, facts);
     enum err err = call_run(store, &call, &reply);
     *out = (struct store_beat){
         .rev = answer_int(reply, 1),
         .redis_ms = answer_int(reply, 2),
         .draining = answer_int(reply, 3) == 1,
-        .alone = answer_int(reply, 4) == 1,
+        .wanted = answer_int(reply, 4) == 1,
+        .nodes = answer_int(reply, 5),
+        .counts = {answer_int(reply, 6), answer_int(reply, 7), answer_int(reply, 8)},
     };
+    const char *unplaced = reply ? redis_reply_str(redis_reply_at(reply, 9), NULL) : NULL;
+    if (unplaced && strlen(unplaced) < sizeof out->unplaced) {
+        strcpy(out->unplaced, unplaced);
+    }
     redis_reply_free(reply);
     return err;
 }
@@ -256,6 +336,13 @@ enum err store_reap(struct store *store, const struct store_member *target, size
     return err;
 }
 
+enum err store_leaving(struct store *store, const struct store_member *member) {
+    struct call call;
+    call_begin(&call, store, SCRIPT_LEAVING);
+    call_member(&call, member);
+    return call_run_plain(store, &call);
+}
+
 enum err store_leave(struct store *store, const struct store_member *member) {
     struct call call;
     call_begin(&call, store, SCRIPT_LEAVE);
@@ -274,20 +361,22 @@ enum err store_drain(struct store *store, const char *node, bool draining) {
 /* ---- leadership ---------------------------------------------------------------------------- */
 
 enum err store_lead(struct store *store, const struct store_member *member, int64_t ttl_ms,
-                    bool *leading) {
+                    const char *unplaced, enum store_role *role) {
     struct call call;
     struct redis_reply *reply;
     assert(ttl_ms >= 0);
     call_begin(&call, store, SCRIPT_LEAD);
     call_member(&call, member);
     call_int(&call, ttl_ms);
+    call_str(&call, unplaced);
     enum err err = call_run(store, &call, &reply);
-    *leading = answer_int(reply, 1) == 1;
+    int64_t answer = answer_int(reply, 1);
+    *role = answer == 2 ? STORE_ROLE_LEADER : answer == 1 ? STORE_ROLE_STANDBY : STORE_ROLE_NONE;
     redis_reply_free(reply);
     return err;
 }
 
 enum err store_unlead(struct store *store, const struct store_member *member) {
-    bool leading;
-    return store_lead(store, member, 0, &leading);
+    enum store_role role;
+    return store_lead(store, member, 0, "", &role);
 }

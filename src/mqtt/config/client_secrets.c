@@ -210,6 +210,7 @@ struct config_walk {
     const struct conf *conf;
     struct client_faults *faults;
     char *fault; /* CLIENT_SECRETS_FAULT_LEN */
+    struct client_secret_keys *keys;
     /* secret and from: of the configuration that is changed; other: the secret of the other one. */
     enum err (*visit)(struct config_walk *walk, const struct field *field, const char *pointer,
                       char **secret, char *const *from, const char *other);
@@ -263,14 +264,14 @@ static enum err open_one(struct config_walk *walk, const struct field *field, co
 }
 
 /* The path has the URL's query. */
-static enum err open_query(struct config_walk *walk, const char *pointer, char **path) {
+static enum err visit_query(struct config_walk *walk, const char *pointer, char **path) {
     char *mark = *path != NULL ? strchr(*path, '?') : NULL;
     if (mark == NULL || !secret_is_sealed(mark + 1)) {
         return ERR_OK;
     }
     char *query = text_dup(mark + 1), *whole = NULL;
     enum err result =
-        query == NULL ? ERR_MEMORY : open_one(walk, NULL, pointer, &query, NULL, NULL);
+        query == NULL ? ERR_MEMORY : walk->visit(walk, NULL, pointer, &query, NULL, NULL);
     if (result == ERR_OK) {
         whole = with_part(*path, mark + 1, query);
         result = whole == NULL ? ERR_MEMORY : ERR_OK;
@@ -283,25 +284,57 @@ static enum err open_query(struct config_walk *walk, const char *pointer, char *
     return result;
 }
 
-enum err client_secrets_open(struct client_config *config, struct secret_box *box,
-                             char fault[CLIENT_SECRETS_FAULT_LEN]) {
-    struct config_walk walk = {.id = config->id, .box = box, .fault = fault, .visit = open_one};
-    enum err result = walk_config(&walk, &client_fields, config, config, "");
+/* Those that may be sealed, wherever they are. */
+static enum err walk_sealed(struct config_walk *walk, struct client_config *config) {
+    enum err result = walk_config(walk, &client_fields, config, config, "");
     if (result == ERR_OK) {
         const char *pointer = config->url_count > 0 ? URLS_POINTER : URL_POINTER;
-        result = open_query(&walk, pointer, &config->path);
+        result = visit_query(walk, pointer, &config->path);
     }
     for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
-        result = open_query(&walk, URLS_POINTER, &config->urls[i].path);
+        result = visit_query(walk, URLS_POINTER, &config->urls[i].path);
     }
     struct client_websocket *websocket = config->websocket;
     for (size_t i = 0; result == ERR_OK && websocket != NULL && i < websocket->header_count; i++) {
-        result = open_one(&walk, NULL, HEADERS_POINTER, &websocket->headers[i].value, NULL, NULL);
+        result = walk->visit(walk, NULL, HEADERS_POINTER, &websocket->headers[i].value, NULL, NULL);
     }
+    return result;
+}
+
+enum err client_secrets_open(struct client_config *config, struct secret_box *box,
+                             char fault[CLIENT_SECRETS_FAULT_LEN]) {
+    struct config_walk walk = {.id = config->id, .box = box, .fault = fault, .visit = open_one};
+    enum err result = walk_sealed(&walk, config);
     if (result == ERR_MEMORY) {
         snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
     }
     return result;
+}
+
+static enum err note_key(struct config_walk *walk, const struct field *field, const char *pointer,
+                         char **secret, char *const *from, const char *other) {
+    (void)field;
+    (void)pointer;
+    (void)from;
+    (void)other;
+    struct client_secret_keys *keys = walk->keys;
+    char id[SECRET_KEY_ID_LEN];
+    if (*secret == NULL || keys->count == SECRET_KEYS_MAX || !secret_key_id(*secret, id)) {
+        return ERR_OK;
+    }
+    for (size_t i = 0; i < keys->count; i++) {
+        if (strcmp(keys->ids[i], id) == 0) {
+            return ERR_OK;
+        }
+    }
+    memcpy(keys->ids[keys->count++], id, sizeof(id));
+    return ERR_OK;
+}
+
+enum err client_secrets_keys(struct client_config *config, struct client_secret_keys *out) {
+    *out = (struct client_secret_keys){0};
+    struct config_walk walk = {.id = config->id, .keys = out, .visit = note_key};
+    return walk_sealed(&walk, config);
 }
 
 bool client_secrets_elsewhere(const struct client_config *config) {

@@ -138,10 +138,6 @@ void hosts_flush(struct hosts *hosts) {
 void hosts_accept(struct hosts *hosts, const char *incarnation) {
     char *copy = text_dup(incarnation);
     pthread_mutex_lock(&hosts->lock);
-    /* After a loss of Redis's data it is the same one, and what was stopped stays stopped. */
-    if (hosts->incarnation == NULL || copy == NULL || strcmp(hosts->incarnation, copy) != 0) {
-        hosts->stopped_epoch = 0;
-    }
     free(hosts->incarnation);
     hosts->incarnation = copy;
     pthread_mutex_unlock(&hosts->lock);
@@ -222,27 +218,15 @@ static enum err push_start(struct host *host, struct host_command *command) {
     return result;
 }
 
-/* Under hosts->lock, which hosts_stop takes too: what was stopped before is not started after. */
-static enum err may_start(const struct hosts *hosts, const struct host_command *command,
-                          const char *incarnation, bool claimed) {
-    if (hosts->incarnation == NULL || strcmp(hosts->incarnation, incarnation) != 0) {
-        return ERR_WRONG_STATE;
-    }
-    return claimed && command->epoch <= hosts->stopped_epoch ? ERR_REFUSED : ERR_OK;
-}
-
-static enum err start(struct hosts *hosts, struct host_command *command, const char *incarnation,
-                      bool claimed) {
+static enum err start(struct hosts *hosts, struct host_command *command, const char *incarnation) {
     if (command == NULL) {
         return ERR_MEMORY;
     }
     pthread_mutex_lock(&hosts->lock);
     command->generation = hosts->generation;
-    enum err result = may_start(hosts, command, incarnation, claimed);
-    bool allowed = result == ERR_OK;
-    if (allowed) {
-        result = push_start(hosts_host_of(hosts, command->id), command);
-    }
+    bool allowed = hosts->incarnation != NULL && strcmp(hosts->incarnation, incarnation) == 0;
+    enum err result =
+        allowed ? push_start(hosts_host_of(hosts, command->id), command) : ERR_WRONG_STATE;
     pthread_mutex_unlock(&hosts->lock);
     if (!allowed) {
         host_command_free(command);
@@ -271,12 +255,7 @@ static struct host_command *start_command(struct client_config *config, int64_t 
 
 enum err hosts_start(struct hosts *hosts, struct client_config *config, const char *incarnation,
                      int64_t epoch, int64_t version) {
-    return start(hosts, start_command(config, epoch, version), incarnation, false);
-}
-
-enum err hosts_start_claimed(struct hosts *hosts, struct client_config *config,
-                             const char *incarnation, int64_t epoch, int64_t version) {
-    return start(hosts, start_command(config, epoch, version), incarnation, true);
+    return start(hosts, start_command(config, epoch, version), incarnation);
 }
 
 /* ---- stop, retry, restart ---- */
@@ -293,9 +272,6 @@ enum err hosts_stop(struct hosts *hosts, const char *id, int64_t epoch, const ch
     command->done = done;
     command->context = context;
     pthread_mutex_lock(&hosts->lock);
-    if (epoch > hosts->stopped_epoch) {
-        hosts->stopped_epoch = epoch;
-    }
     enum err result =
         hosts_push(host, command); /* also for an unknown id: a start may be in the queue */
     pthread_mutex_unlock(&hosts->lock);

@@ -16,10 +16,9 @@ struct hosts {
     size_t count;
     struct host **all;
 
-    pthread_mutex_t lock;  /* guards the rest */
-    char *incarnation;     /* accepted; NULL: none */
-    uint64_t generation;   /* of what is started now */
-    int64_t stopped_epoch; /* the newest that was told to stop since hosts_accept */
+    pthread_mutex_t lock; /* guards the rest */
+    char *incarnation;    /* accepted; NULL: none */
+    uint64_t generation;  /* of what is started now */
 };
 
 /* The one that has, or would have, the client. */

@@ -23,7 +23,8 @@ static enum err list_host(struct host *host, struct hosts_client **rows, size_t 
             result = ERR_MEMORY;
             break;
         }
-        grown[(*n)++] = (struct hosts_client){id, client->epoch, client->version};
+        grown[(*n)++] = (struct hosts_client){id, client->epoch, client->version,
+                                              client->state == CLIENT_CLOSING};
     }
     pthread_mutex_unlock(&host->lock);
     return result;
@@ -49,6 +50,19 @@ void hosts_list_free(struct hosts_client *rows, size_t n) {
         free(rows[i].id);
     }
     free(rows);
+}
+
+bool hosts_runs(struct hosts *hosts, const char *id, struct hosts_client *out) {
+    struct host *host = hosts_host_of(hosts, id);
+    pthread_mutex_lock(&host->lock);
+    const struct client *client = hosts_find_locked(host, id);
+    bool runs = client != NULL && client->state != CLIENT_CLOSING;
+    if (runs) {
+        out->epoch = client->epoch;
+        out->version = client->version;
+    }
+    pthread_mutex_unlock(&host->lock);
+    return runs;
 }
 
 size_t hosts_count(struct hosts *hosts) {

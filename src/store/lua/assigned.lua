@@ -3,7 +3,8 @@
 -- from the list's end to its beginning: what leaves the list meanwhile shifts the rest to where it
 -- is yet to be read.
 -- Refused: dead, unknown or another incarnation ('FENCED').
--- Answers: 'OK', rev, end of the next page (0: none), id, epoch, version of each | 'FENCED'.
+-- Answers: 'OK', rev, end of the next page (0: none), restoring (1 or 0), and id, epoch, version of
+-- each | 'FENCED'.
 
 local node, incarnation, stop = ARGV[2], ARGV[3], tonumber(ARGV[4])
 if not member(node, incarnation) then
@@ -22,7 +23,7 @@ local ids = stop > 0 and redis.call('LRANGE', bind_key(node), start, stop - 1) o
 for _, id in ipairs(ids) do
     local owner = redis.call('HEXISTS', USE, id) == 1 and owner_of(id)
     if owned_by(owner, node, incarnation) then
-        rows[#rows + 1] = { id, owner.epoch, meta_of(id).version }
+        rows[#rows + 1] = { id, string.format('%.0f', owner.epoch), owner.version }
     end
 end
-return { 'OK', rev_of(node), start, rows }
+return { 'OK', rev_of(node), start, redis.call('EXISTS', RESTORING), rows }

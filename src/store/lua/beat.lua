@@ -1,30 +1,30 @@
 -- beat: the node lives for another heartbeat_ttl_ms. ARGV[2...]: node, incarnation, generation,
--- heartbeat_ttl_ms.
--- Refused: the generation is another, Redis lost its data ('STATE'); the node is dead, unknown, or
--- another incarnation has its name ('FENCED').
--- Answers: 'OK', rev, Redis time in ms, draining, alone (no other registered node beats).
+-- heartbeat_ttl_ms, facts (JSON: what a leader must know of it).
+-- Refused: the node was declared dead ('FENCED'); the generation is another, or Redis does not know
+-- this incarnation: it lost data ('STATE').
+-- Answers: 'OK', rev, Redis time in ms, draining, wanted (a leader or a standby is lacking),
+-- registered nodes, waiting, resting, owned, why clients wait (JSON) or false.
+
+local ROLE_MS_MAX = 60000 -- what lasts longer is from before the clock went back
 
 local node, incarnation = ARGV[2], ARGV[3]
-local OTHERS_MAX = 64
-
-local function alone()
-    local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', OTHERS_MAX)[2]
-    for i = 1, math.min(#entries, OTHERS_MAX * 2), 2 do
-        if entries[i] ~= node and beat_of(entries[i]) then
-            return 0
-        end
-    end
-    return 1
-end
-
-if redis.pcall('GET', GENERATION) ~= ARGV[4] then
-    return { 'STATE' }
-end
+local registered = node_of(node)
 local me = member(node, incarnation)
-local beat = beat_of(node)
-if not me or (beat and beat ~= incarnation) then
+if outlawed(incarnation) or (registered and registered.incarnation == incarnation and not me) then
     return { 'FENCED' }
 end
-local rev = rev_of(node)
+local beat = beat_of(node)
+if redis.pcall('GET', GENERATION) ~= ARGV[4] or not me or (beat and beat ~= incarnation) then
+    return { 'STATE' }
+end
+
 redis.call('SET', beat_key(node), incarnation, 'PX', ARGV[5])
-return { 'OK', rev, NOW_MS, me.state == 'draining' and 1 or 0, alone() }
+redis.call('SET', facts_key(node), ARGV[6], 'PX', ARGV[5])
+local standbys = redis.pcall('ZCOUNT', STANDBY, NOW_MS, NOW_MS + ROLE_MS_MAX)
+local leads_ms = redis.call('PTTL', LEADER)
+local wanted = leads_ms < 0 or leads_ms > ROLE_MS_MAX or type(standbys) ~= 'number' or standbys < 2
+return {
+    'OK', rev_of(node), NOW_MS, me.state == 'draining' and 1 or 0, wanted and 1 or 0,
+    redis.call('HLEN', REGISTER), redis.call('HLEN', NO), resting(), redis.call('HLEN', USE),
+    text_or(redis.pcall('GET', UNPLACED), false),
+}

@@ -6,6 +6,8 @@
 
 local PREFIX = ARGV[1]
 local BATCH_MAX = 200
+local CHANGES_MAX = 20000 -- noted for a node that does not read them
+local FENCED_MS = 86400000
 local TOMBSTONE_MS = 3600000
 local BEAT_MS_MAX = 600000 -- the longest heartbeat_ttl_ms that settings allow
 local CLOCK_SLACK_MS = 1000 -- a step back by no more than this is none
@@ -24,6 +26,12 @@ local TOMBSTONES = PREFIX .. 'mqtt_fleet:tombstones'
 local EPOCH = PREFIX .. 'mqtt_fleet:epoch'
 local LEADER = PREFIX .. 'mqtt_fleet:leader'
 local GENERATION = PREFIX .. 'mqtt_fleet:generation'
+local STANDBY = PREFIX .. 'mqtt_fleet:standby'
+local FENCED = PREFIX .. 'mqtt_fleet:fenced'
+local BURIED = PREFIX .. 'mqtt_fleet:buried'
+local SEQUENCE = PREFIX .. 'mqtt_fleet:sequence'
+local RESTORING = PREFIX .. 'mqtt_fleet:restoring'
+local UNPLACED = PREFIX .. 'mqtt_fleet:unplaced'
 local FLEET = PREFIX .. 'mqtt_fleet:name'
 local SETTINGS = PREFIX .. 'mqtt_fleet:settings'
 
@@ -38,6 +46,15 @@ local function beat_key(node)
 end
 local function rev_key(node)
     return PREFIX .. 'mqtt_fleet:rev:' .. node
+end
+local function set_key(node)
+    return PREFIX .. 'mqtt_fleet:set:' .. node
+end
+local function changed_key(node)
+    return PREFIX .. 'mqtt_fleet:changed:' .. node
+end
+local function facts_key(node)
+    return PREFIX .. 'mqtt_fleet:facts:' .. node
 end
 
 -- The incarnation that beats under that name, or nil; what is no text is no beat.
@@ -54,11 +71,12 @@ local NOW_MS = math.floor(NOW_US / 1000)
 
 -- Reads each shared key once, so that one of a wrong type fails the script here, before any write.
 local function check()
-    for _, hash in ipairs({ NO, USE, REGISTER, OWNER, META, ATTEMPT, IDENTITY }) do
+    for _, hash in ipairs({ NO, USE, REGISTER, OWNER, META, ATTEMPT, IDENTITY, BURIED }) do
         redis.call('HLEN', hash)
     end
-    redis.call('ZCARD', RETRY)
-    redis.call('ZCARD', TOMBSTONES)
+    for _, zset in ipairs({ RETRY, TOMBSTONES, FENCED }) do
+        redis.call('ZCARD', zset)
+    end
     redis.call('GET', EPOCH)
 end
 
@@ -114,7 +132,18 @@ local function meta_of(id)
     if identity == '' then
         identity = text_or(record.identity, '')
     end
-    return { version = whole(record.version) or 1, identity = identity }
+    return {
+        version = whole(record.version) or 1,
+        was = whole(record.was) or 0,
+        epoch = whole(record.epoch) or 0,
+        identity = identity,
+        known = next(record) ~= nil,
+    }
+end
+
+-- A version is a time in ms, so that none is given twice although Redis forgot that it gave it.
+local function version_after(version)
+    return math.max(version + 1, NOW_MS)
 end
 
 local function attempt_of(id)
@@ -216,9 +245,19 @@ local function not_before(id)
     return time_ms - NOW_MS > longest_ms and 0 or time_ms
 end
 
--- As long as there is a tombstone, whatever its time says: the clock may have jumped.
-local function buried(id)
-    return redis.call('ZSCORE', TOMBSTONES, id) ~= false
+-- Those that wait and may not be taken yet, also after the clock went back.
+local function resting()
+    return redis.call('ZCOUNT', RETRY, '(' .. NOW_MS, NOW_MS + DELAY_MS_MAX)
+end
+
+-- As long as there is a tombstone, whatever its time says: the clock may have jumped. nil: none;
+-- one that tells no version stands against all.
+local function tombstone_of(id)
+    if not redis.call('ZSCORE', TOMBSTONES, id) then
+        return nil
+    end
+    local version, epoch = string.match(redis.call('HGET', BURIED, id) or '', '^(%d+) (%d+)$')
+    return { version = whole(version) or math.huge, epoch = whole(epoch) or math.huge }
 end
 
 -- A client of several brokers has an identity at each: a line each.
@@ -254,7 +293,7 @@ end
 -- Everything known of an id, in the order store_client.c reads it.
 local function describe(id, config, owner)
     local attempt = attempt_of(id)
-    local version = meta_of(id).version
+    local version = owner and owner.version or meta_of(id).version
     owner = owner or { node = false, incarnation = false, epoch = 0, since = 0 }
     return {
         id, config, version,
@@ -267,25 +306,124 @@ end
 
 -- ---- writers: none of them can fail once check() has passed ------------------------------------
 
-local function wake(payload)
-    redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake', payload)
+-- Something waits.
+local function wake()
+    redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake', '')
 end
 
--- The node's set changed. A counter that is none starts again, at a number it never had.
-local function bump(node)
-    local answer = redis.pcall('INCR', rev_key(node))
-    if type(answer) == 'table' then
-        redis.call('SET', rev_key(node), NOW_MS)
-    end
+-- A node's set or state changed.
+local function wake_node(node)
+    redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake:' .. node, '')
 end
 
 local function rev_of(node)
     return whole(redis.pcall('GET', rev_key(node))) or 0
 end
 
--- After any change to the node's list.
+-- After any change to the node's list. One of a wrong type has no length; this is no time to fail.
 local function resize(node)
-    redis.call('SET', size_key(node), redis.call('LLEN', bind_key(node)))
+    local len = redis.pcall('LLEN', bind_key(node))
+    if type(len) ~= 'number' then
+        return
+    end
+    if len == 0 and redis.call('HEXISTS', REGISTER, node) == 0 then
+        redis.call('DEL', size_key(node))
+    else
+        redis.call('SET', size_key(node), len)
+    end
+end
+
+-- What a node reads instead of its whole list: which ids changed at which rev, and the sum of what
+-- it owns. A change of the rev that was not noted here (an older version's, or one by hand) is a
+-- gap: the node then reads the list.
+
+local DIGEST_MODULUS = 281474976710656 -- 2^48
+
+-- One owned client's part of the sum.
+local function digest_part(id, owner)
+    local text = string.format('%s\n%.0f\n%.0f', id, owner.epoch, owner.version)
+    return tonumber(string.sub(redis.sha1hex(text), 1, 12), 16)
+end
+
+-- Of this script: node -> { delta of the sum, changed ids }.
+local touched = {}
+local function touch(node, id)
+    local change = touched[node] or { delta = 0, ids = {} }
+    touched[node] = change
+    change.ids[#change.ids + 1] = id
+    return change
+end
+
+local function gained(id, owner)
+    local change = touch(owner.node, id)
+    change.delta = (change.delta + digest_part(id, owner)) % DIGEST_MODULUS
+end
+
+local function lost(id, owner)
+    local change = touch(owner.node, id)
+    change.delta = (change.delta - digest_part(id, owner)) % DIGEST_MODULUS
+end
+
+-- Makes room for a key that may have been spoilt by hand.
+local function of_type(key, kind)
+    local is = redis.call('TYPE', key).ok
+    if is ~= 'none' and is ~= kind then
+        redis.call('DEL', key)
+    end
+    return key
+end
+
+local function gap_of(node, rev)
+    local noted = redis.pcall('HMGET', set_key(node), 'rev', 'gap')
+    if rev == 0 or noted.err or whole(noted[1]) ~= rev then
+        return rev
+    end
+    return whole(noted[2]) or 0
+end
+
+local function digest_of(node)
+    return whole(redis.pcall('HGET', set_key(node), 'digest')) or 0
+end
+
+-- A rev is a time in ms, so that none is given twice although Redis forgot that it gave it.
+local function settle_node(node, change)
+    if redis.call('HEXISTS', REGISTER, node) == 0 then
+        return resize(node)
+    end
+    local noted = whole(redis.pcall('HGET', set_key(node), 'rev')) or 0
+    local before = math.max(rev_of(node), noted) -- also when somebody deleted the key
+    local gap = gap_of(node, before)
+    local rev = math.max(before + 1, NOW_MS)
+    local text = string.format('%.0f', rev)
+    local changed, set = of_type(changed_key(node), 'zset'), of_type(set_key(node), 'hash')
+    redis.call('SET', rev_key(node), text)
+    for _, id in ipairs(change.ids) do
+        redis.call('ZADD', changed, text, id)
+    end
+    if redis.call('ZCARD', changed) > CHANGES_MAX then
+        redis.call('DEL', changed)
+        gap = rev
+    end
+    local digest = (digest_of(node) + change.delta) % DIGEST_MODULUS
+    redis.call('HSET', set, 'rev', text, 'gap', string.format('%.0f', gap),
+        'digest', string.format('%.0f', digest))
+    resize(node)
+    wake_node(node)
+end
+
+-- Last in a script that changed what nodes own.
+local function settle()
+    for node, change in pairs(touched) do
+        settle_node(node, change)
+    end
+    touched = {}
+end
+
+-- A node is to compare its whole list.
+local function settle_anew(node)
+    touch(node, nil)
+    settle()
+    redis.call('HSET', set_key(node), 'gap', string.format('%.0f', rev_of(node)))
 end
 
 -- Takes ids off a node's list. LREM walks the whole list each time: many are filtered out at once.
@@ -336,17 +474,27 @@ local function forget_identity(id)
     end
 end
 
--- identity '': not known.
-local function set_meta(id, version, identity)
+-- meta.identity '': not known. meta.was: the version before; meta.epoch: the last it was owned at
+-- before it waited.
+local function set_meta(id, meta)
     forget_identity(id)
-    for one in identities_of(identity) do
+    for one in identities_of(meta.identity) do
         redis.call('HSET', IDENTITY, one, id)
     end
-    local meta = { version = version, identity = identity }
-    if identity:find('\n', 1, true) then
-        meta.identity, meta.identities = '', identity
-    end
-    redis.call('HSET', META, id, cjson.encode(meta))
+    local several = meta.identity:find('\n', 1, true) ~= nil
+    redis.call('HSET', META, id, cjson.encode({
+        version = meta.version,
+        was = meta.was ~= 0 and meta.was or nil,
+        epoch = meta.epoch ~= 0 and string.format('%.0f', meta.epoch) or nil,
+        identity = several and '' or meta.identity,
+        identities = several and meta.identity or nil,
+    }))
+end
+
+-- A new text: the next version.
+local function renew_meta(id, meta, version, identity)
+    meta.was, meta.version, meta.identity = meta.version, version, identity
+    set_meta(id, meta)
 end
 
 local function set_attempt(id, attempt)
@@ -376,16 +524,29 @@ local function keep_epoch()
 end
 
 -- use -> no, the list being the caller's business. A text written by hand over an owned id waits in
--- `no` already: it is the newer one, and its identity is not known.
-local function to_waiting(id, config)
+-- `no` already: it is the newer one, and its identity is not known. owner nil: none that can be read.
+local function to_waiting(id, config, owner)
     redis.call('HDEL', USE, id)
     redis.call('HDEL', OWNER, id)
+    local meta = meta_of(id)
+    if owner then
+        lost(id, owner)
+        meta.epoch = math.max(meta.epoch, owner.epoch)
+    end
     local written = redis.call('HGET', NO, id)
     if not written then
         redis.call('HSET', NO, id, config)
-    elseif written ~= config then
-        set_meta(id, meta_of(id).version + 1, '')
     end
+    if written and written ~= config then
+        renew_meta(id, meta, version_after(meta.version), '')
+    elseif owner then
+        set_meta(id, meta)
+    end
+end
+
+local function dig_up(id)
+    redis.call('ZREM', TOMBSTONES, id)
+    redis.call('HDEL', BURIED, id)
 end
 
 -- no -> use. Answers the owner record.
@@ -393,10 +554,21 @@ local function to_owned(id, config, owner)
     redis.call('HSET', USE, id, config)
     redis.call('HDEL', NO, id)
     redis.call('ZREM', RETRY, id)
-    redis.call('ZREM', TOMBSTONES, id)
+    dig_up(id)
     redis.call('RPUSH', bind_key(owner.node), id)
     set_owner(id, owner)
+    gained(id, owner)
     return owner
+end
+
+-- The same owner, another version or epoch.
+local function reown(id, owner, change)
+    lost(id, owner)
+    for field, value in pairs(change) do
+        owner[field] = value
+    end
+    set_owner(id, owner)
+    gained(id, owner)
 end
 
 -- Takes up to a batch of ids off the list of a node that does not run. What it owned, and what has
@@ -407,18 +579,18 @@ local function take_from(node)
     for _, id in ipairs(ids) do
         local config = redis.call('HGET', USE, id)
         local owner = config and owner_of(id)
+        touch(node, id)
         if config and (not owner or owner.node == node) then
-            to_waiting(id, config)
+            to_waiting(id, config, owner)
             moved = moved + 1
         end
     end
     if #ids > 0 then
         redis.call('LTRIM', bind_key(node), #ids, -1)
-        resize(node)
-        bump(node)
+        settle()
     end
     if moved > 0 then
-        wake('')
+        wake()
     end
     return moved
 end
@@ -426,7 +598,46 @@ end
 local function remove_node(node)
     redis.call('HDEL', REGISTER, node)
     redis.pcall('HDEL', SETTINGS, node)
-    redis.call('DEL', bind_key(node), size_key(node), rev_key(node), beat_key(node))
+    redis.call('DEL', bind_key(node), size_key(node), rev_key(node), beat_key(node),
+        set_key(node), changed_key(node), facts_key(node))
+end
+
+-- So that its beats are refused after the register has forgotten it, too.
+local function outlaw(incarnation)
+    redis.call('ZREMRANGEBYSCORE', FENCED, '-inf', NOW_MS - FENCED_MS)
+    if incarnation ~= '' then
+        redis.call('ZADD', FENCED, NOW_MS, incarnation)
+    end
+end
+
+local function outlawed(incarnation)
+    return redis.call('ZSCORE', FENCED, incarnation) ~= false
+end
+
+-- ---- what a node runs against what Redis knows ---------------------------------------------------
+
+-- 'MINE'; 'STALE': its own, with a newer text; 'NEWER': another owns it; 'WAITING': it was released;
+-- 'TOMBSTONE': it was deleted; 'OLDER' and 'NONE': Redis lacks what the node has, see restore.
+local function judge(id, node, incarnation, epoch, version)
+    local owner = redis.call('HEXISTS', USE, id) == 1 and owner_of(id)
+    if owned_by(owner, node, incarnation) then
+        if epoch > owner.epoch or version > owner.version then
+            return 'OLDER', owner
+        end
+        return epoch == owner.epoch and version == owner.version and 'MINE' or 'STALE', owner
+    end
+    local meta = meta_of(id)
+    if owner then
+        return owner.epoch >= epoch and meta.version >= version and 'NEWER' or 'OLDER', owner
+    end
+    if redis.call('HEXISTS', NO, id) == 1 then
+        return meta.epoch >= epoch and meta.version >= version and 'WAITING' or 'OLDER'
+    end
+    local tombstone = tombstone_of(id)
+    if tombstone and tombstone.version >= version and tombstone.epoch >= epoch then
+        return 'TOMBSTONE'
+    end
+    return 'NONE'
 end
 
 -- ---- the transition ----------------------------------------------------------------------------

@@ -2,5 +2,4 @@
 -- changes nothing.
 -- Answers: 'OK', waiting, resting, owned.
 
-local resting = redis.call('ZCOUNT', RETRY, '(' .. NOW_MS, NOW_MS + DELAY_MS_MAX)
-return { 'OK', redis.call('HLEN', NO), resting, redis.call('HLEN', USE) }
+return { 'OK', redis.call('HLEN', NO), resting(), redis.call('HLEN', USE) }

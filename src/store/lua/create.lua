@@ -16,13 +16,16 @@ local function create(id, config, identity)
     if holder then
         return { 'IDENTITY', 0, holder }
     end
+    local tombstone = tombstone_of(id)
+    local buried = tombstone and tombstone.version ~= math.huge and tombstone.version or 0
+    local version = version_after(buried)
     redis.call('HSET', NO, id, config)
-    set_meta(id, 1, identity)
+    set_meta(id, { version = version, was = 0, epoch = 0, identity = identity })
     redis.call('HDEL', OWNER, id)
     redis.call('HDEL', ATTEMPT, id)
     redis.call('ZREM', RETRY, id)
-    redis.call('ZREM', TOMBSTONES, id)
-    return { 'CREATED', 1, false }
+    dig_up(id)
+    return { 'CREATED', version, false }
 end
 
 local results, created = {}, false
@@ -32,6 +35,6 @@ for i = 2, #ARGV, 3 do
     results[#results + 1] = result
 end
 if created then
-    wake('')
+    wake()
 end
 return { 'OK', results }

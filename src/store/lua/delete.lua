@@ -7,9 +7,10 @@ check()
 
 local used = redis.call('HEXISTS', USE, id) == 1
 if not used and redis.call('HEXISTS', NO, id) == 0 then
-    return { buried(id) and 'GONE' or 'NOT_FOUND' }
+    return { tombstone_of(id) and 'GONE' or 'NOT_FOUND' }
 end
-if expected ~= 0 and expected ~= meta_of(id).version then
+local meta = meta_of(id)
+if expected ~= 0 and expected ~= meta.version then
     return { 'VERSION' }
 end
 local owner = used and owner_of(id)
@@ -18,20 +19,22 @@ if owner then
 end
 
 redis.call('ZADD', TOMBSTONES, NOW_MS + TOMBSTONE_MS, id)
+-- Every assignment so far had an epoch before now, also one that Redis has lost.
+local epoch = math.max(meta.epoch, owner and owner.epoch or 0, NOW_US)
+redis.call('HSET', BURIED, id, string.format('%.0f %.0f', meta.version, epoch))
 forget_identity(id)
 for _, hash in ipairs({ NO, USE, OWNER, META, ATTEMPT }) do
     redis.call('HDEL', hash, id)
 end
 redis.call('ZREM', RETRY, id)
 if owner then
+    lost(id, owner)
     unbind(owner.node, { id })
-    resize(owner.node)
-    bump(owner.node)
-    wake(owner.node)
+    settle()
 end
 -- A few old tombstones go with each new one, an hour late: the clock may have jumped.
 local long_ago = NOW_MS - TOMBSTONE_MS
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', TOMBSTONES, '-inf', long_ago, 'LIMIT', 0, 10)) do
-    redis.call('ZREM', TOMBSTONES, old)
+    dig_up(old)
 end
 return { 'OK' }

@@ -1,5 +1,5 @@
 -- drain: live -> draining or back. ARGV[2...]: node, draining (1 or 0).
--- Refused: no such node of ours ('NOT_FOUND'); it is dead ('REFUSED').
+-- Refused: no such node of ours ('NOT_FOUND'); it is dead or ends ('REFUSED').
 -- Answers: 'OK' | 'NOT_FOUND' | 'REFUSED'.
 
 local name = ARGV[2]
@@ -8,14 +8,14 @@ local node = node_of(name)
 if not node or node.incarnation == '' then
     return { 'NOT_FOUND' }
 end
-if node.state == 'dead' then
+if node.state == 'dead' or node.state == 'leaving' then
     return { 'REFUSED' }
 end
 local state = ARGV[3] == '1' and 'draining' or 'live'
 if node.state ~= state then
     node.state = state
     set_node(node)
-    wake(name)
-    wake('')
+    wake_node(name)
+    wake()
 end
 return { 'OK' }

@@ -1,26 +1,15 @@
 -- evidence: what the store says of clients that a node runs. ARGV[2...]: node, incarnation, then
--- id, epoch of each. What is the node's own goes back onto its list if somebody took it off by hand.
--- Answers: 'OK', and per id 'NONE' 'MINE' 'NEWER' 'OLDER' 'WAITING' 'TOMBSTONE'.
+-- id, epoch, version of each. What is the node's own goes back onto its list if somebody took it off by
+-- hand.
+-- Answers: 'OK', and per id a word of judge().
 
-if #ARGV - 3 > BATCH_MAX * 2 then
+if #ARGV - 3 > BATCH_MAX * 3 then
     return redis.error_reply('ERR too many ids')
 end
+check()
+local node, incarnation = ARGV[2], ARGV[3]
 
-local function evidence(id, epoch)
-    local owner = redis.call('HEXISTS', USE, id) == 1 and owner_of(id)
-    if owner and owner.epoch == epoch and owned_by(owner, ARGV[2], ARGV[3]) then
-        return 'MINE'
-    end
-    if owner then
-        return owner.epoch >= epoch and 'NEWER' or 'OLDER'
-    end
-    if redis.call('HEXISTS', NO, id) == 1 then
-        return 'WAITING'
-    end
-    return buried(id) and 'TOMBSTONE' or 'NONE'
-end
-
-local function rebind(node, ids)
+local function rebind(ids)
     local listed, changed = {}, false
     for _, id in ipairs(redis.call('LRANGE', bind_key(node), 0, -1)) do
         listed[id] = true
@@ -32,18 +21,18 @@ local function rebind(node, ids)
         end
     end
     if changed then
-        resize(node)
-        bump(node)
+        settle_anew(node)
     end
 end
 
-local results, mine = {}, {}
-for i = 4, #ARGV, 2 do
-    local found = evidence(ARGV[i], tonumber(ARGV[i + 1]))
+local results, own = {}, {}
+for i = 4, #ARGV, 3 do
+    local id, epoch, version = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+    local found, owner = judge(id, node, incarnation, epoch, version)
     results[#results + 1] = found
-    mine[#mine + 1] = found == 'MINE' and ARGV[i] or nil
+    own[#own + 1] = owned_by(owner, node, incarnation) and id or nil
 end
-if #mine > 0 then
-    rebind(ARGV[2], mine)
+if #own > 0 then
+    rebind(own)
 end
 return { 'OK', results }

@@ -21,5 +21,6 @@ end
 if node.state ~= 'dead' then
     node.state = 'dead'
     set_node(node)
+    outlaw(node.incarnation)
 end
 return { 'OK' }

@@ -1,5 +1,6 @@
 -- join: a node is registered and beats. ARGV[2...]: name, incarnation, host, port, type, size,
--- version, started_ms, heartbeat_ttl_ms, draining (1 or 0), generation to use if there is none.
+-- version, started_ms, heartbeat_ttl_ms, draining (1 or 0), generation to use if there is none,
+-- again (1: this incarnation was registered, Redis has lost it; 0).
 -- What an earlier incarnation left goes to waiting first, a batch a call.
 -- Refused: another incarnation beats under that name ('EXISTS'); this one was declared dead
 -- ('FENCED').
@@ -15,21 +16,26 @@ if beat_of(name) ~= incarnation and beats(name, earlier) then
     return { 'EXISTS' }
 end
 local mine = earlier and earlier.incarnation == incarnation
-if mine and earlier.state == 'dead' then
+if outlawed(incarnation) or (mine and earlier.state == 'dead') then
     return { 'FENCED' }
 end
 if not mine then
     if earlier and earlier.state ~= 'dead' then
         earlier.state = 'dead'
         set_node(earlier)
+        outlaw(earlier.incarnation)
     end
     take_from(name)
     if redis.call('LLEN', bind_key(name)) > 0 then
         return { 'OK', '' }
     end
+    redis.call('DEL', set_key(name), changed_key(name))
 end
 
-local draining = ARGV[11] == '1' or (mine and earlier.state == 'draining')
+local state = mine and earlier.state or 'live'
+if ARGV[11] == '1' and state == 'live' then
+    state = 'draining'
+end
 set_node({
     name = name,
     host = ARGV[4],
@@ -37,7 +43,7 @@ set_node({
     type = ARGV[6],
     size = tonumber(ARGV[7]),
     incarnation = incarnation,
-    state = draining and 'draining' or 'live',
+    state = state,
     version = ARGV[8],
     ttl = tonumber(ARGV[10]),
     started = tonumber(ARGV[9]),
@@ -47,7 +53,9 @@ if type(generation) ~= 'string' then
     generation = ARGV[12]
     redis.call('SET', GENERATION, generation)
 end
-resize(name)
-bump(name)
-wake('')
+if ARGV[13] == '1' and redis.call('EXISTS', RESTORING) == 0 then
+    redis.call('SET', RESTORING, '1', 'PX', RESTORING_MS)
+end
+settle_anew(name)
+wake()
 return { 'OK', generation }

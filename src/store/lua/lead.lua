@@ -1,24 +1,36 @@
--- lead: the node becomes or stays leader. ARGV[2...]: node, incarnation, ttl_ms (0: gives it up).
--- Refused: another leads, by a key that lives no longer than that; the node is not registered under this incarnation, or does not beat.
--- Answers: 'OK', leading (1 or 0).
+-- lead: the node becomes or stays leader, or one of the two that are ready to. ARGV[2...]: node,
+-- incarnation, ttl_ms (0: gives it up), why clients wait as the leader counted (JSON, '': unknown).
+-- Refused: the node is not registered under this incarnation, or does not beat.
+-- Answers: 'OK', 2 (leader), 1 (standby) or 0.
+
+local STANDBYS_MAX = 2
 
 local node, incarnation, ttl_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
-
-local text = redis.pcall('GET', LEADER)
-local ok, leader = pcall(cjson.decode, text)
+local ok, leader = pcall(cjson.decode, redis.pcall('GET', LEADER))
 local held = ok and type(leader) == 'table' and type(leader.node) == 'string'
 local mine = held and leader.node == node and leader.incarnation == incarnation
-if ttl_ms == 0 then
+
+local standby = of_type(STANDBY, 'zset')
+redis.call('ZREMRANGEBYSCORE', standby, '-inf', NOW_MS)
+redis.call('ZREMRANGEBYSCORE', standby, '(' .. (NOW_MS + 60000), '+inf') -- the clock went back
+
+if ttl_ms == 0 or not member(node, incarnation) or beat_of(node) ~= incarnation then
     if mine then
         redis.call('DEL', LEADER)
     end
+    redis.call('ZREM', standby, node)
     return { 'OK', 0 }
 end
-if held and not mine and redis.call('PTTL', LEADER) <= ttl_ms + CLOCK_SLACK_MS then
-    return { 'OK', 0 }
+if not held or mine or redis.call('PTTL', LEADER) > ttl_ms + CLOCK_SLACK_MS then
+    redis.call('SET', LEADER, cjson.encode({ node = node, incarnation = incarnation }), 'PX', ttl_ms)
+    redis.call('ZREM', standby, node)
+    if ARGV[5] ~= '' then
+        redis.call('SET', UNPLACED, ARGV[5], 'PX', 5000)
+    end
+    return { 'OK', 2 }
 end
-if not member(node, incarnation) or beat_of(node) ~= incarnation then
-    return { 'OK', 0 }
+if redis.call('ZSCORE', standby, node) or redis.call('ZCARD', standby) < STANDBYS_MAX then
+    redis.call('ZADD', standby, NOW_MS + ttl_ms, node)
+    return { 'OK', 1 }
 end
-redis.call('SET', LEADER, cjson.encode({ node = node, incarnation = incarnation }), 'PX', ttl_ms)
-return { 'OK', 1 }
+return { 'OK', 0 }

@@ -17,6 +17,7 @@ for i = 1, #scan[2], 2 do
         whole(redis.pcall('LLEN', bind_key(node.name))) or 0,
         (beat == node.incarnation and beats(node.name, node)) and 1 or 0,
         redis.call('PTTL', beat_key(node.name)),
+        text_or(redis.pcall('GET', facts_key(node.name)), false),
     }
 end
 return { 'OK', scan[1], leader_name(), rows }

@@ -35,9 +35,7 @@ local function unbind_everywhere(ids)
     for i = 1, math.min(#entries, NODES_MAX * 2), 2 do
         local name = entries[i]
         if pcall(unbind, name, ids) then
-            resize(name)
-            bump(name)
-            wake(name)
+            settle_anew(name)
         end
     end
 end
@@ -52,17 +50,28 @@ for i = 1, #scan[2], 2 do
         strangers = stranger_beats()
     end
     if (owner and not registered(owner)) or (not owner and not strangers) then
-        to_waiting(id, config)
+        to_waiting(id, config, owner)
         local unbound = owner and redis.pcall('LREM', bind_key(owner.node), 0, id)
         if type(unbound) == 'number' and unbound > 0 then
-            resize(owner.node)
+            touch(owner.node, id)
         end
         orphans[#orphans + 1] = id
     end
 end
 if #orphans > 0 then
     unbind_everywhere(orphans)
-    wake('')
+    settle() -- the lists of those who are not registered
+    wake()
+end
+
+-- Processes that have written nothing for a day; any cursor is as good as another.
+local SEQUENCE_MS = 86400000
+local processes = redis.call('HSCAN', SEQUENCE, NOW_US % 1048576, 'COUNT', 20)[2]
+for i = 1, #processes, 2 do
+    local at_ms = whole(string.match(processes[i + 1], ' (%d+)$')) or 0
+    if NOW_MS - at_ms > SEQUENCE_MS then
+        redis.call('HDEL', SEQUENCE, processes[i])
+    end
 end
 local complete = redis.call('HLEN', USE) <= redis.call('HLEN', OWNER)
 return { 'OK', #orphans, scan[1], complete and 1 or 0 }

@@ -70,7 +70,7 @@ for i = 4, #ARGV, 8 do
     local owner = config and owner_of(id)
     if owned_by(owner, node, incarnation) and owner.epoch == epoch then
         local attempt = attempt_of(id)
-        to_waiting(id, config)
+        to_waiting(id, config, owner)
         if ARGV[i + 4] == 'broker_denied' then
             delay_ms = deny(id, attempt, delay_ms)
         elseif rest_ms_max > delay_ms then
@@ -84,8 +84,7 @@ for i = 4, #ARGV, 8 do
 end
 if #released > 0 then
     unbind(node, released)
-    resize(node)
-    bump(node)
-    wake('')
+    settle()
+    wake()
 end
 return { 'OK', #released }

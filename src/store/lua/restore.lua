@@ -1,68 +1,132 @@
--- restore: a client that runs is put back after Redis lost its data, with a new epoch.
--- ARGV[2...]: node, incarnation, id, epoch, config, identity, version.
--- Refused: the node is not registered under this incarnation ('FENCED'); a tombstone; an owner with
--- this epoch or a newer one; it waits with another text; another id has its identity by now (then
--- it waits, for it must not be lost) ('REFUSED').
--- Answers: 'OK', epoch | 'FENCED' | 'REFUSED'.
+-- restore: what a node runs and Redis lacks is put back, after Redis lost data. ARGV[2...]: node,
+-- incarnation, then id, epoch, version, identity, config of each.
+-- Refused: the node is not registered under this incarnation ('FENCED'); per id: a tombstone, an owner
+-- or a release that is not older, a text that was written by hand; another id has its identity by now
+-- (then it waits, for it must not be lost). A text that is newer is kept, whoever owns the id.
+-- Answers: 'OK', and per id 'MINE' or 'REFUSED', epoch, version | 'FENCED'.
 
-local node, incarnation, id, epoch = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local config, identity, version = ARGV[6], ARGV[7], tonumber(ARGV[8])
+if #ARGV - 3 > BATCH_MAX * 5 then
+    return redis.error_reply('ERR too many ids')
+end
+local node, incarnation = ARGV[2], ARGV[3]
 check()
 redis.call('LLEN', bind_key(node))
 if not member(node, incarnation) then
     return { 'FENCED' }
 end
 
-local waiting = redis.call('HGET', NO, id)
-local used = redis.call('HGET', USE, id)
-local owner = used and owner_of(id)
-if owned_by(owner, node, incarnation) then
-    return { 'OK', owner.epoch }
-end
-if buried(id) or (owner and owner.epoch >= epoch) or (waiting and waiting ~= config) then
-    return { 'REFUSED' }
-end
-if owner then
-    redis.call('LLEN', bind_key(owner.node)) -- of a wrong type: fails here
+local REFUSED = { 'REFUSED', 0, 0 }
+local raised = false
+
+local function epoch_after(epoch)
+    raised = true
+    return next_epoch(epoch + 1)
 end
 
--- What Redis has may be the newer version all the same.
-local meta = meta_of(id)
-if used and meta.version > version then
-    config = used
+local function mine(owner)
+    return { 'MINE', string.format('%.0f', owner.epoch), owner.version }
 end
-if meta.identity ~= '' and (waiting or meta.version > version) then
-    identity = meta.identity
-end
-version = math.max(version, meta.version)
 
-if identity_holder(identity, id) then
-    if not waiting and not used then
-        redis.call('HSET', NO, id, config)
-        set_meta(id, version, '')
-        wake('')
+-- The client of this id in `hash` gets the node's newer text, unless another id has its identity.
+local function take_text(hash, id, owner, meta, item)
+    if identity_holder(item.identity, id) then
+        return false
     end
-    return { 'REFUSED' }
+    meta.was, meta.version, meta.identity = meta.version, item.version, item.identity
+    set_meta(id, meta)
+    redis.call('HSET', hash, id, item.config)
+    if owner then
+        reown(id, owner, { version = item.version })
+    end
+    return true
 end
 
-if owner then
-    unbind(owner.node, { id })
-    resize(owner.node)
-    bump(owner.node)
-    wake(owner.node)
+-- The node is to run Redis' text instead of its own, so that becomes the newer one.
+local function keep_text(id, owner, meta, item)
+    renew_meta(id, meta, version_after(item.version), meta.identity)
+    reown(id, owner, { version = meta.version })
 end
-if used or redis.call('HEXISTS', OWNER, id) == 1 then
+
+local function take_over(id, owner, waiting, meta, item)
+    local text = { config = item.config, version = item.version, identity = item.identity }
+    local present = waiting or redis.call('HGET', USE, id)
+    if present and meta.version > item.version then
+        text = { config = present, version = meta.version, identity = meta.identity }
+    end
+    if identity_holder(text.identity, id) then
+        if not present then
+            redis.call('HSET', NO, id, text.config)
+            set_meta(id, { version = text.version, was = 0, epoch = item.epoch, identity = '' })
+            wake()
+        end
+        return REFUSED
+    end
+    if owner then
+        lost(id, owner)
+        unbind(owner.node, { id })
+    end
     unbind(node, { id }) -- it may be on our list whatever the record says
+    meta.version, meta.identity = text.version, text.identity
+    set_meta(id, meta)
+    return mine(to_owned(id, text.config, {
+        node = node,
+        incarnation = incarnation,
+        epoch = epoch_after(math.max(item.epoch, meta.epoch)),
+        version = text.version,
+        since = NOW_MS,
+    }))
 end
-set_meta(id, version, identity)
-owner = to_owned(id, config, {
-    node = node,
-    incarnation = incarnation,
-    epoch = next_epoch(epoch + 1),
-    version = version,
-    since = NOW_MS,
-})
-keep_epoch()
-resize(node)
-bump(node)
-return { 'OK', owner.epoch }
+
+local function restore(id, item)
+    local word, owner = judge(id, node, incarnation, item.epoch, item.version)
+    if word == 'MINE' or word == 'STALE' then
+        return mine(owner)
+    end
+    if word ~= 'OLDER' and word ~= 'NONE' then
+        return REFUSED
+    end
+    local waiting = redis.call('HGET', NO, id)
+    local meta = meta_of(id)
+    local newer = item.version > meta.version
+    if owner then
+        redis.call('LLEN', bind_key(owner.node)) -- of a wrong type: fails here
+    end
+    if owned_by(owner, node, incarnation) then
+        if newer and not take_text(USE, id, owner, meta, item) then
+            keep_text(id, owner, meta, item)
+        end
+        if item.epoch > owner.epoch then
+            reown(id, owner, { epoch = epoch_after(item.epoch) })
+        end
+        return mine(owner)
+    end
+    local by_hand = waiting and waiting ~= item.config and (not meta.known or meta.version == item.version)
+    if by_hand then
+        return REFUSED
+    end
+    if (owner and owner.epoch >= item.epoch) or (not owner and waiting and meta.epoch >= item.epoch) then
+        take_text(owner and USE or NO, id, owner, meta, item) -- newer, or it would not be OLDER
+        return REFUSED
+    end
+    return take_over(id, owner, waiting, meta, item)
+end
+
+local results = {}
+for i = 4, #ARGV, 5 do
+    results[#results + 1] = restore(ARGV[i], {
+        epoch = tonumber(ARGV[i + 1]),
+        version = tonumber(ARGV[i + 2]),
+        identity = ARGV[i + 3],
+        config = ARGV[i + 4],
+    })
+end
+if raised then
+    keep_epoch()
+    -- As long as somebody puts something back nothing is assigned.
+    local left_ms = redis.call('PTTL', RESTORING)
+    if left_ms > 0 and left_ms < 1000 then
+        redis.call('PEXPIRE', RESTORING, 1000)
+    end
+end
+settle()
+return { 'OK', results }

@@ -26,7 +26,7 @@ local function clean(name, ids_max)
         redis.call('RPUSH', list, unpack(kept))
     end
     if redis.call('LLEN', list) == 0 then
-        redis.call('DEL', size_key(name), rev_key(name))
+        redis.call('DEL', size_key(name), rev_key(name), set_key(name), changed_key(name))
     else
         resize(name)
     end

@@ -12,8 +12,9 @@ local current = waiting or used
 if not current then
     return { 'NOT_FOUND' }
 end
-local version = meta_of(id).version
-if current == config and (expected == 0 or expected == version or expected == version - 1) then
+local meta = meta_of(id)
+local version = meta.version
+if current == config and (expected == 0 or expected == version or expected == meta.was) then
     return { 'OK', version }
 end
 if expected ~= 0 and expected ~= version then
@@ -24,21 +25,19 @@ if holder then
     return { 'EXISTS', holder }
 end
 
-version = version + 1
-set_meta(id, version, identity)
+version = version_after(version)
+renew_meta(id, meta, version, identity)
 redis.call('ZREM', RETRY, id)
 local owner = used and owner_of(id)
 if owner then
     redis.call('HSET', USE, id, config)
     redis.call('HDEL', NO, id)
-    owner.version = version
-    set_owner(id, owner)
-    bump(owner.node)
-    wake(owner.node)
+    reown(id, owner, { version = version })
+    settle()
 else
     redis.call('HSET', NO, id, config)
     redis.call('HDEL', USE, id)
     redis.call('HDEL', ATTEMPT, id)
-    wake('')
+    wake()
 end
 return { 'OK', version }

@@ -31,6 +31,15 @@ class Shared:
         self.register = {key: json.loads(value) for key, value in _pairs(register)}
         self.bound = {key[len(prefix + "node_bind:"):]: ids for key, ids in lists}
         self.sizes = {key[len(prefix + "mqtt_size:"):]: int(size) for key, size in sizes}
+        self._client, self._prefix = client, prefix
+
+    def facts(self, node):
+        """What a node told with its last beat."""
+        return json.loads(self._client.get(f"{self._prefix}mqtt_fleet:facts:{node}") or "null")
+
+    def unplaced(self):
+        """{why: waiting clients} as the leader counted them; None: it did not within 5 s."""
+        return json.loads(self._client.get(f"{self._prefix}mqtt_fleet:unplaced") or "null")
 
     def counts(self):
         """{node: ids it owns} of all registered nodes."""

@@ -1,5 +1,6 @@
 """One process started by a test: its log file, signals, and its certain end."""
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -10,6 +11,8 @@ from .wait import PATIENCE, wait_until
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+WALL = 0x40000000
 
 
 def _die_with_parent():
@@ -67,6 +70,19 @@ class Process:
 
     def resume(self):
         self.signal(signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def frozen_thread(self, name):
+        """One thread of it stands still, held by this process as its tracer."""
+        [tid] = [int(task.name) for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir()
+                 if (task / "comm").read_text().strip() == name]
+        for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
+            assert LIBC.ptrace(request, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+        os.waitpid(tid, WALL)
+        try:
+            yield
+        finally:
+            assert LIBC.ptrace(PTRACE_DETACH, tid, None, None) == 0
 
     def kill(self):
         """As if the power went."""

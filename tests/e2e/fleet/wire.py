@@ -31,11 +31,20 @@ FIRST_WRITES = (b"", b"redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
 
 @functools.cache
 def script_names():
-    """{SHA1: name} of all scripts as nodes load them."""
+    """{SHA1: name} of all scripts as nodes load them: what src/store/store.c puts together."""
     folder = ROOT / "src/store/lua"
-    common = (folder / "common.lua").read_bytes()
-    return {hashlib.sha1(common + first + path.read_bytes()).hexdigest(): path.stem
-            for first in FIRST_WRITES for path in folder.glob("*.lua") if path.stem != "common"}
+    text = {path.stem: path.read_bytes() for path in folder.glob("*.lua")}
+    kinds = re.findall(r'X\(SCRIPT_\w+, "(\w+)", (SCRIPT_\w+)\)',
+                       (ROOT / "src/store/internal.h").read_text())
+    preambles = dict(re.findall(r'\[(SCRIPT_\w+)\] = "(.+)\\n"',
+                                (ROOT / "src/store/store.c").read_text()))
+    names = {}
+    for name, kind in kinds:
+        preamble = preambles.get(kind)
+        between = preamble.encode() + b"\n" + text["history"] if preamble else b""
+        names[hashlib.sha1(text["common"] + between + text[name]).hexdigest()] = name
+    assert set(names.values()) == set(text) - {"common", "history"}
+    return names
 
 
 def command_name(data):

@@ -1,13 +1,14 @@
-/* An agent whose steps a test calls itself, one by one: a real node and store on a real Redis, with
- * faults in the agent's calls by doubles/store_double.h, and the hosts of doubles/hosts_double.h.
- * The node's heartbeat runs on a thread of its own, by real time; everything else sees a clock that
- * clock_advance_ms moves. */
+/* An agent, and a leader, whose steps a test calls itself, one by one: a real node and store on a
+ * real Redis, with faults in the agent's calls by doubles/store_double.h, and the hosts of
+ * doubles/hosts_double.h. The node's heartbeat runs on a thread of its own, by real time;
+ * everything else sees a clock that clock_advance_ms moves. */
 #ifndef MQFLEET_TESTS_AGENT_FIXTURE_H
 #define MQFLEET_TESTS_AGENT_FIXTURE_H
 
 #include <pthread.h>
 #include "agent_internal.h"
 #include "base/conf.h"
+#include "leader_internal.h"
 #include "doubles/hosts_double.h"
 #include "doubles/store_double.h"
 #include "store/store_fixture.h"
@@ -21,6 +22,7 @@ static struct conf *conf;
 static struct store *beat_store, *agent_store;
 static struct node *node;
 static struct agent *agent;
+static struct leader *leader;
 static pthread_t heartbeat;
 
 static inline void agent_fixture_open(void) {
@@ -35,6 +37,7 @@ static inline void agent_fixture_open(void) {
                   fault);
     beat_store = store_open(fixture_url, "", 5000, 1);
     agent_store = store_open(fixture_url, "", 5000, 2);
+    store_share_history(agent_store, beat_store);
     store_double_reset(agent_store);
     node = node_create(conf, beat_store);
     agent = agent_create(&(struct agent_wiring){.conf = conf,
@@ -42,13 +45,15 @@ static inline void agent_fixture_open(void) {
                                                 .store = agent_store,
                                                 .redis_url = fixture_url,
                                                 .hosts = hosts_double()});
-    ck_assert_ptr_nonnull(agent);
+    leader = leader_create(conf, node, agent_store, fixture_url);
+    ck_assert(agent && leader);
     ck_assert_int_eq(pthread_create(&heartbeat, NULL, node_heartbeat_run, node), 0);
 }
 
 static inline void agent_fixture_close(void) {
     node_stop(node);
     pthread_join(heartbeat, NULL);
+    leader_destroy(leader);
     agent_destroy(agent);
     node_destroy(node);
     store_close(agent_store);
@@ -106,6 +111,15 @@ static inline void wait_membership(enum node_membership wanted) {
     }
 }
 
+/* Until a beat has told that there is work for a leader. */
+static inline void lead_fleet(void) {
+    for (int i = 0; !node_leader_wanted(node); i++) {
+        ck_assert_int_lt(i, BOUND_MS / 10);
+        clock_sleep_ms(10);
+    }
+    leader_lead_step(leader);
+}
+
 static inline struct store_member me(void) {
     static char incarnation[TEXT_ID_LEN];
     return agent_member(agent, incarnation);
@@ -117,13 +131,13 @@ static inline int64_t given(struct store_member owner, const char *id) {
     snprintf(config, sizeof config, "{\"id\":\"%s\",\"url\":\"mqtt://broker:1883\"}", id);
     snprintf(identity, sizeof identity, "broker:1883/%s", id);
     ck_assert_int_eq(create(id, config, identity).outcome, STORE_CREATED);
-    return must_claim(owner, id);
+    return must_assign(owner, id);
 }
 
 /* One that runs here; its epoch. */
 static inline int64_t running(const char *id) {
     int64_t epoch = given(me(), id);
-    hosts_double_run(id, epoch, 1);
+    hosts_double_run(id, epoch, version_of(id));
     return epoch;
 }
 

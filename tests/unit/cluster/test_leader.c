@@ -6,11 +6,15 @@
 
 static struct store_member dead; /* n2, which stops beating */
 
+static bool leads(void) {
+    return leader->role == STORE_ROLE_LEADER;
+}
+
 /* A leader n1, and n2 with `clients` of its own. */
 static void begin(size_t clients) {
     become_member(LOOK_MS);
-    leader_lead_step(agent);
-    ck_assert(agent_leading(agent));
+    lead_fleet();
+    ck_assert(leads());
     dead = joined("n2", "i2", 1000);
     for (size_t i = 0; i < clients; i++) {
         char id[32];
@@ -23,7 +27,7 @@ static void begin(size_t clients) {
 static void look_for_ms(int64_t ms) {
     for (int64_t at = 0; at < ms; at += LOOK_MS) {
         clock_advance_ms(LOOK_MS);
-        leader_look_step(agent);
+        leader_look_step(leader);
     }
 }
 
@@ -60,22 +64,29 @@ static void beat_again(void *context) {
 START_TEST(a_leader_that_is_not_told_so_does_not_act_as_one) {
     begin(0);
     store_double_plan((struct store_plan){.script = "lead", .times = 1, .fault = STORE_REPLY_LOST});
-    leader_lead_step(agent);
-    ck_assert(!agent_leading(agent));
-    leader_lead_step(agent);
-    ck_assert(agent_leading(agent));
+    leader_lead_step(leader);
+    ck_assert(!leads());
+    leader_lead_step(leader);
+    ck_assert(leads());
 }
 END_TEST
 
 START_TEST(who_does_not_lead_looks_but_buries_nobody) {
     begin(3);
-    agent->leading = false;
+    struct store_member other = joined("n3", "i3", 10), self = me();
+    enum store_role role;
+    ck_assert_int_eq(store_unlead(store, &self), ERR_OK);
+    ck_assert_int_eq(store_lead(store, &other, 1500, "", &role), ERR_OK);
+    lead_fleet();
+    ck_assert_int_eq(leader->role, STORE_ROLE_STANDBY);
     stop_beating(dead);
     look_for_ms(3 * GRACE_MS);
     ck_assert_int_eq(state_of("n2"), STORE_NODE_LIVE);
     ck_assert_uint_eq(store_double_calls("fence"), 0);
-    agent->leading = true; /* and knows by now since when the beat is missing */
-    leader_look_step(agent);
+    ck_assert_int_eq(store_unlead(store, &other), ERR_OK);
+    leader_lead_step(leader); /* and knows by now since when the beat is missing */
+    ck_assert(leads());
+    leader_look_step(leader);
     ck_assert_int_eq(state_of("n2"), GONE);
     check_counts(3, 0);
 }
@@ -126,7 +137,7 @@ START_TEST(a_look_that_fails_makes_the_grace_begin_anew) {
     begin(3);
     stop_beating(dead);
     look_for_ms(GRACE_MS - LOOK_MS);
-    store_double_plan((struct store_plan){.script = "nodes", .times = 1, .fault = STORE_FAILS});
+    store_double_plan((struct store_plan){.script = "look", .times = 1, .fault = STORE_FAILS});
     look_for_ms(LOOK_MS);
     look_for_ms(GRACE_MS);
     ck_assert_int_eq(state_of("n2"), STORE_NODE_LIVE);
@@ -140,7 +151,7 @@ START_TEST(a_look_that_comes_late_proves_nothing) {
     begin(3);
     stop_beating(dead);
     store_double_plan(
-        (struct store_plan){.script = "nodes", .fault = STORE_LATE, .late_ms = BEAT_TTL_MS / 2});
+        (struct store_plan){.script = "look", .fault = STORE_LATE, .late_ms = BEAT_TTL_MS / 2});
     look_for_ms(10 * GRACE_MS);
     ck_assert_uint_eq(store_double_calls("fence"), 0);
     check_counts(0, 3);
@@ -192,11 +203,11 @@ START_TEST(a_node_that_joins_anew_before_it_is_reaped_keeps_its_new_clients) {
 }
 END_TEST
 
-START_TEST(reaping_stops_when_the_agent_does) {
+START_TEST(reaping_stops_when_the_leader_does) {
     begin(3 * STORE_BATCH_MAX);
     stop_beating(dead);
     look_for_ms(GRACE_MS - LOOK_MS);
-    agent_stop(agent);
+    leader_stop(leader);
     look_for_ms(3 * LOOK_MS);
     ck_assert_uint_eq(store_double_calls("reap"), 0);
 }
@@ -209,12 +220,12 @@ START_TEST(orphans_are_adopted_once_redis_answers) {
     RAW("HDEL", "mqtt_fleet:owner", "c0"); /* as Go IoT leaves them */
     RAW("DEL", "node_bind:n2");
     store_double_plan((struct store_plan){.script = "orphans", .times = 1, .fault = STORE_FAILS});
-    leader_orphans_step(agent);
+    leader_orphans_step(leader);
     check_counts(0, 1);
     store_double_plan(
         (struct store_plan){.script = "orphans", .times = 1, .fault = STORE_REPLY_LOST});
     for (int i = 0; i < 3; i++) {
-        leader_orphans_step(agent);
+        leader_orphans_step(leader);
     }
     check_counts(1, 0);
 }
@@ -227,7 +238,7 @@ START_TEST(a_dead_nodes_clients_all_wait_in_the_end_whatever_fails) {
     stop_beating(dead);
     store_double_random(0, 30);
     for (int i = 0; i < 2000 && state_of("n2") != GONE; i++) {
-        leader_lead_step(agent);
+        leader_lead_step(leader);
         look_for_ms(LOOK_MS);
     }
     all_is_well();
@@ -247,7 +258,7 @@ static void add(TCase *tests) {
     tcase_add_test(tests, reaping_goes_on_where_a_reply_was_lost);
     tcase_add_test(tests, reaping_that_runs_twice_moves_each_client_once);
     tcase_add_test(tests, a_node_that_joins_anew_before_it_is_reaped_keeps_its_new_clients);
-    tcase_add_test(tests, reaping_stops_when_the_agent_does);
+    tcase_add_test(tests, reaping_stops_when_the_leader_does);
     tcase_add_test(tests, orphans_are_adopted_once_redis_answers);
     tcase_add_loop_test(tests, a_dead_nodes_clients_all_wait_in_the_end_whatever_fails, 0, 5);
 }

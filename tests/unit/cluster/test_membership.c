@@ -26,6 +26,7 @@ static void check_joined(void) {
     ck_assert_str_eq(registered("n1"), me().incarnation);
     ck_assert_str_eq(hosts_double_last("accept"), me().incarnation);
     ck_assert(agent->reconcile_now);
+    ck_assert_int_eq(agent->applied_rev, -1);
 }
 
 /* ---- joining ------------------------------------------------------------------------------- */
@@ -148,7 +149,6 @@ START_TEST(a_fenced_node_drops_everything_before_it_joins_anew) {
     char before[TEXT_ID_LEN];
     become_member(TURN_MS);
     running("a");
-    agent->leading = true;
     snprintf(before, sizeof before, "%s", me().incarnation);
     hosts_double_answers.stop_all = ERR_TIMEOUT; /* still closing */
     fence_me();
@@ -156,7 +156,6 @@ START_TEST(a_fenced_node_drops_everything_before_it_joins_anew) {
         ck_assert(!turn());
         clock_advance_ms(TURN_MS);
     }
-    ck_assert(!agent->leading);
     ck_assert_int_eq(node_membership(node), NODE_FENCED);
     ck_assert_uint_eq(hosts_double_calls("stop_all", "fenced"), 3);
     ck_assert_uint_eq(store_double_calls("join"), 1);
@@ -203,7 +202,6 @@ START_TEST(a_node_that_redis_forgot_registers_under_the_same_incarnation) {
     ck_assert_str_eq(me().incarnation, before);
     ck_assert(hosts_double_runs("a", NULL));
     ck_assert_uint_eq(hosts_double_calls("stop_all", NULL), 0);
-    ck_assert_int_ne(agent->lost_ms, 0);
     check_joined();
 }
 END_TEST

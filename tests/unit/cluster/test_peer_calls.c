@@ -48,7 +48,7 @@ static void setup(void) {
     ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &len), 0);
     port = ntohs(address.sin_port);
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
-    peers = peers_create(&conf, NULL, 1);
+    peers = peers_create(&conf, NULL);
     calls = peer_calls_create(&conf, peers);
     ck_assert(peers != NULL && calls != NULL);
     peer_calls_on_turn(calls, turn, NULL);

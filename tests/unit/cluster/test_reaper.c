@@ -5,21 +5,21 @@
 #include <stdlib.h>
 
 static struct reaper *reaper;
-static struct store_node nodes[5];
-static bool verdicts[5];
+/* The whole register; those that do not beat are looked at. */
+static struct {
+    struct store_missing row;
+    bool beating;
+} nodes[5];
+static bool verdicts[5]; /* of nodes */
 static bool braked;
 
 static void setup(void) {
-    static char names[5][2] = {"a", "b", "c", "d", "e"}, none[] = "";
+    static char names[5][2] = {"a", "b", "c", "d", "e"};
     reaper = reaper_create(&(struct reaper_rules){
         .reclaim_grace_ms = 1500, .mass_death_wait_ms = 10000, .look_gap_ms_max = 100000});
     for (size_t i = 0; i < 5; i++) {
-        nodes[i] = (struct store_node){.name = names[i],
-                                       .host = none,
-                                       .type = none,
-                                       .version = none,
-                                       .incarnation = names[i],
-                                       .beating = true};
+        nodes[i].row = (struct store_missing){.name = names[i], .incarnation = names[i]};
+        nodes[i].beating = true;
     }
 }
 
@@ -27,13 +27,30 @@ static void teardown(void) {
     reaper_destroy(reaper);
 }
 
-static size_t look(int64_t now_ms, size_t n) {
-    size_t count = 0;
-    reaper_look(reaper, nodes, n, now_ms, true, 0, verdicts, &braked);
+/* Among the first n nodes; how many are to be fenced. */
+static size_t look_as(struct reaper_look look, size_t n) {
+    struct store_missing missing[5];
+    size_t of[5], count = 0;
+    bool found[5];
+    look.all = n;
     for (size_t i = 0; i < n; i++) {
-        count += verdicts[i];
+        verdicts[i] = false;
+        if (!nodes[i].beating) {
+            of[look.n] = i;
+            missing[look.n++] = nodes[i].row;
+        }
+    }
+    look.missing = missing;
+    reaper_look(reaper, &look, found, &braked);
+    for (size_t i = 0; i < look.n; i++) {
+        verdicts[of[i]] = found[i];
+        count += found[i];
     }
     return count;
+}
+
+static size_t look(int64_t now_ms, size_t n) {
+    return look_as((struct reaper_look){.now_ms = now_ms, .own_fresh = true}, n);
 }
 
 START_TEST(one_missing_beat_is_suspicion_only) {
@@ -61,7 +78,7 @@ START_TEST(a_new_incarnation_is_judged_anew) {
     static char other[] = "other";
     nodes[1].beating = false;
     look(1000, 3);
-    nodes[1].incarnation = other;
+    nodes[1].row.incarnation = other;
     ck_assert_uint_eq(look(3000, 3), 0);
 }
 END_TEST
@@ -69,7 +86,7 @@ END_TEST
 START_TEST(a_judge_without_a_beat_of_its_own_judges_nobody) {
     nodes[1].beating = false;
     look(1000, 3);
-    reaper_look(reaper, nodes, 3, 2000, false, 0, verdicts, &braked);
+    ck_assert_uint_eq(look_as((struct reaper_look){.now_ms = 2000}, 3), 0);
     ck_assert_uint_eq(look(3000, 3), 0); /* what was seen before is forgotten */
     ck_assert_uint_eq(look(4500, 3), 1);
 }
@@ -114,21 +131,40 @@ END_TEST
 
 START_TEST(reaping_waits_when_redis_has_just_come_back) {
     nodes[1].beating = false;
-    int64_t back_ms = 900;
-    reaper_look(reaper, nodes, 3, 1000, true, back_ms, verdicts, &braked);
-    reaper_look(reaper, nodes, 3, 5000, true, back_ms, verdicts, &braked);
-    ck_assert(!verdicts[1]);
+    struct reaper_look after = {.now_ms = 1000, .redis_back_ms = 900, .own_fresh = true};
+    look_as(after, 3);
+    after.now_ms = 5000;
+    ck_assert_uint_eq(look_as(after, 3), 0);
     ck_assert(braked);
-    reaper_look(reaper, nodes, 3, 11000, true, back_ms, verdicts, &braked);
+    after.now_ms = 11000;
+    ck_assert_uint_eq(look_as(after, 3), 1);
     ck_assert(verdicts[1]);
 }
 END_TEST
 
 START_TEST(the_dead_are_not_judged_again) {
     nodes[1].beating = false;
-    nodes[1].state = STORE_NODE_DEAD;
+    nodes[1].row.state = STORE_NODE_DEAD;
     look(1000, 3);
     ck_assert_uint_eq(look(9000, 3), 0);
+}
+END_TEST
+
+START_TEST(entries_that_are_not_ours_are_neither_judged_nor_counted) {
+    static char none[] = "";
+    nodes[1].beating = nodes[2].beating = nodes[3].beating = false;
+    nodes[2].row.incarnation = nodes[3].row.incarnation = none;
+    look(1000, 4);
+    ck_assert_uint_eq(look(2500, 4), 1);
+    ck_assert(verdicts[1] && !braked);
+}
+END_TEST
+
+START_TEST(a_leaving_or_draining_node_that_dies_is_judged_like_any_other) {
+    nodes[1].row.state = STORE_NODE_LEAVING;
+    nodes[1].beating = false;
+    look(1000, 3);
+    ck_assert_uint_eq(look(2500, 3), 1);
 }
 END_TEST
 
@@ -146,6 +182,8 @@ int main(void) {
     tcase_add_test(tests, two_of_five_at_once_make_reaping_wait);
     tcase_add_test(tests, reaping_waits_when_redis_has_just_come_back);
     tcase_add_test(tests, the_dead_are_not_judged_again);
+    tcase_add_test(tests, entries_that_are_not_ours_are_neither_judged_nor_counted);
+    tcase_add_test(tests, a_leaving_or_draining_node_that_dies_is_judged_like_any_other);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -106,7 +106,7 @@ static struct store_member other;
 static void taken(void *context) {
     struct store_member self = me();
     ck_assert_uint_eq(release(self, "a", *(int64_t *)context, 0, false), 1);
-    must_claim(other, "a");
+    must_assign(other, "a");
 }
 
 START_TEST(what_another_node_owns_by_now_is_left_alone) {
@@ -142,8 +142,8 @@ START_TEST(the_newest_epoch_of_a_client_is_released_whatever_comes_last) {
     int64_t old = running("a");
     struct store_member self = me();
     ck_assert_uint_eq(release(self, "a", old, 0, false), 1);
-    int64_t new = must_claim(self, "a");
-    hosts_double_run("a", new, 1);
+    int64_t new = must_assign(self, "a");
+    hosts_double_run("a", new, version_of("a"));
     give_up("a", new);
     give_up("a", old);
     step_until_written();
@@ -231,7 +231,7 @@ START_TEST(a_stable_client_is_noted_until_redis_has_it) {
     struct store_member self = me();
     ck_assert_uint_eq(release(self, "a", epoch, 0, true), 1);
     running("b");
-    must_claim(self, "a");
+    must_assign(self, "a");
     ck_assert_int_eq(attempts("a"), 1);
     store_double_plan((struct store_plan){.script = "succeeded", .times = 1, .fault = STORE_FAILS});
     agent_client_stable(agent, "a");

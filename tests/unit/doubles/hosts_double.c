@@ -155,11 +155,6 @@ enum err hosts_start(struct hosts *hosts, struct client_config *config, const ch
     return result;
 }
 
-enum err hosts_start_claimed(struct hosts *hosts, struct client_config *config,
-                             const char *incarnation, int64_t epoch, int64_t version) {
-    return hosts_start(hosts, config, incarnation, epoch, version);
-}
-
 enum err hosts_stop(struct hosts *hosts, const char *id, int64_t epoch, const char *reason,
                     hosts_done *done, void *context) {
     (void)hosts;
@@ -213,7 +208,8 @@ enum err hosts_list(struct hosts *hosts, struct hosts_client **rows, size_t *n) 
     for (size_t i = 0; i < client_count; i++) {
         (*rows)[i] = (struct hosts_client){.id = text_dup(clients[i].id),
                                            .epoch = clients[i].epoch,
-                                           .version = clients[i].version};
+                                           .version = clients[i].version,
+                                           .closing = clients[i].done != NULL};
     }
     *n = client_count;
     return ERR_OK;
@@ -229,6 +225,18 @@ void hosts_list_free(struct hosts_client *rows, size_t n) {
 size_t hosts_count(struct hosts *hosts) {
     (void)hosts;
     return client_count;
+}
+
+bool hosts_runs(struct hosts *hosts, const char *id, struct hosts_client *out) {
+    (void)hosts;
+    const struct hosts_double_client *client = find(id);
+    if (!client || client->done) {
+        return false;
+    }
+    out->epoch = client->epoch;
+    out->version = client->version;
+    out->closing = false;
+    return true;
 }
 
 enum err hosts_config(struct hosts *hosts, const char *id, char **config, char **identity) {

@@ -14,7 +14,7 @@
 #define LATE_MS   700 /* of a random fault: within the bounds of all settings */
 
 static const char *const SCRIPTS[] = {
-#define SCRIPT_NAME(symbol, name, memory) name,
+#define SCRIPT_NAME(symbol, name, kind) name,
     SCRIPT_TABLE(SCRIPT_NAME)
 #undef SCRIPT_NAME
 };

@@ -37,6 +37,7 @@ static struct conf *conf;
 static struct sink *no_sinks[1];
 static struct news *news;
 static struct taps *taps;
+static struct outlook *outlook;
 static pthread_t fixture_threads[FIXTURE_THREADS + 3];
 static int fixture_port;
 
@@ -65,12 +66,13 @@ static inline void server_begin(const char *redis_url, const char *more) {
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
     node = node_create(conf, store);
     hosts = hosts_create(conf, &no_owner);
-    peers = peers_create(conf, NULL, 1);
+    peers = peers_create(conf, NULL);
     calls = peer_calls_create(conf, peers);
     news = news_create(conf, store, redis_url);
     taps = taps_create();
+    outlook = outlook_create(store, conf->heartbeat_ttl_ms);
     ck_assert(news != NULL && taps != NULL && node != NULL && hosts != NULL && peers != NULL &&
-              calls != NULL);
+              calls != NULL && outlook != NULL);
     struct http_context context = {.conf = conf,
                                    .store = store,
                                    .node = node,
@@ -79,7 +81,8 @@ static inline void server_begin(const char *redis_url, const char *more) {
                                    .calls = calls,
                                    .sinks = no_sinks,
                                    .news = news,
-                                   .taps = taps};
+                                   .taps = taps,
+                                   .outlook = outlook};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     for (int i = 0; i < FIXTURE_THREADS; i++) {
         pthread_create(&fixture_threads[i], NULL, http_worker_run, http_server_worker(server));
@@ -105,6 +108,7 @@ static inline void server_end(void) {
     http_server_destroy(server);
     news_destroy(news);
     taps_destroy(taps);
+    outlook_destroy(outlook);
     hosts_destroy(hosts);
     peer_calls_destroy(calls);
     peers_destroy(peers);

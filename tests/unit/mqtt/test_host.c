@@ -379,29 +379,24 @@ START_TEST(a_stop_of_an_older_epoch_leaves_the_newer_alone) {
 }
 END_TEST
 
-static enum err start_claimed(const char *id, int64_t epoch) {
-    return hosts_start_claimed(f->hosts, fixture_client(id, broker.port, SUB_ALL), "inc", epoch, 1);
-}
-
-START_TEST(a_claim_that_slept_through_the_end_of_its_epoch_starts_nothing) {
+START_TEST(a_client_that_is_being_stopped_runs_no_more) {
     atomic_int stopped = 0;
-    ck_assert_int_eq(start_claimed("a", 5), ERR_OK);
-    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
-    ck_assert_int_eq(hosts_stop(f->hosts, "a", 5, "test", on_stopped, &stopped), ERR_OK);
-    /* Before the host has obeyed, and after. */
-    ck_assert_int_eq(start_claimed("a", 5), ERR_REFUSED);
-    EVENTUALLY(stopped == 1);
-    ck_assert_int_eq(start_claimed("a", 5), ERR_REFUSED);
-    ck_assert_int_eq(start_claimed("b", 4), ERR_REFUSED); /* nobody knows of "b": looked up anew */
-    EVENTUALLY(hosts_count(f->hosts) == 0);
-    hosts_accept(f->hosts, "inc");
-    ck_assert_int_eq(start_claimed("a", 5), ERR_REFUSED);
-    ck_assert_int_eq(start_claimed("a", 6), ERR_OK);
-    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
-    ck_assert_int_eq(hosts_start(f->hosts, fixture_client("b", broker.port, SUB_ALL), "inc", 4, 1),
+    struct hosts_client running = {.id = "left alone"}, *rows;
+    size_t n;
+    ck_assert(!hosts_runs(f->hosts, "a", &running));
+    ck_assert_int_eq(hosts_start(f->hosts, fixture_client("a", broker.port, SUB_ALL), "inc", 5, 7),
                      ERR_OK);
-    EVENTUALLY(fixture_state(f, "b") == CLIENT_ONLINE);
-    ck_assert_int_eq(broker_logged(&broker, " as a "), 2);
+    EVENTUALLY(hosts_runs(f->hosts, "a", &running));
+    ck_assert(running.epoch == 5 && running.version == 7 && !running.closing);
+    ck_assert_str_eq(running.id, "left alone");
+    EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
+    ck_assert_int_eq(hosts_list(f->hosts, &rows, &n), ERR_OK);
+    ck_assert(n == 1 && !rows[0].closing);
+    hosts_list_free(rows, n);
+    ck_assert_int_eq(hosts_stop(f->hosts, "a", 5, "test", on_stopped, &stopped), ERR_OK);
+    EVENTUALLY(!hosts_runs(f->hosts, "a", &running));
+    EVENTUALLY(stopped == 1);
+    ck_assert(!hosts_runs(f->hosts, "a", &running));
 }
 END_TEST
 
@@ -529,7 +524,7 @@ int main(void) {
     tcase_add_test(tcase, kf18_stop_sends_disconnect_and_forgets);
     tcase_add_test(tcase, start_right_after_stop_starts_anew);
     tcase_add_test(tcase, a_stop_of_an_older_epoch_leaves_the_newer_alone);
-    tcase_add_test(tcase, a_claim_that_slept_through_the_end_of_its_epoch_starts_nothing);
+    tcase_add_test(tcase, a_client_that_is_being_stopped_runs_no_more);
     tcase_add_test(tcase, pause_disconnects_and_resume_connects);
     tcase_add_test(tcase, restart_connects_anew);
     tcase_add_test(tcase, a_start_for_another_incarnation_is_refused);

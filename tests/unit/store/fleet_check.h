@@ -14,7 +14,9 @@ struct fleet {
     const char *const *nodes; /* names that may ever exist */
     size_t node_count;
     struct redis_reply *bind[FLEET_NODES_MAX], *size[FLEET_NODES_MAX];
-    char fault[FLEET_FAULT_LEN]; /* "": none */
+    struct redis_reply *rev[FLEET_NODES_MAX], *set[FLEET_NODES_MAX];
+    bool spoilt[FLEET_NODES_MAX]; /* the digest of that node is known to be wrong */
+    char fault[FLEET_FAULT_LEN];  /* "": none */
 };
 
 /* Value of a field in a HGETALL answer, or NULL. */
@@ -60,6 +62,8 @@ static inline void fleet_read(struct fleet *fleet, const char *const *nodes, siz
     for (size_t i = 0; i < node_count; i++) {
         fleet_send("LRANGE", "node_bind:", nodes[i], "0", "-1");
         fleet_send("GET", "mqtt_size:", nodes[i], NULL, NULL);
+        fleet_send("GET", "mqtt_fleet:rev:", nodes[i], NULL, NULL);
+        fleet_send("HGETALL", "mqtt_fleet:set:", nodes[i], NULL, NULL);
     }
     for (size_t i = 0; i < 7; i++) {
         ck_assert_int_eq(redis_read(raw_redis, replies[i]), ERR_OK);
@@ -69,6 +73,8 @@ static inline void fleet_read(struct fleet *fleet, const char *const *nodes, siz
     for (size_t i = 0; i < node_count; i++) {
         ck_assert_int_eq(redis_read(raw_redis, &fleet->bind[i]), ERR_OK);
         ck_assert_int_eq(redis_read(raw_redis, &fleet->size[i]), ERR_OK);
+        ck_assert_int_eq(redis_read(raw_redis, &fleet->rev[i]), ERR_OK);
+        ck_assert_int_eq(redis_read(raw_redis, &fleet->set[i]), ERR_OK);
     }
 }
 
@@ -82,6 +88,8 @@ static inline void fleet_free(struct fleet *fleet) {
     for (size_t i = 0; i < fleet->node_count; i++) {
         redis_reply_free(fleet->bind[i]);
         redis_reply_free(fleet->size[i]);
+        redis_reply_free(fleet->rev[i]);
+        redis_reply_free(fleet->set[i]);
     }
 }
 
@@ -92,7 +100,7 @@ static inline void fleet_fault(struct fleet *fleet, const char *what, const char
     }
 }
 
-/* An owned id: one list has it, once, the one its record names; nothing else claims it. */
+/* An owned id: one list has it, once, the one its record names; no other does. */
 static inline void fleet_check_owned(struct fleet *fleet, const char *id) {
     const char *text = fleet_field(fleet->owner, id);
     json_t *record = json_loads(text ? text : "", 0, NULL);
@@ -165,7 +173,7 @@ static inline const char *fleet_key(const struct redis_reply *hash, size_t pair)
     return redis_reply_str(redis_reply_at(hash, pair * 2), NULL);
 }
 
-/* An epoch is the number of one claim. */
+/* An epoch is the number of one assignment. */
 static inline void fleet_check_epochs(struct fleet *fleet) {
     for (size_t i = 0; i < fleet_pairs(fleet->owner); i++) {
         char quoted[64];
@@ -179,6 +187,34 @@ static inline void fleet_check_epochs(struct fleet *fleet) {
             }
         }
         json_decref(record);
+    }
+}
+
+/* The digest that scripts keep of a node is that of the owner records, unless a change was not
+ * noted.
+ */
+static inline void fleet_check_digest(struct fleet *fleet, size_t node) {
+    const char *digest = fleet_field(fleet->set[node], "digest");
+    const char *noted = fleet_field(fleet->set[node], "rev");
+    const char *rev = redis_reply_str(fleet->rev[node], NULL);
+    int64_t sum = 0;
+    if (fleet->spoilt[node] || !fleet_field(fleet->registered, fleet->nodes[node]) || !digest ||
+        !noted || !rev || strcmp(noted, rev) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < fleet_pairs(fleet->owner); i++) {
+        const char *id = fleet_key(fleet->owner, i);
+        json_t *record = json_loads(fleet_field(fleet->owner, id), 0, NULL);
+        const char *owner = json_string_value(json_object_get(record, "node"));
+        const char *epoch = json_string_value(json_object_get(record, "epoch"));
+        if (owner && epoch && strcmp(owner, fleet->nodes[node]) == 0) {
+            sum = store_digest_add(sum, id, strtoll(epoch, NULL, 10),
+                                   json_integer_value(json_object_get(record, "version")));
+        }
+        json_decref(record);
+    }
+    if (strtoll(digest, NULL, 10) != sum) {
+        fleet_fault(fleet, "digest is not that of what it owns", fleet->nodes[node], digest);
     }
 }
 
@@ -203,6 +239,7 @@ static inline void fleet_check(struct fleet *fleet, const char *const *written) 
         if (size ? (size_t)atoll(size) != len : len > 0) {
             fleet_fault(fleet, "mqtt_size is not the list's length", fleet->nodes[i], size);
         }
+        fleet_check_digest(fleet, i);
     }
     fleet_check_epochs(fleet);
     if (listed != fleet_pairs(fleet->use) || fleet_pairs(fleet->owner) != listed) {
@@ -241,17 +278,29 @@ static inline void fleet_check(struct fleet *fleet, const char *const *written) 
     }
 }
 
-/* For the other tests: fails the test on a breach among these nodes, NULL-terminated. */
-static inline void assert_fleet(const char *const *nodes) {
+static inline void assert_fleet_and_digests(const char *const *nodes, bool digests) {
     struct fleet fleet;
     size_t n = 0;
     while (nodes[n]) {
         n++;
     }
     fleet_read(&fleet, nodes, n);
+    for (size_t i = 0; i < n; i++) {
+        fleet.spoilt[i] = !digests;
+    }
     fleet_check(&fleet, NULL);
     ck_assert_msg(fleet.fault[0] == '\0', "%s", fleet.fault);
     fleet_free(&fleet);
+}
+
+/* For the other tests: fails the test on a breach among these nodes, NULL-terminated. */
+static inline void assert_fleet(const char *const *nodes) {
+    assert_fleet_and_digests(nodes, true);
+}
+
+/* After somebody changed owner records by hand, which no digest knows. */
+static inline void assert_fleet_by_hand(const char *const *nodes) {
+    assert_fleet_and_digests(nodes, false);
 }
 
 #endif

@@ -16,6 +16,7 @@ static void step_create(void) {
     switch (result.outcome) {
     case STORE_CREATED:
         MUST(!truth->exists, "created what exists");
+        MUST(result.version > truth->version_max, "a version twice");
         snprintf(truth->config, TEXT_LEN, "%s", config);
         truth->exists = true;
         truth->deleted = false;
@@ -42,20 +43,13 @@ static void step_create(void) {
     free(result.other_id);
 }
 
-static int64_t version_now(const char *id) {
-    struct store_client client;
-    int64_t version = store_get(store, id, &client) == ERR_OK ? client.version : 0;
-    store_client_fini(&client);
-    return version;
-}
-
 static void step_update(void) {
     int i = any_id();
     struct truth *truth = &world.ids[i];
     char config[TEXT_LEN], identity[TEXT_LEN];
     any_config(config);
     any_identity(i, identity);
-    int64_t before = version_now(truth->id), version, second_version;
+    int64_t before = version_of(truth->id), version, second_version;
     int64_t expected = chance(50) ? before : (int64_t)random_below(5);
     char *other = NULL;
     enum err err = store_update(store, truth->id, expected, config, identity, &version, &other);
@@ -66,7 +60,7 @@ static void step_update(void) {
     MUST(err != ERR_EXISTS || world.ids[index_of(other)].exists, "identity of what is gone");
     if (err == ERR_OK) {
         bool same = strcmp(latest(truth), config) == 0;
-        MUST(version == before + !same, "new version");
+        MUST(same ? version == before : version > truth->version_max, "new version");
         if (!same) {
             snprintf(truth->config, TEXT_LEN, "%s", config);
             truth->written[0] = '\0';
@@ -84,7 +78,7 @@ static void step_update(void) {
 
 static void step_delete(void) {
     struct truth *truth = &world.ids[any_id()];
-    int64_t before = version_now(truth->id);
+    int64_t before = version_of(truth->id);
     int64_t expected = chance(70) ? 0 : (int64_t)random_below(4);
     enum err err = store_delete(store, truth->id, expected);
     NOTE("delete %s at %" PRId64 " of %" PRId64 ": %s", truth->id, expected, before, err_name(err));
@@ -95,6 +89,12 @@ static void step_delete(void) {
         truth->exists = false;
         truth->deleted = true;
         truth->written[0] = '\0';
+        const char *buried = RAW_TEXT("HGET", "mqtt_fleet:buried", truth->id);
+        MUST(sscanf(buried, "%" SCNd64 " %" SCNd64, &truth->buried_version, &truth->buried_epoch) ==
+                 2,
+             buried);
+        MUST(truth->buried_version >= before && truth->buried_epoch >= truth->owner_epoch,
+             "the tombstone is older than what it buries");
         if (AGAIN()) {
             MUST(store_delete(store, truth->id, expected) == ERR_NOT_FOUND, "second delete");
         }
@@ -141,13 +141,14 @@ static void step_defer(void) {
     }
 }
 
-/* All times before which something is not claimed have come. */
+/* All times before which something is not assigned have come. */
 static void step_time_passes(void) {
     struct redis_reply *ids = raw("ZRANGE", "mqtt_fleet:retry", "0", "-1", NULL);
     for (size_t i = 0; i < redis_reply_count(ids); i++) {
         RAW("ZADD", "mqtt_fleet:retry", "1", redis_reply_str(redis_reply_at(ids, i), NULL));
     }
     redis_reply_free(ids);
+    restoring_is_over();
     NOTE("time passes");
 }
 

@@ -21,15 +21,22 @@ struct held {
     char config[TEXT_LEN], identity[TEXT_LEN];
 };
 
+/* What a process has read of its set. */
+struct mirror {
+    int64_t applied;                    /* rev; -1: the whole list is to be read */
+    int64_t epochs[IDS], versions[IDS]; /* epoch 0: not its own */
+};
+
 struct process {
     char incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN];
     struct held held[IDS];
+    struct mirror mirror;
 };
 
 /* What the register says of a node before the step that runs. */
 struct entry {
     char incarnation[TEXT_ID_LEN]; /* "": not registered */
-    bool dead, draining;
+    bool dead, draining, leaving;
 };
 
 /* What must be true of an id. */
@@ -39,7 +46,11 @@ struct truth {
     char config[TEXT_LEN];  /* the text it has */
     char written[TEXT_LEN]; /* written by hand over an owned id, not yet taken up; "": none */
     int owner;              /* node, -1: none */
-    int64_t owner_epoch, epoch_max;
+    int64_t owner_epoch;
+    int64_t version;                      /* of that text; 0: none is noted */
+    int64_t released_epoch;               /* the last at which it was owned */
+    int64_t buried_version, buried_epoch; /* of the tombstone */
+    int64_t epoch_max, version_max;       /* ever given, also what Redis lost */
 };
 
 static struct {
@@ -50,8 +61,15 @@ static struct {
     struct truth ids[IDS];
     struct process now[NODES], before[NODES]; /* before: an earlier one, maybe a zombie */
     struct entry entries[NODES];
-    bool over[NODES]; /* beyond its size because of a restore */
+    bool over[NODES];   /* beyond its size because of a restore */
+    bool spoilt[NODES]; /* the digest that Redis keeps, by a script of an older version */
     int64_t epoch_counter;
+    struct {
+        bool taken;
+        struct truth ids[IDS];
+        bool over[NODES], spoilt[NODES];
+        int64_t epoch_counter;
+    } snapshot;
     /* What the step that runs may do to ownership. */
     bool may_gain, may_lose_any;
     int may_lose_of; /* node, -1: none */
@@ -158,6 +176,10 @@ static bool beats(int node) {
     return RAW_INT("EXISTS", key) == 1;
 }
 
+static bool restoring(void) {
+    return RAW_INT("EXISTS", "mqtt_fleet:restoring") == 1;
+}
+
 /* Registered under this incarnation and not dead. */
 static bool is_member(int node, const struct process *process) {
     return strcmp(world.entries[node].incarnation, process->incarnation) == 0 &&
@@ -195,6 +217,18 @@ static void check_text(struct truth *truth, const char *waiting, const char *use
     MUST(!used || strcmp(used, truth->config) == 0, "owned with another text");
 }
 
+/* What its meta record says. */
+static void learn_meta(struct truth *truth, const char *text) {
+    json_t *meta = json_loads(text ? text : "", 0, NULL);
+    const char *epoch = json_string_value(json_object_get(meta, "epoch"));
+    truth->version = json_integer_value(json_object_get(meta, "version"));
+    truth->released_epoch = epoch ? strtoll(epoch, NULL, 10) : 0;
+    if (truth->version > truth->version_max) {
+        truth->version_max = truth->version;
+    }
+    json_decref(meta);
+}
+
 static void check_ownership(struct truth *truth, int node, int64_t epoch) {
     bool same = node == truth->owner && epoch == truth->owner_epoch;
     bool lost = truth->owner >= 0 && !same, gained = node >= 0 && !same;
@@ -216,7 +250,8 @@ static void learn_entry(const struct fleet *fleet, int node) {
     const char *state = json_string_value(json_object_get(record, "state"));
     MUST(!text || (incarnation && state), "register");
     *entry = (struct entry){.dead = state && strcmp(state, "dead") == 0,
-                            .draining = state && strcmp(state, "draining") == 0};
+                            .draining = state && strcmp(state, "draining") == 0,
+                            .leaving = state && strcmp(state, "leaving") == 0};
     snprintf(entry->incarnation, TEXT_ID_LEN, "%s", incarnation ? incarnation : "");
     json_decref(record);
 }
@@ -235,12 +270,16 @@ static void check_world(void) {
         check_text(truth, fleet_field(fleet.no, truth->id), used);
         stored_owner(&fleet, truth->id, &node, &epoch);
         check_ownership(truth, node, epoch);
+        learn_meta(truth, fleet_field(fleet.meta, truth->id));
         if (truth->written[0]) {
             written[written_count++] = truth->id;
         }
         world.traced--;
     }
     written[written_count] = NULL;
+    for (int i = 0; i < NODES; i++) {
+        fleet.spoilt[i] = world.spoilt[i];
+    }
     fleet_check(&fleet, written);
     MUST(fleet.fault[0] == '\0', fleet.fault);
     for (int i = 0; i < NODES; i++) {
@@ -266,8 +305,10 @@ static void make_world(uint64_t seed) {
     for (int i = 0; i < NODES; i++) {
         text_random_id(world.now[i].incarnation);
         text_random_id(world.before[i].incarnation);
+        world.now[i].mirror.applied = world.before[i].mirror.applied = -1;
     }
     RAW("FLUSHALL");
+    store_set_restoring_ms(store, 3600000);
 }
 
 #endif

@@ -143,35 +143,33 @@ static inline void must_create(const char *id) {
     ck_assert_int_eq(create(id, "{\"c\":1}", identity).outcome, STORE_CREATED);
 }
 
-/* The outcome; epoch (may be NULL) of a claimed one. */
-static inline enum store_claimed claim(struct store_member who, const char *id, int64_t *epoch) {
-    struct store_claim_item item = {.id = id, .identity = ""};
-    struct store_claim_result result;
+static inline enum err try_assign(struct store_member target, const char *id, const char *identity,
+                                  struct store_assign_result *result) {
+    struct store_assign_item item = {.id = id, .identity = identity};
     size_t done;
-    int64_t rev;
-    ck_assert_int_eq(store_claim(store, &who, &item, 1, &result, &done, &rev), ERR_OK);
-    ck_assert_uint_eq(done, 1);
-    enum store_claimed outcome = result.outcome;
-    if (epoch) {
-        *epoch = result.client.owner.epoch;
-    }
-    store_claim_results_fini(&result, 1);
-    return outcome;
-}
-
-static inline enum err claim_err(struct store_member who, const char *id) {
-    struct store_claim_item item = {.id = id, .identity = ""};
-    struct store_claim_result result;
-    size_t done;
-    int64_t rev;
-    enum err err = store_claim(store, &who, &item, 1, &result, &done, &rev);
-    store_claim_results_fini(&result, 1);
+    enum err err = store_assign(store, &target, &item, 1, result, &done);
+    ck_assert_uint_eq(done, err == ERR_OK);
     return err;
 }
 
-static inline int64_t must_claim(struct store_member who, const char *id) {
+/* The outcome; epoch (may be NULL) of an assigned one. */
+static inline enum store_assign assign(struct store_member target, const char *id, int64_t *epoch) {
+    struct store_assign_result result;
+    ck_assert_int_eq(try_assign(target, id, "", &result), ERR_OK);
+    if (epoch) {
+        *epoch = result.epoch;
+    }
+    return result.outcome;
+}
+
+static inline enum err assign_err(struct store_member target, const char *id) {
+    struct store_assign_result result;
+    return try_assign(target, id, "", &result);
+}
+
+static inline int64_t must_assign(struct store_member who, const char *id) {
     int64_t epoch;
-    ck_assert_int_eq(claim(who, id, &epoch), STORE_CLAIMED);
+    ck_assert_int_eq(assign(who, id, &epoch), STORE_ASSIGNED);
     return epoch;
 }
 
@@ -195,6 +193,49 @@ static inline enum store_where where(const char *id) {
     ck_assert(err == (found == STORE_ABSENT ? ERR_NOT_FOUND : ERR_OK));
     store_client_fini(&client);
     return found;
+}
+
+/* 0: there is no such client. */
+static inline int64_t version_of(const char *id) {
+    struct store_client client;
+    int64_t version = store_get(store, id, &client) == ERR_OK ? client.version : 0;
+    store_client_fini(&client);
+    return version;
+}
+
+static inline int64_t must_update(const char *id, const char *config, const char *identity) {
+    int64_t version;
+    char *other_id;
+    ck_assert_int_eq(store_update(store, id, 0, config, identity, &version, &other_id), ERR_OK);
+    return version;
+}
+
+/* As if the time in which nodes put back what Redis lost were over. */
+static inline void restoring_is_over(void) {
+    RAW("DEL", "mqtt_fleet:restoring");
+}
+
+/* ---- a Redis that goes back ------------------------------------------------------------------ */
+
+/* What go_back() comes back with, in database 1. */
+static inline void take_snapshot(void) {
+    RAW("EVAL",
+        "local all = {} for _, key in ipairs(redis.call('KEYS', '*')) do "
+        "all[key] = {redis.call('DUMP', key), redis.call('PTTL', key)} end "
+        "redis.call('SELECT', 1) redis.call('DEL', 'dumps', 'ttls') "
+        "for key, row in pairs(all) do redis.call('HSET', 'dumps', key, row[1]) "
+        "redis.call('HSET', 'ttls', key, row[2]) end",
+        "0");
+}
+
+/* As a replica that lacks the last writes, or an older file, would. */
+static inline void go_back(void) {
+    RAW("EVAL",
+        "redis.call('SELECT', 1) local dumps = redis.call('HGETALL', 'dumps') local ttls = {} "
+        "for i = 1, #dumps, 2 do ttls[i] = redis.call('HGET', 'ttls', dumps[i]) end "
+        "redis.call('SELECT', 0) redis.call('FLUSHDB') for i = 1, #dumps, 2 do "
+        "redis.call('RESTORE', dumps[i], math.max(tonumber(ttls[i]), 0), dumps[i + 1]) end",
+        "0");
 }
 
 static inline int64_t rev_of(const char *node) {

@@ -48,9 +48,9 @@ START_TEST(a_prefix_stands_before_every_key) {
     must_create("x");
     store = other;
     struct store_member a = joined("a", "1", 10);
-    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIM_GONE);
+    ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGN_GONE);
     must_create("y");
-    must_claim(a, "y");
+    must_assign(a, "y");
     ck_assert_str_eq(RAW_TEXT("HGET", "fleet2:mqtt_config:use", "y"), "{\"c\":1}");
     ck_assert_int_eq(RAW_INT("LLEN", "fleet2:node_bind:a"), 1);
     store = unprefixed;
@@ -60,6 +60,7 @@ START_TEST(a_prefix_stands_before_every_key) {
         const char *key = redis_reply_str(redis_reply_at(keys, i), NULL);
         ck_assert_msg(strncmp(key, "fleet2:", 7) == 0 || strcmp(key, "mqtt_config:no") == 0 ||
                           strcmp(key, "mqtt_fleet:meta") == 0 ||
+                          strcmp(key, "mqtt_fleet:sequence") == 0 ||
                           strcmp(key, "mqtt_fleet:identity") == 0,
                       "%s", key);
     }
@@ -72,16 +73,17 @@ END_TEST
 static const char *const KEYS[] = {
     "mqtt_config:no",        "mqtt_config:use",    "register:mqtt",       "mqtt_fleet:owner",
     "mqtt_fleet:meta",       "mqtt_fleet:attempt", "mqtt_fleet:identity", "mqtt_fleet:retry",
-    "mqtt_fleet:tombstones", "mqtt_fleet:epoch"};
+    "mqtt_fleet:tombstones", "mqtt_fleet:epoch",   "mqtt_fleet:fenced",   "mqtt_fleet:buried"};
 
-/* A digest of all data but the beats, which expire. */
+/* A digest of all data but the beats, which expire, and the numbers of calls. */
 static const char *digest(void) {
-    return RAW_TEXT("EVAL",
-                    "local keys = redis.call('KEYS', '*') table.sort(keys) local all = {} "
-                    "for _, key in ipairs(keys) do if not key:find('^beat:') then "
-                    "all[#all + 1] = key .. '=' .. redis.call('DUMP', key) end end "
-                    "return redis.sha1hex(table.concat(all, ';'))",
-                    "0");
+    return RAW_TEXT(
+        "EVAL",
+        "local keys = redis.call('KEYS', '*') table.sort(keys) local all = {} "
+        "for _, key in ipairs(keys) do if not key:find('^beat:') and key ~= 'mqtt_fleet:sequence' then "
+        "all[#all + 1] = key .. '=' .. redis.call('DUMP', key) end end "
+        "return redis.sha1hex(table.concat(all, ';'))",
+        "0");
 }
 
 /* Every transition that writes, as far as a wrong type lets it. */
@@ -92,6 +94,7 @@ static void call_everything(struct store_member a, int64_t epoch) {
     struct store_restore restored = {
         .id = "lost", .epoch = 5, .config = "{}", .identity = "b/lost", .version = 1};
     struct store_member dead = member("dead", "1");
+    struct store_restored back;
     char generation[TEXT_ID_LEN], *other = NULL;
     const char *id = "owned";
     int64_t number;
@@ -99,13 +102,14 @@ static void call_everything(struct store_member a, int64_t epoch) {
     bool flag;
     const enum err results[] = {
         store_create(store, &new, 1, &created, &n),
-        claim_err(a, "waiting"),
+        assign_err(a, "waiting"),
         store_release(store, &a, &released, 1, &n),
         store_update(store, "owned", 0, "{\"c\":2}", "b/2", &number, &other),
         store_delete(store, "owned", 0),
         store_defer(store, "waiting", 1000, "", "", NULL),
         store_succeeded(store, &a, &id, 1),
-        store_restore(store, &a, &restored, &number),
+        store_restore(store, &a, &restored, 1, &back, &n),
+        store_leaving(store, &a),
         try_join(a, 10, generation),
         store_fence(store, &a, &dead),
         store_leave(store, &a),
@@ -123,8 +127,10 @@ START_TEST(a_key_of_a_wrong_type_is_an_error_and_nothing_is_written) {
     struct store_member a = joined("a", "1", 10);
     must_create("waiting");
     must_create("owned");
-    int64_t epoch = must_claim(a, "owned");
+    int64_t epoch = must_assign(a, "owned");
     RAW("HSET", "register:mqtt", "dead", "{\"incarnation\":\"1\",\"state\":\"dead\"}");
+    RAW("ZADD", "mqtt_fleet:fenced", "1", "an incarnation");
+    RAW("HSET", "mqtt_fleet:buried", "an id", "1 1");
     for (size_t i = 0; i < sizeof KEYS / sizeof KEYS[0]; i++) {
         RAW("RENAME", KEYS[i], "aside");
         RAW("RPUSH", KEYS[i], "of another type");
@@ -142,18 +148,18 @@ START_TEST(a_node_list_of_a_wrong_type_stops_what_would_change_it_before_it_writ
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     struct store_release item = {.id = "x", .code = "", .message = ""};
     struct store_restore older = {.id = "x", .config = "{}", .identity = "", .version = 1};
+    struct store_restored back;
     size_t n;
-    int64_t epoch;
     must_create("x");
     must_create("y");
-    item.epoch = must_claim(a, "x");
+    item.epoch = must_assign(a, "x");
     older.epoch = item.epoch + 1;
     RAW("SET", "node_bind:a", "no list");
     const char *before = digest();
     ck_assert_int_eq(store_delete(store, "x", 0), ERR_PROTOCOL);
     ck_assert_int_eq(store_release(store, &a, &item, 1, &n), ERR_PROTOCOL);
-    ck_assert_int_eq(claim_err(a, "y"), ERR_PROTOCOL);
-    ck_assert_int_eq(store_restore(store, &b, &older, &epoch), ERR_PROTOCOL);
+    ck_assert_int_eq(assign_err(a, "y"), ERR_PROTOCOL);
+    ck_assert_int_eq(store_restore(store, &b, &older, 1, &back, &n), ERR_PROTOCOL);
     ck_assert_int_eq(store_leave(store, &a), ERR_PROTOCOL);
     ck_assert_str_eq(digest(), before);
 }
@@ -163,11 +169,8 @@ START_TEST(more_than_200_ids_in_one_call_are_refused) {
     static const struct {
         const char *script;
         int fixed, each;
-    } rows[] = {{"create", 0, 3},
-                {"claim", 2, 2},
-                {"release", 2, 8},
-                {"succeeded", 2, 1},
-                {"evidence", 2, 2}};
+    } rows[] = {{"create", 0, 3},    {"assign", 2, 2},   {"release", 2, 8},
+                {"succeeded", 2, 1}, {"evidence", 2, 3}, {"restore", 2, 5}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         static const char *argv[2000];
         struct buffer text;
@@ -206,52 +209,64 @@ static const char *woken(struct redis *subscriber, const char *channel, int64_t 
     return payload;
 }
 
-START_TEST(wake_ups_say_that_something_waits_or_whose_set_changed) {
-    char *channel = store_wake_channel("");
-    struct redis *subscriber = redis_create(fixture_url, 5000);
-    struct store_member a = joined("a", "1", 10);
-    int64_t version;
-    char *other;
-    ck_assert_str_eq(channel, "mqtt_fleet:wake");
+/* Until it hears, and has heard all that was said to find that out. */
+static void listen_to(struct redis *subscriber, const char *channel) {
     for (int i = 0; i < 500 && RAW_INT("PUBLISH", channel, "ready") == 0; i++) {
         (void)woken(subscriber, channel, 10);
     }
     while (strcmp(woken(subscriber, channel, 100), "(none)") != 0) {
     }
+}
+
+START_TEST(wake_ups_say_that_something_waits_or_whose_set_changed) {
+    char *waits = store_wake_channel("", NULL), *set_of_a = store_wake_channel("", "a");
+    struct redis *scheduler = redis_create(fixture_url, 5000);
+    struct redis *node = redis_create(fixture_url, 5000);
+    struct store_member a = joined("a", "1", 10);
+    ck_assert_str_eq(waits, "mqtt_fleet:wake");
+    ck_assert_str_eq(set_of_a, "mqtt_fleet:wake:a");
+    listen_to(scheduler, waits);
+    listen_to(node, set_of_a);
     must_create("x");
-    ck_assert_str_eq(woken(subscriber, channel, 5000), "");
-    int64_t epoch = must_claim(a, "x");
-    ck_assert_int_eq(store_update(store, "x", 0, "{}", "b/x", &version, &other), ERR_OK);
-    ck_assert_str_eq(woken(subscriber, channel, 5000), "a");
+    ck_assert_str_eq(woken(scheduler, waits, 5000), "");
+    int64_t epoch = must_assign(a, "x");
+    ck_assert_str_eq(woken(node, set_of_a, 5000), "");
+    must_update("x", "{}", "b/x");
+    ck_assert_str_eq(woken(node, set_of_a, 5000), "");
     ck_assert_uint_eq(release(a, "x", epoch, 0, false), 1);
-    ck_assert_str_eq(woken(subscriber, channel, 5000), "");
-    must_claim(a, "x");
+    ck_assert_str_eq(woken(node, set_of_a, 5000), "");
+    ck_assert_str_eq(woken(scheduler, waits, 5000), "");
+    must_assign(a, "x");
+    ck_assert_str_eq(woken(node, set_of_a, 5000), "");
     ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
-    ck_assert_str_eq(woken(subscriber, channel, 5000), "a");
-    ck_assert_str_eq(woken(subscriber, channel, 50), "(none)");
-    redis_destroy(subscriber);
-    free(channel);
+    ck_assert_str_eq(woken(node, set_of_a, 5000), "");
+    ck_assert_str_eq(woken(node, set_of_a, 50), "(none)");
+    ck_assert_str_eq(woken(scheduler, waits, 50), "(none)");
+    redis_destroy(scheduler);
+    redis_destroy(node);
+    free(waits);
+    free(set_of_a);
 }
 END_TEST
 
 /* ---- threads ------------------------------------------------------------------------------- */
 
-static void *claim_all(void *argument) {
+static void *assign_all(void *argument) {
     const struct store_member *who = argument;
-    size_t *claimed = calloc(1, sizeof *claimed);
+    size_t *assigned = calloc(1, sizeof *assigned);
     for (int i = 0; i < 200; i++) {
         char id[16];
         snprintf(id, sizeof id, "id-%d", i);
-        *claimed += claim(*who, id, NULL) == STORE_CLAIMED;
+        *assigned += assign(*who, id, NULL) == STORE_ASSIGNED;
     }
-    return claimed;
+    return assigned;
 }
 
 START_TEST(of_many_threads_on_few_connections_each_id_goes_to_one) {
     static const char *const nodes[] = {"n0", "n1", "n2", "n3", "n4", "n5", NULL};
     struct store_member members[6];
     pthread_t threads[6];
-    size_t claimed = 0;
+    size_t assigned = 0;
     for (int i = 0; i < 200; i++) {
         char id[16];
         snprintf(id, sizeof id, "id-%d", i);
@@ -261,15 +276,15 @@ START_TEST(of_many_threads_on_few_connections_each_id_goes_to_one) {
         members[i] = joined(nodes[i], "1", 50);
     }
     for (int i = 0; i < 6; i++) {
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, claim_all, &members[i]), 0);
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, assign_all, &members[i]), 0);
     }
     for (int i = 0; i < 6; i++) {
         void *count;
         pthread_join(threads[i], &count);
-        claimed += *(size_t *)count;
+        assigned += *(size_t *)count;
         free(count);
     }
-    ck_assert_uint_eq(claimed, 200);
+    ck_assert_uint_eq(assigned, 200);
     assert_fleet(nodes);
 }
 END_TEST

@@ -11,7 +11,9 @@ static const char *const RULES[] = {"on",
                                     "~fleet:*",
                                     "resetchannels",
                                     "&fleet:mqtt_fleet:wake",
+                                    "&fleet:mqtt_fleet:wake:*",
                                     "&fleet:mqtt_fleet:events",
+                                    "&fleet:mqtt_fleet:listen",
                                     "-@all",
                                     "+ping",
                                     "+select",
@@ -28,12 +30,15 @@ static const char *const RULES[] = {"on",
                                     "+scan",
                                     "+cluster|info",
                                     "+get",
+                                    "+mget",
                                     "+set",
                                     "+del",
                                     "+exists",
-                                    "+incr",
+                                    "+type",
                                     "+pttl",
+                                    "+pexpire",
                                     "+hget",
+                                    "+hmget",
                                     "+hset",
                                     "+hdel",
                                     "+hexists",
@@ -50,7 +55,8 @@ static const char *const RULES[] = {"on",
                                     "+zcount",
                                     "+zrem",
                                     "+zscore",
-                                    "+zrangebyscore"};
+                                    "+zrangebyscore",
+                                    "+zremrangebyscore"};
 
 #define RULE_COUNT (sizeof RULES / sizeof RULES[0])
 
@@ -89,7 +95,7 @@ START_TEST(the_documented_user_may_do_all_that_a_node_does) {
     struct redis *redis = redis_create(url, 2000);
     struct redis *listener = redis_create(url, 2000);
     struct redis_reply *reply = NULL;
-    char *text = NULL, *channel = store_wake_channel("fleet:");
+    char *text = NULL, *channel = store_wake_channel("fleet:", NULL);
     ck_assert_int_eq(redis_subscribed_message(listener, channel, 20, &text), ERR_TIMEOUT);
     EVENTUALLY(SERVER_SAYS(server, "pubsub_channels:1", "INFO", "stats"));
     live_a_whole_life();

@@ -8,7 +8,7 @@ static const char *const NODES[] = {"a", "b", NULL};
 START_TEST(create_puts_an_absent_id_into_no) {
     struct store_create_result result = create("x", "{\"c\":1}", "b/x");
     ck_assert_int_eq(result.outcome, STORE_CREATED);
-    ck_assert_int_eq(result.version, 1);
+    ck_assert_int_gt(result.version, 1600000000000);
     ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_config:no", "x"), "{\"c\":1}");
     ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_config:use", "x"), 0);
     assert_fleet(NODES);
@@ -19,7 +19,7 @@ START_TEST(create_of_the_same_again_is_unchanged_waiting_or_owned) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
     ck_assert_int_eq(create("x", "{\"c\":1}", "broker:1883/x").outcome, STORE_UNCHANGED);
-    must_claim(a, "x");
+    must_assign(a, "x");
     ck_assert_int_eq(create("x", "{\"c\":1}", "broker:1883/x").outcome, STORE_UNCHANGED);
     assert_fleet(NODES);
 }
@@ -93,7 +93,7 @@ START_TEST(ids_and_texts_keep_their_odd_bytes) {
     struct store_member a = joined("node: \"a\"", "1", 10);
     for (size_t i = 0; i < 5; i++) {
         ck_assert_int_eq(create(ids[i], "\xff not \x01 json\r\n", ids[i]).outcome, STORE_CREATED);
-        must_claim(a, ids[i]);
+        must_assign(a, ids[i]);
         struct store_client client;
         ck_assert_int_eq(store_get(store, ids[i], &client), ERR_OK);
         ck_assert_str_eq(client.id, ids[i]);
@@ -120,10 +120,10 @@ static enum err update(const char *id, int64_t expected, const char *config, int
 START_TEST(update_of_an_owned_id_makes_a_version_and_bumps_its_node) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    must_claim(a, "x");
-    int64_t rev = rev_of("a"), version;
-    ck_assert_int_eq(update("x", 1, "{\"c\":2}", &version), ERR_OK);
-    ck_assert_int_eq(version, 2);
+    must_assign(a, "x");
+    int64_t rev = rev_of("a"), created = version_of("x"), version;
+    ck_assert_int_eq(update("x", created, "{\"c\":2}", &version), ERR_OK);
+    ck_assert_int_gt(version, created);
     ck_assert_int_gt(rev_of("a"), rev);
     ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_config:use", "x"), "{\"c\":2}");
     assert_fleet(NODES);
@@ -131,13 +131,14 @@ START_TEST(update_of_an_owned_id_makes_a_version_and_bumps_its_node) {
 END_TEST
 
 START_TEST(update_repeated_with_its_expected_version_is_the_same_again) {
-    int64_t version;
+    int64_t version, again;
     must_create("x");
-    ck_assert_int_eq(update("x", 1, "{\"c\":2}", NULL), ERR_OK);
-    ck_assert_int_eq(update("x", 1, "{\"c\":2}", &version), ERR_OK);
-    ck_assert_int_eq(version, 2);
-    ck_assert_int_eq(update("x", 0, "{\"c\":2}", &version), ERR_OK);
-    ck_assert_int_eq(version, 2);
+    int64_t created = version_of("x");
+    ck_assert_int_eq(update("x", created, "{\"c\":2}", &version), ERR_OK);
+    ck_assert_int_eq(update("x", created, "{\"c\":2}", &again), ERR_OK);
+    ck_assert_int_eq(again, version);
+    ck_assert_int_eq(update("x", 0, "{\"c\":2}", &again), ERR_OK);
+    ck_assert_int_eq(again, version);
 }
 END_TEST
 
@@ -182,7 +183,7 @@ START_TEST(a_client_of_several_brokers_has_an_identity_at_each) {
     ck_assert_int_eq(store_update(store, "y", 0, "{1}", "c/x\na/x", &version, &other), ERR_EXISTS);
     ck_assert_str_eq(other, "x");
     free(other);
-    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIMED);
+    ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGNED);
     ck_assert_int_eq(store_update(store, "x", 0, "{1}", "b/x\nd/x", &version, &other), ERR_OK);
     ck_assert_int_eq(store_update(store, "y", 0, "{1}", "c/x\na/x", &version, &other), ERR_OK);
     assert_fleet(NODES);
@@ -214,9 +215,9 @@ START_TEST(update_of_a_waiting_id_lets_it_be_tried_at_once) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
     ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
-    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIM_LATER);
+    ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGN_LATER);
     ck_assert_int_eq(update("x", 0, "{\"c\":2}", NULL), ERR_OK);
-    ck_assert_int_eq(claim(a, "x", NULL), STORE_CLAIMED);
+    ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGNED);
 }
 END_TEST
 
@@ -225,15 +226,16 @@ END_TEST
 START_TEST(delete_of_an_owned_id_leaves_nothing_but_a_tombstone) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    int64_t epoch = must_claim(a, "x"), rev = rev_of("a");
-    ck_assert_int_eq(store_delete(store, "x", 1), ERR_OK);
+    int64_t epoch = must_assign(a, "x"), rev = rev_of("a");
+    int64_t version = version_of("x");
+    ck_assert_int_eq(store_delete(store, "x", version), ERR_OK);
     ck_assert_int_eq(where("x"), STORE_ABSENT);
     ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 0);
     ck_assert_int_gt(rev_of("a"), rev);
     ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:meta"), 0);
     ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:owner"), 0);
     ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:identity"), 0);
-    struct store_held held = {.id = "x", .epoch = epoch};
+    struct store_held held = {.id = "x", .epoch = epoch, .version = version};
     enum store_evidence evidence;
     ck_assert_int_eq(store_evidence(store, &a, &held, 1, &evidence), ERR_OK);
     ck_assert_int_eq(evidence, STORE_EVIDENCE_TOMBSTONE);
@@ -245,8 +247,9 @@ START_TEST(delete_refuses_an_unknown_id_and_another_version) {
     must_create("x");
     ck_assert_int_eq(store_delete(store, "y", 0), ERR_NOT_FOUND);
     ck_assert_int_eq(store_delete(store, "x", 2), ERR_VERSION);
-    ck_assert_int_eq(store_delete(store, "x", 1), ERR_OK);
-    ck_assert_int_eq(store_delete(store, "x", 1), ERR_NOT_FOUND);
+    int64_t version = version_of("x");
+    ck_assert_int_eq(store_delete(store, "x", version), ERR_OK);
+    ck_assert_int_eq(store_delete(store, "x", version), ERR_NOT_FOUND);
 }
 END_TEST
 
@@ -272,7 +275,7 @@ START_TEST(pages_bring_every_id_with_all_that_is_known) {
         snprintf(id, sizeof id, "id-%d", i);
         must_create(id);
         if (i % 7 == 0) {
-            must_claim(a, id);
+            must_assign(a, id);
         }
     }
     for (int pass = 0; pass < 2; pass++) {
@@ -326,7 +329,7 @@ START_TEST(rubbish_beside_an_id_counts_as_absent) {
         ck_assert_int_eq(client.attempts, 0);
         ck_assert_int_eq(client.where, STORE_WAITING);
         store_client_fini(&client);
-        int64_t epoch = must_claim(a, "x");
+        int64_t epoch = must_assign(a, "x");
         ck_assert_int_gt(epoch, 1600000000000000);
         ck_assert_uint_eq(release(a, "x", epoch, 0, true), 1);
         ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);

@@ -27,7 +27,7 @@ END_TEST
 
 START_TEST(wake_ups_reach_nodes_of_the_fleet_on_other_nodes_of_the_cluster) {
     struct redis *listeners[CLUSTER_NODES];
-    char *text = NULL, *channel = store_wake_channel("{fleet}:");
+    char *text = NULL, *channel = store_wake_channel("{fleet}:", NULL);
     for (size_t i = 0; i < CLUSTER_NODES; i++) {
         listeners[i] = redis_create(servers.list[i].url, 2000);
         ck_assert_int_eq(redis_subscribed_message(listeners[i], channel, 20, &text), ERR_TIMEOUT);

@@ -11,31 +11,32 @@ static void memory_again(void) {
 
 START_TEST(case_F6_beats_takeovers_and_deletes_go_on) {
     char generation[TEXT_ID_LEN];
-    bool leading, finished;
+    bool finished;
+    enum store_role role;
     size_t moved;
     struct store_beat beat;
     struct store_member two = life_join("two", TTL_MS, generation);
     must_create("a");
     must_create("b");
     must_create("c");
-    int64_t epoch = must_claim(two, "a");
-    must_claim(two, "b");
+    int64_t epoch = must_assign(two, "a");
+    must_assign(two, "b");
     out_of_memory();
     struct store_member one = life_join("one", TTL_MS, generation);
-    ck_assert_int_eq(store_beat(store, &one, generation, TTL_MS, &beat), ERR_OK);
-    ck_assert_int_eq(store_lead(store, &one, TTL_MS, &leading), ERR_OK);
-    ck_assert(leading);
+    ck_assert_int_eq(store_beat(store, &one, generation, TTL_MS, "{}", &beat), ERR_OK);
+    ck_assert_int_eq(store_lead(store, &one, TTL_MS, "{}", &role), ERR_OK);
+    ck_assert_int_eq(role, STORE_ROLE_LEADER);
     struct store_assignment *assigned;
     enum store_evidence evidence;
     size_t n;
-    int64_t rev;
-    ck_assert_int_eq(store_assigned(store, &two, &assigned, &n, &rev), ERR_OK);
-    store_assigned_free(assigned, n);
+    struct store_set set;
+    ck_assert_int_eq(store_assigned(store, &two, &assigned, &n, &set), ERR_OK);
     ck_assert_uint_eq(n, 2);
-    ck_assert_int_eq(store_evidence(store, &two, &(struct store_held){"a", epoch}, 1, &evidence),
+    ck_assert_int_eq(store_evidence(store, &two, &(struct store_held){"a", epoch, 1}, 1, &evidence),
                      ERR_OK);
+    store_assigned_free(assigned, n);
     ck_assert_uint_eq(release(two, "a", epoch, 0, false), 1);
-    must_claim(one, "a");
+    must_assign(one, "a");
     stop_beating(two);
     ck_assert_int_eq(store_fence(store, &one, &two), ERR_OK);
     ck_assert_int_eq(store_reap(store, &two, &moved, &finished), ERR_OK);

@@ -58,7 +58,7 @@ START_TEST(a_write_that_no_replica_has_in_time_is_an_unknown_outcome_until_one_h
 }
 END_TEST
 
-START_TEST(a_claim_that_no_replica_has_is_valid_and_logged) {
+START_TEST(an_assignment_that_no_replica_has_is_valid_and_logged) {
     char generation[TEXT_ID_LEN], path[96], line[1024];
     bool said = false;
     struct store_member who = life_join("n1", 60000, generation);
@@ -67,10 +67,10 @@ START_TEST(a_claim_that_no_replica_has_is_valid_and_logged) {
     kill(replica->pid, SIGSTOP);
     snprintf(path, sizeof path, "%s/stderr", servers.folder);
     ck_assert_ptr_nonnull(freopen(path, "w", stderr));
-    must_claim(who, "a");
+    must_assign(who, "a");
     FILE *log = fopen(path, "r");
     while (fgets(line, sizeof line, log)) {
-        said = said || (strstr(line, "store_not_replicated") && strstr(line, "script=claim"));
+        said = said || (strstr(line, "store_not_replicated") && strstr(line, "script=assign"));
     }
     fclose(log);
     ck_assert(said);
@@ -108,7 +108,7 @@ int main(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, with_a_replica_that_follows_every_transition_works);
     tcase_add_test(tcase, a_write_that_no_replica_has_in_time_is_an_unknown_outcome_until_one_has);
-    tcase_add_test(tcase, a_claim_that_no_replica_has_is_valid_and_logged);
+    tcase_add_test(tcase, an_assignment_that_no_replica_has_is_valid_and_logged);
     tcase_add_test(tcase, what_was_acknowledged_survives_the_death_of_the_master);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

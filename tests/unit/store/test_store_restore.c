@@ -4,18 +4,37 @@
 
 static const char *const NODES[] = {"a", "b", NULL};
 
-static enum err restore(struct store_member who, const char *id, int64_t epoch, int64_t *now) {
+/* ERR_REFUSED: not its own. */
+static enum err restore_at(struct store_member who, const char *id, int64_t epoch, int64_t version,
+                           int64_t *now) {
     struct store_restore item = {
-        .id = id, .epoch = epoch, .config = "{\"c\":1}", .identity = "b/x", .version = 4};
-    int64_t unused;
-    return store_restore(store, &who, &item, now ? now : &unused);
+        .id = id, .epoch = epoch, .config = "{\"c\":1}", .identity = "b/x", .version = version};
+    struct store_restored restored = {0};
+    size_t done;
+    enum err err = store_restore(store, &who, &item, 1, &restored, &done);
+    ck_assert_uint_eq(done, err == ERR_OK);
+    if (now) {
+        *now = restored.epoch;
+    }
+    return err == ERR_OK && !restored.mine ? ERR_REFUSED : err;
 }
 
-static enum store_evidence evidence(struct store_member who, const char *id, int64_t epoch) {
-    struct store_held held = {.id = id, .epoch = epoch};
+/* With the version that Redis has, if it knows the id. */
+static enum err restore(struct store_member who, const char *id, int64_t epoch, int64_t *now) {
+    int64_t version = version_of(id);
+    return restore_at(who, id, epoch, version ? version : 4, now);
+}
+
+static enum store_evidence evidence_at(struct store_member who, const char *id, int64_t epoch,
+                                       int64_t version) {
+    struct store_held held = {.id = id, .epoch = epoch, .version = version};
     enum store_evidence found;
     ck_assert_int_eq(store_evidence(store, &who, &held, 1, &found), ERR_OK);
     return found;
+}
+
+static enum store_evidence evidence(struct store_member who, const char *id, int64_t epoch) {
+    return evidence_at(who, id, epoch, version_of(id));
 }
 
 /* ---- assigned ------------------------------------------------------------------------------ */
@@ -24,23 +43,24 @@ START_TEST(assigned_lists_all_a_member_owns_by_id) {
     struct store_member a = joined("a", "1", 1000);
     struct store_assignment *rows;
     size_t n;
-    int64_t rev, epoch = 0, version;
-    char *other;
+    int64_t epoch = 0;
+    struct store_set set;
     for (int i = 0; i < 450; i++) {
         char id[16];
         snprintf(id, sizeof id, "id-%03d", i);
         must_create(id);
-        epoch = must_claim(a, id);
+        epoch = must_assign(a, id);
     }
-    ck_assert_int_eq(store_update(store, "id-449", 0, "{}", "b/new", &version, &other), ERR_OK);
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &rev), ERR_OK);
+    int64_t version = must_update("id-449", "{}", "b/new");
+    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
     ck_assert_uint_eq(n, 450);
-    ck_assert_int_eq(rev, rev_of("a"));
+    ck_assert_int_eq(set.rev, rev_of("a"));
+    ck_assert(!set.restoring);
     ck_assert_str_eq(rows[0].id, "id-000");
     ck_assert_str_eq(rows[449].id, "id-449");
     ck_assert_int_eq(rows[449].epoch, epoch);
-    ck_assert_int_eq(rows[449].version, 2);
-    ck_assert_int_eq(rows[448].version, 1);
+    ck_assert_int_eq(rows[449].version, version);
+    ck_assert_int_eq(rows[448].version, version_of("id-448"));
     store_assigned_free(rows, n);
 }
 END_TEST
@@ -49,11 +69,11 @@ START_TEST(assigned_is_empty_for_a_new_member_and_fenced_for_any_other) {
     struct store_member a = joined("a", "1", 10), old = member("a", "0");
     struct store_assignment *rows;
     size_t n;
-    int64_t rev;
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &rev), ERR_OK);
+    struct store_set set;
+    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
     ck_assert_uint_eq(n, 0);
     store_assigned_free(rows, n);
-    ck_assert_int_eq(store_assigned(store, &old, &rows, &n, &rev), ERR_FENCED);
+    ck_assert_int_eq(store_assigned(store, &old, &rows, &n, &set), ERR_FENCED);
 }
 END_TEST
 
@@ -61,13 +81,13 @@ START_TEST(assigned_leaves_out_rubbish_in_the_list) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     struct store_assignment *rows;
     size_t n;
-    int64_t rev;
+    struct store_set set;
     must_create("x");
     must_create("y");
-    must_claim(a, "x");
-    must_claim(b, "y");
+    must_assign(a, "x");
+    must_assign(b, "y");
     RAW("RPUSH", "node_bind:a", "unheard of", "y", "x");
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &rev), ERR_OK);
+    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
     ck_assert_uint_eq(n, 1);
     ck_assert_str_eq(rows[0].id, "x");
     store_assigned_free(rows, n);
@@ -79,20 +99,32 @@ END_TEST
 START_TEST(evidence_tells_what_became_of_an_id) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     must_create("x");
-    ck_assert_int_eq(evidence(a, "x", 5), STORE_EVIDENCE_WAITING);
-    int64_t epoch = must_claim(b, "x");
+    ck_assert_int_eq(evidence(a, "x", 0), STORE_EVIDENCE_WAITING);
+    ck_assert_int_eq(evidence(a, "x", 5), STORE_EVIDENCE_OLDER); /* it was owned, says a */
+    int64_t epoch = must_assign(b, "x"), version = version_of("x");
     ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_MINE);
-    ck_assert_int_eq(evidence(b, "x", epoch - 1), STORE_EVIDENCE_NEWER);
+    ck_assert_int_eq(evidence(b, "x", epoch - 1), STORE_EVIDENCE_STALE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version - 1), STORE_EVIDENCE_STALE);
+    ck_assert_int_eq(evidence(b, "x", epoch + 1), STORE_EVIDENCE_OLDER);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_EVIDENCE_OLDER);
     ck_assert_int_eq(evidence(a, "x", 5), STORE_EVIDENCE_NEWER);
     ck_assert_int_eq(evidence(a, "x", epoch + 1), STORE_EVIDENCE_OLDER);
+    ck_assert_int_eq(evidence_at(a, "x", 5, version + 1), STORE_EVIDENCE_OLDER);
     ck_assert_int_eq(evidence(a, "unheard of", 5), STORE_EVIDENCE_NONE);
+    ck_assert_uint_eq(release(b, "x", epoch, 0, false), 1);
+    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_WAITING);
+    ck_assert_int_eq(evidence(b, "x", epoch + 1), STORE_EVIDENCE_OLDER);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_EVIDENCE_OLDER);
     ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
-    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_TOMBSTONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_EVIDENCE_TOMBSTONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_EVIDENCE_NONE);
     /* Redis' clock may have jumped: only the tombstone's absence says anything. */
     RAW("ZADD", "mqtt_fleet:tombstones", "1", "x");
-    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_TOMBSTONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_EVIDENCE_TOMBSTONE);
+    RAW("HDEL", "mqtt_fleet:buried", "x"); /* an older version's stands against all */
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_EVIDENCE_TOMBSTONE);
     RAW("ZREM", "mqtt_fleet:tombstones", "x");
-    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_NONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_EVIDENCE_NONE);
 }
 END_TEST
 
@@ -102,7 +134,7 @@ START_TEST(evidence_of_450_is_cut_into_batches) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
     for (size_t i = 0; i < 450; i++) {
-        held[i] = (struct store_held){.id = i % 2 ? "x" : "y", .epoch = 5};
+        held[i] = (struct store_held){.id = i % 2 ? "x" : "y", .version = 1};
     }
     ck_assert_int_eq(store_evidence(store, &a, held, 450, found), ERR_OK);
     for (size_t i = 0; i < 450; i++) {
@@ -142,9 +174,9 @@ END_TEST
 START_TEST(restore_refuses_a_tombstone) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    int64_t epoch = must_claim(a, "x");
+    int64_t epoch = must_assign(a, "x"), version = version_of("x");
     ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
-    ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_REFUSED);
+    ck_assert_int_eq(restore_at(a, "x", epoch, version, NULL), ERR_REFUSED);
     ck_assert_int_eq(where("x"), STORE_ABSENT);
 }
 END_TEST
@@ -152,7 +184,7 @@ END_TEST
 START_TEST(restore_refuses_a_newer_epoch) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     must_create("x");
-    int64_t epoch = must_claim(b, "x");
+    int64_t epoch = must_assign(b, "x");
     ck_assert_int_eq(restore(a, "x", epoch - 1, NULL), ERR_REFUSED);
     ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_REFUSED);
     ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_MINE);
@@ -162,7 +194,7 @@ END_TEST
 START_TEST(restore_takes_over_from_an_owner_of_an_older_epoch) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     must_create("x");
-    int64_t old = must_claim(b, "x"), rev = rev_of("b"), epoch;
+    int64_t old = must_assign(b, "x"), rev = rev_of("b"), epoch;
     ck_assert_int_eq(restore(a, "x", old + 7, &epoch), ERR_OK);
     ck_assert_int_eq(evidence(a, "x", epoch), STORE_EVIDENCE_MINE);
     ck_assert_int_eq(RAW_INT("GET", "mqtt_size:b"), 0);
@@ -175,9 +207,12 @@ START_TEST(restore_claims_a_waiting_id_back_only_with_its_own_text) {
     struct store_member a = joined("a", "1", 10);
     create("x", "{\"c\":1}", "b/x");
     create("y", "{\"c\":2}", "b/y");
+    RAW("HSET", "mqtt_config:no", "z", "{\"by hand\":1}");
     ck_assert_int_eq(restore(a, "x", 5, NULL), ERR_OK);
     ck_assert_int_eq(restore(a, "y", 5, NULL), ERR_REFUSED);
+    ck_assert_int_eq(restore(a, "z", 5, NULL), ERR_REFUSED);
     ck_assert_int_eq(where("y"), STORE_WAITING);
+    ck_assert_int_eq(where("z"), STORE_WAITING);
     assert_fleet(NODES);
 }
 END_TEST
@@ -185,25 +220,25 @@ END_TEST
 START_TEST(restore_takes_up_what_is_in_use_without_owner) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    must_claim(a, "x");
+    must_assign(a, "x");
     RAW("HDEL", "mqtt_fleet:owner", "x");
     ck_assert_int_eq(restore(a, "x", 5, NULL), ERR_OK);
     ck_assert_int_eq(where("x"), STORE_OWNED);
-    assert_fleet(NODES);
+    assert_fleet_by_hand(NODES);
 }
 END_TEST
 
 START_TEST(restore_lists_an_id_once_whatever_node_its_record_names) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    int64_t epoch = must_claim(a, "x");
+    int64_t epoch = must_assign(a, "x");
     RAW("HSET", "mqtt_fleet:owner", "x",
         "{\"node\":\"b\",\"incarnation\":\"0\",\"epoch\":\"7\",\"version\":1}");
     ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_OK);
-    assert_fleet(NODES);
+    assert_fleet_by_hand(NODES);
     RAW("DEL", "mqtt_config:use");
     ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_OK);
-    assert_fleet(NODES);
+    assert_fleet_by_hand(NODES);
 }
 END_TEST
 
@@ -237,7 +272,7 @@ START_TEST(orphans_go_to_waiting_from_anywhere_in_use) {
         snprintf(id, sizeof id, "id-%d", i);
         if (i % 2) {
             must_create(id);
-            must_claim(a, id);
+            must_assign(a, id);
         } else {
             RAW("HSET", "mqtt_config:use", id, "{}");
         }
@@ -255,9 +290,9 @@ START_TEST(an_owner_record_that_is_rubbish_or_of_no_node_makes_an_orphan) {
     struct store_member a = joined("a", "1", 10);
     size_t moved;
     must_create("x");
-    must_claim(a, "x");
+    must_assign(a, "x");
     must_create("y");
-    must_claim(a, "y");
+    must_assign(a, "y");
     RAW("HSET", "mqtt_fleet:owner", "x", "rubbish");
     RAW("HSET", "mqtt_fleet:owner", "y",
         "{\"node\":\"b\",\"incarnation\":\"0\",\"epoch\":\"7\",\"version\":1}");
@@ -266,7 +301,7 @@ START_TEST(an_owner_record_that_is_rubbish_or_of_no_node_makes_an_orphan) {
     RAW("SET", "mqtt_size:a", "0");
     ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
     ck_assert_uint_eq(moved, 2);
-    assert_fleet(NODES);
+    assert_fleet_by_hand(NODES);
 }
 END_TEST
 
@@ -287,9 +322,9 @@ START_TEST(an_orphan_leaves_the_list_that_no_record_names_and_its_node_looks_aga
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     size_t moved;
     must_create("x");
-    must_claim(a, "x");
+    must_assign(a, "x");
     must_create("y");
-    must_claim(a, "y");
+    must_assign(a, "y");
     RAW("HDEL", "mqtt_fleet:owner", "x");
     RAW("HSET", "mqtt_fleet:owner", "y",
         "{\"node\":\"c\",\"incarnation\":\"0\",\"epoch\":\"7\",\"version\":1}");
@@ -297,9 +332,9 @@ START_TEST(an_orphan_leaves_the_list_that_no_record_names_and_its_node_looks_aga
     ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
     ck_assert_uint_eq(moved, 2);
     ck_assert_int_gt(rev_of("a"), rev);
-    must_claim(b, "x");
-    must_claim(a, "y");
-    assert_fleet(NODES);
+    must_assign(b, "x");
+    must_assign(a, "y");
+    assert_fleet_by_hand(NODES);
 }
 END_TEST
 
@@ -307,14 +342,14 @@ START_TEST(what_was_taken_off_a_list_by_hand_comes_back_with_the_evidence) {
     struct store_member a = joined("a", "1", 10);
     struct store_assignment *rows;
     size_t n;
-    int64_t rev;
+    struct store_set set;
     must_create("x");
-    int64_t epoch = must_claim(a, "x");
+    int64_t epoch = must_assign(a, "x");
     must_create("y");
-    must_claim(a, "y");
+    must_assign(a, "y");
     RAW("LREM", "node_bind:a", "0", "x");
     RAW("DEL", "mqtt_size:a");
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &rev), ERR_OK);
+    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
     store_assigned_free(rows, n);
     ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 1);
     ck_assert_int_eq(evidence(a, "x", epoch), STORE_EVIDENCE_MINE);

@@ -32,26 +32,36 @@ static inline void life_create_all(void) {
     ck_assert_uint_eq(done, LIFE_CLIENTS);
 }
 
-static inline void life_claim_all(struct store_member who) {
+static inline void life_assign_all(struct store_member who) {
     static char ids[LIFE_CLIENTS][16];
-    static struct store_claim_item items[LIFE_CLIENTS];
-    static struct store_claim_result results[LIFE_CLIENTS];
+    static struct store_assign_item items[LIFE_CLIENTS];
+    static struct store_assign_result results[LIFE_CLIENTS];
     size_t done;
-    int64_t rev;
     for (size_t i = 0; i < LIFE_CLIENTS; i++) {
         snprintf(ids[i], sizeof ids[i], "c%zu", i);
-        items[i] = (struct store_claim_item){.id = ids[i], .identity = ids[i]};
+        items[i] = (struct store_assign_item){.id = ids[i], .identity = ids[i]};
     }
-    ck_assert_int_eq(store_claim(store, &who, items, LIFE_CLIENTS, results, &done, &rev), ERR_OK);
+    ck_assert_int_eq(store_assign(store, &who, items, LIFE_CLIENTS, results, &done), ERR_OK);
     for (size_t i = 0; i < done; i++) {
-        ck_assert_int_eq(results[i].outcome, STORE_CLAIMED);
+        ck_assert_int_eq(results[i].outcome, STORE_ASSIGNED);
     }
-    store_claim_results_fini(results, done);
+}
+
+static inline int64_t digest_of_rows(const struct store_assignment *rows, size_t n) {
+    int64_t digest = 0;
+    for (size_t i = 0; i < n; i++) {
+        digest = store_digest_add(digest, rows[i].id, rows[i].epoch, rows[i].version);
+    }
+    return digest;
 }
 
 static inline void life_look(struct store_member who, int64_t waiting, int64_t owned) {
     struct store_counts counts;
-    int64_t rev, redis_ms;
+    struct store_set set;
+    struct store_change *changes;
+    struct store_missing *missing;
+    size_t all;
+    int64_t redis_ms;
     uint64_t cursor = 0;
     size_t n;
     struct store_node *nodes;
@@ -60,9 +70,15 @@ static inline void life_look(struct store_member who, int64_t waiting, int64_t o
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
     ck_assert_int_eq(counts.waiting, waiting);
     ck_assert_int_eq(counts.owned, owned);
-    ck_assert_int_eq(store_assigned(store, &who, &assigned, &n, &rev), ERR_OK);
+    ck_assert_int_eq(store_assigned(store, &who, &assigned, &n, &set), ERR_OK);
     ck_assert_int_eq((int64_t)n, owned);
+    ck_assert_int_eq(store_keep_digest(store, &who, set.rev, digest_of_rows(assigned, n)), ERR_OK);
     store_assigned_free(assigned, n);
+    ck_assert_int_eq(store_changes(store, &who, set.rev - 1, NULL, &set, &changes, &n), ERR_OK);
+    store_changes_free(changes, n);
+    ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+    ck_assert_uint_eq(n, 0);
+    store_missing_free(missing, n);
     ck_assert_int_eq(store_nodes(store, 1200, &nodes, &n, NULL), ERR_OK);
     ck_assert_uint_ge(n, 1);
     store_nodes_free(nodes, n);
@@ -77,15 +93,20 @@ static inline void life_change_one(struct store_member who, const char *generati
     int64_t version, epoch;
     size_t moved;
     char *other_id;
-    ck_assert_int_eq(store_beat(store, &who, generation, 60000, &beat), ERR_OK);
-    ck_assert_int_eq(store_update(store, "c1", 1, "{\"a\":1}", "c1", &version, &other_id), ERR_OK);
+    ck_assert_int_eq(store_beat(store, &who, generation, 60000, "{}", &beat), ERR_OK);
     ck_assert_int_eq(store_get(store, "c1", &client), ERR_OK);
-    ck_assert_int_eq(client.version, 2);
+    int64_t created = client.version;
+    store_client_fini(&client);
+    ck_assert_int_eq(store_update(store, "c1", created, "{\"a\":1}", "c1", &version, &other_id),
+                     ERR_OK);
+    ck_assert_int_gt(version, created);
+    ck_assert_int_eq(store_get(store, "c1", &client), ERR_OK);
+    ck_assert_int_eq(client.version, version);
     epoch = client.owner.epoch;
     store_client_fini(&client);
     ck_assert_int_eq(store_succeeded(store, &who, (const char *[]){"c1"}, 1), ERR_OK);
-    ck_assert_int_eq(store_evidence(store, &who, &(struct store_held){"c1", epoch}, 1, &evidence),
-                     ERR_OK);
+    struct store_held held = {"c1", epoch, version};
+    ck_assert_int_eq(store_evidence(store, &who, &held, 1, &evidence), ERR_OK);
     ck_assert_int_eq(evidence, STORE_EVIDENCE_MINE);
     ck_assert_uint_eq(release(who, "c1", epoch, 1000, true), 1);
     ck_assert_int_eq(store_defer(store, "c1", 1000, "code", "message", NULL), ERR_OK);
@@ -93,25 +114,29 @@ static inline void life_change_one(struct store_member who, const char *generati
     ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
     struct store_strays strays;
     ck_assert_int_eq(store_clean_strays(store, &strays), ERR_OK);
-    struct store_restore lost = {.id = "lost", .epoch = 5, .config = "{}", .identity = "lost"};
-    ck_assert_int_eq(store_restore(store, &who, &lost, &epoch), ERR_OK);
+    struct store_restore lost = {
+        .id = "lost", .epoch = 5, .config = "{}", .identity = "lost", .version = 7};
+    struct store_restored restored;
+    ck_assert_int_eq(store_restore(store, &who, &lost, 1, &restored, &moved), ERR_OK);
+    ck_assert(restored.mine);
     ck_assert_int_eq(store_delete(store, "lost", 0), ERR_OK);
 }
 
 /* On an empty Redis. Leaves it without nodes, and with one client less than were created. */
 static inline void live_a_whole_life(void) {
     char generation[TEXT_ID_LEN];
-    bool leading, finished = false;
+    bool finished = false;
+    enum store_role role;
     size_t moved = 0;
     struct store_member one = life_join("one", 60000, generation);
     struct store_member two = life_join("two", 60000, generation);
     life_create_all();
     life_look(one, LIFE_CLIENTS, 0);
-    life_claim_all(two);
+    life_assign_all(two);
     life_look(two, 0, LIFE_CLIENTS);
     life_change_one(two, generation);
-    ck_assert_int_eq(store_lead(store, &one, 1000, &leading), ERR_OK);
-    ck_assert(leading);
+    ck_assert_int_eq(store_lead(store, &one, 1000, "{}", &role), ERR_OK);
+    ck_assert_int_eq(role, STORE_ROLE_LEADER);
     ck_assert_int_eq(store_drain(store, "two", true), ERR_OK);
     (void)life_join("two", 1, generation); /* its last beat */
     clock_sleep_ms(20);
@@ -121,6 +146,7 @@ static inline void live_a_whole_life(void) {
     }
     ck_assert(finished);
     ck_assert_int_eq(store_unlead(store, &one), ERR_OK);
+    ck_assert_int_eq(store_leaving(store, &one), ERR_OK);
     ck_assert_int_eq(store_leave(store, &one), ERR_OK);
     struct store_counts counts;
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);

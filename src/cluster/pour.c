@@ -1,5 +1,5 @@
-/* Water-pouring over a heap of nodes. Pure; the leader's agent calls it. */
-#include "cluster/scheduler.h"
+/* Water-pouring over a heap of nodes. Pure. */
+#include "pour.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -8,14 +8,14 @@
 
 /* A binary heap of indexes into `nodes`: the emptiest node with room is on top; full ones leave. */
 struct heap {
-    struct scheduler_node *nodes;
+    struct pour_node *nodes;
     size_t *items;
     size_t len;
 };
 
 static bool heap_less(const struct heap *heap, size_t a, size_t b) {
-    const struct scheduler_node *left = &heap->nodes[heap->items[a]];
-    const struct scheduler_node *right = &heap->nodes[heap->items[b]];
+    const struct pour_node *left = &heap->nodes[heap->items[a]];
+    const struct pour_node *right = &heap->nodes[heap->items[b]];
     if (left->clients != right->clients) {
         return left->clients < right->clients;
     }
@@ -60,7 +60,7 @@ static size_t heap_choose(const struct heap *heap, size_t avoid) {
 
 static size_t heap_place(struct heap *heap, size_t at) {
     size_t index = heap->items[at];
-    struct scheduler_node *node = &heap->nodes[index];
+    struct pour_node *node = &heap->nodes[index];
     node->clients++;
     if (node->clients >= node->size) {
         heap->items[at] = heap->items[--heap->len];
@@ -74,8 +74,8 @@ static size_t heap_place(struct heap *heap, size_t at) {
     return index;
 }
 
-int scheduler_pour(struct scheduler_node *nodes, size_t node_count, const size_t *avoid, size_t n,
-                   size_t *placed) {
+int pour(struct pour_node *nodes, size_t node_count, const size_t *avoid, size_t n,
+         size_t *placed) {
     struct heap heap = {.nodes = nodes, .items = malloc((node_count + 1) * sizeof(size_t))};
     if (!heap.items) {
         return 0;
@@ -89,8 +89,7 @@ int scheduler_pour(struct scheduler_node *nodes, size_t node_count, const size_t
         heap_sink(&heap, i);
     }
     for (size_t i = 0; i < n; i++) {
-        placed[i] =
-            heap.len == 0 ? SCHEDULER_NOWHERE : heap_place(&heap, heap_choose(&heap, avoid[i]));
+        placed[i] = heap.len == 0 ? POUR_NOWHERE : heap_place(&heap, heap_choose(&heap, avoid[i]));
     }
     free(heap.items);
     return 1;

@@ -1,8 +1,8 @@
--- claim: waiting -> owned, with a new epoch. ARGV[2...]: node, incarnation, then id, identity (''
--- if not known) of each.
--- Refused: the node is not registered under this incarnation, dead or not beating ('FENCED'), or
--- draining ('REFUSED'); per id: see below.
--- Answers: 'OK', rev, and per id the outcome, followed by everything known of it when CLAIMED.
+-- assign: waiting -> owned, with a new epoch. ARGV[2...]: target, its incarnation, then id, identity
+-- ('' if not known) of each. Whoever calls: leading is only an optimisation.
+-- Refused: nodes put back what Redis lost ('STATE'); the target is not registered under this
+-- incarnation, dead or not beating ('FENCED'), or takes no more ('REFUSED'); per id: see below.
+-- Answers: 'OK', and per id 'ASSIGNED' 'GONE' 'FULL' 'LATER' 'IDENTITY', epoch.
 
 if #ARGV - 3 > BATCH_MAX * 2 then
     return redis.error_reply('ERR too many ids')
@@ -11,15 +11,16 @@ local node, incarnation = ARGV[2], ARGV[3]
 check()
 local size = redis.call('LLEN', bind_key(node))
 
-local me = member(node, incarnation)
-if not me or beat_of(node) ~= incarnation then
+if redis.call('EXISTS', RESTORING) == 1 then
+    return { 'STATE' }
+end
+local target = member(node, incarnation)
+if not target or beat_of(node) ~= incarnation then
     return { 'FENCED' }
 end
-if me.state ~= 'live' then
+if target.state ~= 'live' then
     return { 'REFUSED' }
 end
-
-local changed = false
 
 -- Somebody wrote a text by hand into `no` over an owned id: its next version.
 local function take_written(id, written, used, identity, owner)
@@ -28,68 +29,69 @@ local function take_written(id, written, used, identity, owner)
     if written == used then
         return
     end
-    owner.version = meta_of(id).version + 1
-    set_meta(id, owner.version, identity)
+    local meta = meta_of(id)
+    local version = version_after(meta.version)
+    renew_meta(id, meta, version, identity)
     redis.call('HSET', USE, id, written)
-    set_owner(id, owner)
-    bump(owner.node)
-    wake(owner.node)
+    reown(id, owner, { version = version })
 end
 
-local function claim(id, identity)
+local assigned = 0
+
+local function assign(id, identity)
     local waiting = redis.call('HGET', NO, id)
     local used = redis.call('HGET', USE, id)
     local owner = used and owner_of(id)
     if waiting and not_before(id) > NOW_MS then
-        return { 'LATER' }
+        return { 'LATER', 0 }
     end
     if owner then
         if waiting and identity_holder(identity, id) then
-            return { 'IDENTITY' }
+            return { 'IDENTITY', 0 }
         end
         if waiting then
             take_written(id, waiting, used, identity, owner)
         end
         if not owned_by(owner, node, incarnation) then
-            return { 'GONE' }
+            return { 'GONE', 0 }
         end
-        return { 'CLAIMED', describe(id, waiting or used, owner) }
+        return { 'ASSIGNED', string.format('%.0f', owner.epoch) }
     end
     if not waiting then
-        return { 'GONE' }
+        return { 'GONE', 0 }
     end
-    if size >= me.size then
-        return { 'FULL' }
+    if size >= target.size then
+        return { 'FULL', 0 }
     end
     local meta = meta_of(id)
     if meta.identity ~= '' then
         identity = meta.identity
     end
     if identity_holder(identity, id) then
-        return { 'IDENTITY' }
+        return { 'IDENTITY', 0 }
     end
     if meta.identity == '' or not holds_identities(id, identity) then
-        set_meta(id, meta.version, identity)
+        meta.identity = identity
+        set_meta(id, meta)
     end
     owner = to_owned(id, waiting, {
         node = node,
         incarnation = incarnation,
-        epoch = next_epoch(0),
+        epoch = next_epoch(meta.epoch + 1),
         version = meta.version,
         since = NOW_MS,
     })
     size = size + 1
-    changed = true
-    return { 'CLAIMED', describe(id, waiting, owner) }
+    assigned = assigned + 1
+    return { 'ASSIGNED', string.format('%.0f', owner.epoch) }
 end
 
 local results = {}
 for i = 4, #ARGV, 2 do
-    results[#results + 1] = claim(ARGV[i], ARGV[i + 1])
+    results[#results + 1] = assign(ARGV[i], ARGV[i + 1])
 end
-if changed then
+if assigned > 0 then
     keep_epoch()
-    resize(node)
-    bump(node)
 end
-return { 'OK', rev_of(node), results }
+settle()
+return { 'OK', results }

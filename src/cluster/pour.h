@@ -1,24 +1,23 @@
-/* Which node gets which waiting client: plain arrays in, plain arrays out, no Redis. */
-#ifndef MQFLEET_CLUSTER_SCHEDULER_H
-#define MQFLEET_CLUSTER_SCHEDULER_H
+/* Levels counts: plain arrays in, plain arrays out. */
+#ifndef MQFLEET_CLUSTER_POUR_H
+#define MQFLEET_CLUSTER_POUR_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-struct scheduler_node {
+struct pour_node {
     const char *name;
     int64_t clients; /* owned now */
     int64_t size;    /* most it may own */
 };
 
-#define SCHEDULER_NOWHERE ((size_t)-1)
+#define POUR_NOWHERE ((size_t)-1)
 
 /* Pours `n` clients like water onto the nodes so that their counts end level; ties by name; no node
  * over its size. avoid[i]: index of a node that just failed client i, taken only when no other has
- * room; SCHEDULER_NOWHERE: none. placed[i]: index of the node, or SCHEDULER_NOWHERE: no room left.
+ * room; POUR_NOWHERE: none. placed[i]: index of the node, or POUR_NOWHERE: no room left.
  * O((n + nodes) log nodes). nodes[].clients is raised by what was placed. 0: out of memory, else 1.
  */
-int scheduler_pour(struct scheduler_node *nodes, size_t node_count, const size_t *avoid, size_t n,
-                   size_t *placed);
+int pour(struct pour_node *nodes, size_t node_count, const size_t *avoid, size_t n, size_t *placed);
 
 #endif

@@ -1,8 +1,10 @@
-/* Claiming, releasing and restoring clients, and comparing a node with what it should run: the
- * typed face of those scripts. Any thread. Must not know what a configuration says, nor why a node
- * releases. */
+/* What nodes own: assigning, releasing and restoring clients, and comparing a node with what it
+ * should run: the typed face of those scripts. Any thread. Must not know what a configuration says,
+ * nor why a node releases. */
 #include "store/store.h"
 
+#include <inttypes.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,19 +19,16 @@ struct word {
     int value;
 };
 
-static const struct word CLAIMED_WORDS[] = {
-    {"CLAIMED", STORE_CLAIMED},   {"GONE", STORE_CLAIM_GONE},         {"FULL", STORE_CLAIM_FULL},
-    {"LATER", STORE_CLAIM_LATER}, {"IDENTITY", STORE_CLAIM_IDENTITY}, {NULL, 0},
+static const struct word ASSIGN_WORDS[] = {
+    {"ASSIGNED", STORE_ASSIGNED},  {"GONE", STORE_ASSIGN_GONE},         {"FULL", STORE_ASSIGN_FULL},
+    {"LATER", STORE_ASSIGN_LATER}, {"IDENTITY", STORE_ASSIGN_IDENTITY}, {NULL, 0},
 };
 
 static const struct word EVIDENCE_WORDS[] = {
-    {"NONE", STORE_EVIDENCE_NONE},
-    {"MINE", STORE_EVIDENCE_MINE},
-    {"NEWER", STORE_EVIDENCE_NEWER},
-    {"OLDER", STORE_EVIDENCE_OLDER},
-    {"WAITING", STORE_EVIDENCE_WAITING},
-    {"TOMBSTONE", STORE_EVIDENCE_TOMBSTONE},
-    {NULL, 0},
+    {"NONE", STORE_EVIDENCE_NONE},           {"MINE", STORE_EVIDENCE_MINE},
+    {"STALE", STORE_EVIDENCE_STALE},         {"NEWER", STORE_EVIDENCE_NEWER},
+    {"OLDER", STORE_EVIDENCE_OLDER},         {"WAITING", STORE_EVIDENCE_WAITING},
+    {"TOMBSTONE", STORE_EVIDENCE_TOMBSTONE}, {NULL, 0},
 };
 
 static enum err read_word(const struct word *words, const struct redis_reply *reply, int *out) {
@@ -43,59 +42,41 @@ static enum err read_word(const struct word *words, const struct redis_reply *re
     return ERR_PROTOCOL;
 }
 
-/* ---- claim --------------------------------------------------------------------------------- */
+/* ---- assign -------------------------------------------------------------------------------- */
 
-static enum err read_claimed(const struct redis_reply *reply, struct store_claim_result *out) {
-    int outcome = STORE_CLAIM_GONE;
-    enum err err = read_word(CLAIMED_WORDS, redis_reply_at(reply, 0), &outcome);
-    if (err == ERR_OK && outcome == STORE_CLAIMED) {
-        err = reply_client(redis_reply_at(reply, 1), &out->client);
-    }
-    out->outcome = (enum store_claimed)outcome;
-    return err;
-}
-
-static enum err claim_batch(struct store *store, const struct store_member *member,
-                            const struct store_claim_item *items, size_t n,
-                            struct store_claim_result *results, size_t *done, int64_t *rev) {
+static enum err assign_batch(struct store *store, const struct store_member *target,
+                             const struct store_assign_item *items, size_t n,
+                             struct store_assign_result *results, size_t *done) {
     struct call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_CLAIM);
+    call_begin(&call, store, SCRIPT_ASSIGN);
     call.copies = COPIES_LOGGED;
-    call_member(&call, member);
+    call_member(&call, target);
     for (size_t i = 0; i < n; i++) {
         call_str(&call, items[i].id);
         call_str(&call, items[i].identity);
     }
     enum err err = call_run(store, &call, &reply);
-    if (err == ERR_OK) {
-        *rev = answer_int(reply, 1);
-    }
     for (size_t i = 0; i < n && err == ERR_OK; i++) {
-        err = read_claimed(redis_reply_at(redis_reply_at(reply, 2), i), &results[i]);
+        const struct redis_reply *row = redis_reply_at(redis_reply_at(reply, 1), i);
+        int outcome = STORE_ASSIGN_GONE;
+        err = read_word(ASSIGN_WORDS, redis_reply_at(row, 0), &outcome);
+        results[i] = (struct store_assign_result){(enum store_assign)outcome, answer_int(row, 1)};
         *done += err == ERR_OK;
     }
     redis_reply_free(reply);
     return err;
 }
 
-enum err store_claim(struct store *store, const struct store_member *member,
-                     const struct store_claim_item *items, size_t n,
-                     struct store_claim_result *results, size_t *done, int64_t *rev) {
+enum err store_assign(struct store *store, const struct store_member *target,
+                      const struct store_assign_item *items, size_t n,
+                      struct store_assign_result *results, size_t *done) {
     enum err err = ERR_OK;
-    memset(results, 0, n * sizeof *results);
     *done = 0;
-    *rev = 0;
     for (size_t at = 0; at < n && err == ERR_OK; at += STORE_BATCH_MAX) {
-        err = claim_batch(store, member, items + at, batch_len(at, n), results + at, done, rev);
+        err = assign_batch(store, target, items + at, batch_len(at, n), results + at, done);
     }
     return err;
-}
-
-void store_claim_results_fini(struct store_claim_result *results, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        store_client_fini(&results[i].client);
-    }
 }
 
 /* ---- release, defer, succeeded ------------------------------------------------------------- */
@@ -224,7 +205,7 @@ static void sort_unique(struct assignment_list *list) {
 /* One page; *end is where it ends in the list (-1: the list's end), then where the next one does.
  */
 static enum err assigned_page(struct store *store, const struct store_member *member, int64_t *end,
-                              struct assignment_list *list, int64_t *rev) {
+                              struct assignment_list *list, struct store_set *set) {
     struct call call;
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_ASSIGNED);
@@ -232,28 +213,29 @@ static enum err assigned_page(struct store *store, const struct store_member *me
     call_int(&call, *end);
     enum err err = call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        *rev = answer_int(reply, 1);
+        set->rev = answer_int(reply, 1);
         *end = answer_int(reply, 2);
-        err = add_assignments(list, redis_reply_at(reply, 3));
+        set->restoring = answer_int(reply, 3) == 1;
+        err = add_assignments(list, redis_reply_at(reply, 4));
     }
     redis_reply_free(reply);
     return err;
 }
 
 enum err store_assigned(struct store *store, const struct store_member *member,
-                        struct store_assignment **rows, size_t *n, int64_t *rev) {
+                        struct store_assignment **rows, size_t *n, struct store_set *set) {
     struct assignment_list list = {0};
     int64_t end = -1, first_rev = 0;
     size_t page = 0;
     enum err err;
     *rows = NULL;
     *n = 0;
+    *set = (struct store_set){0};
     do {
-        int64_t page_rev = 0;
-        err = assigned_page(store, member, &end, &list, &page_rev);
-        first_rev = page == 0 ? page_rev : first_rev;
+        err = assigned_page(store, member, &end, &list, set);
+        first_rev = page == 0 ? set->rev : first_rev;
     } while (err == ERR_OK && end > 0 && ++page < ASSIGNED_STEPS_MAX);
-    *rev = first_rev;
+    set->rev = first_rev;
     if (err != ERR_OK) {
         store_assigned_free(list.rows, list.n);
         return err;
@@ -262,6 +244,99 @@ enum err store_assigned(struct store *store, const struct store_member *member,
     *rows = list.rows;
     *n = list.n;
     return ERR_OK;
+}
+
+/* ---- what changed of it ---------------------------------------------------------------------- */
+
+void store_changes_free(struct store_change *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        free(rows[i].id);
+        free(rows[i].config);
+    }
+    free(rows);
+}
+
+static enum err read_change(const struct redis_reply *reply, struct store_change *out) {
+    *out = (struct store_change){.rev = answer_int(reply, 0),
+                                 .epoch = answer_int(reply, 2),
+                                 .version = answer_int(reply, 3)};
+    const struct redis_reply *config = redis_reply_at(reply, 4);
+    (void)redis_reply_str(config, &out->config_len);
+    enum err err = reply_text(redis_reply_at(reply, 1), &out->id);
+    if (err == ERR_OK) {
+        err = reply_text(config, &out->config);
+    }
+    if (err == ERR_OK && !out->id) {
+        err = ERR_PROTOCOL;
+    }
+    return err;
+}
+
+enum err store_changes(struct store *store, const struct store_member *member, int64_t applied,
+                       const struct store_change *last, struct store_set *set,
+                       struct store_change **rows, size_t *n) {
+    struct call call;
+    struct redis_reply *reply;
+    *rows = NULL;
+    *n = 0;
+    call_begin(&call, store, SCRIPT_CHANGES);
+    call_member(&call, member);
+    call_int(&call, applied);
+    call_int(&call, last ? last->rev : applied);
+    call_str(&call, last ? last->id : "");
+    enum err err = call_run(store, &call, &reply);
+    *set = (struct store_set){.rev = answer_int(reply, 1),
+                              .gap = answer_int(reply, 2),
+                              .digest = answer_int(reply, 3),
+                              .restoring = answer_int(reply, 4) == 1};
+    const struct redis_reply *list = reply ? redis_reply_at(reply, 5) : NULL;
+    size_t count = err == ERR_OK ? redis_reply_count(list) : 0;
+    struct store_change *read = count > 0 ? calloc(count, sizeof *read) : NULL;
+    if (count > 0 && !read) {
+        err = ERR_MEMORY;
+    }
+    size_t done = 0;
+    for (; done < count && err == ERR_OK; done++) {
+        err = read_change(redis_reply_at(list, done), &read[done]);
+    }
+    redis_reply_free(reply);
+    if (err != ERR_OK) {
+        store_changes_free(read, read ? done : 0);
+        return err;
+    }
+    *rows = read;
+    *n = count;
+    return ERR_OK;
+}
+
+#define DIGEST_BYTES 6 /* of 20: 2^48 */
+
+int64_t store_digest_add(int64_t digest, const char *id, int64_t epoch, int64_t version) {
+    char numbers[48];
+    unsigned char sum[EVP_MAX_MD_SIZE] = {0};
+    int len = snprintf(numbers, sizeof numbers, "\n%" PRId64 "\n%" PRId64, epoch, version);
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    if (context && EVP_DigestInit_ex(context, EVP_sha1(), NULL)) {
+        EVP_DigestUpdate(context, id, strlen(id));
+        EVP_DigestUpdate(context, numbers, (size_t)len);
+        EVP_DigestFinal_ex(context, sum, NULL);
+    }
+    EVP_MD_CTX_free(context);
+    uint64_t part = 0;
+    for (size_t i = 0; i < DIGEST_BYTES; i++) {
+        part = part << 8 | sum[i];
+    }
+    return (int64_t)(((uint64_t)digest + part) & (((uint64_t)1 << 48) - 1));
+}
+
+enum err store_keep_digest(struct store *store, const struct store_member *member, int64_t rev,
+                           int64_t digest) {
+    struct call call;
+    call_begin(&call, store, SCRIPT_DIGEST);
+    call_member(&call, member);
+    call_int(&call, rev);
+    call_int(&call, digest);
+    return call_run_plain(store, &call);
 }
 
 /* ---- what a node runs ---------------------------------------------------------------------- */
@@ -276,6 +351,7 @@ static enum err evidence_batch(struct store *store, const struct store_member *m
     for (size_t i = 0; i < n; i++) {
         call_str(&call, held[i].id);
         call_int(&call, held[i].epoch);
+        call_int(&call, held[i].version);
     }
     enum err err = call_run(store, &call, &reply);
     for (size_t i = 0; i < n && err == ERR_OK; i++) {
@@ -296,20 +372,44 @@ enum err store_evidence(struct store *store, const struct store_member *member,
     return err;
 }
 
-enum err store_restore(struct store *store, const struct store_member *member,
-                       const struct store_restore *item, int64_t *epoch) {
+/* A text may be long: few go into one call. */
+#define RESTORE_BATCH_MAX 20
+
+static enum err restore_batch(struct store *store, const struct store_member *member,
+                              const struct store_restore *items, size_t n,
+                              struct store_restored *results) {
+    static const struct word WORDS_RESTORED[] = {{"MINE", 1}, {"REFUSED", 0}, {NULL, 0}};
     struct call call;
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_RESTORE);
     call_member(&call, member);
-    call_str(&call, item->id);
-    call_int(&call, item->epoch);
-    call_str(&call, item->config);
-    call_str(&call, item->identity);
-    call_int(&call, item->version);
+    for (size_t i = 0; i < n; i++) {
+        call_str(&call, items[i].id);
+        call_int(&call, items[i].epoch);
+        call_int(&call, items[i].version);
+        call_str(&call, items[i].identity);
+        call_str(&call, items[i].config);
+    }
     enum err err = call_run(store, &call, &reply);
-    *epoch = err == ERR_OK ? answer_int(reply, 1) : 0;
+    for (size_t i = 0; i < n && err == ERR_OK; i++) {
+        const struct redis_reply *row = redis_reply_at(redis_reply_at(reply, 1), i);
+        int mine = 0;
+        err = read_word(WORDS_RESTORED, redis_reply_at(row, 0), &mine);
+        results[i] = (struct store_restored){mine == 1, answer_int(row, 1), answer_int(row, 2)};
+    }
     redis_reply_free(reply);
+    return err;
+}
+
+enum err store_restore(struct store *store, const struct store_member *member,
+                       const struct store_restore *items, size_t n, struct store_restored *results,
+                       size_t *done) {
+    enum err err = ERR_OK;
+    for (*done = 0; *done < n && err == ERR_OK;) {
+        size_t part = n - *done < RESTORE_BATCH_MAX ? n - *done : RESTORE_BATCH_MAX;
+        err = restore_batch(store, member, items + *done, part, results + *done);
+        *done += err == ERR_OK ? part : 0;
+    }
     return err;
 }
 

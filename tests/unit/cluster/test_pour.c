@@ -1,5 +1,5 @@
-/* The scheduler, on plain arrays. */
-#include "cluster/scheduler.h"
+/* Levelling counts, on plain arrays. */
+#include "pour.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -7,19 +7,19 @@
 
 #include "base/text.h"
 
-static void pour(struct scheduler_node *nodes, size_t node_count, size_t n, size_t *placed) {
+static void pour_all(struct pour_node *nodes, size_t node_count, size_t n, size_t *placed) {
     size_t *avoid = malloc((n + 1) * sizeof(*avoid));
     for (size_t i = 0; i < n; i++) {
-        avoid[i] = SCHEDULER_NOWHERE;
+        avoid[i] = POUR_NOWHERE;
     }
-    ck_assert_int_eq(scheduler_pour(nodes, node_count, avoid, n, placed), 1);
+    ck_assert_int_eq(pour(nodes, node_count, avoid, n, placed), 1);
     free(avoid);
 }
 
 START_TEST(counts_end_level_whatever_they_were) {
-    struct scheduler_node nodes[] = {{"a", 130, 1000}, {"b", 742, 1000}, {"c", 128, 1000}};
+    struct pour_node nodes[] = {{"a", 130, 1000}, {"b", 742, 1000}, {"c", 128, 1000}};
     static size_t placed[1000];
-    pour(nodes, 3, 1000, placed);
+    pour_all(nodes, 3, 1000, placed);
     ck_assert_int_eq(nodes[0].clients + nodes[1].clients + nodes[2].clients, 2000);
     ck_assert_int_eq(nodes[1].clients, 742);
     ck_assert_int_le(llabs(nodes[0].clients - nodes[2].clients), 1);
@@ -28,9 +28,9 @@ END_TEST
 
 START_TEST(the_fewest_clients_win_not_the_smallest_node) {
     /* KNOWN-FAILURES 1: the forerunner compared sizes. */
-    struct scheduler_node nodes[] = {{"small", 5, 10}, {"large", 0, 10000}};
+    struct pour_node nodes[] = {{"small", 5, 10}, {"large", 0, 10000}};
     size_t placed[4];
-    pour(nodes, 2, 4, placed);
+    pour_all(nodes, 2, 4, placed);
     for (size_t i = 0; i < 4; i++) {
         ck_assert_uint_eq(placed[i], 1);
     }
@@ -38,11 +38,11 @@ START_TEST(the_fewest_clients_win_not_the_smallest_node) {
 END_TEST
 
 START_TEST(no_node_exceeds_its_size_and_the_rest_goes_nowhere) {
-    struct scheduler_node nodes[] = {{"a", 0, 3}, {"b", 1, 2}, {"full", 9, 9}, {"none", 0, 0}};
+    struct pour_node nodes[] = {{"a", 0, 3}, {"b", 1, 2}, {"full", 9, 9}, {"none", 0, 0}};
     size_t placed[10], nowhere = 0;
-    pour(nodes, 4, 10, placed);
+    pour_all(nodes, 4, 10, placed);
     for (size_t i = 0; i < 10; i++) {
-        nowhere += placed[i] == SCHEDULER_NOWHERE;
+        nowhere += placed[i] == POUR_NOWHERE;
     }
     ck_assert_int_eq(nodes[0].clients, 3);
     ck_assert_int_eq(nodes[1].clients, 2);
@@ -52,17 +52,17 @@ START_TEST(no_node_exceeds_its_size_and_the_rest_goes_nowhere) {
 END_TEST
 
 START_TEST(ties_go_by_name) {
-    struct scheduler_node nodes[] = {{"b", 0, 10}, {"a", 0, 10}};
+    struct pour_node nodes[] = {{"b", 0, 10}, {"a", 0, 10}};
     size_t placed[1];
-    pour(nodes, 2, 1, placed);
+    pour_all(nodes, 2, 1, placed);
     ck_assert_uint_eq(placed[0], 1);
 }
 END_TEST
 
 START_TEST(a_node_that_failed_a_client_gets_it_again_only_when_alone) {
-    struct scheduler_node two[] = {{"a", 0, 10}, {"b", 9, 10}};
+    struct pour_node two[] = {{"a", 0, 10}, {"b", 9, 10}};
     size_t avoid[2] = {0, 0}, placed[2];
-    ck_assert_int_eq(scheduler_pour(two, 2, avoid, 2, placed), 1);
+    ck_assert_int_eq(pour(two, 2, avoid, 2, placed), 1);
     ck_assert_uint_eq(placed[0], 1);
     ck_assert_uint_eq(placed[1], 0); /* b is full by now */
 }
@@ -70,14 +70,14 @@ END_TEST
 
 START_TEST(ten_thousand_nodes_end_level) {
     enum { NODES = 10000, CLIENTS = 105000 };
-    struct scheduler_node *nodes = calloc(NODES, sizeof(*nodes));
+    struct pour_node *nodes = calloc(NODES, sizeof(*nodes));
     char(*names)[16] = calloc(NODES, sizeof(*names));
     size_t *placed = calloc(CLIENTS, sizeof(*placed));
     for (size_t i = 0; i < NODES; i++) {
         snprintf(names[i], sizeof(names[i]), "n%zu", i);
-        nodes[i] = (struct scheduler_node){names[i], text_random_between(0, 9), 20};
+        nodes[i] = (struct pour_node){names[i], text_random_between(0, 9), 20};
     }
-    pour(nodes, NODES, CLIENTS, placed);
+    pour_all(nodes, NODES, CLIENTS, placed);
     int64_t least = 20, most = 0;
     for (size_t i = 0; i < NODES; i++) {
         least = nodes[i].clients < least ? nodes[i].clients : least;
@@ -91,8 +91,8 @@ START_TEST(ten_thousand_nodes_end_level) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("scheduler");
-    TCase *tests = tcase_create("scheduler");
+    Suite *suite = suite_create("pour");
+    TCase *tests = tcase_create("pour");
     tcase_add_test(tests, counts_end_level_whatever_they_were);
     tcase_add_test(tests, the_fewest_clients_win_not_the_smallest_node);
     tcase_add_test(tests, no_node_exceeds_its_size_and_the_rest_goes_nowhere);

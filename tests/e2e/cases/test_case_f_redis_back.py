@@ -1,0 +1,162 @@
+"""Redis goes back: it comes up with an older snapshot while nodes run and callers change things. What
+runs is put back, whoever owns it; nothing that is older wins; only what waited is Redis' loss."""
+
+import shutil
+
+import pytest
+
+from fleet.wait import holds_for, wait_until
+
+PUT_WAITS = "?wait_ms=30000"
+
+
+class History:
+    """A Redis that can be brought back to what it was."""
+
+    def __init__(self, fleet):
+        self.fleet = fleet
+        self.redis = fleet.redis
+        self.kept = fleet.folder / "kept.rdb"
+
+    def keep(self):
+        self.redis.client.save()
+        shutil.copy(self.redis.folder / "dump.rdb", self.kept)
+
+    def go_back(self):
+        self.redis.kill()
+        shutil.copy(self.kept, self.redis.folder / "dump.rdb")
+        self.redis.start()
+
+
+@pytest.fixture
+def history(fleet):
+    return History(fleet)
+
+
+def subscribed(fleet, client, filter_):
+    """The broker has the subscription, and a message on it reaches the sink."""
+    def arrives():
+        fleet.broker.publish(filter_, f"to-{client}")
+        return f"to-{client}".encode() in fleet.stream.payloads()
+    wait_until(arrives, 30, f"{client} gets {filter_}", poll_s=0.3)
+
+
+def with_filter(fleet, client, filter_):
+    return fleet.document(client, subscriptions=[{"filter": filter_, "qos": 1}])
+
+
+def filters(fleet, client):
+    return [row["filter"] for row in fleet.api.client(client)["config"]["subscriptions"]]
+
+
+def put(fleet, client, filter_, query=""):
+    return fleet.api.put(fleet.api.path(client) + query, with_filter(fleet, client, filter_))
+
+
+def anew(fleet, mark):
+    """{client: how often it connected since}; not those who publish for the test."""
+    return {client: times for client, times in fleet.broker.connects(mark).items()
+            if not client.startswith("auto-")}
+
+
+def told(fleet, event):
+    return [line for node in fleet.nodes for line in node.log().splitlines() if f"event={event}" in line]
+
+
+def test_case_F1_an_update_that_redis_forgot_is_put_back(fleet, history):
+    fleet.start_nodes(2)
+    fleet.online(6)
+    history.keep()
+    mark = fleet.broker.mark()
+    answer = put(fleet, "c00000", "new/topic", PUT_WAITS)
+    assert answer.status_code == 200 and answer.json()["status"]["state"] == "online", answer.text
+    version = answer.json()["version"]
+    history.go_back()
+    wait_until(lambda: told(fleet, "redis_went_back"), 20, "it is noticed and told")
+    wait_until(lambda: filters(fleet, "c00000") == ["new/topic"], 20, "the newer text is back")
+    assert fleet.api.client("c00000")["version"] == version
+    assert fleet.wait_s1([f"c{i:05d}" for i in range(6)])
+    subscribed(fleet, "c00000", "new/topic")
+    assert not anew(fleet, mark), "nobody had to connect anew"
+
+
+def test_case_F1_what_is_put_after_the_loss_runs_and_not_what_was_lost(fleet, history):
+    fleet.start_nodes(2)
+    fleet.online(6)
+    history.keep()
+    mark = fleet.broker.mark()
+    assert put(fleet, "c00000", "lost/topic", PUT_WAITS).status_code == 200
+    history.go_back()
+
+    def put_again():
+        answer = put(fleet, "c00000", "right/topic", PUT_WAITS)
+        return answer if answer.status_code == 200 else None
+    answer = wait_until(put_again, 40, "Redis answers again")
+    status = answer.json()["status"]
+    assert (status["state"], status["version"]) == ("online", answer.json()["version"]), answer.text
+    assert filters(fleet, "c00000") == ["right/topic"]
+    subscribed(fleet, "c00000", "right/topic")
+    holds_for(lambda: filters(fleet, "c00000") == ["right/topic"], 5, "nothing takes it back")
+
+
+def test_case_F2_a_snapshot_from_before_a_node_was_restarted(fleet, history):
+    first, second = fleet.start_nodes(2)
+    old = fleet.online(10)
+    history.keep()
+    assert second.terminate() == 0
+    second.start()
+    wait_until(lambda: second.api.nodes()[second.name]["state"] == "live", 20, "it is back")
+    new = fleet.create(20, prefix="new")
+    fleet.wait_online(old + new)
+    mark = fleet.broker.mark()
+    history.go_back()
+    wait_until(lambda: told(fleet, "redis_went_back"), 20, "it is noticed and told")
+    fleet.wait_online(old + new, 40)
+    fleet.wait_s1(old + new)
+    assert not told(fleet, "node_fenced")
+    wait_until(lambda: len(fleet.broker.connected()) == 30, 20, "all are connected")
+    # Those of the snapshot may have had another owner in it, and move once at most.
+    assert max(anew(fleet, mark).values(), default=0) <= 1
+
+
+def test_case_F2_created_deleted_and_created_again_in_the_lost_time(fleet, history):
+    fleet.start_nodes(2)
+    fleet.online(4)
+    history.keep()
+    api = fleet.api
+    assert api.delete(api.path("c00001")).status_code == 204
+    api.create(with_filter(fleet, "c00001", "second/life"), wait_ms=30000)
+    assert api.delete(api.path("c00002")).status_code == 204
+    wait_until(lambda: "c00002" not in fleet.broker.connected(), 20, "it is gone")
+    api.create(fleet.document("fresh"), wait_ms=30000)
+    history.go_back()
+    wait_until(lambda: told(fleet, "redis_went_back"), 20, "it is noticed and told")
+    wait_until(lambda: filters(fleet, "c00001") == ["second/life"], 30, "the later life wins")
+    fleet.wait_online(["c00000", "c00001", "c00002", "c00003", "fresh"], 40)
+    fleet.wait_s1(["c00000", "c00001", "c00002", "c00003", "fresh"])
+    wait_until(lambda: any("c00002" in line for line in told(fleet, "delete_undone")), 10, "it is told")
+
+
+def test_nothing_is_placed_while_nodes_put_back_what_they_run(fleet, history):
+    """A client of the lost time is not opened twice: who has it puts it back before anybody gets it."""
+    first, second = fleet.start_nodes(2)
+    fleet.online(10)
+    history.keep()
+    fleet.api.post(f"/api/v1/nodes/{second.name}/drain")
+    wait_until(lambda: fleet.shared().counts()[second.name] == 0, 30, "all moved to the first")
+    fleet.wait_online([f"c{i:05d}" for i in range(10)])
+    mark = fleet.broker.mark()
+    history.go_back()  # there, half belong to the second
+    wait_until(lambda: told(fleet, "redis_went_back"), 20, "it is noticed and told")
+    wait_until(lambda: fleet.shared().counts() == {first.name: 10, second.name: 0}, 20, "put back")
+    fleet.wait_s1([f"c{i:05d}" for i in range(10)])
+    holds_for(lambda: not anew(fleet, mark), 5, "no second owner has opened a connection")
+
+
+def test_a_node_whose_agent_hangs_stops_beating(fleet):
+    first, second = fleet.start_nodes(2, stall_ms=2000, reclaim_grace_ms=1500)
+    fleet.online(10)
+    # The agent alone is stopped, by a tracer; hosts and heartbeat go on.
+    with first.frozen_thread("agent"):
+        wait_until(lambda: fleet.shared().counts().get(first.name, 0) == 0, 60, "its clients are taken")
+    assert told(fleet, "agent_stalled")
