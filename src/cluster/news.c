@@ -460,6 +460,7 @@ static void say_listening(struct news *news) {
     } else if (!news->called) {
         const char *call[] = {"PUBLISH", news->call_channel, news->conf->node_name};
         redis_reply_free(reply);
+        reply = NULL; /* set on success alone */
         news->called = redis_command(news->talk, 3, call, NULL, &reply) == ERR_OK;
     }
     redis_reply_free(reply);
