@@ -316,7 +316,8 @@ enum err node_join(struct node *node, struct store *store) {
     memcpy(node->incarnation, incarnation, sizeof(incarnation));
     memcpy(node->generation, generation, sizeof(generation));
     node->beat_sent_ms = sent_ms;
-    node->last = (struct store_beat){.draining = draining};
+    /* Until a beat tells otherwise: who is first leads at once. */
+    node->last = (struct store_beat){.draining = draining, .wanted = true};
     node->behind_since_ms = 0;
     node->applied_rev = -1;
     (void)store_went_back(store); /* what runs is compared now in any case */
