@@ -93,13 +93,13 @@ static void put_membership(struct scrape *scrape) {
 }
 
 /* A row for each reason that the leader can count, so that one that goes falls to 0. */
-static void put_unplaced(struct scrape *scrape) {
+static void put_unplaced(struct scrape *scrape, int64_t waiting) {
     const char *name = "mqfleet_fleet_unplaced_clients";
     char text[STORE_UNPLACED_LEN], labels[64];
     node_unplaced(scrape->context->node, text);
     json_t *counts = json_of_text(text, strlen(text), 0);
-    if (!counts) {
-        return;
+    if (!counts && waiting > 0) {
+        return; /* the leader has not counted yet */
     }
     exposition_family(
         scrape->out, name, "gauge",
@@ -130,7 +130,7 @@ static void put_fleet(struct scrape *scrape) {
           counts.resting);
     gauge(scrape, "mqfleet_fleet_owned_clients",
           "Clients of the whole fleet that a node has; the same on each node.", counts.owned);
-    put_unplaced(scrape);
+    put_unplaced(scrape, counts.waiting);
 }
 
 /* Left out while it is not known. */
