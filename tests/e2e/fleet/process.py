@@ -16,6 +16,8 @@ WALL = 0x40000000
 
 
 def _die_with_parent():
+    for number in (signal.SIGINT, signal.SIGQUIT):  # a shell ignores them for what it has in the background
+        signal.signal(number, signal.SIG_DFL)
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
