@@ -27,7 +27,8 @@ struct publish_throttled {
     const char *what; /* of which publications; static */
 };
 
-/* A connection ended for one of that shape. *throttle may be NULL; out of memory: nothing. */
+/* A connection ended for one of that shape. Charges with the same now_ms are of one loss, and count
+ * once. *throttle may be NULL; out of memory: nothing. */
 void publish_throttle_charge(struct publish_throttle **throttle, const struct publish_shape *shape,
                              int64_t now_ms);
 /* The broker has acknowledged one of that shape. NULL is legal. */

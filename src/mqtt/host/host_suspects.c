@@ -95,6 +95,7 @@ static void suspect_tell(struct client *client) {
 static void suspect_charge_throttle(struct client *client) {
     const struct engine_suspects *suspects = client->suspects;
     bool only_qos_0 = true;
+    int64_t now_ms = clock_ms(); /* of one loss, which counts once for each row */
     for (size_t i = 0; i < suspects->described; i++) {
         only_qos_0 &= suspects->suspects[i].qos == 0;
     }
@@ -104,7 +105,7 @@ static void suspect_charge_throttle(struct client *client) {
         if (one->topic[0] != '\0' && (one->qos > 0 || only_qos_0)) {
             const struct publish_shape shape = {one->topic, one->payload_len, one->qos,
                                                 one->retain};
-            publish_throttle_charge(&client->throttle, &shape, clock_ms());
+            publish_throttle_charge(&client->throttle, &shape, now_ms);
         }
     }
     pthread_mutex_unlock(&client->host->lock);

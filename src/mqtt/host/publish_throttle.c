@@ -61,6 +61,9 @@ static void throttle_count(struct throttle_row *row, uint64_t topic, uint8_t qos
     if (now_ms - row->charged_at_ms > forget_ms) {
         row->losses = 0;
     }
+    if (row->losses > 0 && row->charged_at_ms == now_ms) {
+        return; /* several of one loss */
+    }
     row->topic = topic;
     row->losses++;
     row->charged_at_ms = now_ms;

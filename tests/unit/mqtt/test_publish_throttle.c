@@ -16,9 +16,10 @@ static void teardown(void) {
     publish_throttle_destroy(throttle);
 }
 
+/* Losses of their own, the last at now_ms. */
 static void charge(struct publish_shape shape, int times, int64_t now_ms) {
-    for (int i = 0; i < times; i++) {
-        publish_throttle_charge(&throttle, &shape, now_ms);
+    for (int i = 1; i <= times; i++) {
+        publish_throttle_charge(&throttle, &shape, now_ms - times + i);
     }
 }
 
@@ -27,7 +28,7 @@ static bool holds(struct publish_shape shape, int64_t now_ms) {
 }
 
 START_TEST(a_topic_rests_after_three_losses_and_each_further_one_doubles_it) {
-    charge(bad, 2, 0);
+    charge(bad, 2, -1);
     ck_assert(!holds(bad, 0));
     charge(bad, 1, 0);
     ck_assert(holds(bad, 9999) && !holds(bad, 10000) && !holds(good, 0));
@@ -36,6 +37,18 @@ START_TEST(a_topic_rests_after_three_losses_and_each_further_one_doubles_it) {
     ck_assert(holds(bad, 29999) && !holds(bad, 30000));
     charge(bad, 30, 30000);
     ck_assert(holds(bad, 629999) && !holds(bad, 630000));
+}
+END_TEST
+
+/* Many of one topic were under way: that is one loss, and no reason to refuse the topic. */
+START_TEST(what_is_in_doubt_together_counts_once) {
+    static const char *const topics[] = {"a", "b", "c", "d"};
+    for (size_t i = 0; i < 40; i++) {
+        struct publish_shape shape = {topics[i % 4], 100000, 2, true};
+        publish_throttle_charge(&throttle, &shape, 7);
+    }
+    ck_assert(!holds((struct publish_shape){"a", 100000, 2, true}, 7));
+    ck_assert(!holds((struct publish_shape){"x", 100000, 2, true}, 7));
 }
 END_TEST
 
@@ -67,7 +80,7 @@ START_TEST(several_topics_speak_against_what_they_have_in_common) {
     for (size_t i = 0; i < 3; i++) {
         struct publish_shape shape = kinds[_i].charged;
         shape.topic = topics[i];
-        charge(shape, 1, 0);
+        charge(shape, 1, (int64_t)i - 2);
     }
     ck_assert(holds(kinds[_i].refused, 0) && !holds(kinds[_i].taken, 0));
     publish_throttle_acquit(throttle, &kinds[_i].refused);
@@ -123,6 +136,7 @@ int main(void) {
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_topic_rests_after_three_losses_and_each_further_one_doubles_it);
     tcase_add_test(tcase, an_acknowledgement_ends_the_row);
+    tcase_add_test(tcase, what_is_in_doubt_together_counts_once);
     tcase_add_test(tcase, one_topic_speaks_against_itself_alone);
     tcase_add_loop_test(tcase, several_topics_speak_against_what_they_have_in_common, 0, 3);
     tcase_add_test(tcase, qos_0_must_be_charged_each_time);
