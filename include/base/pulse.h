@@ -18,5 +18,7 @@ void pulse_end(void);
 /* Any thread. NULL: all watched threads make progress; else the name of one that stands still, and
  * for how long. */
 const char *pulse_stalled(int64_t *still_ms);
+/* For how long the watched thread of that name has stood still; 0: there is none. */
+int64_t pulse_still_ms(const char *name);
 
 #endif

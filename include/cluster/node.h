@@ -22,9 +22,9 @@ struct node;
 
 /* store: the heartbeat's own, one connection; borrowed. */
 struct node *node_create(const struct conf *conf, struct store *store);
-/* What is told to the others with each beat: make(context, lag_ms) answers JSON, free(), NULL:
- * nothing new; on the heartbeat's thread, must not block. lag_ms: for how long a change of this
- * node's set has not been applied. Before the thread runs. */
+/* What is told to the others when it joins and with each beat: make(context, lag_ms) answers JSON,
+ * free(), NULL: nothing; on the agent's and the heartbeat's thread, must not block. lag_ms: for how
+ * long a change of this node's set has not been applied. Before the thread runs. */
 void node_tell(struct node *node, char *(*make)(void *context, int64_t lag_ms), void *context);
 void node_destroy(struct node *node);
 
@@ -66,9 +66,9 @@ void node_unplaced(struct node *node, char out[STORE_UNPLACED_LEN]);
 /* A leader or a standby is lacking. */
 bool node_leader_wanted(struct node *node);
 
-/* The agent lives, and its set is applied up to this rev (-1: not known). One that is silent for
- * stall_ms stops the beats: its clients are better off elsewhere. Agent thread. */
-void node_agent_lives(struct node *node, int64_t applied_rev);
+/* This node's set is applied up to that rev (-1: not known). Agent thread. A watched thread named
+ * "agent" that stands still for stall_ms stops the beats: its clients are better off elsewhere. */
+void node_applied(struct node *node, int64_t rev);
 /* The leader's thread. others: nodes that beat beside this one; -1: not known. */
 void node_set_role(struct node *node, enum store_role role, int64_t others);
 enum store_role node_role(struct node *node);

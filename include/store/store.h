@@ -173,6 +173,8 @@ struct store_join {
     int64_t port, size, started_at_ms, heartbeat_ttl_ms;
     bool draining;
     bool again; /* this incarnation was registered, and Redis has lost it or other data */
+    const char
+        *facts; /* as in store_beat, so that nobody takes it for able to run all; NULL: none */
 };
 /* Reaps what an earlier incarnation left, registers, beats. ERR_EXISTS: a live node beats under
  * that name. ERR_FENCED: this incarnation was declared dead, take a new one. generation

@@ -74,7 +74,7 @@ static void flush_sinks(void *context) {
     }
 }
 
-/* On the heartbeat's thread. */
+/* On the agent's and the heartbeat's thread. */
 static char *node_facts(void *context, int64_t lag_ms) {
     struct app *app = context;
     struct facts facts = {.lag_ms = lag_ms};

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 #include "base/clock.h"
 
 #define SLOTS_MAX 1024 /* threads beyond are not watched */
@@ -51,4 +52,15 @@ const char *pulse_stalled(int64_t *still_ms) {
         }
     }
     return NULL;
+}
+
+int64_t pulse_still_ms(const char *name) {
+    size_t count = atomic_load(&slot_count);
+    for (size_t i = 0; i < count && i < SLOTS_MAX; i++) {
+        const char *of = slots[i].name;
+        if (of != NULL && strcmp(of, name) == 0) {
+            return clock_ms() - slots[i].at_ms;
+        }
+    }
+    return 0;
 }

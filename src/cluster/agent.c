@@ -102,7 +102,7 @@ struct store_member agent_member(struct agent *agent, char incarnation[TEXT_ID_L
 
 bool agent_goes_on(struct agent *agent) {
     pulse();
-    node_agent_lives(agent->wiring.node, agent->applied_rev);
+    node_applied(agent->wiring.node, agent->applied_rev);
     return !atomic_load(&agent->stopping) && node_membership(agent->wiring.node) == NODE_MEMBER;
 }
 
@@ -186,7 +186,7 @@ void *agent_run(void *argument) {
     int64_t next_ms[PERIODIC_COUNT] = {0};
     while (!atomic_load(&agent->stopping) && !atomic_load(&agent->fault)) {
         pulse();
-        node_agent_lives(agent->wiring.node, agent->applied_rev);
+        node_applied(agent->wiring.node, agent->applied_rev);
         tasks_read(agent);
         wake_read(agent);
         int64_t until_ms = clock_ms() + 50;

@@ -70,8 +70,8 @@ struct agent {
     bool reconcile_now;
     int64_t applied_rev;                 /* -1: not known, all is compared */
     int64_t compared_ms;                 /* the sums, last */
+    bool sums_differed;                  /* then, for the first time */
     int64_t full_ms;                     /* the whole list, last */
-    int64_t full_digest;                 /* of that list */
     int64_t reconcile_next_ms;           /* not before */
     struct deleted deleted[DELETED_MAX]; /* stopped here because they were, the last ones */
     size_t deleted_next;

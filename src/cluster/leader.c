@@ -22,7 +22,7 @@
 #define WAKES_MAX            1000
 #define WAKE_RETRY_MS        1000
 #define SCHEDULE_REST_MS     100 /* between looks for what was written by hand: nobody wakes us */
-#define SCHEDULE_REST_MS_MAX 500
+#define SCHEDULE_REST_MS_MAX 2000
 
 struct leader *leader_create(const struct conf *conf, struct node *node, struct store *store,
                              const char *redis_url) {

@@ -39,8 +39,7 @@ struct node {
     struct store_beat last;          /* what the last beat told */
     char *(*tell)(void *context, int64_t lag_ms);
     void *tell_context;
-    int64_t agent_seen_ms; /* 0: not yet */
-    bool agent_stalled;    /* as logged */
+    bool agent_stalled; /* as logged; the heartbeat's thread only */
     int64_t applied_rev;
     int64_t behind_since_ms, behind_rev; /* 0: all is applied */
     enum store_role role;
@@ -163,16 +162,13 @@ static void membership_set(struct node *node, enum node_membership membership) {
 
 /* A node whose agent hangs neither starts nor stops clients: better it is taken for dead. */
 static bool agent_hangs(struct node *node) {
-    pthread_mutex_lock(&node->lock);
-    bool hangs =
-        node->agent_seen_ms != 0 && clock_ms() - node->agent_seen_ms > node->conf->stall_ms;
+    bool hangs = pulse_still_ms("agent") > node->conf->stall_ms;
     if (hangs != node->agent_stalled) {
         node->agent_stalled = hangs;
         log_event(hangs ? LOG_ERROR : LOG_WARN, hangs ? "agent_stalled" : "agent_goes_on",
                   KS("node", node->conf->node_name),
                   KS("detail", hangs ? "no beats until it goes on" : ""));
     }
-    pthread_mutex_unlock(&node->lock);
     return hangs;
 }
 
@@ -289,6 +285,7 @@ enum err node_join(struct node *node, struct store *store) {
         text_random_id(incarnation);
     }
 
+    char *facts = node->tell ? node->tell(node->tell_context, 0) : NULL;
     struct store_join join = {
         .member = {conf->node_name, incarnation},
         .host = conf->node_host,
@@ -300,9 +297,11 @@ enum err node_join(struct node *node, struct store *store) {
         .heartbeat_ttl_ms = conf->heartbeat_ttl_ms,
         .draining = draining,
         .again = again,
+        .facts = facts,
     };
     int64_t sent_ms = clock_ms();
     enum err result = store_join(store, &join, generation);
+    free(facts);
     pthread_mutex_lock(&node->lock);
     if (result != ERR_OK) {
         if (result != ERR_EXISTS && result != ERR_FENCED) {
@@ -433,9 +432,8 @@ bool node_leader_wanted(struct node *node) {
     return wanted;
 }
 
-void node_agent_lives(struct node *node, int64_t applied_rev) {
+void node_applied(struct node *node, int64_t applied_rev) {
     pthread_mutex_lock(&node->lock);
-    node->agent_seen_ms = clock_ms();
     node->applied_rev = applied_rev;
     note_lag(node);
     pthread_mutex_unlock(&node->lock);

@@ -47,7 +47,7 @@ void outlook_destroy(struct outlook *outlook) {
     }
 }
 
-/* With the lock. */
+/* outlook->lock is held. Reads the nodes anew when what is known of them is old. */
 static void look(struct outlook *outlook) {
     int64_t now_ms = clock_ms();
     if (outlook->read_ms != 0 && now_ms - outlook->read_ms < OUTLOOK_MS) {

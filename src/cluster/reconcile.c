@@ -27,7 +27,8 @@ struct turn {
     bool restoring; /* nothing is opened that does not run yet */
     bool complete;  /* all was applied */
     bool gave_in;   /* Redis does not answer, or not to us */
-    bool doubted;   /* something had to be judged */
+    bool read;      /* something had changed */
+    int64_t limit;  /* no rev beyond it counts as applied */
     struct store_held held[STORE_BATCH_MAX];
     char *ids[STORE_BATCH_MAX]; /* owned, of held */
     size_t held_count;
@@ -38,8 +39,7 @@ static void note(struct turn *turn, enum err result) {
     turn->gave_in = turn->gave_in || agent_gives_in(result);
 }
 
-/* ---- starting
- * ------------------------------------------------------------------------------------ */
+/* ---- starting ------------------------------------------------------------------------------ */
 
 /* With the text that Redis has now. */
 static enum err start_by_id(struct turn *turn, const char *id) {
@@ -81,15 +81,14 @@ static void deleted_tell(struct agent *agent, const struct start_order *order) {
     }
 }
 
-/* ---- judging
- * ------------------------------------------------------------------------------------- */
+/* ---- judging ------------------------------------------------------------------------------- */
 
 static enum err stop_client(struct turn *turn, const struct store_held *held, const char *reason) {
     return hosts_stop(turn->agent->wiring.hosts, held->id, held->epoch, reason, NULL, NULL);
 }
 
 /* Redis has no trace of it, or one older than what runs: it went back. What comes of it is a change
- * of this node's set, and is applied as such. */
+ * of this node's set, which the next turn reads and applies like any other. */
 static enum err restore_client(struct turn *turn, const struct store_held *held) {
     char *text = NULL, *identity = NULL;
     enum err result = hosts_config(turn->agent->wiring.hosts, held->id, &text, &identity);
@@ -167,7 +166,6 @@ static void doubt(struct turn *turn, const struct hosts_client *running) {
         note(turn, ERR_MEMORY);
         return;
     }
-    turn->doubted = true;
     turn->ids[turn->held_count] = id;
     turn->held[turn->held_count++] = (struct store_held){id, running->epoch, running->version};
     if (turn->held_count == STORE_BATCH_MAX) {
@@ -175,8 +173,7 @@ static void doubt(struct turn *turn, const struct hosts_client *running) {
     }
 }
 
-/* ---- one client
- * ---------------------------------------------------------------------------------- */
+/* ---- one client ---------------------------------------------------------------------------- */
 
 /* What Redis says of an id, beside what runs; running NULL: it does not. order->config NULL: to be
  * looked up; order->epoch 0: it is not this node's. */
@@ -206,8 +203,7 @@ static void apply(struct turn *turn, const struct start_order *order,
     }
 }
 
-/* ---- changes
- * ------------------------------------------------------------------------------------- */
+/* ---- changes ------------------------------------------------------------------------------- */
 
 static void apply_change(struct turn *turn, const struct store_change *change) {
     struct hosts_client running = {.id = change->id};
@@ -218,18 +214,23 @@ static void apply_change(struct turn *turn, const struct store_change *change) {
           runs ? &running : NULL);
 }
 
-/* The rev up to which the rows are applied: all, or what came before the first that is not. Rows of
- * one rev stand or fall together, and what was in doubt is judged before it counts as applied. */
-static int64_t applied_by(struct turn *turn, const struct store_change *rows, size_t n) {
-    for (size_t i = 0; i < n; i++) {
+/* What could not be applied holds up nothing behind it, but is read again: with all of its rev, and
+ * what had to be judged with its whole page. */
+static void apply_page(struct turn *turn, const struct store_change *rows, size_t n) {
+    int64_t limit = INT64_MAX;
+    for (size_t i = 0; i < n && !turn->gave_in; i++) {
+        turn->complete = true;
+        bool judges = turn->held_count + 1 == STORE_BATCH_MAX;
         apply_change(turn, &rows[i]);
-        if (!turn->complete) {
-            judge(turn);
-            return turn->doubted ? 0 : rows[i].rev - 1;
-        }
+        int64_t before = rows[judges ? 0 : i].rev - 1;
+        limit = !turn->complete && before < limit ? before : limit;
     }
+    turn->complete = true;
     judge(turn);
-    return turn->complete && n > 0 ? rows[n - 1].rev : 0;
+    if (n > 0 && (!turn->complete || turn->gave_in)) {
+        limit = rows[0].rev - 1;
+    }
+    turn->limit = limit < turn->limit ? limit : turn->limit;
 }
 
 static bool changes_page(struct turn *turn, struct store_change *last, struct store_set *set) {
@@ -249,39 +250,44 @@ static bool changes_page(struct turn *turn, struct store_change *last, struct st
         store_changes_free(rows, n);
         return false;
     }
-    int64_t upto = applied_by(turn, rows, n);
-    if (turn->complete && n > 0) {
+    apply_page(turn, rows, n);
+    turn->read = turn->read || n > 0;
+    if (n > 0) {
         free(last->id);
         *last = (struct store_change){.rev = rows[n - 1].rev, .id = rows[n - 1].id};
         rows[n - 1].id = NULL;
-        upto--; /* the next page may have more of this rev */
+        /* The next page may have more of the last rev. */
+        int64_t upto = last->rev - 1 < turn->limit ? last->rev - 1 : turn->limit;
+        agent->applied_rev = upto > agent->applied_rev ? upto : agent->applied_rev;
     }
-    agent->applied_rev = upto > agent->applied_rev ? upto : agent->applied_rev;
     store_changes_free(rows, n);
-    return n > 0 && turn->complete;
+    return n > 0 && !turn->gave_in;
 }
 
 static void read_changes(struct turn *turn, struct store_set *set) {
     struct store_change last = {0};
     int pages = 0;
+    turn->limit = INT64_MAX;
     while (pages++ < CHANGES_PAGES_MAX && changes_page(turn, &last, set)) {
     }
-    bool end = turn->complete && pages <= CHANGES_PAGES_MAX;
-    turn->agent->applied_rev = end ? set->rev : turn->agent->applied_rev;
+    turn->complete = turn->complete && turn->limit == INT64_MAX && pages <= CHANGES_PAGES_MAX;
+    if (turn->complete) {
+        turn->agent->applied_rev = set->rev;
+    }
     free(last.id);
 }
 
-/* ---- sums
- * ----------------------------------------------------------------------------------------- */
+/* ---- sums ---------------------------------------------------------------------------------- */
 
-/* Right after all changes were applied, and while nothing is on its way out: what runs is what
- * Redis says, or somebody changed one of the two by hand. */
-static void compare_sums(struct agent *agent, const struct store_set *set) {
+/* Right after nothing was found to have changed, and while nothing is on its way out: what runs is
+ * what Redis says, or somebody changed one of the two by hand. False: to be compared again soon. A
+ * client that was told to stop just now may still be listed, so that one difference is none. */
+static bool compare_sums(struct agent *agent, const struct store_set *set) {
     struct hosts_client *rows = NULL;
     size_t n = 0;
     int64_t digest = 0;
     if (agent->leaving || agent->releases || hosts_list(agent->wiring.hosts, &rows, &n) != ERR_OK) {
-        return;
+        return true;
     }
     for (size_t i = 0; i < n; i++) {
         if (!rows[i].closing) {
@@ -289,17 +295,18 @@ static void compare_sums(struct agent *agent, const struct store_set *set) {
         }
     }
     hosts_list_free(rows, n);
-    if (digest != set->digest) {
+    bool again = digest != set->digest && !agent->sums_differed;
+    if (digest != set->digest && agent->sums_differed) {
         log_event(
             LOG_WARN, "set_differs", KS("node", node_name(agent->wiring.node)),
             KS("detail", "what runs here is not what Redis says; the whole list is compared"));
         agent->applied_rev = REV_UNKNOWN;
     }
+    agent->sums_differed = again;
+    return !again;
 }
 
-/* ---- the whole list
- * -------------------------------------------------------------------------------
- */
+/* ---- the whole list ------------------------------------------------------------------------ */
 
 /* A client of hosts_list, found by id. */
 struct running {
@@ -350,7 +357,8 @@ static void comparison_fini(struct comparison *comparison) {
     store_assigned_free(comparison->assigned, comparison->assigned_count);
 }
 
-static void compare_all(struct turn *turn, struct comparison *comparison) {
+/* The sum of what is assigned. */
+static int64_t compare_all(struct turn *turn, struct comparison *comparison) {
     int64_t digest = 0;
     for (size_t i = 0; i < comparison->assigned_count; i++) {
         const struct store_assignment *want = &comparison->assigned[i];
@@ -370,7 +378,7 @@ static void compare_all(struct turn *turn, struct comparison *comparison) {
         }
     }
     judge(turn);
-    turn->agent->full_digest = digest;
+    return digest;
 }
 
 static void full_pass(struct turn *turn, struct store_set *set) {
@@ -380,10 +388,9 @@ static void full_pass(struct turn *turn, struct store_set *set) {
     turn->restoring = set->restoring;
     note(turn, result);
     if (result == ERR_OK) {
-        compare_all(turn, &comparison);
+        int64_t digest = compare_all(turn, &comparison);
         /* Changed meanwhile: the next pass keeps it. */
-        enum err ignored =
-            store_keep_digest(agent->wiring.store, &turn->member, set->rev, agent->full_digest);
+        enum err ignored = store_keep_digest(agent->wiring.store, &turn->member, set->rev, digest);
         (void)ignored;
         agent->full_ms = clock_ms();
     }
@@ -409,9 +416,7 @@ void reconcile_step(struct agent *agent) {
         full_pass(&turn, &set);
     } else {
         read_changes(&turn, &set);
-        if (turn.complete && due) {
-            compare_sums(agent, &set);
-        }
+        due = due && turn.complete && !turn.read && compare_sums(agent, &set);
     }
     if (due) {
         agent->compared_ms = now_ms;
@@ -422,5 +427,5 @@ void reconcile_step(struct agent *agent) {
     agent->reconcile_next_ms =
         !rests ? 0
                : clock_ms() + (rest_ms < RECONCILE_REST_MS_MAX ? rest_ms : RECONCILE_REST_MS_MAX);
-    node_agent_lives(agent->wiring.node, agent->applied_rev);
+    node_applied(agent->wiring.node, agent->applied_rev);
 }

@@ -21,7 +21,8 @@
 #define SCHEDULE_CLIENTS_MAX 5000 /* in one round */
 #define SCHEDULE_PAGES_MAX   40
 #define SCHEDULE_PAGE_LEN    500
-#define NEEDS_MAX            64 /* different ones in one round */
+#define FULL_SWEEP_MS        5000 /* between sweeps while no node has room */
+#define NEEDS_MAX            64   /* different ones in one round */
 
 struct candidate {
     char *id;
@@ -231,6 +232,7 @@ static enum err round_candidates(struct leader *leader, struct round *round) {
             return result;
         }
         if (leader->cursor == 0) {
+            leader->swept_ms = clock_ms();
             tally_publish(leader);
             break;
         }
@@ -241,8 +243,7 @@ static enum err round_candidates(struct leader *leader, struct round *round) {
     return ERR_OK;
 }
 
-/* ---- assigning
- * ----------------------------------------------------------------------------------- */
+/* ---- assigning ----------------------------------------------------------------------------- */
 
 /* A part of one node's share. */
 struct share {
@@ -306,17 +307,29 @@ static bool something_waits(struct leader *leader, const struct store_counts *co
     return counts->waiting > 0;
 }
 
+/* While no node has room, those who wait are looked at only now and then, for the reasons. */
+static bool worth_a_sweep(struct leader *leader, const struct round *round) {
+    for (size_t i = 0; i < round->node_count; i++) {
+        if (round->nodes[i].clients < round->nodes[i].size) {
+            return true;
+        }
+    }
+    return leader->cursor != 0 || leader->swept_ms == 0 ||
+           clock_ms() - leader->swept_ms >= FULL_SWEEP_MS;
+}
+
 bool schedule_round(struct leader *leader) {
     struct round round = {0};
     struct store_counts counts;
     if (store_counts(leader->store, &counts) == ERR_OK && something_waits(leader, &counts) &&
-        round_nodes(leader, &round) == ERR_OK && round_candidates(leader, &round) == ERR_OK &&
-        round.candidate_count > 0 &&
+        round_nodes(leader, &round) == ERR_OK && worth_a_sweep(leader, &round) &&
+        round_candidates(leader, &round) == ERR_OK && round.candidate_count > 0 &&
         placement_pour(round.nodes, round.node_count, round.needs, round.need_count, round.clients,
                        round.candidate_count) == ERR_OK) {
         for (size_t node = 0; node < round.node_count && !round.restoring; node++) {
             node_assign(leader, &round, node);
         }
+        leader->swept_ms = round.assigned > 0 ? 0 : leader->swept_ms; /* who is left is counted */
         metric_add(METRIC_CLAIMED, (int64_t)round.assigned);
         log_event(LOG_DEBUG, "scheduled", KI("clients", round.candidate_count),
                   KI("assigned", round.assigned), KI("nodes", round.node_count));

@@ -261,6 +261,7 @@ static enum err join_step(struct store *store, const struct store_join *join, co
     call_str(&call, join->draining ? "1" : "0");
     call_str(&call, candidate);
     call_str(&call, join->again ? "1" : "0");
+    call_str(&call, join->facts ? join->facts : "");
     enum err err = call_run(store, &call, &reply);
     if (err == ERR_OK) {
         size_t len = 0;

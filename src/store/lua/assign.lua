@@ -11,7 +11,7 @@ local node, incarnation = ARGV[2], ARGV[3]
 check()
 local size = redis.call('LLEN', bind_key(node))
 
-if redis.call('EXISTS', RESTORING) == 1 then
+if restoring() then
     return { 'STATE' }
 end
 local target = member(node, incarnation)

@@ -26,4 +26,4 @@ for _, id in ipairs(ids) do
         rows[#rows + 1] = { id, string.format('%.0f', owner.epoch), owner.version }
     end
 end
-return { 'OK', rev_of(node), start, redis.call('EXISTS', RESTORING), rows }
+return { 'OK', rev_of(node), start, restoring() and 1 or 0, rows }

@@ -43,4 +43,4 @@ for i = 1, #entries, 2 do
     end
 end
 local rev = rev_of(node)
-return { 'OK', rev, gap_of(node, rev), digest_of(node), redis.call('EXISTS', RESTORING), rows }
+return { 'OK', rev, gap_of(node, rev), digest_of(node), restoring() and 1 or 0, rows }

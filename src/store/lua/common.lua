@@ -35,27 +35,19 @@ local UNPLACED = PREFIX .. 'mqtt_fleet:unplaced'
 local FLEET = PREFIX .. 'mqtt_fleet:name'
 local SETTINGS = PREFIX .. 'mqtt_fleet:settings'
 
-local function bind_key(node)
-    return PREFIX .. 'node_bind:' .. node
+local function keyed(name)
+    return function(node)
+        return PREFIX .. name .. node
+    end
 end
-local function size_key(node)
-    return PREFIX .. 'mqtt_size:' .. node
-end
-local function beat_key(node)
-    return PREFIX .. 'beat:mqtt:' .. node
-end
-local function rev_key(node)
-    return PREFIX .. 'mqtt_fleet:rev:' .. node
-end
-local function set_key(node)
-    return PREFIX .. 'mqtt_fleet:set:' .. node
-end
-local function changed_key(node)
-    return PREFIX .. 'mqtt_fleet:changed:' .. node
-end
-local function facts_key(node)
-    return PREFIX .. 'mqtt_fleet:facts:' .. node
-end
+
+local bind_key = keyed('node_bind:')
+local size_key = keyed('mqtt_size:')
+local beat_key = keyed('beat:mqtt:')
+local rev_key = keyed('mqtt_fleet:rev:')
+local set_key = keyed('mqtt_fleet:set:')
+local changed_key = keyed('mqtt_fleet:changed:')
+local facts_key = keyed('mqtt_fleet:facts:')
 
 -- The incarnation that beats under that name, or nil; what is no text is no beat.
 local function beat_of(node)
@@ -248,6 +240,18 @@ end
 -- Those that wait and may not be taken yet, also after the clock went back.
 local function resting()
     return redis.call('ZCOUNT', RETRY, '(' .. NOW_MS, NOW_MS + DELAY_MS_MAX)
+end
+
+-- Redis lost data, and nodes put back what they run. The key holds how long it was to last: one that
+-- would last longer is from before the clock went back, or was written by hand, and counts as none.
+local function restoring()
+    local most_ms = whole(redis.pcall('GET', RESTORING))
+    local left_ms = most_ms and redis.call('PTTL', RESTORING)
+    return left_ms and left_ms > 0 and left_ms <= most_ms + CLOCK_SLACK_MS
+end
+
+local function restore_for(duration_ms)
+    redis.call('SET', RESTORING, duration_ms, 'PX', duration_ms)
 end
 
 -- As long as there is a tombstone, whatever its time says: the clock may have jumped. nil: none;
@@ -610,8 +614,9 @@ local function outlaw(incarnation)
     end
 end
 
+-- Also in a beat, which is not to fail because a key was spoilt by hand.
 local function outlawed(incarnation)
-    return redis.call('ZSCORE', FENCED, incarnation) ~= false
+    return type(redis.pcall('ZSCORE', FENCED, incarnation)) == 'string'
 end
 
 -- ---- what a node runs against what Redis knows ---------------------------------------------------

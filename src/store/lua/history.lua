@@ -13,15 +13,15 @@ local TOKEN, RESTORING_MS = take_last(), take_last()
 local ANSWERED, CALL, CALLER = take_last(), take_last(), take_last()
 
 do
-    local noted = redis.call('HGET', SEQUENCE, CALLER)
+    local noted = redis.call('HGET', of_type(SEQUENCE, 'hash'), CALLER)
     local known = whole(noted and string.match(noted, '^%d+')) or 0
     redis.call('HSET', SEQUENCE, CALLER,
         string.format('%.0f %.0f', math.max(known, tonumber(CALL)), NOW_MS))
     if known < tonumber(ANSWERED) then
-        if redis.call('EXISTS', RESTORING) == 0 then
+        if not restoring() then
             redis.call('SET', GENERATION, TOKEN)
         end
-        redis.call('SET', RESTORING, '1', 'PX', RESTORING_MS)
+        restore_for(RESTORING_MS)
         return { 'BACK' }
     end
 end

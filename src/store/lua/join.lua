@@ -1,6 +1,6 @@
 -- join: a node is registered and beats. ARGV[2...]: name, incarnation, host, port, type, size,
 -- version, started_ms, heartbeat_ttl_ms, draining (1 or 0), generation to use if there is none,
--- again (1: this incarnation was registered, Redis has lost it; 0).
+-- again (1: this incarnation was registered, Redis has lost it; 0), facts as in beat ('': none).
 -- What an earlier incarnation left goes to waiting first, a batch a call.
 -- Refused: another incarnation beats under that name ('EXISTS'); this one was declared dead
 -- ('FENCED').
@@ -49,12 +49,15 @@ set_node({
     started = tonumber(ARGV[9]),
 })
 redis.call('SET', beat_key(name), incarnation, 'PX', ARGV[10])
+if ARGV[14] ~= '' then
+    redis.call('SET', facts_key(name), ARGV[14], 'PX', ARGV[10])
+end
 if type(generation) ~= 'string' then
     generation = ARGV[12]
     redis.call('SET', GENERATION, generation)
 end
-if ARGV[13] == '1' and redis.call('EXISTS', RESTORING) == 0 then
-    redis.call('SET', RESTORING, '1', 'PX', RESTORING_MS)
+if ARGV[13] == '1' and not restoring() then
+    restore_for(RESTORING_MS)
 end
 settle_anew(name)
 wake()

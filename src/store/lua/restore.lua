@@ -15,6 +15,7 @@ if not member(node, incarnation) then
     return { 'FENCED' }
 end
 
+local RESTORE_MS = 1000
 local REFUSED = { 'REFUSED', 0, 0 }
 local raised = false
 
@@ -123,9 +124,8 @@ end
 if raised then
     keep_epoch()
     -- As long as somebody puts something back nothing is assigned.
-    local left_ms = redis.call('PTTL', RESTORING)
-    if left_ms > 0 and left_ms < 1000 then
-        redis.call('PEXPIRE', RESTORING, 1000)
+    if restoring() and redis.call('PTTL', RESTORING) < RESTORE_MS then
+        restore_for(RESTORE_MS)
     end
 end
 settle()

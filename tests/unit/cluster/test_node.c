@@ -1,5 +1,7 @@
 /* Beats, what they tell and what follows from their answers, and the lease. */
 #include "agent_fixture.h"
+#include <semaphore.h>
+#include "base/pulse.h"
 
 #define STEP_MS 300
 
@@ -23,26 +25,43 @@ static bool beats_again(void) {
     return beats();
 }
 
-/* ---- the agent that stalls
- * ------------------------------------------------------------------------ */
+/* ---- the agent that stalls ----------------------------------------------------------------- */
+
+static sem_t agent_turn;
+static atomic_bool agent_begun;
+
+/* Makes progress only when it is told to. */
+static void *slow_agent(void *argument) {
+    pulse_begin("agent", INT64_MAX);
+    agent_begun = true;
+    sem_wait(&agent_turn);
+    pulse();
+    sem_wait(&agent_turn);
+    pulse_end();
+    return argument;
+}
 
 START_TEST(a_node_whose_agent_stalls_stops_beating_until_it_goes_on) {
     become_member(STEP_MS);
     ck_assert(beats_again());
-    node_agent_lives(node, 0);
+    pthread_t slow;
+    sem_init(&agent_turn, 0, 0);
+    pthread_create(&slow, NULL, slow_agent, NULL);
+    SOON(agent_begun);
     clock_advance_ms(conf->stall_ms - 2000);
     ck_assert(beats_again());
     clock_advance_ms(2100);
     SOON((RAW("DEL", "beat:mqtt:n1"), clock_sleep_ms(250), !beats()));
     ck_assert(!beats_again());
-    node_agent_lives(node, 0);
+    sem_post(&agent_turn);
     ck_assert(beats_again());
     ck_assert_int_eq(node_membership(node), NODE_MEMBER);
+    sem_post(&agent_turn);
+    pthread_join(slow, NULL);
 }
 END_TEST
 
-/* ---- what beats tell
- * ---------------------------------------------------------------------------------- */
+/* ---- what beats tell ----------------------------------------------------------------------- */
 
 static _Atomic int64_t told_lag_ms = -1;
 
@@ -57,7 +76,7 @@ START_TEST(a_beat_tells_for_how_long_a_change_has_not_been_applied) {
     become_member(STEP_MS);
     struct store_member self = me();
     SOON(node_rev(node) == rev_of("n1"));
-    node_agent_lives(node, rev_of("n1"));
+    node_applied(node, rev_of("n1"));
     SOON(told_lag_ms == 0);
     given(self, "c0");
     SOON(node_rev(node) == rev_of("n1"));
@@ -67,7 +86,7 @@ START_TEST(a_beat_tells_for_how_long_a_change_has_not_been_applied) {
     SOON(node_rev(node) == rev_of("n1"));
     clock_advance_ms(1000);
     SOON(told_lag_ms >= 4000);
-    node_agent_lives(node, rev_of("n1"));
+    node_applied(node, rev_of("n1"));
     SOON(told_lag_ms == 0);
     struct store_node *nodes;
     size_t n;
@@ -85,14 +104,13 @@ START_TEST(facts_go_with_the_beat_that_told_them) {
 }
 END_TEST
 
-/* ---- what answers say
- * ----------------------------------------------------------------------------------- */
+/* ---- what answers say ---------------------------------------------------------------------- */
 
 START_TEST(a_node_learns_from_its_beat_that_redis_went_back_since_it_was_answered) {
     become_member(STEP_MS);
     take_snapshot();
     char *generation = strdup(RAW_TEXT("GET", "mqtt_fleet:generation"));
-    node_agent_lives(node, 0);
+    node_applied(node, 0);
     SOON(beats_again());
     go_back();
     wait_membership(NODE_LOST);
@@ -119,7 +137,7 @@ END_TEST
 /* Then the generation is that which this node knows, and nobody but its own numbers can tell. */
 START_TEST(a_node_learns_of_a_loss_while_an_earlier_one_is_being_put_right) {
     become_member(STEP_MS);
-    RAW("SET", "mqtt_fleet:restoring", "1", "PX", "60000");
+    RAW("SET", "mqtt_fleet:restoring", "60000", "PX", "60000");
     take_snapshot();
     SOON(beats_again());
     go_back();
@@ -171,8 +189,7 @@ START_TEST(draining_is_told_by_the_beat_and_outlives_an_incarnation) {
 }
 END_TEST
 
-/* ---- lease
- * ---------------------------------------------------------------------------------------------- */
+/* ---- lease --------------------------------------------------------------------------------- */
 
 START_TEST(the_lease_ends_before_anybody_may_fence) {
     become_member(STEP_MS);

@@ -56,8 +56,7 @@ static void schedule(void) {
     }
 }
 
-/* ---- where clients go
- * ---------------------------------------------------------------------------- */
+/* ---- where clients go ---------------------------------------------------------------------- */
 
 START_TEST(clients_end_level_and_no_node_is_asked_anything) {
     begin(1000);
@@ -86,7 +85,12 @@ START_TEST(what_finds_no_room_waits_and_is_counted_with_its_reason) {
     waits("later", "");
     ck_assert_int_eq(store_defer(store, "later", 60000, "x", "y", NULL), ERR_OK);
     RAW("HSET", "mqtt_config:no", "bad", "{");
+    store_double_reset(agent_store);
+    ck_assert(!schedule_round(leader)); /* nobody has room: they are not read again and again */
+    ck_assert_uint_eq(store_double_calls("page"), 0);
+    clock_advance_ms(5000);
     (void)schedule_round(leader); /* notes it, so that it rests */
+    ck_assert_uint_gt(store_double_calls("page"), 0);
     ck_assert_int_eq(waiting(), 6);
     ck_assert_msg(strstr(leader->unplaced, "\"no_room\":3") &&
                       strstr(leader->unplaced, "\"no_node_has_sink\":1") &&
@@ -163,13 +167,12 @@ START_TEST(a_node_that_failed_a_client_gets_it_again_only_when_no_other_has_room
 }
 END_TEST
 
-/* ---- what is not placed
- * ---------------------------------------------------------------------------- */
+/* ---- what is not placed -------------------------------------------------------------------- */
 
 START_TEST(nothing_is_placed_while_nodes_put_back_what_redis_lost) {
     begin(1000);
     wait_many(500);
-    RAW("SET", "mqtt_fleet:restoring", "1");
+    RAW("SET", "mqtt_fleet:restoring", "60000", "PX", "60000");
     ck_assert(!schedule_round(leader));
     ck_assert_int_eq(waiting(), 500);
     ck_assert_uint_eq(store_double_calls("assign"), 1); /* and it is not asked again and again */
@@ -208,8 +211,7 @@ START_TEST(an_identity_of_another_client_rests) {
 }
 END_TEST
 
-/* ---- failures
- * -------------------------------------------------------------------------------------- */
+/* ---- failures ------------------------------------------------------------------------------ */
 
 START_TEST(a_round_that_fails_anywhere_places_the_rest_later) {
     static const struct {

@@ -156,8 +156,7 @@ START_TEST(changes_are_of_one_incarnation_and_fenced_for_any_other) {
 }
 END_TEST
 
-/* ---- pages
- * --------------------------------------------------------------------------------------- */
+/* ---- pages --------------------------------------------------------------------------------- */
 
 static void check_all_once(struct store_member a) {
     static bool seen[MANY];

@@ -158,6 +158,40 @@ START_TEST(nothing_is_assigned_while_nodes_put_back_what_they_run) {
 }
 END_TEST
 
+/* Redis' clock went back while they restored, or somebody wrote the key: it may not hold placement
+ * up for longer than it was meant to. */
+START_TEST(case_F13_a_hold_that_would_last_longer_than_it_was_made_for_is_none) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    RAW("SET", "mqtt_fleet:restoring", "3000", "PX", "3600000");
+    must_assign(a, "x");
+    must_create("y");
+    RAW("SET", "mqtt_fleet:restoring", "3000");
+    must_assign(a, "y");
+    must_create("z");
+    RAW("SET", "mqtt_fleet:restoring", "3000", "PX", "3000");
+    ck_assert_int_eq(assign_err(a, "z"), ERR_WRONG_STATE);
+    RAW("DEL", "mqtt_fleet:restoring");
+    RAW("SADD", "mqtt_fleet:restoring", "of another type");
+    must_assign(a, "z");
+}
+END_TEST
+
+START_TEST(keys_of_a_wrong_type_do_not_stop_beats_and_writes) {
+    struct store_member a = joined("a", "1", 10);
+    struct store_beat beat;
+    RAW("DEL", "mqtt_fleet:sequence", "mqtt_fleet:fenced");
+    RAW("SET", "mqtt_fleet:sequence", "of another type");
+    (void)store_went_back(store);
+    must_create("x");
+    ck_assert(store_went_back(store)); /* what was known is gone */
+    joined("a", "1", 10);
+    RAW("DEL", "mqtt_fleet:fenced");
+    RAW("SET", "mqtt_fleet:fenced", "of another type");
+    ck_assert_int_eq(store_beat(store, &a, generation(), TTL_MS, "{}", &beat), ERR_OK);
+}
+END_TEST
+
 START_TEST(a_restore_holds_assignments_back_for_a_second_more) {
     struct store_member a = joined("a", "1", 10);
     take_snapshot();
@@ -205,9 +239,7 @@ START_TEST(processes_that_have_long_been_silent_are_forgotten_in_the_end) {
 }
 END_TEST
 
-/* ---- what is put back
- * ----------------------------------------------------------------------------
- */
+/* ---- what is put back ---------------------------------------------------------------------- */
 
 START_TEST(case_F2_a_lost_create_is_put_back) {
     struct store_member a = joined("a", "1", 10);
@@ -463,6 +495,8 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, each_process_is_told_once_and_one_generation_is_drawn);
     tcase_add_test(tcase, who_lost_nothing_notices_nothing_and_looking_never_does);
     tcase_add_test(tcase, beats_are_told_by_the_new_generation);
+    tcase_add_test(tcase, case_F13_a_hold_that_would_last_longer_than_it_was_made_for_is_none);
+    tcase_add_test(tcase, keys_of_a_wrong_type_do_not_stop_beats_and_writes);
     tcase_add_test(tcase, nothing_is_assigned_while_nodes_put_back_what_they_run);
     tcase_add_test(tcase, a_restore_holds_assignments_back_for_a_second_more);
     tcase_add_test(tcase, a_join_after_a_loss_holds_assignments_back);
