@@ -106,9 +106,7 @@ enum placement_wait placement_why(const struct placement_node *nodes, size_t n,
                             : PLACEMENT_NO_ROOM;
 }
 
-/* ---- pouring
- * --------------------------------------------------------------------------------------
- */
+/* ---- pouring ------------------------------------------------------------------------------- */
 
 /* The clients of one need, and the nodes that some of them may go to. */
 struct share {

@@ -125,8 +125,7 @@ START_TEST(a_node_that_failed_a_client_is_avoided_among_those_that_can_run_it) {
 }
 END_TEST
 
-/* ---- why one waits
- * ------------------------------------------------------------------------------- */
+/* ---- why one waits ------------------------------------------------------------------------- */
 
 static enum placement_wait why(size_t n, struct placement_need need) {
     return placement_why(nodes, n, &need);
@@ -167,8 +166,7 @@ START_TEST(each_wait_has_a_code_of_its_own_and_a_text) {
 }
 END_TEST
 
-/* ---- who may get clients
- * --------------------------------------------------------------------------- */
+/* ---- who may get clients ------------------------------------------------------------------- */
 
 START_TEST(only_nodes_that_live_beat_and_keep_up_get_clients) {
     static char name[] = "n", lagging[] = "{\"lag_ms\":2000,\"sinks\":[],\"keys\":[]}",
@@ -199,8 +197,7 @@ START_TEST(only_nodes_that_live_beat_and_keep_up_get_clients) {
 }
 END_TEST
 
-/* ---- needs
- * --------------------------------------------------------------------------------------- */
+/* ---- needs --------------------------------------------------------------------------------- */
 
 static struct placement_need need_of(const char *more) {
     char text[512];
@@ -231,8 +228,7 @@ START_TEST(needs_are_the_sink_that_is_named_and_the_keys_of_what_is_encrypted) {
 }
 END_TEST
 
-/* ---- facts
- * ----------------------------------------------------------------------------------------- */
+/* ---- facts --------------------------------------------------------------------------------- */
 
 START_TEST(facts_travel_whole) {
     struct facts facts = {.lag_ms = 1234, .sink_count = 2, .key_count = 1}, read;
