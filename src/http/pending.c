@@ -168,10 +168,10 @@ void pending_cancel(struct http_request *request, struct pending *pending) {
 /* Under the lock. */
 static void pending_close(struct pending *pending) {
     struct pendings *pendings = pending->all;
-    pending->open = false;
     DL_DELETE(pendings->list, pending);
     timers_clear(&pendings->timers, &pending->timer);
     pendings->count--;
+    pending->open = false; /* last: pending_claim looks without the lock */
 }
 
 bool pending_claim(struct pending *pending) {
@@ -188,12 +188,15 @@ bool pending_claim(struct pending *pending) {
     return open;
 }
 
-/* The request keeps its reference until it has gone on, which is after this. So it is the last one,
- * and what `then` has left of the data is freed where `then` ran. */
+/* Parked, the request keeps its reference until it goes on, which is after this: what `then` has
+ * left of the data is freed where `then` ran. Not parked, it may go on, or be cancelled, at once. */
 void pending_resume(struct pending *pending) {
+    bool parked = (atomic_fetch_or(&pending->state, STATE_ENDED) & STATE_PARKED) != 0;
+    struct pendings *pendings = pending->all;
+    struct http_request *request = pending->request;
     pending_release(pending);
-    if (atomic_fetch_or(&pending->state, STATE_ENDED) & STATE_PARKED) {
-        pending->all->go_on(pending->request, pending);
+    if (parked) {
+        pendings->go_on(request, pending);
     }
 }
 
@@ -219,9 +222,9 @@ void pending_run(struct pending *pending, struct http_request *request,
 
 /* Under the lock: claims it for whoever resumes the chain. */
 static void pending_collect(struct pending **chain, struct pending *pending, enum pending_end end) {
+    atomic_fetch_add(&pending->users, 1); /* before others see that it is closed */
     pending_close(pending);
     pending->end = end;
-    atomic_fetch_add(&pending->users, 1);
     LL_PREPEND(*chain, pending); /* by next alone: it is in no list now */
 }
 

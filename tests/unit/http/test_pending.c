@@ -1,6 +1,7 @@
 /* Tests of http/pending: who ends a wait, when, and that nobody does twice. */
 #include "http/pending.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -240,6 +241,32 @@ START_TEST(source_deadline_and_handler_race_and_it_goes_on_once) {
 }
 END_TEST
 
+static void *race_due(void *argument) {
+    (void)argument;
+    while (atomic_load(&racing)) {
+        pendings_turn(api.pendings, clock_ms() + 60000);
+    }
+    return NULL;
+}
+
+/* What is touched after it was freed looks as if it had been parked. */
+START_TEST(deadline_and_cancel_race_and_it_does_not_go_on) {
+    pthread_t turns;
+    mallopt(M_PERTURB, 0xff);
+    racing = true;
+    pthread_create(&turns, NULL, race_due, NULL);
+    for (int i = 0; i < 500000; i++) {
+        struct pending *pending = begin(0, 0);
+        request.pending = pending;
+        pending_cancel(&request, pending);
+    }
+    racing = false;
+    pthread_join(turns, NULL);
+    ck_assert_int_eq(went_on, 0);
+    ck_assert_int_eq(freed, 500000);
+}
+END_TEST
+
 int main(void) {
     TCase *cases = tcase_create("pending");
     tcase_add_checked_fixture(cases, setup, teardown);
@@ -251,5 +278,6 @@ int main(void) {
     tcase_add_test(cases, beyond_the_bound_it_is_503_and_a_cancelled_one_makes_room);
     tcase_add_test(cases, a_sooner_deadline_wakes_the_turn_a_later_one_does_not);
     tcase_add_test(cases, source_deadline_and_handler_race_and_it_goes_on_once);
+    tcase_add_test(cases, deadline_and_cancel_race_and_it_does_not_go_on);
     return run_cases(cases, "http/pending");
 }
