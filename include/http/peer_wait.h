@@ -1,5 +1,6 @@
 /* A request that waits for other nodes: sends them calls at once, and goes on when all have
- * answered or the wait ended otherwise. */
+ * answered or the wait ended otherwise. A caller that hangs up does not end it: no more calls, and
+ * bytes of bodies, are under way than requests may be there. */
 #ifndef MQFLEET_HTTP_PEER_WAIT_H
 #define MQFLEET_HTTP_PEER_WAIT_H
 

@@ -34,7 +34,8 @@ typedef void pending_then(struct http_request *request, struct http_response *re
 enum {
     PENDING_QUICK = 1,       /* `then` never blocks: it runs on the thread that ends the wait */
     PENDING_HEEDS_STOP = 2,  /* ends when the node begins to stop, not only when it must */
-    PENDING_UNTIL_SOURCE = 4 /* only the source ends it; that must be certain to do so */
+    PENDING_UNTIL_SOURCE = 4, /* only the source ends it; that must be certain to do so */
+    PENDING_OUTLIVES_CALLER = 8 /* goes on when the caller has gone: it counts what is under way */
 };
 
 struct pending_plan {

@@ -132,6 +132,7 @@ void peer_wait(struct http_request *request, struct http_response *response,
     wait->users += n + 1; /* the last is for this function */
     wait->pending = pending_begin(request, response,
                                   &(struct pending_plan){.timeout_ms = timeout_ms + GRACE_MS,
+                                                         .flags = PENDING_OUTLIVES_CALLER,
                                                          .then = peer_wait_then_run,
                                                          .data = wait,
                                                          .free_data = peer_wait_release});

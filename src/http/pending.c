@@ -248,7 +248,8 @@ static void pending_collect_gone(struct pendings *pendings, struct pending **cha
     struct pending *pending;
     nfds_t n = 0;
     DL_FOREACH(pendings->list, pending) {
-        if ((pending->plan.flags & PENDING_UNTIL_SOURCE) == 0 && pending->request->socket >= 0) {
+        if ((pending->plan.flags & (PENDING_UNTIL_SOURCE | PENDING_OUTLIVES_CALLER)) == 0 &&
+            pending->request->socket >= 0) {
             pendings->callers[n] =
                 (struct pollfd){.fd = pending->request->socket, .events = POLLRDHUP};
             pendings->looked[n++] = pending;

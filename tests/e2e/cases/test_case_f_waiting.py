@@ -137,6 +137,27 @@ def test_more_than_may_wait_are_refused_and_who_goes_makes_room(fleet):
     waiting(0)
 
 
+def test_what_callers_leave_under_way_at_another_node_stays_counted(fleet):
+    """Callers whose publications wait for a silent broker behind another node hang up: others take
+    their places only when the calls are over."""
+    fleet.start_node("m1", publish_timeout_ms=30000)
+    broker, (client,) = silent_clients(fleet, 1)
+    other = fleet.start_node("m2", node_info__size=0, http__connections_max=40,
+                             publish_timeout_ms=30000)
+    hung = [ask(other, "POST", *publication(client)) for _ in range(20)]  # 2/3 of 3/4 of 40
+    wait_until(lambda: metrics(other)["mqfleet_http_waiting_requests"] == 20, 20, "all wait")
+    for sock in hung:
+        sock.close()
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert metrics(other)["mqfleet_http_waiting_requests"] == 20
+    refused = other.api.publish(client, topic="t", payload="x", qos=1)
+    assert refused.status_code == 503 and refused.json()["code"] == "broker_busy"
+    broker.resume()
+    wait_until(lambda: metrics(other)["mqfleet_http_waiting_requests"] == 0, 20, "none waits")
+    assert other.api.publish(client, topic="t", payload="x", qos=1).status_code == 200
+
+
 @pytest.mark.parametrize("moment", ["publish", "wait_ms", "test"])
 def test_a_node_that_stops_answers_those_who_wait(fleet, moment):
     node = fleet.start_node(publish_timeout_ms=60000, connect_timeout_ms=60000)

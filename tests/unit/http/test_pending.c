@@ -123,6 +123,22 @@ START_TEST(it_ends_when_its_caller_has_gone) {
 }
 END_TEST
 
+START_TEST(one_that_counts_what_is_under_way_outlives_its_caller) {
+    int pair[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    request.socket = pair[0];
+    struct pending *pending = begin(100000, PENDING_OUTLIVES_CALLER);
+    pending_park(pending);
+    close(pair[1]);
+    pendings_turn(api.pendings, clock_ms() + 2000);
+    ck_assert_int_eq(went_on, 0);
+    pendings_turn(api.pendings, clock_ms() + 200000);
+    check_went_on(PENDING_TIMEOUT);
+    pending_drop(pending);
+    close(pair[0]);
+}
+END_TEST
+
 START_TEST(a_stop_ends_those_that_heed_it_and_then_all_but_the_sources) {
     struct pending *heeds = begin(100000, PENDING_HEEDS_STOP);
     pending_park(heeds);
@@ -273,6 +289,7 @@ int main(void) {
     tcase_add_loop_test(cases, the_source_ends_it_before_or_after_the_handler_has_returned, 0, 2);
     tcase_add_test(cases, when_its_time_is_over_the_source_comes_too_late);
     tcase_add_test(cases, it_ends_when_its_caller_has_gone);
+    tcase_add_test(cases, one_that_counts_what_is_under_way_outlives_its_caller);
     tcase_add_test(cases, a_stop_ends_those_that_heed_it_and_then_all_but_the_sources);
     tcase_add_test(cases, one_that_begins_while_all_stop_ends_at_the_next_turn);
     tcase_add_test(cases, beyond_the_bound_it_is_503_and_a_cancelled_one_makes_room);
