@@ -35,7 +35,8 @@ enum {
     PENDING_QUICK = 1,       /* `then` never blocks: it runs on the thread that ends the wait */
     PENDING_HEEDS_STOP = 2,  /* ends when the node begins to stop, not only when it must */
     PENDING_UNTIL_SOURCE = 4, /* only the source ends it; that must be certain to do so */
-    PENDING_OUTLIVES_CALLER = 8 /* goes on when the caller has gone: it counts what is under way */
+    PENDING_OUTLIVES_CALLER = 8, /* goes on when the caller has gone: it counts what is under way */
+    PENDING_FREES_BODY = 16 /* what is kept of the body is counted where it is kept, or nothing is */
 };
 
 struct pending_plan {
@@ -80,7 +81,7 @@ size_t pendings_count(struct pendings *pendings);
 
 /* The handler has returned. go_on may be called before this returns. */
 void pending_park(struct pending *pending);
-bool pending_is_quick(const struct pending *pending);
+bool pending_is(const struct pending *pending, unsigned flag);
 /* Runs `then`; the pending is gone afterwards. */
 void pending_run(struct pending *pending, struct http_request *request,
                  struct http_response *response);

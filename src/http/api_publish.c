@@ -195,7 +195,7 @@ static bool publish_here(struct http_request *request, const char *id,
     struct pending *pending = pending_begin(
         request, response,
         &(struct pending_plan){.timeout_ms = context->conf->publish_timeout_ms + GRACE_MS,
-                               .flags = PENDING_QUICK,
+                               .flags = PENDING_QUICK | PENDING_FREES_BODY,
                                .then = publishing_ended,
                                .data = publishing,
                                .free_data = publishing_free});

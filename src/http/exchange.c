@@ -87,6 +87,12 @@ void *exchange_create(void *context, const char *target, struct MHD_Connection *
     return exchange;
 }
 
+/* Until then others may bring so much less. */
+static void exchange_uncount_body(struct exchange *exchange) {
+    atomic_fetch_sub(&exchange->server->body_bytes, exchange->counted);
+    exchange->counted = 0;
+}
+
 void exchange_completed(void *context, struct MHD_Connection *connection, void **slot,
                         enum MHD_RequestTerminationCode code) {
     (void)context;
@@ -99,7 +105,7 @@ void exchange_completed(void *context, struct MHD_Connection *connection, void *
     assert(exchange->phase != PHASE_HANDLED);
     struct http_server *server = exchange->server;
     crowd_waits(server->crowd, guest_of(connection));
-    atomic_fetch_sub(&server->body_bytes, exchange->counted);
+    exchange_uncount_body(exchange);
     http_request_fini(&exchange->request);
     http_response_fini(&exchange->response);
     free(exchange->target);
@@ -425,6 +431,9 @@ static void exchange_hand_on(struct exchange *exchange) {
     } else if (pending != NULL) {
         request->pending = NULL;
         exchange_drop_body(exchange);
+        if (pending_is(pending, PENDING_FREES_BODY)) {
+            exchange_uncount_body(exchange);
+        }
         pending_park(pending);
     } else if (http_workers_push_on(exchange->server->api.workers, &exchange->task) != ERR_OK) {
         exchange_refuse(exchange, ERR_WRONG_STATE);
@@ -475,7 +484,7 @@ void exchange_go_on(struct http_request *request, struct pending *ended) {
     struct exchange *exchange =
         (struct exchange *)(void *)((char *)request - offsetof(struct exchange, request));
     exchange->ended = ended;
-    if (pending_is_quick(ended) ||
+    if (pending_is(ended, PENDING_QUICK) ||
         http_workers_push_on(exchange->server->api.workers, &exchange->task) != ERR_OK) {
         exchange_step(exchange); /* without workers, which have ended: the server stops */
         exchange_hand_on(exchange);

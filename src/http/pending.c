@@ -210,8 +210,8 @@ void pending_park(struct pending *pending) {
     }
 }
 
-bool pending_is_quick(const struct pending *pending) {
-    return (pending->plan.flags & PENDING_QUICK) != 0;
+bool pending_is(const struct pending *pending, unsigned flag) {
+    return (pending->plan.flags & flag) != 0;
 }
 
 void pending_run(struct pending *pending, struct http_request *request,

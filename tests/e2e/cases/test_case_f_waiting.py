@@ -100,6 +100,23 @@ def test_case_F5_publications_to_a_silent_broker_hold_up_nobody(fleet):
     assert [status_of(sock) for sock in hung] == [200] * MANY
 
 
+def test_case_F5_large_publications_to_a_silent_broker_leave_others_theirs(fleet):
+    """What waits is counted once, with the broker's publications: bodies of 64 MB at once are no
+    bound of those that wait."""
+    node = fleet.start_node(publish_timeout_ms=20000)
+    fleet.online(1)
+    _, (client,) = silent_clients(fleet, 1)
+    path, _ = publication(client)
+    large = json.dumps({"topic": "t", "qos": 1, "payload": "x" * (1 << 20)}).encode()
+    hung = []
+    for number in range(1, 71):
+        hung.append(ask(node, "POST", path, large))
+        wait_until(lambda: metrics(node)["mqfleet_http_waiting_requests"] == number, 20, "it waits")
+    answer = fleet.api.publish("c00000", topic="t", payload="x" * (1 << 20), qos=1)
+    assert answer.status_code == 200
+    assert all(is_silent(sock) for sock in hung)
+
+
 def test_case_F5_of_17_for_each_of_three_clients_none_is_refused(fleet):
     node = fleet.start_node(publish_timeout_ms=3000)
     _, ids = silent_clients(fleet, 3)
