@@ -466,8 +466,8 @@ static void say_listening(struct news *news) {
     redis_reply_free(reply);
 }
 
-/* Somebody begins to listen: what changes from now on is told, though the key was not looked for.
- */
+/* Somebody begins to listen: what changes from now on is told. The key is there already, should it
+ * be looked for next. */
 static void hear_calls(struct news *news, int64_t now_ms) {
     enum err result = now_ms >= news->calls_at_ms ? ERR_OK : ERR_TIMEOUT;
     for (int i = 0; result == ERR_OK && i < MESSAGES_PER_TURN; i++) {
@@ -475,7 +475,6 @@ static void hear_calls(struct news *news, int64_t now_ms) {
         result = redis_subscribed_message(news->calls, news->call_channel, 0, &payload);
         if (result == ERR_OK && payload != NULL) {
             atomic_store(&news->wanted, true);
-            news->look_at_ms = now_ms + LOOK_MS;
         }
         free(payload);
     }

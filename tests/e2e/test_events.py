@@ -132,6 +132,17 @@ def test_who_begins_to_listen_is_heard_of_at_once(fleet):
         assert created.result()["status"]["state"] == "online"
 
 
+def test_others_who_begin_to_listen_all_the_time_keep_no_node_from_its_own(fleet):
+    """A node with a listener sets the key once a second, however many calls it hears."""
+    node = fleet.start_node()
+    listen(fleet, node)
+    end = time.monotonic() + 8  # the key lives 5 s
+    while time.monotonic() < end:
+        fleet.redis.client.publish("mqtt_fleet:listen", "other")
+        time.sleep(0.2)
+        assert fleet.redis.client.exists("mqtt_fleet:listening")
+
+
 # ---- the messages of a client --------------------------------------------------------------------
 
 
