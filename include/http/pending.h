@@ -32,11 +32,11 @@ typedef void pending_then(struct http_request *request, struct http_response *re
                           enum pending_end end, void *data);
 
 enum {
-    PENDING_QUICK = 1,       /* `then` never blocks: it runs on the thread that ends the wait */
-    PENDING_HEEDS_STOP = 2,  /* ends when the node begins to stop, not only when it must */
-    PENDING_UNTIL_SOURCE = 4, /* only the source ends it; that must be certain to do so */
+    PENDING_QUICK = 1,           /* `then` never blocks: it runs on the thread that ends the wait */
+    PENDING_HEEDS_STOP = 2,      /* ends when the node begins to stop, not only when it must */
+    PENDING_UNTIL_SOURCE = 4,    /* only the source ends it; that must be certain to do so */
     PENDING_OUTLIVES_CALLER = 8, /* goes on when the caller has gone: it counts what is under way */
-    PENDING_FREES_BODY = 16 /* what is kept of the body is counted where it is kept, or nothing is */
+    PENDING_FREES_BODY = 16      /* what is kept of the body is counted where it is kept */
 };
 
 struct pending_plan {

@@ -300,6 +300,15 @@ static size_t discard_max(const struct exchange *exchange) {
                           (size_t)exchange->server->api.context.conf->http_body_max_bytes;
 }
 
+/* Without it a write would be another. */
+static void take_condition(struct exchange *exchange) {
+    const char *condition = header(exchange, "If-Match");
+    exchange->request.if_match = text_dup(condition);
+    if (condition != NULL && exchange->request.if_match == NULL && exchange->response.status == 0) {
+        http_problem_memory(&exchange->response);
+    }
+}
+
 /* Where it ends is not certain: nothing that follows on the connection is read as a request. */
 static enum MHD_Result exchange_refuse_head(struct exchange *exchange, const char *fault) {
     http_request_identify(&exchange->request, NULL);
@@ -323,10 +332,10 @@ static enum MHD_Result exchange_begin(struct exchange *exchange, const char *met
     if (fault != NULL) {
         return exchange_refuse_head(exchange, fault);
     }
-    request->if_match = text_dup(header(exchange, "If-Match"));
     http_request_identify(request, header(exchange, PEERS_REQUEST_HEADER));
     exchange_route(exchange);
     admission_check(exchange->server, exchange->connection, request, &exchange->response);
+    take_condition(exchange);
     const char *length = header(exchange, "Content-Length");
     int64_t body_len = 0;
     bool sized = length == NULL || http_int_parse(length, 0, INT64_MAX, &body_len);

@@ -188,8 +188,8 @@ bool pending_claim(struct pending *pending) {
     return open;
 }
 
-/* Parked, the request keeps its reference until it goes on, which is after this: what `then` has
- * left of the data is freed where `then` ran. Not parked, it may go on, or be cancelled, at once. */
+/* A parked request keeps its reference until it goes on, which is after this: what `then` has left
+ * of the data is freed where `then` ran. Another may go on or cancel at once. */
 void pending_resume(struct pending *pending) {
     bool parked = (atomic_fetch_or(&pending->state, STATE_ENDED) & STATE_PARKED) != 0;
     struct pendings *pendings = pending->all;

@@ -8,8 +8,9 @@ from datetime import datetime
 
 import pytest
 
-from fleet.node import sanitized
+from fleet.node import Node, sanitized
 from fleet.operator import total
+from fleet.preload import preloaded
 from fleet.wait import wait_until
 
 pytestmark = pytest.mark.skipif(sanitized(), reason="a sanitizer takes all addresses there are")
@@ -127,3 +128,24 @@ def test_case_F15_reads_and_small_changes_are_whole_or_refused(fleet):
     # The connection to Redis may have been lost.
     wait_until(lambda: {client["id"] for client in node.api.clients()} == whole and node.ready(),
                20, "as before")
+
+
+class Lacking(Node):
+    """There is no memory for blocks of so many bytes."""
+
+    size = 7777
+
+    def spawn(self, argv, env=None):
+        super().spawn(argv, preloaded(env, "no_memory", E2E_NO_BYTES=str(self.size)))
+
+
+def test_a_condition_that_there_is_no_memory_for_is_not_left_out(fleet):
+    node = Lacking("n1", fleet.folder, {"redis_config.url": fleet.redis.url})
+    fleet.nodes.append(node)
+    node.start()
+    node.api.create(fleet.document("c"))
+    before = node.api.client("c")
+    answer = node.api.put(node.api.path("c"), {**fleet.document("c"), "subscriptions": ["other/#"]},
+                          headers={"If-Match": "1" * (Lacking.size - 1)})
+    assert check_answer(answer, (400,))
+    assert node.api.client("c")["version"] == before["version"]
