@@ -107,6 +107,9 @@ struct fleet_rows {
     size_t n;
 };
 
+/* Lets go of them before their time. */
+void fleet_rows_fini(struct fleet_rows *rows);
+
 /* Goes on with the request; rows: borrowed. context: as given. */
 typedef void fleet_then(struct http_request *request, struct http_response *response,
                         struct fleet_rows *rows, void *context);

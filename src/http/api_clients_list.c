@@ -234,6 +234,7 @@ static void page_show(struct http_request *request, struct http_response *respon
     if (rows_show(listing, rows)) {
         listing_advance(listing, listing->scan);
     }
+    fleet_rows_fini(rows);                         /* one page at a time */
     struct listing *moved = malloc(sizeof *moved); /* the context goes with the rows */
     if (!moved) {
         http_problem_memory(response);

@@ -108,11 +108,17 @@ struct question {
     void (*free_context)(void *context);
 };
 
+void fleet_rows_fini(struct fleet_rows *rows) {
+    for (size_t i = 0; rows->statuses && i < rows->n; i++) {
+        json_decref(rows->statuses[i]);
+    }
+    store_rows_free(rows->rows, rows->n);
+    free(rows->statuses);
+    *rows = (struct fleet_rows){0};
+}
+
 static void question_destroy(void *data) {
     struct question *question = data;
-    for (size_t i = 0; question->rows.statuses && i < question->rows.n; i++) {
-        json_decref(question->rows.statuses[i]);
-    }
     for (size_t i = 0; i < question->call_count; i++) {
         json_decref(question->calls[i].ids);
         free(question->calls[i].body);
@@ -120,8 +126,7 @@ static void question_destroy(void *data) {
     if (question->free_context && question->context) {
         question->free_context(question->context);
     }
-    store_rows_free(question->rows.rows, question->rows.n);
-    free(question->rows.statuses);
+    fleet_rows_fini(&question->rows);
     free(question->calls);
     json_decref(question->all);
     free(question);

@@ -149,3 +149,22 @@ def test_a_condition_that_there_is_no_memory_for_is_not_left_out(fleet):
                           headers={"If-Match": "1" * (Lacking.size - 1)})
     assert check_answer(answer, (400,))
     assert node.api.client("c")["version"] == before["version"]
+
+
+def peak_bytes(node):
+    status = open(f"/proc/{node.pid}/status").read()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
+
+
+def test_a_list_that_drops_most_rows_holds_one_page_at_a_time(fleet):
+    """Ten pages of rows of 8 KB, and none is wanted."""
+    node = fleet.start_node(node_info__size=0)
+    for page in range(10):
+        node.api.create([fleet.document(f"c{page}-{number}", username="u" * 8000)
+                         for number in range(500)])
+    with open(f"/proc/{node.pid}/clear_refs", "w") as clear:
+        clear.write("5")  # VmHWM begins again
+    before = peak_bytes(node)
+    answer = node.api.get("/api/v1/clients?label.no=such").json()
+    assert answer["clients"] == []
+    assert peak_bytes(node) - before < 15 * MIB
