@@ -3,7 +3,7 @@
  * their own).
  *
  * Exit codes: 0 stopped cleanly; 1 could not start, or could not stop cleanly; 2 bad settings or
- * usage; 3 another live node uses this node's name. */
+ * usage; 3 another live node uses this node's name; 4 Redis belongs to another fleet. */
 #include <assert.h>
 #include <errno.h>
 #include <malloc.h>

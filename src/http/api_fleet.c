@@ -1,5 +1,4 @@
-/* /fleet/...: what nodes ask of each other. Runs on the threads for nodes: never calls another one.
- */
+/* /fleet/...: what nodes ask of each other. Never calls another node. */
 #include "http/api.h"
 
 #include <stdlib.h>
