@@ -1,5 +1,5 @@
 /* May this request be handled? Pages of other sites, tokens and roles, and the line in the log that
- * says who changed what. MHD threads. Only exchange.c includes this. */
+ * says who changed what. MHD threads. Only exchange.c and intake.c include this. */
 #ifndef MQFLEET_HTTP_ADMISSION_H
 #define MQFLEET_HTTP_ADMISSION_H
 

@@ -1,5 +1,5 @@
 /* Inside of the HTTP server: what its connections and their exchanges share, and the only way to
- * libmicrohttpd. Only server.c and exchange.c include this. */
+ * libmicrohttpd. Only server.c, and what leads an exchange, include this. */
 #ifndef MQFLEET_HTTP_SERVER_INTERNAL_H
 #define MQFLEET_HTTP_SERVER_INTERNAL_H
 
