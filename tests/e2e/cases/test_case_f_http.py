@@ -138,12 +138,23 @@ GOOD = {
 }
 
 
+@pytest.mark.parametrize("line", [b"2\n", b"2;a\n", b"2;\n5\r\n"])
+def test_case_F10_nothing_behind_a_chunk_line_without_cr_is_a_request(node, line):
+    """libmicrohttpd refuses it from 1.0 on, and takes it before."""
+    body = line + b"[]\r\n0\r\n\r\n"
+    answer, closed = say(node, post(CHUNKED, body=body) + SMUGGLED)
+    assert statuses(answer) in ([200], [400]) and closed, answer
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_case_F10_what_is_well_framed_is_served_and_the_next_one_too(node, name):
     again = b"" if b"HTTP/1.0" in GOOD[name] else GOOD[name]
     last = get(HOST, b"Connection: close\r\n")
     answer, closed = say(node, GOOD[name] + again + last)
-    assert closed and statuses(answer) == ([200, 200, 200] if again else [200]), answer
+    expected = [[200, 200, 200] if again else [200]]
+    if "chunks" in name:
+        expected.append([200])  # libmicrohttpd before 1.0: the connection is closed behind them
+    assert closed and statuses(answer) in expected, answer
 
 
 def test_case_F17_who_sets_no_condition_is_never_told_of_one(fleet):
