@@ -272,6 +272,13 @@ BASE = [
              WRITER),
     Mutation("a stop waits for whoever reads the log", "src/base/log_writer.c",
              "           now_ms - moved_ms < STILL_MS) {", "           true) {", WRITER),
+    # ---- requests that wait
+    Mutation("what a caller leaves under way is counted no more when it hangs up", "src/http/pending.c",
+             "(PENDING_UNTIL_SOURCE | PENDING_OUTLIVES_CALLER)", "PENDING_UNTIL_SOURCE", "http/test_pending"),
+    Mutation("a wait looks closed before whoever closed it holds it", "src/http/pending.c",
+             "    atomic_fetch_add(&pending->users, 1); /* before others see that it is closed */\n"
+             "    pending_close(pending);\n",
+             "    pending_close(pending);\n    atomic_fetch_add(&pending->users, 1);\n", "http/test_pending"),
     # ---- memory, clocks
     Mutation("memory that ran out is said to be a failure of the node", "src/http/problem.c",
              "PROBLEM_REDIS_FULL : PROBLEM_MEMORY;", "PROBLEM_REDIS_FULL : PROBLEM_INTERNAL;",
