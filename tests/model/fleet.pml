@@ -1,4 +1,4 @@
-/* The contract between nodes (docs/protocol.md) as a model for Spin: claim, beat, expiry,
+/* The contract between nodes (docs/protocol.md) as a model for Spin: assign, beat, expiry,
  * suspicion, fence, reap, pause, lost reply, restart, graceful release. README.md says what is
  * abstracted and why that is sound; `run` verifies it and its mutations.
  *
@@ -67,6 +67,7 @@ byte epoch[CLIENTS];    /* the last one given; an owner always has the last one 
 byte bind[NAMES];       /* node_bind: a set of clients */
 byte reg[NAMES];        /* register:mqtt: incarnation, 0: no entry */
 bit dead[NAMES];        /* its state */
+bit leaving[NAMES];     /* likewise: it ends, and gets nothing more */
 byte beat[NAMES];       /* beat:mqtt: incarnation, 0: no key */
 byte incarnations;      /* given so far */
 
@@ -109,8 +110,7 @@ byte lease[PROCESSES];
 #define QUIET   3       /* given up: closed, opens nothing */
 #define AT(p, c) ((p) * CLIENTS + (c))
 #define PAIRS    (PROCESSES * CLIENTS)
-byte start[PAIRS];      /* epoch a claim was told, hosts_start_claimed yet to be called */
-byte found[PAIRS];      /* epoch reconciling was told, hosts_start yet to be called */
+byte found[PAIRS];      /* epoch that was read, hosts_start yet to be called */
 byte runs[PAIRS];       /* epoch that runs, 0: does not */
 byte conn[PAIRS];
 byte rel[PAIRS];        /* epoch to be released */
@@ -196,6 +196,7 @@ inline take_from(x) {
 inline remove_node(x) {
     reg[x] = 0;
     dead[x] = 0;
+    leaving[x] = 0;
     beat[x] = 0
 }
 
@@ -241,7 +242,7 @@ inline suspicion_ends(x) {
 #define MAY_TAKE(x) true
 #endif
 
-/* ---- a client in a process: claim, reconcile, releases, hosts ------------------------------------ */
+/* ---- a client in a process: assign, reconcile, releases, hosts ----------------------------------- */
 
 inline forget(p, c) {
     runs[AT(p, c)] = 0;
@@ -249,18 +250,24 @@ inline forget(p, c) {
     overlapped[AT(p, c)] = 0
 }
 
-/* Processes are alike: the first to claim client 0 may as well be called process 0. */
+/* Processes are alike: the first to get client 0 may as well be called process 0. */
 #if defined(TWIN) || defined(TIMELY)
 #define ALIKE(p, c) true
 #else
 #define ALIKE(p, c) ((c) != 0 || (p) == 0 || epoch[c] != 0)
 #endif
+/* NO_LEAVING: a node that ends gets clients like any other. */
+#ifdef NO_LEAVING
+#define IS_LIVE(p) true
+#else
+#define IS_LIVE(p) (!leaving[NAME(p)])
+#endif
 /* Otherwise the script refuses. Draining, size and not-before only delay: left out. */
-#define CAN_CLAIM(p, c)                                                                            \
-    (IS_MEMBER(p) && beat[NAME(p)] == inc[p] && in_no[c] && epoch[c] < EPOCHS - (c) * FEWER && \
-     ALIKE(p, c))
+#define CAN_GET(p, c)                                                                              \
+    (inc[p] != 0 && IS_MEMBER(p) && IS_LIVE(p) && beat[NAME(p)] == inc[p] && in_no[c] &&           \
+     epoch[c] < EPOCHS - (c) * FEWER && ALIKE(p, c))
 
-inline claim(p, c) {
+inline assign(p, c) {
     in_no[c] = 0;
     in_use[c] = 1;
     epoch[c]++;
@@ -295,19 +302,14 @@ inline kick_others(p, c) {
 #endif
 }
 
-/* hosts_stop: a claim's thread that sleeps with this epoch or an older one is refused when it wakes.
- * FORGETFUL: it is not. */
 inline stop(p, c, e) {
-#ifndef FORGETFUL
-    start[AT(p, c)] = (start[AT(p, c)] <= (e) -> 0 : start[AT(p, c)]);
-#endif
     if
     :: runs[AT(p, c)] == (e) -> forget(p, c)
     :: else
     fi
 }
 
-/* Releases are written by the thread that reconciles. */
+/* Releases are written by the thread that reads and starts. */
 #define CAN_RELEASE(p, c)                                                                          \
     (RUNS(p) && state[p] == MEMBER && rel[AT(p, c)] != 0 && found[AT(p, c)] == 0)
 
@@ -322,22 +324,13 @@ inline start_client(p, c, e) {
     fi
 }
 
-/* While a claim's thread sleeps, "another thread" below is the one that reconciles. */
-#define TOLD_NOTHING(p, c) (found[AT(p, c)] == 0 && start[AT(p, c)] == 0)
-
 proctype client(byte p; byte c) {
     do
-#ifndef ONLY_S1
-    /* claim.c, asked by whoever leads. */
-    :: d_step { RUNS(p) && state[p] == MEMBER && start[AT(p, c)] == 0 && CAN_CLAIM(p, c) ->
-        claim(p, c); start[AT(p, c)] = epoch[c];
-        SAY3("process %d claims client %d at epoch %d", p, c, epoch[c]); CHECK_S1 }
-#endif
-    /* Reply lost; or the stop began while the claim was under way. */
-    :: d_step { RUNS(p) && MAY_FAIL && (state[p] == MEMBER || state[p] == STOPPING) &&
-                CAN_CLAIM(p, c) ->
-        FAIL; claim(p, c);
-        SAY3("process %d claims client %d at epoch %d, unaware", p, c, epoch[c]); CHECK_S1 }
+    /* assign.lua, by whoever thinks that he leads; a lost reply changes nothing for the caller. The
+     * process hears of it by reading its changes. */
+    :: d_step { CAN_GET(p, c) ->
+        assign(p, c);
+        SAY3("process %d is given client %d at epoch %d", p, c, epoch[c]); CHECK_S1 }
 
 #ifdef ONLY_S1 /* what a process may know of a client: that it had it */
     :: d_step { state[p] == MEMBER && in_use[c] && owner_inc[c] == inc[p] && rel[AT(p, c)] == 0 ->
@@ -346,21 +339,13 @@ proctype client(byte p; byte c) {
 #else
 #ifndef NO_RECONCILE
     /* reconcile.c: assigned, does not run. */
-    :: d_step { RUNS(p) && state[p] == MEMBER && TOLD_NOTHING(p, c) && IS_MEMBER(p) &&
+    :: d_step { RUNS(p) && state[p] == MEMBER && found[AT(p, c)] == 0 && IS_MEMBER(p) &&
                 in_use[c] && owner_inc[c] == inc[p] && runs[AT(p, c)] != epoch[c] &&
                 rel[AT(p, c)] != epoch[c] ->
         found[AT(p, c)] = epoch[c];
         SAY2("process %d finds client %d assigned", p, c) }
     :: d_step { RUNS(p) && found[AT(p, c)] != 0 ->
         start_client(p, c, found[AT(p, c)]); found[AT(p, c)] = 0 }
-#endif
-    /* A claim's thread, however long it slept. A greater epoch replaces, another is ignored. */
-    :: d_step { RUNS(p) && start[AT(p, c)] != 0 ->
-        start_client(p, c, start[AT(p, c)]); start[AT(p, c)] = 0 }
-    /* Refused, for want of room or because something newer was stopped. */
-    :: d_step { RUNS(p) && MAY_FAIL && start[AT(p, c)] != 0 -> FAIL; start[AT(p, c)] = 0 }
-#ifndef TIMELY /* another thread has been told the same and is yet to call it */
-    :: d_step { start[AT(p, c)] > runs[AT(p, c)] -> start_client(p, c, start[AT(p, c)]) }
 #endif
     /* reconcile.c: runs, but Redis says that it waits, or is another's. */
     :: d_step { RUNS(p) && state[p] == MEMBER && found[AT(p, c)] == 0 && runs[AT(p, c)] != 0 &&
@@ -418,7 +403,6 @@ proctype client(byte p; byte c) {
 
 inline drop(p, c) {
     forget(p, c);
-    start[AT(p, c)] = 0;
     found[AT(p, c)] = 0;
     rel[AT(p, c)] = 0
 }
@@ -468,6 +452,7 @@ inline join(p) {
         incarnations++;
         reg[NAME(p)] = incarnations;
         dead[NAME(p)] = 0;
+        leaving[NAME(p)] = 0;
         beat[NAME(p)] = incarnations
     :: else
     fi
@@ -633,6 +618,7 @@ proctype life(byte p) {
         SAY1("process %d is killed", p) }
     :: d_step { RUNS(p) && state[p] == MEMBER && SPARE(p) ->
         FAIL; drop_all(p); state[p] = STOPPING; lease[p] = LAPSED;
+        leaving[NAME(p)] = (IS_MEMBER(p) -> 1 : leaving[NAME(p)]); /* leaving.lua comes first */
         SAY1("process %d is told to stop, closes all", p) }
 #ifdef TIMELY
     :: d_step { !paused[p] && state[p] != DOWN && SPARE(p) ->
