@@ -297,7 +297,7 @@ static const char *app_wait(struct app *app, const sigset_t *signals) {
     }
 }
 
-/* Rule 9: no new claims, DISCONNECT, sinks flushed, release, leave. ERR_OK: all of it worked. */
+/* Rule 9: nothing new, DISCONNECT, sinks flushed, release, leave. ERR_OK: all of it worked. */
 static enum err stop_parts(struct app *app) {
     int64_t deadline_ms = clock_ms() + app->conf->stop_timeout_ms;
     agent_leaving(app->agent);

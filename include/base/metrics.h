@@ -111,7 +111,8 @@
       "Brokers that nobody on this node could reach any more, each time it began.")                 \
     X(METRIC_CONFLICTS, "mqfleet_kicks_total", "",                                                  \
       "Clients kicked: another client took their identifier. They rest as in conflict.")            \
-    X(METRIC_CLAIMED, "mqfleet_clients_claimed_total", "", "Clients claimed by this node.")         \
+    X(METRIC_CLAIMED, "mqfleet_clients_claimed_total", "",                                          \
+      "Clients that this node was given and started.")                                              \
     X(METRIC_RELEASED, "mqfleet_clients_released_total", "", "Clients given back by this node.")    \
     X(METRIC_NODES_REAPED, "mqfleet_nodes_reaped_total", "",                                        \
       "Dead nodes that this node took the clients from, while it led.")                             \
@@ -161,7 +162,7 @@
       "From the first line of a request until its answer is made; streams are left out.")          \
     X(HISTOGRAM_REHOME, "mqfleet_rehome_duration_seconds", "",                                     \
       "From the first missing beat of a dead node that the leader saw until the last of its "      \
-      "clients could be claimed by another.")
+      "clients could be given to another.")
 
 enum metric {
 #define METRIC_SYMBOL(symbol, name, labels, help) symbol,

@@ -25,8 +25,8 @@ struct store *store_open(const char *url, const char *key_prefix, int64_t timeou
                          size_t connections);
 void store_close(struct store *store);
 /* From now on create, update and delete answer ERR_TIMEOUT (outcome unknown, calling again is safe)
- * unless that many replicas have the write within timeout_ms (WAIT); for a claim it is only logged.
- * 0: never asked. Before other threads call. */
+ * unless that many replicas have the write within timeout_ms (WAIT); for an assignment it is only
+ * logged. 0: never asked. Before other threads call. */
 void store_require_replicas(struct store *store, int64_t replicas_min, int64_t timeout_ms);
 enum err store_ping(struct store *store) MUST_CHECK;
 
@@ -54,8 +54,8 @@ enum store_where { STORE_ABSENT, STORE_WAITING, STORE_OWNED };
 struct store_owner {
     char *node;
     char *incarnation;
-    int64_t epoch;    /* microseconds-like, grows with every claim */
-    int64_t since_ms; /* Redis wall clock of the claim */
+    int64_t epoch;    /* microseconds-like, grows with every assignment */
+    int64_t since_ms; /* Redis wall clock of the assignment */
 };
 
 /* What is known of one id. All strings owned; store_client_fini. */
@@ -73,7 +73,7 @@ struct store_client {
     char *attempt_node;
     char *denied_by;       /* incarnations of nodes that may not reach its broker */
     int64_t attempt_at_ms; /* Redis wall clock, 0: none */
-    int64_t rest_ms;       /* how much longer it is not claimed; 0: it may be at once */
+    int64_t rest_ms;       /* how much longer nobody gets it; 0: it may be given at once */
 };
 void store_client_fini(struct store_client *client);
 
@@ -253,7 +253,7 @@ enum err store_assign(struct store *store, const struct store_member *target,
 struct store_release {
     const char *id;
     int64_t epoch;
-    int64_t delay_ms;    /* not claimed again before this time from now; 0: at once */
+    int64_t delay_ms;    /* nobody gets it before this time from now; 0: at once */
     int64_t rest_ms_max; /* more than delay_ms: it rests, twice as long as the last time, if not
                             forgotten, up to this. Else 0 */
     const char *code;    /* why: "stopping" "drained" "taken_over" "broker_unreachable" ... */

@@ -13,7 +13,7 @@
 #define FEW_SHARE      16
 #define RARELY_MS      300000
 
-/* What claims and full queues left behind goes back to the system once it is a good part of all:
+/* What starts and full queues left behind goes back to the system once it is a good part of all:
  * the heap of ten thousand clients would otherwise look like that of twenty thousand. A look stops
  * the heap for milliseconds when it is large: rare ones do unless many clients came or went. */
 static void return_memory(struct app *app) {

@@ -198,8 +198,10 @@ static void apply(struct turn *turn, const struct start_order *order,
         if (!running) {
             deleted_tell(turn->agent, order);
         }
-        note(turn, order->config ? agent_start(turn->agent, &turn->member, order)
-                                 : start_by_id(turn, order->id));
+        enum err result = order->config ? agent_start(turn->agent, &turn->member, order)
+                                        : start_by_id(turn, order->id);
+        metric_add(METRIC_CLAIMED, !running && result == ERR_OK);
+        note(turn, result);
     }
 }
 

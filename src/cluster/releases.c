@@ -195,8 +195,7 @@ static void release_done(struct agent *agent, struct agent_task *task) {
     task_drop(&agent->releases, task);
 }
 
-/* The first n are waiting now. What has left already is stopped too: a claim that was answered late
- * may have started it again. */
+/* The first n are waiting now. Those that gave up by themselves are still listed here, and go. */
 static void releases_done(struct agent *agent, size_t n) {
     for (size_t i = 0; i < n; i++) {
         struct agent_task *task = agent->releases;

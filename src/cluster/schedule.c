@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "base/json_memory.h"
 #include "base/log.h"
-#include "base/metrics.h"
 #include "base/text.h"
 #include "mqtt/client_error.h"
 #include "leader_internal.h"
@@ -330,7 +329,6 @@ bool schedule_round(struct leader *leader) {
             node_assign(leader, &round, node);
         }
         leader->swept_ms = round.assigned > 0 ? 0 : leader->swept_ms; /* who is left is counted */
-        metric_add(METRIC_CLAIMED, (int64_t)round.assigned);
         log_event(LOG_DEBUG, "scheduled", KI("clients", round.candidate_count),
                   KI("assigned", round.assigned), KI("nodes", round.node_count));
     }

@@ -178,7 +178,7 @@ char *client_secret_reference(const json_t *value, const char **why) {
     return source;
 }
 
-/* The text as given, encrypted or not; whoever claims the client decrypts it. */
+/* The text as given, encrypted or not; the node that runs the client decrypts it. */
 void client_read_secret(struct reader *reader, const struct field *field, json_t *value,
                         const struct place *place, void *into) {
     if (json_is_object(value)) {

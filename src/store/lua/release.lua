@@ -1,4 +1,4 @@
--- release: owned -> waiting, with a reason and a time before which nobody claims it.
+-- release: owned -> waiting, with a reason and a time before which nobody gets it.
 -- ARGV[2...]: node, incarnation, then id, epoch, delay_ms, rest_ms_max, code, message, failed (1 or
 -- 0), error of each.
 -- Skipped: an id that is not this incarnation's at this epoch; it is somebody else's by now.
