@@ -404,7 +404,7 @@ static void full_pass(struct turn *turn, struct store_set *set) {
 void reconcile_step(struct agent *agent) {
     int64_t now_ms = clock_ms();
     bool full = agent->applied_rev == REV_UNKNOWN || now_ms - agent->full_ms >= FULL_PASS_MS;
-    bool moved = node_rev(agent->wiring.node) != agent->applied_rev;
+    bool moved = node_rev(agent->wiring.node) > agent->applied_rev; /* a beat may be older */
     bool due = now_ms - agent->compared_ms >= agent->wiring.conf->reconcile_ms;
     if ((!agent->reconcile_now && !moved && !due && !full) || now_ms < agent->reconcile_next_ms) {
         return;

@@ -67,10 +67,11 @@ local function assign(id, identity)
     if meta.identity ~= '' then
         identity = meta.identity
     end
-    if identity_holder(identity, id) then
+    local holder, noted = identity_holder(identity, id)
+    if holder then
         return { 'IDENTITY', 0 }
     end
-    if meta.identity == '' or not holds_identities(id, identity) then
+    if meta.identity == '' or not noted then
         meta.identity = identity
         set_meta(id, meta)
     end

@@ -255,13 +255,18 @@ local function restore_for(duration_ms)
 end
 
 -- As long as there is a tombstone, whatever its time says: the clock may have jumped. nil: none;
--- one that tells no version stands against all.
+-- one of which nothing more is noted, by a node of an older version, stands against all.
 local function tombstone_of(id)
-    if not redis.call('ZSCORE', TOMBSTONES, id) then
+    local time = redis.call('ZSCORE', TOMBSTONES, id)
+    if not time then
         return nil
     end
-    local version, epoch = string.match(redis.call('HGET', BURIED, id) or '', '^(%d+) (%d+)$')
-    return { version = whole(version) or math.huge, epoch = whole(epoch) or math.huge }
+    local noted = redis.call('HGET', BURIED, id) or ''
+    local of, version, epoch = string.match(noted, '^(%d+) (%d+) (%d+)$')
+    if whole(of) ~= whole(time) then
+        return { version = math.huge, epoch = math.huge }
+    end
+    return { version = whole(version), epoch = whole(epoch) }
 end
 
 -- A client of several brokers has an identity at each: a line each.
@@ -275,23 +280,17 @@ local function bears_out(id, one)
     return theirs == '' or ('\n' .. theirs .. '\n'):find('\n' .. one .. '\n', 1, true)
 end
 
--- Another id that has one of these identities now, or nil.
+-- Another id that has one of these identities now, or nil; and whether all are noted as this id's.
 local function identity_holder(identity, id)
+    local all = true
     for one in identities_of(identity) do
         local holder = redis.call('HGET', IDENTITY, one)
+        all = all and holder == id
         if holder and holder ~= id and exists(holder) and bears_out(holder, one) then
-            return holder
+            return holder, false
         end
     end
-end
-
-local function holds_identities(id, identity)
-    for one in identities_of(identity) do
-        if redis.call('HGET', IDENTITY, one) ~= id then
-            return false
-        end
-    end
-    return true
+    return nil, all
 end
 
 -- Everything known of an id, in the order store_client.c reads it.
@@ -549,8 +548,9 @@ local function to_waiting(id, config, owner)
 end
 
 local function dig_up(id)
-    redis.call('ZREM', TOMBSTONES, id)
-    redis.call('HDEL', BURIED, id)
+    if redis.call('ZREM', TOMBSTONES, id) == 1 then
+        redis.call('HDEL', BURIED, id)
+    end
 end
 
 -- no -> use. Answers the owner record.

@@ -24,7 +24,9 @@ local function create(id, config, identity)
     redis.call('HDEL', OWNER, id)
     redis.call('HDEL', ATTEMPT, id)
     redis.call('ZREM', RETRY, id)
-    dig_up(id)
+    if tombstone then
+        dig_up(id)
+    end
     return { 'CREATED', version, false }
 end
 

@@ -90,8 +90,8 @@ static void step_delete(void) {
         truth->deleted = true;
         truth->written[0] = '\0';
         const char *buried = RAW_TEXT("HGET", "mqtt_fleet:buried", truth->id);
-        MUST(sscanf(buried, "%" SCNd64 " %" SCNd64, &truth->buried_version, &truth->buried_epoch) ==
-                 2,
+        MUST(sscanf(buried, "%*d %" SCNd64 " %" SCNd64, &truth->buried_version,
+                    &truth->buried_epoch) == 2,
              buried);
         MUST(truth->buried_version >= before && truth->buried_epoch >= truth->owner_epoch,
              "the tombstone is older than what it buries");

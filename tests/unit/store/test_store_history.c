@@ -354,6 +354,23 @@ START_TEST(a_tombstone_stands_only_against_what_is_not_newer) {
 }
 END_TEST
 
+/* A node of an older version notes the time alone: what was noted of an earlier delete is not
+ * meant. */
+START_TEST(a_tombstone_by_an_older_version_stands_against_all) {
+    struct store_member a = joined("a", "1", 10);
+    must_create("x");
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    char *noted = strdup(RAW_TEXT("HGET", "mqtt_fleet:buried", "x"));
+    struct store_restore x = owned(a, "x", "{2}");
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    RAW("HSET", "mqtt_fleet:buried", "x", noted);
+    RAW("ZADD", "mqtt_fleet:tombstones", "1796020000000", "x");
+    free(noted);
+    ck_assert_int_eq(evidence(a, &x), STORE_EVIDENCE_TOMBSTONE);
+    ck_assert(!restore(a, x).mine);
+}
+END_TEST
+
 /* The assignment is lost, the delete came after the loss: it is no older than what runs. */
 START_TEST(a_delete_after_the_loss_stands_although_redis_never_knew_the_owner) {
     struct store_member a = joined("a", "1", 10);
@@ -508,6 +525,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_lost_assignment_is_put_back_with_the_newer_text_of_the_two);
     tcase_add_test(tcase, a_client_that_was_deleted_and_created_again_since_is_put_back);
     tcase_add_test(tcase, a_tombstone_stands_only_against_what_is_not_newer);
+    tcase_add_test(tcase, a_tombstone_by_an_older_version_stands_against_all);
     tcase_add_test(tcase, a_delete_after_the_loss_stands_although_redis_never_knew_the_owner);
     tcase_add_test(tcase, a_lost_delete_is_undone);
     tcase_add_test(tcase,
