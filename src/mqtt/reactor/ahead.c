@@ -55,8 +55,8 @@ static size_t ahead_most(const struct engine_connection *connection) {
     const struct buffer *in = &connection->in;
     size_t behind = in->len - ahead_first_len(connection);
     size_t limit = ahead_limit(connection), held = connection->engine->buffered;
-    if (behind >= AHEAD_BYTES_MAX || output_is_behind(connection)) {
-        return 0;
+    if (behind >= AHEAD_BYTES_MAX || output_is_behind(connection) || connection->skip != NULL) {
+        return 0; /* what is skipped is no packets: see receive_again */
     }
     if (held + ahead_growth(in, REACTOR_INPUT_SIZE) <= limit) {
         return REACTOR_INPUT_SIZE;

@@ -423,7 +423,8 @@ bool receive_again(struct engine_connection *connection) {
     if (output_is_behind(connection)) {
         return false;
     }
-    if (!connection->engine->events->has_room(connection->client)) {
+    if (connection->skip == NULL && /* else it needs none */
+        !connection->engine->events->has_room(connection->client)) {
         if (connection->reading == READING_NOTHING && ahead_may_read(connection)) {
             reactor_task(connection, TASK_READ);
         }

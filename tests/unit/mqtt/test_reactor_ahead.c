@@ -201,6 +201,46 @@ START_TEST(packets_that_come_byte_by_byte_are_sorted_like_others) {
 }
 END_TEST
 
+/* Up, in the midst of a message above the bound, and not reading because `out` is behind. */
+static void stop_reading_within_skipped(void) {
+    static const uint8_t head[] = "\x30\xA0\x8D\x06\x00\x01t"; /* of 100000 bytes */
+    static const uint8_t payload[50000];
+    const int least = 4096;
+    bench.conf.max_packet_bytes = 2048;
+    bench_up(false);
+    setsockopt(bench.connection->stream.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least));
+    setsockopt(bench.peer, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
+    bench_send(head, sizeof(head) - 1);
+    UNTIL(bench.connection->skip != NULL);
+    ck_assert_int_eq(bench_publish(0, 0, 1 << 20), ERR_OK);
+    UNTIL(output_is_behind(bench.connection));
+    bench_send(payload, sizeof(payload));
+    UNTIL(bench.connection->reading == READING_NOTHING);
+}
+
+START_TEST(what_looks_like_an_acknowledgement_within_a_skipped_message_is_none) {
+    static uint8_t rest[100000 - 50000 - 3]; /* the topic counts */
+    stop_reading_within_skipped();
+    ck_assert_int_eq(bench_publish(1, 1, 1), ERR_OK);
+    for (size_t i = 0; i + 4 <= sizeof(rest); i += 4) {
+        uint16_t id = bench.session->outbound->packet_id;
+        memcpy(rest + i, (const uint8_t[]){0x40, 2, (uint8_t)(id >> 8), (uint8_t)id}, 4);
+    }
+    sink_begin(0);
+    bench.has_room = false;
+    UNTIL((bench_take_bytes(), bench.got_len = 0, !output_is_behind(bench.connection)));
+    bench_send(rest, sizeof(rest));
+    UNTIL(bench.skipped == 1); /* it needs no sink */
+    ck_assert_int_eq(bench.answers[1], 0);
+    send_message(2, 'b', 10);
+    turns(5);
+    make_room(10);
+    UNTIL(sink.count == 1);
+    ck_assert_str_eq(sink.taken, "b");
+    ck_assert_int_eq(bench.closed, 0);
+}
+END_TEST
+
 /* ---- order, fairness ---- */
 
 START_TEST(messages_keep_their_order_whatever_their_qos_and_however_little_room_there_is) {
@@ -419,6 +459,7 @@ int main(void) {
     tcase_add_test(v5, a_disconnect_behind_messages_that_wait_is_heard);
     tcase_add_test(tcase, a_suback_and_pings_behind_messages_that_wait_are_heard);
     tcase_add_test(tcase, packets_that_come_byte_by_byte_are_sorted_like_others);
+    tcase_add_test(tcase, what_looks_like_an_acknowledgement_within_a_skipped_message_is_none);
     tcase_add_test(v5,
                    messages_keep_their_order_whatever_their_qos_and_however_little_room_there_is);
     tcase_add_test(tcase, those_that_wait_are_served_in_turn);
