@@ -156,7 +156,7 @@ void ahead_receive(struct engine_connection *connection) {
     reactor_pause(connection, most > 0 ? READING_AHEAD : READING_NOTHING);
     if (most == 0) {
         output_watch(connection);
-    } else if (ahead_read(connection, most) && connection->state != CONNECTION_ENDED) {
+    } else if (ahead_read(connection, most) && connection->state == CONNECTION_UP) {
         ahead_settle(connection, begins);
     }
 }

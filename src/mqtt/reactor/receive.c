@@ -305,8 +305,8 @@ static size_t take_packets(struct engine_connection *connection, const uint8_t *
 
 static void keep(struct engine_connection *connection, const uint8_t *data, size_t len) {
     struct buffer *in = &connection->in;
-    if (connection->state == CONNECTION_ENDED) {
-        return;
+    if (!is_taking(connection)) {
+        return; /* `data` is perhaps freed */
     }
     if (len == 0) {
         buffer_fini(in);

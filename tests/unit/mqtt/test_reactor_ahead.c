@@ -241,6 +241,51 @@ START_TEST(what_looks_like_an_acknowledgement_within_a_skipped_message_is_none) 
 }
 END_TEST
 
+static void close_it(void) {
+    engine_reactor.close(bench.connection, false);
+}
+
+START_TEST(the_host_may_close_at_what_it_hears_while_its_sink_is_full) {
+    stall_behind_publication(1);
+    struct engine_connection *stalled = bench.connection;
+    struct engine_session *session = bench.session;
+    int peer = bench.peer;
+    bench.session = NULL;
+    bench_up(false);
+    ck_assert_int_eq(bench_publish(1, 1, 1), ERR_OK);
+    bench.on_published = close_it;
+    send_ack(0x40, bench_expect(PACKET_PUBLISH).packet_id);
+    bench_expect(PACKET_DISCONNECT);
+    bench_hang_up(false);
+    UNTIL(bench.closed == 1);
+    bench.on_published = NULL;
+    engine_reactor.session_end(bench.engine, bench.session);
+    bench.connection = stalled;
+    bench.session = session;
+    bench.peer = peer;
+    bench.closed = 0;
+}
+END_TEST
+
+START_TEST(the_host_may_close_at_what_stands_behind_a_large_message) {
+    static uint8_t packet[50009 + 4 + 3] = "\x32\xD5\x86\x03\x00\x01t\x00\x01";
+    sink_begin(10);
+    bench_up(false);
+    ck_assert_int_eq(bench_publish(1, 1, 1), ERR_OK);
+    uint16_t id = bench_expect(PACKET_PUBLISH).packet_id;
+    memcpy(packet + 50009, (const uint8_t[]){0x40, 2, (uint8_t)(id >> 8), (uint8_t)id}, 4);
+    bench_send(packet, 40000);
+    UNTIL(bench.connection->in.len == 40000);
+    bench.on_published = close_it;
+    bench_send(packet + 40000, sizeof(packet) - 40000);
+    UNTIL(bench.answers[1] == 1);
+    bench.on_published = NULL;
+    ck_assert_uint_eq(bench.connection->in.len, 0); /* closing frees what it held */
+    ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 1);
+    bench_expect(PACKET_DISCONNECT);
+}
+END_TEST
+
 /* ---- order, fairness ---- */
 
 START_TEST(messages_keep_their_order_whatever_their_qos_and_however_little_room_there_is) {
@@ -460,6 +505,8 @@ int main(void) {
     tcase_add_test(tcase, a_suback_and_pings_behind_messages_that_wait_are_heard);
     tcase_add_test(tcase, packets_that_come_byte_by_byte_are_sorted_like_others);
     tcase_add_test(tcase, what_looks_like_an_acknowledgement_within_a_skipped_message_is_none);
+    tcase_add_test(tcase, the_host_may_close_at_what_it_hears_while_its_sink_is_full);
+    tcase_add_test(tcase, the_host_may_close_at_what_stands_behind_a_large_message);
     tcase_add_test(v5,
                    messages_keep_their_order_whatever_their_qos_and_however_little_room_there_is);
     tcase_add_test(tcase, those_that_wait_are_served_in_turn);
