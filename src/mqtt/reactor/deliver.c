@@ -268,8 +268,11 @@ bool deliver(struct engine_connection *connection, const struct packet *packet) 
 void deliver_last(struct engine_connection *connection, const struct packet *packet) {
     const struct engine *engine = connection->engine;
     struct packet_slice topic;
-    bool known = packet->qos > 0 && deliver_knows(connection, packet->packet_id);
-    if (known || alias_topic(connection, packet, &topic) != ALIAS_FOUND) {
+    if (packet->qos > 0 && deliver_knows(connection, packet->packet_id)) {
+        return;
+    }
+    if (alias_topic(connection, packet, &topic) != ALIAS_FOUND) {
+        metric_add(METRIC_DROPPED_SESSION_ENDED, 1);
         return;
     }
     struct message *message = make_message(connection, packet, topic);

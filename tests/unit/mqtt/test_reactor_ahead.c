@@ -473,6 +473,26 @@ START_TEST(of_what_waits_qos_0_is_offered_a_last_time_and_a_kept_session_has_the
 }
 END_TEST
 
+/* Of the first the topic is not known, and after it no alias is believed. */
+START_TEST(what_waits_under_a_wrong_alias_is_counted_when_its_session_ends) {
+    static const uint8_t unknown[] = {0x32, 9, 0, 0, 0, 2, 3, 0x23, 0, 5, 'b'},
+                         sets[] = {0x32, 10, 0, 1, 't', 0, 3, 3, 0x23, 0, 1, 'c'};
+    bench.config.clean_start = true;
+    bench.config.session_expiry_s = 0;
+    bench.config.topic_alias_maximum = 10;
+    stall_behind_publication(1);
+    bench_send(unknown, sizeof(unknown));
+    bench_send(sets, sizeof(sets));
+    UNTIL(engine()->held_back > sizeof(unknown) + sizeof(sets));
+    turns(3);
+    sink.room = 10;
+    engine_reactor.close(bench.connection, false);
+    ck_assert_str_eq(sink.taken, "a");
+    ck_assert_int_eq(dropped(), 2);
+    UNTIL(bench.closed == 1);
+}
+END_TEST
+
 START_TEST(a_session_that_ends_takes_nothing_along_without_a_word) {
     bench.config.clean_start = true;
     bench.config.session_expiry_s = 0;
@@ -515,6 +535,7 @@ int main(void) {
     tcase_add_loop_test(
         tcase, of_what_waits_qos_0_is_offered_a_last_time_and_a_kept_session_has_the_rest, 0, 4);
     tcase_add_loop_test(tcase, a_session_that_ends_takes_nothing_along_without_a_word, 0, 4);
+    tcase_add_test(v5, what_waits_under_a_wrong_alias_is_counted_when_its_session_ends);
     suite_add_tcase(suite, tcase);
     suite_add_tcase(suite, v5);
     SRunner *runner = srunner_create(suite);
