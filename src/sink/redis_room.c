@@ -3,8 +3,9 @@
  *   0 ......................... limit ............ maxmemory
  *   [ clients, beats, the stream  |  kept for the fleet  ]
  *
- * Between two looks the sink writes at most half of what is left, so that it stops in time at any
- * rate. A stream at its sink.maxlen only replaces what it has, and is not paused. */
+ * Between two looks the sink writes at most a sixteenth of what is left, so that at any rate it
+ * stops in time, and sixteen nodes with it. A stream at its sink.maxlen only replaces what it has,
+ * and is not paused. */
 #include "redis_room.h"
 
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #define LOOK_MS    250
 #define IDLE_MS    5000
 #define REFUSED_MS 60000 /* then it may be permitted */
+#define NODES_MAX  16    /* may fill one Redis at the same time */
 
 void redis_room_init(struct redis_room *room, const struct sink_config *config) {
     *room = (struct redis_room){.key = config->stream_key,
@@ -38,7 +40,8 @@ bool redis_room_judge(struct redis_room *room, int64_t used_bytes, int64_t max_b
     room->limit_bytes = room->shared ? limit : max_bytes;
     room->entries = entries;
     room->paused = room->shared && limit > 0 && grows && used_bytes > (was_paused ? resume : limit);
-    room->allowed_bytes = limit > used_bytes && grows ? (limit - used_bytes) / 2 : INT64_MAX;
+    int64_t left = limit > used_bytes ? limit - used_bytes : 0;
+    room->allowed_bytes = room->shared && limit > 0 && grows ? left / NODES_MAX : INT64_MAX;
     if (room->paused && !was_paused) {
         metric_add(METRIC_SINK_PAUSES, 1);
     }
@@ -110,7 +113,7 @@ static enum err measure(struct redis_room *room, struct redis *redis) {
 
 enum err redis_room_check(struct redis_room *room, struct redis *redis,
                           char error[REDIS_ROOM_TEXT_LEN]) {
-    bool due = room->measured_ms == 0 || room->paused || room->allowed_bytes <= 0 ||
+    bool due = room->measured_ms == 0 || room->paused || !redis_room_may_write(room) ||
                clock_ms() - room->measured_ms >= LOOK_MS;
     enum err err = due ? measure(room, redis) : ERR_OK;
     if (err != ERR_OK) {
@@ -127,6 +130,10 @@ enum err redis_room_check(struct redis_room *room, struct redis *redis,
         return ERR_FULL;
     }
     return ERR_OK;
+}
+
+bool redis_room_may_write(const struct redis_room *room) {
+    return room->allowed_bytes > 0;
 }
 
 void redis_room_wrote(struct redis_room *room, size_t bytes) {

@@ -27,10 +27,11 @@ struct redis_room {
 };
 
 void redis_room_init(struct redis_room *room, const struct sink_config *config);
-/* Before a batch. Looks again when it is time to. ERR_OK: write; ERR_FULL: not now, `error` says
- * why; else Redis does not answer. */
+/* Before writing. Looks again when it is time to. ERR_OK: one message may be written, and more as
+ * long as redis_room_may_write; ERR_FULL: not now, `error` says why; else Redis does not answer. */
 enum err redis_room_check(struct redis_room *room, struct redis *redis,
                           char error[REDIS_ROOM_TEXT_LEN]) MUST_CHECK;
+bool redis_room_may_write(const struct redis_room *room);
 void redis_room_wrote(struct redis_room *room, size_t bytes);
 /* Looks, if a look is due and there ever was one: for the metrics, while nothing comes. */
 void redis_room_look(struct redis_room *room, struct redis *redis);

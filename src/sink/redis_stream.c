@@ -198,17 +198,15 @@ static enum err read_replies(struct stream *stream, size_t sent, size_t *written
     return result;
 }
 
-static enum err stream_write(void *state, struct message *const *messages, size_t n,
-                             size_t *written, char *error) {
-    struct stream *stream = state;
-    enum err err = ERR_OK;
+/* At least one message and as many as there is room for, in one pipeline; adds to *written. */
+static enum err write_some(struct stream *stream, struct message *const *messages, size_t n,
+                           size_t *written, char *error) {
     size_t sent = 0;
-    *written = 0;
-    err = redis_room_check(&stream->room, stream->redis, error);
+    enum err err = redis_room_check(&stream->room, stream->redis, error);
     if (err != ERR_OK) {
         return err;
     }
-    while (sent < n && err == ERR_OK) {
+    while (err == ERR_OK && sent < n && (sent == 0 || redis_room_may_write(&stream->room))) {
         err = send_entry(stream, messages[sent]);
         if (err == ERR_OK) {
             redis_room_wrote(&stream->room, messages[sent++]->size);
@@ -223,6 +221,16 @@ static enum err stream_write(void *state, struct message *const *messages, size_
     if (err == ERR_OK && sent_err != ERR_OK) {
         snprintf(error, ERROR_LEN, "%s", err_name(sent_err));
         err = sent_err;
+    }
+    return err;
+}
+
+static enum err stream_write(void *state, struct message *const *messages, size_t n,
+                             size_t *written, char *error) {
+    enum err err = ERR_OK;
+    *written = 0;
+    while (err == ERR_OK && *written < n) { /* each turn writes one, or fails */
+        err = write_some(state, messages + *written, n - *written, written, error);
     }
     return err;
 }

@@ -187,9 +187,11 @@ START_TEST(an_error_reply_is_an_error_of_the_write) {
 }
 END_TEST
 
-/* Memory runs out part of the way. */
-START_TEST(written_counts_what_was_taken_before_the_error) {
-    enum { COUNT = 200, LEN = 20000 };
+enum { COUNT = 200, LEN = 20000 };
+
+static struct message *batch[COUNT]; /* the same one */
+
+static void fill_batch(void) {
     static uint8_t payload[LEN];
     struct message from = {.id = "i",
                            .client_id = "c",
@@ -197,19 +199,28 @@ START_TEST(written_counts_what_was_taken_before_the_error) {
                            .payload = payload,
                            .payload_len = LEN,
                            .qos = 1};
-    struct message *message = message_create(&from);
-    struct message *batch[COUNT];
-    size_t written = 0;
-    for (size_t i = 0; i < COUNT; i++) {
-        batch[i] = message;
+    batch[0] = message_create(&from);
+    for (size_t i = 1; i < COUNT; i++) {
+        batch[i] = batch[0];
     }
+}
+
+static int64_t used_bytes(void) {
     struct redis_reply *info = ask(3, (const char *[]){"EVAL",
                                                        "local m = redis.call('INFO', 'memory') "
                                                        "return m:match('used_memory:(%d+)')",
                                                        "0"});
-    char limit[32];
-    snprintf(limit, sizeof limit, "%lld", (long long)redis_reply_int(info) + COUNT * LEN / 2);
+    int64_t used = redis_reply_int(info);
     redis_reply_free(info);
+    return used;
+}
+
+/* Memory runs out part of the way. */
+START_TEST(written_counts_what_was_taken_before_the_error) {
+    size_t written = 0;
+    char limit[32];
+    fill_batch();
+    snprintf(limit, sizeof limit, "%lld", (long long)used_bytes() + COUNT * LEN / 2);
     redis_reply_free(ask(4, (const char *[]){"CONFIG", "SET", "maxmemory", limit}));
     ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_FULL);
     ck_assert_uint_lt(written, COUNT);
@@ -218,7 +229,22 @@ START_TEST(written_counts_what_was_taken_before_the_error) {
     size_t rest = 0;
     ck_assert_int_eq(write_all(batch + written, COUNT - written, &rest), ERR_OK);
     ck_assert_int_eq(stream_len(), COUNT);
-    message_destroy(message);
+    message_destroy(batch[0]);
+}
+END_TEST
+
+START_TEST(case_F6_a_batch_ends_where_the_room_does) {
+    size_t written = 0;
+    fill_batch();
+    sink_backend_redis_stream.close(state);
+    config.redis_shared = true;
+    config.redis_bytes_max = used_bytes() + 50 * LEN;
+    open_backend();
+    ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_FULL);
+    ck_assert_uint_ge(written, 10);
+    ck_assert_uint_lt(written, 60);
+    ck_assert_int_eq(stream_len(), (int64_t)written);
+    message_destroy(batch[0]);
 }
 END_TEST
 
@@ -247,6 +273,7 @@ int main(void) {
     tcase_add_test(tcase, written_is_zero_when_redis_is_not_there);
     tcase_add_test(tcase, an_error_reply_is_an_error_of_the_write);
     tcase_add_test(tcase, written_counts_what_was_taken_before_the_error);
+    tcase_add_test(tcase, case_F6_a_batch_ends_where_the_room_does);
     tcase_add_test(tcase, a_stalled_redis_ends_the_write_in_time);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
