@@ -225,7 +225,6 @@ enum err redis_script(struct redis *redis, const char *sha, const char *text, in
         err = evaluate(redis, "EVAL", text, key_count, argc, argv, lens, &reply); /* loads it */
     }
     if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
-        redis_keep_error(redis, redis_reply_str(reply, NULL));
         log_event(LOG_ERROR, "redis_script_failed", KS("sha", sha), KS("error", redis->error));
         redis_reply_free(reply);
         return ERR_PROTOCOL;

@@ -49,7 +49,7 @@ struct redis {
 /* Keeps the text for redis_error, without what may be secret. */
 void redis_keep_error(struct redis *redis, const char *text);
 /* What an error reply says of a server whose connection goes on all the same: ERR_FULL,
- * ERR_UNAVAILABLE; ERR_OK: it is about the data. */
+ * ERR_UNAVAILABLE; ERR_OK: it is about the data. Keeps the text. */
 enum err redis_about_server(struct redis *redis, const char *text) MUST_CHECK;
 void redis_disconnect(struct redis *redis);
 /* Gives the connection up, delays the next one, and answers `code`. */

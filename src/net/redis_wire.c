@@ -74,11 +74,8 @@ void redis_keep_error(struct redis *redis, const char *text) {
 
 enum err redis_about_server(struct redis *redis, const char *text) {
     const struct condition *condition = condition_of(text);
-    if (!condition) {
-        return ERR_OK;
-    }
     redis_keep_error(redis, text);
-    return condition->kept;
+    return condition ? condition->kept : ERR_OK;
 }
 
 void redis_disconnect(struct redis *redis) {

@@ -185,8 +185,7 @@ static enum err read_replies(struct stream *stream, size_t sent, size_t *written
             err = ERR_PROTOCOL;
         }
         if (err != ERR_OK && result == ERR_OK) {
-            snprintf(error, ERROR_LEN, "%s",
-                     reply ? redis_reply_str(reply, NULL) : redis_error(stream->redis));
+            snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
             result = err;
         }
         *written += result == ERR_OK ? 1 : 0;

@@ -187,6 +187,27 @@ START_TEST(an_error_reply_is_an_error_of_the_write) {
 }
 END_TEST
 
+/* Redis quotes the arguments of a command that it does not have. */
+START_TEST(no_part_of_a_message_gets_into_an_error) {
+    struct message *message = message_create(&(struct message){.id = "i",
+                                                               .client_id = "c",
+                                                               .topic = "t",
+                                                               .payload = (uint8_t *)"hunter2",
+                                                               .payload_len = 7});
+    char error[160] = "";
+    size_t written;
+    redis_fixture.options[0] = "--rename-command";
+    redis_fixture.options[1] = "XADD";
+    redis_fixture.options[2] = "";
+    redis_fixture_restart();
+    ck_assert_int_eq(sink_backend_redis_stream.write(state, &message, 1, &written, error),
+                     ERR_PROTOCOL);
+    ck_assert_ptr_nonnull(strstr(error, "unknown command"));
+    ck_assert_msg(!strstr(error, "hunter2"), "%s", error);
+    message_destroy(message);
+}
+END_TEST
+
 enum { COUNT = 200, LEN = 20000 };
 
 static struct message *batch[COUNT]; /* the same one */
@@ -272,6 +293,7 @@ int main(void) {
     tcase_add_test(tcase, the_stream_is_trimmed_to_about_its_maximum_and_not_at_all_without_one);
     tcase_add_test(tcase, written_is_zero_when_redis_is_not_there);
     tcase_add_test(tcase, an_error_reply_is_an_error_of_the_write);
+    tcase_add_test(tcase, no_part_of_a_message_gets_into_an_error);
     tcase_add_test(tcase, written_counts_what_was_taken_before_the_error);
     tcase_add_test(tcase, case_F6_a_batch_ends_where_the_room_does);
     tcase_add_test(tcase, a_stalled_redis_ends_the_write_in_time);
