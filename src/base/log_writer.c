@@ -21,13 +21,13 @@ static struct {
     struct log_ring *ring;
     void (*lost)(const struct log_lost *lost);
     pthread_t thread;
-    sem_t wake;           /* posted by who finds it waiting */
-    atomic_bool waiting;  /* on wake, or about to */
-    atomic_bool hurry;    /* losses are told at once: the process ends */
-    atomic_bool stopping; /* and a write that fails is the last */
-    atomic_bool telling;  /* of losses that are in the ring no more */
-    atomic_bool ended;
-    _Atomic size_t written; /* bytes; progress */
+    sem_t wake;             /* posted by the caller that clears `waiting` */
+    atomic_bool waiting;    /* the thread waits on `wake`, or is about to */
+    atomic_bool hurry;      /* the process ends: losses are told without delay */
+    atomic_bool stopping;   /* the thread is to end, at the latest when a write fails */
+    atomic_bool telling;    /* losses have left the ring and are not written yet */
+    atomic_bool ended;      /* the thread writes nothing more */
+    _Atomic size_t written; /* bytes so far: shows whether stderr is read */
 } writer;
 
 static atomic_bool running;
@@ -42,7 +42,7 @@ static const enum metric dropped_metrics[LOG_LEVEL_COUNT] = {[LOG_DEBUG] = METRI
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-/* Until somebody posts, at most ms; below 0: without an end. Spurious returns are fine. */
+/* Waits until somebody posts, at most ms (below 0: any time). May return earlier. */
 static void writer_wait(int64_t ms) {
     if (ms < 0) {
         sem_wait(&writer.wake);
@@ -67,8 +67,8 @@ static bool is_busy(int error) {
     return error == EAGAIN || error == EWOULDBLOCK;
 }
 
-/* A line is never given up in its middle: what failed is tried again from the same byte, as when a
- * disk has room again. False: the process ends and stderr takes nothing. */
+/* A write that fails is tried again from the same byte, so that no line is cut (a full disk may
+ * have room later). False: it failed while the thread is to stop. */
 static bool write_all(const char *data, size_t len) {
     while (len > 0) { /* bounded by len, or by the reader */
         ssize_t n = write(STDERR_FILENO, data, len);
@@ -89,7 +89,7 @@ static bool write_all(const char *data, size_t len) {
     return true;
 }
 
-/* Behind the lines that were kept, at most once in TELL_MS. told_ms: the last time. */
+/* Reports lost lines, at most once in TELL_MS. told_ms: when it last did. */
 static void tell_lost(int64_t *told_ms) {
     struct log_lost lost;
     int64_t now_ms = clock_ms();
@@ -103,7 +103,7 @@ static void tell_lost(int64_t *told_ms) {
     }
 }
 
-/* False: see write_all. */
+/* Writes until the ring is empty. False: see write_all. */
 static bool drain(int64_t *told_ms) {
     char batch[LOG_LINE_LEN_MAX];
     size_t len;
@@ -112,7 +112,7 @@ static bool drain(int64_t *told_ms) {
             return false;
         }
         log_ring_release(writer.ring);
-        tell_lost(told_ms); /* the reader may never catch up */
+        tell_lost(told_ms); /* lines may come faster than they are read: the loop would not end */
     }
     tell_lost(told_ms);
     log_ring_reset(writer.ring);
@@ -127,7 +127,7 @@ static void *writer_run(void *argument) {
         if (!atomic_load(&writer.hurry)) {
             clock_sleep_ms(LINGER_MS);
         }
-        atomic_store(&writer.waiting, true); /* before it looks a last time */
+        atomic_store(&writer.waiting, true); /* first: a line put after the look below must wake */
         bool lossy = log_ring_has_lost(writer.ring);
         if (log_ring_is_empty(writer.ring)) {
             if (!lossy && atomic_load(&writer.stopping)) {
@@ -185,7 +185,7 @@ void log_writer_write(enum log_level level, const char *line, size_t len) {
     if (!atomic_load_explicit(&running, memory_order_acquire)) {
         /* A log that cannot be written has nowhere to say so. */
         (void)!write(STDERR_FILENO, line, len);
-    } else if (is_writer) { /* what was lost: the ring may be full again */
+    } else if (is_writer) { /* the report of lost lines: the ring may be full again */
         (void)write_all(line, len);
     } else if (log_ring_put(writer.ring, level, line, len)) {
         writer_wake();

@@ -2,8 +2,9 @@
  *
  *   open --> OPENING --stream ready--> GREETING --CONNACK--> UP --close--> LEAVING --> PARTING
  *               |                         |                  |                |           |
- *               +-------------------------+----- end --------+----------------+-----------+-->
- * ENDED
+ *               +-------------------------+----- end --------+----------------+-----------+
+ *                                                            |
+ *                                                            +--> ENDED
  *
  *   broker --> stream --> input --> packets --> events->message --> sink
  *                                                                    |   (sink's thread)
@@ -87,9 +88,9 @@ struct outbound_known {
     bool retain;
 };
 
-/* The last publication of a connection that nothing acknowledges: of QoS 0, or one that was refused
- * in its acknowledgement. Left out are those of QoS 0 where the connection outlived others like it.
- */
+/* The last publication of a connection for which no acknowledgement is to come: of QoS 0, or
+ * refused in its acknowledgement. One of QoS 0 is left out if the connection has outlived another
+ * like it. */
 struct outbound_unacknowledged {
     int64_t at_ms;
     bool is_refused;
@@ -168,7 +169,7 @@ struct engine_connection {
     uint64_t out_total; /* bytes ever sent from `out` */
     struct outbound *unwritten; /* QoS 0 */
     struct outbound *settled;
-    struct outbound_unacknowledged *last_unacknowledged; /* NULL: none of QoS 0 was sent */
+    struct outbound_unacknowledged *last_unacknowledged; /* NULL: none */
 
     int64_t opened_at_ms, sent_at_ms, received_at_ms;
     int64_t acknowledged_at_ms; /* a publication, by any step; 0: none yet */

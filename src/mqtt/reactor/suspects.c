@@ -1,6 +1,6 @@
-/* Owns which publications are suspects when a connection ends: what of the session was in doubt,
- * the last one that nothing acknowledges, and what the reason code of DISCONNECT can mean of them.
- * Host thread. */
+/* Owns which publications may have ended a connection: those of the session that were in doubt, the
+ * last one without an acknowledgement to come, and which of them the reason code of DISCONNECT
+ * fits. Host thread. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -48,7 +48,7 @@ static struct suspects_candidate suspects_describe(const struct engine_connectio
     return out;
 }
 
-/* ---- the last that nothing acknowledges ---- */
+/* ---- the last publication without an acknowledgement to come ---- */
 
 /* NULL: out of memory. */
 static struct outbound_unacknowledged *suspects_last(struct engine_connection *connection) {
@@ -208,7 +208,8 @@ static bool suspects_is_refused(const struct engine_connection *connection) {
            suspects_last_in_doubt(connection);
 }
 
-/* The next candidate after *at, or of the end that of QoS 0. False: no more. */
+/* The next candidate from *at on; after those, the last one without an acknowledgement to come.
+ * False: no more. */
 static bool suspects_next_candidate(const struct engine_connection *connection,
                                     struct outbound **at, bool *last,
                                     struct suspects_candidate *out) {

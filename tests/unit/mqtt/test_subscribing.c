@@ -20,12 +20,12 @@ static struct game {
     int64_t now_ms;
 
     size_t packet_limit, total_limit; /* 0: none */
-    bool bad[FILTERS_MAX];            /* the connection ends at these */
-    bool denied[FILTERS_MAX];         /* SUBACK refuses these, and all behind them in the packet */
-    bool closes;                      /* after such a SUBACK, before the next packet */
-    bool ends;              /* the connection ends once all is asked for, if one was refused */
-    bool keeps, skips;      /* the session outlives the connection; what is held is skipped */
-    bool held[FILTERS_MAX]; /* by the broker */
+    bool bad[FILTERS_MAX];            /* a SUBSCRIBE with one of these ends the connection */
+    bool denied[FILTERS_MAX]; /* SUBACK refuses the first of these and all filters after it */
+    bool closes;              /* the broker closes after a SUBACK that refuses */
+    bool ends;                /* it closes once all filters were asked for, if it refused one */
+    bool keeps, skips;        /* the session outlives the connection; what is held is skipped */
+    bool held[FILTERS_MAX];   /* by the broker */
 
     size_t connections, packets, packet_most;
     bool online;
