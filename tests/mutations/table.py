@@ -196,7 +196,7 @@ STORE = [
              "return owner.epoch >= epoch and meta.version >= version and 'NEWER' or 'OLDER', owner",
              "return owner.epoch >= epoch and 'NEWER' or 'OLDER', owner", HISTORY),
     Mutation("a restore puts an older text over a newer one", "src/store/lua/restore.lua",
-             "if present and meta.version > item.version then", "if false then", HISTORY),
+             "if present and meta.version >= item.version then", "if false then", HISTORY),
     Mutation("a tombstone stands against what is newer", "src/store/lua/common.lua",
              "if tombstone and tombstone.version >= version and tombstone.epoch >= epoch then", "if tombstone then",
              HISTORY),

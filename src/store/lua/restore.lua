@@ -51,7 +51,7 @@ end
 local function take_over(id, owner, waiting, meta, item)
     local text = { config = item.config, version = item.version, identity = item.identity }
     local present = waiting or redis.call('HGET', USE, id)
-    if present and meta.version > item.version then
+    if present and meta.version >= item.version then
         text = { config = present, version = meta.version, identity = meta.identity }
     end
     if identity_holder(text.identity, id) then

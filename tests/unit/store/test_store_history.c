@@ -354,6 +354,18 @@ START_TEST(a_tombstone_stands_only_against_what_is_not_newer) {
 }
 END_TEST
 
+/* Two texts of one version can only be of one millisecond: what Redis has was acknowledged after
+ * it. */
+START_TEST(of_two_texts_of_one_version_the_one_that_redis_has_is_kept) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    struct store_restore x = owned(a, "x", "{1}");
+    x.epoch++;
+    x.config = "{2}";
+    ck_assert(restore(b, x).mine);
+    must_own(b, "x", "{1}");
+}
+END_TEST
+
 /* A node of an older version notes the time alone: what was noted of an earlier delete is not
  * meant. */
 START_TEST(a_tombstone_by_an_older_version_stands_against_all) {
@@ -526,6 +538,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_client_that_was_deleted_and_created_again_since_is_put_back);
     tcase_add_test(tcase, a_tombstone_stands_only_against_what_is_not_newer);
     tcase_add_test(tcase, a_tombstone_by_an_older_version_stands_against_all);
+    tcase_add_test(tcase, of_two_texts_of_one_version_the_one_that_redis_has_is_kept);
     tcase_add_test(tcase, a_delete_after_the_loss_stands_although_redis_never_knew_the_owner);
     tcase_add_test(tcase, a_lost_delete_is_undone);
     tcase_add_test(tcase,
