@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/conf.h"
 #include "base/err.h"
+#include "base/text.h"
 #include "cluster/fleet_secret.h"
 #include "store/store.h"
 
@@ -16,6 +17,8 @@
 /* Whom it acts for, and the id of the caller's request. */
 #define PEERS_CALLER_HEADER  "X-Mqfleet-Caller"
 #define PEERS_REQUEST_HEADER "X-Request-Id"
+/* The incarnation of the node that is meant: anyone else at its address answers 421. */
+#define PEERS_MEANT_HEADER "X-Mqfleet-Meant-For"
 /* "Authorization: " and this scheme, and the fleet's secret. */
 #define PEERS_SECRET_SCHEME "Mqfleet"
 
@@ -33,9 +36,10 @@ struct peer_call {
     const char *path; /* with query, already escaped */
     const char *body; /* JSON, NULL: none */
     size_t body_len;
-    const char *caller;     /* whom the call is for; NULL: this node itself */
-    const char *request_id; /* of the caller's request; NULL: none */
-    bool patient;           /* the node answers when a broker does: takes no other call's turn */
+    const char *incarnation; /* of that entry; NULL: whoever is there */
+    const char *caller;      /* whom the call is for; NULL: this node itself */
+    const char *request_id;  /* of the caller's request; NULL: none */
+    bool patient;            /* the node answers when a broker does: takes no other call's turn */
     /* filled in: */
     enum err result; /* ERR_OK: an answer came */
     long status;
@@ -51,9 +55,11 @@ struct peer_headers {
     char authorization[FLEET_SECRET_LEN_MAX + 64];
     char caller[128];
     char request_id[128];
+    char meant[TEXT_ID_LEN + 32];
 };
-/* caller, request_id: NULL: none. Holds the fleet's secret: secret_wipe when done. */
-void peers_headers(const struct peers *peers, const char *caller, const char *request_id,
+/* Of the call only caller, request_id and incarnation count. Holds the fleet's secret: secret_wipe
+ * when done. */
+void peers_headers(const struct peers *peers, const struct peer_call *call,
                    struct peer_headers *out);
 
 #endif

@@ -24,6 +24,7 @@
     X(PROBLEM_VERSION, 412, "version-mismatch", "The version is not the one expected")             \
     X(PROBLEM_TOO_LARGE, 413, "too-large", "The request is too large")                             \
     X(PROBLEM_CODING, 415, "unsupported-encoding", "The body is encoded in a way not taken here")  \
+    X(PROBLEM_MISDIRECTED, 421, "misdirected", "Another node was meant")                           \
     X(PROBLEM_INVALID, 422, "invalid", "The document is not valid")                                \
     X(PROBLEM_RATE, 429, "too-many-attempts", "Too many wrong tokens came from this address")      \
     X(PROBLEM_THROTTLED, 429, "publication-throttled", "Such publications end the connection")     \

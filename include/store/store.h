@@ -157,6 +157,8 @@ struct store_node {
 enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store_node **nodes,
                      size_t *n, char **leader) MUST_CHECK;
 void store_nodes_free(struct store_node *nodes, size_t n);
+/* Both beat and tell one host and port: what is sent to one may come to the other. */
+bool store_node_shares_address(const struct store_node *a, const struct store_node *b);
 
 struct store_missing {        /* registered, and its beat is not there */
     char *name, *incarnation; /* owned; the latter "" for what is no mqfleet node */

@@ -9,6 +9,26 @@
 #define JOIN_RETRY_MS 250
 #define DROP_WAIT_MS  1000
 
+/* Requests for one of the two may come to the other, which refuses them. */
+static void warn_of_address(struct agent *agent) {
+    struct store_node *nodes = NULL, *self = NULL;
+    size_t n = 0;
+    enum err known =
+        store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms, &nodes, &n, NULL);
+    for (size_t i = 0; known == ERR_OK && i < n; i++) {
+        self = strcmp(nodes[i].name, node_name(agent->wiring.node)) == 0 ? &nodes[i] : self;
+    }
+    for (size_t i = 0; self && i < n; i++) {
+        if (&nodes[i] != self && store_node_shares_address(self, &nodes[i])) {
+            log_event(LOG_WARN, "address_shared", KS("node", self->name), KS("with", nodes[i].name),
+                      KS("host", self->host), KI("port", self->port),
+                      KS("detail", "each node needs a node_info.host and node_info.port of its own "
+                                   "that the others can reach"));
+        }
+    }
+    store_nodes_free(nodes, n);
+}
+
 static void joined(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     node_incarnation(agent->wiring.node, incarnation);
@@ -18,6 +38,7 @@ static void joined(struct agent *agent) {
     hosts_accept(agent->wiring.hosts, incarnation);
     log_event(LOG_INFO, "joined", KS("node", node_name(agent->wiring.node)),
               KS("incarnation", incarnation));
+    warn_of_address(agent);
 }
 
 /* A beat under our name: of a process that just died (it expires), or of one that lives. Where

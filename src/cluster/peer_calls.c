@@ -31,7 +31,7 @@ struct peer_task {
     struct http_exchange exchange;
     struct peer_calls *calls;
     struct peer_call call; /* its strings are those below */
-    char *host, *method, *path, *body, *caller, *request_id;
+    char *host, *method, *path, *body, *caller, *request_id, *incarnation;
     char *name; /* of the node */
     int64_t deadline_ms, begun_us;
     peer_call_done *done;
@@ -88,6 +88,7 @@ static void task_free(struct peer_task *task) {
     free(task->body);
     free(task->caller);
     free(task->request_id);
+    free(task->incarnation);
     free(task->name);
     free(task);
 }
@@ -126,11 +127,13 @@ static struct peer_task *task_create(const struct peer_call *call) {
     task->body = call->body ? text_copy(call->body, call->body_len) : NULL;
     task->caller = text_dup(call->caller);
     task->request_id = text_dup(call->request_id);
+    task->incarnation = text_dup(call->incarnation);
     if (asprintf(&task->name, "%s:%lld", call->host, (long long)call->port) < 0) {
         task->name = NULL;
     }
     if (!task->host || !task->method || !task->path || !task->name || (call->body && !task->body) ||
-        (call->caller && !task->caller) || (call->request_id && !task->request_id)) {
+        (call->caller && !task->caller) || (call->request_id && !task->request_id) ||
+        (call->incarnation && !task->incarnation)) {
         task_free(task);
         return NULL;
     }
@@ -142,6 +145,7 @@ static struct peer_task *task_create(const struct peer_call *call) {
                                     .body_len = call->body_len,
                                     .caller = task->caller,
                                     .request_id = task->request_id,
+                                    .incarnation = task->incarnation,
                                     .patient = call->patient};
     return task;
 }
@@ -245,7 +249,7 @@ static void task_begin(struct peer_calls *calls, struct peer_task *task, int64_t
     struct peer_headers headers;
     char *url = peers_url(calls->peers, task->host, task->call.port, task->path);
     enum err result = ERR_MEMORY;
-    peers_headers(calls->peers, task->caller, task->request_id, &headers);
+    peers_headers(calls->peers, &task->call, &headers);
     task->exchange = (struct http_exchange){.method = task->method,
                                             .url = url,
                                             .headers = headers.lines,

@@ -34,7 +34,7 @@ char *peers_url(const struct peers *peers, const char *host, int64_t port, const
     return buffer_take(&url);
 }
 
-void peers_headers(const struct peers *peers, const char *caller, const char *request_id,
+void peers_headers(const struct peers *peers, const struct peer_call *call,
                    struct peer_headers *out) {
     char secret[FLEET_SECRET_LEN_MAX + 1];
     size_t n = 0;
@@ -47,13 +47,18 @@ void peers_headers(const struct peers *peers, const char *caller, const char *re
         secret_wipe(secret, sizeof(secret));
         out->lines[n++] = out->authorization;
     }
-    if (caller) {
-        snprintf(out->caller, sizeof(out->caller), PEERS_CALLER_HEADER ": %s", caller);
+    if (call->caller) {
+        snprintf(out->caller, sizeof(out->caller), PEERS_CALLER_HEADER ": %s", call->caller);
         out->lines[n++] = out->caller;
     }
-    if (request_id) {
-        snprintf(out->request_id, sizeof(out->request_id), PEERS_REQUEST_HEADER ": %s", request_id);
+    if (call->request_id) {
+        snprintf(out->request_id, sizeof(out->request_id), PEERS_REQUEST_HEADER ": %s",
+                 call->request_id);
         out->lines[n++] = out->request_id;
     }
-    _Static_assert(PEER_HEADERS_MAX >= 5, "all of them fit");
+    if (call->incarnation) {
+        snprintf(out->meant, sizeof(out->meant), PEERS_MEANT_HEADER ": %s", call->incarnation);
+        out->lines[n++] = out->meant;
+    }
+    _Static_assert(PEER_HEADERS_MAX >= 6, "all of them fit");
 }

@@ -202,6 +202,22 @@ static void check_caller(const struct visit *visit) {
     }
 }
 
+/* Another node's request may come to the wrong place: two nodes that tell the same host and port.
+ */
+static void check_meant(const struct visit *visit) {
+    const char *meant = header(visit->connection, PEERS_MEANT_HEADER);
+    struct node *node = visit->server->api.context.node;
+    char incarnation[TEXT_ID_LEN];
+    if (meant == NULL) {
+        return;
+    }
+    node_incarnation(node, incarnation);
+    if (strcmp(meant, incarnation) != 0) {
+        http_problem(visit->response, PROBLEM_MISDIRECTED,
+                     "this is node %s, and not the incarnation that is meant", node_name(node));
+    }
+}
+
 void admission_check(const struct http_server *server, struct MHD_Connection *connection,
                      struct http_request *request, struct http_response *response) {
     const struct visit visit = {server, connection, request, response};
@@ -211,6 +227,9 @@ void admission_check(const struct http_server *server, struct MHD_Connection *co
         return;
     }
     check_caller(&visit);
+    if (response->status == 0) {
+        check_meant(&visit);
+    }
     if (response->status == 0) {
         check_page(&visit);
     }

@@ -21,18 +21,30 @@ struct fleet {
     struct fleet_differences differences;
 };
 
+/* A live node that tells the same host and port; null: none does. */
+static json_t *address_twin(const struct store_node *node, const struct fleet *fleet) {
+    for (size_t i = 0; node->beating && i < fleet->n; i++) {
+        const struct store_node *other = &fleet->nodes[i];
+        if (other != node && store_node_shares_address(node, other)) {
+            return http_json_string(other->name);
+        }
+    }
+    return json_null();
+}
+
 static json_t *node_json(const struct store_node *node, const struct fleet *fleet) {
     json_t *age = node->beat_age_ms >= 0 ? json_integer(node->beat_age_ms) : json_null();
     bool leads = fleet->leader != NULL && strcmp(fleet->leader, node->name) == 0;
-    return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:s, s:b, s:o, s:o, s:o, s:o, s:o}", "name",
-                     http_json_string(node->name), "host", http_json_string(node->host), "port",
-                     (json_int_t)node->port, "type", http_json_string(node->type), "size",
+    return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o}",
+                     "name", http_json_string(node->name), "host", http_json_string(node->host),
+                     "port", (json_int_t)node->port, "type", http_json_string(node->type), "size",
                      (json_int_t)node->size, "clients", (json_int_t)node->clients, "state",
                      state_name(node), "leader", leads, "incarnation",
                      http_json_string(node->incarnation), "beat_age_ms", age, "version",
                      http_json_string(node->version), "started_at",
                      http_json_time(node->started_at_ms), "differing_settings",
-                     fleet_settings_differing(&fleet->differences, &fleet->shared, node->name));
+                     fleet_settings_differing(&fleet->differences, &fleet->shared, node->name),
+                     "shares_address_with", address_twin(node, fleet));
 }
 
 static void fleet_fini(struct fleet *fleet) {

@@ -211,6 +211,7 @@ static size_t question_calls(struct question *question, const struct http_reques
         if (node && node->beating && call->body) {
             peers[n++] = (struct peer_call){.host = node->host,
                                             .port = node->port,
+                                            .incarnation = node->incarnation,
                                             .method = "POST",
                                             .path = "/fleet/statuses",
                                             .body = call->body,
@@ -287,6 +288,12 @@ static void pass_through(struct peer_call *peer, const char *node, struct http_r
         http_problem(response, PROBLEM_PEER,
                      "node %s, which runs the client, does not answer; the outcome is not known",
                      node);
+    } else if (peer->status == 421) {
+        http_problem(
+            response, PROBLEM_PEER,
+            "at the address of node %s, which runs the client, another node answers, or it "
+            "has just restarted; nothing was done",
+            node);
     } else {
         size_t len = peer->answer.len;
         http_answer_bytes(response, (int)peer->status,
@@ -326,6 +333,7 @@ void fleet_forward(struct http_request *request, const char *node, const char *m
     }
     struct peer_call peer = {.host = owner->host,
                              .port = owner->port,
+                             .incarnation = owner->incarnation,
                              .method = method,
                              .path = path,
                              .body = body,

@@ -201,7 +201,8 @@ static void open_feed(struct tail *tail, const struct store_node *node) {
     }
     if (url != NULL) {
         struct peer_headers headers;
-        peers_headers(tails->wiring.peers, NULL, NULL, &headers);
+        peers_headers(tails->wiring.peers, &(struct peer_call){.incarnation = node->incarnation},
+                      &headers);
         tail->feed =
             http_feed_open(tails->client, url, headers.lines, FEED_SILENCE_S, take_feed, tail);
         secret_wipe(&headers, sizeof(headers));

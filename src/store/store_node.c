@@ -53,6 +53,10 @@ void store_nodes_free(struct store_node *nodes, size_t n) {
     free(nodes);
 }
 
+bool store_node_shares_address(const struct store_node *a, const struct store_node *b) {
+    return a->beating && b->beating && a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
 static int64_t beat_age_ms(int64_t left_ms, int64_t ttl_ms) {
     if (left_ms == -2) { /* PTTL: no such key */
         return -1;

@@ -172,6 +172,11 @@ static json_t *make_status(const json_t *nodes, const struct glance *glance, jso
             snprintf(line, sizeof(line), "node %s is %s", text(node, "name"), state);
             json_array_append_new(problems, json_string(line));
         }
+        if (text(node, "shares_address_with") != NULL) {
+            snprintf(line, sizeof(line), "nodes %s and %s tell one node_info.host and port",
+                     text(node, "name"), text(node, "shares_address_with"));
+            json_array_append_new(problems, json_string(line));
+        }
     }
     add_setting_problems(nodes, problems);
     if (leader == NULL) {
