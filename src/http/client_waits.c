@@ -281,6 +281,7 @@ static void ask_owners(struct client_waits *waits, const json_t *asked) {
         if (body) {
             const struct peer_call call = {.host = nodes[i].host,
                                            .port = nodes[i].port,
+                                           .incarnation = nodes[i].incarnation,
                                            .method = "POST",
                                            .path = "/fleet/statuses",
                                            .body = body,
