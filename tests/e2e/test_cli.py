@@ -580,6 +580,34 @@ def test_a_publication_that_the_broker_refuses_is_explained(fleet, cli):
         assert f"the broker refused it: {detail}" in told.stderr and advice in told.stderr
 
 
+def test_why_clients_are_on_no_node_is_shown(fleet):
+    node = fleet.start_node("m1", node_info__size=1, sink__type="null")
+    cli = Cli(node)
+    fleet.online(1, prefix="placed")
+    fleet.create(3, prefix="w")
+    room = "no_room: every node that could run it is at its size"
+
+    def counted():
+        status = cli.json("status")
+        assert status["unplaced"] == {"no_room": 3} and room == f"no_room: {status['waits']['no_room']}"
+        return True
+    wait_until(counted, 20, "the leader has counted them")
+    assert f"why clients are on no node\n       3  {room}\n" in cli.good("status")
+    rows = cli.good("clients", "--state", "waiting").splitlines()
+    assert rows[0].split()[-1] == "WHY" and len(rows) == 4
+    assert all(row.endswith(room) for row in rows[1:]), rows
+    assert not cli.good("clients", "--state", "online").splitlines()[1].endswith(room)
+    shown = cli.good("get", "w00000")
+    assert re.search(rf"^waiting +{room}$", shown, re.MULTILINE), shown
+    assert "\nwaiting " not in cli.good("get", "placed00000")
+    late = cli.run("create", "--wait", "--timeout", "2", "--file", "-", stdin=lines([fleet.document("late")]))
+    assert f"late: waiting, {room}" in late.stderr, late.stderr
+    # Room for all: nothing is left to tell.
+    fleet.start_node("m2")
+    wait_until(lambda: cli.json("status")["unplaced"] == {}, 20, "all are placed")
+    assert "on no node" not in cli.good("status")
+
+
 def test_status_says_how_many_causes_it_leaves_out(fleet, cli):
     codes = [0x80, 0x83, 0x88, 0x89, 0x97, 0x9B, 0x9F]
     fleet.api.create([fleet.document(f"c{i}", protocol_version=5, subscriptions=[],

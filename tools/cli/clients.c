@@ -36,13 +36,22 @@ static const char *broker_of(const json_t *client, char *out, size_t size) {
     return out;
 }
 
+/* Why it is on no node, and what went wrong last; "": neither. */
+static const char *why_of(const json_t *status, char *out, size_t size) {
+    char waiting[256];
+    const char *why = answer_waiting(status, waiting, sizeof(waiting));
+    const char *error = text(json_object_get(status, "last_error"), "message");
+    snprintf(out, size, "%s%s%s", why != NULL ? why : "", why != NULL && error != NULL ? "; " : "",
+             error != NULL ? error : "");
+    return out;
+}
+
 static void put_client(struct table *table, const json_t *client) {
     const json_t *status = json_object_get(client, "status");
-    const json_t *error = json_object_get(status, "last_error");
     const char *state = text(status, "state");
     bool well = state != NULL && strcmp(state, "online") == 0 &&
                 !json_is_true(json_object_get(status, "degraded"));
-    char ago[32], broker[300];
+    char ago[32], broker[300], why[512];
     table_put(table, text(client, "id"));
     table_put(table, state);
     table_put(table, table_ago(text(status, "since"), ago, sizeof(ago)));
@@ -52,7 +61,7 @@ static void put_client(struct table *table, const json_t *client) {
     table_printf(table, "%lld",
                  (long long)json_integer_value(json_object_get(status, "messages_out")));
     table_put(table, broker_of(client, broker, sizeof(broker)));
-    table_put(table, well || json_is_null(error) ? "" : text(error, "message"));
+    table_put(table, well ? "" : why_of(status, why, sizeof(why)));
 }
 
 static void put_json(const json_t *value) {
@@ -85,8 +94,8 @@ static bool show_page(void *context, json_t *clients) {
 }
 
 enum cli_exit command_clients(struct cli *cli) {
-    static const char *const headings[] = {"ID",   "STATE",  "SINCE",      "NODE", ">IN",
-                                           ">OUT", "BROKER", "LAST ERROR", NULL};
+    static const char *const headings[] = {"ID",   "STATE",  "SINCE", "NODE", ">IN",
+                                           ">OUT", "BROKER", "WHY",   NULL};
     const char *limit = cli->values[OPT_LIMIT];
     struct listing listing = {.cli = cli, .left = limit != NULL ? strtol(limit, NULL, 10) : -1};
     if (!cli->json && !cli->ids) {
@@ -168,6 +177,7 @@ static void show_client(const json_t *client) {
     show_line("id", text(client, "id"));
     show_line("state", text(status, "state"));
     show_line("reason", text(status, "reason"));
+    show_line("waiting", answer_waiting(status, line, sizeof(line)));
     show_time("since", status, "since");
     show_line("node", text(json_object_get(client, "placement"), "node"));
     show_line("broker", text(status, "broker"));

@@ -233,9 +233,11 @@ struct outcome {
     size_t online, settled, failed;
 };
 
-static void tell_state(const char *id, const char *state, const json_t *error) {
+static void tell_state(const char *id, const char *state, const json_t *status) {
+    const json_t *error = json_object_get(status, "last_error");
     const char *message = text(error, "message"), *advice = text(error, "advice");
-    char line[800], safe[900];
+    char line[800], safe[900], waiting[256];
+    message = message != NULL ? message : answer_waiting(status, waiting, sizeof(waiting));
     snprintf(line, sizeof(line), "%s: %s%s%s", id, state, message != NULL ? ", " : "",
              message != NULL ? message : "");
     fprintf(stderr, "%s\n", table_printable(line, safe, sizeof(safe)));
@@ -256,7 +258,6 @@ static bool look_at(struct creation *creation, const char *id, bool last, struct
         creation->over = true;
     }
     const json_t *status = json_object_get(answer.json, "status");
-    const json_t *error = json_object_get(status, "last_error");
     const char *state = text(status, "state");
     bool online = state != NULL && strcmp(state, "online") == 0;
     bool paused = state != NULL && strcmp(state, "paused") == 0;
@@ -265,7 +266,7 @@ static bool look_at(struct creation *creation, const char *id, bool last, struct
         (state != NULL && (strcmp(state, "backoff") == 0 || strcmp(state, "conflict") == 0));
     if (last && !online && !paused && !creation->over) {
         progress_clear();
-        tell_state(id, state != NULL ? state : "not known", error);
+        tell_state(id, state != NULL ? state : "not known", status);
     }
     outcome->online += online;
     outcome->settled += paused;

@@ -72,6 +72,7 @@ struct glance {
     json_t *states;  /* state -> count */
     json_t *causes;  /* "code: message" -> count, of those that are not well */
     json_t *advices; /* the same -> what to change, where that is known */
+    json_t *waits;   /* why clients are on no node -> the same in words */
     size_t counted;
     size_t degraded; /* of them */
 };
@@ -89,6 +90,11 @@ static bool count_page(void *context, json_t *clients) {
         const json_t *status = json_object_get(client, "status");
         const json_t *error = json_object_get(status, "last_error");
         const char *state = text(status, "state");
+        const json_t *waiting = json_object_get(status, "waiting");
+        if (text(waiting, "reason") != NULL) {
+            json_object_set(glance->waits, text(waiting, "reason"),
+                            json_object_get(waiting, "message"));
+        }
         count(glance->states, state != NULL ? state : "unknown");
         glance->counted++;
         bool degraded = json_is_true(json_object_get(status, "degraded"));
@@ -156,8 +162,9 @@ static void add_setting_problems(const json_t *nodes, json_t *problems) {
     json_decref(settings);
 }
 
-/* Takes problems. */
-static json_t *make_status(const json_t *nodes, const struct glance *glance, json_t *problems) {
+/* fleet: the answer of /api/v1/nodes. Takes problems. */
+static json_t *make_status(const json_t *fleet, const struct glance *glance, json_t *problems) {
+    const json_t *nodes = json_object_get(fleet, "nodes");
     long long size = 0, clients = 0;
     const char *leader = NULL;
     size_t i;
@@ -187,11 +194,12 @@ static json_t *make_status(const json_t *nodes, const struct glance *glance, jso
         json_array_append_new(problems,
                               json_string("more than nine tenths of all places are taken"));
     }
-    return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:I, s:b, s:O, s:O, s:o}", "nodes", nodes,
-                     "leader", leader, "size", (json_int_t)size, "placed", (json_int_t)clients,
-                     "states", glance->states, "degraded", (json_int_t)glance->degraded,
-                     "states_complete", glance->counted < COUNTED_MAX, "causes", glance->causes,
-                     "advices", glance->advices, "problems", problems);
+    return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:I, s:b, s:O*, s:O, s:O, s:O, s:o}", "nodes",
+                     nodes, "leader", leader, "size", (json_int_t)size, "placed",
+                     (json_int_t)clients, "states", glance->states, "degraded",
+                     (json_int_t)glance->degraded, "states_complete", glance->counted < COUNTED_MAX,
+                     "unplaced", json_object_get(fleet, "unplaced"), "waits", glance->waits,
+                     "causes", glance->causes, "advices", glance->advices, "problems", problems);
 }
 
 static void print_causes(const json_t *causes, const json_t *advices) {
@@ -221,6 +229,21 @@ static void print_causes(const json_t *causes, const json_t *advices) {
     json_decref(left);
 }
 
+/* As the leader counted all of them; in words where a client was seen that waits for that. */
+static void print_unplaced(const json_t *unplaced, const json_t *waits) {
+    json_t *causes = json_object(), *count;
+    const char *reason;
+    json_object_foreach((json_t *)unplaced, reason, count) {
+        char cause[300];
+        const char *words = text(waits, reason);
+        snprintf(cause, sizeof(cause), "%s%s%s", reason, words != NULL ? ": " : "",
+                 words != NULL ? words : "");
+        json_object_set(causes, cause, count);
+    }
+    print_causes(causes, NULL);
+    json_decref(causes);
+}
+
 static void print_status(const json_t *status) {
     static const char *const states[] = {"online",  "connecting", "backoff",
                                          "waiting", "conflict",   "paused"};
@@ -244,6 +267,10 @@ static void print_status(const json_t *status) {
     if (!json_is_true(json_object_get(status, "states_complete"))) {
         printf("  of the first %d; /metrics of each node counts all\n", COUNTED_MAX);
     }
+    if (json_object_size(json_object_get(status, "unplaced")) > 0) {
+        printf("\n%swhy clients are on no node%s\n", TABLE_BOLD, TABLE_PLAIN);
+        print_unplaced(json_object_get(status, "unplaced"), json_object_get(status, "waits"));
+    }
     if (json_object_size(json_object_get(status, "causes")) > 0) {
         printf("\n%swhy clients are not online, or degraded%s\n", TABLE_BOLD, TABLE_PLAIN);
         print_causes(json_object_get(status, "causes"), json_object_get(status, "advices"));
@@ -260,7 +287,10 @@ static void print_status(const json_t *status) {
 
 static enum cli_exit show_status(struct cli *cli) {
     struct answer answer;
-    struct glance glance = {json_object(), json_object(), json_object(), 0, 0};
+    struct glance glance = {.states = json_object(),
+                            .causes = json_object(),
+                            .advices = json_object(),
+                            .waits = json_object()};
     node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
     enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, NULL);
     if (code == CLI_OK) {
@@ -269,7 +299,7 @@ static enum cli_exit show_status(struct cli *cli) {
     if (code == CLI_OK) {
         json_t *problems = json_array();
         add_own_problems(cli, problems);
-        json_t *status = make_status(json_object_get(answer.json, "nodes"), &glance, problems);
+        json_t *status = make_status(answer.json, &glance, problems);
         if (cli->json) {
             json_dumpf(status, stdout, JSON_COMPACT);
             putchar('\n');
@@ -281,6 +311,7 @@ static enum cli_exit show_status(struct cli *cli) {
     json_decref(glance.states);
     json_decref(glance.causes);
     json_decref(glance.advices);
+    json_decref(glance.waits);
     answer_fini(&answer);
     return code;
 }

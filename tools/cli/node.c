@@ -298,6 +298,16 @@ void answer_print(const struct answer *answer) {
     fputc('\n', stdout);
 }
 
+const char *answer_waiting(const json_t *status, char *out, size_t size) {
+    const json_t *waiting = json_object_get(status, "waiting");
+    const char *reason = text_of(waiting, "reason"), *message = text_of(waiting, "message");
+    if (reason[0] == '\0') {
+        return NULL;
+    }
+    snprintf(out, size, "%s: %s", reason, message);
+    return out;
+}
+
 /* ---- paths ----------------------------------------------------------------------------------- */
 
 char *node_escape(const char *text) {

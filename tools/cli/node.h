@@ -31,6 +31,9 @@ enum cli_exit answer_explain(const struct answer *answer, const char *what);
 enum cli_exit answer_code(const struct answer *answer);
 /* Prints the body as it came, and a newline. */
 void answer_print(const struct answer *answer);
+/* Why a client is on no node, by its status: "no_room: every node ...", in out. NULL: it is on one.
+ */
+const char *answer_waiting(const json_t *status, char *out, size_t size);
 
 /* The path of a client or a node with an action ("" none), escaped. free(). */
 char *node_path(const char *collection, const char *name, const char *action);
