@@ -1,7 +1,7 @@
 # docker build -t mqfleet .
 # docker run --rm --network host -v mqfleet:/var/lib/mqfleet mqfleet
 #
-# The API listens on the container's loopback unless told otherwise; see http.listen in README.md.
+# The API listens on the container's loopback unless told otherwise; see http.listen in docs/settings.md.
 
 FROM debian:12 AS build
 WORKDIR /src

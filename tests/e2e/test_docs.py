@@ -1,0 +1,146 @@
+"""What the README and docs/ promise: examples run as they stand, generated tables are up to date,
+links lead somewhere."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+from fleet.node import BINARY, ROOT
+
+PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")) + [ROOT / "tests/model/README.md"]
+# An event stream never ends by itself.
+PRELUDE = """
+curl() {
+    case " $* " in
+        *" -sN "*) command curl --max-time 2 "$@" || [ $? = 28 ] ;;
+        *) command curl "$@" ;;
+    esac
+}
+"""
+
+
+def examples(page):
+    return re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def answers(text):
+    """The JSON documents that follow each other in a text."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        found.append(value)
+    return found
+
+
+@functools.cache
+def tool(name):
+    """What a program of tools/ defines."""
+    names = {"__name__": "tool", "__file__": str(ROOT / "tools" / name)}
+    exec((ROOT / "tools" / name).read_text(), names)
+    return names
+
+
+class Reader:
+    """Runs the examples of a page with the ports of a fleet in place of the usual ones."""
+
+    def __init__(self, fleet, node):
+        self.fleet = fleet
+        self.ports = {"8080": node.port, "1883": fleet.broker.port, "6379": fleet.redis.port}
+        self.environment = {**os.environ, "MQFLEET_URL": node.api.base,
+                            "PATH": f"{BINARY.parent}:{os.environ['PATH']}"}
+
+    def run(self, block):
+        script = re.sub(r"\b(8080|1883|6379)\b", lambda match: str(self.ports[match[0]]), block)
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", PRELUDE + script], text=True,
+                              capture_output=True, timeout=60, env=self.environment)
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def page(self, name):
+        """What each example printed. `pump-1` is online before and after."""
+        outputs = [self.run(block) for block in examples(ROOT / name)]
+        self.fleet.wait_online(["pump-1"])
+        return outputs
+
+
+@pytest.fixture
+def reader(fleet):
+    node = fleet.start_node("m1")
+    return Reader(fleet, node)
+
+
+def test_every_example_of_the_readme_and_of_docs_runs(reader):
+    posted, published, stream, status = reader.page("README.md")
+    created = answers(posted)
+    assert created[0]["id"] == "meter-7"
+    assert created[1]["status"]["state"] == "online"
+    assert [one.get("reason_code") for one in answers(published)] == [0] and "pumps/1/state" in stream
+    assert "pump-1" in status and "subscribed" in status and "m1" in status
+
+    api = reader.page("docs/api.md")
+    documents = [one for text in api if text.startswith(("{", "[")) for one in answers(text)]
+    wrong = [one for one in documents if one.get("status") in range(400, 600)]
+    assert [one["status"] for one in wrong] == [422], wrong  # the one that shows an error
+    assert wrong[0]["errors"][0]["pointer"] == "/keepalive"
+    assert documents[0] == {"created": 2, "unchanged": 0, "failed": []}
+    assert any(": listening" in text for text in api)
+
+    assert "subscribed" in "".join(reader.page("docs/cli.md"))
+    assert 'mqfleet_clients{state="online"}' in "".join(reader.page("docs/metrics.md"))
+    assert "m1" in "".join(reader.page("docs/redis.md"))
+    reader.fleet.wait_online(["by-hand"])
+
+    ran = {"README.md", "docs/api.md", "docs/cli.md", "docs/metrics.md", "docs/redis.md"}
+    assert {str(page.relative_to(ROOT)) for page in PAGES if examples(page)} == ran
+
+
+def between(page, begin, end):
+    text = (ROOT / page).read_text()
+    return text[text.index(begin) + len(begin):text.index(end)].strip()
+
+
+def test_the_settings_in_docs_are_those_of_the_program():
+    made = tool("settings-reference")
+    assert between("docs/settings.md", made["BEGIN"], made["END"]) == made["reference"]().strip(), \
+        "docs/settings.md is outdated: run tools/settings-reference"
+
+
+def test_the_endpoints_in_docs_are_those_of_the_api():
+    made = tool("api-reference")
+    document = json.loads((ROOT / "docs/openapi.json").read_text())
+    assert between("docs/api.md", made["BEGIN"], made["END"]) == made["table"](document), \
+        "docs/api.md is outdated: run tools/api-reference"
+
+
+def anchors(page):
+    """Those of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_to_a_file_and_a_heading():
+    broken = []
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            if re.match(r"[a-z]+:", link):
+                continue
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+    assert not broken, broken
+
+
+def test_the_map_of_docs_has_every_page():
+    page = (ROOT / "docs/README.md").read_text()
+    missing = [one.name for one in ROOT.glob("docs/*.md")
+               if one.name != "README.md" and f"({one.name}" not in page]
+    assert not missing, missing
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200
