@@ -349,7 +349,6 @@ static enum err run_script(struct store *store, struct redis *redis, struct call
     enum err err = run_once(store, redis, call, &shape, reply);
     if (err == ERR_CANCELED) {
         log_event(LOG_WARN, "redis_went_back", KS("script", SCRIPTS[call->script].name));
-        atomic_store(&store->history->answered, 0);
         atomic_store(&store->history->went_back, true);
         err = run_once(store, redis, call, &shape, reply);
     }

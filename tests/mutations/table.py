@@ -182,9 +182,11 @@ STORE = [
              "if rev_of(node) ~= whole(rev) then", "if false then", CHANGES),
     # ---- a Redis that went back
     Mutation("a loss is not noticed", "src/store/lua/history.lua",
-             "if known < tonumber(ANSWERED) then", "if false then", HISTORY),
+             "if known < answered then", "if false then", HISTORY),
     Mutation("each process draws a generation of its own", "src/store/lua/history.lua",
-             "if not restoring() then", "if true then", HISTORY),
+             "if not restoring() or", "if true or", HISTORY),
+    Mutation("a second loss while nodes restore draws no generation", "src/store/lua/history.lua",
+             "if not restoring() or", "if not restoring() and", HISTORY),
     Mutation("a process is not told of a loss", "src/store/store.c",
              "atomic_store(&store->history->went_back, true);", "", HISTORY),
     Mutation("a version is given twice", "src/store/lua/common.lua",

@@ -8,6 +8,8 @@ import pytest
 from fleet.wait import holds_for, wait_until
 
 PUT_WAITS = "?wait_ms=30000"
+# Restoring holds for 6 s, in which Redis goes back again; nothing is found by comparing sums.
+SLOW = {"heartbeat_ms": 2000, "heartbeat_ttl_ms": 3000, "reconcile_ms": 600000}
 
 
 class History:
@@ -151,6 +153,57 @@ def test_nothing_is_placed_while_nodes_put_back_what_they_run(fleet, history):
     wait_until(lambda: fleet.shared().counts() == {first.name: 10, second.name: 0}, 20, "put back")
     fleet.wait_s1([f"c{i:05d}" for i in range(10)])
     holds_for(lambda: not anew(fleet, mark), 5, "no second owner has opened a connection")
+
+
+def is_restoring(fleet):
+    return fleet.redis.client.pttl("mqtt_fleet:restoring") > 0
+
+
+def test_redis_goes_back_again_to_the_same_while_nodes_restore(fleet, history):
+    fleet.start_nodes(2, **SLOW)
+    old = fleet.online(10)
+    history.keep()
+    new = fleet.create(10, prefix="new")
+    fleet.wait_online(old + new)
+    assert put(fleet, old[0], "new/topic", PUT_WAITS).status_code == 200
+    mark = fleet.broker.mark()
+    for _ in range(2):
+        history.go_back()
+        wait_until(lambda: is_restoring(fleet), 20, "it is noticed", poll_s=0.02)
+    wait_until(lambda: fleet.shared().owned == set(old + new), 20, "all are put back")
+    wait_until(lambda: filters(fleet, old[0]) == ["new/topic"], 20, "and the newer text")
+    wait_until(lambda: not is_restoring(fleet), 30, "no longer held back")
+    fleet.wait_online(old + new)
+    fleet.wait_s1(old + new)
+    holds_for(lambda: not anew(fleet, mark), 3, "each ran on, and nobody opened a second one")
+
+
+def test_redis_goes_back_to_a_moment_while_nodes_restored(fleet, history):
+    """What was put back, changed and deleted since the first loss is lost again."""
+    first, second = fleet.start_nodes(2, **SLOW)
+    old = fleet.online(10)
+    history.keep()
+    new = fleet.create(10, prefix="new")
+    fleet.wait_online(old + new)
+    mark = fleet.broker.mark()
+    history.go_back()
+    wait_until(lambda: is_restoring(fleet), 20, "it is noticed", poll_s=0.02)
+    history.keep()
+    wait_until(lambda: fleet.shared().owned == set(old + new), 20, "all are put back")
+    theirs = [client for client in fleet.shared().bound[second.name] if client in old]
+    assert put(fleet, theirs[0], "since/topic", PUT_WAITS).status_code == 200
+    assert first.api.delete(first.api.path(theirs[1])).status_code == 204
+    wait_until(lambda: theirs[1] not in fleet.broker.connected(), 20, "deleted")
+    history.go_back()
+    assert is_restoring(fleet), "of the first loss"
+    wait_until(lambda: filters(fleet, theirs[0]) == ["since/topic"], 20, "the newer text is put back")
+    wait_until(lambda: fleet.shared().owned == set(old + new), 20, "and all the others")
+    wait_until(lambda: not is_restoring(fleet), 30, "no longer held back")
+    fleet.wait_online(old + new)
+    fleet.wait_s1(old + new)
+    again = anew(fleet, mark)
+    assert again.pop(theirs[1]) == 1, "a lost delete is undone"
+    assert not again, "each of the others ran on, and nobody opened a second one"
 
 
 def test_a_node_whose_agent_hangs_stops_beating(fleet):

@@ -93,6 +93,44 @@ START_TEST(each_process_is_told_once_and_one_generation_is_drawn) {
 }
 END_TEST
 
+#define OTHER_MS_US 2000 /* so that what follows is in another ms */
+
+START_TEST(a_second_loss_while_nodes_restore_draws_a_generation_of_its_own) {
+    char first_loss[TEXT_ID_LEN], second_loss[TEXT_ID_LEN];
+    struct store *first = store;
+    struct store *second = store_open(fixture_url, "", 5000, 1);
+    store_set_restoring_ms(first, 77000);
+    store_set_restoring_ms(second, 77000);
+    joined("a", "1", 10);
+    take_snapshot();
+    must_create("lost-1");
+    store = second;
+    must_create("lost-2");
+    go_back();
+    usleep(OTHER_MS_US);
+    must_create("x");
+    store = first;
+    must_create("y"); /* of the same loss */
+    snprintf(first_loss, sizeof first_loss, "%s", generation());
+    ck_assert(store_went_back(first) && store_went_back(second));
+    take_snapshot(); /* of while they restore */
+    must_create("lost-3");
+    store = second;
+    must_create("lost-4");
+    go_back();
+    usleep(OTHER_MS_US);
+    ck_assert_int_eq(RAW_INT("EXISTS", "mqtt_fleet:restoring"), 1);
+    must_create("z");
+    snprintf(second_loss, sizeof second_loss, "%s", generation());
+    ck_assert_str_ne(first_loss, second_loss);
+    store = first;
+    must_create("lost-3");
+    ck_assert(store_went_back(first) && store_went_back(second));
+    ck_assert_str_eq(generation(), second_loss);
+    store_close(second);
+}
+END_TEST
+
 START_TEST(who_lost_nothing_notices_nothing_and_looking_never_does) {
     struct store_counts counts;
     must_create("x");
@@ -522,6 +560,7 @@ END_TEST
 
 static void add(TCase *tcase) {
     tcase_add_test(tcase, each_process_is_told_once_and_one_generation_is_drawn);
+    tcase_add_test(tcase, a_second_loss_while_nodes_restore_draws_a_generation_of_its_own);
     tcase_add_test(tcase, who_lost_nothing_notices_nothing_and_looking_never_does);
     tcase_add_test(tcase, beats_are_told_by_the_new_generation);
     tcase_add_test(tcase, case_F13_a_hold_that_would_last_longer_than_it_was_made_for_is_none);

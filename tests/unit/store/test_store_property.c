@@ -394,11 +394,10 @@ static void step_leaving(void) {
 /* The next call that writes finds out; it does nothing else. */
 static void find_out(void) {
     const char *before = RAW_TEXT("GET", "mqtt_fleet:generation");
-    bool was_restoring = restoring();
     MUST(store_defer(store, "nobody", 0, "", "", NULL) == ERR_OK, "find out");
     MUST(store_went_back(store), "a loss that is not noticed");
     MUST(restoring(), "assigned at once after a loss");
-    MUST(was_restoring || strcmp(before, RAW_TEXT("GET", "mqtt_fleet:generation")) != 0,
+    MUST(strcmp(before, RAW_TEXT("GET", "mqtt_fleet:generation")) != 0,
          "a loss without a new generation");
 }
 
@@ -419,9 +418,6 @@ static void step_lose_all(void) {
 }
 
 static void step_snapshot(void) {
-    if (restoring()) {
-        return; /* to lose that nodes were told of a loss is the other processes' to find out */
-    }
     take_snapshot();
     NOTE("snapshot");
     memcpy(world.snapshot.ids, world.ids, sizeof world.ids);
@@ -431,7 +427,8 @@ static void step_snapshot(void) {
     world.snapshot.taken = true;
 }
 
-/* An older snapshot, or a replica that lacks the last writes. What processes run stays. */
+/* An older snapshot, or a replica that lacks the last writes; also one of while nodes restored.
+ * What processes run stays. */
 static void step_go_back(void) {
     if (!world.snapshot.taken) {
         return;
