@@ -22,10 +22,6 @@
 /* A body from this size on leaves so much free memory behind that it is given back at once. */
 #define BODY_BYTES_TRIM ((size_t)256 * 1024)
 
-/* Before 1.0 libmicrohttpd ends the line of a chunk's length at a bare LF, where a proxy may read
- * on: what follows such a body may have been meant as a part of it. */
-#define CHUNKS_CLOSE (MHD_VERSION < 0x01000000)
-
 static const char *header(const struct exchange *exchange, const char *name) {
     return MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
 }
@@ -152,7 +148,9 @@ enum intake intake_head(struct exchange *exchange, const char *method, const cha
     if (fault != NULL) {
         return intake_refuse_head(exchange, fault);
     }
-    exchange->closes = CHUNKS_CLOSE && header(exchange, "Transfer-Encoding") != NULL;
+    /* Some versions of libmicrohttpd end the lines of chunks at a bare LF, where a proxy reads on:
+     * what follows such a body may have been meant as a part of it. */
+    exchange->closes = header(exchange, "Transfer-Encoding") != NULL;
     http_request_identify(request, header(exchange, PEERS_REQUEST_HEADER));
     intake_route(exchange);
     admission_check(exchange->server, exchange->connection, request, &exchange->response);

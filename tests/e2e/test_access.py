@@ -234,7 +234,7 @@ def test_nodes_know_each_other_by_the_secret_and_callers_cannot_pretend(desk):
     ids = desk.fleet.create(6, api=first.api)
     desk.fleet.wait_online(ids, api=first.api)
     nodes = first.api.nodes()
-    assert all(nodes[name]["clients"] > 0 for name in nodes), nodes  # both claimed some
+    assert all(nodes[name]["clients"] > 0 for name in nodes), nodes  # both were given some
     for node in (first, second):  # each is asked for clients of the other
         operator = desk.api(node, "operator")
         for client in ids:

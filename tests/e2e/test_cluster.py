@@ -92,7 +92,7 @@ def test_releases_changes_and_deletes_of_all_clients_at_once_settle(fleet):
     assert not fleet.broker.takeovers()
 
 
-def test_clients_deleted_while_they_are_claimed_do_not_stay_connected(fleet):
+def test_clients_deleted_while_they_are_assigned_do_not_stay_connected(fleet):
     nodes = fleet.start_nodes(2)
     for turn in range(5):
         ids = fleet.create(100, prefix=f"t{turn}-")

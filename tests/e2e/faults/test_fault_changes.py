@@ -61,8 +61,8 @@ def test_update_and_delete_while_waiting(stage):
     stays_away(stage, gone)
 
 
-def test_update_and_delete_in_claim(stage):
-    """While the fleet claims and connects them, from two nodes at once."""
+def test_update_and_delete_while_clients_are_assigned(stage):
+    """While the fleet assigns and connects them, from two nodes at once."""
     stage.start(nodes=3, clients=50)
     stage.checker.begin()
     gone = []

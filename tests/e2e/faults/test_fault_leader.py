@@ -29,7 +29,7 @@ def test_two_leaders_while_many_are_placed(stage):
     assert max(sizes) - min(sizes) <= 40, sizes
 
 
-def test_the_leader_dies_inside_a_batch_of_claims(stage):
+def test_the_leader_dies_inside_a_batch_of_assignments(stage):
     stage.start(nodes=3, clients=30)
     leader = stage.leader()
     moving = stage.clients_of(leader)

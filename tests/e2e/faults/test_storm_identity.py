@@ -68,5 +68,5 @@ def test_two_fleets_with_one_identifier(fleet):
         return [later - earlier for earlier, later in zip(times, times[1:]) if later - earlier > 1]
     wait_until(lambda: len(truces()) >= 3, 40, "three truces are over")
     seen = truces()[:3]
-    # 1, 2 and 4 s, and what claiming and connecting takes each time.
+    # 1, 2 and 4 s, and what assigning and connecting takes each time.
     assert seen[2] > 1.8 * seen[0], seen
