@@ -13,22 +13,22 @@
 
 static const char usage[] =
     "usage: mqfleetd [--config FILE] [--set KEY=VALUE]... [ACTION]\n"
-    "Keeps MQTT clients connected and forwards what they receive.\n"
+    "Keeps MQTT clients connected and stores what they receive.\n"
     "\n"
     "  --config FILE       YAML settings\n"
-    "  --set KEY=VALUE     one setting; over the environment (MQFLEET_*), over the file\n"
-    "actions instead of running:\n"
-    "  --check-config      check the settings and exit: 0 good, 2 bad\n"
+    "  --set KEY=VALUE     a setting; overrides the environment (MQFLEET_*), which overrides FILE\n"
+    "actions (mqfleetd does not run then):\n"
+    "  --check-config      check the settings; exit code 0: valid, 2: invalid\n"
     "  --print-config      print the settings in effect as YAML\n"
     "  --print-reference   print every setting as a Markdown table\n"
     "  --new-key           print a line for secrets.key_file\n"
     "  --new-token NAME ROLE\n"
-    "                      make a token (viewer, operator or admin): prints the token, and the\n"
-    "                      line for http.tokens_file\n"
+    "                      create a token for a viewer, operator or admin; print the token and\n"
+    "                      its line for http.tokens_file\n"
     "  --hash-token        read a token from standard input, print its hash for http.tokens_file\n"
     "  --version, --help\n"
-    "signals: SIGTERM, SIGINT stop gracefully, twice at once; SIGHUP reads the settings, and\n"
-    "the files of tokens, secrets, keys and certificate again.\n";
+    "signals: SIGTERM and SIGINT stop gracefully, a second one stops at once; SIGHUP reads the\n"
+    "settings and the files of tokens, secrets, keys and certificates again.\n";
 
 int command_line_printed(void) {
     if (fflush(stdout) == 0 && !ferror(stdout)) {

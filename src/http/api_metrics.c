@@ -40,12 +40,14 @@ static void put_about(struct scrape *scrape) {
     const struct conf *conf = scrape->context->conf;
     char name[256], type[128], labels[LABELS_LEN];
     snprintf(labels, sizeof(labels), "version=\"%s\"", MQFLEET_VERSION);
-    exposition_family(scrape->out, "mqfleet_build_info", "gauge", "The program; always 1.");
+    exposition_family(scrape->out, "mqfleet_build_info", "gauge",
+                      "Version of the program; always 1.");
     exposition_int(scrape->out, "mqfleet_build_info", labels, 1);
     snprintf(labels, sizeof(labels), "node=\"%s\",type=\"%s\",engine=\"%s\"",
              exposition_escape(conf->node_name, name, sizeof(name)),
              exposition_escape(conf->node_type, type, sizeof(type)), conf->engine);
-    exposition_family(scrape->out, "mqfleet_node_info", "gauge", "The node; always 1.");
+    exposition_family(scrape->out, "mqfleet_node_info", "gauge",
+                      "Name, type and engine of the node; always 1.");
     exposition_int(scrape->out, "mqfleet_node_info", labels, 1);
 }
 
@@ -64,14 +66,14 @@ static void put_clients(struct scrape *scrape) {
         snprintf(labels, sizeof(labels), "state=\"%s\"", shown[i]);
         exposition_int(scrape->out, "mqfleet_clients", labels, sum);
     }
-    gauge(
-        scrape, "mqfleet_clients_degraded",
-        "Clients of this node of which the broker refuses a subscription, in SUBACK or by ending the "
-        "connection; online or not.",
-        hosts_degraded_count(scrape->context->hosts));
-    gauge(scrape, "mqfleet_node_size_clients", "Most clients on this node: node_info.size.",
+    gauge(scrape, "mqfleet_clients_degraded",
+          "Clients of this node, online or not, with a subscription that the broker refuses in "
+          "SUBACK or by closing the connection.",
+          hosts_degraded_count(scrape->context->hosts));
+    gauge(scrape, "mqfleet_node_size_clients",
+          "Maximum number of clients on this node: node_info.size.",
           scrape->context->conf->node_size);
-    gauge(scrape, "mqfleet_broker_incidents", "Brokers that nobody on this node reaches now.",
+    gauge(scrape, "mqfleet_broker_incidents", "Brokers that no client of this node can reach now.",
           (int64_t)hosts_incidents(scrape->context->hosts, NULL, 0));
 }
 
@@ -82,13 +84,12 @@ static void put_membership(struct scrape *scrape) {
           node_membership(node) == NODE_MEMBER);
     gauge(scrape, "mqfleet_lease_valid", "1 while the node may open connections.",
           node_lease_valid(node));
-    gauge(scrape, "mqfleet_draining", "1 while the node is being emptied.", node_draining(node));
-    gauge(scrape, "mqfleet_leader", "1 on the node that schedules and reaps now.",
+    gauge(scrape, "mqfleet_draining", "1 while the node is draining.", node_draining(node));
+    gauge(scrape, "mqfleet_leader", "1 on the node that is leader.",
           node_role(node) == STORE_ROLE_LEADER && node_membership(node) == NODE_MEMBER);
     if (age_ms >= 0) {
         gauge_double(scrape, "mqfleet_heartbeat_age_seconds",
-                     "Since the last heartbeat that Redis answered was sent.",
-                     (double)age_ms / 1000);
+                     "Time since the last answered heartbeat was sent.", (double)age_ms / 1000);
     }
 }
 
@@ -103,8 +104,8 @@ static void put_unplaced(struct scrape *scrape, int64_t waiting) {
     }
     exposition_family(
         scrape->out, name, "gauge",
-        "Clients of the whole fleet that have no node, by why, as the leader counted; "
-        "the same on each node.");
+        "Clients of the whole fleet without a node, by reason, as counted by the leader; the "
+        "same on each node.");
     for (size_t i = 0; i < PLACEMENT_WAIT_COUNT; i++) {
         const char *reason = placement_wait_code((enum placement_wait)i);
         snprintf(labels, sizeof(labels), "reason=\"%s\"", reason);
@@ -121,15 +122,16 @@ static void put_fleet(struct scrape *scrape) {
         return;
     }
     gauge(scrape, "mqfleet_fleet_waiting_clients",
-          "Clients of the whole fleet that could be placed now, and have no node; the same on each "
-          "node.",
+          "Clients of the whole fleet that wait for a node and could be assigned now; the same "
+          "on each node.",
           counts.waiting - counts.resting);
     gauge(scrape, "mqfleet_fleet_resting_clients",
-          "Clients of the whole fleet that are placed again only later, after a conflict or a "
-          "failure; the same on each node.",
+          "Clients of the whole fleet in a cool-down after a conflict or a failure; the same on "
+          "each node.",
           counts.resting);
     gauge(scrape, "mqfleet_fleet_owned_clients",
-          "Clients of the whole fleet that a node has; the same on each node.", counts.owned);
+          "Clients of the whole fleet that are owned by a node; the same on each node.",
+          counts.owned);
     put_unplaced(scrape, counts.waiting);
 }
 
@@ -139,11 +141,12 @@ static void put_redis(struct scrape *scrape) {
     if (!agent_redis_facts(scrape->context->agent, &facts)) {
         return;
     }
-    gauge(scrape, "mqfleet_redis_memory_bytes", "Memory that the fleet's Redis uses.",
+    gauge(scrape, "mqfleet_redis_memory_bytes", "Memory used by the fleet's Redis.",
           facts.used_bytes);
-    gauge(scrape, "mqfleet_redis_memory_limit_bytes", "Its maxmemory; 0: no limit.",
-          facts.max_bytes);
-    gauge(scrape, "mqfleet_redis_replicas", "Replicas that are connected to it.", facts.replicas);
+    gauge(scrape, "mqfleet_redis_memory_limit_bytes",
+          "maxmemory of the fleet's Redis; 0: no limit.", facts.max_bytes);
+    gauge(scrape, "mqfleet_redis_replicas", "Connected replicas of the fleet's Redis.",
+          facts.replicas);
 }
 
 /* ---- sinks ----------------------------------------------------------------------------------- */
@@ -156,9 +159,11 @@ static const struct {
      offsetof(struct sink_status, queued_messages)},
     {"mqfleet_sink_queue_bytes", "Bytes waiting for the sink.",
      offsetof(struct sink_status, queued_bytes)},
-    {"mqfleet_sink_queue_limit_messages", "Most messages that may wait: sink.queue_messages.",
+    {"mqfleet_sink_queue_limit_messages",
+     "Maximum number of messages waiting for the sink: sink.queue_messages.",
      offsetof(struct sink_status, messages_max)},
-    {"mqfleet_sink_queue_limit_bytes", "Most bytes that may wait: sink.queue_bytes.",
+    {"mqfleet_sink_queue_limit_bytes",
+     "Maximum number of bytes waiting for the sink: sink.queue_bytes.",
      offsetof(struct sink_status, bytes_max)},
 };
 
@@ -167,13 +172,13 @@ static const struct {
     const char *name, *help;
     size_t offset;
 } store_sizes[] = {
-    {"mqfleet_sink_store_entries", "Entries of the stream, to be read and trimmed by others.",
+    {"mqfleet_sink_store_entries", "Entries of the Redis stream.",
      offsetof(struct sink_status, store_entries)},
-    {"mqfleet_sink_store_bytes", "Memory that the Redis of the stream uses.",
+    {"mqfleet_sink_store_bytes", "Memory used by the Redis of the stream.",
      offsetof(struct sink_status, store_bytes)},
     {"mqfleet_sink_store_limit_bytes",
-     "The most of that: maxmemory, and less in a Redis that the sink shares with the fleet "
-     "(sink.redis_bytes_max); 0: no limit.",
+     "Limit of mqfleet_sink_store_bytes: maxmemory, or sink.redis_bytes_max in a Redis shared "
+     "with the fleet; 0: no limit.",
      offsetof(struct sink_status, store_bytes_max)},
 };
 
@@ -194,7 +199,7 @@ static void put_stores(struct scrape *scrape) {
         }
     }
     exposition_family(scrape->out, "mqfleet_sink_paused", "gauge",
-                      "1 while the sink leaves the room that is left in its Redis to the fleet.");
+                      "1 while the sink pauses to leave memory for the fleet in a shared Redis.");
     for (size_t i = 0; sinks[i] != NULL; i++) {
         sink_status(sinks[i], &status);
         snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
@@ -232,14 +237,15 @@ static const struct {
     size_t offset;
 } buffer_sizes[] = {
     {"mqfleet_buffers_bytes",
-     "Bytes kept of packets that are not whole, are not sent, or wait for a sink. Engine reactor.",
+     "Bytes of packets that are incomplete, unsent, or wait for a sink. Engine reactor only.",
      offsetof(struct engine_buffers, bytes)},
-    {"mqfleet_buffers_limit_bytes", "The most of that: buffer_bytes of each host thread.",
+    {"mqfleet_buffers_limit_bytes",
+     "Limit of mqfleet_buffers_bytes: buffer_bytes of each worker thread.",
      offsetof(struct engine_buffers, bytes_max)},
     {"mqfleet_held_back_bytes",
-     "Of mqfleet_buffers_bytes: messages received that wait because their sink is full.",
+     "Part of mqfleet_buffers_bytes: received messages that wait because their sink is full.",
      offsetof(struct engine_buffers, held_back_bytes)},
-    {"mqfleet_held_back_clients", "Clients with such messages.",
+    {"mqfleet_held_back_clients", "Clients with messages that wait because their sink is full.",
      offsetof(struct engine_buffers, held_back_clients)},
 };
 
@@ -262,11 +268,11 @@ static void put_requests(struct scrape *scrape) {
 static void put_publications(struct scrape *scrape) {
     struct publish_use use = hosts_publish_use(scrape->context->hosts);
     gauge(scrape, "mqfleet_publications_waiting",
-          "Publications whose callers wait for a broker's acknowledgement, or for the node that "
-          "waits for it.",
+          "Publications whose callers wait for an acknowledgement, directly or through another "
+          "node.",
           (int64_t)use.waiting);
     gauge(scrape, "mqfleet_publications_bytes",
-          "Bytes of publications that are not acknowledged yet, nor given up.", (int64_t)use.bytes);
+          "Bytes of publications that are neither acknowledged nor given up.", (int64_t)use.bytes);
 }
 
 /* ---- the process, by the names all Prometheus clients use ------------------------------------ */
@@ -329,7 +335,7 @@ static void put_process(struct scrape *scrape) {
     struct rlimit files;
     if (getrusage(RUSAGE_SELF, &usage) == 0) {
         exposition_family(scrape->out, "process_cpu_seconds_total", "counter",
-                          "User and system time.");
+                          "User and system CPU time.");
         exposition_double(scrape->out, "process_cpu_seconds_total", "",
                           seconds_of(&usage.ru_utime) + seconds_of(&usage.ru_stime));
     }
@@ -337,9 +343,11 @@ static void put_process(struct scrape *scrape) {
     put_threads(scrape);
     gauge(scrape, "process_open_fds", "Open file descriptors.", open_files());
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        gauge(scrape, "process_max_fds", "Most open file descriptors.", (int64_t)files.rlim_cur);
+        gauge(scrape, "process_max_fds", "Maximum number of open file descriptors.",
+              (int64_t)files.rlim_cur);
     }
-    gauge_double(scrape, "process_start_time_seconds", "When the node started, since 1970.",
+    gauge_double(scrape, "process_start_time_seconds",
+                 "Start time of the node, in seconds since 1970.",
                  (double)node_started_at_ms(scrape->context->node) / 1000);
 }
 

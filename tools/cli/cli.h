@@ -11,12 +11,12 @@
 #define EXIT_TABLE(X)                                                                              \
     X(CLI_OK, 0, "done")                                                                           \
     X(CLI_FAILED, 1, "some of it failed, or the node could not do it")                             \
-    X(CLI_USAGE, 2, "wrong use of the command")                                                    \
-    X(CLI_NOT_FOUND, 3, "there is no such client or node")                                         \
-    X(CLI_REFUSED, 4, "no right token, or its role does not suffice")                              \
-    X(CLI_UNREACHABLE, 5, "the node cannot be reached")                                            \
-    X(CLI_INVALID, 6, "the request is not valid, or conflicts with what there is")                 \
-    X(CLI_INTERRUPTED, 130, "ended by Ctrl-C")
+    X(CLI_USAGE, 2, "invalid usage")                                                               \
+    X(CLI_NOT_FOUND, 3, "no such client or node")                                                  \
+    X(CLI_REFUSED, 4, "missing or invalid token, or insufficient role")                            \
+    X(CLI_UNREACHABLE, 5, "the node is unreachable")                                               \
+    X(CLI_INVALID, 6, "the request is invalid, or conflicts with the current state")               \
+    X(CLI_INTERRUPTED, 130, "interrupted by Ctrl-C")
 
 enum cli_exit {
 #define EXIT_SYMBOL(symbol, code, meaning) symbol = (code),
@@ -28,45 +28,45 @@ enum cli_exit {
  * commands are those it means something to, a blank between two. */
 #define OPTION_TABLE(X)                                                                            \
     X(OPT_URL, "url", 'u', "URL", NULL,                                                            \
-      "a node of the fleet; $MQFLEET_URL, else "                                                   \
-      "http://127.0.0.1:8080")                                                                     \
+      "any node of the fleet ($MQFLEET_URL, default http://127.0.0.1:8080)")                       \
     X(OPT_TOKEN_FILE, "token-file", 0, "FILE", NULL,                                               \
-      "file with the token; $MQFLEET_TOKEN_FILE, or the token itself in $MQFLEET_TOKEN")           \
+      "file with the token ($MQFLEET_TOKEN_FILE; the token itself: $MQFLEET_TOKEN)")               \
     X(OPT_CA, "ca", 0, "FILE", NULL,                                                               \
-      "certificates, PEM, that the node's must be signed by; $MQFLEET_CA")                         \
-    X(OPT_TIMEOUT, "timeout", 0, "SECONDS", NULL, "limit of one request (30)")                     \
-    X(OPT_OUTPUT, "output", 'o', "FORM", NULL, "table (for people), json (for programs), id")      \
+      "CA certificates (PEM) for HTTPS ($MQFLEET_CA, default: the system's)")                      \
+    X(OPT_TIMEOUT, "timeout", 0, "SECONDS", NULL, "timeout of one request (default 30)")           \
+    X(OPT_OUTPUT, "output", 'o', "FORM", NULL, "output format: table, json or id")                 \
     X(OPT_VERSION, "version", 0, NULL, "help", "print the version")                                \
-    X(OPT_HELP, "help", 'h', NULL, NULL, "tell about the command")                                 \
-    X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "show it again and again until Ctrl-C")       \
-    X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "time between two looks (2)")        \
+    X(OPT_HELP, "help", 'h', NULL, NULL, "describe the command")                                   \
+    X(OPT_WATCH, "watch", 'w', NULL, "status nodes", "refresh until Ctrl-C")                       \
+    X(OPT_INTERVAL, "interval", 0, "SECONDS", "status nodes", "refresh interval (default 2)")      \
     X(OPT_STATE, "state", 0, "STATE", "clients events delete pause resume restart release",        \
       "waiting connecting online backoff conflict paused")                                         \
     X(OPT_DEGRADED, "degraded", 0, NULL, "clients delete pause resume restart release",            \
-      "clients of which the broker refuses a subscription")                                        \
+      "only clients with a refused subscription")                                                  \
     X(OPT_NODE, "node", 0, "NAME", "clients delete pause resume restart release",                  \
-      "clients of that node")                                                                      \
+      "only clients of this node")                                                                 \
     X(OPT_LABEL, "label", 'l', "NAME=VALUE", "clients delete pause resume restart release",        \
-      "clients with that label")                                                                   \
-    X(OPT_LIMIT, "limit", 'n', "N", "clients events tail", "end after so many")                    \
+      "only clients with this label")                                                              \
+    X(OPT_LIMIT, "limit", 'n', "N", "clients events tail", "stop after N")                         \
     X(OPT_FILE, "file", 'f', "FILE", "create test publish",                                        \
-      "create, test: JSON, an object, an array, or an object in each line; publish: the payload; " \
+      "create, test: JSON (an object, an array, or an object per line); publish: the payload; "    \
       "- is standard input")                                                                       \
     X(OPT_WAIT, "wait", 0, NULL, "create drain",                                                   \
-      "create: until each is online or has failed, within --timeout; drain: until the node is "    \
-      "empty")                                                                                     \
-    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release", "do not ask")              \
-    X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "the payload")                               \
-    X(OPT_QOS, "qos", 'q', "0|1|2", "publish", "quality of service (0)")                           \
-    X(OPT_RETAIN, "retain", 'r', NULL, "publish", "let the broker keep the message")               \
+      "create: wait until each client is online or has failed, within --timeout; drain: wait "     \
+      "until the node is empty")                                                                   \
+    X(OPT_YES, "yes", 'y', NULL, "delete pause resume restart release",                            \
+      "do not ask for confirmation")                                                               \
+    X(OPT_MESSAGE, "message", 'm', "TEXT", "publish", "payload")                                   \
+    X(OPT_QOS, "qos", 'q', "0|1|2", "publish", "quality of service (default 0)")                   \
+    X(OPT_RETAIN, "retain", 'r', NULL, "publish", "let the broker retain the message")             \
     X(OPT_PROPERTY, "property", 'p', "NAME=VALUE", "publish",                                      \
-      "an MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other " \
-      "name is a user property; may come more than once")                                          \
-    X(OPT_FOLLOW, "follow", 0, NULL, "events", "show changes as they come")                        \
+      "MQTT 5 property: content_type, response_topic, message_expiry_interval, ...; any other "    \
+      "name is a user property; may be repeated")                                                  \
+    X(OPT_FOLLOW, "follow", 0, NULL, "events", "keep showing new changes")                         \
     X(OPT_KIND, "kind", 0, "KIND", "events", "client node leader notice")                          \
-    X(OPT_CLIENT, "client", 0, "ID", "events", "changes of that client")                           \
-    X(OPT_DROP, "drop", 0, NULL, "publications", "drop them: they are not sent again")             \
-    X(OPT_RAW, "raw", 0, NULL, "tail", "payloads alone, byte for byte, a newline after each")
+    X(OPT_CLIENT, "client", 0, "ID", "events", "only changes of this client")                      \
+    X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again") \
+    X(OPT_RAW, "raw", 0, NULL, "tail", "only payloads, byte for byte, each followed by a newline")
 
 enum option {
 #define OPTION_SYMBOL(symbol, name, letter, argument, commands, help) symbol,

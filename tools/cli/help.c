@@ -32,8 +32,8 @@ static void print_options(const struct command *command, bool of_all) {
 }
 
 static void print_overview(void) {
-    puts("usage: mqfleet COMMAND [OPTION]... [WORD]...\nLooks after a fleet of mqfleetd nodes, "
-         "through any of them.\n\ncommands:");
+    puts("usage: mqfleet COMMAND [OPTION]... [ARGUMENT]...\n"
+         "Operates a fleet of mqfleetd nodes through any of them.\n\ncommands:");
     for (const struct command *row = commands; row->name != NULL; row++) {
         if (row->about != NULL) {
             char left[64];
@@ -47,7 +47,7 @@ static void print_overview(void) {
 #define EXIT_LINE(symbol, code, meaning) printf("  %-4d %s\n", code, meaning);
     EXIT_TABLE(EXIT_LINE)
 #undef EXIT_LINE
-    puts("\nmqfleet help COMMAND tells more.");
+    puts("\nmqfleet help COMMAND describes a command.");
 }
 
 static enum cli_exit print_command(const struct command *command) {
