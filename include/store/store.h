@@ -341,6 +341,7 @@ enum err store_evidence(struct store *store, const struct store_member *member,
                         const struct store_held *held, size_t n,
                         enum store_evidence *evidence) MUST_CHECK;
 
+#define STORE_RESTORE_MAX 20 /* a text may be long: few go into one call */
 struct store_restore {
     const char *id;
     int64_t epoch;

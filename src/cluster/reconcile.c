@@ -18,7 +18,9 @@
 #define RECONCILE_REST_MS_MAX 1000 /* also after one that Redis never answered */
 #define CHANGES_PAGES_MAX     200  /* in one turn */
 #define FULL_PASS_MS          600000
-#define REV_UNKNOWN           (-1) /* a full pass is due */
+#define REV_UNKNOWN           (-1)                  /* a full pass is due */
+#define RESTORE_MAX           20                    /* clients put back in one call */
+#define RESTORE_BYTES_MAX     ((size_t)1024 * 1024) /* of their texts, but for the last */
 
 /* One turn's findings: what runs otherwise than Redis says, to be judged in batches. */
 struct turn {
@@ -32,6 +34,9 @@ struct turn {
     struct store_held held[STORE_BATCH_MAX];
     char *ids[STORE_BATCH_MAX]; /* owned, of held */
     size_t held_count;
+    struct store_restore restores[STORE_RESTORE_MAX]; /* to be put back; ids of held */
+    char *texts[STORE_RESTORE_MAX], *identities[STORE_RESTORE_MAX]; /* owned, of restores */
+    size_t restore_count, restore_bytes;
 };
 
 static void note(struct turn *turn, enum err result) {
@@ -87,31 +92,67 @@ static enum err stop_client(struct turn *turn, const struct store_held *held, co
     return hosts_stop(turn->agent->wiring.hosts, held->id, held->epoch, reason, NULL, NULL);
 }
 
-/* Redis has no trace of it, or one older than what runs: it went back. What comes of it is a change
- * of this node's set, which the next turn reads and applies like any other. */
+static void restores_clear(struct turn *turn) {
+    for (size_t i = 0; i < turn->restore_count; i++) {
+        free(turn->texts[i]);
+        free(turn->identities[i]);
+    }
+    turn->restore_count = turn->restore_bytes = 0;
+}
+
+/* What comes of it is a change of this node's set, which the next turn reads and applies like any
+ * other. */
+static void restores_answered(struct turn *turn, const struct store_restore *items,
+                              const struct store_restored *restored, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const struct store_held held = {items[i].id, items[i].epoch, items[i].version};
+        metric_add(METRIC_RESTORED, restored[i].mine);
+        turn->agent->reconcile_now = true;
+        if (!restored[i].mine) {
+            note(turn, stop_client(turn, &held, "not_restored"));
+        }
+    }
+}
+
+/* One that Redis cannot put back, for a key that was spoilt by hand, holds up no other. */
+static void restores_send(struct turn *turn) {
+    size_t at = 0, part = turn->restore_count;
+    while (at < turn->restore_count && !turn->gave_in) {
+        struct store_restored restored[STORE_RESTORE_MAX];
+        size_t done = 0;
+        enum err result = store_restore(turn->agent->wiring.store, &turn->member,
+                                        &turn->restores[at], part, restored, &done);
+        if (result == ERR_PROTOCOL && part > 1) {
+            part = 1;
+            continue;
+        }
+        note(turn, result);
+        restores_answered(turn, &turn->restores[at], restored, done);
+        at += part;
+    }
+    restores_clear(turn);
+}
+
+/* Redis has no trace of it, or one older than what runs: it went back. It is put back with others,
+ * at the latest when all that are held have been judged. */
 static enum err restore_client(struct turn *turn, const struct store_held *held) {
-    char *text = NULL, *identity = NULL;
-    enum err result = hosts_config(turn->agent->wiring.hosts, held->id, &text, &identity);
+    size_t at = turn->restore_count;
+    enum err result =
+        hosts_config(turn->agent->wiring.hosts, held->id, &turn->texts[at], &turn->identities[at]);
     if (result != ERR_OK) {
         return result == ERR_NOT_FOUND ? ERR_OK : result; /* it has just stopped */
     }
-    struct store_restored restored = {0};
-    size_t done = 0;
-    result = store_restore(turn->agent->wiring.store, &turn->member,
-                           &(struct store_restore){.id = held->id,
-                                                   .epoch = held->epoch,
-                                                   .config = text,
-                                                   .identity = identity,
-                                                   .version = held->version},
-                           1, &restored, &done);
-    free(text);
-    free(identity);
-    if (result != ERR_OK) {
-        return result;
+    turn->restores[at] = (struct store_restore){.id = held->id,
+                                                .epoch = held->epoch,
+                                                .config = turn->texts[at],
+                                                .identity = turn->identities[at],
+                                                .version = held->version};
+    turn->restore_bytes += strlen(turn->texts[at]);
+    turn->restore_count++;
+    if (turn->restore_count == STORE_RESTORE_MAX || turn->restore_bytes >= RESTORE_BYTES_MAX) {
+        restores_send(turn);
     }
-    metric_add(METRIC_RESTORED, restored.mine);
-    turn->agent->reconcile_now = true;
-    return restored.mine ? ERR_OK : stop_client(turn, held, "not_restored");
+    return ERR_OK;
 }
 
 static enum err act_on(struct turn *turn, const struct store_held *held,
@@ -141,10 +182,11 @@ static void act_on_all(struct turn *turn, size_t n) {
     for (size_t i = 0; i < n && !turn->gave_in; i++) {
         if (!agent_goes_on(turn->agent)) {
             note(turn, ERR_CANCELED);
-            return;
+            break;
         }
         note(turn, act_on(turn, &turn->held[i], evidence[i]));
     }
+    restores_send(turn);
 }
 
 static void judge(struct turn *turn) {

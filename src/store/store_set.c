@@ -372,9 +372,6 @@ enum err store_evidence(struct store *store, const struct store_member *member,
     return err;
 }
 
-/* A text may be long: few go into one call. */
-#define RESTORE_BATCH_MAX 20
-
 static enum err restore_batch(struct store *store, const struct store_member *member,
                               const struct store_restore *items, size_t n,
                               struct store_restored *results) {
@@ -406,7 +403,7 @@ enum err store_restore(struct store *store, const struct store_member *member,
                        size_t *done) {
     enum err err = ERR_OK;
     for (*done = 0; *done < n && err == ERR_OK;) {
-        size_t part = n - *done < RESTORE_BATCH_MAX ? n - *done : RESTORE_BATCH_MAX;
+        size_t part = n - *done < STORE_RESTORE_MAX ? n - *done : STORE_RESTORE_MAX;
         err = restore_batch(store, member, items + *done, part, results + *done);
         *done += err == ERR_OK ? part : 0;
     }

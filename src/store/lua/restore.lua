@@ -89,9 +89,6 @@ local function restore(id, item)
     local waiting = redis.call('HGET', NO, id)
     local meta = meta_of(id)
     local newer = item.version > meta.version
-    if owner then
-        redis.call('LLEN', bind_key(owner.node)) -- of a wrong type: fails here
-    end
     if owned_by(owner, node, incarnation) then
         if newer and not take_text(USE, id, owner, meta, item) then
             keep_text(id, owner, meta, item)
@@ -112,6 +109,12 @@ local function restore(id, item)
     return take_over(id, owner, waiting, meta, item)
 end
 
+for i = 4, #ARGV, 5 do
+    local owner = owner_of(ARGV[i])
+    if owner then
+        redis.call('LLEN', bind_key(owner.node)) -- of a wrong type: fails here, before any write
+    end
+end
 local results = {}
 for i = 4, #ARGV, 5 do
     results[#results + 1] = restore(ARGV[i], {

@@ -339,6 +339,43 @@ START_TEST(case_F2_what_runs_and_redis_lost_is_put_back) {
 }
 END_TEST
 
+START_TEST(many_that_redis_lost_are_put_back_with_few_calls) {
+    enum { MANY = 2 * STORE_RESTORE_MAX + 5 };
+    begin();
+    take_snapshot();
+    give_many(me(), 0, MANY);
+    reconcile();
+    lose();
+    reconcile();
+    ck_assert_uint_eq(store_double_calls("restore"), 3);
+    reconcile_until_applied();
+    check_same();
+    ck_assert_uint_eq(hosts_count(hosts_double()), MANY);
+    ck_assert_uint_eq(hosts_double_calls("stop", NULL), 0);
+}
+END_TEST
+
+START_TEST(one_that_cannot_be_put_back_holds_up_no_other) {
+    begin();
+    take_snapshot();
+    give_many(me(), 0, 5);
+    reconcile();
+    lose();
+    RAW("HSET", "mqtt_config:use", "c1", "{}");
+    RAW("HSET", "mqtt_fleet:owner", "c1",
+        "{\"node\":\"n9\",\"incarnation\":\"i9\",\"epoch\":\"1\",\"version\":1}");
+    RAW("SET", "node_bind:n9", "of another type");
+    reconcile();
+    ck_assert_int_eq(RAW_INT("LLEN", "node_bind:n1"), 4);
+    ck_assert(hosts_double_runs("c1", NULL));
+    RAW("DEL", "node_bind:n9");
+    reconcile();
+    reconcile_until_applied();
+    check_same();
+    ck_assert_int_eq(RAW_INT("LLEN", "node_bind:n1"), 5);
+}
+END_TEST
+
 START_TEST(case_F1_a_newer_text_that_redis_lost_is_put_back) {
     begin();
     given(me(), "c0");
@@ -526,6 +563,8 @@ static void add(TCase *tests) {
     tcase_add_test(tests, a_full_pass_that_fails_leaves_the_next_one_due);
     tcase_add_test(tests, a_pass_that_failed_is_not_tried_at_full_speed);
     tcase_add_loop_test(tests, case_F2_what_runs_and_redis_lost_is_put_back, 0, 4);
+    tcase_add_test(tests, many_that_redis_lost_are_put_back_with_few_calls);
+    tcase_add_test(tests, one_that_cannot_be_put_back_holds_up_no_other);
     tcase_add_test(tests, case_F1_a_newer_text_that_redis_lost_is_put_back);
     tcase_add_test(tests, case_F1_a_text_that_was_acknowledged_after_the_loss_runs);
     tcase_add_test(tests, nothing_is_opened_while_others_may_still_put_back_what_they_run);
