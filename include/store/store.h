@@ -156,6 +156,12 @@ struct store_node {
  * name or NULL. heartbeat_ttl_ms: to make ages out of times to live. */
 enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store_node **nodes,
                      size_t *n, char **leader) MUST_CHECK;
+/* Of these the one of that name, if it is registered; or those that tell that port, at the price of
+ * a look at each. What every node asks when it joins. */
+enum err store_nodes_named(struct store *store, int64_t heartbeat_ttl_ms, const char *name,
+                           struct store_node **nodes, size_t *n) MUST_CHECK;
+enum err store_nodes_at_port(struct store *store, int64_t heartbeat_ttl_ms, int64_t port,
+                             struct store_node **nodes, size_t *n) MUST_CHECK;
 void store_nodes_free(struct store_node *nodes, size_t n);
 /* Both beat and tell one host and port: what is sent to one may come to the other. */
 bool store_node_shares_address(const struct store_node *a, const struct store_node *b);

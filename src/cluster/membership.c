@@ -13,8 +13,9 @@
 static void warn_of_address(struct agent *agent) {
     struct store_node *nodes = NULL, *self = NULL;
     size_t n = 0;
-    enum err known =
-        store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms, &nodes, &n, NULL);
+    const struct conf *conf = agent->wiring.conf;
+    enum err known = store_nodes_at_port(agent->wiring.store, conf->heartbeat_ttl_ms,
+                                         conf->node_port, &nodes, &n);
     for (size_t i = 0; known == ERR_OK && i < n; i++) {
         self = strcmp(nodes[i].name, node_name(agent->wiring.node)) == 0 ? &nodes[i] : self;
     }
@@ -75,19 +76,15 @@ static void fenced(struct agent *agent) {
 
 /* Does the register hold this name for a process that was not declared dead and does not beat? */
 static bool name_is_silent(struct agent *agent) {
-    struct store_node *nodes = NULL;
+    struct store_node *node = NULL;
     size_t n = 0;
-    bool silent = false;
-    if (store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms, &nodes, &n, NULL) !=
-        ERR_OK) {
+    if (store_nodes_named(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms,
+                          node_name(agent->wiring.node), &node, &n) != ERR_OK) {
         return false; /* then joining fails as well */
     }
-    for (size_t i = 0; i < n; i++) {
-        silent = silent || (strcmp(nodes[i].name, node_name(agent->wiring.node)) == 0 &&
-                            nodes[i].state != STORE_NODE_DEAD && nodes[i].incarnation[0] != '\0' &&
-                            !nodes[i].beating);
-    }
-    store_nodes_free(nodes, n);
+    bool silent =
+        n > 0 && node->state != STORE_NODE_DEAD && node->incarnation[0] != '\0' && !node->beating;
+    store_nodes_free(node, n);
     return silent;
 }
 

@@ -128,16 +128,25 @@ static void sort_unique(struct node_list *list) {
     list->n = kept;
 }
 
+/* Which nodes. */
+struct node_query {
+    int64_t ttl_ms;
+    const char *name; /* "": any */
+    int64_t port;     /* 0: any */
+};
+
 /* One step of the scan; *cursor 0 after the last. */
-static enum err nodes_step(struct store *store, int64_t ttl_ms, uint64_t *cursor,
+static enum err nodes_step(struct store *store, const struct node_query *query, uint64_t *cursor,
                            struct node_list *list, char **leader) {
     struct call call;
     struct redis_reply *reply;
     call_begin(&call, store, SCRIPT_NODES);
     call_cursor(&call, *cursor);
+    call_str(&call, query->name);
+    call_int(&call, query->port);
     enum err err = call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        err = add_nodes(list, redis_reply_at(reply, 3), ttl_ms);
+        err = add_nodes(list, redis_reply_at(reply, 3), query->ttl_ms);
     }
     if (err == ERR_OK) {
         *cursor = reply_cursor(redis_reply_at(reply, 1));
@@ -148,8 +157,8 @@ static enum err nodes_step(struct store *store, int64_t ttl_ms, uint64_t *cursor
     return err;
 }
 
-enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store_node **nodes,
-                     size_t *n, char **leader) {
+static enum err nodes_read(struct store *store, const struct node_query *query,
+                           struct store_node **nodes, size_t *n, char **leader) {
     struct node_list list = {0};
     char *leading = NULL;
     uint64_t cursor = 0;
@@ -158,7 +167,7 @@ enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store
     *nodes = NULL;
     *n = 0;
     do {
-        err = nodes_step(store, heartbeat_ttl_ms, &cursor, &list, &leading);
+        err = nodes_step(store, query, &cursor, &list, &leading);
     } while (err == ERR_OK && cursor != 0 && ++step < NODES_STEPS_MAX);
     if (err != ERR_OK) {
         store_nodes_free(list.rows, list.n);
@@ -175,6 +184,21 @@ enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store
         free(leading);
     }
     return err;
+}
+
+enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store_node **nodes,
+                     size_t *n, char **leader) {
+    return nodes_read(store, &(struct node_query){heartbeat_ttl_ms, "", 0}, nodes, n, leader);
+}
+
+enum err store_nodes_named(struct store *store, int64_t heartbeat_ttl_ms, const char *name,
+                           struct store_node **nodes, size_t *n) {
+    return nodes_read(store, &(struct node_query){heartbeat_ttl_ms, name, 0}, nodes, n, NULL);
+}
+
+enum err store_nodes_at_port(struct store *store, int64_t heartbeat_ttl_ms, int64_t port,
+                             struct store_node **nodes, size_t *n) {
+    return nodes_read(store, &(struct node_query){heartbeat_ttl_ms, "", port}, nodes, n, NULL);
 }
 
 /* ---- beats that are missing ------------------------------------------------------------------ */

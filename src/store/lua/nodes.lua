@@ -1,4 +1,5 @@
--- nodes: one step of a scan over the register; changes nothing. ARGV[2]: cursor.
+-- nodes: one step of a scan over the register; changes nothing. ARGV[2...]: cursor, name (then only
+-- that node; '': any), port (then only nodes that tell it; 0: any).
 -- Answers: 'OK', next cursor, leader's name or false, and the fields of each node.
 
 local function leader_name()
@@ -6,12 +7,18 @@ local function leader_name()
     return ok and type(leader) == 'table' and text_or(leader.node, false)
 end
 
-local scan = redis.call('HSCAN', REGISTER, ARGV[2], 'COUNT', BATCH_MAX)
-local rows = {}
-for i = 1, #scan[2], 2 do
-    local node = node_of(scan[2][i])
+local function step()
+    if ARGV[3] == '' then
+        return redis.call('HSCAN', REGISTER, ARGV[2], 'COUNT', BATCH_MAX)
+    end
+    local entry = redis.call('HGET', REGISTER, ARGV[3])
+    return { '0', entry and { ARGV[3], entry } or {} }
+end
+
+local function row(name)
+    local node = node_of(name)
     local beat = beat_of(node.name)
-    rows[#rows + 1] = {
+    return {
         node.name, node.host, node.port, node.type, node.size, node.incarnation, node.state,
         node.version, node.started,
         whole(redis.pcall('LLEN', bind_key(node.name))) or 0,
@@ -19,5 +26,12 @@ for i = 1, #scan[2], 2 do
         redis.call('PTTL', beat_key(node.name)),
         text_or(redis.pcall('GET', facts_key(node.name)), false),
     }
+end
+
+local scan, rows = step(), {}
+for i = 1, #scan[2], 2 do
+    if ARGV[4] == '0' or scan[2][i + 1]:match('"port"%s*:%s*(%d+)') == ARGV[4] then
+        rows[#rows + 1] = row(scan[2][i])
+    end
 end
 return { 'OK', scan[1], leader_name(), rows }

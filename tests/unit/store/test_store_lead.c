@@ -210,6 +210,36 @@ START_TEST(a_node_that_dies_while_it_leaves_is_fenced_and_reaped) {
 }
 END_TEST
 
+/* ---- who has a name, who has an address -------------------------------------------------------
+ */
+
+START_TEST(nodes_are_found_by_name_and_by_port_whichever_way_they_are_written) {
+    struct store_node *nodes;
+    size_t n;
+    for (int i = 0; i < 500; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "node-%d", i);
+        joined(name, "1", 10);
+    }
+    RAW("HSET", "register:mqtt", "go", "{ \"host\": \"h\", \"port\" : 1, \"name\": \"go\" }");
+    RAW("HSET", "register:mqtt", "near", "{\"host\":\"h\",\"port\":12,\"name\":\"near\"}");
+    RAW("HSET", "register:mqtt", "rubbish", "[");
+    ck_assert_int_eq(store_nodes_at_port(store, TTL_MS, 1, &nodes, &n), ERR_OK);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_str_eq(nodes[0].name, "go");
+    store_nodes_free(nodes, n);
+    ck_assert_int_eq(store_nodes_named(store, TTL_MS, "node-137", &nodes, &n), ERR_OK);
+    ck_assert_uint_eq(n, 1);
+    ck_assert_str_eq(nodes[0].name, "node-137");
+    ck_assert(nodes[0].beating);
+    ck_assert_int_eq(nodes[0].size, 10);
+    store_nodes_free(nodes, n);
+    ck_assert_int_eq(store_nodes_named(store, TTL_MS, "nobody", &nodes, &n), ERR_OK);
+    ck_assert_uint_eq(n, 0);
+    store_nodes_free(nodes, n);
+}
+END_TEST
+
 /* ---- looking for missing beats ----------------------------------------------------------------
  */
 
@@ -249,6 +279,30 @@ START_TEST(look_names_those_that_do_not_beat_and_counts_all) {
 }
 END_TEST
 
+/* Whichever way the entry is written, and although the clock went back. */
+START_TEST(look_misses_a_beat_that_would_outlive_its_time_to_live) {
+    static const char *const beating[] = {"60000", "61000"}, *const stale[] = {"63000", "900000"};
+    struct store_missing *missing;
+    size_t n, all;
+    struct store_member a = joined("a", "1", 10);
+    RAW("HSET", "register:mqtt", "hand", "{ \"ttl\" : 60000, \"incarnation\" : \"1\" }");
+    RAW("HSET", "register:mqtt", "a",
+        "{\"name\":\"a\",\"incarnation\":\"1\",\"ttl\":60000,\"state\":\"live\"}");
+    for (size_t i = 0; i < 2; i++) {
+        RAW("SET", "beat:mqtt:a", a.incarnation, "PX", beating[i]);
+        RAW("SET", "beat:mqtt:hand", "1", "PX", beating[i]);
+        ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+        ck_assert_uint_eq(n, 0);
+        store_missing_free(missing, n);
+        RAW("SET", "beat:mqtt:a", a.incarnation, "PX", stale[i]);
+        RAW("SET", "beat:mqtt:hand", "1", "PX", stale[i]);
+        ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+        ck_assert_uint_eq(n, 2);
+        store_missing_free(missing, n);
+    }
+}
+END_TEST
+
 START_TEST(look_over_a_thousand_nodes_misses_none) {
     enum { MANY = 1000, SILENT = 137 };
     struct store_missing *missing;
@@ -284,7 +338,9 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_leaving_node_gets_nothing_and_what_it_releases_goes_to_others);
     tcase_add_test(tcase, leaving_is_fenced_unless_the_member_is_registered);
     tcase_add_test(tcase, a_node_that_dies_while_it_leaves_is_fenced_and_reaped);
+    tcase_add_test(tcase, nodes_are_found_by_name_and_by_port_whichever_way_they_are_written);
     tcase_add_test(tcase, look_names_those_that_do_not_beat_and_counts_all);
+    tcase_add_test(tcase, look_misses_a_beat_that_would_outlive_its_time_to_live);
     tcase_add_test(tcase, look_over_a_thousand_nodes_misses_none);
 }
 
