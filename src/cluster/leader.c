@@ -92,6 +92,7 @@ static void take_role(struct leader *leader, enum store_role role) {
     }
     leader->role = role;
     leader->schedule_next_ms = 0;
+    leader->swept_ms = 0; /* whoever begins to lead counts who waits at once */
     node_set_role(leader->node, role, -1);
 }
 

@@ -33,6 +33,7 @@ struct leader {
     int64_t schedule_next_ms; /* not before, unless woken */
     uint64_t cursor;          /* into the waiting ones */
     int64_t swept_ms;         /* when the last sweep over them ended; 0: none has */
+    int64_t waiting, resting; /* as counted last */
     struct tally tally;       /* of the sweep under way */
     char *unplaced;           /* the last whole sweep as JSON; NULL: none yet */
 };

@@ -20,7 +20,7 @@
 #define SCHEDULE_CLIENTS_MAX 5000 /* in one round */
 #define SCHEDULE_PAGES_MAX   40
 #define SCHEDULE_PAGE_LEN    500
-#define FULL_SWEEP_MS        5000 /* between sweeps while no node has room */
+#define FULL_SWEEP_MS        5000 /* between sweeps while nobody can be assigned */
 #define NEEDS_MAX            64   /* different ones in one round */
 
 struct candidate {
@@ -297,30 +297,39 @@ static void node_assign(struct leader *leader, struct round *round, size_t node)
     }
 }
 
-static bool something_waits(struct leader *leader, const struct store_counts *counts) {
+static bool sweep_is_due(const struct leader *leader) {
+    return leader->cursor != 0 || leader->swept_ms == 0 ||
+           clock_ms() - leader->swept_ms >= FULL_SWEEP_MS;
+}
+
+/* While all who wait have to wait for their time, or no node has room, they are looked at only now
+ * and then, for the reasons: a look costs Redis a read of all nodes. */
+static bool may_assign(struct leader *leader, const struct store_counts *counts) {
     if (counts->waiting == 0) {
         leader->cursor = 0;
         leader->tally = (struct tally){0};
         tally_publish(leader);
+        return false;
     }
-    return counts->waiting > 0;
+    bool changed = counts->waiting != leader->waiting || counts->resting != leader->resting;
+    leader->waiting = counts->waiting;
+    leader->resting = counts->resting;
+    return counts->waiting > counts->resting || changed || sweep_is_due(leader);
 }
 
-/* While no node has room, those who wait are looked at only now and then, for the reasons. */
 static bool worth_a_sweep(struct leader *leader, const struct round *round) {
     for (size_t i = 0; i < round->node_count; i++) {
         if (round->nodes[i].clients < round->nodes[i].size) {
             return true;
         }
     }
-    return leader->cursor != 0 || leader->swept_ms == 0 ||
-           clock_ms() - leader->swept_ms >= FULL_SWEEP_MS;
+    return sweep_is_due(leader);
 }
 
 bool schedule_round(struct leader *leader) {
     struct round round = {0};
     struct store_counts counts;
-    if (store_counts(leader->store, &counts) == ERR_OK && something_waits(leader, &counts) &&
+    if (store_counts(leader->store, &counts) == ERR_OK && may_assign(leader, &counts) &&
         round_nodes(leader, &round) == ERR_OK && worth_a_sweep(leader, &round) &&
         round_candidates(leader, &round) == ERR_OK && round.candidate_count > 0 &&
         placement_pour(round.nodes, round.node_count, round.needs, round.need_count, round.clients,

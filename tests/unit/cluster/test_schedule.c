@@ -102,6 +102,30 @@ START_TEST(what_finds_no_room_waits_and_is_counted_with_its_reason) {
 }
 END_TEST
 
+START_TEST(clients_that_all_rest_are_looked_at_now_and_then_and_placed_at_their_time) {
+    begin(1000);
+    waits("later", "");
+    ck_assert_int_eq(store_defer(store, "later", 60000, "x", "y", NULL), ERR_OK);
+    ck_assert(!schedule_round(leader));
+    ck_assert_str_eq(leader->unplaced, "{\"not_before\":1}");
+    store_double_reset(agent_store);
+    ck_assert(!schedule_round(leader));
+    ck_assert_uint_eq(store_double_calls("nodes"), 0);
+    ck_assert_uint_eq(store_double_calls("page"), 0);
+    waits("another", "");
+    ck_assert_int_eq(store_defer(store, "another", 60000, "x", "y", NULL), ERR_OK);
+    ck_assert(!schedule_round(leader)); /* one more rests: the reasons are counted anew */
+    ck_assert_str_eq(leader->unplaced, "{\"not_before\":2}");
+    store_double_reset(agent_store);
+    clock_advance_ms(5000); /* whatever was written by hand is found */
+    ck_assert(!schedule_round(leader));
+    ck_assert_uint_gt(store_double_calls("page"), 0);
+    RAW("ZREM", "mqtt_fleet:retry", "later");
+    schedule();
+    ck_assert_int_eq(waiting(), 1);
+}
+END_TEST
+
 START_TEST(a_node_that_drains_leaves_or_lags_gets_nothing) {
     static const char *const NAMES[] = {"drains", "leaves", "lags", "silent"};
     begin(1000);
@@ -275,6 +299,8 @@ static void add(TCase *tests) {
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, clients_end_level_and_no_node_is_asked_anything);
     tcase_add_test(tests, what_finds_no_room_waits_and_is_counted_with_its_reason);
+    tcase_add_test(tests,
+                   clients_that_all_rest_are_looked_at_now_and_then_and_placed_at_their_time);
     tcase_add_test(tests, a_node_that_drains_leaves_or_lags_gets_nothing);
     tcase_add_test(tests,
                    a_node_that_begins_to_leave_during_the_round_gets_nothing_and_holds_nobody_up);
