@@ -478,12 +478,8 @@ local function forget_identity(id)
 end
 
 -- meta.identity '': not known. meta.was: the version before; meta.epoch: the last it was owned at
--- before it waited.
-local function set_meta(id, meta)
-    forget_identity(id)
-    for one in identities_of(meta.identity) do
-        redis.call('HSET', IDENTITY, one, id)
-    end
+-- before it waited. With the identity that is noted; else set_meta.
+local function keep_meta(id, meta)
     local several = meta.identity:find('\n', 1, true) ~= nil
     redis.call('HSET', META, id, cjson.encode({
         version = meta.version,
@@ -492,6 +488,14 @@ local function set_meta(id, meta)
         identity = several and '' or meta.identity,
         identities = several and meta.identity or nil,
     }))
+end
+
+local function set_meta(id, meta)
+    forget_identity(id)
+    for one in identities_of(meta.identity) do
+        redis.call('HSET', IDENTITY, one, id)
+    end
+    keep_meta(id, meta)
 end
 
 -- A new text: the next version.
@@ -543,7 +547,7 @@ local function to_waiting(id, config, owner)
     if written and written ~= config then
         renew_meta(id, meta, version_after(meta.version), '')
     elseif owner then
-        set_meta(id, meta)
+        keep_meta(id, meta)
     end
 end
 
