@@ -42,6 +42,7 @@ struct peer_call {
     bool patient;            /* the node answers when a broker does: takes no other call's turn */
     /* filled in: */
     enum err result; /* ERR_OK: an answer came */
+    bool unsent;     /* nothing of it went out, so that nothing was done there */
     long status;
     struct buffer answer; /* caller: buffer_fini */
 };

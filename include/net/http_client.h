@@ -20,6 +20,7 @@ struct http_exchange {
     size_t body_len;
     /* filled in: */
     enum err result; /* ERR_OK: an answer came, whatever its status; ERR_TIMEOUT ERR_UNAVAILABLE */
+    bool unsent;     /* nothing of it went out, so that nothing was done there */
     long status;
     struct buffer answer; /* caller: buffer_fini after every call */
     void *transfer;       /* the client's, of one that was begun; NULL: it is over */

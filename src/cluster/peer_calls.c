@@ -146,7 +146,8 @@ static struct peer_task *task_create(const struct peer_call *call) {
                                     .caller = task->caller,
                                     .request_id = task->request_id,
                                     .incarnation = task->incarnation,
-                                    .patient = call->patient};
+                                    .patient = call->patient,
+                                    .unsent = true};
     return task;
 }
 
@@ -239,6 +240,7 @@ static void task_is_done(struct http_exchange *exchange, void *context) {
     struct peer_calls *calls = task->calls;
     DL_DELETE(calls->running, task);
     node_leave(calls, task->node);
+    task->call.unsent = exchange->unsent;
     task->call.status = exchange->status;
     task->call.answer = exchange->answer;
     task_end(task, exchange->result);
@@ -263,6 +265,7 @@ static void task_begin(struct peer_calls *calls, struct peer_task *task, int64_t
     secret_wipe(&headers, sizeof headers);
     free(url);
     if (result == ERR_OK) {
+        task->call.unsent = false; /* until it is over nobody knows */
         DL_APPEND(calls->running, task);
         return;
     }

@@ -279,6 +279,11 @@ void fleet_status(struct http_request *request, struct http_response *response,
 static void pass_through(struct peer_call *peer, const char *node, struct http_response *response) {
     if (peer->result == ERR_FULL) {
         http_problem(response, PROBLEM_OVERLOAD, "too many requests wait for other nodes");
+    } else if (peer->result != ERR_OK && peer->unsent) {
+        http_problem(response, PROBLEM_PEER,
+                     "node %s, which runs the client, cannot be reached at its node_info.host and "
+                     "port; nothing was done",
+                     node);
     } else if (peer->result == ERR_TIMEOUT) {
         http_problem(response, PROBLEM_TIMEOUT,
                      "node %s, which runs the client, did not answer in time; the outcome is not "

@@ -83,6 +83,7 @@ static void peer_wait_note(struct peer_wait *wait, size_t index, struct peer_cal
     if (!wait->over) {
         struct peer_call *slot = &wait->calls[index];
         slot->result = result;
+        slot->unsent = !call || call->unsent;
         if (call) {
             slot->status = call->status;
             slot->answer = call->answer;

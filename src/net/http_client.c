@@ -169,13 +169,16 @@ static void pool_give(struct http_client *client, CURL *easy) {
 
 /* Sets the result and gives back what the exchange used. */
 static void finish(struct http_client *client, struct running *running, enum err result) {
+    long sent_bytes = 0;
     running->exchange->result = result;
     if (running->easy) {
         curl_easy_getinfo(running->easy, CURLINFO_RESPONSE_CODE, &running->exchange->status);
+        curl_easy_getinfo(running->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
         curl_multi_remove_handle(client->multi, running->easy);
         curl_easy_setopt(running->easy, CURLOPT_HTTPHEADER, NULL);
         pool_give(client, running->easy);
     }
+    running->exchange->unsent = sent_bytes == 0;
     curl_slist_free_all(running->headers);
     running->easy = NULL;
     running->headers = NULL;

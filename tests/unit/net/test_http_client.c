@@ -192,6 +192,7 @@ START_TEST(many_exchanges_run_at_once_and_one_that_hangs_delays_no_other) {
     ck_assert_int_lt(clock_ms() - begin_ms, TIMEOUT_MS + 1000);
     for (int i = 0; i < COUNT; i++) {
         ck_assert_int_eq(exchanges[i].result, i == 7 ? ERR_TIMEOUT : ERR_OK);
+        ck_assert(!exchanges[i].unsent);
         ck_assert(i == 7 || exchanges[i].status == 204);
         buffer_fini(&exchanges[i].answer);
     }
@@ -205,6 +206,7 @@ START_TEST(a_port_where_nobody_listens_is_unavailable) {
     close(listen_fd);
     http_client_run(client, &exchange, 1);
     ck_assert_int_eq(exchange.result, ERR_UNAVAILABLE);
+    ck_assert(exchange.unsent);
     buffer_fini(&exchange.answer);
     http_client_destroy(client);
 }
@@ -214,6 +216,7 @@ START_TEST(an_answer_over_the_limit_or_broken_off_is_unavailable) {
     struct http_exchange exchange = exchange_to(_i == 0 ? "/big" : "/broken");
     http_client_run(client, &exchange, 1);
     ck_assert_int_eq(exchange.result, ERR_UNAVAILABLE);
+    ck_assert(!exchange.unsent);
     ck_assert_uint_le(exchange.answer.len, ANSWER_BYTES_MAX);
     buffer_fini(&exchange.answer);
 }
