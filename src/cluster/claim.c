@@ -3,6 +3,21 @@
 #include <stdlib.h>
 
 #include "agent_internal.h"
+#include "mqtt/client_error.h"
+
+#define IDENTITY_DELAY_MS 10000
+
+static void judge(struct agent *agent, const struct store_assign_item *item,
+                  enum store_assign outcome, struct agent_claim_answer *answer) {
+    answer->claimed += outcome == STORE_ASSIGNED;
+    answer->full = answer->full || outcome == STORE_ASSIGN_FULL;
+    if (outcome == STORE_ASSIGN_IDENTITY) { /* which that leader leaves to the node */
+        enum err deferred = store_defer(agent->wiring.store, item->id, IDENTITY_DELAY_MS,
+                                        client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
+                                        client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
+        (void)deferred; /* it will be found again */
+    }
+}
 
 enum err agent_claim(struct agent *agent, const struct store_assign_item *items, size_t n,
                      struct agent_claim_answer *answer) {
@@ -18,8 +33,7 @@ enum err agent_claim(struct agent *agent, const struct store_assign_item *items,
                           ? ERR_REFUSED
                           : store_assign(agent->wiring.store, &member, items, n, results, &done);
     for (size_t i = 0; i < done; i++) {
-        answer->claimed += results[i].outcome == STORE_ASSIGNED;
-        answer->full = answer->full || results[i].outcome == STORE_ASSIGN_FULL;
+        judge(agent, &items[i], results[i].outcome, answer);
     }
     free(results);
     answer->fenced = result == ERR_FENCED;

@@ -1,7 +1,7 @@
 -- beat: the node lives for another heartbeat_ttl_ms. ARGV[2...]: node, incarnation, generation,
 -- heartbeat_ttl_ms, facts (JSON: what a leader must know of it).
--- Refused: the node was declared dead ('FENCED'); the generation is another, or Redis does not know
--- this incarnation: it lost data ('STATE').
+-- Refused: the node was declared dead, or reaped by a leader of version 0.1 ('FENCED'); the generation
+-- is another, or Redis does not know this incarnation: it lost data ('STATE').
 -- Answers: 'OK', rev, Redis time in ms, draining, wanted (a leader or a standby is lacking),
 -- registered nodes, waiting, resting, owned, why clients wait (JSON) or false.
 
@@ -14,7 +14,16 @@ if outlawed(incarnation) or (registered and registered.incarnation == incarnatio
     return { 'FENCED' }
 end
 local beat = beat_of(node)
-if redis.pcall('GET', GENERATION) ~= ARGV[4] or not me or (beat and beat ~= incarnation) then
+if redis.pcall('GET', GENERATION) ~= ARGV[4] then
+    return { 'STATE' }
+end
+-- Version 0.1 keeps no list of the nodes that it declared dead. When it removes one, the keys that it
+-- does not know stay.
+local removed = not registered and redis.call('EXISTS', rev_key(node)) == 0
+if removed and redis.call('EXISTS', set_key(node)) == 1 then
+    return { 'FENCED' }
+end
+if not me or (beat and beat ~= incarnation) then
     return { 'STATE' }
 end
 

@@ -314,9 +314,11 @@ local function wake()
     redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake', '')
 end
 
--- A node's set or state changed.
+-- A node's set or state changed. Nodes of version 0.1 listen to the common channel only.
 local function wake_node(node)
-    redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake:' .. node, '')
+    if redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake:' .. node, '') == 0 then
+        redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake', node)
+    end
 end
 
 local function rev_of(node)
@@ -625,22 +627,35 @@ end
 
 -- ---- what a node runs against what Redis knows ---------------------------------------------------
 
+-- Version 0.1 counts a client's versions from 1. If Redis has such a count, and the node runs a greater
+-- version, the client was deleted and created anew since, unless Redis has just gone back.
+local COUNTED_MAX = 1000000000000
+local function created_anew(known, version)
+    return known < COUNTED_MAX and known < version and not restoring()
+end
+
 -- 'MINE'; 'STALE': its own, with a newer text; 'NEWER': another owns it; 'WAITING': it was released;
 -- 'TOMBSTONE': it was deleted; 'OLDER' and 'NONE': Redis lacks what the node has, see restore.
 local function judge(id, node, incarnation, epoch, version)
     local owner = redis.call('HEXISTS', USE, id) == 1 and owner_of(id)
     if owned_by(owner, node, incarnation) then
+        if created_anew(owner.version, version) then
+            return 'STALE', owner
+        end
         if epoch > owner.epoch or version > owner.version then
             return 'OLDER', owner
         end
         return epoch == owner.epoch and version == owner.version and 'MINE' or 'STALE', owner
     end
     local meta = meta_of(id)
+    local anew = meta.known and created_anew(meta.version, version)
     if owner then
-        return owner.epoch >= epoch and meta.version >= version and 'NEWER' or 'OLDER', owner
+        local newer = anew or (owner.epoch >= epoch and meta.version >= version)
+        return newer and 'NEWER' or 'OLDER', owner
     end
     if redis.call('HEXISTS', NO, id) == 1 then
-        return meta.epoch >= epoch and meta.version >= version and 'WAITING' or 'OLDER'
+        local newer = anew or (meta.epoch >= epoch and meta.version >= version)
+        return newer and 'WAITING' or 'OLDER'
     end
     local tombstone = tombstone_of(id)
     if tombstone and tombstone.version >= version and tombstone.epoch >= epoch then

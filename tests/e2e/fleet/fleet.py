@@ -4,7 +4,7 @@ import pytest
 
 from .broker import Broker
 from .invariants import Shared, check_s1
-from .node import Node
+from .node import BINARY, Node
 from .redis_server import RedisServer
 from .stream import Stream
 from .wait import wait_until
@@ -60,13 +60,13 @@ class Fleet:
             self._stream = Stream(self.redis.bytes_client)
         return self._stream
 
-    def new_node(self, name=None, config=None, **settings):
+    def new_node(self, name=None, config=None, binary=BINARY, **settings):
         """Not started. A setting's name with __ for each dot: sink__type="file"."""
         dotted = {key.replace("__", "."): value for key, value in settings.items()}
         dotted.setdefault("redis_config.url", self.redis.url)
         if self.engine:
             dotted.setdefault("engine", self.engine)
-        node = Node(name or f"n{len(self.nodes) + 1}", self.folder, dotted, config)
+        node = Node(name or f"n{len(self.nodes) + 1}", self.folder, dotted, config, binary)
         self.nodes.append(node)
         return node
 

@@ -40,10 +40,12 @@ def environment(**more):
 
 
 class Node(Process):
-    """settings: {"sink.type": "file", ...}, given as --set; config: path of a YAML file."""
+    """settings: {"sink.type": "file", ...}, given as --set; config: path of a YAML file; binary: of
+    another version."""
 
-    def __init__(self, name, folder, settings, config=None):
+    def __init__(self, name, folder, settings, config=None, binary=BINARY):
         super().__init__(name, folder)
+        self.binary = binary
         self.port = free_port()
         self.api = Api(self.port)
         self.config = config
@@ -56,7 +58,7 @@ class Node(Process):
         self.expected_exit = False
 
     def argv(self):
-        words = [BINARY]
+        words = [self.binary]
         if self.config:
             words += ["--config", self.config]
         for key, value in self.settings.items():
@@ -64,7 +66,7 @@ class Node(Process):
         return words
 
     def start(self, wait=True):
-        assert BINARY.exists(), f"{BINARY} is not built"
+        assert self.binary.exists(), f"{self.binary} is not built"
         self.expected_exit = False
         self.spawn(self.argv(), environment())
         if wait:

@@ -158,8 +158,13 @@ static bool identity_taken(const struct truth *truth, const char *identities) {
     return taken;
 }
 
-/* Which text the id has after a restore: the newer one. */
-static void learn_restored(struct truth *truth, const struct held *held, bool taken) {
+/* A count in place of a time: not by who updated what the process runs, unless Redis went back. */
+static bool created_anew(const struct truth *truth, int64_t version) {
+    return truth->version < INT64_C(1000000000000) && truth->version < version && !restoring();
+}
+
+/* Which text the id has after a restore: the newer one. kept: Redis' in any case. */
+static void learn_restored(struct truth *truth, const struct held *held, bool kept) {
     const char *now = RAW_TEXT("HGET", "mqtt_config:no", truth->id);
     now = strcmp(now, "(nil)") == 0 ? RAW_TEXT("HGET", "mqtt_config:use", truth->id) : now;
     bool exists = strcmp(now, "(nil)") != 0, newer = held->version > truth->version;
@@ -173,7 +178,7 @@ static void learn_restored(struct truth *truth, const struct held *held, bool ta
         snprintf(truth->config, TEXT_LEN, "%s", held->config);
     } else if (exists && newer && strcmp(latest(truth), held->config) != 0) {
         bool put_back = strcmp(now, held->config) == 0;
-        MUST(put_back || taken || truth->written[0], "a newer text is lost");
+        MUST(put_back || kept || truth->written[0], "a newer text is lost");
         if (put_back && truth->written[0] == '\0') {
             snprintf(truth->config, TEXT_LEN, "%s", held->config);
         }
@@ -198,13 +203,14 @@ static void step_restore(void) {
                                  .version = held->version};
     struct store_restored restored = {0}, second = {0};
     size_t done;
-    bool taken = identity_taken(truth, held->identity);
+    bool kept = identity_taken(truth, held->identity) ||
+                (truth->exists && created_anew(truth, held->version));
     enum err err = store_restore(store, &who, &item, 1, &restored, &done);
     NOTE("restore %s by %s/%.4s: %s%s", truth->id, who.node, who.incarnation, err_name(err),
          restored.mine ? ", mine" : "");
     MUST(err == (is_member(node, process) ? ERR_OK : ERR_FENCED), err_name(err));
     MUST(!restored.mine || restored.epoch >= held->epoch, "epoch went back");
-    MUST(!restored.mine || restored.version >= held->version || taken, "version went back");
+    MUST(!restored.mine || restored.version >= held->version || kept, "version went back");
     world.may_gain = world.may_lose_any = true;
     if (AGAIN()) {
         MUST(store_restore(store, &who, &item, 1, &second, &done) == err, "second restore");
@@ -212,7 +218,7 @@ static void step_restore(void) {
              "second restore differs");
     }
     if (err == ERR_OK) {
-        learn_restored(truth, held, taken);
+        learn_restored(truth, held, kept);
     }
     if (restored.mine) {
         held->epoch = restored.epoch;

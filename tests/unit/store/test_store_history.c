@@ -421,6 +421,55 @@ START_TEST(a_tombstone_by_an_older_version_stands_against_all) {
 }
 END_TEST
 
+/* Version 0.1 counts versions from 1. */
+static void create_by_older_version(const char *id, const char *config) {
+    enum err gone = store_delete(store, id, 0);
+    ck_assert(gone == ERR_OK || gone == ERR_NOT_FOUND);
+    RAW("ZREM", "mqtt_fleet:tombstones", id);
+    RAW("HSET", "mqtt_config:no", id, config);
+    RAW("HSET", "mqtt_fleet:meta", id, "{\"version\":1,\"identity\":\"\"}");
+}
+
+START_TEST(a_client_that_an_older_version_created_anew_keeps_its_text) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    struct store_restore x = owned(a, "x", "{1}"), y = owned(a, "y", "{1}");
+    create_by_older_version("x", "{2}");
+    create_by_older_version("y", "{2}");
+    must_create("z");
+    ck_assert_int_eq(evidence(a, &x), STORE_EVIDENCE_WAITING);
+    ck_assert(!restore(a, x).mine);
+    ck_assert_str_eq(text_of("x"), "{2}");
+
+    must_assign(b, "x");
+    ck_assert_int_eq(evidence(a, &x), STORE_EVIDENCE_NEWER);
+    ck_assert(!restore(a, x).mine);
+    must_own(b, "x", "{2}");
+
+    x = run_by("x", must_assign(a, "z"), 2, "{1}"); /* also when that version had counted, too */
+    ck_assert_int_eq(evidence(a, &x), STORE_EVIDENCE_NEWER);
+
+    must_assign(a, "y");
+    ck_assert_int_eq(evidence(a, &y), STORE_EVIDENCE_STALE);
+    struct store_restored kept = restore(a, y);
+    ck_assert(kept.mine && kept.version == 1);
+    must_own(a, "y", "{2}");
+}
+END_TEST
+
+START_TEST(a_lost_update_of_a_client_by_an_older_version_is_put_back) {
+    struct store_member a = joined("a", "1", 10);
+    create_by_older_version("x", "{1}");
+    struct store_restore x = run_by("x", must_assign(a, "x"), 1, "{1}");
+    take_snapshot();
+    updated(&x, "{2}");
+    go_back();
+    ck_assert_int_eq(assign_err(a, "x"), ERR_WRONG_STATE); /* notices it */
+    ck_assert_int_eq(evidence(a, &x), STORE_EVIDENCE_OLDER);
+    ck_assert(restore(a, x).mine);
+    must_own(a, "x", "{2}");
+}
+END_TEST
+
 /* The assignment is lost, the delete came after the loss: it is no older than what runs. */
 START_TEST(a_delete_after_the_loss_stands_although_redis_never_knew_the_owner) {
     struct store_member a = joined("a", "1", 10);
@@ -577,6 +626,8 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_client_that_was_deleted_and_created_again_since_is_put_back);
     tcase_add_test(tcase, a_tombstone_stands_only_against_what_is_not_newer);
     tcase_add_test(tcase, a_tombstone_by_an_older_version_stands_against_all);
+    tcase_add_test(tcase, a_client_that_an_older_version_created_anew_keeps_its_text);
+    tcase_add_test(tcase, a_lost_update_of_a_client_by_an_older_version_is_put_back);
     tcase_add_test(tcase, of_two_texts_of_one_version_the_one_that_redis_has_is_kept);
     tcase_add_test(tcase, a_delete_after_the_loss_stands_although_redis_never_knew_the_owner);
     tcase_add_test(tcase, a_lost_delete_is_undone);

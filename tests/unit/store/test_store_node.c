@@ -188,6 +188,29 @@ START_TEST(beat_of_an_unknown_incarnation_means_that_redis_lost_it_unless_it_was
 }
 END_TEST
 
+/* By version 0.1, which does not know the keys that came since. */
+static void reap_by_older_version(const char *name) {
+    RAW("HDEL", "register:mqtt", name);
+    for (const char *const *head = (const char *const[]){"node_bind:", "mqtt_size:", "beat:mqtt:",
+                                                         "mqtt_fleet:rev:", NULL};
+         *head; head++) {
+        char key[64];
+        snprintf(key, sizeof key, "%s%s", *head, name);
+        RAW("DEL", key);
+    }
+}
+
+START_TEST(beat_of_a_node_that_an_older_version_reaped_is_fenced) {
+    struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
+    reap_by_older_version("a");
+    ck_assert_int_eq(beat(a, generation(), NULL), ERR_FENCED);
+    a = joined("a", "2", 10);
+    ck_assert_int_eq(beat(a, generation(), NULL), ERR_OK);
+    RAW("HDEL", "register:mqtt", "b"); /* by hand */
+    ck_assert_int_eq(beat(b, generation(), NULL), ERR_WRONG_STATE);
+}
+END_TEST
+
 START_TEST(beat_says_when_redis_lost_its_data_and_join_mends_it) {
     struct store_member a = joined("a", "1", 10);
     char old[TEXT_ID_LEN];
@@ -504,6 +527,7 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, beat_lives_again_after_it_expired_unless_fenced);
     tcase_add_test(tcase,
                    beat_of_an_unknown_incarnation_means_that_redis_lost_it_unless_it_was_fenced);
+    tcase_add_test(tcase, beat_of_a_node_that_an_older_version_reaped_is_fenced);
     tcase_add_test(tcase, beat_says_when_redis_lost_its_data_and_join_mends_it);
     tcase_add_test(tcase, fence_refuses_a_beating_target_another_incarnation_and_a_silent_caller);
     tcase_add_test(tcase, reap_refuses_a_node_that_is_not_dead_or_has_another_incarnation);

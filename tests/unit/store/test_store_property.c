@@ -137,7 +137,12 @@ static void step_succeeded(void) {
 /* What the model says of one that a node runs at this epoch with this version. */
 static enum store_evidence evidence_expected(const struct truth *truth, int node,
                                              const struct store_held *held) {
-    bool newer = held->version > truth->version;
+    bool newer = held->version > truth->version, anew = created_anew(truth, held->version);
+    if (truth->exists && anew) {
+        return truth->owner == node ? STORE_EVIDENCE_STALE
+               : truth->owner >= 0  ? STORE_EVIDENCE_NEWER
+                                    : STORE_EVIDENCE_WAITING;
+    }
     if (truth->owner == node) {
         return held->epoch > truth->owner_epoch || newer ? STORE_EVIDENCE_OLDER
                : held->epoch == truth->owner_epoch && held->version == truth->version
