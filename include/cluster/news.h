@@ -59,9 +59,15 @@ struct news_listener {
     void (*forget)(void *context);
 };
 
+/* Tells with news_client, from as to, which clients of this node have changed since a wall time. */
+typedef void news_recent(void *context, int64_t since_ms);
+
 /* store and url: borrowed. NULL: out of memory. */
 struct news *news_create(const struct conf *conf, struct store *store, const char *redis_url);
 void news_destroy(struct news *news); /* after the thread returned; forgets who listens still */
+/* Called on the thread when another node begins to listen: what has just changed here was published
+ * to nobody. Before news_run. */
+void news_on_call(struct news *news, news_recent *recent, void *context);
 void *news_run(void *news);
 void news_stop(struct news *news); /* tells what is queued and ends the thread */
 

@@ -173,6 +173,9 @@ struct hosts_client { /* of hosts_list */
     int64_t epoch, version;
     bool closing; /* it is being stopped */
 };
+/* Tells of each client whose state has changed since that wall time, or whose version is that
+ * young: `changed` of the owner is called with from as to. */
+void hosts_tell_recent(struct hosts *hosts, int64_t since_ms);
 /* Everything that runs or is being stopped here. hosts_list_free. */
 enum err hosts_list(struct hosts *hosts, struct hosts_client **rows, size_t *n) MUST_CHECK;
 void hosts_list_free(struct hosts_client *rows, size_t n);

@@ -35,6 +35,11 @@ static void client_changed(void *context, const char *id, enum client_state from
     news_client(app->news, id, from, to, reason, version);
 }
 
+static void tell_recent(void *context, int64_t since_ms) {
+    struct app *app = context;
+    hosts_tell_recent(app->hosts, since_ms);
+}
+
 static void client_noticed(void *context, const char *id, const char *code, const char *message) {
     struct app *app = context;
     news_notice(app->news, id, code, message);
@@ -184,6 +189,9 @@ static enum err parts_create(struct app *app) {
     struct fleet_secret *secret = access_fleet_secret(app->access);
     app->peers = peers_create(conf, secret);
     app->calls = app->peers ? peer_calls_create(conf, app->peers) : NULL;
+    if (app->news) {
+        news_on_call(app->news, tell_recent, app);
+    }
     if (!app->news || !app->taps || !app->node || !app->hosts || !app->peers || !app->calls) {
         return ERR_MEMORY;
     }

@@ -32,6 +32,7 @@
 #define BATCHES_PER_FLUSH  64
 #define MESSAGES_PER_TURN  256
 #define SUBSCRIBE_RETRY_MS 500
+#define RECENT_MS          3000 /* what has changed since is told to who begins to listen */
 
 /* One change of a client, or a notice about it, until it is told. */
 struct note {
@@ -52,6 +53,8 @@ struct entry {
 struct news {
     const struct conf *conf;
     const char *redis_url;
+    news_recent *recent; /* NULL: none */
+    void *recent_context;
     char *channel, *call_channel, *key;
     char self[TEXT_ID_LEN]; /* so that a node knows its own batches */
     struct queue *notes;
@@ -113,6 +116,11 @@ struct news *news_create(const struct conf *conf, struct store *store, const cha
         return NULL;
     }
     return news;
+}
+
+void news_on_call(struct news *news, news_recent *recent, void *context) {
+    news->recent = recent;
+    news->recent_context = context;
 }
 
 /* NULL is legal. */
@@ -457,26 +465,36 @@ static void say_listening(struct news *news) {
     struct redis_reply *reply = NULL;
     if (redis_command(news->talk, 5, argv, NULL, &reply) != ERR_OK) {
         log_event(LOG_DEBUG, "news_not_published", KS("detail", redis_error(news->talk)));
-    } else if (!news->called) {
-        const char *call[] = {"PUBLISH", news->call_channel, news->conf->node_name};
-        redis_reply_free(reply);
-        reply = NULL; /* set on success alone */
-        news->called = redis_command(news->talk, 3, call, NULL, &reply) == ERR_OK;
     }
     redis_reply_free(reply);
 }
 
-/* Somebody begins to listen: what changes from now on is told. The key is there already, should it
- * be looked for next. */
+/* Once the channel is heard, so that nothing of what the others tell then is missed. */
+static void call_others(struct news *news) {
+    const char *argv[] = {"PUBLISH", news->call_channel, news->conf->node_name};
+    struct redis_reply *reply = NULL;
+    if (!news->called && news->hearing_since_ms > 0) {
+        news->called = redis_command(news->talk, 3, argv, NULL, &reply) == ERR_OK;
+    }
+    redis_reply_free(reply);
+}
+
+/* Somebody begins to listen: what changes from now on is told, and what has just changed. The key
+ * is there already, should it be looked for next. */
 static void hear_calls(struct news *news, int64_t now_ms) {
     enum err result = now_ms >= news->calls_at_ms ? ERR_OK : ERR_TIMEOUT;
+    bool called = false;
     for (int i = 0; result == ERR_OK && i < MESSAGES_PER_TURN; i++) {
         char *payload = NULL;
         result = redis_subscribed_message(news->calls, news->call_channel, 0, &payload);
         if (result == ERR_OK && payload != NULL) {
             atomic_store(&news->wanted, true);
+            called = called || strcmp(payload, news->conf->node_name) != 0;
         }
         free(payload);
+    }
+    if (called && news->recent) {
+        news->recent(news->recent_context, clock_wall_ms() - RECENT_MS);
     }
     if (result != ERR_OK && result != ERR_TIMEOUT) {
         news->calls_at_ms = now_ms + CALLS_RETRY_MS; /* the look finds them meanwhile */
@@ -539,6 +557,7 @@ void *news_run(void *argument) {
         }
         if (atomic_load(&news->entry_count) > 0) {
             hear_all(news, now_ms);
+            call_others(news);
         }
         if (now_ms - news->flushed_at_ms >= FLUSH_MS) {
             news->flushed_at_ms = now_ms;

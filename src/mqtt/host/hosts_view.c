@@ -52,6 +52,43 @@ void hosts_list_free(struct hosts_client *rows, size_t n) {
     free(rows);
 }
 
+struct recent {
+    char *id; /* owned */
+    enum client_state state;
+    int64_t version;
+};
+
+/* One without memory is left out. */
+static struct recent *recent_of(struct host *host, int64_t since_ms, size_t *n) {
+    struct client *client, *next;
+    *n = 0;
+    pthread_mutex_lock(&host->lock);
+    struct recent *rows = malloc((HASH_COUNT(host->clients) + 1) * sizeof *rows);
+    HASH_ITER(hh, host->clients, client, next) {
+        bool recent = client->since_ms >= since_ms || client->version >= since_ms;
+        char *id = rows && recent ? text_dup(client->id) : NULL;
+        if (id) {
+            rows[(*n)++] = (struct recent){id, client->state, client->version};
+        }
+    }
+    pthread_mutex_unlock(&host->lock);
+    return rows;
+}
+
+void hosts_tell_recent(struct hosts *hosts, int64_t since_ms) {
+    const struct hosts_owner *owner = &hosts->owner;
+    for (size_t i = 0; owner->changed && i < hosts->count; i++) {
+        size_t n;
+        struct recent *rows = recent_of(hosts->all[i], since_ms, &n);
+        for (size_t at = 0; at < n; at++) {
+            owner->changed(owner->context, rows[at].id, rows[at].state, rows[at].state, "recent",
+                           rows[at].version);
+            free(rows[at].id);
+        }
+        free(rows);
+    }
+}
+
 bool hosts_runs(struct hosts *hosts, const char *id, struct hosts_client *out) {
     struct host *host = hosts_host_of(hosts, id);
     pthread_mutex_lock(&host->lock);

@@ -191,6 +191,17 @@ def test_case_F4_a_post_that_waits_is_answered_by_what_redis_passes_on(cut):
     wait_until(lambda: len(cut.fleet.broker.connected()) == 9, 5, "all are connected")
 
 
+def test_case_F4_what_came_online_before_anybody_listened_is_waited_for_too(fleet):
+    """The owner tells again what has just changed when another node begins to listen."""
+    cut = CutFleet(fleet, refuses)
+    ids = cut.fleet.create(9, prefix="w", api=cut.nodes[0].api)
+    documents = [fleet.document(client) for client in ids]
+    wait_until(lambda: len(fleet.broker.connected()) == 9, 20, "all are connected", poll_s=0.02)
+    begun = time.monotonic()
+    answer = cut.nodes[0].api.create(documents, wait_ms=20000)
+    assert answer["unchanged"] == 9 and time.monotonic() - begun < 10 * PATIENCE
+
+
 # ---- Redis, and both --------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("how", BROKEN)
