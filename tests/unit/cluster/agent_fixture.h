@@ -111,6 +111,14 @@ static inline void wait_membership(enum node_membership wanted) {
     }
 }
 
+/* Until a beat has told that there are other nodes. */
+static inline void wait_not_alone(void) {
+    for (int i = 0; node_alone(node); i++) {
+        ck_assert_int_lt(i, BOUND_MS / 10);
+        clock_sleep_ms(10);
+    }
+}
+
 /* Until a beat has told that there is work for a leader. */
 static inline void lead_fleet(void) {
     for (int i = 0; !node_leader_wanted(node); i++) {

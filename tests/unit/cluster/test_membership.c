@@ -172,6 +172,7 @@ START_TEST(what_was_to_be_released_is_forgotten_when_fenced) {
     become_member(TURN_MS);
     int64_t epoch = running("a");
     joined("n2", "i2", 10);
+    wait_not_alone();
     struct hosts_release release = {
         .id = "a", .epoch = epoch, .error = CLIENT_ERROR_CONNECTION_REFUSED, .message = ""};
     agent_wants_release(agent, &release);
