@@ -261,6 +261,7 @@ enum err store_assign(struct store *store, const struct store_member *target,
 struct store_release {
     const char *id;
     int64_t epoch;
+    int64_t version;     /* that ran; 0: none did, or not known */
     int64_t delay_ms;    /* nobody gets it before this time from now; 0: at once */
     int64_t rest_ms_max; /* more than delay_ms: it rests, twice as long as the last time, if not
                             forgotten, up to this. Else 0 */
@@ -269,8 +270,9 @@ struct store_release {
     const char *error;   /* which of the errors with that code; NULL: not one of a client */
     bool failed;         /* counts as a failed attempt of this node: another is preferred */
 };
-/* Items that are not this member's at that epoch are skipped: they are somebody else's by now.
- * *released: how many moved. Wakes the leader. */
+/* Items that are not this member's at that epoch are skipped: they are somebody else's by now. So
+ * are those whose version is newer than Redis knows: it went back, and they are to be restored
+ * first. *released: how many moved. Wakes the leader. */
 enum err store_release(struct store *store, const struct store_member *member,
                        const struct store_release *items, size_t n, size_t *released) MUST_CHECK;
 

@@ -283,6 +283,7 @@ static void releases_write(struct agent *agent) {
         struct leaving *leaving = leaving_of(agent, task);
         items[n++] = (struct store_release){.id = task->id,
                                             .epoch = task->epoch,
+                                            .version = held_of(agent, task).version,
                                             .delay_ms = task->delay_ms,
                                             .rest_ms_max = task->rest_ms_max,
                                             .code = release_code(task),

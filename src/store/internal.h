@@ -90,9 +90,9 @@ struct store {
 
 /* ---- a call -------------------------------------------------------------------------------- */
 
-#define CALL_ITEM_ARGS_MAX 8 /* of release */
+#define CALL_ITEM_ARGS_MAX 9 /* of release */
 #define CALL_ARGS_MAX      (24 + STORE_BATCH_MAX * CALL_ITEM_ARGS_MAX)
-#define CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 3)
+#define CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 4)
 
 /* What has to become of a write when too few replicas have it in time. */
 enum call_copies {

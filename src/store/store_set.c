@@ -90,6 +90,7 @@ static enum err release_batch(struct store *store, const struct store_member *me
     for (size_t i = 0; i < n; i++) {
         call_str(&call, items[i].id);
         call_int(&call, items[i].epoch);
+        call_int(&call, items[i].version);
         call_int(&call, items[i].delay_ms);
         call_int(&call, items[i].rest_ms_max);
         call_str(&call, items[i].code);

@@ -20,9 +20,10 @@ end
 
 local time_ms = NOW_MS + TOMBSTONE_MS
 redis.call('ZADD', TOMBSTONES, time_ms, id)
--- Every assignment so far had an epoch before now, also one that Redis has lost.
+-- Every assignment and every text so far is from before now, also one that Redis has lost.
 local epoch = math.max(meta.epoch, owner and owner.epoch or 0, NOW_US)
-redis.call('HSET', BURIED, id, string.format('%.0f %.0f %.0f', time_ms, meta.version, epoch))
+local version = math.max(meta.version, NOW_MS)
+redis.call('HSET', BURIED, id, string.format('%.0f %.0f %.0f', time_ms, version, epoch))
 forget_identity(id)
 for _, hash in ipairs({ NO, USE, OWNER, META, ATTEMPT }) do
     redis.call('HDEL', hash, id)

@@ -1,10 +1,11 @@
 -- release: owned -> waiting, with a reason and a time before which nobody gets it.
--- ARGV[2...]: node, incarnation, then id, epoch, delay_ms, rest_ms_max, code, message, failed (1 or
--- 0), error of each.
--- Skipped: an id that is not this incarnation's at this epoch; it is somebody else's by now.
+-- ARGV[2...]: node, incarnation, then id, epoch, version that ran (0: not known), delay_ms,
+-- rest_ms_max, code, message, failed (1 or 0), error of each.
+-- Skipped: an id that is not this incarnation's at this epoch; it is somebody else's by now. And one
+-- of which Redis has lost a text that ran: that is put back first.
 -- Answers: 'OK', how many moved.
 
-if #ARGV - 3 > BATCH_MAX * 8 then
+if #ARGV - 3 > BATCH_MAX * 9 then
     return redis.error_reply('ERR too many ids')
 end
 local node, incarnation = ARGV[2], ARGV[3]
@@ -63,21 +64,22 @@ local function note(attempt, code, message, failed, error)
 end
 
 local released = {}
-for i = 4, #ARGV, 8 do
-    local id, epoch = ARGV[i], tonumber(ARGV[i + 1])
-    local delay_ms, rest_ms_max = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+for i = 4, #ARGV, 9 do
+    local id, epoch, version = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+    local delay_ms, rest_ms_max = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
+    local code, message, failed, error = ARGV[i + 5], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
     local config = redis.call('HGET', USE, id)
     local owner = config and owner_of(id)
-    if owned_by(owner, node, incarnation) and owner.epoch == epoch then
+    if owned_by(owner, node, incarnation) and owner.epoch == epoch and owner.version >= version then
         local attempt = attempt_of(id)
         to_waiting(id, config, owner)
-        if ARGV[i + 4] == 'broker_denied' then
+        if code == 'broker_denied' then
             delay_ms = deny(id, attempt, delay_ms)
         elseif rest_ms_max > delay_ms then
             delay_ms = rest(attempt, delay_ms, rest_ms_max)
         end
         put_off(id, attempt, delay_ms)
-        note(attempt, ARGV[i + 4], ARGV[i + 5], ARGV[i + 6] == '1', ARGV[i + 7])
+        note(attempt, code, message, failed == '1', error)
         set_attempt(id, attempt)
         released[#released + 1] = id
     end

@@ -222,6 +222,28 @@ START_TEST(a_client_that_redis_loses_while_it_leaves_is_put_back) {
 }
 END_TEST
 
+/* Before anybody has compared what runs with what Redis knows. */
+START_TEST(a_text_that_redis_loses_while_its_client_leaves_is_put_back) {
+    begin();
+    int64_t epoch = running("a");
+    take_snapshot();
+    int64_t version = must_update("a", "{\"newer\":1}", "a");
+    hosts_double_run("a", epoch, version);
+    hosts_double_answers.holds = true;
+    ck_assert_int_eq(agent_give_away(agent, "a"), ERR_OK);
+    step();
+    go_back();
+    must_create("found-out-by-another");
+    wait_membership(NODE_LOST);
+    become_member(RETRY_MS);
+    hosts_double_answers.holds = false;
+    hosts_double_closed("a");
+    step_until_written();
+    ck_assert_int_eq(version_of("a"), version);
+    ck_assert_int_eq(where("a"), STORE_OWNED); /* and it runs here again */
+}
+END_TEST
+
 START_TEST(a_stable_client_is_noted_until_redis_has_it) {
     begin();
     int64_t epoch = running("a");
@@ -323,6 +345,7 @@ static void add(TCase *tests) {
     tcase_add_test(tests, a_client_given_away_is_released_once_it_has_closed);
     tcase_add_test(tests, a_stop_for_which_there_was_no_room_is_asked_for_again);
     tcase_add_test(tests, a_client_that_redis_loses_while_it_leaves_is_put_back);
+    tcase_add_test(tests, a_text_that_redis_loses_while_its_client_leaves_is_put_back);
     tcase_add_test(tests, a_stable_client_is_noted_until_redis_has_it);
     tcase_add_test(tests, a_draining_node_gives_away_what_others_have_room_for);
     tcase_add_test(tests, a_draining_node_that_cannot_read_the_room_gives_nothing_away);

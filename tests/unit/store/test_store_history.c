@@ -484,6 +484,41 @@ START_TEST(a_delete_after_the_loss_stands_although_redis_never_knew_the_owner) {
 }
 END_TEST
 
+/* What was deleted is older than the text that Redis has lost; the delete came after both. */
+START_TEST(a_delete_after_the_loss_stands_against_a_text_that_redis_has_lost) {
+    struct store_member a = joined("a", "1", 10);
+    struct store_restore x = owned(a, "x", "{1}");
+    take_snapshot();
+    updated(&x, "{2}");
+    go_back();
+    ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
+    ck_assert_int_eq(evidence(a, &x), STORE_EVIDENCE_TOMBSTONE);
+    ck_assert(!restore(a, x).mine);
+    ck_assert_int_eq(where("x"), STORE_ABSENT);
+    create("x", "{3}", "x");
+    ck_assert_int_gt(version_of("x"), x.version);
+}
+END_TEST
+
+START_TEST(a_release_does_not_forget_a_text_that_redis_has_lost) {
+    struct store_member a = joined("a", "1", 10);
+    struct store_restore x = owned(a, "x", "{1}");
+    struct store_release item = {.id = "x", .epoch = x.epoch, .code = "", .message = ""};
+    size_t released;
+    take_snapshot();
+    updated(&x, "{2}");
+    item.version = x.version;
+    go_back();
+    ck_assert_int_eq(store_release(store, &a, &item, 1, &released), ERR_OK);
+    ck_assert_uint_eq(released, 0);
+    ck_assert_int_eq(evidence(a, &x), STORE_EVIDENCE_OLDER);
+    ck_assert(restore(a, x).mine);
+    ck_assert_int_eq(store_release(store, &a, &item, 1, &released), ERR_OK);
+    ck_assert_uint_eq(released, 1);
+    ck_assert_str_eq(text_of("x"), "{2}");
+}
+END_TEST
+
 START_TEST(a_lost_delete_is_undone) {
     struct store_member a = joined("a", "1", 10);
     struct store_restore x = owned(a, "x", "{1}");
@@ -628,6 +663,8 @@ static void add(TCase *tcase) {
     tcase_add_test(tcase, a_tombstone_by_an_older_version_stands_against_all);
     tcase_add_test(tcase, a_client_that_an_older_version_created_anew_keeps_its_text);
     tcase_add_test(tcase, a_lost_update_of_a_client_by_an_older_version_is_put_back);
+    tcase_add_test(tcase, a_delete_after_the_loss_stands_against_a_text_that_redis_has_lost);
+    tcase_add_test(tcase, a_release_does_not_forget_a_text_that_redis_has_lost);
     tcase_add_test(tcase, of_two_texts_of_one_version_the_one_that_redis_has_is_kept);
     tcase_add_test(tcase, a_delete_after_the_loss_stands_although_redis_never_knew_the_owner);
     tcase_add_test(tcase, a_lost_delete_is_undone);
