@@ -39,6 +39,12 @@ enum err node_join(struct node *node, struct store *store) MUST_CHECK;
 void node_join_failed(struct node *node, enum err result, struct store *store);
 /* No beats and no lease from now on. The agent only. */
 void node_outside(struct node *node);
+/* Everything that runs was held against what Redis says since this node joined again: only then it
+ * has a lease again. The agent only. */
+void node_judged(struct node *node);
+/* How long nothing is assigned once Redis went back: three beats, in which every node is told, and
+ * no less than a lease, which a node that cannot reach Redis still has. */
+int64_t node_restoring_ms(const struct conf *conf);
 
 /* Any thread, from here on. */
 enum node_membership node_membership(struct node *node);

@@ -129,7 +129,7 @@ static enum err stores_open(struct app *app) {
     }
     store_share_history(app->agent_store, app->heartbeat_store);
     store_share_history(app->api_store, app->heartbeat_store);
-    store_set_restoring_ms(app->heartbeat_store, 3 * conf->heartbeat_ms);
+    store_set_restoring_ms(app->heartbeat_store, node_restoring_ms(conf));
     store_require_replicas(app->agent_store, conf->min_replicas, conf->min_replicas_timeout_ms);
     store_require_replicas(app->api_store, conf->min_replicas, conf->min_replicas_timeout_ms);
     return ERR_OK;

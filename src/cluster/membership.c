@@ -36,6 +36,7 @@ static void joined(struct agent *agent) {
     agent->name_taken_since_ms = 0;
     agent->applied_rev = -1;
     agent->reconcile_now = true;
+    agent->reconcile_next_ms = 0;
     hosts_accept(agent->wiring.hosts, incarnation);
     log_event(LOG_INFO, "joined", KS("node", node_name(agent->wiring.node)),
               KS("incarnation", incarnation));

@@ -33,6 +33,7 @@ struct node {
     char generation[TEXT_ID_LEN];
     int64_t beat_sent_ms; /* when the last answered beat was sent; -1: never */
     int64_t redis_back_ms;
+    bool unjudged; /* joined again, and what runs may be somebody else's by now */
     bool failing;
     int64_t complained_ms;           /* of failing, last */
     char trouble[STORE_TROUBLE_LEN]; /* "" while Redis answers */
@@ -315,6 +316,7 @@ enum err node_join(struct node *node, struct store *store) {
     memcpy(node->incarnation, incarnation, sizeof(incarnation));
     memcpy(node->generation, generation, sizeof(generation));
     node->beat_sent_ms = sent_ms;
+    node->unjudged = again;
     /* Until a beat tells otherwise: who is first leads at once. */
     node->last = (struct store_beat){.draining = draining, .wanted = true};
     node->behind_since_ms = 0;
@@ -360,11 +362,25 @@ void node_incarnation(struct node *node, char out[TEXT_ID_LEN]) {
     pthread_mutex_unlock(&node->lock);
 }
 
-bool node_lease_valid(struct node *node) {
-    int64_t lease_ms = node->conf->heartbeat_ttl_ms + node->conf->reclaim_grace_ms / 2;
+static int64_t lease_ms_of(const struct conf *conf) {
+    return conf->heartbeat_ttl_ms + conf->reclaim_grace_ms / 2;
+}
+
+int64_t node_restoring_ms(const struct conf *conf) {
+    int64_t beats_ms = 3 * conf->heartbeat_ms;
+    return lease_ms_of(conf) > beats_ms ? lease_ms_of(conf) : beats_ms;
+}
+
+void node_judged(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    bool valid = node->membership == NODE_MEMBER && node->beat_sent_ms >= 0 &&
-                 clock_ms() - node->beat_sent_ms < lease_ms;
+    node->unjudged = false;
+    pthread_mutex_unlock(&node->lock);
+}
+
+bool node_lease_valid(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    bool valid = node->membership == NODE_MEMBER && !node->unjudged && node->beat_sent_ms >= 0 &&
+                 clock_ms() - node->beat_sent_ms < lease_ms_of(node->conf);
     pthread_mutex_unlock(&node->lock);
     return valid;
 }

@@ -30,6 +30,7 @@ struct turn {
     bool complete;  /* all was applied */
     bool gave_in;   /* Redis does not answer, or not to us */
     bool read;      /* something had changed */
+    bool undecided; /* of some that run it is not known whether they may */
     int64_t limit;  /* no rev beyond it counts as applied */
     struct store_held held[STORE_BATCH_MAX];
     char *ids[STORE_BATCH_MAX]; /* owned, of held */
@@ -42,6 +43,11 @@ struct turn {
 static void note(struct turn *turn, enum err result) {
     turn->complete = turn->complete && result == ERR_OK;
     turn->gave_in = turn->gave_in || agent_gives_in(result);
+}
+
+static void note_judged(struct turn *turn, enum err result) {
+    note(turn, result);
+    turn->undecided = turn->undecided || result != ERR_OK;
 }
 
 /* ---- starting ------------------------------------------------------------------------------ */
@@ -109,7 +115,7 @@ static void restores_answered(struct turn *turn, const struct store_restore *ite
         metric_add(METRIC_RESTORED, restored[i].mine);
         turn->agent->reconcile_now = true;
         if (!restored[i].mine) {
-            note(turn, stop_client(turn, &held, "not_restored"));
+            note_judged(turn, stop_client(turn, &held, "not_restored"));
         }
     }
 }
@@ -127,6 +133,7 @@ static void restores_send(struct turn *turn) {
             continue;
         }
         note(turn, result);
+        turn->undecided = turn->undecided || (result != ERR_OK && result != ERR_PROTOCOL);
         restores_answered(turn, &turn->restores[at], restored, done);
         at += part;
     }
@@ -178,13 +185,17 @@ static enum err act_on(struct turn *turn, const struct store_held *held,
 
 static void act_on_all(struct turn *turn, size_t n) {
     enum store_evidence evidence[STORE_BATCH_MAX];
-    note(turn, store_evidence(turn->agent->wiring.store, &turn->member, turn->held, n, evidence));
+    note_judged(turn,
+                store_evidence(turn->agent->wiring.store, &turn->member, turn->held, n, evidence));
     for (size_t i = 0; i < n && !turn->gave_in; i++) {
         if (!agent_goes_on(turn->agent)) {
-            note(turn, ERR_CANCELED);
+            note_judged(turn, ERR_CANCELED);
             break;
         }
-        note(turn, act_on(turn, &turn->held[i], evidence[i]));
+        enum err result = act_on(turn, &turn->held[i], evidence[i]);
+        note(turn, result);
+        bool may_run = evidence[i] == STORE_EVIDENCE_MINE || evidence[i] == STORE_EVIDENCE_STALE;
+        turn->undecided = turn->undecided || (result != ERR_OK && !may_run);
     }
     restores_send(turn);
 }
@@ -193,6 +204,7 @@ static void judge(struct turn *turn) {
     size_t n = turn->held_count;
     if (n > 0 && turn->gave_in) {
         turn->complete = false;
+        turn->undecided = true;
     } else if (n > 0) {
         act_on_all(turn, n);
     }
@@ -205,7 +217,7 @@ static void judge(struct turn *turn) {
 static void doubt(struct turn *turn, const struct hosts_client *running) {
     char *id = text_dup(running->id);
     if (!id) {
-        note(turn, ERR_MEMORY);
+        note_judged(turn, ERR_MEMORY);
         return;
     }
     turn->ids[turn->held_count] = id;
@@ -224,10 +236,11 @@ static void apply(struct turn *turn, const struct start_order *order,
     bool owned = order->epoch != 0;
     if (releases_leaving(turn->agent, order->id) || turn->gave_in) {
         turn->complete = turn->complete && !turn->gave_in;
+        turn->undecided = turn->undecided || turn->gave_in;
         return;
     }
     if (!agent_goes_on(turn->agent)) {
-        note(turn, ERR_CANCELED);
+        note_judged(turn, ERR_CANCELED);
         return;
     }
     bool newer = running && (running->epoch > order->epoch || running->version > order->version);
@@ -437,6 +450,9 @@ static void full_pass(struct turn *turn, struct store_set *set) {
         enum err ignored = store_keep_digest(agent->wiring.store, &turn->member, set->rev, digest);
         (void)ignored;
         agent->full_ms = clock_ms();
+        if (!turn->undecided) {
+            node_judged(agent->wiring.node);
+        }
     }
     /* Incomplete: the rev stays unknown, so that the next turn looks again. */
     agent->applied_rev = turn->complete ? set->rev : REV_UNKNOWN;

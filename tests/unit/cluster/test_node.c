@@ -119,6 +119,10 @@ START_TEST(a_node_learns_from_its_beat_that_redis_went_back_since_it_was_answere
     ck_assert(!node_lease_valid(node));
     become_member(STEP_MS);
     ck_assert_int_eq(RAW_INT("EXISTS", "mqtt_fleet:restoring"), 1);
+    /* What runs may have become another's. */
+    ck_assert(!node_lease_valid(node));
+    node_judged(node);
+    ck_assert(node_lease_valid(node));
 }
 END_TEST
 
@@ -203,6 +207,16 @@ START_TEST(the_lease_ends_before_anybody_may_fence) {
 }
 END_TEST
 
+/* A node that cannot reach a Redis that went back still has its lease. */
+START_TEST(nothing_is_assigned_after_a_loss_while_an_earlier_lease_may_last) {
+    struct conf settings = {
+        .heartbeat_ms = 1000, .heartbeat_ttl_ms = 1200, .reclaim_grace_ms = 1500};
+    ck_assert_int_eq(node_restoring_ms(&settings), 3000);
+    settings.heartbeat_ttl_ms = 10000;
+    ck_assert_int_eq(node_restoring_ms(&settings), 10750);
+}
+END_TEST
+
 START_TEST(there_is_no_lease_outside) {
     ck_assert(!node_lease_valid(node));
     become_member(STEP_MS);
@@ -224,6 +238,7 @@ static void add(TCase *tests) {
     tcase_add_test(tests, a_node_is_alone_as_long_as_no_other_beats);
     tcase_add_test(tests, draining_is_told_by_the_beat_and_outlives_an_incarnation);
     tcase_add_test(tests, the_lease_ends_before_anybody_may_fence);
+    tcase_add_test(tests, nothing_is_assigned_after_a_loss_while_an_earlier_lease_may_last);
     tcase_add_test(tests, there_is_no_lease_outside);
 }
 

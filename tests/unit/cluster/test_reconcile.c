@@ -330,8 +330,12 @@ START_TEST(case_F2_what_runs_and_redis_lost_is_put_back) {
     lose();
     ck_assert_int_eq(where("c0"), STORE_ABSENT);
     store_double_plan((struct store_plan){.script = "restore", .times = 2, .fault = FAULTS[_i]});
+    ck_assert(!node_lease_valid(node));
     reconcile();
+    ck_assert_int_eq(node_lease_valid(node),
+                     FAULTS[_i] != STORE_FAILS && FAULTS[_i] != STORE_REPLY_LOST);
     reconcile_until_applied();
+    ck_assert(node_lease_valid(node));
     check_same();
     ck_assert_int_eq(where("c0"), STORE_OWNED);
     ck_assert_uint_eq(hosts_count(hosts_double()), 5);
