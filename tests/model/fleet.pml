@@ -52,24 +52,7 @@
 #define RUNS(p)  true
 #endif
 
-/* Every step tells what it is when a counterexample is replayed. */
-#define SAY1(text, a)       printf(text, a); printf("\n")
-#define SAY2(text, a, b)    printf(text, a, b); printf("\n")
-#define SAY3(text, a, b, d) printf(text, a, b, d); printf("\n")
-
-/* ---- Redis --------------------------------------------------------------------------------------- */
-
-bit in_no[CLIENTS];     /* mqtt_config:no */
-bit in_use[CLIENTS];    /* mqtt_config:use */
-byte owner[CLIENTS];    /* mqtt_fleet:owner: name, incarnation */
-byte owner_inc[CLIENTS];
-byte epoch[CLIENTS];    /* the last one given; an owner always has the last one */
-byte bind[NAMES];       /* node_bind: a set of clients */
-byte reg[NAMES];        /* register:mqtt: incarnation, 0: no entry */
-bit dead[NAMES];        /* its state */
-bit leaving[NAMES];     /* likewise: it ends, and gets nothing more */
-byte beat[NAMES];       /* beat:mqtt: incarnation, 0: no key */
-byte incarnations;      /* given so far */
+#include "redis.pml"
 
 /* ---- whoever leads ------------------------------------------------------------------------------- */
 
@@ -122,17 +105,6 @@ byte faults = FAULTS;
 
 /* ---- what must hold ------------------------------------------------------------------------------ */
 
-#define BOUND(x, c) ((bind[x] >> (c)) & 1)
-#if NAMES == 3
-#define BOUND_TIMES(c) (BOUND(0, c) + BOUND(1, c) + BOUND(2, c))
-#else
-#define BOUND_TIMES(c) (BOUND(0, c) + BOUND(1, c))
-#endif
-
-/* S1, and beyond it: an owner is always registered. */
-#define S1(c)                                                                                      \
-    (in_no[c] + in_use[c] == 1 && BOUND_TIMES(c) == in_use[c] &&                                   \
-     (!in_use[c] || (BOUND(owner[c], c) && reg[owner[c]] == owner_inc[c])))
 #if defined(ONLY_S2) || defined(TIMELY)
 #define CHECK_S1 skip
 #elif CLIENTS == 2
@@ -160,48 +132,6 @@ bit overlapped[PAIRS];
 #else
 #define MAY_OPEN(p) LEASED(p)
 #endif
-
-/* ---- steps that scripts share (common.lua) ------------------------------------------------------- */
-
-inline to_waiting(c) {
-    in_use[c] = 0;
-    in_no[c] = 1;
-    owner[c] = 0;
-    owner_inc[c] = 0
-}
-
-inline unbind(x, c) {
-    bind[x] = bind[x] & ~(1 << (c))
-}
-
-inline take(x, c) {
-    unbind(x, c);
-    if
-    :: in_use[c] && owner[c] == x -> to_waiting(c)
-    :: else
-    fi
-}
-
-/* A batch of one, whichever is first in the list. */
-inline take_from(x) {
-    if
-    :: bind[x] & 1 -> take(x, 0)
-#if CLIENTS == 2
-    :: bind[x] & 2 -> take(x, 1)
-#endif
-    :: bind[x] == 0
-    fi
-}
-
-inline remove_node(x) {
-    reg[x] = 0;
-    dead[x] = 0;
-    leaving[x] = 0;
-    beat[x] = 0
-}
-
-/* Registered under this incarnation and not dead. */
-#define IS_MEMBER(p) (reg[NAME(p)] == inc[p] && !dead[NAME(p)])
 
 /* ---- leases and suspicions ----------------------------------------------------------------------- */
 
@@ -268,12 +198,7 @@ inline forget(p, c) {
      epoch[c] < EPOCHS - (c) * FEWER && ALIKE(p, c))
 
 inline assign(p, c) {
-    in_no[c] = 0;
-    in_use[c] = 1;
-    epoch[c]++;
-    owner[c] = NAME(p);
-    owner_inc[c] = inc[p];
-    bind[NAME(p)] = bind[NAME(p)] | (1 << c)
+    to_owned(NAME(p), inc[p], epoch[c] + 1, c)
 }
 
 inline release(p, c) {
@@ -450,10 +375,7 @@ inline join(p) {
     if
     :: bind[NAME(p)] == 0 ->
         incarnations++;
-        reg[NAME(p)] = incarnations;
-        dead[NAME(p)] = 0;
-        leaving[NAME(p)] = 0;
-        beat[NAME(p)] = incarnations
+        register(NAME(p), incarnations)
     :: else
     fi
 }
