@@ -188,7 +188,7 @@ def stream_table(data):
                 ", ".join(f"{name} {number(spent)}" for spent, name in shares[:4] if spent > 0.05),
                 number(median([1e6 * row["redis_cpu_s"] / row["received"] for row in best])),
                 number(median([1e6 * row["broker_cpu_s"] / row["received"] for row in best]))])
-    head = ["", "clients", "greatest rate received in time, per s",
+    head = ["", "clients", "highest rate received in time, per s",
             "messages per CPU second of the node", "of that, us per message by thread",
             "Redis, us", "broker, us"]
     return table(head, rows) if rows else ""
@@ -263,20 +263,21 @@ def tables(rows):
             parts.extend([f"### {title}\n", text + "\n", *filter(None, bodies)])
 
     if data.peers(peer="reactor"):
-        section("Goals", "Ratios are medians of the rounds' ratios.",
+        section("Goals", "A ratio is the median of the ratios of all rounds.",
                 table(["", "goal", "measured", ""], goal_rows(data)))
     section("CPU per received message",
-            "Microseconds of user and system time of the peer's process; in brackets the ratio to "
-            "the floor. **s**: saturated, it received less than 98 % in time.", *cpu_tables(data))
-    section("Delay", "p50 / p99 in ms, 128 bytes, from the load's stamp to the peer's callback; "
+            "User and system time of the peer's process in microseconds; in brackets the ratio to "
+            "the floor. **s**: saturated, the peer received less than 98 % in time.",
+            *cpu_tables(data))
+    section("Delay", "p50 / p99 in ms, 128 bytes, from the time stamp to the peer's callback; "
             "for mqfleetd to the line in the sink's file (see above).", *delay_tables(data))
-    section("A connection", "Proportional set size with all clients less that with none, per "
-            "client, after 12 seconds of rest; idle CPU of the process as a share of one core, "
-            "keepalive 60 s; time from the start of connecting (mqfleetd: from the POST) until "
-            "the broker has the last subscription.", connection_table(data, "cells"))
-    section("A connection with TLS", "The same.", connection_table(data, "tls"))
-    section("QoS 1 into Redis Streams", "128 bytes; acknowledged to the broker once Redis has "
-            "them.", stream_table(data))
+    section("A connection", "Memory: proportional set size with all clients minus that with none, "
+            "per client, after 12 idle seconds. CPU: that of the idle process as a share of one "
+            "core, keepalive 60 s. Online: from the start of connecting (mqfleetd: from the POST) "
+            "until the broker has the last subscription.", connection_table(data, "cells"))
+    section("A connection with TLS", "As in the previous table.", connection_table(data, "tls"))
+    section("QoS 1 into Redis Streams", "128 bytes; a message is acknowledged to the broker after "
+            "Redis has stored it.", stream_table(data))
     return "\n".join(parts)
 
 
