@@ -16,38 +16,38 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "app/app.h"
-#include "app/command_line.h"
-#include "app/crash.h"
-#include "base/clock.h"
-#include "base/limits.h"
-#include "base/log_writer.h"
-#include "base/notify.h"
-#include "base/pulse.h"
-#include "base/secret_file.h"
-#include "base/std_streams.h"
-#include "base/client_file.h"
-#include "http/certificate.h"
-#include "http/listener.h"
+#include "wiring/app.h"
+#include "wiring/command_line.h"
+#include "wiring/crash.h"
+#include "base/system/clock.h"
+#include "base/config/system_limits.h"
+#include "base/telemetry/log_writer.h"
+#include "base/system/notify.h"
+#include "base/system/thread_watchdog.h"
+#include "base/secrets/secret_file.h"
+#include "base/system/std_streams.h"
+#include "base/secrets/client_file.h"
+#include "http/server/certificate.h"
+#include "http/server/listener.h"
 #include "profile/heap.h"
-#include "net/redis.h"
-#include "net/redis_tls.h"
-#include "net/redis_url.h"
+#include "net/redis/redis.h"
+#include "net/redis/redis_tls.h"
+#include "net/redis/redis_url.h"
 
 #define THREADS_MAX    2048
 #define TURN_MS        200 /* of the main thread */
 #define LOG_STOP_MS    5000
-#define LAST_LINES_MS  100 /* when a second signal ends the process at once */
+#define LOG_FLUSH_MS   100 /* when a second signal ends the process at once */
 #define FREE_BYTES_MIN 4194304
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-static size_t one(const struct app *app) {
+static size_t main_count_one(const struct app *app) {
     (void)app;
     return 1;
 }
 
-static size_t sink_count(const struct app *app) {
+static size_t main_sink_count(const struct app *app) {
     size_t n = 0;
     while (app->sinks[n]) {
         n++;
@@ -55,109 +55,109 @@ static size_t sink_count(const struct app *app) {
     return n;
 }
 
-static size_t host_count(const struct app *app) {
-    return hosts_thread_count(app->hosts);
+static size_t main_worker_count(const struct app *app) {
+    return workers_thread_count(app->workers);
 }
 
-static size_t resolver_count(const struct app *app) {
+static size_t main_resolver_count(const struct app *app) {
     return (size_t)app->conf->resolver_threads;
 }
 
-static size_t worker_count(const struct app *app) {
+static size_t main_handler_count(const struct app *app) {
     return (size_t)app->conf->http_workers;
 }
 
 /* Those that are started later. */
-static size_t none(const struct app *app) {
+static size_t main_count_none(const struct app *app) {
     (void)app;
     return 0;
 }
 
-static void *the_sink(struct app *app, size_t index) {
+static void *main_sink_argument(struct app *app, size_t index) {
     return app->sinks[index];
 }
 
-static void *the_host(struct app *app, size_t index) {
-    return hosts_thread(app->hosts, index);
+static void *main_worker_argument(struct app *app, size_t index) {
+    return workers_thread(app->workers, index);
 }
 
-static void *the_hosts(struct app *app, size_t index) {
+static void *main_workers_argument(struct app *app, size_t index) {
     (void)index;
-    return app->hosts;
+    return app->workers;
 }
 
-static void *the_node(struct app *app, size_t index) {
+static void *main_node_argument(struct app *app, size_t index) {
     (void)index;
     return app->node;
 }
 
-static void *the_agent(struct app *app, size_t index) {
+static void *main_agent_argument(struct app *app, size_t index) {
     (void)index;
     return app->agent;
 }
 
-static void *the_leader(struct app *app, size_t index) {
+static void *main_leader_argument(struct app *app, size_t index) {
     (void)index;
     return app->leader;
 }
 
-static void *the_progress(struct app *app, size_t index) {
+static void *main_stop_progress_argument(struct app *app, size_t index) {
     (void)index;
-    return app->progress;
+    return app->stop_progress;
 }
 
 /* Longest time without progress of what the node cannot do without. What waits for Redis or for
  * other nodes is given their bounds as well: a call marks progress when it ends, however it ends.
  */
-static int64_t host_still_ms(const struct app *app) {
+static int64_t main_worker_stall_ms(const struct app *app) {
     return app->conf->stall_ms;
 }
 
 /* Without it no deadline of a request is kept. It may sleep that long when it has nothing to do. */
-static int64_t calls_still_ms(const struct app *app) {
+static int64_t main_peer_calls_stall_ms(const struct app *app) {
     return app->conf->stall_ms + PEER_CALLS_TURN_MS_MAX;
 }
 
-static int64_t heartbeat_still_ms(const struct app *app) {
+static int64_t main_heartbeat_stall_ms(const struct app *app) {
     return app->conf->stall_ms + app->conf->heartbeat_ms + app->conf->redis_timeout_ms;
 }
 
-static int64_t agent_still_ms(const struct app *app) {
+static int64_t main_agent_stall_ms(const struct app *app) {
     return app->conf->stall_ms + app->conf->redis_timeout_ms;
 }
 
-static void *the_worker(struct app *app, size_t index) {
+static void *main_handler_argument(struct app *app, size_t index) {
     (void)index;
-    return http_server_worker(app->http);
+    return http_server_handlers(app->http);
 }
 
-static void *the_calls(struct app *app, size_t index) {
+static void *main_peer_calls_argument(struct app *app, size_t index) {
     (void)index;
-    return app->calls;
+    return app->peer_calls;
 }
 
-static void *the_streams(struct app *app, size_t index) {
+static void *main_streams_argument(struct app *app, size_t index) {
     (void)index;
     return http_server_streams(app->http);
 }
 
-static void *the_news(struct app *app, size_t index) {
+static void *main_event_bus_argument(struct app *app, size_t index) {
     (void)index;
-    return app->news;
+    return app->event_bus;
 }
 
 enum thread_kind {
     THREAD_SINK,
     THREAD_RESOLVER,
-    THREAD_HOST,
+    THREAD_WORKER,
     THREAD_HEARTBEAT,
     THREAD_AGENT,
     THREAD_LEADER,
-    THREAD_HTTP,
-    THREAD_CALLS,
+    THREAD_HTTP_HANDLER,
+    THREAD_PEER_CALLS,
     THREAD_STREAMS,
-    THREAD_NEWS,
-    THREAD_PROGRESS
+    THREAD_EVENT_BUS,
+    THREAD_STOP_PROGRESS
 };
 
 /* In the order they start. Names show in ps -T and gdb. */
@@ -167,19 +167,26 @@ static const struct {
     size_t (*count)(const struct app *app);
     void *(*run)(void *argument);
     void *(*argument)(struct app *app, size_t index);
-    int64_t (*still_ms_max)(const struct app *app); /* NULL: not watched */
+    int64_t (*stall_ms_max)(const struct app *app); /* NULL: not watched */
 } threads[] = {
-    {"sink", THREAD_SINK, sink_count, sink_run, the_sink, NULL},
-    {"resolver", THREAD_RESOLVER, resolver_count, hosts_resolver_run, the_hosts, NULL},
-    {"host", THREAD_HOST, host_count, hosts_run, the_host, host_still_ms},
-    {"heartbeat", THREAD_HEARTBEAT, one, node_heartbeat_run, the_node, heartbeat_still_ms},
-    {"agent", THREAD_AGENT, one, agent_run, the_agent, agent_still_ms},
-    {"leader", THREAD_LEADER, one, leader_run, the_leader, agent_still_ms},
-    {"http", THREAD_HTTP, worker_count, http_worker_run, the_worker, NULL},
-    {"peer-calls", THREAD_CALLS, one, peer_calls_run, the_calls, calls_still_ms},
-    {"http-streams", THREAD_STREAMS, one, http_streams_run, the_streams, NULL},
-    {"news", THREAD_NEWS, one, news_run, the_news, NULL},
-    {"progress", THREAD_PROGRESS, none, progress_run, the_progress, NULL},
+    {"sink", THREAD_SINK, main_sink_count, sink_run, main_sink_argument, NULL},
+    {"resolver", THREAD_RESOLVER, main_resolver_count, workers_resolver_run, main_workers_argument,
+     NULL},
+    {"worker", THREAD_WORKER, main_worker_count, workers_run, main_worker_argument,
+     main_worker_stall_ms},
+    {"heartbeat", THREAD_HEARTBEAT, main_count_one, node_heartbeat_run, main_node_argument,
+     main_heartbeat_stall_ms},
+    {"agent", THREAD_AGENT, main_count_one, agent_run, main_agent_argument, main_agent_stall_ms},
+    {"leader", THREAD_LEADER, main_count_one, leader_run, main_leader_argument,
+     main_agent_stall_ms},
+    {"http", THREAD_HTTP_HANDLER, main_handler_count, http_handlers_run, main_handler_argument,
+     NULL},
+    {"peer-calls", THREAD_PEER_CALLS, main_count_one, peer_calls_run, main_peer_calls_argument,
+     main_peer_calls_stall_ms},
+    {"http-streams", THREAD_STREAMS, main_count_one, http_streams_run, main_streams_argument, NULL},
+    {"event-bus", THREAD_EVENT_BUS, main_count_one, event_bus_run, main_event_bus_argument, NULL},
+    {"progress", THREAD_STOP_PROGRESS, main_count_none, stop_progress_run,
+     main_stop_progress_argument, NULL},
 };
 
 static struct {
@@ -187,45 +194,45 @@ static struct {
     enum thread_kind kind;
     size_t row;
     void *argument;
-    int64_t still_ms_max; /* 0: not watched */
-} running[THREADS_MAX];
-static size_t running_count;
+    int64_t stall_ms_max; /* 0: not watched */
+} running_threads[THREADS_MAX];
+static size_t running_thread_count;
 
 /* argument: its element of running, complete before the thread starts. */
-static void *thread_run(void *argument) {
+static void *main_thread_run(void *argument) {
     size_t index = (size_t)(uintptr_t)argument;
-    size_t row = running[index].row;
-    if (running[index].still_ms_max > 0) {
-        pulse_begin(threads[row].name, running[index].still_ms_max);
+    size_t row = running_threads[index].row;
+    if (running_threads[index].stall_ms_max > 0) {
+        thread_watchdog_register(threads[row].name, running_threads[index].stall_ms_max);
     }
-    void *result = threads[row].run(running[index].argument);
-    pulse_end();
+    void *result = threads[row].run(running_threads[index].argument);
+    thread_watchdog_unregister();
     return result;
 }
 
-static int thread_start(struct app *app, size_t row, size_t index) {
+static int main_start_thread(struct app *app, size_t row, size_t index) {
     pthread_t id;
-    if (running_count == THREADS_MAX) {
+    if (running_thread_count == THREADS_MAX) {
         return EAGAIN;
     }
-    running[running_count].row = row;
-    running[running_count].kind = threads[row].kind;
-    running[running_count].argument = threads[row].argument(app, index);
-    running[running_count].still_ms_max =
-        threads[row].still_ms_max != NULL ? threads[row].still_ms_max(app) : 0;
-    int error = pthread_create(&id, NULL, thread_run, (void *)(uintptr_t)running_count);
+    running_threads[running_thread_count].row = row;
+    running_threads[running_thread_count].kind = threads[row].kind;
+    running_threads[running_thread_count].argument = threads[row].argument(app, index);
+    running_threads[running_thread_count].stall_ms_max =
+        threads[row].stall_ms_max != NULL ? threads[row].stall_ms_max(app) : 0;
+    int error = pthread_create(&id, NULL, main_thread_run, (void *)(uintptr_t)running_thread_count);
     if (error == 0) {
         pthread_setname_np(id, threads[row].name);
-        running[running_count++].id = id;
+        running_threads[running_thread_count++].id = id;
     }
     return error;
 }
 
-static enum err threads_start(struct app *app, char *fault) {
+static enum err main_start_threads(struct app *app, char *fault) {
     for (size_t row = 0; row < sizeof(threads) / sizeof(threads[0]); row++) {
         size_t count = threads[row].count(app);
         for (size_t i = 0; i < count; i++) {
-            int error = thread_start(app, row, i);
+            int error = main_start_thread(app, row, i);
             if (error != 0) {
                 snprintf(fault, FAULT_LEN, "cannot start a %s thread: %s", threads[row].name,
                          strerror(error));
@@ -237,38 +244,38 @@ static enum err threads_start(struct app *app, char *fault) {
 }
 
 /* Of those that are needed only now. Without it the stop goes on, untold. */
-static void thread_start_late(struct app *app, enum thread_kind kind) {
+static void main_start_thread_late(struct app *app, enum thread_kind kind) {
     for (size_t row = 0; row < sizeof(threads) / sizeof(threads[0]); row++) {
-        if (threads[row].kind == kind && thread_start(app, row, 0) != 0) {
+        if (threads[row].kind == kind && main_start_thread(app, row, 0) != 0) {
             log_event(LOG_WARN, "thread_not_started", KS("name", threads[row].name));
         }
     }
 }
 
-static void threads_join(enum thread_kind kind) {
-    for (size_t i = 0; i < running_count; i++) {
-        if (running[i].kind == kind) {
-            pthread_join(running[i].id, NULL);
+static void main_join_threads(enum thread_kind kind) {
+    for (size_t i = 0; i < running_thread_count; i++) {
+        if (running_threads[i].kind == kind) {
+            pthread_join(running_threads[i].id, NULL);
         }
     }
 }
 
-static enum err app_start(struct app *app, char *fault) {
+static enum err main_start(struct app *app, char *fault) {
     enum err result = app_create(app, fault);
-    return result == ERR_OK ? threads_start(app, fault) : result;
+    return result == ERR_OK ? main_start_threads(app, fault) : result;
 }
 
 /* ---- wait and stop -----------------------------------------------------------------------------
  */
 
-static void stop_at_once(int signal_number) {
-    (void)log_writer_settle(LAST_LINES_MS);
+static void main_exit_at_once(int signal_number) {
+    (void)log_writer_flush(LOG_FLUSH_MS);
     _exit(128 + signal_number);
 }
 
 /* From the first signal on, a second one ends the process at once. */
-static void second_signal_exits(const sigset_t *signals) {
-    struct sigaction action = {.sa_handler = stop_at_once};
+static void main_exit_on_second_signal(const sigset_t *signals) {
+    struct sigaction action = {.sa_handler = main_exit_at_once};
     signal(SIGHUP, SIG_IGN); /* there is nothing left to be read again for */
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
@@ -276,20 +283,20 @@ static void second_signal_exits(const sigset_t *signals) {
 }
 
 /* Until SIGTERM or SIGINT, or the agent gives up: then its reason. */
-static const char *app_wait(struct app *app, const sigset_t *signals) {
+static const char *main_wait(struct app *app, const sigset_t *signals) {
     for (;;) {
         int signal_number =
             sigtimedwait(signals, NULL, &(struct timespec){.tv_nsec = TURN_MS * 1000000});
         if (signal_number == SIGTERM || signal_number == SIGINT) {
             log_event(LOG_INFO, "stopping",
                       KS("signal", signal_number == SIGTERM ? "SIGTERM" : "SIGINT"),
-                      KI("clients", hosts_count(app->hosts)));
+                      KI("clients", workers_count(app->workers)));
             return NULL;
         }
         if (signal_number == SIGHUP) {
             app_reload(app);
         }
-        app_tend(app, TURN_MS);
+        app_maintain(app, TURN_MS);
         const char *fault = agent_fault(app->agent);
         if (fault) {
             return fault;
@@ -298,59 +305,59 @@ static const char *app_wait(struct app *app, const sigset_t *signals) {
 }
 
 /* Rule 9: nothing new, DISCONNECT, sinks flushed, release, leave. ERR_OK: all of it worked. */
-static enum err stop_parts(struct app *app) {
+static enum err main_stop_in_order(struct app *app) {
     int64_t deadline_ms = clock_ms() + app->conf->stop_timeout_ms;
-    agent_leaving(app->agent);
+    agent_announce_leave(app->agent);
     leader_stop(app->leader);
     agent_stop(app->agent);
-    threads_join(THREAD_AGENT);
-    threads_join(THREAD_LEADER);
+    main_join_threads(THREAD_AGENT);
+    main_join_threads(THREAD_LEADER);
     enum err result =
-        hosts_stop_all(app->hosts, "node_stopping", true, app->conf->stop_timeout_ms / 2);
+        workers_stop_all(app->workers, "node_stopping", true, app->conf->stop_timeout_ms / 2);
     for (size_t i = 0; app->sinks[i]; i++) {
         int64_t left_ms = deadline_ms - clock_ms();
         sink_stop(app->sinks[i], left_ms > 1000 ? left_ms / 2 : 500);
     }
-    threads_join(THREAD_SINK);
+    main_join_threads(THREAD_SINK);
     int64_t left_ms = deadline_ms - clock_ms();
     enum err left = agent_leave(app->agent, left_ms > 1000 ? left_ms : 1000);
     node_stop(app->node);
-    threads_join(THREAD_HEARTBEAT);
-    news_stop(app->news);
-    threads_join(THREAD_NEWS);
+    main_join_threads(THREAD_HEARTBEAT);
+    event_bus_stop(app->event_bus);
+    main_join_threads(THREAD_EVENT_BUS);
     http_server_stop(app->http);
-    threads_join(THREAD_HTTP);
-    peer_calls_stop(app->calls);
-    threads_join(THREAD_CALLS);
-    threads_join(THREAD_STREAMS);
+    main_join_threads(THREAD_HTTP_HANDLER);
+    peer_calls_stop(app->peer_calls);
+    main_join_threads(THREAD_PEER_CALLS);
+    main_join_threads(THREAD_STREAMS);
     if (result != ERR_OK || left != ERR_OK) {
         return ERR_TIMEOUT;
     }
-    hosts_stop_threads(app->hosts);
-    threads_join(THREAD_HOST);
-    threads_join(THREAD_RESOLVER);
+    workers_stop_threads(app->workers);
+    main_join_threads(THREAD_WORKER);
+    main_join_threads(THREAD_RESOLVER);
     return ERR_OK;
 }
 
-static enum err app_stop(struct app *app) {
-    struct progress_left left;
+static enum err main_stop(struct app *app) {
+    struct stop_remaining left;
     notify_send("STOPPING=1");
-    progress_begin(app->progress);
-    thread_start_late(app, THREAD_PROGRESS);
-    enum err result = stop_parts(app);
-    progress_left(app->progress, &left);
-    progress_end(app->progress);
-    threads_join(THREAD_PROGRESS);
+    stop_progress_begin(app->stop_progress);
+    main_start_thread_late(app, THREAD_STOP_PROGRESS);
+    enum err result = main_stop_in_order(app);
+    stop_progress_remaining(app->stop_progress, &left);
+    stop_progress_end(app->stop_progress);
+    main_join_threads(THREAD_STOP_PROGRESS);
     bool complete = result == ERR_OK && left.messages == 0;
     log_event(complete ? LOG_INFO : LOG_ERROR, complete ? "stop_complete" : "stop_incomplete",
               KI("clients", left.clients), KI("messages", left.messages),
-              KI("releases", left.releases));
+              KI("releases", left.unreleased));
     return result;
 }
 
 /* What is written is for this user alone; no proxy of the environment gets between clients and
  * brokers (Paho would obey it silently); a peer that goes away is an error code, not a signal. */
-static void process_prepare(sigset_t *signals) {
+static void main_prepare_process(sigset_t *signals) {
     umask(077);
     static const char *const proxies[] = {"http_proxy",  "https_proxy", "HTTP_PROXY",
                                           "HTTPS_PROXY", "all_proxy",   "ALL_PROXY"};
@@ -366,7 +373,7 @@ static void process_prepare(sigset_t *signals) {
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
-static enum err secrets_open(struct app *app, char fault[CONF_FAULT_LEN]) {
+static enum err main_load_secrets(struct app *app, char fault[CONF_FAULT_LEN]) {
     char detail[SECRET_BOX_FAULT_LEN] = "out of memory";
     app->secrets = secret_box_create();
     enum err result = app->secrets != NULL
@@ -376,7 +383,7 @@ static enum err secrets_open(struct app *app, char fault[CONF_FAULT_LEN]) {
     return result;
 }
 
-static void warn_insecure(const struct conf *conf) {
+static void main_warn_insecure(const struct conf *conf) {
     bool guarded = conf->http_tokens_file[0] != '\0';
     bool loopback = http_address_is_loopback(conf->http_listen) &&
                     (conf->ops_port == 0 || http_address_is_loopback(conf->ops_listen));
@@ -396,7 +403,7 @@ static void warn_insecure(const struct conf *conf) {
     }
 }
 
-static int run(struct app *app) {
+static int main_run(struct app *app) {
     char fault[FAULT_LEN];
     sigset_t signals;
     crash_prepare();
@@ -404,17 +411,17 @@ static int run(struct app *app) {
         fputs("mqfleetd: cannot start the log: no memory, or no thread\n", stderr);
         return EXIT_FAILURE;
     }
-    if (limits_check(app->conf, fault) != ERR_OK) {
+    if (system_limits_check(app->conf, fault) != ERR_OK) {
         log_stop(LOG_STOP_MS);
         fprintf(stderr, "mqfleetd: %s\n", fault);
         return EXIT_BAD_CONF;
     }
-    process_prepare(&signals);
+    main_prepare_process(&signals);
     notify_open();
     log_event(LOG_INFO, "starting", KS("version", MQFLEET_VERSION),
               KS("node", app->conf->node_name), KS("engine", app->conf->engine));
-    warn_insecure(app->conf);
-    if (app_start(app, fault) != ERR_OK) {
+    main_warn_insecure(app->conf);
+    if (main_start(app, fault) != ERR_OK) {
         log_event(LOG_ERROR, "start_failed", KS("detail", fault));
         notify_send("STATUS=start failed: %s", fault);
         redis_server_stop(app->redis_server);
@@ -424,16 +431,16 @@ static int run(struct app *app) {
               KI("port", app->conf->node_port));
     /* Not only once Redis answers: a node waits for it, and is to be waited with. */
     notify_send("READY=1\nSTATUS=started");
-    const char *reason = app_wait(app, &signals);
+    const char *reason = main_wait(app, &signals);
     if (reason) {
-        threads_join(THREAD_AGENT); /* it gave up, and returns */
+        main_join_threads(THREAD_AGENT); /* it gave up, and returns */
         notify_send("STATUS=giving up: %s", reason);
         log_event(LOG_ERROR, "giving_up", KS("node", app->conf->node_name), KS("detail", reason));
         redis_server_stop(app->redis_server);
         return agent_in_other_fleet(app->agent) ? EXIT_OTHER_FLEET : EXIT_NAME_IN_USE;
     }
-    second_signal_exits(&signals);
-    if (app_stop(app) != ERR_OK) {
+    main_exit_on_second_signal(&signals);
+    if (main_stop(app) != ERR_OK) {
         redis_server_stop(app->redis_server);
         return EXIT_FAILURE;
     }
@@ -442,7 +449,7 @@ static int run(struct app *app) {
     return EXIT_SUCCESS;
 }
 
-static enum err check_redis_urls(const struct conf *conf, char *fault) {
+static enum err main_check_redis_urls(const struct conf *conf, char *fault) {
     const struct {
         const char *setting, *url;
     } urls[] = {{"redis_config.url", conf->redis_url}, {"sink.url", conf->sink_url}};
@@ -474,16 +481,16 @@ int main(int argc, char **argv) {
     }
     app.origin = (struct conf_origin){line.config, line.sets, line.set_count};
     if (result == ERR_OK) {
-        app_log_by(app.conf, app.conf);
+        app_set_logging(app.conf, app.conf);
         bool guarded = client_file_guard_own(app.conf) && client_file_guard(line.config);
         assert(guarded); /* there is room for these */
         (void)guarded;
     }
     if (result == ERR_OK) {
-        result = check_redis_urls(app.conf, fault);
+        result = main_check_redis_urls(app.conf, fault);
     }
     if (result == ERR_OK) {
-        result = secrets_open(&app, fault);
+        result = main_load_secrets(&app, fault);
     }
     if (result == ERR_OK) {
         result = access_create(&app.access, app.conf, fault);
@@ -510,9 +517,9 @@ int main(int argc, char **argv) {
         access_destroy(app.access);
         secret_box_destroy(app.secrets);
         conf_destroy(app.conf);
-        return command_line_printed();
+        return command_line_flush_output();
     }
-    int code = run(&app);
+    int code = main_run(&app);
     log_stop(LOG_STOP_MS);
     /* After a stop that was not clean some threads still run: their memory is not touched again. */
     if (code != EXIT_SUCCESS) {

@@ -15,7 +15,7 @@ bool text_is_utf8(const void *data, size_t len);
 /* The length of the well-formed character (1 to 4 bytes) that data begins with; 0: none. */
 size_t text_utf8_char_len(const void *data, size_t len);
 /* How many bytes of well-formed UTF-8 can be shown: at most max, and no character cut in two. */
-int text_shown_len(const void *text, size_t len, int max);
+int text_truncated_len(const void *text, size_t len, int max);
 /* How many bytes a byte order mark at the beginning has: 3, or 0 where there is none. */
 size_t text_bom_len(const void *data, size_t len);
 /* A UTF-8 encoded string by MQTT 5.0 section 1.5.4: well-formed, no U+0000, at most 65,535 bytes.

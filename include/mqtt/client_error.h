@@ -4,7 +4,7 @@
 #define MQFLEET_MQTT_CLIENT_ERROR_H
 
 #include <stdbool.h>
-#include "base/metrics.h"
+#include "base/telemetry/metrics.h"
 #include "mqtt/client_error_table.h"
 
 #define CLIENT_ERROR_MEMBER(symbol, code, connect, loss, text, advice) CLIENT_ERROR_##symbol,

@@ -10,10 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
-#include "base/conf.h"
+#include "base/config/conf.h"
 #include "base/err.h"
-#include "base/message.h"
-#include "mqtt/client_config.h"
+#include "message/message.h"
+#include "mqtt/config/client_config.h"
 #include "mqtt/client_error.h"
 #include "mqtt/give_up.h"
 
@@ -23,9 +23,10 @@ struct engine_connection; /* one per open(), until its closed event */
 struct engine_session;    /* what a client and its broker keep from connection to connection */
 
 /* What the ends of a client's connections taught, to be heeded by its next ones. */
-enum engine_lesson {
-    ENGINE_SKIP_MALFORMED = 1, /* a malformed PUBLISH is skipped instead of ending the connection */
-    ENGINE_NO_ALIASES = 2,     /* the server is offered no topic aliases */
+enum engine_workaround {
+    ENGINE_WORKAROUND_SKIP_MALFORMED =
+        1, /* a malformed PUBLISH is skipped instead of ending the connection */
+    ENGINE_WORKAROUND_NO_ALIASES = 2, /* the server is offered no topic aliases */
 };
 
 #define ENGINE_SUSPECTS_MAX      8
@@ -43,9 +44,9 @@ struct engine_suspect {
 /* Those of one connection; of many, the first are described. */
 struct engine_suspects {
     size_t count;
-    size_t described; /* min(count, ENGINE_SUSPECTS_MAX) */
-    bool told;        /* the reason code of DISCONNECT speaks against them */
-    bool given_up;    /* and against one alone, which was given up */
+    size_t described;    /* min(count, ENGINE_SUSPECTS_MAX) */
+    bool by_reason_code; /* the reason code of DISCONNECT speaks against them */
+    bool given_up;       /* and against one alone, which was given up */
     struct engine_suspect suspects[ENGINE_SUSPECTS_MAX];
 };
 
@@ -55,7 +56,7 @@ struct engine_closed {
     const char *message; /* borrowed during the event; NULL: the error's own text */
     int reason_code;     /* CONNACK return or reason code, or DISCONNECT's; -1: none */
     int address;         /* index in open->addresses of what TCP connected to; -1: nothing */
-    uint8_t lessons;     /* of enum engine_lesson, those that it was opened with too */
+    uint8_t workarounds; /* of enum engine_workaround, those that it was opened with too */
     const struct engine_suspects *suspects; /* NULL: none; borrowed during the event */
 };
 
@@ -150,7 +151,7 @@ struct engine_events {
      * (the first needs no leave). Each that was allowed is given back with socket_over. Host
      * thread. */
     bool (*may_connect)(void *client);
-    void (*socket_over)(void *client);
+    void (*socket_done)(void *client);
 };
 
 struct engine_open {
@@ -161,7 +162,7 @@ struct engine_open {
      * Borrowed during the call. An engine that does not race them takes the first. */
     const struct address_list *addresses;
     int64_t connect_timeout_ms; /* to CONNACK */
-    uint8_t lessons;            /* of enum engine_lesson: what earlier connections taught */
+    uint8_t workarounds;        /* of enum engine_workaround: what earlier connections taught */
     uint16_t keepalive_s;       /* config's, or what the broker asked for the last time */
     /* Where the client's session is kept between its connections; NULL there: none yet. Written by
      * the engine, ended by the host (session_end). */
@@ -171,7 +172,7 @@ struct engine_open {
 
 struct engine_ops {
     const char *name;
-    unsigned hosts_max; /* host threads this engine can serve; 0: as many as there are cores */
+    unsigned workers_max; /* host threads this engine can serve; 0: as many as there are cores */
     struct engine *(*create)(const struct conf *conf, const struct engine_events *events);
     /* All connections must be closed. */
     void (*destroy)(struct engine *engine);
@@ -196,7 +197,7 @@ struct engine_ops {
                         const struct engine_publication *publication, uint64_t token);
     /* The subscriptions are in order: what the session still owes may go out, and what publish()
      * took meanwhile after it. May be called again. NULL: the engine waits for nothing. */
-    void (*send_owed)(struct engine_connection *connection);
+    void (*resume_publications)(struct engine_connection *connection);
     /* A connection that ended with suspects, of which it was not told, ended because of them, as
      * far as anybody can tell: a loss is laid to each. What has two is given up, with its published
      * event now. session: the client's, NULL when it ended with the connection; no connection is
@@ -210,7 +211,7 @@ struct engine_ops {
                                struct engine_publication_status *out);
     /* A sink is full, and nothing is read of the connection: what the broker answers cannot be
      * heard. */
-    bool (*is_deaf)(struct engine_connection *connection);
+    bool (*is_read_blocked)(struct engine_connection *connection);
     /* As of its last turn. Any thread. NULL: not known. */
     void (*buffers)(const struct engine *engine, struct engine_buffers *out);
     /* The message behind `receipt` is safe (or, result not ERR_OK, it will not be: the engine must

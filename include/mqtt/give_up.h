@@ -3,7 +3,7 @@
 #ifndef MQFLEET_MQTT_GIVE_UP_H
 #define MQFLEET_MQTT_GIVE_UP_H
 
-#include "base/metrics.h"
+#include "base/telemetry/metrics.h"
 
 /* X(symbol, label, metric, text): the label is the reason that metrics and answers show. */
 #define GIVE_UP_TABLE(X)                                                                           \

@@ -55,6 +55,6 @@ enum client_error reason_error_suback(int value);
 /* PUBACK and PUBREC, sections 3.4.2.1 and 3.5.2.1; for values of 0x80 and above. */
 enum client_error reason_error_publication(int value);
 /* What we say ourselves to a broker that broke the protocol. */
-enum client_error reason_error_ours(int value);
+enum client_error reason_error_own(int value);
 
 #endif

@@ -4,8 +4,8 @@
 #ifndef MQFLEET_MQTT_TLS_CHECK_H
 #define MQFLEET_MQTT_TLS_CHECK_H
 
-#include "base/conf.h"
-#include "mqtt/client_config.h"
+#include "base/config/conf.h"
+#include "mqtt/config/client_config.h"
 
 /* Adds a fault at /tls/ca, /tls/cert or /tls/key for text that is no PEM of its kind, for a key
  * that needs a passphrase, for one that is not the certificate's, and for the path of a file that

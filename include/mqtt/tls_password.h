@@ -11,6 +11,6 @@ struct tls_password {
 };
 
 /* A pem_password_cb; context: a struct tls_password. */
-int tls_password_give(char *buffer, int size, int writing, void *context);
+int tls_password_callback(char *buffer, int size, int writing, void *context);
 
 #endif

@@ -22,12 +22,12 @@ struct profile *profile_create(const struct profile_type *types, size_t type_cou
                                struct profile_type period_type, int64_t period);
 void profile_destroy(struct profile *profile);
 /* Another type is shown then. name: static. */
-void profile_show(struct profile *profile, const char *type_name);
+void profile_set_default_type(struct profile *profile, const char *type_name);
 /* Copies. values: one for each type. thread: a label of that name; NULL: none. */
 enum err profile_add(struct profile *profile, const uintptr_t *frames, size_t depth,
                      const int64_t *values, const char *thread) MUST_CHECK;
-void profile_took(struct profile *profile, int64_t begun_at_ns, int64_t duration_ns);
-size_t profile_samples(const struct profile *profile);
+void profile_set_time(struct profile *profile, int64_t begun_at_ns, int64_t duration_ns);
+size_t profile_sample_count(const struct profile *profile);
 
 /* Appends the gzip'd form. ERR_MEMORY. */
 enum err profile_write(const struct profile *profile, struct buffer *out) MUST_CHECK;

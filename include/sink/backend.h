@@ -15,7 +15,7 @@ struct sink_backend {
                       char *error);
     void (*close)(void *state);
     /* About once a second while nothing comes. Sink thread. NULL: nothing to tend. */
-    void (*tend)(void *state);
+    void (*maintain)(void *state);
     /* Fills in paused and what begins with store_. Any thread. NULL: nothing to tell. */
     void (*status)(void *state, struct sink_status *out);
 };

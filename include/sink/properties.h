@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <jansson.h>
 #include "base/buffer.h"
-#include "base/message.h"
+#include "message/message.h"
 
 /* A JSON string. A broker may send what is not UTF-8 where the specification demands it: each byte
  * of such a text that is not ASCII becomes '?'. NULL: out of memory. */

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
-#include "base/message.h"
+#include "message/message.h"
 
 struct sink;
 

@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "base/text.h"
-#include "net/redis_facts.h"
+#include "net/redis/redis_info.h"
 
 #define STORE_BATCH_MAX 200 /* ids in one script call; longer lists are cut into several calls */
 
@@ -37,18 +37,18 @@ enum err store_ping(struct store *store) MUST_CHECK;
 void store_share_history(struct store *store, struct store *with);
 void store_set_restoring_ms(struct store *store, int64_t restoring_ms);
 /* Whether a loss was noticed since the last call of this function. Any thread. */
-bool store_went_back(struct store *store);
-/* ERR_REFUSED: it does not tell, or not to this user: store_trouble says so. */
-enum err store_redis_facts(struct store *store, struct redis_facts *out) MUST_CHECK;
+bool store_noticed_rollback(struct store *store);
+/* ERR_REFUSED: it does not tell, or not to this user: store_last_error says so. */
+enum err store_redis_info(struct store *store, struct redis_info *out) MUST_CHECK;
 
-#define STORE_TROUBLE_LEN 256
+#define STORE_ERROR_LEN 256
 /* What the last failed call met, for an operator: server and cause; "" if none failed. No secret.
  */
-void store_trouble(struct store *store, char out[STORE_TROUBLE_LEN]);
+void store_last_error(struct store *store, char out[STORE_ERROR_LEN]);
 
 /* ---- one client ---------------------------------------------------------------------------- */
 
-enum store_where { STORE_ABSENT, STORE_WAITING, STORE_OWNED };
+enum store_client_state { STORE_ABSENT, STORE_WAITING, STORE_OWNED };
 
 /* Who owns an id. Strings owned by the record that holds it. */
 struct store_owner {
@@ -61,7 +61,7 @@ struct store_owner {
 /* What is known of one id. All strings owned; store_client_fini. */
 struct store_client {
     char *id;
-    enum store_where where;
+    enum store_client_state state;
     char *config; /* as it was written; may be anything when put there by hand */
     size_t config_len;
     int64_t version;          /* ms of Redis' clock when it was written, or more; 1: by hand */
@@ -73,7 +73,7 @@ struct store_client {
     char *attempt_node;
     char *denied_by;       /* incarnations of nodes that may not reach its broker */
     int64_t attempt_at_ms; /* Redis wall clock, 0: none */
-    int64_t rest_ms;       /* how much longer nobody gets it; 0: it may be given at once */
+    int64_t cooldown_ms;   /* how much longer nobody gets it; 0: it may be given at once */
 };
 void store_client_fini(struct store_client *client);
 
@@ -81,19 +81,20 @@ void store_client_fini(struct store_client *client);
  * STORE_WAITING, here and in pages: it is about to be. */
 enum err store_get(struct store *store, const char *id, struct store_client *out) MUST_CHECK;
 
-/* The id that has this identity (see struct store_new); free(). ERR_NOT_FOUND: none. */
-enum err store_holder(struct store *store, const char *identity, char **id) MUST_CHECK;
+/* The id that has this identity (see struct store_create_item); free(). ERR_NOT_FOUND: none. */
+enum err store_identity_owner(struct store *store, const char *identity, char **id) MUST_CHECK;
 
 /* A page of waiting (STORE_WAITING) or owned (STORE_OWNED) ids in no order, by HSCAN: every id that
  * is there throughout comes up at least once. *cursor: 0 to begin; 0 after the call: the end. About
  * `count` rows, sometimes more, sometimes none. redis_ms (may be NULL): the server's clock. */
-enum err store_page(struct store *store, enum store_where where, uint64_t *cursor, size_t count,
-                    struct store_client **rows, size_t *row_count, int64_t *redis_ms) MUST_CHECK;
-void store_rows_free(struct store_client *rows, size_t row_count);
+enum err store_page(struct store *store, enum store_client_state where, uint64_t *cursor,
+                    size_t count, struct store_client **rows, size_t *row_count,
+                    int64_t *redis_ms) MUST_CHECK;
+void store_clients_free(struct store_client *rows, size_t row_count);
 
 struct store_counts {
-    int64_t waiting; /* owned by no node */
-    int64_t resting; /* of those: not to be assigned before a later time */
+    int64_t waiting;      /* owned by no node */
+    int64_t cooling_down; /* of those: not to be assigned before a later time */
     int64_t owned;
 };
 /* *out is zero after an error. */
@@ -101,23 +102,28 @@ enum err store_counts(struct store *store, struct store_counts *out) MUST_CHECK;
 
 /* ---- create, update, delete ---------------------------------------------------------------- */
 
-struct store_new {
+struct store_create_item {
     const char *id;
     const char *config;   /* canonical JSON text: equal text is "the same again" */
     const char *identity; /* broker and MQTT client identifier, e.g. "10.0.0.1:1883/dev-7" */
 };
 
-enum store_created { STORE_CREATED, STORE_UNCHANGED, STORE_OTHER_CONFIG, STORE_IDENTITY_TAKEN };
+enum store_create_outcome {
+    STORE_CREATED,
+    STORE_UNCHANGED,
+    STORE_OTHER_CONFIG,
+    STORE_IDENTITY_TAKEN
+};
 
 struct store_create_result {
-    enum store_created outcome;
+    enum store_create_outcome outcome;
     int64_t version;
     char *other_id; /* STORE_IDENTITY_TAKEN: who has it; owned, free() */
 };
 
 /* results[n]. Items after an error are not tried; *done says how many have results. Calling again
  * with the same items is safe. Wakes the leader. */
-enum err store_create(struct store *store, const struct store_new *items, size_t n,
+enum err store_create(struct store *store, const struct store_create_item *items, size_t n,
                       struct store_create_result *results, size_t *done) MUST_CHECK;
 
 /* expected_version 0: any. ERR_NOT_FOUND, ERR_VERSION, ERR_EXISTS (identity taken: *other_id,
@@ -147,9 +153,9 @@ struct store_node {
     char *name, *host, *type, *incarnation, *version; /* owned; never NULL */
     int64_t port, size, clients, started_at_ms;
     enum store_node_state state;
-    bool beating;        /* its beat is there and names this incarnation */
-    int64_t beat_age_ms; /* since the last beat, from the key's time to live; -1: no beat */
-    char *facts;         /* what it told with its last beat (JSON); owned, NULL: nothing */
+    bool heartbeat_valid;     /* its beat is there and names this incarnation */
+    int64_t heartbeat_age_ms; /* since the last beat, from the key's time to live; -1: no beat */
+    char *facts;              /* what it told with its last beat (JSON); owned, NULL: nothing */
 };
 /* All registered nodes, sorted by name. Entries that are no mqfleet node info (written by a Go IoT
  * node or by hand) come with an empty incarnation and beating false. leader (may be NULL): owned
@@ -171,8 +177,8 @@ struct store_missing {        /* registered, and its beat is not there */
     enum store_node_state state;
 };
 /* Which beats are missing; *all: how many nodes are registered. store_missing_free. */
-enum err store_look(struct store *store, struct store_missing **missing, size_t *n,
-                    size_t *all) MUST_CHECK;
+enum err store_find_missing(struct store *store, struct store_missing **missing, size_t *n,
+                            size_t *all) MUST_CHECK;
 void store_missing_free(struct store_missing *missing, size_t n);
 
 struct store_join {
@@ -180,33 +186,34 @@ struct store_join {
     const char *host, *type, *version;
     int64_t port, size, started_at_ms, heartbeat_ttl_ms;
     bool draining;
-    bool again; /* this incarnation was registered, and Redis has lost it or other data */
+    bool rejoin; /* this incarnation was registered, and Redis has lost it or other data */
     const char
-        *facts; /* as in store_beat, so that nobody takes it for able to run all; NULL: none */
+        *facts; /* as in store_heartbeat, so that nobody takes it for able to run all; NULL: none */
 };
 /* Reaps what an earlier incarnation left, registers, beats. ERR_EXISTS: a live node beats under
  * that name. ERR_FENCED: this incarnation was declared dead, take a new one. generation
  * (TEXT_ID_LEN bytes) is made when missing, and told. Idempotent, and also how a node registers
- * again after Redis lost its data (its clients follow by store_restore). */
+ * again after Redis lost its data (its clients follow by store_restore_item). */
 enum err store_join(struct store *store, const struct store_join *join,
                     char generation[TEXT_ID_LEN]) MUST_CHECK;
 
 #define STORE_UNPLACED_LEN 512
 
-struct store_beat {
+struct store_heartbeat {
     int64_t rev;      /* of this node's set, see struct store_set */
     int64_t redis_ms; /* wall clock of the server */
     bool draining;
-    bool wanted;   /* no node leads, or fewer than two are ready to */
-    int64_t nodes; /* registered, this one too */
+    bool candidate_wanted; /* no node leads, or fewer than two are ready to */
+    int64_t nodes;         /* registered, this one too */
     struct store_counts counts;
     /* Why clients wait, as the leader counted within the last seconds: JSON, "": not known. */
     char unplaced[STORE_UNPLACED_LEN];
 };
 /* facts: JSON text for the others. ERR_FENCED: declared dead: drop everything. ERR_WRONG_STATE:
  * Redis lost data (the generation, or this incarnation, is not known): join again and restore. */
-enum err store_beat(struct store *store, const struct store_member *member, const char *generation,
-                    int64_t heartbeat_ttl_ms, const char *facts, struct store_beat *out) MUST_CHECK;
+enum err store_heartbeat(struct store *store, const struct store_member *member,
+                         const char *generation, int64_t heartbeat_ttl_ms, const char *facts,
+                         struct store_heartbeat *out) MUST_CHECK;
 
 /* Marks `target` dead. ERR_REFUSED: it beats, or has another incarnation by now, or the caller does
  * not beat itself. Already dead is ERR_OK. */
@@ -217,7 +224,7 @@ enum err store_fence(struct store *store, const struct store_member *caller,
 enum err store_reap(struct store *store, const struct store_member *target, size_t *moved,
                     bool *finished) MUST_CHECK;
 /* From now on nothing is assigned to the member. ERR_FENCED. */
-enum err store_leaving(struct store *store, const struct store_member *member) MUST_CHECK;
+enum err store_mark_leaving(struct store *store, const struct store_member *member) MUST_CHECK;
 /* ERR_REFUSED: it still owns ids. Gone already is ERR_OK. */
 enum err store_leave(struct store *store, const struct store_member *member) MUST_CHECK;
 /* Sets or clears draining. ERR_NOT_FOUND; ERR_REFUSED: dead or leaving. */
@@ -229,16 +236,16 @@ enum store_role { STORE_ROLE_NONE, STORE_ROLE_STANDBY, STORE_ROLE_LEADER };
 enum err store_lead(struct store *store, const struct store_member *member, int64_t ttl_ms,
                     const char *unplaced, enum store_role *role) MUST_CHECK;
 /* Gives that up. */
-enum err store_unlead(struct store *store, const struct store_member *member) MUST_CHECK;
+enum err store_resign(struct store *store, const struct store_member *member) MUST_CHECK;
 
 /* ---- assign and release -------------------------------------------------------------------- */
 
-enum store_assign {
-    STORE_ASSIGNED,       /* newly, or already to this very incarnation */
-    STORE_ASSIGN_GONE,    /* not waiting: deleted, or owned by another */
-    STORE_ASSIGN_FULL,    /* the target is at its size */
-    STORE_ASSIGN_LATER,   /* not before its time */
-    STORE_ASSIGN_IDENTITY /* another id has its broker and client identifier */
+enum store_assign_outcome {
+    STORE_ASSIGNED,        /* newly, or already to this very incarnation */
+    STORE_ASSIGN_GONE,     /* not waiting: deleted, or owned by another */
+    STORE_ASSIGN_FULL,     /* the target is at its size */
+    STORE_ASSIGN_COOLDOWN, /* not before its time */
+    STORE_ASSIGN_IDENTITY  /* another id has its broker and client identifier */
 };
 
 struct store_assign_item {
@@ -247,7 +254,7 @@ struct store_assign_item {
 };
 
 struct store_assign_result {
-    enum store_assign outcome;
+    enum store_assign_outcome outcome;
     int64_t epoch; /* of STORE_ASSIGNED */
 };
 /* Gives waiting clients to `target`, which is woken and finds them by store_changes. ERR_FENCED:
@@ -258,42 +265,43 @@ enum err store_assign(struct store *store, const struct store_member *target,
                       const struct store_assign_item *items, size_t n,
                       struct store_assign_result *results, size_t *done) MUST_CHECK;
 
-struct store_release {
+struct store_release_item {
     const char *id;
     int64_t epoch;
-    int64_t version;     /* that ran; 0: none did, or not known */
-    int64_t delay_ms;    /* nobody gets it before this time from now; 0: at once */
-    int64_t rest_ms_max; /* more than delay_ms: it rests, twice as long as the last time, if not
+    int64_t version;         /* that ran; 0: none did, or not known */
+    int64_t delay_ms;        /* nobody gets it before this time from now; 0: at once */
+    int64_t cooldown_ms_max; /* more than delay_ms: it rests, twice as long as the last time, if not
                             forgotten, up to this. Else 0 */
-    const char *code;    /* why: "stopping" "drained" "taken_over" "broker_unreachable" ... */
-    const char *message; /* "" or more detail */
-    const char *error;   /* which of the errors with that code; NULL: not one of a client */
-    bool failed;         /* counts as a failed attempt of this node: another is preferred */
+    const char *code;        /* why: "stopping" "drained" "taken_over" "broker_unreachable" ... */
+    const char *message;     /* "" or more detail */
+    const char *error;       /* which of the errors with that code; NULL: not one of a client */
+    bool failed;             /* counts as a failed attempt of this node: another is preferred */
 };
 /* Items that are not this member's at that epoch are skipped: they are somebody else's by now. So
  * are those whose version is newer than Redis knows: it went back, and they are to be restored
  * first. *released: how many moved. Wakes the leader. */
 enum err store_release(struct store *store, const struct store_member *member,
-                       const struct store_release *items, size_t n, size_t *released) MUST_CHECK;
+                       const struct store_release_item *items, size_t n,
+                       size_t *released) MUST_CHECK;
 
 /* Keeps a waiting id from being tried before delay_ms and notes why (a configuration that cannot be
  * read, say). No effect on an id that is not waiting. again (may be NULL): the same was noted of
  * the same text before. */
-enum err store_defer(struct store *store, const char *id, int64_t delay_ms, const char *code,
-                     const char *message, bool *again) MUST_CHECK;
+enum err store_set_cooldown(struct store *store, const char *id, int64_t delay_ms, const char *code,
+                            const char *message, bool *again) MUST_CHECK;
 /* Forgets failed attempts once a connection has proved stable; the length of a rest only when peace
  * has lasted twice as long as it. n up to any number. */
-enum err store_succeeded(struct store *store, const struct store_member *member,
-                         const char *const *ids, size_t n) MUST_CHECK;
+enum err store_mark_stable(struct store *store, const struct store_member *member,
+                           const char *const *ids, size_t n) MUST_CHECK;
 
 /* ---- reconciling a node with what it should run ---------------------------------------------- */
 
 /* How a node's set stands. */
 struct store_set {
-    int64_t rev;    /* grows with every change by anyone */
-    int64_t gap;    /* up to this rev not all changes were noted: the whole list has to be read */
-    int64_t digest; /* of all that it owns, see store_digest_add */
-    bool restoring; /* Redis lost data: nothing that does not run yet is started */
+    int64_t rev;     /* grows with every change by anyone */
+    int64_t gap_rev; /* up to this rev not all changes were noted: the whole list has to be read */
+    int64_t digest;  /* of all that it owns, see store_digest_add */
+    bool restoring;  /* Redis lost data: nothing that does not run yet is started */
 };
 
 struct store_change {
@@ -318,46 +326,46 @@ struct store_assignment {
 };
 /* All that this member owns now. Of *set only rev, read before the list, and restoring are known.
  * ERR_FENCED as store_changes. */
-enum err store_assigned(struct store *store, const struct store_member *member,
-                        struct store_assignment **rows, size_t *n,
-                        struct store_set *set) MUST_CHECK;
-void store_assigned_free(struct store_assignment *rows, size_t n);
+enum err store_list_assignments(struct store *store, const struct store_member *member,
+                                struct store_assignment **rows, size_t *n,
+                                struct store_set *set) MUST_CHECK;
+void store_assignments_free(struct store_assignment *rows, size_t n);
 
 /* The sum modulo 2^48 of the first 12 hexadecimal digits of sha1("id\nepoch\nversion") over all
  * clients; begins with 0, in any order. */
 int64_t store_digest_add(int64_t digest, const char *id, int64_t epoch, int64_t version);
 /* Replaces the sum that Redis keeps by that of the whole list, read at `rev`. ERR_WRONG_STATE: it
  * has changed since. */
-enum err store_keep_digest(struct store *store, const struct store_member *member, int64_t rev,
+enum err store_save_digest(struct store *store, const struct store_member *member, int64_t rev,
                            int64_t digest) MUST_CHECK;
 
-enum store_evidence {
-    STORE_EVIDENCE_NONE,     /* no trace of the id, or only one that is older: Redis lost it */
-    STORE_EVIDENCE_MINE,     /* owned by this member at this epoch with this version */
-    STORE_EVIDENCE_STALE,    /* owned by this member, with a newer epoch or version */
-    STORE_EVIDENCE_NEWER,    /* owned by somebody at a newer epoch */
-    STORE_EVIDENCE_OLDER,    /* known with an older epoch or version: Redis went back */
-    STORE_EVIDENCE_WAITING,  /* it was released and waits */
-    STORE_EVIDENCE_TOMBSTONE /* it was deleted */
+enum store_ownership_status {
+    STORE_OWNERSHIP_NONE,     /* no trace of the id, or only one that is older: Redis lost it */
+    STORE_OWNERSHIP_MINE,     /* owned by this member at this epoch with this version */
+    STORE_OWNERSHIP_STALE,    /* owned by this member, with a newer epoch or version */
+    STORE_OWNERSHIP_NEWER,    /* owned by somebody at a newer epoch */
+    STORE_OWNERSHIP_OLDER,    /* known with an older epoch or version: Redis went back */
+    STORE_OWNERSHIP_WAITING,  /* it was released and waits */
+    STORE_OWNERSHIP_TOMBSTONE /* it was deleted */
 };
 struct store_held {
     const char *id; /* borrowed */
     int64_t epoch, version;
 };
 /* For clients that this member runs otherwise than Redis says: evidence[n]. */
-enum err store_evidence(struct store *store, const struct store_member *member,
-                        const struct store_held *held, size_t n,
-                        enum store_evidence *evidence) MUST_CHECK;
+enum err store_ownership_status(struct store *store, const struct store_member *member,
+                                const struct store_held *held, size_t n,
+                                enum store_ownership_status *evidence) MUST_CHECK;
 
 #define STORE_RESTORE_MAX 20 /* a text may be long: few go into one call */
-struct store_restore {
+struct store_restore_item {
     const char *id;
     int64_t epoch;
     const char *config;
     const char *identity;
     int64_t version;
 };
-struct store_restored {
+struct store_restore_result {
     bool mine;              /* owned by the member (again), with this epoch and version */
     int64_t epoch, version; /* a version other than the given one: Redis has a newer text */
 };
@@ -366,8 +374,8 @@ struct store_restored {
  * than Redis' is kept there in any case. ERR_FENCED: the member is not registered. *done: items
  * with a result. */
 enum err store_restore(struct store *store, const struct store_member *member,
-                       const struct store_restore *items, size_t n, struct store_restored *results,
-                       size_t *done) MUST_CHECK;
+                       const struct store_restore_item *items, size_t n,
+                       struct store_restore_result *results, size_t *done) MUST_CHECK;
 
 /* Ids in `use` that nobody can run go to waiting, in bounded steps; *moved. Those are the ids
  * without an owner record (left by Go IoT, or by hand; not while a Go IoT node beats, whose they
@@ -385,11 +393,11 @@ struct store_fleet {
 /* Gives the fleet its name unless it has one, publishes the settings of `node` (JSON text), and
  * tells the registered nodes whose settings are others. ERR_REFUSED: the fleet has another name,
  * out->name. name "": any. node "": publishes nothing. store_fleet_fini in each case. */
-enum err store_fleet(struct store *store, const char *name, const char *node, const char *settings,
-                     struct store_fleet *out) MUST_CHECK;
+enum err store_publish_settings(struct store *store, const char *name, const char *node,
+                                const char *settings, struct store_fleet *out) MUST_CHECK;
 /* The name alone: the same without publishing, and without rows. */
-enum err store_fleet_name(struct store *store, const char *name,
-                          struct store_fleet *out) MUST_CHECK;
+enum err store_set_fleet_name(struct store *store, const char *name,
+                              struct store_fleet *out) MUST_CHECK;
 void store_fleet_fini(struct store_fleet *fleet);
 
 #define STORE_STRAYS_MAX 16

@@ -30,7 +30,7 @@ void buffer_clear(struct buffer *buffer) {
 }
 
 /* Makes room for `more` bytes and the NUL. False: failed is set and stays. */
-static bool reserve(struct buffer *buffer, size_t more) {
+static bool buffer_reserve(struct buffer *buffer, size_t more) {
     if (buffer->failed) {
         return false;
     }
@@ -59,7 +59,7 @@ static bool reserve(struct buffer *buffer, size_t more) {
 
 void buffer_append(struct buffer *buffer, const void *data, size_t len) {
     assert(data != NULL || len == 0);
-    if (!reserve(buffer, len)) {
+    if (!buffer_reserve(buffer, len)) {
         return;
     }
     if (len > 0) {
@@ -82,7 +82,7 @@ void buffer_printf(struct buffer *buffer, const char *format, ...) {
         buffer->failed = true;
         return;
     }
-    if (!reserve(buffer, (size_t)len)) {
+    if (!buffer_reserve(buffer, (size_t)len)) {
         return;
     }
     va_start(arguments, format);

@@ -14,7 +14,7 @@ struct entry {
 static struct entry *entries;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static struct entry *add(const char *text, size_t len) {
+static struct entry *intern_add(const char *text, size_t len) {
     struct entry *entry = NULL;
     if (HASH_COUNT(entries) < INTERN_MAX) {
         entry = calloc(1, sizeof(*entry) + len + 1);
@@ -32,7 +32,7 @@ const char *intern(const char *text) {
     pthread_mutex_lock(&lock);
     HASH_FIND(hh, entries, text, len, entry);
     if (entry == NULL) {
-        entry = add(text, len);
+        entry = intern_add(text, len);
     }
     pthread_mutex_unlock(&lock);
     return entry != NULL ? entry->text : "other";

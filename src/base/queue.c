@@ -10,7 +10,7 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
-#include "base/condition.h"
+#include "base/system/condition.h"
 
 struct queue {
     pthread_mutex_t mutex; /* guards everything below */
@@ -26,7 +26,7 @@ struct queue {
 
 /* The eventfd does not block, and both sides must see it agree with len: so it is written under
  * the lock. */
-static void set_signaled(struct queue *queue, bool signaled) {
+static void queue_set_signaled(struct queue *queue, bool signaled) {
     if (queue->signaled == signaled) {
         return;
     }
@@ -81,7 +81,7 @@ enum err queue_push(struct queue *queue, void *item) {
     } else {
         queue->items[(queue->first + queue->len) % queue->capacity] = item;
         queue->len++;
-        set_signaled(queue, true);
+        queue_set_signaled(queue, true);
         pthread_cond_signal(&queue->filled);
     }
     pthread_mutex_unlock(&queue->mutex);
@@ -89,7 +89,7 @@ enum err queue_push(struct queue *queue, void *item) {
 }
 
 /* Holds the mutex. Returns when there is an item, the queue is closed, or the time is over. */
-static void wait_filled(struct queue *queue, int64_t timeout_ms) {
+static void queue_wait_filled(struct queue *queue, int64_t timeout_ms) {
     if (queue->len > 0 || queue->closed || timeout_ms <= 0) {
         return;
     }
@@ -103,12 +103,12 @@ static void wait_filled(struct queue *queue, int64_t timeout_ms) {
 enum err queue_pop(struct queue *queue, void **out, int64_t timeout_ms) {
     enum err result = ERR_OK;
     pthread_mutex_lock(&queue->mutex);
-    wait_filled(queue, timeout_ms);
+    queue_wait_filled(queue, timeout_ms);
     if (queue->len > 0) {
         *out = queue->items[queue->first];
         queue->first = (queue->first + 1) % queue->capacity;
         queue->len--;
-        set_signaled(queue, queue->len > 0 || queue->closed);
+        queue_set_signaled(queue, queue->len > 0 || queue->closed);
     } else {
         *out = NULL;
         result = queue->closed ? ERR_WRONG_STATE : ERR_TIMEOUT;
@@ -120,7 +120,7 @@ enum err queue_pop(struct queue *queue, void **out, int64_t timeout_ms) {
 void queue_close(struct queue *queue) {
     pthread_mutex_lock(&queue->mutex);
     queue->closed = true;
-    set_signaled(queue, true);
+    queue_set_signaled(queue, true);
     pthread_cond_broadcast(&queue->filled);
     pthread_mutex_unlock(&queue->mutex);
 }

@@ -11,13 +11,13 @@
 
 #define MQTT_STRING_LEN_MAX 65535
 
-static bool is_continuation(uint8_t byte) {
+static bool text_is_continuation(uint8_t byte) {
     return (byte & 0xC0) == 0x80;
 }
 
 /* The length of a sequence by its lead byte, and the bounds of the second byte, which exclude
  * overlong forms, surrogates and what lies over U+10FFFF (RFC 3629 section 4). */
-static size_t utf8_lead(uint8_t lead, uint8_t *low, uint8_t *high) {
+static size_t text_utf8_lead_len(uint8_t lead, uint8_t *low, uint8_t *high) {
     *low = 0x80;
     *high = 0xBF;
     if (lead >= 0xC2 && lead <= 0xDF) {
@@ -46,12 +46,12 @@ size_t text_utf8_char_len(const void *data, size_t len) {
     }
     uint8_t low;
     uint8_t high;
-    size_t char_len = utf8_lead(bytes[0], &low, &high);
+    size_t char_len = text_utf8_lead_len(bytes[0], &low, &high);
     if (char_len == 0 || char_len > len || bytes[1] < low || bytes[1] > high) {
         return 0;
     }
     for (size_t i = 2; i < char_len; i++) {
-        if (!is_continuation(bytes[i])) {
+        if (!text_is_continuation(bytes[i])) {
             return 0;
         }
     }
@@ -78,7 +78,7 @@ bool text_is_utf8(const void *data, size_t len) {
     return true;
 }
 
-int text_shown_len(const void *text, size_t len, int max) {
+int text_truncated_len(const void *text, size_t len, int max) {
     const unsigned char *bytes = text;
     assert(max >= 0);
     if (len <= (size_t)max) {
@@ -133,7 +133,7 @@ char *text_base64_encode(const void *data, size_t len) {
 }
 
 /* The value of a base64 digit, or -1. */
-static int base64_digit(char digit) {
+static int text_base64_digit_value(char digit) {
     static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const char *found = digit != '\0' ? strchr(DIGITS, digit) : NULL;
     return found != NULL ? (int)(found - DIGITS) : -1;
@@ -141,9 +141,9 @@ static int base64_digit(char digit) {
 
 /* EVP_DecodeBlock forgives blanks at both ends, padding in the middle and stray bits before the
  * padding; with these accepted, one payload would have many spellings. */
-static bool base64_is_strict(const char *text, size_t len, size_t padding) {
+static bool text_base64_is_strict(const char *text, size_t len, size_t padding) {
     for (size_t i = 0; i < len - padding; i++) {
-        if (base64_digit(text[i]) < 0) {
+        if (text_base64_digit_value(text[i]) < 0) {
             return false;
         }
     }
@@ -151,7 +151,7 @@ static bool base64_is_strict(const char *text, size_t len, size_t padding) {
         return true;
     }
     int unused_bits = padding == 1 ? 0x03 : 0x0F;
-    return (base64_digit(text[len - padding - 1]) & unused_bits) == 0;
+    return (text_base64_digit_value(text[len - padding - 1]) & unused_bits) == 0;
 }
 
 enum err text_base64_decode(const char *text, size_t len, uint8_t **out, size_t *out_len) {
@@ -164,7 +164,7 @@ enum err text_base64_decode(const char *text, size_t len, uint8_t **out, size_t 
     if (len > 0 && text[len - 1] == '=') {
         padding = text[len - 2] == '=' ? 2 : 1;
     }
-    if (!base64_is_strict(text, len, padding)) {
+    if (!text_base64_is_strict(text, len, padding)) {
         return ERR_ARGUMENT;
     }
     uint8_t *bytes = malloc(len / 4 * 3 + 1);
@@ -182,7 +182,7 @@ enum err text_base64_decode(const char *text, size_t len, uint8_t **out, size_t 
 
 /* The kernel gives up to 256 bytes whole once its pool is ready; without it nothing here is safe
  * to go on with. */
-static void random_bytes(void *out, size_t len) {
+static void text_random_bytes(void *out, size_t len) {
     assert(len <= 256);
     ssize_t got;
     do {
@@ -196,7 +196,7 @@ static void random_bytes(void *out, size_t len) {
 void text_random_id(char out[TEXT_ID_LEN]) {
     static const char DIGITS[] = "0123456789abcdef";
     uint8_t bytes[(TEXT_ID_LEN - 1) / 2];
-    random_bytes(bytes, sizeof(bytes));
+    text_random_bytes(bytes, sizeof(bytes));
     for (size_t i = 0; i < sizeof(bytes); i++) {
         out[2 * i] = DIGITS[bytes[i] >> 4];
         out[2 * i + 1] = DIGITS[bytes[i] & 0x0F];
@@ -205,11 +205,11 @@ void text_random_id(char out[TEXT_ID_LEN]) {
 }
 
 /* SplitMix64 (Steele, Lea, Flood 2014), one state per thread, seeded from the kernel. */
-static uint64_t random_next(void) {
+static uint64_t text_random_next(void) {
     static _Thread_local uint64_t state;
     static _Thread_local bool seeded;
     if (!seeded) {
-        random_bytes(&state, sizeof(state));
+        text_random_bytes(&state, sizeof(state));
         seeded = true;
     }
     state += 0x9E3779B97F4A7C15U;
@@ -223,14 +223,14 @@ int64_t text_random_between(int64_t low, int64_t high) {
     assert(low <= high);
     uint64_t span = (uint64_t)high - (uint64_t)low;
     if (span == UINT64_MAX) {
-        return (int64_t)random_next();
+        return (int64_t)text_random_next();
     }
     /* The high word of the product; off from uniform by at most span / 2^64. */
-    unsigned __int128 product = (unsigned __int128)random_next() * (span + 1);
+    unsigned __int128 product = (unsigned __int128)text_random_next() * (span + 1);
     return (int64_t)((uint64_t)low + (uint64_t)(product >> 64));
 }
 
-static char lower(char letter) {
+static char text_ascii_lower(char letter) {
     return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
 }
 
@@ -242,7 +242,7 @@ bool text_wildcard_match(const char *pattern, const char *name) {
         if (*pattern == '*') {
             after_star = ++pattern;
             star_name = name;
-        } else if (lower(*pattern) == lower(*name)) {
+        } else if (text_ascii_lower(*pattern) == text_ascii_lower(*name)) {
             pattern++;
             name++;
         } else if (after_star != NULL) {
@@ -274,9 +274,11 @@ size_t text_distance(const char *left, const char *right) {
         row = spare;
         row[0] = i;
         for (size_t j = 1; j <= right_len; j++) {
-            bool swapped = i > 1 && j > 1 && lower(left[i - 1]) == lower(right[j - 2]) &&
-                           lower(left[i - 2]) == lower(right[j - 1]);
-            size_t best = above[j - 1] + (lower(left[i - 1]) == lower(right[j - 1]) ? 0 : 1);
+            bool swapped = i > 1 && j > 1 &&
+                           text_ascii_lower(left[i - 1]) == text_ascii_lower(right[j - 2]) &&
+                           text_ascii_lower(left[i - 2]) == text_ascii_lower(right[j - 1]);
+            size_t best = above[j - 1] +
+                          (text_ascii_lower(left[i - 1]) == text_ascii_lower(right[j - 1]) ? 0 : 1);
             best = above[j] + 1 < best ? above[j] + 1 : best;
             best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
             row[j] = swapped && before[j - 2] + 1 < best ? before[j - 2] + 1 : best;

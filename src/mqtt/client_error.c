@@ -10,41 +10,41 @@
 static const struct client_error_row {
     const char *name, *code, *text, *advice;
     enum metric connect, loss;
-} rows[CLIENT_ERROR_COUNT] = {CLIENT_ERRORS(ROW)};
+} client_error_rows[CLIENT_ERROR_COUNT] = {CLIENT_ERRORS(ROW)};
 #undef ROW
 
-static const struct client_error_row *row_of(enum client_error error) {
+static const struct client_error_row *client_error_row_of(enum client_error error) {
     assert(error >= CLIENT_ERROR_NONE && error < CLIENT_ERROR_COUNT);
-    return &rows[error];
+    return &client_error_rows[error];
 }
 
 const char *client_error_code(enum client_error error) {
-    return row_of(error)->code;
+    return client_error_row_of(error)->code;
 }
 
 const char *client_error_name(enum client_error error) {
-    return row_of(error)->name;
+    return client_error_row_of(error)->name;
 }
 
 const char *client_error_text(enum client_error error) {
-    return row_of(error)->text;
+    return client_error_row_of(error)->text;
 }
 
 const char *client_error_advice(enum client_error error) {
-    return row_of(error)->advice;
+    return client_error_row_of(error)->advice;
 }
 
 enum metric client_error_connect_metric(enum client_error error) {
-    return row_of(error)->connect;
+    return client_error_row_of(error)->connect;
 }
 
 enum metric client_error_loss_metric(enum client_error error) {
-    return row_of(error)->loss;
+    return client_error_row_of(error)->loss;
 }
 
 enum client_error client_error_of_code(const char *code) {
     for (int i = CLIENT_ERROR_NONE + 1; code != NULL && i < CLIENT_ERROR_COUNT; i++) {
-        if (strcmp(rows[i].code, code) == 0) {
+        if (strcmp(client_error_rows[i].code, code) == 0) {
             return (enum client_error)i;
         }
     }
@@ -53,7 +53,7 @@ enum client_error client_error_of_code(const char *code) {
 
 enum client_error client_error_of_name(const char *name) {
     for (int i = CLIENT_ERROR_NONE + 1; name != NULL && i < CLIENT_ERROR_COUNT; i++) {
-        if (strcmp(rows[i].name, name) == 0) {
+        if (strcmp(client_error_rows[i].name, name) == 0) {
             return (enum client_error)i;
         }
     }

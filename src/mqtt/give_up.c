@@ -6,25 +6,25 @@
 static const struct give_up_row {
     const char *label, *text;
     enum metric metric;
-} rows[] = {
+} give_up_rows[] = {
 #define GIVE_UP_ROW(symbol, label, metric, text) [symbol] = {label, text, metric},
     GIVE_UP_TABLE(GIVE_UP_ROW)
 #undef GIVE_UP_ROW
 };
 
-static const struct give_up_row *give_up_row(enum give_up reason) {
+static const struct give_up_row *give_up_row_of(enum give_up reason) {
     assert(reason < GIVE_UP_COUNT);
-    return &rows[reason];
+    return &give_up_rows[reason];
 }
 
 const char *give_up_label(enum give_up reason) {
-    return give_up_row(reason)->label;
+    return give_up_row_of(reason)->label;
 }
 
 const char *give_up_text(enum give_up reason) {
-    return give_up_row(reason)->text;
+    return give_up_row_of(reason)->text;
 }
 
 enum metric give_up_metric(enum give_up reason) {
-    return give_up_row(reason)->metric;
+    return give_up_row_of(reason)->metric;
 }

@@ -5,12 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct reason_row {
+struct tls_explain_row {
     uint8_t value;
     enum client_error error;
 };
 
-static const struct reason_row return_codes[] = {
+static const struct tls_explain_row reason_return_codes[] = {
     {1, CLIENT_ERROR_MQTT_VERSION},
     {2, CLIENT_ERROR_MQTT_IDENTIFIER_REJECTED},
     {3, CLIENT_ERROR_MQTT_SERVER_UNAVAILABLE},
@@ -18,7 +18,7 @@ static const struct reason_row return_codes[] = {
     {5, CLIENT_ERROR_MQTT_NOT_AUTHORIZED},
 };
 
-static const struct reason_row reasons[] = {
+static const struct tls_explain_row reason_mqtt5_codes[] = {
     {REASON_SUCCESS, CLIENT_ERROR_SERVER_DISCONNECT},
     {REASON_UNSPECIFIED, CLIENT_ERROR_MQTT_UNSPECIFIED},
     {REASON_MALFORMED_PACKET, CLIENT_ERROR_MQTT_MALFORMED_PACKET},
@@ -56,7 +56,7 @@ static const struct reason_row reasons[] = {
     {REASON_WILDCARD_NOT_SUPPORTED, CLIENT_ERROR_MQTT_WILDCARD},
 };
 
-static const struct reason_row subacks[] = {
+static const struct tls_explain_row reason_suback_codes[] = {
     {REASON_UNSPECIFIED, CLIENT_ERROR_SUBSCRIPTION_REFUSED},
     {REASON_IMPLEMENTATION_ERROR, CLIENT_ERROR_SUBSCRIPTION_IMPLEMENTATION},
     {REASON_NOT_AUTHORIZED, CLIENT_ERROR_SUBSCRIPTION_NOT_AUTHORIZED},
@@ -69,7 +69,7 @@ static const struct reason_row subacks[] = {
     {REASON_WILDCARD_NOT_SUPPORTED, CLIENT_ERROR_SUBSCRIPTION_WILDCARD},
 };
 
-static const struct reason_row publications[] = {
+static const struct tls_explain_row reason_publication_codes[] = {
     {REASON_UNSPECIFIED, CLIENT_ERROR_PUBLICATION_UNSPECIFIED},
     {REASON_IMPLEMENTATION_ERROR, CLIENT_ERROR_PUBLICATION_IMPLEMENTATION},
     {REASON_NOT_AUTHORIZED, CLIENT_ERROR_PUBLICATION_NOT_AUTHORIZED},
@@ -79,7 +79,7 @@ static const struct reason_row publications[] = {
     {REASON_PAYLOAD_FORMAT_INVALID, CLIENT_ERROR_PUBLICATION_PAYLOAD_FORMAT},
 };
 
-static const struct reason_row ours[] = {
+static const struct tls_explain_row reason_own_codes[] = {
     {REASON_MALFORMED_PACKET, CLIENT_ERROR_MALFORMED_PACKET},
     {REASON_TOPIC_NAME_INVALID, CLIENT_ERROR_TOPIC_NAME_INVALID},
     {REASON_RECEIVE_MAXIMUM_EXCEEDED, CLIENT_ERROR_RECEIVE_MAXIMUM_EXCEEDED},
@@ -87,8 +87,8 @@ static const struct reason_row ours[] = {
     {REASON_PACKET_TOO_LARGE, CLIENT_ERROR_PACKET_TOO_LARGE},
 };
 
-static enum client_error find(const struct reason_row *rows, size_t n, int value,
-                              enum client_error other) {
+static enum client_error reason_find(const struct tls_explain_row *rows, size_t n, int value,
+                                     enum client_error other) {
     for (size_t i = 0; i < n; i++) {
         if (rows[i].value == value) {
             return rows[i].error;
@@ -96,25 +96,26 @@ static enum client_error find(const struct reason_row *rows, size_t n, int value
     }
     return other;
 }
-#define FIND(rows, value, other) find(rows, sizeof(rows) / sizeof((rows)[0]), value, other)
+#define REASON_FIND(rows, value, other)                                                            \
+    reason_find(rows, sizeof(rows) / sizeof((rows)[0]), value, other)
 
 enum client_error reason_error_connack(int value) {
-    return value < 0x80 ? FIND(return_codes, value, CLIENT_ERROR_MQTT_UNKNOWN)
-                        : FIND(reasons, value, CLIENT_ERROR_MQTT_UNKNOWN);
+    return value < 0x80 ? REASON_FIND(reason_return_codes, value, CLIENT_ERROR_MQTT_UNKNOWN)
+                        : REASON_FIND(reason_mqtt5_codes, value, CLIENT_ERROR_MQTT_UNKNOWN);
 }
 
 enum client_error reason_error_disconnect(int value) {
-    return FIND(reasons, value, CLIENT_ERROR_MQTT_UNKNOWN);
+    return REASON_FIND(reason_mqtt5_codes, value, CLIENT_ERROR_MQTT_UNKNOWN);
 }
 
 enum client_error reason_error_suback(int value) {
-    return FIND(subacks, value, CLIENT_ERROR_SUBSCRIPTION_UNKNOWN);
+    return REASON_FIND(reason_suback_codes, value, CLIENT_ERROR_SUBSCRIPTION_UNKNOWN);
 }
 
 enum client_error reason_error_publication(int value) {
-    return FIND(publications, value, CLIENT_ERROR_PUBLICATION_UNKNOWN);
+    return REASON_FIND(reason_publication_codes, value, CLIENT_ERROR_PUBLICATION_UNKNOWN);
 }
 
-enum client_error reason_error_ours(int value) {
-    return FIND(ours, value, CLIENT_ERROR_PROTOCOL_ERROR);
+enum client_error reason_error_own(int value) {
+    return REASON_FIND(reason_own_codes, value, CLIENT_ERROR_PROTOCOL_ERROR);
 }

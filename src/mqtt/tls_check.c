@@ -7,18 +7,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include "base/client_file.h"
-#include "base/secret_box.h"
+#include "base/secrets/client_file.h"
+#include "base/secrets/secret_box.h"
 #include "mqtt/tls_password.h"
 
 #define TLS_CHECK_PEM "-----BEGIN "
 #define TLS_CHECK_KEY "PRIVATE KEY-----" /* the end of the first line, whatever the kind */
 
-static void tls_check_fault(struct client_faults *faults, const char *pointer, const char *format,
-                            ...) __attribute__((format(printf, 3, 4)));
+static void tls_check_add_fault(struct client_faults *faults, const char *pointer,
+                                const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-static void tls_check_fault(struct client_faults *faults, const char *pointer, const char *format,
-                            ...) {
+static void tls_check_add_fault(struct client_faults *faults, const char *pointer,
+                                const char *format, ...) {
     if (faults->count == CLIENT_FAULTS_MAX) {
         return;
     }
@@ -35,21 +35,21 @@ static bool tls_check_is_pem(const char *setting) {
     return setting != NULL && setting[0] != '/' && strstr(setting, TLS_CHECK_PEM) != NULL;
 }
 
-static X509 *tls_check_next(BIO *bio) {
+static X509 *tls_check_next_certificate(BIO *bio) {
     struct tls_password none = {0};
     ERR_clear_error();
-    return PEM_read_bio_X509(bio, NULL, tls_password_give, &none);
+    return PEM_read_bio_X509(bio, NULL, tls_password_callback, &none);
 }
 
 /* The first of the certificates, all of which can be read; NULL: a fault was added. */
 static X509 *tls_check_certificates(const char *text, const char *pointer,
                                     struct client_faults *faults) {
     BIO *bio = BIO_new_mem_buf(text, -1);
-    X509 *first = bio != NULL ? tls_check_next(bio) : NULL, *next = first;
+    X509 *first = bio != NULL ? tls_check_next_certificate(bio) : NULL, *next = first;
     size_t count = 0;
     while (next != NULL) {
         count++;
-        next = tls_check_next(bio);
+        next = tls_check_next_certificate(bio);
         if (next != NULL) {
             X509_free(next);
         }
@@ -65,15 +65,17 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
     bool has_certificate = first != NULL;
     X509_free(first);
     if (ended && has_certificate) {
-        tls_check_fault(faults, pointer,
-                        "must hold certificates only: the private key in it belongs into tls.key, "
-                        "where it is kept secret");
+        tls_check_add_fault(
+            faults, pointer,
+            "must hold certificates only: the private key in it belongs into tls.key, "
+            "where it is kept secret");
     } else if (ended) {
-        tls_check_fault(faults, pointer, "must hold a certificate (-----BEGIN CERTIFICATE-----)");
+        tls_check_add_fault(faults, pointer,
+                            "must hold a certificate (-----BEGIN CERTIFICATE-----)");
     } else {
-        tls_check_fault(faults, pointer,
-                        "certificate %zu in it cannot be read: is it cut off or altered?",
-                        count + 1);
+        tls_check_add_fault(faults, pointer,
+                            "certificate %zu in it cannot be read: is it cut off or altered?",
+                            count + 1);
     }
     return NULL;
 }
@@ -85,28 +87,30 @@ static EVP_PKEY *tls_check_key(const struct client_tls *tls, const char *pointer
                    (tls->key_password != NULL && secret_is_sealed(tls->key_password));
     BIO *bio = BIO_new_mem_buf(tls->key, -1);
     EVP_PKEY *key =
-        bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_password_give, &password) : NULL;
+        bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_password_callback, &password) : NULL;
     ERR_clear_error();
     BIO_free(bio);
     if (key != NULL || (password.asked && unknown)) {
         return key;
     }
     if (password.asked && password.text != NULL) {
-        tls_check_fault(faults, "/tls/key_password", "does not open tls.key");
+        tls_check_add_fault(faults, "/tls/key_password", "does not open tls.key");
     } else if (password.asked) {
-        tls_check_fault(faults, pointer,
-                        "is protected by a passphrase: give tls.key_password, or the key without "
-                        "(openssl pkey -in KEY -out PLAIN)");
+        tls_check_add_fault(
+            faults, pointer,
+            "is protected by a passphrase: give tls.key_password, or the key without "
+            "(openssl pkey -in KEY -out PLAIN)");
     } else if (key == NULL) {
-        tls_check_fault(faults, pointer,
-                        "must hold a private key that can be read (-----BEGIN PRIVATE KEY-----)");
+        tls_check_add_fault(
+            faults, pointer,
+            "must hold a private key that can be read (-----BEGIN PRIVATE KEY-----)");
     }
     return key;
 }
 
 static void tls_check_pair(X509 *certificate, EVP_PKEY *key, struct client_faults *faults) {
     if (certificate != NULL && key != NULL && X509_check_private_key(certificate, key) != 1) {
-        tls_check_fault(faults, "/tls/key", "must be the key of tls.cert");
+        tls_check_add_fault(faults, "/tls/key", "must be the key of tls.cert");
     }
     ERR_clear_error();
 }
@@ -124,8 +128,8 @@ static void tls_check_paths(const struct client_tls *tls, const struct conf *con
         const char *why =
             path && path[0] == '/' ? client_file_refusal(conf, files[i].kind, path) : NULL;
         if (why) {
-            tls_check_fault(faults, files[i].pointer, "the file %.100s may not be read: %s", path,
-                            why);
+            tls_check_add_fault(faults, files[i].pointer, "the file %.100s may not be read: %s",
+                                path, why);
         }
     }
 }

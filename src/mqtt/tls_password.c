@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-int tls_password_give(char *buffer, int size, int writing, void *context) {
+int tls_password_callback(char *buffer, int size, int writing, void *context) {
     (void)writing;
     struct tls_password *password = context;
     size_t len = password->text != NULL ? strlen(password->text) : 0;

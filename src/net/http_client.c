@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <curl/curl.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 
 #define POOL_MAX    256L /* easy handles and idle connections kept */
 #define KEEPALIVE_S 30L
@@ -18,22 +18,22 @@ struct http_client {
     CURL *pool[POOL_MAX];
     size_t pool_len;
     int64_t timeout_ms;
-    size_t answer_bytes_max;
+    size_t response_bytes_max;
     const char *ca_file; /* NULL: the system's */
 };
 
 /* What libcurl gives back is told apart by this, which comes first in both. */
-enum transfer { TRANSFER_EXCHANGE, TRANSFER_FEED };
+enum http_transfer { TRANSFER_REQUEST, TRANSFER_STREAM };
 
 /* One exchange under way. */
 struct running {
-    enum transfer transfer;
-    CURL *easy;               /* NULL: not begun, or over */
-    http_exchange_done *done; /* NULL: of http_client_run */
+    enum http_transfer transfer;
+    CURL *easy;                     /* NULL: not begun, or over */
+    http_client_request_done *done; /* NULL: of http_client_run */
     void *context;
     struct curl_slist *headers;
-    struct http_exchange *exchange;
-    size_t answer_bytes_max;
+    struct http_client_request *request;
+    size_t response_bytes_max;
 };
 
 enum err http_client_global_init(void) {
@@ -48,7 +48,7 @@ struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_m
         return NULL;
     }
     client->timeout_ms = timeout_ms;
-    client->answer_bytes_max = answer_bytes_max;
+    client->response_bytes_max = answer_bytes_max;
     client->ca_file = ca_file && ca_file[0] ? ca_file : NULL;
     client->multi = curl_multi_init();
     if (!client->multi) {
@@ -73,11 +73,11 @@ void http_client_destroy(struct http_client *client) {
 /* --- one exchange --- */
 
 /* A short count tells libcurl to give the transfer up. */
-static size_t take_answer(char *data, size_t size, size_t count, void *argument) {
+static size_t http_client_on_response(char *data, size_t size, size_t count, void *argument) {
     struct running *running = argument;
-    struct buffer *answer = &running->exchange->answer;
+    struct buffer *answer = &running->request->response;
     size_t len = size * count;
-    if (len > running->answer_bytes_max - answer->len) {
+    if (len > running->response_bytes_max - answer->len) {
         return 0;
     }
     buffer_append(answer, data, len);
@@ -85,18 +85,18 @@ static size_t take_answer(char *data, size_t size, size_t count, void *argument)
 }
 
 /* Header lines of ours first: what is sent is JSON, and at once, without asking for leave. */
-static enum err build_headers(struct running *running) {
-    const struct http_exchange *exchange = running->exchange;
+static enum err http_client_build_headers(struct running *running) {
+    const struct http_client_request *request = running->request;
     struct curl_slist *list = curl_slist_append(NULL, "Expect:");
-    if (list && exchange->body) {
+    if (list && request->body) {
         struct curl_slist *longer = curl_slist_append(list, "Content-Type: application/json");
         if (!longer) {
             curl_slist_free_all(list);
         }
         list = longer;
     }
-    for (size_t i = 0; list && exchange->headers && exchange->headers[i]; i++) {
-        struct curl_slist *longer = curl_slist_append(list, exchange->headers[i]);
+    for (size_t i = 0; list && request->headers && request->headers[i]; i++) {
+        struct curl_slist *longer = curl_slist_append(list, request->headers[i]);
         if (!longer) {
             curl_slist_free_all(list);
         }
@@ -106,32 +106,32 @@ static enum err build_headers(struct running *running) {
     return list ? ERR_OK : ERR_MEMORY;
 }
 
-static bool has_body(const struct http_exchange *exchange) {
-    return exchange->body || strcmp(exchange->method, "POST") == 0 ||
-           strcmp(exchange->method, "PUT") == 0 || strcmp(exchange->method, "PATCH") == 0;
+static bool http_client_has_body(const struct http_client_request *request) {
+    return request->body || strcmp(request->method, "POST") == 0 ||
+           strcmp(request->method, "PUT") == 0 || strcmp(request->method, "PATCH") == 0;
 }
 
 /* The body is borrowed by libcurl until the exchange is over. */
-static void set_request(CURL *easy, struct running *running) {
-    const struct http_exchange *exchange = running->exchange;
-    if (has_body(exchange)) {
+static void http_client_set_request(CURL *easy, struct running *running) {
+    const struct http_client_request *request = running->request;
+    if (http_client_has_body(request)) {
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                         (curl_off_t)(exchange->body ? exchange->body_len : 0));
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, exchange->body ? exchange->body : "");
-    } else if (strcmp(exchange->method, "HEAD") == 0) {
+                         (curl_off_t)(request->body ? request->body_len : 0));
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body ? request->body : "");
+    } else if (strcmp(request->method, "HEAD") == 0) {
         curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
     } else {
         curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }
-    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, exchange->method);
-    curl_easy_setopt(easy, CURLOPT_URL, exchange->url);
+    curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
+    curl_easy_setopt(easy, CURLOPT_URL, request->url);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, running->headers);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_answer);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, http_client_on_response);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, running);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, running);
 }
 
-static void set_limits(CURL *easy, int64_t timeout_ms) {
+static void http_client_set_limits(CURL *easy, int64_t timeout_ms) {
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -143,14 +143,14 @@ static void set_limits(CURL *easy, int64_t timeout_ms) {
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
 }
 
-static void set_trust(CURL *easy, const struct http_client *client) {
+static void http_client_set_trust(CURL *easy, const struct http_client *client) {
     if (client->ca_file) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
         curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
     }
 }
 
-static CURL *pool_take(struct http_client *client) {
+static CURL *http_client_pool_get(struct http_client *client) {
     if (client->pool_len == 0) {
         return curl_easy_init();
     }
@@ -159,7 +159,7 @@ static CURL *pool_take(struct http_client *client) {
     return easy;
 }
 
-static void pool_give(struct http_client *client, CURL *easy) {
+static void http_client_pool_put(struct http_client *client, CURL *easy) {
     if (client->pool_len < POOL_MAX) {
         client->pool[client->pool_len++] = easy;
     } else {
@@ -168,72 +168,75 @@ static void pool_give(struct http_client *client, CURL *easy) {
 }
 
 /* Sets the result and gives back what the exchange used. */
-static void finish(struct http_client *client, struct running *running, enum err result) {
+static void http_client_finish(struct http_client *client, struct running *running,
+                               enum err result) {
     long sent_bytes = 0;
-    running->exchange->result = result;
+    running->request->result = result;
     if (running->easy) {
-        curl_easy_getinfo(running->easy, CURLINFO_RESPONSE_CODE, &running->exchange->status);
+        curl_easy_getinfo(running->easy, CURLINFO_RESPONSE_CODE, &running->request->status);
         curl_easy_getinfo(running->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
         curl_multi_remove_handle(client->multi, running->easy);
         curl_easy_setopt(running->easy, CURLOPT_HTTPHEADER, NULL);
-        pool_give(client, running->easy);
+        http_client_pool_put(client, running->easy);
     }
-    running->exchange->unsent = sent_bytes == 0;
+    running->request->unsent = sent_bytes == 0;
     curl_slist_free_all(running->headers);
     running->easy = NULL;
     running->headers = NULL;
 }
 
-static void begin(struct http_client *client, struct running *running, int64_t timeout_ms) {
-    running->exchange->status = 0;
-    running->exchange->result = ERR_OK;
-    running->answer_bytes_max = client->answer_bytes_max;
-    buffer_init(&running->exchange->answer);
-    running->easy = build_headers(running) == ERR_OK ? pool_take(client) : NULL;
+static void http_client_begin(struct http_client *client, struct running *running,
+                              int64_t timeout_ms) {
+    running->request->status = 0;
+    running->request->result = ERR_OK;
+    running->response_bytes_max = client->response_bytes_max;
+    buffer_init(&running->request->response);
+    running->easy =
+        http_client_build_headers(running) == ERR_OK ? http_client_pool_get(client) : NULL;
     if (!running->easy) {
-        finish(client, running, ERR_MEMORY);
+        http_client_finish(client, running, ERR_MEMORY);
         return;
     }
-    set_request(running->easy, running);
-    set_limits(running->easy, timeout_ms);
-    set_trust(running->easy, client);
+    http_client_set_request(running->easy, running);
+    http_client_set_limits(running->easy, timeout_ms);
+    http_client_set_trust(running->easy, client);
     if (curl_multi_add_handle(client->multi, running->easy) != CURLM_OK) {
-        finish(client, running, ERR_UNAVAILABLE);
+        http_client_finish(client, running, ERR_UNAVAILABLE);
     }
 }
 
 /* --- all of them --- */
 
-static enum err result_of(CURLcode code, const struct http_exchange *exchange) {
+static enum err http_client_result_of(CURLcode code, const struct http_client_request *request) {
     if (code == CURLE_OK) {
         return ERR_OK;
     }
-    if (code == CURLE_OUT_OF_MEMORY || exchange->answer.failed) {
+    if (code == CURLE_OUT_OF_MEMORY || request->response.failed) {
         return ERR_MEMORY;
     }
     return code == CURLE_OPERATION_TIMEDOUT ? ERR_TIMEOUT : ERR_UNAVAILABLE;
 }
 
-static void reap_done(struct http_client *client) {
+static void http_client_reap_done(struct http_client *client) {
     int queued = 0;
     const CURLMsg *done = curl_multi_info_read(client->multi, &queued);
     while (done) { /* bounded by the number of exchanges */
         struct running *running = NULL;
         CURLcode code = done->data.result;
         curl_easy_getinfo(done->easy_handle, CURLINFO_PRIVATE, &running);
-        finish(client, running, result_of(code, running->exchange));
+        http_client_finish(client, running, http_client_result_of(code, running->request));
         done = curl_multi_info_read(client->multi, &queued);
     }
 }
 
-static void drive(struct http_client *client, int64_t deadline_ms) {
+static void http_client_drive(struct http_client *client, int64_t deadline_ms) {
     int under_way = 1;
     int64_t left_ms = client->timeout_ms;
     while (under_way > 0 && left_ms > 0) { /* bounded by the deadline */
         if (curl_multi_perform(client->multi, &under_way) != CURLM_OK) {
             return;
         }
-        reap_done(client);
+        http_client_reap_done(client);
         left_ms = deadline_ms - clock_ms();
         if (under_way > 0 && left_ms > 0) {
             int wait_ms = left_ms < POLL_MS_MAX ? (int)left_ms : POLL_MS_MAX;
@@ -247,25 +250,25 @@ void http_client_set_timeout(struct http_client *client, int64_t timeout_ms) {
     client->timeout_ms = timeout_ms;
 }
 
-void http_client_run(struct http_client *client, struct http_exchange *exchanges, size_t n) {
+void http_client_run(struct http_client *client, struct http_client_request *requests, size_t n) {
     int64_t deadline_ms = clock_ms() + client->timeout_ms;
     struct running *running = calloc(n ? n : 1, sizeof *running);
     for (size_t i = 0; i < n; i++) {
         if (!running) {
-            exchanges[i].result = ERR_MEMORY;
-            buffer_init(&exchanges[i].answer);
+            requests[i].result = ERR_MEMORY;
+            buffer_init(&requests[i].response);
             continue;
         }
-        running[i].exchange = &exchanges[i];
-        begin(client, &running[i], client->timeout_ms);
+        running[i].request = &requests[i];
+        http_client_begin(client, &running[i], client->timeout_ms);
     }
     if (!running) {
         return;
     }
-    drive(client, deadline_ms);
+    http_client_drive(client, deadline_ms);
     for (size_t i = 0; i < n; i++) {
         if (running[i].easy) {
-            finish(client, &running[i], ERR_TIMEOUT);
+            http_client_finish(client, &running[i], ERR_TIMEOUT);
         }
     }
     free(running);
@@ -273,135 +276,137 @@ void http_client_run(struct http_client *client, struct http_exchange *exchanges
 
 /* --- exchanges that are followed --- */
 
-enum err http_exchange_begin(struct http_client *client, struct http_exchange *exchange,
-                             int64_t timeout_ms, http_exchange_done *done, void *context) {
+enum err http_client_start_request(struct http_client *client, struct http_client_request *request,
+                                   int64_t timeout_ms, http_client_request_done *done,
+                                   void *context) {
     struct running *running = calloc(1, sizeof *running);
-    buffer_init(&exchange->answer);
-    exchange->transfer = NULL;
+    buffer_init(&request->response);
+    request->transfer = NULL;
     if (!running) {
         return ERR_MEMORY;
     }
-    *running = (struct running){.exchange = exchange, .done = done, .context = context};
-    begin(client, running, timeout_ms > 0 ? timeout_ms : 1);
+    *running = (struct running){.request = request, .done = done, .context = context};
+    http_client_begin(client, running, timeout_ms > 0 ? timeout_ms : 1);
     if (!running->easy) {
         free(running);
-        return exchange->result;
+        return request->result;
     }
-    exchange->transfer = running;
+    request->transfer = running;
     return ERR_OK;
 }
 
-void http_exchange_abandon(struct http_client *client, struct http_exchange *exchange) {
-    struct running *running = exchange->transfer;
+void http_client_cancel_request(struct http_client *client, struct http_client_request *request) {
+    struct running *running = request->transfer;
     if (running) {
-        exchange->transfer = NULL;
-        finish(client, running, ERR_CANCELED);
+        request->transfer = NULL;
+        http_client_finish(client, running, ERR_CANCELED);
         free(running);
     }
 }
 
-static void exchange_is_done(struct http_client *client, struct running *running, CURLcode code) {
-    struct http_exchange *exchange = running->exchange;
-    http_exchange_done *done = running->done;
+static void http_client_request_completed(struct http_client *client, struct running *running,
+                                          CURLcode code) {
+    struct http_client_request *request = running->request;
+    http_client_request_done *done = running->done;
     void *context = running->context;
-    finish(client, running, result_of(code, exchange));
+    http_client_finish(client, running, http_client_result_of(code, request));
     free(running);
-    exchange->transfer = NULL;
-    done(exchange, context);
+    request->transfer = NULL;
+    done(request, context);
 }
 
 /* --- feeds --- */
 
-struct http_feed {
-    enum transfer transfer;
+struct http_client_stream {
+    enum http_transfer transfer;
     struct http_client *client;
     CURL *easy;
     struct curl_slist *headers;
-    http_feed_take *take;
+    http_client_stream_data *on_data;
     void *context;
-    bool over;
+    bool ended;
     long status;
 };
 
-static size_t take_feed(char *data, size_t size, size_t count, void *argument) {
-    struct http_feed *feed = argument;
+static size_t http_client_on_stream_data(char *data, size_t size, size_t count, void *argument) {
+    struct http_client_stream *stream = argument;
     long status = 0;
-    curl_easy_getinfo(feed->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(stream->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status != 200) {
         return size * count;
     }
-    return feed->take(feed->context, data, size * count) ? size * count : 0;
+    return stream->on_data(stream->context, data, size * count) ? size * count : 0;
 }
 
-struct http_feed *http_feed_open(struct http_client *client, const char *url,
-                                 const char *const *headers, long silence_s, http_feed_take *take,
-                                 void *context) {
-    struct http_feed *feed = calloc(1, sizeof *feed);
-    struct http_exchange exchange = {.method = "GET", .url = url, .headers = headers};
-    struct running running = {.exchange = &exchange};
-    if (!feed || build_headers(&running) != ERR_OK) {
-        free(feed);
+struct http_client_stream *http_client_open_stream(struct http_client *client, const char *url,
+                                                   const char *const *headers, long silence_s,
+                                                   http_client_stream_data *take, void *context) {
+    struct http_client_stream *stream = calloc(1, sizeof *stream);
+    struct http_client_request request = {.method = "GET", .url = url, .headers = headers};
+    struct running running = {.request = &request};
+    if (!stream || http_client_build_headers(&running) != ERR_OK) {
+        free(stream);
         return NULL;
     }
-    *feed = (struct http_feed){.transfer = TRANSFER_FEED,
-                               .client = client,
-                               .headers = running.headers,
-                               .take = take,
-                               .context = context};
-    feed->easy = pool_take(client);
-    if (!feed->easy) {
-        http_feed_close(feed);
+    *stream = (struct http_client_stream){.transfer = TRANSFER_STREAM,
+                                          .client = client,
+                                          .headers = running.headers,
+                                          .on_data = take,
+                                          .context = context};
+    stream->easy = http_client_pool_get(client);
+    if (!stream->easy) {
+        http_client_close_stream(stream);
         return NULL;
     }
-    set_request(feed->easy, &running);
-    set_limits(feed->easy, client->timeout_ms);
-    set_trust(feed->easy, client);
-    curl_easy_setopt(feed->easy, CURLOPT_TIMEOUT_MS, 0L);
-    curl_easy_setopt(feed->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(feed->easy, CURLOPT_LOW_SPEED_TIME, silence_s);
-    curl_easy_setopt(feed->easy, CURLOPT_WRITEFUNCTION, take_feed);
-    curl_easy_setopt(feed->easy, CURLOPT_WRITEDATA, feed);
-    curl_easy_setopt(feed->easy, CURLOPT_PRIVATE, feed);
-    feed->over = curl_multi_add_handle(client->multi, feed->easy) != CURLM_OK;
-    return feed;
+    http_client_set_request(stream->easy, &running);
+    http_client_set_limits(stream->easy, client->timeout_ms);
+    http_client_set_trust(stream->easy, client);
+    curl_easy_setopt(stream->easy, CURLOPT_TIMEOUT_MS, 0L);
+    curl_easy_setopt(stream->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(stream->easy, CURLOPT_LOW_SPEED_TIME, silence_s);
+    curl_easy_setopt(stream->easy, CURLOPT_WRITEFUNCTION, http_client_on_stream_data);
+    curl_easy_setopt(stream->easy, CURLOPT_WRITEDATA, stream);
+    curl_easy_setopt(stream->easy, CURLOPT_PRIVATE, stream);
+    stream->ended = curl_multi_add_handle(client->multi, stream->easy) != CURLM_OK;
+    return stream;
 }
 
-bool http_feed_is_over(const struct http_feed *feed, long *status) {
-    *status = feed->status;
-    return feed->over;
+bool http_client_stream_has_ended(const struct http_client_stream *stream, long *status) {
+    *status = stream->status;
+    return stream->ended;
 }
 
-void http_feed_close(struct http_feed *feed) {
-    if (!feed) {
+void http_client_close_stream(struct http_client_stream *stream) {
+    if (!stream) {
         return;
     }
-    if (feed->easy) { /* an answer cut off leaves a connection that is of no more use */
-        curl_multi_remove_handle(feed->client->multi, feed->easy);
-        curl_easy_cleanup(feed->easy);
+    if (stream->easy) { /* an answer cut off leaves a connection that is of no more use */
+        curl_multi_remove_handle(stream->client->multi, stream->easy);
+        curl_easy_cleanup(stream->easy);
     }
-    curl_slist_free_all(feed->headers);
-    free(feed);
+    curl_slist_free_all(stream->headers);
+    free(stream);
 }
 
-static void transfer_is_done(struct http_client *client, CURL *easy, CURLcode code) {
+static void http_client_transfer_completed(struct http_client *client, CURL *easy, CURLcode code) {
     char *private = NULL;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
-    if (*(enum transfer *)(void *)private == TRANSFER_EXCHANGE) {
-        exchange_is_done(client, (struct running *)(void *)private, code);
+    if (*(enum http_transfer *)(void *)private == TRANSFER_REQUEST) {
+        http_client_request_completed(client, (struct running *)(void *)private, code);
         return;
     }
-    struct http_feed *feed = (struct http_feed *)(void *)private;
-    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &feed->status);
-    feed->over = true;
+    struct http_client_stream *stream = (struct http_client_stream *)(void *)private;
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &stream->status);
+    stream->ended = true;
 }
 
-void http_client_follow(struct http_client *client, int64_t wait_ms) {
+void http_client_poll(struct http_client *client, int64_t wait_ms) {
     int under_way = 0, queued = 0;
     curl_multi_poll(client->multi, NULL, 0, (int)wait_ms, NULL);
     (void)curl_multi_perform(client->multi, &under_way);
     const CURLMsg *done = curl_multi_info_read(client->multi, &queued);
     while (done) { /* bounded by the number of transfers */
-        transfer_is_done(client, done->easy_handle, done->data.result);
+        http_client_transfer_completed(client, done->easy_handle, done->data.result);
         done = curl_multi_info_read(client->multi, &queued);
     }
 }

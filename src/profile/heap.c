@@ -20,16 +20,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "base/out_of_memory.h"
+#include "base/system/out_of_memory.h"
 #include "profile/stack.h"
 
-#define STACKS_MAX  8192  /* row 0 is for those that find no room */
-#define PLACES      16384 /* a power of two, more than there are stacks */
-#define PROBES_MAX  64
-#define SETS        2048 /* of live samples, a power of two */
-#define WAYS        8
-#define FILTER_SIZE 16384 /* a power of two */
-#define FILTER_FULL 255   /* stays so: counts no more */
+#define STACKS_MAX       8192  /* row 0 is for those that find no room */
+#define STACK_TABLE_SIZE 16384 /* a power of two, more than there are stacks */
+#define PROBES_MAX       64
+#define SETS             2048 /* of live samples, a power of two */
+#define WAYS             8
+#define FILTER_SIZE      16384 /* a power of two */
+#define FILTER_FULL      255   /* stays so: counts no more */
 
 static const struct profile_type types_in_use[] = {{"alloc_objects", "count"},
                                                    {"alloc_space", "bytes"},
@@ -74,7 +74,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* One after the other, so that pages are touched only for stacks that there are. */
 static struct stack_row stacks[STACKS_MAX];
 static uint32_t stack_count = 1;
-static uint16_t places[PLACES]; /* by hash: the stack's row; 0: none */
+static uint16_t stack_table[STACK_TABLE_SIZE]; /* by hash: the stack's row; 0: none */
 static struct live_sample live[SETS][WAYS];
 static int64_t lost_stacks, lost_live;
 static atomic_uchar filter[FILTER_SIZE];
@@ -83,7 +83,7 @@ static atomic_llong mean;
 #define TLS _Thread_local __attribute__((tls_model("initial-exec")))
 static TLS int64_t bytes_left;
 static TLS uint64_t random_state; /* 0: the thread has drawn nothing yet */
-static TLS bool inside;
+static TLS bool sampling;
 
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
@@ -93,7 +93,7 @@ extern void __libc_free(void *block);
 
 /* ---- when ------------------------------------------------------------------------------------ */
 
-static uint64_t mix(uint64_t value) {
+static uint64_t heap_mix_hash(uint64_t value) {
     value ^= value >> 33;
     value *= 0xff51afd7ed558ccdu;
     value ^= value >> 33;
@@ -102,11 +102,11 @@ static uint64_t mix(uint64_t value) {
 }
 
 /* xorshift64*, then the inverse of the exponential distribution. */
-static int64_t draw_distance(int64_t mean_bytes) {
+static int64_t heap_draw_distance(int64_t mean_bytes) {
     if (random_state == 0) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
-        random_state = mix((uint64_t)now.tv_nsec ^ (uintptr_t)&random_state) | 1;
+        random_state = heap_mix_hash((uint64_t)now.tv_nsec ^ (uintptr_t)&random_state) | 1;
     }
     random_state ^= random_state >> 12;
     random_state ^= random_state << 25;
@@ -118,16 +118,16 @@ static int64_t draw_distance(int64_t mean_bytes) {
 
 /* ---- which ----------------------------------------------------------------------------------- */
 
-static size_t filter_index(uintptr_t block) {
+static size_t heap_filter_index(uintptr_t block) {
     return (size_t)((block >> 4) * 0x9E3779B97F4A7C15u >> 50) & (FILTER_SIZE - 1);
 }
 
-static struct live_sample *set_of(uintptr_t block) {
-    return live[mix(block) & (SETS - 1)];
+static struct live_sample *heap_live_set(uintptr_t block) {
+    return live[heap_mix_hash(block) & (SETS - 1)];
 }
 
 /* Under the lock. Row 0 when there is no other left. */
-static uint16_t row_new(uint64_t hash, const uintptr_t *frames, size_t depth) {
+static uint16_t heap_new_row(uint64_t hash, const uintptr_t *frames, size_t depth) {
     if (stack_count == STACKS_MAX) {
         lost_stacks++;
         return 0;
@@ -140,17 +140,17 @@ static uint16_t row_new(uint64_t hash, const uintptr_t *frames, size_t depth) {
 }
 
 /* Under the lock. The index of the stack's row, or 0. */
-static uint32_t row_of(const uintptr_t *frames, size_t depth) {
+static uint32_t heap_find_row(const uintptr_t *frames, size_t depth) {
     uint64_t hash = depth + 1;
     for (size_t i = 0; i < depth; i++) {
-        hash = mix(hash ^ frames[i]);
+        hash = heap_mix_hash(hash ^ frames[i]);
     }
     hash |= 1;
     for (size_t probe = 0; probe < PROBES_MAX; probe++) {
-        uint16_t *place = &places[(hash + probe) & (PLACES - 1)];
+        uint16_t *place = &stack_table[(hash + probe) & (STACK_TABLE_SIZE - 1)];
         struct stack_row *row = &stacks[*place];
         if (*place == 0) {
-            *place = row_new(hash, frames, depth);
+            *place = heap_new_row(hash, frames, depth);
             return *place;
         }
         if (row->hash == hash && row->depth == depth &&
@@ -163,8 +163,8 @@ static uint32_t row_of(const uintptr_t *frames, size_t depth) {
 }
 
 /* Under the lock. */
-static void live_add(uintptr_t block, uint32_t stack, float objects, float bytes) {
-    struct live_sample *set = set_of(block);
+static void heap_live_add(uintptr_t block, uint32_t stack, float objects, float bytes) {
+    struct live_sample *set = heap_live_set(block);
     for (size_t i = 0; i < WAYS; i++) {
         if (atomic_load_explicit(&set[i].block, memory_order_relaxed) == 0) {
             set[i].stack = stack;
@@ -173,7 +173,7 @@ static void live_add(uintptr_t block, uint32_t stack, float objects, float bytes
             stacks[stack].inuse_objects += objects;
             stacks[stack].inuse_bytes += bytes;
             atomic_store_explicit(&set[i].block, block, memory_order_release);
-            atomic_uchar *cell = &filter[filter_index(block)];
+            atomic_uchar *cell = &filter[heap_filter_index(block)];
             if (atomic_load(cell) != FILTER_FULL) {
                 atomic_fetch_add(cell, 1);
             }
@@ -184,12 +184,12 @@ static void live_add(uintptr_t block, uint32_t stack, float objects, float bytes
 }
 
 /* Under the lock. */
-static void live_remove(struct live_sample *sample) {
+static void heap_live_remove(struct live_sample *sample) {
     uintptr_t block = atomic_load_explicit(&sample->block, memory_order_relaxed);
     stacks[sample->stack].inuse_objects -= sample->objects;
     stacks[sample->stack].inuse_bytes -= sample->bytes;
     atomic_store_explicit(&sample->block, 0, memory_order_release);
-    atomic_uchar *cell = &filter[filter_index(block)];
+    atomic_uchar *cell = &filter[heap_filter_index(block)];
     if (atomic_load(cell) != FILTER_FULL) {
         atomic_fetch_sub(cell, 1);
     }
@@ -197,41 +197,41 @@ static void live_remove(struct live_sample *sample) {
 
 /* ---- sampling -------------------------------------------------------------------------------- */
 
-static __attribute__((noinline)) void sample(void *block, size_t size) {
+static __attribute__((noinline)) void heap_take_sample(void *block, size_t size) {
     int64_t mean_bytes = atomic_load_explicit(&mean, memory_order_relaxed);
     if (mean_bytes <= 0) { /* off: look again later */
         bytes_left = INT64_MAX / 2;
         return;
     }
     bool fresh = random_state == 0;
-    bytes_left = draw_distance(mean_bytes);
+    bytes_left = heap_draw_distance(mean_bytes);
     if (fresh) { /* the thread's first distance begins with this block */
         bytes_left -= (int64_t)size;
         if (bytes_left >= 0) {
             return;
         }
-        bytes_left = draw_distance(mean_bytes);
+        bytes_left = heap_draw_distance(mean_bytes);
     }
-    if (block == NULL || inside) {
+    if (block == NULL || sampling) {
         return;
     }
     int error = errno;
     uintptr_t frames[STACK_DEPTH_MAX];
-    inside = true;
+    sampling = true;
     size_t depth = stack_capture(frames, 1); /* malloc is the innermost */
     double objects = 1 / -expm1(-(double)size / (double)mean_bytes);
     double bytes = objects * (double)size;
     pthread_mutex_lock(&lock);
-    uint32_t stack = row_of(frames, depth);
+    uint32_t stack = heap_find_row(frames, depth);
     stacks[stack].alloc_objects += objects;
     stacks[stack].alloc_bytes += bytes;
-    live_add((uintptr_t)block, stack, (float)objects, (float)bytes);
+    heap_live_add((uintptr_t)block, stack, (float)objects, (float)bytes);
     pthread_mutex_unlock(&lock);
-    inside = false;
+    sampling = false;
     errno = error;
 }
 
-static inline void *allocated(void *block, size_t size) {
+static inline void *heap_on_allocated(void *block, size_t size) {
     if (__builtin_expect(block == NULL, 0)) { /* of any size, so that the count could overflow */
         if (size > 0) {                       /* else realloc has freed it */
             out_of_memory_note(size);
@@ -240,17 +240,17 @@ static inline void *allocated(void *block, size_t size) {
     }
     bytes_left -= (int64_t)(size > 0 ? size : 1);
     if (__builtin_expect(bytes_left < 0, 0)) {
-        sample(block, size > 0 ? size : 1);
+        heap_take_sample(block, size > 0 ? size : 1);
     }
     return block;
 }
 
-static __attribute__((noinline)) void forget(uintptr_t block) {
-    struct live_sample *set = set_of(block);
+static __attribute__((noinline)) void heap_forget_block(uintptr_t block) {
+    struct live_sample *set = heap_live_set(block);
     for (size_t i = 0; i < WAYS; i++) {
         if (atomic_load_explicit(&set[i].block, memory_order_acquire) == block) {
             pthread_mutex_lock(&lock);
-            live_remove(&set[i]);
+            heap_live_remove(&set[i]);
             pthread_mutex_unlock(&lock);
             return;
         }
@@ -258,27 +258,27 @@ static __attribute__((noinline)) void forget(uintptr_t block) {
 }
 
 /* Before the block is given back: then another thread may get it. */
-static inline void freed(void *block) {
-    atomic_uchar *cell = &filter[filter_index((uintptr_t)block)];
+static inline void heap_on_freed(void *block) {
+    atomic_uchar *cell = &filter[heap_filter_index((uintptr_t)block)];
     if (__builtin_expect(atomic_load_explicit(cell, memory_order_relaxed) != 0, 0) &&
         block != NULL) {
-        forget((uintptr_t)block);
+        heap_forget_block((uintptr_t)block);
     }
 }
 
 /* ---- malloc(3), and posix_memalign(3) -------------------------------------------------------- */
 
 void *malloc(size_t size) {
-    return allocated(__libc_malloc(size), size);
+    return heap_on_allocated(__libc_malloc(size), size);
 }
 
 void *calloc(size_t count, size_t size) {
-    return allocated(__libc_calloc(count, size), count * size); /* too much: none anyway */
+    return heap_on_allocated(__libc_calloc(count, size), count * size); /* too much: none anyway */
 }
 
 void *realloc(void *block, size_t size) {
-    freed(block);
-    return allocated(__libc_realloc(block, size), size);
+    heap_on_freed(block);
+    return heap_on_allocated(__libc_realloc(block, size), size);
 }
 
 void *reallocarray(void *block, size_t count, size_t size) {
@@ -291,16 +291,16 @@ void *reallocarray(void *block, size_t count, size_t size) {
 }
 
 void free(void *block) {
-    freed(block);
+    heap_on_freed(block);
     __libc_free(block);
 }
 
 void *memalign(size_t alignment, size_t size) {
-    return allocated(__libc_memalign(alignment, size), size);
+    return heap_on_allocated(__libc_memalign(alignment, size), size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size) {
-    return allocated(__libc_memalign(alignment, size), size);
+    return heap_on_allocated(__libc_memalign(alignment, size), size);
 }
 
 int posix_memalign(void **out, size_t alignment, size_t size) {
@@ -310,7 +310,7 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
     int error = errno;
     void *block = __libc_memalign(alignment, size);
     errno = error;
-    block = allocated(block, size);
+    block = heap_on_allocated(block, size);
     if (block == NULL) {
         return ENOMEM;
     }
@@ -325,8 +325,8 @@ bool heap_profile_supported(void) {
 }
 
 /* A child has the lock as it was: it samples nothing, and looks nothing up. */
-static void in_child(void) {
-    inside = true;
+static void heap_disable_in_child(void) {
+    sampling = true;
     atomic_store(&mean, 0);
     memset((void *)filter, 0, sizeof(filter));
 }
@@ -336,7 +336,7 @@ void heap_profile_start(int64_t mean_bytes) {
     if (!prepared) {
         prepared = true;
         stack_prepare();
-        pthread_atfork(NULL, NULL, in_child);
+        pthread_atfork(NULL, NULL, heap_disable_in_child);
     }
     atomic_store(&mean, mean_bytes);
     bytes_left = 0; /* this thread's; the others have not begun */
@@ -353,7 +353,7 @@ void heap_profile_lost(int64_t *lost_stacks_out, int64_t *lost_live_out) {
     pthread_mutex_unlock(&lock);
 }
 
-static int64_t whole(double value) {
+static int64_t heap_round(double value) {
     return value > 0 ? (int64_t)(value + 0.5) : 0;
 }
 
@@ -364,8 +364,8 @@ struct profile *heap_profile_take(void) {
         pthread_mutex_lock(&lock);
         struct stack_row row = stacks[i]; /* copied: adding allocates */
         pthread_mutex_unlock(&lock);
-        int64_t values[] = {whole(row.alloc_objects), whole(row.alloc_bytes),
-                            whole(row.inuse_objects), whole(row.inuse_bytes)};
+        int64_t values[] = {heap_round(row.alloc_objects), heap_round(row.alloc_bytes),
+                            heap_round(row.inuse_objects), heap_round(row.inuse_bytes)};
         if (values[0] > 0 && profile_add(profile, row.frames, row.depth, values, NULL) != ERR_OK) {
             profile_destroy(profile);
             return NULL;
@@ -373,7 +373,7 @@ struct profile *heap_profile_take(void) {
     }
     if (profile != NULL) {
         clock_gettime(CLOCK_REALTIME, &now);
-        profile_took(profile, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec, 0);
+        profile_set_time(profile, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec, 0);
     }
     return profile;
 }

@@ -45,7 +45,7 @@ enum { LOCATION_ID = 1, LOCATION_MAPPING = 2, LOCATION_ADDRESS = 3, LOCATION_LIN
 enum { LINE_FUNCTION = 1 };
 enum { FUNCTION_ID = 1, FUNCTION_NAME = 2, FUNCTION_SYSTEM_NAME = 3, FUNCTION_FILE = 4 };
 
-struct sample {
+struct profile_sample {
     int64_t values[PROFILE_TYPES_MAX];
     char thread[THREAD_LEN]; /* empty: none */
     uint16_t depth;
@@ -57,7 +57,7 @@ struct profile {
     size_t type_count;
     struct profile_type period_type;
     int64_t period, begun_at_ns, duration_ns;
-    const char *shown; /* name of a type */
+    const char *default_type; /* name of a type */
     struct buffer samples, frames;
 };
 
@@ -70,7 +70,7 @@ struct profile *profile_create(const struct profile_type *types, size_t type_cou
                                     .type_count = type_count,
                                     .period_type = period_type,
                                     .period = period,
-                                    .shown = types[type_count - 1].name};
+                                    .default_type = types[type_count - 1].name};
         buffer_init(&profile->samples);
         buffer_init(&profile->frames);
     }
@@ -87,8 +87,8 @@ void profile_destroy(struct profile *profile) {
 
 enum err profile_add(struct profile *profile, const uintptr_t *frames, size_t depth,
                      const int64_t *values, const char *thread) {
-    struct sample sample = {.depth = (uint16_t)depth,
-                            .frames_at = profile->frames.len / sizeof(uintptr_t)};
+    struct profile_sample sample = {.depth = (uint16_t)depth,
+                                    .frames_at = profile->frames.len / sizeof(uintptr_t)};
     assert(depth <= STACK_DEPTH_MAX);
     memcpy(sample.values, values, profile->type_count * sizeof(*values));
     if (thread != NULL) {
@@ -101,24 +101,25 @@ enum err profile_add(struct profile *profile, const uintptr_t *frames, size_t de
     return profile->samples.failed || profile->frames.failed ? ERR_MEMORY : ERR_OK;
 }
 
-void profile_show(struct profile *profile, const char *type_name) {
-    profile->shown = type_name;
+void profile_set_default_type(struct profile *profile, const char *type_name) {
+    profile->default_type = type_name;
 }
 
-void profile_took(struct profile *profile, int64_t begun_at_ns, int64_t duration_ns) {
+void profile_set_time(struct profile *profile, int64_t begun_at_ns, int64_t duration_ns) {
     profile->begun_at_ns = begun_at_ns;
     profile->duration_ns = duration_ns;
 }
 
-size_t profile_samples(const struct profile *profile) {
-    return profile->samples.len / sizeof(struct sample);
+size_t profile_sample_count(const struct profile *profile) {
+    return profile->samples.len / sizeof(struct profile_sample);
 }
 
-static const struct sample *sample_at(const struct profile *profile, size_t index) {
-    return (const struct sample *)(const void *)profile->samples.data + index;
+static const struct profile_sample *profile_sample_at(const struct profile *profile, size_t index) {
+    return (const struct profile_sample *)(const void *)profile->samples.data + index;
 }
 
-static const uintptr_t *frames_of(const struct profile *profile, const struct sample *sample) {
+static const uintptr_t *profile_sample_frames(const struct profile *profile,
+                                              const struct profile_sample *sample) {
     return (const uintptr_t *)(const void *)profile->frames.data + sample->frames_at;
 }
 
@@ -132,7 +133,7 @@ struct entry {
     char key[]; /* text with its NUL, or an address */
 };
 
-struct writer {
+struct profile_writer {
     const struct profile *profile;
     struct symbols *symbols;
     struct buffer *out;
@@ -142,8 +143,8 @@ struct writer {
 };
 
 /* *fresh: it had none before. */
-static int64_t number_of(struct writer *writer, struct entry **table, int64_t *count,
-                         const void *key, size_t key_len, bool *fresh) {
+static int64_t profile_intern(struct profile_writer *writer, struct entry **table, int64_t *count,
+                              const void *key, size_t key_len, bool *fresh) {
     struct entry *entry;
     HASH_FIND(hh, *table, key, key_len, entry);
     *fresh = entry == NULL;
@@ -163,45 +164,47 @@ static int64_t number_of(struct writer *writer, struct entry **table, int64_t *c
 }
 
 /* The first is "", which is number 0. */
-static int64_t string_of(struct writer *writer, const char *text) {
+static int64_t profile_string_id(struct profile_writer *writer, const char *text) {
     bool fresh;
-    return number_of(writer, &writer->strings, &writer->string_count, text, strlen(text) + 1,
-                     &fresh) -
+    return profile_intern(writer, &writer->strings, &writer->string_count, text, strlen(text) + 1,
+                          &fresh) -
            1;
 }
 
 /* Appends the message within and empties it. */
-static void put_within(struct writer *writer, unsigned field, struct buffer *within) {
+static void profile_put_message(struct profile_writer *writer, unsigned field,
+                                struct buffer *within) {
     writer->failed = writer->failed || within->failed;
     proto_bytes(writer->out, field, within->data, within->len);
     buffer_fini(within);
 }
 
-static void put_type(struct writer *writer, unsigned field, struct profile_type type) {
+static void profile_put_type(struct profile_writer *writer, unsigned field,
+                             struct profile_type type) {
     struct buffer within;
     buffer_init(&within);
-    proto_int(&within, TYPE_NAME, string_of(writer, type.name));
-    proto_int(&within, TYPE_UNIT, string_of(writer, type.unit));
-    put_within(writer, field, &within);
+    proto_int(&within, TYPE_NAME, profile_string_id(writer, type.name));
+    proto_int(&within, TYPE_UNIT, profile_string_id(writer, type.unit));
+    profile_put_message(writer, field, &within);
 }
 
-static int64_t function_of(struct writer *writer, const char *name) {
+static int64_t profile_function_id(struct profile_writer *writer, const char *name) {
     bool fresh;
-    int64_t number = number_of(writer, &writer->functions, &writer->function_count, name,
-                               strlen(name) + 1, &fresh);
+    int64_t number = profile_intern(writer, &writer->functions, &writer->function_count, name,
+                                    strlen(name) + 1, &fresh);
     if (fresh) {
         struct buffer within;
         buffer_init(&within);
         proto_int(&within, FUNCTION_ID, number);
-        proto_int(&within, FUNCTION_NAME, string_of(writer, name));
-        proto_int(&within, FUNCTION_SYSTEM_NAME, string_of(writer, name));
-        put_within(writer, PROFILE_FUNCTION, &within);
+        proto_int(&within, FUNCTION_NAME, profile_string_id(writer, name));
+        proto_int(&within, FUNCTION_SYSTEM_NAME, profile_string_id(writer, name));
+        profile_put_message(writer, PROFILE_FUNCTION, &within);
     }
     return number;
 }
 
 /* 0: in none. */
-static int64_t mapping_of(struct writer *writer, uintptr_t address) {
+static int64_t profile_mapping_id(struct profile_writer *writer, uintptr_t address) {
     size_t count;
     const struct module *modules = symbols_modules(writer->symbols, &count);
     for (size_t i = 0; i < count; i++) {
@@ -213,10 +216,11 @@ static int64_t mapping_of(struct writer *writer, uintptr_t address) {
 }
 
 /* A function without a name is called by its module: "libfoo.so.1+0x1234". */
-static void name_of(struct writer *writer, uintptr_t address, char *out, size_t len) {
+static void profile_symbol_name(struct profile_writer *writer, uintptr_t address, char *out,
+                                size_t len) {
     size_t count;
     const struct module *modules = symbols_modules(writer->symbols, &count);
-    int64_t mapping = mapping_of(writer, address);
+    int64_t mapping = profile_mapping_id(writer, address);
     const char *name = symbols_name(writer->symbols, address);
     if (name != NULL) {
         snprintf(out, len, "%s", name);
@@ -230,50 +234,50 @@ static void name_of(struct writer *writer, uintptr_t address, char *out, size_t 
     }
 }
 
-static int64_t location_of(struct writer *writer, uintptr_t address) {
+static int64_t profile_location_id(struct profile_writer *writer, uintptr_t address) {
     bool fresh;
-    int64_t number = number_of(writer, &writer->locations, &writer->location_count, &address,
-                               sizeof(address), &fresh);
+    int64_t number = profile_intern(writer, &writer->locations, &writer->location_count, &address,
+                                    sizeof(address), &fresh);
     if (fresh) {
         char name[256];
         struct buffer within, line;
         buffer_init(&within);
         buffer_init(&line);
-        name_of(writer, address, name, sizeof(name));
-        proto_int(&line, LINE_FUNCTION, function_of(writer, name));
+        profile_symbol_name(writer, address, name, sizeof(name));
+        proto_int(&line, LINE_FUNCTION, profile_function_id(writer, name));
         proto_int(&within, LOCATION_ID, number);
-        proto_int(&within, LOCATION_MAPPING, mapping_of(writer, address));
+        proto_int(&within, LOCATION_MAPPING, profile_mapping_id(writer, address));
         proto_int(&within, LOCATION_ADDRESS, (int64_t)address);
         proto_bytes(&within, LOCATION_LINE, line.data, line.len);
         writer->failed = writer->failed || line.failed;
         buffer_fini(&line);
-        put_within(writer, PROFILE_LOCATION, &within);
+        profile_put_message(writer, PROFILE_LOCATION, &within);
     }
     return number;
 }
 
-static void put_sample(struct writer *writer, const struct sample *sample) {
+static void profile_put_sample(struct profile_writer *writer, const struct profile_sample *sample) {
     int64_t locations[STACK_DEPTH_MAX];
-    const uintptr_t *frames = frames_of(writer->profile, sample);
+    const uintptr_t *frames = profile_sample_frames(writer->profile, sample);
     struct buffer within, label;
     buffer_init(&within);
     for (size_t i = 0; i < sample->depth; i++) {
-        locations[i] = location_of(writer, frames[i]);
+        locations[i] = profile_location_id(writer, frames[i]);
     }
     proto_packed(&within, SAMPLE_LOCATION, locations, sample->depth);
     proto_packed(&within, SAMPLE_VALUE, sample->values, writer->profile->type_count);
     if (sample->thread[0] != '\0') {
         buffer_init(&label);
-        proto_int(&label, LABEL_KEY, string_of(writer, "thread"));
-        proto_int(&label, LABEL_TEXT, string_of(writer, sample->thread));
+        proto_int(&label, LABEL_KEY, profile_string_id(writer, "thread"));
+        proto_int(&label, LABEL_TEXT, profile_string_id(writer, sample->thread));
         proto_bytes(&within, SAMPLE_LABEL, label.data, label.len);
         writer->failed = writer->failed || label.failed;
         buffer_fini(&label);
     }
-    put_within(writer, PROFILE_SAMPLE, &within);
+    profile_put_message(writer, PROFILE_SAMPLE, &within);
 }
 
-static void put_mappings(struct writer *writer) {
+static void profile_put_mappings(struct profile_writer *writer) {
     size_t count;
     const struct module *modules = symbols_modules(writer->symbols, &count);
     for (size_t i = 0; i < count; i++) {
@@ -283,34 +287,34 @@ static void put_mappings(struct writer *writer) {
         proto_int(&within, MAPPING_BEGIN, (int64_t)modules[i].begin);
         proto_int(&within, MAPPING_END, (int64_t)modules[i].end);
         proto_int(&within, MAPPING_OFFSET, (int64_t)modules[i].offset);
-        proto_int(&within, MAPPING_PATH, string_of(writer, modules[i].path));
-        proto_int(&within, MAPPING_BUILD_ID, string_of(writer, modules[i].build_id));
+        proto_int(&within, MAPPING_PATH, profile_string_id(writer, modules[i].path));
+        proto_int(&within, MAPPING_BUILD_ID, profile_string_id(writer, modules[i].build_id));
         proto_int(&within, MAPPING_HAS_FUNCTIONS, 1);
-        put_within(writer, PROFILE_MAPPING, &within);
+        profile_put_message(writer, PROFILE_MAPPING, &within);
     }
 }
 
-static void put_all(struct writer *writer) {
+static void profile_put_all(struct profile_writer *writer) {
     const struct profile *profile = writer->profile;
-    string_of(writer, "");
+    profile_string_id(writer, "");
     for (size_t i = 0; i < profile->type_count; i++) {
-        put_type(writer, PROFILE_SAMPLE_TYPE, profile->types[i]);
+        profile_put_type(writer, PROFILE_SAMPLE_TYPE, profile->types[i]);
     }
-    put_mappings(writer);
-    for (size_t i = 0; i < profile_samples(profile); i++) {
-        put_sample(writer, sample_at(profile, i));
+    profile_put_mappings(writer);
+    for (size_t i = 0; i < profile_sample_count(profile); i++) {
+        profile_put_sample(writer, profile_sample_at(profile, i));
     }
     proto_int(writer->out, PROFILE_TIME_NANOS, profile->begun_at_ns);
     proto_int(writer->out, PROFILE_DURATION_NANOS, profile->duration_ns);
-    put_type(writer, PROFILE_PERIOD_TYPE, profile->period_type);
+    profile_put_type(writer, PROFILE_PERIOD_TYPE, profile->period_type);
     proto_int(writer->out, PROFILE_PERIOD, profile->period);
-    proto_int(writer->out, PROFILE_DEFAULT_TYPE, string_of(writer, profile->shown));
+    proto_int(writer->out, PROFILE_DEFAULT_TYPE, profile_string_id(writer, profile->default_type));
     for (struct entry *entry = writer->strings; entry != NULL; entry = entry->hh.next) {
         proto_bytes(writer->out, PROFILE_STRING, entry->key, entry->key_len - 1);
     }
 }
 
-static void free_table(struct entry **table) {
+static void profile_free_table(struct entry **table) {
     struct entry *entry, *next;
     HASH_ITER(hh, *table, entry, next) {
         HASH_DEL(*table, entry);
@@ -318,7 +322,7 @@ static void free_table(struct entry **table) {
     }
 }
 
-static enum err gzip(const struct buffer *plain, struct buffer *out) {
+static enum err profile_compress(const struct buffer *plain, struct buffer *out) {
     enum { GZIP_WINDOW_BITS = 15 + 16 };
     unsigned char block[16384];
     z_stream stream = {.next_in = (Bytef *)plain->data, .avail_in = (uInt)plain->len};
@@ -340,25 +344,25 @@ static enum err gzip(const struct buffer *plain, struct buffer *out) {
 enum err profile_write(const struct profile *profile, struct buffer *out) {
     struct buffer plain;
     buffer_init(&plain);
-    struct writer writer = {.profile = profile, .symbols = symbols_open(), .out = &plain};
+    struct profile_writer writer = {.profile = profile, .symbols = symbols_open(), .out = &plain};
     if (writer.symbols != NULL) {
-        put_all(&writer);
+        profile_put_all(&writer);
     }
     bool good = writer.symbols != NULL && !writer.failed && !plain.failed;
-    free_table(&writer.strings);
-    free_table(&writer.functions);
-    free_table(&writer.locations);
+    profile_free_table(&writer.strings);
+    profile_free_table(&writer.functions);
+    profile_free_table(&writer.locations);
     symbols_close(writer.symbols);
-    enum err result = good ? gzip(&plain, out) : ERR_MEMORY;
+    enum err result = good ? profile_compress(&plain, out) : ERR_MEMORY;
     buffer_fini(&plain);
     return result;
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-static void print_sample(struct writer *writer, const struct sample *sample,
-                         const int64_t *values) {
-    const uintptr_t *frames = frames_of(writer->profile, sample);
+static void profile_print_sample(struct profile_writer *writer, const struct profile_sample *sample,
+                                 const int64_t *values) {
+    const uintptr_t *frames = profile_sample_frames(writer->profile, sample);
     for (size_t i = 0; i < writer->profile->type_count; i++) {
         buffer_printf(writer->out, "%s%" PRId64, i > 0 ? " " : "", values[i]);
     }
@@ -370,32 +374,33 @@ static void print_sample(struct writer *writer, const struct sample *sample,
                   sample->thread, sample->thread[0] != '\0' ? "\n" : "");
     for (size_t i = 0; i < sample->depth; i++) {
         char name[256];
-        name_of(writer, frames[i], name, sizeof(name));
+        profile_symbol_name(writer, frames[i], name, sizeof(name));
         buffer_printf(writer->out, "#\t0x%" PRIxPTR "\t%s\n", frames[i], name);
     }
     buffer_append_str(writer->out, "\n");
 }
 
-struct group {
+struct profile_group {
     UT_hash_handle hh;
-    const struct sample *sample;
+    const struct profile_sample *sample;
     int64_t values[PROFILE_TYPES_MAX];
     size_t key_len;
     char key[]; /* thread and frames */
 };
 
-static int by_first_value(const struct group *left, const struct group *right) {
+static int profile_compare_first_value(const struct profile_group *left,
+                                       const struct profile_group *right) {
     return left->values[0] < right->values[0] ? 1 : left->values[0] > right->values[0] ? -1 : 0;
 }
 
-static void group_sample(struct writer *writer, struct group **groups,
-                         const struct sample *sample) {
+static void profile_group_sample(struct profile_writer *writer, struct profile_group **groups,
+                                 const struct profile_sample *sample) {
     char key[THREAD_LEN + STACK_DEPTH_MAX * sizeof(uintptr_t)];
     size_t frames_len = sample->depth * sizeof(uintptr_t), len = THREAD_LEN + frames_len;
-    struct group *group;
+    struct profile_group *group;
     memcpy(key, sample->thread, THREAD_LEN);
     if (frames_len > 0) {
-        memcpy(key + THREAD_LEN, frames_of(writer->profile, sample), frames_len);
+        memcpy(key + THREAD_LEN, profile_sample_frames(writer->profile, sample), frames_len);
     }
     HASH_FIND(hh, *groups, key, len, group);
     if (group == NULL) {
@@ -415,20 +420,20 @@ static void group_sample(struct writer *writer, struct group **groups,
 }
 
 enum err profile_print(const struct profile *profile, bool grouped, struct buffer *out) {
-    struct writer writer = {.profile = profile, .symbols = symbols_open(), .out = out};
-    struct group *groups = NULL, *group, *next;
-    size_t count = writer.symbols != NULL ? profile_samples(profile) : 0;
+    struct profile_writer writer = {.profile = profile, .symbols = symbols_open(), .out = out};
+    struct profile_group *groups = NULL, *group, *next;
+    size_t count = writer.symbols != NULL ? profile_sample_count(profile) : 0;
     for (size_t i = 0; i < count; i++) {
-        const struct sample *sample = sample_at(profile, i);
+        const struct profile_sample *sample = profile_sample_at(profile, i);
         if (grouped) {
-            group_sample(&writer, &groups, sample);
+            profile_group_sample(&writer, &groups, sample);
         } else {
-            print_sample(&writer, sample, sample->values);
+            profile_print_sample(&writer, sample, sample->values);
         }
     }
-    HASH_SORT(groups, by_first_value);
+    HASH_SORT(groups, profile_compare_first_value);
     HASH_ITER(hh, groups, group, next) {
-        print_sample(&writer, group->sample, group->values);
+        profile_print_sample(&writer, group->sample, group->values);
         HASH_DEL(groups, group);
         free(group);
     }

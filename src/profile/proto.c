@@ -3,7 +3,7 @@
 
 enum { WIRE_VARINT = 0, WIRE_LEN = 2 };
 
-static void varint(struct buffer *out, uint64_t value) {
+static void proto_put_varint(struct buffer *out, uint64_t value) {
     unsigned char bytes[10];
     size_t len = 0;
     while (value >= 0x80) {
@@ -16,14 +16,14 @@ static void varint(struct buffer *out, uint64_t value) {
 
 void proto_int(struct buffer *out, unsigned field, int64_t value) {
     if (value != 0) {
-        varint(out, field << 3 | WIRE_VARINT);
-        varint(out, (uint64_t)value);
+        proto_put_varint(out, field << 3 | WIRE_VARINT);
+        proto_put_varint(out, (uint64_t)value);
     }
 }
 
 void proto_bytes(struct buffer *out, unsigned field, const void *data, size_t len) {
-    varint(out, field << 3 | WIRE_LEN);
-    varint(out, len);
+    proto_put_varint(out, field << 3 | WIRE_LEN);
+    proto_put_varint(out, len);
     if (len > 0) {
         buffer_append(out, data, len);
     }
@@ -33,7 +33,7 @@ void proto_packed(struct buffer *out, unsigned field, const int64_t *values, siz
     struct buffer packed;
     buffer_init(&packed);
     for (size_t i = 0; i < count; i++) {
-        varint(&packed, (uint64_t)values[i]);
+        proto_put_varint(&packed, (uint64_t)values[i]);
     }
     if (packed.failed) {
         out->failed = true;

@@ -56,63 +56,63 @@ struct slot {
     uintptr_t frames[STACK_DEPTH_MAX];
 };
 
-struct thread {
+struct profiled_thread {
     pid_t id;
     char name[NAME_LEN];
     timer_t timer;
-    bool timed;
+    bool timer_created;
 };
 
 /* One for each kind of profile, so that one of seconds does not keep the others waiting. */
-static struct taker {
+static struct signal_profiler {
     pthread_mutex_t one_at_a_time;
     size_t slots_max;
     struct slot *slots;
-    struct thread *threads; /* under one_at_a_time, as the count */
+    struct profiled_thread *threads; /* under one_at_a_time, as the count */
     size_t thread_count;
-    bool handled;
-    int last; /* generation */
+    bool handler_installed;
+    int last_generation; /* generation */
     atomic_size_t slots_used;
     atomic_int generation; /* of the profile that runs; 0: none. Carried by its signals */
     atomic_int in_handlers;
-} of_cpu = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER, .slots_max = SLOTS_CPU},
-  of_threads = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER, .slots_max = THREADS_MAX};
+} cpu_profiler = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER, .slots_max = SLOTS_CPU},
+  threads_profiler = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER, .slots_max = THREADS_MAX};
 
-static int64_t now_ns(clockid_t clock) {
+static int64_t signals_now_ns(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
     return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-static void rest(long ns) {
+static void signals_sleep_ns(long ns) {
     struct timespec time = {.tv_nsec = ns};
     nanosleep(&time, NULL); /* short if a signal comes: then the next turn is early */
 }
 
 /* ---- the handler ----------------------------------------------------------------------------- */
 
-static void on_signal(int number, siginfo_t *info, void *context) {
+static void signals_on_signal(int number, siginfo_t *info, void *context) {
     int error = errno;
-    struct taker *taker = number == SIGNAL_CPU ? &of_cpu : &of_threads;
-    atomic_fetch_add(&taker->in_handlers, 1);
+    struct signal_profiler *profiler = number == SIGNAL_CPU ? &cpu_profiler : &threads_profiler;
+    atomic_fetch_add(&profiler->in_handlers, 1);
     /* One of an earlier profile, or someone else's kill(), finds no generation of its own. */
     if ((info->si_code == SI_TIMER || info->si_code == SI_QUEUE) && info->si_value.sival_int != 0 &&
-        info->si_value.sival_int == atomic_load(&taker->generation)) {
-        size_t index = atomic_fetch_add(&taker->slots_used, 1);
-        if (index < taker->slots_max) {
-            struct slot *slot = &taker->slots[index];
+        info->si_value.sival_int == atomic_load(&profiler->generation)) {
+        size_t index = atomic_fetch_add(&profiler->slots_used, 1);
+        if (index < profiler->slots_max) {
+            struct slot *slot = &profiler->slots[index];
             slot->thread = (pid_t)syscall(SYS_gettid);
             slot->depth = (uint16_t)stack_capture_interrupted(slot->frames, context);
             atomic_store(&slot->full, true);
         }
     }
-    atomic_fetch_sub(&taker->in_handlers, 1);
+    atomic_fetch_sub(&profiler->in_handlers, 1);
     errno = error;
 }
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-static void read_name(struct thread *thread) {
+static void signals_read_name(struct profiled_thread *thread) {
     char path[64];
     snprintf(path, sizeof(path), "/proc/self/task/%d/comm", (int)thread->id);
     FILE *file = fopen(path, "re");
@@ -124,10 +124,11 @@ static void read_name(struct thread *thread) {
     }
 }
 
-static struct thread *thread_of(const struct taker *taker, pid_t id) {
-    for (size_t i = 0; i < taker->thread_count; i++) {
-        if (taker->threads[i].id == id) {
-            return &taker->threads[i];
+static struct profiled_thread *signals_find_thread(const struct signal_profiler *profiler,
+                                                   pid_t id) {
+    for (size_t i = 0; i < profiler->thread_count; i++) {
+        if (profiler->threads[i].id == id) {
+            return &profiler->threads[i];
         }
     }
     return NULL;
@@ -135,33 +136,35 @@ static struct thread *thread_of(const struct taker *taker, pid_t id) {
 
 /* A timer of the thread's processor time; its first tick comes anywhere in a period, so that
  * threads which use less than one are seen as often as they ought to be. */
-static void time_thread(struct thread *thread) {
+static void signals_start_timer(struct profiled_thread *thread) {
     enum { PER_THREAD = 4, BY_SCHEDULER = 2 }; /* as pthread_getcpuclockid makes them */
     clockid_t clock = (clockid_t)(~(unsigned)thread->id << 3 | PER_THREAD | BY_SCHEDULER);
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGNAL_CPU};
-    event.sigev_value.sival_int = atomic_load(&of_cpu.generation);
+    event.sigev_value.sival_int = atomic_load(&cpu_profiler.generation);
     event._sigev_un._tid = thread->id;
     struct itimerspec times = {.it_interval.tv_nsec = PERIOD_NS};
     times.it_value.tv_nsec = 1 + random() % PERIOD_NS;
-    thread->timed = timer_create(clock, &event, &thread->timer) == 0;
-    if (thread->timed) {
+    thread->timer_created = timer_create(clock, &event, &thread->timer) == 0;
+    if (thread->timer_created) {
         timer_settime(thread->timer, 0, &times, NULL);
     }
 }
 
 /* Adds those that are new; their number is bounded, and so is the search for each. */
-static void find_threads(struct taker *taker, void (*found)(struct thread *thread)) {
+static void signals_add_new_threads(struct signal_profiler *profiler,
+                                    void (*found)(struct profiled_thread *thread)) {
     struct dirent *entry;
     DIR *folder = opendir("/proc/self/task");
     while (folder != NULL && (entry = readdir(folder)) != NULL) {
         pid_t id = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (id <= 0 || taker->thread_count == THREADS_MAX || thread_of(taker, id) != NULL) {
+        if (id <= 0 || profiler->thread_count == THREADS_MAX ||
+            signals_find_thread(profiler, id) != NULL) {
             continue;
         }
-        struct thread *thread = &taker->threads[taker->thread_count++];
+        struct profiled_thread *thread = &profiler->threads[profiler->thread_count++];
         memset(thread, 0, sizeof(*thread));
         thread->id = id;
-        read_name(thread);
+        signals_read_name(thread);
         found(thread);
     }
     if (folder != NULL) {
@@ -171,71 +174,74 @@ static void find_threads(struct taker *taker, void (*found)(struct thread *threa
 
 /* ---- a profile ------------------------------------------------------------------------------- */
 
-static bool make_room(struct taker *taker) {
-    if (taker->slots == NULL) {
-        taker->slots =
-            calloc(taker->slots_max, sizeof(*taker->slots)); /* untouched: costs nothing */
+static bool signals_allocate_slots(struct signal_profiler *profiler) {
+    if (profiler->slots == NULL) {
+        profiler->slots =
+            calloc(profiler->slots_max, sizeof(*profiler->slots)); /* untouched: costs nothing */
     }
-    if (taker->threads == NULL) {
-        taker->threads = calloc(THREADS_MAX, sizeof(*taker->threads));
+    if (profiler->threads == NULL) {
+        profiler->threads = calloc(THREADS_MAX, sizeof(*profiler->threads));
     }
-    return taker->slots != NULL && taker->threads != NULL;
+    return profiler->slots != NULL && profiler->threads != NULL;
 }
 
-static enum err begin(struct taker *taker) {
-    if (!make_room(taker)) {
+static enum err signals_begin(struct signal_profiler *profiler) {
+    if (!signals_allocate_slots(profiler)) {
         return ERR_MEMORY;
     }
-    if (!taker->handled) {
-        struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    if (!profiler->handler_installed) {
+        struct sigaction action = {.sa_sigaction = signals_on_signal,
+                                   .sa_flags = SA_SIGINFO | SA_RESTART};
         sigfillset(&action.sa_mask);
         sigdelset(&action.sa_mask, SIGSEGV);
         sigdelset(&action.sa_mask, SIGBUS);
         stack_prepare();
         /* It stays: a late signal must not end the process. */
-        sigaction(taker == &of_cpu ? SIGNAL_CPU : SIGNAL_THREADS, &action, NULL);
-        taker->handled = true;
+        sigaction(profiler == &cpu_profiler ? SIGNAL_CPU : SIGNAL_THREADS, &action, NULL);
+        profiler->handler_installed = true;
     }
-    taker->thread_count = 0;
-    atomic_store(&taker->slots_used, 0);
+    profiler->thread_count = 0;
+    atomic_store(&profiler->slots_used, 0);
     stack_guard();
-    taker->last = taker->last == INT32_MAX ? 1 : taker->last + 1;
-    atomic_store(&taker->generation, taker->last);
+    profiler->last_generation =
+        profiler->last_generation == INT32_MAX ? 1 : profiler->last_generation + 1;
+    atomic_store(&profiler->generation, profiler->last_generation);
     return ERR_OK;
 }
 
 /* No handler writes after this, but one that has hung for a second: then its slot is left alone. */
-static void end(struct taker *taker) {
-    atomic_store(&taker->generation, 0);
-    for (int i = 0; i < ANSWER_TURNS && atomic_load(&taker->in_handlers) > 0; i++) {
-        rest(1000000);
+static void signals_end(struct signal_profiler *profiler) {
+    atomic_store(&profiler->generation, 0);
+    for (int i = 0; i < ANSWER_TURNS && atomic_load(&profiler->in_handlers) > 0; i++) {
+        signals_sleep_ns(1000000);
     }
     stack_unguard();
 }
 
-static size_t used(struct taker *taker) {
-    size_t count = atomic_load(&taker->slots_used);
-    return count < taker->slots_max ? count : taker->slots_max;
+static size_t signals_used_slots(struct signal_profiler *profiler) {
+    size_t count = atomic_load(&profiler->slots_used);
+    return count < profiler->slots_max ? count : profiler->slots_max;
 }
 
 /* What was touched goes back to the system, and reads as zero from then on. */
-static void clear_slots(struct taker *taker) {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)taker->slots;
-    uintptr_t end = (begin + taker->slots_max * sizeof(*taker->slots)) / page * page;
-    for (size_t i = 0; i < used(taker); i++) {
-        atomic_store(&taker->slots[i].full, false);
+static void signals_clear_slots(struct signal_profiler *profiler) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)profiler->slots;
+    uintptr_t end = (begin + profiler->slots_max * sizeof(*profiler->slots)) / page * page;
+    for (size_t i = 0; i < signals_used_slots(profiler); i++) {
+        atomic_store(&profiler->slots[i].full, false);
     }
     begin = (begin + page - 1) / page * page;
     madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 /* values: of each sample. */
-static enum err add_samples(struct taker *taker, struct profile *profile, const int64_t *values) {
+static enum err signals_add_samples(struct signal_profiler *profiler, struct profile *profile,
+                                    const int64_t *values) {
     enum err result = ERR_OK;
-    for (size_t i = 0; i < used(taker) && result == ERR_OK; i++) {
-        struct slot *slot = &taker->slots[i];
+    for (size_t i = 0; i < signals_used_slots(profiler) && result == ERR_OK; i++) {
+        struct slot *slot = &profiler->slots[i];
         if (atomic_load(&slot->full)) {
-            struct thread *thread = thread_of(taker, slot->thread);
+            struct profiled_thread *thread = signals_find_thread(profiler, slot->thread);
             result = profile_add(profile, slot->frames, slot->depth, values,
                                  thread != NULL ? thread->name : NULL);
         }
@@ -243,9 +249,9 @@ static enum err add_samples(struct taker *taker, struct profile *profile, const 
     return result;
 }
 
-static enum err finish(struct taker *taker, struct profile **out, struct profile *profile,
-                       enum err result) {
-    clear_slots(taker);
+static enum err signals_finish(struct signal_profiler *profiler, struct profile **out,
+                               struct profile *profile, enum err result) {
+    signals_clear_slots(profiler);
     if (result != ERR_OK) {
         profile_destroy(profile);
         return result;
@@ -254,63 +260,65 @@ static enum err finish(struct taker *taker, struct profile **out, struct profile
     return ERR_OK;
 }
 
-static enum err cpu_profile(struct profile **out, int seconds, bool (*stopped)(void *context),
-                            void *context) {
+static enum err signals_profile_cpu(struct profile **out, int seconds,
+                                    bool (*stopped)(void *context), void *context) {
     static const struct profile_type types[] = {{"samples", "count"}, {"cpu", "nanoseconds"}};
     static const int64_t values[] = {1, PERIOD_NS};
     struct profile *profile = profile_create(types, 2, types[1], PERIOD_NS);
-    enum err result = profile != NULL ? begin(&of_cpu) : ERR_MEMORY;
+    enum err result = profile != NULL ? signals_begin(&cpu_profiler) : ERR_MEMORY;
     if (result != ERR_OK) {
         profile_destroy(profile);
         return result;
     }
-    int64_t begun_at_ns = now_ns(CLOCK_REALTIME), begun_ns = now_ns(CLOCK_MONOTONIC);
+    int64_t begun_at_ns = signals_now_ns(CLOCK_REALTIME),
+            begun_ns = signals_now_ns(CLOCK_MONOTONIC);
     /* Full, it ends early and says how long it was, rather than to show only its beginning. */
-    while (now_ns(CLOCK_MONOTONIC) - begun_ns < seconds * NS_PER_S && !stopped(context) &&
-           used(&of_cpu) < SLOTS_CPU) {
-        find_threads(&of_cpu, time_thread);
-        rest(TURN_NS);
+    while (signals_now_ns(CLOCK_MONOTONIC) - begun_ns < seconds * NS_PER_S && !stopped(context) &&
+           signals_used_slots(&cpu_profiler) < SLOTS_CPU) {
+        signals_add_new_threads(&cpu_profiler, signals_start_timer);
+        signals_sleep_ns(TURN_NS);
     }
-    for (size_t i = 0; i < of_cpu.thread_count; i++) {
-        if (of_cpu.threads[i].timed) {
-            timer_delete(of_cpu.threads[i].timer);
+    for (size_t i = 0; i < cpu_profiler.thread_count; i++) {
+        if (cpu_profiler.threads[i].timer_created) {
+            timer_delete(cpu_profiler.threads[i].timer);
         }
     }
-    end(&of_cpu);
-    profile_took(profile, begun_at_ns, now_ns(CLOCK_MONOTONIC) - begun_ns);
-    return finish(&of_cpu, out, profile, add_samples(&of_cpu, profile, values));
+    signals_end(&cpu_profiler);
+    profile_set_time(profile, begun_at_ns, signals_now_ns(CLOCK_MONOTONIC) - begun_ns);
+    return signals_finish(&cpu_profiler, out, profile,
+                          signals_add_samples(&cpu_profiler, profile, values));
 }
 
 enum err cpu_profile_take(struct profile **out, int seconds, bool (*stopped)(void *context),
                           void *context) {
-    if (pthread_mutex_trylock(&of_cpu.one_at_a_time) != 0) {
+    if (pthread_mutex_trylock(&cpu_profiler.one_at_a_time) != 0) {
         return ERR_EXISTS;
     }
-    enum err result = cpu_profile(out, seconds, stopped, context);
-    pthread_mutex_unlock(&of_cpu.one_at_a_time);
+    enum err result = signals_profile_cpu(out, seconds, stopped, context);
+    pthread_mutex_unlock(&cpu_profiler.one_at_a_time);
     return result;
 }
 
-static void ask_thread(struct thread *thread) {
+static void signals_ask_thread(struct profiled_thread *thread) {
     siginfo_t info = {.si_code = SI_QUEUE};
     info.si_pid = getpid();
     info.si_uid = getuid();
-    info.si_value.sival_int = atomic_load(&of_threads.generation);
-    thread->timed =
+    info.si_value.sival_int = atomic_load(&threads_profiler.generation);
+    thread->timer_created =
         syscall(SYS_rt_tgsigqueueinfo, getpid(), thread->id, SIGNAL_THREADS, &info) == 0;
 }
 
-static size_t answered(void) {
+static size_t signals_answer_count(void) {
     size_t count = 0;
-    for (size_t i = 0; i < used(&of_threads); i++) {
-        count += atomic_load(&of_threads.slots[i].full);
+    for (size_t i = 0; i < signals_used_slots(&threads_profiler); i++) {
+        count += atomic_load(&threads_profiler.slots[i].full);
     }
     return count;
 }
 
-static bool has_answered(pid_t id) {
-    for (size_t i = 0; i < used(&of_threads); i++) {
-        struct slot *slot = &of_threads.slots[i];
+static bool signals_has_answered(pid_t id) {
+    for (size_t i = 0; i < signals_used_slots(&threads_profiler); i++) {
+        struct slot *slot = &threads_profiler.slots[i];
         if (atomic_load(&slot->full) && slot->thread == id) {
             return true;
         }
@@ -318,36 +326,37 @@ static bool has_answered(pid_t id) {
     return false;
 }
 
-static enum err threads_profile(struct profile **out) {
+static enum err signals_profile_threads(struct profile **out) {
     static const struct profile_type types[] = {{"threads", "count"}};
     static const int64_t one = 1;
     struct profile *profile = profile_create(types, 1, types[0], 1);
-    enum err result = profile != NULL ? begin(&of_threads) : ERR_MEMORY;
+    enum err result = profile != NULL ? signals_begin(&threads_profiler) : ERR_MEMORY;
     if (result != ERR_OK) {
         profile_destroy(profile);
         return result;
     }
-    find_threads(&of_threads, ask_thread);
-    for (int i = 0; i < ANSWER_TURNS && answered() < of_threads.thread_count; i++) {
-        rest(1000000);
+    signals_add_new_threads(&threads_profiler, signals_ask_thread);
+    for (int i = 0; i < ANSWER_TURNS && signals_answer_count() < threads_profiler.thread_count;
+         i++) {
+        signals_sleep_ns(1000000);
     }
-    end(&of_threads);
-    profile_took(profile, now_ns(CLOCK_REALTIME), 0);
-    result = add_samples(&of_threads, profile, &one);
-    for (size_t i = 0; i < of_threads.thread_count && result == ERR_OK; i++) {
-        if (!has_answered(of_threads.threads[i].id)) {
-            result = profile_add(profile, NULL, 0, &one, of_threads.threads[i].name);
+    signals_end(&threads_profiler);
+    profile_set_time(profile, signals_now_ns(CLOCK_REALTIME), 0);
+    result = signals_add_samples(&threads_profiler, profile, &one);
+    for (size_t i = 0; i < threads_profiler.thread_count && result == ERR_OK; i++) {
+        if (!signals_has_answered(threads_profiler.threads[i].id)) {
+            result = profile_add(profile, NULL, 0, &one, threads_profiler.threads[i].name);
         }
     }
-    return finish(&of_threads, out, profile, result);
+    return signals_finish(&threads_profiler, out, profile, result);
 }
 
 enum err threads_profile_take(struct profile **out) {
-    if (pthread_mutex_trylock(&of_threads.one_at_a_time) != 0) {
+    if (pthread_mutex_trylock(&threads_profiler.one_at_a_time) != 0) {
         return ERR_EXISTS;
     }
-    enum err result = threads_profile(out);
-    pthread_mutex_unlock(&of_threads.one_at_a_time);
+    enum err result = signals_profile_threads(out);
+    pthread_mutex_unlock(&threads_profiler.one_at_a_time);
     return result;
 }
 

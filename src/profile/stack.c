@@ -15,21 +15,21 @@
 #include <ucontext.h>
 #include <unwind.h>
 
-struct walk {
+struct stack_walk {
     uintptr_t *frames;
     size_t depth, skip;
     uintptr_t from; /* not 0: nothing is taken before this address has been met */
 };
 
 #define TLS _Thread_local __attribute__((tls_model("initial-exec")))
-static TLS sigjmp_buf way_out;
+static TLS sigjmp_buf fault_exit;
 static TLS volatile sig_atomic_t walking;
 static struct sigaction before_segv, before_bus;
 static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned guards; /* under guard_lock */
 
-static _Unwind_Reason_Code visit(struct _Unwind_Context *context, void *argument) {
-    struct walk *walk = argument;
+static _Unwind_Reason_Code stack_visit_frame(struct _Unwind_Context *context, void *argument) {
+    struct stack_walk *walk = argument;
     int exact = 0;
     uintptr_t address = _Unwind_GetIPInfo(context, &exact);
     if (address == 0 || walk->depth == STACK_DEPTH_MAX) {
@@ -50,12 +50,12 @@ static _Unwind_Reason_Code visit(struct _Unwind_Context *context, void *argument
 }
 
 __attribute__((noinline)) size_t stack_capture(uintptr_t frames[STACK_DEPTH_MAX], size_t skip) {
-    struct walk walk = {.frames = frames, .skip = skip + 1};
-    _Unwind_Backtrace(visit, &walk);
+    struct stack_walk walk = {.frames = frames, .skip = skip + 1};
+    _Unwind_Backtrace(stack_visit_frame, &walk);
     return walk.depth;
 }
 
-static uintptr_t instruction_of(const void *context) {
+static uintptr_t stack_interrupted_address(const void *context) {
     const ucontext_t *at = context;
 #if defined(__x86_64__)
     return (uintptr_t)at->uc_mcontext.gregs[REG_RIP];
@@ -69,13 +69,13 @@ static uintptr_t instruction_of(const void *context) {
 
 size_t stack_capture_interrupted(uintptr_t frames[STACK_DEPTH_MAX], const void *context) {
     /* Volatile: read after a jump back. */
-    static TLS struct walk walk;
+    static TLS struct stack_walk walk;
     int error = errno;
-    uintptr_t from = instruction_of(context);
-    walk = (struct walk){.frames = frames, .from = from};
-    if (sigsetjmp(way_out, 1) == 0) {
+    uintptr_t from = stack_interrupted_address(context);
+    walk = (struct stack_walk){.frames = frames, .from = from};
+    if (sigsetjmp(fault_exit, 1) == 0) {
         walking = 1;
-        _Unwind_Backtrace(visit, &walk);
+        _Unwind_Backtrace(stack_visit_frame, &walk);
     }
     walking = 0;
     if (walk.depth == 0 && from != 0) { /* at least where it was */
@@ -93,19 +93,19 @@ void stack_prepare(void) {
 
 /* ---- faults while walking -------------------------------------------------------------------- */
 
-static void on_fault(int number, siginfo_t *info, void *context) {
+static void stack_on_fault(int number, siginfo_t *info, void *context) {
     (void)info;
     (void)context;
     if (walking) {
         walking = 0;
-        siglongjmp(way_out, 1);
+        siglongjmp(fault_exit, 1);
     }
     /* Not ours: as if there were no handler; the instruction runs, and fails, again. */
     sigaction(number, number == SIGSEGV ? &before_segv : &before_bus, NULL);
 }
 
 void stack_guard(void) {
-    struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
+    struct sigaction action = {.sa_sigaction = stack_on_fault, .sa_flags = SA_SIGINFO};
     sigemptyset(&action.sa_mask);
     pthread_mutex_lock(&guard_lock);
     if (guards++ == 0) {

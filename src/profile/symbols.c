@@ -37,29 +37,31 @@ struct symbols {
 
 /* ---- one file -------------------------------------------------------------------------------- */
 
-static int by_address(const void *left, const void *right) {
+static int symbols_compare_address(const void *left, const void *right) {
     const struct symbol *a = left, *b = right;
     return a->begin < b->begin ? -1 : a->begin > b->begin;
 }
 
-static bool fits(const struct image *image, size_t offset, size_t len) {
+static bool symbols_range_fits(const struct image *image, size_t offset, size_t len) {
     return offset <= image->file_len && len <= image->file_len - offset;
 }
 
-static const ElfW(Shdr) * section_of(const struct image *image, unsigned type) {
+static const ElfW(Shdr) * symbols_find_section(const struct image *image, unsigned type) {
     const ElfW(Ehdr) *header = (const void *)image->file;
-    if (!fits(image, 0, sizeof(*header)) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
+    if (!symbols_range_fits(image, 0, sizeof(*header)) ||
+        memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
         header->e_shentsize != sizeof(ElfW(Shdr)) || header->e_shoff % 8 != 0 ||
-        !fits(image, header->e_shoff, (size_t)header->e_shnum * sizeof(ElfW(Shdr)))) {
+        !symbols_range_fits(image, header->e_shoff, (size_t)header->e_shnum * sizeof(ElfW(Shdr)))) {
         return NULL;
     }
     const ElfW(Shdr) *sections = (const void *)(image->file + header->e_shoff);
     for (size_t i = 0; i < header->e_shnum; i++) {
         if (sections[i].sh_type == type && sections[i].sh_link < header->e_shnum &&
             sections[i].sh_offset % 8 == 0 &&
-            fits(image, sections[i].sh_offset, sections[i].sh_size)) {
+            symbols_range_fits(image, sections[i].sh_offset, sections[i].sh_size)) {
             const ElfW(Shdr) *names = &sections[sections[i].sh_link];
-            bool ended = names->sh_size > 0 && fits(image, names->sh_offset, names->sh_size) &&
+            bool ended = names->sh_size > 0 &&
+                         symbols_range_fits(image, names->sh_offset, names->sh_size) &&
                          image->file[names->sh_offset + names->sh_size - 1] == '\0';
             return ended ? &sections[i] : NULL;
         }
@@ -67,9 +69,9 @@ static const ElfW(Shdr) * section_of(const struct image *image, unsigned type) {
     return NULL;
 }
 
-static void read_symbols(struct image *image) {
-    const ElfW(Shdr) *table = section_of(image, SHT_SYMTAB);
-    table = table != NULL ? table : section_of(image, SHT_DYNSYM);
+static void symbols_read_table(struct image *image) {
+    const ElfW(Shdr) *table = symbols_find_section(image, SHT_SYMTAB);
+    table = table != NULL ? table : symbols_find_section(image, SHT_DYNSYM);
     if (table == NULL) {
         return;
     }
@@ -89,12 +91,12 @@ static void read_symbols(struct image *image) {
         }
     }
     if (image->count > 0) {
-        qsort(image->symbols, image->count, sizeof(*image->symbols), by_address);
+        qsort(image->symbols, image->count, sizeof(*image->symbols), symbols_compare_address);
     }
 }
 
 /* "" if there is none. */
-static void read_build_id(const char *notes, size_t len, char out[BUILD_ID_LEN]) {
+static void symbols_read_build_id(const char *notes, size_t len, char out[BUILD_ID_LEN]) {
     for (size_t at = 0; at + sizeof(ElfW(Nhdr)) <= len;) {
         const ElfW(Nhdr) *note = (const void *)(notes + at);
         size_t name_len = (note->n_namesz + 3u) & ~3u, id_len = note->n_descsz;
@@ -113,28 +115,28 @@ static void read_build_id(const char *notes, size_t len, char out[BUILD_ID_LEN])
 }
 
 /* Another version may have taken the name since it was loaded, and its symbols lie elsewhere. */
-static bool is_what_was_loaded(const struct image *image, const char *build_id) {
+static bool symbols_matches_build_id(const struct image *image, const char *build_id) {
     const ElfW(Ehdr) *header = (const void *)image->file;
     char found[BUILD_ID_LEN] = "";
     if (build_id[0] == '\0') {
         return true;
     }
-    if (!fits(image, 0, sizeof(*header)) || header->e_phentsize != sizeof(ElfW(Phdr)) ||
-        header->e_phoff % 8 != 0 ||
-        !fits(image, header->e_phoff, (size_t)header->e_phnum * sizeof(ElfW(Phdr)))) {
+    if (!symbols_range_fits(image, 0, sizeof(*header)) ||
+        header->e_phentsize != sizeof(ElfW(Phdr)) || header->e_phoff % 8 != 0 ||
+        !symbols_range_fits(image, header->e_phoff, (size_t)header->e_phnum * sizeof(ElfW(Phdr)))) {
         return false;
     }
     const ElfW(Phdr) *parts = (const void *)(image->file + header->e_phoff);
     for (size_t i = 0; i < header->e_phnum; i++) {
         if (parts[i].p_type == PT_NOTE && parts[i].p_offset % 4 == 0 &&
-            fits(image, parts[i].p_offset, parts[i].p_filesz)) {
-            read_build_id(image->file + parts[i].p_offset, parts[i].p_filesz, found);
+            symbols_range_fits(image, parts[i].p_offset, parts[i].p_filesz)) {
+            symbols_read_build_id(image->file + parts[i].p_offset, parts[i].p_filesz, found);
         }
     }
     return strcmp(found, build_id) == 0;
 }
 
-static void open_image(struct image *image, const char *path, const char *build_id) {
+static void symbols_open_image(struct image *image, const char *path, const char *build_id) {
     struct stat status;
     /* The kernel's own library has a name and no file: one of that name here is not it. */
     int fd = path[0] == '/' ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -146,8 +148,8 @@ static void open_image(struct image *image, const char *path, const char *build_
         if (file != MAP_FAILED) {
             image->file = file;
             image->file_len = (size_t)status.st_size;
-            if (is_what_was_loaded(image, build_id)) {
-                read_symbols(image);
+            if (symbols_matches_build_id(image, build_id)) {
+                symbols_read_table(image);
             }
         }
     }
@@ -156,7 +158,7 @@ static void open_image(struct image *image, const char *path, const char *build_
 
 /* ---- what is loaded -------------------------------------------------------------------------- */
 
-static int add_module(struct dl_phdr_info *info, size_t size, void *argument) {
+static int symbols_add_module(struct dl_phdr_info *info, size_t size, void *argument) {
     struct symbols *symbols = argument;
     char program[PATH_MAX] = "";
     (void)size;
@@ -179,7 +181,7 @@ static int add_module(struct dl_phdr_info *info, size_t size, void *argument) {
             module->end = begin + part->p_memsz;
             module->offset = part->p_offset;
         } else if (part->p_type == PT_NOTE) {
-            read_build_id((const char *)begin, part->p_memsz, module->build_id);
+            symbols_read_build_id((const char *)begin, part->p_memsz, module->build_id);
         }
     }
     module->path = strdup(is_program ? program : info->dlpi_name);
@@ -197,11 +199,12 @@ struct symbols *symbols_open(void) {
     if (symbols == NULL) {
         return NULL;
     }
-    dl_iterate_phdr(add_module, symbols);
+    dl_iterate_phdr(symbols_add_module, symbols);
     for (size_t i = 0; i < symbols->count; i++) {
         /* The program's own file, even after another has taken its name. */
-        open_image(&symbols->images[i], i == 0 ? "/proc/self/exe" : symbols->modules[i].path,
-                   symbols->modules[i].build_id);
+        symbols_open_image(&symbols->images[i],
+                           i == 0 ? "/proc/self/exe" : symbols->modules[i].path,
+                           symbols->modules[i].build_id);
     }
     return symbols;
 }
@@ -223,7 +226,7 @@ const struct module *symbols_modules(const struct symbols *symbols, size_t *coun
 }
 
 /* The last symbol that begins at or before the address. */
-static const char *name_in(const struct image *image, uintptr_t address) {
+static const char *symbols_find_in_image(const struct image *image, uintptr_t address) {
     size_t low = 0, high = image->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -244,7 +247,7 @@ static const char *name_in(const struct image *image, uintptr_t address) {
 const char *symbols_name(const struct symbols *symbols, uintptr_t address) {
     for (size_t i = 0; i < symbols->count; i++) {
         if (address >= symbols->modules[i].begin && address < symbols->modules[i].end) {
-            return name_in(&symbols->images[i], address - symbols->images[i].base);
+            return symbols_find_in_image(&symbols->images[i], address - symbols->images[i].base);
         }
     }
     return NULL;

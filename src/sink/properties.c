@@ -75,7 +75,7 @@ int properties_set_bytes(json_t *object, const char *name, const void *value, si
     return result;
 }
 
-static int set_subscriptions(json_t *object, const struct message *message) {
+static int properties_set_subscriptions(json_t *object, const struct message *message) {
     struct buffer list;
     buffer_init(&list);
     properties_subscriptions(message, &list);
@@ -90,7 +90,7 @@ static int set_subscriptions(json_t *object, const struct message *message) {
 json_t *properties_json(const struct message *message) {
     json_t *properties = json_object();
     json_t *user = properties_user(message);
-    int result = properties && user ? set_subscriptions(properties, message) : -1;
+    int result = properties && user ? properties_set_subscriptions(properties, message) : -1;
     for (size_t i = 0; result == 0 && i < message->property_count; i++) {
         const struct message_property *property = &message->properties[i];
         if (!properties_is_user(property) && !properties_is_subscription(property)) {

@@ -18,19 +18,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "base/clock.h"
-#include "base/condition.h"
-#include "base/log.h"
-#include "base/metrics.h"
+#include "base/system/clock.h"
+#include "base/system/condition.h"
+#include "base/telemetry/log.h"
+#include "base/telemetry/metrics.h"
 #include "sink/backend.h"
 
-#define FAULT_LEN       256
-#define ERROR_LEN       160
-#define BATCH_BYTES_MAX 4194304 /* keeps one write short, however many messages it may hold */
-#define BACKOFF_MS_MIN  50
-#define BACKOFF_MS_MAX  2000
-#define TEND_MS         1000
-#define RESERVED_SHARE  8 /* the last eighth of the room is for QoS 1 and 2 */
+#define FAULT_LEN             256
+#define ERROR_LEN             160
+#define BATCH_BYTES_MAX       4194304 /* keeps one write short, however many messages it may hold */
+#define BACKOFF_MS_MIN        50
+#define BACKOFF_MS_MAX        2000
+#define MAINTENANCE_PERIOD_MS 1000
+#define RESERVED_SHARE        8 /* the last eighth of the room is for QoS 1 and 2 */
 
 static const struct sink_backend *const BACKENDS[] = {
     &sink_backend_redis_stream,
@@ -48,25 +48,25 @@ struct sink {
     const struct sink_backend *backend;
     void *state;
     size_t messages_max, bytes_max, batch_max;
-    size_t plenty; /* messages that are begun with before the flush */
+    size_t wake_threshold; /* messages that are begun with before the flush */
 
     /* the sink's thread only */
     struct message **batch;
     struct entry *settled;
     int64_t backoff_ms;
-    int64_t tend_ms;  /* when the backend is tended next */
-    int64_t failures; /* since the backend last had everything */
+    int64_t next_maintenance_ms; /* when the backend is tended next */
+    int64_t failures;            /* since the backend last had everything */
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t work;  /* something was queued, or the sink stops */
     pthread_cond_t room;  /* something left the queue, or the sink stops */
     struct entry *ring;
     size_t head, count, bytes;
-    uint64_t departures; /* times something left the queue, from 1 */
-    uint64_t refused_at; /* departures when a message was last refused */
-    atomic_bool full;    /* departures == refused_at; read without the lock */
-    bool idle;           /* its thread waits for `work` */
-    atomic_bool unseen;  /* something came meanwhile; for sink_flush, without the lock */
+    uint64_t departures;      /* times something left the queue, from 1 */
+    uint64_t refused_at;      /* departures when a message was last refused */
+    atomic_bool full;         /* departures == refused_at; read without the lock */
+    bool idle;                /* its thread waits for `work` */
+    atomic_bool wake_pending; /* something came meanwhile; for sink_flush, without the lock */
     bool stopped;
     int64_t stop_deadline_ms;
     bool failing;
@@ -80,7 +80,7 @@ struct sink {
 
 /* --- life --- */
 
-static const struct sink_backend *find_backend(const char *type) {
+static const struct sink_backend *sink_find_backend(const char *type) {
     for (size_t i = 0; i < sizeof BACKENDS / sizeof BACKENDS[0]; i++) {
         if (type && strcmp(BACKENDS[i]->name, type) == 0) {
             return BACKENDS[i];
@@ -90,16 +90,16 @@ static const struct sink_backend *find_backend(const char *type) {
 }
 
 bool sink_type_known(const char *type) {
-    return find_backend(type) != NULL;
+    return sink_find_backend(type) != NULL;
 }
 
-static void init_locks(struct sink *sink) {
+static void sink_init_locks(struct sink *sink) {
     pthread_mutex_init(&sink->lock, NULL);
     condition_init(&sink->work);
     condition_init(&sink->room);
 }
 
-static void free_sink(struct sink *sink) {
+static void sink_free(struct sink *sink) {
     pthread_cond_destroy(&sink->room);
     pthread_cond_destroy(&sink->work);
     pthread_mutex_destroy(&sink->lock);
@@ -111,7 +111,7 @@ static void free_sink(struct sink *sink) {
 
 enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) {
     assert(config->queue_messages > 0 && config->queue_bytes > 0 && config->batch_messages > 0);
-    const struct sink_backend *backend = find_backend(config->type);
+    const struct sink_backend *backend = sink_find_backend(config->type);
     if (!backend) {
         snprintf(fault, FAULT_LEN, "sink.type %.100s is unknown",
                  config->type ? config->type : "(none)");
@@ -121,11 +121,11 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     if (!sink) {
         return ERR_MEMORY;
     }
-    init_locks(sink);
+    sink_init_locks(sink);
     sink->messages_max = config->queue_messages;
     sink->bytes_max = config->queue_bytes;
     sink->batch_max = config->batch_messages;
-    sink->plenty =
+    sink->wake_threshold =
         sink->batch_max < sink->messages_max / 2 ? sink->batch_max : sink->messages_max / 2;
     sink->departures = 1;
     sink->answered = config->answered;
@@ -138,7 +138,7 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
         err = backend->open(&sink->state, config, fault);
     }
     if (err != ERR_OK) {
-        free_sink(sink);
+        sink_free(sink);
         return err;
     }
     sink->backend = backend;
@@ -156,13 +156,13 @@ void sink_destroy(struct sink *sink) {
     }
     assert(sink->count == 0); /* sink_run has answered everything */
     sink->backend->close(sink->state);
-    free_sink(sink);
+    sink_free(sink);
 }
 
 /* --- the engines' side --- */
 
 /* An empty queue takes anything, else a message larger than bytes_max would wait for ever. */
-static bool has_room(const struct sink *sink, const struct message *message) {
+static bool sink_message_fits(const struct sink *sink, const struct message *message) {
     bool reserved = message->qos == 0;
     size_t messages = sink->messages_max - (reserved ? sink->messages_max / RESERVED_SHARE : 0);
     size_t bytes = sink->bytes_max - (reserved ? sink->bytes_max / RESERVED_SHARE : 0);
@@ -171,8 +171,8 @@ static bool has_room(const struct sink *sink, const struct message *message) {
 }
 
 /* Or else what comes by the next flush might not find room. */
-static bool is_plenty(const struct sink *sink) {
-    return sink->count >= sink->plenty || sink->bytes >= sink->bytes_max / 2;
+static bool sink_reached_wake_threshold(const struct sink *sink) {
+    return sink->count >= sink->wake_threshold || sink->bytes >= sink->bytes_max / 2;
 }
 
 enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
@@ -181,13 +181,13 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
     pthread_mutex_lock(&sink->lock);
     if (sink->stopped) {
         err = ERR_WRONG_STATE;
-    } else if (has_room(sink, message)) {
+    } else if (sink_message_fits(sink, message)) {
         size_t at = (sink->head + sink->count) % sink->messages_max;
         sink->ring[at] = (struct entry){message, accepted, context};
         sink->count++;
         sink->bytes += message->size;
-        sink->unseen = sink->idle;
-        if (sink->idle && is_plenty(sink)) {
+        sink->wake_pending = sink->idle;
+        if (sink->idle && sink_reached_wake_threshold(sink)) {
             pthread_cond_signal(&sink->work);
         }
     } else if (message->qos == 0) {
@@ -208,14 +208,14 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
 
 /* Without the lock: the thread looks at the queue, under it, before it waits. */
 void sink_flush(struct sink *sink) {
-    if (atomic_load_explicit(&sink->unseen, memory_order_relaxed) &&
-        atomic_exchange(&sink->unseen, false)) {
+    if (atomic_load_explicit(&sink->wake_pending, memory_order_relaxed) &&
+        atomic_exchange(&sink->wake_pending, false)) {
         pthread_cond_signal(&sink->work);
     }
 }
 
 /* Called with the lock. timeout_ms from now, or earlier when the condition is signalled. */
-static void wait_on(struct sink *sink, pthread_cond_t *condition, int64_t timeout_ms) {
+static void sink_wait_condition(struct sink *sink, pthread_cond_t *condition, int64_t timeout_ms) {
     struct timespec until = condition_deadline(timeout_ms);
     pthread_cond_timedwait(condition, &sink->lock, &until);
 }
@@ -231,7 +231,7 @@ void sink_wait_room(struct sink *sink, int64_t timeout_ms) {
     pthread_mutex_lock(&sink->lock);
     int64_t left_ms = timeout_ms;
     while (sink->departures == sink->refused_at && !sink->stopped && left_ms > 0) {
-        wait_on(sink, &sink->room, left_ms);
+        sink_wait_condition(sink, &sink->room, left_ms);
         left_ms = deadline_ms - clock_ms();
     }
     pthread_mutex_unlock(&sink->lock);
@@ -272,31 +272,31 @@ void sink_status(struct sink *sink, struct sink_status *out) {
 /* --- the sink's thread --- */
 
 /* Called with the lock, which it lets go. Returns now and then without work. */
-static void wait_for_work(struct sink *sink) {
-    if (!sink->backend->tend) {
+static void sink_wait_work(struct sink *sink) {
+    if (!sink->backend->maintain) {
         pthread_cond_wait(&sink->work, &sink->lock);
         return;
     }
-    int64_t left_ms = sink->tend_ms - clock_ms();
+    int64_t left_ms = sink->next_maintenance_ms - clock_ms();
     if (left_ms > 0) {
-        wait_on(sink, &sink->work, left_ms);
+        sink_wait_condition(sink, &sink->work, left_ms);
         return;
     }
     pthread_mutex_unlock(&sink->lock);
-    sink->backend->tend(sink->state);
-    sink->tend_ms = clock_ms() + TEND_MS;
+    sink->backend->maintain(sink->state);
+    sink->next_maintenance_ms = clock_ms() + MAINTENANCE_PERIOD_MS;
     pthread_mutex_lock(&sink->lock);
 }
 
 /* Waits for messages; returns how many of them, from the head, are to be written now. 0: the sink
  * stopped and has none left. */
-static size_t next_batch(struct sink *sink) {
+static size_t sink_next_batch(struct sink *sink) {
     size_t n = 0;
     size_t bytes = 0;
     pthread_mutex_lock(&sink->lock);
     sink->idle = true;
     while (sink->count == 0 && !sink->stopped) {
-        wait_for_work(sink);
+        sink_wait_work(sink);
     }
     sink->idle = false;
     while (n < sink->count && n < sink->batch_max && bytes < BATCH_BYTES_MAX) {
@@ -308,7 +308,7 @@ static size_t next_batch(struct sink *sink) {
 }
 
 /* The first n of the queue (a batch at most) leave it and are answered. */
-static void settle(struct sink *sink, size_t n, enum err result) {
+static void sink_settle(struct sink *sink, size_t n, enum err result) {
     if (n == 0) {
         return;
     }
@@ -338,13 +338,13 @@ static void settle(struct sink *sink, size_t n, enum err result) {
     }
 }
 
-static void tell_answered(struct sink *sink) {
+static void sink_notify_answered(struct sink *sink) {
     if (sink->answered) {
         sink->answered(sink->answered_context);
     }
 }
 
-static void set_failing(struct sink *sink, bool failing, const char *error) {
+static void sink_set_failing(struct sink *sink, bool failing, const char *error) {
     pthread_mutex_lock(&sink->lock);
     sink->failing = failing;
     if (failing) {
@@ -355,27 +355,27 @@ static void set_failing(struct sink *sink, bool failing, const char *error) {
 }
 
 /* Logged when it begins and when it ends, however often it is tried in between. */
-static void note_failure(struct sink *sink, const char *error) {
+static void sink_note_failure(struct sink *sink, const char *error) {
     metric_add(METRIC_SINK_ERRORS, 1);
     if (sink->failures++ == 0) {
         log_event(LOG_WARN, "sink_failing", KS("sink", sink->backend->name), KS("error", error));
     }
-    set_failing(sink, true, error);
+    sink_set_failing(sink, true, error);
 }
 
-static void note_success(struct sink *sink) {
+static void sink_note_success(struct sink *sink) {
     sink->backoff_ms = 0;
     if (sink->failures > 0) {
         log_event(LOG_INFO, "sink_recovered", KS("sink", sink->backend->name),
                   KI("failures", sink->failures),
                   KI("after_ms", clock_ms() - sink->failing_since_ms));
         sink->failures = 0;
-        set_failing(sink, false, NULL);
+        sink_set_failing(sink, false, NULL);
     }
 }
 
 /* Doubles from attempt to attempt; a stop ends it early only when its time is up. */
-static void back_off(struct sink *sink) {
+static void sink_back_off(struct sink *sink) {
     sink->backoff_ms = sink->backoff_ms ? sink->backoff_ms * 2 : BACKOFF_MS_MIN;
     if (sink->backoff_ms > BACKOFF_MS_MAX) {
         sink->backoff_ms = BACKOFF_MS_MAX;
@@ -384,7 +384,7 @@ static void back_off(struct sink *sink) {
     pthread_mutex_lock(&sink->lock);
     int64_t left_ms = sink->backoff_ms;
     while (left_ms > 0) { /* `work` is also signalled by a late flush: wait on */
-        wait_on(sink, &sink->work, left_ms);
+        sink_wait_condition(sink, &sink->work, left_ms);
         int64_t end_ms = until_ms;
         if (sink->stopped && sink->stop_deadline_ms < end_ms) {
             end_ms = sink->stop_deadline_ms;
@@ -394,40 +394,40 @@ static void back_off(struct sink *sink) {
     pthread_mutex_unlock(&sink->lock);
 }
 
-static void write_batch(struct sink *sink, size_t n) {
+static void sink_write_batch(struct sink *sink, size_t n) {
     char error[ERROR_LEN] = "";
     size_t written = 0;
     enum err err = sink->backend->write(sink->state, sink->batch, n, &written, error);
     assert(written <= n && (err != ERR_OK || written == n));
-    settle(sink, written, ERR_OK);
+    sink_settle(sink, written, ERR_OK);
     if (err == ERR_OK) {
-        note_success(sink);
+        sink_note_success(sink);
         return;
     }
     if (written > 0) {
         sink->backoff_ms = 0;
     }
-    note_failure(sink, *error ? error : err_name(err));
-    tell_answered(sink);
-    back_off(sink);
+    sink_note_failure(sink, *error ? error : err_name(err));
+    sink_notify_answered(sink);
+    sink_back_off(sink);
 }
 
-static bool time_is_up(struct sink *sink) {
+static bool sink_stop_deadline_passed(struct sink *sink) {
     pthread_mutex_lock(&sink->lock);
     bool up = sink->stopped && clock_ms() >= sink->stop_deadline_ms;
     pthread_mutex_unlock(&sink->lock);
     return up;
 }
 
-static void cancel_rest(struct sink *sink) {
+static void sink_cancel_remaining(struct sink *sink) {
     size_t canceled = 0;
-    size_t n = next_batch(sink);
+    size_t n = sink_next_batch(sink);
     while (n > 0) { /* bounded: nothing is taken any more */
-        settle(sink, n, ERR_CANCELED);
+        sink_settle(sink, n, ERR_CANCELED);
         canceled += n;
-        n = next_batch(sink);
+        n = sink_next_batch(sink);
     }
-    tell_answered(sink);
+    sink_notify_answered(sink);
     if (canceled > 0) {
         log_event(LOG_WARN, "sink_canceled", KS("sink", sink->backend->name),
                   KI("messages", canceled));
@@ -436,15 +436,15 @@ static void cancel_rest(struct sink *sink) {
 
 void *sink_run(void *argument) {
     struct sink *sink = argument;
-    size_t n = next_batch(sink);
+    size_t n = sink_next_batch(sink);
     while (n > 0) {
-        if (time_is_up(sink)) {
-            cancel_rest(sink);
+        if (sink_stop_deadline_passed(sink)) {
+            sink_cancel_remaining(sink);
             return NULL;
         }
-        write_batch(sink, n);
-        tell_answered(sink);
-        n = next_batch(sink);
+        sink_write_batch(sink, n);
+        sink_notify_answered(sink);
+        n = sink_next_batch(sink);
     }
     return NULL;
 }

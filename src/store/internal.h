@@ -9,45 +9,45 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
-#include "net/redis.h"
+#include "net/redis/redis.h"
 #include "store/store.h"
 
 /* Whether it writes, and then what becomes of it when Redis is out of memory. */
-enum script_kind { SCRIPT_READS, SCRIPT_GOES_ON, SCRIPT_REFUSED };
+enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUSED_WHEN_FULL };
 
 /* X(symbol, name, kind): one row for each file in src/store/lua but common and history. */
 #define SCRIPT_TABLE(X)                                                                            \
-    X(SCRIPT_ASSIGN, "assign", SCRIPT_GOES_ON)                                                     \
-    X(SCRIPT_ASSIGNED, "assigned", SCRIPT_GOES_ON)                                                 \
-    X(SCRIPT_BEAT, "beat", SCRIPT_GOES_ON)                                                         \
-    X(SCRIPT_CHANGES, "changes", SCRIPT_READS)                                                     \
-    X(SCRIPT_COUNTS, "counts", SCRIPT_READS)                                                       \
-    X(SCRIPT_CREATE, "create", SCRIPT_REFUSED)                                                     \
-    X(SCRIPT_DEFER, "defer", SCRIPT_GOES_ON)                                                       \
-    X(SCRIPT_DELETE, "delete", SCRIPT_GOES_ON)                                                     \
-    X(SCRIPT_DIGEST, "digest", SCRIPT_GOES_ON)                                                     \
-    X(SCRIPT_DRAIN, "drain", SCRIPT_GOES_ON)                                                       \
-    X(SCRIPT_EVIDENCE, "evidence", SCRIPT_GOES_ON)                                                 \
-    X(SCRIPT_FENCE, "fence", SCRIPT_GOES_ON)                                                       \
-    X(SCRIPT_FLEET, "fleet", SCRIPT_GOES_ON)                                                       \
-    X(SCRIPT_GET, "get", SCRIPT_READS)                                                             \
-    X(SCRIPT_HOLDER, "holder", SCRIPT_READS)                                                       \
-    X(SCRIPT_JOIN, "join", SCRIPT_GOES_ON)                                                         \
-    X(SCRIPT_LEAD, "lead", SCRIPT_GOES_ON)                                                         \
-    X(SCRIPT_LEAVE, "leave", SCRIPT_GOES_ON)                                                       \
-    X(SCRIPT_LEAVING, "leaving", SCRIPT_GOES_ON)                                                   \
-    X(SCRIPT_LOOK, "look", SCRIPT_READS)                                                           \
-    X(SCRIPT_NODES, "nodes", SCRIPT_READS)                                                         \
-    X(SCRIPT_ORPHANS, "orphans", SCRIPT_GOES_ON)                                                   \
-    X(SCRIPT_PAGE, "page", SCRIPT_READS)                                                           \
-    X(SCRIPT_REAP, "reap", SCRIPT_GOES_ON)                                                         \
-    X(SCRIPT_RELEASE, "release", SCRIPT_GOES_ON)                                                   \
-    X(SCRIPT_RESTORE, "restore", SCRIPT_GOES_ON)                                                   \
-    X(SCRIPT_STRAYS, "strays", SCRIPT_GOES_ON)                                                     \
-    X(SCRIPT_SUCCEEDED, "succeeded", SCRIPT_GOES_ON)                                               \
-    X(SCRIPT_UPDATE, "update", SCRIPT_REFUSED)
+    X(SCRIPT_ASSIGN, "assign", SCRIPT_WRITES_WHEN_FULL)                                            \
+    X(SCRIPT_LIST_ASSIGNMENTS, "list_assignments", SCRIPT_WRITES_WHEN_FULL)                        \
+    X(SCRIPT_HEARTBEAT, "heartbeat", SCRIPT_WRITES_WHEN_FULL)                                      \
+    X(SCRIPT_CHANGES, "changes", SCRIPT_READ_ONLY)                                                 \
+    X(SCRIPT_COUNTS, "counts", SCRIPT_READ_ONLY)                                                   \
+    X(SCRIPT_CREATE, "create", SCRIPT_REFUSED_WHEN_FULL)                                           \
+    X(SCRIPT_SET_COOLDOWN, "set_cooldown", SCRIPT_WRITES_WHEN_FULL)                                \
+    X(SCRIPT_DELETE, "delete", SCRIPT_WRITES_WHEN_FULL)                                            \
+    X(SCRIPT_DIGEST, "digest", SCRIPT_WRITES_WHEN_FULL)                                            \
+    X(SCRIPT_DRAIN, "drain", SCRIPT_WRITES_WHEN_FULL)                                              \
+    X(SCRIPT_OWNERSHIP_STATUS, "ownership_status", SCRIPT_WRITES_WHEN_FULL)                        \
+    X(SCRIPT_FENCE, "fence", SCRIPT_WRITES_WHEN_FULL)                                              \
+    X(SCRIPT_FLEET, "publish_settings", SCRIPT_WRITES_WHEN_FULL)                                   \
+    X(SCRIPT_GET, "get", SCRIPT_READ_ONLY)                                                         \
+    X(SCRIPT_IDENTITY_OWNER, "identity_owner", SCRIPT_READ_ONLY)                                   \
+    X(SCRIPT_JOIN, "join", SCRIPT_WRITES_WHEN_FULL)                                                \
+    X(SCRIPT_LEAD, "lead", SCRIPT_WRITES_WHEN_FULL)                                                \
+    X(SCRIPT_LEAVE, "leave", SCRIPT_WRITES_WHEN_FULL)                                              \
+    X(SCRIPT_MARK_LEAVING, "mark_leaving", SCRIPT_WRITES_WHEN_FULL)                                \
+    X(SCRIPT_FIND_MISSING, "find_missing", SCRIPT_READ_ONLY)                                       \
+    X(SCRIPT_NODES, "nodes", SCRIPT_READ_ONLY)                                                     \
+    X(SCRIPT_ORPHANS, "orphans", SCRIPT_WRITES_WHEN_FULL)                                          \
+    X(SCRIPT_PAGE, "page", SCRIPT_READ_ONLY)                                                       \
+    X(SCRIPT_REAP, "reap", SCRIPT_WRITES_WHEN_FULL)                                                \
+    X(SCRIPT_RELEASE, "release", SCRIPT_WRITES_WHEN_FULL)                                          \
+    X(SCRIPT_RESTORE, "restore", SCRIPT_WRITES_WHEN_FULL)                                          \
+    X(SCRIPT_STRAYS, "strays", SCRIPT_WRITES_WHEN_FULL)                                            \
+    X(SCRIPT_MARK_STABLE, "mark_stable", SCRIPT_WRITES_WHEN_FULL)                                  \
+    X(SCRIPT_UPDATE, "update", SCRIPT_REFUSED_WHEN_FULL)
 
-enum script {
+enum store_script_id {
 #define SCRIPT_SYMBOL(symbol, name, kind) symbol,
     SCRIPT_TABLE(SCRIPT_SYMBOL)
 #undef SCRIPT_SYMBOL
@@ -64,7 +64,7 @@ struct store_history {
     char caller[TEXT_ID_LEN];
     int64_t restoring_ms;
     _Atomic int64_t next, answered;
-    atomic_bool went_back;
+    atomic_bool rolled_back;
 };
 
 struct store {
@@ -79,65 +79,67 @@ struct store {
     struct store_history own_history, *history;
 
     pthread_mutex_t mutex; /* guards all below; never held over I/O */
-    pthread_cond_t freed;
-    struct redis **free; /* those nobody has borrowed */
-    size_t free_count;
-    char trouble[STORE_TROUBLE_LEN]; /* of the last call that failed */
-    int64_t full_ms;        /* when it was last said that Redis is out of memory; 0: never */
+    pthread_cond_t returned;
+    struct redis **idle; /* those nobody has borrowed */
+    size_t idle_count;
+    char last_error[STORE_ERROR_LEN]; /* of the last call that failed */
+    int64_t full_logged_ms; /* when it was last said that Redis is out of memory; 0: never */
     uint64_t orphan_cursor; /* where the slow sweep over `use` goes on */
     uint64_t stray_cursor;  /* and the one over all keys */
 };
 
 /* ---- a call -------------------------------------------------------------------------------- */
 
-#define CALL_ITEM_ARGS_MAX 9 /* of release */
-#define CALL_ARGS_MAX      (24 + STORE_BATCH_MAX * CALL_ITEM_ARGS_MAX)
-#define CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 4)
+#define STORE_CALL_ITEM_ARGS_MAX 9 /* of release */
+#define STORE_CALL_ARGS_MAX      (24 + STORE_BATCH_MAX * STORE_CALL_ITEM_ARGS_MAX)
+#define STORE_CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 4)
 
 /* What has to become of a write when too few replicas have it in time. */
-enum call_copies {
-    COPIES_ANY,     /* nothing: it is found again, or made again */
-    COPIES_LOGGED,  /* it is said in the log */
-    COPIES_REQUIRED /* the call answers ERR_TIMEOUT: it may be lost with this Redis */
+enum store_replication {
+    STORE_REPLICATION_IGNORED, /* nothing: it is found again, or made again */
+    STORE_REPLICATION_LOGGED,  /* it is said in the log */
+    STORE_REPLICATION_REQUIRED /* the call answers ERR_TIMEOUT: it may be lost with this Redis */
 };
 
-/* Strings are borrowed until call_run has returned. */
-struct call {
-    enum script script;
-    enum call_copies copies;
+/* Strings are borrowed until store_call_run has returned. */
+struct store_call {
+    enum store_script_id script;
+    enum store_replication replication;
     int argc;
     size_t number_count;
-    bool repeated; /* the connection broke the first time: the script may have run twice */
-    const char *argv[CALL_ARGS_MAX];
-    char numbers[CALL_NUMBERS_MAX][21];
+    bool retried; /* the connection broke the first time: the script may have run twice */
+    const char *argv[STORE_CALL_ARGS_MAX];
+    char numbers[STORE_CALL_NUMBERS_MAX][21];
 };
 
-void call_begin(struct call *call, const struct store *store, enum script script);
-void call_str(struct call *call, const char *text);
-void call_int(struct call *call, int64_t number);
-void call_member(struct call *call, const struct store_member *member);
+void store_call_begin(struct store_call *call, const struct store *store,
+                      enum store_script_id script);
+void store_call_str(struct store_call *call, const char *text);
+void store_call_int(struct store_call *call, int64_t number);
+void store_call_member(struct store_call *call, const struct store_member *member);
 
 /* Runs the script. *reply is NULL or the caller's to free, whatever is returned; element 0 is the
  * word that made the result, the answer follows. A broken connection is tried once more: scripts
  * are idempotent. */
-enum err call_run(struct store *store, struct call *call, struct redis_reply **reply) MUST_CHECK;
+enum err store_call_run(struct store *store, struct store_call *call,
+                        struct redis_reply **reply) MUST_CHECK;
 
 /* For those of which only the result matters. */
-enum err call_run_plain(struct store *store, struct call *call) MUST_CHECK;
+enum err store_call_run_plain(struct store *store, struct store_call *call) MUST_CHECK;
 
 /* How many of the n - at items that are left go into the next call. */
-size_t batch_len(size_t at, size_t n);
+size_t store_batch_len(size_t at, size_t n);
 
 /* ---- what answers hold --------------------------------------------------------------------- */
 
 /* A number in an answer; 0 when the answer is NULL. */
-int64_t answer_int(const struct redis_reply *reply, size_t index);
+int64_t store_reply_int(const struct redis_reply *reply, size_t index);
 /* A string of an answer; *out NULL for nil. */
-enum err reply_text(const struct redis_reply *reply, char **out) MUST_CHECK;
-uint64_t reply_cursor(const struct redis_reply *reply);
+enum err store_reply_text(const struct redis_reply *reply, char **out) MUST_CHECK;
+uint64_t store_reply_cursor(const struct redis_reply *reply);
 /* What common.lua's describe() made. On an error *out is empty. */
-enum err reply_client(const struct redis_reply *reply, struct store_client *out) MUST_CHECK;
+enum err store_reply_client(const struct redis_reply *reply, struct store_client *out) MUST_CHECK;
 /* Into the scanned hash and back. */
-void call_cursor(struct call *call, uint64_t cursor);
+void store_call_cursor(struct store_call *call, uint64_t cursor);
 
 #endif

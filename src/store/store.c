@@ -9,30 +9,30 @@
 #include <string.h>
 #include <time.h>
 #include "base/buffer.h"
-#include "base/clock.h"
-#include "base/condition.h"
-#include "base/log.h"
+#include "base/system/clock.h"
+#include "base/system/condition.h"
+#include "base/telemetry/log.h"
 #include "internal.h"
 #include "store/scripts.h"
 
-#define COMPLAINT_MS 60000
-#define RESTORING_MS 3000
+#define WARNING_PERIOD_MS 60000
+#define RESTORING_MS      3000
 
 /* What comes between common.lua and a script's own text. A script that writes first says what this
  * process knows to be written (history.lua), and before that decides what becomes of it when Redis
  * is out of memory. */
 static const char *const PREAMBLES[] = {
-    [SCRIPT_READS] = NULL,
+    [SCRIPT_READ_ONLY] = NULL,
     /* It goes on: a script that has written is not refused for lack of memory any more, from Redis
      * 2.6 to 8 and in Valkey ("flags=allow-oom" would be a syntax error before Redis 7). */
-    [SCRIPT_GOES_ON] = "redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
+    [SCRIPT_WRITES_WHEN_FULL] = "redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
     /* It is refused at once, although something that it does first might free memory. */
-    [SCRIPT_REFUSED] = "redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n",
+    [SCRIPT_REFUSED_WHEN_FULL] = "redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n",
 };
 
 static const struct {
     const char *name;
-    enum script_kind kind;
+    enum store_script_kind kind;
 } SCRIPTS[SCRIPT_COUNT] = {
 #define SCRIPT_ROW(symbol, name, kind) [symbol] = {(name), (kind)},
     SCRIPT_TABLE(SCRIPT_ROW)
@@ -43,12 +43,12 @@ static const struct {
 static const struct {
     const char *word;
     enum err err;
-} WORDS[] = {
+} STATUS_WORDS[] = {
     {"OK", ERR_OK},
     {"FENCED", ERR_FENCED},
     {"REFUSED", ERR_REFUSED},
     {"STATE", ERR_WRONG_STATE},
-    {"BACK", ERR_CANCELED}, /* for call_run alone */
+    {"BACK", ERR_CANCELED}, /* for store_call_run alone */
     {"EXISTS", ERR_EXISTS},
     {"VERSION", ERR_VERSION},
     {"NOT_FOUND", ERR_NOT_FOUND},
@@ -57,7 +57,7 @@ static const struct {
 
 /* ---- scripts ------------------------------------------------------------------------------- */
 
-static const char *source(const char *name) {
+static const char *store_find_script_source(const char *name) {
     const struct store_script_source *row = store_script_sources;
     while (row->name && strcmp(row->name, name) != 0) {
         row++;
@@ -66,17 +66,17 @@ static const char *source(const char *name) {
     return row->text;
 }
 
-static enum err scripts_init(struct store_script *scripts) {
+static enum err store_scripts_init(struct store_script *scripts) {
     for (size_t i = 0; i < SCRIPT_COUNT; i++) {
         struct buffer text;
         buffer_init(&text);
-        buffer_append_str(&text, source("common"));
+        buffer_append_str(&text, store_find_script_source("common"));
         const char *preamble = PREAMBLES[SCRIPTS[i].kind];
         if (preamble) {
             buffer_append_str(&text, preamble);
-            buffer_append_str(&text, source("history"));
+            buffer_append_str(&text, store_find_script_source("history"));
         }
-        buffer_append_str(&text, source(SCRIPTS[i].name));
+        buffer_append_str(&text, store_find_script_source(SCRIPTS[i].name));
         scripts[i].text = buffer_take(&text);
         if (!scripts[i].text) {
             return ERR_MEMORY;
@@ -86,7 +86,7 @@ static enum err scripts_init(struct store_script *scripts) {
     return ERR_OK;
 }
 
-static char *joined(const char *prefix, const char *name) {
+static char *store_make_key(const char *prefix, const char *name) {
     char *key = NULL;
     return asprintf(&key, "%s%s", prefix, name) < 0 ? NULL : key;
 }
@@ -108,28 +108,29 @@ struct store *store_open(const char *url, const char *key_prefix, int64_t timeou
         return NULL;
     }
     pthread_mutex_init(&store->mutex, NULL);
-    condition_init(&store->freed);
+    condition_init(&store->returned);
     store->timeout_ms = timeout_ms;
     store->history = &store->own_history;
     store->own_history.restoring_ms = RESTORING_MS;
     text_random_id(store->own_history.caller);
     store->prefix = text_dup(key_prefix);
-    store->key = joined(key_prefix, "mqtt_config:no");
+    store->key = store_make_key(key_prefix, "mqtt_config:no");
     store->connections = connections;
-    store->free = calloc(connections, sizeof(struct redis *));
-    if (!store->prefix || !store->key || !store->free || scripts_init(store->scripts) != ERR_OK) {
+    store->idle = calloc(connections, sizeof(struct redis *));
+    if (!store->prefix || !store->key || !store->idle ||
+        store_scripts_init(store->scripts) != ERR_OK) {
         goto out;
     }
-    while (store->free_count < connections) {
+    while (store->idle_count < connections) {
         struct redis *redis = redis_create(url, timeout_ms);
         if (!redis) {
             goto out;
         }
-        store->free[store->free_count++] = redis;
+        store->idle[store->idle_count++] = redis;
     }
     return store;
 out:
-    store->connections = store->free_count;
+    store->connections = store->idle_count;
     store_close(store);
     return NULL;
 }
@@ -138,17 +139,17 @@ void store_close(struct store *store) {
     if (!store) {
         return;
     }
-    assert(store->free_count == store->connections); /* no call is under way */
-    for (size_t i = 0; i < store->free_count; i++) {
-        redis_destroy(store->free[i]);
+    assert(store->idle_count == store->connections); /* no call is under way */
+    for (size_t i = 0; i < store->idle_count; i++) {
+        redis_destroy(store->idle[i]);
     }
     for (size_t i = 0; i < SCRIPT_COUNT; i++) {
         free(store->scripts[i].text);
     }
-    free(store->free);
+    free(store->idle);
     free(store->prefix);
     free(store->key);
-    pthread_cond_destroy(&store->freed);
+    pthread_cond_destroy(&store->returned);
     pthread_mutex_destroy(&store->mutex);
     free(store);
 }
@@ -166,96 +167,97 @@ void store_set_restoring_ms(struct store *store, int64_t restoring_ms) {
     store->history->restoring_ms = restoring_ms;
 }
 
-bool store_went_back(struct store *store) {
-    return atomic_exchange(&store->history->went_back, false);
+bool store_noticed_rollback(struct store *store) {
+    return atomic_exchange(&store->history->rolled_back, false);
 }
 
 /* NULL: none came free within the timeout. The one used last comes first, so that few are open. */
-static struct redis *borrow(struct store *store) {
+static struct redis *store_pool_borrow(struct store *store) {
     struct timespec deadline = condition_deadline(store->timeout_ms);
     struct redis *redis = NULL;
     int waited = 0;
     pthread_mutex_lock(&store->mutex);
-    while (store->free_count == 0 && waited == 0) {
-        waited = pthread_cond_timedwait(&store->freed, &store->mutex, &deadline);
+    while (store->idle_count == 0 && waited == 0) {
+        waited = pthread_cond_timedwait(&store->returned, &store->mutex, &deadline);
     }
-    if (store->free_count > 0) {
-        redis = store->free[--store->free_count];
+    if (store->idle_count > 0) {
+        redis = store->idle[--store->idle_count];
     }
     pthread_mutex_unlock(&store->mutex);
     return redis;
 }
 
 /* Once a minute while it lasts. With the mutex. */
-static void complain_of_memory(struct store *store) {
+static void store_warn_out_of_memory(struct store *store) {
     int64_t now_ms = clock_ms();
-    if (store->full_ms == 0 || now_ms - store->full_ms >= COMPLAINT_MS) {
-        store->full_ms = now_ms;
-        log_event(LOG_WARN, "redis_out_of_memory", KS("detail", store->trouble));
+    if (store->full_logged_ms == 0 || now_ms - store->full_logged_ms >= WARNING_PERIOD_MS) {
+        store->full_logged_ms = now_ms;
+        log_event(LOG_WARN, "redis_out_of_memory", KS("detail", store->last_error));
     }
 }
 
-static void give_back(struct store *store, struct redis *redis, enum err result) {
+static void store_pool_return(struct store *store, struct redis *redis, enum err result) {
     pthread_mutex_lock(&store->mutex);
     if (result == ERR_UNAVAILABLE || result == ERR_TIMEOUT || result == ERR_PROTOCOL ||
         result == ERR_FULL) {
-        redis_trouble(redis, store->trouble, sizeof(store->trouble));
+        redis_describe_error(redis, store->last_error, sizeof(store->last_error));
     }
     if (result == ERR_FULL) {
-        complain_of_memory(store);
+        store_warn_out_of_memory(store);
     }
-    store->free[store->free_count++] = redis;
-    pthread_cond_signal(&store->freed);
+    store->idle[store->idle_count++] = redis;
+    pthread_cond_signal(&store->returned);
     pthread_mutex_unlock(&store->mutex);
 }
 
-void store_trouble(struct store *store, char out[STORE_TROUBLE_LEN]) {
+void store_last_error(struct store *store, char out[STORE_ERROR_LEN]) {
     pthread_mutex_lock(&store->mutex);
-    memcpy(out, store->trouble, STORE_TROUBLE_LEN);
+    memcpy(out, store->last_error, STORE_ERROR_LEN);
     pthread_mutex_unlock(&store->mutex);
 }
 
 /* ---- a call -------------------------------------------------------------------------------- */
 
-void call_begin(struct call *call, const struct store *store, enum script script) {
+void store_call_begin(struct store_call *call, const struct store *store,
+                      enum store_script_id script) {
     call->script = script;
-    call->copies = COPIES_ANY;
+    call->replication = STORE_REPLICATION_IGNORED;
     call->argc = 0;
     call->number_count = 0;
-    call->repeated = false;
-    call_str(call, store->key);
-    call_str(call, store->prefix);
+    call->retried = false;
+    store_call_str(call, store->key);
+    store_call_str(call, store->prefix);
 }
 
-void call_str(struct call *call, const char *text) {
-    assert(call->argc < CALL_ARGS_MAX && text);
+void store_call_str(struct store_call *call, const char *text) {
+    assert(call->argc < STORE_CALL_ARGS_MAX && text);
     call->argv[call->argc++] = text;
 }
 
-void call_int(struct call *call, int64_t number) {
-    assert(call->number_count < CALL_NUMBERS_MAX);
+void store_call_int(struct store_call *call, int64_t number) {
+    assert(call->number_count < STORE_CALL_NUMBERS_MAX);
     char *text = call->numbers[call->number_count++];
     snprintf(text, sizeof call->numbers[0], "%" PRId64, number);
-    call_str(call, text);
+    store_call_str(call, text);
 }
 
-void call_cursor(struct call *call, uint64_t cursor) {
-    assert(call->number_count < CALL_NUMBERS_MAX);
+void store_call_cursor(struct store_call *call, uint64_t cursor) {
+    assert(call->number_count < STORE_CALL_NUMBERS_MAX);
     char *text = call->numbers[call->number_count++];
     snprintf(text, sizeof call->numbers[0], "%" PRIu64, cursor);
-    call_str(call, text);
+    store_call_str(call, text);
 }
 
-void call_member(struct call *call, const struct store_member *member) {
-    call_str(call, member->node);
-    call_str(call, member->incarnation);
+void store_call_member(struct store_call *call, const struct store_member *member) {
+    store_call_str(call, member->node);
+    store_call_str(call, member->incarnation);
 }
 
-static enum err word_err(const char *script, const struct redis_reply *reply) {
+static enum err store_parse_status(const char *script, const struct redis_reply *reply) {
     const char *word = redis_reply_str(redis_reply_at(reply, 0), NULL);
-    for (size_t i = 0; word && i < sizeof WORDS / sizeof WORDS[0]; i++) {
-        if (strcmp(word, WORDS[i].word) == 0) {
-            return WORDS[i].err;
+    for (size_t i = 0; word && i < sizeof STATUS_WORDS / sizeof STATUS_WORDS[0]; i++) {
+        if (strcmp(word, STATUS_WORDS[i].word) == 0) {
+            return STATUS_WORDS[i].err;
         }
     }
     log_event(LOG_ERROR, "store_answer_unknown", KS("script", script), KS("word", word));
@@ -263,12 +265,13 @@ static enum err word_err(const char *script, const struct redis_reply *reply) {
 }
 
 /* On a cluster, keys that hash to other slots than the first are out of a script's reach. */
-static bool is_out_of_slot(const char *error) {
+static bool store_is_cross_slot_error(const char *error) {
     return strstr(error, "non local key") || strstr(error, "hash to the same slot");
 }
 
-static void log_failure(const struct store *store, enum script script, const char *error) {
-    if (is_out_of_slot(error)) {
+static void store_log_failure(const struct store *store, enum store_script_id script,
+                              const char *error) {
+    if (store_is_cross_slot_error(error)) {
         log_event(LOG_ERROR, "key_prefix_unfit", KS("key_prefix", store->prefix),
                   KS("detail", "this Redis is a cluster: key_prefix must hold a hash tag, "
                                "such as {fleet}:"));
@@ -278,79 +281,80 @@ static void log_failure(const struct store *store, enum script script, const cha
 }
 
 /* The number of this call; what common.lua takes off the end of the arguments. */
-static int64_t present(struct store *store, struct call *call, char token[TEXT_ID_LEN]) {
+static int64_t store_add_history_arguments(struct store *store, struct store_call *call,
+                                           char token[TEXT_ID_LEN]) {
     struct store_history *history = store->history;
     int64_t number = atomic_fetch_add(&history->next, 1) + 1;
     text_random_id(token);
-    call_str(call, history->caller);
-    call_int(call, number);
-    call_int(call, atomic_load(&history->answered));
-    call_int(call, history->restoring_ms);
-    call_str(call, token);
+    store_call_str(call, history->caller);
+    store_call_int(call, number);
+    store_call_int(call, atomic_load(&history->answered));
+    store_call_int(call, history->restoring_ms);
+    store_call_str(call, token);
     return number;
 }
 
-static void answered(struct store_history *history, int64_t number) {
+static void store_note_answered(struct store_history *history, int64_t number) {
     int64_t before = atomic_load(&history->answered);
     while (before < number && !atomic_compare_exchange_weak(&history->answered, &before, number)) {
     }
 }
 
-static bool is_answer(enum err err) {
+static bool store_is_answer(enum err err) {
     return err != ERR_UNAVAILABLE && err != ERR_TIMEOUT && err != ERR_PROTOCOL &&
            err != ERR_MEMORY && err != ERR_FULL;
 }
 
 /* A call as it came, before its numbers. */
-struct call_shape {
+struct store_call_shape {
     int argc;
     size_t number_count;
 };
 
-static enum err send_once(struct store *store, struct redis *redis, struct call *call,
-                          const struct call_shape *shape, struct redis_reply **reply) {
+static enum err store_send_once(struct store *store, struct redis *redis, struct store_call *call,
+                                const struct store_call_shape *shape, struct redis_reply **reply) {
     const struct store_script *script = &store->scripts[call->script];
-    bool writes = SCRIPTS[call->script].kind != SCRIPT_READS;
+    bool writes = SCRIPTS[call->script].kind != SCRIPT_READ_ONLY;
     char token[TEXT_ID_LEN];
     call->argc = shape->argc;
     call->number_count = shape->number_count;
     redis_reply_free(*reply);
     *reply = NULL;
-    int64_t number = writes ? present(store, call, token) : 0;
+    int64_t number = writes ? store_add_history_arguments(store, call, token) : 0;
     enum err err =
         redis_script(redis, script->sha, script->text, 1, call->argc, call->argv, NULL, reply);
     if (err == ERR_PROTOCOL) {
-        log_failure(store, call->script, redis_error(redis));
+        store_log_failure(store, call->script, redis_error(redis));
     }
-    err = err == ERR_OK ? word_err(SCRIPTS[call->script].name, *reply) : err;
-    if (writes && is_answer(err) && err != ERR_CANCELED) {
-        answered(store->history, number);
+    err = err == ERR_OK ? store_parse_status(SCRIPTS[call->script].name, *reply) : err;
+    if (writes && store_is_answer(err) && err != ERR_CANCELED) {
+        store_note_answered(store->history, number);
     }
     return err;
 }
 
 /* A broken connection is tried once more, with numbers of now: Redis may be another one, which
  * lacks what was answered since the first time. */
-static enum err run_once(struct store *store, struct redis *redis, struct call *call,
-                         const struct call_shape *shape, struct redis_reply **reply) {
+static enum err store_run_once(struct store *store, struct redis *redis, struct store_call *call,
+                               const struct store_call_shape *shape, struct redis_reply **reply) {
     bool was_open = redis_fd(redis) >= 0;
-    enum err err = send_once(store, redis, call, shape, reply);
+    enum err err = store_send_once(store, redis, call, shape, reply);
     if (err == ERR_UNAVAILABLE && was_open) {
-        call->repeated = true;
-        err = send_once(store, redis, call, shape, reply);
+        call->retried = true;
+        err = store_send_once(store, redis, call, shape, reply);
     }
     return err;
 }
 
 /* A Redis that lost what it had answered says so, once, and has changed nothing. */
-static enum err run_script(struct store *store, struct redis *redis, struct call *call,
-                           struct redis_reply **reply) {
-    const struct call_shape shape = {call->argc, call->number_count};
-    enum err err = run_once(store, redis, call, &shape, reply);
+static enum err store_run_script(struct store *store, struct redis *redis, struct store_call *call,
+                                 struct redis_reply **reply) {
+    const struct store_call_shape shape = {call->argc, call->number_count};
+    enum err err = store_run_once(store, redis, call, &shape, reply);
     if (err == ERR_CANCELED) {
         log_event(LOG_WARN, "redis_went_back", KS("script", SCRIPTS[call->script].name));
-        atomic_store(&store->history->went_back, true);
-        err = run_once(store, redis, call, &shape, reply);
+        atomic_store(&store->history->rolled_back, true);
+        err = store_run_once(store, redis, call, &shape, reply);
     }
     call->argc = shape.argc;
     call->number_count = shape.number_count;
@@ -358,8 +362,9 @@ static enum err run_script(struct store *store, struct redis *redis, struct call
 }
 
 /* Also when this call wrote nothing, because an earlier one had: that may not be copied yet. */
-static enum err await_copies(struct store *store, struct redis *redis, const struct call *call) {
-    if (call->copies == COPIES_ANY || store->replicas_min == 0) {
+static enum err store_wait_replicas(struct store *store, struct redis *redis,
+                                    const struct store_call *call) {
+    if (call->replication == STORE_REPLICATION_IGNORED || store->replicas_min == 0) {
         return ERR_OK;
     }
     enum err err = redis_wait_replicas(redis, store->replicas_min, store->replicas_timeout_ms);
@@ -369,39 +374,39 @@ static enum err await_copies(struct store *store, struct redis *redis, const str
     log_event(LOG_WARN, "store_not_replicated", KS("script", SCRIPTS[call->script].name),
               KI("min_replicas", store->replicas_min), KS("error", err_name(err)),
               KS("detail", redis_error(redis)));
-    return call->copies == COPIES_REQUIRED ? ERR_TIMEOUT : ERR_OK;
+    return call->replication == STORE_REPLICATION_REQUIRED ? ERR_TIMEOUT : ERR_OK;
 }
 
-enum err call_run(struct store *store, struct call *call, struct redis_reply **reply) {
+enum err store_call_run(struct store *store, struct store_call *call, struct redis_reply **reply) {
     *reply = NULL;
-    struct redis *redis = borrow(store);
+    struct redis *redis = store_pool_borrow(store);
     if (!redis) {
         return ERR_UNAVAILABLE;
     }
-    enum err err = run_script(store, redis, call, reply);
+    enum err err = store_run_script(store, redis, call, reply);
     if (err == ERR_OK || (err == ERR_NOT_FOUND && call->script == SCRIPT_DELETE)) {
-        enum err copied = await_copies(store, redis, call);
+        enum err copied = store_wait_replicas(store, redis, call);
         err = copied == ERR_OK ? err : copied;
     }
-    give_back(store, redis, err);
+    store_pool_return(store, redis, err);
     return err;
 }
 
-enum err call_run_plain(struct store *store, struct call *call) {
+enum err store_call_run_plain(struct store *store, struct store_call *call) {
     struct redis_reply *reply;
-    enum err err = call_run(store, call, &reply);
+    enum err err = store_call_run(store, call, &reply);
     redis_reply_free(reply);
     return err;
 }
 
 enum err store_ping(struct store *store) {
     struct redis_reply *reply = NULL;
-    struct redis *redis = borrow(store);
+    struct redis *redis = store_pool_borrow(store);
     if (!redis) {
         return ERR_UNAVAILABLE;
     }
     enum err err = redis_command(redis, 1, (const char *const[]){"PING"}, NULL, &reply);
-    give_back(store, redis, err);
+    store_pool_return(store, redis, err);
     if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
         err = ERR_UNAVAILABLE;
     }
@@ -409,16 +414,17 @@ enum err store_ping(struct store *store) {
     return err;
 }
 
-enum err store_redis_facts(struct store *store, struct redis_facts *out) {
-    struct redis *redis = borrow(store);
+enum err store_redis_info(struct store *store, struct redis_info *out) {
+    struct redis *redis = store_pool_borrow(store);
     if (!redis) {
         return ERR_UNAVAILABLE;
     }
-    enum err err = redis_facts_ask(redis, NULL, out);
-    give_back(store, redis, err == ERR_REFUSED ? ERR_UNAVAILABLE : err); /* its cause is kept */
+    enum err err = redis_info_fetch(redis, NULL, out);
+    store_pool_return(store, redis,
+                      err == ERR_REFUSED ? ERR_UNAVAILABLE : err); /* its cause is kept */
     return err;
 }
 
-size_t batch_len(size_t at, size_t n) {
+size_t store_batch_len(size_t at, size_t n) {
     return n - at < STORE_BATCH_MAX ? n - at : STORE_BATCH_MAX;
 }

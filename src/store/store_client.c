@@ -8,31 +8,31 @@
 
 /* ---- reading answers ----------------------------------------------------------------------- */
 
-int64_t answer_int(const struct redis_reply *reply, size_t index) {
+int64_t store_reply_int(const struct redis_reply *reply, size_t index) {
     return reply ? redis_reply_int(redis_reply_at(reply, index)) : 0;
 }
 
-enum err reply_text(const struct redis_reply *reply, char **out) {
+enum err store_reply_text(const struct redis_reply *reply, char **out) {
     size_t len = 0;
     const char *text = redis_reply_str(reply, &len);
     *out = text ? text_copy(text, len) : NULL;
     return text && !*out ? ERR_MEMORY : ERR_OK;
 }
 
-uint64_t reply_cursor(const struct redis_reply *reply) {
+uint64_t store_reply_cursor(const struct redis_reply *reply) {
     const char *text = redis_reply_str(reply, NULL);
     return text ? strtoull(text, NULL, 10) : 0;
 }
 
 /* The fields in the order of describe() in common.lua. */
-enum err reply_client(const struct redis_reply *reply, struct store_client *out) {
+enum err store_reply_client(const struct redis_reply *reply, struct store_client *out) {
     *out = (struct store_client){
-        .version = answer_int(reply, 2),
-        .owner.epoch = answer_int(reply, 5),
-        .owner.since_ms = answer_int(reply, 6),
-        .attempts = answer_int(reply, 7),
-        .attempt_at_ms = answer_int(reply, 11),
-        .rest_ms = answer_int(reply, 12),
+        .version = store_reply_int(reply, 2),
+        .owner.epoch = store_reply_int(reply, 5),
+        .owner.since_ms = store_reply_int(reply, 6),
+        .attempts = store_reply_int(reply, 7),
+        .attempt_at_ms = store_reply_int(reply, 11),
+        .cooldown_ms = store_reply_int(reply, 12),
     };
     (void)redis_reply_str(redis_reply_at(reply, 1), &out->config_len);
     const struct {
@@ -50,12 +50,12 @@ enum err reply_client(const struct redis_reply *reply, struct store_client *out)
         {14, &out->denied_by},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        if (reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK) {
+        if (store_reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK) {
             store_client_fini(out);
             return ERR_MEMORY;
         }
     }
-    out->where = out->owner.node ? STORE_OWNED : STORE_WAITING;
+    out->state = out->owner.node ? STORE_OWNED : STORE_WAITING;
     return ERR_OK;
 }
 
@@ -69,10 +69,10 @@ void store_client_fini(struct store_client *client) {
     free(client->attempt_error);
     free(client->attempt_node);
     free(client->denied_by);
-    *client = (struct store_client){.where = STORE_ABSENT};
+    *client = (struct store_client){.state = STORE_ABSENT};
 }
 
-void store_rows_free(struct store_client *rows, size_t row_count) {
+void store_clients_free(struct store_client *rows, size_t row_count) {
     for (size_t i = 0; i < row_count; i++) {
         store_client_fini(&rows[i]);
     }
@@ -82,42 +82,42 @@ void store_rows_free(struct store_client *rows, size_t row_count) {
 /* ---- looking ------------------------------------------------------------------------------- */
 
 enum err store_get(struct store *store, const char *id, struct store_client *out) {
-    struct call call;
+    struct store_call call;
     struct redis_reply *reply;
-    *out = (struct store_client){.where = STORE_ABSENT};
-    call_begin(&call, store, SCRIPT_GET);
-    call_str(&call, id);
-    enum err err = call_run(store, &call, &reply);
+    *out = (struct store_client){.state = STORE_ABSENT};
+    store_call_begin(&call, store, SCRIPT_GET);
+    store_call_str(&call, id);
+    enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        err = reply_client(redis_reply_at(reply, 1), out);
+        err = store_reply_client(redis_reply_at(reply, 1), out);
     }
     redis_reply_free(reply);
     return err;
 }
 
-enum err store_holder(struct store *store, const char *identity, char **id) {
-    struct call call;
+enum err store_identity_owner(struct store *store, const char *identity, char **id) {
+    struct store_call call;
     struct redis_reply *reply;
     *id = NULL;
-    call_begin(&call, store, SCRIPT_HOLDER);
-    call_str(&call, identity);
-    enum err err = call_run(store, &call, &reply);
+    store_call_begin(&call, store, SCRIPT_IDENTITY_OWNER);
+    store_call_str(&call, identity);
+    enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        err = reply_text(redis_reply_at(reply, 1), id);
+        err = store_reply_text(redis_reply_at(reply, 1), id);
     }
     redis_reply_free(reply);
     return err == ERR_OK && !*id ? ERR_NOT_FOUND : err;
 }
 
 /* An id with a NUL inside cannot be named through this interface: such rubbish is left out. */
-static bool nameable(const struct redis_reply *fields) {
+static bool store_client_has_valid_id(const struct redis_reply *fields) {
     size_t len = 0;
     const char *id = redis_reply_str(redis_reply_at(fields, 0), &len);
     return id && strlen(id) == len;
 }
 
-static enum err read_rows(const struct redis_reply *list, struct store_client **rows,
-                          size_t *row_count) {
+static enum err store_client_read_rows(const struct redis_reply *list, struct store_client **rows,
+                                       size_t *row_count) {
     size_t n = redis_reply_count(list);
     *rows = calloc(n ? n : 1, sizeof **rows);
     *row_count = 0;
@@ -126,11 +126,11 @@ static enum err read_rows(const struct redis_reply *list, struct store_client **
     }
     for (size_t i = 0; i < n; i++) {
         const struct redis_reply *fields = redis_reply_at(list, i);
-        if (!nameable(fields)) {
+        if (!store_client_has_valid_id(fields)) {
             continue;
         }
-        if (reply_client(fields, &(*rows)[*row_count]) != ERR_OK) {
-            store_rows_free(*rows, *row_count);
+        if (store_reply_client(fields, &(*rows)[*row_count]) != ERR_OK) {
+            store_clients_free(*rows, *row_count);
             *rows = NULL;
             *row_count = 0;
             return ERR_MEMORY;
@@ -140,24 +140,25 @@ static enum err read_rows(const struct redis_reply *list, struct store_client **
     return ERR_OK;
 }
 
-enum err store_page(struct store *store, enum store_where where, uint64_t *cursor, size_t count,
-                    struct store_client **rows, size_t *row_count, int64_t *redis_ms) {
-    struct call call;
+enum err store_page(struct store *store, enum store_client_state where, uint64_t *cursor,
+                    size_t count, struct store_client **rows, size_t *row_count,
+                    int64_t *redis_ms) {
+    struct store_call call;
     struct redis_reply *reply;
     *rows = NULL;
     *row_count = 0;
-    call_begin(&call, store, SCRIPT_PAGE);
-    call_str(&call, where == STORE_OWNED ? "use" : "no");
-    call_cursor(&call, *cursor);
-    call_int(&call, count > 0 && count < STORE_BATCH_MAX ? (int64_t)count : STORE_BATCH_MAX);
-    enum err err = call_run(store, &call, &reply);
+    store_call_begin(&call, store, SCRIPT_PAGE);
+    store_call_str(&call, where == STORE_OWNED ? "use" : "no");
+    store_call_cursor(&call, *cursor);
+    store_call_int(&call, count > 0 && count < STORE_BATCH_MAX ? (int64_t)count : STORE_BATCH_MAX);
+    enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        err = read_rows(redis_reply_at(reply, 3), rows, row_count);
+        err = store_client_read_rows(redis_reply_at(reply, 3), rows, row_count);
     }
     if (err == ERR_OK) {
-        *cursor = reply_cursor(redis_reply_at(reply, 2));
+        *cursor = store_reply_cursor(redis_reply_at(reply, 2));
         if (redis_ms) {
-            *redis_ms = answer_int(reply, 1);
+            *redis_ms = store_reply_int(reply, 1);
         }
     }
     redis_reply_free(reply);
@@ -165,13 +166,13 @@ enum err store_page(struct store *store, enum store_where where, uint64_t *curso
 }
 
 enum err store_counts(struct store *store, struct store_counts *out) {
-    struct call call;
+    struct store_call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_COUNTS);
-    enum err err = call_run(store, &call, &reply);
-    *out = (struct store_counts){.waiting = answer_int(reply, 1),
-                                 .resting = answer_int(reply, 2),
-                                 .owned = answer_int(reply, 3)};
+    store_call_begin(&call, store, SCRIPT_COUNTS);
+    enum err err = store_call_run(store, &call, &reply);
+    *out = (struct store_counts){.waiting = store_reply_int(reply, 1),
+                                 .cooling_down = store_reply_int(reply, 2),
+                                 .owned = store_reply_int(reply, 3)};
     redis_reply_free(reply);
     return err;
 }
@@ -180,7 +181,7 @@ enum err store_counts(struct store *store, struct store_counts *out) {
 
 static const struct {
     const char *word;
-    enum store_created outcome;
+    enum store_create_outcome outcome;
 } CREATED_WORDS[] = {
     {"CREATED", STORE_CREATED},
     {"UNCHANGED", STORE_UNCHANGED},
@@ -188,66 +189,70 @@ static const struct {
     {"IDENTITY", STORE_IDENTITY_TAKEN},
 };
 
-static enum err read_created(const struct redis_reply *reply, struct store_create_result *out) {
+static enum err store_client_read_create_result(const struct redis_reply *reply,
+                                                struct store_create_result *out) {
     const char *word = redis_reply_str(redis_reply_at(reply, 0), NULL);
     for (size_t i = 0; word && i < sizeof CREATED_WORDS / sizeof CREATED_WORDS[0]; i++) {
         if (strcmp(word, CREATED_WORDS[i].word) == 0) {
             out->outcome = CREATED_WORDS[i].outcome;
-            out->version = answer_int(reply, 1);
-            return reply_text(redis_reply_at(reply, 2), &out->other_id);
+            out->version = store_reply_int(reply, 1);
+            return store_reply_text(redis_reply_at(reply, 2), &out->other_id);
         }
     }
     return ERR_PROTOCOL;
 }
 
-static enum err create_batch(struct store *store, const struct store_new *items, size_t n,
-                             struct store_create_result *results, size_t *done) {
-    struct call call;
+static enum err store_client_create_batch(struct store *store,
+                                          const struct store_create_item *items, size_t n,
+                                          struct store_create_result *results, size_t *done) {
+    struct store_call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_CREATE);
-    call.copies = COPIES_REQUIRED;
+    store_call_begin(&call, store, SCRIPT_CREATE);
+    call.replication = STORE_REPLICATION_REQUIRED;
     for (size_t i = 0; i < n; i++) {
-        call_str(&call, items[i].id);
-        call_str(&call, items[i].config);
-        call_str(&call, items[i].identity);
+        store_call_str(&call, items[i].id);
+        store_call_str(&call, items[i].config);
+        store_call_str(&call, items[i].identity);
     }
-    enum err err = call_run(store, &call, &reply);
+    enum err err = store_call_run(store, &call, &reply);
     for (size_t i = 0; i < n && err == ERR_OK; i++) {
-        err = read_created(redis_reply_at(redis_reply_at(reply, 1), i), &results[i]);
+        err = store_client_read_create_result(redis_reply_at(redis_reply_at(reply, 1), i),
+                                              &results[i]);
         *done += err == ERR_OK;
     }
     redis_reply_free(reply);
     return err;
 }
 
-enum err store_create(struct store *store, const struct store_new *items, size_t n,
+enum err store_create(struct store *store, const struct store_create_item *items, size_t n,
                       struct store_create_result *results, size_t *done) {
     enum err err = ERR_OK;
     memset(results, 0, n * sizeof *results);
     *done = 0;
     for (size_t at = 0; at < n && err == ERR_OK; at += STORE_BATCH_MAX) {
-        err = create_batch(store, items + at, batch_len(at, n), results + at, done);
+        err = store_client_create_batch(store, items + at, store_batch_len(at, n), results + at,
+                                        done);
     }
     return err;
 }
 
 enum err store_update(struct store *store, const char *id, int64_t expected_version,
                       const char *config, const char *identity, int64_t *version, char **other_id) {
-    struct call call;
+    struct store_call call;
     struct redis_reply *reply;
     *version = 0;
     *other_id = NULL;
-    call_begin(&call, store, SCRIPT_UPDATE);
-    call.copies = COPIES_REQUIRED;
-    call_str(&call, id);
-    call_int(&call, expected_version);
-    call_str(&call, config);
-    call_str(&call, identity);
-    enum err err = call_run(store, &call, &reply);
+    store_call_begin(&call, store, SCRIPT_UPDATE);
+    call.replication = STORE_REPLICATION_REQUIRED;
+    store_call_str(&call, id);
+    store_call_int(&call, expected_version);
+    store_call_str(&call, config);
+    store_call_str(&call, identity);
+    enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        *version = answer_int(reply, 1);
+        *version = store_reply_int(reply, 1);
     }
-    if (err == ERR_EXISTS && reply_text(redis_reply_at(reply, 1), other_id) != ERR_OK) {
+    if (err == ERR_EXISTS && store_reply_text(redis_reply_at(reply, 1), other_id) != ERR_OK) {
         err = ERR_MEMORY;
     }
     redis_reply_free(reply);
@@ -255,14 +260,14 @@ enum err store_update(struct store *store, const char *id, int64_t expected_vers
 }
 
 enum err store_delete(struct store *store, const char *id, int64_t expected_version) {
-    struct call call;
+    struct store_call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_DELETE);
-    call.copies = COPIES_REQUIRED;
-    call_str(&call, id);
-    call_int(&call, expected_version);
-    enum err err = call_run(store, &call, &reply);
-    if (err == ERR_NOT_FOUND && call.repeated &&
+    store_call_begin(&call, store, SCRIPT_DELETE);
+    call.replication = STORE_REPLICATION_REQUIRED;
+    store_call_str(&call, id);
+    store_call_int(&call, expected_version);
+    enum err err = store_call_run(store, &call, &reply);
+    if (err == ERR_NOT_FOUND && call.retried &&
         strcmp(redis_reply_str(redis_reply_at(reply, 0), NULL), "GONE") == 0) {
         err = ERR_OK; /* the first run deleted it, only its answer was lost */
     }

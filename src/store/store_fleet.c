@@ -15,7 +15,7 @@ void store_fleet_fini(struct store_fleet *fleet) {
     *fleet = (struct store_fleet){0};
 }
 
-static enum err fleet_rows(const struct redis_reply *list, struct store_fleet *out) {
+static enum err store_fleet_read_rows(const struct redis_reply *list, struct store_fleet *out) {
     size_t n = list ? redis_reply_count(list) : 0;
     out->rows = calloc(n + 1, sizeof *out->rows);
     if (!out->rows) {
@@ -24,23 +24,24 @@ static enum err fleet_rows(const struct redis_reply *list, struct store_fleet *o
     for (size_t i = 0; i < n; i++) {
         const struct redis_reply *fields = redis_reply_at(list, i);
         struct store_fleet_row *row = &out->rows[out->n++];
-        if (reply_text(redis_reply_at(fields, 0), &row->node) != ERR_OK ||
-            reply_text(redis_reply_at(fields, 1), &row->settings) != ERR_OK) {
+        if (store_reply_text(redis_reply_at(fields, 0), &row->node) != ERR_OK ||
+            store_reply_text(redis_reply_at(fields, 1), &row->settings) != ERR_OK) {
             return ERR_MEMORY;
         }
     }
     return ERR_OK;
 }
 
-static enum err fleet_call(struct store *store, struct call *call, struct store_fleet *out) {
+static enum err store_fleet_call(struct store *store, struct store_call *call,
+                                 struct store_fleet *out) {
     struct redis_reply *reply;
-    enum err err = call_run(store, call, &reply);
+    enum err err = store_call_run(store, call, &reply);
     if (err == ERR_OK || err == ERR_REFUSED) {
         const char *stored = redis_reply_str(redis_reply_at(reply, 1), NULL);
         snprintf(out->name, sizeof out->name, "%s", stored ? stored : "");
     }
     if (err == ERR_OK) {
-        err = fleet_rows(redis_reply_at(reply, 2), out);
+        err = store_fleet_read_rows(redis_reply_at(reply, 2), out);
     }
     redis_reply_free(reply);
     if (err == ERR_MEMORY) {
@@ -49,25 +50,25 @@ static enum err fleet_call(struct store *store, struct call *call, struct store_
     return err;
 }
 
-enum err store_fleet(struct store *store, const char *name, const char *node, const char *settings,
-                     struct store_fleet *out) {
-    struct call call;
+enum err store_publish_settings(struct store *store, const char *name, const char *node,
+                                const char *settings, struct store_fleet *out) {
+    struct store_call call;
     *out = (struct store_fleet){0};
-    call_begin(&call, store, SCRIPT_FLEET);
-    call_str(&call, name);
-    call_str(&call, node);
-    call_str(&call, settings);
-    call_int(&call, FLEET_ROWS_MAX);
-    return fleet_call(store, &call, out);
+    store_call_begin(&call, store, SCRIPT_FLEET);
+    store_call_str(&call, name);
+    store_call_str(&call, node);
+    store_call_str(&call, settings);
+    store_call_int(&call, FLEET_ROWS_MAX);
+    return store_fleet_call(store, &call, out);
 }
 
-enum err store_fleet_name(struct store *store, const char *name, struct store_fleet *out) {
-    struct call call;
+enum err store_set_fleet_name(struct store *store, const char *name, struct store_fleet *out) {
+    struct store_call call;
     *out = (struct store_fleet){0};
-    call_begin(&call, store, SCRIPT_FLEET);
-    call_str(&call, name);
-    call_str(&call, "");
-    call_str(&call, "");
-    call_int(&call, 0);
-    return fleet_call(store, &call, out);
+    store_call_begin(&call, store, SCRIPT_FLEET);
+    store_call_str(&call, name);
+    store_call_str(&call, "");
+    store_call_str(&call, "");
+    store_call_int(&call, 0);
+    return store_fleet_call(store, &call, out);
 }

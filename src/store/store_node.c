@@ -22,7 +22,7 @@ const char *store_node_state_name(enum store_node_state state) {
 }
 
 /* An entry that is not ours has no state and counts as live. */
-static enum store_node_state state_parse(const char *name) {
+static enum store_node_state store_node_parse_state(const char *name) {
     enum store_node_state state = STORE_NODE_DEAD;
     while (state > STORE_NODE_LIVE && (!name || strcmp(name, STATE_NAMES[state]) != 0)) {
         state--;
@@ -32,12 +32,12 @@ static enum store_node_state state_parse(const char *name) {
 
 /* ---- the list of nodes --------------------------------------------------------------------- */
 
-struct node_list {
+struct store_node_list {
     struct store_node *rows;
     size_t n;
 };
 
-static void node_fini(struct store_node *node) {
+static void store_node_fini(struct store_node *node) {
     free(node->name);
     free(node->host);
     free(node->type);
@@ -48,16 +48,17 @@ static void node_fini(struct store_node *node) {
 
 void store_nodes_free(struct store_node *nodes, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        node_fini(&nodes[i]);
+        store_node_fini(&nodes[i]);
     }
     free(nodes);
 }
 
 bool store_node_shares_address(const struct store_node *a, const struct store_node *b) {
-    return a->beating && b->beating && a->port == b->port && strcmp(a->host, b->host) == 0;
+    return a->heartbeat_valid && b->heartbeat_valid && a->port == b->port &&
+           strcmp(a->host, b->host) == 0;
 }
 
-static int64_t beat_age_ms(int64_t left_ms, int64_t ttl_ms) {
+static int64_t store_node_heartbeat_age_ms(int64_t left_ms, int64_t ttl_ms) {
     if (left_ms == -2) { /* PTTL: no such key */
         return -1;
     }
@@ -65,15 +66,16 @@ static int64_t beat_age_ms(int64_t left_ms, int64_t ttl_ms) {
 }
 
 /* The fields in the order of nodes.lua. */
-static enum err read_node(const struct redis_reply *reply, int64_t ttl_ms, struct store_node *out) {
+static enum err store_node_read_node(const struct redis_reply *reply, int64_t ttl_ms,
+                                     struct store_node *out) {
     *out = (struct store_node){
-        .port = answer_int(reply, 2),
-        .size = answer_int(reply, 4),
-        .state = state_parse(redis_reply_str(redis_reply_at(reply, 6), NULL)),
-        .started_at_ms = answer_int(reply, 8),
-        .clients = answer_int(reply, 9),
-        .beating = answer_int(reply, 10) == 1,
-        .beat_age_ms = beat_age_ms(answer_int(reply, 11), ttl_ms),
+        .port = store_reply_int(reply, 2),
+        .size = store_reply_int(reply, 4),
+        .state = store_node_parse_state(redis_reply_str(redis_reply_at(reply, 6), NULL)),
+        .started_at_ms = store_reply_int(reply, 8),
+        .clients = store_reply_int(reply, 9),
+        .heartbeat_valid = store_reply_int(reply, 10) == 1,
+        .heartbeat_age_ms = store_node_heartbeat_age_ms(store_reply_int(reply, 11), ttl_ms),
     };
     const struct {
         size_t index;
@@ -83,16 +85,17 @@ static enum err read_node(const struct redis_reply *reply, int64_t ttl_ms, struc
         {5, &out->incarnation}, {7, &out->version},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        if (reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK ||
+        if (store_reply_text(redis_reply_at(reply, texts[i].index), texts[i].text) != ERR_OK ||
             !*texts[i].text) {
-            node_fini(out);
+            store_node_fini(out);
             return ERR_MEMORY;
         }
     }
-    return reply_text(redis_reply_at(reply, 12), &out->facts);
+    return store_reply_text(redis_reply_at(reply, 12), &out->facts);
 }
 
-static enum err add_nodes(struct node_list *list, const struct redis_reply *reply, int64_t ttl_ms) {
+static enum err store_node_add_nodes(struct store_node_list *list, const struct redis_reply *reply,
+                                     int64_t ttl_ms) {
     size_t more = redis_reply_count(reply);
     struct store_node *rows = realloc(list->rows, (list->n + more + 1) * sizeof *rows);
     if (!rows) {
@@ -100,7 +103,7 @@ static enum err add_nodes(struct node_list *list, const struct redis_reply *repl
     }
     list->rows = rows;
     for (size_t i = 0; i < more; i++) {
-        if (read_node(redis_reply_at(reply, i), ttl_ms, &rows[list->n]) != ERR_OK) {
+        if (store_node_read_node(redis_reply_at(reply, i), ttl_ms, &rows[list->n]) != ERR_OK) {
             return ERR_MEMORY;
         }
         list->n++;
@@ -108,19 +111,19 @@ static enum err add_nodes(struct node_list *list, const struct redis_reply *repl
     return ERR_OK;
 }
 
-static int by_name(const void *a, const void *b) {
+static int store_node_compare_name(const void *a, const void *b) {
     return strcmp(((const struct store_node *)a)->name, ((const struct store_node *)b)->name);
 }
 
 /* A scan may bring an entry twice. */
-static void sort_unique(struct node_list *list) {
+static void store_node_sort_unique(struct store_node_list *list) {
     size_t kept = 0;
     if (list->n > 0) {
-        qsort(list->rows, list->n, sizeof *list->rows, by_name);
+        qsort(list->rows, list->n, sizeof *list->rows, store_node_compare_name);
     }
     for (size_t i = 0; i < list->n; i++) {
-        if (kept > 0 && by_name(&list->rows[kept - 1], &list->rows[i]) == 0) {
-            node_fini(&list->rows[i]);
+        if (kept > 0 && store_node_compare_name(&list->rows[kept - 1], &list->rows[i]) == 0) {
+            store_node_fini(&list->rows[i]);
         } else {
             list->rows[kept++] = list->rows[i];
         }
@@ -136,30 +139,31 @@ struct node_query {
 };
 
 /* One step of the scan; *cursor 0 after the last. */
-static enum err nodes_step(struct store *store, const struct node_query *query, uint64_t *cursor,
-                           struct node_list *list, char **leader) {
-    struct call call;
+static enum err store_node_list_step(struct store *store, const struct node_query *query,
+                                     uint64_t *cursor, struct store_node_list *list,
+                                     char **leader) {
+    struct store_call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_NODES);
-    call_cursor(&call, *cursor);
-    call_str(&call, query->name);
-    call_int(&call, query->port);
-    enum err err = call_run(store, &call, &reply);
+    store_call_begin(&call, store, SCRIPT_NODES);
+    store_call_cursor(&call, *cursor);
+    store_call_str(&call, query->name);
+    store_call_int(&call, query->port);
+    enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        err = add_nodes(list, redis_reply_at(reply, 3), query->ttl_ms);
+        err = store_node_add_nodes(list, redis_reply_at(reply, 3), query->ttl_ms);
     }
     if (err == ERR_OK) {
-        *cursor = reply_cursor(redis_reply_at(reply, 1));
+        *cursor = store_reply_cursor(redis_reply_at(reply, 1));
         free(*leader);
-        err = reply_text(redis_reply_at(reply, 2), leader);
+        err = store_reply_text(redis_reply_at(reply, 2), leader);
     }
     redis_reply_free(reply);
     return err;
 }
 
-static enum err nodes_read(struct store *store, const struct node_query *query,
-                           struct store_node **nodes, size_t *n, char **leader) {
-    struct node_list list = {0};
+static enum err store_node_nodes_read(struct store *store, const struct node_query *query,
+                                      struct store_node **nodes, size_t *n, char **leader) {
+    struct store_node_list list = {0};
     char *leading = NULL;
     uint64_t cursor = 0;
     enum err err = ERR_OK;
@@ -167,14 +171,14 @@ static enum err nodes_read(struct store *store, const struct node_query *query,
     *nodes = NULL;
     *n = 0;
     do {
-        err = nodes_step(store, query, &cursor, &list, &leading);
+        err = store_node_list_step(store, query, &cursor, &list, &leading);
     } while (err == ERR_OK && cursor != 0 && ++step < NODES_STEPS_MAX);
     if (err != ERR_OK) {
         store_nodes_free(list.rows, list.n);
         free(leading);
         leading = NULL;
     } else {
-        sort_unique(&list);
+        store_node_sort_unique(&list);
         *nodes = list.rows;
         *n = list.n;
     }
@@ -188,17 +192,20 @@ static enum err nodes_read(struct store *store, const struct node_query *query,
 
 enum err store_nodes(struct store *store, int64_t heartbeat_ttl_ms, struct store_node **nodes,
                      size_t *n, char **leader) {
-    return nodes_read(store, &(struct node_query){heartbeat_ttl_ms, "", 0}, nodes, n, leader);
+    return store_node_nodes_read(store, &(struct node_query){heartbeat_ttl_ms, "", 0}, nodes, n,
+                                 leader);
 }
 
 enum err store_nodes_named(struct store *store, int64_t heartbeat_ttl_ms, const char *name,
                            struct store_node **nodes, size_t *n) {
-    return nodes_read(store, &(struct node_query){heartbeat_ttl_ms, name, 0}, nodes, n, NULL);
+    return store_node_nodes_read(store, &(struct node_query){heartbeat_ttl_ms, name, 0}, nodes, n,
+                                 NULL);
 }
 
 enum err store_nodes_at_port(struct store *store, int64_t heartbeat_ttl_ms, int64_t port,
                              struct store_node **nodes, size_t *n) {
-    return nodes_read(store, &(struct node_query){heartbeat_ttl_ms, "", port}, nodes, n, NULL);
+    return store_node_nodes_read(store, &(struct node_query){heartbeat_ttl_ms, "", port}, nodes, n,
+                                 NULL);
 }
 
 /* ---- beats that are missing ------------------------------------------------------------------ */
@@ -211,8 +218,8 @@ void store_missing_free(struct store_missing *missing, size_t n) {
     free(missing);
 }
 
-static enum err add_missing(const struct redis_reply *reply, struct store_missing **rows,
-                            size_t *n) {
+static enum err store_node_add_missing(const struct redis_reply *reply, struct store_missing **rows,
+                                       size_t *n) {
     size_t more = redis_reply_count(reply);
     struct store_missing *grown = realloc(*rows, (*n + more + 1) * sizeof *grown);
     if (!grown) {
@@ -223,10 +230,10 @@ static enum err add_missing(const struct redis_reply *reply, struct store_missin
         const struct redis_reply *fields = redis_reply_at(reply, i);
         struct store_missing *row = &grown[*n];
         *row = (struct store_missing){
-            .state = state_parse(redis_reply_str(redis_reply_at(fields, 2), NULL))};
-        enum err err = reply_text(redis_reply_at(fields, 0), &row->name);
+            .state = store_node_parse_state(redis_reply_str(redis_reply_at(fields, 2), NULL))};
+        enum err err = store_reply_text(redis_reply_at(fields, 0), &row->name);
         if (err == ERR_OK) {
-            err = reply_text(redis_reply_at(fields, 1), &row->incarnation);
+            err = store_reply_text(redis_reply_at(fields, 1), &row->incarnation);
         }
         *n += 1;
         if (err != ERR_OK || !row->name || !row->incarnation) {
@@ -237,23 +244,24 @@ static enum err add_missing(const struct redis_reply *reply, struct store_missin
 }
 
 /* One step of the scan; *cursor 0 after the last. */
-static enum err look_step(struct store *store, uint64_t *cursor, struct store_missing **missing,
-                          size_t *n, size_t *all) {
-    struct call call;
+static enum err store_node_missing_step(struct store *store, uint64_t *cursor,
+                                        struct store_missing **missing, size_t *n, size_t *all) {
+    struct store_call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_LOOK);
-    call_cursor(&call, *cursor);
-    enum err err = call_run(store, &call, &reply);
+    store_call_begin(&call, store, SCRIPT_FIND_MISSING);
+    store_call_cursor(&call, *cursor);
+    enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
-        *cursor = reply_cursor(redis_reply_at(reply, 1));
-        *all += (size_t)answer_int(reply, 2);
-        err = add_missing(redis_reply_at(reply, 3), missing, n);
+        *cursor = store_reply_cursor(redis_reply_at(reply, 1));
+        *all += (size_t)store_reply_int(reply, 2);
+        err = store_node_add_missing(redis_reply_at(reply, 3), missing, n);
     }
     redis_reply_free(reply);
     return err;
 }
 
-enum err store_look(struct store *store, struct store_missing **missing, size_t *n, size_t *all) {
+enum err store_find_missing(struct store *store, struct store_missing **missing, size_t *n,
+                            size_t *all) {
     uint64_t cursor = 0;
     enum err err;
     size_t step = 0;
@@ -261,7 +269,7 @@ enum err store_look(struct store *store, struct store_missing **missing, size_t 
     *n = 0;
     *all = 0;
     do {
-        err = look_step(store, &cursor, missing, n, all);
+        err = store_node_missing_step(store, &cursor, missing, n, all);
     } while (err == ERR_OK && cursor != 0 && ++step < NODES_STEPS_MAX);
     if (err != ERR_OK) {
         store_missing_free(*missing, *n);
@@ -273,24 +281,24 @@ enum err store_look(struct store *store, struct store_missing **missing, size_t 
 
 /* ---- life of a node ------------------------------------------------------------------------ */
 
-static enum err join_step(struct store *store, const struct store_join *join, const char *candidate,
-                          char generation[TEXT_ID_LEN]) {
-    struct call call;
+static enum err store_node_join_step(struct store *store, const struct store_join *join,
+                                     const char *candidate, char generation[TEXT_ID_LEN]) {
+    struct store_call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_JOIN);
-    call_member(&call, &join->member);
-    call_str(&call, join->host);
-    call_int(&call, join->port);
-    call_str(&call, join->type);
-    call_int(&call, join->size);
-    call_str(&call, join->version);
-    call_int(&call, join->started_at_ms);
-    call_int(&call, join->heartbeat_ttl_ms);
-    call_str(&call, join->draining ? "1" : "0");
-    call_str(&call, candidate);
-    call_str(&call, join->again ? "1" : "0");
-    call_str(&call, join->facts ? join->facts : "");
-    enum err err = call_run(store, &call, &reply);
+    store_call_begin(&call, store, SCRIPT_JOIN);
+    store_call_member(&call, &join->member);
+    store_call_str(&call, join->host);
+    store_call_int(&call, join->port);
+    store_call_str(&call, join->type);
+    store_call_int(&call, join->size);
+    store_call_str(&call, join->version);
+    store_call_int(&call, join->started_at_ms);
+    store_call_int(&call, join->heartbeat_ttl_ms);
+    store_call_str(&call, join->draining ? "1" : "0");
+    store_call_str(&call, candidate);
+    store_call_str(&call, join->rejoin ? "1" : "0");
+    store_call_str(&call, join->facts ? join->facts : "");
+    enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_OK) {
         size_t len = 0;
         const char *text = redis_reply_str(redis_reply_at(reply, 1), &len);
@@ -309,7 +317,7 @@ enum err store_join(struct store *store, const struct store_join *join,
     char candidate[TEXT_ID_LEN];
     text_random_id(candidate);
     for (size_t step = 0; step < JOIN_STEPS_MAX; step++) {
-        enum err err = join_step(store, join, candidate, generation);
+        enum err err = store_node_join_step(store, join, candidate, generation);
         if (err != ERR_OK || generation[0] != '\0') {
             return err;
         }
@@ -317,23 +325,24 @@ enum err store_join(struct store *store, const struct store_join *join,
     return ERR_PROTOCOL;
 }
 
-enum err store_beat(struct store *store, const struct store_member *member, const char *generation,
-                    int64_t heartbeat_ttl_ms, const char *facts, struct store_beat *out) {
-    struct call call;
+enum err store_heartbeat(struct store *store, const struct store_member *member,
+                         const char *generation, int64_t heartbeat_ttl_ms, const char *facts,
+                         struct store_heartbeat *out) {
+    struct store_call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_BEAT);
-    call_member(&call, member);
-    call_str(&call, generation);
-    call_int(&call, heartbeat_ttl_ms);
-    call_str(&call, facts);
-    enum err err = call_run(store, &call, &reply);
-    *out = (struct store_beat){
-        .rev = answer_int(reply, 1),
-        .redis_ms = answer_int(reply, 2),
-        .draining = answer_int(reply, 3) == 1,
-        .wanted = answer_int(reply, 4) == 1,
-        .nodes = answer_int(reply, 5),
-        .counts = {answer_int(reply, 6), answer_int(reply, 7), answer_int(reply, 8)},
+    store_call_begin(&call, store, SCRIPT_HEARTBEAT);
+    store_call_member(&call, member);
+    store_call_str(&call, generation);
+    store_call_int(&call, heartbeat_ttl_ms);
+    store_call_str(&call, facts);
+    enum err err = store_call_run(store, &call, &reply);
+    *out = (struct store_heartbeat){
+        .rev = store_reply_int(reply, 1),
+        .redis_ms = store_reply_int(reply, 2),
+        .draining = store_reply_int(reply, 3) == 1,
+        .candidate_wanted = store_reply_int(reply, 4) == 1,
+        .nodes = store_reply_int(reply, 5),
+        .counts = {store_reply_int(reply, 6), store_reply_int(reply, 7), store_reply_int(reply, 8)},
     };
     const char *unplaced = reply ? redis_reply_str(redis_reply_at(reply, 9), NULL) : NULL;
     if (unplaced && strlen(unplaced) < sizeof out->unplaced) {
@@ -345,67 +354,67 @@ enum err store_beat(struct store *store, const struct store_member *member, cons
 
 enum err store_fence(struct store *store, const struct store_member *caller,
                      const struct store_member *target) {
-    struct call call;
-    call_begin(&call, store, SCRIPT_FENCE);
-    call_member(&call, caller);
-    call_member(&call, target);
-    return call_run_plain(store, &call);
+    struct store_call call;
+    store_call_begin(&call, store, SCRIPT_FENCE);
+    store_call_member(&call, caller);
+    store_call_member(&call, target);
+    return store_call_run_plain(store, &call);
 }
 
 enum err store_reap(struct store *store, const struct store_member *target, size_t *moved,
                     bool *finished) {
-    struct call call;
+    struct store_call call;
     struct redis_reply *reply;
-    call_begin(&call, store, SCRIPT_REAP);
-    call_member(&call, target);
-    enum err err = call_run(store, &call, &reply);
-    *moved = (size_t)answer_int(reply, 1);
-    *finished = answer_int(reply, 2) == 1;
+    store_call_begin(&call, store, SCRIPT_REAP);
+    store_call_member(&call, target);
+    enum err err = store_call_run(store, &call, &reply);
+    *moved = (size_t)store_reply_int(reply, 1);
+    *finished = store_reply_int(reply, 2) == 1;
     redis_reply_free(reply);
     return err;
 }
 
-enum err store_leaving(struct store *store, const struct store_member *member) {
-    struct call call;
-    call_begin(&call, store, SCRIPT_LEAVING);
-    call_member(&call, member);
-    return call_run_plain(store, &call);
+enum err store_mark_leaving(struct store *store, const struct store_member *member) {
+    struct store_call call;
+    store_call_begin(&call, store, SCRIPT_MARK_LEAVING);
+    store_call_member(&call, member);
+    return store_call_run_plain(store, &call);
 }
 
 enum err store_leave(struct store *store, const struct store_member *member) {
-    struct call call;
-    call_begin(&call, store, SCRIPT_LEAVE);
-    call_member(&call, member);
-    return call_run_plain(store, &call);
+    struct store_call call;
+    store_call_begin(&call, store, SCRIPT_LEAVE);
+    store_call_member(&call, member);
+    return store_call_run_plain(store, &call);
 }
 
 enum err store_drain(struct store *store, const char *node, bool draining) {
-    struct call call;
-    call_begin(&call, store, SCRIPT_DRAIN);
-    call_str(&call, node);
-    call_str(&call, draining ? "1" : "0");
-    return call_run_plain(store, &call);
+    struct store_call call;
+    store_call_begin(&call, store, SCRIPT_DRAIN);
+    store_call_str(&call, node);
+    store_call_str(&call, draining ? "1" : "0");
+    return store_call_run_plain(store, &call);
 }
 
 /* ---- leadership ---------------------------------------------------------------------------- */
 
 enum err store_lead(struct store *store, const struct store_member *member, int64_t ttl_ms,
                     const char *unplaced, enum store_role *role) {
-    struct call call;
+    struct store_call call;
     struct redis_reply *reply;
     assert(ttl_ms >= 0);
-    call_begin(&call, store, SCRIPT_LEAD);
-    call_member(&call, member);
-    call_int(&call, ttl_ms);
-    call_str(&call, unplaced);
-    enum err err = call_run(store, &call, &reply);
-    int64_t answer = answer_int(reply, 1);
+    store_call_begin(&call, store, SCRIPT_LEAD);
+    store_call_member(&call, member);
+    store_call_int(&call, ttl_ms);
+    store_call_str(&call, unplaced);
+    enum err err = store_call_run(store, &call, &reply);
+    int64_t answer = store_reply_int(reply, 1);
     *role = answer == 2 ? STORE_ROLE_LEADER : answer == 1 ? STORE_ROLE_STANDBY : STORE_ROLE_NONE;
     redis_reply_free(reply);
     return err;
 }
 
-enum err store_unlead(struct store *store, const struct store_member *member) {
+enum err store_resign(struct store *store, const struct store_member *member) {
     enum store_role role;
     return store_lead(store, member, 0, "", &role);
 }

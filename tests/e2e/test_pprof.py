@@ -28,7 +28,7 @@ def pprof(node, path, *words, cwd):
 def thread_names():
     rows = (ROOT / "src/main.c").read_text().split("} threads[] = {")[1].split("\n};")[0]
     return {name for name, count in re.findall(r'\{"([a-z-]+)", \w+, (\w+),', rows)
-            if count != "none"}  # those are started later
+            if count != "main_count_none"}  # those are started later
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_heap_by_the_commands_as_written(busy, tmp_path):
     assert "<svg" in svg and "api_clients_create" in svg, drawn
     for kind in ("-alloc_objects", "-inuse_space", "-inuse_objects"):
         top = pprof(busy, "heap", kind, "-top", "-cum", "-nodecount=2000", cwd=tmp_path)
-        assert re.search(r"%\s+(thread_run|hosts_run|main)\b", top), top
+        assert re.search(r"%\s+(main_thread_run|workers_run|main)\b", top), top
     raw = pprof(busy, "allocs", "-raw", cwd=tmp_path)
     assert "client_config_parse" in raw and "Mappings" in raw
     text = busy.api.get("/debug/pprof/heap", params={"debug": 1}).text
@@ -66,7 +66,7 @@ def test_where_the_time_goes(busy, tmp_path):
         """A busy machine gives the node little time, and so few samples."""
         top = pprof(busy, "profile?seconds=2", "-top", "-cum", "-nodecount=1000", cwd=tmp_path)
         assert "Type: cpu" in top and "thread_run" in top, top
-        assert re.search(r"\b(hosts?_run|exchange_\w+|client_publish)\b", top), top
+        assert re.search(r"\b(workers?_run|transaction_\w+|api_publish\w*)\b", top), top
         return True
     wait_until(ours_are_seen, 60, "a profile of what the node does")
 

@@ -60,7 +60,7 @@ def manager(fleet, monkeypatch):
 class Hanging(Node):
     """A node whose threads of one name hang while hang_file is there."""
 
-    thread = "host"
+    thread = "worker"
 
     def hang_file(self):
         return self.folder / f"{self.name}.hang"
@@ -116,7 +116,7 @@ def test_the_manager_is_told_ready_alive_reloading_and_stopping(fleet, manager):
     assert manager.count("READY=1") == 2
 
 
-@pytest.mark.parametrize("thread", ["host", "heartbeat", "agent"])
+@pytest.mark.parametrize("thread", ["worker", "heartbeat", "agent"])
 def test_the_watchdog_is_left_alone_when_a_thread_hangs(fleet, manager, thread):
     node = add(fleet, Hanging, "hanging", stall_ms=1000, heartbeat_ms=300, heartbeat_ttl_ms=600,
                redis_config__timeout_ms=300, peer_timeout_ms=300)

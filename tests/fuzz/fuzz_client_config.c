@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include "http/json.h"
-#include "mqtt/client_config.h"
+#include "http/server/json.h"
+#include "mqtt/config/client_config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -18,22 +18,22 @@
 #include <sys/timerfd.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "../../src/mqtt/reactor/reactor.h"
+#include "mqtt/reactor/reactor.h"
 #include "peer.h"
-#include "base/clock.h"
-#include "base/log.h"
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
 
-#define COUNT(array)     (sizeof(array) / sizeof((array)[0]))
-#define CLIENTS          2
-#define PUBLICATIONS_MAX 64
-#define RECEIPTS_MAX     64
-#define IDS              16 /* packet identifiers that the peer uses */
-#define ROUNDS_MAX       3000
-#define TICK_MS          250
-#define BINARY           0x82
-#define BUFFER_BYTES     400000
-#define BEYOND_MAX       (1 << 20) /* what is found to be too much at the next account */
-#define LAST_TICKS_MAX   40        /* sinks are waited for, then the server: a few seconds */
+#define COUNT(array)       (sizeof(array) / sizeof((array)[0]))
+#define CLIENTS            2
+#define PUBLICATIONS_MAX   64
+#define PROBE_RECEIPTS_MAX 64
+#define IDS                16 /* packet identifiers that the peer uses */
+#define ROUNDS_MAX         3000
+#define TICK_MS            250
+#define BINARY             0x82
+#define BUFFER_BYTES       400000
+#define BEYOND_MAX         (1 << 20) /* what is found to be too much at the next account */
+#define LAST_TICKS_MAX     40        /* sinks are waited for, then the server: a few seconds */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -61,7 +61,7 @@ static struct {
     struct conf conf;
     struct engine *engine;
     struct client clients[CLIENTS];
-    struct receipt receipts[RECEIPTS_MAX];
+    struct receipt receipts[PROBE_RECEIPTS_MAX];
     size_t receipt_count;
     struct client *publishers[PUBLICATIONS_MAX]; /* NULL: was answered */
     size_t publication_count;
@@ -185,7 +185,7 @@ static void open_client(struct client *client) {
                                .connect_timeout_ms = 10000,
                                .keepalive_s = client->config.keepalive_s,
                                .session = &client->session,
-                               .lessons = client->lessons,
+                               .workarounds = client->lessons,
                                .client = client};
     if (client->connection != NULL) {
         return;
@@ -288,7 +288,7 @@ static void on_closed(void *context, const struct engine_closed *closed) {
     struct client *client = context;
     assert(client->connection != NULL && closed->error != CLIENT_ERROR_NONE);
     client->connection = NULL;
-    client->lessons = closed->lessons;
+    client->lessons = closed->workarounds;
     client->closing = false;
     client->requested = 0;
     if (next() == 1) {
@@ -333,7 +333,7 @@ static enum err on_message(void *context, struct message *message, void *receipt
     assert(receipt == NULL || (message->qos > 0 && !client->closing));
     uint8_t how = next();
     react(client);
-    if (how % 8 == 6 || world.receipt_count == RECEIPTS_MAX) {
+    if (how % 8 == 6 || world.receipt_count == PROBE_RECEIPTS_MAX) {
         world.has_room = false;
         return ERR_FULL;
     }

@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
-#include "http/cursor.h"
-#include "http/framing.h"
-#include "http/json.h"
-#include "http/publication.h"
-#include "http/request.h"
-#include "http/routes.h"
+#include "http/api/cursor.h"
+#include "http/server/framing.h"
+#include "http/server/json.h"
+#include "http/api/clients/publication.h"
+#include "http/server/request.h"
+#include "http/api/routes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -76,7 +76,7 @@ static void fuzz_tag(const char *text, size_t len) {
         assert(version >= 0);
     }
     struct http_request request = {.address = ""};
-    http_request_identify(&request, text);
+    http_request_set_id(&request, text);
     assert(request.id[0] != '\0' && strlen(request.id) < sizeof(request.id));
 }
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
-#include "mqtt/reactor/packet.h"
+#include "mqtt/reactor/packet/packet.h"
 
 #define PROPERTIES_MAX 64
 #define NUMBER_LEN     12

@@ -11,17 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include "mqtt/reactor/websocket.h"
+#include "mqtt/reactor/stream/websocket.h"
 
-#define MESSAGE_LEN   256
-#define HEAD_LEN      3   /* of the input: how to read, the longest piece, a seed for lengths */
-#define CONTROL_MAX   125 /* RFC 6455 section 5.5 */
-#define MASK_LEN      4
-#define OUT_FRAME_MIN (2 + MASK_LEN)
-#define FIN           0x80
-#define MASKED        0x80
-#define OPCODE_CLOSE  8
-#define OPCODE_PONG   10
+#define MESSAGE_LEN            256
+#define HEAD_LEN               3 /* of the input: how to read, the longest piece, a seed for lengths */
+#define CONTROL_MAX            125 /* RFC 6455 section 5.5 */
+#define WEBSOCKET_MASK_LEN     4
+#define OUT_FRAME_MIN          (2 + WEBSOCKET_MASK_LEN)
+#define WEBSOCKET_FIN          0x80
+#define WEBSOCKET_MASKED       0x80
+#define WEBSOCKET_OPCODE_CLOSE 8
+#define WEBSOCKET_OPCODE_PONG  10
 
 #define ONLY_FRAMES 1 /* how to read: no handshake came before */
 
@@ -132,20 +132,20 @@ static void read_all(struct reading *reading, struct cut cut, const uint8_t *dat
 /* One frame at the front: a pong, or a close, after which nothing comes. Takes its mask off, which
  * is another one in each reading. Returns its length. */
 static size_t check_frame(uint8_t *frame, size_t len, bool ended) {
-    assert(len >= OUT_FRAME_MIN && (frame[1] & MASKED));
-    uint8_t *mask = frame + 2, *payload = mask + MASK_LEN;
+    assert(len >= OUT_FRAME_MIN && (frame[1] & WEBSOCKET_MASKED));
+    uint8_t *mask = frame + 2, *payload = mask + WEBSOCKET_MASK_LEN;
     size_t payload_len = frame[1] & 0x7F;
     size_t frame_len = OUT_FRAME_MIN + payload_len;
     assert(payload_len <= CONTROL_MAX && frame_len <= len);
-    if (frame[0] == (FIN | OPCODE_CLOSE)) {
+    if (frame[0] == (WEBSOCKET_FIN | WEBSOCKET_OPCODE_CLOSE)) {
         assert(ended && frame_len == len);
     } else {
-        assert(frame[0] == (FIN | OPCODE_PONG));
+        assert(frame[0] == (WEBSOCKET_FIN | WEBSOCKET_OPCODE_PONG));
     }
     for (size_t i = 0; i < payload_len; i++) {
-        payload[i] ^= mask[i % MASK_LEN];
+        payload[i] ^= mask[i % WEBSOCKET_MASK_LEN];
     }
-    memset(mask, 0, MASK_LEN);
+    memset(mask, 0, WEBSOCKET_MASK_LEN);
     return frame_len;
 }
 

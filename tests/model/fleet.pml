@@ -93,7 +93,7 @@ byte lease[PROCESSES];
 #define QUIET   3       /* given up: closed, opens nothing */
 #define AT(p, c) ((p) * CLIENTS + (c))
 #define PAIRS    (PROCESSES * CLIENTS)
-byte found[PAIRS];      /* epoch that was read, hosts_start yet to be called */
+byte found[PAIRS];      /* epoch that was read, workers_start yet to be called */
 byte runs[PAIRS];       /* epoch that runs, 0: does not */
 byte conn[PAIRS];
 byte rel[PAIRS];        /* epoch to be released */
@@ -540,7 +540,7 @@ proctype life(byte p) {
         SAY1("process %d is killed", p) }
     :: d_step { RUNS(p) && state[p] == MEMBER && SPARE(p) ->
         FAIL; drop_all(p); state[p] = STOPPING; lease[p] = LAPSED;
-        leaving[NAME(p)] = (IS_MEMBER(p) -> 1 : leaving[NAME(p)]); /* leaving.lua comes first */
+        leaving[NAME(p)] = (IS_MEMBER(p) -> 1 : leaving[NAME(p)]); /* mark_leaving.lua comes first */
         SAY1("process %d is told to stop, closes all", p) }
 #ifdef TIMELY
     :: d_step { !paused[p] && state[p] != DOWN && SPARE(p) ->

@@ -1,7 +1,7 @@
 /* malloc and its kin, of which one after so many fails. Header-only; for programs without a front
  * of the allocator of their own (profile/heap.c). */
-#ifndef MQFLEET_TESTS_FAILING_MALLOC_H
-#define MQFLEET_TESTS_FAILING_MALLOC_H
+#ifndef MQFLEET_TEST_FAILING_MALLOC_H
+#define MQFLEET_TEST_FAILING_MALLOC_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* A real cluster of three nodes for one test, without replicas. Header-only; see redis_servers.h.
  */
-#ifndef MQFLEET_TESTS_REDIS_CLUSTER_H
-#define MQFLEET_TESTS_REDIS_CLUSTER_H
+#ifndef MQFLEET_TEST_REDIS_CLUSTER_H
+#define MQFLEET_TEST_REDIS_CLUSTER_H
 
 #include "redis_servers.h"
 

@@ -1,8 +1,8 @@
 /* A private redis-server for the unit tests of any layer: on a Unix socket in a temporary folder,
  * append-only file on, killed with the test. Header-only; one per test program. Knows nothing of
  * net/redis.c, so that it can be used to test it. */
-#ifndef MQFLEET_TESTS_REDIS_FIXTURE_H
-#define MQFLEET_TESTS_REDIS_FIXTURE_H
+#ifndef MQFLEET_TEST_REDIS_FIXTURE_H
+#define MQFLEET_TEST_REDIS_FIXTURE_H
 
 #include <fcntl.h>
 #include <signal.h>

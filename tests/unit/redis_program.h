@@ -1,6 +1,6 @@
 /* The store that tests run with. */
-#ifndef MQFLEET_TESTS_REDIS_PROGRAM_H
-#define MQFLEET_TESTS_REDIS_PROGRAM_H
+#ifndef MQFLEET_TEST_REDIS_PROGRAM_H
+#define MQFLEET_TEST_REDIS_PROGRAM_H
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Several private Redis programs (servers, sentinels, nodes of a cluster) for one test: on ports of
  * 127.0.0.1, in one temporary folder, killed with the test. Header-only. */
-#ifndef MQFLEET_TESTS_REDIS_SERVERS_H
-#define MQFLEET_TESTS_REDIS_SERVERS_H
+#ifndef MQFLEET_TEST_REDIS_SERVERS_H
+#define MQFLEET_TEST_REDIS_SERVERS_H
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 #include "base/text.h"
-#include "net/redis.h"
+#include "net/redis/redis.h"
 #include "redis_program.h"
 
 #define SERVERS_MAX      10

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include "base/log.h"
-#include "base/metrics.h"
+#include "base/telemetry/log.h"
+#include "base/telemetry/metrics.h"
 
 #define LINES 100000
 #define ALONE 3000

@@ -21,9 +21,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
-#include "base/clock.h"
-#include "base/log.h"
-#include "internal.h"
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
+#include "store/internal.h"
 #include "scale.h"
 
 #define APPLIED_MS_MAX 120000
@@ -37,7 +37,7 @@ static int64_t client_count; /* clients so far */
 struct create_batch {
     char ids[STORE_BATCH_MAX][16], texts[STORE_BATCH_MAX][CREATE_TEXT_LEN];
     char identities[STORE_BATCH_MAX][64];
-    struct store_new items[STORE_BATCH_MAX];
+    struct store_create_item items[STORE_BATCH_MAX];
     struct store_create_result results[STORE_BATCH_MAX];
 };
 
@@ -51,7 +51,7 @@ static bool create_batch(struct store *store, struct create_batch *batch, size_t
                  "\"url\":\"mqtt://127.0.0.1:1883\"}",
                  id, id);
         snprintf(identity, sizeof batch->identities[i], "127.0.0.1:1883/%s", id);
-        batch->items[i] = (struct store_new){id, text, identity};
+        batch->items[i] = (struct store_create_item){id, text, identity};
     }
     enum err err = store_create(store, batch->items, n, batch->results, &done);
     for (size_t i = 0; i < done; i++) {
@@ -68,7 +68,7 @@ static bool create_all(struct store *store, int64_t count) {
     struct create_batch *batch = calloc(1, sizeof *batch);
     bool good = batch != NULL;
     for (int64_t at = 0; good && at < count; at += STORE_BATCH_MAX) {
-        good = create_batch(store, batch, batch_len((size_t)at, (size_t)count));
+        good = create_batch(store, batch, store_batch_len((size_t)at, (size_t)count));
     }
     free(batch);
     return good;
@@ -82,7 +82,7 @@ static bool spoil_some(struct store *store, int64_t count) {
         struct store_create_result result = {0};
         size_t done = 0;
         snprintf(id, sizeof id, "spoilt%" PRId64, i);
-        struct store_new item = {id, "{}", id};
+        struct store_create_item item = {id, "{}", id};
         good = store_create(store, &item, 1, &result, &done) == ERR_OK && done == 1;
         free(result.other_id);
     }

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/clock.h"
-#include "cluster/leader.h"
-#include "cluster/node.h"
-#include "net/redis.h"
+#include "base/system/clock.h"
+#include "cluster/membership/leader.h"
+#include "cluster/membership/node.h"
+#include "net/redis/redis.h"
 #include "scale.h"
 
 #define FULL_PASS_MS   600000
@@ -19,7 +19,7 @@
 #define EVENTS_PING_MS 1500 /* two subscriptions, each pinged every 3 s */
 #define WAKE_LOOK_MS   500
 #define TURN_MS        10
-#define PAGES_MAX      100000
+#define LIST_PAGES_MAX      100000
 #define HEARTBEAT_MS   1000
 #define BEAT_TTL_MS    1200
 #define RECONCILE_MS   10000
@@ -72,12 +72,12 @@ static void note_max(_Atomic int64_t *most, int64_t value) {
 }
 
 static void beat(struct store *store, struct bench_node *node) {
-    struct store_beat answer;
+    struct store_heartbeat answer;
     struct store_member member = member_of(node);
     char *facts = facts_make(NULL, atomic_load(&node->lag_ms));
     int64_t begun_ms = clock_ms();
     enum err err =
-        store_beat(store, &member, node->generation, BEAT_TTL_MS, facts ? facts : "{}", &answer);
+        store_heartbeat(store, &member, node->generation, BEAT_TTL_MS, facts ? facts : "{}", &answer);
     free(facts);
     note_max(&bench.beat_ms_max, clock_ms() - begun_ms);
     atomic_fetch_add(&bench.beats, 1);
@@ -120,15 +120,15 @@ static void full_pass(struct store *store, struct bench_node *node) {
     struct store_member member = member_of(node);
     size_t n;
     int64_t digest = 0;
-    enum err err = store_assigned(store, &member, &rows, &n, &set);
+    enum err err = store_list_assignments(store, &member, &rows, &n, &set);
     if (err != ERR_OK) {
         return bench_failed("full pass", node->name, err);
     }
     for (size_t i = 0; i < n; i++) {
         digest = store_digest_add(digest, rows[i].id, rows[i].epoch, rows[i].version);
     }
-    store_assigned_free(rows, n);
-    err = store_keep_digest(store, &member, set.rev, digest);
+    store_assignments_free(rows, n);
+    err = store_save_digest(store, &member, set.rev, digest);
     node->digest = digest;
     atomic_store(&node->clients, (int64_t)n);
     atomic_store(&node->applied, set.rev);
@@ -168,7 +168,7 @@ static enum err read_changes(struct store *store, struct bench_node *node, struc
         }
         store_changes_free(rows, n);
         atomic_fetch_add(&bench.changes, 1);
-    } while (err == ERR_OK && n > 0 && ++pages < PAGES_MAX);
+    } while (err == ERR_OK && n > 0 && ++pages < LIST_PAGES_MAX);
     free(last.id);
     return err;
 }
@@ -180,7 +180,7 @@ static void reconcile(struct store *store, struct bench_node *node, bool compare
     if (err != ERR_OK) {
         return bench_failed("changes", node->name, err);
     }
-    if (set.gap > node->applied || !whole) {
+    if (set.gap_rev > node->applied || !whole) {
         return full_pass(store, node);
     }
     atomic_store(&node->applied, set.rev);
@@ -211,7 +211,7 @@ static void read_wakes(struct bench_node *node, int64_t now_ms) {
     }
     node->wake_at_ms = now_ms + WAKE_LOOK_MS;
     node->heard = false;
-    while (redis_subscribed_message(node->wake, node->channel, 0, &payload) == ERR_OK) {
+    while (redis_next_message(node->wake, node->channel, 0, &payload) == ERR_OK) {
         node->woken = true;
         free(payload);
         payload = NULL;
@@ -228,7 +228,7 @@ static void ask(struct redis *redis, int argc, const char *const *argv) {
 /* What a node asks without clients, too: news of others, and what Redis says of itself. */
 static void small_talk(struct store *store, struct redis *talk, struct bench_node *node,
                        int64_t now_ms) {
-    struct redis_facts facts;
+    struct redis_info info;
     if (now_ms >= node->events_at_ms) {
         node->events_at_ms = now_ms + EVENTS_LOOK_MS;
         ask(talk, 2, (const char *[]){"EXISTS", "mqtt_fleet:listening"});
@@ -239,7 +239,7 @@ static void small_talk(struct store *store, struct redis *talk, struct bench_nod
     }
     if (now_ms >= node->report_at_ms) {
         node->report_at_ms = now_ms + NODE_REPORT_MS;
-        enum err ignored = store_redis_facts(store, &facts);
+        enum err ignored = store_redis_info(store, &info);
         (void)ignored;
     }
 }
@@ -256,7 +256,7 @@ static void agent_turn(struct store *store, struct redis *talk, struct bench_nod
         reconcile(store, node, due);
     }
     if (node->real) {
-        node_applied(node->real, node->applied);
+        node_set_applied_rev(node->real, node->applied);
     }
     small_talk(store, talk, node, now_ms);
 }
@@ -314,7 +314,7 @@ static enum err join_leader(struct store *store, struct bench_node *node) {
     if (!leader) {
         return ERR_MEMORY;
     }
-    node_tell(node->real, facts_make, NULL);
+    node_set_facts_source(node->real, facts_make, NULL);
     err = node_join(node->real, store);
     if (err == ERR_OK && (pthread_create(&thread, NULL, node_heartbeat_run, node->real) ||
                           pthread_create(&thread, NULL, leader_run, leader))) {
@@ -362,7 +362,7 @@ static enum err join_calls(struct store *store, struct bench_node *node, bool le
     enum err err = store_nodes_named(store, BEAT_TTL_MS, node->name, &nodes, &n);
     store_nodes_free(nodes, n);
     if (err == ERR_OK) {
-        err = store_fleet(store, "", node->name, SETTINGS, &fleet);
+        err = store_publish_settings(store, "", node->name, SETTINGS, &fleet);
         store_fleet_fini(&fleet);
     }
     if (err == ERR_OK) {

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 /* X(symbol, code, meaning): listed by `mqfleet help` and in the man page. */
-#define EXIT_TABLE(X)                                                                              \
+#define CLI_EXIT_TABLE(X)                                                                          \
     X(CLI_OK, 0, "done")                                                                           \
     X(CLI_FAILED, 1, "some of it failed, or the node could not do it")                             \
     X(CLI_USAGE, 2, "invalid usage")                                                               \
@@ -19,14 +19,14 @@
     X(CLI_INTERRUPTED, 130, "interrupted by Ctrl-C")
 
 enum cli_exit {
-#define EXIT_SYMBOL(symbol, code, meaning) symbol = (code),
-    EXIT_TABLE(EXIT_SYMBOL)
-#undef EXIT_SYMBOL
+#define CLI_EXIT_SYMBOL(symbol, code, meaning) symbol = (code),
+    CLI_EXIT_TABLE(CLI_EXIT_SYMBOL)
+#undef CLI_EXIT_SYMBOL
 };
 
 /* X(symbol, long name, short letter or 0, argument or NULL, commands or NULL for all, help): the
  * commands are those it means something to, a blank between two. */
-#define OPTION_TABLE(X)                                                                            \
+#define CLI_OPTION_TABLE(X)                                                                        \
     X(OPT_URL, "url", 'u', "URL", NULL,                                                            \
       "any node of the fleet ($MQFLEET_URL, default http://127.0.0.1:8080)")                       \
     X(OPT_TOKEN_FILE, "token-file", 0, "FILE", NULL,                                               \
@@ -68,17 +68,17 @@ enum cli_exit {
     X(OPT_DROP, "drop", 0, NULL, "publications", "drop the publications: they are not sent again") \
     X(OPT_RAW, "raw", 0, NULL, "tail", "only payloads, byte for byte, each followed by a newline")
 
-enum option {
-#define OPTION_SYMBOL(symbol, name, letter, argument, commands, help) symbol,
-    OPTION_TABLE(OPTION_SYMBOL)
-#undef OPTION_SYMBOL
+enum cli_option {
+#define CLI_OPTION_SYMBOL(symbol, name, letter, argument, cli_commands, help) symbol,
+    CLI_OPTION_TABLE(CLI_OPTION_SYMBOL)
+#undef CLI_OPTION_SYMBOL
         OPTION_COUNT
 };
 
 #define OPTION_REPEAT_MAX 32
 
 struct cli {
-    const struct command *command;
+    const struct cli_command *command;
     const char *values[OPTION_COUNT]; /* NULL: not given; "" for those without argument */
     const char *labels[OPTION_REPEAT_MAX + 1], *properties[OPTION_REPEAT_MAX + 1];
     char **words; /* what is left of the command line */
@@ -86,23 +86,23 @@ struct cli {
     bool json, ids;
 };
 
-struct command {
+struct cli_command {
     const char *name;
-    const char *words; /* shown after the name; "" none */
-    int least, most;   /* words; most -1: any number */
-    const char *about; /* one line */
+    const char *words;        /* shown after the name; "" none */
+    int words_min, words_max; /* words; most -1: any number */
+    const char *about;        /* one line */
     enum cli_exit (*run)(struct cli *cli);
 };
-extern const struct command commands[]; /* ends with a NULL name */
+extern const struct cli_command cli_commands[]; /* ends with a NULL name */
 
-struct option_row {
+struct cli_option_row {
     const char *name, *argument, *commands, *help;
     char letter;
 };
-extern const struct option_row option_rows[OPTION_COUNT];
+extern const struct cli_option_row cli_option_rows[OPTION_COUNT];
 /* Does the option mean something to the command? */
-bool option_fits(enum option option, const struct command *command);
-bool cli_given(const struct cli *cli, enum option option);
+bool cli_option_fits(enum cli_option option, const struct cli_command *command);
+bool cli_option_given(const struct cli *cli, enum cli_option option);
 
 /* False with a line on stderr: no such command, option, or number of words. */
 bool cli_parse(struct cli *cli, int argc, char **argv);
@@ -110,7 +110,7 @@ bool cli_parse(struct cli *cli, int argc, char **argv);
 const char *cli_nearest(const char *word, const char *const *names, size_t count);
 
 /* "mqfleet: ..." on stderr. */
-void cli_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* From now on Ctrl-C and SIGTERM are noted instead of ending the process. */
 void cli_catch_interrupts(void);
 /* Ctrl-C was pressed. */

@@ -7,7 +7,7 @@
 #include "select.h"
 #include "table.h"
 
-static const char *text(const json_t *object, const char *name) {
+static const char *cli_clients_text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
 }
 
@@ -16,14 +16,14 @@ static const char *text(const json_t *object, const char *name) {
 struct listing {
     struct cli *cli;
     struct table *table;
-    long left; /* -1: all */
+    long remaining; /* -1: all */
 };
 
 /* "mqtt://host:port", from whichever form the configuration has; of several, which it is at. */
-static const char *broker_of(const json_t *client, char *out, size_t size) {
+static const char *cli_clients_broker_url(const json_t *client, char *out, size_t size) {
     const json_t *config = json_object_get(client, "config");
-    const char *url = text(config, "url"), *broker = text(config, "broker");
-    const char *at = text(json_object_get(client, "status"), "broker");
+    const char *url = cli_clients_text(config, "url"), *broker = cli_clients_text(config, "broker");
+    const char *at = cli_clients_text(json_object_get(client, "status"), "broker");
     const json_t *urls = json_object_get(config, "urls");
     if (json_array_size(urls) > 0) {
         return at != NULL ? at : json_string_value(json_array_get(urls, 0));
@@ -37,78 +37,79 @@ static const char *broker_of(const json_t *client, char *out, size_t size) {
 }
 
 /* Why it is on no node, and what went wrong last; "": neither. */
-static const char *why_of(const json_t *status, char *out, size_t size) {
+static const char *cli_clients_explain(const json_t *status, char *out, size_t size) {
     char waiting[256];
-    const char *why = answer_waiting(status, waiting, sizeof(waiting));
-    const char *error = text(json_object_get(status, "last_error"), "message");
+    const char *why = cli_answer_waiting(status, waiting, sizeof(waiting));
+    const char *error = cli_clients_text(json_object_get(status, "last_error"), "message");
     snprintf(out, size, "%s%s%s", why != NULL ? why : "", why != NULL && error != NULL ? "; " : "",
              error != NULL ? error : "");
     return out;
 }
 
-static void put_client(struct table *table, const json_t *client) {
+static void cli_clients_put_row(struct table *table, const json_t *client) {
     const json_t *status = json_object_get(client, "status");
-    const char *state = text(status, "state");
+    const char *state = cli_clients_text(status, "state");
     bool well = state != NULL && strcmp(state, "online") == 0 &&
                 !json_is_true(json_object_get(status, "degraded"));
     char ago[32], broker[300], why[512];
-    table_put(table, text(client, "id"));
+    table_put(table, cli_clients_text(client, "id"));
     table_put(table, state);
-    table_put(table, table_ago(text(status, "since"), ago, sizeof(ago)));
-    table_put(table, text(json_object_get(client, "placement"), "node"));
+    table_put(table, table_ago(cli_clients_text(status, "since"), ago, sizeof(ago)));
+    table_put(table, cli_clients_text(json_object_get(client, "placement"), "node"));
     table_printf(table, "%lld",
                  (long long)json_integer_value(json_object_get(status, "messages_in")));
     table_printf(table, "%lld",
                  (long long)json_integer_value(json_object_get(status, "messages_out")));
-    table_put(table, broker_of(client, broker, sizeof(broker)));
-    table_put(table, well ? "" : why_of(status, why, sizeof(why)));
+    table_put(table, cli_clients_broker_url(client, broker, sizeof(broker)));
+    table_put(table, well ? "" : cli_clients_explain(status, why, sizeof(why)));
 }
 
-static void put_json(const json_t *value) {
+static void cli_clients_print_json(const json_t *value) {
     char *line = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
     puts(line != NULL ? line : "null");
     free(line);
 }
 
-static bool show_page(void *context, json_t *clients) {
+static bool cli_clients_show_page(void *context, json_t *clients) {
     struct listing *listing = context;
     size_t i;
     json_t *client;
     json_array_foreach(clients, i, client) {
-        if (listing->left == 0) {
+        if (listing->remaining == 0) {
             break;
         }
-        listing->left -= listing->left > 0;
+        listing->remaining -= listing->remaining > 0;
         if (listing->cli->json) {
-            put_json(client);
+            cli_clients_print_json(client);
         } else if (listing->cli->ids) {
-            puts(text(client, "id") != NULL ? text(client, "id") : "");
+            puts(cli_clients_text(client, "id") != NULL ? cli_clients_text(client, "id") : "");
         } else {
-            put_client(listing->table, client);
+            cli_clients_put_row(listing->table, client);
         }
     }
     if (listing->table != NULL) {
         table_print(listing->table);
     }
-    return listing->left != 0 && fflush(stdout) == 0;
+    return listing->remaining != 0 && fflush(stdout) == 0;
 }
 
 enum cli_exit command_clients(struct cli *cli) {
     static const char *const headings[] = {"ID",   "STATE",  "SINCE", "NODE", ">IN",
                                            ">OUT", "BROKER", "WHY",   NULL};
     const char *limit = cli->values[OPT_LIMIT];
-    struct listing listing = {.cli = cli, .left = limit != NULL ? strtol(limit, NULL, 10) : -1};
+    struct listing listing = {.cli = cli,
+                              .remaining = limit != NULL ? strtol(limit, NULL, 10) : -1};
     if (!cli->json && !cli->ids) {
         listing.table = table_create(headings);
     }
-    enum cli_exit code = select_clients(cli, show_page, &listing);
+    enum cli_exit code = cli_select_clients(cli, cli_clients_show_page, &listing);
     table_destroy(listing.table);
     return code;
 }
 
 /* ---- get ------------------------------------------------------------------------------------- */
 
-static void show_line(const char *name, const char *value) {
+static void cli_clients_show_line(const char *name, const char *value) {
     char safe[1024];
     if (value != NULL) {
         printf("%-14s %s%s%s\n", name, table_colour(value),
@@ -117,29 +118,29 @@ static void show_line(const char *name, const char *value) {
     }
 }
 
-static void show_time(const char *name, const json_t *object, const char *member) {
+static void cli_clients_show_time(const char *name, const json_t *object, const char *member) {
     char ago[32], line[96];
-    const char *time = text(object, member);
+    const char *time = cli_clients_text(object, member);
     if (time != NULL) {
         snprintf(line, sizeof(line), "%s (%s)", time, table_ago(time, ago, sizeof(ago)));
-        show_line(name, line);
+        cli_clients_show_line(name, line);
     }
 }
 
 /* Why; NULL: it is not. */
-static const char *refusal_of(const json_t *refused, const char *filter) {
+static const char *cli_clients_refusal_message(const json_t *refused, const char *filter) {
     size_t i;
     const json_t *one;
     json_array_foreach(refused, i, one) {
-        const char *name = text(one, "filter");
+        const char *name = cli_clients_text(one, "filter");
         if (name != NULL && filter != NULL && strcmp(name, filter) == 0) {
-            return text(one, "message");
+            return cli_clients_text(one, "message");
         }
     }
     return NULL;
 }
 
-static void show_subscriptions(const json_t *status) {
+static void cli_clients_show_subscriptions(const json_t *status) {
     size_t i;
     const json_t *one;
     char line[512];
@@ -147,18 +148,18 @@ static void show_subscriptions(const json_t *status) {
     json_array_foreach(json_object_get(status, "subscriptions"), i, one) {
         const json_t *granted = json_object_get(one, "granted");
         long long value = (long long)json_integer_value(granted);
-        snprintf(line, sizeof(line), "%s  QoS %lld, %s", text(one, "filter"),
+        snprintf(line, sizeof(line), "%s  QoS %lld, %s", cli_clients_text(one, "filter"),
                  (long long)json_integer_value(json_object_get(one, "qos")),
-                 refusal_of(refused, text(one, "filter")) ? "refused"
-                 : json_is_null(granted)                  ? "not acknowledged yet"
-                 : value >= 0x80                          ? "refused"
-                                                          : "granted");
-        show_line(i == 0 ? "subscriptions" : "", line);
+                 cli_clients_refusal_message(refused, cli_clients_text(one, "filter")) ? "refused"
+                 : json_is_null(granted) ? "not acknowledged yet"
+                 : value >= 0x80         ? "refused"
+                                         : "granted");
+        cli_clients_show_line(i == 0 ? "subscriptions" : "", line);
     }
 }
 
 /* Line by line: what is in it may be anybody's. */
-static void show_config(const json_t *config) {
+static void cli_clients_show_config(const json_t *config) {
     char *dumped = json_dumps(config, JSON_INDENT(2) | JSON_ENCODE_ANY), *rest = dumped;
     char *safe = dumped != NULL ? malloc(strlen(dumped) + 1) : NULL;
     const char *name = "config         ";
@@ -170,75 +171,77 @@ static void show_config(const json_t *config) {
     free(dumped);
 }
 
-static void show_client(const json_t *client) {
+static void cli_clients_show_client(const json_t *client) {
     const json_t *status = json_object_get(client, "status");
     const json_t *error = json_object_get(status, "last_error");
     char line[1200];
-    show_line("id", text(client, "id"));
-    show_line("state", text(status, "state"));
-    show_line("reason", text(status, "reason"));
-    show_line("waiting", answer_waiting(status, line, sizeof(line)));
-    show_time("since", status, "since");
-    show_line("node", text(json_object_get(client, "placement"), "node"));
-    show_line("broker", text(status, "broker"));
-    show_line("desired", text(client, "desired"));
+    cli_clients_show_line("id", cli_clients_text(client, "id"));
+    cli_clients_show_line("state", cli_clients_text(status, "state"));
+    cli_clients_show_line("reason", cli_clients_text(status, "reason"));
+    cli_clients_show_line("waiting", cli_answer_waiting(status, line, sizeof(line)));
+    cli_clients_show_time("since", status, "since");
+    cli_clients_show_line("node", cli_clients_text(json_object_get(client, "placement"), "node"));
+    cli_clients_show_line("broker", cli_clients_text(status, "broker"));
+    cli_clients_show_line("desired", cli_clients_text(client, "desired"));
     snprintf(line, sizeof(line), "%lld",
              (long long)json_integer_value(json_object_get(client, "version")));
-    show_line("version", line);
-    show_time("connected", status, "connected_at");
-    show_time("next retry", status, "next_retry_at");
-    show_time("certificate", status, "certificate_expires_at");
+    cli_clients_show_line("version", line);
+    cli_clients_show_time("connected", status, "connected_at");
+    cli_clients_show_time("next retry", status, "next_retry_at");
+    cli_clients_show_time("certificate", status, "certificate_expires_at");
     if (json_is_object(error)) {
-        snprintf(line, sizeof(line), "%s: %s", text(error, "code"), text(error, "message"));
-        show_line("last error", line);
-        show_line("advice", text(error, "advice"));
-        show_time("", error, "at");
+        snprintf(line, sizeof(line), "%s: %s", cli_clients_text(error, "code"),
+                 cli_clients_text(error, "message"));
+        cli_clients_show_line("last error", line);
+        cli_clients_show_line("advice", cli_clients_text(error, "advice"));
+        cli_clients_show_time("", error, "at");
     }
     snprintf(line, sizeof(line), "%lld in, %lld out, %lld dropped, %lld reconnects",
              (long long)json_integer_value(json_object_get(status, "messages_in")),
              (long long)json_integer_value(json_object_get(status, "messages_out")),
              (long long)json_integer_value(json_object_get(status, "messages_dropped")),
              (long long)json_integer_value(json_object_get(status, "reconnects")));
-    show_line("messages", line);
-    show_subscriptions(status);
-    show_config(json_object_get(client, "config"));
+    cli_clients_show_line("messages", line);
+    cli_clients_show_subscriptions(status);
+    cli_clients_show_config(json_object_get(client, "config"));
 }
 
 enum cli_exit command_get(struct cli *cli) {
-    struct answer answer;
-    char *path = node_path("clients", cli->words[0], "");
-    node_call(cli, "GET", path, NULL, 0, &answer);
+    struct probe_answer answer;
+    char *path = cli_node_path("clients", cli->words[0], "");
+    cli_node_call(cli, "GET", path, NULL, 0, &answer);
     free(path);
-    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, NULL);
+    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
     if (code == CLI_OK && cli->json) {
-        answer_print(&answer);
+        cli_answer_print(&answer);
     } else if (code == CLI_OK && cli->ids) {
-        puts(text(answer.json, "id") != NULL ? text(answer.json, "id") : "");
+        puts(cli_clients_text(answer.json, "id") != NULL ? cli_clients_text(answer.json, "id")
+                                                         : "");
     } else if (code == CLI_OK) {
-        show_client(answer.json);
+        cli_clients_show_client(answer.json);
     }
-    answer_fini(&answer);
+    cli_answer_fini(&answer);
     return code;
 }
 
 /* ---- delete pause resume restart release ----------------------------------------------------- */
 
-static enum cli_exit act(struct cli *cli, const char *id) {
-    struct answer answer;
+static enum cli_exit cli_clients_act_on_client(struct cli *cli, const char *id) {
+    struct probe_answer answer;
     bool removes = strcmp(cli->command->name, "delete") == 0;
-    char *path = node_path("clients", id, removes ? "" : cli->command->name);
-    node_call(cli, removes ? "DELETE" : "POST", path, NULL, 0, &answer);
+    char *path = cli_node_path("clients", id, removes ? "" : cli->command->name);
+    cli_node_call(cli, removes ? "DELETE" : "POST", path, NULL, 0, &answer);
     free(path);
     enum cli_exit code = CLI_OK;
-    if (!answer_good(&answer)) {
-        progress_clear();
-        code = answer_explain(&answer, id);
+    if (!cli_answer_succeeded(&answer)) {
+        cli_progress_clear();
+        code = cli_answer_explain(&answer, id);
     } else if (cli->json && answer.text_len > 0) {
-        answer_print(&answer);
+        cli_answer_print(&answer);
     } else if (cli->ids) {
         puts(id);
     }
-    answer_fini(&answer);
+    cli_answer_fini(&answer);
     return code;
 }
 
@@ -246,20 +249,20 @@ enum cli_exit command_act(struct cli *cli) {
     enum cli_exit code;
     size_t i, done = 0, failed = 0;
     const json_t *id;
-    json_t *ids = select_ids(cli, &code);
+    json_t *ids = cli_select_ids(cli, &code);
     size_t total = json_array_size(ids);
     enum cli_exit last = CLI_OK;
     json_array_foreach(ids, i, id) {
         if (cli_interrupted() || last == CLI_UNREACHABLE || last == CLI_REFUSED) {
             break; /* the others would fare no better */
         }
-        last = act(cli, json_string_value(id));
+        last = cli_clients_act_on_client(cli, json_string_value(id));
         failed += last != CLI_OK;
         done++;
         code = last != CLI_OK ? last : code;
-        progress_show(cli->command->name, done, total);
+        cli_progress_show(cli->command->name, done, total);
     }
-    progress_clear();
+    cli_progress_clear();
     if (ids != NULL && total != 1 && !cli->json && !cli->ids) {
         fprintf(stderr, "%s: %zu done, %zu failed%s\n", cli->command->name, done - failed, failed,
                 done < total ? ", the others left" : "");

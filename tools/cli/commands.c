@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "cli.h"
 
-const struct command commands[] = {
+const struct cli_command cli_commands[] = {
     {"status", "", 0, 0, "show a summary of the fleet and its problems", command_status},
     {"nodes", "", 0, 0, "list the nodes", command_nodes},
     {"clients", "", 0, 0, "list the clients, all or filtered", command_clients},
@@ -42,11 +42,11 @@ const struct command commands[] = {
                 .commands = row_commands,                                                          \
                 .help = row_help,                                                                  \
                 .letter = row_letter},
-const struct option_row option_rows[OPTION_COUNT] = {OPTION_TABLE(OPTION_ROW)};
+const struct cli_option_row cli_option_rows[OPTION_COUNT] = {CLI_OPTION_TABLE(OPTION_ROW)};
 
 /* ---- telling --------------------------------------------------------------------------------- */
 
-void cli_complain(const char *format, ...) {
+void cli_error(const char *format, ...) {
     va_list arguments;
     fputs("mqfleet: ", stderr);
     va_start(arguments, format);
@@ -58,11 +58,11 @@ void cli_complain(const char *format, ...) {
 bool cli_confirm(const struct cli *cli, const char *format, ...) {
     char answer[16] = "";
     va_list arguments;
-    if (cli_given(cli, OPT_YES)) {
+    if (cli_option_given(cli, OPT_YES)) {
         return true;
     }
     if (!isatty(STDIN_FILENO)) {
-        cli_complain("this needs --yes when nobody can be asked");
+        cli_error("this needs --yes when nobody can be asked");
         return false;
     }
     va_start(arguments, format);
@@ -87,8 +87,8 @@ const char *cli_nearest(const char *word, const char *const *names, size_t count
     return nearest;
 }
 
-bool option_fits(enum option option, const struct command *command) {
-    const char *fitting = option_rows[option].commands;
+bool cli_option_fits(enum cli_option option, const struct cli_command *command) {
+    const char *fitting = cli_option_rows[option].commands;
     size_t len = strlen(command->name);
     for (const char *at = fitting; at != NULL && *at != '\0'; at += strspn(at, " ")) {
         size_t word = strcspn(at, " ");
@@ -100,14 +100,14 @@ bool option_fits(enum option option, const struct command *command) {
     return fitting == NULL;
 }
 
-bool cli_given(const struct cli *cli, enum option option) {
+bool cli_option_given(const struct cli *cli, enum cli_option option) {
     return cli->values[option] != NULL;
 }
 
-static const struct command *find_command(const char *name) {
+static const struct cli_command *cli_commands_find_command(const char *name) {
     const char *names[64];
     size_t count = 0;
-    for (const struct command *row = commands; row->name != NULL; row++) {
+    for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
         if (strcmp(row->name, name) == 0) {
             return row;
         }
@@ -116,142 +116,143 @@ static const struct command *find_command(const char *name) {
         }
     }
     const char *nearest = cli_nearest(name, names, count);
-    cli_complain("%s: no such command%s%s; see mqfleet help", name,
-                 nearest != NULL ? ", perhaps " : "", nearest != NULL ? nearest : "");
+    cli_error("%s: no such command%s%s; see mqfleet help", name,
+              nearest != NULL ? ", perhaps " : "", nearest != NULL ? nearest : "");
     return NULL;
 }
 
 /* ---- the command line ------------------------------------------------------------------------ */
 
-static enum option find_long(const char *name, size_t len) {
+static enum cli_option cli_commands_find_long_option(const char *name, size_t len) {
     const char *names[OPTION_COUNT];
     char word[64];
-    for (enum option option = 0; option < OPTION_COUNT; option++) {
-        names[option] = option_rows[option].name;
+    for (enum cli_option option = 0; option < OPTION_COUNT; option++) {
+        names[option] = cli_option_rows[option].name;
         if (strlen(names[option]) == len && memcmp(names[option], name, len) == 0) {
             return option;
         }
     }
     snprintf(word, sizeof(word), "%.*s", (int)len, name);
     const char *nearest = cli_nearest(word, names, OPTION_COUNT);
-    cli_complain("--%s: no such option%s%s; see mqfleet help", word,
-                 nearest != NULL ? ", perhaps --" : "", nearest != NULL ? nearest : "");
+    cli_error("--%s: no such option%s%s; see mqfleet help", word,
+              nearest != NULL ? ", perhaps --" : "", nearest != NULL ? nearest : "");
     return OPTION_COUNT;
 }
 
-static enum option find_letter(char letter) {
-    for (enum option option = 0; option < OPTION_COUNT; option++) {
-        if (option_rows[option].letter == letter) {
+static enum cli_option cli_commands_find_short_option(char letter) {
+    for (enum cli_option option = 0; option < OPTION_COUNT; option++) {
+        if (cli_option_rows[option].letter == letter) {
             return option;
         }
     }
-    cli_complain("-%c: no such option; see mqfleet help", letter);
+    cli_error("-%c: no such option; see mqfleet help", letter);
     return OPTION_COUNT;
 }
 
-static bool add_repeated(const char **list, const char *name, const char *value) {
+static bool cli_commands_add_repeated(const char **list, const char *name, const char *value) {
     size_t count = 0;
     while (list[count] != NULL) {
         count++;
     }
     if (strchr(value, '=') == NULL || value[0] == '=') {
-        cli_complain("--%s %s: must be NAME=VALUE", name, value);
+        cli_error("--%s %s: must be NAME=VALUE", name, value);
         return false;
     }
     if (count == OPTION_REPEAT_MAX) {
-        cli_complain("--%s: at most %d of them", name, OPTION_REPEAT_MAX);
+        cli_error("--%s: at most %d of them", name, OPTION_REPEAT_MAX);
         return false;
     }
     list[count] = value;
     return true;
 }
 
-static bool set(struct cli *cli, enum option option, const char *value) {
+static bool cli_commands_set_option(struct cli *cli, enum cli_option option, const char *value) {
     cli->values[option] = value;
     if (option == OPT_LABEL) {
-        return add_repeated(cli->labels, "label", value);
+        return cli_commands_add_repeated(cli->labels, "label", value);
     }
-    return option != OPT_PROPERTY || add_repeated(cli->properties, "property", value);
+    return option != OPT_PROPERTY || cli_commands_add_repeated(cli->properties, "property", value);
 }
 
 /* One option at argv[*at]; may take the next word as its value. */
-static bool parse_option(struct cli *cli, int argc, char **argv, int *at) {
+static bool cli_commands_parse_option(struct cli *cli, int argc, char **argv, int *at) {
     const char *word = argv[*at];
     bool is_long = word[1] == '-';
     const char *equals = is_long ? strchr(word, '=') : NULL;
     size_t len = equals != NULL ? (size_t)(equals - word - 2) : strlen(word + 1) - 1;
-    enum option option = is_long ? find_long(word + 2, len) : find_letter(word[1]);
+    enum cli_option option = is_long ? cli_commands_find_long_option(word + 2, len)
+                                     : cli_commands_find_short_option(word[1]);
     if (option == OPTION_COUNT) {
         return false;
     }
-    const struct option_row *row = &option_rows[option];
+    const struct cli_option_row *row = &cli_option_rows[option];
     const char *value = equals != NULL ? equals + 1 : !is_long && word[2] != '\0' ? word + 2 : NULL;
     if (row->argument == NULL) {
         if (value != NULL) {
-            cli_complain("--%s takes no value", row->name);
+            cli_error("--%s takes no value", row->name);
         }
-        return value == NULL && set(cli, option, "");
+        return value == NULL && cli_commands_set_option(cli, option, "");
     }
     if (value == NULL && *at + 1 < argc) {
         value = argv[++*at];
     }
     if (value == NULL) {
-        cli_complain("--%s: needs %s", row->name, row->argument);
+        cli_error("--%s: needs %s", row->name, row->argument);
     }
-    return value != NULL && set(cli, option, value);
+    return value != NULL && cli_commands_set_option(cli, option, value);
 }
 
-static bool check_numbers(const struct cli *cli) {
+static bool cli_commands_check_numbers(const struct cli *cli) {
     static const struct {
-        enum option option;
-        double least, most;
+        enum cli_option option;
+        double min, max;
     } numbers[] = {{OPT_LIMIT, 1, 1e9}, {OPT_TIMEOUT, 0.1, 86400}, {OPT_INTERVAL, 0.1, 3600}};
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         const char *text = cli->values[numbers[i].option];
         char *end = NULL;
-        double value = text != NULL ? strtod(text, &end) : numbers[i].least;
+        double value = text != NULL ? strtod(text, &end) : numbers[i].min;
         if (text != NULL && numbers[i].option == OPT_LIMIT) {
             end = (char *)(uintptr_t)text + strspn(text, "0123456789"); /* whole, and decimal */
         }
-        if (text != NULL && (*end != '\0' || end == text || !(value >= numbers[i].least) ||
-                             value > numbers[i].most)) {
-            cli_complain("--%s %s: must be a number from %g to %.0f",
-                         option_rows[numbers[i].option].name, text, numbers[i].least,
-                         numbers[i].most);
+        if (text != NULL &&
+            (*end != '\0' || end == text || !(value >= numbers[i].min) || value > numbers[i].max)) {
+            cli_error("--%s %s: must be a number from %g to %.0f",
+                      cli_option_rows[numbers[i].option].name, text, numbers[i].min,
+                      numbers[i].max);
             return false;
         }
     }
     return true;
 }
 
-static bool check_fits(const struct cli *cli) {
-    for (enum option option = 0; option < OPTION_COUNT; option++) {
-        if (cli_given(cli, option) && !option_fits(option, cli->command)) {
-            cli_complain("--%s means nothing to %s; see mqfleet help %s", option_rows[option].name,
-                         cli->command->name, cli->command->name);
+static bool cli_commands_check_fits(const struct cli *cli) {
+    for (enum cli_option option = 0; option < OPTION_COUNT; option++) {
+        if (cli_option_given(cli, option) && !cli_option_fits(option, cli->command)) {
+            cli_error("--%s means nothing to %s; see mqfleet help %s", cli_option_rows[option].name,
+                      cli->command->name, cli->command->name);
             return false;
         }
     }
     return true;
 }
 
-static bool check_words(const struct cli *cli) {
-    const struct command *command = cli->command;
-    if (cli->word_count < command->least ||
-        (command->most >= 0 && cli->word_count > command->most)) {
-        cli_complain("usage: mqfleet %s %s; see mqfleet help %s", command->name, command->words,
-                     command->name);
+static bool cli_commands_check_words(const struct cli *cli) {
+    const struct cli_command *command = cli->command;
+    if (cli->word_count < command->words_min ||
+        (command->words_max >= 0 && cli->word_count > command->words_max)) {
+        cli_error("usage: mqfleet %s %s; see mqfleet help %s", command->name, command->words,
+                  command->name);
         return false;
     }
     return true;
 }
 
-static bool check_output(struct cli *cli) {
+static bool cli_commands_check_output(struct cli *cli) {
     const char *form = cli->values[OPT_OUTPUT];
     cli->json = form != NULL && strcmp(form, "json") == 0;
     cli->ids = form != NULL && strcmp(form, "id") == 0;
     if (form != NULL && !cli->json && !cli->ids && strcmp(form, "table") != 0) {
-        cli_complain("--output %s: must be table, json or id", form);
+        cli_error("--output %s: must be table, json or id", form);
         return false;
     }
     return true;
@@ -265,11 +266,11 @@ bool cli_parse(struct cli *cli, int argc, char **argv) {
         if (option && strcmp(argv[at], "--") == 0) {
             only_words = true;
         } else if (option) {
-            if (!parse_option(cli, argc, argv, &at)) {
+            if (!cli_commands_parse_option(cli, argc, argv, &at)) {
                 return false;
             }
         } else if (cli->command == NULL) {
-            cli->command = find_command(argv[at]);
+            cli->command = cli_commands_find_command(argv[at]);
             if (cli->command == NULL) {
                 return false;
             }
@@ -279,10 +280,11 @@ bool cli_parse(struct cli *cli, int argc, char **argv) {
         }
     }
     if (cli->command == NULL) {
-        cli->command = find_command("help");
-        cli->values[OPT_HELP] = cli_given(cli, OPT_HELP) ? "" : NULL;
-        return check_output(cli);
+        cli->command = cli_commands_find_command("help");
+        cli->values[OPT_HELP] = cli_option_given(cli, OPT_HELP) ? "" : NULL;
+        return cli_commands_check_output(cli);
     }
-    return cli_given(cli, OPT_HELP) ||
-           (check_fits(cli) && check_words(cli) && check_numbers(cli) && check_output(cli));
+    return cli_option_given(cli, OPT_HELP) ||
+           (cli_commands_check_fits(cli) && cli_commands_check_words(cli) &&
+            cli_commands_check_numbers(cli) && cli_commands_check_output(cli));
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
-#include "base/clock.h"
+#include "base/system/clock.h"
 #include "base/text.h"
 #include "node.h"
 #include "progress.h"
@@ -13,46 +13,46 @@
 #define BATCH_LEN      1000
 #define FILE_BYTES_MAX ((size_t)1024 * 1024 * 1024)
 #define READ_BYTES     65536
-#define WAIT_LOOK_MS   200
+#define WAIT_POLL_MS   200
 
-static const char *text(const json_t *object, const char *name) {
+static const char *cli_create_text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-static bool read_stream(FILE *file, const char *name, struct buffer *out) {
+static bool cli_create_read_stream(FILE *file, const char *name, struct buffer *out) {
     char block[READ_BYTES];
     size_t len;
     while ((len = fread(block, 1, sizeof(block), file)) > 0 && out->len < FILE_BYTES_MAX) {
         buffer_append(out, block, len);
     }
     if (ferror(file) || out->failed || out->len >= FILE_BYTES_MAX) {
-        cli_complain("%s: %s", name,
-                     ferror(file)  ? strerror(errno)
-                     : out->failed ? "out of memory"
-                                   : "larger than a gigabyte");
+        cli_error("%s: %s", name,
+                  ferror(file)  ? strerror(errno)
+                  : out->failed ? "out of memory"
+                                : "larger than a gigabyte");
         return false;
     }
     return true;
 }
 
-static bool read_file(const struct cli *cli, struct buffer *out) {
+static bool cli_create_read_file(const struct cli *cli, struct buffer *out) {
     const char *name = cli->values[OPT_FILE];
     buffer_init(out);
     if (name == NULL) {
-        cli_complain("%s: needs --file FILE, or --file - for standard input", cli->command->name);
+        cli_error("%s: needs --file FILE, or --file - for standard input", cli->command->name);
         return false;
     }
     if (strcmp(name, "-") == 0) {
-        return read_stream(stdin, "standard input", out);
+        return cli_create_read_stream(stdin, "standard input", out);
     }
     FILE *file = fopen(name, "re");
     if (file == NULL) {
-        cli_complain("--file %s: %s", name, strerror(errno));
+        cli_error("--file %s: %s", name, strerror(errno));
         return false;
     }
-    bool good = read_stream(file, name, out);
+    bool good = cli_create_read_stream(file, name, out);
     fclose(file);
     return good;
 }
@@ -61,28 +61,28 @@ static bool read_file(const struct cli *cli, struct buffer *out) {
 struct reader {
     const char *data;
     size_t len, at;
-    size_t line;    /* of `at` */
-    size_t counted; /* bytes whose lines are in `line` */
-    bool torn;      /* what comes after a fault was not read */
+    size_t line;     /* of `at` */
+    size_t counted;  /* bytes whose lines are in `line` */
+    bool incomplete; /* what comes after a fault was not read */
 };
 
-static void count_lines(struct reader *reader) {
+static void cli_create_count_lines(struct reader *reader) {
     for (; reader->counted < reader->at; reader->counted++) {
         reader->line += reader->data[reader->counted] == '\n';
     }
 }
 
-static void skip_blanks(struct reader *reader) {
+static void cli_create_skip_blanks(struct reader *reader) {
     while (reader->at < reader->len && strchr(" \t\r\n", reader->data[reader->at]) != NULL) {
         reader->at++;
     }
-    count_lines(reader);
+    cli_create_count_lines(reader);
 }
 
 /* The next value; NULL: the end, or `fault` says what is wrong with a line, which is left out. */
-static json_t *next_value(struct reader *reader, json_error_t *fault) {
+static json_t *cli_create_next_value(struct reader *reader, json_error_t *fault) {
     fault->text[0] = '\0';
-    skip_blanks(reader);
+    cli_create_skip_blanks(reader);
     if (reader->at >= reader->len) {
         return NULL;
     }
@@ -101,14 +101,14 @@ static json_t *next_value(struct reader *reader, json_error_t *fault) {
     }
     /* Only where each line is an object it is known where the next begins. */
     bool is_line = fault->line == 1 && start[0] != '[' && (start[0] != '{' || last[-1] == '}');
-    reader->torn = !is_line;
+    reader->incomplete = !is_line;
     reader->at = is_line && end != NULL ? (size_t)(end + 1 - reader->data) : reader->len;
     return NULL;
 }
 
 /* ---- create ---------------------------------------------------------------------------------- */
 
-struct creation {
+struct cli_creation {
     struct cli *cli;
     json_t *batch;
     size_t lines[BATCH_LEN]; /* where each of the batch begins */
@@ -117,12 +117,13 @@ struct creation {
     json_t *awaited; /* ids that are to come online; NULL: they are not waited for */
     const struct reader *reader;
     enum cli_exit code;
-    bool over; /* the node cannot be used */
+    bool aborted; /* the node cannot be used */
 };
 
-static void fail_line(struct creation *creation, size_t line, const char *id, const char *detail) {
+static void cli_create_fail_line(struct cli_creation *creation, size_t line, const char *id,
+                                 const char *detail) {
     char safe_id[128], safe[600];
-    progress_clear();
+    cli_progress_clear();
     creation->failed++;
     fprintf(stderr, "line %zu%s%s: %s\n", line, id != NULL ? ", " : "",
             id != NULL ? table_printable(id, safe_id, sizeof(safe_id)) : "",
@@ -130,27 +131,29 @@ static void fail_line(struct creation *creation, size_t line, const char *id, co
 }
 
 /* What the node was not asked about. */
-static void refuse_line(struct creation *creation, size_t line, const char *detail) {
-    fail_line(creation, line, NULL, detail);
+static void cli_create_refuse_line(struct cli_creation *creation, size_t line, const char *detail) {
+    cli_create_fail_line(creation, line, NULL, detail);
     json_array_append_new(creation->refused,
                           json_pack("{s:I, s:s}", "line", (json_int_t)line, "detail", detail));
 }
 
 /* Each gets its line, so that a program finds it in the file. */
-static void take_failures(struct creation *creation, json_t *failed) {
+static void cli_create_take_failures(struct cli_creation *creation, json_t *failed) {
     size_t i;
     json_t *one;
     json_array_foreach(failed, i, one) {
         size_t index = (size_t)json_integer_value(json_object_get(one, "index"));
         size_t line = index < BATCH_LEN ? creation->lines[index] : 0;
         json_object_set_new(one, "line", json_integer((json_int_t)line));
-        fail_line(creation, line, text(one, "id"),
-                  text(one, "detail") != NULL ? text(one, "detail") : "failed");
+        cli_create_fail_line(creation, line, cli_create_text(one, "id"),
+                             cli_create_text(one, "detail") != NULL ? cli_create_text(one, "detail")
+                                                                    : "failed");
     }
 }
 
 /* Those of a batch that the node took. */
-static void await(struct creation *creation, json_t *batch, const json_t *failed) {
+static void cli_create_add_awaited(struct cli_creation *creation, json_t *batch,
+                                   const json_t *failed) {
     size_t i;
     const json_t *client, *one;
     json_array_foreach(failed, i, one) {
@@ -158,86 +161,89 @@ static void await(struct creation *creation, json_t *batch, const json_t *failed
                            json_null());
     }
     json_array_foreach(batch, i, client) {
-        const char *id = text(client, "id") ? text(client, "id") : text(client, "client_id");
+        const char *id = cli_create_text(client, "id") ? cli_create_text(client, "id")
+                                                       : cli_create_text(client, "client_id");
         if (creation->awaited != NULL && id != NULL) {
             json_array_append_new(creation->awaited, json_string(id));
         }
     }
 }
 
-static void print_json(const json_t *answer) {
+static void cli_create_print_json(const json_t *answer) {
     json_dumpf(answer, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
     putchar('\n');
 }
 
-static void send_batch(struct creation *creation) {
-    struct answer answer;
+static void cli_create_send_batch(struct cli_creation *creation) {
+    struct probe_answer answer;
     size_t n = json_array_size(creation->batch);
-    if (n == 0 || creation->over) {
+    if (n == 0 || creation->aborted) {
         return;
     }
     json_t *batch = json_incref(creation->batch);
-    node_call(creation->cli, "POST", "/api/v1/clients", creation->batch, 0, &answer);
+    cli_node_call(creation->cli, "POST", "/api/v1/clients", creation->batch, 0, &answer);
     creation->batch = json_array();
-    if (answer_good(&answer)) {
+    if (cli_answer_succeeded(&answer)) {
         creation->created += (size_t)json_integer_value(json_object_get(answer.json, "created"));
         creation->unchanged +=
             (size_t)json_integer_value(json_object_get(answer.json, "unchanged"));
-        take_failures(creation, json_object_get(answer.json, "failed"));
-        await(creation, batch, json_object_get(answer.json, "failed"));
+        cli_create_take_failures(creation, json_object_get(answer.json, "failed"));
+        cli_create_add_awaited(creation, batch, json_object_get(answer.json, "failed"));
         if (creation->cli->json) {
-            print_json(answer.json); /* the node's own text has no lines */
+            cli_create_print_json(answer.json); /* the node's own text has no lines */
         }
     } else {
-        progress_clear();
-        creation->code = answer_explain(&answer, NULL);
+        cli_progress_clear();
+        creation->code = cli_answer_explain(&answer, NULL);
         *(answer.status == 0 ? &creation->unknown : &creation->failed) += n;
-        creation->over = true;
+        creation->aborted = true;
     }
     json_decref(batch);
-    answer_fini(&answer);
-    progress_show("create, bytes", creation->reader->at, creation->reader->len);
+    cli_answer_fini(&answer);
+    cli_progress_show("create, bytes", creation->reader->at, creation->reader->len);
 }
 
-static void add_client(struct creation *creation, json_t *client, size_t line) {
+static void cli_create_add_client(struct cli_creation *creation, json_t *client, size_t line) {
     if (!json_is_object(client)) {
-        refuse_line(creation, line, "must be a client (an object)");
+        cli_create_refuse_line(creation, line, "must be a client (an object)");
         return;
     }
     creation->lines[json_array_size(creation->batch)] = line;
     json_array_append(creation->batch, client);
     if (json_array_size(creation->batch) == BATCH_LEN) {
-        send_batch(creation);
+        cli_create_send_batch(creation);
     }
 }
 
-static void add_value(struct creation *creation, json_t *value, size_t line) {
+static void cli_create_add_value(struct cli_creation *creation, json_t *value, size_t line) {
     json_t *list = json_is_array(value) ? value : json_object_get(value, "clients");
     size_t i;
     json_t *client;
     if (!json_is_array(list)) {
-        add_client(creation, value, line);
+        cli_create_add_client(creation, value, line);
         return;
     }
     json_array_foreach(list, i, client) {
-        if (creation->over || cli_interrupted()) {
+        if (creation->aborted || cli_interrupted()) {
             break;
         }
-        add_client(creation, client, line); /* within an array only its first line is known */
+        cli_create_add_client(creation, client,
+                              line); /* within an array only its first line is known */
     }
 }
 
 /* ---- --wait ---------------------------------------------------------------------------------- */
 
-struct outcome {
-    size_t online, settled, failed;
+struct cli_wait_result {
+    size_t online, paused, failed;
 };
 
-static void tell_state(const char *id, const char *state, const json_t *status) {
+static void cli_create_print_state(const char *id, const char *state, const json_t *status) {
     const json_t *error = json_object_get(status, "last_error");
-    const char *message = text(error, "message"), *advice = text(error, "advice");
+    const char *message = cli_create_text(error, "message"),
+               *advice = cli_create_text(error, "advice");
     char line[800], safe[900], waiting[256];
-    message = message != NULL ? message : answer_waiting(status, waiting, sizeof(waiting));
+    message = message != NULL ? message : cli_answer_waiting(status, waiting, sizeof(waiting));
     snprintf(line, sizeof(line), "%s: %s%s%s", id, state, message != NULL ? ", " : "",
              message != NULL ? message : "");
     fprintf(stderr, "%s\n", table_printable(line, safe, sizeof(safe)));
@@ -247,92 +253,94 @@ static void tell_state(const char *id, const char *state, const json_t *status) 
 }
 
 /* False: not decided yet. */
-static bool look_at(struct creation *creation, const char *id, bool last, struct outcome *outcome) {
-    struct answer answer;
-    char *path = node_path("clients", id, "");
-    node_call(creation->cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+static bool cli_create_check_client(struct cli_creation *creation, const char *id, bool last,
+                                    struct cli_wait_result *wait_result) {
+    struct probe_answer answer;
+    char *path = cli_node_path("clients", id, "");
+    cli_node_call(creation->cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
     free(path);
     if (answer.status == 0) { /* not once for each: every one of them would wait for --timeout */
-        progress_clear();
-        creation->code = answer_explain(&answer, NULL);
-        creation->over = true;
+        cli_progress_clear();
+        creation->code = cli_answer_explain(&answer, NULL);
+        creation->aborted = true;
     }
     const json_t *status = json_object_get(answer.json, "status");
-    const char *state = text(status, "state");
+    const char *state = cli_create_text(status, "state");
     bool online = state != NULL && strcmp(state, "online") == 0;
     bool paused = state != NULL && strcmp(state, "paused") == 0;
     bool failed =
         answer.status == 404 ||
         (state != NULL && (strcmp(state, "backoff") == 0 || strcmp(state, "conflict") == 0));
-    if (last && !online && !paused && !creation->over) {
-        progress_clear();
-        tell_state(id, state != NULL ? state : "not known", status);
+    if (last && !online && !paused && !creation->aborted) {
+        cli_progress_clear();
+        cli_create_print_state(id, state != NULL ? state : "not known", status);
     }
-    outcome->online += online;
-    outcome->settled += paused;
-    outcome->failed += failed;
-    answer_fini(&answer);
+    wait_result->online += online;
+    wait_result->paused += paused;
+    wait_result->failed += failed;
+    cli_answer_fini(&answer);
     return online || paused || failed;
 }
 
 /* Until each is online or has failed, at most for --timeout; then tells of those that are not. */
-static void wait_online(struct creation *creation) {
+static void cli_create_wait_online(struct cli_creation *creation) {
     const char *given = creation->cli->values[OPT_TIMEOUT];
     int64_t until_ms = clock_ms() + (int64_t)((given != NULL ? strtod(given, NULL) : 30) * 1000);
-    struct outcome outcome = {0};
+    struct cli_wait_result wait_result = {0};
     size_t total = json_array_size(creation->awaited);
     bool last = false;
-    while (json_array_size(creation->awaited) > 0 && !cli_interrupted() && !creation->over) {
+    while (json_array_size(creation->awaited) > 0 && !cli_interrupted() && !creation->aborted) {
         for (size_t i = json_array_size(creation->awaited);
-             i > 0 && !cli_interrupted() && !creation->over; i--) {
+             i > 0 && !cli_interrupted() && !creation->aborted; i--) {
             const char *id = json_string_value(json_array_get(creation->awaited, i - 1));
-            struct outcome before = outcome;
-            bool decided = look_at(creation, id, last, &outcome);
-            if (decided && outcome.failed > before.failed && !last) {
-                (void)look_at(creation, id, true, &(struct outcome){0}); /* says why */
+            struct cli_wait_result before = wait_result;
+            bool decided = cli_create_check_client(creation, id, last, &wait_result);
+            if (decided && wait_result.failed > before.failed && !last) {
+                (void)cli_create_check_client(creation, id, true,
+                                              &(struct cli_wait_result){0}); /* says why */
             }
             if (decided || last) {
                 json_array_remove(creation->awaited, i - 1);
             }
         }
-        progress_show("online", total - json_array_size(creation->awaited), total);
+        cli_progress_show("online", total - json_array_size(creation->awaited), total);
         last = clock_ms() >= until_ms;
-        if (json_array_size(creation->awaited) > 0 && !last && !cli_sleep_ms(WAIT_LOOK_MS)) {
+        if (json_array_size(creation->awaited) > 0 && !last && !cli_sleep_ms(WAIT_POLL_MS)) {
             return;
         }
     }
-    progress_clear();
-    if (creation->over) {
+    cli_progress_clear();
+    if (creation->aborted) {
         return;
     }
-    size_t missing = total - outcome.online - outcome.settled;
+    size_t missing = total - wait_result.online - wait_result.paused;
     if (missing > 0) {
         creation->code = CLI_FAILED;
-        cli_complain("%zu of %zu are not online", missing, total);
+        cli_error("%zu of %zu are not online", missing, total);
     }
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static void read_and_send(struct creation *creation, struct reader *reader) {
-    while (!creation->over && !cli_interrupted()) {
+static void cli_create_read_and_send(struct cli_creation *creation, struct reader *reader) {
+    while (!creation->aborted && !cli_interrupted()) {
         json_error_t fault;
-        json_t *value = next_value(reader, &fault);
+        json_t *value = cli_create_next_value(reader, &fault);
         if (value != NULL) {
-            add_value(creation, value, reader->line);
+            cli_create_add_value(creation, value, reader->line);
             json_decref(value);
         } else if (fault.text[0] != '\0') {
-            refuse_line(creation, reader->line + (size_t)(fault.line > 0 ? fault.line - 1 : 0),
-                        fault.text);
+            cli_create_refuse_line(
+                creation, reader->line + (size_t)(fault.line > 0 ? fault.line - 1 : 0), fault.text);
         } else {
             break;
         }
     }
-    send_batch(creation);
-    progress_clear();
+    cli_create_send_batch(creation);
+    cli_progress_clear();
 }
 
-static void print_sums(const struct creation *creation) {
+static void cli_create_print_totals(const struct cli_creation *creation) {
     const struct reader *reader = creation->reader;
     if (!creation->cli->json) {
         printf("%zu created, %zu unchanged, %zu failed", creation->created, creation->unchanged,
@@ -344,19 +352,19 @@ static void print_sums(const struct creation *creation) {
     } else if (json_array_size(creation->refused) > 0) {
         json_t *answer =
             json_pack("{s:i, s:i, s:O}", "created", 0, "unchanged", 0, "failed", creation->refused);
-        print_json(answer);
+        cli_create_print_json(answer);
         json_decref(answer);
     }
-    if (reader->torn || (creation->over && reader->at < reader->len)) {
-        cli_complain("create: the rest of the file was not %s",
-                     reader->torn ? "read: mend it, and create it again" : "sent");
+    if (reader->incomplete || (creation->aborted && reader->at < reader->len)) {
+        cli_error("create: the rest of the file was not %s",
+                  reader->incomplete ? "read: mend it, and create it again" : "sent");
     }
     if (creation->unknown > 0) {
-        cli_complain("create: create them again: what is there already stays unchanged");
+        cli_error("create: create them again: what is there already stays unchanged");
     }
 }
 
-static enum cli_exit code_of(const struct creation *creation) {
+static enum cli_exit cli_create_exit_code(const struct cli_creation *creation) {
     size_t total = creation->created + creation->unchanged + creation->failed;
     if (creation->code != CLI_OK || creation->failed == 0) {
         return creation->code;
@@ -366,7 +374,7 @@ static enum cli_exit code_of(const struct creation *creation) {
 
 enum cli_exit command_create(struct cli *cli) {
     struct buffer data;
-    if (!read_file(cli, &data)) {
+    if (!cli_create_read_file(cli, &data)) {
         buffer_fini(&data);
         return CLI_USAGE;
     }
@@ -374,7 +382,7 @@ enum cli_exit command_create(struct cli *cli) {
                             .len = data.len,
                             .at = text_bom_len(data.data, data.len),
                             .line = 1};
-    struct creation *creation = calloc(1, sizeof(*creation));
+    struct cli_creation *creation = calloc(1, sizeof(*creation));
     if (creation == NULL) {
         buffer_fini(&data);
         return CLI_FAILED;
@@ -383,14 +391,14 @@ enum cli_exit command_create(struct cli *cli) {
     creation->reader = &reader;
     creation->batch = json_array();
     creation->refused = json_array();
-    creation->awaited = cli_given(cli, OPT_WAIT) ? json_array() : NULL;
-    read_and_send(creation, &reader);
-    print_sums(creation);
-    if (creation->awaited != NULL && !creation->over) {
+    creation->awaited = cli_option_given(cli, OPT_WAIT) ? json_array() : NULL;
+    cli_create_read_and_send(creation, &reader);
+    cli_create_print_totals(creation);
+    if (creation->awaited != NULL && !creation->aborted) {
         fflush(stdout);
-        wait_online(creation);
+        cli_create_wait_online(creation);
     }
-    enum cli_exit code = code_of(creation);
+    enum cli_exit code = cli_create_exit_code(creation);
     json_decref(creation->batch);
     json_decref(creation->refused);
     json_decref(creation->awaited);
@@ -402,42 +410,42 @@ enum cli_exit command_create(struct cli *cli) {
 /* ---- test ------------------------------------------------------------------------------------ */
 
 /* What came of each address, or broker. */
-static void print_places(const json_t *report, const char *list, const char *name) {
+static void cli_create_print_endpoints(const json_t *report, const char *list, const char *name) {
     size_t i;
     const json_t *place;
     char safe[1000];
     json_array_foreach(json_object_get(report, list), i, place) {
         bool ok = json_is_true(json_object_get(place, "ok"));
         printf("%s%-6s%s %s  %s\n", table_colour(ok ? "ok" : "failed"), ok ? "ok" : "failed",
-               TABLE_PLAIN, text(place, name),
-               table_printable(text(place, "detail"), safe, sizeof(safe)));
+               TABLE_PLAIN, cli_create_text(place, name),
+               table_printable(cli_create_text(place, "detail"), safe, sizeof(safe)));
     }
 }
 
-static void print_steps(const json_t *report) {
+static void cli_create_print_steps(const json_t *report) {
     size_t i;
     const json_t *step;
     char safe[1000];
     json_array_foreach(json_object_get(report, "steps"), i, step) {
         bool ok = json_is_true(json_object_get(step, "ok"));
-        const char *advice = text(step, "advice");
+        const char *advice = cli_create_text(step, "advice");
         printf("%s%-6s%s %-10s %8.1f ms  %s\n", table_colour(ok ? "ok" : "failed"),
-               ok ? "ok" : "failed", TABLE_PLAIN, text(step, "step"),
+               ok ? "ok" : "failed", TABLE_PLAIN, cli_create_text(step, "step"),
                json_number_value(json_object_get(step, "ms")),
-               table_printable(text(step, "detail"), safe, sizeof(safe)));
+               table_printable(cli_create_text(step, "detail"), safe, sizeof(safe)));
         if (advice != NULL) {
             printf("       %s\n", table_printable(advice, safe, sizeof(safe)));
         }
     }
-    print_places(report, "addresses", "address");
-    print_places(report, "brokers", "broker");
+    cli_create_print_endpoints(report, "addresses", "address");
+    cli_create_print_endpoints(report, "brokers", "broker");
 }
 
 enum cli_exit command_test(struct cli *cli) {
     struct buffer data;
-    struct answer answer;
+    struct probe_answer answer;
     json_error_t fault;
-    if (!read_file(cli, &data)) {
+    if (!cli_create_read_file(cli, &data)) {
         buffer_fini(&data);
         return CLI_USAGE;
     }
@@ -448,25 +456,25 @@ enum cli_exit command_test(struct cli *cli) {
     buffer_fini(&data);
     if (!json_is_object(config)) {
         if (config == NULL) {
-            cli_complain("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line, fault.text);
+            cli_error("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line, fault.text);
         } else {
-            cli_complain("--file %s: must be one client (an object)", cli->values[OPT_FILE]);
+            cli_error("--file %s: must be one client (an object)", cli->values[OPT_FILE]);
         }
         json_decref(config);
         return CLI_INVALID;
     }
-    node_call(cli, "POST", "/api/v1/clients:test", config, 5000, &answer);
+    cli_node_call(cli, "POST", "/api/v1/clients:test", config, 5000, &answer);
     enum cli_exit code = CLI_OK;
-    if (!answer_good(&answer)) {
-        code = answer_explain(&answer, NULL);
+    if (!cli_answer_succeeded(&answer)) {
+        code = cli_answer_explain(&answer, NULL);
     } else {
         code = json_is_true(json_object_get(answer.json, "ok")) ? CLI_OK : CLI_FAILED;
         if (cli->json) {
-            answer_print(&answer);
+            cli_answer_print(&answer);
         } else {
-            print_steps(answer.json);
+            cli_create_print_steps(answer.json);
         }
     }
-    answer_fini(&answer);
+    cli_answer_fini(&answer);
     return code;
 }

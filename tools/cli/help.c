@@ -8,13 +8,13 @@
 #include "select.h"
 
 #define COMPLETED_MAX 200
-#define LOOKED_MAX    5000 /* ids, so that the key does not seem dead */
+#define SCANNED_MAX   5000 /* ids, so that the key does not seem dead */
 
 extern const char completion_bash[]; /* mqfleet.bash */
 
 /* ---- help ------------------------------------------------------------------------------------ */
 
-static void print_option(const struct option_row *row) {
+static void cli_help_print_option(const struct cli_option_row *row) {
     char left[64];
     snprintf(left, sizeof(left), "%c%c%c --%s%s%s", row->letter != 0 ? '-' : ' ',
              row->letter != 0 ? row->letter : ' ', row->letter != 0 ? ',' : ' ', row->name,
@@ -22,19 +22,19 @@ static void print_option(const struct option_row *row) {
     printf("  %-28s %s\n", left, row->help);
 }
 
-static void print_options(const struct command *command, bool of_all) {
-    for (enum option option = 0; option < OPTION_COUNT; option++) {
-        bool general = option_rows[option].commands == NULL;
-        if (general == of_all && (command == NULL || option_fits(option, command))) {
-            print_option(&option_rows[option]);
+static void cli_help_print_options(const struct cli_command *command, bool of_all) {
+    for (enum cli_option option = 0; option < OPTION_COUNT; option++) {
+        bool general = cli_option_rows[option].commands == NULL;
+        if (general == of_all && (command == NULL || cli_option_fits(option, command))) {
+            cli_help_print_option(&cli_option_rows[option]);
         }
     }
 }
 
-static void print_overview(void) {
+static void cli_help_print_overview(void) {
     puts("usage: mqfleet COMMAND [OPTION]... [ARGUMENT]...\n"
          "Operates a fleet of mqfleetd nodes through any of them.\n\ncommands:");
-    for (const struct command *row = commands; row->name != NULL; row++) {
+    for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
         if (row->about != NULL) {
             char left[64];
             snprintf(left, sizeof(left), "%s %s", row->name, row->words);
@@ -42,37 +42,37 @@ static void print_overview(void) {
         }
     }
     puts("\noptions of all commands:");
-    print_options(NULL, true);
+    cli_help_print_options(NULL, true);
     puts("\nexit codes:");
 #define EXIT_LINE(symbol, code, meaning) printf("  %-4d %s\n", code, meaning);
-    EXIT_TABLE(EXIT_LINE)
+    CLI_EXIT_TABLE(EXIT_LINE)
 #undef EXIT_LINE
     puts("\nmqfleet help COMMAND describes a command.");
 }
 
-static enum cli_exit print_command(const struct command *command) {
+static enum cli_exit cli_help_print_command(const struct cli_command *command) {
     printf("usage: mqfleet %s%s%s [OPTION]...\n%s\n", command->name,
            command->words[0] != '\0' ? " " : "", command->words, command->about);
     puts("\noptions:");
-    print_options(command, false);
-    print_options(command, true);
+    cli_help_print_options(command, false);
+    cli_help_print_options(command, true);
     return CLI_OK;
 }
 
 enum cli_exit command_help(struct cli *cli) {
-    const struct command *command = cli->command;
+    const struct cli_command *command = cli->command;
     bool named = strcmp(command->name, "help") == 0;
     const char *name = named ? (cli->word_count > 0 ? cli->words[0] : NULL) : command->name;
     if (name == NULL) {
-        print_overview();
+        cli_help_print_overview();
         return CLI_OK;
     }
-    for (const struct command *row = commands; row->name != NULL; row++) {
+    for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
         if (row->about != NULL && strcmp(row->name, name) == 0) {
-            return print_command(row);
+            return cli_help_print_command(row);
         }
     }
-    cli_complain("%s: no such command; see mqfleet help", name);
+    cli_error("%s: no such command; see mqfleet help", name);
     return CLI_USAGE;
 }
 
@@ -86,98 +86,98 @@ enum cli_exit command_version(struct cli *cli) {
 
 enum cli_exit command_completion(struct cli *cli) {
     if (strcmp(cli->words[0], "bash") != 0) {
-        cli_complain("completion %s: there is one for bash", cli->words[0]);
+        cli_error("completion %s: there is one for bash", cli->words[0]);
         return CLI_USAGE;
     }
     fputs(completion_bash, stdout);
     return CLI_OK;
 }
 
-static void print_matching(const char *candidate, const char *begun) {
+static void cli_help_print_matching(const char *candidate, const char *begun) {
     if (candidate != NULL && strncmp(candidate, begun, strlen(begun)) == 0) {
         puts(candidate);
     }
 }
 
-static void complete_list(const char *list, const char *begun) {
+static void cli_help_complete_list(const char *list, const char *begun) {
     char word[64];
     for (const char *at = list; *at != '\0'; at += strspn(at, " |")) {
         size_t len = strcspn(at, " |");
         snprintf(word, sizeof(word), "%.*s", (int)len, at);
-        print_matching(word, begun);
+        cli_help_print_matching(word, begun);
         at += len;
     }
 }
 
-struct completed {
-    const char *begun;
-    size_t count, looked;
+struct cli_completion {
+    const char *prefix;
+    size_t count, scanned;
 };
 
-static bool complete_page(void *context, json_t *clients) {
-    struct completed *completed = context;
+static bool cli_help_complete_page(void *context, json_t *clients) {
+    struct cli_completion *completion = context;
     size_t i;
     const json_t *client;
-    size_t begun_len = strlen(completed->begun);
+    size_t begun_len = strlen(completion->prefix);
     json_array_foreach(clients, i, client) {
         const char *id = json_string_value(json_object_get(client, "id"));
-        completed->looked++;
-        completed->count += id != NULL && strncmp(id, completed->begun, begun_len) == 0;
-        print_matching(id, completed->begun);
+        completion->scanned++;
+        completion->count += id != NULL && strncmp(id, completion->prefix, begun_len) == 0;
+        cli_help_print_matching(id, completion->prefix);
     }
-    return completed->count < COMPLETED_MAX && completed->looked < LOOKED_MAX;
+    return completion->count < COMPLETED_MAX && completion->scanned < SCANNED_MAX;
 }
 
-static void complete_nodes(struct cli *cli, const char *begun) {
-    struct answer answer;
+static void cli_help_complete_nodes(struct cli *cli, const char *begun) {
+    struct probe_answer answer;
     size_t i;
     const json_t *node;
-    node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
+    cli_node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
     json_array_foreach(json_object_get(answer.json, "nodes"), i, node) {
-        print_matching(json_string_value(json_object_get(node, "name")), begun);
+        cli_help_print_matching(json_string_value(json_object_get(node, "name")), begun);
     }
-    answer_fini(&answer);
+    cli_answer_fini(&answer);
 }
 
-static void complete_ids(struct cli *cli, const char *begun) {
-    struct completed completed = {begun, 0, 0};
-    (void)select_clients(cli, complete_page, &completed);
+static void cli_help_complete_ids(struct cli *cli, const char *begun) {
+    struct cli_completion completion = {begun, 0, 0};
+    (void)cli_select_clients(cli, cli_help_complete_page, &completion);
 }
 
 /* The value of the option before the cursor. False: it takes none that is known. */
-static bool complete_value(struct cli *cli, const char *before, const char *begun) {
+static bool cli_help_complete_value(struct cli *cli, const char *before, const char *begun) {
     if (strcmp(before, "--state") == 0) {
-        complete_list(option_rows[OPT_STATE].help, begun);
+        cli_help_complete_list(cli_option_rows[OPT_STATE].help, begun);
     } else if (strcmp(before, "--kind") == 0) {
-        complete_list(option_rows[OPT_KIND].help, begun);
+        cli_help_complete_list(cli_option_rows[OPT_KIND].help, begun);
     } else if (strcmp(before, "--qos") == 0 || strcmp(before, "-q") == 0) {
-        complete_list(option_rows[OPT_QOS].argument, begun);
+        cli_help_complete_list(cli_option_rows[OPT_QOS].argument, begun);
     } else if (strcmp(before, "--output") == 0 || strcmp(before, "-o") == 0) {
-        complete_list("table json id", begun);
+        cli_help_complete_list("table json id", begun);
     } else if (strcmp(before, "--node") == 0) {
-        complete_nodes(cli, begun);
+        cli_help_complete_nodes(cli, begun);
     } else if (strcmp(before, "--client") == 0) {
-        complete_ids(cli, begun);
+        cli_help_complete_ids(cli, begun);
     } else {
         return false;
     }
     return true;
 }
 
-static void complete_options(const struct command *command, const char *begun) {
+static void cli_help_complete_options(const struct cli_command *command, const char *begun) {
     char word[64];
-    for (enum option option = 0; option < OPTION_COUNT; option++) {
-        if (option_fits(option, command)) {
-            snprintf(word, sizeof(word), "--%s", option_rows[option].name);
-            print_matching(word, begun);
+    for (enum cli_option option = 0; option < OPTION_COUNT; option++) {
+        if (cli_option_fits(option, command)) {
+            snprintf(word, sizeof(word), "--%s", cli_option_rows[option].name);
+            cli_help_print_matching(word, begun);
         }
     }
 }
 
-static void complete_command(const char *begun) {
-    for (const struct command *row = commands; row->name != NULL; row++) {
+static void cli_help_complete_command(const char *begun) {
+    for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
         if (row->about != NULL) {
-            print_matching(row->name, begun);
+            cli_help_print_matching(row->name, begun);
         }
     }
 }
@@ -187,33 +187,33 @@ static void complete_command(const char *begun) {
 enum cli_exit command_complete(struct cli *cli) {
     const char *begun = cli->word_count > 0 ? cli->words[cli->word_count - 1] : "";
     const char *before = cli->word_count > 1 ? cli->words[cli->word_count - 2] : "";
-    const struct command *command = NULL;
+    const struct cli_command *command = NULL;
     if (freopen("/dev/null", "w", stderr) == NULL) {
         return CLI_FAILED;
     }
     cli->values[OPT_TIMEOUT] = "1";
     for (int i = 0; i + 1 < cli->word_count && command == NULL; i++) {
-        for (const struct command *row = commands; row->name != NULL; row++) {
+        for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
             command = row->about != NULL && strcmp(row->name, cli->words[i]) == 0 ? row : command;
         }
     }
-    if (complete_value(cli, before, begun)) {
+    if (cli_help_complete_value(cli, before, begun)) {
         return CLI_OK;
     }
     if (command == NULL) {
-        complete_command(begun);
+        cli_help_complete_command(begun);
     } else if (begun[0] == '-') {
-        complete_options(command, begun);
+        cli_help_complete_options(command, begun);
     } else if (strstr(command->words, "ID") != NULL) {
-        complete_ids(cli, begun);
+        cli_help_complete_ids(cli, begun);
     } else if (strstr(command->words, "NODE") != NULL) {
-        complete_nodes(cli, begun);
+        cli_help_complete_nodes(cli, begun);
     } else if (strcmp(command->name, "help") == 0) {
-        complete_command(begun);
+        cli_help_complete_command(begun);
     } else if (strcmp(command->name, "config") == 0) {
-        print_matching("check", begun);
+        cli_help_print_matching("check", begun);
     } else if (strcmp(command->name, "completion") == 0) {
-        print_matching("bash", begun);
+        cli_help_print_matching("bash", begun);
     }
     return CLI_OK;
 }
@@ -226,7 +226,7 @@ enum cli_exit command_config(struct cli *cli) {
     char beside[4096];
     ssize_t len = readlink("/proc/self/exe", beside, sizeof(beside) - sizeof("mqfleetd"));
     if (strcmp(cli->words[0], "check") != 0) {
-        cli_complain("config %s: must be check", cli->words[0]);
+        cli_error("config %s: must be check", cli->words[0]);
         return CLI_USAGE;
     }
     beside[len > 0 ? len : 0] = '\0';
@@ -236,6 +236,6 @@ enum cli_exit command_config(struct cli *cli) {
     bool named = cli->word_count > 1;
     execlp(program, "mqfleetd", "--check-config", named ? "--config" : (char *)NULL,
            named ? cli->words[1] : (char *)NULL, (char *)NULL);
-    cli_complain("mqfleetd: %s; it must be in the path or beside mqfleet", strerror(errno));
+    cli_error("mqfleetd: %s; it must be in the path or beside mqfleet", strerror(errno));
     return CLI_FAILED;
 }

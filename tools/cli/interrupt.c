@@ -6,13 +6,13 @@
 
 static volatile sig_atomic_t interrupted;
 
-static void on_interrupt(int number) {
+static void cli_interrupt_on_signal(int number) {
     (void)number;
     interrupted = 1;
 }
 
 void cli_catch_interrupts(void) {
-    struct sigaction action = {.sa_handler = on_interrupt};
+    struct sigaction action = {.sa_handler = cli_interrupt_on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }

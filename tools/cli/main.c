@@ -1,9 +1,10 @@
-/* mqfleet: looks after a fleet of mqfleetd nodes, through any of them. Exit codes: see EXIT_TABLE.
+/* mqfleet: looks after a fleet of mqfleetd nodes, through any of them. Exit codes: see
+ * CLI_EXIT_TABLE.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include "base/std_streams.h"
+#include "base/system/std_streams.h"
 #include "cli.h"
 
 int main(int argc, char **argv) {
@@ -13,13 +14,13 @@ int main(int argc, char **argv) {
     if (!cli_parse(&cli, argc, argv)) {
         return CLI_USAGE;
     }
-    enum cli_exit code = cli_given(&cli, OPT_VERSION) ? command_version(&cli)
-                         : cli_given(&cli, OPT_HELP)  ? command_help(&cli)
-                                                      : cli.command->run(&cli);
+    enum cli_exit code = cli_option_given(&cli, OPT_VERSION) ? command_version(&cli)
+                         : cli_option_given(&cli, OPT_HELP)  ? command_help(&cli)
+                                                             : cli.command->run(&cli);
     errno = 0;
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_OK) { /* perhaps long ago */
-        cli_complain("standard output: %s",
-                     errno != 0 ? strerror(errno) : "not all of it could be written");
+        cli_error("standard output: %s",
+                  errno != 0 ? strerror(errno) : "not all of it could be written");
         code = CLI_FAILED;
     }
     return cli_interrupted() ? CLI_INTERRUPTED : (int)code;

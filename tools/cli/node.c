@@ -20,17 +20,18 @@
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
-static const char *setting(const struct cli *cli, enum option option, const char *variable,
-                           const char *standard) {
+static const char *cli_node_setting_of(const struct cli *cli, enum cli_option option,
+                                       const char *variable, const char *standard) {
     const char *value = cli->values[option];
     value = value != NULL ? value : getenv(variable);
     return value != NULL && value[0] != '\0' ? value : standard;
 }
 
-static bool read_token_file(const char *path, char out[TOKEN_MAX + 2], struct answer *answer) {
+static bool cli_node_read_token_file(const char *path, char out[TOKEN_MAX + 2],
+                                     struct probe_answer *answer) {
     FILE *file = fopen(path, "re");
     if (file == NULL || fgets(out, TOKEN_MAX + 2, file) == NULL) {
-        snprintf(answer->trouble, sizeof(answer->trouble), "--token-file %.150s: %s", path,
+        snprintf(answer->error, sizeof(answer->error), "--token-file %.150s: %s", path,
                  file == NULL ? strerror(errno) : "is empty");
         answer->unsent = true;
         if (file != NULL) {
@@ -44,12 +45,13 @@ static bool read_token_file(const char *path, char out[TOKEN_MAX + 2], struct an
 }
 
 /* "Authorization: Bearer ..." or nothing. Never from the command line, where others can read it. */
-static bool add_token(const struct cli *cli, struct curl_slist **headers, struct answer *answer) {
+static bool cli_node_add_token(const struct cli *cli, struct curl_slist **headers,
+                               struct probe_answer *answer) {
     char token[TOKEN_MAX + 2] = "", header[TOKEN_MAX + 64];
-    const char *path = setting(cli, OPT_TOKEN_FILE, "MQFLEET_TOKEN_FILE", NULL);
+    const char *path = cli_node_setting_of(cli, OPT_TOKEN_FILE, "MQFLEET_TOKEN_FILE", NULL);
     const char *direct = getenv("MQFLEET_TOKEN");
     if (path != NULL) {
-        if (!read_token_file(path, token, answer)) {
+        if (!cli_node_read_token_file(path, token, answer)) {
             return false;
         }
     } else if (direct != NULL) {
@@ -62,7 +64,7 @@ static bool add_token(const struct cli *cli, struct curl_slist **headers, struct
     return true;
 }
 
-static long timeout_ms(const struct cli *cli) {
+static long cli_node_timeout_ms(const struct cli *cli) {
     const char *text = cli->values[OPT_TIMEOUT];
     double seconds = text != NULL ? strtod(text, NULL) : TIMEOUT_S;
     return (long)(seconds * 1000);
@@ -70,7 +72,7 @@ static long timeout_ms(const struct cli *cli) {
 
 /* ---- one request ----------------------------------------------------------------------------- */
 
-static size_t take_body(char *data, size_t size, size_t count, void *context) {
+static size_t cli_node_on_body(char *data, size_t size, size_t count, void *context) {
     struct buffer *body = context;
     size_t len = size * count;
     if (body->len + len > ANSWER_BYTES_MAX) {
@@ -80,9 +82,9 @@ static size_t take_body(char *data, size_t size, size_t count, void *context) {
     return body->failed ? 0 : len;
 }
 
-static size_t take_header(char *data, size_t size, size_t count, void *context) {
+static size_t cli_node_on_header(char *data, size_t size, size_t count, void *context) {
     static const char NAME[] = "x-request-id:";
-    struct answer *answer = context;
+    struct probe_answer *answer = context;
     size_t len = size * count;
     if (len > strlen(NAME) && strncasecmp(data, NAME, strlen(NAME)) == 0) {
         snprintf(answer->request_id, sizeof(answer->request_id), "%.*s", (int)(len - strlen(NAME)),
@@ -94,8 +96,8 @@ static size_t take_header(char *data, size_t size, size_t count, void *context) 
     return len;
 }
 
-static int look_for_interrupt(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
-                              curl_off_t d) {
+static int cli_node_on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
+                                curl_off_t d) {
     (void)context;
     (void)a;
     (void)b;
@@ -105,7 +107,7 @@ static int look_for_interrupt(void *context, curl_off_t a, curl_off_t b, curl_of
 }
 
 /* The handle is kept, and with it the connection. */
-static CURL *handle(void) {
+static CURL *cli_node_easy_handle(void) {
     static CURL *easy;
     if (easy == NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
         easy = curl_easy_init();
@@ -115,13 +117,13 @@ static CURL *handle(void) {
     return easy;
 }
 
-static bool prepare(struct cli *cli, CURL *easy, const char *path, struct curl_slist **headers,
-                    struct answer *answer) {
-    const char *base = setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
-    const char *ca = setting(cli, OPT_CA, "MQFLEET_CA", NULL);
+static bool cli_node_prepare_request(struct cli *cli, CURL *easy, const char *path,
+                                     struct curl_slist **headers, struct probe_answer *answer) {
+    const char *base = cli_node_setting_of(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
+    const char *ca = cli_node_setting_of(cli, OPT_CA, "MQFLEET_CA", NULL);
     size_t base_len = strlen(base);
     char *url = malloc(base_len + strlen(path) + 1);
-    if (url == NULL || !add_token(cli, headers, answer)) {
+    if (url == NULL || !cli_node_add_token(cli, headers, answer)) {
         free(url);
         return false;
     }
@@ -136,9 +138,9 @@ static bool prepare(struct cli *cli, CURL *easy, const char *path, struct curl_s
     curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "mqfleet/" MQFLEET_VERSION);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, cli_node_on_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, answer);
-    curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, look_for_interrupt);
+    curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, cli_node_on_progress);
     curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
     if (ca != NULL) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, ca);
@@ -146,9 +148,9 @@ static bool prepare(struct cli *cli, CURL *easy, const char *path, struct curl_s
     return true;
 }
 
-static void no_answer(const struct cli *cli, CURLcode code, const char *detail,
-                      struct answer *answer) {
-    const char *url = setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
+static void cli_node_set_no_answer(const struct cli *cli, CURLcode code, const char *detail,
+                                   struct probe_answer *answer) {
+    const char *url = cli_node_setting_of(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
     bool plain = strncmp(url, "http:", 5) == 0;
     const char *advice = code == CURLE_GOT_NOTHING && plain ? "; does it want https?"
                          : code == CURLE_SSL_CONNECT_ERROR  ? "; does it speak plain http?"
@@ -156,21 +158,21 @@ static void no_answer(const struct cli *cli, CURLcode code, const char *detail,
                              ? "; --ca names a file of certificates to trust"
                              : "";
     const char *what = code == CURLE_SSL_CONNECT_ERROR ? "TLS handshake failed: " : "";
-    snprintf(answer->trouble, sizeof(answer->trouble), "%.100s: %s%.130s%s", url, what,
+    snprintf(answer->error, sizeof(answer->error), "%.100s: %s%.130s%s", url, what,
              detail[0] != '\0' ? detail : curl_easy_strerror(code), advice);
 }
 
-void node_call(struct cli *cli, const char *method, const char *path, json_t *body, long extra_ms,
-               struct answer *answer) {
+void cli_node_call(struct cli *cli, const char *method, const char *path, json_t *body,
+                   long extra_ms, struct probe_answer *answer) {
     char error[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
     struct buffer received;
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
-    CURL *easy = handle();
-    *answer = (struct answer){0};
+    CURL *easy = cli_node_easy_handle();
+    *answer = (struct probe_answer){0};
     buffer_init(&received);
     json_decref(body);
-    if (easy == NULL || !prepare(cli, easy, path, &headers, answer)) {
+    if (easy == NULL || !cli_node_prepare_request(cli, easy, path, &headers, answer)) {
         goto out;
     }
     if (text != NULL) {
@@ -182,14 +184,14 @@ void node_call(struct cli *cli, const char *method, const char *path, json_t *bo
     }
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms(cli) + extra_ms);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, cli_node_timeout_ms(cli) + extra_ms);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, error);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, cli_node_on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, &received);
     CURLcode code = curl_easy_perform(easy);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
     if (code != CURLE_OK) {
-        no_answer(cli, code, error, answer);
+        cli_node_set_no_answer(cli, code, error, answer);
         goto out;
     }
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer->status);
@@ -198,12 +200,12 @@ void node_call(struct cli *cli, const char *method, const char *path, json_t *bo
     answer->json = answer->text != NULL
                        ? json_loadb(answer->text, answer->text_len, JSON_DECODE_ANY, NULL)
                        : NULL;
-    answer->foreign = answer->json == NULL && (answer->text_len > 0 || answer->status == 200) &&
-                      answer->status >= 200 && answer->status < 300;
-    if (answer->foreign) {
-        snprintf(answer->trouble, sizeof(answer->trouble),
+    answer->not_a_node = answer->json == NULL && (answer->text_len > 0 || answer->status == 200) &&
+                         answer->status >= 200 && answer->status < 300;
+    if (answer->not_a_node) {
+        snprintf(answer->error, sizeof(answer->error),
                  "%.100s: this is no mqfleetd: it answers with something that is not JSON",
-                 setting(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080"));
+                 cli_node_setting_of(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080"));
     }
 out:
     buffer_fini(&received);
@@ -211,19 +213,19 @@ out:
     free(text);
 }
 
-void answer_fini(struct answer *answer) {
+void cli_answer_fini(struct probe_answer *answer) {
     json_decref(answer->json);
     free(answer->text);
-    *answer = (struct answer){0};
+    *answer = (struct probe_answer){0};
 }
 
 /* ---- what it means --------------------------------------------------------------------------- */
 
-bool answer_good(const struct answer *answer) {
-    return answer->status >= 200 && answer->status < 300 && !answer->foreign;
+bool cli_answer_succeeded(const struct probe_answer *answer) {
+    return answer->status >= 200 && answer->status < 300 && !answer->not_a_node;
 }
 
-enum cli_exit answer_code(const struct answer *answer) {
+enum cli_exit cli_answer_exit_code(const struct probe_answer *answer) {
     switch (answer->status) {
     case 0:
         return answer->unsent ? CLI_USAGE : CLI_UNREACHABLE;
@@ -240,38 +242,38 @@ enum cli_exit answer_code(const struct answer *answer) {
     case 422:
         return CLI_INVALID;
     default:
-        return answer_good(answer) ? CLI_OK : CLI_FAILED;
+        return cli_answer_succeeded(answer) ? CLI_OK : CLI_FAILED;
     }
 }
 
-static const char *text_of(const json_t *object, const char *name) {
+static const char *cli_node_text(const json_t *object, const char *name) {
     const char *text = json_string_value(json_object_get(object, name));
     return text != NULL ? text : "";
 }
 
-enum cli_exit answer_explain(const struct answer *answer, const char *what) {
+enum cli_exit cli_answer_explain(const struct probe_answer *answer, const char *what) {
     const char *colon = what != NULL ? ": " : "";
     what = what != NULL ? what : "";
-    if (answer->status == 0 || answer->foreign) {
+    if (answer->status == 0 || answer->not_a_node) {
         if (!cli_interrupted()) {
-            cli_complain("%s", answer->trouble);
+            cli_error("%s", answer->error);
         }
-        return answer_code(answer);
+        return cli_answer_exit_code(answer);
     }
     const json_t *errors = json_object_get(answer->json, "errors");
     char detail[1024];
-    table_printable(text_of(answer->json, "detail"), detail, sizeof(detail));
+    table_printable(cli_node_text(answer->json, "detail"), detail, sizeof(detail));
     if (detail[0] == '\0') {
         snprintf(detail, sizeof(detail), "the node answered with status %ld", answer->status);
     }
     if (json_array_size(errors) > 1) {
-        table_printable(text_of(answer->json, "title"), detail, sizeof(detail));
-        cli_complain("%s%s%s", what, colon, detail);
+        table_printable(cli_node_text(answer->json, "title"), detail, sizeof(detail));
+        cli_error("%s%s%s", what, colon, detail);
     } else {
-        cli_complain("%s%s%s", what, colon, detail);
+        cli_error("%s%s%s", what, colon, detail);
     }
-    if (text_of(answer->json, "advice")[0] != '\0') {
-        table_printable(text_of(answer->json, "advice"), detail, sizeof(detail));
+    if (cli_node_text(answer->json, "advice")[0] != '\0') {
+        table_printable(cli_node_text(answer->json, "advice"), detail, sizeof(detail));
         fprintf(stderr, "  %s\n", detail);
     }
     if (answer->status == 401) {
@@ -282,25 +284,27 @@ enum cli_exit answer_explain(const struct answer *answer, const char *what) {
     json_array_foreach(errors, i, fault) {
         if (json_array_size(errors) > 1) {
             char pointer[300];
-            table_printable(text_of(fault, "detail"), detail, sizeof(detail));
+            table_printable(cli_node_text(fault, "detail"), detail, sizeof(detail));
             fprintf(stderr, "  %s: %s\n",
-                    table_printable(text_of(fault, "pointer"), pointer, sizeof(pointer)), detail);
+                    table_printable(cli_node_text(fault, "pointer"), pointer, sizeof(pointer)),
+                    detail);
         }
     }
     if (answer->status >= 500 && answer->request_id[0] != '\0') {
         fprintf(stderr, "  request %s in the node's log\n", answer->request_id);
     }
-    return answer_code(answer);
+    return cli_answer_exit_code(answer);
 }
 
-void answer_print(const struct answer *answer) {
+void cli_answer_print(const struct probe_answer *answer) {
     fwrite(answer->text != NULL ? answer->text : "", 1, answer->text_len, stdout);
     fputc('\n', stdout);
 }
 
-const char *answer_waiting(const json_t *status, char *out, size_t size) {
+const char *cli_answer_waiting(const json_t *status, char *out, size_t size) {
     const json_t *waiting = json_object_get(status, "waiting");
-    const char *reason = text_of(waiting, "reason"), *message = text_of(waiting, "message");
+    const char *reason = cli_node_text(waiting, "reason"),
+               *message = cli_node_text(waiting, "message");
     if (reason[0] == '\0') {
         return NULL;
     }
@@ -310,7 +314,7 @@ const char *answer_waiting(const json_t *status, char *out, size_t size) {
 
 /* ---- paths ----------------------------------------------------------------------------------- */
 
-char *node_escape(const char *text) {
+char *cli_node_escape(const char *text) {
     static const char UNRESERVED[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     char *out = malloc(strlen(text) * 3 + 1), *end = out;
@@ -328,8 +332,8 @@ char *node_escape(const char *text) {
 }
 
 /* A name of dots alone would be taken for a way up. */
-static char *escape_segment(const char *name) {
-    char *escaped = node_escape(name);
+static char *cli_node_escape_segment(const char *name) {
+    char *escaped = cli_node_escape(name);
     if (escaped != NULL && (strcmp(escaped, ".") == 0 || strcmp(escaped, "..") == 0)) {
         free(escaped);
         return text_dup(name[1] == '\0' ? "%2E" : "%2E%2E");
@@ -337,8 +341,8 @@ static char *escape_segment(const char *name) {
     return escaped;
 }
 
-char *node_path(const char *collection, const char *name, const char *action) {
-    char *escaped = escape_segment(name), *path = NULL;
+char *cli_node_path(const char *collection, const char *name, const char *action) {
+    char *escaped = cli_node_escape_segment(name), *path = NULL;
     if (escaped != NULL && asprintf(&path, "/api/v1/%s/%s%s%s", collection, escaped,
                                     action[0] != '\0' ? "/" : "", action) < 0) {
         path = NULL;
@@ -349,81 +353,84 @@ char *node_path(const char *collection, const char *name, const char *action) {
 
 /* ---- streams --------------------------------------------------------------------------------- */
 
-struct feed {
+struct cli_node_feed {
     struct sse sse;
-    struct buffer other; /* the body when it is no stream */
+    struct buffer error_body; /* the body when it is no stream */
     CURL *easy;
-    node_event *take;
+    cli_node_event *on_event;
     void *context;
-    bool over; /* told enough */
+    bool ended; /* told enough */
 };
 
-static bool take_event(void *context, const char *event, const char *text) {
-    struct feed *feed = context;
+static bool cli_node_on_event(void *context, const char *event, const char *text) {
+    struct cli_node_feed *feed = context;
     json_t *data = json_loads(text, JSON_DECODE_ANY, NULL);
-    bool goes_on = data == NULL || feed->take(feed->context, event, data);
+    bool goes_on = data == NULL || feed->on_event(feed->context, event, data);
     json_decref(data);
-    feed->over = !goes_on;
+    feed->ended = !goes_on;
     return goes_on;
 }
 
-static size_t take_feed(char *data, size_t size, size_t count, void *context) {
-    struct feed *feed = context;
+static size_t cli_node_on_stream_data(char *data, size_t size, size_t count, void *context) {
+    struct cli_node_feed *feed = context;
     long status = 0;
     size_t len = size * count;
     curl_easy_getinfo(feed->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status != 200) {
-        return take_body(data, size, count, &feed->other);
+        return cli_node_on_body(data, size, count, &feed->error_body);
     }
-    return sse_feed(&feed->sse, data, len, take_event, feed) ? len : 0;
+    return sse_feed(&feed->sse, data, len, cli_node_on_event, feed) ? len : 0;
 }
 
-void node_stream(struct cli *cli, const char *path, node_event *take, void *context,
-                 struct answer *answer) {
+void cli_node_stream(struct cli *cli, const char *path, cli_node_event *take, void *context,
+                     struct probe_answer *answer) {
     char error[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = curl_slist_append(NULL, "Accept: text/event-stream");
-    struct feed feed = {.easy = handle(), .take = take, .context = context};
-    *answer = (struct answer){0};
+    struct cli_node_feed feed = {
+        .easy = cli_node_easy_handle(), .on_event = take, .context = context};
+    *answer = (struct probe_answer){0};
     sse_init(&feed.sse);
-    buffer_init(&feed.other);
-    if (feed.easy != NULL && prepare(cli, feed.easy, path, &headers, answer)) {
+    buffer_init(&feed.error_body);
+    if (feed.easy != NULL && cli_node_prepare_request(cli, feed.easy, path, &headers, answer)) {
         curl_easy_setopt(feed.easy, CURLOPT_HTTPHEADER, headers);
         curl_easy_setopt(feed.easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(feed.easy, CURLOPT_LOW_SPEED_TIME, SILENCE_S);
         curl_easy_setopt(feed.easy, CURLOPT_ERRORBUFFER, error);
-        curl_easy_setopt(feed.easy, CURLOPT_WRITEFUNCTION, take_feed);
+        curl_easy_setopt(feed.easy, CURLOPT_WRITEFUNCTION, cli_node_on_stream_data);
         curl_easy_setopt(feed.easy, CURLOPT_WRITEDATA, &feed);
         CURLcode code = curl_easy_perform(feed.easy);
         curl_easy_setopt(feed.easy, CURLOPT_ERRORBUFFER, NULL);
         curl_easy_getinfo(feed.easy, CURLINFO_RESPONSE_CODE, &answer->status);
         if (code != CURLE_OK && answer->status == 0) {
-            no_answer(cli, code, error, answer);
+            cli_node_set_no_answer(cli, code, error, answer);
         }
-        answer->json =
-            feed.other.len > 0 ? json_loadb(feed.other.data, feed.other.len, 0, NULL) : NULL;
+        answer->json = feed.error_body.len > 0
+                           ? json_loadb(feed.error_body.data, feed.error_body.len, 0, NULL)
+                           : NULL;
     }
-    if (feed.over) {
+    if (feed.ended) {
         answer->status = -1;
     }
     sse_fini(&feed.sse);
-    buffer_fini(&feed.other);
+    buffer_fini(&feed.error_body);
     curl_slist_free_all(headers);
 }
 
-enum cli_exit node_follow(struct cli *cli, const char *path, node_event *take, void *context) {
+enum cli_exit cli_node_follow(struct cli *cli, const char *path, cli_node_event *take,
+                              void *context) {
     bool was_there = false;
     long delay_ms = 500;
     for (;;) { /* until there is enough, or Ctrl-C */
-        struct answer answer;
+        struct probe_answer answer;
         enum cli_exit code = CLI_OK;
-        node_stream(cli, path, take, context, &answer);
+        cli_node_stream(cli, path, take, context, &answer);
         bool enough = answer.status == -1 || cli_interrupted();
         bool ended = answer.status == 200;
         if (!enough && !ended && (!was_there || (answer.status > 0 && answer.status < 500))) {
-            code = answer_explain(&answer, NULL);
+            code = cli_answer_explain(&answer, NULL);
             enough = true;
         }
-        answer_fini(&answer);
+        cli_answer_fini(&answer);
         if (enough) {
             return code;
         }

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 
 #define BAR_WIDTH 24
 #define PERIOD_MS 100
@@ -12,9 +12,9 @@
 static bool drawn;
 static int64_t drawn_at_ms;
 
-void progress_show(const char *what, size_t done, size_t total) {
+void cli_progress_show(const char *what, size_t done, size_t total) {
     int64_t now_ms = clock_ms();
-    if (total < PROGRESS_LEAST || !isatty(STDERR_FILENO) ||
+    if (total < PROGRESS_TOTAL_MIN || !isatty(STDERR_FILENO) ||
         (drawn && done < total && now_ms - drawn_at_ms < PERIOD_MS)) {
         return;
     }
@@ -29,7 +29,7 @@ void progress_show(const char *what, size_t done, size_t total) {
     fflush(stderr);
 }
 
-void progress_clear(void) {
+void cli_progress_clear(void) {
     if (drawn) {
         fputs("\r\033[K", stderr);
         drawn = false;

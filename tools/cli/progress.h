@@ -4,11 +4,12 @@
 
 #include <stddef.h>
 
-/* Shows done of total; draws at most ten times a second, and nothing for less than PROGRESS_LEAST.
+/* Shows done of total; draws at most ten times a second, and nothing for less than
+ * PROGRESS_TOTAL_MIN.
  */
-#define PROGRESS_LEAST 100
-void progress_show(const char *what, size_t done, size_t total);
+#define PROGRESS_TOTAL_MIN 100
+void cli_progress_show(const char *what, size_t done, size_t total);
 /* Takes the bar away, before other output and at the end. */
-void progress_clear(void);
+void cli_progress_clear(void);
 
 #endif

@@ -4,46 +4,47 @@
 #include "node.h"
 #include "table.h"
 
-static const char *publications_text(const json_t *row, const char *name) {
+static const char *cli_publications_text(const json_t *row, const char *name) {
     const char *value = json_string_value(json_object_get(row, name));
     return value != NULL ? value : "";
 }
 
-static long long publications_number(const json_t *row, const char *name) {
+static long long cli_publications_number(const json_t *row, const char *name) {
     return json_integer_value(json_object_get(row, name));
 }
 
-static void publications_print(const json_t *rows) {
+static void cli_publications_print(const json_t *rows) {
     static const char *const headings[] = {"TOPIC",  ">QOS",    ">BYTES", ">AGE",
                                            ">TRIES", ">LOSSES", "STATE",  NULL};
     struct table *table = table_create(headings);
     size_t i;
     const json_t *row;
     json_array_foreach(rows, i, row) {
-        table_put(table, publications_text(row, "topic"));
-        table_printf(table, "%lld", publications_number(row, "qos"));
-        table_printf(table, "%lld", publications_number(row, "bytes"));
-        table_printf(table, "%.1fs", (double)publications_number(row, "age_ms") / 1000);
-        table_printf(table, "%lld", publications_number(row, "tries"));
-        table_printf(table, "%lld", publications_number(row, "losses"));
-        table_put(table, publications_text(row, "state"));
+        table_put(table, cli_publications_text(row, "topic"));
+        table_printf(table, "%lld", cli_publications_number(row, "qos"));
+        table_printf(table, "%lld", cli_publications_number(row, "bytes"));
+        table_printf(table, "%.1fs", (double)cli_publications_number(row, "age_ms") / 1000);
+        table_printf(table, "%lld", cli_publications_number(row, "tries"));
+        table_printf(table, "%lld", cli_publications_number(row, "losses"));
+        table_put(table, cli_publications_text(row, "state"));
     }
     table_print(table);
     table_destroy(table);
 }
 
 enum cli_exit command_publications(struct cli *cli) {
-    bool drop = cli_given(cli, OPT_DROP);
-    struct answer answer;
-    char *path = node_path("clients", cli->words[0], "publications");
-    node_call(cli, drop ? "DELETE" : "GET", path, NULL, 0, &answer);
+    bool drop = cli_option_given(cli, OPT_DROP);
+    struct probe_answer answer;
+    char *path = cli_node_path("clients", cli->words[0], "publications");
+    cli_node_call(cli, drop ? "DELETE" : "GET", path, NULL, 0, &answer);
     free(path);
-    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, cli->words[0]);
+    enum cli_exit code =
+        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
     if (code == CLI_OK && cli->json) {
-        answer_print(&answer);
+        cli_answer_print(&answer);
     } else if (code == CLI_OK) {
-        publications_print(json_object_get(answer.json, drop ? "dropped" : "publications"));
+        cli_publications_print(json_object_get(answer.json, drop ? "dropped" : "publications"));
     }
-    answer_fini(&answer);
+    cli_answer_fini(&answer);
     return code;
 }

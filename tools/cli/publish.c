@@ -19,14 +19,14 @@ static const struct {
     {"message_expiry_interval", true},
 };
 
-static bool is_kept(int result) {
+static bool cli_publish_check_stored(int result) {
     if (result != 0) {
-        cli_complain("--property: must be UTF-8");
+        cli_error("--property: must be UTF-8");
     }
     return result == 0;
 }
 
-static bool set_property(json_t *known, json_t *user, const char *given) {
+static bool cli_publish_set_property(json_t *known, json_t *user, const char *given) {
     const char *equals = strchr(given, '=');
     size_t len = (size_t)(equals - given);
     for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++) {
@@ -35,23 +35,23 @@ static bool set_property(json_t *known, json_t *user, const char *given) {
             errno = 0;
             long long value = strtoll(equals + 1, &end, 10);
             if (properties[i].number && (*end != '\0' || end == equals + 1 || errno != 0)) {
-                cli_complain("--property %s: must be a whole number", given);
+                cli_error("--property %s: must be a whole number", given);
                 return false;
             }
-            return is_kept(json_object_set_new(known, properties[i].name,
-                                               properties[i].number ? json_integer(value)
-                                                                    : json_string(equals + 1)));
+            return cli_publish_check_stored(json_object_set_new(
+                known, properties[i].name,
+                properties[i].number ? json_integer(value) : json_string(equals + 1)));
         }
     }
-    return is_kept(json_array_append_new(
+    return cli_publish_check_stored(json_array_append_new(
         user, json_pack("{s:s%, s:s}", "name", given, len, "value", equals + 1)));
 }
 
-static bool add_properties(const struct cli *cli, json_t *body) {
+static bool cli_publish_add_properties(const struct cli *cli, json_t *body) {
     json_t *known = json_object(), *user = json_array();
     bool good = true;
     for (size_t i = 0; good && cli->properties[i] != NULL; i++) {
-        good = set_property(known, user, cli->properties[i]);
+        good = cli_publish_set_property(known, user, cli->properties[i]);
     }
     if (json_array_size(user) > 0) {
         json_object_set(known, "user_properties", user);
@@ -64,22 +64,22 @@ static bool add_properties(const struct cli *cli, json_t *body) {
     return good;
 }
 
-static bool read_payload(const struct cli *cli, struct buffer *out) {
+static bool cli_publish_read_payload(const struct cli *cli, struct buffer *out) {
     const char *name = cli->values[OPT_FILE];
     char block[65536];
     size_t len;
-    if (cli_given(cli, OPT_MESSAGE) && name != NULL) {
-        cli_complain("publish: --message or --file, not both");
+    if (cli_option_given(cli, OPT_MESSAGE) && name != NULL) {
+        cli_error("publish: --message or --file, not both");
         return false;
     }
-    if (cli_given(cli, OPT_MESSAGE)) {
+    if (cli_option_given(cli, OPT_MESSAGE)) {
         buffer_append_str(out, cli->values[OPT_MESSAGE]);
         return !out->failed;
     }
     bool input = name == NULL || strcmp(name, "-") == 0;
     FILE *file = input ? stdin : fopen(name, "re");
     if (file == NULL) {
-        cli_complain("--file %s: %s", name, strerror(errno));
+        cli_error("--file %s: %s", name, strerror(errno));
         return false;
     }
     while ((len = fread(block, 1, sizeof(block), file)) > 0 && out->len <= PAYLOAD_MAX) {
@@ -87,7 +87,7 @@ static bool read_payload(const struct cli *cli, struct buffer *out) {
     }
     bool good = !ferror(file) && !out->failed && out->len <= PAYLOAD_MAX;
     if (!good) {
-        cli_complain("the payload cannot be read, or is larger than 64 MiB");
+        cli_error("the payload cannot be read, or is larger than 64 MiB");
     }
     if (!input) {
         fclose(file);
@@ -96,19 +96,20 @@ static bool read_payload(const struct cli *cli, struct buffer *out) {
 }
 
 /* Nothing on standard input is a slip more often than a wish. */
-static bool is_meant(const struct cli *cli, const struct buffer *payload) {
-    bool meant = payload->len > 0 || cli_given(cli, OPT_MESSAGE);
+static bool cli_publish_check_not_empty(const struct cli *cli, const struct buffer *payload) {
+    bool meant = payload->len > 0 || cli_option_given(cli, OPT_MESSAGE);
     if (!meant) {
-        cli_complain("publish: the payload is empty; an empty message takes --message ''%s",
-                     cli_given(cli, OPT_RETAIN) ? ", which clears the retained one" : "");
+        cli_error("publish: the payload is empty; an empty message takes --message ''%s",
+                  cli_option_given(cli, OPT_RETAIN) ? ", which clears the retained one" : "");
     }
     return meant;
 }
 
-static bool add_payload(const struct cli *cli, json_t *body) {
+static bool cli_publish_add_payload(const struct cli *cli, json_t *body) {
     struct buffer payload;
     buffer_init(&payload);
-    bool good = read_payload(cli, &payload) && is_meant(cli, &payload);
+    bool good =
+        cli_publish_read_payload(cli, &payload) && cli_publish_check_not_empty(cli, &payload);
     const char *data = payload.data != NULL ? payload.data : "";
     if (good && text_is_utf8(data, payload.len) && memchr(data, '\0', payload.len) == NULL) {
         json_object_set_new(body, "payload", json_stringn(data, payload.len));
@@ -124,27 +125,28 @@ static bool add_payload(const struct cli *cli, json_t *body) {
 enum cli_exit command_publish(struct cli *cli) {
     const char *qos = cli->values[OPT_QOS] != NULL ? cli->values[OPT_QOS] : "0";
     if (strlen(qos) != 1 || qos[0] < '0' || qos[0] > '2') {
-        cli_complain("--qos %s: must be 0, 1 or 2", qos);
+        cli_error("--qos %s: must be 0, 1 or 2", qos);
         return CLI_USAGE;
     }
     json_t *body = json_pack("{s:s, s:i, s:b}", "topic", cli->words[1], "qos", qos[0] - '0',
-                             "retain", cli_given(cli, OPT_RETAIN));
+                             "retain", cli_option_given(cli, OPT_RETAIN));
     if (body == NULL) {
-        cli_complain("TOPIC: must be UTF-8");
+        cli_error("TOPIC: must be UTF-8");
         return CLI_USAGE;
     }
-    if (!add_payload(cli, body) || !add_properties(cli, body)) {
+    if (!cli_publish_add_payload(cli, body) || !cli_publish_add_properties(cli, body)) {
         json_decref(body);
         return CLI_USAGE;
     }
-    struct answer answer;
-    char *path = node_path("clients", cli->words[0], "publish");
-    node_call(cli, "POST", path, body, 0, &answer);
+    struct probe_answer answer;
+    char *path = cli_node_path("clients", cli->words[0], "publish");
+    cli_node_call(cli, "POST", path, body, 0, &answer);
     free(path);
-    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, cli->words[0]);
+    enum cli_exit code =
+        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
     if (code == CLI_OK && cli->json) {
-        answer_print(&answer);
+        cli_answer_print(&answer);
     }
-    answer_fini(&answer);
+    cli_answer_fini(&answer);
     return code;
 }

@@ -9,11 +9,11 @@
 
 #define PAGE_LEN 500
 
-static void add_parameter(struct buffer *path, const char *prefix, const char *name,
-                          size_t name_len, const char *value) {
+static void cli_select_add_parameter(struct buffer *path, const char *prefix, const char *name,
+                                     size_t name_len, const char *value) {
     char *key = strndup(name, name_len);
-    char *escaped_key = key != NULL ? node_escape(key) : NULL;
-    char *escaped = node_escape(value);
+    char *escaped_key = key != NULL ? cli_node_escape(key) : NULL;
+    char *escaped = cli_node_escape(value);
     buffer_printf(path, "&%s%s=%s", prefix, escaped_key != NULL ? escaped_key : "",
                   escaped != NULL ? escaped : "");
     free(key);
@@ -21,32 +21,32 @@ static void add_parameter(struct buffer *path, const char *prefix, const char *n
     free(escaped);
 }
 
-static char *page_path(const struct cli *cli, const char *cursor) {
+static char *cli_select_page_path(const struct cli *cli, const char *cursor) {
     struct buffer path;
     buffer_init(&path);
     buffer_printf(&path, "/api/v1/clients?limit=%d", PAGE_LEN);
-    if (cli_given(cli, OPT_STATE)) {
-        add_parameter(&path, "", "state", 5, cli->values[OPT_STATE]);
+    if (cli_option_given(cli, OPT_STATE)) {
+        cli_select_add_parameter(&path, "", "state", 5, cli->values[OPT_STATE]);
     }
-    if (cli_given(cli, OPT_DEGRADED)) {
-        add_parameter(&path, "", "degraded", 8, "true");
+    if (cli_option_given(cli, OPT_DEGRADED)) {
+        cli_select_add_parameter(&path, "", "degraded", 8, "true");
     }
-    if (cli_given(cli, OPT_NODE)) {
-        add_parameter(&path, "", "node", 4, cli->values[OPT_NODE]);
+    if (cli_option_given(cli, OPT_NODE)) {
+        cli_select_add_parameter(&path, "", "node", 4, cli->values[OPT_NODE]);
     }
     for (size_t i = 0; cli->labels[i] != NULL; i++) {
         const char *equals = strchr(cli->labels[i], '=');
-        add_parameter(&path, "label.", cli->labels[i], (size_t)(equals - cli->labels[i]),
-                      equals + 1);
+        cli_select_add_parameter(&path, "label.", cli->labels[i], (size_t)(equals - cli->labels[i]),
+                                 equals + 1);
     }
     if (cursor != NULL) {
-        add_parameter(&path, "", "cursor", 6, cursor);
+        cli_select_add_parameter(&path, "", "cursor", 6, cursor);
     }
     return buffer_take(&path);
 }
 
 /* Takes those out of the page that were there before. */
-static void drop_seen(json_t *seen, json_t *clients) {
+static void cli_select_remove_seen(json_t *seen, json_t *clients) {
     for (size_t i = json_array_size(clients); i > 0; i--) {
         const char *id = json_string_value(json_object_get(json_array_get(clients, i - 1), "id"));
         if (id != NULL && json_object_get(seen, id) != NULL) {
@@ -58,42 +58,42 @@ static void drop_seen(json_t *seen, json_t *clients) {
 }
 
 /* Nothing was found there: is there such a node at all? */
-static enum cli_exit look_for_node(struct cli *cli, const char *node) {
-    struct answer answer;
-    char *path = node_path("nodes", node, "");
-    node_call(cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
-    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, node);
-    answer_fini(&answer);
+static enum cli_exit cli_select_check_node_exists(struct cli *cli, const char *node) {
+    struct probe_answer answer;
+    char *path = cli_node_path("nodes", node, "");
+    cli_node_call(cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+    enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, node);
+    cli_answer_fini(&answer);
     free(path);
     return code;
 }
 
-enum cli_exit select_clients(struct cli *cli, select_page *take, void *context) {
+enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *context) {
     char *cursor = NULL;
     json_t *seen = json_object();
     enum cli_exit code = CLI_OK;
     for (bool more = true; more && !cli_interrupted();) {
-        struct answer answer;
-        char *path = page_path(cli, cursor);
+        struct probe_answer answer;
+        char *path = cli_select_page_path(cli, cursor);
         free(cursor);
         cursor = NULL;
-        node_call(cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+        cli_node_call(cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
         free(path);
-        if (!answer_good(&answer)) {
-            code = answer_explain(&answer, NULL);
+        if (!cli_answer_succeeded(&answer)) {
+            code = cli_answer_explain(&answer, NULL);
             more = false;
         } else {
             const char *next = json_string_value(json_object_get(answer.json, "next_cursor"));
             json_t *clients = json_object_get(answer.json, "clients");
-            drop_seen(seen, clients);
+            cli_select_remove_seen(seen, clients);
             more = take(context, clients) && next != NULL;
             cursor = more ? strdup(next) : NULL;
         }
-        answer_fini(&answer);
+        cli_answer_fini(&answer);
     }
-    if (code == CLI_OK && json_object_size(seen) == 0 && cli_given(cli, OPT_NODE) &&
+    if (code == CLI_OK && json_object_size(seen) == 0 && cli_option_given(cli, OPT_NODE) &&
         !cli_interrupted()) {
-        code = look_for_node(cli, cli->values[OPT_NODE]);
+        code = cli_select_check_node_exists(cli, cli->values[OPT_NODE]);
     }
     json_decref(seen);
     free(cursor);
@@ -102,7 +102,7 @@ enum cli_exit select_clients(struct cli *cli, select_page *take, void *context) 
 
 /* ---- ids ------------------------------------------------------------------------------------- */
 
-static bool take_ids(void *context, json_t *clients) {
+static bool cli_select_add_page_ids(void *context, json_t *clients) {
     size_t i;
     json_t *client;
     json_array_foreach(clients, i, client) {
@@ -111,42 +111,42 @@ static bool take_ids(void *context, json_t *clients) {
     return true;
 }
 
-static bool add_id(json_t *ids, const char *id) {
+static bool cli_select_add_id(json_t *ids, const char *id) {
     if (json_array_append_new(ids, json_string(id)) != 0) {
-        cli_complain("an id must be UTF-8");
+        cli_error("an id must be UTF-8");
         return false;
     }
     return true;
 }
 
-static bool read_ids(json_t *ids) {
+static bool cli_select_read_ids(json_t *ids) {
     char line[4096];
     bool good = true;
     while (good && fgets(line, sizeof(line), stdin) != NULL) {
         line[strcspn(line, "\r\n")] = '\0';
-        good = line[0] == '\0' || add_id(ids, line);
+        good = line[0] == '\0' || cli_select_add_id(ids, line);
     }
     return good;
 }
 
-json_t *select_ids(struct cli *cli, enum cli_exit *code) {
-    bool filtered = cli_given(cli, OPT_STATE) || cli_given(cli, OPT_DEGRADED) ||
-                    cli_given(cli, OPT_NODE) || cli->labels[0] != NULL;
+json_t *cli_select_ids(struct cli *cli, enum cli_exit *code) {
+    bool filtered = cli_option_given(cli, OPT_STATE) || cli_option_given(cli, OPT_DEGRADED) ||
+                    cli_option_given(cli, OPT_NODE) || cli->labels[0] != NULL;
     json_t *ids = json_array();
     *code = CLI_OK;
     if (filtered == (cli->word_count > 0)) {
-        cli_complain(
+        cli_error(
             "%s: give ids (- reads them from standard input), or filters: --state, --degraded, --node, "
             "--label",
             cli->command->name);
         *code = CLI_USAGE;
     } else if (filtered) {
-        *code = select_clients(cli, take_ids, ids);
+        *code = cli_select_clients(cli, cli_select_add_page_ids, ids);
     } else {
         bool good = true;
         for (int i = 0; good && i < cli->word_count; i++) {
             bool input = strcmp(cli->words[i], "-") == 0;
-            good = input ? read_ids(ids) : add_id(ids, cli->words[i]);
+            good = input ? cli_select_read_ids(ids) : cli_select_add_id(ids, cli->words[i]);
         }
         *code = good ? CLI_OK : CLI_USAGE;
     }

@@ -6,12 +6,12 @@
 #include "cli.h"
 
 /* One page of clients by the filters given. False: enough. */
-typedef bool select_page(void *context, json_t *clients);
+typedef bool cli_select_page(void *context, json_t *clients);
 /* Walks all pages, each client once: one that moves between nodes meanwhile may come up again.
  * CLI_OK, or told on stderr what went wrong. */
-enum cli_exit select_clients(struct cli *cli, select_page *take, void *context);
+enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *context);
 
 /* The ids of the command, as a JSON array of strings; NULL: *code says what to return. */
-json_t *select_ids(struct cli *cli, enum cli_exit *code);
+json_t *cli_select_ids(struct cli *cli, enum cli_exit *code);
 
 #endif

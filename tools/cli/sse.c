@@ -16,7 +16,7 @@ void sse_fini(struct sse *sse) {
 }
 
 /* What follows the name of a field and one blank; NULL: another field. */
-static const char *field(const char *line, const char *name) {
+static const char *sse_field_value(const char *line, const char *name) {
     size_t len = strlen(name);
     if (strncmp(line, name, len) != 0 || line[len] != ':') {
         return NULL;
@@ -24,7 +24,7 @@ static const char *field(const char *line, const char *name) {
     return line + len + 1 + (line[len + 1] == ' ');
 }
 
-static bool take_line(struct sse *sse, sse_take *take, void *context) {
+static bool sse_handle_line(struct sse *sse, sse_take *take, void *context) {
     const char *line = sse->line.data != NULL ? sse->line.data : "";
     const char *value;
     bool goes_on = true;
@@ -34,9 +34,9 @@ static bool take_line(struct sse *sse, sse_take *take, void *context) {
         }
         buffer_clear(&sse->data);
         sse->event[0] = '\0';
-    } else if ((value = field(line, "event")) != NULL) {
+    } else if ((value = sse_field_value(line, "event")) != NULL) {
         snprintf(sse->event, sizeof(sse->event), "%s", value);
-    } else if ((value = field(line, "data")) != NULL) {
+    } else if ((value = sse_field_value(line, "data")) != NULL) {
         if (sse->data.len > 0) {
             buffer_append_str(&sse->data, "\n");
         }
@@ -62,7 +62,7 @@ bool sse_feed(struct sse *sse, const char *bytes, size_t len, sse_take *take, vo
         if (sse->line.len > 0 && sse->line.data[sse->line.len - 1] == '\r') {
             sse->line.data[--sse->line.len] = '\0';
         }
-        if (!take_line(sse, take, context)) {
+        if (!sse_handle_line(sse, take, context)) {
             return false;
         }
     }

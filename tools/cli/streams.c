@@ -7,34 +7,34 @@
 #include "node.h"
 #include "table.h"
 
-static const char *text(const json_t *object, const char *name) {
+static const char *cli_streams_text(const json_t *object, const char *name) {
     const char *value = json_string_value(json_object_get(object, name));
     return value != NULL ? value : "";
 }
 
 struct stream {
     struct cli *cli;
-    long left; /* -1: for ever */
-    bool cut;  /* a payload was, although all of it was asked for */
+    long remaining; /* -1: for ever */
+    bool cut;       /* a payload was, although all of it was asked for */
 };
 
-static struct stream stream_of(struct cli *cli) {
+static struct stream cli_streams_init(struct cli *cli) {
     const char *limit = cli->values[OPT_LIMIT];
     return (struct stream){cli, limit != NULL ? strtol(limit, NULL, 10) : -1, false};
 }
 
 /* False: enough. */
-static bool counted(struct stream *stream) {
-    stream->left -= stream->left > 0;
-    return fflush(stdout) == 0 && stream->left != 0;
+static bool cli_streams_count_down(struct stream *stream) {
+    stream->remaining -= stream->remaining > 0;
+    return fflush(stdout) == 0 && stream->remaining != 0;
 }
 
-static void print_json(const json_t *data) {
+static void cli_streams_print_json(const json_t *data) {
     json_dumpf(data, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
     putchar('\n');
 }
 
-static void tell_dropped(const json_t *data) {
+static void cli_streams_report_dropped(const json_t *data) {
     const json_t *count = json_object_get(data, "count");
     if (json_is_integer(count)) {
         fprintf(stderr, "mqfleet: %lld were left out: they came too fast\n",
@@ -46,47 +46,48 @@ static void tell_dropped(const json_t *data) {
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-static void print_notice(const json_t *data) {
+static void cli_streams_print_notice(const json_t *data) {
     char id[256], message[600];
-    printf("%s  notice  %s  %s  %s\n", text(data, "at"),
-           table_printable(text(data, "id"), id, sizeof(id)), text(data, "code"),
-           table_printable(text(data, "message"), message, sizeof(message)));
+    printf("%s  notice  %s  %s  %s\n", cli_streams_text(data, "at"),
+           table_printable(cli_streams_text(data, "id"), id, sizeof(id)),
+           cli_streams_text(data, "code"),
+           table_printable(cli_streams_text(data, "message"), message, sizeof(message)));
 }
 
-static void print_event(const json_t *data) {
+static void cli_streams_print_event(const json_t *data) {
     char what[256], reason[400], safe[64];
-    const char *kind = text(data, "kind"), *state = text(data, "state");
-    const char *name = text(data, strcmp(kind, "client") == 0 ? "id" : "name");
-    const char *from = table_printable(text(data, "from"), safe, sizeof(safe));
-    printf("%s  %-6s  %s  %s%s%s%s%s  %s\n", text(data, "at"), kind,
+    const char *kind = cli_streams_text(data, "kind"), *state = cli_streams_text(data, "state");
+    const char *name = cli_streams_text(data, strcmp(kind, "client") == 0 ? "id" : "name");
+    const char *from = table_printable(cli_streams_text(data, "from"), safe, sizeof(safe));
+    printf("%s  %-6s  %s  %s%s%s%s%s  %s\n", cli_streams_text(data, "at"), kind,
            table_printable(name[0] != '\0' ? name : "-", what, sizeof(what)), from,
            from[0] != '\0' ? " -> " : "", table_colour(state), state,
            table_colour(state)[0] != '\0' ? TABLE_PLAIN : "",
-           table_printable(text(data, "reason"), reason, sizeof(reason)));
+           table_printable(cli_streams_text(data, "reason"), reason, sizeof(reason)));
 }
 
-static bool take_event(void *context, const char *event, json_t *data) {
+static bool cli_streams_on_event(void *context, const char *event, json_t *data) {
     struct stream *stream = context;
     if (strcmp(event, "dropped") == 0) {
-        tell_dropped(data);
+        cli_streams_report_dropped(data);
         return true;
     }
     if (stream->cli->json) {
-        print_json(data);
+        cli_streams_print_json(data);
     } else if (strcmp(event, "notice") == 0) {
-        print_notice(data);
+        cli_streams_print_notice(data);
     } else {
-        print_event(data);
+        cli_streams_print_event(data);
     }
-    return counted(stream);
+    return cli_streams_count_down(stream);
 }
 
-static enum cli_exit follow_events(struct cli *cli) {
+static enum cli_exit cli_streams_follow_events(struct cli *cli) {
     static const struct {
-        enum option option;
+        enum cli_option option;
         const char *name;
     } filters[] = {{OPT_KIND, "kind"}, {OPT_STATE, "state"}, {OPT_CLIENT, "client"}};
-    struct stream stream = stream_of(cli);
+    struct stream stream = cli_streams_init(cli);
     struct buffer path;
     buffer_init(&path);
     buffer_append_str(&path, "/api/v1/events");
@@ -95,65 +96,66 @@ static enum cli_exit follow_events(struct cli *cli) {
     }
     for (size_t i = 0, n = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
         const char *value = cli->values[filters[i].option];
-        char *escaped = value != NULL ? node_escape(value) : NULL;
+        char *escaped = value != NULL ? cli_node_escape(value) : NULL;
         if (escaped != NULL) {
             buffer_printf(&path, "%s%s=%s", n++ == 0 ? "?" : "&", filters[i].name, escaped);
         }
         free(escaped);
     }
     enum cli_exit code =
-        path.failed ? CLI_FAILED : node_follow(cli, path.data, take_event, &stream);
+        path.failed ? CLI_FAILED : cli_node_follow(cli, path.data, cli_streams_on_event, &stream);
     buffer_fini(&path);
     return code;
 }
 
-static enum cli_exit last_changes(struct cli *cli) {
+static enum cli_exit cli_streams_last_changes(struct cli *cli) {
     static const char *const headings[] = {"AT", "FROM", "TO", "REASON", NULL};
-    struct answer answer;
-    char *path = node_path("clients", cli->words[0], "events");
-    node_call(cli, "GET", path, NULL, 0, &answer);
+    struct probe_answer answer;
+    char *path = cli_node_path("clients", cli->words[0], "events");
+    cli_node_call(cli, "GET", path, NULL, 0, &answer);
     free(path);
-    enum cli_exit code = answer_good(&answer) ? CLI_OK : answer_explain(&answer, cli->words[0]);
+    enum cli_exit code =
+        cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
     if (code == CLI_OK && cli->json) {
-        answer_print(&answer);
+        cli_answer_print(&answer);
     } else if (code == CLI_OK) {
         struct table *table = table_create(headings);
         size_t i;
         const json_t *change;
         json_array_foreach(json_object_get(answer.json, "events"), i, change) {
-            table_put(table, text(change, "at"));
-            table_put(table, text(change, "from"));
-            table_put(table, text(change, "to"));
-            table_put(table, text(change, "reason"));
+            table_put(table, cli_streams_text(change, "at"));
+            table_put(table, cli_streams_text(change, "from"));
+            table_put(table, cli_streams_text(change, "to"));
+            table_put(table, cli_streams_text(change, "reason"));
         }
         table_print(table);
         table_destroy(table);
     }
-    answer_fini(&answer);
+    cli_answer_fini(&answer);
     return code;
 }
 
 enum cli_exit command_events(struct cli *cli) {
-    static const enum option of_following[] = {OPT_LIMIT, OPT_STATE, OPT_KIND, OPT_CLIENT};
-    if (cli_given(cli, OPT_FOLLOW) || cli->word_count == 0) {
-        return follow_events(cli);
+    static const enum cli_option of_following[] = {OPT_LIMIT, OPT_STATE, OPT_KIND, OPT_CLIENT};
+    if (cli_option_given(cli, OPT_FOLLOW) || cli->word_count == 0) {
+        return cli_streams_follow_events(cli);
     }
     for (size_t i = 0; i < sizeof(of_following) / sizeof(of_following[0]); i++) {
-        if (cli_given(cli, of_following[i])) {
-            cli_complain("events %s: --%s needs --follow", cli->words[0],
-                         option_rows[of_following[i]].name);
+        if (cli_option_given(cli, of_following[i])) {
+            cli_error("events %s: --%s needs --follow", cli->words[0],
+                      cli_option_rows[of_following[i]].name);
             return CLI_USAGE;
         }
     }
-    return last_changes(cli);
+    return cli_streams_last_changes(cli);
 }
 
 /* ---- tail ------------------------------------------------------------------------------------ */
 
 /* The payload, decoded; free(). */
-static char *payload_of(const json_t *data, size_t *len) {
+static char *cli_streams_decode_payload(const json_t *data, size_t *len) {
     const json_t *plain = json_object_get(data, "payload");
-    const char *encoded = text(data, "payload_base64");
+    const char *encoded = cli_streams_text(data, "payload_base64");
     uint8_t *decoded = NULL;
     if (json_is_string(plain)) {
         *len = json_string_length(plain);
@@ -164,7 +166,7 @@ static char *payload_of(const json_t *data, size_t *len) {
                                                                                  : NULL;
 }
 
-static void print_payload(const char *payload, size_t len) {
+static void cli_streams_print_payload(const char *payload, size_t len) {
     bool shown = text_is_utf8(payload, len) && memchr(payload, '\0', len) == NULL;
     for (size_t i = 0; shown && i < len; i++) {
         shown = (unsigned char)payload[i] >= 0x20 || payload[i] == '\n' || payload[i] == '\t';
@@ -188,18 +190,18 @@ static void print_payload(const char *payload, size_t len) {
     printf("%s", len > 64 ? "..." : "");
 }
 
-static void print_message(const struct cli *cli, const json_t *data) {
+static void cli_streams_print_message(const struct cli *cli, const json_t *data) {
     size_t len = 0;
-    char *payload = payload_of(data, &len), topic[600];
-    if (payload != NULL && cli_given(cli, OPT_RAW)) {
+    char *payload = cli_streams_decode_payload(data, &len), topic[600];
+    if (payload != NULL && cli_option_given(cli, OPT_RAW)) {
         fwrite(payload, 1, len, stdout);
         putchar('\n');
     } else if (payload != NULL) {
-        printf("%s  %s%s%s  q%lld%s  ", text(data, "received_at"), TABLE_BOLD,
-               table_printable(text(data, "topic"), topic, sizeof(topic)), TABLE_PLAIN,
+        printf("%s  %s%s%s  q%lld%s  ", cli_streams_text(data, "received_at"), TABLE_BOLD,
+               table_printable(cli_streams_text(data, "topic"), topic, sizeof(topic)), TABLE_PLAIN,
                (long long)json_integer_value(json_object_get(data, "qos")),
                json_is_true(json_object_get(data, "retain")) ? " retained" : "");
-        print_payload(payload, len);
+        cli_streams_print_payload(payload, len);
         if (json_is_true(json_object_get(data, "truncated"))) {
             printf(" ... (%lld bytes)",
                    (long long)json_integer_value(json_object_get(data, "size")));
@@ -209,32 +211,34 @@ static void print_message(const struct cli *cli, const json_t *data) {
     free(payload);
 }
 
-static bool take_message(void *context, const char *event, json_t *data) {
+static bool cli_streams_on_message(void *context, const char *event, json_t *data) {
     struct stream *stream = context;
     if (strcmp(event, "dropped") == 0) {
-        tell_dropped(data);
+        cli_streams_report_dropped(data);
         return true;
     }
     if (strcmp(event, "message") != 0) {
         return true;
     }
     if (stream->cli->json) {
-        print_json(data);
+        cli_streams_print_json(data);
     } else {
-        print_message(stream->cli, data);
+        cli_streams_print_message(stream->cli, data);
     }
-    if (cli_given(stream->cli, OPT_RAW) && json_is_true(json_object_get(data, "truncated"))) {
+    if (cli_option_given(stream->cli, OPT_RAW) &&
+        json_is_true(json_object_get(data, "truncated"))) {
         fprintf(stderr, "mqfleet: a payload of %lld bytes was cut: the node shows no more of one\n",
                 (long long)json_integer_value(json_object_get(data, "size")));
         stream->cut = true;
     }
-    return counted(stream);
+    return cli_streams_count_down(stream);
 }
 
 enum cli_exit command_tail(struct cli *cli) {
-    struct stream stream = stream_of(cli);
-    char *path = node_path("clients", cli->words[0], "messages");
-    enum cli_exit code = path != NULL ? node_follow(cli, path, take_message, &stream) : CLI_FAILED;
+    struct stream stream = cli_streams_init(cli);
+    char *path = cli_node_path("clients", cli->words[0], "messages");
+    enum cli_exit code =
+        path != NULL ? cli_node_follow(cli, path, cli_streams_on_message, &stream) : CLI_FAILED;
     free(path);
     return code == CLI_OK && stream.cut ? CLI_FAILED : code;
 }

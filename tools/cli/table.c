@@ -19,13 +19,13 @@ struct table {
     size_t columns;
     char **cells;
     size_t count, capacity;
-    bool headed;
+    bool headings_printed;
 };
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
 /* U+202A to U+202E and U+2066 to U+2069: would show what follows in another order. */
-static bool is_direction(const char *at, size_t len) {
+static bool table_is_bidi_control(const char *at, size_t len) {
     const unsigned char *byte = (const unsigned char *)at;
     return len == 3 && byte[0] == 0xE2 &&
            ((byte[1] == 0x80 && byte[2] >= 0xAA && byte[2] <= 0xAE) ||
@@ -36,7 +36,8 @@ const char *table_printable(const char *text, char *out, size_t size) {
     size_t len = 0, left = strlen(text);
     for (const char *at = text; left > 0;) {
         size_t char_len = text_utf8_char_len(at, left);
-        bool bad = char_len == 0 || text_has_control(at, char_len) || is_direction(at, char_len);
+        bool bad =
+            char_len == 0 || text_has_control(at, char_len) || table_is_bidi_control(at, char_len);
         size_t taken = char_len > 0 ? char_len : 1;
         size_t put = bad ? 1 : char_len;
         if (len + put >= size) {
@@ -53,7 +54,7 @@ const char *table_printable(const char *text, char *out, size_t size) {
 
 /* Columns on a terminal, near enough: one for a character, two for those of East Asia and emoji,
  * none for combining marks. */
-static size_t char_width(const unsigned char *at, size_t len) {
+static size_t table_char_width(const unsigned char *at, size_t len) {
     uint32_t code = len == 1   ? at[0]
                     : len == 2 ? (at[0] & 0x1Fu) << 6 | (at[1] & 0x3Fu)
                     : len == 3 ? (at[0] & 0x0Fu) << 12 | (at[1] & 0x3Fu) << 6 | (at[2] & 0x3Fu)
@@ -66,13 +67,13 @@ static size_t char_width(const unsigned char *at, size_t len) {
 }
 
 /* Bytes of the text that fit into so many columns; *width: what they take. */
-static size_t fit(const char *text, size_t columns, size_t *width) {
+static size_t table_fit_width(const char *text, size_t columns, size_t *width) {
     size_t at = 0, len = strlen(text);
     *width = 0;
     while (at < len) {
         size_t char_len = text_utf8_char_len(text + at, len - at);
         char_len = char_len > 0 ? char_len : 1;
-        size_t more = char_width((const unsigned char *)text + at, char_len);
+        size_t more = table_char_width((const unsigned char *)text + at, char_len);
         if (*width + more > columns) {
             break;
         }
@@ -82,9 +83,9 @@ static size_t fit(const char *text, size_t columns, size_t *width) {
     return at;
 }
 
-static size_t width_of(const char *text) {
+static size_t table_text_width(const char *text) {
     size_t width;
-    fit(text, SIZE_MAX, &width);
+    table_fit_width(text, SIZE_MAX, &width);
     return width;
 }
 
@@ -177,37 +178,39 @@ void table_printf(struct table *table, const char *format, ...) {
     table_put(table, text);
 }
 
-static const char *cell_of(const struct table *table, size_t row, size_t column) {
+static const char *table_cell(const struct table *table, size_t row, size_t column) {
     const char *cell = table->cells[row * table->columns + column];
     return cell != NULL ? cell : "";
 }
 
-static bool flush_right(const struct table *table, size_t column) {
+static bool table_is_flush_right(const struct table *table, size_t column) {
     return table->headings[column][0] == '>';
 }
 
-static const char *heading_of(const struct table *table, size_t column) {
-    return table->headings[column] + flush_right(table, column);
+static const char *table_heading(const struct table *table, size_t column) {
+    return table->headings[column] + table_is_flush_right(table, column);
 }
 
-static void print_cell(const struct table *table, size_t column, const char *text, size_t width,
-                       size_t room, const char *colour) {
+static void table_print_cell(const struct table *table, size_t column, const char *text,
+                             size_t width, size_t room, const char *colour) {
     size_t taken;
-    size_t len = fit(text, room < width ? room : width, &taken);
+    size_t len = table_fit_width(text, room < width ? room : width, &taken);
     int pad = (int)(width < room ? width - taken : 0);
     bool last = column + 1 == table->columns;
-    printf("%s%*s%.*s%s%*s", colour, flush_right(table, column) ? pad : 0, "", (int)len, text,
-           colour[0] != '\0' ? "\033[0m" : "", flush_right(table, column) || last ? 0 : pad, "");
+    printf("%s%*s%.*s%s%*s", colour, table_is_flush_right(table, column) ? pad : 0, "", (int)len,
+           text, colour[0] != '\0' ? "\033[0m" : "",
+           table_is_flush_right(table, column) || last ? 0 : pad, "");
 }
 
 /* row SIZE_MAX: the headings. */
-static void print_row(const struct table *table, const size_t *widths, size_t row) {
+static void table_print_row(const struct table *table, const size_t *widths, size_t row) {
     int terminal = table_terminal_width();
     size_t room = terminal > 0 ? (size_t)terminal : SIZE_MAX / 2;
     for (size_t column = 0; column < table->columns && room > 0; column++) {
         bool heading = row == SIZE_MAX;
-        const char *text = heading ? heading_of(table, column) : cell_of(table, row, column);
-        print_cell(table, column, text, widths[column], room, heading ? "" : table_colour(text));
+        const char *text = heading ? table_heading(table, column) : table_cell(table, row, column);
+        table_print_cell(table, column, text, widths[column], room,
+                         heading ? "" : table_colour(text));
         room -= room < widths[column] ? room : widths[column];
         if (column + 1 < table->columns) {
             printf("%*s", (int)(room < GAP ? room : GAP), "");
@@ -221,20 +224,20 @@ void table_print(struct table *table) {
     size_t widths[TABLE_COLUMNS_MAX];
     size_t rows = table->columns > 0 ? table->count / table->columns : 0;
     for (size_t column = 0; column < table->columns; column++) {
-        widths[column] = width_of(heading_of(table, column));
+        widths[column] = table_text_width(table_heading(table, column));
         for (size_t row = 0; row < rows; row++) {
-            size_t width = width_of(cell_of(table, row, column));
+            size_t width = table_text_width(table_cell(table, row, column));
             widths[column] = width > widths[column] ? width : widths[column];
         }
     }
-    if (!table->headed) {
+    if (!table->headings_printed) {
         fputs(TABLE_BOLD, stdout);
-        print_row(table, widths, SIZE_MAX);
+        table_print_row(table, widths, SIZE_MAX);
         fputs(TABLE_PLAIN, stdout);
-        table->headed = true;
+        table->headings_printed = true;
     }
     for (size_t row = 0; row < rows; row++) {
-        print_row(table, widths, row);
+        table_print_row(table, widths, row);
     }
     for (size_t i = 0; i < table->count; i++) {
         free(table->cells[i]);

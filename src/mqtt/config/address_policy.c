@@ -4,7 +4,7 @@
  * Every address is kept as 16 bytes, IPv4 as ::ffff:a.b.c.d, so that an IPv4-mapped address and the
  * IPv4 address it means are one. Only what inet_pton accepts is a literal; other spellings
  * ("127.1", "0x7f000001") are names here and are judged by the address they resolve to. */
-#include "mqtt/address_policy.h"
+#include "mqtt/config/address_policy.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -15,87 +15,92 @@
 #include <string.h>
 #include "base/text.h"
 
-#define ADDRESS_LEN    16
-#define ADDRESS_BITS   128
-#define V4_BITS_BEFORE 96 /* of ::ffff:0:0/96 */
-#define HOST_LEN_MAX   255
+#define ADDRESS_LEN                   16
+#define ADDRESS_BITS                  128
+#define ADDRESS_POLICY_V4_BITS_BEFORE 96 /* of ::ffff:0:0/96 */
+#define HOST_LEN_MAX                  255
 
-struct network {
+struct address_policy_network {
     uint8_t bytes[ADDRESS_LEN];
     unsigned bits;
 };
 
 struct entry {
     char *pattern; /* of host names, without trailing dot; NULL: a network */
-    struct network network;
+    struct address_policy_network network;
 };
 
-struct list {
+struct address_policy_list {
     struct entry *entries;
     size_t count;
     bool has_network;
 };
 
 struct address_policy {
-    struct list allow, deny;
+    struct address_policy_list allow, deny;
     bool deny_local;
 };
 
-#define V4(a, b, c, d)                                                                             \
+#define ADDRESS_POLICY_V4(a, b, c, d)                                                              \
     { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, (a), (b), (c), (d) }
 
-static const struct network loopback_v6 = {{[15] = 1}, 128};
+static const struct address_policy_network address_policy_loopback_v6 = {{[15] = 1}, 128};
 
 /* What deny_local is about. */
-static const struct network local_networks[] = {
-    {V4(127, 0, 0, 0), V4_BITS_BEFORE + 8},        /* loopback, RFC 1122 */
-    {V4(169, 254, 0, 0), V4_BITS_BEFORE + 16},     /* link-local, RFC 3927; cloud metadata */
-    {V4(0, 0, 0, 0), V4_BITS_BEFORE + 8},          /* this host; 0.0.0.0 reaches loopback */
-    {V4(224, 0, 0, 0), V4_BITS_BEFORE + 4},        /* multicast */
-    {V4(255, 255, 255, 255), V4_BITS_BEFORE + 32}, /* broadcast */
-    {{[15] = 1}, 128},                             /* ::1 */
-    {{0}, 128},                                    /* :: */
-    {{0xfe, 0x80}, 10},                            /* link-local */
-    {{0xff}, 8},                                   /* multicast */
+static const struct address_policy_network address_policy_local_networks[] = {
+    {ADDRESS_POLICY_V4(127, 0, 0, 0), ADDRESS_POLICY_V4_BITS_BEFORE + 8}, /* loopback, RFC 1122 */
+    {ADDRESS_POLICY_V4(169, 254, 0, 0),
+     ADDRESS_POLICY_V4_BITS_BEFORE + 16}, /* link-local, RFC 3927; cloud metadata */
+    {ADDRESS_POLICY_V4(0, 0, 0, 0),
+     ADDRESS_POLICY_V4_BITS_BEFORE + 8}, /* this host; 0.0.0.0 reaches loopback */
+    {ADDRESS_POLICY_V4(224, 0, 0, 0), ADDRESS_POLICY_V4_BITS_BEFORE + 4},        /* multicast */
+    {ADDRESS_POLICY_V4(255, 255, 255, 255), ADDRESS_POLICY_V4_BITS_BEFORE + 32}, /* broadcast */
+    {{[15] = 1}, 128},                                                           /* ::1 */
+    {{0}, 128},                                                                  /* :: */
+    {{0xfe, 0x80}, 10},                                                          /* link-local */
+    {{0xff}, 8},                                                                 /* multicast */
     {{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128}, /* fd00:ec2::254, cloud metadata */
 };
 /* IPv6 networks that lead to the IPv4 address in their addresses. */
 static const struct {
-    struct network network;
+    struct address_policy_network network;
     size_t at; /* where it is, in bytes */
-} embeddings[] = {
+} address_policy_embeddings[] = {
     {{{0x00, 0x64, 0xff, 0x9b}, 96}, 12},             /* NAT64, RFC 6052 */
     {{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, 12}, /* NAT64 of one's own, RFC 8215 */
     {{{0x20, 0x02}, 16}, 2},                          /* 6to4, RFC 3056 */
     {{{0}, 96}, 12},                                  /* IPv4-compatible, RFC 4291 */
 };
 
-#define LOCAL_NETWORK_COUNT (sizeof(local_networks) / sizeof(local_networks[0]))
+#define LOCAL_NETWORK_COUNT                                                                        \
+    (sizeof(address_policy_local_networks) / sizeof(address_policy_local_networks[0]))
 
-static const char why_denied[] = "the broker's address is in broker_deny";
-static const char why_not_allowed[] = "the broker's address is not in broker_allow";
-static const char why_local[] = "loopback, link-local and multicast addresses are denied on a node "
-                                "that listens beyond loopback; broker_allow may name them";
-static const char why_no_host[] = "the broker's host is neither a name nor an address";
+static const char address_policy_why_denied[] = "the broker's address is in broker_deny";
+static const char address_policy_why_not_allowed[] = "the broker's address is not in broker_allow";
+static const char address_policy_why_local[] =
+    "loopback, link-local and multicast addresses are denied on a node "
+    "that listens beyond loopback; broker_allow may name them";
+static const char address_policy_why_no_host[] =
+    "the broker's host is neither a name nor an address";
 
 /* Addresses */
 
-static void from_v4(uint8_t out[ADDRESS_LEN], const struct in_addr *v4) {
+static void address_policy_from_v4(uint8_t out[ADDRESS_LEN], const struct in_addr *v4) {
     memset(out, 0, ADDRESS_LEN);
     out[10] = out[11] = 0xff;
     memcpy(out + 12, v4, sizeof(*v4));
 }
 
-static bool is_v4(const uint8_t address[ADDRESS_LEN]) {
+static bool address_policy_is_v4(const uint8_t address[ADDRESS_LEN]) {
     static const uint8_t before[12] = {[10] = 0xff, [11] = 0xff};
     return memcmp(address, before, sizeof(before)) == 0;
 }
 
 /* An IPv4 or IPv6 literal, the latter perhaps in brackets. */
-static bool from_text(uint8_t out[ADDRESS_LEN], const char *text) {
+static bool address_policy_from_text(uint8_t out[ADDRESS_LEN], const char *text) {
     struct in_addr v4;
     if (inet_pton(AF_INET, text, &v4) == 1) {
-        from_v4(out, &v4);
+        address_policy_from_v4(out, &v4);
         return true;
     }
     char inner[INET6_ADDRSTRLEN];
@@ -112,11 +117,11 @@ static bool from_text(uint8_t out[ADDRESS_LEN], const char *text) {
     return inet_pton(AF_INET6, inner, out) == 1;
 }
 
-static bool from_sockaddr(uint8_t out[ADDRESS_LEN], const struct sockaddr *address) {
+static bool address_policy_from_sockaddr(uint8_t out[ADDRESS_LEN], const struct sockaddr *address) {
     if (address->sa_family == AF_INET) {
         struct sockaddr_in v4;
         memcpy(&v4, address, sizeof(v4));
-        from_v4(out, &v4.sin_addr);
+        address_policy_from_v4(out, &v4.sin_addr);
         return true;
     }
     if (address->sa_family == AF_INET6) {
@@ -128,8 +133,9 @@ static bool from_sockaddr(uint8_t out[ADDRESS_LEN], const struct sockaddr *addre
     return false;
 }
 
-static bool network_contains(const struct network *network, const uint8_t address[ADDRESS_LEN]) {
-    if (network->bits < V4_BITS_BEFORE && is_v4(address)) {
+static bool address_policy_network_contains(const struct address_policy_network *network,
+                                            const uint8_t address[ADDRESS_LEN]) {
+    if (network->bits < ADDRESS_POLICY_V4_BITS_BEFORE && address_policy_is_v4(address)) {
         return false; /* ::/0 is all of IPv6, not IPv4 */
     }
     size_t whole = network->bits / 8;
@@ -142,22 +148,25 @@ static bool network_contains(const struct network *network, const uint8_t addres
 }
 
 /* False: it leads to none. 0.0.0.0/8 is none that a gateway would reach; :: and ::1 are here. */
-static bool embedded_v4(uint8_t out[ADDRESS_LEN], const uint8_t address[ADDRESS_LEN]) {
-    for (size_t i = 0; i < sizeof(embeddings) / sizeof(embeddings[0]); i++) {
-        const uint8_t *inner = address + embeddings[i].at;
-        if (network_contains(&embeddings[i].network, address) && inner[0] != 0) {
+static bool address_policy_embedded_v4(uint8_t out[ADDRESS_LEN],
+                                       const uint8_t address[ADDRESS_LEN]) {
+    for (size_t i = 0; i < sizeof(address_policy_embeddings) / sizeof(address_policy_embeddings[0]);
+         i++) {
+        const uint8_t *inner = address + address_policy_embeddings[i].at;
+        if (address_policy_network_contains(&address_policy_embeddings[i].network, address) &&
+            inner[0] != 0) {
             struct in_addr v4;
             memcpy(&v4, inner, sizeof(v4));
-            from_v4(out, &v4);
+            address_policy_from_v4(out, &v4);
             return true;
         }
     }
     return false;
 }
 
-static bool is_local(const uint8_t address[ADDRESS_LEN]) {
+static bool address_policy_is_local(const uint8_t address[ADDRESS_LEN]) {
     for (size_t i = 0; i < LOCAL_NETWORK_COUNT; i++) {
-        if (network_contains(&local_networks[i], address)) {
+        if (address_policy_network_contains(&address_policy_local_networks[i], address)) {
             return true;
         }
     }
@@ -167,7 +176,7 @@ static bool is_local(const uint8_t address[ADDRESS_LEN]) {
 /* Lists */
 
 /* "10.0.0.0/8", or an address alone. */
-static bool network_parse(struct network *out, const char *text) {
+static bool address_policy_parse_network(struct address_policy_network *out, const char *text) {
     char address[INET6_ADDRSTRLEN + 2];
     const char *slash = strchr(text, '/');
     size_t len = slash == NULL ? strlen(text) : (size_t)(slash - text);
@@ -176,14 +185,14 @@ static bool network_parse(struct network *out, const char *text) {
     }
     memcpy(address, text, len);
     address[len] = '\0';
-    if (!from_text(out->bytes, address)) {
+    if (!address_policy_from_text(out->bytes, address)) {
         return false;
     }
     out->bits = ADDRESS_BITS;
     if (slash == NULL) {
         return true;
     }
-    unsigned before = strchr(address, ':') == NULL ? V4_BITS_BEFORE : 0;
+    unsigned before = strchr(address, ':') == NULL ? ADDRESS_POLICY_V4_BITS_BEFORE : 0;
     char *end;
     unsigned long bits = strtoul(slash + 1, &end, 10);
     if (!isdigit((unsigned char)slash[1]) || *end != '\0' || bits > ADDRESS_BITS - before) {
@@ -195,7 +204,7 @@ static bool network_parse(struct network *out, const char *text) {
 
 /* Letters, digits, "-", "_", "." and "*". A pattern of digits only ("10.*") is refused: it would
  * seem to be a network, and would not hold for names that resolve into it. */
-static bool pattern_is_right(const char *text) {
+static bool address_policy_pattern_is_valid(const char *text) {
     static const char other[] = "-_.*";
     bool has_digit = false;
     bool has_letter = false;
@@ -209,9 +218,9 @@ static bool pattern_is_right(const char *text) {
     return text[0] != '\0' && strlen(text) <= HOST_LEN_MAX && (has_letter || !has_digit);
 }
 
-static enum err entry_parse(struct list *list, const char *text) {
+static enum err address_policy_parse_entry(struct address_policy_list *list, const char *text) {
     struct entry *entry = &list->entries[list->count];
-    if (network_parse(&entry->network, text)) {
+    if (address_policy_parse_network(&entry->network, text)) {
         list->has_network = true;
         list->count++;
         return ERR_OK;
@@ -225,10 +234,10 @@ static enum err entry_parse(struct list *list, const char *text) {
         return ERR_MEMORY;
     }
     list->count++;
-    return pattern_is_right(entry->pattern) ? ERR_OK : ERR_ARGUMENT;
+    return address_policy_pattern_is_valid(entry->pattern) ? ERR_OK : ERR_ARGUMENT;
 }
 
-static enum err list_init(struct list *list, const char *text) {
+static enum err address_policy_list_init(struct address_policy_list *list, const char *text) {
     static const char separators[] = ", \t\r\n";
     size_t entries_max = 1;
     for (const char *c = text; *c != '\0'; c++) {
@@ -241,14 +250,14 @@ static enum err list_init(struct list *list, const char *text) {
     char *position;
     char *token = result == ERR_OK ? strtok_r(copy, separators, &position) : NULL;
     while (token != NULL && result == ERR_OK) {
-        result = entry_parse(list, token);
+        result = address_policy_parse_entry(list, token);
         token = strtok_r(NULL, separators, &position);
     }
     free(copy);
     return result;
 }
 
-static void list_fini(struct list *list) {
+static void address_policy_list_fini(struct address_policy_list *list) {
     for (size_t i = 0; i < list->count; i++) {
         free(list->entries[i].pattern);
     }
@@ -256,12 +265,12 @@ static void list_fini(struct list *list) {
 }
 
 /* address NULL: only names can match. exact: a pattern with "*" does not count. */
-static bool list_matches(const struct list *list, const char *host, const uint8_t *address,
-                         bool exact) {
+static bool address_policy_list_matches(const struct address_policy_list *list, const char *host,
+                                        const uint8_t *address, bool exact) {
     for (size_t i = 0; i < list->count; i++) {
         const struct entry *entry = &list->entries[i];
         if (entry->pattern == NULL) {
-            if (address != NULL && network_contains(&entry->network, address)) {
+            if (address != NULL && address_policy_network_contains(&entry->network, address)) {
                 return true;
             }
         } else if (!(exact && strchr(entry->pattern, '*') != NULL) &&
@@ -272,11 +281,12 @@ static bool list_matches(const struct list *list, const char *host, const uint8_
     return false;
 }
 
-static bool is_loopback(const char *listen) {
+static bool address_policy_is_loopback(const char *listen) {
     uint8_t address[ADDRESS_LEN];
     return strcmp(listen, "localhost") == 0 ||
-           (from_text(address, listen) && (network_contains(&local_networks[0], address) ||
-                                           network_contains(&loopback_v6, address)));
+           (address_policy_from_text(address, listen) &&
+            (address_policy_network_contains(&address_policy_local_networks[0], address) ||
+             address_policy_network_contains(&address_policy_loopback_v6, address)));
 }
 
 enum err address_policy_create(struct address_policy **out, const char *allow, const char *deny,
@@ -286,10 +296,10 @@ enum err address_policy_create(struct address_policy **out, const char *allow, c
     if (policy == NULL) {
         return ERR_MEMORY;
     }
-    policy->deny_local = !is_loopback(listen);
-    enum err result = list_init(&policy->allow, allow);
+    policy->deny_local = !address_policy_is_loopback(listen);
+    enum err result = address_policy_list_init(&policy->allow, allow);
     if (result == ERR_OK) {
-        result = list_init(&policy->deny, deny);
+        result = address_policy_list_init(&policy->deny, deny);
     }
     if (result != ERR_OK) {
         address_policy_destroy(policy);
@@ -303,15 +313,15 @@ void address_policy_destroy(struct address_policy *policy) {
     if (policy == NULL) {
         return;
     }
-    list_fini(&policy->allow);
-    list_fini(&policy->deny);
+    address_policy_list_fini(&policy->allow);
+    address_policy_list_fini(&policy->deny);
     free(policy);
 }
 
 /* Judgement */
 
 /* "localhost." and "localhost" are one name. False: empty or too long for a name. */
-static bool host_without_dot(char out[HOST_LEN_MAX + 1], const char *host) {
+static bool address_policy_strip_dot(char out[HOST_LEN_MAX + 1], const char *host) {
     size_t len = strlen(host);
     if (len > 0 && host[len - 1] == '.') {
         len--;
@@ -325,34 +335,35 @@ static bool host_without_dot(char out[HOST_LEN_MAX + 1], const char *host) {
 }
 
 /* RFC 6761 section 6.3: always loopback. */
-static bool is_local_name(const char *host) {
+static bool address_policy_is_local_name(const char *host) {
     return text_wildcard_match("localhost", host) || text_wildcard_match("*.localhost", host);
 }
 
 /* NULL: may be reached. address NULL: host is a name that is not resolved yet. */
-static const char *judge(const struct address_policy *policy, const char *host,
-                         const uint8_t *address) {
+static const char *address_policy_check(const struct address_policy *policy, const char *host,
+                                        const uint8_t *address) {
     uint8_t inner[ADDRESS_LEN];
-    bool has_inner = address != NULL && embedded_v4(inner, address);
-    if (list_matches(&policy->deny, host, address, false) ||
-        (has_inner && list_matches(&policy->deny, host, inner, false))) {
-        return why_denied;
+    bool has_inner = address != NULL && address_policy_embedded_v4(inner, address);
+    if (address_policy_list_matches(&policy->deny, host, address, false) ||
+        (has_inner && address_policy_list_matches(&policy->deny, host, inner, false))) {
+        return address_policy_why_denied;
     }
     bool undecided = address == NULL && policy->allow.has_network;
     if (policy->allow.count > 0 && !undecided &&
-        !list_matches(&policy->allow, host, address, false)) {
-        return why_not_allowed;
+        !address_policy_list_matches(&policy->allow, host, address, false)) {
+        return address_policy_why_not_allowed;
     }
-    bool local =
-        address == NULL ? is_local_name(host) : is_local(address) || (has_inner && is_local(inner));
+    bool local = address == NULL ? address_policy_is_local_name(host)
+                                 : address_policy_is_local(address) ||
+                                       (has_inner && address_policy_is_local(inner));
     if (policy->deny_local && local && !undecided &&
-        !list_matches(&policy->allow, host, address, true)) {
-        return why_local;
+        !address_policy_list_matches(&policy->allow, host, address, true)) {
+        return address_policy_why_local;
     }
     return NULL;
 }
 
-static bool answer(const char *reason, const char **why) {
+static bool address_policy_answer(const char *reason, const char **why) {
     if (reason != NULL && why != NULL) {
         *why = reason;
     }
@@ -362,18 +373,21 @@ static bool answer(const char *reason, const char **why) {
 bool address_policy_host(const struct address_policy *policy, const char *host, const char **why) {
     char name[HOST_LEN_MAX + 1];
     uint8_t address[ADDRESS_LEN];
-    if (!host_without_dot(name, host)) {
-        return answer(why_no_host, why);
+    if (!address_policy_strip_dot(name, host)) {
+        return address_policy_answer(address_policy_why_no_host, why);
     }
-    return answer(judge(policy, name, from_text(address, name) ? address : NULL), why);
+    return address_policy_answer(
+        address_policy_check(policy, name,
+                             address_policy_from_text(address, name) ? address : NULL),
+        why);
 }
 
 bool address_policy_address(const struct address_policy *policy, const char *host,
                             const struct sockaddr *address, const char **why) {
     char name[HOST_LEN_MAX + 1];
     uint8_t bytes[ADDRESS_LEN];
-    if (!host_without_dot(name, host) || !from_sockaddr(bytes, address)) {
-        return answer(why_no_host, why);
+    if (!address_policy_strip_dot(name, host) || !address_policy_from_sockaddr(bytes, address)) {
+        return address_policy_answer(address_policy_why_no_host, why);
     }
-    return answer(judge(policy, name, bytes), why);
+    return address_policy_answer(address_policy_check(policy, name, bytes), why);
 }

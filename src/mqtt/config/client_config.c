@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
-#include "base/json_memory.h"
+#include "base/system/json_memory.h"
 #include "base/text.h"
 
 #define KEEPALIVE_S_DEFAULT      60
@@ -19,24 +19,25 @@ _Static_assert(sizeof(struct client_config) <= 192, "a configuration stays small
 
 /* A fault at a member of the document. */
 #define FAULT_AT(reader, member, ...)                                                              \
-    client_fault((reader), &(const struct place){.name = (member)}, __VA_ARGS__)
+    client_field_add_fault((reader), &(const struct client_field_place){.name = (member)},         \
+                           __VA_ARGS__)
 
-static bool is_given(const json_t *object, const char *name) {
+static bool client_config_has_member(const json_t *object, const char *name) {
     const json_t *value = json_object_get(object, name);
     return value != NULL && !json_is_null(value);
 }
 
-static char *keep(struct reader *reader, char *text) {
+static char *client_config_keep_text(struct reader *reader, char *text) {
     reader->out_of_memory |= text == NULL;
     return text;
 }
 
 /* Rules between fields. Each runs also after faults, and adds none for what a fault explains. */
 
-static void rule_broker_or_url(struct reader *reader) {
-    bool has_broker = is_given(reader->document, "broker");
-    bool has_url = is_given(reader->document, "url");
-    bool has_urls = is_given(reader->document, "urls");
+static void client_config_rule_broker_or_url(struct reader *reader) {
+    bool has_broker = client_config_has_member(reader->document, "broker");
+    bool has_url = client_config_has_member(reader->document, "url");
+    bool has_urls = client_config_has_member(reader->document, "urls");
     if (!has_broker && !has_url && !has_urls) {
         FAULT_AT(reader, "broker", "is missing: give broker (a host) or url (mqtt://host:1883)");
     }
@@ -46,7 +47,7 @@ static void rule_broker_or_url(struct reader *reader) {
     if (has_urls && (has_broker || has_url)) {
         FAULT_AT(reader, "urls", "must stand alone: either broker, url or urls");
     }
-    if (!has_urls && is_given(reader->document, "urls_order")) {
+    if (!has_urls && client_config_has_member(reader->document, "urls_order")) {
         FAULT_AT(reader, "urls_order", "must be left out: it is the order of urls");
     }
     if (!has_broker && (has_url || has_urls) && reader->port != 0) {
@@ -59,7 +60,7 @@ static void rule_broker_or_url(struct reader *reader) {
 }
 
 /* Moves what was read about the broker into the configuration. */
-static void rule_address(struct reader *reader) {
+static void client_config_rule_address(struct reader *reader) {
     struct client_config *config = reader->config;
     struct client_url *url = &reader->url;
     struct client_endpoint endpoint;
@@ -68,8 +69,9 @@ static void rule_address(struct reader *reader) {
         reader->out_of_memory |= !client_url_take(url, &endpoint);
     } else if (config->url_count > 0) {
         endpoint = config->urls[0];
-        endpoint.host = keep(reader, text_dup(endpoint.host));
-        endpoint.path = endpoint.path != NULL ? keep(reader, text_dup(endpoint.path)) : NULL;
+        endpoint.host = client_config_keep_text(reader, text_dup(endpoint.host));
+        endpoint.path =
+            endpoint.path != NULL ? client_config_keep_text(reader, text_dup(endpoint.path)) : NULL;
     } else {
         return;
     }
@@ -80,7 +82,8 @@ static void rule_address(struct reader *reader) {
 }
 
 /* Does one of the brokers have what such a scheme has? */
-static bool any_endpoint(const struct client_config *config, bool (*has)(enum client_scheme)) {
+static bool client_config_any_endpoint(const struct client_config *config,
+                                       bool (*has)(enum client_scheme)) {
     bool found = config->host != NULL && has(config->scheme);
     for (size_t i = 0; !found && i < config->url_count; i++) {
         found = has(config->urls[i].scheme);
@@ -89,14 +92,14 @@ static bool any_endpoint(const struct client_config *config, bool (*has)(enum cl
 }
 
 /* Form inputs send "" for what was not filled in. */
-static void drop_empty(char **text) {
+static void client_config_drop_empty(char **text) {
     if (*text != NULL && **text == '\0') {
         free(*text);
         *text = NULL;
     }
 }
 
-static void rule_version(struct reader *reader) {
+static void client_config_rule_version(struct reader *reader) {
     struct client_config *config = reader->config;
     if (config->protocol_version == 0) {
         config->protocol_version = reader->has_mqtt5 ? 5 : 4;
@@ -105,13 +108,14 @@ static void rule_version(struct reader *reader) {
 
 /* MQTT 3.1.1 section 3.1.2.9: a password needs a user name. An empty one is sent if there is a user
  * name, but for the flat form (the one with sub_topic), where "" is an input left empty. */
-static void rule_credentials(struct reader *reader) {
+static void client_config_rule_credentials(struct reader *reader) {
     struct client_config *config = reader->config;
     bool is_flat = json_object_get(reader->document, "sub_topic") != NULL;
-    bool username_was_wrong = config->username == NULL && is_given(reader->document, "username");
-    drop_empty(&config->username);
+    bool username_was_wrong =
+        config->username == NULL && client_config_has_member(reader->document, "username");
+    client_config_drop_empty(&config->username);
     if (config->username == NULL || is_flat) {
-        drop_empty(&config->password);
+        client_config_drop_empty(&config->password);
     }
     bool has_password = config->password != NULL || config->password_from != NULL;
     if (has_password && config->username == NULL && !username_was_wrong &&
@@ -121,10 +125,10 @@ static void rule_credentials(struct reader *reader) {
     }
 }
 
-static void rule_session(struct reader *reader) {
+static void client_config_rule_session(struct reader *reader) {
     struct client_config *config = reader->config;
     if (!config->clean_start && config->protocol_version == 5 &&
-        !is_given(reader->document, "session_expiry_s")) {
+        !client_config_has_member(reader->document, "session_expiry_s")) {
         config->session_expiry_s = SESSION_EXPIRY_S_DEFAULT;
     }
     if (!config->clean_start && config->client_id != NULL && config->client_id[0] == '\0') {
@@ -132,49 +136,54 @@ static void rule_session(struct reader *reader) {
     }
 }
 
-static void rule_tls(struct reader *reader) {
+static void client_config_rule_tls(struct reader *reader) {
     const json_t *tls = json_object_get(reader->document, "tls");
-    const struct place place = {.name = "tls"};
-    const struct place cert = {.up = &place, .name = "cert"};
-    const struct place key = {.up = &place, .name = "key"};
+    const struct client_field_place place = {.name = "tls"};
+    const struct client_field_place cert = {.up = &place, .name = "cert"};
+    const struct client_field_place key = {.up = &place, .name = "key"};
     if (json_object_size(tls) == 0) {
         return;
     }
-    if (reader->config->host != NULL && !any_endpoint(reader->config, client_scheme_is_tls)) {
-        client_fault(reader, &place, "must be left out unless the broker is an mqtts or wss URL");
+    if (reader->config->host != NULL &&
+        !client_config_any_endpoint(reader->config, client_scheme_is_tls)) {
+        client_field_add_fault(reader, &place,
+                               "must be left out unless the broker is an mqtts or wss URL");
     }
-    if (is_given(tls, "cert") && !is_given(tls, "key")) {
-        client_fault(reader, &key, "is missing: cert needs its private key");
+    if (client_config_has_member(tls, "cert") && !client_config_has_member(tls, "key")) {
+        client_field_add_fault(reader, &key, "is missing: cert needs its private key");
     }
-    if (is_given(tls, "key") && !is_given(tls, "cert")) {
-        client_fault(reader, &cert, "is missing: key needs its certificate");
+    if (client_config_has_member(tls, "key") && !client_config_has_member(tls, "cert")) {
+        client_field_add_fault(reader, &cert, "is missing: key needs its certificate");
     }
 }
 
-static void rule_tls_strength(struct reader *reader) {
+static void client_config_rule_tls_strength(struct reader *reader) {
     const json_t *tls = json_object_get(reader->document, "tls");
     const struct client_tls *given = client_config_tls(reader->config);
-    const struct place place = {.name = "tls"};
-    const struct place version = {.up = &place, .name = "min_version"};
-    const struct place password = {.up = &place, .name = "key_password"};
+    const struct client_field_place place = {.name = "tls"};
+    const struct client_field_place version = {.up = &place, .name = "min_version"};
+    const struct client_field_place password = {.up = &place, .name = "key_password"};
     bool old = given->min_version == TLS_FROM_1_0 || given->min_version == TLS_FROM_1_1;
     if (old && given->security_level != 1) {
-        client_fault(reader, &version,
-                     "needs tls.security_level 0: OpenSSL has no TLS below 1.2 above that level");
+        client_field_add_fault(
+            reader, &version,
+            "needs tls.security_level 0: OpenSSL has no TLS below 1.2 above that level");
     }
-    if (is_given(tls, "key_password") && !is_given(tls, "cert")) {
-        client_fault(reader, &password, "must be left out: there is no tls.key that it opens");
+    if (client_config_has_member(tls, "key_password") && !client_config_has_member(tls, "cert")) {
+        client_field_add_fault(reader, &password,
+                               "must be left out: there is no tls.key that it opens");
     }
 }
 
-static void rule_websocket(struct reader *reader) {
+static void client_config_rule_websocket(struct reader *reader) {
     if (json_object_size(json_object_get(reader->document, "websocket")) > 0 &&
-        reader->config->host != NULL && !any_endpoint(reader->config, client_scheme_has_path)) {
+        reader->config->host != NULL &&
+        !client_config_any_endpoint(reader->config, client_scheme_has_path)) {
         FAULT_AT(reader, "websocket", "must be left out unless the broker is a ws or wss URL");
     }
 }
 
-static void rule_sub_topic(struct reader *reader) {
+static void client_config_rule_sub_topic(struct reader *reader) {
     struct client_config *config = reader->config;
     if (reader->sub_topic == NULL) {
         return;
@@ -196,7 +205,7 @@ static void rule_sub_topic(struct reader *reader) {
     reader->out_of_memory |= !client_subscription_append(config, &subscription);
 }
 
-static void rule_reconnect(struct reader *reader) {
+static void client_config_rule_reconnect(struct reader *reader) {
     const struct client_config *config = reader->config;
     if (config->reconnect_max_ms != 0 && config->reconnect_min_ms > config->reconnect_max_ms) {
         FAULT_AT(reader, "reconnect_min_ms", "must be at most reconnect_max_ms, %lld",
@@ -204,14 +213,16 @@ static void rule_reconnect(struct reader *reader) {
     }
 }
 
-static void (*const rules[])(struct reader *reader) = {
-    rule_broker_or_url, rule_address,      rule_version,   rule_credentials, rule_session,
-    rule_tls,           rule_tls_strength, rule_websocket, rule_sub_topic,   rule_reconnect,
+static void (*const client_config_rules[])(struct reader *reader) = {
+    client_config_rule_broker_or_url, client_config_rule_address,   client_config_rule_version,
+    client_config_rule_credentials,   client_config_rule_session,   client_config_rule_tls,
+    client_config_rule_tls_strength,  client_config_rule_websocket, client_config_rule_sub_topic,
+    client_config_rule_reconnect,
 };
 
 /* The identifiers: the document's id, the one it is addressed by, or its client_id. */
 
-static void id_from_hint(struct reader *reader, const char *hint) {
+static void client_config_id_from_hint(struct reader *reader, const char *hint) {
     struct client_config *config = reader->config;
     const char *fault = client_id_fault(hint, strlen(hint));
     if (fault != NULL) {
@@ -219,11 +230,11 @@ static void id_from_hint(struct reader *reader, const char *hint) {
     } else if (config->id != NULL && strcmp(config->id, hint) != 0) {
         FAULT_AT(reader, "id", "must be the id it is addressed by, or be left out");
     } else if (config->id == NULL) {
-        config->id = keep(reader, text_dup(hint));
+        config->id = client_config_keep_text(reader, text_dup(hint));
     }
 }
 
-static void id_from_client_id(struct reader *reader) {
+static void client_config_id_from_client_id(struct reader *reader) {
     struct client_config *config = reader->config;
     if (config->client_id == NULL || config->client_id[0] == '\0') {
         FAULT_AT(reader, "id", "is missing: give id, or a client_id to take it from");
@@ -237,21 +248,22 @@ static void id_from_client_id(struct reader *reader) {
     config->id = config->client_id;
 }
 
-static void read_identifiers(struct reader *reader, const char *id_hint) {
+static void client_config_read_identifiers(struct reader *reader, const char *id_hint) {
     struct client_config *config = reader->config;
-    bool id_was_wrong = config->id == NULL && is_given(reader->document, "id");
-    bool client_id_was_wrong = config->client_id == NULL && is_given(reader->document, "client_id");
+    bool id_was_wrong = config->id == NULL && client_config_has_member(reader->document, "id");
+    bool client_id_was_wrong =
+        config->client_id == NULL && client_config_has_member(reader->document, "client_id");
     if (id_hint != NULL && !id_was_wrong) {
-        id_from_hint(reader, id_hint);
+        client_config_id_from_hint(reader, id_hint);
     } else if (config->id == NULL && !id_was_wrong && !client_id_was_wrong) {
-        id_from_client_id(reader);
+        client_config_id_from_client_id(reader);
     }
     if (config->client_id == NULL && config->id != NULL) {
         config->client_id = config->id;
     }
 }
 
-static struct client_config *config_create(void) {
+static struct client_config *client_config_create(void) {
     struct client_config *config = calloc(1, sizeof(*config));
     if (config != NULL) {
         config->keepalive_s = KEEPALIVE_S_DEFAULT;
@@ -270,14 +282,14 @@ enum err client_config_parse(json_t *document, enum client_source source, const 
     assert(document != NULL && out != NULL && faults != NULL);
     *out = NULL;
     faults->count = 0;
-    reader.config = config_create();
+    reader.config = client_config_create();
     if (reader.config == NULL) {
         return ERR_MEMORY;
     }
     if (client_fields_read(&reader, &client_fields, document, NULL, reader.config)) {
-        read_identifiers(&reader, id_hint);
-        for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
-            rules[i](&reader);
+        client_config_read_identifiers(&reader, id_hint);
+        for (size_t i = 0; i < sizeof(client_config_rules) / sizeof(client_config_rules[0]); i++) {
+            client_config_rules[i](&reader);
         }
     }
     client_url_fini(&reader.url);
@@ -296,12 +308,12 @@ enum err client_config_parse(json_t *document, enum client_source source, const 
 }
 
 /* jansson's text without what it quotes of the document (" near '...'"), which may be a secret. */
-static void fault_json(struct client_faults *faults, const json_error_t *error) {
+static void client_config_fault_json(struct client_faults *faults, const json_error_t *error) {
     struct reader reader = {.faults = faults};
     const char *quote = strstr(error->text, " near ");
     int len = quote == NULL ? (int)strlen(error->text) : (int)(quote - error->text);
-    client_fault(&reader, NULL, "line %d, column %d: %.*s", error->line, error->column, len,
-                 error->text);
+    client_field_add_fault(&reader, NULL, "line %d, column %d: %.*s", error->line, error->column,
+                           len, error->text);
 }
 
 enum err client_config_parse_text(const char *text, size_t len, const char *id_hint,
@@ -313,13 +325,14 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
     enum err result = json_parse(&document, text, len, JSON_REJECT_DUPLICATES, &error);
     if (result != ERR_OK) {
         if (result == ERR_ARGUMENT) {
-            fault_json(faults, &error);
+            client_config_fault_json(faults, &error);
         }
         return result;
     }
     result = ERR_ARGUMENT;
     if (!json_is_object(document)) {
-        fault_json(faults, &(json_error_t){.line = 1, .column = 1, .text = "must be an object"});
+        client_config_fault_json(
+            faults, &(json_error_t){.line = 1, .column = 1, .text = "must be an object"});
     } else {
         result = client_config_parse(document, CLIENT_FROM_STORE, id_hint, out, faults);
     }
@@ -332,7 +345,7 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
     return result;
 }
 
-static void pairs_free(struct client_pair *pairs, size_t count) {
+static void client_config_pairs_free(struct client_pair *pairs, size_t count) {
     for (size_t i = 0; i < count; i++) {
         free(pairs[i].name);
         free(pairs[i].value);
@@ -340,14 +353,15 @@ static void pairs_free(struct client_pair *pairs, size_t count) {
     free(pairs);
 }
 
-static void texts_free(char **texts, size_t count) {
+static void client_config_texts_free(char **texts, size_t count) {
     for (size_t i = 0; i < count; i++) {
         free(texts[i]);
     }
     free(texts);
 }
 
-static void subscriptions_free(struct client_subscription *subscriptions, size_t count) {
+static void client_config_subscriptions_free(struct client_subscription *subscriptions,
+                                             size_t count) {
     for (size_t i = 0; i < count; i++) {
         free(subscriptions[i].filter);
     }
@@ -359,7 +373,7 @@ void client_config_drop_will(struct client_config *config) {
     if (will == NULL) {
         return;
     }
-    pairs_free(will->user_properties, will->user_property_count);
+    client_config_pairs_free(will->user_properties, will->user_property_count);
     free(will->topic);
     free(will->payload);
     free(will->content_type);
@@ -379,15 +393,15 @@ const struct client_tls *client_config_tls(const struct client_config *config) {
     return config->tls != NULL ? config->tls : &nothing_given;
 }
 
-static void websocket_free(struct client_websocket *websocket) {
+static void client_config_websocket_free(struct client_websocket *websocket) {
     if (websocket != NULL) {
-        pairs_free(websocket->headers, websocket->header_count);
+        client_config_pairs_free(websocket->headers, websocket->header_count);
         free(websocket->subprotocol);
         free(websocket);
     }
 }
 
-static void endpoints_free(struct client_endpoint *endpoints, size_t count) {
+static void client_config_endpoints_free(struct client_endpoint *endpoints, size_t count) {
     for (size_t i = 0; i < count; i++) {
         free(endpoints[i].host);
         free(endpoints[i].path);
@@ -395,9 +409,9 @@ static void endpoints_free(struct client_endpoint *endpoints, size_t count) {
     free(endpoints);
 }
 
-static void tls_free(struct client_tls *tls) {
+static void client_config_tls_free(struct client_tls *tls) {
     if (tls != NULL) {
-        texts_free(tls->alpn, tls->alpn_count);
+        client_config_texts_free(tls->alpn, tls->alpn_count);
         free(tls->ca);
         free(tls->cert);
         free(tls->key);
@@ -414,13 +428,13 @@ void client_config_destroy(struct client_config *config) {
         return;
     }
     client_config_drop_will(config);
-    pairs_free(config->user_properties, config->user_property_count);
-    pairs_free(config->labels, config->label_count);
-    tls_free(config->tls);
-    websocket_free(config->websocket);
-    endpoints_free(config->urls, config->url_count);
-    texts_free(config->retired_filters, config->retired_filter_count);
-    subscriptions_free(config->subscriptions, config->subscription_count);
+    client_config_pairs_free(config->user_properties, config->user_property_count);
+    client_config_pairs_free(config->labels, config->label_count);
+    client_config_tls_free(config->tls);
+    client_config_websocket_free(config->websocket);
+    client_config_endpoints_free(config->urls, config->url_count);
+    client_config_texts_free(config->retired_filters, config->retired_filter_count);
+    client_config_subscriptions_free(config->subscriptions, config->subscription_count);
     char *const texts[] = {
         config->id,
         config->client_id != config->id ? config->client_id : NULL,
@@ -440,8 +454,8 @@ void client_config_destroy(struct client_config *config) {
 
 /* Without a client_id the broker makes one up, so that nobody else can hold it: the "?" keeps such
  * identities apart from all with a client_id. */
-static bool append_identity(struct buffer *out, const struct client_config *config,
-                            const char *host, uint16_t port) {
+static bool client_config_append_identity(struct buffer *out, const struct client_config *config,
+                                          const char *host, uint16_t port) {
     bool anonymous = config->client_id[0] == '\0';
     buffer_printf(out, "%s%s:%u%c%s", out->len > 0 ? "\n" : "", host, port, anonymous ? '?' : '/',
                   anonymous ? config->id : config->client_id);
@@ -450,10 +464,11 @@ static bool append_identity(struct buffer *out, const struct client_config *conf
 
 char *client_config_identity(const struct client_config *config) {
     struct buffer identity = {0};
-    bool done =
-        config->url_count > 0 || append_identity(&identity, config, config->host, config->port);
+    bool done = config->url_count > 0 ||
+                client_config_append_identity(&identity, config, config->host, config->port);
     for (size_t i = 0; done && i < config->url_count; i++) {
-        done = append_identity(&identity, config, config->urls[i].host, config->urls[i].port);
+        done = client_config_append_identity(&identity, config, config->urls[i].host,
+                                             config->urls[i].port);
     }
     char *text = done ? text_copy(identity.data, identity.len) : NULL;
     buffer_fini(&identity);

@@ -5,27 +5,27 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "base/json_memory.h"
+#include "base/system/json_memory.h"
 
 char *client_config_canonical(json_t *document) {
-    return json_text(document, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+    return json_to_text(document, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
-static bool is_object_row(const struct field *field) {
-    return field->read == client_read_object;
+static bool config_document_is_object_row(const struct client_field *field) {
+    return field->read == client_field_read_object;
 }
 
 /* Redaction */
 
 /* Where brokers take credentials in a URL; NULL: it has none. */
-static const char *query_of(const json_t *value) {
+static const char *config_document_query_of(const json_t *value) {
     const char *text = json_string_value(value);
     const char *mark = text != NULL ? strchr(text, '?') : NULL;
     return mark != NULL ? mark + 1 : NULL;
 }
 
 /* A URL that is right has no user information. */
-static bool url_is_wrong(const json_t *value) {
+static bool config_document_url_is_invalid(const json_t *value) {
     struct client_url url;
     const char *fault;
     if (!json_is_string(value)) {
@@ -37,55 +37,56 @@ static bool url_is_wrong(const json_t *value) {
 }
 
 /* Where a secret is to be had is none itself. */
-static bool is_reference(const json_t *value) {
+static bool config_document_is_reference(const json_t *value) {
     const char *why;
-    char *source = json_is_object(value) ? client_secret_reference(value, &why) : NULL;
+    char *source = json_is_object(value) ? client_field_secret_reference(value, &why) : NULL;
     free(source);
     return source != NULL;
 }
 
 /* field NULL: unknown here, and only found in documents written by hand: it may hold anything. */
-static bool is_hidden(const struct field *field, const json_t *value) {
+static bool config_document_is_hidden(const struct client_field *field, const json_t *value) {
     if (json_is_null(value)) {
         return false;
     }
     if (field == NULL) {
         return true;
     }
-    if (field->read == client_read_secret && is_reference(value)) {
+    if (field->read == client_field_read_secret && config_document_is_reference(value)) {
         return false;
     }
-    if (field->flags & FIELD_SECRET) {
-        return !(is_object_row(field) && json_is_object(value));
+    if (field->flags & CLIENT_FIELD_SECRET) {
+        return !(config_document_is_object_row(field) && json_is_object(value));
     }
-    if (field->flags & FIELD_SECRET_PEM) {
+    if (field->flags & CLIENT_FIELD_SECRET_PEM) {
         return !json_is_string(value) || json_string_value(value)[0] != '/';
     }
-    return (field->flags & FIELD_URL) && (url_is_wrong(value) || query_of(value) != NULL);
+    return (field->flags & CLIENT_FIELD_URL) &&
+           (config_document_url_is_invalid(value) || config_document_query_of(value) != NULL);
 }
 
 /* Of a URL, what is before its query and follows its last "@" may be seen. */
-static json_t *mask_of_url(const json_t *value) {
-    const char *text = json_string_value(value), *query = query_of(value);
+static json_t *config_document_mask_of_url(const json_t *value) {
+    const char *text = json_string_value(value), *query = config_document_query_of(value);
     size_t len = query != NULL ? (size_t)(query - text) : strlen(text);
-    bool wrong = url_is_wrong(value);
+    bool wrong = config_document_url_is_invalid(value);
     const char *at = wrong ? memrchr(text, '@', len) : text;
     int shown = at != NULL ? (int)(len - (size_t)(at - text)) : 0;
     return json_sprintf("%s%.*s%s", wrong ? CLIENT_SECRET_SHOWN : "", shown, at != NULL ? at : "",
                         query != NULL ? CLIENT_SECRET_SHOWN : "");
 }
 
-static json_t *mask_of(const struct field *field, const json_t *value) {
-    bool is_url = field != NULL && (field->flags & FIELD_URL) && json_is_string(value);
-    return is_url ? mask_of_url(value) : json_string(CLIENT_SECRET_SHOWN);
+static json_t *config_document_mask_of(const struct client_field *field, const json_t *value) {
+    bool is_url = field != NULL && (field->flags & CLIENT_FIELD_URL) && json_is_string(value);
+    return is_url ? config_document_mask_of_url(value) : json_string(CLIENT_SECRET_SHOWN);
 }
 
-static bool is_map_of_secrets(const struct field *field) {
-    return field->read == client_read_headers;
+static bool config_document_is_map_of_secrets(const struct client_field *field) {
+    return field->read == client_field_read_headers;
 }
 
 /* The names may be seen. False: out of memory. */
-static bool hide_in_map(json_t *map) {
+static bool config_document_hide_in_map(json_t *map) {
     const char *name;
     json_t *value;
     json_object_foreach(map, name, value) {
@@ -96,23 +97,24 @@ static bool hide_in_map(json_t *map) {
     return true;
 }
 
-static void keep_map(json_t *given, json_t *kept) {
+static void config_document_keep_map(json_t *given, json_t *kept) {
     const char *name;
     json_t *value;
     json_object_foreach(given, name, value) {
         json_t *stored = json_object_get(kept, name);
-        if (client_is_mask(value) && stored != NULL) {
+        if (client_field_is_mask(value) && stored != NULL) {
             (void)json_object_set(given, name, stored);
         }
     }
 }
 
 /* Of an array of URLs each by itself. False: out of memory. */
-static bool hide_in_urls(json_t *urls, const struct field *field) {
+static bool config_document_hide_in_urls(json_t *urls, const struct client_field *field) {
     size_t i;
     json_t *value;
     json_array_foreach(urls, i, value) {
-        if (is_hidden(field, value) && json_array_set_new(urls, i, mask_of(field, value)) != 0) {
+        if (config_document_is_hidden(field, value) &&
+            json_array_set_new(urls, i, config_document_mask_of(field, value)) != 0) {
             return false;
         }
     }
@@ -120,27 +122,28 @@ static bool hide_in_urls(json_t *urls, const struct field *field) {
 }
 
 /* Recursion as deep as the tables nest. False: out of memory. */
-static bool hide_secrets(json_t *object, const struct field_table *table) {
+static bool config_document_hide_secrets(json_t *object, const struct client_field_table *table) {
     const char *name;
     json_t *value;
     json_object_foreach(object, name, value) {
-        const struct field *field = client_field_find(table, name);
+        const struct client_field *field = client_field_find(table, name);
         bool done = true;
-        if (field != NULL && (field->flags & FIELD_URL) && json_is_array(value)) {
-            done = hide_in_urls(value, field);
-        } else if (field != NULL && is_map_of_secrets(field) && json_is_object(value)) {
-            done = hide_in_map(value);
-        } else if (is_hidden(field, value)) {
-            done = json_object_set_new(object, name, mask_of(field, value)) == 0;
-        } else if (field != NULL && is_object_row(field) && json_is_object(value)) {
-            done = hide_secrets(value, field->members);
+        if (field != NULL && (field->flags & CLIENT_FIELD_URL) && json_is_array(value)) {
+            done = config_document_hide_in_urls(value, field);
+        } else if (field != NULL && config_document_is_map_of_secrets(field) &&
+                   json_is_object(value)) {
+            done = config_document_hide_in_map(value);
+        } else if (config_document_is_hidden(field, value)) {
+            done = json_object_set_new(object, name, config_document_mask_of(field, value)) == 0;
+        } else if (field != NULL && config_document_is_object_row(field) && json_is_object(value)) {
+            done = config_document_hide_secrets(value, field->members);
         }
         if (!done) {
             return false;
         }
     }
     for (size_t i = 0; i < table->count; i++) {
-        if (table->rows[i].flags & FIELD_INTERNAL) {
+        if (table->rows[i].flags & CLIENT_FIELD_INTERNAL) {
             (void)json_object_del(object, table->rows[i].name); /* -1: it was not there */
         }
     }
@@ -152,7 +155,7 @@ json_t *client_config_redacted(json_t *document) {
         return json_string(CLIENT_SECRET_SHOWN);
     }
     json_t *copy = json_whole_copy(document);
-    if (copy != NULL && !hide_secrets(copy, &client_fields)) {
+    if (copy != NULL && !config_document_hide_secrets(copy, &client_fields)) {
         json_decref(copy);
         copy = NULL;
     }
@@ -162,23 +165,25 @@ json_t *client_config_redacted(json_t *document) {
 /* Updates */
 
 /* Is it how this URL, with a query, is shown? */
-static bool is_masked_url(const struct field *field, const json_t *given, const json_t *kept) {
-    if (!(field->flags & FIELD_URL) || query_of(kept) == NULL) {
+static bool config_document_is_masked_url(const struct client_field *field, const json_t *given,
+                                          const json_t *kept) {
+    if (!(field->flags & CLIENT_FIELD_URL) || config_document_query_of(kept) == NULL) {
         return false;
     }
-    json_t *mask = mask_of(field, kept);
+    json_t *mask = config_document_mask_of(field, kept);
     bool same = json_equal(mask, given) == 1;
     json_decref(mask);
     return same;
 }
 
 /* Wherever in the list it stands now. */
-static void keep_urls(const struct field *field, json_t *given, json_t *kept) {
+static void config_document_keep_urls(const struct client_field *field, json_t *given,
+                                      json_t *kept) {
     size_t i, j;
     json_t *shown, *stored;
     json_array_foreach(given, i, shown) {
         json_array_foreach(kept, j, stored) {
-            if (is_masked_url(field, shown, stored)) {
+            if (config_document_is_masked_url(field, shown, stored)) {
                 (void)json_array_set(given, i, stored);
                 break;
             }
@@ -188,9 +193,10 @@ static void keep_urls(const struct field *field, json_t *given, json_t *kept) {
 
 /* `visit` is called for each broker of the document that can be read, until it returns false, which
  * is returned. */
-static bool each_broker(const json_t *document,
-                        bool (*visit)(const struct client_url *url, const void *context),
-                        const void *context) {
+static bool config_document_each_broker(const json_t *document,
+                                        bool (*visit)(const struct client_url *url,
+                                                      const void *context),
+                                        const void *context) {
     static const char *const names[] = {"broker", "url", "urls"};
     bool more = true;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
@@ -211,34 +217,35 @@ static bool each_broker(const json_t *document,
 }
 
 /* The same host, and not in clear where it was TLS. */
-static bool is_other_broker(const struct client_url *url, const void *context) {
+static bool config_document_is_other_broker(const struct client_url *url, const void *context) {
     const struct client_url *wanted = context;
     return strcmp(url->host, wanted->host) != 0 ||
            (client_scheme_is_tls(url->scheme) && !client_scheme_is_tls(wanted->scheme));
 }
 
-static bool is_known_broker(const struct client_url *url, const void *stored) {
-    return !each_broker(stored, is_other_broker, url);
+static bool config_document_is_known_broker(const struct client_url *url, const void *stored) {
+    return !config_document_each_broker(stored, config_document_is_other_broker, url);
 }
 
-static void keep_members(json_t *document, json_t *stored, const struct field_table *table,
-                         unsigned without) {
+static void config_document_keep_members(json_t *document, json_t *stored,
+                                         const struct client_field_table *table, unsigned without) {
     for (size_t i = 0; i < table->count; i++) {
-        const struct field *field = &table->rows[i];
+        const struct client_field *field = &table->rows[i];
         json_t *given = json_object_get(document, field->name);
         json_t *kept = json_object_get(stored, field->name);
-        bool is_secret = (field->flags & (FIELD_SECRET | FIELD_SECRET_PEM)) != 0;
+        bool is_secret = (field->flags & (CLIENT_FIELD_SECRET | CLIENT_FIELD_SECRET_PEM)) != 0;
         if (field->flags & without) {
             continue;
         }
-        if (is_object_row(field) && json_is_object(given) && json_is_object(kept)) {
-            keep_members(given, kept, field->members, without);
-        } else if ((field->flags & FIELD_URL) && json_is_array(given)) {
-            keep_urls(field, given, kept);
-        } else if (is_map_of_secrets(field) && json_is_object(given) && json_is_object(kept)) {
-            keep_map(given, kept);
-        } else if ((is_secret && client_is_mask(given) && kept != NULL) ||
-                   is_masked_url(field, given, kept)) {
+        if (config_document_is_object_row(field) && json_is_object(given) && json_is_object(kept)) {
+            config_document_keep_members(given, kept, field->members, without);
+        } else if ((field->flags & CLIENT_FIELD_URL) && json_is_array(given)) {
+            config_document_keep_urls(field, given, kept);
+        } else if (config_document_is_map_of_secrets(field) && json_is_object(given) &&
+                   json_is_object(kept)) {
+            config_document_keep_map(given, kept);
+        } else if ((is_secret && client_field_is_mask(given) && kept != NULL) ||
+                   config_document_is_masked_url(field, given, kept)) {
             /* A failure leaves the mask, which is refused, as for a secret that is not stored. */
             (void)json_object_set(document, field->name, kept);
         }
@@ -246,12 +253,12 @@ static void keep_members(json_t *document, json_t *stored, const struct field_ta
 }
 
 void client_config_keep_secrets(json_t *document, json_t *stored) {
-    bool known = each_broker(document, is_known_broker, stored);
-    keep_members(document, stored, &client_fields, known ? 0 : FIELD_SENT);
+    bool known = config_document_each_broker(document, config_document_is_known_broker, stored);
+    config_document_keep_members(document, stored, &client_fields, known ? 0 : CLIENT_FIELD_SENT);
 }
 
 /* Appends filter unless it is in `known`, which then has it. False: out of memory. */
-static bool retire_filter(json_t *retired, json_t *known, const char *filter) {
+static bool config_document_retire_filter(json_t *retired, json_t *known, const char *filter) {
     if (json_object_get(known, filter) != NULL) {
         return true;
     }
@@ -260,17 +267,18 @@ static bool retire_filter(json_t *retired, json_t *known, const char *filter) {
 }
 
 /* Oldest first: those of earlier versions, then what `stored` subscribed to. */
-static bool retire_all(json_t *retired, json_t *known, const struct client_config *config,
-                       const struct client_config *stored) {
+static bool config_document_retire_all(json_t *retired, json_t *known,
+                                       const struct client_config *config,
+                                       const struct client_config *stored) {
     bool done = true;
     for (size_t i = 0; done && i < config->subscription_count; i++) {
         done = json_object_set_new(known, config->subscriptions[i].filter, json_true()) == 0;
     }
     for (size_t i = 0; done && i < stored->retired_filter_count; i++) {
-        done = retire_filter(retired, known, stored->retired_filters[i]);
+        done = config_document_retire_filter(retired, known, stored->retired_filters[i]);
     }
     for (size_t i = 0; done && i < stored->subscription_count; i++) {
-        done = retire_filter(retired, known, stored->subscriptions[i].filter);
+        done = config_document_retire_filter(retired, known, stored->subscriptions[i].filter);
     }
     return done;
 }
@@ -280,7 +288,8 @@ enum err client_config_retire(json_t *document, const struct client_config *conf
     json_t *retired = json_array();
     json_t *known = json_object();
     enum err result = ERR_MEMORY;
-    if (retired == NULL || known == NULL || !retire_all(retired, known, config, stored)) {
+    if (retired == NULL || known == NULL ||
+        !config_document_retire_all(retired, known, config, stored)) {
         goto out;
     }
     while (json_array_size(retired) > CLIENT_RETIRED_MAX) {

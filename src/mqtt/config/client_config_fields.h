@@ -1,25 +1,25 @@
 /* Inside client_config*.c only: fields are rows of tables; a reader walks a JSON object by a table
  * and puts values into a struct, or faults into the list. */
-#ifndef MQFLEET_MQTT_CLIENT_CONFIG_FIELDS_H
-#define MQFLEET_MQTT_CLIENT_CONFIG_FIELDS_H
+#ifndef MQFLEET_CONFIG_CLIENT_CONFIG_FIELDS_H
+#define MQFLEET_CONFIG_CLIENT_CONFIG_FIELDS_H
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include "mqtt/client_config.h"
+#include "mqtt/config/client_config.h"
 
 #define CLIENT_SECRET_SHOWN "***"
 
 /* Is it what stands in the place of a secret where one is shown? */
-static inline bool client_is_mask(const json_t *value) {
+static inline bool client_field_is_mask(const json_t *value) {
     return json_is_string(value) && strcmp(json_string_value(value), CLIENT_SECRET_SHOWN) == 0;
 }
 
 /* A value in the document, as a chain up to the document itself (NULL). */
-struct place {
-    const struct place *up;
+struct client_field_place {
+    const struct client_field_place *up;
     const char *name; /* NULL: an element of an array */
     size_t index;
 };
@@ -45,80 +45,87 @@ struct reader {
 };
 
 enum {
-    FIELD_REQUIRED = 1,
-    FIELD_MQTT5 = 2,      /* of MQTT 5 only */
-    FIELD_SECRET = 4,     /* never shown; with members: unless it is an object, which they judge */
-    FIELD_SECRET_PEM = 8, /* shown only if it is the path of a file */
-    FIELD_URL = 16,       /* its query is secret; user information, which is not accepted, is never
-                           * shown either; the same of each URL in an array */
-    FIELD_INTERNAL = 32,  /* never accepted from nor shown to a user */
-    FIELD_SENT = 64,      /* a secret that the broker gets: not kept for another one */
+    CLIENT_FIELD_REQUIRED = 1,
+    CLIENT_FIELD_MQTT5 = 2, /* of MQTT 5 only */
+    CLIENT_FIELD_SECRET =
+        4, /* never shown; with members: unless it is an object, which they judge */
+    CLIENT_FIELD_SECRET_PEM = 8, /* shown only if it is the path of a file */
+    CLIENT_FIELD_URL = 16, /* its query is secret; user information, which is not accepted, is never
+                            * shown either; the same of each URL in an array */
+    CLIENT_FIELD_INTERNAL = 32, /* never accepted from nor shown to a user */
+    CLIENT_FIELD_SENT = 64,     /* a secret that the broker gets: not kept for another one */
 };
 
 /* NULL when right, else what is wrong: "must ...". */
-typedef const char *text_check(const char *text, size_t len);
+typedef const char *client_text_check(const char *text, size_t len);
 
-struct field {
+struct client_field {
     const char *name;
     /* Puts value (never null) into the struct `into`, or adds a fault. */
-    void (*read)(struct reader *reader, const struct field *field, json_t *value,
-                 const struct place *place, void *into);
-    size_t offset, size;               /* of the member in the struct; size for numbers and what
-                                        * an object's member points to */
-    size_t offset_from;                /* of the member for where a secret is, instead of it */
-    size_t offset_count;               /* of the member that counts bytes (size_t) or pairs
-                                        * (uint8_t) */
-    int64_t least, most;               /* of a number, of a text's bytes, or most elements */
-    text_check *check;                 /* of texts */
-    const char *const *choices;        /* of texts and enums, up to NULL */
-    const struct field_table *members; /* of objects, also in arrays */
+    void (*read)(struct reader *reader, const struct client_field *field, json_t *value,
+                 const struct client_field_place *place, void *into);
+    size_t offset, size;        /* of the member in the struct; size for numbers and what
+                                 * an object's member points to */
+    size_t offset_from;         /* of the member for where a secret is, instead of it */
+    size_t offset_count;        /* of the member that counts bytes (size_t) or pairs
+                                 * (uint8_t) */
+    int64_t least, most;        /* of a number, of a text's bytes, or most elements */
+    client_text_check *check;   /* of texts */
+    const char *const *choices; /* of texts and enums, up to NULL */
+    const struct client_field_table *members; /* of objects, also in arrays */
     unsigned flags;
 };
 
-struct field_table {
-    const struct field *rows;
+struct client_field_table {
+    const struct client_field *rows;
     size_t count;
 };
 
 /* client_config_tables.c */
-extern const struct field_table client_fields;
-extern const struct field_table client_subscription_fields;
-extern const struct field_table client_pair_fields;
+extern const struct client_field_table client_fields;
+extern const struct client_field_table client_subscription_fields;
+extern const struct client_field_table client_pair_fields;
 
 /* client_config_walk.c: faults, and the walk over an object */
-const struct field *client_field_find(const struct field_table *table, const char *name);
-void client_fault(struct reader *reader, const struct place *place, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+const struct client_field *client_field_find(const struct client_field_table *table,
+                                             const char *name);
+void client_field_add_fault(struct reader *reader, const struct client_field_place *place,
+                            const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* "must be <wanted>, not a <type of value>" */
-void client_fault_type(struct reader *reader, const struct place *place, const char *wanted,
-                       const json_t *value);
+void client_field_add_type_fault(struct reader *reader, const struct client_field_place *place,
+                                 const char *wanted, const json_t *value);
 /* False: value is no object (a fault was added). */
-bool client_fields_read(struct reader *reader, const struct field_table *table, json_t *object,
-                        const struct place *place, void *into);
+bool client_fields_read(struct reader *reader, const struct client_field_table *table,
+                        json_t *object, const struct client_field_place *place, void *into);
 
 /* What the rows' read points to: client_config_values.c, and client_config_lists.c for whatever
  * holds more than one value. */
-typedef void field_reader(struct reader *reader, const struct field *field, json_t *value,
-                          const struct place *place, void *into);
-field_reader client_read_bool, client_read_integer, client_read_choice, client_read_text;
-field_reader client_read_secret;
-field_reader client_read_port, client_read_broker, client_read_url, client_read_urls;
-field_reader client_read_headers, client_read_security_level;
-field_reader client_read_payload, client_read_payload_base64, client_read_base64;
-field_reader client_read_object, client_read_alpn, client_read_user_properties;
-field_reader client_read_labels, client_read_sub_topic, client_read_subscriptions;
-field_reader client_read_retired_filters;
+typedef void client_field_read(struct reader *reader, const struct client_field *field,
+                               json_t *value, const struct client_field_place *place, void *into);
+client_field_read client_field_read_bool, client_field_read_integer, client_field_read_choice,
+    client_field_read_text;
+client_field_read client_field_read_secret;
+client_field_read client_field_read_port, client_field_read_broker, client_field_read_url,
+    client_field_read_urls;
+client_field_read client_field_read_headers, client_field_read_security_level;
+client_field_read client_field_read_payload, client_field_read_payload_base64,
+    client_field_read_base64;
+client_field_read client_field_read_object, client_field_read_alpn,
+    client_field_read_user_properties;
+client_field_read client_field_read_labels, client_field_read_sub_topic,
+    client_field_read_subscriptions;
+client_field_read client_field_read_retired_filters;
 
 /* {"file": path} or {"env": name}: "file:path" or "env:name" (free), NULL otherwise. *why: static,
  * what is wrong with an object. */
-char *client_secret_reference(const json_t *value, const char **why);
+char *client_field_secret_reference(const json_t *value, const char **why);
 
 /* A string that the row's bounds, check and choices accept; NULL: a fault was added. Borrowed. */
-const char *client_text_of(struct reader *reader, const struct field *field, json_t *value,
-                           const struct place *place);
+const char *client_field_text(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place);
 /* An array of at most field->most elements; else a fault and false. */
-bool client_is_array(struct reader *reader, const struct field *field, const json_t *value,
-                     const struct place *place);
+bool client_field_is_array(struct reader *reader, const struct client_field *field,
+                           const json_t *value, const struct client_field_place *place);
 
 /* client_config_url.c. Spellings: a URL, or host or host:port alone. ERR_ARGUMENT: *fault says what
  * is wrong and never quotes. client_url_fini also after an error. */
@@ -135,7 +142,7 @@ bool client_subscription_append(struct client_config *config,
                                 const struct client_subscription *subscription);
 
 /* NULL, or why text cannot be a client's id. */
-text_check client_id_fault;
+client_text_check client_id_fault;
 
 #define CLIENT_SUBSCRIPTIONS_MAX 1000
 #define CLIENT_URL_LEN_MAX       4096

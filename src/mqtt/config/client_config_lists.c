@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include "base/secret_box.h"
+#include "base/secrets/secret_box.h"
 #include "base/text.h"
-#include "mqtt/topic.h"
+#include "mqtt/config/topic.h"
 
 #define LABEL_VALUE_MAX 256
 #define LABEL_NAME_MAX  63
@@ -18,8 +18,8 @@
 #define HEADER_VALUE_MAX  8192
 #define HEADER_SEALED_MAX 20000 /* encrypted */
 
-void client_read_object(struct reader *reader, const struct field *field, json_t *value,
-                        const struct place *place, void *into) {
+void client_field_read_object(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place, void *into) {
     void *object = calloc(1, field->size);
     if (object == NULL) {
         reader->out_of_memory = true;
@@ -29,15 +29,15 @@ void client_read_object(struct reader *reader, const struct field *field, json_t
     (void)client_fields_read(reader, field->members, value, place, object);
 }
 
-bool client_is_array(struct reader *reader, const struct field *field, const json_t *value,
-                     const struct place *place) {
+bool client_field_is_array(struct reader *reader, const struct client_field *field,
+                           const json_t *value, const struct client_field_place *place) {
     if (!json_is_array(value)) {
-        client_fault_type(reader, place, "an array", value);
+        client_field_add_type_fault(reader, place, "an array", value);
         return false;
     }
     if ((int64_t)json_array_size(value) > field->most) {
-        client_fault(reader, place, "must have at most %lld elements, not %zu",
-                     (long long)field->most, json_array_size(value));
+        client_field_add_fault(reader, place, "must have at most %lld elements, not %zu",
+                               (long long)field->most, json_array_size(value));
         return false;
     }
     return true;
@@ -46,23 +46,23 @@ bool client_is_array(struct reader *reader, const struct field *field, const jso
 /* Texts in an array */
 
 /* Room for n pointers; NULL and out_of_memory when there is none. */
-static void *allocate(struct reader *reader, size_t n, size_t size) {
+static void *config_list_allocate(struct reader *reader, size_t n, size_t size) {
     void *memory = calloc(n + 1, size);
     reader->out_of_memory |= memory == NULL;
     return memory;
 }
 
-void client_read_alpn(struct reader *reader, const struct field *field, json_t *value,
-                      const struct place *place, void *into) {
-    static const struct field name_field = {.least = 1, .most = ALPN_NAME_MAX};
+void client_field_read_alpn(struct reader *reader, const struct client_field *field, json_t *value,
+                            const struct client_field_place *place, void *into) {
+    static const struct client_field name_field = {.least = 1, .most = ALPN_NAME_MAX};
     struct client_tls *tls = into;
-    if (!client_is_array(reader, field, value, place)) {
+    if (!client_field_is_array(reader, field, value, place)) {
         return;
     }
-    tls->alpn = allocate(reader, json_array_size(value), sizeof(*tls->alpn));
+    tls->alpn = config_list_allocate(reader, json_array_size(value), sizeof(*tls->alpn));
     for (size_t i = 0; tls->alpn != NULL && i < json_array_size(value); i++) {
-        const struct place here = {.up = place, .index = i};
-        const char *text = client_text_of(reader, &name_field, json_array_get(value, i), &here);
+        const struct client_field_place here = {.up = place, .index = i};
+        const char *text = client_field_text(reader, &name_field, json_array_get(value, i), &here);
         char *copy = text_dup(text);
         if (copy != NULL) {
             tls->alpn[tls->alpn_count++] = copy;
@@ -73,7 +73,8 @@ void client_read_alpn(struct reader *reader, const struct field *field, json_t *
 
 /* Several brokers */
 
-static bool is_another(const struct client_config *config, const struct client_url *url) {
+static bool config_list_is_another_broker(const struct client_config *config,
+                                          const struct client_url *url) {
     uint16_t port = url->port != 0 ? url->port : client_scheme_port(url->scheme);
     for (size_t i = 0; i < config->url_count; i++) {
         if (config->urls[i].port == port && strcmp(config->urls[i].host, url->host) == 0) {
@@ -83,56 +84,59 @@ static bool is_another(const struct client_config *config, const struct client_u
     return true;
 }
 
-static void read_url_of(struct reader *reader, json_t *value, const struct place *place) {
-    static const struct field url_field = {.least = 1, .most = CLIENT_URL_LEN_MAX};
+static void config_list_read_url_of(struct reader *reader, json_t *value,
+                                    const struct client_field_place *place) {
+    static const struct client_field url_field = {.least = 1, .most = CLIENT_URL_LEN_MAX};
     struct client_config *config = reader->config;
     struct client_url url = {0};
-    const char *text = client_text_of(reader, &url_field, value, place);
+    const char *text = client_field_text(reader, &url_field, value, place);
     const char *fault = NULL;
     if (text == NULL) {
         return;
     }
     enum err result = client_url_parse(&url, text, &fault);
     if (result == ERR_OK && strstr(text, "://") == NULL) {
-        client_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
-    } else if (result == ERR_OK && !is_another(config, &url)) {
-        client_fault(reader, place, "must be another broker: this one stands earlier in the list");
+        client_field_add_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
+    } else if (result == ERR_OK && !config_list_is_another_broker(config, &url)) {
+        client_field_add_fault(reader, place,
+                               "must be another broker: this one stands earlier in the list");
     } else if (result == ERR_OK) {
         reader->out_of_memory |= !client_url_take(&url, &config->urls[config->url_count++]);
     } else if (result == ERR_ARGUMENT) {
-        client_fault(reader, place, "%s", fault);
+        client_field_add_fault(reader, place, "%s", fault);
     } else {
         reader->out_of_memory = true;
     }
     client_url_fini(&url);
 }
 
-void client_read_urls(struct reader *reader, const struct field *field, json_t *value,
-                      const struct place *place, void *into) {
+void client_field_read_urls(struct reader *reader, const struct client_field *field, json_t *value,
+                            const struct client_field_place *place, void *into) {
     struct client_config *config = into;
-    if (!client_is_array(reader, field, value, place)) {
+    if (!client_field_is_array(reader, field, value, place)) {
         return;
     }
     if (json_array_size(value) < (size_t)field->least) {
-        client_fault(reader, place, "must have a URL at least");
+        client_field_add_fault(reader, place, "must have a URL at least");
     }
-    config->urls = allocate(reader, json_array_size(value), sizeof(*config->urls));
+    config->urls = config_list_allocate(reader, json_array_size(value), sizeof(*config->urls));
     for (size_t i = 0; config->urls != NULL && i < json_array_size(value); i++) {
-        const struct place here = {.up = place, .index = i};
-        read_url_of(reader, json_array_get(value, i), &here);
+        const struct client_field_place here = {.up = place, .index = i};
+        config_list_read_url_of(reader, json_array_get(value, i), &here);
     }
 }
 
 /* Written by ourselves and so right; by hand perhaps not, and what is wrong is of no use. */
-void client_read_retired_filters(struct reader *reader, const struct field *field, json_t *value,
-                                 const struct place *place, void *into) {
+void client_field_read_retired_filters(struct reader *reader, const struct client_field *field,
+                                       json_t *value, const struct client_field_place *place,
+                                       void *into) {
     (void)place;
     struct client_config *config = into;
     size_t n = json_array_size(value);
     if (n > (size_t)field->most) {
         n = (size_t)field->most;
     }
-    config->retired_filters = allocate(reader, n, sizeof(*config->retired_filters));
+    config->retired_filters = config_list_allocate(reader, n, sizeof(*config->retired_filters));
     for (size_t i = 0; config->retired_filters != NULL && i < n; i++) {
         json_t *item = json_array_get(value, i);
         const char *text = json_string_value(item);
@@ -150,7 +154,8 @@ void client_read_retired_filters(struct reader *reader, const struct field *fiel
 /* Pairs of name and value */
 
 /* Takes ownership of both texts; one that is NULL drops the pair. */
-static void pair_append(struct client_pair *pairs, uint8_t *count, struct client_pair pair) {
+static void config_list_append_pair(struct client_pair *pairs, uint8_t *count,
+                                    struct client_pair pair) {
     if (pair.name != NULL && pair.value != NULL) {
         pairs[(*count)++] = pair;
         return;
@@ -160,40 +165,42 @@ static void pair_append(struct client_pair *pairs, uint8_t *count, struct client
 }
 
 /* An object of strings; the row says how many, value_field what a value may be. */
-static void read_map(struct reader *reader, json_t *object, const struct place *place,
-                     const struct field *value_field, text_check *name_check,
-                     struct client_pair *pairs, uint8_t *count) {
+static void config_list_read_map(struct reader *reader, json_t *object,
+                                 const struct client_field_place *place,
+                                 const struct client_field *value_field,
+                                 client_text_check *name_check, struct client_pair *pairs,
+                                 uint8_t *count) {
     const char *name;
     json_t *value;
     json_object_foreach(object, name, value) {
-        const struct place here = {.up = place, .name = name};
+        const struct client_field_place here = {.up = place, .name = name};
         const char *fault = name_check(name, strlen(name));
         if (fault != NULL) {
-            client_fault(reader, &here, "%s", fault);
+            client_field_add_fault(reader, &here, "%s", fault);
             continue;
         }
-        const char *text = client_text_of(reader, value_field, value, &here);
+        const char *text = client_field_text(reader, value_field, value, &here);
         struct client_pair pair = {text_dup(text == NULL ? NULL : name), text_dup(text)};
         reader->out_of_memory |= text != NULL && (pair.name == NULL || pair.value == NULL);
-        pair_append(pairs, count, pair);
+        config_list_append_pair(pairs, count, pair);
     }
 }
 
-static bool is_object_within(struct reader *reader, const struct field *field, json_t *value,
-                             const struct place *place) {
+static bool config_list_is_object(struct reader *reader, const struct client_field *field,
+                                  json_t *value, const struct client_field_place *place) {
     if (!json_is_object(value)) {
-        client_fault_type(reader, place, "an object of strings", value);
+        client_field_add_type_fault(reader, place, "an object of strings", value);
         return false;
     }
     if ((int64_t)json_object_size(value) > field->most) {
-        client_fault(reader, place, "must have at most %lld members, not %zu",
-                     (long long)field->most, json_object_size(value));
+        client_field_add_fault(reader, place, "must have at most %lld members, not %zu",
+                               (long long)field->most, json_object_size(value));
         return false;
     }
     return true;
 }
 
-static const char *label_name_fault(const char *name, size_t len) {
+static const char *config_list_label_name_fault(const char *name, size_t len) {
     bool right = len >= 1 && len <= LABEL_NAME_MAX;
     for (size_t i = 0; right && i < len; i++) {
         right = isalnum((unsigned char)name[i]) || strchr("_.-", name[i]) != NULL;
@@ -201,55 +208,57 @@ static const char *label_name_fault(const char *name, size_t len) {
     return right ? NULL : "must have a name of 1 to 63 letters, digits, \"_\", \".\" and \"-\"";
 }
 
-void client_read_labels(struct reader *reader, const struct field *field, json_t *value,
-                        const struct place *place, void *into) {
-    static const struct field value_field = {.most = LABEL_VALUE_MAX};
+void client_field_read_labels(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place, void *into) {
+    static const struct client_field value_field = {.most = LABEL_VALUE_MAX};
     struct client_config *config = into;
-    if (!is_object_within(reader, field, value, place)) {
+    if (!config_list_is_object(reader, field, value, place)) {
         return;
     }
-    config->labels = allocate(reader, json_object_size(value), sizeof(*config->labels));
+    config->labels = config_list_allocate(reader, json_object_size(value), sizeof(*config->labels));
     if (config->labels != NULL) {
-        read_map(reader, value, place, &value_field, label_name_fault, config->labels,
-                 &config->label_count);
+        config_list_read_map(reader, value, place, &value_field, config_list_label_name_fault,
+                             config->labels, &config->label_count);
     }
 }
 
-static void read_pair_array(struct reader *reader, const struct field *field, json_t *array,
-                            const struct place *place, struct client_pair *pairs, uint8_t *count) {
+static void config_list_read_pair_array(struct reader *reader, const struct client_field *field,
+                                        json_t *array, const struct client_field_place *place,
+                                        struct client_pair *pairs, uint8_t *count) {
     for (size_t i = 0; i < json_array_size(array); i++) {
-        const struct place here = {.up = place, .index = i};
+        const struct client_field_place here = {.up = place, .index = i};
         struct client_pair pair = {0};
         (void)client_fields_read(reader, field->members, json_array_get(array, i), &here, &pair);
-        pair_append(pairs, count, pair);
+        config_list_append_pair(pairs, count, pair);
     }
 }
 
-void client_read_user_properties(struct reader *reader, const struct field *field, json_t *value,
-                                 const struct place *place, void *into) {
+void client_field_read_user_properties(struct reader *reader, const struct client_field *field,
+                                       json_t *value, const struct client_field_place *place,
+                                       void *into) {
     struct client_pair **pairs = (struct client_pair **)((char *)into + field->offset);
     uint8_t *count = (uint8_t *)((char *)into + field->offset_count);
     bool is_object = json_is_object(value);
-    if (is_object ? !is_object_within(reader, field, value, place)
-                  : !client_is_array(reader, field, value, place)) {
+    if (is_object ? !config_list_is_object(reader, field, value, place)
+                  : !client_field_is_array(reader, field, value, place)) {
         return;
     }
     size_t n = is_object ? json_object_size(value) : json_array_size(value);
-    *pairs = allocate(reader, n, sizeof(**pairs));
+    *pairs = config_list_allocate(reader, n, sizeof(**pairs));
     if (*pairs == NULL) {
         return;
     }
     if (is_object) {
-        const struct field *value_field = client_field_find(field->members, "value");
-        read_map(reader, value, place, value_field, value_field->check, *pairs, count);
+        const struct client_field *value_field = client_field_find(field->members, "value");
+        config_list_read_map(reader, value, place, value_field, value_field->check, *pairs, count);
     } else {
-        read_pair_array(reader, field, value, place, *pairs, count);
+        config_list_read_pair_array(reader, field, value, place, *pairs, count);
     }
 }
 
 /* Header fields of a WebSocket handshake */
 
-static const char *header_name_fault(const char *name, size_t len) {
+static const char *config_list_header_name_fault(const char *name, size_t len) {
     static const char *const own[] = {"Host",           "Upgrade", "Connection",
                                       "Content-Length", "TE",      "Transfer-Encoding"};
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
@@ -268,7 +277,7 @@ static const char *header_name_fault(const char *name, size_t len) {
                  : "must have a name of 1 to 128 letters, digits and some of !#$%&'*+-.^_`|~";
 }
 
-static const char *header_value_fault(const char *text, size_t len) {
+static const char *config_list_header_value_fault(const char *text, size_t len) {
     if (secret_is_sealed(text)) {
         return NULL;
     }
@@ -283,13 +292,14 @@ static const char *header_value_fault(const char *text, size_t len) {
     return NULL;
 }
 
-static bool has_mask(struct reader *reader, json_t *object, const struct place *place) {
+static bool config_list_has_mask(struct reader *reader, json_t *object,
+                                 const struct client_field_place *place) {
     const char *name;
     json_t *value;
     json_object_foreach(object, name, value) {
-        const struct place here = {.up = place, .name = name};
-        if (reader->source == CLIENT_FROM_API && client_is_mask(value)) {
-            client_fault(
+        const struct client_field_place here = {.up = place, .name = name};
+        if (reader->source == CLIENT_FROM_API && client_field_is_mask(value)) {
+            client_field_add_fault(
                 reader, &here,
                 "stands for a secret that is stored for this broker, and none is: give it itself");
             return true;
@@ -298,18 +308,20 @@ static bool has_mask(struct reader *reader, json_t *object, const struct place *
     return false;
 }
 
-void client_read_headers(struct reader *reader, const struct field *field, json_t *value,
-                         const struct place *place, void *into) {
-    static const struct field value_field = {.most = HEADER_SEALED_MAX,
-                                             .check = header_value_fault};
+void client_field_read_headers(struct reader *reader, const struct client_field *field,
+                               json_t *value, const struct client_field_place *place, void *into) {
+    static const struct client_field value_field = {.most = HEADER_SEALED_MAX,
+                                                    .check = config_list_header_value_fault};
     struct client_websocket *websocket = into;
-    if (!is_object_within(reader, field, value, place) || has_mask(reader, value, place)) {
+    if (!config_list_is_object(reader, field, value, place) ||
+        config_list_has_mask(reader, value, place)) {
         return;
     }
-    websocket->headers = allocate(reader, json_object_size(value), sizeof(*websocket->headers));
+    websocket->headers =
+        config_list_allocate(reader, json_object_size(value), sizeof(*websocket->headers));
     if (websocket->headers != NULL) {
-        read_map(reader, value, place, &value_field, header_name_fault, websocket->headers,
-                 &websocket->header_count);
+        config_list_read_map(reader, value, place, &value_field, config_list_header_name_fault,
+                             websocket->headers, &websocket->header_count);
     }
 }
 
@@ -330,63 +342,69 @@ bool client_subscription_append(struct client_config *config,
 }
 
 /* Joined with the others once all fields are read: client_config.c. "": none. */
-void client_read_sub_topic(struct reader *reader, const struct field *field, json_t *value,
-                           const struct place *place, void *into) {
+void client_field_read_sub_topic(struct reader *reader, const struct client_field *field,
+                                 json_t *value, const struct client_field_place *place,
+                                 void *into) {
     (void)into;
     if (json_is_string(value) && json_string_length(value) == 0) {
         return;
     }
-    const char *text = client_text_of(reader, field, value, place);
+    const char *text = client_field_text(reader, field, value, place);
     reader->sub_topic = text_dup(text);
     reader->out_of_memory |= text != NULL && reader->sub_topic == NULL;
 }
 
 /* A filter alone, or an object. filter stays NULL after a fault there. */
-static struct client_subscription subscription_of(struct reader *reader, const struct field *field,
-                                                  json_t *item, const struct place *place) {
+static struct client_subscription
+config_list_read_subscription(struct reader *reader, const struct client_field *field, json_t *item,
+                              const struct client_field_place *place) {
     struct client_subscription subscription = {.qos = 1,
                                                .retain_handling = RETAIN_HANDLING_STANDARD};
     if (json_is_string(item)) {
-        const struct field *filter = client_field_find(field->members, "filter");
+        const struct client_field *filter = client_field_find(field->members, "filter");
         filter->read(reader, filter, item, place, &subscription);
     } else if (json_is_object(item)) {
         (void)client_fields_read(reader, field->members, item, place, &subscription);
     } else {
-        client_fault_type(reader, place, "a topic filter or an object with one", item);
+        client_field_add_type_fault(reader, place, "a topic filter or an object with one", item);
     }
     return subscription;
 }
 
-static void check_subscription(struct reader *reader, const struct client_subscription *item,
-                               json_t *seen, bool is_text, const struct place *place) {
-    const struct place filter = {.up = place, .name = "filter"};
-    const struct place no_local = {.up = place, .name = "no_local"};
+static void config_list_check_subscription(struct reader *reader,
+                                           const struct client_subscription *item, json_t *seen,
+                                           bool is_text, const struct client_field_place *place) {
+    const struct client_field_place filter = {.up = place, .name = "filter"};
+    const struct client_field_place no_local = {.up = place, .name = "no_local"};
     if (item->no_local && topic_filter_is_shared(item->filter)) { /* MQTT 5.0 3.8.3.1 */
-        client_fault(reader, &no_local, "must be false for a shared subscription ($share/...)");
+        client_field_add_fault(reader, &no_local,
+                               "must be false for a shared subscription ($share/...)");
     }
     if (json_object_get(seen, item->filter) != NULL) {
-        client_fault(reader, is_text ? place : &filter,
-                     "must be another filter: this one stands earlier in the list");
+        client_field_add_fault(reader, is_text ? place : &filter,
+                               "must be another filter: this one stands earlier in the list");
     }
     reader->out_of_memory |= json_object_set_new(seen, item->filter, json_true()) != 0;
 }
 
-void client_read_subscriptions(struct reader *reader, const struct field *field, json_t *value,
-                               const struct place *place, void *into) {
+void client_field_read_subscriptions(struct reader *reader, const struct client_field *field,
+                                     json_t *value, const struct client_field_place *place,
+                                     void *into) {
     struct client_config *config = into;
-    if (!client_is_array(reader, field, value, place)) {
+    if (!client_field_is_array(reader, field, value, place)) {
         return;
     }
     json_t *seen = json_object();
     reader->out_of_memory |= seen == NULL;
     for (size_t i = 0; !reader->out_of_memory && i < json_array_size(value); i++) {
-        const struct place here = {.up = place, .index = i};
+        const struct client_field_place here = {.up = place, .index = i};
         json_t *item = json_array_get(value, i);
-        struct client_subscription subscription = subscription_of(reader, field, item, &here);
+        struct client_subscription subscription =
+            config_list_read_subscription(reader, field, item, &here);
         if (subscription.filter == NULL) {
             continue;
         }
-        check_subscription(reader, &subscription, seen, json_is_string(item), &here);
+        config_list_check_subscription(reader, &subscription, seen, json_is_string(item), &here);
         reader->out_of_memory |= !client_subscription_append(config, &subscription);
     }
     json_decref(seen);

@@ -19,7 +19,7 @@ static const struct {
     const char *name;
     uint16_t port;
     bool tls, has_path;
-} schemes[] = {
+} config_url_schemes[] = {
     [SCHEME_MQTT] = {"mqtt", 1883, false, false},
     [SCHEME_MQTTS] = {"mqtts", 8883, true, false},
     [SCHEME_WS] = {"ws", 80, false, true},
@@ -29,38 +29,39 @@ static const struct {
 static const struct {
     const char *name;
     enum client_scheme scheme;
-} spellings[] = {
+} config_url_spellings[] = {
     {"mqtt", SCHEME_MQTT}, {"tcp", SCHEME_MQTT}, {"mqtts", SCHEME_MQTTS}, {"ssl", SCHEME_MQTTS},
     {"tls", SCHEME_MQTTS}, {"ws", SCHEME_WS},    {"wss", SCHEME_WSS},
 };
 
 const char *client_scheme_name(enum client_scheme scheme) {
-    return schemes[scheme].name;
+    return config_url_schemes[scheme].name;
 }
 
 uint16_t client_scheme_port(enum client_scheme scheme) {
-    return schemes[scheme].port;
+    return config_url_schemes[scheme].port;
 }
 
 bool client_scheme_is_tls(enum client_scheme scheme) {
-    return schemes[scheme].tls;
+    return config_url_schemes[scheme].tls;
 }
 
 bool client_scheme_has_path(enum client_scheme scheme) {
-    return schemes[scheme].has_path;
+    return config_url_schemes[scheme].has_path;
 }
 
-static bool scheme_parse(enum client_scheme *out, const char *text, size_t len) {
-    for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
-        if (strlen(spellings[i].name) == len && strncasecmp(spellings[i].name, text, len) == 0) {
-            *out = spellings[i].scheme;
+static bool config_url_parse_scheme(enum client_scheme *out, const char *text, size_t len) {
+    for (size_t i = 0; i < sizeof(config_url_spellings) / sizeof(config_url_spellings[0]); i++) {
+        if (strlen(config_url_spellings[i].name) == len &&
+            strncasecmp(config_url_spellings[i].name, text, len) == 0) {
+            *out = config_url_spellings[i].scheme;
             return true;
         }
     }
     return false;
 }
 
-static const char *port_fault(uint16_t *out, const char *text, size_t len) {
+static const char *config_url_port_fault(uint16_t *out, const char *text, size_t len) {
     static const char fault[] = "must have a port from 1 to 65535 after the colon";
     unsigned long port = 0;
     if (len < 1 || len > 5) {
@@ -77,7 +78,7 @@ static const char *port_fault(uint16_t *out, const char *text, size_t len) {
 }
 
 /* Labels of letters, digits, "-" and "_" (container networks have it), perhaps a dot at the end. */
-static bool is_host_name(const char *host, size_t len) {
+static bool config_url_is_host_name(const char *host, size_t len) {
     size_t label_len = 0;
     if (len < 1 || len > HOST_NAME_MAX_LEN) {
         return false;
@@ -97,9 +98,9 @@ static bool is_host_name(const char *host, size_t len) {
     return true;
 }
 
-static enum err host_name_parse(struct client_url *out, const char *host, size_t len,
-                                const char **fault) {
-    if (!is_host_name(host, len)) {
+static enum err config_url_parse_host_name(struct client_url *out, const char *host, size_t len,
+                                           const char **fault) {
+    if (!config_url_is_host_name(host, len)) {
         *fault = "must have a host: a name in ASCII, an IPv4 address, or an IPv6 address in "
                  "brackets";
         return ERR_ARGUMENT;
@@ -115,8 +116,8 @@ static enum err host_name_parse(struct client_url *out, const char *host, size_t
 }
 
 /* One spelling for one address, so that equal brokers compare equal. */
-static enum err ipv6_parse(struct client_url *out, const char *host, size_t len,
-                           const char **fault) {
+static enum err config_url_parse_ipv6(struct client_url *out, const char *host, size_t len,
+                                      const char **fault) {
     char text[INET6_ADDRSTRLEN] = "";
     struct in6_addr address;
     if (len < sizeof(text)) {
@@ -131,8 +132,8 @@ static enum err ipv6_parse(struct client_url *out, const char *host, size_t len,
 }
 
 /* host, host:port, [ipv6] or [ipv6]:port */
-static enum err authority_parse(struct client_url *out, const char *text, size_t len,
-                                const char **fault) {
+static enum err config_url_parse_authority(struct client_url *out, const char *text, size_t len,
+                                           const char **fault) {
     const char *end = text + len;
     const char *bracket = len > 0 && text[0] == '[' ? memchr(text, ']', len) : NULL;
     const char *colon = bracket == NULL ? memchr(text, ':', len) : bracket + 1;
@@ -144,17 +145,20 @@ static enum err authority_parse(struct client_url *out, const char *text, size_t
         return ERR_ARGUMENT;
     }
     if (colon < end) {
-        *fault = *colon == ':' ? port_fault(&out->port, colon + 1, (size_t)(end - colon - 1))
-                               : "must have nothing but a port after the brackets";
+        *fault = *colon == ':'
+                     ? config_url_port_fault(&out->port, colon + 1, (size_t)(end - colon - 1))
+                     : "must have nothing but a port after the brackets";
         if (*fault != NULL) {
             return ERR_ARGUMENT;
         }
     }
-    return bracket == NULL ? host_name_parse(out, text, (size_t)(colon - text), fault)
-                           : ipv6_parse(out, text + 1, (size_t)(bracket - text - 1), fault);
+    return bracket == NULL
+               ? config_url_parse_host_name(out, text, (size_t)(colon - text), fault)
+               : config_url_parse_ipv6(out, text + 1, (size_t)(bracket - text - 1), fault);
 }
 
-static enum err path_parse(struct client_url *out, const char *path, const char **fault) {
+static enum err config_url_parse_path(struct client_url *out, const char *path,
+                                      const char **fault) {
     if (path[0] == '\0') {
         return ERR_OK;
     }
@@ -175,7 +179,7 @@ static enum err path_parse(struct client_url *out, const char *path, const char 
     return out->path == NULL ? ERR_MEMORY : ERR_OK;
 }
 
-static const char *characters_fault(const char *text) {
+static const char *config_url_characters_fault(const char *text) {
     for (const char *c = text; *c != '\0'; c++) {
         if (*c <= ' ' || *c > '~') {
             return "must have only ASCII characters and no blanks";
@@ -184,30 +188,31 @@ static const char *characters_fault(const char *text) {
     return NULL;
 }
 
-static enum err after_scheme_parse(struct client_url *out, const char *authority,
-                                   const char **fault) {
+static enum err config_url_parse_after_scheme(struct client_url *out, const char *authority,
+                                              const char **fault) {
     size_t len = strcspn(authority, "/?#");
     if (memchr(authority, '@', len) != NULL) {
         *fault = "must have no user information: credentials go into username and password";
         return ERR_ARGUMENT;
     }
-    enum err result = authority_parse(out, authority, len, fault);
-    return result == ERR_OK ? path_parse(out, authority + len, fault) : result;
+    enum err result = config_url_parse_authority(out, authority, len, fault);
+    return result == ERR_OK ? config_url_parse_path(out, authority + len, fault) : result;
 }
 
 enum err client_url_parse(struct client_url *out, const char *text, const char **fault) {
     *out = (struct client_url){.scheme = SCHEME_MQTT};
-    *fault = characters_fault(text);
+    *fault = config_url_characters_fault(text);
     if (*fault != NULL) {
         return ERR_ARGUMENT;
     }
     const char *separator = strstr(text, "://");
-    if (separator != NULL && !scheme_parse(&out->scheme, text, (size_t)(separator - text))) {
+    if (separator != NULL &&
+        !config_url_parse_scheme(&out->scheme, text, (size_t)(separator - text))) {
         *fault = "must begin with mqtt://, mqtts://, ws:// or wss://";
         return ERR_ARGUMENT;
     }
     const char *authority = separator == NULL ? text : separator + 3;
-    enum err result = after_scheme_parse(out, authority, fault);
+    enum err result = config_url_parse_after_scheme(out, authority, fault);
     /* A URL ends its host at the first of / ? #, in the midst of a password that has one. */
     const char *cut = authority + strcspn(authority, "/?#");
     if (result == ERR_ARGUMENT && strchr(cut, '@') != NULL) {

@@ -6,35 +6,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/secret_box.h"
-#include "base/secret_source.h"
+#include "base/secrets/secret_box.h"
+#include "base/secrets/secret_source.h"
 #include "base/text.h"
 
 #define ENV_NAME_MAX   256
 #define PATH_LEN_MAX   4095
 #define SEALED_LEN_MAX 100000 /* of the longest secret */
 
-static void *member_of(const struct field *field, void *into) {
+static void *config_value_member_of(const struct client_field *field, void *into) {
     return (char *)into + field->offset;
 }
 
 /* Keeps a string just allocated; NULL: memory ran out. */
-static void keep_text(struct reader *reader, char **member, char *text) {
+static void config_value_keep_text(struct reader *reader, char **member, char *text) {
     assert(*member == NULL); /* a name occurs once in an object */
     *member = text;
     reader->out_of_memory |= text == NULL;
 }
 
-void client_read_bool(struct reader *reader, const struct field *field, json_t *value,
-                      const struct place *place, void *into) {
+void client_field_read_bool(struct reader *reader, const struct client_field *field, json_t *value,
+                            const struct client_field_place *place, void *into) {
     if (!json_is_boolean(value)) {
-        client_fault_type(reader, place, "true or false", value);
+        client_field_add_type_fault(reader, place, "true or false", value);
         return;
     }
-    *(bool *)member_of(field, into) = json_is_true(value);
+    *(bool *)config_value_member_of(field, into) = json_is_true(value);
 }
 
-static void store_integer(void *member, size_t size, int64_t number) {
+static void config_value_store_integer(void *member, size_t size, int64_t number) {
     switch (size) {
     case 1:
         *(uint8_t *)member = (uint8_t)number;
@@ -51,50 +51,51 @@ static void store_integer(void *member, size_t size, int64_t number) {
     }
 }
 
-void client_read_integer(struct reader *reader, const struct field *field, json_t *value,
-                         const struct place *place, void *into) {
+void client_field_read_integer(struct reader *reader, const struct client_field *field,
+                               json_t *value, const struct client_field_place *place, void *into) {
     char wanted[96];
     snprintf(wanted, sizeof(wanted), "a whole number from %lld to %lld", (long long)field->least,
              (long long)field->most);
     if (!json_is_integer(value)) {
-        client_fault_type(reader, place, wanted, value);
+        client_field_add_type_fault(reader, place, wanted, value);
         return;
     }
     int64_t number = json_integer_value(value);
     if (number < field->least || number > field->most) {
-        client_fault(reader, place, "must be %s, not %lld", wanted, (long long)number);
+        client_field_add_fault(reader, place, "must be %s, not %lld", wanted, (long long)number);
         return;
     }
-    store_integer(member_of(field, into), field->size, number);
+    config_value_store_integer(config_value_member_of(field, into), field->size, number);
 }
 
 /* One more than is given, so that 0 is nothing given. */
-void client_read_security_level(struct reader *reader, const struct field *field, json_t *value,
-                                const struct place *place, void *into) {
+void client_field_read_security_level(struct reader *reader, const struct client_field *field,
+                                      json_t *value, const struct client_field_place *place,
+                                      void *into) {
     uint8_t level = UINT8_MAX;
-    const struct field plain = {
+    const struct client_field plain = {
         .offset = 0, .size = sizeof(level), .least = field->least, .most = field->most};
-    client_read_integer(reader, &plain, value, place, &level);
-    *(uint8_t *)member_of(field, into) = (uint8_t)(level + 1); /* 0 after a fault */
+    client_field_read_integer(reader, &plain, value, place, &level);
+    *(uint8_t *)config_value_member_of(field, into) = (uint8_t)(level + 1); /* 0 after a fault */
 }
 
 /* Texts */
 
-static bool length_is_right(struct reader *reader, const struct field *field, size_t len,
-                            const struct place *place) {
+static bool config_value_length_is_valid(struct reader *reader, const struct client_field *field,
+                                         size_t len, const struct client_field_place *place) {
     if ((int64_t)len > field->most) {
-        client_fault(reader, place, "must have at most %lld bytes, not %zu", (long long)field->most,
-                     len);
+        client_field_add_fault(reader, place, "must have at most %lld bytes, not %zu",
+                               (long long)field->most, len);
         return false;
     }
     if ((int64_t)len < field->least) {
-        client_fault(reader, place, "must not be empty");
+        client_field_add_fault(reader, place, "must not be empty");
         return false;
     }
     return true;
 }
 
-static int choice_index(const char *const *choices, const char *text) {
+static int config_value_choice_index(const char *const *choices, const char *text) {
     for (int i = 0; choices[i] != NULL; i++) {
         if (strcmp(choices[i], text) == 0) {
             return i;
@@ -103,73 +104,73 @@ static int choice_index(const char *const *choices, const char *text) {
     return -1;
 }
 
-static void fault_choice(struct reader *reader, const struct place *place,
-                         const char *const *choices) {
+static void config_value_fault_choice(struct reader *reader, const struct client_field_place *place,
+                                      const char *const *choices) {
     char list[128] = "";
     for (size_t i = 0; choices[i] != NULL; i++) {
         size_t at = strlen(list);
         const char *divider = i == 0 ? "" : choices[i + 1] == NULL ? " or " : ", ";
         snprintf(list + at, sizeof(list) - at, "%s\"%s\"", divider, choices[i]);
     }
-    client_fault(reader, place, "must be %s", list);
+    client_field_add_fault(reader, place, "must be %s", list);
 }
 
-const char *client_text_of(struct reader *reader, const struct field *field, json_t *value,
-                           const struct place *place) {
+const char *client_field_text(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place) {
     if (!json_is_string(value)) {
-        client_fault_type(reader, place, "a string", value);
+        client_field_add_type_fault(reader, place, "a string", value);
         return NULL;
     }
     const char *text = json_string_value(value);
     size_t len = json_string_length(value);
-    if (!length_is_right(reader, field, len, place)) {
+    if (!config_value_length_is_valid(reader, field, len, place)) {
         return NULL;
     }
     if (memchr(text, '\0', len) != NULL) {
-        client_fault(reader, place, "must not hold U+0000");
+        client_field_add_fault(reader, place, "must not hold U+0000");
         return NULL;
     }
     const char *fault = field->check == NULL ? NULL : field->check(text, len);
     if (fault != NULL) {
-        client_fault(reader, place, "%s", fault);
+        client_field_add_fault(reader, place, "%s", fault);
         return NULL;
     }
-    if (field->choices != NULL && choice_index(field->choices, text) < 0) {
-        fault_choice(reader, place, field->choices);
+    if (field->choices != NULL && config_value_choice_index(field->choices, text) < 0) {
+        config_value_fault_choice(reader, place, field->choices);
         return NULL;
     }
     return text;
 }
 
-void client_read_text(struct reader *reader, const struct field *field, json_t *value,
-                      const struct place *place, void *into) {
-    const char *text = client_text_of(reader, field, value, place);
+void client_field_read_text(struct reader *reader, const struct client_field *field, json_t *value,
+                            const struct client_field_place *place, void *into) {
+    const char *text = client_field_text(reader, field, value, place);
     if (text != NULL) {
-        keep_text(reader, member_of(field, into), text_dup(text));
+        config_value_keep_text(reader, config_value_member_of(field, into), text_dup(text));
     }
 }
 
-static bool is_env_name(const char *name) {
+static bool config_value_is_env_name(const char *name) {
     static const char ALLOWED[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
     size_t len = strlen(name);
     return len > 0 && len <= ENV_NAME_MAX && strspn(name, ALLOWED) == len;
 }
 
-static bool is_secret_path(const char *path) {
+static bool config_value_is_secret_path(const char *path) {
     size_t len = strlen(path);
     return path[0] == '/' && len <= PATH_LEN_MAX && text_is_utf8(path, len) &&
            !text_has_control(path, len) && strstr(path, "/../") == NULL;
 }
 
-char *client_secret_reference(const json_t *value, const char **why) {
+char *client_field_secret_reference(const json_t *value, const char **why) {
     const char *file = json_string_value(json_object_get(value, "file"));
     const char *env = json_string_value(json_object_get(value, "env"));
     char *source = NULL;
     if (json_object_size(value) != 1 || (file == NULL && env == NULL)) {
         *why = "must be the secret, or {\"file\": path}, or {\"env\": name}";
-    } else if (file != NULL && !is_secret_path(file)) {
+    } else if (file != NULL && !config_value_is_secret_path(file)) {
         *why = "must name the absolute path of a file, without \"..\"";
-    } else if (env != NULL && !is_env_name(env)) {
+    } else if (env != NULL && !config_value_is_env_name(env)) {
         *why = "must name a variable of letters, digits and _";
     } else if (asprintf(&source, "%s%s", file != NULL ? SECRET_FROM_FILE : SECRET_FROM_ENV,
                         file != NULL ? file : env) < 0) {
@@ -179,15 +180,15 @@ char *client_secret_reference(const json_t *value, const char **why) {
 }
 
 /* The text as given, encrypted or not; the node that runs the client decrypts it. */
-void client_read_secret(struct reader *reader, const struct field *field, json_t *value,
-                        const struct place *place, void *into) {
+void client_field_read_secret(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place, void *into) {
     if (json_is_object(value)) {
         const char *why = NULL;
-        char *source = client_secret_reference(value, &why);
+        char *source = client_field_secret_reference(value, &why);
         if (source != NULL || why == NULL) {
-            keep_text(reader, (char **)((char *)into + field->offset_from), source);
+            config_value_keep_text(reader, (char **)((char *)into + field->offset_from), source);
         } else {
-            client_fault(reader, place, "%s", why);
+            client_field_add_fault(reader, place, "%s", why);
         }
         return;
     }
@@ -195,29 +196,31 @@ void client_read_secret(struct reader *reader, const struct field *field, json_t
     if (text != NULL && secret_is_sealed(text)) {
         if (json_string_length(value) > SEALED_LEN_MAX ||
             strlen(text) != json_string_length(value)) {
-            client_fault(reader, place, "begins with " SECRET_SEALED " but is no encrypted secret");
+            client_field_add_fault(reader, place,
+                                   "begins with " SECRET_SEALED " but is no encrypted secret");
         } else {
-            keep_text(reader, member_of(field, into), text_dup(text));
+            config_value_keep_text(reader, config_value_member_of(field, into), text_dup(text));
         }
         return;
     }
-    client_read_text(reader, field, value, place, into);
+    client_field_read_text(reader, field, value, place, into);
 }
 
 /* Into an enum whose values are the indices of the choices. */
-void client_read_choice(struct reader *reader, const struct field *field, json_t *value,
-                        const struct place *place, void *into) {
-    const char *text = client_text_of(reader, field, value, place);
+void client_field_read_choice(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place, void *into) {
+    const char *text = client_field_text(reader, field, value, place);
     if (text != NULL) {
-        store_integer(member_of(field, into), field->size, choice_index(field->choices, text));
+        config_value_store_integer(config_value_member_of(field, into), field->size,
+                                   config_value_choice_index(field->choices, text));
     }
 }
 
 /* The broker: judged as a whole by the rules of client_config.c */
 
 /* A number; written by hand also as the decimal string that form inputs give. */
-void client_read_port(struct reader *reader, const struct field *field, json_t *value,
-                      const struct place *place, void *into) {
+void client_field_read_port(struct reader *reader, const struct client_field *field, json_t *value,
+                            const struct client_field_place *place, void *into) {
     (void)into;
     int64_t port = -1;
     if (json_is_integer(value)) {
@@ -229,13 +232,14 @@ void client_read_port(struct reader *reader, const struct field *field, json_t *
         port = is_number ? strtol(text, NULL, 10) : -1;
     }
     if (port < field->least || port > field->most) {
-        client_fault(reader, place, "must be a port, a number from 1 to 65535");
+        client_field_add_fault(reader, place, "must be a port, a number from 1 to 65535");
         return;
     }
     reader->port = (uint16_t)port;
 }
 
-static void read_address(struct reader *reader, const char *text, const struct place *place) {
+static void config_value_read_address(struct reader *reader, const char *text,
+                                      const struct client_field_place *place) {
     const char *fault = NULL;
     if (reader->url.host != NULL) {
         return; /* both broker and url: a fault of its own */
@@ -248,95 +252,97 @@ static void read_address(struct reader *reader, const char *text, const struct p
     if (result == ERR_MEMORY) {
         reader->out_of_memory = true;
     } else {
-        client_fault(reader, place, "%s", fault);
+        client_field_add_fault(reader, place, "%s", fault);
     }
 }
 
-void client_read_broker(struct reader *reader, const struct field *field, json_t *value,
-                        const struct place *place, void *into) {
+void client_field_read_broker(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place, void *into) {
     (void)into;
-    const char *text = client_text_of(reader, field, value, place);
+    const char *text = client_field_text(reader, field, value, place);
     if (text != NULL) {
-        read_address(reader, text, place);
+        config_value_read_address(reader, text, place);
     }
 }
 
-void client_read_url(struct reader *reader, const struct field *field, json_t *value,
-                     const struct place *place, void *into) {
+void client_field_read_url(struct reader *reader, const struct client_field *field, json_t *value,
+                           const struct client_field_place *place, void *into) {
     (void)into;
-    const char *text = client_text_of(reader, field, value, place);
+    const char *text = client_field_text(reader, field, value, place);
     if (text == NULL) {
         return;
     }
     if (strstr(text, "://") == NULL) {
-        client_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
+        client_field_add_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
         return;
     }
-    read_address(reader, text, place);
+    config_value_read_address(reader, text, place);
 }
 
 /* Bytes, as base64 */
 
 /* NULL: a fault was added, or memory ran out. */
-static uint8_t *bytes_of(struct reader *reader, const struct field *field, const json_t *value,
-                         const struct place *place, size_t *len) {
+static uint8_t *config_value_bytes_of(struct reader *reader, const struct client_field *field,
+                                      const json_t *value, const struct client_field_place *place,
+                                      size_t *len) {
     uint8_t *bytes = NULL;
     if (!json_is_string(value)) {
-        client_fault_type(reader, place, "a string", value);
+        client_field_add_type_fault(reader, place, "a string", value);
         return NULL;
     }
     enum err result =
         text_base64_decode(json_string_value(value), json_string_length(value), &bytes, len);
     if (result == ERR_ARGUMENT) {
-        client_fault(reader, place, "must be base64 of RFC 4648 section 4, with padding");
+        client_field_add_fault(reader, place, "must be base64 of RFC 4648 section 4, with padding");
     } else if (result != ERR_OK) {
         reader->out_of_memory = true;
     } else if ((int64_t)*len > field->most) {
-        client_fault(reader, place, "must hold at most %lld bytes, not %zu", (long long)field->most,
-                     *len);
+        client_field_add_fault(reader, place, "must hold at most %lld bytes, not %zu",
+                               (long long)field->most, *len);
         free(bytes);
         bytes = NULL;
     }
     return bytes;
 }
 
-void client_read_base64(struct reader *reader, const struct field *field, json_t *value,
-                        const struct place *place, void *into) {
+void client_field_read_base64(struct reader *reader, const struct client_field *field,
+                              json_t *value, const struct client_field_place *place, void *into) {
     size_t len = 0;
-    uint8_t *bytes = bytes_of(reader, field, value, place, &len);
+    uint8_t *bytes = config_value_bytes_of(reader, field, value, place, &len);
     if (bytes != NULL) {
-        *(uint8_t **)member_of(field, into) = bytes;
+        *(uint8_t **)config_value_member_of(field, into) = bytes;
         *(size_t *)((char *)into + field->offset_count) = len;
     }
 }
 
 /* The payload of a will, as text or as base64 */
 
-static bool payload_is_first(struct reader *reader, const struct client_will *will,
-                             const struct place *place) {
+static bool config_value_payload_is_first(struct reader *reader, const struct client_will *will,
+                                          const struct client_field_place *place) {
     if (will->payload != NULL) {
-        client_fault(reader, place, "must stand alone: either payload or payload_base64");
+        client_field_add_fault(reader, place, "must stand alone: either payload or payload_base64");
     }
     return will->payload == NULL;
 }
 
-void client_read_payload(struct reader *reader, const struct field *field, json_t *value,
-                         const struct place *place, void *into) {
+void client_field_read_payload(struct reader *reader, const struct client_field *field,
+                               json_t *value, const struct client_field_place *place, void *into) {
     struct client_will *will = into;
-    const char *text = client_text_of(reader, field, value, place);
-    if (text != NULL && payload_is_first(reader, will, place)) {
+    const char *text = client_field_text(reader, field, value, place);
+    if (text != NULL && config_value_payload_is_first(reader, will, place)) {
         will->payload = (uint8_t *)text_dup(text);
         will->payload_len = strlen(text);
         reader->out_of_memory |= will->payload == NULL;
     }
 }
 
-void client_read_payload_base64(struct reader *reader, const struct field *field, json_t *value,
-                                const struct place *place, void *into) {
+void client_field_read_payload_base64(struct reader *reader, const struct client_field *field,
+                                      json_t *value, const struct client_field_place *place,
+                                      void *into) {
     struct client_will *will = into;
     size_t len = 0;
-    uint8_t *payload = bytes_of(reader, field, value, place, &len);
-    if (payload == NULL || !payload_is_first(reader, will, place)) {
+    uint8_t *payload = config_value_bytes_of(reader, field, value, place, &len);
+    if (payload == NULL || !config_value_payload_is_first(reader, will, place)) {
         free(payload);
         return;
     }

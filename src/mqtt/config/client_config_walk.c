@@ -15,7 +15,7 @@
 
 /* Appends "/" and the segment, escaped (RFC 6901 section 3). False: no room, nothing appended, so
  * that a pointer is never cut within a segment. */
-static bool segment_append(char *pointer, size_t size, const char *segment) {
+static bool config_walk_segment_append(char *pointer, size_t size, const char *segment) {
     size_t start = strlen(pointer);
     size_t at = start;
     pointer[at++] = '/';
@@ -34,22 +34,24 @@ static bool segment_append(char *pointer, size_t size, const char *segment) {
 }
 
 /* As deep as tables nest: three levels. */
-static bool pointer_render(char *pointer, size_t size, const struct place *place) {
+static bool config_walk_pointer_render(char *pointer, size_t size,
+                                       const struct client_field_place *place) {
     char index[24];
     if (place == NULL) {
         pointer[0] = '\0';
         return true;
     }
-    if (!pointer_render(pointer, size, place->up) || strlen(pointer) + 2 > size) {
+    if (!config_walk_pointer_render(pointer, size, place->up) || strlen(pointer) + 2 > size) {
         return false;
     }
     snprintf(index, sizeof(index), "%zu", place->index);
-    return segment_append(pointer, size, place->name == NULL ? index : place->name);
+    return config_walk_segment_append(pointer, size, place->name == NULL ? index : place->name);
 }
 
 /* Faults */
 
-void client_fault(struct reader *reader, const struct place *place, const char *format, ...) {
+void client_field_add_fault(struct reader *reader, const struct client_field_place *place,
+                            const char *format, ...) {
     struct client_faults *faults = reader->faults;
     if (faults->count >= CLIENT_FAULTS_MAX) {
         return;
@@ -59,10 +61,10 @@ void client_fault(struct reader *reader, const struct place *place, const char *
     va_start(arguments, format);
     vsnprintf(fault->detail, sizeof(fault->detail), format, arguments);
     va_end(arguments);
-    (void)pointer_render(fault->pointer, sizeof(fault->pointer), place);
+    (void)config_walk_pointer_render(fault->pointer, sizeof(fault->pointer), place);
 }
 
-static const char *type_name(const json_t *value) {
+static const char *config_walk_type_name(const json_t *value) {
     switch (json_typeof(value)) {
     case JSON_OBJECT:
         return "an object";
@@ -83,15 +85,17 @@ static const char *type_name(const json_t *value) {
     return "null";
 }
 
-void client_fault_type(struct reader *reader, const struct place *place, const char *wanted,
-                       const json_t *value) {
-    client_fault(reader, place, "must be %s, not %s", wanted, type_name(value));
+void client_field_add_type_fault(struct reader *reader, const struct client_field_place *place,
+                                 const char *wanted, const json_t *value) {
+    client_field_add_fault(reader, place, "must be %s, not %s", wanted,
+                           config_walk_type_name(value));
 }
 
 /* Unknown fields */
 
 /* The known name that was probably meant; NULL: none is near. */
-static const char *nearest_name(const struct field_table *table, const char *name) {
+static const char *config_walk_nearest_name(const struct client_field_table *table,
+                                            const char *name) {
     size_t len = strlen(name);
     const char *nearest = NULL;
     size_t best = len < 4 ? 2 : len < 8 ? 3 : 4; /* only nearer ones count */
@@ -99,8 +103,8 @@ static const char *nearest_name(const struct field_table *table, const char *nam
         return NULL;
     }
     for (size_t i = 0; i < table->count; i++) {
-        const struct field *field = &table->rows[i];
-        if (field->flags & FIELD_INTERNAL) {
+        const struct client_field *field = &table->rows[i];
+        if (field->flags & CLIENT_FIELD_INTERNAL) {
             continue;
         }
         assert(strlen(field->name) <= SUGGEST_LEN_MAX);
@@ -117,7 +121,7 @@ static const char *nearest_name(const struct field_table *table, const char *nam
 }
 
 /* The start of a name from outside, not cut within a character. */
-static void name_shorten(char out[NAME_SHOWN_LEN + 4], const char *name) {
+static void config_walk_name_shorten(char out[NAME_SHOWN_LEN + 4], const char *name) {
     size_t len = strnlen(name, NAME_SHOWN_LEN + 1);
     if (len > NAME_SHOWN_LEN) {
         len = NAME_SHOWN_LEN;
@@ -132,24 +136,26 @@ static void name_shorten(char out[NAME_SHOWN_LEN + 4], const char *name) {
     memcpy(out, name, len);
 }
 
-static void fault_unknown(struct reader *reader, const struct field_table *table, const char *name,
-                          const struct place *place) {
+static void config_walk_fault_unknown(struct reader *reader, const struct client_field_table *table,
+                                      const char *name, const struct client_field_place *place) {
     char shown[NAME_SHOWN_LEN + 4];
     if (reader->faults->count >= CLIENT_FAULTS_MAX) {
         return; /* a document may have a million of them */
     }
-    const char *nearest = nearest_name(table, name);
-    name_shorten(shown, name);
+    const char *nearest = config_walk_nearest_name(table, name);
+    config_walk_name_shorten(shown, name);
     if (nearest != NULL) {
-        client_fault(reader, place, "unknown field \"%s\", did you mean %s?", shown, nearest);
+        client_field_add_fault(reader, place, "unknown field \"%s\", did you mean %s?", shown,
+                               nearest);
     } else {
-        client_fault(reader, place, "unknown field \"%s\", it must be left out", shown);
+        client_field_add_fault(reader, place, "unknown field \"%s\", it must be left out", shown);
     }
 }
 
 /* The walk */
 
-const struct field *client_field_find(const struct field_table *table, const char *name) {
+const struct client_field *client_field_find(const struct client_field_table *table,
+                                             const char *name) {
     for (size_t i = 0; i < table->count; i++) {
         if (strcmp(table->rows[i].name, name) == 0) {
             return &table->rows[i];
@@ -159,14 +165,14 @@ const struct field *client_field_find(const struct field_table *table, const cha
 }
 
 /* The version is looked up in the document, because fields come in any order. */
-static bool version_allows(struct reader *reader, const struct field *field,
-                           const struct place *place) {
-    if (!(field->flags & FIELD_MQTT5)) {
+static bool config_walk_version_allows(struct reader *reader, const struct client_field *field,
+                                       const struct client_field_place *place) {
+    if (!(field->flags & CLIENT_FIELD_MQTT5)) {
         return true;
     }
     if (json_integer_value(json_object_get(reader->document, "protocol_version")) == 4) {
-        client_fault(reader, place,
-                     "is a field of MQTT 5, so it must be left out or protocol_version be 5");
+        client_field_add_fault(
+            reader, place, "is a field of MQTT 5, so it must be left out or protocol_version be 5");
         return false;
     }
     reader->has_mqtt5 = true;
@@ -174,54 +180,56 @@ static bool version_allows(struct reader *reader, const struct field *field,
 }
 
 /* An update has put what is stored in its place (client_config_keep_secrets). */
-static bool mask_refused(struct reader *reader, const struct field *field, const json_t *value,
-                         const struct place *place) {
-    bool is_secret = (field->flags & (FIELD_SECRET | FIELD_SECRET_PEM)) != 0;
-    if (reader->source != CLIENT_FROM_API || !is_secret || !client_is_mask(value)) {
+static bool config_walk_mask_refused(struct reader *reader, const struct client_field *field,
+                                     const json_t *value, const struct client_field_place *place) {
+    bool is_secret = (field->flags & (CLIENT_FIELD_SECRET | CLIENT_FIELD_SECRET_PEM)) != 0;
+    if (reader->source != CLIENT_FROM_API || !is_secret || !client_field_is_mask(value)) {
         return false;
     }
-    client_fault(reader, place,
-                 "stands for a secret that is stored for this broker, and none is: give it itself");
+    client_field_add_fault(
+        reader, place,
+        "stands for a secret that is stored for this broker, and none is: give it itself");
     return true;
 }
 
-static void read_one(struct reader *reader, const struct field_table *table, json_t *value,
-                     const struct place *place, void *into) {
-    const struct field *field = client_field_find(table, place->name);
-    bool hidden =
-        field != NULL && (field->flags & FIELD_INTERNAL) && reader->source == CLIENT_FROM_API;
+static void config_walk_read_one(struct reader *reader, const struct client_field_table *table,
+                                 json_t *value, const struct client_field_place *place,
+                                 void *into) {
+    const struct client_field *field = client_field_find(table, place->name);
+    bool hidden = field != NULL && (field->flags & CLIENT_FIELD_INTERNAL) &&
+                  reader->source == CLIENT_FROM_API;
     if (field == NULL || hidden) {
         if (reader->source == CLIENT_FROM_API) {
-            fault_unknown(reader, table, place->name, place);
+            config_walk_fault_unknown(reader, table, place->name, place);
         }
         return;
     }
-    if (mask_refused(reader, field, value, place)) {
+    if (config_walk_mask_refused(reader, field, value, place)) {
         return;
     }
-    if (!json_is_null(value) && version_allows(reader, field, place)) {
+    if (!json_is_null(value) && config_walk_version_allows(reader, field, place)) {
         field->read(reader, field, value, place, into);
     }
 }
 
-bool client_fields_read(struct reader *reader, const struct field_table *table, json_t *object,
-                        const struct place *place, void *into) {
+bool client_fields_read(struct reader *reader, const struct client_field_table *table,
+                        json_t *object, const struct client_field_place *place, void *into) {
     const char *name;
     json_t *value;
     if (!json_is_object(object)) {
-        client_fault_type(reader, place, "an object", object);
+        client_field_add_type_fault(reader, place, "an object", object);
         return false;
     }
     json_object_foreach(object, name, value) {
-        const struct place here = {.up = place, .name = name};
-        read_one(reader, table, value, &here, into);
+        const struct client_field_place here = {.up = place, .name = name};
+        config_walk_read_one(reader, table, value, &here, into);
     }
     for (size_t i = 0; i < table->count; i++) {
-        const struct field *field = &table->rows[i];
-        const struct place missing = {.up = place, .name = field->name};
+        const struct client_field *field = &table->rows[i];
+        const struct client_field_place missing = {.up = place, .name = field->name};
         value = json_object_get(object, field->name);
-        if ((field->flags & FIELD_REQUIRED) && (value == NULL || json_is_null(value))) {
-            client_fault(reader, &missing, "is missing and must be given");
+        if ((field->flags & CLIENT_FIELD_REQUIRED) && (value == NULL || json_is_null(value))) {
+            client_field_add_fault(reader, &missing, "is missing and must be given");
         }
     }
     return true;

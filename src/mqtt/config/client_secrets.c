@@ -1,12 +1,12 @@
 /* What is done with the secrets of a configuration, in its document and in its struct: two walks by
  * the table of fields, so that a new secret is treated by its row alone. Owns nothing; any thread.
  */
-#include "mqtt/client_secrets.h"
+#include "mqtt/config/client_secrets.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/secret_source.h"
+#include "base/secrets/secret_source.h"
 #include "base/text.h"
 #include "client_config_fields.h"
 
@@ -15,39 +15,40 @@
 #define HEADERS_POINTER "/websocket/headers"
 #define URLS_POINTER    "/urls" /* of each, so that they may change places */
 
-static void wipe(char *secret) {
+static void client_secrets_wipe(char *secret) {
     if (secret != NULL) {
         explicit_bzero(secret, strlen(secret));
         free(secret);
     }
 }
 
-static bool is_object_row(const struct field *field) {
-    return field->read == client_read_object;
+static bool client_secrets_is_object_row(const struct client_field *field) {
+    return field->read == client_field_read_object;
 }
 
 /* Is it to be kept from whoever reads Redis? The path of a key is not; nor is "", which is none. */
-static bool is_plain_secret(const struct field *field, const char *text) {
-    bool is_path = (field->flags & FIELD_SECRET_PEM) && text[0] == '/';
+static bool client_secrets_is_plain_secret(const struct client_field *field, const char *text) {
+    bool is_path = (field->flags & CLIENT_FIELD_SECRET_PEM) && text[0] == '/';
     return text[0] != '\0' && !is_path && !secret_is_sealed(text);
 }
 
 /* Of a URL its query, in which brokers take credentials; else all. NULL: nothing. */
-static const char *secret_part(const struct field *field, const char *text) {
-    if (field->read == client_read_secret || field->read == client_read_headers) {
+static const char *client_secrets_part_of(const struct client_field *field, const char *text) {
+    if (field->read == client_field_read_secret || field->read == client_field_read_headers) {
         return text;
     }
-    const char *mark = field->flags & FIELD_URL ? strchr(text, '?') : NULL;
+    const char *mark = field->flags & CLIENT_FIELD_URL ? strchr(text, '?') : NULL;
     return mark != NULL ? mark + 1 : NULL;
 }
 
 /* A text with another secret part, which is its end. */
-static char *with_part(const char *text, const char *part, const char *other) {
+static char *client_secrets_with_part(const char *text, const char *part, const char *other) {
     char *whole;
     return asprintf(&whole, "%.*s%s", (int)(part - text), text, other) >= 0 ? whole : NULL;
 }
 
-static void add_fault(struct client_faults *faults, const char *pointer, const char *detail) {
+static void client_secrets_add_fault(struct client_faults *faults, const char *pointer,
+                                     const char *detail) {
     if (faults == NULL || faults->count >= CLIENT_FAULTS_MAX) {
         return;
     }
@@ -58,57 +59,60 @@ static void add_fault(struct client_faults *faults, const char *pointer, const c
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-struct document_walk {
+struct client_secrets_document_walk {
     const char *id;
     struct secret_box *box;
     bool changed;
     struct client_faults *faults;
     enum err result;
     /* What is done with a text at a secret's place. A new text, or NULL: it stays. */
-    char *(*visit)(struct document_walk *walk, const struct field *field, const char *pointer,
-                   const char *text);
+    char *(*visit)(struct client_secrets_document_walk *walk, const struct client_field *field,
+                   const char *pointer, const char *text);
 };
 
 /* What is to stand in the place of a text; NULL: nothing new. */
-static json_t *walk_text(struct document_walk *walk, const struct field *field, const char *pointer,
-                         const char *text) {
+static json_t *client_secrets_walk_text(struct client_secrets_document_walk *walk,
+                                        const struct client_field *field, const char *pointer,
+                                        const char *text) {
     json_t *value = NULL;
-    const char *part = secret_part(field, text);
+    const char *part = client_secrets_part_of(field, text);
     char *other = part != NULL ? walk->visit(walk, field, pointer, part) : NULL;
-    char *whole = other != NULL ? with_part(text, part, other) : NULL;
-    if (other != NULL && (field->flags & FIELD_URL) && whole != NULL &&
+    char *whole = other != NULL ? client_secrets_with_part(text, part, other) : NULL;
+    if (other != NULL && (field->flags & CLIENT_FIELD_URL) && whole != NULL &&
         strlen(whole) > CLIENT_URL_LEN_MAX) {
-        add_fault(walk->faults, pointer, "is too long with its query encrypted");
+        client_secrets_add_fault(walk->faults, pointer, "is too long with its query encrypted");
         walk->result = ERR_ARGUMENT;
     } else if (other != NULL && (whole == NULL || (value = json_string(whole)) == NULL)) {
         walk->result = ERR_MEMORY;
     }
     walk->changed |= other != NULL;
-    wipe(other);
-    wipe(whole);
+    client_secrets_wipe(other);
+    client_secrets_wipe(whole);
     return value;
 }
 
-static void walk_urls(struct document_walk *walk, const struct field *field, json_t *urls) {
+static void client_secrets_walk_urls(struct client_secrets_document_walk *walk,
+                                     const struct client_field *field, json_t *urls) {
     size_t i;
     json_t *value;
     json_array_foreach(urls, i, value) {
-        json_t *now = json_is_string(value)
-                          ? walk_text(walk, field, URLS_POINTER, json_string_value(value))
-                          : NULL;
+        json_t *now = json_is_string(value) ? client_secrets_walk_text(walk, field, URLS_POINTER,
+                                                                       json_string_value(value))
+                                            : NULL;
         if (now != NULL && json_array_set_new(urls, i, now) != 0) {
             walk->result = ERR_MEMORY;
         }
     }
 }
 
-static void walk_map(struct document_walk *walk, const struct field *field, json_t *map,
-                     const char *pointer) {
+static void client_secrets_walk_map(struct client_secrets_document_walk *walk,
+                                    const struct client_field *field, json_t *map,
+                                    const char *pointer) {
     const char *name;
     json_t *value;
     json_object_foreach(map, name, value) {
         json_t *now = json_is_string(value)
-                          ? walk_text(walk, field, pointer, json_string_value(value))
+                          ? client_secrets_walk_text(walk, field, pointer, json_string_value(value))
                           : NULL;
         if (now != NULL && json_object_set_new(map, name, now) != 0) {
             walk->result = ERR_MEMORY;
@@ -117,22 +121,24 @@ static void walk_map(struct document_walk *walk, const struct field *field, json
 }
 
 /* Recursion as deep as the tables nest. */
-static void walk_document(struct document_walk *walk, const struct field_table *table,
-                          json_t *object, const char *pointer) {
+static void client_secrets_walk_document(struct client_secrets_document_walk *walk,
+                                         const struct client_field_table *table, json_t *object,
+                                         const char *pointer) {
     for (size_t i = 0; i < table->count; i++) {
-        const struct field *field = &table->rows[i];
+        const struct client_field *field = &table->rows[i];
         json_t *value = json_object_get(object, field->name);
         char here[POINTER_LEN];
         snprintf(here, sizeof(here), "%s/%s", pointer, field->name);
-        if (is_object_row(field)) {
-            walk_document(walk, field->members, value, here);
-        } else if ((field->flags & FIELD_URL) && json_is_array(value)) {
-            walk_urls(walk, field, value);
-        } else if (field->read == client_read_headers && json_is_object(value)) {
-            walk_map(walk, field, value, here);
+        if (client_secrets_is_object_row(field)) {
+            client_secrets_walk_document(walk, field->members, value, here);
+        } else if ((field->flags & CLIENT_FIELD_URL) && json_is_array(value)) {
+            client_secrets_walk_urls(walk, field, value);
+        } else if (field->read == client_field_read_headers && json_is_object(value)) {
+            client_secrets_walk_map(walk, field, value, here);
         } else if (json_is_string(value)) {
-            json_t *now = walk_text(walk, field, field->flags & FIELD_URL ? URL_POINTER : here,
-                                    json_string_value(value));
+            json_t *now = client_secrets_walk_text(
+                walk, field, field->flags & CLIENT_FIELD_URL ? URL_POINTER : here,
+                json_string_value(value));
             if (now != NULL && json_object_set_new(object, field->name, now) != 0) {
                 walk->result = ERR_MEMORY;
             }
@@ -140,7 +146,8 @@ static void walk_document(struct document_walk *walk, const struct field_table *
     }
 }
 
-static char *seal_plain(struct document_walk *walk, const char *pointer, const char *secret) {
+static char *client_secrets_seal_plain(struct client_secrets_document_walk *walk,
+                                       const char *pointer, const char *secret) {
     char *sealed = NULL;
     enum err result = secret_seal(walk->box, walk->id, pointer, secret, &sealed);
     if (result != ERR_OK && result != ERR_UNSUPPORTED) {
@@ -149,10 +156,11 @@ static char *seal_plain(struct document_walk *walk, const char *pointer, const c
     return sealed;
 }
 
-static char *seal(struct document_walk *walk, const struct field *field, const char *pointer,
-                  const char *text) {
-    if (is_plain_secret(field, text)) {
-        return seal_plain(walk, pointer, text);
+static char *client_secrets_seal_text(struct client_secrets_document_walk *walk,
+                                      const struct client_field *field, const char *pointer,
+                                      const char *text) {
+    if (client_secrets_is_plain_secret(field, text)) {
+        return client_secrets_seal_plain(walk, pointer, text);
     }
     if (!secret_is_sealed(text)) {
         return NULL;
@@ -162,30 +170,34 @@ static char *seal(struct document_walk *walk, const struct field *field, const c
     bool newest = true;
     enum err result = secret_open(walk->box, walk->id, pointer, text, &secret, &newest, fault);
     if (result == ERR_ARGUMENT) {
-        add_fault(walk->faults, pointer, fault);
+        client_secrets_add_fault(walk->faults, pointer, fault);
     }
     if (result != ERR_OK) {
         walk->result = result;
     } else if (!newest) {
-        sealed = seal_plain(walk, pointer, secret);
+        sealed = client_secrets_seal_plain(walk, pointer, secret);
     }
-    wipe(secret);
+    client_secrets_wipe(secret);
     return sealed;
 }
 
 enum err client_secrets_seal(json_t *document, const char *id, struct secret_box *box,
                              bool *changed, struct client_faults *faults) {
-    struct document_walk walk = {
-        .id = id, .box = box, .faults = faults, .result = ERR_OK, .visit = seal};
-    walk_document(&walk, &client_fields, document, "");
+    struct client_secrets_document_walk walk = {.id = id,
+                                                .box = box,
+                                                .faults = faults,
+                                                .result = ERR_OK,
+                                                .visit = client_secrets_seal_text};
+    client_secrets_walk_document(&walk, &client_fields, document, "");
     if (changed != NULL) {
         *changed = walk.changed;
     }
     return walk.result;
 }
 
-static char *unseal(struct document_walk *walk, const struct field *field, const char *pointer,
-                    const char *text) {
+static char *client_secrets_unseal_text(struct client_secrets_document_walk *walk,
+                                        const struct client_field *field, const char *pointer,
+                                        const char *text) {
     (void)field;
     char fault[SECRET_BOX_FAULT_LEN];
     char *secret = NULL;
@@ -198,13 +210,14 @@ static char *unseal(struct document_walk *walk, const struct field *field, const
 }
 
 void client_secrets_open_document(json_t *document, const char *id, struct secret_box *box) {
-    struct document_walk walk = {.id = id, .box = box, .result = ERR_OK, .visit = unseal};
-    walk_document(&walk, &client_fields, document, "");
+    struct client_secrets_document_walk walk = {
+        .id = id, .box = box, .result = ERR_OK, .visit = client_secrets_unseal_text};
+    client_secrets_walk_document(&walk, &client_fields, document, "");
 }
 
 /* ---- configurations -------------------------------------------------------------------------- */
 
-struct config_walk {
+struct client_secrets_config_walk {
     const char *id;
     struct secret_box *box;
     const struct conf *conf;
@@ -212,27 +225,29 @@ struct config_walk {
     char *fault; /* CLIENT_SECRETS_FAULT_LEN */
     struct client_secret_keys *keys;
     /* secret and from: of the configuration that is changed; other: the secret of the other one. */
-    enum err (*visit)(struct config_walk *walk, const struct field *field, const char *pointer,
-                      char **secret, char *const *from, const char *other);
+    enum err (*visit)(struct client_secrets_config_walk *walk, const struct client_field *field,
+                      const char *pointer, char **secret, char *const *from, const char *other);
 };
 
 /* Of a struct, and of another of the same kind beside it; stops at the first error. */
-static enum err walk_config(struct config_walk *walk, const struct field_table *table, void *into,
-                            const void *beside, const char *pointer) {
+static enum err client_secrets_walk_config(struct client_secrets_config_walk *walk,
+                                           const struct client_field_table *table, void *into,
+                                           const void *beside, const char *pointer) {
     enum err result = ERR_OK;
     for (size_t i = 0; i < table->count && result == ERR_OK; i++) {
-        const struct field *field = &table->rows[i];
+        const struct client_field *field = &table->rows[i];
         char here[POINTER_LEN];
         char *at = (char *)into + field->offset;
         const char *other = (const char *)beside + field->offset;
         snprintf(here, sizeof(here), "%s/%s", pointer, field->name);
-        if (is_object_row(field)) {
+        if (client_secrets_is_object_row(field)) {
             void *object = *(void **)at;
             const void *other_object = *(void *const *)other;
-            result = object != NULL && other_object != NULL
-                         ? walk_config(walk, field->members, object, other_object, here)
-                         : ERR_OK;
-        } else if (field->read == client_read_secret) {
+            result =
+                object != NULL && other_object != NULL
+                    ? client_secrets_walk_config(walk, field->members, object, other_object, here)
+                    : ERR_OK;
+        } else if (field->read == client_field_read_secret) {
             result = walk->visit(walk, field, here, (char **)at,
                                  (char *const *)((char *)into + field->offset_from),
                                  *(char *const *)other);
@@ -241,8 +256,9 @@ static enum err walk_config(struct config_walk *walk, const struct field_table *
     return result;
 }
 
-static enum err open_one(struct config_walk *walk, const struct field *field, const char *pointer,
-                         char **secret, char *const *from, const char *other) {
+static enum err client_secrets_open_one(struct client_secrets_config_walk *walk,
+                                        const struct client_field *field, const char *pointer,
+                                        char **secret, char *const *from, const char *other) {
     (void)field;
     (void)from;
     (void)other;
@@ -254,7 +270,7 @@ static enum err open_one(struct config_walk *walk, const struct field *field, co
     }
     enum err result = secret_open(walk->box, walk->id, pointer, *secret, &plain, &newest, fault);
     if (result == ERR_OK) {
-        wipe(*secret);
+        client_secrets_wipe(*secret);
         *secret = plain;
     } else {
         snprintf(walk->fault, CLIENT_SECRETS_FAULT_LEN, "%s: %s", pointer,
@@ -264,7 +280,8 @@ static enum err open_one(struct config_walk *walk, const struct field *field, co
 }
 
 /* The path has the URL's query. */
-static enum err visit_query(struct config_walk *walk, const char *pointer, char **path) {
+static enum err client_secrets_visit_query(struct client_secrets_config_walk *walk,
+                                           const char *pointer, char **path) {
     char *mark = *path != NULL ? strchr(*path, '?') : NULL;
     if (mark == NULL || !secret_is_sealed(mark + 1)) {
         return ERR_OK;
@@ -273,26 +290,27 @@ static enum err visit_query(struct config_walk *walk, const char *pointer, char 
     enum err result =
         query == NULL ? ERR_MEMORY : walk->visit(walk, NULL, pointer, &query, NULL, NULL);
     if (result == ERR_OK) {
-        whole = with_part(*path, mark + 1, query);
+        whole = client_secrets_with_part(*path, mark + 1, query);
         result = whole == NULL ? ERR_MEMORY : ERR_OK;
     }
     if (result == ERR_OK) {
         free(*path);
         *path = whole;
     }
-    wipe(query);
+    client_secrets_wipe(query);
     return result;
 }
 
 /* Those that may be sealed, wherever they are. */
-static enum err walk_sealed(struct config_walk *walk, struct client_config *config) {
-    enum err result = walk_config(walk, &client_fields, config, config, "");
+static enum err client_secrets_walk_sealed(struct client_secrets_config_walk *walk,
+                                           struct client_config *config) {
+    enum err result = client_secrets_walk_config(walk, &client_fields, config, config, "");
     if (result == ERR_OK) {
         const char *pointer = config->url_count > 0 ? URLS_POINTER : URL_POINTER;
-        result = visit_query(walk, pointer, &config->path);
+        result = client_secrets_visit_query(walk, pointer, &config->path);
     }
     for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
-        result = visit_query(walk, URLS_POINTER, &config->urls[i].path);
+        result = client_secrets_visit_query(walk, URLS_POINTER, &config->urls[i].path);
     }
     struct client_websocket *websocket = config->websocket;
     for (size_t i = 0; result == ERR_OK && websocket != NULL && i < websocket->header_count; i++) {
@@ -303,16 +321,18 @@ static enum err walk_sealed(struct config_walk *walk, struct client_config *conf
 
 enum err client_secrets_open(struct client_config *config, struct secret_box *box,
                              char fault[CLIENT_SECRETS_FAULT_LEN]) {
-    struct config_walk walk = {.id = config->id, .box = box, .fault = fault, .visit = open_one};
-    enum err result = walk_sealed(&walk, config);
+    struct client_secrets_config_walk walk = {
+        .id = config->id, .box = box, .fault = fault, .visit = client_secrets_open_one};
+    enum err result = client_secrets_walk_sealed(&walk, config);
     if (result == ERR_MEMORY) {
         snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
     }
     return result;
 }
 
-static enum err note_key(struct config_walk *walk, const struct field *field, const char *pointer,
-                         char **secret, char *const *from, const char *other) {
+static enum err client_secrets_note_key(struct client_secrets_config_walk *walk,
+                                        const struct client_field *field, const char *pointer,
+                                        char **secret, char *const *from, const char *other) {
     (void)field;
     (void)pointer;
     (void)from;
@@ -333,8 +353,9 @@ static enum err note_key(struct config_walk *walk, const struct field *field, co
 
 enum err client_secrets_keys(struct client_config *config, struct client_secret_keys *out) {
     *out = (struct client_secret_keys){0};
-    struct config_walk walk = {.id = config->id, .keys = out, .visit = note_key};
-    return walk_sealed(&walk, config);
+    struct client_secrets_config_walk walk = {
+        .id = config->id, .keys = out, .visit = client_secrets_note_key};
+    return client_secrets_walk_sealed(&walk, config);
 }
 
 bool client_secrets_elsewhere(const struct client_config *config) {
@@ -342,33 +363,36 @@ bool client_secrets_elsewhere(const struct client_config *config) {
     return config->password_from != NULL || tls->key_from != NULL || tls->key_password_from != NULL;
 }
 
-static enum err check_one(struct config_walk *walk, const struct field *field, const char *pointer,
-                          char **secret, char *const *from, const char *other) {
+static enum err client_secrets_check_one(struct client_secrets_config_walk *walk,
+                                         const struct client_field *field, const char *pointer,
+                                         char **secret, char *const *from, const char *other) {
     (void)field;
     (void)secret;
     (void)other;
     char fault[SECRET_BOX_FAULT_LEN];
     if (*from != NULL && !secret_source_allowed(walk->conf, *from, fault)) {
-        add_fault(walk->faults, pointer, fault);
+        client_secrets_add_fault(walk->faults, pointer, fault);
     }
     return ERR_OK;
 }
 
 void client_secrets_check(const struct client_config *config, const struct conf *conf,
                           struct client_faults *faults) {
-    struct config_walk walk = {.conf = conf, .faults = faults, .visit = check_one};
-    /* check_one changes nothing. */
-    enum err ignored =
-        walk_config(&walk, &client_fields, (struct client_config *)config, config, "");
+    struct client_secrets_config_walk walk = {
+        .conf = conf, .faults = faults, .visit = client_secrets_check_one};
+    /* client_secrets_check_one changes nothing. */
+    enum err ignored = client_secrets_walk_config(&walk, &client_fields,
+                                                  (struct client_config *)config, config, "");
     (void)ignored;
 }
 
 /* What the running configuration has, decrypted already; or what is at its source. */
-static enum err read_one(struct config_walk *walk, const struct field *field, const char *pointer,
-                         char **secret, char *const *from, const char *other) {
+static enum err client_secrets_read_one(struct client_secrets_config_walk *walk,
+                                        const struct client_field *field, const char *pointer,
+                                        char **secret, char *const *from, const char *other) {
     (void)field;
     char fault[SECRET_BOX_FAULT_LEN];
-    wipe(*secret);
+    client_secrets_wipe(*secret);
     *secret = text_dup(other);
     if (*from == NULL) {
         return other != NULL && *secret == NULL ? ERR_MEMORY : ERR_OK;
@@ -382,11 +406,11 @@ static enum err read_one(struct config_walk *walk, const struct field *field, co
 }
 
 /* As decrypted. */
-static enum err copy_secret(char **path, const char *from) {
+static enum err client_secrets_copy(char **path, const char *from) {
     if (from == NULL) {
         return ERR_OK;
     }
-    wipe(*path);
+    client_secrets_wipe(*path);
     *path = text_dup(from);
     return *path != NULL ? ERR_OK : ERR_MEMORY;
 }
@@ -400,17 +424,19 @@ enum err client_secrets_read(const struct client_config *config, const struct co
                                                            config->id, out, &faults) != ERR_OK) {
         return ERR_MEMORY; /* it has been read once */
     }
-    struct config_walk walk = {.conf = conf, .fault = fault, .visit = read_one};
-    enum err result = walk_config(&walk, &client_fields, *out, config, "");
+    struct client_secrets_config_walk walk = {
+        .conf = conf, .fault = fault, .visit = client_secrets_read_one};
+    enum err result = client_secrets_walk_config(&walk, &client_fields, *out, config, "");
     if (result == ERR_OK) {
-        result = copy_secret(&(*out)->path, config->path);
+        result = client_secrets_copy(&(*out)->path, config->path);
     }
     struct client_websocket *websocket = (*out)->websocket;
     for (size_t i = 0; result == ERR_OK && websocket != NULL && i < websocket->header_count; i++) {
-        result = copy_secret(&websocket->headers[i].value, config->websocket->headers[i].value);
+        result =
+            client_secrets_copy(&websocket->headers[i].value, config->websocket->headers[i].value);
     }
     for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
-        result = copy_secret(&(*out)->urls[i].path, config->urls[i].path);
+        result = client_secrets_copy(&(*out)->urls[i].path, config->urls[i].path);
     }
     if (result != ERR_OK) {
         client_config_destroy(*out);

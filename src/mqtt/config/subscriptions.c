@@ -1,6 +1,6 @@
 /* What is to be unsubscribed from a session, and how many filters fit into a packet. Owns the array
  * of a result, never the filters in it; pure, any thread. */
-#include "mqtt/subscriptions.h"
+#include "mqtt/config/subscriptions.h"
 
 #include <assert.h>
 #include <stdbool.h>
@@ -8,23 +8,24 @@
 #include <string.h>
 
 /* The subscriptions of a configuration in the order of their filters, for look-up. */
-struct index {
+struct subscriptions_index {
     const struct client_subscription **rows;
     size_t count;
 };
 
-static int compare_rows(const void *a, const void *b) {
+static int subscriptions_compare_rows(const void *a, const void *b) {
     const struct client_subscription *const *left = a;
     const struct client_subscription *const *right = b;
     return strcmp((*left)->filter, (*right)->filter);
 }
 
-static int compare_filter(const void *filter, const void *row) {
+static int subscriptions_compare_filter(const void *filter, const void *row) {
     const struct client_subscription *const *subscription = row;
     return strcmp(filter, (*subscription)->filter);
 }
 
-static enum err index_init(struct index *index, const struct client_config *config) {
+static enum err subscriptions_index_init(struct subscriptions_index *index,
+                                         const struct client_config *config) {
     index->count = config->subscription_count;
     index->rows = calloc(index->count + 1, sizeof(*index->rows));
     if (index->rows == NULL) {
@@ -33,13 +34,14 @@ static enum err index_init(struct index *index, const struct client_config *conf
     for (size_t i = 0; i < index->count; i++) {
         index->rows[i] = &config->subscriptions[i];
     }
-    qsort(index->rows, index->count, sizeof(*index->rows), compare_rows);
+    qsort(index->rows, index->count, sizeof(*index->rows), subscriptions_compare_rows);
     return ERR_OK;
 }
 
-static const struct client_subscription *index_find(const struct index *index, const char *filter) {
-    const struct client_subscription *const *row =
-        bsearch(filter, index->rows, index->count, sizeof(*index->rows), compare_filter);
+static const struct client_subscription *
+subscriptions_index_find(const struct subscriptions_index *index, const char *filter) {
+    const struct client_subscription *const *row = bsearch(
+        filter, index->rows, index->count, sizeof(*index->rows), subscriptions_compare_filter);
     return row == NULL ? NULL : *row;
 }
 
@@ -50,28 +52,28 @@ bool subscription_same_options(const struct client_subscription *a,
            a->retain_handling == b->retain_handling && a->identifier == b->identifier;
 }
 
-static void add_unsubscribe(struct subscriptions_gone *out, const struct index *wanted,
-                            char *filter) {
-    if (index_find(wanted, filter) == NULL) {
+static void subscriptions_add_unsubscribe(struct subscriptions_gone *out,
+                                          const struct subscriptions_index *wanted, char *filter) {
+    if (subscriptions_index_find(wanted, filter) == NULL) {
         out->filters[out->count++] = filter;
     }
 }
 
 enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct client_config *from,
                                  const struct client_config *to) {
-    struct index wanted = {0};
+    struct subscriptions_index wanted = {0};
 
     assert(to != NULL);
     size_t most = from == NULL ? to->retired_filter_count : from->subscription_count;
     *out = (struct subscriptions_gone){.filters = calloc(most + 1, sizeof(*out->filters))};
-    if (out->filters == NULL || index_init(&wanted, to) != ERR_OK) {
+    if (out->filters == NULL || subscriptions_index_init(&wanted, to) != ERR_OK) {
         free(wanted.rows);
         subscriptions_gone_fini(out);
         return ERR_MEMORY;
     }
     for (size_t i = 0; i < most; i++) {
-        add_unsubscribe(out, &wanted,
-                        from == NULL ? to->retired_filters[i] : from->subscriptions[i].filter);
+        subscriptions_add_unsubscribe(
+            out, &wanted, from == NULL ? to->retired_filters[i] : from->subscriptions[i].filter);
     }
     free(wanted.rows);
     return ERR_OK;

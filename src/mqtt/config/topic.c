@@ -1,17 +1,17 @@
 /* Topic names and filters by MQTT 5.0 section 4.7, shared subscriptions by 4.8.2. Owns nothing;
  * pure, any thread. Must not know where the text came from. */
-#include "mqtt/topic.h"
+#include "mqtt/config/topic.h"
 
 #include <string.h>
 #include "base/text.h"
 
 #define TOPIC_BYTES_MAX 65535
 
-static const char share_prefix[] = "$share/";
-#define SHARE_PREFIX_LEN (sizeof(share_prefix) - 1)
+static const char topic_share_prefix[] = "$share/";
+#define SHARE_PREFIX_LEN (sizeof(topic_share_prefix) - 1)
 
 /* Rules that names and filters share (4.7.3). */
-static const char *common_fault(const char *text, size_t len) {
+static const char *topic_common_fault(const char *text, size_t len) {
     if (len == 0) {
         return "must have at least one character";
     }
@@ -28,7 +28,7 @@ static const char *common_fault(const char *text, size_t len) {
 }
 
 const char *topic_name_fault(const char *topic, size_t len) {
-    const char *fault = common_fault(topic, len);
+    const char *fault = topic_common_fault(topic, len);
     if (fault != NULL) {
         return fault;
     }
@@ -39,7 +39,7 @@ const char *topic_name_fault(const char *topic, size_t len) {
 }
 
 /* A wildcard fills its level alone; "#" ends the filter (4.7.1). */
-static const char *wildcard_fault(const char *filter, size_t len) {
+static const char *topic_wildcard_fault(const char *filter, size_t len) {
     for (size_t i = 0; i < len; i++) {
         if (filter[i] != '+' && filter[i] != '#') {
             continue;
@@ -56,12 +56,12 @@ static const char *wildcard_fault(const char *filter, size_t len) {
     return NULL;
 }
 
-static bool is_shared(const char *filter, size_t len) {
-    return len >= SHARE_PREFIX_LEN && memcmp(filter, share_prefix, SHARE_PREFIX_LEN) == 0;
+static bool topic_is_shared(const char *filter, size_t len) {
+    return len >= SHARE_PREFIX_LEN && memcmp(filter, topic_share_prefix, SHARE_PREFIX_LEN) == 0;
 }
 
 /* What follows "$share/". On success *skip is the length of "<group>/". */
-static const char *share_fault(const char *rest, size_t len, size_t *skip) {
+static const char *topic_share_fault(const char *rest, size_t len, size_t *skip) {
     const char *slash = memchr(rest, '/', len);
     size_t group_len = slash == NULL ? len : (size_t)(slash - rest);
     if (group_len == 0) {
@@ -78,17 +78,17 @@ static const char *share_fault(const char *rest, size_t len, size_t *skip) {
 }
 
 const char *topic_filter_fault(const char *filter, size_t len) {
-    const char *fault = common_fault(filter, len);
+    const char *fault = topic_common_fault(filter, len);
     size_t skip = 0;
-    if (fault == NULL && is_shared(filter, len)) {
-        fault = share_fault(filter + SHARE_PREFIX_LEN, len - SHARE_PREFIX_LEN, &skip);
+    if (fault == NULL && topic_is_shared(filter, len)) {
+        fault = topic_share_fault(filter + SHARE_PREFIX_LEN, len - SHARE_PREFIX_LEN, &skip);
         skip += SHARE_PREFIX_LEN;
     }
-    return fault != NULL ? fault : wildcard_fault(filter + skip, len - skip);
+    return fault != NULL ? fault : topic_wildcard_fault(filter + skip, len - skip);
 }
 
 bool topic_filter_is_shared(const char *filter) {
-    return is_shared(filter, strlen(filter));
+    return topic_is_shared(filter, strlen(filter));
 }
 
 bool topic_filter_takes_from_others(const char *filter) {

@@ -36,15 +36,15 @@ void paho_post_closed(struct engine_connection *connection, const struct engine_
 
 /* ---- CONNECT ---- */
 
-static uint32_t number_of(MQTTProperties *properties, enum MQTTPropertyCodes code,
-                          uint32_t standard) {
+static uint32_t paho_property_number(MQTTProperties *properties, enum MQTTPropertyCodes code,
+                                     uint32_t standard) {
     if (!MQTTProperties_hasProperty(properties, code)) {
         return standard;
     }
     return (uint32_t)MQTTProperties_getNumericValue(properties, code);
 }
 
-static void on_connected(void *context, MQTTAsync_successData *data) {
+static void paho_on_connected(void *context, MQTTAsync_successData *data) {
     struct engine_connection *connection = context;
     pthread_mutex_lock(&connection->engine->lock);
     connection->connack = (struct engine_connack){
@@ -53,7 +53,7 @@ static void on_connected(void *context, MQTTAsync_successData *data) {
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static void on_connected5(void *context, MQTTAsync_successData5 *data) {
+static void paho_on_connected5(void *context, MQTTAsync_successData5 *data) {
     struct engine_connection *connection = context;
     MQTTProperties *properties = &data->properties;
     MQTTProperty *assigned =
@@ -62,12 +62,14 @@ static void on_connected5(void *context, MQTTAsync_successData5 *data) {
     struct engine_connack *connack = &connection->connack;
     *connack = (struct engine_connack){
         .session_present = data->alt.connect.sessionPresent != 0,
-        .session_expiry_s = number_of(properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, 0),
+        .session_expiry_s =
+            paho_property_number(properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL, 0),
         .server_keepalive_s =
-            (uint16_t)number_of(properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, 0),
-        .maximum_qos = (uint8_t)number_of(properties, MQTTPROPERTY_CODE_MAXIMUM_QOS, 2),
+            (uint16_t)paho_property_number(properties, MQTTPROPERTY_CODE_SERVER_KEEP_ALIVE, 0),
+        .maximum_qos = (uint8_t)paho_property_number(properties, MQTTPROPERTY_CODE_MAXIMUM_QOS, 2),
     };
-    connection->server_packet_max = number_of(properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, 0);
+    connection->server_packet_max =
+        paho_property_number(properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, 0);
     if (assigned != NULL) {
         snprintf(connection->assigned_client_id, sizeof(connection->assigned_client_id), "%.*s",
                  assigned->value.data.len, assigned->value.data.data);
@@ -79,7 +81,7 @@ static void on_connected5(void *context, MQTTAsync_successData5 *data) {
 
 /* Paho says no more than that it failed and at which step: the rest is put together from what its
  * sockets and OpenSSL said. engine->lock is held. */
-static struct engine_closed explain_failure(struct engine_connection *connection, int code) {
+static struct engine_closed paho_explain_failure(struct engine_connection *connection, int code) {
     bool unheard = !paho_socket_was_heard(&connection->socket);
     struct engine_closed closed = {.reason_code = -1};
     if (code > 0 && code < 0x100) {
@@ -106,40 +108,40 @@ static struct engine_closed explain_failure(struct engine_connection *connection
     return closed;
 }
 
-static void connect_failed(struct engine_connection *connection, int code) {
+static void paho_post_connect_failed(struct engine_connection *connection, int code) {
     if (code == MQTTASYNC_OPERATION_INCOMPLETE) {
         return; /* we are destroying it ourselves */
     }
     pthread_mutex_lock(&connection->engine->lock);
-    struct engine_closed closed = explain_failure(connection, code);
+    struct engine_closed closed = paho_explain_failure(connection, code);
     paho_post_closed(connection, &closed);
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static void on_connect_failed(void *context, MQTTAsync_failureData *data) {
-    connect_failed(context, data->code);
+static void paho_on_connect_failed(void *context, MQTTAsync_failureData *data) {
+    paho_post_connect_failed(context, data->code);
 }
 
-static void on_connect_failed5(void *context, MQTTAsync_failureData5 *data) {
+static void paho_on_connect_failed5(void *context, MQTTAsync_failureData5 *data) {
     int code = data->reasonCode > 0 ? (int)data->reasonCode : data->code;
-    connect_failed(context, code);
+    paho_post_connect_failed(context, code);
 }
 
 void paho_fill_connect_options(struct engine_connection *connection, void *options) {
     MQTTAsync_connectOptions *connect = options;
     connect->context = connection;
     if (connection->protocol_version == 5) {
-        connect->onSuccess5 = on_connected5;
-        connect->onFailure5 = on_connect_failed5;
+        connect->onSuccess5 = paho_on_connected5;
+        connect->onFailure5 = paho_on_connect_failed5;
     } else {
-        connect->onSuccess = on_connected;
-        connect->onFailure = on_connect_failed;
+        connect->onSuccess = paho_on_connected;
+        connect->onFailure = paho_on_connect_failed;
     }
 }
 
 /* ---- the end of a connection ---- */
 
-static void on_connection_lost(void *context, char *cause) {
+static void paho_on_connection_lost(void *context, char *cause) {
     (void)cause; /* always NULL */
     struct engine_connection *connection = context;
     struct engine_closed closed = {.error = CLIENT_ERROR_CONNECTION_LOST, .reason_code = -1};
@@ -149,7 +151,8 @@ static void on_connection_lost(void *context, char *cause) {
 }
 
 /* MQTT 5: the broker's DISCONNECT. No other callback follows it. */
-static void on_disconnected(void *context, MQTTProperties *properties, enum MQTTReasonCodes code) {
+static void paho_on_disconnected(void *context, MQTTProperties *properties,
+                                 enum MQTTReasonCodes code) {
     struct engine_connection *connection = context;
     enum client_error error = reason_error_disconnect(code);
     char text[PAHO_TEXT_LEN];
@@ -165,15 +168,15 @@ static void on_disconnected(void *context, MQTTProperties *properties, enum MQTT
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static int on_message(void *context, char *topic, int topic_len, MQTTAsync_message *message) {
+static int paho_on_message(void *context, char *topic, int topic_len, MQTTAsync_message *message) {
     return paho_message_arrived(context, topic, topic_len, message);
 }
 
 enum err paho_set_callbacks(struct engine_connection *connection) {
-    int rc = MQTTAsync_setCallbacks(connection->handle, connection, on_connection_lost, on_message,
-                                    NULL);
+    int rc = MQTTAsync_setCallbacks(connection->handle, connection, paho_on_connection_lost,
+                                    paho_on_message, NULL);
     if (rc == MQTTASYNC_SUCCESS) {
-        rc = MQTTAsync_setDisconnected(connection->handle, connection, on_disconnected);
+        rc = MQTTAsync_setDisconnected(connection->handle, connection, paho_on_disconnected);
     }
     return rc == MQTTASYNC_SUCCESS ? ERR_OK : ERR_WRONG_STATE;
 }
@@ -182,7 +185,7 @@ enum err paho_set_callbacks(struct engine_connection *connection) {
 
 /* The SUBACK of one packet: for all that was asked for from `first` on, or, under MQTT 3.1.1, for
  * that one alone. What it should tell and does not is refused. */
-static void subscribed(const struct paho_subscribe *packet, const int *codes, size_t n) {
+static void paho_post_subscribed(const struct paho_subscribe *packet, const int *codes, size_t n) {
     struct engine_connection *connection = packet->connection;
     pthread_mutex_lock(&connection->engine->lock);
     for (size_t i = 0; i < packet->count && connection->codes != NULL; i++) {
@@ -196,60 +199,60 @@ static void subscribed(const struct paho_subscribe *packet, const int *codes, si
 }
 
 /* Paho does not say how many codes the broker sent, hence one filter per packet. */
-static void on_subscribed(void *context, MQTTAsync_successData *data) {
+static void paho_on_subscribed(void *context, MQTTAsync_successData *data) {
     bool known = data->alt.qos >= 0 && data->alt.qos <= 2; /* else not even an integer, perhaps */
     int code = known ? data->alt.qos : 0x80;
-    subscribed(context, &code, 1);
+    paho_post_subscribed(context, &code, 1);
 }
 
-static void on_subscribed5(void *context, MQTTAsync_successData5 *data) {
+static void paho_on_subscribed5(void *context, MQTTAsync_successData5 *data) {
     size_t n = (size_t)data->alt.sub.reasonCodeCount;
     const void *codes = n <= 1 ? (const void *)&data->reasonCode : data->alt.sub.reasonCodes;
     _Static_assert(sizeof(enum MQTTReasonCodes) == sizeof(int), "reason codes are read as int");
-    subscribed(context, codes, n);
+    paho_post_subscribed(context, codes, n);
 }
 
 /* Paho reports a single refused filter as a failure; and it reports so what it could not send or
  * what ended with the connection, whose closed event tells. */
-static void subscribe_failed(const struct paho_subscribe *packet, int code) {
+static void paho_post_subscribe_failed(const struct paho_subscribe *packet, int code) {
     if (code >= 0x80) {
-        subscribed(packet, &code, 1);
+        paho_post_subscribed(packet, &code, 1);
     }
 }
 
-static void on_subscribe_failed(void *context, MQTTAsync_failureData *data) {
-    subscribe_failed(context, data->code);
+static void paho_on_subscribe_failed(void *context, MQTTAsync_failureData *data) {
+    paho_post_subscribe_failed(context, data->code);
 }
 
-static void on_subscribe_failed5(void *context, MQTTAsync_failureData5 *data) {
-    subscribe_failed(context, (int)data->reasonCode);
+static void paho_on_subscribe_failed5(void *context, MQTTAsync_failureData5 *data) {
+    paho_post_subscribe_failed(context, (int)data->reasonCode);
 }
 
-static void unsubscribed(struct engine_connection *connection) {
+static void paho_post_unsubscribed(struct engine_connection *connection) {
     pthread_mutex_lock(&connection->engine->lock);
     paho_post(connection, PAHO_UNSUBACK);
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static void on_unsubscribed(void *context, MQTTAsync_successData *data) {
+static void paho_on_unsubscribed(void *context, MQTTAsync_successData *data) {
     (void)data;
-    unsubscribed(context);
+    paho_post_unsubscribed(context);
 }
 
-static void on_unsubscribed5(void *context, MQTTAsync_successData5 *data) {
+static void paho_on_unsubscribed5(void *context, MQTTAsync_successData5 *data) {
     (void)data;
-    unsubscribed(context);
+    paho_post_unsubscribed(context);
 }
 
 void paho_fill_subscribe_options(struct paho_subscribe *packet, void *options) {
     MQTTAsync_responseOptions *response = options;
     response->context = packet;
     if (packet->connection->protocol_version == 5) {
-        response->onSuccess5 = on_subscribed5;
-        response->onFailure5 = on_subscribe_failed5;
+        response->onSuccess5 = paho_on_subscribed5;
+        response->onFailure5 = paho_on_subscribe_failed5;
     } else {
-        response->onSuccess = on_subscribed;
-        response->onFailure = on_subscribe_failed;
+        response->onSuccess = paho_on_subscribed;
+        response->onFailure = paho_on_subscribe_failed;
     }
 }
 
@@ -257,9 +260,9 @@ void paho_fill_unsubscribe_options(struct engine_connection *connection, void *o
     MQTTAsync_responseOptions *response = options;
     response->context = connection;
     if (connection->protocol_version == 5) {
-        response->onSuccess5 = on_unsubscribed5;
+        response->onSuccess5 = paho_on_unsubscribed5;
     } else {
-        response->onSuccess = on_unsubscribed;
+        response->onSuccess = paho_on_unsubscribed;
     }
 }
 
@@ -280,7 +283,8 @@ void paho_note_suspect(struct engine_connection *connection,
     suspects->count++;
 }
 
-static void published(struct paho_publication *publication, enum err result, int reason_code) {
+static void paho_post_published(struct paho_publication *publication, enum err result,
+                                int reason_code) {
     struct engine_connection *connection = publication->connection;
     pthread_mutex_lock(&connection->engine->lock);
     if (!publication->done) {
@@ -295,23 +299,24 @@ static void published(struct paho_publication *publication, enum err result, int
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static void on_published(void *context, MQTTAsync_successData *data) {
+static void paho_on_published(void *context, MQTTAsync_successData *data) {
     (void)data;
-    published(context, ERR_OK, 0);
+    paho_post_published(context, ERR_OK, 0);
 }
 
-static void on_published5(void *context, MQTTAsync_successData5 *data) {
-    published(context, ERR_OK, (int)data->reasonCode);
+static void paho_on_published5(void *context, MQTTAsync_successData5 *data) {
+    paho_post_published(context, ERR_OK, (int)data->reasonCode);
 }
 
-static void on_publish_failed(void *context, MQTTAsync_failureData *data) {
+static void paho_on_publish_failed(void *context, MQTTAsync_failureData *data) {
     (void)data;
-    published(context, ERR_UNAVAILABLE, 0);
+    paho_post_published(context, ERR_UNAVAILABLE, 0);
 }
 
-static void on_publish_failed5(void *context, MQTTAsync_failureData5 *data) {
+static void paho_on_publish_failed5(void *context, MQTTAsync_failureData5 *data) {
     bool refused = (int)data->reasonCode >= 0x80;
-    published(context, refused ? ERR_OK : ERR_UNAVAILABLE, refused ? (int)data->reasonCode : 0);
+    paho_post_published(context, refused ? ERR_OK : ERR_UNAVAILABLE,
+                        refused ? (int)data->reasonCode : 0);
 }
 
 void paho_fill_publish_options(struct paho_publication *publication, int protocol_version,
@@ -319,10 +324,10 @@ void paho_fill_publish_options(struct paho_publication *publication, int protoco
     MQTTAsync_responseOptions *response = options;
     response->context = publication;
     if (protocol_version == 5) {
-        response->onSuccess5 = on_published5;
-        response->onFailure5 = on_publish_failed5;
+        response->onSuccess5 = paho_on_published5;
+        response->onFailure5 = paho_on_publish_failed5;
     } else {
-        response->onSuccess = on_published;
-        response->onFailure = on_publish_failed;
+        response->onSuccess = paho_on_published;
+        response->onFailure = paho_on_publish_failed;
     }
 }

@@ -12,21 +12,21 @@
 #include <unistd.h>
 #include <MQTTAsync.h>
 #include <utlist.h>
-#include "base/clock.h"
-#include "base/log.h"
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
 #include "paho.h"
 
-#define EVENTS_PER_POLL_MAX 1000
-#define CLOSES_PER_POLL_MAX 100
-#define TICK_MS             10   /* while something is being opened */
-#define WATCH_MS            1000 /* between two looks at silent connections */
-#define EAGER_MS            1000 /* for so long after open() Paho is woken */
-#define POLITE_CLOSE_MS     2000 /* a held message may still be accepted for so long */
-#define KEEPALIVE_LOOK_S    10   /* lets Paho look at keepalives each second */
-#define SILENCE_SLACK_MS    1500
-#define STALL_GRACE_MS      5000 /* for Paho to ask and the brokers to answer, after a stall */
+#define EVENTS_PER_POLL_MAX    1000
+#define CLOSES_PER_POLL_MAX    100
+#define TICK_MS                10   /* while something is being opened */
+#define WATCH_MS               1000 /* between two looks at silent connections */
+#define EAGER_MS               1000 /* for so long after open() Paho is woken */
+#define POLITE_CLOSE_MS        2000 /* a held message may still be accepted for so long */
+#define PAHO_KEEPALIVE_CHECK_S 10   /* lets Paho look at keepalives each second */
+#define SILENCE_SLACK_MS       1500
+#define STALL_GRACE_MS         5000 /* for Paho to ask and the brokers to answer, after a stall */
 
-static void set_ticking(struct engine *engine, bool wanted) {
+static void paho_engine_set_ticking(struct engine *engine, bool wanted) {
     int64_t period_ms = wanted ? TICK_MS : WATCH_MS;
     struct itimerspec spec = {.it_interval.tv_sec = period_ms / 1000,
                               .it_interval.tv_nsec = (period_ms % 1000) * 1000000};
@@ -35,12 +35,12 @@ static void set_ticking(struct engine *engine, bool wanted) {
     engine->ticking = wanted;
 }
 
-static bool watch(struct engine *engine, int fd) {
+static bool paho_engine_watch_fd(struct engine *engine, int fd) {
     struct epoll_event event = {.events = EPOLLIN};
     return fd >= 0 && epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-static void engine_destroy(struct engine *engine) {
+static void paho_engine_destroy(struct engine *engine) {
     if (engine == NULL) {
         return;
     }
@@ -56,7 +56,8 @@ static void engine_destroy(struct engine *engine) {
     free(engine);
 }
 
-static struct engine *engine_create(const struct conf *conf, const struct engine_events *events) {
+static struct engine *paho_engine_create(const struct conf *conf,
+                                         const struct engine_events *events) {
     struct engine *engine = paho_net_works() ? calloc(1, sizeof(*engine)) : NULL;
     if (engine == NULL) {
         log_event(LOG_ERROR, "paho_unusable",
@@ -72,9 +73,9 @@ static struct engine *engine_create(const struct conf *conf, const struct engine
     engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    engine->keepalive_least_s = KEEPALIVE_LOOK_S;
-    if (engine->epoll_fd < 0 || !watch(engine, engine->event_fd) ||
-        !watch(engine, engine->timer_fd)) {
+    engine->keepalive_s_min = PAHO_KEEPALIVE_CHECK_S;
+    if (engine->epoll_fd < 0 || !paho_engine_watch_fd(engine, engine->event_fd) ||
+        !paho_engine_watch_fd(engine, engine->timer_fd)) {
         goto failed;
     }
     MQTTAsync_init_options init = MQTTAsync_init_options_initializer;
@@ -84,16 +85,16 @@ static struct engine *engine_create(const struct conf *conf, const struct engine
     if (engine->waker == NULL) {
         goto failed;
     }
-    set_ticking(engine, true);
+    paho_engine_set_ticking(engine, true);
     return engine;
 failed:
-    engine_destroy(engine);
+    paho_engine_destroy(engine);
     return NULL;
 }
 
 /* ---- opening: one at a time is handed to Paho, see net.c ---- */
 
-static void connection_free(struct engine_connection *connection) {
+static void paho_engine_free_connection(struct engine_connection *connection) {
     paho_close_material(connection);
     paho_socket_end_probe(&connection->socket);
     free(connection->codes);
@@ -106,14 +107,14 @@ static void connection_free(struct engine_connection *connection) {
     free(connection);
 }
 
-static void keep_looking_at_keepalives(struct engine *engine, uint16_t keepalive_s) {
-    if (keepalive_s > 0 && keepalive_s < engine->keepalive_least_s) {
-        engine->keepalive_least_s = keepalive_s;
+static void paho_engine_check_keepalives(struct engine *engine, uint16_t keepalive_s) {
+    if (keepalive_s > 0 && keepalive_s < engine->keepalive_s_min) {
+        engine->keepalive_s_min = keepalive_s;
     }
-    paho_waker_set_keepalive(engine->waker, engine->keepalive_least_s);
+    paho_waker_set_keepalive(engine->waker, engine->keepalive_s_min);
 }
 
-static void begin(struct engine_connection *connection) {
+static void paho_engine_begin(struct engine_connection *connection) {
     connection->phase = PAHO_OPENING; /* no longer in engine->waiting, whatever comes of it */
     paho_call_begin(connection->engine);
     enum err result = paho_connect(connection);
@@ -131,28 +132,28 @@ static void begin(struct engine_connection *connection) {
     }
     connection->engine->opened_at_ms = clock_ms();
     paho_call_begin(connection->engine);
-    keep_looking_at_keepalives(connection->engine, connection->open.keepalive_s);
+    paho_engine_check_keepalives(connection->engine, connection->open.keepalive_s);
     paho_call_end(connection->engine);
 }
 
-static void begin_waiting(struct engine *engine) {
+static void paho_engine_begin_waiting(struct engine *engine) {
     while (engine->waiting != NULL && !paho_net_busy() && !paho_is_stalled(engine)) {
         struct engine_connection *first = engine->waiting;
         DL_DELETE2(engine->waiting, first, step_prev, step_next);
-        begin(first);
+        paho_engine_begin(first);
     }
 }
 
 /* Paho has no way to say these, or another meaning of its own. */
-static bool is_supported(const struct client_config *config) {
+static bool paho_engine_is_supported(const struct client_config *config) {
     const struct client_tls *tls = client_config_tls(config);
     return config->websocket == NULL && tls->min_version == TLS_FROM_1_2 &&
            tls->security_level == 0;
 }
 
-static enum err engine_open(struct engine *engine, const struct engine_open *open,
-                            struct engine_connection **out) {
-    if (!is_supported(open->config)) {
+static enum err paho_engine_open(struct engine *engine, const struct engine_open *open,
+                                 struct engine_connection **out) {
+    if (!paho_engine_is_supported(open->config)) {
         return ERR_UNSUPPORTED;
     }
     struct engine_connection *connection = calloc(1, sizeof(*connection));
@@ -170,23 +171,23 @@ static enum err engine_open(struct engine *engine, const struct engine_open *ope
         connection->material_fds[i] = -1;
     }
     if (connection->id == NULL || connection->client_id == NULL) {
-        connection_free(connection);
+        paho_engine_free_connection(connection);
         return ERR_MEMORY;
     }
     DL_APPEND(engine->connections, connection);
     DL_APPEND2(engine->waiting, connection, step_prev, step_next);
     engine->opening_count++;
     if (!engine->ticking) {
-        set_ticking(engine, true);
+        paho_engine_set_ticking(engine, true);
     }
-    begin_waiting(engine);
+    paho_engine_begin_waiting(engine);
     *out = connection;
     return ERR_OK;
 }
 
 /* ---- closing ---- */
 
-static void no_longer_opening(struct engine_connection *connection) {
+static void paho_engine_end_opening(struct engine_connection *connection) {
     if (connection->phase == PAHO_WAITING || connection->phase == PAHO_OPENING) {
         connection->engine->opening_count--;
     }
@@ -196,7 +197,7 @@ static void no_longer_opening(struct engine_connection *connection) {
 
 /* After this no callback of the connection comes any more: destroy runs under Paho's mutex. It
  * sends DISCONNECT where the connection stands. */
-static void let_go(struct engine_connection *connection) {
+static void paho_engine_let_go(struct engine_connection *connection) {
     if (connection->handle != NULL) {
         paho_call_begin(connection->engine);
         MQTTAsync_destroy(&connection->handle);
@@ -209,7 +210,7 @@ static void let_go(struct engine_connection *connection) {
 
 /* Does not wait for Paho's mutex: the callback that holds it may be one of those that the host is
  * about to close too, and each of them is told here to give up. poll() does the rest. */
-static void engine_close(struct engine_connection *connection, bool with_will) {
+static void paho_engine_close(struct engine_connection *connection, bool with_will) {
     struct engine *engine = connection->engine;
     if (connection->phase >= PAHO_CLOSING) {
         return;
@@ -218,7 +219,7 @@ static void engine_close(struct engine_connection *connection, bool with_will) {
         DL_DELETE2(engine->waiting, connection, step_prev, step_next);
     }
     bool up = connection->phase == PAHO_UP;
-    no_longer_opening(connection);
+    paho_engine_end_opening(connection);
     connection->phase = PAHO_CLOSING;
     paho_hold_give_up(connection, clock_ms() + (with_will ? 0 : POLITE_CLOSE_MS));
     paho_net_withdraw(&connection->socket);
@@ -230,15 +231,15 @@ static void engine_close(struct engine_connection *connection, bool with_will) {
 }
 
 /* It ended: Paho is to forget it like one that is closed. */
-static void end(struct engine_connection *connection) {
-    no_longer_opening(connection);
+static void paho_engine_end(struct engine_connection *connection) {
+    paho_engine_end_opening(connection);
     connection->phase = PAHO_ENDED;
     paho_hold_give_up(connection, clock_ms()); /* there is nobody left to acknowledge to */
     DL_APPEND2(connection->engine->closing, connection, step_prev, step_next);
 }
 
 /* A destroy would wait until a held message is accepted: it is put off meanwhile. */
-static void close_some(struct engine *engine) {
+static void paho_engine_close_some(struct engine *engine) {
     static const struct engine_closed by_us = {.error = CLIENT_ERROR_CLOSED_BY_US,
                                                .reason_code = -1};
     for (int i = 0; i < CLOSES_PER_POLL_MAX; i++) {
@@ -248,7 +249,7 @@ static void close_some(struct engine *engine) {
         }
         DL_DELETE2(engine->closing, connection, step_prev, step_next);
         bool ours = connection->phase == PAHO_CLOSING;
-        let_go(connection);
+        paho_engine_let_go(connection);
         pthread_mutex_lock(&engine->lock);
         if (ours) {
             connection->marks &= ~(unsigned)PAHO_CLOSED; /* whatever it was, we were first */
@@ -261,24 +262,24 @@ static void close_some(struct engine *engine) {
 }
 
 /* Paho keeps none beyond a connection. */
-static void engine_session_end(struct engine *engine, struct engine_session *session) {
+static void paho_engine_session_end(struct engine *engine, struct engine_session *session) {
     (void)engine;
     (void)session;
 }
 
 /* What it sends does not outlive its connection. */
-static bool engine_publications_blame(struct engine *engine, struct engine_session *session) {
+static bool paho_engine_publications_blame(struct engine *engine, struct engine_session *session) {
     (void)engine;
     (void)session;
     return false;
 }
 
 /* One callback that is held stops all connections. */
-static bool engine_is_deaf(struct engine_connection *connection) {
+static bool paho_engine_is_read_blocked(struct engine_connection *connection) {
     return paho_is_stalled(connection->engine);
 }
 
-static void engine_acknowledge(struct engine *engine, void *receipt, enum err result) {
+static void paho_engine_acknowledge(struct engine *engine, void *receipt, enum err result) {
     (void)engine; /* may be gone already: the receipt lives on its own */
     if (receipt != NULL) {
         paho_hold_answer(receipt, result);
@@ -286,13 +287,13 @@ static void engine_acknowledge(struct engine *engine, void *receipt, enum err re
 }
 
 /* Each answer has woken its receive thread. */
-static void engine_flush(struct engine *engine) {
+static void paho_engine_flush(struct engine *engine) {
     (void)engine;
 }
 
 /* ---- delivery of events ---- */
 
-struct delivery {
+struct paho_delivery {
     unsigned marks;
     struct engine_connack connack;
     char assigned_client_id[128];
@@ -303,7 +304,8 @@ struct delivery {
     struct paho_publication *published;
 };
 
-static void take_published(struct engine_connection *connection, struct paho_publication **out) {
+static void paho_engine_take_published(struct engine_connection *connection,
+                                       struct paho_publication **out) {
     struct paho_publication *entry, *next;
     DL_FOREACH_SAFE(connection->publications, entry, next) {
         if (entry->done) {
@@ -314,8 +316,9 @@ static void take_published(struct engine_connection *connection, struct paho_pub
 }
 
 /* The next connection with marks, taken off the ready list; NULL: none. */
-static struct engine_connection *take(struct engine *engine, struct delivery *out) {
-    *out = (struct delivery){0};
+static struct engine_connection *paho_engine_take_ready(struct engine *engine,
+                                                        struct paho_delivery *out) {
+    *out = (struct paho_delivery){0};
     pthread_mutex_lock(&engine->lock);
     struct engine_connection *connection = engine->ready;
     if (connection != NULL) {
@@ -338,14 +341,14 @@ static struct engine_connection *take(struct engine *engine, struct delivery *ou
         out->closed = connection->closed;
         memcpy(out->closed_message, connection->closed_message, sizeof(out->closed_message));
         out->closed.message = out->closed_message;
-        take_published(connection, &out->published);
+        paho_engine_take_published(connection, &out->published);
     }
     pthread_mutex_unlock(&engine->lock);
     return connection;
 }
 
-static void deliver_published(struct engine_connection *connection,
-                              struct paho_publication *published) {
+static void paho_engine_deliver_published(struct engine_connection *connection,
+                                          struct paho_publication *published) {
     struct paho_publication *entry, *next;
     DL_FOREACH_SAFE(published, entry, next) {
         connection->engine->events->published(connection->client, entry->token, entry->result,
@@ -355,7 +358,7 @@ static void deliver_published(struct engine_connection *connection,
 }
 
 /* What was sent and not acknowledged is lost with the connection, as far as anyone can tell. */
-static void fail_publications(struct engine_connection *connection) {
+static void paho_engine_fail_publications(struct engine_connection *connection) {
     struct paho_publication *entry, *next;
     DL_FOREACH_SAFE(connection->publications, entry, next) {
         if (!entry->done) {
@@ -365,46 +368,49 @@ static void fail_publications(struct engine_connection *connection) {
     }
     struct paho_publication *all = connection->publications;
     connection->publications = NULL;
-    deliver_published(connection, all);
+    paho_engine_deliver_published(connection, all);
 }
 
 /* Reasons of DISCONNECT that only a publication can have while no SUBSCRIBE is under way. */
-static bool speaks_against_publications(int reason_code) {
+static bool paho_engine_blames_publications(int reason_code) {
     return reason_code == 0x87 || reason_code == 0x95 || reason_code == 0x99 ||
            reason_code == 0x9A || reason_code == 0x9B;
 }
 
-static void finish(struct engine_connection *connection, struct delivery *delivery) {
+static void paho_engine_finish(struct engine_connection *connection,
+                               struct paho_delivery *delivery) {
     struct engine *engine = connection->engine;
     pthread_mutex_lock(&engine->lock);
     if (connection->ready) {
         DL_DELETE2(engine->ready, connection, ready_prev, ready_next);
     }
     pthread_mutex_unlock(&engine->lock);
-    fail_publications(connection);
+    paho_engine_fail_publications(connection);
     DL_DELETE(engine->connections, connection);
     if (connection->suspects != NULL && delivery->closed.error != CLIENT_ERROR_CLOSED_BY_US) {
-        connection->suspects->told = speaks_against_publications(delivery->closed.reason_code);
+        connection->suspects->by_reason_code =
+            paho_engine_blames_publications(delivery->closed.reason_code);
         delivery->closed.suspects = connection->suspects;
     }
     engine->events->closed(connection->client, &delivery->closed);
-    connection_free(connection);
+    paho_engine_free_connection(connection);
 }
 
-static void deliver_connack(struct engine_connection *connection,
-                            const struct engine_connack *connack) {
+static void paho_engine_deliver_connack(struct engine_connection *connection,
+                                        const struct engine_connack *connack) {
     if (connection->phase == PAHO_OPENING) {
-        no_longer_opening(connection);
+        paho_engine_end_opening(connection);
         connection->phase = PAHO_UP;
         connection->engine->events->connected(connection->client, connack);
     }
 }
 
 /* The host may close the connection in any of these, after which only the last two steps count. */
-static void deliver(struct engine_connection *connection, struct delivery *delivery) {
+static void paho_engine_deliver(struct engine_connection *connection,
+                                struct paho_delivery *delivery) {
     const struct engine_events *events = connection->engine->events;
     if (delivery->marks & PAHO_CONNACK) {
-        deliver_connack(connection, &delivery->connack);
+        paho_engine_deliver_connack(connection, &delivery->connack);
     }
     if ((delivery->marks & PAHO_SUBACK) && connection->phase == PAHO_UP) {
         events->subscribed(connection->client, delivery->codes, delivery->code_count);
@@ -413,27 +419,27 @@ static void deliver(struct engine_connection *connection, struct delivery *deliv
         events->unsubscribed(connection->client, NULL, 0);
     }
     free(delivery->codes);
-    deliver_published(connection, delivery->published);
+    paho_engine_deliver_published(connection, delivery->published);
     if ((delivery->marks & PAHO_CLOSED) && connection->phase == PAHO_GONE) {
-        finish(connection, delivery);
+        paho_engine_finish(connection, delivery);
     } else if ((delivery->marks & PAHO_CLOSED) && connection->phase < PAHO_CLOSING) {
-        end(connection);
+        paho_engine_end(connection);
     }
 }
 
 /* ---- silent connections ---- */
 
 /* Paho gives a connection up 2.5 keepalives after the last sign of life; we do after 2. */
-static void watch_silence(struct engine_connection *connection, int64_t now_ms) {
+static void paho_engine_check_silence(struct engine_connection *connection, int64_t now_ms) {
     int64_t keepalive_ms = (int64_t)connection->open.keepalive_s * 1000;
     if (connection->phase != PAHO_UP || keepalive_ms == 0 || connection->stale ||
-        now_ms < connection->look_at_ms) {
+        now_ms < connection->check_at_ms) {
         return;
     }
     int64_t left_ms =
         2 * keepalive_ms + SILENCE_SLACK_MS - paho_socket_silent_ms(&connection->socket);
     if (left_ms > 0) {
-        connection->look_at_ms = now_ms + left_ms;
+        connection->check_at_ms = now_ms + left_ms;
         return;
     }
     connection->stale = true;
@@ -446,7 +452,7 @@ static void watch_silence(struct engine_connection *connection, int64_t now_ms) 
 }
 
 /* While a message is held Paho asks no broker for a sign of life: silence then means nothing. */
-static bool stalled_lately(struct engine *engine, int64_t now_ms) {
+static bool paho_engine_was_stalled(struct engine *engine, int64_t now_ms) {
     pthread_mutex_lock(&engine->lock);
     bool stalled = engine->holding_since_ms != 0 || now_ms - engine->held_at_ms < STALL_GRACE_MS;
     pthread_mutex_unlock(&engine->lock);
@@ -455,7 +461,7 @@ static bool stalled_lately(struct engine *engine, int64_t now_ms) {
 
 /* Each time costs Paho a look at every socket it has: ever more seldom while the same connects are
  * under way. */
-static void wake_paho(struct engine *engine, int64_t now_ms) {
+static void paho_engine_wake(struct engine *engine, int64_t now_ms) {
     int64_t age_ms = now_ms - engine->opened_at_ms;
     if (age_ms < EAGER_MS && now_ms - engine->woken_at_ms >= age_ms / 10) {
         engine->woken_at_ms = now_ms;
@@ -463,73 +469,73 @@ static void wake_paho(struct engine *engine, int64_t now_ms) {
     }
 }
 
-static void tick(struct engine *engine) {
+static void paho_engine_tick(struct engine *engine) {
     int64_t now_ms = clock_ms();
     if (engine->opening_count == 0) {
-        set_ticking(engine, false);
+        paho_engine_set_ticking(engine, false);
     } else {
-        wake_paho(engine, now_ms);
+        paho_engine_wake(engine, now_ms);
     }
     if (now_ms - engine->watched_at_ms < WATCH_MS) {
         return;
     }
     engine->watched_at_ms = now_ms;
-    if (stalled_lately(engine, now_ms)) {
+    if (paho_engine_was_stalled(engine, now_ms)) {
         return;
     }
     struct engine_connection *connection;
     DL_FOREACH(engine->connections, connection) {
-        watch_silence(connection, now_ms);
+        paho_engine_check_silence(connection, now_ms);
     }
 }
 
-static bool has_more(struct engine *engine) {
+static bool paho_engine_has_more(struct engine *engine) {
     pthread_mutex_lock(&engine->lock);
     bool ready = engine->ready != NULL;
     pthread_mutex_unlock(&engine->lock);
     return ready || (engine->closing != NULL && !paho_is_stalled(engine));
 }
 
-static void engine_poll(struct engine *engine, int64_t timeout_ms) {
+static void paho_engine_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event event; /* whatever it is: all is looked at */
     uint64_t count;
     epoll_wait(engine->epoll_fd, &event, 1, (int)timeout_ms);
     if (read(engine->timer_fd, &count, sizeof(count)) == (ssize_t)sizeof(count)) {
-        tick(engine);
+        paho_engine_tick(engine);
     }
     ssize_t drained = read(engine->event_fd, &count, sizeof(count));
     (void)drained;
     paho_waker_poll(engine->waker);
-    close_some(engine);
-    begin_waiting(engine);
+    paho_engine_close_some(engine);
+    paho_engine_begin_waiting(engine);
     for (int i = 0; i < EVENTS_PER_POLL_MAX; i++) {
-        struct delivery delivery;
-        struct engine_connection *connection = take(engine, &delivery);
+        struct paho_delivery delivery;
+        struct engine_connection *connection = paho_engine_take_ready(engine, &delivery);
         if (connection == NULL) {
             break;
         }
-        deliver(connection, &delivery);
+        paho_engine_deliver(connection, &delivery);
     }
-    if (has_more(engine)) {
+    if (paho_engine_has_more(engine)) {
         eventfd_write(engine->event_fd, 1);
     }
 }
 
 const struct engine_ops engine_paho = {
     .name = "paho",
-    .hosts_max = 1,
-    .create = engine_create,
-    .destroy = engine_destroy,
-    .open = engine_open,
-    .close = engine_close,
-    .session_end = engine_session_end,
-    .publications_blame = engine_publications_blame,
+    .workers_max = 1,
+    .create = paho_engine_create,
+    .destroy = paho_engine_destroy,
+    .open = paho_engine_open,
+    .close = paho_engine_close,
+    .session_end = paho_engine_session_end,
+    .publications_blame = paho_engine_publications_blame,
     .subscribe = paho_subscribe,
     .unsubscribe = paho_unsubscribe,
     .publish = paho_publish,
-    .is_deaf = engine_is_deaf,
-    .acknowledge = engine_acknowledge,
-    .flush = engine_flush,
-    .watch = watch,
-    .poll = engine_poll,
+    .is_read_blocked = paho_engine_is_read_blocked,
+    .acknowledge = paho_engine_acknowledge,
+    .flush = paho_engine_flush,
+    .watch = paho_engine_watch_fd,
+    .poll = paho_engine_poll,
 };

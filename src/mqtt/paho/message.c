@@ -11,17 +11,17 @@
 #include <sys/eventfd.h>
 #include <time.h>
 #include <MQTTAsync.h>
-#include "base/clock.h"
-#include "base/condition.h"
-#include "base/log.h"
+#include "base/system/clock.h"
+#include "base/system/condition.h"
+#include "base/telemetry/log.h"
 #include "paho.h"
 
-#define PROPERTIES_MAX   64 /* further ones of one message are not kept */
-#define NUMBER_LEN       16
-#define ROOM_WAIT_MS     200
-#define HOLD_LOOK_MS     1000
-#define LONG_HOLD_MS     500
-#define HOST_WAIT_MS_MAX 3000
+#define PROPERTIES_MAX          64 /* further ones of one message are not kept */
+#define NUMBER_LEN              16
+#define ROOM_WAIT_MS            200
+#define PAHO_HOLD_CHECK_MS      1000
+#define LONG_HOLD_MS            500
+#define PAHO_WORKER_WAIT_MS_MAX 3000
 
 /* ---- the host thread, which must not be kept waiting by a hold ---- */
 
@@ -42,15 +42,15 @@ bool paho_is_stalled(struct engine *engine) {
 }
 
 /* It came too late to see that Paho is stalled, and may be wanted for something urgent. */
-static bool keeps_host_waiting(const struct engine *engine, const struct paho_hold *hold) {
+static bool paho_hold_blocks_worker(const struct engine *engine, const struct paho_hold *hold) {
     int64_t calling_since_ms = engine->calling_since_ms;
     int64_t both_since_ms = calling_since_ms > hold->since_ms ? calling_since_ms : hold->since_ms;
-    return calling_since_ms != 0 && clock_ms() - both_since_ms > HOST_WAIT_MS_MAX;
+    return calling_since_ms != 0 && clock_ms() - both_since_ms > PAHO_WORKER_WAIT_MS_MAX;
 }
 
 /* ---- holding ---- */
 
-static struct paho_hold *hold_create(void) {
+static struct paho_hold *paho_hold_create(void) {
     struct paho_hold *hold = calloc(1, sizeof(*hold));
     if (hold == NULL) {
         return NULL;
@@ -61,7 +61,7 @@ static struct paho_hold *hold_create(void) {
     return hold;
 }
 
-static void hold_release(struct paho_hold *hold, unsigned references) {
+static void paho_hold_release(struct paho_hold *hold, unsigned references) {
     pthread_mutex_lock(&hold->lock);
     hold->references -= references;
     bool last = hold->references == 0;
@@ -79,7 +79,7 @@ void paho_hold_answer(struct paho_hold *hold, enum err result) {
     hold->result = result;
     pthread_cond_signal(&hold->changed);
     pthread_mutex_unlock(&hold->lock);
-    hold_release(hold, 1);
+    paho_hold_release(hold, 1);
 }
 
 void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms) {
@@ -94,7 +94,7 @@ void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static void hold_begin(struct engine_connection *connection, struct paho_hold *hold) {
+static void paho_hold_begin(struct engine_connection *connection, struct paho_hold *hold) {
     pthread_mutex_lock(&connection->engine->lock);
     connection->hold = hold;
     hold->give_up_at_ms = connection->give_up_at_ms;
@@ -102,7 +102,7 @@ static void hold_begin(struct engine_connection *connection, struct paho_hold *h
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static void hold_end(struct engine_connection *connection, enum err result) {
+static void paho_hold_end(struct engine_connection *connection, enum err result) {
     struct engine *engine = connection->engine;
     pthread_mutex_lock(&engine->lock);
     bool was_long = clock_ms() - connection->hold->since_ms > LONG_HOLD_MS;
@@ -118,14 +118,14 @@ static void hold_end(struct engine_connection *connection, enum err result) {
     pthread_mutex_unlock(&engine->lock);
 }
 
-static void wait_a_little(struct paho_hold *hold, int64_t timeout_ms) {
+static void paho_hold_wait_step(struct paho_hold *hold, int64_t timeout_ms) {
     struct timespec until = condition_deadline(timeout_ms);
     pthread_cond_timedwait(&hold->changed, &hold->lock, &until);
 }
 
 /* Until the message is accepted, refused, the connection is being closed, or the host must go on.
  */
-static enum err hold_wait(const struct engine *engine, struct paho_hold *hold) {
+static enum err paho_hold_wait(const struct engine *engine, struct paho_hold *hold) {
     enum err result = ERR_CANCELED;
     pthread_mutex_lock(&hold->lock);
     for (;;) {
@@ -134,11 +134,11 @@ static enum err hold_wait(const struct engine *engine, struct paho_hold *hold) {
             break;
         }
         int64_t left_ms =
-            hold->give_up_at_ms ? hold->give_up_at_ms - clock_ms() : (int64_t)HOLD_LOOK_MS;
-        if (left_ms <= 0 || keeps_host_waiting(engine, hold)) {
+            hold->give_up_at_ms ? hold->give_up_at_ms - clock_ms() : (int64_t)PAHO_HOLD_CHECK_MS;
+        if (left_ms <= 0 || paho_hold_blocks_worker(engine, hold)) {
             break;
         }
-        wait_a_little(hold, left_ms < HOLD_LOOK_MS ? left_ms : HOLD_LOOK_MS);
+        paho_hold_wait_step(hold, left_ms < PAHO_HOLD_CHECK_MS ? left_ms : PAHO_HOLD_CHECK_MS);
     }
     pthread_mutex_unlock(&hold->lock);
     return result;
@@ -146,7 +146,7 @@ static enum err hold_wait(const struct engine *engine, struct paho_hold *hold) {
 
 /* ---- copying ---- */
 
-static const char *property_name(enum MQTTPropertyCodes code) {
+static const char *paho_message_property_name(enum MQTTPropertyCodes code) {
     switch (code) {
     case MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR:
         return "payload_format_indicator";
@@ -167,14 +167,14 @@ static const char *property_name(enum MQTTPropertyCodes code) {
     }
 }
 
-struct property_copies {
+struct paho_property_copies {
     struct message_property items[PROPERTIES_MAX];
     char numbers[PROPERTIES_MAX][NUMBER_LEN];
     char *keys[PROPERTIES_MAX];
     size_t count;
 };
 
-static uint32_t number_value(const MQTTProperty *property) {
+static uint32_t paho_message_number_value(const MQTTProperty *property) {
     switch (MQTTProperty_getType(property->identifier)) {
     case MQTTPROPERTY_TYPE_BYTE:
         return property->value.byte;
@@ -185,8 +185,8 @@ static uint32_t number_value(const MQTTProperty *property) {
     }
 }
 
-static void copy_property(struct property_copies *copies, const MQTTProperty *property,
-                          const char *name) {
+static void paho_message_copy_property(struct paho_property_copies *copies,
+                                       const MQTTProperty *property, const char *name) {
     size_t at = copies->count;
     struct message_property *item = &copies->items[at];
     *item = (struct message_property){.name = name};
@@ -206,7 +206,7 @@ static void copy_property(struct property_copies *copies, const MQTTProperty *pr
         item->value_len = (size_t)property->value.data.len;
         break;
     default:
-        snprintf(copies->numbers[at], NUMBER_LEN, "%u", number_value(property));
+        snprintf(copies->numbers[at], NUMBER_LEN, "%u", paho_message_number_value(property));
         item->value = copies->numbers[at];
         item->value_len = strlen(item->value);
         break;
@@ -214,20 +214,21 @@ static void copy_property(struct property_copies *copies, const MQTTProperty *pr
     copies->count++;
 }
 
-static void copy_properties(struct property_copies *copies, const MQTTProperties *properties) {
+static void paho_message_copy_properties(struct paho_property_copies *copies,
+                                         const MQTTProperties *properties) {
     for (int i = 0; i < properties->count && copies->count < PROPERTIES_MAX; i++) {
-        const char *name = property_name(properties->array[i].identifier);
+        const char *name = paho_message_property_name(properties->array[i].identifier);
         if (name != NULL) {
-            copy_property(copies, &properties->array[i], name);
+            paho_message_copy_property(copies, &properties->array[i], name);
         }
     }
 }
 
-static struct message *copy_message(const struct engine_connection *connection, const char *topic,
-                                    const MQTTAsync_message *received) {
-    struct property_copies copies = {.count = 0};
+static struct message *paho_message_copy(const struct engine_connection *connection,
+                                         const char *topic, const MQTTAsync_message *received) {
+    struct paho_property_copies copies = {.count = 0};
     if (connection->protocol_version == 5) {
-        copy_properties(&copies, &received->properties);
+        paho_message_copy_properties(&copies, &received->properties);
     }
     struct message from = {
         .id = connection->id,
@@ -252,7 +253,7 @@ static struct message *copy_message(const struct engine_connection *connection, 
 
 /* ---- delivery ---- */
 
-static bool is_closing(struct engine_connection *connection) {
+static bool paho_message_is_closing(struct engine_connection *connection) {
     pthread_mutex_lock(&connection->engine->lock);
     bool closing = connection->give_up_at_ms != 0;
     pthread_mutex_unlock(&connection->engine->lock);
@@ -260,8 +261,8 @@ static bool is_closing(struct engine_connection *connection) {
 }
 
 /* ERR_OK: taken, and for QoS 1 and 2 `hold` will be answered. */
-static enum err offer(struct engine_connection *connection, struct message *message,
-                      struct paho_hold *hold) {
+static enum err paho_message_offer(struct engine_connection *connection, struct message *message,
+                                   struct paho_hold *hold) {
     const struct engine_events *events = connection->engine->events;
     for (;;) {
         enum err result = events->message(connection->client, message, hold);
@@ -269,36 +270,37 @@ static enum err offer(struct engine_connection *connection, struct message *mess
             events->flush(connection->client);
             return result;
         }
-        if (is_closing(connection) ||
-            (hold != NULL && keeps_host_waiting(connection->engine, hold))) {
+        if (paho_message_is_closing(connection) ||
+            (hold != NULL && paho_hold_blocks_worker(connection->engine, hold))) {
             return ERR_CANCELED;
         }
         events->wait_room(connection->client, ROOM_WAIT_MS);
     }
 }
 
-static enum err deliver_held(struct engine_connection *connection, struct message *message) {
-    struct paho_hold *hold = hold_create();
+static enum err paho_message_deliver_held(struct engine_connection *connection,
+                                          struct message *message) {
+    struct paho_hold *hold = paho_hold_create();
     if (hold == NULL) {
         message_destroy(message);
         return ERR_MEMORY;
     }
-    hold_begin(connection, hold);
-    enum err result = offer(connection, message, hold);
+    paho_hold_begin(connection, hold);
+    enum err result = paho_message_offer(connection, message, hold);
     if (result != ERR_OK) {
         message_destroy(message);
-        hold_end(connection, result);
-        hold_release(hold, 2);
+        paho_hold_end(connection, result);
+        paho_hold_release(hold, 2);
         return result;
     }
-    result = hold_wait(connection->engine, hold);
-    hold_end(connection, result);
-    hold_release(hold, 1);
+    result = paho_hold_wait(connection->engine, hold);
+    paho_hold_end(connection, result);
+    paho_hold_release(hold, 1);
     return result;
 }
 
 /* The socket first, so that no acknowledgement leaves. The broker still has the message. */
-static void cut(struct engine_connection *connection) {
+static void paho_message_cut_connection(struct engine_connection *connection) {
     struct engine_closed closed = {.error = CLIENT_ERROR_MESSAGE_NOT_ACCEPTED, .reason_code = -1};
     paho_socket_drop(&connection->socket);
     pthread_mutex_lock(&connection->engine->lock);
@@ -308,16 +310,16 @@ static void cut(struct engine_connection *connection) {
 
 void paho_deliver(struct engine_connection *connection, const char *topic, const void *borrowed) {
     const MQTTAsync_message *received = borrowed;
-    struct message *message = topic ? copy_message(connection, topic, received) : NULL;
+    struct message *message = topic ? paho_message_copy(connection, topic, received) : NULL;
     if (received->qos == 0) {
-        if (message != NULL && offer(connection, message, NULL) != ERR_OK) {
+        if (message != NULL && paho_message_offer(connection, message, NULL) != ERR_OK) {
             message_destroy(message); /* the host counts it */
         }
         return;
     }
-    enum err result = message ? deliver_held(connection, message) : ERR_MEMORY;
+    enum err result = message ? paho_message_deliver_held(connection, message) : ERR_MEMORY;
     if (result != ERR_OK) {
-        cut(connection);
+        paho_message_cut_connection(connection);
         log_event(LOG_WARN, "message_not_accepted", KS("client", connection->id),
                   KI("qos", received->qos), KS("reason", err_name(result)));
     }

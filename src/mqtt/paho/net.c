@@ -37,24 +37,24 @@ static struct {
     char address[INET6_ADDRSTRLEN + 20];
     int notify_fd;
     struct paho_socket *probed; /* those that have a probe_fd, a connect under way among them */
-} announced = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} paho_net_announced = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Set on Paho's thread between its look-up and its connect. */
-static _Thread_local struct paho_socket *connecting;
+static _Thread_local struct paho_socket *paho_net_connecting;
 /* A thread that has done an announced look-up: Paho's, and Paho does no other. */
-static _Thread_local bool is_paho;
+static _Thread_local bool paho_net_is_paho;
 
 typedef int getaddrinfo_function(const char *, const char *, const struct addrinfo *,
                                  struct addrinfo **);
 typedef int connect_function(int, const struct sockaddr *, socklen_t);
 typedef int getsockopt_function(int, int, int, void *, socklen_t *);
 
-static getaddrinfo_function *_Atomic next_getaddrinfo;
-static connect_function *_Atomic next_connect;
-static getsockopt_function *_Atomic next_getsockopt;
+static getaddrinfo_function *_Atomic paho_net_next_getaddrinfo;
+static connect_function *_Atomic paho_net_next_connect;
+static getsockopt_function *_Atomic paho_net_next_getsockopt;
 
 /* The definition behind ours: the C library's, or a sanitizer's. */
-static void *next_symbol(const char *name) {
+static void *paho_net_next_symbol(const char *name) {
     void *symbol = dlsym(RTLD_NEXT, name);
     if (symbol == NULL) {
         abort(); /* no C library: nothing can go on */
@@ -62,25 +62,25 @@ static void *next_symbol(const char *name) {
     return symbol;
 }
 
-static getaddrinfo_function *real_getaddrinfo(void) {
-    if (next_getaddrinfo == NULL) {
-        next_getaddrinfo = (getaddrinfo_function *)next_symbol("getaddrinfo");
+static getaddrinfo_function *paho_net_real_getaddrinfo(void) {
+    if (paho_net_next_getaddrinfo == NULL) {
+        paho_net_next_getaddrinfo = (getaddrinfo_function *)paho_net_next_symbol("getaddrinfo");
     }
-    return next_getaddrinfo;
+    return paho_net_next_getaddrinfo;
 }
 
-static connect_function *real_connect(void) {
-    if (next_connect == NULL) {
-        next_connect = (connect_function *)next_symbol("connect");
+static connect_function *paho_net_real_connect(void) {
+    if (paho_net_next_connect == NULL) {
+        paho_net_next_connect = (connect_function *)paho_net_next_symbol("connect");
     }
-    return next_connect;
+    return paho_net_next_connect;
 }
 
-static getsockopt_function *real_getsockopt(void) {
-    if (next_getsockopt == NULL) {
-        next_getsockopt = (getsockopt_function *)next_symbol("getsockopt");
+static getsockopt_function *paho_net_real_getsockopt(void) {
+    if (paho_net_next_getsockopt == NULL) {
+        paho_net_next_getsockopt = (getsockopt_function *)paho_net_next_symbol("getsockopt");
     }
-    return next_getsockopt;
+    return paho_net_next_getsockopt;
 }
 
 bool paho_net_works(void) {
@@ -90,88 +90,89 @@ bool paho_net_works(void) {
 }
 
 /* Paho's call is told from all others by its form: no service, TCP asked for. */
-static bool is_announced(const char *node, const char *service, const struct addrinfo *hints,
-                         char *address) {
+static bool paho_net_is_announced(const char *node, const char *service,
+                                  const struct addrinfo *hints, char *address) {
     if (node == NULL || service != NULL || hints == NULL || hints->ai_protocol != IPPROTO_TCP) {
         return false;
     }
-    pthread_mutex_lock(&announced.lock);
-    bool mine = announced.socket != NULL && strcasecmp(announced.host, node) == 0;
-    connecting = NULL;
+    pthread_mutex_lock(&paho_net_announced.lock);
+    bool mine = paho_net_announced.socket != NULL && strcasecmp(paho_net_announced.host, node) == 0;
+    paho_net_connecting = NULL;
     if (mine) {
-        is_paho = true;
-        connecting = announced.socket;
-        strcpy(address, announced.address);
+        paho_net_is_paho = true;
+        paho_net_connecting = paho_net_announced.socket;
+        strcpy(address, paho_net_announced.address);
     }
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_unlock(&paho_net_announced.lock);
     return mine;
 }
 
 int getaddrinfo(const char *restrict node, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict result) {
-    char address[sizeof(announced.address)];
-    if (!is_announced(node, service, hints, address)) {
+    char address[sizeof(paho_net_announced.address)];
+    if (!paho_net_is_announced(node, service, hints, address)) {
         /* Withdrawn meanwhile, or a name that nobody resolved and allowed: Paho must neither wait
          * for DNS nor reach it. */
-        return is_paho ? EAI_FAIL : real_getaddrinfo()(node, service, hints, result);
+        return paho_net_is_paho ? EAI_FAIL
+                                : paho_net_real_getaddrinfo()(node, service, hints, result);
     }
     struct addrinfo numeric = *hints;
     numeric.ai_flags = AI_NUMERICHOST;
-    return real_getaddrinfo()(address, NULL, &numeric, result);
+    return paho_net_real_getaddrinfo()(address, NULL, &numeric, result);
 }
 
-static void set_option(int fd, int level, int name, int value) {
+static void paho_net_set_option(int fd, int level, int name, int value) {
     int failed = setsockopt(fd, level, name, &value, sizeof(value));
     (void)failed; /* it works without */
 }
 
 /* Paho leaves the socket open in child processes, where it would outlive us. */
-static void prepare(int fd) {
+static void paho_net_prepare(int fd) {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, TCP_IDLE_S);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, TCP_INTERVAL_S);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, TCP_PROBES);
+    paho_net_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    paho_net_set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, TCP_IDLE_S);
+    paho_net_set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, TCP_INTERVAL_S);
+    paho_net_set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, TCP_PROBES);
 }
 
 /* The lock is held. */
-static void end_probe(struct paho_socket *socket) {
+static void paho_net_end_probe(struct paho_socket *socket) {
     if (socket->probe_fd >= 0) {
         close(socket->probe_fd);
         socket->probe_fd = -1;
-        DL_DELETE(announced.probed, socket);
+        DL_DELETE(paho_net_announced.probed, socket);
     }
 }
 
-static void remember(struct paho_socket *socket, int fd, int connect_errno) {
+static void paho_net_remember(struct paho_socket *socket, int fd, int connect_errno) {
     struct stat status;
-    pthread_mutex_lock(&announced.lock);
-    end_probe(socket);
+    pthread_mutex_lock(&paho_net_announced.lock);
+    paho_net_end_probe(socket);
     socket->fd = fd;
     socket->inode = fstat(fd, &status) == 0 ? status.st_ino : 0;
     socket->probe_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     socket->connect_errno = connect_errno;
     if (socket->probe_fd >= 0) {
-        DL_APPEND(announced.probed, socket);
+        DL_APPEND(paho_net_announced.probed, socket);
     }
-    if (announced.socket == socket) {
-        announced.socket = NULL;
+    if (paho_net_announced.socket == socket) {
+        paho_net_announced.socket = NULL;
         uint64_t one = 1;
-        ssize_t written = write(announced.notify_fd, &one, sizeof(one));
+        ssize_t written = write(paho_net_announced.notify_fd, &one, sizeof(one));
         (void)written; /* full means it is readable already */
     }
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
 int connect(int fd, const struct sockaddr *address, socklen_t address_len) {
-    if (connecting != NULL) {
-        prepare(fd);
+    if (paho_net_connecting != NULL) {
+        paho_net_prepare(fd);
     }
-    int result = real_connect()(fd, address, address_len);
-    if (connecting != NULL) {
+    int result = paho_net_real_connect()(fd, address, address_len);
+    if (paho_net_connecting != NULL) {
         int saved = errno;
-        remember(connecting, fd, result == 0 || saved == EINPROGRESS ? 0 : saved);
-        connecting = NULL;
+        paho_net_remember(paho_net_connecting, fd, result == 0 || saved == EINPROGRESS ? 0 : saved);
+        paho_net_connecting = NULL;
         errno = saved;
     }
     return result;
@@ -181,40 +182,40 @@ bool paho_net_begin(const char *host, const struct sockaddr *address, struct pah
                     int notify_fd) {
     socklen_t len =
         address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    pthread_mutex_lock(&announced.lock);
-    assert(announced.socket == NULL);
-    bool fits = strlen(host) < sizeof(announced.host) &&
-                getnameinfo(address, len, announced.address, sizeof(announced.address), NULL, 0,
-                            NI_NUMERICHOST) == 0;
+    pthread_mutex_lock(&paho_net_announced.lock);
+    assert(paho_net_announced.socket == NULL);
+    bool fits = strlen(host) < sizeof(paho_net_announced.host) &&
+                getnameinfo(address, len, paho_net_announced.address,
+                            sizeof(paho_net_announced.address), NULL, 0, NI_NUMERICHOST) == 0;
     if (fits) {
-        strcpy(announced.host, host);
-        announced.socket = socket;
-        announced.notify_fd = notify_fd;
+        strcpy(paho_net_announced.host, host);
+        paho_net_announced.socket = socket;
+        paho_net_announced.notify_fd = notify_fd;
     }
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_unlock(&paho_net_announced.lock);
     return fits;
 }
 
 void paho_net_withdraw(const struct paho_socket *socket) {
-    pthread_mutex_lock(&announced.lock);
-    if (announced.socket == socket) {
-        announced.host[0] = '\0'; /* matches no name */
+    pthread_mutex_lock(&paho_net_announced.lock);
+    if (paho_net_announced.socket == socket) {
+        paho_net_announced.host[0] = '\0'; /* matches no name */
     }
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
 void paho_net_end(struct paho_socket *socket) {
-    pthread_mutex_lock(&announced.lock);
-    if (announced.socket == socket) {
-        announced.socket = NULL;
+    pthread_mutex_lock(&paho_net_announced.lock);
+    if (paho_net_announced.socket == socket) {
+        paho_net_announced.socket = NULL;
     }
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
 bool paho_net_busy(void) {
-    pthread_mutex_lock(&announced.lock);
-    bool busy = announced.socket != NULL;
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_lock(&paho_net_announced.lock);
+    bool busy = paho_net_announced.socket != NULL;
+    pthread_mutex_unlock(&paho_net_announced.lock);
     return busy;
 }
 
@@ -223,33 +224,33 @@ void paho_socket_init(struct paho_socket *socket) {
 }
 
 void paho_socket_end_probe(struct paho_socket *socket) {
-    pthread_mutex_lock(&announced.lock);
-    end_probe(socket);
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_lock(&paho_net_announced.lock);
+    paho_net_end_probe(socket);
+    pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
-static bool tcp_info(int fd, struct tcp_info *info) {
+static bool paho_net_tcp_info(int fd, struct tcp_info *info) {
     socklen_t len = sizeof(*info);
     memset(info, 0, sizeof(*info));
-    return real_getsockopt()(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
+    return paho_net_real_getsockopt()(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
 }
 
-static bool same_inode(int fd, const struct paho_socket *socket) {
+static bool paho_net_same_inode(int fd, const struct paho_socket *socket) {
     struct stat status;
     return socket->inode != 0 && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode) &&
            status.st_ino == socket->inode;
 }
 
 /* Reading the error clears it, and Paho does not say what it was. */
-static void remember_error(int fd, int error) {
+static void paho_net_remember_error(int fd, int error) {
     struct paho_socket *socket;
-    pthread_mutex_lock(&announced.lock);
-    DL_FOREACH(announced.probed, socket) {
-        if (socket->fd == fd && same_inode(fd, socket)) {
+    pthread_mutex_lock(&paho_net_announced.lock);
+    DL_FOREACH(paho_net_announced.probed, socket) {
+        if (socket->fd == fd && paho_net_same_inode(fd, socket)) {
             socket->connect_errno = error;
         }
     }
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
 /* A socket that Paho's receiving thread polls before its sending thread has called connect looks
@@ -258,13 +259,13 @@ static void remember_error(int fd, int error) {
  * that it goes on it waits until the socket is writable. Nobody else asks before. */
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict value_len) {
     struct tcp_info info;
-    int result = real_getsockopt()(fd, level, name, value, value_len);
+    int result = paho_net_real_getsockopt()(fd, level, name, value, value_len);
     if (result != 0 || level != SOL_SOCKET || name != SO_ERROR || *value_len != sizeof(int)) {
         return result;
     }
     if (*(int *)value != 0) {
-        remember_error(fd, *(int *)value);
-    } else if (tcp_info(fd, &info) && info.tcpi_state == STATE_SYN_SENT) {
+        paho_net_remember_error(fd, *(int *)value);
+    } else if (paho_net_tcp_info(fd, &info) && info.tcpi_state == STATE_SYN_SENT) {
         *(int *)value = PAHO_GOES_ON;
     }
     return result;
@@ -272,33 +273,33 @@ int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *res
 
 bool paho_socket_was_heard(struct paho_socket *socket) {
     struct tcp_info info;
-    pthread_mutex_lock(&announced.lock);
-    bool heard =
-        socket->probe_fd >= 0 && tcp_info(socket->probe_fd, &info) && info.tcpi_bytes_received > 0;
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_lock(&paho_net_announced.lock);
+    bool heard = socket->probe_fd >= 0 && paho_net_tcp_info(socket->probe_fd, &info) &&
+                 info.tcpi_bytes_received > 0;
+    pthread_mutex_unlock(&paho_net_announced.lock);
     return heard;
 }
 
 /* Paho may have closed it meanwhile and the number may be somebody else's: the inode tells. */
-static bool still_open(const struct paho_socket *socket) {
-    return socket->fd >= 0 && same_inode(socket->fd, socket);
+static bool paho_net_still_open(const struct paho_socket *socket) {
+    return socket->fd >= 0 && paho_net_same_inode(socket->fd, socket);
 }
 
 void paho_socket_drop(struct paho_socket *socket) {
-    pthread_mutex_lock(&announced.lock);
-    if (still_open(socket)) {
+    pthread_mutex_lock(&paho_net_announced.lock);
+    if (paho_net_still_open(socket)) {
         shutdown(socket->fd, SHUT_RDWR);
     }
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
 int64_t paho_socket_silent_ms(struct paho_socket *socket) {
     struct tcp_info info;
     int64_t silent_ms = -1;
-    pthread_mutex_lock(&announced.lock);
-    if (still_open(socket) && tcp_info(socket->fd, &info)) {
+    pthread_mutex_lock(&paho_net_announced.lock);
+    if (paho_net_still_open(socket) && paho_net_tcp_info(socket->fd, &info)) {
         silent_ms = info.tcpi_last_data_recv;
     }
-    pthread_mutex_unlock(&announced.lock);
+    pthread_mutex_unlock(&paho_net_announced.lock);
     return silent_ms;
 }

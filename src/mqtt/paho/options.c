@@ -11,40 +11,40 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <MQTTAsync.h>
-#include "base/client_file.h"
+#include "base/secrets/client_file.h"
 #include "paho.h"
 
-#define BUFFERED_MAX  1000 /* publications Paho may hold back; the host allows fewer */
-#define URI_LEN       (256 + 3 * 4096 + 32) /* a path of colons only */
-#define MATERIAL_PATH 64
-#define MATERIAL_MAX  (4 * 1024 * 1024) /* bytes of a file of certificates */
-#define ALPN_LEN      1024
+#define BUFFERED_MAX           1000 /* publications Paho may hold back; the host allows fewer */
+#define URI_LEN                (256 + 3 * 4096 + 32) /* a path of colons only */
+#define PAHO_MATERIAL_PATH_LEN 64
+#define PAHO_MATERIAL_MAX      (4 * 1024 * 1024) /* bytes of a file of certificates */
+#define ALPN_LEN               1024
 
-enum material { MATERIAL_CA, MATERIAL_CERT, MATERIAL_KEY };
+enum paho_material { PAHO_MATERIAL_CA, PAHO_MATERIAL_CERT, PAHO_MATERIAL_KEY };
 
 /* Everything that has to live until MQTTAsync_connect has copied it. */
-struct translation {
+struct paho_translation {
     MQTTAsync_connectOptions options;
     MQTTAsync_willOptions will;
     MQTTAsync_SSLOptions ssl;
     MQTTProperties properties, will_properties;
-    char paths[3][MATERIAL_PATH];
+    char paths[3][PAHO_MATERIAL_PATH_LEN];
     unsigned char alpn[ALPN_LEN];
 };
 
-static const char *scheme_of(enum client_scheme scheme) {
+static const char *paho_options_scheme(enum client_scheme scheme) {
     static const char *const schemes[] = {
         [SCHEME_MQTT] = "tcp", [SCHEME_MQTTS] = "ssl", [SCHEME_WS] = "ws", [SCHEME_WSS] = "wss"};
     return schemes[scheme];
 }
 
-static bool is_tls(const struct client_config *config) {
+static bool paho_options_is_tls(const struct client_config *config) {
     return config->scheme == SCHEME_MQTTS || config->scheme == SCHEME_WSS;
 }
 
 /* What Paho is to look up, and with it what it verifies and sends as SNI and Host. Plain TCP sends
  * no name, so there it is the address itself. */
-static char *host_for_paho(const struct engine_open *open) {
+static char *paho_options_host(const struct engine_open *open) {
     const struct client_config *config = open->config;
     char address[INET6_ADDRSTRLEN + 20];
     if (config->scheme == SCHEME_MQTT) {
@@ -52,31 +52,31 @@ static char *host_for_paho(const struct engine_open *open) {
                                  address, sizeof(address), NULL, 0, NI_NUMERICHOST);
         return failed ? NULL : strdup(address);
     }
-    const char *name = is_tls(config) ? client_config_tls(config)->server_name : NULL;
+    const char *name = paho_options_is_tls(config) ? client_config_tls(config)->server_name : NULL;
     return strdup(name ? name : config->host);
 }
 
 /* Paho takes what follows the last colon of a URI for the port. */
-static void append_path(char uri[URI_LEN], const char *path) {
+static void paho_options_append_path(char uri[URI_LEN], const char *path) {
     size_t at = strlen(uri);
     for (const char *c = path; *c != '\0' && at + 4 < URI_LEN; c++) {
         at += (size_t)sprintf(uri + at, *c == ':' ? "%%3A" : "%c", *c);
     }
 }
 
-static void format_uri(const struct engine_connection *connection, char uri[URI_LEN]) {
+static void paho_options_format_uri(const struct engine_connection *connection, char uri[URI_LEN]) {
     const struct client_config *config = connection->open.config;
     bool websocket = config->scheme == SCHEME_WS || config->scheme == SCHEME_WSS;
     bool ipv6 = strchr(connection->host, ':') != NULL;
-    snprintf(uri, URI_LEN, "%s://%s%s%s:%u", scheme_of(config->scheme), ipv6 ? "[" : "",
+    snprintf(uri, URI_LEN, "%s://%s%s%s:%u", paho_options_scheme(config->scheme), ipv6 ? "[" : "",
              connection->host, ipv6 ? "]" : "", config->port);
     if (websocket && config->path) {
-        append_path(uri, config->path);
+        paho_options_append_path(uri, config->path);
     }
 }
 
 /* A file without a name. -1: not to be had. */
-static int open_text(const char *text) {
+static int paho_options_open_text(const char *text) {
     int fd = memfd_create("mqfleet-tls", MFD_CLOEXEC);
     size_t len = strlen(text);
     for (size_t at = 0; fd >= 0 && at < len;) {
@@ -92,13 +92,14 @@ static int open_text(const char *text) {
 
 /* Paho opens files while it holds its mutex: a pipe or a device would stop every client of the
  * process for good. -1: none that a client may name, or of no sensible size. */
-static int open_file(const struct conf *conf, enum material which, const char *path) {
+static int paho_options_open_file(const struct conf *conf, enum paho_material which,
+                                  const char *path) {
     struct stat status;
     const char *why;
-    int fd =
-        client_file_open(conf, which == MATERIAL_CA ? CLIENT_FILE_AUTHORITY : CLIENT_FILE_PRIVATE,
-                         path, &status, &why);
-    if (fd >= 0 && status.st_size > MATERIAL_MAX) {
+    int fd = client_file_open(
+        conf, which == PAHO_MATERIAL_CA ? CLIENT_FILE_AUTHORITY : CLIENT_FILE_PRIVATE, path,
+        &status, &why);
+    if (fd >= 0 && status.st_size > PAHO_MATERIAL_MAX) {
         close(fd);
         return -1;
     }
@@ -106,18 +107,20 @@ static int open_file(const struct conf *conf, enum material which, const char *p
 }
 
 /* Where Paho finds the material; NULL: it is not given, or not to be had. */
-static const char *material_path(struct engine_connection *connection, enum material which,
-                                 const char *text, char path[MATERIAL_PATH]) {
+static const char *paho_options_material_path(struct engine_connection *connection,
+                                              enum paho_material which, const char *text,
+                                              char path[PAHO_MATERIAL_PATH_LEN]) {
     if (text == NULL) {
         return NULL;
     }
-    int fd = strstr(text, "-----BEGIN") ? open_text(text)
-                                        : open_file(connection->engine->conf, which, text);
+    int fd = strstr(text, "-----BEGIN")
+                 ? paho_options_open_text(text)
+                 : paho_options_open_file(connection->engine->conf, which, text);
     if (fd < 0) {
         return NULL;
     }
     connection->material_fds[which] = fd;
-    snprintf(path, MATERIAL_PATH, "/proc/self/fd/%d", fd);
+    snprintf(path, PAHO_MATERIAL_PATH_LEN, "/proc/self/fd/%d", fd);
     return path;
 }
 
@@ -132,7 +135,7 @@ void paho_close_material(struct engine_connection *connection) {
 }
 
 /* The form of RFC 7301: each name with its length in front. Paho copies it up to the first NUL. */
-static size_t encode_alpn(const struct client_tls *tls, unsigned char out[ALPN_LEN]) {
+static size_t paho_options_encode_alpn(const struct client_tls *tls, unsigned char out[ALPN_LEN]) {
     size_t at = 0;
     for (size_t i = 0; i < tls->alpn_count; i++) {
         size_t len = strlen(tls->alpn[i]);
@@ -148,7 +151,7 @@ static size_t encode_alpn(const struct client_tls *tls, unsigned char out[ALPN_L
 }
 
 /* OpenSSL's line is "thread:error:code:library:function:reason:file:line:data". */
-static int note_tls_error(const char *line, size_t len, void *context) {
+static int paho_options_note_tls_error(const char *line, size_t len, void *context) {
     struct engine_connection *connection = context;
     char copy[512];
     snprintf(copy, sizeof(copy), "%.*s", (int)len, line);
@@ -164,12 +167,16 @@ static int note_tls_error(const char *line, size_t len, void *context) {
     return 1;
 }
 
-static enum err translate_tls(struct engine_connection *connection, struct translation *t) {
+static enum err paho_options_translate_tls(struct engine_connection *connection,
+                                           struct paho_translation *t) {
     const struct client_tls *tls = client_config_tls(connection->open.config);
     t->ssl = (MQTTAsync_SSLOptions)MQTTAsync_SSLOptions_initializer;
-    t->ssl.trustStore = material_path(connection, MATERIAL_CA, tls->ca, t->paths[MATERIAL_CA]);
-    t->ssl.keyStore = material_path(connection, MATERIAL_CERT, tls->cert, t->paths[MATERIAL_CERT]);
-    t->ssl.privateKey = material_path(connection, MATERIAL_KEY, tls->key, t->paths[MATERIAL_KEY]);
+    t->ssl.trustStore = paho_options_material_path(connection, PAHO_MATERIAL_CA, tls->ca,
+                                                   t->paths[PAHO_MATERIAL_CA]);
+    t->ssl.keyStore = paho_options_material_path(connection, PAHO_MATERIAL_CERT, tls->cert,
+                                                 t->paths[PAHO_MATERIAL_CERT]);
+    t->ssl.privateKey = paho_options_material_path(connection, PAHO_MATERIAL_KEY, tls->key,
+                                                   t->paths[PAHO_MATERIAL_KEY]);
     if ((tls->ca && !t->ssl.trustStore) || (tls->cert && !t->ssl.keyStore) ||
         (tls->key && !t->ssl.privateKey)) {
         return ERR_IO;
@@ -181,15 +188,16 @@ static enum err translate_tls(struct engine_connection *connection, struct trans
      * suites that older versions than TLS 1.2 do not have. */
     t->ssl.enabledCipherSuites = "DEFAULT:!SSLv3:!TLSv1";
     t->ssl.disableDefaultTrustStore = tls->ca != NULL;
-    t->ssl.ssl_error_cb = note_tls_error;
+    t->ssl.ssl_error_cb = paho_options_note_tls_error;
     t->ssl.ssl_error_context = connection;
-    t->ssl.protos_len = (unsigned)encode_alpn(tls, t->alpn);
+    t->ssl.protos_len = (unsigned)paho_options_encode_alpn(tls, t->alpn);
     t->ssl.protos = t->ssl.protos_len > 0 ? t->alpn : NULL;
     t->options.ssl = &t->ssl;
     return ERR_OK;
 }
 
-static void add_number(MQTTProperties *properties, enum MQTTPropertyCodes code, uint32_t value) {
+static void paho_options_add_number(MQTTProperties *properties, enum MQTTPropertyCodes code,
+                                    uint32_t value) {
     MQTTProperty property = {.identifier = code};
     int type = MQTTProperty_getType(code);
     if (type == MQTTPROPERTY_TYPE_BYTE) {
@@ -203,8 +211,8 @@ static void add_number(MQTTProperties *properties, enum MQTTPropertyCodes code, 
 }
 
 /* data NULL: not given. */
-static void add_bytes(MQTTProperties *properties, enum MQTTPropertyCodes code, char *data,
-                      size_t len) {
+static void paho_options_add_bytes(MQTTProperties *properties, enum MQTTPropertyCodes code,
+                                   char *data, size_t len) {
     MQTTProperty property = {.identifier = code};
     property.value.data = (MQTTLenString){(int)len, data};
     if (data != NULL) {
@@ -212,11 +220,13 @@ static void add_bytes(MQTTProperties *properties, enum MQTTPropertyCodes code, c
     }
 }
 
-static void add_text(MQTTProperties *properties, enum MQTTPropertyCodes code, char *text) {
-    add_bytes(properties, code, text, text == NULL ? 0 : strlen(text));
+static void paho_options_add_text(MQTTProperties *properties, enum MQTTPropertyCodes code,
+                                  char *text) {
+    paho_options_add_bytes(properties, code, text, text == NULL ? 0 : strlen(text));
 }
 
-static void add_pairs(MQTTProperties *properties, const struct client_pair *pairs, size_t n) {
+static void paho_options_add_pairs(MQTTProperties *properties, const struct client_pair *pairs,
+                                   size_t n) {
     for (size_t i = 0; i < n; i++) {
         MQTTProperty property = {.identifier = MQTTPROPERTY_CODE_USER_PROPERTY};
         property.value.data = (MQTTLenString){(int)strlen(pairs[i].name), pairs[i].name};
@@ -225,52 +235,57 @@ static void add_pairs(MQTTProperties *properties, const struct client_pair *pair
     }
 }
 
-static void translate_will_properties(const struct client_will *will, struct translation *t) {
+static void paho_options_translate_will_properties(const struct client_will *will,
+                                                   struct paho_translation *t) {
     MQTTProperties *properties = &t->will_properties;
     if (will->delay_s > 0) {
-        add_number(properties, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL, will->delay_s);
+        paho_options_add_number(properties, MQTTPROPERTY_CODE_WILL_DELAY_INTERVAL, will->delay_s);
     }
     if (will->payload_format_indicator > 0) {
-        add_number(properties, MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR,
-                   will->payload_format_indicator);
+        paho_options_add_number(properties, MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR,
+                                will->payload_format_indicator);
     }
     if (will->message_expiry_interval > 0) {
-        add_number(properties, MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL,
-                   will->message_expiry_interval);
+        paho_options_add_number(properties, MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL,
+                                will->message_expiry_interval);
     }
-    add_text(properties, MQTTPROPERTY_CODE_CONTENT_TYPE, will->content_type);
-    add_text(properties, MQTTPROPERTY_CODE_RESPONSE_TOPIC, will->response_topic);
-    add_bytes(properties, MQTTPROPERTY_CODE_CORRELATION_DATA, (char *)will->correlation_data,
-              will->correlation_data_len);
-    add_pairs(properties, will->user_properties, will->user_property_count);
+    paho_options_add_text(properties, MQTTPROPERTY_CODE_CONTENT_TYPE, will->content_type);
+    paho_options_add_text(properties, MQTTPROPERTY_CODE_RESPONSE_TOPIC, will->response_topic);
+    paho_options_add_bytes(properties, MQTTPROPERTY_CODE_CORRELATION_DATA,
+                           (char *)will->correlation_data, will->correlation_data_len);
+    paho_options_add_pairs(properties, will->user_properties, will->user_property_count);
     t->options.willProperties = properties;
 }
 
-static void translate_properties(const struct client_config *config, struct translation *t) {
+static void paho_options_translate_properties(const struct client_config *config,
+                                              struct paho_translation *t) {
     if (config->session_expiry_s > 0) {
-        add_number(&t->properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
-                   config->session_expiry_s);
+        paho_options_add_number(&t->properties, MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
+                                config->session_expiry_s);
     }
     if (config->receive_maximum > 0) {
-        add_number(&t->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, config->receive_maximum);
+        paho_options_add_number(&t->properties, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM,
+                                config->receive_maximum);
     }
     if (config->max_packet_size > 0) {
-        add_number(&t->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, config->max_packet_size);
+        paho_options_add_number(&t->properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE,
+                                config->max_packet_size);
     }
     if (config->request_response_information) {
-        add_number(&t->properties, MQTTPROPERTY_CODE_REQUEST_RESPONSE_INFORMATION, 1);
+        paho_options_add_number(&t->properties, MQTTPROPERTY_CODE_REQUEST_RESPONSE_INFORMATION, 1);
     }
     if (!config->request_problem_information) {
-        add_number(&t->properties, MQTTPROPERTY_CODE_REQUEST_PROBLEM_INFORMATION, 0);
+        paho_options_add_number(&t->properties, MQTTPROPERTY_CODE_REQUEST_PROBLEM_INFORMATION, 0);
     }
-    add_pairs(&t->properties, config->user_properties, config->user_property_count);
+    paho_options_add_pairs(&t->properties, config->user_properties, config->user_property_count);
     t->options.connectProperties = &t->properties;
     if (config->will) {
-        translate_will_properties(config->will, t);
+        paho_options_translate_will_properties(config->will, t);
     }
 }
 
-static void translate_will(const struct client_will *will, struct translation *t) {
+static void paho_options_translate_will(const struct client_will *will,
+                                        struct paho_translation *t) {
     t->will = (MQTTAsync_willOptions)MQTTAsync_willOptions_initializer;
     t->will.topicName = will->topic;
     t->will.payload.data = will->payload_len > 0 ? will->payload : NULL;
@@ -280,7 +295,8 @@ static void translate_will(const struct client_will *will, struct translation *t
     t->options.will = &t->will;
 }
 
-static enum err translate(struct engine_connection *connection, struct translation *t) {
+static enum err paho_options_translate(struct engine_connection *connection,
+                                       struct paho_translation *t) {
     const struct client_config *config = connection->open.config;
     bool v5 = config->protocol_version == 5;
     t->options = v5 ? (MQTTAsync_connectOptions)MQTTAsync_connectOptions_initializer5
@@ -296,18 +312,18 @@ static enum err translate(struct engine_connection *connection, struct translati
     /* The host has its own timer; Paho's, looked at every 3 s, must not come first. */
     t->options.connectTimeout = (int)(connection->open.connect_timeout_ms / 1000) + 60;
     if (config->will) {
-        translate_will(config->will, t);
+        paho_options_translate_will(config->will, t);
     }
     if (v5) {
-        translate_properties(config, t);
+        paho_options_translate_properties(config, t);
     }
     paho_fill_connect_options(connection, &t->options);
-    return is_tls(config) ? translate_tls(connection, t) : ERR_OK;
+    return paho_options_is_tls(config) ? paho_options_translate_tls(connection, t) : ERR_OK;
 }
 
-static enum err create_handle(struct engine_connection *connection) {
+static enum err paho_options_create_handle(struct engine_connection *connection) {
     char uri[URI_LEN];
-    format_uri(connection, uri);
+    paho_options_format_uri(connection, uri);
     MQTTAsync_createOptions create = MQTTAsync_createOptions_initializer;
     create.sendWhileDisconnected = 0;
     create.maxBufferedMessages = BUFFERED_MAX;
@@ -329,18 +345,18 @@ static enum err create_handle(struct engine_connection *connection) {
 }
 
 enum err paho_connect(struct engine_connection *connection) {
-    struct translation t = {.properties = MQTTProperties_initializer,
-                            .will_properties = MQTTProperties_initializer};
-    connection->tls = is_tls(connection->open.config);
-    connection->host = host_for_paho(&connection->open);
+    struct paho_translation t = {.properties = MQTTProperties_initializer,
+                                 .will_properties = MQTTProperties_initializer};
+    connection->tls = paho_options_is_tls(connection->open.config);
+    connection->host = paho_options_host(&connection->open);
     if (connection->host == NULL) {
         return ERR_ARGUMENT;
     }
-    enum err result = create_handle(connection);
+    enum err result = paho_options_create_handle(connection);
     if (result != ERR_OK) {
         goto out;
     }
-    result = translate(connection, &t);
+    result = paho_options_translate(connection, &t);
     if (result != ERR_OK) {
         goto out;
     }

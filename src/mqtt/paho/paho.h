@@ -7,8 +7,8 @@
  *
  * An event is not an object but a mark in the connection it is for, so that callbacks allocate
  * nothing and the list of events is bounded by the connections. */
-#ifndef MQFLEET_MQTT_ENGINE_PAHO_H
-#define MQFLEET_MQTT_ENGINE_PAHO_H
+#ifndef MQFLEET_PAHO_PAHO_H
+#define MQFLEET_PAHO_PAHO_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -90,7 +90,7 @@ struct engine_connection {
     int protocol_version;
     bool tls;
     bool stale;          /* half-open: reported once */
-    int64_t look_at_ms;  /* sooner it cannot have been silent for too long */
+    int64_t check_at_ms; /* sooner it cannot have been silent for too long */
     int material_fds[3]; /* PEM text given inline, as memfds for Paho to read */
     struct paho_socket socket;
     struct engine_connection *prev, *next;           /* engine->connections */
@@ -127,7 +127,7 @@ struct engine {
     size_t opening_count;
     /* The last look at silent ones, the last open, the last time Paho was woken. */
     int64_t watched_at_ms, opened_at_ms, woken_at_ms;
-    uint16_t keepalive_least_s;
+    uint16_t keepalive_s_min;
 
     pthread_mutex_t lock;
     struct engine_connection *ready;

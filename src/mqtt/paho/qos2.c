@@ -10,25 +10,25 @@
 #include "base/text.h"
 #include "paho.h"
 
-#define RECEIVED_KEY "r-" /* as Paho names received PUBLISH packets */
-#define COMMAND_KEY  "c-" /* and requests that wait to be sent */
+#define PAHO_RECEIVED_KEY "r-" /* as Paho names received PUBLISH packets */
+#define PAHO_COMMAND_KEY  "c-" /* and requests that wait to be sent */
 
-static int on_open(void **handle, const char *client_id, const char *uri, void *context) {
+static int paho_qos2_open(void **handle, const char *client_id, const char *uri, void *context) {
     (void)client_id;
     (void)uri;
     *handle = context;
     return 0;
 }
 
-static int on_close(void *handle) {
+static int paho_qos2_close(void *handle) {
     (void)handle;
     return 0;
 }
 
 /* MQTT 3.1.1 section 3.3: flags in the first byte; then the topic, the packet identifier, the
  * payload. Paho has parsed it already, so it is well-formed. */
-static void deliver_packet(struct engine_connection *connection, uint8_t first, const uint8_t *data,
-                           size_t len) {
+static void paho_qos2_deliver_packet(struct engine_connection *connection, uint8_t first,
+                                     const uint8_t *data, size_t len) {
     size_t topic_len = len >= 2 ? ((size_t)data[0] << 8 | data[1]) : 0;
     if (len < 2 + topic_len + 2) {
         return;
@@ -44,16 +44,17 @@ static void deliver_packet(struct engine_connection *connection, uint8_t first, 
     free(topic);
 }
 
-static int on_put(void *handle, char *key, int count, char *buffers[], int lens[]) {
-    if (strncmp(key, RECEIVED_KEY, strlen(RECEIVED_KEY)) == 0 && count == 2 && lens[0] > 0) {
-        deliver_packet(handle, (uint8_t)buffers[0][0], (const uint8_t *)buffers[1],
-                       (size_t)lens[1]);
+static int paho_qos2_put(void *handle, char *key, int count, char *buffers[], int lens[]) {
+    if (strncmp(key, PAHO_RECEIVED_KEY, strlen(PAHO_RECEIVED_KEY)) == 0 && count == 2 &&
+        lens[0] > 0) {
+        paho_qos2_deliver_packet(handle, (uint8_t)buffers[0][0], (const uint8_t *)buffers[1],
+                                 (size_t)lens[1]);
     }
     /* A request that was stored would be dropped from memory and read back: refused, it stays. */
-    return strncmp(key, COMMAND_KEY, strlen(COMMAND_KEY)) == 0 ? PAHO_NOT_STORED : 0;
+    return strncmp(key, PAHO_COMMAND_KEY, strlen(PAHO_COMMAND_KEY)) == 0 ? PAHO_NOT_STORED : 0;
 }
 
-static int on_get(void *handle, char *key, char **buffer, int *len) {
+static int paho_qos2_get(void *handle, char *key, char **buffer, int *len) {
     (void)handle;
     (void)key;
     (void)buffer;
@@ -61,25 +62,25 @@ static int on_get(void *handle, char *key, char **buffer, int *len) {
     return MQTTASYNC_PERSISTENCE_ERROR;
 }
 
-static int on_remove(void *handle, char *key) {
+static int paho_qos2_remove(void *handle, char *key) {
     (void)handle;
     (void)key;
     return 0;
 }
 
-static int on_keys(void *handle, char ***keys, int *count) {
+static int paho_qos2_keys(void *handle, char ***keys, int *count) {
     (void)handle;
     *keys = NULL;
     *count = 0;
     return 0;
 }
 
-static int on_clear(void *handle) {
+static int paho_qos2_clear(void *handle) {
     (void)handle;
     return 0;
 }
 
-static int on_contains(void *handle, char *key) {
+static int paho_qos2_contains(void *handle, char *key) {
     (void)handle;
     (void)key;
     return MQTTASYNC_PERSISTENCE_ERROR;
@@ -89,14 +90,14 @@ void *paho_qos2_persistence(struct engine_connection *connection) {
     MQTTClient_persistence *persistence = calloc(1, sizeof(*persistence));
     if (persistence != NULL) {
         *persistence = (MQTTClient_persistence){.context = connection,
-                                                .popen = on_open,
-                                                .pclose = on_close,
-                                                .pput = on_put,
-                                                .pget = on_get,
-                                                .premove = on_remove,
-                                                .pkeys = on_keys,
-                                                .pclear = on_clear,
-                                                .pcontainskey = on_contains};
+                                                .popen = paho_qos2_open,
+                                                .pclose = paho_qos2_close,
+                                                .pput = paho_qos2_put,
+                                                .pget = paho_qos2_get,
+                                                .premove = paho_qos2_remove,
+                                                .pkeys = paho_qos2_keys,
+                                                .pclear = paho_qos2_clear,
+                                                .pcontainskey = paho_qos2_contains};
     }
     return persistence;
 }

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <MQTTAsync.h>
 #include <utlist.h>
-#include "mqtt/subscriptions.h"
+#include "mqtt/config/subscriptions.h"
 #include "paho.h"
 
-static enum err result_of(int rc) {
+static enum err paho_request_result(int rc) {
     switch (rc) {
     case MQTTASYNC_SUCCESS:
     case PAHO_NOT_STORED:
@@ -30,7 +30,8 @@ static enum err result_of(int rc) {
 }
 
 /* The codes to come, and a row per packet. */
-static enum err expect_codes(struct engine_connection *connection, size_t n, size_t per_packet) {
+static enum err paho_request_expect_codes(struct engine_connection *connection, size_t n,
+                                          size_t per_packet) {
     uint8_t *codes = calloc(n, 1);
     struct paho_subscribe *subscribes = calloc(n, sizeof(*subscribes));
     if (codes == NULL || subscribes == NULL) {
@@ -53,21 +54,23 @@ static enum err expect_codes(struct engine_connection *connection, size_t n, siz
 
 /* Under MQTT 3.1.1 Paho hands the codes of a SUBACK over without their number, and a broker may
  * send fewer than it was asked for: there each filter travels alone, all at once. */
-static enum err subscribe_one_by_one(struct engine_connection *connection,
-                                     const struct client_subscription *subscriptions, size_t n) {
-    enum err result = expect_codes(connection, n, 1);
+static enum err paho_request_subscribe_one_by_one(struct engine_connection *connection,
+                                                  const struct client_subscription *subscriptions,
+                                                  size_t n) {
+    enum err result = paho_request_expect_codes(connection, n, 1);
     for (size_t i = 0; i < n && result == ERR_OK; i++) {
         MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
         paho_fill_subscribe_options(&connection->subscribes[i], &response);
-        result = result_of(MQTTAsync_subscribe(connection->handle, subscriptions[i].filter,
-                                               subscriptions[i].qos, &response));
+        result = paho_request_result(MQTTAsync_subscribe(
+            connection->handle, subscriptions[i].filter, subscriptions[i].qos, &response));
     }
     return result;
 }
 
-static enum err subscribe_together(struct engine_connection *connection,
-                                   const struct client_subscription *subscriptions, size_t n) {
-    enum err result = expect_codes(connection, n, n);
+static enum err paho_request_subscribe_together(struct engine_connection *connection,
+                                                const struct client_subscription *subscriptions,
+                                                size_t n) {
+    enum err result = paho_request_expect_codes(connection, n, n);
     if (result != ERR_OK) {
         return result;
     }
@@ -96,7 +99,7 @@ static enum err subscribe_together(struct engine_connection *connection,
     }
     int rc = MQTTAsync_subscribeMany(connection->handle, (int)n, filters, qos, &response);
     MQTTProperties_free(&response.properties);
-    return result_of(rc);
+    return paho_request_result(rc);
 }
 
 enum err paho_subscribe(struct engine_connection *connection,
@@ -112,8 +115,8 @@ enum err paho_subscribe(struct engine_connection *connection,
     }
     paho_call_begin(connection->engine);
     enum err result = connection->protocol_version == 5
-                          ? subscribe_together(connection, subscriptions, *n)
-                          : subscribe_one_by_one(connection, subscriptions, *n);
+                          ? paho_request_subscribe_together(connection, subscriptions, *n)
+                          : paho_request_subscribe_one_by_one(connection, subscriptions, *n);
     paho_call_end(connection->engine);
     return result;
 }
@@ -132,13 +135,13 @@ enum err paho_unsubscribe(struct engine_connection *connection, char *const *fil
     paho_call_begin(connection->engine);
     int rc = MQTTAsync_unsubscribeMany(connection->handle, (int)*n, filters, &response);
     paho_call_end(connection->engine);
-    return result_of(rc);
+    return paho_request_result(rc);
 }
 
-static const struct property_kind {
+static const struct paho_property_kind {
     const char *name;
     enum MQTTPropertyCodes code;
-} property_kinds[] = {
+} paho_property_kinds[] = {
     {"payload_format_indicator", MQTTPROPERTY_CODE_PAYLOAD_FORMAT_INDICATOR},
     {"message_expiry_interval", MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL},
     {"content_type", MQTTPROPERTY_CODE_CONTENT_TYPE},
@@ -147,8 +150,8 @@ static const struct property_kind {
     {"user_property", MQTTPROPERTY_CODE_USER_PROPERTY},
 };
 
-static void add_property(MQTTProperties *properties, enum MQTTPropertyCodes code,
-                         const struct message_property *from) {
+static void paho_request_add_property(MQTTProperties *properties, enum MQTTPropertyCodes code,
+                                      const struct message_property *from) {
     MQTTProperty property = {.identifier = code};
     MQTTLenString value = {(int)from->value_len, (char *)(uintptr_t)from->value};
     switch (MQTTProperty_getType(code)) {
@@ -169,26 +172,26 @@ static void add_property(MQTTProperties *properties, enum MQTTPropertyCodes code
     MQTTProperties_add(properties, &property);
 }
 
-static void add_properties(MQTTProperties *properties,
-                           const struct engine_publication *publication) {
+static void paho_request_add_properties(MQTTProperties *properties,
+                                        const struct engine_publication *publication) {
     for (size_t i = 0; i < publication->property_count; i++) {
         const struct message_property *from = &publication->properties[i];
-        for (size_t k = 0; k < sizeof(property_kinds) / sizeof(property_kinds[0]); k++) {
-            if (strcmp(property_kinds[k].name, from->name) == 0) {
-                add_property(properties, property_kinds[k].code, from);
+        for (size_t k = 0; k < sizeof(paho_property_kinds) / sizeof(paho_property_kinds[0]); k++) {
+            if (strcmp(paho_property_kinds[k].name, from->name) == 0) {
+                paho_request_add_property(properties, paho_property_kinds[k].code, from);
             }
         }
     }
 }
 
-static enum err send_publication(struct engine_connection *connection,
-                                 const struct engine_publication *publication,
-                                 struct paho_publication *entry) {
+static enum err paho_request_send_publication(struct engine_connection *connection,
+                                              const struct engine_publication *publication,
+                                              struct paho_publication *entry) {
     MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
     MQTTProperties properties = MQTTProperties_initializer;
     paho_fill_publish_options(entry, connection->protocol_version, &response);
     if (connection->protocol_version == 5) {
-        add_properties(&properties, publication);
+        paho_request_add_properties(&properties, publication);
         response.properties = properties;
     }
     static const uint8_t nothing[1];
@@ -196,7 +199,7 @@ static enum err send_publication(struct engine_connection *connection,
                             publication->payload_len ? publication->payload : nothing,
                             publication->qos, publication->retain, &response);
     MQTTProperties_free(&properties);
-    return result_of(rc);
+    return paho_request_result(rc);
 }
 
 enum err paho_publish(struct engine_connection *connection,
@@ -221,7 +224,7 @@ enum err paho_publish(struct engine_connection *connection,
     DL_APPEND(connection->publications, entry);
     pthread_mutex_unlock(&connection->engine->lock);
     paho_call_begin(connection->engine);
-    enum err result = send_publication(connection, publication, entry);
+    enum err result = paho_request_send_publication(connection, publication, entry);
     paho_call_end(connection->engine);
     if (result != ERR_OK) {
         pthread_mutex_lock(&connection->engine->lock);

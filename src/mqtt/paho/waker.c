@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <MQTTAsync.h>
-#include "base/log.h"
+#include "base/telemetry/log.h"
 #include "base/text.h"
 #include "paho.h"
 
@@ -28,12 +28,12 @@ struct paho_waker {
     char name[TEXT_ID_LEN]; /* client identifier nobody can guess */
 };
 
-static bool watch(int epoll_fd, int fd) {
+static bool paho_waker_watch_fd(int epoll_fd, int fd) {
     struct epoll_event event = {.events = EPOLLIN};
     return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-static bool listen_on_loopback(struct paho_waker *waker, struct sockaddr_in *address) {
+static bool paho_waker_listen_on_loopback(struct paho_waker *waker, struct sockaddr_in *address) {
     socklen_t len = sizeof(*address);
     *address =
         (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -44,10 +44,10 @@ static bool listen_on_loopback(struct paho_waker *waker, struct sockaddr_in *add
         getsockname(waker->listen_fd, (struct sockaddr *)address, &len) != 0) {
         return false;
     }
-    return watch(waker->epoll_fd, waker->listen_fd);
+    return paho_waker_watch_fd(waker->epoll_fd, waker->listen_fd);
 }
 
-static bool connect_paho(struct paho_waker *waker) {
+static bool paho_waker_connect_paho(struct paho_waker *waker) {
     MQTTAsync_connectOptions options = MQTTAsync_connectOptions_initializer;
     options.MQTTVersion = MQTTVERSION_3_1_1;
     options.keepAliveInterval = waker->keepalive_s;
@@ -55,7 +55,7 @@ static bool connect_paho(struct paho_waker *waker) {
     return MQTTAsync_connect(waker->handle, &options) == MQTTASYNC_SUCCESS;
 }
 
-static void drop(int *fd) {
+static void paho_waker_drop(int *fd) {
     if (*fd >= 0) {
         close(*fd);
     }
@@ -73,7 +73,7 @@ struct paho_waker *paho_waker_create(int epoll_fd, int notify_fd) {
     paho_socket_init(&waker->socket);
     struct sockaddr_in address;
     char uri[64];
-    if (!listen_on_loopback(waker, &address)) {
+    if (!paho_waker_listen_on_loopback(waker, &address)) {
         goto failed;
     }
     /* A name of its own, so that its look-up is not taken for a client's. */
@@ -86,7 +86,7 @@ struct paho_waker *paho_waker_create(int epoll_fd, int notify_fd) {
         goto failed;
     }
     if (!paho_net_begin(waker->name, (struct sockaddr *)&address, &waker->socket, notify_fd) ||
-        !connect_paho(waker)) {
+        !paho_waker_connect_paho(waker)) {
         goto failed;
     }
     return waker;
@@ -104,23 +104,23 @@ void paho_waker_destroy(struct paho_waker *waker) {
     }
     paho_net_end(&waker->socket);
     paho_socket_end_probe(&waker->socket);
-    drop(&waker->listen_fd);
-    drop(&waker->peer_fd);
+    paho_waker_drop(&waker->listen_fd);
+    paho_waker_drop(&waker->peer_fd);
     free(waker);
 }
 
-static void accept_peer(struct paho_waker *waker) {
+static void paho_waker_accept_peer(struct paho_waker *waker) {
     int fd = accept4(waker->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         return;
     }
-    drop(&waker->peer_fd);
+    paho_waker_drop(&waker->peer_fd);
     waker->peer_fd = fd;
     waker->answered = false;
-    (void)watch(waker->epoll_fd, fd);
+    (void)paho_waker_watch_fd(waker->epoll_fd, fd);
 }
 
-static void send_packet(struct paho_waker *waker, const uint8_t *packet, size_t len) {
+static void paho_waker_send_packet(struct paho_waker *waker, const uint8_t *packet, size_t len) {
     /* A full socket means there is enough to read already. */
     ssize_t sent = send(waker->peer_fd, packet, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)sent;
@@ -129,44 +129,44 @@ static void send_packet(struct paho_waker *waker, const uint8_t *packet, size_t 
 void paho_waker_wake(struct paho_waker *waker) {
     static const uint8_t pingresp[] = {0xD0, 0x00};
     if (waker->answered) {
-        send_packet(waker, pingresp, sizeof(pingresp));
+        paho_waker_send_packet(waker, pingresp, sizeof(pingresp));
     }
 }
 
 /* Paho's CONNECT names the identifier only we know; a stranger on our port does not. */
-static void answer_connect(struct paho_waker *waker, const uint8_t *data, size_t len) {
+static void paho_waker_answer_connect(struct paho_waker *waker, const uint8_t *data, size_t len) {
     static const uint8_t connack[] = {0x20, 0x02, 0x00, 0x00};
     if (memmem(data, len, waker->name, strlen(waker->name)) == NULL) {
-        drop(&waker->peer_fd);
+        paho_waker_drop(&waker->peer_fd);
         return;
     }
-    send_packet(waker, connack, sizeof(connack));
+    paho_waker_send_packet(waker, connack, sizeof(connack));
     waker->answered = true;
-    drop(&waker->listen_fd);
+    paho_waker_drop(&waker->listen_fd);
     paho_socket_end_probe(&waker->socket);
     paho_waker_set_keepalive(waker, waker->keepalive_s);
 }
 
-static void read_peer(struct paho_waker *waker) {
+static void paho_waker_read_peer(struct paho_waker *waker) {
     uint8_t data[512];
     ssize_t n = recv(waker->peer_fd, data, sizeof(data), MSG_DONTWAIT);
     if (n > 0 && !waker->answered) {
-        answer_connect(waker, data, (size_t)n);
+        paho_waker_answer_connect(waker, data, (size_t)n);
     } else if (n > 0) {
         paho_waker_wake(waker); /* it asked: PINGREQ */
     } else if (n == 0) {
         log_event(LOG_WARN, "paho_waker_lost", KS("effect", "new connections may take a second"));
-        drop(&waker->peer_fd);
+        paho_waker_drop(&waker->peer_fd);
         waker->answered = false;
     }
 }
 
 void paho_waker_poll(struct paho_waker *waker) {
     if (waker->listen_fd >= 0) {
-        accept_peer(waker);
+        paho_waker_accept_peer(waker);
     }
     if (waker->peer_fd >= 0) {
-        read_peer(waker);
+        paho_waker_read_peer(waker);
     }
 }
 
@@ -174,6 +174,6 @@ void paho_waker_set_keepalive(struct paho_waker *waker, uint16_t keepalive_s) {
     waker->keepalive_s = keepalive_s;
     if (waker->answered) {
         /* Connected already: Paho only takes the numbers over. */
-        (void)connect_paho(waker);
+        (void)paho_waker_connect_paho(waker);
     }
 }

@@ -5,7 +5,7 @@
 #include "reactor.h"
 
 uint16_t alias_maximum(const struct engine_connection *connection) {
-    bool offered = (connection->lessons & ENGINE_NO_ALIASES) == 0;
+    bool offered = (connection->workarounds & ENGINE_WORKAROUND_NO_ALIASES) == 0;
     return offered ? connection->config->topic_alias_maximum : 0;
 }
 
@@ -20,7 +20,8 @@ void alias_forget_all(struct engine_connection *connection) {
 }
 
 /* False: out of memory; the connection ended. */
-static bool keep(struct engine_connection *connection, size_t alias, struct packet_slice topic) {
+static bool alias_keep(struct engine_connection *connection, size_t alias,
+                       struct packet_slice topic) {
     if (connection->aliases == NULL) {
         size_t maximum = connection->config->topic_alias_maximum;
         connection->aliases = calloc(maximum, sizeof(char *));
@@ -42,19 +43,20 @@ static bool keep(struct engine_connection *connection, size_t alias, struct pack
 
 /* A server that goes on with aliases of an earlier connection would end each one anew: the next is
  * offered none, and if that does not help the message is skipped. */
-static enum alias_verdict refuse(struct engine_connection *connection,
-                                 const struct packet_fault *fault) {
-    if (connection->lessons & ENGINE_SKIP_MALFORMED) {
+static enum alias_result alias_refuse(struct engine_connection *connection,
+                                      const struct packet_fault *fault) {
+    if (connection->workarounds & ENGINE_WORKAROUND_SKIP_MALFORMED) {
         return ALIAS_UNKNOWN;
     }
-    connection_refuse_and_learn(connection, fault,
-                                alias_maximum(connection) > 0 ? ENGINE_NO_ALIASES
-                                                              : ENGINE_SKIP_MALFORMED);
+    connection_refuse_with_workaround(connection, fault,
+                                      alias_maximum(connection) > 0
+                                          ? ENGINE_WORKAROUND_NO_ALIASES
+                                          : ENGINE_WORKAROUND_SKIP_MALFORMED);
     return ALIAS_ENDED;
 }
 
-enum alias_verdict alias_topic(struct engine_connection *connection, const struct packet *packet,
-                               struct packet_slice *topic) {
+enum alias_result alias_topic(struct engine_connection *connection, const struct packet *packet,
+                              struct packet_slice *topic) {
     static const struct packet_fault beyond = {
         .reason_code = REASON_TOPIC_ALIAS_INVALID,
         .message = "the broker used a topic alias beyond the number it was told"};
@@ -68,15 +70,15 @@ enum alias_verdict alias_topic(struct engine_connection *connection, const struc
         return ALIAS_FOUND;
     }
     if (alias.number > alias_maximum(connection)) {
-        enum alias_verdict verdict = refuse(connection, &beyond);
+        enum alias_result verdict = alias_refuse(connection, &beyond);
         return verdict == ALIAS_UNKNOWN && topic->len > 0 ? ALIAS_FOUND : verdict;
     }
     if (topic->len > 0) {
-        return keep(connection, alias.number, *topic) ? ALIAS_FOUND : ALIAS_ENDED;
+        return alias_keep(connection, alias.number, *topic) ? ALIAS_FOUND : ALIAS_ENDED;
     }
     const char *known = connection->aliases ? connection->aliases[alias.number - 1] : NULL;
     if (known == NULL) {
-        return refuse(connection, &unknown);
+        return alias_refuse(connection, &unknown);
     }
     *topic = (struct packet_slice){(const uint8_t *)known, strlen(known)};
     return ALIAS_FOUND;

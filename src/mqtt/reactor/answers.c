@@ -25,7 +25,7 @@ void answers_flush(struct engine *engine) {
 
 /* ---- acknowledging ---- */
 
-static void acknowledge(struct engine_connection *connection, struct inbound *inbound) {
+static void answers_acknowledge_one(struct engine_connection *connection, struct inbound *inbound) {
     struct engine_session *session = connection->session;
     enum packet_type type = inbound->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC;
     bool refused = inbound->reason_code >= 0x80 && connection->version == 5;
@@ -48,7 +48,7 @@ bool answers_acknowledge(struct engine_connection *connection) {
         return false; /* it has ended, or nothing may follow its DISCONNECT */
     }
     while (session->unacknowledged != NULL && session->unacknowledged->state == INBOUND_ACCEPTED) {
-        acknowledge(connection, session->unacknowledged);
+        answers_acknowledge_one(connection, session->unacknowledged);
         any = true;
     }
     return any;
@@ -56,7 +56,7 @@ bool answers_acknowledge(struct engine_connection *connection) {
 
 /* ---- taking answers ---- */
 
-static void accepted(struct inbound *inbound) {
+static void answers_accept(struct inbound *inbound) {
     struct engine_session *session = inbound->session;
     bool current = inbound->connection_number == session->connection_number;
     inbound->state = INBOUND_ACCEPTED;
@@ -67,7 +67,7 @@ static void accepted(struct inbound *inbound) {
 }
 
 /* It must not be acknowledged, nor what came after it: the server sends them again. */
-static void not_accepted(struct engine *engine, struct inbound *inbound) {
+static void answers_reject(struct engine *engine, struct inbound *inbound) {
     struct engine_session *session = inbound->session;
     bool current = inbound->connection_number == session->connection_number;
     if (current && session->connection != NULL) {
@@ -79,7 +79,7 @@ static void not_accepted(struct engine *engine, struct inbound *inbound) {
     session_forget(engine, inbound);
 }
 
-static struct inbound *oldest_first(struct inbound *newest) {
+static struct inbound *answers_oldest_first(struct inbound *newest) {
     struct inbound *oldest = NULL;
     while (newest != NULL) {
         struct inbound *next = newest->answered_next;
@@ -94,13 +94,13 @@ void answers_collect(struct engine *engine) {
     if (atomic_load_explicit(&engine->answered, memory_order_relaxed) == NULL) {
         return;
     }
-    struct inbound *inbound = oldest_first(atomic_exchange(&engine->answered, NULL));
+    struct inbound *inbound = answers_oldest_first(atomic_exchange(&engine->answered, NULL));
     while (inbound != NULL) { /* bounded by the sinks' queues */
         struct inbound *next = inbound->answered_next;
         if (inbound->session == NULL) {
             free(inbound);
         } else if (inbound->result == ERR_OK) {
-            accepted(inbound);
+            answers_accept(inbound);
         } else {
             inbound->answered_next = engine->not_accepted;
             engine->not_accepted = inbound;
@@ -115,7 +115,7 @@ void answers_take(struct engine *engine) {
         struct inbound *inbound = engine->not_accepted;
         engine->not_accepted = inbound->answered_next;
         if (inbound->session != NULL) {
-            not_accepted(engine, inbound);
+            answers_reject(engine, inbound);
         }
         free(inbound);
     }

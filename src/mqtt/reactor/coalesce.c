@@ -2,35 +2,35 @@
  */
 #include "coalesce.h"
 
-#define WINDOW_INTERVALS 16
-#define WORTH            2  /* messages in each interval */
-#define ROUND_WINDOWS    32 /* a second by default */
-#define US_PER_S         1000000
+#define COALESCE_WINDOW_INTERVALS 16
+#define COALESCE_MESSAGES_MIN     2  /* messages in each interval */
+#define COALESCE_ROUND_WINDOWS    32 /* a second by default */
+#define US_PER_S                  1000000
 
 void coalesce_init(struct coalesce *coalesce, int64_t interval_us) {
     *coalesce = (struct coalesce){.interval_us = interval_us};
 }
 
-static void change(struct coalesce *coalesce, bool pausing, int windows) {
+static void coalesce_set(struct coalesce *coalesce, bool pausing, int windows) {
     coalesce->pausing = pausing;
     coalesce->windows_left = windows;
 }
 
 /* Fewer messages than chance explains, in the first window with pauses. */
-static bool is_held_back(const struct coalesce *coalesce, int64_t rate) {
-    return coalesce->windows_left == ROUND_WINDOWS && rate * 3 < coalesce->free_rate * 2;
+static bool coalesce_is_slower(const struct coalesce *coalesce, int64_t rate) {
+    return coalesce->windows_left == COALESCE_ROUND_WINDOWS && rate * 3 < coalesce->free_rate * 2;
 }
 
 /* At the end of a window. fast: messages enough for pauses. A round of windows with pauses ends
  * with one without, so that the two can be compared. */
-static void decide(struct coalesce *coalesce, int64_t rate, bool fast) {
+static void coalesce_decide(struct coalesce *coalesce, int64_t rate, bool fast) {
     if (!coalesce->pausing && coalesce->windows_left == 0 && fast) {
         coalesce->free_rate = rate;
-        change(coalesce, true, ROUND_WINDOWS);
-    } else if (coalesce->pausing && is_held_back(coalesce, rate)) {
-        change(coalesce, false, ROUND_WINDOWS);
+        coalesce_set(coalesce, true, COALESCE_ROUND_WINDOWS);
+    } else if (coalesce->pausing && coalesce_is_slower(coalesce, rate)) {
+        coalesce_set(coalesce, false, COALESCE_ROUND_WINDOWS);
     } else if (coalesce->pausing && !fast) {
-        change(coalesce, false, 0);
+        coalesce_set(coalesce, false, 0);
     } else if (coalesce->windows_left > 0) {
         coalesce->windows_left--;
     } else {
@@ -39,13 +39,14 @@ static void decide(struct coalesce *coalesce, int64_t rate, bool fast) {
 }
 
 /* A window that took twice its time ended in silence: what it counted came at once and is over. */
-void coalesce_look(struct coalesce *coalesce, int64_t now_us) {
-    int64_t window_us = WINDOW_INTERVALS * coalesce->interval_us;
+void coalesce_note_poll(struct coalesce *coalesce, int64_t now_us) {
+    int64_t window_us = COALESCE_WINDOW_INTERVALS * coalesce->interval_us;
     int64_t passed_us = now_us - coalesce->window_at_us;
-    coalesce->looked_at_us = now_us;
+    coalesce->polled_at_us = now_us;
     if (window_us > 0 && passed_us >= window_us) {
-        decide(coalesce, coalesce->messages * US_PER_S / passed_us,
-               coalesce->messages >= WORTH * WINDOW_INTERVALS && passed_us < 2 * window_us);
+        coalesce_decide(coalesce, coalesce->messages * US_PER_S / passed_us,
+                        coalesce->messages >= COALESCE_MESSAGES_MIN * COALESCE_WINDOW_INTERVALS &&
+                            passed_us < 2 * window_us);
         coalesce->window_at_us = now_us;
         coalesce->messages = 0;
     }
@@ -55,6 +56,6 @@ int64_t coalesce_wait_us(const struct coalesce *coalesce, int64_t now_us) {
     if (!coalesce->pausing) {
         return 0;
     }
-    int64_t left_us = coalesce->looked_at_us + coalesce->interval_us - now_us;
+    int64_t left_us = coalesce->polled_at_us + coalesce->interval_us - now_us;
     return left_us > 0 && left_us <= coalesce->interval_us ? left_us : 0;
 }

@@ -5,16 +5,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <utlist.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
 
-#define LEAVE_MS       2000 /* for sinks to accept what was received */
-#define PART_MS        1000 /* for the server to close after DISCONNECT */
-#define PING_MARGIN_MS 5000 /* at most so long before the keepalive is over PINGREQ goes out */
-#define PING_ANSWER_MS 2000 /* at least so long PINGRESP may take */
-#define SEND_MAXIMUM   65535
-#define TEXT_LEN       512
+#define CONNECTION_DRAIN_MS      2000 /* for sinks to accept what was received */
+#define CONNECTION_DISCONNECT_MS 1000 /* for the server to close after DISCONNECT */
+#define PING_MARGIN_MS           5000 /* at most so long before the keepalive is over PINGREQ goes out */
+#define PING_ANSWER_MS           2000 /* at least so long PINGRESP may take */
+#define SEND_MAXIMUM             65535
+#define TEXT_LEN                 512
 
 /* The allocator's next size is 448. */
 _Static_assert(sizeof(struct engine_connection) <= 384, "a connection stays small");
@@ -22,16 +22,16 @@ _Static_assert(sizeof(struct engine_connection) <= 384, "a connection stays smal
 /* ---- the end ---- */
 
 /* all: what was not written yet will be. False: that was done before. */
-static bool detach(struct engine_connection *connection, bool all) {
+static bool connection_detach_session(struct engine_connection *connection, bool all) {
     if (connection->session->connection != connection) {
         return false;
     }
-    owed_interrupt(connection, all);
+    outbound_interrupt(connection, all);
     connection->session->connection = NULL;
     return true;
 }
 
-static void release_buffers(struct engine_connection *connection) {
+static void connection_release_buffers(struct engine_connection *connection) {
     buffer_fini(&connection->in);
     buffer_fini(&connection->out);
     connection->out_sent = 0;
@@ -41,7 +41,7 @@ static void release_buffers(struct engine_connection *connection) {
     connection->held = 0;
 }
 
-void connection_over(struct engine_connection *connection, const struct engine_closed *closed) {
+void connection_abort(struct engine_connection *connection, const struct engine_closed *closed) {
     if (connection->state == CONNECTION_ENDED) {
         return;
     }
@@ -58,23 +58,23 @@ void connection_over(struct engine_connection *connection, const struct engine_c
     connection->end_step = connection->stream.step;
     stream_close(&connection->stream, false);
     connection->state = CONNECTION_ENDED;
-    if (detach(connection, false)) {
+    if (connection_detach_session(connection, false)) {
         suspects_end(connection, closed->reason_code);
-        connection->tells_suspects = true;
+        connection->reports_suspects = true;
     }
-    wheel_clear(&connection->look);
-    ahead_end(connection);
+    timer_wheel_clear(&connection->check_timer);
+    read_ahead_end(connection);
     if (connection->reading != READING_ALL) {
         reactor_resume(connection);
     }
-    release_buffers(connection);
+    connection_release_buffers(connection);
     reactor_task(connection, TASK_END);
 }
 
 /* Acknowledgements, and under MQTT 5 the reason if there is one (section 3.14): no DISCONNECT
  * before CONNACK, none of a server's kind under 3.1.1. */
-static void say_last_words(struct engine_connection *connection, uint8_t reason_code) {
-    bool up = connection->state == CONNECTION_UP || connection->state == CONNECTION_LEAVING;
+static void connection_send_final(struct engine_connection *connection, uint8_t reason_code) {
+    bool up = connection->state == CONNECTION_UP || connection->state == CONNECTION_DRAINING;
     if (!up || connection->out.failed) {
         return;
     }
@@ -84,68 +84,69 @@ static void say_last_words(struct engine_connection *connection, uint8_t reason_
         packet_write_disconnect(&connection->out, connection->version, reason_code);
     }
     if (!connection->out.failed) {
-        output_farewell(connection);
+        output_flush_final(connection);
     }
 }
 
 void connection_end(struct engine_connection *connection, const struct engine_closed *closed) {
-    say_last_words(connection, 0);
-    connection_over(connection, closed);
+    connection_send_final(connection, 0);
+    connection_abort(connection, closed);
 }
 
-static void end_by_us(struct engine_connection *connection) {
-    connection_over(connection,
-                    &(struct engine_closed){.error = CLIENT_ERROR_CLOSED_BY_US, .reason_code = -1});
+static void connection_end_by_us(struct engine_connection *connection) {
+    connection_abort(
+        connection, &(struct engine_closed){.error = CLIENT_ERROR_CLOSED_BY_US, .reason_code = -1});
 }
 
 void connection_lost(struct engine_connection *connection, const struct stream_fault *fault) {
-    bool greeting = connection->state == CONNECTION_GREETING;
-    if (connection->state == CONNECTION_PARTING) {
-        end_by_us(connection);
+    bool greeting = connection->state == CONNECTION_AWAITING_CONNACK;
+    if (connection->state == CONNECTION_DISCONNECTING) {
+        connection_end_by_us(connection);
     } else if (greeting && fault->error == CLIENT_ERROR_CONNECTION_LOST) {
-        connection_over(connection, &(struct engine_closed){.error = greeting_closed(connection),
-                                                            .reason_code = -1});
+        connection_abort(connection, &(struct engine_closed){.error = greeting_closed(connection),
+                                                             .reason_code = -1});
     } else {
         enum client_error error = greeting_fault(connection, fault->error);
         const char *message = error == fault->error ? fault->message : NULL;
-        connection_over(connection, &(struct engine_closed){
-                                        .error = error, .message = message, .reason_code = -1});
+        connection_abort(connection, &(struct engine_closed){
+                                         .error = error, .message = message, .reason_code = -1});
     }
 }
 
-static void send_disconnect(struct engine_connection *connection, uint8_t reason_code) {
+static void connection_send_disconnect(struct engine_connection *connection, uint8_t reason_code) {
     packet_write_disconnect(&connection->out, connection->version, reason_code);
     output_flush(connection);
 }
 
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault) {
     enum client_error error =
-        fault->error != CLIENT_ERROR_NONE ? fault->error : reason_error_ours(fault->reason_code);
-    say_last_words(connection, fault->reason_code);
-    connection_over(connection, &(struct engine_closed){
-                                    .error = error, .message = fault->message, .reason_code = -1});
+        fault->error != CLIENT_ERROR_NONE ? fault->error : reason_error_own(fault->reason_code);
+    connection_send_final(connection, fault->reason_code);
+    connection_abort(connection, &(struct engine_closed){
+                                     .error = error, .message = fault->message, .reason_code = -1});
 }
 
-void connection_refuse_and_learn(struct engine_connection *connection,
-                                 const struct packet_fault *fault, unsigned lesson) {
+void connection_refuse_with_workaround(struct engine_connection *connection,
+                                       const struct packet_fault *fault, unsigned lesson) {
     char text[TEXT_LEN];
     struct packet_fault learnt = *fault;
     snprintf(text, sizeof(text), "%s%s", fault->message,
-             lesson == ENGINE_NO_ALIASES       ? "; the next connections offer none"
-             : lesson == ENGINE_SKIP_MALFORMED ? "; from now on such messages are skipped"
-                                               : "");
+             lesson == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer none"
+             : lesson == ENGINE_WORKAROUND_SKIP_MALFORMED
+                 ? "; from now on such messages are skipped"
+                 : "");
     learnt.message = text;
-    connection->lessons |= (uint8_t)lesson;
+    connection->workarounds |= (uint8_t)lesson;
     connection_refuse(connection, &learnt);
 }
 
 void connection_finish(struct engine_connection *connection) {
     struct engine *engine = connection->engine;
-    publish_tell(connection);
+    publish_report(connection);
     publish_fail_unwritten(connection);
     if (!client_config_keeps_session(connection->config)) {
         session_end(engine, connection->session);
-        *connection->session_home = NULL;
+        *connection->session_slot = NULL;
     }
     engine->connection_count--;
     engine->events->closed(connection->client,
@@ -153,8 +154,8 @@ void connection_finish(struct engine_connection *connection) {
                                                    .message = connection->closed_message,
                                                    .reason_code = connection->closed_reason_code,
                                                    .address = connection->address,
-                                                   .lessons = connection->lessons,
-                                                   .suspects = connection->tells_suspects
+                                                   .workarounds = connection->workarounds,
+                                                   .suspects = connection->reports_suspects
                                                                    ? connection->suspects
                                                                    : NULL});
     free(connection->assigned_client_id);
@@ -166,7 +167,7 @@ void connection_finish(struct engine_connection *connection) {
 
 /* ---- opening ---- */
 
-const struct sockaddr_storage *connection_source(struct engine *engine, int family) {
+const struct sockaddr_storage *connection_source_address(struct engine *engine, int family) {
     for (size_t i = 0; i < engine->source_count; i++) {
         const struct sockaddr_storage *source =
             &engine->sources[engine->source_turn++ % engine->source_count];
@@ -177,7 +178,7 @@ const struct sockaddr_storage *connection_source(struct engine *engine, int fami
     return NULL;
 }
 
-static void set_packet_max(struct engine_connection *connection) {
+static void connection_set_packet_max(struct engine_connection *connection) {
     const struct conf *conf = connection->engine->conf;
     uint32_t own = connection->config->max_packet_size;
     uint32_t most = (uint32_t)conf->max_packet_bytes;
@@ -187,7 +188,8 @@ static void set_packet_max(struct engine_connection *connection) {
                                      : connection->config->oversize == OVERSIZE_SKIP;
 }
 
-static struct engine_connection *create(struct engine *engine, const struct engine_open *open) {
+static struct engine_connection *connection_create(struct engine *engine,
+                                                   const struct engine_open *open) {
     struct engine_connection *connection = calloc(1, sizeof(*connection));
     if (connection == NULL) {
         return NULL;
@@ -203,11 +205,11 @@ static struct engine_connection *create(struct engine *engine, const struct engi
     connection->client = open->client;
     connection->config = open->config;
     connection->session = *open->session;
-    connection->session_home = open->session;
+    connection->session_slot = open->session;
     connection->version = (uint8_t)open->config->protocol_version;
     connection->keepalive_s = open->keepalive_s;
-    connection->lessons = open->lessons;
-    set_packet_max(connection);
+    connection->workarounds = open->workarounds;
+    connection_set_packet_max(connection);
     connection->connect_timeout_ms = (uint32_t)open->connect_timeout_ms;
     connection->opened_at_ms = clock_ms();
     connection->send_maximum = SEND_MAXIMUM;
@@ -219,10 +221,12 @@ static struct engine_connection *create(struct engine *engine, const struct engi
     return connection;
 }
 
-static void begin_alone(struct engine_connection *connection, const struct engine_open *open) {
+static void connection_begin_single(struct engine_connection *connection,
+                                    const struct engine_open *open) {
     struct engine *engine = connection->engine;
     struct stream_fault fault;
-    const struct sockaddr_storage *source = connection_source(engine, open->address.ss_family);
+    const struct sockaddr_storage *source =
+        connection_source_address(engine, open->address.ss_family);
     enum err result =
         stream_open(&connection->stream, engine->tls, open->config,
                     (const struct sockaddr *)&open->address, open->address_len, source, &fault);
@@ -235,30 +239,30 @@ static void begin_alone(struct engine_connection *connection, const struct engin
     connection->epoll_events = (uint8_t)event.events;
 }
 
-static void begin(struct engine_connection *connection, const struct engine_open *open) {
-    wheel_set(&connection->engine->wheel, &connection->look,
-              connection->opened_at_ms + connection->connect_timeout_ms);
+static void connection_begin(struct engine_connection *connection, const struct engine_open *open) {
+    timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer,
+                    connection->opened_at_ms + connection->connect_timeout_ms);
     if (open->addresses != NULL && open->addresses->count > 1) {
         race_begin(connection, open->addresses);
     } else {
-        begin_alone(connection, open);
+        connection_begin_single(connection, open);
     }
 }
 
 enum err connection_open(struct engine *engine, const struct engine_open *open,
                          struct engine_connection **out) {
-    struct engine_connection *connection = create(engine, open);
+    struct engine_connection *connection = connection_create(engine, open);
     if (connection == NULL) {
         return ERR_MEMORY;
     }
     engine->connection_count++;
     *out = connection;
-    begin(connection, open);
+    connection_begin(connection, open);
     return ERR_OK;
 }
 
-static void greet(struct engine_connection *connection) {
-    connection->state = CONNECTION_GREETING;
+static void connection_send_connect(struct engine_connection *connection) {
+    connection->state = CONNECTION_AWAITING_CONNACK;
     packet_write_connect(&connection->out, connection->config, connection->keepalive_s,
                          alias_maximum(connection));
     output_flush(connection);
@@ -267,7 +271,7 @@ static void greet(struct engine_connection *connection) {
     }
 }
 
-static void advance(struct engine_connection *connection) {
+static void connection_advance(struct engine_connection *connection) {
     struct stream_fault fault;
     if (connection->race != NULL && !race_ready(connection)) {
         return;
@@ -277,7 +281,7 @@ static void advance(struct engine_connection *connection) {
         connection->address = 0;
     }
     if (result == ERR_OK) {
-        greet(connection);
+        connection_send_connect(connection);
     } else if (result == ERR_TIMEOUT) {
         output_watch(connection);
     } else {
@@ -287,8 +291,9 @@ static void advance(struct engine_connection *connection) {
 
 void connection_up(struct engine_connection *connection) {
     connection->state = CONNECTION_UP;
-    connection->stream.let_in = true;
-    wheel_set(&connection->engine->wheel, &connection->look, clock_ms()); /* for the keepalive */
+    connection->stream.established = true;
+    timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer,
+                    clock_ms()); /* for the keepalive */
 }
 
 void connection_ready(struct engine_connection *connection, uint32_t events) {
@@ -298,7 +303,7 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
         return;
     }
     if (connection->state == CONNECTION_OPENING) {
-        advance(connection);
+        connection_advance(connection);
         return;
     }
     /* Reads first: where the broker closed, its reason is still to be read, and sending fails. */
@@ -306,7 +311,7 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
     if (deaf && (events & (EPOLLHUP | EPOLLERR))) {
         connection_lost(connection, &dead);
     } else if (!deaf && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
-        receive(connection);
+        receive_available(connection);
     }
     if (events & EPOLLOUT) {
         output_flush(connection);
@@ -315,15 +320,15 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
 
 /* ---- time ---- */
 
-static void look_opening(struct engine_connection *connection, int64_t now_ms) {
+static void connection_check_opening(struct engine_connection *connection, int64_t now_ms) {
     int64_t end_ms = connection->opened_at_ms + connection->connect_timeout_ms;
     if (now_ms < end_ms) {
-        wheel_set(&connection->engine->wheel, &connection->look, end_ms);
+        timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer, end_ms);
         return;
     }
     char text[RACE_TEXT_LEN];
     if (connection->race != NULL) {
-        race_text(connection->race, text);
+        race_describe(connection->race, text);
     }
     connection_end(connection,
                    &(struct engine_closed){.error = greeting_timeout(connection),
@@ -331,11 +336,11 @@ static void look_opening(struct engine_connection *connection, int64_t now_ms) {
                                            .reason_code = -1});
 }
 
-static int64_t least(int64_t a, int64_t b) {
+static int64_t connection_min_ms(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-static void ping(struct engine_connection *connection, int64_t now_ms) {
+static void connection_ping(struct engine_connection *connection, int64_t now_ms) {
     packet_write_pingreq(&connection->out);
     connection->ping_at_ms = now_ms;
     connection->sent_at_ms = now_ms; /* counts from here, however long the socket is full */
@@ -344,19 +349,19 @@ static void ping(struct engine_connection *connection, int64_t now_ms) {
 
 /* Since when nothing was heard of the broker, counted from our question: PINGRESP may lie behind
  * much else. */
-static int64_t silent_since_ms(const struct engine_connection *connection) {
+static int64_t connection_silent_since_ms(const struct engine_connection *connection) {
     return connection->ping_at_ms > connection->received_at_ms ? connection->ping_at_ms
                                                                : connection->received_at_ms;
 }
 
 /* The socket has been full for so long that the broker had to end it for want of a packet. While we
  * read nothing, it may be that the broker waits for that. */
-static bool is_stuck(struct engine_connection *connection, int64_t now_ms) {
-    return connection->out_sent < connection->out.len && !ahead_is_deaf(connection) &&
+static bool connection_is_stuck(struct engine_connection *connection, int64_t now_ms) {
+    return connection->out_sent < connection->out.len && !read_ahead_is_blocked(connection) &&
            now_ms - connection->written_at_ms >= (int64_t)connection->keepalive_s * 1000;
 }
 
-static void end_for_silence(struct engine_connection *connection, const char *message) {
+static void connection_end_silent(struct engine_connection *connection, const char *message) {
     connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_KEEPALIVE_TIMEOUT,
                                                        .message = message,
                                                        .reason_code = -1});
@@ -364,29 +369,31 @@ static void end_for_silence(struct engine_connection *connection, const char *me
 
 /* PINGREQ in time (section 3.1.2.10), and an end where nothing comes then, or nothing is taken.
  * While nothing is read nothing can be heard, and nothing is expected. */
-static void look_up(struct engine_connection *connection, int64_t now_ms) {
+static void connection_check_up(struct engine_connection *connection, int64_t now_ms) {
     int64_t keepalive_ms = (int64_t)connection->keepalive_s * 1000;
     if (keepalive_ms == 0) {
         return;
     }
     int64_t answer_ms = keepalive_ms / 2 > PING_ANSWER_MS ? keepalive_ms / 2 : PING_ANSWER_MS;
-    int64_t quiet_ms = keepalive_ms - least(keepalive_ms / 4, PING_MARGIN_MS);
+    int64_t quiet_ms = keepalive_ms - connection_min_ms(keepalive_ms / 4, PING_MARGIN_MS);
     if (connection->reading == READING_NOTHING) {
         connection->ping_at_ms = 0;
         connection->received_at_ms = now_ms;
     }
-    if (connection->ping_at_ms > 0 && now_ms >= silent_since_ms(connection) + answer_ms) {
-        end_for_silence(connection, NULL);
+    if (connection->ping_at_ms > 0 &&
+        now_ms >= connection_silent_since_ms(connection) + answer_ms) {
+        connection_end_silent(connection, NULL);
         return;
     }
-    int64_t due_ms = least(connection->sent_at_ms, connection->received_at_ms) + quiet_ms;
+    int64_t due_ms =
+        connection_min_ms(connection->sent_at_ms, connection->received_at_ms) + quiet_ms;
     bool waiting = connection->ping_at_ms > 0;
     if (now_ms >= (waiting ? connection->sent_at_ms + quiet_ms : due_ms)) {
         int64_t asked_at_ms = connection->ping_at_ms;
-        ping(connection, now_ms);
+        connection_ping(connection, now_ms);
         connection->ping_at_ms = waiting ? asked_at_ms : now_ms;
-        if (is_stuck(connection, now_ms)) {
-            end_for_silence(connection, "the broker takes nothing from its connection");
+        if (connection_is_stuck(connection, now_ms)) {
+            connection_end_silent(connection, "the broker takes nothing from its connection");
         }
     }
     if (connection->state != CONNECTION_UP) {
@@ -394,30 +401,31 @@ static void look_up(struct engine_connection *connection, int64_t now_ms) {
     }
     int64_t next_ms = connection->sent_at_ms + quiet_ms;
     if (connection->ping_at_ms > 0) {
-        next_ms = least(next_ms, silent_since_ms(connection) + answer_ms);
+        next_ms = connection_min_ms(next_ms, connection_silent_since_ms(connection) + answer_ms);
     } else {
-        next_ms = least(next_ms, connection->received_at_ms + quiet_ms);
+        next_ms = connection_min_ms(next_ms, connection->received_at_ms + quiet_ms);
     }
-    wheel_set(&connection->engine->wheel, &connection->look, next_ms);
+    timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer, next_ms);
 }
 
 /* ---- leaving ---- */
 
-static void part(struct engine_connection *connection) {
+static void connection_disconnect(struct engine_connection *connection) {
     answers_collect(connection->engine);
     answers_acknowledge(connection);
-    detach(connection, true); /* nothing may follow DISCONNECT */
-    connection->state = CONNECTION_PARTING;
-    send_disconnect(connection, REASON_SUCCESS);
-    if (connection->state == CONNECTION_PARTING) {
-        wheel_set(&connection->engine->wheel, &connection->look, clock_ms() + PART_MS);
+    connection_detach_session(connection, true); /* nothing may follow DISCONNECT */
+    connection->state = CONNECTION_DISCONNECTING;
+    connection_send_disconnect(connection, REASON_SUCCESS);
+    if (connection->state == CONNECTION_DISCONNECTING) {
+        timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer,
+                        clock_ms() + CONNECTION_DISCONNECT_MS);
         output_watch(connection);
     }
 }
 
-static void leave_on(struct engine_connection *connection) {
-    if (connection->state == CONNECTION_LEAVING && connection->session->offered == 0) {
-        part(connection);
+static void connection_drain_step(struct engine_connection *connection) {
+    if (connection->state == CONNECTION_DRAINING && connection->session->offered == 0) {
+        connection_disconnect(connection);
     }
 }
 
@@ -425,47 +433,48 @@ void connection_acknowledge(struct engine_connection *connection) {
     if (answers_acknowledge(connection)) {
         output_flush(connection);
     }
-    leave_on(connection);
+    connection_drain_step(connection);
 }
 
-void connection_look(struct engine_connection *connection, int64_t now_ms) {
+void connection_check(struct engine_connection *connection, int64_t now_ms) {
     switch (connection->state) {
     case CONNECTION_OPENING:
-    case CONNECTION_GREETING:
-        look_opening(connection, now_ms);
+    case CONNECTION_AWAITING_CONNACK:
+        connection_check_opening(connection, now_ms);
         break;
     case CONNECTION_UP:
-        look_up(connection, now_ms);
+        connection_check_up(connection, now_ms);
         break;
-    case CONNECTION_LEAVING:
-        part(connection);
+    case CONNECTION_DRAINING:
+        connection_disconnect(connection);
         break;
-    case CONNECTION_PARTING:
-        end_by_us(connection);
+    case CONNECTION_DISCONNECTING:
+        connection_end_by_us(connection);
         break;
     default:
         break;
     }
 }
 
-static void leave(struct engine_connection *connection) {
-    connection->state = CONNECTION_LEAVING;
-    wheel_set(&connection->engine->wheel, &connection->look, clock_ms() + LEAVE_MS);
+static void connection_drain(struct engine_connection *connection) {
+    connection->state = CONNECTION_DRAINING;
+    timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer,
+                    clock_ms() + CONNECTION_DRAIN_MS);
     if (connection->reading != READING_ALL) {
         reactor_resume(connection);
     }
     output_watch(connection);
-    ahead_end(connection);
-    leave_on(connection);
+    read_ahead_end(connection);
+    connection_drain_step(connection);
 }
 
 void connection_close(struct engine_connection *connection, bool with_will) {
     if (connection->state == CONNECTION_UP && !with_will) {
-        leave(connection);
+        connection_drain(connection);
     } else if (connection->state == CONNECTION_UP && connection->version == 5) {
-        send_disconnect(connection, REASON_DISCONNECT_WITH_WILL);
-        end_by_us(connection);
-    } else if (connection->state < CONNECTION_LEAVING || with_will) {
-        end_by_us(connection);
+        connection_send_disconnect(connection, REASON_DISCONNECT_WITH_WILL);
+        connection_end_by_us(connection);
+    } else if (connection->state < CONNECTION_DRAINING || with_will) {
+        connection_end_by_us(connection);
     }
 }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
-#include "base/clock.h"
-#include "base/metrics.h"
+#include "base/system/clock.h"
+#include "base/telemetry/metrics.h"
 #include "reactor.h"
 
 #define PROPERTIES_MAX    64  /* further ones of one message are not kept */
@@ -15,31 +15,31 @@
 
 /* ---- the message ---- */
 
-static const char *client_id_of(const struct engine_connection *connection) {
+static const char *deliver_client_id(const struct engine_connection *connection) {
     return connection->assigned_client_id ? connection->assigned_client_id
                                           : connection->config->client_id;
 }
 
 /* Offsets first: the scratch buffer may move while it grows. */
-static size_t put_text(struct buffer *scratch, struct packet_slice text) {
+static size_t deliver_put_text(struct buffer *scratch, struct packet_slice text) {
     size_t at = scratch->len;
     buffer_append(scratch, text.data, text.len);
     buffer_append(scratch, "", 1);
     return at;
 }
 
-struct property_texts {
+struct deliver_property_texts {
     size_t key[PROPERTIES_MAX], number[PROPERTIES_MAX];
 };
 
-static bool is_number(uint8_t id) {
+static bool deliver_is_numeric(uint8_t id) {
     return id == PROPERTY_PAYLOAD_FORMAT || id == PROPERTY_MESSAGE_EXPIRY ||
            id == PROPERTY_SUBSCRIPTION_IDENTIFIER;
 }
 
-static size_t collect_properties(struct buffer *scratch, struct packet_slice properties,
-                                 struct message_property items[PROPERTIES_MAX],
-                                 struct property_texts *texts) {
+static size_t deliver_collect_properties(struct buffer *scratch, struct packet_slice properties,
+                                         struct message_property items[PROPERTIES_MAX],
+                                         struct deliver_property_texts *texts) {
     struct packet_property property;
     size_t offset = 0;
     size_t n = 0;
@@ -53,8 +53,8 @@ static size_t collect_properties(struct buffer *scratch, struct packet_slice pro
                                              .value_len = property.text.len};
         texts->key[n] = texts->number[n] = SIZE_MAX;
         if (property.id == PROPERTY_USER_PROPERTY) {
-            texts->key[n] = put_text(scratch, property.key);
-        } else if (is_number(property.id)) {
+            texts->key[n] = deliver_put_text(scratch, property.key);
+        } else if (deliver_is_numeric(property.id)) {
             texts->number[n] = scratch->len;
             buffer_printf(scratch, "%u", property.number);
             items[n].value_len = scratch->len - texts->number[n];
@@ -64,15 +64,16 @@ static size_t collect_properties(struct buffer *scratch, struct packet_slice pro
     return n;
 }
 
-static struct message *make_message(struct engine_connection *connection,
-                                    const struct packet *packet, struct packet_slice topic) {
+static struct message *deliver_make_message(struct engine_connection *connection,
+                                            const struct packet *packet,
+                                            struct packet_slice topic) {
     struct buffer *scratch = &connection->engine->scratch;
     struct message_property items[PROPERTIES_MAX];
-    struct property_texts texts;
+    struct deliver_property_texts texts;
     buffer_clear(scratch);
-    put_text(scratch, topic);
+    deliver_put_text(scratch, topic);
     size_t n = packet->properties.len > 0
-                   ? collect_properties(scratch, packet->properties, items, &texts)
+                   ? deliver_collect_properties(scratch, packet->properties, items, &texts)
                    : 0;
     if (scratch->failed) {
         return NULL;
@@ -83,7 +84,7 @@ static struct message *make_message(struct engine_connection *connection,
             texts.number[i] != SIZE_MAX ? scratch->data + texts.number[i] : items[i].value;
     }
     return message_create(&(struct message){.id = connection->config->id,
-                                            .client_id = client_id_of(connection),
+                                            .client_id = deliver_client_id(connection),
                                             .topic = scratch->data,
                                             .payload = packet->payload.data,
                                             .payload_len = packet->payload.len,
@@ -98,17 +99,17 @@ static struct message *make_message(struct engine_connection *connection,
 
 /* ---- what is known already ---- */
 
-static const struct packet_fault identifier_in_use = {
+static const struct packet_fault deliver_identifier_in_use = {
     .reason_code = REASON_PROTOCOL_ERROR,
     .message = "the broker used a packet identifier that is still in use"};
-static const struct packet_fault too_many = {
+static const struct packet_fault deliver_too_many = {
     .reason_code = REASON_RECEIVE_MAXIMUM_EXCEEDED,
     .message = "the broker sent more unacknowledged messages than the receive maximum"};
 
-static bool counts_against_maximum(struct engine_connection *connection) {
+static bool deliver_count_against_maximum(struct engine_connection *connection) {
     uint16_t maximum = connection->config->receive_maximum;
     if (connection->version == 5 && maximum > 0 && connection->receiving >= maximum) {
-        connection_refuse(connection, &too_many);
+        connection_refuse(connection, &deliver_too_many);
         return false;
     }
     connection->receiving++; /* at most as many as there are identifiers */
@@ -116,9 +117,9 @@ static bool counts_against_maximum(struct engine_connection *connection) {
 }
 
 /* It came on an earlier connection, and now again. */
-static void take_again(struct engine_connection *connection, struct inbound *known) {
+static void deliver_take_redelivered(struct engine_connection *connection, struct inbound *known) {
     struct engine_session *session = connection->session;
-    if (!counts_against_maximum(connection)) {
+    if (!deliver_count_against_maximum(connection)) {
         return;
     }
     if (known->state == INBOUND_RECEIVED) {
@@ -138,7 +139,8 @@ static void take_again(struct engine_connection *connection, struct inbound *kno
 
 /* True: there is nothing to be offered. What was received by QoS 2 is the same until PUBREL, DUP or
  * not (section 4.3.3). */
-static bool is_known(struct engine_connection *connection, const struct packet *packet) {
+static bool deliver_is_duplicate(struct engine_connection *connection,
+                                 const struct packet *packet) {
     struct engine *engine = connection->engine;
     struct engine_session *session = connection->session;
     struct inbound *known = inbound_table_find(&engine->inbound, session, packet->packet_id);
@@ -148,14 +150,14 @@ static bool is_known(struct engine_connection *connection, const struct packet *
     bool again = packet->qos == known->qos && (packet->dup || packet->qos == 2);
     if (known->connection_number != session->connection_number) {
         if (again) {
-            take_again(connection, known);
+            deliver_take_redelivered(connection, known);
         } else {
             session_forget(engine, known); /* the server forgot it, and began anew */
         }
         return again;
     }
     if (!again) {
-        connection_refuse(connection, &identifier_in_use);
+        connection_refuse(connection, &deliver_identifier_in_use);
     } else if (known->state == INBOUND_RECEIVED) {
         packet_write_ack(&connection->out, connection->version, PACKET_PUBREC, known->packet_id, 0);
         reactor_task(connection, TASK_FLUSH);
@@ -166,7 +168,7 @@ static bool is_known(struct engine_connection *connection, const struct packet *
 /* ---- PUBLISH ---- */
 
 /* Nothing else ends what a server never releases, and each client could have 65,535 of it. */
-static bool may_hold_more(const struct engine_connection *connection) {
+static bool deliver_has_inbound_room(const struct engine_connection *connection) {
     const struct engine *engine = connection->engine;
     return connection->session->inbound_count < INBOUND_FAIR ||
            engine->inbound.count < engine->buffered_max / 2 / sizeof(struct inbound);
@@ -174,13 +176,13 @@ static bool may_hold_more(const struct engine_connection *connection) {
 
 /* Where it waits for its sink, that may be why there are so many; else the server is, unless its
  * PUBRELs are on their way. */
-bool deliver_may_hold(struct engine_connection *connection) {
+bool deliver_may_accept(struct engine_connection *connection) {
     static const struct engine_closed unfinished = {
         .error = CLIENT_ERROR_BUFFERS_FULL,
         .message = "the broker leaves so many messages unfinished (QoS 2 without PUBREL, QoS 1 of "
                    "earlier connections) that the node's buffers are full (setting buffer_bytes)",
         .reason_code = -1};
-    if (may_hold_more(connection)) {
+    if (deliver_has_inbound_room(connection)) {
         return true;
     }
     if (connection->session->offered == 0 && connection->release_waits++ >= RELEASE_WAITS_MAX) {
@@ -189,7 +191,7 @@ bool deliver_may_hold(struct engine_connection *connection) {
     return false;
 }
 
-bool deliver_knows(const struct engine_connection *connection, uint16_t packet_id) {
+bool deliver_has_packet_id(const struct engine_connection *connection, uint16_t packet_id) {
     return inbound_table_find(&connection->engine->inbound, connection->session, packet_id) != NULL;
 }
 
@@ -200,16 +202,16 @@ bool deliver_may_release(const struct engine_connection *connection, uint16_t pa
 }
 
 /* Nobody has it: as if it had not come. */
-static void undo_exchange(struct engine_connection *connection, struct inbound *inbound) {
+static void deliver_undo_receipt(struct engine_connection *connection, struct inbound *inbound) {
     session_forget(connection->engine, inbound);
     connection->receiving--;
     free(inbound);
 }
 
-static bool offer_exactly(struct engine_connection *connection, const struct packet *packet,
-                          struct message *message) {
+static bool deliver_offer_acknowledged(struct engine_connection *connection,
+                                       const struct packet *packet, struct message *message) {
     const struct engine_events *events = connection->engine->events;
-    if (!counts_against_maximum(connection)) {
+    if (!deliver_count_against_maximum(connection)) {
         message_destroy(message);
         return true;
     }
@@ -224,7 +226,7 @@ static bool offer_exactly(struct engine_connection *connection, const struct pac
         return true;
     }
     message_destroy(message);
-    undo_exchange(connection, inbound);
+    deliver_undo_receipt(connection, inbound);
     if (result != ERR_FULL) {
         connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_SINK_UNAVAILABLE,
                                                            .message = "no sink takes messages",
@@ -234,52 +236,52 @@ static bool offer_exactly(struct engine_connection *connection, const struct pac
 }
 
 /* Dropped if it is not taken; the host counted why. */
-static void offer_at_most_once(struct engine_connection *connection, struct message *message) {
+static void deliver_offer_qos_0(struct engine_connection *connection, struct message *message) {
     if (connection->engine->events->message(connection->client, message, NULL) != ERR_OK) {
         message_destroy(message);
     }
 }
 
-bool deliver(struct engine_connection *connection, const struct packet *packet) {
+bool deliver_publish(struct engine_connection *connection, const struct packet *packet) {
     struct packet_slice topic;
-    enum alias_verdict verdict = alias_topic(connection, packet, &topic);
+    enum alias_result verdict = alias_topic(connection, packet, &topic);
     if (verdict == ALIAS_UNKNOWN) {
         return skip_unknown_alias(connection, packet);
     }
-    if (verdict == ALIAS_ENDED || (packet->qos > 0 && is_known(connection, packet))) {
+    if (verdict == ALIAS_ENDED || (packet->qos > 0 && deliver_is_duplicate(connection, packet))) {
         return true;
     }
-    if (packet->qos > 0 && !deliver_may_hold(connection)) {
+    if (packet->qos > 0 && !deliver_may_accept(connection)) {
         return false;
     }
-    struct message *message = make_message(connection, packet, topic);
+    struct message *message = deliver_make_message(connection, packet, topic);
     connection->engine->coalesce.messages++;
     if (packet->qos > 0) {
-        return message != NULL && offer_exactly(connection, packet, message);
+        return message != NULL && deliver_offer_acknowledged(connection, packet, message);
     }
     if (message == NULL) {
         metric_add(METRIC_DROPPED_MEMORY, 1);
     } else {
-        offer_at_most_once(connection, message);
+        deliver_offer_qos_0(connection, message);
     }
     return true;
 }
 
-void deliver_last(struct engine_connection *connection, const struct packet *packet) {
+void deliver_final(struct engine_connection *connection, const struct packet *packet) {
     const struct engine *engine = connection->engine;
     struct packet_slice topic;
-    if (packet->qos > 0 && deliver_knows(connection, packet->packet_id)) {
+    if (packet->qos > 0 && deliver_has_packet_id(connection, packet->packet_id)) {
         return;
     }
     if (alias_topic(connection, packet, &topic) != ALIAS_FOUND) {
         metric_add(METRIC_DROPPED_SESSION_ENDED, 1);
         return;
     }
-    struct message *message = make_message(connection, packet, topic);
+    struct message *message = deliver_make_message(connection, packet, topic);
     if (message == NULL) {
         metric_add(METRIC_DROPPED_MEMORY, 1);
     } else if (packet->qos == 0) {
-        offer_at_most_once(connection, message);
+        deliver_offer_qos_0(connection, message);
     } else if (engine->events->message(connection->client, message, NULL) != ERR_OK) {
         message_destroy(message);
         metric_add(METRIC_DROPPED_SESSION_ENDED, 1);
@@ -288,10 +290,10 @@ void deliver_last(struct engine_connection *connection, const struct packet *pac
 
 /* ---- messages that go nowhere ---- */
 
-bool deliver_nowhere(struct engine_connection *connection, const struct packet *packet,
+bool deliver_discard(struct engine_connection *connection, const struct packet *packet,
                      uint8_t reason_code) {
     struct engine_session *session = connection->session;
-    if (is_known(connection, packet) || !counts_against_maximum(connection)) {
+    if (deliver_is_duplicate(connection, packet) || !deliver_count_against_maximum(connection)) {
         return false;
     }
     struct inbound *inbound = session_remember(connection->engine, session, packet);

@@ -14,20 +14,20 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include <utlist.h>
-#include "base/clock.h"
-#include "base/log.h"
-#include "mqtt/reactor/tls.h"
-#include "mqtt/subscriptions.h"
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
+#include "mqtt/reactor/tls/tls.h"
+#include "mqtt/config/subscriptions.h"
 #include "reactor.h"
 
-#define EVENTS_PER_TURN_MAX  256
-#define TASKS_PER_TURN_MAX   10000
-#define LOOKS_PER_TURN_MAX   1000
-#define RETRY_TICK_MS        5 /* while sockets are not read, or looks are late */
-#define RETRIES_PER_TICK_MAX 256
-#define REFUSALS_PER_TICK    32
-#define US_PER_MS            1000
-#define NS_PER_US            1000
+#define EVENTS_PER_TURN_MAX         256
+#define TASKS_PER_TURN_MAX          10000
+#define REACTOR_CHECKS_PER_TURN_MAX 1000
+#define RETRY_TICK_MS               5 /* while sockets are not read, or looks are late */
+#define RETRIES_PER_TICK_MAX        256
+#define REFUSALS_PER_TICK           32
+#define US_PER_MS                   1000
+#define NS_PER_US                   1000
 
 /* ---- tasks ---- */
 
@@ -39,9 +39,9 @@ void reactor_task(struct engine_connection *connection, enum connection_task tas
     connection->tasks |= (uint8_t)task;
 }
 
-static void run_task(struct engine_connection *connection, uint8_t tasks) {
+static void reactor_run_task(struct engine_connection *connection, uint8_t tasks) {
     if (tasks & TASK_READ) {
-        receive(connection);
+        receive_available(connection);
     }
     if (tasks & TASK_ACKNOWLEDGE) {
         connection_acknowledge(connection);
@@ -50,10 +50,10 @@ static void run_task(struct engine_connection *connection, uint8_t tasks) {
         output_flush(connection);
     }
     if (tasks & TASK_QUOTA) {
-        owed_look_at_quota(connection);
+        outbound_check_quota(connection);
     }
-    if (tasks & TASK_TELL) {
-        publish_tell(connection);
+    if (tasks & TASK_REPORT) {
+        publish_report(connection);
     }
     if (tasks & TASK_END) {
         if (connection->tasks != 0) { /* something more was left meanwhile */
@@ -64,14 +64,14 @@ static void run_task(struct engine_connection *connection, uint8_t tasks) {
 }
 
 /* Those that are there now; what they leave is for the next turn, but for what only sends. */
-static void run_tasks(struct engine *engine) {
+static void reactor_run_tasks(struct engine *engine) {
     struct engine_connection *last = engine->tasks ? engine->tasks->task_prev : NULL;
     for (int i = 0; i < TASKS_PER_TURN_MAX && engine->tasks != NULL; i++) {
         struct engine_connection *first = engine->tasks;
         uint8_t tasks = first->tasks;
         DL_DELETE2(engine->tasks, first, task_prev, task_next);
         first->tasks = 0;
-        run_task(first, tasks);
+        reactor_run_task(first, tasks);
         if (first == last) {
             return;
         }
@@ -80,8 +80,8 @@ static void run_tasks(struct engine *engine) {
 
 /* ---- sockets that are not read for now ---- */
 
-static void set_timer(struct engine *engine, bool fast) {
-    int64_t period_ms = fast ? RETRY_TICK_MS : WHEEL_TICK_MS;
+static void reactor_set_timer(struct engine *engine, bool fast) {
+    int64_t period_ms = fast ? RETRY_TICK_MS : TIMER_WHEEL_TICK_MS;
     struct itimerspec spec = {.it_interval.tv_nsec = period_ms * 1000000};
     spec.it_value = spec.it_interval;
     timerfd_settime(engine->timer_fd, 0, &spec, NULL);
@@ -100,7 +100,7 @@ void reactor_pause(struct engine_connection *connection, enum connection_reading
     }
     DL_APPEND2(engine->paused, connection, paused_prev, paused_next);
     if (!engine->ticking_fast) {
-        set_timer(engine, true);
+        reactor_set_timer(engine, true);
     }
 }
 
@@ -111,8 +111,8 @@ void reactor_resume(struct engine_connection *connection) {
 }
 
 /* To the end; before `served`, if there is one. */
-static void put_back(struct engine *engine, struct engine_connection *one,
-                     struct engine_connection *served) {
+static void reactor_requeue_paused(struct engine *engine, struct engine_connection *one,
+                                   struct engine_connection *served) {
     if (one->reading == READING_ALL || one == served) {
         return;
     }
@@ -126,15 +126,15 @@ static void put_back(struct engine *engine, struct engine_connection *one,
 
 /* In turn, so that none starves: who cannot go on yet waits at the end, and behind all others who
  * found room, but not enough of it. */
-static void retry_paused(struct engine *engine) {
+static void reactor_retry_paused(struct engine *engine) {
     struct engine_connection *last = engine->paused ? engine->paused->paused_prev : NULL;
     struct engine_connection *served = NULL; /* the first of those */
     int refusals = 0;
     for (int i = 0; i < RETRIES_PER_TICK_MAX && engine->paused != NULL; i++) {
         struct engine_connection *first = engine->paused;
         uint32_t before = first->held_back;
-        bool goes_on = receive_again(first);
-        put_back(engine, first, goes_on ? NULL : served);
+        bool goes_on = receive_retry(first);
+        reactor_requeue_paused(engine, first, goes_on ? NULL : served);
         if (!goes_on && served == NULL && first->held_back != before) {
             served = first;
         }
@@ -146,44 +146,45 @@ static void retry_paused(struct engine *engine) {
 }
 
 /* False: there are more whose time has come. */
-static bool look_at_due(struct engine *engine) {
+static bool reactor_check_due(struct engine *engine) {
     int64_t now_ms = clock_ms();
-    for (int i = 0; i < LOOKS_PER_TURN_MAX; i++) {
-        struct wheel_entry *entry = wheel_due(&engine->wheel, now_ms);
+    for (int i = 0; i < REACTOR_CHECKS_PER_TURN_MAX; i++) {
+        struct timer_wheel_entry *entry = timer_wheel_due(&engine->timer_wheel, now_ms);
         if (entry == NULL) {
             return true;
         }
-        connection_look(
-            (struct engine_connection *)((char *)entry - offsetof(struct engine_connection, look)),
+        connection_check(
+            (struct engine_connection *)((char *)entry -
+                                         offsetof(struct engine_connection, check_timer)),
             now_ms);
     }
     return false;
 }
 
-static void tick(struct engine *engine) {
-    bool in_time = look_at_due(engine);
-    retry_paused(engine);
+static void paho_engine_tick(struct engine *engine) {
+    bool in_time = reactor_check_due(engine);
+    reactor_retry_paused(engine);
     bool fast = !in_time || engine->paused != NULL;
     if (engine->ticking_fast != fast) {
-        set_timer(engine, fast);
+        reactor_set_timer(engine, fast);
     }
 }
 
 /* ---- the turn ---- */
 
-static bool take_signal(int fd) {
+static bool reactor_read_signal(int fd) {
     uint64_t count;
     return read(fd, &count, sizeof(count)) == (ssize_t)sizeof(count);
 }
 
-static void dispatch(struct engine *engine, const struct epoll_event *event) {
+static void reactor_dispatch(struct engine *engine, const struct epoll_event *event) {
     if (event->data.ptr == &engine->wake_fd) {
-        take_signal(engine->wake_fd);
+        reactor_read_signal(engine->wake_fd);
     } else if (event->data.ptr == NULL) {
         return; /* the host's own: it looks after it itself */
     } else if (event->data.ptr == &engine->timer_fd) {
-        if (take_signal(engine->timer_fd)) {
-            tick(engine);
+        if (reactor_read_signal(engine->timer_fd)) {
+            paho_engine_tick(engine);
         }
     } else {
         connection_ready(event->data.ptr, event->events);
@@ -193,7 +194,7 @@ static void dispatch(struct engine *engine, const struct epoll_event *event) {
 /* The next look is put off while messages come fast, unless there is something left to be done or
  * the host is wanted. A sink that answers meanwhile wakes nobody. Returns what is left of the
  * timeout. */
-static int64_t put_off(struct engine *engine, int64_t timeout_ms) {
+static int64_t reactor_coalesce(struct engine *engine, int64_t timeout_ms) {
     if (engine->tasks != NULL || engine->more_events) {
         return timeout_ms;
     }
@@ -202,7 +203,7 @@ static int64_t put_off(struct engine *engine, int64_t timeout_ms) {
         wait_us = timeout_ms * US_PER_MS;
     }
     if (wait_us > 0) {
-        struct pollfd host = {.fd = engine->host_fd, .events = POLLIN};
+        struct pollfd host = {.fd = engine->worker_fd, .events = POLLIN};
         ppoll(&host, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
     }
     return timeout_ms - wait_us / US_PER_MS;
@@ -211,7 +212,7 @@ static int64_t put_off(struct engine *engine, int64_t timeout_ms) {
 /* A sink that answers from here on writes to wake_fd; what it answered before is seen. The tick of
  * the engine ends a longer wait than its own, and a timeout for each wait would cost the kernel a
  * timer for each message. */
-static int begin_wait(struct engine *engine, int64_t timeout_ms) {
+static int reactor_begin_wait(struct engine *engine, int64_t timeout_ms) {
     atomic_store(&engine->waiting, true);
     if (engine->tasks != NULL || engine->not_accepted != NULL ||
         atomic_load(&engine->answered) != NULL) {
@@ -220,25 +221,26 @@ static int begin_wait(struct engine *engine, int64_t timeout_ms) {
     if (engine->races != NULL) {
         timeout_ms = race_wait_ms(engine, timeout_ms);
     }
-    return timeout_ms < WHEEL_TICK_MS ? (int)timeout_ms : -1;
+    return timeout_ms < TIMER_WHEEL_TICK_MS ? (int)timeout_ms : -1;
 }
 
 /* No connection is freed before the tasks run, so all events of the turn find theirs. */
-static void engine_poll(struct engine *engine, int64_t timeout_ms) {
+static void paho_engine_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event events[EVENTS_PER_TURN_MAX];
-    int64_t left_ms = put_off(engine, timeout_ms);
-    int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX, begin_wait(engine, left_ms));
+    int64_t left_ms = reactor_coalesce(engine, timeout_ms);
+    int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX,
+                       reactor_begin_wait(engine, left_ms));
     atomic_store(&engine->waiting, false);
     engine->more_events = n == EVENTS_PER_TURN_MAX;
-    coalesce_look(&engine->coalesce, clock_us());
+    coalesce_note_poll(&engine->coalesce, clock_us());
     for (int i = 0; i < n; i++) {
-        dispatch(engine, &events[i]);
+        reactor_dispatch(engine, &events[i]);
     }
     if (engine->races != NULL) {
-        race_look(engine);
+        race_start_due(engine);
     }
     answers_take(engine);
-    run_tasks(engine);
+    reactor_run_tasks(engine);
     atomic_store_explicit(&engine->shown.buffered, engine->buffered, memory_order_relaxed);
     atomic_store_explicit(&engine->shown.held_back, engine->held_back, memory_order_relaxed);
     atomic_store_explicit(&engine->shown.held_back_count, engine->held_back_count,
@@ -247,7 +249,7 @@ static void engine_poll(struct engine *engine, int64_t timeout_ms) {
 
 /* ---- life ---- */
 
-static bool parse_source(const char *text, struct sockaddr_storage *out) {
+static bool reactor_parse_source(const char *text, struct sockaddr_storage *out) {
     struct sockaddr_in *v4 = (struct sockaddr_in *)out;
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
     *out = (struct sockaddr_storage){0};
@@ -263,7 +265,7 @@ static bool parse_source(const char *text, struct sockaddr_storage *out) {
 }
 
 /* The settings were checked when they were read. */
-static bool read_sources(struct engine *engine, const char *list) {
+static bool reactor_read_sources(struct engine *engine, const char *list) {
     char *copy = strdup(list);
     char *rest = NULL;
     size_t most = 1;
@@ -276,7 +278,7 @@ static bool read_sources(struct engine *engine, const char *list) {
         return false;
     }
     for (char *one = strtok_r(copy, ", ", &rest); one; one = strtok_r(NULL, ", ", &rest)) {
-        if (parse_source(one, &engine->sources[engine->source_count])) {
+        if (reactor_parse_source(one, &engine->sources[engine->source_count])) {
             engine->source_count++;
         }
     }
@@ -284,12 +286,12 @@ static bool read_sources(struct engine *engine, const char *list) {
     return true;
 }
 
-static bool watch(struct engine *engine, int *fd) {
+static bool paho_engine_watch_fd(struct engine *engine, int *fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = fd};
     return *fd >= 0 && epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, *fd, &event) == 0;
 }
 
-static void engine_destroy(struct engine *engine) {
+static void paho_engine_destroy(struct engine *engine) {
     if (engine == NULL) {
         return;
     }
@@ -309,7 +311,8 @@ static void engine_destroy(struct engine *engine) {
     free(engine);
 }
 
-static struct engine *engine_create(const struct conf *conf, const struct engine_events *events) {
+static struct engine *paho_engine_create(const struct conf *conf,
+                                         const struct engine_events *events) {
     struct engine *engine = calloc(1, sizeof(*engine));
     if (engine == NULL) {
         return NULL;
@@ -322,25 +325,26 @@ static struct engine *engine_create(const struct conf *conf, const struct engine
     engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     engine->input = malloc(REACTOR_INPUT_SIZE);
     engine->tls = tls_contexts_create(conf);
-    engine->host_fd = -1;
-    wheel_init(&engine->wheel, clock_ms());
+    engine->worker_fd = -1;
+    timer_wheel_init(&engine->timer_wheel, clock_ms());
     coalesce_init(&engine->coalesce, conf->coalesce_ms * US_PER_MS);
-    if (engine->epoll_fd < 0 || !watch(engine, &engine->wake_fd) ||
-        !watch(engine, &engine->timer_fd) || engine->input == NULL || engine->tls == NULL ||
-        inbound_table_init(&engine->inbound) != ERR_OK ||
-        !read_sources(engine, conf->source_addresses)) {
+    if (engine->epoll_fd < 0 || !paho_engine_watch_fd(engine, &engine->wake_fd) ||
+        !paho_engine_watch_fd(engine, &engine->timer_fd) || engine->input == NULL ||
+        engine->tls == NULL || inbound_table_init(&engine->inbound) != ERR_OK ||
+        !reactor_read_sources(engine, conf->source_addresses)) {
         log_event(LOG_ERROR, "engine_not_created", KS("engine", "reactor"),
                   KS("reason", "out of memory or descriptors"));
-        engine_destroy(engine);
+        paho_engine_destroy(engine);
         return NULL;
     }
-    set_timer(engine, false);
+    reactor_set_timer(engine, false);
     return engine;
 }
 
 /* ---- operations ---- */
 
-static enum err request(struct engine_connection *connection, size_t n, uint8_t answer) {
+static enum err reactor_begin_request(struct engine_connection *connection, size_t n,
+                                      uint8_t answer) {
     if (connection->state != CONNECTION_UP) {
         return ERR_UNAVAILABLE; /* its closed event is on its way */
     }
@@ -353,13 +357,13 @@ static enum err request(struct engine_connection *connection, size_t n, uint8_t 
 }
 
 /* A server must not be sent a packet beyond its maximum (section 3.2.2.3.6). */
-static enum err engine_subscribe(struct engine_connection *connection,
-                                 const struct client_subscription *subscriptions, size_t *n) {
+static enum err reactor_subscribe(struct engine_connection *connection,
+                                  const struct client_subscription *subscriptions, size_t *n) {
     *n = subscriptions_fit(subscriptions, *n, connection->version, connection->server_packet_max);
     if (*n == 0) {
         return ERR_ARGUMENT;
     }
-    enum err result = request(connection, *n, PACKET_SUBACK);
+    enum err result = reactor_begin_request(connection, *n, PACKET_SUBACK);
     if (result == ERR_OK) {
         packet_write_subscribe(&connection->out, connection->version, connection->request.packet_id,
                                subscriptions, *n);
@@ -367,13 +371,13 @@ static enum err engine_subscribe(struct engine_connection *connection,
     return result;
 }
 
-static enum err engine_unsubscribe(struct engine_connection *connection, char *const *filters,
-                                   size_t *n) {
+static enum err reactor_unsubscribe(struct engine_connection *connection, char *const *filters,
+                                    size_t *n) {
     *n = filters_fit(filters, *n, connection->version, connection->server_packet_max);
     if (*n == 0) {
         return ERR_ARGUMENT;
     }
-    enum err result = request(connection, *n, PACKET_UNSUBACK);
+    enum err result = reactor_begin_request(connection, *n, PACKET_UNSUBACK);
     if (result == ERR_OK) {
         packet_write_unsubscribe(&connection->out, connection->version,
                                  connection->request.packet_id, filters, *n);
@@ -381,13 +385,13 @@ static enum err engine_unsubscribe(struct engine_connection *connection, char *c
     return result;
 }
 
-static bool engine_watch(struct engine *engine, int fd) {
+static bool reactor_watch(struct engine *engine, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    engine->host_fd = fd;
+    engine->worker_fd = fd;
     return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-static void engine_buffers(const struct engine *engine, struct engine_buffers *out) {
+static void reactor_buffers(const struct engine *engine, struct engine_buffers *out) {
     *out = (struct engine_buffers){
         .bytes = atomic_load_explicit(&engine->shown.buffered, memory_order_relaxed),
         .bytes_max = engine->buffered_max,
@@ -399,23 +403,23 @@ static void engine_buffers(const struct engine *engine, struct engine_buffers *o
 
 const struct engine_ops engine_reactor = {
     .name = "reactor",
-    .hosts_max = 0,
-    .create = engine_create,
-    .destroy = engine_destroy,
+    .workers_max = 0,
+    .create = paho_engine_create,
+    .destroy = paho_engine_destroy,
     .open = connection_open,
     .close = connection_close,
     .session_end = session_end,
-    .subscribe = engine_subscribe,
-    .unsubscribe = engine_unsubscribe,
-    .publish = publish,
-    .send_owed = owed_send,
-    .publications_blame = owed_blame,
-    .publication_drop = owed_drop,
-    .publication_status = owed_status,
-    .is_deaf = ahead_is_deaf,
-    .buffers = engine_buffers,
+    .subscribe = reactor_subscribe,
+    .unsubscribe = reactor_unsubscribe,
+    .publish = publish_submit,
+    .resume_publications = outbound_resume,
+    .publications_blame = outbound_blame,
+    .publication_drop = outbound_drop,
+    .publication_status = outbound_status,
+    .is_read_blocked = read_ahead_is_blocked,
+    .buffers = reactor_buffers,
     .acknowledge = answers_put,
     .flush = answers_flush,
-    .watch = engine_watch,
-    .poll = engine_poll,
+    .watch = reactor_watch,
+    .poll = paho_engine_poll,
 };

@@ -48,7 +48,7 @@ enum client_error greeting_closed(const struct engine_connection *connection) {
 }
 
 enum client_error greeting_timeout(const struct engine_connection *connection) {
-    if (connection->state == CONNECTION_GREETING) {
+    if (connection->state == CONNECTION_AWAITING_CONNACK) {
         return greeting_has_websocket(connection->config) ? CLIENT_ERROR_CONNACK_TIMEOUT_PATH
                                                           : CLIENT_ERROR_CONNACK_TIMEOUT;
     }
@@ -74,7 +74,8 @@ enum client_error greeting_fault(const struct engine_connection *connection,
     case CLIENT_ERROR_TLS_HANDSHAKE_REFUSED:
         return client_config_tls(config)->cert != NULL ? CLIENT_ERROR_TLS_NOTHING_IN_COMMON : error;
     case CLIENT_ERROR_WEBSOCKET_FRAMES:
-        return connection->state == CONNECTION_GREETING ? CLIENT_ERROR_NO_MQTT_IN_FRAMES : error;
+        return connection->state == CONNECTION_AWAITING_CONNACK ? CLIENT_ERROR_NO_MQTT_IN_FRAMES
+                                                                : error;
     default:
         return error;
     }
@@ -111,8 +112,8 @@ static void greeting_first_line(const uint8_t *data, size_t len, char out[GREETI
     out[n] = '\0';
 }
 
-static enum client_error greeting_kind(const struct engine_connection *connection,
-                                       const uint8_t *data, size_t len) {
+static enum client_error greeting_classify(const struct engine_connection *connection,
+                                           const uint8_t *data, size_t len) {
     static const char http[] = "HTTP/";
     if (greeting_has_websocket(connection->config)) {
         return CLIENT_ERROR_NO_MQTT_AT_PATH;
@@ -124,14 +125,14 @@ static enum client_error greeting_kind(const struct engine_connection *connectio
 }
 
 /* What only a client sends comes back from who just echoes. */
-static bool greeting_is_of_server(unsigned type) {
+static bool greeting_is_server_packet(unsigned type) {
     return type > PACKET_CONNECT && type != PACKET_SUBSCRIBE && type != PACKET_UNSUBSCRIBE &&
            type != PACKET_PINGREQ;
 }
 
 /* Flags that no packet has, or a packet without the body it needs: another protocol, such as MySQL,
  * which begins with a length of three bytes. */
-static bool greeting_has_shape(const uint8_t *data, size_t len) {
+static bool greeting_is_well_formed(const uint8_t *data, size_t len) {
     unsigned type = data[0] >> 4, flags = data[0] & 0x0F;
     bool may_be_empty = type == PACKET_PINGRESP || type == PACKET_DISCONNECT || type == PACKET_AUTH;
     return (type == PACKET_PUBLISH || flags == (type == PACKET_PUBREL ? 2 : 0)) &&
@@ -140,12 +141,12 @@ static bool greeting_has_shape(const uint8_t *data, size_t len) {
 
 bool greeting_may_be_mqtt(const uint8_t *data, size_t len) {
     bool is_connack = data[0] == PACKET_CONNACK << 4; /* a space, too */
-    return is_connack || (greeting_is_of_server(data[0] >> 4) && greeting_has_shape(data, len) &&
-                          !greeting_is_text(data, len));
+    return is_connack || (greeting_is_server_packet(data[0] >> 4) &&
+                          greeting_is_well_formed(data, len) && !greeting_is_text(data, len));
 }
 
 void greeting_refuse(struct engine_connection *connection, const uint8_t *data, size_t len) {
-    enum client_error error = greeting_kind(connection, data, len);
+    enum client_error error = greeting_classify(connection, data, len);
     char line[GREETING_SHOWN + 1], message[GREETING_SHOWN + 128];
     if (len > 0 && greeting_is_text(data, len)) {
         greeting_first_line(data, len, line);

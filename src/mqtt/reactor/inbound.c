@@ -4,11 +4,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define BUCKETS_MIN 1024
+#define INBOUND_BUCKETS_MIN 1024
 
 enum err inbound_table_init(struct inbound_table *table) {
-    *table = (struct inbound_table){.bucket_count = BUCKETS_MIN};
-    table->buckets = calloc(BUCKETS_MIN, sizeof(struct inbound *));
+    *table = (struct inbound_table){.bucket_count = INBOUND_BUCKETS_MIN};
+    table->buckets = calloc(INBOUND_BUCKETS_MIN, sizeof(struct inbound *));
     return table->buckets != NULL ? ERR_OK : ERR_MEMORY;
 }
 
@@ -18,8 +18,8 @@ void inbound_table_fini(struct inbound_table *table) {
     *table = (struct inbound_table){0};
 }
 
-static size_t bucket_of(const struct inbound_table *table, const struct engine_session *session,
-                        uint16_t packet_id) {
+static size_t inbound_table_bucket_of(const struct inbound_table *table,
+                                      const struct engine_session *session, uint16_t packet_id) {
     uint64_t key = ((uint64_t)(uintptr_t)session << 12) + packet_id;
     key *= 0x9E3779B97F4A7C15u; /* 2^64 / golden ratio spreads neighbours */
     return (size_t)(key >> 32) & (table->bucket_count - 1);
@@ -27,21 +27,21 @@ static size_t bucket_of(const struct inbound_table *table, const struct engine_s
 
 struct inbound *inbound_table_find(const struct inbound_table *table,
                                    const struct engine_session *session, uint16_t packet_id) {
-    struct inbound *one = table->buckets[bucket_of(table, session, packet_id)];
+    struct inbound *one = table->buckets[inbound_table_bucket_of(table, session, packet_id)];
     while (one != NULL && (one->session != session || one->packet_id != packet_id)) {
         one = one->bucket_next;
     }
     return one;
 }
 
-static void put(struct inbound_table *table, struct inbound *inbound) {
-    size_t at = bucket_of(table, inbound->session, inbound->packet_id);
+static void inbound_table_put(struct inbound_table *table, struct inbound *inbound) {
+    size_t at = inbound_table_bucket_of(table, inbound->session, inbound->packet_id);
     inbound->bucket_next = table->buckets[at];
     table->buckets[at] = inbound;
 }
 
 /* Out of memory leaves it as it is: slower, not wrong. */
-static void grow(struct inbound_table *table) {
+static void inbound_table_grow(struct inbound_table *table) {
     struct inbound_table larger = {.bucket_count = table->bucket_count * 2, .count = table->count};
     larger.buckets = calloc(larger.bucket_count, sizeof(struct inbound *));
     if (larger.buckets == NULL) {
@@ -51,7 +51,7 @@ static void grow(struct inbound_table *table) {
         struct inbound *one = table->buckets[i];
         while (one != NULL) {
             struct inbound *next = one->bucket_next;
-            put(&larger, one);
+            inbound_table_put(&larger, one);
             one = next;
         }
     }
@@ -62,14 +62,15 @@ static void grow(struct inbound_table *table) {
 void inbound_table_add(struct inbound_table *table, struct inbound *inbound) {
     assert(inbound->session != NULL);
     if (table->count >= table->bucket_count) {
-        grow(table);
+        inbound_table_grow(table);
     }
-    put(table, inbound);
+    inbound_table_put(table, inbound);
     table->count++;
 }
 
 void inbound_table_remove(struct inbound_table *table, struct inbound *inbound) {
-    struct inbound **at = &table->buckets[bucket_of(table, inbound->session, inbound->packet_id)];
+    struct inbound **at =
+        &table->buckets[inbound_table_bucket_of(table, inbound->session, inbound->packet_id)];
     while (*at != inbound) {
         at = &(*at)->bucket_next;
     }

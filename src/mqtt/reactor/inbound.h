@@ -2,8 +2,8 @@
  * session and packet identifier. Each is the receipt that goes with its message to the sink. One
  * thread, but for `result` and `answered_next`, which belong to who acknowledges until it is taken
  * back. */
-#ifndef MQFLEET_MQTT_REACTOR_INBOUND_H
-#define MQFLEET_MQTT_REACTOR_INBOUND_H
+#ifndef MQFLEET_REACTOR_INBOUND_H
+#define MQFLEET_REACTOR_INBOUND_H
 
 #include <stddef.h>
 #include <stdint.h>

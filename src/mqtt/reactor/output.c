@@ -2,16 +2,16 @@
  * Host thread. Knows no packets. */
 #include <string.h>
 #include <sys/epoll.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 #include "reactor.h"
 
-#define BEHIND_BYTES   65536
-#define LAST_READS_MAX 64
+#define OUTPUT_BEHIND_BYTES    65536
+#define OUTPUT_FINAL_READS_MAX 64
 
 void output_count(struct engine_connection *connection) {
     size_t before = connection->held;
     connection->held = connection->in.capacity + connection->out.capacity +
-                       stream_held(&connection->stream) + connection->alias_bytes;
+                       stream_buffered_bytes(&connection->stream) + connection->alias_bytes;
     connection->engine->buffered += connection->held - before;
 }
 
@@ -33,11 +33,11 @@ bool output_account(struct engine_connection *connection) {
 }
 
 bool output_is_behind(const struct engine_connection *connection) {
-    return connection->out.len - connection->out_sent > BEHIND_BYTES;
+    return connection->out.len - connection->out_sent > OUTPUT_BEHIND_BYTES;
 }
 
 void output_watch(struct engine_connection *connection) {
-    bool deaf = connection->reading == READING_NOTHING || connection->state == CONNECTION_LEAVING;
+    bool deaf = connection->reading == READING_NOTHING || connection->state == CONNECTION_DRAINING;
     uint32_t wanted = (deaf ? 0 : EPOLLIN) | (connection->stream.wants_write ? EPOLLOUT : 0);
     if (wanted != connection->epoll_events) {
         struct epoll_event event = {.events = wanted, .data.ptr = connection};
@@ -47,7 +47,7 @@ void output_watch(struct engine_connection *connection) {
 }
 
 /* What is sent leaves the buffer, and an empty buffer its memory. */
-static void shed(struct engine_connection *connection) {
+static void output_trim(struct engine_connection *connection) {
     struct buffer *out = &connection->out;
     if (out->failed) {
         return; /* something is missing in it: output_account ends the connection */
@@ -63,9 +63,9 @@ static void shed(struct engine_connection *connection) {
 }
 
 /* Writing failed: the broker may have said why before it closed. */
-static void read_last_words(struct engine_connection *connection) {
-    for (int i = 0; i < LAST_READS_MAX && connection->state == CONNECTION_UP; i++) {
-        receive(connection);
+static void output_read_final(struct engine_connection *connection) {
+    for (int i = 0; i < OUTPUT_FINAL_READS_MAX && connection->state == CONNECTION_UP; i++) {
+        receive_available(connection);
         if (!connection->stream.has_more) {
             return;
         }
@@ -73,14 +73,14 @@ static void read_last_words(struct engine_connection *connection) {
 }
 
 /* False: the stream failed. */
-static bool send_some(struct engine_connection *connection, bool *more) {
+static bool output_send_some(struct engine_connection *connection, bool *more) {
     struct stream_fault fault;
     size_t left = connection->out.len - connection->out_sent;
     const uint8_t *data =
         left > 0 ? (const uint8_t *)connection->out.data + connection->out_sent : NULL;
     ssize_t sent = stream_write(&connection->stream, data, left, &fault);
     if (sent < 0) {
-        read_last_words(connection);
+        output_read_final(connection);
         connection_lost(connection, &fault);
         return false;
     }
@@ -93,7 +93,7 @@ static bool send_some(struct engine_connection *connection, bool *more) {
     return true;
 }
 
-void output_farewell(struct engine_connection *connection) {
+void output_flush_final(struct engine_connection *connection) {
     struct stream_fault ignored;
     struct buffer *out = &connection->out;
     ssize_t sent = 1;
@@ -111,11 +111,11 @@ void output_flush(struct engine_connection *connection) {
     }
     bool more = true;
     while (more) { /* ends when the socket is full or all is sent */
-        if (!send_some(connection, &more)) {
+        if (!output_send_some(connection, &more)) {
             return;
         }
     }
-    shed(connection);
+    output_trim(connection);
     publish_note_written(connection);
     if (output_account(connection)) {
         output_watch(connection);

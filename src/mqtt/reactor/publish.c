@@ -6,64 +6,65 @@
  *   QoS 1, 2   session->outbound: QUEUED --> SENT [--> RELEASED] --> published */
 #include <stdlib.h>
 #include <utlist.h>
-#include "base/clock.h"
-#include "base/metrics.h"
+#include "base/system/clock.h"
+#include "base/telemetry/metrics.h"
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
 
-static void drop(struct engine *engine, struct outbound *outbound) {
+static void publish_free(struct engine *engine, struct outbound *outbound) {
     engine->buffered -= outbound->bytes.capacity;
     buffer_fini(&outbound->bytes);
     free(outbound);
 }
 
-void publish_tell_one(struct engine *engine, void *client, struct outbound *outbound,
-                      enum err result, int reason_code) {
+void publish_report_one(struct engine *engine, void *client, struct outbound *outbound,
+                        enum err result, int reason_code) {
     uint64_t token = outbound->token;
-    drop(engine, outbound);
+    publish_free(engine, outbound);
     engine->events->published(client, token, result, reason_code);
 }
 
 /* ---- from the host ---- */
 
 /* Told from poll(), as every event. */
-static void settle(struct engine_connection *connection, struct outbound *outbound, enum err result,
-                   uint8_t reason_code) {
+static void publish_settle(struct engine_connection *connection, struct outbound *outbound,
+                           enum err result, uint8_t reason_code) {
     outbound->state = OUTBOUND_SETTLED;
     outbound->result = result;
     outbound->reason_code = reason_code;
     DL_APPEND(connection->settled, outbound);
-    reactor_task(connection, TASK_TELL);
+    reactor_task(connection, TASK_REPORT);
 }
 
-void publish_tell(struct engine_connection *connection) {
+void publish_report(struct engine_connection *connection) {
     while (connection->settled != NULL) { /* at most as many as the host allows a client */
         struct outbound *first = connection->settled;
         DL_DELETE(connection->settled, first);
-        publish_tell_one(connection->engine, connection->client, first, first->result,
-                         first->reason_code);
+        publish_report_one(connection->engine, connection->client, first, first->result,
+                           first->reason_code);
     }
 }
 
-static uint64_t out_position(const struct engine_connection *connection) {
+static uint64_t publish_out_position(const struct engine_connection *connection) {
     return connection->out_total + connection->out.len - connection->out_sent;
 }
 
-static void release(struct engine_connection *connection, uint16_t packet_id, uint8_t reason_code) {
+static void publish_release(struct engine_connection *connection, uint16_t packet_id,
+                            uint8_t reason_code) {
     packet_write_ack(&connection->out, connection->version, PACKET_PUBREL, packet_id, reason_code);
     reactor_task(connection, TASK_FLUSH);
 }
 
 /* PUBLISH, or in a session that was kept perhaps PUBREL. */
-static void send_one(struct engine_connection *connection, struct outbound *outbound) {
-    outbound->written_at = out_position(connection);
+static void publish_send_one(struct engine_connection *connection, struct outbound *outbound) {
+    outbound->written_at = publish_out_position(connection);
     connection->session->in_flight++;
     connection->session->suspect_in_flight = outbound->losses > 0;
     if (connection->reading == READING_NOTHING) {
         reactor_task(connection, TASK_READ); /* there is an answer to wait for */
     }
     if (outbound->state == OUTBOUND_RELEASED) {
-        release(connection, outbound->packet_id, 0);
+        publish_release(connection, outbound->packet_id, 0);
         return;
     }
     if (outbound->was_written) {
@@ -75,8 +76,8 @@ static void send_one(struct engine_connection *connection, struct outbound *outb
 }
 
 /* What the server said it does not take; 0: it does. */
-static uint8_t refusal(const struct engine_connection *connection,
-                       const struct outbound *outbound) {
+static uint8_t publish_refusal(const struct engine_connection *connection,
+                               const struct outbound *outbound) {
     if (connection->server_packet_max > 0 && outbound->bytes.len > connection->server_packet_max) {
         return REASON_PACKET_TOO_LARGE;
     }
@@ -88,42 +89,42 @@ static uint8_t refusal(const struct engine_connection *connection,
 }
 
 /* The server of an earlier connection may have taken it: then nobody knows. */
-static void refuse(struct engine_connection *connection, struct outbound *outbound,
-                   uint8_t reason_code) {
+static void publish_refuse(struct engine_connection *connection, struct outbound *outbound,
+                           uint8_t reason_code) {
     bool tried = outbound->was_written;
     if (tried && outbound->qos == 2) {
-        owed_retire(connection->session, outbound->packet_id);
+        outbound_retire(connection->session, outbound->packet_id);
     }
     DL_DELETE(connection->session->outbound, outbound);
-    settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, tried ? 0 : reason_code);
+    publish_settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, tried ? 0 : reason_code);
 }
 
 /* In the order of the first time. What was meant for an earlier connection may be nothing for the
  * server of this one. */
 void publish_next(struct engine_connection *connection) {
     struct engine_session *session = connection->session;
-    while (session->waiting != NULL && owed_may_send(connection, session->waiting)) {
+    while (session->waiting != NULL && outbound_may_send(connection, session->waiting)) {
         struct outbound *one = session->waiting;
         session->waiting = one->next;
-        uint8_t reason_code = one->state == OUTBOUND_QUEUED ? refusal(connection, one) : 0;
+        uint8_t reason_code = one->state == OUTBOUND_QUEUED ? publish_refusal(connection, one) : 0;
         if (reason_code != 0) {
-            refuse(connection, one, reason_code);
+            publish_refuse(connection, one, reason_code);
         } else {
-            send_one(connection, one);
+            publish_send_one(connection, one);
         }
         reactor_task(connection, TASK_FLUSH);
     }
 }
 
-static void begin(struct engine_connection *connection, struct outbound *outbound,
-                  const struct engine_publication *publication) {
+static void publish_init_outbound(struct engine_connection *connection, struct outbound *outbound,
+                                  const struct engine_publication *publication) {
     struct engine_session *session = connection->session;
     if (outbound->qos == 0) {
-        uint64_t begins_at = out_position(connection);
+        uint64_t begins_at = publish_out_position(connection);
         buffer_append(&connection->out, outbound->bytes.data, outbound->bytes.len);
         connection->engine->buffered -= outbound->bytes.capacity;
         buffer_fini(&outbound->bytes);
-        outbound->written_at = out_position(connection);
+        outbound->written_at = publish_out_position(connection);
         suspects_note_unacknowledged(connection, publication, begins_at, outbound->written_at);
         DL_APPEND(connection->unwritten, outbound);
     } else {
@@ -134,8 +135,9 @@ static void begin(struct engine_connection *connection, struct outbound *outboun
     }
 }
 
-static enum err encode(struct engine_connection *connection,
-                       const struct engine_publication *publication, struct outbound *outbound) {
+static enum err publish_encode(struct engine_connection *connection,
+                               const struct engine_publication *publication,
+                               struct outbound *outbound) {
     struct engine *engine = connection->engine;
     if (outbound->qos > 0) {
         outbound->packet_id = session_packet_id(connection->session, connection->request.packet_id);
@@ -151,12 +153,12 @@ static enum err encode(struct engine_connection *connection,
     return result;
 }
 
-enum err publish(struct engine_connection *connection, const struct engine_publication *publication,
-                 uint64_t token) {
+enum err publish_submit(struct engine_connection *connection,
+                        const struct engine_publication *publication, uint64_t token) {
     if (connection->state != CONNECTION_UP) {
         return ERR_WRONG_STATE;
     }
-    if (publication->qos == 2 && owed_has_retired_too_many(connection->session)) {
+    if (publication->qos == 2 && outbound_has_retired_too_many(connection->session)) {
         return ERR_FULL;
     }
     struct outbound *outbound = calloc(1, sizeof(*outbound));
@@ -165,19 +167,19 @@ enum err publish(struct engine_connection *connection, const struct engine_publi
     }
     outbound->token = token;
     outbound->qos = publication->qos;
-    enum err result = encode(connection, publication, outbound);
+    enum err result = publish_encode(connection, publication, outbound);
     if (result != ERR_OK) {
         buffer_fini(&outbound->bytes);
         free(outbound);
         return result;
     }
     connection->engine->buffered += outbound->bytes.capacity;
-    uint8_t reason_code = refusal(connection, outbound);
+    uint8_t reason_code = publish_refusal(connection, outbound);
     if (reason_code != 0) {
-        settle(connection, outbound, ERR_OK, reason_code);
+        publish_settle(connection, outbound, ERR_OK, reason_code);
         return ERR_OK;
     }
-    begin(connection, outbound, publication);
+    publish_init_outbound(connection, outbound, publication);
     output_count(connection); /* the next publish() is to see it */
     reactor_task(connection, TASK_FLUSH);
     return ERR_OK;
@@ -189,7 +191,7 @@ void publish_note_written(struct engine_connection *connection) {
            connection->unwritten->written_at <= connection->out_total) {
         struct outbound *first = connection->unwritten;
         DL_DELETE(connection->unwritten, first);
-        settle(connection, first, ERR_OK, 0);
+        publish_settle(connection, first, ERR_OK, 0);
     }
     if (connection->unwritten != before) {
         suspects_note_written(connection);
@@ -200,14 +202,15 @@ void publish_fail_unwritten(struct engine_connection *connection) {
     struct outbound *one, *next;
     DL_FOREACH_SAFE(connection->unwritten, one, next) {
         DL_DELETE(connection->unwritten, one);
-        publish_tell_one(connection->engine, connection->client, one, ERR_UNAVAILABLE, 0);
+        publish_report_one(connection->engine, connection->client, one, ERR_UNAVAILABLE, 0);
     }
 }
 
 /* ---- from the server ---- */
 
 /* The oldest is mostly the one. */
-static struct outbound *find_in_flight(const struct engine_session *session, uint16_t packet_id) {
+static struct outbound *publish_find_in_flight(const struct engine_session *session,
+                                               uint16_t packet_id) {
     struct outbound *one;
     DL_FOREACH(session->outbound, one) {
         if (one == session->waiting) {
@@ -235,74 +238,76 @@ void publish_unlink(struct engine_session *session, struct outbound *outbound) {
     }
 }
 
-static void finish(struct engine_connection *connection, struct outbound *outbound, enum err result,
-                   int reason_code) {
+static void publish_finish(struct engine_connection *connection, struct outbound *outbound,
+                           enum err result, int reason_code) {
     struct engine_session *session = connection->session;
     DL_DELETE(session->outbound, outbound);
     session->in_flight--;
     session->suspect_in_flight = false;
     connection->proven = true;
     publish_next(connection);
-    publish_tell_one(connection->engine, connection->client, outbound, result, reason_code);
+    publish_report_one(connection->engine, connection->client, outbound, result, reason_code);
 }
 
-static void done(struct engine_connection *connection, struct outbound *outbound,
-                 uint8_t reason_code) {
+static void publish_done(struct engine_connection *connection, struct outbound *outbound,
+                         uint8_t reason_code) {
     enum give_up reason;
     if (reason_code >= REASON_UNSPECIFIED) {
         suspects_note_refused(connection, outbound);
     }
     if (suspects_ends_connections(reason_code, &reason)) {
-        finish(connection, outbound, ERR_REFUSED, (int)reason);
+        publish_finish(connection, outbound, ERR_REFUSED, (int)reason);
     } else {
-        finish(connection, outbound, ERR_OK, reason_code);
+        publish_finish(connection, outbound, ERR_OK, reason_code);
     }
 }
 
-static void received(struct engine_connection *connection, struct outbound *outbound,
-                     const struct packet *pubrec) {
+static void publish_received(struct engine_connection *connection, struct outbound *outbound,
+                             const struct packet *pubrec) {
     if (pubrec->reason_code >= REASON_UNSPECIFIED) {
-        done(connection, outbound, pubrec->reason_code);
+        publish_done(connection, outbound, pubrec->reason_code);
         return;
     }
     connection->engine->buffered -= outbound->bytes.capacity;
     buffer_fini(&outbound->bytes);
     outbound->state = OUTBOUND_RELEASED;
-    outbound->written_at = out_position(connection);
-    release(connection, outbound->packet_id, 0);
+    outbound->written_at = publish_out_position(connection);
+    publish_release(connection, outbound->packet_id, 0);
 }
 
 /* What RabbitMQ does, which knows no QoS 2: it has the message, and nothing more is to come. */
-static void done_at_qos_1(struct engine_connection *connection, struct outbound *outbound,
-                          uint8_t reason_code) {
+static void publish_done_at_qos_1(struct engine_connection *connection, struct outbound *outbound,
+                                  uint8_t reason_code) {
     metric_add(METRIC_ACKNOWLEDGED_AT_QOS1, 1);
-    done(connection, outbound, reason_code);
+    publish_done(connection, outbound, reason_code);
 }
 
-static void refuse_acknowledgement(struct engine_connection *connection,
-                                   struct outbound *outbound) {
+static void publish_refuse_acknowledgement(struct engine_connection *connection,
+                                           struct outbound *outbound) {
     static const struct packet_fault unfitting = {
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker acknowledged a publication in a way that does not fit its QoS"};
     struct engine *engine = connection->engine;
     struct engine_session *session = connection->session;
     connection_refuse(connection, &unfitting);
-    owed_blame_one(engine, session, outbound, GIVE_UP_PROTOCOL);
+    outbound_blame_one(engine, session, outbound, GIVE_UP_PROTOCOL);
 }
 
 void publish_acknowledged(struct engine_connection *connection, const struct packet *packet) {
-    struct outbound *outbound = find_in_flight(connection->session, packet->packet_id);
+    struct outbound *outbound = publish_find_in_flight(connection->session, packet->packet_id);
     connection->acknowledged_at_ms = clock_ms();
     bool sent = outbound != NULL && outbound->state == OUTBOUND_SENT;
     if (outbound == NULL) {
-        owed_acknowledged_late(connection, packet);
+        outbound_acknowledged_late(connection, packet);
     } else if (packet->type == PACKET_PUBACK && sent) {
-        (outbound->qos == 2 ? done_at_qos_1 : done)(connection, outbound, packet->reason_code);
+        (outbound->qos == 2 ? publish_done_at_qos_1 : publish_done)(connection, outbound,
+                                                                    packet->reason_code);
     } else if (packet->type == PACKET_PUBREC && outbound->qos == 2) {
-        received(connection, outbound, packet);
+        publish_received(connection, outbound, packet);
     } else if (packet->type == PACKET_PUBCOMP && outbound->state == OUTBOUND_RELEASED) {
-        done(connection, outbound, 0); /* PUBREC took it; 0x92 only says that this is known */
+        publish_done(connection, outbound,
+                     0); /* PUBREC took it; 0x92 only says that this is known */
     } else {
-        refuse_acknowledgement(connection, outbound);
+        publish_refuse_acknowledgement(connection, outbound);
     }
 }

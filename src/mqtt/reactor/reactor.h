@@ -11,19 +11,19 @@
  *   broker <-- stream <-- out <-- PUBACK/PUBREC in order <-- answered list
  *
  * One thread, the host's; others touch the answered list alone. */
-#ifndef MQFLEET_MQTT_REACTOR_REACTOR_H
-#define MQFLEET_MQTT_REACTOR_REACTOR_H
+#ifndef MQFLEET_REACTOR_REACTOR_H
+#define MQFLEET_REACTOR_REACTOR_H
 
 #include <stdatomic.h>
 #include "base/buffer.h"
 #include "coalesce.h"
 #include "inbound.h"
-#include "mqtt/address_list.h"
+#include "mqtt/broker/address_list.h"
 #include "mqtt/engine.h"
 #include "mqtt/reason_codes.h"
-#include "mqtt/reactor/packet.h"
-#include "mqtt/reactor/stream.h"
-#include "wheel.h"
+#include "mqtt/reactor/packet/packet.h"
+#include "mqtt/reactor/stream/stream.h"
+#include "timer_wheel.h"
 
 #define REACTOR_INPUT_SIZE 65536 /* read from one connection per turn */
 
@@ -34,19 +34,19 @@ enum connection_reading {
 };
 
 enum connection_state {
-    CONNECTION_OPENING,  /* TCP, TLS, WebSocket */
-    CONNECTION_GREETING, /* CONNECT is on its way, CONNACK to come */
+    CONNECTION_OPENING,          /* TCP, TLS, WebSocket */
+    CONNECTION_AWAITING_CONNACK, /* CONNECT is on its way, CONNACK to come */
     CONNECTION_UP,
-    CONNECTION_LEAVING, /* told to close: takes no more, acknowledges what sinks still accept */
-    CONNECTION_PARTING, /* DISCONNECT is sent, the server is to close */
-    CONNECTION_ENDED,   /* the stream is closed, the closed event to come */
+    CONNECTION_DRAINING, /* told to close: takes no more, acknowledges what sinks still accept */
+    CONNECTION_DISCONNECTING, /* DISCONNECT is sent, the server is to close */
+    CONNECTION_ENDED,         /* the stream is closed, the closed event to come */
 };
 
 /* What a connection waits for in the engine's next turn. */
 enum connection_task {
     TASK_READ = 1,         /* there is more than the descriptor shows */
     TASK_FLUSH = 2,        /* `out` has something new */
-    TASK_TELL = 4,         /* publications are settled */
+    TASK_REPORT = 4,       /* publications are settled */
     TASK_END = 8,          /* tell the host, and free */
     TASK_ACKNOWLEDGE = 16, /* sinks have accepted some of it */
     TASK_QUOTA = 32,       /* what was given up has perhaps used up the send quota */
@@ -62,7 +62,7 @@ struct outbound {
     uint16_t tries; /* PUBLISH was sent so often */
     uint8_t qos;
     uint8_t state;        /* enum outbound_state */
-    uint8_t losses;       /* of connections, laid to it: at most OWED_LOSSES_MAX */
+    uint8_t losses;       /* of connections, laid to it: at most OUTBOUND_LOSSES_MAX */
     bool was_written : 1; /* bytes of PUBLISH, on an earlier connection: nobody knows */
     bool in_doubt : 1;    /* the last connection ended while it was not acknowledged */
     uint8_t reason_code;  /* SETTLED */
@@ -118,7 +118,8 @@ struct engine_session { /* MQTT 5.0 section 4.1 */
     uint16_t abandoned;     /* dropped while in flight: the server may still count them against its
                                receive maximum */
     bool suspect_in_flight; /* alone */
-    struct owed_retired *retired; /* packet identifiers of QoS 2 that were given up; NULL: none */
+    struct outbound_retired
+        *retired; /* packet identifiers of QoS 2 that were given up; NULL: none */
 };
 
 /* Tens of thousands of these: members that are small lie beside each other. */
@@ -127,7 +128,7 @@ struct engine_connection {
     void *client;
     const struct client_config *config;
     struct engine_session *session;
-    struct engine_session **session_home;
+    struct engine_session **session_slot;
     struct stream stream;
     struct race *race; /* OPENING, several addresses: until TCP is there; else NULL */
     int8_t address;    /* what TCP connected to, of those that open() was given; -1: nothing yet */
@@ -135,18 +136,18 @@ struct engine_connection {
     uint8_t state;
     uint8_t tasks;
     uint8_t version;
-    uint8_t reading; /* enum connection_reading; but for ALL: in engine->paused */
-    bool sends_owed; /* the subscriptions are in order */
-    bool proven;     /* something of what was owed is acknowledged, or nothing was owed */
+    uint8_t reading;           /* enum connection_reading; but for ALL: in engine->paused */
+    bool publications_resumed; /* the subscriptions are in order */
+    bool proven;               /* something of what was owed is acknowledged, or nothing was owed */
     uint8_t server_maximum_qos;
     bool server_has_retain;
     bool skips_oversize; /* else one above packet_max ends the connection */
-    uint8_t lessons;     /* enum engine_lesson */
+    uint8_t workarounds; /* enum engine_workaround */
     uint16_t keepalive_s;
     uint16_t send_maximum;  /* the server's receive maximum */
     uint16_t receiving;     /* inbound of this connection, against our receive maximum */
     uint16_t release_waits; /* looks at a message that finds no place until PUBREL comes */
-    bool tells_suspects;    /* ENDED: `suspects` are those of the session */
+    bool reports_suspects;  /* ENDED: `suspects` are those of the session */
     uint8_t epoll_events;   /* EPOLLIN, EPOLLOUT */
     struct {                /* SUBSCRIBE or UNSUBSCRIBE under way */
         uint16_t packet_id; /* 0: none */
@@ -160,7 +161,7 @@ struct engine_connection {
     uint32_t held_back;   /* bytes of `in` that are whole messages; 0 while READING_ALL */
     struct engine_connection *task_prev, *task_next;
     struct engine_connection *paused_prev, *paused_next;
-    struct wheel_entry look;
+    struct timer_wheel_entry check_timer;
 
     struct buffer in;  /* messages that wait for their sink, then a packet that is not whole yet */
     struct buffer out; /* from out_sent on still to be sent */
@@ -193,10 +194,10 @@ struct engine {
     int epoll_fd, wake_fd, timer_fd;
     bool ticking_fast; /* the timer, while something is paused */
     struct tls_contexts *tls;
-    struct wheel wheel;
+    struct timer_wheel timer_wheel;
     struct coalesce coalesce;
     struct race *races; /* with addresses not tried yet, by the time of the next */
-    int host_fd;        /* of the host: readable when somebody wants it */
+    int worker_fd;      /* of the host: readable when somebody wants it */
     bool more_events;   /* than one look took */
     struct inbound_table inbound;
     struct engine_connection *tasks;  /* connections with tasks */
@@ -230,7 +231,7 @@ enum err connection_open(struct engine *engine, const struct engine_open *open,
 /* The descriptor is ready for `events` of epoll. */
 void connection_ready(struct engine_connection *connection, uint32_t events);
 /* Its time on the wheel has come. */
-void connection_look(struct engine_connection *connection, int64_t now_ms);
+void connection_check(struct engine_connection *connection, int64_t now_ms);
 void connection_close(struct engine_connection *connection, bool with_will);
 /* Sinks have accepted something. */
 void connection_acknowledge(struct engine_connection *connection);
@@ -240,13 +241,14 @@ void connection_up(struct engine_connection *connection);
  * one write that does not wait, so that it does not come again. */
 void connection_end(struct engine_connection *connection, const struct engine_closed *closed);
 /* The same without a word: the stream is gone, or the server ended it. */
-void connection_over(struct engine_connection *connection, const struct engine_closed *closed);
+void connection_abort(struct engine_connection *connection, const struct engine_closed *closed);
 void connection_lost(struct engine_connection *connection, const struct stream_fault *fault);
 /* The server broke the protocol: says so in DISCONNECT where the version has it, and ends. */
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault);
-/* The same; the next connection will do otherwise, by `lesson` of enum engine_lesson (0: not). */
-void connection_refuse_and_learn(struct engine_connection *connection,
-                                 const struct packet_fault *fault, unsigned lesson);
+/* The same; the next connection will do otherwise, by `lesson` of enum engine_workaround (0: not).
+ */
+void connection_refuse_with_workaround(struct engine_connection *connection,
+                                       const struct packet_fault *fault, unsigned lesson);
 /* Tells the host, frees. */
 void connection_finish(struct engine_connection *connection);
 
@@ -256,16 +258,16 @@ void race_begin(struct engine_connection *connection, const struct address_list 
 /* One of its sockets is ready. True: the race is over, the stream has its socket. */
 bool race_ready(struct engine_connection *connection);
 /* Tries the next addresses where it is time. */
-void race_look(struct engine *engine);
-/* Until race_look is wanted: most_ms at most. */
+void race_start_due(struct engine *engine);
+/* Until race_start_due is wanted: most_ms at most. */
 int64_t race_wait_ms(const struct engine *engine, int64_t most_ms);
 /* What came of each address so far. */
 #define RACE_TEXT_LEN 600
-void race_text(const struct race *race, char out[RACE_TEXT_LEN]);
+void race_describe(const struct race *race, char out[RACE_TEXT_LEN]);
 /* Closes all sockets but `kept` (-1: none), frees. */
 void race_end(struct engine_connection *connection, int kept);
 /* The local address for a socket to a broker's address; NULL: the system's choice. */
-const struct sockaddr_storage *connection_source(struct engine *engine, int family);
+const struct sockaddr_storage *connection_source_address(struct engine *engine, int family);
 
 /* greeting.c: what a broker does instead of CONNACK, and which setting is the likely cause. */
 /* It closed after CONNECT. */
@@ -289,55 +291,55 @@ bool output_is_behind(const struct engine_connection *connection);
 void output_watch(struct engine_connection *connection);
 /* The last words of a connection that ends for another reason: whether they arrive changes nothing.
  */
-void output_farewell(struct engine_connection *connection);
+void output_flush_final(struct engine_connection *connection);
 /* Counts what the connection holds now. */
 void output_count(struct engine_connection *connection);
 /* The same. False: it is beyond the bound, and the connection ended. */
 bool output_account(struct engine_connection *connection);
 
 /* receive.c: from bytes to packets to what they mean. */
-void receive(struct engine_connection *connection);
+void receive_available(struct engine_connection *connection);
 /* Takes the packet at `data`. 0: it is not whole, was not taken, or the connection ended. */
 size_t receive_packet(struct engine_connection *connection, const uint8_t *data, size_t len);
 /* So many bytes came, behind `kept` of a packet: perhaps a sign of life. */
 void receive_note_life(struct engine_connection *connection, size_t n, size_t kept);
 /* Paused: offers again what waits, and reads all. False: there is no room yet. */
-bool receive_again(struct engine_connection *connection);
+bool receive_retry(struct engine_connection *connection);
 
 /* ahead.c: what is read while the sink has no room. */
 /* Instead of receive(): reads as much as may be kept. */
-void ahead_receive(struct engine_connection *connection);
+void read_ahead_receive(struct engine_connection *connection);
 /* So many bytes of `in`, from its start, are whole messages that wait. */
-void ahead_note(struct engine_connection *connection, size_t waiting);
+void read_ahead_note_waiting(struct engine_connection *connection, size_t waiting);
 /* Takes what stands in `in` behind those and is no message; the messages join them. */
-void ahead_sort(struct engine_connection *connection);
+void read_ahead_sort(struct engine_connection *connection);
 /* Whether more may be kept. */
-bool ahead_may_read(const struct engine_connection *connection);
+bool read_ahead_may_read(const struct engine_connection *connection);
 /* Nothing is read because of the sink: what the broker answers cannot be heard. */
-bool ahead_is_deaf(struct engine_connection *connection);
+bool read_ahead_is_blocked(struct engine_connection *connection);
 /* The connection ends: what nobody will send again is offered a last time. */
-void ahead_end(struct engine_connection *connection);
+void read_ahead_end(struct engine_connection *connection);
 
 /* deliver.c: PUBLISH to the host, acknowledgements from it. */
 /* False: not taken; offer it again. */
-bool deliver(struct engine_connection *connection, const struct packet *packet);
+bool deliver_publish(struct engine_connection *connection, const struct packet *packet);
 void deliver_release(struct engine_connection *connection, const struct packet *pubrel);
 /* Offers one that the server will not send again; dropped, and counted, if it is not taken. */
-void deliver_last(struct engine_connection *connection, const struct packet *packet);
+void deliver_final(struct engine_connection *connection, const struct packet *packet);
 /* Whether one more message with an identifier may be kept. False: not now, or never: then the
  * connection ended. */
-bool deliver_may_hold(struct engine_connection *connection);
+bool deliver_may_accept(struct engine_connection *connection);
 /* Whether there is a message with that identifier, which takes no further place. */
-bool deliver_knows(const struct engine_connection *connection, uint16_t packet_id);
+bool deliver_has_packet_id(const struct engine_connection *connection, uint16_t packet_id);
 /* Whether PUBREL with that identifier would end an exchange. */
 bool deliver_may_release(const struct engine_connection *connection, uint16_t packet_id);
 /* A message with an identifier that no sink gets: acknowledged in its turn with that reason. False:
  * it is known already, or the connection ended. */
-bool deliver_nowhere(struct engine_connection *connection, const struct packet *packet,
+bool deliver_discard(struct engine_connection *connection, const struct packet *packet,
                      uint8_t reason_code);
 
 /* alias.c */
-enum alias_verdict {
+enum alias_result {
     ALIAS_FOUND,
     ALIAS_UNKNOWN, /* the message is to be skipped */
     ALIAS_ENDED,   /* the connection is */
@@ -345,8 +347,8 @@ enum alias_verdict {
 /* How many are offered to the server. */
 uint16_t alias_maximum(const struct engine_connection *connection);
 /* The topic of a PUBLISH; notes an alias that it sets. */
-enum alias_verdict alias_topic(struct engine_connection *connection, const struct packet *packet,
-                               struct packet_slice *topic);
+enum alias_result alias_topic(struct engine_connection *connection, const struct packet *packet,
+                              struct packet_slice *topic);
 void alias_forget_all(struct engine_connection *connection);
 
 /* skip.c: messages that are read and thrown away. */
@@ -375,8 +377,8 @@ void answers_take(struct engine *engine);
 bool answers_acknowledge(struct engine_connection *connection);
 
 /* publish.c: our publications. */
-enum err publish(struct engine_connection *connection, const struct engine_publication *publication,
-                 uint64_t token) MUST_CHECK;
+enum err publish_submit(struct engine_connection *connection,
+                        const struct engine_publication *publication, uint64_t token) MUST_CHECK;
 /* Sends what may be sent, in order. */
 void publish_next(struct engine_connection *connection);
 /* PUBACK, PUBREC, PUBCOMP. */
@@ -384,52 +386,53 @@ void publish_acknowledged(struct engine_connection *connection, const struct pac
 /* Out of its session, and of what is in flight. */
 void publish_unlink(struct engine_session *session, struct outbound *outbound);
 /* Tells the host, and frees. */
-void publish_tell_one(struct engine *engine, void *client, struct outbound *outbound,
-                      enum err result, int reason_code);
+void publish_report_one(struct engine *engine, void *client, struct outbound *outbound,
+                        enum err result, int reason_code);
 /* Tells the host what is settled. */
-void publish_tell(struct engine_connection *connection);
+void publish_report(struct engine_connection *connection);
 /* What went into the stream and what never will. */
 void publish_note_written(struct engine_connection *connection);
 void publish_fail_unwritten(struct engine_connection *connection);
 
 /* owed.c: what a session owes over its connections, and which of it a broker does not take. */
 /* A connection begins: what was not judged of the one before is in doubt no longer. */
-void owed_attach(struct engine_session *session);
+void outbound_attach(struct engine_session *session);
 /* CONNACK was good. */
-void owed_begin(struct engine_connection *connection, bool session_present);
-void owed_send(struct engine_connection *connection);
+void outbound_begin(struct engine_connection *connection, bool session_present);
+void outbound_resume(struct engine_connection *connection);
 /* Whether this may be sent now. */
-bool owed_may_send(const struct engine_connection *connection, const struct outbound *outbound);
+bool outbound_may_send(const struct engine_connection *connection, const struct outbound *outbound);
 /* Nothing more is sent on this connection. all: what was not written yet will be. */
-void owed_interrupt(struct engine_connection *connection, bool all);
+void outbound_interrupt(struct engine_connection *connection, bool all);
 /* Ends a connection on which nothing can be sent any more: what was given up uses up the server's
  * receive maximum. */
-void owed_look_at_quota(struct engine_connection *connection);
+void outbound_check_quota(struct engine_connection *connection);
 /* On a connection that goes on its acknowledgement may still come. */
-void owed_give_up(struct engine *engine, struct engine_session *session, struct outbound *outbound,
-                  enum give_up reason);
+void outbound_give_up(struct engine *engine, struct engine_session *session,
+                      struct outbound *outbound, enum give_up reason);
 /* One loss for each that is in doubt. False: none was. */
-bool owed_charge_all(struct engine *engine, struct engine_session *session, enum give_up reason);
+bool outbound_charge_all(struct engine *engine, struct engine_session *session,
+                         enum give_up reason);
 /* The connection ended for this one. */
-void owed_blame_one(struct engine *engine, struct engine_session *session,
-                    struct outbound *outbound, enum give_up reason);
+void outbound_blame_one(struct engine *engine, struct engine_session *session,
+                        struct outbound *outbound, enum give_up reason);
 /* The connection ended for an acknowledgement that is malformed. */
-void owed_blame_answer(struct engine *engine, struct engine_session *session);
-bool owed_blame(struct engine *engine, struct engine_session *session);
-bool owed_drop(struct engine *engine, struct engine_session *session, uint64_t token,
-               enum give_up reason);
-bool owed_status(const struct engine_session *session, uint64_t token,
-                 struct engine_publication_status *out);
+void outbound_blame_answer(struct engine *engine, struct engine_session *session);
+bool outbound_blame(struct engine *engine, struct engine_session *session);
+bool outbound_drop(struct engine *engine, struct engine_session *session, uint64_t token,
+                   enum give_up reason);
+bool outbound_status(const struct engine_session *session, uint64_t token,
+                     struct engine_publication_status *out);
 /* An acknowledgement of nothing that is known. */
-void owed_acknowledged_late(struct engine_connection *connection, const struct packet *packet);
+void outbound_acknowledged_late(struct engine_connection *connection, const struct packet *packet);
 /* A packet identifier of QoS 2 that the server may still know: not used again in this session. */
-void owed_retire(struct engine_session *session, uint16_t packet_id);
-bool owed_id_is_retired(const struct engine_session *session, uint16_t packet_id);
-bool owed_has_retired_too_many(const struct engine_session *session);
+void outbound_retire(struct engine_session *session, uint16_t packet_id);
+bool outbound_id_is_retired(const struct engine_session *session, uint16_t packet_id);
+bool outbound_has_retired_too_many(const struct engine_session *session);
 /* Answers all of which the server may have seen, or, all, every one: nobody knows. */
-void owed_fail(struct engine *engine, struct engine_session *session, bool all);
+void outbound_fail(struct engine *engine, struct engine_session *session, bool all);
 /* Of session_end. */
-void owed_fini(struct engine *engine, struct engine_session *session);
+void outbound_fini(struct engine *engine, struct engine_session *session);
 
 /* suspects.c: what of it may have ended a connection. */
 /* A connection ended, with that reason code of the server's DISCONNECT; -1: without one. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 #include "base/text.h"
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
@@ -17,40 +17,42 @@
 
 /* ---- what the server says of itself and of why ---- */
 
-static int slice_len(struct packet_slice slice) {
-    return text_shown_len(slice.data, slice.len, 200);
+static int receive_slice_len(struct packet_slice slice) {
+    return text_truncated_len(slice.data, slice.len, 200);
 }
 
 /* The reason's text, the server's own words, and the server it names. */
-static void explain(const struct packet *packet, enum client_error error, char out[TEXT_LEN]) {
+static void receive_explain(const struct packet *packet, enum client_error error,
+                            char out[TEXT_LEN]) {
     struct packet_property said = {0};
     struct packet_property other = {0};
     bool has_said = packet_property_find(packet->properties, PROPERTY_REASON_STRING, &said);
     bool has_other = packet_property_find(packet->properties, PROPERTY_SERVER_REFERENCE, &other);
     snprintf(out, TEXT_LEN, "%s%s%.*s%s%.*s", client_error_text(error), has_said ? ": " : "",
-             slice_len(said.text), has_said ? (const char *)said.text.data : "",
-             has_other ? "; it names the server " : "", slice_len(other.text),
+             receive_slice_len(said.text), has_said ? (const char *)said.text.data : "",
+             has_other ? "; it names the server " : "", receive_slice_len(other.text),
              has_other ? (const char *)other.text.data : "");
 }
 
-static void end_for_reason(struct engine_connection *connection, const struct packet *packet,
-                           enum client_error error) {
+static void receive_end_for_reason(struct engine_connection *connection,
+                                   const struct packet *packet, enum client_error error) {
     char text[TEXT_LEN];
-    explain(packet, error, text);
-    connection_over(connection, &(struct engine_closed){.error = error,
-                                                        .message = text,
-                                                        .reason_code = packet->reason_code});
+    receive_explain(packet, error, text);
+    connection_abort(connection, &(struct engine_closed){.error = error,
+                                                         .message = text,
+                                                         .reason_code = packet->reason_code});
 }
 
-static bool take_disconnect(struct engine_connection *connection, const struct packet *packet) {
-    end_for_reason(connection, packet, reason_error_disconnect(packet->reason_code));
+static bool receive_take_disconnect(struct engine_connection *connection,
+                                    const struct packet *packet) {
+    receive_end_for_reason(connection, packet, reason_error_disconnect(packet->reason_code));
     return true;
 }
 
 /* ---- CONNACK ---- */
 
-static void take_limit(struct engine_connection *connection, struct engine_connack *connack,
-                       const struct packet_property *property) {
+static void receive_take_limit(struct engine_connection *connection, struct engine_connack *connack,
+                               const struct packet_property *property) {
     switch (property->id) {
     case PROPERTY_RECEIVE_MAXIMUM:
         connection->send_maximum = (uint16_t)property->number;
@@ -81,12 +83,12 @@ static void take_limit(struct engine_connection *connection, struct engine_conna
     }
 }
 
-static void take_limits(struct engine_connection *connection, const struct packet *packet,
-                        struct engine_connack *connack) {
+static void receive_take_limits(struct engine_connection *connection, const struct packet *packet,
+                                struct engine_connack *connack) {
     struct packet_property property;
     size_t offset = 0;
     while (packet_property_next(packet->properties, &offset, &property)) {
-        take_limit(connection, connack, &property);
+        receive_take_limit(connection, connack, &property);
     }
     connack->address = connection->address;
     connack->maximum_qos = connection->server_maximum_qos;
@@ -95,13 +97,14 @@ static void take_limits(struct engine_connection *connection, const struct packe
 }
 
 /* Section 4.12: nothing of it without an authentication method in CONNECT, which has none. */
-static bool has_authentication(const struct packet *packet) {
+static bool receive_has_authentication(const struct packet *packet) {
     struct packet_property property;
     return packet_property_find(packet->properties, PROPERTY_AUTH_METHOD, &property) ||
            packet_property_find(packet->properties, PROPERTY_AUTH_DATA, &property);
 }
 
-static bool take_connack(struct engine_connection *connection, const struct packet *packet) {
+static bool receive_take_connack(struct engine_connection *connection,
+                                 const struct packet *packet) {
     static const struct packet_fault no_such_session = {
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker resumed a session although a new one was asked for"};
@@ -109,24 +112,25 @@ static bool take_connack(struct engine_connection *connection, const struct pack
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker began an authentication that nobody asked for"};
     if (packet->reason_code != 0) {
-        end_for_reason(connection, packet, reason_error_connack(packet->reason_code));
+        receive_end_for_reason(connection, packet, reason_error_connack(packet->reason_code));
         return true;
     }
     if (packet->session_present && connection->config->clean_start) {
         connection_refuse(connection, &no_such_session);
         return true;
     }
-    if (has_authentication(packet)) {
+    if (receive_has_authentication(packet)) {
         connection_refuse(connection, &unasked);
         return true;
     }
     struct engine_connack connack = {.session_present = packet->session_present};
-    take_limits(connection, packet, &connack);
-    owed_begin(connection, packet->session_present);
+    receive_take_limits(connection, packet, &connack);
+    outbound_begin(connection, packet->session_present);
     if (!packet->session_present) {
         session_forget_inbound(connection->engine, connection->session);
     }
-    if (connection->state == CONNECTION_GREETING) { /* the host may have closed it meanwhile */
+    if (connection->state ==
+        CONNECTION_AWAITING_CONNACK) { /* the host may have closed it meanwhile */
         connection_up(connection);
         connection->engine->events->connected(connection->client, &connack);
     }
@@ -136,7 +140,8 @@ static bool take_connack(struct engine_connection *connection, const struct pack
 /* ---- the others ---- */
 
 /* The answer to the one SUBSCRIBE or UNSUBSCRIBE under way, and to all its filters. */
-static bool answers_request(struct engine_connection *connection, const struct packet *packet) {
+static bool receive_answers_request(struct engine_connection *connection,
+                                    const struct packet *packet) {
     static const struct packet_fault unasked = {
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker acknowledged a subscription that nobody asked for"};
@@ -158,40 +163,43 @@ static bool answers_request(struct engine_connection *connection, const struct p
     return true;
 }
 
-static bool take_suback(struct engine_connection *connection, const struct packet *packet) {
-    if (answers_request(connection, packet)) {
+static bool receive_take_suback(struct engine_connection *connection, const struct packet *packet) {
+    if (receive_answers_request(connection, packet)) {
         connection->engine->events->subscribed(connection->client, packet->codes.data,
                                                packet->codes.len);
     }
     return true;
 }
 
-static bool take_unsuback(struct engine_connection *connection, const struct packet *packet) {
-    if (answers_request(connection, packet)) {
+static bool receive_take_unsuback(struct engine_connection *connection,
+                                  const struct packet *packet) {
+    if (receive_answers_request(connection, packet)) {
         connection->engine->events->unsubscribed(connection->client, packet->codes.data,
                                                  packet->codes.len);
     }
     return true;
 }
 
-static bool take_acknowledgement(struct engine_connection *connection,
-                                 const struct packet *packet) {
+static bool receive_take_acknowledgement(struct engine_connection *connection,
+                                         const struct packet *packet) {
     publish_acknowledged(connection, packet);
     return true;
 }
 
-static bool take_release(struct engine_connection *connection, const struct packet *packet) {
+static bool receive_take_release(struct engine_connection *connection,
+                                 const struct packet *packet) {
     deliver_release(connection, packet);
     return true;
 }
 
-static bool take_pingresp(struct engine_connection *connection, const struct packet *packet) {
+static bool receive_take_pingresp(struct engine_connection *connection,
+                                  const struct packet *packet) {
     (void)packet;
     connection->ping_at_ms = 0;
     return true;
 }
 
-static bool take_auth(struct engine_connection *connection, const struct packet *packet) {
+static bool receive_take_auth(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault unasked = {
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker began an authentication that nobody asked for"};
@@ -201,56 +209,57 @@ static bool take_auth(struct engine_connection *connection, const struct packet 
 }
 
 /* False: not taken, to be offered again. */
-static bool (*const takers[PACKET_AUTH + 1])(struct engine_connection *connection,
-                                             const struct packet *packet) = {
-    [PACKET_CONNACK] = take_connack,
-    [PACKET_PUBLISH] = deliver,
-    [PACKET_PUBACK] = take_acknowledgement,
-    [PACKET_PUBREC] = take_acknowledgement,
-    [PACKET_PUBREL] = take_release,
-    [PACKET_PUBCOMP] = take_acknowledgement,
-    [PACKET_SUBACK] = take_suback,
-    [PACKET_UNSUBACK] = take_unsuback,
-    [PACKET_PINGRESP] = take_pingresp,
-    [PACKET_DISCONNECT] = take_disconnect,
-    [PACKET_AUTH] = take_auth,
+static bool (*const receive_handlers[PACKET_AUTH + 1])(struct engine_connection *connection,
+                                                       const struct packet *packet) = {
+    [PACKET_CONNACK] = receive_take_connack,
+    [PACKET_PUBLISH] = deliver_publish,
+    [PACKET_PUBACK] = receive_take_acknowledgement,
+    [PACKET_PUBREC] = receive_take_acknowledgement,
+    [PACKET_PUBREL] = receive_take_release,
+    [PACKET_PUBCOMP] = receive_take_acknowledgement,
+    [PACKET_SUBACK] = receive_take_suback,
+    [PACKET_UNSUBACK] = receive_take_unsuback,
+    [PACKET_PINGRESP] = receive_take_pingresp,
+    [PACKET_DISCONNECT] = receive_take_disconnect,
+    [PACKET_AUTH] = receive_take_auth,
 };
 
-static bool take(struct engine_connection *connection, const struct packet *packet) {
+static bool receive_dispatch(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault too_early = {
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker sent something else before CONNACK"};
     static const struct packet_fault twice = {.reason_code = REASON_PROTOCOL_ERROR,
                                               .message = "the broker sent a second CONNACK"};
-    bool greeting = connection->state == CONNECTION_GREETING;
+    bool greeting = connection->state == CONNECTION_AWAITING_CONNACK;
     bool connack = packet->type == PACKET_CONNACK;
     if (greeting != connack && packet->type != PACKET_AUTH) {
         connection_refuse(connection, greeting ? &too_early : &twice);
         return true;
     }
-    assert(takers[packet->type] != NULL);
-    return takers[packet->type](connection, packet);
+    assert(receive_handlers[packet->type] != NULL);
+    return receive_handlers[packet->type](connection, packet);
 }
 
 /* ---- packets out of bytes ---- */
 
-static bool is_taking(const struct engine_connection *connection) {
-    return connection->state == CONNECTION_UP || connection->state == CONNECTION_GREETING;
+static bool receive_is_taking(const struct engine_connection *connection) {
+    return connection->state == CONNECTION_UP || connection->state == CONNECTION_AWAITING_CONNACK;
 }
 
-static bool takes_packets(const struct engine_connection *connection) {
-    return is_taking(connection) && connection->reading == READING_ALL;
+static bool receive_takes_packets(const struct engine_connection *connection) {
+    return receive_is_taking(connection) && connection->reading == READING_ALL;
 }
 
 /* Whoever answers a publication so does it again when that is sent again. */
-static size_t refuse_packet(struct engine_connection *connection, const uint8_t *data, size_t len,
-                            const struct packet_frame *frame, const struct packet_fault *fault) {
+static size_t receive_refuse_packet(struct engine_connection *connection, const uint8_t *data,
+                                    size_t len, const struct packet_frame *frame,
+                                    const struct packet_fault *fault) {
     struct engine_session *session = connection->session;
     bool acknowledges = frame->type == PACKET_PUBACK || frame->type == PACKET_PUBREC ||
                         frame->type == PACKET_PUBCOMP;
     size_t used = skip_malformed(connection, data, len, fault);
     if (acknowledges) {
-        owed_blame_answer(connection->engine, session);
+        outbound_blame_answer(connection->engine, session);
     }
     return used;
 }
@@ -259,7 +268,7 @@ size_t receive_packet(struct engine_connection *connection, const uint8_t *data,
     struct packet_frame frame;
     struct packet_fault fault;
     struct packet packet;
-    if (connection->state == CONNECTION_GREETING && !greeting_may_be_mqtt(data, len)) {
+    if (connection->state == CONNECTION_AWAITING_CONNACK && !greeting_may_be_mqtt(data, len)) {
         greeting_refuse(connection, data, len);
         return 0;
     }
@@ -277,9 +286,9 @@ size_t receive_packet(struct engine_connection *connection, const uint8_t *data,
         return 0;
     }
     if (!packet_decode(data, &frame, connection->version, &packet, &fault)) {
-        return refuse_packet(connection, data, len, &frame, &fault);
+        return receive_refuse_packet(connection, data, len, &frame, &fault);
     }
-    if (!take(connection, &packet)) {
+    if (!receive_dispatch(connection, &packet)) {
         reactor_pause(connection, READING_AHEAD);
         return 0;
     }
@@ -287,25 +296,27 @@ size_t receive_packet(struct engine_connection *connection, const uint8_t *data,
 }
 
 /* How many bytes were whole packets and are done with. */
-static size_t take_packets(struct engine_connection *connection, const uint8_t *data, size_t len) {
-    size_t at =
-        connection->skip != NULL && takes_packets(connection) ? skip_go_on(connection, len) : 0;
-    while (at < len && takes_packets(connection)) {
+static size_t receive_take_packets(struct engine_connection *connection, const uint8_t *data,
+                                   size_t len) {
+    size_t at = connection->skip != NULL && receive_takes_packets(connection)
+                    ? skip_go_on(connection, len)
+                    : 0;
+    while (at < len && receive_takes_packets(connection)) {
         size_t used = receive_packet(connection, data + at, len - at);
         if (used == 0) {
             break;
         }
         at += used;
     }
-    if (output_is_behind(connection) && is_taking(connection)) {
+    if (output_is_behind(connection) && receive_is_taking(connection)) {
         reactor_pause(connection, READING_NOTHING);
     }
     return at;
 }
 
-static void keep(struct engine_connection *connection, const uint8_t *data, size_t len) {
+static void receive_keep(struct engine_connection *connection, const uint8_t *data, size_t len) {
     struct buffer *in = &connection->in;
-    if (!is_taking(connection)) {
+    if (!receive_is_taking(connection)) {
         return; /* `data` is perhaps freed */
     }
     if (len == 0) {
@@ -323,14 +334,15 @@ static void keep(struct engine_connection *connection, const uint8_t *data, size
 }
 
 /* known: of the bytes, from the first on, so many are messages that waited already. */
-static void consume(struct engine_connection *connection, uint8_t *data, size_t len, size_t known) {
-    size_t used = take_packets(connection, data, len);
-    keep(connection, data + used, len - used);
+static void receive_consume(struct engine_connection *connection, uint8_t *data, size_t len,
+                            size_t known) {
+    size_t used = receive_take_packets(connection, data, len);
+    receive_keep(connection, data + used, len - used);
     if (connection->state == CONNECTION_UP && connection->reading != READING_ALL) {
-        ahead_note(connection, used < known ? known - used : 0);
+        read_ahead_note_waiting(connection, used < known ? known - used : 0);
     }
     if (connection->state == CONNECTION_UP && connection->reading == READING_AHEAD) {
-        ahead_sort(connection);
+        read_ahead_sort(connection);
     }
     if (connection->state != CONNECTION_ENDED && output_account(connection)) {
         output_watch(connection);
@@ -339,7 +351,7 @@ static void consume(struct engine_connection *connection, uint8_t *data, size_t 
 
 /* ---- bytes out of the stream ---- */
 
-static bool is_within_large(const struct engine_connection *connection) {
+static bool receive_is_within_large_packet(const struct engine_connection *connection) {
     return (connection->skip != NULL || connection->in.len >= REACTOR_INPUT_SIZE) &&
            connection->state == CONNECTION_UP;
 }
@@ -352,7 +364,7 @@ void receive_note_life(struct engine_connection *connection, size_t n, size_t ke
 
 /* Joins what is kept with what comes: in the engine's input where it fits well, else with the
  * connection. */
-static void read_more(struct engine_connection *connection) {
+static void receive_read_more(struct engine_connection *connection) {
     struct engine *engine = connection->engine;
     struct stream_fault fault;
     size_t kept = connection->in.len;
@@ -373,12 +385,12 @@ static void read_more(struct engine_connection *connection) {
             output_watch(connection);
         }
     } else if (small) {
-        consume(connection, engine->input, kept + (size_t)n, 0);
+        receive_consume(connection, engine->input, kept + (size_t)n, 0);
     } else {
         buffer_append(&connection->in, engine->input, (size_t)n);
-        consume(connection, (uint8_t *)connection->in.data, connection->in.len, 0);
+        receive_consume(connection, (uint8_t *)connection->in.data, connection->in.len, 0);
     }
-    if (n > 0 && is_within_large(connection) && engine->events->heard != NULL) {
+    if (n > 0 && receive_is_within_large_packet(connection) && engine->events->heard != NULL) {
         engine->events->heard(connection->client);
     }
     if (connection->state != CONNECTION_ENDED && connection->stream.has_more) {
@@ -387,7 +399,7 @@ static void read_more(struct engine_connection *connection) {
 }
 
 /* DISCONNECT is sent: only the end counts. */
-static void throw_away(struct engine_connection *connection) {
+static void receive_discard(struct engine_connection *connection) {
     struct stream_fault fault;
     if (stream_read(&connection->stream, connection->engine->input, REACTOR_INPUT_SIZE, &fault) <
         0) {
@@ -401,7 +413,7 @@ static void throw_away(struct engine_connection *connection) {
 }
 
 /* Only while a sink has shown to be full is it asked first. */
-static bool waits_for_sink(const struct engine_connection *connection) {
+static bool receive_waits_for_sink(const struct engine_connection *connection) {
     const struct engine *engine = connection->engine;
     return connection->state == CONNECTION_UP &&
            (connection->reading != READING_ALL ||
@@ -409,32 +421,32 @@ static bool waits_for_sink(const struct engine_connection *connection) {
              !engine->events->has_room(connection->client)));
 }
 
-void receive(struct engine_connection *connection) {
-    if (connection->state == CONNECTION_PARTING) {
-        throw_away(connection);
-    } else if (waits_for_sink(connection)) {
-        ahead_receive(connection);
-    } else if (takes_packets(connection)) {
-        read_more(connection);
+void receive_available(struct engine_connection *connection) {
+    if (connection->state == CONNECTION_DISCONNECTING) {
+        receive_discard(connection);
+    } else if (receive_waits_for_sink(connection)) {
+        read_ahead_receive(connection);
+    } else if (receive_takes_packets(connection)) {
+        receive_read_more(connection);
     }
 }
 
-bool receive_again(struct engine_connection *connection) {
+bool receive_retry(struct engine_connection *connection) {
     if (output_is_behind(connection)) {
         return false;
     }
     if (connection->skip == NULL && /* else it needs none */
         !connection->engine->events->has_room(connection->client)) {
-        if (connection->reading == READING_NOTHING && ahead_may_read(connection)) {
+        if (connection->reading == READING_NOTHING && read_ahead_may_read(connection)) {
             reactor_task(connection, TASK_READ);
         }
         return false;
     }
     size_t waiting = connection->held_back;
-    ahead_note(connection, 0);
+    read_ahead_note_waiting(connection, 0);
     reactor_resume(connection);
     if (connection->in.len > 0) {
-        consume(connection, (uint8_t *)connection->in.data, connection->in.len, waiting);
+        receive_consume(connection, (uint8_t *)connection->in.data, connection->in.len, waiting);
     } else {
         output_watch(connection);
     }

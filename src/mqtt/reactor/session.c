@@ -23,7 +23,7 @@ void session_attach(struct engine_session *session, struct engine_connection *co
     DL_CONCAT(session->earlier, session->unacknowledged);
     session->unacknowledged = NULL;
     session->offered = 0;
-    owed_attach(session);
+    outbound_attach(session);
 }
 
 struct inbound *session_remember(struct engine *engine, struct engine_session *session,
@@ -44,7 +44,7 @@ struct inbound *session_remember(struct engine *engine, struct engine_session *s
     return inbound;
 }
 
-static void unlink_inbound(struct engine_session *session, struct inbound *inbound) {
+static void session_unlink_inbound(struct engine_session *session, struct inbound *inbound) {
     if (inbound->state == INBOUND_RECEIVED) {
         DL_DELETE(session->received, inbound);
     } else if (inbound->connection_number == session->connection_number) {
@@ -58,7 +58,7 @@ static void unlink_inbound(struct engine_session *session, struct inbound *inbou
 /* What is with a sink lives on until that answers. */
 void session_forget(struct engine *engine, struct inbound *inbound) {
     inbound->session->inbound_count--;
-    unlink_inbound(inbound->session, inbound);
+    session_unlink_inbound(inbound->session, inbound);
     inbound_table_remove(&engine->inbound, inbound);
     inbound->session = NULL;
     if (inbound->state != INBOUND_OFFERED) {
@@ -80,19 +80,19 @@ void session_end(struct engine *engine, struct engine_session *session) {
         return;
     }
     assert(session->connection == NULL);
-    owed_fini(engine, session);
+    outbound_fini(engine, session);
     session_forget_inbound(engine, session);
     free(session);
 }
 
-static bool is_in_use(const struct engine_session *session, uint16_t packet_id) {
+static bool session_packet_id_is_in_use(const struct engine_session *session, uint16_t packet_id) {
     const struct outbound *one;
     DL_FOREACH(session->outbound, one) {
         if (one->packet_id == packet_id) {
             return true;
         }
     }
-    return owed_id_is_retired(session, packet_id);
+    return outbound_id_is_retired(session, packet_id);
 }
 
 /* Ends: a client has far fewer publications under way than there are identifiers. */
@@ -100,6 +100,6 @@ uint16_t session_packet_id(struct engine_session *session, uint16_t taken) {
     do {
         session->last_packet_id++;
     } while (session->last_packet_id == 0 || session->last_packet_id == taken ||
-             is_in_use(session, session->last_packet_id));
+             session_packet_id_is_in_use(session, session->last_packet_id));
     return session->last_packet_id;
 }

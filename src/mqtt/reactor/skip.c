@@ -21,7 +21,7 @@ struct skip {
 };
 
 /* What PUBACK and PUBREC say under MQTT 5. */
-static const uint8_t reason_codes[] = {
+static const uint8_t skip_reason_codes[] = {
     [ENGINE_SKIP_OVERSIZE] = 0x97, /* quota exceeded */
     [ENGINE_SKIP_TOPIC] = 0x90,    /* topic name invalid */
     [ENGINE_SKIP_ALIAS] = 0x90,
@@ -29,7 +29,7 @@ static const uint8_t reason_codes[] = {
 };
 
 /* A topic as people can read it: what is no printable character is shown as \xNN. */
-static void show_topic(struct packet_slice topic, char out[TOPIC_SHOWN_LEN]) {
+static void skip_format_topic(struct packet_slice topic, char out[TOPIC_SHOWN_LEN]) {
     size_t at = 0, len = 0;
     while (at < topic.len && len < TOPIC_SHOWN_LEN - 8) {
         size_t n = text_utf8_char_len(topic.data + at, topic.len - at);
@@ -44,7 +44,7 @@ static void show_topic(struct packet_slice topic, char out[TOPIC_SHOWN_LEN]) {
     snprintf(out + len, 4, "%s", at < topic.len ? "..." : "");
 }
 
-static void tell(struct engine_connection *connection, const struct skip *skip) {
+static void skip_report(struct engine_connection *connection, const struct skip *skip) {
     const struct engine_events *events = connection->engine->events;
     if (events->skipped != NULL) {
         events->skipped(connection->client,
@@ -56,13 +56,14 @@ static void tell(struct engine_connection *connection, const struct skip *skip) 
 }
 
 /* All of it was there. Without an identifier there is nothing to acknowledge. */
-static void finish(struct engine_connection *connection) {
+static void skip_finish(struct engine_connection *connection) {
     struct skip *skip = connection->skip;
     struct packet packet = {
         .type = PACKET_PUBLISH, .packet_id = skip->packet_id, .qos = skip->qos, .dup = skip->dup};
     connection->skip = NULL;
-    if (skip->packet_id == 0 || deliver_nowhere(connection, &packet, reason_codes[skip->reason])) {
-        tell(connection, skip);
+    if (skip->packet_id == 0 ||
+        deliver_discard(connection, &packet, skip_reason_codes[skip->reason])) {
+        skip_report(connection, skip);
     }
     free(skip);
 }
@@ -72,17 +73,17 @@ size_t skip_go_on(struct engine_connection *connection, size_t len) {
     size_t used = len < skip->left ? len : skip->left;
     skip->left -= used;
     if (skip->left == 0) {
-        finish(connection);
+        skip_finish(connection);
     }
     return used;
 }
 
 /* len: what is there of the packet. */
-static size_t begin(struct engine_connection *connection, const struct packet_frame *frame,
-                    const struct packet *packet, struct packet_slice topic, enum engine_skip reason,
-                    size_t len) {
-    if (packet->packet_id != 0 && !deliver_knows(connection, packet->packet_id) &&
-        !deliver_may_hold(connection)) {
+static size_t skip_begin(struct engine_connection *connection, const struct packet_frame *frame,
+                         const struct packet *packet, struct packet_slice topic,
+                         enum engine_skip reason, size_t len) {
+    if (packet->packet_id != 0 && !deliver_has_packet_id(connection, packet->packet_id) &&
+        !deliver_may_accept(connection)) {
         reactor_pause(connection, READING_AHEAD);
         return 0;
     }
@@ -98,25 +99,26 @@ static size_t begin(struct engine_connection *connection, const struct packet_fr
     skip->qos = packet->qos;
     skip->dup = packet->dup;
     skip->reason = (uint8_t)reason;
-    show_topic(topic, skip->topic);
+    skip_format_topic(topic, skip->topic);
     connection->skip = skip;
     return skip_go_on(connection, len);
 }
 
-static const struct packet_fault too_large = {
+static const struct packet_fault skip_too_large = {
     .reason_code = REASON_PACKET_TOO_LARGE,
     .message = "the broker sent a packet larger than allowed (max_packet_size of the client, "
                "setting max_packet_bytes of the node)"};
 
-static bool is_beyond_announced(const struct engine_connection *connection,
-                                const struct packet_frame *frame) {
+static bool skip_exceeds_announced(const struct engine_connection *connection,
+                                   const struct packet_frame *frame) {
     uint32_t announced = connection->config->max_packet_size;
     return announced > 0 && frame->total_len > announced;
 }
 
-static bool may_skip(const struct engine_connection *connection, const struct packet_frame *frame) {
+static bool skip_is_allowed(const struct engine_connection *connection,
+                            const struct packet_frame *frame) {
     return frame->type == PACKET_PUBLISH && connection->state == CONNECTION_UP &&
-           connection->skips_oversize && !is_beyond_announced(connection, frame);
+           connection->skips_oversize && !skip_exceeds_announced(connection, frame);
 }
 
 size_t skip_oversize(struct engine_connection *connection, const uint8_t *data, size_t len,
@@ -124,8 +126,8 @@ size_t skip_oversize(struct engine_connection *connection, const uint8_t *data, 
     struct packet packet;
     struct packet_fault fault;
     struct packet_slice topic;
-    if (!may_skip(connection, frame)) {
-        connection_refuse(connection, &too_large);
+    if (!skip_is_allowed(connection, frame)) {
+        connection_refuse(connection, &skip_too_large);
         return 0;
     }
     switch (packet_decode_head(data, len, frame, connection->version, &packet, &fault)) {
@@ -139,7 +141,7 @@ size_t skip_oversize(struct engine_connection *connection, const uint8_t *data, 
     if (alias_topic(connection, &packet, &topic) == ALIAS_ENDED) {
         return 0;
     }
-    return begin(connection, frame, &packet, topic, ENGINE_SKIP_OVERSIZE, len);
+    return skip_begin(connection, frame, &packet, topic, ENGINE_SKIP_OVERSIZE, len);
 }
 
 size_t skip_malformed(struct engine_connection *connection, const uint8_t *data, size_t len,
@@ -147,21 +149,22 @@ size_t skip_malformed(struct engine_connection *connection, const uint8_t *data,
     struct packet_frame frame;
     struct packet packet;
     bool is_message = data[0] >> 4 == PACKET_PUBLISH && connection->state == CONNECTION_UP;
-    if (!is_message || !(connection->lessons & ENGINE_SKIP_MALFORMED)) {
-        connection_refuse_and_learn(connection, fault, is_message ? ENGINE_SKIP_MALFORMED : 0);
+    if (!is_message || !(connection->workarounds & ENGINE_WORKAROUND_SKIP_MALFORMED)) {
+        connection_refuse_with_workaround(connection, fault,
+                                          is_message ? ENGINE_WORKAROUND_SKIP_MALFORMED : 0);
         return 0;
     }
-    enum packet_framing framing = packet_skim_publish(data, len, &frame, &packet);
+    enum packet_framing framing = packet_scan_publish(data, len, &frame, &packet);
     if (framing == PACKET_PARTIAL) {
         return 0;
     }
-    if (framing == PACKET_MALFORMED || is_beyond_announced(connection, &frame)) {
-        connection_refuse(connection, framing == PACKET_MALFORMED ? fault : &too_large);
+    if (framing == PACKET_MALFORMED || skip_exceeds_announced(connection, &frame)) {
+        connection_refuse(connection, framing == PACKET_MALFORMED ? fault : &skip_too_large);
         return 0;
     }
-    return begin(connection, &frame, &packet, packet.topic,
-                 packet_topic_is_right(packet.topic) ? ENGINE_SKIP_CONTENT : ENGINE_SKIP_TOPIC,
-                 len);
+    return skip_begin(connection, &frame, &packet, packet.topic,
+                      packet_topic_is_valid(packet.topic) ? ENGINE_SKIP_CONTENT : ENGINE_SKIP_TOPIC,
+                      len);
 }
 
 bool skip_unknown_alias(struct engine_connection *connection, const struct packet *packet) {
@@ -171,7 +174,7 @@ bool skip_unknown_alias(struct engine_connection *connection, const struct packe
     int len = snprintf(name, sizeof(name), "alias %u", found ? alias.number : 0);
     struct packet_frame frame = {.total_len = packet->properties.len + packet->payload.len};
     struct packet_slice topic = {(const uint8_t *)name, (size_t)len};
-    return begin(connection, &frame, packet, topic, ENGINE_SKIP_ALIAS, frame.total_len) > 0;
+    return skip_begin(connection, &frame, packet, topic, ENGINE_SKIP_ALIAS, frame.total_len) > 0;
 }
 
 void skip_forget(struct engine_connection *connection) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 #include "base/text.h"
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
@@ -51,15 +51,15 @@ static struct suspects_candidate suspects_describe(const struct engine_connectio
 /* ---- the last publication without an acknowledgement to come ---- */
 
 /* NULL: out of memory. */
-static struct outbound_unacknowledged *suspects_last(struct engine_connection *connection) {
+static struct outbound_unacknowledged *suspects_last_of(struct engine_connection *connection) {
     if (connection->last_unacknowledged == NULL) {
         connection->last_unacknowledged = calloc(1, sizeof(*connection->last_unacknowledged));
     }
     return connection->last_unacknowledged;
 }
 
-static struct outbound_known *suspects_known(struct outbound_unacknowledged *last, uint64_t topic,
-                                             bool retain) {
+static struct outbound_known *suspects_find_known(struct outbound_unacknowledged *last,
+                                                  uint64_t topic, bool retain) {
     for (size_t i = 0; i < OUTBOUND_KNOWN_MAX; i++) {
         if (last->known[i].topic == topic && last->known[i].retain == retain) {
             return &last->known[i];
@@ -75,13 +75,13 @@ static bool suspects_outlived(const struct outbound_known *known) {
     return known->written_at_ms > 0 && clock_ms() - known->written_at_ms > SUSPECTS_AFTER_MS;
 }
 
-static struct outbound_known *suspects_know(struct outbound_unacknowledged *last,
-                                            const struct engine_publication *publication,
-                                            uint64_t ends_at) {
+static struct outbound_known *suspects_note_known(struct outbound_unacknowledged *last,
+                                                  const struct engine_publication *publication,
+                                                  uint64_t ends_at) {
     size_t len = publication->payload_len;
     size_t size = len > SUSPECTS_SMALL_BYTES ? len : SUSPECTS_SMALL_BYTES;
     struct outbound_known *known =
-        suspects_known(last, text_hash(publication->topic, SIZE_MAX), publication->retain);
+        suspects_find_known(last, text_hash(publication->topic, SIZE_MAX), publication->retain);
     if (size > known->size) {
         known->size = size;
         known->ends_at = ends_at;
@@ -104,8 +104,9 @@ void suspects_note_written(struct engine_connection *connection) {
 void suspects_note_unacknowledged(struct engine_connection *connection,
                                   const struct engine_publication *publication, uint64_t begins_at,
                                   uint64_t ends_at) {
-    struct outbound_unacknowledged *last = suspects_last(connection);
-    struct outbound_known *known = last != NULL ? suspects_know(last, publication, ends_at) : NULL;
+    struct outbound_unacknowledged *last = suspects_last_of(connection);
+    struct outbound_known *known =
+        last != NULL ? suspects_note_known(last, publication, ends_at) : NULL;
     if (known != NULL && !suspects_outlived(known)) {
         last->kind = known;
         last->at_ms = clock_ms();
@@ -119,7 +120,7 @@ void suspects_note_unacknowledged(struct engine_connection *connection,
 }
 
 void suspects_note_refused(struct engine_connection *connection, struct outbound *outbound) {
-    struct outbound_unacknowledged *last = suspects_last(connection);
+    struct outbound_unacknowledged *last = suspects_last_of(connection);
     if (last != NULL) {
         last->at_ms = clock_ms();
         last->is_refused = true;
@@ -137,7 +138,7 @@ struct suspects_meaning {
     enum give_up reason;
     bool at_once;         /* where it can only be one */
     bool only_disconnect; /* no acknowledgement may have it */
-    bool (*suits)(const struct suspects_candidate *one, const struct suspects_candidate *most);
+    bool (*fits)(const struct suspects_candidate *one, const struct suspects_candidate *most);
 };
 
 static bool suspects_is_largest(const struct suspects_candidate *one,
@@ -229,7 +230,7 @@ static bool suspects_next_candidate(const struct engine_connection *connection,
     return true;
 }
 
-static struct suspects_candidate suspects_most(const struct engine_connection *connection) {
+static struct suspects_candidate suspects_maxima(const struct engine_connection *connection) {
     struct outbound *at = connection->session->outbound;
     bool last = false;
     struct suspects_candidate one, most = {0};
@@ -261,14 +262,14 @@ static bool suspects_add(struct engine_connection *connection, const struct engi
 
 /* Whether the code can mean one of them at all: some brokers take any code. */
 static const struct suspects_meaning *
-suspects_if_it_suits(const struct engine_connection *connection,
-                     const struct suspects_meaning *meaning) {
+suspects_fitting_meaning(const struct engine_connection *connection,
+                         const struct suspects_meaning *meaning) {
     static const struct suspects_meaning any = {0};
-    struct suspects_candidate most = suspects_most(connection), one;
+    struct suspects_candidate most = suspects_maxima(connection), one;
     struct outbound *at = connection->session->outbound;
-    bool last = false, suits = meaning == NULL || meaning->suits == NULL;
+    bool last = false, suits = meaning == NULL || meaning->fits == NULL;
     while (!suits && suspects_next_candidate(connection, &at, &last, &one)) {
-        suits = meaning->suits(&one, &most);
+        suits = meaning->fits(&one, &most);
     }
     return suits ? meaning : &any;
 }
@@ -276,13 +277,13 @@ suspects_if_it_suits(const struct engine_connection *connection,
 /* Takes out of doubt what the reason code cannot mean. Returns one of those left. */
 static struct outbound *suspects_gather(struct engine_connection *connection,
                                         const struct suspects_meaning *meaning) {
-    struct suspects_candidate most = suspects_most(connection), one;
+    struct suspects_candidate most = suspects_maxima(connection), one;
     struct outbound *at = connection->session->outbound, *found = NULL;
     bool last = false;
     while (suspects_next_candidate(connection, &at, &last, &one)) {
         bool received = one.outbound != NULL && one.outbound->state == OUTBOUND_RELEASED;
-        bool meant = meaning == NULL ||
-                     (!received && (meaning->suits == NULL || meaning->suits(&one, &most)));
+        bool meant =
+            meaning == NULL || (!received && (meaning->fits == NULL || meaning->fits(&one, &most)));
         if (one.outbound != NULL) {
             one.outbound->in_doubt = meant;
         }
@@ -297,20 +298,21 @@ void suspects_end(struct engine_connection *connection, int reason_code) {
     bool subscribing = connection->request.packet_id != 0; /* perhaps it is about that */
     const struct suspects_meaning *meaning =
         subscribing ? NULL : suspects_find_meaning(reason_code);
-    struct outbound *one = suspects_gather(connection, suspects_if_it_suits(connection, meaning));
+    struct outbound *one =
+        suspects_gather(connection, suspects_fitting_meaning(connection, meaning));
     if (connection->suspects != NULL && suspects_is_refused(connection)) {
-        connection->suspects->told = connection->suspects->given_up = true;
+        connection->suspects->by_reason_code = connection->suspects->given_up = true;
         return;
     }
     if (meaning == NULL || connection->suspects == NULL) {
         return;
     }
-    connection->suspects->told = true;
+    connection->suspects->by_reason_code = true;
     if (meaning->at_once && connection->suspects->count == 1 && one != NULL) {
         one->in_doubt = false;
         connection->suspects->given_up = true;
-        owed_give_up(connection->engine, connection->session, one, meaning->reason);
+        outbound_give_up(connection->engine, connection->session, one, meaning->reason);
     } else {
-        owed_charge_all(connection->engine, connection->session, meaning->reason);
+        outbound_charge_all(connection->engine, connection->session, meaning->reason);
     }
 }

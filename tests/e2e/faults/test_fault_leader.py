@@ -58,10 +58,10 @@ def test_the_leader_dies_while_it_reaps(stage):
                                 silent_nodes={dead.name}))
 
 
-REPEATABLE = {"create", "assign", "release", "update", "delete", "join", "beat", "fence", "reap",
-              "leave", "drain", "restore", "defer", "succeeded", "orphans", "strays", "fleet", "lead",
-              "evidence", "assigned", "changes", "digest", "leaving", "look", "nodes", "page",
-              "counts", "get", "holder"}
+REPEATABLE = {"create", "assign", "release", "update", "delete", "join", "heartbeat", "fence", "reap",
+              "leave", "drain", "restore", "set_cooldown", "mark_stable", "orphans", "strays", "publish_settings", "lead",
+              "ownership_status", "list_assignments", "changes", "digest", "mark_leaving", "find_missing", "nodes", "page",
+              "counts", "get", "identity_owner"}
 
 
 def test_the_reply_of_every_script_is_lost(stage):

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 
 #define PRODUCERS          4
 #define CONSUMERS          3
@@ -149,17 +149,17 @@ START_TEST(closing_wakes_every_waiting_consumer) {
 }
 END_TEST
 
-struct crowd {
+struct connection_limit {
     struct queue *queue;
     _Atomic int taken[PRODUCERS * ITEMS_PER_PRODUCER];
     _Atomic int next_producer;
 };
 
 static void *produce(void *argument) {
-    struct crowd *crowd = argument;
-    int first = atomic_fetch_add(&crowd->next_producer, 1) * ITEMS_PER_PRODUCER;
+    struct connection_limit *limit = argument;
+    int first = atomic_fetch_add(&limit->next_producer, 1) * ITEMS_PER_PRODUCER;
     for (int i = 0; i < ITEMS_PER_PRODUCER;) {
-        if (queue_push(crowd->queue, &crowd->taken[first + i]) == ERR_OK) {
+        if (queue_push(limit->queue, &limit->taken[first + i]) == ERR_OK) {
             i++;
         } else {
             sched_yield();
@@ -169,36 +169,36 @@ static void *produce(void *argument) {
 }
 
 static void *consume(void *argument) {
-    struct crowd *crowd = argument;
+    struct connection_limit *limit = argument;
     void *item;
-    while (queue_pop(crowd->queue, &item, 10000) == ERR_OK) {
+    while (queue_pop(limit->queue, &item, 10000) == ERR_OK) {
         atomic_fetch_add((_Atomic int *)item, 1);
     }
     return NULL;
 }
 
 START_TEST(every_item_reaches_exactly_one_of_many_consumers) {
-    static struct crowd crowd;
-    crowd.queue = queue_create(16);
+    static struct connection_limit limit;
+    limit.queue = queue_create(16);
     pthread_t producers[PRODUCERS];
     pthread_t consumers[CONSUMERS];
     for (int i = 0; i < CONSUMERS; i++) {
-        ck_assert_int_eq(pthread_create(&consumers[i], NULL, consume, &crowd), 0);
+        ck_assert_int_eq(pthread_create(&consumers[i], NULL, consume, &limit), 0);
     }
     for (int i = 0; i < PRODUCERS; i++) {
-        ck_assert_int_eq(pthread_create(&producers[i], NULL, produce, &crowd), 0);
+        ck_assert_int_eq(pthread_create(&producers[i], NULL, produce, &limit), 0);
     }
     for (int i = 0; i < PRODUCERS; i++) {
         pthread_join(producers[i], NULL);
     }
-    queue_close(crowd.queue);
+    queue_close(limit.queue);
     for (int i = 0; i < CONSUMERS; i++) {
         pthread_join(consumers[i], NULL);
     }
     for (int i = 0; i < PRODUCERS * ITEMS_PER_PRODUCER; i++) {
-        ck_assert_int_eq(atomic_load(&crowd.taken[i]), 1);
+        ck_assert_int_eq(atomic_load(&limit.taken[i]), 1);
     }
-    queue_destroy(crowd.queue);
+    queue_destroy(limit.queue);
 }
 END_TEST
 

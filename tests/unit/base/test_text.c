@@ -73,9 +73,9 @@ START_TEST(what_is_shown_of_a_text_ends_with_a_whole_character) {
     static const char text[] = "a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z"; /* of 1 to 4 bytes */
     static const int shown[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 11, 11};
     for (int max = 0; max < (int)(sizeof shown / sizeof *shown); max++) {
-        ck_assert_int_eq(text_shown_len(text, strlen(text), max), shown[max]);
+        ck_assert_int_eq(text_truncated_len(text, strlen(text), max), shown[max]);
     }
-    ck_assert_int_eq(text_shown_len("", 0, 5), 0);
+    ck_assert_int_eq(text_truncated_len("", 0, 5), 0);
 }
 END_TEST
 

@@ -2,14 +2,14 @@
  * real Redis, with faults in the agent's calls by doubles/store_double.h, and the hosts of
  * doubles/hosts_double.h. The node's heartbeat runs on a thread of its own, by real time;
  * everything else sees a clock that clock_advance_ms moves. */
-#ifndef MQFLEET_TESTS_AGENT_FIXTURE_H
-#define MQFLEET_TESTS_AGENT_FIXTURE_H
+#ifndef MQFLEET_TEST_AGENT_FIXTURE_H
+#define MQFLEET_TEST_AGENT_FIXTURE_H
 
 #include <pthread.h>
-#include "agent_internal.h"
-#include "base/conf.h"
-#include "leader_internal.h"
-#include "doubles/hosts_double.h"
+#include "cluster/membership/agent_internal.h"
+#include "base/config/conf.h"
+#include "cluster/membership/leader_internal.h"
+#include "doubles/workers_double.h"
 #include "doubles/store_double.h"
 #include "store/store_fixture.h"
 
@@ -44,7 +44,7 @@ static inline void agent_fixture_open(void) {
                                                 .node = node,
                                                 .store = agent_store,
                                                 .redis_url = fixture_url,
-                                                .hosts = hosts_double()});
+                                                .workers = hosts_double()});
     leader = leader_create(conf, node, agent_store, fixture_url);
     ck_assert(agent && leader);
     ck_assert_int_eq(pthread_create(&heartbeat, NULL, node_heartbeat_run, node), 0);
@@ -89,7 +89,7 @@ static inline void all_is_well(void) {
 static inline bool turn(void) {
     void *task;
     while (queue_pop(agent->tasks, &task, 0) == ERR_OK) {
-        releases_task(agent, task);
+        handover_take_task(agent, task);
     }
     return membership_step(agent);
 }
@@ -113,7 +113,7 @@ static inline void wait_membership(enum node_membership wanted) {
 
 /* Until a beat has told that there are other nodes. */
 static inline void wait_not_alone(void) {
-    for (int i = 0; node_alone(node); i++) {
+    for (int i = 0; node_is_alone(node); i++) {
         ck_assert_int_lt(i, BOUND_MS / 10);
         clock_sleep_ms(10);
     }
@@ -125,7 +125,7 @@ static inline void lead_fleet(void) {
         ck_assert_int_lt(i, BOUND_MS / 10);
         clock_sleep_ms(10);
     }
-    leader_lead_step(leader);
+    leader_election_step(leader);
 }
 
 static inline struct store_member me(void) {

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "internal.h"
+#include "base/system/clock.h"
+#include "store/internal.h"
 
 #define PLANS_MAX 8
 #define LATE_MS   700 /* of a random fault: within the bounds of all settings */
@@ -29,9 +29,11 @@ static struct {
     unsigned percent;
 } store_double = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-enum err __real_call_run(struct store *store, struct call *call, struct redis_reply **reply);
-enum err __wrap_call_run(struct store *store, struct call *call, struct redis_reply **reply);
-enum err __wrap_call_run_plain(struct store *store, struct call *call);
+enum err __real_store_call_run(struct store *store, struct store_call *call,
+                               struct redis_reply **reply);
+enum err __wrap_store_call_run(struct store *store, struct store_call *call,
+                               struct redis_reply **reply);
+enum err __wrap_store_call_run_plain(struct store *store, struct store_call *call);
 
 void store_double_reset(const struct store *store) {
     pthread_mutex_lock(&store_double.mutex);
@@ -97,7 +99,7 @@ static bool plan_applies(struct store_plan *plan, const char *script) {
 }
 
 /* The first plan for a call of that script. */
-static bool decide_by_plan(enum script script, struct store_plan *out) {
+static bool decide_by_plan(enum store_script_id script, struct store_plan *out) {
     for (size_t i = 0; i < store_double.plan_count; i++) {
         struct store_plan *plan = &store_double.plans[i];
         if (plan_applies(plan, SCRIPTS[script])) {
@@ -113,7 +115,7 @@ static bool decide_by_plan(enum script script, struct store_plan *out) {
 }
 
 /* What becomes of the next call of that script. */
-static struct store_plan decide(const struct store *store, enum script script) {
+static struct store_plan decide(const struct store *store, enum store_script_id script) {
     struct store_plan found = {.fault = STORE_PASSES};
     pthread_mutex_lock(&store_double.mutex);
     bool of_another = store_double.store && store_double.store != store;
@@ -134,7 +136,8 @@ static enum err lose(struct redis_reply **reply, enum err err) {
     return err;
 }
 
-enum err __wrap_call_run(struct store *store, struct call *call, struct redis_reply **reply) {
+enum err __wrap_store_call_run(struct store *store, struct store_call *call,
+                               struct redis_reply **reply) {
     struct store_plan plan = decide(store, call->script);
     *reply = NULL;
     if (plan.before) {
@@ -143,14 +146,14 @@ enum err __wrap_call_run(struct store *store, struct call *call, struct redis_re
     if (plan.fault == STORE_FAILS) {
         return plan.err;
     }
-    enum err err = __real_call_run(store, call, reply);
+    enum err err = __real_store_call_run(store, call, reply);
     if (plan.fault == STORE_REPLY_LOST) {
         return lose(reply, plan.err);
     }
     if (plan.fault == STORE_TWICE) {
         redis_reply_free(*reply);
-        call->repeated = true; /* as when a connection breaks and the call is sent again */
-        err = __real_call_run(store, call, reply);
+        call->retried = true; /* as when a connection breaks and the call is sent again */
+        err = __real_store_call_run(store, call, reply);
     }
     if (plan.fault == STORE_LATE) {
         clock_advance_ms(plan.late_ms);
@@ -158,9 +161,9 @@ enum err __wrap_call_run(struct store *store, struct call *call, struct redis_re
     return err;
 }
 
-enum err __wrap_call_run_plain(struct store *store, struct call *call) {
+enum err __wrap_store_call_run_plain(struct store *store, struct store_call *call) {
     struct redis_reply *reply;
-    enum err err = __wrap_call_run(store, call, &reply);
+    enum err err = __wrap_store_call_run(store, call, &reply);
     redis_reply_free(reply);
     return err;
 }

@@ -2,8 +2,8 @@
  * runs, lose its reply, come late, or run twice, by plan or at random. Without a plan everything
  * passes. Linked into the programs of tests/unit/cluster (--wrap, see CMakeLists.txt). Any thread.
  */
-#ifndef MQFLEET_TESTS_STORE_DOUBLE_H
-#define MQFLEET_TESTS_STORE_DOUBLE_H
+#ifndef MQFLEET_TEST_STORE_DOUBLE_H
+#define MQFLEET_TEST_STORE_DOUBLE_H
 
 #include <stdint.h>
 #include "base/err.h"

@@ -16,10 +16,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/buffer.h"
-#include "base/conf.h"
-#include "http/server.h"
+#include "base/config/conf.h"
+#include "http/server/server.h"
 #include "net/http_client.h"
-#include "net/redis.h"
+#include "net/redis/redis.h"
 #include "redis_fixture.h"
 #include "store/store.h"
 
@@ -29,14 +29,14 @@ static const char *fixture_url;
 static struct http_server *server;
 static struct store *store;
 static struct node *node;
-static struct hosts *hosts;
+static struct workers *hosts;
 static struct peers *peers;
 static struct peer_calls *calls;
-static struct hosts_owner no_owner;
+static struct workers_owner no_owner;
 static struct conf *conf;
 static struct sink *no_sinks[1];
-static struct news *news;
-static struct taps *taps;
+static struct event_bus *news;
+static struct message_taps *taps;
 static struct outlook *outlook;
 static pthread_t fixture_threads[FIXTURE_THREADS + 3];
 static int fixture_port;
@@ -65,37 +65,37 @@ static inline void server_begin(const char *redis_url, const char *more) {
     ck_assert_ptr_nonnull(store);
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
     node = node_create(conf, store);
-    hosts = hosts_create(conf, &no_owner);
+    hosts = workers_create(conf, &no_owner);
     peers = peers_create(conf, NULL);
     calls = peer_calls_create(conf, peers);
-    news = news_create(conf, store, redis_url);
-    taps = taps_create();
+    news = event_bus_create(conf, store, redis_url);
+    taps = message_taps_create();
     outlook = outlook_create(store, conf->heartbeat_ttl_ms);
     ck_assert(news != NULL && taps != NULL && node != NULL && hosts != NULL && peers != NULL &&
               calls != NULL && outlook != NULL);
     struct http_context context = {.conf = conf,
                                    .store = store,
                                    .node = node,
-                                   .hosts = hosts,
+                                   .workers = hosts,
                                    .peers = peers,
-                                   .calls = calls,
+                                   .peer_calls = calls,
                                    .sinks = no_sinks,
-                                   .news = news,
-                                   .taps = taps,
+                                   .event_bus = news,
+                                   .message_taps = taps,
                                    .outlook = outlook};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     for (int i = 0; i < FIXTURE_THREADS; i++) {
-        pthread_create(&fixture_threads[i], NULL, http_worker_run, http_server_worker(server));
+        pthread_create(&fixture_threads[i], NULL, http_handlers_run, http_server_handlers(server));
     }
     pthread_create(&fixture_threads[FIXTURE_THREADS], NULL, http_streams_run,
                    http_server_streams(server));
-    pthread_create(&fixture_threads[FIXTURE_THREADS + 1], NULL, news_run, news);
+    pthread_create(&fixture_threads[FIXTURE_THREADS + 1], NULL, event_bus_run, news);
     pthread_create(&fixture_threads[FIXTURE_THREADS + 2], NULL, peer_calls_run, calls);
 }
 
 /* The server stays, without a thread. */
 static inline void server_threads_end(void) {
-    news_stop(news);
+    event_bus_stop(news);
     http_server_stop(server);
     peer_calls_stop(calls);
     for (int i = 0; i < FIXTURE_THREADS + 3; i++) {
@@ -106,10 +106,10 @@ static inline void server_threads_end(void) {
 static inline void server_end(void) {
     server_threads_end();
     http_server_destroy(server);
-    news_destroy(news);
-    taps_destroy(taps);
+    event_bus_destroy(news);
+    message_taps_destroy(taps);
     outlook_destroy(outlook);
-    hosts_destroy(hosts);
+    workers_destroy(hosts);
     peer_calls_destroy(calls);
     peers_destroy(peers);
     node_destroy(node);
@@ -145,7 +145,7 @@ static inline void fixture_begin(void) {
 
 /* ---- the client ------------------------------------------------------------------------------ */
 
-struct answer {
+struct probe_answer {
     int status;
     char *headers; /* with the status line */
     char *body;
@@ -177,7 +177,7 @@ static inline void send_text(int fd, const char *text) {
 }
 
 /* The value of a header of the answer; valid until the next call; NULL: there is none. */
-static inline const char *header_of(const struct answer *answer, const char *name) {
+static inline const char *header_of(const struct probe_answer *answer, const char *name) {
     static _Thread_local char value[256];
     char line[64];
     snprintf(line, sizeof(line), "\r\n%s: ", name);
@@ -191,8 +191,8 @@ static inline const char *header_of(const struct answer *answer, const char *nam
 }
 
 /* Reads one answer; bodiless: that of a HEAD. status 0: the connection ended first. */
-static inline struct answer receive(int fd, int bodiless) {
-    struct answer answer = {0};
+static inline struct probe_answer receive(int fd, int bodiless) {
+    struct probe_answer answer = {0};
     struct buffer head;
     buffer_init(&head);
     while (head.len < 4 || memcmp(head.data + head.len - 4, "\r\n\r\n", 4) != 0) {
@@ -219,15 +219,15 @@ static inline struct answer receive(int fd, int bodiless) {
     return answer;
 }
 
-static inline void answer_free(struct answer *answer) {
+static inline void answer_free(struct probe_answer *answer) {
     free(answer->headers);
     free(answer->body);
     json_decref(answer->json);
 }
 
 /* headers: "Name: value\r\n" each, "" for none; body NULL: none. */
-static inline struct answer ask(const char *method, const char *path, const char *headers,
-                                const char *body) {
+static inline struct probe_answer ask(const char *method, const char *path, const char *headers,
+                                      const char *body) {
     struct buffer request;
     int fd = dial();
     buffer_init(&request);
@@ -239,7 +239,7 @@ static inline struct answer ask(const char *method, const char *path, const char
     buffer_append_str(&request, body != NULL ? body : "");
     send_bytes(fd, request.data, request.len);
     buffer_fini(&request);
-    struct answer answer = receive(fd, strcmp(method, "HEAD") == 0);
+    struct probe_answer answer = receive(fd, strcmp(method, "HEAD") == 0);
     close(fd);
     return answer;
 }
@@ -247,7 +247,7 @@ static inline struct answer ask(const char *method, const char *path, const char
 /* Asks, checks the status and lets the answer go; of interest is its JSON, which the caller
  * decrefs. */
 static inline json_t *ask_json(const char *method, const char *path, const char *body, int status) {
-    struct answer answer = ask(method, path, "", body);
+    struct probe_answer answer = ask(method, path, "", body);
     ck_assert_msg(answer.status == status, "%s %s: %d, not %d: %s", method, path, answer.status,
                   status, answer.body);
     json_t *json = json_incref(answer.json);

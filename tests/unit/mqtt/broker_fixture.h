@@ -1,6 +1,6 @@
 /* A real mosquitto of our own for tests: own port, own folder, killed by its pid at the end. */
-#ifndef MQFLEET_TESTS_BROKER_FIXTURE_H
-#define MQFLEET_TESTS_BROKER_FIXTURE_H
+#ifndef MQFLEET_TEST_BROKER_FIXTURE_H
+#define MQFLEET_TEST_BROKER_FIXTURE_H
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 
 #define FIXTURE_WAIT_MS 30000
 

@@ -1,12 +1,12 @@
 /* What the tests of mqtt/client_config share. Documents are written with ' for ". */
-#ifndef MQFLEET_TESTS_CLIENT_CONFIG_FIXTURE_H
-#define MQFLEET_TESTS_CLIENT_CONFIG_FIXTURE_H
+#ifndef MQFLEET_TEST_CLIENT_CONFIG_FIXTURE_H
+#define MQFLEET_TEST_CLIENT_CONFIG_FIXTURE_H
 
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "mqtt/client_config.h"
+#include "mqtt/config/client_config.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define DOCUMENT_MAX 8192

@@ -1,15 +1,15 @@
 /* Hosts with a make-believe owner for tests: a lease that can lapse, a sink that keeps what it gets
  * and accepts when told, a memory of releases. */
-#ifndef MQFLEET_TESTS_OWNER_FIXTURE_H
-#define MQFLEET_TESTS_OWNER_FIXTURE_H
+#ifndef MQFLEET_TEST_OWNER_FIXTURE_H
+#define MQFLEET_TEST_OWNER_FIXTURE_H
 
 #include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include "base/message.h"
+#include "message/message.h"
 #include "base/text.h"
-#include "mqtt/host.h"
-#include "mqtt/hosts.h"
+#include "mqtt/worker/worker.h"
+#include "mqtt/workers/workers.h"
 #include "broker_fixture.h"
 
 #define KEPT_MAX 20000
@@ -22,7 +22,7 @@ struct kept {
 
 struct fixture {
     struct conf *conf;
-    struct hosts *hosts;
+    struct workers *hosts;
     pthread_t threads[8];
     size_t thread_count;
     atomic_bool lease;
@@ -45,14 +45,14 @@ static inline bool owner_lease(void *context) {
     return asked ? asked() : f->lease;
 }
 
-static inline void owner_release(void *context, const struct hosts_release *release) {
+static inline void owner_release(void *context, const struct workers_release *release) {
     struct fixture *f = context;
     pthread_mutex_lock(&f->lock);
     f->releases++;
     snprintf(f->release_id, sizeof(f->release_id), "%s", release->id);
     snprintf(f->release_code, sizeof(f->release_code), "%s", client_error_code(release->error));
     f->release_delay_ms = release->delay_ms;
-    f->release_rest_ms_max = release->rest_ms_max;
+    f->release_rest_ms_max = release->cooldown_ms_max;
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -125,21 +125,22 @@ static inline void fixture_accept_kept(struct fixture *f, enum err result) {
 
 /* The threads of a node, as main starts them. */
 static inline void fixture_start_hosts(struct fixture *f) {
-    struct hosts_owner owner = {.context = f,
-                                .lease_valid = owner_lease,
-                                .wants_release = owner_release,
-                                .stable = owner_stable,
-                                .deliver = owner_deliver,
-                                .flush = owner_flush,
-                                .has_room = owner_has_room,
-                                .wait_room = owner_wait_room};
-    f->hosts = hosts_create(f->conf, &owner);
+    struct workers_owner owner = {.context = f,
+                                  .lease_valid = owner_lease,
+                                  .wants_release = owner_release,
+                                  .stable = owner_stable,
+                                  .deliver = owner_deliver,
+                                  .flush = owner_flush,
+                                  .has_room = owner_has_room,
+                                  .wait_room = owner_wait_room};
+    f->hosts = workers_create(f->conf, &owner);
     ck_assert_ptr_nonnull(f->hosts);
-    for (size_t i = 0; i < hosts_thread_count(f->hosts); i++) {
-        pthread_create(&f->threads[f->thread_count++], NULL, hosts_run, hosts_thread(f->hosts, i));
+    for (size_t i = 0; i < workers_thread_count(f->hosts); i++) {
+        pthread_create(&f->threads[f->thread_count++], NULL, workers_run,
+                       workers_thread(f->hosts, i));
     }
-    pthread_create(&f->threads[f->thread_count++], NULL, hosts_resolver_run, f->hosts);
-    hosts_accept(f->hosts, "inc");
+    pthread_create(&f->threads[f->thread_count++], NULL, workers_resolver_run, f->hosts);
+    workers_accept(f->hosts, "inc");
 }
 
 static inline struct fixture *fixture_create(const char *const *sets, size_t n) {
@@ -155,12 +156,12 @@ static inline struct fixture *fixture_create(const char *const *sets, size_t n) 
 }
 
 static inline void fixture_destroy(struct fixture *f) {
-    hosts_stop_threads(f->hosts);
+    workers_stop_threads(f->hosts);
     for (size_t i = 0; i < f->thread_count; i++) {
         pthread_join(f->threads[i], NULL);
     }
     fixture_accept_kept(f, ERR_CANCELED);
-    hosts_destroy(f->hosts);
+    workers_destroy(f->hosts);
     for (size_t i = 0; i < f->kept_count; i++) {
         message_destroy(f->kept[i].message);
     }
@@ -187,12 +188,12 @@ static inline struct client_config *fixture_client(const char *id, int port, con
 }
 
 static inline void fixture_start(struct fixture *f, struct client_config *config, int64_t version) {
-    ck_assert_int_eq(hosts_start(f->hosts, config, "inc", 1, version), ERR_OK);
+    ck_assert_int_eq(workers_start(f->hosts, config, "inc", 1, version), ERR_OK);
 }
 
 static inline enum client_state fixture_state(struct fixture *f, const char *id) {
     struct client_status status;
-    if (hosts_status(f->hosts, id, &status) != ERR_OK) {
+    if (workers_status(f->hosts, id, &status) != ERR_OK) {
         return CLIENT_STATE_COUNT;
     }
     enum client_state state = status.state;
@@ -202,7 +203,7 @@ static inline enum client_state fixture_state(struct fixture *f, const char *id)
 
 static inline bool fixture_error_is(struct fixture *f, const char *id, const char *code) {
     struct client_status status;
-    if (hosts_status(f->hosts, id, &status) != ERR_OK) {
+    if (workers_status(f->hosts, id, &status) != ERR_OK) {
         return false;
     }
     bool is =
@@ -217,7 +218,7 @@ static inline bool fixture_engine_is(const struct fixture *f, const char *name) 
 
 static inline int64_t fixture_online_count(struct fixture *f) {
     int64_t counts[CLIENT_STATE_COUNT];
-    hosts_state_counts(f->hosts, counts);
+    workers_state_counts(f->hosts, counts);
     return counts[CLIENT_ONLINE];
 }
 

@@ -1,14 +1,14 @@
 /* Packets as hexadecimal text, in heap blocks of exactly their size, so that AddressSanitizer sees
  * every byte read beyond them. */
-#ifndef MQFLEET_TESTS_PACKET_FIXTURE_H
-#define MQFLEET_TESTS_PACKET_FIXTURE_H
+#ifndef MQFLEET_TEST_PACKET_FIXTURE_H
+#define MQFLEET_TEST_PACKET_FIXTURE_H
 
 #include <check.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "mqtt/reactor/packet.h"
+#include "mqtt/reactor/packet/packet.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

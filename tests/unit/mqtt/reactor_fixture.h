@@ -1,13 +1,13 @@
 /* For tests of the engine `reactor`: one engine, one client of it, and a broker on 127.0.0.1 that
  * the test plays itself. Nothing runs but what the test runs: one thread. */
-#ifndef MQFLEET_TESTS_REACTOR_FIXTURE_H
-#define MQFLEET_TESTS_REACTOR_FIXTURE_H
+#ifndef MQFLEET_TEST_REACTOR_FIXTURE_H
+#define MQFLEET_TEST_REACTOR_FIXTURE_H
 
 #include <check.h>
 #include <time.h>
-#include "base/log.h"
+#include "base/telemetry/log.h"
 #include "mqtt/engine.h"
-#include "mqtt/reactor/packet.h"
+#include "mqtt/reactor/packet/packet.h"
 #include "broker_fixture.h"
 
 #define TOKENS_MAX   512
@@ -75,7 +75,7 @@ static void bench_on_connected(void *client, const struct engine_connack *connac
         bench.on_connected();
     }
     if (!bench.subscribes) { /* there is nothing to wait for */
-        engine_reactor.send_owed(bench.connection);
+        engine_reactor.resume_publications(bench.connection);
     }
 }
 
@@ -84,7 +84,7 @@ static void bench_on_closed(void *client, const struct engine_closed *closed) {
     bench.closed++;
     bench.suspects = closed->suspects ? *closed->suspects : (struct engine_suspects){0};
     bench.connection = NULL;
-    bench.lessons = closed->lessons;
+    bench.lessons = closed->workarounds;
     snprintf(bench.code, sizeof(bench.code), "%s", client_error_code(closed->error));
     snprintf(bench.closed_message, sizeof(bench.closed_message), "%s",
              closed->message != NULL ? closed->message : client_error_text(closed->error));
@@ -230,7 +230,7 @@ static inline void bench_open(void) {
                                .connect_timeout_ms = 600000,
                                .keepalive_s = bench.config.keepalive_s,
                                .session = &bench.session,
-                               .lessons = bench.lessons,
+                               .workarounds = bench.lessons,
                                .client = &bench};
     memcpy(&open.address, &bench.address, sizeof(bench.address));
     bench.connected = bench.closed = 0;

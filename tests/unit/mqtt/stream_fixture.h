@@ -1,14 +1,14 @@
 /* For tests of the reactor's streams: certificates of our own, a stream driven to an end, and a
  * peer on 127.0.0.1 that the test plays itself, byte by byte. */
-#ifndef MQFLEET_TESTS_STREAM_FIXTURE_H
-#define MQFLEET_TESTS_STREAM_FIXTURE_H
+#ifndef MQFLEET_TEST_STREAM_FIXTURE_H
+#define MQFLEET_TEST_STREAM_FIXTURE_H
 
 #include <check.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
-#include "mqtt/reactor/stream.h"
-#include "mqtt/reactor/tls.h"
+#include "mqtt/reactor/stream/stream.h"
+#include "mqtt/reactor/tls/tls.h"
 #include "broker_fixture.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

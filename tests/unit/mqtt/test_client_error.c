@@ -69,9 +69,9 @@ static const struct code_case {
     {reason_error_publication, 0x80, "publication_refused"},
     {reason_error_publication, 0x87, "publication_refused"},
     {reason_error_publication, 0xA2, "publication_refused"},
-    {reason_error_ours, 0x81, "malformed_packet"},
-    {reason_error_ours, 0x82, "protocol_error"},
-    {reason_error_ours, 0x95, "packet_too_large"},
+    {reason_error_own, 0x81, "malformed_packet"},
+    {reason_error_own, 0x82, "protocol_error"},
+    {reason_error_own, 0x95, "packet_too_large"},
 };
 
 START_TEST(codes_of_a_broker_keep_their_names) {
@@ -81,7 +81,7 @@ START_TEST(codes_of_a_broker_keep_their_names) {
 END_TEST
 
 START_TEST(what_a_broker_says_and_what_we_say_of_it_are_counted_apart) {
-    ck_assert_int_eq(client_error_loss_metric(reason_error_ours(0x95)), METRIC_LOST_PROTOCOL);
+    ck_assert_int_eq(client_error_loss_metric(reason_error_own(0x95)), METRIC_LOST_PROTOCOL);
     ck_assert_int_eq(client_error_loss_metric(reason_error_disconnect(0x95)), METRIC_LOST_TOLD);
     ck_assert_int_eq(client_error_loss_metric(CLIENT_ERROR_CONNECTION_LOST), METRIC_LOST_CLOSED);
     ck_assert_int_eq(client_error_connect_metric(CLIENT_ERROR_TLS_TIMEOUT), METRIC_CONNECT_TIMEOUT);

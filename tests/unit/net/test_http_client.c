@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "base/clock.h"
+#include "base/system/clock.h"
 
 #define TIMEOUT_MS       2000
 #define ANSWER_BYTES_MAX 65536
@@ -133,46 +133,46 @@ static void teardown(void) {
 
 static char url[128];
 
-static struct http_exchange exchange_to(const char *path) {
+static struct http_client_request exchange_to(const char *path) {
     snprintf(url, sizeof url, "http://127.0.0.1:%d%s", port, path);
-    return (struct http_exchange){.method = "GET", .url = url};
+    return (struct http_client_request){.method = "GET", .url = url};
 }
 
 START_TEST(a_post_carries_method_headers_and_body_and_brings_status_and_answer) {
-    struct http_exchange exchange = exchange_to("/echo?x=1");
-    exchange.method = "POST";
-    exchange.headers = (const char *const[]){"X-Node: one", NULL};
-    exchange.body = "{\"a\":1}, and not this";
-    exchange.body_len = 7;
-    http_client_run(client, &exchange, 1);
-    ck_assert_int_eq(exchange.result, ERR_OK);
-    ck_assert_int_eq(exchange.status, 409);
-    ck_assert_ptr_nonnull(strstr(exchange.answer.data, "POST /echo?x=1 HTTP/1.1"));
-    ck_assert_ptr_nonnull(strstr(exchange.answer.data, "X-Node: one"));
-    ck_assert_ptr_nonnull(strstr(exchange.answer.data, "Content-Type: application/json"));
-    ck_assert_ptr_nonnull(strstr(exchange.answer.data, "\r\n\r\n{\"a\":1}"));
-    ck_assert_ptr_null(strstr(exchange.answer.data, "not this"));
-    buffer_fini(&exchange.answer);
+    struct http_client_request request = exchange_to("/echo?x=1");
+    request.method = "POST";
+    request.headers = (const char *const[]){"X-Node: one", NULL};
+    request.body = "{\"a\":1}, and not this";
+    request.body_len = 7;
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.result, ERR_OK);
+    ck_assert_int_eq(request.status, 409);
+    ck_assert_ptr_nonnull(strstr(request.response.data, "POST /echo?x=1 HTTP/1.1"));
+    ck_assert_ptr_nonnull(strstr(request.response.data, "X-Node: one"));
+    ck_assert_ptr_nonnull(strstr(request.response.data, "Content-Type: application/json"));
+    ck_assert_ptr_nonnull(strstr(request.response.data, "\r\n\r\n{\"a\":1}"));
+    ck_assert_ptr_null(strstr(request.response.data, "not this"));
+    buffer_fini(&request.response);
 }
 END_TEST
 
 START_TEST(every_method_is_sent_as_it_is) {
     static const char *const methods[] = {"GET", "POST", "PUT", "DELETE", "PATCH"};
-    struct http_exchange exchange = exchange_to("/echo");
-    exchange.method = methods[_i];
-    http_client_run(client, &exchange, 1);
-    ck_assert_int_eq(exchange.result, ERR_OK);
-    ck_assert_int_eq(strncmp(exchange.answer.data, methods[_i], strlen(methods[_i])), 0);
-    buffer_fini(&exchange.answer);
+    struct http_client_request request = exchange_to("/echo");
+    request.method = methods[_i];
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.result, ERR_OK);
+    ck_assert_int_eq(strncmp(request.response.data, methods[_i], strlen(methods[_i])), 0);
+    buffer_fini(&request.response);
 }
 END_TEST
 
 START_TEST(connections_are_kept_and_used_again) {
     for (int i = 0; i < 20; i++) {
-        struct http_exchange exchange = exchange_to("/echo");
-        http_client_run(client, &exchange, 1);
-        ck_assert_int_eq(exchange.result, ERR_OK);
-        buffer_fini(&exchange.answer);
+        struct http_client_request request = exchange_to("/echo");
+        http_client_run(client, &request, 1);
+        ck_assert_int_eq(request.result, ERR_OK);
+        buffer_fini(&request.response);
     }
     ck_assert_int_eq(atomic_load(&connections), 1);
 }
@@ -180,12 +180,12 @@ END_TEST
 
 START_TEST(many_exchanges_run_at_once_and_one_that_hangs_delays_no_other) {
     enum { COUNT = 20 };
-    struct http_exchange exchanges[COUNT];
+    struct http_client_request exchanges[COUNT];
     char urls[COUNT][128];
     for (int i = 0; i < COUNT; i++) {
         snprintf(urls[i], sizeof urls[i], "http://127.0.0.1:%d%s", port,
                  i == 7 ? "/never" : "/slow");
-        exchanges[i] = (struct http_exchange){.method = "GET", .url = urls[i]};
+        exchanges[i] = (struct http_client_request){.method = "GET", .url = urls[i]};
     }
     int64_t begin_ms = clock_ms();
     http_client_run(client, exchanges, COUNT);
@@ -194,59 +194,59 @@ START_TEST(many_exchanges_run_at_once_and_one_that_hangs_delays_no_other) {
         ck_assert_int_eq(exchanges[i].result, i == 7 ? ERR_TIMEOUT : ERR_OK);
         ck_assert(!exchanges[i].unsent);
         ck_assert(i == 7 || exchanges[i].status == 204);
-        buffer_fini(&exchanges[i].answer);
+        buffer_fini(&exchanges[i].response);
     }
 }
 END_TEST
 
 START_TEST(a_port_where_nobody_listens_is_unavailable) {
-    struct http_exchange exchange = exchange_to("/echo");
+    struct http_client_request request = exchange_to("/echo");
     shutdown(listen_fd, SHUT_RDWR);
     pthread_join(acceptor, NULL);
     close(listen_fd);
-    http_client_run(client, &exchange, 1);
-    ck_assert_int_eq(exchange.result, ERR_UNAVAILABLE);
-    ck_assert(exchange.unsent);
-    buffer_fini(&exchange.answer);
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.result, ERR_UNAVAILABLE);
+    ck_assert(request.unsent);
+    buffer_fini(&request.response);
     http_client_destroy(client);
 }
 END_TEST
 
 START_TEST(an_answer_over_the_limit_or_broken_off_is_unavailable) {
-    struct http_exchange exchange = exchange_to(_i == 0 ? "/big" : "/broken");
-    http_client_run(client, &exchange, 1);
-    ck_assert_int_eq(exchange.result, ERR_UNAVAILABLE);
-    ck_assert(!exchange.unsent);
-    ck_assert_uint_le(exchange.answer.len, ANSWER_BYTES_MAX);
-    buffer_fini(&exchange.answer);
+    struct http_client_request request = exchange_to(_i == 0 ? "/big" : "/broken");
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.result, ERR_UNAVAILABLE);
+    ck_assert(!request.unsent);
+    ck_assert_uint_le(request.response.len, ANSWER_BYTES_MAX);
+    buffer_fini(&request.response);
 }
 END_TEST
 
 START_TEST(a_redirect_is_an_answer_and_not_followed) {
-    struct http_exchange exchange = exchange_to("/redirect");
-    http_client_run(client, &exchange, 1);
-    ck_assert_int_eq(exchange.result, ERR_OK);
-    ck_assert_int_eq(exchange.status, 302);
-    buffer_fini(&exchange.answer);
+    struct http_client_request request = exchange_to("/redirect");
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.result, ERR_OK);
+    ck_assert_int_eq(request.status, 302);
+    buffer_fini(&request.response);
 }
 END_TEST
 
 START_TEST(a_proxy_of_the_environment_is_ignored) {
     setenv("http_proxy", "http://127.0.0.1:1", 1);
     setenv("all_proxy", "http://127.0.0.1:1", 1);
-    struct http_exchange exchange = exchange_to("/echo");
-    http_client_run(client, &exchange, 1);
-    ck_assert_int_eq(exchange.result, ERR_OK);
-    buffer_fini(&exchange.answer);
+    struct http_client_request request = exchange_to("/echo");
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.result, ERR_OK);
+    buffer_fini(&request.response);
 }
 END_TEST
 
 START_TEST(other_schemes_are_refused) {
-    struct http_exchange exchange = {.method = "GET", .url = "file:///etc/passwd"};
-    http_client_run(client, &exchange, 1);
-    ck_assert_int_eq(exchange.result, ERR_UNAVAILABLE);
-    ck_assert_uint_eq(exchange.answer.len, 0);
-    buffer_fini(&exchange.answer);
+    struct http_client_request request = {.method = "GET", .url = "file:///etc/passwd"};
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.result, ERR_UNAVAILABLE);
+    ck_assert_uint_eq(request.response.len, 0);
+    buffer_fini(&request.response);
 }
 END_TEST
 

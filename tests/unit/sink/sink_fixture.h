@@ -1,6 +1,6 @@
 /* A sink with its thread, messages to feed it and a record of what it answered. Header-only. */
-#ifndef MQFLEET_TESTS_SINK_FIXTURE_H
-#define MQFLEET_TESTS_SINK_FIXTURE_H
+#ifndef MQFLEET_TEST_SINK_FIXTURE_H
+#define MQFLEET_TEST_SINK_FIXTURE_H
 
 #include <check.h>
 #include <pthread.h>
@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/clock.h"
-#include "base/message.h"
-#include "base/metrics.h"
+#include "base/system/clock.h"
+#include "message/message.h"
+#include "base/telemetry/metrics.h"
 #include "sink/sink.h"
 
 #define WAIT_MS 20000 /* for anything that must happen */

@@ -2,8 +2,8 @@
  */
 #include "sink/sink.h"
 
-#include "base/metrics.h"
-#include "net/redis.h"
+#include "base/telemetry/metrics.h"
+#include "net/redis/redis.h"
 #include "redis_fixture.h"
 #include "sink/sink_fixture.h"
 

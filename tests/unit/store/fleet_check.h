@@ -1,7 +1,7 @@
 /* Reads all keys of a fleet as redis-cli would and looks for a breach of the invariants that every
  * script must keep. Shares nothing with the code under test but the names of the keys. */
-#ifndef MQFLEET_TESTS_FLEET_CHECK_H
-#define MQFLEET_TESTS_FLEET_CHECK_H
+#ifndef MQFLEET_TEST_FLEET_CHECK_H
+#define MQFLEET_TEST_FLEET_CHECK_H
 
 #include <jansson.h>
 #include "store_fixture.h"

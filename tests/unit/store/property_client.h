@@ -1,7 +1,7 @@
 /* Steps of test_store_property.c that concern one client: created, updated, deleted, deferred, and
  * written by hand. */
-#ifndef MQFLEET_TESTS_PROPERTY_CLIENT_H
-#define MQFLEET_TESTS_PROPERTY_CLIENT_H
+#ifndef MQFLEET_TEST_PROPERTY_CLIENT_H
+#define MQFLEET_TEST_PROPERTY_CLIENT_H
 
 #include "property_world.h"
 
@@ -136,7 +136,8 @@ static void step_defer(void) {
     struct truth *truth = &world.ids[any_id()];
     NOTE("defer %s", truth->id);
     for (int i = 0; i < 1 + AGAIN(); i++) {
-        MUST(store_defer(store, truth->id, 3600000, "unreadable", "no broker", NULL) == ERR_OK,
+        MUST(store_set_cooldown(store, truth->id, 3600000, "unreadable", "no broker", NULL) ==
+                 ERR_OK,
              "defer");
     }
 }

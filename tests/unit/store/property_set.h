@@ -1,7 +1,7 @@
 /* Steps of test_store_property.c that concern the set of a node: what it reads of it, and what it
  * puts back. */
-#ifndef MQFLEET_TESTS_PROPERTY_SET_H
-#define MQFLEET_TESTS_PROPERTY_SET_H
+#ifndef MQFLEET_TEST_PROPERTY_SET_H
+#define MQFLEET_TEST_PROPERTY_SET_H
 
 #include "property_world.h"
 
@@ -47,7 +47,7 @@ static void read_whole_list(int node, struct process *process) {
     struct store_assignment *rows;
     struct store_set set;
     size_t n;
-    MUST(store_assigned(store, &who, &rows, &n, &set) == ERR_OK, "assigned");
+    MUST(store_list_assignments(store, &who, &rows, &n, &set) == ERR_OK, "assigned");
     memset(&process->mirror, 0, sizeof process->mirror);
     for (size_t i = 0; i < n; i++) {
         int id = index_of(rows[i].id);
@@ -55,12 +55,12 @@ static void read_whole_list(int node, struct process *process) {
         process->mirror.versions[id] = rows[i].version;
         hold(process, id);
     }
-    store_assigned_free(rows, n);
+    store_assignments_free(rows, n);
     check_mirror(node, &process->mirror);
     process->mirror.applied = set.rev;
     MUST(set.restoring == restoring(), "restoring");
-    MUST(store_keep_digest(store, &who, set.rev - 1, 7) == ERR_WRONG_STATE, "of another rev");
-    MUST(store_keep_digest(store, &who, set.rev, mirror_digest(&process->mirror)) == ERR_OK,
+    MUST(store_save_digest(store, &who, set.rev - 1, 7) == ERR_WRONG_STATE, "of another rev");
+    MUST(store_save_digest(store, &who, set.rev, mirror_digest(&process->mirror)) == ERR_OK,
          "digest");
     world.spoilt[node] = false;
 }
@@ -75,7 +75,7 @@ static bool read_page(int node, struct process *process, struct store_change *la
     MUST(store_changes(store, &who, mirror->applied, last->id ? last : NULL, set, &rows, &n) ==
              ERR_OK,
          "changes");
-    if (set->gap > mirror->applied || set->rev < mirror->applied) {
+    if (set->gap_rev > mirror->applied || set->rev < mirror->applied) {
         mirror->applied = -1;
         store_changes_free(rows, n);
         return false;
@@ -129,8 +129,8 @@ static void step_changes(void) {
         struct store_set set;
         size_t n;
         MUST(store_changes(store, &who, 0, NULL, &set, &rows, &n) == ERR_FENCED, "changes");
-        MUST(store_assigned(store, &who, &list, &n, &set) == ERR_FENCED, "assigned");
-        MUST(store_keep_digest(store, &who, 0, 7) == ERR_FENCED, "digest");
+        MUST(store_list_assignments(store, &who, &list, &n, &set) == ERR_FENCED, "assigned");
+        MUST(store_save_digest(store, &who, 0, 7) == ERR_FENCED, "digest");
         return;
     }
     if (strcmp(process->generation, RAW_TEXT("GET", "mqtt_fleet:generation")) != 0) {
@@ -150,7 +150,7 @@ static bool identity_taken(const struct truth *truth, const char *identities) {
     for (const char *at = identities; *at;) {
         char *holder;
         at = fleet_next_identity(at, one);
-        if (store_holder(store, one, &holder) == ERR_OK) {
+        if (store_identity_owner(store, one, &holder) == ERR_OK) {
             taken = taken || strcmp(holder, truth->id) != 0;
             free(holder);
         }
@@ -196,12 +196,12 @@ static void step_restore(void) {
     if (!held->held || truth->written[0] || by_hand) {
         return;
     }
-    struct store_restore item = {.id = truth->id,
-                                 .epoch = held->epoch,
-                                 .config = held->config,
-                                 .identity = held->identity,
-                                 .version = held->version};
-    struct store_restored restored = {0}, second = {0};
+    struct store_restore_item item = {.id = truth->id,
+                                      .epoch = held->epoch,
+                                      .config = held->config,
+                                      .identity = held->identity,
+                                      .version = held->version};
+    struct store_restore_result restored = {0}, second = {0};
     size_t done;
     bool kept = identity_taken(truth, held->identity) ||
                 (truth->exists && created_anew(truth, held->version));

@@ -1,7 +1,7 @@
 /* The make-believe world of test_store_property.c: what processes believe, what must be true of
  * each id, chance, and the check of all keys after every step. */
-#ifndef MQFLEET_TESTS_PROPERTY_WORLD_H
-#define MQFLEET_TESTS_PROPERTY_WORLD_H
+#ifndef MQFLEET_TEST_PROPERTY_WORLD_H
+#define MQFLEET_TEST_PROPERTY_WORLD_H
 
 #include "fleet_check.h"
 

@@ -1,15 +1,15 @@
 /* For the tests of the store: one private redis-server per program, emptied before each test, a
  * store on it, short forms of the calls, and raw access to the keys. */
-#ifndef MQFLEET_TESTS_STORE_FIXTURE_H
-#define MQFLEET_TESTS_STORE_FIXTURE_H
+#ifndef MQFLEET_TEST_STORE_FIXTURE_H
+#define MQFLEET_TEST_STORE_FIXTURE_H
 
 #include <check.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/clock.h"
-#include "net/redis.h"
+#include "base/system/clock.h"
+#include "net/redis/redis.h"
 #include "redis_fixture.h"
 #include "store/store.h"
 
@@ -129,7 +129,7 @@ static inline void stop_beating(struct store_member who) {
 
 static inline struct store_create_result create(const char *id, const char *config,
                                                 const char *identity) {
-    struct store_new item = {.id = id, .config = config, .identity = identity};
+    struct store_create_item item = {.id = id, .config = config, .identity = identity};
     struct store_create_result result;
     size_t done;
     ck_assert_int_eq(store_create(store, &item, 1, &result, &done), ERR_OK);
@@ -153,7 +153,8 @@ static inline enum err try_assign(struct store_member target, const char *id, co
 }
 
 /* The outcome; epoch (may be NULL) of an assigned one. */
-static inline enum store_assign assign(struct store_member target, const char *id, int64_t *epoch) {
+static inline enum store_assign_outcome assign(struct store_member target, const char *id,
+                                               int64_t *epoch) {
     struct store_assign_result result;
     ck_assert_int_eq(try_assign(target, id, "", &result), ERR_OK);
     if (epoch) {
@@ -175,21 +176,21 @@ static inline int64_t must_assign(struct store_member who, const char *id) {
 
 static inline size_t release(struct store_member who, const char *id, int64_t epoch,
                              int64_t delay_ms, bool failed) {
-    struct store_release item = {.id = id,
-                                 .epoch = epoch,
-                                 .delay_ms = delay_ms,
-                                 .code = "stopping",
-                                 .message = "because",
-                                 .failed = failed};
+    struct store_release_item item = {.id = id,
+                                      .epoch = epoch,
+                                      .delay_ms = delay_ms,
+                                      .code = "stopping",
+                                      .message = "because",
+                                      .failed = failed};
     size_t released;
     ck_assert_int_eq(store_release(store, &who, &item, 1, &released), ERR_OK);
     return released;
 }
 
-static inline enum store_where where(const char *id) {
+static inline enum store_client_state where(const char *id) {
     struct store_client client;
     enum err err = store_get(store, id, &client);
-    enum store_where found = client.where;
+    enum store_client_state found = client.state;
     ck_assert(err == (found == STORE_ABSENT ? ERR_NOT_FOUND : ERR_OK));
     store_client_fini(&client);
     return found;

@@ -88,13 +88,13 @@ static const char *digest(void) {
 
 /* Every transition that writes, as far as a wrong type lets it. */
 static void call_everything(struct store_member a, int64_t epoch) {
-    struct store_new new = {.id = "new", .config = "{}", .identity = "b/new"};
+    struct store_create_item new = {.id = "new", .config = "{}", .identity = "b/new"};
     struct store_create_result created;
-    struct store_release released = {.id = "owned", .epoch = epoch, .code = "", .message = ""};
-    struct store_restore restored = {
+    struct store_release_item released = {.id = "owned", .epoch = epoch, .code = "", .message = ""};
+    struct store_restore_item restored = {
         .id = "lost", .epoch = 5, .config = "{}", .identity = "b/lost", .version = 1};
     struct store_member dead = member("dead", "1");
-    struct store_restored back;
+    struct store_restore_result back;
     char generation[TEXT_ID_LEN], *other = NULL;
     const char *id = "owned";
     int64_t number;
@@ -106,10 +106,10 @@ static void call_everything(struct store_member a, int64_t epoch) {
         store_release(store, &a, &released, 1, &n),
         store_update(store, "owned", 0, "{\"c\":2}", "b/2", &number, &other),
         store_delete(store, "owned", 0),
-        store_defer(store, "waiting", 1000, "", "", NULL),
-        store_succeeded(store, &a, &id, 1),
+        store_set_cooldown(store, "waiting", 1000, "", "", NULL),
+        store_mark_stable(store, &a, &id, 1),
         store_restore(store, &a, &restored, 1, &back, &n),
-        store_leaving(store, &a),
+        store_mark_leaving(store, &a),
         try_join(a, 10, generation),
         store_fence(store, &a, &dead),
         store_leave(store, &a),
@@ -146,9 +146,9 @@ END_TEST
 
 START_TEST(a_node_list_of_a_wrong_type_stops_what_would_change_it_before_it_writes) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
-    struct store_release item = {.id = "x", .code = "", .message = ""};
-    struct store_restore older = {.id = "x", .config = "{}", .identity = "", .version = 1};
-    struct store_restored back;
+    struct store_release_item item = {.id = "x", .code = "", .message = ""};
+    struct store_restore_item older = {.id = "x", .config = "{}", .identity = "", .version = 1};
+    struct store_restore_result back;
     size_t n;
     must_create("x");
     must_create("y");
@@ -169,8 +169,8 @@ START_TEST(more_than_200_ids_in_one_call_are_refused) {
     static const struct {
         const char *script;
         int fixed, each;
-    } rows[] = {{"create", 0, 3},    {"assign", 2, 2},   {"release", 2, 9},
-                {"succeeded", 2, 1}, {"evidence", 2, 3}, {"restore", 2, 5}};
+    } rows[] = {{"create", 0, 3},      {"assign", 2, 2},           {"release", 2, 9},
+                {"mark_stable", 2, 1}, {"ownership_status", 2, 3}, {"restore", 2, 5}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         static const char *argv[2000];
         struct buffer text;
@@ -203,7 +203,7 @@ END_TEST
 static const char *woken(struct redis *subscriber, const char *channel, int64_t wait_ms) {
     static char payload[64];
     char *text = NULL;
-    enum err err = redis_subscribed_message(subscriber, channel, wait_ms, &text);
+    enum err err = redis_next_message(subscriber, channel, wait_ms, &text);
     snprintf(payload, sizeof payload, "%s", err == ERR_OK ? text : "(none)");
     free(text);
     return payload;

@@ -95,10 +95,10 @@ START_TEST(the_documented_user_may_do_all_that_a_node_does) {
     struct redis *listener = redis_create(url, 2000);
     struct redis_reply *reply = NULL;
     char *text = NULL, *channel = store_wake_channel("fleet:", NULL);
-    ck_assert_int_eq(redis_subscribed_message(listener, channel, 20, &text), ERR_TIMEOUT);
+    ck_assert_int_eq(redis_next_message(listener, channel, 20, &text), ERR_TIMEOUT);
     EVENTUALLY(SERVER_SAYS(server, "pubsub_channels:1", "INFO", "stats"));
     live_a_whole_life();
-    ck_assert_int_eq(redis_subscribed_message(listener, channel, 2000, &text), ERR_OK);
+    ck_assert_int_eq(redis_next_message(listener, channel, 2000, &text), ERR_OK);
     free(text);
     const char *add[] = {"XADD", "fleet:mqtt_msg", "MAXLEN", "~", "10", "*", "id", "a"};
     ck_assert_int_eq(redis_command(redis, 8, add, NULL, &reply), ERR_OK);

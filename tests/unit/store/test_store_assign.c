@@ -10,8 +10,8 @@ static struct store_client known(const char *id) {
     return client;
 }
 
-static enum store_assign assign_as(struct store_member target, const char *id,
-                                   const char *identity) {
+static enum store_assign_outcome assign_as(struct store_member target, const char *id,
+                                           const char *identity) {
     struct store_assign_result result;
     ck_assert_int_eq(try_assign(target, id, identity, &result), ERR_OK);
     return result.outcome;
@@ -25,7 +25,7 @@ START_TEST(assign_moves_a_waiting_id_to_its_new_owner) {
     int64_t rev = rev_of("a");
     int64_t epoch = must_assign(a, "x");
     struct store_client client = known("x");
-    ck_assert_int_eq(client.where, STORE_OWNED);
+    ck_assert_int_eq(client.state, STORE_OWNED);
     ck_assert_str_eq(client.owner.node, "a");
     ck_assert_str_eq(client.owner.incarnation, "1");
     ck_assert_int_eq(client.owner.epoch, epoch);
@@ -95,8 +95,8 @@ END_TEST
 START_TEST(assign_waits_for_the_time_before_which_it_may_not_be) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
-    ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGN_LATER);
+    ck_assert_int_eq(store_set_cooldown(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
+    ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGN_COOLDOWN);
     RAW("ZADD", "mqtt_fleet:retry", "1", "x");
     ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGNED);
     ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:retry"), 0);
@@ -212,17 +212,17 @@ START_TEST(release_moves_its_own_to_waiting_and_notes_why) {
     int64_t epoch = must_assign(a, "x"), rev = rev_of("a");
     ck_assert_uint_eq(release(a, "x", epoch, 60000, true), 1);
     struct store_client client = known("x");
-    ck_assert_int_eq(client.where, STORE_WAITING);
+    ck_assert_int_eq(client.state, STORE_WAITING);
     ck_assert_ptr_null(client.owner.node);
     ck_assert_int_eq(client.attempts, 1);
     ck_assert_str_eq(client.attempt_code, "stopping");
     ck_assert_str_eq(client.attempt_message, "because");
     ck_assert_str_eq(client.attempt_node, "a");
-    ck_assert_int_gt(client.rest_ms, 30000);
-    ck_assert_int_le(client.rest_ms, 60000);
+    ck_assert_int_gt(client.cooldown_ms, 30000);
+    ck_assert_int_le(client.cooldown_ms, 60000);
     store_client_fini(&client);
     ck_assert_int_gt(rev_of("a"), rev);
-    ck_assert_int_eq(assign(b, "x", NULL), STORE_ASSIGN_LATER);
+    ck_assert_int_eq(assign(b, "x", NULL), STORE_ASSIGN_COOLDOWN);
     assert_fleet(NODES);
 }
 END_TEST
@@ -257,7 +257,7 @@ START_TEST(release_of_what_was_deleted_does_not_bring_it_back) {
 END_TEST
 
 START_TEST(release_of_450_empties_the_node_and_keeps_the_rest_in_order) {
-    static struct store_release items[450];
+    static struct store_release_item items[450];
     static char ids[452][16];
     struct store_member a = joined("a", "1", 1000);
     size_t released;
@@ -266,7 +266,7 @@ START_TEST(release_of_450_empties_the_node_and_keeps_the_rest_in_order) {
         must_create(ids[i]);
         int64_t epoch = must_assign(a, ids[i]);
         if (i < 450) { /* every other from either end, so that no order helps */
-            items[i % 2 ? i : 449 - i - 1] = (struct store_release){
+            items[i % 2 ? i : 449 - i - 1] = (struct store_release_item){
                 .id = ids[i], .epoch = epoch, .code = "stopping", .message = ""};
         }
     }
@@ -293,10 +293,10 @@ START_TEST(attempts_count_failures_only_and_are_forgotten_once_stable) {
     ck_assert_str_eq(client.attempt_node, "b");
     store_client_fini(&client);
     must_assign(a, id);
-    ck_assert_int_eq(store_succeeded(store, &b, &id, 1), ERR_OK);
+    ck_assert_int_eq(store_mark_stable(store, &b, &id, 1), ERR_OK);
     ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_fleet:attempt", id), 1);
     for (int i = 0; i < 2; i++) {
-        ck_assert_int_eq(store_succeeded(store, &a, &id, 1), ERR_OK);
+        ck_assert_int_eq(store_mark_stable(store, &a, &id, 1), ERR_OK);
     }
     client = known(id);
     ck_assert_int_eq(client.attempts, 0);
@@ -307,12 +307,12 @@ END_TEST
 
 /* Claims and releases into a rest of 1,000 to 5,000 ms; how long it is. */
 static int64_t rest_ms(struct store_member who, const char *id) {
-    struct store_release item = {.id = id,
-                                 .delay_ms = 1000,
-                                 .rest_ms_max = 5000,
-                                 .code = "taken_over",
-                                 .message = "",
-                                 .failed = true};
+    struct store_release_item item = {.id = id,
+                                      .delay_ms = 1000,
+                                      .cooldown_ms_max = 5000,
+                                      .code = "taken_over",
+                                      .message = "",
+                                      .failed = true};
     size_t released;
     RAW("ZREM", "mqtt_fleet:retry", id);
     item.epoch = must_assign(who, id);
@@ -360,7 +360,7 @@ START_TEST(the_length_of_a_rest_is_forgotten_once_stable_and_at_peace_for_longer
     ck_assert_int_eq(rest_ms(a, id), 2000); /* peace, but never stable */
     RAW("ZREM", "mqtt_fleet:retry", id);
     int64_t epoch = must_assign(a, id);
-    ck_assert_int_eq(store_succeeded(store, &a, &id, 1), ERR_OK);
+    ck_assert_int_eq(store_mark_stable(store, &a, &id, 1), ERR_OK);
     struct store_client client = known(id); /* stable, but the other may only be resting */
     ck_assert_int_eq(client.attempts, 0);
     ck_assert_ptr_null(client.attempt_code);
@@ -374,7 +374,7 @@ START_TEST(the_length_of_a_rest_is_forgotten_once_stable_and_at_peace_for_longer
     age_rest(id, 1000, 5000);
     RAW("ZREM", "mqtt_fleet:retry", id);
     must_assign(a, id);
-    ck_assert_int_eq(store_succeeded(store, &a, &id, 1), ERR_OK);
+    ck_assert_int_eq(store_mark_stable(store, &a, &id, 1), ERR_OK);
     ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_fleet:attempt", id), 0);
 }
 END_TEST
@@ -384,39 +384,40 @@ START_TEST(defer_touches_waiting_ids_only) {
     must_create("x");
     for (int i = 0; i < 2; i++) {
         bool again;
-        ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "line 1", &again), ERR_OK);
+        ck_assert_int_eq(store_set_cooldown(store, "x", 60000, "unreadable", "line 1", &again),
+                         ERR_OK);
         ck_assert_int_eq(again, i);
     }
     struct store_client client = known("x");
     ck_assert_str_eq(client.attempt_code, "unreadable");
     ck_assert_str_eq(client.attempt_message, "line 1");
     ck_assert_int_eq(client.attempts, 0);
-    ck_assert_int_gt(client.rest_ms, 30000);
-    ck_assert_int_le(client.rest_ms, 60000);
+    ck_assert_int_gt(client.cooldown_ms, 30000);
+    ck_assert_int_le(client.cooldown_ms, 60000);
     store_client_fini(&client);
     must_create("y");
     must_assign(a, "y");
-    ck_assert_int_eq(store_defer(store, "y", 60000, "unreadable", "", NULL), ERR_OK);
-    ck_assert_int_eq(store_defer(store, "absent", 60000, "unreadable", "", NULL), ERR_OK);
+    ck_assert_int_eq(store_set_cooldown(store, "y", 60000, "unreadable", "", NULL), ERR_OK);
+    ck_assert_int_eq(store_set_cooldown(store, "absent", 60000, "unreadable", "", NULL), ERR_OK);
     ck_assert_int_eq(RAW_INT("ZCARD", "mqtt_fleet:retry"), 1);
     struct store_counts counts;
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
-    ck_assert_int_eq(counts.resting, 1);
+    ck_assert_int_eq(counts.cooling_down, 1);
     ck_assert_int_eq(RAW_INT("ZADD", "mqtt_fleet:retry", "1", "x"), 0); /* its time has come */
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
-    ck_assert_int_eq(counts.resting, 0);
+    ck_assert_int_eq(counts.cooling_down, 0);
     assert_fleet(NODES);
 }
 END_TEST
 
 /* The node may not reach the broker; how long nobody tries then. */
 static int64_t denied_ms(struct store_member who, const char *id) {
-    struct store_release item = {.id = id,
-                                 .delay_ms = 60000,
-                                 .code = "broker_denied",
-                                 .message = "10.1.1.1 is denied",
-                                 .error = "BROKER_DENIED",
-                                 .failed = true};
+    struct store_release_item item = {.id = id,
+                                      .delay_ms = 60000,
+                                      .code = "broker_denied",
+                                      .message = "10.1.1.1 is denied",
+                                      .error = "BROKER_DENIED",
+                                      .failed = true};
     size_t released;
     RAW("ZREM", "mqtt_fleet:retry", id);
     item.epoch = must_assign(who, id);
@@ -425,8 +426,8 @@ static int64_t denied_ms(struct store_member who, const char *id) {
     struct store_client client = known(id);
     ck_assert_str_eq(client.attempt_code, "broker_denied");
     ck_assert_str_eq(client.attempt_message, "10.1.1.1 is denied");
-    ck_assert(client.rest_ms == 0 || strlen(client.denied_by) == 0);
-    int64_t rest_ms = client.rest_ms;
+    ck_assert(client.cooldown_ms == 0 || strlen(client.denied_by) == 0);
+    int64_t rest_ms = client.cooldown_ms;
     store_client_fini(&client);
     return rest_ms;
 }
@@ -477,16 +478,16 @@ START_TEST(no_wait_lasts_longer_than_its_delay_when_the_clock_goes_back_F13) {
     must_create("y");
     must_create("z");
     release(a, "x", must_assign(a, "x"), 4000, true);
-    ck_assert_int_eq(store_defer(store, "y", 4000, "unreadable", "", NULL), ERR_OK);
+    ck_assert_int_eq(store_set_cooldown(store, "y", 4000, "unreadable", "", NULL), ERR_OK);
     RAW("ZADD", "mqtt_fleet:retry", "4000000000000", "z"); /* by hand, or by an older version */
     const char *const ids[] = {"x", "y", "z"};
     for (size_t i = 0; i < 3; i++) {
         if (i < 2) {
-            ck_assert_int_eq(assign(a, ids[i], NULL), STORE_ASSIGN_LATER);
+            ck_assert_int_eq(assign(a, ids[i], NULL), STORE_ASSIGN_COOLDOWN);
             clock_back_an_hour(ids[i]);
         }
         struct store_client client = known(ids[i]);
-        ck_assert_int_eq(client.rest_ms, 0);
+        ck_assert_int_eq(client.cooldown_ms, 0);
         store_client_fini(&client);
         must_assign(a, ids[i]);
     }
@@ -516,7 +517,8 @@ START_TEST(a_fault_is_news_once_for_each_text_F18) {
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         bool again;
         RAW("HSET", "mqtt_config:no", "x", steps[i].text);
-        ck_assert_int_eq(store_defer(store, "x", 1000, "bad", steps[i].message, &again), ERR_OK);
+        ck_assert_int_eq(store_set_cooldown(store, "x", 1000, "bad", steps[i].message, &again),
+                         ERR_OK);
         ck_assert_int_eq(again, steps[i].again);
     }
 }

@@ -56,11 +56,11 @@ static int64_t digest_of(struct store_member who, int64_t *rev) {
     struct store_set set;
     int64_t digest = 0;
     size_t n;
-    ck_assert_int_eq(store_assigned(store, &who, &rows, &n, &set), ERR_OK);
+    ck_assert_int_eq(store_list_assignments(store, &who, &rows, &n, &set), ERR_OK);
     for (size_t i = 0; i < n; i++) {
         digest = store_digest_add(digest, rows[i].id, rows[i].epoch, rows[i].version);
     }
-    store_assigned_free(rows, n);
+    store_assignments_free(rows, n);
     if (rev) {
         *rev = set.rev;
     }
@@ -70,7 +70,7 @@ static int64_t digest_of(struct store_member who, int64_t *rev) {
 /* After a full pass, as a node does it. */
 static void keep_digest(struct store_member who) {
     int64_t rev, digest = digest_of(who, &rev);
-    ck_assert_int_eq(store_keep_digest(store, &who, rev, digest), ERR_OK);
+    ck_assert_int_eq(store_save_digest(store, &who, rev, digest), ERR_OK);
 }
 
 static void assign_many(struct store_member who, int from, int to) {
@@ -109,7 +109,7 @@ START_TEST(changes_bring_what_came_what_changed_and_what_went_the_oldest_first) 
     ck_assert(rows[2].epoch == 0 && !rows[2].config);
     ck_assert(applied < rows[0].rev && rows[0].rev < rows[1].rev && rows[1].rev < rows[2].rev);
     ck_assert(set.rev == rows[2].rev && set.rev == rev_of("a"));
-    ck_assert(set.gap <= applied && !set.restoring);
+    ck_assert(set.gap_rev <= applied && !set.restoring);
     store_changes_free(rows, n);
     assert_fleet(NODES);
 }
@@ -150,7 +150,7 @@ START_TEST(changes_are_of_one_incarnation_and_fenced_for_any_other) {
     stop_beating(a);
     a = joined("a", "2", 10);
     ck_assert_int_eq(store_changes(store, &old, 0, NULL, &set, &rows, &n), ERR_FENCED);
-    ck_assert_int_eq(store_keep_digest(store, &old, rev_of("a"), 7), ERR_FENCED);
+    ck_assert_int_eq(store_save_digest(store, &old, rev_of("a"), 7), ERR_FENCED);
     ck_assert_uint_eq(count_changes(a, 0, &set), 0);
     ck_assert_int_eq(set.digest, 0);
 }
@@ -228,15 +228,15 @@ START_TEST(a_rev_that_was_raised_without_a_note_is_a_gap_until_the_list_was_read
     struct store_member a = joined("a", "1", 10);
     assign_many(a, 0, 2);
     keep_digest(a);
-    ck_assert_int_eq(set_of(a).gap, 0);
+    ck_assert_int_eq(set_of(a).gap_rev, 0);
     int64_t rev = RAW_INT("INCR", "mqtt_fleet:rev:a"); /* by hand, or by an older version */
-    ck_assert_int_eq(set_of(a).gap, rev);
+    ck_assert_int_eq(set_of(a).gap_rev, rev);
     must_create("x");
     must_assign(a, "x"); /* noted, and the gap stays where it was */
-    ck_assert_int_eq(set_of(a).gap, rev);
+    ck_assert_int_eq(set_of(a).gap_rev, rev);
     ck_assert_int_gt(set_of(a).rev, rev);
     keep_digest(a);
-    ck_assert_int_eq(set_of(a).gap, 0);
+    ck_assert_int_eq(set_of(a).gap_rev, 0);
     assert_fleet(NODES);
 }
 END_TEST
@@ -245,9 +245,9 @@ END_TEST
 START_TEST(a_gap_does_not_go_on_with_changes_that_are_noted) {
     struct store_member a = joined("a", "1", 10);
     int64_t rev = rev_of("a");
-    ck_assert_int_eq(set_of(a).gap, rev); /* of the join */
+    ck_assert_int_eq(set_of(a).gap_rev, rev); /* of the join */
     assign_many(a, 0, 5);
-    ck_assert_int_eq(set_of(a).gap, rev);
+    ck_assert_int_eq(set_of(a).gap_rev, rev);
 }
 END_TEST
 
@@ -265,7 +265,7 @@ START_TEST(a_set_whose_keys_were_spoilt_is_a_gap_and_mended_by_the_next_change) 
         (void)count_changes(a, before, &set);
         assign_many(a, 10 * i + 2, 10 * i + 4);
         size_t n = count_changes(a, before, &set);
-        ck_assert(set.gap > before || n == 2 || set.rev < before);
+        ck_assert(set.gap_rev > before || n == 2 || set.rev < before);
         keep_digest(a);
         assert_fleet(NODES);
         ck_assert_int_eq(set_of(a).digest, digest_of(a, NULL));
@@ -282,7 +282,7 @@ START_TEST(too_many_changes_that_nobody_reads_become_a_gap) {
     must_create("x");
     must_assign(a, "x");
     struct store_set set = set_of(a);
-    ck_assert(set.gap == set.rev && set.rev == rev_of("a"));
+    ck_assert(set.gap_rev == set.rev && set.rev == rev_of("a"));
     ck_assert_int_eq(RAW_INT("EXISTS", "mqtt_fleet:changed:a"), 0);
     ck_assert_int_eq(set.digest, digest_of(a, NULL)); /* which is right all the same */
 }
@@ -294,7 +294,7 @@ START_TEST(a_join_is_a_gap_and_keeps_the_digest_of_the_same_incarnation) {
     keep_digest(a);
     joined("a", "1", 10);
     struct store_set set = set_of(a);
-    ck_assert_int_eq(set.gap, set.rev);
+    ck_assert_int_eq(set.gap_rev, set.rev);
     ck_assert_int_eq(set.digest, digest_of(a, NULL));
     assert_fleet(NODES);
 }
@@ -322,7 +322,7 @@ START_TEST(the_digest_of_nothing_is_0_and_the_order_does_not_matter) {
 END_TEST
 
 START_TEST(the_digest_is_exact_whatever_the_scripts_do_with_many) {
-    static struct store_release items[MANY];
+    static struct store_release_item items[MANY];
     struct store_assignment *rows;
     struct store_member a = joined("a", "1", 1000), b = joined("b", "1", 1000);
     struct store_set set;
@@ -333,13 +333,13 @@ START_TEST(the_digest_is_exact_whatever_the_scripts_do_with_many) {
     must_update("id-7", "{\"c\":2}", "b/7");
     ck_assert_int_eq(store_delete(store, "id-8", 0), ERR_OK);
     ck_assert_int_eq(set_of(a).digest, digest_of(a, NULL));
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
+    ck_assert_int_eq(store_list_assignments(store, &a, &rows, &n, &set), ERR_OK);
     for (size_t i = 0; i < n; i++) {
-        items[i] = (struct store_release){
+        items[i] = (struct store_release_item){
             .id = rows[i].id, .epoch = rows[i].epoch, .code = "", .message = ""};
     }
     ck_assert_int_eq(store_release(store, &a, items, n - 20, &moved), ERR_OK);
-    store_assigned_free(rows, n);
+    store_assignments_free(rows, n);
     ck_assert_int_ne(set_of(a).digest, 0);
     ck_assert_int_eq(set_of(a).digest, digest_of(a, NULL));
     stop_beating(a);
@@ -355,7 +355,7 @@ START_TEST(a_digest_is_not_kept_when_the_list_has_changed_since) {
     struct store_member a = joined("a", "1", 10);
     int64_t rev, digest = digest_of(a, &rev);
     assign_many(a, 0, 1);
-    ck_assert_int_eq(store_keep_digest(store, &a, rev, digest), ERR_WRONG_STATE);
+    ck_assert_int_eq(store_save_digest(store, &a, rev, digest), ERR_WRONG_STATE);
     ck_assert_int_eq(set_of(a).digest, digest_of(a, NULL));
 }
 END_TEST

@@ -51,14 +51,14 @@ END_TEST
 
 START_TEST(create_after_delete_starts_anew_without_tombstone_or_attempt) {
     must_create("x");
-    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
+    ck_assert_int_eq(store_set_cooldown(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
     RAW("HSET", "mqtt_fleet:attempt", "y", "{\"count\":7}");
     ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
     must_create("x");
     must_create("y");
     struct store_client client;
     ck_assert_int_eq(store_get(store, "x", &client), ERR_OK);
-    ck_assert_int_eq(client.rest_ms, 0);
+    ck_assert_int_eq(client.cooldown_ms, 0);
     ck_assert_ptr_null(client.attempt_code);
     store_client_fini(&client);
     ck_assert_int_eq(store_get(store, "y", &client), ERR_OK);
@@ -69,13 +69,13 @@ START_TEST(create_after_delete_starts_anew_without_tombstone_or_attempt) {
 END_TEST
 
 START_TEST(create_of_450_is_cut_into_batches_and_safe_to_repeat) {
-    static struct store_new items[450];
+    static struct store_create_item items[450];
     static struct store_create_result results[450];
     static char ids[450][16];
     size_t done;
     for (size_t i = 0; i < 450; i++) {
         snprintf(ids[i], sizeof ids[i], "id-%zu", i);
-        items[i] = (struct store_new){.id = ids[i], .config = "{}", .identity = ids[i]};
+        items[i] = (struct store_create_item){.id = ids[i], .config = "{}", .identity = ids[i]};
     }
     for (int run = 0; run < 2; run++) {
         ck_assert_int_eq(store_create(store, items, 450, results, &done), ERR_OK);
@@ -214,8 +214,8 @@ END_TEST
 START_TEST(update_of_a_waiting_id_lets_it_be_tried_at_once) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
-    ck_assert_int_eq(store_defer(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
-    ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGN_LATER);
+    ck_assert_int_eq(store_set_cooldown(store, "x", 60000, "unreadable", "why", NULL), ERR_OK);
+    ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGN_COOLDOWN);
     ck_assert_int_eq(update("x", 0, "{\"c\":2}", NULL), ERR_OK);
     ck_assert_int_eq(assign(a, "x", NULL), STORE_ASSIGNED);
 }
@@ -236,9 +236,9 @@ START_TEST(delete_of_an_owned_id_leaves_nothing_but_a_tombstone) {
     ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:owner"), 0);
     ck_assert_int_eq(RAW_INT("HLEN", "mqtt_fleet:identity"), 0);
     struct store_held held = {.id = "x", .epoch = epoch, .version = version};
-    enum store_evidence evidence;
-    ck_assert_int_eq(store_evidence(store, &a, &held, 1, &evidence), ERR_OK);
-    ck_assert_int_eq(evidence, STORE_EVIDENCE_TOMBSTONE);
+    enum store_ownership_status evidence;
+    ck_assert_int_eq(store_ownership_status(store, &a, &held, 1, &evidence), ERR_OK);
+    ck_assert_int_eq(evidence, STORE_OWNERSHIP_TOMBSTONE);
     assert_fleet(NODES);
 }
 END_TEST
@@ -290,11 +290,11 @@ START_TEST(pages_bring_every_id_with_all_that_is_known) {
             ck_assert_int_gt(redis_ms, 1600000000000);
             for (size_t i = 0; i < n; i++) {
                 ck_assert_str_eq(rows[i].config, "{\"c\":1}");
-                ck_assert_int_eq(rows[i].where, pass ? STORE_OWNED : STORE_WAITING);
+                ck_assert_int_eq(rows[i].state, pass ? STORE_OWNED : STORE_WAITING);
                 ck_assert((rows[i].owner.node != NULL) == (pass == 1));
             }
             *(pass ? &owned : &found) += n;
-            store_rows_free(rows, n);
+            store_clients_free(rows, n);
         } while (cursor != 0);
     }
     ck_assert_uint_ge(found, 600);
@@ -302,7 +302,7 @@ START_TEST(pages_bring_every_id_with_all_that_is_known) {
     struct store_counts counts;
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
     ck_assert_int_eq(counts.waiting, 600);
-    ck_assert_int_eq(counts.resting, 0);
+    ck_assert_int_eq(counts.cooling_down, 0);
     ck_assert_int_eq(counts.owned, 100);
 }
 END_TEST
@@ -327,7 +327,7 @@ START_TEST(rubbish_beside_an_id_counts_as_absent) {
         ck_assert_int_eq(store_get(store, "x", &client), ERR_OK);
         ck_assert_int_eq(client.version, 1);
         ck_assert_int_eq(client.attempts, 0);
-        ck_assert_int_eq(client.where, STORE_WAITING);
+        ck_assert_int_eq(client.state, STORE_WAITING);
         store_client_fini(&client);
         int64_t epoch = must_assign(a, "x");
         ck_assert_int_gt(epoch, 1600000000000000);
@@ -352,7 +352,7 @@ START_TEST(an_id_with_a_nul_inside_is_left_out_of_pages) {
     ck_assert_int_eq(store_page(store, STORE_WAITING, &cursor, 10, &rows, &n, NULL), ERR_OK);
     ck_assert_uint_eq(n, 1);
     ck_assert_str_eq(rows[0].id, "x");
-    store_rows_free(rows, n);
+    store_clients_free(rows, n);
 }
 END_TEST
 

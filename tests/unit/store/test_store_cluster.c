@@ -30,13 +30,13 @@ START_TEST(wake_ups_reach_nodes_of_the_fleet_on_other_nodes_of_the_cluster) {
     char *text = NULL, *channel = store_wake_channel("{fleet}:", NULL);
     for (size_t i = 0; i < CLUSTER_NODES; i++) {
         listeners[i] = redis_create(servers.list[i].url, 2000);
-        ck_assert_int_eq(redis_subscribed_message(listeners[i], channel, 20, &text), ERR_TIMEOUT);
+        ck_assert_int_eq(redis_next_message(listeners[i], channel, 20, &text), ERR_TIMEOUT);
         EVENTUALLY(SERVER_SAYS(&servers.list[i], "pubsub_channels:1", "INFO", "stats"));
     }
     store = store_open(servers.list[0].url, "{fleet}:", 2000, 1);
     must_create("a");
     for (size_t i = 0; i < CLUSTER_NODES; i++) {
-        EVENTUALLY(redis_subscribed_message(listeners[i], channel, 20, &text) == ERR_OK);
+        EVENTUALLY(redis_next_message(listeners[i], channel, 20, &text) == ERR_OK);
         ck_assert_str_eq(text, "");
         free(text);
         redis_destroy(listeners[i]);
@@ -48,7 +48,7 @@ END_TEST
 START_TEST(without_a_hash_tag_it_is_refused_saying_why) {
     char path[96], line[1024];
     bool said = false;
-    struct store_new item = {.id = "a", .config = "{}", .identity = "a"};
+    struct store_create_item item = {.id = "a", .config = "{}", .identity = "a"};
     struct store_create_result result;
     size_t done;
     snprintf(path, sizeof path, "%s/stderr", servers.folder);

@@ -3,9 +3,9 @@
 
 static const char *const NODES[] = {"a", "b", NULL};
 
-static enum err beat(struct store_member who, const char *generation, struct store_beat *out) {
-    struct store_beat unused;
-    return store_beat(store, &who, generation, TTL_MS, "{}", out ? out : &unused);
+static enum err beat(struct store_member who, const char *generation, struct store_heartbeat *out) {
+    struct store_heartbeat unused;
+    return store_heartbeat(store, &who, generation, TTL_MS, "{}", out ? out : &unused);
 }
 
 /* The generation there is. */
@@ -33,9 +33,9 @@ static enum store_role lead(struct store_member who) {
 }
 
 static bool wanted(struct store_member who) {
-    struct store_beat state;
+    struct store_heartbeat state;
     ck_assert_int_eq(beat(who, generation(), &state), ERR_OK);
-    return state.wanted;
+    return state.candidate_wanted;
 }
 
 START_TEST(one_leads_until_it_gives_up_or_its_time_is_over) {
@@ -43,9 +43,9 @@ START_TEST(one_leads_until_it_gives_up_or_its_time_is_over) {
     ck_assert_int_eq(lead(a), STORE_ROLE_LEADER);
     ck_assert_int_eq(lead(a), STORE_ROLE_LEADER);
     ck_assert_int_eq(lead(b), STORE_ROLE_STANDBY);
-    ck_assert_int_eq(store_unlead(store, &b), ERR_OK);
+    ck_assert_int_eq(store_resign(store, &b), ERR_OK);
     ck_assert_int_eq(lead(b), STORE_ROLE_STANDBY);
-    ck_assert_int_eq(store_unlead(store, &a), ERR_OK);
+    ck_assert_int_eq(store_resign(store, &a), ERR_OK);
     ck_assert_int_eq(lead(b), STORE_ROLE_LEADER);
     ck_assert_int_eq(lead(a), STORE_ROLE_STANDBY);
     RAW("DEL", "mqtt_fleet:leader");
@@ -74,7 +74,7 @@ START_TEST(what_was_to_expire_soon_is_over_when_the_clock_goes_back_F13) {
     ck_assert_int_eq(lead(b), STORE_ROLE_LEADER);
     ck_assert_int_eq(lead(a), STORE_ROLE_STANDBY);
     ck_assert_int_eq(store_nodes(store, TTL_MS, &nodes, &n, NULL), ERR_OK);
-    ck_assert(n == 2 && !nodes[0].beating && nodes[1].beating);
+    ck_assert(n == 2 && !nodes[0].heartbeat_valid && nodes[1].heartbeat_valid);
     store_nodes_free(nodes, n);
     ck_assert_int_eq(beat(a, generation(), NULL), ERR_OK); /* it lives: all is well */
     ck_assert_int_eq(fence(b, a), ERR_REFUSED);
@@ -142,7 +142,7 @@ END_TEST
 
 /* Why clients wait, as a beat tells it; valid until the next call. */
 static const char *unplaced(struct store_member who) {
-    static struct store_beat state;
+    static struct store_heartbeat state;
     ck_assert_int_eq(beat(who, generation(), &state), ERR_OK);
     return state.unplaced;
 }
@@ -169,7 +169,7 @@ START_TEST(a_leaving_node_gets_nothing_and_what_it_releases_goes_to_others) {
     must_create("x");
     int64_t epoch = must_assign(a, "x");
     for (int i = 0; i < 2; i++) {
-        ck_assert_int_eq(store_leaving(store, &a), ERR_OK);
+        ck_assert_int_eq(store_mark_leaving(store, &a), ERR_OK);
     }
     ck_assert_int_eq(beat(a, generation(), NULL), ERR_OK);
     ck_assert_uint_eq(release(a, "x", epoch, 0, false), 1);
@@ -185,13 +185,13 @@ END_TEST
 START_TEST(leaving_is_fenced_unless_the_member_is_registered) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     struct store_member old = member("a", "0"), nobody = member("nobody", "1");
-    ck_assert_int_eq(store_leaving(store, &old), ERR_FENCED);
-    ck_assert_int_eq(store_leaving(store, &nobody), ERR_FENCED);
+    ck_assert_int_eq(store_mark_leaving(store, &old), ERR_FENCED);
+    ck_assert_int_eq(store_mark_leaving(store, &nobody), ERR_FENCED);
     must_create("x");
     must_assign(a, "x");
     stop_beating(a);
     ck_assert_int_eq(fence(b, a), ERR_OK);
-    ck_assert_int_eq(store_leaving(store, &a), ERR_FENCED);
+    ck_assert_int_eq(store_mark_leaving(store, &a), ERR_FENCED);
 }
 END_TEST
 
@@ -201,7 +201,7 @@ START_TEST(a_node_that_dies_while_it_leaves_is_fenced_and_reaped) {
     bool finished;
     must_create("x");
     must_assign(a, "x");
-    ck_assert_int_eq(store_leaving(store, &a), ERR_OK);
+    ck_assert_int_eq(store_mark_leaving(store, &a), ERR_OK);
     stop_beating(a);
     ck_assert_int_eq(fence(b, a), ERR_OK);
     ck_assert_uint_eq(reap(a, &err, &finished), 1);
@@ -231,7 +231,7 @@ START_TEST(nodes_are_found_by_name_and_by_port_whichever_way_they_are_written) {
     ck_assert_int_eq(store_nodes_named(store, TTL_MS, "node-137", &nodes, &n), ERR_OK);
     ck_assert_uint_eq(n, 1);
     ck_assert_str_eq(nodes[0].name, "node-137");
-    ck_assert(nodes[0].beating);
+    ck_assert(nodes[0].heartbeat_valid);
     ck_assert_int_eq(nodes[0].size, 10);
     store_nodes_free(nodes, n);
     ck_assert_int_eq(store_nodes_named(store, TTL_MS, "nobody", &nodes, &n), ERR_OK);
@@ -256,7 +256,7 @@ START_TEST(look_names_those_that_do_not_beat_and_counts_all) {
     RAW("RPUSH", "beat:mqtt:d", "of another type");
     stop_beating(b);
     RAW("DEL", "mqtt_fleet:sequence"); /* looking writes nothing, so it does not care */
-    ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+    ck_assert_int_eq(store_find_missing(store, &missing, &n, &all), ERR_OK);
     ck_assert_uint_eq(all, 5);
     ck_assert_uint_eq(n, 4);
     for (size_t i = 0; i < n; i++) {
@@ -271,7 +271,7 @@ START_TEST(look_names_those_that_do_not_beat_and_counts_all) {
     store_missing_free(missing, n);
     RAW("DEL", "beat:mqtt:d");
     ck_assert_int_eq(fence(a, d), ERR_OK);
-    ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+    ck_assert_int_eq(store_find_missing(store, &missing, &n, &all), ERR_OK);
     for (size_t i = 0; i < n; i++) {
         ck_assert((strcmp(missing[i].name, "d") == 0) == (missing[i].state == STORE_NODE_DEAD));
     }
@@ -291,12 +291,12 @@ START_TEST(look_misses_a_beat_that_would_outlive_its_time_to_live) {
     for (size_t i = 0; i < 2; i++) {
         RAW("SET", "beat:mqtt:a", a.incarnation, "PX", beating[i]);
         RAW("SET", "beat:mqtt:hand", "1", "PX", beating[i]);
-        ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+        ck_assert_int_eq(store_find_missing(store, &missing, &n, &all), ERR_OK);
         ck_assert_uint_eq(n, 0);
         store_missing_free(missing, n);
         RAW("SET", "beat:mqtt:a", a.incarnation, "PX", stale[i]);
         RAW("SET", "beat:mqtt:hand", "1", "PX", stale[i]);
-        ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+        ck_assert_int_eq(store_find_missing(store, &missing, &n, &all), ERR_OK);
         ck_assert_uint_eq(n, 2);
         store_missing_free(missing, n);
     }
@@ -316,7 +316,7 @@ START_TEST(look_over_a_thousand_nodes_misses_none) {
             stop_beating(who);
         }
     }
-    ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+    ck_assert_int_eq(store_find_missing(store, &missing, &n, &all), ERR_OK);
     ck_assert_uint_ge(all, MANY);
     for (size_t i = 0; i < n; i++) {
         seen[atoi(missing[i].name + strlen("node-"))] = true;

@@ -14,7 +14,7 @@ START_TEST(case_F6_beats_takeovers_and_deletes_go_on) {
     bool finished;
     enum store_role role;
     size_t moved;
-    struct store_beat beat;
+    struct store_heartbeat beat;
     struct store_member two = life_join("two", TTL_MS, generation);
     must_create("a");
     must_create("b");
@@ -23,18 +23,19 @@ START_TEST(case_F6_beats_takeovers_and_deletes_go_on) {
     must_assign(two, "b");
     out_of_memory();
     struct store_member one = life_join("one", TTL_MS, generation);
-    ck_assert_int_eq(store_beat(store, &one, generation, TTL_MS, "{}", &beat), ERR_OK);
+    ck_assert_int_eq(store_heartbeat(store, &one, generation, TTL_MS, "{}", &beat), ERR_OK);
     ck_assert_int_eq(store_lead(store, &one, TTL_MS, "{}", &role), ERR_OK);
     ck_assert_int_eq(role, STORE_ROLE_LEADER);
     struct store_assignment *assigned;
-    enum store_evidence evidence;
+    enum store_ownership_status evidence;
     size_t n;
     struct store_set set;
-    ck_assert_int_eq(store_assigned(store, &two, &assigned, &n, &set), ERR_OK);
+    ck_assert_int_eq(store_list_assignments(store, &two, &assigned, &n, &set), ERR_OK);
     ck_assert_uint_eq(n, 2);
-    ck_assert_int_eq(store_evidence(store, &two, &(struct store_held){"a", epoch, 1}, 1, &evidence),
-                     ERR_OK);
-    store_assigned_free(assigned, n);
+    ck_assert_int_eq(
+        store_ownership_status(store, &two, &(struct store_held){"a", epoch, 1}, 1, &evidence),
+        ERR_OK);
+    store_assignments_free(assigned, n);
     ck_assert_uint_eq(release(two, "a", epoch, 0, false), 1);
     must_assign(one, "a");
     stop_beating(two);
@@ -52,18 +53,18 @@ START_TEST(case_F6_beats_takeovers_and_deletes_go_on) {
 END_TEST
 
 START_TEST(case_F6_creating_and_changing_is_refused_and_changes_nothing) {
-    char trouble[STORE_TROUBLE_LEN], *other_id;
+    char trouble[STORE_ERROR_LEN], *other_id;
     int64_t version;
     size_t done;
     struct store_create_result result;
     must_create("a");
     out_of_memory();
-    struct store_new item = {.id = "b", .config = "{}", .identity = "b"};
+    struct store_create_item item = {.id = "b", .config = "{}", .identity = "b"};
     ck_assert_int_eq(store_create(store, &item, 1, &result, &done), ERR_FULL);
     ck_assert_uint_eq(done, 0);
     ck_assert_int_eq(store_update(store, "a", 0, "{\"c\":2}", "other", &version, &other_id),
                      ERR_FULL);
-    store_trouble(store, trouble);
+    store_last_error(store, trouble);
     ck_assert_msg(strstr(trouble, "out of memory"), "%s", trouble);
     memory_again();
     ck_assert_str_eq(RAW_TEXT("HGET", "mqtt_config:no", "a"), "{\"c\":1}");

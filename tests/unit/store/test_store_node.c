@@ -3,9 +3,9 @@
 
 static const char *const NODES[] = {"a", "b", NULL};
 
-static enum err beat(struct store_member who, const char *generation, struct store_beat *out) {
-    struct store_beat unused;
-    return store_beat(store, &who, generation, TTL_MS, "{}", out ? out : &unused);
+static enum err beat(struct store_member who, const char *generation, struct store_heartbeat *out) {
+    struct store_heartbeat unused;
+    return store_heartbeat(store, &who, generation, TTL_MS, "{}", out ? out : &unused);
 }
 
 /* The generation there is. */
@@ -82,7 +82,7 @@ START_TEST(join_twice_is_the_same_and_keeps_draining_and_clients) {
     must_assign(a, "x");
     ck_assert_int_eq(store_drain(store, "a", true), ERR_OK);
     joined("a", "1", 10);
-    struct store_beat state;
+    struct store_heartbeat state;
     ck_assert_int_eq(beat(a, generation(), &state), ERR_OK);
     ck_assert(state.draining);
     ck_assert_int_eq(where("x"), STORE_OWNED);
@@ -138,9 +138,9 @@ END_TEST
 
 START_TEST(beat_answers_rev_time_draining_and_how_many_there_are) {
     struct store_member a = joined("a", "1", 10);
-    struct store_beat state;
+    struct store_heartbeat state;
     ck_assert_int_eq(beat(a, generation(), &state), ERR_OK);
-    ck_assert(state.nodes == 1 && state.wanted && !state.draining);
+    ck_assert(state.nodes == 1 && state.candidate_wanted && !state.draining);
     ck_assert_int_eq(state.rev, rev_of("a"));
     ck_assert_int_gt(state.redis_ms, 1600000000000);
     joined("b", "1", 10);
@@ -148,14 +148,14 @@ START_TEST(beat_answers_rev_time_draining_and_how_many_there_are) {
     must_create("y");
     must_create("z");
     must_assign(a, "x");
-    ck_assert_int_eq(store_defer(store, "y", 60000, "unreadable", "", NULL), ERR_OK);
+    ck_assert_int_eq(store_set_cooldown(store, "y", 60000, "unreadable", "", NULL), ERR_OK);
     ck_assert_int_eq(store_drain(store, "a", true), ERR_OK);
     int64_t before = state.rev;
     ck_assert_int_eq(beat(a, generation(), &state), ERR_OK);
     ck_assert(state.nodes == 2 && state.draining);
     ck_assert_int_gt(state.rev, before);
     ck_assert_int_eq(state.counts.waiting, 2);
-    ck_assert_int_eq(state.counts.resting, 1);
+    ck_assert_int_eq(state.counts.cooling_down, 1);
     ck_assert_int_eq(state.counts.owned, 1);
 }
 END_TEST
@@ -222,7 +222,7 @@ START_TEST(beat_says_when_redis_lost_its_data_and_join_mends_it) {
     joined("a", "1", 10);
     ck_assert_str_ne(generation(), old);
     ck_assert_int_eq(beat(a, generation(), NULL), ERR_OK);
-    ck_assert(store_went_back(store) && !store_went_back(store));
+    ck_assert(store_noticed_rollback(store) && !store_noticed_rollback(store));
 }
 END_TEST
 
@@ -421,7 +421,7 @@ END_TEST
 /* How many others have other settings; -1: it is another fleet's, called `wanted`. */
 static int fleet(const char *name, const char *node, const char *settings, const char *wanted) {
     struct store_fleet out;
-    enum err err = store_fleet(store, name, node, settings, &out);
+    enum err err = store_publish_settings(store, name, node, settings, &out);
     ck_assert(err == ERR_OK || (err == ERR_REFUSED && out.n == 0));
     ck_assert_str_eq(out.name, wanted);
     int n = err == ERR_OK ? (int)out.n : -1;
@@ -481,18 +481,18 @@ START_TEST(nodes_are_sorted_and_those_not_ours_have_no_incarnation) {
     ck_assert_str_eq(nodes[0].name, "a");
     ck_assert_str_eq(nodes[0].incarnation, "7");
     ck_assert_str_eq(nodes[0].version, "1.2.3");
-    ck_assert(nodes[0].beating && nodes[0].state == STORE_NODE_LIVE);
-    ck_assert_int_ge(nodes[0].beat_age_ms, 1000);
+    ck_assert(nodes[0].heartbeat_valid && nodes[0].state == STORE_NODE_LIVE);
+    ck_assert_int_ge(nodes[0].heartbeat_age_ms, 1000);
     ck_assert_int_eq(nodes[0].started_at_ms, 1700000000123);
     ck_assert_str_eq(nodes[1].name, "b: 2");
     ck_assert_int_eq(nodes[1].clients, 1);
     ck_assert_int_eq(nodes[1].size, 20);
-    ck_assert(!nodes[1].beating && nodes[1].beat_age_ms == -1);
+    ck_assert(!nodes[1].heartbeat_valid && nodes[1].heartbeat_age_ms == -1);
     ck_assert_str_eq(nodes[2].host, "h");
     ck_assert_int_eq(nodes[2].port, 1);
     for (size_t i = 2; i < 4; i++) {
         ck_assert_str_eq(nodes[i].incarnation, "");
-        ck_assert(!nodes[i].beating);
+        ck_assert(!nodes[i].heartbeat_valid);
     }
     store_nodes_free(nodes, n);
     free(leader);

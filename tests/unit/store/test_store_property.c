@@ -131,35 +131,35 @@ static void step_succeeded(void) {
     struct store_member who = member_of(node, process);
     const char *ids[] = {world.ids[any_held(process)].id, world.ids[any_id()].id};
     NOTE("succeeded %s %s by %s", ids[0], ids[1], who.node);
-    MUST(store_succeeded(store, &who, ids, 2) == ERR_OK, "succeeded");
+    MUST(store_mark_stable(store, &who, ids, 2) == ERR_OK, "succeeded");
 }
 
 /* What the model says of one that a node runs at this epoch with this version. */
-static enum store_evidence evidence_expected(const struct truth *truth, int node,
-                                             const struct store_held *held) {
+static enum store_ownership_status evidence_expected(const struct truth *truth, int node,
+                                                     const struct store_held *held) {
     bool newer = held->version > truth->version, anew = created_anew(truth, held->version);
     if (truth->exists && anew) {
-        return truth->owner == node ? STORE_EVIDENCE_STALE
-               : truth->owner >= 0  ? STORE_EVIDENCE_NEWER
-                                    : STORE_EVIDENCE_WAITING;
+        return truth->owner == node ? STORE_OWNERSHIP_STALE
+               : truth->owner >= 0  ? STORE_OWNERSHIP_NEWER
+                                    : STORE_OWNERSHIP_WAITING;
     }
     if (truth->owner == node) {
-        return held->epoch > truth->owner_epoch || newer ? STORE_EVIDENCE_OLDER
+        return held->epoch > truth->owner_epoch || newer ? STORE_OWNERSHIP_OLDER
                : held->epoch == truth->owner_epoch && held->version == truth->version
-                   ? STORE_EVIDENCE_MINE
-                   : STORE_EVIDENCE_STALE;
+                   ? STORE_OWNERSHIP_MINE
+                   : STORE_OWNERSHIP_STALE;
     }
     if (truth->owner >= 0) {
-        return held->epoch > truth->owner_epoch || newer ? STORE_EVIDENCE_OLDER
-                                                         : STORE_EVIDENCE_NEWER;
+        return held->epoch > truth->owner_epoch || newer ? STORE_OWNERSHIP_OLDER
+                                                         : STORE_OWNERSHIP_NEWER;
     }
     if (truth->exists) {
-        return held->epoch > truth->released_epoch || newer ? STORE_EVIDENCE_OLDER
-                                                            : STORE_EVIDENCE_WAITING;
+        return held->epoch > truth->released_epoch || newer ? STORE_OWNERSHIP_OLDER
+                                                            : STORE_OWNERSHIP_WAITING;
     }
     bool stands = truth->deleted && truth->buried_version >= held->version &&
                   truth->buried_epoch >= held->epoch;
-    return stands ? STORE_EVIDENCE_TOMBSTONE : STORE_EVIDENCE_NONE;
+    return stands ? STORE_OWNERSHIP_TOMBSTONE : STORE_OWNERSHIP_NONE;
 }
 
 /* Owned by this very process. */
@@ -173,14 +173,14 @@ static void step_evidence(void) {
     struct process *process = &world.now[node];
     struct store_member who = member_of(node, process);
     struct store_held held[IDS];
-    enum store_evidence evidence[IDS];
+    enum store_ownership_status evidence[IDS];
     for (int i = 0; i < IDS; i++) {
         held[i] = (struct store_held){.id = world.ids[i].id,
                                       .epoch = process->held[i].epoch,
                                       .version = process->held[i].version};
     }
     NOTE("evidence for %s", who.node);
-    MUST(store_evidence(store, &who, held, IDS, evidence) == ERR_OK, "evidence");
+    MUST(store_ownership_status(store, &who, held, IDS, evidence) == ERR_OK, "evidence");
     for (int i = 0; i < IDS; i++) {
         /* A text that was written by hand has no version of its own. */
         if (world.ids[i].version == 0 && world.ids[i].exists) {
@@ -262,15 +262,16 @@ static void step_beat(void) {
     int node = any_node();
     struct process *process = process_of(node);
     struct store_member who = member_of(node, process);
-    struct store_beat beat, second;
-    enum err err = store_beat(store, &who, process->generation, TTL_MS, "{}", &beat);
+    struct store_heartbeat beat, second;
+    enum err err = store_heartbeat(store, &who, process->generation, TTL_MS, "{}", &beat);
     NOTE("beat %s/%.4s: %s", who.node, who.incarnation, err_name(err));
     MUST(err == ERR_WRONG_STATE || (err == ERR_OK) == is_member(node, process), err_name(err));
     MUST(err == ERR_OK || err == ERR_FENCED || err == ERR_WRONG_STATE, err_name(err));
     if (AGAIN()) {
-        MUST(store_beat(store, &who, process->generation, TTL_MS, "{}", &second) == err,
+        MUST(store_heartbeat(store, &who, process->generation, TTL_MS, "{}", &second) == err,
              "second beat");
-        MUST(second.rev == beat.rev && second.wanted == beat.wanted, "second beat differs");
+        MUST(second.rev == beat.rev && second.candidate_wanted == beat.candidate_wanted,
+             "second beat differs");
     }
     if (err == ERR_FENCED) {
         memset(process->held, 0, sizeof process->held);
@@ -380,7 +381,7 @@ static void step_lead(void) {
              "second lead");
     }
     if (chance(50)) {
-        MUST(store_unlead(store, &who) == ERR_OK, "unlead");
+        MUST(store_resign(store, &who) == ERR_OK, "unlead");
     }
 }
 
@@ -388,7 +389,7 @@ static void step_leaving(void) {
     int node = any_node();
     const struct process *process = process_of(node);
     struct store_member who = member_of(node, process);
-    enum err err = store_leaving(store, &who);
+    enum err err = store_mark_leaving(store, &who);
     NOTE("leaving %s/%.4s: %s", who.node, who.incarnation, err_name(err));
     MUST(err == (is_member(node, process) ? ERR_OK : ERR_FENCED), err_name(err));
 }
@@ -399,8 +400,8 @@ static void step_leaving(void) {
 /* The next call that writes finds out; it does nothing else. */
 static void find_out(void) {
     const char *before = RAW_TEXT("GET", "mqtt_fleet:generation");
-    MUST(store_defer(store, "nobody", 0, "", "", NULL) == ERR_OK, "find out");
-    MUST(store_went_back(store), "a loss that is not noticed");
+    MUST(store_set_cooldown(store, "nobody", 0, "", "", NULL) == ERR_OK, "find out");
+    MUST(store_noticed_rollback(store), "a loss that is not noticed");
     MUST(restoring(), "assigned at once after a loss");
     MUST(strcmp(before, RAW_TEXT("GET", "mqtt_fleet:generation")) != 0,
          "a loss without a new generation");
@@ -438,7 +439,8 @@ static void step_go_back(void) {
     if (!world.snapshot.taken) {
         return;
     }
-    MUST(store_defer(store, "nobody", 0, "", "", NULL) == ERR_OK, "an answered write to lose");
+    MUST(store_set_cooldown(store, "nobody", 0, "", "", NULL) == ERR_OK,
+         "an answered write to lose");
     go_back();
     NOTE("Redis goes back");
     for (int i = 0; i < IDS; i++) {

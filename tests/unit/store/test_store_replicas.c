@@ -24,7 +24,7 @@ static void teardown(void) {
 }
 
 static enum err create_err(const char *id) {
-    struct store_new item = {.id = id, .config = "{}", .identity = id};
+    struct store_create_item item = {.id = id, .config = "{}", .identity = id};
     struct store_create_result result;
     size_t done;
     enum err err = store_create(store, &item, 1, &result, &done);

@@ -7,9 +7,9 @@ static const char *const NODES[] = {"a", "b", NULL};
 /* ERR_REFUSED: not its own. */
 static enum err restore_at(struct store_member who, const char *id, int64_t epoch, int64_t version,
                            int64_t *now) {
-    struct store_restore item = {
+    struct store_restore_item item = {
         .id = id, .epoch = epoch, .config = "{\"c\":1}", .identity = "b/x", .version = version};
-    struct store_restored restored = {0};
+    struct store_restore_result restored = {0};
     size_t done;
     enum err err = store_restore(store, &who, &item, 1, &restored, &done);
     ck_assert_uint_eq(done, err == ERR_OK);
@@ -25,15 +25,16 @@ static enum err restore(struct store_member who, const char *id, int64_t epoch, 
     return restore_at(who, id, epoch, version ? version : 4, now);
 }
 
-static enum store_evidence evidence_at(struct store_member who, const char *id, int64_t epoch,
-                                       int64_t version) {
+static enum store_ownership_status evidence_at(struct store_member who, const char *id,
+                                               int64_t epoch, int64_t version) {
     struct store_held held = {.id = id, .epoch = epoch, .version = version};
-    enum store_evidence found;
-    ck_assert_int_eq(store_evidence(store, &who, &held, 1, &found), ERR_OK);
+    enum store_ownership_status found;
+    ck_assert_int_eq(store_ownership_status(store, &who, &held, 1, &found), ERR_OK);
     return found;
 }
 
-static enum store_evidence evidence(struct store_member who, const char *id, int64_t epoch) {
+static enum store_ownership_status evidence(struct store_member who, const char *id,
+                                            int64_t epoch) {
     return evidence_at(who, id, epoch, version_of(id));
 }
 
@@ -52,7 +53,7 @@ START_TEST(assigned_lists_all_a_member_owns_by_id) {
         epoch = must_assign(a, id);
     }
     int64_t version = must_update("id-449", "{}", "b/new");
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
+    ck_assert_int_eq(store_list_assignments(store, &a, &rows, &n, &set), ERR_OK);
     ck_assert_uint_eq(n, 450);
     ck_assert_int_eq(set.rev, rev_of("a"));
     ck_assert(!set.restoring);
@@ -61,7 +62,7 @@ START_TEST(assigned_lists_all_a_member_owns_by_id) {
     ck_assert_int_eq(rows[449].epoch, epoch);
     ck_assert_int_eq(rows[449].version, version);
     ck_assert_int_eq(rows[448].version, version_of("id-448"));
-    store_assigned_free(rows, n);
+    store_assignments_free(rows, n);
 }
 END_TEST
 
@@ -70,10 +71,10 @@ START_TEST(assigned_is_empty_for_a_new_member_and_fenced_for_any_other) {
     struct store_assignment *rows;
     size_t n;
     struct store_set set;
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
+    ck_assert_int_eq(store_list_assignments(store, &a, &rows, &n, &set), ERR_OK);
     ck_assert_uint_eq(n, 0);
-    store_assigned_free(rows, n);
-    ck_assert_int_eq(store_assigned(store, &old, &rows, &n, &set), ERR_FENCED);
+    store_assignments_free(rows, n);
+    ck_assert_int_eq(store_list_assignments(store, &old, &rows, &n, &set), ERR_FENCED);
 }
 END_TEST
 
@@ -87,10 +88,10 @@ START_TEST(assigned_leaves_out_rubbish_in_the_list) {
     must_assign(a, "x");
     must_assign(b, "y");
     RAW("RPUSH", "node_bind:a", "unheard of", "y", "x");
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
+    ck_assert_int_eq(store_list_assignments(store, &a, &rows, &n, &set), ERR_OK);
     ck_assert_uint_eq(n, 1);
     ck_assert_str_eq(rows[0].id, "x");
-    store_assigned_free(rows, n);
+    store_assignments_free(rows, n);
 }
 END_TEST
 
@@ -99,47 +100,47 @@ END_TEST
 START_TEST(evidence_tells_what_became_of_an_id) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     must_create("x");
-    ck_assert_int_eq(evidence(a, "x", 0), STORE_EVIDENCE_WAITING);
-    ck_assert_int_eq(evidence(a, "x", 5), STORE_EVIDENCE_OLDER); /* it was owned, says a */
+    ck_assert_int_eq(evidence(a, "x", 0), STORE_OWNERSHIP_WAITING);
+    ck_assert_int_eq(evidence(a, "x", 5), STORE_OWNERSHIP_OLDER); /* it was owned, says a */
     int64_t epoch = must_assign(b, "x"), version = version_of("x");
-    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_MINE);
-    ck_assert_int_eq(evidence(b, "x", epoch - 1), STORE_EVIDENCE_STALE);
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version - 1), STORE_EVIDENCE_STALE);
-    ck_assert_int_eq(evidence(b, "x", epoch + 1), STORE_EVIDENCE_OLDER);
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_EVIDENCE_OLDER);
-    ck_assert_int_eq(evidence(a, "x", 5), STORE_EVIDENCE_NEWER);
-    ck_assert_int_eq(evidence(a, "x", epoch + 1), STORE_EVIDENCE_OLDER);
-    ck_assert_int_eq(evidence_at(a, "x", 5, version + 1), STORE_EVIDENCE_OLDER);
-    ck_assert_int_eq(evidence(a, "unheard of", 5), STORE_EVIDENCE_NONE);
+    ck_assert_int_eq(evidence(b, "x", epoch), STORE_OWNERSHIP_MINE);
+    ck_assert_int_eq(evidence(b, "x", epoch - 1), STORE_OWNERSHIP_STALE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version - 1), STORE_OWNERSHIP_STALE);
+    ck_assert_int_eq(evidence(b, "x", epoch + 1), STORE_OWNERSHIP_OLDER);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_OWNERSHIP_OLDER);
+    ck_assert_int_eq(evidence(a, "x", 5), STORE_OWNERSHIP_NEWER);
+    ck_assert_int_eq(evidence(a, "x", epoch + 1), STORE_OWNERSHIP_OLDER);
+    ck_assert_int_eq(evidence_at(a, "x", 5, version + 1), STORE_OWNERSHIP_OLDER);
+    ck_assert_int_eq(evidence(a, "unheard of", 5), STORE_OWNERSHIP_NONE);
     ck_assert_uint_eq(release(b, "x", epoch, 0, false), 1);
-    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_WAITING);
-    ck_assert_int_eq(evidence(b, "x", epoch + 1), STORE_EVIDENCE_OLDER);
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_EVIDENCE_OLDER);
+    ck_assert_int_eq(evidence(b, "x", epoch), STORE_OWNERSHIP_WAITING);
+    ck_assert_int_eq(evidence(b, "x", epoch + 1), STORE_OWNERSHIP_OLDER);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_OWNERSHIP_OLDER);
     ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_EVIDENCE_TOMBSTONE);
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_EVIDENCE_TOMBSTONE);
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 3600000), STORE_EVIDENCE_NONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_OWNERSHIP_TOMBSTONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_OWNERSHIP_TOMBSTONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 3600000), STORE_OWNERSHIP_NONE);
     /* Redis' clock may have jumped: only the tombstone's absence says anything. */
     RAW("ZADD", "mqtt_fleet:tombstones", "1", "x");
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_EVIDENCE_TOMBSTONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_OWNERSHIP_TOMBSTONE);
     RAW("HDEL", "mqtt_fleet:buried", "x"); /* an older version's stands against all */
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_EVIDENCE_TOMBSTONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_OWNERSHIP_TOMBSTONE);
     RAW("ZREM", "mqtt_fleet:tombstones", "x");
-    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_EVIDENCE_NONE);
+    ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_OWNERSHIP_NONE);
 }
 END_TEST
 
 START_TEST(evidence_of_450_is_cut_into_batches) {
     static struct store_held held[450];
-    static enum store_evidence found[450];
+    static enum store_ownership_status found[450];
     struct store_member a = joined("a", "1", 10);
     must_create("x");
     for (size_t i = 0; i < 450; i++) {
         held[i] = (struct store_held){.id = i % 2 ? "x" : "y", .version = 1};
     }
-    ck_assert_int_eq(store_evidence(store, &a, held, 450, found), ERR_OK);
+    ck_assert_int_eq(store_ownership_status(store, &a, held, 450, found), ERR_OK);
     for (size_t i = 0; i < 450; i++) {
-        ck_assert_int_eq(found[i], i % 2 ? STORE_EVIDENCE_WAITING : STORE_EVIDENCE_NONE);
+        ck_assert_int_eq(found[i], i % 2 ? STORE_OWNERSHIP_WAITING : STORE_OWNERSHIP_NONE);
     }
 }
 END_TEST
@@ -188,7 +189,7 @@ START_TEST(restore_refuses_a_newer_epoch) {
     int64_t epoch = must_assign(b, "x");
     ck_assert_int_eq(restore(a, "x", epoch - 1, NULL), ERR_REFUSED);
     ck_assert_int_eq(restore(a, "x", epoch, NULL), ERR_REFUSED);
-    ck_assert_int_eq(evidence(b, "x", epoch), STORE_EVIDENCE_MINE);
+    ck_assert_int_eq(evidence(b, "x", epoch), STORE_OWNERSHIP_MINE);
 }
 END_TEST
 
@@ -197,7 +198,7 @@ START_TEST(restore_takes_over_from_an_owner_of_an_older_epoch) {
     must_create("x");
     int64_t old = must_assign(b, "x"), rev = rev_of("b"), epoch;
     ck_assert_int_eq(restore(a, "x", old + 7, &epoch), ERR_OK);
-    ck_assert_int_eq(evidence(a, "x", epoch), STORE_EVIDENCE_MINE);
+    ck_assert_int_eq(evidence(a, "x", epoch), STORE_OWNERSHIP_MINE);
     ck_assert_int_eq(RAW_INT("GET", "mqtt_size:b"), 0);
     ck_assert_int_gt(rev_of("b"), rev);
     assert_fleet(NODES);
@@ -350,11 +351,11 @@ START_TEST(what_was_taken_off_a_list_by_hand_comes_back_with_the_evidence) {
     must_assign(a, "y");
     RAW("LREM", "node_bind:a", "0", "x");
     RAW("DEL", "mqtt_size:a");
-    ck_assert_int_eq(store_assigned(store, &a, &rows, &n, &set), ERR_OK);
-    store_assigned_free(rows, n);
+    ck_assert_int_eq(store_list_assignments(store, &a, &rows, &n, &set), ERR_OK);
+    store_assignments_free(rows, n);
     ck_assert_int_eq(RAW_INT("GET", "mqtt_size:a"), 1);
-    ck_assert_int_eq(evidence(a, "x", epoch), STORE_EVIDENCE_MINE);
-    ck_assert_int_eq(evidence(a, "x", epoch), STORE_EVIDENCE_MINE);
+    ck_assert_int_eq(evidence(a, "x", epoch), STORE_OWNERSHIP_MINE);
+    ck_assert_int_eq(evidence(a, "x", epoch), STORE_OWNERSHIP_MINE);
     assert_fleet(NODES);
 }
 END_TEST

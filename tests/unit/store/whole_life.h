@@ -1,7 +1,7 @@
 /* Every transition of the store once, as one node's life and another's death. For tests of what the
  * store runs on. */
-#ifndef MQFLEET_TESTS_WHOLE_LIFE_H
-#define MQFLEET_TESTS_WHOLE_LIFE_H
+#ifndef MQFLEET_TEST_WHOLE_LIFE_H
+#define MQFLEET_TEST_WHOLE_LIFE_H
 
 #include "store_fixture.h"
 
@@ -21,12 +21,12 @@ static inline struct store_member life_join(const char *node, int64_t ttl_ms, ch
 
 static inline void life_create_all(void) {
     static char ids[LIFE_CLIENTS][16];
-    static struct store_new items[LIFE_CLIENTS];
+    static struct store_create_item items[LIFE_CLIENTS];
     static struct store_create_result results[LIFE_CLIENTS];
     size_t done;
     for (size_t i = 0; i < LIFE_CLIENTS; i++) {
         snprintf(ids[i], sizeof ids[i], "c%zu", i);
-        items[i] = (struct store_new){.id = ids[i], .config = "{}", .identity = ids[i]};
+        items[i] = (struct store_create_item){.id = ids[i], .config = "{}", .identity = ids[i]};
     }
     ck_assert_int_eq(store_create(store, items, LIFE_CLIENTS, results, &done), ERR_OK);
     ck_assert_uint_eq(done, LIFE_CLIENTS);
@@ -70,30 +70,30 @@ static inline void life_look(struct store_member who, int64_t waiting, int64_t o
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);
     ck_assert_int_eq(counts.waiting, waiting);
     ck_assert_int_eq(counts.owned, owned);
-    ck_assert_int_eq(store_assigned(store, &who, &assigned, &n, &set), ERR_OK);
+    ck_assert_int_eq(store_list_assignments(store, &who, &assigned, &n, &set), ERR_OK);
     ck_assert_int_eq((int64_t)n, owned);
-    ck_assert_int_eq(store_keep_digest(store, &who, set.rev, digest_of_rows(assigned, n)), ERR_OK);
-    store_assigned_free(assigned, n);
+    ck_assert_int_eq(store_save_digest(store, &who, set.rev, digest_of_rows(assigned, n)), ERR_OK);
+    store_assignments_free(assigned, n);
     ck_assert_int_eq(store_changes(store, &who, set.rev - 1, NULL, &set, &changes, &n), ERR_OK);
     store_changes_free(changes, n);
-    ck_assert_int_eq(store_look(store, &missing, &n, &all), ERR_OK);
+    ck_assert_int_eq(store_find_missing(store, &missing, &n, &all), ERR_OK);
     ck_assert_uint_eq(n, 0);
     store_missing_free(missing, n);
     ck_assert_int_eq(store_nodes(store, 1200, &nodes, &n, NULL), ERR_OK);
     ck_assert_uint_ge(n, 1);
     store_nodes_free(nodes, n);
     ck_assert_int_eq(store_page(store, STORE_OWNED, &cursor, 10, &rows, &n, &redis_ms), ERR_OK);
-    store_rows_free(rows, n);
+    store_clients_free(rows, n);
 }
 
 static inline void life_change_one(struct store_member who, const char *generation) {
     struct store_client client;
-    struct store_beat beat;
-    enum store_evidence evidence;
+    struct store_heartbeat beat;
+    enum store_ownership_status evidence;
     int64_t version, epoch;
     size_t moved;
     char *other_id;
-    ck_assert_int_eq(store_beat(store, &who, generation, 60000, "{}", &beat), ERR_OK);
+    ck_assert_int_eq(store_heartbeat(store, &who, generation, 60000, "{}", &beat), ERR_OK);
     ck_assert_int_eq(store_get(store, "c1", &client), ERR_OK);
     int64_t created = client.version;
     store_client_fini(&client);
@@ -104,19 +104,19 @@ static inline void life_change_one(struct store_member who, const char *generati
     ck_assert_int_eq(client.version, version);
     epoch = client.owner.epoch;
     store_client_fini(&client);
-    ck_assert_int_eq(store_succeeded(store, &who, (const char *[]){"c1"}, 1), ERR_OK);
+    ck_assert_int_eq(store_mark_stable(store, &who, (const char *[]){"c1"}, 1), ERR_OK);
     struct store_held held = {"c1", epoch, version};
-    ck_assert_int_eq(store_evidence(store, &who, &held, 1, &evidence), ERR_OK);
-    ck_assert_int_eq(evidence, STORE_EVIDENCE_MINE);
+    ck_assert_int_eq(store_ownership_status(store, &who, &held, 1, &evidence), ERR_OK);
+    ck_assert_int_eq(evidence, STORE_OWNERSHIP_MINE);
     ck_assert_uint_eq(release(who, "c1", epoch, 1000, true), 1);
-    ck_assert_int_eq(store_defer(store, "c1", 1000, "code", "message", NULL), ERR_OK);
+    ck_assert_int_eq(store_set_cooldown(store, "c1", 1000, "code", "message", NULL), ERR_OK);
     ck_assert_int_eq(store_delete(store, "c1", 0), ERR_OK);
     ck_assert_int_eq(store_adopt_orphans(store, &moved), ERR_OK);
     struct store_strays strays;
     ck_assert_int_eq(store_clean_strays(store, &strays), ERR_OK);
-    struct store_restore lost = {
+    struct store_restore_item lost = {
         .id = "lost", .epoch = 5, .config = "{}", .identity = "lost", .version = 7};
-    struct store_restored restored;
+    struct store_restore_result restored;
     ck_assert_int_eq(store_restore(store, &who, &lost, 1, &restored, &moved), ERR_OK);
     ck_assert(restored.mine);
     ck_assert_int_eq(store_delete(store, "lost", 0), ERR_OK);
@@ -145,8 +145,8 @@ static inline void live_a_whole_life(void) {
         ck_assert_int_eq(store_reap(store, &two, &moved, &finished), ERR_OK);
     }
     ck_assert(finished);
-    ck_assert_int_eq(store_unlead(store, &one), ERR_OK);
-    ck_assert_int_eq(store_leaving(store, &one), ERR_OK);
+    ck_assert_int_eq(store_resign(store, &one), ERR_OK);
+    ck_assert_int_eq(store_mark_leaving(store, &one), ERR_OK);
     ck_assert_int_eq(store_leave(store, &one), ERR_OK);
     struct store_counts counts;
     ck_assert_int_eq(store_counts(store, &counts), ERR_OK);

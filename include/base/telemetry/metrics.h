@@ -1,0 +1,200 @@
+/* Process-wide counters and histograms: a row adds one. Atomic; any thread. What can be read when
+ * it is asked for (gauges) is no row here: src/http/api/api_metrics.c collects it. */
+#ifndef MQFLEET_TELEMETRY_METRICS_H
+#define MQFLEET_TELEMETRY_METRICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(symbol, name, labels, help): names by the Prometheus conventions; a label has few, fixed
+ * values, never a client, a topic or an address. Rows of one name stand together and share the
+ * first help.
+ */
+#define GIVEN_UP_TOTAL "mqfleet_publications_given_up_total"
+#define METRICS_OF_PUBLICATIONS(X)                                                                 \
+    X(METRIC_GIVEN_UP_LOST, GIVEN_UP_TOTAL, "reason=\"connection_lost\"",                          \
+      "Publications that are not sent again, by reason: the broker closed the connection at "      \
+      "them (connection_lost) or gave a reason code (such as packet_too_large), did not "          \
+      "acknowledge them (expired) or those before them (not_sent), its answers could not be "      \
+      "read because the client's sink is full (sink_full), or a caller dropped them (dropped).")   \
+    X(METRIC_GIVEN_UP_NOT_AUTHORIZED, GIVEN_UP_TOTAL, "reason=\"not_authorized\"", "")             \
+    X(METRIC_GIVEN_UP_TOPIC, GIVEN_UP_TOTAL, "reason=\"topic_name_invalid\"", "")                  \
+    X(METRIC_GIVEN_UP_TOO_LARGE, GIVEN_UP_TOTAL, "reason=\"packet_too_large\"", "")                \
+    X(METRIC_GIVEN_UP_FORMAT, GIVEN_UP_TOTAL, "reason=\"payload_format_invalid\"", "")             \
+    X(METRIC_GIVEN_UP_RETAIN, GIVEN_UP_TOTAL, "reason=\"retain_not_supported\"", "")               \
+    X(METRIC_GIVEN_UP_QOS, GIVEN_UP_TOTAL, "reason=\"qos_not_supported\"", "")                     \
+    X(METRIC_GIVEN_UP_PROTOCOL, GIVEN_UP_TOTAL, "reason=\"protocol_error\"", "")                   \
+    X(METRIC_GIVEN_UP_NOT_COMPLETED, GIVEN_UP_TOTAL, "reason=\"not_completed\"", "")               \
+    X(METRIC_GIVEN_UP_EXPIRED, GIVEN_UP_TOTAL, "reason=\"expired\"", "")                           \
+    X(METRIC_GIVEN_UP_NOT_SENT, GIVEN_UP_TOTAL, "reason=\"not_sent\"", "")                         \
+    X(METRIC_GIVEN_UP_SINK_FULL, GIVEN_UP_TOTAL, "reason=\"sink_full\"", "")                       \
+    X(METRIC_GIVEN_UP_DROPPED, GIVEN_UP_TOTAL, "reason=\"dropped\"", "")                           \
+    X(METRIC_ACKNOWLEDGED_AT_QOS1, "mqfleet_publications_acknowledged_at_qos1_total", "",          \
+      "QoS 2 publications that a broker acknowledged with PUBACK, as if they had QoS 1.")          \
+    X(METRIC_PUBLISH_BUSY, "mqfleet_publications_busy_total", "",                                  \
+      "Publications refused (503) because too many, or too many bytes, already wait for an "       \
+      "acknowledgement of their broker.")                                                          \
+    X(METRIC_PUBLISH_THROTTLED, "mqfleet_publications_throttled_total", "",                        \
+      "Publications refused (429) because similar ones ended the connection of their client.")
+
+#define LOG_DROPPED_TOTAL "mqfleet_log_lines_dropped_total"
+#define METRICS_OF_LOG(X)                                                                          \
+    X(METRIC_LOG_DROPPED_DEBUG, LOG_DROPPED_TOTAL, "level=\"debug\"",                              \
+      "Log lines dropped because stderr was not read fast enough or could not be written, by "     \
+      "level. audit: lines of the audit trail.")                                                   \
+    X(METRIC_LOG_DROPPED_INFO, LOG_DROPPED_TOTAL, "level=\"info\"", "")                            \
+    X(METRIC_LOG_DROPPED_WARN, LOG_DROPPED_TOTAL, "level=\"warn\"", "")                            \
+    X(METRIC_LOG_DROPPED_ERROR, LOG_DROPPED_TOTAL, "level=\"error\"", "")                          \
+    X(METRIC_LOG_DROPPED_AUDIT, LOG_DROPPED_TOTAL, "level=\"audit\"", "")
+
+#define METRICS_TABLE(X)                                                                           \
+    X(METRIC_RECEIVED_QOS0, "mqfleet_messages_received_total", "qos=\"0\"",                        \
+      "Messages received from brokers.")                                                           \
+    X(METRIC_RECEIVED_QOS1, "mqfleet_messages_received_total", "qos=\"1\"", "")                    \
+    X(METRIC_RECEIVED_QOS2, "mqfleet_messages_received_total", "qos=\"2\"", "")                    \
+    X(METRIC_BYTES_RECEIVED, "mqfleet_messages_received_bytes_total", "",                          \
+      "Payload bytes of received messages.")                                                       \
+    X(METRIC_MESSAGES_SENT, "mqfleet_messages_sent_total", "",                                     \
+      "Messages published by clients: acknowledged by the broker, or sent with QoS 0.")            \
+    X(METRIC_BYTES_SENT, "mqfleet_messages_sent_bytes_total", "",                                  \
+      "Payload bytes of published messages.")                                                      \
+    X(METRIC_PUBLISH_FAILED, "mqfleet_publish_failures_total", "",                                 \
+      "Publications that failed or whose outcome is unknown.")                                     \
+    METRICS_OF_PUBLICATIONS(X)                                                                     \
+    X(METRIC_DROPPED_SINK_FULL, "mqfleet_messages_dropped_total", "reason=\"sink_full\"",          \
+      "Received messages that were dropped. QoS 0: the sink's queue was full, the sink refused "   \
+      "them, or memory ran out. QoS 1 and 2: they were waiting for the sink when a "               \
+      "non-persistent session ended.")                                                             \
+    X(METRIC_DROPPED_SINK_REFUSED, "mqfleet_messages_dropped_total", "reason=\"sink_refused\"",    \
+      "")                                                                                          \
+    X(METRIC_DROPPED_MEMORY, "mqfleet_messages_dropped_total", "reason=\"memory\"", "")            \
+    X(METRIC_DROPPED_SESSION_ENDED, "mqfleet_messages_dropped_total", "reason=\"session_ended\"",  \
+      "")                                                                                          \
+    X(METRIC_SKIPPED_OVERSIZE, "mqfleet_messages_skipped_total", "reason=\"oversize\"",            \
+      "Messages that were discarded and acknowledged without reaching a sink. oversize: larger "   \
+      "than max_packet_bytes. Others: the broker repeated a message that had ended a connection.") \
+    X(METRIC_SKIPPED_TOPIC, "mqfleet_messages_skipped_total", "reason=\"malformed_topic\"", "")    \
+    X(METRIC_SKIPPED_ALIAS, "mqfleet_messages_skipped_total", "reason=\"unknown_alias\"", "")      \
+    X(METRIC_SKIPPED_CONTENT, "mqfleet_messages_skipped_total", "reason=\"malformed_packet\"", "") \
+    X(METRIC_SINK_ACCEPTED, "mqfleet_sink_accepted_total", "", "Messages stored by a sink.")       \
+    X(METRIC_SINK_ERRORS, "mqfleet_sink_errors_total", "",                                         \
+      "Failed writes to a sink; each is retried.")                                                 \
+    X(METRIC_SINK_PAUSES, "mqfleet_sink_pauses_total", "",                                         \
+      "How often the sink paused to leave memory for the fleet in a shared Redis.")                \
+    X(METRIC_CONNECT_ONLINE, "mqfleet_connect_attempts_total", "result=\"online\"",                \
+      "Attempts to bring a client online, by result: online, or the step that failed. refused: "   \
+      "by the broker with a reason code; denied: by broker_allow or broker_deny.")                 \
+    X(METRIC_CONNECT_DNS, "mqfleet_connect_attempts_total", "result=\"dns\"", "")                  \
+    X(METRIC_CONNECT_DENIED, "mqfleet_connect_attempts_total", "result=\"denied\"", "")            \
+    X(METRIC_CONNECT_TCP, "mqfleet_connect_attempts_total", "result=\"tcp\"", "")                  \
+    X(METRIC_CONNECT_TLS, "mqfleet_connect_attempts_total", "result=\"tls\"", "")                  \
+    X(METRIC_CONNECT_TIMEOUT, "mqfleet_connect_attempts_total", "result=\"timeout\"", "")          \
+    X(METRIC_CONNECT_REFUSED, "mqfleet_connect_attempts_total", "result=\"refused\"", "")          \
+    X(METRIC_CONNECT_OTHER, "mqfleet_connect_attempts_total", "result=\"other\"", "")              \
+    X(METRIC_TLS_FULL, "mqfleet_tls_handshakes_total", "session=\"new\"",                          \
+      "TLS handshakes with brokers, new or resumed. Engine reactor only.")                         \
+    X(METRIC_TLS_RESUMED, "mqfleet_tls_handshakes_total", "session=\"resumed\"", "")               \
+    X(METRIC_LOST_CLOSED, "mqfleet_connections_lost_total", "reason=\"closed\"",                   \
+      "Lost connections of online clients. closed: without a reason; keepalive: the broker did "   \
+      "not answer in time; disconnected: with a reason code; protocol: a protocol error; sink: "   \
+      "no such sink.")                                                                             \
+    X(METRIC_LOST_KEEPALIVE, "mqfleet_connections_lost_total", "reason=\"keepalive\"", "")         \
+    X(METRIC_LOST_TOLD, "mqfleet_connections_lost_total", "reason=\"disconnected\"", "")           \
+    X(METRIC_LOST_PROTOCOL, "mqfleet_connections_lost_total", "reason=\"protocol\"", "")           \
+    X(METRIC_LOST_SINK, "mqfleet_connections_lost_total", "reason=\"sink\"", "")                   \
+    X(METRIC_LOST_OTHER, "mqfleet_connections_lost_total", "reason=\"other\"", "")                 \
+    X(METRIC_SESSIONS_LOST, "mqfleet_sessions_lost_total", "",                                     \
+      "Connections on which the broker no longer had the client's session: messages that "         \
+      "arrived in the meantime are lost.")                                                         \
+    X(METRIC_INCIDENTS, "mqfleet_broker_incidents_total", "",                                      \
+      "Broker incidents that began: no client of this node could reach the broker any more.")      \
+    X(METRIC_CONFLICTS, "mqfleet_kicks_total", "",                                                 \
+      "Clients disconnected because another connection uses their identifier; a cool-down "        \
+      "follows.")                                                                                  \
+    X(METRIC_CLAIMED, "mqfleet_clients_claimed_total", "",                                         \
+      "Clients that were assigned to this node and started.")                                      \
+    X(METRIC_RELEASED, "mqfleet_clients_released_total", "", "Clients given back by this node.")   \
+    X(METRIC_NODES_REAPED, "mqfleet_nodes_reaped_total", "",                                       \
+      "Dead nodes whose clients this node took away while it was leader.")                         \
+    X(METRIC_REAPED, "mqfleet_clients_reaped_total", "",                                           \
+      "Clients taken away from dead nodes by this node while it was leader.")                      \
+    X(METRIC_FENCED, "mqfleet_fenced_total", "",                                                   \
+      "How often this node was fenced: it drops all connections and joins again.")                 \
+    X(METRIC_RESTORED, "mqfleet_clients_restored_total", "",                                       \
+      "Clients restored after Redis lost data.")                                                   \
+    X(METRIC_HEARTBEATS_OK, "mqfleet_heartbeats_total", "result=\"ok\"",                           \
+      "Heartbeats, by result: ok if Redis answered.")                                              \
+    X(METRIC_HEARTBEATS_FAILED, "mqfleet_heartbeats_total", "result=\"failed\"", "")               \
+    X(METRIC_REDIS_ERRORS, "mqfleet_redis_errors_total", "",                                       \
+      "Failed Redis calls, including failed connection attempts.")                                 \
+    X(METRIC_PEER_ERRORS, "mqfleet_peer_errors_total", "", "Failed calls to other nodes.")         \
+    X(METRIC_HTTP_2XX, "mqfleet_http_requests_total", "code=\"2xx\"",                              \
+      "Answered HTTP requests, by class of the status code.")                                      \
+    X(METRIC_HTTP_3XX, "mqfleet_http_requests_total", "code=\"3xx\"", "")                          \
+    X(METRIC_HTTP_4XX, "mqfleet_http_requests_total", "code=\"4xx\"", "")                          \
+    X(METRIC_HTTP_5XX, "mqfleet_http_requests_total", "code=\"5xx\"", "")                          \
+    X(METRIC_HTTP_DENIED, "mqfleet_http_denied_total", "",                                         \
+      "HTTP requests without a valid token or with an insufficient role.")                         \
+    X(METRIC_HTTP_REFUSED, "mqfleet_http_overload_total", "",                                      \
+      "HTTP requests refused and connections closed because of overload.")                         \
+    X(METRIC_STREAM_DROPPED, "mqfleet_stream_events_dropped_total", "",                            \
+      "Events that readers of streams missed because they read too slowly or too many arrived "    \
+      "at once.")                                                                                  \
+    X(METRIC_OUT_OF_MEMORY, "mqfleet_out_of_memory_total", "",                                     \
+      "Failed memory allocations; the operation was refused or is retried.")                       \
+    METRICS_OF_LOG(X)
+
+/* X(symbol, name, labels, help): seconds, in the same buckets for all. Rows as above. */
+#define METRICS_HISTOGRAMS(X)                                                                      \
+    X(HISTOGRAM_CONNECT, "mqfleet_connect_duration_seconds", "",                                   \
+      "From the start of a connection attempt until the client is online.")                        \
+    X(HISTOGRAM_PUBLISH, "mqfleet_publish_duration_seconds", "",                                   \
+      "From accepting a publication until the broker has acknowledged it; QoS 0: until it is "     \
+      "sent.")                                                                                     \
+    X(HISTOGRAM_SINK, "mqfleet_sink_latency_seconds", "",                                          \
+      "From receiving a message until the sink has stored it.")                                    \
+    X(HISTOGRAM_REDIS, "mqfleet_redis_call_duration_seconds", "", "Duration of calls to Redis.")   \
+    X(HISTOGRAM_HEARTBEAT, "mqfleet_heartbeat_duration_seconds", "",                               \
+      "From sending a heartbeat until Redis has answered it.")                                     \
+    X(HISTOGRAM_PEER, "mqfleet_peer_call_duration_seconds", "",                                    \
+      "Duration of calls to other nodes; parallel calls count as one.")                            \
+    X(HISTOGRAM_HTTP, "mqfleet_http_request_duration_seconds", "",                                 \
+      "From the first line of a request until its answer is complete; without streams.")           \
+    X(HISTOGRAM_REHOME, "mqfleet_rehome_duration_seconds", "",                                     \
+      "From the leader's first check that missed a dead node's heartbeat until the last of its "   \
+      "clients could be assigned again.")
+
+enum metric {
+#define METRIC_SYMBOL(symbol, name, labels, help) symbol,
+    METRICS_TABLE(METRIC_SYMBOL) METRIC_COUNT
+};
+
+enum histogram { METRICS_HISTOGRAMS(METRIC_SYMBOL) HISTOGRAM_COUNT };
+#undef METRIC_SYMBOL
+
+struct metric_description {
+    const char *name;
+    const char *labels; /* `a="b"`; "": none */
+    const char *help;   /* "": that of the row above */
+};
+
+void metric_add(enum metric metric, int64_t amount);
+int64_t metric_get(enum metric metric);
+const struct metric_description *metric_describe(enum metric metric); /* static */
+
+#define HISTOGRAM_BUCKETS 17 /* the last: everything beyond the largest bound */
+
+/* Bounds of all buckets but the last, in microseconds, ascending. */
+extern const int64_t histogram_bounds_us[HISTOGRAM_BUCKETS - 1];
+
+struct histogram_values {
+    int64_t counts[HISTOGRAM_BUCKETS]; /* each on its own, not added up */
+    int64_t sum_us;
+};
+
+/* Counts `count` observations of that many microseconds (below 0: 0). */
+void histogram_add(enum histogram histogram, int64_t us, int64_t count);
+void histogram_get(enum histogram histogram, struct histogram_values *out);
+const struct metric_description *histogram_describe(enum histogram histogram); /* static */
+
+#endif

@@ -1,0 +1,205 @@
+/* What the handlers share: their surroundings, the documents they show, and other nodes. */
+#ifndef MQFLEET_API_API_H
+#define MQFLEET_API_API_H
+
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "http/server/request.h"
+#include "http/server/response.h"
+#include "http/server/server.h"
+#include "mqtt/config/address_policy.h"
+#include "mqtt/config/client_config.h"
+#include "mqtt/workers/workers.h"
+#include "store/store.h"
+
+enum http_stop {
+    HTTP_RUNNING,
+    HTTP_STOPPING, /* end what only waits for news */
+    HTTP_ABORTING  /* end every wait */
+};
+
+struct http_api {
+    struct http_context context;
+    struct address_policy *address_policy;
+    struct event_streams *streams;
+    struct tail_follower *tail_follower;
+    struct handler_pool *handler_pool;
+    struct pendings *pendings;
+    struct client_waits *client_waits;
+    atomic_int stop_stage; /* enum http_stop */
+};
+
+#define HTTP_BATCH_MAX 10000
+
+/* ---- bodies -------------------------------------------------------------------------------- */
+
+/* The body as JSON; false: answered with 400 or 413. *repaired as http_json_parse. */
+bool http_body_json(const struct http_request *request, struct http_response *response,
+                    json_t **out, bool *repaired);
+/* The same, and it must be an object of well-formed text; false: answered, 422 too. */
+bool http_body_object(const struct http_request *request, struct http_response *response,
+                      json_t **out);
+
+/* Names the clients of a body, one or an array, in the audit line; as many as fit. */
+void http_set_audit_subject(struct http_request *request, const json_t *document);
+
+/* ---- a client's configuration as it comes in (client_input.c) ------------------------------- */
+
+struct client_input {
+    struct client_config *config;
+    char *text; /* canonical, for the store */
+    char *identity;
+};
+
+/* Checks fields, text, the broker against the policy and the sink against this node's, and encrypts
+ * the document's secrets if this node has a key. On ERR_ARGUMENT `faults` says why. Caller:
+ * client_input_fini, after any result. */
+enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
+                            const char *id_hint, bool repaired, struct client_input *out,
+                            struct client_faults *faults) MUST_CHECK;
+void client_input_fini(struct client_input *input);
+/* Is the stored text the same configuration as ours, whatever its spelling and its keys? */
+bool client_input_is_same(const struct http_api *api, const struct store_client *stored,
+                          const char *text);
+/* A row for an id that was created just now. Borrows from its arguments. */
+struct store_client client_input_row(const struct client_input *input, int64_t version);
+
+/* ---- documents (client_view.c) -------------------------------------------------------------- */
+
+/* A row and what its configuration says. */
+struct client_view {
+    struct outlook *outlook;
+    const struct store_client *row; /* borrowed */
+    struct client_config *config;   /* NULL: the text is no valid configuration */
+    json_t *shown;                  /* the configuration without secrets, or null */
+    char fault[256];
+};
+void client_view_open(struct client_view *view, const struct store_client *row,
+                      struct outlook *outlook);
+void client_view_close(struct client_view *view);
+/* The client document; takes ownership of status (NULL: not known, the row decides). */
+json_t *client_view_document(const struct client_view *view, json_t *status);
+/* open, document, close. */
+json_t *client_view_render(const struct http_api *api, const struct store_client *row,
+                           json_t *status);
+
+json_t *client_status_json(const struct client_status *status);
+/* Of a client that runs nowhere. */
+json_t *client_waiting_json(const struct store_client *row);
+/* Of a client whose owner does not say. */
+json_t *client_unknown_json(const struct store_client *row, const char *reason);
+/* Of a client whose owner cannot be asked. */
+json_t *client_unreachable_json(const struct store_client *row);
+/* {"broker","port","username","password","sub_topic","client_id"}, as Go IoT shows it. */
+json_t *client_flat_json(const struct client_config *config);
+bool client_state_is_known(const char *shown);
+
+/* ---- the other nodes (fleet.c): the request may wait for them ----------------------------------
+ */
+
+/* Rows and their live statuses: from this node or the owner; NULL for rows that are not owned. */
+struct peer_proxy_rows {
+    struct store_client *rows;
+    json_t **statuses; /* as many; whoever takes one sets it NULL */
+    size_t n;
+};
+
+/* Lets go of them before their time. */
+void peer_proxy_rows_fini(struct peer_proxy_rows *rows);
+
+/* Goes on with the request; rows: borrowed. context: as given. */
+typedef void peer_proxy_then(struct http_request *request, struct http_response *response,
+                             struct peer_proxy_rows *rows, void *context);
+
+/* Asks all owners at once for the statuses of the rows (malloc; taken over) and goes on with
+ * `then`, at once if no other node is to be asked. One that does not answer leaves an unknown
+ * status. context: taken over; freed with free_context (NULL: none to free) after `then`, or
+ * without it. */
+void peer_proxy_statuses(struct http_request *request, struct http_response *response,
+                         struct store_client *rows, size_t n, peer_proxy_then *then, void *context,
+                         void (*free_context)(void *context));
+/* The same for one row, whose contents are taken over. */
+void peer_proxy_status(struct http_request *request, struct http_response *response,
+                       struct store_client *row, peer_proxy_then *then);
+
+/* Sends a request for /api/v1/clients/{id}/{action} to the node and passes its answer through. */
+void peer_proxy_forward(struct http_request *request, const char *node, const char *method,
+                        const char *id, const char *action, const char *body, size_t body_len,
+                        int64_t timeout_ms, struct http_response *response);
+
+/* For an action on a running client that does not run here: reads the row and either answers
+ * (unknown, waiting, in between) and returns false, or returns true: `row->owner.node` is another
+ * node to forward to. *row: store_client_fini in any case. */
+bool peer_proxy_find_owner(const struct http_request *request, const char *id,
+                           struct store_client *row, struct http_response *response);
+
+/* ---- handlers -------------------------------------------------------------------------------- */
+
+void api_clients_create(struct http_request *request, struct http_response *response);
+void api_clients_reencrypt(struct http_request *request, struct http_response *response);
+void api_clients_list(struct http_request *request, struct http_response *response);
+void api_clients_test(struct http_request *request, struct http_response *response);
+void api_client_get(struct http_request *request, struct http_response *response);
+void api_client_put(struct http_request *request, struct http_response *response);
+void api_client_delete(struct http_request *request, struct http_response *response);
+void api_client_publish(struct http_request *request, struct http_response *response);
+void api_client_publications(struct http_request *request, struct http_response *response);
+void api_client_publications_drop(struct http_request *request, struct http_response *response);
+void api_client_pause(struct http_request *request, struct http_response *response);
+void api_client_resume(struct http_request *request, struct http_response *response);
+void api_client_restart(struct http_request *request, struct http_response *response);
+void api_client_release(struct http_request *request, struct http_response *response);
+void api_client_events(struct http_request *request, struct http_response *response);
+
+void api_client_messages(struct http_request *request, struct http_response *response);
+void api_events(struct http_request *request, struct http_response *response);
+
+void api_nodes_list(struct http_request *request, struct http_response *response);
+void api_node_get(struct http_request *request, struct http_response *response);
+void api_node_drain(struct http_request *request, struct http_response *response);
+void api_node_undrain(struct http_request *request, struct http_response *response);
+
+/* docs/openapi.json, built in. */
+extern const char openapi_json[];
+void api_openapi(struct http_request *request, struct http_response *response);
+void api_metrics(struct http_request *request, struct http_response *response);
+void api_pprof_slash(struct http_request *request, struct http_response *response);
+void api_pprof_index(struct http_request *request, struct http_response *response);
+void api_pprof_heap(struct http_request *request, struct http_response *response);
+void api_pprof_allocs(struct http_request *request, struct http_response *response);
+void api_pprof_profile(struct http_request *request, struct http_response *response);
+void api_pprof_threads(struct http_request *request, struct http_response *response);
+void api_pprof_mutex(struct http_request *request, struct http_response *response);
+void api_pprof_cmdline(struct http_request *request, struct http_response *response);
+void api_pprof_symbol(struct http_request *request, struct http_response *response);
+void api_livez(struct http_request *request, struct http_response *response);
+void api_readyz(struct http_request *request, struct http_response *response);
+
+void api_fleet_claim(struct http_request *request, struct http_response *response);
+void api_fleet_statuses(struct http_request *request, struct http_response *response);
+
+void go_iot_beat(struct http_request *request, struct http_response *response);
+void go_iot_create(struct http_request *request, struct http_response *response);
+void go_iot_public_create(struct http_request *request, struct http_response *response);
+void go_iot_node_list(struct http_request *request, struct http_response *response);
+void go_iot_node_using_status(struct http_request *request, struct http_response *response);
+void go_iot_mqtt_config(struct http_request *request, struct http_response *response);
+void go_iot_no_mqtt_config(struct http_request *request, struct http_response *response);
+void go_iot_remove_client(struct http_request *request, struct http_response *response);
+void go_iot_push_data(struct http_request *request, struct http_response *response);
+
+/* ---- publishing, shared by the API and Go IoT's route (api_publish.c) ------------------------ */
+
+/* Publishes `document` (the body of .../publish) through client `id`. Does not block: the request
+ * may wait. False: the client does not run here, and nothing was answered: a worker is to call
+ * api_publish_elsewhere. */
+bool api_publish_document(struct http_request *request, const char *id, json_t *document,
+                          struct http_response *response);
+void api_publish_elsewhere(struct http_request *request, const char *id, const json_t *document,
+                           struct http_response *response);
+
+#endif

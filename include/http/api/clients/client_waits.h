@@ -1,0 +1,46 @@
+/* Requests that wait until clients are online or have failed (?wait_ms=). Nobody looks again and
+ * again: they are told.
+ *
+ *   a host of this node --client_waits_notify--\
+ *   another node --news (cluster/news.h)------> by id --> the last one of a request ends its wait
+ *   one look at each, when the wait begins---/
+ *
+ * The look finds what was so before the wait began. It is repeated when the whole fleet is heard,
+ * and when news were lost. */
+#ifndef MQFLEET_CLIENTS_CLIENT_WAITS_H
+#define MQFLEET_CLIENTS_CLIENT_WAITS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "http/server/request.h"
+#include "http/server/response.h"
+
+struct client_waits;
+
+/* NULL: out of memory. api: borrowed; complete before the first request. */
+struct client_waits *client_waits_create(const struct http_api *api);
+void client_waits_destroy(struct client_waits *waits); /* after all requests; NULL is legal */
+
+/* Goes on with the request. context: as given. */
+typedef void client_waits_then(struct http_request *request, struct http_response *response,
+                               void *context);
+
+struct client_wait_plan {
+    const char *const *ids; /* copied */
+    size_t n;
+    int64_t version; /* of the configuration, or a later one; 0: any */
+    client_waits_then *then;
+    void *context; /* owned, in any case */
+    void (*free_context)(void *context);
+};
+
+/* Goes on with `then` once each of the clients is online, has failed, is paused or gone, or the
+ * request's wait_ms are over: at once if there are none. */
+void client_waits_begin(struct http_request *request, struct http_response *response,
+                        const struct client_wait_plan *plan);
+
+/* A client is in this state, as the API calls it, or "deleted". Any thread; does not block. */
+void client_waits_notify(struct client_waits *waits, const char *id, const char *shown,
+                         int64_t version);
+
+#endif

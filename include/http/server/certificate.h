@@ -1,0 +1,17 @@
+/* The certificate that the HTTP API shows, exchanged while connections run. One for the process,
+ * as libmicrohttpd's callback has no context. */
+#ifndef MQFLEET_SERVER_CERTIFICATE_H
+#define MQFLEET_SERVER_CERTIFICATE_H
+
+#include "base/err.h"
+
+/* Loads chain and key (PEM); handshakes from now on use them. ERR_ARGUMENT: `fault` (256 bytes)
+ * says what is wrong, and those that were loaded before stay. Main thread. */
+enum err http_certificate_load(const char *cert_file, const char *key_file, char *fault) MUST_CHECK;
+/* After the last handshake. */
+void http_certificate_unload(void);
+
+/* A gnutls_certificate_retrieve_function2 for MHD_OPTION_HTTPS_CERT_CALLBACK. Any thread. */
+void *http_certificate_callback(void);
+
+#endif

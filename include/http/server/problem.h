@@ -1,0 +1,71 @@
+/* Problem documents by RFC 9457: one row per kind of problem. Any thread. */
+#ifndef MQFLEET_SERVER_PROBLEM_H
+#define MQFLEET_SERVER_PROBLEM_H
+
+#include "base/err.h"
+#include "http/server/response.h"
+#include "mqtt/config/client_config.h"
+
+#define HTTP_PROBLEM_TYPE "application/problem+json"
+
+/* X(symbol, status, name, title): the type is "urn:mqfleet:problem:" and the name. */
+#define HTTP_PROBLEM_TABLE(X)                                                                      \
+    X(PROBLEM_BAD_REQUEST, 400, "bad-request", "The request cannot be understood")                 \
+    X(PROBLEM_BAD_JSON, 400, "bad-json", "The body is not JSON")                                   \
+    X(PROBLEM_UNAUTHORIZED, 401, "unauthorized", "A token is needed")                              \
+    X(PROBLEM_FORBIDDEN, 403, "forbidden", "The token's role does not allow this")                 \
+    X(PROBLEM_ORIGIN, 403, "foreign-origin", "Pages of other sites may not use this API")          \
+    X(PROBLEM_NOT_FOUND, 404, "not-found", "There is no such thing")                               \
+    X(PROBLEM_METHOD, 405, "method-not-allowed", "The method does not fit the path")               \
+    X(PROBLEM_EXISTS, 409, "exists", "The id has another configuration")                           \
+    X(PROBLEM_IDENTITY, 409, "identity-taken", "The MQTT client identifier is in use")             \
+    X(PROBLEM_STATE, 409, "wrong-state", "The client is not in a state for this")                  \
+    X(PROBLEM_BUSY, 409, "busy", "Another one runs already")                                       \
+    X(PROBLEM_VERSION, 412, "version-mismatch", "The version is not the one expected")             \
+    X(PROBLEM_TOO_LARGE, 413, "too-large", "The request is too large")                             \
+    X(PROBLEM_CODING, 415, "unsupported-encoding", "The body is encoded in a way not taken here")  \
+    X(PROBLEM_MISDIRECTED, 421, "misdirected", "Another node was meant")                           \
+    X(PROBLEM_INVALID, 422, "invalid", "The document is not valid")                                \
+    X(PROBLEM_RATE, 429, "too-many-attempts", "Too many wrong tokens came from this address")      \
+    X(PROBLEM_THROTTLED, 429, "publication-throttled", "Such publications end the connection")     \
+    X(PROBLEM_INTERNAL, 500, "internal", "The node failed")                                        \
+    X(PROBLEM_UNSUPPORTED, 501, "unsupported", "This node cannot do that")                         \
+    X(PROBLEM_BROKER, 502, "broker", "The broker did not accept it")                               \
+    X(PROBLEM_PUBLICATION, 502, "publication-refused", "The broker does not take the publication") \
+    X(PROBLEM_REDIS, 503, "redis-unavailable", "Redis cannot be reached")                          \
+    X(PROBLEM_REDIS_FULL, 503, "redis-out-of-memory", "Redis is out of memory")                    \
+    X(PROBLEM_MEMORY, 503, "out-of-memory", "The node is out of memory")                           \
+    X(PROBLEM_PEER, 503, "node-unavailable", "Another node does not answer")                       \
+    X(PROBLEM_OVERLOAD, 503, "overload", "The node has too much to do")                            \
+    X(PROBLEM_BROKER_BUSY, 503, "broker-busy", "Too many publications wait for the broker")        \
+    X(PROBLEM_STOPPING, 503, "stopping", "The node is stopping")                                   \
+    X(PROBLEM_SINK_FULL, 504, "sink-full", "The client's sink takes no messages")                  \
+    X(PROBLEM_UNKNOWN, 504, "outcome-unknown", "Whether the broker has it is unknown")             \
+    X(PROBLEM_TIMEOUT, 504, "timeout", "The answer did not come in time")
+
+enum http_problem {
+#define HTTP_PROBLEM_SYMBOL(symbol, status, name, title) symbol,
+    HTTP_PROBLEM_TABLE(HTTP_PROBLEM_SYMBOL)
+#undef HTTP_PROBLEM_SYMBOL
+};
+
+int http_problem_status(enum http_problem problem);
+
+/* Answers with a problem; 503 comes with Retry-After. Never put a secret into the detail. */
+void http_problem(struct http_response *response, enum http_problem problem, const char *format,
+                  ...) __attribute__((format(printf, 3, 4)));
+/* One more member; takes ownership of value. Only after http_problem. */
+void http_problem_member(struct http_response *response, const char *name, json_t *value);
+/* 422 with "errors". */
+void http_problem_faults(struct http_response *response, const struct client_faults *faults);
+
+/* 503: the node's memory ran out; noted if nobody has (base/out_of_memory.h). */
+void http_problem_memory(struct http_response *response);
+/* Of an error that is no fault of the caller's: ERR_MEMORY, or the node failed. */
+void http_problem_error(struct http_response *response, enum err error);
+
+/* What an error of the store means to a caller: Redis away, or the node at fault. */
+enum http_problem http_problem_of_store(enum err error);
+void http_problem_store(struct http_response *response, enum err error);
+
+#endif

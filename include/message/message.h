@@ -1,0 +1,40 @@
+/* One received application message on its way from an engine to a sink. One allocation; immutable
+ * after creation; one owner at a time. */
+#ifndef MQFLEET_MESSAGE_MESSAGE_H
+#define MQFLEET_MESSAGE_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A PUBLISH property of MQTT 5.0 section 3.3.2.3, as text or bytes. Numbers are decimal text. */
+struct message_property {
+    const char
+        *name; /* the specification's name in snake_case: "content_type", "user_property" ... */
+    const char *key; /* the name of a user property, else NULL */
+    const char *value;
+    size_t value_len;
+};
+
+struct message {
+    const char *id;        /* of the client, key in Redis */
+    const char *client_id; /* its MQTT client identifier */
+    const char *topic;
+    const uint8_t *payload;
+    size_t payload_len;
+    const struct message_property *properties;
+    size_t property_count;
+    int64_t received_at_ms; /* wall clock */
+    int64_t received_us;    /* monotonic, for durations */
+    uint8_t qos;
+    bool retain;
+    bool dup;
+    size_t size; /* bytes of the whole allocation, what queues count */
+};
+
+/* Copies everything `from` points to (size and ownership fields of `from` are ignored).
+ * NULL: out of memory. Free with message_destroy; NULL is legal there. */
+struct message *message_create(const struct message *from);
+void message_destroy(struct message *message);
+
+#endif

@@ -1,0 +1,19 @@
+/* Of each broker whose name has several addresses the one at which a client came in last, known to
+ * all host threads: the next client tries it first. Any thread; bounded, the oldest goes. */
+#ifndef MQFLEET_BROKER_GOOD_ADDRESSES_H
+#define MQFLEET_BROKER_GOOD_ADDRESSES_H
+
+#include "mqtt/broker/address_list.h"
+
+struct good_addresses;
+
+struct good_addresses *good_addresses_create(void); /* NULL: out of memory */
+void good_addresses_destroy(struct good_addresses *table);
+/* broker: "host:port". Without memory nothing is noted. */
+void good_addresses_note(struct good_addresses *table, const char *broker,
+                         const union socket_address *address);
+/* False: none is known. */
+bool good_addresses_find(struct good_addresses *table, const char *broker,
+                         union socket_address *out);
+
+#endif

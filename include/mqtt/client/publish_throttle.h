@@ -1,0 +1,42 @@
+/* Slows down whoever publishes again and again what ends a client's connection: what shape it has
+ * (topic; or, over several topics, size, QoS 2, retain), and for how long such are refused. Pure;
+ * the caller locks. Allocated with the first charge. */
+#ifndef MQFLEET_CLIENT_PUBLISH_THROTTLE_H
+#define MQFLEET_CLIENT_PUBLISH_THROTTLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PUBLISH_THROTTLE_AFTER    3 /* losses in a row */
+#define PUBLISH_THROTTLE_MS_FIRST 10000
+#define PUBLISH_THROTTLE_MS_MAX   600000
+
+struct publish_throttle;
+
+struct publish_shape {
+    const char *topic;
+    size_t payload_len;
+    uint8_t qos;
+    bool retain;
+};
+
+struct publish_throttled {
+    int64_t wait_ms;
+    unsigned losses;  /* in a row */
+    const char *what; /* of which publications; static */
+};
+
+/* A connection ended for one of that shape. Charges with the same now_ms are of one loss, and count
+ * once. *throttle may be NULL; out of memory: nothing. */
+void publish_throttle_charge(struct publish_throttle **throttle, const struct publish_shape *shape,
+                             int64_t now_ms);
+/* The broker has acknowledged one of that shape. NULL is legal. */
+void publish_throttle_clear(struct publish_throttle *throttle, const struct publish_shape *shape);
+/* Whether such a publication is refused now. NULL is legal. */
+bool publish_throttle_refuses(const struct publish_throttle *throttle,
+                              const struct publish_shape *shape, int64_t now_ms,
+                              struct publish_throttled *out);
+void publish_throttle_destroy(struct publish_throttle *throttle);
+
+#endif

@@ -1,0 +1,31 @@
+/* A heap of timers, each embedded in what it belongs to. One thread. */
+#ifndef MQFLEET_CLIENT_TIMERS_H
+#define MQFLEET_CLIENT_TIMERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "base/err.h"
+
+struct timer {
+    int64_t at_ms;
+    size_t position; /* in the heap, from 1; 0: not set */
+};
+
+struct timers {
+    struct timer **heap; /* from index 1 */
+    size_t count, capacity;
+};
+
+void timers_init(struct timers *timers);
+void timers_fini(struct timers *timers);
+/* Room for n timers at once, so that timers_set cannot fail as long as there are no more. */
+enum err timers_reserve(struct timers *timers, size_t n) MUST_CHECK;
+/* Sets or moves. Asserts that there is room. */
+void timers_set(struct timers *timers, struct timer *timer, int64_t at_ms);
+void timers_clear(struct timers *timers, struct timer *timer); /* a timer not set is legal */
+/* The first timer that is due, taken out; NULL: none. */
+struct timer *timers_due(struct timers *timers, int64_t now_ms);
+/* Until the first timer is due, 0 at least; `most_ms` if that is less or there is none. */
+int64_t timers_wait_ms(const struct timers *timers, int64_t now_ms, int64_t most_ms);
+
+#endif

@@ -1,0 +1,31 @@
+/* Comparisons and sizes of subscriptions. Pure; any thread. */
+#ifndef MQFLEET_CONFIG_SUBSCRIPTIONS_H
+#define MQFLEET_CONFIG_SUBSCRIPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/err.h"
+#include "mqtt/config/client_config.h"
+
+/* Whether a broker needs not be told of `b` when it has `a` for the same filter. */
+bool subscription_same_options(const struct client_subscription *a,
+                               const struct client_subscription *b);
+
+/* How many of the first n fit into one SUBSCRIBE, or UNSUBSCRIBE, of at most max_bytes (0: no
+ * limit) in this version of the protocol. A SUBSCRIBE has the identifier of its first. */
+size_t subscriptions_fit(const struct client_subscription *subscriptions, size_t n, int version,
+                         size_t max_bytes);
+size_t filters_fit(char *const *filters, size_t n, int version, size_t max_bytes);
+
+struct subscriptions_gone {
+    char **filters; /* borrowed from `from` or `to` (retired) */
+    size_t count;
+};
+
+/* What a session that is to have the subscriptions of `to` must be unsubscribed from: those of
+ * `from`, or, from NULL, where nothing is known of the session, the retired ones. */
+enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct client_config *from,
+                                 const struct client_config *to) MUST_CHECK;
+void subscriptions_gone_fini(struct subscriptions_gone *gone);
+
+#endif

@@ -1,9 +1,0 @@
-/* The last words of a process. */
-#ifndef MQFLEET_APP_CRASH_H
-#define MQFLEET_APP_CRASH_H
-
-/* From here on fatal signals let the log be written before they end the process. Before other
- * threads start. */
-void crash_prepare(void);
-
-#endif

@@ -1,0 +1,78 @@
+/* What the parts of the configuration share: the settings as rows, and the loader that fills them.
+ * Private to src/base/conf*.c. Runs on the main thread, before any other. */
+#ifndef MQFLEET_CONFIG_CONF_LOADER_H
+#define MQFLEET_CONFIG_CONF_LOADER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/config/conf.h"
+#include "base/err.h"
+
+#define CONF_KEY_LEN    128 /* with the NUL; longer than any setting's name */
+#define CONF_ORIGIN_LEN 192 /* with the NUL */
+#define CONF_TEXT_MAX   4096
+#define CONF_LIST_MAX   65536
+#define CONF_NAME_MAX   128 /* bytes of node_info.name and key_prefix */
+
+enum conf_index {
+#define CONF_INDEX(field, ...) CONF_##field,
+    CONF_TABLE(CONF_INDEX, CONF_INDEX, CONF_INDEX, CONF_INDEX, CONF_INDEX)
+#undef CONF_INDEX
+        CONF_COUNT
+};
+
+enum conf_type { CONF_INT, CONF_STR, CONF_ENUM, CONF_BOOL, CONF_LIST };
+
+struct conf_setting {
+    const char *name;
+    enum conf_type type;
+    size_t offset; /* of the field in struct conf: int64_t, char * or bool by type */
+    int flags;
+    const char *unit;
+    const char *choices;      /* CONF_ENUM: "a|b|c" */
+    const char *default_text; /* the default as text */
+    int64_t min;
+    int64_t max;
+    const char *help;
+};
+
+extern const struct conf_setting conf_settings[CONF_COUNT];
+
+struct conf_loader {
+    struct conf *conf;
+    char *fault;                               /* CONF_FAULT_LEN bytes of the caller */
+    char origins[CONF_COUNT][CONF_ORIGIN_LEN]; /* where each value came from; "": the default */
+};
+
+int64_t *conf_int_field(const struct conf *conf, const struct conf_setting *setting);
+char **conf_text_field(const struct conf *conf, const struct conf_setting *setting);
+bool *conf_bool_field(const struct conf *conf, const struct conf_setting *setting);
+
+/* Writes "origin: text" as the one line of the fault ("" or NULL: no origin); ERR_ARGUMENT. */
+enum err conf_fault(struct conf_loader *loader, const char *origin, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+enum err conf_no_memory(struct conf_loader *loader);
+
+/* NULL: no such setting. */
+const struct conf_setting *conf_find(const char *key);
+/* ERR_ARGUMENT, with the setting that was probably meant. */
+enum err conf_unknown_setting(struct conf_loader *loader, const char *origin, const char *key);
+/* Some setting's name begins with "key.". */
+bool conf_is_group(const char *key);
+
+/* Parses and bounds one value and takes it over. text is NUL-terminated; len shows a NUL within. */
+enum err conf_assign(struct conf_loader *loader, const struct conf_setting *setting,
+                     const char *text, size_t len, const char *origin) MUST_CHECK;
+
+/* UTF-8 without control characters and without what YAML would not give back unchanged. */
+bool conf_is_text(const char *text, size_t len);
+
+/* conf_yaml.c */
+enum err conf_read_file(struct conf_loader *loader, const char *path) MUST_CHECK;
+
+/* conf_rules.c */
+enum err conf_check_rules(struct conf_loader *loader) MUST_CHECK;
+enum err conf_compute(struct conf_loader *loader) MUST_CHECK;
+
+#endif

@@ -1,0 +1,289 @@
+/* Owns the reading of the configuration file; the only file that includes libyaml. Main thread,
+ * before any other. Maps are flattened to dotted keys; every scalar is taken as text. Must not know
+ * what a setting means. */
+#include "conf_loader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yaml.h>
+#include "base/buffer.h"
+#include "base/text.h"
+
+#define FILE_LEN_MAX 1048576
+#define DEPTH_MAX    4 /* maps within maps; settings have two levels */
+
+struct reader {
+    struct conf_loader *loader;
+    const char *path;
+    struct buffer text;
+    yaml_parser_t parser;
+    yaml_event_t event;       /* the last one read */
+    size_t lines[CONF_COUNT]; /* where each setting was given, 0: not yet */
+};
+
+static const char *conf_yaml_format_origin(const struct reader *reader, size_t line,
+                                           char out[CONF_ORIGIN_LEN]) {
+    size_t len = strlen(reader->path);
+    size_t room = CONF_ORIGIN_LEN - 32; /* of a long path the end tells more */
+    snprintf(out, CONF_ORIGIN_LEN, "%s%s:%zu", len > room ? "..." : "",
+             reader->path + (len > room ? len - room : 0), line);
+    return out;
+}
+
+static size_t conf_yaml_event_line(const struct reader *reader) {
+    return reader->event.start_mark.line + 1;
+}
+
+static enum err conf_yaml_fault_here(const struct reader *reader, const char *text) {
+    char origin[CONF_ORIGIN_LEN];
+    return conf_fault(reader->loader,
+                      conf_yaml_format_origin(reader, conf_yaml_event_line(reader), origin), "%s",
+                      text);
+}
+
+/* What is no YAML, with line and column. libyaml marks no place for bytes that are no characters,
+ * only their offset. */
+static enum err conf_yaml_syntax_fault(const struct reader *reader) {
+    const yaml_parser_t *parser = &reader->parser;
+    if (parser->error == YAML_MEMORY_ERROR) {
+        return conf_no_memory(reader->loader);
+    }
+    size_t line = parser->problem_mark.line;
+    size_t column = parser->problem_mark.column;
+    if (parser->error == YAML_READER_ERROR) {
+        line = 0;
+        column = 0;
+        for (size_t i = 0; i < parser->problem_offset && i < reader->text.len; i++) {
+            bool line_end = reader->text.data[i] == '\n';
+            line += line_end ? 1 : 0;
+            column = line_end ? 0 : column + 1;
+        }
+    }
+    char origin[CONF_ORIGIN_LEN];
+    return conf_fault(reader->loader, conf_yaml_format_origin(reader, line + 1, origin),
+                      "column %zu: no YAML: %s", column + 1,
+                      parser->problem != NULL ? parser->problem : "unreadable");
+}
+
+static enum err conf_yaml_next_event(struct reader *reader) {
+    yaml_event_delete(&reader->event);
+    return yaml_parser_parse(&reader->parser, &reader->event) ? ERR_OK
+                                                              : conf_yaml_syntax_fault(reader);
+}
+
+static enum err conf_yaml_unknown_key(const struct reader *reader, const char *key, size_t line) {
+    char origin[CONF_ORIGIN_LEN];
+    return conf_unknown_setting(reader->loader, conf_yaml_format_origin(reader, line, origin), key);
+}
+
+static enum err conf_yaml_assign(struct reader *reader, const char *key, size_t key_line,
+                                 const char *text, size_t len) {
+    const struct conf_setting *setting = conf_find(key);
+    if (setting == NULL) {
+        return conf_yaml_unknown_key(reader, key, key_line);
+    }
+    char origin[CONF_ORIGIN_LEN];
+    conf_yaml_format_origin(reader, key_line, origin);
+    size_t *first_line = &reader->lines[setting - conf_settings];
+    if (*first_line != 0) {
+        return conf_fault(reader->loader, origin, "%s: given twice, first in line %zu", key,
+                          *first_line);
+    }
+    *first_line = key_line;
+    return conf_assign(reader->loader, setting, text, len, origin);
+}
+
+static enum err conf_yaml_read_scalar(struct reader *reader, const char *key, size_t key_line) {
+    size_t len = reader->event.data.scalar.length;
+    if (len == 0 && conf_is_group(key)) {
+        return ERR_OK; /* a group whose settings are all commented out */
+    }
+    return conf_yaml_assign(reader, key, key_line, (const char *)reader->event.data.scalar.value,
+                            len);
+}
+
+static enum err conf_yaml_read_list(struct reader *reader, const char *key, size_t key_line) {
+    const struct conf_setting *setting = conf_find(key);
+    if (setting == NULL) {
+        return conf_yaml_unknown_key(reader, key, key_line);
+    }
+    if (setting->type != CONF_LIST) {
+        char origin[CONF_ORIGIN_LEN];
+        return conf_fault(reader->loader, conf_yaml_format_origin(reader, key_line, origin),
+                          "%s: must be one value, not a list", key);
+    }
+    struct buffer list;
+    buffer_init(&list);
+    enum err result = conf_yaml_next_event(reader);
+    for (size_t i = 0; result == ERR_OK && reader->event.type == YAML_SCALAR_EVENT; i++) {
+        buffer_append_str(&list, i > 0 ? "," : "");
+        buffer_append(&list, reader->event.data.scalar.value, reader->event.data.scalar.length);
+        result = conf_yaml_next_event(reader);
+    }
+    if (result == ERR_OK && reader->event.type != YAML_SEQUENCE_END_EVENT) {
+        result = conf_yaml_fault_here(reader, "a list may hold plain values only");
+    }
+    if (result == ERR_OK && list.failed) {
+        result = conf_no_memory(reader->loader);
+    }
+    if (result == ERR_OK) {
+        result =
+            conf_yaml_assign(reader, key, key_line, list.data != NULL ? list.data : "", list.len);
+    }
+    buffer_fini(&list);
+    return result;
+}
+
+static enum err conf_yaml_read_map(struct reader *reader, const char *prefix, int depth);
+
+/* The value of key, whose first event has been read. */
+static enum err conf_yaml_read_value(struct reader *reader, const char *key, size_t key_line,
+                                     int depth) {
+    switch (reader->event.type) {
+    case YAML_SCALAR_EVENT:
+        return conf_yaml_read_scalar(reader, key, key_line);
+    case YAML_SEQUENCE_START_EVENT:
+        return conf_yaml_read_list(reader, key, key_line);
+    case YAML_MAPPING_START_EVENT:
+        if (!conf_is_group(key) && conf_find(key) != NULL) {
+            return conf_yaml_fault_here(reader, "a setting takes a value here, not a map");
+        }
+        return conf_yaml_read_map(reader, key, depth + 1);
+    default:
+        return conf_yaml_fault_here(reader, "aliases are not supported");
+    }
+}
+
+/* Copies the key just read, with its prefix, to out. */
+static enum err conf_yaml_read_key(struct reader *reader, const char *prefix,
+                                   char out[CONF_KEY_LEN]) {
+    if (reader->event.type != YAML_SCALAR_EVENT) {
+        return conf_yaml_fault_here(reader, "a key must be plain text");
+    }
+    const char *name = (const char *)reader->event.data.scalar.value;
+    size_t len = reader->event.data.scalar.length;
+    if (len == 0 || strlen(name) != len || strlen(prefix) + 1 + len >= CONF_KEY_LEN) {
+        return conf_yaml_fault_here(reader, "a key must be 1 to 100 bytes of text");
+    }
+    snprintf(out, CONF_KEY_LEN, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", name);
+    return ERR_OK;
+}
+
+static enum err conf_yaml_read_map(struct reader *reader, const char *prefix, int depth) {
+    if (depth > DEPTH_MAX) {
+        return conf_yaml_fault_here(reader, "maps are nested too deeply");
+    }
+    size_t map_line = conf_yaml_event_line(reader);
+    size_t entries = 0;
+    for (;; entries++) { /* ends with the file, whose length is bounded */
+        enum err result = conf_yaml_next_event(reader);
+        if (result != ERR_OK || reader->event.type == YAML_MAPPING_END_EVENT) {
+            bool unknown = result == ERR_OK && entries == 0 && depth > 0 && !conf_is_group(prefix);
+            return unknown ? conf_yaml_unknown_key(reader, prefix, map_line) : result;
+        }
+        char key[CONF_KEY_LEN];
+        size_t key_line = conf_yaml_event_line(reader);
+        result = conf_yaml_read_key(reader, prefix, key);
+        if (result == ERR_OK) {
+            result = conf_yaml_next_event(reader);
+        }
+        if (result == ERR_OK) {
+            result = conf_yaml_read_value(reader, key, key_line, depth);
+        }
+        if (result != ERR_OK) {
+            return result;
+        }
+    }
+}
+
+/* An empty document is a configuration of defaults. */
+static enum err conf_yaml_read_root(struct reader *reader) {
+    if (reader->event.type == YAML_MAPPING_START_EVENT) {
+        return conf_yaml_read_map(reader, "", 0);
+    }
+    if (reader->event.type == YAML_SCALAR_EVENT && reader->event.data.scalar.length == 0) {
+        return ERR_OK;
+    }
+    return conf_yaml_fault_here(reader, "the file must hold a map of settings");
+}
+
+static enum err conf_yaml_read_stream(struct reader *reader) {
+    size_t documents = 0;
+    for (;;) { /* two documents at most */
+        enum err result = conf_yaml_next_event(reader);
+        if (result != ERR_OK || reader->event.type == YAML_STREAM_END_EVENT) {
+            return result;
+        }
+        if (reader->event.type != YAML_DOCUMENT_START_EVENT) {
+            continue; /* the start of the stream, the end of the document */
+        }
+        if (documents++ > 0) {
+            return conf_yaml_fault_here(reader, "the file must hold one document");
+        }
+        result = conf_yaml_next_event(reader);
+        if (result == ERR_OK) {
+            result = conf_yaml_read_root(reader);
+        }
+        if (result != ERR_OK) {
+            return result;
+        }
+    }
+}
+
+static enum err conf_yaml_read_file(struct reader *reader) {
+    FILE *file = fopen(reader->path, "re");
+    if (file == NULL) {
+        return conf_fault(reader->loader, reader->path, "cannot be opened: %s", strerror(errno));
+    }
+    char chunk[4096];
+    size_t got;
+    while (reader->text.len <= FILE_LEN_MAX && (got = fread(chunk, 1, sizeof(chunk), file)) > 0) {
+        buffer_append(&reader->text, chunk, got);
+    }
+    enum err result = ERR_OK;
+    if (ferror(file)) {
+        result = conf_fault(reader->loader, reader->path, "cannot be read: %s", strerror(errno));
+    } else if (reader->text.failed) {
+        result = conf_no_memory(reader->loader);
+    } else if (reader->text.len > FILE_LEN_MAX) {
+        result = conf_fault(reader->loader, reader->path, "is longer than 1 MiB");
+    }
+    fclose(file);
+    return result;
+}
+
+/* Before anything is understood: a bracket that nobody closed makes nonsense of what follows. */
+static enum err conf_yaml_check_syntax(struct reader *reader) {
+    enum err result;
+    do { /* ends with the file */
+        result = conf_yaml_next_event(reader);
+    } while (result == ERR_OK && reader->event.type != YAML_STREAM_END_EVENT);
+    return result;
+}
+
+static enum err conf_yaml_parse(struct reader *reader, enum err (*read)(struct reader *reader)) {
+    const char *text = reader->text.data != NULL ? reader->text.data : "";
+    if (!yaml_parser_initialize(&reader->parser)) {
+        return conf_no_memory(reader->loader);
+    }
+    yaml_parser_set_input_string(&reader->parser, (const unsigned char *)text, reader->text.len);
+    enum err result = read(reader);
+    yaml_event_delete(&reader->event);
+    yaml_parser_delete(&reader->parser);
+    return result;
+}
+
+enum err conf_read_file(struct conf_loader *loader, const char *path) {
+    struct reader reader = {.loader = loader, .path = path};
+    buffer_init(&reader.text);
+    enum err result = conf_yaml_read_file(&reader);
+    if (result == ERR_OK) {
+        result = conf_yaml_parse(&reader, conf_yaml_check_syntax);
+    }
+    if (result == ERR_OK) {
+        result = conf_yaml_parse(&reader, conf_yaml_read_stream);
+    }
+    buffer_fini(&reader.text);
+    return result;
+}

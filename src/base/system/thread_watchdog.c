@@ -1,0 +1,66 @@
+/* Owns the marks of all watched threads: a slot each, written by its thread alone. Must not know
+ * what the threads do. */
+#include "base/system/thread_watchdog.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include "base/system/clock.h"
+
+#define SLOTS_MAX 1024 /* threads beyond are not watched */
+
+static struct slot {
+    _Atomic(const char *) name; /* NULL: free, or its thread has ended */
+    _Atomic int64_t kicked_at_ms, stall_ms_max;
+} slots[SLOTS_MAX];
+
+static _Atomic size_t slot_count;
+static _Thread_local struct slot *own_slot;
+
+void thread_watchdog_register(const char *name, int64_t still_ms_max) {
+    size_t index = atomic_fetch_add(&slot_count, 1);
+    if (index >= SLOTS_MAX) {
+        return;
+    }
+    own_slot = &slots[index];
+    own_slot->stall_ms_max = still_ms_max;
+    own_slot->kicked_at_ms = clock_ms();
+    own_slot->name = name; /* last: from here on it is looked at */
+}
+
+void thread_watchdog_kick(void) {
+    if (own_slot != NULL) {
+        atomic_store_explicit(&own_slot->kicked_at_ms, clock_ms(), memory_order_relaxed);
+    }
+}
+
+void thread_watchdog_unregister(void) {
+    if (own_slot != NULL) {
+        own_slot->name = NULL;
+        own_slot = NULL;
+    }
+}
+
+const char *thread_watchdog_stalled(int64_t *still_ms) {
+    size_t count = atomic_load(&slot_count);
+    int64_t now_ms = clock_ms();
+    for (size_t i = 0; i < count && i < SLOTS_MAX; i++) {
+        const char *name = slots[i].name;
+        *still_ms = now_ms - slots[i].kicked_at_ms;
+        if (name != NULL && *still_ms > slots[i].stall_ms_max) {
+            return name;
+        }
+    }
+    return NULL;
+}
+
+int64_t thread_watchdog_idle_ms(const char *name) {
+    size_t count = atomic_load(&slot_count);
+    for (size_t i = 0; i < count && i < SLOTS_MAX; i++) {
+        const char *of = slots[i].name;
+        if (of != NULL && strcmp(of, name) == 0) {
+            return clock_ms() - slots[i].kicked_at_ms;
+        }
+    }
+    return 0;
+}

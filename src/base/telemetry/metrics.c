@@ -1,0 +1,90 @@
+/* Owns the process-wide counters and histograms. Any thread. Must not know how they are shown. */
+#include "base/telemetry/metrics.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+
+/* Threads count in different cache lines: the busiest counters change with every message. */
+#define SHARDS 8
+
+static struct {
+    _Alignas(64) _Atomic int64_t values[METRIC_COUNT];
+    _Atomic int64_t buckets[HISTOGRAM_COUNT][HISTOGRAM_BUCKETS];
+    _Atomic int64_t sums_us[HISTOGRAM_COUNT];
+} shards[SHARDS];
+
+static _Atomic unsigned thread_count;
+static _Thread_local unsigned own_shard = SHARDS; /* not chosen yet */
+
+#define METRIC_ROW(symbol, name, labels, help) [symbol] = {name, labels, help},
+static const struct metric_description metrics[] = {METRICS_TABLE(METRIC_ROW)};
+static const struct metric_description histograms[] = {METRICS_HISTOGRAMS(METRIC_ROW)};
+#undef METRIC_ROW
+
+const int64_t histogram_bounds_us[HISTOGRAM_BUCKETS - 1] = {
+    100,   250,    500,    1000,   2500,    5000,    10000,    25000,
+    50000, 100000, 250000, 500000, 1000000, 2500000, 10000000, 30000000};
+
+static unsigned metrics_shard_of_thread(void) {
+    if (own_shard == SHARDS) {
+        own_shard = atomic_fetch_add(&thread_count, 1) % SHARDS;
+    }
+    return own_shard;
+}
+
+void metric_add(enum metric metric, int64_t amount) {
+    assert(metric < METRIC_COUNT);
+    atomic_fetch_add_explicit(&shards[metrics_shard_of_thread()].values[metric], amount,
+                              memory_order_relaxed);
+}
+
+int64_t metric_get(enum metric metric) {
+    assert(metric < METRIC_COUNT);
+    int64_t sum = 0;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        sum += atomic_load_explicit(&shards[i].values[metric], memory_order_relaxed);
+    }
+    return sum;
+}
+
+const struct metric_description *metric_describe(enum metric metric) {
+    assert(metric < METRIC_COUNT);
+    return &metrics[metric];
+}
+
+/* ---- histograms ------------------------------------------------------------------------------ */
+
+static size_t metrics_bucket_of(int64_t us) {
+    size_t bucket = 0;
+    while (bucket < HISTOGRAM_BUCKETS - 1 && us > histogram_bounds_us[bucket]) {
+        bucket++;
+    }
+    return bucket;
+}
+
+void histogram_add(enum histogram histogram, int64_t us, int64_t count) {
+    assert(histogram < HISTOGRAM_COUNT);
+    unsigned shard = metrics_shard_of_thread();
+    us = us > 0 ? us : 0;
+    atomic_fetch_add_explicit(&shards[shard].buckets[histogram][metrics_bucket_of(us)], count,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&shards[shard].sums_us[histogram], us * count, memory_order_relaxed);
+}
+
+void histogram_get(enum histogram histogram, struct histogram_values *out) {
+    assert(histogram < HISTOGRAM_COUNT);
+    *out = (struct histogram_values){0};
+    for (unsigned shard = 0; shard < SHARDS; shard++) {
+        for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+            out->counts[i] +=
+                atomic_load_explicit(&shards[shard].buckets[histogram][i], memory_order_relaxed);
+        }
+        out->sum_us +=
+            atomic_load_explicit(&shards[shard].sums_us[histogram], memory_order_relaxed);
+    }
+}
+
+const struct metric_description *histogram_describe(enum histogram histogram) {
+    assert(histogram < HISTOGRAM_COUNT);
+    return &histograms[histogram];
+}

@@ -1,0 +1,335 @@
+/* The agent's thread: a loop over its queue, the wake-up channel and a table of periodic work. What
+ * each piece does is in membership.c, reconcile.c and releases.c; claim.c runs on other threads. */
+#include "cluster/membership/agent.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
+#include "base/system/thread_watchdog.h"
+#include "base/text.h"
+#include "agent_internal.h"
+#include "redis_watch.h"
+
+#define AGENT_TASKS_PER_TURN_MAX 1000
+#define AGENT_WAKE_RETRY_MS      1000
+#define RELEASE_BATCH_LEN        1000
+#define REDIS_WATCH_MS           10000
+
+static void agent_check_redis(struct agent *agent) {
+    if (node_lease_valid(agent->wiring.node)) {
+        redis_watch_step(agent->redis_watch, agent->wiring.store);
+    }
+}
+
+bool agent_redis_facts(struct agent *agent, struct redis_info *out) {
+    return redis_watch_facts(agent->redis_watch, out);
+}
+
+/* Periodic work while a member. Reconciling is also due when it is asked for. */
+static const struct {
+    const char *name;
+    int64_t period_ms;
+    void (*step)(struct agent *agent);
+} periodic[] = {
+    {"reconcile", 250, reconcile_step},      {"releases", 50, handover_step},
+    {"drain", 250, handover_drain_step},     {"redis", REDIS_WATCH_MS, agent_check_redis},
+    {"fleet", 10000, membership_fleet_step},
+};
+
+#define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
+
+struct agent *agent_create(const struct agent_wiring *wiring) {
+    struct agent *agent = calloc(1, sizeof(*agent));
+    if (!agent) {
+        return NULL;
+    }
+    agent->wiring = *wiring;
+    agent->unreleased_count = -1;
+    const struct conf *conf = wiring->conf;
+    /* Every client may have one release and one online note under way. */
+    agent->tasks = queue_create((size_t)conf->node_size * 2 + 1024);
+    agent->wake_subscriber = redis_create(wiring->redis_url, conf->redis_timeout_ms);
+    agent->wake_channel = store_wake_channel(conf->key_prefix, conf->node_name);
+    agent->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    agent->redis_watch = redis_watch_create();
+    agent->fleet_settings = fleet_settings_create(conf, wiring->store);
+    agent->applied_rev = -1;
+    if (!agent->tasks || !agent->wake_subscriber || !agent->wake_channel || agent->stop_fd < 0 ||
+        !agent->redis_watch || !agent->fleet_settings) {
+        agent_destroy(agent);
+        return NULL;
+    }
+    return agent;
+}
+
+void agent_task_free(struct agent_task *task) {
+    if (task) {
+        free(task->id);
+        free(task->message);
+        free(task);
+    }
+}
+
+void agent_destroy(struct agent *agent) {
+    if (!agent) {
+        return;
+    }
+    void *task;
+    while (agent->tasks && queue_pop(agent->tasks, &task, 0) == ERR_OK) {
+        agent_task_free(task);
+    }
+    handover_clear(agent);
+    redis_watch_destroy(agent->redis_watch);
+    fleet_settings_destroy(agent->fleet_settings);
+    queue_destroy(agent->tasks);
+    redis_destroy(agent->wake_subscriber);
+    free(agent->wake_channel);
+    if (agent->stop_fd >= 0) {
+        close(agent->stop_fd);
+    }
+    free(agent);
+}
+
+struct store_member agent_member(struct agent *agent, char incarnation[TEXT_ID_LEN]) {
+    node_incarnation(agent->wiring.node, incarnation);
+    return (struct store_member){node_name(agent->wiring.node), incarnation};
+}
+
+bool agent_may_continue(struct agent *agent) {
+    thread_watchdog_kick();
+    node_set_applied_rev(agent->wiring.node, agent->applied_rev);
+    return !atomic_load(&agent->stopping) && node_membership(agent->wiring.node) == NODE_MEMBER;
+}
+
+bool agent_redis_is_unusable(enum err result) {
+    return result == ERR_TIMEOUT || result == ERR_UNAVAILABLE || result == ERR_FENCED;
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+/* Reads every wake-up: this node's set changed. */
+static void agent_read_wakes(struct agent *agent) {
+    int64_t now_ms = clock_ms();
+    if (now_ms < agent->wake_retry_ms) {
+        return;
+    }
+    for (int i = 0; i < AGENT_TASKS_PER_TURN_MAX; i++) {
+        char *payload = NULL;
+        enum err result =
+            redis_next_message(agent->wake_subscriber, agent->wake_channel, 0, &payload);
+        if (result == ERR_UNAVAILABLE) {
+            /* Nothing depends on wake-ups: the periodic look finds the same a little later. */
+            agent->wake_retry_ms = now_ms + AGENT_WAKE_RETRY_MS;
+        }
+        if (result != ERR_OK) {
+            return;
+        }
+        agent->reconcile_now = true;
+        free(payload);
+    }
+}
+
+static void agent_read_tasks(struct agent *agent) {
+    void *task;
+    for (int i = 0; i < AGENT_TASKS_PER_TURN_MAX; i++) {
+        if (queue_pop(agent->tasks, &task, 0) != ERR_OK) {
+            return;
+        }
+        handover_take_task(agent, task);
+    }
+}
+
+static void agent_wait(struct agent *agent, int64_t until_ms) {
+    int64_t left_ms = until_ms - clock_ms();
+    if (left_ms <= 0) {
+        return;
+    }
+    struct pollfd fds[] = {{.fd = agent->stop_fd, .events = POLLIN},
+                           {.fd = queue_fd(agent->tasks), .events = POLLIN},
+                           {.fd = node_event_fd(agent->wiring.node), .events = POLLIN},
+                           {.fd = redis_fd(agent->wake_subscriber), .events = POLLIN}};
+    poll(fds, sizeof(fds) / sizeof(fds[0]), (int)left_ms);
+    if (fds[2].revents & POLLIN) {
+        node_clear_event(agent->wiring.node);
+    }
+}
+
+static bool agent_reconcile_is_due(struct agent *agent, size_t row) {
+    return periodic[row].step == reconcile_step && agent->reconcile_now &&
+           clock_ms() >= agent->reconcile_next_ms;
+}
+
+/* Runs what is due; returns when the next row is. */
+static int64_t agent_run_periodic(struct agent *agent, int64_t next_ms[PERIODIC_COUNT]) {
+    int64_t soonest_ms = INT64_MAX;
+    for (size_t i = 0; i < PERIODIC_COUNT; i++) {
+        if (clock_ms() >= next_ms[i] || agent_reconcile_is_due(agent, i)) {
+            periodic[i].step(agent);
+            next_ms[i] = clock_ms() + periodic[i].period_ms;
+        }
+        if (agent_reconcile_is_due(agent, i)) {
+            soonest_ms = 0;
+        }
+        if (next_ms[i] < soonest_ms) {
+            soonest_ms = next_ms[i];
+        }
+    }
+    return soonest_ms;
+}
+
+void *agent_run(void *argument) {
+    struct agent *agent = argument;
+    int64_t next_ms[PERIODIC_COUNT] = {0};
+    while (!atomic_load(&agent->stopping) && !atomic_load(&agent->fault)) {
+        thread_watchdog_kick();
+        node_set_applied_rev(agent->wiring.node, agent->applied_rev);
+        agent_read_tasks(agent);
+        agent_read_wakes(agent);
+        int64_t until_ms = clock_ms() + 50;
+        if (membership_step(agent)) {
+            until_ms = agent_run_periodic(agent, next_ms);
+        }
+        agent_wait(agent, until_ms);
+    }
+    return NULL;
+}
+
+void agent_stop(struct agent *agent) {
+    atomic_store(&agent->stopping, true);
+    (void)!write(agent->stop_fd, &(uint64_t){1}, sizeof(uint64_t));
+}
+
+const char *agent_fault(struct agent *agent) {
+    return atomic_load(&agent->fault);
+}
+
+void agent_fleet_trouble(struct agent *agent, char out[FLEET_TROUBLE_LEN]) {
+    fleet_settings_trouble(agent->fleet_settings, out);
+}
+
+bool agent_in_other_fleet(struct agent *agent) {
+    char trouble[FLEET_TROUBLE_LEN];
+    fleet_settings_trouble(agent->fleet_settings, trouble);
+    return trouble[0] != '\0';
+}
+
+/* ---- leaving --------------------------------------------------------------------------------- */
+
+void agent_announce_leave(struct agent *agent) {
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    enum err ignored = incarnation[0] ? store_mark_leaving(agent->wiring.store, &member) : ERR_OK;
+    (void)ignored; /* Redis is away: then nobody assigns anything either */
+}
+
+static enum err agent_release_all(struct agent *agent, const struct store_member *member) {
+    struct store_assignment *rows = NULL;
+    size_t n = 0, released = 0;
+    struct store_set set;
+    enum err result = store_list_assignments(agent->wiring.store, member, &rows, &n, &set);
+    struct store_release_item *items = result == ERR_OK ? calloc(n ? n : 1, sizeof(*items)) : NULL;
+    if (result == ERR_OK && !items) {
+        result = ERR_MEMORY;
+    }
+    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+        items[i] = (struct store_release_item){
+            .id = rows[i].id, .epoch = rows[i].epoch, .code = "node_stopped", .message = ""};
+    }
+    /* In parts, so that it can be seen how far it has come. */
+    for (size_t at = 0; result == ERR_OK && at < n; at += RELEASE_BATCH_LEN) {
+        size_t part = n - at < RELEASE_BATCH_LEN ? n - at : RELEASE_BATCH_LEN;
+        size_t moved = 0;
+        agent->unreleased_count = (int64_t)(n - at);
+        result = store_release(agent->wiring.store, member, items + at, part, &moved);
+        released += moved;
+    }
+    if (result == ERR_OK) {
+        agent->unreleased_count = 0;
+        log_event(LOG_INFO, "clients_released", KI("clients", released),
+                  KS("result", err_name(result)));
+    }
+    free(items);
+    store_assignments_free(rows, n);
+    return result;
+}
+
+int64_t agent_unreleased_count(struct agent *agent) {
+    return agent->unreleased_count;
+}
+
+enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    int64_t deadline_ms = clock_ms() + timeout_ms;
+    if (incarnation[0] == '\0') {
+        return ERR_OK; /* never joined */
+    }
+    for (;;) {
+        enum err result = agent_release_all(agent, &member);
+        if (result == ERR_OK) {
+            result = store_leave(agent->wiring.store, &member);
+        }
+        if (result == ERR_OK) {
+            node_set_outside(agent->wiring.node); /* no beat is to be told that it is unknown */
+        }
+        /* Fenced: the others have taken, or will take, everything. */
+        if (result == ERR_OK || result == ERR_FENCED || clock_ms() >= deadline_ms) {
+            return result == ERR_FENCED ? ERR_OK : result;
+        }
+        clock_sleep_ms(200);
+    }
+}
+
+/* ---- what other threads tell ----------------------------------------------------------------- */
+
+static enum err agent_push_task(struct agent *agent, enum agent_task_kind kind, const char *id,
+                                int64_t epoch, const struct workers_release *release) {
+    struct agent_task *task = calloc(1, sizeof(*task));
+    if (!task) {
+        return ERR_MEMORY;
+    }
+    task->kind = kind;
+    task->id = text_dup(id);
+    task->epoch = epoch;
+    if (release) {
+        task->delay_ms = release->delay_ms;
+        task->cooldown_ms_max = release->cooldown_ms_max;
+        task->error = release->error;
+        task->message = text_dup(release->message);
+    }
+    enum err result = task->id ? queue_push(agent->tasks, task) : ERR_MEMORY;
+    if (result != ERR_OK) {
+        agent_task_free(task);
+    }
+    return result;
+}
+
+void agent_on_release_wanted(void *context, const struct workers_release *release) {
+    if (agent_push_task(context, AGENT_TASK_RELEASE, release->id, release->epoch, release) !=
+        ERR_OK) {
+        /* The reconciliation finds clients that still wait for their release. */
+        log_event(LOG_ERROR, "release_not_queued", KS("client", release->id));
+    }
+}
+
+void agent_on_client_stable(void *context, const char *id) {
+    /* Losing this note costs nothing but an old error, or a next rest longer than it had to be. */
+    enum err ignored = agent_push_task(context, AGENT_TASK_STABLE, id, 0, NULL);
+    (void)ignored;
+}
+
+enum err agent_hand_over(struct agent *agent, const char *id) {
+    struct client_status status;
+    enum err result = workers_status(agent->wiring.workers, id, &status);
+    if (result != ERR_OK) {
+        return result;
+    }
+    int64_t epoch = status.epoch;
+    client_status_fini(&status);
+    return agent_push_task(agent, AGENT_TASK_HAND_OVER, id, epoch, NULL);
+}

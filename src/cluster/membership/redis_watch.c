@@ -1,0 +1,106 @@
+/* Owns what the fleet's Redis last said of itself, and the log lines about it: one at the join and
+ * when it is another server by now, one when a warning begins to hold. Written by the agent's
+ * thread, read by any. */
+#include "redis_watch.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/telemetry/log.h"
+
+struct redis_watch {
+    bool info_refused;                /* the agent only, as the next line */
+    bool warned[REDIS_WARNING_COUNT]; /* and it still holds */
+
+    pthread_mutex_t lock; /* guards all below */
+    bool facts_known;
+    struct redis_info facts;
+};
+
+static const char *const REDIS_WARNING_EVENTS[REDIS_WARNING_COUNT] = {
+    [REDIS_WARNING_EVICTION] = "redis_evicts",
+    [REDIS_WARNING_NEARLY_FULL] = "redis_nearly_full",
+    [REDIS_WARNING_SAVE_FAILED] = "redis_save_failed",
+};
+
+struct redis_watch *redis_watch_create(void) {
+    struct redis_watch *watch = calloc(1, sizeof *watch);
+    if (watch) {
+        pthread_mutex_init(&watch->lock, NULL);
+    }
+    return watch;
+}
+
+void redis_watch_destroy(struct redis_watch *watch) {
+    if (watch) {
+        pthread_mutex_destroy(&watch->lock);
+        free(watch);
+    }
+}
+
+static void redis_watch_log_server(const struct redis_info *info) {
+    char memory[64];
+    redis_info_format_memory(info->used_bytes, info->max_bytes, memory, sizeof memory);
+    log_event(LOG_INFO, "redis_server", KS("server", info->server), KS("version", info->version),
+              KS("role", info->role), KI("replicas", info->replicas), KS("memory", memory),
+              KS("eviction", info->policy), KS("append_only", info->append_only ? "yes" : "no"));
+}
+
+static void redis_watch_log_warnings(struct redis_watch *watch, const struct redis_info *info) {
+    for (enum redis_warning i = 0; i < REDIS_WARNING_COUNT; i++) {
+        char text[REDIS_WARNING_LEN];
+        bool holds = redis_info_warn(info, i, text);
+        if (holds && !watch->warned[i]) {
+            log_event(LOG_WARN, REDIS_WARNING_EVENTS[i], KS("detail", text));
+        }
+        watch->warned[i] = holds;
+    }
+}
+
+static bool redis_watch_server_differs(const struct redis_info *a, const struct redis_info *b) {
+    return strcmp(a->version, b->version) != 0 || strcmp(a->server, b->server) != 0 ||
+           strcmp(a->policy, b->policy) != 0 || a->append_only != b->append_only;
+}
+
+static void redis_watch_update(struct redis_watch *watch, const struct redis_info *info) {
+    pthread_mutex_lock(&watch->lock);
+    bool other = !watch->facts_known || redis_watch_server_differs(info, &watch->facts);
+    watch->facts = *info;
+    watch->facts_known = true;
+    pthread_mutex_unlock(&watch->lock);
+    if (other) {
+        redis_watch_log_server(info);
+    }
+    redis_watch_log_warnings(watch, info);
+    watch->info_refused = false;
+}
+
+static void redis_watch_mark_refused(struct redis_watch *watch, struct store *store) {
+    if (!watch->info_refused) {
+        char trouble[STORE_ERROR_LEN];
+        store_last_error(store, trouble);
+        log_event(LOG_INFO, "redis_server", KS("detail", trouble));
+    }
+    watch->info_refused = true;
+    pthread_mutex_lock(&watch->lock);
+    watch->facts_known = false;
+    pthread_mutex_unlock(&watch->lock);
+}
+
+void redis_watch_step(struct redis_watch *watch, struct store *store) {
+    struct redis_info info;
+    enum err err = store_redis_info(store, &info);
+    if (err == ERR_OK) {
+        redis_watch_update(watch, &info);
+    } else if (err == ERR_REFUSED) {
+        redis_watch_mark_refused(watch, store);
+    } /* else Redis is away, which the heartbeat tells */
+}
+
+bool redis_watch_facts(struct redis_watch *watch, struct redis_info *out) {
+    pthread_mutex_lock(&watch->lock);
+    bool known = watch->facts_known;
+    *out = watch->facts;
+    pthread_mutex_unlock(&watch->lock);
+    return known;
+}

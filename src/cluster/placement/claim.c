@@ -1,0 +1,43 @@
+/* POST /fleet/claim: what a leader of an older version asks. This node assigns the clients to
+ * itself, and its agent finds them like any others. */
+#include <stdlib.h>
+
+#include "cluster/membership/agent_internal.h"
+#include "mqtt/client_error.h"
+
+#define IDENTITY_DELAY_MS 10000
+
+static void claim_judge(struct agent *agent, const struct store_assign_item *item,
+                        enum store_assign_outcome outcome, struct agent_claim_result *answer) {
+    answer->claimed_count += outcome == STORE_ASSIGNED;
+    answer->full = answer->full || outcome == STORE_ASSIGN_FULL;
+    if (outcome == STORE_ASSIGN_IDENTITY) { /* which that leader leaves to the node */
+        enum err deferred =
+            store_set_cooldown(agent->wiring.store, item->id, IDENTITY_DELAY_MS,
+                               client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
+                               client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
+        (void)deferred; /* it will be found again */
+    }
+}
+
+enum err agent_claim(struct agent *agent, const struct store_assign_item *items, size_t n,
+                     struct agent_claim_result *answer) {
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    struct store_assign_result *results = calloc(n + 1, sizeof(*results));
+    size_t done = 0;
+    *answer = (struct agent_claim_result){0};
+    if (!results) {
+        return ERR_MEMORY;
+    }
+    enum err result = atomic_load(&agent->stopping)
+                          ? ERR_REFUSED
+                          : store_assign(agent->wiring.store, &member, items, n, results, &done);
+    for (size_t i = 0; i < done; i++) {
+        claim_judge(agent, &items[i], results[i].outcome, answer);
+    }
+    free(results);
+    answer->fenced = result == ERR_FENCED;
+    answer->draining = result == ERR_REFUSED || result == ERR_WRONG_STATE;
+    return answer->fenced || answer->draining ? ERR_OK : result;
+}

@@ -1,0 +1,393 @@
+/* Clients on their way out of this node:
+ *
+ *   host gives up --------------------------> [ releases ] --store_release_item--> waiting
+ *   operator, drain --workers_stop--> closed ------^
+ *
+ * A release that cannot be written stays in the list and is tried again. Agent thread. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
+#include "base/telemetry/metrics.h"
+#include "base/text.h"
+#include "cluster/membership/agent_internal.h"
+
+#define RELEASE_RETRY_MS       500
+#define HANDOVER_STOP_RETRY_MS 15000
+#define DRAIN_CLIENTS_MAX      500
+
+bool handover_is_pending(struct agent *agent, const char *id) {
+    struct handover *handover;
+    struct agent_task *release;
+    HASH_FIND_STR(agent->handovers, id, handover);
+    HASH_FIND_STR(agent->releases, id, release);
+    return handover != NULL || release != NULL;
+}
+
+static void handover_free(struct agent *agent, struct handover *handover) {
+    HASH_DEL(agent->handovers, handover);
+    free(handover->id);
+    free(handover->config);
+    free(handover->identity);
+    free(handover);
+}
+
+static void handover_drop_task(struct agent_task **tasks, struct agent_task *task) {
+    HASH_DEL(*tasks, task);
+    agent_task_free(task);
+}
+
+/* One task for each id, the newest epoch's: hosts ask again while Redis is away. */
+static void handover_keep_task(struct agent_task **tasks, struct agent_task *task) {
+    struct agent_task *known;
+    HASH_FIND_STR(*tasks, task->id, known);
+    if (known && known->epoch > task->epoch) {
+        agent_task_free(task);
+        return;
+    }
+    if (known) {
+        handover_drop_task(tasks, known);
+    }
+    HASH_ADD_KEYPTR(hh, *tasks, task->id, strlen(task->id), task);
+}
+
+void handover_clear(struct agent *agent) {
+    while (agent->releases) {
+        handover_drop_task(&agent->releases, agent->releases);
+    }
+    while (agent->stable) {
+        handover_drop_task(&agent->stable, agent->stable);
+    }
+    struct handover *handover, *next;
+    HASH_ITER(hh, agent->handovers, handover, next) {
+        handover_free(agent, handover);
+    }
+}
+
+/* ---- stopping before releasing --------------------------------------------------------------- */
+
+struct handover_stopped {
+    struct agent *agent;
+    int64_t epoch;
+    char id[];
+};
+
+/* On a host's thread: the client has closed. */
+static void handover_client_stopped(void *context) {
+    struct handover_stopped *note = context;
+    struct agent_task *task = calloc(1, sizeof(*task));
+    if (task) {
+        task->kind = AGENT_TASK_STOPPED;
+        task->epoch = note->epoch;
+        task->id = text_dup(note->id);
+    }
+    if (!task || !task->id || queue_push(note->agent->tasks, task) != ERR_OK) {
+        agent_task_free(task); /* asked again after HANDOVER_STOP_RETRY_MS */
+    }
+    free(note);
+}
+
+static void handover_stop_client(struct agent *agent, struct handover *handover) {
+    size_t len = strlen(handover->id);
+    struct handover_stopped *note = malloc(sizeof(*note) + len + 1);
+    handover->stop_asked_ms = clock_ms();
+    if (!note) {
+        return;
+    }
+    note->agent = agent;
+    note->epoch = handover->epoch;
+    memcpy(note->id, handover->id, len + 1);
+    if (workers_stop(agent->wiring.workers, handover->id, handover->epoch, handover->reason,
+                     handover_client_stopped, note) != ERR_OK) {
+        free(note);
+    }
+}
+
+/* Once it has closed nobody but Redis knows it; this is for the case that Redis does not either. */
+static void handover_remember_config(struct agent *agent, struct handover *handover) {
+    struct client_status status;
+    enum err known =
+        workers_config(agent->wiring.workers, handover->id, &handover->config, &handover->identity);
+    if (known == ERR_OK && workers_status(agent->wiring.workers, handover->id, &status) == ERR_OK) {
+        handover->version = status.version;
+        client_status_fini(&status);
+    }
+}
+
+static void handover_begin(struct agent *agent, const char *id, int64_t epoch, const char *reason,
+                           bool failed) {
+    if (handover_is_pending(agent, id)) {
+        return;
+    }
+    struct handover *handover = calloc(1, sizeof(*handover));
+    char *copy = text_dup(id);
+    if (!handover || !copy) {
+        free(handover);
+        free(copy);
+        return;
+    }
+    *handover =
+        (struct handover){.id = copy, .epoch = epoch, .reason = reason, .failed_here = failed};
+    HASH_ADD_KEYPTR(hh, agent->handovers, handover->id, strlen(handover->id), handover);
+    handover_remember_config(agent, handover);
+    handover_stop_client(agent, handover);
+}
+
+/* ---- tasks ----------------------------------------------------------------------------------- */
+
+/* A client that cannot be brought online stays when there is nobody else to try it; one in conflict
+ * goes to waiting all the same, where its rest is known to the whole fleet. */
+static bool handover_is_worth_releasing(struct agent *agent, const struct agent_task *task) {
+    return !node_is_alone(agent->wiring.node) || client_error_is_conflict(task->error);
+}
+
+static void handover_queue_release(struct agent *agent, struct agent_task *task) {
+    if (!handover_is_worth_releasing(agent, task) &&
+        workers_retry(agent->wiring.workers, task->id, task->epoch, task->delay_ms) == ERR_OK) {
+        agent_task_free(task);
+        return;
+    }
+    handover_keep_task(&agent->releases, task);
+}
+
+static void handover_queue_stopped(struct agent *agent, struct agent_task *task) {
+    struct handover *handover;
+    HASH_FIND_STR(agent->handovers, task->id, handover);
+    if (!handover || handover->epoch != task->epoch) {
+        agent_task_free(task);
+        return;
+    }
+    task->reason = handover->reason;
+    handover_keep_task(&agent->releases, task);
+}
+
+void handover_take_task(struct agent *agent, struct agent_task *task) {
+    switch (task->kind) {
+    case AGENT_TASK_RELEASE:
+        handover_queue_release(agent, task);
+        return;
+    case AGENT_TASK_STOPPED:
+        handover_queue_stopped(agent, task);
+        return;
+    case AGENT_TASK_STABLE:
+        handover_keep_task(&agent->stable, task);
+        return;
+    case AGENT_TASK_HAND_OVER:
+        handover_begin(agent, task->id, task->epoch, "operator", true);
+        agent_task_free(task);
+        return;
+    }
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static struct handover *handover_find(struct agent *agent, const struct agent_task *task) {
+    struct handover *handover;
+    HASH_FIND_STR(agent->handovers, task->id, handover);
+    return handover && handover->epoch == task->epoch ? handover : NULL;
+}
+
+static void handover_finish_release(struct agent *agent, struct agent_task *task) {
+    struct handover *handover = handover_find(agent, task);
+    if (handover) {
+        handover_free(agent, handover);
+    }
+    handover_drop_task(&agent->releases, task);
+}
+
+/* The first n are waiting now. Those that gave up by themselves are still listed here, and go. */
+static void handover_finish_releases(struct agent *agent, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        struct agent_task *task = agent->releases;
+        enum err ignored =
+            workers_stop(agent->wiring.workers, task->id, task->epoch, "released", NULL, NULL);
+        (void)ignored; /* the reconciliation stops it otherwise */
+        handover_finish_release(agent, task);
+    }
+}
+
+/* A client that has closed here and that Redis has lost: it is put back, and runs again. */
+static enum err handover_restore(struct agent *agent, const struct store_member *member,
+                                 const struct handover *handover) {
+    struct store_restore_result restored = {0};
+    size_t done = 0;
+    enum err result = store_restore(agent->wiring.store, member,
+                                    &(struct store_restore_item){.id = handover->id,
+                                                                 .epoch = handover->epoch,
+                                                                 .config = handover->config,
+                                                                 .identity = handover->identity,
+                                                                 .version = handover->version},
+                                    1, &restored, &done);
+    log_event(LOG_WARN, "leaving_restored", KS("client", handover->id),
+              KS("result", result != ERR_OK ? err_name(result)
+                           : restored.mine  ? "ok"
+                                            : "refused"));
+    return result;
+}
+
+static struct store_held handover_held_client(struct agent *agent, const struct agent_task *task) {
+    struct workers_client running = {.version = 0};
+    const struct handover *handover = handover_find(agent, task);
+    (void)workers_has_client(agent->wiring.workers, task->id, &running);
+    return (struct store_held){.id = task->id,
+                               .epoch = task->epoch,
+                               .version = handover ? handover->version : running.version};
+}
+
+/* Not all of the first n were this node's: they went already, belong to somebody else, or Redis
+ * lost them. What still runs here is judged by the reconciliation, what has closed is judged now.
+ */
+static enum err handover_resolve_unreleased(struct agent *agent, const struct store_member *member,
+                                            size_t n) {
+    struct store_held held[STORE_BATCH_MAX];
+    enum store_ownership_status evidence[STORE_BATCH_MAX];
+    size_t at = 0;
+    for (struct agent_task *task = agent->releases; at < n; task = task->hh.next) {
+        held[at++] = handover_held_client(agent, task);
+    }
+    enum err result = store_ownership_status(agent->wiring.store, member, held, n, evidence);
+    struct agent_task *task = agent->releases;
+    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+        struct agent_task *next = task->hh.next;
+        const struct handover *handover = handover_find(agent, task);
+        bool lost = evidence[i] == STORE_OWNERSHIP_NONE || evidence[i] == STORE_OWNERSHIP_OLDER;
+        if (lost && handover && handover->identity) {
+            result = handover_restore(agent, member, handover);
+        }
+        if (result == ERR_OK) {
+            handover_finish_release(agent, task);
+        }
+        task = next;
+    }
+    agent->reconcile_now = true;
+    return result;
+}
+
+static const char *handover_release_code(const struct agent_task *task) {
+    if (task->error != CLIENT_ERROR_NONE) {
+        return client_error_code(task->error);
+    }
+    return task->reason != NULL ? task->reason : "released";
+}
+
+static const char *handover_release_error_name(const struct agent_task *task) {
+    return task->error != CLIENT_ERROR_NONE ? client_error_name(task->error) : NULL;
+}
+
+static void handover_write_releases(struct agent *agent) {
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    struct store_release_item items[STORE_BATCH_MAX];
+    size_t n = 0, released = 0;
+    for (struct agent_task *task = agent->releases; task && n < STORE_BATCH_MAX;
+         task = task->hh.next) {
+        struct handover *handover = handover_find(agent, task);
+        items[n++] =
+            (struct store_release_item){.id = task->id,
+                                        .epoch = task->epoch,
+                                        .version = handover_held_client(agent, task).version,
+                                        .delay_ms = task->delay_ms,
+                                        .cooldown_ms_max = task->cooldown_ms_max,
+                                        .code = handover_release_code(task),
+                                        .message = task->message ? task->message : "",
+                                        .error = handover_release_error_name(task),
+                                        .failed = !handover || handover->failed_here};
+    }
+    enum err result = store_release(agent->wiring.store, &member, items, n, &released);
+    metric_add(METRIC_RELEASED, (int64_t)released);
+    if (result == ERR_OK && released == n) {
+        handover_finish_releases(agent, n);
+    } else if (result == ERR_OK) {
+        result = handover_resolve_unreleased(agent, &member, n);
+    }
+    if (result != ERR_OK) {
+        agent->release_next_ms = clock_ms() + RELEASE_RETRY_MS;
+    }
+}
+
+static void handover_write_stable(struct agent *agent) {
+    const char *ids[STORE_BATCH_MAX];
+    size_t n = 0;
+    char incarnation[TEXT_ID_LEN];
+    struct store_member member = agent_member(agent, incarnation);
+    for (struct agent_task *task = agent->stable; task && n < STORE_BATCH_MAX;
+         task = task->hh.next) {
+        ids[n++] = task->id;
+    }
+    enum err result = store_mark_stable(agent->wiring.store, &member, ids, n);
+    if (result != ERR_OK) {
+        agent->release_next_ms = clock_ms() + RELEASE_RETRY_MS;
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        handover_drop_task(&agent->stable, agent->stable);
+    }
+}
+
+void handover_step(struct agent *agent) {
+    if (clock_ms() < agent->release_next_ms) {
+        return;
+    }
+    for (int i = 0; i < 20 && agent->releases && clock_ms() >= agent->release_next_ms; i++) {
+        handover_write_releases(agent);
+    }
+    for (int i = 0; i < 20 && agent->stable && clock_ms() >= agent->release_next_ms; i++) {
+        handover_write_stable(agent);
+    }
+    struct handover *handover, *next;
+    HASH_ITER(hh, agent->handovers, handover, next) {
+        struct agent_task *closed;
+        HASH_FIND_STR(agent->releases, handover->id, closed);
+        if (!closed && clock_ms() - handover->stop_asked_ms > HANDOVER_STOP_RETRY_MS) {
+            handover_stop_client(agent, handover);
+        }
+    }
+}
+
+/* ---- drain ----------------------------------------------------------------------------------- */
+
+/* Room on the other nodes, beyond what is already on its way there. */
+static int64_t handover_room_elsewhere(struct agent *agent) {
+    struct store_node *nodes = NULL;
+    size_t n = 0;
+    int64_t room = 0;
+    struct store_counts counts;
+    if (store_nodes(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms, &nodes, &n, NULL) !=
+            ERR_OK ||
+        store_counts(agent->wiring.store, &counts) != ERR_OK) {
+        store_nodes_free(nodes, n);
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool other = strcmp(nodes[i].name, node_name(agent->wiring.node)) != 0;
+        if (other && nodes[i].heartbeat_valid && nodes[i].state == STORE_NODE_LIVE &&
+            nodes[i].size > nodes[i].clients) {
+            room += nodes[i].size - nodes[i].clients;
+        }
+    }
+    store_nodes_free(nodes, n);
+    return room - counts.waiting - (int64_t)HASH_COUNT(agent->handovers);
+}
+
+/* A draining node gives away what the others have room for; the rest goes on running here. */
+void handover_drain_step(struct agent *agent) {
+    if (!node_is_draining(agent->wiring.node) ||
+        HASH_COUNT(agent->handovers) >= DRAIN_CLIENTS_MAX ||
+        workers_count(agent->wiring.workers) == 0) {
+        return;
+    }
+    int64_t room = handover_room_elsewhere(agent);
+    struct workers_client *rows = NULL;
+    size_t n = 0;
+    if (room <= 0 || workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {
+        return;
+    }
+    for (size_t i = 0; i < n && room > 0 && HASH_COUNT(agent->handovers) < DRAIN_CLIENTS_MAX; i++) {
+        if (!handover_is_pending(agent, rows[i].id)) {
+            handover_begin(agent, rows[i].id, rows[i].epoch, "drained", false);
+            room--;
+        }
+    }
+    workers_list_free(rows, n);
+}

@@ -1,0 +1,67 @@
+/* Starting what this node owns, or giving it back when it cannot run here. Agent thread. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/telemetry/log.h"
+#include "mqtt/config/client_secrets.h"
+#include "cluster/membership/agent_internal.h"
+
+#define START_RELEASE_DELAY_MS 10000
+#define MESSAGE_LEN            CLIENT_SECRETS_FAULT_LEN
+
+static enum err agent_start_release(struct agent *agent, const struct store_member *member,
+                                    const struct start_request *order, enum client_error error,
+                                    const char *message) {
+    size_t released;
+    enum err result = store_release(agent->wiring.store, member,
+                                    &(struct store_release_item){.id = order->id,
+                                                                 .epoch = order->epoch,
+                                                                 .delay_ms = START_RELEASE_DELAY_MS,
+                                                                 .code = client_error_code(error),
+                                                                 .message = message,
+                                                                 .error = client_error_name(error),
+                                                                 .failed = true},
+                                    1, &released);
+    log_event(LOG_WARN, "client_given_back", KS("client", order->id),
+              KS("reason", client_error_code(error)), KS("detail", message),
+              KS("result", err_name(result)));
+    return result;
+}
+
+/* Why this node cannot run what it was given; NONE: it can, and the secrets are decrypted. */
+static enum client_error agent_start_find_fault(struct agent *agent, struct client_config *config,
+                                                char message[MESSAGE_LEN]) {
+    if (config->sink && strcmp(config->sink, "file") == 0 &&
+        agent->wiring.conf->sink_path[0] == '\0') {
+        snprintf(message, MESSAGE_LEN, "/sink: this node has no sink.path");
+        return CLIENT_ERROR_SINK_MISSING;
+    }
+    bool readable = client_secrets_open(config, agent->wiring.secrets, message) == ERR_OK;
+    return readable ? CLIENT_ERROR_NONE : CLIENT_ERROR_SECRET_UNREADABLE;
+}
+
+enum err agent_start(struct agent *agent, const struct store_member *member,
+                     const struct start_request *order) {
+    struct client_config *config = NULL;
+    struct client_faults faults;
+    char message[MESSAGE_LEN];
+    enum err read =
+        client_config_parse_text(order->config, order->config_len, order->id, &config, &faults);
+    if (read == ERR_MEMORY) {
+        return read; /* no fault of its own: it is tried again */
+    }
+    if (read != ERR_OK) {
+        snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer,
+                 faults.items[0].detail);
+        return agent_start_release(agent, member, order, CLIENT_ERROR_BAD_CONFIG, message);
+    }
+    enum client_error error = agent_start_find_fault(agent, config, message);
+    if (error != CLIENT_ERROR_NONE) {
+        client_config_destroy(config);
+        return agent_start_release(agent, member, order, error, message);
+    }
+    enum err result = workers_start(agent->wiring.workers, config, member->incarnation,
+                                    order->epoch, order->version);
+    /* Fenced meanwhile: what was assigned is reaped with everything else. */
+    return result == ERR_WRONG_STATE ? ERR_OK : result;
+}

@@ -1,0 +1,210 @@
+/* /livez and /readyz. Run on the MHD threads: nothing here may block or call Redis. */
+#include "http/api/api.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "base/system/thread_watchdog.h"
+#include "http/server/json.h"
+#include "sink/sink.h"
+
+void api_openapi(struct http_request *request, struct http_response *response) {
+    (void)request;
+    http_answer_text(response, 200, openapi_json);
+    if (response->status == 200) {
+        response->content_type = "application/json";
+    }
+}
+
+struct readiness {
+    json_t *checks;
+    json_t *notes;    /* what is shown besides: good to know, no reason to be not ready */
+    json_t *warnings; /* of them, what somebody should look at */
+    json_t *reason;   /* what the first failed check says; NULL: none failed */
+};
+
+/* Notes one check: "ok", or what is wrong. */
+static void health_add_check(struct readiness *readiness, const char *name, bool ok,
+                             const char *wrong) {
+    json_t *result = ok ? json_string("ok") : http_json_string(wrong);
+    if (!ok && readiness->reason == NULL) {
+        readiness->reason = json_incref(result);
+    }
+    json_object_set_new(readiness->checks, name, result);
+}
+
+/* Takes the sentence over: as one of the warnings, or as a note. */
+static void health_add_note(struct readiness *readiness, const char *name, bool warning,
+                            const char *text) {
+    json_object_set_new(warning ? readiness->warnings : readiness->notes, name,
+                        http_json_string(text));
+}
+
+static void health_print_notes(struct buffer *text, json_t *notes, const char *form) {
+    const char *name;
+    json_t *said;
+    json_object_foreach(notes, name, said) {
+        const char *sentence = json_string_value(said);
+        buffer_printf(text, form, name, sentence != NULL ? sentence : "out of memory");
+    }
+}
+
+/* As kubectl shows them: a line for each check, in order, and one for all. Takes the checks. */
+static void health_answer_verbose(struct http_response *response, const char *path,
+                                  struct readiness *readiness) {
+    const char *name;
+    json_t *result;
+    struct buffer text;
+    bool ready = readiness->reason == NULL;
+    buffer_init(&text);
+    json_object_foreach(readiness->checks, name, result) {
+        const char *said = json_string_value(result);
+        bool ok = said != NULL && strcmp(said, "ok") == 0;
+        buffer_printf(&text, "[%c]%s %s%s\n", ok ? '+' : '-', name,
+                      ok ? "" : "failed: ", said != NULL ? said : "out of memory");
+    }
+    health_print_notes(&text, readiness->notes, "[+]%s ok: %s\n");
+    health_print_notes(&text, readiness->warnings, "[!]%s warning: %s\n");
+    buffer_printf(&text, "%s check %s\n", path + 1, ready ? "passed" : "failed");
+    size_t len = text.len;
+    char *body = buffer_take(&text);
+    if (body != NULL) {
+        http_answer_bytes(response, ready ? 200 : 503, "text/plain; charset=utf-8", body, len);
+    } else {
+        http_answer_json(response, 500, NULL);
+    }
+    json_decref(readiness->reason);
+    json_decref(readiness->checks);
+    json_decref(readiness->notes);
+    json_decref(readiness->warnings);
+}
+
+static bool health_is_verbose(const struct http_request *request) {
+    return http_query_get(&request->query, "verbose") != NULL;
+}
+
+/* Does every thread that the node cannot do without make progress? */
+static void health_check_threads(struct readiness *readiness) {
+    int64_t still_ms = 0;
+    const char *name = thread_watchdog_stalled(&still_ms);
+    char wrong[96] = "";
+    if (name != NULL) {
+        snprintf(wrong, sizeof(wrong), "thread %s has stood still for %lld ms", name,
+                 (long long)still_ms);
+    }
+    health_add_check(readiness, "threads", name == NULL, wrong);
+}
+
+void api_livez(struct http_request *request, struct http_response *response) {
+    struct readiness readiness = {.checks = json_object()};
+    health_check_threads(&readiness);
+    if (health_is_verbose(request)) {
+        health_answer_verbose(response, request->path, &readiness);
+        return;
+    }
+    bool alive = readiness.reason == NULL;
+    json_t *reason = readiness.reason; /* left out while all is well */
+    http_answer_json(
+        response, alive ? 200 : 503,
+        json_pack("{s:s, s:o*}", "status", alive ? "ok" : "hanging", "reason", reason));
+    json_decref(readiness.checks);
+}
+
+static void health_check_membership(const struct http_context *context,
+                                    struct readiness *readiness) {
+    const char *fault = agent_fault(context->agent);
+    enum node_membership membership = node_membership(context->node);
+    char trouble[FLEET_TROUBLE_LEN];
+    agent_fleet_trouble(context->agent, trouble);
+    health_add_check(readiness, "membership",
+                     membership == NODE_MEMBER && fault == NULL && trouble[0] == '\0',
+                     trouble[0] != '\0' ? trouble
+                     : fault != NULL    ? fault
+                                        : node_membership_name(membership));
+    health_add_check(readiness, "lease", node_lease_valid(context->node), "lapsed");
+    health_add_check(readiness, "placement", !node_is_draining(context->node), "draining");
+}
+
+/* By the last beat that Redis answered. */
+static void health_check_redis(const struct http_context *context, struct readiness *readiness) {
+    int64_t age_ms = node_heartbeat_age_ms(context->node);
+    int64_t age_ms_max = context->conf->heartbeat_ms + context->conf->heartbeat_ttl_ms;
+    char wrong[96 + STORE_ERROR_LEN], trouble[STORE_ERROR_LEN];
+    int len =
+        snprintf(wrong, sizeof(wrong), age_ms < 0 ? "never answered" : "last answered %lld ms ago",
+                 (long long)age_ms);
+    node_redis_trouble(context->node, trouble);
+    if (trouble[0] != '\0') {
+        snprintf(wrong + len, sizeof(wrong) - (size_t)len, "; %s", trouble);
+    }
+    health_add_check(readiness, "redis", age_ms >= 0 && age_ms <= age_ms_max, wrong);
+}
+
+static void health_add_server_notes(const struct redis_info *info, struct readiness *readiness) {
+    char text[160];
+    snprintf(text, sizeof(text), "%s %s, %s with %lld replica%s", info->server, info->version,
+             info->role, (long long)info->replicas, info->replicas == 1 ? "" : "s");
+    health_add_note(readiness, "redis.server", false, text);
+    snprintf(text, sizeof(text), "the append-only file is %s", info->append_only ? "on" : "off");
+    health_add_note(readiness, "redis.persistence", false, text);
+    health_add_note(readiness, "redis.eviction", false, info->policy);
+    redis_info_format_memory(info->used_bytes, info->max_bytes, text, sizeof(text));
+    health_add_note(readiness, "redis.memory", false, text);
+}
+
+/* A warning takes the place of the note about the same. */
+static void health_add_redis_notes(const struct http_context *context,
+                                   struct readiness *readiness) {
+    static const char *const NAMES[REDIS_WARNING_COUNT] = {
+        [REDIS_WARNING_EVICTION] = "redis.eviction",
+        [REDIS_WARNING_NEARLY_FULL] = "redis.memory",
+        [REDIS_WARNING_SAVE_FAILED] = "redis.persistence",
+    };
+    struct redis_info info;
+    if (!agent_redis_facts(context->agent, &info)) {
+        health_add_note(readiness, "redis.server", false,
+                        "not known: INFO was not answered (docs/redis.md)");
+        return;
+    }
+    health_add_server_notes(&info, readiness);
+    for (enum redis_warning i = 0; i < REDIS_WARNING_COUNT; i++) {
+        char text[REDIS_WARNING_LEN];
+        if (redis_info_warn(&info, i, text)) {
+            json_object_del(readiness->notes, NAMES[i]);
+            health_add_note(readiness, NAMES[i], true, text);
+        }
+    }
+}
+
+static void health_check_sinks(const struct http_context *context, struct readiness *readiness) {
+    for (size_t i = 0; context->sinks[i] != NULL; i++) {
+        struct sink_status status;
+        char name[64];
+        sink_status(context->sinks[i], &status);
+        snprintf(name, sizeof(name), "sink.%s", status.type);
+        health_add_check(readiness, name, !status.failing, status.error);
+    }
+}
+
+void api_readyz(struct http_request *request, struct http_response *response) {
+    const struct http_context *context = &request->api->context;
+    struct readiness readiness = {
+        .checks = json_object(), .notes = json_object(), .warnings = json_object()};
+    health_add_check(&readiness, "running", atomic_load(&request->api->stop_stage) == HTTP_RUNNING,
+                     "stopping");
+    health_check_threads(&readiness);
+    health_check_membership(context, &readiness);
+    health_check_redis(context, &readiness);
+    health_check_sinks(context, &readiness);
+    health_add_redis_notes(context, &readiness);
+    if (health_is_verbose(request)) {
+        health_answer_verbose(response, request->path, &readiness);
+        return;
+    }
+    bool ready = readiness.reason == NULL;
+    json_decref(readiness.notes);
+    http_answer_json(response, ready ? 200 : 503,
+                     json_pack("{s:s, s:o, s:o, s:o}", "status", ready ? "ok" : "not ready",
+                               "reason", ready ? json_null() : readiness.reason, "checks",
+                               readiness.checks, "warnings", readiness.warnings));
+}

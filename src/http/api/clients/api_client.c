@@ -1,0 +1,427 @@
+/* /api/v1/clients/{id}: one client and what can be done with it, publishing excepted. Runs on the
+ * handlers' threads. */
+#include "http/api/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "base/system/json_memory.h"
+#include "base/system/out_of_memory.h"
+#include "http/api/clients/client_waits.h"
+#include "http/server/json.h"
+#include "http/server/problem.h"
+#include "http/api/routes.h"
+#include "mqtt/config/client_secrets.h"
+
+#define WRITE_RETRY_MS_MAX 5000 /* of a write without a condition that others get between */
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* False: answered. */
+static bool api_client_read_row(const struct http_request *request, struct store_client *row,
+                                struct http_response *response) {
+    *row = (struct store_client){0};
+    enum err result = store_get(request->api->context.store, request->parameter, row);
+    if (result == ERR_NOT_FOUND) {
+        http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
+    } else if (result != ERR_OK) {
+        http_problem_store(response, result);
+    }
+    return result == ERR_OK;
+}
+
+static void api_client_answer_with_status(struct http_request *request,
+                                          struct http_response *response,
+                                          struct peer_proxy_rows *rows, void *context) {
+    const struct store_client *row = &rows->rows[0];
+    (void)context;
+    http_answer_json(response, 200, client_view_render(request->api, row, rows->statuses[0]));
+    rows->statuses[0] = NULL;
+    http_answer_header(response, "ETag", "\"%lld\"", (long long)row->version);
+}
+
+/* Takes over what is in the row. */
+static void api_client_answer_row(struct http_request *request, struct store_client *row,
+                                  struct http_response *response) {
+    peer_proxy_status(request, response, row, api_client_answer_with_status);
+}
+
+void api_client_get(struct http_request *request, struct http_response *response) {
+    struct store_client row;
+    if (api_client_read_row(request, &row, response)) {
+        api_client_answer_row(request, &row, response);
+    }
+    store_client_fini(&row);
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+/* The version that If-Match asks for, 0: any. False: answered. */
+static bool api_client_expected_version(const struct http_request *request, int64_t *version,
+                                        struct http_response *response) {
+    *version = 0;
+    if (request->if_match == NULL || http_etag_parse(request->if_match, version) == ERR_OK) {
+        return true;
+    }
+    http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the client");
+    return false;
+}
+
+static void api_client_answer_version_mismatch(const struct http_request *request,
+                                               struct http_response *response) {
+    http_problem(response, PROBLEM_VERSION, "client %s has another version by now: read it again",
+                 request->parameter);
+}
+
+static void api_client_row_destroy(void *row) {
+    store_client_fini(row);
+    free(row);
+}
+
+/* After a wait, what has become of what was written. context: the row. */
+static void api_client_answer_awaited(struct http_request *request, struct http_response *response,
+                                      void *context) {
+    struct store_client *row = context;
+    struct store_client now = {0};
+    bool read = request->wait_ms > 0 &&
+                store_get(request->api->context.store, request->parameter, &now) == ERR_OK;
+    api_client_answer_row(request, read ? &now : row, response);
+    store_client_fini(&now);
+}
+
+/* Takes over what is in the row. */
+static void api_client_answer_written(struct http_request *request, struct store_client *row,
+                                      struct http_response *response) {
+    const char *id = request->parameter;
+    struct store_client *written = malloc(sizeof *written);
+    if (!written) {
+        http_problem_memory(response);
+        return;
+    }
+    *written = *row;
+    *row = (struct store_client){0};
+    client_waits_begin(request, response,
+                       &(struct client_wait_plan){.ids = &id,
+                                                  .n = 1,
+                                                  .version = written->version,
+                                                  .then = api_client_answer_awaited,
+                                                  .context = written,
+                                                  .free_context = api_client_row_destroy});
+}
+
+/* One write of `text` over the version in row. True: done, or answered; false: read it again. */
+static bool api_client_write_row(struct http_request *request, struct store_client *row,
+                                 const struct client_input *input, int64_t expected,
+                                 struct http_response *response) {
+    char *other_id = NULL;
+    int64_t version = 0;
+    enum err result = store_update(request->api->context.store, request->parameter, row->version,
+                                   input->text, input->identity, &version, &other_id);
+    bool again = false;
+    if (result == ERR_OK) {
+        char *text = strdup(input->text);
+        if (text != NULL) {
+            free(row->config);
+            row->config = text;
+            row->config_len = strlen(text);
+        }
+        row->version = version;
+        api_client_answer_written(request, row, response);
+    } else if (result == ERR_NOT_FOUND) {
+        http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
+    } else if (result == ERR_EXISTS) {
+        http_problem(response, PROBLEM_IDENTITY,
+                     "client_id %.128s at this broker belongs to client %.256s",
+                     input->config->client_id, other_id != NULL ? other_id : "?");
+    } else if (result == ERR_VERSION && expected != 0) {
+        api_client_answer_version_mismatch(request, response);
+    } else if (result == ERR_VERSION) {
+        again = true;
+    } else {
+        http_problem_store(response, result);
+    }
+    free(other_id);
+    return !again;
+}
+
+/* Who sets no condition is not told of one: it is read and written again, behind what others ask of
+ * the workers. Each failure is a success of somebody else. */
+static void api_client_retry_write(struct http_request *request, struct http_response *response) {
+    int64_t now_ms = clock_ms();
+    request->give_up_at_ms =
+        request->give_up_at_ms != 0 ? request->give_up_at_ms : now_ms + WRITE_RETRY_MS_MAX;
+    if (now_ms < request->give_up_at_ms) {
+        request->next_step = request->route->handler;
+        return;
+    }
+    http_problem(response, PROBLEM_OVERLOAD,
+                 "client %s is written by others all the time; nothing was written",
+                 request->parameter);
+}
+
+/* Makes of a new document what is to be stored in place of the row: masked secrets and retired
+ * filters come from there. False: answered. */
+static bool api_client_prepare_update(const struct http_request *request,
+                                      const struct store_client *row, json_t *document,
+                                      struct client_input *input, struct http_response *response) {
+    struct client_faults faults;
+    json_t *stored = NULL;
+    enum err result =
+        json_parse(&stored, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (document == NULL || result == ERR_MEMORY) { /* of an update that keeps what is stored */
+        json_decref(stored);
+        http_problem_memory(response);
+        return false;
+    }
+    if (json_is_object(stored)) {
+        client_config_keep_secrets(document, stored);
+        json_t *desired = json_object_get(stored, "desired");
+        if (desired != NULL && json_object_get(document, "desired") == NULL) {
+            json_object_set(document, "desired", desired); /* a paused client stays so */
+        }
+    }
+    json_decref(stored);
+    result = client_input_check(request->api, document, CLIENT_FROM_API, request->parameter, false,
+                                input, &faults);
+    if (result == ERR_ARGUMENT) {
+        http_problem_faults(response, &faults);
+        return false;
+    }
+    struct client_config *before = NULL;
+    enum err read = result == ERR_OK ? client_config_parse_text(row->config, row->config_len,
+                                                                row->id, &before, &faults)
+                                     : result;
+    if (read == ERR_MEMORY) {
+        result = read;
+    } else if (read == ERR_OK) {
+        free(input->text);
+        input->text = NULL;
+        result = client_config_retire(document, input->config, before);
+        input->text = result == ERR_OK ? client_config_canonical(document) : NULL;
+        /* Also of what must not be lost without a word, as `desired` above. */
+        result = input->text != NULL && !out_of_memory_seen() ? ERR_OK : ERR_MEMORY;
+    }
+    client_config_destroy(before);
+    if (result != ERR_OK) {
+        http_problem_error(response, result);
+    }
+    return result == ERR_OK;
+}
+
+/* True: done, or answered; false: somebody wrote in between, and no version was expected. */
+static bool api_client_try_put(struct http_request *request, const json_t *body, int64_t expected,
+                               struct http_response *response) {
+    struct store_client row;
+    struct client_input input = {0};
+    json_t *document = json_whole_copy(body);
+    bool done = true;
+    if (api_client_read_row(request, &row, response)) {
+        if (expected != 0 && row.version != expected) {
+            api_client_answer_version_mismatch(request, response);
+        } else if (api_client_prepare_update(request, &row, document, &input, response)) {
+            done = api_client_write_row(request, &row, &input, expected, response);
+        }
+    }
+    client_input_fini(&input);
+    json_decref(document);
+    store_client_fini(&row);
+    return done;
+}
+
+void api_client_put(struct http_request *request, struct http_response *response) {
+    int64_t expected;
+    json_t *body = NULL;
+    if (!api_client_expected_version(request, &expected, response) ||
+        !http_body_object(request, response, &body)) {
+        return;
+    }
+    if (!api_client_try_put(request, body, expected, response)) {
+        api_client_retry_write(request, response);
+    }
+    json_decref(body);
+}
+
+void api_client_delete(struct http_request *request, struct http_response *response) {
+    int64_t expected;
+    if (!api_client_expected_version(request, &expected, response)) {
+        return;
+    }
+    enum err result = store_delete(request->api->context.store, request->parameter, expected);
+    if (result == ERR_OK) {
+        http_answer_empty(response, 204);
+    } else if (result == ERR_NOT_FOUND) {
+        http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
+    } else if (result == ERR_VERSION) {
+        api_client_answer_version_mismatch(request, response);
+    } else {
+        http_problem_store(response, result);
+    }
+}
+
+/* ---- pause and resume ------------------------------------------------------------------------ */
+
+/* The stored configuration with another desired state. False: answered. */
+static bool api_client_prepare_desired(const struct http_api *api, const struct store_client *row,
+                                       enum client_desired desired, struct client_input *input,
+                                       struct http_response *response) {
+    struct client_faults faults;
+    json_t *document = NULL;
+    *input = (struct client_input){0};
+    enum err result =
+        client_config_parse_text(row->config, row->config_len, row->id, &input->config, &faults);
+    if (result == ERR_ARGUMENT) {
+        http_problem(response, PROBLEM_STATE, "what is stored under %s is no configuration: %s",
+                     row->id, faults.items[0].detail);
+        return false;
+    }
+    if (result == ERR_OK) {
+        result = json_parse(&document, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    }
+    if (result != ERR_OK) {
+        http_problem_error(response, result);
+        return false;
+    }
+    if (input->config->desired != desired) {
+        bool set = json_object_set_new(document, "desired",
+                                       json_string(client_desired_name(desired))) == 0;
+        /* What is encrypted with a key that is not here stays so. */
+        result = client_secrets_seal(document, row->id, api->context.secrets, NULL, NULL);
+        input->text = set && result != ERR_MEMORY ? client_config_canonical(document) : NULL;
+    } else {
+        input->text = strdup(row->config); /* so that it keeps its version */
+    }
+    input->identity = client_config_identity(input->config);
+    json_decref(document);
+    if (input->text == NULL || input->identity == NULL) {
+        http_problem_memory(response);
+        return false;
+    }
+    return true;
+}
+
+/* True: done, or answered; false: somebody wrote in between. */
+static bool api_client_try_set_desired(struct http_request *request, enum client_desired desired,
+                                       struct http_response *response) {
+    struct store_client row;
+    struct client_input input = {0};
+    bool done = true;
+    if (api_client_read_row(request, &row, response) &&
+        api_client_prepare_desired(request->api, &row, desired, &input, response)) {
+        done = api_client_write_row(request, &row, &input, 0, response);
+    }
+    client_input_fini(&input);
+    store_client_fini(&row);
+    return done;
+}
+
+static void api_client_set_desired(struct http_request *request, enum client_desired desired,
+                                   struct http_response *response) {
+    if (!api_client_try_set_desired(request, desired, response)) {
+        api_client_retry_write(request, response);
+    }
+}
+
+void api_client_pause(struct http_request *request, struct http_response *response) {
+    api_client_set_desired(request, DESIRED_PAUSED, response);
+}
+
+void api_client_resume(struct http_request *request, struct http_response *response) {
+    api_client_set_desired(request, DESIRED_RUNNING, response);
+}
+
+/* ---- what only the node that runs it can do ---------------------------------------------------
+ */
+
+static void api_client_answer_accepted(const char *id, const char *action,
+                                       struct http_response *response) {
+    http_answer_json(response, 202,
+                     json_pack("{s:o, s:s}", "id", http_json_string(id), "accepted", action));
+}
+
+/* One that was resumed is paused until its owner has heard of it, and connects then anyway. */
+static void api_client_answer_paused(const struct http_request *request, const char *action,
+                                     struct http_response *response) {
+    const char *id = request->parameter;
+    struct store_client row;
+    struct client_view view;
+    if (api_client_read_row(request, &row, response)) {
+        client_view_open(&view, &row, request->api->context.outlook);
+        bool resumed = view.config != NULL && view.config->desired == DESIRED_RUNNING;
+        client_view_close(&view);
+        if (resumed && strcmp(action, "restart") == 0) {
+            api_client_answer_accepted(id, action, response);
+        } else {
+            http_problem(response, PROBLEM_STATE,
+                         resumed ? "client %s was resumed just now and has not begun: try again"
+                                 : "client %s is paused: resume it first",
+                         id);
+            http_problem_member(response, "state", json_string("paused"));
+        }
+    }
+    store_client_fini(&row);
+}
+
+static void api_client_answer_action(struct http_request *request, const char *action,
+                                     enum err result, struct http_response *response) {
+    const char *id = request->parameter;
+    struct store_client row = {0};
+    switch (result) {
+    case ERR_OK:
+        api_client_answer_accepted(id, action, response);
+        break;
+    case ERR_NOT_FOUND:
+        if (peer_proxy_find_owner(request, id, &row, response)) {
+            peer_proxy_forward(request, row.owner.node, "POST", id, action, NULL, 0, 0, response);
+        }
+        break;
+    case ERR_WRONG_STATE:
+        api_client_answer_paused(request, action, response);
+        break;
+    default:
+        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(result));
+        break;
+    }
+    store_client_fini(&row);
+}
+
+void api_client_restart(struct http_request *request, struct http_response *response) {
+    struct workers *workers = request->api->context.workers;
+    api_client_answer_action(request, "restart",
+                             workers_restart(workers, request->parameter, "restarted by request"),
+                             response);
+}
+
+void api_client_release(struct http_request *request, struct http_response *response) {
+    struct agent *agent = request->api->context.agent;
+    api_client_answer_action(request, "release", agent_hand_over(agent, request->parameter),
+                             response);
+}
+
+static json_t *api_client_changes_json(const struct client_change *changes, size_t n) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:o}", "at",
+                                              http_json_time(changes[i].at_ms), "from",
+                                              client_state_shown(changes[i].from), "to",
+                                              client_state_shown(changes[i].to), "reason",
+                                              http_json_string(changes[i].reason)));
+    }
+    return json_pack("{s:o}", "events", list);
+}
+
+void api_client_events(struct http_request *request, struct http_response *response) {
+    const char *id = request->parameter;
+    struct client_change changes[CLIENT_CHANGES_MAX];
+    size_t n = 0;
+    if (workers_changes(request->api->context.workers, id, changes, &n) == ERR_OK) {
+        http_answer_json(response, 200, api_client_changes_json(changes, n));
+        return;
+    }
+    struct store_client row;
+    if (peer_proxy_find_owner(request, id, &row, response)) {
+        peer_proxy_forward(request, row.owner.node, "GET", id, "events", NULL, 0, 0, response);
+    } else if (row.id != NULL) { /* it is there, but runs nowhere now */
+        http_answer_json(response, 200, api_client_changes_json(changes, 0));
+    }
+    store_client_fini(&row);
+}

@@ -1,0 +1,190 @@
+/* POST /api/v1/clients:reencrypt: brings every client's secrets under the newest key. A job. Work
+ * per request is bounded in time; what was not looked at is left to the next cursor. Each client is
+ * written as a new version, under the version that was read, so that nothing written meanwhile is
+ * lost, and so that the node which runs it learns the new text. */
+#include "http/api/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "http/api/cursor.h"
+#include "http/api/job.h"
+#include "http/server/problem.h"
+#include "base/system/json_memory.h"
+#include "http/server/json.h"
+#include "mqtt/config/client_secrets.h"
+
+#define REENCRYPT_MS_MAX    5000
+#define SCAN_COUNT          200
+#define TRIES_MAX           3   /* of one client that others write at the same time */
+#define FAILURES_LISTED_MAX 100 /* listed; all are counted */
+
+struct reencryption {
+    const struct http_request *request;
+    struct http_cursor cursor;
+    json_int_t reencrypted, unchanged, failed;
+    json_t *failures;
+    enum err result; /* of the store */
+};
+
+static void reencrypt_note_failure(struct reencryption *work, const char *id, const char *detail) {
+    work->failed++;
+    if (json_array_size(work->failures) < FAILURES_LISTED_MAX) {
+        json_array_append_new(work->failures, json_pack("{s:o, s:o}", "id", http_json_string(id),
+                                                        "detail", http_json_string(detail)));
+    }
+}
+
+static enum err reencrypt_write_sealed(struct reencryption *work, const struct store_client *row,
+                                       json_t *document) {
+    struct client_config *config = NULL;
+    struct client_faults faults;
+    char *other_id = NULL;
+    int64_t version;
+    enum err result = client_config_parse(document, CLIENT_FROM_STORE, row->id, &config, &faults);
+    char *identity = result == ERR_OK ? client_config_identity(config) : NULL;
+    char *text = result == ERR_OK ? client_config_canonical(document) : NULL;
+    if (result == ERR_OK) {
+        result = identity != NULL && text != NULL
+                     ? store_update(work->request->api->context.store, row->id, row->version, text,
+                                    identity, &version, &other_id)
+                     : ERR_MEMORY;
+    }
+    client_config_destroy(config);
+    free(identity);
+    free(text);
+    free(other_id);
+    return result;
+}
+
+/* ERR_VERSION: somebody wrote in between. What is no JSON object holds no secret of ours. */
+static enum err reencrypt_row(struct reencryption *work, const struct store_client *row) {
+    struct client_faults faults = {.count = 0};
+    bool changed = false;
+    json_t *document = NULL;
+    enum err result =
+        json_parse(&document, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (result == ERR_MEMORY) {
+        return result;
+    }
+    result = json_is_object(document)
+                 ? client_secrets_seal(document, row->id, work->request->api->context.secrets,
+                                       &changed, &faults)
+                 : ERR_OK;
+    if (result == ERR_ARGUMENT && faults.count > 0) {
+        reencrypt_note_failure(work, row->id, faults.items[0].detail);
+        result = ERR_OK;
+    } else if (result == ERR_OK && changed) {
+        result = reencrypt_write_sealed(work, row, document);
+        work->reencrypted += result == ERR_OK;
+    } else if (result == ERR_OK) {
+        work->unchanged++;
+    }
+    json_decref(document);
+    return result;
+}
+
+/* Not ERR_OK: Redis is away. */
+static enum err reencrypt_row_with_retries(struct reencryption *work,
+                                           const struct store_client *row) {
+    enum err result = reencrypt_row(work, row);
+    for (int tries = 1; result == ERR_VERSION && tries < TRIES_MAX; tries++) {
+        struct store_client now = {0};
+        result = store_get(work->request->api->context.store, row->id, &now);
+        result = result == ERR_OK ? reencrypt_row(work, &now) : result;
+        store_client_fini(&now);
+    }
+    if (result == ERR_NOT_FOUND) {
+        return ERR_OK;
+    }
+    if (result == ERR_UNAVAILABLE || result == ERR_TIMEOUT) {
+        return result;
+    }
+    if (result != ERR_OK) {
+        reencrypt_note_failure(work, row->id, err_name(result));
+    }
+    return ERR_OK;
+}
+
+static enum err reencrypt_page(struct reencryption *work) {
+    struct http_cursor *cursor = &work->cursor;
+    enum store_client_state where = cursor->phase == CURSOR_OWNED ? STORE_OWNED : STORE_WAITING;
+    uint64_t scan = cursor->scan;
+    struct store_client *rows = NULL;
+    size_t n = 0;
+    enum err result =
+        store_page(work->request->api->context.store, where, &scan, SCAN_COUNT, &rows, &n, NULL);
+    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+        result = reencrypt_row_with_retries(work, &rows[i]);
+    }
+    store_clients_free(rows, n);
+    cursor->scan = scan;
+    if (scan == 0) {
+        cursor->phase = cursor->phase == CURSOR_WAITING ? CURSOR_OWNED : CURSOR_END;
+    }
+    return result;
+}
+
+static void reencrypt_answer_progress(const struct reencryption *work,
+                                      struct http_response *response) {
+    json_t *next = json_null();
+    if (work->cursor.phase != CURSOR_END) {
+        char text[HTTP_CURSOR_LEN];
+        http_cursor_format(&work->cursor, text);
+        next = json_string(text);
+    }
+    http_answer_json(response, 200,
+                     json_pack("{s:I, s:I, s:I, s:O, s:o}", "reencrypted", work->reencrypted,
+                               "unchanged", work->unchanged, "failed", work->failed, "failures",
+                               work->failures, "next_cursor", next));
+}
+
+static void reencrypt_job_free(void *data) {
+    struct reencryption *work = data;
+    json_decref(work->failures);
+    free(work);
+}
+
+static void reencrypt_job_run(const struct http_request *request, void *data) {
+    struct reencryption *work = data;
+    int64_t end_ms = clock_ms() + REENCRYPT_MS_MAX;
+    work->request = request;
+    while (work->result == ERR_OK && work->cursor.phase != CURSOR_END && clock_ms() < end_ms &&
+           atomic_load(&request->api->stop_stage) == HTTP_RUNNING) {
+        work->result = reencrypt_page(work);
+    }
+}
+
+static void reencrypt_job_answer(struct http_request *request, struct http_response *response,
+                                 void *data) {
+    const struct reencryption *work = data;
+    (void)request;
+    if (work->result == ERR_OK) {
+        reencrypt_answer_progress(work, response);
+    } else {
+        http_problem_store(response, work->result);
+    }
+}
+
+void api_clients_reencrypt(struct http_request *request, struct http_response *response) {
+    const char *cursor = http_query_get(&request->query, "cursor");
+    struct http_cursor from = {.phase = CURSOR_WAITING};
+    if (cursor != NULL && cursor[0] != '\0' && http_cursor_parse(cursor, &from) != ERR_OK) {
+        http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of this list");
+        return;
+    }
+    if (secret_box_key_count(request->api->context.secrets) == 0) {
+        http_problem(response, PROBLEM_STATE, "this node has no secrets.key_file");
+        return;
+    }
+    struct reencryption *work = calloc(1, sizeof *work);
+    if (!work) {
+        http_problem_memory(response);
+        return;
+    }
+    work->cursor = from;
+    work->failures = json_array();
+    http_job_start(
+        request, response,
+        &(struct http_job_plan){reencrypt_job_run, reencrypt_job_answer, work, reencrypt_job_free});
+}

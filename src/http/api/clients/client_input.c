@@ -1,0 +1,172 @@
+/* Owns the checks that a configuration must pass before it is stored. Runs on the handlers'
+ * threads. Must not know which route it came by. */
+#include "http/api/api.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/json_memory.h"
+#include "base/system/out_of_memory.h"
+#include "http/server/json.h"
+#include "http/server/problem.h"
+#include "mqtt/config/client_secrets.h"
+#include "mqtt/tls_check.h"
+#include "sink/sink.h"
+
+bool http_body_json(const struct http_request *request, struct http_response *response,
+                    json_t **out, bool *repaired) {
+    char detail[HTTP_JSON_DETAIL_LEN];
+    switch (http_json_parse(request->body.data, request->body.len, out, repaired, detail)) {
+    case ERR_OK:
+        return true;
+    case ERR_FULL:
+        http_problem(response, PROBLEM_TOO_LARGE, "the body has %s", detail);
+        return false;
+    case ERR_ARGUMENT:
+        http_problem(response, PROBLEM_BAD_JSON, "%s", detail);
+        return false;
+    default:
+        http_problem_memory(response);
+        return false;
+    }
+}
+
+void http_set_audit_subject(struct http_request *request, const json_t *document) {
+    size_t n = json_is_array(document) ? json_array_size(document) : 1;
+    size_t len = 0, room = sizeof(request->audit_subject);
+    if (n > 1) {
+        len = (size_t)snprintf(request->audit_subject, room, "%zu clients: ", n);
+    }
+    for (size_t i = 0; i < n && len + 1 < room; i++) {
+        const json_t *client = json_is_array(document) ? json_array_get(document, i) : document;
+        const json_t *id = json_object_get(client, "id");
+        id = id != NULL ? id : json_object_get(client, "client_id");
+        len += (size_t)snprintf(request->audit_subject + len, room - len, "%s%s", i > 0 ? " " : "",
+                                json_is_string(id) ? json_string_value(id) : "?");
+    }
+}
+
+bool http_body_object(const struct http_request *request, struct http_response *response,
+                      json_t **out) {
+    bool repaired;
+    if (!http_body_json(request, response, out, &repaired)) {
+        return false;
+    }
+    struct client_faults faults = {.count = 0};
+    if (!json_is_object(*out)) {
+        http_fault_add(&faults, "", "must be an object");
+    } else if (repaired) {
+        http_json_text_faults(*out, repaired, &faults);
+    }
+    if (faults.count > 0) {
+        http_problem_faults(response, &faults);
+        json_decref(*out);
+        *out = NULL;
+        return false;
+    }
+    return true;
+}
+
+static bool client_input_sink_is_configured(const struct http_api *api, const char *name) {
+    struct sink_status status;
+    for (size_t i = 0; api->context.sinks[i] != NULL; i++) {
+        sink_status(api->context.sinks[i], &status);
+        if (strcmp(status.type, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What depends on this node's settings rather than on the document alone. */
+static void client_input_check_node_settings(const struct http_api *api, const json_t *document,
+                                             const struct client_config *config,
+                                             struct client_faults *faults) {
+    const char *why = NULL;
+    for (size_t i = 0; i < config->url_count; i++) {
+        if (!address_policy_host(api->address_policy, config->urls[i].host, &why)) {
+            char place[sizeof("/urls/") + 20];
+            snprintf(place, sizeof(place), "/urls/%zu", i);
+            http_fault_add(faults, place, "must not be there: %s", why);
+        }
+    }
+    if (config->url_count == 0 && !address_policy_host(api->address_policy, config->host, &why)) {
+        const char *pointer = json_object_get(document, "url") != NULL ? "/url" : "/broker";
+        http_fault_add(faults, pointer, "must not be there: %s", why);
+    }
+    if (config->sink != NULL && !client_input_sink_is_configured(api, config->sink)) {
+        http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sink.path",
+                       config->sink);
+    }
+    client_secrets_check(config, api->context.conf, faults);
+    tls_check(config, api->context.conf, faults);
+}
+
+enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
+                            const char *id_hint, bool repaired, struct client_input *out,
+                            struct client_faults *faults) {
+    *out = (struct client_input){0};
+    faults->count = 0;
+    if (!json_is_object(document)) {
+        http_fault_add(faults, "", "must be an object");
+        return ERR_ARGUMENT;
+    }
+    enum err result = client_config_parse(document, source, id_hint, &out->config, faults);
+    if (result != ERR_OK && result != ERR_ARGUMENT) {
+        return result;
+    }
+    http_json_text_faults(document, repaired, faults);
+    if (faults->count == 0) {
+        client_input_check_node_settings(api, document, out->config, faults);
+    }
+    if (faults->count > 0) {
+        return ERR_ARGUMENT;
+    }
+    result = client_secrets_seal(document, out->config->id, api->context.secrets, NULL, faults);
+    if (result != ERR_OK) {
+        return result;
+    }
+    out->text = client_config_canonical(document);
+    out->identity = client_config_identity(out->config);
+    /* A text that may have a hole is not stored. */
+    bool whole = out->text != NULL && out->identity != NULL && !out_of_memory_seen();
+    return whole ? ERR_OK : ERR_MEMORY;
+}
+
+void client_input_fini(struct client_input *input) {
+    client_config_destroy(input->config);
+    free(input->text);
+    free(input->identity);
+    *input = (struct client_input){0};
+}
+
+/* Without what we keep in the text ourselves. The desired state is kept apart from the
+ * configuration: a document that does not name it is the same whether the client runs or is paused.
+ */
+bool client_input_is_same(const struct http_api *api, const struct store_client *stored,
+                          const char *text) {
+    json_t *theirs = json_from_text(stored->config, stored->config_len, JSON_REJECT_DUPLICATES);
+    json_t *ours = json_from_text(text, strlen(text), JSON_REJECT_DUPLICATES);
+    client_secrets_open_document(theirs, stored->id, api->context.secrets);
+    client_secrets_open_document(ours, stored->id, api->context.secrets);
+    (void)json_object_del(theirs, "retired_filters");
+    const char *desired = json_string_value(json_object_get(ours, "desired"));
+    if (desired == NULL) {
+        (void)json_object_del(theirs, "desired");
+    } else if (strcmp(desired, client_desired_name(DESIRED_RUNNING)) == 0 &&
+               json_object_get(theirs, "desired") == NULL) {
+        (void)json_object_del(ours, "desired");
+    }
+    bool same = json_is_object(theirs) && json_is_object(ours) && json_equal(theirs, ours);
+    json_decref(theirs);
+    json_decref(ours);
+    return same;
+}
+
+struct store_client client_input_row(const struct client_input *input, int64_t version) {
+    return (struct store_client){.id = input->config->id,
+                                 .state = STORE_WAITING,
+                                 .config = input->text,
+                                 .config_len = strlen(input->text),
+                                 .version = version};
+}

@@ -1,0 +1,237 @@
+/* Owns how a client is shown. Runs on the handlers' threads. Must not know where a row or a status
+ * came from. */
+#include "http/api/api.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "base/system/json_memory.h"
+#include "http/server/json.h"
+
+bool client_state_is_known(const char *shown) {
+    for (int state = 0; state < CLIENT_STATE_COUNT; state++) {
+        if (strcmp(client_state_shown((enum client_state)state), shown) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- status ---------------------------------------------------------------------------------- */
+
+/* code: where it is not one of the errors of a client. */
+static json_t *client_view_error_json(enum client_error error, const char *code,
+                                      const char *message, int64_t at_ms) {
+    if (code == NULL) {
+        return json_null();
+    }
+    return json_pack("{s:o, s:o, s:s?, s:o}", "code", http_json_string(code), "message",
+                     http_json_string(message != NULL ? message : ""), "advice",
+                     client_error_advice(error), "at", http_json_time(at_ms));
+}
+
+/* Which it is of those that share its code; before a node wrote that down, the most general. */
+static enum client_error client_view_last_attempt_error(const struct store_client *row) {
+    enum client_error error = client_error_of_name(row->attempt_error);
+    return error != CLIENT_ERROR_NONE ? error : client_error_of_code(row->attempt_code);
+}
+
+static json_t *client_view_subscriptions_json(const struct client_status *status) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < status->subscription_count; i++) {
+        const struct client_subscription_status *one = &status->subscriptions[i];
+        json_t *granted = one->granted < 0 ? json_null() : json_integer(one->granted);
+        json_array_append_new(list,
+                              json_pack("{s:o, s:i, s:o}", "filter", http_json_string(one->filter),
+                                        "qos", (int)one->qos, "granted", granted));
+    }
+    return list;
+}
+
+/* What the broker does not serve; code: of SUBACK, null where it ended the connection instead. */
+static json_t *client_view_refused_json(const struct client_status *status) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < status->subscription_count; i++) {
+        const struct client_subscription_status *one = &status->subscriptions[i];
+        if (one->refusal != CLIENT_ERROR_NONE) {
+            json_t *code = one->granted >= 0x80 ? json_integer(one->granted) : json_null();
+            json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "filter",
+                                                  http_json_string(one->filter), "code", code,
+                                                  "message", client_error_text(one->refusal)));
+        }
+    }
+    return list;
+}
+
+/* Takes ownership. */
+static json_t *client_view_add_refused(json_t *status, bool degraded, json_t *refused) {
+    json_object_set_new(status, "degraded", json_boolean(degraded));
+    json_object_set_new(status, "refused_filters", refused);
+    return status;
+}
+
+json_t *client_status_json(const struct client_status *status) {
+    json_t *shown = json_pack(
+        "{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+        "state", client_state_shown(status->state), "version", (json_int_t)status->version,
+        "reason", http_json_string(status->reason), "since", http_json_time(status->since_ms),
+        "last_error",
+        client_view_error_json(status->error, client_error_code(status->error),
+                               status->error_message, status->error_at_ms),
+        "next_retry_at", http_json_time(status->next_retry_at_ms), "connected_at",
+        http_json_time(status->connected_at_ms), "certificate_expires_at",
+        http_json_time(status->certificate_expires_at_ms), "session_present",
+        status->connected_at_ms > 0 ? json_boolean(status->session_present) : json_null(),
+        "reconnects", (json_int_t)status->reconnects, "messages_in",
+        (json_int_t)status->messages_in, "messages_out", (json_int_t)status->messages_out,
+        "bytes_in", (json_int_t)status->bytes_in, "bytes_out", (json_int_t)status->bytes_out,
+        "messages_dropped", (json_int_t)status->messages_dropped, "subscriptions",
+        client_view_subscriptions_json(status), "broker",
+        status->broker != NULL ? http_json_string(status->broker) : json_null());
+    return client_view_add_refused(shown, status->degraded, client_view_refused_json(status));
+}
+
+/* A status of which only this is known: no version runs. Takes ownership of the JSON values. */
+static json_t *client_view_idle_json(const char *state, const char *reason, int64_t since_ms,
+                                     json_t *last_error, int64_t next_retry_at_ms) {
+    json_t *shown = json_pack(
+        "{s:s, s:n, s:o, s:o, s:o, s:o, s:n, s:n, s:n, s:i, s:i, s:i, s:i, s:i, s:i, s:[], s:n}",
+        "state", state, "version", "reason", http_json_string(reason), "since",
+        http_json_time(since_ms), "last_error", last_error, "next_retry_at",
+        http_json_time(next_retry_at_ms), "connected_at", "certificate_expires_at",
+        "session_present", "reconnects", 0, "messages_in", 0, "messages_out", 0, "bytes_in", 0,
+        "bytes_out", 0, "messages_dropped", 0, "subscriptions", "broker");
+    return client_view_add_refused(shown, false, json_array());
+}
+
+/* By this node's clock, whatever Redis' says. 0: at once. */
+static int64_t client_view_next_attempt_ms(const struct store_client *row) {
+    return row->cooldown_ms > 0 ? clock_wall_ms() + row->cooldown_ms : 0;
+}
+
+json_t *client_waiting_json(const struct store_client *row) {
+    bool conflict =
+        row->cooldown_ms > 0 && client_error_is_conflict(client_view_last_attempt_error(row));
+    return client_view_idle_json(
+        conflict ? "conflict" : "waiting",
+        row->attempt_code != NULL ? row->attempt_code : "not placed yet", row->attempt_at_ms,
+        client_view_error_json(client_view_last_attempt_error(row), row->attempt_code,
+                               row->attempt_message, row->attempt_at_ms),
+        client_view_next_attempt_ms(row));
+}
+
+json_t *client_unknown_json(const struct store_client *row, const char *reason) {
+    return client_view_idle_json("connecting", reason, row->owner.since_ms, json_null(), 0);
+}
+
+/* It may be online all the same. Of the states, "connecting" promises the least. */
+json_t *client_unreachable_json(const struct store_client *row) {
+    char message[320];
+    snprintf(message, sizeof(message),
+             "node %.128s, which has the client, does not answer this node: how the client does is "
+             "not known",
+             row->owner.node);
+    return client_view_idle_json(
+        "connecting", "owner_unreachable", row->owner.since_ms,
+        client_view_error_json(CLIENT_ERROR_OWNER_UNREACHABLE,
+                               client_error_code(CLIENT_ERROR_OWNER_UNREACHABLE), message,
+                               clock_wall_ms()),
+        0);
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
+void client_view_open(struct client_view *view, const struct store_client *row,
+                      struct outlook *outlook) {
+    *view = (struct client_view){.outlook = outlook, .row = row};
+    struct client_faults faults;
+    if (client_config_parse_text(row->config, row->config_len, row->id, &view->config, &faults) !=
+        ERR_OK) {
+        const struct client_fault *fault = &faults.items[0];
+        snprintf(view->fault, sizeof(view->fault), "%.80s%s%.160s",
+                 faults.count > 0 ? fault->pointer : "",
+                 faults.count > 0 && fault->pointer[0] != '\0' ? ": " : "",
+                 faults.count > 0 ? fault->detail : "out of memory");
+        view->shown = json_null();
+        return;
+    }
+    json_t *document = json_from_text(row->config, row->config_len, JSON_REJECT_DUPLICATES);
+    view->shown = document != NULL ? client_config_redacted(document) : NULL;
+    json_decref(document);
+}
+
+void client_view_close(struct client_view *view) {
+    client_config_destroy(view->config);
+    json_decref(view->shown);
+}
+
+static json_t *client_view_placement_json(const struct store_client *row) {
+    if (row->state != STORE_OWNED) {
+        return json_null();
+    }
+    return json_pack("{s:o, s:I, s:o}", "node", http_json_string(row->owner.node), "epoch",
+                     (json_int_t)row->owner.epoch, "since", http_json_time(row->owner.since_ms));
+}
+
+static json_t *client_view_default_status(const struct client_view *view) {
+    const struct store_client *row = view->row;
+    if (view->config == NULL) {
+        return client_view_idle_json(
+            "waiting", "bad_config", row->attempt_at_ms,
+            client_view_error_json(CLIENT_ERROR_BAD_CONFIG,
+                                   client_error_code(CLIENT_ERROR_BAD_CONFIG), view->fault,
+                                   row->attempt_at_ms),
+            client_view_next_attempt_ms(row));
+    }
+    return row->state == STORE_OWNED ? client_unknown_json(row, "its owner does not show it yet")
+                                     : client_waiting_json(row);
+}
+
+/* Why it is on no node; null: it is on one. */
+static json_t *client_view_wait_reason_json(const struct client_view *view) {
+    if (view->row->state == STORE_OWNED) {
+        return json_null();
+    }
+    enum placement_wait why = outlook_wait_reason(view->outlook, view->row, view->config);
+    return json_pack("{s:s, s:s}", "reason", placement_wait_code(why), "message",
+                     placement_wait_text(why));
+}
+
+json_t *client_view_document(const struct client_view *view, json_t *status) {
+    const struct store_client *row = view->row;
+    if (status == NULL || view->config == NULL) {
+        json_decref(status);
+        status = client_view_default_status(view);
+    }
+    json_object_set_new(status, "waiting", client_view_wait_reason_json(view));
+    json_t *desired = view->config != NULL ? json_string(client_desired_name(view->config->desired))
+                                           : json_null();
+    json_t *document =
+        json_pack("{s:o, s:I, s:O, s:o, s:o, s:o}", "id", http_json_string(row->id), "version",
+                  (json_int_t)row->version, "config", view->shown, "desired", desired, "placement",
+                  client_view_placement_json(row), "status", status);
+    if (document != NULL && view->config == NULL) {
+        json_object_set_new(document, "config_text_bytes",
+                            json_integer((json_int_t)row->config_len));
+    }
+    return document;
+}
+
+json_t *client_view_render(const struct http_api *api, const struct store_client *row,
+                           json_t *status) {
+    struct client_view view;
+    client_view_open(&view, row, api->context.outlook);
+    json_t *document = client_view_document(&view, status);
+    client_view_close(&view);
+    return document;
+}
+
+json_t *client_flat_json(const struct client_config *config) {
+    const char *filter = config->subscription_count > 0 ? config->subscriptions[0].filter : "";
+    return json_pack("{s:o, s:i, s:o, s:s, s:o, s:o}", "broker", http_json_string(config->host),
+                     "port", (int)config->port, "username",
+                     http_json_string(config->username != NULL ? config->username : ""), "password",
+                     config->password != NULL ? "***" : "", "sub_topic", http_json_string(filter),
+                     "client_id", http_json_string(config->client_id));
+}

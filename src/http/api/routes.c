@@ -1,0 +1,148 @@
+/* Owns the table of routes. Any thread. Must not know what a handler does. */
+#include "http/api/routes.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include "http/api/api.h"
+
+#define ROUTE_PPROF (ROUTE_OPS | ROUTE_ADMIN)
+
+static const struct http_route route_table[] = {
+    {"POST", "/api/v1/clients", api_clients_create, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms"},
+    {"GET", "/api/v1/clients", api_clients_list, 0, "state degraded node label.* cursor limit"},
+    {"POST", "/api/v1/clients:reencrypt", api_clients_reencrypt, ROUTE_ADMIN | ROUTE_OPERATOR,
+     "cursor"},
+    {"POST", "/api/v1/clients:test", api_clients_test, ROUTE_OPERATOR, "timeout_ms"},
+    {"GET", "/api/v1/clients/{id}", api_client_get, 0, ""},
+    {"PUT", "/api/v1/clients/{id}", api_client_put, ROUTE_MAY_WAIT | ROUTE_OPERATOR, "wait_ms"},
+    {"DELETE", "/api/v1/clients/{id}", api_client_delete, ROUTE_OPERATOR, ""},
+    {"POST", "/api/v1/clients/{id}/publish", api_client_publish, ROUTE_QUICK | ROUTE_OPERATOR, ""},
+    {"GET", "/api/v1/clients/{id}/publications", api_client_publications,
+     ROUTE_QUICK | ROUTE_CONTENTS, ""},
+    {"DELETE", "/api/v1/clients/{id}/publications", api_client_publications_drop,
+     ROUTE_QUICK | ROUTE_OPERATOR, ""},
+    {"POST", "/api/v1/clients/{id}/pause", api_client_pause, ROUTE_OPERATOR, ""},
+    {"POST", "/api/v1/clients/{id}/resume", api_client_resume, ROUTE_OPERATOR, ""},
+    {"POST", "/api/v1/clients/{id}/restart", api_client_restart, ROUTE_OPERATOR, ""},
+    {"POST", "/api/v1/clients/{id}/release", api_client_release, ROUTE_OPERATOR, ""},
+    {"GET", "/api/v1/clients/{id}/events", api_client_events, 0, ""},
+    {"GET", "/api/v1/clients/{id}/messages", api_client_messages, ROUTE_CONTENTS, ""},
+    {"GET", "/api/v1/events", api_events, 0, "kind state client"},
+
+    {"GET", "/api/v1/nodes", api_nodes_list, 0, ""},
+    {"GET", "/api/v1/nodes/{name}", api_node_get, 0, ""},
+    {"POST", "/api/v1/nodes/{name}/drain", api_node_drain, ROUTE_OPERATOR, ""},
+    {"POST", "/api/v1/nodes/{name}/undrain", api_node_undrain, ROUTE_OPERATOR, ""},
+
+    {"GET", "/livez", api_livez, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
+    {"GET", "/readyz", api_readyz, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
+    {"GET", "/openapi.json", api_openapi, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
+
+    {"GET", "/metrics", api_metrics, ROUTE_OPS, NULL},
+    {"GET", "/debug/pprof", api_pprof_slash, ROUTE_PPROF, NULL},
+    {"GET", "/debug/pprof/", api_pprof_index, ROUTE_PPROF, NULL},
+    {"GET", "/debug/pprof/heap", api_pprof_heap, ROUTE_PPROF, "debug"},
+    {"GET", "/debug/pprof/allocs", api_pprof_allocs, ROUTE_PPROF, "debug"},
+    {"GET", "/debug/pprof/profile", api_pprof_profile, ROUTE_PPROF, "seconds debug"},
+    {"GET", "/debug/pprof/threads", api_pprof_threads, ROUTE_PPROF, "debug"},
+    {"GET", "/debug/pprof/goroutine", api_pprof_threads, ROUTE_PPROF, "debug"},
+    {"GET", "/debug/pprof/mutex", api_pprof_mutex, ROUTE_PPROF, NULL},
+    {"GET", "/debug/pprof/cmdline", api_pprof_cmdline, ROUTE_PPROF, NULL},
+    {"GET", "/debug/pprof/symbol", api_pprof_symbol, ROUTE_PPROF, NULL},
+    {"POST", "/debug/pprof/symbol", api_pprof_symbol, ROUTE_PPROF, NULL},
+
+    {"POST", "/fleet/claim", api_fleet_claim, ROUTE_FLEET, NULL},
+    {"POST", "/fleet/statuses", api_fleet_statuses, ROUTE_QUICK | ROUTE_FLEET, NULL},
+
+    {"GET", "/beat", go_iot_beat, ROUTE_INLINE | ROUTE_PUBLIC, NULL},
+    {"POST", "/create_mqtt", go_iot_create, ROUTE_OPERATOR, NULL},
+    {"POST", "/public_create_mqtt", go_iot_public_create, ROUTE_OPERATOR, NULL},
+    {"GET", "/node_list", go_iot_node_list, 0, NULL},
+    {"GET", "/node_using_status", go_iot_node_using_status, 0, NULL},
+    {"GET", "/mqtt_config", go_iot_mqtt_config, 0, NULL},
+    {"GET", "/no_mqtt_config", go_iot_no_mqtt_config, 0, NULL},
+    {"GET", "/remove_mqtt_client", go_iot_remove_client, ROUTE_OPERATOR, NULL},
+    {"POST", "/push_data", go_iot_push_data, ROUTE_QUICK | ROUTE_OPERATOR, NULL},
+};
+
+const struct http_route *http_routes(size_t *count) {
+    *count = sizeof(route_table) / sizeof(route_table[0]);
+    return route_table;
+}
+
+static bool routes_parameter_is_known(const char *known, const char *name) {
+    size_t name_len = strlen(name);
+    for (size_t len; *known != '\0'; known += len + (known[len] == ' ')) {
+        len = strcspn(known, " ");
+        bool open = known[len - 1] == '*';
+        if (open ? strncmp(known, name, len - 1) == 0
+                 : len == name_len && memcmp(known, name, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *http_route_unknown_parameter(const struct http_route *route,
+                                         const struct http_query *query) {
+    for (size_t i = 0; route->query != NULL && i < query->count; i++) {
+        if (!routes_parameter_is_known(route->query, query->items[i].name)) {
+            return query->items[i].name;
+        }
+    }
+    return NULL;
+}
+
+/* Segment by segment; "{...}" takes any segment that is not empty. */
+static bool routes_path_matches(const char *pattern, const char *path, const char **parameter,
+                                size_t *parameter_len) {
+    *parameter = NULL;
+    *parameter_len = 0;
+    while (*pattern == '/' && *path == '/') {
+        pattern++;
+        path++;
+        size_t pattern_len = strcspn(pattern, "/");
+        size_t path_len = strcspn(path, "/");
+        if (*pattern == '{' && path_len > 0) {
+            *parameter = path;
+            *parameter_len = path_len;
+        } else if (pattern_len != path_len || memcmp(pattern, path, path_len) != 0) {
+            return false;
+        }
+        pattern += pattern_len;
+        path += path_len;
+    }
+    return *pattern == '\0' && *path == '\0';
+}
+
+static bool routes_method_matches(const struct http_route *route, const char *method) {
+    return strcmp(route->method, method) == 0 ||
+           (strcmp(method, "HEAD") == 0 && strcmp(route->method, "GET") == 0);
+}
+
+static void routes_add_allowed_method(char allow[HTTP_ALLOW_LEN], const char *method) {
+    size_t len = strlen(allow);
+    snprintf(allow + len, HTTP_ALLOW_LEN - len, "%s%s%s", len > 0 ? ", " : "", method,
+             strcmp(method, "GET") == 0 ? ", HEAD" : "");
+}
+
+enum http_route_result http_route_find(const char *method, const char *path,
+                                       const struct http_route **route, const char **parameter,
+                                       size_t *parameter_len, char allow[HTTP_ALLOW_LEN]) {
+    enum http_route_result result = HTTP_ROUTE_NO_PATH;
+    allow[0] = '\0';
+    for (size_t i = 0; i < sizeof(route_table) / sizeof(route_table[0]); i++) {
+        if (!routes_path_matches(route_table[i].pattern, path, parameter, parameter_len)) {
+            continue;
+        }
+        if (routes_method_matches(&route_table[i], method)) {
+            *route = &route_table[i];
+            return HTTP_ROUTE_FOUND;
+        }
+        routes_add_allowed_method(allow, route_table[i].method);
+        result = HTTP_ROUTE_NO_METHOD;
+    }
+    *parameter = NULL;
+    return result;
+}

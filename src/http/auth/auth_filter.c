@@ -1,0 +1,245 @@
+/* Owns nothing: decides from a request's headers whether it is handled at all, and notes who
+ * changed what. MHD threads. Must not know what a route does. */
+#include "auth_filter.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include "base/telemetry/log.h"
+#include "base/telemetry/metrics.h"
+#include "http/server/problem.h"
+#include "http/api/routes.h"
+
+static const char *auth_filter_header(struct MHD_Connection *connection, const char *name) {
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+}
+
+static const struct sockaddr *auth_filter_peer_address(struct MHD_Connection *connection) {
+    static const struct sockaddr unknown = {.sa_family = AF_UNSPEC};
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    return info != NULL && info->client_addr != NULL ? info->client_addr : &unknown;
+}
+
+static void auth_filter_address_text(const struct sockaddr *address, char out[INET6_ADDRSTRLEN]) {
+    const void *bytes =
+        address->sa_family == AF_INET
+            ? (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr
+            : (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    bool known = address->sa_family == AF_INET || address->sa_family == AF_INET6;
+    if (!known || inet_ntop(address->sa_family, bytes, out, INET6_ADDRSTRLEN) == NULL) {
+        snprintf(out, INET6_ADDRSTRLEN, "unknown");
+    }
+}
+
+/* Never the body, nor the query: they may hold secrets. Strangers leave no line: each of them could
+ * fill the log. */
+void auth_filter_audit(const struct http_request *request, int status) {
+    const char *subject =
+        request->audit_subject[0] != '\0' ? request->audit_subject : request->parameter;
+    if (request->route == NULL || (request->route->flags & ROUTE_OPERATOR) == 0 ||
+        request->caller.role == ROLE_NONE) {
+        return;
+    }
+    log_event(LOG_AUDIT, "audit", KS("caller", request->caller.name),
+              KS("role", role_name(request->caller.role)),
+              KS("via", request->caller.is_node ? "node" : NULL), KS("address", request->address),
+              KS("method", request->method), KS("path", request->route->pattern),
+              KS("subject", subject != NULL ? subject : http_query_get(&request->query, "id")),
+              KI("status", status));
+}
+
+/* ---- pages ----------------------------------------------------------------------------------- */
+
+/* The page's origin, when it may use the API. */
+static const char *auth_filter_allowed_origin(const struct http_server *server,
+                                              struct MHD_Connection *connection) {
+    const struct access *access = server->api.context.access;
+    const char *origin = auth_filter_header(connection, "Origin");
+    return origin != NULL && access != NULL && access_origin_is_allowed(access, origin) ? origin
+                                                                                        : NULL;
+}
+
+void auth_filter_add_cors_headers(const struct http_server *server,
+                                  struct MHD_Connection *connection, struct MHD_Response *answer) {
+    const char *origin = auth_filter_allowed_origin(server, connection);
+    if (origin != NULL) {
+        MHD_add_response_header(answer, "Access-Control-Allow-Origin", origin);
+        MHD_add_response_header(answer, "Access-Control-Expose-Headers",
+                                "ETag, Location, Retry-After, X-Request-Id");
+        MHD_add_response_header(answer, "Vary", "Origin");
+    }
+}
+
+/* A request at the door. */
+struct auth_check {
+    const struct http_server *server;
+    struct MHD_Connection *connection;
+    struct http_request *request;
+    struct http_response *response;
+};
+
+/* By the browser's Fetch metadata: an image or a link of another page has no Origin. */
+static bool auth_filter_fetch_is_cross_site(const struct auth_check *auth_check) {
+    const char *site = auth_filter_header(auth_check->connection, "Sec-Fetch-Site");
+    return site != NULL && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
+}
+
+/* A browser names the page that sends a request; one of another site must not drive an API that
+ * only its address protects. */
+static bool auth_filter_is_cross_site(const struct auth_check *auth_check) {
+    const char *origin = auth_filter_header(auth_check->connection, "Origin");
+    const char *host = auth_filter_header(auth_check->connection, "Host");
+    const char *authority = origin != NULL ? strstr(origin, "://") : NULL;
+    bool other = origin != NULL &&
+                 (authority == NULL || host == NULL || strcasecmp(authority + 3, host) != 0);
+    return (other || auth_filter_fetch_is_cross_site(auth_check)) &&
+           auth_filter_allowed_origin(auth_check->server, auth_check->connection) == NULL;
+}
+
+static void auth_filter_check_origin(const struct auth_check *auth_check) {
+    const struct access *access = auth_check->server->api.context.access;
+    if (auth_filter_is_cross_site(auth_check)) {
+        http_problem(auth_check->response, PROBLEM_ORIGIN,
+                     "the Origin must be the Host, or be listed in http.cors_origins");
+    } else if (access != NULL && !access_host_is_allowed(
+                                     access, auth_filter_header(auth_check->connection, "Host"))) {
+        http_problem(
+            auth_check->response, PROBLEM_ORIGIN,
+            "without http.tokens_file the Host must be an address, or a name without a dot, as "
+            "localhost");
+    }
+}
+
+/* What a browser asks before it lets a page of a listed origin send its request (Fetch standard,
+ * "CORS-preflight request"). It never carries a token. */
+static bool auth_filter_is_preflight(const struct auth_check *auth_check) {
+    return strcmp(auth_check->request->method, "OPTIONS") == 0 &&
+           auth_filter_allowed_origin(auth_check->server, auth_check->connection) != NULL &&
+           auth_filter_header(auth_check->connection, "Access-Control-Request-Method") != NULL;
+}
+
+static void auth_filter_answer_preflight(const struct auth_check *auth_check) {
+    auth_check->request->route = NULL;
+    http_answer_empty(auth_check->response, 204);
+    http_answer_header(auth_check->response, "Access-Control-Allow-Methods",
+                       "GET, HEAD, POST, PUT, DELETE");
+    http_answer_header(auth_check->response, "Access-Control-Allow-Headers",
+                       "Authorization, Content-Type, If-Match, X-Request-Id");
+    http_answer_header(auth_check->response, "Access-Control-Max-Age", "600");
+}
+
+/* ---- who asks -------------------------------------------------------------------------------- */
+
+static enum role auth_filter_role_needed(const struct auth_check *auth_check) {
+    unsigned flags = auth_check->request->route != NULL ? auth_check->request->route->flags : 0;
+    if ((flags & ROUTE_ADMIN) != 0) {
+        return ROLE_ADMIN;
+    }
+    return (flags & (ROUTE_OPERATOR | ROUTE_CONTENTS)) != 0 ? ROLE_OPERATOR : ROLE_VIEWER;
+}
+
+static void auth_filter_refuse_unauthenticated(const struct auth_check *auth_check,
+                                               const char *detail, bool wrong) {
+    http_problem(auth_check->response, PROBLEM_UNAUTHORIZED, "%s", detail);
+    http_answer_header(auth_check->response, "WWW-Authenticate", "Bearer realm=\"mqfleet\"%s",
+                       wrong ? ", error=\"invalid_token\"" : "");
+    if (wrong) { /* few: the address is told to wait soon */
+        log_event(LOG_WARN, "wrong_token", KS("request", auth_check->request->id),
+                  KS("address", auth_check->request->address));
+    }
+}
+
+static void auth_filter_refuse_access(const struct auth_check *auth_check,
+                                      enum access_result result, int64_t wait_ms) {
+    const struct caller *caller = &auth_check->request->caller;
+    switch (result) {
+    case ACCESS_GRANTED:
+        break;
+    case ACCESS_NO_TOKEN:
+        auth_filter_refuse_unauthenticated(
+            auth_check, "send Authorization: Bearer and a token of http.tokens_file", false);
+        break;
+    case ACCESS_WRONG_TOKEN:
+        auth_filter_refuse_unauthenticated(auth_check, "the token is not in http.tokens_file",
+                                           true);
+        break;
+    case ACCESS_TOO_MANY:
+        http_problem(auth_check->response, PROBLEM_RATE,
+                     "the token is not in http.tokens_file, like those before it");
+        http_answer_header(auth_check->response, "Retry-After", "%lld",
+                           (long long)(wait_ms / 1000 + 1));
+        break;
+    case ACCESS_ROLE:
+        http_problem(auth_check->response, PROBLEM_FORBIDDEN, "%s has the role %s; this needs %s",
+                     caller->name, role_name(caller->role),
+                     role_name(auth_filter_role_needed(auth_check)));
+        break;
+    case ACCESS_NODE_ONLY:
+        http_problem(auth_check->response, PROBLEM_FORBIDDEN,
+                     "only other nodes may do this, with the secret of fleet.secret_file");
+        break;
+    }
+}
+
+/* Whoever has not shown who he is learns nothing, not even which paths there are. */
+static void auth_filter_check_caller(const struct auth_check *auth_check) {
+    struct http_request *request = auth_check->request;
+    struct access *access = auth_check->server->api.context.access;
+    unsigned flags = auth_check->request->route != NULL ? auth_check->request->route->flags : 0;
+    bool forwarded = auth_filter_header(auth_check->connection, PEERS_FORWARDED_HEADER) != NULL;
+    const char *caller = auth_filter_header(auth_check->connection, PEERS_CALLER_HEADER);
+    int64_t wait_ms;
+    if (access == NULL || (flags & ROUTE_PUBLIC) != 0) {
+        request->forwarded = forwarded && access == NULL;
+        return;
+    }
+    struct access_attempt attempt = {
+        .needed = auth_filter_role_needed(auth_check),
+        .node_only = (flags & ROUTE_FLEET) != 0,
+        .authorization = auth_filter_header(auth_check->connection, "Authorization"),
+        .forwarded_for = forwarded ? (caller != NULL ? caller : "") : NULL,
+        .address = auth_filter_peer_address(auth_check->connection),
+    };
+    enum access_result result = access_check(access, &attempt, &request->caller, &wait_ms);
+    request->forwarded = forwarded && request->caller.is_node;
+    if (result != ACCESS_GRANTED) {
+        metric_add(METRIC_HTTP_DENIED, 1);
+        auth_filter_refuse_access(auth_check, result, wait_ms);
+    }
+}
+
+/* Another node's request may come to the wrong place: two nodes that tell the same host and port.
+ */
+static void auth_filter_check_target(const struct auth_check *auth_check) {
+    const char *meant = auth_filter_header(auth_check->connection, PEERS_TARGET_HEADER);
+    struct node *node = auth_check->server->api.context.node;
+    char incarnation[TEXT_ID_LEN];
+    if (meant == NULL) {
+        return;
+    }
+    node_incarnation(node, incarnation);
+    if (strcmp(meant, incarnation) != 0) {
+        http_problem(auth_check->response, PROBLEM_MISDIRECTED,
+                     "this is node %s, and not the incarnation that is meant", node_name(node));
+    }
+}
+
+void auth_filter_check(const struct http_server *server, struct MHD_Connection *connection,
+                       struct http_request *request, struct http_response *response) {
+    const struct auth_check auth_check = {server, connection, request, response};
+    auth_filter_address_text(auth_filter_peer_address(connection), request->address);
+    if (auth_filter_is_preflight(&auth_check)) {
+        auth_filter_answer_preflight(&auth_check);
+        return;
+    }
+    auth_filter_check_caller(&auth_check);
+    if (response->status == 0) {
+        auth_filter_check_target(&auth_check);
+    }
+    if (response->status == 0) {
+        auth_filter_check_origin(&auth_check);
+    }
+}

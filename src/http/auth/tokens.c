@@ -1,0 +1,174 @@
+/* Owns the reading of a file of tokens, of which it keeps hashes only. Any thread. Must not know
+ * what a role may do. */
+#include "http/auth/tokens.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/secrets/secret_file.h"
+#include "base/text.h"
+
+#define HASH_PREFIX "sha256:"
+
+static const char *const role_names[] = {[ROLE_NONE] = "none",
+                                         [ROLE_VIEWER] = "viewer",
+                                         [ROLE_OPERATOR] = "operator",
+                                         [ROLE_ADMIN] = "admin"};
+
+const char *role_name(enum role role) {
+    return role_names[role];
+}
+
+enum role role_parse(const char *name) {
+    for (enum role role = ROLE_VIEWER; role <= ROLE_ADMIN; role++) {
+        if (strcmp(role_names[role], name) == 0) {
+            return role;
+        }
+    }
+    return ROLE_NONE;
+}
+
+/* ---- hashes ---------------------------------------------------------------------------------- */
+
+void token_hash_text(const char *token, char out[TOKEN_HASHED_LEN]) {
+    unsigned char hash[SECRET_HASH_LEN];
+    secret_hash(token, strlen(token), hash);
+    size_t len = strlen(strcpy(out, HASH_PREFIX));
+    for (size_t i = 0; i < sizeof(hash); i++) {
+        snprintf(out + len + 2 * i, 3, "%02x", hash[i]);
+    }
+}
+
+static int tokens_hex_digit(char digit) {
+    if (digit >= '0' && digit <= '9') {
+        return digit - '0';
+    }
+    digit = (char)(digit | 0x20);
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+static bool tokens_parse_hash(const char *text, unsigned char out[SECRET_HASH_LEN]) {
+    size_t prefix_len = strlen(HASH_PREFIX);
+    if (strncmp(text, HASH_PREFIX, prefix_len) != 0 ||
+        strlen(text) != prefix_len + (size_t)2 * SECRET_HASH_LEN) {
+        return false;
+    }
+    for (size_t i = 0; i < SECRET_HASH_LEN; i++) {
+        int high = tokens_hex_digit(text[prefix_len + 2 * i]);
+        int low = tokens_hex_digit(text[prefix_len + 2 * i + 1]);
+        if (high < 0 || low < 0) {
+            return false;
+        }
+        out[i] = (unsigned char)(high << 4 | low);
+    }
+    return true;
+}
+
+enum err token_create(char out[TOKEN_CREATED_LEN]) {
+    unsigned char random[32];
+    enum err result = secret_random(random, sizeof(random));
+    char *text = result == ERR_OK ? text_base64_encode(random, sizeof(random)) : NULL;
+    secret_wipe(random, sizeof(random));
+    if (text == NULL) {
+        return result == ERR_OK ? ERR_MEMORY : result;
+    }
+    /* RFC 4648 section 5, without padding: goes through shells and headers as it is. */
+    for (char *at = text; *at != '\0'; at++) {
+        *at = *at == '+' ? '-' : *at == '/' ? '_' : *at == '=' ? '\0' : *at;
+    }
+    snprintf(out, TOKEN_CREATED_LEN, "mqf_%s", text);
+    secret_wipe(text, strlen(text));
+    free(text);
+    return ERR_OK;
+}
+
+/* ---- the file -------------------------------------------------------------------------------- */
+
+bool token_name_is_valid(const char *name) {
+    static const char ALLOWED[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@";
+    return name[0] != '\0' && strlen(name) < TOKEN_NAME_LEN && name[strspn(name, ALLOWED)] == '\0';
+}
+
+/* What is wrong with the line; NULL: nothing. Never shows a part of it: it may be a token that was
+ * not hashed. */
+static const char *tokens_parse_line(char *line, const struct tokens *before, struct token *out) {
+    char *rest = line, *words[4] = {0};
+    size_t count = 0;
+    for (char *word = strsep(&rest, " \t"); word != NULL; word = strsep(&rest, " \t")) {
+        if (word[0] != '\0' && count < 4) {
+            words[count++] = word;
+        }
+    }
+    if (count != 3) {
+        return "must be: name role sha256:hash";
+    }
+    if (!token_name_is_valid(words[0])) {
+        return "the name must be 1 to 64 letters, digits and - _ . @";
+    }
+    out->role = role_parse(words[1]);
+    if (out->role == ROLE_NONE) {
+        return "the role must be viewer, operator or admin";
+    }
+    if (!tokens_parse_hash(words[2], out->hash)) {
+        return "the third word must be sha256: and 64 hexadecimal digits, as mqfleetd --hash-token "
+               "prints";
+    }
+    snprintf(out->name, sizeof(out->name), "%s", words[0]);
+    for (size_t i = 0; i < before->count; i++) {
+        if (strcmp(before->items[i].name, out->name) == 0) {
+            return "the name is there already";
+        }
+    }
+    return NULL;
+}
+
+enum err tokens_load(struct tokens **out, const char *path, char *fault) {
+    *out = NULL;
+    struct secret_file file;
+    enum err result = secret_file_load(path, &file, fault);
+    struct tokens *tokens = NULL;
+    if (result != ERR_OK) {
+        goto out;
+    }
+    result = ERR_ARGUMENT;
+    if (file.count == 0 || file.count > TOKENS_MAX) {
+        snprintf(fault, SECRET_FAULT_LEN, "%.150s: must hold 1 to %d tokens, one in a line", path,
+                 TOKENS_MAX);
+        goto out;
+    }
+    tokens = calloc(1, sizeof(*tokens) + file.count * sizeof(tokens->items[0]));
+    if (tokens == NULL) {
+        snprintf(fault, SECRET_FAULT_LEN, "out of memory");
+        result = ERR_MEMORY;
+        goto out;
+    }
+    for (size_t i = 0; i < file.count; i++) {
+        const char *wrong = tokens_parse_line(file.lines[i].text, tokens, &tokens->items[i]);
+        if (wrong != NULL) {
+            snprintf(fault, SECRET_FAULT_LEN, "%.100s line %zu: %s", path, file.lines[i].number,
+                     wrong);
+            goto out;
+        }
+        tokens->count++;
+    }
+    *out = tokens;
+    tokens = NULL;
+    result = ERR_OK;
+out:
+    free(tokens);
+    secret_file_fini(&file);
+    return result;
+}
+
+const struct token *tokens_find(const struct tokens *tokens, const char *presented) {
+    unsigned char hash[SECRET_HASH_LEN];
+    size_t found = tokens->count;
+    secret_hash(presented, strlen(presented), hash);
+    for (size_t i = 0; i < tokens->count; i++) {
+        bool equal = secret_compare(hash, tokens->items[i].hash, sizeof(hash)) == 0;
+        found = equal ? i : found;
+    }
+    return found < tokens->count ? &tokens->items[found] : NULL;
+}

@@ -1,0 +1,236 @@
+/* Owns the count of bodies that are held. Must not know what any route means, nor how a request is
+ * handled. */
+#include "intake.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include "base/telemetry/metrics.h"
+#include "base/text.h"
+#include "http/server/problem.h"
+#include "http/api/routes.h"
+#include "http/auth/auth_filter.h"
+#include "request_head.h"
+
+/* Of a refused body, read so that the answer is not lost in a reset. */
+#define DISCARD_BYTES_MAX           ((size_t)64 * 1024 * 1024)
+#define DISCARD_ANONYMOUS_BYTES_MAX ((size_t)1024 * 1024)
+/* Bodies of full size held at once, but at least so many bytes. */
+#define BODIES_MAX       4
+#define BODIES_BYTES_MIN ((size_t)64 * 1024 * 1024)
+/* A body from this size on leaves so much free memory behind that it is given back at once. */
+#define BODY_BYTES_TRIM ((size_t)256 * 1024)
+
+static const char *intake_header(const struct transaction *transaction, const char *name) {
+    return MHD_lookup_connection_value(transaction->connection, MHD_HEADER_KIND, name);
+}
+
+/* ---- head ------------------------------------------------------------------------------------ */
+
+static void intake_refuse_size(struct transaction *transaction) {
+    http_problem(&transaction->response, PROBLEM_TOO_LARGE,
+                 "the body is larger than http.body_max_bytes, %lld bytes",
+                 (long long)transaction->server->api.context.conf->http_body_max_bytes);
+}
+
+/* RFC 9110 section 8.4: the body is not what it seems. */
+static void intake_refuse_coding(struct transaction *transaction, const char *coding) {
+    http_problem(&transaction->response, PROBLEM_CODING,
+                 "Content-Encoding %.64s: only identity is taken; send the body as it is", coding);
+    http_answer_header(&transaction->response, "Accept-Encoding", "identity");
+}
+
+/* A parameter that nobody reads would be a wish silently not granted. */
+static void intake_query(struct transaction *transaction) {
+    struct http_request *request = &transaction->request;
+    const struct http_route *route = transaction->request.route;
+    const char *unknown = http_route_unknown_parameter(route, &request->query);
+    if (unknown != NULL) {
+        http_problem(&transaction->response, PROBLEM_BAD_REQUEST,
+                     "%s: no such parameter here; %s%s", unknown,
+                     route->query[0] != '\0' ? "there are: " : "there is none", route->query);
+    } else if ((route->flags & ROUTE_MAY_WAIT) != 0 &&
+               http_query_int(&request->query, "wait_ms", 0, HTTP_WAIT_MS_MAX, 0,
+                              &request->wait_ms) != ERR_OK) {
+        http_problem(&transaction->response, PROBLEM_BAD_REQUEST,
+                     "wait_ms: must be a number from 0 to %d", HTTP_WAIT_MS_MAX);
+    }
+}
+
+/* On this front: what is for operations has one of its own when there is an ops.port. */
+static bool intake_is_served_here(const struct transaction *transaction) {
+    unsigned flags = transaction->request.route->flags;
+    bool apart = transaction->server->frontends[FRONTEND_OPS].listener >= 0;
+    return !apart || (flags & ROUTE_PUBLIC) != 0 ||
+           transaction->frontend->is_ops == ((flags & ROUTE_OPS) != 0);
+}
+
+/* Finds the route; 404 and 405 otherwise. */
+static void intake_route(struct transaction *transaction) {
+    struct http_request *request = &transaction->request;
+    char allow[HTTP_ALLOW_LEN];
+    const char *parameter;
+    size_t parameter_len;
+    switch (http_route_find(request->method, request->path, &transaction->request.route, &parameter,
+                            &parameter_len, allow)) {
+    case HTTP_ROUTE_NO_PATH:
+        http_problem(&transaction->response, PROBLEM_NOT_FOUND, "there is nothing at this path");
+        return;
+    case HTTP_ROUTE_NO_METHOD:
+        http_problem(&transaction->response, PROBLEM_METHOD, "allowed here: %s", allow);
+        http_answer_header(&transaction->response, "Allow", "%s", allow);
+        return;
+    case HTTP_ROUTE_FOUND:
+        break;
+    }
+    if (!intake_is_served_here(transaction)) {
+        transaction->request.route = NULL;
+        http_problem(&transaction->response, PROBLEM_NOT_FOUND,
+                     transaction->frontend->is_ops ? "there is nothing at this path; the API is at "
+                                                     "node_info.port"
+                                                   : "served at ops.port only");
+        return;
+    }
+    enum err result = parameter == NULL ? ERR_OK
+                                        : http_percent_decode(parameter, parameter_len, false,
+                                                              &request->parameter);
+    if (result == ERR_OK) {
+        const char *query = strpbrk(transaction->target, "?#");
+        result = http_query_parse(query != NULL && *query == '?' ? query + 1 : "", &request->query);
+    }
+    if (result == ERR_MEMORY) {
+        http_problem_memory(&transaction->response);
+    } else if (result != ERR_OK) {
+        http_problem(&transaction->response, PROBLEM_BAD_REQUEST,
+                     "path and query must be percent-encoded UTF-8 without U+0000, with at most %d "
+                     "parameters",
+                     HTTP_QUERY_MAX);
+    } else {
+        intake_query(transaction);
+    }
+}
+
+/* Bytes of a refused body that are read; little of a stranger's. */
+static size_t intake_discard_bytes_max(const struct transaction *transaction) {
+    bool stranger = transaction->request.caller.role == ROLE_NONE &&
+                    transaction->server->api.context.access != NULL;
+    return stranger ? DISCARD_ANONYMOUS_BYTES_MAX
+                    : DISCARD_BYTES_MAX +
+                          (size_t)transaction->server->api.context.conf->http_body_max_bytes;
+}
+
+/* Without it a write would be another. */
+static void intake_read_if_match(struct transaction *transaction) {
+    const char *condition = intake_header(transaction, "If-Match");
+    transaction->request.if_match = text_dup(condition);
+    if (condition != NULL && transaction->request.if_match == NULL &&
+        transaction->response.status == 0) {
+        http_problem_memory(&transaction->response);
+    }
+}
+
+/* Where it ends is not certain: nothing that follows on the connection is read as a request. */
+static enum intake intake_refuse_head(struct transaction *transaction, const char *fault) {
+    http_request_set_id(&transaction->request, NULL);
+    http_problem(&transaction->response, PROBLEM_BAD_REQUEST, "%s", fault);
+    transaction->close_after = true;
+    return INTAKE_REFUSED;
+}
+
+enum intake intake_head(struct transaction *transaction, const char *method, const char *version) {
+    struct http_request *request = &transaction->request;
+    int64_t body_max = transaction->server->api.context.conf->http_body_max_bytes;
+    snprintf(request->method, sizeof(request->method), "%s", method);
+    if (request->path == NULL || transaction->target == NULL) {
+        return INTAKE_CLOSE;
+    }
+    const char *fault = request_head_fault(transaction->connection, transaction->target, version);
+    if (fault != NULL) {
+        return intake_refuse_head(transaction, fault);
+    }
+    /* Some versions of libmicrohttpd end the lines of chunks at a bare LF, where a proxy reads on:
+     * what follows such a body may have been meant as a part of it. */
+    transaction->close_after = intake_header(transaction, "Transfer-Encoding") != NULL;
+    http_request_set_id(request, intake_header(transaction, PEERS_REQUEST_HEADER));
+    intake_route(transaction);
+    auth_filter_check(transaction->server, transaction->connection, request,
+                      &transaction->response);
+    intake_read_if_match(transaction);
+    const char *length = intake_header(transaction, "Content-Length");
+    int64_t body_len = 0;
+    bool sized = length == NULL || http_int_parse(length, 0, INT64_MAX, &body_len);
+    if (transaction->response.status == 0 && (!sized || body_len > body_max)) {
+        intake_refuse_size(transaction);
+    }
+    const char *coding = intake_header(transaction, "Content-Encoding");
+    if (transaction->response.status == 0 && coding != NULL &&
+        strcasecmp(coding, "identity") != 0) {
+        intake_refuse_coding(transaction, coding);
+    }
+    const char *expect = intake_header(transaction, "Expect");
+    bool asks_leave = expect != NULL && strcasecmp(expect, "100-continue") == 0;
+    bool absurd = !sized || body_len > (int64_t)intake_discard_bytes_max(transaction);
+    if (transaction->response.status != 0 && (asks_leave || absurd)) {
+        return INTAKE_REFUSED;
+    }
+    return INTAKE_READ_ON;
+}
+
+/* ---- body ------------------------------------------------------------------------------------ */
+
+static bool intake_takes_body(const struct transaction *transaction) {
+    return transaction->response.status == 0 &&
+           (strcmp(transaction->request.route->method, "POST") == 0 ||
+            strcmp(transaction->request.route->method, "PUT") == 0);
+}
+
+static size_t intake_held_bytes_max(const struct http_server *server) {
+    size_t most = (size_t)server->api.context.conf->http_body_max_bytes * BODIES_MAX;
+    return most > BODIES_BYTES_MIN ? most : BODIES_BYTES_MIN;
+}
+
+/* Keeps a part of the body, or refuses all of it. */
+static void intake_keep_body(struct transaction *transaction, const char *data, size_t len) {
+    struct http_server *server = transaction->server;
+    size_t body_max = (size_t)server->api.context.conf->http_body_max_bytes;
+    struct buffer *body = &transaction->request.body;
+    if (len > body_max - body->len) {
+        intake_refuse_size(transaction);
+    } else if (atomic_fetch_add(&server->body_bytes, len) + len > intake_held_bytes_max(server)) {
+        atomic_fetch_sub(&server->body_bytes, len);
+        metric_add(METRIC_HTTP_REFUSED, 1);
+        http_problem(&transaction->response, PROBLEM_OVERLOAD, "too many large bodies at once");
+    } else {
+        transaction->counted_bytes += len;
+        buffer_append(body, data, len);
+        if (body->failed) {
+            http_problem_memory(&transaction->response);
+        }
+    }
+    if (transaction->response.status != 0) {
+        buffer_fini(body);
+    }
+}
+
+bool intake_body(struct transaction *transaction, const char *data, size_t len) {
+    if (intake_takes_body(transaction)) {
+        intake_keep_body(transaction, data, len);
+    } else {
+        transaction->discarded_bytes += len;
+    }
+    return transaction->discarded_bytes <= intake_discard_bytes_max(transaction);
+}
+
+void intake_drop_body(struct transaction *transaction) {
+    bool large = transaction->request.body.len >= BODY_BYTES_TRIM;
+    buffer_fini(&transaction->request.body);
+    if (large) {
+        malloc_trim(0);
+    }
+}
+
+void intake_uncount_body(struct transaction *transaction) {
+    atomic_fetch_sub(&transaction->server->body_bytes, transaction->counted_bytes);
+    transaction->counted_bytes = 0;
+}

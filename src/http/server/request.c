@@ -1,0 +1,216 @@
+/* Owns the parts of a request: its decoded parameter, query and body. Runs on the MHD thread, then
+ * on the thread of the handler, never on both at once. Must not know libmicrohttpd. */
+#include "http/api/api.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/text.h"
+#include "mqtt/client/publish_quota.h"
+
+void http_request_init(struct http_request *request, const struct http_api *api) {
+    *request = (struct http_request){.api = api, .socket = -1};
+    buffer_init(&request->body);
+}
+
+bool http_request_is_abandoned(const struct http_request *request) {
+    struct pollfd caller = {.fd = request->socket, .events = POLLRDHUP};
+    return poll(&caller, 1, 0) == 1 && (caller.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+bool http_request_is_cancelled(void *context) {
+    const struct http_request *request = context;
+    return atomic_load(&request->api->stop_stage) != HTTP_RUNNING ||
+           http_request_is_abandoned(request);
+}
+
+void http_request_fini(struct http_request *request) {
+    free(request->path);
+    free(request->parameter);
+    free(request->if_match);
+    http_query_fini(&request->query);
+    buffer_fini(&request->body);
+    if (request->publish_share) {
+        publish_share_answered(request->publish_share);
+        publish_share_release(request->publish_share, 0);
+    }
+}
+
+void http_request_set_id(struct http_request *request, const char *sent) {
+    static const char ALLOWED[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
+    size_t len = sent != NULL ? strspn(sent, ALLOWED) : 0;
+    if (len > 0 && len < sizeof(request->id) && sent[len] == '\0') {
+        memcpy(request->id, sent, len + 1);
+    } else {
+        _Static_assert(sizeof(request->id) >= TEXT_ID_LEN, "a random id fits");
+        text_random_id(request->id);
+    }
+}
+
+static int request_hex_digit(char digit) {
+    if (digit >= '0' && digit <= '9') {
+        return digit - '0';
+    }
+    digit |= 0x20;
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+/* Decodes the character at text[*at] and moves past it; -1: a broken escape, or U+0000. */
+static int request_decode_next_byte(const char *text, size_t len, bool plus, size_t *at) {
+    char byte = text[(*at)++];
+    if (byte == '+' && plus) {
+        return ' ';
+    }
+    if (byte != '%') {
+        return byte != '\0' ? (unsigned char)byte : -1;
+    }
+    if (*at + 2 > len) {
+        return -1;
+    }
+    int high = request_hex_digit(text[*at]);
+    int low = request_hex_digit(text[*at + 1]);
+    *at += 2;
+    return high >= 0 && low >= 0 && high + low > 0 ? high * 16 + low : -1;
+}
+
+enum err http_percent_decode(const char *text, size_t len, bool plus, char **out) {
+    *out = NULL;
+    char *decoded = malloc(len + 1);
+    if (decoded == NULL) {
+        return ERR_MEMORY;
+    }
+    size_t decoded_len = 0;
+    for (size_t at = 0; at < len;) {
+        int byte = request_decode_next_byte(text, len, plus, &at);
+        if (byte < 0) {
+            free(decoded);
+            return ERR_ARGUMENT;
+        }
+        decoded[decoded_len++] = (char)byte;
+    }
+    decoded[decoded_len] = '\0';
+    if (!text_is_utf8(decoded, decoded_len)) {
+        free(decoded);
+        return ERR_ARGUMENT;
+    }
+    *out = decoded;
+    return ERR_OK;
+}
+
+static bool request_is_unreserved(char byte) { /* RFC 3986 section 2.3 */
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9') || (byte != '\0' && strchr("-._~", byte) != NULL);
+}
+
+char *http_percent_encode(const char *text) {
+    struct buffer out;
+    buffer_init(&out);
+    buffer_append(&out, "", 0);
+    for (; *text != '\0'; text++) {
+        if (request_is_unreserved(*text)) {
+            buffer_append(&out, text, 1);
+        } else {
+            buffer_printf(&out, "%%%02X", (unsigned char)*text);
+        }
+    }
+    return buffer_take(&out);
+}
+
+static enum err request_query_add(struct http_query *query, const char *text, size_t len) {
+    if (query->count == HTTP_QUERY_MAX) {
+        return ERR_ARGUMENT;
+    }
+    const char *equals = memchr(text, '=', len);
+    size_t name_len = equals != NULL ? (size_t)(equals - text) : len;
+    const char *value = equals != NULL ? equals + 1 : text + len;
+    struct http_pair pair = {0};
+    enum err result = http_percent_decode(text, name_len, true, &pair.name);
+    if (result == ERR_OK) {
+        result = http_percent_decode(value, (size_t)(text + len - value), true, &pair.value);
+    }
+    if (result != ERR_OK) {
+        free(pair.name);
+        return result;
+    }
+    query->items[query->count++] = pair;
+    return ERR_OK;
+}
+
+enum err http_query_parse(const char *text, struct http_query *out) {
+    *out = (struct http_query){0};
+    while (*text != '\0') {
+        size_t len = strcspn(text, "&");
+        enum err result = len > 0 ? request_query_add(out, text, len) : ERR_OK;
+        if (result != ERR_OK) {
+            http_query_fini(out);
+            return result;
+        }
+        text += len + (text[len] == '&');
+    }
+    return ERR_OK;
+}
+
+void http_query_fini(struct http_query *query) {
+    for (size_t i = 0; i < query->count; i++) {
+        free(query->items[i].name);
+        free(query->items[i].value);
+    }
+    query->count = 0;
+}
+
+const char *http_query_get(const struct http_query *query, const char *name) {
+    for (size_t i = 0; i < query->count; i++) {
+        if (strcmp(query->items[i].name, name) == 0) {
+            return query->items[i].value;
+        }
+    }
+    return NULL;
+}
+
+bool http_int_parse(const char *text, int64_t least, int64_t most, int64_t *out) {
+    int64_t value = 0;
+    if (*text == '\0') {
+        return false;
+    }
+    for (; *text != '\0'; text++) {
+        if (*text < '0' || *text > '9' || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, *text - '0', &value)) {
+            return false;
+        }
+    }
+    *out = value;
+    return value >= least && value <= most;
+}
+
+enum err http_query_int(const struct http_query *query, const char *name, int64_t least,
+                        int64_t most, int64_t standard, int64_t *out) {
+    const char *text = http_query_get(query, name);
+    *out = standard;
+    if (text == NULL) {
+        return ERR_OK;
+    }
+    return http_int_parse(text, least, most, out) ? ERR_OK : ERR_ARGUMENT;
+}
+
+enum err http_etag_parse(const char *text, int64_t *version) {
+    *version = 0;
+    if (strcmp(text, "*") == 0) {
+        return ERR_OK;
+    }
+    if (strncmp(text, "W/", 2) == 0) {
+        text += 2;
+    }
+    size_t len = strlen(text);
+    if (len >= 2 && text[0] == '"' && text[len - 1] == '"') {
+        text++;
+        len -= 2;
+    }
+    char digits[24];
+    if (len == 0 || len >= sizeof(digits)) {
+        return ERR_ARGUMENT;
+    }
+    memcpy(digits, text, len);
+    digits[len] = '\0';
+    return http_int_parse(digits, 1, INT64_MAX, version) ? ERR_OK : ERR_ARGUMENT;
+}

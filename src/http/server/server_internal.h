@@ -1,0 +1,49 @@
+/* Inside of the HTTP server: what its connections and their exchanges share, and the only way to
+ * libmicrohttpd. Only server.c, and what leads an exchange, include this. */
+#ifndef MQFLEET_SERVER_SERVER_INTERNAL_H
+#define MQFLEET_SERVER_SERVER_INTERNAL_H
+
+#include <microhttpd.h>
+#include <stdatomic.h>
+#include "http/api/api.h"
+#include "http/auth/access.h"
+#include "http/server/connection_limit.h"
+#include "http/server/pending.h"
+#include "http/server/handler_pool.h"
+
+struct http_server;
+
+/* A listening socket and the threads of libmicrohttpd behind it. */
+struct http_frontend {
+    struct http_server *server;
+    struct MHD_Daemon *daemon; /* NULL: not started */
+    int listener;
+    bool is_ops; /* for /metrics and /debug/pprof alone */
+};
+
+enum { FRONTEND_API, FRONTEND_OPS, FRONTEND_COUNT };
+
+struct http_server {
+    struct http_api api;
+    struct http_frontend frontends[FRONTEND_COUNT];
+    struct connection_limit *connection_limit;
+    atomic_size_t transactions; /* between request line and last byte of the answer; no streams */
+    atomic_size_t suspended;    /* of them, those whose connection is suspended */
+    atomic_size_t body_bytes;   /* held for all of them */
+};
+
+/* exchange.c. context: a front. Called by MHD, with the request line as it came: before anything is
+ * decoded. */
+void *transaction_create(void *context, const char *target, struct MHD_Connection *connection);
+/* Called by MHD: with the headers, then with each part of the body, then with none left, then after
+ * each resume. */
+enum MHD_Result transaction_handle(void *context, struct MHD_Connection *connection,
+                                   const char *url, const char *method, const char *version,
+                                   const char *data, size_t *len, void **slot);
+/* Called by MHD once the answer is sent or the connection is gone. */
+void transaction_completed(void *context, struct MHD_Connection *connection, void **slot,
+                           enum MHD_RequestTerminationCode code);
+/* The wait of an exchange has ended. Any thread. */
+void transaction_continue(struct http_request *request, struct pending *ended);
+
+#endif

@@ -1,0 +1,69 @@
+/* Owns the memory of received messages. Runs on the thread that owns the message. Must not know
+ * which engine received it, nor which sink takes it.
+ *
+ *   [ struct message | properties | texts and property values, each with a NUL | payload, NUL ]
+ */
+#include "message/message.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t message_texts_size(const struct message *from) {
+    size_t size = strlen(from->id) + strlen(from->client_id) + strlen(from->topic) + 3;
+    for (size_t i = 0; i < from->property_count; i++) {
+        const struct message_property *property = &from->properties[i];
+        size += strlen(property->name) + 1 + property->value_len + 1;
+        size += property->key != NULL ? strlen(property->key) + 1 : 0;
+    }
+    return size;
+}
+
+/* Copies len bytes and a NUL to *end, moves *end behind them, returns where they are. */
+static char *message_put_bytes(char **end, const void *data, size_t len) {
+    char *start = *end;
+    if (len > 0) {
+        memcpy(start, data, len);
+    }
+    start[len] = '\0';
+    *end = start + len + 1;
+    return start;
+}
+
+static char *message_put_text(char **end, const char *text) {
+    return message_put_bytes(end, text, strlen(text));
+}
+
+struct message *message_create(const struct message *from) {
+    assert(from->id != NULL && from->client_id != NULL && from->topic != NULL);
+    assert(from->payload != NULL || from->payload_len == 0);
+    size_t properties_size = from->property_count * sizeof(struct message_property);
+    size_t size =
+        sizeof(struct message) + properties_size + message_texts_size(from) + from->payload_len + 1;
+    struct message *message = malloc(size);
+    if (message == NULL) {
+        return NULL;
+    }
+    *message = *from;
+    message->size = size;
+    struct message_property *properties = (struct message_property *)(message + 1);
+    char *end = (char *)(properties + from->property_count);
+    message->id = message_put_text(&end, from->id);
+    message->client_id = message_put_text(&end, from->client_id);
+    message->topic = message_put_text(&end, from->topic);
+    for (size_t i = 0; i < from->property_count; i++) {
+        const struct message_property *property = &from->properties[i];
+        properties[i].name = message_put_text(&end, property->name);
+        properties[i].key = property->key != NULL ? message_put_text(&end, property->key) : NULL;
+        properties[i].value = message_put_bytes(&end, property->value, property->value_len);
+        properties[i].value_len = property->value_len;
+    }
+    message->properties = from->property_count > 0 ? properties : NULL;
+    message->payload = (uint8_t *)message_put_bytes(&end, from->payload, from->payload_len);
+    assert(end == (char *)message + size);
+    return message;
+}
+
+void message_destroy(struct message *message) {
+    free(message);
+}

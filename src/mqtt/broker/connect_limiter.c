@@ -1,0 +1,153 @@
+/* Owns the order in which clients may connect. Host thread only. Knows no client: tickets are
+ * embedded in whatever waits. */
+#include "mqtt/broker/connect_limiter.h"
+
+#include <assert.h>
+#include <utlist.h>
+
+#define CONNECT_LIMITER_BURST_US 50000 /* of the rate may come at once */
+
+void connect_limiter_init(struct connect_limiter *limiter, size_t in_flight_max,
+                          int64_t rate_per_s) {
+    *limiter = (struct connect_limiter){.in_flight_max = in_flight_max,
+                                        .interval_us = rate_per_s > 0 ? 1000000 / rate_per_s : 0};
+}
+
+void connect_limiter_share(struct connect_limiter *limiter, size_t index, size_t count) {
+    assert(index < count);
+    size_t share = limiter->in_flight_max / count + (index < limiter->in_flight_max % count);
+    limiter->in_flight_max = share > 0 ? share : 1;
+    limiter->interval_us *= (int64_t)count;
+}
+
+/* The ring holds exactly the brokers from which connect_limiter_next may take, the rate aside. */
+static void connect_limiter_update_ring(struct connect_limiter *limiter, struct broker *broker) {
+    bool wanted = broker->waiting != NULL && broker->in_flight < limiter->in_flight_max;
+    if (wanted && !broker->in_ring) {
+        CDL_APPEND(limiter->ring, broker);
+    } else if (!wanted && broker->in_ring) {
+        CDL_DELETE(limiter->ring, broker);
+    }
+    broker->in_ring = wanted;
+}
+
+void connect_limiter_join(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
+                          struct broker *broker) {
+    assert(ticket->place == CONNECT_LIMITER_OUT);
+    ticket->broker = broker;
+    ticket->place = CONNECT_LIMITER_WAITING;
+    DL_APPEND(broker->waiting, ticket);
+    connect_limiter_update_ring(limiter, broker);
+}
+
+void connect_limiter_park(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
+                          struct broker *broker, bool first) {
+    assert(ticket->place == CONNECT_LIMITER_OUT);
+    if (broker->parked == NULL) {
+        DL_APPEND2(limiter->parked, broker, parked_prev, parked_next);
+    }
+    ticket->broker = broker;
+    ticket->place = CONNECT_LIMITER_PARKED;
+    if (first) {
+        DL_PREPEND(broker->parked, ticket);
+    } else {
+        DL_APPEND(broker->parked, ticket);
+    }
+    incident_wait(broker->incident, true);
+}
+
+static void connect_limiter_unpark(struct connect_limiter *limiter,
+                                   struct connect_limiter_ticket *ticket) {
+    struct broker *broker = ticket->broker;
+    DL_DELETE(broker->parked, ticket);
+    if (broker->parked == NULL) {
+        DL_DELETE2(limiter->parked, broker, parked_prev, parked_next);
+    }
+    incident_wait(broker->incident, false);
+}
+
+void connect_limiter_leave(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket) {
+    switch (ticket->place) {
+    case CONNECT_LIMITER_OUT:
+        return;
+    case CONNECT_LIMITER_WAITING:
+        DL_DELETE(ticket->broker->waiting, ticket);
+        break;
+    case CONNECT_LIMITER_IN_FLIGHT:
+        ticket->broker->in_flight--;
+        break;
+    case CONNECT_LIMITER_PARKED:
+        connect_limiter_unpark(limiter, ticket);
+        break;
+    }
+    ticket->place = CONNECT_LIMITER_OUT;
+    ticket->probe = false;
+    connect_limiter_update_ring(limiter, ticket->broker);
+}
+
+bool connect_limiter_acquire_socket(struct connect_limiter *limiter, struct broker *broker) {
+    if (broker->in_flight >= limiter->in_flight_max) {
+        return false;
+    }
+    broker->in_flight++;
+    connect_limiter_update_ring(limiter, broker);
+    return true;
+}
+
+void connect_limiter_release_socket(struct connect_limiter *limiter, struct broker *broker) {
+    assert(broker->in_flight > 0);
+    broker->in_flight--;
+    connect_limiter_update_ring(limiter, broker);
+}
+
+static bool connect_limiter_take_token(const struct connect_limiter *limiter, struct broker *broker,
+                                       int64_t now_us) {
+    if (limiter->interval_us == 0) {
+        return true;
+    }
+    if (broker->next_at_us > now_us) {
+        return false;
+    }
+    int64_t earliest_us = now_us - CONNECT_LIMITER_BURST_US;
+    int64_t from_us = broker->next_at_us > earliest_us ? broker->next_at_us : earliest_us;
+    broker->next_at_us = from_us + limiter->interval_us;
+    return true;
+}
+
+static struct connect_limiter_ticket *connect_limiter_admit_first(struct connect_limiter *limiter,
+                                                                  struct broker *broker) {
+    struct connect_limiter_ticket *ticket = broker->waiting;
+    DL_DELETE(broker->waiting, ticket);
+    ticket->place = CONNECT_LIMITER_IN_FLIGHT;
+    broker->in_flight++;
+    limiter->ring = broker->next; /* the others first */
+    connect_limiter_update_ring(limiter, broker);
+    return ticket;
+}
+
+struct connect_limiter_ticket *connect_limiter_next(struct connect_limiter *limiter,
+                                                    int64_t now_us) {
+    struct broker *first = limiter->ring;
+    if (first == NULL) {
+        return NULL;
+    }
+    struct broker *broker = first;
+    do {
+        if (connect_limiter_take_token(limiter, broker, now_us)) {
+            return connect_limiter_admit_first(limiter, broker);
+        }
+        broker = broker->next;
+    } while (broker != first);
+    return NULL;
+}
+
+int64_t connect_limiter_wait_ms(const struct connect_limiter *limiter, int64_t now_us,
+                                int64_t most_ms) {
+    int64_t wait_us = most_ms * 1000;
+    const struct broker *broker;
+    CDL_FOREACH(limiter->ring, broker) {
+        int64_t left_us = broker->next_at_us - now_us;
+        wait_us = left_us < wait_us ? left_us : wait_us;
+    }
+    return wait_us <= 0 ? 0 : (wait_us + 999) / 1000;
+}

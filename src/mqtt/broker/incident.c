@@ -1,0 +1,455 @@
+/* Owns the records of a node's brokers and their incidents. Any thread. */
+#include "mqtt/broker/incident.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
+#include "base/telemetry/metrics.h"
+#include "base/text.h"
+
+#define INCIDENT_LOG_MS         60000
+#define INCIDENT_BURST_MS       1000 /* in which all have to go */
+#define INCIDENT_RELEASE_MS_MIN 1000
+
+/* Distinct clients that showed the same in a row. */
+struct incident_clients {
+    uint64_t clients[INCIDENT_CLIENTS_MIN];
+    size_t count;
+};
+
+struct incident_open { /* allocated while it is */
+    int64_t began_at_ms, began_wall_ms, failed_at_ms;
+    enum client_error error;
+    char cause[INCIDENT_CAUSE_MAX];
+    int64_t failures;
+    int64_t next_probe_ms, next_log_ms;
+    int64_t next_release_ms, release_pause_ms; /* 0: not asked yet */
+    uint64_t proof; /* the client whose connection has to live on; 0: none */
+    int64_t proof_at_ms;
+    struct incident_clients answered;
+    size_t answers;         /* of these clients */
+    int64_t answered_at_ms; /* the first of them */
+};
+
+struct incident {
+    struct incidents *all;
+    char *broker;
+    UT_hash_handle hh;
+    unsigned clients;
+    size_t online, waiting;
+    struct loss_watch losses;
+    struct loss_ages *ages; /* NULL: none yet */
+    int64_t burst_at_ms;    /* losses that came together */
+    uint64_t burst_client;  /* the first of them; 0: none yet */
+    bool burst_of_several;
+    bool burst_of_bystanders; /* one of them had nothing unacknowledged */
+    int64_t emptied_at_ms;    /* when the last of them took the last client; 0: never */
+    int64_t refused_at_ms;
+    struct incident_clients failing;
+    struct incident_open *open;
+    atomic_bool is_open;
+    _Atomic int64_t ended_at_ms;
+};
+
+struct incidents {
+    pthread_mutex_t lock; /* guards all */
+    struct incident *table;
+};
+
+/* What is to be logged once the lock is free. */
+struct incident_event {
+    const char *event; /* NULL: nothing */
+    struct incident_view view;
+    int64_t lasted_ms;
+};
+
+/* ---- life ---- */
+
+struct incidents *incidents_create(void) {
+    struct incidents *incidents = calloc(1, sizeof *incidents);
+    if (incidents != NULL) {
+        pthread_mutex_init(&incidents->lock, NULL);
+    }
+    return incidents;
+}
+
+static void incident_free(struct incident *incident) {
+    free(incident->broker);
+    free(incident->ages);
+    free(incident->open);
+    free(incident);
+}
+
+void incidents_destroy(struct incidents *incidents) {
+    if (incidents == NULL) {
+        return;
+    }
+    struct incident *incident, *next;
+    HASH_ITER(hh, incidents->table, incident, next) {
+        HASH_DEL(incidents->table, incident);
+        incident_free(incident);
+    }
+    pthread_mutex_destroy(&incidents->lock);
+    free(incidents);
+}
+
+static struct incident *incident_add(struct incidents *incidents, const char *broker) {
+    struct incident *incident = calloc(1, sizeof *incident);
+    if (incident == NULL || (incident->broker = text_dup(broker)) == NULL) {
+        free(incident);
+        return NULL;
+    }
+    incident->all = incidents;
+    HASH_ADD_KEYPTR(hh, incidents->table, incident->broker, strlen(incident->broker), incident);
+    return incident;
+}
+
+struct incident *incident_acquire(struct incidents *incidents, const char *broker) {
+    struct incident *incident;
+    pthread_mutex_lock(&incidents->lock);
+    HASH_FIND_STR(incidents->table, broker, incident);
+    if (!incident) {
+        incident = incident_add(incidents, broker);
+    }
+    if (incident) {
+        incident->clients++;
+    }
+    pthread_mutex_unlock(&incidents->lock);
+    return incident;
+}
+
+void incident_release(struct incident *incident) {
+    struct incidents *incidents = incident->all;
+    pthread_mutex_lock(&incidents->lock);
+    if (--incident->clients == 0) {
+        HASH_DEL(incidents->table, incident);
+        incident_free(incident);
+    }
+    pthread_mutex_unlock(&incidents->lock);
+}
+
+/* ---- beginning and end; the lock is held ---- */
+
+static struct incident_view incident_make_view(const struct incident *incident) {
+    struct incident_view view = {.error = incident->open->error,
+                                 .since_ms = incident->open->began_wall_ms,
+                                 .failures = incident->open->failures,
+                                 .clients = incident->clients,
+                                 .waiting = incident->waiting};
+    snprintf(view.broker, sizeof view.broker, "%s", incident->broker);
+    snprintf(view.cause, sizeof view.cause, "%s", incident->open->cause);
+    return view;
+}
+
+static struct incident_event incident_make_event(const struct incident *incident, const char *event,
+                                                 int64_t now_ms) {
+    return (struct incident_event){event, incident_make_view(incident),
+                                   now_ms - incident->open->began_at_ms};
+}
+
+static void incident_log_event(const struct incident_event *news) {
+    if (news->event == NULL) {
+        return;
+    }
+    log_event(LOG_WARN, news->event, KS("broker", news->view.broker),
+              KS("code", client_error_code(news->view.error)), KS("cause", news->view.cause),
+              KI("clients", news->view.clients), KI("waiting", news->view.waiting),
+              KI("failures", news->view.failures), KI("lasted_ms", news->lasted_ms));
+}
+
+/* The last failure tells best what is wrong now: a name that is gone, where at first only the port
+ * was closed. */
+static void incident_note_cause(struct incident_open *open,
+                                const struct incident_failure *failure) {
+    open->error = failure->error;
+    snprintf(open->cause, sizeof open->cause, "%s",
+             failure->message ? failure->message : client_error_text(failure->error));
+}
+
+static struct incident_event
+incident_begin(struct incident *incident, const struct incident_failure *failure, int64_t now_ms) {
+    struct incident_open *open = calloc(1, sizeof *open);
+    if (open == NULL) {
+        return (struct incident_event){0}; /* at the next failure, then */
+    }
+    open->began_at_ms = now_ms;
+    open->failed_at_ms = now_ms;
+    open->began_wall_ms = clock_wall_ms();
+    incident_note_cause(open, failure);
+    open->failures = (int64_t)incident->failing.count;
+    open->next_log_ms = now_ms + INCIDENT_LOG_MS;
+    incident->open = open;
+    incident->is_open = true;
+    metric_add(METRIC_INCIDENTS, 1);
+    return incident_make_event(incident, "broker_incident_began", now_ms);
+}
+
+static struct incident_event incident_end(struct incident *incident, int64_t now_ms) {
+    struct incident_event news = incident_make_event(incident, "broker_incident_ended", now_ms);
+    free(incident->open);
+    incident->open = NULL;
+    incident->failing.count = 0;
+    incident->ended_at_ms = now_ms;
+    incident->is_open = false;
+    return news;
+}
+
+static bool incident_is_over(const struct incident *incident, int64_t now_ms) {
+    const struct incident_open *open = incident->open;
+    size_t several =
+        incident->clients < INCIDENT_CLIENTS_MIN ? incident->clients : INCIDENT_CLIENTS_MIN;
+    bool lives = open->proof != 0 && now_ms - open->proof_at_ms >= INCIDENT_STABLE_MS;
+    /* Perhaps all others are paused. */
+    bool enough = open->answered.count >= several || open->answers >= INCIDENT_CLIENTS_MIN;
+    bool answers =
+        open->answers > 0 && enough && now_ms - open->answered_at_ms >= INCIDENT_ANSWERS_MS;
+    return lives || answers;
+}
+
+/* ---- evidence ---- */
+
+static void incident_clients_add(struct incident_clients *row, uint64_t client) {
+    for (size_t i = 0; i < row->count; i++) {
+        if (row->clients[i] == client) {
+            return;
+        }
+    }
+    if (row->count < INCIDENT_CLIENTS_MIN) {
+        row->clients[row->count++] = client;
+    }
+}
+
+/* A broker of one client has no incident: nobody else's failures could be spared. */
+static bool incident_is_due(const struct incident *incident) {
+    size_t several = incident->clients < INCIDENT_CLIENTS_MIN ? 2 : INCIDENT_CLIENTS_MIN;
+    return incident->open == NULL && incident->failing.count >= several;
+}
+
+void incident_failed(struct incident *incident, const struct incident_failure *failure,
+                     int64_t now_ms) {
+    struct incident_event news = {0};
+    pthread_mutex_lock(&incident->all->lock);
+    if (failure->refused) {
+        incident->refused_at_ms = now_ms;
+    }
+    if (incident->online == 0) {
+        incident_clients_add(&incident->failing, failure->client);
+    }
+    if (incident_is_due(incident)) {
+        news = incident_begin(incident, failure, now_ms);
+    } else if (incident->open != NULL) {
+        incident->open->failures++;
+        incident_note_cause(incident->open, failure);
+        incident->open->failed_at_ms = now_ms;
+        incident->open->answered.count = 0;
+        incident->open->answers = 0;
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+    incident_log_event(&news);
+}
+
+void incident_answered(struct incident *incident, uint64_t client, int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    incident->failing.count = 0;
+    if (incident->open != NULL) {
+        struct incident_open *open = incident->open;
+        open->answered_at_ms = open->answers == 0 ? now_ms : open->answered_at_ms;
+        open->answers++;
+        incident_clients_add(&open->answered, client);
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+}
+
+void incident_online(struct incident *incident, uint64_t client, int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    incident->online++;
+    incident->failing.count = 0;
+    if (incident->open != NULL && incident->open->proof == 0) {
+        incident->open->proof = client;
+        incident->open->proof_at_ms = now_ms;
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+}
+
+void incident_offline(struct incident *incident, uint64_t client, int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    assert(incident->online > 0);
+    incident->online--;
+    bool together = now_ms - incident->burst_at_ms < INCIDENT_BURST_MS &&
+                    incident->burst_of_several && incident->burst_of_bystanders;
+    if (incident->online == 0 && together) {
+        incident->emptied_at_ms = now_ms;
+    }
+    if (incident->open != NULL && incident->open->proof == client) {
+        incident->open->proof = 0;
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+}
+
+uint64_t incident_lost(struct incident *incident, const struct incident_loss *loss,
+                       int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    if (incident->burst_client == 0 || now_ms - incident->burst_at_ms >= INCIDENT_BURST_MS) {
+        incident->burst_at_ms = now_ms;
+        incident->burst_client = loss->client;
+        incident->burst_of_several = false;
+        incident->burst_of_bystanders = false;
+    }
+    incident->burst_of_several |= incident->burst_client != loss->client;
+    incident->burst_of_bystanders |= loss->bystander;
+    uint64_t window = loss_watch_note(&incident->losses, loss->client, now_ms,
+                                      incident->online + (loss->was_online ? 0 : 1));
+    pthread_mutex_unlock(&incident->all->lock);
+    return window;
+}
+
+/* ---- what it says about a loss ---- */
+
+enum incident_explanation incident_explain(struct incident *incident, int64_t lost_at_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    int64_t from_ms = lost_at_ms - INCIDENT_BURST_MS;
+    bool refused = incident->refused_at_ms != 0 && incident->refused_at_ms >= from_ms;
+    bool emptied = incident->emptied_at_ms != 0 && incident->emptied_at_ms >= from_ms &&
+                   incident->emptied_at_ms <= lost_at_ms + INCIDENT_BURST_MS;
+    bool away = incident->open != NULL || refused;
+    pthread_mutex_unlock(&incident->all->lock);
+    return away      ? INCIDENT_EXPLAINS_UNREACHABLE
+           : emptied ? INCIDENT_EXPLAINS_ALL_LOST
+                     : INCIDENT_EXPLAINS_NOTHING;
+}
+
+bool incident_was_mass(struct incident *incident, uint64_t window) {
+    pthread_mutex_lock(&incident->all->lock);
+    bool mass = loss_watch_was_mass(&incident->losses, window);
+    pthread_mutex_unlock(&incident->all->lock);
+    return mass;
+}
+
+bool incident_note_age(struct incident *incident, uint64_t client, int64_t age_ms,
+                       int64_t lost_at_ms) {
+    bool steady = false;
+    pthread_mutex_lock(&incident->all->lock);
+    if (incident->ages == NULL) {
+        incident->ages = calloc(1, sizeof *incident->ages);
+    }
+    if (incident->ages != NULL) {
+        loss_ages_note(incident->ages, client, age_ms, lost_at_ms);
+        steady = loss_ages_steady(incident->ages, age_ms);
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+    return steady;
+}
+
+bool incident_age_is_steady(struct incident *incident, int64_t age_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    bool steady = incident->ages != NULL && loss_ages_steady(incident->ages, age_ms);
+    pthread_mutex_unlock(&incident->all->lock);
+    return steady;
+}
+
+/* ---- the open incident ---- */
+
+bool incident_is_open(const struct incident *incident) {
+    return incident->is_open;
+}
+
+int64_t incident_ended_at_ms(const struct incident *incident) {
+    return incident->ended_at_ms;
+}
+
+void incident_wait(struct incident *incident, bool begins) {
+    pthread_mutex_lock(&incident->all->lock);
+    assert(begins || incident->waiting > 0);
+    incident->waiting = begins ? incident->waiting + 1 : incident->waiting - 1;
+    pthread_mutex_unlock(&incident->all->lock);
+}
+
+bool incident_may_probe(struct incident *incident, int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    struct incident_open *open = incident->open;
+    bool may = open != NULL && open->next_probe_ms <= now_ms;
+    if (may) {
+        open->next_probe_ms = now_ms + INCIDENT_PROBE_MS;
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+    return may;
+}
+
+bool incident_may_release(struct incident *incident, int64_t release_after_ms, int64_t now_ms) {
+    pthread_mutex_lock(&incident->all->lock);
+    struct incident_open *open = incident->open;
+    bool may = false;
+    if (open != NULL && open->release_pause_ms == 0) {
+        open->release_pause_ms = release_after_ms;
+        open->next_release_ms = open->began_at_ms + INCIDENT_RELEASE_FACTOR * release_after_ms;
+    }
+    if (open != NULL && open->next_release_ms <= now_ms) {
+        may = true;
+        open->next_release_ms = now_ms + open->release_pause_ms;
+        open->release_pause_ms /= 2;
+        if (open->release_pause_ms < INCIDENT_RELEASE_MS_MIN) {
+            open->release_pause_ms = INCIDENT_RELEASE_MS_MIN;
+        }
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+    return may;
+}
+
+void incident_tick(struct incident *incident, int64_t now_ms) {
+    struct incident_event news = {0};
+    pthread_mutex_lock(&incident->all->lock);
+    struct incident_open *open = incident->open;
+    if (open != NULL && incident_is_over(incident, now_ms)) {
+        news = incident_end(incident, now_ms);
+    } else if (open != NULL && open->next_log_ms <= now_ms) {
+        open->next_log_ms = now_ms + INCIDENT_LOG_MS;
+        news = incident_make_event(incident, "broker_incident", now_ms);
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+    incident_log_event(&news);
+}
+
+bool incident_describe(struct incident *incident, enum client_error *error, char *text,
+                       size_t size) {
+    pthread_mutex_lock(&incident->all->lock);
+    const struct incident_open *open = incident->open;
+    if (open != NULL) {
+        char since[CLOCK_RFC3339_LEN];
+        clock_rfc3339(open->began_wall_ms, since);
+        *error = open->error;
+        snprintf(text, size, "%s; no client of this node has reached the broker since %s",
+                 open->cause, since);
+    }
+    pthread_mutex_unlock(&incident->all->lock);
+    return open != NULL;
+}
+
+/* ---- for others ---- */
+
+static bool incident_is_stale(const struct incident *incident, int64_t now_ms) {
+    return incident->waiting == 0 && now_ms - incident->open->failed_at_ms >= INCIDENT_STALE_MS;
+}
+
+size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out, size_t max,
+                          int64_t now_ms) {
+    size_t n = 0;
+    pthread_mutex_lock(&incidents->lock);
+    const struct incident *incident, *next;
+    HASH_ITER(hh, incidents->table, incident, next) {
+        if (incident->open == NULL || incident_is_stale(incident, now_ms)) {
+            continue;
+        }
+        if (n < max) {
+            out[n] = incident_make_view(incident);
+        }
+        n++;
+    }
+    pthread_mutex_unlock(&incidents->lock);
+    return n;
+}

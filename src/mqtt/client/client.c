@@ -1,0 +1,394 @@
+/* Owns the record of a client: what is shown of it, its last changes, its configuration. Knows no
+ * thread, no engine call and no timing; see client.h for who may touch which field. */
+#include "mqtt/client/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "base/intern.h"
+#include "base/text.h"
+
+#define CLIENT_CHANGES_FIRST 3 /* twice that is the way to online */
+
+/* Its members belong to `base`. */
+struct client_config_view {
+    struct shared_config shared; /* first: it is what others know */
+    struct client_config config;
+    struct shared_config *base;
+};
+
+struct shared_config *shared_config_create(struct client_config *config) {
+    struct shared_config *shared = malloc(sizeof(*shared));
+    if (shared != NULL) {
+        shared->config = config;
+        shared->is_view = false;
+        atomic_init(&shared->references, 1);
+    }
+    return shared;
+}
+
+struct shared_config *shared_config_hold(struct shared_config *shared) {
+    if (shared != NULL) {
+        atomic_fetch_add(&shared->references, 1);
+    }
+    return shared;
+}
+
+void shared_config_release(struct shared_config *shared) {
+    if (shared == NULL || atomic_fetch_sub(&shared->references, 1) != 1) {
+        return;
+    }
+    if (shared->is_view) {
+        struct client_config_view *view = (struct client_config_view *)shared;
+        shared_config_release(view->base);
+    } else {
+        client_config_destroy(shared->config);
+    }
+    free(shared);
+}
+
+struct shared_config *shared_config_at(struct shared_config *base, size_t url_index) {
+    struct client_config_view *view = malloc(sizeof *view);
+    if (view == NULL) {
+        return NULL;
+    }
+    const struct client_endpoint *endpoint = &base->config->urls[url_index];
+    view->config = *base->config;
+    view->config.scheme = endpoint->scheme;
+    view->config.host = endpoint->host;
+    view->config.port = endpoint->port;
+    view->config.path = endpoint->path;
+    view->config.urls = NULL;
+    view->config.url_count = 0;
+    view->base = shared_config_hold(base);
+    view->shared.is_view = true;
+    view->shared.config = &view->config;
+    atomic_init(&view->shared.references, 1);
+    return &view->shared;
+}
+
+const struct shared_config *shared_config_base(const struct shared_config *shared) {
+    return shared->is_view ? ((const struct client_config_view *)shared)->base : NULL;
+}
+
+/* Read without a lock by whoever receives messages. */
+static void client_note_sink(struct client *client) {
+    const char *sink = client->config->config->sink;
+    client->sink = sink ? intern(sink) : NULL;
+}
+
+static _Atomic uint64_t client_record_count;
+
+struct client *client_create(struct worker *worker, struct shared_config *config) {
+    struct client *client = calloc(1, sizeof(*client));
+    if (client == NULL) {
+        return NULL;
+    }
+    client->worker = worker;
+    client->record = ++client_record_count;
+    client->state = CLIENT_CLOSED;
+    client->since_ms = clock_wall_ms();
+    client->offline_since_ms = clock_ms();
+    client->config = shared_config_hold(config);
+    client_note_sink(client);
+    client->id = text_dup(config->config->id);
+    if (client->id == NULL || subscribing_init(&client->subscribing, config->config) != ERR_OK) {
+        client_destroy(client);
+        return NULL;
+    }
+    return client;
+}
+
+void client_start_destroy(struct client_start *start) {
+    if (start != NULL) {
+        shared_config_release(start->config);
+        free(start);
+    }
+}
+
+void client_destroy(struct client *client) {
+    if (client == NULL) {
+        return;
+    }
+    free(client->changes);
+    subscribing_fini(&client->subscribing);
+    free(client->tried);
+    free(client->failed);
+    free(client->error_message);
+    free(client->loss);
+    free(client->suspects);
+    publish_throttle_destroy(client->throttle);
+    shared_config_release(client->config);
+    shared_config_release(client->opened);
+    shared_config_release(client->applied);
+    client_start_destroy(client->next);
+    free(client->id);
+    free(client);
+}
+
+uint64_t client_number(const struct client *client) {
+    return (uint64_t)client->hh.hashv | (uint64_t)1 << 32;
+}
+
+/* ---- changes ---- */
+
+static bool client_grow_changes(struct client *client) {
+    size_t capacity =
+        client->change_capacity ? (size_t)client->change_capacity * 2 : CLIENT_CHANGES_FIRST;
+    capacity = capacity > CLIENT_CHANGES_MAX ? CLIENT_CHANGES_MAX : capacity;
+    struct client_change_entry *changes =
+        realloc(client->changes, capacity * sizeof(*client->changes));
+    if (changes == NULL) {
+        return false;
+    }
+    client->changes = changes;
+    client->change_capacity = (uint16_t)capacity;
+    return true;
+}
+
+/* The place of the next entry: a new one, or the oldest's. NULL: out of memory. */
+static struct client_change_entry *client_change_slot(struct client *client) {
+    if (client->change_count == CLIENT_CHANGES_MAX) {
+        struct client_change_entry *oldest = &client->changes[client->change_first];
+        client->change_first = (uint16_t)((client->change_first + 1) % CLIENT_CHANGES_MAX);
+        return oldest;
+    }
+    if (client->change_count == client->change_capacity && !client_grow_changes(client)) {
+        return NULL;
+    }
+    return &client->changes[client->change_count++];
+}
+
+void client_record_change(struct client *client, enum client_state to, const char *reason) {
+    struct client_change_entry *slot = client_change_slot(client);
+    int64_t now_ms = clock_wall_ms();
+    if (slot != NULL) {
+        *slot = (struct client_change_entry){
+            .at_ms = (uint64_t)now_ms, .from = client->state, .to = to, .reason = intern(reason)};
+    }
+    client->state = to;
+    client->since_ms = now_ms;
+}
+
+static const struct client_change_entry *client_change_at(const struct client *client, size_t i) {
+    return &client->changes[(client->change_first + i) % client->change_capacity];
+}
+
+const char *client_last_reason(const struct client *client) {
+    if (client->change_count == 0) {
+        return "";
+    }
+    return client_change_at(client, client->change_count - 1)->reason;
+}
+
+size_t client_copy_changes(const struct client *client,
+                           struct client_change out[CLIENT_CHANGES_MAX]) {
+    for (size_t i = 0; i < client->change_count; i++) {
+        const struct client_change_entry *from = client_change_at(client, i);
+        out[i] = (struct client_change){
+            .at_ms = (int64_t)from->at_ms, .from = from->from, .to = from->to};
+        snprintf(out[i].reason, sizeof(out[i].reason), "%s", from->reason);
+    }
+    return client->change_count;
+}
+
+void client_note_error(struct client *client, enum client_error error, const char *message) {
+    client->error = error;
+    free(client->error_message);
+    client->error_message = message != NULL ? text_dup(message) : NULL;
+    client->error_at_ms = clock_wall_ms();
+}
+
+/* ---- status ---- */
+
+static enum err client_copy_subscriptions(const struct client *client, struct client_status *out) {
+    const struct client_config *config = client->config->config;
+    out->subscriptions = calloc(config->subscription_count + 1, sizeof(*out->subscriptions));
+    if (out->subscriptions == NULL) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; i < config->subscription_count; i++) {
+        struct client_subscription_status *to = &out->subscriptions[out->subscription_count++];
+        to->qos = config->subscriptions[i].qos;
+        const struct subscribing_filter *filter = &client->subscribing.filters[i];
+        to->granted = subscribing_shown_code(filter);
+        to->refusal = subscribing_refusal(filter);
+        to->filter = text_dup(config->subscriptions[i].filter);
+        if (to->filter == NULL) {
+            return ERR_MEMORY;
+        }
+    }
+    return ERR_OK;
+}
+
+enum err client_copy_status(const struct client *client, struct client_status *out) {
+    const char *message =
+        client->error_message != NULL ? client->error_message : client_error_text(client->error);
+    *out = (struct client_status){
+        .state = client->state,
+        .reason = text_dup(client_last_reason(client)),
+        .since_ms = client->since_ms,
+        .error = client->error,
+        .error_message = text_dup(message),
+        .error_at_ms = client->error_at_ms,
+        .next_retry_at_ms = client->next_retry_at_ms,
+        .connected_at_ms = client->connected_at_ms,
+        .certificate_expires_at_ms = client->certificate_expires_at_ms,
+        .session_present = client->session_present,
+        .degraded = client->degraded,
+        .reconnects = client->times_online > 1 ? client->times_online - 1 : 0,
+        .messages_in = client->messages_in,
+        .messages_out = client->messages_out,
+        .bytes_in = client->bytes_in,
+        .bytes_out = client->bytes_out,
+        .messages_dropped = client->messages_dropped,
+        .epoch = client->epoch,
+        .version = client->version,
+        .broker = client->broker != NULL ? text_dup(client->broker->key) : NULL,
+    };
+    enum err result = client_copy_subscriptions(client, out);
+    if (out->reason == NULL || out->error_message == NULL) {
+        result = ERR_MEMORY;
+    }
+    if (result != ERR_OK) {
+        client_status_fini(out);
+    }
+    return result;
+}
+
+void client_status_fini(struct client_status *status) {
+    for (size_t i = 0; i < status->subscription_count; i++) {
+        free(status->subscriptions[i].filter);
+    }
+    free(status->subscriptions);
+    free(status->reason);
+    free(status->broker);
+    free(status->error_message);
+    *status = (struct client_status){0};
+}
+
+/* ---- configurations ---- */
+
+static bool client_same_subscription(const struct client_subscription *a,
+                                     const struct client_subscription *b) {
+    return strcmp(a->filter, b->filter) == 0 && subscription_same_options(a, b);
+}
+
+enum err client_replace_config(struct client *client, struct shared_config *config) {
+    enum err result =
+        subscribing_change(&client->subscribing, client->config->config, config->config);
+    if (result != ERR_OK) {
+        return result;
+    }
+    shared_config_release(client->config);
+    client->config = shared_config_hold(config);
+    client_note_sink(client);
+    return ERR_OK;
+}
+
+bool client_config_same_subscriptions(const struct client_config *a,
+                                      const struct client_config *b) {
+    if (a->subscription_count != b->subscription_count) {
+        return false;
+    }
+    for (size_t i = 0; i < a->subscription_count; i++) {
+        if (!client_same_subscription(&a->subscriptions[i], &b->subscriptions[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool client_same_text(const char *a, const char *b) {
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool client_same_pairs(const struct client_pair *a, size_t a_count,
+                              const struct client_pair *b, size_t b_count) {
+    bool same = a_count == b_count;
+    for (size_t i = 0; same && i < a_count; i++) {
+        same = client_same_text(a[i].name, b[i].name) && client_same_text(a[i].value, b[i].value);
+    }
+    return same;
+}
+
+static bool client_same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len) {
+    return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
+}
+
+static bool client_same_will_properties(const struct client_will *a, const struct client_will *b) {
+    return a->delay_s == b->delay_s && a->payload_format_indicator == b->payload_format_indicator &&
+           a->message_expiry_interval == b->message_expiry_interval &&
+           client_same_text(a->content_type, b->content_type) &&
+           client_same_text(a->response_topic, b->response_topic) &&
+           (a->correlation_data == NULL) == (b->correlation_data == NULL) &&
+           client_same_bytes(a->correlation_data, a->correlation_data_len, b->correlation_data,
+                             b->correlation_data_len) &&
+           client_same_pairs(a->user_properties, a->user_property_count, b->user_properties,
+                             b->user_property_count);
+}
+
+static bool client_same_will(const struct client_will *a, const struct client_will *b) {
+    if (a == NULL || b == NULL) {
+        return a == b;
+    }
+    return client_same_text(a->topic, b->topic) &&
+           client_same_bytes(a->payload, a->payload_len, b->payload, b->payload_len) &&
+           a->qos == b->qos && a->retain == b->retain && client_same_will_properties(a, b);
+}
+
+static bool client_same_tls(const struct client_tls *a, const struct client_tls *b) {
+    bool same = client_same_text(a->ca, b->ca) && client_same_text(a->cert, b->cert) &&
+                client_same_text(a->key, b->key) && client_same_text(a->key_from, b->key_from) &&
+                client_same_text(a->key_password, b->key_password) &&
+                client_same_text(a->key_password_from, b->key_password_from) &&
+                a->min_version == b->min_version && a->security_level == b->security_level &&
+                client_same_text(a->server_name, b->server_name) && a->insecure == b->insecure &&
+                a->alpn_count == b->alpn_count;
+    for (size_t i = 0; same && i < a->alpn_count; i++) {
+        same = client_same_text(a->alpn[i], b->alpn[i]);
+    }
+    return same;
+}
+
+static bool client_same_session(const struct client_config *a, const struct client_config *b) {
+    return client_same_text(a->client_id, b->client_id) &&
+           a->protocol_version == b->protocol_version && a->keepalive_s == b->keepalive_s &&
+           a->clean_start == b->clean_start && a->session_expiry_s == b->session_expiry_s &&
+           a->receive_maximum == b->receive_maximum && a->max_packet_size == b->max_packet_size &&
+           a->topic_alias_maximum == b->topic_alias_maximum && a->oversize == b->oversize &&
+           a->request_response_information == b->request_response_information &&
+           a->request_problem_information == b->request_problem_information &&
+           client_same_pairs(a->user_properties, a->user_property_count, b->user_properties,
+                             b->user_property_count);
+}
+
+static bool client_same_websocket(const struct client_websocket *a,
+                                  const struct client_websocket *b) {
+    static const struct client_websocket nothing_given;
+    a = a != NULL ? a : &nothing_given;
+    b = b != NULL ? b : &nothing_given;
+    return client_same_pairs(a->headers, a->header_count, b->headers, b->header_count) &&
+           client_same_text(a->subprotocol, b->subprotocol);
+}
+
+static bool client_same_urls(const struct client_config *a, const struct client_config *b) {
+    bool same = a->url_count == b->url_count;
+    for (size_t i = 0; same && i < a->url_count; i++) {
+        const struct client_endpoint *one = &a->urls[i], *other = &b->urls[i];
+        same = one->scheme == other->scheme && one->port == other->port &&
+               client_same_text(one->host, other->host) && client_same_text(one->path, other->path);
+    }
+    return same;
+}
+
+bool client_config_same_connection(const struct client_config *a, const struct client_config *b) {
+    return client_same_urls(a, b) && client_same_websocket(a->websocket, b->websocket) &&
+           a->scheme == b->scheme && client_same_text(a->host, b->host) && a->port == b->port &&
+           client_same_text(a->path, b->path) && client_same_text(a->username, b->username) &&
+           client_same_text(a->password, b->password) &&
+           client_same_text(a->password_from, b->password_from) && client_same_session(a, b) &&
+           client_same_will(a->will, b->will) &&
+           client_same_tls(client_config_tls(a), client_config_tls(b));
+}

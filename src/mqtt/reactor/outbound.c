@@ -1,0 +1,299 @@
+/* Owns what a session owes over its connections (MQTT 5.0 section 4.4), and the search for what a
+ * broker does not take and answers by ending the connection (what was in doubt then: suspects.c).
+ * Host thread.
+ *
+ * What was in flight when a connection ended is in doubt. Where the loss is laid to it, each of it
+ * has a loss and is a suspect: it is sent alone from then on, one after the other. A second loss is
+ * its own, and it is given up. So an innocent neighbour is never given up, and n that a broker does
+ * not take cost n + 1 connections.
+ *
+ * A publication of QoS 2 that the broker has received (PUBREC) is in doubt by its PUBREL, under the
+ * same rule.
+ *
+ * MQTT-4.4.0-1 asks for everything to be sent again. What is given up is not; the packet identifier
+ * of QoS 2 stays unused for as long as the session lasts, because the server may still know it. */
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "base/system/clock.h"
+#include "base/text.h"
+#include "mqtt/reason_codes.h"
+#include "reactor.h"
+
+#define OUTBOUND_LOSSES_MAX  2
+#define OUTBOUND_RETIRED_MAX 32768
+#define OUTBOUND_BITS        64
+
+struct outbound_retired {
+    size_t count;
+    uint64_t bits[65536 / OUTBOUND_BITS];
+};
+
+/* ---- packet identifiers that are not used again ---- */
+
+bool outbound_id_is_retired(const struct engine_session *session, uint16_t packet_id) {
+    const struct outbound_retired *retired = session->retired;
+    return retired != NULL &&
+           (retired->bits[packet_id / OUTBOUND_BITS] >> packet_id % OUTBOUND_BITS & 1);
+}
+
+bool outbound_has_retired_too_many(const struct engine_session *session) {
+    return session->retired != NULL && session->retired->count >= OUTBOUND_RETIRED_MAX;
+}
+
+/* Out of memory: it may be used again when all others were. */
+void outbound_retire(struct engine_session *session, uint16_t packet_id) {
+    if (session->retired == NULL) {
+        session->retired = calloc(1, sizeof(*session->retired));
+    }
+    if (session->retired != NULL && !outbound_id_is_retired(session, packet_id)) {
+        session->retired->bits[packet_id / OUTBOUND_BITS] |= UINT64_C(1)
+                                                             << packet_id % OUTBOUND_BITS;
+        session->retired->count++;
+    }
+}
+
+static void outbound_reinstate(struct engine_session *session, uint16_t packet_id) {
+    if (outbound_id_is_retired(session, packet_id)) {
+        session->retired->bits[packet_id / OUTBOUND_BITS] &=
+            ~(UINT64_C(1) << packet_id % OUTBOUND_BITS);
+        session->retired->count--;
+    }
+}
+
+static void outbound_forget_retired(struct engine_session *session) {
+    free(session->retired);
+    session->retired = NULL;
+}
+
+/* ---- the server's receive maximum (section 4.9) ---- */
+
+static bool outbound_quota_is_used_up(const struct engine_connection *connection) {
+    const struct engine_session *session = connection->session;
+    return session->in_flight + session->abandoned >= connection->send_maximum;
+}
+
+/* A session that ends with the connection: nobody will send what waits in it. */
+static void outbound_give_up_waiting(struct engine *engine, struct engine_session *session) {
+    struct outbound *one, *next;
+    DL_FOREACH_SAFE(session->outbound, one, next) {
+        if (one->tries == 0) {
+            publish_unlink(session, one);
+            publish_report_one(engine, session->client, one, ERR_REFUSED, GIVE_UP_NOT_SENT);
+        }
+    }
+}
+
+void outbound_check_quota(struct engine_connection *connection) {
+    static const struct packet_fault used_up = {.reason_code = REASON_IMPLEMENTATION_ERROR,
+                                                .error = CLIENT_ERROR_NOTHING_ACKNOWLEDGED};
+    struct engine_session *session = connection->session;
+    if (connection->state != CONNECTION_UP || session->in_flight > 0 ||
+        !outbound_quota_is_used_up(connection) || read_ahead_is_blocked(connection)) {
+        return;
+    }
+    connection_refuse(connection, &used_up);
+    if (!client_config_keeps_session(connection->config)) {
+        outbound_give_up_waiting(connection->engine, session);
+    }
+}
+
+/* ---- giving up ---- */
+
+static bool outbound_is_in_flight(const struct engine_session *session,
+                                  const struct outbound *outbound) {
+    const struct outbound *one = session->outbound;
+    while (one != outbound && one != session->waiting) {
+        one = one->next;
+    }
+    return one != session->waiting;
+}
+
+void outbound_give_up(struct engine *engine, struct engine_session *session,
+                      struct outbound *outbound, enum give_up reason) {
+    struct engine_connection *connection = session->connection;
+    bool in_flight = outbound_is_in_flight(session, outbound);
+    bool server_may_know = in_flight || outbound->was_written;
+    if (outbound->qos == 2 && (server_may_know || outbound->state == OUTBOUND_RELEASED)) {
+        outbound_retire(session, outbound->packet_id);
+    }
+    publish_unlink(session, outbound);
+    if (in_flight) {
+        session->abandoned++;
+        connection->proven = true; /* it did no harm for all that time */
+        reactor_task(connection, TASK_QUOTA);
+    }
+    if (connection != NULL) {
+        publish_next(connection);
+    }
+    publish_report_one(engine, session->client, outbound, ERR_REFUSED, (int)reason);
+}
+
+static void outbound_charge(struct engine *engine, struct engine_session *session,
+                            struct outbound *outbound, enum give_up reason) {
+    outbound->in_doubt = false;
+    if (++outbound->losses >= OUTBOUND_LOSSES_MAX) {
+        bool received = outbound->state == OUTBOUND_RELEASED;
+        outbound_give_up(engine, session, outbound, received ? GIVE_UP_NOT_COMPLETED : reason);
+    }
+}
+
+bool outbound_charge_all(struct engine *engine, struct engine_session *session,
+                         enum give_up reason) {
+    struct outbound *one, *next;
+    bool any = false;
+    DL_FOREACH_SAFE(session->outbound, one, next) {
+        if (one->in_doubt) {
+            any = true;
+            outbound_charge(engine, session, one, reason);
+        }
+    }
+    return any;
+}
+
+bool outbound_blame(struct engine *engine, struct engine_session *session) {
+    return session != NULL && outbound_charge_all(engine, session, GIVE_UP_CONNECTION_LOST);
+}
+
+void outbound_blame_answer(struct engine *engine, struct engine_session *session) {
+    outbound_charge_all(engine, session, GIVE_UP_PROTOCOL);
+}
+
+void outbound_blame_one(struct engine *engine, struct engine_session *session,
+                        struct outbound *outbound, enum give_up reason) {
+    struct outbound *one;
+    DL_FOREACH(session->outbound, one) {
+        one->in_doubt = false;
+    }
+    outbound_charge(engine, session, outbound, reason);
+}
+
+static struct outbound *outbound_find(const struct engine_session *session, uint64_t token) {
+    struct outbound *one = NULL;
+    if (session != NULL) {
+        DL_SEARCH_SCALAR(session->outbound, one, token, token);
+    }
+    return one;
+}
+
+bool outbound_drop(struct engine *engine, struct engine_session *session, uint64_t token,
+                   enum give_up reason) {
+    struct outbound *one = outbound_find(session, token);
+    if (one != NULL) {
+        outbound_give_up(engine, session, one, reason);
+    }
+    return one != NULL;
+}
+
+bool outbound_status(const struct engine_session *session, uint64_t token,
+                     struct engine_publication_status *out) {
+    const struct outbound *one = outbound_find(session, token);
+    if (one == NULL) {
+        return false;
+    }
+    const struct engine_connection *connection = session->connection;
+    bool held_up = one->tries == 0 && connection != NULL && outbound_quota_is_used_up(connection);
+    *out = (struct engine_publication_status){
+        .state = one->state == OUTBOUND_RELEASED ? PUBLICATION_RELEASED
+                 : one->state == OUTBOUND_SENT   ? PUBLICATION_SENT
+                                                 : PUBLICATION_QUEUED,
+        .held_up = held_up,
+        .acknowledged_at_ms = held_up ? connection->acknowledged_at_ms : 0,
+        .tries = one->tries,
+        .losses = one->losses};
+    return true;
+}
+
+/* ---- from connection to connection ---- */
+
+/* A connection that is refused, whatever its reason code, speaks against none of them. */
+void outbound_attach(struct engine_session *session) {
+    struct outbound *one;
+    DL_FOREACH(session->outbound, one) {
+        one->in_doubt = false;
+    }
+}
+
+void outbound_begin(struct engine_connection *connection, bool session_present) {
+    struct engine_session *session = connection->session;
+    if (!session_present) {
+        outbound_fail(connection->engine, session, false);
+        outbound_forget_retired(session);
+    }
+    connection->proven = session->outbound == NULL;
+}
+
+void outbound_resume(struct engine_connection *connection) {
+    if (connection->state == CONNECTION_UP) {
+        connection->publications_resumed = true;
+        publish_next(connection);
+    }
+}
+
+bool outbound_may_send(const struct engine_connection *connection,
+                       const struct outbound *outbound) {
+    const struct engine_session *session = connection->session;
+    if (!connection->publications_resumed || session->suspect_in_flight ||
+        outbound_quota_is_used_up(connection)) {
+        return false;
+    }
+    bool alone = outbound->losses > 0 || !connection->proven;
+    return !alone || session->in_flight == 0;
+}
+
+void outbound_interrupt(struct engine_connection *connection, bool all) {
+    struct engine_session *session = connection->session;
+    struct outbound *one;
+    DL_FOREACH(session->outbound, one) {
+        if (one == session->waiting) {
+            break;
+        }
+        one->in_doubt = all || one->written_at < connection->out_total;
+        if (one->state == OUTBOUND_SENT) {
+            one->was_written |= one->in_doubt;
+            one->state = OUTBOUND_QUEUED;
+        }
+    }
+    session->waiting = session->outbound;
+    session->in_flight = session->abandoned = 0;
+    session->suspect_in_flight = false;
+}
+
+void outbound_fail(struct engine *engine, struct engine_session *session, bool all) {
+    struct outbound *one, *next;
+    DL_FOREACH_SAFE(session->outbound, one, next) { /* as many as the host allows a client */
+        if (all || one->was_written || one->state == OUTBOUND_RELEASED) {
+            publish_unlink(session, one);
+            publish_report_one(engine, session->client, one, ERR_UNAVAILABLE, 0);
+        }
+    }
+}
+
+void outbound_fini(struct engine *engine, struct engine_session *session) {
+    outbound_fail(engine, session, true);
+    outbound_forget_retired(session);
+}
+
+/* ---- acknowledgements of what is no longer waited for ---- */
+
+static void outbound_settled_late(struct engine_connection *connection, uint16_t packet_id) {
+    struct engine_session *session = connection->session;
+    outbound_reinstate(session, packet_id);
+    if (session->abandoned > 0) {
+        session->abandoned--;
+        publish_next(connection);
+    }
+}
+
+/* Answered already, given up meanwhile, or of a session long gone. */
+void outbound_acknowledged_late(struct engine_connection *connection, const struct packet *packet) {
+    bool known = outbound_id_is_retired(connection->session, packet->packet_id);
+    if (packet->type == PACKET_PUBREC && packet->reason_code < 0x80) {
+        uint8_t reason_code = known ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
+        packet_write_ack(&connection->out, connection->version, PACKET_PUBREL, packet->packet_id,
+                         reason_code);
+        reactor_task(connection, TASK_FLUSH);
+    } else {
+        outbound_settled_late(connection, packet->packet_id);
+    }
+}

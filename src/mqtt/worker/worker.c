@@ -1,0 +1,254 @@
+/* Owns one host thread: its loop, its queues, its table of clients. The loop does bounded work of
+ * each kind per turn and waits in the engine. Knows no engine but through its table. */
+#include "mqtt/worker/worker.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/system/clock.h"
+#include "base/system/condition.h"
+#include "base/telemetry/log.h"
+#include "base/system/thread_watchdog.h"
+
+#define WAIT_MS         1000 /* the longest sleep of the loop */
+#define LEASE_CHECK_MS  100  /* between looks at the lease while somebody connects */
+#define STOP_ROUNDS_MAX 500
+#define STOP_ROUND_MS   10
+
+static const struct engine_events worker_engine_events = {
+    .connected = worker_connected,
+    .closed = worker_connection_closed,
+    .subscribed = worker_subscribed,
+    .unsubscribed = worker_unsubscribed,
+    .published = worker_published,
+    .message = worker_message,
+    .heard = worker_heard,
+    .skipped = worker_skipped,
+    .flush = worker_flush,
+    .has_room = worker_has_room,
+    .wait_room = worker_wait_room,
+    .may_connect = worker_may_connect,
+    .socket_done = worker_socket_done,
+};
+
+static void worker_init_locks(struct worker *worker) {
+    condition_init(&worker->forgotten);
+    pthread_mutex_init(&worker->lock, NULL);
+    pthread_mutex_init(&worker->resolved_lock, NULL);
+}
+
+struct worker *worker_create(const struct conf *conf, const struct workers_owner *owner,
+                             const struct engine_ops *ops, struct resolver *resolver,
+                             const struct address_policy *policy) {
+    struct worker *worker = calloc(1, sizeof(*worker));
+    if (worker == NULL) {
+        return NULL;
+    }
+    worker->conf = conf;
+    worker->owner = owner;
+    worker->ops = ops;
+    worker->resolver = resolver;
+    worker->policy = policy;
+    worker_init_locks(worker);
+    timers_init(&worker->timers);
+    connect_limiter_init(&worker->connect_limiter, (size_t)conf->connect_in_flight,
+                         conf->connect_rate);
+    worker->inbox = queue_create(WORKER_INBOX_MAX);
+    worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (worker->inbox != NULL && worker->wake_fd >= 0) {
+        worker->engine = ops->create(conf, &worker_engine_events);
+    }
+    if (worker->engine == NULL || !ops->watch(worker->engine, worker->wake_fd)) {
+        worker_destroy(worker);
+        return NULL;
+    }
+    return worker;
+}
+
+void worker_command_free(struct worker_command *command) {
+    if (command == NULL) {
+        return;
+    }
+    shared_config_release(command->config);
+    worker_publication_free(command->publication);
+    free(command->id);
+    free(command->reason);
+    free(command);
+}
+
+/* What nobody will obey any more is answered all the same. */
+static void worker_refuse_command(struct worker_command *command) {
+    if (command->kind == WORKER_STOP && command->done != NULL) {
+        command->done(command->context);
+    }
+    if (command->kind == WORKER_QUERY) {
+        worker_answer_query(NULL, command->context, ERR_UNAVAILABLE);
+    }
+    if (command->kind == WORKER_PUBLISH) {
+        command->publication->published(command->publication->context, ERR_UNAVAILABLE, 0);
+    }
+    worker_command_free(command);
+}
+
+static void worker_drain_inbox(struct worker *worker) {
+    void *command;
+    while (queue_pop(worker->inbox, &command, 0) == ERR_OK) {
+        worker_refuse_command(command);
+    }
+}
+
+static void worker_destroy_clients(struct worker *worker) {
+    struct client *client, *next;
+    HASH_ITER(hh, worker->clients, client, next) {
+        HASH_DEL(worker->clients, client);
+        worker_end_session(client);
+        client_destroy(client);
+    }
+}
+
+void worker_destroy(struct worker *worker) {
+    if (worker == NULL) {
+        return;
+    }
+    if (worker->inbox != NULL) {
+        worker_drain_inbox(worker);
+        queue_destroy(worker->inbox);
+    }
+    worker_destroy_clients(worker);
+    if (worker->engine != NULL) {
+        worker->ops->destroy(worker->engine);
+    }
+    if (worker->wake_fd >= 0) {
+        close(worker->wake_fd);
+    }
+    timers_fini(&worker->timers);
+    pthread_cond_destroy(&worker->forgotten);
+    pthread_mutex_destroy(&worker->lock);
+    pthread_mutex_destroy(&worker->resolved_lock);
+    free(worker);
+}
+
+void worker_wake(struct worker *worker) {
+    if (!atomic_exchange(&worker->woken, true)) {
+        eventfd_write(worker->wake_fd, 1);
+    }
+}
+
+void worker_stop(struct worker *worker) {
+    worker->stopping = true;
+    worker_wake(worker);
+}
+
+void worker_drop_all(struct worker *worker, uint64_t before, bool politely, const char *reason) {
+    pthread_mutex_lock(&worker->lock);
+    snprintf(worker->drop_reason, sizeof(worker->drop_reason), "%s", reason);
+    pthread_mutex_unlock(&worker->lock);
+    worker->drop_politely = politely;
+    worker->drop_before = before;
+    worker_wake(worker);
+}
+
+void worker_insert(struct client *client, int64_t epoch, int64_t version, uint64_t generation) {
+    struct worker *worker = client->worker;
+    client->epoch = epoch;
+    client->version = version;
+    client->generation = generation;
+    worker->counts[client->state]++;
+    HASH_ADD_KEYPTR(hh, worker->clients, client->id, strlen(client->id), client);
+}
+
+/* ---- the loop ---- */
+
+static void worker_take_commands(struct worker *worker) {
+    void *command;
+    for (int i = 0; i < WORKER_PER_TURN_MAX; i++) {
+        if (queue_pop(worker->inbox, &command, 0) != ERR_OK) {
+            return;
+        }
+        worker_execute(worker, command);
+    }
+    worker_wake(worker); /* perhaps there is more */
+}
+
+static void worker_run_timers(struct worker *worker, int64_t now_ms) {
+    for (int i = 0; i < WORKER_PER_TURN_MAX; i++) {
+        struct timer *timer = timers_due(&worker->timers, now_ms);
+        if (timer == NULL) {
+            return;
+        }
+        worker_handle_timer((struct client *)((char *)timer - offsetof(struct client, timer)));
+    }
+}
+
+static bool worker_is_connecting(const struct worker *worker) {
+    return worker->connect_limiter.ring != NULL || worker->connect_limiter.parked != NULL ||
+           worker->counts[CLIENT_RESOLVING] > 0 || worker->counts[CLIENT_OPENING] > 0;
+}
+
+static int64_t worker_wait_ms(struct worker *worker, int64_t now_us) {
+    int64_t now_ms = now_us / 1000;
+    int64_t most_ms = timers_wait_ms(&worker->timers, now_ms, WAIT_MS);
+    if (worker_is_connecting(worker) && most_ms > LEASE_CHECK_MS) {
+        most_ms = LEASE_CHECK_MS;
+    }
+    if (worker->lease_was_valid) {
+        most_ms = connect_limiter_wait_ms(&worker->connect_limiter, now_us, most_ms);
+    }
+    return worker_publications_wait_ms(worker, now_ms, most_ms);
+}
+
+/* The engine's wait is the host's: one epoll sees sockets and wake-ups. True: somebody woke it.
+ * Whoever sets `woken` writes to wake_fd a moment later: it stays set until that is read. */
+static bool worker_wait_and_poll(struct worker *worker, int64_t timeout_ms) {
+    worker->ops->poll(worker->engine, timeout_ms);
+    worker->owner->flush(worker->owner->context);
+    bool woken = atomic_load_explicit(&worker->woken, memory_order_relaxed);
+    eventfd_t count;
+    if (woken && eventfd_read(worker->wake_fd, &count) == 0) {
+        worker->woken = false; /* before looking: who comes now wakes again */
+    }
+    return woken;
+}
+
+/* The clock is read before the wait and after it: there are as many turns as messages. */
+static void worker_turn(struct worker *worker) {
+    if (worker_wait_and_poll(worker, worker_wait_ms(worker, clock_us()))) {
+        worker_drop_old(worker);
+        worker_take_commands(worker);
+        worker_take_resolved(worker);
+    }
+    int64_t now_us = clock_us();
+    worker_run_timers(worker, now_us / 1000);
+    worker_expire_publications(worker, now_us / 1000);
+    worker_check_lease(worker);
+    worker_watch_brokers(worker, now_us / 1000);
+    worker_admit(worker, now_us);
+}
+
+/* As if the process had died: no DISCONNECT. */
+static void worker_drop_everything(struct worker *worker) {
+    worker_drop_all(worker, UINT64_MAX, false, "node_stopping");
+    worker_drain_inbox(worker);
+    for (int i = 0; i < STOP_ROUNDS_MAX; i++) {
+        worker_drop_old(worker);
+        worker_wait_and_poll(worker, i == 0 ? 0 : STOP_ROUND_MS);
+        if (worker->connection_count == 0 && worker->dropped_before == worker->drop_before) {
+            return;
+        }
+    }
+    log_event(LOG_ERROR, "host_stop", KI("connections_left", worker->connection_count));
+}
+
+void *worker_run(void *argument) {
+    struct worker *worker = argument;
+    while (!worker->stopping) {
+        thread_watchdog_kick();
+        worker_turn(worker);
+    }
+    worker_drop_everything(worker);
+    return NULL;
+}

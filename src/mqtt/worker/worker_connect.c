@@ -1,0 +1,494 @@
+/* Owns the way of a client from waiting for its turn to an open connection: pacing, the lease, DNS,
+ * the address policy, and waiting after a failure. Host thread only. Knows nothing of what happens
+ * once CONNACK came. */
+#include <assert.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
+#include "base/telemetry/metrics.h"
+#include "mqtt/client/backoff.h"
+#include "mqtt/config/client_secrets.h"
+#include "mqtt/worker/worker.h"
+
+#define ENGINE_MARGIN_MS 1000 /* the engine can say better what took too long */
+
+#define RELEASE_ASK_AGAIN_MS 10000 /* the owner may have missed it */
+
+/* ---- waiting for a turn ---- */
+
+bool worker_take_broker(struct client *client) {
+    struct worker *worker = client->worker;
+    const struct client_endpoint endpoint = worker_endpoint(client);
+    struct broker *broker = broker_acquire(&worker->brokers, endpoint.host, endpoint.port);
+    struct broker *before = client->broker;
+    if (broker == NULL) {
+        return false;
+    }
+    pthread_mutex_lock(&worker->lock);
+    client->broker = broker;
+    pthread_mutex_unlock(&worker->lock);
+    broker_release(&worker->brokers, before);
+    return true;
+}
+
+/* While nobody reaches the broker the time stands still; it begins anew at the end. */
+static int64_t worker_connect_release_left_ms(const struct client *client) {
+    int64_t since_ms = client->offline_since_ms, now_ms = clock_ms();
+    if (client->broker != NULL) {
+        int64_t ended_at_ms = incident_ended_at_ms(client->broker->incident);
+        since_ms = ended_at_ms > since_ms ? ended_at_ms : since_ms;
+    }
+    since_ms = worker_broker_is_unreachable(client) ? now_ms : since_ms;
+    int64_t left_ms = since_ms + client->worker->conf->release_after_ms - now_ms;
+    return left_ms > 0 ? left_ms : 0;
+}
+
+void worker_enqueue(struct client *client) {
+    assert(client->state == CLIENT_QUEUED);
+    if (client->connection != NULL) {
+        return; /* the old one is closing; its closed event leads here again */
+    }
+    if (!worker_take_broker(client)) {
+        worker_fail_connect(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
+        return;
+    }
+    client->release_requested = false;
+    connect_limiter_join(&client->worker->connect_limiter, &client->ticket, client->broker);
+    worker_set_timer(client, worker_connect_release_left_ms(client));
+}
+
+void worker_requeue(struct client *client, const char *reason) {
+    if (worker_change_state(client, CLIENT_EV_REQUEUE, reason)) {
+        worker_tear_down(client, false);
+        worker_enqueue(client);
+    }
+}
+
+/* ---- failing and waiting ---- */
+
+static void worker_connect_show_next_retry(struct client *client, int64_t delay_ms) {
+    pthread_mutex_lock(&client->worker->lock);
+    client->next_retry_at_ms = clock_wall_ms() + delay_ms;
+    pthread_mutex_unlock(&client->worker->lock);
+}
+
+void worker_request_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max) {
+    struct worker *worker = client->worker;
+    enum client_error error =
+        client->error != CLIENT_ERROR_NONE ? client->error : CLIENT_ERROR_CONNECT_TIMEOUT;
+    const char *detail = client->error_message;
+    struct workers_release release = {.id = client->id,
+                                      .epoch = client->epoch,
+                                      .delay_ms = delay_ms,
+                                      .cooldown_ms_max = rest_ms_max,
+                                      .error = error,
+                                      .message = detail ? detail : client_error_text(error)};
+    client->release_requested = true;
+    client->release_delay_ms = delay_ms;
+    worker_connect_show_next_retry(client, delay_ms);
+    worker_set_timer(client, RELEASE_ASK_AGAIN_MS);
+    worker->owner->wants_release(worker->owner->context, &release);
+}
+
+void worker_schedule_retry(struct client *client, int64_t delay_ms) {
+    if (worker_connect_release_left_ms(client) == 0) {
+        worker_request_release(client, delay_ms, 0);
+        return;
+    }
+    worker_connect_show_next_retry(client, delay_ms);
+    worker_set_timer(client, delay_ms);
+}
+
+/* A broker that is not there now was perhaps not there at the losses. Another one of the client's
+ * says nothing about that. */
+static void worker_connect_clear_losses(struct client *client) {
+    if (client->url_index == client->url_lost) {
+        worker_clear_suspicion(client);
+    }
+}
+
+static void worker_connect_fail_for(struct client *client, enum client_error error,
+                                    const char *message, int64_t delay_ms) {
+    metric_add(client_error_connect_metric(error), 1);
+    worker_note_error(client, error, message);
+    worker_tear_down(client, false);
+    worker_forget_loss(client);
+    worker_blame_clear(client);
+    if (worker_change_state(client, CLIENT_EV_FAILED, client_error_code(error))) {
+        worker_schedule_retry(client, delay_ms);
+    }
+}
+
+int64_t worker_connect_timeout_ms(const struct client *client) {
+    int64_t own_ms = client->config->config->connect_timeout_ms;
+    return own_ms > 0 ? own_ms : client->worker->conf->connect_timeout_ms;
+}
+
+static int64_t worker_connect_backoff_ms_max(const struct client *client) {
+    int64_t own_ms = client->config->config->reconnect_max_ms;
+    return own_ms > 0 ? own_ms : client->worker->conf->reconnect_max_ms;
+}
+
+static int64_t worker_connect_backoff_ms_min(const struct client *client) {
+    int64_t own_ms = client->config->config->reconnect_min_ms;
+    return own_ms > 0 ? own_ms : client->worker->conf->reconnect_min_ms;
+}
+
+int64_t worker_backoff_ms(const struct client *client) {
+    return backoff_ms(client->failures, worker_connect_backoff_ms_min(client),
+                      worker_connect_backoff_ms_max(client));
+}
+
+int64_t worker_backoff_first_ms(const struct client *client) {
+    return backoff_ms(1, worker_connect_backoff_ms_min(client),
+                      worker_connect_backoff_ms_max(client));
+}
+
+void worker_fail_connect(struct client *client, enum client_error error, const char *message) {
+    bool away = worker_note_broker_failure(client, error, message);
+    worker_connect_clear_losses(client);
+    bool next = worker_urls_next(client);
+    client->failures += !away && !next;
+    int64_t delay_ms = away ? worker_backoff_first_ms(client) : worker_backoff_ms(client);
+    worker_connect_fail_for(client, error, message, next ? 0 : delay_ms);
+}
+
+/* Other nodes may reach it: the store knows which were asked. */
+static void worker_connect_fail_denied(struct client *client, const char *why) {
+    worker_connect_clear_losses(client);
+    bool next = worker_urls_next(client);
+    client->failures += !next;
+    worker_connect_fail_for(client, CLIENT_ERROR_BROKER_DENIED, why,
+                            next ? 0 : worker_connect_backoff_ms_max(client));
+    if (!next && client->state == CLIENT_BACKOFF && !client->release_requested) {
+        worker_request_release(client, worker_connect_backoff_ms_max(client), 0);
+    }
+}
+
+/* ---- resolving ---- */
+
+void worker_cancel_lookup(struct client *client) {
+    struct worker *worker = client->worker;
+    struct client_lookup *lookup = client->lookup;
+    if (lookup == NULL) {
+        return;
+    }
+    resolver_cancel(worker->resolver, &lookup->request);
+    pthread_mutex_lock(&worker->resolved_lock);
+    if (lookup->answered) {
+        DL_DELETE(worker->resolved, lookup);
+    }
+    pthread_mutex_unlock(&worker->resolved_lock);
+    free(lookup);
+    client->lookup = NULL;
+}
+
+/* On a resolver thread. */
+static void worker_connect_on_resolved(struct resolver_request *request) {
+    struct client_lookup *lookup = request->context;
+    struct worker *worker = lookup->client->worker;
+    pthread_mutex_lock(&worker->resolved_lock);
+    lookup->answered = true;
+    DL_APPEND(worker->resolved, lookup);
+    pthread_mutex_unlock(&worker->resolved_lock);
+    worker_wake(worker);
+}
+
+/* ---- several addresses ---- */
+
+/* The last good one of the broker first, those that failed this client last. */
+static void worker_connect_order_addresses(const struct client *client, struct address_list *list) {
+    union socket_address good;
+    if (list->count < 2) {
+        return;
+    }
+    if (good_addresses_find(client->worker->good_addresses, client->broker->key, &good)) {
+        address_list_move_first(list, &good);
+    }
+    for (size_t i = 0; client->failed != NULL && i < client->failed->count; i++) {
+        address_list_move_last(list, &client->failed->items[i]);
+    }
+}
+
+static void worker_connect_note_failed_address(struct client *client,
+                                               const union socket_address *address) {
+    if (client->failed == NULL) {
+        client->failed = calloc(1, sizeof(*client->failed));
+    }
+    if (client->failed != NULL) {
+        address_list_put_last(client->failed, address);
+    }
+}
+
+void worker_note_address(struct client *client, int index, bool good) {
+    if (good) {
+        worker_forget_addresses(client);
+    }
+    if (client->tried == NULL) {
+        return;
+    }
+    assert(index < (int)client->tried->count);
+    if (good) {
+        good_addresses_note(client->worker->good_addresses, client->broker->key,
+                            &client->tried->items[index]);
+    } else if (index >= 0) {
+        worker_connect_note_failed_address(client, &client->tried->items[index]);
+    }
+    free(client->tried);
+    client->tried = NULL;
+}
+
+void worker_forget_addresses(struct client *client) {
+    free(client->failed);
+    client->failed = NULL;
+}
+
+bool worker_may_connect(void *context) {
+    struct client *client = context;
+    return connect_limiter_acquire_socket(&client->worker->connect_limiter, client->broker);
+}
+
+void worker_socket_done(void *context) {
+    struct client *client = context;
+    connect_limiter_release_socket(&client->worker->connect_limiter, client->broker);
+}
+
+/* Kept while the connection is opened, to know what its addresses meant. False: out of memory. */
+static bool worker_connect_keep_tried(struct client *client, const struct address_list *list) {
+    assert(client->tried == NULL);
+    if (list->count < 2) {
+        return true;
+    }
+    client->tried = malloc(sizeof(*client->tried));
+    if (client->tried != NULL) {
+        *client->tried = *list;
+    }
+    return client->tried != NULL;
+}
+
+/* ---- opening ---- */
+
+/* Only the broker is another one, of the same urls. */
+static bool worker_connect_is_other_url(const struct client *client) {
+    const struct shared_config *before = shared_config_base(client->session_of);
+    return before != NULL && client_config_same_connection(before->config, client->config->config);
+}
+
+/* A session belongs to one identifier at one broker. What was learnt of one broker is kept for the
+ * next of its urls: else one message or filter that all of them dislike would be met as if for the
+ * first time, for ever. */
+static bool worker_connect_keep_or_end_session(struct client *client) {
+    struct shared_config *config = worker_urls_config(client, client->config);
+    if (config == NULL) {
+        return false;
+    }
+    if (client->session_of != NULL &&
+        !client_config_same_connection(client->session_of->config, config->config)) {
+        bool elsewhere = worker_connect_is_other_url(client);
+        worker_end_session(client);
+        if (elsewhere) {
+            worker_subscribe_other_url(client);
+        } else {
+            client->workarounds = 0;
+            worker_subscribe_reset(client);
+        }
+    }
+    shared_config_release(client->session_of);
+    client->session_of = config;
+    return true;
+}
+
+/* What the connection is opened with: the client's configuration, or a copy with the secrets that
+ * lie on this machine, as they are now. NULL: out of memory; or, *failed, they cannot be had and
+ * the client has failed. */
+static struct shared_config *worker_connect_complete_config(struct client *client, bool *failed) {
+    const struct client_config *config = client->config->config;
+    if (!client_secrets_elsewhere(config)) {
+        return worker_urls_config(client, client->config);
+    }
+    struct client_config *read;
+    char fault[CLIENT_SECRETS_FAULT_LEN];
+    *failed = client_secrets_read(config, client->worker->conf, &read, fault) != ERR_OK;
+    if (*failed) {
+        worker_fail_connect(client, CLIENT_ERROR_SECRET_UNAVAILABLE, fault);
+        return NULL;
+    }
+    struct shared_config *complete = shared_config_create(read);
+    if (complete == NULL) {
+        client_config_destroy(read);
+        return NULL;
+    }
+    struct shared_config *there = worker_urls_config(client, complete);
+    shared_config_release(complete);
+    return there;
+}
+
+static void worker_connect_open(struct client *client, const struct address_list *addresses) {
+    struct worker *worker = client->worker;
+    bool failed = false;
+    struct shared_config *config = worker_connect_complete_config(client, &failed);
+    if (failed) {
+        return;
+    }
+    if (config == NULL || !worker_connect_keep_or_end_session(client) ||
+        !worker_connect_keep_tried(client, addresses)) {
+        shared_config_release(config);
+        worker_fail_connect(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
+        return;
+    }
+    struct engine_open open = {.config = config->config,
+                               .address_len = socket_address_len(&addresses->items[0]),
+                               .addresses = addresses,
+                               .connect_timeout_ms = worker_connect_timeout_ms(client),
+                               .keepalive_s = client->server_keepalive_s
+                                                  ? client->server_keepalive_s
+                                                  : client->config->config->keepalive_s,
+                               .session = &client->session,
+                               .workarounds = client->workarounds,
+                               .client = client};
+    memcpy(&open.address, &addresses->items[0], open.address_len);
+    client->opened_at_ms = clock_ms();
+    worker_set_timer(client, open.connect_timeout_ms + ENGINE_MARGIN_MS);
+    client->opened = config;
+    enum err result = worker->ops->open(worker->engine, &open, &client->connection);
+    if (result != ERR_OK) {
+        client->connection = NULL;
+        shared_config_release(client->opened);
+        client->opened = NULL;
+        worker_note_address(client, -1, false);
+        worker_fail_connect(
+            client, CLIENT_ERROR_ENGINE_FAILED,
+            result == ERR_UNSUPPORTED
+                ? "the engine paho has no websocket.headers, websocket.subprotocol, "
+                  "tls.min_version and tls.security_level: leave them out, or use reactor"
+                : err_name(result));
+        return;
+    }
+    worker->connection_count++;
+}
+
+static void worker_connect_use_answer(struct client *client, const struct resolver_answer *answer) {
+    struct worker *worker = client->worker;
+    const char *why = "the address is denied";
+    if (answer->result != ERR_OK) {
+        worker_fail_connect(client, answer->error, answer->message);
+        return;
+    }
+    struct address_list addresses;
+    const struct client_endpoint endpoint = worker_endpoint(client);
+    address_list_allowed(&addresses, answer, endpoint.port, worker->policy, endpoint.host, &why);
+    if (addresses.count == 0) {
+        worker_connect_fail_denied(client, why);
+        return;
+    }
+    worker_connect_order_addresses(client, &addresses);
+    if (!worker->owner->lease_valid(worker->owner->context)) {
+        worker_requeue(client, "lease_lapsed");
+        return;
+    }
+    if (worker_change_state(client, CLIENT_EV_RESOLVED, "address_known")) {
+        worker_connect_open(client, &addresses);
+    }
+}
+
+static void worker_connect_resolve(struct client *client) {
+    struct worker *worker = client->worker;
+    const char *why = "the broker is denied";
+    int at_once;
+    const struct client_endpoint endpoint = worker_endpoint(client);
+    if (!address_policy_host(worker->policy, endpoint.host, &why)) {
+        worker_connect_fail_denied(client, why);
+        return;
+    }
+    struct client_lookup *lookup = calloc(1, sizeof(*lookup));
+    if (lookup == NULL) {
+        worker_fail_connect(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
+        return;
+    }
+    lookup->client = client;
+    lookup->request.done = worker_connect_on_resolved;
+    lookup->request.context = lookup;
+    client->lookup = lookup;
+    enum err result = resolver_ask(worker->resolver, endpoint.host, &lookup->request, &at_once);
+    if (result != ERR_OK) {
+        worker_cancel_lookup(client);
+        worker_fail_connect(client, CLIENT_ERROR_DNS_BUSY, NULL);
+    } else if (at_once) {
+        struct resolver_answer answer = lookup->request.answer;
+        worker_cancel_lookup(client);
+        worker_connect_use_answer(client, &answer);
+    }
+}
+
+void worker_take_resolved(struct worker *worker) {
+    for (int i = 0; i < WORKER_PER_TURN_MAX; i++) {
+        pthread_mutex_lock(&worker->resolved_lock);
+        struct client_lookup *lookup = worker->resolved;
+        if (lookup != NULL) {
+            DL_DELETE(worker->resolved, lookup);
+            lookup->answered = false;
+        }
+        pthread_mutex_unlock(&worker->resolved_lock);
+        if (lookup == NULL) {
+            return;
+        }
+        struct client *client = lookup->client;
+        struct resolver_answer answer = lookup->request.answer;
+        worker_cancel_lookup(client);
+        worker_connect_use_answer(client, &answer);
+    }
+    worker_wake(worker); /* perhaps there is more */
+}
+
+/* ---- the lease, and letting in ---- */
+
+static void worker_connect_close_in_flight(struct worker *worker) {
+    struct client *client, *next;
+    size_t n = 0;
+    pthread_mutex_lock(&worker->lock);
+    struct client **in_flight =
+        malloc((size_t)(worker->counts[CLIENT_RESOLVING] + worker->counts[CLIENT_OPENING] + 1) *
+               sizeof(*in_flight));
+    HASH_ITER(hh, worker->clients, client, next) {
+        if (in_flight != NULL &&
+            (client->state == CLIENT_RESOLVING || client->state == CLIENT_OPENING)) {
+            in_flight[n++] = client;
+        }
+    }
+    pthread_mutex_unlock(&worker->lock);
+    for (size_t i = 0; i < n; i++) {
+        worker_requeue(in_flight[i], "lease_lapsed");
+    }
+    free(in_flight);
+}
+
+void worker_check_lease(struct worker *worker) {
+    bool valid = worker->owner->lease_valid(worker->owner->context);
+    if (worker->lease_was_valid && !valid) {
+        log_event(HASH_COUNT(worker->clients) > 0 ? LOG_WARN : LOG_DEBUG, "lease_lapsed",
+                  KI("connecting", worker->counts[CLIENT_OPENING]));
+        worker_connect_close_in_flight(worker);
+    }
+    worker->lease_was_valid = valid;
+}
+
+void worker_admit(struct worker *worker, int64_t now_us) {
+    for (int i = 0; i < WORKER_PER_TURN_MAX && worker->lease_was_valid; i++) {
+        struct connect_limiter_ticket *ticket =
+            connect_limiter_next(&worker->connect_limiter, now_us);
+        if (ticket == NULL) {
+            return;
+        }
+        struct client *client = (struct client *)((char *)ticket - offsetof(struct client, ticket));
+        if (worker_broker_is_unreachable(client) && !ticket->probe) {
+            worker_await_broker(client);
+        } else if (worker_change_state(client, CLIENT_EV_ADMITTED, "admitted")) {
+            client->untried = false;
+            worker_set_timer(client, worker_connect_release_left_ms(client));
+            worker_connect_resolve(client);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+/* Owns publications on their way to the broker, from the inbox to their answer and to the end of
+ * what the engine keeps of them. Host thread, worker_publication_copy excepted.
+ *
+ * A caller waits for publish_timeout_ms. What is not acknowledged by then is sent again, in a
+ * session that lasts, for publish_resend_ms more; then it is given up. What was not sent by then,
+ * behind others that the broker does not acknowledge, is given up at once: its outcome is known. */
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+#include "base/system/clock.h"
+#include "base/telemetry/log.h"
+#include "base/telemetry/metrics.h"
+#include "mqtt/worker/worker.h"
+
+/* ---- a copy of its own ---- */
+
+/* Appends a copy and returns where it is. */
+static char *worker_publication_append(char **at, const void *data, size_t len) {
+    char *place = *at;
+    if (len > 0) {
+        memcpy(place, data, len);
+    }
+    place[len] = '\0';
+    *at += len + 1;
+    return place;
+}
+
+static size_t worker_publication_size(const struct engine_publication *from) {
+    size_t size = strlen(from->topic) + 1 + from->payload_len + 1;
+    for (size_t i = 0; i < from->property_count; i++) {
+        const struct message_property *property = &from->properties[i];
+        size += strlen(property->name) + 1 + property->value_len + 1;
+        size += property->key ? strlen(property->key) + 1 : 0;
+    }
+    return size;
+}
+
+struct worker_publication *worker_publication_copy(const struct engine_publication *from) {
+    struct worker_publication *copy = calloc(1, sizeof *copy);
+    if (copy == NULL) {
+        return NULL;
+    }
+    size_t size = worker_publication_size(from);
+    copy->bytes = sizeof *copy + size + from->property_count * sizeof *copy->properties;
+    copy->data = malloc(size);
+    copy->properties = calloc(from->property_count + 1, sizeof *copy->properties);
+    if (copy->data == NULL || copy->properties == NULL) {
+        worker_publication_free(copy);
+        return NULL;
+    }
+    char *at = copy->data;
+    copy->publication = *from;
+    copy->publication.topic = worker_publication_append(&at, from->topic, strlen(from->topic));
+    copy->publication.payload =
+        (uint8_t *)worker_publication_append(&at, from->payload, from->payload_len);
+    copy->publication.properties = copy->properties;
+    for (size_t i = 0; i < from->property_count; i++) {
+        const struct message_property *property = &from->properties[i];
+        copy->properties[i] = (struct message_property){
+            .name = worker_publication_append(&at, property->name, strlen(property->name)),
+            .key = property->key
+                       ? worker_publication_append(&at, property->key, strlen(property->key))
+                       : NULL,
+            .value = worker_publication_append(&at, property->value, property->value_len),
+            .value_len = property->value_len,
+        };
+    }
+    return copy;
+}
+
+void worker_publication_free(struct worker_publication *publication) {
+    if (publication == NULL) {
+        return;
+    }
+    if (publication->share != NULL) {
+        if (publication->published != NULL) {
+            publish_share_answered(publication->share);
+        }
+        publish_share_release(publication->share, publication->bytes);
+    }
+    free(publication->properties);
+    free(publication->data);
+    free(publication);
+}
+
+/* ---- answers ---- */
+
+static void worker_publication_answer(struct worker_publication *publication, enum err result,
+                                      int reason_code) {
+    workers_published *published = publication->published;
+    publication->published = NULL;
+    publish_share_answered(publication->share);
+    if (result != ERR_OK || reason_code >= 0x80) {
+        metric_add(METRIC_PUBLISH_FAILED, 1);
+    }
+    published(publication->context, result, reason_code);
+}
+
+static void worker_publication_count_down(struct client *client) {
+    pthread_mutex_lock(&client->worker->lock);
+    client->publication_count--;
+    pthread_mutex_unlock(&client->worker->lock);
+}
+
+static void worker_publication_count_sent(struct client *client,
+                                          const struct worker_publication *publication) {
+    int64_t bytes = (int64_t)publication->publication.payload_len;
+    client->messages_out++;
+    client->bytes_out += bytes;
+    client->heard_at_ms = clock_ms();
+    metric_add(METRIC_MESSAGES_SENT, 1);
+    metric_add(METRIC_BYTES_SENT, bytes);
+}
+
+/* ---- to the engine ---- */
+
+static void worker_publication_link(struct client *client, struct worker_publication *publication) {
+    publication->client = client;
+    DL_APPEND(client->worker->publications, publication);
+    DL_APPEND2(client->publications, publication, client_prev, client_next);
+}
+
+/* Out of all lists it is in. */
+static void worker_publication_unlink(struct worker_publication *publication) {
+    struct client *client = publication->client;
+    struct worker *worker = client->worker;
+    DL_DELETE2(client->publications, publication, client_prev, client_next);
+    if (publication->published != NULL) {
+        DL_DELETE(worker->publications, publication);
+    } else if (publication->is_unacknowledged) {
+        DL_DELETE(worker->unacknowledged, publication);
+    }
+}
+
+/* Because of the client's sink, not of its broker. */
+static bool worker_publication_is_read_blocked(const struct worker_publication *publication) {
+    const struct client *client = publication->client;
+    return client->connection != NULL && client->worker->ops->is_read_blocked(client->connection);
+}
+
+void worker_publish(struct worker *worker, struct worker_command *command) {
+    struct worker_publication *publication = command->publication;
+    struct client *client = worker_find(worker, command->id);
+    command->publication = NULL;
+    bool late = publication->deadline_ms <= clock_ms();
+    enum err result = late ? ERR_TIMEOUT : ERR_WRONG_STATE;
+    bool full_sink = false;
+    if (client != NULL && client->record == command->record) {
+        if (client->state == CLIENT_ONLINE && !late) {
+            worker_publication_link(client, publication);
+            result = worker->ops->publish(client->connection, &publication->publication,
+                                          (uint64_t)(uintptr_t)publication);
+            if (result == ERR_OK) {
+                return;
+            }
+            full_sink = result == ERR_FULL && worker_publication_is_read_blocked(publication);
+            worker_publication_unlink(publication);
+        }
+        worker_publication_count_down(client);
+    }
+    worker_publication_answer(publication, full_sink ? ERR_REFUSED : result,
+                              full_sink ? GIVE_UP_SINK_FULL : 0);
+    worker_publication_free(publication);
+}
+
+/* ---- from the engine ---- */
+
+static void worker_publication_report_given_up(struct client *client,
+                                               const struct worker_publication *publication,
+                                               enum give_up reason) {
+    const struct engine_publication *about = &publication->publication;
+    char message[WORKER_SUSPECT_TEXT_LEN];
+    metric_add(give_up_metric(reason), 1);
+    worker_describe_given_up(about, reason, message);
+    log_event(LOG_WARN, "publication_given_up", KS("client", client->id),
+              KS("reason", give_up_label(reason)), KS("detail", message));
+    if (reason == GIVE_UP_SINK_FULL) {
+        worker_notify_error(client, CLIENT_ERROR_SINK_FULL, message);
+    } else if (reason == GIVE_UP_EXPIRED || reason == GIVE_UP_NOT_SENT) {
+        worker_notify_error(client, CLIENT_ERROR_PUBLICATION_EXPIRED, message);
+    } else if (reason != GIVE_UP_DROPPED) {
+        client->worker->refusals++;
+        worker_notify_error(client, CLIENT_ERROR_PUBLICATION_REFUSED, message);
+    }
+}
+
+void worker_published(void *context, uint64_t token, enum err result, int reason_code) {
+    struct client *client = context;
+    struct worker_publication *publication = (struct worker_publication *)(uintptr_t)token;
+    if (result == ERR_OK && reason_code < 0x80) {
+        worker_publication_count_sent(client, publication);
+        if (client->throttle != NULL && publication->publication.qos > 0) {
+            worker_clear_publication(client, &publication->publication);
+        }
+        histogram_add(HISTOGRAM_PUBLISH, clock_us() - publication->begun_us, 1);
+    } else if (result == ERR_REFUSED) {
+        worker_publication_report_given_up(client, publication, (enum give_up)reason_code);
+    }
+    worker_publication_count_down(client);
+    worker_publication_unlink(publication);
+    if (publication->published != NULL) {
+        worker_publication_answer(publication, result, reason_code);
+    }
+    worker_publication_free(publication);
+}
+
+/* ---- time is over ---- */
+
+static struct engine_publication_status
+worker_publication_status(const struct worker_publication *publication) {
+    const struct client *client = publication->client;
+    struct engine_publication_status status = {.state = PUBLICATION_SENT, .tries = 1};
+    if (client->worker->ops->publication_status != NULL) {
+        client->worker->ops->publication_status(client->session, (uint64_t)(uintptr_t)publication,
+                                                &status);
+    }
+    return status;
+}
+
+/* An engine that cannot give up still owes its published event. */
+static bool worker_publication_give_up(struct worker_publication *publication,
+                                       enum give_up reason) {
+    const struct worker *worker = publication->client->worker;
+    return worker->ops->publication_drop != NULL &&
+           worker->ops->publication_drop(worker->engine, publication->client->session,
+                                         (uint64_t)(uintptr_t)publication, reason);
+}
+
+/* Nothing was acknowledged since it came. */
+static bool worker_publication_is_stuck(const struct worker_publication *publication) {
+    struct engine_publication_status status = worker_publication_status(publication);
+    return status.held_up && status.acknowledged_at_ms < publication->begun_us / 1000;
+}
+
+/* The engine still owes the published event of those, which then frees them. */
+static void worker_publication_stop_waiting(struct worker *worker, int64_t now_ms) {
+    struct worker_publication *publication = worker->publications;
+    bool unheard = worker_publication_is_read_blocked(publication);
+    if (worker_publication_is_stuck(publication) &&
+        worker_publication_give_up(publication, unheard ? GIVE_UP_SINK_FULL : GIVE_UP_NOT_SENT)) {
+        return; /* answered and freed */
+    }
+    DL_DELETE(worker->publications, publication);
+    worker_publication_answer(publication, ERR_TIMEOUT,
+                              unheard ? WORKERS_TIMEOUT_READ_BLOCKED : WORKERS_TIMEOUT_SILENT);
+    publication->deadline_ms = now_ms + worker->conf->publish_resend_ms;
+    publication->is_unacknowledged = true;
+    DL_APPEND(worker->unacknowledged, publication);
+}
+
+static void worker_publication_stop_sending(struct worker *worker) {
+    struct worker_publication *publication = worker->unacknowledged;
+    bool sent = worker_publication_status(publication).tries > 0;
+    enum give_up reason = worker_publication_is_read_blocked(publication) ? GIVE_UP_SINK_FULL
+                          : sent                                          ? GIVE_UP_EXPIRED
+                                                                          : GIVE_UP_NOT_SENT;
+    DL_DELETE(worker->unacknowledged, publication);
+    publication->is_unacknowledged = false;
+    bool ignored = worker_publication_give_up(publication, reason);
+    (void)ignored; /* then it is freed with its published event */
+}
+
+static bool worker_publication_is_due(const struct worker_publication *first, int64_t now_ms) {
+    return first != NULL && first->deadline_ms <= now_ms;
+}
+
+void worker_expire_publications(struct worker *worker, int64_t now_ms) {
+    while (worker_publication_is_due(worker->publications, now_ms)) {
+        worker_publication_stop_waiting(worker, now_ms);
+    }
+    for (int i = 0;
+         i < WORKER_PER_TURN_MAX && worker_publication_is_due(worker->unacknowledged, now_ms);
+         i++) {
+        worker_publication_stop_sending(worker);
+    }
+}
+
+int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms, int64_t most_ms) {
+    const struct worker_publication *const firsts[] = {worker->publications,
+                                                       worker->unacknowledged};
+    for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
+        int64_t left_ms = firsts[i] != NULL ? firsts[i]->deadline_ms - now_ms : most_ms;
+        left_ms = left_ms > 0 ? left_ms : 0;
+        most_ms = left_ms < most_ms ? left_ms : most_ms;
+    }
+    return most_ms;
+}

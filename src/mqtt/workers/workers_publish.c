@@ -1,0 +1,130 @@
+/* Owns the way of a publication to the client's host: what is refused at once, and why. Any thread.
+ */
+#include <stdio.h>
+#include "base/system/clock.h"
+#include "base/telemetry/metrics.h"
+#include "workers_internal.h"
+
+static bool workers_publish_is_throttled(const struct client *client,
+                                         const struct engine_publication *publication) {
+    struct publish_throttled ignored;
+    if (client->throttle == NULL) {
+        return false;
+    }
+    struct publish_shape shape = worker_shape_of(publication);
+    bool throttled = publish_throttle_refuses(client->throttle, &shape, clock_ms(), &ignored);
+    metric_add(METRIC_PUBLISH_THROTTLED, throttled);
+    return throttled;
+}
+
+bool workers_publish_throttled(struct workers *workers, const char *id,
+                               const struct engine_publication *publication,
+                               struct publish_throttled *out) {
+    struct worker *worker = workers_find_worker(workers, id);
+    struct publish_shape shape = worker_shape_of(publication);
+    *out = (struct publish_throttled){0};
+    pthread_mutex_lock(&worker->lock);
+    const struct client *client = workers_find_locked(worker, id);
+    bool throttled =
+        client != NULL && publish_throttle_refuses(client->throttle, &shape, clock_ms(), out);
+    pthread_mutex_unlock(&worker->lock);
+    return throttled;
+}
+
+/* Of client, for one more. host->lock is held. */
+static enum err workers_publish_admit(struct workers *workers, const struct client *client,
+                                      struct worker_publication *publication) {
+    const struct engine_publication *about = &publication->publication;
+    if (about->property_count > 0 && client->config->config->protocol_version < 5) {
+        return ERR_ARGUMENT;
+    }
+    if (client->state != CLIENT_ONLINE || client->broker == NULL) {
+        return ERR_WRONG_STATE;
+    }
+    if (client->publication_count >= WORKER_PUBLICATIONS_MAX) {
+        return ERR_FULL;
+    }
+    if (workers_publish_is_throttled(client, about)) {
+        return ERR_REFUSED;
+    }
+    enum err result = publish_quota_take(workers->quota, client->broker->key, publication->bytes,
+                                         &publication->share);
+    metric_add(METRIC_PUBLISH_BUSY, result == ERR_BUSY);
+    return result;
+}
+
+/* Counts it as outstanding. */
+static enum err workers_publish_begin(struct workers *workers, struct worker *worker,
+                                      struct worker_command *command) {
+    pthread_mutex_lock(&worker->lock);
+    struct client *client = workers_find_locked(worker, command->id);
+    enum err result = client != NULL ? workers_publish_admit(workers, client, command->publication)
+                                     : ERR_NOT_FOUND;
+    if (result == ERR_OK) {
+        client->publication_count++;
+        command->record = client->record;
+    }
+    pthread_mutex_unlock(&worker->lock);
+    return result;
+}
+
+static void workers_publish_undo(struct worker *worker, const char *id, uint64_t record) {
+    pthread_mutex_lock(&worker->lock);
+    struct client *client = workers_find_locked(worker, id);
+    if (client != NULL && client->record == record) {
+        client->publication_count--;
+    }
+    pthread_mutex_unlock(&worker->lock);
+}
+
+enum err workers_publish(struct workers *workers, const char *id,
+                         const struct engine_publication *publication, workers_published *published,
+                         void *context) {
+    struct worker *worker = workers_find_worker(workers, id);
+    struct worker_command *command = workers_command_create(WORKER_PUBLISH, id);
+    if (command == NULL || (command->publication = worker_publication_copy(publication)) == NULL) {
+        worker_command_free(command);
+        return ERR_MEMORY;
+    }
+    command->publication->published = published;
+    command->publication->context = context;
+    command->publication->begun_us = clock_us();
+    command->publication->deadline_ms = clock_ms() + workers->conf->publish_timeout_ms;
+    enum err result = workers_publish_begin(workers, worker, command);
+    if (result != ERR_OK) {
+        worker_command_free(command);
+        return result;
+    }
+    uint64_t record = command->record;
+    result = workers_push(worker, command);
+    if (result != ERR_OK) {
+        workers_publish_undo(worker, id, record);
+    }
+    return result;
+}
+
+bool workers_publish_busy(struct workers *workers, const char *id, struct workers_busy *out) {
+    struct worker *worker = workers_find_worker(workers, id);
+    pthread_mutex_lock(&worker->lock);
+    const struct client *client = workers_find_locked(worker, id);
+    const struct broker *broker = client != NULL ? client->broker : NULL;
+    snprintf(out->broker, sizeof out->broker, "%s", broker != NULL ? broker->key : "");
+    pthread_mutex_unlock(&worker->lock);
+    out->use = publish_quota_use(workers->quota, out->broker);
+    return broker != NULL;
+}
+
+enum err workers_publish_elsewhere(struct workers *workers, const char *broker,
+                                   struct publish_share **out) {
+    enum err result = publish_quota_take(workers->quota, broker, 0, out);
+    metric_add(METRIC_PUBLISH_BUSY, result == ERR_BUSY);
+    return result;
+}
+
+struct publish_use workers_publish_use_of(struct workers *workers, const char *broker) {
+    return publish_quota_use(workers->quota, broker);
+}
+
+struct publish_use workers_publish_use(struct workers *workers) {
+    return publish_quota_use(workers->quota, NULL);
+}

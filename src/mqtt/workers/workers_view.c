@@ -1,0 +1,192 @@
+/* Copies what is shown of the clients of all hosts. Any thread; takes a host's lock for one copy
+ * and waits for no host. Must not change a client. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+#include "base/text.h"
+#include "workers_internal.h"
+
+static enum err workers_view_list_worker(struct worker *worker, struct workers_client **rows,
+                                         size_t *n) {
+    enum err result = ERR_OK;
+    struct client *client, *next;
+    pthread_mutex_lock(&worker->lock);
+    size_t more = HASH_COUNT(worker->clients);
+    struct workers_client *grown = realloc(*rows, (*n + more + 1) * sizeof(*grown));
+    if (grown == NULL) {
+        pthread_mutex_unlock(&worker->lock);
+        return ERR_MEMORY;
+    }
+    *rows = grown;
+    HASH_ITER(hh, worker->clients, client, next) {
+        char *id = text_dup(client->id);
+        if (id == NULL) {
+            result = ERR_MEMORY;
+            break;
+        }
+        grown[(*n)++] = (struct workers_client){id, client->epoch, client->version,
+                                                client->state == CLIENT_CLOSING};
+    }
+    pthread_mutex_unlock(&worker->lock);
+    return result;
+}
+
+enum err workers_list(struct workers *workers, struct workers_client **rows, size_t *n) {
+    *rows = NULL;
+    *n = 0;
+    for (size_t i = 0; i < workers->count; i++) {
+        enum err result = workers_view_list_worker(workers->all[i], rows, n);
+        if (result != ERR_OK) {
+            workers_list_free(*rows, *n);
+            *rows = NULL;
+            *n = 0;
+            return result;
+        }
+    }
+    return ERR_OK;
+}
+
+void workers_list_free(struct workers_client *rows, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        free(rows[i].id);
+    }
+    free(rows);
+}
+
+struct recent {
+    char *id; /* owned */
+    enum client_state state;
+    int64_t version;
+};
+
+/* One without memory is left out. */
+static struct recent *workers_view_recent_of(struct worker *worker, int64_t since_ms, size_t *n) {
+    struct client *client, *next;
+    *n = 0;
+    pthread_mutex_lock(&worker->lock);
+    struct recent *rows = malloc((HASH_COUNT(worker->clients) + 1) * sizeof *rows);
+    HASH_ITER(hh, worker->clients, client, next) {
+        bool recent = client->since_ms >= since_ms || client->version >= since_ms;
+        char *id = rows && recent ? text_dup(client->id) : NULL;
+        if (id) {
+            rows[(*n)++] = (struct recent){id, client->state, client->version};
+        }
+    }
+    pthread_mutex_unlock(&worker->lock);
+    return rows;
+}
+
+void hosts_tell_recent(struct workers *workers, int64_t since_ms) {
+    const struct workers_owner *owner = &workers->owner;
+    for (size_t i = 0; owner->changed && i < workers->count; i++) {
+        size_t n;
+        struct recent *rows = workers_view_recent_of(workers->all[i], since_ms, &n);
+        for (size_t at = 0; at < n; at++) {
+            owner->changed(owner->context, rows[at].id, rows[at].state, rows[at].state, "recent",
+                           rows[at].version);
+            free(rows[at].id);
+        }
+        free(rows);
+    }
+}
+
+bool workers_has_client(struct workers *workers, const char *id, struct workers_client *out) {
+    struct worker *worker = workers_find_worker(workers, id);
+    pthread_mutex_lock(&worker->lock);
+    const struct client *client = workers_find_locked(worker, id);
+    bool runs = client != NULL && client->state != CLIENT_CLOSING;
+    if (runs) {
+        out->epoch = client->epoch;
+        out->version = client->version;
+    }
+    pthread_mutex_unlock(&worker->lock);
+    return runs;
+}
+
+size_t workers_count(struct workers *workers) {
+    size_t count = 0;
+    for (size_t i = 0; i < workers->count; i++) {
+        pthread_mutex_lock(&workers->all[i]->lock);
+        count += HASH_COUNT(workers->all[i]->clients);
+        pthread_mutex_unlock(&workers->all[i]->lock);
+    }
+    return count;
+}
+
+enum err workers_config(struct workers *workers, const char *id, char **config, char **identity) {
+    struct worker *worker = workers_find_worker(workers, id);
+    *config = NULL;
+    *identity = NULL;
+    pthread_mutex_lock(&worker->lock);
+    const struct client *client = workers_find_locked(worker, id);
+    bool found = client != NULL && client->config->config->source != NULL;
+    if (found) {
+        *config = text_dup(client->config->config->source);
+        *identity = client_config_identity(client->config->config);
+    }
+    pthread_mutex_unlock(&worker->lock);
+    if (found && (*config == NULL || *identity == NULL)) {
+        free(*config);
+        free(*identity);
+        return ERR_MEMORY;
+    }
+    return found ? ERR_OK : ERR_NOT_FOUND;
+}
+
+enum err workers_status(struct workers *workers, const char *id, struct client_status *out) {
+    struct worker *worker = workers_find_worker(workers, id);
+    pthread_mutex_lock(&worker->lock);
+    const struct client *client = workers_find_locked(worker, id);
+    enum err result = client ? client_copy_status(client, out) : ERR_NOT_FOUND;
+    pthread_mutex_unlock(&worker->lock);
+    return result;
+}
+
+enum err workers_changes(struct workers *workers, const char *id,
+                         struct client_change out[CLIENT_CHANGES_MAX], size_t *n) {
+    struct worker *worker = workers_find_worker(workers, id);
+    pthread_mutex_lock(&worker->lock);
+    const struct client *client = workers_find_locked(worker, id);
+    *n = client ? client_copy_changes(client, out) : 0;
+    pthread_mutex_unlock(&worker->lock);
+    return client ? ERR_OK : ERR_NOT_FOUND;
+}
+
+void workers_state_counts(struct workers *workers, int64_t counts[CLIENT_STATE_COUNT]) {
+    memset(counts, 0, CLIENT_STATE_COUNT * sizeof(*counts));
+    for (size_t i = 0; i < workers->count; i++) {
+        pthread_mutex_lock(&workers->all[i]->lock);
+        for (int state = 0; state < CLIENT_STATE_COUNT; state++) {
+            counts[state] += workers->all[i]->counts[state];
+        }
+        pthread_mutex_unlock(&workers->all[i]->lock);
+    }
+}
+
+size_t workers_incidents(struct workers *workers, struct incident_view *out, size_t max) {
+    return incidents_snapshot(workers->incidents, out, max, clock_ms());
+}
+
+int64_t workers_degraded_count(struct workers *workers) {
+    int64_t count = 0;
+    for (size_t i = 0; i < workers->count; i++) {
+        pthread_mutex_lock(&workers->all[i]->lock);
+        count += workers->all[i]->degraded_count;
+        pthread_mutex_unlock(&workers->all[i]->lock);
+    }
+    return count;
+}
+
+void workers_buffers(struct workers *workers, struct engine_buffers *out) {
+    *out = (struct engine_buffers){0};
+    for (size_t i = 0; i < workers->count; i++) {
+        struct engine_buffers one = {0};
+        if (workers->all[i]->ops->buffers != NULL) {
+            workers->all[i]->ops->buffers(workers->all[i]->engine, &one);
+        }
+        out->bytes += one.bytes;
+        out->bytes_max += one.bytes_max;
+        out->held_back_bytes += one.held_back_bytes;
+        out->held_back_clients += one.held_back_clients;
+    }
+}

@@ -1,0 +1,215 @@
+/* The sink that appends to a file, one JSON object per line (NDJSON). Owns the descriptor; runs on
+ * the sink's thread. Opens the file anew when it was moved away, so logrotate needs no signal.
+ * Knows nothing of queues and retries. */
+#include "sink/backend.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/buffer.h"
+#include "base/system/json_memory.h"
+#include "base/text.h"
+#include "sink/properties.h"
+
+#define ERROR_LEN 160
+#define FAULT_LEN 256
+
+struct file_sink {
+    const char *path;
+    const char *node;
+    int fd; /* -1: not open */
+    struct buffer lines;
+};
+
+/* One that is missing at the start is a slip of the pen. What is wrong with the file is a state of
+ * the sink, which may pass. */
+static bool file_sink_folder_exists(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash != NULL ? text_copy(path, (size_t)(slash - path) + 1) : NULL;
+    bool there = slash == NULL || (folder != NULL && access(folder, F_OK) == 0);
+    free(folder);
+    return there;
+}
+
+static enum err file_sink_open(void **state, const struct sink_config *config, char *fault) {
+    if (!config->file_path || !*config->file_path) {
+        snprintf(fault, FAULT_LEN, "sink.path is missing: the file sink needs a file");
+        return ERR_ARGUMENT;
+    }
+    if (!file_sink_folder_exists(config->file_path)) {
+        snprintf(fault, FAULT_LEN, "sink.path %.150s: its folder does not exist",
+                 config->file_path);
+        return ERR_ARGUMENT;
+    }
+    struct file_sink *file = calloc(1, sizeof *file);
+    if (!file) {
+        return ERR_MEMORY;
+    }
+    file->path = config->file_path;
+    file->node = config->node;
+    file->fd = -1;
+    buffer_init(&file->lines);
+    *state = file;
+    return ERR_OK;
+}
+
+static void file_sink_close_descriptor(struct file_sink *file) {
+    if (file->fd >= 0) {
+        close(file->fd);
+    }
+    file->fd = -1;
+}
+
+static void file_sink_close(void *state) {
+    struct file_sink *file = state;
+    file_sink_close_descriptor(file);
+    buffer_fini(&file->lines);
+    free(file);
+}
+
+/* --- one line --- */
+
+static int file_sink_set_text(json_t *object, const char *name, const char *value) {
+    return json_object_set_new(object, name, properties_json_text(value, strlen(value)));
+}
+
+static int file_sink_set_properties(json_t *line, const struct message *message) {
+    return message->property_count > 0
+               ? json_object_set_new(line, "properties", properties_json(message))
+               : 0;
+}
+
+static enum err file_sink_append_line(struct file_sink *file, const struct message *message) {
+    json_t *line = json_object();
+    int failed = !line;
+    failed |= file_sink_set_text(line, "id", message->id);
+    failed |= file_sink_set_text(line, "client_id", message->client_id);
+    failed |= file_sink_set_text(line, "topic", message->topic);
+    failed |= properties_set_bytes(line, "payload", message->payload, message->payload_len);
+    failed |= json_object_set_new(line, "qos", json_integer(message->qos));
+    failed |= json_object_set_new(line, "retain", json_boolean(message->retain));
+    failed |= file_sink_set_text(line, "node", file->node);
+    failed |= json_object_set_new(line, "received_at_ms", json_integer(message->received_at_ms));
+    failed |= line ? file_sink_set_properties(line, message) : -1;
+    char *text = failed ? NULL : json_to_text(line, JSON_COMPACT);
+    json_decref(line);
+    if (text) {
+        buffer_append_str(&file->lines, text);
+        buffer_append(&file->lines, "\n", 1);
+    }
+    free(text);
+    return text && !file->lines.failed ? ERR_OK : ERR_MEMORY;
+}
+
+/* --- a batch --- */
+
+static enum err file_sink_explain_error(char *error, const struct file_sink *file,
+                                        const char *what) {
+    snprintf(error, ERROR_LEN, "%s %.80s: %s", what, file->path, strerror(errno));
+    return ERR_IO;
+}
+
+/* Not blocking, so that a FIFO put there by mistake is refused and does not hang the sink. */
+static enum err file_sink_open_descriptor(struct file_sink *file, struct stat *opened,
+                                          char *error) {
+    file->fd = open(file->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (file->fd < 0 || fstat(file->fd, opened) < 0) {
+        return file_sink_explain_error(error, file, "cannot open");
+    }
+    if (!S_ISREG(opened->st_mode)) {
+        file_sink_close_descriptor(file);
+        errno = EINVAL;
+        return file_sink_explain_error(error, file, "not a regular file:");
+    }
+    return ERR_OK;
+}
+
+/* *opened: of the file that is open and has the path now. */
+static enum err file_sink_ensure_open(struct file_sink *file, struct stat *opened, char *error) {
+    struct stat named;
+    if (file->fd >= 0 && stat(file->path, &named) == 0 && fstat(file->fd, opened) == 0 &&
+        named.st_ino == opened->st_ino && named.st_dev == opened->st_dev) {
+        return ERR_OK;
+    }
+    file_sink_close_descriptor(file);
+    return file_sink_open_descriptor(file, opened, error);
+}
+
+/* One write(2) as a rule; more when the system takes less. A half line is cut off again, so that
+ * every line of the file is whole. *len: bytes of whole lines that are in the file. */
+static enum err file_sink_write_lines(struct file_sink *file, off_t start, size_t *len,
+                                      char *error) {
+    size_t done = 0;
+    *len = 0;
+    while (done < file->lines.len) { /* bounded: each turn writes something or returns */
+        ssize_t n = write(file->fd, file->lines.data + done, file->lines.len - done);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            enum err err = file_sink_explain_error(error, file, "cannot write");
+            const char *line_end = done ? memrchr(file->lines.data, '\n', done) : NULL;
+            *len = line_end ? (size_t)(line_end - file->lines.data) + 1 : 0;
+            if (done > *len && ftruncate(file->fd, start + (off_t)*len) < 0) {
+                file_sink_close_descriptor(file);
+            }
+            return err;
+        }
+        done += (size_t)n;
+    }
+    *len = done;
+    return ERR_OK;
+}
+
+static size_t file_sink_count_lines(const struct buffer *lines, size_t len) {
+    size_t count = 0;
+    for (size_t i = 0; i < len; i++) {
+        count += lines->data[i] == '\n';
+    }
+    return count;
+}
+
+/* What the broker will forget once it is acknowledged must be on the disk. */
+static bool file_sink_must_sync(struct message *const *messages, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (messages[i]->qos > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err file_sink_write(void *state, struct message *const *messages, size_t n,
+                                size_t *written, char *error) {
+    struct file_sink *file = state;
+    struct stat opened;
+    size_t len = 0;
+    *written = 0;
+    buffer_clear(&file->lines);
+    for (size_t i = 0; i < n; i++) {
+        if (file_sink_append_line(file, messages[i]) != ERR_OK) {
+            snprintf(error, ERROR_LEN, "out of memory");
+            buffer_fini(&file->lines);
+            buffer_init(&file->lines);
+            return ERR_MEMORY;
+        }
+    }
+    enum err err = file_sink_ensure_open(file, &opened, error);
+    if (err == ERR_OK) {
+        err = file_sink_write_lines(file, opened.st_size, &len, error);
+    }
+    size_t lines = file_sink_count_lines(&file->lines, len);
+    if (lines > 0 && file_sink_must_sync(messages, lines) && fdatasync(file->fd) < 0) {
+        return file_sink_explain_error(error, file, "cannot sync");
+    }
+    *written = lines;
+    return err;
+}
+
+const struct sink_backend sink_backend_file = {
+    .name = "file", .open = file_sink_open, .write = file_sink_write, .close = file_sink_close};

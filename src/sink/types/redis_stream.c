@@ -1,0 +1,255 @@
+/* The sink that appends to a Redis stream, one entry per message (XADD). Owns its connection; runs
+ * on the sink's thread. Knows nothing of queues and retries.
+ *
+ *   batch --> XADD XADD XADD ... --one pipeline--> Redis --replies in order--> written
+ *
+ * After an error in the middle, what follows it may be in the stream already and is written again
+ * later: at least once, never less. redis_quota.c says when it is to pause. */
+#include "sink/backend.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/buffer.h"
+#include "base/system/json_memory.h"
+#include "net/redis/redis.h"
+#include "redis_quota.h"
+#include "sink/properties.h"
+
+#define ERROR_LEN   160
+#define FAULT_LEN   256
+#define NUMBER_LEN  24
+#define PARTS_FIXED 32 /* XADD key MAXLEN ~ n *, ten fields of ours with their values */
+
+struct stream {
+    struct redis *redis;
+    struct redis_quota quota;
+    const char *key;
+    const char *node;
+    char maxlen[NUMBER_LEN]; /* "" : never trimmed */
+    const char **parts;      /* the command being built */
+    size_t *lens;
+    size_t count, capacity;
+};
+
+static enum err stream_sink_open(void **state, const struct sink_config *config, char *fault) {
+    if (!config->stream_key || !*config->stream_key) {
+        snprintf(fault, FAULT_LEN, "sink.key is missing");
+        return ERR_ARGUMENT;
+    }
+    struct stream *stream = calloc(1, sizeof *stream);
+    if (!stream) {
+        return ERR_MEMORY;
+    }
+    stream->redis = redis_create(config->redis_url, config->redis_timeout_ms);
+    if (!stream->redis) {
+        snprintf(fault, FAULT_LEN, "sink.url or redis_config.url is not an address of a Redis");
+        free(stream);
+        return ERR_ARGUMENT;
+    }
+    redis_quota_init(&stream->quota, config);
+    stream->key = config->stream_key;
+    stream->node = config->node;
+    if (config->stream_maxlen > 0) {
+        snprintf(stream->maxlen, sizeof stream->maxlen, "%lld", (long long)config->stream_maxlen);
+    }
+    *state = stream;
+    return ERR_OK;
+}
+
+static void stream_sink_close(void *state) {
+    struct stream *stream = state;
+    redis_destroy(stream->redis);
+    free(stream->parts);
+    free(stream->lens);
+    free(stream);
+}
+
+/* --- one entry --- */
+
+static enum err stream_sink_reserve(struct stream *stream, size_t count) {
+    if (count <= stream->capacity) {
+        return ERR_OK;
+    }
+    const char **parts = realloc(stream->parts, count * sizeof *parts);
+    stream->parts = parts ? parts : stream->parts;
+    size_t *lens = parts ? realloc(stream->lens, count * sizeof *lens) : NULL;
+    stream->lens = lens ? lens : stream->lens;
+    stream->capacity = lens ? count : stream->capacity;
+    return lens ? ERR_OK : ERR_MEMORY;
+}
+
+static void stream_sink_put_bytes(struct stream *stream, const void *data, size_t len) {
+    stream->parts[stream->count] = data;
+    stream->lens[stream->count++] = len;
+}
+
+static void stream_sink_put_text(struct stream *stream, const char *text) {
+    stream_sink_put_bytes(stream, text, strlen(text));
+}
+
+static void stream_sink_put_field(struct stream *stream, const char *name, const void *value,
+                                  size_t len) {
+    stream_sink_put_text(stream, name);
+    stream_sink_put_bytes(stream, value, len);
+}
+
+static void stream_sink_put_text_field(struct stream *stream, const char *name, const char *value) {
+    stream_sink_put_field(stream, name, value, strlen(value));
+}
+
+static void stream_sink_put_command(struct stream *stream) {
+    stream->count = 0;
+    stream_sink_put_text(stream, "XADD");
+    stream_sink_put_text(stream, stream->key);
+    if (*stream->maxlen) {
+        stream_sink_put_text(stream, "MAXLEN");
+        stream_sink_put_text(stream, "~");
+        stream_sink_put_text(stream, stream->maxlen);
+    }
+    stream_sink_put_text(stream, "*");
+}
+
+static void stream_sink_put_properties(struct stream *stream, const struct message *message,
+                                       const char *user_json, const struct buffer *subscriptions) {
+    for (size_t i = 0; i < message->property_count; i++) {
+        const struct message_property *property = &message->properties[i];
+        if (!properties_is_user(property) && !properties_is_subscription(property)) {
+            stream_sink_put_field(stream, property->name, property->value, property->value_len);
+        }
+    }
+    if (subscriptions->len > 0) {
+        stream_sink_put_field(stream, "subscription_identifier", subscriptions->data,
+                              subscriptions->len);
+    }
+    if (user_json) {
+        stream_sink_put_text_field(stream, "user_properties", user_json);
+    }
+}
+
+/* *out: a new text, NULL when the message has no user properties. */
+static enum err stream_sink_user_properties_json(const struct message *message, char **out) {
+    json_t *user = properties_user(message);
+    *out = NULL;
+    if (user && json_array_size(user) == 0) {
+        json_decref(user);
+        return ERR_OK;
+    }
+    *out = user ? json_to_text(user, JSON_COMPACT) : NULL;
+    json_decref(user);
+    return *out ? ERR_OK : ERR_MEMORY;
+}
+
+static enum err stream_sink_send_entry(struct stream *stream, const struct message *message) {
+    char received_at[NUMBER_LEN];
+    char qos[NUMBER_LEN];
+    char *user_json = NULL;
+    struct buffer subscriptions;
+    buffer_init(&subscriptions);
+    snprintf(qos, sizeof qos, "%d", message->qos);
+    snprintf(received_at, sizeof received_at, "%lld", (long long)message->received_at_ms);
+    enum err err = stream_sink_reserve(stream, PARTS_FIXED + 2 * message->property_count);
+    if (err == ERR_OK) {
+        err = stream_sink_user_properties_json(message, &user_json);
+    }
+    properties_subscriptions(message, &subscriptions);
+    if (subscriptions.failed) {
+        err = ERR_MEMORY;
+    }
+    if (err == ERR_OK) {
+        stream_sink_put_command(stream);
+        stream_sink_put_text_field(stream, "id", message->id);
+        stream_sink_put_text_field(stream, "client_id", message->client_id);
+        stream_sink_put_text_field(stream, "topic", message->topic);
+        stream_sink_put_field(stream, "payload", message->payload, message->payload_len);
+        stream_sink_put_text_field(stream, "qos", qos);
+        stream_sink_put_text_field(stream, "retain", message->retain ? "1" : "0");
+        stream_sink_put_text_field(stream, "node", stream->node);
+        stream_sink_put_text_field(stream, "received_at_ms", received_at);
+        stream_sink_put_properties(stream, message, user_json, &subscriptions);
+        err = redis_append(stream->redis, (int)stream->count, stream->parts, stream->lens);
+    }
+    free(user_json);
+    buffer_fini(&subscriptions);
+    return err;
+}
+
+/* --- a batch --- */
+
+/* Reads the replies of `sent` entries. An error reply ends what counts as written, but the replies
+ * after it are read as well, so that the connection can be used again. */
+static enum err stream_sink_read_replies(struct stream *stream, size_t sent, size_t *written,
+                                         char *error) {
+    enum err result = ERR_OK;
+    for (size_t i = 0; i < sent; i++) {
+        struct redis_reply *reply = NULL;
+        enum err err = redis_read(stream->redis, &reply);
+        if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
+            err = ERR_PROTOCOL;
+        }
+        if (err != ERR_OK && result == ERR_OK) {
+            snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
+            result = err;
+        }
+        *written += result == ERR_OK ? 1 : 0;
+        redis_reply_free(reply);
+        if (redis_fd(stream->redis) < 0) {
+            return result;
+        }
+    }
+    return result;
+}
+
+/* At least one message and as many as there is room for, in one pipeline; adds to *written. */
+static enum err stream_sink_write_pipeline(struct stream *stream, struct message *const *messages,
+                                           size_t n, size_t *written, char *error) {
+    size_t sent = 0;
+    enum err err = redis_quota_check(&stream->quota, stream->redis, error);
+    if (err != ERR_OK) {
+        return err;
+    }
+    while (err == ERR_OK && sent < n && (sent == 0 || redis_quota_may_write(&stream->quota))) {
+        err = stream_sink_send_entry(stream, messages[sent]);
+        if (err == ERR_OK) {
+            redis_quota_consume(&stream->quota, messages[sent++]->size);
+        }
+    }
+    if (err != ERR_OK && err != ERR_MEMORY) { /* not connected: nothing was sent */
+        snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
+        return err;
+    }
+    enum err sent_err = err;
+    err = stream_sink_read_replies(stream, sent, written, error);
+    if (err == ERR_OK && sent_err != ERR_OK) {
+        snprintf(error, ERROR_LEN, "%s", err_name(sent_err));
+        err = sent_err;
+    }
+    return err;
+}
+
+static enum err stream_sink_write(void *state, struct message *const *messages, size_t n,
+                                  size_t *written, char *error) {
+    enum err err = ERR_OK;
+    *written = 0;
+    while (err == ERR_OK && *written < n) { /* each turn writes one, or fails */
+        err = stream_sink_write_pipeline(state, messages + *written, n - *written, written, error);
+    }
+    return err;
+}
+
+static void stream_sink_maintain(void *state) {
+    struct stream *stream = state;
+    redis_quota_refresh(&stream->quota, stream->redis);
+}
+
+static void stream_sink_status(void *state, struct sink_status *out) {
+    const struct stream *stream = state;
+    redis_quota_status(&stream->quota, out);
+}
+
+const struct sink_backend sink_backend_redis_stream = {.name = "redis_stream",
+                                                       .open = stream_sink_open,
+                                                       .write = stream_sink_write,
+                                                       .close = stream_sink_close,
+                                                       .maintain = stream_sink_maintain,
+                                                       .status = stream_sink_status};

@@ -1,0 +1,76 @@
+/* The parts of a node, and what main.c does with all of them. Main's thread. */
+#ifndef MQFLEET_WIRING_APP_H
+#define MQFLEET_WIRING_APP_H
+
+#include <stddef.h>
+#include "base/config/conf.h"
+#include "base/err.h"
+#include "base/telemetry/log.h"
+#include "base/secrets/secret_box.h"
+#include "cluster/membership/agent.h"
+#include "cluster/membership/leader.h"
+#include "cluster/events/event_bus.h"
+#include "cluster/membership/node.h"
+#include "cluster/membership/outlook.h"
+#include "cluster/peers/peer_calls.h"
+#include "cluster/peers/peers.h"
+#include "http/auth/access.h"
+#include "http/server/server.h"
+#include "mqtt/workers/workers.h"
+#include "net/redis/redis_server.h"
+#include "sink/sink.h"
+#include "store/store.h"
+#include "stop_progress.h"
+
+#define EXIT_BAD_CONF    2
+#define EXIT_NAME_IN_USE 3
+#define EXIT_OTHER_FLEET 4
+#define SINKS_MAX        3
+#define FAULT_LEN        512
+
+/* What the settings come from, read again on SIGHUP. */
+struct conf_origin {
+    const char *config;
+    const char **sets;
+    size_t set_count;
+};
+
+struct app {
+    struct conf_origin origin;
+    struct conf *conf;
+    struct conf
+        *reloaded; /* what SIGHUP last read without a fault; NULL: nothing since the start */
+    struct access *access;
+    struct redis_server *redis_server;
+    const char *redis_url;
+    struct secret_box *secrets;
+    struct store *heartbeat_store, *agent_store, *api_store;
+    struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
+    struct node *node;
+    struct workers *workers;
+    struct peers *peers;           /* urls and headers for all */
+    struct peer_calls *peer_calls; /* of the API */
+    struct agent *agent;
+    struct leader *leader;
+    struct outlook *outlook;
+    struct http_server *http;
+    struct event_bus *event_bus;
+    struct message_taps *message_taps;
+    struct stop_progress *stop_progress;
+};
+
+/* parts.c. Makes everything in order, and starts what has no thread of ours; on an error `fault`
+ * (FAULT_LEN) is one line. */
+enum err app_create(struct app *app, char *fault) MUST_CHECK;
+/* After all threads ended. */
+void app_destroy(struct app *app);
+
+/* tend.c. What main's thread does beside waiting, each at its time. turn_ms: between two calls. */
+void app_maintain(struct app *app, int64_t turn_ms);
+
+/* reload.c. SIGHUP: takes over what can be changed while the node runs, and names the rest. */
+void app_reload(struct app *app);
+/* Sets level and form of the log. */
+void app_set_logging(const struct conf *level_of, const struct conf *format_of);
+
+#endif

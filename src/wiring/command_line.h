@@ -1,0 +1,22 @@
+/* What mqfleetd was called with. Main's thread. */
+#ifndef MQFLEET_WIRING_COMMAND_LINE_H
+#define MQFLEET_WIRING_COMMAND_LINE_H
+
+#include <stddef.h>
+
+enum command_line_action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
+
+struct command_line {
+    const char *config;
+    const char **sets;
+    size_t set_count;
+    enum command_line_action action;
+};
+
+/* sets: room for argc. Exits for bad usage, and for what only prints: --help, --version,
+ * --print-reference, --new-key, --new-token, --hash-token. */
+void command_line_parse(struct command_line *line, int argc, char **argv);
+/* The exit code after something was printed: EXIT_FAILURE, with a line, if it did not get out. */
+int command_line_flush_output(void);
+
+#endif

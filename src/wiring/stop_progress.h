@@ -1,0 +1,29 @@
+/* What is left to do while the node stops, said every second. */
+#ifndef MQFLEET_WIRING_STOP_PROGRESS_H
+#define MQFLEET_WIRING_STOP_PROGRESS_H
+
+#include <stdint.h>
+#include "cluster/membership/agent.h"
+#include "mqtt/workers/workers.h"
+#include "sink/sink.h"
+
+struct stop_progress;
+
+/* All borrowed; sinks NULL-terminated. NULL: out of memory. */
+struct stop_progress *stop_progress_create(struct workers *workers, struct sink *const *sinks,
+                                           struct agent *agent);
+void stop_progress_destroy(struct stop_progress *progress); /* after the run returned */
+
+/* The thread; argument: the progress. Sleeps until the stop begins; returns when it ends. */
+void *stop_progress_run(void *argument);
+void stop_progress_begin(struct stop_progress *progress);
+void stop_progress_end(struct stop_progress *progress);
+
+struct stop_remaining {
+    int64_t clients;    /* not closed yet */
+    int64_t messages;   /* in the queues of sinks, or given up there */
+    int64_t unreleased; /* clients that Redis still has as this node's */
+};
+void stop_progress_remaining(struct stop_progress *progress, struct stop_remaining *out);
+
+#endif

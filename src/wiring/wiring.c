@@ -1,0 +1,274 @@
+/* Owns the order in which the parts of a node are made, and joins the layers that are blind to each
+ * other. Main's thread, but for what hosts call. */
+#include <stdio.h>
+#include <string.h>
+#include "app.h"
+#include "cluster/membership/facts.h"
+#include "http/server/certificate.h"
+#include "http/streams/message_taps.h"
+#include "net/http_client.h"
+
+#define EMBEDDED_START_MS 60000
+
+/* ---- what joins the layers that are blind to each other ----------------------------------------
+ */
+
+static bool wiring_lease_is_valid(void *context) {
+    struct app *app = context;
+    return node_lease_valid(app->node);
+}
+
+static void wiring_on_release_wanted(void *context, const struct workers_release *release) {
+    struct app *app = context;
+    agent_on_release_wanted(app->agent, release);
+}
+
+static void wiring_on_client_stable(void *context, const char *id) {
+    struct app *app = context;
+    agent_on_client_stable(app->agent, id);
+}
+
+static void wiring_on_client_changed(void *context, const char *id, enum client_state from,
+                                     enum client_state to, const char *reason, int64_t version) {
+    struct app *app = context;
+    http_server_client_changed(app->http, id, to, version);
+    event_bus_post_change(app->event_bus, id, from, to, reason, version);
+}
+
+static void wiring_tell_recent(void *context, int64_t since_ms) {
+    struct app *app = context;
+    hosts_tell_recent(app->workers, since_ms);
+}
+
+static void wiring_on_client_notice(void *context, const char *id, const char *code,
+                                    const char *message) {
+    struct app *app = context;
+    event_bus_post_notice(app->event_bus, id, code, message);
+}
+
+static struct sink *wiring_find_sink(struct app *app, const char *name) {
+    for (size_t i = 0; name && app->sinks[i]; i++) {
+        if (strcmp(sink_type(app->sinks[i]), name) == 0) {
+            return app->sinks[i];
+        }
+    }
+    return app->sinks[0];
+}
+
+static enum err wiring_deliver_message(void *context, const char *sink, struct message *message,
+                                       void (*accepted)(void *accepted_context, enum err result),
+                                       void *accepted_context) {
+    struct app *app = context;
+    struct tapped_message *note = message_taps_prepare(app->message_taps, message);
+    enum err result = sink_submit(wiring_find_sink(app, sink), message, accepted, accepted_context);
+    message_taps_deliver(app->message_taps, note, result == ERR_OK || result == ERR_REFUSED);
+    return result;
+}
+
+static bool wiring_sink_has_room(void *context, const char *sink) {
+    return sink_has_room(wiring_find_sink(context, sink));
+}
+
+static void wiring_wait_sink_room(void *context, const char *sink, int64_t timeout_ms) {
+    sink_wait_room(wiring_find_sink(context, sink), timeout_ms);
+}
+
+static void wiring_flush_sinks(void *context) {
+    struct app *app = context;
+    for (size_t i = 0; app->sinks[i]; i++) {
+        sink_flush(app->sinks[i]);
+    }
+}
+
+/* On the agent's and the heartbeat's thread. */
+static char *wiring_node_facts(void *context, int64_t lag_ms) {
+    struct app *app = context;
+    struct facts facts = {.lag_ms = lag_ms};
+    for (size_t i = 0; app->sinks[i] && i < FACTS_SINKS_MAX; i++) {
+        struct sink_status status;
+        struct facts_sink *sink = &facts.sinks[facts.sink_count++];
+        sink_status(app->sinks[i], &status);
+        snprintf(sink->name, sizeof(sink->name), "%s", sink_type(app->sinks[i]));
+        sink->failing_ms = status.failing_ms;
+    }
+    facts.key_count = secret_box_key_ids(app->secrets, facts.keys);
+    return facts_text(&facts);
+}
+
+static void wiring_on_sink_answered(void *context) {
+    struct app *app = context;
+    workers_flush(app->workers);
+}
+
+/* ---- start ----------------------------------------------------------------------------------- */
+
+static enum err wiring_start_redis(struct app *app, char *fault) {
+    if (strcmp(app->conf->redis_url, "embedded") != 0) {
+        app->redis_url = app->conf->redis_url;
+        return ERR_OK;
+    }
+    enum err result =
+        redis_server_start(&app->redis_server, app->conf->state_dir, EMBEDDED_START_MS, fault);
+    if (result == ERR_OK) {
+        app->redis_url = redis_server_url(app->redis_server);
+        log_event(LOG_INFO, "embedded_redis", KS("url", app->redis_url));
+    }
+    return result;
+}
+
+static enum err wiring_open_stores(struct app *app) {
+    const struct conf *conf = app->conf;
+    /* A beat that takes longer than its period is worth nothing. */
+    int64_t beat_timeout_ms =
+        conf->redis_timeout_ms < conf->heartbeat_ms ? conf->redis_timeout_ms : conf->heartbeat_ms;
+    app->heartbeat_store = store_open(app->redis_url, conf->key_prefix, beat_timeout_ms, 1);
+    app->agent_store = store_open(app->redis_url, conf->key_prefix, conf->redis_timeout_ms, 2);
+    app->api_store = store_open(app->redis_url, conf->key_prefix, conf->redis_timeout_ms,
+                                (size_t)conf->http_workers + 4);
+    if (!app->heartbeat_store || !app->agent_store || !app->api_store) {
+        return ERR_MEMORY;
+    }
+    store_share_history(app->agent_store, app->heartbeat_store);
+    store_share_history(app->api_store, app->heartbeat_store);
+    store_set_restoring_ms(app->heartbeat_store, node_restoring_ms(conf));
+    store_require_replicas(app->agent_store, conf->min_replicas, conf->min_replicas_timeout_ms);
+    store_require_replicas(app->api_store, conf->min_replicas, conf->min_replicas_timeout_ms);
+    return ERR_OK;
+}
+
+/* The default sink first, then the others that a client may name and that can be had. */
+static enum err wiring_create_sinks(struct app *app, char *fault) {
+    static const char *const types[SINKS_MAX] = {"redis_stream", "file", "null"};
+    const struct conf *conf = app->conf;
+    static char stream_key[512];
+    snprintf(stream_key, sizeof(stream_key), "%s%s", conf->key_prefix, conf->sink_key);
+    bool own = conf->sink_url[0] != '\0' && strcmp(conf->sink_url, app->redis_url) != 0;
+    struct sink_config config = {.node = conf->node_name,
+                                 .redis_url = own ? conf->sink_url : app->redis_url,
+                                 .redis_timeout_ms = conf->redis_timeout_ms,
+                                 .redis_shared = !own,
+                                 .redis_bytes_max = conf->sink_redis_bytes_max,
+                                 .stream_key = stream_key,
+                                 .stream_maxlen = conf->sink_maxlen,
+                                 .file_path = conf->sink_path,
+                                 .queue_messages = (size_t)conf->sink_queue_messages,
+                                 .queue_bytes = (size_t)conf->sink_queue_bytes,
+                                 .batch_messages = (size_t)conf->sink_batch,
+                                 .answered = wiring_on_sink_answered,
+                                 .context = app};
+    config.type = conf->sink_type;
+    enum err result = sink_create(&app->sinks[0], &config, fault);
+    for (size_t i = 0, n = 1; result == ERR_OK && i < SINKS_MAX; i++) {
+        bool usable = strcmp(types[i], "file") != 0 || conf->sink_path[0] != '\0';
+        if (usable && strcmp(types[i], conf->sink_type) != 0) {
+            config.type = types[i];
+            result = sink_create(&app->sinks[n++], &config, fault);
+        }
+    }
+    return result;
+}
+
+static enum err wiring_create_parts(struct app *app) {
+    const struct conf *conf = app->conf;
+    struct workers_owner owner = {.context = app,
+                                  .lease_valid = wiring_lease_is_valid,
+                                  .wants_release = wiring_on_release_wanted,
+                                  .stable = wiring_on_client_stable,
+                                  .changed = wiring_on_client_changed,
+                                  .noticed = wiring_on_client_notice,
+                                  .deliver = wiring_deliver_message,
+                                  .flush = wiring_flush_sinks,
+                                  .has_room = wiring_sink_has_room,
+                                  .wait_room = wiring_wait_sink_room};
+    app->event_bus = event_bus_create(conf, app->api_store, app->redis_url);
+    app->message_taps = message_taps_create();
+    app->node = node_create(conf, app->heartbeat_store);
+    if (app->node) {
+        node_set_facts_source(app->node, wiring_node_facts, app);
+    }
+    app->workers = workers_create(conf, &owner);
+    struct fleet_secret *secret = access_fleet_secret(app->access);
+    app->peers = peers_create(conf, secret);
+    app->peer_calls = app->peers ? peer_calls_create(conf, app->peers) : NULL;
+    if (app->event_bus) {
+        news_on_call(app->event_bus, wiring_tell_recent, app);
+    }
+    if (!app->event_bus || !app->message_taps || !app->node || !app->workers || !app->peers ||
+        !app->peer_calls) {
+        return ERR_MEMORY;
+    }
+    app->agent = agent_create(&(struct agent_wiring){.conf = conf,
+                                                     .node = app->node,
+                                                     .store = app->agent_store,
+                                                     .redis_url = app->redis_url,
+                                                     .workers = app->workers,
+                                                     .secrets = app->secrets});
+    app->leader = leader_create(conf, app->node, app->agent_store, app->redis_url);
+    app->outlook = outlook_create(app->api_store, conf->heartbeat_ttl_ms);
+    if (!app->agent || !app->leader || !app->outlook) {
+        return ERR_MEMORY;
+    }
+    app->stop_progress = stop_progress_create(app->workers, app->sinks, app->agent);
+    return app->stop_progress ? ERR_OK : ERR_MEMORY;
+}
+
+enum err app_create(struct app *app, char *fault) {
+    snprintf(fault, FAULT_LEN, "out of memory");
+    enum err result = http_client_global_init();
+    if (result == ERR_OK) {
+        result = wiring_start_redis(app, fault);
+    }
+    if (result == ERR_OK) {
+        result = wiring_open_stores(app);
+    }
+    if (result == ERR_OK) {
+        result = wiring_create_sinks(app, fault);
+    }
+    if (result == ERR_OK) {
+        result = wiring_create_parts(app);
+    }
+    if (result == ERR_OK) {
+        result = http_server_start(&app->http,
+                                   &(struct http_context){.conf = app->conf,
+                                                          .access = app->access,
+                                                          .store = app->api_store,
+                                                          .node = app->node,
+                                                          .agent = app->agent,
+                                                          .outlook = app->outlook,
+                                                          .workers = app->workers,
+                                                          .peers = app->peers,
+                                                          .peer_calls = app->peer_calls,
+                                                          .sinks = app->sinks,
+                                                          .event_bus = app->event_bus,
+                                                          .message_taps = app->message_taps,
+                                                          .secrets = app->secrets},
+                                   fault);
+    }
+    return result;
+}
+
+void app_destroy(struct app *app) {
+    stop_progress_destroy(app->stop_progress);
+    http_server_destroy(app->http);
+    event_bus_destroy(app->event_bus);
+    message_taps_destroy(app->message_taps);
+    http_certificate_unload();
+    outlook_destroy(app->outlook);
+    leader_destroy(app->leader);
+    agent_destroy(app->agent);
+    workers_destroy(app->workers);
+    peer_calls_destroy(app->peer_calls);
+    peers_destroy(app->peers);
+    node_destroy(app->node);
+    for (size_t i = 0; app->sinks[i]; i++) {
+        sink_destroy(app->sinks[i]);
+    }
+    store_close(app->api_store);
+    store_close(app->agent_store);
+    store_close(app->heartbeat_store);
+    redis_server_stop(app->redis_server);
+    secret_box_destroy(app->secrets);
+    access_destroy(app->access);
+    conf_destroy(app->conf);
+    conf_destroy(app->reloaded);
+}

@@ -1,0 +1,152 @@
+#include <check.h>
+#include <stdlib.h>
+#include "mqtt/broker/connect_limiter.h"
+
+static struct brokers brokers;
+static struct connect_limiter pacer;
+static struct connect_limiter_ticket tickets[1000];
+
+static void setup(void) {
+    brokers = (struct brokers){.incidents = incidents_create()};
+    for (size_t i = 0; i < 1000; i++) {
+        tickets[i] = (struct connect_limiter_ticket){0};
+    }
+}
+
+START_TEST(no_more_than_the_limit_are_in_flight_to_one_broker) {
+    struct broker *broker = broker_acquire(&brokers, "h", 1);
+    connect_limiter_init(&pacer, 64, 0);
+    for (int i = 0; i < 100; i++) {
+        connect_limiter_join(&pacer, &tickets[i], broker);
+    }
+    for (int i = 0; i < 64; i++) {
+        ck_assert_ptr_eq(connect_limiter_next(&pacer, 0),
+                         &tickets[i]); /* first come first served */
+    }
+    ck_assert_ptr_null(connect_limiter_next(&pacer, 0));
+    connect_limiter_leave(&pacer, &tickets[10]);
+    ck_assert_ptr_eq(connect_limiter_next(&pacer, 0), &tickets[64]);
+    ck_assert_ptr_null(connect_limiter_next(&pacer, 0));
+    connect_limiter_leave(&pacer, &tickets[65]); /* gone while waiting */
+    connect_limiter_leave(&pacer, &tickets[65]);
+    connect_limiter_leave(&pacer, &tickets[11]);
+    ck_assert_ptr_eq(connect_limiter_next(&pacer, 0), &tickets[66]);
+    for (int i = 0; i < 100; i++) {
+        connect_limiter_leave(&pacer, &tickets[i]);
+    }
+    broker_release(&brokers, broker);
+    ck_assert_ptr_null(brokers.table);
+}
+END_TEST
+
+/* KNOWN-FAILURES 8 */
+START_TEST(kf08_a_dead_broker_delays_nobody_else) {
+    struct broker *dead = broker_acquire(&brokers, "dead", 1);
+    struct broker *alive = broker_acquire(&brokers, "alive", 1);
+    connect_limiter_init(&pacer, 4, 0);
+    for (int i = 0; i < 500; i++) {
+        connect_limiter_join(&pacer, &tickets[i], dead);
+    }
+    for (int i = 500; i < 1000; i++) {
+        connect_limiter_join(&pacer, &tickets[i], alive);
+    }
+    int dead_count = 0, alive_count = 0;
+    for (struct connect_limiter_ticket *ticket;
+         (ticket = connect_limiter_next(&pacer, 0)) != NULL;) {
+        if (ticket->broker == alive) {
+            alive_count++;
+            connect_limiter_leave(&pacer, ticket); /* connected at once */
+        } else {
+            dead_count++;
+            ck_assert_int_le(dead_count, alive_count + 1); /* in turn */
+        }
+    }
+    ck_assert_int_eq(dead_count, 4);
+    ck_assert_int_eq(alive_count, 500);
+    for (int i = 0; i < 500; i++) {
+        connect_limiter_leave(&pacer, &tickets[i]);
+    }
+    broker_release(&brokers, dead);
+    broker_release(&brokers, alive);
+}
+END_TEST
+
+START_TEST(the_rate_bounds_what_is_begun) {
+    struct broker *broker = broker_acquire(&brokers, "h", 1);
+    connect_limiter_init(&pacer, 1000, 100);
+    for (int i = 0; i < 1000; i++) {
+        connect_limiter_join(&pacer, &tickets[i], broker);
+    }
+    int begun = 0;
+    for (int64_t now_us = 1000000; now_us < 3000000; now_us += 1000) {
+        while (connect_limiter_next(&pacer, now_us) != NULL) {
+            begun++;
+        }
+        ck_assert_int_gt(connect_limiter_wait_ms(&pacer, now_us, 1000), 0);
+        ck_assert_int_le(connect_limiter_wait_ms(&pacer, now_us, 1000), 10);
+    }
+    ck_assert_int_ge(begun, 195);
+    ck_assert_int_le(begun, 210);
+    for (int i = 0; i < 1000; i++) {
+        connect_limiter_leave(&pacer, &tickets[i]);
+    }
+    broker_release(&brokers, broker);
+}
+END_TEST
+
+/* How many it begins within a second if none is ever finished. */
+static int begun(struct connect_limiter *one) {
+    struct broker *broker = broker_acquire(&brokers, "h", 1);
+    int n = 0;
+    for (size_t i = 0; i < 1000; i++) {
+        connect_limiter_join(one, &tickets[i], broker);
+    }
+    for (int64_t now_us = 1000000; now_us < 2000000; now_us += 1000) {
+        while (connect_limiter_next(one, now_us) != NULL) {
+            n++;
+        }
+    }
+    for (size_t i = 0; i < 1000; i++) {
+        connect_limiter_leave(one, &tickets[i]);
+    }
+    broker_release(&brokers, broker);
+    return n;
+}
+
+START_TEST(pacers_that_share_limits_keep_them_together) {
+    static const struct {
+        size_t in_flight, count;
+        int most;
+    } cases[] = {{64, 1, 64}, {64, 2, 64}, {7, 3, 7}, {2, 3, 3}};
+    int in_flight = 0, paced = 0;
+    for (size_t i = 0; i < cases[_i].count; i++) {
+        struct connect_limiter narrow, slow;
+        connect_limiter_init(&narrow, cases[_i].in_flight, 0);
+        connect_limiter_share(&narrow, i, cases[_i].count);
+        in_flight += begun(&narrow);
+        connect_limiter_init(&slow, 1000, 60);
+        connect_limiter_share(&slow, i, cases[_i].count);
+        paced += begun(&slow);
+    }
+    ck_assert_int_eq(in_flight, cases[_i].most);
+    ck_assert_int_ge(paced, 57);
+    ck_assert_int_le(
+        paced, 60 + 3 + (int)cases[_i].count); /* a twentieth at once, and the first of each */
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("connect_limiter");
+    TCase *tcase = tcase_create("pacer");
+    tcase_add_checked_fixture(tcase, setup, NULL);
+    tcase_add_test(tcase, no_more_than_the_limit_are_in_flight_to_one_broker);
+    tcase_add_test(tcase, kf08_a_dead_broker_delays_nobody_else);
+    tcase_add_test(tcase, the_rate_bounds_what_is_begun);
+    tcase_add_loop_test(tcase, pacers_that_share_limits_keep_them_together, 0, 4);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,306 @@
+/* What one entry of the Redis stream looks like, and what `written` says when things break. */
+#include "sink/backend.h"
+
+#include <check.h>
+#include "base/system/clock.h"
+#include "net/redis/redis.h"
+#include "redis_fixture.h"
+
+static struct sink_config config;
+static struct redis *redis;
+static void *state;
+
+static void open_backend(void) {
+    char fault[256] = "";
+    ck_assert_int_eq(sink_backend_redis_stream.open(&state, &config, fault), ERR_OK);
+}
+
+static void setup(void) {
+    config = (struct sink_config){.node = "node-1",
+                                  .redis_url = redis_fixture_start(),
+                                  .redis_timeout_ms = 300,
+                                  .stream_key = "prefix:mqtt_msg"};
+    redis = redis_create(config.redis_url, 5000);
+    open_backend();
+}
+
+static void teardown(void) {
+    sink_backend_redis_stream.close(state);
+    redis_destroy(redis);
+    redis_fixture_stop();
+}
+
+static struct redis_reply *ask(int argc, const char *const *argv) {
+    struct redis_reply *reply = NULL;
+    ck_assert_int_eq(redis_command(redis, argc, argv, NULL, &reply), ERR_OK);
+    return reply;
+}
+
+static int64_t stream_len(void) {
+    struct redis_reply *reply = ask(2, (const char *[]){"XLEN", "prefix:mqtt_msg"});
+    int64_t len = redis_reply_int(reply);
+    redis_reply_free(reply);
+    return len;
+}
+
+/* Text that is no string literal with its NUL counted. */
+#define BYTES(literal) literal, sizeof literal - 1
+
+static struct message *full_message(void) {
+    static const struct message_property properties[] = {
+        {"content_type", NULL, BYTES("text/plain")},
+        {"subscription_identifier", NULL, BYTES("1")},
+        {"user_property", "a", BYTES("x\"y")},
+        {"correlation_data", NULL, BYTES("\0\xff\0")},
+        {"subscription_identifier", NULL, BYTES("700")},
+        {"user_property", "a", BYTES("bad\xff")},
+    };
+    struct message from = {.id = "id 1",
+                           .client_id = "client 1",
+                           .topic = "a/\xc3\xa9",
+                           .payload = (const uint8_t *)"\0\r\n\xff\0",
+                           .payload_len = 5,
+                           .properties = properties,
+                           .property_count = sizeof properties / sizeof properties[0],
+                           .received_at_ms = 1700000000123,
+                           .qos = 2,
+                           .retain = true};
+    return message_create(&from);
+}
+
+static struct message *plain_message(uint8_t qos) {
+    struct message from = {
+        .id = "i", .client_id = "c", .topic = "t", .payload = (const uint8_t *)"", .qos = qos};
+    return message_create(&from);
+}
+
+static const struct {
+    const char *name, *value;
+    size_t len;
+} FIELDS[] = {
+    {"id", BYTES("id 1")},
+    {"client_id", BYTES("client 1")},
+    {"topic", BYTES("a/\xc3\xa9")},
+    {"payload", BYTES("\0\r\n\xff\0")},
+    {"qos", BYTES("2")},
+    {"retain", BYTES("1")},
+    {"node", BYTES("node-1")},
+    {"received_at_ms", BYTES("1700000000123")},
+    {"content_type", BYTES("text/plain")},
+    {"correlation_data", BYTES("\0\xff\0")},
+    {"subscription_identifier", BYTES("1,700")},
+    {"user_properties", BYTES("[[\"a\",\"x\\\"y\"],[\"a\",\"bad?\"]]")},
+};
+
+static enum err write_all(struct message *const *messages, size_t n, size_t *written) {
+    char error[160] = "";
+    enum err err = sink_backend_redis_stream.write(state, messages, n, written, error);
+    ck_assert_int_eq(*error == '\0', err == ERR_OK);
+    return err;
+}
+
+START_TEST(known_failure_23_an_entry_holds_all_fields_and_the_payload_untouched) {
+    struct message *message = full_message();
+    size_t written = 0;
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_OK);
+    ck_assert_uint_eq(written, 1);
+    struct redis_reply *all = ask(4, (const char *[]){"XRANGE", "prefix:mqtt_msg", "-", "+"});
+    const struct redis_reply *fields = redis_reply_at(redis_reply_at(all, 0), 1);
+    size_t count = sizeof FIELDS / sizeof FIELDS[0];
+    ck_assert_uint_eq(redis_reply_count(fields), 2 * count);
+    for (size_t i = 0; i < count; i++) {
+        size_t len = 0;
+        ck_assert_str_eq(redis_reply_str(redis_reply_at(fields, 2 * i), NULL), FIELDS[i].name);
+        const char *value = redis_reply_str(redis_reply_at(fields, 2 * i + 1), &len);
+        ck_assert_msg(len == FIELDS[i].len && memcmp(value, FIELDS[i].value, len) == 0, "%s is %s",
+                      FIELDS[i].name, value);
+    }
+    redis_reply_free(all);
+    message_destroy(message);
+}
+END_TEST
+
+START_TEST(a_message_without_properties_has_the_eight_fields_only) {
+    struct message *message = plain_message(0);
+    size_t written = 0;
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_OK);
+    struct redis_reply *all = ask(4, (const char *[]){"XRANGE", "prefix:mqtt_msg", "-", "+"});
+    const struct redis_reply *fields = redis_reply_at(redis_reply_at(all, 0), 1);
+    ck_assert_uint_eq(redis_reply_count(fields), 16);
+    ck_assert_str_eq(redis_reply_str(redis_reply_at(fields, 7), NULL), "");
+    redis_reply_free(all);
+    message_destroy(message);
+}
+END_TEST
+
+static void write_many(size_t count) {
+    struct message *message = plain_message(0);
+    struct message *batch[500];
+    size_t written = 0;
+    for (size_t i = 0; i < 500; i++) {
+        batch[i] = message;
+    }
+    for (size_t i = 0; i < count / 500; i++) {
+        ck_assert_int_eq(write_all(batch, 500, &written), ERR_OK);
+        ck_assert_uint_eq(written, 500);
+    }
+    message_destroy(message);
+}
+
+START_TEST(the_stream_is_trimmed_to_about_its_maximum_and_not_at_all_without_one) {
+    write_many(2000);
+    ck_assert_int_eq(stream_len(), 2000);
+    sink_backend_redis_stream.close(state);
+    config.stream_maxlen = 300;
+    open_backend();
+    write_many(2000);
+    ck_assert_int_ge(stream_len(), 300);
+    ck_assert_int_le(stream_len(), 500);
+}
+END_TEST
+
+START_TEST(written_is_zero_when_redis_is_not_there) {
+    struct message *message = plain_message(1);
+    size_t written = 7;
+    redis_fixture_kill();
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_UNAVAILABLE);
+    ck_assert_uint_eq(written, 0);
+    redis_fixture_continue();
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_OK);
+    ck_assert_uint_eq(written, 1);
+    ck_assert_int_eq(stream_len(), 1);
+    message_destroy(message);
+}
+END_TEST
+
+START_TEST(an_error_reply_is_an_error_of_the_write) {
+    struct message *message = plain_message(1);
+    struct message *batch[] = {message, message};
+    char error[160] = "";
+    size_t written = 7;
+    redis_reply_free(ask(3, (const char *[]){"SET", "prefix:mqtt_msg", "in the way"}));
+    ck_assert_int_eq(sink_backend_redis_stream.write(state, batch, 2, &written, error),
+                     ERR_PROTOCOL);
+    ck_assert_uint_eq(written, 0);
+    ck_assert_ptr_nonnull(strstr(error, "WRONGTYPE"));
+    message_destroy(message);
+}
+END_TEST
+
+/* Redis quotes the arguments of a command that it does not have. */
+START_TEST(no_part_of_a_message_gets_into_an_error) {
+    struct message *message = message_create(&(struct message){.id = "i",
+                                                               .client_id = "c",
+                                                               .topic = "t",
+                                                               .payload = (uint8_t *)"hunter2",
+                                                               .payload_len = 7});
+    char error[160] = "";
+    size_t written;
+    redis_fixture.options[0] = "--rename-command";
+    redis_fixture.options[1] = "XADD";
+    redis_fixture.options[2] = "";
+    redis_fixture_restart();
+    ck_assert_int_eq(sink_backend_redis_stream.write(state, &message, 1, &written, error),
+                     ERR_PROTOCOL);
+    ck_assert_ptr_nonnull(strstr(error, "unknown command"));
+    ck_assert_msg(!strstr(error, "hunter2"), "%s", error);
+    message_destroy(message);
+}
+END_TEST
+
+enum { COUNT = 200, LEN = 20000 };
+
+static struct message *batch[COUNT]; /* the same one */
+
+static void fill_batch(void) {
+    static uint8_t payload[LEN];
+    struct message from = {.id = "i",
+                           .client_id = "c",
+                           .topic = "t",
+                           .payload = payload,
+                           .payload_len = LEN,
+                           .qos = 1};
+    batch[0] = message_create(&from);
+    for (size_t i = 1; i < COUNT; i++) {
+        batch[i] = batch[0];
+    }
+}
+
+static int64_t used_bytes(void) {
+    struct redis_reply *info = ask(3, (const char *[]){"EVAL",
+                                                       "local m = redis.call('INFO', 'memory') "
+                                                       "return m:match('used_memory:(%d+)')",
+                                                       "0"});
+    int64_t used = redis_reply_int(info);
+    redis_reply_free(info);
+    return used;
+}
+
+/* Memory runs out part of the way. */
+START_TEST(written_counts_what_was_taken_before_the_error) {
+    size_t written = 0;
+    char limit[32];
+    fill_batch();
+    snprintf(limit, sizeof limit, "%lld", (long long)used_bytes() + COUNT * LEN / 2);
+    redis_reply_free(ask(4, (const char *[]){"CONFIG", "SET", "maxmemory", limit}));
+    ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_FULL);
+    ck_assert_uint_lt(written, COUNT);
+    redis_reply_free(ask(4, (const char *[]){"CONFIG", "SET", "maxmemory", "0"}));
+    ck_assert_int_eq(stream_len(), (int64_t)written);
+    size_t rest = 0;
+    ck_assert_int_eq(write_all(batch + written, COUNT - written, &rest), ERR_OK);
+    ck_assert_int_eq(stream_len(), COUNT);
+    message_destroy(batch[0]);
+}
+END_TEST
+
+START_TEST(case_F6_a_batch_ends_where_the_room_does) {
+    size_t written = 0;
+    fill_batch();
+    sink_backend_redis_stream.close(state);
+    config.redis_shared = true;
+    config.redis_bytes_max = used_bytes() + 50 * LEN;
+    open_backend();
+    ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_FULL);
+    ck_assert_uint_ge(written, 10);
+    ck_assert_uint_lt(written, 60);
+    ck_assert_int_eq(stream_len(), (int64_t)written);
+    message_destroy(batch[0]);
+}
+END_TEST
+
+START_TEST(a_stalled_redis_ends_the_write_in_time) {
+    struct message *message = plain_message(1);
+    size_t written = 0;
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_OK); /* the connection is open now */
+    kill(redis_fixture_pid(), SIGSTOP);
+    int64_t begin_ms = clock_ms();
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_TIMEOUT);
+    ck_assert_int_lt(clock_ms() - begin_ms, 3000);
+    ck_assert_uint_eq(written, 0);
+    kill(redis_fixture_pid(), SIGCONT);
+    message_destroy(message);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("redis_stream");
+    TCase *tcase = tcase_create("redis_stream");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, known_failure_23_an_entry_holds_all_fields_and_the_payload_untouched);
+    tcase_add_test(tcase, a_message_without_properties_has_the_eight_fields_only);
+    tcase_add_test(tcase, the_stream_is_trimmed_to_about_its_maximum_and_not_at_all_without_one);
+    tcase_add_test(tcase, written_is_zero_when_redis_is_not_there);
+    tcase_add_test(tcase, an_error_reply_is_an_error_of_the_write);
+    tcase_add_test(tcase, no_part_of_a_message_gets_into_an_error);
+    tcase_add_test(tcase, written_counts_what_was_taken_before_the_error);
+    tcase_add_test(tcase, case_F6_a_batch_ends_where_the_room_does);
+    tcase_add_test(tcase, a_stalled_redis_ends_the_write_in_time);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
