@@ -144,3 +144,34 @@ def test_the_map_of_docs_has_every_page():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_every_path_that_is_named_exists():
+    folders = ("src", "include", "tests", "tools", "conf", "docs", "cmake")
+    files = [str(path.relative_to(ROOT)) for folder in folders for path in (ROOT / folder).rglob("*")]
+    missing = []
+    for page in PAGES:
+        text = page.read_text()
+        whole = re.findall(rf"`((?:{'|'.join(folders)})/[\w./*-]*)", text)
+        missing += [(page.name, path) for path in whole
+                    if "NAME" not in path and not list(ROOT.glob(path.rstrip("./")))]
+        # In pictures and tables a path may begin below src.
+        missing += [(page.name, path) for path in re.findall(r"[\w/.-]+/[\w-]+\.(?:c|h|lua|py)\b", text)
+                    if "NAME" not in path
+                    and not any(f"/{file}".endswith(f"/{path.lstrip('./')}") for file in files)]
+    assert not missing, missing
+
+
+def test_the_threads_in_docs_are_those_of_the_program():
+    source = (ROOT / "src/main.c").read_text()
+    started = set(re.findall(r'^    \{"([a-z-]+)", THREAD_', source, re.MULTILINE))
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"^\| `([a-z-]+)` \| ", page, re.MULTILINE))
+    assert len(started) > 5 and started == named
+
+
+def test_the_scripts_in_docs_are_those_of_the_store():
+    page = (ROOT / "docs/protocol.md").read_text()
+    named = set(re.findall(r"^\| `([a-z_]+)` \|", page[page.index("## Transitions"):], re.MULTILINE))
+    scripts = {path.stem for path in ROOT.glob("src/store/lua/*.lua")}
+    assert len(named) > 15 and named <= scripts, named - scripts
