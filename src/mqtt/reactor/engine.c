@@ -161,7 +161,7 @@ static bool reactor_check_due(struct engine *engine) {
     return false;
 }
 
-static void paho_engine_tick(struct engine *engine) {
+static void reactor_tick(struct engine *engine) {
     bool in_time = reactor_check_due(engine);
     reactor_retry_paused(engine);
     bool fast = !in_time || engine->paused != NULL;
@@ -184,7 +184,7 @@ static void reactor_dispatch(struct engine *engine, const struct epoll_event *ev
         return; /* the host's own: it looks after it itself */
     } else if (event->data.ptr == &engine->timer_fd) {
         if (reactor_read_signal(engine->timer_fd)) {
-            paho_engine_tick(engine);
+            reactor_tick(engine);
         }
     } else {
         connection_ready(event->data.ptr, event->events);
@@ -225,7 +225,7 @@ static int reactor_begin_wait(struct engine *engine, int64_t timeout_ms) {
 }
 
 /* No connection is freed before the tasks run, so all events of the turn find theirs. */
-static void paho_engine_poll(struct engine *engine, int64_t timeout_ms) {
+static void reactor_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event events[EVENTS_PER_TURN_MAX];
     int64_t left_ms = reactor_coalesce(engine, timeout_ms);
     int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX,
@@ -286,12 +286,12 @@ static bool reactor_read_sources(struct engine *engine, const char *list) {
     return true;
 }
 
-static bool paho_engine_watch_fd(struct engine *engine, int *fd) {
+static bool reactor_watch_fd(struct engine *engine, int *fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = fd};
     return *fd >= 0 && epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, *fd, &event) == 0;
 }
 
-static void paho_engine_destroy(struct engine *engine) {
+static void reactor_destroy(struct engine *engine) {
     if (engine == NULL) {
         return;
     }
@@ -311,8 +311,7 @@ static void paho_engine_destroy(struct engine *engine) {
     free(engine);
 }
 
-static struct engine *paho_engine_create(const struct conf *conf,
-                                         const struct engine_events *events) {
+static struct engine *reactor_create(const struct conf *conf, const struct engine_events *events) {
     struct engine *engine = calloc(1, sizeof(*engine));
     if (engine == NULL) {
         return NULL;
@@ -328,13 +327,13 @@ static struct engine *paho_engine_create(const struct conf *conf,
     engine->worker_fd = -1;
     timer_wheel_init(&engine->timer_wheel, clock_ms());
     coalesce_init(&engine->coalesce, conf->coalesce_ms * US_PER_MS);
-    if (engine->epoll_fd < 0 || !paho_engine_watch_fd(engine, &engine->wake_fd) ||
-        !paho_engine_watch_fd(engine, &engine->timer_fd) || engine->input == NULL ||
+    if (engine->epoll_fd < 0 || !reactor_watch_fd(engine, &engine->wake_fd) ||
+        !reactor_watch_fd(engine, &engine->timer_fd) || engine->input == NULL ||
         engine->tls == NULL || inbound_table_init(&engine->inbound) != ERR_OK ||
         !reactor_read_sources(engine, conf->source_addresses)) {
         log_event(LOG_ERROR, "engine_not_created", KS("engine", "reactor"),
                   KS("reason", "out of memory or descriptors"));
-        paho_engine_destroy(engine);
+        reactor_destroy(engine);
         return NULL;
     }
     reactor_set_timer(engine, false);
@@ -404,8 +403,8 @@ static void reactor_buffers(const struct engine *engine, struct engine_buffers *
 const struct engine_ops engine_reactor = {
     .name = "reactor",
     .workers_max = 0,
-    .create = paho_engine_create,
-    .destroy = paho_engine_destroy,
+    .create = reactor_create,
+    .destroy = reactor_destroy,
     .open = connection_open,
     .close = connection_close,
     .session_end = session_end,
@@ -421,5 +420,5 @@ const struct engine_ops engine_reactor = {
     .acknowledge = answers_put,
     .flush = answers_flush,
     .watch = reactor_watch,
-    .poll = paho_engine_poll,
+    .poll = reactor_poll,
 };
