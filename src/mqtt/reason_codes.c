@@ -5,12 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct tls_explain_row {
+struct reason_row {
     uint8_t value;
     enum client_error error;
 };
 
-static const struct tls_explain_row reason_return_codes[] = {
+static const struct reason_row reason_return_codes[] = {
     {1, CLIENT_ERROR_MQTT_VERSION},
     {2, CLIENT_ERROR_MQTT_IDENTIFIER_REJECTED},
     {3, CLIENT_ERROR_MQTT_SERVER_UNAVAILABLE},
@@ -18,7 +18,7 @@ static const struct tls_explain_row reason_return_codes[] = {
     {5, CLIENT_ERROR_MQTT_NOT_AUTHORIZED},
 };
 
-static const struct tls_explain_row reason_mqtt5_codes[] = {
+static const struct reason_row reason_mqtt5_codes[] = {
     {REASON_SUCCESS, CLIENT_ERROR_SERVER_DISCONNECT},
     {REASON_UNSPECIFIED, CLIENT_ERROR_MQTT_UNSPECIFIED},
     {REASON_MALFORMED_PACKET, CLIENT_ERROR_MQTT_MALFORMED_PACKET},
@@ -56,7 +56,7 @@ static const struct tls_explain_row reason_mqtt5_codes[] = {
     {REASON_WILDCARD_NOT_SUPPORTED, CLIENT_ERROR_MQTT_WILDCARD},
 };
 
-static const struct tls_explain_row reason_suback_codes[] = {
+static const struct reason_row reason_suback_codes[] = {
     {REASON_UNSPECIFIED, CLIENT_ERROR_SUBSCRIPTION_REFUSED},
     {REASON_IMPLEMENTATION_ERROR, CLIENT_ERROR_SUBSCRIPTION_IMPLEMENTATION},
     {REASON_NOT_AUTHORIZED, CLIENT_ERROR_SUBSCRIPTION_NOT_AUTHORIZED},
@@ -69,7 +69,7 @@ static const struct tls_explain_row reason_suback_codes[] = {
     {REASON_WILDCARD_NOT_SUPPORTED, CLIENT_ERROR_SUBSCRIPTION_WILDCARD},
 };
 
-static const struct tls_explain_row reason_publication_codes[] = {
+static const struct reason_row reason_publication_codes[] = {
     {REASON_UNSPECIFIED, CLIENT_ERROR_PUBLICATION_UNSPECIFIED},
     {REASON_IMPLEMENTATION_ERROR, CLIENT_ERROR_PUBLICATION_IMPLEMENTATION},
     {REASON_NOT_AUTHORIZED, CLIENT_ERROR_PUBLICATION_NOT_AUTHORIZED},
@@ -79,7 +79,7 @@ static const struct tls_explain_row reason_publication_codes[] = {
     {REASON_PAYLOAD_FORMAT_INVALID, CLIENT_ERROR_PUBLICATION_PAYLOAD_FORMAT},
 };
 
-static const struct tls_explain_row reason_own_codes[] = {
+static const struct reason_row reason_own_codes[] = {
     {REASON_MALFORMED_PACKET, CLIENT_ERROR_MALFORMED_PACKET},
     {REASON_TOPIC_NAME_INVALID, CLIENT_ERROR_TOPIC_NAME_INVALID},
     {REASON_RECEIVE_MAXIMUM_EXCEEDED, CLIENT_ERROR_RECEIVE_MAXIMUM_EXCEEDED},
@@ -87,7 +87,7 @@ static const struct tls_explain_row reason_own_codes[] = {
     {REASON_PACKET_TOO_LARGE, CLIENT_ERROR_PACKET_TOO_LARGE},
 };
 
-static enum client_error reason_find(const struct tls_explain_row *rows, size_t n, int value,
+static enum client_error reason_find(const struct reason_row *rows, size_t n, int value,
                                      enum client_error other) {
     for (size_t i = 0; i < n; i++) {
         if (rows[i].value == value) {

@@ -21,9 +21,9 @@
 #include "net/redis/redis.h"
 #include "topology_watch.h"
 
-#define RESOLVER_QUEUE_MAX       65536
+#define EVENT_BUS_QUEUE_MAX      65536
 #define FLUSH_MS                 100    /* so long news may wait for others to go with them */
-#define PROBE_ADDRESS_CHECK_MS   1000   /* at who listens, and at the register */
+#define EVENT_BUS_CHECK_MS       1000   /* at who listens, and at the register */
 #define ANNOUNCEMENTS_RETRY_MS   5000   /* of the channel that only makes it sooner */
 #define LISTENING_TTL_MS         "5000" /* ms of the key, without a listener to set it anew */
 #define LISTENING_SEEN_BY_ALL_MS 1500   /* after the key was set every node has looked for it */
@@ -107,7 +107,7 @@ struct event_bus *event_bus_create(const struct conf *conf, struct store *store,
     bus->announce_channel = event_bus_concat(conf->key_prefix, "mqtt_fleet:listen");
     bus->listening_key = event_bus_concat(conf->key_prefix, "mqtt_fleet:listening");
     text_random_id(bus->own_id);
-    bus->queue = queue_create(RESOLVER_QUEUE_MAX);
+    bus->queue = queue_create(EVENT_BUS_QUEUE_MAX);
     bus->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     bus->publisher = redis_create(redis_url, conf->redis_timeout_ms);
     bus->announcements = redis_create(redis_url, conf->redis_timeout_ms);
@@ -532,7 +532,7 @@ static void event_bus_check_remote_listeners(struct event_bus *bus) {
 }
 
 static void event_bus_check(struct event_bus *bus, int64_t now_ms) {
-    bus->check_at_ms = now_ms + PROBE_ADDRESS_CHECK_MS;
+    bus->check_at_ms = now_ms + EVENT_BUS_CHECK_MS;
     event_bus_drop_closed_listeners(bus);
     if (atomic_load(&bus->entry_count) > 0) {
         event_bus_announce(bus);
@@ -558,8 +558,7 @@ static void event_bus_wait(struct event_bus *bus, int64_t now_ms) {
         {.fd = now_ms >= bus->announcements_retry_at_ms ? redis_fd(bus->announcements) : -1,
          .events = POLLIN}};
     eventfd_t count;
-    if (poll(fds, 3, (int)(wait_ms < PROBE_ADDRESS_CHECK_MS ? wait_ms : PROBE_ADDRESS_CHECK_MS)) >
-            0 &&
+    if (poll(fds, 3, (int)(wait_ms < EVENT_BUS_CHECK_MS ? wait_ms : EVENT_BUS_CHECK_MS)) > 0 &&
         (fds[0].revents & POLLIN)) {
         (void)eventfd_read(bus->wake_fd, &count);
         bus->check_at_ms = 0;

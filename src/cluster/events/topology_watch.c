@@ -8,7 +8,7 @@
 #include "base/system/clock.h"
 #include "base/system/json_memory.h"
 
-struct probe_address_check {
+struct topology_check {
     struct store_node *nodes; /* sorted by name */
     size_t n;
     char *leader; /* NULL: none */
@@ -18,13 +18,13 @@ struct topology_watch {
     struct store *store;
     int64_t heartbeat_ttl_ms;
     bool has_last; /* there was a look */
-    struct probe_address_check last;
+    struct topology_check last;
 };
 
-static void topology_watch_snapshot_fini(struct probe_address_check *look) {
+static void topology_watch_snapshot_fini(struct topology_check *look) {
     store_nodes_free(look->nodes, look->n);
     free(look->leader);
-    *look = (struct probe_address_check){0};
+    *look = (struct topology_check){0};
 }
 
 struct topology_watch *topology_watch_create(struct store *store, int64_t heartbeat_ttl_ms) {
@@ -115,8 +115,8 @@ static void topology_watch_compare_node(const struct topology_listener *topology
 }
 
 static void topology_watch_compare_snapshots(const struct topology_listener *topology_listener,
-                                             const struct probe_address_check *before,
-                                             const struct probe_address_check *now) {
+                                             const struct topology_check *before,
+                                             const struct topology_check *now) {
     size_t i = 0, k = 0;
     while (i < before->n || k < now->n) { /* both sorted */
         int order = i == before->n ? 1
@@ -146,7 +146,7 @@ static void topology_watch_compare_snapshots(const struct topology_listener *top
 }
 
 void topology_watch_check(struct topology_watch *nodes, topology_watch_tell *tell, void *context) {
-    struct probe_address_check now = {0};
+    struct topology_check now = {0};
     if (store_nodes(nodes->store, nodes->heartbeat_ttl_ms, &now.nodes, &now.n, &now.leader) !=
         ERR_OK) {
         return; /* Redis is away: compared with the last look once it is back */

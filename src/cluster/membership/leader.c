@@ -15,7 +15,7 @@
 
 #define LEADER_TTL_MS            1500
 #define ELECTION_MS              300
-#define PROBE_ADDRESS_CHECK_MS   250
+#define LEADER_CHECK_MS          250
 #define ORPHANS_MS               5000
 #define STRAYS_MS                5000
 #define REAP_CALLS_MAX           100 /* in one step */
@@ -40,8 +40,7 @@ struct leader *leader_create(const struct conf *conf, struct node *node, struct 
     leader->reaper = reaper_create(&(struct reaper_rules){
         .reclaim_grace_ms = conf->reclaim_grace_ms,
         .mass_death_wait_ms = conf->mass_death_wait_ms,
-        .check_gap_ms_max =
-            gap_ms > 2 * PROBE_ADDRESS_CHECK_MS ? gap_ms : 2 * PROBE_ADDRESS_CHECK_MS});
+        .check_gap_ms_max = gap_ms > 2 * LEADER_CHECK_MS ? gap_ms : 2 * LEADER_CHECK_MS});
     if (leader->stop_fd < 0 || !leader->wake_channel || !leader->reaper) {
         leader_destroy(leader);
         return NULL;
@@ -280,7 +279,7 @@ static const struct {
     void (*step)(struct leader *leader);
 } periodic[] = {
     {STORE_ROLE_NONE, ELECTION_MS, leader_election_step},
-    {STORE_ROLE_STANDBY, PROBE_ADDRESS_CHECK_MS, leader_check_step},
+    {STORE_ROLE_STANDBY, LEADER_CHECK_MS, leader_check_step},
     {STORE_ROLE_STANDBY, 0, leader_read_wakes},
     {STORE_ROLE_LEADER, ORPHANS_MS, leader_orphans_step},
     {STORE_ROLE_LEADER, STRAYS_MS, leader_clean_strays_step},

@@ -10,7 +10,7 @@
 
 #define SLOT_PROBES_MAX 8 /* places one address may have */
 
-struct client_field_place {
+struct throttle_place {
     uint64_t key;
     uint32_t failures;
     int64_t window_begun_ms; /* of its window; 0: free */
@@ -19,7 +19,7 @@ struct client_field_place {
 struct auth_throttle {
     pthread_mutex_t lock; /* guards places */
     uint64_t seed;        /* so that nobody can choose addresses that share places */
-    struct client_field_place slots[AUTH_THROTTLE_ADDRESSES_MAX];
+    struct throttle_place slots[AUTH_THROTTLE_ADDRESSES_MAX];
 };
 
 struct auth_throttle *auth_throttle_create(void) {
@@ -61,13 +61,12 @@ static uint64_t auth_throttle_mix_hash(uint64_t value) {
 }
 
 /* The address's place, or the one to take: free, or begun first. */
-static struct client_field_place *auth_throttle_find_slot(struct auth_throttle *throttle,
-                                                          uint64_t key) {
+static struct throttle_place *auth_throttle_find_slot(struct auth_throttle *throttle,
+                                                      uint64_t key) {
     uint64_t hash = auth_throttle_mix_hash(key ^ throttle->seed);
-    struct client_field_place *oldest = NULL;
+    struct throttle_place *oldest = NULL;
     for (size_t i = 0; i < SLOT_PROBES_MAX; i++) {
-        struct client_field_place *place =
-            &throttle->slots[(hash + i) % AUTH_THROTTLE_ADDRESSES_MAX];
+        struct throttle_place *place = &throttle->slots[(hash + i) % AUTH_THROTTLE_ADDRESSES_MAX];
         if (place->window_begun_ms != 0 && place->key == key) {
             return place;
         }
@@ -75,7 +74,7 @@ static struct client_field_place *auth_throttle_find_slot(struct auth_throttle *
             oldest = place;
         }
     }
-    *oldest = (struct client_field_place){.key = key};
+    *oldest = (struct throttle_place){.key = key};
     return oldest;
 }
 
@@ -84,7 +83,7 @@ int64_t auth_throttle_record_failure(struct auth_throttle *throttle,
     int64_t now_ms = clock_ms();
     int64_t wait_ms = 0;
     pthread_mutex_lock(&throttle->lock);
-    struct client_field_place *place =
+    struct throttle_place *place =
         auth_throttle_find_slot(throttle, auth_throttle_address_key(address));
     if (place->window_begun_ms == 0 || now_ms - place->window_begun_ms >= AUTH_THROTTLE_WINDOW_MS) {
         place->window_begun_ms = now_ms;

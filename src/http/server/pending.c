@@ -17,7 +17,7 @@
 #include "http/server/problem.h"
 #include "mqtt/client/timers.h"
 
-#define PROBE_ADDRESS_CHECK_MS 1000 /* between two looks at callers */
+#define PENDING_CHECK_MS 1000 /* between two looks at callers */
 
 enum { PENDING_STATE_PARKED = 1, PENDING_STATE_ENDED = 2 };
 
@@ -271,7 +271,7 @@ int64_t pendings_turn(void *context, int64_t now_ms) {
     pthread_mutex_lock(&pendings->lock);
     pending_collect_due(pendings, &chain, now_ms);
     if (now_ms >= pendings->check_at_ms) {
-        pendings->check_at_ms = now_ms + PROBE_ADDRESS_CHECK_MS;
+        pendings->check_at_ms = now_ms + PENDING_CHECK_MS;
         pending_collect_gone(pendings, &chain);
     }
     int64_t wait_ms = timers_wait_ms(&pendings->timers, now_ms, pendings->check_at_ms - now_ms);

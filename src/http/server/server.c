@@ -25,12 +25,12 @@
 #define TLS_PRIORITIES          "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA"
 /* From 1.0 on libmicrohttpd itself refuses lines that are folded or end in a bare LF; before, it
  * would close without an answer, and request_head.c judges. */
-#define STRICT_FOR_CLIENT      (MHD_VERSION >= 0x01000000 ? 1 : 0)
-#define FINISH_MS_MAX          5000  /* of stop: for answers that were begun */
-#define ABORT_MS_MAX           15000 /* of stop: for waits that were told to end */
-#define SEND_MS_MAX            2000  /* of destroy: for the last bytes */
-#define STREAMS_MS_MAX         500   /* of stop: for the last bytes of streams */
-#define PROBE_ADDRESS_CHECK_MS 5
+#define STRICT_FOR_CLIENT    (MHD_VERSION >= 0x01000000 ? 1 : 0)
+#define FINISH_MS_MAX        5000  /* of stop: for answers that were begun */
+#define ABORT_MS_MAX         15000 /* of stop: for waits that were told to end */
+#define SEND_MS_MAX          2000  /* of destroy: for the last bytes */
+#define STREAMS_MS_MAX       500   /* of stop: for the last bytes of streams */
+#define SERVER_STOP_CHECK_MS 5
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
@@ -244,7 +244,7 @@ static void http_server_end_streams(struct http_server *server) {
     int64_t deadline_ms = clock_ms() + STREAMS_MS_MAX;
     event_streams_close(server->api.streams);
     while (event_streams_count(server->api.streams) > 0 && clock_ms() < deadline_ms) {
-        clock_sleep_ms(PROBE_ADDRESS_CHECK_MS);
+        clock_sleep_ms(SERVER_STOP_CHECK_MS);
     }
     tail_follower_stop(server->api.tail_follower);
 }
@@ -256,7 +256,7 @@ static bool http_server_wait_for_zero(atomic_size_t *counter, int64_t timeout_ms
         if (clock_ms() >= deadline_ms) {
             return false;
         }
-        clock_sleep_ms(PROBE_ADDRESS_CHECK_MS);
+        clock_sleep_ms(SERVER_STOP_CHECK_MS);
     }
     return true;
 }

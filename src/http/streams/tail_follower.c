@@ -17,11 +17,11 @@
 #include "http/server/request.h"
 #include "net/http_client.h"
 
-#define PROBE_ADDRESS_CHECK_MS 1000  /* at streams, and at where a client runs */
-#define REFUSED_MS             10000 /* until a node that refuses a feed is asked again */
-#define LOCATE_SOON_MS         200   /* when a client has just moved, or its node just went */
-#define FEED_SILENCE_S_MAX     45    /* a node says something every 15 s */
-#define EVENT_BYTES_MAX        ((size_t)1024 * 1024)
+#define TAIL_CHECK_MS      1000  /* at streams, and at where a client runs */
+#define REFUSED_MS         10000 /* until a node that refuses a feed is asked again */
+#define LOCATE_SOON_MS     200   /* when a client has just moved, or its node just went */
+#define FEED_SILENCE_S_MAX 45    /* a node says something every 15 s */
+#define EVENT_BYTES_MAX    ((size_t)1024 * 1024)
 
 enum tail_state { TAIL_LOCATING, TAIL_LOCAL, TAIL_REMOTE };
 
@@ -275,7 +275,7 @@ static void tail_follower_advance(struct tail *tail, int64_t now_ms) {
     if (now_ms < tail->check_at_ms) {
         return;
     }
-    tail->check_at_ms = now_ms + PROBE_ADDRESS_CHECK_MS;
+    tail->check_at_ms = now_ms + TAIL_CHECK_MS;
     if (tail->state == TAIL_LOCATING) {
         tail_follower_locate(tail);
     } else if (tail->state == TAIL_LOCAL && !tail_follower_runs_locally(tail)) {
@@ -309,7 +309,7 @@ void *tail_follower_run(void *argument) {
         int64_t now_ms = clock_ms();
         struct tail *tail, *next;
         if (now_ms >= tick_at_ms) {
-            tick_at_ms = now_ms + PROBE_ADDRESS_CHECK_MS;
+            tick_at_ms = now_ms + TAIL_CHECK_MS;
             event_streams_tick(follower->wiring.streams);
         }
         tail_follower_take_added(follower);

@@ -15,10 +15,10 @@
 #include "base/telemetry/log.h"
 #include "base/telemetry/metrics.h"
 
-#define PROBE_ADDRESS_CHECK_MS 250
-#define IDLE_MS                5000
-#define REFUSED_MS             60000 /* then it may be permitted */
-#define NODES_MAX              16    /* may fill one Redis at the same time */
+#define QUOTA_CHECK_MS 250
+#define IDLE_MS        5000
+#define REFUSED_MS     60000 /* then it may be permitted */
+#define NODES_MAX      16    /* may fill one Redis at the same time */
 
 void redis_quota_init(struct redis_quota *quota, const struct sink_config *config) {
     *quota = (struct redis_quota){.key = config->stream_key,
@@ -116,7 +116,7 @@ static enum err redis_quota_measure(struct redis_quota *quota, struct redis *red
 enum err redis_quota_check(struct redis_quota *quota, struct redis *redis,
                            char error[REDIS_QUOTA_ERROR_LEN]) {
     bool due = quota->measured_ms == 0 || quota->paused || !redis_quota_may_write(quota) ||
-               clock_ms() - quota->measured_ms >= PROBE_ADDRESS_CHECK_MS;
+               clock_ms() - quota->measured_ms >= QUOTA_CHECK_MS;
     enum err err = due ? redis_quota_measure(quota, redis) : ERR_OK;
     if (err != ERR_OK) {
         snprintf(error, REDIS_QUOTA_ERROR_LEN, "%s", redis_error(redis));
