@@ -191,7 +191,7 @@ static enum err wiring_create_parts(struct app *app) {
     app->peers = peers_create(conf, secret);
     app->peer_calls = app->peers ? peer_calls_create(conf, app->peers) : NULL;
     if (app->event_bus) {
-        news_on_call(app->event_bus, wiring_tell_recent, app);
+        event_bus_on_announcement(app->event_bus, wiring_tell_recent, app);
     }
     if (!app->event_bus || !app->message_taps || !app->node || !app->workers || !app->peers ||
         !app->peer_calls) {

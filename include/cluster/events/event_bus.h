@@ -1,18 +1,19 @@
-/* What changes in the fleet, told to whoever listens on any node: states of clients, what happened
- * to them besides, nodes that come and go, the leader.
+/* Distributes changes in the fleet to listeners on any node: states of clients, notices about
+ * clients, nodes that join and leave, the leader.
  *
- *   host threads --event_bus_post_change--> [ queue ] --> news thread --> listeners of this node
- *                                                 |    ^
- *                                          PUBLISH|    |SUBSCRIBE, while somebody listens here
- *                                                 v    |
- *                                     Redis channel mqtt_fleet:events <--> other nodes
+ *   workers --event_bus_post_change--> [ queue ] --> event bus thread --> listeners of this node
+ *                                                      |       ^
+ *                                              PUBLISH |       | SUBSCRIBE, while this node
+ *                                                      v       | has a listener
+ *                                    Redis channel mqtt_fleet:events <--> other nodes
  *
- * Nodes and leader are not published: a node with listeners compares the register with what it was.
- * While nobody listens anywhere a change of a client costs one load. Whether somebody does is a key
- * with a time to live (mqtt_fleet:listening), set by the nodes with listeners and looked for by all
- * once a second; it works through sentinels and in a cluster, where PUBSUB NUMSUB does not. The
- * first listener is told to all at once, by the channel mqtt_fleet:listen. Queue full, or Redis
- * away: news are lost, counted, and the listeners are told. */
+ * Changes of nodes and of the leader are not published: a node that has listeners compares the
+ * register of nodes with its previous snapshot. While the fleet has no listener, a change of a
+ * client costs one atomic load. The key mqtt_fleet:listening, which expires, says whether the fleet
+ * has a listener. Nodes with listeners renew the key, and all nodes read it once a second. Unlike
+ * PUBSUB NUMSUB, a key works with Sentinel and in a cluster. The channel mqtt_fleet:listen
+ * announces the first listener of a node at once. Events are lost when the queue is full or Redis
+ * does not answer. Lost events are counted, and the listeners get an event about them. */
 #ifndef MQFLEET_EVENTS_EVENT_BUS_H
 #define MQFLEET_EVENTS_EVENT_BUS_H
 
@@ -32,58 +33,61 @@ enum event_bus_kind {
     EVENT_BUS_CLIENT,
     EVENT_BUS_NODE,
     EVENT_BUS_LEADER,
-    EVENT_BUS_NOTICE,  /* of a client whose state stays as it is */
-    EVENT_BUS_DROPPED, /* some were lost; count 0: nobody knows how many */
-    EVENT_BUS_STATUS   /* about the listening itself, in `text` */
+    EVENT_BUS_NOTICE,  /* about a client whose state does not change */
+    EVENT_BUS_DROPPED, /* events were lost; count 0: an unknown number */
+    EVENT_BUS_STATUS   /* about the subscription itself, in `text` */
 };
 const char *
 event_bus_kind_name(enum event_bus_kind kind); /* "client" "node" "leader" "notice" ... */
 
-/* One piece of news; all borrowed. */
+/* All strings are borrowed. */
 struct event_bus_event {
     enum event_bus_kind kind;
-    const char *subject; /* id of the client, name of the node or the leader; "" none */
-    const char *state;   /* "" of a notice */
-    const char *text;    /* the whole as one JSON object, without line breaks */
+    const char *subject; /* id of the client, name of the node or the leader; "": none */
+    const char *state;   /* "" for a notice */
+    const char *text;    /* the complete event as one JSON object, without line breaks */
     int64_t count;       /* EVENT_BUS_DROPPED */
-    int64_t version;     /* EVENT_BUS_CLIENT: of the configuration in force */
-    bool same_state;     /* EVENT_BUS_CLIENT: the state is the same, only the version is another */
-    bool covers_fleet;   /* EVENT_BUS_STATUS: from now on the whole fleet is heard */
+    int64_t version;     /* EVENT_BUS_CLIENT: of the configuration that the client runs */
+    bool same_state;     /* EVENT_BUS_CLIENT: only the version changed, not the state */
+    bool covers_fleet;   /* EVENT_BUS_STATUS: events of all nodes arrive from now on */
 };
 
-/* heard and over are called on the news thread, and must not block. Once over is true, forget is
- * called and nothing more. */
+/* All functions are called on the event bus thread and must not block. After is_closed has returned
+ * true, only release is called. */
 struct event_bus_listener {
     void *context;
-    void (*on_event)(void *context, const struct event_bus_event *item);
+    void (*on_event)(void *context, const struct event_bus_event *event);
     bool (*is_closed)(void *context);
     void (*release)(void *context);
 };
 
-/* Tells with event_bus_post_change, from as to, which clients of this node have changed since a
- * wall time. */
-typedef void news_recent(void *context, int64_t since_ms);
+/* Posts, with event_bus_post_change, the clients of this node that have changed since a wall time.
+ */
+typedef void event_bus_post_recent(void *context, int64_t since_ms);
 
-/* store and url: borrowed. NULL: out of memory. */
+/* store and redis_url: borrowed. NULL: out of memory. */
 struct event_bus *event_bus_create(const struct conf *conf, struct store *store,
                                    const char *redis_url);
-void event_bus_destroy(
-    struct event_bus *bus); /* after the thread returned; forgets who listens still */
-/* Called on the thread when another node begins to listen: what has just changed here was published
- * to nobody. Before event_bus_run. */
-void news_on_call(struct event_bus *bus, news_recent *recent, void *context);
-void *event_bus_run(void *news);
-void event_bus_stop(struct event_bus *bus); /* tells what is queued and ends the thread */
+/* After the thread has returned. Releases the remaining listeners. */
+void event_bus_destroy(struct event_bus *bus);
+/* post_recent is called on the event bus thread when another node gets its first listener, because
+ * the latest changes of this node were not published. Before event_bus_run. */
+void event_bus_on_announcement(struct event_bus *bus, event_bus_post_recent *post_recent,
+                               void *context);
+/* The event bus thread; argument: the bus. */
+void *event_bus_run(void *argument);
+void event_bus_stop(struct event_bus *bus); /* delivers the queued events and ends the thread */
 
-/* A client of this node changed its state, or has another version of its configuration (from is
- * to). Any thread; never blocks. */
+/* A client of this node changed its state or, if `from` equals `to`, the version of its
+ * configuration. Any thread; never blocks. */
 void event_bus_post_change(struct event_bus *bus, const char *id, enum client_state from,
                            enum client_state to, const char *reason, int64_t version);
-/* Something worth telling happened to a client of this node whose state stays as it is; `code` and
- * `message` as in its last_error. Any thread; never blocks. */
+/* A notice about a client of this node whose state does not change. `code` and `message` are those
+ * of its last_error. Any thread; never blocks. */
 void event_bus_post_notice(struct event_bus *bus, const char *id, const char *code,
                            const char *message);
-/* Copies the listener. A remark tells it when the whole fleet is heard. ERR_FULL. Any thread. */
+/* Copies the listener. It gets an EVENT_BUS_STATUS as soon as events of the whole fleet arrive.
+ * ERR_FULL: there are EVENT_BUS_LISTENERS_MAX. Any thread. */
 enum err event_bus_listen(struct event_bus *bus,
                           const struct event_bus_listener *listener) MUST_CHECK;
 

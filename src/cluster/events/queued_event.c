@@ -1,0 +1,75 @@
+/* Events about clients and their JSON form. No state of its own; any thread. */
+#include "queued_event.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/clock.h"
+
+struct queued_event *queued_event_create(const char *id, const char *reason) {
+    size_t id_len = strlen(id);
+    struct queued_event *event = calloc(1, sizeof *event + id_len + 1);
+    if (event) {
+        event->at_ms = clock_wall_ms();
+        snprintf(event->reason, sizeof event->reason, "%s", reason);
+        memcpy(event->id, id, id_len + 1);
+    }
+    return event;
+}
+
+void queued_event_free(struct queued_event *event) {
+    if (event) {
+        free(event->notice_text);
+        free(event);
+    }
+}
+
+/* A closed client waits for another node, unless it is deleted. */
+static const char *queued_event_shown_state(const struct queued_event *event) {
+    bool deleted = event->to == CLIENT_CLOSED && strcmp(event->reason, "deleted") == 0;
+    return deleted ? "deleted" : client_state_shown(event->to);
+}
+
+static json_t *queued_event_notice_json(const struct queued_event *event, const char *node) {
+    char at[CLOCK_RFC3339_LEN];
+    json_t *id = json_string(event->id);
+    json_t *message = json_string(event->notice_text);
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:o}", "at", clock_rfc3339(event->at_ms, at),
+                     "kind", "notice", "id", id ? id : json_null(), "node", node, "code",
+                     event->reason, "message", message ? message : json_null());
+}
+
+static json_t *queued_event_change_json(const struct queued_event *event, const char *node) {
+    char at[CLOCK_RFC3339_LEN];
+    json_t *id = json_string(event->id);
+    json_t *reason = json_string(event->reason);
+    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:o, s:I}", "at",
+                     clock_rfc3339(event->at_ms, at), "kind", "client", "id", id ? id : json_null(),
+                     "node", node, "from", client_state_shown(event->from), "state",
+                     queued_event_shown_state(event), "reason", reason ? reason : json_null(),
+                     "version", (json_int_t)event->version);
+}
+
+json_t *queued_event_to_json(const struct queued_event *event, const char *node) {
+    return event->notice_text ? queued_event_notice_json(event, node)
+                              : queued_event_change_json(event, node);
+}
+
+const char *queued_event_member(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text ? text : "";
+}
+
+struct event_bus_event queued_event_from_json(const json_t *json, const char *text) {
+    const char *state = queued_event_member(json, "state");
+    bool is_notice =
+        strcmp(queued_event_member(json, "kind"), event_bus_kind_name(EVENT_BUS_NOTICE)) == 0;
+    const json_t *version = json_object_get(json, "version"); /* older nodes do not send it */
+    return (struct event_bus_event){
+        .kind = is_notice ? EVENT_BUS_NOTICE : EVENT_BUS_CLIENT,
+        .subject = queued_event_member(json, "id"),
+        .state = is_notice ? "" : state,
+        .text = text,
+        .version = version ? json_integer_value(version) : INT64_MAX,
+        .same_state = !is_notice && strcmp(queued_event_member(json, "from"), state) == 0};
+}

@@ -1,0 +1,29 @@
+/* Private to the event bus: one change of a client, or a notice about it. Any thread. */
+#ifndef MQFLEET_EVENTS_QUEUED_EVENT_H
+#define MQFLEET_EVENTS_QUEUED_EVENT_H
+
+#include <jansson.h>
+#include "cluster/events/event_bus.h"
+
+struct queued_event {
+    int64_t at_ms; /* wall clock */
+    enum client_state from, to;
+    int64_t version;
+    char *notice_text; /* of a notice; NULL: a change of state or version */
+    char reason[96];   /* the code, for a notice */
+    char id[];
+};
+
+/* NULL: out of memory. */
+struct queued_event *queued_event_create(const char *id, const char *reason);
+void queued_event_free(struct queued_event *event); /* NULL is legal */
+
+/* NULL: out of memory. */
+json_t *queued_event_to_json(const struct queued_event *event, const char *node);
+
+/* A member of an object; "": it is missing or no string. */
+const char *queued_event_member(const json_t *object, const char *name);
+/* Reads an event that any node has published; `text` is its JSON text. All strings are borrowed. */
+struct event_bus_event queued_event_from_json(const json_t *json, const char *text);
+
+#endif
