@@ -41,20 +41,20 @@ static const char *request_head_last_line_fault(const struct head *head) {
                : "a header field has no name, or the last line no CR";
 }
 #else
-static const char *head_line_fault(struct head *head, const char *name, const char *value) {
+static const char *request_head_line_fault(struct head *head, const char *name, const char *value) {
     (void)head;
     (void)name;
     (void)value;
     return NULL;
 }
 
-static const char *head_first_line_fault(struct head *head, const char *version) {
+static const char *request_head_first_line_fault(struct head *head, const char *version) {
     (void)head;
     (void)version;
     return NULL;
 }
 
-static const char *head_last_line_fault(const struct head *head) {
+static const char *request_head_last_line_fault(const struct head *head) {
     (void)head;
     return NULL;
 }
