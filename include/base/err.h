@@ -1,8 +1,8 @@
-/* Error codes of every function that can fail. base: knows nothing of the rest. */
+/* Error codes of every function that can fail. */
 #ifndef MQFLEET_BASE_ERR_H
 #define MQFLEET_BASE_ERR_H
 
-/* X(symbol, name): the name is what logs and API answers show. */
+/* X(symbol, name): logs and API answers show the name. */
 #define ERR_TABLE(X)                                                                               \
     X(ERR_OK, "ok")                                                                                \
     X(ERR_MEMORY, "out_of_memory")                                                                 \
@@ -28,10 +28,10 @@ enum err {
 #undef ERR_SYMBOL
 };
 
-/* Marks a function whose result must be looked at. */
+/* Marks a function whose result must be checked. */
 #define MUST_CHECK __attribute__((warn_unused_result))
 
-/* The code's name; never NULL, static. Any thread. */
+/* The name of the code; never NULL, static. Any thread. */
 const char *err_name(enum err code);
 
 #endif

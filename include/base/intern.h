@@ -1,11 +1,12 @@
-/* Texts that recur by the thousand, such as reasons of state changes, kept once and for ever. */
+/* Frequently repeated texts, such as reasons of state changes. Each is stored once and never
+ * freed. */
 #ifndef MQFLEET_BASE_INTERN_H
 #define MQFLEET_BASE_INTERN_H
 
 #define INTERN_MAX 4096
 
-/* The one copy of `text`, never freed, equal texts give equal pointers. Beyond INTERN_MAX different
- * ones, or out of memory, "other" stands for the rest. Any thread. */
+/* Returns the shared copy of `text`. Equal texts give equal pointers. When there are INTERN_MAX
+ * different texts, or no memory, new texts are replaced by "other". Any thread. */
 const char *intern(const char *text);
 
 #endif

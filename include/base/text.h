@@ -1,5 +1,5 @@
-/* Text and bytes: UTF-8 by the MQTT rules, base64, random identifiers, wildcards. Pure; any thread.
- */
+/* Text and bytes: UTF-8 by the MQTT rules, base64, random identifiers, wildcards. Pure functions;
+ * any thread. */
 #ifndef MQFLEET_BASE_TEXT_H
 #define MQFLEET_BASE_TEXT_H
 
@@ -12,18 +12,19 @@
 
 /* Well-formed UTF-8 (RFC 3629: no surrogates, nothing over U+10FFFF, no overlong form). */
 bool text_is_utf8(const void *data, size_t len);
-/* The length of the well-formed character (1 to 4 bytes) that data begins with; 0: none. */
+/* The length (1 to 4 bytes) of the well-formed character at the beginning of data; 0: none. */
 size_t text_utf8_char_len(const void *data, size_t len);
-/* How many bytes of well-formed UTF-8 can be shown: at most max, and no character cut in two. */
+/* The number of bytes of well-formed UTF-8 that fit into max without cutting a character. */
 int text_truncated_len(const void *text, size_t len, int max);
-/* How many bytes a byte order mark at the beginning has: 3, or 0 where there is none. */
+/* The length of a byte order mark at the beginning: 3, or 0 for none. */
 size_t text_bom_len(const void *data, size_t len);
 /* A UTF-8 encoded string by MQTT 5.0 section 1.5.4: well-formed, no U+0000, at most 65,535 bytes.
  */
 bool text_is_mqtt_string(const void *data, size_t len);
 
-/* Holds a control character (U+0000 to U+001F, U+007F to U+009F) or a non-character (U+FFFE ...),
- * on which MQTT 5.0 section 1.5.4 lets a receiver close the connection. For well-formed UTF-8. */
+/* True for text with a control character (U+0000 to U+001F, U+007F to U+009F) or a non-character
+ * (U+FFFE ...). MQTT 5.0 section 1.5.4 allows a receiver to close the connection on them. Expects
+ * well-formed UTF-8. */
 bool text_has_control(const void *data, size_t len);
 
 /* base64 of RFC 4648 section 4. Encode: a new NUL-terminated string, NULL when out of memory.
@@ -37,15 +38,15 @@ void text_random_id(char out[TEXT_ID_LEN]);
 /* Uniform in [low, high]; not for secrets. Any thread. */
 int64_t text_random_between(int64_t low, int64_t high);
 
-/* Shell-like match of name against pattern, where * stands for any run of characters; ASCII case
- * is ignored. */
+/* Shell-like match of name against pattern. * matches any run of characters; ASCII case is
+ * ignored. */
 bool text_wildcard_match(const char *pattern, const char *name);
 
-/* Levenshtein's distance of the first TEXT_DISTANCE_LEN bytes of each; ASCII case is ignored. */
+/* Levenshtein distance of the first TEXT_DISTANCE_LEN bytes of each; ASCII case is ignored. */
 #define TEXT_DISTANCE_LEN 127
 size_t text_distance(const char *left, const char *right);
 
-/* FNV-1a of the first `most` bytes at most; not against those who choose the text. */
+/* FNV-1a of at most the first `most` bytes. Not collision resistant. */
 uint64_t text_hash(const char *text, size_t most);
 
 /* Copies len bytes into a new NUL-terminated string; NULL when out of memory. */

@@ -29,7 +29,7 @@ void buffer_clear(struct buffer *buffer) {
     }
 }
 
-/* Makes room for `more` bytes and the NUL. False: failed is set and stays. */
+/* Makes room for `more` bytes and the NUL. False: failed is set permanently. */
 static bool buffer_reserve(struct buffer *buffer, size_t more) {
     if (buffer->failed) {
         return false;
@@ -92,12 +92,12 @@ void buffer_printf(struct buffer *buffer, const char *format, ...) {
 }
 
 char *buffer_take(struct buffer *buffer) {
-    buffer_append(buffer, NULL, 0); /* an empty buffer is handed over as an empty string */
+    buffer_append(buffer, NULL, 0); /* an empty buffer is returned as an empty string */
     char *data = buffer->failed ? NULL : buffer->data;
     if (data == NULL) {
         free(buffer->data);
     } else if (buffer->capacity > buffer->len + 1) {
-        char *fitting = realloc(data, buffer->len + 1); /* it may be kept for long */
+        char *fitting = realloc(data, buffer->len + 1); /* the text may be kept for a long time */
         data = fitting ? fitting : data;
     }
     buffer_init(buffer);

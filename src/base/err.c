@@ -1,4 +1,4 @@
-/* Owns the names of the error codes. Any thread. Knows nothing of who fails. */
+/* Owns the names of the error codes. Any thread. */
 #include "base/err.h"
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* Owns the texts that are kept once. Any thread; the lock guards the table. */
+/* Owns the interned texts. Any thread; the lock guards the table. */
 #include "base/intern.h"
 
 #include <pthread.h>

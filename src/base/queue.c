@@ -1,5 +1,5 @@
-/* Owns bounded queues between threads; any thread pushes, pops and closes. A ring of pointers
- * behind one mutex. Must not know what the pointers are. */
+/* Owns bounded queues between threads: a ring of pointers behind one mutex. Any thread pushes, pops
+ * and closes. */
 #include "base/queue.h"
 
 #include <assert.h>
@@ -20,12 +20,12 @@ struct queue {
     size_t first; /* index of the oldest item */
     size_t len;
     bool closed;
-    int fd;        /* eventfd, readable exactly while `signaled` */
-    bool signaled; /* holds while len > 0 or closed */
+    int fd;        /* eventfd; readable exactly while `signaled` */
+    bool signaled; /* true while len > 0 or closed */
 };
 
-/* The eventfd does not block, and both sides must see it agree with len: so it is written under
- * the lock. */
+/* The eventfd does not block, and both sides must see it agree with len. It is therefore written
+ * under the lock. */
 static void queue_set_signaled(struct queue *queue, bool signaled) {
     if (queue->signaled == signaled) {
         return;
@@ -37,7 +37,7 @@ static void queue_set_signaled(struct queue *queue, bool signaled) {
     (void)result;
 }
 
-/* Waits are measured on the monotonic clock: a step of the wall clock must not stretch them. */
+/* Waits use the monotonic clock, so a step of the wall clock does not change them. */
 struct queue *queue_create(size_t capacity) {
     assert(capacity >= 1);
     struct queue *queue = calloc(1, sizeof(*queue));
@@ -88,7 +88,8 @@ enum err queue_push(struct queue *queue, void *item) {
     return result;
 }
 
-/* Holds the mutex. Returns when there is an item, the queue is closed, or the time is over. */
+/* Called with the mutex held. Returns when there is an item, the queue is closed, or the time has
+ * passed. */
 static void queue_wait_filled(struct queue *queue, int64_t timeout_ms) {
     if (queue->len > 0 || queue->closed || timeout_ms <= 0) {
         return;

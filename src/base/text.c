@@ -1,4 +1,4 @@
-/* Owns nothing: pure functions over text and bytes, and the random numbers. Any thread. */
+/* Pure functions over text and bytes, and random numbers. Any thread. */
 #include "base/text.h"
 
 #include <assert.h>
@@ -15,8 +15,8 @@ static bool text_is_continuation(uint8_t byte) {
     return (byte & 0xC0) == 0x80;
 }
 
-/* The length of a sequence by its lead byte, and the bounds of the second byte, which exclude
- * overlong forms, surrogates and what lies over U+10FFFF (RFC 3629 section 4). */
+/* The length of a sequence by its lead byte, and the bounds of the second byte. They exclude
+ * overlong forms, surrogates and code points above U+10FFFF (RFC 3629 section 4). */
 static size_t text_utf8_lead_len(uint8_t lead, uint8_t *low, uint8_t *high) {
     *low = 0x80;
     *high = 0xBF;
@@ -62,7 +62,7 @@ bool text_is_utf8(const void *data, size_t len) {
     const uint8_t *bytes = data;
     for (size_t at = 0; at < len;) {
         uint64_t word;
-        if (len - at >= sizeof(word)) { /* eight ASCII bytes at once: payloads are mostly that */
+        if (len - at >= sizeof(word)) { /* eight ASCII bytes at once: most payloads are ASCII */
             memcpy(&word, bytes + at, sizeof(word));
             if ((word & 0x8080808080808080U) == 0) {
                 at += sizeof(word);
@@ -119,7 +119,7 @@ bool text_has_control(const void *data, size_t len) {
 }
 
 char *text_base64_encode(const void *data, size_t len) {
-    if (len > INT_MAX / 4 * 3 - 3) { /* what EVP_EncodeBlock can count */
+    if (len > INT_MAX / 4 * 3 - 3) { /* the maximum for EVP_EncodeBlock */
         return NULL;
     }
     char *text = malloc((len + 2) / 3 * 4 + 1);
@@ -139,8 +139,8 @@ static int text_base64_digit_value(char digit) {
     return found != NULL ? (int)(found - DIGITS) : -1;
 }
 
-/* EVP_DecodeBlock forgives blanks at both ends, padding in the middle and stray bits before the
- * padding; with these accepted, one payload would have many spellings. */
+/* EVP_DecodeBlock tolerates blanks at both ends, padding in the middle and stray bits before the
+ * padding. If these were accepted, one payload would have many encodings. */
 static bool text_base64_is_strict(const char *text, size_t len, size_t padding) {
     for (size_t i = 0; i < len - padding; i++) {
         if (text_base64_digit_value(text[i]) < 0) {
@@ -180,8 +180,8 @@ enum err text_base64_decode(const char *text, size_t len, uint8_t **out, size_t 
     return ERR_OK;
 }
 
-/* The kernel gives up to 256 bytes whole once its pool is ready; without it nothing here is safe
- * to go on with. */
+/* The kernel returns up to 256 bytes at once after its pool is initialised. Without random bytes it
+ * is not safe to continue. */
 static void text_random_bytes(void *out, size_t len) {
     assert(len <= 256);
     ssize_t got;
@@ -225,7 +225,7 @@ int64_t text_random_between(int64_t low, int64_t high) {
     if (span == UINT64_MAX) {
         return (int64_t)text_random_next();
     }
-    /* The high word of the product; off from uniform by at most span / 2^64. */
+    /* The high word of the product; deviates from uniform by at most span / 2^64. */
     unsigned __int128 product = (unsigned __int128)text_random_next() * (span + 1);
     return (int64_t)((uint64_t)low + (uint64_t)(product >> 64));
 }
@@ -235,7 +235,7 @@ static char text_ascii_lower(char letter) {
 }
 
 bool text_wildcard_match(const char *pattern, const char *name) {
-    /* Only the last star seen needs another try: what an earlier one could take, it can too. */
+    /* Backtracking to the last star is enough: it can match whatever an earlier star could. */
     const char *after_star = NULL;
     const char *star_name = NULL;
     while (*name != '\0') {

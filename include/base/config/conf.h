@@ -1,6 +1,6 @@
-/* Every setting of a node: one table drives parsing, bounds, printing and the reference.
- * Order of precedence: flag (--set), environment (MQFLEET_ and the name in capitals, dots as _),
- * file (YAML), default. Read-only after the start; any thread may read then. */
+/* Every setting of a node. One table drives parsing, bounds, printing and the reference.
+ * Precedence, highest first: flag (--set), environment (MQFLEET_ and the name in capitals, dots as
+ * _), file (YAML), default. Read-only after the start, and then safe to read on any thread. */
 #ifndef MQFLEET_CONFIG_CONF_H
 #define MQFLEET_CONFIG_CONF_H
 
@@ -203,20 +203,21 @@ struct conf {
 
 #define CONF_FAULT_LEN 512
 
-/* Defaults, then the file (NULL: none), then the environment, then `sets` ("key=value" each), then
- * the rules between settings, then what is computed (node_name, state_dir, redis_url) is filled in.
- * On ERR_ARGUMENT, fault holds one line that names key, value and bounds. Caller: conf_destroy. */
+/* Applies the defaults, the file (NULL: none), the environment and `sets` ("key=value" each), in
+ * this order. Then checks the rules between settings and fills in computed values (node_name,
+ * state_dir, redis_url). On ERR_ARGUMENT, fault holds one line that names key, value and bounds.
+ * The caller calls conf_destroy in any case. */
 enum err conf_load(struct conf **out, const char *path, const char *const *sets, size_t set_count,
                    char fault[CONF_FAULT_LEN]) MUST_CHECK;
 void conf_destroy(struct conf *conf);
 
-/* The names of the settings that differ, at most names_max of them; static. */
+/* The names of the settings that differ, at most names_max of them. Names are static. */
 size_t conf_differences(const struct conf *a, const struct conf *b, const char **names,
                         size_t names_max);
 
-/* YAML that --config accepts again; secrets as ***. */
+/* Writes YAML that --config accepts; secrets are shown as ***. */
 void conf_print(const struct conf *conf, FILE *out);
-/* The settings reference as a Markdown table. */
+/* Writes the settings reference as a Markdown table. */
 void conf_print_reference(FILE *out);
 
 #endif

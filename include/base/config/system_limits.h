@@ -1,4 +1,4 @@
-/* What the system allows this process, against what its settings promise. */
+/* Compares the limits of the operating system with what the settings require. */
 #ifndef MQFLEET_CONFIG_SYSTEM_LIMITS_H
 #define MQFLEET_CONFIG_SYSTEM_LIMITS_H
 
@@ -7,20 +7,21 @@
 #include "base/config/conf.h"
 #include "base/err.h"
 
-/* The hard limit of open files, taken as far as it goes. */
+/* Raises the limit of open files to the hard limit and returns it. */
 int64_t system_limits_raise_files(void);
 
-/* What node_info.size needs of files beside its clients. */
+/* The number of files that a node needs in addition to its clients. */
 int64_t system_limits_files_reserved(const struct conf *conf);
-/* Lowers node_info.size, and http.connections_max to a quarter of all, to what fits into
- * files_max: the fleet must not send clients here that could not be opened. True: was too few. */
+/* Lowers node_info.size, and http.connections_max to a quarter of all files, to what fits into
+ * files_max. Otherwise the fleet would assign clients here that cannot be opened. Returns true if a
+ * setting was lowered. */
 bool system_limits_fit_files(struct conf *conf, int64_t files_max);
 
-/* Local ports for connections to one address of a broker; 0: not known. */
+/* Local ports for connections to one address of a broker; 0: unknown. */
 int64_t system_limits_port_count(void);
 
-/* All of it at the start: fits, and says with one line each what is too small. ERR_FULL: not even
- * one client fits; fault is one line. Main thread. */
+/* Applies all limits at the start and logs one line for each limit that is too low. ERR_FULL: not
+ * even one client fits; fault is one line. Main thread. */
 enum err system_limits_check(struct conf *conf, char fault[CONF_FAULT_LEN]) MUST_CHECK;
 
 #endif

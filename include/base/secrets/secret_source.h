@@ -1,6 +1,6 @@
 /* Secrets that stay on the machine of the node: {"file": path} or {"env": name} in a client's
- * configuration. A user of the API must not be able to have any file of the node sent to a broker
- * of his own, so that only what the settings name can be had, by default nothing. Any thread. */
+ * configuration. A user of the API must not be able to send arbitrary files of the node to a
+ * broker. Only what the settings allow can be read, by default nothing. Any thread. */
 #ifndef MQFLEET_SECRETS_SECRET_SOURCE_H
 #define MQFLEET_SECRETS_SECRET_SOURCE_H
 
@@ -13,12 +13,12 @@
 #define SECRET_FROM_FILE        "file:"
 #define SECRET_FROM_ENV         "env:"
 
-/* May this node read it, as far as its name tells? source: "file:/path" or "env:NAME". */
+/* Checks the name only. source: "file:/path" or "env:NAME". NULL: allowed. */
 bool secret_source_allowed(const struct conf *conf, const char *source,
                            char fault[SECRET_BOX_FAULT_LEN]);
-/* What is there now, without one newline at its end; *secret: free(). ERR_REFUSED: not allowed;
- * ERR_NOT_FOUND: cannot be had, is empty, too large or no text. The fault never holds a secret.
- * Blocks on the disk. */
+/* Reads the secret, without one trailing newline. The caller frees *secret. ERR_REFUSED: not
+ * allowed; ERR_NOT_FOUND: unreadable, empty, too large or not text. The fault never contains a
+ * secret. Blocks on the disk. */
 enum err secret_source_read(const struct conf *conf, const char *source, char **secret,
                             char fault[SECRET_BOX_FAULT_LEN]) MUST_CHECK;
 

@@ -1,19 +1,19 @@
-/* Tells the service manager how the process does: systemd's sd_notify(3) protocol, which is one
- * datagram to the socket named by NOTIFY_SOCKET. Without that variable everything here does
- * nothing. */
+/* Reports the state of the process to the service manager with systemd's sd_notify(3) protocol: one
+ * datagram to the socket in NOTIFY_SOCKET. Without that variable all functions do nothing. */
 #ifndef MQFLEET_SYSTEM_NOTIFY_H
 #define MQFLEET_SYSTEM_NOTIFY_H
 
 #include <stdint.h>
 
-/* Takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of the environment, so that no child
- * speaks for this process. Before other threads start. */
+/* Removes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID from the environment, so that child
+ * processes do not inherit them. Call before other threads start. */
 void notify_open(void);
-/* Lines such as "READY=1"; any thread. Waits up to half a second for room in the socket. */
+/* Sends lines such as "READY=1"; any thread. Waits up to half a second if the socket is full. */
 void notify_send(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* What is said again soon anyway, "WATCHDOG=1" and "STATUS=..."; never waits: lost without room. */
+/* For messages that are repeated anyway, "WATCHDOG=1" and "STATUS=...". Never waits; drops the
+ * message if the socket is full. */
 void notify_try_send(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* How often "WATCHDOG=1" is to be sent; 0: nobody waits for it. */
+/* The period of "WATCHDOG=1"; 0: the watchdog is disabled. */
 int64_t notify_watchdog_ms(void);
 
 #endif

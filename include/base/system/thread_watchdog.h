@@ -1,24 +1,23 @@
-/* Marks of progress of the threads that a node cannot do without: one that hangs is noticed by what
- * it no longer does. */
+/* Detects threads of the node that hang: each watched thread reports its progress. */
 #ifndef MQFLEET_SYSTEM_THREAD_WATCHDOG_H
 #define MQFLEET_SYSTEM_THREAD_WATCHDOG_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The calling thread is watched from now on: it calls pulse() at least every still_ms_max. name:
+/* Watches the calling thread from now on: it reports progress at least every still_ms_max. name:
  * static. */
 void thread_watchdog_register(const char *name, int64_t still_ms_max);
-/* Progress of the calling thread: once a turn of its loop, and whenever something that may take
- * long, but has a bound, is over. Nothing for threads that are not watched. */
+/* Reports progress of the calling thread. Call it once per turn of the loop, and after each
+ * operation that is slow but bounded. Does nothing on threads that are not watched. */
 void thread_watchdog_kick(void);
-/* Before a watched thread ends. */
+/* Call it before a watched thread ends. */
 void thread_watchdog_unregister(void);
 
-/* Any thread. NULL: all watched threads make progress; else the name of one that stands still, and
- * for how long. */
+/* Any thread. NULL: all watched threads make progress. Otherwise the name of a thread that hangs,
+ * and for how long. */
 const char *thread_watchdog_stalled(int64_t *still_ms);
-/* For how long the watched thread of that name has stood still; 0: there is none. */
+/* How long the watched thread of that name has made no progress; 0: no such thread. */
 int64_t thread_watchdog_idle_ms(const char *name);
 
 #endif

@@ -1,9 +1,9 @@
-/* A bounded ring of log lines: many threads put, one takes. A line that does not fit is dropped and
- * counted by its level. Levels have different shares of the ring, so that a burst of informative
- * lines does not push out errors, nor these the audit trail.
+/* A bounded ring of log lines: many threads write, one thread reads. A line that does not fit is
+ * dropped and counted by its level. Levels have different shares of the ring, so a burst of
+ * informational lines does not displace errors, and errors do not displace the audit trail.
  *
- * Any thread may put; one thread takes, releases and resets. Putting holds a lock for the time of
- * one copy; taking holds none. */
+ * Any thread may put; one thread takes, releases and resets. Putting holds a lock while it copies
+ * one line; taking holds none. */
 #ifndef MQFLEET_TELEMETRY_LOG_RING_H
 #define MQFLEET_TELEMETRY_LOG_RING_H
 
@@ -14,9 +14,9 @@
 #include "base/err.h"
 #include "base/telemetry/log.h"
 
-#define LOG_LINE_LEN_MAX 4096 /* PIPE_BUF: one write of it is never torn by those of others */
+#define LOG_LINE_LEN_MAX 4096 /* PIPE_BUF: writes up to this size are atomic */
 
-/* What was dropped since it was last asked for. */
+/* Lines dropped since the last call. */
 struct log_lost {
     int64_t lines[LOG_LEVEL_COUNT];
     int64_t first_ms, last_ms; /* wall clock */
@@ -24,27 +24,27 @@ struct log_lost {
 
 struct log_ring;
 
-/* bytes: 65536 and more; memory is touched only as far as a burst needs it. */
+/* bytes: 65536 or more. Memory is touched only as far as it is needed. */
 enum err log_ring_create(struct log_ring **out, size_t bytes) MUST_CHECK;
 void log_ring_destroy(struct log_ring *ring);
 
 /* len: 1 to LOG_LINE_LEN_MAX. False: dropped and counted. */
 bool log_ring_put(struct log_ring *ring, enum log_level level, const char *line, size_t len);
 
-/* Copies whole lines from the front, as many as fit, into out[room] (room: LOG_LINE_LEN_MAX and
- * more); returns their bytes. They stay in the ring until they are released. */
+/* Copies whole lines from the front into out[room], as many as fit (room: LOG_LINE_LEN_MAX or
+ * more). Returns the number of bytes. The lines stay in the ring until log_ring_release. */
 size_t log_ring_take(struct log_ring *ring, char *out, size_t room);
-/* Drops what was taken last from the ring. */
+/* Removes the lines that were taken last. */
 void log_ring_release(struct log_ring *ring);
 
-/* Both any thread, and async-signal-safe. */
+/* Both on any thread, and async-signal-safe. */
 bool log_ring_is_empty(const struct log_ring *ring);
 bool log_ring_has_lost(const struct log_ring *ring);
-/* Hands over the counts of lost lines and sets them to 0. Any thread. */
+/* Returns the counts of lost lines and sets them to 0. Any thread. */
 void log_ring_take_lost(struct log_ring *ring, struct log_lost *out);
 
-/* Starts again at the first byte if the ring is empty, so that a quiet log keeps using the same
- * page. The taking thread. */
+/* Moves an empty ring back to its first byte, so that a quiet log keeps using the same page.
+ * Reading thread only. */
 void log_ring_reset(struct log_ring *ring);
 
 #endif

@@ -1,15 +1,14 @@
-/* Process-wide counters and histograms: a row adds one. Atomic; any thread. What can be read when
- * it is asked for (gauges) is no row here: src/http/api/api_metrics.c collects it. */
+/* Process-wide counters and histograms, one row each. Atomic; any thread. Gauges are collected by
+ * src/http/api/metrics.c when they are scraped. */
 #ifndef MQFLEET_TELEMETRY_METRICS_H
 #define MQFLEET_TELEMETRY_METRICS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(symbol, name, labels, help): names by the Prometheus conventions; a label has few, fixed
- * values, never a client, a topic or an address. Rows of one name stand together and share the
- * first help.
- */
+/* X(symbol, name, labels, help). Names follow the Prometheus conventions. A label has few, fixed
+ * values, never a client, a topic or an address. Rows with the same name are adjacent and share the
+ * help of the first. */
 #define GIVEN_UP_TOTAL "mqfleet_publications_given_up_total"
 #define METRICS_OF_PUBLICATIONS(X)                                                                 \
     X(METRIC_GIVEN_UP_LOST, GIVEN_UP_TOTAL, "reason=\"connection_lost\"",                          \
@@ -175,24 +174,24 @@ enum histogram { METRICS_HISTOGRAMS(METRIC_SYMBOL) HISTOGRAM_COUNT };
 struct metric_description {
     const char *name;
     const char *labels; /* `a="b"`; "": none */
-    const char *help;   /* "": that of the row above */
+    const char *help;   /* "": as in the row above */
 };
 
 void metric_add(enum metric metric, int64_t amount);
 int64_t metric_get(enum metric metric);
 const struct metric_description *metric_describe(enum metric metric); /* static */
 
-#define HISTOGRAM_BUCKETS 17 /* the last: everything beyond the largest bound */
+#define HISTOGRAM_BUCKETS 17 /* the last bucket: everything above the largest bound */
 
 /* Bounds of all buckets but the last, in microseconds, ascending. */
 extern const int64_t histogram_bounds_us[HISTOGRAM_BUCKETS - 1];
 
 struct histogram_values {
-    int64_t counts[HISTOGRAM_BUCKETS]; /* each on its own, not added up */
+    int64_t counts[HISTOGRAM_BUCKETS]; /* one count per bucket, not cumulative */
     int64_t sum_us;
 };
 
-/* Counts `count` observations of that many microseconds (below 0: 0). */
+/* Adds `count` observations of that many microseconds (negative: 0). */
 void histogram_add(enum histogram histogram, int64_t us, int64_t count);
 void histogram_get(enum histogram histogram, struct histogram_values *out);
 const struct metric_description *histogram_describe(enum histogram histogram); /* static */

@@ -1,5 +1,5 @@
-/* Owns the settings table and the order in which values are taken: default, file, environment,
- * --set. Main thread, before any other. Must not know what a setting does. */
+/* Owns the settings table and the order of the sources: default, file, environment, --set. Main
+ * thread, before any other. */
 #include "base/config/conf.h"
 
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 #include "conf_loader.h"
 
 #define ENVIRONMENT_PREFIX "MQFLEET_"
-#define VALUE_SHOWN_MAX    80 /* bytes of a bad value that a fault repeats */
+#define VALUE_SHOWN_MAX    80 /* bytes of an invalid value that a fault repeats */
 #define INT_DIGITS_MAX     18
 
 extern char **environ;
@@ -50,8 +50,8 @@ bool *conf_bool_field(const struct conf *conf, const struct conf_setting *settin
     return conf_field_at(conf, setting);
 }
 
-/* A value may hold anything, and may have been cut within a character: the fault stays one line of
- * UTF-8 all the same. */
+/* A value may contain any byte and may be cut within a character. The fault is nevertheless one
+ * line of UTF-8. */
 static void conf_sanitize_fault(char *text) {
     size_t len = strlen(text);
     for (size_t at = 0; at < len;) {
@@ -132,11 +132,11 @@ static const char *conf_leaf_name(const char *key) {
     return dot != NULL ? dot + 1 : key;
 }
 
-/* The setting that was probably meant; NULL: none is near. A right name in the wrong group is
- * likelier than two typing errors. */
+/* Returns the setting that was probably meant; NULL: no similar name. A correct name in the wrong
+ * group is more likely than two typing errors. */
 static const struct conf_setting *conf_nearest(const char *key) {
     const struct conf_setting *nearest = NULL;
-    size_t least = strlen(key) / 2 + 2; /* only nearer ones count */
+    size_t least = strlen(key) / 2 + 2; /* only smaller distances count */
     for (size_t i = 0; i < CONF_COUNT; i++) {
         const char *name = conf_settings[i].name;
         size_t whole = text_distance(key, name);
@@ -153,7 +153,8 @@ static const struct conf_setting *conf_nearest(const char *key) {
 enum err conf_unknown_setting(struct conf_loader *loader, const char *origin, const char *key) {
     const struct conf_setting *nearest = conf_nearest(key);
     return conf_fault(loader, origin, "unknown setting %s; %s%s", key,
-                      nearest != NULL ? "the nearest is " : "mqfleetd --print-reference lists all",
+                      nearest != NULL ? "did you mean "
+                                      : "mqfleetd --print-reference lists all settings",
                       nearest != NULL ? nearest->name : "");
 }
 
@@ -167,7 +168,8 @@ static enum err conf_refuse(struct conf_loader *loader, const struct conf_settin
                       value[0] != '\0' ? value : "\"\"", cut ? "..." : "", must);
 }
 
-/* Decimal, without sign but a minus, without leading zeros: 010 means 8 to some readers. */
+/* Decimal digits with an optional minus and without leading zeros, because 010 means 8 to some
+ * readers. */
 static bool conf_parse_int(const char *text, int64_t *out) {
     const char *digits = text[0] == '-' ? text + 1 : text;
     size_t len = strspn(digits, "0123456789");
@@ -252,7 +254,7 @@ static enum err conf_assign_str(struct conf_loader *loader, const struct conf_se
     return conf_replace_text(loader, setting, text);
 }
 
-/* Takes the blanks around the entries away, so that whoever reads the list need not. */
+/* Removes blanks around the entries, so that readers of the list need not. */
 static enum err conf_assign_list(struct conf_loader *loader, const struct conf_setting *setting,
                                  const char *text, const char *origin) {
     static const char MUST[] = "a comma separated list without empty entries, at most 65536 bytes";
@@ -296,7 +298,7 @@ static enum err (*const ASSIGN[])(struct conf_loader *, const struct conf_settin
 enum err conf_assign(struct conf_loader *loader, const struct conf_setting *setting,
                      const char *text, size_t len, const char *origin) {
     if (strlen(text) != len) {
-        return conf_fault(loader, origin, "%s: holds a NUL character", setting->name);
+        return conf_fault(loader, origin, "%s: contains a NUL character", setting->name);
     }
     enum err result = ASSIGN[setting->type](loader, setting, text, origin);
     if (result == ERR_OK) {
@@ -339,7 +341,7 @@ static const struct conf_setting *conf_find_by_variable_name(const char *name) {
     return NULL;
 }
 
-/* No error: Kubernetes, say, sets MQFLEET_PORT for a service of that name. */
+/* Not an error: Kubernetes, for example, sets MQFLEET_PORT for a service of that name. */
 static enum err conf_warn_unknown_variable(const char *name) {
     char key[CONF_KEY_LEN];
     char nearest[CONF_KEY_LEN] = "none";
@@ -355,7 +357,7 @@ static enum err conf_warn_unknown_variable(const char *name) {
     return ERR_OK;
 }
 
-/* Those of the command line tool, which may share an environment with a node. */
+/* Variables of the command line tool, which may share an environment with a node. */
 static bool conf_is_cli_variable(const char *name) {
     static const char *const NAMES[] = {"MQFLEET_URL", "MQFLEET_TOKEN", "MQFLEET_TOKEN_FILE",
                                         "MQFLEET_CA"};

@@ -1,5 +1,5 @@
-/* What the parts of the configuration share: the settings as rows, and the loader that fills them.
- * Private to src/base/conf*.c. Runs on the main thread, before any other. */
+/* Shared by the parts of the configuration: the settings as rows, and the loader that fills them.
+ * Private to src/base/config. Runs on the main thread, before any other. */
 #ifndef MQFLEET_CONFIG_CONF_LOADER_H
 #define MQFLEET_CONFIG_CONF_LOADER_H
 
@@ -9,7 +9,7 @@
 #include "base/config/conf.h"
 #include "base/err.h"
 
-#define CONF_KEY_LEN    128 /* with the NUL; longer than any setting's name */
+#define CONF_KEY_LEN    128 /* with the NUL; longer than the name of any setting */
 #define CONF_ORIGIN_LEN 192 /* with the NUL */
 #define CONF_TEXT_MAX   4096
 #define CONF_LIST_MAX   65536
@@ -41,31 +41,32 @@ extern const struct conf_setting conf_settings[CONF_COUNT];
 
 struct conf_loader {
     struct conf *conf;
-    char *fault;                               /* CONF_FAULT_LEN bytes of the caller */
-    char origins[CONF_COUNT][CONF_ORIGIN_LEN]; /* where each value came from; "": the default */
+    char *fault;                               /* CONF_FAULT_LEN bytes, owned by the caller */
+    char origins[CONF_COUNT][CONF_ORIGIN_LEN]; /* origin of each value; "": the default */
 };
 
 int64_t *conf_int_field(const struct conf *conf, const struct conf_setting *setting);
 char **conf_text_field(const struct conf *conf, const struct conf_setting *setting);
 bool *conf_bool_field(const struct conf *conf, const struct conf_setting *setting);
 
-/* Writes "origin: text" as the one line of the fault ("" or NULL: no origin); ERR_ARGUMENT. */
+/* Writes "origin: text" as one line to the fault ("" or NULL: no origin). Returns ERR_ARGUMENT. */
 enum err conf_fault(struct conf_loader *loader, const char *origin, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 enum err conf_no_memory(struct conf_loader *loader);
 
 /* NULL: no such setting. */
 const struct conf_setting *conf_find(const char *key);
-/* ERR_ARGUMENT, with the setting that was probably meant. */
+/* Returns ERR_ARGUMENT with a fault that suggests the most similar setting. */
 enum err conf_unknown_setting(struct conf_loader *loader, const char *origin, const char *key);
-/* Some setting's name begins with "key.". */
+/* Does the name of any setting begin with "key."? */
 bool conf_is_group(const char *key);
 
-/* Parses and bounds one value and takes it over. text is NUL-terminated; len shows a NUL within. */
+/* Parses one value, checks its bounds and stores it. text is NUL-terminated; len reveals a NUL
+ * within. */
 enum err conf_assign(struct conf_loader *loader, const struct conf_setting *setting,
                      const char *text, size_t len, const char *origin) MUST_CHECK;
 
-/* UTF-8 without control characters and without what YAML would not give back unchanged. */
+/* True for UTF-8 without control characters and without characters that YAML would change. */
 bool conf_is_text(const char *text, size_t len);
 
 /* conf_yaml.c */

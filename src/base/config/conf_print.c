@@ -5,7 +5,7 @@
 
 static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
 
-/* Plain where any reader of YAML takes it as text, in double quotes otherwise. */
+/* Plain if every YAML reader takes it as text, otherwise in double quotes. */
 static void conf_print_text(const char *text, FILE *out) {
     bool plain =
         text[0] != '\0' && text[0] != '-' && text[0] != '.' && text[strspn(text, PLAIN)] == '\0';
@@ -23,7 +23,7 @@ static void conf_print_text(const char *text, FILE *out) {
     fputc('"', out);
 }
 
-/* Of a URL only the credentials are secret; with them hidden, --config still takes it. */
+/* Only the credentials of a URL are secret. --config accepts the URL with hidden credentials. */
 static void conf_print_url(const char *url, FILE *out) {
     const char *credentials = strstr(url, "://");
     const char *at_sign = strrchr(url, '@');
@@ -69,7 +69,8 @@ static bool conf_print_same_group(const char *left, const char *right) {
 static void conf_print_setting(const struct conf *conf, const struct conf_setting *setting,
                                FILE *out) {
     size_t prefix_len = conf_print_group_len(setting->name);
-    /* The URL made from redis_config.host is shown, but must not be given beside it again. */
+    /* The URL derived from redis_config.host is shown as a comment, since only one of both may be
+     * set. */
     bool computed = setting == &conf_settings[CONF_redis_url] && conf->redis_host[0] != '\0';
     fprintf(out, "%s%s%s: ", prefix_len > 0 ? "  " : "", computed ? "# " : "",
             setting->name + (prefix_len > 0 ? prefix_len + 1 : 0));
@@ -106,7 +107,7 @@ void conf_print(const struct conf *conf, FILE *out) {
     }
 }
 
-/* Text in a cell of a Markdown table. */
+/* Escapes text for a cell of a Markdown table. */
 static void conf_print_cell(const char *text, FILE *out) {
     for (const char *at = text; *at != '\0'; at++) {
         if (strchr("|<>*_\\", *at) != NULL) {

@@ -1,5 +1,4 @@
-/* Owns the rules between settings, and what is computed from them. Main thread, before any other.
- * Must not know where values came from beyond the name of the place. */
+/* Owns the rules between settings and the computed values. Main thread, before any other. */
 #include "conf_loader.h"
 
 #include <arpa/inet.h>
@@ -10,9 +9,9 @@
 #include "base/buffer.h"
 #include "base/text.h"
 
-#define HOSTNAME_LEN 65 /* Linux's most, and the NUL */
+#define HOSTNAME_LEN 65 /* Linux's maximum, and the NUL */
 
-/* Where the first of the two settings that was given at all was given. */
+/* The origin of whichever of the two settings was set, the first preferred. */
 static const char *rules_origin_of(const struct conf_loader *loader, enum conf_index first,
                                    enum conf_index second) {
     return loader->origins[first][0] != '\0' ? loader->origins[first] : loader->origins[second];
@@ -50,7 +49,7 @@ static enum err rules_check_order(struct conf_loader *loader) {
 static enum err rules_check_name(struct conf_loader *loader, enum conf_index index) {
     const char *name = *conf_text_field(loader->conf, &conf_settings[index]);
     if (strlen(name) <= CONF_NAME_MAX) {
-        return ERR_OK; /* that it is text has been seen when it was assigned */
+        return ERR_OK; /* conf_assign has already checked that it is text */
     }
     return conf_fault(loader, loader->origins[index], "%s %.80s...: must be at most %d bytes",
                       conf_settings[index].name, name, CONF_NAME_MAX);
@@ -81,7 +80,7 @@ static enum err rules_check_not_empty(struct conf_loader *loader) {
 #define REDIS_CREDENTIALS "([^/]*:[^/]*@)?"
 #define REDIS_HOSTS       REDIS_HOST "(," REDIS_HOST ")*"
 
-/* Coarse: they keep the credentials recognizable, so that they can be left out when printed. */
+/* A coarse check that keeps the credentials recognizable, so that they can be omitted in output. */
 static const char *const REDIS_URLS[] = {
     "^rediss?://" REDIS_CREDENTIALS REDIS_HOSTS "(/[0-9]*)?$",
     "^rediss?\\+sentinel://" REDIS_CREDENTIALS REDIS_HOSTS "/[A-Za-z0-9._-]+(/[0-9]*)?$",
@@ -120,7 +119,7 @@ static enum err rules_check_redis_urls(struct conf_loader *loader) {
     return ERR_OK;
 }
 
-/* A URL says all of it: what stands beside it would be silently without effect. */
+/* A URL is complete: the settings of its parts beside it would have no effect. */
 static enum err rules_check_redis_parts(struct conf_loader *loader) {
     static const enum conf_index PARTS[] = {CONF_redis_host, CONF_redis_username,
                                             CONF_redis_password};
@@ -171,15 +170,16 @@ static enum err rules_check_listen_address(struct conf_loader *loader, enum conf
     const char *listen = *conf_text_field(loader->conf, &conf_settings[index]);
     const char *origin = loader->origins[index];
     if (!rules_is_address(listen)) {
-        return conf_fault(loader, origin, "%s %.80s: must be an IP address, as 127.0.0.1 or ::1",
-                          name, listen[0] != '\0' ? listen : "\"\"");
+        return conf_fault(loader, origin,
+                          "%s %.80s: must be an IP address, such as 127.0.0.1 or ::1", name,
+                          listen[0] != '\0' ? listen : "\"\"");
     }
     if (rules_is_loopback(listen) || loader->conf->http_insecure ||
         loader->conf->http_tokens_file[0] != '\0') {
         return ERR_OK;
     }
     return conf_fault(loader, origin,
-                      "%s %s is beyond loopback and nothing authenticates callers: set "
+                      "%s %s is not a loopback address and callers are not authenticated: set "
                       "http.tokens_file, or listen on 127.0.0.1 or ::1, or set http.insecure to "
                       "true",
                       name, listen);
@@ -201,7 +201,7 @@ static enum err rules_check_tls(struct conf_loader *loader) {
                       "http.tls_cert_file and http.tls_key_file: both or none must be set");
 }
 
-/* Else each node would refuse what the others send on for callers with a token. */
+/* Otherwise each node would refuse requests that other nodes forward for callers with a token. */
 static enum err rules_check_fleet_secret(struct conf_loader *loader) {
     const struct conf *conf = loader->conf;
     bool alone = strcmp(conf->redis_url, "embedded") == 0 ||
@@ -210,8 +210,8 @@ static enum err rules_check_fleet_secret(struct conf_loader *loader) {
         return ERR_OK;
     }
     return conf_fault(loader, loader->origins[CONF_http_tokens_file],
-                      "http.tokens_file: needs fleet.secret_file as well, so that the nodes behind "
-                      "one Redis know each other");
+                      "http.tokens_file: also needs fleet.secret_file, so that the nodes of "
+                      "the fleet can authenticate each other");
 }
 
 static bool rules_is_origin(char *entry) {
@@ -238,7 +238,7 @@ static enum err rules_check_engine(struct conf_loader *loader) {
                       "source_addresses: needs engine reactor, not %s", conf->engine);
 }
 
-/* address/bits, where the bits are plain digits within the address's length. */
+/* address/bits, where the bits are decimal digits within the length of the address. */
 static bool rules_is_network(char *entry) {
     char *slash = strchr(entry, '/');
     if (slash == NULL) {
@@ -301,14 +301,14 @@ static enum err rules_check_list(struct conf_loader *loader, const struct conf_l
 
 static enum err rules_check_lists(struct conf_loader *loader) {
     static const char BROKER[] =
-        "a host pattern (letters digits - . *), an IP address or a network as 10.0.0.0/8";
+        "a host pattern (letters digits - . *), an IP address or a network such as 10.0.0.0/8";
     static const struct conf_list_rule RULES[] = {
         {CONF_broker_allow, rules_is_broker, BROKER},
         {CONF_broker_deny, rules_is_broker, BROKER},
         {CONF_source_addresses, rules_is_source, "an IP address"},
         {CONF_secrets_files_allow, rules_is_folder, "the absolute path of a folder"},
         {CONF_http_cors_origins, rules_is_origin,
-         "an origin as https://console.example.org, without path"},
+         "an origin such as https://console.example.org, without path"},
     };
     enum err result = ERR_OK;
     for (size_t i = 0; i < sizeof(RULES) / sizeof(RULES[0]) && result == ERR_OK; i++) {
@@ -359,7 +359,7 @@ static enum err rules_compute_node_name(struct conf_loader *loader) {
     if (gethostname(hostname, sizeof(hostname) - 1) != 0 || hostname[0] == '\0' ||
         !conf_is_text(hostname, strlen(hostname))) {
         return conf_fault(loader, NULL,
-                          "node_info.name: this machine's host name cannot be used; set "
+                          "node_info.name: the host name of this machine cannot be used; set "
                           "node_info.name");
     }
     struct buffer name;
@@ -368,7 +368,7 @@ static enum err rules_compute_node_name(struct conf_loader *loader) {
     return rules_set_computed(loader, &conf->node_name, &name);
 }
 
-/* RFC 3986 section 2.3: what is not unreserved is written as %XX. */
+/* RFC 3986 section 2.3: characters that are not unreserved are written as %XX. */
 static void rules_append_percent_encoded(struct buffer *out, const char *text) {
     static const char UNRESERVED[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
@@ -405,7 +405,7 @@ static enum err rules_compute_redis_url(struct conf_loader *loader) {
     return rules_set_computed(loader, &conf->redis_url, &url);
 }
 
-/* The node's name as one component of a path: no way up, no way down, not hidden. */
+/* Writes the name of the node as one path component: neither hidden nor . or .. */
 static void rules_append_path_component(struct buffer *out, const char *name) {
     for (const char *at = name; *at != '\0'; at++) {
         bool replaced = *at == '/' || (at == name && *at == '.');
@@ -413,8 +413,8 @@ static void rules_append_path_component(struct buffer *out, const char *name) {
     }
 }
 
-/* Names by systemd.exec(5), "STATE_DIRECTORY" (the first of several), and the XDG Base Directory
- * Specification, which has relative paths ignored. */
+/* Names from systemd.exec(5), "STATE_DIRECTORY" (the first of several), and the XDG Base Directory
+ * Specification, which ignores relative paths. */
 static enum err rules_compute_state_dir(struct conf_loader *loader) {
     struct conf *conf = loader->conf;
     if (conf->state_dir[0] != '\0') {
@@ -435,7 +435,7 @@ static enum err rules_compute_state_dir(struct conf_loader *loader) {
         buffer_printf(&path, "%s/.local/state/mqfleet/", home);
     } else if (strcmp(conf->redis_url, "embedded") == 0) {
         return conf_fault(loader, NULL,
-                          "state_dir: must be set for the embedded Redis, for none of "
+                          "state_dir: must be set for the embedded Redis, because none of "
                           "STATE_DIRECTORY, XDG_STATE_HOME and HOME is");
     } else {
         return ERR_OK; /* only the embedded Redis needs a folder */

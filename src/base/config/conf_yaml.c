@@ -1,6 +1,5 @@
 /* Owns the reading of the configuration file; the only file that includes libyaml. Main thread,
- * before any other. Maps are flattened to dotted keys; every scalar is taken as text. Must not know
- * what a setting means. */
+ * before any other. Maps are flattened to dotted keys. Every scalar is taken as text. */
 #include "conf_loader.h"
 
 #include <errno.h>
@@ -19,13 +18,13 @@ struct reader {
     struct buffer text;
     yaml_parser_t parser;
     yaml_event_t event;       /* the last one read */
-    size_t lines[CONF_COUNT]; /* where each setting was given, 0: not yet */
+    size_t lines[CONF_COUNT]; /* line of each setting; 0: not given yet */
 };
 
 static const char *conf_yaml_format_origin(const struct reader *reader, size_t line,
                                            char out[CONF_ORIGIN_LEN]) {
     size_t len = strlen(reader->path);
-    size_t room = CONF_ORIGIN_LEN - 32; /* of a long path the end tells more */
+    size_t room = CONF_ORIGIN_LEN - 32; /* the end of a long path is more informative */
     snprintf(out, CONF_ORIGIN_LEN, "%s%s:%zu", len > room ? "..." : "",
              reader->path + (len > room ? len - room : 0), line);
     return out;
@@ -42,8 +41,8 @@ static enum err conf_yaml_fault_here(const struct reader *reader, const char *te
                       text);
 }
 
-/* What is no YAML, with line and column. libyaml marks no place for bytes that are no characters,
- * only their offset. */
+/* Reports invalid YAML with line and column. For invalid characters libyaml gives no line, only an
+ * offset. */
 static enum err conf_yaml_syntax_fault(const struct reader *reader) {
     const yaml_parser_t *parser = &reader->parser;
     if (parser->error == YAML_MEMORY_ERROR) {
@@ -62,7 +61,7 @@ static enum err conf_yaml_syntax_fault(const struct reader *reader) {
     }
     char origin[CONF_ORIGIN_LEN];
     return conf_fault(reader->loader, conf_yaml_format_origin(reader, line + 1, origin),
-                      "column %zu: no YAML: %s", column + 1,
+                      "column %zu: invalid YAML: %s", column + 1,
                       parser->problem != NULL ? parser->problem : "unreadable");
 }
 
@@ -87,7 +86,7 @@ static enum err conf_yaml_assign(struct reader *reader, const char *key, size_t 
     conf_yaml_format_origin(reader, key_line, origin);
     size_t *first_line = &reader->lines[setting - conf_settings];
     if (*first_line != 0) {
-        return conf_fault(reader->loader, origin, "%s: given twice, first in line %zu", key,
+        return conf_fault(reader->loader, origin, "%s: given twice, first on line %zu", key,
                           *first_line);
     }
     *first_line = key_line;
@@ -253,7 +252,7 @@ static enum err conf_yaml_read_file(struct reader *reader) {
     return result;
 }
 
-/* Before anything is understood: a bracket that nobody closed makes nonsense of what follows. */
+/* Parses the whole file first: an unclosed bracket makes everything after it meaningless. */
 static enum err conf_yaml_check_syntax(struct reader *reader) {
     enum err result;
     do { /* ends with the file */

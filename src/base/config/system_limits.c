@@ -1,5 +1,5 @@
-/* Owns nothing: compares the limits of the system with the settings. Main thread, at the start.
- * Must not know how clients are connected, only that each takes a file and a port. */
+/* Compares the limits of the system with the settings. Each client needs a file and a local port.
+ * Main thread, at the start. */
 #include "base/config/system_limits.h"
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "base/telemetry/log.h"
 
 #define FILES_OWN   128 /* Redis, DNS, epoll, event and log files, certificates being read */
-#define FILES_PEERS 128 /* calls to other nodes, see cluster/peer_calls.h */
+#define FILES_PEERS 128 /* calls to other nodes, see cluster/peers/peer_calls.h */
 #define PORTS_PATH  "/proc/sys/net/ipv4/ip_local_port_range"
 
 int64_t system_limits_raise_files(void) {
@@ -66,8 +66,9 @@ static void system_limits_check_ports(const struct conf *conf) {
     int64_t ports = system_limits_port_count() * system_limits_source_count(conf);
     if (ports > 0 && ports < conf->node_size) {
         log_event(LOG_WARN, "few_local_ports", KI("ports", ports), KI("size", conf->node_size),
-                  KS("detail", "so many clients at most connect to one address of a broker: widen "
-                               "net.ipv4.ip_local_port_range or set source_addresses"));
+                  KS("detail",
+                     "at most this many clients can connect to one address of a broker: widen "
+                     "net.ipv4.ip_local_port_range or set source_addresses"));
     }
 }
 

@@ -1,5 +1,4 @@
-/* Owns the list of the node's own files, and the rules of what a client's configuration may name.
- * Any thread. */
+/* Owns the list of the node's own files and the rules for the files of clients. Any thread. */
 #include "base/secrets/client_file.h"
 
 #include <errno.h>
@@ -14,14 +13,14 @@
 
 #define GUARDED_MAX 64
 
-/* Public on every machine; most of what is in the first are links into the others. */
+/* Public on every machine. Most files in the first are links into the others. */
 #define SYSTEM_FOLDERS                                                                             \
     "/etc/ssl/certs,/usr/lib/ssl/certs,/usr/share/ca-certificates,/usr/local/share/ca-certificates"
 
-/* ---- the node's own -------------------------------------------------------------------------- */
+/* ---- the node's own files -------------------------------------------------------------------- */
 
 static pthread_mutex_t guard_lock = PTHREAD_MUTEX_INITIALIZER;
-static char *guarded[GUARDED_MAX]; /* never freed; under guard_lock, as the count */
+static char *guarded[GUARDED_MAX]; /* never freed; guard_lock guards it and the count */
 static size_t guarded_count;
 
 bool client_file_guard(const char *path) {
@@ -56,7 +55,7 @@ static bool client_file_is_same(const char *path, const struct stat *file) {
            status.st_ino == file->st_ino;
 }
 
-/* The names are looked at each time: which files they are of changes. */
+/* Looks the names up each time, because the files behind them may change. */
 static bool client_file_is_own(const struct stat *file) {
     bool same = false;
     pthread_mutex_lock(&guard_lock);
@@ -76,7 +75,7 @@ static bool client_file_is_below(const char *path, const char *folder, size_t fo
     return strncmp(path, folder, folder_len) == 0 && path[folder_len] == '/';
 }
 
-/* Of a path without links. A folder that is one itself is looked up where it really is. */
+/* For a path without links. A folder that is a link itself is resolved. */
 static bool client_file_is_really_below(const char *path, const char *folder, size_t len) {
     if (client_file_is_below(path, folder, len)) {
         return true;
@@ -130,8 +129,8 @@ void client_file_link(int fd, char link[CLIENT_FILE_LINK_LEN]) {
     snprintf(link, CLIENT_FILE_LINK_LEN, "/proc/self/fd/%d", fd);
 }
 
-/* Links may lead about below the folders, as those of Kubernetes do, but not out of them: what
- * counts is where the file really is. */
+/* Links may point anywhere below the folders, as those of Kubernetes do, but not out of them. The
+ * resolved location counts. */
 static bool client_file_is_allowed(const struct conf *conf, enum client_file_kind kind, int fd,
                                    struct stat *status) {
     char link[CLIENT_FILE_LINK_LEN], real[PATH_MAX + 1];
@@ -156,10 +155,10 @@ int client_file_find(const struct conf *conf, enum client_file_kind kind, const 
     }
     int fd = open(path, O_PATH | O_CLOEXEC);
     if (!client_file_is_allowed(conf, kind, fd, status)) {
-        /* One answer to all: through a link it would tell of what lies elsewhere. */
-        *why = "it is not there, leads out of secrets.files_allow, or is the node's own";
+        /* One answer for all cases: a specific one would reveal which files exist elsewhere. */
+        *why = "it does not exist, leads out of secrets.files_allow, or belongs to the node itself";
     } else if (!S_ISREG(status->st_mode)) {
-        *why = "it is no regular file";
+        *why = "it is not a regular file";
     } else {
         return fd;
     }

@@ -1,11 +1,11 @@
-/* Owns the keys of a box. Any thread; a reload swaps all keys at once. Must not know what a secret
- * is for, or where sealed ones are kept. The only user of OpenSSL's ciphers.
+/* Owns the keys of a box. Any thread; a reload replaces all keys at once. The only user of
+ * OpenSSL's ciphers.
  *
- * The nonce is no random number: it is made of the secret and its place by HMAC-SHA256, under a
- * key of its own that is derived from the file's. So equal configurations stay equal text, which is
- * how Redis recognizes "the same again", also when the first answer was lost; and no nonce ever
- * serves two different secrets but by a collision of 96 bits. What an onlooker learns is that a
- * secret is again what it was before in that very place. */
+ * The nonce is not random: it is the HMAC-SHA256 of the secret and its place, under a separate key
+ * that is derived from the key of the file. Equal configurations therefore give equal texts, and
+ * Redis recognizes a repeated request even when the first answer was lost. A nonce serves two
+ * different secrets only if 96 bits collide. An observer learns only that a secret has a value that
+ * it had before in the same place. */
 #include "base/secrets/secret_box.h"
 
 #include <openssl/crypto.h>
@@ -98,22 +98,22 @@ static bool secret_box_hmac(const uint8_t key[KEY_LEN], const void *data, size_t
     return HMAC(EVP_sha256(), key, KEY_LEN, data, len, out, &out_len) != NULL;
 }
 
-/* NULL, or what is wrong with the line. */
+/* Returns NULL, or the error in the line. */
 static const char *secret_box_parse_key(const char *line, struct secret_keys *keys) {
     static const char ID_BYTES[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._";
     size_t id_len = strspn(line, ID_BYTES);
     if (line[id_len] != ':' || id_len == 0 || id_len >= SECRET_KEY_ID_LEN) {
-        return "must be key-id:key, the id of 1 to 32 letters, digits, - . _";
+        return "must be key-id:key with an id of 1 to 32 letters, digits, - . _";
     }
     if (keys->count == SECRET_KEYS_MAX) {
-        return "is one key too many: at most 8";
+        return "exceeds the limit of 8 keys";
     }
     struct secret_key *key = &keys->items[keys->count];
     snprintf(key->id, sizeof(key->id), "%.*s", (int)id_len, line);
     for (size_t i = 0; i < keys->count; i++) {
         if (strcmp(keys->items[i].id, key->id) == 0) {
-            return "has the id of an earlier line";
+            return "repeats the id of an earlier line";
         }
     }
     uint8_t *bytes = NULL;
@@ -127,7 +127,7 @@ static const char *secret_box_parse_key(const char *line, struct secret_keys *ke
     OPENSSL_cleanse(bytes, bytes != NULL ? len : 0);
     free(bytes);
     keys->count += right;
-    return right ? NULL : "must have base64 of 32 bytes after the colon: see mqfleetd --new-key";
+    return right ? NULL : "needs the base64 of 32 bytes after the colon: see mqfleetd --new-key";
 }
 
 static enum err secret_box_parse_keys(const struct secret_file *file, const char *path,
@@ -141,7 +141,8 @@ static enum err secret_box_parse_keys(const struct secret_file *file, const char
         }
     }
     if (keys->count == 0) {
-        snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: holds no key: see mqfleetd --new-key", path);
+        snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: contains no key: see mqfleetd --new-key",
+                 path);
         return ERR_ARGUMENT;
     }
     return ERR_OK;
@@ -193,7 +194,7 @@ bool secret_is_sealed(const char *text) {
     return strncmp(text, SECRET_SEALED, strlen(SECRET_SEALED)) == 0;
 }
 
-/* The one with that id; id NULL: the first. False: not here. */
+/* Finds the key with that id; id NULL: the first key. False: no such key. */
 static bool secret_box_copy_key(struct secret_box *box, const char *id, struct secret_key *out,
                                 bool *newest) {
     bool found = false;
@@ -212,7 +213,7 @@ static bool secret_box_copy_key(struct secret_box *box, const char *id, struct s
     return found;
 }
 
-/* What a secret is bound to: neither part holds a newline. */
+/* The context that a secret is bound to; neither part contains a newline. */
 static void secret_box_append_context(struct buffer *buffer, const char *id, const char *place) {
     buffer_printf(buffer, "%s\n%s", id, place);
 }
@@ -232,7 +233,7 @@ static bool secret_box_make_nonce(const struct secret_key *key, const char *id, 
     return done;
 }
 
-/* One run of the cipher over len bytes; tag: written when encrypting, checked when not. */
+/* Runs the cipher over len bytes. Encryption writes the tag, decryption checks it. */
 static bool secret_box_run_cipher(const EVP_CIPHER *cipher, const struct secret_key *key,
                                   bool encrypts, const struct buffer *place, const uint8_t *nonce,
                                   const uint8_t *in, size_t len, uint8_t *out, uint8_t *tag) {
@@ -287,7 +288,7 @@ enum err secret_seal(struct secret_box *box, const char *id, const char *place, 
     return result;
 }
 
-/* Splits a sealed text into its key's id and the bytes. False: it has not that form. */
+/* Splits a sealed text into the id of its key and the bytes. False: invalid form. */
 bool secret_key_id(const char *sealed, char id[SECRET_KEY_ID_LEN]) {
     const char *begin = sealed + strlen(SECRET_SEALED);
     const char *colon = secret_is_sealed(sealed) ? strchr(begin, ':') : NULL;
@@ -345,7 +346,7 @@ enum err secret_open(struct secret_box *box, const char *id, const char *place, 
     *secret = NULL;
     if (!secret_box_split_sealed(sealed, key_id, &bytes, &len)) {
         snprintf(fault, SECRET_BOX_FAULT_LEN,
-                 "begins with " SECRET_SEALED " but is no encrypted secret");
+                 "begins with " SECRET_SEALED " but is not an encrypted secret");
     } else if (!secret_box_copy_key(box, key_id, &key, newest)) {
         snprintf(fault, SECRET_BOX_FAULT_LEN,
                  "is encrypted with key %s, which is not in this node's secrets.key_file", key_id);

@@ -1,5 +1,4 @@
-/* Owns nothing: reads files of secrets, and wraps what OpenSSL has for comparing them. Any thread.
- * Must not know what a line means. */
+/* Reads files of secrets and wraps the OpenSSL functions that compare them. Any thread. */
 #include "base/secrets/secret_file.h"
 
 #include <assert.h>
@@ -55,7 +54,8 @@ enum err secret_file_read(const char *path, unsigned char **data, size_t *len,
     if ((mode & (S_IWGRP | S_IWOTH)) != 0) {
         secret_wipe(text, *len);
         free(text);
-        return secret_file_refuse(fault, path, "others than its owner may write to it: chmod go-w");
+        return secret_file_refuse(fault, path,
+                                  "is writable by users other than its owner: chmod go-w");
     }
     *data = (unsigned char *)text;
     return ERR_OK;
@@ -91,7 +91,7 @@ enum err secret_file_load(const char *path, struct secret_file *out, char fault[
     enum err result = secret_file_read(path, &data, &out->len, fault);
     out->data = (char *)data;
     if (result == ERR_OK && strlen(out->data) != out->len) {
-        result = secret_file_refuse(fault, path, "holds a NUL character: must be text");
+        result = secret_file_refuse(fault, path, "contains a NUL character: must be text");
     }
     if (result != ERR_OK) {
         return result;

@@ -1,5 +1,4 @@
-/* Owns the rules of what a reference to a secret may name, and reads it. Any thread. Must not know
- * what the secret is for. */
+/* Owns the rules for references to secrets, and reads the secrets. Any thread. */
 #include "base/secrets/secret_source.h"
 
 #include <stdio.h>
@@ -11,7 +10,7 @@
 #include "base/secrets/small_file.h"
 #include "base/text.h"
 
-#define OWN_PREFIX "MQFLEET_" /* the node's own settings, with their passwords */
+#define OWN_PREFIX "MQFLEET_" /* the node's own environment settings, which include passwords */
 
 static const char *secret_source_skip_prefix(const char *text, const char *prefix) {
     size_t len = strlen(prefix);
@@ -67,8 +66,8 @@ static enum err secret_source_read_file(const struct conf *conf, const char *pat
     enum err result;
     client_file_link(fd, link);
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-        result =
-            secret_source_refuse(fault, path, "others than its owner may write to it: chmod go-w");
+        result = secret_source_refuse(fault, path,
+                                      "it is writable by users other than its owner: chmod go-w");
     } else if (small_file_read(link, SECRET_SOURCE_BYTES_MAX, data, len, NULL, &why) != ERR_OK) {
         result = secret_source_refuse(fault, path, why);
     } else {
@@ -78,7 +77,7 @@ static enum err secret_source_read_file(const struct conf *conf, const char *pat
     return result;
 }
 
-/* One newline at the end is the editor's. */
+/* Most editors add one newline at the end. */
 static void secret_source_strip_newline(char *data, size_t *len) {
     if (*len > 0 && data[*len - 1] == '\n') {
         data[--*len] = '\0';
@@ -89,7 +88,7 @@ static void secret_source_strip_newline(char *data, size_t *len) {
 }
 
 static enum err secret_source_read_env(const char *name, char **data, size_t *len, char *fault) {
-    const char *value = getenv(name); /* nobody sets variables once threads run */
+    const char *value = getenv(name); /* no thread changes the environment after the start */
     if (value == NULL) {
         snprintf(fault, SECRET_BOX_FAULT_LEN, "the variable %.64s is not set on this node", name);
         return ERR_NOT_FOUND;
@@ -117,7 +116,7 @@ enum err secret_source_read(const struct conf *conf, const char *source, char **
     secret_source_strip_newline(data, &len);
     if (len == 0 || strlen(data) != len || len > SECRET_SOURCE_BYTES_MAX - 1) {
         snprintf(fault, SECRET_BOX_FAULT_LEN, "%.100s is %s", source,
-                 len == 0 ? "empty" : "no text of at most 65535 bytes");
+                 len == 0 ? "empty" : "not text of at most 65535 bytes");
         explicit_bzero(data, len);
         free(data);
         return ERR_NOT_FOUND;

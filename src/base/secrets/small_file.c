@@ -1,5 +1,4 @@
-/* Owns nothing but what it hands out. Any thread. Must not know what a file holds: it may be a
- * secret, so that no byte of it reaches a message. */
+/* Reads small files. Any thread. The contents may be secret and never appear in a message. */
 #include "base/secrets/small_file.h"
 
 #include <errno.h>
@@ -19,12 +18,12 @@ static const char *small_file_open_fault(int fd, size_t bytes_max, unsigned *mod
         *mode = status.st_mode;
     }
     if (!S_ISREG(status.st_mode)) {
-        return "it is no regular file";
+        return "it is not a regular file";
     }
     return (size_t)status.st_size > bytes_max ? "it is too large" : NULL;
 }
 
-/* At most capacity bytes. */
+/* Reads at most capacity bytes. */
 static bool small_file_read_whole(int fd, char *data, size_t capacity, size_t *len) {
     ssize_t got = 1;
     for (*len = 0; got != 0 && *len < capacity;) {
@@ -53,7 +52,7 @@ enum err small_file_read(const char *path, size_t bytes_max, char **out, size_t 
         *why = "out of memory";
     } else if (!small_file_read_whole(fd, data, bytes_max + 1, len)) {
         *why = strerrordesc_np(errno);
-    } else if (*len > bytes_max) { /* it grew since */
+    } else if (*len > bytes_max) { /* the file has grown since fstat */
         result = ERR_FULL;
         *why = "it is too large";
     } else {

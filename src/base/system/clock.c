@@ -1,5 +1,4 @@
-/* Owns the process's view of time, and the offset by which tests move it. Any thread.
- * Must not know what the time is used for. */
+/* Owns the process's clocks and the offset by which tests move them. Any thread. */
 #include "base/system/clock.h"
 
 #include <assert.h>
@@ -45,8 +44,8 @@ const char *clock_rfc3339(int64_t wall_ms, char *out) {
         seconds--;
     }
     struct tm parts;
-    /* RFC 3339 has four digits for the year; a time beyond them can only come from a broken clock
-     * or a foreign record, and is shown as the epoch. */
+    /* RFC 3339 has four digits for the year. A later time can only come from a broken clock or a
+     * foreign record, and is shown as the epoch. */
     if (gmtime_r(&seconds, &parts) == NULL || parts.tm_year < -1900 || parts.tm_year > 8099) {
         seconds = 0;
         milliseconds = 0;

@@ -1,4 +1,4 @@
-/* Owns nothing: how condition variables are made and waited for here. */
+/* Creates condition variables and computes their deadlines. Any thread. */
 #include "base/system/condition.h"
 
 #define TIMEOUT_MS_MAX INT64_C(1000000000000) /* 31 years: no sum below overflows */

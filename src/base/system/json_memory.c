@@ -1,11 +1,10 @@
-/* Owns what jansson allocates while it parses, writes or copies. It (2.14) does not bear that
- * memory runs out: its buffer for text drops bytes that it has no room for, whereupon an assertion
- * fails, the end of a token is looked for, and written, beyond its own, or a text or a copy gets a
- * hole. So an allocation that fails never returns to it: it is left by a jump, and everything that
- * it has allocated is freed. What it frees meanwhile is freed when it is done, so that nothing is
- * freed twice.
+/* Owns what jansson allocates while it parses, writes or copies. jansson (2.14) is not safe when
+ * memory runs out. Its text buffer drops bytes that do not fit: an assertion fails, a token is read
+ * or written beyond its end, or the result is incomplete. Therefore a failed allocation never
+ * returns to jansson. A longjmp leaves it, and everything that it has allocated is freed. Blocks
+ * that jansson frees are kept until it is done, so that nothing is freed twice.
  *
- * Any thread may do so; its state is its own. */
+ * Any thread; the state is thread-local. */
 #include "base/system/json_memory.h"
 
 #include <setjmp.h>
@@ -13,16 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCKS_INLINE 64 /* as many need no memory of their own */
+#define BLOCKS_INLINE 64 /* this many need no memory of their own */
 
 static _Thread_local struct {
     bool active;
     jmp_buf out;
-    void **blocks; /* all that was allocated: count */
+    void **blocks; /* everything that was allocated: count */
     size_t count, capacity;
     void *inline_blocks[BLOCKS_INLINE];
-    void
-        *freed; /* the first of a list through the first bytes of each; malloc has at least these */
+    void *freed; /* the first of a list linked through the first bytes of each block; malloc returns
+                    at least these */
 } work;
 
 static bool json_memory_grow_blocks(void) {
@@ -68,13 +67,13 @@ static void json_memory_free(void *block) {
     work.freed = block;
 }
 
-/* Before main: what was allocated one way is not to be freed in another. */
+/* Before main, so that no block is freed by a different allocator than the one that made it. */
 __attribute__((constructor)) static void json_memory_install(void) {
     json_set_alloc_funcs(json_memory_alloc, json_memory_free);
 }
 
 static void json_memory_free_list(void *block) {
-    while (block) { /* ends with the list */
+    while (block) { /* bounded by the list */
         void *next;
         memcpy(&next, block, sizeof next);
         free(block);

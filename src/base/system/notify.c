@@ -1,8 +1,8 @@
-/* Owns the socket to the service manager. Any thread after notify_open. Must not know what is told.
+/* Owns the socket to the service manager. Any thread after notify_open.
  *
- * The protocol is sent by hand rather than by libsystemd: it is stable by promise, it is the few
- * lines below, and a library more would be a package more on every machine, also on those without
- * systemd. */
+ * The protocol is implemented here instead of with libsystemd. It is stable, needs only a few
+ * lines, and the library would be one more package on every machine, also on those without systemd.
+ */
 #include "base/system/notify.h"
 
 #include <errno.h>
@@ -26,7 +26,7 @@ static struct sockaddr_un address;
 static socklen_t address_len;
 static int64_t watchdog_ms;
 
-/* "/path", or "@name" in the abstract namespace, whose first byte is a NUL. */
+/* "/path", or "@name" in the abstract namespace, whose first byte is NUL. */
 static bool notify_set_address(const char *path) {
     size_t len = strlen(path);
     if ((path[0] != '/' && path[0] != '@') || len >= sizeof(address.sun_path)) {
@@ -41,7 +41,7 @@ static bool notify_set_address(const char *path) {
     return true;
 }
 
-/* Twice within the time that the manager waits, as sd_watchdog_enabled(3) advises. */
+/* Twice within the timeout of the manager, as sd_watchdog_enabled(3) advises. */
 static int64_t notify_read_watchdog_period_ms(void) {
     const char *usec = getenv("WATCHDOG_USEC");
     const char *pid = getenv("WATCHDOG_PID");
@@ -75,7 +75,7 @@ static void notify_send_message(int flags, const char *format, va_list arguments
     }
     int len = vsnprintf(message, sizeof(message), format, arguments);
     len = len < (int)sizeof(message) ? len : (int)sizeof(message) - 1;
-    /* A manager that takes nothing is no reason to stop. */
+    /* A manager that does not read is no reason to stop. */
     (void)!sendto(notify_fd, message, (size_t)len, MSG_NOSIGNAL | flags,
                   (struct sockaddr *)&address, address_len);
 }

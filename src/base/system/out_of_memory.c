@@ -1,4 +1,4 @@
-/* Owns the count of allocations that failed. */
+/* Owns the count of failed allocations. Any thread. */
 #include "base/system/out_of_memory.h"
 
 #include <stdatomic.h>
@@ -35,7 +35,7 @@ void out_of_memory_report(void) {
     }
     log_event(LOG_ERROR, "out_of_memory", KI("failed", count - told),
               KI("last_bytes", atomic_load_explicit(&last_bytes, memory_order_relaxed)),
-              KS("detail", "allocations failed; what needed them was refused or is tried again"));
+              KS("detail", "allocations failed; the operations were refused or will be retried"));
     told = count;
     told_at_ms = now_ms;
 }

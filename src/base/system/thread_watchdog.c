@@ -1,5 +1,4 @@
-/* Owns the marks of all watched threads: a slot each, written by its thread alone. Must not know
- * what the threads do. */
+/* Owns the progress marks of all watched threads, one slot each. Only its thread writes a slot. */
 #include "base/system/thread_watchdog.h"
 
 #include <stdatomic.h>
@@ -7,7 +6,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 
-#define SLOTS_MAX 1024 /* threads beyond are not watched */
+#define SLOTS_MAX 1024 /* further threads are not watched */
 
 static struct slot {
     _Atomic(const char *) name; /* NULL: free, or its thread has ended */
@@ -25,7 +24,7 @@ void thread_watchdog_register(const char *name, int64_t still_ms_max) {
     own_slot = &slots[index];
     own_slot->stall_ms_max = still_ms_max;
     own_slot->kicked_at_ms = clock_ms();
-    own_slot->name = name; /* last: from here on it is looked at */
+    own_slot->name = name; /* last: from here on the slot is checked */
 }
 
 void thread_watchdog_kick(void) {

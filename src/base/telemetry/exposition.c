@@ -1,5 +1,4 @@
-/* Owns the form of the Prometheus text format. Pure but for the counters it reads. Must not know
- * what a metric is about. */
+/* Owns the form of the Prometheus text format. Pure, except that it reads the counters. */
 #include "base/telemetry/exposition.h"
 
 #include <stdbool.h>

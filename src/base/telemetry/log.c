@@ -1,5 +1,4 @@
-/* Owns the form of log lines. Any thread: a line is put together on the caller's stack. Must not
- * know what is logged. */
+/* Owns the form of log lines. Any thread; a line is built on the caller's stack. */
 #include "base/telemetry/log.h"
 
 #include <stdatomic.h>
@@ -10,7 +9,8 @@
 #include "base/telemetry/log_writer.h"
 #include "base/text.h"
 
-#define TAIL_LEN 32 /* kept free for the closing quote, the mark of a cut line, and the newline */
+#define TAIL_LEN                                                                                   \
+    32 /* reserved for the closing quote, the mark of a truncated line, and the newline */
 
 struct log_line {
     char data[LOG_LINE_LEN_MAX];
@@ -43,7 +43,8 @@ bool log_enabled(enum log_level level) {
     return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);
 }
 
-/* Puts all of it or, when the tail would be touched, nothing, and marks the line as cut. */
+/* Appends all of it. If that would use the reserved tail, appends nothing and marks the line as
+ * truncated. */
 static void log_put(struct log_line *line, const char *data, size_t len) {
     if (line->cut || line->len + len > sizeof(line->data) - TAIL_LEN) {
         line->cut = true;
@@ -57,14 +58,14 @@ static void log_put_str(struct log_line *line, const char *text) {
     log_put(line, text, strlen(text));
 }
 
-/* May use the tail: only for what closes a value or the line. */
+/* May use the reserved tail: only for the end of a value or the line. */
 static void log_put_tail(struct log_line *line, const char *text) {
     size_t len = strlen(text);
     memcpy(line->data + line->len, text, len);
     line->len += len;
 }
 
-/* C0, DEL, and C1 in its UTF-8 form: terminals act on all of them. */
+/* C0, DEL, and C1 in its UTF-8 form: terminals interpret all of them. */
 static bool log_is_control(const uint8_t *at, size_t char_len) {
     if (char_len == 2) {
         return at[0] == 0xC2 && at[1] < 0xA0;
@@ -78,8 +79,8 @@ static void log_put_escape(struct log_line *line, unsigned code) {
     log_put(line, escape, 6);
 }
 
-/* The inside of a JSON string (RFC 8259 section 7), which logfmt's quoted values share. A byte that
- * is no UTF-8 becomes U+FFFD. */
+/* The inside of a JSON string (RFC 8259 section 7), also used for quoted logfmt values. Bytes that
+ * are not UTF-8 become U+FFFD. */
 static void log_put_escaped(struct log_line *line, const char *text) {
     const uint8_t *at = (const uint8_t *)text;
     const uint8_t *end = at + strlen(text);
@@ -113,7 +114,7 @@ static void log_put_quoted(struct log_line *line, const char *text) {
 static bool log_needs_no_quotes(const char *text) {
     for (const char *at = text; *at != '\0'; at++) {
         if (*at <= ' ' || *at >= 0x7F || *at == '"' || *at == '=' || *at == '\\') {
-            return false; /* a char over 0x7F is negative here, or at least that: quoted as well */
+            return false; /* a char above 0x7F is negative here or at least that: quoted as well */
         }
     }
     return text[0] != '\0';
@@ -125,13 +126,13 @@ static void log_put_value(struct log_line *line, const struct log_field *field, 
         snprintf(number, sizeof(number), "%lld", (long long)field->integer);
         log_put_str(line, number);
     } else if (!json && log_needs_no_quotes(field->str)) {
-        log_put_escaped(line, field->str); /* has nothing to escape, but may be cut anywhere */
+        log_put_escaped(line, field->str); /* needs no escaping, but may be truncated anywhere */
     } else {
         log_put_quoted(line, field->str);
     }
 }
 
-/* The key and its value belong together: a key with no room for a value is taken back. */
+/* A key and its value belong together: a key without room for its value is removed again. */
 static void log_put_field(struct log_line *line, const struct log_field *field, bool json) {
     if (line->cut || (field->type == LOG_FIELD_STR && field->str == NULL)) {
         return;
@@ -178,8 +179,8 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     log_writer_write(level, line.data, line.len);
 }
 
-/* Written whatever the least level; the audit trail, which may be read by itself, has a line of its
- * own. The times tell where lines are missing: the report stands behind those that were kept. */
+/* Written at every level. The audit trail may be read separately and has a line of its own. The
+ * times show where lines are missing, because the report follows the lines that were kept. */
 static void log_report_lost(const struct log_lost *lost) {
     int64_t audit = lost->lines[LOG_AUDIT], others = 0;
     char first[CLOCK_RFC3339_LEN], last[CLOCK_RFC3339_LEN];
@@ -191,7 +192,7 @@ static void log_report_lost(const struct log_lost *lost) {
     if (others > 0) {
         log_event(LOG_ERROR, "log_dropped", KI("lines", others), KS("first_at", first),
                   KS("last_at", last),
-                  KS("detail", "nobody read the log fast enough; see log.buffer_bytes"));
+                  KS("detail", "stderr was not read fast enough; see log.buffer_bytes"));
     }
     if (audit > 0) {
         log_event(LOG_AUDIT, "log_dropped", KI("lines", audit), KS("first_at", first),

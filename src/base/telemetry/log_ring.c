@@ -1,5 +1,5 @@
-/* Owns the memory between the threads that log and the one that writes. A record is two bytes of
- * length and the line; positions count bytes and are taken modulo the size. */
+/* Owns the memory between the threads that log and the thread that writes. A record is two bytes of
+ * length and the line. Positions count bytes and are taken modulo the size. */
 #include "base/telemetry/log_ring.h"
 
 #include <assert.h>
@@ -16,8 +16,8 @@ static const size_t shares[LOG_LEVEL_COUNT] = {
 
 struct log_ring {
     size_t size;
-    _Atomic size_t head, tail; /* next byte to put, to release; head: under lock */
-    size_t taken;              /* of the taking thread: next byte to take */
+    _Atomic size_t head, tail; /* next byte to put, next byte to release; the lock guards head */
+    size_t taken;              /* next byte to take; reading thread only */
     pthread_mutex_t lock;      /* guards putting, resetting and lost */
     struct log_lost lost;
     _Atomic int64_t lost_lines; /* sum of lost.lines */
@@ -107,7 +107,8 @@ void log_ring_release(struct log_ring *ring) {
 }
 
 bool log_ring_is_empty(const struct log_ring *ring) {
-    size_t tail = atomic_load(&ring->tail); /* first: a reset in between must not look empty */
+    size_t tail =
+        atomic_load(&ring->tail); /* first, so that a concurrent reset does not see an empty ring */
     return tail == atomic_load(&ring->head);
 }
 

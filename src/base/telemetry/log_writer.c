@@ -12,10 +12,10 @@
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
 
-#define BATCH_DELAY_MS   2    /* after a line: those that follow it need not wake the thread */
-#define WRITE_RETRY_MS   1000 /* until a write that failed (disk full, no reader) is tried again */
+#define BATCH_DELAY_MS   2    /* delay after a line; lines within it need not wake the thread */
+#define WRITE_RETRY_MS   1000 /* delay before a failed write (disk full, no reader) is retried */
 #define REPORT_PERIOD_MS 1000 /* between two reports of lost lines */
-#define WRITE_STALL_MS   1000 /* without a byte written: nobody reads */
+#define WRITE_STALL_MS   1000 /* without a byte written: stderr is not read */
 
 static struct {
     struct log_ring *ring;
@@ -23,15 +23,15 @@ static struct {
     pthread_t thread;
     sem_t wake;             /* posted by the caller that clears `waiting` */
     atomic_bool waiting;    /* the thread waits on `wake`, or is about to */
-    atomic_bool urgent;     /* the process ends: losses are told without delay */
-    atomic_bool stopping;   /* the thread is to end, at the latest when a write fails */
-    atomic_bool reporting;  /* losses have left the ring and are not written yet */
-    atomic_bool ended;      /* the thread writes nothing more */
-    _Atomic size_t written; /* bytes so far: shows whether stderr is read */
+    atomic_bool urgent;     /* the process ends: losses are reported without delay */
+    atomic_bool stopping;   /* the thread must end, at the latest when a write fails */
+    atomic_bool reporting;  /* losses have left the ring but are not written yet */
+    atomic_bool ended;      /* the thread has stopped writing */
+    _Atomic size_t written; /* bytes so far; shows whether stderr is read */
 } writer;
 
 static atomic_bool running;
-static _Thread_local bool is_writer; /* the thread of the writer */
+static _Thread_local bool is_writer; /* true on the writer's thread */
 
 static const enum metric dropped_metrics[LOG_LEVEL_COUNT] = {[LOG_DEBUG] = METRIC_LOG_DROPPED_DEBUG,
                                                              [LOG_INFO] = METRIC_LOG_DROPPED_INFO,
@@ -42,7 +42,7 @@ static const enum metric dropped_metrics[LOG_LEVEL_COUNT] = {[LOG_DEBUG] = METRI
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-/* Waits until somebody posts, at most ms (below 0: any time). May return earlier. */
+/* Waits for a post, at most ms (negative: without limit). May return early. */
 static void log_writer_sleep(int64_t ms) {
     if (ms < 0) {
         sem_wait(&writer.wake);
@@ -62,13 +62,13 @@ static void log_writer_wake(void) {
     }
 }
 
-/* Whoever shares the descriptor may have set it to non-blocking. */
+/* Another process that shares the descriptor may have set it to non-blocking. */
 static bool log_writer_would_block(int error) {
     return error == EAGAIN || error == EWOULDBLOCK;
 }
 
-/* A write that fails is tried again from the same byte, so that no line is cut (a full disk may
- * have room later). False: it failed while the thread is to stop. */
+/* Retries a failed write from the same byte, so that no line is cut (a full disk may have room
+ * later). False: it failed while the thread must stop. */
 static bool log_writer_write_all(const char *data, size_t len) {
     while (len > 0) { /* bounded by len, or by the reader */
         ssize_t n = write(STDERR_FILENO, data, len);
@@ -78,7 +78,7 @@ static bool log_writer_write_all(const char *data, size_t len) {
             atomic_fetch_add(&writer.written, (size_t)n);
         } else if (n < 0 && log_writer_would_block(errno)) {
             poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, WRITE_RETRY_MS);
-            clock_sleep_ms(BATCH_DELAY_MS); /* there may be less room than a batch needs */
+            clock_sleep_ms(BATCH_DELAY_MS); /* the pipe may have less room than a batch needs */
         } else if (n == 0 || errno != EINTR) {
             if (atomic_load(&writer.stopping)) {
                 return false;
@@ -89,7 +89,7 @@ static bool log_writer_write_all(const char *data, size_t len) {
     return true;
 }
 
-/* Reports lost lines, at most once in REPORT_PERIOD_MS. told_ms: when it last did. */
+/* Reports lost lines, at most once in REPORT_PERIOD_MS. told_ms: time of the last report. */
 static void log_writer_report_lost(int64_t *told_ms) {
     struct log_lost lost;
     int64_t now_ms = clock_ms();
@@ -98,7 +98,7 @@ static void log_writer_report_lost(int64_t *told_ms) {
         *told_ms = now_ms;
         atomic_store(&writer.reporting, true);
         log_ring_take_lost(writer.ring, &lost);
-        writer.report_lost(&lost); /* comes back as log_writer_write */
+        writer.report_lost(&lost); /* calls log_writer_write recursively */
         atomic_store(&writer.reporting, false);
     }
 }
@@ -113,7 +113,7 @@ static bool log_writer_drain(int64_t *told_ms) {
         }
         log_ring_release(writer.ring);
         log_writer_report_lost(
-            told_ms); /* lines may come faster than they are read: the loop would not end */
+            told_ms); /* returns to the caller even if lines arrive faster than stderr is read */
     }
     log_writer_report_lost(told_ms);
     log_ring_reset(writer.ring);
@@ -128,7 +128,8 @@ static void *log_writer_run(void *argument) {
         if (!atomic_load(&writer.urgent)) {
             clock_sleep_ms(BATCH_DELAY_MS);
         }
-        atomic_store(&writer.waiting, true); /* first: a line put after the look below must wake */
+        atomic_store(&writer.waiting,
+                     true); /* first: a line that arrives after the following check must post */
         bool lossy = log_ring_has_lost(writer.ring);
         if (log_ring_is_empty(writer.ring)) {
             if (!lossy && atomic_load(&writer.stopping)) {
@@ -142,7 +143,8 @@ static void *log_writer_run(void *argument) {
     return NULL;
 }
 
-/* Signals of the process are for other threads: for main's, or for one that can tell of a crash. */
+/* Signals of the process must be handled by other threads: the main thread, or one that can report
+ * a crash. */
 static int log_writer_start_thread(void) {
     static const int left[] = {SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGABRT,
                                SIGBUS, SIGFPE, SIGILL,  SIGSEGV, SIGSYS};
@@ -163,7 +165,7 @@ static int log_writer_start_thread(void) {
 /* ---- public ---------------------------------------------------------------------------------- */
 
 enum err log_writer_start(size_t buffer_bytes, void (*lost)(const struct log_lost *lost)) {
-    log_ring_destroy(writer.ring); /* of an earlier start; kept for threads that were late */
+    log_ring_destroy(writer.ring); /* left from an earlier start for threads that were late */
     enum err result = log_ring_create(&writer.ring, buffer_bytes);
     if (result != ERR_OK) {
         return result;
@@ -184,7 +186,7 @@ enum err log_writer_start(size_t buffer_bytes, void (*lost)(const struct log_los
 
 void log_writer_write(enum log_level level, const char *line, size_t len) {
     if (!atomic_load_explicit(&running, memory_order_acquire)) {
-        /* A log that cannot be written has nowhere to say so. */
+        /* A log that cannot be written cannot report it. */
         (void)!write(STDERR_FILENO, line, len);
     } else if (is_writer) { /* the report of lost lines: the ring may be full again */
         (void)log_writer_write_all(line, len);
@@ -204,7 +206,7 @@ static bool log_writer_has_ended(void) {
     return atomic_load(&writer.ended);
 }
 
-/* Waits for done() or the end of the thread while it makes progress, at most timeout_ms. */
+/* Waits for done() or the end of the thread while the thread makes progress, at most timeout_ms. */
 static bool log_writer_await(bool (*done)(void), int64_t timeout_ms) {
     atomic_store(&writer.urgent, true);
     sem_post(&writer.wake);
@@ -231,8 +233,9 @@ void log_writer_stop(int64_t timeout_ms) {
         return;
     }
     atomic_store(&writer.stopping, true);
-    if (log_writer_await(log_writer_has_ended,
-                         timeout_ms)) { /* all is written, or stderr fails: nobody would wait */
+    if (log_writer_await(
+            log_writer_has_ended,
+            timeout_ms)) { /* all lines are written, or stderr fails and waiting is useless */
         pthread_join(writer.thread, NULL);
         atomic_store(&running, false);
     }

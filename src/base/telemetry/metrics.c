@@ -1,10 +1,10 @@
-/* Owns the process-wide counters and histograms. Any thread. Must not know how they are shown. */
+/* Owns the process-wide counters and histograms. Any thread. */
 #include "base/telemetry/metrics.h"
 
 #include <assert.h>
 #include <stdatomic.h>
 
-/* Threads count in different cache lines: the busiest counters change with every message. */
+/* Threads use counters in different cache lines, because the busiest change with every message. */
 #define SHARDS 8
 
 static struct {

@@ -103,7 +103,7 @@ def test_case_F11_what_lies_below_an_allowed_folder_leads_nowhere_else(fleet, au
         details.add(failed["detail"].replace(str(allowed / name), ""))
     assert len(details) == 1, details
     [failed] = [step for step in tried(allowed / "pipe")["steps"] if not step["ok"]]
-    assert "no regular file" in failed["detail"]
+    assert "not a regular file" in failed["detail"]
     # A file that is put out of reach after the client was created is not opened again.
     api.create({"id": "c", "url": url, "tls": {"ca": str(allowed / "ca.pem")}})
     api.wait_state("c", "online")
@@ -111,7 +111,7 @@ def test_case_F11_what_lies_below_an_allowed_folder_leads_nowhere_else(fleet, au
     (allowed / "ca.pem").symlink_to(authority.ca)
     assert api.post(api.path("c", "restart")).status_code == 202
     error = wait_until(lambda: api.status("c")["last_error"], 20)
-    assert error["code"] == "tls_file_unreadable" and "is not there" in error["message"], error
+    assert error["code"] == "tls_file_unreadable" and "does not exist" in error["message"], error
     # What was written by hand is judged like anything else.
     fleet.redis.client.hset("mqtt_config:no", "hand", json.dumps(
         {"client_id": "hand", "url": url, "tls": {"ca": "/etc/passwd"}}))
