@@ -21,6 +21,7 @@ RECONCILE, SCHEDULE = "cluster/test_reconcile", "cluster/test_scheduler"
 PLACEMENT, NODE = "cluster/test_placement", "cluster/test_node"
 HOST, TROUBLE, RACE = "mqtt/test_worker", "mqtt/test_worker_trouble", "mqtt/test_race"
 LATE = "mqtt/test_worker_late"
+BACK = "tests/e2e/cases/test_case_f_redis_back.py"
 STEPS, AHEAD, QUOTA = "mqtt/test_worker_steps", "mqtt/test_reactor_read_ahead", "mqtt/test_publish_quota"
 
 CLUSTER = [
@@ -46,6 +47,8 @@ CLUSTER = [
              "    agent->reconcile_now = true;\n", "", MEMBERSHIP),
     Mutation("a node that Redis forgot takes a new incarnation", "src/cluster/membership/node.c",
              "bool again = node->membership == NODE_LOST;", "bool again = false;", MEMBERSHIP),
+    Mutation("a node stops before Redis has what it runs", "src/cluster/membership/agent.c",
+             "    agent_wait_judged(agent);\n", "", f"{BACK}::test_a_node_that_stops_before_it_hears_of_the_loss_puts_back_first"),
     # ---- leading
     Mutation("who is not told that it leads goes on leading", "src/cluster/membership/leader.c",
              "        role = STORE_ROLE_NONE;\n    }\n", "        role = leader->role;\n    }\n", LEADER),

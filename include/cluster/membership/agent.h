@@ -39,8 +39,9 @@ const char *agent_fault(struct agent *agent);
 void agent_fleet_trouble(struct agent *agent, char out[FLEET_TROUBLE_LEN]);
 bool agent_in_other_fleet(struct agent *agent);
 
-/* Nothing more is assigned to this node. Before agent_stop; waits for Redis at most as long as a
- * call may take. Main thread. */
+/* Nothing more is assigned to this node, and if Redis has lost what it runs, that is put back.
+ * Before agent_stop; waits for Redis at most as long as two calls may take and a quarter of
+ * stop_timeout_ms. Main thread. */
 void agent_announce_leave(struct agent *agent);
 /* After its thread ended and the hosts closed everything: gives all clients back and leaves,
  * within timeout_ms. ERR_OK: nothing of this node is left in Redis. Main thread. */

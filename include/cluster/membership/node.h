@@ -32,6 +32,8 @@ void node_destroy(struct node *node);
 /* The heartbeat thread; argument: the node. Returns after node_stop. */
 void *node_heartbeat_run(void *argument);
 void node_stop(struct node *node);
+/* Sends the next heartbeat without waiting for its period. Any thread. */
+void node_beat_now(struct node *node);
 
 /* Registers through `store` (the caller's) with a new incarnation, or, after NODE_LOST, with the
  * same one. ERR_EXISTS: a live node beats under this name. Agent thread only. */
@@ -56,6 +58,9 @@ void node_incarnation(struct node *node, char out[TEXT_ID_LEN]);
  * reclaim_grace_ms from the moment the last answered beat was sent: less than anybody waits before
  * fencing. */
 bool node_lease_valid(struct node *node);
+/* Has Redis, as a heartbeat sent since then (clock_ms) saw it, all that this node runs? Also true
+ * when there is nothing to wait for: outside, fenced. */
+bool node_judged_since(struct node *node, int64_t since_ms);
 /* Milliseconds since the last answered beat was sent; -1: never. */
 int64_t node_heartbeat_age_ms(struct node *node);
 /* When (clock_ms) Redis last answered a beat after one that failed; 0: never failed. */

@@ -19,6 +19,8 @@
 #define AGENT_WAKE_RETRY_MS      1000
 #define RELEASE_BATCH_LEN        1000
 #define REDIS_WATCH_MS           10000
+#define LEAVE_JUDGED_SHARE       4 /* part of stop_timeout_ms */
+#define LEAVE_JUDGED_POLL_MS     5
 
 static void agent_check_redis(struct agent *agent) {
     if (node_lease_valid(agent->wiring.node)) {
@@ -220,11 +222,28 @@ bool agent_in_other_fleet(struct agent *agent) {
 
 /* ---- leaving --------------------------------------------------------------------------------- */
 
+/* Before anything is closed: what Redis has lost is put back only while it runs. */
+static void agent_wait_judged(struct agent *agent) {
+    struct node *node = agent->wiring.node;
+    int64_t begun_ms = clock_ms();
+    int64_t deadline_ms = begun_ms + agent->wiring.conf->stop_timeout_ms / LEAVE_JUDGED_SHARE;
+    node_beat_now(node);
+    while (!node_judged_since(node, begun_ms) && clock_ms() < deadline_ms) {
+        clock_sleep_ms(LEAVE_JUDGED_POLL_MS);
+    }
+}
+
 void agent_announce_leave(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
-    enum err ignored = incarnation[0] ? store_mark_leaving(agent->wiring.store, &member) : ERR_OK;
-    (void)ignored; /* Redis is away: then nobody assigns anything either */
+    enum err result =
+        incarnation[0] ? store_mark_leaving(agent->wiring.store, &member) : ERR_UNAVAILABLE;
+    if (result != ERR_OK && result != ERR_FENCED) {
+        return; /* Redis is away: then nobody assigns anything either */
+    }
+    agent_wait_judged(agent);
+    result = store_mark_leaving(agent->wiring.store, &member); /* it may have joined again */
+    (void)result;
 }
 
 static enum err agent_release_all(struct agent *agent, const struct store_member *member) {

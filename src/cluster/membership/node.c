@@ -28,6 +28,7 @@ struct node {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t stop_changed;
     bool stopping;
+    bool beat_wanted; /* without waiting for the period */
     enum node_membership membership;
     char incarnation[TEXT_ID_LEN];
     char generation[TEXT_ID_LEN];
@@ -240,14 +241,16 @@ static bool node_heartbeat_send(struct node *node) {
     return result == ERR_OK || result == ERR_FENCED || result == ERR_WRONG_STATE;
 }
 
-/* Waits until `at_ms` or the stop. False: stop. */
-static bool node_heartbeat_wait(struct node *node, int64_t at_ms) {
+/* Waits until `*at_ms`, which is now if a beat is wanted at once, or the stop. False: stop. */
+static bool node_heartbeat_wait(struct node *node, int64_t *at_ms) {
     pthread_mutex_lock(&node->lock);
-    int64_t left_ms = at_ms - clock_ms();
-    if (!node->stopping && left_ms > 0) {
+    int64_t left_ms = *at_ms - clock_ms();
+    if (!node->stopping && !node->beat_wanted && left_ms > 0) {
         struct timespec until = condition_deadline(left_ms);
         pthread_cond_timedwait(&node->stop_changed, &node->lock, &until);
     }
+    *at_ms = node->beat_wanted ? clock_ms() : *at_ms;
+    node->beat_wanted = false;
     bool go_on = !node->stopping;
     pthread_mutex_unlock(&node->lock);
     return go_on;
@@ -257,7 +260,7 @@ void *node_heartbeat_run(void *argument) {
     struct node *node = argument;
     int64_t period_ms = node->conf->heartbeat_ms;
     int64_t next_ms = clock_ms();
-    while (node_heartbeat_wait(node, next_ms)) {
+    while (node_heartbeat_wait(node, &next_ms)) {
         int64_t now_ms = clock_ms();
         thread_watchdog_kick();
         if (now_ms < next_ms) {
@@ -266,6 +269,13 @@ void *node_heartbeat_run(void *argument) {
         next_ms = now_ms + (node_heartbeat_send(node) ? period_ms : period_ms / 4);
     }
     return NULL;
+}
+
+void node_beat_now(struct node *node) {
+    pthread_mutex_lock(&node->lock);
+    node->beat_wanted = true;
+    pthread_cond_signal(&node->stop_changed);
+    pthread_mutex_unlock(&node->lock);
 }
 
 void node_stop(struct node *node) {
@@ -387,6 +397,15 @@ bool node_lease_valid(struct node *node) {
                  clock_ms() - node->heartbeat_sent_ms < node_lease_ms_of(node->conf);
     pthread_mutex_unlock(&node->lock);
     return valid;
+}
+
+bool node_judged_since(struct node *node, int64_t since_ms) {
+    pthread_mutex_lock(&node->lock);
+    bool open =
+        node->membership == NODE_LOST ||
+        (node->membership == NODE_MEMBER && (node->unjudged || node->heartbeat_sent_ms < since_ms));
+    pthread_mutex_unlock(&node->lock);
+    return !open;
 }
 
 int64_t node_heartbeat_age_ms(struct node *node) {

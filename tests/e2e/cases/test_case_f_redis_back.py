@@ -206,6 +206,21 @@ def test_redis_goes_back_to_a_moment_while_nodes_restored(fleet, history):
     assert not again, "each of the others ran on, and nobody opened a second one"
 
 
+def test_a_node_that_stops_before_it_hears_of_the_loss_puts_back_first(fleet, history):
+    first, second = fleet.start_nodes(2, **SLOW)
+    old = fleet.online(10)
+    history.keep()
+    new = fleet.create(10, prefix="new")
+    fleet.wait_online(old + new)
+    client = fleet.shared().bound[first.name][0]
+    assert put(fleet, client, "new/topic", PUT_WAITS).status_code == 200
+    history.go_back()
+    assert first.terminate() == 0
+    fleet.wait_online(old + new, 40)
+    fleet.wait_s1(old + new)
+    assert filters(fleet, client) == ["new/topic"]
+
+
 def test_a_node_whose_agent_hangs_stops_beating(fleet):
     first, second = fleet.start_nodes(2, stall_ms=2000, reclaim_grace_ms=1500)
     fleet.online(10)
