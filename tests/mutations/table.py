@@ -296,6 +296,11 @@ BASE = [
              "    atomic_fetch_add(&pending->refs, 1); /* before others see that it is closed */\n"
              "    pending_close(pending);\n",
              "    pending_close(pending);\n    atomic_fetch_add(&pending->refs, 1);\n", "http/test_pending"),
+    Mutation("an owner whose heartbeat is late is not asked for statuses", "src/http/api/peer_proxy.c",
+             "if (node && node->state != STORE_NODE_DEAD && call->body) {",
+             "if (node && node->heartbeat_valid && call->body) {",
+             "tests/e2e/cases/test_case_f_waiting.py::"
+             "test_an_owner_whose_heartbeat_is_late_is_asked_all_the_same"),
     # ---- memory, clocks
     Mutation("memory that ran out is said to be a failure of the node", "src/http/server/problem.c",
              "PROBLEM_REDIS_FULL : PROBLEM_MEMORY;", "PROBLEM_REDIS_FULL : PROBLEM_INTERNAL;",

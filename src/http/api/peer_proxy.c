@@ -206,7 +206,8 @@ static void peer_proxy_query_answered(struct http_request *request, struct http_
     peer_proxy_query_end(status_query, request, response);
 }
 
-/* A node that is not in the register, or does not beat, is not asked. */
+/* A node that is not in the register, or is dead, is not asked. One whose heartbeat is missing may
+ * only be late. */
 static size_t peer_proxy_query_calls(struct status_query *status_query,
                                      const struct http_request *request,
                                      const struct peer_list *peer_list, struct peer_call *peers) {
@@ -217,7 +218,7 @@ static size_t peer_proxy_query_calls(struct status_query *status_query,
         json_t *body = json_pack("{s:O}", "ids", call->ids);
         call->body = body ? json_to_text(body, JSON_COMPACT) : NULL;
         json_decref(body);
-        if (node && node->heartbeat_valid && call->body) {
+        if (node && node->state != STORE_NODE_DEAD && call->body) {
             peers[n++] = (struct peer_call){.host = node->host,
                                             .port = node->port,
                                             .incarnation = node->incarnation,

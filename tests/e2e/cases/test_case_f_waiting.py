@@ -212,6 +212,19 @@ def test_a_wait_through_another_node_ends_when_the_client_is_online(fleet):
         assert time.monotonic() - began < 10
 
 
+def test_an_owner_whose_heartbeat_is_late_is_asked_all_the_same(fleet):
+    """On a busy machine a heartbeat expires before the next one; the node runs its clients on."""
+    late = {"heartbeat_ms": 30000, "heartbeat_ttl_ms": 36000, "reclaim_grace_ms": 60000}
+    fleet.start_node("m1", **late)
+    other = fleet.start_node("m2", node_info__size=0, **late)
+    [client] = fleet.online(1)
+    fleet.redis.client.delete("beat:mqtt:m1")
+    assert other.api.client(client)["status"]["state"] == "online"
+    created = other.api.create(fleet.document(client), wait_ms=20000)
+    assert created["status"]["state"] == "online"
+    assert not fleet.redis.client.exists("beat:mqtt:m1")
+
+
 def test_many_wait_through_another_node(fleet):
     fleet.start_node("m1")
     other = fleet.start_node("m2", node_info__size=0)

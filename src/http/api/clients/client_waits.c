@@ -281,7 +281,8 @@ static void client_waits_ask_owners(struct client_waits *waits, const json_t *as
     int64_t timeout_ms = context->conf->peer_timeout_ms;
     for (size_t i = 0; i < n; i++) {
         json_t *ids = json_object_get(asked, nodes[i].name);
-        json_t *document = ids && nodes[i].heartbeat_valid ? json_pack("{s:O}", "ids", ids) : NULL;
+        bool asks = ids && nodes[i].state != STORE_NODE_DEAD;
+        json_t *document = asks ? json_pack("{s:O}", "ids", ids) : NULL;
         char *body = document ? json_to_text(document, JSON_COMPACT) : NULL;
         if (body) {
             const struct peer_call call = {.host = nodes[i].host,
