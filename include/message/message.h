@@ -1,4 +1,4 @@
-/* One received application message on its way from an engine to a sink. One allocation; immutable
+/* A received application message on its way from an engine to a sink. One allocation; immutable
  * after creation; one owner at a time. */
 #ifndef MQFLEET_MESSAGE_MESSAGE_H
 #define MQFLEET_MESSAGE_MESSAGE_H
@@ -17,7 +17,7 @@ struct message_property {
 };
 
 struct message {
-    const char *id;        /* of the client, key in Redis */
+    const char *id;        /* of the client, its key in Redis */
     const char *client_id; /* its MQTT client identifier */
     const char *topic;
     const uint8_t *payload;
@@ -29,11 +29,11 @@ struct message {
     uint8_t qos;
     bool retain;
     bool dup;
-    size_t size; /* bytes of the whole allocation, what queues count */
+    size_t size; /* size of the whole allocation, which queues count */
 };
 
-/* Copies everything `from` points to (size and ownership fields of `from` are ignored).
- * NULL: out of memory. Free with message_destroy; NULL is legal there. */
+/* Copies everything that `from` points to (its size and ownership fields are ignored). NULL: out of
+ * memory. Free with message_destroy, which accepts NULL. */
 struct message *message_create(const struct message *from);
 void message_destroy(struct message *message);
 

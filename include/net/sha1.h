@@ -1,4 +1,4 @@
-/* SHA-1 as Redis names its scripts. Pure; any thread. */
+/* The SHA-1 by which Redis identifies scripts. Pure; any thread. */
 #ifndef MQFLEET_NET_SHA1_H
 #define MQFLEET_NET_SHA1_H
 

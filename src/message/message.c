@@ -1,5 +1,4 @@
-/* Owns the memory of received messages. Runs on the thread that owns the message. Must not know
- * which engine received it, nor which sink takes it.
+/* Owns the memory of received messages. Runs on the thread that owns the message.
  *
  *   [ struct message | properties | texts and property values, each with a NUL | payload, NUL ]
  */
@@ -19,7 +18,7 @@ static size_t message_texts_size(const struct message *from) {
     return size;
 }
 
-/* Copies len bytes and a NUL to *end, moves *end behind them, returns where they are. */
+/* Copies len bytes and a NUL to *end, moves *end behind them, returns their address. */
 static char *message_put_bytes(char **end, const void *data, size_t len) {
     char *start = *end;
     if (len > 0) {

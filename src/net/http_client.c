@@ -1,5 +1,5 @@
 /* Owns a libcurl multi handle with its connection cache and a pool of easy handles. One thread at a
- * time. The only file that includes libcurl. Knows nothing of what the requests mean. */
+ * time. The only file that includes libcurl. */
 #include "net/http_client.h"
 
 #include <assert.h>
@@ -9,7 +9,7 @@
 #include <curl/curl.h>
 #include "base/system/clock.h"
 
-#define POOL_MAX    256L /* easy handles and idle connections kept */
+#define POOL_MAX    256L /* easy handles and idle connections that are kept */
 #define KEEPALIVE_S 30L
 #define POLL_MS_MAX 1000
 
@@ -22,13 +22,13 @@ struct http_client {
     const char *ca_file; /* NULL: the system's */
 };
 
-/* What libcurl gives back is told apart by this, which comes first in both. */
+/* Tags what libcurl returns; the first member of both structures. */
 enum http_transfer { TRANSFER_REQUEST, TRANSFER_STREAM };
 
 /* One exchange under way. */
 struct running {
     enum http_transfer transfer;
-    CURL *easy;                     /* NULL: not begun, or over */
+    CURL *easy;                     /* NULL: not started, or over */
     http_client_request_done *done; /* NULL: of http_client_run */
     void *context;
     struct curl_slist *headers;
@@ -72,7 +72,7 @@ void http_client_destroy(struct http_client *client) {
 
 /* --- one exchange --- */
 
-/* A short count tells libcurl to give the transfer up. */
+/* A short count tells libcurl to abort the transfer. */
 static size_t http_client_on_response(char *data, size_t size, size_t count, void *argument) {
     struct running *running = argument;
     struct buffer *answer = &running->request->response;
@@ -84,7 +84,7 @@ static size_t http_client_on_response(char *data, size_t size, size_t count, voi
     return answer->failed ? 0 : len;
 }
 
-/* Header lines of ours first: what is sent is JSON, and at once, without asking for leave. */
+/* Our header lines first: JSON content, and no "Expect: 100-continue". */
 static enum err http_client_build_headers(struct running *running) {
     const struct http_client_request *request = running->request;
     struct curl_slist *list = curl_slist_append(NULL, "Expect:");
@@ -111,7 +111,7 @@ static bool http_client_has_body(const struct http_client_request *request) {
            strcmp(request->method, "PUT") == 0 || strcmp(request->method, "PATCH") == 0;
 }
 
-/* The body is borrowed by libcurl until the exchange is over. */
+/* libcurl borrows the body until the exchange is over. */
 static void http_client_set_request(CURL *easy, struct running *running) {
     const struct http_client_request *request = running->request;
     if (http_client_has_body(request)) {
@@ -167,7 +167,7 @@ static void http_client_pool_put(struct http_client *client, CURL *easy) {
     }
 }
 
-/* Sets the result and gives back what the exchange used. */
+/* Sets the result and releases the resources of the exchange. */
 static void http_client_finish(struct http_client *client, struct running *running,
                                enum err result) {
     long sent_bytes = 0;
@@ -274,7 +274,7 @@ void http_client_run(struct http_client *client, struct http_client_request *req
     free(running);
 }
 
-/* --- exchanges that are followed --- */
+/* --- asynchronous exchanges --- */
 
 enum err http_client_start_request(struct http_client *client, struct http_client_request *request,
                                    int64_t timeout_ms, http_client_request_done *done,
@@ -315,7 +315,7 @@ static void http_client_request_completed(struct http_client *client, struct run
     done(request, context);
 }
 
-/* --- feeds --- */
+/* --- streams --- */
 
 struct http_client_stream {
     enum http_transfer transfer;
@@ -380,7 +380,7 @@ void http_client_close_stream(struct http_client_stream *stream) {
     if (!stream) {
         return;
     }
-    if (stream->easy) { /* an answer cut off leaves a connection that is of no more use */
+    if (stream->easy) { /* the connection of a truncated answer cannot be reused */
         curl_multi_remove_handle(stream->client->multi, stream->easy);
         curl_easy_cleanup(stream->easy);
     }

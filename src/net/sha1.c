@@ -1,4 +1,4 @@
-/* Owns the SHA-1 of a text. Pure, any thread. */
+/* Computes the SHA-1 of a text. Pure; any thread. */
 #include "net/sha1.h"
 
 #include <assert.h>

@@ -1,4 +1,4 @@
-/* What TLS to Redis trusts and presents, for all connections of the process. */
+/* The TLS certificates of all connections to Redis in this process. */
 #ifndef MQFLEET_REDIS_REDIS_TLS_H
 #define MQFLEET_REDIS_REDIS_TLS_H
 
@@ -6,10 +6,10 @@
 
 #define REDIS_TLS_FAULT_LEN 512
 
-/* Files in PEM; "" for none. ca: the authorities that may have signed the server's certificate,
- * none: the system's (SSL_CERT_FILE and SSL_CERT_DIR name others). cert and key: what is presented
- * to a server that asks for it. Replaces what was loaded before, for new connections. On an error
- * that stays, and the fault names setting and file. Never called: the system's authorities alone.
+/* Loads PEM files; "" for none. ca: the authorities that may sign the server's certificate; none:
+ * the system's (or those of SSL_CERT_FILE and SSL_CERT_DIR). cert and key: for servers that request
+ * a client certificate. Replaces what was loaded before, for new connections. On an error nothing
+ * changes, and the fault names setting and file. Without a call, the system's authorities apply.
  * Any thread. */
 enum err redis_tls_load(const char *ca_file, const char *cert_file, const char *key_file,
                         char fault[REDIS_TLS_FAULT_LEN]) MUST_CHECK;

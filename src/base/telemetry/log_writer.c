@@ -128,8 +128,7 @@ static void *log_writer_run(void *argument) {
         if (!atomic_load(&writer.urgent)) {
             clock_sleep_ms(BATCH_DELAY_MS);
         }
-        atomic_store(&writer.waiting,
-                     true); /* first: a line that arrives after the following check must post */
+        atomic_store(&writer.waiting, true); /* first: a line after the next check must post */
         bool lossy = log_ring_has_lost(writer.ring);
         if (log_ring_is_empty(writer.ring)) {
             if (!lossy && atomic_load(&writer.stopping)) {

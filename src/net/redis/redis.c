@@ -1,6 +1,6 @@
-/* The calls on one connection to Redis: commands, pipelines, scripts, WAIT. Runs on whichever one
- * thread its owner uses it. Only redis*.c in this folder include hiredis; redis_internal.h shows
- * who does what. Knows nothing of keys or scripts. */
+/* Owns the calls on one connection to Redis: commands, pipelines, scripts, WAIT. Runs on the thread
+ * that uses the connection. Only the redis*.c files of this folder include hiredis;
+ * redis_internal.h describes their roles. */
 #include "net/redis/redis.h"
 
 #include <assert.h>
@@ -78,8 +78,8 @@ int redis_fd(const struct redis *redis) {
 
 /* --- public: commands --- */
 
-/* Nothing is expected, yet there is something to read: the server has closed an idle connection.
- * (Over TLS it may be a message of the protocol itself.) */
+/* Nothing is expected, yet data is readable: the server has closed an idle connection. (Over TLS it
+ * may be a message of the protocol itself.) */
 static bool redis_is_closed(struct redis *redis) {
     char byte;
     const char *failure = NULL;
@@ -90,8 +90,7 @@ static bool redis_is_closed(struct redis *redis) {
     return !redis->tls || redis_tls_receive(redis->tls, &byte, 1, &failure) > 0 || failure;
 }
 
-/* Nothing was sent on the old connection, so a new one can be had without a doubt about any
- * outcome. */
+/* Nothing was sent on the old connection, so no outcome is unknown after reconnecting. */
 static void redis_drop_stale(struct redis *redis) {
     if (!redis->context || redis->replies_pending > 0) {
         return;
@@ -130,13 +129,14 @@ enum err redis_append(struct redis *redis, int argc, const char *const *argv, co
 
 enum err redis_read(struct redis *redis, struct redis_reply **out) {
     redisReply *reply = NULL;
-    if (redis->replies_pending == 0) { /* an earlier error took the other replies with it */
+    if (redis->replies_pending ==
+        0) { /* an earlier error closed the connection and lost the other replies */
         return ERR_UNAVAILABLE;
     }
     int64_t begun_us = clock_us();
     enum err err = redis_read_until(redis, begun_us / 1000 + redis->timeout_ms, &reply);
     histogram_add(HISTOGRAM_REDIS, clock_us() - begun_us, 1);
-    thread_watchdog_kick(); /* however it ended: it had a bound */
+    thread_watchdog_kick(); /* progress, however it ended: the call is bounded */
     if (err == ERR_OK && reply->type == REDIS_REPLY_ERROR) {
         err = redis_classify_error(redis, reply->str);
     }
@@ -151,7 +151,7 @@ enum err redis_read(struct redis *redis, struct redis_reply **out) {
 enum err redis_command(struct redis *redis, int argc, const char *const *argv, const size_t *lens,
                        struct redis_reply **out) {
     enum err err = ERR_UNAVAILABLE;
-    assert(redis->replies_pending == 0); /* the replies of a pipeline are read first */
+    assert(redis->replies_pending == 0); /* read the replies of a pipeline first */
     redis->moved = true;
     for (int i = 0; i <= MOVES_MAX && redis->moved; i++) {
         redis->moved = false;
@@ -165,7 +165,7 @@ enum err redis_wait_replicas(struct redis *redis, int64_t replicas, int64_t time
     char texts[2][24];
     redisReply *reply = NULL;
     assert(redis->replies_pending == 0 && !redis->subscribed);
-    if (!redis->context) { /* another connection would not know what this one has written */
+    if (!redis->context) { /* WAIT covers only the writes of the same connection */
         return ERR_UNAVAILABLE;
     }
     snprintf(texts[0], sizeof texts[0], "%" PRId64, replicas);
@@ -223,8 +223,8 @@ enum err redis_script(struct redis *redis, const char *sha, const char *text, in
     if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR &&
         strncmp(redis_reply_str(reply, NULL), "NOSCRIPT", 8) == 0) {
         redis_reply_free(reply);
-        err =
-            redis_evaluate(redis, "EVAL", text, key_count, argc, argv, lens, &reply); /* loads it */
+        err = redis_evaluate(redis, "EVAL", text, key_count, argc, argv, lens,
+                             &reply); /* loads the script */
     }
     if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
         log_event(LOG_ERROR, "redis_script_failed", KS("sha", sha), KS("error", redis->error));

@@ -1,5 +1,5 @@
-/* Owns the making of a connection: when the next one is due, where it goes, how it is greeted. Runs
- * on the thread of the connection's owner. Knows nothing of commands. */
+/* Owns the creation of a connection: its time, its address and its greeting. Runs on the thread of
+ * the connection's owner. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,14 +8,15 @@
 #include "base/text.h"
 #include "redis_internal.h"
 
-/* Short, for the beat that follows decides whether a node is suspected. */
+/* Short, because a late heartbeat makes a node suspect. */
 #define RETRY_MS_MIN 10
 #define RETRY_MS_MAX 200
 
 /* --- when --- */
 
-/* The first failure may have been the connection alone: its successor is tried at once. From the
- * second on, exponential with jitter, so that not all nodes of a fleet come back in step. */
+/* The first failure may concern only the connection, so the next attempt follows at once. Later
+ * delays grow exponentially, with jitter so that the nodes of a fleet do not reconnect at the same
+ * time. */
 int64_t redis_retry_delay_ms(unsigned failures) {
     if (failures < 2) {
         return 0;
@@ -41,7 +42,7 @@ static enum err redis_connect_start_tls(struct redis *redis, int64_t deadline_ms
     return redis->tls ? ERR_OK : redis_fail(redis, ERR_UNAVAILABLE, fault);
 }
 
-/* Keeps the descriptor from children, and makes it non-blocking: see redis_wait_io. */
+/* Closes the descriptor on exec, and makes it non-blocking: see redis_wait_io. */
 static enum err redis_connect_prepare_socket(struct redis *redis) {
     int fd = redis->context->fd;
     int flags = fcntl(fd, F_GETFL);
@@ -73,7 +74,7 @@ enum err redis_open(struct redis *redis, const struct redis_address *to, int64_t
 
 /* --- the greeting --- */
 
-/* The answer to AUTH is not repeated, only its first word. */
+/* Returns only the first word of the answer to AUTH. */
 enum err redis_handshake_command(struct redis *redis, int64_t deadline_ms, int argc,
                                  const char *const *argv, redisReply **out) {
     redisReply *reply = NULL;
@@ -87,7 +88,7 @@ enum err redis_handshake_command(struct redis *redis, int64_t deadline_ms, int a
         int shown_len = secret ? (int)strcspn(reply->str, " ") : (int)strlen(reply->str);
         bool unwanted = secret && strncmp(reply->str, "ERR", 3) == 0;
         snprintf(text, sizeof text, "%s refused: %.*s%s", argv[0], shown_len, reply->str,
-                 unwanted ? ", as by a Redis that has no password: set none, or one there" : "");
+                 unwanted ? "; Redis has no password: remove it here, or set it there" : "");
         err = redis_fail(redis, ERR_UNAVAILABLE, text);
     }
     if (err == ERR_OK && out) {
@@ -101,7 +102,7 @@ enum err redis_handshake_command(struct redis *redis, int64_t deadline_ms, int a
 enum err redis_authenticate(struct redis *redis, int64_t deadline_ms) {
     const struct redis_url *url = &redis->url;
     if (!url->password) {
-        /* Asked now, because a server that wants a password refuses a large call with a protocol
+        /* Asked now, because a server that requires a password refuses a large call with a protocol
          * error that names no cause. */
         return redis_handshake_command(redis, deadline_ms, 1, (const char *[]){"PING"}, NULL);
     }
@@ -119,8 +120,8 @@ enum err redis_handshake(struct redis *redis, int64_t deadline_ms) {
     return err;
 }
 
-/* Several addresses stand for one store only where they are nodes of one cluster: of servers that
- * know nothing of each other, each would get a part of the truth. */
+/* Several addresses are one store only if they are nodes of one cluster. Independent servers would
+ * each hold a part of the data. */
 static enum err redis_connect_check_cluster(struct redis *redis, int64_t deadline_ms) {
     return redis->url.address_count > 1
                ? redis_handshake_command(redis, deadline_ms, 2, (const char *[]){"CLUSTER", "INFO"},
@@ -132,7 +133,7 @@ enum err redis_connect(struct redis *redis) {
     int64_t deadline_ms = clock_ms() + redis->timeout_ms;
     struct redis_address to;
     if (clock_ms() < redis->retry_at_ms) {
-        return ERR_UNAVAILABLE; /* why is still in redis->error */
+        return ERR_UNAVAILABLE; /* the reason is still in redis->error */
     }
     if (redis->url.master) {
         return redis_sentinel_connect(redis, deadline_ms);

@@ -1,5 +1,5 @@
-/* Owns the reading of INFO and what of it is worth a warning. Pure, but for the asking, which runs
- * on the thread of the connection's owner. */
+/* Owns the parsing of INFO and the warnings derived from it. Pure, except for the request, which
+ * runs on the thread of the connection's owner. */
 #include "net/redis/redis_info.h"
 
 #include <inttypes.h>
@@ -11,14 +11,14 @@
 #define NEARLY_FULL_PERCENT 90
 #define BYTES_PER_MB        1048576.0
 
-/* --- asking --- */
+/* --- request --- */
 
 enum err redis_info_fetch(struct redis *redis, const char *section, struct redis_info *out) {
     const char *argv[] = {"INFO", section};
     struct redis_reply *reply = NULL;
     enum err err = redis_command(redis, section ? 2 : 1, argv, NULL, &reply);
     if (err == ERR_UNAVAILABLE && redis_fd(redis) >= 0) {
-        return ERR_REFUSED; /* NOPERM: the connection goes on */
+        return ERR_REFUSED; /* NOPERM: the connection stays open */
     }
     if (err != ERR_OK) {
         return err;
@@ -27,14 +27,14 @@ enum err redis_info_fetch(struct redis *redis, const char *section, struct redis
     if (info && redis_reply_type(reply) == REDIS_STRING) {
         redis_info_parse(info, out);
     } else {
-        redis_set_error(redis, info ? info : "INFO has no answer");
+        redis_set_error(redis, info ? info : "no answer to INFO");
         err = ERR_REFUSED;
     }
     redis_reply_free(reply);
     return err;
 }
 
-/* --- reading --- */
+/* --- parsing --- */
 
 static void redis_info_copy_text(const char *value, size_t len, char *out, size_t size) {
     snprintf(out, size, "%.*s", (int)len, value);
@@ -53,7 +53,7 @@ static void redis_info_set_field(const char *name, size_t name_len, const char *
         int64_t *number;
     } fields[] = {
         {"redis_version", out->version, sizeof out->version, NULL},
-        {"valkey_version", out->version, sizeof out->version, NULL}, /* comes after the other */
+        {"valkey_version", out->version, sizeof out->version, NULL}, /* follows the other field */
         {"server_name", out->server, sizeof out->server, NULL},
         {"role", out->role, sizeof out->role, NULL},
         {"maxmemory_policy", out->policy, sizeof out->policy, NULL},
@@ -93,7 +93,7 @@ void redis_info_parse(const char *info, struct redis_info *out) {
     }
 }
 
-/* --- judging --- */
+/* --- warnings --- */
 
 void redis_info_format_memory(int64_t used_bytes, int64_t max_bytes, char *out, size_t size) {
     if (max_bytes > 0) {

@@ -1,4 +1,4 @@
-/* What a reply holds. Pure, any thread. Knows nothing of connections. */
+/* Access to the contents of a reply. Pure; any thread. */
 #include "net/redis/redis.h"
 
 #include <errno.h>

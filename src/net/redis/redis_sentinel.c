@@ -1,16 +1,16 @@
-/* Owns the search for the master among sentinels: asks one after the other, and believes only a
- * server that calls itself the master. Runs on the thread of the connection's owner. Knows nothing
- * of commands.
+/* Owns the search for the master with the sentinels. It asks one after the other and accepts only a
+ * server that confirms to be the master. Runs on the thread of the connection's owner.
  *
  *   for each sentinel, the one that answered last first:
- *       sentinel --SENTINEL get-master-addr-by-name--> address --ROLE--> "master"? --> done */
+ *       sentinel --SENTINEL get-master-addr-by-name--> address --ROLE--> "master"? --> done
+ */
 #include <string.h>
 #include <stdlib.h>
 #include "base/system/clock.h"
 #include "redis_internal.h"
 
 #define CHECK_PERIOD_MS  500
-#define CHECK_TIMEOUT_MS 100 /* a call is under way meanwhile */
+#define CHECK_TIMEOUT_MS 100 /* a call waits meanwhile */
 
 static bool redis_sentinel_is_address(const redisReply *reply) {
     return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
@@ -28,7 +28,7 @@ static enum err redis_sentinel_read_address(struct redis *asker, const redisRepl
     return ERR_OK;
 }
 
-/* Sentinels mostly ask for no password; one that does gets that of the url. */
+/* Most sentinels need no password; one that does gets that of the url. */
 static enum err redis_sentinel_ask_connected(struct redis *asker, int64_t deadline_ms,
                                              struct redis_address *out) {
     const char *question[] = {"SENTINEL", "get-master-addr-by-name", asker->url.master};
@@ -51,7 +51,7 @@ static enum err redis_sentinel_ask_connected(struct redis *asker, int64_t deadli
     return err;
 }
 
-/* On a connection of its own, which ends with the answer. */
+/* On a separate connection, which is closed after the answer. */
 static enum err redis_sentinel_ask(struct redis *redis, const struct redis_address *sentinel,
                                    int64_t deadline_ms, struct redis_address *out) {
     struct redis asker = {.url = redis->url, .timeout_ms = redis->timeout_ms};
@@ -68,7 +68,7 @@ static enum err redis_sentinel_ask(struct redis *redis, const struct redis_addre
     return err;
 }
 
-/* ERR_UNAVAILABLE: a replica, or a master that was demoted and knows it. */
+/* ERR_UNAVAILABLE: a replica, or a master that knows that it was demoted. */
 static enum err redis_sentinel_check_role(struct redis *redis, int64_t deadline_ms) {
     redisReply *reply = NULL;
     enum err err = redis_handshake_command(redis, deadline_ms, 1, (const char *[]){"ROLE"}, &reply);
@@ -80,7 +80,8 @@ static enum err redis_sentinel_check_role(struct redis *redis, int64_t deadline_
                   strcmp(reply->element[0]->str, "master") == 0;
     freeReplyObject(reply);
     return master ? ERR_OK
-                  : redis_fail(redis, ERR_UNAVAILABLE, "the sentinel's master is no master (yet)");
+                  : redis_fail(redis, ERR_UNAVAILABLE,
+                               "the server that the sentinel named is not a master yet");
 }
 
 static enum err redis_sentinel_connect_master(struct redis *redis,
@@ -103,11 +104,11 @@ enum err redis_sentinel_connect(struct redis *redis, int64_t deadline_ms) {
     size_t count = redis->url.address_count;
     size_t first = redis_topology_first_address(redis->topology);
     unsigned failures = redis->failures;
-    char fault[REDIS_ERROR_LEN] = ""; /* what a master said, rather than what a sentinel did not */
+    char fault[REDIS_ERROR_LEN] = ""; /* prefers the error of a master to that of a sentinel */
     for (size_t i = 0; i < count; i++) {
         size_t index = (first + i) % count;
         struct redis_address master = {0};
-        /* A sentinel that is silent leaves time to ask the others. */
+        /* A silent sentinel must leave time to ask the others. */
         int64_t now_ms = clock_ms();
         int64_t until_ms = now_ms + (deadline_ms - now_ms) / (int64_t)(count - i);
         enum err asked = redis_sentinel_ask(redis, &redis->url.addresses[index], until_ms, &master);
@@ -119,7 +120,7 @@ enum err redis_sentinel_connect(struct redis *redis, int64_t deadline_ms) {
             memcpy(fault, redis->error, sizeof fault);
         }
     }
-    redis->failures = failures; /* however many sentinels there are, this was one */
+    redis->failures = failures; /* this was one of several sentinels */
     return redis_fail(redis, ERR_UNAVAILABLE, fault);
 }
 

@@ -1,10 +1,10 @@
 /* Owns the private redis-server process of a node and the two locks of its folder. Main thread
- * only: the child asks for SIGTERM when the thread that forked it ends. Knows nothing of what is
- * stored.
+ * only, because the child receives SIGTERM when the thread that forked it ends.
  *
- *   <folder>/lock        held by the node for as long as it lives: one node per folder
- *   <folder>/redis.lock  held by redis-server itself, through an inherited descriptor, so that the
- *                        next node can tell when the server of a killed node has really ended */
+ *   <folder>/lock        held by the node for its lifetime: one node per folder
+ *   <folder>/redis.lock  held by redis-server itself through an inherited descriptor, so that the
+ *                        next node can tell when the server of a killed node has exited
+ */
 #include "net/redis/redis_server.h"
 
 #include <errno.h>
@@ -31,7 +31,7 @@
 #define STOP_MS         15000
 #define EXIT_NO_PROGRAM 127
 #define SOCKET_PATH_LEN sizeof(((struct sockaddr_un *)0)->sun_path)
-#define INHERITED_FD    3 /* the descriptor through which redis-server holds redis.lock */
+#define INHERITED_FD    3 /* the descriptor by which redis-server holds redis.lock */
 
 struct redis_server {
     pid_t pid; /* 0: not running */
@@ -45,7 +45,7 @@ struct redis_server {
 
 /* --- the folder --- */
 
-/* Like mkdir -p, mode 0700 for what is made. */
+/* Like mkdir -p, with mode 0700 for new folders. */
 static enum err redis_server_make_folder(const char *folder, char *fault) {
     char path[PATH_MAX];
     if (!*folder || strlen(folder) >= sizeof path) {
@@ -68,7 +68,7 @@ static enum err redis_server_make_folder(const char *folder, char *fault) {
     }
 }
 
-/* What lies in it is the fleet's data, and through its socket anybody is Redis's master. */
+/* The folder contains the fleet's data, and anyone who can use the socket controls Redis. */
 static enum err redis_server_check_folder(const char *folder, char *fault) {
     struct stat status;
     const char *why = NULL;
@@ -76,17 +76,17 @@ static enum err redis_server_check_folder(const char *folder, char *fault) {
         return REFUSE(fault, ERR_IO, "cannot use the folder %.300s: %s", folder, strerror(errno));
     }
     if (!S_ISDIR(status.st_mode)) {
-        why = "it is no folder";
+        why = "it is not a folder";
     } else if (status.st_uid != geteuid()) {
         why = "it belongs to another user: chown it to the node's";
     } else if (status.st_mode & (S_IWGRP | S_IWOTH)) {
-        why = "others than its owner may write into it: chmod go-w";
+        why = "it is writable by users other than its owner: chmod go-w";
     }
     return why ? REFUSE(fault, ERR_ARGUMENT, "cannot use state_dir %.300s: %s", folder, why)
                : ERR_OK;
 }
 
-/* An absolute path, since redis-server changes into its folder. */
+/* An absolute path, because redis-server changes into its folder. */
 static enum err redis_server_set_paths(struct redis_server *server, const char *folder,
                                        char *fault) {
     if (!realpath(folder, server->folder)) {
@@ -97,7 +97,7 @@ static enum err redis_server_set_paths(struct redis_server *server, const char *
     if (len < 0 || (size_t)len >= sizeof server->socket_path) {
         return REFUSE(fault, ERR_ARGUMENT,
                       "state_dir %.300s is too long: with /redis.sock it must fit the %zu bytes of "
-                      "a Unix socket's path",
+                      "the path of a Unix socket",
                       server->folder, sizeof server->socket_path - 1);
     }
     snprintf(server->url, sizeof server->url, "unix:%s", server->socket_path);
@@ -145,8 +145,8 @@ static void redis_server_child_output(const char *folder) {
     }
 }
 
-/* Signals as a program expects them at its start, whatever the node has blocked or ignored; and a
- * process group of its own, so that Ctrl-C reaches the node only. */
+/* Default signal handling, whatever the node has blocked or ignored, and a separate process group,
+ * so that Ctrl-C reaches only the node. */
 static void redis_server_child_signals(pid_t parent) {
     sigset_t none;
     sigemptyset(&none);
@@ -156,7 +156,7 @@ static void redis_server_child_signals(pid_t parent) {
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent) { /* the node died before PDEATHSIG could be asked for */
+    if (getppid() != parent) { /* the node died before prctl set PDEATHSIG */
         _exit(1);
     }
 }
@@ -218,7 +218,7 @@ static enum err redis_server_launch(struct redis_server *server) {
     return pid > 0 ? ERR_OK : ERR_IO;
 }
 
-/* The server of a killed node is told by the kernel to end; that takes it a moment. */
+/* The kernel terminates the server of a killed node, which takes a moment. */
 static enum err redis_server_launch_when_free(struct redis_server *server, int64_t deadline_ms,
                                               char *fault) {
     enum err err = redis_server_launch(server);
@@ -255,7 +255,7 @@ static enum err redis_server_explain_exit(const struct redis_server *server, int
                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), server->folder);
 }
 
-/* PONG comes once the data is loaded; until then the answer is LOADING. */
+/* PONG means that the data is loaded; until then the answer is LOADING. */
 static bool redis_server_answers(const struct redis_server *server, struct redis *redis) {
     struct redis_reply *reply = NULL;
     if (access(server->socket_path, F_OK) < 0 ||

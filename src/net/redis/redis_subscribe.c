@@ -1,6 +1,5 @@
-/* Owns the life of a connection that only subscribes: it must notice by itself that the other end
- * is gone, for it never asks anything. Runs on whichever one thread its owner uses it. Knows
- * nothing of what the messages say. */
+/* Owns the life of a connection that only subscribes. It sends no requests, so it must detect a
+ * dead peer itself. Runs on the thread that uses the connection. */
 #include "net/redis/redis.h"
 
 #include <assert.h>
@@ -9,7 +8,7 @@
 #include "base/text.h"
 #include "redis_internal.h"
 
-#define QUIET_MS 3000 /* a connection that is silent so long is pinged */
+#define QUIET_MS 3000 /* a connection that is silent for so long is pinged */
 
 static enum err redis_subscribe_connect(struct redis *redis, const char *channel) {
     enum err err = redis_connect(redis);
@@ -24,13 +23,14 @@ static enum err redis_subscribe_connect(struct redis *redis, const char *channel
     return err == ERR_TIMEOUT ? ERR_UNAVAILABLE : err;
 }
 
-/* Any node of a cluster passes messages on, so only a change of master counts. */
+/* Any node of a cluster forwards messages, so only a change of the master counts. */
 static bool redis_subscribe_is_stale(const struct redis *redis) {
     return redis->context && redis->url.master &&
            redis->generation != redis_topology_generation(redis->topology);
 }
 
-/* A silent connection may be half open: asks for a sign of life, and gives up without one. */
+/* A silent connection may be half open: sends a PING and closes the connection if there is no
+ * answer. */
 static enum err redis_subscribe_keep_alive(struct redis *redis, int64_t now_ms) {
     if (redis->ping_sent_ms > 0 && now_ms - redis->ping_sent_ms >= redis->timeout_ms) {
         return redis_fail(redis, ERR_UNAVAILABLE, "the subscribed connection is silent");
@@ -42,7 +42,7 @@ static enum err redis_subscribe_keep_alive(struct redis *redis, int64_t now_ms) 
     return ERR_OK;
 }
 
-/* Takes what has come; *out: the payload if it was a message, else NULL. */
+/* Handles one reply; *out: the payload if it was a message, else NULL. */
 static enum err redis_subscribe_handle_push(struct redis *redis, redisReply *reply, char **out) {
     enum err err = ERR_OK;
     redis->received_ms = clock_ms();
@@ -61,11 +61,11 @@ static enum err redis_subscribe_handle_push(struct redis *redis, redisReply *rep
     return err;
 }
 
-/* Takes what has been read, up to the first message. */
+/* Handles the replies that were read, up to the first message. */
 static enum err redis_subscribe_handle_read(struct redis *redis, char **out) {
     bool more = true;
     enum err err = ERR_OK;
-    while (err == ERR_OK && more && !*out) { /* bounded by the bytes read */
+    while (err == ERR_OK && more && !*out) { /* bounded by the bytes that were read */
         redisReply *reply = NULL;
         err = redis_parse_reply(redis, &reply);
         more = reply != NULL;
@@ -76,7 +76,7 @@ static enum err redis_subscribe_handle_read(struct redis *redis, char **out) {
     return err;
 }
 
-/* Waits until something was read, the deadline, or until a sign of life is due. */
+/* Waits for data, until the deadline or until a PING is due. */
 static enum err redis_subscribe_wait(struct redis *redis, int64_t deadline_ms) {
     enum err err = redis_subscribe_keep_alive(redis, clock_ms());
     if (err != ERR_OK) {
@@ -95,7 +95,7 @@ enum err redis_next_message(struct redis *redis, const char *channel, int64_t ti
     bool waited = false;
     *out = NULL;
     if (redis_subscribe_is_stale(redis)) {
-        return redis_fail(redis, ERR_UNAVAILABLE, "the master is another by now");
+        return redis_fail(redis, ERR_UNAVAILABLE, "the master has changed");
     }
     enum err err = redis->context ? ERR_OK : redis_subscribe_connect(redis, channel);
     if (err == ERR_OK) {

@@ -1,8 +1,9 @@
-/* Owns TLS to Redis: what is trusted and presented, and the bytes of a connection over it. OpenSSL
- * alone: hiredis has TLS only from 1.0 on. A connection is used by its owner's thread; what is
- * loaded, by any.
+/* Owns TLS to Redis: the certificates, and the encrypted connections. It uses OpenSSL directly
+ * because hiredis supports TLS only from 1.0 on. A connection is used by its owner's thread; any
+ * thread may load certificates.
  *
- *   socket <--> OpenSSL <--redis_tls_send, redis_tls_receive--> redis_wire.c --> hiredis' reader */
+ *   socket <--> OpenSSL <--redis_tls_send, redis_tls_receive--> redis_wire.c --> hiredis' reader
+ */
 #include "net/redis/redis_tls.h"
 
 #include <arpa/inet.h>
@@ -21,11 +22,11 @@
 #include "redis_internal.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the next line */
-static SSL_CTX *shared_context; /* shared by all connections made under it; NULL: not yet */
+static SSL_CTX *shared_context; /* shared by all new connections; NULL: not created yet */
 
-/* --- what is trusted and presented --- */
+/* --- certificates --- */
 
-/* OpenSSL would ask on the terminal. */
+/* OpenSSL would prompt on the terminal. */
 static int redis_tls_refuse_password_prompt(char *buffer, int size, int writing, void *context) {
     (void)buffer;
     (void)size;
@@ -34,7 +35,7 @@ static int redis_tls_refuse_password_prompt(char *buffer, int size, int writing,
     return -1;
 }
 
-/* The first cause that OpenSSL knows. */
+/* The first error in OpenSSL's queue. */
 static const char *redis_tls_error_reason(void) {
     unsigned long code = ERR_peek_error();
     if (ERR_SYSTEM_ERROR(code)) {
@@ -52,7 +53,8 @@ static enum err redis_tls_refuse_file(char *fault, const char *setting, const ch
 
 static enum err redis_tls_set_trust(SSL_CTX *context, const char *path, char *fault) {
     if (path[0] == '\0') {
-        SSL_CTX_set_default_verify_paths(context); /* none there: each handshake says so */
+        SSL_CTX_set_default_verify_paths(
+            context); /* no default certificates: each handshake reports it */
         return ERR_OK;
     }
     return SSL_CTX_load_verify_file(context, path) == 1
@@ -102,8 +104,8 @@ static enum err redis_tls_set_certificate(SSL_CTX *context, const char *cert_fil
                                         "is not the key of redis_config.tls_cert_file");
 }
 
-/* The server asks for a certificate and there is none. Some go on without; one that does not may
- * end the connection so that its reason is lost. */
+/* The server requests a certificate and there is none. Some servers continue without one. Another
+ * may close the connection before its reason arrives. */
 static int redis_tls_on_certificate_request(SSL *ssl, X509 **certificate, EVP_PKEY **key) {
     static char asked;
     (void)certificate;
@@ -145,7 +147,7 @@ enum err redis_tls_load(const char *ca_file, const char *cert_file, const char *
         context = before;
         pthread_mutex_unlock(&lock);
     }
-    SSL_CTX_free(context); /* connections keep theirs */
+    SSL_CTX_free(context); /* open connections keep theirs */
     return err;
 }
 
@@ -165,7 +167,7 @@ static SSL *redis_tls_create_connection(void) {
 
 /* --- a connection --- */
 
-/* RFC 9525: the certificate names the very host that was asked for. */
+/* RFC 9525: the certificate names the requested host. */
 static bool redis_tls_expect_host(SSL *ssl, const char *host) {
     unsigned char address[sizeof(struct in6_addr)];
     if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1) {
@@ -174,7 +176,7 @@ static bool redis_tls_expect_host(SSL *ssl, const char *host) {
     return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
 }
 
-/* Why the call that returned `result` failed; NULL: it only has to wait. */
+/* The reason why the call that returned `result` failed; NULL: it must wait for the socket. */
 static const char *redis_tls_failure_of(SSL *ssl, int result) {
     int error_number = errno;
     int kind = SSL_get_error(ssl, result);
@@ -187,10 +189,10 @@ static const char *redis_tls_failure_of(SSL *ssl, int result) {
         return X509_verify_cert_error_string(verified);
     }
     if (SSL_get_app_data(ssl)) {
-        return "the server asks for a certificate: redis_config.tls_cert_file";
+        return "the server requests a certificate: redis_config.tls_cert_file";
     }
     if (code != 0 && ERR_GET_REASON(code) == SSL_R_WRONG_VERSION_NUMBER) {
-        return "the server does not speak TLS at this port";
+        return "the server does not use TLS on this port";
     }
     if (kind == SSL_ERROR_SYSCALL && error_number != 0) {
         return strerror(error_number);
@@ -242,7 +244,7 @@ void redis_tls_stop(void *tls) {
     }
 }
 
-/* -1 with errno EAGAIN: later. */
+/* -1 with errno EAGAIN: retry later. */
 static ssize_t redis_tls_io_result(SSL *ssl, int result, size_t len, const char **failure) {
     *failure = NULL;
     if (result == 1) {
@@ -267,7 +269,7 @@ ssize_t redis_tls_receive(void *tls, void *data, size_t size, const char **failu
     errno = 0;
     int result = SSL_read_ex(tls, data, size, &got);
     if (result == 1) {
-        SSL_set_app_data((SSL *)tls, NULL); /* it goes on without */
+        SSL_set_app_data((SSL *)tls, NULL); /* continues without */
     }
     return redis_tls_io_result(tls, result, got, failure);
 }

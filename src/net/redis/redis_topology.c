@@ -1,9 +1,9 @@
-/* Owns what all connections of one url know of where the data is: the node that owns the slot of a
- * cluster, or the master that the sentinels named. What one of them learns, the others follow at
- * their next call. Any thread. Knows nothing of connections.
+/* Owns the location of the data, shared by all connections of one url: the node that owns the slot
+ * of a cluster, or the master that the sentinels named. When one connection learns a new location,
+ * the others use it from their next call. Any thread.
  *
- * A generation counts how often the place has changed; a connection of an older one is stale, for
- * the server at its other end may not know yet that it is no master any more. */
+ * A generation counts the changes of the location. A connection of an older generation is stale,
+ * because its server may not know yet that it is no longer the master. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -20,10 +20,11 @@ struct redis_topology {
     size_t users;
     size_t first_address; /* index among the addresses of the url */
     int64_t checked_ms;
-    struct redis_address known; /* no host: nothing learned, the url says it */
+    struct redis_address known; /* no host: unknown, the url applies */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below and all places */
+static pthread_mutex_t lock =
+    PTHREAD_MUTEX_INITIALIZER; /* guards everything below and all topologies */
 static struct redis_topology *topologies;
 
 /* --- life --- */
@@ -74,7 +75,7 @@ void redis_topology_release(struct redis_topology *topology) {
     pthread_mutex_unlock(&lock);
 }
 
-/* --- where the data is --- */
+/* --- location of the data --- */
 
 bool redis_address_equal(const struct redis_address *a, const struct redis_address *b) {
     return a->port == b->port && strcmp(a->host, b->host) == 0;
@@ -155,8 +156,8 @@ bool redis_topology_check_due(struct redis_topology *topology, int64_t period_ms
     return due;
 }
 
-/* Redis Cluster specification, "MOVED Redirection". An IPv6 address comes without brackets; "?" is
- * a node that does not know its own address. */
+/* Redis Cluster specification, "MOVED Redirection". An IPv6 address has no brackets; "?" is a node
+ * that does not know its own address. */
 bool redis_topology_parse_moved(const char *text, const struct redis_address *asked,
                                 struct redis_address *out) {
     const char *host = strncmp(text, "MOVED ", 6) == 0 ? strchr(text + 6, ' ') : NULL;

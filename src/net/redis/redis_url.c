@@ -1,4 +1,4 @@
-/* Owns the grammar of a Redis address. Pure functions, any thread. Knows nothing of connections. */
+/* Owns the grammar of a Redis address. Pure functions; any thread. */
 #include "net/redis/redis_url.h"
 
 #include <ctype.h>
@@ -25,7 +25,7 @@ static int redis_url_hex_digit(char digit) {
     return at ? (int)(at - digits) : -1;
 }
 
-/* A new string, NULL when it is no percent-encoded text or memory ran out. */
+/* A new string; NULL when it is not percent-encoded text or memory runs out. */
 static char *redis_url_percent_decode(const char *text, size_t len) {
     char *decoded = malloc(len + 1);
     size_t at = 0;
@@ -49,7 +49,7 @@ static char *redis_url_percent_decode(const char *text, size_t len) {
     return decoded;
 }
 
-/* Decimal digits only, in [0, most]; -1 otherwise. */
+/* Decimal digits only, in [0, most]; otherwise -1. */
 static int redis_url_parse_number(const char *text, size_t len, int most) {
     int64_t value = 0;
     for (size_t i = 0; i < len; i++) {
@@ -143,7 +143,7 @@ static enum err redis_url_parse_db(const char *text, struct redis_url *out, char
     out->db = *text ? redis_url_parse_number(text, strlen(text), INT_MAX) : 0;
     return out->db >= 0
                ? ERR_OK
-               : redis_url_refuse(fault, ERR_ARGUMENT, "what comes last must be a database number");
+               : redis_url_refuse(fault, ERR_ARGUMENT, "the last part must be a database number");
 }
 
 /* [user:pass@]host:port,... */

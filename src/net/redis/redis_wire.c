@@ -1,7 +1,6 @@
-/* Owns the bytes between a connection and its server, and what an error reply means for the
- * connection. Runs on the thread of the connection's owner. Of hiredis it takes formatting and
- * parsing; sending and waiting are done here, on a non-blocking socket, so that one deadline bounds
- * a whole call and no SIGPIPE can arise. */
+/* Owns sending and receiving, and the meaning of error replies for the connection. Runs on the
+ * thread of the connection's owner. hiredis only formats and parses. Sending and waiting use a
+ * non-blocking socket, so that one deadline applies to a whole call and SIGPIPE cannot occur. */
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -12,15 +11,15 @@
 #include "base/telemetry/metrics.h"
 #include "redis_internal.h"
 
-#define RECEIVE_BYTES   16384   /* a record of TLS */
-#define SEND_BYTES_KEPT 1048576 /* a larger send buffer is given back once it is empty */
+#define RECEIVE_BYTES   16384   /* a TLS record */
+#define SEND_BYTES_KEPT 1048576 /* a larger send buffer is freed when it is empty */
 
-/* Error replies that say something about the server, not about the data. Most of them: try again
- * later, on a new connection, which may lead to another server. */
+/* Error replies that concern the server, not the data. For most of them the call can be retried
+ * later on a new connection, which may lead to another server. */
 static const struct redis_error_class {
     const char *word;
     const char *cause; /* for an operator */
-    enum err kept_err; /* ERR_OK: the connection is given up */
+    enum err kept_err; /* ERR_OK: the connection is closed */
 } ERROR_CLASSES[] = {
     {"LOADING", "still loading its data", ERR_OK},
     {"READONLY", "a replica, takes no writes", ERR_OK},
@@ -41,14 +40,14 @@ static const struct redis_error_class {
     {"ERR max number of clients", "too many connections", ERR_OK},
 };
 
-/* Before Redis 7, what a call inside a script answered stands at the end of the script's error. */
+/* Before Redis 7, the error of a call inside a script is at the end of the script's error. */
 static const char *redis_wire_cause_of(const char *text) {
     const char *prefix = "ERR Error running script";
     const char *cause = strncmp(text, prefix, strlen(prefix)) == 0 ? strstr(text, ": -") : NULL;
     return cause ? cause + 3 : text;
 }
 
-/* NULL: it is about the data. */
+/* NULL: it concerns the data. */
 static const struct redis_error_class *redis_wire_error_class(const char *text) {
     const char *cause = redis_wire_cause_of(text);
     for (size_t i = 0; i < sizeof ERROR_CLASSES / sizeof ERROR_CLASSES[0]; i++) {
@@ -61,7 +60,7 @@ static const struct redis_error_class *redis_wire_error_class(const char *text) 
     return NULL;
 }
 
-/* Servers quote the arguments of a command they do not know, and those may be secret. */
+/* Servers quote the arguments of unknown commands, which may be secret. */
 void redis_set_error(struct redis *redis, const char *text) {
     const struct redis_error_class *error_class = redis_wire_error_class(text);
     snprintf(redis->error, sizeof redis->error, "%s%s%s", error_class ? error_class->cause : "",
@@ -92,8 +91,8 @@ void redis_disconnect(struct redis *redis) {
     redis->ping_sent_ms = 0;
 }
 
-/* Every failed call ends here: the connection is given up, since replies could no longer be told
- * apart. */
+/* Every failed call ends here. The connection is closed, because replies could no longer be matched
+ * to calls. */
 enum err redis_fail(struct redis *redis, enum err code, const char *text) {
     redis_set_error(redis, text);
     redis_disconnect(redis);
@@ -106,8 +105,8 @@ enum err redis_fail(struct redis *redis, enum err code, const char *text) {
     return code;
 }
 
-/* The server cannot serve this now. A redirection is no failure: the call was not run, and where it
- * can be run is known. */
+/* The server cannot serve this now. A redirection is not a failure: the call was not run, and its
+ * new location is known. */
 static enum err redis_wire_refused(struct redis *redis, const char *text) {
     struct redis_address to;
     if (!redis->topology || !redis_topology_parse_moved(text, &redis->peer, &to)) {
@@ -164,8 +163,8 @@ enum err redis_receive(struct redis *redis) {
     return ERR_OK;
 }
 
-/* Sends what it can and waits until the deadline for something to read, which it reads. ERR_TIMEOUT
- * leaves the connection as it is. */
+/* Sends what it can, waits until the deadline for data, and reads it. ERR_TIMEOUT does not change
+ * the connection. */
 enum err redis_wait_io(struct redis *redis, int64_t deadline_ms) {
     enum err err = redis_flush(redis);
     if (err != ERR_OK) {

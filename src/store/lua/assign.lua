@@ -1,7 +1,7 @@
--- assign: waiting -> owned, with a new epoch. ARGV[2...]: target, its incarnation, then id, identity
--- ('' if not known) of each. Whoever calls: leading is only an optimisation.
--- Refused: nodes put back what Redis lost ('STATE'); the target is not registered under this
--- incarnation, dead or not beating ('FENCED'), or takes no more ('REFUSED'); per id: see below.
+-- assign: waiting -> owned, with a new epoch. ARGV[2...]: target, its incarnation, then id,
+-- identity ('' if unknown) of each. Any node may call it, not only the leader. Refused: nodes
+-- restore their clients ('STATE'); the target is not registered under this incarnation, dead, or
+-- without a heartbeat ('FENCED'), or does not accept clients ('REFUSED'); per id: see below.
 -- Answers: 'OK', and per id 'ASSIGNED' 'GONE' 'FULL' 'LATER' 'IDENTITY', epoch.
 
 if #ARGV - 3 > BATCH_MAX * 2 then
@@ -22,7 +22,7 @@ if target.state ~= 'live' then
     return { 'REFUSED' }
 end
 
--- Somebody wrote a text by hand into `no` over an owned id: its next version.
+-- Somebody wrote a configuration by hand into `no` for an owned id: it becomes the next version.
 local function take_written(id, written, used, identity, owner)
     redis.call('HDEL', NO, id)
     redis.call('ZREM', RETRY, id)
@@ -92,7 +92,7 @@ for i = 4, #ARGV, 2 do
     results[#results + 1] = assign(ARGV[i], ARGV[i + 1])
 end
 if assigned > 0 then
-    keep_epoch()
+    write_epoch()
 end
 settle()
 return { 'OK', results }

@@ -1,18 +1,18 @@
--- changes: one page of what changed in a node's set after a rev, the oldest first; what it has applied
--- is forgotten. ARGV[2...]: node, incarnation, rev applied, then rev and id of the last row that was
--- read (the rev applied and '' for the first page).
--- Refused: dead, unknown or another incarnation ('FENCED').
--- Answers: 'OK', rev, gap, digest, restoring (1 or 0), and of each its rev, id, epoch (0: not the
--- node's any more), version, config.
+-- changes: one page of what changed in a node's set after a rev, the oldest first. Forgets the
+-- changes that the node has applied. ARGV[2...]: node, incarnation, rev applied, then rev and id of
+-- the last row that was read (the rev applied and '' for the first page). Refused: dead, unknown or
+-- another incarnation ('FENCED').
+-- Answers: 'OK', rev, gap, digest, restoring (1 or 0), and of each its rev, id, epoch (0: no longer
+-- owned by the node), version, config.
 
-local BYTES_MAX = 1048576 -- of configurations in one page, but for the last
+local BYTES_MAX = 1048576 -- of configurations in one page, plus the last one
 
 local node, incarnation, applied = ARGV[2], ARGV[3], ARGV[4]
 local last_rev, last_id = ARGV[5], ARGV[6]
 if not member(node, incarnation) then
     return { 'FENCED' }
 end
--- As sorted sets have them, by bytes: Lua compares by the locale of the server.
+-- Compares bytes like a sorted set does. The operators of Lua use the locale of the server.
 local function is_after(a, b)
     for i = 1, math.min(#a, #b) do
         if string.byte(a, i) ~= string.byte(b, i) then
@@ -25,7 +25,7 @@ end
 local changed = of_type(changed_key(node), 'zset')
 redis.call('ZREMRANGEBYSCORE', changed, '-inf', applied)
 
--- One script changes at most a batch of ids, so that many at most share the last row's rev.
+-- One script changes at most a batch of ids, so at most a batch shares the rev of the last row.
 local entries = redis.call('ZRANGEBYSCORE', changed, last_rev, '+inf', 'WITHSCORES', 'LIMIT', 0, BATCH_MAX * 2)
 local rows, bytes = {}, 0
 for i = 1, #entries, 2 do

@@ -1,18 +1,17 @@
--- What all scripts share; store.c puts this file in front of each of them. It holds the names of
--- the keys, readers that survive rubbish, and the steps that several transitions have in common.
--- KEYS[1]: <prefix>mqtt_config:no, there only so that a cluster can route the call.
--- ARGV[1]: the prefix of all keys. Every answer is an array that begins with a word: 'OK', or why
--- not.
+-- Shared by all scripts; store.c prepends this file to each. It contains the key names, readers
+-- that tolerate invalid data, and steps that several transitions use. KEYS[1]:
+-- <prefix>mqtt_config:no, only for the routing of a cluster. ARGV[1]: the prefix of all keys. Every
+-- answer is an array that begins with a word: 'OK', or the reason for a rejection.
 
 local PREFIX = ARGV[1]
 local BATCH_MAX = 200
-local CHANGES_MAX = 20000 -- noted for a node that does not read them
+local CHANGES_MAX = 20000 -- kept for a node that does not read them
 local FENCED_MS = 86400000
 local TOMBSTONE_MS = 3600000
-local BEAT_MS_MAX = 600000 -- the longest heartbeat_ttl_ms that settings allow
-local CLOCK_SLACK_MS = 1000 -- a step back by no more than this is none
-local DELAY_MS_MAX = 108000000 -- the longest that settings allow, a day, and a quarter
-local DELAY_MS_UNKNOWN = 750000 -- of an entry whose delay was not noted: by older nodes, by hand
+local BEAT_MS_MAX = 600000 -- the maximum of heartbeat_ttl_ms
+local CLOCK_SLACK_MS = 1000 -- smaller steps back of the clock are ignored
+local DELAY_MS_MAX = 108000000 -- the longest delay of the settings, a day, plus a quarter
+local DELAY_MS_UNKNOWN = 750000 -- of an entry without a delay, written by an older node or by hand
 
 local NO = PREFIX .. 'mqtt_config:no'
 local USE = PREFIX .. 'mqtt_config:use'
@@ -49,7 +48,7 @@ local set_key = keyed('mqtt_fleet:set:')
 local changed_key = keyed('mqtt_fleet:changed:')
 local facts_key = keyed('mqtt_fleet:facts:')
 
--- The incarnation that beats under that name, or nil; what is no text is no beat.
+-- The incarnation in the node's heartbeat, or nil. A value that is not text is ignored.
 local function beat_of(node)
     local beat = redis.pcall('GET', beat_key(node))
     return type(beat) == 'string' and beat or nil
@@ -61,7 +60,7 @@ local NOW_MS = math.floor(NOW_US / 1000)
 
 -- ---- readers -----------------------------------------------------------------------------------
 
--- Reads each shared key once, so that one of a wrong type fails the script here, before any write.
+-- Reads each shared key once. A key of a wrong type then fails the script here, before any write.
 local function check()
     for _, hash in ipairs({ NO, USE, REGISTER, OWNER, META, ATTEMPT, IDENTITY, BURIED }) do
         redis.call('HLEN', hash)
@@ -72,7 +71,7 @@ local function check()
     redis.call('GET', EPOCH)
 end
 
--- A whole number of at most 53 bits from a number or text, else nil.
+-- A number or text as a whole number of at most 53 bits, else nil.
 local function whole(value)
     local number = tonumber(value)
     if number and number >= 0 and number < 9007199254740992 then
@@ -87,7 +86,7 @@ local function text_or(value, standard)
     return standard
 end
 
--- The JSON object in a field; an empty table when it is rubbish, nil when there is no such field.
+-- The JSON object in a field; an empty table if it is invalid, nil if the field is missing.
 local function object(hash, field)
     local text = redis.call('HGET', hash, field)
     if not text then
@@ -100,7 +99,7 @@ local function object(hash, field)
     return {}
 end
 
--- The owner record of an id that is in `use`; nil when there is none that can be read.
+-- The owner record of an id in `use`; nil if there is no valid one.
 local function owner_of(id)
     local record = object(OWNER, id)
     local epoch = record and whole(record.epoch)
@@ -116,8 +115,8 @@ local function owner_of(id)
     }
 end
 
--- Several identities stand in a member of their own: nodes of an older version, whose scripts know
--- one, then find it unknown, and leave the entries of all of them to this id.
+-- Several identities are stored in a separate field. Nodes of an older version, whose scripts
+-- support only one, see an unknown identity and do not change the entries of this id.
 local function meta_of(id)
     local record = object(META, id) or {}
     local identity = text_or(record.identities, '')
@@ -133,7 +132,7 @@ local function meta_of(id)
     }
 end
 
--- A version is a time in ms, so that none is given twice although Redis forgot that it gave it.
+-- A version is a time in ms. None is used twice, even if Redis loses the last one.
 local function version_after(version)
     return math.max(version + 1, NOW_MS)
 end
@@ -158,7 +157,7 @@ local function attempt_of(id)
     }
 end
 
-local DENIED_MS_MAX = 600000 -- then names may lead to other addresses: nodes are asked anew
+local DENIED_MS_MAX = 600000 -- names may then resolve to other addresses: nodes are asked again
 
 -- The incarnations that may not reach the broker of this version, as a list and as a set.
 local function denials_of(record, version)
@@ -175,14 +174,15 @@ local function denials_of(record, version)
     return list, set
 end
 
--- Whoever else holds the identifier may only be resting: peace must last for longer than that.
--- An end further ahead than the rest is long: the clock went back, the rest is over.
-local function long_peace(attempt)
-    local peace = NOW_MS - attempt.rest_until
-    return peace >= 2 * attempt.rest or -peace > attempt.rest
+-- Another owner of the identifier may only be in its own cool-down. The stable period must be
+-- longer than that. If the cool-down seems to end later than it lasts, the clock went back and it
+-- is over.
+local function stable_long_enough(attempt)
+    local stable_ms = NOW_MS - attempt.rest_until
+    return stable_ms >= 2 * attempt.rest or -stable_ms > attempt.rest
 end
 
--- The register's entry; of one that is not ours all fields may be empty. nil: no entry.
+-- The entry in the register. In an entry of another program all fields may be empty. nil: no entry.
 local function node_of(name)
     local record = object(REGISTER, name)
     if not record then
@@ -202,8 +202,8 @@ local function node_of(name)
     }
 end
 
--- Does any incarnation beat under that name? A beat that would live for longer than it was made for
--- is from before the clock went back. node: the register's entry, or nil.
+-- Does any incarnation have a valid heartbeat under that name? A heartbeat that expires later than
+-- its time to live was written before the clock went back. node: the entry in the register, or nil.
 local function beats(name, node)
     local ttl_ms = node and node.ttl or BEAT_MS_MAX
     return beat_of(name) and redis.call('PTTL', beat_key(name)) <= ttl_ms + CLOCK_SLACK_MS
@@ -225,8 +225,8 @@ local function exists(id)
     return redis.call('HEXISTS', NO, id) == 1 or redis.call('HEXISTS', USE, id) == 1
 end
 
--- The time before which nobody takes the id; 0: it may be taken. What lies further ahead than it
--- was put off for was written before the clock went back, and counts as over.
+-- The time before which the id is not assigned; 0: it can be assigned. A time further ahead than
+-- its delay was written before the clock went back, and counts as passed.
 local function not_before(id)
     local time_ms = whole(redis.call('ZSCORE', RETRY, id)) or 0
     if time_ms <= NOW_MS then
@@ -237,13 +237,14 @@ local function not_before(id)
     return time_ms - NOW_MS > longest_ms and 0 or time_ms
 end
 
--- Those that wait and may not be taken yet, also after the clock went back.
-local function resting()
+-- The number of waiting ids that cannot be assigned yet, also correct after the clock went back.
+local function count_delayed()
     return redis.call('ZCOUNT', RETRY, '(' .. NOW_MS, NOW_MS + DELAY_MS_MAX)
 end
 
--- Redis lost data, and nodes put back what they run. The key holds how long it was to last: one that
--- would last longer is from before the clock went back, or was written by hand, and counts as none.
+-- True while nodes restore their clients after Redis lost data. The value of the key is its
+-- intended duration. A longer time to live is from before the clock went back, or was set by hand,
+-- and is ignored.
 local function restoring()
     local most_ms = whole(redis.pcall('GET', RESTORING))
     local left_ms = most_ms and redis.call('PTTL', RESTORING)
@@ -254,8 +255,9 @@ local function restore_for(duration_ms)
     redis.call('SET', RESTORING, duration_ms, 'PX', duration_ms)
 end
 
--- As long as there is a tombstone, whatever its time says: the clock may have jumped. nil: none;
--- one of which nothing more is noted, by a node of an older version, stands against all.
+-- A tombstone is valid as long as it exists, whatever its time, because the clock may have jumped.
+-- nil: none. A tombstone without details, written by a node of an older version, is newer than
+-- everything.
 local function tombstone_of(id)
     local time = redis.call('ZSCORE', TOMBSTONES, id)
     if not time then
@@ -269,31 +271,31 @@ local function tombstone_of(id)
     return { version = whole(version), epoch = whole(epoch) }
 end
 
--- A client of several brokers has an identity at each: a line each.
+-- A client of several brokers has an identity at each, one per line.
 local function identities_of(identity)
     return string.gmatch(identity, '[^\n]+')
 end
 
--- An entry which its id does not bear out is stale.
-local function bears_out(id, one)
+-- An index entry that the id does not confirm is stale.
+local function confirms_identity(id, one)
     local theirs = meta_of(id).identity
     return theirs == '' or ('\n' .. theirs .. '\n'):find('\n' .. one .. '\n', 1, true)
 end
 
--- Another id that has one of these identities now, or nil; and whether all are noted as this id's.
+-- Another id that has one of these identities, or nil; and whether all are indexed for this id.
 local function identity_holder(identity, id)
     local all = true
     for one in identities_of(identity) do
         local holder = redis.call('HGET', IDENTITY, one)
         all = all and holder == id
-        if holder and holder ~= id and exists(holder) and bears_out(holder, one) then
+        if holder and holder ~= id and exists(holder) and confirms_identity(holder, one) then
             return holder, false
         end
     end
     return nil, all
 end
 
--- Everything known of an id, in the order store_client.c reads it.
+-- Everything known of an id, in the order in which store_client.c reads it.
 local function describe(id, config, owner)
     local attempt = attempt_of(id)
     local version = owner and owner.version or meta_of(id).version
@@ -307,14 +309,14 @@ local function describe(id, config, owner)
     }
 end
 
--- ---- writers: none of them can fail once check() has passed ------------------------------------
+-- ---- writers: none of them can fail after check() ----------------------------------------------
 
--- Something waits.
+-- Notifies the leader that a client waits.
 local function wake()
     redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake', '')
 end
 
--- A node's set or state changed. Nodes of version 0.1 listen to the common channel only.
+-- Notifies a node of a change of its set or state. Version 0.1 listens only to the common channel.
 local function wake_node(node)
     if redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake:' .. node, '') == 0 then
         redis.call('PUBLISH', PREFIX .. 'mqtt_fleet:wake', node)
@@ -325,7 +327,8 @@ local function rev_of(node)
     return whole(redis.pcall('GET', rev_key(node))) or 0
 end
 
--- After any change to the node's list. One of a wrong type has no length; this is no time to fail.
+-- Called after any change of the node's list. A list of a wrong type has no length and is skipped,
+-- because this must not fail.
 local function resize(node)
     local len = redis.pcall('LLEN', bind_key(node))
     if type(len) ~= 'number' then
@@ -338,38 +341,38 @@ local function resize(node)
     end
 end
 
--- What a node reads instead of its whole list: which ids changed at which rev, and the sum of what
--- it owns. A change of the rev that was not noted here (an older version's, or one by hand) is a
--- gap: the node then reads the list.
+-- The changes that a node reads instead of its whole list: the ids that changed at each rev, and
+-- the digest of the ids that it owns. A rev without such an entry (by an older version or by hand)
+-- is a gap: the node then reads the whole list.
 
 local DIGEST_MODULUS = 281474976710656 -- 2^48
 
--- One owned client's part of the sum.
+-- The share of one owned client in the digest.
 local function digest_part(id, owner)
     local text = string.format('%s\n%.0f\n%.0f', id, owner.epoch, owner.version)
     return tonumber(string.sub(redis.sha1hex(text), 1, 12), 16)
 end
 
--- Of this script: node -> { delta of the sum, changed ids }.
-local touched = {}
-local function touch(node, id)
-    local change = touched[node] or { delta = 0, ids = {} }
-    touched[node] = change
+-- Changes of this script: node -> { delta of the digest, changed ids }.
+local changes_by_node = {}
+local function note_change(node, id)
+    local change = changes_by_node[node] or { delta = 0, ids = {} }
+    changes_by_node[node] = change
     change.ids[#change.ids + 1] = id
     return change
 end
 
 local function gained(id, owner)
-    local change = touch(owner.node, id)
+    local change = note_change(owner.node, id)
     change.delta = (change.delta + digest_part(id, owner)) % DIGEST_MODULUS
 end
 
 local function lost(id, owner)
-    local change = touch(owner.node, id)
+    local change = note_change(owner.node, id)
     change.delta = (change.delta - digest_part(id, owner)) % DIGEST_MODULUS
 end
 
--- Makes room for a key that may have been spoilt by hand.
+-- Deletes a key of a wrong type, which may have been written by hand.
 local function of_type(key, kind)
     local is = redis.call('TYPE', key).ok
     if is ~= 'none' and is ~= kind then
@@ -390,13 +393,13 @@ local function digest_of(node)
     return whole(redis.pcall('HGET', set_key(node), 'digest')) or 0
 end
 
--- A rev is a time in ms, so that none is given twice although Redis forgot that it gave it.
+-- A rev is a time in ms. None is used twice, even if Redis loses the last one.
 local function settle_node(node, change)
     if redis.call('HEXISTS', REGISTER, node) == 0 then
         return resize(node)
     end
     local noted = whole(redis.pcall('HGET', set_key(node), 'rev')) or 0
-    local before = math.max(rev_of(node), noted) -- also when somebody deleted the key
+    local before = math.max(rev_of(node), noted) -- also after somebody deleted the key
     local gap = gap_of(node, before)
     local rev = math.max(before + 1, NOW_MS)
     local text = string.format('%.0f', rev)
@@ -416,22 +419,23 @@ local function settle_node(node, change)
     wake_node(node)
 end
 
--- Last in a script that changed what nodes own.
+-- Called last in a script that changed what nodes own.
 local function settle()
-    for node, change in pairs(touched) do
+    for node, change in pairs(changes_by_node) do
         settle_node(node, change)
     end
-    touched = {}
+    changes_by_node = {}
 end
 
--- A node is to compare its whole list.
-local function settle_anew(node)
-    touch(node, nil)
+-- Makes a node compare its whole list.
+local function request_full_comparison(node)
+    note_change(node, nil)
     settle()
     redis.call('HSET', set_key(node), 'gap', string.format('%.0f', rev_of(node)))
 end
 
--- Takes ids off a node's list. LREM walks the whole list each time: many are filtered out at once.
+-- Removes ids from a node's list. LREM scans the whole list each time, so many ids are filtered out
+-- in one pass.
 local function unbind(node, ids)
     local list = bind_key(node)
     if #ids <= 20 then
@@ -471,7 +475,7 @@ local function set_owner(id, owner)
     }))
 end
 
-local function forget_identity(id)
+local function remove_identity(id)
     for one in identities_of(meta_of(id).identity) do
         if redis.call('HGET', IDENTITY, one) == id then
             redis.call('HDEL', IDENTITY, one)
@@ -479,9 +483,9 @@ local function forget_identity(id)
     end
 end
 
--- meta.identity '': not known. meta.was: the version before; meta.epoch: the last it was owned at
--- before it waited. With the identity that is noted; else set_meta.
-local function keep_meta(id, meta)
+-- meta.identity '': unknown. meta.was: the previous version; meta.epoch: the last one before it
+-- waited. Does not update the index of identities; set_meta does.
+local function write_meta(id, meta)
     local several = meta.identity:find('\n', 1, true) ~= nil
     redis.call('HSET', META, id, cjson.encode({
         version = meta.version,
@@ -493,14 +497,14 @@ local function keep_meta(id, meta)
 end
 
 local function set_meta(id, meta)
-    forget_identity(id)
+    remove_identity(id)
     for one in identities_of(meta.identity) do
         redis.call('HSET', IDENTITY, one, id)
     end
-    keep_meta(id, meta)
+    write_meta(id, meta)
 end
 
--- A new text: the next version.
+-- A new configuration: the next version.
 local function renew_meta(id, meta, version, identity)
     meta.was, meta.version, meta.identity = meta.version, version, identity
     set_meta(id, meta)
@@ -510,8 +514,8 @@ local function set_attempt(id, attempt)
     redis.call('HSET', ATTEMPT, id, cjson.encode(attempt))
 end
 
--- Puts a waiting id off; the caller keeps the attempt.
-local function put_off(id, attempt, delay_ms)
+-- Delays a waiting id; the caller stores the attempt.
+local function delay_retry(id, attempt, delay_ms)
     attempt.delay = math.min(delay_ms, DELAY_MS_MAX)
     if delay_ms > 0 then
         redis.call('ZADD', RETRY, NOW_MS + attempt.delay, id)
@@ -520,7 +524,7 @@ local function put_off(id, attempt, delay_ms)
     end
 end
 
--- Greater than any epoch before, also when the counter was lost. keep_epoch() after the last one.
+-- Greater than any epoch before, even if the counter is lost. Call write_epoch() after the last one.
 local newest_epoch
 local function next_epoch(least)
     newest_epoch = newest_epoch or whole(redis.call('GET', EPOCH)) or 0
@@ -528,12 +532,13 @@ local function next_epoch(least)
     return newest_epoch
 end
 
-local function keep_epoch()
+local function write_epoch()
     redis.call('SET', EPOCH, string.format('%.0f', newest_epoch))
 end
 
--- use -> no, the list being the caller's business. A text written by hand over an owned id waits in
--- `no` already: it is the newer one, and its identity is not known. owner nil: none that can be read.
+-- use -> no; the caller updates the list. If somebody wrote a configuration by hand over an owned
+-- id, it is in `no` already. It is the newer one, and its identity is unknown. owner nil: no valid
+-- record.
 local function to_waiting(id, config, owner)
     redis.call('HDEL', USE, id)
     redis.call('HDEL', OWNER, id)
@@ -549,29 +554,29 @@ local function to_waiting(id, config, owner)
     if written and written ~= config then
         renew_meta(id, meta, version_after(meta.version), '')
     elseif owner then
-        keep_meta(id, meta)
+        write_meta(id, meta)
     end
 end
 
-local function dig_up(id)
+local function remove_tombstone(id)
     if redis.call('ZREM', TOMBSTONES, id) == 1 then
         redis.call('HDEL', BURIED, id)
     end
 end
 
--- no -> use. Answers the owner record.
+-- no -> use. Returns the owner record.
 local function to_owned(id, config, owner)
     redis.call('HSET', USE, id, config)
     redis.call('HDEL', NO, id)
     redis.call('ZREM', RETRY, id)
-    dig_up(id)
+    remove_tombstone(id)
     redis.call('RPUSH', bind_key(owner.node), id)
     set_owner(id, owner)
     gained(id, owner)
     return owner
 end
 
--- The same owner, another version or epoch.
+-- The same owner with another version or epoch.
 local function reown(id, owner, change)
     lost(id, owner)
     for field, value in pairs(change) do
@@ -581,15 +586,15 @@ local function reown(id, owner, change)
     gained(id, owner)
 end
 
--- Takes up to a batch of ids off the list of a node that does not run. What it owned, and what has
--- no owner, goes to waiting; what another owns only leaves the list. Answers how many wait now.
-local function take_from(node)
+-- Removes up to a batch of ids from the list of a dead node. Its own ids, and ids without an owner,
+-- start to wait. Ids of other owners only leave the list. Returns how many ids started to wait.
+local function take_ids_from(node)
     local ids = redis.call('LRANGE', bind_key(node), 0, BATCH_MAX - 1)
     local moved = 0
     for _, id in ipairs(ids) do
         local config = redis.call('HGET', USE, id)
         local owner = config and owner_of(id)
-        touch(node, id)
+        note_change(node, id)
         if config and (not owner or owner.node == node) then
             to_waiting(id, config, owner)
             moved = moved + 1
@@ -612,34 +617,36 @@ local function remove_node(node)
         set_key(node), changed_key(node), facts_key(node))
 end
 
--- So that its beats are refused after the register has forgotten it, too.
-local function outlaw(incarnation)
+-- Rejects its heartbeats even after its entry has left the register.
+local function remember_fenced(incarnation)
     redis.call('ZREMRANGEBYSCORE', FENCED, '-inf', NOW_MS - FENCED_MS)
     if incarnation ~= '' then
         redis.call('ZADD', FENCED, NOW_MS, incarnation)
     end
 end
 
--- Also in a beat, which is not to fail because a key was spoilt by hand.
-local function outlawed(incarnation)
+-- Also used in heartbeats, which must not fail if somebody changed a key by hand.
+local function is_fenced(incarnation)
     return type(redis.pcall('ZSCORE', FENCED, incarnation)) == 'string'
 end
 
--- ---- what a node runs against what Redis knows ---------------------------------------------------
+-- ---- what a node runs compared with Redis
+-- --------------------------------------------------------
 
--- Version 0.1 counts a client's versions from 1. If Redis has such a count, and the node runs a greater
--- version, the client was deleted and created anew since, unless Redis has just gone back.
+-- Version 0.1 counts a client's versions from 1. If Redis has such a count and the node runs a
+-- greater version, the client was deleted and created again, unless Redis has just lost data.
 local COUNTED_MAX = 1000000000000
-local function created_anew(known, version)
+local function created_again(known, version)
     return known < COUNTED_MAX and known < version and not restoring()
 end
 
--- 'MINE'; 'STALE': its own, with a newer text; 'NEWER': another owns it; 'WAITING': it was released;
--- 'TOMBSTONE': it was deleted; 'OLDER' and 'NONE': Redis lacks what the node has, see restore.
-local function judge(id, node, incarnation, epoch, version)
+-- 'MINE'; 'STALE': its own, with a newer version in Redis; 'NEWER': another node owns it;
+-- 'WAITING': it was released; 'TOMBSTONE': it was deleted; 'OLDER' and 'NONE': Redis lacks what the
+-- node has, see restore.
+local function ownership_status(id, node, incarnation, epoch, version)
     local owner = redis.call('HEXISTS', USE, id) == 1 and owner_of(id)
     if owned_by(owner, node, incarnation) then
-        if created_anew(owner.version, version) then
+        if created_again(owner.version, version) then
             return 'STALE', owner
         end
         if epoch > owner.epoch or version > owner.version then
@@ -648,7 +655,7 @@ local function judge(id, node, incarnation, epoch, version)
         return epoch == owner.epoch and version == owner.version and 'MINE' or 'STALE', owner
     end
     local meta = meta_of(id)
-    local anew = meta.known and created_anew(meta.version, version)
+    local anew = meta.known and created_again(meta.version, version)
     if owner then
         local newer = anew or (owner.epoch >= epoch and meta.version >= version)
         return newer and 'NEWER' or 'OLDER', owner

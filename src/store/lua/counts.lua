@@ -1,5 +1,4 @@
--- counts: how many wait (and how many of those not before a later time) and how many are owned;
--- changes nothing.
--- Answers: 'OK', waiting, resting, owned.
+-- counts: the numbers of waiting ids, of those that are delayed, and of owned ids; changes nothing.
+-- Answers: 'OK', waiting, delayed, owned.
 
-return { 'OK', redis.call('HLEN', NO), resting(), redis.call('HLEN', USE) }
+return { 'OK', redis.call('HLEN', NO), count_delayed(), redis.call('HLEN', USE) }

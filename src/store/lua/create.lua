@@ -25,7 +25,7 @@ local function create(id, config, identity)
     redis.call('HDEL', ATTEMPT, id)
     redis.call('ZREM', RETRY, id)
     if tombstone then
-        dig_up(id)
+        remove_tombstone(id)
     end
     return { 'CREATED', version, false }
 end

@@ -1,6 +1,6 @@
 -- delete: waiting or owned -> gone, with a tombstone. ARGV[2...]: id, expected version (0: any).
 -- Refused: no such id; another version.
--- Answers: 'OK' | 'NOT_FOUND' | 'GONE' (not there, and there is a tombstone) | 'VERSION'.
+-- Answers: 'OK' | 'NOT_FOUND' | 'GONE' (absent, with a tombstone) | 'VERSION'.
 
 local id, expected = ARGV[2], tonumber(ARGV[3])
 check()
@@ -20,11 +20,11 @@ end
 
 local time_ms = NOW_MS + TOMBSTONE_MS
 redis.call('ZADD', TOMBSTONES, time_ms, id)
--- Every assignment and every text so far is from before now, also one that Redis has lost.
+-- Covers every earlier assignment and configuration, also one that Redis has lost.
 local epoch = math.max(meta.epoch, owner and owner.epoch or 0, NOW_US)
 local version = math.max(meta.version, NOW_MS)
 redis.call('HSET', BURIED, id, string.format('%.0f %.0f %.0f', time_ms, version, epoch))
-forget_identity(id)
+remove_identity(id)
 for _, hash in ipairs({ NO, USE, OWNER, META, ATTEMPT }) do
     redis.call('HDEL', hash, id)
 end
@@ -34,9 +34,9 @@ if owner then
     unbind(owner.node, { id })
     settle()
 end
--- A few old tombstones go with each new one, an hour late: the clock may have jumped.
+-- Each delete removes a few old tombstones, an hour late because the clock may have jumped.
 local long_ago = NOW_MS - TOMBSTONE_MS
 for _, old in ipairs(redis.call('ZRANGEBYSCORE', TOMBSTONES, '-inf', long_ago, 'LIMIT', 0, 10)) do
-    dig_up(old)
+    remove_tombstone(old)
 end
 return { 'OK' }

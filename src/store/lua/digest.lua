@@ -1,5 +1,5 @@
--- digest: the sum that a node made of its whole list replaces the one that was kept. ARGV[2...]: node,
--- incarnation, rev at which the list was read, digest.
+-- digest: replaces the stored digest by the one that a node computed from its whole list.
+-- ARGV[2...]: node, incarnation, rev at which the list was read, digest.
 -- Refused: dead, unknown or another incarnation ('FENCED'); the list has changed since ('STATE').
 -- Answers: 'OK' | 'FENCED' | 'STATE'.
 

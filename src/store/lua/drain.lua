@@ -1,5 +1,5 @@
 -- drain: live -> draining or back. ARGV[2...]: node, draining (1 or 0).
--- Refused: no such node of ours ('NOT_FOUND'); it is dead or ends ('REFUSED').
+-- Refused: no mqfleet node of that name ('NOT_FOUND'); it is dead or leaving ('REFUSED').
 -- Answers: 'OK' | 'NOT_FOUND' | 'REFUSED'.
 
 local name = ARGV[2]

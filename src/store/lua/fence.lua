@@ -1,7 +1,7 @@
--- fence: a node that does not beat is marked dead. ARGV[2...]: caller, its incarnation, target, its
--- incarnation ('' for an entry that is not ours).
--- Refused: the caller does not beat itself; the target beats, or has another incarnation by now.
--- Answers: 'OK' (also when dead or gone already) | 'REFUSED'.
+-- fence: a node without a heartbeat is marked dead. ARGV[2...]: caller, its incarnation, target,
+-- its incarnation ('' for an entry of another program).
+-- Refused: the caller has no heartbeat itself; the target has one, or has another incarnation.
+-- Answers: 'OK' (also when dead or removed already) | 'REFUSED'.
 
 local caller, target = ARGV[2], ARGV[4]
 check()
@@ -21,6 +21,6 @@ end
 if node.state ~= 'dead' then
     node.state = 'dead'
     set_node(node)
-    outlaw(node.incarnation)
+    remember_fenced(node.incarnation)
 end
 return { 'OK' }

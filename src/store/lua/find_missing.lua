@@ -1,6 +1,7 @@
--- look: one step of a scan over the register for beats that are missing; changes nothing.
+-- find_missing: one step of a scan over the register for missing heartbeats; changes nothing.
 -- ARGV[2]: cursor.
--- Answers: 'OK', next cursor, names that it met, and of each without its beat: name, incarnation, state.
+-- Answers: 'OK', next cursor, number of nodes in this step, and of each node without its heartbeat:
+-- name, incarnation, state.
 
 local scan = redis.call('HSCAN', REGISTER, ARGV[2], 'COUNT', BATCH_MAX)
 local names, keys = {}, {}
@@ -11,8 +12,8 @@ end
 local found = #keys > 0 and redis.call('MGET', unpack(keys)) or {}
 local missing = {}
 
--- The common case without decoding the entry, which costs more than all else here. What is not
--- written as set_node() does, or whose beat lives for too long, is looked at in full.
+-- The common case without decoding the entry, which is expensive. Entries that set_node() has not
+-- written, and heartbeats that live too long, are decoded.
 local function lives(beat, entry, key)
     local _, at = entry:find('"ttl":', 1, true)
     local ttl_ms = beat and at and entry:find('"incarnation":"' .. beat .. '"', 1, true) and

@@ -1,5 +1,5 @@
 -- get: everything known of one id; changes nothing. ARGV[2]: id.
--- Answers: 'OK', the fields (a node among them when it is owned) | 'NOT_FOUND'.
+-- Answers: 'OK', the fields (with a node if it is owned) | 'NOT_FOUND'.
 
 local id = ARGV[2]
 local used = redis.call('HGET', USE, id)

@@ -1,14 +1,14 @@
--- history: between common.lua and what a script that writes does itself.
--- Its arguments end with: the process that calls, the number of the call, the highest number of an
--- answered one, how long nothing is assigned after a loss, a token. A Redis that does not know the
--- answered one has lost it: a failover, an older snapshot. Then a new generation is drawn, so that every
--- node says what it runs, and nothing is assigned meanwhile. This call does nothing else.
--- Others notice the same loss, each by its own calls, and need no generation more. But a process that
--- was heard from since the generation was drawn has noticed that loss, or lost nothing then: Redis went
--- back again, and what others have read since is lost, too.
--- Answers then: 'BACK'.
+-- history: follows common.lua in each script that writes. The last arguments are: the calling
+-- process, the number of the call, the highest number of an answered call, how long nothing is
+-- assigned after a loss, a token.
+-- A Redis that does not know the answered call has lost it, for example in a failover or with an
+-- older snapshot. The script then sets a new generation, so that every node restores its clients,
+-- and blocks assignments meanwhile. The call does nothing else and answers 'BACK'.
+-- Other processes notice the same loss by their own calls and need no further generation. But a
+-- process that called after the generation was set had already noticed that loss, or was not
+-- affected by it. If it notices a loss, Redis lost data again, including what others have restored.
 
-local DRAWN = '' -- beside the processes: when the generation was drawn
+local DRAWN = '' -- next to the processes: the time at which the generation was set
 
 local function take_last()
     return table.remove(ARGV)

@@ -1,4 +1,4 @@
--- holder: which id has an identity; changes nothing. ARGV[2]: identity.
+-- identity_owner: the id that has an identity; changes nothing. ARGV[2]: identity.
 -- Answers: 'OK', id | 'NOT_FOUND'.
 
 local holder = identity_holder(ARGV[2], '')

@@ -1,9 +1,10 @@
--- join: a node is registered and beats. ARGV[2...]: name, incarnation, host, port, type, size,
--- version, started_ms, heartbeat_ttl_ms, draining (1 or 0), generation to use if there is none,
--- again (1: this incarnation was registered, Redis has lost it; 0), facts as in beat ('': none).
--- What an earlier incarnation left goes to waiting first, a batch a call.
--- Refused: another incarnation beats under that name ('EXISTS'); this one was declared dead
--- ('FENCED').
+-- join: registers a node with its first heartbeat. ARGV[2...]: name, incarnation, host, port, type,
+-- size, version, started_ms, heartbeat_ttl_ms, draining (1 or 0), generation to use if there is
+-- none, again (1: this incarnation was registered and Redis has lost it; 0), facts as in heartbeat
+-- ('': none).
+-- The clients of an earlier incarnation start to wait first, a batch per call.
+-- Refused: another incarnation has a heartbeat under that name ('EXISTS'); this one was declared
+-- dead ('FENCED').
 -- Answers: 'OK', generation ('': more is left, call again) | 'EXISTS' | 'FENCED'.
 
 local name, incarnation = ARGV[2], ARGV[3]
@@ -16,16 +17,16 @@ if beat_of(name) ~= incarnation and beats(name, earlier) then
     return { 'EXISTS' }
 end
 local mine = earlier and earlier.incarnation == incarnation
-if outlawed(incarnation) or (mine and earlier.state == 'dead') then
+if is_fenced(incarnation) or (mine and earlier.state == 'dead') then
     return { 'FENCED' }
 end
 if not mine then
     if earlier and earlier.state ~= 'dead' then
         earlier.state = 'dead'
         set_node(earlier)
-        outlaw(earlier.incarnation)
+        remember_fenced(earlier.incarnation)
     end
-    take_from(name)
+    take_ids_from(name)
     if redis.call('LLEN', bind_key(name)) > 0 then
         return { 'OK', '' }
     end
@@ -59,6 +60,6 @@ end
 if ARGV[13] == '1' and not restoring() then
     restore_for(RESTORING_MS)
 end
-settle_anew(name)
+request_full_comparison(name)
 wake()
 return { 'OK', generation }

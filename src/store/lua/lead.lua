@@ -1,6 +1,6 @@
--- lead: the node becomes or stays leader, or one of the two that are ready to. ARGV[2...]: node,
--- incarnation, ttl_ms (0: gives it up), why clients wait as the leader counted (JSON, '': unknown).
--- Refused: the node is not registered under this incarnation, or does not beat.
+-- lead: the node becomes or stays leader, or one of two standbys. ARGV[2...]: node, incarnation,
+-- ttl_ms (0: resigns), why clients wait as counted by the leader (JSON, '': unknown).
+-- Refused: the node is not registered under this incarnation, or has no heartbeat.
 -- Answers: 'OK', 2 (leader), 1 (standby) or 0.
 
 local STANDBYS_MAX = 2

@@ -1,6 +1,6 @@
--- leave: a node that owns nothing is gone from the register. ARGV[2...]: node, incarnation.
+-- leave: removes a node that owns nothing from the register. ARGV[2...]: node, incarnation.
 -- Refused: it still owns ids.
--- Answers: 'OK' (also when gone already, or another incarnation has its name) | 'REFUSED'.
+-- Answers: 'OK' (also when removed already, or replaced by another incarnation) | 'REFUSED'.
 
 local name = ARGV[2]
 check()

@@ -1,7 +1,7 @@
--- assigned: one page of what a node owns; the first sets mqtt_size anew, and nothing else changes.
--- ARGV[2...]: node, incarnation, end of the page in the list (-1: the list's end). Pages are read
--- from the list's end to its beginning: what leaves the list meanwhile shifts the rest to where it
--- is yet to be read.
+-- list_assignments: one page of what a node owns. The first page recomputes mqtt_size; nothing else
+-- changes. ARGV[2...]: node, incarnation, end of the page in the list (-1: the end of the list).
+-- Pages are read from the end of the list to its beginning: when entries leave the list meanwhile,
+-- the others move into the part that is still to be read.
 -- Refused: dead, unknown or another incarnation ('FENCED').
 -- Answers: 'OK', rev, end of the next page (0: none), restoring (1 or 0), and id, epoch, version of
 -- each | 'FENCED'.

@@ -1,5 +1,5 @@
--- leaving: a node that ends takes no more, before it gives back what it has. ARGV[2...]: node,
--- incarnation.
+-- mark_leaving: a stopping node accepts no more clients, before it releases its own. ARGV[2...]:
+-- node, incarnation.
 -- Refused: dead, unknown or another incarnation ('FENCED').
 -- Answers: 'OK' | 'FENCED'.
 

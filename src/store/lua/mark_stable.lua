@@ -1,6 +1,6 @@
--- succeeded: forgets the failed attempts of clients whose connection proved stable; how long they
--- rested last only when peace has lasted, else release judges. ARGV[2...]: node, incarnation, then
--- ids. Skipped: what this incarnation does not own.
+-- mark_stable: forgets the failed attempts of clients whose connection proved stable. The length of
+-- the last cool-down is forgotten only after a longer stable period; otherwise release decides.
+-- ARGV[2...]: node, incarnation, then ids. Ids of other owners are skipped.
 -- Answers: 'OK'.
 
 if #ARGV - 3 > BATCH_MAX then
@@ -10,7 +10,7 @@ check()
 
 local function forget(id)
     local attempt = attempt_of(id)
-    if attempt.rest == 0 or long_peace(attempt) then
+    if attempt.rest == 0 or stable_long_enough(attempt) then
         redis.call('HDEL', ATTEMPT, id)
     else
         local kept = { count = 0, rest = attempt.rest, rest_until = attempt.rest_until, calm = true }

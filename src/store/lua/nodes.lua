@@ -1,6 +1,6 @@
--- nodes: one step of a scan over the register; changes nothing. ARGV[2...]: cursor, name (then only
--- that node; '': any), port (then only nodes that tell it; 0: any).
--- Answers: 'OK', next cursor, leader's name or false, and the fields of each node.
+-- nodes: one step of a scan over the register; changes nothing. ARGV[2...]: cursor, name (only that
+-- node; '': any), port (only nodes that announce it; 0: any).
+-- Answers: 'OK', next cursor, the leader's name or false, and the fields of each node.
 
 local function leader_name()
     local ok, leader = pcall(cjson.decode, redis.pcall('GET', LEADER))

@@ -1,13 +1,12 @@
--- orphans: ids in `use` that nobody can run -> waiting, one step of a scan. ARGV[2]: cursor.
--- Nobody can run what has no owner record, or one whose node is not registered under that
--- incarnation. While a node that is not ours beats, what has no owner record is left alone: it may
--- be that node's.
--- Answers: 'OK', how many moved, next cursor, complete (1: nothing owned is known to lack an
--- owner record).
+-- orphans: owned ids that no node can run -> waiting, one step of a scan. ARGV[2]: cursor.
+-- An orphan has no owner record, or its node is not registered under that incarnation. While a node
+-- of another program has a heartbeat, ids without an owner record are skipped: they may be its own.
+-- Answers: 'OK', how many moved, next cursor, complete (1: no owned id is known to lack an owner
+-- record).
 
 check()
 
-local function stranger_beats()
+local function foreign_node_is_alive()
     local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', BATCH_MAX)[2]
     for i = 1, math.min(#entries, BATCH_MAX * 2), 2 do
         local name = entries[i]
@@ -27,44 +26,44 @@ local function registered(owner)
     return incarnations[owner.node] == owner.incarnation
 end
 
--- The record that told whose list an id is on may be gone, or wrong: it leaves those of all nodes,
--- each of which looks again, for it may run what is no longer its own.
+-- The record of the list that holds an id may be missing or wrong. The id is removed from the lists
+-- of all nodes. Each node then compares its list, because it may run an id that it no longer owns.
 local NODES_MAX = 64
 local function unbind_everywhere(ids)
     local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', NODES_MAX)[2]
     for i = 1, math.min(#entries, NODES_MAX * 2), 2 do
         local name = entries[i]
         if pcall(unbind, name, ids) then
-            settle_anew(name)
+            request_full_comparison(name)
         end
     end
 end
 
 local scan = redis.call('HSCAN', USE, ARGV[2], 'COUNT', BATCH_MAX / 2)
-local strangers
+local foreign_alive
 local orphans = {}
 for i = 1, #scan[2], 2 do
     local id, config = scan[2][i], scan[2][i + 1]
     local owner = owner_of(id)
-    if not owner and strangers == nil then
-        strangers = stranger_beats()
+    if not owner and foreign_alive == nil then
+        foreign_alive = foreign_node_is_alive()
     end
-    if (owner and not registered(owner)) or (not owner and not strangers) then
+    if (owner and not registered(owner)) or (not owner and not foreign_alive) then
         to_waiting(id, config, owner)
         local unbound = owner and redis.pcall('LREM', bind_key(owner.node), 0, id)
         if type(unbound) == 'number' and unbound > 0 then
-            touch(owner.node, id)
+            note_change(owner.node, id)
         end
         orphans[#orphans + 1] = id
     end
 end
 if #orphans > 0 then
     unbind_everywhere(orphans)
-    settle() -- the lists of those who are not registered
+    settle() -- the lists of unregistered nodes
     wake()
 end
 
--- Processes that have written nothing for a day; any cursor is as good as another.
+-- Forgets processes that have not written for a day. The scan starts at an arbitrary cursor.
 local SEQUENCE_MS = 86400000
 local processes = redis.call('HSCAN', SEQUENCE, NOW_US % 1048576, 'COUNT', 20)[2]
 for i = 1, #processes, 2 do

@@ -1,7 +1,7 @@
--- evidence: what the store says of clients that a node runs. ARGV[2...]: node, incarnation, then
--- id, epoch, version of each. What is the node's own goes back onto its list if somebody took it off by
--- hand.
--- Answers: 'OK', and per id a word of judge().
+-- ownership_status: compares clients that a node runs with Redis. ARGV[2...]: node, incarnation,
+-- then id, epoch, version of each. Puts the node's own ids back onto its list if somebody removed
+-- them by hand.
+-- Answers: 'OK', and per id a word of ownership_status() in common.lua.
 
 if #ARGV - 3 > BATCH_MAX * 3 then
     return redis.error_reply('ERR too many ids')
@@ -21,14 +21,14 @@ local function rebind(ids)
         end
     end
     if changed then
-        settle_anew(node)
+        request_full_comparison(node)
     end
 end
 
 local results, own = {}, {}
 for i = 4, #ARGV, 3 do
     local id, epoch, version = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-    local found, owner = judge(id, node, incarnation, epoch, version)
+    local found, owner = ownership_status(id, node, incarnation, epoch, version)
     results[#results + 1] = found
     own[#own + 1] = owned_by(owner, node, incarnation) and id or nil
 end

@@ -1,5 +1,5 @@
--- page: one step of a scan over the waiting or the owned; changes nothing. ARGV[2...]: 'no' or
--- 'use', cursor, about how many.
+-- page: one step of a scan over the waiting or the owned ids; changes nothing. ARGV[2...]: 'no' or
+-- 'use', cursor, approximate count.
 -- Answers: 'OK', Redis time in ms, next cursor, the fields of each.
 
 local hash = ARGV[2] == 'use' and USE or NO

@@ -1,9 +1,9 @@
--- fleet: whose Redis this is, and with which settings its nodes run. ARGV[2...]: the fleet's name
--- ('': any), node ('': only looks), its settings (JSON), most rows to answer. The first node with a name gives it to the
--- fleet.
+-- publish_settings: the name of the fleet, and the settings of its nodes. ARGV[2...]: the name of
+-- the fleet ('': any), node ('': only reads), its settings (JSON), maximum number of rows. The
+-- first node with a name gives it to the fleet.
 -- Refused: the fleet has another name ('REFUSED', that name).
--- Answers: 'OK', name ('': none), and of each registered node whose settings are not these its name
--- and settings.
+-- Answers: 'OK', name ('': none), and name and settings of each registered node whose settings
+-- differ.
 
 local fleet, node, settings, rows_max = ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 

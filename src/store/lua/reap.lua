@@ -1,7 +1,7 @@
--- reap: up to a batch of a dead node's ids, owned -> waiting; after the last the node is gone.
--- ARGV[2...]: node, incarnation ('' for an entry that is not ours).
--- Refused: the node is not dead, or has another incarnation by now. Ids that another node owns only
--- leave the list.
+-- reap: up to a batch of a dead node's ids, owned -> waiting; after the last the node is removed.
+-- ARGV[2...]: node, incarnation ('' for an entry of another program).
+-- Refused: the node is not dead, or has another incarnation. Ids that another node owns only leave
+-- the list.
 -- Answers: 'OK', how many moved, finished (1 or 0) | 'REFUSED'.
 
 local name = ARGV[2]
@@ -14,7 +14,7 @@ end
 if beats(name, node) then
     return { 'REFUSED' }
 end
-local moved = take_from(name)
+local moved = take_ids_from(name)
 if redis.call('LLEN', bind_key(name)) > 0 then
     return { 'OK', moved, 0 }
 end

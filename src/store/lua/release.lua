@@ -1,8 +1,8 @@
--- release: owned -> waiting, with a reason and a time before which nobody gets it.
--- ARGV[2...]: node, incarnation, then id, epoch, version that ran (0: not known), delay_ms,
--- rest_ms_max, code, message, failed (1 or 0), error of each.
--- Skipped: an id that is not this incarnation's at this epoch; it is somebody else's by now. And one
--- of which Redis has lost a text that ran: that is put back first.
+-- release: owned -> waiting, with a reason and a time before which the id is not assigned.
+-- ARGV[2...]: node, incarnation, then id, epoch, version that ran (0: unknown), delay_ms,
+-- cooldown_ms_max, code, message, failed (1 or 0), error of each.
+-- Skipped: an id that this incarnation does not own at this epoch, and an id with a version that
+-- Redis has lost, which must be restored first.
 -- Answers: 'OK', how many moved.
 
 if #ARGV - 3 > BATCH_MAX * 9 then
@@ -12,20 +12,21 @@ local node, incarnation = ARGV[2], ARGV[3]
 check()
 redis.call('LLEN', bind_key(node))
 
--- Each rest is twice the one before, on whichever node that was, until it was stable and at peace.
-local function rest(attempt, least_ms, most_ms)
-    local before = attempt.calm and long_peace(attempt) and 0 or attempt.rest
+-- Each cool-down is twice the previous one, on any node, until the client was stable for long
+-- enough.
+local function cool_down(attempt, least_ms, most_ms)
+    local before = attempt.calm and stable_long_enough(attempt) and 0 or attempt.rest
     attempt.rest = math.max(least_ms, math.min(2 * before, most_ms))
     attempt.rest_until = NOW_MS + attempt.rest
     attempt.calm = false
     return attempt.rest
 end
 
--- A node that may not reach the broker gives the client away at once, as long as there is another to
--- be asked. Then it waits, longer each time, and all are asked anew.
+-- A node that may not reach the broker releases the client without a delay while another node has
+-- not tried. After that the client waits, longer each time, and all nodes try again.
 local DENIED_MAX = 32
 
-local function another_may(set)
+local function another_node_may_try(set)
     local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', DENIED_MAX)[2]
     for i = 1, math.min(#entries, 2 * DENIED_MAX + 2), 2 do
         local other = node_of(entries[i])
@@ -37,7 +38,7 @@ local function another_may(set)
     return false
 end
 
-local function deny(id, attempt, delay_ms)
+local function note_denial(id, attempt, delay_ms)
     local version = meta_of(id).version
     local list, set = denials_of(attempt, version)
     if #list == 0 and attempt.denied_version ~= version then
@@ -47,7 +48,7 @@ local function deny(id, attempt, delay_ms)
     list[#list + 1] = incarnation
     set[incarnation] = true
     attempt.denied, attempt.denied_version = list, version
-    if not again and #list < DENIED_MAX and another_may(set) then
+    if not again and #list < DENIED_MAX and another_node_may_try(set) then
         return 0
     end
     local rounds = attempt.denied_rounds or 0
@@ -66,7 +67,7 @@ end
 local released = {}
 for i = 4, #ARGV, 9 do
     local id, epoch, version = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-    local delay_ms, rest_ms_max = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
+    local delay_ms, cooldown_ms_max = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
     local code, message, failed, error = ARGV[i + 5], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
     local config = redis.call('HGET', USE, id)
     local owner = config and owner_of(id)
@@ -74,11 +75,11 @@ for i = 4, #ARGV, 9 do
         local attempt = attempt_of(id)
         to_waiting(id, config, owner)
         if code == 'broker_denied' then
-            delay_ms = deny(id, attempt, delay_ms)
-        elseif rest_ms_max > delay_ms then
-            delay_ms = rest(attempt, delay_ms, rest_ms_max)
+            delay_ms = note_denial(id, attempt, delay_ms)
+        elseif cooldown_ms_max > delay_ms then
+            delay_ms = cool_down(attempt, delay_ms, cooldown_ms_max)
         end
-        put_off(id, attempt, delay_ms)
+        delay_retry(id, attempt, delay_ms)
         note(attempt, code, message, failed == '1', error)
         set_attempt(id, attempt)
         released[#released + 1] = id

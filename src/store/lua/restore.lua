@@ -1,8 +1,9 @@
--- restore: what a node runs and Redis lacks is put back, after Redis lost data. ARGV[2...]: node,
--- incarnation, then id, epoch, version, identity, config of each.
--- Refused: the node is not registered under this incarnation ('FENCED'); per id: a tombstone, an owner
--- or a release that is not older, a text that was written by hand; another id has its identity by now
--- (then it waits, for it must not be lost). A text that is newer is kept, whoever owns the id.
+-- restore: puts back what a node runs, after Redis lost data. ARGV[2...]: node, incarnation, then
+-- id, epoch, version, identity, config of each.
+-- Refused: the node is not registered under this incarnation ('FENCED'); per id: a tombstone, an
+-- owner or a release that is not older; a configuration written by hand; another id has its
+-- identity (then it waits, so that it is not lost). A newer configuration is kept, whoever owns the
+-- id.
 -- Answers: 'OK', and per id 'MINE' or 'REFUSED', epoch, version | 'FENCED'.
 
 if #ARGV - 3 > BATCH_MAX * 5 then
@@ -28,8 +29,9 @@ local function mine(owner)
     return { 'MINE', string.format('%.0f', owner.epoch), owner.version }
 end
 
--- The client of this id in `hash` gets the node's newer text, unless another id has its identity.
-local function take_text(hash, id, owner, meta, item)
+-- The client of this id in `hash` gets the node's newer configuration, unless another id has its
+-- identity.
+local function take_config(hash, id, owner, meta, item)
     if identity_holder(item.identity, id) then
         return false
     end
@@ -42,8 +44,8 @@ local function take_text(hash, id, owner, meta, item)
     return true
 end
 
--- The node is to run Redis' text instead of its own, so that becomes the newer one.
-local function keep_text(id, owner, meta, item)
+-- The node must use the configuration in Redis instead of its own, so it gets the newer version.
+local function keep_config(id, owner, meta, item)
     renew_meta(id, meta, version_after(item.version), meta.identity)
     reown(id, owner, { version = meta.version })
 end
@@ -66,7 +68,7 @@ local function take_over(id, owner, waiting, meta, item)
         lost(id, owner)
         unbind(owner.node, { id })
     end
-    unbind(node, { id }) -- it may be on our list whatever the record says
+    unbind(node, { id }) -- it may be on this node's list whatever the record says
     meta.version, meta.identity = text.version, text.identity
     set_meta(id, meta)
     return mine(to_owned(id, text.config, {
@@ -79,7 +81,7 @@ local function take_over(id, owner, waiting, meta, item)
 end
 
 local function restore(id, item)
-    local word, owner = judge(id, node, incarnation, item.epoch, item.version)
+    local word, owner = ownership_status(id, node, incarnation, item.epoch, item.version)
     if word == 'MINE' or word == 'STALE' then
         return mine(owner)
     end
@@ -90,8 +92,8 @@ local function restore(id, item)
     local meta = meta_of(id)
     local newer = item.version > meta.version
     if owned_by(owner, node, incarnation) then
-        if newer and not take_text(USE, id, owner, meta, item) then
-            keep_text(id, owner, meta, item)
+        if newer and not take_config(USE, id, owner, meta, item) then
+            keep_config(id, owner, meta, item)
         end
         if item.epoch > owner.epoch then
             reown(id, owner, { epoch = epoch_after(item.epoch) })
@@ -103,7 +105,8 @@ local function restore(id, item)
         return REFUSED
     end
     if (owner and owner.epoch >= item.epoch) or (not owner and waiting and meta.epoch >= item.epoch) then
-        take_text(owner and USE or NO, id, owner, meta, item) -- newer, or it would not be OLDER
+        -- The version is newer, otherwise the status would not be OLDER.
+        take_config(owner and USE or NO, id, owner, meta, item)
         return REFUSED
     end
     return take_over(id, owner, waiting, meta, item)
@@ -125,8 +128,8 @@ for i = 4, #ARGV, 5 do
     })
 end
 if raised then
-    keep_epoch()
-    -- As long as somebody puts something back nothing is assigned.
+    write_epoch()
+    -- Nothing is assigned while any node restores clients.
     if restoring() and redis.call('PTTL', RESTORING) < RESTORE_MS then
         restore_for(RESTORE_MS)
     end

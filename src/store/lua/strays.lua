@@ -1,14 +1,14 @@
--- strays: one step of a scan for lists of nodes that are neither registered nor beating (left by Go
--- IoT). Takes off them up to a batch of ids that are not theirs: another node's, and those that are
--- not owned. An id in `use` without another owner stays until `orphans` has moved it. ARGV[2]:
--- cursor.
--- Answers: 'OK', next cursor, and of each list that became shorter its node and how many left it.
+-- strays: one step of a scan for lists of nodes that are neither registered nor alive (left by Go
+-- IoT). Removes up to a batch of ids that do not belong to the node: ids of another node, and ids
+-- that are not owned. An id in `use` without another owner stays until `orphans` has moved it.
+-- ARGV[2]: cursor.
+-- Answers: 'OK', next cursor, and of each shortened list its node and how many ids left it.
 
 local SCAN_KEYS = 1000
 local HEAD = bind_key('')
 check()
 
-local function clean(name, ids_max)
+local function remove_foreign_ids(name, ids_max)
     local list = bind_key(name)
     local ids = redis.call('LRANGE', list, 0, ids_max - 1)
     local kept = {}
@@ -39,7 +39,7 @@ local function is_stray(name)
         not beat_of(name)
 end
 
--- A user that may not scan (docs/redis.md) finds none.
+-- A user without permission to scan (docs/redis.md) finds none.
 local pattern = HEAD:gsub('[%[%]*?\\^]', '\\%0') .. '*'
 local scan = redis.pcall('SCAN', ARGV[2], 'MATCH', pattern, 'COUNT', SCAN_KEYS)
 if scan.err then
@@ -49,7 +49,7 @@ local rows, room = {}, BATCH_MAX
 for _, key in ipairs(scan[2]) do
     local name = key:sub(#HEAD + 1)
     if room > 0 and is_stray(name) then
-        local gone = clean(name, room)
+        local gone = remove_foreign_ids(name, room)
         room = room - math.max(gone, BATCH_MAX / 10)
         if gone > 0 then
             rows[#rows + 1] = { name, gone }

@@ -1,5 +1,5 @@
 -- update: a new version in place, waiting or owned. ARGV[2...]: id, expected version (0: any),
--- config, identity. The same text again under the version it would replace changes nothing.
+-- config, identity. The same configuration under the version that it would replace changes nothing.
 -- Refused: no such id; another version; the identity belongs to another id.
 -- Answers: 'OK', version | 'NOT_FOUND' | 'VERSION' | 'EXISTS', the other id.
 

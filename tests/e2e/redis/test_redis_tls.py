@@ -113,7 +113,7 @@ def silent(fleet, authority):
 
 
 @pytest.mark.parametrize("make,says", [
-    (without_certificate, "the server asks for a certificate: redis_config.tls_cert_file"),
+    (without_certificate, "the server requests a certificate: redis_config.tls_cert_file"),
     (of_another_authority, "TLS: "),
     (expired, "certificate has expired"),
     (of_another_host, "IP address mismatch"),

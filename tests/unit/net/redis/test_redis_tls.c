@@ -164,7 +164,7 @@ START_TEST(a_port_without_tls_is_named_as_such_and_a_silent_one_takes_no_longer_
 END_TEST
 
 START_TEST(a_server_that_asks_for_a_certificate_gets_it) {
-    expect_refused("127.0.0.1", "asks for a certificate: redis_config.tls_cert_file");
+    expect_refused("127.0.0.1", "requests a certificate: redis_config.tls_cert_file");
     ck_assert_int_eq(redis_tls_load(path[CA], path[CERT], path[KEY], fault), ERR_OK);
     expect_answers();
 }
