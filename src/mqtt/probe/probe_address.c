@@ -1,5 +1,5 @@
-/* Owns the look at addresses that were not needed by a probe: a TCP connection each, all at once,
- * closed as soon as it is there. Runs on the probe's thread. */
+/* Owns the check of addresses that a probe did not need: a TCP connection to each, all at once,
+ * closed as soon as it is connected. Runs on the probe's thread. */
 #include "probe_address.h"
 
 #include <poll.h>
@@ -39,7 +39,7 @@ static bool probe_address_is_noted(const struct probe_report *report,
     return false;
 }
 
-/* ---- the look -------------------------------------------------------------------------------- */
+/* ---- check ----------------------------------------------------------------------------------- */
 
 struct probe_address_check {
     struct pollfd sockets[ADDRESS_LIST_MAX];
@@ -84,7 +84,7 @@ static void probe_address_check_wait(struct probe_address_check *look, int64_t e
     }
 }
 
-/* The step TCP names those that failed, for who looks at the steps alone. */
+/* The step TCP names the addresses that failed, for readers who look only at the steps. */
 static void probe_address_add_failed(struct probe_report *report) {
     for (size_t i = 0; i < report->count; i++) {
         struct probe_result *result = &report->results[i];
