@@ -109,7 +109,7 @@ struct worker *worker_create(const struct conf *conf, const struct workers_owner
                              const struct engine_ops *ops, struct resolver *resolver,
                              const struct address_policy *policy);
 void worker_destroy(struct worker *worker);
-void *worker_run(void *host);
+void *worker_run(void *argument);
 void worker_stop(struct worker *worker);
 /* Records of earlier generations are dropped in the thread's next turn. Any thread. */
 void worker_drop_all(struct worker *worker, uint64_t before, bool politely, const char *reason);

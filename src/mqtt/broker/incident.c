@@ -64,7 +64,7 @@ struct incidents {
 
 /* Logged after the lock is released. */
 struct incident_event {
-    const char *event; /* NULL: nothing */
+    const char *name; /* NULL: nothing */
     struct incident_view view;
     int64_t lasted_ms;
 };
@@ -147,20 +147,20 @@ static struct incident_view incident_make_view(const struct incident *incident) 
     return view;
 }
 
-static struct incident_event incident_make_event(const struct incident *incident, const char *event,
+static struct incident_event incident_make_event(const struct incident *incident, const char *name,
                                                  int64_t now_ms) {
-    return (struct incident_event){event, incident_make_view(incident),
+    return (struct incident_event){name, incident_make_view(incident),
                                    now_ms - incident->open->began_at_ms};
 }
 
-static void incident_log_event(const struct incident_event *news) {
-    if (news->event == NULL) {
+static void incident_log_event(const struct incident_event *event) {
+    if (event->name == NULL) {
         return;
     }
-    log_event(LOG_WARN, news->event, KS("broker", news->view.broker),
-              KS("code", client_error_code(news->view.error)), KS("cause", news->view.cause),
-              KI("clients", news->view.clients), KI("waiting", news->view.waiting),
-              KI("failures", news->view.failures), KI("lasted_ms", news->lasted_ms));
+    log_event(LOG_WARN, event->name, KS("broker", event->view.broker),
+              KS("code", client_error_code(event->view.error)), KS("cause", event->view.cause),
+              KI("clients", event->view.clients), KI("waiting", event->view.waiting),
+              KI("failures", event->view.failures), KI("lasted_ms", event->lasted_ms));
 }
 
 /* The last failure describes the present problem best: a name may no longer exist where at first
@@ -191,13 +191,13 @@ incident_begin(struct incident *incident, const struct incident_failure *failure
 }
 
 static struct incident_event incident_end(struct incident *incident, int64_t now_ms) {
-    struct incident_event news = incident_make_event(incident, "broker_incident_ended", now_ms);
+    struct incident_event event = incident_make_event(incident, "broker_incident_ended", now_ms);
     free(incident->open);
     incident->open = NULL;
     incident->failing.count = 0;
     incident->ended_at_ms = now_ms;
     incident->is_open = false;
-    return news;
+    return event;
 }
 
 static bool incident_is_over(const struct incident *incident, int64_t now_ms) {
@@ -233,7 +233,7 @@ static bool incident_is_due(const struct incident *incident) {
 
 void incident_failed(struct incident *incident, const struct incident_failure *failure,
                      int64_t now_ms) {
-    struct incident_event news = {0};
+    struct incident_event event = {0};
     pthread_mutex_lock(&incident->all->lock);
     if (failure->refused) {
         incident->refused_at_ms = now_ms;
@@ -242,7 +242,7 @@ void incident_failed(struct incident *incident, const struct incident_failure *f
         incident_clients_add(&incident->failing, failure->client);
     }
     if (incident_is_due(incident)) {
-        news = incident_begin(incident, failure, now_ms);
+        event = incident_begin(incident, failure, now_ms);
     } else if (incident->open != NULL) {
         incident->open->failures++;
         incident_note_cause(incident->open, failure);
@@ -251,7 +251,7 @@ void incident_failed(struct incident *incident, const struct incident_failure *f
         incident->open->answers = 0;
     }
     pthread_mutex_unlock(&incident->all->lock);
-    incident_log_event(&news);
+    incident_log_event(&event);
 }
 
 void incident_answered(struct incident *incident, uint64_t client, int64_t now_ms) {
@@ -402,17 +402,17 @@ bool incident_may_release(struct incident *incident, int64_t release_after_ms, i
 }
 
 void incident_tick(struct incident *incident, int64_t now_ms) {
-    struct incident_event news = {0};
+    struct incident_event event = {0};
     pthread_mutex_lock(&incident->all->lock);
     struct incident_open *open = incident->open;
     if (open != NULL && incident_is_over(incident, now_ms)) {
-        news = incident_end(incident, now_ms);
+        event = incident_end(incident, now_ms);
     } else if (open != NULL && open->next_log_ms <= now_ms) {
         open->next_log_ms = now_ms + INCIDENT_LOG_MS;
-        news = incident_make_event(incident, "broker_incident", now_ms);
+        event = incident_make_event(incident, "broker_incident", now_ms);
     }
     pthread_mutex_unlock(&incident->all->lock);
-    incident_log_event(&news);
+    incident_log_event(&event);
 }
 
 bool incident_describe(struct incident *incident, enum client_error *error, char *text,

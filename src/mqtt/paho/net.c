@@ -275,10 +275,10 @@ int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *res
 bool paho_socket_was_heard(struct paho_socket *socket) {
     struct tcp_info info;
     pthread_mutex_lock(&paho_net_announced.lock);
-    bool heard = socket->probe_fd >= 0 && paho_net_tcp_info(socket->probe_fd, &info) &&
-                 info.tcpi_bytes_received > 0;
+    bool received = socket->probe_fd >= 0 && paho_net_tcp_info(socket->probe_fd, &info) &&
+                    info.tcpi_bytes_received > 0;
     pthread_mutex_unlock(&paho_net_announced.lock);
-    return heard;
+    return received;
 }
 
 /* Paho may have closed the socket, and the number may be in use again: the inode shows it. */

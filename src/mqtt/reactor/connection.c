@@ -128,16 +128,16 @@ void connection_refuse(struct engine_connection *connection, const struct packet
 }
 
 void connection_refuse_with_workaround(struct engine_connection *connection,
-                                       const struct packet_fault *fault, unsigned lesson) {
+                                       const struct packet_fault *fault, unsigned workaround) {
     char text[TEXT_LEN];
     struct packet_fault learnt = *fault;
     snprintf(text, sizeof(text), "%s%s", fault->message,
-             lesson == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer none"
-             : lesson == ENGINE_WORKAROUND_SKIP_MALFORMED
+             workaround == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer none"
+             : workaround == ENGINE_WORKAROUND_SKIP_MALFORMED
                  ? "; from now on such messages are skipped"
                  : "");
     learnt.message = text;
-    connection->workarounds |= (uint8_t)lesson;
+    connection->workarounds |= (uint8_t)workaround;
     connection_refuse(connection, &learnt);
 }
 
@@ -308,10 +308,10 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
         return;
     }
     /* Reads first: if the broker closed, its reason can still be read, while a send fails. */
-    bool deaf = (connection->epoll_events & EPOLLIN) == 0;
-    if (deaf && (events & (EPOLLHUP | EPOLLERR))) {
+    bool ignores_input = (connection->epoll_events & EPOLLIN) == 0;
+    if (ignores_input && (events & (EPOLLHUP | EPOLLERR))) {
         connection_lost(connection, &dead);
-    } else if (!deaf && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
+    } else if (!ignores_input && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
         receive_available(connection);
     }
     if (events & EPOLLOUT) {

@@ -202,8 +202,8 @@ static int64_t reactor_coalesce(struct engine *engine, int64_t timeout_ms) {
         wait_us = timeout_ms * US_PER_MS;
     }
     if (wait_us > 0) {
-        struct pollfd host = {.fd = engine->worker_fd, .events = POLLIN};
-        ppoll(&host, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
+        struct pollfd wake = {.fd = engine->worker_fd, .events = POLLIN};
+        ppoll(&wake, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
     }
     return timeout_ms - wait_us / US_PER_MS;
 }

@@ -37,8 +37,10 @@ bool output_is_behind(const struct engine_connection *connection) {
 }
 
 void output_watch(struct engine_connection *connection) {
-    bool deaf = connection->reading == READING_NOTHING || connection->state == CONNECTION_DRAINING;
-    uint32_t wanted = (deaf ? 0 : EPOLLIN) | (connection->stream.wants_write ? EPOLLOUT : 0);
+    bool ignores_input =
+        connection->reading == READING_NOTHING || connection->state == CONNECTION_DRAINING;
+    uint32_t wanted =
+        (ignores_input ? 0 : EPOLLIN) | (connection->stream.wants_write ? EPOLLOUT : 0);
     if (wanted != connection->epoll_events) {
         struct epoll_event event = {.events = wanted, .data.ptr = connection};
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_MOD, connection->stream.fd, &event);

@@ -251,7 +251,7 @@ void connection_lost(struct engine_connection *connection, const struct stream_f
 void connection_refuse(struct engine_connection *connection, const struct packet_fault *fault);
 /* The same; the next connection uses `workaround` of enum engine_workaround (0: none). */
 void connection_refuse_with_workaround(struct engine_connection *connection,
-                                       const struct packet_fault *fault, unsigned lesson);
+                                       const struct packet_fault *fault, unsigned workaround);
 /* Reports the end to the worker, and frees. */
 void connection_finish(struct engine_connection *connection);
 

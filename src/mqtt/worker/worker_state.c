@@ -33,7 +33,7 @@ bool worker_change_state(struct client *client, enum client_event event, const c
         return false;
     }
     struct worker *worker = client->worker;
-    enum client_state told = from == CLIENT_CLOSING ? client->state_before : from;
+    enum client_state shown_from = from == CLIENT_CLOSING ? client->state_before : from;
     worker_state_log_change(client, to, reason);
     client->state_before = (uint8_t)from;
     pthread_mutex_lock(&worker->lock);
@@ -45,7 +45,7 @@ bool worker_change_state(struct client *client, enum client_event event, const c
     client->connected_at_ms = to == CLIENT_ONLINE ? clock_wall_ms() : 0;
     pthread_mutex_unlock(&worker->lock);
     if (worker->owner->changed != NULL) {
-        worker->owner->changed(worker->owner->context, client->id, told, to, reason,
+        worker->owner->changed(worker->owner->context, client->id, shown_from, to, reason,
                                client->version);
     }
     if (to == CLIENT_ONLINE) {

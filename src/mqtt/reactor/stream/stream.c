@@ -22,8 +22,9 @@
 #define TCP_IDLE_S     60
 #define TCP_INTERVAL_S 20
 #define TCP_PROBES     3
-#define TCP_TAKEN_MS   120000 /* the same for unacknowledged bytes, while the kernel does not probe \
-                               */
+#define TCP_TAKEN_MS                                                                               \
+    120000 /* the same for unacknowledged bytes, while the kernel does not probe                   \
+            */
 
 #define STREAM_READ_MIN    1024
 #define ANSWER_CHUNK       1024

@@ -227,9 +227,9 @@ static void tls_explain_error(struct ssl_st *tls, unsigned long error, enum tls_
     if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
         tls_explain_end(tls, 0, phase, fault);
     } else if (phase == TLS_ESTABLISHED) {
-        bool told = reason >= SSL_AD_REASON_OFFSET; /* the broker sent an alert */
+        bool was_alert = reason >= SSL_AD_REASON_OFFSET; /* the broker sent an alert */
         stream_fault_format(fault, CLIENT_ERROR_CONNECTION_LOST, "%s: %s",
-                            told ? "the broker ended TLS with an alert" : "TLS broke",
+                            was_alert ? "the broker ended TLS with an alert" : "TLS broke",
                             name ? name : "no reason known");
     } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         tls_explain_certificate(tls, fault);
