@@ -219,7 +219,7 @@ static int main_start_thread(struct app *app, size_t row, size_t index) {
     running_threads[running_thread_count].kind = threads[row].kind;
     running_threads[running_thread_count].argument = threads[row].argument(app, index);
     running_threads[running_thread_count].stall_ms_max =
-        threads[row].stall_ms_max != NULL ? threads[row].stall_ms_max(app) : 0;
+        threads[row].stall_ms_max ? threads[row].stall_ms_max(app) : 0;
     int error = pthread_create(&id, NULL, main_thread_run, (void *)(uintptr_t)running_thread_count);
     if (error == 0) {
         pthread_setname_np(id, threads[row].name);
@@ -261,8 +261,8 @@ static void main_join_threads(enum thread_kind kind) {
 }
 
 static enum err main_start(struct app *app, char *fault) {
-    enum err result = app_create(app, fault);
-    return result == ERR_OK ? main_start_threads(app, fault) : result;
+    enum err err = app_create(app, fault);
+    return err == ERR_OK ? main_start_threads(app, fault) : err;
 }
 
 /* ---- wait and stop -----------------------------------------------------------------------------
@@ -312,7 +312,7 @@ static enum err main_stop_in_order(struct app *app) {
     agent_stop(app->agent);
     main_join_threads(THREAD_AGENT);
     main_join_threads(THREAD_LEADER);
-    enum err result =
+    enum err err =
         workers_stop_all(app->workers, "node_stopping", true, app->conf->stop_timeout_ms / 2);
     for (size_t i = 0; app->sinks[i]; i++) {
         int64_t left_ms = deadline_ms - clock_ms();
@@ -330,7 +330,7 @@ static enum err main_stop_in_order(struct app *app) {
     peer_calls_stop(app->peer_calls);
     main_join_threads(THREAD_PEER_CALLS);
     main_join_threads(THREAD_STREAMS);
-    if (result != ERR_OK || left != ERR_OK) {
+    if (err != ERR_OK || left != ERR_OK) {
         return ERR_TIMEOUT;
     }
     workers_stop_threads(app->workers);
@@ -344,15 +344,15 @@ static enum err main_stop(struct app *app) {
     notify_send("STOPPING=1");
     stop_progress_begin(app->stop_progress);
     main_start_thread_late(app, THREAD_STOP_PROGRESS);
-    enum err result = main_stop_in_order(app);
+    enum err err = main_stop_in_order(app);
     stop_progress_remaining(app->stop_progress, &left);
     stop_progress_end(app->stop_progress);
     main_join_threads(THREAD_STOP_PROGRESS);
-    bool complete = result == ERR_OK && left.messages == 0;
+    bool complete = err == ERR_OK && left.messages == 0;
     log_event(complete ? LOG_INFO : LOG_ERROR, complete ? "stop_complete" : "stop_incomplete",
               KI("clients", left.clients), KI("messages", left.messages),
               KI("releases", left.unreleased));
-    return result;
+    return err;
 }
 
 /* What is written is for this user alone; no proxy of the environment gets between clients and
@@ -376,11 +376,10 @@ static void main_prepare_process(sigset_t *signals) {
 static enum err main_load_secrets(struct app *app, char fault[CONF_FAULT_LEN]) {
     char detail[SECRET_BOX_FAULT_LEN] = "out of memory";
     app->secrets = secret_box_create();
-    enum err result = app->secrets != NULL
-                          ? secret_box_load(app->secrets, app->conf->secrets_key_file, detail)
-                          : ERR_MEMORY;
+    enum err err = app->secrets ? secret_box_load(app->secrets, app->conf->secrets_key_file, detail)
+                                : ERR_MEMORY;
     snprintf(fault, CONF_FAULT_LEN, "secrets.key_file: %s", detail);
-    return result;
+    return err;
 }
 
 static void main_warn_insecure(const struct conf *conf) {
@@ -456,10 +455,10 @@ static enum err main_check_redis_urls(const struct conf *conf, char *fault) {
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
         char detail[REDIS_URL_FAULT_LEN] = "";
         bool to_check = urls[i].url[0] != '\0' && strcmp(urls[i].url, "embedded") != 0;
-        enum err result = to_check ? redis_url_check(urls[i].url, detail) : ERR_OK;
-        if (result != ERR_OK) {
+        enum err err = to_check ? redis_url_check(urls[i].url, detail) : ERR_OK;
+        if (err != ERR_OK) {
             snprintf(fault, CONF_FAULT_LEN, "%s: %s", urls[i].setting, detail);
-            return result;
+            return err;
         }
     }
     return ERR_OK;
@@ -475,37 +474,37 @@ int main(int argc, char **argv) {
     static struct app app;
     char fault[CONF_FAULT_LEN];
     mallopt(M_TRIM_THRESHOLD, FREE_BYTES_MIN); /* else messages that come and go cost page faults */
-    enum err result = conf_load(&app.conf, line.config, line.sets, line.set_count, fault);
-    if (result == ERR_OK && line.action == ACTION_RUN) {
+    enum err err = conf_load(&app.conf, line.config, line.sets, line.set_count, fault);
+    if (err == ERR_OK && line.action == ACTION_RUN) {
         heap_profile_start(app.conf->profile_heap_sample_bytes);
     }
     app.origin = (struct conf_origin){line.config, line.sets, line.set_count};
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         app_set_logging(app.conf, app.conf);
         bool guarded = client_file_guard_own(app.conf) && client_file_guard(line.config);
         assert(guarded); /* there is room for these */
         (void)guarded;
     }
-    if (result == ERR_OK) {
-        result = main_check_redis_urls(app.conf, fault);
+    if (err == ERR_OK) {
+        err = main_check_redis_urls(app.conf, fault);
     }
-    if (result == ERR_OK) {
-        result = main_load_secrets(&app, fault);
+    if (err == ERR_OK) {
+        err = main_load_secrets(&app, fault);
     }
-    if (result == ERR_OK) {
-        result = access_create(&app.access, app.conf, fault);
+    if (err == ERR_OK) {
+        err = access_create(&app.access, app.conf, fault);
     }
-    if (result == ERR_OK && app.conf->http_tls_cert_file[0] != '\0') {
-        result =
+    if (err == ERR_OK && app.conf->http_tls_cert_file[0] != '\0') {
+        err =
             http_certificate_load(app.conf->http_tls_cert_file, app.conf->http_tls_key_file, fault);
     }
-    if (result == ERR_OK) {
-        result = redis_tls_load(app.conf->redis_tls_ca_file, app.conf->redis_tls_cert_file,
-                                app.conf->redis_tls_key_file, fault);
+    if (err == ERR_OK) {
+        err = redis_tls_load(app.conf->redis_tls_ca_file, app.conf->redis_tls_cert_file,
+                             app.conf->redis_tls_key_file, fault);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         fprintf(stderr, "mqfleetd: %s\n", fault);
-        return result == ERR_MEMORY ? EXIT_FAILURE : EXIT_BAD_CONF; /* a later start may do */
+        return err == ERR_MEMORY ? EXIT_FAILURE : EXIT_BAD_CONF; /* a later start may do */
     }
     if (line.action != ACTION_RUN) {
         if (line.action == ACTION_PRINT) {

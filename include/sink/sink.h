@@ -19,7 +19,7 @@ struct sink;
 
 /* Called once for every message taken, on the sink's thread: result ERR_OK: the backend has it;
  * ERR_CANCELED: the sink stopped before it had it. Must not block nor call into the sink. */
-typedef void sink_accepted(void *context, enum err result);
+typedef void sink_accepted(void *context, enum err err);
 
 struct sink_config {  /* all borrowed for the sink's life */
     const char *type; /* a name of the backend table */

@@ -14,7 +14,7 @@ void buffer_init(struct buffer *buffer) {
 }
 
 void buffer_fini(struct buffer *buffer) {
-    if (buffer == NULL) {
+    if (!buffer) {
         return;
     }
     free(buffer->data);
@@ -24,7 +24,7 @@ void buffer_fini(struct buffer *buffer) {
 void buffer_clear(struct buffer *buffer) {
     buffer->len = 0;
     buffer->failed = false;
-    if (buffer->data != NULL) {
+    if (buffer->data) {
         buffer->data[0] = '\0';
     }
 }
@@ -48,7 +48,7 @@ static bool buffer_reserve(struct buffer *buffer, size_t more) {
         capacity = need;
     }
     char *data = realloc(buffer->data, capacity);
-    if (data == NULL) {
+    if (!data) {
         buffer->failed = true;
         return false;
     }
@@ -58,7 +58,7 @@ static bool buffer_reserve(struct buffer *buffer, size_t more) {
 }
 
 void buffer_append(struct buffer *buffer, const void *data, size_t len) {
-    assert(data != NULL || len == 0);
+    assert(data || len == 0);
     if (!buffer_reserve(buffer, len)) {
         return;
     }
@@ -94,7 +94,7 @@ void buffer_printf(struct buffer *buffer, const char *format, ...) {
 char *buffer_take(struct buffer *buffer) {
     buffer_append(buffer, NULL, 0); /* an empty buffer is returned as an empty string */
     char *data = buffer->failed ? NULL : buffer->data;
-    if (data == NULL) {
+    if (!data) {
         free(buffer->data);
     } else if (buffer->capacity > buffer->len + 1) {
         char *fitting = realloc(data, buffer->len + 1); /* the text may be kept for a long time */

@@ -9,7 +9,7 @@ static const char *const NAMES[] = {
 #undef ERR_NAME
 };
 
-const char *err_name(enum err code) {
-    size_t index = (size_t)code;
+const char *err_name(enum err err) {
+    size_t index = (size_t)err;
     return index < sizeof(NAMES) / sizeof(NAMES[0]) ? NAMES[index] : "unknown";
 }

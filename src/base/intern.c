@@ -17,9 +17,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct entry *intern_add(const char *text, size_t len) {
     struct entry *entry = NULL;
     if (HASH_COUNT(entries) < INTERN_MAX) {
-        entry = calloc(1, sizeof(*entry) + len + 1);
+        entry = calloc(1, sizeof *entry + len + 1);
     }
-    if (entry != NULL) {
+    if (entry) {
         memcpy(entry->text, text, len);
         HASH_ADD_KEYPTR(hh, entries, entry->text, len, entry);
     }
@@ -31,9 +31,9 @@ const char *intern(const char *text) {
     struct entry *entry;
     pthread_mutex_lock(&lock);
     HASH_FIND(hh, entries, text, len, entry);
-    if (entry == NULL) {
+    if (!entry) {
         entry = intern_add(text, len);
     }
     pthread_mutex_unlock(&lock);
-    return entry != NULL ? entry->text : "other";
+    return entry ? entry->text : "other";
 }

@@ -40,14 +40,14 @@ static void queue_set_signaled(struct queue *queue, bool signaled) {
 /* Waits use the monotonic clock, so a step of the wall clock does not change them. */
 struct queue *queue_create(size_t capacity) {
     assert(capacity >= 1);
-    struct queue *queue = calloc(1, sizeof(*queue));
-    if (queue == NULL) {
+    struct queue *queue = calloc(1, sizeof *queue);
+    if (!queue) {
         return NULL;
     }
     queue->capacity = capacity;
-    queue->items = calloc(capacity, sizeof(*queue->items));
+    queue->items = calloc(capacity, sizeof *queue->items);
     queue->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (queue->items == NULL || queue->fd < 0) {
+    if (!queue->items || queue->fd < 0) {
         if (queue->fd >= 0) {
             close(queue->fd);
         }
@@ -61,7 +61,7 @@ struct queue *queue_create(size_t capacity) {
 }
 
 void queue_destroy(struct queue *queue) {
-    if (queue == NULL) {
+    if (!queue) {
         return;
     }
     pthread_mutex_destroy(&queue->mutex);
@@ -72,12 +72,12 @@ void queue_destroy(struct queue *queue) {
 }
 
 enum err queue_push(struct queue *queue, void *item) {
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     pthread_mutex_lock(&queue->mutex);
     if (queue->closed) {
-        result = ERR_WRONG_STATE;
+        err = ERR_WRONG_STATE;
     } else if (queue->len == queue->capacity) {
-        result = ERR_FULL;
+        err = ERR_FULL;
     } else {
         queue->items[(queue->first + queue->len) % queue->capacity] = item;
         queue->len++;
@@ -85,7 +85,7 @@ enum err queue_push(struct queue *queue, void *item) {
         pthread_cond_signal(&queue->filled);
     }
     pthread_mutex_unlock(&queue->mutex);
-    return result;
+    return err;
 }
 
 /* Called with the mutex held. Returns when there is an item, the queue is closed, or the time has
@@ -102,7 +102,7 @@ static void queue_wait_filled(struct queue *queue, int64_t timeout_ms) {
 }
 
 enum err queue_pop(struct queue *queue, void **out, int64_t timeout_ms) {
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     pthread_mutex_lock(&queue->mutex);
     queue_wait_filled(queue, timeout_ms);
     if (queue->len > 0) {
@@ -112,10 +112,10 @@ enum err queue_pop(struct queue *queue, void **out, int64_t timeout_ms) {
         queue_set_signaled(queue, queue->len > 0 || queue->closed);
     } else {
         *out = NULL;
-        result = queue->closed ? ERR_WRONG_STATE : ERR_TIMEOUT;
+        err = queue->closed ? ERR_WRONG_STATE : ERR_TIMEOUT;
     }
     pthread_mutex_unlock(&queue->mutex);
-    return result;
+    return err;
 }
 
 void queue_close(struct queue *queue) {

@@ -96,7 +96,7 @@ size_t text_bom_len(const void *data, size_t len) {
 }
 
 bool text_is_mqtt_string(const void *data, size_t len) {
-    return len <= MQTT_STRING_LEN_MAX && (len == 0 || memchr(data, '\0', len) == NULL) &&
+    return len <= MQTT_STRING_LEN_MAX && (len == 0 || !memchr(data, '\0', len)) &&
            text_is_utf8(data, len);
 }
 
@@ -123,7 +123,7 @@ char *text_base64_encode(const void *data, size_t len) {
         return NULL;
     }
     char *text = malloc((len + 2) / 3 * 4 + 1);
-    if (text != NULL) {
+    if (text) {
         text[0] = '\0';
         if (len > 0) {
             EVP_EncodeBlock((unsigned char *)text, data, (int)len);
@@ -136,7 +136,7 @@ char *text_base64_encode(const void *data, size_t len) {
 static int text_base64_digit_value(char digit) {
     static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const char *found = digit != '\0' ? strchr(DIGITS, digit) : NULL;
-    return found != NULL ? (int)(found - DIGITS) : -1;
+    return found ? (int)(found - DIGITS) : -1;
 }
 
 /* EVP_DecodeBlock tolerates blanks at both ends, padding in the middle and stray bits before the
@@ -168,7 +168,7 @@ enum err text_base64_decode(const char *text, size_t len, uint8_t **out, size_t 
         return ERR_ARGUMENT;
     }
     uint8_t *bytes = malloc(len / 4 * 3 + 1);
-    if (bytes == NULL) {
+    if (!bytes) {
         return ERR_MEMORY;
     }
     if (len > 0 && EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)len) < 0) {
@@ -245,7 +245,7 @@ bool text_wildcard_match(const char *pattern, const char *name) {
         } else if (text_ascii_lower(*pattern) == text_ascii_lower(*name)) {
             pattern++;
             name++;
-        } else if (after_star != NULL) {
+        } else if (after_star) {
             pattern = after_star;
             name = ++star_name;
         } else {
@@ -297,7 +297,7 @@ uint64_t text_hash(const char *text, size_t most) {
 
 char *text_copy(const void *data, size_t len) {
     char *copy = malloc(len + 1);
-    if (copy == NULL) {
+    if (!copy) {
         return NULL;
     }
     if (len > 0) {
@@ -308,5 +308,5 @@ char *text_copy(const void *data, size_t len) {
 }
 
 char *text_dup(const char *text) {
-    return text != NULL ? text_copy(text, strlen(text)) : NULL;
+    return text ? text_copy(text, strlen(text)) : NULL;
 }

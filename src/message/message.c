@@ -13,7 +13,7 @@ static size_t message_texts_size(const struct message *from) {
     for (size_t i = 0; i < from->property_count; i++) {
         const struct message_property *property = &from->properties[i];
         size += strlen(property->name) + 1 + property->value_len + 1;
-        size += property->key != NULL ? strlen(property->key) + 1 : 0;
+        size += property->key ? strlen(property->key) + 1 : 0;
     }
     return size;
 }
@@ -34,13 +34,13 @@ static char *message_put_text(char **end, const char *text) {
 }
 
 struct message *message_create(const struct message *from) {
-    assert(from->id != NULL && from->client_id != NULL && from->topic != NULL);
-    assert(from->payload != NULL || from->payload_len == 0);
+    assert(from->id && from->client_id && from->topic);
+    assert(from->payload || from->payload_len == 0);
     size_t properties_size = from->property_count * sizeof(struct message_property);
     size_t size =
         sizeof(struct message) + properties_size + message_texts_size(from) + from->payload_len + 1;
     struct message *message = malloc(size);
-    if (message == NULL) {
+    if (!message) {
         return NULL;
     }
     *message = *from;
@@ -53,7 +53,7 @@ struct message *message_create(const struct message *from) {
     for (size_t i = 0; i < from->property_count; i++) {
         const struct message_property *property = &from->properties[i];
         properties[i].name = message_put_text(&end, property->name);
-        properties[i].key = property->key != NULL ? message_put_text(&end, property->key) : NULL;
+        properties[i].key = property->key ? message_put_text(&end, property->key) : NULL;
         properties[i].value = message_put_bytes(&end, property->value, property->value_len);
         properties[i].value_len = property->value_len;
     }

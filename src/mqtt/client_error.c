@@ -1,4 +1,4 @@
-/* Owns the look-up in the table of errors. Pure; any thread. */
+/* Owns the lookup in the table of errors. Pure; any thread. */
 #include "mqtt/client_error.h"
 
 #include <assert.h>
@@ -43,7 +43,7 @@ enum metric client_error_loss_metric(enum client_error error) {
 }
 
 enum client_error client_error_of_code(const char *code) {
-    for (int i = CLIENT_ERROR_NONE + 1; code != NULL && i < CLIENT_ERROR_COUNT; i++) {
+    for (int i = CLIENT_ERROR_NONE + 1; code && i < CLIENT_ERROR_COUNT; i++) {
         if (strcmp(client_error_rows[i].code, code) == 0) {
             return (enum client_error)i;
         }
@@ -52,7 +52,7 @@ enum client_error client_error_of_code(const char *code) {
 }
 
 enum client_error client_error_of_name(const char *name) {
-    for (int i = CLIENT_ERROR_NONE + 1; name != NULL && i < CLIENT_ERROR_COUNT; i++) {
+    for (int i = CLIENT_ERROR_NONE + 1; name && i < CLIENT_ERROR_COUNT; i++) {
         if (strcmp(client_error_rows[i].name, name) == 0) {
             return (enum client_error)i;
         }

@@ -1,4 +1,5 @@
-/* Owns the check of PEM text, and of the names of PEM files, before they are stored. Any thread. */
+/* Owns the judgement of PEM text, and of the names of files with it, before they are stored. Any
+ * thread. */
 #include "mqtt/tls_check.h"
 
 #include <openssl/err.h>
@@ -11,7 +12,7 @@
 #include "mqtt/tls_password.h"
 
 #define TLS_CHECK_PEM "-----BEGIN "
-#define TLS_CHECK_KEY "PRIVATE KEY-----" /* the end of the first line, whatever the kind of key */
+#define TLS_CHECK_KEY "PRIVATE KEY-----" /* the end of the first line, whatever the kind */
 
 static void tls_check_add_fault(struct client_faults *faults, const char *pointer,
                                 const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -31,7 +32,7 @@ static void tls_check_add_fault(struct client_faults *faults, const char *pointe
 
 /* Neither the path of a file nor encrypted. */
 static bool tls_check_is_pem(const char *setting) {
-    return setting != NULL && setting[0] != '/' && strstr(setting, TLS_CHECK_PEM) != NULL;
+    return setting && setting[0] != '/' && strstr(setting, TLS_CHECK_PEM);
 }
 
 static X509 *tls_check_next_certificate(BIO *bio) {
@@ -40,16 +41,16 @@ static X509 *tls_check_next_certificate(BIO *bio) {
     return PEM_read_bio_X509(bio, NULL, tls_password_callback, &none);
 }
 
-/* The first of the certificates, if all are readable; NULL: a fault was added. */
+/* The first of the certificates, all of which can be read; NULL: a fault was added. */
 static X509 *tls_check_certificates(const char *text, const char *pointer,
                                     struct client_faults *faults) {
     BIO *bio = BIO_new_mem_buf(text, -1);
-    X509 *first = bio != NULL ? tls_check_next_certificate(bio) : NULL, *next = first;
+    X509 *first = bio ? tls_check_next_certificate(bio) : NULL, *next = first;
     size_t count = 0;
-    while (next != NULL) {
+    while (next) {
         count++;
         next = tls_check_next_certificate(bio);
-        if (next != NULL) {
+        if (next) {
             X509_free(next);
         }
     }
@@ -57,8 +58,8 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
     bool ended = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
     ERR_clear_error();
     BIO_free(bio);
-    bool has_key = strstr(text, TLS_CHECK_KEY); /* it would be stored unencrypted, and shown */
-    if (first != NULL && ended && !has_key) {
+    bool has_key = strstr(text, TLS_CHECK_KEY); /* which would be stored as it is, and shown */
+    if (first && ended && !has_key) {
         return first;
     }
     bool has_certificate = first != NULL;
@@ -82,24 +83,24 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
 static EVP_PKEY *tls_check_key(const struct client_tls *tls, const char *pointer,
                                struct client_faults *faults) {
     struct tls_password password = {.text = tls->key_password};
-    bool unknown = tls->key_password_from != NULL ||
-                   (tls->key_password != NULL && secret_is_sealed(tls->key_password));
+    bool unknown =
+        tls->key_password_from || (tls->key_password && secret_is_sealed(tls->key_password));
     BIO *bio = BIO_new_mem_buf(tls->key, -1);
     EVP_PKEY *key =
-        bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_password_callback, &password) : NULL;
+        bio ? PEM_read_bio_PrivateKey(bio, NULL, tls_password_callback, &password) : NULL;
     ERR_clear_error();
     BIO_free(bio);
-    if (key != NULL || (password.asked && unknown)) {
+    if (key || (password.asked && unknown)) {
         return key;
     }
-    if (password.asked && password.text != NULL) {
+    if (password.asked && password.text) {
         tls_check_add_fault(faults, "/tls/key_password", "does not open tls.key");
     } else if (password.asked) {
         tls_check_add_fault(
             faults, pointer,
             "is protected by a passphrase: give tls.key_password, or the key without "
             "(openssl pkey -in KEY -out PLAIN)");
-    } else if (key == NULL) {
+    } else if (!key) {
         tls_check_add_fault(
             faults, pointer,
             "must hold a private key that can be read (-----BEGIN PRIVATE KEY-----)");
@@ -108,7 +109,7 @@ static EVP_PKEY *tls_check_key(const struct client_tls *tls, const char *pointer
 }
 
 static void tls_check_pair(X509 *certificate, EVP_PKEY *key, struct client_faults *faults) {
-    if (certificate != NULL && key != NULL && X509_check_private_key(certificate, key) != 1) {
+    if (certificate && key && X509_check_private_key(certificate, key) != 1) {
         tls_check_add_fault(faults, "/tls/key", "must be the key of tls.cert");
     }
     ERR_clear_error();

@@ -168,10 +168,9 @@ static void http_client_pool_put(struct http_client *client, CURL *easy) {
 }
 
 /* Sets the result and releases the resources of the exchange. */
-static void http_client_finish(struct http_client *client, struct running *running,
-                               enum err result) {
+static void http_client_finish(struct http_client *client, struct running *running, enum err err) {
     long sent_bytes = 0;
-    running->request->result = result;
+    running->request->result = err;
     if (running->easy) {
         curl_easy_getinfo(running->easy, CURLINFO_RESPONSE_CODE, &running->request->status);
         curl_easy_getinfo(running->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);

@@ -135,7 +135,7 @@ static uint16_t heap_new_row(uint64_t hash, const uintptr_t *frames, size_t dept
     struct stack_row *row = &stacks[stack_count];
     row->hash = hash;
     row->depth = (uint16_t)depth;
-    memcpy(row->frames, frames, depth * sizeof(*frames));
+    memcpy(row->frames, frames, depth * sizeof *frames);
     return (uint16_t)stack_count++;
 }
 
@@ -154,7 +154,7 @@ static uint32_t heap_find_row(const uintptr_t *frames, size_t depth) {
             return *place;
         }
         if (row->hash == hash && row->depth == depth &&
-            memcmp(row->frames, frames, depth * sizeof(*frames)) == 0) {
+            memcmp(row->frames, frames, depth * sizeof *frames) == 0) {
             return *place;
         }
     }
@@ -212,7 +212,7 @@ static __attribute__((noinline)) void heap_take_sample(void *block, size_t size)
         }
         bytes_left = heap_draw_distance(mean_bytes);
     }
-    if (block == NULL || sampling) {
+    if (!block || sampling) {
         return;
     }
     int error = errno;
@@ -232,8 +232,8 @@ static __attribute__((noinline)) void heap_take_sample(void *block, size_t size)
 }
 
 static inline void *heap_on_allocated(void *block, size_t size) {
-    if (__builtin_expect(block == NULL, 0)) { /* of any size, so that the count could overflow */
-        if (size > 0) {                       /* else realloc has freed it */
+    if (__builtin_expect(!block, 0)) { /* of any size, so that the count could overflow */
+        if (size > 0) {                /* else realloc has freed it */
             out_of_memory_note(size);
         }
         return NULL;
@@ -260,8 +260,7 @@ static __attribute__((noinline)) void heap_forget_block(uintptr_t block) {
 /* Before the block is given back: then another thread may get it. */
 static inline void heap_on_freed(void *block) {
     atomic_uchar *cell = &filter[heap_filter_index((uintptr_t)block)];
-    if (__builtin_expect(atomic_load_explicit(cell, memory_order_relaxed) != 0, 0) &&
-        block != NULL) {
+    if (__builtin_expect(atomic_load_explicit(cell, memory_order_relaxed) != 0, 0) && block) {
         heap_forget_block((uintptr_t)block);
     }
 }
@@ -311,7 +310,7 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
     void *block = __libc_memalign(alignment, size);
     errno = error;
     block = heap_on_allocated(block, size);
-    if (block == NULL) {
+    if (!block) {
         return ENOMEM;
     }
     *out = block;
@@ -360,7 +359,7 @@ static int64_t heap_round(double value) {
 struct profile *heap_profile_take(void) {
     struct timespec now;
     struct profile *profile = profile_create(types_in_use, 4, type_period, atomic_load(&mean));
-    for (size_t i = 0; profile != NULL && i < STACKS_MAX; i++) {
+    for (size_t i = 0; profile && i < STACKS_MAX; i++) {
         pthread_mutex_lock(&lock);
         struct stack_row row = stacks[i]; /* copied: adding allocates */
         pthread_mutex_unlock(&lock);
@@ -371,7 +370,7 @@ struct profile *heap_profile_take(void) {
             return NULL;
         }
     }
-    if (profile != NULL) {
+    if (profile) {
         clock_gettime(CLOCK_REALTIME, &now);
         profile_set_time(profile, (int64_t)now.tv_sec * 1000000000 + now.tv_nsec, 0);
     }

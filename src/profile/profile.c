@@ -64,8 +64,8 @@ struct profile {
 struct profile *profile_create(const struct profile_type *types, size_t type_count,
                                struct profile_type period_type, int64_t period) {
     assert(type_count <= PROFILE_TYPES_MAX);
-    struct profile *profile = calloc(1, sizeof(*profile));
-    if (profile != NULL) {
+    struct profile *profile = calloc(1, sizeof *profile);
+    if (profile) {
         *profile = (struct profile){.types = types,
                                     .type_count = type_count,
                                     .period_type = period_type,
@@ -78,7 +78,7 @@ struct profile *profile_create(const struct profile_type *types, size_t type_cou
 }
 
 void profile_destroy(struct profile *profile) {
-    if (profile != NULL) {
+    if (profile) {
         buffer_fini(&profile->samples);
         buffer_fini(&profile->frames);
         free(profile);
@@ -90,12 +90,12 @@ enum err profile_add(struct profile *profile, const uintptr_t *frames, size_t de
     struct profile_sample sample = {.depth = (uint16_t)depth,
                                     .frames_at = profile->frames.len / sizeof(uintptr_t)};
     assert(depth <= STACK_DEPTH_MAX);
-    memcpy(sample.values, values, profile->type_count * sizeof(*values));
-    if (thread != NULL) {
+    memcpy(sample.values, values, profile->type_count * sizeof *values);
+    if (thread) {
         strncpy(sample.thread, thread, THREAD_LEN - 1);
     }
     if (depth > 0) {
-        buffer_append(&profile->frames, frames, depth * sizeof(*frames));
+        buffer_append(&profile->frames, frames, depth * sizeof *frames);
     }
     buffer_append(&profile->samples, &sample, sizeof(sample));
     return profile->samples.failed || profile->frames.failed ? ERR_MEMORY : ERR_OK;
@@ -147,10 +147,10 @@ static int64_t profile_intern(struct profile_writer *writer, struct entry **tabl
                               const void *key, size_t key_len, bool *fresh) {
     struct entry *entry;
     HASH_FIND(hh, *table, key, key_len, entry);
-    *fresh = entry == NULL;
-    if (entry == NULL) {
-        entry = calloc(1, sizeof(*entry) + key_len);
-        if (entry == NULL) {
+    *fresh = !entry;
+    if (!entry) {
+        entry = calloc(1, sizeof *entry + key_len);
+        if (!entry) {
             writer->failed = true;
             *fresh = false;
             return 0;
@@ -222,12 +222,12 @@ static void profile_symbol_name(struct profile_writer *writer, uintptr_t address
     const struct module *modules = symbols_modules(writer->symbols, &count);
     int64_t mapping = profile_mapping_id(writer, address);
     const char *name = symbols_name(writer->symbols, address);
-    if (name != NULL) {
+    if (name) {
         snprintf(out, len, "%s", name);
     } else if (mapping > 0) {
         const struct module *module = &modules[mapping - 1];
         const char *slash = strrchr(module->path, '/');
-        snprintf(out, len, "%.100s+0x%" PRIxPTR, slash != NULL ? slash + 1 : module->path,
+        snprintf(out, len, "%.100s+0x%" PRIxPTR, slash ? slash + 1 : module->path,
                  address - module->begin + module->offset);
     } else {
         snprintf(out, len, "0x%" PRIxPTR, address);
@@ -309,7 +309,7 @@ static void profile_put_all(struct profile_writer *writer) {
     profile_put_type(writer, PROFILE_PERIOD_TYPE, profile->period_type);
     proto_int(writer->out, PROFILE_PERIOD, profile->period);
     proto_int(writer->out, PROFILE_DEFAULT_TYPE, profile_string_id(writer, profile->default_type));
-    for (struct entry *entry = writer->strings; entry != NULL; entry = entry->hh.next) {
+    for (struct entry *entry = writer->strings; entry; entry = entry->hh.next) {
         proto_bytes(writer->out, PROFILE_STRING, entry->key, entry->key_len - 1);
     }
 }
@@ -345,17 +345,17 @@ enum err profile_write(const struct profile *profile, struct buffer *out) {
     struct buffer plain;
     buffer_init(&plain);
     struct profile_writer writer = {.profile = profile, .symbols = symbols_open(), .out = &plain};
-    if (writer.symbols != NULL) {
+    if (writer.symbols) {
         profile_put_all(&writer);
     }
-    bool good = writer.symbols != NULL && !writer.failed && !plain.failed;
+    bool good = writer.symbols && !writer.failed && !plain.failed;
     profile_free_table(&writer.strings);
     profile_free_table(&writer.functions);
     profile_free_table(&writer.locations);
     symbols_close(writer.symbols);
-    enum err result = good ? profile_compress(&plain, out) : ERR_MEMORY;
+    enum err err = good ? profile_compress(&plain, out) : ERR_MEMORY;
     buffer_fini(&plain);
-    return result;
+    return err;
 }
 
 /* ---- text ------------------------------------------------------------------------------------ */
@@ -403,9 +403,9 @@ static void profile_group_sample(struct profile_writer *writer, struct profile_g
         memcpy(key + THREAD_LEN, profile_sample_frames(writer->profile, sample), frames_len);
     }
     HASH_FIND(hh, *groups, key, len, group);
-    if (group == NULL) {
-        group = calloc(1, sizeof(*group) + len);
-        if (group == NULL) {
+    if (!group) {
+        group = calloc(1, sizeof *group + len);
+        if (!group) {
             writer->failed = true;
             return;
         }
@@ -422,7 +422,7 @@ static void profile_group_sample(struct profile_writer *writer, struct profile_g
 enum err profile_print(const struct profile *profile, bool grouped, struct buffer *out) {
     struct profile_writer writer = {.profile = profile, .symbols = symbols_open(), .out = out};
     struct profile_group *groups = NULL, *group, *next;
-    size_t count = writer.symbols != NULL ? profile_sample_count(profile) : 0;
+    size_t count = writer.symbols ? profile_sample_count(profile) : 0;
     for (size_t i = 0; i < count; i++) {
         const struct profile_sample *sample = profile_sample_at(profile, i);
         if (grouped) {
@@ -437,7 +437,7 @@ enum err profile_print(const struct profile *profile, bool grouped, struct buffe
         HASH_DEL(groups, group);
         free(group);
     }
-    bool good = writer.symbols != NULL && !writer.failed && !out->failed;
+    bool good = writer.symbols && !writer.failed && !out->failed;
     symbols_close(writer.symbols);
     return good ? ERR_OK : ERR_MEMORY;
 }

@@ -116,8 +116,8 @@ static void signals_read_name(struct profiled_thread *thread) {
     char path[64];
     snprintf(path, sizeof(path), "/proc/self/task/%d/comm", (int)thread->id);
     FILE *file = fopen(path, "re");
-    if (file != NULL) {
-        if (fgets(thread->name, sizeof(thread->name), file) != NULL) {
+    if (file) {
+        if (fgets(thread->name, sizeof(thread->name), file)) {
             thread->name[strcspn(thread->name, "\n")] = '\0';
         }
         fclose(file);
@@ -155,19 +155,18 @@ static void signals_add_new_threads(struct signal_profiler *profiler,
                                     void (*found)(struct profiled_thread *thread)) {
     struct dirent *entry;
     DIR *folder = opendir("/proc/self/task");
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+    while (folder && (entry = readdir(folder))) {
         pid_t id = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (id <= 0 || profiler->thread_count == THREADS_MAX ||
-            signals_find_thread(profiler, id) != NULL) {
+        if (id <= 0 || profiler->thread_count == THREADS_MAX || signals_find_thread(profiler, id)) {
             continue;
         }
         struct profiled_thread *thread = &profiler->threads[profiler->thread_count++];
-        memset(thread, 0, sizeof(*thread));
+        memset(thread, 0, sizeof *thread);
         thread->id = id;
         signals_read_name(thread);
         found(thread);
     }
-    if (folder != NULL) {
+    if (folder) {
         closedir(folder);
     }
 }
@@ -175,14 +174,14 @@ static void signals_add_new_threads(struct signal_profiler *profiler,
 /* ---- a profile ------------------------------------------------------------------------------- */
 
 static bool signals_allocate_slots(struct signal_profiler *profiler) {
-    if (profiler->slots == NULL) {
+    if (!profiler->slots) {
         profiler->slots =
-            calloc(profiler->slots_max, sizeof(*profiler->slots)); /* untouched: costs nothing */
+            calloc(profiler->slots_max, sizeof *profiler->slots); /* untouched: costs nothing */
     }
-    if (profiler->threads == NULL) {
-        profiler->threads = calloc(THREADS_MAX, sizeof(*profiler->threads));
+    if (!profiler->threads) {
+        profiler->threads = calloc(THREADS_MAX, sizeof *profiler->threads);
     }
-    return profiler->slots != NULL && profiler->threads != NULL;
+    return profiler->slots && profiler->threads;
 }
 
 static enum err signals_begin(struct signal_profiler *profiler) {
@@ -226,7 +225,7 @@ static size_t signals_used_slots(struct signal_profiler *profiler) {
 /* What was touched goes back to the system, and reads as zero from then on. */
 static void signals_clear_slots(struct signal_profiler *profiler) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)profiler->slots;
-    uintptr_t end = (begin + profiler->slots_max * sizeof(*profiler->slots)) / page * page;
+    uintptr_t end = (begin + profiler->slots_max * sizeof *profiler->slots) / page * page;
     for (size_t i = 0; i < signals_used_slots(profiler); i++) {
         atomic_store(&profiler->slots[i].full, false);
     }
@@ -237,24 +236,24 @@ static void signals_clear_slots(struct signal_profiler *profiler) {
 /* values: of each sample. */
 static enum err signals_add_samples(struct signal_profiler *profiler, struct profile *profile,
                                     const int64_t *values) {
-    enum err result = ERR_OK;
-    for (size_t i = 0; i < signals_used_slots(profiler) && result == ERR_OK; i++) {
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < signals_used_slots(profiler) && err == ERR_OK; i++) {
         struct slot *slot = &profiler->slots[i];
         if (atomic_load(&slot->full)) {
             struct profiled_thread *thread = signals_find_thread(profiler, slot->thread);
-            result = profile_add(profile, slot->frames, slot->depth, values,
-                                 thread != NULL ? thread->name : NULL);
+            err = profile_add(profile, slot->frames, slot->depth, values,
+                              thread ? thread->name : NULL);
         }
     }
-    return result;
+    return err;
 }
 
 static enum err signals_finish(struct signal_profiler *profiler, struct profile **out,
-                               struct profile *profile, enum err result) {
+                               struct profile *profile, enum err err) {
     signals_clear_slots(profiler);
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         profile_destroy(profile);
-        return result;
+        return err;
     }
     *out = profile;
     return ERR_OK;
@@ -265,10 +264,10 @@ static enum err signals_profile_cpu(struct profile **out, int seconds,
     static const struct profile_type types[] = {{"samples", "count"}, {"cpu", "nanoseconds"}};
     static const int64_t values[] = {1, PERIOD_NS};
     struct profile *profile = profile_create(types, 2, types[1], PERIOD_NS);
-    enum err result = profile != NULL ? signals_begin(&cpu_profiler) : ERR_MEMORY;
-    if (result != ERR_OK) {
+    enum err err = profile ? signals_begin(&cpu_profiler) : ERR_MEMORY;
+    if (err != ERR_OK) {
         profile_destroy(profile);
-        return result;
+        return err;
     }
     int64_t begun_at_ns = signals_now_ns(CLOCK_REALTIME),
             begun_ns = signals_now_ns(CLOCK_MONOTONIC);
@@ -294,9 +293,9 @@ enum err cpu_profile_take(struct profile **out, int seconds, bool (*stopped)(voi
     if (pthread_mutex_trylock(&cpu_profiler.one_at_a_time) != 0) {
         return ERR_EXISTS;
     }
-    enum err result = signals_profile_cpu(out, seconds, stopped, context);
+    enum err err = signals_profile_cpu(out, seconds, stopped, context);
     pthread_mutex_unlock(&cpu_profiler.one_at_a_time);
-    return result;
+    return err;
 }
 
 static void signals_ask_thread(struct profiled_thread *thread) {
@@ -330,10 +329,10 @@ static enum err signals_profile_threads(struct profile **out) {
     static const struct profile_type types[] = {{"threads", "count"}};
     static const int64_t one = 1;
     struct profile *profile = profile_create(types, 1, types[0], 1);
-    enum err result = profile != NULL ? signals_begin(&threads_profiler) : ERR_MEMORY;
-    if (result != ERR_OK) {
+    enum err err = profile ? signals_begin(&threads_profiler) : ERR_MEMORY;
+    if (err != ERR_OK) {
         profile_destroy(profile);
-        return result;
+        return err;
     }
     signals_add_new_threads(&threads_profiler, signals_ask_thread);
     for (int i = 0; i < ANSWER_TURNS && signals_answer_count() < threads_profiler.thread_count;
@@ -342,22 +341,22 @@ static enum err signals_profile_threads(struct profile **out) {
     }
     signals_end(&threads_profiler);
     profile_set_time(profile, signals_now_ns(CLOCK_REALTIME), 0);
-    result = signals_add_samples(&threads_profiler, profile, &one);
-    for (size_t i = 0; i < threads_profiler.thread_count && result == ERR_OK; i++) {
+    err = signals_add_samples(&threads_profiler, profile, &one);
+    for (size_t i = 0; i < threads_profiler.thread_count && err == ERR_OK; i++) {
         if (!signals_has_answered(threads_profiler.threads[i].id)) {
-            result = profile_add(profile, NULL, 0, &one, threads_profiler.threads[i].name);
+            err = profile_add(profile, NULL, 0, &one, threads_profiler.threads[i].name);
         }
     }
-    return signals_finish(&threads_profiler, out, profile, result);
+    return signals_finish(&threads_profiler, out, profile, err);
 }
 
 enum err threads_profile_take(struct profile **out) {
     if (pthread_mutex_trylock(&threads_profiler.one_at_a_time) != 0) {
         return ERR_EXISTS;
     }
-    enum err result = signals_profile_threads(out);
+    enum err err = signals_profile_threads(out);
     pthread_mutex_unlock(&threads_profiler.one_at_a_time);
-    return result;
+    return err;
 }
 
 #endif

@@ -48,7 +48,7 @@ static bool symbols_range_fits(const struct image *image, size_t offset, size_t 
 
 static const ElfW(Shdr) * symbols_find_section(const struct image *image, unsigned type) {
     const ElfW(Ehdr) *header = (const void *)image->file;
-    if (!symbols_range_fits(image, 0, sizeof(*header)) ||
+    if (!symbols_range_fits(image, 0, sizeof *header) ||
         memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
         header->e_shentsize != sizeof(ElfW(Shdr)) || header->e_shoff % 8 != 0 ||
         !symbols_range_fits(image, header->e_shoff, (size_t)header->e_shnum * sizeof(ElfW(Shdr)))) {
@@ -71,17 +71,17 @@ static const ElfW(Shdr) * symbols_find_section(const struct image *image, unsign
 
 static void symbols_read_table(struct image *image) {
     const ElfW(Shdr) *table = symbols_find_section(image, SHT_SYMTAB);
-    table = table != NULL ? table : symbols_find_section(image, SHT_DYNSYM);
-    if (table == NULL) {
+    table = table ? table : symbols_find_section(image, SHT_DYNSYM);
+    if (!table) {
         return;
     }
     const ElfW(Ehdr) *header = (const void *)image->file;
     const ElfW(Shdr) *names =
         (const ElfW(Shdr) *)(const void *)(image->file + header->e_shoff) + table->sh_link;
     const ElfW(Sym) *rows = (const void *)(image->file + table->sh_offset);
-    size_t count = table->sh_size / sizeof(*rows);
-    image->symbols = malloc((count + 1) * sizeof(*image->symbols));
-    for (size_t i = 0; image->symbols != NULL && i < count; i++) {
+    size_t count = table->sh_size / sizeof *rows;
+    image->symbols = malloc((count + 1) * sizeof *image->symbols);
+    for (size_t i = 0; image->symbols && i < count; i++) {
         unsigned type = ELF64_ST_TYPE(rows[i].st_info);
         if ((type == STT_FUNC || type == STT_GNU_IFUNC) && rows[i].st_value != 0 &&
             rows[i].st_name < names->sh_size) {
@@ -91,7 +91,7 @@ static void symbols_read_table(struct image *image) {
         }
     }
     if (image->count > 0) {
-        qsort(image->symbols, image->count, sizeof(*image->symbols), symbols_compare_address);
+        qsort(image->symbols, image->count, sizeof *image->symbols, symbols_compare_address);
     }
 }
 
@@ -100,7 +100,7 @@ static void symbols_read_build_id(const char *notes, size_t len, char out[BUILD_
     for (size_t at = 0; at + sizeof(ElfW(Nhdr)) <= len;) {
         const ElfW(Nhdr) *note = (const void *)(notes + at);
         size_t name_len = (note->n_namesz + 3u) & ~3u, id_len = note->n_descsz;
-        size_t end = at + sizeof(*note) + name_len + ((id_len + 3u) & ~3u);
+        size_t end = at + sizeof *note + name_len + ((id_len + 3u) & ~3u);
         if (end > len || end <= at) {
             return;
         }
@@ -121,7 +121,7 @@ static bool symbols_matches_build_id(const struct image *image, const char *buil
     if (build_id[0] == '\0') {
         return true;
     }
-    if (!symbols_range_fits(image, 0, sizeof(*header)) ||
+    if (!symbols_range_fits(image, 0, sizeof *header) ||
         header->e_phentsize != sizeof(ElfW(Phdr)) || header->e_phoff % 8 != 0 ||
         !symbols_range_fits(image, header->e_phoff, (size_t)header->e_phnum * sizeof(ElfW(Phdr)))) {
         return false;
@@ -185,9 +185,9 @@ static int symbols_add_module(struct dl_phdr_info *info, size_t size, void *argu
         }
     }
     module->path = strdup(is_program ? program : info->dlpi_name);
-    if (module->end == 0 || module->path == NULL) {
+    if (module->end == 0 || !module->path) {
         free(module->path);
-        memset(module, 0, sizeof(*module));
+        memset(module, 0, sizeof *module);
         return 0;
     }
     symbols->count++;
@@ -195,8 +195,8 @@ static int symbols_add_module(struct dl_phdr_info *info, size_t size, void *argu
 }
 
 struct symbols *symbols_open(void) {
-    struct symbols *symbols = calloc(1, sizeof(*symbols));
-    if (symbols == NULL) {
+    struct symbols *symbols = calloc(1, sizeof *symbols);
+    if (!symbols) {
         return NULL;
     }
     dl_iterate_phdr(symbols_add_module, symbols);
@@ -210,10 +210,10 @@ struct symbols *symbols_open(void) {
 }
 
 void symbols_close(struct symbols *symbols) {
-    for (size_t i = 0; symbols != NULL && i < symbols->count; i++) {
+    for (size_t i = 0; symbols && i < symbols->count; i++) {
         free(symbols->modules[i].path);
         free(symbols->images[i].symbols);
-        if (symbols->images[i].file != NULL) {
+        if (symbols->images[i].file) {
             munmap((void *)(uintptr_t)symbols->images[i].file, symbols->images[i].file_len);
         }
     }

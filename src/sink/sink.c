@@ -308,7 +308,7 @@ static size_t sink_next_batch(struct sink *sink) {
 }
 
 /* The first n of the queue (a batch at most) leave it and are answered. */
-static void sink_settle(struct sink *sink, size_t n, enum err result) {
+static void sink_settle(struct sink *sink, size_t n, enum err err) {
     if (n == 0) {
         return;
     }
@@ -321,19 +321,19 @@ static void sink_settle(struct sink *sink, size_t n, enum err result) {
     sink->count -= n;
     sink->departures++;
     sink->full = false;
-    sink->accepted += result == ERR_OK ? (int64_t)n : 0;
-    sink->canceled += result == ERR_CANCELED ? (int64_t)n : 0;
+    sink->accepted += err == ERR_OK ? (int64_t)n : 0;
+    sink->canceled += err == ERR_CANCELED ? (int64_t)n : 0;
     pthread_cond_broadcast(&sink->room);
     pthread_mutex_unlock(&sink->lock);
     int64_t now_us = clock_us();
-    metric_add(METRIC_SINK_ACCEPTED, result == ERR_OK ? (int64_t)n : 0);
+    metric_add(METRIC_SINK_ACCEPTED, err == ERR_OK ? (int64_t)n : 0);
     for (size_t i = 0; i < n; i++) {
-        if (result == ERR_OK) {
+        if (err == ERR_OK) {
             histogram_add(HISTOGRAM_SINK, now_us - sink->settled[i].message->received_us, 1);
         }
         message_destroy(sink->settled[i].message);
         if (sink->settled[i].accepted) {
-            sink->settled[i].accepted(sink->settled[i].context, result);
+            sink->settled[i].accepted(sink->settled[i].context, err);
         }
     }
 }

@@ -196,13 +196,12 @@ static void store_warn_out_of_memory(struct store *store) {
     }
 }
 
-static void store_pool_return(struct store *store, struct redis *redis, enum err result) {
+static void store_pool_return(struct store *store, struct redis *redis, enum err err) {
     pthread_mutex_lock(&store->mutex);
-    if (result == ERR_UNAVAILABLE || result == ERR_TIMEOUT || result == ERR_PROTOCOL ||
-        result == ERR_FULL) {
+    if (err == ERR_UNAVAILABLE || err == ERR_TIMEOUT || err == ERR_PROTOCOL || err == ERR_FULL) {
         redis_describe_error(redis, store->last_error, sizeof(store->last_error));
     }
-    if (result == ERR_FULL) {
+    if (err == ERR_FULL) {
         store_warn_out_of_memory(store);
     }
     store->idle[store->idle_count++] = redis;

@@ -40,7 +40,7 @@ int command_line_flush_output(void) {
 
 static int command_line_new_key(void) {
     char *line = secret_new_key();
-    if (line == NULL) {
+    if (!line) {
         fputs("mqfleetd: no random bytes from the kernel\n", stderr);
         return EXIT_FAILURE;
     }

@@ -54,12 +54,12 @@ static void maintenance_send_watchdog(struct app *app) {
     /* The whole process, or the machine, stood still: the others are to have their turn first. */
     hanging = now_ms - looked_ms > PROCESS_PAUSE_MS ? NULL : hanging;
     looked_ms = now_ms;
-    if (hanging != NULL && now_ms - complained_ms >= WARNING_PERIOD_MS) {
+    if (hanging && now_ms - complained_ms >= WARNING_PERIOD_MS) {
         complained_ms = now_ms;
         log_event(LOG_ERROR, "thread_hangs", KS("thread", hanging), KI("still_ms", still_ms));
     }
     int64_t period_ms = notify_watchdog_ms();
-    if (hanging == NULL && period_ms > 0 && now_ms - pinged_ms >= period_ms - maintenance_turn_ms) {
+    if (!hanging && period_ms > 0 && now_ms - pinged_ms >= period_ms - maintenance_turn_ms) {
         pinged_ms = now_ms;
         notify_try_send("WATCHDOG=1");
     }

@@ -38,18 +38,18 @@ static enum err reload_secrets(struct app *app, const struct conf *fresh, char *
         snprintf(fault, FAULT_LEN, "moved too often: restart the node");
         return ERR_FULL;
     }
-    enum err result = secret_box_load(app->secrets, fresh->secrets_key_file, detail);
+    enum err err = secret_box_load(app->secrets, fresh->secrets_key_file, detail);
     snprintf(fault, FAULT_LEN, "%s", detail);
-    return result;
+    return err;
 }
 
 static enum err reload_tokens(struct app *app, const struct conf *fresh, char *fault) {
     (void)fresh;
-    enum err result = access_reload(app->access, fault);
-    if (result == ERR_OK && access_requires_token(app->access)) {
+    enum err err = access_reload(app->access, fault);
+    if (err == ERR_OK && access_requires_token(app->access)) {
         http_server_end_open_streams(app->http); /* a token taken away must not go on listening */
     }
-    return result;
+    return err;
 }
 
 static enum err reload_fleet_secret(struct app *app, const struct conf *fresh, char *fault) {
@@ -135,13 +135,13 @@ void app_reload(struct app *app) {
     if (failed) {
         log_event(LOG_ERROR, "reload_failed", KS("detail", fault));
     }
-    if (fresh != NULL) {
+    if (fresh) {
         (void)system_limits_fit_files(fresh,
                                       system_limits_raise_files()); /* as those of the start */
         conf_destroy(app->reloaded);
         app->reloaded = fresh;
     }
-    const struct conf *in_force = app->reloaded != NULL ? app->reloaded : app->conf;
+    const struct conf *in_force = app->reloaded ? app->reloaded : app->conf;
     for (size_t i = 0; i < RELOAD_COUNT; i++) {
         fault[0] = '\0';
         if (reloads[i].reload(app, in_force, fault) != ERR_OK) {
@@ -150,7 +150,7 @@ void app_reload(struct app *app) {
             failed = true;
         }
     }
-    if (fresh != NULL) {
+    if (fresh) {
         reload_report_restart_needed(app, fresh);
     }
     log_event(failed ? LOG_WARN : LOG_INFO, "reloaded", KS("node", app->conf->node_name),

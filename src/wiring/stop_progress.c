@@ -28,8 +28,8 @@ struct stop_progress {
 
 struct stop_progress *stop_progress_create(struct workers *workers, struct sink *const *sinks,
                                            struct agent *agent) {
-    struct stop_progress *progress = calloc(1, sizeof(*progress));
-    if (progress == NULL) {
+    struct stop_progress *progress = calloc(1, sizeof *progress);
+    if (!progress) {
         return NULL;
     }
     progress->workers = workers;
@@ -41,7 +41,7 @@ struct stop_progress *stop_progress_create(struct workers *workers, struct sink 
 }
 
 void stop_progress_destroy(struct stop_progress *progress) {
-    if (progress == NULL) {
+    if (!progress) {
         return;
     }
     pthread_cond_destroy(&progress->changed);
@@ -54,7 +54,7 @@ void stop_progress_remaining(struct stop_progress *progress, struct stop_remaini
     *out = (struct stop_remaining){.clients = (int64_t)workers_count(progress->workers),
                                    .unreleased =
                                        unreleased < 0 ? progress->owned_at_start : unreleased};
-    for (size_t i = 0; progress->sinks[i] != NULL; i++) {
+    for (size_t i = 0; progress->sinks[i]; i++) {
         struct sink_status status;
         sink_status(progress->sinks[i], &status);
         out->messages += (int64_t)status.queued_messages + status.canceled;

@@ -107,13 +107,13 @@ static enum err wiring_start_redis(struct app *app, char *fault) {
         app->redis_url = app->conf->redis_url;
         return ERR_OK;
     }
-    enum err result =
+    enum err err =
         redis_server_start(&app->redis_server, app->conf->state_dir, EMBEDDED_START_MS, fault);
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         app->redis_url = redis_server_url(app->redis_server);
         log_event(LOG_INFO, "embedded_redis", KS("url", app->redis_url));
     }
-    return result;
+    return err;
 }
 
 static enum err wiring_open_stores(struct app *app) {
@@ -157,15 +157,15 @@ static enum err wiring_create_sinks(struct app *app, char *fault) {
                                  .answered = wiring_on_sink_answered,
                                  .context = app};
     config.type = conf->sink_type;
-    enum err result = sink_create(&app->sinks[0], &config, fault);
-    for (size_t i = 0, n = 1; result == ERR_OK && i < SINKS_MAX; i++) {
+    enum err err = sink_create(&app->sinks[0], &config, fault);
+    for (size_t i = 0, n = 1; err == ERR_OK && i < SINKS_MAX; i++) {
         bool usable = strcmp(types[i], "file") != 0 || conf->sink_path[0] != '\0';
         if (usable && strcmp(types[i], conf->sink_type) != 0) {
             config.type = types[i];
-            result = sink_create(&app->sinks[n++], &config, fault);
+            err = sink_create(&app->sinks[n++], &config, fault);
         }
     }
-    return result;
+    return err;
 }
 
 static enum err wiring_create_parts(struct app *app) {
@@ -214,37 +214,37 @@ static enum err wiring_create_parts(struct app *app) {
 
 enum err app_create(struct app *app, char *fault) {
     snprintf(fault, FAULT_LEN, "out of memory");
-    enum err result = http_client_global_init();
-    if (result == ERR_OK) {
-        result = wiring_start_redis(app, fault);
+    enum err err = http_client_global_init();
+    if (err == ERR_OK) {
+        err = wiring_start_redis(app, fault);
     }
-    if (result == ERR_OK) {
-        result = wiring_open_stores(app);
+    if (err == ERR_OK) {
+        err = wiring_open_stores(app);
     }
-    if (result == ERR_OK) {
-        result = wiring_create_sinks(app, fault);
+    if (err == ERR_OK) {
+        err = wiring_create_sinks(app, fault);
     }
-    if (result == ERR_OK) {
-        result = wiring_create_parts(app);
+    if (err == ERR_OK) {
+        err = wiring_create_parts(app);
     }
-    if (result == ERR_OK) {
-        result = http_server_start(&app->http,
-                                   &(struct http_context){.conf = app->conf,
-                                                          .access = app->access,
-                                                          .store = app->api_store,
-                                                          .node = app->node,
-                                                          .agent = app->agent,
-                                                          .outlook = app->outlook,
-                                                          .workers = app->workers,
-                                                          .peers = app->peers,
-                                                          .peer_calls = app->peer_calls,
-                                                          .sinks = app->sinks,
-                                                          .event_bus = app->event_bus,
-                                                          .message_taps = app->message_taps,
-                                                          .secrets = app->secrets},
-                                   fault);
+    if (err == ERR_OK) {
+        err = http_server_start(&app->http,
+                                &(struct http_context){.conf = app->conf,
+                                                       .access = app->access,
+                                                       .store = app->api_store,
+                                                       .node = app->node,
+                                                       .agent = app->agent,
+                                                       .outlook = app->outlook,
+                                                       .workers = app->workers,
+                                                       .peers = app->peers,
+                                                       .peer_calls = app->peer_calls,
+                                                       .sinks = app->sinks,
+                                                       .event_bus = app->event_bus,
+                                                       .message_taps = app->message_taps,
+                                                       .secrets = app->secrets},
+                                fault);
     }
-    return result;
+    return err;
 }
 
 void app_destroy(struct app *app) {

@@ -12,12 +12,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check_again(const struct client_config *config, json_t *document) {
     char *canonical = client_config_canonical(document);
     char *identity = client_config_identity(config);
-    assert(canonical != NULL && identity != NULL);
+    assert(canonical && identity);
     struct client_config *again;
     struct client_faults faults = {.count = 0};
-    enum err result =
+    enum err err =
         client_config_parse_text(canonical, strlen(canonical), config->id, &again, &faults);
-    assert(result == ERR_OK);
+    assert(err == ERR_OK);
     char *identity_again = client_config_identity(again);
     json_t *document_again = json_loads(canonical, 0, NULL);
     char *canonical_again = client_config_canonical(document_again);
@@ -33,10 +33,10 @@ static void check_again(const struct client_config *config, json_t *document) {
 
 static void check_shown(const struct client_config *config, json_t *document) {
     json_t *shown = client_config_redacted(document);
-    assert(shown != NULL);
+    assert(shown);
     const char *password = json_string_value(json_object_get(document, "password"));
     const char *seen = json_string_value(json_object_get(shown, "password"));
-    assert(password == NULL || (seen != NULL && strcmp(seen, "***") == 0));
+    assert(!password || (seen && strcmp(seen, "***") == 0));
     (void)config;
     json_decref(shown);
 }
@@ -51,15 +51,15 @@ static void check_source(const uint8_t *data, size_t size, enum client_source so
     struct client_config *config = NULL;
     struct client_faults faults = {.count = 0};
     if (json_is_object(document)) {
-        enum err result = client_config_parse(document, source, NULL, &config, &faults);
+        enum err err = client_config_parse(document, source, NULL, &config, &faults);
         http_json_text_faults(document, repaired, &faults);
-        assert(result == ERR_OK || faults.count > 0);
+        assert(err == ERR_OK || faults.count > 0);
         if (faults.count == 0) {
             check_again(config, document);
         }
         check_shown(config, document);
         json_t *list = http_faults_json(&faults, "/0");
-        assert(list != NULL);
+        assert(list);
         json_decref(list);
     }
     client_config_destroy(config);

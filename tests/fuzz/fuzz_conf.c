@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_fault(const char *fault) {
     assert(fault[0] != '\0' && strlen(fault) < CONF_FAULT_LEN);
-    assert(strpbrk(fault, "\n\r") == NULL);
+    assert(!strpbrk(fault, "\n\r"));
     assert(text_is_utf8(fault, strlen(fault)));
 }
 
@@ -29,7 +29,7 @@ static void check_again(const struct conf *conf) {
     char *printed = NULL, path[64], fault[CONF_FAULT_LEN] = "";
     size_t len = 0;
     FILE *out = open_memstream(&printed, &len);
-    assert(out != NULL);
+    assert(out);
     conf_print(conf, out);
     fclose(out);
     int fd = file_of(printed, len, path);
@@ -37,7 +37,7 @@ static void check_again(const struct conf *conf) {
     /* A secret is printed as ***, which need not be a good value of its own. */
     if (conf_load(&again, path, NULL, 0, fault) != ERR_OK) {
         check_fault(fault);
-        assert(strstr(printed, "***") != NULL);
+        assert(strstr(printed, "***"));
     }
     conf_destroy(again);
     close(fd);

@@ -147,8 +147,7 @@ static void hear(struct client *client) {
 static void settle(void) {
     struct pollfd wait = {.fd = world.engine->epoll_fd, .events = POLLIN};
     int rounds = 0;
-    while (world.engine->tasks != NULL || atomic_load(&world.engine->answered) != NULL ||
-           poll(&wait, 1, 0) > 0) {
+    while (world.engine->tasks || atomic_load(&world.engine->answered) || poll(&wait, 1, 0) > 0) {
         assert(rounds++ < ROUNDS_MAX);
         ops->poll(world.engine, 0);
         assert(world.engine->buffered < BUFFER_BYTES + BEYOND_MAX);
@@ -187,13 +186,13 @@ static void open_client(struct client *client) {
                                .session = &client->session,
                                .workarounds = client->lessons,
                                .client = client};
-    if (client->connection != NULL) {
+    if (client->connection) {
         return;
     }
     peer_hang_up(&client->peer);
     memcpy(&open.address, &address, sizeof(address));
-    enum err result = ops->open(world.engine, &open, &client->connection);
-    assert(result == ERR_OK);
+    enum err err = ops->open(world.engine, &open, &client->connection);
+    assert(err == ERR_OK);
     enum client_scheme scheme = client->config.scheme;
     peer_take(&client->peer, accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC),
               scheme == SCHEME_MQTTS || scheme == SCHEME_WSS, client->old_tls,
@@ -203,7 +202,7 @@ static void open_client(struct client *client) {
 }
 
 static void close_client(struct client *client, bool with_will) {
-    if (client->connection != NULL) {
+    if (client->connection) {
         client->closing = true;
         ops->close(client->connection, with_will);
     }
@@ -218,7 +217,7 @@ static void publish_some(struct client *client, uint8_t how) {
                                              .qos = (how & 3) % 3,
                                              .retain = (how & 16) != 0};
     size_t token = world.publication_count;
-    if (client->connection == NULL || client->closing || token == PUBLICATIONS_MAX) {
+    if (!client->connection || client->closing || token == PUBLICATIONS_MAX) {
         return;
     }
     world.publishers[token] = client;
@@ -233,13 +232,13 @@ static void request(struct client *client, uint8_t how) {
     struct client_subscription subscriptions[] = {{.filter = "a"}, {.filter = "b/#", .qos = 2}};
     char *filters[] = {"a", "b/#"};
     size_t n = 1 + (how >> 1 & 1);
-    if (client->connection == NULL || client->closing || client->requested > 0) {
+    if (!client->connection || client->closing || client->requested > 0) {
         return;
     }
     client->requested = n;
-    enum err result = how & 1 ? ops->unsubscribe(client->connection, filters, &n)
-                              : ops->subscribe(client->connection, subscriptions, &n);
-    client->requested = result == ERR_OK ? n : 0;
+    enum err err = how & 1 ? ops->unsubscribe(client->connection, filters, &n)
+                           : ops->subscribe(client->connection, subscriptions, &n);
+    client->requested = err == ERR_OK ? n : 0;
 }
 
 /* From within an event, or at any other time. */
@@ -267,26 +266,26 @@ static void react(struct client *client) {
     }
 }
 
-static void answer(size_t at, enum err result) {
+static void answer(size_t at, enum err err) {
     struct receipt receipt = world.receipts[at];
     world.receipts[at] = world.receipts[--world.receipt_count];
-    if (result == ERR_OK && receipt.packet_id < IDS) {
+    if (err == ERR_OK && receipt.packet_id < IDS) {
         receipt.client->accepted[receipt.packet_id] = true;
     }
-    ops->acknowledge(world.engine, receipt.receipt, result);
+    ops->acknowledge(world.engine, receipt.receipt, err);
 }
 
 /* ---- events ---- */
 
 static void on_connected(void *context, const struct engine_connack *connack) {
     struct client *client = context;
-    assert(client->connection != NULL && !client->closing && connack->maximum_qos <= 2);
+    assert(client->connection && !client->closing && connack->maximum_qos <= 2);
     react(client);
 }
 
 static void on_closed(void *context, const struct engine_closed *closed) {
     struct client *client = context;
-    assert(client->connection != NULL && closed->error != CLIENT_ERROR_NONE);
+    assert(client->connection && closed->error != CLIENT_ERROR_NONE);
     client->connection = NULL;
     client->lessons = closed->workarounds;
     client->closing = false;
@@ -298,7 +297,7 @@ static void on_closed(void *context, const struct engine_closed *closed) {
 
 static void on_subscribed(void *context, const uint8_t *codes, size_t n) {
     struct client *client = context;
-    assert(client->connection != NULL && !client->closing);
+    assert(client->connection && !client->closing);
     assert(n == client->requested && codes[n - 1] <= 0xA2);
     client->requested = 0;
     react(client);
@@ -308,15 +307,15 @@ static void on_unsubscribed(void *context, const uint8_t *codes, size_t n) {
     (void)codes;
     (void)n;
     struct client *client = context;
-    assert(client->connection != NULL && !client->closing && client->requested > 0);
+    assert(client->connection && !client->closing && client->requested > 0);
     client->requested = 0;
     react(client);
 }
 
-static void on_published(void *context, uint64_t token, enum err result, int reason_code) {
+static void on_published(void *context, uint64_t token, enum err err, int reason_code) {
     struct client *client = context;
     assert(token < world.publication_count && world.publishers[token] == client);
-    assert(result == ERR_OK || reason_code == 0);
+    assert(err == ERR_OK || reason_code == 0);
     world.publishers[token] = NULL;
     react(client);
 }
@@ -329,8 +328,8 @@ static uint16_t packet_id_of(const struct message *message) {
 
 static enum err on_message(void *context, struct message *message, void *receipt) {
     struct client *client = context;
-    assert(client->connection != NULL);
-    assert(receipt == NULL || (message->qos > 0 && !client->closing));
+    assert(client->connection);
+    assert(!receipt || (message->qos > 0 && !client->closing));
     uint8_t how = next();
     react(client);
     if (how % 8 == 6 || world.receipt_count == PROBE_RECEIPTS_MAX) {
@@ -340,12 +339,12 @@ static enum err on_message(void *context, struct message *message, void *receipt
     if (how % 32 == 7) {
         return ERR_WRONG_STATE;
     }
-    if (receipt != NULL) {
+    if (receipt) {
         world.receipts[world.receipt_count++] =
             (struct receipt){receipt, client, packet_id_of(message)};
     }
     message_destroy(message);
-    if (receipt != NULL && how % 8 >= 4) {
+    if (receipt && how % 8 >= 4) {
         answer(world.receipt_count - 1, how % 8 == 4 ? ERR_OK : ERR_UNAVAILABLE);
     }
     return ERR_OK;
@@ -353,7 +352,7 @@ static enum err on_message(void *context, struct message *message, void *receipt
 
 static void on_skipped(void *context, const struct engine_skipped *skipped) {
     struct client *client = context;
-    assert(client->connection != NULL && !client->closing);
+    assert(client->connection && !client->closing);
     assert(skipped->reason < ENGINE_SKIP_COUNT && strlen(skipped->topic) < 260);
     react(client);
 }
@@ -482,7 +481,7 @@ static void say_pings(struct client *client, uint8_t how) {
 
 static void change_keys(struct client *client, uint8_t how) {
     SSL *tls = client->peer.tls;
-    if (tls != NULL && SSL_is_init_finished(tls)) {
+    if (tls && SSL_is_init_finished(tls)) {
         if (SSL_version(tls) == TLS1_3_VERSION) {
             (void)SSL_key_update(tls,
                                  how & 1 ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED);
@@ -598,7 +597,7 @@ static void peer_changes(struct client *client, uint8_t how) {
 
 static void forget_session(struct client *client, uint8_t how) {
     (void)how;
-    if (client->connection == NULL) {
+    if (!client->connection) {
         ops->session_end(world.engine, client->session);
         client->session = NULL;
     }
@@ -649,7 +648,7 @@ static void build_world(const uint8_t *data, size_t size) {
                                .buffer_bytes = BUFFER_BYTES,
                                .source_addresses = ""};
     world.engine = ops->create(&world.conf, &events);
-    assert(world.engine != NULL);
+    assert(world.engine);
     for (size_t i = 0; i < CLIENTS; i++) {
         static struct client_tls tls = {.insecure = true};
         uint8_t how = next();
@@ -684,7 +683,7 @@ static void tear_down_world(void) {
     for (int i = 0; i < 3; i++) {
         tick(1);
     }
-    assert(engine->paused == NULL);
+    assert(!engine->paused);
     for (size_t i = 0; i < CLIENTS; i++) {
         close_client(&world.clients[i], i & 1);
     }
@@ -693,13 +692,13 @@ static void tear_down_world(void) {
         tick(TICK_MS);
     }
     accept_all(NULL, 0);
-    assert(engine->connection_count == 0 && engine->tasks == NULL);
+    assert(engine->connection_count == 0 && !engine->tasks);
     for (size_t i = 0; i < CLIENTS; i++) {
         peer_hang_up(&world.clients[i].peer);
         ops->session_end(engine, world.clients[i].session);
     }
     for (size_t i = 0; i < world.publication_count; i++) {
-        assert(world.publishers[i] == NULL);
+        assert(!world.publishers[i]);
     }
     assert(engine->buffered == 0 && engine->inbound.count == 0);
     ops->destroy(engine);

@@ -22,7 +22,7 @@ static void fuzz_publication(const char *text, size_t len) {
     }
     if (json_is_object(document)) {
         struct publication_input *input = publication_parse(document);
-        assert(input != NULL);
+        assert(input);
         if (input->faults.count == 0) {
             assert(text_is_mqtt_string(input->publication.topic, strlen(input->publication.topic)));
             assert(input->publication.qos <= 2);
@@ -60,9 +60,9 @@ static void fuzz_path(const char *text, size_t len) {
     }
     if (http_percent_decode(text, len, false, &decoded) == ERR_OK) {
         char *encoded = http_percent_encode(decoded), *again = NULL;
-        assert(encoded != NULL);
-        enum err result = http_percent_decode(encoded, strlen(encoded), false, &again);
-        assert(result == ERR_OK && strcmp(decoded, again) == 0);
+        assert(encoded);
+        enum err err = http_percent_decode(encoded, strlen(encoded), false, &again);
+        assert(err == ERR_OK && strcmp(decoded, again) == 0);
         free(encoded);
         free(again);
         free(decoded);
@@ -86,8 +86,8 @@ static void fuzz_cursor(const char *text, size_t len) {
     (void)len;
     if (http_cursor_parse(text, &cursor) == ERR_OK) {
         http_cursor_format(&cursor, formatted);
-        enum err result = http_cursor_parse(formatted, &again);
-        assert(result == ERR_OK && again.phase == cursor.phase && again.scan == cursor.scan &&
+        enum err err = http_cursor_parse(formatted, &again);
+        assert(err == ERR_OK && again.phase == cursor.phase && again.scan == cursor.scan &&
                again.after == cursor.after);
     }
 }
@@ -99,16 +99,16 @@ static void fuzz_framing(const char *text, size_t len) {
     while (*text != '\0') {
         size_t line_len = strcspn(text, "\n");
         char *line = text_copy(text, line_len);
-        assert(line != NULL);
+        assert(line);
         char *colon = strchr(line, ':');
-        if (colon != NULL) {
+        if (colon) {
             *colon = '\0';
             http_framing_field(&framing, line, colon + 1);
         }
         free(line);
         text += line_len + (text[line_len] == '\n');
     }
-    if (http_framing_fault(&framing, "/", "HTTP/1.1") == NULL) {
+    if (!http_framing_fault(&framing, "/", "HTTP/1.1")) {
         assert(framing.hosts == 1 && framing.lengths + framing.codings <= 1);
     }
 }
@@ -120,7 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     char *text = text_copy(data + 1, size - 1); /* NUL-terminated, and its end is seen */
-    assert(text != NULL);
+    assert(text);
     parts[data[0] % (sizeof(parts) / sizeof(parts[0]))](text, size - 1);
     free(text);
     return 0;

@@ -46,7 +46,7 @@ struct copies {
 
 static char *copy_text(struct packet_slice slice) {
     char *text = text_copy(slice.data, slice.len);
-    assert(text != NULL);
+    assert(text);
     return text;
 }
 
@@ -59,7 +59,7 @@ static bool copy_property(const struct packet_property *from, struct copies *cop
     }
     *to = (struct message_property){packet_property_name(from->id), NULL,
                                     (const char *)from->text.data, from->text.len};
-    assert(to->name != NULL);
+    assert(to->name);
     if (from->id == PROPERTY_USER_PROPERTY) {
         to->key = copies->keys[at] = copy_text(from->key);
     } else if (from->id == PROPERTY_PAYLOAD_FORMAT || from->id == PROPERTY_MESSAGE_EXPIRY) {
@@ -92,8 +92,8 @@ static void publish_again(const struct packet *packet, const uint8_t *data, size
     if (packet->topic.len > 0 && copy_properties(packet->properties, &copies)) {
         publication.properties = copies.properties;
         publication.property_count = copies.count;
-        enum err result = packet_write_publish(&out, version, &publication, packet->packet_id);
-        assert(result == ERR_OK && !out.failed);
+        enum err err = packet_write_publish(&out, version, &publication, packet->packet_id);
+        assert(err == ERR_OK && !out.failed);
         if (packet->dup) {
             packet_mark_duplicate((uint8_t *)out.data);
         }
@@ -142,7 +142,7 @@ static void check_packet(const struct packet *packet, const uint8_t *data, size_
 
 static void decode(const uint8_t *data, const struct packet_frame *frame) {
     uint8_t *exact = malloc(frame->total_len);
-    assert(exact != NULL);
+    assert(exact);
     memcpy(exact, data, frame->total_len);
     for (int version = 4; version <= 5; version++) {
         struct packet packet;
@@ -150,7 +150,7 @@ static void decode(const uint8_t *data, const struct packet_frame *frame) {
         if (packet_decode(exact, frame, version, &packet, &fault)) {
             check_packet(&packet, exact, frame->total_len, version);
         } else {
-            assert(fault.reason_code >= 0x81 && fault.message != NULL);
+            assert(fault.reason_code >= 0x81 && fault.message);
         }
     }
     free(exact);

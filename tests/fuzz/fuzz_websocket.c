@@ -56,7 +56,7 @@ static void open_reading(struct reading *reading, bool only_frames) {
     struct client_config config = {.scheme = SCHEME_WS, .host = "broker", .port = 80};
     struct buffer request;
     *reading = (struct reading){.in_frames = only_frames, .websocket = websocket_create()};
-    assert(reading->websocket != NULL);
+    assert(reading->websocket);
     buffer_init(&reading->payload);
     buffer_init(&reading->out);
     if (!only_frames) {
@@ -88,11 +88,11 @@ static size_t read_answer(struct reading *reading, const uint8_t *data, size_t l
 
 static void read_frames(struct reading *reading, uint8_t *data, size_t len) {
     size_t payload_len = len;
-    enum err before = reading->ended;
+    enum err err = reading->ended;
     reading->ended =
         websocket_unwrap(reading->websocket, data, &payload_len, &reading->out, reading->message);
     assert(payload_len <= len);
-    assert(before == ERR_OK || (reading->ended == before && payload_len == 0));
+    assert(err == ERR_OK || (reading->ended == err && payload_len == 0));
     reading->frames_len += len;
     buffer_append(&reading->payload, data, payload_len);
 }
@@ -118,7 +118,7 @@ static void read_all(struct reading *reading, struct cut cut, const uint8_t *dat
     while (at < size && (reading->in_frames || reading->answered != ERR_REFUSED)) {
         size_t len = next_len(&cut, size - at);
         uint8_t *chunk = malloc(len);
-        assert(chunk != NULL);
+        assert(chunk);
         memcpy(chunk, data + at, len);
         read_chunk(reading, chunk, len);
         free(chunk);

@@ -43,7 +43,7 @@ static const char peer_identity[] =
 
 static SSL_CTX *peer_tls_context(void) {
     static SSL_CTX *context;
-    if (context == NULL) {
+    if (!context) {
         BIO *bio = BIO_new_mem_buf(peer_identity, -1);
         EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
         X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
@@ -87,7 +87,7 @@ static void peer_transmit(struct peer *peer, const void *data, size_t len, bool 
     if (peer->fd < 0 || len == 0) {
         return;
     }
-    if (peer->tls != NULL && !below_tls) {
+    if (peer->tls && !below_tls) {
         size_t done;
         (void)SSL_write_ex(peer->tls, data, len, &done);
     } else {
@@ -98,7 +98,7 @@ static void peer_transmit(struct peer *peer, const void *data, size_t len, bool 
 
 static size_t peer_receive(struct peer *peer, uint8_t *data, size_t size) {
     size_t n = 0;
-    if (peer->tls != NULL) {
+    if (peer->tls) {
         return SSL_read_ex(peer->tls, data, size, &n) == 1 ? n : 0;
     }
     ssize_t received = recv(peer->fd, data, size, MSG_DONTWAIT);
@@ -128,7 +128,7 @@ static void peer_answer_upgrade(struct peer *peer) {
     uint8_t digest[EVP_MAX_MD_SIZE], accept[64];
     unsigned digest_len;
     const char *key = strstr(peer->request.data, field);
-    assert(key != NULL);
+    assert(key);
     snprintf(text, sizeof(text), "%.24s%s", key + strlen(field), magic);
     EVP_Digest(text, strlen(text), digest, &digest_len, EVP_sha1(), NULL);
     EVP_EncodeBlock(accept, digest, (int)digest_len);
@@ -176,7 +176,7 @@ static void peer_take_frames(struct peer *peer) {
         buffer_append(in, "", 1);
         char *end = strstr(in->data, "\r\n\r\n");
         in->len--;
-        if (end == NULL) {
+        if (!end) {
             return;
         }
         peer_answer_upgrade(peer);

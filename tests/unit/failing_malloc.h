@@ -44,7 +44,7 @@ void *calloc(size_t count, size_t size) {
 
 void *realloc(void *block, size_t size) {
     void *grown = is_to_fail() ? NULL : __libc_realloc(block, size);
-    live += block == NULL && grown != NULL;
+    live += !block && grown;
     return grown;
 }
 

@@ -9,7 +9,7 @@
 /* $MQFLEET_TEST_REDIS: valkey-server. */
 static inline const char *redis_program(void) {
     const char *program = getenv("MQFLEET_TEST_REDIS");
-    return program != NULL ? program : "redis-server";
+    return program ? program : "redis-server";
 }
 
 /* The command line tool beside it. */

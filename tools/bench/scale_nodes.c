@@ -220,8 +220,8 @@ static void read_wakes(struct bench_node *node, int64_t now_ms) {
 
 static void ask(struct redis *redis, int argc, const char *const *argv) {
     struct redis_reply *reply = NULL;
-    enum err ignored = redis_command(redis, argc, argv, NULL, &reply);
-    (void)ignored;
+    enum err err = redis_command(redis, argc, argv, NULL, &reply);
+    (void)err;
     redis_reply_free(reply);
 }
 
@@ -239,8 +239,8 @@ static void small_talk(struct store *store, struct redis *talk, struct bench_nod
     }
     if (now_ms >= node->report_at_ms) {
         node->report_at_ms = now_ms + NODE_REPORT_MS;
-        enum err ignored = store_redis_info(store, &info);
-        (void)ignored;
+        enum err err = store_redis_info(store, &info);
+        (void)err;
     }
 }
 

@@ -26,9 +26,9 @@ static const char *cli_clients_broker_url(const json_t *client, char *out, size_
     const char *at = cli_clients_text(json_object_get(client, "status"), "broker");
     const json_t *urls = json_object_get(config, "urls");
     if (json_array_size(urls) > 0) {
-        return at != NULL ? at : json_string_value(json_array_get(urls, 0));
+        return at ? at : json_string_value(json_array_get(urls, 0));
     }
-    if (url != NULL || broker == NULL) {
+    if (url || !broker) {
         return url;
     }
     snprintf(out, size, "%s:%lld", broker,
@@ -41,16 +41,15 @@ static const char *cli_clients_explain(const json_t *status, char *out, size_t s
     char waiting[256];
     const char *why = cli_answer_waiting(status, waiting, sizeof(waiting));
     const char *error = cli_clients_text(json_object_get(status, "last_error"), "message");
-    snprintf(out, size, "%s%s%s", why != NULL ? why : "", why != NULL && error != NULL ? "; " : "",
-             error != NULL ? error : "");
+    snprintf(out, size, "%s%s%s", why ? why : "", why && error ? "; " : "", error ? error : "");
     return out;
 }
 
 static void cli_clients_put_row(struct table *table, const json_t *client) {
     const json_t *status = json_object_get(client, "status");
     const char *state = cli_clients_text(status, "state");
-    bool well = state != NULL && strcmp(state, "online") == 0 &&
-                !json_is_true(json_object_get(status, "degraded"));
+    bool well =
+        state && strcmp(state, "online") == 0 && !json_is_true(json_object_get(status, "degraded"));
     char ago[32], broker[300], why[512];
     table_put(table, cli_clients_text(client, "id"));
     table_put(table, state);
@@ -66,7 +65,7 @@ static void cli_clients_put_row(struct table *table, const json_t *client) {
 
 static void cli_clients_print_json(const json_t *value) {
     char *line = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    puts(line != NULL ? line : "null");
+    puts(line ? line : "null");
     free(line);
 }
 
@@ -82,12 +81,12 @@ static bool cli_clients_show_page(void *context, json_t *clients) {
         if (listing->cli->json) {
             cli_clients_print_json(client);
         } else if (listing->cli->ids) {
-            puts(cli_clients_text(client, "id") != NULL ? cli_clients_text(client, "id") : "");
+            puts(cli_clients_text(client, "id") ? cli_clients_text(client, "id") : "");
         } else {
             cli_clients_put_row(listing->table, client);
         }
     }
-    if (listing->table != NULL) {
+    if (listing->table) {
         table_print(listing->table);
     }
     return listing->remaining != 0 && fflush(stdout) == 0;
@@ -97,8 +96,7 @@ enum cli_exit command_clients(struct cli *cli) {
     static const char *const headings[] = {"ID",   "STATE",  "SINCE", "NODE", ">IN",
                                            ">OUT", "BROKER", "WHY",   NULL};
     const char *limit = cli->values[OPT_LIMIT];
-    struct listing listing = {.cli = cli,
-                              .remaining = limit != NULL ? strtol(limit, NULL, 10) : -1};
+    struct listing listing = {.cli = cli, .remaining = limit ? strtol(limit, NULL, 10) : -1};
     if (!cli->json && !cli->ids) {
         listing.table = table_create(headings);
     }
@@ -111,7 +109,7 @@ enum cli_exit command_clients(struct cli *cli) {
 
 static void cli_clients_show_line(const char *name, const char *value) {
     char safe[1024];
-    if (value != NULL) {
+    if (value) {
         printf("%-14s %s%s%s\n", name, table_colour(value),
                table_printable(value, safe, sizeof(safe)),
                table_colour(value)[0] != '\0' ? TABLE_PLAIN : "");
@@ -121,7 +119,7 @@ static void cli_clients_show_line(const char *name, const char *value) {
 static void cli_clients_show_time(const char *name, const json_t *object, const char *member) {
     char ago[32], line[96];
     const char *time = cli_clients_text(object, member);
-    if (time != NULL) {
+    if (time) {
         snprintf(line, sizeof(line), "%s (%s)", time, table_ago(time, ago, sizeof(ago)));
         cli_clients_show_line(name, line);
     }
@@ -133,7 +131,7 @@ static const char *cli_clients_refusal_message(const json_t *refused, const char
     const json_t *one;
     json_array_foreach(refused, i, one) {
         const char *name = cli_clients_text(one, "filter");
-        if (name != NULL && filter != NULL && strcmp(name, filter) == 0) {
+        if (name && filter && strcmp(name, filter) == 0) {
             return cli_clients_text(one, "message");
         }
     }
@@ -161,7 +159,7 @@ static void cli_clients_show_subscriptions(const json_t *status) {
 /* Line by line: what is in it may be anybody's. */
 static void cli_clients_show_config(const json_t *config) {
     char *dumped = json_dumps(config, JSON_INDENT(2) | JSON_ENCODE_ANY), *rest = dumped;
-    char *safe = dumped != NULL ? malloc(strlen(dumped) + 1) : NULL;
+    char *safe = dumped ? malloc(strlen(dumped) + 1) : NULL;
     const char *name = "config         ";
     for (char *line = safe ? strsep(&rest, "\n") : NULL; line; line = strsep(&rest, "\n")) {
         printf("%s%s\n", name, table_printable(line, safe, strlen(line) + 1));
@@ -215,8 +213,7 @@ enum cli_exit command_get(struct cli *cli) {
     if (code == CLI_OK && cli->json) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK && cli->ids) {
-        puts(cli_clients_text(answer.json, "id") != NULL ? cli_clients_text(answer.json, "id")
-                                                         : "");
+        puts(cli_clients_text(answer.json, "id") ? cli_clients_text(answer.json, "id") : "");
     } else if (code == CLI_OK) {
         cli_clients_show_client(answer.json);
     }
@@ -263,7 +260,7 @@ enum cli_exit command_act(struct cli *cli) {
         cli_progress_show(cli->command->name, done, total);
     }
     cli_progress_clear();
-    if (ids != NULL && total != 1 && !cli->json && !cli->ids) {
+    if (ids && total != 1 && !cli->json && !cli->ids) {
         fprintf(stderr, "%s: %zu done, %zu failed%s\n", cli->command->name, done - failed, failed,
                 done < total ? ", the others left" : "");
     }

@@ -69,7 +69,7 @@ bool cli_confirm(const struct cli *cli, const char *format, ...) {
     vfprintf(stderr, format, arguments);
     va_end(arguments);
     fputs(" [y/N] ", stderr);
-    return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+    return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -90,14 +90,14 @@ const char *cli_nearest(const char *word, const char *const *names, size_t count
 bool cli_option_fits(enum cli_option option, const struct cli_command *command) {
     const char *fitting = cli_option_rows[option].commands;
     size_t len = strlen(command->name);
-    for (const char *at = fitting; at != NULL && *at != '\0'; at += strspn(at, " ")) {
+    for (const char *at = fitting; at && *at != '\0'; at += strspn(at, " ")) {
         size_t word = strcspn(at, " ");
         if (word == len && memcmp(at, command->name, len) == 0) {
             return true;
         }
         at += word;
     }
-    return fitting == NULL;
+    return !fitting;
 }
 
 bool cli_option_given(const struct cli *cli, enum cli_option option) {
@@ -107,17 +107,17 @@ bool cli_option_given(const struct cli *cli, enum cli_option option) {
 static const struct cli_command *cli_commands_find_command(const char *name) {
     const char *names[64];
     size_t count = 0;
-    for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
+    for (const struct cli_command *row = cli_commands; row->name; row++) {
         if (strcmp(row->name, name) == 0) {
             return row;
         }
-        if (row->about != NULL) {
+        if (row->about) {
             names[count++] = row->name;
         }
     }
     const char *nearest = cli_nearest(name, names, count);
-    cli_error("%s: no such command%s%s; see mqfleet help", name,
-              nearest != NULL ? ", perhaps " : "", nearest != NULL ? nearest : "");
+    cli_error("%s: no such command%s%s; see mqfleet help", name, nearest ? ", perhaps " : "",
+              nearest ? nearest : "");
     return NULL;
 }
 
@@ -134,8 +134,8 @@ static enum cli_option cli_commands_find_long_option(const char *name, size_t le
     }
     snprintf(word, sizeof(word), "%.*s", (int)len, name);
     const char *nearest = cli_nearest(word, names, OPTION_COUNT);
-    cli_error("--%s: no such option%s%s; see mqfleet help", word,
-              nearest != NULL ? ", perhaps --" : "", nearest != NULL ? nearest : "");
+    cli_error("--%s: no such option%s%s; see mqfleet help", word, nearest ? ", perhaps --" : "",
+              nearest ? nearest : "");
     return OPTION_COUNT;
 }
 
@@ -151,10 +151,10 @@ static enum cli_option cli_commands_find_short_option(char letter) {
 
 static bool cli_commands_add_repeated(const char **list, const char *name, const char *value) {
     size_t count = 0;
-    while (list[count] != NULL) {
+    while (list[count]) {
         count++;
     }
-    if (strchr(value, '=') == NULL || value[0] == '=') {
+    if (!strchr(value, '=') || value[0] == '=') {
         cli_error("--%s %s: must be NAME=VALUE", name, value);
         return false;
     }
@@ -179,27 +179,27 @@ static bool cli_commands_parse_option(struct cli *cli, int argc, char **argv, in
     const char *word = argv[*at];
     bool is_long = word[1] == '-';
     const char *equals = is_long ? strchr(word, '=') : NULL;
-    size_t len = equals != NULL ? (size_t)(equals - word - 2) : strlen(word + 1) - 1;
+    size_t len = equals ? (size_t)(equals - word - 2) : strlen(word + 1) - 1;
     enum cli_option option = is_long ? cli_commands_find_long_option(word + 2, len)
                                      : cli_commands_find_short_option(word[1]);
     if (option == OPTION_COUNT) {
         return false;
     }
     const struct cli_option_row *row = &cli_option_rows[option];
-    const char *value = equals != NULL ? equals + 1 : !is_long && word[2] != '\0' ? word + 2 : NULL;
-    if (row->argument == NULL) {
-        if (value != NULL) {
+    const char *value = equals ? equals + 1 : !is_long && word[2] != '\0' ? word + 2 : NULL;
+    if (!row->argument) {
+        if (value) {
             cli_error("--%s takes no value", row->name);
         }
-        return value == NULL && cli_commands_set_option(cli, option, "");
+        return !value && cli_commands_set_option(cli, option, "");
     }
-    if (value == NULL && *at + 1 < argc) {
+    if (!value && *at + 1 < argc) {
         value = argv[++*at];
     }
-    if (value == NULL) {
+    if (!value) {
         cli_error("--%s: needs %s", row->name, row->argument);
     }
-    return value != NULL && cli_commands_set_option(cli, option, value);
+    return value && cli_commands_set_option(cli, option, value);
 }
 
 static bool cli_commands_check_numbers(const struct cli *cli) {
@@ -210,11 +210,11 @@ static bool cli_commands_check_numbers(const struct cli *cli) {
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         const char *text = cli->values[numbers[i].option];
         char *end = NULL;
-        double value = text != NULL ? strtod(text, &end) : numbers[i].min;
-        if (text != NULL && numbers[i].option == OPT_LIMIT) {
+        double value = text ? strtod(text, &end) : numbers[i].min;
+        if (text && numbers[i].option == OPT_LIMIT) {
             end = (char *)(uintptr_t)text + strspn(text, "0123456789"); /* whole, and decimal */
         }
-        if (text != NULL &&
+        if (text &&
             (*end != '\0' || end == text || !(value >= numbers[i].min) || value > numbers[i].max)) {
             cli_error("--%s %s: must be a number from %g to %.0f",
                       cli_option_rows[numbers[i].option].name, text, numbers[i].min,
@@ -249,9 +249,9 @@ static bool cli_commands_check_words(const struct cli *cli) {
 
 static bool cli_commands_check_output(struct cli *cli) {
     const char *form = cli->values[OPT_OUTPUT];
-    cli->json = form != NULL && strcmp(form, "json") == 0;
-    cli->ids = form != NULL && strcmp(form, "id") == 0;
-    if (form != NULL && !cli->json && !cli->ids && strcmp(form, "table") != 0) {
+    cli->json = form && strcmp(form, "json") == 0;
+    cli->ids = form && strcmp(form, "id") == 0;
+    if (form && !cli->json && !cli->ids && strcmp(form, "table") != 0) {
         cli_error("--output %s: must be table, json or id", form);
         return false;
     }
@@ -269,17 +269,17 @@ bool cli_parse(struct cli *cli, int argc, char **argv) {
             if (!cli_commands_parse_option(cli, argc, argv, &at)) {
                 return false;
             }
-        } else if (cli->command == NULL) {
+        } else if (!cli->command) {
             cli->command = cli_commands_find_command(argv[at]);
-            if (cli->command == NULL) {
+            if (!cli->command) {
                 return false;
             }
-            only_words = cli->command->about == NULL; /* __complete: all as it stands */
+            only_words = !cli->command->about; /* __complete: all as it stands */
         } else {
             cli->words[cli->word_count++] = argv[at];
         }
     }
-    if (cli->command == NULL) {
+    if (!cli->command) {
         cli->command = cli_commands_find_command("help");
         cli->values[OPT_HELP] = cli_option_given(cli, OPT_HELP) ? "" : NULL;
         return cli_commands_check_output(cli);

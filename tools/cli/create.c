@@ -40,7 +40,7 @@ static bool cli_create_read_stream(FILE *file, const char *name, struct buffer *
 static bool cli_create_read_file(const struct cli *cli, struct buffer *out) {
     const char *name = cli->values[OPT_FILE];
     buffer_init(out);
-    if (name == NULL) {
+    if (!name) {
         cli_error("%s: needs --file FILE, or --file - for standard input", cli->command->name);
         return false;
     }
@@ -48,7 +48,7 @@ static bool cli_create_read_file(const struct cli *cli, struct buffer *out) {
         return cli_create_read_stream(stdin, "standard input", out);
     }
     FILE *file = fopen(name, "re");
-    if (file == NULL) {
+    if (!file) {
         cli_error("--file %s: %s", name, strerror(errno));
         return false;
     }
@@ -73,7 +73,7 @@ static void cli_create_count_lines(struct reader *reader) {
 }
 
 static void cli_create_skip_blanks(struct reader *reader) {
-    while (reader->at < reader->len && strchr(" \t\r\n", reader->data[reader->at]) != NULL) {
+    while (reader->at < reader->len && strchr(" \t\r\n", reader->data[reader->at])) {
         reader->at++;
     }
     cli_create_count_lines(reader);
@@ -88,21 +88,21 @@ static json_t *cli_create_next_value(struct reader *reader, json_error_t *fault)
     }
     json_t *value = json_loadb(reader->data + reader->at, reader->len - reader->at,
                                JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, fault);
-    if (value != NULL) {
+    if (value) {
         reader->at += (size_t)fault->position;
         fault->text[0] = '\0';
         return value;
     }
     const char *start = reader->data + reader->at;
     const char *end = memchr(start, '\n', reader->len - reader->at);
-    const char *last = end != NULL ? end : reader->data + reader->len;
-    while (last > start && strchr(" \t\r", last[-1]) != NULL) {
+    const char *last = end ? end : reader->data + reader->len;
+    while (last > start && strchr(" \t\r", last[-1])) {
         last--;
     }
     /* Only where each line is an object it is known where the next begins. */
     bool is_line = fault->line == 1 && start[0] != '[' && (start[0] != '{' || last[-1] == '}');
     reader->incomplete = !is_line;
-    reader->at = is_line && end != NULL ? (size_t)(end + 1 - reader->data) : reader->len;
+    reader->at = is_line && end ? (size_t)(end + 1 - reader->data) : reader->len;
     return NULL;
 }
 
@@ -125,8 +125,8 @@ static void cli_create_fail_line(struct cli_creation *creation, size_t line, con
     char safe_id[128], safe[600];
     cli_progress_clear();
     creation->failed++;
-    fprintf(stderr, "line %zu%s%s: %s\n", line, id != NULL ? ", " : "",
-            id != NULL ? table_printable(id, safe_id, sizeof(safe_id)) : "",
+    fprintf(stderr, "line %zu%s%s: %s\n", line, id ? ", " : "",
+            id ? table_printable(id, safe_id, sizeof(safe_id)) : "",
             table_printable(detail, safe, sizeof(safe)));
 }
 
@@ -146,8 +146,8 @@ static void cli_create_take_failures(struct cli_creation *creation, json_t *fail
         size_t line = index < BATCH_LEN ? creation->lines[index] : 0;
         json_object_set_new(one, "line", json_integer((json_int_t)line));
         cli_create_fail_line(creation, line, cli_create_text(one, "id"),
-                             cli_create_text(one, "detail") != NULL ? cli_create_text(one, "detail")
-                                                                    : "failed");
+                             cli_create_text(one, "detail") ? cli_create_text(one, "detail")
+                                                            : "failed");
     }
 }
 
@@ -163,7 +163,7 @@ static void cli_create_add_awaited(struct cli_creation *creation, json_t *batch,
     json_array_foreach(batch, i, client) {
         const char *id = cli_create_text(client, "id") ? cli_create_text(client, "id")
                                                        : cli_create_text(client, "client_id");
-        if (creation->awaited != NULL && id != NULL) {
+        if (creation->awaited && id) {
             json_array_append_new(creation->awaited, json_string(id));
         }
     }
@@ -243,11 +243,11 @@ static void cli_create_print_state(const char *id, const char *state, const json
     const char *message = cli_create_text(error, "message"),
                *advice = cli_create_text(error, "advice");
     char line[800], safe[900], waiting[256];
-    message = message != NULL ? message : cli_answer_waiting(status, waiting, sizeof(waiting));
-    snprintf(line, sizeof(line), "%s: %s%s%s", id, state, message != NULL ? ", " : "",
-             message != NULL ? message : "");
+    message = message ? message : cli_answer_waiting(status, waiting, sizeof(waiting));
+    snprintf(line, sizeof(line), "%s: %s%s%s", id, state, message ? ", " : "",
+             message ? message : "");
     fprintf(stderr, "%s\n", table_printable(line, safe, sizeof(safe)));
-    if (advice != NULL) {
+    if (advice) {
         fprintf(stderr, "  %s\n", table_printable(advice, safe, sizeof(safe)));
     }
 }
@@ -257,7 +257,7 @@ static bool cli_create_check_client(struct cli_creation *creation, const char *i
                                     struct cli_wait_result *wait_result) {
     struct probe_answer answer;
     char *path = cli_node_path("clients", id, "");
-    cli_node_call(creation->cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+    cli_node_call(creation->cli, "GET", path ? path : "/", NULL, 0, &answer);
     free(path);
     if (answer.status == 0) { /* not once for each: every one of them would wait for --timeout */
         cli_progress_clear();
@@ -266,14 +266,13 @@ static bool cli_create_check_client(struct cli_creation *creation, const char *i
     }
     const json_t *status = json_object_get(answer.json, "status");
     const char *state = cli_create_text(status, "state");
-    bool online = state != NULL && strcmp(state, "online") == 0;
-    bool paused = state != NULL && strcmp(state, "paused") == 0;
-    bool failed =
-        answer.status == 404 ||
-        (state != NULL && (strcmp(state, "backoff") == 0 || strcmp(state, "conflict") == 0));
+    bool online = state && strcmp(state, "online") == 0;
+    bool paused = state && strcmp(state, "paused") == 0;
+    bool failed = answer.status == 404 ||
+                  (state && (strcmp(state, "backoff") == 0 || strcmp(state, "conflict") == 0));
     if (last && !online && !paused && !creation->aborted) {
         cli_progress_clear();
-        cli_create_print_state(id, state != NULL ? state : "not known", status);
+        cli_create_print_state(id, state ? state : "not known", status);
     }
     wait_result->online += online;
     wait_result->paused += paused;
@@ -285,7 +284,7 @@ static bool cli_create_check_client(struct cli_creation *creation, const char *i
 /* Until each is online or has failed, at most for --timeout; then tells of those that are not. */
 static void cli_create_wait_online(struct cli_creation *creation) {
     const char *given = creation->cli->values[OPT_TIMEOUT];
-    int64_t until_ms = clock_ms() + (int64_t)((given != NULL ? strtod(given, NULL) : 30) * 1000);
+    int64_t until_ms = clock_ms() + (int64_t)((given ? strtod(given, NULL) : 30) * 1000);
     struct cli_wait_result wait_result = {0};
     size_t total = json_array_size(creation->awaited);
     bool last = false;
@@ -326,7 +325,7 @@ static void cli_create_read_and_send(struct cli_creation *creation, struct reade
     while (!creation->aborted && !cli_interrupted()) {
         json_error_t fault;
         json_t *value = cli_create_next_value(reader, &fault);
-        if (value != NULL) {
+        if (value) {
             cli_create_add_value(creation, value, reader->line);
             json_decref(value);
         } else if (fault.text[0] != '\0') {
@@ -378,12 +377,12 @@ enum cli_exit command_create(struct cli *cli) {
         buffer_fini(&data);
         return CLI_USAGE;
     }
-    struct reader reader = {.data = data.data != NULL ? data.data : "",
+    struct reader reader = {.data = data.data ? data.data : "",
                             .len = data.len,
                             .at = text_bom_len(data.data, data.len),
                             .line = 1};
-    struct cli_creation *creation = calloc(1, sizeof(*creation));
-    if (creation == NULL) {
+    struct cli_creation *creation = calloc(1, sizeof *creation);
+    if (!creation) {
         buffer_fini(&data);
         return CLI_FAILED;
     }
@@ -394,7 +393,7 @@ enum cli_exit command_create(struct cli *cli) {
     creation->awaited = cli_option_given(cli, OPT_WAIT) ? json_array() : NULL;
     cli_create_read_and_send(creation, &reader);
     cli_create_print_totals(creation);
-    if (creation->awaited != NULL && !creation->aborted) {
+    if (creation->awaited && !creation->aborted) {
         fflush(stdout);
         cli_create_wait_online(creation);
     }
@@ -433,7 +432,7 @@ static void cli_create_print_steps(const json_t *report) {
                ok ? "ok" : "failed", TABLE_PLAIN, cli_create_text(step, "step"),
                json_number_value(json_object_get(step, "ms")),
                table_printable(cli_create_text(step, "detail"), safe, sizeof(safe)));
-        if (advice != NULL) {
+        if (advice) {
             printf("       %s\n", table_printable(advice, safe, sizeof(safe)));
         }
     }
@@ -449,13 +448,13 @@ enum cli_exit command_test(struct cli *cli) {
         buffer_fini(&data);
         return CLI_USAGE;
     }
-    const char *document = data.data != NULL ? data.data : "";
+    const char *document = data.data ? data.data : "";
     size_t bom_len = text_bom_len(document, data.len);
     json_t *config =
         json_loadb(document + bom_len, data.len - bom_len, JSON_REJECT_DUPLICATES, &fault);
     buffer_fini(&data);
     if (!json_is_object(config)) {
-        if (config == NULL) {
+        if (!config) {
             cli_error("--file %s: line %d: %s", cli->values[OPT_FILE], fault.line, fault.text);
         } else {
             cli_error("--file %s: must be one client (an object)", cli->values[OPT_FILE]);

@@ -58,7 +58,7 @@ static enum cli_exit cli_fleet_show_nodes(struct cli *cli) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK && cli->ids) {
         json_array_foreach(nodes, i, node) {
-            puts(cli_fleet_text(node, "name") != NULL ? cli_fleet_text(node, "name") : "");
+            puts(cli_fleet_text(node, "name") ? cli_fleet_text(node, "name") : "");
         }
     } else if (code == CLI_OK) {
         cli_fleet_print_nodes(nodes);
@@ -92,22 +92,22 @@ static bool cli_fleet_count_page(void *context, json_t *clients) {
         const json_t *error = json_object_get(status, "last_error");
         const char *state = cli_fleet_text(status, "state");
         const json_t *waiting = json_object_get(status, "waiting");
-        if (cli_fleet_text(waiting, "reason") != NULL) {
+        if (cli_fleet_text(waiting, "reason")) {
             json_object_set(summary->wait_reasons, cli_fleet_text(waiting, "reason"),
                             json_object_get(waiting, "message"));
         }
-        cli_fleet_count_key(summary->states, state != NULL ? state : "unknown");
+        cli_fleet_count_key(summary->states, state ? state : "unknown");
         summary->counted++;
         bool degraded = json_is_true(json_object_get(status, "degraded"));
         summary->degraded += degraded;
-        if (state != NULL && (degraded || strcmp(state, "online") != 0) &&
-            strcmp(state, "paused") != 0 && json_is_object(error)) {
+        if (state && (degraded || strcmp(state, "online") != 0) && strcmp(state, "paused") != 0 &&
+            json_is_object(error)) {
             char whole[600], cause[200];
             snprintf(whole, sizeof(whole), "%s: %s", cli_fleet_text(error, "code"),
                      cli_fleet_text(error, "message"));
             table_printable(whole, cause, sizeof(cause)); /* cut between two characters */
             if (json_object_size(summary->causes) < 1000 ||
-                json_object_get(summary->causes, cause) != NULL) {
+                json_object_get(summary->causes, cause)) {
                 cli_fleet_count_key(summary->causes, cause);
                 json_object_set(summary->advices, cause, json_object_get(error, "advice"));
             }
@@ -126,7 +126,7 @@ static void cli_fleet_add_own_problems(struct cli *cli, json_t *problems) {
     cli_node_call(cli, "GET", "/readyz", NULL, 0, &answer);
     json_object_foreach(json_object_get(answer.json, "checks"), name, said) {
         const char *wrong = json_string_value(said);
-        if (wrong != NULL && strcmp(wrong, "ok") != 0) {
+        if (wrong && strcmp(wrong, "ok") != 0) {
             snprintf(line, sizeof(line), "%s of the node asked: %s", name, wrong);
             json_array_append_new(problems, json_string(line));
         }
@@ -151,7 +151,7 @@ static void cli_fleet_add_setting_problems(const json_t *nodes, json_t *problems
             json_t *line;
             snprintf(one, sizeof(one), "%lld on %s", (long long)json_integer_value(value),
                      cli_fleet_text(node, "name"));
-            line = before == NULL                      ? json_sprintf("%s is %s", name, one)
+            line = !before                             ? json_sprintf("%s is %s", name, one)
                    : strlen(before) < SETTING_LINE_MAX ? json_sprintf("%s, %s", before, one)
                                                        : json_string(before);
             json_object_set_new(settings, name, line);
@@ -179,18 +179,18 @@ static json_t *cli_fleet_make_status(const json_t *fleet, const struct cli_fleet
         clients += cli_fleet_number(node, "clients");
         leader =
             json_is_true(json_object_get(node, "leader")) ? cli_fleet_text(node, "name") : leader;
-        if (state != NULL && strcmp(state, "live") != 0) {
+        if (state && strcmp(state, "live") != 0) {
             snprintf(line, sizeof(line), "node %s is %s", cli_fleet_text(node, "name"), state);
             json_array_append_new(problems, json_string(line));
         }
-        if (cli_fleet_text(node, "shares_address_with") != NULL) {
+        if (cli_fleet_text(node, "shares_address_with")) {
             snprintf(line, sizeof(line), "nodes %s and %s tell one node_info.host and port",
                      cli_fleet_text(node, "name"), cli_fleet_text(node, "shares_address_with"));
             json_array_append_new(problems, json_string(line));
         }
     }
     cli_fleet_add_setting_problems(nodes, problems);
-    if (leader == NULL) {
+    if (!leader) {
         json_array_append_new(problems,
                               json_string("no node leads: waiting clients are not placed"));
     }
@@ -221,7 +221,7 @@ static void cli_fleet_print_causes(const json_t *causes, const json_t *advices) 
             }
         }
         printf("  %6lld  %s\n", (long long)best, table_printable(most, safe, sizeof(safe)));
-        if (cli_fleet_text(advices, most) != NULL) {
+        if (cli_fleet_text(advices, most)) {
             printf("          %s\n",
                    table_printable(cli_fleet_text(advices, most), safe, sizeof(safe)));
         }
@@ -242,8 +242,7 @@ static void cli_fleet_print_unplaced(const json_t *unplaced, const json_t *waits
     json_object_foreach((json_t *)unplaced, reason, count) {
         char cause[300];
         const char *words = cli_fleet_text(waits, reason);
-        snprintf(cause, sizeof(cause), "%s%s%s", reason, words != NULL ? ": " : "",
-                 words != NULL ? words : "");
+        snprintf(cause, sizeof(cause), "%s%s%s", reason, words ? ": " : "", words ? words : "");
         json_object_set(causes, cause, count);
     }
     cli_fleet_print_causes(causes, NULL);
@@ -328,7 +327,7 @@ static enum cli_exit cli_fleet_show_status(struct cli *cli) {
 
 static enum cli_exit cli_fleet_repeat(struct cli *cli, enum cli_exit (*show)(struct cli *cli)) {
     const char *given = cli->values[OPT_INTERVAL];
-    double seconds = given != NULL ? strtod(given, NULL) : 2;
+    double seconds = given ? strtod(given, NULL) : 2;
     if (!cli_option_given(cli, OPT_WATCH)) {
         return show(cli);
     }
@@ -363,8 +362,7 @@ static void cli_fleet_hint_capacity(struct cli *cli, const char *drained, long l
     json_array_foreach(json_object_get(answer.json, "nodes"), i, node) {
         const char *name = cli_fleet_text(node, "name"), *state = cli_fleet_text(node, "state");
         long long places = cli_fleet_number(node, "size") - cli_fleet_number(node, "clients");
-        if (name != NULL && state != NULL && strcmp(name, drained) != 0 &&
-            strcmp(state, "live") == 0) {
+        if (name && state && strcmp(name, drained) != 0 && strcmp(state, "live") == 0) {
             others++;
             room += places > 0 ? places : 0;
         }

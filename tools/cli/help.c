@@ -18,14 +18,14 @@ static void cli_help_print_option(const struct cli_option_row *row) {
     char left[64];
     snprintf(left, sizeof(left), "%c%c%c --%s%s%s", row->letter != 0 ? '-' : ' ',
              row->letter != 0 ? row->letter : ' ', row->letter != 0 ? ',' : ' ', row->name,
-             row->argument != NULL ? " " : "", row->argument != NULL ? row->argument : "");
+             row->argument ? " " : "", row->argument ? row->argument : "");
     printf("  %-28s %s\n", left, row->help);
 }
 
 static void cli_help_print_options(const struct cli_command *command, bool of_all) {
     for (enum cli_option option = 0; option < OPTION_COUNT; option++) {
-        bool general = cli_option_rows[option].commands == NULL;
-        if (general == of_all && (command == NULL || cli_option_fits(option, command))) {
+        bool general = !cli_option_rows[option].commands;
+        if (general == of_all && (!command || cli_option_fits(option, command))) {
             cli_help_print_option(&cli_option_rows[option]);
         }
     }
@@ -34,8 +34,8 @@ static void cli_help_print_options(const struct cli_command *command, bool of_al
 static void cli_help_print_overview(void) {
     puts("usage: mqfleet COMMAND [OPTION]... [ARGUMENT]...\n"
          "Operates a fleet of mqfleetd nodes through any of them.\n\ncommands:");
-    for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
-        if (row->about != NULL) {
+    for (const struct cli_command *row = cli_commands; row->name; row++) {
+        if (row->about) {
             char left[64];
             snprintf(left, sizeof(left), "%s %s", row->name, row->words);
             printf("  %-22s %s\n", left, row->about);
@@ -63,12 +63,12 @@ enum cli_exit command_help(struct cli *cli) {
     const struct cli_command *command = cli->command;
     bool named = strcmp(command->name, "help") == 0;
     const char *name = named ? (cli->word_count > 0 ? cli->words[0] : NULL) : command->name;
-    if (name == NULL) {
+    if (!name) {
         cli_help_print_overview();
         return CLI_OK;
     }
-    for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
-        if (row->about != NULL && strcmp(row->name, name) == 0) {
+    for (const struct cli_command *row = cli_commands; row->name; row++) {
+        if (row->about && strcmp(row->name, name) == 0) {
             return cli_help_print_command(row);
         }
     }
@@ -94,7 +94,7 @@ enum cli_exit command_completion(struct cli *cli) {
 }
 
 static void cli_help_print_matching(const char *candidate, const char *begun) {
-    if (candidate != NULL && strncmp(candidate, begun, strlen(begun)) == 0) {
+    if (candidate && strncmp(candidate, begun, strlen(begun)) == 0) {
         puts(candidate);
     }
 }
@@ -122,7 +122,7 @@ static bool cli_help_complete_page(void *context, json_t *clients) {
     json_array_foreach(clients, i, client) {
         const char *id = json_string_value(json_object_get(client, "id"));
         completion->scanned++;
-        completion->count += id != NULL && strncmp(id, completion->prefix, begun_len) == 0;
+        completion->count += id && strncmp(id, completion->prefix, begun_len) == 0;
         cli_help_print_matching(id, completion->prefix);
     }
     return completion->count < COMPLETED_MAX && completion->scanned < SCANNED_MAX;
@@ -175,8 +175,8 @@ static void cli_help_complete_options(const struct cli_command *command, const c
 }
 
 static void cli_help_complete_command(const char *begun) {
-    for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
-        if (row->about != NULL) {
+    for (const struct cli_command *row = cli_commands; row->name; row++) {
+        if (row->about) {
             cli_help_print_matching(row->name, begun);
         }
     }
@@ -188,25 +188,25 @@ enum cli_exit command_complete(struct cli *cli) {
     const char *begun = cli->word_count > 0 ? cli->words[cli->word_count - 1] : "";
     const char *before = cli->word_count > 1 ? cli->words[cli->word_count - 2] : "";
     const struct cli_command *command = NULL;
-    if (freopen("/dev/null", "w", stderr) == NULL) {
+    if (!freopen("/dev/null", "w", stderr)) {
         return CLI_FAILED;
     }
     cli->values[OPT_TIMEOUT] = "1";
-    for (int i = 0; i + 1 < cli->word_count && command == NULL; i++) {
-        for (const struct cli_command *row = cli_commands; row->name != NULL; row++) {
-            command = row->about != NULL && strcmp(row->name, cli->words[i]) == 0 ? row : command;
+    for (int i = 0; i + 1 < cli->word_count && !command; i++) {
+        for (const struct cli_command *row = cli_commands; row->name; row++) {
+            command = row->about && strcmp(row->name, cli->words[i]) == 0 ? row : command;
         }
     }
     if (cli_help_complete_value(cli, before, begun)) {
         return CLI_OK;
     }
-    if (command == NULL) {
+    if (!command) {
         cli_help_complete_command(begun);
     } else if (begun[0] == '-') {
         cli_help_complete_options(command, begun);
-    } else if (strstr(command->words, "ID") != NULL) {
+    } else if (strstr(command->words, "ID")) {
         cli_help_complete_ids(cli, begun);
-    } else if (strstr(command->words, "NODE") != NULL) {
+    } else if (strstr(command->words, "NODE")) {
         cli_help_complete_nodes(cli, begun);
     } else if (strcmp(command->name, "help") == 0) {
         cli_help_complete_command(begun);
@@ -231,7 +231,7 @@ enum cli_exit command_config(struct cli *cli) {
     }
     beside[len > 0 ? len : 0] = '\0';
     char *slash = strrchr(beside, '/');
-    strcpy(slash != NULL ? slash + 1 : beside, "mqfleetd");
+    strcpy(slash ? slash + 1 : beside, "mqfleetd");
     const char *program = access(beside, X_OK) == 0 ? beside : "mqfleetd";
     bool named = cli->word_count > 1;
     execlp(program, "mqfleetd", "--check-config", named ? "--config" : (char *)NULL,

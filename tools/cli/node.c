@@ -23,18 +23,18 @@
 static const char *cli_node_setting_of(const struct cli *cli, enum cli_option option,
                                        const char *variable, const char *standard) {
     const char *value = cli->values[option];
-    value = value != NULL ? value : getenv(variable);
-    return value != NULL && value[0] != '\0' ? value : standard;
+    value = value ? value : getenv(variable);
+    return value && value[0] != '\0' ? value : standard;
 }
 
 static bool cli_node_read_token_file(const char *path, char out[TOKEN_MAX + 2],
                                      struct probe_answer *answer) {
     FILE *file = fopen(path, "re");
-    if (file == NULL || fgets(out, TOKEN_MAX + 2, file) == NULL) {
+    if (!file || !fgets(out, TOKEN_MAX + 2, file)) {
         snprintf(answer->error, sizeof(answer->error), "--token-file %.150s: %s", path,
-                 file == NULL ? strerror(errno) : "is empty");
+                 !file ? strerror(errno) : "is empty");
         answer->unsent = true;
-        if (file != NULL) {
+        if (file) {
             fclose(file);
         }
         return false;
@@ -50,11 +50,11 @@ static bool cli_node_add_token(const struct cli *cli, struct curl_slist **header
     char token[TOKEN_MAX + 2] = "", header[TOKEN_MAX + 64];
     const char *path = cli_node_setting_of(cli, OPT_TOKEN_FILE, "MQFLEET_TOKEN_FILE", NULL);
     const char *direct = getenv("MQFLEET_TOKEN");
-    if (path != NULL) {
+    if (path) {
         if (!cli_node_read_token_file(path, token, answer)) {
             return false;
         }
-    } else if (direct != NULL) {
+    } else if (direct) {
         snprintf(token, sizeof(token), "%s", direct);
     }
     if (token[0] != '\0') {
@@ -66,7 +66,7 @@ static bool cli_node_add_token(const struct cli *cli, struct curl_slist **header
 
 static long cli_node_timeout_ms(const struct cli *cli) {
     const char *text = cli->values[OPT_TIMEOUT];
-    double seconds = text != NULL ? strtod(text, NULL) : TIMEOUT_S;
+    double seconds = text ? strtod(text, NULL) : TIMEOUT_S;
     return (long)(seconds * 1000);
 }
 
@@ -109,9 +109,9 @@ static int cli_node_on_progress(void *context, curl_off_t a, curl_off_t b, curl_
 /* The handle is kept, and with it the connection. */
 static CURL *cli_node_easy_handle(void) {
     static CURL *easy;
-    if (easy == NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
+    if (!easy && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
         easy = curl_easy_init();
-    } else if (easy != NULL) {
+    } else if (easy) {
         curl_easy_reset(easy);
     }
     return easy;
@@ -123,7 +123,7 @@ static bool cli_node_prepare_request(struct cli *cli, CURL *easy, const char *pa
     const char *ca = cli_node_setting_of(cli, OPT_CA, "MQFLEET_CA", NULL);
     size_t base_len = strlen(base);
     char *url = malloc(base_len + strlen(path) + 1);
-    if (url == NULL || !cli_node_add_token(cli, headers, answer)) {
+    if (!url || !cli_node_add_token(cli, headers, answer)) {
         free(url);
         return false;
     }
@@ -142,7 +142,7 @@ static bool cli_node_prepare_request(struct cli *cli, CURL *easy, const char *pa
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, answer);
     curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, cli_node_on_progress);
     curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
-    if (ca != NULL) {
+    if (ca) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, ca);
     }
     return true;
@@ -167,15 +167,15 @@ void cli_node_call(struct cli *cli, const char *method, const char *path, json_t
     char error[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
     struct buffer received;
-    char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     CURL *easy = cli_node_easy_handle();
     *answer = (struct probe_answer){0};
     buffer_init(&received);
     json_decref(body);
-    if (easy == NULL || !cli_node_prepare_request(cli, easy, path, &headers, answer)) {
+    if (!easy || !cli_node_prepare_request(cli, easy, path, &headers, answer)) {
         goto out;
     }
-    if (text != NULL) {
+    if (text) {
         headers = curl_slist_append(headers, "Content-Type: application/json");
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(text));
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, text);
@@ -197,10 +197,9 @@ void cli_node_call(struct cli *cli, const char *method, const char *path, json_t
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &answer->status);
     answer->text_len = received.len;
     answer->text = buffer_take(&received);
-    answer->json = answer->text != NULL
-                       ? json_loadb(answer->text, answer->text_len, JSON_DECODE_ANY, NULL)
-                       : NULL;
-    answer->not_a_node = answer->json == NULL && (answer->text_len > 0 || answer->status == 200) &&
+    answer->json =
+        answer->text ? json_loadb(answer->text, answer->text_len, JSON_DECODE_ANY, NULL) : NULL;
+    answer->not_a_node = !answer->json && (answer->text_len > 0 || answer->status == 200) &&
                          answer->status >= 200 && answer->status < 300;
     if (answer->not_a_node) {
         snprintf(answer->error, sizeof(answer->error),
@@ -248,12 +247,12 @@ enum cli_exit cli_answer_exit_code(const struct probe_answer *answer) {
 
 static const char *cli_node_text(const json_t *object, const char *name) {
     const char *text = json_string_value(json_object_get(object, name));
-    return text != NULL ? text : "";
+    return text ? text : "";
 }
 
 enum cli_exit cli_answer_explain(const struct probe_answer *answer, const char *what) {
-    const char *colon = what != NULL ? ": " : "";
-    what = what != NULL ? what : "";
+    const char *colon = what ? ": " : "";
+    what = what ? what : "";
     if (answer->status == 0 || answer->not_a_node) {
         if (!cli_interrupted()) {
             cli_error("%s", answer->error);
@@ -297,7 +296,7 @@ enum cli_exit cli_answer_explain(const struct probe_answer *answer, const char *
 }
 
 void cli_answer_print(const struct probe_answer *answer) {
-    fwrite(answer->text != NULL ? answer->text : "", 1, answer->text_len, stdout);
+    fwrite(answer->text ? answer->text : "", 1, answer->text_len, stdout);
     fputc('\n', stdout);
 }
 
@@ -318,14 +317,14 @@ char *cli_node_escape(const char *text) {
     static const char UNRESERVED[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     char *out = malloc(strlen(text) * 3 + 1), *end = out;
-    for (const char *at = text; out != NULL && *at != '\0'; at++) {
-        if (strchr(UNRESERVED, *at) != NULL) {
+    for (const char *at = text; out && *at != '\0'; at++) {
+        if (strchr(UNRESERVED, *at)) {
             *end++ = *at;
         } else {
             end += sprintf(end, "%%%02X", (unsigned)(unsigned char)*at);
         }
     }
-    if (out != NULL) {
+    if (out) {
         *end = '\0';
     }
     return out;
@@ -334,7 +333,7 @@ char *cli_node_escape(const char *text) {
 /* A name of dots alone would be taken for a way up. */
 static char *cli_node_escape_segment(const char *name) {
     char *escaped = cli_node_escape(name);
-    if (escaped != NULL && (strcmp(escaped, ".") == 0 || strcmp(escaped, "..") == 0)) {
+    if (escaped && (strcmp(escaped, ".") == 0 || strcmp(escaped, "..") == 0)) {
         free(escaped);
         return text_dup(name[1] == '\0' ? "%2E" : "%2E%2E");
     }
@@ -343,8 +342,8 @@ static char *cli_node_escape_segment(const char *name) {
 
 char *cli_node_path(const char *collection, const char *name, const char *action) {
     char *escaped = cli_node_escape_segment(name), *path = NULL;
-    if (escaped != NULL && asprintf(&path, "/api/v1/%s/%s%s%s", collection, escaped,
-                                    action[0] != '\0' ? "/" : "", action) < 0) {
+    if (escaped && asprintf(&path, "/api/v1/%s/%s%s%s", collection, escaped,
+                            action[0] != '\0' ? "/" : "", action) < 0) {
         path = NULL;
     }
     free(escaped);
@@ -365,7 +364,7 @@ struct cli_node_feed {
 static bool cli_node_on_event(void *context, const char *event, const char *text) {
     struct cli_node_feed *feed = context;
     json_t *data = json_loads(text, JSON_DECODE_ANY, NULL);
-    bool goes_on = data == NULL || feed->on_event(feed->context, event, data);
+    bool goes_on = !data || feed->on_event(feed->context, event, data);
     json_decref(data);
     feed->ended = !goes_on;
     return goes_on;
@@ -391,7 +390,7 @@ void cli_node_stream(struct cli *cli, const char *path, cli_node_event *take, vo
     *answer = (struct probe_answer){0};
     sse_init(&feed.sse);
     buffer_init(&feed.error_body);
-    if (feed.easy != NULL && cli_node_prepare_request(cli, feed.easy, path, &headers, answer)) {
+    if (feed.easy && cli_node_prepare_request(cli, feed.easy, path, &headers, answer)) {
         curl_easy_setopt(feed.easy, CURLOPT_HTTPHEADER, headers);
         curl_easy_setopt(feed.easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(feed.easy, CURLOPT_LOW_SPEED_TIME, SILENCE_S);

@@ -6,7 +6,7 @@
 
 static const char *cli_publications_text(const json_t *row, const char *name) {
     const char *value = json_string_value(json_object_get(row, name));
-    return value != NULL ? value : "";
+    return value ? value : "";
 }
 
 static long long cli_publications_number(const json_t *row, const char *name) {

@@ -50,7 +50,7 @@ static bool cli_publish_set_property(json_t *known, json_t *user, const char *gi
 static bool cli_publish_add_properties(const struct cli *cli, json_t *body) {
     json_t *known = json_object(), *user = json_array();
     bool good = true;
-    for (size_t i = 0; good && cli->properties[i] != NULL; i++) {
+    for (size_t i = 0; good && cli->properties[i]; i++) {
         good = cli_publish_set_property(known, user, cli->properties[i]);
     }
     if (json_array_size(user) > 0) {
@@ -68,7 +68,7 @@ static bool cli_publish_read_payload(const struct cli *cli, struct buffer *out) 
     const char *name = cli->values[OPT_FILE];
     char block[65536];
     size_t len;
-    if (cli_option_given(cli, OPT_MESSAGE) && name != NULL) {
+    if (cli_option_given(cli, OPT_MESSAGE) && name) {
         cli_error("publish: --message or --file, not both");
         return false;
     }
@@ -76,9 +76,9 @@ static bool cli_publish_read_payload(const struct cli *cli, struct buffer *out) 
         buffer_append_str(out, cli->values[OPT_MESSAGE]);
         return !out->failed;
     }
-    bool input = name == NULL || strcmp(name, "-") == 0;
+    bool input = !name || strcmp(name, "-") == 0;
     FILE *file = input ? stdin : fopen(name, "re");
-    if (file == NULL) {
+    if (!file) {
         cli_error("--file %s: %s", name, strerror(errno));
         return false;
     }
@@ -110,8 +110,8 @@ static bool cli_publish_add_payload(const struct cli *cli, json_t *body) {
     buffer_init(&payload);
     bool good =
         cli_publish_read_payload(cli, &payload) && cli_publish_check_not_empty(cli, &payload);
-    const char *data = payload.data != NULL ? payload.data : "";
-    if (good && text_is_utf8(data, payload.len) && memchr(data, '\0', payload.len) == NULL) {
+    const char *data = payload.data ? payload.data : "";
+    if (good && text_is_utf8(data, payload.len) && !memchr(data, '\0', payload.len)) {
         json_object_set_new(body, "payload", json_stringn(data, payload.len));
     } else if (good) {
         char *encoded = text_base64_encode(data, payload.len);
@@ -123,14 +123,14 @@ static bool cli_publish_add_payload(const struct cli *cli, json_t *body) {
 }
 
 enum cli_exit command_publish(struct cli *cli) {
-    const char *qos = cli->values[OPT_QOS] != NULL ? cli->values[OPT_QOS] : "0";
+    const char *qos = cli->values[OPT_QOS] ? cli->values[OPT_QOS] : "0";
     if (strlen(qos) != 1 || qos[0] < '0' || qos[0] > '2') {
         cli_error("--qos %s: must be 0, 1 or 2", qos);
         return CLI_USAGE;
     }
     json_t *body = json_pack("{s:s, s:i, s:b}", "topic", cli->words[1], "qos", qos[0] - '0',
                              "retain", cli_option_given(cli, OPT_RETAIN));
-    if (body == NULL) {
+    if (!body) {
         cli_error("TOPIC: must be UTF-8");
         return CLI_USAGE;
     }

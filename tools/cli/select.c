@@ -12,10 +12,9 @@
 static void cli_select_add_parameter(struct buffer *path, const char *prefix, const char *name,
                                      size_t name_len, const char *value) {
     char *key = strndup(name, name_len);
-    char *escaped_key = key != NULL ? cli_node_escape(key) : NULL;
+    char *escaped_key = key ? cli_node_escape(key) : NULL;
     char *escaped = cli_node_escape(value);
-    buffer_printf(path, "&%s%s=%s", prefix, escaped_key != NULL ? escaped_key : "",
-                  escaped != NULL ? escaped : "");
+    buffer_printf(path, "&%s%s=%s", prefix, escaped_key ? escaped_key : "", escaped ? escaped : "");
     free(key);
     free(escaped_key);
     free(escaped);
@@ -34,12 +33,12 @@ static char *cli_select_page_path(const struct cli *cli, const char *cursor) {
     if (cli_option_given(cli, OPT_NODE)) {
         cli_select_add_parameter(&path, "", "node", 4, cli->values[OPT_NODE]);
     }
-    for (size_t i = 0; cli->labels[i] != NULL; i++) {
+    for (size_t i = 0; cli->labels[i]; i++) {
         const char *equals = strchr(cli->labels[i], '=');
         cli_select_add_parameter(&path, "label.", cli->labels[i], (size_t)(equals - cli->labels[i]),
                                  equals + 1);
     }
-    if (cursor != NULL) {
+    if (cursor) {
         cli_select_add_parameter(&path, "", "cursor", 6, cursor);
     }
     return buffer_take(&path);
@@ -49,9 +48,9 @@ static char *cli_select_page_path(const struct cli *cli, const char *cursor) {
 static void cli_select_remove_seen(json_t *seen, json_t *clients) {
     for (size_t i = json_array_size(clients); i > 0; i--) {
         const char *id = json_string_value(json_object_get(json_array_get(clients, i - 1), "id"));
-        if (id != NULL && json_object_get(seen, id) != NULL) {
+        if (id && json_object_get(seen, id)) {
             json_array_remove(clients, i - 1);
-        } else if (id != NULL) {
+        } else if (id) {
             json_object_set_new(seen, id, json_true());
         }
     }
@@ -61,7 +60,7 @@ static void cli_select_remove_seen(json_t *seen, json_t *clients) {
 static enum cli_exit cli_select_check_node_exists(struct cli *cli, const char *node) {
     struct probe_answer answer;
     char *path = cli_node_path("nodes", node, "");
-    cli_node_call(cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+    cli_node_call(cli, "GET", path ? path : "/", NULL, 0, &answer);
     enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, node);
     cli_answer_fini(&answer);
     free(path);
@@ -77,7 +76,7 @@ enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *c
         char *path = cli_select_page_path(cli, cursor);
         free(cursor);
         cursor = NULL;
-        cli_node_call(cli, "GET", path != NULL ? path : "/", NULL, 0, &answer);
+        cli_node_call(cli, "GET", path ? path : "/", NULL, 0, &answer);
         free(path);
         if (!cli_answer_succeeded(&answer)) {
             code = cli_answer_explain(&answer, NULL);
@@ -86,7 +85,7 @@ enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *c
             const char *next = json_string_value(json_object_get(answer.json, "next_cursor"));
             json_t *clients = json_object_get(answer.json, "clients");
             cli_select_remove_seen(seen, clients);
-            more = take(context, clients) && next != NULL;
+            more = take(context, clients) && next;
             cursor = more ? strdup(next) : NULL;
         }
         cli_answer_fini(&answer);
@@ -122,7 +121,7 @@ static bool cli_select_add_id(json_t *ids, const char *id) {
 static bool cli_select_read_ids(json_t *ids) {
     char line[4096];
     bool good = true;
-    while (good && fgets(line, sizeof(line), stdin) != NULL) {
+    while (good && fgets(line, sizeof(line), stdin)) {
         line[strcspn(line, "\r\n")] = '\0';
         good = line[0] == '\0' || cli_select_add_id(ids, line);
     }
@@ -131,7 +130,7 @@ static bool cli_select_read_ids(json_t *ids) {
 
 json_t *cli_select_ids(struct cli *cli, enum cli_exit *code) {
     bool filtered = cli_option_given(cli, OPT_STATE) || cli_option_given(cli, OPT_DEGRADED) ||
-                    cli_option_given(cli, OPT_NODE) || cli->labels[0] != NULL;
+                    cli_option_given(cli, OPT_NODE) || cli->labels[0];
     json_t *ids = json_array();
     *code = CLI_OK;
     if (filtered == (cli->word_count > 0)) {

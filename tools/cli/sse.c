@@ -25,7 +25,7 @@ static const char *sse_field_value(const char *line, const char *name) {
 }
 
 static bool sse_handle_line(struct sse *sse, sse_take *take, void *context) {
-    const char *line = sse->line.data != NULL ? sse->line.data : "";
+    const char *line = sse->line.data ? sse->line.data : "";
     const char *value;
     bool goes_on = true;
     if (line[0] == '\0') {
@@ -34,9 +34,9 @@ static bool sse_handle_line(struct sse *sse, sse_take *take, void *context) {
         }
         buffer_clear(&sse->data);
         sse->event[0] = '\0';
-    } else if ((value = sse_field_value(line, "event")) != NULL) {
+    } else if ((value = sse_field_value(line, "event"))) {
         snprintf(sse->event, sizeof(sse->event), "%s", value);
-    } else if ((value = sse_field_value(line, "data")) != NULL) {
+    } else if ((value = sse_field_value(line, "data"))) {
         if (sse->data.len > 0) {
             buffer_append_str(&sse->data, "\n");
         }
@@ -49,14 +49,14 @@ static bool sse_handle_line(struct sse *sse, sse_take *take, void *context) {
 bool sse_feed(struct sse *sse, const char *bytes, size_t len, sse_take *take, void *context) {
     for (size_t at = 0; at < len;) {
         const char *end = memchr(bytes + at, '\n', len - at);
-        size_t part = end != NULL ? (size_t)(end - (bytes + at)) : len - at;
+        size_t part = end ? (size_t)(end - (bytes + at)) : len - at;
         buffer_append(&sse->line, bytes + at, part);
         at += part + (end != NULL);
         if (sse->line.failed || sse->data.failed ||
             sse->line.len + sse->data.len > SSE_EVENT_BYTES_MAX) {
             return false;
         }
-        if (end == NULL) {
+        if (!end) {
             return true;
         }
         if (sse->line.len > 0 && sse->line.data[sse->line.len - 1] == '\r') {

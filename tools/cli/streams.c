@@ -9,7 +9,7 @@
 
 static const char *cli_streams_text(const json_t *object, const char *name) {
     const char *value = json_string_value(json_object_get(object, name));
-    return value != NULL ? value : "";
+    return value ? value : "";
 }
 
 struct stream {
@@ -20,7 +20,7 @@ struct stream {
 
 static struct stream cli_streams_init(struct cli *cli) {
     const char *limit = cli->values[OPT_LIMIT];
-    return (struct stream){cli, limit != NULL ? strtol(limit, NULL, 10) : -1, false};
+    return (struct stream){cli, limit ? strtol(limit, NULL, 10) : -1, false};
 }
 
 /* False: enough. */
@@ -96,8 +96,8 @@ static enum cli_exit cli_streams_follow_events(struct cli *cli) {
     }
     for (size_t i = 0, n = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
         const char *value = cli->values[filters[i].option];
-        char *escaped = value != NULL ? cli_node_escape(value) : NULL;
-        if (escaped != NULL) {
+        char *escaped = value ? cli_node_escape(value) : NULL;
+        if (escaped) {
             buffer_printf(&path, "%s%s=%s", n++ == 0 ? "?" : "&", filters[i].name, escaped);
         }
         free(escaped);
@@ -167,13 +167,13 @@ static char *cli_streams_decode_payload(const json_t *data, size_t *len) {
 }
 
 static void cli_streams_print_payload(const char *payload, size_t len) {
-    bool shown = text_is_utf8(payload, len) && memchr(payload, '\0', len) == NULL;
+    bool shown = text_is_utf8(payload, len) && !memchr(payload, '\0', len);
     for (size_t i = 0; shown && i < len; i++) {
         shown = (unsigned char)payload[i] >= 0x20 || payload[i] == '\n' || payload[i] == '\t';
     }
     if (shown) {
         char *copy = text_copy(payload, len), *safe = malloc(len + 1);
-        if (copy != NULL && safe != NULL) {
+        if (copy && safe) {
             for (char *at = copy; *at != '\0'; at++) {
                 *at = *at == '\n' || *at == '\t' ? ' ' : *at;
             }
@@ -193,10 +193,10 @@ static void cli_streams_print_payload(const char *payload, size_t len) {
 static void cli_streams_print_message(const struct cli *cli, const json_t *data) {
     size_t len = 0;
     char *payload = cli_streams_decode_payload(data, &len), topic[600];
-    if (payload != NULL && cli_option_given(cli, OPT_RAW)) {
+    if (payload && cli_option_given(cli, OPT_RAW)) {
         fwrite(payload, 1, len, stdout);
         putchar('\n');
-    } else if (payload != NULL) {
+    } else if (payload) {
         printf("%s  %s%s%s  q%lld%s  ", cli_streams_text(data, "received_at"), TABLE_BOLD,
                table_printable(cli_streams_text(data, "topic"), topic, sizeof(topic)), TABLE_PLAIN,
                (long long)json_integer_value(json_object_get(data, "qos")),
@@ -238,7 +238,7 @@ enum cli_exit command_tail(struct cli *cli) {
     struct stream stream = cli_streams_init(cli);
     char *path = cli_node_path("clients", cli->words[0], "messages");
     enum cli_exit code =
-        path != NULL ? cli_node_follow(cli, path, cli_streams_on_message, &stream) : CLI_FAILED;
+        path ? cli_node_follow(cli, path, cli_streams_on_message, &stream) : CLI_FAILED;
     free(path);
     return code == CLI_OK && stream.cut ? CLI_FAILED : code;
 }

@@ -91,7 +91,7 @@ static size_t table_text_width(const char *text) {
 
 const char *table_ago(const char *time_text, char *out, size_t size) {
     struct tm parts = {0};
-    if (time_text == NULL || strptime(time_text, "%Y-%m-%dT%H:%M:%S", &parts) == NULL) {
+    if (!time_text || !strptime(time_text, "%Y-%m-%dT%H:%M:%S", &parts)) {
         snprintf(out, size, "-");
         return out;
     }
@@ -113,8 +113,7 @@ const char *table_ago(const char *time_text, char *out, size_t size) {
 bool table_coloured(void) {
     const char *no = getenv("NO_COLOR");
     const char *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) && (no == NULL || no[0] == '\0') &&
-           (term == NULL || strcmp(term, "dumb") != 0);
+    return isatty(STDOUT_FILENO) && (!no || no[0] == '\0') && (!term || strcmp(term, "dumb") != 0);
 }
 
 const char *table_colour(const char *state) {
@@ -145,9 +144,8 @@ int table_terminal_width(void) {
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 struct table *table_create(const char *const *headings) {
-    struct table *table = calloc(1, sizeof(*table));
-    while (table != NULL && headings[table->columns] != NULL &&
-           table->columns < TABLE_COLUMNS_MAX) {
+    struct table *table = calloc(1, sizeof *table);
+    while (table && headings[table->columns] && table->columns < TABLE_COLUMNS_MAX) {
         table->headings[table->columns] = headings[table->columns];
         table->columns++;
     }
@@ -158,15 +156,14 @@ void table_put(struct table *table, const char *text) {
     char cell[CELL_LEN];
     if (table->count == table->capacity) {
         size_t capacity = table->capacity * 2 + 64;
-        char **grown = realloc(table->cells, capacity * sizeof(*grown));
-        if (grown == NULL) {
+        char **grown = realloc(table->cells, capacity * sizeof *grown);
+        if (!grown) {
             return;
         }
         table->cells = grown;
         table->capacity = capacity;
     }
-    table->cells[table->count++] =
-        text_dup(table_printable(text != NULL ? text : "-", cell, sizeof(cell)));
+    table->cells[table->count++] = text_dup(table_printable(text ? text : "-", cell, sizeof(cell)));
 }
 
 void table_printf(struct table *table, const char *format, ...) {
@@ -180,7 +177,7 @@ void table_printf(struct table *table, const char *format, ...) {
 
 static const char *table_cell(const struct table *table, size_t row, size_t column) {
     const char *cell = table->cells[row * table->columns + column];
-    return cell != NULL ? cell : "";
+    return cell ? cell : "";
 }
 
 static bool table_is_flush_right(const struct table *table, size_t column) {
@@ -246,9 +243,9 @@ void table_print(struct table *table) {
 }
 
 void table_destroy(struct table *table) {
-    for (size_t i = 0; table != NULL && i < table->count; i++) {
+    for (size_t i = 0; table && i < table->count; i++) {
         free(table->cells[i]);
     }
-    free(table != NULL ? table->cells : NULL);
+    free(table ? table->cells : NULL);
     free(table);
 }

@@ -39,7 +39,7 @@ void node_beat_now(struct node *node);
  * same one. ERR_EXISTS: a live node beats under this name. Agent thread only. */
 enum err node_join(struct node *node, struct store *store) MUST_CHECK;
 /* What comes before it failed, as a call of `store`. */
-void node_join_failed(struct node *node, enum err result, struct store *store);
+void node_join_failed(struct node *node, enum err err, struct store *store);
 /* No beats and no lease from now on. The agent only. */
 void node_set_outside(struct node *node);
 /* Everything that runs was held against what Redis says since this node joined again: only then it

@@ -62,10 +62,10 @@ void http_problem_faults(struct http_response *response, const struct client_fau
 /* 503: the node's memory ran out; noted if nobody has (base/out_of_memory.h). */
 void http_problem_memory(struct http_response *response);
 /* Of an error that is no fault of the caller's: ERR_MEMORY, or the node failed. */
-void http_problem_error(struct http_response *response, enum err error);
+void http_problem_error(struct http_response *response, enum err err);
 
 /* What an error of the store means to a caller: Redis away, or the node at fault. */
-enum http_problem http_problem_of_store(enum err error);
-void http_problem_store(struct http_response *response, enum err error);
+enum http_problem http_problem_of_store(enum err err);
+void http_problem_store(struct http_response *response, enum err err);
 
 #endif

@@ -1,4 +1,5 @@
-/* The addresses of a broker's name, in the order in which they are tried. Pure; any thread. */
+/* The addresses of a broker's name, in the order in which they are to be tried. Pure; any thread.
+ */
 #ifndef MQFLEET_BROKER_ADDRESS_LIST_H
 #define MQFLEET_BROKER_ADDRESS_LIST_H
 
@@ -26,17 +27,17 @@ struct address_list {
 
 socklen_t socket_address_len(const union socket_address *address);
 bool socket_address_equal(const union socket_address *a, const union socket_address *b);
-/* The text of the address, without the port. */
+/* Without the port. */
 void socket_address_text(const union socket_address *address, char out[SOCKET_ADDRESS_TEXT_LEN]);
 
-/* The addresses of an answer that the policy allows, each with the port. If none: *why says why. */
+/* Those of an answer that the policy allows, each with the port. None: *why tells why not. */
 void address_list_allowed(struct address_list *list, const struct resolver_answer *answer,
                           uint16_t port, const struct address_policy *policy, const char *host,
                           const char **why);
-/* Moves an address to the first or last place; one that is not in the list changes nothing. */
+/* To the first or the last place; one that is not in the list changes nothing. */
 void address_list_move_first(struct address_list *list, const union socket_address *address);
 void address_list_move_last(struct address_list *list, const union socket_address *address);
-/* Moves or adds an address to the end; if the list is full, the first is removed. */
+/* At the end, whether it was there or not; the first makes room if need be. */
 void address_list_put_last(struct address_list *list, const union socket_address *address);
 
 #endif

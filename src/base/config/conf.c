@@ -68,7 +68,7 @@ static void conf_sanitize_fault(char *text) {
 
 enum err conf_fault(struct conf_loader *loader, const char *origin, const char *format, ...) {
     int origin_len = 0;
-    if (origin != NULL && origin[0] != '\0') {
+    if (origin && origin[0] != '\0') {
         origin_len = snprintf(loader->fault, CONF_FAULT_LEN, "%.*s: ", CONF_ORIGIN_LEN, origin);
     }
     va_list arguments;
@@ -129,7 +129,7 @@ bool conf_is_group(const char *key) {
 
 static const char *conf_leaf_name(const char *key) {
     const char *dot = strrchr(key, '.');
-    return dot != NULL ? dot + 1 : key;
+    return dot ? dot + 1 : key;
 }
 
 /* Returns the setting that was probably meant; NULL: no similar name. A correct name in the wrong
@@ -153,9 +153,8 @@ static const struct conf_setting *conf_nearest(const char *key) {
 enum err conf_unknown_setting(struct conf_loader *loader, const char *origin, const char *key) {
     const struct conf_setting *nearest = conf_nearest(key);
     return conf_fault(loader, origin, "unknown setting %s; %s%s", key,
-                      nearest != NULL ? "did you mean "
-                                      : "mqfleetd --print-reference lists all settings",
-                      nearest != NULL ? nearest->name : "");
+                      nearest ? "did you mean " : "mqfleetd --print-reference lists all settings",
+                      nearest ? nearest->name : "");
 }
 
 static enum err conf_refuse(struct conf_loader *loader, const struct conf_setting *setting,
@@ -207,7 +206,7 @@ static enum err conf_assign_bool(struct conf_loader *loader, const struct conf_s
 static enum err conf_replace_text(struct conf_loader *loader, const struct conf_setting *setting,
                                   const char *text) {
     char *copy = text_dup(text);
-    if (copy == NULL) {
+    if (!copy) {
         return conf_no_memory(loader);
     }
     char **field = conf_text_field(loader->conf, setting);
@@ -218,7 +217,7 @@ static enum err conf_replace_text(struct conf_loader *loader, const struct conf_
 
 static bool conf_is_choice(const char *choices, const char *text) {
     size_t len = strlen(text);
-    for (const char *at = choices; len > 0 && at != NULL; at = strchr(at, '|')) {
+    for (const char *at = choices; len > 0 && at; at = strchr(at, '|')) {
         at += *at == '|' ? 1 : 0;
         if (strncmp(at, text, len) == 0 && (at[len] == '|' || at[len] == '\0')) {
             return true;
@@ -229,7 +228,7 @@ static bool conf_is_choice(const char *choices, const char *text) {
 
 static enum err conf_assign_enum(struct conf_loader *loader, const struct conf_setting *setting,
                                  const char *text, const char *origin) {
-    if (strchr(text, '|') == NULL && conf_is_choice(setting->choices, text)) {
+    if (!strchr(text, '|') && conf_is_choice(setting->choices, text)) {
         return conf_replace_text(loader, setting, text);
     }
     char must[160] = "one of ";
@@ -263,30 +262,30 @@ static enum err conf_assign_list(struct conf_loader *loader, const struct conf_s
         return conf_refuse(loader, setting, text, origin, MUST);
     }
     char *list = calloc(1, len + 1);
-    if (list == NULL) {
+    if (!list) {
         return conf_no_memory(loader);
     }
     bool empty_entry = false;
     size_t end = 0;
-    for (const char *at = text; at != NULL && len > 0;) {
+    for (const char *at = text; at && len > 0;) {
         at += strspn(at, " ");
         const char *comma = strchr(at, ',');
-        size_t entry_len = comma != NULL ? (size_t)(comma - at) : strlen(at);
+        size_t entry_len = comma ? (size_t)(comma - at) : strlen(at);
         while (entry_len > 0 && at[entry_len - 1] == ' ') {
             entry_len--;
         }
         empty_entry = empty_entry || entry_len == 0;
         memcpy(list + end, at, entry_len);
         end += entry_len;
-        if (comma != NULL) {
+        if (comma) {
             list[end++] = ',';
         }
-        at = comma != NULL ? comma + 1 : NULL;
+        at = comma ? comma + 1 : NULL;
     }
-    enum err result = empty_entry ? conf_refuse(loader, setting, text, origin, MUST)
-                                  : conf_replace_text(loader, setting, list);
+    enum err err = empty_entry ? conf_refuse(loader, setting, text, origin, MUST)
+                               : conf_replace_text(loader, setting, list);
     free(list);
-    return result;
+    return err;
 }
 
 static enum err (*const ASSIGN[])(struct conf_loader *, const struct conf_setting *, const char *,
@@ -300,19 +299,19 @@ enum err conf_assign(struct conf_loader *loader, const struct conf_setting *sett
     if (strlen(text) != len) {
         return conf_fault(loader, origin, "%s: contains a NUL character", setting->name);
     }
-    enum err result = ASSIGN[setting->type](loader, setting, text, origin);
-    if (result == ERR_OK) {
+    enum err err = ASSIGN[setting->type](loader, setting, text, origin);
+    if (err == ERR_OK) {
         snprintf(loader->origins[setting - conf_settings], CONF_ORIGIN_LEN, "%s", origin);
     }
-    return result;
+    return err;
 }
 
 static enum err conf_apply_defaults(struct conf_loader *loader) {
     for (size_t i = 0; i < CONF_COUNT; i++) {
         const char *standard = conf_settings[i].default_text;
-        enum err result = conf_assign(loader, &conf_settings[i], standard, strlen(standard), "");
-        if (result != ERR_OK) {
-            return result;
+        enum err err = conf_assign(loader, &conf_settings[i], standard, strlen(standard), "");
+        if (err != ERR_OK) {
+            return err;
         }
     }
     return ERR_OK;
@@ -350,7 +349,7 @@ static enum err conf_warn_unknown_variable(const char *name) {
         *at = *at >= 'A' && *at <= 'Z' ? (char)(*at - 'A' + 'a') : *at;
     }
     const struct conf_setting *setting = conf_nearest(key);
-    if (setting != NULL) {
+    if (setting) {
         conf_variable_name(setting, nearest);
     }
     log_event(LOG_WARN, "unknown_environment_variable", KS("name", name), KS("nearest", nearest));
@@ -372,7 +371,7 @@ static bool conf_is_cli_variable(const char *name) {
 static enum err conf_apply_variable(struct conf_loader *loader, const char *variable) {
     const char *equals = strchr(variable, '=');
     size_t prefix_len = strlen(ENVIRONMENT_PREFIX);
-    if (equals == NULL || strncmp(variable, ENVIRONMENT_PREFIX, prefix_len) != 0) {
+    if (!equals || strncmp(variable, ENVIRONMENT_PREFIX, prefix_len) != 0) {
         return ERR_OK;
     }
     char name[CONF_KEY_LEN];
@@ -381,17 +380,17 @@ static enum err conf_apply_variable(struct conf_loader *loader, const char *vari
     memcpy(name, variable, name_len);
     name[name_len] = '\0';
     const struct conf_setting *setting = conf_find_by_variable_name(name);
-    if (setting == NULL) {
+    if (!setting) {
         return conf_is_cli_variable(name) ? ERR_OK : conf_warn_unknown_variable(name);
     }
     return conf_assign(loader, setting, equals + 1, strlen(equals + 1), name);
 }
 
 static enum err conf_apply_environment(struct conf_loader *loader) {
-    for (char **variable = environ; variable != NULL && *variable != NULL; variable++) {
-        enum err result = conf_apply_variable(loader, *variable);
-        if (result != ERR_OK) {
-            return result;
+    for (char **variable = environ; variable && *variable; variable++) {
+        enum err err = conf_apply_variable(loader, *variable);
+        if (err != ERR_OK) {
+            return err;
         }
     }
     return ERR_OK;
@@ -399,13 +398,13 @@ static enum err conf_apply_environment(struct conf_loader *loader) {
 
 static enum err conf_apply_set(struct conf_loader *loader, const char *text) {
     const char *equals = strchr(text, '=');
-    if (equals == NULL) {
+    if (!equals) {
         return conf_fault(loader, "--set", "%.*s: must be key=value", VALUE_SHOWN_MAX, text);
     }
     char key[CONF_KEY_LEN];
     snprintf(key, sizeof(key), "%.*s", (int)(equals - text), text);
     const struct conf_setting *setting = conf_find(key);
-    if (setting == NULL) {
+    if (!setting) {
         return conf_unknown_setting(loader, "--set", key);
     }
     return conf_assign(loader, setting, equals + 1, strlen(equals + 1), "--set");
@@ -413,48 +412,48 @@ static enum err conf_apply_set(struct conf_loader *loader, const char *text) {
 
 static enum err conf_load_sources(struct conf_loader *loader, const char *path,
                                   const char *const *sets, size_t set_count) {
-    enum err result = conf_apply_defaults(loader);
-    if (result == ERR_OK && path != NULL) {
-        result = conf_read_file(loader, path);
+    enum err err = conf_apply_defaults(loader);
+    if (err == ERR_OK && path) {
+        err = conf_read_file(loader, path);
     }
-    if (result == ERR_OK) {
-        result = conf_apply_environment(loader);
+    if (err == ERR_OK) {
+        err = conf_apply_environment(loader);
     }
-    for (size_t i = 0; i < set_count && result == ERR_OK; i++) {
-        result = conf_apply_set(loader, sets[i]);
+    for (size_t i = 0; i < set_count && err == ERR_OK; i++) {
+        err = conf_apply_set(loader, sets[i]);
     }
-    if (result == ERR_OK) {
-        result = conf_check_rules(loader);
+    if (err == ERR_OK) {
+        err = conf_check_rules(loader);
     }
-    return result == ERR_OK ? conf_compute(loader) : result;
+    return err == ERR_OK ? conf_compute(loader) : err;
 }
 
 enum err conf_load(struct conf **out, const char *path, const char *const *sets, size_t set_count,
                    char fault[CONF_FAULT_LEN]) {
     *out = NULL;
     fault[0] = '\0';
-    enum err result = ERR_MEMORY;
-    struct conf_loader *loader = calloc(1, sizeof(*loader));
-    struct conf *conf = calloc(1, sizeof(*conf));
-    if (loader == NULL || conf == NULL) {
+    enum err err = ERR_MEMORY;
+    struct conf_loader *loader = calloc(1, sizeof *loader);
+    struct conf *conf = calloc(1, sizeof *conf);
+    if (!loader || !conf) {
         snprintf(fault, CONF_FAULT_LEN, "out of memory");
         goto out;
     }
     loader->conf = conf;
     loader->fault = fault;
-    result = conf_load_sources(loader, path, sets, set_count);
-    if (result == ERR_OK) {
+    err = conf_load_sources(loader, path, sets, set_count);
+    if (err == ERR_OK) {
         *out = conf;
         conf = NULL;
     }
 out:
     conf_destroy(conf);
     free(loader);
-    return result;
+    return err;
 }
 
 void conf_destroy(struct conf *conf) {
-    if (conf == NULL) {
+    if (!conf) {
         return;
     }
     for (size_t i = 0; i < CONF_COUNT; i++) {
@@ -463,7 +462,7 @@ void conf_destroy(struct conf *conf) {
             continue;
         }
         char *text = *conf_text_field(conf, setting);
-        if (text != NULL && (setting->flags & CONF_SECRET) != 0) {
+        if (text && (setting->flags & CONF_SECRET) != 0) {
             explicit_bzero(text, strlen(text));
         }
         free(text);

@@ -27,7 +27,7 @@ static void conf_print_text(const char *text, FILE *out) {
 static void conf_print_url(const char *url, FILE *out) {
     const char *credentials = strstr(url, "://");
     const char *at_sign = strrchr(url, '@');
-    if (credentials == NULL || at_sign == NULL) {
+    if (!credentials || !at_sign) {
         conf_print_text(url, out);
         return;
     }
@@ -58,7 +58,7 @@ static void conf_print_value(const struct conf *conf, const struct conf_setting 
 /* The length of "group" in "group.setting", 0 without a group. */
 static size_t conf_print_group_len(const char *name) {
     const char *dot = strchr(name, '.');
-    return dot != NULL ? (size_t)(dot - name) : 0;
+    return dot ? (size_t)(dot - name) : 0;
 }
 
 static bool conf_print_same_group(const char *left, const char *right) {
@@ -110,7 +110,7 @@ void conf_print(const struct conf *conf, FILE *out) {
 /* Escapes text for a cell of a Markdown table. */
 static void conf_print_cell(const char *text, FILE *out) {
     for (const char *at = text; *at != '\0'; at++) {
-        if (strchr("|<>*_\\", *at) != NULL) {
+        if (strchr("|<>*_\\", *at)) {
             fputc('\\', out);
         }
         fputc(*at, out);
@@ -158,7 +158,7 @@ void conf_print_reference(FILE *out) {
         fprintf(out, "| `%s` | %s%s%s | ", setting->name, empty ? "" : "`", setting->default_text,
                 empty ? "" : "`");
         conf_print_bounds(setting, out);
-        fprintf(out, " | %s | ", setting->unit != NULL ? setting->unit : "");
+        fprintf(out, " | %s | ", setting->unit ? setting->unit : "");
         conf_print_cell(setting->help, out);
         fputs(" |\n", out);
     }

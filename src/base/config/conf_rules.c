@@ -57,11 +57,11 @@ static enum err rules_check_name(struct conf_loader *loader, enum conf_index ind
 
 static enum err rules_check_names(struct conf_loader *loader) {
     static const enum conf_index NAMES[] = {CONF_node_name, CONF_fleet_name, CONF_key_prefix};
-    enum err result = ERR_OK;
-    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0] && result == ERR_OK; i++) {
-        result = rules_check_name(loader, NAMES[i]);
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0] && err == ERR_OK; i++) {
+        err = rules_check_name(loader, NAMES[i]);
     }
-    return result;
+    return err;
 }
 
 static enum err rules_check_not_empty(struct conf_loader *loader) {
@@ -186,8 +186,8 @@ static enum err rules_check_listen_address(struct conf_loader *loader, enum conf
 }
 
 static enum err rules_check_listen(struct conf_loader *loader) {
-    enum err result = rules_check_listen_address(loader, CONF_http_listen);
-    return result == ERR_OK ? rules_check_listen_address(loader, CONF_ops_listen) : result;
+    enum err err = rules_check_listen_address(loader, CONF_http_listen);
+    return err == ERR_OK ? rules_check_listen_address(loader, CONF_ops_listen) : err;
 }
 
 static enum err rules_check_tls(struct conf_loader *loader) {
@@ -241,7 +241,7 @@ static enum err rules_check_engine(struct conf_loader *loader) {
 /* address/bits, where the bits are decimal digits within the length of the address. */
 static bool rules_is_network(char *entry) {
     char *slash = strchr(entry, '/');
-    if (slash == NULL) {
+    if (!slash) {
         return false;
     }
     size_t digits = strspn(slash + 1, "0123456789");
@@ -283,20 +283,19 @@ struct conf_list_rule {
 static enum err rules_check_list(struct conf_loader *loader, const struct conf_list_rule *rule) {
     enum conf_index index = rule->index;
     char *list = text_dup(*conf_text_field(loader->conf, &conf_settings[index]));
-    if (list == NULL) {
+    if (!list) {
         return conf_no_memory(loader);
     }
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     char *rest = list;
-    for (char *entry = strsep(&rest, ","); entry != NULL && result == ERR_OK;
-         entry = strsep(&rest, ",")) {
+    for (char *entry = strsep(&rest, ","); entry && err == ERR_OK; entry = strsep(&rest, ",")) {
         if (entry[0] != '\0' && !rule->fits(entry)) {
-            result = conf_fault(loader, loader->origins[index], "%s %.80s: must be %s",
-                                conf_settings[index].name, entry, rule->what);
+            err = conf_fault(loader, loader->origins[index], "%s %.80s: must be %s",
+                             conf_settings[index].name, entry, rule->what);
         }
     }
     free(list);
-    return result;
+    return err;
 }
 
 static enum err rules_check_lists(struct conf_loader *loader) {
@@ -310,11 +309,11 @@ static enum err rules_check_lists(struct conf_loader *loader) {
         {CONF_http_cors_origins, rules_is_origin,
          "an origin such as https://console.example.org, without path"},
     };
-    enum err result = ERR_OK;
-    for (size_t i = 0; i < sizeof(RULES) / sizeof(RULES[0]) && result == ERR_OK; i++) {
-        result = rules_check_list(loader, &RULES[i]);
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < sizeof(RULES) / sizeof(RULES[0]) && err == ERR_OK; i++) {
+        err = rules_check_list(loader, &RULES[i]);
     }
-    return result;
+    return err;
 }
 
 typedef enum err rules_step(struct conf_loader *loader);
@@ -322,9 +321,9 @@ typedef enum err rules_step(struct conf_loader *loader);
 static enum err rules_run_steps(struct conf_loader *loader, rules_step *const *steps,
                                 size_t count) {
     for (size_t i = 0; i < count; i++) {
-        enum err result = steps[i](loader);
-        if (result != ERR_OK) {
-            return result;
+        enum err err = steps[i](loader);
+        if (err != ERR_OK) {
+            return err;
         }
     }
     return ERR_OK;
@@ -342,7 +341,7 @@ enum err conf_check_rules(struct conf_loader *loader) {
 
 static enum err rules_set_computed(struct conf_loader *loader, char **field, struct buffer *text) {
     char *value = buffer_take(text);
-    if (value == NULL) {
+    if (!value) {
         return conf_no_memory(loader);
     }
     free(*field);
@@ -373,7 +372,7 @@ static void rules_append_percent_encoded(struct buffer *out, const char *text) {
     static const char UNRESERVED[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     for (const char *at = text; *at != '\0'; at++) {
-        if (strchr(UNRESERVED, *at) != NULL) {
+        if (strchr(UNRESERVED, *at)) {
             buffer_append(out, at, 1);
         } else {
             buffer_printf(out, "%%%02X", (unsigned)(unsigned char)*at);
@@ -425,13 +424,13 @@ static enum err rules_compute_state_dir(struct conf_loader *loader) {
     const char *home = getenv("HOME");
     struct buffer path;
     buffer_init(&path);
-    if (systemd != NULL && systemd[0] == '/') {
+    if (systemd && systemd[0] == '/') {
         buffer_append(&path, systemd, strcspn(systemd, ":"));
         return rules_set_computed(loader, &conf->state_dir, &path);
     }
-    if (xdg != NULL && xdg[0] == '/') {
+    if (xdg && xdg[0] == '/') {
         buffer_printf(&path, "%s/mqfleet/", xdg);
-    } else if (home != NULL && home[0] == '/') {
+    } else if (home && home[0] == '/') {
         buffer_printf(&path, "%s/.local/state/mqfleet/", home);
     } else if (strcmp(conf->redis_url, "embedded") == 0) {
         return conf_fault(loader, NULL,

@@ -62,7 +62,7 @@ static enum err conf_yaml_syntax_fault(const struct reader *reader) {
     char origin[CONF_ORIGIN_LEN];
     return conf_fault(reader->loader, conf_yaml_format_origin(reader, line + 1, origin),
                       "column %zu: invalid YAML: %s", column + 1,
-                      parser->problem != NULL ? parser->problem : "unreadable");
+                      parser->problem ? parser->problem : "unreadable");
 }
 
 static enum err conf_yaml_next_event(struct reader *reader) {
@@ -79,7 +79,7 @@ static enum err conf_yaml_unknown_key(const struct reader *reader, const char *k
 static enum err conf_yaml_assign(struct reader *reader, const char *key, size_t key_line,
                                  const char *text, size_t len) {
     const struct conf_setting *setting = conf_find(key);
-    if (setting == NULL) {
+    if (!setting) {
         return conf_yaml_unknown_key(reader, key, key_line);
     }
     char origin[CONF_ORIGIN_LEN];
@@ -104,7 +104,7 @@ static enum err conf_yaml_read_scalar(struct reader *reader, const char *key, si
 
 static enum err conf_yaml_read_list(struct reader *reader, const char *key, size_t key_line) {
     const struct conf_setting *setting = conf_find(key);
-    if (setting == NULL) {
+    if (!setting) {
         return conf_yaml_unknown_key(reader, key, key_line);
     }
     if (setting->type != CONF_LIST) {
@@ -114,24 +114,23 @@ static enum err conf_yaml_read_list(struct reader *reader, const char *key, size
     }
     struct buffer list;
     buffer_init(&list);
-    enum err result = conf_yaml_next_event(reader);
-    for (size_t i = 0; result == ERR_OK && reader->event.type == YAML_SCALAR_EVENT; i++) {
+    enum err err = conf_yaml_next_event(reader);
+    for (size_t i = 0; err == ERR_OK && reader->event.type == YAML_SCALAR_EVENT; i++) {
         buffer_append_str(&list, i > 0 ? "," : "");
         buffer_append(&list, reader->event.data.scalar.value, reader->event.data.scalar.length);
-        result = conf_yaml_next_event(reader);
+        err = conf_yaml_next_event(reader);
     }
-    if (result == ERR_OK && reader->event.type != YAML_SEQUENCE_END_EVENT) {
-        result = conf_yaml_fault_here(reader, "a list may hold plain values only");
+    if (err == ERR_OK && reader->event.type != YAML_SEQUENCE_END_EVENT) {
+        err = conf_yaml_fault_here(reader, "a list may hold plain values only");
     }
-    if (result == ERR_OK && list.failed) {
-        result = conf_no_memory(reader->loader);
+    if (err == ERR_OK && list.failed) {
+        err = conf_no_memory(reader->loader);
     }
-    if (result == ERR_OK) {
-        result =
-            conf_yaml_assign(reader, key, key_line, list.data != NULL ? list.data : "", list.len);
+    if (err == ERR_OK) {
+        err = conf_yaml_assign(reader, key, key_line, list.data ? list.data : "", list.len);
     }
     buffer_fini(&list);
-    return result;
+    return err;
 }
 
 static enum err conf_yaml_read_map(struct reader *reader, const char *prefix, int depth);
@@ -145,7 +144,7 @@ static enum err conf_yaml_read_value(struct reader *reader, const char *key, siz
     case YAML_SEQUENCE_START_EVENT:
         return conf_yaml_read_list(reader, key, key_line);
     case YAML_MAPPING_START_EVENT:
-        if (!conf_is_group(key) && conf_find(key) != NULL) {
+        if (!conf_is_group(key) && conf_find(key)) {
             return conf_yaml_fault_here(reader, "a setting takes a value here, not a map");
         }
         return conf_yaml_read_map(reader, key, depth + 1);
@@ -176,22 +175,22 @@ static enum err conf_yaml_read_map(struct reader *reader, const char *prefix, in
     size_t map_line = conf_yaml_event_line(reader);
     size_t entries = 0;
     for (;; entries++) { /* ends with the file, whose length is bounded */
-        enum err result = conf_yaml_next_event(reader);
-        if (result != ERR_OK || reader->event.type == YAML_MAPPING_END_EVENT) {
-            bool unknown = result == ERR_OK && entries == 0 && depth > 0 && !conf_is_group(prefix);
-            return unknown ? conf_yaml_unknown_key(reader, prefix, map_line) : result;
+        enum err err = conf_yaml_next_event(reader);
+        if (err != ERR_OK || reader->event.type == YAML_MAPPING_END_EVENT) {
+            bool unknown = err == ERR_OK && entries == 0 && depth > 0 && !conf_is_group(prefix);
+            return unknown ? conf_yaml_unknown_key(reader, prefix, map_line) : err;
         }
         char key[CONF_KEY_LEN];
         size_t key_line = conf_yaml_event_line(reader);
-        result = conf_yaml_read_key(reader, prefix, key);
-        if (result == ERR_OK) {
-            result = conf_yaml_next_event(reader);
+        err = conf_yaml_read_key(reader, prefix, key);
+        if (err == ERR_OK) {
+            err = conf_yaml_next_event(reader);
         }
-        if (result == ERR_OK) {
-            result = conf_yaml_read_value(reader, key, key_line, depth);
+        if (err == ERR_OK) {
+            err = conf_yaml_read_value(reader, key, key_line, depth);
         }
-        if (result != ERR_OK) {
-            return result;
+        if (err != ERR_OK) {
+            return err;
         }
     }
 }
@@ -210,9 +209,9 @@ static enum err conf_yaml_read_root(struct reader *reader) {
 static enum err conf_yaml_read_stream(struct reader *reader) {
     size_t documents = 0;
     for (;;) { /* two documents at most */
-        enum err result = conf_yaml_next_event(reader);
-        if (result != ERR_OK || reader->event.type == YAML_STREAM_END_EVENT) {
-            return result;
+        enum err err = conf_yaml_next_event(reader);
+        if (err != ERR_OK || reader->event.type == YAML_STREAM_END_EVENT) {
+            return err;
         }
         if (reader->event.type != YAML_DOCUMENT_START_EVENT) {
             continue; /* the start of the stream, the end of the document */
@@ -220,19 +219,19 @@ static enum err conf_yaml_read_stream(struct reader *reader) {
         if (documents++ > 0) {
             return conf_yaml_fault_here(reader, "the file must hold one document");
         }
-        result = conf_yaml_next_event(reader);
-        if (result == ERR_OK) {
-            result = conf_yaml_read_root(reader);
+        err = conf_yaml_next_event(reader);
+        if (err == ERR_OK) {
+            err = conf_yaml_read_root(reader);
         }
-        if (result != ERR_OK) {
-            return result;
+        if (err != ERR_OK) {
+            return err;
         }
     }
 }
 
 static enum err conf_yaml_read_file(struct reader *reader) {
     FILE *file = fopen(reader->path, "re");
-    if (file == NULL) {
+    if (!file) {
         return conf_fault(reader->loader, reader->path, "cannot be opened: %s", strerror(errno));
     }
     char chunk[4096];
@@ -240,49 +239,49 @@ static enum err conf_yaml_read_file(struct reader *reader) {
     while (reader->text.len <= FILE_LEN_MAX && (got = fread(chunk, 1, sizeof(chunk), file)) > 0) {
         buffer_append(&reader->text, chunk, got);
     }
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     if (ferror(file)) {
-        result = conf_fault(reader->loader, reader->path, "cannot be read: %s", strerror(errno));
+        err = conf_fault(reader->loader, reader->path, "cannot be read: %s", strerror(errno));
     } else if (reader->text.failed) {
-        result = conf_no_memory(reader->loader);
+        err = conf_no_memory(reader->loader);
     } else if (reader->text.len > FILE_LEN_MAX) {
-        result = conf_fault(reader->loader, reader->path, "is longer than 1 MiB");
+        err = conf_fault(reader->loader, reader->path, "is longer than 1 MiB");
     }
     fclose(file);
-    return result;
+    return err;
 }
 
 /* Parses the whole file first: an unclosed bracket makes everything after it meaningless. */
 static enum err conf_yaml_check_syntax(struct reader *reader) {
-    enum err result;
+    enum err err;
     do { /* ends with the file */
-        result = conf_yaml_next_event(reader);
-    } while (result == ERR_OK && reader->event.type != YAML_STREAM_END_EVENT);
-    return result;
+        err = conf_yaml_next_event(reader);
+    } while (err == ERR_OK && reader->event.type != YAML_STREAM_END_EVENT);
+    return err;
 }
 
 static enum err conf_yaml_parse(struct reader *reader, enum err (*read)(struct reader *reader)) {
-    const char *text = reader->text.data != NULL ? reader->text.data : "";
+    const char *text = reader->text.data ? reader->text.data : "";
     if (!yaml_parser_initialize(&reader->parser)) {
         return conf_no_memory(reader->loader);
     }
     yaml_parser_set_input_string(&reader->parser, (const unsigned char *)text, reader->text.len);
-    enum err result = read(reader);
+    enum err err = read(reader);
     yaml_event_delete(&reader->event);
     yaml_parser_delete(&reader->parser);
-    return result;
+    return err;
 }
 
 enum err conf_read_file(struct conf_loader *loader, const char *path) {
     struct reader reader = {.loader = loader, .path = path};
     buffer_init(&reader.text);
-    enum err result = conf_yaml_read_file(&reader);
-    if (result == ERR_OK) {
-        result = conf_yaml_parse(&reader, conf_yaml_check_syntax);
+    enum err err = conf_yaml_read_file(&reader);
+    if (err == ERR_OK) {
+        err = conf_yaml_parse(&reader, conf_yaml_check_syntax);
     }
-    if (result == ERR_OK) {
-        result = conf_yaml_parse(&reader, conf_yaml_read_stream);
+    if (err == ERR_OK) {
+        err = conf_yaml_parse(&reader, conf_yaml_read_stream);
     }
     buffer_fini(&reader.text);
-    return result;
+    return err;
 }

@@ -45,10 +45,10 @@ bool system_limits_fit_files(struct conf *conf, int64_t files_max) {
 int64_t system_limits_port_count(void) {
     FILE *file = fopen(PORTS_PATH, "re");
     long long first = 0, last = -1;
-    if (file != NULL && fscanf(file, "%lld %lld", &first, &last) != 2) {
+    if (file && fscanf(file, "%lld %lld", &first, &last) != 2) {
         last = first - 1;
     }
-    if (file != NULL) {
+    if (file) {
         fclose(file);
     }
     return last - first + 1;
@@ -56,7 +56,7 @@ int64_t system_limits_port_count(void) {
 
 static int64_t system_limits_source_count(const struct conf *conf) {
     int64_t count = 1;
-    for (const char *at = conf->source_addresses; (at = strchr(at, ',')) != NULL; at++) {
+    for (const char *at = conf->source_addresses; (at = strchr(at, ',')); at++) {
         count++;
     }
     return count;

@@ -44,13 +44,13 @@ struct secret_box {
 };
 
 struct secret_box *secret_box_create(void) {
-    struct secret_box *box = calloc(1, sizeof(*box));
-    if (box == NULL) {
+    struct secret_box *box = calloc(1, sizeof *box);
+    if (!box) {
         return NULL;
     }
     pthread_rwlock_init(&box->lock, NULL);
     box->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    if (box->cipher == NULL) {
+    if (!box->cipher) {
         secret_box_destroy(box);
         return NULL;
     }
@@ -58,7 +58,7 @@ struct secret_box *secret_box_create(void) {
 }
 
 void secret_box_destroy(struct secret_box *box) {
-    if (box == NULL) {
+    if (!box) {
         return;
     }
     EVP_CIPHER_free(box->cipher);
@@ -68,7 +68,7 @@ void secret_box_destroy(struct secret_box *box) {
 }
 
 size_t secret_box_key_count(struct secret_box *box) {
-    if (box == NULL) {
+    if (!box) {
         return 0;
     }
     pthread_rwlock_rdlock(&box->lock);
@@ -78,7 +78,7 @@ size_t secret_box_key_count(struct secret_box *box) {
 }
 
 size_t secret_box_key_ids(struct secret_box *box, char ids[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN]) {
-    if (box == NULL) {
+    if (!box) {
         return 0;
     }
     pthread_rwlock_rdlock(&box->lock);
@@ -124,7 +124,7 @@ static const char *secret_box_parse_key(const char *line, struct secret_keys *ke
         memcpy(key->cipher, bytes, KEY_LEN);
         right = secret_box_hmac(key->cipher, NONCE_PURPOSE, strlen(NONCE_PURPOSE), key->nonce);
     }
-    OPENSSL_cleanse(bytes, bytes != NULL ? len : 0);
+    OPENSSL_cleanse(bytes, bytes ? len : 0);
     free(bytes);
     keys->count += right;
     return right ? NULL : "needs the base64 of 32 bytes after the colon: see mqfleetd --new-key";
@@ -134,7 +134,7 @@ static enum err secret_box_parse_keys(const struct secret_file *file, const char
                                       struct secret_keys *keys, char *fault) {
     for (size_t i = 0; i < file->count; i++) {
         const char *why = secret_box_parse_key(file->lines[i].text, keys);
-        if (why != NULL) {
+        if (why) {
             snprintf(fault, SECRET_BOX_FAULT_LEN, "%.150s: line %zu %s", path,
                      file->lines[i].number, why);
             return ERR_ARGUMENT;
@@ -151,27 +151,27 @@ static enum err secret_box_parse_keys(const struct secret_file *file, const char
 static enum err secret_box_read_keys(const char *path, struct secret_keys *keys, char *fault) {
     struct secret_file file;
     char detail[SECRET_FAULT_LEN];
-    enum err result = secret_file_load(path, &file, detail);
-    if (result == ERR_OK) {
-        result = secret_box_parse_keys(&file, path, keys, fault);
+    enum err err = secret_file_load(path, &file, detail);
+    if (err == ERR_OK) {
+        err = secret_box_parse_keys(&file, path, keys, fault);
     } else {
         snprintf(fault, SECRET_BOX_FAULT_LEN, "%.240s", detail);
     }
     secret_file_fini(&file);
-    return result;
+    return err;
 }
 
 enum err secret_box_load(struct secret_box *box, const char *path,
                          char fault[SECRET_BOX_FAULT_LEN]) {
     struct secret_keys keys = {0};
-    enum err result = path[0] != '\0' ? secret_box_read_keys(path, &keys, fault) : ERR_OK;
-    if (result == ERR_OK) {
+    enum err err = path[0] != '\0' ? secret_box_read_keys(path, &keys, fault) : ERR_OK;
+    if (err == ERR_OK) {
         pthread_rwlock_wrlock(&box->lock);
         box->keys = keys;
         pthread_rwlock_unlock(&box->lock);
     }
     OPENSSL_cleanse(&keys, sizeof(keys));
-    return result;
+    return err;
 }
 
 char *secret_new_key(void) {
@@ -180,7 +180,7 @@ char *secret_new_key(void) {
     char *line = NULL;
     text_random_id(id);
     char *text = RAND_bytes(bytes, sizeof(bytes)) == 1 ? text_base64_encode(bytes, KEY_LEN) : NULL;
-    if (text != NULL && asprintf(&line, "k%.8s:%s", id, text) < 0) {
+    if (text && asprintf(&line, "k%.8s:%s", id, text) < 0) {
         line = NULL;
     }
     free(text);
@@ -198,12 +198,12 @@ bool secret_is_sealed(const char *text) {
 static bool secret_box_copy_key(struct secret_box *box, const char *id, struct secret_key *out,
                                 bool *newest) {
     bool found = false;
-    if (box == NULL) {
+    if (!box) {
         return false;
     }
     pthread_rwlock_rdlock(&box->lock);
     for (size_t i = 0; i < box->keys.count && !found; i++) {
-        found = id == NULL || strcmp(box->keys.items[i].id, id) == 0;
+        found = !id || strcmp(box->keys.items[i].id, id) == 0;
         if (found) {
             *out = box->keys.items[i];
             *newest = i == 0;
@@ -240,8 +240,7 @@ static bool secret_box_run_cipher(const EVP_CIPHER *cipher, const struct secret_
     int done = 0;
     EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
     bool right =
-        context != NULL &&
-        EVP_CipherInit_ex(context, cipher, NULL, key->cipher, nonce, encrypts) == 1 &&
+        context && EVP_CipherInit_ex(context, cipher, NULL, key->cipher, nonce, encrypts) == 1 &&
         (encrypts || EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_SET_TAG, TAG_LEN, tag) == 1) &&
         EVP_CipherUpdate(context, NULL, &done, (const uint8_t *)place->data, (int)place->len) ==
             1 &&
@@ -261,18 +260,18 @@ static enum err secret_box_encrypt(struct secret_box *box, const struct secret_k
     secret_box_append_context(&bound, id, place);
     uint8_t *bytes = malloc(NONCE_LEN + len + TAG_LEN);
     char *text = NULL;
-    if (bytes != NULL && !bound.failed && secret_box_make_nonce(key, id, place, secret, bytes) &&
+    if (bytes && !bound.failed && secret_box_make_nonce(key, id, place, secret, bytes) &&
         secret_box_run_cipher(box->cipher, key, true, &bound, bytes, (const uint8_t *)secret, len,
                               bytes + NONCE_LEN, bytes + NONCE_LEN + len)) {
         text = text_base64_encode(bytes, NONCE_LEN + len + TAG_LEN);
     }
-    if (text != NULL && asprintf(sealed, SECRET_SEALED "%s:%s", key->id, text) < 0) {
+    if (text && asprintf(sealed, SECRET_SEALED "%s:%s", key->id, text) < 0) {
         *sealed = NULL;
     }
     free(text);
     free(bytes);
     buffer_fini(&bound);
-    return *sealed != NULL ? ERR_OK : ERR_MEMORY;
+    return *sealed ? ERR_OK : ERR_MEMORY;
 }
 
 enum err secret_seal(struct secret_box *box, const char *id, const char *place, const char *secret,
@@ -283,16 +282,16 @@ enum err secret_seal(struct secret_box *box, const char *id, const char *place, 
     if (!secret_box_copy_key(box, NULL, &key, &newest)) {
         return ERR_UNSUPPORTED;
     }
-    enum err result = secret_box_encrypt(box, &key, id, place, secret, sealed);
+    enum err err = secret_box_encrypt(box, &key, id, place, secret, sealed);
     OPENSSL_cleanse(&key, sizeof(key));
-    return result;
+    return err;
 }
 
 /* Splits a sealed text into the id of its key and the bytes. False: invalid form. */
 bool secret_key_id(const char *sealed, char id[SECRET_KEY_ID_LEN]) {
     const char *begin = sealed + strlen(SECRET_SEALED);
     const char *colon = secret_is_sealed(sealed) ? strchr(begin, ':') : NULL;
-    if (colon == NULL || colon == begin || colon - begin >= SECRET_KEY_ID_LEN) {
+    if (!colon || colon == begin || colon - begin >= SECRET_KEY_ID_LEN) {
         return false;
     }
     snprintf(id, SECRET_KEY_ID_LEN, "%.*s", (int)(colon - begin), begin);
@@ -318,22 +317,22 @@ static enum err secret_box_decrypt(struct secret_box *box, const struct secret_k
     buffer_init(&bound);
     secret_box_append_context(&bound, id, place);
     char *text = calloc(1, secret_len + 1);
-    enum err result = ERR_MEMORY;
-    if (text != NULL && !bound.failed) {
+    enum err err = ERR_MEMORY;
+    if (text && !bound.failed) {
         bool right =
             secret_box_run_cipher(box->cipher, key, false, &bound, bytes, bytes + NONCE_LEN,
                                   secret_len, (uint8_t *)text, bytes + NONCE_LEN + secret_len) &&
             strlen(text) == secret_len;
-        result = right ? ERR_OK : ERR_ARGUMENT;
+        err = right ? ERR_OK : ERR_ARGUMENT;
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         *secret = text;
     } else {
-        OPENSSL_cleanse(text, text != NULL ? secret_len : 0);
+        OPENSSL_cleanse(text, text ? secret_len : 0);
         free(text);
     }
     buffer_fini(&bound);
-    return result;
+    return err;
 }
 
 enum err secret_open(struct secret_box *box, const char *id, const char *place, const char *sealed,
@@ -342,7 +341,7 @@ enum err secret_open(struct secret_box *box, const char *id, const char *place, 
     char key_id[SECRET_KEY_ID_LEN];
     uint8_t *bytes;
     size_t len = 0;
-    enum err result = ERR_ARGUMENT;
+    enum err err = ERR_ARGUMENT;
     *secret = NULL;
     if (!secret_box_split_sealed(sealed, key_id, &bytes, &len)) {
         snprintf(fault, SECRET_BOX_FAULT_LEN,
@@ -351,8 +350,8 @@ enum err secret_open(struct secret_box *box, const char *id, const char *place, 
         snprintf(fault, SECRET_BOX_FAULT_LEN,
                  "is encrypted with key %s, which is not in this node's secrets.key_file", key_id);
     } else {
-        result = secret_box_decrypt(box, &key, id, place, bytes, len, secret);
-        if (result != ERR_OK) {
+        err = secret_box_decrypt(box, &key, id, place, bytes, len, secret);
+        if (err != ERR_OK) {
             snprintf(fault, SECRET_BOX_FAULT_LEN,
                      "cannot be decrypted with key %s: it is damaged, or was encrypted for another "
                      "client or field",
@@ -361,5 +360,5 @@ enum err secret_open(struct secret_box *box, const char *id, const char *place, 
         OPENSSL_cleanse(&key, sizeof(key));
     }
     free(bytes);
-    return result;
+    return err;
 }

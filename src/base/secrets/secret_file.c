@@ -14,7 +14,7 @@
 #include "base/secrets/small_file.h"
 
 void secret_wipe(void *data, size_t len) {
-    if (data != NULL) {
+    if (data) {
         OPENSSL_cleanse(data, len);
     }
 }
@@ -71,7 +71,7 @@ void secret_file_warn(const char *path) {
 static char *secret_file_trim(char *text) {
     text += strspn(text, " \t\r");
     size_t len = strlen(text);
-    while (len > 0 && strchr(" \t\r", text[len - 1]) != NULL) {
+    while (len > 0 && strchr(" \t\r", text[len - 1])) {
         text[--len] = '\0';
     }
     return text;
@@ -79,7 +79,7 @@ static char *secret_file_trim(char *text) {
 
 static size_t secret_file_count_lines(const char *data) {
     size_t count = 1;
-    for (const char *at = strchr(data, '\n'); at != NULL; at = strchr(at + 1, '\n')) {
+    for (const char *at = strchr(data, '\n'); at; at = strchr(at + 1, '\n')) {
         count++;
     }
     return count;
@@ -88,21 +88,21 @@ static size_t secret_file_count_lines(const char *data) {
 enum err secret_file_load(const char *path, struct secret_file *out, char fault[SECRET_FAULT_LEN]) {
     *out = (struct secret_file){0};
     unsigned char *data = NULL;
-    enum err result = secret_file_read(path, &data, &out->len, fault);
+    enum err err = secret_file_read(path, &data, &out->len, fault);
     out->data = (char *)data;
-    if (result == ERR_OK && strlen(out->data) != out->len) {
-        result = secret_file_refuse(fault, path, "contains a NUL character: must be text");
+    if (err == ERR_OK && strlen(out->data) != out->len) {
+        err = secret_file_refuse(fault, path, "contains a NUL character: must be text");
     }
-    if (result != ERR_OK) {
-        return result;
+    if (err != ERR_OK) {
+        return err;
     }
-    out->lines = calloc(secret_file_count_lines(out->data), sizeof(*out->lines));
-    if (out->lines == NULL) {
+    out->lines = calloc(secret_file_count_lines(out->data), sizeof *out->lines);
+    if (!out->lines) {
         return secret_file_refuse(fault, path, "out of memory");
     }
     char *rest = out->data;
     size_t number = 0;
-    for (char *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n")) {
+    for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
         number++;
         line = secret_file_trim(line);
         if (line[0] != '\0' && line[0] != '#') {

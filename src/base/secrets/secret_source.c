@@ -32,8 +32,7 @@ static bool secret_source_env_allowed(const struct conf *conf, const char *name,
                  "no environment variable may be read: this node's secrets.env_prefix is empty");
         return false;
     }
-    if (secret_source_skip_prefix(name, prefix) == NULL ||
-        secret_source_skip_prefix(name, OWN_PREFIX) != NULL) {
+    if (!secret_source_skip_prefix(name, prefix) || secret_source_skip_prefix(name, OWN_PREFIX)) {
         snprintf(fault, SECRET_BOX_FAULT_LEN,
                  "the variable %.64s does not begin with this node's secrets.env_prefix, %.64s",
                  name, prefix);
@@ -45,8 +44,8 @@ static bool secret_source_env_allowed(const struct conf *conf, const char *name,
 bool secret_source_allowed(const struct conf *conf, const char *source,
                            char fault[SECRET_BOX_FAULT_LEN]) {
     const char *path = secret_source_skip_prefix(source, SECRET_FROM_FILE);
-    return path != NULL ? secret_source_file_allowed(conf, path, fault)
-                        : secret_source_env_allowed(conf, source + strlen(SECRET_FROM_ENV), fault);
+    return path ? secret_source_file_allowed(conf, path, fault)
+                : secret_source_env_allowed(conf, source + strlen(SECRET_FROM_ENV), fault);
 }
 
 static enum err secret_source_refuse(char *fault, const char *path, const char *why) {
@@ -63,18 +62,18 @@ static enum err secret_source_read_file(const struct conf *conf, const char *pat
     if (fd < 0) {
         return secret_source_refuse(fault, path, why);
     }
-    enum err result;
+    enum err err;
     client_file_link(fd, link);
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-        result = secret_source_refuse(fault, path,
-                                      "it is writable by users other than its owner: chmod go-w");
+        err = secret_source_refuse(fault, path,
+                                   "it is writable by users other than its owner: chmod go-w");
     } else if (small_file_read(link, SECRET_SOURCE_BYTES_MAX, data, len, NULL, &why) != ERR_OK) {
-        result = secret_source_refuse(fault, path, why);
+        err = secret_source_refuse(fault, path, why);
     } else {
-        result = ERR_OK;
+        err = ERR_OK;
     }
     close(fd);
-    return result;
+    return err;
 }
 
 /* Most editors add one newline at the end. */
@@ -89,13 +88,13 @@ static void secret_source_strip_newline(char *data, size_t *len) {
 
 static enum err secret_source_read_env(const char *name, char **data, size_t *len, char *fault) {
     const char *value = getenv(name); /* no thread changes the environment after the start */
-    if (value == NULL) {
+    if (!value) {
         snprintf(fault, SECRET_BOX_FAULT_LEN, "the variable %.64s is not set on this node", name);
         return ERR_NOT_FOUND;
     }
     *len = strlen(value);
     *data = text_dup(value);
-    return *data != NULL ? ERR_OK : ERR_MEMORY;
+    return *data ? ERR_OK : ERR_MEMORY;
 }
 
 enum err secret_source_read(const struct conf *conf, const char *source, char **secret,
@@ -107,11 +106,11 @@ enum err secret_source_read(const struct conf *conf, const char *source, char **
     if (!secret_source_allowed(conf, source, fault)) {
         return ERR_REFUSED;
     }
-    enum err result =
-        path != NULL ? secret_source_read_file(conf, path, &data, &len, fault)
-                     : secret_source_read_env(source + strlen(SECRET_FROM_ENV), &data, &len, fault);
-    if (result != ERR_OK) {
-        return result;
+    enum err err =
+        path ? secret_source_read_file(conf, path, &data, &len, fault)
+             : secret_source_read_env(source + strlen(SECRET_FROM_ENV), &data, &len, fault);
+    if (err != ERR_OK) {
+        return err;
     }
     secret_source_strip_newline(data, &len);
     if (len == 0 || strlen(data) != len || len > SECRET_SOURCE_BYTES_MAX - 1) {

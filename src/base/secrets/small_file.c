@@ -14,7 +14,7 @@ static const char *small_file_open_fault(int fd, size_t bytes_max, unsigned *mod
     if (fd < 0 || fstat(fd, &status) != 0) {
         return strerrordesc_np(errno);
     }
-    if (mode != NULL) {
+    if (mode) {
         *mode = status.st_mode;
     }
     if (!S_ISREG(status.st_mode)) {
@@ -38,33 +38,33 @@ static bool small_file_read_whole(int fd, char *data, size_t capacity, size_t *l
 
 enum err small_file_read(const char *path, size_t bytes_max, char **out, size_t *len,
                          unsigned *mode, const char **why) {
-    enum err result = ERR_IO;
+    enum err err = ERR_IO;
     char *data = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     *out = NULL;
     *why = small_file_open_fault(fd, bytes_max, mode);
-    if (*why != NULL) {
+    if (*why) {
         goto out;
     }
     data = malloc(bytes_max + 2);
-    if (data == NULL) {
-        result = ERR_MEMORY;
+    if (!data) {
+        err = ERR_MEMORY;
         *why = "out of memory";
     } else if (!small_file_read_whole(fd, data, bytes_max + 1, len)) {
         *why = strerrordesc_np(errno);
     } else if (*len > bytes_max) { /* the file has grown since fstat */
-        result = ERR_FULL;
+        err = ERR_FULL;
         *why = "it is too large";
     } else {
         data[*len] = '\0';
         *out = data;
         data = NULL;
-        result = ERR_OK;
+        err = ERR_OK;
     }
 out:
     free(data);
     if (fd >= 0) {
         close(fd);
     }
-    return result;
+    return err;
 }

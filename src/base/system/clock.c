@@ -46,7 +46,7 @@ const char *clock_rfc3339(int64_t wall_ms, char *out) {
     struct tm parts;
     /* RFC 3339 has four digits for the year. A later time can only come from a broken clock or a
      * foreign record, and is shown as the epoch. */
-    if (gmtime_r(&seconds, &parts) == NULL || parts.tm_year < -1900 || parts.tm_year > 8099) {
+    if (!gmtime_r(&seconds, &parts) || parts.tm_year < -1900 || parts.tm_year > 8099) {
         seconds = 0;
         milliseconds = 0;
         gmtime_r(&seconds, &parts);

@@ -45,14 +45,14 @@ static bool notify_set_address(const char *path) {
 static int64_t notify_read_watchdog_period_ms(void) {
     const char *usec = getenv("WATCHDOG_USEC");
     const char *pid = getenv("WATCHDOG_PID");
-    int64_t wait_ms = usec != NULL ? strtoll(usec, NULL, 10) / 1000 : 0;
-    bool mine = pid == NULL || strtoll(pid, NULL, 10) == getpid();
+    int64_t wait_ms = usec ? strtoll(usec, NULL, 10) / 1000 : 0;
+    bool mine = !pid || strtoll(pid, NULL, 10) == getpid();
     return mine && wait_ms > 0 ? wait_ms / 2 : 0;
 }
 
 void notify_open(void) {
     const char *path = getenv("NOTIFY_SOCKET");
-    if (path != NULL && notify_set_address(path)) {
+    if (path && notify_set_address(path)) {
         struct timeval wait = {.tv_usec = WAIT_MS * 1000};
         notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
         if (notify_fd >= 0 &&
@@ -60,7 +60,7 @@ void notify_open(void) {
             log_event(LOG_WARN, "notify_socket_unusable", KS("error", strerrordesc_np(errno)));
         }
         watchdog_ms = notify_read_watchdog_period_ms();
-    } else if (path != NULL) {
+    } else if (path) {
         log_event(LOG_WARN, "notify_socket_unusable", KS("path", path));
     }
     unsetenv("NOTIFY_SOCKET");

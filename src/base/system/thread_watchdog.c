@@ -28,13 +28,13 @@ void thread_watchdog_register(const char *name, int64_t still_ms_max) {
 }
 
 void thread_watchdog_kick(void) {
-    if (own_slot != NULL) {
+    if (own_slot) {
         atomic_store_explicit(&own_slot->kicked_at_ms, clock_ms(), memory_order_relaxed);
     }
 }
 
 void thread_watchdog_unregister(void) {
-    if (own_slot != NULL) {
+    if (own_slot) {
         own_slot->name = NULL;
         own_slot = NULL;
     }
@@ -46,7 +46,7 @@ const char *thread_watchdog_stalled(int64_t *still_ms) {
     for (size_t i = 0; i < count && i < SLOTS_MAX; i++) {
         const char *name = slots[i].name;
         *still_ms = now_ms - slots[i].kicked_at_ms;
-        if (name != NULL && *still_ms > slots[i].stall_ms_max) {
+        if (name && *still_ms > slots[i].stall_ms_max) {
             return name;
         }
     }
@@ -57,7 +57,7 @@ int64_t thread_watchdog_idle_ms(const char *name) {
     size_t count = atomic_load(&slot_count);
     for (size_t i = 0; i < count && i < SLOTS_MAX; i++) {
         const char *of = slots[i].name;
-        if (of != NULL && strcmp(of, name) == 0) {
+        if (of && strcmp(of, name) == 0) {
             return clock_ms() - slots[i].kicked_at_ms;
         }
     }

@@ -134,7 +134,7 @@ static void log_put_value(struct log_line *line, const struct log_field *field, 
 
 /* A key and its value belong together: a key without room for its value is removed again. */
 static void log_put_field(struct log_line *line, const struct log_field *field, bool json) {
-    if (line->cut || (field->type == LOG_FIELD_STR && field->str == NULL)) {
+    if (line->cut || (field->type == LOG_FIELD_STR && !field->str)) {
         return;
     }
     size_t start = line->len;

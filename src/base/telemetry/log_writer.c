@@ -165,9 +165,9 @@ static int log_writer_start_thread(void) {
 
 enum err log_writer_start(size_t buffer_bytes, void (*lost)(const struct log_lost *lost)) {
     log_ring_destroy(writer.ring); /* left from an earlier start for threads that were late */
-    enum err result = log_ring_create(&writer.ring, buffer_bytes);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = log_ring_create(&writer.ring, buffer_bytes);
+    if (err != ERR_OK) {
+        return err;
     }
     writer.report_lost = lost;
     atomic_store(&writer.waiting, false);

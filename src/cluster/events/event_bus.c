@@ -189,9 +189,9 @@ void event_bus_post_notice(struct event_bus *bus, const char *id, const char *co
 }
 
 enum err event_bus_listen(struct event_bus *bus, const struct event_bus_listener *listener) {
-    enum err result = event_listeners_add(&bus->listeners, listener, &bus->fleet_listens);
+    enum err err = event_listeners_add(&bus->listeners, listener, &bus->fleet_listens);
     event_bus_wake(bus);
-    return result;
+    return err;
 }
 
 /* ---- to the other nodes ---------------------------------------------------------------------- */
@@ -247,7 +247,7 @@ static bool event_bus_flush_batch(struct event_bus *bus, int64_t lost) {
                   (long long)lost);
     struct queued_event *event = NULL;
     while (n < BATCH_EVENTS_MAX && batch.len < BATCH_BYTES_MAX &&
-           (event = event_bus_take_event(bus)) != NULL) {
+           (event = event_bus_take_event(bus))) {
         n += event_bus_append_event(bus, event, n == 0, &batch);
         queued_event_free(event);
     }
@@ -335,16 +335,16 @@ static void event_bus_receive(struct event_bus *bus, int64_t now_ms) {
     }
     for (int i = 0; bus->subscriber && i < MESSAGES_PER_TURN_MAX; i++) {
         char *payload = NULL;
-        enum err result = redis_next_message(bus->subscriber, bus->events_channel, 0, &payload);
-        if (result == ERR_OK && payload) {
+        enum err err = redis_next_message(bus->subscriber, bus->events_channel, 0, &payload);
+        if (err == ERR_OK && payload) {
             event_bus_handle_batch(bus, payload);
         }
         free(payload);
-        if (result == ERR_TIMEOUT) { /* subscribed, and no message is left */
+        if (err == ERR_TIMEOUT) { /* subscribed, and no message is left */
             event_bus_set_subscription(bus, EVENT_BUS_SUBSCRIBED);
             return;
         }
-        if (result != ERR_OK) {
+        if (err != ERR_OK) {
             event_bus_handle_unreachable(bus, now_ms);
             return;
         }
@@ -376,12 +376,12 @@ static void event_bus_announce(struct event_bus *bus) {
 /* A node gets its first listener: posts the latest changes of this node, and all changes from now
  * on. The next check keeps this state, because that node has already set the key. */
 static void event_bus_receive_announcements(struct event_bus *bus, int64_t now_ms) {
-    enum err result = now_ms >= bus->announcements_retry_at_ms ? ERR_OK : ERR_TIMEOUT;
+    enum err err = now_ms >= bus->announcements_retry_at_ms ? ERR_OK : ERR_TIMEOUT;
     bool from_other = false;
-    for (int i = 0; result == ERR_OK && i < MESSAGES_PER_TURN_MAX; i++) {
+    for (int i = 0; err == ERR_OK && i < MESSAGES_PER_TURN_MAX; i++) {
         char *payload = NULL;
-        result = redis_next_message(bus->announcements, bus->announce_channel, 0, &payload);
-        if (result == ERR_OK && payload) {
+        err = redis_next_message(bus->announcements, bus->announce_channel, 0, &payload);
+        if (err == ERR_OK && payload) {
             atomic_store(&bus->fleet_listens, true);
             from_other = from_other || strcmp(payload, bus->conf->node_name) != 0;
         }
@@ -390,7 +390,7 @@ static void event_bus_receive_announcements(struct event_bus *bus, int64_t now_m
     if (from_other && bus->post_recent) {
         bus->post_recent(bus->post_recent_context, clock_wall_ms() - RECENT_MS);
     }
-    if (result != ERR_OK && result != ERR_TIMEOUT) {
+    if (err != ERR_OK && err != ERR_TIMEOUT) {
         bus->announcements_retry_at_ms = now_ms + ANNOUNCEMENTS_RETRY_MS;
     }
 }

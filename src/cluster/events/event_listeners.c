@@ -16,17 +16,17 @@ void event_listeners_fini(struct event_listeners *listeners) {
 
 enum err event_listeners_add(struct event_listeners *listeners,
                              const struct event_bus_listener *listener, atomic_bool *in_use) {
-    enum err result = ERR_FULL;
+    enum err err = ERR_FULL;
     pthread_mutex_lock(&listeners->lock);
     size_t n = atomic_load(&listeners->count);
     if (n < EVENT_BUS_LISTENERS_MAX) {
         listeners->entries[n] = (struct event_listener_entry){.listener = *listener};
         atomic_store(&listeners->count, n + 1);
         atomic_store(in_use, true);
-        result = ERR_OK;
+        err = ERR_OK;
     }
     pthread_mutex_unlock(&listeners->lock);
-    return result;
+    return err;
 }
 
 void event_listeners_update_use(struct event_listeners *listeners, bool others,

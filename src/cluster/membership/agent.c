@@ -46,7 +46,7 @@ static const struct {
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
 
 struct agent *agent_create(const struct agent_wiring *wiring) {
-    struct agent *agent = calloc(1, sizeof(*agent));
+    struct agent *agent = calloc(1, sizeof *agent);
     if (!agent) {
         return NULL;
     }
@@ -108,8 +108,8 @@ bool agent_may_continue(struct agent *agent) {
     return !atomic_load(&agent->stopping) && node_membership(agent->wiring.node) == NODE_MEMBER;
 }
 
-bool agent_redis_is_unusable(enum err result) {
-    return result == ERR_TIMEOUT || result == ERR_UNAVAILABLE || result == ERR_FENCED;
+bool agent_redis_is_unusable(enum err err) {
+    return err == ERR_TIMEOUT || err == ERR_UNAVAILABLE || err == ERR_FENCED;
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
@@ -122,13 +122,12 @@ static void agent_read_wakes(struct agent *agent) {
     }
     for (int i = 0; i < AGENT_TASKS_PER_TURN_MAX; i++) {
         char *payload = NULL;
-        enum err result =
-            redis_next_message(agent->wake_subscriber, agent->wake_channel, 0, &payload);
-        if (result == ERR_UNAVAILABLE) {
+        enum err err = redis_next_message(agent->wake_subscriber, agent->wake_channel, 0, &payload);
+        if (err == ERR_UNAVAILABLE) {
             /* Nothing depends on wake-ups: the periodic look finds the same a little later. */
             agent->wake_retry_ms = now_ms + AGENT_WAKE_RETRY_MS;
         }
-        if (result != ERR_OK) {
+        if (err != ERR_OK) {
             return;
         }
         agent->reconcile_now = true;
@@ -236,45 +235,45 @@ static void agent_wait_judged(struct agent *agent) {
 void agent_announce_leave(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
-    enum err result =
+    enum err err =
         incarnation[0] ? store_mark_leaving(agent->wiring.store, &member) : ERR_UNAVAILABLE;
-    if (result != ERR_OK && result != ERR_FENCED) {
+    if (err != ERR_OK && err != ERR_FENCED) {
         return; /* Redis is away: then nobody assigns anything either */
     }
     agent_wait_judged(agent);
-    result = store_mark_leaving(agent->wiring.store, &member); /* it may have joined again */
-    (void)result;
+    err = store_mark_leaving(agent->wiring.store, &member); /* it may have joined again */
+    (void)err;
 }
 
 static enum err agent_release_all(struct agent *agent, const struct store_member *member) {
     struct store_assignment *rows = NULL;
     size_t n = 0, released = 0;
     struct store_set set;
-    enum err result = store_list_assignments(agent->wiring.store, member, &rows, &n, &set);
-    struct store_release_item *items = result == ERR_OK ? calloc(n ? n : 1, sizeof(*items)) : NULL;
-    if (result == ERR_OK && !items) {
-        result = ERR_MEMORY;
+    enum err err = store_list_assignments(agent->wiring.store, member, &rows, &n, &set);
+    struct store_release_item *items = err == ERR_OK ? calloc(n ? n : 1, sizeof *items) : NULL;
+    if (err == ERR_OK && !items) {
+        err = ERR_MEMORY;
     }
-    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
         items[i] = (struct store_release_item){
             .id = rows[i].id, .epoch = rows[i].epoch, .code = "node_stopped", .message = ""};
     }
     /* In parts, so that it can be seen how far it has come. */
-    for (size_t at = 0; result == ERR_OK && at < n; at += RELEASE_BATCH_LEN) {
+    for (size_t at = 0; err == ERR_OK && at < n; at += RELEASE_BATCH_LEN) {
         size_t part = n - at < RELEASE_BATCH_LEN ? n - at : RELEASE_BATCH_LEN;
         size_t moved = 0;
         agent->unreleased_count = (int64_t)(n - at);
-        result = store_release(agent->wiring.store, member, items + at, part, &moved);
+        err = store_release(agent->wiring.store, member, items + at, part, &moved);
         released += moved;
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         agent->unreleased_count = 0;
         log_event(LOG_INFO, "clients_released", KI("clients", released),
-                  KS("result", err_name(result)));
+                  KS("result", err_name(err)));
     }
     free(items);
     store_assignments_free(rows, n);
-    return result;
+    return err;
 }
 
 int64_t agent_unreleased_count(struct agent *agent) {
@@ -289,16 +288,16 @@ enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
         return ERR_OK; /* never joined */
     }
     for (;;) {
-        enum err result = agent_release_all(agent, &member);
-        if (result == ERR_OK) {
-            result = store_leave(agent->wiring.store, &member);
+        enum err err = agent_release_all(agent, &member);
+        if (err == ERR_OK) {
+            err = store_leave(agent->wiring.store, &member);
         }
-        if (result == ERR_OK) {
+        if (err == ERR_OK) {
             node_set_outside(agent->wiring.node); /* no beat is to be told that it is unknown */
         }
         /* Fenced: the others have taken, or will take, everything. */
-        if (result == ERR_OK || result == ERR_FENCED || clock_ms() >= deadline_ms) {
-            return result == ERR_FENCED ? ERR_OK : result;
+        if (err == ERR_OK || err == ERR_FENCED || clock_ms() >= deadline_ms) {
+            return err == ERR_FENCED ? ERR_OK : err;
         }
         clock_sleep_ms(200);
     }
@@ -308,7 +307,7 @@ enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
 
 static enum err agent_push_task(struct agent *agent, enum agent_task_kind kind, const char *id,
                                 int64_t epoch, const struct workers_release *release) {
-    struct agent_task *task = calloc(1, sizeof(*task));
+    struct agent_task *task = calloc(1, sizeof *task);
     if (!task) {
         return ERR_MEMORY;
     }
@@ -321,11 +320,11 @@ static enum err agent_push_task(struct agent *agent, enum agent_task_kind kind, 
         task->error = release->error;
         task->message = text_dup(release->message);
     }
-    enum err result = task->id ? queue_push(agent->tasks, task) : ERR_MEMORY;
-    if (result != ERR_OK) {
+    enum err err = task->id ? queue_push(agent->tasks, task) : ERR_MEMORY;
+    if (err != ERR_OK) {
         agent_task_free(task);
     }
-    return result;
+    return err;
 }
 
 void agent_on_release_wanted(void *context, const struct workers_release *release) {
@@ -338,15 +337,15 @@ void agent_on_release_wanted(void *context, const struct workers_release *releas
 
 void agent_on_client_stable(void *context, const char *id) {
     /* Losing this note costs nothing but an old error, or a next rest longer than it had to be. */
-    enum err ignored = agent_push_task(context, AGENT_TASK_STABLE, id, 0, NULL);
-    (void)ignored;
+    enum err err = agent_push_task(context, AGENT_TASK_STABLE, id, 0, NULL);
+    (void)err;
 }
 
 enum err agent_hand_over(struct agent *agent, const char *id) {
     struct client_status status;
-    enum err result = workers_status(agent->wiring.workers, id, &status);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = workers_status(agent->wiring.workers, id, &status);
+    if (err != ERR_OK) {
+        return err;
     }
     int64_t epoch = status.epoch;
     client_status_fini(&status);

@@ -89,7 +89,7 @@ void agent_task_free(struct agent_task *task);
 /* For loops over many clients: still a member, and not told to stop. */
 bool agent_may_continue(struct agent *agent);
 /* Redis does not answer, or not to us: what comes after in a loop would only wait for the same. */
-bool agent_redis_is_unusable(enum err result);
+bool agent_redis_is_unusable(enum err err);
 
 /* A client that this node owns, as it is to run. All borrowed. */
 struct start_request {

@@ -47,11 +47,11 @@ enum err fleet_secret_reload(struct fleet_secret *secret, char *fault) {
         return ERR_OK;
     }
     struct secret_file file;
-    enum err result = secret_file_load(secret->path, &file, fault);
-    if (result == ERR_OK) {
-        result = fleet_secret_check_lines(&file, secret->path, fault);
+    enum err err = secret_file_load(secret->path, &file, fault);
+    if (err == ERR_OK) {
+        err = fleet_secret_check_lines(&file, secret->path, fault);
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         pthread_mutex_lock(&secret->lock);
         secret->accepted_count = file.count;
         for (size_t i = 0; i < file.count; i++) {
@@ -61,12 +61,12 @@ enum err fleet_secret_reload(struct fleet_secret *secret, char *fault) {
         pthread_mutex_unlock(&secret->lock);
     }
     secret_file_fini(&file);
-    return result;
+    return err;
 }
 
 enum err fleet_secret_create(struct fleet_secret **out, const char *path, char *fault) {
     *out = NULL;
-    struct fleet_secret *secret = calloc(1, sizeof(*secret));
+    struct fleet_secret *secret = calloc(1, sizeof *secret);
     char *copy = text_dup(path);
     if (!secret || !copy) {
         free(secret);
@@ -76,10 +76,10 @@ enum err fleet_secret_create(struct fleet_secret **out, const char *path, char *
     }
     secret->path = copy;
     pthread_mutex_init(&secret->lock, NULL);
-    enum err result = fleet_secret_reload(secret, fault);
-    if (result != ERR_OK) {
+    enum err err = fleet_secret_reload(secret, fault);
+    if (err != ERR_OK) {
         fleet_secret_destroy(secret);
-        return result;
+        return err;
     }
     *out = secret;
     return ERR_OK;

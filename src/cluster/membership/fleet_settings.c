@@ -158,16 +158,16 @@ static void fleet_settings_warn_differing(struct fleet_settings *settings,
 enum err fleet_settings_join(struct fleet_settings *settings) {
     struct store_fleet fleet;
     const struct conf *conf = settings->conf;
-    enum err result = store_publish_settings(settings->store, conf->fleet_name, conf->node_name,
-                                             settings->text, &fleet);
-    if (result == ERR_OK) {
+    enum err err = store_publish_settings(settings->store, conf->fleet_name, conf->node_name,
+                                          settings->text, &fleet);
+    if (err == ERR_OK) {
         fleet_settings_set_trouble(settings, NULL);
         fleet_settings_warn_differing(settings, &fleet);
-    } else if (result == ERR_REFUSED) {
+    } else if (err == ERR_REFUSED) {
         fleet_settings_set_trouble(settings, fleet.name);
     }
     store_fleet_fini(&fleet);
-    return result;
+    return err;
 }
 
 void fleet_settings_check(struct fleet_settings *settings) {
@@ -175,9 +175,9 @@ void fleet_settings_check(struct fleet_settings *settings) {
     if (settings->conf->fleet_name[0] == '\0') {
         return;
     }
-    enum err result = store_set_fleet_name(settings->store, settings->conf->fleet_name, &fleet);
-    if (result == ERR_OK || result == ERR_REFUSED) {
-        fleet_settings_set_trouble(settings, result == ERR_REFUSED ? fleet.name : NULL);
+    enum err err = store_set_fleet_name(settings->store, settings->conf->fleet_name, &fleet);
+    if (err == ERR_OK || err == ERR_REFUSED) {
+        fleet_settings_set_trouble(settings, err == ERR_REFUSED ? fleet.name : NULL);
     }
     store_fleet_fini(&fleet);
 }

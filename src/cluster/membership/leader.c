@@ -26,7 +26,7 @@
 
 struct leader *leader_create(const struct conf *conf, struct node *node, struct store *store,
                              const char *redis_url) {
-    struct leader *leader = calloc(1, sizeof(*leader));
+    struct leader *leader = calloc(1, sizeof *leader);
     if (!leader) {
         return NULL;
     }
@@ -138,9 +138,9 @@ static bool leader_fence_node(struct leader *leader, const struct store_missing 
     char incarnation[TEXT_ID_LEN];
     struct store_member caller = leader_member(leader, incarnation);
     struct store_member target = {node->name, node->incarnation};
-    enum err result = store_fence(leader->store, &caller, &target);
-    log_event(LOG_WARN, "node_fenced", KS("node", node->name), KS("result", err_name(result)));
-    return result == ERR_OK;
+    enum err err = store_fence(leader->store, &caller, &target);
+    log_event(LOG_WARN, "node_fenced", KS("node", node->name), KS("result", err_name(err)));
+    return err == ERR_OK;
 }
 
 /* All fences first: a verdict is about this moment, and reaping takes its time. */
@@ -196,7 +196,7 @@ void leader_check_step(struct leader *leader) {
     int64_t age_ms = node_heartbeat_age_ms(leader->node);
     /* An answer that took long is about nobody knows which moment. */
     look.own_is_fresh = age_ms >= 0 && age_ms < ttl_ms && look.now_ms - begun_ms < ttl_ms / 2;
-    bool *verdicts = calloc(look.missing_count + 1, sizeof(*verdicts));
+    bool *verdicts = calloc(look.missing_count + 1, sizeof *verdicts);
     if (verdicts) {
         node_set_role(leader->node, leader->role, leader_count_others(leader, &look));
         reaper_check(leader->reaper, &look, verdicts, NULL);
@@ -239,12 +239,12 @@ static void leader_read_wakes(struct leader *leader) {
     }
     for (int i = 0; i < WAKES_MAX; i++) {
         char *payload = NULL;
-        enum err result =
+        enum err err =
             redis_next_message(leader->wake_subscriber, leader->wake_channel, 0, &payload);
-        if (result == ERR_UNAVAILABLE) {
+        if (err == ERR_UNAVAILABLE) {
             leader->wake_retry_ms = now_ms + WAKE_RETRY_MS;
         }
-        if (result != ERR_OK) {
+        if (err != ERR_OK) {
             return;
         }
         leader->schedule_next_ms = 0;
@@ -335,8 +335,8 @@ void *leader_run(void *argument) {
     char incarnation[TEXT_ID_LEN];
     struct store_member member = leader_member(leader, incarnation);
     if (leader->role != STORE_ROLE_NONE) {
-        enum err ignored = store_resign(leader->store, &member);
-        (void)ignored; /* it expires by itself */
+        enum err err = store_resign(leader->store, &member);
+        (void)err; /* it expires by itself */
         leader_set_role(leader, STORE_ROLE_NONE);
     }
     return NULL;

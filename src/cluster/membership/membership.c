@@ -14,9 +14,9 @@ static void membership_warn_shared_address(struct agent *agent) {
     struct store_node *nodes = NULL, *self = NULL;
     size_t n = 0;
     const struct conf *conf = agent->wiring.conf;
-    enum err known = store_nodes_at_port(agent->wiring.store, conf->heartbeat_ttl_ms,
-                                         conf->node_port, &nodes, &n);
-    for (size_t i = 0; known == ERR_OK && i < n; i++) {
+    enum err err = store_nodes_at_port(agent->wiring.store, conf->heartbeat_ttl_ms, conf->node_port,
+                                       &nodes, &n);
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
         self = strcmp(nodes[i].name, node_name(agent->wiring.node)) == 0 ? &nodes[i] : self;
     }
     for (size_t i = 0; self && i < n; i++) {
@@ -65,8 +65,8 @@ static void membership_handle_name_taken(struct agent *agent, int64_t took_ms) {
 /* Rule 3: drop all connections, then join anew with nothing. */
 static void membership_handle_fenced(struct agent *agent) {
     handover_clear(agent);
-    enum err result = workers_stop_all(agent->wiring.workers, "fenced", false, DROP_WAIT_MS);
-    if (result == ERR_OK) {
+    enum err err = workers_stop_all(agent->wiring.workers, "fenced", false, DROP_WAIT_MS);
+    if (err == ERR_OK) {
         node_set_outside(agent->wiring.node);
         agent->join_next_ms = 0;
     } else {
@@ -115,11 +115,11 @@ static void membership_handle_other_fleet(struct agent *agent) {
 
 /* ERR_REFUSED: the fleet is another. */
 static enum err membership_join_fleet(struct agent *agent) {
-    enum err result = fleet_settings_join(agent->fleet_settings);
-    if (result != ERR_OK && result != ERR_REFUSED) {
-        node_join_failed(agent->wiring.node, result, agent->wiring.store);
+    enum err err = fleet_settings_join(agent->fleet_settings);
+    if (err != ERR_OK && err != ERR_REFUSED) {
+        node_join_failed(agent->wiring.node, err, agent->wiring.store);
     }
-    return result == ERR_OK ? node_join(agent->wiring.node, agent->wiring.store) : result;
+    return err == ERR_OK ? node_join(agent->wiring.node, agent->wiring.store) : err;
 }
 
 void membership_fleet_step(struct agent *agent) {
@@ -136,15 +136,15 @@ static void membership_try_join(struct agent *agent) {
         agent->join_next_ms = now_ms + JOIN_RETRY_MS;
         return;
     }
-    enum err result = membership_join_fleet(agent);
+    enum err err = membership_join_fleet(agent);
     agent->join_next_ms = now_ms + JOIN_RETRY_MS;
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         membership_handle_joined(agent);
-    } else if (result == ERR_EXISTS) {
+    } else if (err == ERR_EXISTS) {
         membership_handle_name_taken(agent, clock_ms() - now_ms);
-    } else if (result == ERR_REFUSED) {
+    } else if (err == ERR_REFUSED) {
         membership_handle_other_fleet(agent);
-    } else if (result == ERR_FENCED) {
+    } else if (err == ERR_FENCED) {
         membership_handle_fenced(agent); /* declared dead while Redis was losing its data */
     } else {
         agent->name_taken_since_ms = 0;

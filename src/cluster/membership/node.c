@@ -54,7 +54,7 @@ const char *node_membership_name(enum node_membership membership) {
 }
 
 struct node *node_create(const struct conf *conf, struct store *store) {
-    struct node *node = calloc(1, sizeof(*node));
+    struct node *node = calloc(1, sizeof *node);
     if (!node) {
         return NULL;
     }
@@ -137,20 +137,20 @@ static void node_heartbeat_answered(struct node *node, const struct store_heartb
 }
 
 /* Said when it begins, and once a minute while it lasts. */
-static void node_warn_failing(struct node *node, const char *event, enum err result,
+static void node_warn_failing(struct node *node, const char *event, enum err err,
                               struct store *store) {
     store_last_error(store, node->trouble);
     if (!node->redis_failing || clock_ms() - node->warned_ms >= WARNING_PERIOD_MS) {
         node->warned_ms = clock_ms();
-        log_event(LOG_WARN, event, KS("node", node->conf->node_name), KS("error", err_name(result)),
+        log_event(LOG_WARN, event, KS("node", node->conf->node_name), KS("error", err_name(err)),
                   KS("detail", node->trouble));
     }
     node->redis_failing = true;
 }
 
-static void node_heartbeat_failed(struct node *node, enum err result) {
+static void node_heartbeat_failed(struct node *node, enum err err) {
     metric_add(METRIC_HEARTBEATS_FAILED, 1);
-    node_warn_failing(node, "heartbeat_failed", result, node->store);
+    node_warn_failing(node, "heartbeat_failed", err, node->store);
 }
 
 static void node_set_membership(struct node *node, enum node_membership membership) {
@@ -196,23 +196,23 @@ static bool node_heartbeat_prepare(struct node *node, struct heartbeat_call *cal
 }
 
 /* Under the lock. */
-static void node_heartbeat_apply(struct node *node, enum err result,
+static void node_heartbeat_apply(struct node *node, enum err err,
                                  const struct store_heartbeat *beat, int64_t sent_ms) {
     /* Redis answers, and forgot something that it had answered before: the others are told by a new
      * generation, this node knows. */
-    if (result == ERR_OK && store_noticed_rollback(node->store)) {
-        result = ERR_WRONG_STATE;
+    if (err == ERR_OK && store_noticed_rollback(node->store)) {
+        err = ERR_WRONG_STATE;
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         metric_add(METRIC_HEARTBEATS_OK, 1);
         node_heartbeat_answered(node, beat, sent_ms);
-    } else if (result == ERR_FENCED) {
+    } else if (err == ERR_FENCED) {
         metric_add(METRIC_FENCED, 1);
         node_set_membership(node, NODE_FENCED);
-    } else if (result == ERR_WRONG_STATE) {
+    } else if (err == ERR_WRONG_STATE) {
         node_set_membership(node, NODE_LOST);
     } else {
-        node_heartbeat_failed(node, result);
+        node_heartbeat_failed(node, err);
     }
 }
 
@@ -225,20 +225,20 @@ static bool node_heartbeat_send(struct node *node) {
     struct store_heartbeat beat = {0};
     int64_t sent_us = clock_us();
     char *facts = node->make_facts ? node->make_facts(node->facts_context, call.lag_ms) : NULL;
-    enum err result = store_heartbeat(
+    enum err err = store_heartbeat(
         node->store, &(struct store_member){node->conf->node_name, call.incarnation},
         call.generation, node->conf->heartbeat_ttl_ms, facts ? facts : "{}", &beat);
     free(facts);
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         histogram_add(HISTOGRAM_HEARTBEAT, clock_us() - sent_us, 1);
     }
     pthread_mutex_lock(&node->lock);
     /* The agent may have joined anew meanwhile: then this answer is about the past. */
     if (node->membership == NODE_MEMBER && strcmp(node->incarnation, call.incarnation) == 0) {
-        node_heartbeat_apply(node, result, &beat, call.sent_ms);
+        node_heartbeat_apply(node, err, &beat, call.sent_ms);
     }
     pthread_mutex_unlock(&node->lock);
-    return result == ERR_OK || result == ERR_FENCED || result == ERR_WRONG_STATE;
+    return err == ERR_OK || err == ERR_FENCED || err == ERR_WRONG_STATE;
 }
 
 /* Waits until `*at_ms`, which is now if a beat is wanted at once, or the stop. False: stop. */
@@ -314,15 +314,15 @@ enum err node_join(struct node *node, struct store *store) {
         .facts = facts,
     };
     int64_t sent_ms = clock_ms();
-    enum err result = store_join(store, &join, generation);
+    enum err err = store_join(store, &join, generation);
     free(facts);
     pthread_mutex_lock(&node->lock);
-    if (result != ERR_OK) {
-        if (result != ERR_EXISTS && result != ERR_FENCED) {
-            node_warn_failing(node, "join_failed", result, store);
+    if (err != ERR_OK) {
+        if (err != ERR_EXISTS && err != ERR_FENCED) {
+            node_warn_failing(node, "join_failed", err, store);
         }
         pthread_mutex_unlock(&node->lock);
-        return result;
+        return err;
     }
     node->redis_failing = false;
     node->trouble[0] = '\0';
@@ -340,9 +340,9 @@ enum err node_join(struct node *node, struct store *store) {
     return ERR_OK;
 }
 
-void node_join_failed(struct node *node, enum err result, struct store *store) {
+void node_join_failed(struct node *node, enum err err, struct store *store) {
     pthread_mutex_lock(&node->lock);
-    node_warn_failing(node, "join_failed", result, store);
+    node_warn_failing(node, "join_failed", err, store);
     pthread_mutex_unlock(&node->lock);
 }
 

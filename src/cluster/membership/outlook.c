@@ -21,7 +21,7 @@ struct outlook {
 };
 
 struct outlook *outlook_create(struct store *store, int64_t heartbeat_ttl_ms) {
-    struct outlook *outlook = calloc(1, sizeof(*outlook));
+    struct outlook *outlook = calloc(1, sizeof *outlook);
     if (outlook) {
         outlook->store = store;
         outlook->heartbeat_ttl_ms = heartbeat_ttl_ms;
@@ -54,10 +54,10 @@ static void outlook_refresh(struct outlook *outlook) {
         return;
     }
     outlook_clear(outlook);
-    enum err result = store_nodes(outlook->store, outlook->heartbeat_ttl_ms, &outlook->registered,
-                                  &outlook->registered_count, NULL);
-    if (result == ERR_OK) {
-        outlook->eligible = calloc(outlook->registered_count + 1, sizeof(*outlook->eligible));
+    enum err err = store_nodes(outlook->store, outlook->heartbeat_ttl_ms, &outlook->registered,
+                               &outlook->registered_count, NULL);
+    if (err == ERR_OK) {
+        outlook->eligible = calloc(outlook->registered_count + 1, sizeof *outlook->eligible);
     }
     if (outlook->eligible) {
         outlook->eligible_count = placement_eligible_nodes(

@@ -26,7 +26,7 @@ struct reaper {
 };
 
 struct reaper *reaper_create(const struct reaper_rules *rules) {
-    struct reaper *reaper = calloc(1, sizeof(*reaper));
+    struct reaper *reaper = calloc(1, sizeof *reaper);
     if (reaper) {
         reaper->rules = *rules;
     }
@@ -64,7 +64,7 @@ static void reaper_suspect_add(struct reaper *reaper, const struct store_missing
         suspect = NULL;
     }
     if (!suspect) {
-        suspect = calloc(1, sizeof(*suspect));
+        suspect = calloc(1, sizeof *suspect);
         if (!suspect) {
             return;
         }
@@ -136,7 +136,7 @@ void reaper_check(struct reaper *reaper, const struct reaper_snapshot *look, boo
                   bool *braked) {
     bool brake = false;
     if (look->missing_count > 0) {
-        memset(verdicts, 0, look->missing_count * sizeof(*verdicts));
+        memset(verdicts, 0, look->missing_count * sizeof *verdicts);
     }
     if (!look->own_is_fresh || look->now_ms - reaper->checked_ms > reaper->rules.check_gap_ms_max) {
         reaper_reset(reaper);

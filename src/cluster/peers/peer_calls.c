@@ -162,32 +162,32 @@ enum err peer_calls_post(struct peer_calls *calls, const struct peer_call *call,
     task->deadline_ms = clock_ms() + (timeout_ms > 0 ? timeout_ms : calls->conf->peer_timeout_ms);
     task->done = done;
     task->context = context;
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     pthread_mutex_lock(&calls->lock);
     if (calls->stopping) {
-        result = ERR_WRONG_STATE;
+        err = ERR_WRONG_STATE;
     } else if (calls->count == PEER_CALLS_MAX) {
-        result = ERR_FULL;
+        err = ERR_FULL;
     } else {
         calls->count++;
         DL_APPEND(calls->posted, task);
     }
     pthread_mutex_unlock(&calls->lock);
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         http_client_wake(calls->client);
     } else {
         peer_calls_task_free(task);
     }
-    return result;
+    return err;
 }
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
 /* The task is in no list any more. */
-static void peer_calls_task_end(struct peer_task *task, enum err result) {
+static void peer_calls_task_end(struct peer_task *task, enum err err) {
     struct peer_calls *calls = task->calls;
-    task->call.result = result;
-    if (result != ERR_OK) {
+    task->call.result = err;
+    if (err != ERR_OK) {
         metric_add(METRIC_PEER_ERRORS, 1);
     }
     histogram_add(HISTOGRAM_PEER, clock_us() - task->begun_us, 1);
@@ -251,7 +251,7 @@ static void peer_calls_task_start(struct peer_calls *calls, struct peer_task *ta
                                   int64_t now_ms) {
     struct peer_headers headers;
     char *url = peers_url(calls->peers, task->host, task->call.port, task->path);
-    enum err result = ERR_MEMORY;
+    enum err err = ERR_MEMORY;
     peers_headers(calls->peers, &task->call, &headers);
     task->exchange = (struct http_client_request){.method = task->method,
                                                   .url = url,
@@ -261,19 +261,18 @@ static void peer_calls_task_start(struct peer_calls *calls, struct peer_task *ta
     task->node =
         url && !task->call.limit_exempt ? peer_calls_node_acquire(calls, task->name) : NULL;
     if (url && (task->node || task->call.limit_exempt)) {
-        result =
-            http_client_start_request(calls->client, &task->exchange, task->deadline_ms - now_ms,
-                                      peer_calls_task_answered, task);
+        err = http_client_start_request(calls->client, &task->exchange, task->deadline_ms - now_ms,
+                                        peer_calls_task_answered, task);
     }
     secret_wipe(&headers, sizeof headers);
     free(url);
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         task->call.unsent = false; /* until it is over nobody knows */
         DL_APPEND(calls->running, task);
         return;
     }
     peer_calls_node_release(calls, task->node);
-    peer_calls_task_end(task, result);
+    peer_calls_task_end(task, err);
 }
 
 static void peer_calls_take_added(struct peer_calls *calls) {

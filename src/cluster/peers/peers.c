@@ -14,7 +14,7 @@ struct peers {
 };
 
 struct peers *peers_create(const struct conf *conf, struct fleet_secret *secret) {
-    struct peers *peers = calloc(1, sizeof(*peers));
+    struct peers *peers = calloc(1, sizeof *peers);
     if (peers) {
         *peers = (struct peers){conf, secret};
     }

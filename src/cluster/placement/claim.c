@@ -12,11 +12,10 @@ static void claim_judge(struct agent *agent, const struct store_assign_item *ite
     answer->claimed_count += outcome == STORE_ASSIGNED;
     answer->full = answer->full || outcome == STORE_ASSIGN_FULL;
     if (outcome == STORE_ASSIGN_IDENTITY) { /* which that leader leaves to the node */
-        enum err deferred =
-            store_set_cooldown(agent->wiring.store, item->id, IDENTITY_DELAY_MS,
-                               client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
-                               client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
-        (void)deferred; /* it will be found again */
+        enum err err = store_set_cooldown(agent->wiring.store, item->id, IDENTITY_DELAY_MS,
+                                          client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
+                                          client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
+        (void)err; /* it will be found again */
     }
 }
 
@@ -24,20 +23,20 @@ enum err agent_claim(struct agent *agent, const struct store_assign_item *items,
                      struct agent_claim_result *answer) {
     char incarnation[TEXT_ID_LEN];
     struct store_member member = agent_member(agent, incarnation);
-    struct store_assign_result *results = calloc(n + 1, sizeof(*results));
+    struct store_assign_result *results = calloc(n + 1, sizeof *results);
     size_t done = 0;
     *answer = (struct agent_claim_result){0};
     if (!results) {
         return ERR_MEMORY;
     }
-    enum err result = atomic_load(&agent->stopping)
-                          ? ERR_REFUSED
-                          : store_assign(agent->wiring.store, &member, items, n, results, &done);
+    enum err err = atomic_load(&agent->stopping)
+                       ? ERR_REFUSED
+                       : store_assign(agent->wiring.store, &member, items, n, results, &done);
     for (size_t i = 0; i < done; i++) {
         claim_judge(agent, &items[i], results[i].outcome, answer);
     }
     free(results);
-    answer->fenced = result == ERR_FENCED;
-    answer->draining = result == ERR_REFUSED || result == ERR_WRONG_STATE;
-    return answer->fenced || answer->draining ? ERR_OK : result;
+    answer->fenced = err == ERR_FENCED;
+    answer->draining = err == ERR_REFUSED || err == ERR_WRONG_STATE;
+    return answer->fenced || answer->draining ? ERR_OK : err;
 }

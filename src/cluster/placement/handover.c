@@ -22,7 +22,7 @@ bool handover_is_pending(struct agent *agent, const char *id) {
     struct agent_task *release;
     HASH_FIND_STR(agent->handovers, id, handover);
     HASH_FIND_STR(agent->releases, id, release);
-    return handover != NULL || release != NULL;
+    return handover || release;
 }
 
 static void handover_free(struct agent *agent, struct handover *handover) {
@@ -76,7 +76,7 @@ struct handover_stopped {
 /* On a host's thread: the client has closed. */
 static void handover_client_stopped(void *context) {
     struct handover_stopped *note = context;
-    struct agent_task *task = calloc(1, sizeof(*task));
+    struct agent_task *task = calloc(1, sizeof *task);
     if (task) {
         task->kind = AGENT_TASK_STOPPED;
         task->epoch = note->epoch;
@@ -90,7 +90,7 @@ static void handover_client_stopped(void *context) {
 
 static void handover_stop_client(struct agent *agent, struct handover *handover) {
     size_t len = strlen(handover->id);
-    struct handover_stopped *note = malloc(sizeof(*note) + len + 1);
+    struct handover_stopped *note = malloc(sizeof *note + len + 1);
     handover->stop_asked_ms = clock_ms();
     if (!note) {
         return;
@@ -107,9 +107,9 @@ static void handover_stop_client(struct agent *agent, struct handover *handover)
 /* Once it has closed nobody but Redis knows it; this is for the case that Redis does not either. */
 static void handover_remember_config(struct agent *agent, struct handover *handover) {
     struct client_status status;
-    enum err known =
+    enum err err =
         workers_config(agent->wiring.workers, handover->id, &handover->config, &handover->identity);
-    if (known == ERR_OK && workers_status(agent->wiring.workers, handover->id, &status) == ERR_OK) {
+    if (err == ERR_OK && workers_status(agent->wiring.workers, handover->id, &status) == ERR_OK) {
         handover->version = status.version;
         client_status_fini(&status);
     }
@@ -120,7 +120,7 @@ static void handover_begin(struct agent *agent, const char *id, int64_t epoch, c
     if (handover_is_pending(agent, id)) {
         return;
     }
-    struct handover *handover = calloc(1, sizeof(*handover));
+    struct handover *handover = calloc(1, sizeof *handover);
     char *copy = text_dup(id);
     if (!handover || !copy) {
         free(handover);
@@ -200,9 +200,9 @@ static void handover_finish_release(struct agent *agent, struct agent_task *task
 static void handover_finish_releases(struct agent *agent, size_t n) {
     for (size_t i = 0; i < n; i++) {
         struct agent_task *task = agent->releases;
-        enum err ignored =
+        enum err err =
             workers_stop(agent->wiring.workers, task->id, task->epoch, "released", NULL, NULL);
-        (void)ignored; /* the reconciliation stops it otherwise */
+        (void)err; /* the reconciliation stops it otherwise */
         handover_finish_release(agent, task);
     }
 }
@@ -212,18 +212,18 @@ static enum err handover_restore(struct agent *agent, const struct store_member 
                                  const struct handover *handover) {
     struct store_restore_result restored = {0};
     size_t done = 0;
-    enum err result = store_restore(agent->wiring.store, member,
-                                    &(struct store_restore_item){.id = handover->id,
-                                                                 .epoch = handover->epoch,
-                                                                 .config = handover->config,
-                                                                 .identity = handover->identity,
-                                                                 .version = handover->version},
-                                    1, &restored, &done);
+    enum err err = store_restore(agent->wiring.store, member,
+                                 &(struct store_restore_item){.id = handover->id,
+                                                              .epoch = handover->epoch,
+                                                              .config = handover->config,
+                                                              .identity = handover->identity,
+                                                              .version = handover->version},
+                                 1, &restored, &done);
     log_event(LOG_WARN, "leaving_restored", KS("client", handover->id),
-              KS("result", result != ERR_OK ? err_name(result)
-                           : restored.mine  ? "ok"
-                                            : "refused"));
-    return result;
+              KS("result", err != ERR_OK   ? err_name(err)
+                           : restored.mine ? "ok"
+                                           : "refused"));
+    return err;
 }
 
 static struct store_held handover_held_client(struct agent *agent, const struct agent_task *task) {
@@ -246,29 +246,29 @@ static enum err handover_resolve_unreleased(struct agent *agent, const struct st
     for (struct agent_task *task = agent->releases; at < n; task = task->hh.next) {
         held[at++] = handover_held_client(agent, task);
     }
-    enum err result = store_ownership_status(agent->wiring.store, member, held, n, evidence);
+    enum err err = store_ownership_status(agent->wiring.store, member, held, n, evidence);
     struct agent_task *task = agent->releases;
-    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
         struct agent_task *next = task->hh.next;
         const struct handover *handover = handover_find(agent, task);
         bool lost = evidence[i] == STORE_OWNERSHIP_NONE || evidence[i] == STORE_OWNERSHIP_OLDER;
         if (lost && handover && handover->identity) {
-            result = handover_restore(agent, member, handover);
+            err = handover_restore(agent, member, handover);
         }
-        if (result == ERR_OK) {
+        if (err == ERR_OK) {
             handover_finish_release(agent, task);
         }
         task = next;
     }
     agent->reconcile_now = true;
-    return result;
+    return err;
 }
 
 static const char *handover_release_code(const struct agent_task *task) {
     if (task->error != CLIENT_ERROR_NONE) {
         return client_error_code(task->error);
     }
-    return task->reason != NULL ? task->reason : "released";
+    return task->reason ? task->reason : "released";
 }
 
 static const char *handover_release_error_name(const struct agent_task *task) {
@@ -294,14 +294,14 @@ static void handover_write_releases(struct agent *agent) {
                                         .error = handover_release_error_name(task),
                                         .failed = !handover || handover->failed_here};
     }
-    enum err result = store_release(agent->wiring.store, &member, items, n, &released);
+    enum err err = store_release(agent->wiring.store, &member, items, n, &released);
     metric_add(METRIC_RELEASED, (int64_t)released);
-    if (result == ERR_OK && released == n) {
+    if (err == ERR_OK && released == n) {
         handover_finish_releases(agent, n);
-    } else if (result == ERR_OK) {
-        result = handover_resolve_unreleased(agent, &member, n);
+    } else if (err == ERR_OK) {
+        err = handover_resolve_unreleased(agent, &member, n);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         agent->release_next_ms = clock_ms() + RELEASE_RETRY_MS;
     }
 }
@@ -315,8 +315,8 @@ static void handover_write_stable(struct agent *agent) {
          task = task->hh.next) {
         ids[n++] = task->id;
     }
-    enum err result = store_mark_stable(agent->wiring.store, &member, ids, n);
-    if (result != ERR_OK) {
+    enum err err = store_mark_stable(agent->wiring.store, &member, ids, n);
+    if (err != ERR_OK) {
         agent->release_next_ms = clock_ms() + RELEASE_RETRY_MS;
         return;
     }

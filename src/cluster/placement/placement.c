@@ -55,11 +55,11 @@ enum err placement_need_of(struct client_config *config, struct placement_need *
     /* Most have no sealed secret, and a walk over all fields costs more than the rest of a
      * placement. */
     bool sealed = !config->source || strstr(config->source, SECRET_SEALED);
-    enum err result = sealed ? client_secrets_keys(config, &out->keys) : ERR_OK;
-    if (result != ERR_OK) {
+    enum err err = sealed ? client_secrets_keys(config, &out->keys) : ERR_OK;
+    if (err != ERR_OK) {
         placement_need_fini(out);
     }
-    return result;
+    return err;
 }
 
 void placement_need_fini(struct placement_need *need) {
@@ -134,7 +134,7 @@ static void placement_share_fini(struct share *share) {
 }
 
 static bool placement_share_init(struct share *share, size_t node_count, size_t n) {
-    *share = (struct share){.nodes = calloc(node_count + 1, sizeof(*share->nodes)),
+    *share = (struct share){.nodes = calloc(node_count + 1, sizeof *share->nodes),
                             .node_of = calloc(node_count + 1, sizeof(size_t)),
                             .client_of = calloc(n + 1, sizeof(size_t)),
                             .avoid = calloc(n + 1, sizeof(size_t)),

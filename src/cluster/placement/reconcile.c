@@ -40,14 +40,14 @@ struct pass {
     size_t restore_count, restore_bytes;
 };
 
-static void reconcile_note_result(struct pass *pass, enum err result) {
-    pass->complete = pass->complete && result == ERR_OK;
-    pass->redis_unusable = pass->redis_unusable || agent_redis_is_unusable(result);
+static void reconcile_note_result(struct pass *pass, enum err err) {
+    pass->complete = pass->complete && err == ERR_OK;
+    pass->redis_unusable = pass->redis_unusable || agent_redis_is_unusable(err);
 }
 
-static void reconcile_note_judged(struct pass *pass, enum err result) {
-    reconcile_note_result(pass, result);
-    pass->undecided = pass->undecided || result != ERR_OK;
+static void reconcile_note_judged(struct pass *pass, enum err err) {
+    reconcile_note_result(pass, err);
+    pass->undecided = pass->undecided || err != ERR_OK;
 }
 
 /* ---- starting ------------------------------------------------------------------------------ */
@@ -55,18 +55,18 @@ static void reconcile_note_judged(struct pass *pass, enum err result) {
 /* With the text that Redis has now. */
 static enum err reconcile_start_by_id(struct pass *pass, const char *id) {
     struct store_client client = {0};
-    enum err result = store_get(pass->agent->wiring.store, id, &client);
-    if (result != ERR_OK) {
-        return result == ERR_NOT_FOUND ? ERR_OK : result;
+    enum err err = store_get(pass->agent->wiring.store, id, &client);
+    if (err != ERR_OK) {
+        return err == ERR_NOT_FOUND ? ERR_OK : err;
     }
     bool mine = client.state == STORE_OWNED && client.owner.node &&
                 strcmp(client.owner.node, pass->member.node) == 0 &&
                 strcmp(client.owner.incarnation, pass->member.incarnation) == 0;
     struct start_request order = {client.id, client.owner.epoch, client.version, client.config,
                                   client.config_len};
-    result = mine ? agent_start(pass->agent, &pass->member, &order) : ERR_OK;
+    err = mine ? agent_start(pass->agent, &pass->member, &order) : ERR_OK;
     store_client_fini(&client);
-    return result;
+    return err;
 }
 
 /* ---- deletes that are undone -------------------------------------------------------------------
@@ -127,14 +127,14 @@ static void reconcile_restores_send(struct pass *pass) {
     while (at < pass->restore_count && !pass->redis_unusable) {
         struct store_restore_result restored[STORE_RESTORE_MAX];
         size_t done = 0;
-        enum err result = store_restore(pass->agent->wiring.store, &pass->member,
-                                        &pass->restores[at], part, restored, &done);
-        if (result == ERR_PROTOCOL && part > 1) {
+        enum err err = store_restore(pass->agent->wiring.store, &pass->member, &pass->restores[at],
+                                     part, restored, &done);
+        if (err == ERR_PROTOCOL && part > 1) {
             part = 1;
             continue;
         }
-        reconcile_note_result(pass, result);
-        pass->undecided = pass->undecided || (result != ERR_OK && result != ERR_PROTOCOL);
+        reconcile_note_result(pass, err);
+        pass->undecided = pass->undecided || (err != ERR_OK && err != ERR_PROTOCOL);
         reconcile_restores_answered(pass, &pass->restores[at], restored, done);
         at += part;
     }
@@ -145,10 +145,10 @@ static void reconcile_restores_send(struct pass *pass) {
  * at the latest when all that are held have been judged. */
 static enum err reconcile_restore_client(struct pass *pass, const struct store_held *held) {
     size_t at = pass->restore_count;
-    enum err result = workers_config(pass->agent->wiring.workers, held->id, &pass->texts[at],
-                                     &pass->identities[at]);
-    if (result != ERR_OK) {
-        return result == ERR_NOT_FOUND ? ERR_OK : result; /* it has just stopped */
+    enum err err = workers_config(pass->agent->wiring.workers, held->id, &pass->texts[at],
+                                  &pass->identities[at]);
+    if (err != ERR_OK) {
+        return err == ERR_NOT_FOUND ? ERR_OK : err; /* it has just stopped */
     }
     pass->restores[at] = (struct store_restore_item){.id = held->id,
                                                      .epoch = held->epoch,
@@ -193,10 +193,10 @@ static void reconcile_act_on_batch(struct pass *pass, size_t n) {
             reconcile_note_judged(pass, ERR_CANCELED);
             break;
         }
-        enum err result = reconcile_act_on_status(pass, &pass->held[i], evidence[i]);
-        reconcile_note_result(pass, result);
+        enum err err = reconcile_act_on_status(pass, &pass->held[i], evidence[i]);
+        reconcile_note_result(pass, err);
         bool may_run = evidence[i] == STORE_OWNERSHIP_MINE || evidence[i] == STORE_OWNERSHIP_STALE;
-        pass->undecided = pass->undecided || (result != ERR_OK && !may_run);
+        pass->undecided = pass->undecided || (err != ERR_OK && !may_run);
     }
     reconcile_restores_send(pass);
 }
@@ -254,10 +254,10 @@ static void reconcile_apply_client(struct pass *pass, const struct start_request
         if (!running) {
             reconcile_warn_undeleted(pass->agent, order);
         }
-        enum err result = order->config ? agent_start(pass->agent, &pass->member, order)
-                                        : reconcile_start_by_id(pass, order->id);
-        metric_add(METRIC_CLAIMED, !running && result == ERR_OK);
-        reconcile_note_result(pass, result);
+        enum err err = order->config ? agent_start(pass->agent, &pass->member, order)
+                                     : reconcile_start_by_id(pass, order->id);
+        metric_add(METRIC_CLAIMED, !running && err == ERR_OK);
+        reconcile_note_result(pass, err);
     }
 }
 
@@ -296,10 +296,10 @@ static bool reconcile_read_page(struct pass *pass, struct store_change *last,
     struct store_change *rows = NULL;
     struct agent *agent = pass->agent;
     size_t n = 0;
-    enum err result = store_changes(agent->wiring.store, &pass->member, agent->applied_rev,
-                                    last->id ? last : NULL, set, &rows, &n);
-    reconcile_note_result(pass, result);
-    if (result != ERR_OK) {
+    enum err err = store_changes(agent->wiring.store, &pass->member, agent->applied_rev,
+                                 last->id ? last : NULL, set, &rows, &n);
+    reconcile_note_result(pass, err);
+    if (err != ERR_OK) {
         return false;
     }
     pass->restoring = set->restoring;
@@ -387,17 +387,15 @@ struct comparison {
 static enum err reconcile_comparison_init(struct pass *pass, struct comparison *comparison,
                                           struct store_set *set) {
     struct agent *agent = pass->agent;
-    enum err result =
-        store_list_assignments(agent->wiring.store, &pass->member, &comparison->assigned,
-                               &comparison->assigned_count, set);
-    if (result == ERR_OK) {
-        result =
-            workers_list(agent->wiring.workers, &comparison->clients, &comparison->client_count);
+    enum err err = store_list_assignments(agent->wiring.store, &pass->member, &comparison->assigned,
+                                          &comparison->assigned_count, set);
+    if (err == ERR_OK) {
+        err = workers_list(agent->wiring.workers, &comparison->clients, &comparison->client_count);
     }
-    if (result != ERR_OK) {
-        return result;
+    if (err != ERR_OK) {
+        return err;
     }
-    comparison->pool = calloc(comparison->client_count + 1, sizeof(*comparison->pool));
+    comparison->pool = calloc(comparison->client_count + 1, sizeof *comparison->pool);
     if (!comparison->pool) {
         return ERR_MEMORY;
     }
@@ -448,10 +446,10 @@ static int64_t reconcile_compare_all(struct pass *pass, struct comparison *compa
 static void reconcile_full_pass(struct pass *pass, struct store_set *set) {
     struct agent *agent = pass->agent;
     struct comparison comparison = {0};
-    enum err result = reconcile_comparison_init(pass, &comparison, set);
+    enum err err = reconcile_comparison_init(pass, &comparison, set);
     pass->restoring = set->restoring;
-    reconcile_note_result(pass, result);
-    if (result == ERR_OK) {
+    reconcile_note_result(pass, err);
+    if (err == ERR_OK) {
         int64_t digest = reconcile_compare_all(pass, &comparison);
         /* Changed meanwhile: the next pass keeps it. */
         enum err ignored = store_save_digest(agent->wiring.store, &pass->member, set->rev, digest);

@@ -65,12 +65,12 @@ static void scheduler_round_fini(struct round *round) {
 }
 
 static enum err scheduler_read_nodes(struct leader *leader, struct round *round) {
-    enum err result = store_nodes(leader->store, leader->conf->heartbeat_ttl_ms, &round->registered,
-                                  &round->registered_count, NULL);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = store_nodes(leader->store, leader->conf->heartbeat_ttl_ms, &round->registered,
+                               &round->registered_count, NULL);
+    if (err != ERR_OK) {
+        return err;
     }
-    round->eligible = calloc(round->registered_count + 1, sizeof(*round->eligible));
+    round->eligible = calloc(round->registered_count + 1, sizeof *round->eligible);
     if (!round->eligible) {
         return ERR_MEMORY;
     }
@@ -97,10 +97,9 @@ static void scheduler_defer_bad_config(struct leader *leader, struct round *roun
     snprintf(message, sizeof(message), "%s%s%s", faults->items[0].pointer,
              faults->items[0].pointer[0] ? ": " : "", faults->items[0].detail);
     bool again = false;
-    enum err noted =
-        store_set_cooldown(leader->store, row->id, BAD_CONFIG_DELAY_MS,
-                           client_error_code(CLIENT_ERROR_BAD_CONFIG), message, &again);
-    if (noted == ERR_OK && !again) { /* else it will be found again */
+    enum err err = store_set_cooldown(leader->store, row->id, BAD_CONFIG_DELAY_MS,
+                                      client_error_code(CLIENT_ERROR_BAD_CONFIG), message, &again);
+    if (err == ERR_OK && !again) { /* else it will be found again */
         log_event(LOG_WARN, "bad_config", KS("client", row->id), KS("detail", message));
     }
 }
@@ -109,9 +108,9 @@ static void scheduler_defer_bad_config(struct leader *leader, struct round *roun
 static enum err scheduler_need_index(struct round *round, struct client_config *config,
                                      size_t *index) {
     struct placement_need need;
-    enum err result = placement_need_of(config, &need);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = placement_need_of(config, &need);
+    if (err != ERR_OK) {
+        return err;
     }
     for (*index = 0; *index < round->need_count; (*index)++) {
         if (placement_need_equal(&round->needs[*index], &need)) {
@@ -172,10 +171,10 @@ static void scheduler_consider_row(struct leader *leader, struct round *round,
         scheduler_count_wait(leader, PLACEMENT_NOT_BEFORE, 1);
         return;
     }
-    enum err result =
+    enum err err =
         client_config_parse_text(row->config, row->config_len, row->id, &config, &faults);
-    if (result != ERR_OK) {
-        if (result == ERR_ARGUMENT) { /* else it is no fault of its own, and comes again */
+    if (err != ERR_OK) {
+        if (err == ERR_ARGUMENT) { /* else it is no fault of its own, and comes again */
             scheduler_defer_bad_config(leader, round, row, &faults);
         }
         return;
@@ -209,9 +208,9 @@ static enum err scheduler_read_page(struct leader *leader, struct round *round) 
     size_t n = 0;
     int64_t redis_ms = 0;
     uint64_t next = leader->waiting_cursor;
-    enum err result =
+    enum err err =
         store_page(leader->store, STORE_WAITING, &next, SCHEDULE_PAGE_LEN, &rows, &n, &redis_ms);
-    for (size_t i = 0; result == ERR_OK && i < n; i++) {
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
         if (round->candidate_count == round->candidate_max) {
             next =
                 leader
@@ -221,23 +220,23 @@ static enum err scheduler_read_page(struct leader *leader, struct round *round) 
         scheduler_consider_row(leader, round, &rows[i]);
     }
     store_clients_free(rows, n);
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         leader->waiting_cursor = next;
     }
-    return result;
+    return err;
 }
 
 static enum err scheduler_read_candidates(struct leader *leader, struct round *round) {
     round->candidate_max = SCHEDULE_CLIENTS_MAX;
-    round->candidates = calloc(round->candidate_max, sizeof(*round->candidates));
-    round->clients = calloc(round->candidate_max, sizeof(*round->clients));
+    round->candidates = calloc(round->candidate_max, sizeof *round->candidates);
+    round->clients = calloc(round->candidate_max, sizeof *round->clients);
     if (!round->candidates || !round->clients) {
         return ERR_MEMORY;
     }
     for (int page = 0; page < SCHEDULE_PAGES_MAX; page++) {
-        enum err result = scheduler_read_page(leader, round);
-        if (result != ERR_OK) {
-            return result;
+        enum err err = scheduler_read_page(leader, round);
+        if (err != ERR_OK) {
+            return err;
         }
         if (leader->waiting_cursor == 0) {
             leader->last_sweep_ms = clock_ms();
@@ -266,11 +265,10 @@ static void scheduler_handle_results(struct leader *leader, struct round *round,
     for (size_t i = 0; i < n; i++) {
         round->assigned_count += results[i].outcome == STORE_ASSIGNED;
         if (results[i].outcome == STORE_ASSIGN_IDENTITY) {
-            enum err deferred =
-                store_set_cooldown(leader->store, share->items[i].id, IDENTITY_DELAY_MS,
-                                   client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
-                                   client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
-            (void)deferred; /* it will be found again */
+            enum err err = store_set_cooldown(leader->store, share->items[i].id, IDENTITY_DELAY_MS,
+                                              client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
+                                              client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
+            (void)err; /* it will be found again */
         }
     }
 }
@@ -281,15 +279,15 @@ static bool scheduler_assign_share(struct leader *leader, struct round *round,
     struct store_assign_result results[STORE_BATCH_MAX];
     struct store_member target = {share->node->name, share->node->incarnation};
     size_t done = 0;
-    enum err result = store_assign(leader->store, &target, share->items, share->n, results, &done);
+    enum err err = store_assign(leader->store, &target, share->items, share->n, results, &done);
     scheduler_handle_results(leader, round, share, results, done);
     share->n = 0;
-    round->restoring = round->restoring || result == ERR_WRONG_STATE;
-    if (result != ERR_OK && result != ERR_WRONG_STATE) {
+    round->restoring = round->restoring || err == ERR_WRONG_STATE;
+    if (err != ERR_OK && err != ERR_WRONG_STATE) {
         log_event(LOG_DEBUG, "assign_failed", KS("node", share->node->name),
-                  KS("error", err_name(result)));
+                  KS("error", err_name(err)));
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 static void scheduler_assign_node(struct leader *leader, struct round *round, size_t node) {

@@ -13,19 +13,19 @@ static enum err agent_start_release(struct agent *agent, const struct store_memb
                                     const struct start_request *order, enum client_error error,
                                     const char *message) {
     size_t released;
-    enum err result = store_release(agent->wiring.store, member,
-                                    &(struct store_release_item){.id = order->id,
-                                                                 .epoch = order->epoch,
-                                                                 .delay_ms = START_RELEASE_DELAY_MS,
-                                                                 .code = client_error_code(error),
-                                                                 .message = message,
-                                                                 .error = client_error_name(error),
-                                                                 .failed = true},
-                                    1, &released);
+    enum err err = store_release(agent->wiring.store, member,
+                                 &(struct store_release_item){.id = order->id,
+                                                              .epoch = order->epoch,
+                                                              .delay_ms = START_RELEASE_DELAY_MS,
+                                                              .code = client_error_code(error),
+                                                              .message = message,
+                                                              .error = client_error_name(error),
+                                                              .failed = true},
+                                 1, &released);
     log_event(LOG_WARN, "client_given_back", KS("client", order->id),
               KS("reason", client_error_code(error)), KS("detail", message),
-              KS("result", err_name(result)));
-    return result;
+              KS("result", err_name(err)));
+    return err;
 }
 
 /* Why this node cannot run what it was given; NONE: it can, and the secrets are decrypted. */
@@ -60,8 +60,8 @@ enum err agent_start(struct agent *agent, const struct store_member *member,
         client_config_destroy(config);
         return agent_start_release(agent, member, order, error, message);
     }
-    enum err result = workers_start(agent->wiring.workers, config, member->incarnation,
-                                    order->epoch, order->version);
+    enum err err = workers_start(agent->wiring.workers, config, member->incarnation, order->epoch,
+                                 order->version);
     /* Fenced meanwhile: what was assigned is reaped with everything else. */
-    return result == ERR_WRONG_STATE ? ERR_OK : result;
+    return err == ERR_WRONG_STATE ? ERR_OK : err;
 }

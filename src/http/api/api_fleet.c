@@ -27,8 +27,8 @@ static json_t *api_fleet_body_array(const json_t *body, const char *name, size_t
 static void api_fleet_assign_claimed(const struct http_api *api, const json_t *clients,
                                      struct http_response *response) {
     size_t n = json_array_size(clients);
-    struct store_assign_item *items = calloc(n + 1, sizeof(*items));
-    if (items == NULL) {
+    struct store_assign_item *items = calloc(n + 1, sizeof *items);
+    if (!items) {
         http_problem_memory(response);
         return;
     }
@@ -37,15 +37,15 @@ static void api_fleet_assign_claimed(const struct http_api *api, const json_t *c
         const json_t *client = json_array_get(clients, i);
         const char *id = json_string_value(json_object_get(client, "id"));
         const char *identity = json_string_value(json_object_get(client, "identity"));
-        if (id != NULL) {
+        if (id) {
             items[taken++] =
-                (struct store_assign_item){.id = id, .identity = identity != NULL ? identity : ""};
+                (struct store_assign_item){.id = id, .identity = identity ? identity : ""};
         }
     }
     struct agent_claim_result answer = {0};
-    enum err result = agent_claim(api->context.agent, items, taken, &answer);
-    if (result != ERR_OK) {
-        http_problem_store(response, result);
+    enum err err = agent_claim(api->context.agent, items, taken, &answer);
+    if (err != ERR_OK) {
+        http_problem_store(response, err);
     } else {
         http_answer_json(response, 200,
                          json_pack("{s:I, s:b, s:b, s:b, s:b}", "claimed",
@@ -62,7 +62,7 @@ void api_fleet_claim(struct http_request *request, struct http_response *respons
         return;
     }
     json_t *clients = api_fleet_body_array(body, "clients", CLAIM_MAX, response);
-    if (clients != NULL) {
+    if (clients) {
         api_fleet_assign_claimed(request->api, clients, response);
     }
     json_decref(body);
@@ -85,7 +85,7 @@ void api_fleet_statuses(struct http_request *request, struct http_response *resp
         return;
     }
     json_t *ids = api_fleet_body_array(body, "ids", STATUSES_MAX, response);
-    if (ids != NULL) {
+    if (ids) {
         json_t *statuses = json_object();
         size_t index;
         json_t *id;

@@ -27,7 +27,7 @@ struct readiness {
 static void health_add_check(struct readiness *readiness, const char *name, bool ok,
                              const char *wrong) {
     json_t *result = ok ? json_string("ok") : http_json_string(wrong);
-    if (!ok && readiness->reason == NULL) {
+    if (!ok && !readiness->reason) {
         readiness->reason = json_incref(result);
     }
     json_object_set_new(readiness->checks, name, result);
@@ -45,7 +45,7 @@ static void health_print_notes(struct buffer *text, json_t *notes, const char *f
     json_t *said;
     json_object_foreach(notes, name, said) {
         const char *sentence = json_string_value(said);
-        buffer_printf(text, form, name, sentence != NULL ? sentence : "out of memory");
+        buffer_printf(text, form, name, sentence ? sentence : "out of memory");
     }
 }
 
@@ -55,20 +55,20 @@ static void health_answer_verbose(struct http_response *response, const char *pa
     const char *name;
     json_t *result;
     struct buffer text;
-    bool ready = readiness->reason == NULL;
+    bool ready = !readiness->reason;
     buffer_init(&text);
     json_object_foreach(readiness->checks, name, result) {
         const char *said = json_string_value(result);
-        bool ok = said != NULL && strcmp(said, "ok") == 0;
+        bool ok = said && strcmp(said, "ok") == 0;
         buffer_printf(&text, "[%c]%s %s%s\n", ok ? '+' : '-', name,
-                      ok ? "" : "failed: ", said != NULL ? said : "out of memory");
+                      ok ? "" : "failed: ", said ? said : "out of memory");
     }
     health_print_notes(&text, readiness->notes, "[+]%s ok: %s\n");
     health_print_notes(&text, readiness->warnings, "[!]%s warning: %s\n");
     buffer_printf(&text, "%s check %s\n", path + 1, ready ? "passed" : "failed");
     size_t len = text.len;
     char *body = buffer_take(&text);
-    if (body != NULL) {
+    if (body) {
         http_answer_bytes(response, ready ? 200 : 503, "text/plain; charset=utf-8", body, len);
     } else {
         http_answer_json(response, 500, NULL);
@@ -88,11 +88,11 @@ static void health_check_threads(struct readiness *readiness) {
     int64_t still_ms = 0;
     const char *name = thread_watchdog_stalled(&still_ms);
     char wrong[96] = "";
-    if (name != NULL) {
+    if (name) {
         snprintf(wrong, sizeof(wrong), "thread %s has stood still for %lld ms", name,
                  (long long)still_ms);
     }
-    health_add_check(readiness, "threads", name == NULL, wrong);
+    health_add_check(readiness, "threads", !name, wrong);
 }
 
 void api_livez(struct http_request *request, struct http_response *response) {
@@ -102,7 +102,7 @@ void api_livez(struct http_request *request, struct http_response *response) {
         health_answer_verbose(response, request->path, &readiness);
         return;
     }
-    bool alive = readiness.reason == NULL;
+    bool alive = !readiness.reason;
     json_t *reason = readiness.reason; /* left out while all is well */
     http_answer_json(
         response, alive ? 200 : 503,
@@ -117,9 +117,9 @@ static void health_check_membership(const struct http_context *context,
     char trouble[FLEET_TROUBLE_LEN];
     agent_fleet_trouble(context->agent, trouble);
     health_add_check(readiness, "membership",
-                     membership == NODE_MEMBER && fault == NULL && trouble[0] == '\0',
+                     membership == NODE_MEMBER && !fault && trouble[0] == '\0',
                      trouble[0] != '\0' ? trouble
-                     : fault != NULL    ? fault
+                     : fault            ? fault
                                         : node_membership_name(membership));
     health_add_check(readiness, "lease", node_lease_valid(context->node), "lapsed");
     health_add_check(readiness, "placement", !node_is_draining(context->node), "draining");
@@ -177,7 +177,7 @@ static void health_add_redis_notes(const struct http_context *context,
 }
 
 static void health_check_sinks(const struct http_context *context, struct readiness *readiness) {
-    for (size_t i = 0; context->sinks[i] != NULL; i++) {
+    for (size_t i = 0; context->sinks[i]; i++) {
         struct sink_status status;
         char name[64];
         sink_status(context->sinks[i], &status);
@@ -201,7 +201,7 @@ void api_readyz(struct http_request *request, struct http_response *response) {
         health_answer_verbose(response, request->path, &readiness);
         return;
     }
-    bool ready = readiness.reason == NULL;
+    bool ready = !readiness.reason;
     json_decref(readiness.notes);
     http_answer_json(response, ready ? 200 : 503,
                      json_pack("{s:s, s:o, s:o, s:o}", "status", ready ? "ok" : "not ready",

@@ -199,7 +199,7 @@ static void api_metrics_put_stores(struct scrape *scrape) {
     char labels[64];
     for (size_t row = 0; row < sizeof(store_gauges) / sizeof(store_gauges[0]); row++) {
         exposition_family(scrape->out, store_gauges[row].name, "gauge", store_gauges[row].help);
-        for (size_t i = 0; sinks[i] != NULL; i++) {
+        for (size_t i = 0; sinks[i]; i++) {
             int64_t value;
             sink_status(sinks[i], &status);
             memcpy(&value, (const char *)&status + store_gauges[row].offset, sizeof(value));
@@ -211,7 +211,7 @@ static void api_metrics_put_stores(struct scrape *scrape) {
     }
     exposition_family(scrape->out, "mqfleet_sink_paused", "gauge",
                       "1 while the sink pauses to leave memory for the fleet in a shared Redis.");
-    for (size_t i = 0; sinks[i] != NULL; i++) {
+    for (size_t i = 0; sinks[i]; i++) {
         sink_status(sinks[i], &status);
         snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
         exposition_int(scrape->out, "mqfleet_sink_paused", labels, status.paused);
@@ -224,7 +224,7 @@ static void api_metrics_put_sinks(struct scrape *scrape) {
     char labels[64];
     for (size_t row = 0; row < sizeof(sink_gauges) / sizeof(sink_gauges[0]); row++) {
         exposition_family(scrape->out, sink_gauges[row].name, "gauge", sink_gauges[row].help);
-        for (size_t i = 0; sinks[i] != NULL; i++) {
+        for (size_t i = 0; sinks[i]; i++) {
             sink_status(sinks[i], &status);
             snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
             size_t value;
@@ -234,7 +234,7 @@ static void api_metrics_put_sinks(struct scrape *scrape) {
     }
     exposition_family(scrape->out, "mqfleet_sink_failing", "gauge",
                       "1 while the last write to the sink failed.");
-    for (size_t i = 0; sinks[i] != NULL; i++) {
+    for (size_t i = 0; sinks[i]; i++) {
         sink_status(sinks[i], &status);
         snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
         exposition_int(scrape->out, "mqfleet_sink_failing", labels, status.failing);
@@ -299,10 +299,10 @@ static int64_t api_metrics_open_file_count(void) {
     }
     DIR *folder = opendir("/proc/self/fd");
     int64_t count = -3; /* ".", ".." and the folder itself */
-    while (folder != NULL && readdir(folder) != NULL) {
+    while (folder && readdir(folder)) {
         count++;
     }
-    if (folder != NULL) {
+    if (folder) {
         closedir(folder);
     }
     return count > 0 ? count : 0;
@@ -311,7 +311,7 @@ static int64_t api_metrics_open_file_count(void) {
 static void api_metrics_put_memory(struct scrape *scrape) {
     long long pages_virtual = 0, pages_resident = 0;
     FILE *file = fopen("/proc/self/statm", "re");
-    if (file == NULL) {
+    if (!file) {
         return;
     }
     if (fscanf(file, "%lld %lld", &pages_virtual, &pages_resident) == 2) {
@@ -327,17 +327,17 @@ static void api_metrics_put_memory(struct scrape *scrape) {
 static void api_metrics_put_threads(struct scrape *scrape) {
     char line[1024] = "";
     FILE *file = fopen("/proc/self/stat", "re");
-    if (file == NULL) {
+    if (!file) {
         return;
     }
     size_t len = fread(line, 1, sizeof(line) - 1, file);
     fclose(file);
     line[len] = '\0';
     const char *at = strrchr(line, ')'); /* the name before it may hold anything */
-    for (int field = 2; at != NULL && field < 20; field++) {
+    for (int field = 2; at && field < 20; field++) {
         at = strchr(at + 1, ' ');
     }
-    if (at != NULL) {
+    if (at) {
         api_metrics_put_gauge(scrape, "process_threads", "Threads of the process.",
                               strtoll(at, NULL, 10));
     }
@@ -385,7 +385,7 @@ void api_metrics(struct http_request *request, struct http_response *response) {
     exposition_metrics(&out);
     size_t len = out.len;
     char *text = buffer_take(&out);
-    if (text == NULL) {
+    if (!text) {
         http_answer_json(response, 500, NULL);
         return;
     }

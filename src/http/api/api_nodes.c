@@ -36,7 +36,7 @@ static json_t *api_nodes_shared_address_json(const struct store_node *node,
 
 static json_t *api_nodes_to_json(const struct store_node *node, const struct fleet *fleet) {
     json_t *age = node->heartbeat_age_ms >= 0 ? json_integer(node->heartbeat_age_ms) : json_null();
-    bool leads = fleet->leader != NULL && strcmp(fleet->leader, node->name) == 0;
+    bool leads = fleet->leader && strcmp(fleet->leader, node->name) == 0;
     return json_pack("{s:o, s:o, s:I, s:o, s:I, s:I, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o}",
                      "name", http_json_string(node->name), "host", http_json_string(node->host),
                      "port", (json_int_t)node->port, "type", http_json_string(node->type), "size",
@@ -60,13 +60,13 @@ static bool api_nodes_fleet_load(const struct http_request *request, struct flee
                                  struct http_response *response) {
     const struct http_context *context = &request->api->context;
     *fleet = (struct fleet){0};
-    enum err result = store_nodes(context->store, context->conf->heartbeat_ttl_ms, &fleet->nodes,
-                                  &fleet->n, &fleet->leader);
-    if (result == ERR_OK) {
-        result = store_publish_settings(context->store, "", "", "", &fleet->shared);
+    enum err err = store_nodes(context->store, context->conf->heartbeat_ttl_ms, &fleet->nodes,
+                               &fleet->n, &fleet->leader);
+    if (err == ERR_OK) {
+        err = store_publish_settings(context->store, "", "", "", &fleet->shared);
     }
-    if (result != ERR_OK) {
-        http_problem_store(response, result);
+    if (err != ERR_OK) {
+        http_problem_store(response, err);
         api_nodes_fleet_fini(fleet);
         return false;
     }
@@ -119,15 +119,15 @@ void api_node_get(struct http_request *request, struct http_response *response) 
 
 static void api_nodes_set_draining(const struct http_request *request, bool draining,
                                    struct http_response *response) {
-    enum err result = store_drain(request->api->context.store, request->parameter, draining);
-    if (result == ERR_OK) {
+    enum err err = store_drain(request->api->context.store, request->parameter, draining);
+    if (err == ERR_OK) {
         api_nodes_answer_one(request, 202, response);
-    } else if (result == ERR_NOT_FOUND) {
+    } else if (err == ERR_NOT_FOUND) {
         api_nodes_answer_not_found(request, response);
-    } else if (result == ERR_REFUSED) {
+    } else if (err == ERR_REFUSED) {
         http_problem(response, PROBLEM_STATE, "node %s is dead or leaving", request->parameter);
     } else {
-        http_problem_store(response, result);
+        http_problem_store(response, err);
     }
 }
 

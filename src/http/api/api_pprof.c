@@ -49,7 +49,7 @@ static void pprof_answer_buffer(struct http_response *response, const char *type
                                 struct buffer *out) {
     size_t len = out->len;
     char *body = buffer_take(out);
-    if (body == NULL) {
+    if (!body) {
         http_answer_json(response, 500, NULL);
         return;
     }
@@ -77,10 +77,10 @@ static void pprof_answer_profile(const struct http_request *request, struct http
     if (debug > 0) {
         buffer_printf(&out, "%s profile: %zu samples\n", name, profile_sample_count(profile));
     }
-    enum err result =
+    enum err err =
         debug > 0 ? profile_print(profile, debug == 1, &out) : profile_write(profile, &out);
     profile_destroy(profile);
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         buffer_fini(&out);
         http_answer_json(response, 500, NULL);
         return;
@@ -98,10 +98,10 @@ static void pprof_answer_unsupported(struct http_response *response) {
                  "this build has a sanitizer, whose allocator and signals profiles would disturb");
 }
 
-static void pprof_answer_error(struct http_response *response, enum err error) {
-    if (error == ERR_UNSUPPORTED) {
+static void pprof_answer_error(struct http_response *response, enum err err) {
+    if (err == ERR_UNSUPPORTED) {
         pprof_answer_unsupported(response);
-    } else if (error == ERR_EXISTS) {
+    } else if (err == ERR_EXISTS) {
         http_problem(response, PROBLEM_BUSY, "another profile of that kind is being taken");
     } else {
         http_answer_json(response, 500, NULL);
@@ -124,7 +124,7 @@ static void pprof_answer_heap(const struct http_request *request, struct http_re
         return;
     }
     struct profile *profile = heap_profile_take();
-    if (profile == NULL) {
+    if (!profile) {
         http_answer_json(response, 500, NULL);
         return;
     }
@@ -202,9 +202,9 @@ void api_pprof_threads(struct http_request *request, struct http_response *respo
     if (!pprof_debug_is_valid(request, response)) {
         return;
     }
-    enum err result = threads_profile_take(&profile);
-    if (result != ERR_OK) {
-        pprof_answer_error(response, result);
+    enum err err = threads_profile_take(&profile);
+    if (err != ERR_OK) {
+        pprof_answer_error(response, err);
         return;
     }
     pprof_answer_profile(request, response, profile, "threads");
@@ -225,21 +225,20 @@ void api_pprof_cmdline(struct http_request *request, struct http_response *respo
     struct buffer out;
     (void)request;
     FILE *file = fopen("/proc/self/cmdline", "re");
-    size_t len = file != NULL ? fread(line, 1, sizeof(line) - 1, file) : 0;
-    if (file != NULL) {
+    size_t len = file ? fread(line, 1, sizeof(line) - 1, file) : 0;
+    if (file) {
         fclose(file);
     }
     line[len] = '\0';
     buffer_init(&out);
     for (size_t at = 0; at < len; at += strlen(line + at) + 1) {
         const char *equals = strchr(line + at, '=');
-        const char *second = equals != NULL && strncmp(line + at, "--set=", 6) == 0
-                                 ? strchr(equals + 1, '=')
-                                 : equals;
-        size_t shown = second != NULL ? (size_t)(second - (line + at)) + 1 : strlen(line + at);
+        const char *second =
+            equals && strncmp(line + at, "--set=", 6) == 0 ? strchr(equals + 1, '=') : equals;
+        size_t shown = second ? (size_t)(second - (line + at)) + 1 : strlen(line + at);
         buffer_append(&out, at > 0 ? "\0" : "", at > 0);
         buffer_append(&out, line + at, shown);
-        buffer_append_str(&out, second != NULL ? "***" : "");
+        buffer_append_str(&out, second ? "***" : "");
     }
     pprof_answer_buffer(response, "text/plain; charset=utf-8", &out);
 }
@@ -254,14 +253,14 @@ void api_pprof_symbol(struct http_request *request, struct http_response *respon
                                                 : "";
     buffer_init(&out);
     buffer_append_str(&out, "num_symbols: 1\n");
-    for (size_t i = 0; symbols != NULL && i < ADDRESSES_MAX && *at != '\0'; i++) {
+    for (size_t i = 0; symbols && i < ADDRESSES_MAX && *at != '\0'; i++) {
         char *end;
         unsigned long long address = strtoull(at, &end, 16);
         const char *name = symbols_name(symbols, (uintptr_t)address);
         if (end == at) {
             break;
         }
-        if (name != NULL) {
+        if (name) {
             buffer_printf(&out, "0x%llx %s\n", address, name);
         }
         at = *end == '+' || *end == ' ' ? end + 1 : end;

@@ -74,7 +74,7 @@ static struct status_call *peer_proxy_call_for_node(struct status_call *calls, s
 
 /* Adds what a node answered to `all`, id -> status. */
 static void peer_proxy_merge_statuses(json_t *all, const struct peer_call *peer) {
-    if (peer->result != ERR_OK || peer->status != 200 || peer->answer.data == NULL) {
+    if (peer->result != ERR_OK || peer->status != 200 || !peer->answer.data) {
         return;
     }
     json_t *answer = json_from_text(peer->answer.data, peer->answer.len, 0);
@@ -336,16 +336,15 @@ void peer_proxy_forward(struct http_request *request, const char *node, const ch
                         int64_t timeout_ms, struct http_response *response) {
     const struct http_api *api = request->api;
     struct peer_list peer_list;
-    enum err result = peer_proxy_load_peers(api, &peer_list);
-    if (result != ERR_OK) {
-        http_problem_store(response, result);
+    enum err err = peer_proxy_load_peers(api, &peer_list);
+    if (err != ERR_OK) {
+        http_problem_store(response, err);
         return;
     }
     const struct store_node *owner = peer_proxy_find_peer(&peer_list, node);
     char *escaped = http_percent_encode(id);
     char *path = NULL;
-    if (owner == NULL || escaped == NULL ||
-        asprintf(&path, "/api/v1/clients/%s/%s", escaped, action) < 0) {
+    if (!owner || !escaped || asprintf(&path, "/api/v1/clients/%s/%s", escaped, action) < 0) {
         http_problem(response, PROBLEM_PEER, "node %s, which ran the client, is gone", node);
         goto out;
     }
@@ -373,17 +372,17 @@ out:
 bool peer_proxy_find_owner(const struct http_request *request, const char *id,
                            struct store_client *row, struct http_response *response) {
     *row = (struct store_client){0};
-    enum err result = store_get(request->api->context.store, id, row);
-    if (result == ERR_NOT_FOUND) {
+    enum err err = store_get(request->api->context.store, id, row);
+    if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", id);
-    } else if (result != ERR_OK) {
-        http_problem_store(response, result);
+    } else if (err != ERR_OK) {
+        http_problem_store(response, err);
     } else if (row->state != STORE_OWNED) {
         json_t *waiting = client_waiting_json(row);
         const char *state = json_string_value(json_object_get(waiting, "state"));
         http_problem(response, PROBLEM_STATE, "client %s is %s: it runs on no node now", id,
-                     state != NULL ? state : "waiting");
-        http_problem_member(response, "state", json_string(state != NULL ? state : "waiting"));
+                     state ? state : "waiting");
+        http_problem_member(response, "state", json_string(state ? state : "waiting"));
         json_decref(waiting);
     } else if (peer_proxy_is_this_node(request->api, row->owner.node) || request->forwarded) {
         http_problem(response, PROBLEM_STATE,

@@ -78,11 +78,11 @@ static void peer_wait_unref(void *data) {
 
 /* The last one ends the wait. call NULL: it was not even sent. */
 static void peer_wait_record(struct peer_wait *wait, size_t index, struct peer_call *call,
-                             enum err result) {
+                             enum err err) {
     pthread_mutex_lock(&wait->lock);
     if (!wait->ended) {
         struct peer_call *slot = &wait->calls[index];
-        slot->result = result;
+        slot->result = err;
         slot->unsent = !call || call->unsent;
         if (call) {
             slot->status = call->status;
@@ -142,10 +142,10 @@ void peer_wait_begin(struct http_request *request, struct http_response *respons
             peer_wait_unref(wait);
             continue;
         }
-        enum err result = peer_calls_post(context->peer_calls, &calls[i], timeout_ms,
-                                          peer_wait_done, &wait->slots[i]);
-        if (result != ERR_OK) {
-            peer_wait_record(wait, i, NULL, result);
+        enum err err = peer_calls_post(context->peer_calls, &calls[i], timeout_ms, peer_wait_done,
+                                       &wait->slots[i]);
+        if (err != ERR_OK) {
+            peer_wait_record(wait, i, NULL, err);
         }
     }
     peer_wait_unref(wait);

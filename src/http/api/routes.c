@@ -86,7 +86,7 @@ static bool routes_parameter_is_known(const char *known, const char *name) {
 
 const char *http_route_unknown_parameter(const struct http_route *route,
                                          const struct http_query *query) {
-    for (size_t i = 0; route->query != NULL && i < query->count; i++) {
+    for (size_t i = 0; route->query && i < query->count; i++) {
         if (!routes_parameter_is_known(route->query, query->items[i].name)) {
             return query->items[i].name;
         }

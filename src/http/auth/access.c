@@ -29,10 +29,10 @@ enum err access_reload(struct access *access, char *fault) {
     if (path[0] == '\0') {
         return ERR_OK;
     }
-    enum err result = tokens_load(&tokens, path, detail);
-    if (result != ERR_OK) {
+    enum err err = tokens_load(&tokens, path, detail);
+    if (err != ERR_OK) {
         snprintf(fault, 256, "http.tokens_file: %.230s", detail);
-        return result;
+        return err;
     }
     pthread_rwlock_wrlock(&access->lock);
     struct tokens *before = access->tokens;
@@ -45,50 +45,50 @@ enum err access_reload(struct access *access, char *fault) {
 static enum err access_check_readable(const char *path, char *fault) {
     unsigned char *data = NULL;
     size_t len;
-    enum err result = secret_file_read(path, &data, &len, fault);
+    enum err err = secret_file_read(path, &data, &len, fault);
     secret_wipe(data, len);
     free(data);
-    return result;
+    return err;
 }
 
 enum err access_create(struct access **out, const struct conf *conf, char *fault) {
     *out = NULL;
     char detail[SECRET_FAULT_LEN];
-    struct access *access = calloc(1, sizeof(*access));
-    if (access == NULL) {
+    struct access *access = calloc(1, sizeof *access);
+    if (!access) {
         snprintf(fault, 256, "out of memory");
         return ERR_MEMORY;
     }
     access->conf = conf;
     pthread_rwlock_init(&access->lock, NULL);
     access->throttle = auth_throttle_create();
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     if (conf->fleet_ca_file[0] != '\0' &&
         access_check_readable(conf->fleet_ca_file, detail) != ERR_OK) {
         snprintf(fault, 256, "fleet.ca_file: %.230s", detail);
         access_destroy(access);
         return ERR_ARGUMENT;
     }
-    result = fleet_secret_create(&access->secret, conf->fleet_secret_file, detail);
-    if (result != ERR_OK) {
+    err = fleet_secret_create(&access->secret, conf->fleet_secret_file, detail);
+    if (err != ERR_OK) {
         snprintf(fault, 256, "fleet.secret_file: %.230s", detail);
     } else {
-        result = access_reload(access, fault);
+        err = access_reload(access, fault);
     }
-    if (result == ERR_OK && access->throttle == NULL) {
+    if (err == ERR_OK && !access->throttle) {
         snprintf(fault, 256, "out of memory");
-        result = ERR_MEMORY;
+        err = ERR_MEMORY;
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         access_destroy(access);
-        return result;
+        return err;
     }
     *out = access;
     return ERR_OK;
 }
 
 void access_destroy(struct access *access) {
-    if (access == NULL) {
+    if (!access) {
         return;
     }
     pthread_rwlock_destroy(&access->lock);
@@ -119,7 +119,7 @@ static void access_set_caller(struct caller *caller, const char *name, enum role
 static bool access_read_credentials(const char *authorization, const char *scheme,
                                     char out[ACCESS_AUTHORIZATION_LEN + 1]) {
     size_t len = strlen(scheme);
-    if (authorization == NULL || strlen(authorization) > ACCESS_AUTHORIZATION_LEN ||
+    if (!authorization || strlen(authorization) > ACCESS_AUTHORIZATION_LEN ||
         strncasecmp(authorization, scheme, len) != 0) {
         return false;
     }
@@ -146,11 +146,11 @@ static enum access_result access_check_token(struct access *access,
     }
     pthread_rwlock_rdlock(&access->lock);
     const struct token *token = tokens_find(access->tokens, presented);
-    if (token != NULL) {
+    if (token) {
         access_set_caller(caller, token->name, token->role, false);
     }
     pthread_rwlock_unlock(&access->lock);
-    if (token == NULL) {
+    if (!token) {
         return access_refuse_credentials(access, attempt, wait_ms);
     }
     if (attempt->node_only) {
@@ -162,7 +162,7 @@ static enum access_result access_check_token(struct access *access,
 /* A node has looked at its caller's role before it sends a request on. */
 static void access_set_node_caller(const struct access_attempt *attempt, struct caller *caller) {
     const char *name = attempt->forwarded_for;
-    access_set_caller(caller, name != NULL && name[0] != '\0' ? name : "node", ROLE_ADMIN, true);
+    access_set_caller(caller, name && name[0] != '\0' ? name : "node", ROLE_ADMIN, true);
 }
 
 enum access_result access_check(struct access *access, const struct access_attempt *attempt,
@@ -187,7 +187,7 @@ enum access_result access_check(struct access *access, const struct access_attem
         return ACCESS_NODE_ONLY;
     }
     /* Without a secret anyone may say that he is a node, and gains nothing by it. */
-    access_set_caller(caller, "anonymous", ROLE_ADMIN, !secret && attempt->forwarded_for != NULL);
+    access_set_caller(caller, "anonymous", ROLE_ADMIN, !secret && attempt->forwarded_for);
     return ACCESS_GRANTED;
 }
 
@@ -206,7 +206,7 @@ bool access_origin_is_allowed(const struct access *access, const char *origin) {
 }
 
 bool access_host_is_allowed(const struct access *access, const char *host) {
-    if (host == NULL || access_requires_token(access) || access->conf->http_insecure ||
+    if (!host || access_requires_token(access) || access->conf->http_insecure ||
         !http_address_is_loopback(access->conf->http_listen)) {
         return true;
     }
@@ -219,6 +219,6 @@ bool access_host_is_allowed(const struct access *access, const char *host) {
     }
     memcpy(name, host + bracket, len);
     name[len] = '\0';
-    return strchr(name, '.') == NULL || inet_pton(AF_INET, name, &address) == 1 ||
+    return !strchr(name, '.') || inet_pton(AF_INET, name, &address) == 1 ||
            inet_pton(AF_INET6, name, &address) == 1;
 }

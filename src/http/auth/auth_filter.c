@@ -20,7 +20,7 @@ static const struct sockaddr *auth_filter_peer_address(struct MHD_Connection *co
     static const struct sockaddr unknown = {.sa_family = AF_UNSPEC};
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    return info != NULL && info->client_addr != NULL ? info->client_addr : &unknown;
+    return info && info->client_addr ? info->client_addr : &unknown;
 }
 
 static void auth_filter_address_text(const struct sockaddr *address, char out[INET6_ADDRSTRLEN]) {
@@ -29,7 +29,7 @@ static void auth_filter_address_text(const struct sockaddr *address, char out[IN
             ? (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr
             : (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
     bool known = address->sa_family == AF_INET || address->sa_family == AF_INET6;
-    if (!known || inet_ntop(address->sa_family, bytes, out, INET6_ADDRSTRLEN) == NULL) {
+    if (!known || !inet_ntop(address->sa_family, bytes, out, INET6_ADDRSTRLEN)) {
         snprintf(out, INET6_ADDRSTRLEN, "unknown");
     }
 }
@@ -39,7 +39,7 @@ static void auth_filter_address_text(const struct sockaddr *address, char out[IN
 void auth_filter_audit(const struct http_request *request, int status) {
     const char *subject =
         request->audit_subject[0] != '\0' ? request->audit_subject : request->parameter;
-    if (request->route == NULL || (request->route->flags & ROUTE_OPERATOR) == 0 ||
+    if (!request->route || (request->route->flags & ROUTE_OPERATOR) == 0 ||
         request->caller.role == ROLE_NONE) {
         return;
     }
@@ -47,7 +47,7 @@ void auth_filter_audit(const struct http_request *request, int status) {
               KS("role", role_name(request->caller.role)),
               KS("via", request->caller.is_node ? "node" : NULL), KS("address", request->address),
               KS("method", request->method), KS("path", request->route->pattern),
-              KS("subject", subject != NULL ? subject : http_query_get(&request->query, "id")),
+              KS("subject", subject ? subject : http_query_get(&request->query, "id")),
               KI("status", status));
 }
 
@@ -58,14 +58,13 @@ static const char *auth_filter_allowed_origin(const struct http_server *server,
                                               struct MHD_Connection *connection) {
     const struct access *access = server->api.context.access;
     const char *origin = auth_filter_header(connection, "Origin");
-    return origin != NULL && access != NULL && access_origin_is_allowed(access, origin) ? origin
-                                                                                        : NULL;
+    return origin && access && access_origin_is_allowed(access, origin) ? origin : NULL;
 }
 
 void auth_filter_add_cors_headers(const struct http_server *server,
                                   struct MHD_Connection *connection, struct MHD_Response *answer) {
     const char *origin = auth_filter_allowed_origin(server, connection);
-    if (origin != NULL) {
+    if (origin) {
         MHD_add_response_header(answer, "Access-Control-Allow-Origin", origin);
         MHD_add_response_header(answer, "Access-Control-Expose-Headers",
                                 "ETag, Location, Retry-After, X-Request-Id");
@@ -84,7 +83,7 @@ struct auth_check {
 /* By the browser's Fetch metadata: an image or a link of another page has no Origin. */
 static bool auth_filter_fetch_is_cross_site(const struct auth_check *auth_check) {
     const char *site = auth_filter_header(auth_check->connection, "Sec-Fetch-Site");
-    return site != NULL && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
+    return site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
 }
 
 /* A browser names the page that sends a request; one of another site must not drive an API that
@@ -92,11 +91,10 @@ static bool auth_filter_fetch_is_cross_site(const struct auth_check *auth_check)
 static bool auth_filter_is_cross_site(const struct auth_check *auth_check) {
     const char *origin = auth_filter_header(auth_check->connection, "Origin");
     const char *host = auth_filter_header(auth_check->connection, "Host");
-    const char *authority = origin != NULL ? strstr(origin, "://") : NULL;
-    bool other = origin != NULL &&
-                 (authority == NULL || host == NULL || strcasecmp(authority + 3, host) != 0);
+    const char *authority = origin ? strstr(origin, "://") : NULL;
+    bool other = origin && (!authority || !host || strcasecmp(authority + 3, host) != 0);
     return (other || auth_filter_fetch_is_cross_site(auth_check)) &&
-           auth_filter_allowed_origin(auth_check->server, auth_check->connection) == NULL;
+           !auth_filter_allowed_origin(auth_check->server, auth_check->connection);
 }
 
 static void auth_filter_check_origin(const struct auth_check *auth_check) {
@@ -104,8 +102,8 @@ static void auth_filter_check_origin(const struct auth_check *auth_check) {
     if (auth_filter_is_cross_site(auth_check)) {
         http_problem(auth_check->response, PROBLEM_ORIGIN,
                      "the Origin must be the Host, or be listed in http.cors_origins");
-    } else if (access != NULL && !access_host_is_allowed(
-                                     access, auth_filter_header(auth_check->connection, "Host"))) {
+    } else if (access && !access_host_is_allowed(
+                             access, auth_filter_header(auth_check->connection, "Host"))) {
         http_problem(
             auth_check->response, PROBLEM_ORIGIN,
             "without http.tokens_file the Host must be an address, or a name without a dot, as "
@@ -117,8 +115,8 @@ static void auth_filter_check_origin(const struct auth_check *auth_check) {
  * "CORS-preflight request"). It never carries a token. */
 static bool auth_filter_is_preflight(const struct auth_check *auth_check) {
     return strcmp(auth_check->request->method, "OPTIONS") == 0 &&
-           auth_filter_allowed_origin(auth_check->server, auth_check->connection) != NULL &&
-           auth_filter_header(auth_check->connection, "Access-Control-Request-Method") != NULL;
+           auth_filter_allowed_origin(auth_check->server, auth_check->connection) &&
+           auth_filter_header(auth_check->connection, "Access-Control-Request-Method");
 }
 
 static void auth_filter_answer_preflight(const struct auth_check *auth_check) {
@@ -134,7 +132,7 @@ static void auth_filter_answer_preflight(const struct auth_check *auth_check) {
 /* ---- who asks -------------------------------------------------------------------------------- */
 
 static enum role auth_filter_role_needed(const struct auth_check *auth_check) {
-    unsigned flags = auth_check->request->route != NULL ? auth_check->request->route->flags : 0;
+    unsigned flags = auth_check->request->route ? auth_check->request->route->flags : 0;
     if ((flags & ROUTE_ADMIN) != 0) {
         return ROLE_ADMIN;
     }
@@ -188,19 +186,19 @@ static void auth_filter_refuse_access(const struct auth_check *auth_check,
 static void auth_filter_check_caller(const struct auth_check *auth_check) {
     struct http_request *request = auth_check->request;
     struct access *access = auth_check->server->api.context.access;
-    unsigned flags = auth_check->request->route != NULL ? auth_check->request->route->flags : 0;
+    unsigned flags = auth_check->request->route ? auth_check->request->route->flags : 0;
     bool forwarded = auth_filter_header(auth_check->connection, PEERS_FORWARDED_HEADER) != NULL;
     const char *caller = auth_filter_header(auth_check->connection, PEERS_CALLER_HEADER);
     int64_t wait_ms;
-    if (access == NULL || (flags & ROUTE_PUBLIC) != 0) {
-        request->forwarded = forwarded && access == NULL;
+    if (!access || (flags & ROUTE_PUBLIC) != 0) {
+        request->forwarded = forwarded && !access;
         return;
     }
     struct access_attempt attempt = {
         .needed = auth_filter_role_needed(auth_check),
         .node_only = (flags & ROUTE_FLEET) != 0,
         .authorization = auth_filter_header(auth_check->connection, "Authorization"),
-        .forwarded_for = forwarded ? (caller != NULL ? caller : "") : NULL,
+        .forwarded_for = forwarded ? (caller ? caller : "") : NULL,
         .address = auth_filter_peer_address(auth_check->connection),
     };
     enum access_result result = access_check(access, &attempt, &request->caller, &wait_ms);
@@ -217,7 +215,7 @@ static void auth_filter_check_target(const struct auth_check *auth_check) {
     const char *meant = auth_filter_header(auth_check->connection, PEERS_TARGET_HEADER);
     struct node *node = auth_check->server->api.context.node;
     char incarnation[TEXT_ID_LEN];
-    if (meant == NULL) {
+    if (!meant) {
         return;
     }
     node_incarnation(node, incarnation);

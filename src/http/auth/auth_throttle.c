@@ -23,8 +23,8 @@ struct auth_throttle {
 };
 
 struct auth_throttle *auth_throttle_create(void) {
-    struct auth_throttle *throttle = calloc(1, sizeof(*throttle));
-    if (throttle != NULL) {
+    struct auth_throttle *throttle = calloc(1, sizeof *throttle);
+    if (throttle) {
         pthread_mutex_init(&throttle->lock, NULL);
         throttle->seed = (uint64_t)clock_us() * 0x9E3779B97F4A7C15ull ^ (uintptr_t)throttle;
     }
@@ -32,7 +32,7 @@ struct auth_throttle *auth_throttle_create(void) {
 }
 
 void auth_throttle_destroy(struct auth_throttle *throttle) {
-    if (throttle != NULL) {
+    if (throttle) {
         pthread_mutex_destroy(&throttle->lock);
         free(throttle);
     }
@@ -70,7 +70,7 @@ static struct throttle_place *auth_throttle_find_slot(struct auth_throttle *thro
         if (place->window_begun_ms != 0 && place->key == key) {
             return place;
         }
-        if (oldest == NULL || place->window_begun_ms < oldest->window_begun_ms) {
+        if (!oldest || place->window_begun_ms < oldest->window_begun_ms) {
             oldest = place;
         }
     }

@@ -67,11 +67,11 @@ static bool tokens_parse_hash(const char *text, unsigned char out[SECRET_HASH_LE
 
 enum err token_create(char out[TOKEN_CREATED_LEN]) {
     unsigned char random[32];
-    enum err result = secret_random(random, sizeof(random));
-    char *text = result == ERR_OK ? text_base64_encode(random, sizeof(random)) : NULL;
+    enum err err = secret_random(random, sizeof(random));
+    char *text = err == ERR_OK ? text_base64_encode(random, sizeof(random)) : NULL;
     secret_wipe(random, sizeof(random));
-    if (text == NULL) {
-        return result == ERR_OK ? ERR_MEMORY : result;
+    if (!text) {
+        return err == ERR_OK ? ERR_MEMORY : err;
     }
     /* RFC 4648 section 5, without padding: goes through shells and headers as it is. */
     for (char *at = text; *at != '\0'; at++) {
@@ -96,7 +96,7 @@ bool token_name_is_valid(const char *name) {
 static const char *tokens_parse_line(char *line, const struct tokens *before, struct token *out) {
     char *rest = line, *words[4] = {0};
     size_t count = 0;
-    for (char *word = strsep(&rest, " \t"); word != NULL; word = strsep(&rest, " \t")) {
+    for (char *word = strsep(&rest, " \t"); word; word = strsep(&rest, " \t")) {
         if (word[0] != '\0' && count < 4) {
             words[count++] = word;
         }
@@ -127,26 +127,26 @@ static const char *tokens_parse_line(char *line, const struct tokens *before, st
 enum err tokens_load(struct tokens **out, const char *path, char *fault) {
     *out = NULL;
     struct secret_file file;
-    enum err result = secret_file_load(path, &file, fault);
+    enum err err = secret_file_load(path, &file, fault);
     struct tokens *tokens = NULL;
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         goto out;
     }
-    result = ERR_ARGUMENT;
+    err = ERR_ARGUMENT;
     if (file.count == 0 || file.count > TOKENS_MAX) {
         snprintf(fault, SECRET_FAULT_LEN, "%.150s: must hold 1 to %d tokens, one in a line", path,
                  TOKENS_MAX);
         goto out;
     }
-    tokens = calloc(1, sizeof(*tokens) + file.count * sizeof(tokens->items[0]));
-    if (tokens == NULL) {
+    tokens = calloc(1, sizeof *tokens + file.count * sizeof(tokens->items[0]));
+    if (!tokens) {
         snprintf(fault, SECRET_FAULT_LEN, "out of memory");
-        result = ERR_MEMORY;
+        err = ERR_MEMORY;
         goto out;
     }
     for (size_t i = 0; i < file.count; i++) {
         const char *wrong = tokens_parse_line(file.lines[i].text, tokens, &tokens->items[i]);
-        if (wrong != NULL) {
+        if (wrong) {
             snprintf(fault, SECRET_FAULT_LEN, "%.100s line %zu: %s", path, file.lines[i].number,
                      wrong);
             goto out;
@@ -155,11 +155,11 @@ enum err tokens_load(struct tokens **out, const char *path, char *fault) {
     }
     *out = tokens;
     tokens = NULL;
-    result = ERR_OK;
+    err = ERR_OK;
 out:
     free(tokens);
     secret_file_fini(&file);
-    return result;
+    return err;
 }
 
 const struct token *tokens_find(const struct tokens *tokens, const char *presented) {

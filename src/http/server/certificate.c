@@ -32,7 +32,7 @@ static void certificate_destroy(struct certificate *certificate) {
     for (unsigned i = 0; i < certificate->chain_len; i++) {
         gnutls_pcert_deinit(&certificate->chain[i]);
     }
-    if (certificate->key != NULL) {
+    if (certificate->key) {
         gnutls_privkey_deinit(certificate->key);
     }
     free(certificate);
@@ -50,45 +50,45 @@ static enum err certificate_load_file(const char *setting, const char *path, gnu
                                       char *fault) {
     char detail[SECRET_FAULT_LEN];
     size_t len;
-    enum err result = secret_file_read(path, &out->data, &len, detail);
-    if (result != ERR_OK) {
+    enum err err = secret_file_read(path, &out->data, &len, detail);
+    if (err != ERR_OK) {
         snprintf(fault, 256, "%s: %.200s", setting, detail);
     }
     out->size = (unsigned)len;
-    return result;
+    return err;
 }
 
 static enum err certificate_load_chain(struct certificate *certificate, const char *path,
                                        char *fault) {
     gnutls_datum_t data = {NULL, 0};
-    enum err result = certificate_load_file("http.tls_cert_file", path, &data, fault);
+    enum err err = certificate_load_file("http.tls_cert_file", path, &data, fault);
     certificate->chain_len = CERTIFICATE_CHAIN_MAX;
-    if (result == ERR_OK &&
+    if (err == ERR_OK &&
         gnutls_pcert_list_import_x509_raw(certificate->chain, &certificate->chain_len, &data,
                                           GNUTLS_X509_FMT_PEM, 0) < 0) {
-        result = certificate_set_fault(fault, "http.tls_cert_file", path,
-                                       "must be PEM: the certificate, then those that signed it");
+        err = certificate_set_fault(fault, "http.tls_cert_file", path,
+                                    "must be PEM: the certificate, then those that signed it");
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         certificate->chain_len = 0;
     }
     free(data.data);
-    return result;
+    return err;
 }
 
 static enum err certificate_load_key(struct certificate *certificate, const char *path,
                                      char *fault) {
     gnutls_datum_t data = {NULL, 0};
-    enum err result = certificate_load_file("http.tls_key_file", path, &data, fault);
-    if (result == ERR_OK && (gnutls_privkey_init(&certificate->key) < 0 ||
-                             gnutls_privkey_import_x509_raw(certificate->key, &data,
-                                                            GNUTLS_X509_FMT_PEM, NULL, 0) < 0)) {
-        result = certificate_set_fault(fault, "http.tls_key_file", path,
-                                       "must be a private key, PEM, not encrypted");
+    enum err err = certificate_load_file("http.tls_key_file", path, &data, fault);
+    if (err == ERR_OK && (gnutls_privkey_init(&certificate->key) < 0 ||
+                          gnutls_privkey_import_x509_raw(certificate->key, &data,
+                                                         GNUTLS_X509_FMT_PEM, NULL, 0) < 0)) {
+        err = certificate_set_fault(fault, "http.tls_key_file", path,
+                                    "must be a private key, PEM, not encrypted");
     }
     secret_wipe(data.data, data.size);
     free(data.data);
-    return result;
+    return err;
 }
 
 /* Does the key belong to the first certificate? */
@@ -103,7 +103,7 @@ static bool certificate_matches_key(const struct certificate *certificate) {
         gnutls_pubkey_import_privkey(public_key, certificate->key, 0, 0) >= 0 &&
         gnutls_pubkey_get_key_id(public_key, GNUTLS_KEYID_USE_SHA256, of_key, &key_len) >= 0 &&
         certificate_len == key_len && secret_compare(of_certificate, of_key, key_len) == 0;
-    if (public_key != NULL) {
+    if (public_key) {
         gnutls_pubkey_deinit(public_key);
     }
     return same;
@@ -113,12 +113,12 @@ static bool certificate_matches_key(const struct certificate *certificate) {
 static void certificate_install(struct certificate *certificate) {
     int64_t now_ms = clock_ms();
     pthread_mutex_lock(&certificate_lock);
-    if (certificate_newest != NULL) {
+    if (certificate_newest) {
         certificate_newest->retired_ms = now_ms;
     }
     certificate->next_older = certificate_newest;
     certificate_newest = certificate;
-    for (struct certificate **at = &certificate->next_older; *at != NULL;) { /* one per reload */
+    for (struct certificate **at = &certificate->next_older; *at;) { /* one per reload */
         struct certificate *old = *at;
         if (now_ms - old->retired_ms > CERTIFICATE_RETIRED_MS) {
             *at = old->next_older;
@@ -145,22 +145,22 @@ static void certificate_log_expiry(const struct certificate *certificate, const 
 }
 
 enum err http_certificate_load(const char *cert_file, const char *key_file, char *fault) {
-    struct certificate *certificate = calloc(1, sizeof(*certificate));
-    if (certificate == NULL) {
+    struct certificate *certificate = calloc(1, sizeof *certificate);
+    if (!certificate) {
         snprintf(fault, 256, "out of memory");
         return ERR_MEMORY;
     }
-    enum err result = certificate_load_chain(certificate, cert_file, fault);
-    if (result == ERR_OK) {
-        result = certificate_load_key(certificate, key_file, fault);
+    enum err err = certificate_load_chain(certificate, cert_file, fault);
+    if (err == ERR_OK) {
+        err = certificate_load_key(certificate, key_file, fault);
     }
-    if (result == ERR_OK && !certificate_matches_key(certificate)) {
-        result = certificate_set_fault(fault, "http.tls_key_file", key_file,
-                                       "is not the key of the certificate in http.tls_cert_file");
+    if (err == ERR_OK && !certificate_matches_key(certificate)) {
+        err = certificate_set_fault(fault, "http.tls_key_file", key_file,
+                                    "is not the key of the certificate in http.tls_cert_file");
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         certificate_destroy(certificate);
-        return result;
+        return err;
     }
     certificate_log_expiry(certificate, cert_file);
     certificate_install(certificate);
@@ -169,7 +169,7 @@ enum err http_certificate_load(const char *cert_file, const char *key_file, char
 
 void http_certificate_unload(void) {
     pthread_mutex_lock(&certificate_lock);
-    while (certificate_newest != NULL) {
+    while (certificate_newest) {
         struct certificate *next = certificate_newest->next_older;
         certificate_destroy(certificate_newest);
         certificate_newest = next;
@@ -191,7 +191,7 @@ static int certificate_retrieve_newest(gnutls_session_t session, const gnutls_da
     pthread_mutex_lock(&certificate_lock);
     struct certificate *certificate = certificate_newest;
     pthread_mutex_unlock(&certificate_lock);
-    if (certificate == NULL) {
+    if (!certificate) {
         return -1;
     }
     *chain = certificate->chain;

@@ -22,8 +22,8 @@ struct connection_limit {
 };
 
 struct connection_limit *connection_limit_create(size_t max) {
-    struct connection_limit *limit = calloc(1, sizeof(*limit));
-    if (limit != NULL) {
+    struct connection_limit *limit = calloc(1, sizeof *limit);
+    if (limit) {
         limit->max = max;
         pthread_mutex_init(&limit->lock, NULL);
     }
@@ -31,7 +31,7 @@ struct connection_limit *connection_limit_create(size_t max) {
 }
 
 void connection_limit_destroy(struct connection_limit *limit) {
-    if (limit != NULL) {
+    if (limit) {
         pthread_mutex_destroy(&limit->lock);
         free(limit);
     }
@@ -56,7 +56,7 @@ static void connection_limit_remove_waiting(struct connection_limit *limit,
  * then. Shut down once: it is in the list no more. */
 static void connection_limit_close_longest(struct connection_limit *limit) {
     struct connection_slot *longest = limit->waiting;
-    if (longest != NULL) {
+    if (longest) {
         connection_limit_remove_waiting(limit, longest);
         shutdown(longest->fd, SHUT_RDWR);
         metric_add(METRIC_HTTP_REFUSED, 1);
@@ -64,8 +64,8 @@ static void connection_limit_close_longest(struct connection_limit *limit) {
 }
 
 struct connection_slot *connection_limit_enter(struct connection_limit *limit, int fd) {
-    struct connection_slot *slot = calloc(1, sizeof(*slot));
-    if (slot == NULL) {
+    struct connection_slot *slot = calloc(1, sizeof *slot);
+    if (!slot) {
         return NULL;
     }
     slot->fd = fd;
@@ -79,7 +79,7 @@ struct connection_slot *connection_limit_enter(struct connection_limit *limit, i
 }
 
 void connection_limit_mark_served(struct connection_limit *limit, struct connection_slot *slot) {
-    if (slot != NULL) {
+    if (slot) {
         pthread_mutex_lock(&limit->lock);
         connection_limit_remove_waiting(limit, slot);
         pthread_mutex_unlock(&limit->lock);
@@ -87,7 +87,7 @@ void connection_limit_mark_served(struct connection_limit *limit, struct connect
 }
 
 void connection_limit_mark_waiting(struct connection_limit *limit, struct connection_slot *slot) {
-    if (slot != NULL) {
+    if (slot) {
         pthread_mutex_lock(&limit->lock);
         connection_limit_remove_waiting(limit, slot);
         connection_limit_append_waiting(limit, slot);
@@ -96,7 +96,7 @@ void connection_limit_mark_waiting(struct connection_limit *limit, struct connec
 }
 
 void connection_limit_leave(struct connection_limit *limit, struct connection_slot *slot) {
-    if (slot != NULL) {
+    if (slot) {
         pthread_mutex_lock(&limit->lock);
         connection_limit_remove_waiting(limit, slot);
         limit->count--;

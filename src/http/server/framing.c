@@ -57,16 +57,16 @@ static const char *framing_field_fault(struct http_framing *framing, const char 
 
 void http_framing_field(struct http_framing *framing, const char *name, const char *value) {
     const char *fault = framing_field_fault(framing, name, value);
-    framing->fault = framing->fault != NULL ? framing->fault : fault;
+    framing->fault = framing->fault ? framing->fault : fault;
 }
 
 const char *http_framing_fault(const struct http_framing *framing, const char *target,
                                const char *version) {
     bool is_old = strcmp(version, "HTTP/1.0") == 0;
-    if (framing->fault != NULL) {
+    if (framing->fault) {
         return framing->fault;
     }
-    if (framing_has_control(target, true) || strchr(target, ' ') != NULL) {
+    if (framing_has_control(target, true) || strchr(target, ' ')) {
         return "the request's target has a blank or a control character";
     }
     if (framing->hosts > 1 || (framing->hosts == 0 && !is_old)) {

@@ -36,12 +36,12 @@ void handler_pool_destroy(struct handler_pool *workers) {
 
 static enum err handler_pool_enqueue(struct handler_pool *workers, struct handler_task *task,
                                      bool is_new) {
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     pthread_mutex_lock(&workers->lock);
     if (workers->closed) {
-        result = ERR_WRONG_STATE;
+        err = ERR_WRONG_STATE;
     } else if (is_new && workers->new_count == workers->new_max) {
-        result = ERR_FULL;
+        err = ERR_FULL;
     } else {
         task->is_new = is_new;
         task->next = NULL;
@@ -51,7 +51,7 @@ static enum err handler_pool_enqueue(struct handler_pool *workers, struct handle
         pthread_cond_signal(&workers->filled);
     }
     pthread_mutex_unlock(&workers->lock);
-    return result;
+    return err;
 }
 
 enum err handler_pool_push(struct handler_pool *workers, struct handler_task *task) {

@@ -46,7 +46,7 @@ static void intake_query(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     const struct http_route *route = transaction->request.route;
     const char *unknown = http_route_unknown_parameter(route, &request->query);
-    if (unknown != NULL) {
+    if (unknown) {
         http_problem(&transaction->response, PROBLEM_BAD_REQUEST,
                      "%s: no such parameter here; %s%s", unknown,
                      route->query[0] != '\0' ? "there are: " : "there is none", route->query);
@@ -92,16 +92,16 @@ static void intake_route(struct transaction *transaction) {
                                                    : "served at ops.port only");
         return;
     }
-    enum err result = parameter == NULL ? ERR_OK
-                                        : http_percent_decode(parameter, parameter_len, false,
-                                                              &request->parameter);
-    if (result == ERR_OK) {
+    enum err err = !parameter
+                       ? ERR_OK
+                       : http_percent_decode(parameter, parameter_len, false, &request->parameter);
+    if (err == ERR_OK) {
         const char *query = strpbrk(transaction->target, "?#");
-        result = http_query_parse(query != NULL && *query == '?' ? query + 1 : "", &request->query);
+        err = http_query_parse(query && *query == '?' ? query + 1 : "", &request->query);
     }
-    if (result == ERR_MEMORY) {
+    if (err == ERR_MEMORY) {
         http_problem_memory(&transaction->response);
-    } else if (result != ERR_OK) {
+    } else if (err != ERR_OK) {
         http_problem(&transaction->response, PROBLEM_BAD_REQUEST,
                      "path and query must be percent-encoded UTF-8 without U+0000, with at most %d "
                      "parameters",
@@ -113,8 +113,8 @@ static void intake_route(struct transaction *transaction) {
 
 /* Bytes of a refused body that are read; little of a stranger's. */
 static size_t intake_discard_bytes_max(const struct transaction *transaction) {
-    bool stranger = transaction->request.caller.role == ROLE_NONE &&
-                    transaction->server->api.context.access != NULL;
+    bool stranger =
+        transaction->request.caller.role == ROLE_NONE && transaction->server->api.context.access;
     return stranger ? DISCARD_ANONYMOUS_BYTES_MAX
                     : DISCARD_BYTES_MAX +
                           (size_t)transaction->server->api.context.conf->http_body_max_bytes;
@@ -124,8 +124,7 @@ static size_t intake_discard_bytes_max(const struct transaction *transaction) {
 static void intake_read_if_match(struct transaction *transaction) {
     const char *condition = intake_header(transaction, "If-Match");
     transaction->request.if_match = text_dup(condition);
-    if (condition != NULL && transaction->request.if_match == NULL &&
-        transaction->response.status == 0) {
+    if (condition && !transaction->request.if_match && transaction->response.status == 0) {
         http_problem_memory(&transaction->response);
     }
 }
@@ -142,11 +141,11 @@ enum intake intake_head(struct transaction *transaction, const char *method, con
     struct http_request *request = &transaction->request;
     int64_t body_max = transaction->server->api.context.conf->http_body_max_bytes;
     snprintf(request->method, sizeof(request->method), "%s", method);
-    if (request->path == NULL || transaction->target == NULL) {
+    if (!request->path || !transaction->target) {
         return INTAKE_CLOSE;
     }
     const char *fault = request_head_fault(transaction->connection, transaction->target, version);
-    if (fault != NULL) {
+    if (fault) {
         return intake_refuse_head(transaction, fault);
     }
     /* Some versions of libmicrohttpd end the lines of chunks at a bare LF, where a proxy reads on:
@@ -159,17 +158,16 @@ enum intake intake_head(struct transaction *transaction, const char *method, con
     intake_read_if_match(transaction);
     const char *length = intake_header(transaction, "Content-Length");
     int64_t body_len = 0;
-    bool sized = length == NULL || http_int_parse(length, 0, INT64_MAX, &body_len);
+    bool sized = !length || http_int_parse(length, 0, INT64_MAX, &body_len);
     if (transaction->response.status == 0 && (!sized || body_len > body_max)) {
         intake_refuse_size(transaction);
     }
     const char *coding = intake_header(transaction, "Content-Encoding");
-    if (transaction->response.status == 0 && coding != NULL &&
-        strcasecmp(coding, "identity") != 0) {
+    if (transaction->response.status == 0 && coding && strcasecmp(coding, "identity") != 0) {
         intake_refuse_coding(transaction, coding);
     }
     const char *expect = intake_header(transaction, "Expect");
-    bool asks_leave = expect != NULL && strcasecmp(expect, "100-continue") == 0;
+    bool asks_leave = expect && strcasecmp(expect, "100-continue") == 0;
     bool absurd = !sized || body_len > (int64_t)intake_discard_bytes_max(transaction);
     if (transaction->response.status != 0 && (asks_leave || absurd)) {
         return INTAKE_REFUSED;

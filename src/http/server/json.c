@@ -26,7 +26,7 @@ static long http_json_escape_unit(const char *text, size_t len, size_t at) {
     for (size_t i = at + 2; i < at + UNICODE_ESCAPE_LEN; i++) {
         static const char DIGITS[] = "0123456789abcdefABCDEF";
         const char *digit = text[i] != '\0' ? strchr(DIGITS, text[i]) : NULL;
-        if (digit == NULL) {
+        if (!digit) {
             return -1;
         }
         long value = digit - DIGITS;
@@ -115,7 +115,7 @@ static void http_json_repair_body(const char *data, size_t len, struct buffer *o
 
 static bool http_json_is_blank(const char *data, size_t len) {
     size_t at = 0;
-    while (at < len && memchr(" \t\r\n", data[at], 4) != NULL) {
+    while (at < len && memchr(" \t\r\n", data[at], 4)) {
         at++;
     }
     return at == len;
@@ -123,10 +123,10 @@ static bool http_json_is_blank(const char *data, size_t len) {
 
 static enum err http_json_load_body(const char *data, size_t len, json_t **out, char *detail) {
     json_error_t error;
-    enum err result = json_parse(out, data, len,
-                                 JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (result != ERR_ARGUMENT) {
-        return result;
+    enum err err = json_parse(out, data, len,
+                              JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    if (err != ERR_ARGUMENT) {
+        return err;
     }
     if (http_json_is_blank(data, len)) {
         snprintf(detail, HTTP_JSON_DETAIL_LEN, "line 1, column 1: the body is empty");
@@ -134,7 +134,7 @@ static enum err http_json_load_body(const char *data, size_t len, json_t **out, 
     }
     /* Without what jansson quotes of the body, which may be a secret. */
     const char *quote = strstr(error.text, " near ");
-    int text_len = quote != NULL ? (int)(quote - error.text) : (int)strlen(error.text);
+    int text_len = quote ? (int)(quote - error.text) : (int)strlen(error.text);
     snprintf(detail, HTTP_JSON_DETAIL_LEN, "line %d, column %d: %.*s", error.line, error.column,
              text_len, error.text);
     return ERR_ARGUMENT;
@@ -144,7 +144,7 @@ enum err http_json_parse(const char *data, size_t len, json_t **out, bool *repai
                          char detail[HTTP_JSON_DETAIL_LEN]) {
     *out = NULL;
     *repaired = false;
-    data = data != NULL ? data : "";
+    data = data ? data : "";
     size_t bom_len = text_bom_len(data, len); /* RFC 8259 section 8.1: may be ignored */
     data += bom_len;
     len -= bom_len;
@@ -164,11 +164,10 @@ enum err http_json_parse(const char *data, size_t len, json_t **out, bool *repai
     struct buffer body;
     buffer_init(&body);
     http_json_repair_body(data, len, &body);
-    enum err result =
-        body.failed ? ERR_MEMORY : http_json_load_body(body.data, body.len, out, detail);
+    enum err err = body.failed ? ERR_MEMORY : http_json_load_body(body.data, body.len, out, detail);
     buffer_fini(&body);
-    *repaired = result == ERR_OK;
-    return result;
+    *repaired = err == ERR_OK;
+    return err;
 }
 
 /* ---- faults ---------------------------------------------------------------------------------- */
@@ -228,9 +227,9 @@ static void http_json_check_string(const json_t *json, bool repaired, const char
     if (http_json_has_fault(faults, pointer)) {
         return;
     }
-    if (memchr(text, '\0', json_string_length(json)) != NULL) {
+    if (memchr(text, '\0', json_string_length(json))) {
         http_fault_add(faults, pointer, "must not contain U+0000");
-    } else if (repaired && strstr(text, INVALID_TEXT_MARK) != NULL) {
+    } else if (repaired && strstr(text, INVALID_TEXT_MARK)) {
         http_fault_add(faults, pointer, "must be well-formed UTF-8");
     }
 }
@@ -255,7 +254,7 @@ static void http_json_collect_text_faults(const json_t *json, bool repaired, cha
         const char *key;
         json_t *value;
         json_object_foreach((json_t *)json, key, value) {
-            if (repaired && strstr(key, INVALID_TEXT_MARK) != NULL) {
+            if (repaired && strstr(key, INVALID_TEXT_MARK)) {
                 http_fault_add(faults, pointer, "a field name must be well-formed UTF-8");
             }
             http_json_append_pointer(pointer, key);
@@ -274,7 +273,7 @@ void http_json_text_faults(const json_t *json, bool repaired, struct client_faul
 
 json_t *http_json_stringn(const char *text, size_t len) {
     json_t *string = json_stringn(text, len); /* NULL when it is not UTF-8 */
-    if (string != NULL) {
+    if (string) {
         return string;
     }
     struct buffer clean;
@@ -289,13 +288,13 @@ json_t *http_json_stringn(const char *text, size_t len) {
         }
         at += part;
     }
-    string = clean.failed ? NULL : json_stringn(clean.data != NULL ? clean.data : "", clean.len);
+    string = clean.failed ? NULL : json_stringn(clean.data ? clean.data : "", clean.len);
     buffer_fini(&clean);
     return string;
 }
 
 json_t *http_json_string(const char *text) {
-    return text != NULL ? http_json_stringn(text, strlen(text)) : json_null();
+    return text ? http_json_stringn(text, strlen(text)) : json_null();
 }
 
 json_t *http_json_time(int64_t wall_ms) {

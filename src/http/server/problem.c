@@ -51,17 +51,17 @@ void http_problem_memory(struct http_response *response) {
                  "memory ran out; of what was to be changed, nothing or all was done: try again");
 }
 
-void http_problem_error(struct http_response *response, enum err error) {
-    if (error == ERR_MEMORY) {
+void http_problem_error(struct http_response *response, enum err err) {
+    if (err == ERR_MEMORY) {
         http_problem_memory(response);
     } else {
-        http_problem(response, PROBLEM_INTERNAL, "%s", err_name(error));
+        http_problem(response, PROBLEM_INTERNAL, "%s", err_name(err));
     }
 }
 
 void http_problem_member(struct http_response *response, const char *name, json_t *value) {
     assert(http_response_is_problem(response));
-    if (response->json != NULL) {
+    if (response->json) {
         json_object_set_new(response->json, name, value);
     } else {
         json_decref(value);
@@ -75,25 +75,25 @@ void http_problem_faults(struct http_response *response, const struct client_fau
     http_problem_member(response, "errors", http_faults_json(faults, ""));
 }
 
-enum http_problem http_problem_of_store(enum err error) {
-    if (error == ERR_FULL || error == ERR_MEMORY) {
-        return error == ERR_FULL ? PROBLEM_REDIS_FULL : PROBLEM_MEMORY;
+enum http_problem http_problem_of_store(enum err err) {
+    if (err == ERR_FULL || err == ERR_MEMORY) {
+        return err == ERR_FULL ? PROBLEM_REDIS_FULL : PROBLEM_MEMORY;
     }
-    return error == ERR_UNAVAILABLE || error == ERR_TIMEOUT ? PROBLEM_REDIS : PROBLEM_INTERNAL;
+    return err == ERR_UNAVAILABLE || err == ERR_TIMEOUT ? PROBLEM_REDIS : PROBLEM_INTERNAL;
 }
 
-void http_problem_store(struct http_response *response, enum err error) {
-    if (error == ERR_TIMEOUT) {
+void http_problem_store(struct http_response *response, enum err err) {
+    if (err == ERR_TIMEOUT) {
         http_problem(response, PROBLEM_REDIS,
                      "Redis did not answer in time; whether it was done is not known");
-    } else if (error == ERR_FULL) {
+    } else if (err == ERR_FULL) {
         http_problem(response, PROBLEM_REDIS_FULL,
                      "nothing was changed; clients can still be deleted");
-    } else if (error == ERR_UNAVAILABLE) {
+    } else if (err == ERR_UNAVAILABLE) {
         http_problem(response, PROBLEM_REDIS, "the node has no connection to Redis; try again");
-    } else if (error == ERR_MEMORY) {
+    } else if (err == ERR_MEMORY) {
         http_problem_memory(response);
     } else {
-        http_problem(response, PROBLEM_INTERNAL, "a call to Redis failed: %s", err_name(error));
+        http_problem(response, PROBLEM_INTERNAL, "a call to Redis failed: %s", err_name(err));
     }
 }

@@ -39,7 +39,7 @@ void http_request_fini(struct http_request *request) {
 void http_request_set_id(struct http_request *request, const char *sent) {
     static const char ALLOWED[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:";
-    size_t len = sent != NULL ? strspn(sent, ALLOWED) : 0;
+    size_t len = sent ? strspn(sent, ALLOWED) : 0;
     if (len > 0 && len < sizeof(request->id) && sent[len] == '\0') {
         memcpy(request->id, sent, len + 1);
     } else {
@@ -77,7 +77,7 @@ static int request_decode_next_byte(const char *text, size_t len, bool plus, siz
 enum err http_percent_decode(const char *text, size_t len, bool plus, char **out) {
     *out = NULL;
     char *decoded = malloc(len + 1);
-    if (decoded == NULL) {
+    if (!decoded) {
         return ERR_MEMORY;
     }
     size_t decoded_len = 0;
@@ -100,7 +100,7 @@ enum err http_percent_decode(const char *text, size_t len, bool plus, char **out
 
 static bool request_is_unreserved(char byte) { /* RFC 3986 section 2.3 */
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-           (byte >= '0' && byte <= '9') || (byte != '\0' && strchr("-._~", byte) != NULL);
+           (byte >= '0' && byte <= '9') || (byte != '\0' && strchr("-._~", byte));
 }
 
 char *http_percent_encode(const char *text) {
@@ -122,16 +122,16 @@ static enum err request_query_add(struct http_query *query, const char *text, si
         return ERR_ARGUMENT;
     }
     const char *equals = memchr(text, '=', len);
-    size_t name_len = equals != NULL ? (size_t)(equals - text) : len;
-    const char *value = equals != NULL ? equals + 1 : text + len;
+    size_t name_len = equals ? (size_t)(equals - text) : len;
+    const char *value = equals ? equals + 1 : text + len;
     struct http_pair pair = {0};
-    enum err result = http_percent_decode(text, name_len, true, &pair.name);
-    if (result == ERR_OK) {
-        result = http_percent_decode(value, (size_t)(text + len - value), true, &pair.value);
+    enum err err = http_percent_decode(text, name_len, true, &pair.name);
+    if (err == ERR_OK) {
+        err = http_percent_decode(value, (size_t)(text + len - value), true, &pair.value);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         free(pair.name);
-        return result;
+        return err;
     }
     query->items[query->count++] = pair;
     return ERR_OK;
@@ -141,10 +141,10 @@ enum err http_query_parse(const char *text, struct http_query *out) {
     *out = (struct http_query){0};
     while (*text != '\0') {
         size_t len = strcspn(text, "&");
-        enum err result = len > 0 ? request_query_add(out, text, len) : ERR_OK;
-        if (result != ERR_OK) {
+        enum err err = len > 0 ? request_query_add(out, text, len) : ERR_OK;
+        if (err != ERR_OK) {
             http_query_fini(out);
-            return result;
+            return err;
         }
         text += len + (text[len] == '&');
     }
@@ -187,7 +187,7 @@ enum err http_query_int(const struct http_query *query, const char *name, int64_
                         int64_t most, int64_t standard, int64_t *out) {
     const char *text = http_query_get(query, name);
     *out = standard;
-    if (text == NULL) {
+    if (!text) {
         return ERR_OK;
     }
     return http_int_parse(text, least, most, out) ? ERR_OK : ERR_ARGUMENT;

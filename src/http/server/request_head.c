@@ -64,8 +64,8 @@ static enum MHD_Result request_head_add_field(void *context, enum MHD_ValueKind 
                                               const char *name, const char *value) {
     struct head *head = context;
     (void)kind;
-    value = value != NULL ? value : "";
-    if (head->fault == NULL) {
+    value = value ? value : "";
+    if (!head->fault) {
         head->fault = request_head_line_fault(head, name, value);
     }
     http_framing_field(&head->framing, name, value);
@@ -77,8 +77,8 @@ const char *request_head_fault(struct MHD_Connection *connection, const char *ta
     struct head head = {.end = NULL};
     head.fault = request_head_first_line_fault(&head, version);
     MHD_get_connection_values(connection, MHD_HEADER_KIND, request_head_add_field, &head);
-    if (head.fault == NULL) {
+    if (!head.fault) {
         head.fault = request_head_last_line_fault(&head);
     }
-    return head.fault != NULL ? head.fault : http_framing_fault(&head.framing, target, version);
+    return head.fault ? head.fault : http_framing_fault(&head.framing, target, version);
 }

@@ -41,7 +41,7 @@ static void response_answer_without_body(struct http_response *response) {
 }
 
 void http_answer_json(struct http_response *response, int status, json_t *json) {
-    if (json == NULL) {
+    if (!json) {
         response_answer_without_body(response);
         return;
     }
@@ -62,7 +62,7 @@ void http_answer_bytes(struct http_response *response, int status, const char *c
 
 void http_answer_text(struct http_response *response, int status, const char *text) {
     char *copy = text_dup(text);
-    if (copy == NULL) {
+    if (!copy) {
         response_answer_without_body(response);
         return;
     }
@@ -94,31 +94,31 @@ void http_answer_header(struct http_response *response, const char *name, const 
 }
 
 bool http_response_is_problem(const struct http_response *response) {
-    return response->content_type != NULL && strcmp(response->content_type, HTTP_PROBLEM_TYPE) == 0;
+    return response->content_type && strcmp(response->content_type, HTTP_PROBLEM_TYPE) == 0;
 }
 
 void http_response_finish(struct http_response *response, const struct http_request *request) {
     if (response->status == 0) {
         http_problem(response, PROBLEM_INTERNAL, "no answer was made");
     }
-    if (response->json != NULL && http_response_is_problem(response)) {
+    if (response->json && http_response_is_problem(response)) {
         json_object_set_new(response->json, "instance", http_json_string(request->path));
         if (request->id[0] != '\0') {
             json_object_set_new(response->json, "request_id", json_string(request->id));
         }
     }
-    if (response->json != NULL) {
+    if (response->json) {
         char *body =
             json_to_text(response->json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         json_decref(response->json);
         response->json = NULL;
         response->body = body;
-        response->body_len = body != NULL ? strlen(body) : 0;
-        if (body == NULL) {
+        response->body_len = body ? strlen(body) : 0;
+        if (!body) {
             response_answer_without_body(response);
         }
     }
-    if (response->body == NULL && http_response_is_problem(response)) {
+    if (!response->body && http_response_is_problem(response)) {
         response->body_static = response->status == 503 ? RESPONSE_OUT_OF_MEMORY : RESPONSE_FAILED;
         response->body_len = strlen(response->body_static);
     }

@@ -41,8 +41,7 @@ static void http_server_on_connection(void *context, struct MHD_Connection *conn
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        *slot = info != NULL ? connection_limit_enter(server->connection_limit, info->connect_fd)
-                             : NULL;
+        *slot = info ? connection_limit_enter(server->connection_limit, info->connect_fd) : NULL;
     } else {
         connection_limit_leave(server->connection_limit, *slot);
         *slot = NULL;
@@ -95,8 +94,7 @@ static bool http_server_create_shared(struct http_server *server) {
     server->api.handler_pool = handler_pool_create((size_t)conf->http_connections_max / 2 + 1);
     server->api.pendings = pendings_create((size_t)conf->http_waiters, transaction_continue,
                                            http_server_wake_peer_calls, context->peer_calls);
-    if (server->connection_limit == NULL || server->api.handler_pool == NULL ||
-        server->api.pendings == NULL) {
+    if (!server->connection_limit || !server->api.handler_pool || !server->api.pendings) {
         return false;
     }
     peer_calls_set_turn(context->peer_calls, pendings_turn, server->api.pendings);
@@ -107,7 +105,7 @@ static bool http_server_create_shared(struct http_server *server) {
 static bool http_server_create_streams(struct http_server *server) {
     const struct http_context *context = &server->api.context;
     server->api.streams = event_streams_create((size_t)context->conf->http_streams_max);
-    if (server->api.streams == NULL) {
+    if (!server->api.streams) {
         return false;
     }
     server->api.tail_follower =
@@ -185,37 +183,37 @@ static enum err http_server_start_frontends(struct http_server *server, char *fa
 enum err http_server_start(struct http_server **out, const struct http_context *context,
                            char *fault) {
     *out = NULL;
-    enum err result = ERR_MEMORY;
+    enum err err = ERR_MEMORY;
     snprintf(fault, 256, "http: out of memory");
-    struct http_server *server = calloc(1, sizeof(*server));
-    if (server == NULL) {
-        return result;
+    struct http_server *server = calloc(1, sizeof *server);
+    if (!server) {
+        return err;
     }
     server->api.context = *context;
     for (size_t i = 0; i < FRONTEND_COUNT; i++) {
         server->frontends[i] = (struct http_frontend){server, NULL, -1, i == FRONTEND_OPS};
     }
-    result = http_server_create_policy(server);
-    if (result != ERR_OK) {
+    err = http_server_create_policy(server);
+    if (err != ERR_OK) {
         snprintf(fault, 256, "broker_allow, broker_deny: an entry is neither name nor network");
         goto out;
     }
-    result = ERR_MEMORY;
+    err = ERR_MEMORY;
     if (!http_server_create_shared(server) || !http_server_create_streams(server)) {
         goto out;
     }
-    result = http_server_open_frontends(server, fault);
-    if (result == ERR_OK) {
-        result = http_server_start_frontends(server, fault);
+    err = http_server_open_frontends(server, fault);
+    if (err == ERR_OK) {
+        err = http_server_start_frontends(server, fault);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         goto out;
     }
     *out = server;
     return ERR_OK;
 out:
     http_server_destroy(server);
-    return result;
+    return err;
 }
 
 void *http_server_handlers(struct http_server *server) {
@@ -280,10 +278,10 @@ void http_server_stop(struct http_server *server) {
 }
 
 void http_server_destroy(struct http_server *server) {
-    if (server == NULL) {
+    if (!server) {
         return;
     }
-    if (server->frontends[FRONTEND_API].daemon != NULL) {
+    if (server->frontends[FRONTEND_API].daemon) {
         atomic_store(&server->api.stop_stage, HTTP_ABORTING);
         handler_pool_close(server->api.handler_pool);
         pendings_stop(server->api.pendings, true);
@@ -294,7 +292,7 @@ void http_server_destroy(struct http_server *server) {
     }
     for (size_t i = 0; i < FRONTEND_COUNT; i++) {
         struct http_frontend *front = &server->frontends[i];
-        if (front->daemon != NULL) {
+        if (front->daemon) {
             MHD_stop_daemon(front->daemon); /* closes the listener as well */
         } else if (front->listener >= 0) {
             close(front->listener);
@@ -302,7 +300,7 @@ void http_server_destroy(struct http_server *server) {
     }
     tail_follower_destroy(server->api.tail_follower);
     event_streams_destroy(server->api.streams);
-    if (server->api.pendings != NULL) {
+    if (server->api.pendings) {
         peer_calls_set_turn(server->api.context.peer_calls, NULL, NULL);
     }
     client_waits_destroy(server->api.client_waits);

@@ -30,11 +30,11 @@ struct MHD_Response *stream_answer_create(struct event_stream *stream,
     static const struct event_stream_reader reader = {stream_answer_suspend, stream_answer_resume};
     struct MHD_Response *answer = MHD_create_response_from_callback(
         MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_answer_read, stream, stream_answer_detach);
-    if (answer == NULL) {
+    if (!answer) {
         return NULL;
     }
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    event_stream_attach(stream, &reader, connection, info != NULL ? info->connect_fd : -1);
+    event_stream_attach(stream, &reader, connection, info ? info->connect_fd : -1);
     return answer;
 }

@@ -32,7 +32,7 @@
 static struct connection_slot *transaction_connection_slot(struct MHD_Connection *connection) {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info != NULL ? info->socket_context : NULL;
+    return info ? info->socket_context : NULL;
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -40,8 +40,8 @@ static struct connection_slot *transaction_connection_slot(struct MHD_Connection
 void *transaction_create(void *context, const char *target, struct MHD_Connection *connection) {
     const struct http_frontend *front = context;
     struct http_server *server = front->server;
-    struct transaction *transaction = calloc(1, sizeof(*transaction));
-    if (transaction == NULL) {
+    struct transaction *transaction = calloc(1, sizeof *transaction);
+    if (!transaction) {
         return NULL;
     }
     transaction->frontend = front;
@@ -62,7 +62,7 @@ void transaction_completed(void *context, struct MHD_Connection *connection, voi
     (void)code;
     struct transaction *transaction = *slot;
     *slot = NULL;
-    if (transaction == NULL) {
+    if (!transaction) {
         return;
     }
     assert(transaction->phase != TRANSACTION_HANDLED);
@@ -81,8 +81,8 @@ void transaction_completed(void *context, struct MHD_Connection *connection, voi
 
 static void transaction_log_answer(const struct transaction *transaction) {
     const struct http_response *response = &transaction->response;
-    bool inlined = transaction->request.route != NULL &&
-                   (transaction->request.route->flags & ROUTE_INLINE) != 0;
+    bool inlined =
+        transaction->request.route && (transaction->request.route->flags & ROUTE_INLINE) != 0;
     log_event(response->status >= 500 && !inlined ? LOG_WARN : LOG_DEBUG, "http_request",
               KS("method", transaction->request.method), KS("path", transaction->request.path),
               KI("status", response->status), KI("bytes", response->body_len),
@@ -91,9 +91,9 @@ static void transaction_log_answer(const struct transaction *transaction) {
 
 static struct MHD_Response *transaction_body_response(struct http_response *response) {
     struct MHD_Response *answer = MHD_create_response_from_buffer(
-        response->body_len, response->body != NULL ? response->body : (char *)response->body_static,
-        response->body != NULL ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
-    if (answer != NULL) {
+        response->body_len, response->body ? response->body : (char *)response->body_static,
+        response->body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    if (answer) {
         response->body = NULL;
     }
     return answer;
@@ -103,7 +103,7 @@ static struct MHD_Response *transaction_body_response(struct http_response *resp
 static struct MHD_Response *transaction_stream_response(struct transaction *transaction) {
     struct MHD_Response *answer =
         stream_answer_create(transaction->response.stream, transaction->connection);
-    if (answer != NULL) {
+    if (answer) {
         transaction->response.stream = NULL;
         transaction->is_stream = true;
         atomic_fetch_sub(&transaction->server->transactions, 1);
@@ -114,13 +114,12 @@ static struct MHD_Response *transaction_stream_response(struct transaction *tran
 /* Gives the finished answer to MHD, which takes the body over. MHD thread. */
 static enum MHD_Result transaction_send(struct transaction *transaction) {
     struct http_response *response = &transaction->response;
-    struct MHD_Response *answer = response->stream != NULL
-                                      ? transaction_stream_response(transaction)
-                                      : transaction_body_response(response);
-    if (answer == NULL) {
+    struct MHD_Response *answer = response->stream ? transaction_stream_response(transaction)
+                                                   : transaction_body_response(response);
+    if (!answer) {
         return MHD_NO;
     }
-    if (response->content_type != NULL) {
+    if (response->content_type) {
         MHD_add_response_header(answer, "Content-Type", response->content_type);
     }
     for (size_t i = 0; i < response->header_count; i++) {
@@ -151,11 +150,11 @@ static enum metric transaction_status_metric(int status) {
 
 /* The outcome is known, whether or not the caller still hears of it. */
 static void transaction_finalize(struct transaction *transaction) {
-    if (transaction->request.reshape_response != NULL) {
+    if (transaction->request.reshape_response) {
         transaction->request.reshape_response(&transaction->request, &transaction->response);
     }
     http_response_finish(&transaction->response, &transaction->request);
-    if (transaction->response.stream == NULL) {
+    if (!transaction->response.stream) {
         histogram_add(HISTOGRAM_HTTP, clock_us() - transaction->begun_us, 1);
     }
     metric_add(transaction_status_metric(transaction->response.status), 1);
@@ -181,10 +180,10 @@ static void transaction_resume_connection(struct transaction *transaction) {
     atomic_fetch_sub(&server->suspended, 1);
 }
 
-static void transaction_refuse(struct transaction *transaction, enum err why) {
+static void transaction_refuse(struct transaction *transaction, enum err err) {
     metric_add(METRIC_HTTP_REFUSED, 1);
     http_problem(&transaction->response,
-                 why == ERR_WRONG_STATE ? PROBLEM_STOPPING : PROBLEM_OVERLOAD,
+                 err == ERR_WRONG_STATE ? PROBLEM_STOPPING : PROBLEM_OVERLOAD,
                  "nothing was done; try again");
     transaction_resume_connection(transaction);
 }
@@ -194,10 +193,10 @@ static void transaction_refuse(struct transaction *transaction, enum err why) {
 static void transaction_proceed(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     struct pending *pending = request->pending;
-    if (transaction->response.status != 0 || (pending == NULL && request->next_step == NULL)) {
-        assert(pending == NULL);
+    if (transaction->response.status != 0 || (!pending && !request->next_step)) {
+        assert(!pending);
         transaction_resume_connection(transaction);
-    } else if (pending != NULL) {
+    } else if (pending) {
         request->pending = NULL;
         intake_drop_body(transaction);
         if (pending_has_flag(pending, PENDING_FREES_BODY)) {
@@ -222,11 +221,11 @@ static void transaction_check_memory(struct transaction *transaction) {
 static void transaction_run_step(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     struct pending *ended = transaction->ended_wait;
-    http_handler *step = request->next_step != NULL ? request->next_step : request->route->handler;
+    http_handler *step = request->next_step ? request->next_step : request->route->handler;
     transaction->ended_wait = NULL;
     log_set_context("request", request->id);
     out_of_memory_forget();
-    if (ended != NULL) {
+    if (ended) {
         pending_run(ended, request, &transaction->response);
     } else {
         request->next_step = NULL;
@@ -277,9 +276,9 @@ static void transaction_suspend(struct transaction *transaction) {
 static enum MHD_Result transaction_enqueue(struct transaction *transaction) {
     transaction->task.run = transaction_run_task;
     transaction_suspend(transaction);
-    enum err result = handler_pool_push(transaction->server->api.handler_pool, &transaction->task);
-    if (result != ERR_OK) {
-        transaction_refuse(transaction, result);
+    enum err err = handler_pool_push(transaction->server->api.handler_pool, &transaction->task);
+    if (err != ERR_OK) {
+        transaction_refuse(transaction, err);
     }
     return MHD_YES;
 }
@@ -310,7 +309,7 @@ static enum MHD_Result transaction_dispatch(struct transaction *transaction) {
     }
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(transaction->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    transaction->request.socket = info != NULL ? info->connect_fd : -1;
+    transaction->request.socket = info ? info->connect_fd : -1;
     bool quick = (transaction->request.route->flags & ROUTE_QUICK) != 0 &&
                  transaction->request.body.len <= QUICK_BODY_BYTES_MAX;
     return quick ? transaction_run_inline(transaction) : transaction_enqueue(transaction);
@@ -340,7 +339,7 @@ enum MHD_Result transaction_handle(void *context, struct MHD_Connection *connect
     (void)connection;
     (void)url;
     struct transaction *transaction = *slot;
-    if (transaction == NULL) {
+    if (!transaction) {
         return MHD_NO;
     }
     switch (transaction->phase) {

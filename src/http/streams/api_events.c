@@ -18,17 +18,17 @@
 /* Opens a stream; false: answered. */
 static bool api_events_open_stream(const struct http_request *request, size_t ring_bytes,
                                    struct event_stream **stream, struct http_response *response) {
-    enum err result = event_stream_open(request->api->streams, ring_bytes, stream);
-    if (result == ERR_FULL) {
+    enum err err = event_stream_open(request->api->streams, ring_bytes, stream);
+    if (err == ERR_FULL) {
         http_problem(response, PROBLEM_OVERLOAD,
                      "this node has as many streams open as http.streams_max allows, %lld",
                      (long long)request->api->context.conf->http_streams_max);
-    } else if (result == ERR_WRONG_STATE) {
+    } else if (err == ERR_WRONG_STATE) {
         http_problem(response, PROBLEM_STOPPING, "nothing was done");
-    } else if (result != ERR_OK) {
+    } else if (err != ERR_OK) {
         http_problem_memory(response);
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 /* ---- changes in the fleet -------------------------------------------------------------------- */
@@ -46,8 +46,8 @@ static bool api_events_matches(const struct event_subscriber *event_subscriber,
                                const struct event_bus_event *item) {
     bool is_client = item->kind == EVENT_BUS_CLIENT || item->kind == EVENT_BUS_NOTICE;
     return !item->same_state && (event_subscriber->kind_bits & (1U << item->kind)) != 0 &&
-           (event_subscriber->state == NULL || strcmp(event_subscriber->state, item->state) == 0) &&
-           (event_subscriber->client == NULL ||
+           (!event_subscriber->state || strcmp(event_subscriber->state, item->state) == 0) &&
+           (!event_subscriber->client ||
             (is_client && strcmp(event_subscriber->client, item->subject) == 0));
 }
 
@@ -128,18 +128,18 @@ static struct event_subscriber *api_events_subscriber_create(const struct http_r
     const char *state = http_query_get(&request->query, "state");
     const char *client = http_query_get(&request->query, "client");
     unsigned wanted = ~0U;
-    if (kinds != NULL && !api_events_parse_kinds(kinds, &wanted)) {
+    if (kinds && !api_events_parse_kinds(kinds, &wanted)) {
         http_problem(response, PROBLEM_BAD_REQUEST,
                      "kind: must be client, node, leader or notice, or several with commas");
         return NULL;
     }
-    if (state != NULL && !api_events_state_is_known(state)) {
+    if (state && !api_events_state_is_known(state)) {
         http_problem(response, PROBLEM_BAD_REQUEST,
                      "state: must be a state of a client or a node, or deleted, gone, leading");
         return NULL;
     }
-    struct event_subscriber *event_subscriber = calloc(1, sizeof(*event_subscriber));
-    if (event_subscriber == NULL) {
+    struct event_subscriber *event_subscriber = calloc(1, sizeof *event_subscriber);
+    if (!event_subscriber) {
         http_problem_memory(response);
         return NULL;
     }
@@ -151,7 +151,7 @@ static struct event_subscriber *api_events_subscriber_create(const struct http_r
 
 void api_events(struct http_request *request, struct http_response *response) {
     struct event_subscriber *event_subscriber = api_events_subscriber_create(request, response);
-    if (event_subscriber == NULL) {
+    if (!event_subscriber) {
         return;
     }
     if (!api_events_open_stream(request, EVENTS_RING_BYTES, &event_subscriber->stream, response)) {
@@ -182,12 +182,12 @@ static bool api_events_may_tail(const struct http_request *request,
         client_status_fini(&status);
         return true;
     }
-    enum err result = store_get(request->api->context.store, id, &row);
+    enum err err = store_get(request->api->context.store, id, &row);
     store_client_fini(&row);
-    if (result == ERR_NOT_FOUND) {
+    if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", id);
-    } else if (result != ERR_OK) {
-        http_problem_store(response, result);
+    } else if (err != ERR_OK) {
+        http_problem_store(response, err);
     } else if (request->forwarded) {
         http_problem(response, PROBLEM_STATE, "client %s does not run on this node", id);
     } else {

@@ -49,8 +49,8 @@ struct event_streams {
 /* ---- all of them ----------------------------------------------------------------------------- */
 
 struct event_streams *event_streams_create(size_t max) {
-    struct event_streams *streams = calloc(1, sizeof(*streams));
-    if (streams != NULL) {
+    struct event_streams *streams = calloc(1, sizeof *streams);
+    if (streams) {
         streams->max = max;
         pthread_mutex_init(&streams->lock, NULL);
     }
@@ -58,7 +58,7 @@ struct event_streams *event_streams_create(size_t max) {
 }
 
 void event_streams_destroy(struct event_streams *streams) {
-    if (streams != NULL) {
+    if (streams) {
         assert(streams->count == 0);
         pthread_mutex_destroy(&streams->lock);
         free(streams);
@@ -86,9 +86,9 @@ static void event_stream_unref(struct event_stream *stream) {
 }
 
 static struct event_stream *event_stream_create(struct event_streams *streams, size_t ring_bytes) {
-    struct event_stream *stream = calloc(1, sizeof(*stream));
+    struct event_stream *stream = calloc(1, sizeof *stream);
     char *ring = malloc(ring_bytes);
-    if (stream == NULL || ring == NULL) {
+    if (!stream || !ring) {
         free(stream);
         free(ring);
         return NULL;
@@ -107,24 +107,24 @@ enum err event_stream_open(struct event_streams *streams, size_t ring_bytes,
                            struct event_stream **out) {
     assert(ring_bytes > DROPPED_LEN);
     struct event_stream *stream = event_stream_create(streams, ring_bytes);
-    enum err result = stream != NULL ? ERR_OK : ERR_MEMORY;
+    enum err err = stream ? ERR_OK : ERR_MEMORY;
     pthread_mutex_lock(&streams->lock);
-    if (result == ERR_OK && streams->closed) {
-        result = ERR_WRONG_STATE;
-    } else if (result == ERR_OK && streams->count >= streams->max) {
-        result = ERR_FULL;
-    } else if (result == ERR_OK) {
+    if (err == ERR_OK && streams->closed) {
+        err = ERR_WRONG_STATE;
+    } else if (err == ERR_OK && streams->count >= streams->max) {
+        err = ERR_FULL;
+    } else if (err == ERR_OK) {
         streams->count++;
         DL_APPEND(streams->all, stream);
     }
     pthread_mutex_unlock(&streams->lock);
-    if (result != ERR_OK && stream != NULL) {
+    if (err != ERR_OK && stream) {
         stream->refs = 1;
         event_stream_unref(stream);
         stream = NULL;
     }
     *out = stream;
-    return result;
+    return err;
 }
 
 /* ---- putting --------------------------------------------------------------------------------- */
@@ -167,21 +167,21 @@ static bool event_stream_append_dropped(struct event_stream *stream, size_t also
 }
 
 enum err event_stream_put(struct event_stream *stream, const char *text, size_t len) {
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     pthread_mutex_lock(&stream->lock);
     if (stream->state != EVENT_STREAM_OPEN) {
-        result = ERR_WRONG_STATE;
+        err = ERR_WRONG_STATE;
     } else if (event_stream_append_dropped(stream, len)) {
         event_stream_append_text(stream, text, len);
     } else {
         stream->dropped_count++;
-        result = ERR_FULL;
+        err = ERR_FULL;
     }
     pthread_mutex_unlock(&stream->lock);
-    if (result == ERR_FULL) {
+    if (err == ERR_FULL) {
         metric_add(METRIC_STREAM_DROPPED, 1);
     }
-    return result;
+    return err;
 }
 
 static void event_stream_append_comment(struct event_stream *stream, const char *text) {
@@ -225,7 +225,7 @@ bool event_stream_is_ended(struct event_stream *stream) {
 }
 
 void event_stream_release(struct event_stream *stream) {
-    if (stream != NULL) {
+    if (stream) {
         event_stream_end(stream);
         event_stream_unref(stream);
     }
@@ -267,7 +267,7 @@ ssize_t event_stream_read(struct event_stream *stream, char *out, size_t size) {
 }
 
 void event_stream_detach(struct event_stream *stream) {
-    if (stream == NULL) {
+    if (!stream) {
         return;
     }
     struct event_streams *streams = stream->streams;
@@ -312,7 +312,7 @@ static void event_stream_for_each(struct event_streams *streams,
     struct event_stream *stream;
     size_t n = 0;
     DL_FOREACH(streams->all, stream) {
-        if (held != NULL) {
+        if (held) {
             held[n++] = stream;
         }
     }

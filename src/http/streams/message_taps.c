@@ -36,15 +36,15 @@ struct tapped_message {
 };
 
 struct message_taps *message_taps_create(void) {
-    struct message_taps *taps = calloc(1, sizeof(*taps));
-    if (taps != NULL) {
+    struct message_taps *taps = calloc(1, sizeof *taps);
+    if (taps) {
         pthread_mutex_init(&taps->lock, NULL);
     }
     return taps;
 }
 
 void message_taps_destroy(struct message_taps *taps) {
-    if (taps != NULL) {
+    if (taps) {
         pthread_mutex_destroy(&taps->lock);
         free(taps);
     }
@@ -70,9 +70,9 @@ static void message_taps_update_filter(struct message_taps *taps) {
 }
 
 enum err message_taps_add(struct message_taps *taps, const char *id, struct event_stream *stream) {
-    struct watcher *watcher = calloc(1, sizeof(*watcher));
+    struct watcher *watcher = calloc(1, sizeof *watcher);
     char *copy = text_dup(id);
-    if (watcher == NULL || copy == NULL) {
+    if (!watcher || !copy) {
         free(watcher);
         free(copy);
         return ERR_MEMORY;
@@ -147,7 +147,7 @@ static char *message_taps_render(const struct message *message) {
 }
 
 static void message_taps_tapped_free(struct tapped_message *note) {
-    if (note != NULL) {
+    if (note) {
         free(note->id);
         free(note->text);
         free(note);
@@ -161,12 +161,12 @@ struct tapped_message *message_taps_prepare(struct message_taps *taps,
         !message_taps_is_watched(taps, message->id)) {
         return NULL;
     }
-    struct tapped_message *note = calloc(1, sizeof(*note));
-    if (note != NULL) {
+    struct tapped_message *note = calloc(1, sizeof *note);
+    if (note) {
         note->id = text_dup(message->id);
         note->text = message_taps_render(message);
     }
-    if (note == NULL || note->id == NULL || note->text == NULL) {
+    if (!note || !note->id || !note->text) {
         message_taps_tapped_free(note);
         return NULL;
     }
@@ -175,7 +175,7 @@ struct tapped_message *message_taps_prepare(struct message_taps *taps,
 
 void message_taps_deliver(struct message_taps *taps, struct tapped_message *note, bool taken) {
     struct watcher *watcher;
-    if (note != NULL && taken) {
+    if (note && taken) {
         struct buffer event;
         buffer_init(&event);
         pthread_mutex_lock(&taps->lock);

@@ -51,15 +51,15 @@ struct tail_follower {
 /* ---- life ------------------------------------------------------------------------------------ */
 
 struct tail_follower *tail_follower_create(const struct tail_follower_wiring *wiring) {
-    struct tail_follower *follower = calloc(1, sizeof(*follower));
-    if (follower == NULL) {
+    struct tail_follower *follower = calloc(1, sizeof *follower);
+    if (!follower) {
         return NULL;
     }
     pthread_mutex_init(&follower->lock, NULL);
     follower->wiring = *wiring;
     follower->http_client = http_client_create(wiring->conf->peer_timeout_ms, EVENT_BYTES_MAX,
                                                wiring->conf->fleet_ca_file);
-    if (follower->http_client == NULL) {
+    if (!follower->http_client) {
         tail_follower_destroy(follower);
         return NULL;
     }
@@ -83,7 +83,7 @@ static void tail_follower_free_tail(struct tail *tail) {
 
 void tail_follower_destroy(struct tail_follower *follower) {
     struct tail *tail, *next;
-    if (follower == NULL) {
+    if (!follower) {
         return;
     }
     DL_CONCAT(follower->all, follower->posted);
@@ -127,9 +127,9 @@ static void tail_follower_attach_local(struct tail *tail) {
 
 enum err tail_follower_add(struct tail_follower *follower, const char *id,
                            struct event_stream *stream, bool here_only) {
-    struct tail *tail = calloc(1, sizeof(*tail));
+    struct tail *tail = calloc(1, sizeof *tail);
     char *copy = text_dup(id);
-    if (tail == NULL || copy == NULL) {
+    if (!tail || !copy) {
         free(tail);
         free(copy);
         event_stream_release(stream);
@@ -167,7 +167,7 @@ static bool tail_follower_read_feed(void *context, const char *data, size_t len)
     size_t done = 0;
     char *end;
     while (!event->failed && event->len > done &&
-           (end = memmem(event->data + done, event->len - done, "\n\n", 2)) != NULL) {
+           (end = memmem(event->data + done, event->len - done, "\n\n", 2))) {
         size_t event_len = (size_t)(end + 2 - (event->data + done));
         tail_follower_forward_event(tail, event->data + done, event_len);
         done += event_len;
@@ -194,12 +194,12 @@ static void tail_follower_open_feed(struct tail *tail, const struct store_node *
     struct tail_follower *follower = tail->follower;
     char *escaped = http_percent_encode(tail->id);
     char *path = NULL, *url = NULL;
-    if (escaped != NULL && asprintf(&path, "/api/v1/clients/%s/messages", escaped) >= 0) {
+    if (escaped && asprintf(&path, "/api/v1/clients/%s/messages", escaped) >= 0) {
         url = peers_url(follower->wiring.peers, node->host, node->port, path);
     } else {
         path = NULL;
     }
-    if (url != NULL) {
+    if (url) {
         struct peer_headers headers;
         peers_headers(follower->wiring.peers, &(struct peer_call){.incarnation = node->incarnation},
                       &headers);
@@ -207,7 +207,7 @@ static void tail_follower_open_feed(struct tail *tail, const struct store_node *
                                              FEED_SILENCE_S_MAX, tail_follower_read_feed, tail);
         secret_wipe(&headers, sizeof(headers));
     }
-    if (tail->feed != NULL) {
+    if (tail->feed) {
         tail->state = TAIL_REMOTE;
         tail_follower_put_remark(tail, "the client runs on another node");
     }
@@ -223,7 +223,7 @@ static void tail_follower_connect_owner(struct tail *tail, const char *owner) {
     if (strcmp(owner, wiring->conf->node_name) != 0 &&
         store_nodes(wiring->store, wiring->conf->heartbeat_ttl_ms, &nodes, &n, NULL) == ERR_OK) {
         const struct store_node *node = tail_follower_find_node(nodes, n, owner);
-        if (node != NULL && node->heartbeat_valid) {
+        if (node && node->heartbeat_valid) {
             tail_follower_open_feed(tail, node);
         }
         store_nodes_free(nodes, n);
@@ -234,7 +234,7 @@ static void tail_follower_connect_owner(struct tail *tail, const char *owner) {
 
 static void tail_follower_locate(struct tail *tail) {
     struct store_client row = {0};
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     if (tail_follower_runs_locally(tail)) {
         tail_follower_attach_local(tail);
         return;
@@ -243,11 +243,11 @@ static void tail_follower_locate(struct tail *tail) {
         event_stream_end(tail->stream);
         return;
     }
-    result = store_get(tail->follower->wiring.store, tail->id, &row);
-    if (result == ERR_NOT_FOUND) {
+    err = store_get(tail->follower->wiring.store, tail->id, &row);
+    if (err == ERR_NOT_FOUND) {
         tail_follower_put_remark(tail, "there is no such client any more");
         event_stream_end(tail->stream);
-    } else if (result != ERR_OK) {
+    } else if (err != ERR_OK) {
         tail_follower_put_remark(tail, "Redis does not answer: where the client runs is not known");
     } else if (row.state == STORE_OWNED) {
         tail_follower_connect_owner(tail, row.owner.node);

@@ -1,4 +1,4 @@
-/* Orders addresses. Pure; any thread. */
+/* Owns nothing: orders what it is given. Pure; any thread. */
 #include "mqtt/broker/address_list.h"
 
 #include <arpa/inet.h>
@@ -23,7 +23,7 @@ bool socket_address_equal(const union socket_address *a, const union socket_addr
 void socket_address_text(const union socket_address *address, char out[SOCKET_ADDRESS_TEXT_LEN]) {
     const void *bytes = address->any.sa_family == AF_INET6 ? (const void *)&address->v6.sin6_addr
                                                            : (const void *)&address->v4.sin_addr;
-    if (inet_ntop(address->any.sa_family, bytes, out, SOCKET_ADDRESS_TEXT_LEN) == NULL) {
+    if (!inet_ntop(address->any.sa_family, bytes, out, SOCKET_ADDRESS_TEXT_LEN)) {
         snprintf(out, SOCKET_ADDRESS_TEXT_LEN, "?");
     }
 }
@@ -38,7 +38,7 @@ void address_list_allowed(struct address_list *list, const struct resolver_answe
         if (!address_policy_address(policy, host, (const struct sockaddr *)from, why)) {
             continue;
         }
-        memcpy(to, from, sizeof(*to));
+        memcpy(to, from, sizeof *to);
         if (to->any.sa_family == AF_INET6) {
             to->v6.sin6_port = htons(port);
         } else {

@@ -1,4 +1,4 @@
-/* Owns the table of brokers of one worker. Worker thread only. */
+/* Owns the table of brokers of one host. Host thread only. Knows no client and no connection. */
 #include "mqtt/broker/broker.h"
 
 #include <assert.h>
@@ -21,16 +21,16 @@ struct broker *broker_acquire(struct brokers *brokers, const char *host, uint16_
     struct broker *broker;
     snprintf(key, sizeof(key), "%s:%u", host, port);
     HASH_FIND_STR(brokers->table, key, broker);
-    if (broker == NULL) {
-        broker = calloc(1, sizeof(*broker));
-        if (broker == NULL || (broker->key = strdup(key)) == NULL) {
+    if (!broker) {
+        broker = calloc(1, sizeof *broker);
+        if (!broker || !(broker->key = strdup(key))) {
             free(broker);
             return NULL;
         }
         HASH_ADD_KEYPTR(hh, brokers->table, broker->key, strlen(broker->key), broker);
     }
     struct incident *incident = incident_acquire(brokers->incidents, key);
-    if (incident == NULL) {
+    if (!incident) {
         broker_free_unused(brokers, broker);
         return NULL;
     }
@@ -40,12 +40,12 @@ struct broker *broker_acquire(struct brokers *brokers, const char *host, uint16_
 }
 
 void broker_release(struct brokers *brokers, struct broker *broker) {
-    if (broker == NULL) {
+    if (!broker) {
         return;
     }
     incident_release(broker->incident);
     broker->references--;
     assert(broker->references > 0 ||
-           (broker->waiting == NULL && broker->in_flight == 0 && broker->parked == NULL));
+           (!broker->waiting && broker->in_flight == 0 && !broker->parked));
     broker_free_unused(brokers, broker);
 }

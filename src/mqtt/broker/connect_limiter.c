@@ -1,11 +1,11 @@
-/* Owns the order in which clients may connect. Worker thread only. Tickets are embedded in whatever
- * waits. */
+/* Owns the order in which clients may connect. Host thread only. Knows no client: tickets are
+ * embedded in whatever waits. */
 #include "mqtt/broker/connect_limiter.h"
 
 #include <assert.h>
 #include <utlist.h>
 
-#define CONNECT_LIMITER_BURST_US 50000 /* this part of the rate may start at once */
+#define CONNECT_LIMITER_BURST_US 50000 /* of the rate may come at once */
 
 void connect_limiter_init(struct connect_limiter *limiter, size_t in_flight_max,
                           int64_t rate_per_s) {
@@ -20,10 +20,9 @@ void connect_limiter_share(struct connect_limiter *limiter, size_t index, size_t
     limiter->interval_us *= (int64_t)count;
 }
 
-/* The ring holds exactly the brokers that connect_limiter_next may choose from, ignoring the rate.
- */
+/* The ring holds exactly the brokers from which connect_limiter_next may take, the rate aside. */
 static void connect_limiter_update_ring(struct connect_limiter *limiter, struct broker *broker) {
-    bool wanted = broker->waiting != NULL && broker->in_flight < limiter->in_flight_max;
+    bool wanted = broker->waiting && broker->in_flight < limiter->in_flight_max;
     if (wanted && !broker->in_ring) {
         CDL_APPEND(limiter->ring, broker);
     } else if (!wanted && broker->in_ring) {
@@ -44,7 +43,7 @@ void connect_limiter_join(struct connect_limiter *limiter, struct connect_limite
 void connect_limiter_park(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
                           struct broker *broker, bool first) {
     assert(ticket->place == CONNECT_LIMITER_OUT);
-    if (broker->parked == NULL) {
+    if (!broker->parked) {
         DL_APPEND2(limiter->parked, broker, parked_prev, parked_next);
     }
     ticket->broker = broker;
@@ -61,7 +60,7 @@ static void connect_limiter_unpark(struct connect_limiter *limiter,
                                    struct connect_limiter_ticket *ticket) {
     struct broker *broker = ticket->broker;
     DL_DELETE(broker->parked, ticket);
-    if (broker->parked == NULL) {
+    if (!broker->parked) {
         DL_DELETE2(limiter->parked, broker, parked_prev, parked_next);
     }
     incident_wait(broker->incident, false);
@@ -129,7 +128,7 @@ static struct connect_limiter_ticket *connect_limiter_admit_first(struct connect
 struct connect_limiter_ticket *connect_limiter_next(struct connect_limiter *limiter,
                                                     int64_t now_us) {
     struct broker *first = limiter->ring;
-    if (first == NULL) {
+    if (!first) {
         return NULL;
     }
     struct broker *broker = first;

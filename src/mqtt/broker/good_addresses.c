@@ -20,8 +20,8 @@ struct good_addresses {
 };
 
 struct good_addresses *good_addresses_create(void) {
-    struct good_addresses *table = calloc(1, sizeof(*table));
-    if (table != NULL) {
+    struct good_addresses *table = calloc(1, sizeof *table);
+    if (table) {
         pthread_mutex_init(&table->lock, NULL);
     }
     return table;
@@ -34,10 +34,10 @@ static void good_addresses_remove(struct good_addresses *table, struct good_addr
 }
 
 void good_addresses_destroy(struct good_addresses *table) {
-    if (table == NULL) {
+    if (!table) {
         return;
     }
-    while (table->table != NULL) {
+    while (table->table) {
         good_addresses_remove(table, table->table);
     }
     pthread_mutex_destroy(&table->lock);
@@ -45,8 +45,8 @@ void good_addresses_destroy(struct good_addresses *table) {
 }
 
 static struct good_address *good_addresses_add(struct good_addresses *table, const char *broker) {
-    struct good_address *good = calloc(1, sizeof(*good));
-    if (good == NULL || (good->broker = strdup(broker)) == NULL) {
+    struct good_address *good = calloc(1, sizeof *good);
+    if (!good || !(good->broker = strdup(broker))) {
         free(good);
         return NULL;
     }
@@ -62,10 +62,10 @@ void good_addresses_note(struct good_addresses *table, const char *broker,
     struct good_address *good;
     pthread_mutex_lock(&table->lock);
     HASH_FIND_STR(table->table, broker, good);
-    if (good == NULL) {
+    if (!good) {
         good = good_addresses_add(table, broker);
     }
-    if (good != NULL) {
+    if (good) {
         good->address = *address;
     }
     pthread_mutex_unlock(&table->lock);
@@ -76,7 +76,7 @@ bool good_addresses_find(struct good_addresses *table, const char *broker,
     struct good_address *good;
     pthread_mutex_lock(&table->lock);
     HASH_FIND_STR(table->table, broker, good);
-    if (good != NULL) {
+    if (good) {
         *out = good->address;
     }
     pthread_mutex_unlock(&table->lock);

@@ -1,4 +1,5 @@
-/* Owns DNS: the threads that may block on it, the names that wait for them, and the cache. */
+/* Owns DNS: the threads that may block on it, the names waiting for them, and the cache.
+ * Must not know who asks. */
 #include "mqtt/broker/resolver.h"
 
 #include <assert.h>
@@ -43,8 +44,8 @@ struct resolver {
 };
 
 struct resolver *resolver_create(int64_t ttl_ms) {
-    struct resolver *resolver = calloc(1, sizeof(*resolver));
-    if (resolver != NULL) {
+    struct resolver *resolver = calloc(1, sizeof *resolver);
+    if (resolver) {
         pthread_mutex_init(&resolver->lock, NULL);
         pthread_cond_init(&resolver->filled, NULL);
         resolver->ttl_ms = ttl_ms;
@@ -59,7 +60,7 @@ static void resolver_forget(struct resolver *resolver, struct resolver_lookup *l
 }
 
 void resolver_destroy(struct resolver *resolver) {
-    if (resolver == NULL) {
+    if (!resolver) {
         return;
     }
     struct resolver_lookup *lookup, *next;
@@ -71,7 +72,7 @@ void resolver_destroy(struct resolver *resolver) {
     free(resolver);
 }
 
-/* ---- look-up ---- */
+/* ---- the look-up itself ---- */
 
 static bool resolver_is_usable(const struct addrinfo *info) {
     return (info->ai_family == AF_INET && info->ai_addrlen == sizeof(struct sockaddr_in)) ||
@@ -88,27 +89,26 @@ static bool resolver_has_address(const struct resolver_answer *answer,
     return false;
 }
 
-/* Returns the next address of that family, or end. */
+/* The next of that family, and the place behind it. */
 static const struct addrinfo *resolver_next_of_family(const struct addrinfo **at, int family) {
-    while (*at != NULL && ((*at)->ai_family != family || !resolver_is_usable(*at))) {
+    while (*at && ((*at)->ai_family != family || !resolver_is_usable(*at))) {
         *at = (*at)->ai_next;
     }
     const struct addrinfo *found = *at;
-    *at = found != NULL ? found->ai_next : NULL;
+    *at = found ? found->ai_next : NULL;
     return found;
 }
 
-/* Alternates the families (RFC 8305 section 4), starting with that of the first address; within
- * each, the order of getaddrinfo (RFC 6724). */
+/* The families in turn (RFC 8305 section 4), that of the first address first; within each the
+ * order of getaddrinfo (RFC 6724). */
 static void resolver_interleave_families(struct resolver_answer *answer,
                                          const struct addrinfo *list) {
     const struct addrinfo *at[2] = {list, list};
     int first = list->ai_family == AF_INET6 ? AF_INET6 : AF_INET;
     const int families[2] = {first, first == AF_INET6 ? AF_INET : AF_INET6};
-    for (size_t turn = 0; at[0] != NULL || at[1] != NULL; turn++) {
+    for (size_t turn = 0; at[0] || at[1]; turn++) {
         const struct addrinfo *one = resolver_next_of_family(&at[turn % 2], families[turn % 2]);
-        if (one != NULL && !resolver_has_address(answer, one) &&
-            answer->count < RESOLVER_ADDRESSES_MAX) {
+        if (one && !resolver_has_address(answer, one) && answer->count < RESOLVER_ADDRESSES_MAX) {
             memcpy(&answer->addresses[answer->count++], one->ai_addr, one->ai_addrlen);
         }
     }
@@ -117,7 +117,7 @@ static void resolver_interleave_families(struct resolver_answer *answer,
 static void resolver_resolve_name(const char *name, int flags, struct resolver_answer *answer) {
     struct addrinfo hints = {.ai_flags = flags, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
-    memset(answer, 0, sizeof(*answer));
+    memset(answer, 0, sizeof *answer);
     int failed = getaddrinfo(name, NULL, &hints, &list);
     if (failed == 0) {
         resolver_interleave_families(answer, list);
@@ -139,9 +139,9 @@ static bool resolver_take_literal(const char *name, struct resolver_answer *answ
     return answer->result == ERR_OK;
 }
 
-/* ---- requests ---- */
+/* ---- asking ---- */
 
-/* Makes room by removing the oldest finished entry. */
+/* Makes room by forgetting what is done and oldest. */
 static bool resolver_trim_cache(struct resolver *resolver) {
     struct resolver_lookup *lookup, *next;
     if (HASH_COUNT(resolver->names) < RESOLVER_CACHE_MAX + RESOLVER_QUEUE_MAX) {
@@ -170,18 +170,18 @@ static enum err resolver_enqueue(struct resolver *resolver, struct resolver_look
 static enum err resolver_find_or_add(struct resolver *resolver, const char *name,
                                      struct resolver_lookup **out) {
     HASH_FIND_STR(resolver->names, name, *out);
-    if (*out != NULL) {
+    if (*out) {
         return ERR_OK;
     }
     if (!resolver_trim_cache(resolver)) {
         return ERR_FULL;
     }
-    struct resolver_lookup *lookup = calloc(1, sizeof(*lookup));
-    if (lookup == NULL || (lookup->name = strdup(name)) == NULL) {
+    struct resolver_lookup *lookup = calloc(1, sizeof *lookup);
+    if (!lookup || !(lookup->name = strdup(name))) {
         free(lookup);
         return ERR_MEMORY;
     }
-    lookup->state = RESOLVER_LOOKUP_DONE; /* and expired */
+    lookup->state = RESOLVER_LOOKUP_DONE; /* and stale */
     HASH_ADD_KEYPTR(hh, resolver->names, lookup->name, strlen(lookup->name), lookup);
     *out = lookup;
     return ERR_OK;
@@ -190,9 +190,9 @@ static enum err resolver_find_or_add(struct resolver *resolver, const char *name
 static enum err resolver_ask_locked(struct resolver *resolver, const char *name,
                                     struct resolver_request *request, int *at_once) {
     struct resolver_lookup *lookup;
-    enum err result = resolver_find_or_add(resolver, name, &lookup);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = resolver_find_or_add(resolver, name, &lookup);
+    if (err != ERR_OK) {
+        return err;
     }
     if (lookup->state == RESOLVER_LOOKUP_DONE && clock_ms() < lookup->fresh_until_ms) {
         request->answer = lookup->answer;
@@ -200,38 +200,38 @@ static enum err resolver_ask_locked(struct resolver *resolver, const char *name,
         return ERR_OK;
     }
     if (lookup->state == RESOLVER_LOOKUP_DONE) {
-        result = resolver_enqueue(resolver, lookup);
+        err = resolver_enqueue(resolver, lookup);
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         request->lookup = lookup;
         DL_APPEND(lookup->waiters, request);
     }
-    return result;
+    return err;
 }
 
 enum err resolver_ask(struct resolver *resolver, const char *name, struct resolver_request *request,
                       int *at_once) {
-    assert(request->lookup == NULL);
+    assert(!request->lookup);
     *at_once = resolver_take_literal(name, &request->answer);
     if (*at_once) {
         return ERR_OK;
     }
     pthread_mutex_lock(&resolver->lock);
-    enum err result = resolver_ask_locked(resolver, name, request, at_once);
+    enum err err = resolver_ask_locked(resolver, name, request, at_once);
     pthread_mutex_unlock(&resolver->lock);
-    return result;
+    return err;
 }
 
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request) {
     pthread_mutex_lock(&resolver->lock);
-    if (request->lookup != NULL) {
+    if (request->lookup) {
         DL_DELETE(request->lookup->waiters, request);
         request->lookup = NULL;
     }
     pthread_mutex_unlock(&resolver->lock);
 }
 
-/* ---- threads ---- */
+/* ---- the threads ---- */
 
 static void resolver_answer_waiters(struct resolver_lookup *lookup) {
     struct resolver_request *request, *next;
@@ -265,7 +265,7 @@ void *resolver_run(void *argument) {
     pthread_mutex_lock(&resolver->lock);
     while (!resolver->stopped) {
         struct resolver_lookup *lookup = resolver->queue;
-        if (lookup == NULL) {
+        if (!lookup) {
             pthread_cond_wait(&resolver->filled, &resolver->lock);
             continue;
         }

@@ -1,5 +1,5 @@
-/* Owns the record of a client: its shown fields, its last changes, its configuration. See client.h
- * for which thread may use which field. */
+/* Owns the record of a client: what is shown of it, its last changes, its configuration. Knows no
+ * thread, no engine call and no timing; see client.h for who may touch which field. */
 #include "mqtt/client/client.h"
 
 #include <stdio.h>
@@ -9,18 +9,18 @@
 #include "base/intern.h"
 #include "base/text.h"
 
-#define CLIENT_CHANGES_FIRST 3 /* twice that number lasts until online */
+#define CLIENT_CHANGES_FIRST 3 /* twice that is the way to online */
 
-/* `base` owns its members. */
+/* Its members belong to `base`. */
 struct client_config_view {
-    struct shared_config shared; /* first: other modules know only this part */
+    struct shared_config shared; /* first: it is what others know */
     struct client_config config;
     struct shared_config *base;
 };
 
 struct shared_config *shared_config_create(struct client_config *config) {
-    struct shared_config *shared = malloc(sizeof(*shared));
-    if (shared != NULL) {
+    struct shared_config *shared = malloc(sizeof *shared);
+    if (shared) {
         shared->config = config;
         shared->is_view = false;
         atomic_init(&shared->references, 1);
@@ -29,14 +29,14 @@ struct shared_config *shared_config_create(struct client_config *config) {
 }
 
 struct shared_config *shared_config_hold(struct shared_config *shared) {
-    if (shared != NULL) {
+    if (shared) {
         atomic_fetch_add(&shared->references, 1);
     }
     return shared;
 }
 
 void shared_config_release(struct shared_config *shared) {
-    if (shared == NULL || atomic_fetch_sub(&shared->references, 1) != 1) {
+    if (!shared || atomic_fetch_sub(&shared->references, 1) != 1) {
         return;
     }
     if (shared->is_view) {
@@ -50,7 +50,7 @@ void shared_config_release(struct shared_config *shared) {
 
 struct shared_config *shared_config_at(struct shared_config *base, size_t url_index) {
     struct client_config_view *view = malloc(sizeof *view);
-    if (view == NULL) {
+    if (!view) {
         return NULL;
     }
     const struct client_endpoint *endpoint = &base->config->urls[url_index];
@@ -72,7 +72,7 @@ const struct shared_config *shared_config_base(const struct shared_config *share
     return shared->is_view ? ((const struct client_config_view *)shared)->base : NULL;
 }
 
-/* Threads that receive messages read it without a lock. */
+/* Read without a lock by whoever receives messages. */
 static void client_note_sink(struct client *client) {
     const char *sink = client->config->config->sink;
     client->sink = sink ? intern(sink) : NULL;
@@ -81,8 +81,8 @@ static void client_note_sink(struct client *client) {
 static _Atomic uint64_t client_record_count;
 
 struct client *client_create(struct worker *worker, struct shared_config *config) {
-    struct client *client = calloc(1, sizeof(*client));
-    if (client == NULL) {
+    struct client *client = calloc(1, sizeof *client);
+    if (!client) {
         return NULL;
     }
     client->worker = worker;
@@ -93,7 +93,7 @@ struct client *client_create(struct worker *worker, struct shared_config *config
     client->config = shared_config_hold(config);
     client_note_sink(client);
     client->id = text_dup(config->config->id);
-    if (client->id == NULL || subscribing_init(&client->subscribing, config->config) != ERR_OK) {
+    if (!client->id || subscribing_init(&client->subscribing, config->config) != ERR_OK) {
         client_destroy(client);
         return NULL;
     }
@@ -101,14 +101,14 @@ struct client *client_create(struct worker *worker, struct shared_config *config
 }
 
 void client_start_destroy(struct client_start *start) {
-    if (start != NULL) {
+    if (start) {
         shared_config_release(start->config);
         free(start);
     }
 }
 
 void client_destroy(struct client *client) {
-    if (client == NULL) {
+    if (!client) {
         return;
     }
     free(client->changes);
@@ -138,8 +138,8 @@ static bool client_grow_changes(struct client *client) {
         client->change_capacity ? (size_t)client->change_capacity * 2 : CLIENT_CHANGES_FIRST;
     capacity = capacity > CLIENT_CHANGES_MAX ? CLIENT_CHANGES_MAX : capacity;
     struct client_change_entry *changes =
-        realloc(client->changes, capacity * sizeof(*client->changes));
-    if (changes == NULL) {
+        realloc(client->changes, capacity * sizeof *client->changes);
+    if (!changes) {
         return false;
     }
     client->changes = changes;
@@ -147,7 +147,7 @@ static bool client_grow_changes(struct client *client) {
     return true;
 }
 
-/* The slot of the next entry: a new one, or the oldest. NULL: out of memory. */
+/* The place of the next entry: a new one, or the oldest's. NULL: out of memory. */
 static struct client_change_entry *client_change_slot(struct client *client) {
     if (client->change_count == CLIENT_CHANGES_MAX) {
         struct client_change_entry *oldest = &client->changes[client->change_first];
@@ -163,7 +163,7 @@ static struct client_change_entry *client_change_slot(struct client *client) {
 void client_record_change(struct client *client, enum client_state to, const char *reason) {
     struct client_change_entry *slot = client_change_slot(client);
     int64_t now_ms = clock_wall_ms();
-    if (slot != NULL) {
+    if (slot) {
         *slot = (struct client_change_entry){
             .at_ms = (uint64_t)now_ms, .from = client->state, .to = to, .reason = intern(reason)};
     }
@@ -196,7 +196,7 @@ size_t client_copy_changes(const struct client *client,
 void client_note_error(struct client *client, enum client_error error, const char *message) {
     client->error = error;
     free(client->error_message);
-    client->error_message = message != NULL ? text_dup(message) : NULL;
+    client->error_message = message ? text_dup(message) : NULL;
     client->error_at_ms = clock_wall_ms();
 }
 
@@ -204,8 +204,8 @@ void client_note_error(struct client *client, enum client_error error, const cha
 
 static enum err client_copy_subscriptions(const struct client *client, struct client_status *out) {
     const struct client_config *config = client->config->config;
-    out->subscriptions = calloc(config->subscription_count + 1, sizeof(*out->subscriptions));
-    if (out->subscriptions == NULL) {
+    out->subscriptions = calloc(config->subscription_count + 1, sizeof *out->subscriptions);
+    if (!out->subscriptions) {
         return ERR_MEMORY;
     }
     for (size_t i = 0; i < config->subscription_count; i++) {
@@ -215,7 +215,7 @@ static enum err client_copy_subscriptions(const struct client *client, struct cl
         to->granted = subscribing_shown_code(filter);
         to->refusal = subscribing_refusal(filter);
         to->filter = text_dup(config->subscriptions[i].filter);
-        if (to->filter == NULL) {
+        if (!to->filter) {
             return ERR_MEMORY;
         }
     }
@@ -224,7 +224,7 @@ static enum err client_copy_subscriptions(const struct client *client, struct cl
 
 enum err client_copy_status(const struct client *client, struct client_status *out) {
     const char *message =
-        client->error_message != NULL ? client->error_message : client_error_text(client->error);
+        client->error_message ? client->error_message : client_error_text(client->error);
     *out = (struct client_status){
         .state = client->state,
         .reason = text_dup(client_last_reason(client)),
@@ -245,16 +245,16 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .messages_dropped = client->messages_dropped,
         .epoch = client->epoch,
         .version = client->version,
-        .broker = client->broker != NULL ? text_dup(client->broker->key) : NULL,
+        .broker = client->broker ? text_dup(client->broker->key) : NULL,
     };
-    enum err result = client_copy_subscriptions(client, out);
-    if (out->reason == NULL || out->error_message == NULL) {
-        result = ERR_MEMORY;
+    enum err err = client_copy_subscriptions(client, out);
+    if (!out->reason || !out->error_message) {
+        err = ERR_MEMORY;
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         client_status_fini(out);
     }
-    return result;
+    return err;
 }
 
 void client_status_fini(struct client_status *status) {
@@ -276,10 +276,9 @@ static bool client_same_subscription(const struct client_subscription *a,
 }
 
 enum err client_replace_config(struct client *client, struct shared_config *config) {
-    enum err result =
-        subscribing_change(&client->subscribing, client->config->config, config->config);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = subscribing_change(&client->subscribing, client->config->config, config->config);
+    if (err != ERR_OK) {
+        return err;
     }
     shared_config_release(client->config);
     client->config = shared_config_hold(config);
@@ -301,7 +300,7 @@ bool client_config_same_subscriptions(const struct client_config *a,
 }
 
 static bool client_same_text(const char *a, const char *b) {
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+    return a == b || (a && b && strcmp(a, b) == 0);
 }
 
 static bool client_same_pairs(const struct client_pair *a, size_t a_count,
@@ -322,7 +321,7 @@ static bool client_same_will_properties(const struct client_will *a, const struc
            a->message_expiry_interval == b->message_expiry_interval &&
            client_same_text(a->content_type, b->content_type) &&
            client_same_text(a->response_topic, b->response_topic) &&
-           (a->correlation_data == NULL) == (b->correlation_data == NULL) &&
+           (!a->correlation_data) == (!b->correlation_data) &&
            client_same_bytes(a->correlation_data, a->correlation_data_len, b->correlation_data,
                              b->correlation_data_len) &&
            client_same_pairs(a->user_properties, a->user_property_count, b->user_properties,
@@ -330,7 +329,7 @@ static bool client_same_will_properties(const struct client_will *a, const struc
 }
 
 static bool client_same_will(const struct client_will *a, const struct client_will *b) {
-    if (a == NULL || b == NULL) {
+    if (!a || !b) {
         return a == b;
     }
     return client_same_text(a->topic, b->topic) &&
@@ -367,8 +366,8 @@ static bool client_same_session(const struct client_config *a, const struct clie
 static bool client_same_websocket(const struct client_websocket *a,
                                   const struct client_websocket *b) {
     static const struct client_websocket nothing_given;
-    a = a != NULL ? a : &nothing_given;
-    b = b != NULL ? b : &nothing_given;
+    a = a ? a : &nothing_given;
+    b = b ? b : &nothing_given;
     return client_same_pairs(a->headers, a->header_count, b->headers, b->header_count) &&
            client_same_text(a->subprotocol, b->subprotocol);
 }

@@ -1,4 +1,4 @@
-/* Owns the count of publications in progress per broker. Any thread. */
+/* Owns the count of publications under way per broker. Any thread. Knows no client. */
 #include "mqtt/client/publish_quota.h"
 
 #include <assert.h>
@@ -9,14 +9,14 @@
 #include "base/text.h"
 
 #define QUOTA_TIMES_FREE  2
-#define QUOTA_WAITING_MIN 4 /* a broker may always have this many */
+#define QUOTA_WAITING_MIN 4 /* what a broker may have however little is left */
 #define QUOTA_BYTES_MIN   65536
 
 struct publish_share {
     struct publish_quota *quota;
     char *broker;
     struct publish_use use;
-    size_t publications; /* in progress */
+    size_t publications; /* that are not over */
     UT_hash_handle hh;
 };
 
@@ -28,7 +28,7 @@ struct publish_quota {
 
 struct publish_quota *publish_quota_create(const struct publish_use *most) {
     struct publish_quota *quota = calloc(1, sizeof *quota);
-    if (quota != NULL) {
+    if (quota) {
         pthread_mutex_init(&quota->lock, NULL);
         quota->most = *most;
     }
@@ -36,15 +36,15 @@ struct publish_quota *publish_quota_create(const struct publish_use *most) {
 }
 
 void publish_quota_destroy(struct publish_quota *quota) {
-    if (quota == NULL) {
+    if (!quota) {
         return;
     }
-    assert(quota->shares == NULL); /* every publication has finished */
+    assert(!quota->shares); /* every publication has been over */
     pthread_mutex_destroy(&quota->lock);
     free(quota);
 }
 
-/* The first use is always allowed. */
+/* Of what nobody has anything, anybody may have all. */
 static bool quota_allows(size_t own, size_t all, size_t most, size_t least, size_t more) {
     size_t left = most > all ? most - all : 0;
     return all == 0 || own + more <= least ||
@@ -66,7 +66,7 @@ static struct publish_share *quota_find(struct publish_quota *quota, const char 
 
 static struct publish_share *quota_add(struct publish_quota *quota, const char *broker) {
     struct publish_share *share = calloc(1, sizeof *share);
-    if (share == NULL || (share->broker = text_dup(broker)) == NULL) {
+    if (!share || !(share->broker = text_dup(broker))) {
         free(share);
         return NULL;
     }
@@ -77,14 +77,14 @@ static struct publish_share *quota_add(struct publish_quota *quota, const char *
 
 enum err publish_quota_take(struct publish_quota *quota, const char *broker, size_t bytes,
                             struct publish_share **out) {
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     pthread_mutex_lock(&quota->lock);
     struct publish_share *share = quota_find(quota, broker);
-    struct publish_use own = share != NULL ? share->use : (struct publish_use){0};
+    struct publish_use own = share ? share->use : (struct publish_use){0};
     if (!quota_has_room(quota, &own, bytes)) {
-        result = ERR_BUSY;
-    } else if (share == NULL && (share = quota_add(quota, broker)) == NULL) {
-        result = ERR_MEMORY;
+        err = ERR_BUSY;
+    } else if (!share && !(share = quota_add(quota, broker))) {
+        err = ERR_MEMORY;
     } else {
         share->publications++;
         share->use.waiting++;
@@ -94,7 +94,7 @@ enum err publish_quota_take(struct publish_quota *quota, const char *broker, siz
         *out = share;
     }
     pthread_mutex_unlock(&quota->lock);
-    return result;
+    return err;
 }
 
 void publish_share_answered(struct publish_share *share) {
@@ -123,10 +123,8 @@ void publish_share_release(struct publish_share *share, size_t bytes) {
 
 struct publish_use publish_quota_use(struct publish_quota *quota, const char *broker) {
     pthread_mutex_lock(&quota->lock);
-    const struct publish_share *share = broker != NULL ? quota_find(quota, broker) : NULL;
-    struct publish_use use = broker == NULL  ? quota->use
-                             : share != NULL ? share->use
-                                             : (struct publish_use){0};
+    const struct publish_share *share = broker ? quota_find(quota, broker) : NULL;
+    struct publish_use use = !broker ? quota->use : share ? share->use : (struct publish_use){0};
     pthread_mutex_unlock(&quota->lock);
     return use;
 }

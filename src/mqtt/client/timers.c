@@ -1,4 +1,4 @@
-/* Owns a binary heap of timers. One thread. */
+/* Owns a binary heap of timers. One thread. Knows nothing of what the timers belong to. */
 #include "mqtt/client/timers.h"
 
 #include <assert.h>
@@ -18,8 +18,8 @@ enum err timers_reserve(struct timers *timers, size_t n) {
         return ERR_OK;
     }
     size_t capacity = n + n / 2 + 16;
-    struct timer **heap = realloc(timers->heap, (capacity + 1) * sizeof(*heap));
-    if (heap == NULL) {
+    struct timer **heap = realloc(timers->heap, (capacity + 1) * sizeof *heap);
+    if (!heap) {
         return ERR_MEMORY;
     }
     timers->heap = heap;

@@ -1,9 +1,9 @@
-/* Owns the parsed lists of allowed and denied brokers. Read-only after creation; any thread. Does
- * no DNS: the caller passes each address that a name resolves to.
+/* Which brokers may be reached. Owns the parsed allow and deny lists; read-only after creation, any
+ * thread. Does no DNS: the caller brings each address that a name gave.
  *
- * Every address is kept as 16 bytes, IPv4 as ::ffff:a.b.c.d, so an IPv4-mapped address equals its
- * IPv4 address. Only what inet_pton accepts is a literal. Other spellings ("127.1", "0x7f000001")
- * are names here, and the address they resolve to is checked. */
+ * Every address is kept as 16 bytes, IPv4 as ::ffff:a.b.c.d, so that an IPv4-mapped address and the
+ * IPv4 address it means are one. Only what inet_pton accepts is a literal; other spellings
+ * ("127.1", "0x7f000001") are names here and are judged by the address they resolve to. */
 #include "mqtt/config/address_policy.h"
 
 #include <arpa/inet.h>
@@ -46,13 +46,13 @@ struct address_policy {
 
 static const struct address_policy_network address_policy_loopback_v6 = {{[15] = 1}, 128};
 
-/* The networks of deny_local. */
+/* What deny_local is about. */
 static const struct address_policy_network address_policy_local_networks[] = {
     {ADDRESS_POLICY_V4(127, 0, 0, 0), ADDRESS_POLICY_V4_BITS_BEFORE + 8}, /* loopback, RFC 1122 */
     {ADDRESS_POLICY_V4(169, 254, 0, 0),
      ADDRESS_POLICY_V4_BITS_BEFORE + 16}, /* link-local, RFC 3927; cloud metadata */
     {ADDRESS_POLICY_V4(0, 0, 0, 0),
-     ADDRESS_POLICY_V4_BITS_BEFORE + 8}, /* "this host"; 0.0.0.0 reaches loopback */
+     ADDRESS_POLICY_V4_BITS_BEFORE + 8}, /* this host; 0.0.0.0 reaches loopback */
     {ADDRESS_POLICY_V4(224, 0, 0, 0), ADDRESS_POLICY_V4_BITS_BEFORE + 4},        /* multicast */
     {ADDRESS_POLICY_V4(255, 255, 255, 255), ADDRESS_POLICY_V4_BITS_BEFORE + 32}, /* broadcast */
     {{[15] = 1}, 128},                                                           /* ::1 */
@@ -61,13 +61,13 @@ static const struct address_policy_network address_policy_local_networks[] = {
     {{0xff}, 8},                                                                 /* multicast */
     {{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128}, /* fd00:ec2::254, cloud metadata */
 };
-/* IPv6 networks whose addresses embed an IPv4 address. */
+/* IPv6 networks that lead to the IPv4 address in their addresses. */
 static const struct {
     struct address_policy_network network;
-    size_t at; /* its position, in bytes */
+    size_t at; /* where it is, in bytes */
 } address_policy_embeddings[] = {
     {{{0x00, 0x64, 0xff, 0x9b}, 96}, 12},             /* NAT64, RFC 6052 */
-    {{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, 12}, /* local NAT64, RFC 8215 */
+    {{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, 12}, /* NAT64 of one's own, RFC 8215 */
     {{{0x20, 0x02}, 16}, 2},                          /* 6to4, RFC 3056 */
     {{{0}, 96}, 12},                                  /* IPv4-compatible, RFC 4291 */
 };
@@ -88,7 +88,7 @@ static const char address_policy_why_no_host[] =
 static void address_policy_from_v4(uint8_t out[ADDRESS_LEN], const struct in_addr *v4) {
     memset(out, 0, ADDRESS_LEN);
     out[10] = out[11] = 0xff;
-    memcpy(out + 12, v4, sizeof(*v4));
+    memcpy(out + 12, v4, sizeof *v4);
 }
 
 static bool address_policy_is_v4(const uint8_t address[ADDRESS_LEN]) {
@@ -96,7 +96,7 @@ static bool address_policy_is_v4(const uint8_t address[ADDRESS_LEN]) {
     return memcmp(address, before, sizeof(before)) == 0;
 }
 
-/* An IPv4 or IPv6 literal; IPv6 may be in brackets. */
+/* An IPv4 or IPv6 literal, the latter perhaps in brackets. */
 static bool address_policy_from_text(uint8_t out[ADDRESS_LEN], const char *text) {
     struct in_addr v4;
     if (inet_pton(AF_INET, text, &v4) == 1) {
@@ -147,8 +147,7 @@ static bool address_policy_network_contains(const struct address_policy_network 
     return rest == 0 || ((network->bytes[whole] ^ address[whole]) & mask) == 0;
 }
 
-/* False: none is embedded. A gateway does not reach 0.0.0.0/8, so it does not count; this includes
- * :: and ::1. */
+/* False: it leads to none. 0.0.0.0/8 is none that a gateway would reach; :: and ::1 are here. */
 static bool address_policy_embedded_v4(uint8_t out[ADDRESS_LEN],
                                        const uint8_t address[ADDRESS_LEN]) {
     for (size_t i = 0; i < sizeof(address_policy_embeddings) / sizeof(address_policy_embeddings[0]);
@@ -176,11 +175,11 @@ static bool address_policy_is_local(const uint8_t address[ADDRESS_LEN]) {
 
 /* Lists */
 
-/* "10.0.0.0/8", or a single address. */
+/* "10.0.0.0/8", or an address alone. */
 static bool address_policy_parse_network(struct address_policy_network *out, const char *text) {
     char address[INET6_ADDRSTRLEN + 2];
     const char *slash = strchr(text, '/');
-    size_t len = slash == NULL ? strlen(text) : (size_t)(slash - text);
+    size_t len = !slash ? strlen(text) : (size_t)(slash - text);
     if (len >= sizeof(address)) {
         return false;
     }
@@ -190,10 +189,10 @@ static bool address_policy_parse_network(struct address_policy_network *out, con
         return false;
     }
     out->bits = ADDRESS_BITS;
-    if (slash == NULL) {
+    if (!slash) {
         return true;
     }
-    unsigned before = strchr(address, ':') == NULL ? ADDRESS_POLICY_V4_BITS_BEFORE : 0;
+    unsigned before = !strchr(address, ':') ? ADDRESS_POLICY_V4_BITS_BEFORE : 0;
     char *end;
     unsigned long bits = strtoul(slash + 1, &end, 10);
     if (!isdigit((unsigned char)slash[1]) || *end != '\0' || bits > ADDRESS_BITS - before) {
@@ -203,8 +202,8 @@ static bool address_policy_parse_network(struct address_policy_network *out, con
     return true;
 }
 
-/* Letters, digits, "-", "_", "." and "*". A pattern of digits only ("10.*") is refused: it looks
- * like a network but would not match names that resolve into it. */
+/* Letters, digits, "-", "_", "." and "*". A pattern of digits only ("10.*") is refused: it would
+ * seem to be a network, and would not hold for names that resolve into it. */
 static bool address_policy_pattern_is_valid(const char *text) {
     static const char other[] = "-_.*";
     bool has_digit = false;
@@ -212,7 +211,7 @@ static bool address_policy_pattern_is_valid(const char *text) {
     for (const char *c = text; *c != '\0'; c++) {
         has_digit |= isdigit((unsigned char)*c) != 0;
         has_letter |= isalpha((unsigned char)*c) != 0;
-        if (!isalnum((unsigned char)*c) && strchr(other, *c) == NULL) {
+        if (!isalnum((unsigned char)*c) && !strchr(other, *c)) {
             return false;
         }
     }
@@ -231,7 +230,7 @@ static enum err address_policy_parse_entry(struct address_policy_list *list, con
         len--;
     }
     entry->pattern = text_copy(text, len);
-    if (entry->pattern == NULL) {
+    if (!entry->pattern) {
         return ERR_MEMORY;
     }
     list->count++;
@@ -245,17 +244,17 @@ static enum err address_policy_list_init(struct address_policy_list *list, const
         entries_max += strchr(separators, *c) != NULL;
     }
     char *copy = text_dup(text);
-    list->entries = calloc(entries_max, sizeof(*list->entries));
-    enum err result = copy == NULL || list->entries == NULL ? ERR_MEMORY : ERR_OK;
+    list->entries = calloc(entries_max, sizeof *list->entries);
+    enum err err = !copy || !list->entries ? ERR_MEMORY : ERR_OK;
 
     char *position;
-    char *token = result == ERR_OK ? strtok_r(copy, separators, &position) : NULL;
-    while (token != NULL && result == ERR_OK) {
-        result = address_policy_parse_entry(list, token);
+    char *token = err == ERR_OK ? strtok_r(copy, separators, &position) : NULL;
+    while (token && err == ERR_OK) {
+        err = address_policy_parse_entry(list, token);
         token = strtok_r(NULL, separators, &position);
     }
     free(copy);
-    return result;
+    return err;
 }
 
 static void address_policy_list_fini(struct address_policy_list *list) {
@@ -270,11 +269,11 @@ static bool address_policy_list_matches(const struct address_policy_list *list, 
                                         const uint8_t *address, bool exact) {
     for (size_t i = 0; i < list->count; i++) {
         const struct entry *entry = &list->entries[i];
-        if (entry->pattern == NULL) {
-            if (address != NULL && address_policy_network_contains(&entry->network, address)) {
+        if (!entry->pattern) {
+            if (address && address_policy_network_contains(&entry->network, address)) {
                 return true;
             }
-        } else if (!(exact && strchr(entry->pattern, '*') != NULL) &&
+        } else if (!(exact && strchr(entry->pattern, '*')) &&
                    text_wildcard_match(entry->pattern, host)) {
             return true;
         }
@@ -293,25 +292,25 @@ static bool address_policy_is_loopback(const char *listen) {
 enum err address_policy_create(struct address_policy **out, const char *allow, const char *deny,
                                const char *listen) {
     *out = NULL;
-    struct address_policy *policy = calloc(1, sizeof(*policy));
-    if (policy == NULL) {
+    struct address_policy *policy = calloc(1, sizeof *policy);
+    if (!policy) {
         return ERR_MEMORY;
     }
     policy->deny_local = !address_policy_is_loopback(listen);
-    enum err result = address_policy_list_init(&policy->allow, allow);
-    if (result == ERR_OK) {
-        result = address_policy_list_init(&policy->deny, deny);
+    enum err err = address_policy_list_init(&policy->allow, allow);
+    if (err == ERR_OK) {
+        err = address_policy_list_init(&policy->deny, deny);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         address_policy_destroy(policy);
-        return result;
+        return err;
     }
     *out = policy;
     return ERR_OK;
 }
 
 void address_policy_destroy(struct address_policy *policy) {
-    if (policy == NULL) {
+    if (!policy) {
         return;
     }
     address_policy_list_fini(&policy->allow);
@@ -319,9 +318,9 @@ void address_policy_destroy(struct address_policy *policy) {
     free(policy);
 }
 
-/* Checks */
+/* Judgement */
 
-/* "localhost." and "localhost" are the same name. False: empty or too long for a name. */
+/* "localhost." and "localhost" are one name. False: empty or too long for a name. */
 static bool address_policy_strip_dot(char out[HOST_LEN_MAX + 1], const char *host) {
     size_t len = strlen(host);
     if (len > 0 && host[len - 1] == '.') {
@@ -344,19 +343,19 @@ static bool address_policy_is_local_name(const char *host) {
 static const char *address_policy_check(const struct address_policy *policy, const char *host,
                                         const uint8_t *address) {
     uint8_t inner[ADDRESS_LEN];
-    bool has_inner = address != NULL && address_policy_embedded_v4(inner, address);
+    bool has_inner = address && address_policy_embedded_v4(inner, address);
     if (address_policy_list_matches(&policy->deny, host, address, false) ||
         (has_inner && address_policy_list_matches(&policy->deny, host, inner, false))) {
         return address_policy_why_denied;
     }
-    bool undecided = address == NULL && policy->allow.has_network;
+    bool undecided = !address && policy->allow.has_network;
     if (policy->allow.count > 0 && !undecided &&
         !address_policy_list_matches(&policy->allow, host, address, false)) {
         return address_policy_why_not_allowed;
     }
-    bool local = address == NULL ? address_policy_is_local_name(host)
-                                 : address_policy_is_local(address) ||
-                                       (has_inner && address_policy_is_local(inner));
+    bool local = !address ? address_policy_is_local_name(host)
+                          : address_policy_is_local(address) ||
+                                (has_inner && address_policy_is_local(inner));
     if (policy->deny_local && local && !undecided &&
         !address_policy_list_matches(&policy->allow, host, address, true)) {
         return address_policy_why_local;
@@ -365,10 +364,10 @@ static const char *address_policy_check(const struct address_policy *policy, con
 }
 
 static bool address_policy_answer(const char *reason, const char **why) {
-    if (reason != NULL && why != NULL) {
+    if (reason && why) {
         *why = reason;
     }
-    return reason == NULL;
+    return !reason;
 }
 
 bool address_policy_host(const struct address_policy *policy, const char *host, const char **why) {

@@ -1,5 +1,6 @@
-/* Turns a JSON document into a checked configuration: reads the fields by their table, then applies
- * the rules between fields. Pure; any thread. */
+/* From a JSON document to a checked configuration: the walk by the table, then the rules between
+ * fields. Owns nothing but what it hands out; pure, any thread. Must not know Redis, HTTP, engines.
+ */
 #include "client_config_fields.h"
 
 #include <assert.h>
@@ -13,7 +14,7 @@
 #define KEEPALIVE_S_DEFAULT      60
 #define SESSION_EXPIRY_S_DEFAULT 86400
 
-/* Every client of a node has one; the next size of the allocator is 224. */
+/* There is one for each client of a node; the allocator's next size is 224. */
 _Static_assert(sizeof(struct client_config) <= 192, "a configuration stays small");
 
 /* A fault at a member of the document. */
@@ -23,15 +24,15 @@ _Static_assert(sizeof(struct client_config) <= 192, "a configuration stays small
 
 static bool client_config_has_member(const json_t *object, const char *name) {
     const json_t *value = json_object_get(object, name);
-    return value != NULL && !json_is_null(value);
+    return value && !json_is_null(value);
 }
 
 static char *client_config_keep_text(struct reader *reader, char *text) {
-    reader->out_of_memory |= text == NULL;
+    reader->out_of_memory |= !text;
     return text;
 }
 
-/* Rules between fields. All run even after faults; none adds a fault that another one explains. */
+/* Rules between fields. Each runs also after faults, and adds none for what a fault explains. */
 
 static void client_config_rule_broker_or_url(struct reader *reader) {
     bool has_broker = client_config_has_member(reader->document, "broker");
@@ -63,14 +64,14 @@ static void client_config_rule_address(struct reader *reader) {
     struct client_config *config = reader->config;
     struct client_url *url = &reader->url;
     struct client_endpoint endpoint;
-    if (url->host != NULL) {
+    if (url->host) {
         url->port = url->port != 0 ? url->port : reader->port;
         reader->out_of_memory |= !client_url_take(url, &endpoint);
     } else if (config->url_count > 0) {
         endpoint = config->urls[0];
         endpoint.host = client_config_keep_text(reader, text_dup(endpoint.host));
         endpoint.path =
-            endpoint.path != NULL ? client_config_keep_text(reader, text_dup(endpoint.path)) : NULL;
+            endpoint.path ? client_config_keep_text(reader, text_dup(endpoint.path)) : NULL;
     } else {
         return;
     }
@@ -80,19 +81,19 @@ static void client_config_rule_address(struct reader *reader) {
     config->path = endpoint.path;
 }
 
-/* Whether one of the brokers has a scheme with that property. */
+/* Does one of the brokers have what such a scheme has? */
 static bool client_config_any_endpoint(const struct client_config *config,
                                        bool (*has)(enum client_scheme)) {
-    bool found = config->host != NULL && has(config->scheme);
+    bool found = config->host && has(config->scheme);
     for (size_t i = 0; !found && i < config->url_count; i++) {
         found = has(config->urls[i].scheme);
     }
     return found;
 }
 
-/* Form inputs send "" for empty fields. */
+/* Form inputs send "" for what was not filled in. */
 static void client_config_drop_empty(char **text) {
-    if (*text != NULL && **text == '\0') {
+    if (*text && **text == '\0') {
         free(*text);
         *text = NULL;
     }
@@ -105,20 +106,19 @@ static void client_config_rule_version(struct reader *reader) {
     }
 }
 
-/* MQTT 3.1.1 section 3.1.2.9: a password needs a user name. An empty password is sent if there is a
- * user name, except in the flat form (the one with sub_topic), where "" is an empty input. */
+/* MQTT 3.1.1 section 3.1.2.9: a password needs a user name. An empty one is sent if there is a user
+ * name, but for the flat form (the one with sub_topic), where "" is an input left empty. */
 static void client_config_rule_credentials(struct reader *reader) {
     struct client_config *config = reader->config;
     bool is_flat = json_object_get(reader->document, "sub_topic") != NULL;
     bool username_was_wrong =
-        config->username == NULL && client_config_has_member(reader->document, "username");
+        !config->username && client_config_has_member(reader->document, "username");
     client_config_drop_empty(&config->username);
-    if (config->username == NULL || is_flat) {
+    if (!config->username || is_flat) {
         client_config_drop_empty(&config->password);
     }
-    bool has_password = config->password != NULL || config->password_from != NULL;
-    if (has_password && config->username == NULL && !username_was_wrong &&
-        config->protocol_version == 4) {
+    bool has_password = config->password || config->password_from;
+    if (has_password && !config->username && !username_was_wrong && config->protocol_version == 4) {
         FAULT_AT(reader, "password",
                  "needs a username in MQTT 3.1.1: give one, or protocol_version 5");
     }
@@ -130,7 +130,7 @@ static void client_config_rule_session(struct reader *reader) {
         !client_config_has_member(reader->document, "session_expiry_s")) {
         config->session_expiry_s = SESSION_EXPIRY_S_DEFAULT;
     }
-    if (!config->clean_start && config->client_id != NULL && config->client_id[0] == '\0') {
+    if (!config->clean_start && config->client_id && config->client_id[0] == '\0') {
         FAULT_AT(reader, "client_id", "must not be empty unless clean_start is true");
     }
 }
@@ -143,8 +143,7 @@ static void client_config_rule_tls(struct reader *reader) {
     if (json_object_size(tls) == 0) {
         return;
     }
-    if (reader->config->host != NULL &&
-        !client_config_any_endpoint(reader->config, client_scheme_is_tls)) {
+    if (reader->config->host && !client_config_any_endpoint(reader->config, client_scheme_is_tls)) {
         client_field_add_fault(reader, &place,
                                "must be left out unless the broker is an mqtts or wss URL");
     }
@@ -176,7 +175,7 @@ static void client_config_rule_tls_strength(struct reader *reader) {
 
 static void client_config_rule_websocket(struct reader *reader) {
     if (json_object_size(json_object_get(reader->document, "websocket")) > 0 &&
-        reader->config->host != NULL &&
+        reader->config->host &&
         !client_config_any_endpoint(reader->config, client_scheme_has_path)) {
         FAULT_AT(reader, "websocket", "must be left out unless the broker is a ws or wss URL");
     }
@@ -184,7 +183,7 @@ static void client_config_rule_websocket(struct reader *reader) {
 
 static void client_config_rule_sub_topic(struct reader *reader) {
     struct client_config *config = reader->config;
-    if (reader->sub_topic == NULL) {
+    if (!reader->sub_topic) {
         return;
     }
     for (size_t i = 0; i < config->subscription_count; i++) {
@@ -219,28 +218,28 @@ static void (*const client_config_rules[])(struct reader *reader) = {
     client_config_rule_reconnect,
 };
 
-/* The identifiers: the id of the document, the one it is addressed by, or its client_id. */
+/* The identifiers: the document's id, the one it is addressed by, or its client_id. */
 
 static void client_config_id_from_hint(struct reader *reader, const char *hint) {
     struct client_config *config = reader->config;
     const char *fault = client_id_fault(hint, strlen(hint));
-    if (fault != NULL) {
+    if (fault) {
         FAULT_AT(reader, "id", "%s", fault);
-    } else if (config->id != NULL && strcmp(config->id, hint) != 0) {
+    } else if (config->id && strcmp(config->id, hint) != 0) {
         FAULT_AT(reader, "id", "must be the id it is addressed by, or be left out");
-    } else if (config->id == NULL) {
+    } else if (!config->id) {
         config->id = client_config_keep_text(reader, text_dup(hint));
     }
 }
 
 static void client_config_id_from_client_id(struct reader *reader) {
     struct client_config *config = reader->config;
-    if (config->client_id == NULL || config->client_id[0] == '\0') {
+    if (!config->client_id || config->client_id[0] == '\0') {
         FAULT_AT(reader, "id", "is missing: give id, or a client_id to take it from");
         return;
     }
     const char *fault = client_id_fault(config->client_id, strlen(config->client_id));
-    if (fault != NULL) {
+    if (fault) {
         FAULT_AT(reader, "id", "is missing, and client_id cannot stand in: it %s", fault);
         return;
     }
@@ -249,22 +248,22 @@ static void client_config_id_from_client_id(struct reader *reader) {
 
 static void client_config_read_identifiers(struct reader *reader, const char *id_hint) {
     struct client_config *config = reader->config;
-    bool id_was_wrong = config->id == NULL && client_config_has_member(reader->document, "id");
+    bool id_was_wrong = !config->id && client_config_has_member(reader->document, "id");
     bool client_id_was_wrong =
-        config->client_id == NULL && client_config_has_member(reader->document, "client_id");
-    if (id_hint != NULL && !id_was_wrong) {
+        !config->client_id && client_config_has_member(reader->document, "client_id");
+    if (id_hint && !id_was_wrong) {
         client_config_id_from_hint(reader, id_hint);
-    } else if (config->id == NULL && !id_was_wrong && !client_id_was_wrong) {
+    } else if (!config->id && !id_was_wrong && !client_id_was_wrong) {
         client_config_id_from_client_id(reader);
     }
-    if (config->client_id == NULL && config->id != NULL) {
+    if (!config->client_id && config->id) {
         config->client_id = config->id;
     }
 }
 
 static struct client_config *client_config_create(void) {
-    struct client_config *config = calloc(1, sizeof(*config));
-    if (config != NULL) {
+    struct client_config *config = calloc(1, sizeof *config);
+    if (config) {
         config->keepalive_s = KEEPALIVE_S_DEFAULT;
         config->clean_start = true;
         config->request_problem_information = true;
@@ -276,13 +275,13 @@ static struct client_config *client_config_create(void) {
 enum err client_config_parse(json_t *document, enum client_source source, const char *id_hint,
                              struct client_config **out, struct client_faults *faults) {
     struct reader reader = {.document = document, .source = source, .faults = faults};
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
 
-    assert(document != NULL && out != NULL && faults != NULL);
+    assert(document && out && faults);
     *out = NULL;
     faults->count = 0;
     reader.config = client_config_create();
-    if (reader.config == NULL) {
+    if (!reader.config) {
         return ERR_MEMORY;
     }
     if (client_fields_read(&reader, &client_fields, document, NULL, reader.config)) {
@@ -294,23 +293,23 @@ enum err client_config_parse(json_t *document, enum client_source source, const 
     client_url_fini(&reader.url);
     free(reader.sub_topic);
     if (reader.out_of_memory) {
-        result = ERR_MEMORY;
+        err = ERR_MEMORY;
     } else if (faults->count > 0) {
-        result = ERR_ARGUMENT;
+        err = ERR_ARGUMENT;
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         *out = reader.config;
     } else {
         client_config_destroy(reader.config);
     }
-    return result;
+    return err;
 }
 
-/* jansson's text without its quotation from the document (" near '...'"), which may be a secret. */
+/* jansson's text without what it quotes of the document (" near '...'"), which may be a secret. */
 static void client_config_fault_json(struct client_faults *faults, const json_error_t *error) {
     struct reader reader = {.faults = faults};
     const char *quote = strstr(error->text, " near ");
-    int len = quote == NULL ? (int)strlen(error->text) : (int)(quote - error->text);
+    int len = !quote ? (int)strlen(error->text) : (int)(quote - error->text);
     client_field_add_fault(&reader, NULL, "line %d, column %d: %.*s", error->line, error->column,
                            len, error->text);
 }
@@ -321,27 +320,27 @@ enum err client_config_parse_text(const char *text, size_t len, const char *id_h
     *out = NULL;
     faults->count = 0;
     json_t *document = NULL;
-    enum err result = json_parse(&document, text, len, JSON_REJECT_DUPLICATES, &error);
-    if (result != ERR_OK) {
-        if (result == ERR_ARGUMENT) {
+    enum err err = json_parse(&document, text, len, JSON_REJECT_DUPLICATES, &error);
+    if (err != ERR_OK) {
+        if (err == ERR_ARGUMENT) {
             client_config_fault_json(faults, &error);
         }
-        return result;
+        return err;
     }
-    result = ERR_ARGUMENT;
+    err = ERR_ARGUMENT;
     if (!json_is_object(document)) {
         client_config_fault_json(
             faults, &(json_error_t){.line = 1, .column = 1, .text = "must be an object"});
     } else {
-        result = client_config_parse(document, CLIENT_FROM_STORE, id_hint, out, faults);
+        err = client_config_parse(document, CLIENT_FROM_STORE, id_hint, out, faults);
     }
     json_decref(document);
-    if (result == ERR_OK && ((*out)->source = text_copy(text, len)) == NULL) {
+    if (err == ERR_OK && !((*out)->source = text_copy(text, len))) {
         client_config_destroy(*out);
         *out = NULL;
-        result = ERR_MEMORY;
+        err = ERR_MEMORY;
     }
-    return result;
+    return err;
 }
 
 static void client_config_pairs_free(struct client_pair *pairs, size_t count) {
@@ -369,7 +368,7 @@ static void client_config_subscriptions_free(struct client_subscription *subscri
 
 void client_config_drop_will(struct client_config *config) {
     struct client_will *will = config->will;
-    if (will == NULL) {
+    if (!will) {
         return;
     }
     client_config_pairs_free(will->user_properties, will->user_property_count);
@@ -389,11 +388,11 @@ bool client_config_keeps_session(const struct client_config *config) {
 
 const struct client_tls *client_config_tls(const struct client_config *config) {
     static const struct client_tls nothing_given;
-    return config->tls != NULL ? config->tls : &nothing_given;
+    return config->tls ? config->tls : &nothing_given;
 }
 
 static void client_config_websocket_free(struct client_websocket *websocket) {
-    if (websocket != NULL) {
+    if (websocket) {
         client_config_pairs_free(websocket->headers, websocket->header_count);
         free(websocket->subprotocol);
         free(websocket);
@@ -409,7 +408,7 @@ static void client_config_endpoints_free(struct client_endpoint *endpoints, size
 }
 
 static void client_config_tls_free(struct client_tls *tls) {
-    if (tls != NULL) {
+    if (tls) {
         client_config_texts_free(tls->alpn, tls->alpn_count);
         free(tls->ca);
         free(tls->cert);
@@ -423,7 +422,7 @@ static void client_config_tls_free(struct client_tls *tls) {
 }
 
 void client_config_destroy(struct client_config *config) {
-    if (config == NULL) {
+    if (!config) {
         return;
     }
     client_config_drop_will(config);
@@ -451,8 +450,8 @@ void client_config_destroy(struct client_config *config) {
     free(config);
 }
 
-/* Without a client_id, the broker assigns one that no other client can use. The "?" distinguishes
- * such identities from all with a client_id. */
+/* Without a client_id the broker makes one up, so that nobody else can hold it: the "?" keeps such
+ * identities apart from all with a client_id. */
 static bool client_config_append_identity(struct buffer *out, const struct client_config *config,
                                           const char *host, uint16_t port) {
     bool anonymous = config->client_id[0] == '\0';

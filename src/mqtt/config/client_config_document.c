@@ -1,6 +1,6 @@
-/* Operations on the JSON document of a configuration: the text to store, the copy to show, and what
- * an update keeps from the previous version. Pure; any thread. Uses the table of fields, so the
- * flag of a new row is enough to hide a new secret. */
+/* What is done with a configuration's JSON document as a whole: the text to store, the copy to
+ * show, and what an update carries over from the version before. Pure, any thread. Goes by the
+ * table of fields, so that a new secret is hidden by its row's flag. */
 #include "client_config_fields.h"
 
 #include <stdlib.h>
@@ -17,26 +17,26 @@ static bool config_document_is_object_row(const struct client_field *field) {
 
 /* Redaction */
 
-/* The query of a URL, where brokers accept credentials; NULL: it has none. */
+/* Where brokers take credentials in a URL; NULL: it has none. */
 static const char *config_document_query_of(const json_t *value) {
     const char *text = json_string_value(value);
-    const char *mark = text != NULL ? strchr(text, '?') : NULL;
-    return mark != NULL ? mark + 1 : NULL;
+    const char *mark = text ? strchr(text, '?') : NULL;
+    return mark ? mark + 1 : NULL;
 }
 
-/* A valid URL has no user information. */
+/* A URL that is right has no user information. */
 static bool config_document_url_is_invalid(const json_t *value) {
     struct client_url url;
     const char *fault;
     if (!json_is_string(value)) {
         return true;
     }
-    enum err result = client_url_parse(&url, json_string_value(value), &fault);
+    enum err err = client_url_parse(&url, json_string_value(value), &fault);
     client_url_fini(&url);
-    return result != ERR_OK && strchr(json_string_value(value), '@') != NULL;
+    return err != ERR_OK && strchr(json_string_value(value), '@');
 }
 
-/* A reference to a secret is not a secret. */
+/* Where a secret is to be had is none itself. */
 static bool config_document_is_reference(const json_t *value) {
     const char *why;
     char *source = json_is_object(value) ? client_field_secret_reference(value, &why) : NULL;
@@ -44,13 +44,12 @@ static bool config_document_is_reference(const json_t *value) {
     return source != NULL;
 }
 
-/* field NULL: unknown. An unknown field occurs only in hand-written documents and may contain
- * anything. */
+/* field NULL: unknown here, and only found in documents written by hand: it may hold anything. */
 static bool config_document_is_hidden(const struct client_field *field, const json_t *value) {
     if (json_is_null(value)) {
         return false;
     }
-    if (field == NULL) {
+    if (!field) {
         return true;
     }
     if (field->read == client_field_read_secret && config_document_is_reference(value)) {
@@ -63,22 +62,22 @@ static bool config_document_is_hidden(const struct client_field *field, const js
         return !json_is_string(value) || json_string_value(value)[0] != '/';
     }
     return (field->flags & CLIENT_FIELD_URL) &&
-           (config_document_url_is_invalid(value) || config_document_query_of(value) != NULL);
+           (config_document_url_is_invalid(value) || config_document_query_of(value));
 }
 
-/* The part of a URL after its last "@" and before its query may be shown. */
+/* Of a URL, what is before its query and follows its last "@" may be seen. */
 static json_t *config_document_mask_of_url(const json_t *value) {
     const char *text = json_string_value(value), *query = config_document_query_of(value);
-    size_t len = query != NULL ? (size_t)(query - text) : strlen(text);
+    size_t len = query ? (size_t)(query - text) : strlen(text);
     bool wrong = config_document_url_is_invalid(value);
     const char *at = wrong ? memrchr(text, '@', len) : text;
-    int shown = at != NULL ? (int)(len - (size_t)(at - text)) : 0;
-    return json_sprintf("%s%.*s%s", wrong ? CLIENT_SECRET_SHOWN : "", shown, at != NULL ? at : "",
-                        query != NULL ? CLIENT_SECRET_SHOWN : "");
+    int shown = at ? (int)(len - (size_t)(at - text)) : 0;
+    return json_sprintf("%s%.*s%s", wrong ? CLIENT_SECRET_SHOWN : "", shown, at ? at : "",
+                        query ? CLIENT_SECRET_SHOWN : "");
 }
 
 static json_t *config_document_mask_of(const struct client_field *field, const json_t *value) {
-    bool is_url = field != NULL && (field->flags & CLIENT_FIELD_URL) && json_is_string(value);
+    bool is_url = field && (field->flags & CLIENT_FIELD_URL) && json_is_string(value);
     return is_url ? config_document_mask_of_url(value) : json_string(CLIENT_SECRET_SHOWN);
 }
 
@@ -86,7 +85,7 @@ static bool config_document_is_map_of_secrets(const struct client_field *field) 
     return field->read == client_field_read_headers;
 }
 
-/* The names may be shown. False: out of memory. */
+/* The names may be seen. False: out of memory. */
 static bool config_document_hide_in_map(json_t *map) {
     const char *name;
     json_t *value;
@@ -103,13 +102,13 @@ static void config_document_keep_map(json_t *given, json_t *kept) {
     json_t *value;
     json_object_foreach(given, name, value) {
         json_t *stored = json_object_get(kept, name);
-        if (client_field_is_mask(value) && stored != NULL) {
+        if (client_field_is_mask(value) && stored) {
             (void)json_object_set(given, name, stored);
         }
     }
 }
 
-/* Handles each URL of an array. False: out of memory. */
+/* Of an array of URLs each by itself. False: out of memory. */
 static bool config_document_hide_in_urls(json_t *urls, const struct client_field *field) {
     size_t i;
     json_t *value;
@@ -122,21 +121,20 @@ static bool config_document_hide_in_urls(json_t *urls, const struct client_field
     return true;
 }
 
-/* Recurses only as deep as the tables nest. False: out of memory. */
+/* Recursion as deep as the tables nest. False: out of memory. */
 static bool config_document_hide_secrets(json_t *object, const struct client_field_table *table) {
     const char *name;
     json_t *value;
     json_object_foreach(object, name, value) {
         const struct client_field *field = client_field_find(table, name);
         bool done = true;
-        if (field != NULL && (field->flags & CLIENT_FIELD_URL) && json_is_array(value)) {
+        if (field && (field->flags & CLIENT_FIELD_URL) && json_is_array(value)) {
             done = config_document_hide_in_urls(value, field);
-        } else if (field != NULL && config_document_is_map_of_secrets(field) &&
-                   json_is_object(value)) {
+        } else if (field && config_document_is_map_of_secrets(field) && json_is_object(value)) {
             done = config_document_hide_in_map(value);
         } else if (config_document_is_hidden(field, value)) {
             done = json_object_set_new(object, name, config_document_mask_of(field, value)) == 0;
-        } else if (field != NULL && config_document_is_object_row(field) && json_is_object(value)) {
+        } else if (field && config_document_is_object_row(field) && json_is_object(value)) {
             done = config_document_hide_secrets(value, field->members);
         }
         if (!done) {
@@ -145,7 +143,7 @@ static bool config_document_hide_secrets(json_t *object, const struct client_fie
     }
     for (size_t i = 0; i < table->count; i++) {
         if (table->rows[i].flags & CLIENT_FIELD_INTERNAL) {
-            (void)json_object_del(object, table->rows[i].name); /* -1: it did not exist */
+            (void)json_object_del(object, table->rows[i].name); /* -1: it was not there */
         }
     }
     return true;
@@ -156,7 +154,7 @@ json_t *client_config_redacted(json_t *document) {
         return json_string(CLIENT_SECRET_SHOWN);
     }
     json_t *copy = json_whole_copy(document);
-    if (copy != NULL && !config_document_hide_secrets(copy, &client_fields)) {
+    if (copy && !config_document_hide_secrets(copy, &client_fields)) {
         json_decref(copy);
         copy = NULL;
     }
@@ -165,10 +163,10 @@ json_t *client_config_redacted(json_t *document) {
 
 /* Updates */
 
-/* Whether it is the shown form of this URL, which has a query. */
+/* Is it how this URL, with a query, is shown? */
 static bool config_document_is_masked_url(const struct client_field *field, const json_t *given,
                                           const json_t *kept) {
-    if (!(field->flags & CLIENT_FIELD_URL) || config_document_query_of(kept) == NULL) {
+    if (!(field->flags & CLIENT_FIELD_URL) || !config_document_query_of(kept)) {
         return false;
     }
     json_t *mask = config_document_mask_of(field, kept);
@@ -177,7 +175,7 @@ static bool config_document_is_masked_url(const struct client_field *field, cons
     return same;
 }
 
-/* Matches by value, wherever it is in the list. */
+/* Wherever in the list it stands now. */
 static void config_document_keep_urls(const struct client_field *field, json_t *given,
                                       json_t *kept) {
     size_t i, j;
@@ -192,8 +190,8 @@ static void config_document_keep_urls(const struct client_field *field, json_t *
     }
 }
 
-/* Calls `visit` for each readable broker of the document until it returns false. Returns the last
- * result. */
+/* `visit` is called for each broker of the document that can be read, until it returns false, which
+ * is returned. */
 static bool config_document_each_broker(const json_t *document,
                                         bool (*visit)(const struct client_url *url,
                                                       const void *context),
@@ -217,7 +215,7 @@ static bool config_document_each_broker(const json_t *document,
     return more;
 }
 
-/* The same host, and not plain text if it was TLS. */
+/* The same host, and not in clear where it was TLS. */
 static bool config_document_is_other_broker(const struct client_url *url, const void *context) {
     const struct client_url *wanted = context;
     return strcmp(url->host, wanted->host) != 0 ||
@@ -245,10 +243,9 @@ static void config_document_keep_members(json_t *document, json_t *stored,
         } else if (config_document_is_map_of_secrets(field) && json_is_object(given) &&
                    json_is_object(kept)) {
             config_document_keep_map(given, kept);
-        } else if ((is_secret && client_field_is_mask(given) && kept != NULL) ||
+        } else if ((is_secret && client_field_is_mask(given) && kept) ||
                    config_document_is_masked_url(field, given, kept)) {
-            /* On a failure the mask stays, and is refused like that of a secret that is not stored.
-             */
+            /* A failure leaves the mask, which is refused, as for a secret that is not stored. */
             (void)json_object_set(document, field->name, kept);
         }
     }
@@ -259,16 +256,16 @@ void client_config_keep_secrets(json_t *document, json_t *stored) {
     config_document_keep_members(document, stored, &client_fields, known ? 0 : CLIENT_FIELD_SENT);
 }
 
-/* Appends filter unless `known` has it, and adds it to `known`. False: out of memory. */
+/* Appends filter unless it is in `known`, which then has it. False: out of memory. */
 static bool config_document_retire_filter(json_t *retired, json_t *known, const char *filter) {
-    if (json_object_get(known, filter) != NULL) {
+    if (json_object_get(known, filter)) {
         return true;
     }
     return json_object_set_new(known, filter, json_true()) == 0 &&
            json_array_append_new(retired, json_string(filter)) == 0;
 }
 
-/* Oldest first: those of earlier versions, then the subscriptions of `stored`. */
+/* Oldest first: those of earlier versions, then what `stored` subscribed to. */
 static bool config_document_retire_all(json_t *retired, json_t *known,
                                        const struct client_config *config,
                                        const struct client_config *stored) {
@@ -289,9 +286,8 @@ enum err client_config_retire(json_t *document, const struct client_config *conf
                               const struct client_config *stored) {
     json_t *retired = json_array();
     json_t *known = json_object();
-    enum err result = ERR_MEMORY;
-    if (retired == NULL || known == NULL ||
-        !config_document_retire_all(retired, known, config, stored)) {
+    enum err err = ERR_MEMORY;
+    if (!retired || !known || !config_document_retire_all(retired, known, config, stored)) {
         goto out;
     }
     while (json_array_size(retired) > CLIENT_RETIRED_MAX) {
@@ -302,9 +298,9 @@ enum err client_config_retire(json_t *document, const struct client_config *conf
     } else if (json_object_set(document, "retired_filters", retired) != 0) {
         goto out;
     }
-    result = ERR_OK;
+    err = ERR_OK;
 out:
     json_decref(retired);
     json_decref(known);
-    return result;
+    return err;
 }

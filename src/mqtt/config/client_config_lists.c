@@ -1,5 +1,5 @@
-/* Readers of fields with more than one value: nested objects, arrays, maps of names. The
- * configuration owns what they allocate. Pure; any thread. */
+/* Readers of fields that hold more than one value: nested objects, arrays, maps of names. Own
+ * nothing: what they allocate goes into the configuration. Pure, any thread. */
 #include "client_config_fields.h"
 
 #include <ctype.h>
@@ -21,11 +21,11 @@
 void client_field_read_object(struct reader *reader, const struct client_field *field,
                               json_t *value, const struct client_field_place *place, void *into) {
     void *object = calloc(1, field->size);
-    if (object == NULL) {
+    if (!object) {
         reader->out_of_memory = true;
         return;
     }
-    *(void **)((char *)into + field->offset) = object; /* owned by the configuration from here on */
+    *(void **)((char *)into + field->offset) = object; /* from here on the configuration's */
     (void)client_fields_read(reader, field->members, value, place, object);
 }
 
@@ -45,10 +45,10 @@ bool client_field_is_array(struct reader *reader, const struct client_field *fie
 
 /* Texts in an array */
 
-/* Room for n pointers; NULL: none, and out_of_memory is set. */
+/* Room for n pointers; NULL and out_of_memory when there is none. */
 static void *config_list_allocate(struct reader *reader, size_t n, size_t size) {
     void *memory = calloc(n + 1, size);
-    reader->out_of_memory |= memory == NULL;
+    reader->out_of_memory |= !memory;
     return memory;
 }
 
@@ -59,15 +59,15 @@ void client_field_read_alpn(struct reader *reader, const struct client_field *fi
     if (!client_field_is_array(reader, field, value, place)) {
         return;
     }
-    tls->alpn = config_list_allocate(reader, json_array_size(value), sizeof(*tls->alpn));
-    for (size_t i = 0; tls->alpn != NULL && i < json_array_size(value); i++) {
+    tls->alpn = config_list_allocate(reader, json_array_size(value), sizeof *tls->alpn);
+    for (size_t i = 0; tls->alpn && i < json_array_size(value); i++) {
         const struct client_field_place here = {.up = place, .index = i};
         const char *text = client_field_text(reader, &name_field, json_array_get(value, i), &here);
         char *copy = text_dup(text);
-        if (copy != NULL) {
+        if (copy) {
             tls->alpn[tls->alpn_count++] = copy;
         }
-        reader->out_of_memory |= text != NULL && copy == NULL;
+        reader->out_of_memory |= text && !copy;
     }
 }
 
@@ -91,18 +91,18 @@ static void config_list_read_url_of(struct reader *reader, json_t *value,
     struct client_url url = {0};
     const char *text = client_field_text(reader, &url_field, value, place);
     const char *fault = NULL;
-    if (text == NULL) {
+    if (!text) {
         return;
     }
-    enum err result = client_url_parse(&url, text, &fault);
-    if (result == ERR_OK && strstr(text, "://") == NULL) {
+    enum err err = client_url_parse(&url, text, &fault);
+    if (err == ERR_OK && !strstr(text, "://")) {
         client_field_add_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
-    } else if (result == ERR_OK && !config_list_is_another_broker(config, &url)) {
+    } else if (err == ERR_OK && !config_list_is_another_broker(config, &url)) {
         client_field_add_fault(reader, place,
                                "must be another broker: this one stands earlier in the list");
-    } else if (result == ERR_OK) {
+    } else if (err == ERR_OK) {
         reader->out_of_memory |= !client_url_take(&url, &config->urls[config->url_count++]);
-    } else if (result == ERR_ARGUMENT) {
+    } else if (err == ERR_ARGUMENT) {
         client_field_add_fault(reader, place, "%s", fault);
     } else {
         reader->out_of_memory = true;
@@ -119,14 +119,14 @@ void client_field_read_urls(struct reader *reader, const struct client_field *fi
     if (json_array_size(value) < (size_t)field->least) {
         client_field_add_fault(reader, place, "must have a URL at least");
     }
-    config->urls = config_list_allocate(reader, json_array_size(value), sizeof(*config->urls));
-    for (size_t i = 0; config->urls != NULL && i < json_array_size(value); i++) {
+    config->urls = config_list_allocate(reader, json_array_size(value), sizeof *config->urls);
+    for (size_t i = 0; config->urls && i < json_array_size(value); i++) {
         const struct client_field_place here = {.up = place, .index = i};
         config_list_read_url_of(reader, json_array_get(value, i), &here);
     }
 }
 
-/* We write this list, so it is valid. If a hand-written one is not, the invalid part is ignored. */
+/* Written by ourselves and so right; by hand perhaps not, and what is wrong is of no use. */
 void client_field_read_retired_filters(struct reader *reader, const struct client_field *field,
                                        json_t *value, const struct client_field_place *place,
                                        void *into) {
@@ -136,27 +136,27 @@ void client_field_read_retired_filters(struct reader *reader, const struct clien
     if (n > (size_t)field->most) {
         n = (size_t)field->most;
     }
-    config->retired_filters = config_list_allocate(reader, n, sizeof(*config->retired_filters));
-    for (size_t i = 0; config->retired_filters != NULL && i < n; i++) {
+    config->retired_filters = config_list_allocate(reader, n, sizeof *config->retired_filters);
+    for (size_t i = 0; config->retired_filters && i < n; i++) {
         json_t *item = json_array_get(value, i);
         const char *text = json_string_value(item);
-        if (text == NULL || topic_filter_fault(text, json_string_length(item)) != NULL) {
+        if (!text || topic_filter_fault(text, json_string_length(item))) {
             continue;
         }
         char *copy = text_dup(text);
-        if (copy != NULL) {
+        if (copy) {
             config->retired_filters[config->retired_filter_count++] = copy;
         }
-        reader->out_of_memory |= copy == NULL;
+        reader->out_of_memory |= !copy;
     }
 }
 
 /* Pairs of name and value */
 
-/* Takes ownership of both texts; if one is NULL, the pair is dropped. */
+/* Takes ownership of both texts; one that is NULL drops the pair. */
 static void config_list_append_pair(struct client_pair *pairs, uint8_t *count,
                                     struct client_pair pair) {
-    if (pair.name != NULL && pair.value != NULL) {
+    if (pair.name && pair.value) {
         pairs[(*count)++] = pair;
         return;
     }
@@ -164,7 +164,7 @@ static void config_list_append_pair(struct client_pair *pairs, uint8_t *count,
     free(pair.value);
 }
 
-/* An object of strings. The row says how many, value_field what a value may be. */
+/* An object of strings; the row says how many, value_field what a value may be. */
 static void config_list_read_map(struct reader *reader, json_t *object,
                                  const struct client_field_place *place,
                                  const struct client_field *value_field,
@@ -175,13 +175,13 @@ static void config_list_read_map(struct reader *reader, json_t *object,
     json_object_foreach(object, name, value) {
         const struct client_field_place here = {.up = place, .name = name};
         const char *fault = name_check(name, strlen(name));
-        if (fault != NULL) {
+        if (fault) {
             client_field_add_fault(reader, &here, "%s", fault);
             continue;
         }
         const char *text = client_field_text(reader, value_field, value, &here);
-        struct client_pair pair = {text_dup(text == NULL ? NULL : name), text_dup(text)};
-        reader->out_of_memory |= text != NULL && (pair.name == NULL || pair.value == NULL);
+        struct client_pair pair = {text_dup(!text ? NULL : name), text_dup(text)};
+        reader->out_of_memory |= text && (!pair.name || !pair.value);
         config_list_append_pair(pairs, count, pair);
     }
 }
@@ -203,7 +203,7 @@ static bool config_list_is_object(struct reader *reader, const struct client_fie
 static const char *config_list_label_name_fault(const char *name, size_t len) {
     bool right = len >= 1 && len <= LABEL_NAME_MAX;
     for (size_t i = 0; right && i < len; i++) {
-        right = isalnum((unsigned char)name[i]) || strchr("_.-", name[i]) != NULL;
+        right = isalnum((unsigned char)name[i]) || strchr("_.-", name[i]);
     }
     return right ? NULL : "must have a name of 1 to 63 letters, digits, \"_\", \".\" and \"-\"";
 }
@@ -215,8 +215,8 @@ void client_field_read_labels(struct reader *reader, const struct client_field *
     if (!config_list_is_object(reader, field, value, place)) {
         return;
     }
-    config->labels = config_list_allocate(reader, json_object_size(value), sizeof(*config->labels));
-    if (config->labels != NULL) {
+    config->labels = config_list_allocate(reader, json_object_size(value), sizeof *config->labels);
+    if (config->labels) {
         config_list_read_map(reader, value, place, &value_field, config_list_label_name_fault,
                              config->labels, &config->label_count);
     }
@@ -244,8 +244,8 @@ void client_field_read_user_properties(struct reader *reader, const struct clien
         return;
     }
     size_t n = is_object ? json_object_size(value) : json_array_size(value);
-    *pairs = config_list_allocate(reader, n, sizeof(**pairs));
-    if (*pairs == NULL) {
+    *pairs = config_list_allocate(reader, n, sizeof **pairs);
+    if (!*pairs) {
         return;
     }
     if (is_object) {
@@ -271,7 +271,7 @@ static const char *config_list_header_name_fault(const char *name, size_t len) {
     }
     bool right = len >= 1 && len <= HEADER_NAME_MAX;
     for (size_t i = 0; right && i < len; i++) {
-        right = isalnum((unsigned char)name[i]) || strchr("!#$%&'*+-.^_`|~", name[i]) != NULL;
+        right = isalnum((unsigned char)name[i]) || strchr("!#$%&'*+-.^_`|~", name[i]);
     }
     return right ? NULL
                  : "must have a name of 1 to 128 letters, digits and some of !#$%&'*+-.^_`|~";
@@ -318,8 +318,8 @@ void client_field_read_headers(struct reader *reader, const struct client_field 
         return;
     }
     websocket->headers =
-        config_list_allocate(reader, json_object_size(value), sizeof(*websocket->headers));
-    if (websocket->headers != NULL) {
+        config_list_allocate(reader, json_object_size(value), sizeof *websocket->headers);
+    if (websocket->headers) {
         config_list_read_map(reader, value, place, &value_field, config_list_header_name_fault,
                              websocket->headers, &websocket->header_count);
     }
@@ -330,9 +330,9 @@ void client_field_read_headers(struct reader *reader, const struct client_field 
 bool client_subscription_append(struct client_config *config,
                                 const struct client_subscription *subscription) {
     struct client_subscription *grown = reallocarray(
-        config->subscriptions, config->subscription_count + 1, sizeof(*config->subscriptions));
-    if (grown == NULL || subscription->filter == NULL) {
-        config->subscriptions = grown == NULL ? config->subscriptions : grown;
+        config->subscriptions, config->subscription_count + 1, sizeof *config->subscriptions);
+    if (!grown || !subscription->filter) {
+        config->subscriptions = !grown ? config->subscriptions : grown;
         free(subscription->filter);
         return false;
     }
@@ -341,7 +341,7 @@ bool client_subscription_append(struct client_config *config,
     return true;
 }
 
-/* client_config.c merges it with the other subscriptions once all fields are read. "": none. */
+/* Joined with the others once all fields are read: client_config.c. "": none. */
 void client_field_read_sub_topic(struct reader *reader, const struct client_field *field,
                                  json_t *value, const struct client_field_place *place,
                                  void *into) {
@@ -351,10 +351,10 @@ void client_field_read_sub_topic(struct reader *reader, const struct client_fiel
     }
     const char *text = client_field_text(reader, field, value, place);
     reader->sub_topic = text_dup(text);
-    reader->out_of_memory |= text != NULL && reader->sub_topic == NULL;
+    reader->out_of_memory |= text && !reader->sub_topic;
 }
 
-/* A filter alone, or an object. After a fault, filter stays NULL. */
+/* A filter alone, or an object. filter stays NULL after a fault there. */
 static struct client_subscription
 config_list_read_subscription(struct reader *reader, const struct client_field *field, json_t *item,
                               const struct client_field_place *place) {
@@ -380,7 +380,7 @@ static void config_list_check_subscription(struct reader *reader,
         client_field_add_fault(reader, &no_local,
                                "must be false for a shared subscription ($share/...)");
     }
-    if (json_object_get(seen, item->filter) != NULL) {
+    if (json_object_get(seen, item->filter)) {
         client_field_add_fault(reader, is_text ? place : &filter,
                                "must be another filter: this one stands earlier in the list");
     }
@@ -395,13 +395,13 @@ void client_field_read_subscriptions(struct reader *reader, const struct client_
         return;
     }
     json_t *seen = json_object();
-    reader->out_of_memory |= seen == NULL;
+    reader->out_of_memory |= !seen;
     for (size_t i = 0; !reader->out_of_memory && i < json_array_size(value); i++) {
         const struct client_field_place here = {.up = place, .index = i};
         json_t *item = json_array_get(value, i);
         struct client_subscription subscription =
             config_list_read_subscription(reader, field, item, &here);
-        if (subscription.filter == NULL) {
+        if (!subscription.filter) {
             continue;
         }
         config_list_check_subscription(reader, &subscription, seen, json_is_string(item), &here);

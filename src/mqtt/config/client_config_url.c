@@ -1,5 +1,6 @@
-/* Parses broker addresses: URLs, and the bare "host" or "host:port" of the flat form. Pure; any
- * thread. Faults never quote the text, because a URL may contain a password. */
+/* Broker addresses: URLs, and the bare "host" or "host:port" of the flat form. Owns nothing but
+ * what it is asked to parse; pure, any thread. Its faults never quote, for a URL may hold a
+ * password. */
 #include "client_config_fields.h"
 
 #include <arpa/inet.h>
@@ -76,7 +77,7 @@ static const char *config_url_port_fault(uint16_t *out, const char *text, size_t
     return port >= 1 && port <= 65535 ? NULL : fault;
 }
 
-/* Labels of letters, digits, "-" and "_" (used in container networks), perhaps with a final dot. */
+/* Labels of letters, digits, "-" and "_" (container networks have it), perhaps a dot at the end. */
 static bool config_url_is_host_name(const char *host, size_t len) {
     size_t label_len = 0;
     if (len < 1 || len > HOST_NAME_MAX_LEN) {
@@ -105,7 +106,7 @@ static enum err config_url_parse_host_name(struct client_url *out, const char *h
         return ERR_ARGUMENT;
     }
     out->host = text_copy(host, len);
-    if (out->host == NULL) {
+    if (!out->host) {
         return ERR_MEMORY;
     }
     for (char *c = out->host; *c != '\0'; c++) {
@@ -114,7 +115,7 @@ static enum err config_url_parse_host_name(struct client_url *out, const char *h
     return ERR_OK;
 }
 
-/* One spelling per address, so that equal brokers compare equal. */
+/* One spelling for one address, so that equal brokers compare equal. */
 static enum err config_url_parse_ipv6(struct client_url *out, const char *host, size_t len,
                                       const char **fault) {
     char text[INET6_ADDRSTRLEN] = "";
@@ -127,7 +128,7 @@ static enum err config_url_parse_ipv6(struct client_url *out, const char *host, 
         return ERR_ARGUMENT;
     }
     out->host = text_dup(inet_ntop(AF_INET6, &address, text, sizeof(text)));
-    return out->host == NULL ? ERR_MEMORY : ERR_OK;
+    return !out->host ? ERR_MEMORY : ERR_OK;
 }
 
 /* host, host:port, [ipv6] or [ipv6]:port */
@@ -135,11 +136,11 @@ static enum err config_url_parse_authority(struct client_url *out, const char *t
                                            const char **fault) {
     const char *end = text + len;
     const char *bracket = len > 0 && text[0] == '[' ? memchr(text, ']', len) : NULL;
-    const char *colon = bracket == NULL ? memchr(text, ':', len) : bracket + 1;
-    if (colon == NULL) {
+    const char *colon = !bracket ? memchr(text, ':', len) : bracket + 1;
+    if (!colon) {
         colon = end;
     }
-    if (bracket == NULL && colon < end && memchr(colon + 1, ':', (size_t)(end - colon - 1))) {
+    if (!bracket && colon < end && memchr(colon + 1, ':', (size_t)(end - colon - 1))) {
         *fault = "must have an IPv6 address in brackets, as in [::1]:1883";
         return ERR_ARGUMENT;
     }
@@ -147,13 +148,12 @@ static enum err config_url_parse_authority(struct client_url *out, const char *t
         *fault = *colon == ':'
                      ? config_url_port_fault(&out->port, colon + 1, (size_t)(end - colon - 1))
                      : "must have nothing but a port after the brackets";
-        if (*fault != NULL) {
+        if (*fault) {
             return ERR_ARGUMENT;
         }
     }
-    return bracket == NULL
-               ? config_url_parse_host_name(out, text, (size_t)(colon - text), fault)
-               : config_url_parse_ipv6(out, text + 1, (size_t)(bracket - text - 1), fault);
+    return !bracket ? config_url_parse_host_name(out, text, (size_t)(colon - text), fault)
+                    : config_url_parse_ipv6(out, text + 1, (size_t)(bracket - text - 1), fault);
 }
 
 static enum err config_url_parse_path(struct client_url *out, const char *path,
@@ -163,19 +163,19 @@ static enum err config_url_parse_path(struct client_url *out, const char *path,
     }
     if (!client_scheme_has_path(out->scheme)) {
         *fault = strcmp(path, "/") == 0 ? NULL : "must have no path: only ws and wss have one";
-        return *fault == NULL ? ERR_OK : ERR_ARGUMENT;
+        return !*fault ? ERR_OK : ERR_ARGUMENT;
     }
-    if (path[0] != '/' || strchr(path, '#') != NULL) {
+    if (path[0] != '/' || strchr(path, '#')) {
         *fault = "must have a path that begins with / and has no #";
         return ERR_ARGUMENT;
     }
     const char *query = strchr(path, '?');
-    if (query != NULL && strcmp(query + 1, CLIENT_SECRET_SHOWN) == 0) {
+    if (query && strcmp(query + 1, CLIENT_SECRET_SHOWN) == 0) {
         *fault = "must have its query: " CLIENT_SECRET_SHOWN " is what is shown instead";
         return ERR_ARGUMENT;
     }
     out->path = text_dup(path);
-    return out->path == NULL ? ERR_MEMORY : ERR_OK;
+    return !out->path ? ERR_MEMORY : ERR_OK;
 }
 
 static const char *config_url_characters_fault(const char *text) {
@@ -190,47 +190,46 @@ static const char *config_url_characters_fault(const char *text) {
 static enum err config_url_parse_after_scheme(struct client_url *out, const char *authority,
                                               const char **fault) {
     size_t len = strcspn(authority, "/?#");
-    if (memchr(authority, '@', len) != NULL) {
+    if (memchr(authority, '@', len)) {
         *fault = "must have no user information: credentials go into username and password";
         return ERR_ARGUMENT;
     }
-    enum err result = config_url_parse_authority(out, authority, len, fault);
-    return result == ERR_OK ? config_url_parse_path(out, authority + len, fault) : result;
+    enum err err = config_url_parse_authority(out, authority, len, fault);
+    return err == ERR_OK ? config_url_parse_path(out, authority + len, fault) : err;
 }
 
 enum err client_url_parse(struct client_url *out, const char *text, const char **fault) {
     *out = (struct client_url){.scheme = SCHEME_MQTT};
     *fault = config_url_characters_fault(text);
-    if (*fault != NULL) {
+    if (*fault) {
         return ERR_ARGUMENT;
     }
     const char *separator = strstr(text, "://");
-    if (separator != NULL &&
-        !config_url_parse_scheme(&out->scheme, text, (size_t)(separator - text))) {
+    if (separator && !config_url_parse_scheme(&out->scheme, text, (size_t)(separator - text))) {
         *fault = "must begin with mqtt://, mqtts://, ws:// or wss://";
         return ERR_ARGUMENT;
     }
-    const char *authority = separator == NULL ? text : separator + 3;
-    enum err result = config_url_parse_after_scheme(out, authority, fault);
-    /* The host of a URL ends at the first of / ? #, even if that is inside a password. */
+    const char *authority = !separator ? text : separator + 3;
+    enum err err = config_url_parse_after_scheme(out, authority, fault);
+    /* A URL ends its host at the first of / ? #, in the midst of a password that has one. */
     const char *cut = authority + strcspn(authority, "/?#");
-    if (result == ERR_ARGUMENT && strchr(cut, '@') != NULL) {
+    if (err == ERR_ARGUMENT && strchr(cut, '@')) {
         *fault = "seems to hold a user name and a password: move them into username and password, "
                  "as they are (in a URL, characters of a password such as # / ? @ would have to be "
                  "percent-encoded)";
     }
-    return result;
+    return err;
 }
 
 bool client_url_take(struct client_url *url, struct client_endpoint *out) {
-    bool needs_path = client_scheme_has_path(url->scheme) && url->path == NULL;
+    bool needs_path = client_scheme_has_path(url->scheme) && !url->path;
     *out = (struct client_endpoint){.scheme = url->scheme,
                                     .port = url->port != 0 ? url->port
                                                            : client_scheme_port(url->scheme),
                                     .host = url->host,
                                     .path = needs_path ? text_dup(PATH_DEFAULT) : url->path};
     *url = (struct client_url){0};
-    return !needs_path || out->path != NULL;
+    return !needs_path || out->path;
 }
 
 void client_url_fini(struct client_url *url) {

@@ -1,5 +1,5 @@
-/* Readers of fields with a single value. The configuration owns what they allocate. Pure; any
- * thread. */
+/* Readers of fields that hold a single value. Own nothing: what they allocate goes into the
+ * configuration. Pure, any thread. Know no field by name. */
 #include "client_config_fields.h"
 
 #include <assert.h>
@@ -12,17 +12,17 @@
 
 #define ENV_NAME_MAX   256
 #define PATH_LEN_MAX   4095
-#define SEALED_LEN_MAX 100000 /* of the longest secret, encrypted */
+#define SEALED_LEN_MAX 100000 /* of the longest secret */
 
 static void *config_value_member_of(const struct client_field *field, void *into) {
     return (char *)into + field->offset;
 }
 
-/* Stores an allocated string; NULL: out of memory. */
+/* Keeps a string just allocated; NULL: memory ran out. */
 static void config_value_keep_text(struct reader *reader, char **member, char *text) {
-    assert(*member == NULL); /* a name occurs once in an object */
+    assert(!*member); /* a name occurs once in an object */
     *member = text;
-    reader->out_of_memory |= text == NULL;
+    reader->out_of_memory |= !text;
 }
 
 void client_field_read_bool(struct reader *reader, const struct client_field *field, json_t *value,
@@ -68,7 +68,7 @@ void client_field_read_integer(struct reader *reader, const struct client_field 
     config_value_store_integer(config_value_member_of(field, into), field->size, number);
 }
 
-/* Stores the value plus one, so that 0 means not given. */
+/* One more than is given, so that 0 is nothing given. */
 void client_field_read_security_level(struct reader *reader, const struct client_field *field,
                                       json_t *value, const struct client_field_place *place,
                                       void *into) {
@@ -96,7 +96,7 @@ static bool config_value_length_is_valid(struct reader *reader, const struct cli
 }
 
 static int config_value_choice_index(const char *const *choices, const char *text) {
-    for (int i = 0; choices[i] != NULL; i++) {
+    for (int i = 0; choices[i]; i++) {
         if (strcmp(choices[i], text) == 0) {
             return i;
         }
@@ -107,9 +107,9 @@ static int config_value_choice_index(const char *const *choices, const char *tex
 static void config_value_fault_choice(struct reader *reader, const struct client_field_place *place,
                                       const char *const *choices) {
     char list[128] = "";
-    for (size_t i = 0; choices[i] != NULL; i++) {
+    for (size_t i = 0; choices[i]; i++) {
         size_t at = strlen(list);
-        const char *divider = i == 0 ? "" : choices[i + 1] == NULL ? " or " : ", ";
+        const char *divider = i == 0 ? "" : !choices[i + 1] ? " or " : ", ";
         snprintf(list + at, sizeof(list) - at, "%s\"%s\"", divider, choices[i]);
     }
     client_field_add_fault(reader, place, "must be %s", list);
@@ -126,16 +126,16 @@ const char *client_field_text(struct reader *reader, const struct client_field *
     if (!config_value_length_is_valid(reader, field, len, place)) {
         return NULL;
     }
-    if (memchr(text, '\0', len) != NULL) {
+    if (memchr(text, '\0', len)) {
         client_field_add_fault(reader, place, "must not hold U+0000");
         return NULL;
     }
-    const char *fault = field->check == NULL ? NULL : field->check(text, len);
-    if (fault != NULL) {
+    const char *fault = !field->check ? NULL : field->check(text, len);
+    if (fault) {
         client_field_add_fault(reader, place, "%s", fault);
         return NULL;
     }
-    if (field->choices != NULL && config_value_choice_index(field->choices, text) < 0) {
+    if (field->choices && config_value_choice_index(field->choices, text) < 0) {
         config_value_fault_choice(reader, place, field->choices);
         return NULL;
     }
@@ -145,7 +145,7 @@ const char *client_field_text(struct reader *reader, const struct client_field *
 void client_field_read_text(struct reader *reader, const struct client_field *field, json_t *value,
                             const struct client_field_place *place, void *into) {
     const char *text = client_field_text(reader, field, value, place);
-    if (text != NULL) {
+    if (text) {
         config_value_keep_text(reader, config_value_member_of(field, into), text_dup(text));
     }
 }
@@ -159,22 +159,22 @@ static bool config_value_is_env_name(const char *name) {
 static bool config_value_is_secret_path(const char *path) {
     size_t len = strlen(path);
     return path[0] == '/' && len <= PATH_LEN_MAX && text_is_utf8(path, len) &&
-           !text_has_control(path, len) && strstr(path, "/../") == NULL;
+           !text_has_control(path, len) && !strstr(path, "/../");
 }
 
 char *client_field_secret_reference(const json_t *value, const char **why) {
     const char *file = json_string_value(json_object_get(value, "file"));
     const char *env = json_string_value(json_object_get(value, "env"));
     char *source = NULL;
-    if (json_object_size(value) != 1 || (file == NULL && env == NULL)) {
+    if (json_object_size(value) != 1 || (!file && !env)) {
         *why = "must be the secret, or {\"file\": path}, or {\"env\": name}";
-    } else if (file != NULL && !config_value_is_secret_path(file)) {
+    } else if (file && !config_value_is_secret_path(file)) {
         *why = "must name the absolute path of a file, without \"..\"";
-    } else if (env != NULL && !config_value_is_env_name(env)) {
+    } else if (env && !config_value_is_env_name(env)) {
         *why = "must name a variable of letters, digits and _";
-    } else if (asprintf(&source, "%s%s", file != NULL ? SECRET_FROM_FILE : SECRET_FROM_ENV,
-                        file != NULL ? file : env) < 0) {
-        source = NULL; /* why is kept */
+    } else if (asprintf(&source, "%s%s", file ? SECRET_FROM_FILE : SECRET_FROM_ENV,
+                        file ? file : env) < 0) {
+        source = NULL; /* why stays as it is */
     }
     return source;
 }
@@ -185,7 +185,7 @@ void client_field_read_secret(struct reader *reader, const struct client_field *
     if (json_is_object(value)) {
         const char *why = NULL;
         char *source = client_field_secret_reference(value, &why);
-        if (source != NULL || why == NULL) {
+        if (source || !why) {
             config_value_keep_text(reader, (char **)((char *)into + field->offset_from), source);
         } else {
             client_field_add_fault(reader, place, "%s", why);
@@ -193,7 +193,7 @@ void client_field_read_secret(struct reader *reader, const struct client_field *
         return;
     }
     const char *text = json_string_value(value);
-    if (text != NULL && secret_is_sealed(text)) {
+    if (text && secret_is_sealed(text)) {
         if (json_string_length(value) > SEALED_LEN_MAX ||
             strlen(text) != json_string_length(value)) {
             client_field_add_fault(reader, place,
@@ -206,19 +206,19 @@ void client_field_read_secret(struct reader *reader, const struct client_field *
     client_field_read_text(reader, field, value, place, into);
 }
 
-/* Reads an enum whose values are the indices of the choices. */
+/* Into an enum whose values are the indices of the choices. */
 void client_field_read_choice(struct reader *reader, const struct client_field *field,
                               json_t *value, const struct client_field_place *place, void *into) {
     const char *text = client_field_text(reader, field, value, place);
-    if (text != NULL) {
+    if (text) {
         config_value_store_integer(config_value_member_of(field, into), field->size,
                                    config_value_choice_index(field->choices, text));
     }
 }
 
-/* The broker: the rules of client_config.c check it as a whole */
+/* The broker: judged as a whole by the rules of client_config.c */
 
-/* A number, or a decimal string as form inputs send it, if hand-written. */
+/* A number; written by hand also as the decimal string that form inputs give. */
 void client_field_read_port(struct reader *reader, const struct client_field *field, json_t *value,
                             const struct client_field_place *place, void *into) {
     (void)into;
@@ -241,15 +241,15 @@ void client_field_read_port(struct reader *reader, const struct client_field *fi
 static void config_value_read_address(struct reader *reader, const char *text,
                                       const struct client_field_place *place) {
     const char *fault = NULL;
-    if (reader->url.host != NULL) {
+    if (reader->url.host) {
         return; /* both broker and url: a fault of its own */
     }
-    enum err result = client_url_parse(&reader->url, text, &fault);
-    if (result == ERR_OK) {
+    enum err err = client_url_parse(&reader->url, text, &fault);
+    if (err == ERR_OK) {
         return;
     }
     client_url_fini(&reader->url);
-    if (result == ERR_MEMORY) {
+    if (err == ERR_MEMORY) {
         reader->out_of_memory = true;
     } else {
         client_field_add_fault(reader, place, "%s", fault);
@@ -260,7 +260,7 @@ void client_field_read_broker(struct reader *reader, const struct client_field *
                               json_t *value, const struct client_field_place *place, void *into) {
     (void)into;
     const char *text = client_field_text(reader, field, value, place);
-    if (text != NULL) {
+    if (text) {
         config_value_read_address(reader, text, place);
     }
 }
@@ -269,10 +269,10 @@ void client_field_read_url(struct reader *reader, const struct client_field *fie
                            const struct client_field_place *place, void *into) {
     (void)into;
     const char *text = client_field_text(reader, field, value, place);
-    if (text == NULL) {
+    if (!text) {
         return;
     }
-    if (strstr(text, "://") == NULL) {
+    if (!strstr(text, "://")) {
         client_field_add_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
         return;
     }
@@ -281,7 +281,7 @@ void client_field_read_url(struct reader *reader, const struct client_field *fie
 
 /* Bytes, as base64 */
 
-/* NULL: a fault was added, or out of memory. */
+/* NULL: a fault was added, or memory ran out. */
 static uint8_t *config_value_bytes_of(struct reader *reader, const struct client_field *field,
                                       const json_t *value, const struct client_field_place *place,
                                       size_t *len) {
@@ -290,11 +290,11 @@ static uint8_t *config_value_bytes_of(struct reader *reader, const struct client
         client_field_add_type_fault(reader, place, "a string", value);
         return NULL;
     }
-    enum err result =
+    enum err err =
         text_base64_decode(json_string_value(value), json_string_length(value), &bytes, len);
-    if (result == ERR_ARGUMENT) {
+    if (err == ERR_ARGUMENT) {
         client_field_add_fault(reader, place, "must be base64 of RFC 4648 section 4, with padding");
-    } else if (result != ERR_OK) {
+    } else if (err != ERR_OK) {
         reader->out_of_memory = true;
     } else if ((int64_t)*len > field->most) {
         client_field_add_fault(reader, place, "must hold at most %lld bytes, not %zu",
@@ -309,7 +309,7 @@ void client_field_read_base64(struct reader *reader, const struct client_field *
                               json_t *value, const struct client_field_place *place, void *into) {
     size_t len = 0;
     uint8_t *bytes = config_value_bytes_of(reader, field, value, place, &len);
-    if (bytes != NULL) {
+    if (bytes) {
         *(uint8_t **)config_value_member_of(field, into) = bytes;
         *(size_t *)((char *)into + field->offset_count) = len;
     }
@@ -319,20 +319,20 @@ void client_field_read_base64(struct reader *reader, const struct client_field *
 
 static bool config_value_payload_is_first(struct reader *reader, const struct client_will *will,
                                           const struct client_field_place *place) {
-    if (will->payload != NULL) {
+    if (will->payload) {
         client_field_add_fault(reader, place, "must stand alone: either payload or payload_base64");
     }
-    return will->payload == NULL;
+    return !will->payload;
 }
 
 void client_field_read_payload(struct reader *reader, const struct client_field *field,
                                json_t *value, const struct client_field_place *place, void *into) {
     struct client_will *will = into;
     const char *text = client_field_text(reader, field, value, place);
-    if (text != NULL && config_value_payload_is_first(reader, will, place)) {
+    if (text && config_value_payload_is_first(reader, will, place)) {
         will->payload = (uint8_t *)text_dup(text);
         will->payload_len = strlen(text);
-        reader->out_of_memory |= will->payload == NULL;
+        reader->out_of_memory |= !will->payload;
     }
 }
 
@@ -342,7 +342,7 @@ void client_field_read_payload_base64(struct reader *reader, const struct client
     struct client_will *will = into;
     size_t len = 0;
     uint8_t *payload = config_value_bytes_of(reader, field, value, place, &len);
-    if (payload == NULL || !config_value_payload_is_first(reader, will, place)) {
+    if (!payload || !config_value_payload_is_first(reader, will, place)) {
         free(payload);
         return;
     }

@@ -1,4 +1,5 @@
-/* Processes a JSON object by a table of fields, and records faults. Pure; any thread. */
+/* The walk over a JSON object by a table of fields, and the faults it finds. Owns nothing; pure,
+ * any thread. Knows no field by name. */
 #include "client_config_fields.h"
 
 #include <assert.h>
@@ -7,13 +8,13 @@
 #include <string.h>
 #include "base/text.h"
 
-#define SUGGEST_LEN_MAX 32 /* longer names are not typing errors */
+#define SUGGEST_LEN_MAX 32 /* longer names are no slips of the pen */
 #define NAME_SHOWN_LEN  64
 
 /* Pointers */
 
-/* Appends "/" and the escaped segment (RFC 6901 section 3). False: no room, nothing was appended; a
- * pointer is never cut within a segment. */
+/* Appends "/" and the segment, escaped (RFC 6901 section 3). False: no room, nothing appended, so
+ * that a pointer is never cut within a segment. */
 static bool config_walk_segment_append(char *pointer, size_t size, const char *segment) {
     size_t start = strlen(pointer);
     size_t at = start;
@@ -32,11 +33,11 @@ static bool config_walk_segment_append(char *pointer, size_t size, const char *s
     return true;
 }
 
-/* Recurses as deep as tables nest: three levels. */
+/* As deep as tables nest: three levels. */
 static bool config_walk_pointer_render(char *pointer, size_t size,
                                        const struct client_field_place *place) {
     char index[24];
-    if (place == NULL) {
+    if (!place) {
         pointer[0] = '\0';
         return true;
     }
@@ -44,7 +45,7 @@ static bool config_walk_pointer_render(char *pointer, size_t size,
         return false;
     }
     snprintf(index, sizeof(index), "%zu", place->index);
-    return config_walk_segment_append(pointer, size, place->name == NULL ? index : place->name);
+    return config_walk_segment_append(pointer, size, !place->name ? index : place->name);
 }
 
 /* Faults */
@@ -92,12 +93,12 @@ void client_field_add_type_fault(struct reader *reader, const struct client_fiel
 
 /* Unknown fields */
 
-/* The known name that was probably meant; NULL: none is similar. */
+/* The known name that was probably meant; NULL: none is near. */
 static const char *config_walk_nearest_name(const struct client_field_table *table,
                                             const char *name) {
     size_t len = strlen(name);
     const char *nearest = NULL;
-    size_t best = len < 4 ? 2 : len < 8 ? 3 : 4; /* only smaller distances count */
+    size_t best = len < 4 ? 2 : len < 8 ? 3 : 4; /* only nearer ones count */
     if (len > SUGGEST_LEN_MAX) {
         return NULL;
     }
@@ -119,7 +120,7 @@ static const char *config_walk_nearest_name(const struct client_field_table *tab
     return nearest;
 }
 
-/* The start of an unknown name, not cut within a character. */
+/* The start of a name from outside, not cut within a character. */
 static void config_walk_name_shorten(char out[NAME_SHOWN_LEN + 4], const char *name) {
     size_t len = strnlen(name, NAME_SHOWN_LEN + 1);
     if (len > NAME_SHOWN_LEN) {
@@ -143,7 +144,7 @@ static void config_walk_fault_unknown(struct reader *reader, const struct client
     }
     const char *nearest = config_walk_nearest_name(table, name);
     config_walk_name_shorten(shown, name);
-    if (nearest != NULL) {
+    if (nearest) {
         client_field_add_fault(reader, place, "unknown field \"%s\", did you mean %s?", shown,
                                nearest);
     } else {
@@ -151,7 +152,7 @@ static void config_walk_fault_unknown(struct reader *reader, const struct client
     }
 }
 
-/* Walk */
+/* The walk */
 
 const struct client_field *client_field_find(const struct client_field_table *table,
                                              const char *name) {
@@ -163,7 +164,7 @@ const struct client_field *client_field_find(const struct client_field_table *ta
     return NULL;
 }
 
-/* Looks the version up in the document, because fields come in any order. */
+/* The version is looked up in the document, because fields come in any order. */
 static bool config_walk_version_allows(struct reader *reader, const struct client_field *field,
                                        const struct client_field_place *place) {
     if (!(field->flags & CLIENT_FIELD_MQTT5)) {
@@ -178,7 +179,7 @@ static bool config_walk_version_allows(struct reader *reader, const struct clien
     return true;
 }
 
-/* In an update, client_config_keep_secrets has already replaced masks by the stored secrets. */
+/* An update has put what is stored in its place (client_config_keep_secrets). */
 static bool config_walk_mask_refused(struct reader *reader, const struct client_field *field,
                                      const json_t *value, const struct client_field_place *place) {
     bool is_secret = (field->flags & (CLIENT_FIELD_SECRET | CLIENT_FIELD_SECRET_PEM)) != 0;
@@ -195,9 +196,9 @@ static void config_walk_read_one(struct reader *reader, const struct client_fiel
                                  json_t *value, const struct client_field_place *place,
                                  void *into) {
     const struct client_field *field = client_field_find(table, place->name);
-    bool hidden = field != NULL && (field->flags & CLIENT_FIELD_INTERNAL) &&
-                  reader->source == CLIENT_FROM_API;
-    if (field == NULL || hidden) {
+    bool hidden =
+        field && (field->flags & CLIENT_FIELD_INTERNAL) && reader->source == CLIENT_FROM_API;
+    if (!field || hidden) {
         if (reader->source == CLIENT_FROM_API) {
             config_walk_fault_unknown(reader, table, place->name, place);
         }
@@ -227,7 +228,7 @@ bool client_fields_read(struct reader *reader, const struct client_field_table *
         const struct client_field *field = &table->rows[i];
         const struct client_field_place missing = {.up = place, .name = field->name};
         value = json_object_get(object, field->name);
-        if ((field->flags & CLIENT_FIELD_REQUIRED) && (value == NULL || json_is_null(value))) {
+        if ((field->flags & CLIENT_FIELD_REQUIRED) && (!value || json_is_null(value))) {
             client_field_add_fault(reader, &missing, "is missing and must be given");
         }
     }

@@ -1,5 +1,6 @@
-/* Owns the operations on the secrets of a configuration, in its document and in its struct: two
- * walks by the table of fields, so a new secret needs only its row. Any thread. */
+/* What is done with the secrets of a configuration, in its document and in its struct: two walks by
+ * the table of fields, so that a new secret is treated by its row alone. Owns nothing; any thread.
+ */
 #include "mqtt/config/client_secrets.h"
 
 #include <stdio.h>
@@ -12,10 +13,10 @@
 #define POINTER_LEN     64
 #define URL_POINTER     "/url" /* "broker" is another spelling of it */
 #define HEADERS_POINTER "/websocket/headers"
-#define URLS_POINTER    "/urls" /* of each element, so that they may change places */
+#define URLS_POINTER    "/urls" /* of each, so that they may change places */
 
 static void client_secrets_wipe(char *secret) {
-    if (secret != NULL) {
+    if (secret) {
         explicit_bzero(secret, strlen(secret));
         free(secret);
     }
@@ -25,24 +26,22 @@ static bool client_secrets_is_object_row(const struct client_field *field) {
     return field->read == client_field_read_object;
 }
 
-/* Whether it must be hidden from readers of Redis. The path of a key need not be; neither must "",
- * which means none. */
+/* Is it to be kept from whoever reads Redis? The path of a key is not; nor is "", which is none. */
 static bool client_secrets_is_plain_secret(const struct client_field *field, const char *text) {
     bool is_path = (field->flags & CLIENT_FIELD_SECRET_PEM) && text[0] == '/';
     return text[0] != '\0' && !is_path && !secret_is_sealed(text);
 }
 
-/* The query of a URL, where brokers accept credentials; otherwise the whole text. NULL: nothing is
- * secret. */
+/* Of a URL its query, in which brokers take credentials; else all. NULL: nothing. */
 static const char *client_secrets_part_of(const struct client_field *field, const char *text) {
     if (field->read == client_field_read_secret || field->read == client_field_read_headers) {
         return text;
     }
     const char *mark = field->flags & CLIENT_FIELD_URL ? strchr(text, '?') : NULL;
-    return mark != NULL ? mark + 1 : NULL;
+    return mark ? mark + 1 : NULL;
 }
 
-/* A text whose end, the secret part, is replaced. */
+/* A text with another secret part, which is its end. */
 static char *client_secrets_with_part(const char *text, const char *part, const char *other) {
     char *whole;
     return asprintf(&whole, "%.*s%s", (int)(part - text), text, other) >= 0 ? whole : NULL;
@@ -50,7 +49,7 @@ static char *client_secrets_with_part(const char *text, const char *part, const 
 
 static void client_secrets_add_fault(struct client_faults *faults, const char *pointer,
                                      const char *detail) {
-    if (faults == NULL || faults->count >= CLIENT_FAULTS_MAX) {
+    if (!faults || faults->count >= CLIENT_FAULTS_MAX) {
         return;
     }
     struct client_fault *fault = &faults->items[faults->count++];
@@ -66,25 +65,23 @@ struct client_secrets_document_walk {
     bool changed;
     struct client_faults *faults;
     enum err result;
-    /* The operation on a text that holds a secret. Returns a new text, or NULL to keep the old one.
-     */
+    /* What is done with a text at a secret's place. A new text, or NULL: it stays. */
     char *(*visit)(struct client_secrets_document_walk *walk, const struct client_field *field,
                    const char *pointer, const char *text);
 };
 
-/* The value that replaces a text; NULL: none. */
+/* What is to stand in the place of a text; NULL: nothing new. */
 static json_t *client_secrets_walk_text(struct client_secrets_document_walk *walk,
                                         const struct client_field *field, const char *pointer,
                                         const char *text) {
     json_t *value = NULL;
     const char *part = client_secrets_part_of(field, text);
-    char *other = part != NULL ? walk->visit(walk, field, pointer, part) : NULL;
-    char *whole = other != NULL ? client_secrets_with_part(text, part, other) : NULL;
-    if (other != NULL && (field->flags & CLIENT_FIELD_URL) && whole != NULL &&
-        strlen(whole) > CLIENT_URL_LEN_MAX) {
+    char *other = part ? walk->visit(walk, field, pointer, part) : NULL;
+    char *whole = other ? client_secrets_with_part(text, part, other) : NULL;
+    if (other && (field->flags & CLIENT_FIELD_URL) && whole && strlen(whole) > CLIENT_URL_LEN_MAX) {
         client_secrets_add_fault(walk->faults, pointer, "is too long with its query encrypted");
         walk->result = ERR_ARGUMENT;
-    } else if (other != NULL && (whole == NULL || (value = json_string(whole)) == NULL)) {
+    } else if (other && (!whole || !(value = json_string(whole)))) {
         walk->result = ERR_MEMORY;
     }
     walk->changed |= other != NULL;
@@ -101,7 +98,7 @@ static void client_secrets_walk_urls(struct client_secrets_document_walk *walk,
         json_t *now = json_is_string(value) ? client_secrets_walk_text(walk, field, URLS_POINTER,
                                                                        json_string_value(value))
                                             : NULL;
-        if (now != NULL && json_array_set_new(urls, i, now) != 0) {
+        if (now && json_array_set_new(urls, i, now) != 0) {
             walk->result = ERR_MEMORY;
         }
     }
@@ -116,13 +113,13 @@ static void client_secrets_walk_map(struct client_secrets_document_walk *walk,
         json_t *now = json_is_string(value)
                           ? client_secrets_walk_text(walk, field, pointer, json_string_value(value))
                           : NULL;
-        if (now != NULL && json_object_set_new(map, name, now) != 0) {
+        if (now && json_object_set_new(map, name, now) != 0) {
             walk->result = ERR_MEMORY;
         }
     }
 }
 
-/* Recurses only as deep as the tables nest. */
+/* Recursion as deep as the tables nest. */
 static void client_secrets_walk_document(struct client_secrets_document_walk *walk,
                                          const struct client_field_table *table, json_t *object,
                                          const char *pointer) {
@@ -141,7 +138,7 @@ static void client_secrets_walk_document(struct client_secrets_document_walk *wa
             json_t *now = client_secrets_walk_text(
                 walk, field, field->flags & CLIENT_FIELD_URL ? URL_POINTER : here,
                 json_string_value(value));
-            if (now != NULL && json_object_set_new(object, field->name, now) != 0) {
+            if (now && json_object_set_new(object, field->name, now) != 0) {
                 walk->result = ERR_MEMORY;
             }
         }
@@ -151,9 +148,9 @@ static void client_secrets_walk_document(struct client_secrets_document_walk *wa
 static char *client_secrets_seal_plain(struct client_secrets_document_walk *walk,
                                        const char *pointer, const char *secret) {
     char *sealed = NULL;
-    enum err result = secret_seal(walk->box, walk->id, pointer, secret, &sealed);
-    if (result != ERR_OK && result != ERR_UNSUPPORTED) {
-        walk->result = result;
+    enum err err = secret_seal(walk->box, walk->id, pointer, secret, &sealed);
+    if (err != ERR_OK && err != ERR_UNSUPPORTED) {
+        walk->result = err;
     }
     return sealed;
 }
@@ -170,12 +167,12 @@ static char *client_secrets_seal_text(struct client_secrets_document_walk *walk,
     char fault[SECRET_BOX_FAULT_LEN];
     char *secret = NULL, *sealed = NULL;
     bool newest = true;
-    enum err result = secret_open(walk->box, walk->id, pointer, text, &secret, &newest, fault);
-    if (result == ERR_ARGUMENT) {
+    enum err err = secret_open(walk->box, walk->id, pointer, text, &secret, &newest, fault);
+    if (err == ERR_ARGUMENT) {
         client_secrets_add_fault(walk->faults, pointer, fault);
     }
-    if (result != ERR_OK) {
-        walk->result = result;
+    if (err != ERR_OK) {
+        walk->result = err;
     } else if (!newest) {
         sealed = client_secrets_seal_plain(walk, pointer, secret);
     }
@@ -191,7 +188,7 @@ enum err client_secrets_seal(json_t *document, const char *id, struct secret_box
                                                 .result = ERR_OK,
                                                 .visit = client_secrets_seal_text};
     client_secrets_walk_document(&walk, &client_fields, document, "");
-    if (changed != NULL) {
+    if (changed) {
         *changed = walk.changed;
     }
     return walk.result;
@@ -204,10 +201,10 @@ static char *client_secrets_unseal_text(struct client_secrets_document_walk *wal
     char fault[SECRET_BOX_FAULT_LEN];
     char *secret = NULL;
     bool newest;
-    enum err ignored = secret_is_sealed(text) ? secret_open(walk->box, walk->id, pointer, text,
-                                                            &secret, &newest, fault)
-                                              : ERR_OK;
-    (void)ignored; /* then it stays as it is */
+    enum err err = secret_is_sealed(text)
+                       ? secret_open(walk->box, walk->id, pointer, text, &secret, &newest, fault)
+                       : ERR_OK;
+    (void)err; /* then it stays as it is */
     return secret;
 }
 
@@ -231,12 +228,12 @@ struct client_secrets_config_walk {
                       const char *pointer, char **secret, char *const *from, const char *other);
 };
 
-/* Processes a struct and another of the same kind beside it; stops at the first error. */
+/* Of a struct, and of another of the same kind beside it; stops at the first error. */
 static enum err client_secrets_walk_config(struct client_secrets_config_walk *walk,
                                            const struct client_field_table *table, void *into,
                                            const void *beside, const char *pointer) {
-    enum err result = ERR_OK;
-    for (size_t i = 0; i < table->count && result == ERR_OK; i++) {
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < table->count && err == ERR_OK; i++) {
         const struct client_field *field = &table->rows[i];
         char here[POINTER_LEN];
         char *at = (char *)into + field->offset;
@@ -245,17 +242,16 @@ static enum err client_secrets_walk_config(struct client_secrets_config_walk *wa
         if (client_secrets_is_object_row(field)) {
             void *object = *(void **)at;
             const void *other_object = *(void *const *)other;
-            result =
-                object != NULL && other_object != NULL
-                    ? client_secrets_walk_config(walk, field->members, object, other_object, here)
-                    : ERR_OK;
+            err = object && other_object
+                      ? client_secrets_walk_config(walk, field->members, object, other_object, here)
+                      : ERR_OK;
         } else if (field->read == client_field_read_secret) {
-            result = walk->visit(walk, field, here, (char **)at,
-                                 (char *const *)((char *)into + field->offset_from),
-                                 *(char *const *)other);
+            err = walk->visit(walk, field, here, (char **)at,
+                              (char *const *)((char *)into + field->offset_from),
+                              *(char *const *)other);
         }
     }
-    return result;
+    return err;
 }
 
 static enum err client_secrets_open_one(struct client_secrets_config_walk *walk,
@@ -267,69 +263,68 @@ static enum err client_secrets_open_one(struct client_secrets_config_walk *walk,
     char fault[SECRET_BOX_FAULT_LEN];
     char *plain = NULL;
     bool newest;
-    if (*secret == NULL || !secret_is_sealed(*secret)) {
+    if (!*secret || !secret_is_sealed(*secret)) {
         return ERR_OK;
     }
-    enum err result = secret_open(walk->box, walk->id, pointer, *secret, &plain, &newest, fault);
-    if (result == ERR_OK) {
+    enum err err = secret_open(walk->box, walk->id, pointer, *secret, &plain, &newest, fault);
+    if (err == ERR_OK) {
         client_secrets_wipe(*secret);
         *secret = plain;
     } else {
         snprintf(walk->fault, CLIENT_SECRETS_FAULT_LEN, "%s: %s", pointer,
-                 result == ERR_ARGUMENT ? fault : err_name(result));
+                 err == ERR_ARGUMENT ? fault : err_name(err));
     }
-    return result;
+    return err;
 }
 
-/* The path contains the query of the URL. */
+/* The path has the URL's query. */
 static enum err client_secrets_visit_query(struct client_secrets_config_walk *walk,
                                            const char *pointer, char **path) {
-    char *mark = *path != NULL ? strchr(*path, '?') : NULL;
-    if (mark == NULL || !secret_is_sealed(mark + 1)) {
+    char *mark = *path ? strchr(*path, '?') : NULL;
+    if (!mark || !secret_is_sealed(mark + 1)) {
         return ERR_OK;
     }
     char *query = text_dup(mark + 1), *whole = NULL;
-    enum err result =
-        query == NULL ? ERR_MEMORY : walk->visit(walk, NULL, pointer, &query, NULL, NULL);
-    if (result == ERR_OK) {
+    enum err err = !query ? ERR_MEMORY : walk->visit(walk, NULL, pointer, &query, NULL, NULL);
+    if (err == ERR_OK) {
         whole = client_secrets_with_part(*path, mark + 1, query);
-        result = whole == NULL ? ERR_MEMORY : ERR_OK;
+        err = !whole ? ERR_MEMORY : ERR_OK;
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         free(*path);
         *path = whole;
     }
     client_secrets_wipe(query);
-    return result;
+    return err;
 }
 
-/* Secrets that may be encrypted, wherever they are. */
+/* Those that may be sealed, wherever they are. */
 static enum err client_secrets_walk_sealed(struct client_secrets_config_walk *walk,
                                            struct client_config *config) {
-    enum err result = client_secrets_walk_config(walk, &client_fields, config, config, "");
-    if (result == ERR_OK) {
+    enum err err = client_secrets_walk_config(walk, &client_fields, config, config, "");
+    if (err == ERR_OK) {
         const char *pointer = config->url_count > 0 ? URLS_POINTER : URL_POINTER;
-        result = client_secrets_visit_query(walk, pointer, &config->path);
+        err = client_secrets_visit_query(walk, pointer, &config->path);
     }
-    for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
-        result = client_secrets_visit_query(walk, URLS_POINTER, &config->urls[i].path);
+    for (size_t i = 0; err == ERR_OK && i < config->url_count; i++) {
+        err = client_secrets_visit_query(walk, URLS_POINTER, &config->urls[i].path);
     }
     struct client_websocket *websocket = config->websocket;
-    for (size_t i = 0; result == ERR_OK && websocket != NULL && i < websocket->header_count; i++) {
-        result = walk->visit(walk, NULL, HEADERS_POINTER, &websocket->headers[i].value, NULL, NULL);
+    for (size_t i = 0; err == ERR_OK && websocket && i < websocket->header_count; i++) {
+        err = walk->visit(walk, NULL, HEADERS_POINTER, &websocket->headers[i].value, NULL, NULL);
     }
-    return result;
+    return err;
 }
 
 enum err client_secrets_open(struct client_config *config, struct secret_box *box,
                              char fault[CLIENT_SECRETS_FAULT_LEN]) {
     struct client_secrets_config_walk walk = {
         .id = config->id, .box = box, .fault = fault, .visit = client_secrets_open_one};
-    enum err result = client_secrets_walk_sealed(&walk, config);
-    if (result == ERR_MEMORY) {
+    enum err err = client_secrets_walk_sealed(&walk, config);
+    if (err == ERR_MEMORY) {
         snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
     }
-    return result;
+    return err;
 }
 
 static enum err client_secrets_note_key(struct client_secrets_config_walk *walk,
@@ -341,7 +336,7 @@ static enum err client_secrets_note_key(struct client_secrets_config_walk *walk,
     (void)other;
     struct client_secret_keys *keys = walk->keys;
     char id[SECRET_KEY_ID_LEN];
-    if (*secret == NULL || keys->count == SECRET_KEYS_MAX || !secret_key_id(*secret, id)) {
+    if (!*secret || keys->count == SECRET_KEYS_MAX || !secret_key_id(*secret, id)) {
         return ERR_OK;
     }
     for (size_t i = 0; i < keys->count; i++) {
@@ -362,7 +357,7 @@ enum err client_secrets_keys(struct client_config *config, struct client_secret_
 
 bool client_secrets_elsewhere(const struct client_config *config) {
     const struct client_tls *tls = client_config_tls(config);
-    return config->password_from != NULL || tls->key_from != NULL || tls->key_password_from != NULL;
+    return config->password_from || tls->key_from || tls->key_password_from;
 }
 
 static enum err client_secrets_check_one(struct client_secrets_config_walk *walk,
@@ -372,7 +367,7 @@ static enum err client_secrets_check_one(struct client_secrets_config_walk *walk
     (void)secret;
     (void)other;
     char fault[SECRET_BOX_FAULT_LEN];
-    if (*from != NULL && !secret_source_allowed(walk->conf, *from, fault)) {
+    if (*from && !secret_source_allowed(walk->conf, *from, fault)) {
         client_secrets_add_fault(walk->faults, pointer, fault);
     }
     return ERR_OK;
@@ -383,12 +378,12 @@ void client_secrets_check(const struct client_config *config, const struct conf 
     struct client_secrets_config_walk walk = {
         .conf = conf, .faults = faults, .visit = client_secrets_check_one};
     /* client_secrets_check_one changes nothing. */
-    enum err ignored = client_secrets_walk_config(&walk, &client_fields,
-                                                  (struct client_config *)config, config, "");
-    (void)ignored;
+    enum err err = client_secrets_walk_config(&walk, &client_fields, (struct client_config *)config,
+                                              config, "");
+    (void)err;
 }
 
-/* The secret of the running configuration, already decrypted, or the one read from its source. */
+/* What the running configuration has, decrypted already; or what is at its source. */
 static enum err client_secrets_read_one(struct client_secrets_config_walk *walk,
                                         const struct client_field *field, const char *pointer,
                                         char **secret, char *const *from, const char *other) {
@@ -396,25 +391,25 @@ static enum err client_secrets_read_one(struct client_secrets_config_walk *walk,
     char fault[SECRET_BOX_FAULT_LEN];
     client_secrets_wipe(*secret);
     *secret = text_dup(other);
-    if (*from == NULL) {
-        return other != NULL && *secret == NULL ? ERR_MEMORY : ERR_OK;
+    if (!*from) {
+        return other && !*secret ? ERR_MEMORY : ERR_OK;
     }
-    enum err result = secret_source_read(walk->conf, *from, secret, fault);
-    if (result != ERR_OK) {
+    enum err err = secret_source_read(walk->conf, *from, secret, fault);
+    if (err != ERR_OK) {
         snprintf(walk->fault, CLIENT_SECRETS_FAULT_LEN, "%s: %s", pointer,
-                 result == ERR_MEMORY ? err_name(result) : fault);
+                 err == ERR_MEMORY ? err_name(err) : fault);
     }
-    return result;
+    return err;
 }
 
 /* As decrypted. */
 static enum err client_secrets_copy(char **path, const char *from) {
-    if (from == NULL) {
+    if (!from) {
         return ERR_OK;
     }
     client_secrets_wipe(*path);
     *path = text_dup(from);
-    return *path != NULL ? ERR_OK : ERR_MEMORY;
+    return *path ? ERR_OK : ERR_MEMORY;
 }
 
 enum err client_secrets_read(const struct client_config *config, const struct conf *conf,
@@ -422,27 +417,27 @@ enum err client_secrets_read(const struct client_config *config, const struct co
     struct client_faults faults;
     *out = NULL;
     snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
-    if (config->source == NULL || client_config_parse_text(config->source, strlen(config->source),
-                                                           config->id, out, &faults) != ERR_OK) {
-        return ERR_MEMORY; /* it was parsed before, so this is memory */
+    if (!config->source || client_config_parse_text(config->source, strlen(config->source),
+                                                    config->id, out, &faults) != ERR_OK) {
+        return ERR_MEMORY; /* it has been read once */
     }
     struct client_secrets_config_walk walk = {
         .conf = conf, .fault = fault, .visit = client_secrets_read_one};
-    enum err result = client_secrets_walk_config(&walk, &client_fields, *out, config, "");
-    if (result == ERR_OK) {
-        result = client_secrets_copy(&(*out)->path, config->path);
+    enum err err = client_secrets_walk_config(&walk, &client_fields, *out, config, "");
+    if (err == ERR_OK) {
+        err = client_secrets_copy(&(*out)->path, config->path);
     }
     struct client_websocket *websocket = (*out)->websocket;
-    for (size_t i = 0; result == ERR_OK && websocket != NULL && i < websocket->header_count; i++) {
-        result =
+    for (size_t i = 0; err == ERR_OK && websocket && i < websocket->header_count; i++) {
+        err =
             client_secrets_copy(&websocket->headers[i].value, config->websocket->headers[i].value);
     }
-    for (size_t i = 0; result == ERR_OK && i < config->url_count; i++) {
-        result = client_secrets_copy(&(*out)->urls[i].path, config->urls[i].path);
+    for (size_t i = 0; err == ERR_OK && i < config->url_count; i++) {
+        err = client_secrets_copy(&(*out)->urls[i].path, config->urls[i].path);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         client_config_destroy(*out);
         *out = NULL;
     }
-    return result;
+    return err;
 }

@@ -1,5 +1,5 @@
-/* Owns the look-up of filters that must be unsubscribed from a session, and the number of filters
- * that fit into a packet. A result owns its array, never the filters. Pure; any thread. */
+/* What is to be unsubscribed from a session, and how many filters fit into a packet. Owns the array
+ * of a result, never the filters in it; pure, any thread. */
 #include "mqtt/config/subscriptions.h"
 
 #include <assert.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The subscriptions of a configuration sorted by filter, for look-up. */
+/* The subscriptions of a configuration in the order of their filters, for look-up. */
 struct subscriptions_index {
     const struct client_subscription **rows;
     size_t count;
@@ -27,22 +27,22 @@ static int subscriptions_compare_filter(const void *filter, const void *row) {
 static enum err subscriptions_index_init(struct subscriptions_index *index,
                                          const struct client_config *config) {
     index->count = config->subscription_count;
-    index->rows = calloc(index->count + 1, sizeof(*index->rows));
-    if (index->rows == NULL) {
+    index->rows = calloc(index->count + 1, sizeof *index->rows);
+    if (!index->rows) {
         return ERR_MEMORY;
     }
     for (size_t i = 0; i < index->count; i++) {
         index->rows[i] = &config->subscriptions[i];
     }
-    qsort(index->rows, index->count, sizeof(*index->rows), subscriptions_compare_rows);
+    qsort(index->rows, index->count, sizeof *index->rows, subscriptions_compare_rows);
     return ERR_OK;
 }
 
 static const struct client_subscription *
 subscriptions_index_find(const struct subscriptions_index *index, const char *filter) {
     const struct client_subscription *const *row = bsearch(
-        filter, index->rows, index->count, sizeof(*index->rows), subscriptions_compare_filter);
-    return row == NULL ? NULL : *row;
+        filter, index->rows, index->count, sizeof *index->rows, subscriptions_compare_filter);
+    return !row ? NULL : *row;
 }
 
 bool subscription_same_options(const struct client_subscription *a,
@@ -54,7 +54,7 @@ bool subscription_same_options(const struct client_subscription *a,
 
 static void subscriptions_add_unsubscribe(struct subscriptions_gone *out,
                                           const struct subscriptions_index *wanted, char *filter) {
-    if (subscriptions_index_find(wanted, filter) == NULL) {
+    if (!subscriptions_index_find(wanted, filter)) {
         out->filters[out->count++] = filter;
     }
 }
@@ -63,17 +63,17 @@ enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct cl
                                  const struct client_config *to) {
     struct subscriptions_index wanted = {0};
 
-    assert(to != NULL);
-    size_t most = from == NULL ? to->retired_filter_count : from->subscription_count;
-    *out = (struct subscriptions_gone){.filters = calloc(most + 1, sizeof(*out->filters))};
-    if (out->filters == NULL || subscriptions_index_init(&wanted, to) != ERR_OK) {
+    assert(to);
+    size_t most = !from ? to->retired_filter_count : from->subscription_count;
+    *out = (struct subscriptions_gone){.filters = calloc(most + 1, sizeof *out->filters)};
+    if (!out->filters || subscriptions_index_init(&wanted, to) != ERR_OK) {
         free(wanted.rows);
         subscriptions_gone_fini(out);
         return ERR_MEMORY;
     }
     for (size_t i = 0; i < most; i++) {
         subscriptions_add_unsubscribe(
-            out, &wanted, from == NULL ? to->retired_filters[i] : from->subscriptions[i].filter);
+            out, &wanted, !from ? to->retired_filters[i] : from->subscriptions[i].filter);
     }
     free(wanted.rows);
     return ERR_OK;
@@ -84,7 +84,7 @@ void subscriptions_gone_fini(struct subscriptions_gone *gone) {
     *gone = (struct subscriptions_gone){0};
 }
 
-/* ---- bytes in a packet, MQTT 5.0 sections 3.8 and 3.10 ---- */
+/* ---- bytes of a packet, MQTT 5.0 sections 3.8 and 3.10 ---- */
 
 #define SUBSCRIPTIONS_ID_BYTES     2
 #define SUBSCRIPTIONS_LEN_BYTES    2 /* before each filter */
@@ -100,7 +100,7 @@ static size_t subscriptions_head_bytes(int version, uint32_t identifier) {
     return SUBSCRIPTIONS_ID_BYTES + (version == 5 ? 1 + properties : 0);
 }
 
-/* Whether a packet with that many bytes after its fixed header fits. */
+/* Whether a packet fits that has so many bytes after its fixed header. */
 static bool subscriptions_is_within(size_t remaining, size_t max_bytes) {
     return max_bytes == 0 || 1 + subscriptions_varint_bytes(remaining) + remaining <= max_bytes;
 }

@@ -1,5 +1,5 @@
-/* Topic names and filters (MQTT 5.0 section 4.7) and shared subscriptions (4.8.2). Pure; any
- * thread. */
+/* Topic names and filters by MQTT 5.0 section 4.7, shared subscriptions by 4.8.2. Owns nothing;
+ * pure, any thread. Must not know where the text came from. */
 #include "mqtt/config/topic.h"
 
 #include <string.h>
@@ -29,16 +29,16 @@ static const char *topic_common_fault(const char *text, size_t len) {
 
 const char *topic_name_fault(const char *topic, size_t len) {
     const char *fault = topic_common_fault(topic, len);
-    if (fault != NULL) {
+    if (fault) {
         return fault;
     }
-    if (memchr(topic, '+', len) != NULL || memchr(topic, '#', len) != NULL) {
+    if (memchr(topic, '+', len) || memchr(topic, '#', len)) {
         return "must be a topic name, without the wildcards + and #";
     }
     return NULL;
 }
 
-/* A wildcard must be the only character of its level; "#" must be the last level (4.7.1). */
+/* A wildcard fills its level alone; "#" ends the filter (4.7.1). */
 static const char *topic_wildcard_fault(const char *filter, size_t len) {
     for (size_t i = 0; i < len; i++) {
         if (filter[i] != '+' && filter[i] != '#') {
@@ -60,17 +60,17 @@ static bool topic_is_shared(const char *filter, size_t len) {
     return len >= SHARE_PREFIX_LEN && memcmp(filter, topic_share_prefix, SHARE_PREFIX_LEN) == 0;
 }
 
-/* Checks what follows "$share/". On success, *skip is the length of "<group>/". */
+/* What follows "$share/". On success *skip is the length of "<group>/". */
 static const char *topic_share_fault(const char *rest, size_t len, size_t *skip) {
     const char *slash = memchr(rest, '/', len);
-    size_t group_len = slash == NULL ? len : (size_t)(slash - rest);
+    size_t group_len = !slash ? len : (size_t)(slash - rest);
     if (group_len == 0) {
         return "must have a group name after $share/, as in $share/group/a/b";
     }
-    if (memchr(rest, '+', group_len) != NULL || memchr(rest, '#', group_len) != NULL) {
+    if (memchr(rest, '+', group_len) || memchr(rest, '#', group_len)) {
         return "must have a group name without + and # after $share/";
     }
-    if (slash == NULL || group_len + 1 == len) {
+    if (!slash || group_len + 1 == len) {
         return "must have a topic filter after the group, as in $share/group/a/b";
     }
     *skip = group_len + 1;
@@ -80,11 +80,11 @@ static const char *topic_share_fault(const char *rest, size_t len, size_t *skip)
 const char *topic_filter_fault(const char *filter, size_t len) {
     const char *fault = topic_common_fault(filter, len);
     size_t skip = 0;
-    if (fault == NULL && topic_is_shared(filter, len)) {
+    if (!fault && topic_is_shared(filter, len)) {
         fault = topic_share_fault(filter + SHARE_PREFIX_LEN, len - SHARE_PREFIX_LEN, &skip);
         skip += SHARE_PREFIX_LEN;
     }
-    return fault != NULL ? fault : topic_wildcard_fault(filter + skip, len - skip);
+    return fault ? fault : topic_wildcard_fault(filter + skip, len - skip);
 }
 
 bool topic_filter_is_shared(const char *filter) {

@@ -1,6 +1,6 @@
-/* Owns the callbacks of a Paho connection. They run on Paho's threads, under Paho's one mutex (and
- * on the worker thread inside MQTTAsync_destroy). They mark the connection, wake the worker and
- * return. */
+/* Owns what Paho calls when something happens to a connection. Runs on Paho's threads, under Paho's
+ * one mutex (and on the host thread inside MQTTAsync_destroy): marks the connection, wakes the
+ * host, returns. Knows nothing of hosts. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ void paho_post_closed(struct engine_connection *connection, const struct engine_
     }
     connection->closed = *closed;
     snprintf(connection->closed_message, sizeof(connection->closed_message), "%s",
-             closed->message != NULL ? closed->message : client_error_text(closed->error));
+             closed->message ? closed->message : client_error_text(closed->error));
     connection->closed.message = connection->closed_message;
     paho_post(connection, PAHO_CLOSED);
 }
@@ -70,7 +70,7 @@ static void paho_on_connected5(void *context, MQTTAsync_successData5 *data) {
     };
     connection->server_packet_max =
         paho_property_number(properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, 0);
-    if (assigned != NULL) {
+    if (assigned) {
         snprintf(connection->assigned_client_id, sizeof(connection->assigned_client_id), "%.*s",
                  assigned->value.data.len, assigned->value.data.data);
         connack->assigned_client_id = connection->assigned_client_id;
@@ -79,8 +79,8 @@ static void paho_on_connected5(void *context, MQTTAsync_successData5 *data) {
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-/* Paho reports only that it failed and at which step. The details come from its sockets and
- * OpenSSL. engine->lock is held. */
+/* Paho says no more than that it failed and at which step: the rest is put together from what its
+ * sockets and OpenSSL said. engine->lock is held. */
 static struct engine_closed paho_explain_failure(struct engine_connection *connection, int code) {
     bool unheard = !paho_socket_was_heard(&connection->socket);
     struct engine_closed closed = {.reason_code = -1};
@@ -157,7 +157,7 @@ static void paho_on_disconnected(void *context, MQTTProperties *properties,
     enum client_error error = reason_error_disconnect(code);
     char text[PAHO_TEXT_LEN];
     MQTTProperty *said = MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_REASON_STRING);
-    if (said != NULL && !text_is_mqtt_string(said->value.data.data, (size_t)said->value.data.len)) {
+    if (said && !text_is_mqtt_string(said->value.data.data, (size_t)said->value.data.len)) {
         said = NULL;
     }
     snprintf(text, sizeof(text), "%s%s%.*s", client_error_text(error), said ? ": " : "",
@@ -183,12 +183,12 @@ enum err paho_set_callbacks(struct engine_connection *connection) {
 
 /* ---- SUBSCRIBE and UNSUBSCRIBE ---- */
 
-/* The SUBACK of one packet: codes for all filters from `first` on or, in MQTT 3.1.1, for that one.
- * Missing codes count as refused. */
+/* The SUBACK of one packet: for all that was asked for from `first` on, or, under MQTT 3.1.1, for
+ * that one alone. What it should tell and does not is refused. */
 static void paho_post_subscribed(const struct paho_subscribe *packet, const int *codes, size_t n) {
     struct engine_connection *connection = packet->connection;
     pthread_mutex_lock(&connection->engine->lock);
-    for (size_t i = 0; i < packet->count && connection->codes != NULL; i++) {
+    for (size_t i = 0; i < packet->count && connection->codes; i++) {
         connection->codes[packet->first + i] = i < n ? (uint8_t)codes[i] : 0x80;
     }
     connection->codes_missing -= packet->count;
@@ -198,10 +198,9 @@ static void paho_post_subscribed(const struct paho_subscribe *packet, const int 
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-/* Paho does not report how many codes the broker sent, so a packet has only one filter. */
+/* Paho does not say how many codes the broker sent, hence one filter per packet. */
 static void paho_on_subscribed(void *context, MQTTAsync_successData *data) {
-    bool known =
-        data->alt.qos >= 0 && data->alt.qos <= 2; /* otherwise it may be an uninitialized value */
+    bool known = data->alt.qos >= 0 && data->alt.qos <= 2; /* else not even an integer, perhaps */
     int code = known ? data->alt.qos : 0x80;
     paho_post_subscribed(context, &code, 1);
 }
@@ -213,8 +212,8 @@ static void paho_on_subscribed5(void *context, MQTTAsync_successData5 *data) {
     paho_post_subscribed(context, codes, n);
 }
 
-/* Paho reports the refusal of a single filter as a failure. It reports the same for requests that
- * it could not send, or that ended with the connection; there, the closed event follows. */
+/* Paho reports a single refused filter as a failure; and it reports so what it could not send or
+ * what ended with the connection, whose closed event tells. */
 static void paho_post_subscribe_failed(const struct paho_subscribe *packet, int code) {
     if (code >= 0x80) {
         paho_post_subscribed(packet, &code, 1);
@@ -271,12 +270,12 @@ void paho_fill_unsubscribe_options(struct engine_connection *connection, void *o
 
 void paho_note_suspect(struct engine_connection *connection,
                        const struct paho_publication *publication) {
-    if (connection->suspects == NULL && publication->about.qos > 0) {
-        connection->suspects = calloc(1, sizeof(*connection->suspects));
+    if (!connection->suspects && publication->about.qos > 0) {
+        connection->suspects = calloc(1, sizeof *connection->suspects);
     }
     struct engine_suspects *suspects = connection->suspects;
-    if (suspects == NULL || publication->about.qos == 0) {
-        return; /* out of memory: no suspect is recorded */
+    if (!suspects || publication->about.qos == 0) {
+        return; /* out of memory: nobody is named */
     }
     if (suspects->described < ENGINE_SUSPECTS_MAX) {
         suspects->suspects[suspects->described++] = publication->about;
@@ -284,15 +283,15 @@ void paho_note_suspect(struct engine_connection *connection,
     suspects->count++;
 }
 
-static void paho_post_published(struct paho_publication *publication, enum err result,
+static void paho_post_published(struct paho_publication *publication, enum err err,
                                 int reason_code) {
     struct engine_connection *connection = publication->connection;
     pthread_mutex_lock(&connection->engine->lock);
     if (!publication->done) {
         publication->done = true;
-        publication->result = result;
+        publication->result = err;
         publication->reason_code = reason_code;
-        if (result != ERR_OK) {
+        if (err != ERR_OK) {
             paho_note_suspect(connection, publication);
         }
         paho_post(connection, PAHO_PUBLISHED);

@@ -1,8 +1,9 @@
-/* Owns a received message until the worker has taken it and, for QoS 1 and 2, until it is accepted.
+/* Owns a received message until the host took it and, for QoS 1 and 2, until it is accepted.
  * Runs on Paho's receive thread under Paho's mutex. Paho acknowledges when the callback returns,
- * whatever it returns. So the callback is held. If the message cannot be accepted, the socket is
- * cut first: the acknowledgement is never sent, and the broker sends the message again. While a
- * callback is held, all other Paho clients of the process stand still: a limit of this engine. */
+ * whatever it returns: so the callback is held, and where the message cannot be accepted the socket
+ * is cut first, so that the acknowledgement never leaves and the broker sends the message again.
+ * While a callback is held every other Paho client of the process stands still: a limit of this
+ * engine. Knows nothing of sinks. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,14 +16,14 @@
 #include "base/telemetry/log.h"
 #include "paho.h"
 
-#define PROPERTIES_MAX          64 /* more properties of a message are dropped */
+#define PROPERTIES_MAX          64 /* further ones of one message are not kept */
 #define NUMBER_LEN              16
 #define ROOM_WAIT_MS            200
 #define PAHO_HOLD_CHECK_MS      1000
 #define LONG_HOLD_MS            500
 #define PAHO_WORKER_WAIT_MS_MAX 3000
 
-/* ---- the worker thread, which must not wait for a hold ---- */
+/* ---- the host thread, which must not be kept waiting by a hold ---- */
 
 void paho_call_begin(struct engine *engine) {
     engine->calling_since_ms = clock_ms();
@@ -40,7 +41,7 @@ bool paho_is_stalled(struct engine *engine) {
     return since_ms != 0 && clock_ms() - since_ms > least_ms;
 }
 
-/* The worker called Paho before it could see the stall, and may be needed for something urgent. */
+/* It came too late to see that Paho is stalled, and may be wanted for something urgent. */
 static bool paho_hold_blocks_worker(const struct engine *engine, const struct paho_hold *hold) {
     int64_t calling_since_ms = engine->calling_since_ms;
     int64_t both_since_ms = calling_since_ms > hold->since_ms ? calling_since_ms : hold->since_ms;
@@ -50,8 +51,8 @@ static bool paho_hold_blocks_worker(const struct engine *engine, const struct pa
 /* ---- holding ---- */
 
 static struct paho_hold *paho_hold_create(void) {
-    struct paho_hold *hold = calloc(1, sizeof(*hold));
-    if (hold == NULL) {
+    struct paho_hold *hold = calloc(1, sizeof *hold);
+    if (!hold) {
         return NULL;
     }
     pthread_mutex_init(&hold->lock, NULL);
@@ -72,10 +73,10 @@ static void paho_hold_release(struct paho_hold *hold, unsigned references) {
     }
 }
 
-void paho_hold_answer(struct paho_hold *hold, enum err result) {
+void paho_hold_answer(struct paho_hold *hold, enum err err) {
     pthread_mutex_lock(&hold->lock);
     hold->answered = true;
-    hold->result = result;
+    hold->result = err;
     pthread_cond_signal(&hold->changed);
     pthread_mutex_unlock(&hold->lock);
     paho_hold_release(hold, 1);
@@ -84,7 +85,7 @@ void paho_hold_answer(struct paho_hold *hold, enum err result) {
 void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms) {
     pthread_mutex_lock(&connection->engine->lock);
     connection->give_up_at_ms = give_up_at_ms;
-    if (connection->hold != NULL) {
+    if (connection->hold) {
         pthread_mutex_lock(&connection->hold->lock);
         connection->hold->give_up_at_ms = give_up_at_ms;
         pthread_cond_signal(&connection->hold->changed);
@@ -101,18 +102,18 @@ static void paho_hold_begin(struct engine_connection *connection, struct paho_ho
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-static void paho_hold_end(struct engine_connection *connection, enum err result) {
+static void paho_hold_end(struct engine_connection *connection, enum err err) {
     struct engine *engine = connection->engine;
     pthread_mutex_lock(&engine->lock);
     bool was_long = clock_ms() - connection->hold->since_ms > LONG_HOLD_MS;
-    engine->sink_stalled = result != ERR_OK && (was_long || engine->sink_stalled);
+    engine->sink_stalled = err != ERR_OK && (was_long || engine->sink_stalled);
     if (was_long) {
         engine->held_at_ms = clock_ms();
     }
     connection->hold = NULL;
     engine->holding_since_ms = 0;
     if (was_long || engine->sink_stalled) {
-        eventfd_write(engine->event_fd, 1); /* for what poll() has put off */
+        eventfd_write(engine->event_fd, 1); /* for what poll() put off */
     }
     pthread_mutex_unlock(&engine->lock);
 }
@@ -122,14 +123,14 @@ static void paho_hold_wait_step(struct paho_hold *hold, int64_t timeout_ms) {
     pthread_cond_timedwait(&hold->changed, &hold->lock, &until);
 }
 
-/* Waits until the message is accepted or refused, the connection is being closed, or the worker
- * needs Paho's mutex. */
+/* Until the message is accepted, refused, the connection is being closed, or the host must go on.
+ */
 static enum err paho_hold_wait(const struct engine *engine, struct paho_hold *hold) {
-    enum err result = ERR_CANCELED;
+    enum err err = ERR_CANCELED;
     pthread_mutex_lock(&hold->lock);
     for (;;) {
         if (hold->answered) {
-            result = hold->result;
+            err = hold->result;
             break;
         }
         int64_t left_ms =
@@ -140,7 +141,7 @@ static enum err paho_hold_wait(const struct engine *engine, struct paho_hold *ho
         paho_hold_wait_step(hold, left_ms < PAHO_HOLD_CHECK_MS ? left_ms : PAHO_HOLD_CHECK_MS);
     }
     pthread_mutex_unlock(&hold->lock);
-    return result;
+    return err;
 }
 
 /* ---- copying ---- */
@@ -162,7 +163,7 @@ static const char *paho_message_property_name(enum MQTTPropertyCodes code) {
     case MQTTPROPERTY_CODE_USER_PROPERTY:
         return "user_property";
     default:
-        return NULL; /* of the transport, like the topic alias */
+        return NULL; /* of the transport, as the topic alias */
     }
 }
 
@@ -192,7 +193,7 @@ static void paho_message_copy_property(struct paho_property_copies *copies,
     switch (MQTTProperty_getType(property->identifier)) {
     case MQTTPROPERTY_TYPE_UTF_8_STRING_PAIR:
         copies->keys[at] = strndup(property->value.data.data, (size_t)property->value.data.len);
-        if (copies->keys[at] == NULL) {
+        if (!copies->keys[at]) {
             return;
         }
         item->key = copies->keys[at];
@@ -217,7 +218,7 @@ static void paho_message_copy_properties(struct paho_property_copies *copies,
                                          const MQTTProperties *properties) {
     for (int i = 0; i < properties->count && copies->count < PROPERTIES_MAX; i++) {
         const char *name = paho_message_property_name(properties->array[i].identifier);
-        if (name != NULL) {
+        if (name) {
             paho_message_copy_property(copies, &properties->array[i], name);
         }
     }
@@ -259,18 +260,18 @@ static bool paho_message_is_closing(struct engine_connection *connection) {
     return closing;
 }
 
-/* ERR_OK: accepted; for QoS 1 and 2, `hold` will be answered. */
+/* ERR_OK: taken, and for QoS 1 and 2 `hold` will be answered. */
 static enum err paho_message_offer(struct engine_connection *connection, struct message *message,
                                    struct paho_hold *hold) {
     const struct engine_events *events = connection->engine->events;
     for (;;) {
-        enum err result = events->message(connection->client, message, hold);
-        if (result != ERR_FULL) {
+        enum err err = events->message(connection->client, message, hold);
+        if (err != ERR_FULL) {
             events->flush(connection->client);
-            return result;
+            return err;
         }
         if (paho_message_is_closing(connection) ||
-            (hold != NULL && paho_hold_blocks_worker(connection->engine, hold))) {
+            (hold && paho_hold_blocks_worker(connection->engine, hold))) {
             return ERR_CANCELED;
         }
         events->wait_room(connection->client, ROOM_WAIT_MS);
@@ -280,25 +281,25 @@ static enum err paho_message_offer(struct engine_connection *connection, struct 
 static enum err paho_message_deliver_held(struct engine_connection *connection,
                                           struct message *message) {
     struct paho_hold *hold = paho_hold_create();
-    if (hold == NULL) {
+    if (!hold) {
         message_destroy(message);
         return ERR_MEMORY;
     }
     paho_hold_begin(connection, hold);
-    enum err result = paho_message_offer(connection, message, hold);
-    if (result != ERR_OK) {
+    enum err err = paho_message_offer(connection, message, hold);
+    if (err != ERR_OK) {
         message_destroy(message);
-        paho_hold_end(connection, result);
+        paho_hold_end(connection, err);
         paho_hold_release(hold, 2);
-        return result;
+        return err;
     }
-    result = paho_hold_wait(connection->engine, hold);
-    paho_hold_end(connection, result);
+    err = paho_hold_wait(connection->engine, hold);
+    paho_hold_end(connection, err);
     paho_hold_release(hold, 1);
-    return result;
+    return err;
 }
 
-/* Cuts the socket first, so that no acknowledgement is sent. The broker still has the message. */
+/* The socket first, so that no acknowledgement leaves. The broker still has the message. */
 static void paho_message_cut_connection(struct engine_connection *connection) {
     struct engine_closed closed = {.error = CLIENT_ERROR_MESSAGE_NOT_ACCEPTED, .reason_code = -1};
     paho_socket_drop(&connection->socket);
@@ -311,26 +312,26 @@ void paho_deliver(struct engine_connection *connection, const char *topic, const
     const MQTTAsync_message *received = borrowed;
     struct message *message = topic ? paho_message_copy(connection, topic, received) : NULL;
     if (received->qos == 0) {
-        if (message != NULL && paho_message_offer(connection, message, NULL) != ERR_OK) {
-            message_destroy(message); /* the worker counts it */
+        if (message && paho_message_offer(connection, message, NULL) != ERR_OK) {
+            message_destroy(message); /* the host counts it */
         }
         return;
     }
-    enum err result = message ? paho_message_deliver_held(connection, message) : ERR_MEMORY;
-    if (result != ERR_OK) {
+    enum err err = message ? paho_message_deliver_held(connection, message) : ERR_MEMORY;
+    if (err != ERR_OK) {
         paho_message_cut_connection(connection);
         log_event(LOG_WARN, "message_not_accepted", KS("client", connection->id),
-                  KI("qos", received->qos), KS("reason", err_name(result)));
+                  KI("qos", received->qos), KS("reason", err_name(err)));
     }
 }
 
 int paho_message_arrived(void *context, char *topic, int topic_len, void *message) {
-    (void)topic_len; /* greater than strlen only with U+0000, which MQTT forbids */
+    (void)topic_len; /* more than strlen only with U+0000, which MQTT forbids */
     struct engine_connection *connection = context;
     MQTTAsync_message *received = message;
     if (received->qos < 2 || connection->protocol_version == 5) {
         paho_deliver(connection, topic, received);
-    } /* otherwise it was delivered before PUBREC, see qos2.c */
+    } /* else it was delivered before PUBREC, see qos2.c */
     MQTTAsync_freeMessage(&received);
     MQTTAsync_free(topic);
     return 1;

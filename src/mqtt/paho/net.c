@@ -1,8 +1,9 @@
-/* Owns what the Paho engine knows about Paho's sockets. Paho looks names up with a getaddrinfo that
- * blocks all its clients, never reveals which socket belongs to which client, and mistakes a
- * connect in progress for a successful one. So this file defines getaddrinfo, connect and
- * getsockopt for the whole executable. It answers the one look-up and the one connect announced
- * with paho_net_begin; other calls go to the C library. Any thread. */
+/* Owns what the Paho engine knows of Paho's sockets. Paho looks names up with a getaddrinfo that
+ * blocks all its clients, never tells which socket is whose, and takes a connect under way for one
+ * that has succeeded. This file therefore defines getaddrinfo, connect and getsockopt for the whole
+ * executable: the one look-up and the one connect announced with paho_net_begin are answered from
+ * here, calls of other threads go on to the C library.
+ * Any thread. Knows no MQTT. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <dlfcn.h>
@@ -21,12 +22,12 @@
 #include <utlist.h>
 #include "paho.h"
 
-/* The kernel's keepalive: ends half-open connections without an MQTT keepalive (keepalive_s 0). */
+/* The kernel's keepalive: ends what is half-open where MQTT has none (keepalive_s 0). */
 #define TCP_IDLE_S     60
 #define TCP_INTERVAL_S 20
 #define TCP_PROBES     3
 
-#define STATE_SYN_SENT 2     /* from netinet/tcp.h, which conflicts with linux/tcp.h */
+#define STATE_SYN_SENT 2     /* netinet/tcp.h has it, which does not go with linux/tcp.h */
 #define PAHO_GOES_ON   (-22) /* Paho's TCPSOCKET_INTERRUPTED */
 
 static struct {
@@ -35,13 +36,12 @@ static struct {
     char host[256];
     char address[INET6_ADDRSTRLEN + 20];
     int notify_fd;
-    struct paho_socket *probed; /* sockets with a probe_fd, including a connect in progress */
+    struct paho_socket *probed; /* those that have a probe_fd, a connect under way among them */
 } paho_net_announced = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Set on Paho's thread between its look-up and its connect. */
 static _Thread_local struct paho_socket *paho_net_connecting;
-/* Set on a thread that has done an announced look-up: one of Paho's, which does no other look-ups.
- */
+/* A thread that has done an announced look-up: Paho's, and Paho does no other. */
 static _Thread_local bool paho_net_is_paho;
 
 typedef int getaddrinfo_function(const char *, const char *, const struct addrinfo *,
@@ -53,31 +53,31 @@ static getaddrinfo_function *_Atomic paho_net_next_getaddrinfo;
 static connect_function *_Atomic paho_net_next_connect;
 static getsockopt_function *_Atomic paho_net_next_getsockopt;
 
-/* The next definition after ours: of the C library or of a sanitizer. */
+/* The definition behind ours: the C library's, or a sanitizer's. */
 static void *paho_net_next_symbol(const char *name) {
     void *symbol = dlsym(RTLD_NEXT, name);
-    if (symbol == NULL) {
-        abort(); /* without the C library nothing works */
+    if (!symbol) {
+        abort(); /* no C library: nothing can go on */
     }
     return symbol;
 }
 
 static getaddrinfo_function *paho_net_real_getaddrinfo(void) {
-    if (paho_net_next_getaddrinfo == NULL) {
+    if (!paho_net_next_getaddrinfo) {
         paho_net_next_getaddrinfo = (getaddrinfo_function *)paho_net_next_symbol("getaddrinfo");
     }
     return paho_net_next_getaddrinfo;
 }
 
 static connect_function *paho_net_real_connect(void) {
-    if (paho_net_next_connect == NULL) {
+    if (!paho_net_next_connect) {
         paho_net_next_connect = (connect_function *)paho_net_next_symbol("connect");
     }
     return paho_net_next_connect;
 }
 
 static getsockopt_function *paho_net_real_getsockopt(void) {
-    if (paho_net_next_getsockopt == NULL) {
+    if (!paho_net_next_getsockopt) {
         paho_net_next_getsockopt = (getsockopt_function *)paho_net_next_symbol("getsockopt");
     }
     return paho_net_next_getsockopt;
@@ -89,14 +89,14 @@ bool paho_net_works(void) {
            dlsym(RTLD_DEFAULT, "getsockopt") == (void *)getsockopt;
 }
 
-/* Paho's call differs from all others in its form: no service, TCP requested. */
+/* Paho's call is told from all others by its form: no service, TCP asked for. */
 static bool paho_net_is_announced(const char *node, const char *service,
                                   const struct addrinfo *hints, char *address) {
-    if (node == NULL || service != NULL || hints == NULL || hints->ai_protocol != IPPROTO_TCP) {
+    if (!node || service || !hints || hints->ai_protocol != IPPROTO_TCP) {
         return false;
     }
     pthread_mutex_lock(&paho_net_announced.lock);
-    bool mine = paho_net_announced.socket != NULL && strcasecmp(paho_net_announced.host, node) == 0;
+    bool mine = paho_net_announced.socket && strcasecmp(paho_net_announced.host, node) == 0;
     paho_net_connecting = NULL;
     if (mine) {
         paho_net_is_paho = true;
@@ -111,8 +111,8 @@ int getaddrinfo(const char *restrict node, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict result) {
     char address[sizeof(paho_net_announced.address)];
     if (!paho_net_is_announced(node, service, hints, address)) {
-        /* Withdrawn, or a name that was neither resolved nor allowed: Paho must neither wait for
-         * DNS nor reach it. */
+        /* Withdrawn meanwhile, or a name that nobody resolved and allowed: Paho must neither wait
+         * for DNS nor reach it. */
         return paho_net_is_paho ? EAI_FAIL
                                 : paho_net_real_getaddrinfo()(node, service, hints, result);
     }
@@ -123,10 +123,10 @@ int getaddrinfo(const char *restrict node, const char *restrict service,
 
 static void paho_net_set_option(int fd, int level, int name, int value) {
     int failed = setsockopt(fd, level, name, &value, sizeof(value));
-    (void)failed; /* optional: works without */
+    (void)failed; /* it works without */
 }
 
-/* Paho would leave the socket open in child processes, where it would outlive us. */
+/* Paho leaves the socket open in child processes, where it would outlive us. */
 static void paho_net_prepare(int fd) {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     paho_net_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -159,17 +159,17 @@ static void paho_net_remember(struct paho_socket *socket, int fd, int connect_er
         paho_net_announced.socket = NULL;
         uint64_t one = 1;
         ssize_t written = write(paho_net_announced.notify_fd, &one, sizeof(one));
-        (void)written; /* full: it is readable already */
+        (void)written; /* full means it is readable already */
     }
     pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
 int connect(int fd, const struct sockaddr *address, socklen_t address_len) {
-    if (paho_net_connecting != NULL) {
+    if (paho_net_connecting) {
         paho_net_prepare(fd);
     }
     int result = paho_net_real_connect()(fd, address, address_len);
-    if (paho_net_connecting != NULL) {
+    if (paho_net_connecting) {
         int saved = errno;
         paho_net_remember(paho_net_connecting, fd, result == 0 || saved == EINPROGRESS ? 0 : saved);
         paho_net_connecting = NULL;
@@ -183,7 +183,7 @@ bool paho_net_begin(const char *host, const struct sockaddr *address, struct pah
     socklen_t len =
         address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     pthread_mutex_lock(&paho_net_announced.lock);
-    assert(paho_net_announced.socket == NULL);
+    assert(!paho_net_announced.socket);
     bool fits = strlen(host) < sizeof(paho_net_announced.host) &&
                 getnameinfo(address, len, paho_net_announced.address,
                             sizeof(paho_net_announced.address), NULL, 0, NI_NUMERICHOST) == 0;
@@ -230,8 +230,8 @@ void paho_socket_end_probe(struct paho_socket *socket) {
 }
 
 static bool paho_net_tcp_info(int fd, struct tcp_info *info) {
-    socklen_t len = sizeof(*info);
-    memset(info, 0, sizeof(*info));
+    socklen_t len = sizeof *info;
+    memset(info, 0, sizeof *info);
     return paho_net_real_getsockopt()(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0;
 }
 
@@ -241,7 +241,7 @@ static bool paho_net_same_inode(int fd, const struct paho_socket *socket) {
            status.st_ino == socket->inode;
 }
 
-/* Reading the error clears it, and Paho does not report it. */
+/* Reading the error clears it, and Paho does not say what it was. */
 static void paho_net_remember_error(int fd, int error) {
     struct paho_socket *socket;
     pthread_mutex_lock(&paho_net_announced.lock);
@@ -253,11 +253,10 @@ static void paho_net_remember_error(int fd, int error) {
     pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
-/* If Paho's receive thread polls a socket before its send thread has called connect, the socket
- * looks hung up. Paho then reads its error, mistakes "none" for connected, and tries to send
- * CONNECT. Until CONNECT can be sent, Paho reads its list of clients without its lock, and may
- * crash. TCPSOCKET_INTERRUPTED makes it wait until the socket is writable. No other caller asks
- * before. */
+/* A socket that Paho's receiving thread polls before its sending thread has called connect looks
+ * hung up. Paho then asks for its error, takes "none" for connected, and tries to send CONNECT. For
+ * as long as that cannot be sent Paho walks its list of clients without its lock, and crashes. Told
+ * that it goes on it waits until the socket is writable. Nobody else asks before. */
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict value_len) {
     struct tcp_info info;
     int result = paho_net_real_getsockopt()(fd, level, name, value, value_len);
@@ -275,13 +274,13 @@ int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *res
 bool paho_socket_was_heard(struct paho_socket *socket) {
     struct tcp_info info;
     pthread_mutex_lock(&paho_net_announced.lock);
-    bool received = socket->probe_fd >= 0 && paho_net_tcp_info(socket->probe_fd, &info) &&
-                    info.tcpi_bytes_received > 0;
+    bool heard = socket->probe_fd >= 0 && paho_net_tcp_info(socket->probe_fd, &info) &&
+                 info.tcpi_bytes_received > 0;
     pthread_mutex_unlock(&paho_net_announced.lock);
-    return received;
+    return heard;
 }
 
-/* Paho may have closed the socket, and the number may be in use again: the inode shows it. */
+/* Paho may have closed it meanwhile and the number may be somebody else's: the inode tells. */
 static bool paho_net_still_open(const struct paho_socket *socket) {
     return socket->fd >= 0 && paho_net_same_inode(socket->fd, socket);
 }

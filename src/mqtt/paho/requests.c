@@ -1,5 +1,6 @@
-/* Owns SUBSCRIBE, UNSUBSCRIBE and PUBLISH of the Paho engine: the translation of the worker's
- * requests into Paho's. Runs on the worker thread. */
+/* Owns SUBSCRIBE, UNSUBSCRIBE and PUBLISH of the Paho engine: the translation of the host's
+ * requests into Paho's. Runs on the host thread. Knows nothing of opening, closing or the delivery
+ * of events. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,12 +29,12 @@ static enum err paho_request_result(int rc) {
     }
 }
 
-/* The expected codes, and a row per packet. */
+/* The codes to come, and a row per packet. */
 static enum err paho_request_expect_codes(struct engine_connection *connection, size_t n,
                                           size_t per_packet) {
     uint8_t *codes = calloc(n, 1);
-    struct paho_subscribe *subscribes = calloc(n, sizeof(*subscribes));
-    if (codes == NULL || subscribes == NULL) {
+    struct paho_subscribe *subscribes = calloc(n, sizeof *subscribes);
+    if (!codes || !subscribes) {
         free(codes);
         free(subscribes);
         return ERR_MEMORY;
@@ -51,27 +52,27 @@ static enum err paho_request_expect_codes(struct engine_connection *connection, 
     return ERR_OK;
 }
 
-/* In MQTT 3.1.1, Paho returns the codes of a SUBACK without their number, and a broker may send
- * fewer than requested. So each filter gets its own packet, all at once. */
+/* Under MQTT 3.1.1 Paho hands the codes of a SUBACK over without their number, and a broker may
+ * send fewer than it was asked for: there each filter travels alone, all at once. */
 static enum err paho_request_subscribe_one_by_one(struct engine_connection *connection,
                                                   const struct client_subscription *subscriptions,
                                                   size_t n) {
-    enum err result = paho_request_expect_codes(connection, n, 1);
-    for (size_t i = 0; i < n && result == ERR_OK; i++) {
+    enum err err = paho_request_expect_codes(connection, n, 1);
+    for (size_t i = 0; i < n && err == ERR_OK; i++) {
         MQTTAsync_responseOptions response = MQTTAsync_responseOptions_initializer;
         paho_fill_subscribe_options(&connection->subscribes[i], &response);
-        result = paho_request_result(MQTTAsync_subscribe(
-            connection->handle, subscriptions[i].filter, subscriptions[i].qos, &response));
+        err = paho_request_result(MQTTAsync_subscribe(connection->handle, subscriptions[i].filter,
+                                                      subscriptions[i].qos, &response));
     }
-    return result;
+    return err;
 }
 
 static enum err paho_request_subscribe_together(struct engine_connection *connection,
                                                 const struct client_subscription *subscriptions,
                                                 size_t n) {
-    enum err result = paho_request_expect_codes(connection, n, n);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = paho_request_expect_codes(connection, n, n);
+    if (err != ERR_OK) {
+        return err;
     }
     char *filters[SUBSCRIBE_FILTERS_MAX];
     int qos[SUBSCRIBE_FILTERS_MAX];
@@ -113,11 +114,11 @@ enum err paho_subscribe(struct engine_connection *connection,
         return ERR_ARGUMENT;
     }
     paho_call_begin(connection->engine);
-    enum err result = connection->protocol_version == 5
-                          ? paho_request_subscribe_together(connection, subscriptions, *n)
-                          : paho_request_subscribe_one_by_one(connection, subscriptions, *n);
+    enum err err = connection->protocol_version == 5
+                       ? paho_request_subscribe_together(connection, subscriptions, *n)
+                       : paho_request_subscribe_one_by_one(connection, subscriptions, *n);
     paho_call_end(connection->engine);
-    return result;
+    return err;
 }
 
 enum err paho_unsubscribe(struct engine_connection *connection, char *const *filters, size_t *n) {
@@ -209,8 +210,8 @@ enum err paho_publish(struct engine_connection *connection,
     if (paho_is_stalled(connection->engine)) {
         return ERR_FULL;
     }
-    struct paho_publication *entry = calloc(1, sizeof(*entry));
-    if (entry == NULL) {
+    struct paho_publication *entry = calloc(1, sizeof *entry);
+    if (!entry) {
         return ERR_MEMORY;
     }
     entry->connection = connection;
@@ -223,13 +224,13 @@ enum err paho_publish(struct engine_connection *connection,
     DL_APPEND(connection->publications, entry);
     pthread_mutex_unlock(&connection->engine->lock);
     paho_call_begin(connection->engine);
-    enum err result = paho_request_send_publication(connection, publication, entry);
+    enum err err = paho_request_send_publication(connection, publication, entry);
     paho_call_end(connection->engine);
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         pthread_mutex_lock(&connection->engine->lock);
         DL_DELETE(connection->publications, entry);
         pthread_mutex_unlock(&connection->engine->lock);
         free(entry);
     }
-    return result;
+    return err;
 }

@@ -1,5 +1,5 @@
-/* Owns one test of a configuration, from the name of its broker to its subscriptions. Runs on its
- * caller's thread. */
+/* Owns one try of a configuration, from its broker's name to its subscriptions. Runs on its
+ * caller's thread. Must not know who asks. */
 #include "mqtt/probe/probe.h"
 
 #include <assert.h>
@@ -15,10 +15,10 @@
 #include "probe_filters.h"
 #include "mqtt/reactor/reactor.h"
 
-#define POLL_MS            20 /* a stop is noticed within this time */
+#define POLL_MS            20 /* so soon is seen that it is to stop */
 #define PROBE_CLOSE_MS     4000
-#define PROBE_REOPEN_MS    200 /* from a connection that ended because of filters to the next */
-#define PROBE_RECEIPTS_MAX 256 /* messages that arrive before SUBACK */
+#define PROBE_REOPEN_MS    200 /* from a connection that ended at filters to the next */
+#define PROBE_RECEIPTS_MAX 256 /* messages that come before SUBACK */
 
 const char *probe_step_name(enum probe_step step) {
     static const char *const names[] = {"dns", "tcp", "tls", "websocket", "connect", "subscribe"};
@@ -34,21 +34,21 @@ struct probe {
     const struct probe_asker *asker;
     int64_t deadline_ms;
     struct probe_report *report;
-    int64_t step_us; /* start of the current step */
+    int64_t step_us; /* when the present step began */
 
     struct engine *engine;
     struct engine_session *session;
     struct engine_connection *connection; /* NULL: none, or closed */
-    int reached;                          /* index of the address that TCP connected to; -1: none */
-    enum probe_step step;                 /* in progress */
+    int reached;                          /* index of the address that TCP connected to; -1 */
+    enum probe_step step;                 /* that is under way */
     bool over;                            /* a step has failed, or all are done */
-    bool closing;                         /* closed by us: its end is not a failure */
+    bool closing;                         /* closed by us: its end is no failure */
     struct probe_filters filters;
     size_t excluded_count;
-    int64_t suback_by_ms;          /* when the awaited SUBACK is due; 0: none is awaited */
-    int64_t reopen_at_ms;          /* when the next connection is made for the filters; 0: none */
-    struct address_list addresses; /* of the broker, in the order in which they are raced */
-    void *receipts[PROBE_RECEIPTS_MAX]; /* of messages that are not acknowledged */
+    int64_t suback_by_ms; /* limit of the SUBACK that is awaited; 0: none is */
+    int64_t reopen_at_ms; /* when another connection is to be made for the filters; 0: none */
+    struct address_list addresses;      /* of the broker, in the order in which they are raced */
+    void *receipts[PROBE_RECEIPTS_MAX]; /* of messages that are never acknowledged */
     size_t receipt_count;
 };
 
@@ -71,7 +71,7 @@ static void probe_step_failed(struct probe *probe, enum probe_step step, enum cl
                               const char *detail) {
     struct probe_result *result = probe_add_result(probe, step, false);
     snprintf(result->detail, sizeof(result->detail), "%s",
-             detail != NULL ? detail : client_error_text(error));
+             detail ? detail : client_error_text(error));
     result->error = error;
     probe->over = true;
 }
@@ -122,8 +122,7 @@ static bool probe_wait_answer(const struct probe *probe, struct probe_answer *an
     return came;
 }
 
-/* Takes the addresses of the broker that the policy allows; if there is none, the step has failed.
- */
+/* The addresses of the broker that the policy allows; none: the step has failed. */
 static void probe_use_answer(struct probe *probe, struct probe_answer *answer) {
     const struct probe_wiring *wiring = probe->wiring;
     const struct client_config *config = probe->config;
@@ -134,8 +133,8 @@ static void probe_use_answer(struct probe *probe, struct probe_answer *answer) {
         probe_step_failed(probe, PROBE_DNS, CLIENT_ERROR_BROKER_DENIED, why);
         return;
     }
-    enum err result = resolver_ask(wiring->resolver, config->host, &request, &at_once);
-    if (result != ERR_OK) {
+    enum err err = resolver_ask(wiring->resolver, config->host, &request, &at_once);
+    if (err != ERR_OK) {
         probe_step_failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_BUSY, NULL);
         return;
     }
@@ -195,7 +194,7 @@ static void probe_pass_step(struct probe *probe, enum probe_step step) {
     }
 }
 
-/* The steps that the connection has passed when its stream is at that step. */
+/* What the connection has left behind when its stream is at that step. */
 static void probe_note_steps(struct probe *probe, enum stream_step stream_step) {
     static const enum probe_step after[] = {[STREAM_CLOSED] = PROBE_TCP,
                                             [STREAM_CONNECTING] = PROBE_TCP,
@@ -210,10 +209,9 @@ static void probe_note_steps(struct probe *probe, enum stream_step stream_step) 
 /* ---- events of the engine -------------------------------------------------------------------- */
 
 static void probe_close_connection(struct probe *probe) {
-    if (probe->connection != NULL && !probe->closing) {
+    if (probe->connection && !probe->closing) {
         probe->closing = true;
-        /* There is no will. Without "with_will", the engine would wait for messages that are not
-         * acknowledged. */
+        /* There is no will. Without it the engine would wait for what is never acknowledged. */
         engine_reactor.close(probe->connection, probe->receipt_count > 0);
     }
 }
@@ -246,21 +244,20 @@ static void probe_on_connected(void *client, const struct engine_connack *connac
     struct probe *probe = client;
     char detail[PROBE_DETAIL_LEN];
     probe_filters_connected(&probe->filters);
-    if (probe->filters.losses > 0) { /* the earlier steps were passed before */
+    if (probe->filters.losses > 0) { /* the steps until here were passed before */
         probe_subscribe_next(probe);
         return;
     }
     probe_note_steps(probe, STREAM_READY);
     snprintf(detail, sizeof(detail), "accepted as %.200s by MQTT %s",
-             connack->assigned_client_id != NULL ? connack->assigned_client_id
-                                                 : probe->config->client_id,
+             connack->assigned_client_id ? connack->assigned_client_id : probe->config->client_id,
              probe->config->protocol_version == 5 ? "5.0" : "3.1.1");
     probe_step_passed(probe, PROBE_CONNECT, detail);
     probe->step = PROBE_SUBSCRIBE;
     probe_subscribe_next(probe);
 }
 
-/* Unusable TLS material and handshakes that fail at once name their step by their error. */
+/* TLS material and handshakes that fail at once name their step by their error. */
 static enum probe_step probe_step_of(const struct probe *probe, enum client_error error) {
     if (probe->step < PROBE_TLS && client_error_connect_metric(error) == METRIC_CONNECT_TLS) {
         return PROBE_TLS;
@@ -270,7 +267,7 @@ static enum probe_step probe_step_of(const struct probe *probe, enum client_erro
 
 static void probe_on_closed(void *client, const struct engine_closed *closed) {
     struct probe *probe = client;
-    if (probe->connection != NULL && !probe->over) {
+    if (probe->connection && !probe->over) {
         probe_note_steps(probe, probe->connection->end_step);
     }
     probe->reached = closed->address;
@@ -301,20 +298,20 @@ static void probe_on_unsubscribed(void *client, const uint8_t *codes, size_t n) 
     (void)client;
 }
 
-static void probe_on_published(void *client, uint64_t token, enum err result, int reason_code) {
+static void probe_on_published(void *client, uint64_t token, enum err err, int reason_code) {
     (void)client;
     (void)token;
-    (void)result;
+    (void)err;
     (void)reason_code;
 }
 
-/* Messages are not acknowledged, so the broker keeps what others may still want. */
+/* Not acknowledged, so that the broker keeps what somebody else may still want. */
 static enum err probe_on_message(void *client, struct message *message, void *receipt) {
     struct probe *probe = client;
     message_destroy(message);
-    if (receipt != NULL && probe->receipt_count < PROBE_RECEIPTS_MAX) {
+    if (receipt && probe->receipt_count < PROBE_RECEIPTS_MAX) {
         probe->receipts[probe->receipt_count++] = receipt;
-    } else if (receipt != NULL) { /* ends the connection */
+    } else if (receipt) { /* ends the connection */
         engine_reactor.acknowledge(probe->engine, receipt, ERR_CANCELED);
     }
     return ERR_OK;
@@ -365,11 +362,11 @@ static void probe_timed_out(struct probe *probe) {
                                                       : CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
     };
     const struct engine_connection *connection = probe->connection;
-    enum client_error error = connection != NULL && probe->step == PROBE_CONNECT
+    enum client_error error = connection && probe->step == PROBE_CONNECT
                                   ? greeting_timeout(connection)
                                   : errors[probe->step];
     char text[RACE_TEXT_LEN];
-    bool racing = connection != NULL && connection->race != NULL;
+    bool racing = connection && connection->race;
     if (racing) {
         race_describe(connection->race, text);
     }
@@ -378,8 +375,7 @@ static void probe_timed_out(struct probe *probe) {
 
 static void probe_open_connection(struct probe *probe) {
     int64_t own_ms = probe_connect_timeout_ms(probe);
-    int64_t test_ms =
-        probe_left_ms(probe) + 1000; /* the engine's limit; the probe's own comes first */
+    int64_t test_ms = probe_left_ms(probe) + 1000; /* its own end comes first */
     const union socket_address *first = &probe->addresses.items[0];
     struct engine_open open = {.config = probe->config,
                                .address_len = socket_address_len(first),
@@ -398,7 +394,7 @@ static void probe_open_connection(struct probe *probe) {
     }
 }
 
-/* After the broker ended the last connection because of filters. */
+/* Where the broker ended the last one at filters. */
 static void probe_reopen(struct probe *probe) {
     if (probe->reopen_at_ms != 0 && clock_ms() >= probe->reopen_at_ms) {
         probe->reopen_at_ms = 0;
@@ -406,13 +402,13 @@ static void probe_reopen(struct probe *probe) {
     }
 }
 
-/* Runs until a step fails or all are done, then until the connection is closed. */
+/* Until a step fails or all are done, then until the connection is closed. */
 static void probe_drive(struct probe *probe) {
-    while (!probe->over && (probe->connection != NULL || probe->reopen_at_ms != 0) &&
+    while (!probe->over && (probe->connection || probe->reopen_at_ms != 0) &&
            !probe_must_stop(probe) && !probe_suback_is_overdue(probe)) {
         engine_reactor.poll(probe->engine, POLL_MS);
         probe_reopen(probe);
-        if (probe->connection != NULL) {
+        if (probe->connection) {
             probe_note_steps(probe, probe->connection->stream.step);
         }
     }
@@ -421,11 +417,10 @@ static void probe_drive(struct probe *probe) {
     }
     probe_close_connection(probe);
     int64_t end_ms = clock_ms() + PROBE_CLOSE_MS;
-    while (probe->connection != NULL && clock_ms() < end_ms) {
+    while (probe->connection && clock_ms() < end_ms) {
         engine_reactor.poll(probe->engine, POLL_MS);
     }
-    assert(probe->connection ==
-           NULL); /* the engine ends a closed connection within three seconds */
+    assert(!probe->connection); /* the engine ends what leaves within three seconds */
     probe->closing = false;
     while (probe->receipt_count > 0) { /* forgotten, now that nothing can be sent any more */
         void *receipt = probe->receipts[--probe->receipt_count];
@@ -437,7 +432,7 @@ static struct probe_result *probe_last_result(struct probe_report *report) {
     return &report->results[report->count - 1];
 }
 
-/* Records the result of the address that TCP had connected to. False: there is none. */
+/* The address that TCP had connected to, and what came of it. False: there is none. */
 static bool probe_note_address(struct probe *probe) {
     if (probe->reached < 0) {
         return false;
@@ -451,8 +446,8 @@ static bool probe_note_address(struct probe *probe) {
     return true;
 }
 
-/* Races the addresses of the name. If the one that was reached fails, the others follow. The report
- * shows the attempt that got furthest. */
+/* Those of the name are raced; where the one that was reached fails, the others are. What is shown
+ * is the way that went farthest. */
 static void probe_try_addresses(struct probe *probe) {
     const struct address_list all = probe->addresses;
     struct probe_report best = *probe->report;
@@ -482,9 +477,9 @@ static void probe_try_addresses(struct probe *probe) {
     }
 }
 
-/* ---- the whole probe ------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
-/* Moves them to the end of the list, beyond its count until probe_include_shared(). */
+/* To the end of the list, and beyond its count until probe_include_shared(). */
 static void probe_exclude_shared(struct probe *probe) {
     struct client_config *config = probe->config;
     uint16_t kept = 0;
@@ -493,8 +488,7 @@ static void probe_exclude_shared(struct probe *probe) {
         if (!topic_filter_takes_from_others(one.filter)) {
             config->subscriptions[i] = config->subscriptions[kept];
             config->subscriptions[kept] = one;
-            config->subscriptions[kept++].retain_handling =
-                2; /* the broker sends no retained messages */
+            config->subscriptions[kept++].retain_handling = 2; /* nothing retained is sent */
         }
     }
     probe->excluded_count = config->subscription_count - kept;
@@ -531,8 +525,8 @@ void probe_run(const struct probe_wiring *wiring, struct client_config *config, 
                           .step_us = clock_us()};
     *report = (struct probe_report){.ok = false};
     probe_make_harmless(&probe);
-    enum err result = probe_filters_init(&probe.filters, config, wiring->conf);
-    if (result == ERR_OK) {
+    enum err err = probe_filters_init(&probe.filters, config, wiring->conf);
+    if (err == ERR_OK) {
         probe_resolve(&probe);
     } else {
         probe_step_failed(&probe, PROBE_DNS, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
@@ -542,7 +536,7 @@ void probe_run(const struct probe_wiring *wiring, struct client_config *config, 
         probe_pass_dns(&probe);
         probe.engine = engine_reactor.create(wiring->conf, &probe_events);
     }
-    if (probe.engine != NULL) {
+    if (probe.engine) {
         probe_try_addresses(&probe);
         engine_reactor.session_end(probe.engine, probe.session);
         engine_reactor.destroy(probe.engine);

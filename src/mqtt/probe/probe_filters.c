@@ -1,4 +1,4 @@
-/* Owns what a probe knows about its filters. */
+/* Owns what a probe knows of its filters. Must not know of steps and reports. */
 #include "probe_filters.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Owns the topic aliases that a server has set on a connection (MQTT 5.0 section 3.3.2.3.4). Worker
+/* Owns the topic aliases that a server has set on a connection (MQTT 5.0 section 3.3.2.3.4). Host
  * thread. */
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@ uint16_t alias_maximum(const struct engine_connection *connection) {
 
 void alias_forget_all(struct engine_connection *connection) {
     uint16_t maximum = connection->config->topic_alias_maximum;
-    for (size_t i = 0; connection->aliases != NULL && i < maximum; i++) {
+    for (size_t i = 0; connection->aliases && i < maximum; i++) {
         free(connection->aliases[i]);
     }
     free(connection->aliases);
@@ -22,27 +22,27 @@ void alias_forget_all(struct engine_connection *connection) {
 /* False: out of memory; the connection ended. */
 static bool alias_keep(struct engine_connection *connection, size_t alias,
                        struct packet_slice topic) {
-    if (connection->aliases == NULL) {
+    if (!connection->aliases) {
         size_t maximum = connection->config->topic_alias_maximum;
         connection->aliases = calloc(maximum, sizeof(char *));
         connection->alias_bytes = (uint32_t)(maximum * sizeof(char *));
     }
     char *copy = connection->aliases ? strndup((const char *)topic.data, topic.len) : NULL;
-    if (copy == NULL) {
+    if (!copy) {
         connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_OUT_OF_MEMORY,
                                                            .message = "out of memory",
                                                            .reason_code = -1});
         return false;
     }
     char **known = &connection->aliases[alias - 1];
-    connection->alias_bytes += (uint32_t)(topic.len - (*known != NULL ? strlen(*known) : 0));
+    connection->alias_bytes += (uint32_t)(topic.len - (*known ? strlen(*known) : 0));
     free(*known);
     *known = copy;
     return true;
 }
 
-/* A server that continues to use aliases of an earlier connection would end every new one. So the
- * next connection offers no aliases. If that does not help, the message is skipped. */
+/* A server that goes on with aliases of an earlier connection would end each one anew: the next is
+ * offered none, and if that does not help the message is skipped. */
 static enum alias_result alias_refuse(struct engine_connection *connection,
                                       const struct packet_fault *fault) {
     if (connection->workarounds & ENGINE_WORKAROUND_SKIP_MALFORMED) {
@@ -77,7 +77,7 @@ enum alias_result alias_topic(struct engine_connection *connection, const struct
         return alias_keep(connection, alias.number, *topic) ? ALIAS_FOUND : ALIAS_ENDED;
     }
     const char *known = connection->aliases ? connection->aliases[alias.number - 1] : NULL;
-    if (known == NULL) {
+    if (!known) {
         return alias_refuse(connection, &unknown);
     }
     *topic = (struct packet_slice){(const uint8_t *)known, strlen(known)};

@@ -1,6 +1,6 @@
-/* Owns the answers of sinks to received messages, and the acknowledgements that follow from them in
- * the order of arrival (MQTT 5.0 section 4.6). Sinks add answers to a list from any thread; the
- * worker thread takes them. */
+/* Owns what sinks answer for received messages, and the acknowledgements that follow from it, in
+ * the order of arrival (MQTT 5.0 section 4.6). Sinks put answers on a list from any thread; the
+ * host thread takes them. */
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <utlist.h>
@@ -8,9 +8,9 @@
 
 /* ---- from sinks, any thread ---- */
 
-void answers_put(struct engine *engine, void *receipt, enum err result) {
+void answers_put(struct engine *engine, void *receipt, enum err err) {
     struct inbound *inbound = receipt;
-    inbound->result = result;
+    inbound->result = err;
     struct inbound *before = atomic_load(&engine->answered);
     do {
         inbound->answered_next = before;
@@ -18,7 +18,7 @@ void answers_put(struct engine *engine, void *receipt, enum err result) {
 }
 
 void answers_flush(struct engine *engine) {
-    if (atomic_load(&engine->answered) != NULL && atomic_exchange(&engine->waiting, false)) {
+    if (atomic_load(&engine->answered) && atomic_exchange(&engine->waiting, false)) {
         eventfd_write(engine->wake_fd, 1);
     }
 }
@@ -45,9 +45,9 @@ bool answers_acknowledge(struct engine_connection *connection) {
     struct engine_session *session = connection->session;
     bool any = false;
     if (session->connection != connection) {
-        return false; /* it has ended, or DISCONNECT was sent */
+        return false; /* it has ended, or nothing may follow its DISCONNECT */
     }
-    while (session->unacknowledged != NULL && session->unacknowledged->state == INBOUND_ACCEPTED) {
+    while (session->unacknowledged && session->unacknowledged->state == INBOUND_ACCEPTED) {
         answers_acknowledge_one(connection, session->unacknowledged);
         any = true;
     }
@@ -61,16 +61,16 @@ static void answers_accept(struct inbound *inbound) {
     bool current = inbound->connection_number == session->connection_number;
     inbound->state = INBOUND_ACCEPTED;
     session->offered -= current;
-    if (current && session->connection != NULL) {
+    if (current && session->connection) {
         reactor_task(session->connection, TASK_ACKNOWLEDGE);
     }
 }
 
-/* Neither it nor any later message must be acknowledged: the server sends them again. */
+/* It must not be acknowledged, nor what came after it: the server sends them again. */
 static void answers_reject(struct engine *engine, struct inbound *inbound) {
     struct engine_session *session = inbound->session;
     bool current = inbound->connection_number == session->connection_number;
-    if (current && session->connection != NULL) {
+    if (current && session->connection) {
         connection_end(session->connection,
                        &(struct engine_closed){.error = CLIENT_ERROR_SINK_UNAVAILABLE,
                                                .message = "no sink takes messages any more",
@@ -81,7 +81,7 @@ static void answers_reject(struct engine *engine, struct inbound *inbound) {
 
 static struct inbound *answers_oldest_first(struct inbound *newest) {
     struct inbound *oldest = NULL;
-    while (newest != NULL) {
+    while (newest) {
         struct inbound *next = newest->answered_next;
         newest->answered_next = oldest;
         oldest = newest;
@@ -91,13 +91,13 @@ static struct inbound *answers_oldest_first(struct inbound *newest) {
 }
 
 void answers_collect(struct engine *engine) {
-    if (atomic_load_explicit(&engine->answered, memory_order_relaxed) == NULL) {
+    if (!atomic_load_explicit(&engine->answered, memory_order_relaxed)) {
         return;
     }
     struct inbound *inbound = answers_oldest_first(atomic_exchange(&engine->answered, NULL));
-    while (inbound != NULL) { /* bounded by the sinks' queues */
+    while (inbound) { /* bounded by the sinks' queues */
         struct inbound *next = inbound->answered_next;
-        if (inbound->session == NULL) {
+        if (!inbound->session) {
             free(inbound);
         } else if (inbound->result == ERR_OK) {
             answers_accept(inbound);
@@ -111,10 +111,10 @@ void answers_collect(struct engine *engine) {
 
 void answers_take(struct engine *engine) {
     answers_collect(engine);
-    while (engine->not_accepted != NULL) { /* the end of a connection may add more */
+    while (engine->not_accepted) { /* the end of a connection may add to it */
         struct inbound *inbound = engine->not_accepted;
         engine->not_accepted = inbound->answered_next;
-        if (inbound->session != NULL) {
+        if (inbound->session) {
             answers_reject(engine, inbound);
         }
         free(inbound);

@@ -1,5 +1,5 @@
-/* Owns the states of a connection: from open through CONNECT, CONNACK and keepalive to the closed
- * event. Worker thread. */
+/* Owns the states of a connection: from open over CONNECT, CONNACK and keepalive to the closed
+ * event. Host thread. Knows no packets but those few. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,17 +11,17 @@
 
 #define CONNECTION_DRAIN_MS      2000 /* for sinks to accept what was received */
 #define CONNECTION_DISCONNECT_MS 1000 /* for the server to close after DISCONNECT */
-#define PING_MARGIN_MS           5000 /* PINGREQ is sent at most this long before the keepalive expires */
-#define PING_ANSWER_MS           2000 /* PINGRESP may take at least this long */
+#define PING_MARGIN_MS           5000 /* at most so long before the keepalive is over PINGREQ goes out */
+#define PING_ANSWER_MS           2000 /* at least so long PINGRESP may take */
 #define SEND_MAXIMUM             65535
 #define TEXT_LEN                 512
 
 /* The allocator's next size is 448. */
 _Static_assert(sizeof(struct engine_connection) <= 384, "a connection stays small");
 
-/* ---- end ---- */
+/* ---- the end ---- */
 
-/* all: unsent publications stay with the session. False: already detached. */
+/* all: what was not written yet will be. False: that was done before. */
 static bool connection_detach_session(struct engine_connection *connection, bool all) {
     if (connection->session->connection != connection) {
         return false;
@@ -47,13 +47,12 @@ void connection_abort(struct engine_connection *connection, const struct engine_
     }
     connection->closed_error = closed->error;
     connection->closed_reason_code = closed->reason_code;
-    connection->closed_message = closed->message != NULL ? strdup(closed->message) : NULL;
+    connection->closed_message = closed->message ? strdup(closed->message) : NULL;
     if (connection->stream.fd >= 0) {
-        /* Not left to close(): a process that was just forked may hold the socket a moment longer.
-         */
+        /* Not left to close(): a process just forked may hold the socket a moment longer. */
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
     }
-    if (connection->race != NULL) {
+    if (connection->race) {
         race_end(connection, -1);
     }
     connection->end_step = connection->stream.step;
@@ -72,8 +71,8 @@ void connection_abort(struct engine_connection *connection, const struct engine_
     reactor_task(connection, TASK_END);
 }
 
-/* Sends acknowledgements and, in MQTT 5, the reason if there is one (section 3.14): no DISCONNECT
- * before CONNACK, and none with a reason in 3.1.1. */
+/* Acknowledgements, and under MQTT 5 the reason if there is one (section 3.14): no DISCONNECT
+ * before CONNACK, none of a server's kind under 3.1.1. */
 static void connection_send_final(struct engine_connection *connection, uint8_t reason_code) {
     bool up = connection->state == CONNECTION_UP || connection->state == CONNECTION_DRAINING;
     if (!up || connection->out.failed) {
@@ -128,16 +127,16 @@ void connection_refuse(struct engine_connection *connection, const struct packet
 }
 
 void connection_refuse_with_workaround(struct engine_connection *connection,
-                                       const struct packet_fault *fault, unsigned workaround) {
+                                       const struct packet_fault *fault, unsigned lesson) {
     char text[TEXT_LEN];
     struct packet_fault learnt = *fault;
     snprintf(text, sizeof(text), "%s%s", fault->message,
-             workaround == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer none"
-             : workaround == ENGINE_WORKAROUND_SKIP_MALFORMED
+             lesson == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer none"
+             : lesson == ENGINE_WORKAROUND_SKIP_MALFORMED
                  ? "; from now on such messages are skipped"
                  : "");
     learnt.message = text;
-    connection->workarounds |= (uint8_t)workaround;
+    connection->workarounds |= (uint8_t)lesson;
     connection_refuse(connection, &learnt);
 }
 
@@ -166,7 +165,7 @@ void connection_finish(struct engine_connection *connection) {
     free(connection);
 }
 
-/* ---- open ---- */
+/* ---- opening ---- */
 
 const struct sockaddr_storage *connection_source_address(struct engine *engine, int family) {
     for (size_t i = 0; i < engine->source_count; i++) {
@@ -191,14 +190,14 @@ static void connection_set_packet_max(struct engine_connection *connection) {
 
 static struct engine_connection *connection_create(struct engine *engine,
                                                    const struct engine_open *open) {
-    struct engine_connection *connection = calloc(1, sizeof(*connection));
-    if (connection == NULL) {
+    struct engine_connection *connection = calloc(1, sizeof *connection);
+    if (!connection) {
         return NULL;
     }
-    if (*open->session == NULL) {
+    if (!*open->session) {
         *open->session = session_create(open->client);
     }
-    if (*open->session == NULL) {
+    if (!*open->session) {
         free(connection);
         return NULL;
     }
@@ -228,10 +227,10 @@ static void connection_begin_single(struct engine_connection *connection,
     struct stream_fault fault;
     const struct sockaddr_storage *source =
         connection_source_address(engine, open->address.ss_family);
-    enum err result =
+    enum err err =
         stream_open(&connection->stream, engine->tls, open->config,
                     (const struct sockaddr *)&open->address, open->address_len, source, &fault);
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         connection_lost(connection, &fault);
         return;
     }
@@ -243,7 +242,7 @@ static void connection_begin_single(struct engine_connection *connection,
 static void connection_begin(struct engine_connection *connection, const struct engine_open *open) {
     timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer,
                     connection->opened_at_ms + connection->connect_timeout_ms);
-    if (open->addresses != NULL && open->addresses->count > 1) {
+    if (open->addresses && open->addresses->count > 1) {
         race_begin(connection, open->addresses);
     } else {
         connection_begin_single(connection, open);
@@ -253,7 +252,7 @@ static void connection_begin(struct engine_connection *connection, const struct 
 enum err connection_open(struct engine *engine, const struct engine_open *open,
                          struct engine_connection **out) {
     struct engine_connection *connection = connection_create(engine, open);
-    if (connection == NULL) {
+    if (!connection) {
         return ERR_MEMORY;
     }
     engine->connection_count++;
@@ -274,16 +273,16 @@ static void connection_send_connect(struct engine_connection *connection) {
 
 static void connection_advance(struct engine_connection *connection) {
     struct stream_fault fault;
-    if (connection->race != NULL && !race_ready(connection)) {
+    if (connection->race && !race_ready(connection)) {
         return;
     }
-    enum err result = stream_advance(&connection->stream, connection->config, &fault);
+    enum err err = stream_advance(&connection->stream, connection->config, &fault);
     if (connection->address < 0 && connection->stream.step > STREAM_CONNECTING) {
         connection->address = 0;
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         connection_send_connect(connection);
-    } else if (result == ERR_TIMEOUT) {
+    } else if (err == ERR_TIMEOUT) {
         output_watch(connection);
     } else {
         connection_lost(connection, &fault);
@@ -307,11 +306,11 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
         connection_advance(connection);
         return;
     }
-    /* Reads first: if the broker closed, its reason can still be read, while a send fails. */
-    bool ignores_input = (connection->epoll_events & EPOLLIN) == 0;
-    if (ignores_input && (events & (EPOLLHUP | EPOLLERR))) {
+    /* Reads first: where the broker closed, its reason is still to be read, and sending fails. */
+    bool deaf = (connection->epoll_events & EPOLLIN) == 0;
+    if (deaf && (events & (EPOLLHUP | EPOLLERR))) {
         connection_lost(connection, &dead);
-    } else if (!ignores_input && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
+    } else if (!deaf && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
         receive_available(connection);
     }
     if (events & EPOLLOUT) {
@@ -328,13 +327,12 @@ static void connection_check_opening(struct engine_connection *connection, int64
         return;
     }
     char text[RACE_TEXT_LEN];
-    if (connection->race != NULL) {
+    if (connection->race) {
         race_describe(connection->race, text);
     }
-    connection_end(connection,
-                   &(struct engine_closed){.error = greeting_timeout(connection),
-                                           .message = connection->race != NULL ? text : NULL,
-                                           .reason_code = -1});
+    connection_end(connection, &(struct engine_closed){.error = greeting_timeout(connection),
+                                                       .message = connection->race ? text : NULL,
+                                                       .reason_code = -1});
 }
 
 static int64_t connection_min_ms(int64_t a, int64_t b) {
@@ -344,19 +342,19 @@ static int64_t connection_min_ms(int64_t a, int64_t b) {
 static void connection_ping(struct engine_connection *connection, int64_t now_ms) {
     packet_write_pingreq(&connection->out);
     connection->ping_at_ms = now_ms;
-    connection->sent_at_ms = now_ms; /* counts from here, however long the socket stays full */
+    connection->sent_at_ms = now_ms; /* counts from here, however long the socket is full */
     output_flush(connection);
 }
 
-/* Since when nothing has arrived from the broker, counted from PINGREQ: PINGRESP may be queued
- * behind much other data. */
+/* Since when nothing was heard of the broker, counted from our question: PINGRESP may lie behind
+ * much else. */
 static int64_t connection_silent_since_ms(const struct engine_connection *connection) {
     return connection->ping_at_ms > connection->received_at_ms ? connection->ping_at_ms
                                                                : connection->received_at_ms;
 }
 
-/* The socket has been full for so long that the broker should have ended the connection for lack of
- * a packet. If we do not read, the broker may be waiting for that. */
+/* The socket has been full for so long that the broker had to end it for want of a packet. While we
+ * read nothing, it may be that the broker waits for that. */
 static bool connection_is_stuck(struct engine_connection *connection, int64_t now_ms) {
     return connection->out_sent < connection->out.len && !read_ahead_is_blocked(connection) &&
            now_ms - connection->written_at_ms >= (int64_t)connection->keepalive_s * 1000;
@@ -368,8 +366,8 @@ static void connection_end_silent(struct engine_connection *connection, const ch
                                                        .reason_code = -1});
 }
 
-/* Sends PINGREQ in time (section 3.1.2.10). Ends the connection if nothing arrives then, or if the
- * broker does not read. While we do not read, nothing can arrive and nothing is expected. */
+/* PINGREQ in time (section 3.1.2.10), and an end where nothing comes then, or nothing is taken.
+ * While nothing is read nothing can be heard, and nothing is expected. */
 static void connection_check_up(struct engine_connection *connection, int64_t now_ms) {
     int64_t keepalive_ms = (int64_t)connection->keepalive_s * 1000;
     if (keepalive_ms == 0) {
@@ -409,7 +407,7 @@ static void connection_check_up(struct engine_connection *connection, int64_t no
     timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer, next_ms);
 }
 
-/* ---- close ---- */
+/* ---- leaving ---- */
 
 static void connection_disconnect(struct engine_connection *connection) {
     answers_collect(connection->engine);

@@ -1,6 +1,6 @@
-/* Owns a received message from PUBLISH until the worker has taken it (answers.c: until it is
- * acknowledged), and PUBREL. A message of QoS 1 or 2 that the server sends again after a reconnect
- * is recognized by its packet identifier and not offered twice. Worker thread. */
+/* Owns a received message from PUBLISH until the host has it (answers.c: until it is
+ * acknowledged), and PUBREL. A message of QoS 1 or 2 that the server sends again because the
+ * connection broke is known by its packet identifier and not offered twice. Host thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +9,9 @@
 #include "base/telemetry/metrics.h"
 #include "reactor.h"
 
-#define PROPERTIES_MAX 64 /* more properties of a message are dropped */
-#define RELEASE_WAITS_MAX                                                                          \
-    400                 /* retries, 5 ms apart, for PUBREL once sinks have stored all messages */
-#define INBOUND_FAIR 64 /* a session may have this many, however full the buffers are */
+#define PROPERTIES_MAX    64  /* further ones of one message are not kept */
+#define RELEASE_WAITS_MAX 400 /* looks, 5 ms apart, for PUBREL once sinks have all */
+#define INBOUND_FAIR      64  /* a session may have so many, however full the buffers are */
 
 /* ---- the message ---- */
 
@@ -21,7 +20,7 @@ static const char *deliver_client_id(const struct engine_connection *connection)
                                           : connection->config->client_id;
 }
 
-/* Returns an offset, because the scratch buffer may move while it grows. */
+/* Offsets first: the scratch buffer may move while it grows. */
 static size_t deliver_put_text(struct buffer *scratch, struct packet_slice text) {
     size_t at = scratch->len;
     buffer_append(scratch, text.data, text.len);
@@ -46,8 +45,8 @@ static size_t deliver_collect_properties(struct buffer *scratch, struct packet_s
     size_t n = 0;
     while (n < PROPERTIES_MAX && packet_property_next(properties, &offset, &property)) {
         const char *name = packet_property_name(property.id);
-        if (name == NULL) {
-            continue; /* of the transport, like the topic alias */
+        if (!name) {
+            continue; /* of the transport, as the topic alias */
         }
         items[n] = (struct message_property){.name = name,
                                              .value = (const char *)property.text.data,
@@ -98,7 +97,7 @@ static struct message *deliver_make_message(struct engine_connection *connection
                                             .dup = packet->dup});
 }
 
-/* ---- known messages ---- */
+/* ---- what is known already ---- */
 
 static const struct packet_fault deliver_identifier_in_use = {
     .reason_code = REASON_PROTOCOL_ERROR,
@@ -113,11 +112,11 @@ static bool deliver_count_against_maximum(struct engine_connection *connection) 
         connection_refuse(connection, &deliver_too_many);
         return false;
     }
-    connection->receiving++; /* at most one per packet identifier */
+    connection->receiving++; /* at most as many as there are identifiers */
     return true;
 }
 
-/* It arrived on an earlier connection, and now again. */
+/* It came on an earlier connection, and now again. */
 static void deliver_take_redelivered(struct engine_connection *connection, struct inbound *known) {
     struct engine_session *session = connection->session;
     if (!deliver_count_against_maximum(connection)) {
@@ -138,14 +137,14 @@ static void deliver_take_redelivered(struct engine_connection *connection, struc
     }
 }
 
-/* True: there is nothing to offer. A QoS 2 identifier means the same message until PUBREL, with or
- * without DUP (section 4.3.3). */
+/* True: there is nothing to be offered. What was received by QoS 2 is the same until PUBREL, DUP or
+ * not (section 4.3.3). */
 static bool deliver_is_duplicate(struct engine_connection *connection,
                                  const struct packet *packet) {
     struct engine *engine = connection->engine;
     struct engine_session *session = connection->session;
     struct inbound *known = inbound_table_find(&engine->inbound, session, packet->packet_id);
-    if (known == NULL) {
+    if (!known) {
         return false;
     }
     bool again = packet->qos == known->qos && (packet->dup || packet->qos == 2);
@@ -153,9 +152,7 @@ static bool deliver_is_duplicate(struct engine_connection *connection,
         if (again) {
             deliver_take_redelivered(connection, known);
         } else {
-            session_forget(
-                engine,
-                known); /* the server has forgotten it and uses the identifier for a new message */
+            session_forget(engine, known); /* the server forgot it, and began anew */
         }
         return again;
     }
@@ -170,16 +167,15 @@ static bool deliver_is_duplicate(struct engine_connection *connection,
 
 /* ---- PUBLISH ---- */
 
-/* Nothing else bounds messages that a server never releases: each client could have 65,535 of them.
- */
+/* Nothing else ends what a server never releases, and each client could have 65,535 of it. */
 static bool deliver_has_inbound_room(const struct engine_connection *connection) {
     const struct engine *engine = connection->engine;
     return connection->session->inbound_count < INBOUND_FAIR ||
            engine->inbound.count < engine->buffered_max / 2 / sizeof(struct inbound);
 }
 
-/* If messages wait for the sink, the sink may be the reason that there are so many. Otherwise it is
- * the server, unless its PUBRELs are still in transit. */
+/* Where it waits for its sink, that may be why there are so many; else the server is, unless its
+ * PUBRELs are on their way. */
 bool deliver_may_accept(struct engine_connection *connection) {
     static const struct engine_closed unfinished = {
         .error = CLIENT_ERROR_BUFFERS_FULL,
@@ -202,10 +198,10 @@ bool deliver_has_packet_id(const struct engine_connection *connection, uint16_t 
 bool deliver_may_release(const struct engine_connection *connection, uint16_t packet_id) {
     const struct inbound *inbound =
         inbound_table_find(&connection->engine->inbound, connection->session, packet_id);
-    return inbound != NULL && inbound->state == INBOUND_RECEIVED;
+    return inbound && inbound->state == INBOUND_RECEIVED;
 }
 
-/* The message was not accepted: as if it had not come. */
+/* Nobody has it: as if it had not come. */
 static void deliver_undo_receipt(struct engine_connection *connection, struct inbound *inbound) {
     session_forget(connection->engine, inbound);
     connection->receiving--;
@@ -220,26 +216,26 @@ static bool deliver_offer_acknowledged(struct engine_connection *connection,
         return true;
     }
     struct inbound *inbound = session_remember(connection->engine, connection->session, packet);
-    if (inbound == NULL) {
+    if (!inbound) {
         connection->receiving--;
         message_destroy(message);
         return false;
     }
-    enum err result = events->message(connection->client, message, inbound);
-    if (result == ERR_OK) {
+    enum err err = events->message(connection->client, message, inbound);
+    if (err == ERR_OK) {
         return true;
     }
     message_destroy(message);
     deliver_undo_receipt(connection, inbound);
-    if (result != ERR_FULL) {
+    if (err != ERR_FULL) {
         connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_SINK_UNAVAILABLE,
                                                            .message = "no sink takes messages",
                                                            .reason_code = -1});
     }
-    return result != ERR_FULL;
+    return err != ERR_FULL;
 }
 
-/* Dropped if it is not accepted; the worker counts the reason. */
+/* Dropped if it is not taken; the host counted why. */
 static void deliver_offer_qos_0(struct engine_connection *connection, struct message *message) {
     if (connection->engine->events->message(connection->client, message, NULL) != ERR_OK) {
         message_destroy(message);
@@ -261,9 +257,9 @@ bool deliver_publish(struct engine_connection *connection, const struct packet *
     struct message *message = deliver_make_message(connection, packet, topic);
     connection->engine->coalesce.messages++;
     if (packet->qos > 0) {
-        return message != NULL && deliver_offer_acknowledged(connection, packet, message);
+        return message && deliver_offer_acknowledged(connection, packet, message);
     }
-    if (message == NULL) {
+    if (!message) {
         metric_add(METRIC_DROPPED_MEMORY, 1);
     } else {
         deliver_offer_qos_0(connection, message);
@@ -282,7 +278,7 @@ void deliver_final(struct engine_connection *connection, const struct packet *pa
         return;
     }
     struct message *message = deliver_make_message(connection, packet, topic);
-    if (message == NULL) {
+    if (!message) {
         metric_add(METRIC_DROPPED_MEMORY, 1);
     } else if (packet->qos == 0) {
         deliver_offer_qos_0(connection, message);
@@ -292,7 +288,7 @@ void deliver_final(struct engine_connection *connection, const struct packet *pa
     }
 }
 
-/* ---- discarded messages ---- */
+/* ---- messages that go nowhere ---- */
 
 bool deliver_discard(struct engine_connection *connection, const struct packet *packet,
                      uint8_t reason_code) {
@@ -301,7 +297,7 @@ bool deliver_discard(struct engine_connection *connection, const struct packet *
         return false;
     }
     struct inbound *inbound = session_remember(connection->engine, session, packet);
-    if (inbound == NULL) { /* the server sends it again */
+    if (!inbound) { /* the server sends it again */
         connection->receiving--;
         connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_OUT_OF_MEMORY,
                                                            .message = "out of memory",
@@ -325,12 +321,12 @@ void deliver_release(struct engine_connection *connection, const struct packet *
     struct engine *engine = connection->engine;
     struct inbound *inbound =
         inbound_table_find(&engine->inbound, connection->session, pubrel->packet_id);
-    if (inbound != NULL && inbound->state != INBOUND_RECEIVED) {
+    if (inbound && inbound->state != INBOUND_RECEIVED) {
         connection_refuse(connection, &too_early);
         return;
     }
-    uint8_t reason_code = inbound != NULL ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
-    if (inbound != NULL) {
+    uint8_t reason_code = inbound ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
+    if (inbound) {
         connection->receiving -=
             inbound->connection_number == connection->session->connection_number;
         session_forget(engine, inbound);

@@ -1,5 +1,6 @@
-/* Owns the loop of the engine `reactor`: one epoll per worker for all its connections, a timer, and
- * the tasks that connections leave for later in the turn. Worker thread, except acknowledge. */
+/* Owns the loop of the engine `reactor`: one epoll per host thread over all its connections, a
+ * timer, and the tasks that connections leave for later in the turn. Host thread, acknowledge
+ * excepted. Knows no packets. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
@@ -22,7 +23,7 @@
 #define EVENTS_PER_TURN_MAX         256
 #define TASKS_PER_TURN_MAX          10000
 #define REACTOR_CHECKS_PER_TURN_MAX 1000
-#define RETRY_TICK_MS               5 /* while sockets are paused, or checks are late */
+#define RETRY_TICK_MS               5 /* while sockets are not read, or looks are late */
 #define RETRIES_PER_TICK_MAX        256
 #define REFUSALS_PER_TICK           32
 #define US_PER_MS                   1000
@@ -55,18 +56,17 @@ static void reactor_run_task(struct engine_connection *connection, uint8_t tasks
         publish_report(connection);
     }
     if (tasks & TASK_END) {
-        if (connection->tasks != 0) { /* new tasks were added meanwhile */
+        if (connection->tasks != 0) { /* something more was left meanwhile */
             DL_DELETE2(connection->engine->tasks, connection, task_prev, task_next);
         }
         connection_finish(connection);
     }
 }
 
-/* Runs the present tasks. Tasks that they add wait for the next turn, except those that only send.
- */
+/* Those that are there now; what they leave is for the next turn, but for what only sends. */
 static void reactor_run_tasks(struct engine *engine) {
     struct engine_connection *last = engine->tasks ? engine->tasks->task_prev : NULL;
-    for (int i = 0; i < TASKS_PER_TURN_MAX && engine->tasks != NULL; i++) {
+    for (int i = 0; i < TASKS_PER_TURN_MAX && engine->tasks; i++) {
         struct engine_connection *first = engine->tasks;
         uint8_t tasks = first->tasks;
         DL_DELETE2(engine->tasks, first, task_prev, task_next);
@@ -78,7 +78,7 @@ static void reactor_run_tasks(struct engine *engine) {
     }
 }
 
-/* ---- paused sockets ---- */
+/* ---- sockets that are not read for now ---- */
 
 static void reactor_set_timer(struct engine *engine, bool fast) {
     int64_t period_ms = fast ? RETRY_TICK_MS : TIMER_WHEEL_TICK_MS;
@@ -110,32 +110,32 @@ void reactor_resume(struct engine_connection *connection) {
     DL_DELETE2(connection->engine->paused, connection, paused_prev, paused_next);
 }
 
-/* Moves it to the end; before `served`, if there is one. */
+/* To the end; before `served`, if there is one. */
 static void reactor_requeue_paused(struct engine *engine, struct engine_connection *one,
                                    struct engine_connection *served) {
     if (one->reading == READING_ALL || one == served) {
         return;
     }
     DL_DELETE2(engine->paused, one, paused_prev, paused_next);
-    if (served != NULL && served->reading != READING_ALL) { /* otherwise it has ended */
+    if (served && served->reading != READING_ALL) { /* else it has ended */
         DL_PREPEND_ELEM2(engine->paused, served, one, paused_prev, paused_next);
     } else {
         DL_APPEND2(engine->paused, one, paused_prev, paused_next);
     }
 }
 
-/* Serves them in turn, so that none starves. A connection that cannot continue moves to the end;
- * one that found some room, but not enough, moves behind all others. */
+/* In turn, so that none starves: who cannot go on yet waits at the end, and behind all others who
+ * found room, but not enough of it. */
 static void reactor_retry_paused(struct engine *engine) {
     struct engine_connection *last = engine->paused ? engine->paused->paused_prev : NULL;
-    struct engine_connection *served = NULL; /* the first of the connections served */
+    struct engine_connection *served = NULL; /* the first of those */
     int refusals = 0;
-    for (int i = 0; i < RETRIES_PER_TICK_MAX && engine->paused != NULL; i++) {
+    for (int i = 0; i < RETRIES_PER_TICK_MAX && engine->paused; i++) {
         struct engine_connection *first = engine->paused;
         uint32_t before = first->held_back;
         bool goes_on = receive_retry(first);
         reactor_requeue_paused(engine, first, goes_on ? NULL : served);
-        if (!goes_on && served == NULL && first->held_back != before) {
+        if (!goes_on && !served && first->held_back != before) {
             served = first;
         }
         refusals += !goes_on;
@@ -145,12 +145,12 @@ static void reactor_retry_paused(struct engine *engine) {
     }
 }
 
-/* False: more connections are due. */
+/* False: there are more whose time has come. */
 static bool reactor_check_due(struct engine *engine) {
     int64_t now_ms = clock_ms();
     for (int i = 0; i < REACTOR_CHECKS_PER_TURN_MAX; i++) {
         struct timer_wheel_entry *entry = timer_wheel_due(&engine->timer_wheel, now_ms);
-        if (entry == NULL) {
+        if (!entry) {
             return true;
         }
         connection_check(
@@ -164,7 +164,7 @@ static bool reactor_check_due(struct engine *engine) {
 static void reactor_tick(struct engine *engine) {
     bool in_time = reactor_check_due(engine);
     reactor_retry_paused(engine);
-    bool fast = !in_time || engine->paused != NULL;
+    bool fast = !in_time || engine->paused;
     if (engine->ticking_fast != fast) {
         reactor_set_timer(engine, fast);
     }
@@ -180,8 +180,8 @@ static bool reactor_read_signal(int fd) {
 static void reactor_dispatch(struct engine *engine, const struct epoll_event *event) {
     if (event->data.ptr == &engine->wake_fd) {
         reactor_read_signal(engine->wake_fd);
-    } else if (event->data.ptr == NULL) {
-        return; /* the worker's own descriptor: the worker handles it */
+    } else if (!event->data.ptr) {
+        return; /* the host's own: it looks after it itself */
     } else if (event->data.ptr == &engine->timer_fd) {
         if (reactor_read_signal(engine->timer_fd)) {
             reactor_tick(engine);
@@ -191,10 +191,11 @@ static void reactor_dispatch(struct engine *engine, const struct epoll_event *ev
     }
 }
 
-/* Delays the next poll while messages arrive fast, unless there are tasks or the worker is woken.
- * Sinks that answer meanwhile do not wake it. Returns the rest of the timeout. */
+/* The next look is put off while messages come fast, unless there is something left to be done or
+ * the host is wanted. A sink that answers meanwhile wakes nobody. Returns what is left of the
+ * timeout. */
 static int64_t reactor_coalesce(struct engine *engine, int64_t timeout_ms) {
-    if (engine->tasks != NULL || engine->more_events) {
+    if (engine->tasks || engine->more_events) {
         return timeout_ms;
     }
     int64_t wait_us = coalesce_wait_us(&engine->coalesce, clock_us());
@@ -202,28 +203,27 @@ static int64_t reactor_coalesce(struct engine *engine, int64_t timeout_ms) {
         wait_us = timeout_ms * US_PER_MS;
     }
     if (wait_us > 0) {
-        struct pollfd wake = {.fd = engine->worker_fd, .events = POLLIN};
-        ppoll(&wake, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
+        struct pollfd host = {.fd = engine->worker_fd, .events = POLLIN};
+        ppoll(&host, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
     }
     return timeout_ms - wait_us / US_PER_MS;
 }
 
-/* From here on, a sink that answers writes to wake_fd; earlier answers are seen. The engine's tick
- * ends a wait that is longer than the tick. A timeout for each wait would cost the kernel a timer
- * for each message. */
+/* A sink that answers from here on writes to wake_fd; what it answered before is seen. The tick of
+ * the engine ends a longer wait than its own, and a timeout for each wait would cost the kernel a
+ * timer for each message. */
 static int reactor_begin_wait(struct engine *engine, int64_t timeout_ms) {
     atomic_store(&engine->waiting, true);
-    if (engine->tasks != NULL || engine->not_accepted != NULL ||
-        atomic_load(&engine->answered) != NULL) {
+    if (engine->tasks || engine->not_accepted || atomic_load(&engine->answered)) {
         return 0;
     }
-    if (engine->races != NULL) {
+    if (engine->races) {
         timeout_ms = race_wait_ms(engine, timeout_ms);
     }
     return timeout_ms < TIMER_WHEEL_TICK_MS ? (int)timeout_ms : -1;
 }
 
-/* No connection is freed before the tasks run, so the connections of all events still exist. */
+/* No connection is freed before the tasks run, so all events of the turn find theirs. */
 static void reactor_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event events[EVENTS_PER_TURN_MAX];
     int64_t left_ms = reactor_coalesce(engine, timeout_ms);
@@ -235,7 +235,7 @@ static void reactor_poll(struct engine *engine, int64_t timeout_ms) {
     for (int i = 0; i < n; i++) {
         reactor_dispatch(engine, &events[i]);
     }
-    if (engine->races != NULL) {
+    if (engine->races) {
         race_start_due(engine);
     }
     answers_take(engine);
@@ -271,8 +271,8 @@ static bool reactor_read_sources(struct engine *engine, const char *list) {
     for (const char *at = list; *at != '\0'; at++) {
         most += *at == ',';
     }
-    engine->sources = calloc(most, sizeof(*engine->sources));
-    if (copy == NULL || engine->sources == NULL) {
+    engine->sources = calloc(most, sizeof *engine->sources);
+    if (!copy || !engine->sources) {
         free(copy);
         return false;
     }
@@ -291,7 +291,7 @@ static bool reactor_watch_fd(struct engine *engine, int *fd) {
 }
 
 static void reactor_destroy(struct engine *engine) {
-    if (engine == NULL) {
+    if (!engine) {
         return;
     }
     assert(engine->connection_count == 0);
@@ -311,8 +311,8 @@ static void reactor_destroy(struct engine *engine) {
 }
 
 static struct engine *reactor_create(const struct conf *conf, const struct engine_events *events) {
-    struct engine *engine = calloc(1, sizeof(*engine));
-    if (engine == NULL) {
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine) {
         return NULL;
     }
     engine->conf = conf;
@@ -327,8 +327,8 @@ static struct engine *reactor_create(const struct conf *conf, const struct engin
     timer_wheel_init(&engine->timer_wheel, clock_ms());
     coalesce_init(&engine->coalesce, conf->coalesce_ms * US_PER_MS);
     if (engine->epoll_fd < 0 || !reactor_watch_fd(engine, &engine->wake_fd) ||
-        !reactor_watch_fd(engine, &engine->timer_fd) || engine->input == NULL ||
-        engine->tls == NULL || inbound_table_init(&engine->inbound) != ERR_OK ||
+        !reactor_watch_fd(engine, &engine->timer_fd) || !engine->input || !engine->tls ||
+        inbound_table_init(&engine->inbound) != ERR_OK ||
         !reactor_read_sources(engine, conf->source_addresses)) {
         log_event(LOG_ERROR, "engine_not_created", KS("engine", "reactor"),
                   KS("reason", "out of memory or descriptors"));
@@ -344,7 +344,7 @@ static struct engine *reactor_create(const struct conf *conf, const struct engin
 static enum err reactor_begin_request(struct engine_connection *connection, size_t n,
                                       uint8_t answer) {
     if (connection->state != CONNECTION_UP) {
-        return ERR_UNAVAILABLE; /* its closed event is pending */
+        return ERR_UNAVAILABLE; /* its closed event is on its way */
     }
     assert(connection->request.packet_id == 0);
     connection->request.packet_id = session_packet_id(connection->session, 0);
@@ -361,12 +361,12 @@ static enum err reactor_subscribe(struct engine_connection *connection,
     if (*n == 0) {
         return ERR_ARGUMENT;
     }
-    enum err result = reactor_begin_request(connection, *n, PACKET_SUBACK);
-    if (result == ERR_OK) {
+    enum err err = reactor_begin_request(connection, *n, PACKET_SUBACK);
+    if (err == ERR_OK) {
         packet_write_subscribe(&connection->out, connection->version, connection->request.packet_id,
                                subscriptions, *n);
     }
-    return result;
+    return err;
 }
 
 static enum err reactor_unsubscribe(struct engine_connection *connection, char *const *filters,
@@ -375,12 +375,12 @@ static enum err reactor_unsubscribe(struct engine_connection *connection, char *
     if (*n == 0) {
         return ERR_ARGUMENT;
     }
-    enum err result = reactor_begin_request(connection, *n, PACKET_UNSUBACK);
-    if (result == ERR_OK) {
+    enum err err = reactor_begin_request(connection, *n, PACKET_UNSUBACK);
+    if (err == ERR_OK) {
         packet_write_unsubscribe(&connection->out, connection->version,
                                  connection->request.packet_id, filters, *n);
     }
-    return result;
+    return err;
 }
 
 static bool reactor_watch(struct engine *engine, int fd) {

@@ -1,16 +1,17 @@
-/* Owns the publications of a session across its connections (MQTT 5.0 section 4.4), and finds those
- * that a broker answers by ending the connection (suspects.c knows what was in doubt then). Worker
- * thread.
+/* Owns what a session owes over its connections (MQTT 5.0 section 4.4), and the search for what a
+ * broker does not take and answers by ending the connection (what was in doubt then: suspects.c).
+ * Host thread.
  *
- * What was in flight when a connection ended is in doubt. If the loss is blamed on publications,
- * each of those gets a loss and becomes a suspect: from then on it is sent alone, one after the
- * other. A second loss is its own, and it is given up. So an innocent publication is never given
- * up, and n publications that a broker does not accept cost n + 1 connections.
+ * What was in flight when a connection ended is in doubt. Where the loss is laid to it, each of it
+ * has a loss and is a suspect: it is sent alone from then on, one after the other. A second loss is
+ * its own, and it is given up. So an innocent neighbour is never given up, and n that a broker does
+ * not take cost n + 1 connections.
  *
- * After PUBREC, the PUBREL of a QoS 2 publication is in doubt, by the same rule.
+ * A publication of QoS 2 that the broker has received (PUBREC) is in doubt by its PUBREL, under the
+ * same rule.
  *
- * MQTT-4.4.0-1 requires everything to be sent again. What was given up is not. A packet identifier
- * of QoS 2 stays unused until the end of the session, because the server may still know it. */
+ * MQTT-4.4.0-1 asks for everything to be sent again. What is given up is not; the packet identifier
+ * of QoS 2 stays unused for as long as the session lasts, because the server may still know it. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -28,24 +29,23 @@ struct outbound_retired {
     uint64_t bits[65536 / OUTBOUND_BITS];
 };
 
-/* ---- retired packet identifiers ---- */
+/* ---- packet identifiers that are not used again ---- */
 
 bool outbound_id_is_retired(const struct engine_session *session, uint16_t packet_id) {
     const struct outbound_retired *retired = session->retired;
-    return retired != NULL &&
-           (retired->bits[packet_id / OUTBOUND_BITS] >> packet_id % OUTBOUND_BITS & 1);
+    return retired && (retired->bits[packet_id / OUTBOUND_BITS] >> packet_id % OUTBOUND_BITS & 1);
 }
 
 bool outbound_has_retired_too_many(const struct engine_session *session) {
-    return session->retired != NULL && session->retired->count >= OUTBOUND_RETIRED_MAX;
+    return session->retired && session->retired->count >= OUTBOUND_RETIRED_MAX;
 }
 
-/* Out of memory: the identifier may be used again after all others were. */
+/* Out of memory: it may be used again when all others were. */
 void outbound_retire(struct engine_session *session, uint16_t packet_id) {
-    if (session->retired == NULL) {
-        session->retired = calloc(1, sizeof(*session->retired));
+    if (!session->retired) {
+        session->retired = calloc(1, sizeof *session->retired);
     }
-    if (session->retired != NULL && !outbound_id_is_retired(session, packet_id)) {
+    if (session->retired && !outbound_id_is_retired(session, packet_id)) {
         session->retired->bits[packet_id / OUTBOUND_BITS] |= UINT64_C(1)
                                                              << packet_id % OUTBOUND_BITS;
         session->retired->count++;
@@ -72,7 +72,7 @@ static bool outbound_quota_is_used_up(const struct engine_connection *connection
     return session->in_flight + session->abandoned >= connection->send_maximum;
 }
 
-/* The session ends with the connection, so what waits in it is never sent. */
+/* A session that ends with the connection: nobody will send what waits in it. */
 static void outbound_give_up_waiting(struct engine *engine, struct engine_session *session) {
     struct outbound *one, *next;
     DL_FOREACH_SAFE(session->outbound, one, next) {
@@ -119,10 +119,10 @@ void outbound_give_up(struct engine *engine, struct engine_session *session,
     publish_unlink(session, outbound);
     if (in_flight) {
         session->abandoned++;
-        connection->proven = true; /* it was harmless for all that time */
+        connection->proven = true; /* it did no harm for all that time */
         reactor_task(connection, TASK_QUOTA);
     }
-    if (connection != NULL) {
+    if (connection) {
         publish_next(connection);
     }
     publish_report_one(engine, session->client, outbound, ERR_REFUSED, (int)reason);
@@ -151,7 +151,7 @@ bool outbound_charge_all(struct engine *engine, struct engine_session *session,
 }
 
 bool outbound_blame(struct engine *engine, struct engine_session *session) {
-    return session != NULL && outbound_charge_all(engine, session, GIVE_UP_CONNECTION_LOST);
+    return session && outbound_charge_all(engine, session, GIVE_UP_CONNECTION_LOST);
 }
 
 void outbound_blame_answer(struct engine *engine, struct engine_session *session) {
@@ -169,7 +169,7 @@ void outbound_blame_one(struct engine *engine, struct engine_session *session,
 
 static struct outbound *outbound_find(const struct engine_session *session, uint64_t token) {
     struct outbound *one = NULL;
-    if (session != NULL) {
+    if (session) {
         DL_SEARCH_SCALAR(session->outbound, one, token, token);
     }
     return one;
@@ -178,7 +178,7 @@ static struct outbound *outbound_find(const struct engine_session *session, uint
 bool outbound_drop(struct engine *engine, struct engine_session *session, uint64_t token,
                    enum give_up reason) {
     struct outbound *one = outbound_find(session, token);
-    if (one != NULL) {
+    if (one) {
         outbound_give_up(engine, session, one, reason);
     }
     return one != NULL;
@@ -187,11 +187,11 @@ bool outbound_drop(struct engine *engine, struct engine_session *session, uint64
 bool outbound_status(const struct engine_session *session, uint64_t token,
                      struct engine_publication_status *out) {
     const struct outbound *one = outbound_find(session, token);
-    if (one == NULL) {
+    if (!one) {
         return false;
     }
     const struct engine_connection *connection = session->connection;
-    bool held_up = one->tries == 0 && connection != NULL && outbound_quota_is_used_up(connection);
+    bool held_up = one->tries == 0 && connection && outbound_quota_is_used_up(connection);
     *out = (struct engine_publication_status){
         .state = one->state == OUTBOUND_RELEASED ? PUBLICATION_RELEASED
                  : one->state == OUTBOUND_SENT   ? PUBLICATION_SENT
@@ -203,9 +203,9 @@ bool outbound_status(const struct engine_session *session, uint64_t token,
     return true;
 }
 
-/* ---- across connections ---- */
+/* ---- from connection to connection ---- */
 
-/* A refused connection, whatever its reason code, does not speak against any publication. */
+/* A connection that is refused, whatever its reason code, speaks against none of them. */
 void outbound_attach(struct engine_session *session) {
     struct outbound *one;
     DL_FOREACH(session->outbound, one) {
@@ -219,7 +219,7 @@ void outbound_begin(struct engine_connection *connection, bool session_present) 
         outbound_fail(connection->engine, session, false);
         outbound_forget_retired(session);
     }
-    connection->proven = session->outbound == NULL;
+    connection->proven = !session->outbound;
 }
 
 void outbound_resume(struct engine_connection *connection) {
@@ -260,7 +260,7 @@ void outbound_interrupt(struct engine_connection *connection, bool all) {
 
 void outbound_fail(struct engine *engine, struct engine_session *session, bool all) {
     struct outbound *one, *next;
-    DL_FOREACH_SAFE(session->outbound, one, next) { /* as many as the worker allows per client */
+    DL_FOREACH_SAFE(session->outbound, one, next) { /* as many as the host allows a client */
         if (all || one->was_written || one->state == OUTBOUND_RELEASED) {
             publish_unlink(session, one);
             publish_report_one(engine, session->client, one, ERR_UNAVAILABLE, 0);
@@ -273,7 +273,7 @@ void outbound_fini(struct engine *engine, struct engine_session *session) {
     outbound_forget_retired(session);
 }
 
-/* ---- acknowledgements that are not expected ---- */
+/* ---- acknowledgements of what is no longer waited for ---- */
 
 static void outbound_settled_late(struct engine_connection *connection, uint16_t packet_id) {
     struct engine_session *session = connection->session;
@@ -284,7 +284,7 @@ static void outbound_settled_late(struct engine_connection *connection, uint16_t
     }
 }
 
-/* Already answered, given up meanwhile, or of an old session. */
+/* Answered already, given up meanwhile, or of a session long gone. */
 void outbound_acknowledged_late(struct engine_connection *connection, const struct packet *packet) {
     bool known = outbound_id_is_retired(connection->session, packet->packet_id);
     if (packet->type == PACKET_PUBREC && packet->reason_code < 0x80) {

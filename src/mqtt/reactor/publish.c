@@ -1,6 +1,6 @@
-/* Owns publications from publish() to the published event, while their connection lasts: packet
+/* Owns our publications from publish() to the published event while their connection lasts: packet
  * identifiers, the server's limits, acknowledgements (MQTT 5.0 section 4.3). What outlives the
- * connection is in outbound.c. Worker thread.
+ * connection is in owed.c. Host thread.
  *
  *   QoS 0      unwritten --written--> settled --> published
  *   QoS 1, 2   session->outbound: QUEUED --> SENT [--> RELEASED] --> published */
@@ -18,26 +18,26 @@ static void publish_free(struct engine *engine, struct outbound *outbound) {
 }
 
 void publish_report_one(struct engine *engine, void *client, struct outbound *outbound,
-                        enum err result, int reason_code) {
+                        enum err err, int reason_code) {
     uint64_t token = outbound->token;
     publish_free(engine, outbound);
-    engine->events->published(client, token, result, reason_code);
+    engine->events->published(client, token, err, reason_code);
 }
 
-/* ---- requests of the worker ---- */
+/* ---- from the host ---- */
 
-/* Reported by poll(), like every event. */
+/* Told from poll(), as every event. */
 static void publish_settle(struct engine_connection *connection, struct outbound *outbound,
-                           enum err result, uint8_t reason_code) {
+                           enum err err, uint8_t reason_code) {
     outbound->state = OUTBOUND_SETTLED;
-    outbound->result = result;
+    outbound->result = err;
     outbound->reason_code = reason_code;
     DL_APPEND(connection->settled, outbound);
     reactor_task(connection, TASK_REPORT);
 }
 
 void publish_report(struct engine_connection *connection) {
-    while (connection->settled != NULL) { /* as many as the worker allows per client */
+    while (connection->settled) { /* at most as many as the host allows a client */
         struct outbound *first = connection->settled;
         DL_DELETE(connection->settled, first);
         publish_report_one(connection->engine, connection->client, first, first->result,
@@ -55,13 +55,13 @@ static void publish_release(struct engine_connection *connection, uint16_t packe
     reactor_task(connection, TASK_FLUSH);
 }
 
-/* Sends PUBLISH or, in a kept session, perhaps PUBREL. */
+/* PUBLISH, or in a session that was kept perhaps PUBREL. */
 static void publish_send_one(struct engine_connection *connection, struct outbound *outbound) {
     outbound->written_at = publish_out_position(connection);
     connection->session->in_flight++;
     connection->session->suspect_in_flight = outbound->losses > 0;
     if (connection->reading == READING_NOTHING) {
-        reactor_task(connection, TASK_READ); /* an answer is expected */
+        reactor_task(connection, TASK_READ); /* there is an answer to wait for */
     }
     if (outbound->state == OUTBOUND_RELEASED) {
         publish_release(connection, outbound->packet_id, 0);
@@ -75,7 +75,7 @@ static void publish_send_one(struct engine_connection *connection, struct outbou
     outbound->tries += outbound->tries < UINT16_MAX;
 }
 
-/* The reason code if the server has announced that it does not accept this; 0: it does. */
+/* What the server said it does not take; 0: it does. */
 static uint8_t publish_refusal(const struct engine_connection *connection,
                                const struct outbound *outbound) {
     if (connection->server_packet_max > 0 && outbound->bytes.len > connection->server_packet_max) {
@@ -88,7 +88,7 @@ static uint8_t publish_refusal(const struct engine_connection *connection,
     return outbound->qos > connection->server_maximum_qos ? REASON_QOS_NOT_SUPPORTED : 0;
 }
 
-/* The server of an earlier connection may have received it: then the outcome is unknown. */
+/* The server of an earlier connection may have taken it: then nobody knows. */
 static void publish_refuse(struct engine_connection *connection, struct outbound *outbound,
                            uint8_t reason_code) {
     bool tried = outbound->was_written;
@@ -99,11 +99,11 @@ static void publish_refuse(struct engine_connection *connection, struct outbound
     publish_settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, tried ? 0 : reason_code);
 }
 
-/* Sends in the order of the first time. What was meant for an earlier connection may be
- * unacceptable for the present server. */
+/* In the order of the first time. What was meant for an earlier connection may be nothing for the
+ * server of this one. */
 void publish_next(struct engine_connection *connection) {
     struct engine_session *session = connection->session;
-    while (session->waiting != NULL && outbound_may_send(connection, session->waiting)) {
+    while (session->waiting && outbound_may_send(connection, session->waiting)) {
         struct outbound *one = session->waiting;
         session->waiting = one->next;
         uint8_t reason_code = one->state == OUTBOUND_QUEUED ? publish_refusal(connection, one) : 0;
@@ -130,7 +130,7 @@ static void publish_init_outbound(struct engine_connection *connection, struct o
     } else {
         outbound->state = OUTBOUND_QUEUED;
         DL_APPEND(session->outbound, outbound);
-        session->waiting = session->waiting != NULL ? session->waiting : outbound;
+        session->waiting = session->waiting ? session->waiting : outbound;
         publish_next(connection);
     }
 }
@@ -142,15 +142,15 @@ static enum err publish_encode(struct engine_connection *connection,
     if (outbound->qos > 0) {
         outbound->packet_id = session_packet_id(connection->session, connection->request.packet_id);
     }
-    enum err result = packet_write_publish(&outbound->bytes, connection->version, publication,
-                                           outbound->packet_id);
-    if (result == ERR_OK && outbound->bytes.failed) {
-        result = ERR_MEMORY;
+    enum err err = packet_write_publish(&outbound->bytes, connection->version, publication,
+                                        outbound->packet_id);
+    if (err == ERR_OK && outbound->bytes.failed) {
+        err = ERR_MEMORY;
     }
-    if (result == ERR_OK && engine->buffered + outbound->bytes.capacity > engine->buffered_max) {
-        result = ERR_FULL;
+    if (err == ERR_OK && engine->buffered + outbound->bytes.capacity > engine->buffered_max) {
+        err = ERR_FULL;
     }
-    return result;
+    return err;
 }
 
 enum err publish_submit(struct engine_connection *connection,
@@ -161,17 +161,17 @@ enum err publish_submit(struct engine_connection *connection,
     if (publication->qos == 2 && outbound_has_retired_too_many(connection->session)) {
         return ERR_FULL;
     }
-    struct outbound *outbound = calloc(1, sizeof(*outbound));
-    if (outbound == NULL) {
+    struct outbound *outbound = calloc(1, sizeof *outbound);
+    if (!outbound) {
         return ERR_MEMORY;
     }
     outbound->token = token;
     outbound->qos = publication->qos;
-    enum err result = publish_encode(connection, publication, outbound);
-    if (result != ERR_OK) {
+    enum err err = publish_encode(connection, publication, outbound);
+    if (err != ERR_OK) {
         buffer_fini(&outbound->bytes);
         free(outbound);
-        return result;
+        return err;
     }
     connection->engine->buffered += outbound->bytes.capacity;
     uint8_t reason_code = publish_refusal(connection, outbound);
@@ -180,15 +180,14 @@ enum err publish_submit(struct engine_connection *connection,
         return ERR_OK;
     }
     publish_init_outbound(connection, outbound, publication);
-    output_count(connection); /* the next publish() must see it */
+    output_count(connection); /* the next publish() is to see it */
     reactor_task(connection, TASK_FLUSH);
     return ERR_OK;
 }
 
 void publish_note_written(struct engine_connection *connection) {
     const struct outbound *before = connection->unwritten;
-    while (connection->unwritten != NULL &&
-           connection->unwritten->written_at <= connection->out_total) {
+    while (connection->unwritten && connection->unwritten->written_at <= connection->out_total) {
         struct outbound *first = connection->unwritten;
         DL_DELETE(connection->unwritten, first);
         publish_settle(connection, first, ERR_OK, 0);
@@ -206,9 +205,9 @@ void publish_fail_unwritten(struct engine_connection *connection) {
     }
 }
 
-/* ---- answers of the server ---- */
+/* ---- from the server ---- */
 
-/* It is mostly the oldest. */
+/* The oldest is mostly the one. */
 static struct outbound *publish_find_in_flight(const struct engine_session *session,
                                                uint16_t packet_id) {
     struct outbound *one;
@@ -225,7 +224,7 @@ static struct outbound *publish_find_in_flight(const struct engine_session *sess
 
 void publish_unlink(struct engine_session *session, struct outbound *outbound) {
     bool waits = false;
-    for (const struct outbound *one = session->waiting; one != NULL && !waits; one = one->next) {
+    for (const struct outbound *one = session->waiting; one && !waits; one = one->next) {
         waits = one == outbound;
     }
     if (session->waiting == outbound) {
@@ -239,14 +238,14 @@ void publish_unlink(struct engine_session *session, struct outbound *outbound) {
 }
 
 static void publish_finish(struct engine_connection *connection, struct outbound *outbound,
-                           enum err result, int reason_code) {
+                           enum err err, int reason_code) {
     struct engine_session *session = connection->session;
     DL_DELETE(session->outbound, outbound);
     session->in_flight--;
     session->suspect_in_flight = false;
     connection->proven = true;
     publish_next(connection);
-    publish_report_one(connection->engine, connection->client, outbound, result, reason_code);
+    publish_report_one(connection->engine, connection->client, outbound, err, reason_code);
 }
 
 static void publish_done(struct engine_connection *connection, struct outbound *outbound,
@@ -275,8 +274,7 @@ static void publish_received(struct engine_connection *connection, struct outbou
     publish_release(connection, outbound->packet_id, 0);
 }
 
-/* RabbitMQ, which does not know QoS 2, answers with PUBACK: it has the message, and nothing more
- * will follow. */
+/* What RabbitMQ does, which knows no QoS 2: it has the message, and nothing more is to come. */
 static void publish_done_at_qos_1(struct engine_connection *connection, struct outbound *outbound,
                                   uint8_t reason_code) {
     metric_add(METRIC_ACKNOWLEDGED_AT_QOS1, 1);
@@ -297,8 +295,8 @@ static void publish_refuse_acknowledgement(struct engine_connection *connection,
 void publish_acknowledged(struct engine_connection *connection, const struct packet *packet) {
     struct outbound *outbound = publish_find_in_flight(connection->session, packet->packet_id);
     connection->acknowledged_at_ms = clock_ms();
-    bool sent = outbound != NULL && outbound->state == OUTBOUND_SENT;
-    if (outbound == NULL) {
+    bool sent = outbound && outbound->state == OUTBOUND_SENT;
+    if (!outbound) {
         outbound_acknowledged_late(connection, packet);
     } else if (packet->type == PACKET_PUBACK && sent) {
         (outbound->qos == 2 ? publish_done_at_qos_1 : publish_done)(connection, outbound,
@@ -307,7 +305,7 @@ void publish_acknowledged(struct engine_connection *connection, const struct pac
         publish_received(connection, outbound, packet);
     } else if (packet->type == PACKET_PUBCOMP && outbound->state == OUTBOUND_RELEASED) {
         publish_done(connection, outbound,
-                     0); /* PUBREC accepted it; 0x92 only says that this is known */
+                     0); /* PUBREC took it; 0x92 only says that this is known */
     } else {
         publish_refuse_acknowledgement(connection, outbound);
     }

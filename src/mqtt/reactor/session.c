@@ -1,5 +1,5 @@
-/* Owns what a client and its broker keep between connections (MQTT 5.0 section 4.1). Worker thread.
- */
+/* Owns what a client and its broker keep from connection to connection (MQTT 5.0 section 4.1).
+ * Host thread. Knows no stream and no host. */
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -7,17 +7,17 @@
 #include "reactor.h"
 
 struct engine_session *session_create(void *client) {
-    struct engine_session *session = calloc(1, sizeof(*session));
-    if (session != NULL) {
+    struct engine_session *session = calloc(1, sizeof *session);
+    if (session) {
         session->client = client;
-        /* Some brokers confuse the identifiers of both directions, and theirs begin at 1. */
+        /* Some brokers mix the identifiers of both directions up: theirs begin at 1. */
         session->last_packet_id = (uint16_t)text_random_between(0, UINT16_MAX);
     }
     return session;
 }
 
 void session_attach(struct engine_session *session, struct engine_connection *connection) {
-    assert(session->connection == NULL);
+    assert(!session->connection);
     session->connection = connection;
     session->connection_number++;
     DL_CONCAT(session->earlier, session->unacknowledged);
@@ -28,8 +28,8 @@ void session_attach(struct engine_session *session, struct engine_connection *co
 
 struct inbound *session_remember(struct engine *engine, struct engine_session *session,
                                  const struct packet *packet) {
-    struct inbound *inbound = calloc(1, sizeof(*inbound));
-    if (inbound == NULL) {
+    struct inbound *inbound = calloc(1, sizeof *inbound);
+    if (!inbound) {
         return NULL;
     }
     inbound->session = session;
@@ -55,7 +55,7 @@ static void session_unlink_inbound(struct engine_session *session, struct inboun
     }
 }
 
-/* A message that a sink still has lives until the sink answers. */
+/* What is with a sink lives on until that answers. */
 void session_forget(struct engine *engine, struct inbound *inbound) {
     inbound->session->inbound_count--;
     session_unlink_inbound(inbound->session, inbound);
@@ -69,17 +69,17 @@ void session_forget(struct engine *engine, struct inbound *inbound) {
 void session_forget_inbound(struct engine *engine, struct engine_session *session) {
     struct inbound **lists[] = {&session->unacknowledged, &session->earlier, &session->received};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-        while (*lists[i] != NULL) {
+        while (*lists[i]) {
             session_forget(engine, *lists[i]);
         }
     }
 }
 
 void session_end(struct engine *engine, struct engine_session *session) {
-    if (session == NULL) {
+    if (!session) {
         return;
     }
-    assert(session->connection == NULL);
+    assert(!session->connection);
     outbound_fini(engine, session);
     session_forget_inbound(engine, session);
     free(session);
@@ -95,7 +95,7 @@ static bool session_packet_id_is_in_use(const struct engine_session *session, ui
     return outbound_id_is_retired(session, packet_id);
 }
 
-/* Terminates: a client has far fewer publications in progress than there are identifiers. */
+/* Ends: a client has far fewer publications under way than there are identifiers. */
 uint16_t session_packet_id(struct engine_session *session, uint16_t taken) {
     do {
         session->last_packet_id++;

@@ -1,7 +1,7 @@
-/* Owns the messages that are read and discarded: those above the node's bound, and those whose kind
- * has already ended a connection and would end every further one. Their topic and identifier are
- * read from the head; the rest is discarded as it arrives, whatever its length. A completely
- * received message is acknowledged in its turn, and the worker is notified. Worker thread. */
+/* Owns the messages that are read and thrown away: those above the node's bound, and those whose
+ * kind has already ended a connection and would end every further one. What identifies one is read
+ * from its head; the rest goes as it comes, whatever its length. Once all of it was there it is
+ * acknowledged in its turn, and the host is told. Host thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,7 @@ struct skip {
     char topic[TOPIC_SHOWN_LEN];
 };
 
-/* The reason code of PUBACK and PUBREC in MQTT 5. */
+/* What PUBACK and PUBREC say under MQTT 5. */
 static const uint8_t skip_reason_codes[] = {
     [ENGINE_SKIP_OVERSIZE] = 0x97, /* quota exceeded */
     [ENGINE_SKIP_TOPIC] = 0x90,    /* topic name invalid */
@@ -28,7 +28,7 @@ static const uint8_t skip_reason_codes[] = {
     [ENGINE_SKIP_CONTENT] = 0x80, /* unspecified error */
 };
 
-/* A printable topic: other bytes are shown as \xNN. */
+/* A topic as people can read it: what is no printable character is shown as \xNN. */
 static void skip_format_topic(struct packet_slice topic, char out[TOPIC_SHOWN_LEN]) {
     size_t at = 0, len = 0;
     while (at < topic.len && len < TOPIC_SHOWN_LEN - 8) {
@@ -46,7 +46,7 @@ static void skip_format_topic(struct packet_slice topic, char out[TOPIC_SHOWN_LE
 
 static void skip_report(struct engine_connection *connection, const struct skip *skip) {
     const struct engine_events *events = connection->engine->events;
-    if (events->skipped != NULL) {
+    if (events->skipped) {
         events->skipped(connection->client,
                         &(struct engine_skipped){.reason = (enum engine_skip)skip->reason,
                                                  .topic = skip->topic,
@@ -55,7 +55,7 @@ static void skip_report(struct engine_connection *connection, const struct skip 
     }
 }
 
-/* The message was completely received. Without an identifier, there is nothing to acknowledge. */
+/* All of it was there. Without an identifier there is nothing to acknowledge. */
 static void skip_finish(struct engine_connection *connection) {
     struct skip *skip = connection->skip;
     struct packet packet = {
@@ -78,7 +78,7 @@ size_t skip_go_on(struct engine_connection *connection, size_t len) {
     return used;
 }
 
-/* len: the available bytes of the packet. */
+/* len: what is there of the packet. */
 static size_t skip_begin(struct engine_connection *connection, const struct packet_frame *frame,
                          const struct packet *packet, struct packet_slice topic,
                          enum engine_skip reason, size_t len) {
@@ -87,8 +87,8 @@ static size_t skip_begin(struct engine_connection *connection, const struct pack
         reactor_pause(connection, READING_AHEAD);
         return 0;
     }
-    struct skip *skip = calloc(1, sizeof(*skip));
-    if (skip == NULL) {
+    struct skip *skip = calloc(1, sizeof *skip);
+    if (!skip) {
         connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_OUT_OF_MEMORY,
                                                            .message = "out of memory",
                                                            .reason_code = -1});

@@ -1,6 +1,6 @@
-/* Owns the search for publications that may have ended a connection: those of the session that were
- * in doubt, the last one without a pending acknowledgement, and which of them match the reason code
- * of DISCONNECT. Worker thread. */
+/* Owns which publications may have ended a connection: those of the session that were in doubt, the
+ * last one without an acknowledgement to come, and which of them the reason code of DISCONNECT
+ * fits. Host thread. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -9,15 +9,15 @@
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
 
-#define SUSPECTS_AFTER_MS    2000 /* for this long after QoS 0 was sent, it may have caused a loss */
-#define SUSPECTS_SMALL_BYTES 4096 /* smaller payloads end no connection by their size */
+#define SUSPECTS_AFTER_MS    2000 /* so long after QoS 0 was sent a loss may be its fault */
+#define SUSPECTS_SMALL_BYTES 4096 /* below, a payload ends no connection by its size */
 
 /* ---- candidates ---- */
 
 struct suspects_candidate {
     struct outbound *outbound; /* NULL: of QoS 0 */
     struct engine_suspect about;
-    bool is_text; /* according to its payload format indicator */
+    bool is_text; /* by its payload format indicator */
 };
 
 static void suspects_copy_topic(struct engine_suspect *about, const void *topic, size_t len) {
@@ -48,12 +48,12 @@ static struct suspects_candidate suspects_describe(const struct engine_connectio
     return out;
 }
 
-/* ---- the last publication without a pending acknowledgement ---- */
+/* ---- the last publication without an acknowledgement to come ---- */
 
 /* NULL: out of memory. */
 static struct outbound_unacknowledged *suspects_last_of(struct engine_connection *connection) {
-    if (connection->last_unacknowledged == NULL) {
-        connection->last_unacknowledged = calloc(1, sizeof(*connection->last_unacknowledged));
+    if (!connection->last_unacknowledged) {
+        connection->last_unacknowledged = calloc(1, sizeof *connection->last_unacknowledged);
     }
     return connection->last_unacknowledged;
 }
@@ -70,7 +70,7 @@ static struct outbound_known *suspects_find_known(struct outbound_unacknowledged
     return known;
 }
 
-/* Whether the connection has outlived a publication to this topic that was at least as large. */
+/* Whether the connection has outlived one to this topic that was no smaller. */
 static bool suspects_outlived(const struct outbound_known *known) {
     return known->written_at_ms > 0 && clock_ms() - known->written_at_ms > SUSPECTS_AFTER_MS;
 }
@@ -92,7 +92,7 @@ static struct outbound_known *suspects_note_known(struct outbound_unacknowledged
 
 void suspects_note_written(struct engine_connection *connection) {
     struct outbound_unacknowledged *last = connection->last_unacknowledged;
-    for (size_t i = 0; last != NULL && i < OUTBOUND_KNOWN_MAX; i++) {
+    for (size_t i = 0; last && i < OUTBOUND_KNOWN_MAX; i++) {
         struct outbound_known *known = &last->known[i];
         if (known->size > 0 && known->written_at_ms == 0 &&
             known->ends_at <= connection->out_total) {
@@ -105,9 +105,8 @@ void suspects_note_unacknowledged(struct engine_connection *connection,
                                   const struct engine_publication *publication, uint64_t begins_at,
                                   uint64_t ends_at) {
     struct outbound_unacknowledged *last = suspects_last_of(connection);
-    struct outbound_known *known =
-        last != NULL ? suspects_note_known(last, publication, ends_at) : NULL;
-    if (known != NULL && !suspects_outlived(known)) {
+    struct outbound_known *known = last ? suspects_note_known(last, publication, ends_at) : NULL;
+    if (known && !suspects_outlived(known)) {
         last->kind = known;
         last->at_ms = clock_ms();
         last->begins_at = begins_at;
@@ -121,7 +120,7 @@ void suspects_note_unacknowledged(struct engine_connection *connection,
 
 void suspects_note_refused(struct engine_connection *connection, struct outbound *outbound) {
     struct outbound_unacknowledged *last = suspects_last_of(connection);
-    if (last != NULL) {
+    if (last) {
         last->at_ms = clock_ms();
         last->is_refused = true;
         last->kind = NULL;
@@ -130,14 +129,14 @@ void suspects_note_refused(struct engine_connection *connection, struct outbound
     }
 }
 
-/* ---- meaning of reason codes ---- */
+/* ---- what a reason code can mean ---- */
 
-/* What a reason code of DISCONNECT says about the publication that caused it. */
+/* What a reason code of DISCONNECT says of the publication that it is about. */
 struct suspects_meaning {
     int reason_code;
     enum give_up reason;
-    bool at_once;         /* even the first time, if it can only be one */
-    bool only_disconnect; /* not allowed in an acknowledgement */
+    bool at_once;         /* where it can only be one */
+    bool only_disconnect; /* no acknowledgement may have it */
     bool (*fits)(const struct suspects_candidate *one, const struct suspects_candidate *most);
 };
 
@@ -188,7 +187,7 @@ static const struct suspects_meaning *suspects_find_meaning(int reason_code) {
 
 bool suspects_ends_connections(uint8_t reason_code, enum give_up *reason) {
     const struct suspects_meaning *meaning = suspects_find_meaning(reason_code);
-    if (meaning == NULL || !meaning->only_disconnect) {
+    if (!meaning || !meaning->only_disconnect) {
         return false;
     }
     *reason = meaning->reason;
@@ -197,24 +196,24 @@ bool suspects_ends_connections(uint8_t reason_code, enum give_up *reason) {
 
 static bool suspects_last_in_doubt(const struct engine_connection *connection) {
     const struct outbound_unacknowledged *last = connection->last_unacknowledged;
-    bool outlived = last != NULL && last->kind != NULL && suspects_outlived(last->kind);
-    return last != NULL && !outlived && last->begins_at < connection->out_total &&
+    bool outlived = last && last->kind && suspects_outlived(last->kind);
+    return last && !outlived && last->begins_at < connection->out_total &&
            clock_ms() - last->at_ms <= SUSPECTS_AFTER_MS;
 }
 
-/* It alone was refused in an acknowledgement shortly before. */
+/* It alone was refused in an acknowledgement, shortly before. */
 static bool suspects_is_refused(const struct engine_connection *connection) {
     const struct outbound_unacknowledged *last = connection->last_unacknowledged;
-    return last != NULL && last->is_refused && connection->suspects->count == 1 &&
+    return last && last->is_refused && connection->suspects->count == 1 &&
            suspects_last_in_doubt(connection);
 }
 
-/* The next candidate from *at on, and finally the last one without a pending acknowledgement.
+/* The next candidate from *at on; after those, the last one without an acknowledgement to come.
  * False: no more. */
 static bool suspects_next_candidate(const struct engine_connection *connection,
                                     struct outbound **at, bool *last,
                                     struct suspects_candidate *out) {
-    while (*at != NULL) {
+    while (*at) {
         struct outbound *one = *at;
         *at = one->next;
         if (one->in_doubt) {
@@ -245,10 +244,10 @@ static struct suspects_candidate suspects_maxima(const struct engine_connection 
 
 static bool suspects_add(struct engine_connection *connection, const struct engine_suspect *about) {
     struct engine_suspects *suspects = connection->suspects;
-    if (suspects == NULL) {
-        suspects = connection->suspects = calloc(1, sizeof(*suspects));
+    if (!suspects) {
+        suspects = connection->suspects = calloc(1, sizeof *suspects);
     }
-    if (suspects == NULL) {
+    if (!suspects) {
         return false;
     }
     if (suspects->described < ENGINE_SUSPECTS_MAX) {
@@ -258,33 +257,32 @@ static bool suspects_add(struct engine_connection *connection, const struct engi
     return true;
 }
 
-/* ---- end of a connection ---- */
+/* ---- the end of a connection ---- */
 
-/* Whether the code can refer to one of them at all: some brokers send any code. */
+/* Whether the code can mean one of them at all: some brokers take any code. */
 static const struct suspects_meaning *
 suspects_fitting_meaning(const struct engine_connection *connection,
                          const struct suspects_meaning *meaning) {
     static const struct suspects_meaning any = {0};
     struct suspects_candidate most = suspects_maxima(connection), one;
     struct outbound *at = connection->session->outbound;
-    bool last = false, suits = meaning == NULL || meaning->fits == NULL;
+    bool last = false, suits = !meaning || !meaning->fits;
     while (!suits && suspects_next_candidate(connection, &at, &last, &one)) {
         suits = meaning->fits(&one, &most);
     }
     return suits ? meaning : &any;
 }
 
-/* Clears those that the reason code cannot refer to. Returns one of the others. */
+/* Takes out of doubt what the reason code cannot mean. Returns one of those left. */
 static struct outbound *suspects_gather(struct engine_connection *connection,
                                         const struct suspects_meaning *meaning) {
     struct suspects_candidate most = suspects_maxima(connection), one;
     struct outbound *at = connection->session->outbound, *found = NULL;
     bool last = false;
     while (suspects_next_candidate(connection, &at, &last, &one)) {
-        bool received = one.outbound != NULL && one.outbound->state == OUTBOUND_RELEASED;
-        bool meant =
-            meaning == NULL || (!received && (meaning->fits == NULL || meaning->fits(&one, &most)));
-        if (one.outbound != NULL) {
+        bool received = one.outbound && one.outbound->state == OUTBOUND_RELEASED;
+        bool meant = !meaning || (!received && (!meaning->fits || meaning->fits(&one, &most)));
+        if (one.outbound) {
             one.outbound->in_doubt = meant;
         }
         if (meant && suspects_add(connection, &one.about)) {
@@ -295,20 +293,20 @@ static struct outbound *suspects_gather(struct engine_connection *connection,
 }
 
 void suspects_end(struct engine_connection *connection, int reason_code) {
-    bool subscribing = connection->request.packet_id != 0; /* it may refer to the SUBSCRIBE */
+    bool subscribing = connection->request.packet_id != 0; /* perhaps it is about that */
     const struct suspects_meaning *meaning =
         subscribing ? NULL : suspects_find_meaning(reason_code);
     struct outbound *one =
         suspects_gather(connection, suspects_fitting_meaning(connection, meaning));
-    if (connection->suspects != NULL && suspects_is_refused(connection)) {
+    if (connection->suspects && suspects_is_refused(connection)) {
         connection->suspects->by_reason_code = connection->suspects->given_up = true;
         return;
     }
-    if (meaning == NULL || connection->suspects == NULL) {
+    if (!meaning || !connection->suspects) {
         return;
     }
     connection->suspects->by_reason_code = true;
-    if (meaning->at_once && connection->suspects->count == 1 && one != NULL) {
+    if (meaning->at_once && connection->suspects->count == 1 && one) {
         one->in_doubt = false;
         connection->suspects->given_up = true;
         outbound_give_up(connection->engine, connection->session, one, meaning->reason);

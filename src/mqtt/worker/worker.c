@@ -1,5 +1,5 @@
-/* Owns one worker thread: its loop, its queues, its table of clients. The loop does bounded work of
- * each kind per turn and waits in the engine. */
+/* Owns one host thread: its loop, its queues, its table of clients. The loop does bounded work of
+ * each kind per turn and waits in the engine. Knows no engine but through its table. */
 #include "mqtt/worker/worker.h"
 
 #include <assert.h>
@@ -15,7 +15,7 @@
 #include "base/system/thread_watchdog.h"
 
 #define WAIT_MS         1000 /* the longest sleep of the loop */
-#define LEASE_CHECK_MS  100  /* interval of lease checks while clients connect */
+#define LEASE_CHECK_MS  100  /* between looks at the lease while somebody connects */
 #define STOP_ROUNDS_MAX 500
 #define STOP_ROUND_MS   10
 
@@ -44,8 +44,8 @@ static void worker_init_locks(struct worker *worker) {
 struct worker *worker_create(const struct conf *conf, const struct workers_owner *owner,
                              const struct engine_ops *ops, struct resolver *resolver,
                              const struct address_policy *policy) {
-    struct worker *worker = calloc(1, sizeof(*worker));
-    if (worker == NULL) {
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
         return NULL;
     }
     worker->conf = conf;
@@ -59,10 +59,10 @@ struct worker *worker_create(const struct conf *conf, const struct workers_owner
                          conf->connect_rate);
     worker->inbox = queue_create(WORKER_INBOX_MAX);
     worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (worker->inbox != NULL && worker->wake_fd >= 0) {
+    if (worker->inbox && worker->wake_fd >= 0) {
         worker->engine = ops->create(conf, &worker_engine_events);
     }
-    if (worker->engine == NULL || !ops->watch(worker->engine, worker->wake_fd)) {
+    if (!worker->engine || !ops->watch(worker->engine, worker->wake_fd)) {
         worker_destroy(worker);
         return NULL;
     }
@@ -70,7 +70,7 @@ struct worker *worker_create(const struct conf *conf, const struct workers_owner
 }
 
 void worker_command_free(struct worker_command *command) {
-    if (command == NULL) {
+    if (!command) {
         return;
     }
     shared_config_release(command->config);
@@ -80,9 +80,9 @@ void worker_command_free(struct worker_command *command) {
     free(command);
 }
 
-/* Commands that will not be executed are answered too. */
+/* What nobody will obey any more is answered all the same. */
 static void worker_refuse_command(struct worker_command *command) {
-    if (command->kind == WORKER_STOP && command->done != NULL) {
+    if (command->kind == WORKER_STOP && command->done) {
         command->done(command->context);
     }
     if (command->kind == WORKER_QUERY) {
@@ -111,15 +111,15 @@ static void worker_destroy_clients(struct worker *worker) {
 }
 
 void worker_destroy(struct worker *worker) {
-    if (worker == NULL) {
+    if (!worker) {
         return;
     }
-    if (worker->inbox != NULL) {
+    if (worker->inbox) {
         worker_drain_inbox(worker);
         queue_destroy(worker->inbox);
     }
     worker_destroy_clients(worker);
-    if (worker->engine != NULL) {
+    if (worker->engine) {
         worker->ops->destroy(worker->engine);
     }
     if (worker->wake_fd >= 0) {
@@ -171,13 +171,13 @@ static void worker_take_commands(struct worker *worker) {
         }
         worker_execute(worker, command);
     }
-    worker_wake(worker); /* there may be more */
+    worker_wake(worker); /* perhaps there is more */
 }
 
 static void worker_run_timers(struct worker *worker, int64_t now_ms) {
     for (int i = 0; i < WORKER_PER_TURN_MAX; i++) {
         struct timer *timer = timers_due(&worker->timers, now_ms);
-        if (timer == NULL) {
+        if (!timer) {
             return;
         }
         worker_handle_timer((struct client *)((char *)timer - offsetof(struct client, timer)));
@@ -185,7 +185,7 @@ static void worker_run_timers(struct worker *worker, int64_t now_ms) {
 }
 
 static bool worker_is_connecting(const struct worker *worker) {
-    return worker->connect_limiter.ring != NULL || worker->connect_limiter.parked != NULL ||
+    return worker->connect_limiter.ring || worker->connect_limiter.parked ||
            worker->counts[CLIENT_RESOLVING] > 0 || worker->counts[CLIENT_OPENING] > 0;
 }
 
@@ -201,21 +201,20 @@ static int64_t worker_wait_ms(struct worker *worker, int64_t now_us) {
     return worker_publications_wait_ms(worker, now_ms, most_ms);
 }
 
-/* The engine waits for the worker too: one epoll covers sockets and wake-ups. True: the worker was
- * woken. A thread that sets `woken` writes to wake_fd a moment later, so `woken` stays set until
- * that is read. */
+/* The engine's wait is the host's: one epoll sees sockets and wake-ups. True: somebody woke it.
+ * Whoever sets `woken` writes to wake_fd a moment later: it stays set until that is read. */
 static bool worker_wait_and_poll(struct worker *worker, int64_t timeout_ms) {
     worker->ops->poll(worker->engine, timeout_ms);
     worker->owner->flush(worker->owner->context);
     bool woken = atomic_load_explicit(&worker->woken, memory_order_relaxed);
     eventfd_t count;
     if (woken && eventfd_read(worker->wake_fd, &count) == 0) {
-        worker->woken = false; /* before the queues are read: later pushes wake again */
+        worker->woken = false; /* before looking: who comes now wakes again */
     }
     return woken;
 }
 
-/* The clock is read before and after the wait: there are as many turns as messages. */
+/* The clock is read before the wait and after it: there are as many turns as messages. */
 static void worker_turn(struct worker *worker) {
     if (worker_wait_and_poll(worker, worker_wait_ms(worker, clock_us()))) {
         worker_drop_old(worker);
@@ -230,7 +229,7 @@ static void worker_turn(struct worker *worker) {
     worker_admit(worker, now_us);
 }
 
-/* Without DISCONNECT, as if the process had died. */
+/* As if the process had died: no DISCONNECT. */
 static void worker_drop_everything(struct worker *worker) {
     worker_drop_all(worker, UINT64_MAX, false, "node_stopping");
     worker_drain_inbox(worker);

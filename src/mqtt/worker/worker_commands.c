@@ -1,4 +1,5 @@
-/* Owns the commands of the facade: start, update, stop, retry, restart. Worker thread only. */
+/* Owns what the facade asks of a host: start, update, stop, retry, restart. Host thread only.
+ * Knows nothing of connections beyond what host.h offers. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
@@ -31,12 +32,12 @@ static bool worker_command_is_newer(const struct client *client,
     return command->epoch > epoch || (command->epoch == epoch && command->version > version);
 }
 
-/* Starts the client again once it has closed. */
+/* Starts again once what is closing is closed. */
 static void worker_command_start_later(struct client *client,
                                        const struct worker_command *command) {
     struct client_start *next = malloc(sizeof *next);
-    if (next == NULL) {
-        return; /* the reconciler tries again */
+    if (!next) {
+        return; /* the reconciler comes again */
     }
     *next = (struct client_start){.config = shared_config_hold(command->config),
                                   .epoch = command->epoch,
@@ -50,14 +51,14 @@ static enum err worker_command_replace_config(struct client *client,
                                               const struct worker_command *command) {
     struct worker *worker = client->worker;
     pthread_mutex_lock(&worker->lock);
-    enum err result = client_replace_config(client, command->config);
-    if (result == ERR_OK) {
+    enum err err = client_replace_config(client, command->config);
+    if (err == ERR_OK) {
         client->epoch = command->epoch;
         client->version = command->version;
         client->generation = command->generation;
     }
     pthread_mutex_unlock(&worker->lock);
-    return result;
+    return err;
 }
 
 static void worker_command_pause(struct client *client) {
@@ -67,7 +68,7 @@ static void worker_command_pause(struct client *client) {
     }
 }
 
-/* Its brokers may differ from those before the pause. */
+/* Its brokers may be others than before the pause. */
 static void worker_command_resume(struct client *client) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
@@ -79,14 +80,14 @@ static void worker_command_resume(struct client *client) {
     }
 }
 
-/* Tries at once, in whatever state the client is. */
+/* Wherever it stands, it has reason to try at once. */
 static void worker_command_try_now(struct client *client, const char *reason) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
     client->untried = true;
     worker_clear_suspicion(client);
     if (client->state == CLIENT_QUEUED) {
-        worker_tear_down(client, false); /* it may now belong to the queue of another broker */
+        worker_tear_down(client, false); /* perhaps it is another broker's queue now */
         worker_enqueue(client);
     } else {
         worker_requeue(client, reason);
@@ -98,10 +99,10 @@ static bool worker_command_is_parked(const struct client *client) {
            (client->state == CLIENT_BACKOFF && client->release_requested);
 }
 
-/* Notifies those who wait for this version, unless a change of state has done so. */
+/* Whoever waits for this version is told, unless a change of state has told it. */
 static void worker_command_report_version(const struct client *client, enum client_state before) {
     const struct workers_owner *owner = client->worker->owner;
-    if (client->state == before && owner->changed != NULL) {
+    if (client->state == before && owner->changed) {
         owner->changed(owner->context, client->id, before, before, "configuration_changed",
                        client->version);
     }
@@ -113,7 +114,7 @@ static void worker_command_update(struct client *client, const struct worker_com
     bool claimed_anew = command->epoch > client->epoch;
     if (worker_command_replace_config(client, command) != ERR_OK) {
         shared_config_release(before);
-        return; /* the reconciler tries again */
+        return; /* the reconciler comes again */
     }
     if (claimed_anew) {
         worker_subscribe_all(client); /* another node may have had it meanwhile */
@@ -124,7 +125,7 @@ static void worker_command_update(struct client *client, const struct worker_com
     } else if (client->state == CLIENT_PAUSED) {
         worker_command_resume(client);
     } else if (!client_config_same_connection(before->config, now)) {
-        client->server_keepalive_s = 0; /* may be another broker */
+        client->server_keepalive_s = 0; /* perhaps another broker */
         worker_subscribe_reset(client);
         worker_urls_begin(client);
         worker_command_try_now(client, "configuration_changed");
@@ -137,7 +138,7 @@ static void worker_command_update(struct client *client, const struct worker_com
     shared_config_release(before);
 }
 
-/* Reserves one timer per record, so that setting one cannot fail. */
+/* Room for one timer per record, so that setting one cannot fail. */
 static enum err worker_command_reserve_timers(struct worker *worker) {
     pthread_mutex_lock(&worker->lock);
     size_t n = HASH_COUNT(worker->clients);
@@ -148,7 +149,7 @@ static enum err worker_command_reserve_timers(struct worker *worker) {
 static struct client *worker_command_add_record(struct worker *worker,
                                                 const struct worker_command *command) {
     struct client *client = client_create(worker, command->config);
-    if (client == NULL) {
+    if (!client) {
         return NULL;
     }
     pthread_mutex_lock(&worker->lock);
@@ -159,13 +160,13 @@ static struct client *worker_command_add_record(struct worker *worker,
 
 static void worker_command_start(struct worker *worker, const struct worker_command *command) {
     if (command->generation < worker->drop_before) {
-        return; /* all clients of its generation were stopped */
+        return; /* everything of its time was stopped */
     }
     struct client *client = worker_find(worker, command->id);
-    if (client == NULL) {
+    if (!client) {
         client = worker_command_add_record(worker, command);
     }
-    if (client == NULL || worker_command_reserve_timers(worker) != ERR_OK) {
+    if (!client || worker_command_reserve_timers(worker) != ERR_OK) {
         log_event(LOG_ERROR, "client_not_started", KS("client", command->id),
                   KS("reason", "out_of_memory"));
         return;
@@ -190,24 +191,24 @@ void worker_stop_client(struct client *client, const char *reason, bool with_wil
         return;
     }
     worker_tear_down(client, with_will);
-    if (client->connection == NULL) {
+    if (!client->connection) {
         worker_client_closed(client);
     }
 }
 
 static void worker_command_stop(struct worker *worker, struct worker_command *command) {
     struct client *client = worker_find(worker, command->id);
-    bool older = client != NULL && command->epoch != 0 && client->epoch > command->epoch;
-    struct client_stop *entry = client && !older ? calloc(1, sizeof(*entry)) : NULL;
-    if (entry == NULL) {
-        if (command->done != NULL) {
+    bool older = client && command->epoch != 0 && client->epoch > command->epoch;
+    struct client_stop *entry = client && !older ? calloc(1, sizeof *entry) : NULL;
+    if (!entry) {
+        if (command->done) {
             command->done(command->context);
         }
     } else {
         *entry = (struct client_stop){command->done, command->context, client->stops};
         client->stops = entry;
     }
-    if (client != NULL && !older) {
+    if (client && !older) {
         worker_stop_client(client, command->reason ? command->reason : "stopped", false);
     }
 }
@@ -254,7 +255,7 @@ void worker_drop_old(struct worker *worker) {
 
 static void worker_command_retry(struct worker *worker, const struct worker_command *command) {
     struct client *client = worker_find(worker, command->id);
-    if (client == NULL || (command->epoch != 0 && client->epoch != command->epoch) ||
+    if (!client || (command->epoch != 0 && client->epoch != command->epoch) ||
         !worker_command_is_parked(client)) {
         return;
     }
@@ -269,7 +270,7 @@ static void worker_command_retry(struct worker *worker, const struct worker_comm
 
 static void worker_command_restart(struct worker *worker, const struct worker_command *command) {
     struct client *client = worker_find(worker, command->id);
-    if (client != NULL && client->state != CLIENT_PAUSED) {
+    if (client && client->state != CLIENT_PAUSED) {
         worker_subscribe_all(client);
         worker_command_try_now(client, command->reason ? command->reason : "restart");
     }

@@ -1,5 +1,6 @@
-/* Owns the way of a client from its queue to an open connection: rate limits, the lease, DNS, the
- * address policy, and waiting after a failure. Worker thread only. */
+/* Owns the way of a client from waiting for its turn to an open connection: pacing, the lease, DNS,
+ * the address policy, and waiting after a failure. Host thread only. Knows nothing of what happens
+ * once CONNACK came. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -12,19 +13,18 @@
 #include "mqtt/config/client_secrets.h"
 #include "mqtt/worker/worker.h"
 
-#define ENGINE_MARGIN_MS                                                                           \
-    1000 /* gives the engine, which knows the cause, time to report a timeout first */
+#define ENGINE_MARGIN_MS 1000 /* the engine can say better what took too long */
 
 #define RELEASE_ASK_AGAIN_MS 10000 /* the owner may have missed it */
 
-/* ---- queue ---- */
+/* ---- waiting for a turn ---- */
 
 bool worker_take_broker(struct client *client) {
     struct worker *worker = client->worker;
     const struct client_endpoint endpoint = worker_endpoint(client);
     struct broker *broker = broker_acquire(&worker->brokers, endpoint.host, endpoint.port);
     struct broker *before = client->broker;
-    if (broker == NULL) {
+    if (!broker) {
         return false;
     }
     pthread_mutex_lock(&worker->lock);
@@ -34,10 +34,10 @@ bool worker_take_broker(struct client *client) {
     return true;
 }
 
-/* The time stops during an incident and starts again at its end. */
+/* While nobody reaches the broker the time stands still; it begins anew at the end. */
 static int64_t worker_connect_release_left_ms(const struct client *client) {
     int64_t since_ms = client->offline_since_ms, now_ms = clock_ms();
-    if (client->broker != NULL) {
+    if (client->broker) {
         int64_t ended_at_ms = incident_ended_at_ms(client->broker->incident);
         since_ms = ended_at_ms > since_ms ? ended_at_ms : since_ms;
     }
@@ -48,8 +48,8 @@ static int64_t worker_connect_release_left_ms(const struct client *client) {
 
 void worker_enqueue(struct client *client) {
     assert(client->state == CLIENT_QUEUED);
-    if (client->connection != NULL) {
-        return; /* the old connection is closing; its closed event leads here again */
+    if (client->connection) {
+        return; /* the old one is closing; its closed event leads here again */
     }
     if (!worker_take_broker(client)) {
         worker_fail_connect(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
@@ -67,7 +67,7 @@ void worker_requeue(struct client *client, const char *reason) {
     }
 }
 
-/* ---- failures and backoff ---- */
+/* ---- failing and waiting ---- */
 
 static void worker_connect_show_next_retry(struct client *client, int64_t delay_ms) {
     pthread_mutex_lock(&client->worker->lock);
@@ -102,8 +102,8 @@ void worker_schedule_retry(struct client *client, int64_t delay_ms) {
     worker_set_timer(client, delay_ms);
 }
 
-/* A broker that is away now may have been away at the losses. Another broker of the client says
- * nothing about that. */
+/* A broker that is not there now was perhaps not there at the losses. Another one of the client's
+ * says nothing about that. */
 static void worker_connect_clear_losses(struct client *client) {
     if (client->url_index == client->url_lost) {
         worker_clear_suspicion(client);
@@ -156,7 +156,7 @@ void worker_fail_connect(struct client *client, enum client_error error, const c
     worker_connect_fail_for(client, error, message, next ? 0 : delay_ms);
 }
 
-/* Other nodes may reach the broker: the store knows which ones were tried. */
+/* Other nodes may reach it: the store knows which were asked. */
 static void worker_connect_fail_denied(struct client *client, const char *why) {
     worker_connect_clear_losses(client);
     bool next = worker_urls_next(client);
@@ -168,12 +168,12 @@ static void worker_connect_fail_denied(struct client *client, const char *why) {
     }
 }
 
-/* ---- DNS ---- */
+/* ---- resolving ---- */
 
 void worker_cancel_lookup(struct client *client) {
     struct worker *worker = client->worker;
     struct client_lookup *lookup = client->lookup;
-    if (lookup == NULL) {
+    if (!lookup) {
         return;
     }
     resolver_cancel(worker->resolver, &lookup->request);
@@ -199,7 +199,7 @@ static void worker_connect_on_resolved(struct resolver_request *request) {
 
 /* ---- several addresses ---- */
 
-/* The broker's last good address first, those that failed for this client last. */
+/* The last good one of the broker first, those that failed this client last. */
 static void worker_connect_order_addresses(const struct client *client, struct address_list *list) {
     union socket_address good;
     if (list->count < 2) {
@@ -208,17 +208,17 @@ static void worker_connect_order_addresses(const struct client *client, struct a
     if (good_addresses_find(client->worker->good_addresses, client->broker->key, &good)) {
         address_list_move_first(list, &good);
     }
-    for (size_t i = 0; client->failed != NULL && i < client->failed->count; i++) {
+    for (size_t i = 0; client->failed && i < client->failed->count; i++) {
         address_list_move_last(list, &client->failed->items[i]);
     }
 }
 
 static void worker_connect_note_failed_address(struct client *client,
                                                const union socket_address *address) {
-    if (client->failed == NULL) {
-        client->failed = calloc(1, sizeof(*client->failed));
+    if (!client->failed) {
+        client->failed = calloc(1, sizeof *client->failed);
     }
-    if (client->failed != NULL) {
+    if (client->failed) {
         address_list_put_last(client->failed, address);
     }
 }
@@ -227,7 +227,7 @@ void worker_note_address(struct client *client, int index, bool good) {
     if (good) {
         worker_forget_addresses(client);
     }
-    if (client->tried == NULL) {
+    if (!client->tried) {
         return;
     }
     assert(index < (int)client->tried->count);
@@ -256,36 +256,36 @@ void worker_socket_done(void *context) {
     connect_limiter_release_socket(&client->worker->connect_limiter, client->broker);
 }
 
-/* Kept while the connection is opened, to find out which address worked. False: out of memory. */
+/* Kept while the connection is opened, to know what its addresses meant. False: out of memory. */
 static bool worker_connect_keep_tried(struct client *client, const struct address_list *list) {
-    assert(client->tried == NULL);
+    assert(!client->tried);
     if (list->count < 2) {
         return true;
     }
-    client->tried = malloc(sizeof(*client->tried));
-    if (client->tried != NULL) {
+    client->tried = malloc(sizeof *client->tried);
+    if (client->tried) {
         *client->tried = *list;
     }
     return client->tried != NULL;
 }
 
-/* ---- open ---- */
+/* ---- opening ---- */
 
-/* Whether only the broker has changed, to another one of the same urls. */
+/* Only the broker is another one, of the same urls. */
 static bool worker_connect_is_other_url(const struct client *client) {
     const struct shared_config *before = shared_config_base(client->session_of);
-    return before != NULL && client_config_same_connection(before->config, client->config->config);
+    return before && client_config_same_connection(before->config, client->config->config);
 }
 
-/* A session belongs to one identifier at one broker. What was learned about one broker is kept for
- * the next of its urls. Otherwise a message or filter that all of them reject would be treated as
- * new each time. */
+/* A session belongs to one identifier at one broker. What was learnt of one broker is kept for the
+ * next of its urls: else one message or filter that all of them dislike would be met as if for the
+ * first time, for ever. */
 static bool worker_connect_keep_or_end_session(struct client *client) {
     struct shared_config *config = worker_urls_config(client, client->config);
-    if (config == NULL) {
+    if (!config) {
         return false;
     }
-    if (client->session_of != NULL &&
+    if (client->session_of &&
         !client_config_same_connection(client->session_of->config, config->config)) {
         bool elsewhere = worker_connect_is_other_url(client);
         worker_end_session(client);
@@ -301,8 +301,9 @@ static bool worker_connect_keep_or_end_session(struct client *client) {
     return true;
 }
 
-/* The configuration to connect with: the client's, or a copy with the present secrets of this
- * machine. NULL: out of memory, or *failed: they are not available and the client has failed. */
+/* What the connection is opened with: the client's configuration, or a copy with the secrets that
+ * lie on this machine, as they are now. NULL: out of memory; or, *failed, they cannot be had and
+ * the client has failed. */
 static struct shared_config *worker_connect_complete_config(struct client *client, bool *failed) {
     const struct client_config *config = client->config->config;
     if (!client_secrets_elsewhere(config)) {
@@ -316,7 +317,7 @@ static struct shared_config *worker_connect_complete_config(struct client *clien
         return NULL;
     }
     struct shared_config *complete = shared_config_create(read);
-    if (complete == NULL) {
+    if (!complete) {
         client_config_destroy(read);
         return NULL;
     }
@@ -332,7 +333,7 @@ static void worker_connect_open(struct client *client, const struct address_list
     if (failed) {
         return;
     }
-    if (config == NULL || !worker_connect_keep_or_end_session(client) ||
+    if (!config || !worker_connect_keep_or_end_session(client) ||
         !worker_connect_keep_tried(client, addresses)) {
         shared_config_release(config);
         worker_fail_connect(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
@@ -352,18 +353,18 @@ static void worker_connect_open(struct client *client, const struct address_list
     client->opened_at_ms = clock_ms();
     worker_set_timer(client, open.connect_timeout_ms + ENGINE_MARGIN_MS);
     client->opened = config;
-    enum err result = worker->ops->open(worker->engine, &open, &client->connection);
-    if (result != ERR_OK) {
+    enum err err = worker->ops->open(worker->engine, &open, &client->connection);
+    if (err != ERR_OK) {
         client->connection = NULL;
         shared_config_release(client->opened);
         client->opened = NULL;
         worker_note_address(client, -1, false);
         worker_fail_connect(
             client, CLIENT_ERROR_ENGINE_FAILED,
-            result == ERR_UNSUPPORTED
+            err == ERR_UNSUPPORTED
                 ? "the engine paho has no websocket.headers, websocket.subprotocol, "
                   "tls.min_version and tls.security_level: leave them out, or use reactor"
-                : err_name(result));
+                : err_name(err));
         return;
     }
     worker->connection_count++;
@@ -402,8 +403,8 @@ static void worker_connect_resolve(struct client *client) {
         worker_connect_fail_denied(client, why);
         return;
     }
-    struct client_lookup *lookup = calloc(1, sizeof(*lookup));
-    if (lookup == NULL) {
+    struct client_lookup *lookup = calloc(1, sizeof *lookup);
+    if (!lookup) {
         worker_fail_connect(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
         return;
     }
@@ -411,8 +412,8 @@ static void worker_connect_resolve(struct client *client) {
     lookup->request.done = worker_connect_on_resolved;
     lookup->request.context = lookup;
     client->lookup = lookup;
-    enum err result = resolver_ask(worker->resolver, endpoint.host, &lookup->request, &at_once);
-    if (result != ERR_OK) {
+    enum err err = resolver_ask(worker->resolver, endpoint.host, &lookup->request, &at_once);
+    if (err != ERR_OK) {
         worker_cancel_lookup(client);
         worker_fail_connect(client, CLIENT_ERROR_DNS_BUSY, NULL);
     } else if (at_once) {
@@ -426,12 +427,12 @@ void worker_take_resolved(struct worker *worker) {
     for (int i = 0; i < WORKER_PER_TURN_MAX; i++) {
         pthread_mutex_lock(&worker->resolved_lock);
         struct client_lookup *lookup = worker->resolved;
-        if (lookup != NULL) {
+        if (lookup) {
             DL_DELETE(worker->resolved, lookup);
             lookup->answered = false;
         }
         pthread_mutex_unlock(&worker->resolved_lock);
-        if (lookup == NULL) {
+        if (!lookup) {
             return;
         }
         struct client *client = lookup->client;
@@ -439,10 +440,10 @@ void worker_take_resolved(struct worker *worker) {
         worker_cancel_lookup(client);
         worker_connect_use_answer(client, &answer);
     }
-    worker_wake(worker); /* there may be more */
+    worker_wake(worker); /* perhaps there is more */
 }
 
-/* ---- lease and admission ---- */
+/* ---- the lease, and letting in ---- */
 
 static void worker_connect_close_in_flight(struct worker *worker) {
     struct client *client, *next;
@@ -450,10 +451,9 @@ static void worker_connect_close_in_flight(struct worker *worker) {
     pthread_mutex_lock(&worker->lock);
     struct client **in_flight =
         malloc((size_t)(worker->counts[CLIENT_RESOLVING] + worker->counts[CLIENT_OPENING] + 1) *
-               sizeof(*in_flight));
+               sizeof *in_flight);
     HASH_ITER(hh, worker->clients, client, next) {
-        if (in_flight != NULL &&
-            (client->state == CLIENT_RESOLVING || client->state == CLIENT_OPENING)) {
+        if (in_flight && (client->state == CLIENT_RESOLVING || client->state == CLIENT_OPENING)) {
             in_flight[n++] = client;
         }
     }
@@ -478,7 +478,7 @@ void worker_admit(struct worker *worker, int64_t now_us) {
     for (int i = 0; i < WORKER_PER_TURN_MAX && worker->lease_was_valid; i++) {
         struct connect_limiter_ticket *ticket =
             connect_limiter_next(&worker->connect_limiter, now_us);
-        if (ticket == NULL) {
+        if (!ticket) {
             return;
         }
         struct client *client = (struct client *)((char *)ticket - offsetof(struct client, ticket));

@@ -1,5 +1,5 @@
-/* Owns how clients wait while no client of the node reaches their broker. They are parked: they
- * neither connect nor count as refused, except for one probe at a time. Worker thread only. */
+/* Owns how clients wait while nobody on the node reaches their broker: parked, so that they neither
+ * try nor count as refused, but for one probe after the other. Host thread only. */
 #include <stddef.h>
 #include <utlist.h>
 #include "base/system/clock.h"
@@ -12,13 +12,12 @@ static struct client *worker_incident_client_of(struct connect_limiter_ticket *t
 }
 
 bool worker_broker_is_unreachable(const struct client *client) {
-    return client->broker != NULL && incident_is_open(client->broker->incident);
+    return client->broker && incident_is_open(client->broker->incident);
 }
 
 /* ---- failures ---- */
 
-/* Errors that count against the broker. A certificate, a subscription or a password concerns only
- * one client. */
+/* A certificate, a subscription or a password is a client's own. */
 static const struct {
     enum client_error error;
     bool refused; /* see struct incident_failure */
@@ -73,7 +72,7 @@ static bool worker_incident_is_refusal(enum client_error error) {
 
 bool worker_note_broker_failure(struct client *client, enum client_error error,
                                 const char *message) {
-    if (client->broker == NULL || !worker_is_broker_failure(error)) {
+    if (!client->broker || !worker_is_broker_failure(error)) {
         return false;
     }
     struct incident_failure failure = {.client = client_number(client),
@@ -84,7 +83,7 @@ bool worker_note_broker_failure(struct client *client, enum client_error error,
     return worker_broker_is_unreachable(client);
 }
 
-/* ---- wait ---- */
+/* ---- waiting ---- */
 
 static void worker_incident_show(struct client *client) {
     char message[INCIDENT_CAUSE_MAX + 100];
@@ -108,9 +107,9 @@ void worker_await_broker(struct client *client) {
     }
     if (client->config->config->url_count > 1) {
         worker_set_timer(client,
-                         WORKER_INCIDENT_OTHERS_MS); /* another of its brokers may be back */
+                         WORKER_INCIDENT_OTHERS_MS); /* perhaps another of its brokers is back */
         if (!worker_take_broker(client)) {
-            return; /* it waits until then */
+            return; /* until then */
         }
     }
     worker_incident_show(client);
@@ -118,7 +117,7 @@ void worker_await_broker(struct client *client) {
                          client->untried);
 }
 
-/* Includes clients that were queued before the incident began. */
+/* Those that queued up before it began, too. */
 static void worker_incident_park_waiting(struct broker *broker) {
     struct connect_limiter_ticket *ticket, *next;
     int left = WORKER_PER_TURN_MAX;
@@ -132,7 +131,7 @@ static void worker_incident_park_waiting(struct broker *broker) {
     }
 }
 
-/* ---- end of the incident ---- */
+/* ---- coming back ---- */
 
 static void worker_incident_start_probe(struct worker *worker, struct broker *broker,
                                         const char *reason) {
@@ -145,7 +144,7 @@ static void worker_incident_start_probe(struct worker *worker, struct broker *br
 }
 
 static void worker_incident_resume_all(struct worker *worker, struct broker *broker) {
-    bool more = broker->parked != NULL; /* each parked client holds the broker */
+    bool more = broker->parked != NULL; /* each holds the broker */
     for (int i = 0; i < WORKER_PER_TURN_MAX && more; i++) {
         more = broker->parked->next != NULL;
         struct client *client = worker_incident_client_of(broker->parked);
@@ -157,7 +156,7 @@ static void worker_incident_resume_all(struct worker *worker, struct broker *bro
     }
 }
 
-/* The client that has waited longest since its last try. */
+/* The one that has waited for longest since its last try. */
 static void worker_incident_release_one(struct worker *worker, struct broker *broker) {
     struct client *client = worker_incident_client_of(broker->parked);
     connect_limiter_leave(&worker->connect_limiter, &client->ticket);
@@ -166,7 +165,7 @@ static void worker_incident_release_one(struct worker *worker, struct broker *br
 
 void worker_watch_brokers(struct worker *worker, int64_t now_ms) {
     struct broker *broker, *next;
-    for (broker = worker->connect_limiter.parked; broker != NULL; broker = next) {
+    for (broker = worker->connect_limiter.parked; broker; broker = next) {
         next = broker->parked_next;
         incident_tick(broker->incident, now_ms);
         if (!incident_is_open(broker->incident)) {

@@ -1,5 +1,5 @@
 /* Owns received messages on their way to the owner. worker_message and worker_wait_room run on the
- * engine's threads, the acknowledgement on the sink's, everything else on the worker thread. */
+ * engine's threads, the acknowledgement on the sink's, all else on the host thread. */
 #include <stdlib.h>
 #include <stdio.h>
 #include "base/system/clock.h"
@@ -9,17 +9,16 @@
 
 #define SKIP_LOG_MS 1000
 
-/* Exists until a sink has stored the message. Needs neither client nor worker, which may be gone by
- * then. */
+/* Until a sink has the message. Needs neither client nor host, which may be gone by then. */
 struct worker_acceptance {
     const struct engine_ops *ops;
     struct engine *engine;
     void *receipt;
 };
 
-static void worker_message_on_accepted(void *context, enum err result) {
+static void worker_message_on_accepted(void *context, enum err err) {
     struct worker_acceptance *acceptance = context;
-    acceptance->ops->acknowledge(acceptance->engine, acceptance->receipt, result);
+    acceptance->ops->acknowledge(acceptance->engine, acceptance->receipt, err);
     free(acceptance);
 }
 
@@ -45,33 +44,33 @@ enum err worker_message(void *context, struct message *message, void *receipt) {
     size_t payload_len = message->payload_len;
     int64_t received_us = message->received_us;
     uint8_t qos = message->qos;
-    if (receipt != NULL) {
-        acceptance = malloc(sizeof(*acceptance));
-        if (acceptance == NULL) {
+    if (receipt) {
+        acceptance = malloc(sizeof *acceptance);
+        if (!acceptance) {
             return ERR_FULL; /* offered again a little later */
         }
         *acceptance =
             (struct worker_acceptance){client->worker->ops, client->worker->engine, receipt};
     }
-    enum err result = worker_message_deliver(client, message, acceptance);
-    if (result == ERR_OK) {
+    enum err err = worker_message_deliver(client, message, acceptance);
+    if (err == ERR_OK) {
         worker_message_count_received(client, qos, payload_len, received_us);
         return ERR_OK;
     }
     free(acceptance);
-    if (result == ERR_REFUSED) { /* dropped, and counted by the sink */
+    if (err == ERR_REFUSED) { /* dropped, and counted by the sink */
         worker_message_count_received(client, qos, payload_len, received_us);
         client->messages_dropped++;
         return ERR_OK;
     }
-    if (qos == 0 && result != ERR_FULL) {
+    if (qos == 0 && err != ERR_FULL) {
         client->messages_dropped++;
         metric_add(METRIC_DROPPED_SINK_REFUSED, 1);
     }
-    return result;
+    return err;
 }
 
-/* A broker that is sending a large message is not silent. */
+/* So that a broker in the midst of it is not taken for a silent one. */
 void worker_heard(void *context) {
     struct client *client = context;
     client->heard_at_ms = clock_ms();
@@ -92,7 +91,7 @@ static const struct {
                              "it is malformed"},
 };
 
-/* One log line per second: a broker may send many such messages. */
+/* One line a second: a broker may have many of them. */
 static void worker_message_log_skipped(struct client *client, const char *message) {
     struct worker *worker = client->worker;
     int64_t now_ms = clock_ms();

@@ -1,10 +1,9 @@
 /* Owns publications on their way to the broker, from the inbox to their answer and to the end of
- * the engine's copy. Worker thread, except worker_publication_copy.
+ * what the engine keeps of them. Host thread, worker_publication_copy excepted.
  *
- * A caller waits for publish_timeout_ms. In a session that lasts, a publication that is not
- * acknowledged by then is sent again for another publish_resend_ms, and then given up. A
- * publication that was not sent by then, because it is behind others that the broker does not
- * acknowledge, is given up at once: its outcome is known. */
+ * A caller waits for publish_timeout_ms. What is not acknowledged by then is sent again, in a
+ * session that lasts, for publish_resend_ms more; then it is given up. What was not sent by then,
+ * behind others that the broker does not acknowledge, is given up at once: its outcome is known. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -13,9 +12,9 @@
 #include "base/telemetry/metrics.h"
 #include "mqtt/worker/worker.h"
 
-/* ---- copy ---- */
+/* ---- a copy of its own ---- */
 
-/* Appends a copy and returns its address. */
+/* Appends a copy and returns where it is. */
 static char *worker_publication_append(char **at, const void *data, size_t len) {
     char *place = *at;
     if (len > 0) {
@@ -38,14 +37,14 @@ static size_t worker_publication_size(const struct engine_publication *from) {
 
 struct worker_publication *worker_publication_copy(const struct engine_publication *from) {
     struct worker_publication *copy = calloc(1, sizeof *copy);
-    if (copy == NULL) {
+    if (!copy) {
         return NULL;
     }
     size_t size = worker_publication_size(from);
     copy->bytes = sizeof *copy + size + from->property_count * sizeof *copy->properties;
     copy->data = malloc(size);
     copy->properties = calloc(from->property_count + 1, sizeof *copy->properties);
-    if (copy->data == NULL || copy->properties == NULL) {
+    if (!copy->data || !copy->properties) {
         worker_publication_free(copy);
         return NULL;
     }
@@ -70,11 +69,11 @@ struct worker_publication *worker_publication_copy(const struct engine_publicati
 }
 
 void worker_publication_free(struct worker_publication *publication) {
-    if (publication == NULL) {
+    if (!publication) {
         return;
     }
-    if (publication->share != NULL) {
-        if (publication->published != NULL) {
+    if (publication->share) {
+        if (publication->published) {
             publish_share_answered(publication->share);
         }
         publish_share_release(publication->share, publication->bytes);
@@ -86,15 +85,15 @@ void worker_publication_free(struct worker_publication *publication) {
 
 /* ---- answers ---- */
 
-static void worker_publication_answer(struct worker_publication *publication, enum err result,
+static void worker_publication_answer(struct worker_publication *publication, enum err err,
                                       int reason_code) {
     workers_published *published = publication->published;
     publication->published = NULL;
     publish_share_answered(publication->share);
-    if (result != ERR_OK || reason_code >= 0x80) {
+    if (err != ERR_OK || reason_code >= 0x80) {
         metric_add(METRIC_PUBLISH_FAILED, 1);
     }
-    published(publication->context, result, reason_code);
+    published(publication->context, err, reason_code);
 }
 
 static void worker_publication_count_down(struct client *client) {
@@ -113,7 +112,7 @@ static void worker_publication_count_sent(struct client *client,
     metric_add(METRIC_BYTES_SENT, bytes);
 }
 
-/* ---- publish ---- */
+/* ---- to the engine ---- */
 
 static void worker_publication_link(struct client *client, struct worker_publication *publication) {
     publication->client = client;
@@ -121,22 +120,22 @@ static void worker_publication_link(struct client *client, struct worker_publica
     DL_APPEND2(client->publications, publication, client_prev, client_next);
 }
 
-/* Removes it from all its lists. */
+/* Out of all lists it is in. */
 static void worker_publication_unlink(struct worker_publication *publication) {
     struct client *client = publication->client;
     struct worker *worker = client->worker;
     DL_DELETE2(client->publications, publication, client_prev, client_next);
-    if (publication->published != NULL) {
+    if (publication->published) {
         DL_DELETE(worker->publications, publication);
     } else if (publication->is_unacknowledged) {
         DL_DELETE(worker->unacknowledged, publication);
     }
 }
 
-/* The cause is the client's sink, not its broker. */
+/* Because of the client's sink, not of its broker. */
 static bool worker_publication_is_read_blocked(const struct worker_publication *publication) {
     const struct client *client = publication->client;
-    return client->connection != NULL && client->worker->ops->is_read_blocked(client->connection);
+    return client->connection && client->worker->ops->is_read_blocked(client->connection);
 }
 
 void worker_publish(struct worker *worker, struct worker_command *command) {
@@ -144,27 +143,27 @@ void worker_publish(struct worker *worker, struct worker_command *command) {
     struct client *client = worker_find(worker, command->id);
     command->publication = NULL;
     bool late = publication->deadline_ms <= clock_ms();
-    enum err result = late ? ERR_TIMEOUT : ERR_WRONG_STATE;
+    enum err err = late ? ERR_TIMEOUT : ERR_WRONG_STATE;
     bool full_sink = false;
-    if (client != NULL && client->record == command->record) {
+    if (client && client->record == command->record) {
         if (client->state == CLIENT_ONLINE && !late) {
             worker_publication_link(client, publication);
-            result = worker->ops->publish(client->connection, &publication->publication,
-                                          (uint64_t)(uintptr_t)publication);
-            if (result == ERR_OK) {
+            err = worker->ops->publish(client->connection, &publication->publication,
+                                       (uint64_t)(uintptr_t)publication);
+            if (err == ERR_OK) {
                 return;
             }
-            full_sink = result == ERR_FULL && worker_publication_is_read_blocked(publication);
+            full_sink = err == ERR_FULL && worker_publication_is_read_blocked(publication);
             worker_publication_unlink(publication);
         }
         worker_publication_count_down(client);
     }
-    worker_publication_answer(publication, full_sink ? ERR_REFUSED : result,
+    worker_publication_answer(publication, full_sink ? ERR_REFUSED : err,
                               full_sink ? GIVE_UP_SINK_FULL : 0);
     worker_publication_free(publication);
 }
 
-/* ---- published event ---- */
+/* ---- from the engine ---- */
 
 static void worker_publication_report_given_up(struct client *client,
                                                const struct worker_publication *publication,
@@ -185,55 +184,55 @@ static void worker_publication_report_given_up(struct client *client,
     }
 }
 
-void worker_published(void *context, uint64_t token, enum err result, int reason_code) {
+void worker_published(void *context, uint64_t token, enum err err, int reason_code) {
     struct client *client = context;
     struct worker_publication *publication = (struct worker_publication *)(uintptr_t)token;
-    if (result == ERR_OK && reason_code < 0x80) {
+    if (err == ERR_OK && reason_code < 0x80) {
         worker_publication_count_sent(client, publication);
-        if (client->throttle != NULL && publication->publication.qos > 0) {
+        if (client->throttle && publication->publication.qos > 0) {
             worker_clear_publication(client, &publication->publication);
         }
         histogram_add(HISTOGRAM_PUBLISH, clock_us() - publication->begun_us, 1);
-    } else if (result == ERR_REFUSED) {
+    } else if (err == ERR_REFUSED) {
         worker_publication_report_given_up(client, publication, (enum give_up)reason_code);
     }
     worker_publication_count_down(client);
     worker_publication_unlink(publication);
-    if (publication->published != NULL) {
-        worker_publication_answer(publication, result, reason_code);
+    if (publication->published) {
+        worker_publication_answer(publication, err, reason_code);
     }
     worker_publication_free(publication);
 }
 
-/* ---- deadlines ---- */
+/* ---- time is over ---- */
 
 static struct engine_publication_status
 worker_publication_status(const struct worker_publication *publication) {
     const struct client *client = publication->client;
     struct engine_publication_status status = {.state = PUBLICATION_SENT, .tries = 1};
-    if (client->worker->ops->publication_status != NULL) {
+    if (client->worker->ops->publication_status) {
         client->worker->ops->publication_status(client->session, (uint64_t)(uintptr_t)publication,
                                                 &status);
     }
     return status;
 }
 
-/* An engine that cannot give up still delivers the published event. */
+/* An engine that cannot give up still owes its published event. */
 static bool worker_publication_give_up(struct worker_publication *publication,
                                        enum give_up reason) {
     const struct worker *worker = publication->client->worker;
-    return worker->ops->publication_drop != NULL &&
+    return worker->ops->publication_drop &&
            worker->ops->publication_drop(worker->engine, publication->client->session,
                                          (uint64_t)(uintptr_t)publication, reason);
 }
 
-/* Nothing was acknowledged since it arrived. */
+/* Nothing was acknowledged since it came. */
 static bool worker_publication_is_stuck(const struct worker_publication *publication) {
     struct engine_publication_status status = worker_publication_status(publication);
     return status.held_up && status.acknowledged_at_ms < publication->begun_us / 1000;
 }
 
-/* The engine still delivers the published event of these, which then frees them. */
+/* The engine still owes the published event of those, which then frees them. */
 static void worker_publication_stop_waiting(struct worker *worker, int64_t now_ms) {
     struct worker_publication *publication = worker->publications;
     bool unheard = worker_publication_is_read_blocked(publication);
@@ -258,11 +257,11 @@ static void worker_publication_stop_sending(struct worker *worker) {
     DL_DELETE(worker->unacknowledged, publication);
     publication->is_unacknowledged = false;
     bool ignored = worker_publication_give_up(publication, reason);
-    (void)ignored; /* then its published event frees it */
+    (void)ignored; /* then it is freed with its published event */
 }
 
 static bool worker_publication_is_due(const struct worker_publication *first, int64_t now_ms) {
-    return first != NULL && first->deadline_ms <= now_ms;
+    return first && first->deadline_ms <= now_ms;
 }
 
 void worker_expire_publications(struct worker *worker, int64_t now_ms) {
@@ -280,7 +279,7 @@ int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms,
     const struct worker_publication *const firsts[] = {worker->publications,
                                                        worker->unacknowledged};
     for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
-        int64_t left_ms = firsts[i] != NULL ? firsts[i]->deadline_ms - now_ms : most_ms;
+        int64_t left_ms = firsts[i] ? firsts[i]->deadline_ms - now_ms : most_ms;
         left_ms = left_ms > 0 ? left_ms : 0;
         most_ms = left_ms < most_ms ? left_ms : most_ms;
     }

@@ -1,5 +1,5 @@
-/* Owns the change of a client's state, and the work that belongs to leaving a state. Worker thread
- * only. */
+/* Owns the change of a client's state and what belongs to leaving one. Host thread only. Knows
+ * nothing of why a state changes. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -8,7 +8,7 @@
 #include "base/telemetry/metrics.h"
 #include "mqtt/worker/worker.h"
 
-/* The steps of connecting are logged at a low level. */
+/* The steps of connecting are for those who look closely. */
 static enum log_level worker_state_log_level(const struct client *client, enum client_state to) {
     enum client_state from = client->state;
     if (worker_broker_is_unreachable(client) && (from == CLIENT_BACKOFF || to == CLIENT_BACKOFF) &&
@@ -33,7 +33,7 @@ bool worker_change_state(struct client *client, enum client_event event, const c
         return false;
     }
     struct worker *worker = client->worker;
-    enum client_state shown_from = from == CLIENT_CLOSING ? client->state_before : from;
+    enum client_state told = from == CLIENT_CLOSING ? client->state_before : from;
     worker_state_log_change(client, to, reason);
     client->state_before = (uint8_t)from;
     pthread_mutex_lock(&worker->lock);
@@ -44,8 +44,8 @@ bool worker_change_state(struct client *client, enum client_event event, const c
     client->times_online += to == CLIENT_ONLINE;
     client->connected_at_ms = to == CLIENT_ONLINE ? clock_wall_ms() : 0;
     pthread_mutex_unlock(&worker->lock);
-    if (worker->owner->changed != NULL) {
-        worker->owner->changed(worker->owner->context, client->id, shown_from, to, reason,
+    if (worker->owner->changed) {
+        worker->owner->changed(worker->owner->context, client->id, told, to, reason,
                                client->version);
     }
     if (to == CLIENT_ONLINE) {
@@ -69,9 +69,9 @@ void worker_note_error(struct client *client, enum client_error error, const cha
 void worker_notify_error(struct client *client, enum client_error error, const char *message) {
     const struct workers_owner *owner = client->worker->owner;
     worker_note_error(client, error, message);
-    if (owner->noticed != NULL) {
+    if (owner->noticed) {
         owner->noticed(owner->context, client->id, client_error_code(error),
-                       message != NULL ? message : client_error_text(error));
+                       message ? message : client_error_text(error));
     }
 }
 
@@ -88,7 +88,7 @@ void worker_tear_down(struct client *client, bool with_will) {
     shared_config_release(client->applied);
     client->applied = NULL;
     client->connack_at_ms = 0;
-    if (client->connection != NULL && !client->closing) {
+    if (client->connection && !client->closing) {
         client->closing = true;
         worker->ops->close(client->connection, with_will);
     }
@@ -111,10 +111,10 @@ struct client *worker_find(struct worker *worker, const char *id) {
 }
 
 static void worker_state_answer_stops(struct client *client) {
-    while (client->stops != NULL) {
+    while (client->stops) {
         struct client_stop *stop = client->stops;
         client->stops = stop->next;
-        if (stop->done != NULL) {
+        if (stop->done) {
             stop->done(stop->context);
         }
         free(stop);
@@ -136,12 +136,12 @@ static void worker_state_remove(struct client *client) {
     client_destroy(client);
 }
 
-/* The client was started again while it was closing. */
+/* Started again while it was closing. */
 static enum err worker_state_take_next_config(struct client *client) {
     struct worker *worker = client->worker;
     pthread_mutex_lock(&worker->lock);
-    enum err result = client_replace_config(client, client->next->config);
-    if (result == ERR_OK) {
+    enum err err = client_replace_config(client, client->next->config);
+    if (err == ERR_OK) {
         client->epoch = client->next->epoch;
         client->version = client->next->version;
         client->generation = client->next->generation;
@@ -149,15 +149,15 @@ static enum err worker_state_take_next_config(struct client *client) {
     pthread_mutex_unlock(&worker->lock);
     client_start_destroy(client->next);
     client->next = NULL;
-    worker_subscribe_reset(client); /* it may have been on another node, with another broker */
-    return result;
+    worker_subscribe_reset(client); /* it may have been elsewhere, and be another */
+    return err;
 }
 
 void worker_client_closed(struct client *client) {
     if (!worker_change_state(client, CLIENT_EV_CLOSED, client_last_reason(client))) {
         return;
     }
-    bool again = client->next != NULL && client->next->generation >= client->worker->drop_before;
+    bool again = client->next && client->next->generation >= client->worker->drop_before;
     if (!again || worker_state_take_next_config(client) != ERR_OK) {
         worker_state_remove(client);
         return;

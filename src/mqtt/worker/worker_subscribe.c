@@ -1,6 +1,6 @@
-/* Owns the subscriptions of a client at its broker: one packet after the other after CONNACK, after
- * changes, and when refused filters are tried again. The plan (mqtt/client/subscribing.h) decides
- * what is next. Worker thread only. */
+/* Owns the talk with a broker about a client's subscriptions: one packet after the other once
+ * CONNACK came, when they change, and when what was refused is tried again. What is next is the
+ * plan's (mqtt/subscribing.h). Host thread only. Knows nothing of how the connection was made. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "mqtt/worker/worker.h"
 
 #define SUBSCRIBE_DEFERRED_MS_MAX 3600000
-#define SUBSCRIBE_MEMORY_MS       1000 /* until the next try after memory was short */
+#define SUBSCRIBE_MEMORY_MS       1000 /* until something is tried again for which it was short */
 
 static size_t worker_subscribe_count(const struct client *client) {
     return client->config->config->subscription_count;
@@ -37,7 +37,7 @@ struct subscribing_rules worker_subscribe_rules(const struct client *client) {
 
 void worker_drop_work(struct client *client) {
     struct subscribe_work *work = client->work;
-    if (work != NULL) {
+    if (work) {
         subscriptions_gone_fini(&work->gone);
         shared_config_release(work->from);
         shared_config_release(work->to);
@@ -47,7 +47,7 @@ void worker_drop_work(struct client *client) {
     }
 }
 
-/* ---- refused filters ---- */
+/* ---- what is refused ---- */
 
 /* "2 of 20 subscriptions refused; a/b: not authorized" */
 static enum client_error worker_subscribe_describe(const struct client *client, size_t refused,
@@ -86,7 +86,7 @@ void worker_subscribe_note_refusals(struct client *client, bool changed) {
     }
 }
 
-/* ---- filters that stay in the session ---- */
+/* ---- what stays in the session ---- */
 
 static void worker_subscribe_keep(struct subscribe_work *work, size_t gone, enum client_error why) {
     if (work->kept++ == 0) {
@@ -95,7 +95,7 @@ static void worker_subscribe_keep(struct subscribe_work *work, size_t gone, enum
     }
 }
 
-/* Reported when it begins, and shown as the last error of every connection. */
+/* Told when it begins, and shown as the last error of every connection. */
 static void worker_subscribe_note_kept(struct client *client) {
     struct subscribe_work *work = client->work;
     char message[400];
@@ -120,10 +120,10 @@ static void worker_subscribe_note_kept(struct client *client) {
     client->kept_reported = true;
 }
 
-/* ---- end of the work ---- */
+/* ---- the end of the work ---- */
 
-/* The timer watches the work while there is any, then until the connection is stable or something
- * is tried again. */
+/* The timer watches the work while there is some, then until the connection is stable, or something
+ * is to be tried again. */
 static void worker_subscribe_watch(struct client *client) {
     struct subscribing_rules rules = worker_subscribe_rules(client);
     int64_t now_ms = clock_ms();
@@ -131,7 +131,7 @@ static void worker_subscribe_watch(struct client *client) {
         subscribing_due_ms(&client->subscribing, worker_subscribe_count(client), &rules, now_ms);
     int64_t stable_at_ms = client->connack_at_ms + client->worker->conf->stable_ms;
     if (worker_broker_is_unreachable(client) && stable_at_ms > now_ms + INCIDENT_STABLE_MS) {
-        stable_at_ms = now_ms + INCIDENT_STABLE_MS; /* a stable connection may end the incident */
+        stable_at_ms = now_ms + INCIDENT_STABLE_MS; /* its life may end the incident */
     }
     if (!client->stable_reported && (at_ms == 0 || stable_at_ms < at_ms)) {
         at_ms = stable_at_ms;
@@ -154,16 +154,16 @@ static void worker_subscribe_done(struct client *client) {
     worker_subscribe_note_refusals(client, changed);
     connect_limiter_leave(&client->worker->connect_limiter, &client->ticket);
     worker_change_state(client, CLIENT_EV_SUBSCRIBED, "subscribed");
-    if (client->state == CLIENT_ONLINE && client->worker->ops->resume_publications != NULL) {
+    if (client->state == CLIENT_ONLINE && client->worker->ops->resume_publications) {
         client->worker->ops->resume_publications(client->connection);
     }
     worker_subscribe_watch(client);
     if (client->state == CLIENT_ONLINE) {
-        worker_update_subscriptions(client); /* the configuration may have changed meanwhile */
+        worker_update_subscriptions(client); /* it may have changed meanwhile */
     }
 }
 
-/* ---- packets ---- */
+/* ---- one packet after the other ---- */
 
 enum worker_subscribe_step {
     SUBSCRIBE_SENT,
@@ -172,9 +172,9 @@ enum worker_subscribe_step {
     SUBSCRIBE_FAILED,
 };
 
-/* ERR_UNAVAILABLE: its closed event is pending. */
-static enum worker_subscribe_step worker_subscribe_step_of(enum err result) {
-    return result == ERR_OK || result == ERR_UNAVAILABLE ? SUBSCRIBE_SENT : SUBSCRIBE_FAILED;
+/* ERR_UNAVAILABLE: its closed event is on its way. */
+static enum worker_subscribe_step worker_subscribe_step_of(enum err err) {
+    return err == ERR_OK || err == ERR_UNAVAILABLE ? SUBSCRIBE_SENT : SUBSCRIBE_FAILED;
 }
 
 static enum worker_subscribe_step worker_subscribe_send_unsubscribe(struct client *client) {
@@ -186,19 +186,18 @@ static enum worker_subscribe_step worker_subscribe_send_unsubscribe(struct clien
         return SUBSCRIBE_NOTHING;
     }
     size_t n = left < most ? left : most;
-    enum err result = client->worker->ops->unsubscribe(client->connection,
-                                                       work->gone.filters + work->unsubscribed, &n);
+    enum err err = client->worker->ops->unsubscribe(client->connection,
+                                                    work->gone.filters + work->unsubscribed, &n);
     if (n == 0) {
         worker_subscribe_keep(work, work->unsubscribed++, CLIENT_ERROR_UNSUBSCRIBE_TOO_LONG);
         return SUBSCRIBE_SKIPPED;
     }
     work->in_flight = n;
     work->unsubscribing = client->unsubscribing = true;
-    return worker_subscribe_step_of(result);
+    return worker_subscribe_step_of(err);
 }
 
-/* Retained messages that the session already had must not be sent again (MQTT 5.0 section 3.8.3.1).
- */
+/* What the session had must not come again (MQTT 5.0 section 3.8.3.1). */
 static struct client_subscription
 worker_subscribe_options(const struct client *client, const struct client_subscription *wanted) {
     struct client_subscription asked = *wanted;
@@ -222,7 +221,7 @@ static enum worker_subscribe_step worker_subscribe_send(struct client *client) {
     for (size_t i = 0; i < n; i++) {
         some[i] = worker_subscribe_options(client, &config->subscriptions[work->asked[i]]);
     }
-    enum err result = client->worker->ops->subscribe(client->connection, some, &n);
+    enum err err = client->worker->ops->subscribe(client->connection, some, &n);
     pthread_mutex_lock(&client->worker->lock);
     if (n == 0) {
         subscribing_refuse_too_long(&client->subscribing, work->asked[0]);
@@ -232,12 +231,12 @@ static enum worker_subscribe_step worker_subscribe_send(struct client *client) {
     pthread_mutex_unlock(&client->worker->lock);
     work->in_flight = n;
     work->unsubscribing = client->unsubscribing = false;
-    return n == 0 ? SUBSCRIBE_SKIPPED : worker_subscribe_step_of(result);
+    return n == 0 ? SUBSCRIBE_SKIPPED : worker_subscribe_step_of(err);
 }
 
 static void worker_subscribe_go_on(struct client *client) {
     enum worker_subscribe_step step;
-    do { /* each skipped filter is one less */
+    do { /* each that is skipped is one less */
         step = worker_subscribe_send_unsubscribe(client);
         if (step == SUBSCRIBE_NOTHING) {
             step = worker_subscribe_send(client);
@@ -249,14 +248,14 @@ static void worker_subscribe_go_on(struct client *client) {
     }
     worker_set_timer(client, worker_connect_timeout_ms(client));
     if (step == SUBSCRIBE_FAILED) {
-        /* Not sent, so there will be no answer: the timer ends the connection. */
+        /* Not sent, and nothing will answer: the timer ends it. */
         worker_note_error(client, CLIENT_ERROR_SUBSCRIBE_FAILED, NULL);
     }
 }
 
 static struct subscribe_work *worker_subscribe_work_create(struct client *client) {
     struct subscribe_work *work = calloc(1, sizeof *work);
-    if (work != NULL) {
+    if (work) {
         work->to = shared_config_hold(client->config);
     }
     return work;
@@ -266,15 +265,15 @@ static void worker_subscribe_out_of_memory(struct client *client) {
     worker_drop_work(client);
     worker_note_error(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
     bool online = client->state == CLIENT_ONLINE;
-    worker_set_timer(client, online ? SUBSCRIBE_MEMORY_MS : 0); /* tries again, or reconnects */
+    worker_set_timer(client, online ? SUBSCRIBE_MEMORY_MS : 0); /* tries again, or connects anew */
 }
 
-/* from NULL: only the existence of the session is known. False: out of memory. */
+/* from NULL: nothing is known of the session but whether there is one. False: out of memory. */
 static bool worker_subscribe_begin(struct client *client, struct shared_config *from) {
     struct subscribe_work *work = client->work = worker_subscribe_work_create(client);
-    bool known = from != NULL || client->session_present;
-    if (work == NULL || (known && subscriptions_gone_init(&work->gone, from ? from->config : NULL,
-                                                          work->to->config) != ERR_OK)) {
+    bool known = from || client->session_present;
+    if (!work || (known && subscriptions_gone_init(&work->gone, from ? from->config : NULL,
+                                                   work->to->config) != ERR_OK)) {
         worker_subscribe_out_of_memory(client);
         return false;
     }
@@ -285,8 +284,8 @@ static bool worker_subscribe_begin(struct client *client, struct shared_config *
 
 /* False: out of memory. */
 static bool worker_subscribe_update(struct client *client) {
-    if (client->work != NULL || client->applied == client->config) {
-        return true; /* busy: checked again when it is done */
+    if (client->work || client->applied == client->config) {
+        return true; /* busy: looked at again when it is done */
     }
     struct shared_config *before = client->applied;
     client->applied = shared_config_hold(client->config);
@@ -309,7 +308,7 @@ void worker_subscribe_retry(struct client *client) {
     struct subscribing_rules rules = worker_subscribe_rules(client);
     size_t count = worker_subscribe_count(client);
     int64_t now_ms = clock_ms();
-    if (!worker_subscribe_update(client) || client->work != NULL) { /* out of memory */
+    if (!worker_subscribe_update(client) || client->work) { /* memory was short */
         return;
     }
     int64_t due_ms = subscribing_due_ms(&client->subscribing, count, &rules, now_ms);
@@ -321,7 +320,7 @@ void worker_subscribe_retry(struct client *client) {
     subscribing_retry(&client->subscribing, count, &rules, now_ms);
     pthread_mutex_unlock(&client->worker->lock);
     client->work = worker_subscribe_work_create(client);
-    if (client->work == NULL) {
+    if (!client->work) {
         worker_subscribe_out_of_memory(client);
         return;
     }
@@ -330,7 +329,7 @@ void worker_subscribe_retry(struct client *client) {
 
 /* ---- events ---- */
 
-/* The place of the subscription in the present configuration; -1: it is gone, or has changed. */
+/* Where the configuration has the subscription now; -1: it is gone, or has changed. */
 static int32_t worker_subscribe_place(const struct client *client, uint16_t asked) {
     const struct client_config *config = client->config->config;
     const struct subscribe_work *work = client->work;
@@ -351,7 +350,7 @@ void worker_subscribed(void *context, const uint8_t *codes, size_t n) {
     struct subscribe_work *work = client->work;
     int32_t places[SUBSCRIBE_FILTERS_MAX];
     client->heard_at_ms = clock_ms();
-    if (work == NULL || work->in_flight == 0 || work->unsubscribing) {
+    if (!work || work->in_flight == 0 || work->unsubscribing) {
         return;
     }
     n = n < work->in_flight ? n : work->in_flight;
@@ -370,7 +369,7 @@ void worker_unsubscribed(void *context, const uint8_t *codes, size_t n) {
     struct client *client = context;
     struct subscribe_work *work = client->work;
     client->heard_at_ms = clock_ms();
-    if (work == NULL || work->in_flight == 0 || !work->unsubscribing) {
+    if (!work || work->in_flight == 0 || !work->unsubscribing) {
         return;
     }
     for (size_t i = 0; i < n && i < work->in_flight; i++) {
@@ -384,7 +383,7 @@ void worker_unsubscribed(void *context, const uint8_t *codes, size_t n) {
     worker_subscribe_go_on(client);
 }
 
-/* ---- next connection ---- */
+/* ---- the next connection ---- */
 
 void worker_subscribe_all(struct client *client) {
     pthread_mutex_lock(&client->worker->lock);
@@ -411,8 +410,8 @@ void worker_subscribe_reset(struct client *client) {
 }
 
 void worker_begin_subscribing(struct client *client) {
-    bool skip = client->config->config->protocol_version ==
-                4; /* 3.1.1 cannot ask for "no retained messages" */
+    bool skip =
+        client->config->config->protocol_version == 4; /* it cannot say "nothing retained" */
     client->applied = shared_config_hold(client->config);
     worker_blame_apply(client);
     client->unsubscribing = false;

@@ -1,5 +1,5 @@
-/* Owns the reports about publications that end connections: which, how often, and what happens to
- * them. Worker thread only. */
+/* Owns what is told of publications that end connections: which, how often, and what becomes of
+ * them. Host thread only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +12,15 @@
 
 void worker_note_suspects(struct client *client, const struct engine_suspects *suspects) {
     free(client->suspects);
-    client->suspects = suspects != NULL ? malloc(sizeof *client->suspects) : NULL;
-    if (client->suspects != NULL) {
+    client->suspects = suspects ? malloc(sizeof *client->suspects) : NULL;
+    if (client->suspects) {
         *client->suspects = *suspects;
     }
 }
 
-/* ---- texts ---- */
+/* ---- in words ---- */
 
-/* Copies complete characters and no control characters. */
+/* Whole characters, none of them for control. */
 static void worker_suspect_copy_topic(const char *topic, char out[ENGINE_SUSPECT_TOPIC_LEN]) {
     size_t left = strlen(topic), at = 0;
     while (left > 0) {
@@ -73,32 +73,31 @@ static void worker_suspect_describe(const struct client *client,
     snprintf(out, WORKER_SUSPECT_TEXT_LEN,
              "the broker ended the connection after %s%s was sent%s%.*s; %s", name, others,
              why[0] != '\0' ? ": " : "", text_truncated_len(why, strlen(why), SUSPECT_WHY_LEN), why,
-             client->publications != NULL && !suspects->given_up
+             client->publications && !suspects->given_up
                  ? "what is not acknowledged is sent again, one by one"
                  : "it is not sent again");
 }
 
-/* Publications that were given up have been reported, and one that will be sent again is not
- * refused yet. */
+/* What was given up was told as such, and a publication that is sent again is not refused yet. */
 static void worker_suspect_report(struct client *client) {
     char message[WORKER_SUSPECT_TEXT_LEN];
     worker_suspect_describe(client, message);
     if (client->suspects->given_up) {
         worker_note_error(client, CLIENT_ERROR_PUBLICATION_REFUSED, message);
-    } else if (client->publications != NULL) {
+    } else if (client->publications) {
         worker_note_error(client, client->error, message);
     } else {
         worker_notify_error(client, CLIENT_ERROR_PUBLICATION_REFUSED, message);
     }
 }
 
-/* ---- verdict ---- */
+/* ---- the verdict ---- */
 
-/* QoS 0 counts only if nothing else is in doubt. */
+/* QoS 0 counts only where nothing else is in doubt. */
 static void worker_suspect_charge_throttle(struct client *client) {
     const struct engine_suspects *suspects = client->suspects;
     bool only_qos_0 = true;
-    int64_t now_ms = clock_ms(); /* charges of one loss, which counts once per row */
+    int64_t now_ms = clock_ms(); /* of one loss, which counts once for each row */
     for (size_t i = 0; i < suspects->described; i++) {
         only_qos_0 &= suspects->suspects[i].qos == 0;
     }
@@ -121,7 +120,7 @@ void worker_clear_publication(struct client *client, const struct engine_publica
     pthread_mutex_unlock(&client->worker->lock);
 }
 
-/* Only as much of the topic as a suspect has. */
+/* As much of the topic as a suspect has. */
 struct publish_shape worker_shape_of(const struct engine_publication *publication) {
     return (struct publish_shape){publication->topic, publication->payload_len, publication->qos,
                                   publication->retain};
@@ -130,14 +129,14 @@ struct publish_shape worker_shape_of(const struct engine_publication *publicatio
 bool worker_publications_blame(struct client *client) {
     struct worker *worker = client->worker;
     uint64_t refusals = worker->refusals;
-    if (client->suspects == NULL) {
+    if (!client->suspects) {
         return false;
     }
     worker_suspect_charge_throttle(client);
     if (!client->suspects->by_reason_code) {
         worker->ops->publications_blame(worker->engine, client->session);
     }
-    if (worker->refusals == refusals) { /* otherwise they are already named */
+    if (worker->refusals == refusals) { /* else they are named already */
         worker_suspect_report(client);
     }
     return true;

@@ -1,7 +1,6 @@
-/* Owns the workers of a node: which worker has a client, and which incarnation is accepted. Any
- * thread; passes work to the workers and does not wait for them (except workers_stop_all).
- * workers_view.c shows their clients. Lock order: workers->lock, a worker's lock, its queue's lock.
- */
+/* Owns the hosts of a node and the way to them: which host has a client, which incarnation is
+ * served. Any thread; hands work over, waits for no host (workers_stop_all excepted). What is shown
+ * of them is in hosts_view.c. Locks: hosts->lock, then a host's lock, then its queue's. */
 #include "mqtt/workers/workers.h"
 
 #include <assert.h>
@@ -31,14 +30,14 @@ static enum err workers_create_policy(struct workers *workers) {
 
 static bool workers_create_all(struct workers *workers, const struct engine_ops *ops) {
     size_t wanted = workers_thread_count_wanted(ops);
-    workers->all = calloc(wanted, sizeof(*workers->all));
-    if (workers->all == NULL) {
+    workers->all = calloc(wanted, sizeof *workers->all);
+    if (!workers->all) {
         return false;
     }
     for (size_t i = 0; i < wanted; i++) {
         workers->all[i] =
             worker_create(workers->conf, &workers->owner, ops, workers->resolver, workers->policy);
-        if (workers->all[i] == NULL) {
+        if (!workers->all[i]) {
             return false;
         }
         workers->all[i]->good_addresses = workers->good_addresses;
@@ -49,8 +48,8 @@ static bool workers_create_all(struct workers *workers, const struct engine_ops 
     return true;
 }
 
-/* Requests that wait for something else keep a quarter of the waiting requests; a worker keeps half
- * of its buffers for connections. */
+/* Requests that wait for anything else keep a quarter of those that may; a host thread keeps half
+ * of its buffers for what connections hold. */
 static struct publish_quota *workers_create_quota(const struct conf *conf) {
     int64_t requests = conf->http_waiters < conf->http_connections_max ? conf->http_waiters
                                                                        : conf->http_connections_max;
@@ -61,8 +60,8 @@ static struct publish_quota *workers_create_quota(const struct conf *conf) {
 
 struct workers *workers_create(const struct conf *conf, const struct workers_owner *owner) {
     const struct engine_ops *ops = engine_find(conf->engine);
-    struct workers *workers = calloc(1, sizeof(*workers));
-    if (workers == NULL) {
+    struct workers *workers = calloc(1, sizeof *workers);
+    if (!workers) {
         return NULL;
     }
     workers->conf = conf;
@@ -73,9 +72,9 @@ struct workers *workers_create(const struct conf *conf, const struct workers_own
     workers->good_addresses = good_addresses_create();
     workers->incidents = incidents_create();
     workers->quota = workers_create_quota(conf);
-    if (ops == NULL || workers->resolver == NULL || workers->good_addresses == NULL ||
-        workers->incidents == NULL || workers->quota == NULL ||
-        workers_create_policy(workers) != ERR_OK || !workers_create_all(workers, ops)) {
+    if (!ops || !workers->resolver || !workers->good_addresses || !workers->incidents ||
+        !workers->quota || workers_create_policy(workers) != ERR_OK ||
+        !workers_create_all(workers, ops)) {
         workers_destroy(workers);
         return NULL;
     }
@@ -83,7 +82,7 @@ struct workers *workers_create(const struct conf *conf, const struct workers_own
 }
 
 void workers_destroy(struct workers *workers) {
-    if (workers == NULL) {
+    if (!workers) {
         return;
     }
     for (size_t i = 0; i < workers->count; i++) {
@@ -145,7 +144,7 @@ void workers_accept(struct workers *workers, const char *incarnation) {
     pthread_mutex_unlock(&workers->lock);
 }
 
-/* ---- commands ---- */
+/* ---- handing over ---- */
 
 struct worker *workers_find_worker(const struct workers *workers, const char *id) {
     uint32_t hash = 2166136261u; /* FNV-1a */
@@ -162,12 +161,12 @@ struct client *workers_find_locked(struct worker *worker, const char *id) {
 }
 
 struct worker_command *workers_command_create(enum worker_command_kind kind, const char *id) {
-    struct worker_command *command = calloc(1, sizeof(*command));
-    if (command != NULL) {
+    struct worker_command *command = calloc(1, sizeof *command);
+    if (command) {
         command->kind = kind;
         command->id = text_dup(id);
     }
-    if (command == NULL || command->id == NULL) {
+    if (!command || !command->id) {
         worker_command_free(command);
         return NULL;
     }
@@ -175,79 +174,78 @@ struct worker_command *workers_command_create(enum worker_command_kind kind, con
 }
 
 static enum err workers_queue_command(struct worker *worker, struct worker_command *command) {
-    enum err result = queue_push(worker->inbox, command);
-    if (result == ERR_OK) {
+    enum err err = queue_push(worker->inbox, command);
+    if (err == ERR_OK) {
         worker_wake(worker);
     }
-    return result;
+    return err;
 }
 
 enum err workers_push(struct worker *worker, struct worker_command *command) {
-    enum err result = workers_queue_command(worker, command);
-    if (result != ERR_OK) {
+    enum err err = workers_queue_command(worker, command);
+    if (err != ERR_OK) {
         worker_command_free(command);
     }
-    return result;
+    return err;
 }
 
 /* ---- start ---- */
 
-/* The record exists, and is shown, before the worker thread runs. It is inserted together with the
- * command, so that both have the same order. */
+/* The record is there, and shown, before the host thread has looked: put in together with the
+ * command, so that the order of both is the same. */
 static enum err workers_push_start(struct worker *worker, struct worker_command *command) {
     struct client *created = NULL;
-    enum err result;
+    enum err err;
     pthread_mutex_lock(&worker->lock);
-    if (workers_find_locked(worker, command->id) == NULL) {
+    if (!workers_find_locked(worker, command->id)) {
         created = client_create(worker, command->config);
-        if (created == NULL) {
+        if (!created) {
             pthread_mutex_unlock(&worker->lock);
             worker_command_free(command);
             return ERR_MEMORY;
         }
         worker_insert(created, command->epoch, command->version, command->generation);
     }
-    result = workers_queue_command(worker, command);
-    if (result != ERR_OK && created != NULL) {
+    err = workers_queue_command(worker, command);
+    if (err != ERR_OK && created) {
         HASH_DEL(worker->clients, created);
         worker->counts[created->state]--;
     }
     pthread_mutex_unlock(&worker->lock);
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         client_destroy(created);
         worker_command_free(command);
     }
-    return result;
+    return err;
 }
 
 static enum err workers_start_client(struct workers *workers, struct worker_command *command,
                                      const char *incarnation) {
-    if (command == NULL) {
+    if (!command) {
         return ERR_MEMORY;
     }
     pthread_mutex_lock(&workers->lock);
     command->generation = workers->generation;
-    bool allowed = workers->incarnation != NULL && strcmp(workers->incarnation, incarnation) == 0;
-    enum err result = allowed
-                          ? workers_push_start(workers_find_worker(workers, command->id), command)
-                          : ERR_WRONG_STATE;
+    bool allowed = workers->incarnation && strcmp(workers->incarnation, incarnation) == 0;
+    enum err err = allowed ? workers_push_start(workers_find_worker(workers, command->id), command)
+                           : ERR_WRONG_STATE;
     pthread_mutex_unlock(&workers->lock);
     if (!allowed) {
         worker_command_free(command);
     }
-    return result;
+    return err;
 }
 
 /* Takes ownership of config. NULL: out of memory. */
 static struct worker_command *workers_create_start_command(struct client_config *config,
                                                            int64_t epoch, int64_t version) {
     struct shared_config *shared = shared_config_create(config);
-    if (shared == NULL) {
+    if (!shared) {
         client_config_destroy(config);
         return NULL;
     }
     struct worker_command *command = workers_command_create(WORKER_START, config->id);
-    if (command == NULL) {
+    if (!command) {
         shared_config_release(shared);
         return NULL;
     }
@@ -269,7 +267,7 @@ enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, co
                       workers_done *done, void *context) {
     struct worker *worker = workers_find_worker(workers, id);
     struct worker_command *command = workers_command_create(WORKER_STOP, id);
-    if (command == NULL) {
+    if (!command) {
         return ERR_MEMORY;
     }
     command->epoch = epoch;
@@ -277,15 +275,15 @@ enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, co
     command->done = done;
     command->context = context;
     pthread_mutex_lock(&workers->lock);
-    enum err result =
+    enum err err =
         workers_push(worker, command); /* also for an unknown id: a start may be in the queue */
     pthread_mutex_unlock(&workers->lock);
-    return result;
+    return err;
 }
 
 enum err workers_retry(struct workers *workers, const char *id, int64_t epoch, int64_t delay_ms) {
     struct worker_command *command = workers_command_create(WORKER_RETRY, id);
-    if (command == NULL) {
+    if (!command) {
         return ERR_MEMORY;
     }
     command->epoch = epoch;
@@ -302,7 +300,7 @@ enum err workers_push_query(struct workers *workers, const char *id, struct work
         return ERR_NOT_FOUND;
     }
     struct worker_command *command = workers_command_create(WORKER_QUERY, id);
-    if (command == NULL) {
+    if (!command) {
         return ERR_MEMORY;
     }
     command->context = query;
@@ -313,16 +311,16 @@ enum err workers_restart(struct workers *workers, const char *id, const char *re
     struct worker *worker = workers_find_worker(workers, id);
     pthread_mutex_lock(&worker->lock);
     const struct client *client = workers_find_locked(worker, id);
-    enum err result = client == NULL                    ? ERR_NOT_FOUND
-                      : client->state == CLIENT_PAUSED  ? ERR_WRONG_STATE
-                      : client->state == CLIENT_CLOSING ? ERR_NOT_FOUND
-                                                        : ERR_OK;
+    enum err err = !client                           ? ERR_NOT_FOUND
+                   : client->state == CLIENT_PAUSED  ? ERR_WRONG_STATE
+                   : client->state == CLIENT_CLOSING ? ERR_NOT_FOUND
+                                                     : ERR_OK;
     pthread_mutex_unlock(&worker->lock);
-    if (result != ERR_OK) {
-        return result;
+    if (err != ERR_OK) {
+        return err;
     }
     struct worker_command *command = workers_command_create(WORKER_RESTART, id);
-    if (command == NULL) {
+    if (!command) {
         return ERR_MEMORY;
     }
     command->reason = text_dup(reason);
@@ -332,10 +330,10 @@ enum err workers_restart(struct workers *workers, const char *id, const char *re
 static enum err workers_wait_until_empty(struct worker *worker, const struct timespec *until) {
     int failed = 0;
     pthread_mutex_lock(&worker->lock);
-    while (worker->clients != NULL && failed == 0) {
+    while (worker->clients && failed == 0) {
         failed = pthread_cond_timedwait(&worker->forgotten, &worker->lock, until);
     }
-    bool empty = worker->clients == NULL;
+    bool empty = !worker->clients;
     pthread_mutex_unlock(&worker->lock);
     return empty ? ERR_OK : ERR_TIMEOUT;
 }
@@ -343,7 +341,7 @@ static enum err workers_wait_until_empty(struct worker *worker, const struct tim
 enum err workers_stop_all(struct workers *workers, const char *reason, bool polite,
                           int64_t timeout_ms) {
     struct timespec until = condition_deadline(timeout_ms);
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     pthread_mutex_lock(&workers->lock);
     free(workers->incarnation);
     workers->incarnation = NULL;
@@ -354,7 +352,7 @@ enum err workers_stop_all(struct workers *workers, const char *reason, bool poli
     }
     for (size_t i = 0; i < workers->count; i++) {
         enum err one = workers_wait_until_empty(workers->all[i], &until);
-        result = one != ERR_OK ? one : result;
+        err = one != ERR_OK ? one : err;
     }
-    return result;
+    return err;
 }

@@ -1,5 +1,5 @@
-/* Owns the queries and drops of a client's pending publications: from any thread to the client's
- * worker, which answers them. */
+/* Owns the question what of a client's publications is pending, and the order to drop it: from any
+ * thread to the client's host, which answers it. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -22,7 +22,7 @@ void workers_publications_free(struct workers_publication *rows, size_t n) {
     free(rows);
 }
 
-/* ---- worker thread ---- */
+/* ---- on the host thread ---- */
 
 static const char *workers_query_state_name(enum engine_publication_state state) {
     static const char *const names[] = {[PUBLICATION_QUEUED] = "queued",
@@ -36,7 +36,7 @@ static struct workers_publication workers_query_row(const struct client *client,
     const struct engine_ops *ops = client->worker->ops;
     const struct engine_publication *about = &publication->publication;
     struct engine_publication_status status = {.state = PUBLICATION_SENT, .tries = 1};
-    if (ops->publication_status != NULL) {
+    if (ops->publication_status) {
         ops->publication_status(client->session, (uint64_t)(uintptr_t)publication, &status);
     }
     return (struct workers_publication){.topic = text_dup(about->topic),
@@ -50,10 +50,10 @@ static struct workers_publication workers_query_row(const struct client *client,
                                         .waited_for = publication->published != NULL};
 }
 
-/* Publications that an engine cannot drop are left out. */
+/* What an engine cannot drop is left out. */
 static bool workers_query_drop(struct client *client, struct worker_publication *publication) {
     const struct worker *worker = client->worker;
-    return worker->ops->publication_drop != NULL &&
+    return worker->ops->publication_drop &&
            worker->ops->publication_drop(worker->engine, client->session,
                                          (uint64_t)(uintptr_t)publication, GIVE_UP_DROPPED);
 }
@@ -61,7 +61,7 @@ static bool workers_query_drop(struct client *client, struct worker_publication 
 static enum err workers_query_collect(struct client *client, struct workers_query *query) {
     struct worker_publication *one, *next;
     query->rows = calloc(WORKER_PUBLICATIONS_MAX, sizeof *query->rows);
-    if (query->rows == NULL) {
+    if (!query->rows) {
         return ERR_MEMORY;
     }
     if (query->drop) {
@@ -75,7 +75,7 @@ static enum err workers_query_collect(struct client *client, struct workers_quer
             break;
         }
         struct workers_publication row = workers_query_row(client, one);
-        if (row.topic != NULL && (!query->drop || workers_query_drop(client, one))) {
+        if (row.topic && (!query->drop || workers_query_drop(client, one))) {
             query->rows[query->count++] = row;
         } else {
             free(row.topic);
@@ -84,24 +84,24 @@ static enum err workers_query_collect(struct client *client, struct workers_quer
     return ERR_OK;
 }
 
-void worker_answer_query(struct client *client, struct workers_query *query, enum err result) {
-    result = client != NULL ? workers_query_collect(client, query) : result;
-    query->answered(query->context, result, query->rows, query->count);
+void worker_answer_query(struct client *client, struct workers_query *query, enum err err) {
+    err = client ? workers_query_collect(client, query) : err;
+    query->answered(query->context, err, query->rows, query->count);
     free(query);
 }
 
-/* ---- calling thread ---- */
+/* ---- on the thread that asks ---- */
 
 enum err workers_publications(struct workers *workers, const char *id, bool drop,
                               workers_publications_answered *answered, void *context) {
     struct workers_query *query = calloc(1, sizeof *query);
-    if (query == NULL) {
+    if (!query) {
         return ERR_MEMORY;
     }
     *query = (struct workers_query){.drop = drop, .answered = answered, .context = context};
-    enum err result = workers_push_query(workers, id, query);
-    if (result != ERR_OK) {
+    enum err err = workers_push_query(workers, id, query);
+    if (err != ERR_OK) {
         free(query);
     }
-    return result;
+    return err;
 }

@@ -1,5 +1,5 @@
-/* Owns the way of a publication to the client's worker: what is refused at once, and why. Any
- * thread. */
+/* Owns the way of a publication to the client's host: what is refused at once, and why. Any thread.
+ */
 #include <stdio.h>
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
@@ -8,7 +8,7 @@
 static bool workers_publish_is_throttled(const struct client *client,
                                          const struct engine_publication *publication) {
     struct publish_throttled ignored;
-    if (client->throttle == NULL) {
+    if (!client->throttle) {
         return false;
     }
     struct publish_shape shape = worker_shape_of(publication);
@@ -25,20 +25,19 @@ bool workers_publish_throttled(struct workers *workers, const char *id,
     *out = (struct publish_throttled){0};
     pthread_mutex_lock(&worker->lock);
     const struct client *client = workers_find_locked(worker, id);
-    bool throttled =
-        client != NULL && publish_throttle_refuses(client->throttle, &shape, clock_ms(), out);
+    bool throttled = client && publish_throttle_refuses(client->throttle, &shape, clock_ms(), out);
     pthread_mutex_unlock(&worker->lock);
     return throttled;
 }
 
-/* Checks whether client may have one more. worker->lock is held. */
+/* Of client, for one more. host->lock is held. */
 static enum err workers_publish_admit(struct workers *workers, const struct client *client,
                                       struct worker_publication *publication) {
     const struct engine_publication *about = &publication->publication;
     if (about->property_count > 0 && client->config->config->protocol_version < 5) {
         return ERR_ARGUMENT;
     }
-    if (client->state != CLIENT_ONLINE || client->broker == NULL) {
+    if (client->state != CLIENT_ONLINE || !client->broker) {
         return ERR_WRONG_STATE;
     }
     if (client->publication_count >= WORKER_PUBLICATIONS_MAX) {
@@ -47,10 +46,10 @@ static enum err workers_publish_admit(struct workers *workers, const struct clie
     if (workers_publish_is_throttled(client, about)) {
         return ERR_REFUSED;
     }
-    enum err result = publish_quota_take(workers->quota, client->broker->key, publication->bytes,
-                                         &publication->share);
-    metric_add(METRIC_PUBLISH_BUSY, result == ERR_BUSY);
-    return result;
+    enum err err = publish_quota_take(workers->quota, client->broker->key, publication->bytes,
+                                      &publication->share);
+    metric_add(METRIC_PUBLISH_BUSY, err == ERR_BUSY);
+    return err;
 }
 
 /* Counts it as outstanding. */
@@ -58,20 +57,20 @@ static enum err workers_publish_begin(struct workers *workers, struct worker *wo
                                       struct worker_command *command) {
     pthread_mutex_lock(&worker->lock);
     struct client *client = workers_find_locked(worker, command->id);
-    enum err result = client != NULL ? workers_publish_admit(workers, client, command->publication)
-                                     : ERR_NOT_FOUND;
-    if (result == ERR_OK) {
+    enum err err =
+        client ? workers_publish_admit(workers, client, command->publication) : ERR_NOT_FOUND;
+    if (err == ERR_OK) {
         client->publication_count++;
         command->record = client->record;
     }
     pthread_mutex_unlock(&worker->lock);
-    return result;
+    return err;
 }
 
 static void workers_publish_undo(struct worker *worker, const char *id, uint64_t record) {
     pthread_mutex_lock(&worker->lock);
     struct client *client = workers_find_locked(worker, id);
-    if (client != NULL && client->record == record) {
+    if (client && client->record == record) {
         client->publication_count--;
     }
     pthread_mutex_unlock(&worker->lock);
@@ -82,7 +81,7 @@ enum err workers_publish(struct workers *workers, const char *id,
                          void *context) {
     struct worker *worker = workers_find_worker(workers, id);
     struct worker_command *command = workers_command_create(WORKER_PUBLISH, id);
-    if (command == NULL || (command->publication = worker_publication_copy(publication)) == NULL) {
+    if (!command || !(command->publication = worker_publication_copy(publication))) {
         worker_command_free(command);
         return ERR_MEMORY;
     }
@@ -90,25 +89,25 @@ enum err workers_publish(struct workers *workers, const char *id,
     command->publication->context = context;
     command->publication->begun_us = clock_us();
     command->publication->deadline_ms = clock_ms() + workers->conf->publish_timeout_ms;
-    enum err result = workers_publish_begin(workers, worker, command);
-    if (result != ERR_OK) {
+    enum err err = workers_publish_begin(workers, worker, command);
+    if (err != ERR_OK) {
         worker_command_free(command);
-        return result;
+        return err;
     }
     uint64_t record = command->record;
-    result = workers_push(worker, command);
-    if (result != ERR_OK) {
+    err = workers_push(worker, command);
+    if (err != ERR_OK) {
         workers_publish_undo(worker, id, record);
     }
-    return result;
+    return err;
 }
 
 bool workers_publish_busy(struct workers *workers, const char *id, struct workers_busy *out) {
     struct worker *worker = workers_find_worker(workers, id);
     pthread_mutex_lock(&worker->lock);
     const struct client *client = workers_find_locked(worker, id);
-    const struct broker *broker = client != NULL ? client->broker : NULL;
-    snprintf(out->broker, sizeof out->broker, "%s", broker != NULL ? broker->key : "");
+    const struct broker *broker = client ? client->broker : NULL;
+    snprintf(out->broker, sizeof out->broker, "%s", broker ? broker->key : "");
     pthread_mutex_unlock(&worker->lock);
     out->use = publish_quota_use(workers->quota, out->broker);
     return broker != NULL;
@@ -116,9 +115,9 @@ bool workers_publish_busy(struct workers *workers, const char *id, struct worker
 
 enum err workers_publish_elsewhere(struct workers *workers, const char *broker,
                                    struct publish_share **out) {
-    enum err result = publish_quota_take(workers->quota, broker, 0, out);
-    metric_add(METRIC_PUBLISH_BUSY, result == ERR_BUSY);
-    return result;
+    enum err err = publish_quota_take(workers->quota, broker, 0, out);
+    metric_add(METRIC_PUBLISH_BUSY, err == ERR_BUSY);
+    return err;
 }
 
 struct publish_use workers_publish_use_of(struct workers *workers, const char *broker) {

@@ -1,5 +1,5 @@
-/* Copies the shown fields of the clients of all workers. Any thread; holds a worker's lock for one
- * copy and does not wait for workers. */
+/* Copies what is shown of the clients of all hosts. Any thread; takes a host's lock for one copy
+ * and waits for no host. Must not change a client. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
@@ -8,39 +8,39 @@
 
 static enum err workers_view_list_worker(struct worker *worker, struct workers_client **rows,
                                          size_t *n) {
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     struct client *client, *next;
     pthread_mutex_lock(&worker->lock);
     size_t more = HASH_COUNT(worker->clients);
-    struct workers_client *grown = realloc(*rows, (*n + more + 1) * sizeof(*grown));
-    if (grown == NULL) {
+    struct workers_client *grown = realloc(*rows, (*n + more + 1) * sizeof *grown);
+    if (!grown) {
         pthread_mutex_unlock(&worker->lock);
         return ERR_MEMORY;
     }
     *rows = grown;
     HASH_ITER(hh, worker->clients, client, next) {
         char *id = text_dup(client->id);
-        if (id == NULL) {
-            result = ERR_MEMORY;
+        if (!id) {
+            err = ERR_MEMORY;
             break;
         }
         grown[(*n)++] = (struct workers_client){id, client->epoch, client->version,
                                                 client->state == CLIENT_CLOSING};
     }
     pthread_mutex_unlock(&worker->lock);
-    return result;
+    return err;
 }
 
 enum err workers_list(struct workers *workers, struct workers_client **rows, size_t *n) {
     *rows = NULL;
     *n = 0;
     for (size_t i = 0; i < workers->count; i++) {
-        enum err result = workers_view_list_worker(workers->all[i], rows, n);
-        if (result != ERR_OK) {
+        enum err err = workers_view_list_worker(workers->all[i], rows, n);
+        if (err != ERR_OK) {
             workers_list_free(*rows, *n);
             *rows = NULL;
             *n = 0;
-            return result;
+            return err;
         }
     }
     return ERR_OK;
@@ -59,7 +59,7 @@ struct recent {
     int64_t version;
 };
 
-/* A client is left out if memory is short. */
+/* One without memory is left out. */
 static struct recent *workers_view_recent_of(struct worker *worker, int64_t since_ms, size_t *n) {
     struct client *client, *next;
     *n = 0;
@@ -94,7 +94,7 @@ bool workers_has_client(struct workers *workers, const char *id, struct workers_
     struct worker *worker = workers_find_worker(workers, id);
     pthread_mutex_lock(&worker->lock);
     const struct client *client = workers_find_locked(worker, id);
-    bool runs = client != NULL && client->state != CLIENT_CLOSING;
+    bool runs = client && client->state != CLIENT_CLOSING;
     if (runs) {
         out->epoch = client->epoch;
         out->version = client->version;
@@ -119,13 +119,13 @@ enum err workers_config(struct workers *workers, const char *id, char **config, 
     *identity = NULL;
     pthread_mutex_lock(&worker->lock);
     const struct client *client = workers_find_locked(worker, id);
-    bool found = client != NULL && client->config->config->source != NULL;
+    bool found = client && client->config->config->source;
     if (found) {
         *config = text_dup(client->config->config->source);
         *identity = client_config_identity(client->config->config);
     }
     pthread_mutex_unlock(&worker->lock);
-    if (found && (*config == NULL || *identity == NULL)) {
+    if (found && (!*config || !*identity)) {
         free(*config);
         free(*identity);
         return ERR_MEMORY;
@@ -137,9 +137,9 @@ enum err workers_status(struct workers *workers, const char *id, struct client_s
     struct worker *worker = workers_find_worker(workers, id);
     pthread_mutex_lock(&worker->lock);
     const struct client *client = workers_find_locked(worker, id);
-    enum err result = client ? client_copy_status(client, out) : ERR_NOT_FOUND;
+    enum err err = client ? client_copy_status(client, out) : ERR_NOT_FOUND;
     pthread_mutex_unlock(&worker->lock);
-    return result;
+    return err;
 }
 
 enum err workers_changes(struct workers *workers, const char *id,
@@ -153,7 +153,7 @@ enum err workers_changes(struct workers *workers, const char *id,
 }
 
 void workers_state_counts(struct workers *workers, int64_t counts[CLIENT_STATE_COUNT]) {
-    memset(counts, 0, CLIENT_STATE_COUNT * sizeof(*counts));
+    memset(counts, 0, CLIENT_STATE_COUNT * sizeof *counts);
     for (size_t i = 0; i < workers->count; i++) {
         pthread_mutex_lock(&workers->all[i]->lock);
         for (int state = 0; state < CLIENT_STATE_COUNT; state++) {
@@ -181,7 +181,7 @@ void workers_buffers(struct workers *workers, struct engine_buffers *out) {
     *out = (struct engine_buffers){0};
     for (size_t i = 0; i < workers->count; i++) {
         struct engine_buffers one = {0};
-        if (workers->all[i]->ops->buffers != NULL) {
+        if (workers->all[i]->ops->buffers) {
             workers->all[i]->ops->buffers(workers->all[i]->engine, &one);
         }
         out->bytes += one.bytes;

@@ -111,12 +111,12 @@ enum err redis_sentinel_connect(struct redis *redis, int64_t deadline_ms) {
         /* A silent sentinel must leave time to ask the others. */
         int64_t now_ms = clock_ms();
         int64_t until_ms = now_ms + (deadline_ms - now_ms) / (int64_t)(count - i);
-        enum err asked = redis_sentinel_ask(redis, &redis->url.addresses[index], until_ms, &master);
-        if (asked == ERR_OK && redis_sentinel_connect_master(redis, &master, until_ms) == ERR_OK) {
+        enum err err = redis_sentinel_ask(redis, &redis->url.addresses[index], until_ms, &master);
+        if (err == ERR_OK && redis_sentinel_connect_master(redis, &master, until_ms) == ERR_OK) {
             redis_topology_set_first_address(redis->topology, index);
             return ERR_OK;
         }
-        if (asked == ERR_OK || !fault[0]) {
+        if (err == ERR_OK || !fault[0]) {
             memcpy(fault, redis->error, sizeof fault);
         }
     }

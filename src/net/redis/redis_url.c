@@ -12,11 +12,11 @@
 #define PORT_DEFAULT          6379
 #define SENTINEL_PORT_DEFAULT 26379
 
-static enum err redis_url_refuse(char *fault, enum err code, const char *reason) {
+static enum err redis_url_refuse(char *fault, enum err err, const char *reason) {
     if (fault) {
         snprintf(fault, REDIS_URL_FAULT_LEN, "%s", reason);
     }
-    return code;
+    return err;
 }
 
 static int redis_url_hex_digit(char digit) {

@@ -93,7 +93,7 @@ void redis_disconnect(struct redis *redis) {
 
 /* Every failed call ends here. The connection is closed, because replies could no longer be matched
  * to calls. */
-enum err redis_fail(struct redis *redis, enum err code, const char *text) {
+enum err redis_fail(struct redis *redis, enum err err, const char *text) {
     redis_set_error(redis, text);
     redis_disconnect(redis);
     metric_add(METRIC_REDIS_ERRORS, 1);
@@ -102,7 +102,7 @@ enum err redis_fail(struct redis *redis, enum err code, const char *text) {
     if (redis->topology) {
         redis_topology_report_failure(redis->topology, &redis->url, &redis->peer);
     }
-    return code;
+    return err;
 }
 
 /* The server cannot serve this now. A redirection is not a failure: the call was not run, and its

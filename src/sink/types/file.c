@@ -30,8 +30,8 @@ struct file_sink {
  * the sink, which may pass. */
 static bool file_sink_folder_exists(const char *path) {
     const char *slash = strrchr(path, '/');
-    char *folder = slash != NULL ? text_copy(path, (size_t)(slash - path) + 1) : NULL;
-    bool there = slash == NULL || (folder != NULL && access(folder, F_OK) == 0);
+    char *folder = slash ? text_copy(path, (size_t)(slash - path) + 1) : NULL;
+    bool there = !slash || (folder && access(folder, F_OK) == 0);
     free(folder);
     return there;
 }

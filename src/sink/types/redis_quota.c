@@ -144,8 +144,8 @@ void redis_quota_consume(struct redis_quota *quota, size_t bytes) {
 
 void redis_quota_refresh(struct redis_quota *quota, struct redis *redis) {
     if (quota->measured_ms > 0 && clock_ms() - quota->measured_ms >= IDLE_MS) {
-        enum err ignored = redis_quota_measure(quota, redis); /* the next write meets the same */
-        (void)ignored;
+        enum err err = redis_quota_measure(quota, redis); /* the next write meets the same */
+        (void)err;
     }
 }
 

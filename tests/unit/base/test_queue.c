@@ -121,12 +121,12 @@ static bool is_asleep(struct waiter *waiter) {
     char line[256] = "";
     snprintf(path, sizeof(path), "/proc/self/task/%d/stat", atomic_load(&waiter->id));
     FILE *file = fopen(path, "r");
-    if (file == NULL) {
+    if (!file) {
         return false;
     }
-    char *end = fgets(line, sizeof(line), file) != NULL ? strrchr(line, ')') : NULL;
+    char *end = fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
     fclose(file);
-    return end != NULL && end[2] == 'S';
+    return end && end[2] == 'S';
 }
 
 START_TEST(closing_wakes_every_waiting_consumer) {

@@ -15,7 +15,7 @@ static bool parse(struct cli *cli, const char *line) {
     static char *argv[32];
     int argc = 0;
     snprintf(copy, sizeof(copy), "%s", line);
-    for (char *word = strtok(copy, " "); word != NULL; word = strtok(NULL, " ")) {
+    for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) {
         argv[argc++] = word;
     }
     *cli = (struct cli){0};

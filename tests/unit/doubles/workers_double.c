@@ -141,18 +141,18 @@ enum err workers_start(struct workers *workers, struct client_config *config,
                        const char *incarnation, int64_t epoch, int64_t version) {
     (void)workers;
     record("start", config->id, incarnation);
-    enum err result = hosts_double_answers.start;
-    if (result == ERR_OK && strcmp(incarnation, accepted) != 0) {
-        result = ERR_WRONG_STATE;
+    enum err err = hosts_double_answers.start;
+    if (err == ERR_OK && strcmp(incarnation, accepted) != 0) {
+        err = ERR_WRONG_STATE;
     }
     const struct hosts_double_client *client = find(config->id);
     bool older =
         client && (epoch < client->epoch || (epoch == client->epoch && version <= client->version));
-    if (result == ERR_OK && !older) {
+    if (err == ERR_OK && !older) {
         put(config->id, text_dup(config->source), client_config_identity(config), epoch, version);
     }
     client_config_destroy(config);
-    return result;
+    return err;
 }
 
 enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, const char *reason,

@@ -13,7 +13,7 @@ static inline int run_two_cases(TCase *cases, TCase *more, const char *name) {
     Suite *suite = suite_create(name);
     tcase_set_timeout(cases, 120);
     suite_add_tcase(suite, cases);
-    if (more != NULL) {
+    if (more) {
         tcase_set_timeout(more, 120);
         suite_add_tcase(suite, more);
     }

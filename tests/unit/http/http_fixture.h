@@ -60,7 +60,7 @@ static inline void server_begin(const char *redis_url, const char *more) {
     fixture_port = free_port();
     snprintf(port, sizeof(port), "node_info.port=%d", fixture_port);
     const char *sets[] = {port, "http.workers=3", more};
-    ck_assert_msg(conf_load(&conf, NULL, sets, more != NULL ? 3 : 2, fault) == ERR_OK, "%s", fault);
+    ck_assert_msg(conf_load(&conf, NULL, sets, more ? 3 : 2, fault) == ERR_OK, "%s", fault);
     store = store_open(redis_url, "", 2000, 4);
     ck_assert_ptr_nonnull(store);
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
@@ -71,8 +71,7 @@ static inline void server_begin(const char *redis_url, const char *more) {
     news = event_bus_create(conf, store, redis_url);
     taps = message_taps_create();
     outlook = outlook_create(store, conf->heartbeat_ttl_ms);
-    ck_assert(news != NULL && taps != NULL && node != NULL && hosts != NULL && peers != NULL &&
-              calls != NULL && outlook != NULL);
+    ck_assert(news && taps && node && hosts && peers && calls && outlook);
     struct http_context context = {.conf = conf,
                                    .store = store,
                                    .node = node,
@@ -127,7 +126,7 @@ static inline struct redis_reply *redis_do(const char *first, ...) {
     int argc = 1;
     va_list list;
     va_start(list, first);
-    for (const char *part; (part = va_arg(list, const char *)) != NULL;) {
+    for (const char *part; (part = va_arg(list, const char *));) {
         argv[argc++] = part;
     }
     va_end(list);
@@ -182,7 +181,7 @@ static inline const char *header_of(const struct probe_answer *answer, const cha
     char line[64];
     snprintf(line, sizeof(line), "\r\n%s: ", name);
     const char *found = strcasestr(answer->headers, line);
-    if (found == NULL) {
+    if (!found) {
         return NULL;
     }
     found += strlen(line);
@@ -208,7 +207,7 @@ static inline struct probe_answer receive(int fd, int bodiless) {
     answer.headers = buffer_take(&head);
     answer.status = atoi(answer.headers + strlen("HTTP/1.1 "));
     const char *length = header_of(&answer, "Content-Length");
-    size_t body_len = length != NULL && !bodiless ? (size_t)atol(length) : 0;
+    size_t body_len = length && !bodiless ? (size_t)atol(length) : 0;
     answer.body = calloc(1, body_len + 1);
     for (size_t got = 0; got < body_len;) {
         ssize_t n = recv(fd, answer.body + got, body_len - got, 0);
@@ -232,11 +231,11 @@ static inline struct probe_answer ask(const char *method, const char *path, cons
     int fd = dial();
     buffer_init(&request);
     buffer_printf(&request, "%s %s HTTP/1.1\r\nHost: x\r\n%s", method, path, headers);
-    if (body != NULL) {
+    if (body) {
         buffer_printf(&request, "Content-Length: %zu\r\n", strlen(body));
     }
     buffer_append_str(&request, "\r\n");
-    buffer_append_str(&request, body != NULL ? body : "");
+    buffer_append_str(&request, body ? body : "");
     send_bytes(fd, request.data, request.len);
     buffer_fini(&request);
     struct probe_answer answer = receive(fd, strcmp(method, "HEAD") == 0);
@@ -258,7 +257,7 @@ static inline json_t *ask_json(const char *method, const char *path, const char 
 /* "a.b.0" of a document; NULL: not there. */
 static inline json_t *at(json_t *json, const char *path) {
     char part[64];
-    while (json != NULL && *path != '\0') {
+    while (json && *path != '\0') {
         size_t len = strcspn(path, ".");
         snprintf(part, sizeof(part), "%.*s", (int)len, path);
         json = json_is_array(json) ? json_array_get(json, (size_t)atoi(part))
@@ -270,7 +269,7 @@ static inline json_t *at(json_t *json, const char *path) {
 
 static inline const char *text_at(json_t *json, const char *path) {
     const char *text = json_string_value(at(json, path));
-    return text != NULL ? text : "(none)";
+    return text ? text : "(none)";
 }
 
 static inline long long int_at(json_t *json, const char *path) {

@@ -115,7 +115,7 @@ static inline void broker_prepare(struct fixture_broker *broker) {
     *broker = (struct fixture_broker){.port = fixture_free_port()};
     strcpy(broker->folder, "/tmp/mqfleet-test-XXXXXX");
     char *made = mkdtemp(broker->folder);
-    assert(made != NULL);
+    assert(made);
     (void)made;
 }
 
@@ -124,7 +124,7 @@ static inline void broker_configure(const struct fixture_broker *broker, const c
     char path[128];
     snprintf(path, sizeof(path), "%s/mosquitto.conf", broker->folder);
     FILE *file = fopen(path, "w");
-    assert(file != NULL);
+    assert(file);
     fprintf(file,
             "listener %d 127.0.0.1\nmax_connections -1\nmax_queued_messages 100000\n"
             "max_inflight_messages 0\nlog_type all\nlog_dest file %s/log\nuser root\n"
@@ -154,10 +154,10 @@ static inline int broker_logged(const struct fixture_broker *broker, const char 
     snprintf(path, sizeof(path), "%s/log", broker->folder);
     FILE *file = fopen(path, "r");
     int count = 0;
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+    while (file && fgets(line, sizeof(line), file)) {
         count += strstr(line, text) != NULL;
     }
-    if (file != NULL) {
+    if (file) {
         fclose(file);
     }
     return count;

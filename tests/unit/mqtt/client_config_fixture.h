@@ -35,15 +35,15 @@ static inline json_t *json_of(const char *text) {
 static inline enum err parse(const char *text, enum client_source source, const char *hint,
                              struct client_config **out) {
     json_t *document = json_of(text);
-    enum err result = client_config_parse(document, source, hint, out, &faults);
+    enum err err = client_config_parse(document, source, hint, out, &faults);
     json_decref(document);
-    return result;
+    return err;
 }
 
 static inline struct client_config *config_of(const char *text) {
     struct client_config *config;
-    enum err result = parse(text, CLIENT_FROM_API, NULL, &config);
-    ck_assert_msg(result == ERR_OK, "%s\n%s: %s", text, faults.items[0].pointer,
+    enum err err = parse(text, CLIENT_FROM_API, NULL, &config);
+    ck_assert_msg(err == ERR_OK, "%s\n%s: %s", text, faults.items[0].pointer,
                   faults.items[0].detail);
     ck_assert_uint_eq(faults.count, 0);
     return config;

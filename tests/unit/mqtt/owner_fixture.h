@@ -16,7 +16,7 @@
 
 struct kept {
     struct message *message;
-    void (*accepted)(void *context, enum err result);
+    void (*accepted)(void *context, enum err err);
     void *context;
 };
 
@@ -81,7 +81,7 @@ static inline enum err owner_deliver(void *context, const char *sink, struct mes
         kept->context = accepted_context;
     }
     pthread_mutex_unlock(&f->lock);
-    if (at_once && accepted != NULL) {
+    if (at_once && accepted) {
         accepted(accepted_context, ERR_OK);
     }
     return ERR_OK;
@@ -105,7 +105,7 @@ static inline void owner_wait_room(void *context, const char *sink, int64_t time
     usleep((useconds_t)(timeout_ms > 10 ? 10 : timeout_ms) * 1000);
 }
 
-static inline void fixture_accept_kept(struct fixture *f, enum err result) {
+static inline void fixture_accept_kept(struct fixture *f, enum err err) {
     for (size_t i = 0;; i++) {
         pthread_mutex_lock(&f->lock);
         bool any = i < f->kept_count;
@@ -117,8 +117,8 @@ static inline void fixture_accept_kept(struct fixture *f, enum err result) {
         if (!any) {
             return;
         }
-        if (kept.accepted != NULL) {
-            kept.accepted(kept.context, result);
+        if (kept.accepted) {
+            kept.accepted(kept.context, err);
         }
     }
 }
@@ -144,13 +144,13 @@ static inline void fixture_start_hosts(struct fixture *f) {
 }
 
 static inline struct fixture *fixture_create(const char *const *sets, size_t n) {
-    struct fixture *f = calloc(1, sizeof(*f));
+    struct fixture *f = calloc(1, sizeof *f);
     char fault[CONF_FAULT_LEN] = "";
     pthread_mutex_init(&f->lock, NULL);
     f->lease = true;
     f->accept = true;
-    enum err result = conf_load(&f->conf, NULL, sets, n, fault);
-    ck_assert_msg(result == ERR_OK, "%s", fault);
+    enum err err = conf_load(&f->conf, NULL, sets, n, fault);
+    ck_assert_msg(err == ERR_OK, "%s", fault);
     fixture_start_hosts(f);
     return f;
 }
@@ -173,8 +173,8 @@ static inline void fixture_destroy(struct fixture *f) {
 static inline struct client_config *fixture_config(const char *text) {
     struct client_config *config = NULL;
     struct client_faults faults = {0};
-    enum err result = client_config_parse_text(text, strlen(text), NULL, &config, &faults);
-    ck_assert_msg(result == ERR_OK, "%s %s in %s", faults.items[0].pointer, faults.items[0].detail,
+    enum err err = client_config_parse_text(text, strlen(text), NULL, &config, &faults);
+    ck_assert_msg(err == ERR_OK, "%s %s in %s", faults.items[0].pointer, faults.items[0].detail,
                   text);
     return config;
 }

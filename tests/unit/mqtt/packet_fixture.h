@@ -19,7 +19,7 @@ struct block {
 
 static inline struct block block_copy(const void *data, size_t len) {
     struct block block = {malloc(len), len};
-    ck_assert(block.data != NULL || len == 0);
+    ck_assert(block.data || len == 0);
     if (len > 0) {
         memcpy(block.data, data, len);
     }

@@ -71,7 +71,7 @@ static void bench_on_connected(void *client, const struct engine_connack *connac
     (void)client;
     (void)connack;
     bench.connected++;
-    if (bench.on_connected != NULL) {
+    if (bench.on_connected) {
         bench.on_connected();
     }
     if (!bench.subscribes) { /* there is nothing to wait for */
@@ -87,7 +87,7 @@ static void bench_on_closed(void *client, const struct engine_closed *closed) {
     bench.lessons = closed->workarounds;
     snprintf(bench.code, sizeof(bench.code), "%s", client_error_code(closed->error));
     snprintf(bench.closed_message, sizeof(bench.closed_message), "%s",
-             closed->message != NULL ? closed->message : client_error_text(closed->error));
+             closed->message ? closed->message : client_error_text(closed->error));
 }
 
 static void bench_on_skipped(void *client, const struct engine_skipped *skipped) {
@@ -111,20 +111,20 @@ static void bench_on_unsubscribed(void *client, const uint8_t *codes, size_t n) 
     (void)client;
 }
 
-static void bench_on_published(void *client, uint64_t token, enum err result, int reason_code) {
+static void bench_on_published(void *client, uint64_t token, enum err err, int reason_code) {
     (void)client;
     ck_assert_uint_lt(token, TOKENS_MAX);
     bench.answers[token]++;
-    bench.results[token] = result;
+    bench.results[token] = err;
     bench.reasons[token] = reason_code;
-    if (bench.on_published != NULL) {
+    if (bench.on_published) {
         bench.on_published();
     }
 }
 
 static enum err bench_on_message(void *client, struct message *message, void *receipt) {
     (void)client;
-    if (bench.on_message != NULL) {
+    if (bench.on_message) {
         return bench.on_message(message, receipt);
     }
     if (bench.takes_messages != ERR_OK) {
@@ -155,9 +155,9 @@ static inline enum err bench_publish(uint64_t token, uint8_t qos, size_t payload
     uint8_t *payload = calloc(1, payload_len + 1);
     struct engine_publication publication = {
         .topic = "out", .payload = payload, .payload_len = payload_len, .qos = qos};
-    enum err result = engine_reactor.publish(bench.connection, &publication, token);
+    enum err err = engine_reactor.publish(bench.connection, &publication, token);
     free(payload);
-    return result;
+    return err;
 }
 
 static inline void bench_accept(int index) {
@@ -292,7 +292,7 @@ static inline void bench_setup(int version, int64_t buffer_bytes) {
 
 static inline void bench_teardown(void) {
     bench.on_connected = bench.on_published = NULL;
-    if (bench.connection != NULL) {
+    if (bench.connection) {
         engine_reactor.close(bench.connection, true);
         UNTIL(bench.closed == 1);
     }

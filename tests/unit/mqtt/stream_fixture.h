@@ -24,11 +24,10 @@ struct identity {
 
 static inline void identity_write(const struct identity *identity) {
     FILE *file = fopen(identity->cert, "w");
-    ck_assert(file != NULL && PEM_write_X509(file, identity->x509) == 1);
+    ck_assert(file && PEM_write_X509(file, identity->x509) == 1);
     fclose(file);
     file = fopen(identity->key, "w");
-    ck_assert(file != NULL &&
-              PEM_write_PrivateKey(file, identity->pkey, NULL, NULL, 0, NULL, NULL) == 1);
+    ck_assert(file && PEM_write_PrivateKey(file, identity->pkey, NULL, NULL, 0, NULL, NULL) == 1);
     fclose(file);
 }
 
@@ -58,11 +57,11 @@ static inline struct identity identity_make(const char *folder, const char *name
     X509_NAME_add_entry_by_txt(X509_get_subject_name(x509), "CN", MBSTRING_UTF8,
                                (const unsigned char *)name, -1, -1, 0);
     X509_set_issuer_name(x509, X509_get_subject_name(issuer ? issuer->x509 : x509));
-    if (issuer == NULL) {
+    if (!issuer) {
         identity_extend(x509, x509, NID_basic_constraints, "critical,CA:TRUE");
         identity_extend(x509, x509, NID_subject_key_identifier, "hash");
     }
-    if (alt_names != NULL) {
+    if (alt_names) {
         identity_extend(x509, issuer ? issuer->x509 : x509, NID_subject_alt_name, alt_names);
     }
     ck_assert_int_gt(X509_sign(x509, issuer ? issuer->pkey : identity.pkey, EVP_sha256()), 0);
@@ -125,17 +124,17 @@ static inline void client_wait(const struct client *client, int timeout_ms) {
 
 /* To readiness or failure. */
 static inline enum err client_connect(struct client *client, struct tls_contexts *contexts) {
-    enum err result = client_open(client, contexts);
+    enum err err = client_open(client, contexts);
     int64_t until_ms = fixture_now_ms() + FIXTURE_WAIT_MS;
-    if (result == ERR_OK) {
-        result = ERR_TIMEOUT;
+    if (err == ERR_OK) {
+        err = ERR_TIMEOUT;
     }
-    while (result == ERR_TIMEOUT && client->stream.step != STREAM_CLOSED &&
+    while (err == ERR_TIMEOUT && client->stream.step != STREAM_CLOSED &&
            fixture_now_ms() < until_ms) {
         client_wait(client, 100);
-        result = stream_advance(&client->stream, &client->config, &client->fault);
+        err = stream_advance(&client->stream, &client->config, &client->fault);
     }
-    return result;
+    return err;
 }
 
 static inline void client_write_all(struct client *client, const void *data, size_t len) {

@@ -22,8 +22,7 @@ START_TEST(every_error_has_a_code_a_text_and_where_something_helps_an_advice) {
         const char *advice = client_error_advice(error);
         ck_assert_msg(is_snake_case(client_error_code(error)), "%d", i);
         ck_assert_msg(client_error_text(error)[0] != '\0', "%s", client_error_code(error));
-        ck_assert_msg(advice != NULL || error == CLIENT_ERROR_CLOSED_BY_US, "%s",
-                      client_error_code(error));
+        ck_assert_msg(advice || error == CLIENT_ERROR_CLOSED_BY_US, "%s", client_error_code(error));
     }
     ck_assert_ptr_null(client_error_code(CLIENT_ERROR_NONE));
 }

@@ -25,7 +25,7 @@ static EVP_PKEY *make_key(char *text, char *protected_text) {
     BIO *bio = BIO_new(BIO_s_mem());
     ck_assert_int_eq(PEM_write_bio_PrivateKey(bio, made, NULL, NULL, 0, NULL, NULL), 1);
     take(bio, text);
-    if (protected_text != NULL) {
+    if (protected_text) {
         bio = BIO_new(BIO_s_mem());
         ck_assert_int_eq(PEM_write_bio_PrivateKey(bio, made, EVP_aes_256_cbc(),
                                                   (const unsigned char *)"open sesame", 11, NULL,
@@ -104,8 +104,8 @@ START_TEST(pem_text_that_cannot_be_used_is_a_fault_and_files_are_not_opened) {
     struct client_config config = {.scheme = SCHEME_MQTTS, .tls = &tls};
     struct client_faults faults = {.count = 0};
     tls_check(&config, &conf, &faults);
-    ck_assert_uint_eq(faults.count, test->pointer != NULL ? 1 : 0);
-    if (test->pointer != NULL) {
+    ck_assert_uint_eq(faults.count, test->pointer ? 1 : 0);
+    if (test->pointer) {
         ck_assert_str_eq(faults.items[0].pointer, test->pointer);
         ck_assert_msg(strstr(faults.items[0].detail, test->says) != NULL, "%s",
                       faults.items[0].detail);

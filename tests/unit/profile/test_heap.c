@@ -41,7 +41,7 @@ static struct sums sums_of(const char *name) {
         if (sscanf(line, "%lld %lld %lld %lld @", &read.alloc_objects, &read.alloc_bytes,
                    &read.inuse_objects, &read.inuse_bytes) == 4) {
             one = read;
-        } else if (strstr(line, name) != NULL) {
+        } else if (strstr(line, name)) {
             sums.alloc_objects += one.alloc_objects;
             sums.alloc_bytes += one.alloc_bytes;
             sums.inuse_objects += one.inuse_objects;

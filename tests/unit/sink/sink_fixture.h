@@ -18,9 +18,9 @@
 
 static atomic_int accepted_count, canceled_count;
 
-static inline void count_answer(void *context, enum err result) {
+static inline void count_answer(void *context, enum err err) {
     atomic_int *own = context;
-    atomic_fetch_add(result == ERR_OK ? &accepted_count : &canceled_count, 1);
+    atomic_fetch_add(err == ERR_OK ? &accepted_count : &canceled_count, 1);
     if (own) {
         atomic_fetch_add(own, 1);
     }

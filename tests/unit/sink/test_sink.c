@@ -166,9 +166,9 @@ START_TEST(case_F19_the_time_to_the_sink_is_measured_by_the_monotonic_clock) {
 }
 END_TEST
 
-static void stop_redis(void *context, enum err result) {
+static void stop_redis(void *context, enum err err) {
     kill(redis_fixture_pid(), SIGSTOP);
-    count_answer(context, result);
+    count_answer(context, err);
 }
 
 START_TEST(a_single_departure_ends_the_wait_for_room_even_when_it_came_before_the_wait) {

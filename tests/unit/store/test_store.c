@@ -100,7 +100,7 @@ static void call_everything(struct store_member a, int64_t epoch) {
     int64_t number;
     size_t n;
     bool flag;
-    const enum err results[] = {
+    const enum err err[] = {
         store_create(store, &new, 1, &created, &n),
         assign_err(a, "waiting"),
         store_release(store, &a, &released, 1, &n),
@@ -118,8 +118,8 @@ static void call_everything(struct store_member a, int64_t epoch) {
         store_adopt_orphans(store, &n),
     };
     free(other);
-    for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
-        ck_assert_msg(results[i] == ERR_PROTOCOL, "call %zu: %s", i, err_name(results[i]));
+    for (size_t i = 0; i < sizeof err / sizeof err[0]; i++) {
+        ck_assert_msg(err[i] == ERR_PROTOCOL, "call %zu: %s", i, err_name(err[i]));
     }
 }
 

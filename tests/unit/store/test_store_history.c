@@ -427,8 +427,8 @@ END_TEST
 
 /* Version 0.1 counts versions from 1. */
 static void create_by_older_version(const char *id, const char *config) {
-    enum err gone = store_delete(store, id, 0);
-    ck_assert(gone == ERR_OK || gone == ERR_NOT_FOUND);
+    enum err err = store_delete(store, id, 0);
+    ck_assert(err == ERR_OK || err == ERR_NOT_FOUND);
     RAW("ZREM", "mqtt_fleet:tombstones", id);
     RAW("HSET", "mqtt_config:no", id, config);
     RAW("HSET", "mqtt_fleet:meta", id, "{\"version\":1,\"identity\":\"\"}");

@@ -21,13 +21,13 @@
 static bool api_client_read_row(const struct http_request *request, struct store_client *row,
                                 struct http_response *response) {
     *row = (struct store_client){0};
-    enum err result = store_get(request->api->context.store, request->parameter, row);
-    if (result == ERR_NOT_FOUND) {
+    enum err err = store_get(request->api->context.store, request->parameter, row);
+    if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
-    } else if (result != ERR_OK) {
-        http_problem_store(response, result);
+    } else if (err != ERR_OK) {
+        http_problem_store(response, err);
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 static void api_client_answer_with_status(struct http_request *request,
@@ -60,7 +60,7 @@ void api_client_get(struct http_request *request, struct http_response *response
 static bool api_client_expected_version(const struct http_request *request, int64_t *version,
                                         struct http_response *response) {
     *version = 0;
-    if (request->if_match == NULL || http_etag_parse(request->if_match, version) == ERR_OK) {
+    if (!request->if_match || http_etag_parse(request->if_match, version) == ERR_OK) {
         return true;
     }
     http_problem(response, PROBLEM_BAD_REQUEST, "If-Match: must be the ETag of the client");
@@ -115,30 +115,30 @@ static bool api_client_write_row(struct http_request *request, struct store_clie
                                  struct http_response *response) {
     char *other_id = NULL;
     int64_t version = 0;
-    enum err result = store_update(request->api->context.store, request->parameter, row->version,
-                                   input->text, input->identity, &version, &other_id);
+    enum err err = store_update(request->api->context.store, request->parameter, row->version,
+                                input->text, input->identity, &version, &other_id);
     bool again = false;
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         char *text = strdup(input->text);
-        if (text != NULL) {
+        if (text) {
             free(row->config);
             row->config = text;
             row->config_len = strlen(text);
         }
         row->version = version;
         api_client_answer_written(request, row, response);
-    } else if (result == ERR_NOT_FOUND) {
+    } else if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
-    } else if (result == ERR_EXISTS) {
+    } else if (err == ERR_EXISTS) {
         http_problem(response, PROBLEM_IDENTITY,
                      "client_id %.128s at this broker belongs to client %.256s",
-                     input->config->client_id, other_id != NULL ? other_id : "?");
-    } else if (result == ERR_VERSION && expected != 0) {
+                     input->config->client_id, other_id ? other_id : "?");
+    } else if (err == ERR_VERSION && expected != 0) {
         api_client_answer_version_mismatch(request, response);
-    } else if (result == ERR_VERSION) {
+    } else if (err == ERR_VERSION) {
         again = true;
     } else {
-        http_problem_store(response, result);
+        http_problem_store(response, err);
     }
     free(other_id);
     return !again;
@@ -166,9 +166,8 @@ static bool api_client_prepare_update(const struct http_request *request,
                                       struct client_input *input, struct http_response *response) {
     struct client_faults faults;
     json_t *stored = NULL;
-    enum err result =
-        json_parse(&stored, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
-    if (document == NULL || result == ERR_MEMORY) { /* of an update that keeps what is stored */
+    enum err err = json_parse(&stored, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (!document || err == ERR_MEMORY) { /* of an update that keeps what is stored */
         json_decref(stored);
         http_problem_memory(response);
         return false;
@@ -176,36 +175,36 @@ static bool api_client_prepare_update(const struct http_request *request,
     if (json_is_object(stored)) {
         client_config_keep_secrets(document, stored);
         json_t *desired = json_object_get(stored, "desired");
-        if (desired != NULL && json_object_get(document, "desired") == NULL) {
+        if (desired && !json_object_get(document, "desired")) {
             json_object_set(document, "desired", desired); /* a paused client stays so */
         }
     }
     json_decref(stored);
-    result = client_input_check(request->api, document, CLIENT_FROM_API, request->parameter, false,
-                                input, &faults);
-    if (result == ERR_ARGUMENT) {
+    err = client_input_check(request->api, document, CLIENT_FROM_API, request->parameter, false,
+                             input, &faults);
+    if (err == ERR_ARGUMENT) {
         http_problem_faults(response, &faults);
         return false;
     }
     struct client_config *before = NULL;
-    enum err read = result == ERR_OK ? client_config_parse_text(row->config, row->config_len,
-                                                                row->id, &before, &faults)
-                                     : result;
+    enum err read = err == ERR_OK ? client_config_parse_text(row->config, row->config_len, row->id,
+                                                             &before, &faults)
+                                  : err;
     if (read == ERR_MEMORY) {
-        result = read;
+        err = read;
     } else if (read == ERR_OK) {
         free(input->text);
         input->text = NULL;
-        result = client_config_retire(document, input->config, before);
-        input->text = result == ERR_OK ? client_config_canonical(document) : NULL;
+        err = client_config_retire(document, input->config, before);
+        input->text = err == ERR_OK ? client_config_canonical(document) : NULL;
         /* Also of what must not be lost without a word, as `desired` above. */
-        result = input->text != NULL && !out_of_memory_seen() ? ERR_OK : ERR_MEMORY;
+        err = input->text && !out_of_memory_seen() ? ERR_OK : ERR_MEMORY;
     }
     client_config_destroy(before);
-    if (result != ERR_OK) {
-        http_problem_error(response, result);
+    if (err != ERR_OK) {
+        http_problem_error(response, err);
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 /* True: done, or answered; false: somebody wrote in between, and no version was expected. */
@@ -246,15 +245,15 @@ void api_client_delete(struct http_request *request, struct http_response *respo
     if (!api_client_expected_version(request, &expected, response)) {
         return;
     }
-    enum err result = store_delete(request->api->context.store, request->parameter, expected);
-    if (result == ERR_OK) {
+    enum err err = store_delete(request->api->context.store, request->parameter, expected);
+    if (err == ERR_OK) {
         http_answer_empty(response, 204);
-    } else if (result == ERR_NOT_FOUND) {
+    } else if (err == ERR_NOT_FOUND) {
         http_problem(response, PROBLEM_NOT_FOUND, "there is no client %s", request->parameter);
-    } else if (result == ERR_VERSION) {
+    } else if (err == ERR_VERSION) {
         api_client_answer_version_mismatch(request, response);
     } else {
-        http_problem_store(response, result);
+        http_problem_store(response, err);
     }
 }
 
@@ -267,32 +266,32 @@ static bool api_client_prepare_desired(const struct http_api *api, const struct 
     struct client_faults faults;
     json_t *document = NULL;
     *input = (struct client_input){0};
-    enum err result =
+    enum err err =
         client_config_parse_text(row->config, row->config_len, row->id, &input->config, &faults);
-    if (result == ERR_ARGUMENT) {
+    if (err == ERR_ARGUMENT) {
         http_problem(response, PROBLEM_STATE, "what is stored under %s is no configuration: %s",
                      row->id, faults.items[0].detail);
         return false;
     }
-    if (result == ERR_OK) {
-        result = json_parse(&document, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
+    if (err == ERR_OK) {
+        err = json_parse(&document, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
     }
-    if (result != ERR_OK) {
-        http_problem_error(response, result);
+    if (err != ERR_OK) {
+        http_problem_error(response, err);
         return false;
     }
     if (input->config->desired != desired) {
         bool set = json_object_set_new(document, "desired",
                                        json_string(client_desired_name(desired))) == 0;
         /* What is encrypted with a key that is not here stays so. */
-        result = client_secrets_seal(document, row->id, api->context.secrets, NULL, NULL);
-        input->text = set && result != ERR_MEMORY ? client_config_canonical(document) : NULL;
+        err = client_secrets_seal(document, row->id, api->context.secrets, NULL, NULL);
+        input->text = set && err != ERR_MEMORY ? client_config_canonical(document) : NULL;
     } else {
         input->text = strdup(row->config); /* so that it keeps its version */
     }
     input->identity = client_config_identity(input->config);
     json_decref(document);
-    if (input->text == NULL || input->identity == NULL) {
+    if (!input->text || !input->identity) {
         http_problem_memory(response);
         return false;
     }
@@ -346,7 +345,7 @@ static void api_client_answer_paused(const struct http_request *request, const c
     struct client_view view;
     if (api_client_read_row(request, &row, response)) {
         client_view_open(&view, &row, request->api->context.outlook);
-        bool resumed = view.config != NULL && view.config->desired == DESIRED_RUNNING;
+        bool resumed = view.config && view.config->desired == DESIRED_RUNNING;
         client_view_close(&view);
         if (resumed && strcmp(action, "restart") == 0) {
             api_client_answer_accepted(id, action, response);
@@ -361,11 +360,11 @@ static void api_client_answer_paused(const struct http_request *request, const c
     store_client_fini(&row);
 }
 
-static void api_client_answer_action(struct http_request *request, const char *action,
-                                     enum err result, struct http_response *response) {
+static void api_client_answer_action(struct http_request *request, const char *action, enum err err,
+                                     struct http_response *response) {
     const char *id = request->parameter;
     struct store_client row = {0};
-    switch (result) {
+    switch (err) {
     case ERR_OK:
         api_client_answer_accepted(id, action, response);
         break;
@@ -378,7 +377,7 @@ static void api_client_answer_action(struct http_request *request, const char *a
         api_client_answer_paused(request, action, response);
         break;
     default:
-        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(result));
+        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(err));
         break;
     }
     store_client_fini(&row);
@@ -420,7 +419,7 @@ void api_client_events(struct http_request *request, struct http_response *respo
     struct store_client row;
     if (peer_proxy_find_owner(request, id, &row, response)) {
         peer_proxy_forward(request, row.owner.node, "GET", id, "events", NULL, 0, 0, response);
-    } else if (row.id != NULL) { /* it is there, but runs nowhere now */
+    } else if (row.id) { /* it is there, but runs nowhere now */
         http_answer_json(response, 200, api_client_changes_json(changes, 0));
     }
     store_client_fini(&row);

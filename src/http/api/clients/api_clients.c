@@ -44,18 +44,18 @@ static void api_clients_item_fini(struct create_item *item) {
 static bool api_clients_item_check(struct create_item *item, const struct http_api *api,
                                    json_t *document, bool repaired, const char *prefix) {
     struct client_faults faults;
-    enum err result =
+    enum err err =
         client_input_check(api, document, CLIENT_FROM_API, NULL, repaired, &item->input, &faults);
-    if (result == ERR_ARGUMENT) {
+    if (err == ERR_ARGUMENT) {
         const struct client_fault *first = &faults.items[0];
         api_clients_item_fail(item, PROBLEM_INVALID, "%s%s%s", first->pointer,
                               *first->pointer ? ": " : "", first->detail);
         item->errors = http_faults_json(&faults, prefix);
-    } else if (result != ERR_OK) {
-        api_clients_item_fail(item, result == ERR_MEMORY ? PROBLEM_MEMORY : PROBLEM_INTERNAL, "%s",
-                              err_name(result));
+    } else if (err != ERR_OK) {
+        api_clients_item_fail(item, err == ERR_MEMORY ? PROBLEM_MEMORY : PROBLEM_INTERNAL, "%s",
+                              err_name(err));
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 /* Another text is stored under the id: the same configuration in another spelling, or another one.
@@ -63,11 +63,10 @@ static bool api_clients_item_check(struct create_item *item, const struct http_a
 static void api_clients_item_compare(struct create_item *item, const struct http_api *api) {
     const char *id = item->input.config->id;
     struct store_client row = {0};
-    enum err result = store_get(api->context.store, id, &row);
-    if (result != ERR_OK && result != ERR_NOT_FOUND) {
-        api_clients_item_fail(item, http_problem_of_store(result), "client %s: %s", id,
-                              err_name(result));
-    } else if (result == ERR_OK && client_input_is_same(api, &row, item->input.text)) {
+    enum err err = store_get(api->context.store, id, &row);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        api_clients_item_fail(item, http_problem_of_store(err), "client %s: %s", id, err_name(err));
+    } else if (err == ERR_OK && client_input_is_same(api, &row, item->input.text)) {
         item->outcome = ITEM_UNCHANGED;
         item->version = row.version;
     } else {
@@ -143,7 +142,7 @@ static void api_clients_stored_answer(const struct stored_client *stored_client,
     http_answer_header(response, "ETag", "\"%lld\"", (long long)stored_client->version);
     char *escaped =
         stored_client->created && stored_client->id ? http_percent_encode(stored_client->id) : NULL;
-    if (escaped != NULL) {
+    if (escaped) {
         http_answer_header(response, "Location", "/api/v1/clients/%s", escaped);
     }
     free(escaped);
@@ -214,7 +213,7 @@ static void api_clients_answer_stored(struct http_request *request, const struct
 static void api_clients_answer_failed(const struct create_item *item,
                                       struct http_response *response) {
     http_problem(response, item->problem, "%s", item->detail);
-    if (item->errors != NULL) {
+    if (item->errors) {
         http_problem_member(response, "errors", json_incref(item->errors));
     }
 }
@@ -227,11 +226,11 @@ static void api_clients_create_one(struct http_request *request, json_t *documen
         struct store_create_item made = api_clients_item_new(&item);
         struct store_create_result result = {0};
         size_t done = 0;
-        enum err error = store_create(store, &made, 1, &result, &done);
+        enum err err = store_create(store, &made, 1, &result, &done);
         if (done == 1) {
             api_clients_item_set_outcome(&item, request->api, &result);
         } else {
-            http_problem_store(response, error != ERR_OK ? error : ERR_PROTOCOL);
+            http_problem_store(response, err != ERR_OK ? err : ERR_PROTOCOL);
             api_clients_item_fini(&item);
             return;
         }
@@ -257,16 +256,16 @@ struct batch {
 
 static bool api_clients_batch_init(struct batch *batch, size_t n) {
     *batch = (struct batch){.n = n};
-    batch->items = calloc(n + 1, sizeof(*batch->items));
-    batch->valid = calloc(n + 1, sizeof(*batch->valid));
-    batch->results = calloc(n + 1, sizeof(*batch->results));
-    batch->item_of = calloc(n + 1, sizeof(*batch->item_of));
-    batch->ids = calloc(n + 1, sizeof(*batch->ids));
+    batch->items = calloc(n + 1, sizeof *batch->items);
+    batch->valid = calloc(n + 1, sizeof *batch->valid);
+    batch->results = calloc(n + 1, sizeof *batch->results);
+    batch->item_of = calloc(n + 1, sizeof *batch->item_of);
+    batch->ids = calloc(n + 1, sizeof *batch->ids);
     return batch->items && batch->valid && batch->results && batch->item_of && batch->ids;
 }
 
 static void api_clients_batch_fini(struct batch *batch) {
-    for (size_t i = 0; batch->items != NULL && i < batch->n; i++) {
+    for (size_t i = 0; batch->items && i < batch->n; i++) {
         api_clients_item_fini(&batch->items[i]);
     }
     free(batch->items);
@@ -292,18 +291,18 @@ static void api_clients_batch_check(struct batch *batch, const struct http_api *
 /* ERR_OK, or why nothing at all could be stored. */
 static enum err api_clients_batch_store(struct batch *batch, const struct http_api *api) {
     size_t done = 0;
-    enum err error =
+    enum err err =
         store_create(api->context.store, batch->valid, batch->valid_count, batch->results, &done);
     if (batch->valid_count > 0 && done == 0) {
-        return error != ERR_OK ? error : ERR_PROTOCOL;
+        return err != ERR_OK ? err : ERR_PROTOCOL;
     }
     for (size_t i = 0; i < batch->valid_count; i++) {
         struct create_item *item = &batch->items[batch->item_of[i]];
         if (i < done) {
             api_clients_item_set_outcome(item, api, &batch->results[i]);
         } else {
-            api_clients_item_fail(item, http_problem_of_store(error), "not stored: %s; try again",
-                                  error == ERR_FULL ? "Redis is out of memory" : err_name(error));
+            api_clients_item_fail(item, http_problem_of_store(err), "not stored: %s; try again",
+                                  err == ERR_FULL ? "Redis is out of memory" : err_name(err));
         }
         if (item->outcome != ITEM_FAILED) {
             batch->ids[batch->stored_count++] = item->input.config->id;
@@ -314,11 +313,11 @@ static enum err api_clients_batch_store(struct batch *batch, const struct http_a
 
 /* As far as it is known: what is wrong may be the id itself. */
 static json_t *api_clients_item_id_json(const struct create_item *item, const json_t *document) {
-    if (item->input.config != NULL) {
+    if (item->input.config) {
         return http_json_string(item->input.config->id);
     }
     const json_t *id = json_object_get(document, "id");
-    id = id != NULL ? id : json_object_get(document, "client_id");
+    id = id ? id : json_object_get(document, "client_id");
     return json_is_string(id) ? json_copy((json_t *)id) : json_null();
 }
 
@@ -328,7 +327,7 @@ static json_t *api_clients_failure_json(const struct create_item *item, size_t i
         json_pack("{s:I, s:o, s:i, s:o}", "index", (json_int_t)index, "id",
                   api_clients_item_id_json(item, document), "status",
                   http_problem_status(item->problem), "detail", http_json_string(item->detail));
-    if (failure != NULL && item->errors != NULL) {
+    if (failure && item->errors) {
         json_object_set(failure, "errors", item->errors);
     }
     return failure;
@@ -404,13 +403,13 @@ static void api_clients_create_many(struct http_request *request, json_t *docume
         return;
     }
     struct batch batch;
-    enum err error = ERR_MEMORY;
+    enum err err = ERR_MEMORY;
     if (api_clients_batch_init(&batch, n)) {
         api_clients_batch_check(&batch, request->api, documents, repaired);
-        error = api_clients_batch_store(&batch, request->api);
+        err = api_clients_batch_store(&batch, request->api);
     }
-    if (error != ERR_OK) {
-        http_problem_store(response, error);
+    if (err != ERR_OK) {
+        http_problem_store(response, err);
     } else {
         api_clients_batch_answer(request, &batch, documents, response);
     }

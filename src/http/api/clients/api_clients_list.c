@@ -47,7 +47,7 @@ static bool clients_list_is_label(const char *name) {
 /* -1: any; -2: neither true nor false. */
 static int clients_list_parse_degraded(const struct http_query *query) {
     const char *text = http_query_get(query, "degraded");
-    if (text == NULL) {
+    if (!text) {
         return -1;
     }
     return strcmp(text, "true") == 0 ? 1 : strcmp(text, "false") == 0 ? 0 : -2;
@@ -55,8 +55,8 @@ static int clients_list_parse_degraded(const struct http_query *query) {
 
 /* Clients that wait are on no node, never degraded, and never in another state than these two. */
 static bool clients_list_includes_waiting(const struct filter *filter) {
-    return filter->node == NULL && filter->degraded != 1 &&
-           (filter->state == NULL || strcmp(filter->state, "waiting") == 0 ||
+    return !filter->node && filter->degraded != 1 &&
+           (!filter->state || strcmp(filter->state, "waiting") == 0 ||
             strcmp(filter->state, "conflict") == 0);
 }
 
@@ -74,21 +74,21 @@ static bool clients_list_init(struct listing *listing, const struct http_request
             listing->filter.has_labels || clients_list_is_label(query->items[i].name);
     }
     const char *cursor = http_query_get(query, "cursor");
-    cursor = cursor != NULL && cursor[0] == '\0' ? NULL : cursor;
+    cursor = cursor && cursor[0] == '\0' ? NULL : cursor;
     int64_t limit;
     if (http_query_int(query, "limit", 1, LIMIT_MAX, LIMIT_DEFAULT, &limit) != ERR_OK) {
         http_problem(response, PROBLEM_BAD_REQUEST, "limit: must be a number from 1 to %d",
                      LIMIT_MAX);
-    } else if (listing->filter.state != NULL && !client_state_is_known(listing->filter.state)) {
+    } else if (listing->filter.state && !client_state_is_known(listing->filter.state)) {
         http_problem(response, PROBLEM_BAD_REQUEST,
                      "state: must be waiting, connecting, online, backoff, conflict or paused");
     } else if (listing->filter.degraded == -2) {
         http_problem(response, PROBLEM_BAD_REQUEST, "degraded: must be true or false");
-    } else if (cursor != NULL && http_cursor_parse(cursor, &listing->cursor) != ERR_OK) {
+    } else if (cursor && http_cursor_parse(cursor, &listing->cursor) != ERR_OK) {
         http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of this list");
     } else {
         listing->limit = (size_t)limit;
-        if (cursor == NULL) {
+        if (!cursor) {
             listing->cursor.phase =
                 clients_list_includes_waiting(&listing->filter) ? CURSOR_WAITING : CURSOR_OWNED;
         }
@@ -114,7 +114,7 @@ static bool clients_list_labels_match(const struct filter *filter,
     for (size_t i = 0; i < filter->query->count; i++) {
         const struct http_pair *pair = &filter->query->items[i];
         if (clients_list_is_label(pair->name) &&
-            (config == NULL ||
+            (!config ||
              !clients_list_has_label(config, pair->name + strlen(LABEL_PREFIX), pair->value))) {
             return false;
         }
@@ -123,15 +123,14 @@ static bool clients_list_labels_match(const struct filter *filter,
 }
 
 static bool clients_list_row_matches(const struct filter *filter, const struct store_client *row) {
-    return filter->node == NULL ||
-           (row->owner.node != NULL && strcmp(row->owner.node, filter->node) == 0);
+    return !filter->node || (row->owner.node && strcmp(row->owner.node, filter->node) == 0);
 }
 
 static bool clients_list_document_matches(const struct filter *filter, const json_t *document) {
     const json_t *status = json_object_get(document, "status");
     const char *state = json_string_value(json_object_get(status, "state"));
     bool degraded = json_is_true(json_object_get(status, "degraded"));
-    return (filter->state == NULL || (state != NULL && strcmp(state, filter->state) == 0)) &&
+    return (!filter->state || (state && strcmp(state, filter->state) == 0)) &&
            (filter->degraded < 0 || filter->degraded == degraded);
 }
 
@@ -151,7 +150,7 @@ static size_t clients_list_prepare_rows(const struct listing *listing, struct st
     if (n == 0) {
         return 0;
     }
-    qsort(rows, n, sizeof(*rows), clients_list_compare_rows);
+    qsort(rows, n, sizeof *rows, clients_list_compare_rows);
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         bool again = kept > 0 && strcmp(rows[kept - 1].id, rows[i].id) == 0;
@@ -189,7 +188,7 @@ static void clients_list_show_row(struct listing *listing, const struct store_cl
 static size_t clients_list_wanted_count(const struct listing *listing, size_t n) {
     size_t room = listing->limit - json_array_size(listing->clients);
     const struct filter *filter = &listing->filter;
-    bool filtered = filter->state != NULL || filter->has_labels || filter->degraded >= 0;
+    bool filtered = filter->state || filter->has_labels || filter->degraded >= 0;
     return filtered || n < room ? n : room;
 }
 
@@ -263,19 +262,18 @@ static size_t clients_list_trim_page(struct store_client *rows, size_t n, size_t
 static void clients_list_read_page(struct listing *listing, struct http_request *request,
                                    struct http_response *response) {
     const struct filter *filter = &listing->filter;
-    bool filtered = filter->state != NULL || filter->node != NULL || filter->has_labels ||
-                    filter->degraded >= 0;
+    bool filtered = filter->state || filter->node || filter->has_labels || filter->degraded >= 0;
     size_t count = filtered ? SCAN_COUNT : listing->limit;
     enum store_client_state where =
         listing->cursor.phase == CURSOR_OWNED ? STORE_OWNED : STORE_WAITING;
     struct store_client *rows = NULL;
     size_t n = 0;
     listing->next_scan = listing->cursor.scan;
-    enum err result =
+    enum err err =
         store_page(request->api->context.store, where, &listing->next_scan, count, &rows, &n, NULL);
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         clients_list_free(listing);
-        http_problem_store(response, result);
+        http_problem_store(response, err);
         return;
     }
     size_t kept = clients_list_prepare_rows(listing, rows, n);

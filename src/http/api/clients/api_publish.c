@@ -70,9 +70,9 @@ static void api_publish_answer_unread(const struct http_api *api, const char *id
 }
 
 static void api_publish_answer_outcome(const struct http_api *api, const char *id, uint8_t qos,
-                                       enum err result, int reason_code,
+                                       enum err err, int reason_code,
                                        struct http_response *response) {
-    switch (result) {
+    switch (err) {
     case ERR_OK:
         if (reason_code >= REASON_UNSPECIFIED) { /* from here on an error */
             api_publish_answer_refused(reason_code, response);
@@ -109,7 +109,7 @@ static void api_publish_answer_outcome(const struct http_api *api, const char *i
                      "too many publications are outstanding; nothing was sent");
         break;
     default:
-        http_problem_error(response, result); /* it was not published */
+        http_problem_error(response, err); /* it was not published */
         break;
     }
 }
@@ -159,14 +159,14 @@ static void api_publish_wait_free(void *data) {
 }
 
 /* On a host thread. */
-static void api_publish_wait_reported(void *context, enum err result, int reason_code) {
+static void api_publish_wait_reported(void *context, enum err err, int reason_code) {
     struct publish_wait *publish_wait = context;
     struct pending *pending = publish_wait->pending;
     if (!pending_claim(pending)) {
         pending_drop(pending);
         return;
     }
-    publish_wait->result = result;
+    publish_wait->result = err;
     publish_wait->reason_code = reason_code;
     pending_resume(pending);
 }
@@ -174,23 +174,23 @@ static void api_publish_wait_reported(void *context, enum err result, int reason
 static void api_publish_wait_ended(struct http_request *request, struct http_response *response,
                                    enum pending_end end, void *data) {
     const struct publish_wait *publish_wait = data;
-    enum err result = end == PENDING_DONE       ? publish_wait->result
-                      : end == PENDING_STOPPING ? ERR_CANCELED
-                                                : ERR_TIMEOUT;
-    api_publish_answer_outcome(request->api, publish_wait->id, publish_wait->qos, result,
+    enum err err = end == PENDING_DONE       ? publish_wait->result
+                   : end == PENDING_STOPPING ? ERR_CANCELED
+                                             : ERR_TIMEOUT;
+    api_publish_answer_outcome(request->api, publish_wait->id, publish_wait->qos, err,
                                publish_wait->reason_code, response);
 }
 
 /* Begins to wait before the hosts may report. False: the request does not wait, and may be
  * answered: ERR_NOT_FOUND: the client does not run here; ERR_ARGUMENT: it cannot send that. */
 static bool api_publish_start_here(struct http_request *request, const char *id,
-                                   const struct engine_publication *publication, enum err *result,
+                                   const struct engine_publication *publication, enum err *err,
                                    struct http_response *response) {
     const struct http_context *context = &request->api->context;
     struct publish_wait *publish_wait = calloc(1, sizeof *publish_wait);
     if (!publish_wait || !(publish_wait->id = text_dup(id))) {
         free(publish_wait);
-        *result = ERR_MEMORY;
+        *err = ERR_MEMORY;
         return false;
     }
     publish_wait->qos = publication->qos;
@@ -201,36 +201,36 @@ static bool api_publish_start_here(struct http_request *request, const char *id,
                                .then = api_publish_wait_ended,
                                .data = publish_wait,
                                .free_data = api_publish_wait_free});
-    *result = ERR_OK;
+    *err = ERR_OK;
     if (!pending) {
         return true; /* answered: too many wait */
     }
     publish_wait->pending = pending;
-    *result =
+    *err =
         workers_publish(context->workers, id, publication, api_publish_wait_reported, publish_wait);
-    if (*result != ERR_OK) {
+    if (*err != ERR_OK) {
         pending_cancel(request, pending);
     }
-    return *result == ERR_OK;
+    return *err == ERR_OK;
 }
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
 static void api_publish_answer_not_started(const struct http_request *request, const char *id,
-                                           struct publication_input *input, enum err result,
+                                           struct publication_input *input, enum err err,
                                            struct http_response *response) {
-    if (result == ERR_REFUSED) {
+    if (err == ERR_REFUSED) {
         api_publish_answer_throttled(request->api, id, &input->publication, response);
         return;
     }
-    if (result == ERR_BUSY) {
+    if (err == ERR_BUSY) {
         struct workers_busy busy;
         workers_publish_busy(request->api->context.workers, id, &busy);
         api_publish_answer_busy(&busy, response);
         return;
     }
-    if (result != ERR_ARGUMENT) {
-        api_publish_answer_outcome(request->api, id, input->publication.qos, result, 0, response);
+    if (err != ERR_ARGUMENT) {
+        api_publish_answer_outcome(request->api, id, input->publication.qos, err, 0, response);
         return;
     }
     if (input->faults.count == 0) {
@@ -244,20 +244,20 @@ static void api_publish_answer_not_started(const struct http_request *request, c
 bool api_publish_document(struct http_request *request, const char *id, json_t *document,
                           struct http_response *response) {
     struct publication_input *input = publication_parse(document);
-    enum err result = ERR_ARGUMENT;
+    enum err err = ERR_ARGUMENT;
     bool waits = false;
     if (!input) {
         http_problem_memory(response);
         return true;
     }
     if (input->faults.count == 0) {
-        waits = api_publish_start_here(request, id, &input->publication, &result, response);
+        waits = api_publish_start_here(request, id, &input->publication, &err, response);
     }
-    if (!waits && result != ERR_NOT_FOUND) {
-        api_publish_answer_not_started(request, id, input, result, response);
+    if (!waits && err != ERR_NOT_FOUND) {
+        api_publish_answer_not_started(request, id, input, err, response);
     }
     publication_destroy(input);
-    return waits || result != ERR_NOT_FOUND;
+    return waits || err != ERR_NOT_FOUND;
 }
 
 /* False: it is answered. A document that cannot be read is for its owner to judge. */
@@ -274,12 +274,12 @@ static bool api_publish_count_elsewhere(struct http_request *request,
     }
     snprintf(busy.broker, sizeof busy.broker, "%s:%u", config->host, (unsigned)config->port);
     client_config_destroy(config);
-    enum err result = workers_publish_elsewhere(workers, busy.broker, &request->publish_share);
-    if (result == ERR_BUSY) {
+    enum err err = workers_publish_elsewhere(workers, busy.broker, &request->publish_share);
+    if (err == ERR_BUSY) {
         busy.use = workers_publish_use_of(workers, busy.broker);
         api_publish_answer_busy(&busy, response);
     }
-    return result != ERR_BUSY;
+    return err != ERR_BUSY;
 }
 
 void api_publish_elsewhere(struct http_request *request, const char *id, const json_t *document,
@@ -289,7 +289,7 @@ void api_publish_elsewhere(struct http_request *request, const char *id, const j
         api_publish_count_elsewhere(request, &row, response)) {
         char *body = json_to_text(document, JSON_COMPACT);
         peer_proxy_forward(
-            request, row.owner.node, "POST", id, "publish", body, body != NULL ? strlen(body) : 0,
+            request, row.owner.node, "POST", id, "publish", body, body ? strlen(body) : 0,
             request->api->context.conf->publish_timeout_ms + FORWARD_GRACE_MS, response);
         free(body);
     }
@@ -351,7 +351,7 @@ static bool api_publish_is_drop(const struct http_request *request) {
 }
 
 /* On the host's thread. */
-static void api_publish_listing_reported(void *context, enum err result,
+static void api_publish_listing_reported(void *context, enum err err,
                                          struct workers_publication *rows, size_t n) {
     struct listing *listing = context;
     struct pending *pending = listing->pending;
@@ -360,7 +360,7 @@ static void api_publish_listing_reported(void *context, enum err result,
         pending_drop(pending);
         return;
     }
-    listing->result = result;
+    listing->result = err;
     listing->rows = rows;
     listing->n = n;
     pending_resume(pending);
@@ -374,7 +374,7 @@ static void api_publish_listing_forward(struct http_request *request,
     if (peer_proxy_find_owner(request, id, &row, response)) {
         peer_proxy_forward(request, row.owner.node, api_publish_is_drop(request) ? "DELETE" : "GET",
                            id, "publications", NULL, 0, 0, response);
-    } else if (row.id != NULL) { /* it is there, but runs nowhere now: nothing is pending */
+    } else if (row.id) { /* it is there, but runs nowhere now: nothing is pending */
         http_answer_json(
             response, 200,
             json_pack("{s:[]}", api_publish_is_drop(request) ? "dropped" : "publications"));
@@ -382,26 +382,26 @@ static void api_publish_listing_forward(struct http_request *request,
     store_client_fini(&row);
 }
 
-static void api_publish_listing_answer_error(struct http_request *request, enum err result,
+static void api_publish_listing_answer_error(struct http_request *request, enum err err,
                                              struct http_response *response) {
-    if (result == ERR_NOT_FOUND) {
+    if (err == ERR_NOT_FOUND) {
         request->next_step = api_publish_listing_forward;
     } else {
-        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(result));
+        http_problem(response, PROBLEM_OVERLOAD, "the node is busy: %s", err_name(err));
     }
 }
 
 static void api_publish_listing_ended(struct http_request *request, struct http_response *response,
                                       enum pending_end end, void *data) {
     const struct listing *listing = data;
-    enum err result = end == PENDING_DONE ? listing->result : ERR_TIMEOUT;
-    if (result == ERR_OK) {
+    enum err err = end == PENDING_DONE ? listing->result : ERR_TIMEOUT;
+    if (err == ERR_OK) {
         http_answer_json(response, 200,
                          json_pack("{s:o}",
                                    api_publish_is_drop(request) ? "dropped" : "publications",
                                    api_publish_pending_json(listing->rows, listing->n)));
     } else {
-        api_publish_listing_answer_error(request, result, response);
+        api_publish_listing_answer_error(request, err, response);
     }
 }
 
@@ -423,12 +423,12 @@ static void api_publish_listing_start(struct http_request *request,
         return;
     }
     listing->pending = pending;
-    enum err result =
+    enum err err =
         workers_publications(request->api->context.workers, request->parameter,
                              api_publish_is_drop(request), api_publish_listing_reported, listing);
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         pending_cancel(request, pending);
-        api_publish_listing_answer_error(request, result, response);
+        api_publish_listing_answer_error(request, err, response);
     }
 }
 

@@ -41,20 +41,19 @@ static enum err reencrypt_write_sealed(struct reencryption *work, const struct s
     struct client_faults faults;
     char *other_id = NULL;
     int64_t version;
-    enum err result = client_config_parse(document, CLIENT_FROM_STORE, row->id, &config, &faults);
-    char *identity = result == ERR_OK ? client_config_identity(config) : NULL;
-    char *text = result == ERR_OK ? client_config_canonical(document) : NULL;
-    if (result == ERR_OK) {
-        result = identity != NULL && text != NULL
-                     ? store_update(work->request->api->context.store, row->id, row->version, text,
-                                    identity, &version, &other_id)
-                     : ERR_MEMORY;
+    enum err err = client_config_parse(document, CLIENT_FROM_STORE, row->id, &config, &faults);
+    char *identity = err == ERR_OK ? client_config_identity(config) : NULL;
+    char *text = err == ERR_OK ? client_config_canonical(document) : NULL;
+    if (err == ERR_OK) {
+        err = identity && text ? store_update(work->request->api->context.store, row->id,
+                                              row->version, text, identity, &version, &other_id)
+                               : ERR_MEMORY;
     }
     client_config_destroy(config);
     free(identity);
     free(text);
     free(other_id);
-    return result;
+    return err;
 }
 
 /* ERR_VERSION: somebody wrote in between. What is no JSON object holds no secret of ours. */
@@ -62,46 +61,46 @@ static enum err reencrypt_row(struct reencryption *work, const struct store_clie
     struct client_faults faults = {.count = 0};
     bool changed = false;
     json_t *document = NULL;
-    enum err result =
+    enum err err =
         json_parse(&document, row->config, row->config_len, JSON_REJECT_DUPLICATES, NULL);
-    if (result == ERR_MEMORY) {
-        return result;
+    if (err == ERR_MEMORY) {
+        return err;
     }
-    result = json_is_object(document)
-                 ? client_secrets_seal(document, row->id, work->request->api->context.secrets,
-                                       &changed, &faults)
-                 : ERR_OK;
-    if (result == ERR_ARGUMENT && faults.count > 0) {
+    err = json_is_object(document)
+              ? client_secrets_seal(document, row->id, work->request->api->context.secrets,
+                                    &changed, &faults)
+              : ERR_OK;
+    if (err == ERR_ARGUMENT && faults.count > 0) {
         reencrypt_note_failure(work, row->id, faults.items[0].detail);
-        result = ERR_OK;
-    } else if (result == ERR_OK && changed) {
-        result = reencrypt_write_sealed(work, row, document);
-        work->reencrypted += result == ERR_OK;
-    } else if (result == ERR_OK) {
+        err = ERR_OK;
+    } else if (err == ERR_OK && changed) {
+        err = reencrypt_write_sealed(work, row, document);
+        work->reencrypted += err == ERR_OK;
+    } else if (err == ERR_OK) {
         work->unchanged++;
     }
     json_decref(document);
-    return result;
+    return err;
 }
 
 /* Not ERR_OK: Redis is away. */
 static enum err reencrypt_row_with_retries(struct reencryption *work,
                                            const struct store_client *row) {
-    enum err result = reencrypt_row(work, row);
-    for (int tries = 1; result == ERR_VERSION && tries < TRIES_MAX; tries++) {
+    enum err err = reencrypt_row(work, row);
+    for (int tries = 1; err == ERR_VERSION && tries < TRIES_MAX; tries++) {
         struct store_client now = {0};
-        result = store_get(work->request->api->context.store, row->id, &now);
-        result = result == ERR_OK ? reencrypt_row(work, &now) : result;
+        err = store_get(work->request->api->context.store, row->id, &now);
+        err = err == ERR_OK ? reencrypt_row(work, &now) : err;
         store_client_fini(&now);
     }
-    if (result == ERR_NOT_FOUND) {
+    if (err == ERR_NOT_FOUND) {
         return ERR_OK;
     }
-    if (result == ERR_UNAVAILABLE || result == ERR_TIMEOUT) {
-        return result;
+    if (err == ERR_UNAVAILABLE || err == ERR_TIMEOUT) {
+        return err;
     }
-    if (result != ERR_OK) {
-        reencrypt_note_failure(work, row->id, err_name(result));
+    if (err != ERR_OK) {
+        reencrypt_note_failure(work, row->id, err_name(err));
     }
     return ERR_OK;
 }
@@ -112,17 +111,17 @@ static enum err reencrypt_page(struct reencryption *work) {
     uint64_t scan = cursor->scan;
     struct store_client *rows = NULL;
     size_t n = 0;
-    enum err result =
+    enum err err =
         store_page(work->request->api->context.store, where, &scan, SCAN_COUNT, &rows, &n, NULL);
-    for (size_t i = 0; result == ERR_OK && i < n; i++) {
-        result = reencrypt_row_with_retries(work, &rows[i]);
+    for (size_t i = 0; err == ERR_OK && i < n; i++) {
+        err = reencrypt_row_with_retries(work, &rows[i]);
     }
     store_clients_free(rows, n);
     cursor->scan = scan;
     if (scan == 0) {
         cursor->phase = cursor->phase == CURSOR_WAITING ? CURSOR_OWNED : CURSOR_END;
     }
-    return result;
+    return err;
 }
 
 static void reencrypt_answer_progress(const struct reencryption *work,
@@ -169,7 +168,7 @@ static void reencrypt_job_answer(struct http_request *request, struct http_respo
 void api_clients_reencrypt(struct http_request *request, struct http_response *response) {
     const char *cursor = http_query_get(&request->query, "cursor");
     struct http_cursor from = {.phase = CURSOR_WAITING};
-    if (cursor != NULL && cursor[0] != '\0' && http_cursor_parse(cursor, &from) != ERR_OK) {
+    if (cursor && cursor[0] != '\0' && http_cursor_parse(cursor, &from) != ERR_OK) {
         http_problem(response, PROBLEM_BAD_REQUEST, "cursor: must be a next_cursor of this list");
         return;
     }

@@ -19,7 +19,7 @@
 
 static bool api_test_has_own_id(const json_t *document) {
     const char *client_id = json_string_value(json_object_get(document, "client_id"));
-    return json_object_get(document, "id") != NULL || (client_id != NULL && client_id[0] != '\0');
+    return json_object_get(document, "id") || (client_id && client_id[0] != '\0');
 }
 
 /* A test needs no id: one is made up. False: answered. */
@@ -29,15 +29,15 @@ static bool api_test_check_input(const struct http_request *request, json_t *doc
     char id[sizeof("mqfleet-test-") + TEXT_ID_LEN] = "mqfleet-test-";
     text_random_id(id + strlen(id));
     id[strlen("mqfleet-test-") + 8] = '\0'; /* brokers of MQTT 3.1 take 23 characters */
-    enum err result =
+    enum err err =
         client_input_check(request->api, document, CLIENT_FROM_API,
                            api_test_has_own_id(document) ? NULL : id, false, input, &faults);
-    if (result == ERR_ARGUMENT) {
+    if (err == ERR_ARGUMENT) {
         http_problem_faults(response, &faults);
-    } else if (result != ERR_OK) {
-        http_problem_error(response, result);
+    } else if (err != ERR_OK) {
+        http_problem_error(response, err);
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 /* Another connection under the identifier of a client of this fleet would take its place at the
@@ -46,17 +46,17 @@ static bool api_test_identity_is_free(const struct http_request *request,
                                       const struct client_input *input,
                                       struct http_response *response) {
     char *holder = NULL;
-    enum err result = store_identity_owner(request->api->context.store, input->identity, &holder);
-    if (result == ERR_OK) {
+    enum err err = store_identity_owner(request->api->context.store, input->identity, &holder);
+    if (err == ERR_OK) {
         http_problem(response, PROBLEM_IDENTITY,
                      "client_id %.128s at this broker belongs to client %.256s, which the test "
                      "would disconnect: give the test a client_id of its own",
                      input->config->client_id, holder);
-    } else if (result != ERR_NOT_FOUND) {
-        http_problem_store(response, result);
+    } else if (err != ERR_NOT_FOUND) {
+        http_problem_store(response, err);
     }
     free(holder);
-    return result == ERR_NOT_FOUND;
+    return err == ERR_NOT_FOUND;
 }
 
 /* Puts in what is encrypted, or to be read from files and variables of the node. False: answered.
@@ -76,28 +76,28 @@ static bool api_test_read_secrets(const struct http_request *request, struct cli
     char fault[CLIENT_SECRETS_FAULT_LEN] = "out of memory";
     struct client_config *stored = NULL, *whole = NULL;
     struct client_faults faults;
-    enum err result = client_config_parse_text(input->text, strlen(input->text), input->config->id,
-                                               &stored, &faults);
-    if (result == ERR_OK) {
-        result = client_secrets_open(stored, context->secrets, fault);
+    enum err err = client_config_parse_text(input->text, strlen(input->text), input->config->id,
+                                            &stored, &faults);
+    if (err == ERR_OK) {
+        err = client_secrets_open(stored, context->secrets, fault);
     }
-    if (result == ERR_OK && client_secrets_elsewhere(stored)) {
-        result = client_secrets_read(stored, context->conf, &whole, fault);
+    if (err == ERR_OK && client_secrets_elsewhere(stored)) {
+        err = client_secrets_read(stored, context->conf, &whole, fault);
         client_config_destroy(stored);
         stored = NULL;
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         client_config_destroy(input->config);
-        input->config = whole != NULL ? whole : stored;
+        input->config = whole ? whole : stored;
     } else {
         client_config_destroy(stored);
-        if (result == ERR_MEMORY) {
+        if (err == ERR_MEMORY) {
             http_problem_memory(response);
         } else {
             api_test_answer_secret_fault(response, fault);
         }
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 static json_t *api_test_addresses_json(const struct probe_report *report) {
@@ -142,8 +142,8 @@ static json_t *api_test_broker_json(const struct client_endpoint *endpoint,
         report->count > 0 ? &report->results[report->count - 1] : NULL;
     return json_pack("{s:o, s:b, s:s, s:o}", "broker",
                      json_sprintf("%s:%u", endpoint->host, (unsigned)endpoint->port), "ok",
-                     report->ok, "step", last != NULL ? probe_step_name(last->step) : "dns",
-                     "detail", http_json_string(last != NULL ? last->detail : "not tried"));
+                     report->ok, "step", last ? probe_step_name(last->step) : "dns", "detail",
+                     http_json_string(last ? last->detail : "not tried"));
 }
 
 /* One broker after the other, each with its share of the time. What is shown at length is the first
@@ -159,14 +159,14 @@ static json_t *api_test_try_urls(const struct http_request *request, struct clie
         workers_probe(request->api->context.workers, config,
                       timeout_ms / (int64_t)config->url_count, asker, report);
         json_array_append_new(brokers, api_test_broker_json(&config->urls[i], report));
-        if (shown == NULL || (report->ok && !ok)) {
+        if (!shown || (report->ok && !ok)) {
             json_decref(shown);
             shown = api_test_report_json(report);
             ok = report->ok;
         }
     }
     api_test_use_endpoint(config, &own);
-    shown = shown != NULL ? shown : api_test_report_json(report);
+    shown = shown ? shown : api_test_report_json(report);
     json_object_set_new(shown, "brokers", brokers);
     return shown;
 }

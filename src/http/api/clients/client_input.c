@@ -40,7 +40,7 @@ void http_set_audit_subject(struct http_request *request, const json_t *document
     for (size_t i = 0; i < n && len + 1 < room; i++) {
         const json_t *client = json_is_array(document) ? json_array_get(document, i) : document;
         const json_t *id = json_object_get(client, "id");
-        id = id != NULL ? id : json_object_get(client, "client_id");
+        id = id ? id : json_object_get(client, "client_id");
         len += (size_t)snprintf(request->audit_subject + len, room - len, "%s%s", i > 0 ? " " : "",
                                 json_is_string(id) ? json_string_value(id) : "?");
     }
@@ -69,7 +69,7 @@ bool http_body_object(const struct http_request *request, struct http_response *
 
 static bool client_input_sink_is_configured(const struct http_api *api, const char *name) {
     struct sink_status status;
-    for (size_t i = 0; api->context.sinks[i] != NULL; i++) {
+    for (size_t i = 0; api->context.sinks[i]; i++) {
         sink_status(api->context.sinks[i], &status);
         if (strcmp(status.type, name) == 0) {
             return true;
@@ -91,10 +91,10 @@ static void client_input_check_node_settings(const struct http_api *api, const j
         }
     }
     if (config->url_count == 0 && !address_policy_host(api->address_policy, config->host, &why)) {
-        const char *pointer = json_object_get(document, "url") != NULL ? "/url" : "/broker";
+        const char *pointer = json_object_get(document, "url") ? "/url" : "/broker";
         http_fault_add(faults, pointer, "must not be there: %s", why);
     }
-    if (config->sink != NULL && !client_input_sink_is_configured(api, config->sink)) {
+    if (config->sink && !client_input_sink_is_configured(api, config->sink)) {
         http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sink.path",
                        config->sink);
     }
@@ -111,9 +111,9 @@ enum err client_input_check(const struct http_api *api, json_t *document, enum c
         http_fault_add(faults, "", "must be an object");
         return ERR_ARGUMENT;
     }
-    enum err result = client_config_parse(document, source, id_hint, &out->config, faults);
-    if (result != ERR_OK && result != ERR_ARGUMENT) {
-        return result;
+    enum err err = client_config_parse(document, source, id_hint, &out->config, faults);
+    if (err != ERR_OK && err != ERR_ARGUMENT) {
+        return err;
     }
     http_json_text_faults(document, repaired, faults);
     if (faults->count == 0) {
@@ -122,14 +122,14 @@ enum err client_input_check(const struct http_api *api, json_t *document, enum c
     if (faults->count > 0) {
         return ERR_ARGUMENT;
     }
-    result = client_secrets_seal(document, out->config->id, api->context.secrets, NULL, faults);
-    if (result != ERR_OK) {
-        return result;
+    err = client_secrets_seal(document, out->config->id, api->context.secrets, NULL, faults);
+    if (err != ERR_OK) {
+        return err;
     }
     out->text = client_config_canonical(document);
     out->identity = client_config_identity(out->config);
     /* A text that may have a hole is not stored. */
-    bool whole = out->text != NULL && out->identity != NULL && !out_of_memory_seen();
+    bool whole = out->text && out->identity && !out_of_memory_seen();
     return whole ? ERR_OK : ERR_MEMORY;
 }
 
@@ -151,10 +151,10 @@ bool client_input_is_same(const struct http_api *api, const struct store_client 
     client_secrets_open_document(ours, stored->id, api->context.secrets);
     (void)json_object_del(theirs, "retired_filters");
     const char *desired = json_string_value(json_object_get(ours, "desired"));
-    if (desired == NULL) {
+    if (!desired) {
         (void)json_object_del(theirs, "desired");
     } else if (strcmp(desired, client_desired_name(DESIRED_RUNNING)) == 0 &&
-               json_object_get(theirs, "desired") == NULL) {
+               !json_object_get(theirs, "desired")) {
         (void)json_object_del(ours, "desired");
     }
     bool same = json_is_object(theirs) && json_is_object(ours) && json_equal(theirs, ours);

@@ -23,12 +23,12 @@ bool client_state_is_known(const char *shown) {
 /* code: where it is not one of the errors of a client. */
 static json_t *client_view_error_json(enum client_error error, const char *code,
                                       const char *message, int64_t at_ms) {
-    if (code == NULL) {
+    if (!code) {
         return json_null();
     }
     return json_pack("{s:o, s:o, s:s?, s:o}", "code", http_json_string(code), "message",
-                     http_json_string(message != NULL ? message : ""), "advice",
-                     client_error_advice(error), "at", http_json_time(at_ms));
+                     http_json_string(message ? message : ""), "advice", client_error_advice(error),
+                     "at", http_json_time(at_ms));
 }
 
 /* Which it is of those that share its code; before a node wrote that down, the most general. */
@@ -88,7 +88,7 @@ json_t *client_status_json(const struct client_status *status) {
         "bytes_in", (json_int_t)status->bytes_in, "bytes_out", (json_int_t)status->bytes_out,
         "messages_dropped", (json_int_t)status->messages_dropped, "subscriptions",
         client_view_subscriptions_json(status), "broker",
-        status->broker != NULL ? http_json_string(status->broker) : json_null());
+        status->broker ? http_json_string(status->broker) : json_null());
     return client_view_add_refused(shown, status->degraded, client_view_refused_json(status));
 }
 
@@ -114,8 +114,8 @@ json_t *client_waiting_json(const struct store_client *row) {
     bool conflict =
         row->cooldown_ms > 0 && client_error_is_conflict(client_view_last_attempt_error(row));
     return client_view_idle_json(
-        conflict ? "conflict" : "waiting",
-        row->attempt_code != NULL ? row->attempt_code : "not placed yet", row->attempt_at_ms,
+        conflict ? "conflict" : "waiting", row->attempt_code ? row->attempt_code : "not placed yet",
+        row->attempt_at_ms,
         client_view_error_json(client_view_last_attempt_error(row), row->attempt_code,
                                row->attempt_message, row->attempt_at_ms),
         client_view_next_attempt_ms(row));
@@ -157,7 +157,7 @@ void client_view_open(struct client_view *view, const struct store_client *row,
         return;
     }
     json_t *document = json_from_text(row->config, row->config_len, JSON_REJECT_DUPLICATES);
-    view->shown = document != NULL ? client_config_redacted(document) : NULL;
+    view->shown = document ? client_config_redacted(document) : NULL;
     json_decref(document);
 }
 
@@ -176,7 +176,7 @@ static json_t *client_view_placement_json(const struct store_client *row) {
 
 static json_t *client_view_default_status(const struct client_view *view) {
     const struct store_client *row = view->row;
-    if (view->config == NULL) {
+    if (!view->config) {
         return client_view_idle_json(
             "waiting", "bad_config", row->attempt_at_ms,
             client_view_error_json(CLIENT_ERROR_BAD_CONFIG,
@@ -200,18 +200,18 @@ static json_t *client_view_wait_reason_json(const struct client_view *view) {
 
 json_t *client_view_document(const struct client_view *view, json_t *status) {
     const struct store_client *row = view->row;
-    if (status == NULL || view->config == NULL) {
+    if (!status || !view->config) {
         json_decref(status);
         status = client_view_default_status(view);
     }
     json_object_set_new(status, "waiting", client_view_wait_reason_json(view));
-    json_t *desired = view->config != NULL ? json_string(client_desired_name(view->config->desired))
-                                           : json_null();
+    json_t *desired =
+        view->config ? json_string(client_desired_name(view->config->desired)) : json_null();
     json_t *document =
         json_pack("{s:o, s:I, s:O, s:o, s:o, s:o}", "id", http_json_string(row->id), "version",
                   (json_int_t)row->version, "config", view->shown, "desired", desired, "placement",
                   client_view_placement_json(row), "status", status);
-    if (document != NULL && view->config == NULL) {
+    if (document && !view->config) {
         json_object_set_new(document, "config_text_bytes",
                             json_integer((json_int_t)row->config_len));
     }
@@ -231,7 +231,7 @@ json_t *client_flat_json(const struct client_config *config) {
     const char *filter = config->subscription_count > 0 ? config->subscriptions[0].filter : "";
     return json_pack("{s:o, s:i, s:o, s:s, s:o, s:o}", "broker", http_json_string(config->host),
                      "port", (int)config->port, "username",
-                     http_json_string(config->username != NULL ? config->username : ""), "password",
-                     config->password != NULL ? "***" : "", "sub_topic", http_json_string(filter),
+                     http_json_string(config->username ? config->username : ""), "password",
+                     config->password ? "***" : "", "sub_topic", http_json_string(filter),
                      "client_id", http_json_string(config->client_id));
 }

@@ -292,11 +292,11 @@ static void client_waits_ask_owners(struct client_waits *waits, const json_t *as
                                            .path = "/fleet/statuses",
                                            .body = body,
                                            .body_len = strlen(body)};
-            enum err ignored = /* news tell, if not the owner itself */
+            enum err err = /* news tell, if not the owner itself */
                 peer_calls_post(context->peer_calls, &call,
                                 timeout_ms < CALL_MS_MAX ? timeout_ms : CALL_MS_MAX,
                                 client_waits_on_statuses, waits);
-            (void)ignored;
+            (void)err;
         }
         free(body);
         json_decref(document);
@@ -318,17 +318,17 @@ static bool client_waits_check_here(struct client_waits *waits, const char *id) 
 static void client_waits_check_elsewhere(struct client_waits *waits, const char *id,
                                          json_t *asked) {
     struct store_client row;
-    enum err result = store_get(waits->api->context.store, id, &row);
-    if (result == ERR_NOT_FOUND) {
+    enum err err = store_get(waits->api->context.store, id, &row);
+    if (err == ERR_NOT_FOUND) {
         client_waits_notify(waits, id, "deleted", INT64_MAX);
-    } else if (result == ERR_OK && row.state == STORE_OWNED) {
+    } else if (err == ERR_OK && row.state == STORE_OWNED) {
         json_t *ids = json_object_get(asked, row.owner.node);
         if (!ids) {
             ids = json_array();
             json_object_set_new(asked, row.owner.node, ids);
         }
         json_array_append_new(ids, json_string(id));
-    } else if (result == ERR_OK && row.attempt_code) {
+    } else if (err == ERR_OK && row.attempt_code) {
         client_waits_notify(waits, id, "backoff", row.version);
     }
     store_client_fini(&row);

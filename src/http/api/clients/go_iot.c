@@ -26,28 +26,28 @@
 static void go_iot_answer_message(struct http_response *response, int status, const char *message,
                                   json_t *data) {
     json_t *json = json_pack("{s:i, s:s}", "status", status, "message", message);
-    if (json != NULL && data != NULL) {
+    if (json && data) {
         json_object_set_new(json, "data", data);
     }
     http_answer_json(response, 200, json);
 }
 
 static void go_iot_answer_member(struct http_response *response, const char *name, json_t *value) {
-    if (response->json != NULL) {
+    if (response->json) {
         json_object_set_new(response->json, name, value);
     } else {
         json_decref(value);
     }
 }
 
-static void go_iot_answer_store(struct http_response *response, enum err error) {
-    if (error == ERR_MEMORY) {
+static void go_iot_answer_store(struct http_response *response, enum err err) {
+    if (err == ERR_MEMORY) {
         http_problem_memory(response);
         return;
     }
-    enum http_problem problem = http_problem_of_store(error);
+    enum http_problem problem = http_problem_of_store(err);
     bool away = problem == PROBLEM_REDIS || problem == PROBLEM_REDIS_FULL;
-    go_iot_answer_message(response, away ? 503 : 500, away ? MESSAGE_NO_REDIS : err_name(error),
+    go_iot_answer_message(response, away ? 503 : 500, away ? MESSAGE_NO_REDIS : err_name(err),
                           NULL);
 }
 
@@ -55,7 +55,7 @@ static void go_iot_answer_store(struct http_response *response, enum err error) 
 static const char *go_iot_query_id(const struct http_request *request,
                                    struct http_response *response) {
     const char *id = http_query_get(&request->query, "id");
-    if (id == NULL || *id == '\0') {
+    if (!id || *id == '\0') {
         http_answer_text(response, 400, "Missing 'id' query parameter\n");
         return NULL;
     }
@@ -77,31 +77,31 @@ static bool go_iot_read_input(struct http_request *request, const char *message,
     char detail[HTTP_JSON_DETAIL_LEN];
     struct client_faults faults = {.count = 0};
     *input = (struct client_input){0};
-    enum err result =
+    enum err err =
         http_json_parse(request->body.data, request->body.len, &document, &repaired, detail);
-    if (result == ERR_MEMORY) {
+    if (err == ERR_MEMORY) {
         http_problem_memory(response);
         return false;
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         go_iot_answer_message(response, 400, message, NULL);
         go_iot_answer_member(response, "detail", http_json_string(detail));
-        response->status = result == ERR_FULL ? 413 : 400;
+        response->status = err == ERR_FULL ? 413 : 400;
         return false;
     }
     http_set_audit_subject(request, document);
-    result = client_input_check(request->api, document, CLIENT_FROM_STORE, NULL, repaired, input,
-                                &faults);
+    err = client_input_check(request->api, document, CLIENT_FROM_STORE, NULL, repaired, input,
+                             &faults);
     json_decref(document);
-    if (result == ERR_ARGUMENT) {
+    if (err == ERR_ARGUMENT) {
         go_iot_answer_message(response, 400, message, NULL);
         go_iot_answer_member(response, "errors", http_faults_json(&faults, ""));
-    } else if (result == ERR_MEMORY) {
+    } else if (err == ERR_MEMORY) {
         http_problem_memory(response);
-    } else if (result != ERR_OK) {
-        go_iot_answer_message(response, 500, err_name(result), NULL);
+    } else if (err != ERR_OK) {
+        go_iot_answer_message(response, 500, err_name(err), NULL);
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 /* Is there a place for one more, those that wait already counted? */
@@ -109,10 +109,10 @@ static enum err go_iot_fleet_has_room(const struct http_api *api, bool *room) {
     struct store_node *nodes = NULL;
     size_t n = 0;
     struct store_counts counts;
-    enum err result =
+    enum err err =
         store_nodes(api->context.store, api->context.conf->heartbeat_ttl_ms, &nodes, &n, NULL);
-    if (result != ERR_OK) {
-        return result;
+    if (err != ERR_OK) {
+        return err;
     }
     int64_t free_places = 0;
     for (size_t i = 0; i < n; i++) {
@@ -122,9 +122,9 @@ static enum err go_iot_fleet_has_room(const struct http_api *api, bool *room) {
         }
     }
     store_nodes_free(nodes, n);
-    result = store_counts(api->context.store, &counts);
+    err = store_counts(api->context.store, &counts);
     *room = free_places > counts.waiting;
-    return result;
+    return err;
 }
 
 /* True: outcome tells. False: answered. */
@@ -135,9 +135,9 @@ static bool go_iot_store_client(const struct http_api *api, const struct client_
         .id = input->config->id, .config = input->text, .identity = input->identity};
     struct store_create_result result = {0};
     size_t done = 0;
-    enum err error = store_create(api->context.store, &made, 1, &result, &done);
+    enum err err = store_create(api->context.store, &made, 1, &result, &done);
     if (done != 1) {
-        go_iot_answer_store(response, error);
+        go_iot_answer_store(response, err);
         return false;
     }
     free(result.other_id);
@@ -149,18 +149,18 @@ static bool go_iot_store_client(const struct http_api *api, const struct client_
 static bool go_iot_may_create(const struct http_api *api, const char *id,
                               struct http_response *response) {
     struct store_client row = {0};
-    enum err result = store_get(api->context.store, id, &row);
+    enum err err = store_get(api->context.store, id, &row);
     store_client_fini(&row);
     bool room = true;
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         go_iot_answer_message(response, 400, MESSAGE_EXISTS, NULL);
         return false;
     }
-    if (result == ERR_NOT_FOUND) {
-        result = go_iot_fleet_has_room(api, &room);
+    if (err == ERR_NOT_FOUND) {
+        err = go_iot_fleet_has_room(api, &room);
     }
-    if (result != ERR_OK) {
-        go_iot_answer_store(response, result);
+    if (err != ERR_OK) {
+        go_iot_answer_store(response, err);
         return false;
     }
     if (!room) {
@@ -218,11 +218,11 @@ void go_iot_public_create(struct http_request *request, struct http_response *re
 static bool go_iot_read_nodes(const struct http_request *request, struct store_node **nodes,
                               size_t *n, struct http_response *response) {
     const struct http_context *context = &request->api->context;
-    enum err result = store_nodes(context->store, context->conf->heartbeat_ttl_ms, nodes, n, NULL);
-    if (result != ERR_OK) {
-        go_iot_answer_store(response, result);
+    enum err err = store_nodes(context->store, context->conf->heartbeat_ttl_ms, nodes, n, NULL);
+    if (err != ERR_OK) {
+        go_iot_answer_store(response, err);
     }
-    return result == ERR_OK;
+    return err == ERR_OK;
 }
 
 void go_iot_node_list(struct http_request *request, struct http_response *response) {
@@ -250,7 +250,7 @@ void go_iot_node_list(struct http_request *request, struct http_response *respon
 static void go_iot_usage_add(json_t *usage, json_t *seen, const struct store_client *row) {
     json_t *node = json_object_get(usage, row->owner.node);
     json_t *id = http_json_string(row->id);
-    if (node == NULL || id == NULL || json_object_get(seen, json_string_value(id)) != NULL) {
+    if (!node || !id || json_object_get(seen, json_string_value(id))) {
         json_decref(id);
         return;
     }
@@ -268,18 +268,18 @@ static void go_iot_usage_add(json_t *usage, json_t *seen, const struct store_cli
 static enum err go_iot_usage_load(struct store *store, json_t *usage) {
     json_t *seen = json_object(); /* HSCAN may show an id twice */
     uint64_t cursor = 0;
-    enum err result;
+    enum err err;
     do {
         struct store_client *rows = NULL;
         size_t n = 0;
-        result = store_page(store, STORE_OWNED, &cursor, SCAN_COUNT, &rows, &n, NULL);
-        for (size_t i = 0; result == ERR_OK && i < n; i++) {
+        err = store_page(store, STORE_OWNED, &cursor, SCAN_COUNT, &rows, &n, NULL);
+        for (size_t i = 0; err == ERR_OK && i < n; i++) {
             go_iot_usage_add(usage, seen, &rows[i]);
         }
         store_clients_free(rows, n);
-    } while (result == ERR_OK && cursor != 0 && json_object_size(seen) < LISTED_CLIENTS_MAX);
+    } while (err == ERR_OK && cursor != 0 && json_object_size(seen) < LISTED_CLIENTS_MAX);
     json_decref(seen);
-    return result;
+    return err;
 }
 
 void go_iot_node_using_status(struct http_request *request, struct http_response *response) {
@@ -299,13 +299,13 @@ void go_iot_node_using_status(struct http_request *request, struct http_response
         json_array_append_new(list, node);
     }
     store_nodes_free(nodes, n);
-    enum err result = go_iot_usage_load(request->api->context.store, usage);
+    enum err err = go_iot_usage_load(request->api->context.store, usage);
     json_decref(usage);
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         go_iot_answer_message(response, 200, "成功", list);
     } else {
         json_decref(list);
-        go_iot_answer_store(response, result);
+        go_iot_answer_store(response, err);
     }
 }
 
@@ -314,16 +314,16 @@ void go_iot_node_using_status(struct http_request *request, struct http_response
 static void go_iot_show_config(const struct http_request *request, enum store_client_state where,
                                struct http_response *response) {
     const char *id = go_iot_query_id(request, response);
-    if (id == NULL) {
+    if (!id) {
         return;
     }
     struct store_client row = {0};
     struct client_config *config = NULL;
     struct client_faults faults;
-    enum err result = store_get(request->api->context.store, id, &row);
-    if (result != ERR_OK && result != ERR_NOT_FOUND) {
-        go_iot_answer_store(response, result);
-    } else if (result == ERR_OK && row.state == where &&
+    enum err err = store_get(request->api->context.store, id, &row);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        go_iot_answer_store(response, err);
+    } else if (err == ERR_OK && row.state == where &&
                client_config_parse_text(row.config, row.config_len, id, &config, &faults) ==
                    ERR_OK) {
         go_iot_answer_message(response, 200, "Success", client_flat_json(config));
@@ -344,16 +344,16 @@ void go_iot_no_mqtt_config(struct http_request *request, struct http_response *r
 
 void go_iot_remove_client(struct http_request *request, struct http_response *response) {
     const char *id = go_iot_query_id(request, response);
-    if (id == NULL) {
+    if (!id) {
         return;
     }
-    enum err result = store_delete(request->api->context.store, id, 0);
-    if (result == ERR_OK) {
+    enum err err = store_delete(request->api->context.store, id, 0);
+    if (err == ERR_OK) {
         go_iot_answer_message(response, 200, "Success", json_string(MESSAGE_STOPPED));
-    } else if (result == ERR_NOT_FOUND) {
+    } else if (err == ERR_NOT_FOUND) {
         go_iot_answer_message(response, 404, MESSAGE_NO_CLIENT, NULL);
     } else {
-        go_iot_answer_store(response, result);
+        go_iot_answer_store(response, err);
     }
 }
 
@@ -369,12 +369,11 @@ static json_t *go_iot_to_publication(const json_t *push) {
     json_t *document = json_object();
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         json_t *value = json_object_get(push, names[i].theirs);
-        if (value != NULL) {
+        if (value) {
             json_object_set(document, names[i].ours, value);
         }
     }
-    if (json_object_get(push, "payload") == NULL &&
-        !json_is_true(json_object_get(push, "retained"))) {
+    if (!json_object_get(push, "payload") && !json_is_true(json_object_get(push, "retained"))) {
         json_object_set_new(document, "payload", json_string(""));
     }
     return document;
@@ -389,12 +388,11 @@ static void go_iot_reshape_published(const struct http_request *request,
         return;
     }
     int status = response->status;
-    json_t *problem =
-        response->json != NULL
-            ? json_incref(response->json)
-            : json_from_text(response->body != NULL ? response->body : "", response->body_len, 0);
+    json_t *problem = response->json ? json_incref(response->json)
+                                     : json_from_text(response->body ? response->body : "",
+                                                      response->body_len, 0);
     const char *detail = json_string_value(json_object_get(problem, "detail"));
-    go_iot_answer_message(response, status, detail != NULL ? detail : "failed", NULL);
+    go_iot_answer_message(response, status, detail ? detail : "failed", NULL);
     json_decref(problem);
 }
 
@@ -405,7 +403,7 @@ static bool go_iot_read_push(struct http_request *request, json_t **push, const 
         return false;
     }
     *id = json_string_value(json_object_get(*push, "client_id"));
-    if (*id == NULL) {
+    if (!*id) {
         go_iot_answer_message(response, 400, "client_id: must be given", NULL);
         json_decref(*push);
     }

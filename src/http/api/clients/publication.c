@@ -49,7 +49,7 @@ static void publication_read_topic(struct publication_input *parsed, const char 
         return;
     }
     const char *fault = topic_name_fault(json_string_value(value), json_string_length(value));
-    if (fault != NULL) {
+    if (fault) {
         http_fault_add(&parsed->faults, pointer, "%s", fault);
     }
     parsed->publication.topic = json_string_value(value);
@@ -103,8 +103,8 @@ static void publication_read_retain(struct publication_input *parsed, const char
 static void publication_add_text_property(struct publication_input *parsed, const char *pointer,
                                           const char *name, const char *text) {
     struct message_property *property =
-        text != NULL ? publication_add_property(parsed, pointer, name) : NULL;
-    if (property != NULL) {
+        text ? publication_add_property(parsed, pointer, name) : NULL;
+    if (property) {
         property->value = text;
         property->value_len = strlen(text);
     }
@@ -119,8 +119,8 @@ static void publication_read_content_type(struct publication_input *parsed, cons
 static void publication_read_response_topic(struct publication_input *parsed, const char *pointer,
                                             json_t *value) {
     const char *topic = publication_read_string(parsed, pointer, value);
-    const char *fault = topic != NULL ? topic_name_fault(topic, strlen(topic)) : NULL;
-    if (fault != NULL) {
+    const char *fault = topic ? topic_name_fault(topic, strlen(topic)) : NULL;
+    if (fault) {
         http_fault_add(&parsed->faults, pointer, "%s", fault);
         return;
     }
@@ -130,14 +130,14 @@ static void publication_read_response_topic(struct publication_input *parsed, co
 static void publication_read_correlation_data(struct publication_input *parsed, const char *pointer,
                                               json_t *value) {
     size_t len = 0;
-    if (parsed->correlation != NULL ||
+    if (parsed->correlation ||
         publication_decode_base64(value, &parsed->correlation, &len) != ERR_OK || len > 65535) {
         http_fault_add(&parsed->faults, pointer, "must be base64 of at most 65535 bytes, once");
         return;
     }
     struct message_property *property =
         publication_add_property(parsed, pointer, "correlation_data");
-    if (property != NULL) {
+    if (property) {
         property->value = (const char *)parsed->correlation;
         property->value_len = len;
     }
@@ -177,8 +177,8 @@ static void publication_add_user_property(struct publication_input *parsed, cons
         return;
     }
     struct message_property *property =
-        text != NULL ? publication_add_property(parsed, pointer, "user_property") : NULL;
-    if (property != NULL) {
+        text ? publication_add_property(parsed, pointer, "user_property") : NULL;
+    if (property) {
         property->key = name;
         property->value = text;
         property->value_len = strlen(text);
@@ -207,7 +207,7 @@ static void publication_read_user_properties(struct publication_input *parsed, c
     json_array_foreach(value, index, item) {
         snprintf(at, sizeof(at), "%.32s/%zu", pointer, index);
         const char *given = json_string_value(json_object_get(item, "name"));
-        if (given == NULL || json_object_size(item) != 2) {
+        if (!given || json_object_size(item) != 2) {
             http_fault_add(&parsed->faults, at, "must be an object of name and value");
         } else {
             publication_add_user_property(parsed, pointer, at, given,
@@ -246,7 +246,7 @@ static const struct field_row publication_property_fields[] = {
 
 static const struct field_row *publication_find_field(const struct field_row *rows,
                                                       const char *name) {
-    for (; rows->name != NULL; rows++) {
+    for (; rows->name; rows++) {
         if (strcmp(rows->name, name) == 0) {
             return rows;
         }
@@ -262,8 +262,8 @@ static void publication_read_object(struct publication_input *parsed, const char
         char pointer[128];
         snprintf(pointer, sizeof(pointer), "%s/%.64s", prefix, name);
         const struct field_row *row = publication_find_field(publication_property_fields, name);
-        row = row == NULL && more != NULL ? publication_find_field(more, name) : row;
-        if (row == NULL) {
+        row = !row && more ? publication_find_field(more, name) : row;
+        if (!row) {
             http_fault_add(&parsed->faults, pointer, "there is no such field");
         } else {
             row->read(parsed, pointer, value);
@@ -281,20 +281,20 @@ static void publication_read_properties(struct publication_input *parsed, const 
 }
 
 struct publication_input *publication_parse(json_t *document) {
-    struct publication_input *parsed = calloc(1, sizeof(*parsed));
-    if (parsed == NULL) {
+    struct publication_input *parsed = calloc(1, sizeof *parsed);
+    if (!parsed) {
         return NULL;
     }
     parsed->publication.properties = parsed->properties;
     publication_read_object(parsed, "", document, publication_fields);
-    if (json_object_get(document, "topic") == NULL) {
+    if (!json_object_get(document, "topic")) {
         http_fault_add(&parsed->faults, "/topic", "must be given");
     }
     const json_t *text = json_object_get(document, "payload");
     const json_t *bytes = json_object_get(document, "payload_base64");
-    if (text != NULL && bytes != NULL) {
+    if (text && bytes) {
         http_fault_add(&parsed->faults, "/payload_base64", "only one of the two payloads");
-    } else if (text == NULL && bytes == NULL) {
+    } else if (!text && !bytes) {
         http_fault_add(&parsed->faults, "/payload",
                        "must be given, or payload_base64: \"\" for an empty message, which with "
                        "retain clears the retained one");
@@ -303,7 +303,7 @@ struct publication_input *publication_parse(json_t *document) {
 }
 
 void publication_destroy(struct publication_input *input) {
-    if (input == NULL) {
+    if (!input) {
         return;
     }
     free(input->payload);

@@ -1,5 +1,6 @@
-/* Encodes what a client sends: structs to bytes, appended to a buffer. Pure; any thread. The
- * configuration has already been checked. */
+/* What a client sends: structs to bytes, appended to a buffer. Owns nothing but the bodies it
+ * builds before their length is known; pure, any thread. Must not know the state of a connection,
+ * nor judge what the configuration has been checked for. */
 #include "packet_internal.h"
 
 #include <assert.h>
@@ -58,7 +59,7 @@ static void encode_number_property(struct buffer *out, uint8_t id, uint32_t numb
 }
 
 static void encode_text_property(struct buffer *out, uint8_t id, const char *text) {
-    if (text != NULL) {
+    if (text) {
         packet_write_u8(out, id);
         encode_text(out, text);
     }
@@ -75,7 +76,7 @@ static void encode_user_properties(struct buffer *out, const struct client_pair 
 struct encode_number_row {
     uint8_t id;
     uint32_t number;
-    uint32_t unsaid; /* its default, or a value that must not be sent */
+    uint32_t unsaid; /* its default, or what must not be sent */
 };
 
 static void encode_numbers(struct buffer *out, const struct encode_number_row *rows, size_t n) {
@@ -86,7 +87,7 @@ static void encode_numbers(struct buffer *out, const struct encode_number_row *r
     }
 }
 
-/* Appends the length of `block` and `block`, and frees it. */
+/* Appends `block` with its length before it, and frees it. */
 static void encode_block(struct buffer *out, struct buffer *block) {
     assert(block->len <= PACKET_REMAINING_LEN_MAX);
     packet_write_varint(out, (uint32_t)block->len);
@@ -97,18 +98,18 @@ static void encode_block(struct buffer *out, struct buffer *block) {
 
 /* ---- CONNECT, section 3.1 ---- */
 
-/* A password without a user name exists only in MQTT 5. */
+/* A password without a user name: only MQTT 5 has it. */
 static bool encode_sends_password(const struct client_config *config) {
-    return config->password != NULL && (config->username != NULL || config->protocol_version == 5);
+    return config->password && (config->username || config->protocol_version == 5);
 }
 
 static uint8_t encode_connect_flags(const struct client_config *config) {
     unsigned flags = config->clean_start ? CONNECT_CLEAN_START : 0;
-    if (config->will != NULL) {
+    if (config->will) {
         flags |= CONNECT_WILL | (unsigned)config->will->qos << CONNECT_WILL_QOS_SHIFT |
                  (config->will->retain ? CONNECT_WILL_RETAIN : 0);
     }
-    flags |= config->username != NULL ? CONNECT_USERNAME : 0;
+    flags |= config->username ? CONNECT_USERNAME : 0;
     flags |= encode_sends_password(config) ? CONNECT_PASSWORD : 0;
     return (uint8_t)flags;
 }
@@ -140,7 +141,7 @@ static void encode_will_properties(struct buffer *out, const struct client_will 
     encode_numbers(&properties, numbers, sizeof(numbers) / sizeof(numbers[0]));
     encode_text_property(&properties, PROPERTY_CONTENT_TYPE, will->content_type);
     encode_text_property(&properties, PROPERTY_RESPONSE_TOPIC, will->response_topic);
-    if (will->correlation_data != NULL) {
+    if (will->correlation_data) {
         packet_write_u8(&properties, PROPERTY_CORRELATION_DATA);
         packet_write_prefixed(&properties, will->correlation_data, will->correlation_data_len);
     }
@@ -167,10 +168,10 @@ void packet_write_connect(struct buffer *out, const struct client_config *config
         encode_connect_properties(&body, config, topic_alias_maximum);
     }
     encode_text(&body, config->client_id);
-    if (config->will != NULL) {
+    if (config->will) {
         encode_will(&body, config->will, config->protocol_version);
     }
-    if (config->username != NULL) {
+    if (config->username) {
         encode_text(&body, config->username);
     }
     if (encode_sends_password(config)) {
@@ -182,7 +183,7 @@ void packet_write_connect(struct buffer *out, const struct client_config *config
 
 /* ---- SUBSCRIBE and UNSUBSCRIBE, sections 3.8 and 3.10 ---- */
 
-/* identifier: of the subscription; 0: none. */
+/* identifier: of a subscription; 0: none. */
 static void encode_begin_request(struct buffer *body, int version, uint16_t packet_id,
                                  uint32_t identifier) {
     assert(packet_id != 0);
@@ -242,11 +243,11 @@ static bool encode_topic_is_valid(const char *topic, size_t len) {
 
 struct encode_publish_lens {
     size_t topic, properties;
-    size_t remaining; /* the remaining length */
+    size_t remaining; /* the whole, without its fixed header */
 };
 
-/* Checks and counts everything before the first byte is written, because payloads are large and
- * copied only once. */
+/* Everything is judged and counted before the first byte is written: payloads are large, and copied
+ * once. */
 static enum err encode_measure_publish(const struct engine_publication *publication, int version,
                                        struct encode_publish_lens *out) {
     out->topic = strlen(publication->topic);
@@ -257,9 +258,9 @@ static enum err encode_measure_publish(const struct engine_publication *publicat
     }
     out->remaining = 2 + out->topic + (publication->qos > 0 ? 2 : 0) + publication->payload_len;
     if (version == 5) {
-        enum err result = packet_message_properties_len(
-            publication->properties, publication->property_count, &out->properties);
-        if (result != ERR_OK || out->properties > PACKET_REMAINING_LEN_MAX) {
+        enum err err = packet_message_properties_len(publication->properties,
+                                                     publication->property_count, &out->properties);
+        if (err != ERR_OK || out->properties > PACKET_REMAINING_LEN_MAX) {
             return ERR_ARGUMENT;
         }
         out->remaining += packet_varint_len((uint32_t)out->properties) + out->properties;
@@ -271,9 +272,9 @@ enum err packet_write_publish(struct buffer *out, int version,
                               const struct engine_publication *publication, uint16_t packet_id) {
     assert(publication->qos <= 2 && (packet_id != 0) == (publication->qos > 0));
     struct encode_publish_lens lens;
-    enum err result = encode_measure_publish(publication, version, &lens);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = encode_measure_publish(publication, version, &lens);
+    if (err != ERR_OK) {
+        return err;
     }
     unsigned flags = (unsigned)publication->qos << 1 | (publication->retain ? 1 : 0);
     packet_write_u8(out, FIRST_BYTE(PACKET_PUBLISH, flags));

@@ -1,15 +1,16 @@
-/* Finds where one packet ends and the next begins (MQTT 5.0 section 2.1, the same in 3.1.1). Also
- * the integers and faults that the whole codec uses. Pure; any thread. */
+/* Where one packet ends and the next begins (MQTT 5.0 section 2.1, the same in 3.1.1), and the
+ * integers and faults that all of the codec uses. Owns nothing; pure, any thread. Must not know
+ * what is inside a packet. */
 #include "packet_internal.h"
 
 #include <string.h>
 
 #define VARINT_LEN_MAX 4
 
-/* Section 2.1.2, direction of flow, and table 2-2, reserved flags. */
+/* Section 2.1.2, the direction of flow, and table 2-2, the flags that are reserved. */
 static const struct frame_type_row {
     bool from_server;
-    uint8_t flags; /* of PUBLISH they have a meaning */
+    uint8_t flags; /* of PUBLISH: they have a meaning */
 } frame_type_rows[16] = {
     [PACKET_CONNACK] = {true, 0},    [PACKET_PUBLISH] = {true, 0},  [PACKET_PUBACK] = {true, 0},
     [PACKET_PUBREC] = {true, 0},     [PACKET_PUBREL] = {true, 2},   [PACKET_PUBCOMP] = {true, 0},
@@ -55,8 +56,8 @@ bool packet_read_varint(struct packet_reader *reader, uint32_t *out) {
 }
 
 bool packet_has_wildcard(struct packet_slice topic) {
-    return topic.len > 0 && (memchr(topic.data, '+', topic.len) != NULL ||
-                             memchr(topic.data, '#', topic.len) != NULL);
+    return topic.len > 0 &&
+           (memchr(topic.data, '+', topic.len) || memchr(topic.data, '#', topic.len));
 }
 
 /* Section 3.3.1. */

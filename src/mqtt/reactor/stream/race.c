@@ -1,15 +1,15 @@
 /* Owns the sockets of a connection whose broker has several addresses, until TCP has connected to
- * one (RFC 8305 section 5). Worker thread. The other sockets are closed before TLS or MQTT begins.
+ * one (RFC 8305 section 5). Host thread. Knows neither TLS nor MQTT: the losers are closed before
+ * either begins.
  *
  *   first address --RACE_DELAY_MS, or a failure--> second as well --> ... --connected--> stream
  *
- * Each further socket needs the worker's permission, because the worker bounds their number.
- * Without it, the socket that has been connecting for longest is closed one delay later. So an
- * address that answers is reached even if all places are taken by clients that wait for one that
- * does not.
+ * A further socket needs the host's leave, which counts them all. Without it the one that is
+ * longest under way makes room, a delay later: an address that answers is reached although all
+ * places are taken by clients that wait for one that does not.
  *
- * The first address is the one of the last connection. If it refuses while others do not answer, it
- * is tried again: perhaps the broker has only that one and is restarting. */
+ * The first address, where a client was the last time, is tried again if it refuses while others do
+ * not answer: a broker that restarts has only that one, perhaps. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,23 +34,23 @@ struct race_entry {
 };
 
 struct race {
-    struct race *prev, *next; /* in engine->races, while in_list */
+    struct race *prev, *next; /* engine->races, while in_list */
     struct engine_connection *connection;
     bool in_list;
-    bool postponed;            /* once, for lack of permission */
-    size_t begun;              /* how many addresses are, or were, tried */
+    bool postponed;            /* once, for want of leave */
+    size_t begun;              /* so many addresses are, or were, tried */
     size_t open;               /* sockets */
-    size_t allowed;            /* sockets besides the first, to be returned */
-    int64_t due_ms;            /* when the next address is tried */
-    int64_t again_ms;          /* delay after which the first is tried again */
-    bool refused;              /* the first one refused */
+    size_t allowed;            /* sockets beside the first, to be given back */
+    int64_t due_ms;            /* of the next address */
+    int64_t again_ms;          /* after so long the first is tried again */
+    bool refused;              /* the first */
     struct stream_fault fault; /* the latest */
-    enum client_error error;   /* for all addresses; a missing route is the least specific */
+    enum client_error error;   /* what is told of all; that there is no way is the least of it */
     struct address_list addresses;
     struct race_entry entries[ADDRESS_LIST_MAX];
 };
 
-/* ---- list, sorted because the delay is always the same ---- */
+/* ---- the list, which is in order because each waits equally long ---- */
 
 static void race_unlink(struct race *race) {
     if (race->in_list) {
@@ -83,7 +83,7 @@ static void race_return_sockets(struct race *race) {
     }
 }
 
-/* Not left to close(): a process that was just forked may hold the socket a moment longer. */
+/* Not left to close(): a process just forked may hold the socket a moment longer. */
 static void race_close(struct race *race, struct race_entry *entry, enum race_entry_state state) {
     epoll_ctl(race->connection->engine->epoll_fd, EPOLL_CTL_DEL, entry->fd, NULL);
     close(entry->fd);
@@ -123,9 +123,9 @@ static void race_try(struct race *race, size_t i) {
     race->open++;
 }
 
-/* ---- next address ---- */
+/* ---- one after the other ---- */
 
-/* Gets permission for one more socket. Without it, closes the oldest if it has had enough time. */
+/* Leave for one more socket. Without it the oldest makes room, if it had time enough. */
 static bool race_make_room(struct race *race) {
     const struct engine_connection *connection = race->connection;
     if (race->open == 0) {
@@ -141,14 +141,13 @@ static bool race_make_room(struct race *race) {
     }
     size_t oldest = 0;
     while (race->entries[oldest].state != RACE_CONNECTING) {
-        oldest++; /* terminates: one is open */
+        oldest++; /* ends: one is open */
     }
     race_close(race, &race->entries[oldest], RACE_GIVEN_UP);
     return race->open == 0 || race_make_room(race);
 }
 
-/* The next address to try: one that was not tried yet, and finally those whose sockets were closed
- * for others. */
+/* The next to try: one that was not tried yet, and at last those that had to make room. */
 static size_t race_next(const struct race *race) {
     size_t i = race->begun;
     if (i == race->addresses.count && race->open == 0) {
@@ -159,7 +158,7 @@ static size_t race_next(const struct race *race) {
     return i;
 }
 
-/* Tries the first one again, if it is due and permitted. */
+/* The first once more, if its time has come and there is room. */
 static void race_try_again(struct race *race) {
     const struct engine_connection *connection = race->connection;
     if (!race->refused || race->open == 0 ||
@@ -173,7 +172,7 @@ static void race_try_again(struct race *race) {
     race_return_sockets(race);
 }
 
-/* Tries addresses until a new one is connecting. Terminates: each fails once. */
+/* Tries addresses until one is under way that was not before. Ends: each fails once. */
 static void race_go_on(struct race *race) {
     bool trying = false;
     for (size_t i; !trying && (i = race_next(race)) < race->addresses.count;) {
@@ -187,7 +186,7 @@ static void race_go_on(struct race *race) {
     race_wait(race);
 }
 
-/* ---- end ---- */
+/* ---- its ends ---- */
 
 void race_describe(const struct race *race, char out[RACE_TEXT_LEN]) {
     int64_t now_ms = clock_ms();
@@ -219,10 +218,10 @@ static void race_lose(struct race *race) {
 
 void race_start_due(struct engine *engine) {
     int64_t now_ms = clock_ms();
-    while (engine->races != NULL && engine->races->due_ms <= now_ms) {
+    while (engine->races && engine->races->due_ms <= now_ms) {
         struct race *race = engine->races;
         race_try_again(race);
-        race_go_on(race); /* which moves it behind the others, or removes it */
+        race_go_on(race); /* which puts it behind the others, or takes it out */
         if (race->open == 0) {
             race_lose(race);
         }
@@ -259,12 +258,12 @@ bool race_ready(struct engine_connection *connection) {
         if (entry->state != RACE_CONNECTING) {
             continue;
         }
-        enum err result = stream_connected(entry->fd, &race->fault);
-        if (result == ERR_OK) {
+        enum err err = stream_connected(entry->fd, &race->fault);
+        if (err == ERR_OK) {
             race_win(race, i);
             return true;
         }
-        if (result != ERR_TIMEOUT) {
+        if (err != ERR_TIMEOUT) {
             race_close(race, entry, RACE_FAILED);
             race_note_failure(race, entry);
             failed = true;
@@ -283,8 +282,8 @@ void race_begin(struct engine_connection *connection, const struct address_list 
     struct engine *engine = connection->engine;
     struct stream_fault fault;
     stream_fault_set(&fault, CLIENT_ERROR_OUT_OF_MEMORY);
-    struct race *race = calloc(1, sizeof(*race));
-    if (race == NULL ||
+    struct race *race = calloc(1, sizeof *race);
+    if (!race ||
         stream_prepare(&connection->stream, engine->tls, connection->config, &fault) != ERR_OK) {
         free(race);
         connection_lost(connection, &fault);

@@ -1,8 +1,9 @@
 /* Owns the descriptor of a connection and the layers over it: TCP, TLS (stream_tls.c), WebSocket.
- * Worker thread.
+ * Host thread. Knows neither MQTT packets nor who waits for the descriptor.
  *
  *   stream_read  <-- unwrap frames (in place) <-- receive: recv() or stream_tls_receive()
- *   stream_write --> wrap frames (websocket->out) --> transmit: send() or stream_tls_transmit() */
+ *   stream_write --> wrap frames (websocket->out) --> transmit: send() or stream_tls_transmit()
+ */
 #include "mqtt/reactor/stream/stream.h"
 
 #include <assert.h>
@@ -18,24 +19,22 @@
 #include "mqtt/reactor/stream/websocket.h"
 #include "stream_internal.h"
 
-/* The kernel's keepalive: ends half-open connections without an MQTT keepalive (keepalive_s 0). */
+/* The kernel's keepalive: ends what is half-open where MQTT has none (keepalive_s 0). */
 #define TCP_IDLE_S     60
 #define TCP_INTERVAL_S 20
 #define TCP_PROBES     3
-#define TCP_TAKEN_MS                                                                               \
-    120000 /* the same for unacknowledged bytes, while the kernel does not probe                   \
-            */
+#define TCP_TAKEN_MS   120000 /* the same for bytes on their way, which are not probed */
 
 #define STREAM_READ_MIN    1024
 #define ANSWER_CHUNK       1024
 #define STREAM_FRAME_LEN   65536 /* bytes of MQTT wrapped at a time */
-#define STREAM_DISCARD_MAX 16    /* times 1 MiB of unread data, at the close */
+#define STREAM_DISCARD_MAX 16    /* times 1 MiB that came in unread, at the close */
 
 #define STREAM_CLOSE_STATUS_NORMAL 1000 /* RFC 6455 section 7.4.1 */
 
 struct stream_websocket {
     struct websocket *frames;
-    struct buffer out; /* to be sent, from out_sent on */
+    struct buffer out; /* from out_sent on still to be sent */
     size_t out_sent;
 };
 
@@ -56,7 +55,7 @@ static enum err stream_memory_fault(struct stream_fault *fault) {
 
 static void stream_set_option(int fd, int level, int name, int value) {
     int failed = setsockopt(fd, level, name, &value, sizeof(value));
-    (void)failed; /* optional: works without */
+    (void)failed; /* it works without */
 }
 
 static void stream_set_options(int fd) {
@@ -98,8 +97,8 @@ static enum err stream_bind(int fd, const struct sockaddr_storage *source,
                             struct stream_fault *fault) {
     socklen_t len =
         source->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    /* Chooses the port at connect(2), when the other end is known: several brokers can then use the
-     * same port. */
+    /* The port is chosen at connect(2), when the other end is known: the same one serves several
+     * brokers. */
     stream_set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     if (bind(fd, (const struct sockaddr *)source, len) != 0) {
         stream_fault_format(fault, CLIENT_ERROR_SOURCE_ADDRESS_UNUSABLE, "%s: %s",
@@ -113,12 +112,12 @@ static enum err stream_bind(int fd, const struct sockaddr_storage *source,
 static enum err stream_open_layers(struct stream *stream, struct tls_contexts *contexts,
                                    const struct client_config *config, struct stream_fault *fault) {
     if (stream_has_websocket(config)) {
-        stream->websocket = calloc(1, sizeof(*stream->websocket));
-        if (stream->websocket == NULL) {
+        stream->websocket = calloc(1, sizeof *stream->websocket);
+        if (!stream->websocket) {
             return stream_memory_fault(fault);
         }
         stream->websocket->frames = websocket_create();
-        if (stream->websocket->frames == NULL) {
+        if (!stream->websocket->frames) {
             return stream_memory_fault(fault);
         }
     }
@@ -129,11 +128,11 @@ static enum err stream_open_layers(struct stream *stream, struct tls_contexts *c
 enum err stream_prepare(struct stream *stream, struct tls_contexts *contexts,
                         const struct client_config *config, struct stream_fault *fault) {
     *stream = (struct stream){.fd = -1, .step = STREAM_CONNECTING, .wants_write = true};
-    enum err result = stream_open_layers(stream, contexts, config, fault);
-    if (result != ERR_OK) {
+    enum err err = stream_open_layers(stream, contexts, config, fault);
+    if (err != ERR_OK) {
         stream_close(stream, true);
     }
-    return result;
+    return err;
 }
 
 enum err stream_connect(int *fd, const struct sockaddr *address, socklen_t address_len,
@@ -143,21 +142,21 @@ enum err stream_connect(int *fd, const struct sockaddr *address, socklen_t addre
         return stream_socket_fault(errno, fault);
     }
     stream_set_options(*fd);
-    enum err result = source != NULL ? stream_bind(*fd, source, fault) : ERR_OK;
-    if (result == ERR_OK && connect(*fd, address, address_len) != 0 && errno != EINPROGRESS) {
-        result = stream_connect_fault(errno, fault);
+    enum err err = source ? stream_bind(*fd, source, fault) : ERR_OK;
+    if (err == ERR_OK && connect(*fd, address, address_len) != 0 && errno != EINPROGRESS) {
+        err = stream_connect_fault(errno, fault);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         close(*fd);
         *fd = -1;
     }
-    return result;
+    return err;
 }
 
 void stream_set_fd(struct stream *stream, int fd) {
     assert(stream->step == STREAM_CONNECTING && stream->fd < 0);
     stream->fd = fd;
-    if (stream->tls != NULL) {
+    if (stream->tls) {
         tls_set_fd(stream->tls, fd);
     }
 }
@@ -167,20 +166,20 @@ enum err stream_open(struct stream *stream, struct tls_contexts *contexts,
                      socklen_t address_len, const struct sockaddr_storage *source,
                      struct stream_fault *fault) {
     int fd = -1;
-    enum err result = stream_prepare(stream, contexts, config, fault);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = stream_prepare(stream, contexts, config, fault);
+    if (err != ERR_OK) {
+        return err;
     }
-    result = stream_connect(&fd, address, address_len, source, fault);
-    if (result == ERR_OK) {
+    err = stream_connect(&fd, address, address_len, source, fault);
+    if (err == ERR_OK) {
         stream_set_fd(stream, fd);
     } else {
         stream_close(stream, true);
     }
-    return result;
+    return err;
 }
 
-/* ---- bytes below WebSocket ---- */
+/* ---- bytes of the layer below WebSocket ---- */
 
 static ssize_t stream_lost(struct stream_fault *fault, int number) {
     stream_fault_format(fault, CLIENT_ERROR_CONNECTION_LOST, "%s",
@@ -219,26 +218,26 @@ static ssize_t stream_tcp_transmit(struct stream *stream, const uint8_t *data, s
 
 static ssize_t stream_receive(struct stream *stream, uint8_t *data, size_t size,
                               struct stream_fault *fault) {
-    return stream->tls != NULL ? stream_tls_receive(stream, data, size, fault)
-                               : stream_tcp_receive(stream, data, size, 0, fault);
+    return stream->tls ? stream_tls_receive(stream, data, size, fault)
+                       : stream_tcp_receive(stream, data, size, 0, fault);
 }
 
 static ssize_t stream_transmit(struct stream *stream, const uint8_t *data, size_t len,
                                struct stream_fault *fault) {
-    return stream->tls != NULL ? stream_tls_transmit(stream, data, len, fault)
-                               : stream_tcp_transmit(stream, data, len, fault);
+    return stream->tls ? stream_tls_transmit(stream, data, len, fault)
+                       : stream_tcp_transmit(stream, data, len, fault);
 }
 
-/* Reads without consuming. */
+/* What is there, without taking it. */
 static ssize_t stream_peek(struct stream *stream, uint8_t *data, size_t size,
                            struct stream_fault *fault) {
-    return stream->tls != NULL ? stream_tls_peek(stream, data, size, fault)
-                               : stream_tcp_receive(stream, data, size, MSG_PEEK, fault);
+    return stream->tls ? stream_tls_peek(stream, data, size, fault)
+                       : stream_tcp_receive(stream, data, size, MSG_PEEK, fault);
 }
 
 /* ---- WebSocket ---- */
 
-/* Sends wrapped frames and frees an empty buffer. -1: failed. */
+/* Sends what is wrapped; an empty buffer is given back. -1: failed. */
 static int stream_flush(struct stream *stream, struct stream_fault *fault) {
     struct stream_websocket *websocket = stream->websocket;
     struct buffer *out = &websocket->out;
@@ -265,28 +264,27 @@ static ssize_t stream_websocket_receive(struct stream *stream, uint8_t *data, si
     struct stream_websocket *websocket = stream->websocket;
     char message[sizeof(fault->message)];
     size_t len = 0;
-    enum err result = websocket_unwrap(websocket->frames, data, &len, &websocket->out, message);
-    if (result == ERR_OK) { /* otherwise an earlier read already returned the end */
+    enum err err = websocket_unwrap(websocket->frames, data, &len, &websocket->out, message);
+    if (err == ERR_OK) { /* else it has ended with the read before */
         ssize_t n = stream_receive(stream, data, size, fault);
         if (n <= 0) {
             return n;
         }
         len = (size_t)n;
-        result = websocket_unwrap(websocket->frames, data, &len, &websocket->out, message);
+        err = websocket_unwrap(websocket->frames, data, &len, &websocket->out, message);
     }
-    bool wanted_write = stream->wants_write; /* because a write was not completely accepted */
+    bool wanted_write = stream->wants_write; /* by a write that was not taken whole */
     if (websocket->out.len > 0 && stream_flush(stream, fault) < 0 && len == 0) {
         return -1;
     }
     stream->wants_write |= wanted_write;
-    if (result == ERR_OK || len > 0) {
-        stream->has_more |= result != ERR_OK;
+    if (err == ERR_OK || len > 0) {
+        stream->has_more |= err != ERR_OK;
         return (ssize_t)len;
     }
-    stream_fault_format(fault,
-                        result == ERR_CANCELED ? CLIENT_ERROR_CONNECTION_LOST
-                                               : CLIENT_ERROR_WEBSOCKET_FRAMES,
-                        "%s", message);
+    stream_fault_format(
+        fault, err == ERR_CANCELED ? CLIENT_ERROR_CONNECTION_LOST : CLIENT_ERROR_WEBSOCKET_FRAMES,
+        "%s", message);
     return -1;
 }
 
@@ -308,7 +306,7 @@ static ssize_t stream_websocket_transmit(struct stream *stream, const uint8_t *d
     return (ssize_t)taken;
 }
 
-/* ---- steps to readiness ---- */
+/* ---- the steps to readiness ---- */
 
 enum err stream_connected(int fd, struct stream_fault *fault) {
     int number = 0;
@@ -327,7 +325,7 @@ enum err stream_connected(int fd, struct stream_fault *fault) {
     return stream_connect_fault(number != 0 ? number : ECONNREFUSED, fault);
 }
 
-/* A broker that just closes has most likely no WebSocket on this port. */
+/* A broker that just closes has no WebSocket on this port, most likely. */
 static enum err stream_upgrade_fault(struct stream_fault *fault) {
     if (fault->error == CLIENT_ERROR_CONNECTION_LOST) {
         stream_fault_set(fault, CLIENT_ERROR_WEBSOCKET_CLOSED);
@@ -335,27 +333,27 @@ static enum err stream_upgrade_fault(struct stream_fault *fault) {
     return ERR_IO;
 }
 
-/* Reads the answer and none of the frames behind it. */
+/* Takes the answer and not a byte of the frames behind it. */
 static enum err stream_read_answer(struct stream *stream, struct stream_fault *fault) {
     uint8_t data[ANSWER_CHUNK];
     struct websocket_fault refusal;
-    enum err result = ERR_TIMEOUT;
-    while (result == ERR_TIMEOUT) {
+    enum err err = ERR_TIMEOUT;
+    while (err == ERR_TIMEOUT) {
         size_t used = 0;
         ssize_t n = stream_peek(stream, data, sizeof(data), fault);
         if (n <= 0) {
             return n < 0 ? stream_upgrade_fault(fault) : ERR_TIMEOUT;
         }
-        result = websocket_read_answer(stream->websocket->frames, data, (size_t)n, &used, &refusal);
+        err = websocket_read_answer(stream->websocket->frames, data, (size_t)n, &used, &refusal);
         if (used > 0 && stream_receive(stream, data, used, fault) != (ssize_t)used) {
             return stream_upgrade_fault(fault);
         }
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         stream_fault_format(fault, refusal.error, "%s", refusal.message);
-        return result;
+        return err;
     }
-    stream->has_more = true; /* possibly */
+    stream->has_more = true; /* perhaps */
     return ERR_OK;
 }
 
@@ -375,9 +373,9 @@ static enum err stream_begin_upgrade(struct stream *stream, const struct client_
 static enum err stream_begin_step(struct stream *stream, const struct client_config *config,
                                   struct stream_fault *fault) {
     stream->wants_write = false;
-    if (stream->step == STREAM_CONNECTING && stream->tls != NULL) {
+    if (stream->step == STREAM_CONNECTING && stream->tls) {
         stream->step = STREAM_TLS;
-    } else if (stream->step <= STREAM_TLS && stream->websocket != NULL) {
+    } else if (stream->step <= STREAM_TLS && stream->websocket) {
         stream->step = STREAM_WEBSOCKET;
         return stream_begin_upgrade(stream, config, fault);
     } else {
@@ -389,64 +387,64 @@ static enum err stream_begin_step(struct stream *stream, const struct client_con
 enum err stream_advance(struct stream *stream, const struct client_config *config,
                         struct stream_fault *fault) {
     assert(stream->step != STREAM_CLOSED);
-    enum err result = ERR_OK;
-    while (result == ERR_OK && stream->step != STREAM_READY) {
+    enum err err = ERR_OK;
+    while (err == ERR_OK && stream->step != STREAM_READY) {
         switch (stream->step) {
         case STREAM_CONNECTING:
-            result = stream_connected(stream->fd, fault);
+            err = stream_connected(stream->fd, fault);
             break;
         case STREAM_TLS:
-            result = stream_tls_handshake(stream, fault);
+            err = stream_tls_handshake(stream, fault);
             break;
         default:
-            result = stream_upgrade(stream, fault);
+            err = stream_upgrade(stream, fault);
             break;
         }
-        if (result == ERR_OK) {
-            result = stream_begin_step(stream, config, fault);
+        if (err == ERR_OK) {
+            err = stream_begin_step(stream, config, fault);
         }
     }
-    return result;
+    return err;
 }
 
 ssize_t stream_read(struct stream *stream, uint8_t *data, size_t size, struct stream_fault *fault) {
     assert(stream->step == STREAM_READY && size >= STREAM_READ_MIN);
-    return stream->websocket != NULL ? stream_websocket_receive(stream, data, size, fault)
-                                     : stream_receive(stream, data, size, fault);
+    return stream->websocket ? stream_websocket_receive(stream, data, size, fault)
+                             : stream_receive(stream, data, size, fault);
 }
 
 ssize_t stream_write(struct stream *stream, const uint8_t *data, size_t len,
                      struct stream_fault *fault) {
     assert(stream->step == STREAM_READY);
-    return stream->websocket != NULL ? stream_websocket_transmit(stream, data, len, fault)
-                                     : stream_transmit(stream, data, len, fault);
+    return stream->websocket ? stream_websocket_transmit(stream, data, len, fault)
+                             : stream_transmit(stream, data, len, fault);
 }
 
 size_t stream_buffered_bytes(const struct stream *stream) {
-    return stream->websocket != NULL ? stream->websocket->out.capacity : 0;
+    return stream->websocket ? stream->websocket->out.capacity : 0;
 }
 
 int64_t stream_certificate_expires_at_s(const struct stream *stream) {
-    return stream->tls != NULL ? tls_certificate_expires_at_s(stream->tls) : 0;
+    return stream->tls ? tls_certificate_expires_at_s(stream->tls) : 0;
 }
 
-/* ---- end ---- */
+/* ---- the end ---- */
 
 static void stream_send_close(struct stream *stream) {
     struct stream_fault ignored;
     struct stream_websocket *websocket = stream->websocket;
-    if (websocket != NULL && stream->step == STREAM_READY) {
+    if (websocket && stream->step == STREAM_READY) {
         websocket_write_close(websocket->frames, STREAM_CLOSE_STATUS_NORMAL, &websocket->out);
         if (websocket->out.len > 0 && stream_flush(stream, &ignored) < 0) {
             return;
         }
     }
-    if (stream->tls != NULL) {
+    if (stream->tls) {
         stream_tls_send_close(stream);
     }
 }
 
-/* A close with unread bytes sends a reset, on which the broker may discard our DISCONNECT. */
+/* A close with bytes unread sends a reset, on which the broker may throw away our DISCONNECT. */
 static void stream_discard_unread(int fd) {
     for (int i = 0; i < STREAM_DISCARD_MAX; i++) {
         if (recv(fd, NULL, 1 << 20, MSG_TRUNC | MSG_DONTWAIT) <= 0) {
@@ -456,7 +454,7 @@ static void stream_discard_unread(int fd) {
 }
 
 static void stream_websocket_free(struct stream_websocket *websocket) {
-    if (websocket == NULL) {
+    if (!websocket) {
         return;
     }
     websocket_destroy(websocket->frames);
@@ -469,7 +467,7 @@ void stream_close(struct stream *stream, bool reset) {
         return;
     }
     if (stream->fd < 0) {
-        /* only prepared */
+        /* prepared, and no more */
     } else if (reset) {
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
         int failed = setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));

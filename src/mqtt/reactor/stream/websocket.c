@@ -1,5 +1,6 @@
-/* Owns the frames of WebSocket connections (RFC 6455 section 5): binary data in and out, answers to
- * control frames. One thread per connection. The handshake is in websocket_handshake.c. */
+/* Owns the frames of WebSocket connections (RFC 6455 section 5): binary data in and out, control
+ * frames answered. One thread per connection. Knows no socket; the handshake is in
+ * websocket_handshake.c. */
 #include "mqtt/reactor/stream/websocket.h"
 
 #include <assert.h>
@@ -13,7 +14,7 @@
 #include "websocket_internal.h"
 
 #define WEBSOCKET_FRAME_MAX   ((uint64_t)1 << 30) /* the largest MQTT packet has 256 MiB */
-#define WEBSOCKET_HEADER_MAX  10                  /* of a server's frame, which has no mask */
+#define WEBSOCKET_HEADER_MAX  10                  /* of what a server sends: no mask */
 #define WEBSOCKET_UNSENT_MAX  4096 /* a server that pings and does not read gets no more pongs */
 #define WEBSOCKET_MASK_LEN    4
 #define WEBSOCKET_MASKS_COUNT 64
@@ -53,7 +54,7 @@ struct websocket *websocket_create(void) {
 }
 
 void websocket_destroy(struct websocket *websocket) {
-    if (websocket == NULL) {
+    if (!websocket) {
         return;
     }
     websocket_handshake_destroy(websocket->handshake);
@@ -61,15 +62,15 @@ void websocket_destroy(struct websocket *websocket) {
     free(websocket);
 }
 
-/* ---- sent frames ---- */
+/* ---- out ---- */
 
-/* Masks protect caches on the way from being fooled (RFC 6455 section 10.3). They must be
- * unpredictable, so the kernel provides them, many at a time. */
+/* Masks keep caches on the way from being fooled (RFC 6455 section 10.3): not to be guessed, hence
+ * the kernel's numbers, fetched many at a time. */
 static void websocket_next_mask(uint8_t mask[WEBSOCKET_MASK_LEN]) {
     static _Thread_local uint8_t masks[WEBSOCKET_MASKS_COUNT][WEBSOCKET_MASK_LEN];
     static _Thread_local size_t left;
     if (left == 0) {
-        /* Up to 256 bytes are complete once the kernel is seeded, and OpenSSL has ensured that. */
+        /* Up to 256 bytes come whole once the kernel is seeded, and OpenSSL has seen to that. */
         ssize_t n = getrandom(masks, sizeof(masks), 0);
         if (n != (ssize_t)sizeof(masks) && RAND_bytes(masks[0], sizeof(masks)) != 1) {
             abort();
@@ -141,18 +142,18 @@ void websocket_write_close(struct websocket *websocket, uint16_t status, struct 
     websocket->close_sent = true;
 }
 
-/* ---- received frames ---- */
+/* ---- in ---- */
 
 struct websocket_input {
     const uint8_t *data;
     size_t len, at;
-    uint8_t *payload; /* where unwrapped bytes go: never beyond `at` */
+    uint8_t *payload; /* where unwrapped bytes go: never ahead of `at` */
     size_t payload_len;
     struct buffer *out;
 };
 
-static void websocket_end(struct websocket *websocket, enum err result, const char *message) {
-    websocket->ended = result;
+static void websocket_end(struct websocket *websocket, enum err err, const char *message) {
+    websocket->ended = err;
     websocket->ended_message = text_dup(message);
 }
 
@@ -162,7 +163,7 @@ static void websocket_refuse(struct websocket *websocket, struct websocket_input
     websocket_write_close(websocket, status, input->out);
 }
 
-/* The fault of a header whose first two bytes are known; NULL: none. */
+/* What is wrong with a header of which the first two bytes are known; NULL: nothing. */
 static const char *websocket_header_fault(const struct websocket *websocket, uint8_t first,
                                           uint8_t second) {
     uint8_t opcode = first & 0x0F;
@@ -194,7 +195,7 @@ static size_t websocket_header_len_of(uint8_t second) {
     return len == 127 ? 10 : len == 126 ? 4 : 2;
 }
 
-/* False: the length is not in the shortest form that section 5.2 requires. */
+/* false: the length is not in the shortest form, as section 5.2 demands. */
 static bool websocket_read_length(const uint8_t *header, uint64_t *len) {
     uint16_t medium;
     uint64_t large;
@@ -237,7 +238,7 @@ static void websocket_begin_frame(struct websocket *websocket, struct websocket_
     }
 }
 
-/* Reads the available bytes of a header. */
+/* Takes bytes of a header, as many as are there. */
 static void websocket_read_header(struct websocket *websocket, struct websocket_input *input) {
     size_t need = websocket->header_len < 2 ? 2 : websocket_header_len_of(websocket->header[1]);
     while (websocket->header_len < need && input->at < input->len) {
@@ -249,8 +250,8 @@ static void websocket_read_header(struct websocket *websocket, struct websocket_
     if (need == 2) {
         const char *fault =
             websocket_header_fault(websocket, websocket->header[0], websocket->header[1]);
-        bool text = fault == NULL && (websocket->header[0] & 0x0F) == WEBSOCKET_OPCODE_TEXT;
-        if (fault != NULL || text) {
+        bool text = !fault && (websocket->header[0] & 0x0F) == WEBSOCKET_OPCODE_TEXT;
+        if (fault || text) {
             websocket_refuse(
                 websocket, input,
                 text ? WEBSOCKET_STATUS_UNSUPPORTED_DATA : WEBSOCKET_STATUS_PROTOCOL_ERROR,
@@ -258,7 +259,7 @@ static void websocket_read_header(struct websocket *websocket, struct websocket_
             return;
         }
         if (websocket_header_len_of(websocket->header[1]) > 2) {
-            return; /* the next iteration reads the rest */
+            return; /* the next round reads the rest */
         }
     }
     websocket_begin_frame(websocket, input);

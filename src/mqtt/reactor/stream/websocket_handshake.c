@@ -1,5 +1,5 @@
 /* Owns the opening handshake of a WebSocket connection (RFC 6455 section 4.1): the request, and the
- * check of its answer. One thread per connection. */
+ * judgement on its answer. One thread per connection. Knows no socket and no frame. */
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 #define HANDSHAKE_GUID       "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 section 1.3 */
 
 struct websocket_handshake {
-    char accept[HANDSHAKE_ACCEPT_LEN + 1]; /* the required answer of the server */
+    char accept[HANDSHAKE_ACCEPT_LEN + 1]; /* what the server must answer */
     char subprotocol[SUBPROTOCOL_MAX + 1];
     struct buffer answer;
 };
@@ -29,7 +29,7 @@ struct handshake_span {
 };
 
 void websocket_handshake_destroy(struct websocket_handshake *handshake) {
-    if (handshake == NULL) {
+    if (!handshake) {
         return;
     }
     buffer_fini(&handshake->answer);
@@ -53,7 +53,7 @@ static bool handshake_make_keys(char key[KEY_LEN + 1], char accept[HANDSHAKE_ACC
     return true;
 }
 
-/* A path must not end the line that contains it. */
+/* Nothing in a path may end the line it stands in. */
 static void handshake_append_path(struct buffer *out, const char *path) {
     for (const unsigned char *c = (const unsigned char *)path; *c != '\0'; c++) {
         if (*c <= ' ' || *c >= 0x7F) {
@@ -75,7 +75,7 @@ static void handshake_append_host(struct buffer *out, const struct client_config
 }
 
 static void handshake_append_own_headers(struct buffer *out, const struct client_websocket *own) {
-    for (size_t i = 0; own != NULL && i < own->header_count; i++) {
+    for (size_t i = 0; own && i < own->header_count; i++) {
         buffer_printf(out, "%s: ", own->headers[i].name);
         buffer_append_str(out, own->headers[i].value);
         buffer_append_str(out, "\r\n");
@@ -86,16 +86,16 @@ void websocket_write_request(struct websocket *websocket, const struct client_co
                              struct buffer *out) {
     char key[KEY_LEN + 1];
     websocket_handshake_destroy(websocket->handshake);
-    websocket->handshake = calloc(1, sizeof(*websocket->handshake));
-    if (websocket->handshake == NULL || !handshake_make_keys(key, websocket->handshake->accept)) {
+    websocket->handshake = calloc(1, sizeof *websocket->handshake);
+    if (!websocket->handshake || !handshake_make_keys(key, websocket->handshake->accept)) {
         out->failed = true;
         return;
     }
-    bool is_given = config->websocket != NULL && config->websocket->subprotocol != NULL;
+    bool is_given = config->websocket && config->websocket->subprotocol;
     snprintf(websocket->handshake->subprotocol, sizeof(websocket->handshake->subprotocol), "%s",
              is_given ? config->websocket->subprotocol : "mqtt");
     buffer_append_str(out, "GET ");
-    handshake_append_path(out, config->path != NULL ? config->path : "/mqtt");
+    handshake_append_path(out, config->path ? config->path : "/mqtt");
     buffer_append_str(out, " HTTP/1.1\r\n");
     handshake_append_host(out, config);
     buffer_printf(out,
@@ -151,8 +151,7 @@ static const struct handshake_status_hint *handshake_hint_of(int status) {
 static enum err handshake_refuse(struct websocket_fault *fault, enum client_error error,
                                  const char *text) {
     fault->error = error;
-    snprintf(fault->message, sizeof(fault->message), "%s",
-             text != NULL ? text : client_error_text(error));
+    snprintf(fault->message, sizeof(fault->message), "%s", text ? text : client_error_text(error));
     return ERR_REFUSED;
 }
 
@@ -170,14 +169,14 @@ static bool handshake_equals(struct handshake_span span, const char *text) {
     return span.len == strlen(text) && strncasecmp(span.at, text, span.len) == 0;
 }
 
-/* The value of the first header field with that name; at NULL: none. */
+/* The value of a header field, the first of that name; at NULL: there is none. */
 static struct handshake_span handshake_field_of(const struct buffer *answer, const char *name) {
     const char *end = answer->data + answer->len;
     const char *line = memmem(answer->data, answer->len, "\r\n", 2);
-    while (line != NULL && (line += 2) < end) {
+    while (line && (line += 2) < end) {
         const char *line_end = memmem(line, (size_t)(end - line), "\r\n", 2);
         const char *colon = line_end ? memchr(line, ':', (size_t)(line_end - line)) : NULL;
-        if (colon != NULL &&
+        if (colon &&
             handshake_equals((struct handshake_span){line, (size_t)(colon - line)}, name)) {
             return handshake_trimmed(colon + 1, line_end);
         }
@@ -186,9 +185,9 @@ static struct handshake_span handshake_field_of(const struct buffer *answer, con
     return (struct handshake_span){NULL, 0};
 }
 
-/* Whether a comma-separated list contains the word. */
+/* Whether a list separated by commas has the word. */
 static bool handshake_has_token(struct handshake_span list, const char *word) {
-    if (list.at == NULL) {
+    if (!list.at) {
         return false;
     }
     const char *at = list.at, *end = list.at + list.len;
@@ -202,7 +201,7 @@ static bool handshake_has_token(struct handshake_span list, const char *word) {
     return false;
 }
 
-/* -1: not an answer of HTTP/1.1, nor of 1.0, which has no 101. */
+/* -1: this is no answer of HTTP/1.1, nor of 1.0, which knows no 101. */
 static int handshake_status_of(const struct buffer *answer) {
     int status = -1;
     char minor[2] = "", after = '\0';
@@ -241,18 +240,18 @@ static enum err handshake_check(const struct websocket_handshake *handshake,
                                 "a WebSocket answer to somebody else's request "
                                 "(Sec-WebSocket-Accept): is a cache in between?");
     }
-    /* RFC 6455 allows a server to name no sub-protocol. */
-    if (protocol.at != NULL && !handshake_equals(protocol, handshake->subprotocol)) {
+    /* One that names no sub-protocol is let in, as RFC 6455 has it. */
+    if (protocol.at && !handshake_equals(protocol, handshake->subprotocol)) {
         return handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_SUBPROTOCOL, NULL);
     }
-    if (handshake_field_of(answer, "Sec-WebSocket-Extensions").at != NULL) {
+    if (handshake_field_of(answer, "Sec-WebSocket-Extensions").at) {
         return handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_REFUSED,
                                 "the WebSocket server uses an extension that was not offered");
     }
     return ERR_OK;
 }
 
-/* Judges the first bytes, so that an answer that is not HTTP is recognized before it ends. */
+/* What the first bytes give away, so that nobody waits for the end of an answer that is none. */
 static enum client_error handshake_first_bytes_fault(const struct buffer *answer) {
     static const char start[] = "HTTP/";
     size_t n = answer->len < sizeof(start) - 1 ? answer->len : sizeof(start) - 1;
@@ -269,14 +268,14 @@ static size_t handshake_take_head(struct buffer *answer, const uint8_t *data, si
     size_t before = answer->len;
     size_t room = WEBSOCKET_ANSWER_MAX - before;
     size_t n = len < room ? len : room;
-    size_t from = before < 3 ? 0 : before - 3; /* the end may have started earlier */
+    size_t from = before < 3 ? 0 : before - 3; /* the end may have begun earlier */
     buffer_append(answer, data, n);
     if (answer->failed) {
         return len;
     }
     const char *end = memmem(answer->data + from, answer->len - from, HANDSHAKE_HEAD_END, 4);
     *whole = end != NULL;
-    if (end == NULL) {
+    if (!end) {
         return n;
     }
     answer->len = (size_t)(end - answer->data) + 4;
@@ -289,7 +288,7 @@ enum err websocket_read_answer(struct websocket *websocket, const uint8_t *data,
     struct websocket_handshake *handshake = websocket->handshake;
     bool whole = false;
     *used = 0;
-    if (handshake == NULL) {
+    if (!handshake) {
         return handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_FRAMES,
                                 "an answer without a request");
     }
@@ -310,8 +309,8 @@ enum err websocket_read_answer(struct websocket *websocket, const uint8_t *data,
                    : handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_NOT_HTTP,
                                       "the answer to the WebSocket handshake is too long");
     }
-    enum err result = handshake_check(handshake, fault);
+    enum err err = handshake_check(handshake, fault);
     websocket_handshake_destroy(handshake);
     websocket->handshake = NULL;
-    return result;
+    return err;
 }

@@ -1,5 +1,5 @@
-/* Owns the TLS contexts of one engine, one per distinct settings, and opens connections with them.
- * Worker thread. tls_context.c makes a context. */
+/* Owns the contexts of one engine, one per equal settings, and the opening of connections with
+ * them. Host thread. How a context is made is in tls_context.c. */
 #include "mqtt/reactor/tls/tls.h"
 
 #include <arpa/inet.h>
@@ -27,13 +27,13 @@ static enum err tls_memory_fault(struct stream_fault *fault) {
 /* ---- contexts ---- */
 
 struct tls_contexts *tls_contexts_create(const struct conf *conf) {
-    struct tls_contexts *contexts = calloc(1, sizeof(*contexts));
-    if (contexts == NULL) {
+    struct tls_contexts *contexts = calloc(1, sizeof *contexts);
+    if (!contexts) {
         return NULL;
     }
     contexts->conf = conf;
     contexts->digest = EVP_MD_CTX_new();
-    if (contexts->digest == NULL) {
+    if (!contexts->digest) {
         free(contexts);
         return NULL;
     }
@@ -45,7 +45,7 @@ size_t tls_contexts_count(const struct tls_contexts *contexts) {
 }
 
 static void tls_release_authority(struct tls_contexts *contexts, struct tls_authority *authority) {
-    if (authority == NULL || --authority->references > 0) {
+    if (!authority || --authority->references > 0) {
         return;
     }
     HASH_DEL(contexts->authorities, authority);
@@ -53,7 +53,7 @@ static void tls_release_authority(struct tls_contexts *contexts, struct tls_auth
     free(authority);
 }
 
-/* Removes an idle context from everywhere. */
+/* Takes an idle context out of the world. */
 static void tls_discard_context(struct tls_context *context) {
     struct tls_contexts *contexts = context->contexts;
     DL_DELETE(contexts->idle, context);
@@ -66,13 +66,13 @@ static void tls_discard_context(struct tls_context *context) {
 }
 
 void tls_contexts_destroy(struct tls_contexts *contexts) {
-    if (contexts == NULL) {
+    if (!contexts) {
         return;
     }
-    while (contexts->idle != NULL) {
+    while (contexts->idle) {
         tls_discard_context(contexts->idle);
     }
-    assert(contexts->contexts == NULL); /* else a connection is still open */
+    assert(!contexts->contexts); /* else a connection is still open */
     EVP_MD_CTX_free(contexts->digest);
     free(contexts);
 }
@@ -88,7 +88,7 @@ static void tls_release_context(struct tls_context *context) {
     }
 }
 
-/* ---- distinct settings ---- */
+/* ---- what tells settings apart ---- */
 
 static bool tls_digest_begin(struct tls_contexts *contexts) {
     return EVP_DigestInit_ex(contexts->digest, EVP_sha256(), NULL) == 1;
@@ -98,27 +98,26 @@ static bool tls_digest_end(struct tls_contexts *contexts, struct tls_digest *out
     return EVP_DigestFinal_ex(contexts->digest, out->bytes, NULL) == 1;
 }
 
-/* The file with the system's authorities; NULL: there is none, but perhaps a folder. */
+/* The file OpenSSL has the authorities of the system in; NULL: none such, but a folder perhaps. */
 static const char *tls_system_authorities(void) {
     const char *path = secure_getenv(X509_get_default_cert_file_env());
-    path = path != NULL ? path : X509_get_default_cert_file();
+    path = path ? path : X509_get_default_cert_file();
     return path[0] == '/' && access(path, R_OK) == 0 ? path : NULL;
 }
 
 static enum err tls_digest_authority(struct tls_contexts *contexts, const struct client_tls *tls,
                                      struct tls_digest *out, struct stream_fault *fault) {
-    const char *origin = tls->ca != NULL ? "given" : "system";
+    const char *origin = tls->ca ? "given" : "system";
     if (!tls_digest_begin(contexts) ||
         EVP_DigestUpdate(contexts->digest, origin, strlen(origin) + 1) != 1) {
         return tls_memory_fault(fault);
     }
-    enum err result = tls->ca
-                          ? tls_material_digest(contexts, TLS_MATERIAL_CA, tls->ca, fault)
-                          : tls_material_digest_system(contexts, tls_system_authorities(), fault);
-    if (result == ERR_OK && !tls_digest_end(contexts, out)) {
-        result = tls_memory_fault(fault);
+    enum err err = tls->ca ? tls_material_digest(contexts, TLS_MATERIAL_CA, tls->ca, fault)
+                           : tls_material_digest_system(contexts, tls_system_authorities(), fault);
+    if (err == ERR_OK && !tls_digest_end(contexts, out)) {
+        err = tls_memory_fault(fault);
     }
-    return result;
+    return err;
 }
 
 /* authority: NULL without verification. */
@@ -128,55 +127,55 @@ static enum err tls_digest_settings(struct tls_contexts *contexts, const struct 
     static const struct tls_digest no_authority;
     if (!tls_digest_begin(contexts) ||
         EVP_DigestUpdate(contexts->digest, authority ? authority : &no_authority,
-                         sizeof(*authority)) != 1) {
+                         sizeof *authority) != 1) {
         return tls_memory_fault(fault);
     }
-    enum err result = tls_material_digest(contexts, "tls.cert", tls->cert, fault);
-    if (result == ERR_OK) {
-        result = tls_material_digest(contexts, "tls.key", tls->key, fault);
+    enum err err = tls_material_digest(contexts, "tls.cert", tls->cert, fault);
+    if (err == ERR_OK) {
+        err = tls_material_digest(contexts, "tls.key", tls->key, fault);
     }
-    const char *password = tls->key_password != NULL ? tls->key_password : "";
+    const char *password = tls->key_password ? tls->key_password : "";
     const uint8_t strength[] = {tls->key_password != NULL, tls->min_version, tls->security_level};
-    if (result == ERR_OK &&
+    if (err == ERR_OK &&
         (EVP_DigestUpdate(contexts->digest, strength, sizeof(strength)) != 1 ||
          EVP_DigestUpdate(contexts->digest, password, strlen(password) + 1) != 1)) {
-        result = tls_memory_fault(fault);
+        err = tls_memory_fault(fault);
     }
-    for (size_t i = 0; result == ERR_OK && i < tls->alpn_count; i++) {
+    for (size_t i = 0; err == ERR_OK && i < tls->alpn_count; i++) {
         if (EVP_DigestUpdate(contexts->digest, tls->alpn[i], strlen(tls->alpn[i]) + 1) != 1) {
-            result = tls_memory_fault(fault);
+            err = tls_memory_fault(fault);
         }
     }
-    if (result == ERR_OK && !tls_digest_end(contexts, out)) {
-        result = tls_memory_fault(fault);
+    if (err == ERR_OK && !tls_digest_end(contexts, out)) {
+        err = tls_memory_fault(fault);
     }
-    return result;
+    return err;
 }
 
-/* ---- look-up and creation ---- */
+/* ---- find or make ---- */
 
 static struct tls_authority *tls_acquire_authority(struct tls_contexts *contexts, const char *ca,
-                                                   const struct tls_digest *digest,
-                                                   enum err *result, struct stream_fault *fault) {
+                                                   const struct tls_digest *digest, enum err *err,
+                                                   struct stream_fault *fault) {
     struct tls_authority *authority;
-    HASH_FIND(hh, contexts->authorities, digest, sizeof(*digest), authority);
-    if (authority != NULL) {
+    HASH_FIND(hh, contexts->authorities, digest, sizeof *digest, authority);
+    if (authority) {
         authority->references++;
         return authority;
     }
-    authority = calloc(1, sizeof(*authority));
-    if (authority == NULL) {
-        *result = tls_memory_fault(fault);
+    authority = calloc(1, sizeof *authority);
+    if (!authority) {
+        *err = tls_memory_fault(fault);
         return NULL;
     }
-    authority->store = tls_load_authority(contexts->conf, ca, result, fault);
-    if (authority->store == NULL) {
+    authority->store = tls_load_authority(contexts->conf, ca, err, fault);
+    if (!authority->store) {
         free(authority);
         return NULL;
     }
     authority->digest = *digest;
     authority->references = 1;
-    HASH_ADD(hh, contexts->authorities, digest, sizeof(*digest), authority);
+    HASH_ADD(hh, contexts->authorities, digest, sizeof *digest, authority);
     return authority;
 }
 
@@ -184,60 +183,58 @@ static enum err tls_make_context(struct tls_contexts *contexts, const struct cli
                                  const struct tls_digest *authority_digest,
                                  const struct tls_digest *digest, struct tls_context **out,
                                  struct stream_fault *fault) {
-    struct tls_context *context = calloc(1, sizeof(*context));
-    enum err result = context == NULL ? tls_memory_fault(fault) : ERR_OK;
-    if (result != ERR_OK) {
-        return result;
+    struct tls_context *context = calloc(1, sizeof *context);
+    enum err err = !context ? tls_memory_fault(fault) : ERR_OK;
+    if (err != ERR_OK) {
+        return err;
     }
     if (!tls->insecure) {
         context->authority =
-            tls_acquire_authority(contexts, tls->ca, authority_digest, &result, fault);
+            tls_acquire_authority(contexts, tls->ca, authority_digest, &err, fault);
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         X509_STORE *store = context->authority ? context->authority->store : NULL;
-        context->ssl_ctx = tls_make_ssl_ctx(contexts->conf, tls, store, &result, fault);
+        context->ssl_ctx = tls_make_ssl_ctx(contexts->conf, tls, store, &err, fault);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         tls_release_authority(contexts, context->authority);
         free(context);
-        return result;
+        return err;
     }
     context->contexts = contexts;
     context->digest = *digest;
-    HASH_ADD(hh, contexts->contexts, digest, sizeof(*digest), context);
+    HASH_ADD(hh, contexts->contexts, digest, sizeof *digest, context);
     *out = context;
     return ERR_OK;
 }
 
-/* Each connection checks its settings again, because files change. */
+/* Settings are looked at anew by each connection: files change. */
 static enum err tls_acquire_context(struct tls_contexts *contexts, const struct client_tls *tls,
                                     struct tls_context **out, struct stream_fault *fault) {
     struct tls_digest authority, digest;
-    enum err result =
-        tls->insecure ? ERR_OK : tls_digest_authority(contexts, tls, &authority, fault);
-    if (result == ERR_OK) {
-        result =
-            tls_digest_settings(contexts, tls, tls->insecure ? NULL : &authority, &digest, fault);
+    enum err err = tls->insecure ? ERR_OK : tls_digest_authority(contexts, tls, &authority, fault);
+    if (err == ERR_OK) {
+        err = tls_digest_settings(contexts, tls, tls->insecure ? NULL : &authority, &digest, fault);
     }
-    if (result != ERR_OK) {
-        return result;
+    if (err != ERR_OK) {
+        return err;
     }
     HASH_FIND(hh, contexts->contexts, &digest, sizeof(digest), *out);
-    if (*out == NULL) {
-        result = tls_make_context(contexts, tls, &authority, &digest, out, fault);
+    if (!*out) {
+        err = tls_make_context(contexts, tls, &authority, &digest, out, fault);
     } else if ((*out)->references == 0) {
         DL_DELETE(contexts->idle, *out);
         contexts->idle_count--;
     }
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         (*out)->references++;
     }
-    return result;
+    return err;
 }
 
 /* ---- connections ---- */
 
-/* The name that the certificate must match. A final dot is only for the resolver. */
+/* The name the certificate must be for. A dot at the end is for the resolver alone. */
 static void tls_certificate_name(const struct client_config *config, char name[NAME_LEN]) {
     const char *server_name = client_config_tls(config)->server_name;
     const char *given = server_name ? server_name : config->host;
@@ -253,7 +250,7 @@ static bool tls_is_address(const char *name) {
     return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
 }
 
-/* SNI contains only names (RFC 6066 section 3). */
+/* SNI has names only (RFC 6066 section 3). */
 static bool tls_set_name(SSL *ssl, const char *name) {
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     if (tls_is_address(name)) {
@@ -269,7 +266,7 @@ static SSL *tls_open_ssl(struct tls_context *context, const struct client_config
     tls_certificate_name(config, name);
     ERR_clear_error();
     SSL *ssl = SSL_new(context->ssl_ctx);
-    if (ssl == NULL || SSL_set_fd(ssl, fd) != 1 || !tls_set_name(ssl, name) ||
+    if (!ssl || SSL_set_fd(ssl, fd) != 1 || !tls_set_name(ssl, name) ||
         tls_session_attach(context, ssl, config, name) != ERR_OK) {
         SSL_free(ssl);
         return NULL;
@@ -281,12 +278,12 @@ static SSL *tls_open_ssl(struct tls_context *context, const struct client_config
 enum err tls_open(struct tls_contexts *contexts, const struct client_config *config, int fd,
                   struct ssl_st **out, struct stream_fault *fault) {
     struct tls_context *context = NULL;
-    enum err result = tls_acquire_context(contexts, client_config_tls(config), &context, fault);
-    if (result != ERR_OK) {
-        return result;
+    enum err err = tls_acquire_context(contexts, client_config_tls(config), &context, fault);
+    if (err != ERR_OK) {
+        return err;
     }
     *out = tls_open_ssl(context, config, fd);
-    if (*out == NULL) {
+    if (!*out) {
         tls_release_context(context);
         return tls_memory_fault(fault);
     }
@@ -294,16 +291,17 @@ enum err tls_open(struct tls_contexts *contexts, const struct client_config *con
 }
 
 void tls_set_fd(struct ssl_st *tls, int fd) {
-    (void)BIO_set_fd(SSL_get_rbio(tls), fd, BIO_NOCLOSE); /* the BIO for writing is the same */
+    (void)BIO_set_fd(SSL_get_rbio(tls), fd, BIO_NOCLOSE); /* the one for writing is the same */
 }
 
 void tls_close(struct ssl_st *tls) {
-    if (tls == NULL) {
+    if (!tls) {
         return;
     }
     struct tls_session *session = SSL_get_app_data(tls);
     struct tls_context *context = session->context;
-    /* Otherwise OpenSSL assumes that a session without close_notify must not be resumed. */
+    /* Else OpenSSL takes a session that ended without farewells for one that must not be resumed.
+     */
     SSL_set_shutdown(tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(tls);
     ERR_clear_error();
@@ -314,7 +312,7 @@ void tls_close(struct ssl_st *tls) {
 int64_t tls_certificate_expires_at_s(const struct ssl_st *tls) {
     struct tm at;
     X509 *peer = SSL_get0_peer_certificate(tls);
-    if (peer == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(peer), &at) != 1) {
+    if (!peer || ASN1_TIME_to_tm(X509_get0_notAfter(peer), &at) != 1) {
         return 0;
     }
     return (int64_t)timegm(&at);

@@ -1,5 +1,5 @@
-/* Owns the creation of an SSL_CTX from a client's TLS settings: trusted authorities and the
- * client's identity. Worker thread. */
+/* Owns the making of an SSL_CTX out of a client's TLS settings: whom to trust, whom to be. Host
+ * thread. Knows neither connections nor how long a context lives. */
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
@@ -9,16 +9,16 @@
 
 #define ALPN_LEN 1024
 
-static void tls_context_set_memory_fault(enum err *result, struct stream_fault *fault) {
-    *result = ERR_MEMORY;
+static void tls_context_set_memory_fault(enum err *err, struct stream_fault *fault) {
+    *err = ERR_MEMORY;
     stream_fault_format(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for TLS");
 }
 
-/* Names the file if it is one; PEM text from the configuration must not be shown. */
-static void tls_context_set_material_fault(enum err *result, struct stream_fault *fault,
+/* Names the file, if it is one: of PEM text in the configuration nothing may be told. */
+static void tls_context_set_material_fault(enum err *err, struct stream_fault *fault,
                                            enum client_error error, const char *setting) {
     bool is_path = setting[0] == '/';
-    *result = ERR_ARGUMENT;
+    *err = ERR_ARGUMENT;
     stream_fault_format(fault, error, "%s%s%.120s%s", client_error_text(error), is_path ? " (" : "",
                         is_path ? setting : "", is_path ? ")" : "");
 }
@@ -28,7 +28,7 @@ static X509 *tls_context_next_certificate(BIO *bio) {
     return PEM_read_bio_X509(bio, NULL, tls_password_callback, &none);
 }
 
-/* Whether the reader stopped at the end of the data, not at invalid data. */
+/* Whether reading stopped because there was nothing more, not because of what was there. */
 static bool tls_context_is_end_of_pem(void) {
     unsigned long error = ERR_peek_last_error();
     bool end = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
@@ -36,8 +36,7 @@ static bool tls_context_is_end_of_pem(void) {
     return end;
 }
 
-/* Whether OpenSSL refused a certificate because its key or signature is too weak, not because it is
- * malformed. */
+/* Whether OpenSSL refused a certificate for its key or signature, not for its form. */
 static bool tls_context_is_too_weak(void) {
     unsigned long error = ERR_peek_last_error();
     int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
@@ -45,12 +44,12 @@ static bool tls_context_is_too_weak(void) {
            reason == SSL_R_CA_MD_TOO_WEAK;
 }
 
-/* ---- authorities ---- */
+/* ---- whom to trust ---- */
 
-/* The number of certificates; 0: none, or something else. */
+/* The number of certificates; 0: not one, or something that is none. */
 static size_t tls_context_add_certificates(X509_STORE *store, BIO *bio) {
     size_t count = 0;
-    for (X509 *certificate; (certificate = tls_context_next_certificate(bio)) != NULL; count++) {
+    for (X509 *certificate; (certificate = tls_context_next_certificate(bio)); count++) {
         int added = X509_STORE_add_cert(store, certificate);
         X509_free(certificate);
         if (added != 1) {
@@ -61,56 +60,56 @@ static size_t tls_context_add_certificates(X509_STORE *store, BIO *bio) {
 }
 
 static void tls_context_add_own_authority(const struct conf *conf, X509_STORE *store,
-                                          const char *ca, enum err *result,
+                                          const char *ca, enum err *err,
                                           struct stream_fault *fault) {
     struct tls_material material;
-    *result = tls_material_read(conf, TLS_MATERIAL_CA, ca, &material, fault);
-    if (*result != ERR_OK) {
+    *err = tls_material_read(conf, TLS_MATERIAL_CA, ca, &material, fault);
+    if (*err != ERR_OK) {
         return;
     }
     BIO *bio = BIO_new_mem_buf(material.text, (int)material.len);
-    if (bio == NULL) {
-        tls_context_set_memory_fault(result, fault);
+    if (!bio) {
+        tls_context_set_memory_fault(err, fault);
     } else if (tls_context_add_certificates(store, bio) == 0) {
-        tls_context_set_material_fault(result, fault, CLIENT_ERROR_TLS_CA_INVALID, ca);
+        tls_context_set_material_fault(err, fault, CLIENT_ERROR_TLS_CA_INVALID, ca);
     } else if (X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) != 1) {
-        tls_context_set_memory_fault(result, fault);
+        tls_context_set_memory_fault(err, fault);
     }
     BIO_free(bio);
     tls_material_fini(&material);
 }
 
-X509_STORE *tls_load_authority(const struct conf *conf, const char *ca, enum err *result,
+X509_STORE *tls_load_authority(const struct conf *conf, const char *ca, enum err *err,
                                struct stream_fault *fault) {
     X509_STORE *store = X509_STORE_new();
-    *result = ERR_OK;
+    *err = ERR_OK;
     ERR_clear_error();
-    if (store == NULL) {
-        tls_context_set_memory_fault(result, fault);
+    if (!store) {
+        tls_context_set_memory_fault(err, fault);
         return NULL;
     }
-    if (ca != NULL) {
-        tls_context_add_own_authority(conf, store, ca, result, fault);
+    if (ca) {
+        tls_context_add_own_authority(conf, store, ca, err, fault);
     } else if (X509_STORE_set_default_paths(store) != 1) {
-        tls_context_set_memory_fault(result, fault);
+        tls_context_set_memory_fault(err, fault);
     }
-    if (*result != ERR_OK) {
+    if (*err != ERR_OK) {
         X509_STORE_free(store);
         return NULL;
     }
     return store;
 }
 
-/* ---- the client's certificate ---- */
+/* ---- whom to be ---- */
 
 static enum err tls_context_use_certificates(SSL_CTX *ssl_ctx, BIO *bio) {
     X509 *certificate = tls_context_next_certificate(bio);
-    if (certificate == NULL) {
+    if (!certificate) {
         return ERR_ARGUMENT;
     }
     int used = SSL_CTX_use_certificate(ssl_ctx, certificate);
     X509_free(certificate);
-    while (used == 1 && (certificate = tls_context_next_certificate(bio)) != NULL) {
+    while (used == 1 && (certificate = tls_context_next_certificate(bio))) {
         used = SSL_CTX_add0_chain_cert(ssl_ctx, certificate);
         if (used != 1) {
             X509_free(certificate);
@@ -120,49 +119,49 @@ static enum err tls_context_use_certificates(SSL_CTX *ssl_ctx, BIO *bio) {
 }
 
 static void tls_context_use_key(SSL_CTX *ssl_ctx, BIO *bio, const struct client_tls *tls,
-                                enum err *result, struct stream_fault *fault) {
-    const char *setting = tls->key != NULL ? tls->key : tls->cert;
+                                enum err *err, struct stream_fault *fault) {
+    const char *setting = tls->key ? tls->key : tls->cert;
     struct tls_password password = {.text = tls->key_password};
     EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, tls_password_callback, &password);
-    if (key == NULL && password.asked && password.text != NULL) {
-        tls_context_set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_PASSWORD, setting);
-    } else if (key == NULL && password.asked) {
-        tls_context_set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_ENCRYPTED, setting);
-    } else if (key == NULL) {
-        tls_context_set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_INVALID, setting);
+    if (!key && password.asked && password.text) {
+        tls_context_set_material_fault(err, fault, CLIENT_ERROR_TLS_KEY_PASSWORD, setting);
+    } else if (!key && password.asked) {
+        tls_context_set_material_fault(err, fault, CLIENT_ERROR_TLS_KEY_ENCRYPTED, setting);
+    } else if (!key) {
+        tls_context_set_material_fault(err, fault, CLIENT_ERROR_TLS_KEY_INVALID, setting);
     } else if (SSL_CTX_use_PrivateKey(ssl_ctx, key) != 1 ||
                SSL_CTX_check_private_key(ssl_ctx) != 1) {
-        tls_context_set_material_fault(result, fault, CLIENT_ERROR_TLS_KEY_MISMATCH, setting);
+        tls_context_set_material_fault(err, fault, CLIENT_ERROR_TLS_KEY_MISMATCH, setting);
     }
     EVP_PKEY_free(key);
 }
 
 static void tls_context_use_identity(const struct conf *conf, SSL_CTX *ssl_ctx,
-                                     const struct client_tls *tls, enum err *result,
+                                     const struct client_tls *tls, enum err *err,
                                      struct stream_fault *fault) {
     struct tls_material cert, key = {0};
     BIO *cert_bio = NULL, *key_bio = NULL;
-    *result = tls_material_read(conf, "tls.cert", tls->cert, &cert, fault);
-    if (*result == ERR_OK) {
-        *result = tls_material_read(conf, "tls.key", tls->key ? tls->key : tls->cert, &key, fault);
+    *err = tls_material_read(conf, "tls.cert", tls->cert, &cert, fault);
+    if (*err == ERR_OK) {
+        *err = tls_material_read(conf, "tls.key", tls->key ? tls->key : tls->cert, &key, fault);
     }
-    if (*result != ERR_OK) {
+    if (*err != ERR_OK) {
         goto out;
     }
     cert_bio = BIO_new_mem_buf(cert.text, (int)cert.len);
     key_bio = BIO_new_mem_buf(key.text, (int)key.len);
-    if (cert_bio == NULL || key_bio == NULL) {
-        tls_context_set_memory_fault(result, fault);
+    if (!cert_bio || !key_bio) {
+        tls_context_set_memory_fault(err, fault);
         goto out;
     }
     if (tls_context_use_certificates(ssl_ctx, cert_bio) != ERR_OK) {
-        tls_context_set_material_fault(result, fault,
+        tls_context_set_material_fault(err, fault,
                                        tls_context_is_too_weak() ? CLIENT_ERROR_TLS_CERT_TOO_WEAK
                                                                  : CLIENT_ERROR_TLS_CERT_INVALID,
                                        tls->cert);
         goto out;
     }
-    tls_context_use_key(ssl_ctx, key_bio, tls, result, fault);
+    tls_context_use_key(ssl_ctx, key_bio, tls, err, fault);
 out:
     BIO_free(cert_bio);
     BIO_free(key_bio);
@@ -172,7 +171,7 @@ out:
 
 /* ---- the context ---- */
 
-/* The wire format of RFC 7301: each name after its length. */
+/* The form of RFC 7301: each name with its length in front. */
 static bool tls_context_set_alpn(SSL_CTX *ssl_ctx, const struct client_tls *tls) {
     unsigned char names[ALPN_LEN];
     size_t at = 0;
@@ -199,32 +198,32 @@ static bool tls_context_set_strength(SSL_CTX *ssl_ctx, const struct client_tls *
 }
 
 SSL_CTX *tls_make_ssl_ctx(const struct conf *conf, const struct client_tls *tls, X509_STORE *store,
-                          enum err *result, struct stream_fault *fault) {
-    *result = ERR_OK;
+                          enum err *err, struct stream_fault *fault) {
+    *err = ERR_OK;
     ERR_clear_error();
     SSL_CTX *ssl_ctx = SSL_CTX_new(TLS_client_method());
-    if (ssl_ctx == NULL || !tls_context_set_alpn(ssl_ctx, tls) ||
+    if (!ssl_ctx || !tls_context_set_alpn(ssl_ctx, tls) ||
         !tls_context_set_strength(ssl_ctx, tls)) {
-        tls_context_set_memory_fault(result, fault);
+        tls_context_set_memory_fault(err, fault);
         goto out;
     }
     SSL_CTX_set_options(ssl_ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-    /* An idle connection holds no buffer. If data is available, one recv() reads all available
-     * records. */
+    /* Without data a connection holds no buffer; while there is some, one recv() fetches all the
+     * records there are. */
     SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(ssl_ctx, 1);
-    if (store != NULL) {
+    if (store) {
         SSL_CTX_set1_cert_store(ssl_ctx, store);
     }
-    SSL_CTX_set_verify(ssl_ctx, store != NULL ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_verify(ssl_ctx, store ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     tls_session_enable(ssl_ctx);
-    if (tls->cert != NULL) {
-        tls_context_use_identity(conf, ssl_ctx, tls, result, fault);
+    if (tls->cert) {
+        tls_context_use_identity(conf, ssl_ctx, tls, err, fault);
     }
 out:
     ERR_clear_error();
-    if (*result != ERR_OK) {
+    if (*err != ERR_OK) {
         SSL_CTX_free(ssl_ctx);
         return NULL;
     }

@@ -1,4 +1,5 @@
-/* Owns the texts for TLS failures. They point to a setting, not to an alert. Worker thread. */
+/* Owns the words for what goes wrong with TLS: which setting to look at, not which alert came. Host
+ * thread. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -9,12 +10,12 @@
 #define NAMES_LEN       160
 #define COMMON_NAME_LEN 64
 #define STRENGTH_LEN    64
-#define SECURITY_BITS   112 /* required by OpenSSL at security level 2 */
+#define SECURITY_BITS   112 /* what OpenSSL asks for at security level 2 */
 
 static const struct tls_explain_row {
     int reason; /* SSL_R_... or X509_V_ERR_... */
     enum client_error error;
-    const char *text; /* NULL: the error's own text */
+    const char *text; /* NULL: the error's own */
 } tls_explain_handshake_rows[] = {
     {SSL_R_WRONG_VERSION_NUMBER, CLIENT_ERROR_TLS_NOT_SPOKEN, NULL},
     {SSL_R_HTTP_REQUEST, CLIENT_ERROR_TLS_NOT_SPOKEN,
@@ -85,7 +86,7 @@ static void tls_explain_set_row(const struct tls_explain_row *row, struct stream
                         row->text ? row->text : client_error_text(row->error));
 }
 
-/* The session has it even if it was not accepted. NULL: unknown. */
+/* The session has it although it was not accepted. NULL: unknown. */
 static X509 *tls_explain_peer_certificate(struct ssl_st *tls) {
     STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
     return sk_X509_num(chain) > 0 ? sk_X509_value(chain, 0) : NULL;
@@ -95,12 +96,12 @@ static void tls_explain_name(struct ssl_st *tls, struct stream_fault *fault) {
     const struct tls_session *session = SSL_get_app_data(tls);
     X509 *certificate = tls_explain_peer_certificate(tls);
     char names[NAMES_LEN], common[COMMON_NAME_LEN];
-    if (certificate != NULL && tls_peer_names(certificate, names, sizeof(names)) > 0) {
+    if (certificate && tls_peer_names(certificate, names, sizeof(names)) > 0) {
         stream_fault_format(
             fault, CLIENT_ERROR_TLS_NAME_MISMATCH,
             "the broker's certificate is for another name than \"%.100s\": it is for %s",
             session->name, names);
-    } else if (certificate != NULL) {
+    } else if (certificate) {
         bool named = tls_peer_common_name(certificate, common, sizeof(common));
         stream_fault_format(
             fault, CLIENT_ERROR_TLS_NO_NAME,
@@ -115,7 +116,7 @@ static void tls_explain_name(struct ssl_st *tls, struct stream_fault *fault) {
     }
 }
 
-/* The first certificate of the chain that is too weak; NULL: it is one of tls.ca. */
+/* The first of the chain that is meant; NULL: it is one of tls.ca. */
 static X509 *tls_explain_find_weak(struct ssl_st *tls, long verdict) {
     STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
     int first = verdict == X509_V_ERR_CA_KEY_TOO_SMALL ? 1 : 0;
@@ -135,7 +136,7 @@ static X509 *tls_explain_find_weak(struct ssl_st *tls, long verdict) {
 static void tls_explain_weakness(struct ssl_st *tls, long verdict, struct stream_fault *fault) {
     X509 *certificate = tls_explain_find_weak(tls, verdict);
     char strength[STRENGTH_LEN] = "";
-    if (certificate != NULL) {
+    if (certificate) {
         tls_peer_strength(certificate, strength, sizeof(strength));
     }
     const char *what = verdict == X509_V_ERR_EE_KEY_TOO_SMALL ? "its key is too weak"
@@ -149,7 +150,7 @@ static void tls_explain_weakness(struct ssl_st *tls, long verdict, struct stream
                         strength[0] != '\0' ? " (" : "", strength, strength[0] != '\0' ? ")" : "");
 }
 
-/* The certificate whose issuer was neither sent nor is in tls.ca. NULL: none. */
+/* The certificate whose issuer was neither sent nor is in tls.ca. NULL: there is none. */
 static X509 *tls_explain_top_certificate(struct ssl_st *tls) {
     STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
     X509 *highest = tls_explain_peer_certificate(tls);
@@ -167,7 +168,7 @@ static void tls_explain_issuer(struct ssl_st *tls, const struct tls_explain_row 
                                struct stream_fault *fault) {
     X509 *highest = tls_explain_top_certificate(tls);
     char issuer[COMMON_NAME_LEN];
-    if (highest == NULL || !tls_peer_issuer(highest, issuer, sizeof(issuer))) {
+    if (!highest || !tls_peer_issuer(highest, issuer, sizeof(issuer))) {
         tls_explain_set_row(row, fault);
         return;
     }
@@ -189,11 +190,11 @@ static void tls_explain_certificate(struct ssl_st *tls, struct stream_fault *fau
     const struct tls_explain_row *row = TLS_EXPLAIN_FIND_ROW(tls_explain_certificate_rows, verdict);
     if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
         tls_explain_name(tls, fault);
-    } else if (row != NULL && row->error == CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK) {
+    } else if (row && row->error == CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK) {
         tls_explain_weakness(tls, verdict, fault);
     } else if (tls_explain_lacks_issuer(verdict)) {
         tls_explain_issuer(tls, row, fault);
-    } else if (row != NULL) {
+    } else if (row) {
         tls_explain_set_row(row, fault);
     } else {
         stream_fault_format(fault, CLIENT_ERROR_TLS_CERTIFICATE_REFUSED, "%s: %s",
@@ -227,13 +228,13 @@ static void tls_explain_error(struct ssl_st *tls, unsigned long error, enum tls_
     if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
         tls_explain_end(tls, 0, phase, fault);
     } else if (phase == TLS_ESTABLISHED) {
-        bool was_alert = reason >= SSL_AD_REASON_OFFSET; /* the broker sent an alert */
+        bool told = reason >= SSL_AD_REASON_OFFSET; /* by an alert */
         stream_fault_format(fault, CLIENT_ERROR_CONNECTION_LOST, "%s: %s",
-                            was_alert ? "the broker ended TLS with an alert" : "TLS broke",
+                            told ? "the broker ended TLS with an alert" : "TLS broke",
                             name ? name : "no reason known");
     } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         tls_explain_certificate(tls, fault);
-    } else if (row != NULL) {
+    } else if (row) {
         tls_explain_set_row(row, fault);
     } else {
         stream_fault_format(fault, CLIENT_ERROR_TLS_FAILED, "%s: %s",

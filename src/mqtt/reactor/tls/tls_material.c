@@ -1,6 +1,6 @@
-/* Owns the reading of certificates and keys: PEM text from the configuration, or regular files of
- * limited size. Worker thread. Keys pass through here, so no message may contain text of a
- * material. */
+/* Owns the reading of certificates and keys: PEM text from the configuration, or regular files of a
+ * sensible size. Host thread; knows nothing of what the PEM means. Keys pass through here: no text
+ * of a material may reach a message. */
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 #define TLS_MATERIAL_FILE_MAX (4 * 1024 * 1024)
 
 static bool tls_material_is_path(const char *setting) {
-    return setting[0] == '/'; /* the same rule as in the check of the configuration */
+    return setting[0] == '/'; /* as the configuration's check has it */
 }
 
 static enum err tls_material_set_unreadable(const char *name, const char *path, const char *why,
@@ -37,7 +37,7 @@ static bool tls_material_digest_file(EVP_MD_CTX *digest, const char *path,
            EVP_DigestUpdate(digest, marks, sizeof(marks)) == 1;
 }
 
-/* Nothing about a client's path may be revealed before it is known to be allowed. */
+/* Of a client's path nothing is known before it is found to be allowed. */
 static enum client_file_kind tls_material_kind_of(const char *name) {
     return strcmp(name, TLS_MATERIAL_CA) == 0 ? CLIENT_FILE_AUTHORITY : CLIENT_FILE_PRIVATE;
 }
@@ -80,10 +80,10 @@ enum err tls_material_digest_system(const struct tls_contexts *contexts, const c
                                      fault);
 }
 
-/* Reads up to the size that the file had when it was opened; less if it has shrunk. */
+/* Up to what the file had when it was opened; less if it shrank meanwhile. */
 static enum err tls_material_read_whole(int fd, size_t size, struct tls_material *out) {
     out->text = malloc(size + 1);
-    if (out->text == NULL) {
+    if (!out->text) {
         return ERR_MEMORY;
     }
     while (out->len < size) {
@@ -108,41 +108,41 @@ static enum err tls_material_read_file(const struct conf *conf, const char *name
     if (fd < 0) {
         return tls_material_set_unreadable(name, path, why, fault);
     }
-    enum err result;
+    enum err err;
     if (status.st_size > TLS_MATERIAL_FILE_MAX) {
-        result = tls_material_set_unreadable(name, path, "it is larger than 4 MiB", fault);
+        err = tls_material_set_unreadable(name, path, "it is larger than 4 MiB", fault);
     } else {
-        result = tls_material_read_whole(fd, (size_t)status.st_size, out);
-        if (result == ERR_IO) {
-            result = tls_material_set_unreadable(name, path, strerrordesc_np(errno), fault);
+        err = tls_material_read_whole(fd, (size_t)status.st_size, out);
+        if (err == ERR_IO) {
+            err = tls_material_set_unreadable(name, path, strerrordesc_np(errno), fault);
         }
     }
     close(fd);
-    return result;
+    return err;
 }
 
 enum err tls_material_read(const struct conf *conf, const char *name, const char *setting,
                            struct tls_material *out, struct stream_fault *fault) {
     *out = (struct tls_material){0};
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     if (tls_material_is_path(setting)) {
-        result = tls_material_read_file(conf, name, setting, out, fault);
+        err = tls_material_read_file(conf, name, setting, out, fault);
     } else {
         out->text = text_dup(setting);
         out->len = strlen(setting);
-        result = out->text == NULL ? ERR_MEMORY : ERR_OK;
+        err = !out->text ? ERR_MEMORY : ERR_OK;
     }
-    if (result == ERR_MEMORY) {
+    if (err == ERR_MEMORY) {
         stream_fault_format(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for %s", name);
     }
-    if (result != ERR_OK) {
+    if (err != ERR_OK) {
         tls_material_fini(out);
     }
-    return result;
+    return err;
 }
 
 void tls_material_fini(struct tls_material *material) {
-    if (material->text != NULL) {
+    if (material->text) {
         OPENSSL_cleanse(material->text, material->len);
         free(material->text);
     }

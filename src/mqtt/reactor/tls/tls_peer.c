@@ -1,5 +1,5 @@
-/* Owns the description of a broker's certificate: its names and its strength. A certificate may
- * contain anything, so the output is short and only printable ASCII. Any thread. */
+/* Owns the description of a broker's certificate in words: which names it has, how strong it is.
+ * What is in it may be anybody's: only printable ASCII comes out, and little of it. Any thread. */
 #include <arpa/inet.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #define TLS_PEER_NAME_LEN  64 /* of one name; longer ones are cut */
 #define TLS_PEER_NAMES_MAX 4
 
-/* least: the first character that is copied unchanged. */
+/* least: the first character that is shown as it is. */
 static void tls_peer_copy_printable(char *out, size_t size, const unsigned char *text, int len,
                                     unsigned char least) {
     size_t n = len < 0 ? 0 : (size_t)len;
@@ -24,7 +24,7 @@ static void tls_peer_copy_printable(char *out, size_t size, const unsigned char 
     }
 }
 
-/* False: a kind of name that is not used to connect to brokers. */
+/* False: of a kind that no broker is connected to by. */
 static bool tls_peer_name_of(const GENERAL_NAME *name, char out[TLS_PEER_NAME_LEN]) {
     const ASN1_STRING *value = NULL;
     const unsigned char *data;
@@ -43,7 +43,7 @@ static bool tls_peer_name_of(const GENERAL_NAME *name, char out[TLS_PEER_NAME_LE
         return true;
     }
     int family = len == 4 ? AF_INET : AF_INET6;
-    return (len == 4 || len == 16) && inet_ntop(family, data, out, TLS_PEER_NAME_LEN) != NULL;
+    return (len == 4 || len == 16) && inet_ntop(family, data, out, TLS_PEER_NAME_LEN);
 }
 
 size_t tls_peer_names(X509 *certificate, char *out, size_t size) {
@@ -70,7 +70,7 @@ static bool tls_peer_part_of(const X509_NAME *name, int nid, char *out, size_t s
     int at = X509_NAME_get_index_by_NID(name, nid, -1);
     const ASN1_STRING *value =
         at < 0 ? NULL : X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at));
-    if (value == NULL) {
+    if (!value) {
         return false;
     }
     tls_peer_copy_printable(out, size, ASN1_STRING_get0_data(value), ASN1_STRING_length(value),
@@ -91,17 +91,17 @@ bool tls_peer_issuer(X509 *certificate, char *out, size_t size) {
 
 void tls_peer_security_bits(X509 *certificate, int *key_bits, int *signature_bits) {
     EVP_PKEY *key = X509_get0_pubkey(certificate);
-    *key_bits = key != NULL ? EVP_PKEY_get_security_bits(key) : 0;
+    *key_bits = key ? EVP_PKEY_get_security_bits(key) : 0;
     *signature_bits = 0;
     X509_get_signature_info(certificate, NULL, NULL, signature_bits, NULL);
 }
 
 void tls_peer_strength(X509 *certificate, char *out, size_t size) {
     EVP_PKEY *key = X509_get0_pubkey(certificate);
-    const char *kind = key != NULL ? EVP_PKEY_get0_type_name(key) : NULL;
+    const char *kind = key ? EVP_PKEY_get0_type_name(key) : NULL;
     int digest = NID_undef;
     X509_get_signature_info(certificate, &digest, NULL, NULL, NULL);
-    snprintf(out, size, "%s key of %d bits, signed with %s", kind != NULL ? kind : "a",
-             key != NULL ? EVP_PKEY_get_bits(key) : 0,
+    snprintf(out, size, "%s key of %d bits, signed with %s", kind ? kind : "a",
+             key ? EVP_PKEY_get_bits(key) : 0,
              digest != NID_undef ? OBJ_nid2sn(digest) : "no digest of its own");
 }

@@ -1,5 +1,5 @@
-/* Owns the TLS sessions that later connections resume: the latest one per context and broker, and
- * those of a bounded number of brokers without a connection. Worker thread. */
+/* Owns the TLS sessions that later connections resume: the latest one per context and broker, a
+ * bounded number of brokers nobody is connected to. Host thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,11 +31,11 @@ static void tls_session_enter_idle(struct tls_session *session) {
     }
 }
 
-/* OpenSSL has a new session: with TLS 1.3, a ticket of the server at any time after the handshake.
- * Returns 1: we now own its reference. */
+/* OpenSSL has a new session: with TLS 1.3 a ticket of the server, at any time after the handshake.
+ * 1: its reference is ours now. */
 static int tls_session_on_new_session(SSL *ssl, SSL_SESSION *ssl_session) {
     struct tls_session *session = SSL_get_app_data(ssl);
-    if (session == NULL) {
+    if (!session) {
         return 0;
     }
     SSL_SESSION_free(session->ssl_session);
@@ -53,11 +53,11 @@ static struct tls_session *tls_session_find_or_create(struct tls_context *contex
     struct tls_session *session;
     size_t len = strlen(broker);
     HASH_FIND(hh, context->sessions, broker, len, session);
-    if (session != NULL) {
+    if (session) {
         return session;
     }
-    session = calloc(1, sizeof(*session) + len + 1);
-    if (session == NULL) {
+    session = calloc(1, sizeof *session + len + 1);
+    if (!session) {
         return NULL;
     }
     session->context = context;
@@ -67,13 +67,13 @@ static struct tls_session *tls_session_find_or_create(struct tls_context *contex
     return session;
 }
 
-/* A resumed handshake verifies nothing, so a certificate that has expired meanwhile prevents it. */
+/* A resumed handshake verifies nothing: a certificate that has expired meanwhile must be seen. */
 static bool tls_session_is_usable(const SSL_SESSION *ssl_session) {
-    if (ssl_session == NULL || !SSL_SESSION_is_resumable(ssl_session)) {
+    if (!ssl_session || !SSL_SESSION_is_resumable(ssl_session)) {
         return false;
     }
     X509 *peer = SSL_SESSION_get0_peer((SSL_SESSION *)ssl_session);
-    return peer == NULL || X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;
+    return !peer || X509_cmp_current_time(X509_get0_notAfter(peer)) > 0;
 }
 
 enum err tls_session_attach(struct tls_context *context, SSL *ssl,
@@ -81,20 +81,20 @@ enum err tls_session_attach(struct tls_context *context, SSL *ssl,
     char broker[TLS_SESSION_BROKER_LEN];
     snprintf(broker, sizeof(broker), "%s:%u/%s", config->host, config->port, name);
     struct tls_session *session = tls_session_find_or_create(context, broker, strlen(name));
-    if (session == NULL) {
+    if (!session) {
         return ERR_MEMORY;
     }
-    if (session->references == 0 && session->prev != NULL) {
+    if (session->references == 0 && session->prev) {
         tls_session_leave_idle(session);
         session->prev = NULL;
     }
     session->references++;
     SSL_set_app_data(ssl, session);
     if (tls_session_is_usable(session->ssl_session)) {
-        /* A copy, because OpenSSL considers a TLS 1.3 session used up once it was resumed, while
-         * other connections are about to resume it. Without a copy, the handshake is a full one. */
+        /* A copy, since OpenSSL takes a TLS 1.3 session that was resumed once for used up, while
+         * others are about to resume it. When it cannot be had the handshake is a full one. */
         SSL_SESSION *copy = SSL_SESSION_dup(session->ssl_session);
-        if (copy != NULL) {
+        if (copy) {
             SSL_set_session(ssl, copy);
             SSL_SESSION_free(copy);
         }
@@ -103,7 +103,7 @@ enum err tls_session_attach(struct tls_context *context, SSL *ssl,
 }
 
 void tls_session_detach(struct tls_session *session) {
-    if (session != NULL && --session->references == 0) {
+    if (session && --session->references == 0) {
         tls_session_enter_idle(session);
     }
 }

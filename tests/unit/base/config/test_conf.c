@@ -33,8 +33,8 @@ static void write_file(const char *text, size_t len) {
 
 static struct conf *load_sets(const char *file, const char *const *sets, size_t count) {
     struct conf *conf = NULL;
-    enum err result = conf_load(&conf, file, sets, count, fault);
-    ck_assert_msg(result == ERR_OK, "%s", fault);
+    enum err err = conf_load(&conf, file, sets, count, fault);
+    ck_assert_msg(err == ERR_OK, "%s", fault);
     ck_assert_str_eq(fault, "");
     return conf;
 }
@@ -62,8 +62,8 @@ static void assert_fault_has(const char *const *parts, size_t count) {
 static void refuse_sets(const char *const *sets, size_t set_count, const char *const *parts,
                         size_t part_count) {
     struct conf *conf = NULL;
-    enum err result = conf_load(&conf, NULL, sets, set_count, fault);
-    ck_assert_msg(result == ERR_ARGUMENT, "accepted: %s", sets[0]);
+    enum err err = conf_load(&conf, NULL, sets, set_count, fault);
+    ck_assert_msg(err == ERR_ARGUMENT, "accepted: %s", sets[0]);
     ck_assert_ptr_null(conf);
     assert_fault_has(parts, part_count);
 }
@@ -71,8 +71,8 @@ static void refuse_sets(const char *const *sets, size_t set_count, const char *c
 static void refuse_bytes(const char *text, size_t len, const char *const *parts, size_t count) {
     struct conf *conf = NULL;
     write_file(text, len);
-    enum err result = conf_load(&conf, path, NULL, 0, fault);
-    ck_assert_msg(result == ERR_ARGUMENT, "accepted: %s", text);
+    enum err err = conf_load(&conf, path, NULL, 0, fault);
+    ck_assert_msg(err == ERR_ARGUMENT, "accepted: %s", text);
     ck_assert_ptr_null(conf);
     assert_fault_has(parts, count);
 }
@@ -495,7 +495,7 @@ START_TEST(the_reference_is_a_table_with_a_row_for_every_setting) {
     ck_assert_ptr_nonnull(strstr(text, "| `log.level` | `info` | `debug`, `info`, `warn`, "));
     size_t rows = 0;
     char *rest = text;
-    for (char *row = strsep(&rest, "\n"); rest != NULL; row = strsep(&rest, "\n")) {
+    for (char *row = strsep(&rest, "\n"); rest; row = strsep(&rest, "\n")) {
         size_t bars = 0;
         for (char *at = row; *at != '\0'; at++) {
             bars += *at == '|' && (at == row || at[-1] != '\\') ? 1 : 0;

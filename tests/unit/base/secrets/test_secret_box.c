@@ -55,10 +55,10 @@ static char *seal(const char *id, const char *place, const char *secret) {
 static enum err open_at(const char *id, const char *place, const char *sealed, const char *secret) {
     char *plain;
     bool newest;
-    enum err result = secret_open(box, id, place, sealed, &plain, &newest, fault);
-    ck_assert(result != ERR_OK || strcmp(plain, secret) == 0);
+    enum err err = secret_open(box, id, place, sealed, &plain, &newest, fault);
+    ck_assert(err != ERR_OK || strcmp(plain, secret) == 0);
     free(plain);
-    return result;
+    return err;
 }
 
 START_TEST(what_is_sealed_opens_in_its_place_only) {
@@ -167,10 +167,10 @@ static struct conf conf;
 
 static enum err read_source(const char *source, const char *wanted) {
     char *secret;
-    enum err result = secret_source_read(&conf, source, &secret, fault);
-    ck_assert(result != ERR_OK || strcmp(secret, wanted) == 0);
+    enum err err = secret_source_read(&conf, source, &secret, fault);
+    ck_assert(err != ERR_OK || strcmp(secret, wanted) == 0);
     free(secret);
-    return result;
+    return err;
 }
 
 static void allow(const char *folders, const char *prefix, const char *key_file) {

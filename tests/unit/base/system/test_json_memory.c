@@ -35,11 +35,11 @@ START_TEST(case_F15_memory_that_runs_out_anywhere_is_no_fault_of_the_text) {
         long before = live;
         failed = 0;
         left = n;
-        enum err result = json_parse(&out, text, strlen(text), JSON_REJECT_DUPLICATES, NULL);
+        enum err err = json_parse(&out, text, strlen(text), JSON_REJECT_DUPLICATES, NULL);
         left = -1;
         ended = failed == 0;
-        ck_assert_int_eq(result, ended ? ERR_OK : ERR_MEMORY);
-        ck_assert(!ended == (out == NULL));
+        ck_assert_int_eq(err, ended ? ERR_OK : ERR_MEMORY);
+        ck_assert(!ended == (!out));
         ck_assert(!ended || json_equal(out, whole));
         json_decref(out);
         ck_assert_int_eq(live, before);
@@ -62,8 +62,8 @@ START_TEST(case_F15_a_text_is_written_whole_or_not_at_all) {
         left = n;
         char *now = json_to_text(whole, JSON_SORT_KEYS);
         left = -1;
-        ck_assert((now == NULL) == (failed > 0));
-        ck_assert(now == NULL || strcmp(now, written) == 0);
+        ck_assert((!now) == (failed > 0));
+        ck_assert(!now || strcmp(now, written) == 0);
         free(now);
         ck_assert_int_eq(live, before);
     }

@@ -180,8 +180,7 @@ START_TEST(lines_of_many_threads_never_mix) {
     capture_stop();
     size_t lines = 0;
     char *rest = captured;
-    for (char *line = strsep(&rest, "\n"); line != NULL && line[0] != '\0';
-         line = strsep(&rest, "\n")) {
+    for (char *line = strsep(&rest, "\n"); line && line[0] != '\0'; line = strsep(&rest, "\n")) {
         char thread = 0;
         int number = -1;
         int end = 0;

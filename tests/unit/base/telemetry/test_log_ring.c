@@ -51,7 +51,7 @@ START_TEST(lines_come_out_whole_and_in_order_many_times_around) {
         while ((len = log_ring_take(ring, batch, LOG_LINE_LEN_MAX)) > 0) {
             batch[len] = '\0';
             char *rest = batch;
-            for (char *line = strsep(&rest, "\n"); rest != NULL; line = strsep(&rest, "\n")) {
+            for (char *line = strsep(&rest, "\n"); rest; line = strsep(&rest, "\n")) {
                 ck_assert_int_eq(atoi(line), taken);
                 ck_assert_uint_eq(strcspn(line, " "), (size_t)snprintf(NULL, 0, "%d", taken));
                 taken++;

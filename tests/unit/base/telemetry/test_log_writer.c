@@ -52,7 +52,7 @@ static int64_t told(const char *level) {
     char head[64];
     int64_t sum = 0;
     snprintf(head, sizeof head, "level=%s event=log_dropped lines=", level);
-    for (const char *at = text; (at = strstr(at, head)) != NULL; at += strlen(head)) {
+    for (const char *at = text; (at = strstr(at, head)); at += strlen(head)) {
         sum += strtoll(at + strlen(head), NULL, 10);
     }
     return sum;
@@ -71,7 +71,7 @@ static void read_some(int64_t deadline_ms) {
 /* Reads in small pieces until the text has `end`. */
 static void read_until(const char *end) {
     int64_t deadline_ms = clock_ms() + BOUND_MS;
-    while (strstr(text, end) == NULL) {
+    while (!strstr(text, end)) {
         read_some(deadline_ms);
     }
 }
@@ -99,7 +99,7 @@ static struct wait_counts count(char *lines) {
     int last[THREADS];
     memset(last, -1, sizeof last);
     char *rest = lines;
-    for (char *line = strsep(&rest, "\n"); rest != NULL; line = strsep(&rest, "\n")) {
+    for (char *line = strsep(&rest, "\n"); rest; line = strsep(&rest, "\n")) {
         int thread = 0, n = 0, end = 0;
         long long dropped = 0;
         if (sscanf(after_time(line), "level=info event=line thread=%d n=%d%n", &thread, &n, &end) ==
@@ -115,7 +115,7 @@ static struct wait_counts count(char *lines) {
             ck_assert_msg(strstr(line, "event=last") != NULL, "%s", line);
         }
     }
-    ck_assert_int_eq(strlen(rest == NULL ? "" : rest), 0);
+    ck_assert_int_eq(strlen(!rest ? "" : rest), 0);
     return wait_counts;
 }
 

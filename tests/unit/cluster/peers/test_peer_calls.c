@@ -50,7 +50,7 @@ static void setup(void) {
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
     peers = peers_create(&conf, NULL);
     calls = peer_calls_create(&conf, peers);
-    ck_assert(peers != NULL && calls != NULL);
+    ck_assert(peers && calls);
     peer_calls_set_turn(calls, turn, NULL);
     pthread_create(&thread, NULL, peer_calls_run, calls);
 }

@@ -8,7 +8,7 @@
 #include "base/text.h"
 
 static void pour_all(struct level_node *nodes, size_t node_count, size_t n, size_t *placed) {
-    size_t *avoid = malloc((n + 1) * sizeof(*avoid));
+    size_t *avoid = malloc((n + 1) * sizeof *avoid);
     for (size_t i = 0; i < n; i++) {
         avoid[i] = LEVEL_NOWHERE;
     }
@@ -70,9 +70,9 @@ END_TEST
 
 START_TEST(ten_thousand_nodes_end_level) {
     enum { NODES = 10000, CLIENTS = 105000 };
-    struct level_node *nodes = calloc(NODES, sizeof(*nodes));
-    char(*names)[16] = calloc(NODES, sizeof(*names));
-    size_t *placed = calloc(CLIENTS, sizeof(*placed));
+    struct level_node *nodes = calloc(NODES, sizeof *nodes);
+    char(*names)[16] = calloc(NODES, sizeof *names);
+    size_t *placed = calloc(CLIENTS, sizeof *placed);
     for (size_t i = 0; i < NODES; i++) {
         snprintf(names[i], sizeof(names[i]), "n%zu", i);
         nodes[i] = (struct level_node){names[i], text_random_between(0, 9), 20};

@@ -74,7 +74,7 @@ START_TEST(the_roles_are_those_that_the_routes_ask_for) {
     const struct http_route *routes = http_routes(&count);
     for (size_t i = 0; i < count; i++) {
         const char *role = json_string_value(json_object_get(operation_of(&routes[i]), "x-role"));
-        ck_assert_msg(role != NULL && strcmp(role, role_of(routes[i].flags)) == 0, "%s %s: %s",
+        ck_assert_msg(role && strcmp(role, role_of(routes[i].flags)) == 0, "%s %s: %s",
                       routes[i].method, routes[i].pattern, role);
     }
 }
@@ -90,14 +90,14 @@ START_TEST(the_parameters_are_those_that_the_routes_take) {
         json_array_foreach(json_object_get(operation_of(&routes[i]), "parameters"), k, parameter) {
             const char *in = json_string_value(json_object_get(parameter, "in"));
             const char *name = json_string_value(json_object_get(parameter, "name"));
-            if (routes[i].query != NULL && in != NULL && strcmp(in, "query") == 0) {
+            if (routes[i].query && in && strcmp(in, "query") == 0) {
                 ck_assert_msg(strstr(routes[i].query, name) != NULL, "%s?%s", routes[i].pattern,
                               name);
                 known++;
             }
         }
         size_t taken = 0;
-        for (const char *at = routes[i].query; at != NULL && *at != '\0'; taken++) {
+        for (const char *at = routes[i].query; at && *at != '\0'; taken++) {
             at += strcspn(at, " ");
             at += strspn(at, " ");
         }

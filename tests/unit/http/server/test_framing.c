@@ -13,7 +13,7 @@ struct client_field {
 static const char *fault_of(const struct client_field *fields, const char *target,
                             const char *version) {
     struct http_framing framing = {0};
-    for (size_t i = 0; i < FIELDS_MAX && fields[i].name != NULL; i++) {
+    for (size_t i = 0; i < FIELDS_MAX && fields[i].name; i++) {
         http_framing_field(&framing, fields[i].name, fields[i].value);
     }
     return http_framing_fault(&framing, target, version);
@@ -28,7 +28,7 @@ START_TEST(what_is_well_framed_has_no_fault) {
         {{"Host", "a"}, {"X-A", "\t\xc3\xa4 b"}, {"!#$%&'*+-.^_`|~", "x"}},
     };
     for (size_t i = 0; i < COUNT(good); i++) {
-        ck_assert_msg(fault_of(good[i], "/a?b=%20", "HTTP/1.1") == NULL, "%zu", i);
+        ck_assert_msg(!fault_of(good[i], "/a?b=%20", "HTTP/1.1"), "%zu", i);
     }
     static const struct client_field none[FIELDS_MAX];
     ck_assert_ptr_null(fault_of(none, "/", "HTTP/1.0"));

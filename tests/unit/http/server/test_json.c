@@ -20,9 +20,9 @@ static enum err parse_bytes(const char *text, size_t len) {
     /* A block of the exact size lets ASan see a read beyond the end. */
     char *block = malloc(len > 0 ? len : 1);
     memcpy(block, text, len);
-    enum err result = http_json_parse(block, len, &json, &repaired, detail);
+    enum err err = http_json_parse(block, len, &json, &repaired, detail);
     free(block);
-    return result;
+    return err;
 }
 
 static enum err parse(const char *text) {
@@ -75,8 +75,7 @@ START_TEST(broken_json_is_told_with_line_and_column) {
     for (size_t i = 0; i < COUNT(wrong); i++) {
         ck_assert_msg(parse(wrong[i]) == ERR_ARGUMENT, "%s", wrong[i]);
         ck_assert_ptr_null(json);
-        ck_assert_msg(strncmp(detail, "line ", 5) == 0 && strstr(detail, "column ") != NULL, "%s",
-                      detail);
+        ck_assert_msg(strncmp(detail, "line ", 5) == 0 && strstr(detail, "column "), "%s", detail);
     }
     ck_assert_int_eq(parse("{\n  \"a\": 1,\n  \"b\": oops\n}"), ERR_ARGUMENT);
     ck_assert_int_eq(strncmp(detail, "line 3, column ", 15), 0);
@@ -105,9 +104,9 @@ static enum err parse_repeated(const char *part, size_t times, const char *end) 
         memcpy(text + part_len * i, part, part_len);
     }
     strcpy(text + part_len * times, end);
-    enum err result = parse(text);
+    enum err err = parse(text);
     free(text);
-    return result;
+    return err;
 }
 
 START_TEST(deep_nesting_is_refused_before_it_is_parsed) {

@@ -109,9 +109,9 @@ START_TEST(an_etag_names_a_version) {
                  {"\"99999999999999999999999999\"", -1}};
     for (size_t i = 0; i < COUNT(etags); i++) {
         int64_t version;
-        enum err result = http_etag_parse(etags[i].text, &version);
-        ck_assert_msg((result == ERR_OK) == (etags[i].version >= 0), "%s", etags[i].text);
-        ck_assert_msg(result != ERR_OK || version == etags[i].version, "%s", etags[i].text);
+        enum err err = http_etag_parse(etags[i].text, &version);
+        ck_assert_msg((err == ERR_OK) == (etags[i].version >= 0), "%s", etags[i].text);
+        ck_assert_msg(err != ERR_OK || version == etags[i].version, "%s", etags[i].text);
     }
 }
 END_TEST

@@ -195,7 +195,7 @@ START_TEST(every_event_of_many_threads_is_read_or_counted) {
     for (ssize_t n; (n = event_stream_read(stream, part, sizeof(part))) > 0;) {
         buffer_append(&all, part, (size_t)n);
     }
-    for (const char *at = all.data; (at = strstr(at, "event: ")) != NULL; at++) {
+    for (const char *at = all.data; (at = strstr(at, "event: ")); at++) {
         read += strncmp(at, "event: x\n\n", 10) == 0;
         dropped +=
             strncmp(at, "event: dropped", 14) == 0 ? (size_t)atol(strstr(at, "count\":") + 7) : 0;

@@ -51,8 +51,7 @@ START_TEST(kf08_a_dead_broker_delays_nobody_else) {
         connect_limiter_join(&pacer, &tickets[i], alive);
     }
     int dead_count = 0, alive_count = 0;
-    for (struct connect_limiter_ticket *ticket;
-         (ticket = connect_limiter_next(&pacer, 0)) != NULL;) {
+    for (struct connect_limiter_ticket *ticket; (ticket = connect_limiter_next(&pacer, 0));) {
         if (ticket->broker == alive) {
             alive_count++;
             connect_limiter_leave(&pacer, ticket); /* connected at once */
@@ -79,7 +78,7 @@ START_TEST(the_rate_bounds_what_is_begun) {
     }
     int begun = 0;
     for (int64_t now_us = 1000000; now_us < 3000000; now_us += 1000) {
-        while (connect_limiter_next(&pacer, now_us) != NULL) {
+        while (connect_limiter_next(&pacer, now_us)) {
             begun++;
         }
         ck_assert_int_gt(connect_limiter_wait_ms(&pacer, now_us, 1000), 0);
@@ -102,7 +101,7 @@ static int begun(struct connect_limiter *one) {
         connect_limiter_join(one, &tickets[i], broker);
     }
     for (int64_t now_us = 1000000; now_us < 2000000; now_us += 1000) {
-        while (connect_limiter_next(one, now_us) != NULL) {
+        while (connect_limiter_next(one, now_us)) {
             n++;
         }
     }

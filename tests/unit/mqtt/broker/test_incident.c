@@ -154,7 +154,7 @@ START_TEST(whatever_says_that_nobody_is_there_speaks_against_the_broker) {
     size_t n = 0;
     for (enum client_error error = 0; error < CLIENT_ERROR_COUNT; error++) {
         const char *code = client_error_code(error);
-        for (size_t i = 0; code != NULL && i < sizeof codes / sizeof *codes; i++) {
+        for (size_t i = 0; code && i < sizeof codes / sizeof *codes; i++) {
             if (strcmp(code, codes[i]) == 0) {
                 ck_assert_msg(worker_is_broker_failure(error), "%s", client_error_name(error));
                 n++;

@@ -38,13 +38,12 @@ int getaddrinfo(const char *restrict node, const char *restrict service,
         }
         text = "192.0.2.7";
     }
-    struct addrinfo *one = calloc(1, sizeof(*one));
-    struct sockaddr_in *address = calloc(1, sizeof(*address));
+    struct addrinfo *one = calloc(1, sizeof *one);
+    struct sockaddr_in *address = calloc(1, sizeof *address);
     address->sin_family = AF_INET;
     inet_pton(AF_INET, text, &address->sin_addr);
-    *one = (struct addrinfo){.ai_family = AF_INET,
-                             .ai_addrlen = sizeof(*address),
-                             .ai_addr = (struct sockaddr *)address};
+    *one = (struct addrinfo){
+        .ai_family = AF_INET, .ai_addrlen = sizeof *address, .ai_addr = (struct sockaddr *)address};
     *result = one;
     return 0;
 }
@@ -155,15 +154,15 @@ END_TEST
 START_TEST(the_queue_is_bounded) {
     static struct resolver_request requests[12000];
     atomic_int done = 0;
-    enum err result = ERR_OK;
+    enum err err = ERR_OK;
     int n = 0, at_once;
-    for (; n < 12000 && result == ERR_OK; n++) {
+    for (; n < 12000 && err == ERR_OK; n++) {
         char name[64];
         snprintf(name, sizeof(name), "hanging%d.test", n);
         requests[n] = (struct resolver_request){.done = on_done, .context = &done};
-        result = resolver_ask(resolver, name, &requests[n], &at_once);
+        err = resolver_ask(resolver, name, &requests[n], &at_once);
     }
-    ck_assert_int_eq(result, ERR_FULL);
+    ck_assert_int_eq(err, ERR_FULL);
     ck_assert_int_eq(n - 1, 10000);
     released = true;
     EVENTUALLY(done == 10000);

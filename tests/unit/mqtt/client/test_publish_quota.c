@@ -26,21 +26,21 @@ static void teardown(void) {
 
 static enum err take(const char *broker, size_t bytes) {
     ck_assert_uint_lt(taken_count, TAKEN_MAX);
-    enum err result = publish_quota_take(quota, broker, bytes, &taken[taken_count].share);
-    if (result == ERR_OK) {
+    enum err err = publish_quota_take(quota, broker, bytes, &taken[taken_count].share);
+    if (err == ERR_OK) {
         taken[taken_count++].bytes = bytes;
     }
-    return result;
+    return err;
 }
 
 /* As many as it gets. */
 static size_t fill(const char *broker, size_t bytes) {
     size_t n = 0;
-    enum err result;
-    while ((result = take(broker, bytes)) == ERR_OK) {
+    enum err err;
+    while ((err = take(broker, bytes)) == ERR_OK) {
         n++;
     }
-    ck_assert_int_eq(result, ERR_BUSY);
+    ck_assert_int_eq(err, ERR_BUSY);
     return n;
 }
 

@@ -22,7 +22,7 @@ START_TEST(timers_come_in_the_order_of_their_time) {
     }
     int64_t last_ms = 0;
     int count = 0;
-    for (struct timer *timer; (timer = timers_due(&timers, 2000)) != NULL; count++) {
+    for (struct timer *timer; (timer = timers_due(&timers, 2000)); count++) {
         ck_assert_int_ge(timer->at_ms, last_ms);
         ck_assert_uint_eq(timer->position, 0);
         last_ms = timer->at_ms;

@@ -134,7 +134,7 @@ static const struct row ROWS[] = {
 static bool ask(const struct address_policy *policy, const struct row *row, const char **why) {
     struct sockaddr_in v4 = {.sin_family = AF_INET};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-    if (row->address == NULL) {
+    if (!row->address) {
         return address_policy_host(policy, row->host, why);
     }
     if (inet_pton(AF_INET, row->address, &v4.sin_addr) == 1) {

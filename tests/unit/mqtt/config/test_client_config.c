@@ -239,13 +239,13 @@ START_TEST(id_comes_from_the_document_the_address_or_the_client_id) {
         char text[256];
         struct client_config *config;
         snprintf(text, sizeof(text), "{'broker':'h',%s}", IDENTIFIERS[i].members);
-        enum err result = parse(text, CLIENT_FROM_API, IDENTIFIERS[i].hint, &config);
-        if (IDENTIFIERS[i].id == NULL) {
-            ck_assert_int_eq(result, ERR_ARGUMENT);
+        enum err err = parse(text, CLIENT_FROM_API, IDENTIFIERS[i].hint, &config);
+        if (!IDENTIFIERS[i].id) {
+            ck_assert_int_eq(err, ERR_ARGUMENT);
             ck_assert_str_eq(fault_pointers(), "/id");
             continue;
         }
-        ck_assert_msg(result == ERR_OK, "%s", text);
+        ck_assert_msg(err == ERR_OK, "%s", text);
         ck_assert_str_eq(config->id, IDENTIFIERS[i].id);
         ck_assert_str_eq(config->client_id, IDENTIFIERS[i].client_id);
         client_config_destroy(config);
@@ -379,15 +379,15 @@ static void replace_some(json_t *value) {
 
 static void use_all(json_t *document, enum client_source source) {
     struct client_config *config;
-    enum err result = client_config_parse(document, source, NULL, &config, &faults);
+    enum err err = client_config_parse(document, source, NULL, &config, &faults);
     json_t *shown = client_config_redacted(document);
     client_config_keep_secrets(document, shown);
     json_decref(shown);
-    if (result == ERR_OK) {
+    if (err == ERR_OK) {
         ck_assert_int_eq(client_config_retire(document, config, config), ERR_OK);
         free(client_config_identity(config));
     } else {
-        ck_assert_int_eq(result, ERR_ARGUMENT);
+        ck_assert_int_eq(err, ERR_ARGUMENT);
         ck_assert_uint_ge(faults.count, 1);
     }
     client_config_destroy(config);
@@ -413,8 +413,8 @@ START_TEST(no_text_is_too_odd_to_be_judged) {
             text[dice(len)] = (char)dice(256);
         }
         len = dice(10) == 0 ? (size_t)dice(len) : len;
-        enum err result = client_config_parse_text(text, len, "h", &config, &faults);
-        ck_assert(result == ERR_OK ? faults.count == 0 : faults.count >= 1);
+        enum err err = client_config_parse_text(text, len, "h", &config, &faults);
+        ck_assert(err == ERR_OK ? faults.count == 0 : faults.count >= 1);
         client_config_destroy(config);
     }
 }

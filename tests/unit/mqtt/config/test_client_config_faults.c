@@ -154,8 +154,8 @@ static const struct {
 START_TEST(each_fault_of_a_document_has_its_pointer) {
     for (size_t i = 0; i < COUNT(BAD); i++) {
         struct client_config *config;
-        enum err result = parse(BAD[i].text, CLIENT_FROM_API, NULL, &config);
-        ck_assert_msg(result == ERR_ARGUMENT, "accepted: %s", BAD[i].text);
+        enum err err = parse(BAD[i].text, CLIENT_FROM_API, NULL, &config);
+        ck_assert_msg(err == ERR_ARGUMENT, "accepted: %s", BAD[i].text);
         ck_assert_ptr_null(config);
         ck_assert_msg(strcmp(fault_pointers(), BAD[i].pointers) == 0, "%s\nsaid %s\nnot  %s (%s)",
                       BAD[i].text, fault_pointers(), BAD[i].pointers, faults.items[0].detail);
@@ -257,7 +257,7 @@ static void expect_whole_characters(const char *name) {
                           sizeof(faults.items[i].pointer));
         ck_assert(text_is_utf8(pointer, strlen(pointer)));
         ck_assert(text_is_utf8(faults.items[i].detail, strlen(faults.items[i].detail)));
-        for (const char *c = strchr(pointer, '~'); c != NULL; c = strchr(c + 1, '~')) {
+        for (const char *c = strchr(pointer, '~'); c; c = strchr(c + 1, '~')) {
             ck_assert(c[1] == '0' || c[1] == '1');
         }
     }

@@ -24,8 +24,8 @@ static const char TEXT[] =
 static struct client_config *parsed(void) {
     struct client_config *config;
     struct client_faults faults;
-    enum err result = client_config_parse_text(TEXT, strlen(TEXT), NULL, &config, &faults);
-    ck_assert_msg(result == ERR_OK, "%s %s: %s", err_name(result), faults.items[0].pointer,
+    enum err err = client_config_parse_text(TEXT, strlen(TEXT), NULL, &config, &faults);
+    ck_assert_msg(err == ERR_OK, "%s %s: %s", err_name(err), faults.items[0].pointer,
                   faults.items[0].detail);
     return config;
 }
@@ -54,14 +54,14 @@ START_TEST(case_F15_a_text_is_read_or_memory_ran_out) {
         long before = live;
         failed = 0;
         left = n;
-        enum err result = client_config_parse_text(TEXT, strlen(TEXT), NULL, &config, &faults);
+        enum err err = client_config_parse_text(TEXT, strlen(TEXT), NULL, &config, &faults);
         left = -1;
         ended = failed == 0;
         /* asprintf bears a failure. */
-        ck_assert_msg(result == ERR_OK || (result == ERR_MEMORY && !ended), "%ld: %s %s: %s", n,
-                      err_name(result), faults.count > 0 ? faults.items[0].pointer : "",
+        ck_assert_msg(err == ERR_OK || (err == ERR_MEMORY && !ended), "%ld: %s %s: %s", n,
+                      err_name(err), faults.count > 0 ? faults.items[0].pointer : "",
                       faults.count > 0 ? faults.items[0].detail : "");
-        if (result == ERR_OK) {
+        if (err == ERR_OK) {
             check_same(config, whole);
         }
         client_config_destroy(config);
@@ -87,10 +87,10 @@ START_TEST(case_F15_what_is_made_of_it_is_whole_or_not_made) {
         json_t *shown_now = client_config_redacted(document);
         left = -1;
         ended = failed == 0;
-        ck_assert(identity_now == NULL || strcmp(identity_now, identity) == 0);
-        ck_assert_msg(text_now == NULL || strcmp(text_now, text) == 0, "%ld: %s", n, text_now);
-        ck_assert(shown_now == NULL || json_equal(shown_now, shown));
-        ck_assert(!ended || (identity_now != NULL && text_now != NULL && shown_now != NULL));
+        ck_assert(!identity_now || strcmp(identity_now, identity) == 0);
+        ck_assert_msg(!text_now || strcmp(text_now, text) == 0, "%ld: %s", n, text_now);
+        ck_assert(!shown_now || json_equal(shown_now, shown));
+        ck_assert(!ended || (identity_now && text_now && shown_now));
         free(identity_now);
         free(text_now);
         json_decref(shown_now);

@@ -17,8 +17,8 @@ static struct client_config *config_of(const char *members) {
     for (char *c = text; *c != '\0'; c++) {
         *c = *c == '\'' ? '"' : *c;
     }
-    enum err result = client_config_parse_text(text, strlen(text), NULL, &config, &faults);
-    ck_assert_msg(result == ERR_OK, "%s: %s", faults.items[0].pointer, faults.items[0].detail);
+    enum err err = client_config_parse_text(text, strlen(text), NULL, &config, &faults);
+    ck_assert_msg(err == ERR_OK, "%s: %s", faults.items[0].pointer, faults.items[0].detail);
     return config;
 }
 
@@ -28,9 +28,9 @@ static void describe_subscribes(const struct client_config *from, const struct c
     const struct subscribing_rules rules = {.packet_max = 64};
     struct subscribing plan;
     uint16_t asked[64];
-    const struct client_config *first = from == NULL ? to : from;
+    const struct client_config *first = !from ? to : from;
     ck_assert_int_eq(subscribing_init(&plan, first), ERR_OK);
-    for (size_t i = 0; from != NULL && i < from->subscription_count; i++) {
+    for (size_t i = 0; from && i < from->subscription_count; i++) {
         subscribing_acknowledged(&plan, from->subscription_count, (const int32_t[]){(int32_t)i},
                                  (const uint8_t[]){0}, 1, 0);
     }
@@ -47,11 +47,11 @@ static void describe_subscribes(const struct client_config *from, const struct c
 static void expect(const char *from_members, const char *to_members, int session_present,
                    const char *expected) {
     char said[1024] = "";
-    struct client_config *from = from_members == NULL ? NULL : config_of(from_members);
+    struct client_config *from = !from_members ? NULL : config_of(from_members);
     struct client_config *to = config_of(to_members);
     struct subscriptions_gone gone = {0};
     describe_subscribes(from, to, said, sizeof(said));
-    if (from != NULL || session_present) {
+    if (from || session_present) {
         ck_assert_int_eq(subscriptions_gone_init(&gone, from, to), ERR_OK);
     }
     for (size_t i = 0; i < gone.count; i++) {

@@ -43,7 +43,7 @@ static const char *const FILTERS_WRONG[] = {
 START_TEST(topic_names_are_judged_by_the_specification) {
     for (size_t i = 0; i < COUNT(NAMES_RIGHT); i++) {
         const char *fault = topic_name_fault(NAMES_RIGHT[i], strlen(NAMES_RIGHT[i]));
-        ck_assert_msg(fault == NULL, "\"%s\" %s", NAMES_RIGHT[i], fault);
+        ck_assert_msg(!fault, "\"%s\" %s", NAMES_RIGHT[i], fault);
     }
     for (size_t i = 0; i < COUNT(NAMES_WRONG); i++) {
         ck_assert_msg(topic_name_fault(NAMES_WRONG[i], strlen(NAMES_WRONG[i])) != NULL, "\"%s\"",
@@ -55,7 +55,7 @@ END_TEST
 START_TEST(topic_filters_are_judged_by_the_specification) {
     for (size_t i = 0; i < COUNT(FILTERS_RIGHT); i++) {
         const char *fault = topic_filter_fault(FILTERS_RIGHT[i], strlen(FILTERS_RIGHT[i]));
-        ck_assert_msg(fault == NULL, "\"%s\" %s", FILTERS_RIGHT[i], fault);
+        ck_assert_msg(!fault, "\"%s\" %s", FILTERS_RIGHT[i], fault);
     }
     for (size_t i = 0; i < COUNT(FILTERS_WRONG); i++) {
         ck_assert_msg(topic_filter_fault(FILTERS_WRONG[i], strlen(FILTERS_WRONG[i])) != NULL,

@@ -33,7 +33,7 @@ START_TEST(a_message_is_found_by_its_session_and_identifier_and_no_other) {
 END_TEST
 
 START_TEST(all_are_found_after_the_table_has_grown_and_while_it_empties) {
-    struct inbound *all = calloc(SESSIONS * IDS, sizeof(*all));
+    struct inbound *all = calloc(SESSIONS * IDS, sizeof *all);
     for (size_t i = 0; i < SESSIONS * IDS; i++) {
         all[i].session = session_of(i % SESSIONS);
         all[i].packet_id = (uint16_t)(1 + i / SESSIONS * 600);
@@ -49,7 +49,7 @@ START_TEST(all_are_found_after_the_table_has_grown_and_while_it_empties) {
     for (size_t i = 0; i < SESSIONS * IDS; i++) {
         struct inbound *found = inbound_table_find(&table, all[i].session, all[i].packet_id);
         ck_assert_ptr_eq(found, i % 2 == 0 ? NULL : &all[i]);
-        if (found != NULL) {
+        if (found) {
             inbound_table_remove(&table, found);
         }
     }

@@ -9,7 +9,7 @@
 /* Identifiers begin anywhere; here at 1, and after those of before. */
 static void count_from_one(void) {
     const struct outbound *last = bench.session->outbound ? bench.session->outbound->prev : NULL;
-    bench.session->last_packet_id = last != NULL ? last->packet_id : 0;
+    bench.session->last_packet_id = last ? last->packet_id : 0;
 }
 
 static void setup(void) {
@@ -169,7 +169,7 @@ START_TEST(twenty_of_a_hundred_cost_twenty_one_connections) {
     for (bool ended = true; ended; connections++) {
         bench_up(true);
         ended = false;
-        while (!ended && bench.session->outbound != NULL) {
+        while (!ended && bench.session->outbound) {
             uint16_t id = bench_expect(PACKET_PUBLISH).packet_id;
             if (id % 5 == 0) {
                 ended = true;

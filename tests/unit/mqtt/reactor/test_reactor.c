@@ -73,11 +73,11 @@ END_TEST
 START_TEST(publications_beyond_the_bound_are_refused_and_the_connection_stays) {
     uint64_t taken = 0;
     bench_up(false);
-    enum err result = ERR_OK;
-    while (taken < TOKENS_MAX - 1 && (result = bench_publish(taken, 0, 200000)) == ERR_OK) {
+    enum err err = ERR_OK;
+    while (taken < TOKENS_MAX - 1 && (err = bench_publish(taken, 0, 200000)) == ERR_OK) {
         taken++;
     }
-    ck_assert_int_eq(result, ERR_FULL);
+    ck_assert_int_eq(err, ERR_FULL);
     ck_assert_uint_gt(taken, 4);
     for (uint64_t i = 0; i < taken; i++) {
         bench_expect(PACKET_PUBLISH);

@@ -203,7 +203,7 @@ static void host_publishes(void) {
                                              .payload = payload,
                                              .payload_len = sizeof(payload),
                                              .qos = qos_of(world.next_to_publish)};
-    if (world.next_to_publish <= NUMBERS && bench.connection != NULL && bench.connected == 1 &&
+    if (world.next_to_publish <= NUMBERS && bench.connection && bench.connected == 1 &&
         engine_reactor.publish(bench.connection, &publication, (uint64_t)world.next_to_publish) ==
             ERR_OK) {
         world.next_to_publish++;
@@ -260,7 +260,7 @@ static void step(bool calm) {
         }
         break;
     case 9:
-        if (!calm && chance(40) == 0 && bench.connection != NULL) {
+        if (!calm && chance(40) == 0 && bench.connection) {
             engine_reactor.close(bench.connection, chance(2));
         }
         break;

@@ -255,7 +255,7 @@ START_TEST(case_C4_what_sinks_have_is_acknowledged_before_the_engine_ends_a_conn
     SEND("\x32\x06\x00\x01t\x00\x03\x00");
     wait_messages(3);
     bench_accept(1);
-    if (endings[_i].bytes != NULL) {
+    if (endings[_i].bytes) {
         bench_send(endings[_i].bytes, endings[_i].len);
         bench_accept(0);
     } else {

@@ -35,7 +35,7 @@ static enum err take(struct message *message, void *receipt) {
         message->payload_len > 0 ? (char)message->payload[0] : message->topic[0];
     sink.receipts += receipt != NULL;
     message_destroy(message);
-    if (receipt != NULL) {
+    if (receipt) {
         engine_reactor.acknowledge(bench.engine, receipt, ERR_OK);
     }
     return ERR_OK;

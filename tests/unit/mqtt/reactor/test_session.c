@@ -9,9 +9,9 @@ static struct engine_connection first, second;
 static struct engine_session *session;
 static int unanswered;
 
-static void on_published(void *client, uint64_t token, enum err result, int reason_code) {
+static void on_published(void *client, uint64_t token, enum err err, int reason_code) {
     ck_assert_ptr_eq(client, &engine);
-    ck_assert(token == 1 && result == ERR_UNAVAILABLE && reason_code == 0);
+    ck_assert(token == 1 && err == ERR_UNAVAILABLE && reason_code == 0);
     unanswered--;
 }
 
@@ -32,7 +32,7 @@ static void teardown(void) {
 }
 
 static struct inbound *hold(uint16_t packet_id, enum inbound_state state) {
-    struct inbound *inbound = calloc(1, sizeof(*inbound));
+    struct inbound *inbound = calloc(1, sizeof *inbound);
     inbound->session = session;
     inbound->packet_id = packet_id;
     inbound->connection_number = session->connection_number;
@@ -48,7 +48,7 @@ static struct inbound *hold(uint16_t packet_id, enum inbound_state state) {
 }
 
 static void publish_as(uint16_t packet_id) {
-    struct outbound *outbound = calloc(1, sizeof(*outbound));
+    struct outbound *outbound = calloc(1, sizeof *outbound);
     outbound->packet_id = packet_id;
     outbound->token = 1;
     outbound->qos = 1;

@@ -15,7 +15,7 @@ START_TEST(a_look_comes_within_two_ticks_after_its_time_and_never_before) {
     int64_t at_ms = 1000000 + _i;
     timer_wheel_set(&wheel, &entry, at_ms);
     int64_t now_ms = 1000000;
-    while (timer_wheel_due(&wheel, now_ms) == NULL) {
+    while (!timer_wheel_due(&wheel, now_ms)) {
         now_ms += 10;
         ck_assert_int_le(now_ms, at_ms + 2 * TIMER_WHEEL_TICK_MS);
     }
@@ -64,12 +64,12 @@ START_TEST(each_of_many_comes_once_also_when_the_clock_leaps_and_when_it_is_set_
         timer_wheel_set(&wheel, &entries[i], 1000000 + i * 97);
     }
     struct timer_wheel_entry *entry;
-    while ((entry = timer_wheel_due(&wheel, 9000000)) != NULL) {
+    while ((entry = timer_wheel_due(&wheel, 9000000))) {
         came++;
         timer_wheel_set(&wheel, entry, 9001000);
     }
     ck_assert_uint_eq(came, ENTRIES);
-    while (timer_wheel_due(&wheel, 9001000 + 2 * TIMER_WHEEL_TICK_MS) != NULL) {
+    while (timer_wheel_due(&wheel, 9001000 + 2 * TIMER_WHEEL_TICK_MS)) {
         came++;
     }
     ck_assert_uint_eq(came, 2 * ENTRIES);

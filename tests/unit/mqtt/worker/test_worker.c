@@ -42,9 +42,9 @@ struct cli_wait_result {
     int reason_code;
 };
 
-static void on_published(void *context, enum err result, int reason_code) {
+static void on_published(void *context, enum err err, int reason_code) {
     struct cli_wait_result *wait_result = context;
-    wait_result->result = result;
+    wait_result->result = err;
     wait_result->reason_code = reason_code;
     wait_result->count++;
 }
@@ -482,9 +482,9 @@ START_TEST(publications_end_with_the_connection_or_their_time) {
     kill(broker.pid, SIGSTOP);
     size_t taken = 0;
     for (size_t i = 0; i < 150; i++) {
-        enum err result = publish_bytes("a", "t/1", "x", 1, 1, &outcomes[i]);
-        ck_assert(result == ERR_OK || result == ERR_FULL);
-        taken += result == ERR_OK;
+        enum err err = publish_bytes("a", "t/1", "x", 1, 1, &outcomes[i]);
+        ck_assert(err == ERR_OK || err == ERR_FULL);
+        taken += err == ERR_OK;
     }
     ck_assert_uint_eq(taken, WORKER_PUBLICATIONS_MAX);
     EVENTUALLY(outcomes[0].count == 1 && outcomes[99].count == 1);

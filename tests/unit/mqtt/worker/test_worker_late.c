@@ -77,10 +77,10 @@ static bool lease_behind_a_gate(void) {
 
 static atomic_int answer = -1;
 
-static void on_published(void *context, enum err result, int reason_code) {
+static void on_published(void *context, enum err err, int reason_code) {
     (void)context;
     (void)reason_code;
-    answer = (int)result;
+    answer = (int)err;
 }
 
 START_TEST(a_publication_past_its_deadline_is_not_sent) {

@@ -162,11 +162,11 @@ static void setup(void) {
 /* What the loop does until nothing is open. */
 static void stop_client(void) {
     struct client *client = worker_find(stage.host, "c");
-    if (client != NULL) {
+    if (client) {
         worker_stop_client(client, "stopped", false);
     }
     client = worker_find(stage.host, "c");
-    if (client != NULL) {
+    if (client) {
         stage.events->closed(
             client, &(struct engine_closed){.error = CLIENT_ERROR_CLOSED_BY_US, .reason_code = -1});
     }
@@ -174,7 +174,7 @@ static void stop_client(void) {
 
 static void teardown(void) {
     struct workers *workers = &stage.hosts;
-    if (stage.host != NULL) {
+    if (stage.host) {
         stop_client();
         worker_destroy(stage.host);
     }
@@ -316,10 +316,10 @@ static struct {
     int reason_code;
 } answer;
 
-static void on_published(void *context, enum err result, int reason_code) {
+static void on_published(void *context, enum err err, int reason_code) {
     (void)context;
     answer.count++;
-    answer.result = result;
+    answer.result = err;
     answer.reason_code = reason_code;
 }
 
@@ -340,9 +340,9 @@ static struct publish_use use(void) {
 }
 
 /* Answered once, so; nobody waits, and nothing is kept of it. */
-static void expect_over(enum err result, int reason_code) {
+static void expect_over(enum err err, int reason_code) {
     ck_assert_int_eq(answer.count, 1);
-    ck_assert_int_eq(answer.result, result);
+    ck_assert_int_eq(answer.result, err);
     ck_assert_int_eq(answer.reason_code, reason_code);
     ck_assert_uint_eq(use().waiting, 0);
     ck_assert_uint_eq(use().bytes, 0);

@@ -53,7 +53,7 @@ static void serve(int fd) {
             continue;
         }
         odd.subscribes++;
-        if (odd.codes == NULL) {
+        if (!odd.codes) {
             return;
         }
         send_suback(fd, body, v5);
@@ -179,7 +179,7 @@ static int socket_error(int fd) {
 static int connect_to(const struct sockaddr_in *address) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     ck_assert_int_eq(socket_error(fd), 0);
-    ck_assert_int_eq(connect(fd, (const struct sockaddr *)address, sizeof(*address)), -1);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)address, sizeof *address), -1);
     ck_assert_int_eq(errno, EINPROGRESS);
     return fd;
 }

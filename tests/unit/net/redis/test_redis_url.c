@@ -57,7 +57,7 @@ static const char *const BAD[] = {
 };
 
 static void check_text(const char *got, const char *want) {
-    ck_assert_int_eq(got == NULL, want == NULL);
+    ck_assert_int_eq(!got, !want);
     if (want) {
         ck_assert_str_eq(got, want);
     }

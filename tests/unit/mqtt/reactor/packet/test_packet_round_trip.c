@@ -114,7 +114,7 @@ static void property_is(const struct packet_property *property,
         return;
     }
     slices_are_equal(property->text, expected->value, expected->value_len);
-    slice_is(property->key, expected->key != NULL ? expected->key : "");
+    slice_is(property->key, expected->key ? expected->key : "");
 }
 
 static void publication_is(const struct packet *packet, int version, uint16_t packet_id) {

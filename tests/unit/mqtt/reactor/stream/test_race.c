@@ -62,11 +62,11 @@ static void add_deaf(uint8_t last_byte) {
     struct sockaddr_in *address = add(last_byte);
     int *fds = deaf[deaf_count++];
     fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(fds[0], (struct sockaddr *)address, sizeof(*address)), 0);
+    ck_assert_int_eq(bind(fds[0], (struct sockaddr *)address, sizeof *address), 0);
     ck_assert_int_eq(listen(fds[0], 0), 0);
     for (size_t i = 1; i <= DEAF_PLUGS; i++) {
         fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        (void)!connect(fds[i], (struct sockaddr *)address, sizeof(*address));
+        (void)!connect(fds[i], (struct sockaddr *)address, sizeof *address);
     }
 }
 

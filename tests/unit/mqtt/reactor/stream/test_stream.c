@@ -135,14 +135,14 @@ static bool relayed_greeting(void) {
     uint8_t connack[1024];
     size_t sent = 0, len = sizeof(CONNECT_PACKET) - 1;
     int64_t until_ms = fixture_now_ms() + FIXTURE_WAIT_MS;
-    enum err result = client_open(&client, contexts);
+    enum err err = client_open(&client, contexts);
     ssize_t n = 0;
-    ck_assert_int_eq(result, ERR_OK);
-    for (result = ERR_TIMEOUT; n == 0 && fixture_now_ms() < until_ms;) {
+    ck_assert_int_eq(err, ERR_OK);
+    for (err = ERR_TIMEOUT; n == 0 && fixture_now_ms() < until_ms;) {
         relay_work();
         if (client.stream.step != STREAM_READY) {
-            result = stream_advance(&client.stream, &client.config, &client.fault);
-            if (result != ERR_OK && result != ERR_TIMEOUT) {
+            err = stream_advance(&client.stream, &client.config, &client.fault);
+            if (err != ERR_OK && err != ERR_TIMEOUT) {
                 return false;
             }
             continue;
@@ -313,15 +313,15 @@ START_TEST(a_source_address_is_used_and_a_foreign_one_refused) {
     struct sockaddr_in *in = (struct sockaddr_in *)&source;
     in->sin_family = AF_INET;
     inet_pton(AF_INET, _i == 0 ? "127.0.0.77" : "192.0.2.1", &in->sin_addr);
-    enum err result =
+    enum err err =
         stream_open(&client.stream, contexts, &client.config, (struct sockaddr *)&client.address,
                     sizeof(client.address), &source, &client.fault);
     if (_i == 1) {
-        ck_assert_int_eq(result, ERR_IO);
+        ck_assert_int_eq(err, ERR_IO);
         assert_fault("source_address_unusable", "source_addresses");
         return;
     }
-    ck_assert_int_eq(result, ERR_OK);
+    ck_assert_int_eq(err, ERR_OK);
     ck_assert_int_eq(getsockname(client.stream.fd, (struct sockaddr *)&local, &len), 0);
     ck_assert_uint_eq(((struct sockaddr_in *)&local)->sin_addr.s_addr, in->sin_addr.s_addr);
 }
@@ -371,20 +371,20 @@ START_TEST(a_web_server_that_refuses_is_understood) {
     prepare(SCHEME_WS, port);
     ck_assert_int_eq(client_open(&client, contexts), ERR_OK);
     int fd = accept(listener, NULL, NULL);
-    enum err result = stream_advance(&client.stream, &client.config, &client.fault);
-    ck_assert_int_eq(result, ERR_TIMEOUT);
+    enum err err = stream_advance(&client.stream, &client.config, &client.fault);
+    ck_assert_int_eq(err, ERR_TIMEOUT);
     ck_assert_int_gt(recv(fd, request, sizeof(request), 0), 0);
-    for (size_t i = 0; i < test->len && result == ERR_TIMEOUT; i++) {
+    for (size_t i = 0; i < test->len && err == ERR_TIMEOUT; i++) {
         ck_assert_int_eq(send(fd, test->answer + i, 1, MSG_NOSIGNAL), 1);
         client_wait(&client, 10000);
-        result = stream_advance(&client.stream, &client.config, &client.fault);
+        err = stream_advance(&client.stream, &client.config, &client.fault);
     }
     close(fd);
-    while (result == ERR_TIMEOUT) {
+    while (err == ERR_TIMEOUT) {
         client_wait(&client, 10000);
-        result = stream_advance(&client.stream, &client.config, &client.fault);
+        err = stream_advance(&client.stream, &client.config, &client.fault);
     }
-    ck_assert_int_ne(result, ERR_OK);
+    ck_assert_int_ne(err, ERR_OK);
     assert_fault("websocket_refused", test->says);
     close(listener);
 }

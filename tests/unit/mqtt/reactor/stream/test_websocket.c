@@ -52,7 +52,7 @@ static char *answer_from(const char *template) {
     buffer_init(&answer);
     const char *at = strstr(template, "ACCEPT");
     buffer_append(&answer, template, at ? (size_t)(at - template) : strlen(template));
-    if (at != NULL) {
+    if (at) {
         buffer_append_str(&answer, accept);
         buffer_append_str(&answer, at + 6);
     }
@@ -61,16 +61,16 @@ static char *answer_from(const char *template) {
 
 /* In pieces of `step` bytes. *used: of all. */
 static enum err read_answer(const char *answer, size_t len, size_t step, size_t *used) {
-    enum err result = ERR_TIMEOUT;
+    enum err err = ERR_TIMEOUT;
     *used = 0;
-    for (size_t at = 0; at < len && result == ERR_TIMEOUT; at += step) {
+    for (size_t at = 0; at < len && err == ERR_TIMEOUT; at += step) {
         size_t n = len - at < step ? len - at : step, taken;
-        result = websocket_read_answer(websocket, (const uint8_t *)answer + at, n, &taken, &fault);
+        err = websocket_read_answer(websocket, (const uint8_t *)answer + at, n, &taken, &fault);
         snprintf(message, sizeof(message), "%s", fault.message);
-        ck_assert(result != ERR_TIMEOUT || taken == n);
+        ck_assert(err != ERR_TIMEOUT || taken == n);
         *used += taken;
     }
-    return result;
+    return err;
 }
 
 #define GOOD                                                                                       \
@@ -219,16 +219,16 @@ END_TEST
 
 /* Unwraps in pieces of `step` bytes; the payloads are gathered in `payload`. */
 static enum err unwrap(const uint8_t *data, size_t len, size_t step, struct buffer *payload) {
-    enum err result = ERR_OK;
-    for (size_t at = 0; at < len && result == ERR_OK; at += step) {
+    enum err err = ERR_OK;
+    for (size_t at = 0; at < len && err == ERR_OK; at += step) {
         size_t n = len - at < step ? len - at : step;
         uint8_t *piece = malloc(n); /* as long as it is: a sanitizer sees what goes beyond */
         memcpy(piece, data + at, n);
-        result = websocket_unwrap(websocket, piece, &n, &out, message);
+        err = websocket_unwrap(websocket, piece, &n, &out, message);
         buffer_append(payload, piece, n);
         free(piece);
     }
-    return result;
+    return err;
 }
 
 static const struct frame_case {

@@ -130,8 +130,8 @@ START_TEST(the_certificate_must_be_for_the_name_or_address) {
     client.config.tls->server_name = (char *)test->server_name;
     ck_assert_int_eq(client_connect(&client, contexts), test->result);
     const char *sni = SSL_get_servername(client.stream.tls, TLSEXT_NAMETYPE_host_name);
-    ck_assert_int_eq(sni == NULL, test->sni == NULL);
-    if (sni != NULL) {
+    ck_assert_int_eq(!sni, !test->sni);
+    if (sni) {
         ck_assert_str_eq(sni, test->sni);
     }
     if (test->result != ERR_OK) {
@@ -541,7 +541,7 @@ END_TEST
 static size_t buffers; /* blocks of that size that OpenSSL holds, in this process */
 
 static bool is_buffer(void *block) {
-    return block != NULL && malloc_usable_size(block) >= BUFFER_BYTES;
+    return block && malloc_usable_size(block) >= BUFFER_BYTES;
 }
 
 static void count_free(void *block, const char *file, int line) {
