@@ -1,6 +1,6 @@
-/* The rows of mqtt/client_error.h, which alone includes this.
- * symbol, code, metric of a failed connect, metric of a loss, text, advice. The first of several
- * rows with one code stands for what is known by its code alone: the most general one. */
+/* The rows of mqtt/client_error.h, the only file that includes this: symbol, code, metric of a
+ * failed connect, metric of a loss, text, advice. If only the code of an error is known, the first
+ * row with that code is used: the most general one. */
 #ifndef MQFLEET_MQTT_CLIENT_ERROR_TABLE_H
 #define MQFLEET_MQTT_CLIENT_ERROR_TABLE_H
 

@@ -1,8 +1,9 @@
-/* What speaks MQTT for a host. An engine only opens, closes, subscribes, publishes, acknowledges
- * and reports; backoff, pacing, lease, subscriptions to restore and counters are the host's.
+/* The MQTT implementation that a worker uses. An engine only opens, closes, subscribes, publishes,
+ * acknowledges and reports. The worker does the rest: backoff, rate limits, lease, restoring
+ * subscriptions, counters.
  *
- * Threads: every operation and every event is on the host's thread (events come out of poll()),
- * except events->message, which may come on a thread of the engine. */
+ * All operations and events run on the worker thread (events during poll()), except
+ * events->message, which may run on a thread of the engine. */
 #ifndef MQFLEET_MQTT_ENGINE_H
 #define MQFLEET_MQTT_ENGINE_H
 
@@ -17,36 +18,36 @@
 #include "mqtt/client_error.h"
 #include "mqtt/give_up.h"
 
-struct address_list;      /* mqtt/address_list.h */
-struct engine;            /* one per host */
+struct address_list;      /* mqtt/broker/address_list.h */
+struct engine;            /* one per worker */
 struct engine_connection; /* one per open(), until its closed event */
-struct engine_session;    /* what a client and its broker keep from connection to connection */
+struct engine_session;    /* what a client and its broker keep between connections */
 
-/* What the ends of a client's connections taught, to be heeded by its next ones. */
+/* Learned from the ends of a client's connections, and used for its next ones. */
 enum engine_workaround {
     ENGINE_WORKAROUND_SKIP_MALFORMED =
-        1, /* a malformed PUBLISH is skipped instead of ending the connection */
-    ENGINE_WORKAROUND_NO_ALIASES = 2, /* the server is offered no topic aliases */
+        1, /* skip a malformed PUBLISH instead of ending the connection */
+    ENGINE_WORKAROUND_NO_ALIASES = 2, /* offer the server no topic aliases */
 };
 
 #define ENGINE_SUSPECTS_MAX      8
 #define ENGINE_SUSPECT_TOPIC_LEN 128
 
-/* A publication of ours that may be why a connection ended: it was written, at least in part, and
- * not acknowledged; with QoS 0: it was written shortly before. */
+/* A publication of ours that may have ended a connection: written at least in part and not
+ * acknowledged; with QoS 0: written shortly before. */
 struct engine_suspect {
-    char topic[ENGINE_SUSPECT_TOPIC_LEN]; /* cut off, not at a whole character; "": not known */
+    char topic[ENGINE_SUSPECT_TOPIC_LEN]; /* cut, possibly within a character; "": unknown */
     size_t payload_len;
     uint8_t qos;
     bool retain;
 };
 
-/* Those of one connection; of many, the first are described. */
+/* The suspects of one connection. If there are many, only the first are described. */
 struct engine_suspects {
     size_t count;
     size_t described;    /* min(count, ENGINE_SUSPECTS_MAX) */
-    bool by_reason_code; /* the reason code of DISCONNECT speaks against them */
-    bool given_up;       /* and against one alone, which was given up */
+    bool by_reason_code; /* the reason code of DISCONNECT points to them */
+    bool given_up;       /* the reason code points to one of them, which was given up */
     struct engine_suspect suspects[ENGINE_SUSPECTS_MAX];
 };
 
@@ -54,54 +55,55 @@ struct engine_suspects {
 struct engine_closed {
     enum client_error error;
     const char *message; /* borrowed during the event; NULL: the error's own text */
-    int reason_code;     /* CONNACK return or reason code, or DISCONNECT's; -1: none */
-    int address;         /* index in open->addresses of what TCP connected to; -1: nothing */
-    uint8_t workarounds; /* of enum engine_workaround, those that it was opened with too */
+    int reason_code;     /* CONNACK return or reason code, or the code of DISCONNECT; -1: none */
+    int address; /* index in open->addresses of the address that TCP connected to; -1: none */
+    uint8_t workarounds; /* of enum engine_workaround, including those it was opened with */
     const struct engine_suspects *suspects; /* NULL: none; borrowed during the event */
 };
 
 enum engine_publication_state {
     PUBLICATION_QUEUED,   /* not sent on this connection */
-    PUBLICATION_SENT,     /* PUBACK or PUBREC to come */
-    PUBLICATION_RELEASED, /* QoS 2: PUBREC came, PUBCOMP to come */
+    PUBLICATION_SENT,     /* waits for PUBACK or PUBREC */
+    PUBLICATION_RELEASED, /* QoS 2: PUBREC received, waits for PUBCOMP */
 };
 
 struct engine_publication_status {
     enum engine_publication_state state;
-    bool held_up;               /* never sent: the server's receive maximum is used up by others */
-    int64_t acknowledged_at_ms; /* held up: something, on this connection; 0: nothing yet */
-    unsigned tries;             /* how often it was sent */
-    unsigned losses;            /* of connections that are laid to it */
+    bool held_up; /* never sent: others use up the server's receive maximum */
+    int64_t
+        acknowledged_at_ms; /* held up: the last acknowledgement on this connection; 0: none yet */
+    unsigned tries;         /* how often it was sent */
+    unsigned losses;        /* connections that ended because of it */
 };
 
 struct engine_connack {
     bool session_present;
-    uint32_t session_expiry_s;        /* granted; 0 when not said */
-    uint16_t server_keepalive_s;      /* 0: not said */
-    uint8_t maximum_qos;              /* 2 unless said */
+    uint32_t session_expiry_s;        /* granted; 0: not sent */
+    uint16_t server_keepalive_s;      /* 0: not sent */
+    uint8_t maximum_qos;              /* 2 unless sent */
     const char *assigned_client_id;   /* NULL: none */
     int address;                      /* index in open->addresses */
-    int64_t certificate_expires_at_s; /* of the broker, since 1970; 0: no TLS, or not known */
+    int64_t certificate_expires_at_s; /* of the broker, since 1970; 0: no TLS, or unknown */
 };
 
-/* What an engine keeps in memory. */
+/* Memory used by an engine. */
 struct engine_buffers {
-    size_t bytes, bytes_max; /* of packets that are not whole, not sent, or wait */
-    size_t held_back_bytes, held_back_clients; /* received, and waiting for room in a sink */
+    size_t bytes, bytes_max; /* of packets that are incomplete, unsent or waiting */
+    size_t held_back_bytes, held_back_clients; /* received, waiting for room in a sink */
 };
 
 enum engine_skip {
     ENGINE_SKIP_OVERSIZE, /* larger than the setting max_packet_bytes */
     ENGINE_SKIP_TOPIC,    /* its topic is malformed */
-    ENGINE_SKIP_ALIAS,    /* its topic is an alias that nobody knows */
+    ENGINE_SKIP_ALIAS,    /* its topic is an unknown alias */
     ENGINE_SKIP_CONTENT,  /* malformed otherwise */
     ENGINE_SKIP_COUNT
 };
 
-/* A message that was read and thrown away. Strings borrowed during the event. */
+/* A message that was read and discarded. Strings are borrowed during the event. */
 struct engine_skipped {
     enum engine_skip reason;
-    const char *topic; /* as people can read it: not for machines */
+    const char *topic; /* printable; not for machines */
     size_t bytes;      /* of the packet */
     uint8_t qos;
 };
@@ -116,39 +118,39 @@ struct engine_publication {
     size_t property_count;
 };
 
-/* `client` is what open() was given. After close() only the published events still owed and then
- * the closed event come; before that, also within close(), messages that waited for room and that
- * nobody will send again, each a last time and without a receipt. */
+/* `client` is the value given to open(). After close(), only pending published events and then the
+ * closed event follow. Before that, also within close(), messages that wait for room and that the
+ * broker will not send again are offered one last time, without a receipt. */
 struct engine_events {
     void (*connected)(void *client, const struct engine_connack *connack);
     void (*closed)(void *client, const struct engine_closed *closed);
     /* codes[n]: one reason code per filter of the request, in its order. */
     void (*subscribed)(void *client, const uint8_t *codes, size_t n);
-    /* The same for an UNSUBSCRIBE; n 0: the protocol or the library knows no codes. */
+    /* The same for UNSUBSCRIBE. n 0: the protocol or the library provides no codes. */
     void (*unsubscribed)(void *client, const uint8_t *codes, size_t n);
-    /* PUBACK/PUBCOMP (or written, for QoS 0): reason_code as received, 0 for MQTT 3.1.1.
-     * ERR_REFUSED: given up, reason_code is an enum give_up; any other err: it was not
-     * acknowledged. Comes exactly once per accepted publish(): with a session that outlives the
-     * connection perhaps only on a later one, at the latest in session_end(). */
-    void (*published)(void *client, uint64_t token, enum err err, int reason_code);
-    /* An application message. The host takes ownership of `message` on ERR_OK and will later call
-     * acknowledge once with `receipt` for QoS 1 and 2, from any thread; until then the engine does
-     * not acknowledge to the broker. (A last offer, see above, has no receipt.) ERR_FULL: not
-     * taken; the engine offers it again once there is room. Any thread; blocks shortly at most. */
+    /* PUBACK or PUBCOMP received, or written for QoS 0. reason_code: as received, 0 for MQTT 3.1.1.
+     * ERR_REFUSED: given up, reason_code is an enum give_up. Any other err: not acknowledged.
+     * Called exactly once per accepted publish(). With a session that outlives the connection, this
+     * may happen on a later connection, at the latest in session_end(). */
+    void (*published)(void *client, uint64_t token, enum err result, int reason_code);
+    /* An application message. On ERR_OK the worker owns `message` and will call acknowledge once
+     * with `receipt` for QoS 1 and 2, from any thread; until then the engine does not acknowledge
+     * to the broker. (A last offer, see above, has no receipt.) ERR_FULL: not accepted; the engine
+     * offers it again when there is room. Any thread; blocks only briefly. */
     enum err (*message)(void *client, struct message *message, void *receipt);
-    /* More came of a large message, which is not whole yet. NULL: not told. */
+    /* More of a large, incomplete message has arrived. NULL: not reported. */
     void (*heard)(void *client);
-    /* A message went to nobody, and was acknowledged if it could be. NULL: not told. */
+    /* A message was discarded, and acknowledged if possible. NULL: not reported. */
     void (*skipped)(void *client, const struct engine_skipped *skipped);
-    /* Messages were offered outside of poll(): what has to be done with them is to begin. Any
-     * thread; does not block. */
+    /* Messages were offered outside of poll(): their processing must start. Any thread; does not
+     * block. */
     void (*flush)(void *client);
-    /* Whether a message may be taken since the last ERR_FULL. Any thread; does not block. */
+    /* Whether a message may be accepted since the last ERR_FULL. Any thread; does not block. */
     bool (*has_room)(void *client);
-    /* Blocks at most timeout_ms until so. Engine threads only. */
+    /* Blocks for at most timeout_ms until there is room. Engine threads only. */
     void (*wait_room)(void *client, int64_t timeout_ms);
-    /* While a connection is opened: whether one more socket of it may connect beside those that do
-     * (the first needs no leave). Each that was allowed is given back with socket_over. Host
+    /* While a connection is opened: whether one more of its sockets may connect at the same time
+     * (the first needs no permission). Each permitted socket is returned with socket_over. Worker
      * thread. */
     bool (*may_connect)(void *client);
     void (*socket_done)(void *client);
@@ -158,73 +160,73 @@ struct engine_open {
     const struct client_config *config; /* borrowed until the closed event */
     struct sockaddr_storage address;    /* of the broker, allowed by the policy */
     socklen_t address_len;
-    /* All of them, in the order to try them, `address` the first; NULL: there is but that one.
+    /* All addresses, in the order in which to try them, `address` first; NULL: only that one.
      * Borrowed during the call. An engine that does not race them takes the first. */
     const struct address_list *addresses;
     int64_t connect_timeout_ms; /* to CONNACK */
-    uint8_t workarounds;        /* of enum engine_workaround: what earlier connections taught */
-    uint16_t keepalive_s;       /* config's, or what the broker asked for the last time */
-    /* Where the client's session is kept between its connections; NULL there: none yet. Written by
-     * the engine, ended by the host (session_end). */
+    uint8_t workarounds;        /* of enum engine_workaround, from earlier connections */
+    uint16_t keepalive_s;       /* of config, or as the broker asked last time */
+    /* The client's session, kept between its connections; *session NULL: none yet. The engine sets
+     * it, the worker ends it (session_end). */
     struct engine_session **session;
-    void *client; /* given back with every event */
+    void *client; /* passed to every event */
 };
 
 struct engine_ops {
     const char *name;
-    unsigned workers_max; /* host threads this engine can serve; 0: as many as there are cores */
+    unsigned workers_max; /* workers this engine can serve; 0: one per core */
     struct engine *(*create)(const struct conf *conf, const struct engine_events *events);
     /* All connections must be closed. */
     void (*destroy)(struct engine *engine);
-    /* Begins to connect. An error: nothing was begun, no event comes. */
+    /* Starts to connect. On an error nothing is started and no event follows. */
     enum err (*open)(struct engine *engine, const struct engine_open *open,
                      struct engine_connection **out);
-    /* Sends DISCONNECT (with_will: lets the broker publish the will, by reason 0x04 or by just
-     * closing) and lets go; the closed event follows within a few seconds (paho: not while the
-     * sink of another client is stalled). */
+    /* Sends DISCONNECT and releases the connection; the closed event follows within a few seconds
+     * (paho: not while the sink of another client is stalled). with_will: the broker publishes the
+     * will, because the reason is 0x04 or the connection is just closed. */
     void (*close)(struct engine_connection *connection, bool with_will);
-    /* Forgets a session of which no connection is open; NULL is legal. Publications that nobody
-     * acknowledged get their published event now, with ERR_UNAVAILABLE. */
+    /* Discards a session without an open connection; NULL is legal. Unacknowledged publications get
+     * their published event now, with ERR_UNAVAILABLE. */
     void (*session_end)(struct engine *engine, struct engine_session *session);
-    /* One SUBSCRIBE or UNSUBSCRIBE in flight per connection; the host waits for the event. All of
-     * one SUBSCRIBE have the same identifier. Asks for as many of the first *n as fit into the
-     * largest packet that the server takes, and leaves their number in *n; ERR_ARGUMENT with 0
-     * there: not even the first fits, and nothing was sent. */
+    /* A connection has at most one SUBSCRIBE or UNSUBSCRIBE in flight; the worker waits for the
+     * event. All filters of one SUBSCRIBE have the same identifier. Sends as many of the first *n
+     * as fit into the largest packet that the server accepts, and sets *n to their number.
+     * ERR_ARGUMENT with *n 0: not even the first fits, and nothing was sent. */
     enum err (*subscribe)(struct engine_connection *connection,
                           const struct client_subscription *subscriptions, size_t *n);
     enum err (*unsubscribe)(struct engine_connection *connection, char *const *filters, size_t *n);
     enum err (*publish)(struct engine_connection *connection,
                         const struct engine_publication *publication, uint64_t token);
-    /* The subscriptions are in order: what the session still owes may go out, and what publish()
-     * took meanwhile after it. May be called again. NULL: the engine waits for nothing. */
+    /* The subscriptions are complete: pending publications of the session may be sent, and then
+     * those that publish() has accepted meanwhile. May be called again. NULL: the engine waits for
+     * nothing. */
     void (*resume_publications)(struct engine_connection *connection);
-    /* A connection that ended with suspects, of which it was not told, ended because of them, as
-     * far as anybody can tell: a loss is laid to each. What has two is given up, with its published
-     * event now. session: the client's, NULL when it ended with the connection; no connection is
-     * open. True: the next connection will be another. */
+    /* Blames the suspects of a connection for its end: each gets a loss. One with two losses is
+     * given up and gets its published event now. session: the client's, NULL when it ended with the
+     * connection; no connection is open. True: the next connection will be different. */
     bool (*publications_blame)(struct engine *engine, struct engine_session *session);
-    /* Gives one up, with its published event now. False: there is no such. NULL: it cannot. */
+    /* Gives one publication up, with its published event now. False: not found. NULL: not
+     * supported. */
     bool (*publication_drop)(struct engine *engine, struct engine_session *session, uint64_t token,
                              enum give_up reason);
-    /* False: there is no such. NULL: not known. */
+    /* False: not found. NULL: not supported. */
     bool (*publication_status)(const struct engine_session *session, uint64_t token,
                                struct engine_publication_status *out);
-    /* A sink is full, and nothing is read of the connection: what the broker answers cannot be
-     * heard. */
+    /* Whether a full sink blocks the connection, so that answers of the broker are not read. */
     bool (*is_read_blocked)(struct engine_connection *connection);
-    /* As of its last turn. Any thread. NULL: not known. */
+    /* As of its last turn. Any thread. NULL: unknown. */
     void (*buffers)(const struct engine *engine, struct engine_buffers *out);
-    /* The message behind `receipt` is safe (or, result not ERR_OK, it will not be: the engine must
-     * not acknowledge it). Seen by the engine when it next has something to do, at the latest at
-     * the next flush(): an engine that is busy needs no wake-up. Any thread. */
-    void (*acknowledge)(struct engine *engine, void *receipt, enum err err);
+    /* The message of `receipt` is stored, or (result not ERR_OK) will not be: then the engine must
+     * not acknowledge it. The engine sees this in its next turn, at the latest at the next flush():
+     * a busy engine needs no wake-up. Any thread. */
+    void (*acknowledge)(struct engine *engine, void *receipt, enum err result);
     void (*flush)(struct engine *engine);
-    /* poll() no longer waits when `fd`, of which there is one, is readable. False: no descriptors
-     * left. */
+    /* Makes poll() return when `fd` is readable; an engine has one such descriptor. False: no
+     * descriptors left. */
     bool (*watch)(struct engine *engine, int fd);
-    /* Waits at most timeout_ms for something to do, then delivers events, a bounded number. While
-     * messages come fast it may begin with a pause of the setting coalesce_ms, which ends when what
-     * is watched is readable. */
+    /* Waits at most timeout_ms for work, then delivers a bounded number of events. While messages
+     * arrive fast, it may start with a pause of the setting coalesce_ms, which ends when the
+     * watched descriptor is readable. */
     void (*poll)(struct engine *engine, int64_t timeout_ms);
 };
 

@@ -1,11 +1,11 @@
-/* Why a publication is given up: it is not sent again, and its caller is told. One row per reason.
- * Pure. */
+/* Why a publication is given up: it is not sent again, and its caller is notified. One row per
+ * reason. Pure. */
 #ifndef MQFLEET_MQTT_GIVE_UP_H
 #define MQFLEET_MQTT_GIVE_UP_H
 
 #include "base/telemetry/metrics.h"
 
-/* X(symbol, label, metric, text): the label is the reason that metrics and answers show. */
+/* X(symbol, label, metric, text): metrics and answers show the label as the reason. */
 #define GIVE_UP_TABLE(X)                                                                           \
     X(GIVE_UP_CONNECTION_LOST, "connection_lost", METRIC_GIVEN_UP_LOST,                            \
       "the broker ended the connection each time that this was sent")                              \

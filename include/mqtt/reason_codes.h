@@ -45,16 +45,16 @@ enum reason_code {
     REASON_WILDCARD_NOT_SUPPORTED = 0xA2,
 };
 
-/* What a broker says with them; values that no table knows share CLIENT_ERROR_MQTT_UNKNOWN. A
- * CONNACK: a return code of MQTT 3.1.1 section 3.2.2.3 (1 to 5) or a reason code. */
+/* The client error of a broker's reason code; unknown values give CLIENT_ERROR_MQTT_UNKNOWN.
+ * CONNACK: a return code of MQTT 3.1.1 section 3.2.2.3 (1 to 5), or a reason code. */
 enum client_error reason_error_connack(int value);
-/* A server's DISCONNECT, MQTT 5.0 section 3.14.2.1. */
+/* DISCONNECT of a server, MQTT 5.0 section 3.14.2.1. */
 enum client_error reason_error_disconnect(int value);
 /* SUBACK, section 3.9.3; for values of 0x80 and above. */
 enum client_error reason_error_suback(int value);
 /* PUBACK and PUBREC, sections 3.4.2.1 and 3.5.2.1; for values of 0x80 and above. */
 enum client_error reason_error_publication(int value);
-/* What we say ourselves to a broker that broke the protocol. */
+/* The error for a reason code that we send to a broker that broke the protocol. */
 enum client_error reason_error_own(int value);
 
 #endif

@@ -1,5 +1,5 @@
-/* The password of an encrypted key, for OpenSSL's PEM readers: without one it would ask on the
- * terminal. Any thread. */
+/* The password of an encrypted key, for OpenSSL's PEM readers. Without this callback, OpenSSL would
+ * ask on the terminal. Any thread. */
 #ifndef MQFLEET_MQTT_TLS_PASSWORD_H
 #define MQFLEET_MQTT_TLS_PASSWORD_H
 
@@ -7,7 +7,7 @@
 
 struct tls_password {
     const char *text; /* NULL: none is given */
-    bool asked;       /* OpenSSL wanted it */
+    bool asked;       /* OpenSSL asked for it */
 };
 
 /* A pem_password_cb; context: a struct tls_password. */

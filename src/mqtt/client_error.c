@@ -1,4 +1,4 @@
-/* Owns the lookup in the table of errors. Pure; any thread. */
+/* Owns the look-up in the table of errors. Pure; any thread. */
 #include "mqtt/client_error.h"
 
 #include <assert.h>

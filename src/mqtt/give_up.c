@@ -1,4 +1,4 @@
-/* Owns the table of reasons for which publications are given up. Pure. */
+/* Owns the table of reasons for giving publications up. Pure. */
 #include "mqtt/give_up.h"
 
 #include <assert.h>

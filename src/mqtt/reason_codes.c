@@ -1,5 +1,5 @@
-/* Owns the tables from reason codes of MQTT 5.0 (section 2.4) and return codes of 3.1.1 to errors.
- * Pure. */
+/* Owns the tables that map reason codes of MQTT 5.0 (section 2.4) and return codes of 3.1.1 to
+ * errors. Pure. */
 #include "mqtt/reason_codes.h"
 
 #include <stddef.h>

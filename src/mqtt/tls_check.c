@@ -1,5 +1,4 @@
-/* Owns the judgement of PEM text, and of the names of files with it, before they are stored. Any
- * thread. */
+/* Owns the check of PEM text, and of the names of PEM files, before they are stored. Any thread. */
 #include "mqtt/tls_check.h"
 
 #include <openssl/err.h>
@@ -12,7 +11,7 @@
 #include "mqtt/tls_password.h"
 
 #define TLS_CHECK_PEM "-----BEGIN "
-#define TLS_CHECK_KEY "PRIVATE KEY-----" /* the end of the first line, whatever the kind */
+#define TLS_CHECK_KEY "PRIVATE KEY-----" /* the end of the first line, whatever the kind of key */
 
 static void tls_check_add_fault(struct client_faults *faults, const char *pointer,
                                 const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -41,7 +40,7 @@ static X509 *tls_check_next_certificate(BIO *bio) {
     return PEM_read_bio_X509(bio, NULL, tls_password_callback, &none);
 }
 
-/* The first of the certificates, all of which can be read; NULL: a fault was added. */
+/* The first of the certificates, if all are readable; NULL: a fault was added. */
 static X509 *tls_check_certificates(const char *text, const char *pointer,
                                     struct client_faults *faults) {
     BIO *bio = BIO_new_mem_buf(text, -1);
@@ -58,7 +57,7 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
     bool ended = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
     ERR_clear_error();
     BIO_free(bio);
-    bool has_key = strstr(text, TLS_CHECK_KEY); /* which would be stored as it is, and shown */
+    bool has_key = strstr(text, TLS_CHECK_KEY); /* it would be stored unencrypted, and shown */
     if (first && ended && !has_key) {
         return first;
     }

@@ -1,4 +1,4 @@
-/* Owns the answer to OpenSSL's question for a password. */
+/* Answers OpenSSL's request for a password. */
 #include "mqtt/tls_password.h"
 
 #include <string.h>

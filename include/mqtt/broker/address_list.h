@@ -1,5 +1,4 @@
-/* The addresses of a broker's name, in the order in which they are to be tried. Pure; any thread.
- */
+/* The addresses of a broker's name, in the order in which they are tried. Pure; any thread. */
 #ifndef MQFLEET_BROKER_ADDRESS_LIST_H
 #define MQFLEET_BROKER_ADDRESS_LIST_H
 
@@ -27,17 +26,17 @@ struct address_list {
 
 socklen_t socket_address_len(const union socket_address *address);
 bool socket_address_equal(const union socket_address *a, const union socket_address *b);
-/* Without the port. */
+/* The text of the address, without the port. */
 void socket_address_text(const union socket_address *address, char out[SOCKET_ADDRESS_TEXT_LEN]);
 
-/* Those of an answer that the policy allows, each with the port. None: *why tells why not. */
+/* The addresses of an answer that the policy allows, each with the port. If none: *why says why. */
 void address_list_allowed(struct address_list *list, const struct resolver_answer *answer,
                           uint16_t port, const struct address_policy *policy, const char *host,
                           const char **why);
-/* To the first or the last place; one that is not in the list changes nothing. */
+/* Moves an address to the first or last place; one that is not in the list changes nothing. */
 void address_list_move_first(struct address_list *list, const union socket_address *address);
 void address_list_move_last(struct address_list *list, const union socket_address *address);
-/* At the end, whether it was there or not; the first makes room if need be. */
+/* Moves or adds an address to the end; if the list is full, the first is removed. */
 void address_list_put_last(struct address_list *list, const union socket_address *address);
 
 #endif

@@ -1,5 +1,6 @@
-/* What one host has of each broker its clients use: who waits to connect, how many are being
- * connected, who waits for the broker. Host thread only; what all hosts know is its incident. */
+/* What one worker knows about each broker of its clients: which wait to connect, how many are
+ * connecting, which wait for the end of an incident. Worker thread only; the incident is shared by
+ * all workers of the node. */
 #ifndef MQFLEET_BROKER_BROKER_H
 #define MQFLEET_BROKER_BROKER_H
 
@@ -15,7 +16,7 @@ struct broker {
     char *key; /* "host:port" */
     unsigned references;
     struct incident *incident; /* of the node */
-    /* The pacer's. */
+    /* Of the connect limiter. */
     struct connect_limiter_ticket *waiting;
     size_t in_flight;
     int64_t next_at_us; /* of the token bucket */

@@ -1,10 +1,10 @@
-/* Lets clients connect a few at a time: at most so many in flight to one broker, at most so many
- * begun per second, first come first served within a broker and in turn between brokers, so that a
- * dead one never delays another. Host thread only.
+/* Limits how many clients connect: in flight to one broker, and started per second. First come,
+ * first served within a broker, and round-robin between brokers, so that an unreachable one does
+ * not delay others. Worker thread only.
  *
  *   broker a: [ waiting ] \
- *   broker b: [ waiting ]  > in turn --connect_limiter_next--> in flight --connect_limiter_leave-->
- * out broker c: [ waiting ] / */
+ *   broker b: [ waiting ]  > in turn --connect_limiter_next--> in flight
+ *   broker c: [ waiting ] /                                    --connect_limiter_leave--> out */
 #ifndef MQFLEET_BROKER_CONNECT_LIMITER_H
 #define MQFLEET_BROKER_CONNECT_LIMITER_H
 
@@ -20,16 +20,16 @@ enum connect_limiter_place {
     CONNECT_LIMITER_PARKED
 };
 
-struct connect_limiter_ticket { /* embedded in what wants to connect */
+struct connect_limiter_ticket { /* embedded in whatever wants to connect */
     struct broker *broker;
     enum connect_limiter_place place;
-    bool probe; /* tries although the broker has an incident; until it leaves */
+    bool probe; /* connects despite an incident of the broker; until it leaves */
     struct connect_limiter_ticket *prev, *next;
 };
 
 struct connect_limiter {
     size_t in_flight_max;
-    int64_t interval_us;   /* between two to one broker; 0: no limit */
+    int64_t interval_us;   /* between two connects to one broker; 0: no limit */
     struct broker *ring;   /* with waiting tickets and room in flight */
     struct broker *parked; /* with parked tickets */
 };
@@ -37,23 +37,24 @@ struct connect_limiter {
 /* rate_per_s: at most a million; 0: no limit. */
 void connect_limiter_init(struct connect_limiter *limiter, size_t in_flight_max,
                           int64_t rate_per_s);
-/* Before its first use: leaves it its share of limits that `count` pacers have together, the
- * index-th of them. One in flight is left to each. */
+/* Before the first use: takes the index-th share of limits that `count` limiters have together.
+ * Each keeps at least one in flight. */
 void connect_limiter_share(struct connect_limiter *limiter, size_t index, size_t count);
 void connect_limiter_join(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
                           struct broker *broker);
-/* Not to be admitted, until it leaves: broker->parked, at its end unless `first`. */
+/* Excludes the ticket from admission until it leaves. Appended to broker->parked, or prepended if
+ * `first`. */
 void connect_limiter_park(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket,
                           struct broker *broker, bool first);
-/* Gives a waiting, parked or used place back; legal when out. */
+/* Removes a waiting, parked or in-flight ticket; legal when it is out. */
 void connect_limiter_leave(struct connect_limiter *limiter, struct connect_limiter_ticket *ticket);
-/* One more socket of a client in flight. False: there is no room. */
+/* Takes a place for one more socket of a client in flight. False: no room. */
 bool connect_limiter_acquire_socket(struct connect_limiter *limiter, struct broker *broker);
 void connect_limiter_release_socket(struct connect_limiter *limiter, struct broker *broker);
-/* The next that may connect, in flight from now on; NULL: none now. */
+/* The next ticket that may connect; it is in flight from now on. NULL: none now. */
 struct connect_limiter_ticket *connect_limiter_next(struct connect_limiter *limiter,
                                                     int64_t now_us);
-/* Until connect_limiter_next is worth another call for the sake of the rate: most_ms at most. */
+/* How long until the rate permits another connect: most_ms at most. */
 int64_t connect_limiter_wait_ms(const struct connect_limiter *limiter, int64_t now_us,
                                 int64_t most_ms);
 

@@ -1,11 +1,13 @@
-/* What a node knows of each broker (host and port) that its clients use, all host threads together:
- * whether anybody reaches it, who was lost when, and, while nobody reaches it, its incident.
+/* What all workers of a node together know about each broker (host and port) that its clients use:
+ * whether a client reaches it, which clients were lost when, and the incident while none reaches
+ * it.
  *
- *   several clients fail in a row, nobody is online           -> open: clients wait, a few probe
- *   one online for a second, or several CONNACKs for two      -> ended: all come back, paced
+ *   several clients fail in a row, none is online             -> open: clients wait, a few probe
+ *   one online for a second, or several CONNACKs for two      -> ended: all reconnect, rate-limited
  *
- * A record exists while a client of the node uses the broker. Any thread; one lock for all, never
- * held over I/O. Times: monotonic ms unless said otherwise. client: see client_number. */
+ * A record exists while a client of the node uses the broker. Any thread; one lock guards all
+ * records and is never held during I/O. Times are monotonic ms unless said otherwise. client: see
+ * client_number. */
 #ifndef MQFLEET_BROKER_INCIDENT_H
 #define MQFLEET_BROKER_INCIDENT_H
 
@@ -15,17 +17,17 @@
 #include "mqtt/client_error.h"
 #include "mqtt/client/loss.h"
 
-#define INCIDENT_CLIENTS_MIN    3      /* clients; all, if a broker has two only */
-#define INCIDENT_PROBE_MS       200    /* from one probe of the node to the next */
+#define INCIDENT_CLIENTS_MIN    3      /* clients; all of them if a broker has only two */
+#define INCIDENT_PROBE_MS       200    /* between two probes of the node */
 #define INCIDENT_STABLE_MS      1000   /* of the connection that ends it */
-#define INCIDENT_ANSWERS_MS     2000   /* for which CONNACKs alone have to come */
+#define INCIDENT_ANSWERS_MS     2000   /* during which CONNACKs alone must arrive to end it */
 #define INCIDENT_STALE_MS       900000 /* without a try; longer than any connect_timeout_ms */
 #define INCIDENT_RELEASE_FACTOR 4
 #define INCIDENT_BROKER_MAX     264
 #define INCIDENT_CAUSE_MAX      200
 
 struct incidents; /* of a node */
-struct incident;  /* the record of one broker, whether or not it has an open incident */
+struct incident;  /* the record of one broker, with or without an open incident */
 
 struct incidents *incidents_create(void); /* NULL: out of memory */
 void incidents_destroy(struct incidents *incidents);
@@ -40,77 +42,78 @@ struct incident_failure {
     uint64_t client;
     enum client_error error;
     const char *message; /* borrowed; NULL: the error's own text */
-    bool refused;        /* nothing listened, or the broker said that it is not available */
+    bool refused;        /* connection refused, or the broker reported that it is unavailable */
 };
 
-/* A connect failed in a way that speaks against the broker. */
+/* A connect failed in a way that counts against the broker. */
 void incident_failed(struct incident *incident, const struct incident_failure *failure,
                      int64_t now_ms);
-/* Any other CONNACK came, or something else that only a broker which is there can send. */
+/* Any other CONNACK arrived, or something else that only a reachable broker can send. */
 void incident_answered(struct incident *incident, uint64_t client, int64_t now_ms);
 void incident_online(struct incident *incident, uint64_t client, int64_t now_ms);
 void incident_offline(struct incident *incident, uint64_t client, int64_t now_ms);
 struct incident_loss {
     uint64_t client;
     bool was_online;
-    bool bystander; /* nothing that it sent was unacknowledged */
+    bool bystander; /* no publication of the client was unacknowledged */
 };
 
-/* A connection that had been let in was lost; before incident_offline. Returns the window for
+/* An established connection was lost; call before incident_offline. Returns the window for
  * incident_was_mass. */
 uint64_t incident_lost(struct incident *incident, const struct incident_loss *loss, int64_t now_ms);
 
-/* ---- what it says about a loss ---- */
+/* ---- explanations of a loss ---- */
 
 enum incident_explanation {
     INCIDENT_EXPLAINS_NOTHING,
-    /* All other clients went within a second as well, a bystander among them: back-ends send many
-     * clients the same publication, which the broker then refuses to all of them at once. */
+    /* All other clients were lost within a second as well, one of them a bystander. Without a
+     * bystander, back-ends may have sent many clients a publication that the broker refuses to all
+     * of them. */
     INCIDENT_EXPLAINS_ALL_LOST,
     INCIDENT_EXPLAINS_UNREACHABLE, /* an incident is open, or a connect was refused since */
 };
 enum incident_explanation incident_explain(struct incident *incident, int64_t lost_at_ms);
 /* See loss_watch_was_mass. */
 bool incident_was_mass(struct incident *incident, uint64_t window);
-/* A loss while the broker was there. True: see loss_ages_steady. */
+/* Records a loss while the broker was reachable. True: see loss_ages_steady. */
 bool incident_note_age(struct incident *incident, uint64_t client, int64_t age_ms,
                        int64_t lost_at_ms);
-/* By the losses before this one. */
+/* According to the losses before this one. */
 bool incident_age_is_steady(struct incident *incident, int64_t age_ms);
 
 /* ---- the open incident ---- */
 
 bool incident_is_open(const struct incident *incident);
-/* 0: it had none yet. */
+/* 0: it has had none. */
 int64_t incident_ended_at_ms(const struct incident *incident);
-/* A client begins (true) or ends to wait for the end of the incident. */
+/* A client starts (true) or stops waiting for the end of the incident. */
 void incident_wait(struct incident *incident, bool begins);
 /* Whether a waiting client may try now; if so, no other may for INCIDENT_PROBE_MS. */
 bool incident_may_probe(struct incident *incident, int64_t now_ms);
-/* Whether a waiting client is to be given to another node, which may reach the broker: the first
- * when the incident has lasted for INCIDENT_RELEASE_FACTOR times release_after_ms, the next after
- * release_after_ms, then each time after half as long, down to a second. */
+/* Whether a waiting client should be released, because another node may reach the broker: the first
+ * when the incident has lasted INCIDENT_RELEASE_FACTOR times release_after_ms, the next after
+ * release_after_ms, then each after half of the previous interval, down to a second. */
 bool incident_may_release(struct incident *incident, int64_t release_after_ms, int64_t now_ms);
-/* Ends it if the time has come; logs once a minute. */
+/* Ends the incident if it is time; logs once a minute. */
 void incident_tick(struct incident *incident, int64_t now_ms);
-/* For a client that waits: the cause, and since when. False: none is open. */
+/* For a waiting client: the cause, and since when. False: none is open. */
 bool incident_describe(struct incident *incident, enum client_error *error, char *text,
                        size_t size);
 
-/* ---- for others ---- */
+/* ---- views ---- */
 
 struct incident_view {
     char broker[INCIDENT_BROKER_MAX]; /* "host:port" */
     enum client_error error;          /* of the last failure */
     char cause[INCIDENT_CAUSE_MAX];
     int64_t since_ms; /* wall clock */
-    int64_t failures; /* since it began */
+    int64_t failures; /* since the incident began */
     size_t clients;   /* of this node that use the broker */
-    size_t waiting;   /* of them, for its end */
+    size_t waiting;   /* of these, waiting for its end */
 };
 
-/* Copies at most `max` open incidents, in no order; returns how many there are. Left out are those
- * for whose end nobody waits and tries any more, since all their clients are paused. */
+/* Copies at most `max` open incidents in any order and returns how many there are. An incident for
+ * which no client waits or tries any more, because all are paused, is left out. */
 size_t incidents_snapshot(struct incidents *incidents, struct incident_view *out, size_t max,
                           int64_t now_ms);
 

@@ -1,5 +1,5 @@
-/* Names to addresses, without ever blocking the asker: a pool of threads, a cache, many waiters for
- * one look-up. Any thread.
+/* Resolves names to addresses without blocking the caller: a pool of threads, a cache, one look-up
+ * for all who wait for the same name. Any thread.
  *
  *   resolver_ask --> [ names to look up, bounded ] --> resolver_run threads --> done(request) */
 #ifndef MQFLEET_BROKER_RESOLVER_H
@@ -24,24 +24,25 @@ struct resolver_answer {
         addresses[RESOLVER_ADDRESSES_MAX]; /* in the order in which to try them; port 0 */
 };
 
-struct resolver_request { /* the asker's; must stay until done or canceled */
+struct resolver_request { /* owned by the caller; must stay valid until done or canceled */
     struct resolver_answer answer;
-    /* On a resolver thread, under the resolver's lock: must only hand over. */
+    /* Called on a resolver thread, under the resolver's lock: must only pass the request on. */
     void (*done)(struct resolver_request *request);
     void *context;
     struct resolver_lookup *lookup; /* NULL: not waiting */
     struct resolver_request *prev, *next;
 };
 
-/* ttl_ms: how long answers are kept, 0: not at all. NULL: out of memory. */
+/* ttl_ms: how long answers are kept; 0: not at all. NULL: out of memory. */
 struct resolver *resolver_create(int64_t ttl_ms);
-void resolver_destroy(struct resolver *resolver); /* after all runs returned */
+void resolver_destroy(struct resolver *resolver); /* after all runs have returned */
 
-/* Address literals and fresh cache entries are answered at once: *at_once, the answer is in the
- * request and done is not called. Else done is called later. ERR_FULL, ERR_MEMORY: not asked. */
+/* Address literals and fresh cache entries are answered immediately: *at_once is set, the answer is
+ * in the request, and done is not called. Otherwise done is called later. ERR_FULL, ERR_MEMORY: the
+ * request is not queued. */
 enum err resolver_ask(struct resolver *resolver, const char *name, struct resolver_request *request,
                       int *at_once) MUST_CHECK;
-/* After this done is not called any more. Legal when not waiting. */
+/* Afterwards, done is not called any more. Legal when not waiting. */
 void resolver_cancel(struct resolver *resolver, struct resolver_request *request);
 
 void *resolver_run(void *resolver); /* a thread's body */

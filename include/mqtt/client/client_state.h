@@ -4,19 +4,19 @@
 
 #include <stdbool.h>
 
-/* X(symbol, name, shown): name is what logs show, shown what the API calls it. */
+/* X(symbol, name, shown): name is used in logs, shown in the API. */
 #define CLIENT_STATE_TABLE(X)                                                                      \
-    X(CLIENT_QUEUED, "queued", "connecting")           /* waits for a place among the connects */  \
+    X(CLIENT_QUEUED, "queued", "connecting")           /* waits for its turn to connect */         \
     X(CLIENT_RESOLVING, "resolving", "connecting")     /* waits for DNS */                         \
     X(CLIENT_OPENING, "opening", "connecting")         /* TCP, TLS, CONNECT sent */                \
-    X(CLIENT_SUBSCRIBING, "subscribing", "connecting") /* CONNACK came, SUBACK has not */          \
+    X(CLIENT_SUBSCRIBING, "subscribing", "connecting") /* CONNACK received, waits for SUBACK */    \
     X(CLIENT_ONLINE, "online", "online")                                                           \
-    X(CLIENT_BACKOFF, "backoff", "backoff") /* waits for its next try */                           \
+    X(CLIENT_BACKOFF, "backoff", "backoff") /* waits for the next try */                           \
     X(CLIENT_CONFLICT, "conflict",                                                                 \
-      "conflict") /* somebody else holds its identifier; to be released */                         \
+      "conflict") /* another client uses its identifier; to be released */                         \
     X(CLIENT_PAUSED, "paused", "paused")                                                           \
-    X(CLIENT_CLOSING, "closing", "connecting") /* DISCONNECT under way */                          \
-    X(CLIENT_CLOSED, "closed", "waiting")      /* nothing open; about to be forgotten */
+    X(CLIENT_CLOSING, "closing", "connecting") /* DISCONNECT in progress */                        \
+    X(CLIENT_CLOSED, "closed", "waiting")      /* nothing open; will be forgotten */
 
 enum client_state {
 #define CLIENT_STATE_SYMBOL(symbol, name, shown) symbol,
@@ -26,19 +26,19 @@ enum client_state {
 };
 
 #define CLIENT_EVENT_TABLE(X)                                                                      \
-    X(CLIENT_EV_ADMITTED, "admitted")     /* the pacer gave it a place */                          \
-    X(CLIENT_EV_RESOLVED, "resolved")     /* an address that the policy allows */                  \
+    X(CLIENT_EV_ADMITTED, "admitted")     /* the connect limiter admitted it */                    \
+    X(CLIENT_EV_RESOLVED, "resolved")     /* to an address that the policy allows */               \
     X(CLIENT_EV_CONNECTED, "connected")   /* CONNACK 0x00 */                                       \
-    X(CLIENT_EV_SUBSCRIBED, "subscribed") /* SUBACK for all, or nothing to subscribe */            \
-    X(CLIENT_EV_FAILED, "failed")         /* DNS, TCP, TLS, CONNACK or time ran out */             \
+    X(CLIENT_EV_SUBSCRIBED, "subscribed") /* SUBACK for all, or nothing to subscribe to */         \
+    X(CLIENT_EV_FAILED, "failed")         /* DNS, TCP, TLS or CONNACK failed or timed out */       \
     X(CLIENT_EV_LOST, "lost")             /* an open connection ended */                           \
-    X(CLIENT_EV_TAKEN_OVER, "taken_over") /* 0x8E, or lost soon after CONNACK again and again */   \
+    X(CLIENT_EV_TAKEN_OVER, "taken_over") /* 0x8E, or repeatedly lost soon after CONNACK */        \
     X(CLIENT_EV_TIMER, "timer")           /* the backoff is over */                                \
     X(CLIENT_EV_PAUSE, "pause")           /* desired: paused */                                    \
     X(CLIENT_EV_RESUME, "resume")         /* desired: running */                                   \
     X(CLIENT_EV_STOP, "stop")             /* to be closed and forgotten */                         \
     X(CLIENT_EV_CLOSED, "closed")         /* the engine has let go of the connection */            \
-    X(CLIENT_EV_REQUEUE, "requeue")       /* connect anew: told to, or the lease lapsed */
+    X(CLIENT_EV_REQUEUE, "requeue") /* connect again: on request, or because the lease lapsed */
 
 enum client_event {
 #define CLIENT_EVENT_SYMBOL(symbol, name) symbol,
@@ -47,8 +47,8 @@ enum client_event {
         CLIENT_EVENT_COUNT
 };
 
-/* The state after `event`; false: the event means nothing in that state (it is late) and *next is
- * left alone. */
+/* The state after `event`. False: the event has no meaning in that state (it is late), and *next is
+ * unchanged. */
 bool client_state_next(enum client_state state, enum client_event event, enum client_state *next);
 const char *client_state_name(enum client_state state);
 const char *client_state_shown(enum client_state state);

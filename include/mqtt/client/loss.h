@@ -1,7 +1,7 @@
-/* Why a connection that was let in ended without a word: what was known of it then, and the
- * judgement just before the next try, when it is also known who else was lost. The first
- * explanation that holds is the verdict; what the others would charge is not charged. Pure; any
- * thread. */
+/* Why an established connection ended without a reason: the facts at the loss, and the judgement
+ * just before the next try, when it is also known which other clients were lost. The first
+ * explanation that applies is the verdict; what other explanations would charge is not charged.
+ * Pure; any thread. */
 #ifndef MQFLEET_CLIENT_LOSS_H
 #define MQFLEET_CLIENT_LOSS_H
 
@@ -9,13 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(symbol, name): in the order in which they are considered. */
+/* X(symbol, name), in the order in which they are considered. */
 #define LOSS_VERDICT_TABLE(X)                                                                      \
-    X(LOSS_BY_BROKER, "broker")               /* it was away, or lost everybody */                 \
-    X(LOSS_BY_SUBSCRIPTIONS, "subscriptions") /* filters had been asked for, without SUBACK */     \
+    X(LOSS_BY_BROKER, "broker")               /* it was away, or lost all its clients */           \
+    X(LOSS_BY_SUBSCRIPTIONS, "subscriptions") /* filters were asked for, without SUBACK */         \
     X(LOSS_BY_PUBLICATIONS, "publications")   /* publications were not acknowledged */             \
-    X(LOSS_BY_AGE, "age")     /* it ends connections after a steady time, those of others too */   \
-    X(LOSS_BY_RIVAL, "rival") /* nothing else explains it: perhaps somebody has the identifier */  \
+    X(LOSS_BY_AGE, "age") /* the broker ends connections at a steady age, also of other clients */ \
+    X(LOSS_BY_RIVAL, "rival") /* no other explanation: another client may use the identifier */    \
     X(LOSS_UNEXPLAINED, "unexplained") /* the connection had lasted */
 
 enum loss_verdict {
@@ -29,46 +29,48 @@ struct loss_facts {
     /* At the loss. */
     int64_t lost_at_ms;        /* monotonic */
     int64_t age_ms;            /* of the connection, since CONNACK */
-    int64_t retry_wait_ms;     /* to wait after the judgement until the next try */
+    int64_t retry_wait_ms;     /* from the judgement to the next try */
     uint64_t window;           /* of the broker's loss_watch */
-    bool early;                /* online for less than stable_ms, while the lease held */
-    bool subscribing;          /* `blame` is something */
+    bool early;                /* online for less than stable_ms, while the lease was valid */
+    bool subscribing;          /* `blame` is set */
     uint8_t blame;             /* enum client_blame */
     bool publications_pending; /* see struct engine_suspects */
     bool publications_by_reason_code;
     int check_fd;        /* see worker_check_broker: a socket; -1: none */
-    int64_t judge_in_ms; /* from the end of the look to the judgement */
-    bool refused;        /* by that look the broker was not there */
+    int64_t judge_in_ms; /* from the end of the check to the judgement */
+    bool refused;        /* according to the check, the broker was away */
     /* Just before the next try. */
-    bool broker_unreachable; /* or all its other clients went within a second */
+    bool broker_unreachable; /* or all its other clients were lost within a second */
     bool steady_age;         /* see LOSS_BY_AGE */
 };
 
 enum loss_verdict loss_judge(const struct loss_facts *facts);
-/* The same for a DISCONNECT whose reason code may speak of one packet: at once, whatever became of
- * the broker. LOSS_UNEXPLAINED: it does not. */
+/* The same for a DISCONNECT whose reason code may refer to one packet: judged immediately, whatever
+ * happens to the broker. LOSS_UNEXPLAINED: it does not refer to one. */
 enum loss_verdict loss_judge_disconnect(const struct loss_facts *facts, int reason_code);
 const char *loss_verdict_name(enum loss_verdict verdict);
 
-/* ---- who else was lost ---- */
+/* ---- other clients that were lost ---- */
 
-/* Tells a client that is kicked from a broker that went away: losses by windows of a second. */
+/* Distinguishes a client that is thrown out from a broker that goes away: counts losses in windows
+ * of a second. */
 struct loss_watch {
     int64_t window_at_ms;
     uint64_t window; /* number of the current one */
-    uint64_t client; /* the last; of one that is lost again and again one loss counts */
+    uint64_t client; /* the last one; repeated losses of one client count once */
     size_t losses, online_before;
-    uint64_t mass_windows; /* bit n: window - n lost many at once */
+    uint64_t mass_windows; /* bit n: many were lost at once in window - n */
 };
 
-/* A connection was lost; online_before: how many were online at this broker before it. Returns the
- * window to ask about later. */
+/* Records a loss. online_before: how many were online at this broker before it. Returns the window
+ * to ask about later. */
 uint64_t loss_watch_note(struct loss_watch *watch, uint64_t client, int64_t now_ms,
                          size_t online_before);
-/* Whether a tenth or more of all went in that window (two at least), or it is too long ago. */
+/* Whether a tenth or more of all clients (at least two) were lost in that window, or the window is
+ * too old. */
 bool loss_watch_was_mass(const struct loss_watch *watch, uint64_t window);
 
-/* ---- at which age ---- */
+/* ---- ages of lost connections ---- */
 
 #define LOSS_AGES_MAX 32
 
@@ -81,8 +83,8 @@ struct loss_ages { /* of the last connections that a broker ended */
 };
 
 void loss_ages_note(struct loss_ages *ages, uint64_t client, int64_t age_ms, int64_t at_ms);
-/* Whether connections of several clients end at about this age, not all at one moment, and hardly
- * any at another. */
+/* Whether connections of several clients end at about this age, not all at one time, and hardly any
+ * at another age. */
 bool loss_ages_steady(const struct loss_ages *ages, int64_t age_ms);
 
 #endif

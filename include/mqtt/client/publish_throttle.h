@@ -1,6 +1,6 @@
-/* Slows down whoever publishes again and again what ends a client's connection: what shape it has
- * (topic; or, over several topics, size, QoS 2, retain), and for how long such are refused. Pure;
- * the caller locks. Allocated with the first charge. */
+/* Throttles publications that repeatedly end a client's connection: by their shape (topic; or,
+ * across topics, size, QoS 2, retain), and for how long they are refused. Pure; the caller locks.
+ * Allocated with the first charge. */
 #ifndef MQFLEET_CLIENT_PUBLISH_THROTTLE_H
 #define MQFLEET_CLIENT_PUBLISH_THROTTLE_H
 
@@ -24,11 +24,11 @@ struct publish_shape {
 struct publish_throttled {
     int64_t wait_ms;
     unsigned losses;  /* in a row */
-    const char *what; /* of which publications; static */
+    const char *what; /* which publications; static */
 };
 
-/* A connection ended for one of that shape. Charges with the same now_ms are of one loss, and count
- * once. *throttle may be NULL; out of memory: nothing. */
+/* A connection ended because of a publication of that shape. Charges with the same now_ms belong to
+ * one loss and count once. *throttle may be NULL. Without memory, nothing is recorded. */
 void publish_throttle_charge(struct publish_throttle **throttle, const struct publish_shape *shape,
                              int64_t now_ms);
 /* The broker has acknowledged one of that shape. NULL is legal. */

@@ -18,14 +18,14 @@ struct timers {
 
 void timers_init(struct timers *timers);
 void timers_fini(struct timers *timers);
-/* Room for n timers at once, so that timers_set cannot fail as long as there are no more. */
+/* Reserves room for n timers, so that timers_set cannot fail for up to n timers. */
 enum err timers_reserve(struct timers *timers, size_t n) MUST_CHECK;
 /* Sets or moves. Asserts that there is room. */
 void timers_set(struct timers *timers, struct timer *timer, int64_t at_ms);
 void timers_clear(struct timers *timers, struct timer *timer); /* a timer not set is legal */
-/* The first timer that is due, taken out; NULL: none. */
+/* Removes and returns the first timer that is due; NULL: none. */
 struct timer *timers_due(struct timers *timers, int64_t now_ms);
-/* Until the first timer is due, 0 at least; `most_ms` if that is less or there is none. */
+/* Time until the first timer is due, at least 0; `most_ms` if that is less or there is no timer. */
 int64_t timers_wait_ms(const struct timers *timers, int64_t now_ms, int64_t most_ms);
 
 #endif

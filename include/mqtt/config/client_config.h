@@ -1,5 +1,5 @@
-/* The configuration of one client: parsed from JSON, checked field by field, never half applied.
- * Pure; any thread. Knows no Redis, no HTTP, no engine. */
+/* The configuration of one client: parsed from JSON and checked field by field, completely or not
+ * at all. Pure; any thread. */
 #ifndef MQFLEET_CONFIG_CLIENT_CONFIG_H
 #define MQFLEET_CONFIG_CLIENT_CONFIG_H
 
@@ -18,7 +18,7 @@ enum client_urls_order { URLS_IN_ORDER, URLS_RANDOM };
 
 #define CLIENT_URLS_MAX 8
 
-struct client_endpoint { /* a broker, and how it is spoken to */
+struct client_endpoint { /* a broker and its scheme */
     enum client_scheme scheme;
     uint16_t port;
     char *host, *path;
@@ -29,8 +29,8 @@ struct client_pair {
     char *value;
 };
 
-#define SUBSCRIBE_FILTERS_MAX    256 /* in one SUBSCRIBE, however it is set */
-#define RETAIN_HANDLING_STANDARD 3   /* not given: 0, or 1 in a session that was resumed */
+#define SUBSCRIBE_FILTERS_MAX    256 /* in one SUBSCRIBE, whatever the setting */
+#define RETAIN_HANDLING_STANDARD 3   /* not given: 0, or 1 in a resumed session */
 
 struct client_subscription {
     char *filter; /* "$share/..." too */
@@ -47,7 +47,7 @@ struct client_will {
     size_t payload_len;
     uint8_t qos;
     bool retain;
-    /* MQTT 5, with the names that messages have for them */
+    /* the MQTT 5 properties, named as those of messages */
     uint32_t delay_s;
     uint8_t payload_format_indicator;    /* 1: the payload is UTF-8 */
     uint32_t message_expiry_interval;    /* seconds; 0: does not expire */
@@ -58,37 +58,39 @@ struct client_will {
     uint8_t user_property_count;
 };
 
-struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file with it */
+struct client_tls { /* ca, cert, key: PEM text, or the absolute path of a file that contains it */
     char *ca, *cert, *key, *server_name;
-    char *key_from; /* "file:path" or "env:name" that the key is read from; NULL: it is above */
-    char *key_password, *key_password_from; /* of an encrypted key; a secret */
+    char *key_from; /* "file:path" or "env:name" that the key is read from; NULL: `key` is used */
+    char *key_password, *key_password_from; /* of an encrypted key; secret */
     char **alpn;
     size_t alpn_count;
     bool insecure;          /* no verification at all */
     uint8_t min_version;    /* enum client_tls_version */
-    uint8_t security_level; /* of OpenSSL, 0 to 5, and 1 more; 0: not given, the library's */
+    uint8_t security_level; /* of OpenSSL, 0 to 5, plus 1; 0: not given, the library's default */
 };
 
 enum client_tls_version { TLS_FROM_1_2, TLS_FROM_1_0, TLS_FROM_1_1, TLS_FROM_1_3 };
 
 struct client_websocket {
-    struct client_pair *headers; /* of the handshake, beside its own; the values are secrets */
+    struct client_pair *headers; /* additional headers of the handshake; the values are secret */
     uint8_t header_count;
     char *subprotocol; /* NULL: mqtt */
 };
 
-/* One for each client of a node: counts are as small as the bounds of client_config_tables.c allow.
- */
+/* Every client of a node has one, so counts have the smallest types that the bounds of
+ * client_config_tables.c allow. */
 struct client_config {
-    char *id;        /* key in Redis; 1 to 256 bytes of UTF-8, no control characters, no "/" */
-    char *client_id; /* MQTT client identifier; the id, the same text, unless given */
-    char *host;      /* name or address, lower case, no brackets */
-    char *path;      /* of ws and wss; "/mqtt" unless given */
-    struct client_endpoint *urls; /* several brokers, of which the above is the first; NULL: one */
-    char *username, *password;    /* NULL: none; "" as a username means none, and as a password
-                                   * without a username too. The password is a secret, encrypted
-                                   * (enc:v1:...) until client_secrets_open */
-    char *password_from;          /* as tls.key_from */
+    char *id; /* key in Redis; 1 to 256 bytes of UTF-8, no control characters, no "/" */
+    char *
+        client_id; /* MQTT client identifier; defaults to the id and then points to the same text */
+    char *host;    /* name or address, lower case, no brackets */
+    char *path;    /* of ws and wss; default "/mqtt" */
+    struct client_endpoint
+        *urls;                 /* several brokers, the first one is the above; NULL: one broker */
+    char *username, *password; /* NULL: none. An empty username means none, and so does an empty
+                                  password without a username. The password is secret, and encrypted
+                                  (enc:v1:...) until client_secrets_open */
+    char *password_from;       /* like tls.key_from */
     uint16_t port;
     uint8_t scheme;                    /* enum client_scheme */
     uint8_t desired;                   /* enum client_desired */
@@ -98,79 +100,80 @@ struct client_config {
     uint32_t session_expiry_s;         /* default 0, or 86400 when not clean_start; MQTT 5 */
     uint32_t max_packet_size;          /* default 0: not sent; MQTT 5 */
     uint16_t topic_alias_maximum;      /* default 0: not sent; at most 1024; MQTT 5 */
-    uint8_t oversize;                  /* enum client_oversize; default: as the node's setting */
+    uint8_t oversize;                  /* enum client_oversize; default: the node's setting */
     uint8_t protocol_version;          /* 4: MQTT 3.1.1; 5: MQTT 5.0 */
     bool clean_start;                  /* default true */
     bool request_response_information; /* default false; MQTT 5 */
     bool request_problem_information;  /* default true; MQTT 5 */
     uint8_t user_property_count, label_count, retired_filter_count;
     uint16_t subscription_count;
-    uint16_t subscribe_filters_max; /* in one SUBSCRIBE; 0: the node's */
-    uint32_t reconnect_min_ms, reconnect_max_ms, connect_timeout_ms; /* 0: the node's */
+    uint16_t subscribe_filters_max; /* in one SUBSCRIBE; 0: the node's setting */
+    uint32_t reconnect_min_ms, reconnect_max_ms, connect_timeout_ms; /* 0: the node's setting */
     struct client_pair *user_properties;
     struct client_will *will;           /* NULL: none */
     struct client_tls *tls;             /* NULL: nothing given; see client_config_tls */
     struct client_websocket *websocket; /* NULL: nothing given */
     struct client_subscription *subscriptions;
-    char *sink; /* NULL: the node's */
+    char *sink; /* NULL: the node's default */
     struct client_pair *labels;
-    /* Filters of earlier versions, to be unsubscribed from a session that outlived them. Kept in
-     * the stored text under "retired_filters"; never accepted from, nor shown to, a user. */
+    /* Filters of earlier versions that must be unsubscribed from a session that survived them.
+     * Stored as "retired_filters"; never accepted from or shown to a user. */
     char **retired_filters;
-    char *source; /* the text it was parsed from (client_config_parse_text), else NULL; a secret */
+    char *source; /* the text it was parsed from (client_config_parse_text), else NULL; secret */
 };
 
 struct client_fault {
     char pointer[256]; /* RFC 6901, e.g. "/subscriptions/2/filter"; "" the whole document */
-    char detail[256];  /* what is wrong and what would be right; never a secret's value */
+    char detail[256];  /* what is wrong and what would be right; never the value of a secret */
 };
 
 #define CLIENT_FAULTS_MAX 32
 
 struct client_faults {
     struct client_fault items[CLIENT_FAULTS_MAX];
-    size_t count; /* at most CLIENT_FAULTS_MAX; further ones are not kept */
+    size_t count; /* at most CLIENT_FAULTS_MAX; more faults are dropped */
 };
 
 enum client_source {
-    CLIENT_FROM_API,  /* unknown fields, "***" for a secret, and a port in quotes are faults */
-    CLIENT_FROM_STORE /* perhaps written by hand: unknown fields are ignored, id_hint is the id */
+    CLIENT_FROM_API,  /* unknown fields, "***" for a secret, and a quoted port are faults */
+    CLIENT_FROM_STORE /* may be hand-written: unknown fields are ignored, id_hint is the id */
 };
 
-/* id_hint: the id from the path or the hash's key, NULL if none; a document without "id" takes it,
- * then "client_id"; a document with another id than the hint is a fault at /id.
- * ERR_ARGUMENT: see faults (always at least one). The caller frees with client_config_destroy. */
+/* id_hint: the id from the path or the hash key; NULL: none. A document without "id" takes the
+ * hint, then "client_id". A document with an id other than the hint is a fault at /id.
+ * ERR_ARGUMENT: see faults (at least one). The caller frees with client_config_destroy. */
 enum err client_config_parse(json_t *document, enum client_source source, const char *id_hint,
                              struct client_config **out, struct client_faults *faults) MUST_CHECK;
-/* The same from text; text that is no JSON object is one fault with line and column. */
+/* The same for text. Text that is not a JSON object is one fault with line and column. */
 enum err client_config_parse_text(const char *text, size_t len, const char *id_hint,
                                   struct client_config **out,
                                   struct client_faults *faults) MUST_CHECK;
 void client_config_destroy(struct client_config *config);
-/* With the defaults where nothing is given; never NULL. Borrowed. */
+/* The TLS settings, with defaults for what is not given; never NULL. Borrowed. */
 const struct client_tls *client_config_tls(const struct client_config *config);
-/* Whether the broker is to keep the session when the connection ends. */
+/* Whether the broker is asked to keep the session when the connection ends. */
 bool client_config_keeps_session(const struct client_config *config);
-/* Takes the will out. */
+/* Removes the will. */
 void client_config_drop_will(struct client_config *config);
 
-/* "host:port/client_id": what a broker tells clients apart by; "host:port?id" when client_id is ""
- * and the broker makes one up. A line for each of several brokers. NULL: out of memory. free(). */
+/* "host:port/client_id": how a broker distinguishes clients; "host:port?id" if client_id is "" and
+ * the broker assigns one. One line for each broker. NULL: out of memory. The caller frees. */
 char *client_config_identity(const struct client_config *config);
 
-/* The text kept in Redis: the document as given, keys sorted, compact, so that equal documents give
- * equal text. NULL: out of memory. free(). */
+/* The text kept in Redis: the document as given, compact and with sorted keys. Equal documents give
+ * equal text. NULL: out of memory. The caller frees. */
 char *client_config_canonical(json_t *document);
-/* A deep copy fit for a user: secrets, and what unknown fields of a hand-written document hold,
- * replaced by "***"; internal fields left out. NULL: memory. */
-json_t *client_config_redacted(json_t *document);
-/* Where `document` holds "***" for a secret, puts in what `stored` has there, so that what was read
- * can be written back. Whoever may change a client could have what a broker is sent go to a broker
- * of their own: that stays "***" unless each broker of the document is on a host that `stored` has.
+/* A deep copy that may be shown to a user: secrets, and the values of unknown fields of a
+ * hand-written document, are replaced by "***"; internal fields are left out. NULL: out of memory.
  */
+json_t *client_config_redacted(json_t *document);
+/* Replaces each "***" in `document` by the secret of `stored`, so that a document can be read and
+ * written back. A secret that is sent to the broker stays "***" unless every broker of the document
+ * is on a host of `stored`. Otherwise anyone who may change a client could have the secret sent to
+ * their own broker. */
 void client_config_keep_secrets(json_t *document, json_t *stored);
-/* Sets document's retired_filters: those of `stored` and its subscriptions that `config` (parsed
- * from document) does not have; at most 100, the newest. */
+/* Sets retired_filters of the document: those of `stored` and its subscriptions that `config`
+ * (parsed from the document) does not have; at most 100, the newest. */
 enum err client_config_retire(json_t *document, const struct client_config *config,
                               const struct client_config *stored) MUST_CHECK;
 

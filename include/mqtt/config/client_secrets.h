@@ -1,6 +1,6 @@
-/* The secrets of a client's configuration, by the table of its fields: encrypted in the document
- * that is stored, decrypted in the configuration that runs, read from files and variables when a
- * connection is opened. Any thread. Knows no Redis and no HTTP. */
+/* The secrets of a client's configuration, as marked in the table of its fields: encrypted in the
+ * stored document, decrypted in the running configuration, read from files and variables when a
+ * connection is opened. Any thread. */
 #ifndef MQFLEET_CONFIG_CLIENT_SECRETS_H
 #define MQFLEET_CONFIG_CLIENT_SECRETS_H
 
@@ -10,18 +10,19 @@
 #include "base/secrets/secret_box.h"
 #include "mqtt/config/client_config.h"
 
-#define CLIENT_SECRETS_FAULT_LEN (SECRET_BOX_FAULT_LEN + 280) /* a pointer before it */
+#define CLIENT_SECRETS_FAULT_LEN (SECRET_BOX_FAULT_LEN + 280) /* with a pointer before it */
 
-/* Encrypts with the newest key what is plain, or encrypted with an older one. Without a key plain
- * secrets stay. *changed (may be NULL): the document is another one now. What is encrypted and
- * cannot be decrypted stays as it is and is a fault (faults NULL: none is noted); then the result
- * is ERR_ARGUMENT. id: the client's. */
+/* Encrypts secrets that are plain, or encrypted with an older key, with the newest key. Without a
+ * key, plain secrets stay. *changed (may be NULL): the document was changed. A secret that cannot
+ * be decrypted stays as it is and is a fault (faults NULL: not recorded); the result is then
+ * ERR_ARGUMENT. id: the client's. */
 enum err client_secrets_seal(json_t *document, const char *id, struct secret_box *box,
                              bool *changed, struct client_faults *faults) MUST_CHECK;
-/* Decrypts what can be, so that two documents can be compared. */
+/* Decrypts what can be decrypted, so that two documents can be compared. */
 void client_secrets_open_document(json_t *document, const char *id, struct secret_box *box);
 
-/* Decrypts those of a configuration, in place. ERR_ARGUMENT: fault says which one cannot be. */
+/* Decrypts the secrets of a configuration in place. ERR_ARGUMENT: fault names the one that cannot
+ * be decrypted. */
 enum err client_secrets_open(struct client_config *config, struct secret_box *box,
                              char fault[CLIENT_SECRETS_FAULT_LEN]) MUST_CHECK;
 
@@ -29,17 +30,17 @@ struct client_secret_keys {
     char ids[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN];
     size_t count;
 };
-/* The names of the keys that are needed to open them, each once. ERR_MEMORY. */
+/* The names of the keys that are needed to decrypt the secrets, each once. ERR_MEMORY. */
 enum err client_secrets_keys(struct client_config *config,
                              struct client_secret_keys *out) MUST_CHECK;
 
-/* Does one have to be read from a file or a variable? */
+/* Whether a secret must be read from a file or variable. */
 bool client_secrets_elsewhere(const struct client_config *config);
-/* Adds a fault for each that this node's settings do not allow to be read. */
+/* Adds a fault for each secret that the settings of this node do not allow to be read. */
 void client_secrets_check(const struct client_config *config, const struct conf *conf,
                           struct client_faults *faults);
-/* A copy of a configuration (from text, client_config_parse_text) with all its secrets in it, as
- * they are now. Blocks on the disk. On an error fault says why. */
+/* A copy of a configuration (from text, client_config_parse_text) with the present values of all
+ * its secrets. Blocks on the disk. On an error, fault says why. */
 enum err client_secrets_read(const struct client_config *config, const struct conf *conf,
                              struct client_config **out,
                              char fault[CLIENT_SECRETS_FAULT_LEN]) MUST_CHECK;

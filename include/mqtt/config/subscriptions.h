@@ -7,12 +7,13 @@
 #include "base/err.h"
 #include "mqtt/config/client_config.h"
 
-/* Whether a broker needs not be told of `b` when it has `a` for the same filter. */
+/* Whether `a` and `b`, for the same filter, need no new SUBSCRIBE. */
 bool subscription_same_options(const struct client_subscription *a,
                                const struct client_subscription *b);
 
-/* How many of the first n fit into one SUBSCRIBE, or UNSUBSCRIBE, of at most max_bytes (0: no
- * limit) in this version of the protocol. A SUBSCRIBE has the identifier of its first. */
+/* How many of the first n filters fit into one SUBSCRIBE or UNSUBSCRIBE of at most max_bytes (0: no
+ * limit) in this protocol version. A SUBSCRIBE has the subscription identifier of its first filter.
+ */
 size_t subscriptions_fit(const struct client_subscription *subscriptions, size_t n, int version,
                          size_t max_bytes);
 size_t filters_fit(char *const *filters, size_t n, int version, size_t max_bytes);
@@ -22,8 +23,8 @@ struct subscriptions_gone {
     size_t count;
 };
 
-/* What a session that is to have the subscriptions of `to` must be unsubscribed from: those of
- * `from`, or, from NULL, where nothing is known of the session, the retired ones. */
+/* Finds the filters that must be unsubscribed from a session that is to have the subscriptions of
+ * `to`: those of `from`, or the retired ones if `from` is NULL because the session is unknown. */
 enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct client_config *from,
                                  const struct client_config *to) MUST_CHECK;
 void subscriptions_gone_fini(struct subscriptions_gone *gone);

@@ -1,17 +1,17 @@
-/* Topic names and filters by MQTT 5.0 section 4.7 and 4.8.2. Pure; any thread. */
+/* Topic names and filters (MQTT 5.0 sections 4.7 and 4.8.2). Pure; any thread. */
 #ifndef MQFLEET_CONFIG_TOPIC_H
 #define MQFLEET_CONFIG_TOPIC_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* NULL when right, else what is wrong (static text). */
+/* NULL: valid. Otherwise what is wrong (static text). */
 const char *topic_name_fault(const char *topic, size_t len);
 const char *topic_filter_fault(const char *filter, size_t len);
 /* "$share/<group>/<filter>" */
 bool topic_filter_is_shared(const char *filter);
-/* So, or by a broker's own $queue/, $exclusive/ or $oshare/: who subscribes takes messages, or the
- * subscription, from somebody else. */
+/* Whether it is shared, also by the broker-specific prefixes $queue/, $exclusive/ or $oshare/. A
+ * subscriber then takes messages, or the subscription, from others. */
 bool topic_filter_takes_from_others(const char *filter);
 
 #endif

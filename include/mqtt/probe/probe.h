@@ -1,9 +1,9 @@
-/* Tries the configuration of a client without keeping it: a connection of its own, opened step by
- * step, subscribed, and closed again. Runs on the caller's thread, with an engine (`reactor`) of
- * its own; the hosts and their clients are not touched. Always a clean session that ends with the
- * connection, and no will. Subscriptions that take from others ($share/, $queue/, $exclusive/) are
- * left out. Where the broker's name has several addresses they are raced as for a client, the next
- * after one that fails beyond TCP, and each is told of. What is received is neither kept nor
+/* Tests a client configuration without keeping it: opens a connection of its own step by step,
+ * subscribes, and closes it. Runs on the caller's thread with its own engine (`reactor`); workers
+ * and their clients are not affected. The session is always clean, ends with the connection and has
+ * no will. Subscriptions that take messages from others ($share/, $queue/, $exclusive/) are left
+ * out. Several addresses of a broker are raced as for a client. If one fails after TCP, the next
+ * ones are tried; the report covers each address. Received messages are neither kept nor
  * acknowledged. */
 #ifndef MQFLEET_PROBE_PROBE_H
 #define MQFLEET_PROBE_PROBE_H
@@ -35,11 +35,11 @@ struct probe_result {
     enum probe_step step;
     bool ok;
     int64_t us;
-    char detail[PROBE_DETAIL_LEN]; /* no secret in it */
-    enum client_error error;       /* of a step that failed */
+    char detail[PROBE_DETAIL_LEN]; /* contains no secret */
+    enum client_error error;       /* of a failed step */
 };
 
-/* What came of one of several addresses. */
+/* The result of one of several addresses. */
 struct probe_address {
     char address[SOCKET_ADDRESS_TEXT_LEN];
     bool ok;
@@ -48,10 +48,10 @@ struct probe_address {
 
 struct probe_report {
     bool ok;
-    struct probe_result results[PROBE_STEP_COUNT]; /* of the steps that were reached, in order: of
-                                                    * the address that went farthest */
+    struct probe_result results[PROBE_STEP_COUNT]; /* the steps that were reached, in order, of the
+                                                      address that got furthest */
     size_t count;
-    struct probe_address addresses[ADDRESS_LIST_MAX]; /* where the name has several */
+    struct probe_address addresses[ADDRESS_LIST_MAX]; /* if the name has several */
     size_t address_count;
 };
 
@@ -61,15 +61,15 @@ struct probe_wiring { /* all borrowed */
     const struct address_policy *policy;
 };
 
-/* Who waits for the report. is_gone: nobody does any more, or the node is about to stop; asked on
- * the same thread every 20 ms. */
+/* The caller that waits for the report. is_gone: the caller no longer waits, or the node is about
+ * to stop; called on the same thread every 20 ms. */
 struct probe_asker {
     bool (*is_gone)(void *context);
     void *context;
 };
 
-/* Blocks for timeout_ms and the few seconds of a farewell at most; within it connect_timeout_ms
- * holds as for a client. Ends early once the asker is gone. Changes config as said above. */
+/* Blocks for at most timeout_ms plus a few seconds for closing; connect_timeout_ms applies within
+ * that time. Ends early when is_gone returns true. Changes config as described above. */
 void probe_run(const struct probe_wiring *wiring, struct client_config *config, int64_t timeout_ms,
                const struct probe_asker *asker, struct probe_report *report);
 

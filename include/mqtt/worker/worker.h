@@ -1,14 +1,13 @@
-/* Inside of the hosts: what the files of one host thread share. Only hosts*.c and host_*.c include
- * this.
+/* Internals of a worker: what its files share. Only worker*.c and workers*.c include this.
  *
- *   any thread --host_push--> [ inbox ] --> host thread --> engine
- *   resolver threads --> [ resolved ] --> host thread
- *   engine events ---------------------> host thread (message: the engine's own thread)
+ *   any thread --worker_push--> [ inbox ] --> worker thread --> engine
+ *   resolver threads --> [ resolved ] --> worker thread
+ *   engine events ---------------------> worker thread (message: the engine's own thread)
  *
- * Locks: `lock` guards the client table and the shown fields of its clients. The host thread alone
- * writes them (but for inserting a new record and counting a publication up, which the facade does
- * under the lock), so it may read them without. Never held while calling the engine or the owner.
- */
+ * `lock` guards the client table and the shown fields of its clients. Only the worker thread writes
+ * them, except that the facade inserts new records and counts publications under the lock. So the
+ * worker thread may read them without the lock. The lock is never held while calling the engine or
+ * the owner. */
 #ifndef MQFLEET_WORKER_WORKER_H
 #define MQFLEET_WORKER_WORKER_H
 
@@ -21,8 +20,8 @@
 #include "mqtt/client/publish_quota.h"
 
 #define WORKER_INBOX_MAX        65536
-#define WORKER_PER_TURN_MAX     1000 /* commands, timers, look-ups handled before looking elsewhere */
-#define WORKER_PUBLICATIONS_MAX 100 /* outstanding per client */
+#define WORKER_PER_TURN_MAX     1000 /* of each kind: commands, timers, look-ups */
+#define WORKER_PUBLICATIONS_MAX 100  /* outstanding per client */
 
 enum worker_command_kind {
     WORKER_START,
@@ -37,15 +36,16 @@ struct worker_publication {
     struct engine_publication publication; /* points into `data` */
     struct message_property *properties;
     char *data;
-    size_t bytes;                 /* of `data` and the rest */
+    size_t bytes;                 /* of `data` and the struct */
     struct publish_share *share;  /* of its broker; NULL: not counted */
     workers_published *published; /* NULL once answered */
     void *context;
     int64_t begun_us;
-    int64_t deadline_ms; /* of the answer; unacknowledged: of sending again */
+    int64_t deadline_ms; /* of the answer; when unacknowledged: of the resend */
     bool is_unacknowledged;
     struct client *client; /* NULL while in the inbox */
-    /* In host->publications until answered, then until its next deadline in unacknowledged. */
+    /* In worker->publications until answered, then in worker->unacknowledged until its next
+     * deadline. */
     struct worker_publication *prev, *next;
     struct worker_publication *client_prev, *client_next; /* client->publications */
 };
@@ -54,7 +54,7 @@ struct worker_command {
     enum worker_command_kind kind;
     char *id;
     uint64_t generation;
-    uint64_t record; /* of a publication: what it is for */
+    uint64_t record; /* of a publication: the record it is for */
     struct shared_config *config;
     int64_t epoch, version, delay_ms;
     char *reason;
@@ -70,87 +70,91 @@ struct worker {
     struct engine *engine;
     struct resolver *resolver;
     const struct address_policy *policy;
-    struct good_addresses *good_addresses; /* of all hosts */
+    struct good_addresses *good_addresses; /* shared by all workers */
     struct queue *inbox;
     int wake_fd;
-    atomic_bool woken; /* wake_fd was written since it was read */
+    atomic_bool woken; /* wake_fd was written since it was last read */
     atomic_bool stopping;
 
     pthread_mutex_t lock;
-    pthread_cond_t forgotten; /* a record left the table */
+    pthread_cond_t forgotten; /* a record was removed from the table */
     struct client *clients;
     int64_t counts[CLIENT_STATE_COUNT];
     int64_t degraded_count;
     char drop_reason[96]; /* of workers_stop_all; guarded by lock */
 
-    pthread_mutex_t resolved_lock; /* guards the list; taken under the resolver's lock */
+    pthread_mutex_t
+        resolved_lock; /* guards the list; may be taken while the resolver's lock is held */
     struct client_lookup *resolved;
 
-    /* workers_stop_all: records of generations before drop_before go. */
+    /* workers_stop_all: records of generations before drop_before are dropped. */
     _Atomic uint64_t drop_before;
     atomic_bool drop_politely;
 
-    /* Host thread only. */
+    /* Worker thread only. */
     uint64_t dropped_before;
     struct timers timers;
     struct brokers brokers;
     struct connect_limiter connect_limiter;
-    struct worker_publication *publications;   /* whose callers wait, by deadline */
-    struct worker_publication *unacknowledged; /* whose callers were told so, by deadline */
-    uint64_t refusals; /* publications that were given up because the broker does not take them */
+    struct worker_publication *publications;   /* callers are waiting; by deadline */
+    struct worker_publication *unacknowledged; /* callers have been answered; by deadline */
+    uint64_t refusals; /* publications that were given up because the broker does not accept them */
     bool lease_was_valid;
     int64_t skip_logged_at_ms;
     size_t connection_count;
 };
 
-/* host.c */
+/* worker.c */
 struct worker *worker_create(const struct conf *conf, const struct workers_owner *owner,
                              const struct engine_ops *ops, struct resolver *resolver,
                              const struct address_policy *policy);
 void worker_destroy(struct worker *worker);
-void *worker_run(void *host);
+void *worker_run(void *argument);
 void worker_stop(struct worker *worker);
-/* Records of generations before this go, at the thread's next turn. Any thread. */
+/* Records of earlier generations are dropped in the thread's next turn. Any thread. */
 void worker_drop_all(struct worker *worker, uint64_t before, bool politely, const char *reason);
 void worker_wake(struct worker *worker);
 void worker_command_free(struct worker_command *command);
-/* Into the table; host->lock is held. */
+/* Inserts into the table; worker->lock is held. */
 void worker_insert(struct client *client, int64_t epoch, int64_t version, uint64_t generation);
 
-/* host_state.c: the one place where a client's state changes: logs, counts, records, and moves it
- * between what the states belong to. False: the event means nothing now, nothing happened. */
+/* worker_state.c: the only function that changes a client's state. It logs, counts and records the
+ * change, and moves the client between the lists of its states. False: the event has no meaning in
+ * this state, nothing happened. */
 bool worker_change_state(struct client *client, enum client_event event, const char *reason);
-/* message NULL: the error's own text. The same for all below. */
+/* message NULL: the error's own text; so for all functions below. */
 void worker_note_error(struct client *client, enum client_error error, const char *message);
-/* The same, and tells it as an event of its own: the client's state stays as it is. */
+/* The same, and reports the error as an event; the state of the client stays as it is. */
 void worker_notify_error(struct client *client, enum client_error error, const char *message);
-/* Lets go of everything the client has under way; with_will: see engine_ops.close. */
+/* Releases everything the client has in progress; with_will: see engine_ops.close. */
 void worker_tear_down(struct client *client, bool with_will);
-/* Nothing is open any more: tells who waited, then starts anew or forgets. */
+/* Nothing is open any more: notifies callers of workers_stop, then starts the client again or
+ * forgets it. */
 void worker_client_closed(struct client *client);
 struct client *worker_find(struct worker *worker, const char *id);
 void worker_set_timer(struct client *client, int64_t delay_ms);
-/* Forgets what the client and its broker kept from connection to connection. */
+/* Discards what the client and its broker keep between connections. */
 void worker_end_session(struct client *client);
 
-/* host_urls.c: which of its brokers a client is at. */
+/* worker_urls.c: which of its brokers a client uses. */
 struct client_endpoint worker_endpoint(const struct client *client); /* borrowed */
-/* With a configuration that may be another. */
+/* Starts with the first broker, after the configuration may have changed. */
 void worker_urls_begin(struct client *client);
-/* After a failure: the next. True: it has not been tried in this round, and may be at once. */
+/* After a failure: selects the next broker. True: it was not tried in this round and may be tried
+ * at once. */
 bool worker_urls_next(struct client *client);
-/* Goes to the next that has no incident. False: all have. */
+/* Selects the next broker without an incident. False: all have one. */
 bool worker_urls_choose(struct client *client);
-/* A reference of the configuration, as it is for that broker. NULL: out of memory. */
+/* Returns a reference to the configuration for that broker. NULL: out of memory. */
 struct shared_config *worker_urls_config(const struct client *client, struct shared_config *config);
 
-/* host_connect.c: from queued to CONNACK. */
+/* worker_connect.c: from queued to CONNACK. */
 void worker_enqueue(struct client *client);
-/* client->broker becomes the one of its endpoint. False: out of memory. */
+/* Sets client->broker to the one of its endpoint. False: out of memory. */
 bool worker_take_broker(struct client *client);
 int64_t worker_backoff_ms(const struct client *client);
 int64_t worker_connect_timeout_ms(const struct client *client);
-/* The same as after a first failure. */
+/* The delay after a first failure. */
 int64_t worker_backoff_first_ms(const struct client *client);
 void worker_requeue(struct client *client, const char *reason);
 void worker_fail_connect(struct client *client, enum client_error error, const char *message);
@@ -158,87 +162,87 @@ void worker_schedule_retry(struct client *client, int64_t delay_ms);
 void worker_admit(struct worker *worker, int64_t now_us);
 void worker_check_lease(struct worker *worker);
 void worker_take_resolved(struct worker *worker);
-/* The connection that is being opened came to CONNACK, or did not (index -1: no address did more
- * than TCP) at this of its addresses. */
+/* Records whether a connection over this address got CONNACK (index -1: no address got further than
+ * TCP). */
 void worker_note_address(struct client *client, int index, bool good);
-void worker_forget_addresses(struct client *client); /* of another broker */
-/* For the engine: see engine_events. */
+void worker_forget_addresses(struct client *client); /* when the broker changes */
+/* Called by the engine: see engine_events. */
 bool worker_may_connect(void *client);
 void worker_socket_done(void *client);
 void worker_cancel_lookup(struct client *client);
-/* For its last error. rest_ms_max: see struct workers_release. */
+/* Requests the release because of the last error. cooldown_ms_max: see struct workers_release. */
 void worker_request_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max);
 
-/* host_session.c: CONNACK. */
+/* worker_session.c: CONNACK. */
 void worker_connected(void *client, const struct engine_connack *connack);
 
-/* host_subscribe.c: the subscriptions, from CONNACK to the end of the connection. */
+/* worker_subscribe.c: the subscriptions, from CONNACK to the end of the connection. */
 void worker_begin_subscribing(struct client *client);
 void worker_subscribed(void *client, const uint8_t *codes, size_t n);
 void worker_unsubscribed(void *client, const uint8_t *codes, size_t n);
 void worker_update_subscriptions(struct client *client);
 void worker_drop_work(struct client *client);
-/* ONLINE, and the timer: what the broker refused is asked for again when its time has come. */
+/* ONLINE, on timer: asks again for refused subscriptions that are due. */
 void worker_subscribe_retry(struct client *client);
-/* The session's subscriptions are known to nobody; all are asked for on the next connection. */
+/* The session's subscriptions are unknown: the next connection asks for all of them. */
 void worker_subscribe_all(struct client *client);
-/* The next of its urls: it has another session, and most likely takes the same filters. */
+/* The next of its urls: the session is another one, but most likely the same filters are accepted.
+ */
 void worker_subscribe_other_url(struct client *client);
-/* Another broker, say: what was learnt of this one means nothing. */
+/* The broker may be another one: forgets what was learned about this one. */
 void worker_subscribe_reset(struct client *client);
-#define WORKER_FILTER_SHOWN_LEN 200 /* bytes of a filter, in a sentence */
+#define WORKER_FILTER_SHOWN_LEN 200 /* bytes of a filter in a text */
 struct subscribing_rules worker_subscribe_rules(const struct client *client);
-/* Told when it begins and after a change of the list, and shown as the last error of every
- * connection. */
+/* Reports refusals when they begin and when the list changes, and shows them as the last error of
+ * every connection. */
 void worker_subscribe_note_refusals(struct client *client, bool changed);
 
-/* host_blame.c: filters that end connections. */
-/* To which filters the end of the connection, with that error, may be due. */
+/* worker_blame.c: filters that end connections. */
+/* The filters that may have caused the end of the connection with that error. */
 enum client_blame worker_blame_find(const struct client *client, enum client_error error);
-/* That is why, and not the broker; called at the loss when the broker said so, else just before the
- * next try. Carried out at the next CONNACK, unless the broker is seen to have been away until
- * then. True: the next connection asks for something else, and need not wait for longer than
- * reconnect_min_ms. */
+/* Blames those filters, not the broker, for the loss. Called at the loss if the broker named the
+ * cause, else just before the next try. It takes effect at the next CONNACK, unless the broker
+ * turns out to have been away until then. True: the next connection asks for something else and
+ * need not wait longer than reconnect_min_ms. */
 bool worker_blame_set(struct client *client, enum client_blame blame);
-/* A connect failed, or the session was lost: so it was away. */
+/* A connect failed or the session was lost: the broker was away. */
 void worker_blame_clear(struct client *client);
-/* CONNACK: what was blamed is charged. */
+/* CONNACK: charges what was blamed. */
 void worker_blame_apply(struct client *client);
 
-/* host_incident.c: what clients do while nobody reaches their broker. */
+/* worker_incident.c: clients of an unreachable broker. */
 bool worker_broker_is_unreachable(const struct client *client); /* its broker has an incident */
 bool worker_is_broker_failure(enum client_error error);         /* as the end of a connect */
-/* A connect failed. True: it speaks against the broker, and so does everything else. */
+/* A connect failed. True: this counts against the broker and explains the failure. */
 bool worker_note_broker_failure(struct client *client, enum client_error error,
                                 const char *message);
-/* From BACKOFF, or QUEUED: tries again when the incident ends, or as a probe. */
+/* From BACKOFF or QUEUED: tries again when the incident ends, or as a probe. */
 void worker_await_broker(struct client *client);
-/* Lets one probe, or all come back. */
+/* Admits one probe, or all clients when the incident has ended. */
 void worker_watch_brokers(struct worker *worker, int64_t now_ms);
 
-/* worker_check_broker.c: whether the broker that a client was lost from is there, for client->loss.
- */
+/* worker_check.c: checks whether the broker of a lost connection is reachable, for client->loss. */
 #define WORKER_CHECK_MS 500
 void worker_check_broker(struct client *client);
-/* WORKER_CHECK_MS later, if loss->look is there. */
+/* Called WORKER_CHECK_MS later, if a check is in progress. */
 void worker_check_broker_again(struct client *client);
 void worker_check_broker_end(struct client *client); /* legal when there is none */
 
-/* host_judge.c: why connections were lost. */
-/* Before anything of the connection is torn down. True: what is to blame is known already, and the
- * next connection will be another. */
+/* worker_verdict.c: why connections were lost. */
+/* Called before the connection is torn down. True: the cause is already known, and the next
+ * connection will be different. */
 bool worker_note_loss(struct client *client, const struct engine_closed *closed);
-/* Of client->loss, which is forgotten: for how long the next try has to wait still. */
+/* Judges and forgets client->loss. Returns how long the next try still has to wait. */
 int64_t worker_judge_loss(struct client *client);
-/* After worker_note_loss: says so if the broker is known to end connections at this age. */
+/* After worker_note_loss: reports if the broker is known to end connections at this age. */
 bool worker_report_steady_age(struct client *client);
 bool worker_is_in_conflict(const struct client *client);
 void worker_forget_loss(struct client *client);
-void worker_clear_suspicion(struct client *client); /* and what is not judged yet */
-/* The broker no longer had the session: after a restart, or since a rival began anew. */
+void worker_clear_suspicion(struct client *client); /* also drops a loss that is not judged yet */
+/* The broker no longer had the session: after a restart, or because a rival began a new one. */
 void worker_reduce_suspicion(struct client *client);
 
-/* host_loss.c: failures, losses, conflicts and what follows. */
+/* worker_loss.c: failures, losses, conflicts and their consequences. */
 void worker_connection_closed(void *client, const struct engine_closed *closed);
 void worker_handle_timer(struct client *client);
 
@@ -252,36 +256,36 @@ void worker_wait_room(void *client, int64_t timeout_ms);
 
 /* worker_publication.c: publications. */
 void worker_publish(struct worker *worker, struct worker_command *command);
-void worker_published(void *client, uint64_t token, enum err err, int reason_code);
+void worker_published(void *client, uint64_t token, enum err result, int reason_code);
 void worker_expire_publications(struct worker *worker, int64_t now_ms);
-/* Until the next of them is over its time, at most most_ms. */
+/* Time until the next publication is overdue, at most most_ms. */
 int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms, int64_t most_ms);
 /* Any thread. NULL: out of memory. */
 struct worker_publication *worker_publication_copy(const struct engine_publication *from);
 void worker_publication_free(struct worker_publication *publication);
 
 struct workers_query;
-/* workers_publications.c: answers it, and lets go of it. client NULL: with that result. */
-void worker_answer_query(struct client *client, struct workers_query *query, enum err err);
+/* workers_publications.c: answers the query and releases it. client NULL: with that result. */
+void worker_answer_query(struct client *client, struct workers_query *query, enum err result);
 
-/* host_suspects.c: publications that end connections. */
+/* worker_suspects.c: publications that end connections. */
 #define WORKER_SUSPECT_TEXT_LEN 512
-/* Keeps what may be why a connection ended, in place of what was kept before; NULL: nothing. */
+/* Keeps the publications that may have ended a connection, replacing earlier ones; NULL: none. */
 void worker_note_suspects(struct client *client, const struct engine_suspects *suspects);
-/* A connection ended for those. True: the next one will be another. */
+/* Blames these publications for the loss. True: the next connection will be different. */
 bool worker_publications_blame(struct client *client);
-/* The broker has acknowledged it. */
+/* The broker has acknowledged the publication. */
 void worker_clear_publication(struct client *client, const struct engine_publication *publication);
 struct publish_shape worker_shape_of(const struct engine_publication *publication);
-/* Fit to be shown: the topic is cut off, and has no control characters. */
+/* A text that can be shown: the topic is cut and has no control characters. */
 void worker_describe_given_up(const struct engine_publication *publication, enum give_up reason,
                               char out[WORKER_SUSPECT_TEXT_LEN]);
 
-/* host_commands.c */
+/* worker_commands.c */
 void worker_execute(struct worker *worker, struct worker_command *command); /* frees it */
-/* From CLOSED: as the configuration desires. */
+/* From CLOSED: starts as the configuration desires. */
 void worker_start_client(struct client *client);
-/* Drops, a bounded number at once, what workers_stop_all ended. */
+/* Drops a bounded number of the clients that workers_stop_all ended. */
 void worker_drop_old(struct worker *worker);
 void worker_stop_client(struct client *client, const char *reason, bool with_will);
 

@@ -1,6 +1,6 @@
-/* The clients of this node, spread over its host threads: the facade of the mqtt layer. All
- * functions are for any thread unless said otherwise, and none blocks longer than a lock, because
- * the work is handed to the hosts through bounded queues. */
+/* The facade of the mqtt layer: the clients of this node, distributed over its workers. All
+ * functions may be called from any thread unless said otherwise. None blocks longer than for a
+ * lock, because work is passed to the workers in bounded queues. */
 #ifndef MQFLEET_WORKERS_WORKERS_H
 #define MQFLEET_WORKERS_WORKERS_H
 
@@ -21,124 +21,123 @@
 
 struct workers;
 
-/* A client asks to be given back: it could not be brought online here, or is in conflict. Its
- * connection is closed; it opens nothing until workers_stop or workers_retry. Strings borrowed. */
+/* A client asks to be released: it cannot come online here, or is in conflict. Its connection is
+ * closed; it opens nothing until workers_stop or workers_retry. Strings are borrowed. */
 struct workers_release {
     const char *id;
     int64_t epoch;
-    int64_t delay_ms;        /* before it is tried again */
-    int64_t cooldown_ms_max; /* in conflict: delay_ms doubles each time, up to this. Else 0 */
+    int64_t delay_ms;        /* before the next try */
+    int64_t cooldown_ms_max; /* in conflict: delay_ms doubles each time, up to this. Otherwise 0 */
     enum client_error error;
     const char *message;
 };
 
-/* What the hosts need of the rest of the node; wired by main. Functions for any host thread; none
- * may block. */
+/* What the workers need of the rest of the node. Called on worker threads; must not block. */
 struct workers_owner {
     void *context;
-    /* May a connection be opened now? */
+    /* Whether a connection may be opened now. */
     bool (*lease_valid)(void *context);
     void (*wants_release)(void *context, const struct workers_release *release);
-    /* The client's connection has lasted stable_ms. May be told again. */
+    /* The client's connection has lasted stable_ms. May be repeated. */
     void (*stable)(void *context, const char *id);
-    /* The client's state is another one; what the API calls it may be the same. Or the same one,
-     * and a newer version of its configuration is in force. version: of that. NULL: not told. */
+    /* The client's state has changed, perhaps without a change of what the API shows; or the state
+     * is the same and a newer version of its configuration applies. version: of that. NULL: not
+     * reported. */
     void (*changed)(void *context, const char *id, enum client_state from, enum client_state to,
                     const char *reason, int64_t version);
-    /* Something worth telling happened to a client whose state stays as it is; `code` and `message`
-     * as in its last_error, borrowed. NULL: not told. */
+    /* An event of a client whose state stays as it is; `code` and `message` as in its last_error,
+     * borrowed. NULL: not reported. */
     void (*noticed)(void *context, const char *id, const char *code, const char *message);
-    /* A message for a sink (NULL: the default). Takes ownership on ERR_OK, and `accepted` is called
-     * with accepted_context once the sink has it, or will not; on ERR_REFUSED too, without that:
-     * QoS 0, dropped for want of room. ERR_FULL: not taken. */
+    /* A message for a sink (NULL: the default). ERR_OK: takes ownership and later calls `accepted`
+     * with accepted_context, once the sink has stored or finally rejected it. ERR_REFUSED: takes
+     * ownership, QoS 0 message dropped because the sink is full; `accepted` is not called.
+     * ERR_FULL: not accepted. */
     enum err (*deliver)(void *context, const char *sink, struct message *message,
-                        void (*accepted)(void *accepted_context, enum err err),
+                        void (*accepted)(void *accepted_context, enum err result),
                         void *accepted_context);
-    /* Something was delivered, by this thread, and sinks are to begin with it. */
+    /* This thread has delivered messages: the sinks must start to process them. */
     void (*flush)(void *context);
-    /* Whether something left that sink since it last answered ERR_FULL. */
+    /* Whether a message has left that sink since its last ERR_FULL. */
     bool (*has_room)(void *context, const char *sink);
     void (*wait_room)(void *context, const char *sink, int64_t timeout_ms);
 };
 
 struct workers *workers_create(const struct conf *conf, const struct workers_owner *owner);
-void workers_destroy(struct workers *workers); /* after all runs returned */
-/* Threads to start with workers_run and the resolver's; each gets its own argument from
- * workers_thread: index 0..count-1. */
+void workers_destroy(struct workers *workers); /* after all runs have returned */
+/* The number of threads to start with workers_run; the argument of each is workers_thread(index),
+ * index 0..count-1. */
 size_t workers_thread_count(const struct workers *workers);
 void *workers_thread(struct workers *workers, size_t index);
 void *workers_run(void *argument);
-/* DNS threads: conf.resolver_threads of them. argument: the hosts. */
+/* The body of conf.resolver_threads DNS threads. argument: the workers. */
 void *workers_resolver_run(void *argument);
-/* Ends the runs. Open connections are closed as if the process had died (no DISCONNECT). */
+/* Ends the runs. Open connections are closed without DISCONNECT, as if the process had died. */
 void workers_stop_threads(struct workers *workers);
 
-/* From now on clients of this incarnation are accepted; start calls for another are refused. */
+/* From now on, clients of this incarnation are accepted; workers_start refuses any other. */
 void workers_accept(struct workers *workers, const char *incarnation);
 
-/* Takes ownership of config, always. Starts the client, or updates it when it runs already: a
- * greater epoch or version replaces (reconnecting only if it must: changed topics alone are
- * subscribed and unsubscribed in place); an older one is ignored. ERR_WRONG_STATE: incarnation is
- * not the accepted one. ERR_FULL: the queue is, try again. */
+/* Always takes ownership of config. Starts the client, or updates it if it runs: a greater epoch or
+ * version replaces the configuration, an older one is ignored. It reconnects only if necessary: if
+ * only topics changed, they are subscribed and unsubscribed on the open connection.
+ * ERR_WRONG_STATE: incarnation is not the accepted one. ERR_FULL: the queue is full, try again. */
 enum err workers_start(struct workers *workers, struct client_config *config,
                        const char *incarnation, int64_t epoch, int64_t version) MUST_CHECK;
 
-/* Called once when nothing is open any more. Any thread; must not block. */
+/* Called once, when nothing is open any more. Any thread; must not block. */
 typedef void workers_done(void *context);
 
-/* Closes with DISCONNECT and forgets. epoch 0: whatever runs. done (NULL: none) is called also when
- * there is nothing to stop. ERR_FULL: not queued, done not called. */
+/* Closes the client with DISCONNECT and forgets it. epoch 0: any. done (NULL: none) is also called
+ * if there is nothing to stop. ERR_FULL: not queued, done is not called. */
 enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, const char *reason,
                       workers_done *done, void *context) MUST_CHECK;
-/* Closes all at once and accepts no start until workers_accept. Waits up to timeout_ms until
- * nothing is open: ERR_OK, or ERR_TIMEOUT (closing goes on; call again). Not for host threads.
- * polite: with DISCONNECT; else sockets are just dropped as fast as can be. */
+/* Closes all clients and accepts no start until workers_accept. Waits up to timeout_ms until
+ * nothing is open: ERR_OK, or ERR_TIMEOUT (closing continues; call again). Not for worker threads.
+ * polite: with DISCONNECT; otherwise sockets are dropped as fast as possible. */
 enum err workers_stop_all(struct workers *workers, const char *reason, bool polite,
                           int64_t timeout_ms) MUST_CHECK;
-/* A client that asked for its release stays here after all: it goes on trying after delay_ms. */
+/* A client that requested its release stays here after all: it tries again after delay_ms. */
 enum err workers_retry(struct workers *workers, const char *id, int64_t epoch,
                        int64_t delay_ms) MUST_CHECK;
-/* Drops the connection and connects anew at once. ERR_NOT_FOUND, ERR_WRONG_STATE (paused),
+/* Drops the connection and connects again at once. ERR_NOT_FOUND, ERR_WRONG_STATE (paused),
  * ERR_FULL. */
 enum err workers_restart(struct workers *workers, const char *id, const char *reason) MUST_CHECK;
 
-/* Why nothing was acknowledged in time: reason_code of ERR_TIMEOUT. */
+/* Why nothing was acknowledged in time: the reason_code of ERR_TIMEOUT. */
 enum workers_timeout {
-    WORKERS_TIMEOUT_SILENT,       /* the broker said nothing */
-    WORKERS_TIMEOUT_READ_BLOCKED, /* the client's sink is full, so that nothing is read of its
-                                     connection */
+    WORKERS_TIMEOUT_SILENT,       /* the broker did not answer */
+    WORKERS_TIMEOUT_READ_BLOCKED, /* the client's sink is full, so its connection is not read */
 };
 
-/* result: ERR_OK acknowledged (reason_code from PUBACK/PUBCOMP, >= 0x80: the broker refused);
- * ERR_WRONG_STATE not online; ERR_TIMEOUT, reason_code is an enum workers_timeout; ERR_UNAVAILABLE
- * connection lost: outcome unknown;
- * ERR_REFUSED: given up, reason_code is an enum give_up. */
-typedef void workers_published(void *context, enum err err, int reason_code);
-/* Copies the publication. ERR_NOT_FOUND, ERR_REFUSED (see workers_publish_throttled), ERR_BUSY (see
- * workers_publish_busy), ERR_ARGUMENT (properties, and the client speaks MQTT 3.1.1),
- * ERR_WRONG_STATE (not online), ERR_FULL: `published` not called; ERR_OK: it is called once, on a
- * host thread, within publish_timeout_ms.
- */
+/* result: ERR_OK: acknowledged (reason_code from PUBACK or PUBCOMP; an error code: the broker
+ * refused). ERR_WRONG_STATE: not online. ERR_TIMEOUT: reason_code is an enum workers_timeout.
+ * ERR_UNAVAILABLE: connection lost, outcome unknown. ERR_REFUSED: given up, reason_code is an enum
+ * give_up. */
+typedef void workers_published(void *context, enum err result, int reason_code);
+/* Copies the publication. ERR_OK: `published` is called once, on a worker thread, within
+ * publish_timeout_ms. Otherwise it is not called: ERR_NOT_FOUND, ERR_REFUSED (see
+ * workers_publish_throttled), ERR_BUSY (see workers_publish_busy), ERR_ARGUMENT (properties, and
+ * the client uses MQTT 3.1.1), ERR_WRONG_STATE (not online), ERR_FULL. */
 enum err workers_publish(struct workers *workers, const char *id,
                          const struct engine_publication *publication, workers_published *published,
                          void *context) MUST_CHECK;
 
-/* Why workers_publish answered ERR_REFUSED, if it still would: others of its shape ended the
- * connection again and again. */
+/* Why workers_publish returned ERR_REFUSED, if it still would: publications of this shape ended the
+ * connection repeatedly. */
 bool workers_publish_throttled(struct workers *workers, const char *id,
                                const struct engine_publication *publication,
                                struct publish_throttled *out);
 
-/* What the broker of a client has of the node (publish_quota.h): why workers_publish answered
- * ERR_BUSY.
- */
+/* What the broker of a client uses of the node (publish_quota.h): why workers_publish returned
+ * ERR_BUSY. */
 struct workers_busy {
     char broker[INCIDENT_BROKER_MAX]; /* "host:port" */
     struct publish_use use;
 };
 bool workers_publish_busy(struct workers *workers, const char *id, struct workers_busy *out);
-/* Counts a publication that another node is asked for, so that no broker takes all such requests
- * either. ERR_BUSY, ERR_MEMORY; ERR_OK: publish_share_answered and publish_share_release follow. */
+/* Counts a publication that another node is asked to send, so that the limit per broker applies to
+ * such requests too. ERR_BUSY, ERR_MEMORY; ERR_OK: call publish_share_answered and
+ * publish_share_release later. */
 enum err workers_publish_elsewhere(struct workers *workers, const char *broker,
                                    struct publish_share **out) MUST_CHECK;
 struct publish_use workers_publish_use_of(struct workers *workers, const char *broker);
@@ -151,20 +150,20 @@ struct workers_publication {
     size_t payload_len;
     uint8_t qos;
     bool retain;
-    bool waited_for; /* its caller was not answered yet */
+    bool waited_for; /* its caller waits for the answer */
     int64_t age_ms;
     unsigned tries;    /* how often it was sent */
-    unsigned losses;   /* of connections that are laid to it */
+    unsigned losses;   /* connections that ended because of it */
     const char *state; /* "queued" "sent" "released", static */
 };
 
-/* On a host thread; must not block. rows: the callee's, to workers_publications_free. */
-typedef void workers_publications_answered(void *context, enum err err,
+/* Called on a worker thread; must not block. The callee owns rows (workers_publications_free). */
+typedef void workers_publications_answered(void *context, enum err result,
                                            struct workers_publication *rows, size_t n);
 
-/* Asks the client's host what is pending of its publications, oldest first; drop: gives it up, and
- * answers what was dropped. ERR_NOT_FOUND, ERR_FULL, ERR_MEMORY: `answered` is not called; ERR_OK:
- * it is, once, also with ERR_NOT_FOUND and ERR_UNAVAILABLE (the hosts stop). */
+/* Lists the pending publications of a client, oldest first. drop: gives them up and lists what was
+ * dropped. ERR_OK: `answered` is called once, perhaps with ERR_NOT_FOUND or ERR_UNAVAILABLE (the
+ * workers stop). ERR_NOT_FOUND, ERR_FULL, ERR_MEMORY: it is not called. */
 enum err workers_publications(struct workers *workers, const char *id, bool drop,
                               workers_publications_answered *answered, void *context) MUST_CHECK;
 void workers_publications_free(struct workers_publication *rows, size_t n);
@@ -172,19 +171,19 @@ void workers_publications_free(struct workers_publication *rows, size_t n);
 struct workers_client { /* of workers_list */
     char *id;           /* owned */
     int64_t epoch, version;
-    bool closing; /* it is being stopped */
+    bool closing; /* being stopped */
 };
-/* Tells of each client whose state has changed since that wall time, or whose version is that
- * young: `changed` of the owner is called with from as to. */
+/* Calls `changed` of the owner, with from equal to to, for each client whose state has changed
+ * since that wall time or whose version is that recent. */
 void hosts_tell_recent(struct workers *workers, int64_t since_ms);
-/* Everything that runs or is being stopped here. workers_list_free. */
+/* All clients that run or are being stopped. The caller frees with workers_list_free. */
 enum err workers_list(struct workers *workers, struct workers_client **rows, size_t *n) MUST_CHECK;
 void workers_list_free(struct workers_client *rows, size_t n);
 size_t workers_count(struct workers *workers);
-/* Whether it runs and is not being stopped; out->id stays as it is. */
+/* Whether the client runs and is not being stopped; out->id is not set. */
 bool workers_has_client(struct workers *workers, const char *id, struct workers_client *out);
-/* The configuration that runs: a copy of the text it came from (config->source), for restore, and
- * its identity. Both free(). */
+/* The running configuration: a copy of the text it was parsed from (config->source), for restore,
+ * and its identity. The caller frees both. */
 enum err workers_config(struct workers *workers, const char *id, char **config,
                         char **identity) MUST_CHECK;
 
@@ -196,7 +195,7 @@ struct client_subscription_status {
         refusal; /* why the broker does not serve it; NONE: it does, or was not asked */
 };
 
-/* A copy of what is known of a client here. Times: wall clock ms, 0: never. */
+/* A copy of what is known about a client here. Times: wall clock ms, 0: never. */
 struct client_status {
     enum client_state state;
     char *reason; /* of the last change of state */
@@ -206,10 +205,10 @@ struct client_status {
     int64_t error_at_ms;
     int64_t next_retry_at_ms;
     int64_t connected_at_ms;
-    char *broker;                      /* "host:port" it is at, or tries; NULL: none yet */
+    char *broker;                      /* "host:port" in use or being tried; NULL: none yet */
     int64_t certificate_expires_at_ms; /* of the broker; 0: no TLS, or not known */
     bool degraded;                     /* a subscription is refused */
-    bool session_present;              /* while connected: the broker still had the session */
+    bool session_present; /* at the last CONNACK, while connected: the broker had the session */
     int64_t reconnects, messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
     int64_t epoch, version;
     struct client_subscription_status *subscriptions;
@@ -230,24 +229,24 @@ struct client_change {
 enum err workers_changes(struct workers *workers, const char *id,
                          struct client_change out[CLIENT_CHANGES_MAX], size_t *n) MUST_CHECK;
 
-/* Tries a configuration with a connection of its own (mqtt/probe.h), on the caller's thread. Takes
- * no client's place; changes config. */
+/* Tests a configuration with a connection of its own (mqtt/probe/probe.h), on the caller's thread.
+ * No client is affected; changes config. */
 void workers_probe(struct workers *workers, struct client_config *config, int64_t timeout_ms,
                    const struct probe_asker *asker, struct probe_report *report);
 
-/* What sinks answered so far is acknowledged to the brokers now. Any thread, until workers_destroy.
+/* Sends the acknowledgements of what sinks have stored so far. Any thread, until workers_destroy.
  */
 void workers_flush(struct workers *workers);
 
 /* Clients by shown state, for node views: counts[CLIENT_STATE_COUNT]. */
 void workers_state_counts(struct workers *workers, int64_t counts[CLIENT_STATE_COUNT]);
-/* Clients of which the broker refuses a subscription. */
+/* Clients with a subscription that the broker refuses. */
 int64_t workers_degraded_count(struct workers *workers);
 
-/* What the engines keep, all host threads together; all 0 where an engine does not tell. */
+/* The sum over all workers; all 0 if the engine does not support it. */
 void workers_buffers(struct workers *workers, struct engine_buffers *out);
 
-/* Brokers that nobody on this node reaches: see incidents_snapshot. */
+/* Brokers that no client of this node reaches: see incidents_snapshot. */
 size_t workers_incidents(struct workers *workers, struct incident_view *out, size_t max);
 
 #endif

@@ -1,4 +1,4 @@
-/* Owns nothing: orders what it is given. Pure; any thread. */
+/* Orders addresses. Pure; any thread. */
 #include "mqtt/broker/address_list.h"
 
 #include <arpa/inet.h>

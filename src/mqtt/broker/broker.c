@@ -1,4 +1,4 @@
-/* Owns the table of brokers of one host. Host thread only. Knows no client and no connection. */
+/* Owns the table of brokers of one worker. Worker thread only. */
 #include "mqtt/broker/broker.h"
 
 #include <assert.h>

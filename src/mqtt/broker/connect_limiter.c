@@ -1,11 +1,11 @@
-/* Owns the order in which clients may connect. Host thread only. Knows no client: tickets are
- * embedded in whatever waits. */
+/* Owns the order in which clients may connect. Worker thread only. Tickets are embedded in whatever
+ * waits. */
 #include "mqtt/broker/connect_limiter.h"
 
 #include <assert.h>
 #include <utlist.h>
 
-#define CONNECT_LIMITER_BURST_US 50000 /* of the rate may come at once */
+#define CONNECT_LIMITER_BURST_US 50000 /* this part of the rate may start at once */
 
 void connect_limiter_init(struct connect_limiter *limiter, size_t in_flight_max,
                           int64_t rate_per_s) {
@@ -20,7 +20,8 @@ void connect_limiter_share(struct connect_limiter *limiter, size_t index, size_t
     limiter->interval_us *= (int64_t)count;
 }
 
-/* The ring holds exactly the brokers from which connect_limiter_next may take, the rate aside. */
+/* The ring holds exactly the brokers that connect_limiter_next may choose from, ignoring the rate.
+ */
 static void connect_limiter_update_ring(struct connect_limiter *limiter, struct broker *broker) {
     bool wanted = broker->waiting && broker->in_flight < limiter->in_flight_max;
     if (wanted && !broker->in_ring) {

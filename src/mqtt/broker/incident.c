@@ -14,27 +14,27 @@
 #include "base/text.h"
 
 #define INCIDENT_LOG_MS         60000
-#define INCIDENT_BURST_MS       1000 /* in which all have to go */
+#define INCIDENT_BURST_MS       1000 /* all clients must be lost within this time */
 #define INCIDENT_RELEASE_MS_MIN 1000
 
-/* Distinct clients that showed the same in a row. */
+/* Distinct clients with the same result, in a row. */
 struct incident_clients {
     uint64_t clients[INCIDENT_CLIENTS_MIN];
     size_t count;
 };
 
-struct incident_open { /* allocated while it is */
+struct incident_open { /* allocated while it is open */
     int64_t began_at_ms, began_wall_ms, failed_at_ms;
     enum client_error error;
     char cause[INCIDENT_CAUSE_MAX];
     int64_t failures;
     int64_t next_probe_ms, next_log_ms;
-    int64_t next_release_ms, release_pause_ms; /* 0: not asked yet */
-    uint64_t proof; /* the client whose connection has to live on; 0: none */
+    int64_t next_release_ms, release_pause_ms; /* 0: no client has asked yet */
+    uint64_t proof;                            /* the client whose connection must last; 0: none */
     int64_t proof_at_ms;
     struct incident_clients answered;
-    size_t answers;         /* of these clients */
-    int64_t answered_at_ms; /* the first of them */
+    size_t answers;         /* CONNACKs of these clients */
+    int64_t answered_at_ms; /* of the first of them */
 };
 
 struct incident {
@@ -45,11 +45,11 @@ struct incident {
     size_t online, waiting;
     struct loss_watch losses;
     struct loss_ages *ages; /* NULL: none yet */
-    int64_t burst_at_ms;    /* losses that came together */
+    int64_t burst_at_ms;    /* start of the losses that count as one burst */
     uint64_t burst_client;  /* the first of them; 0: none yet */
     bool burst_of_several;
     bool burst_of_bystanders; /* one of them had nothing unacknowledged */
-    int64_t emptied_at_ms;    /* when the last of them took the last client; 0: never */
+    int64_t emptied_at_ms;    /* when a burst last took the last client; 0: never */
     int64_t refused_at_ms;
     struct incident_clients failing;
     struct incident_open *open;
@@ -58,13 +58,13 @@ struct incident {
 };
 
 struct incidents {
-    pthread_mutex_t lock; /* guards all */
+    pthread_mutex_t lock; /* guards everything */
     struct incident *table;
 };
 
-/* What is to be logged once the lock is free. */
+/* Logged after the lock is released. */
 struct incident_event {
-    const char *event; /* NULL: nothing */
+    const char *name; /* NULL: nothing */
     struct incident_view view;
     int64_t lasted_ms;
 };
@@ -134,7 +134,7 @@ void incident_release(struct incident *incident) {
     pthread_mutex_unlock(&incidents->lock);
 }
 
-/* ---- beginning and end; the lock is held ---- */
+/* ---- begin and end; the lock is held ---- */
 
 static struct incident_view incident_make_view(const struct incident *incident) {
     struct incident_view view = {.error = incident->open->error,
@@ -147,24 +147,24 @@ static struct incident_view incident_make_view(const struct incident *incident) 
     return view;
 }
 
-static struct incident_event incident_make_event(const struct incident *incident, const char *event,
+static struct incident_event incident_make_event(const struct incident *incident, const char *name,
                                                  int64_t now_ms) {
-    return (struct incident_event){event, incident_make_view(incident),
+    return (struct incident_event){name, incident_make_view(incident),
                                    now_ms - incident->open->began_at_ms};
 }
 
-static void incident_log_event(const struct incident_event *news) {
-    if (!news->event) {
+static void incident_log_event(const struct incident_event *event) {
+    if (!event->name) {
         return;
     }
-    log_event(LOG_WARN, news->event, KS("broker", news->view.broker),
-              KS("code", client_error_code(news->view.error)), KS("cause", news->view.cause),
-              KI("clients", news->view.clients), KI("waiting", news->view.waiting),
-              KI("failures", news->view.failures), KI("lasted_ms", news->lasted_ms));
+    log_event(LOG_WARN, event->name, KS("broker", event->view.broker),
+              KS("code", client_error_code(event->view.error)), KS("cause", event->view.cause),
+              KI("clients", event->view.clients), KI("waiting", event->view.waiting),
+              KI("failures", event->view.failures), KI("lasted_ms", event->lasted_ms));
 }
 
-/* The last failure tells best what is wrong now: a name that is gone, where at first only the port
- * was closed. */
+/* The last failure describes the present problem best: a name may no longer exist where at first
+ * only the port was closed. */
 static void incident_note_cause(struct incident_open *open,
                                 const struct incident_failure *failure) {
     open->error = failure->error;
@@ -176,7 +176,7 @@ static struct incident_event
 incident_begin(struct incident *incident, const struct incident_failure *failure, int64_t now_ms) {
     struct incident_open *open = calloc(1, sizeof *open);
     if (!open) {
-        return (struct incident_event){0}; /* at the next failure, then */
+        return (struct incident_event){0}; /* opened at the next failure */
     }
     open->began_at_ms = now_ms;
     open->failed_at_ms = now_ms;
@@ -191,13 +191,13 @@ incident_begin(struct incident *incident, const struct incident_failure *failure
 }
 
 static struct incident_event incident_end(struct incident *incident, int64_t now_ms) {
-    struct incident_event news = incident_make_event(incident, "broker_incident_ended", now_ms);
+    struct incident_event event = incident_make_event(incident, "broker_incident_ended", now_ms);
     free(incident->open);
     incident->open = NULL;
     incident->failing.count = 0;
     incident->ended_at_ms = now_ms;
     incident->is_open = false;
-    return news;
+    return event;
 }
 
 static bool incident_is_over(const struct incident *incident, int64_t now_ms) {
@@ -205,7 +205,7 @@ static bool incident_is_over(const struct incident *incident, int64_t now_ms) {
     size_t several =
         incident->clients < INCIDENT_CLIENTS_MIN ? incident->clients : INCIDENT_CLIENTS_MIN;
     bool lives = open->proof != 0 && now_ms - open->proof_at_ms >= INCIDENT_STABLE_MS;
-    /* Perhaps all others are paused. */
+    /* The other clients may be paused. */
     bool enough = open->answered.count >= several || open->answers >= INCIDENT_CLIENTS_MIN;
     bool answers =
         open->answers > 0 && enough && now_ms - open->answered_at_ms >= INCIDENT_ANSWERS_MS;
@@ -225,7 +225,7 @@ static void incident_clients_add(struct incident_clients *row, uint64_t client) 
     }
 }
 
-/* A broker of one client has no incident: nobody else's failures could be spared. */
+/* A broker with one client has no incident: there are no other clients to spare. */
 static bool incident_is_due(const struct incident *incident) {
     size_t several = incident->clients < INCIDENT_CLIENTS_MIN ? 2 : INCIDENT_CLIENTS_MIN;
     return !incident->open && incident->failing.count >= several;
@@ -233,7 +233,7 @@ static bool incident_is_due(const struct incident *incident) {
 
 void incident_failed(struct incident *incident, const struct incident_failure *failure,
                      int64_t now_ms) {
-    struct incident_event news = {0};
+    struct incident_event event = {0};
     pthread_mutex_lock(&incident->all->lock);
     if (failure->refused) {
         incident->refused_at_ms = now_ms;
@@ -242,7 +242,7 @@ void incident_failed(struct incident *incident, const struct incident_failure *f
         incident_clients_add(&incident->failing, failure->client);
     }
     if (incident_is_due(incident)) {
-        news = incident_begin(incident, failure, now_ms);
+        event = incident_begin(incident, failure, now_ms);
     } else if (incident->open) {
         incident->open->failures++;
         incident_note_cause(incident->open, failure);
@@ -251,7 +251,7 @@ void incident_failed(struct incident *incident, const struct incident_failure *f
         incident->open->answers = 0;
     }
     pthread_mutex_unlock(&incident->all->lock);
-    incident_log_event(&news);
+    incident_log_event(&event);
 }
 
 void incident_answered(struct incident *incident, uint64_t client, int64_t now_ms) {
@@ -309,7 +309,7 @@ uint64_t incident_lost(struct incident *incident, const struct incident_loss *lo
     return window;
 }
 
-/* ---- what it says about a loss ---- */
+/* ---- explanations of a loss ---- */
 
 enum incident_explanation incident_explain(struct incident *incident, int64_t lost_at_ms) {
     pthread_mutex_lock(&incident->all->lock);
@@ -402,17 +402,17 @@ bool incident_may_release(struct incident *incident, int64_t release_after_ms, i
 }
 
 void incident_tick(struct incident *incident, int64_t now_ms) {
-    struct incident_event news = {0};
+    struct incident_event event = {0};
     pthread_mutex_lock(&incident->all->lock);
     struct incident_open *open = incident->open;
     if (open && incident_is_over(incident, now_ms)) {
-        news = incident_end(incident, now_ms);
+        event = incident_end(incident, now_ms);
     } else if (open && open->next_log_ms <= now_ms) {
         open->next_log_ms = now_ms + INCIDENT_LOG_MS;
-        news = incident_make_event(incident, "broker_incident", now_ms);
+        event = incident_make_event(incident, "broker_incident", now_ms);
     }
     pthread_mutex_unlock(&incident->all->lock);
-    incident_log_event(&news);
+    incident_log_event(&event);
 }
 
 bool incident_describe(struct incident *incident, enum client_error *error, char *text,
@@ -430,7 +430,7 @@ bool incident_describe(struct incident *incident, enum client_error *error, char
     return open != NULL;
 }
 
-/* ---- for others ---- */
+/* ---- views ---- */
 
 static bool incident_is_stale(const struct incident *incident, int64_t now_ms) {
     return incident->waiting == 0 && now_ms - incident->open->failed_at_ms >= INCIDENT_STALE_MS;

@@ -1,5 +1,4 @@
-/* Owns DNS: the threads that may block on it, the names waiting for them, and the cache.
- * Must not know who asks. */
+/* Owns DNS: the threads that may block on it, the names that wait for them, and the cache. */
 #include "mqtt/broker/resolver.h"
 
 #include <assert.h>
@@ -72,7 +71,7 @@ void resolver_destroy(struct resolver *resolver) {
     free(resolver);
 }
 
-/* ---- the look-up itself ---- */
+/* ---- look-up ---- */
 
 static bool resolver_is_usable(const struct addrinfo *info) {
     return (info->ai_family == AF_INET && info->ai_addrlen == sizeof(struct sockaddr_in)) ||
@@ -89,7 +88,7 @@ static bool resolver_has_address(const struct resolver_answer *answer,
     return false;
 }
 
-/* The next of that family, and the place behind it. */
+/* Returns the next address of that family, or end. */
 static const struct addrinfo *resolver_next_of_family(const struct addrinfo **at, int family) {
     while (*at && ((*at)->ai_family != family || !resolver_is_usable(*at))) {
         *at = (*at)->ai_next;
@@ -99,8 +98,8 @@ static const struct addrinfo *resolver_next_of_family(const struct addrinfo **at
     return found;
 }
 
-/* The families in turn (RFC 8305 section 4), that of the first address first; within each the
- * order of getaddrinfo (RFC 6724). */
+/* Alternates the families (RFC 8305 section 4), starting with that of the first address; within
+ * each, the order of getaddrinfo (RFC 6724). */
 static void resolver_interleave_families(struct resolver_answer *answer,
                                          const struct addrinfo *list) {
     const struct addrinfo *at[2] = {list, list};
@@ -139,9 +138,9 @@ static bool resolver_take_literal(const char *name, struct resolver_answer *answ
     return answer->result == ERR_OK;
 }
 
-/* ---- asking ---- */
+/* ---- requests ---- */
 
-/* Makes room by forgetting what is done and oldest. */
+/* Makes room by removing the oldest finished entry. */
 static bool resolver_trim_cache(struct resolver *resolver) {
     struct resolver_lookup *lookup, *next;
     if (HASH_COUNT(resolver->names) < RESOLVER_CACHE_MAX + RESOLVER_QUEUE_MAX) {
@@ -181,7 +180,7 @@ static enum err resolver_find_or_add(struct resolver *resolver, const char *name
         free(lookup);
         return ERR_MEMORY;
     }
-    lookup->state = RESOLVER_LOOKUP_DONE; /* and stale */
+    lookup->state = RESOLVER_LOOKUP_DONE; /* and expired */
     HASH_ADD_KEYPTR(hh, resolver->names, lookup->name, strlen(lookup->name), lookup);
     *out = lookup;
     return ERR_OK;
@@ -231,7 +230,7 @@ void resolver_cancel(struct resolver *resolver, struct resolver_request *request
     pthread_mutex_unlock(&resolver->lock);
 }
 
-/* ---- the threads ---- */
+/* ---- threads ---- */
 
 static void resolver_answer_waiters(struct resolver_lookup *lookup) {
     struct resolver_request *request, *next;

@@ -1,4 +1,4 @@
-/* Owns the arithmetic of retries. Pure; any thread. Knows nothing of clients. */
+/* Owns the arithmetic of retries. Pure; any thread. */
 #include "mqtt/client/backoff.h"
 
 #include "base/text.h"

@@ -1,5 +1,5 @@
-/* Owns the record of a client: what is shown of it, its last changes, its configuration. Knows no
- * thread, no engine call and no timing; see client.h for who may touch which field. */
+/* Owns the record of a client: its shown fields, its last changes, its configuration. See client.h
+ * for which thread may use which field. */
 #include "mqtt/client/client.h"
 
 #include <stdio.h>
@@ -9,11 +9,11 @@
 #include "base/intern.h"
 #include "base/text.h"
 
-#define CLIENT_CHANGES_FIRST 3 /* twice that is the way to online */
+#define CLIENT_CHANGES_FIRST 3 /* twice that number lasts until online */
 
-/* Its members belong to `base`. */
+/* `base` owns its members. */
 struct client_config_view {
-    struct shared_config shared; /* first: it is what others know */
+    struct shared_config shared; /* first: other modules know only this part */
     struct client_config config;
     struct shared_config *base;
 };
@@ -72,7 +72,7 @@ const struct shared_config *shared_config_base(const struct shared_config *share
     return shared->is_view ? ((const struct client_config_view *)shared)->base : NULL;
 }
 
-/* Read without a lock by whoever receives messages. */
+/* Threads that receive messages read it without a lock. */
 static void client_note_sink(struct client *client) {
     const char *sink = client->config->config->sink;
     client->sink = sink ? intern(sink) : NULL;
@@ -147,7 +147,7 @@ static bool client_grow_changes(struct client *client) {
     return true;
 }
 
-/* The place of the next entry: a new one, or the oldest's. NULL: out of memory. */
+/* The slot of the next entry: a new one, or the oldest. NULL: out of memory. */
 static struct client_change_entry *client_change_slot(struct client *client) {
     if (client->change_count == CLIENT_CHANGES_MAX) {
         struct client_change_entry *oldest = &client->changes[client->change_first];

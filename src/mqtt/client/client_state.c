@@ -1,10 +1,10 @@
-/* Owns the table of a client's life. Pure; any thread. Knows nothing of hosts or engines. */
+/* Owns the table of a client's states and events. Pure; any thread. */
 #include "mqtt/client/client_state.h"
 
 #include <assert.h>
 #include <stddef.h>
 
-/* One row per pair that means something; every other pair is a late event. */
+/* One row per pair that has a meaning; every other pair is a late event. */
 static const struct client_state_transition {
     enum client_state from;
     enum client_event event;
@@ -58,7 +58,7 @@ static const struct client_state_transition {
 
     {CLIENT_CLOSING, CLIENT_EV_CLOSED, CLIENT_CLOSED},
 
-    /* A new record, and a client started again while it was closing. */
+    /* A new record, or a client started again while it was closing. */
     {CLIENT_CLOSED, CLIENT_EV_RESUME, CLIENT_QUEUED},
     {CLIENT_CLOSED, CLIENT_EV_PAUSE, CLIENT_PAUSED},
     {CLIENT_CLOSED, CLIENT_EV_STOP, CLIENT_CLOSING},

@@ -1,4 +1,4 @@
-/* Owns the order in which a loss is explained, and the evidence that losses of others are. Pure. */
+/* Owns the order in which a loss is explained, and the evidence of other losses. Pure. */
 #include "mqtt/client/loss.h"
 
 #include <assert.h>
@@ -7,13 +7,13 @@
 #define LOSS_WINDOW_MS    1000
 #define LOSS_WINDOWS_KEPT 64
 #define LOSS_MASS_MIN     2
-#define LOSS_MASS_SHARE   10 /* one of so many */
+#define LOSS_MASS_SHARE   10 /* one in this many */
 
-#define LOSS_AGES_MIN       4   /* that are alike */
-#define LOSS_AGES_APART_MS  250 /* are alike, or a tenth */
+#define LOSS_AGES_MIN       4   /* similar ages */
+#define LOSS_AGES_APART_MS  250 /* at most this far apart, or a tenth, to be similar */
 #define LOSS_AGES_APART     10
-#define LOSS_AGES_CLIENTS   4 /* of one loss each are several */
-#define LOSS_AGES_ODD_SHARE 4 /* one of so many may be another */
+#define LOSS_AGES_CLIENTS   4 /* this many with one loss each count as several */
+#define LOSS_AGES_ODD_SHARE 4 /* one in this many may be different */
 
 enum loss_verdict loss_judge(const struct loss_facts *facts) {
     const bool holds[] = {
@@ -43,8 +43,8 @@ static bool loss_code_is_one_of(int reason_code, const int *codes, size_t n) {
 enum loss_verdict loss_judge_disconnect(const struct loss_facts *facts, int reason_code) {
     /* Unspecified error, malformed packet, protocol and implementation error, not authorized,
      * filter invalid, packet too large, quota exceeded, administrative action, QoS, shared
-     * subscriptions, subscription identifiers and wildcards not supported: brokers have no better
-     * word for a SUBSCRIBE of many filters. */
+     * subscriptions, subscription identifiers and wildcards not supported: brokers have no more
+     * specific code for a SUBSCRIBE of many filters. */
     static const int of_subscription[] = {0x80, 0x81, 0x82, 0x83, 0x87, 0x8F, 0x95,
                                           0x97, 0x98, 0x9B, 0x9E, 0xA1, 0xA2};
     if (facts->subscribing &&
@@ -65,7 +65,7 @@ const char *loss_verdict_name(enum loss_verdict verdict) {
     return names[verdict];
 }
 
-/* ---- who else was lost ---- */
+/* ---- other clients that were lost ---- */
 
 static void loss_next_window(struct loss_watch *watch, int64_t now_ms, size_t online_before) {
     watch->window++;
@@ -93,7 +93,7 @@ bool loss_watch_was_mass(const struct loss_watch *watch, uint64_t window) {
     return age >= LOSS_WINDOWS_KEPT || ((watch->mass_windows >> age) & 1);
 }
 
-/* ---- at which age ---- */
+/* ---- ages ---- */
 
 void loss_ages_note(struct loss_ages *ages, uint64_t client, int64_t age_ms, int64_t at_ms) {
     ages->rows[ages->next] = (struct loss_age){client, age_ms, at_ms};
@@ -107,7 +107,7 @@ static bool loss_ages_alike(int64_t a_ms, int64_t b_ms) {
     return llabs(a_ms - b_ms) <= apart_ms;
 }
 
-/* How many rows before this one, and with it, are the same client's and alike. */
+/* How many rows up to and including this one are of the same client and similar. */
 static size_t loss_ages_of_client(const struct loss_ages *ages, size_t row, int64_t age_ms) {
     size_t n = 0;
     for (size_t i = 0; i <= row; i++) {

@@ -1,4 +1,4 @@
-/* Owns the count of publications under way per broker. Any thread. Knows no client. */
+/* Owns the count of publications in progress per broker. Any thread. */
 #include "mqtt/client/publish_quota.h"
 
 #include <assert.h>
@@ -9,14 +9,14 @@
 #include "base/text.h"
 
 #define QUOTA_TIMES_FREE  2
-#define QUOTA_WAITING_MIN 4 /* what a broker may have however little is left */
+#define QUOTA_WAITING_MIN 4 /* a broker may always have this many */
 #define QUOTA_BYTES_MIN   65536
 
 struct publish_share {
     struct publish_quota *quota;
     char *broker;
     struct publish_use use;
-    size_t publications; /* that are not over */
+    size_t publications; /* in progress */
     UT_hash_handle hh;
 };
 
@@ -39,12 +39,12 @@ void publish_quota_destroy(struct publish_quota *quota) {
     if (!quota) {
         return;
     }
-    assert(!quota->shares); /* every publication has been over */
+    assert(!quota->shares); /* every publication has finished */
     pthread_mutex_destroy(&quota->lock);
     free(quota);
 }
 
-/* Of what nobody has anything, anybody may have all. */
+/* The first use is always allowed. */
 static bool quota_allows(size_t own, size_t all, size_t most, size_t least, size_t more) {
     size_t left = most > all ? most - all : 0;
     return all == 0 || own + more <= least ||

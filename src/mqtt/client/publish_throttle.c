@@ -4,26 +4,26 @@
 #include <stdlib.h>
 #include "base/text.h"
 
-#define THROTTLE_TOPIC_LEN       127 /* so much is known of a suspect */
+#define THROTTLE_TOPIC_LEN       127 /* the known part of a suspect's topic */
 #define THROTTLE_TOPICS          16
-#define THROTTLE_SIZE_MIN        4096 /* below, size is no explanation */
+#define THROTTLE_SIZE_MIN        4096 /* smaller sizes do not explain a loss */
 #define THROTTLE_FORGET_MS       (3 * INT64_C(600000))
-#define THROTTLE_FORGET_QOS_0_MS 60000 /* after its rest */
+#define THROTTLE_FORGET_QOS_0_MS 60000 /* after the cool-down */
 #define THROTTLE_SHIFT_MAX       8
 
 struct throttle_row {
-    uint64_t topic; /* hash of it, or of that of the last loss */
+    uint64_t topic; /* hash of it, or of the topic of the last loss */
     unsigned losses;
     int64_t charged_at_ms;
 };
 
-/* What several topics may have in common. */
+/* What publications to several topics may have in common. */
 enum throttle_kind { THROTTLE_SIZE, THROTTLE_QOS_2, THROTTLE_RETAIN, THROTTLE_KINDS };
 
 struct publish_throttle {
     struct throttle_row topics[THROTTLE_TOPICS];
     struct throttle_row kinds[THROTTLE_KINDS];
-    size_t size_min; /* of THROTTLE_SIZE: the least that was charged */
+    size_t size_min; /* of THROTTLE_SIZE: the smallest that was charged */
     uint64_t last_topic;
 };
 
@@ -43,7 +43,7 @@ static bool throttle_matches(const struct publish_throttle *throttle, enum throt
     }
 }
 
-/* After its last loss. */
+/* The cool-down after its last loss. */
 static int64_t throttle_cooldown_ms(const struct throttle_row *row) {
     if (row->losses < PUBLISH_THROTTLE_AFTER) {
         return 0;
@@ -54,7 +54,8 @@ static int64_t throttle_cooldown_ms(const struct throttle_row *row) {
     return rest_ms < PUBLISH_THROTTLE_MS_MAX ? rest_ms : PUBLISH_THROTTLE_MS_MAX;
 }
 
-/* Nothing ever acquits QoS 0: there only losses in quick succession are a row. */
+/* No acknowledgement ever clears QoS 0: there, only losses in quick succession count as a series.
+ */
 static void throttle_count_loss(struct throttle_row *row, uint64_t topic, uint8_t qos,
                                 int64_t now_ms) {
     int64_t forget_ms =
@@ -63,14 +64,14 @@ static void throttle_count_loss(struct throttle_row *row, uint64_t topic, uint8_
         row->losses = 0;
     }
     if (row->losses > 0 && row->charged_at_ms == now_ms) {
-        return; /* several of one loss */
+        return; /* several charges of one loss */
     }
     row->topic = topic;
     row->losses++;
     row->charged_at_ms = now_ms;
 }
 
-/* Its own, a free one, or the one that was charged longest ago. */
+/* The row of the topic, a free one, or the one that was charged longest ago. */
 static struct throttle_row *throttle_topic_row(struct publish_throttle *throttle, uint64_t topic) {
     struct throttle_row *best = &throttle->topics[0];
     for (size_t i = 0; i < THROTTLE_TOPICS; i++) {
@@ -86,7 +87,7 @@ static struct throttle_row *throttle_topic_row(struct publish_throttle *throttle
     return best;
 }
 
-/* A kind counts only from topic to topic: one topic alone speaks against itself. */
+/* A kind counts only if the topic changes: one topic alone is charged itself. */
 static void throttle_charge_kinds(struct publish_throttle *throttle,
                                   const struct publish_shape *shape, uint64_t topic,
                                   int64_t now_ms) {

@@ -1,5 +1,5 @@
-/* Owns the plan of what is still to be asked of a broker for one client, and what SUBACK says.
- * Pure. Knows no connection and no time but what it is told. */
+/* Owns the plan of what to ask the broker for next, for one client, and the evaluation of SUBACK.
+ * Pure; times are parameters. */
 #include "subscribing_internal.h"
 
 #include <assert.h>
@@ -9,8 +9,8 @@
 #include "mqtt/reason_codes.h"
 #include "mqtt/config/subscriptions.h"
 
-#define SUBSCRIBING_STREAK_PROBE 2    /* then one from elsewhere is tried */
-#define SUBSCRIBING_TRIAL_MS     5000 /* some brokers grant first, and close then */
+#define SUBSCRIBING_STREAK_PROBE 2    /* then one from elsewhere in the list is tried */
+#define SUBSCRIBING_TRIAL_MS     5000 /* some brokers grant first and then close */
 
 static struct subscribing_filter *subscribing_filters_create(size_t count) {
     struct subscribing_filter *filters = malloc((count + 1) * sizeof *filters);
@@ -97,8 +97,8 @@ struct subscribing_learned *subscribing_learned_of(struct subscribing *subscribi
     return subscribing->learned;
 }
 
-/* Refused for the moment, perhaps: MQTT 5.0 section 3.9.3. MQTT 3.1.1 has 0x80 for all there is; a
- * broker that uses the others there as well means what they mean in MQTT 5. */
+/* A refusal that may be temporary: MQTT 5.0 section 3.9.3. MQTT 3.1.1 has only 0x80; if a broker
+ * uses other codes there, they have their meaning of MQTT 5. */
 static bool subscribing_is_transient(const struct subscribing_filter *filter, int version) {
     static const uint8_t codes[] = {REASON_UNSPECIFIED, REASON_IMPLEMENTATION_ERROR,
                                     REASON_PACKET_IDENTIFIER_IN_USE, REASON_QUOTA_EXCEEDED};
@@ -159,7 +159,7 @@ void subscribing_connected(struct subscribing *subscribing, size_t count, bool s
     if (subscribing->learned) {
         subscribing->learned->deferred_now = false;
         subscribing->learned->on_trial = false;
-        subscribing->learned->retry_at_ms = 0; /* asked for anyway */
+        subscribing->learned->retry_at_ms = 0; /* all filters are asked for anyway */
         subscribing->learned->refused_at_ms = 0;
     }
 }
@@ -176,7 +176,7 @@ void subscribing_reset(struct subscribing *subscribing, size_t count) {
     subscribing->learned = NULL;
 }
 
-/* ---- what is next ---- */
+/* ---- the next packet ---- */
 
 enum subscribing_class subscribing_class_of(const struct subscribing_filter *filter) {
     if (filter->flags & (FILTER_DONE | FILTER_ENDS_CONNECTION | FILTER_DEFERRED)) {
@@ -191,8 +191,8 @@ enum subscribing_class subscribing_class_of(const struct subscribing_filter *fil
     return filter->granted == GRANTED_NONE ? SUBSCRIBING_NEW : SUBSCRIBING_GOOD;
 }
 
-/* How many more the broker can be expected to hold. Between what it has taken and what it has not,
- * the middle is tried. */
+/* How many more filters the broker can be expected to hold. Between a number that it accepted and
+ * one that it did not, the middle is tried. */
 static size_t subscribing_room_left(const struct subscribing *subscribing, size_t count) {
     const struct subscribing_learned *trouble = subscribing->learned;
     if (!trouble || trouble->total_bad == 0) {
@@ -241,7 +241,8 @@ static void subscribing_pick_class(struct subscribing_pick *pick, unsigned class
     }
 }
 
-/* After several that ended the connection alone: is it they, or would any one do so now? */
+/* After several filters that ended the connection alone: tests whether any other filter would do so
+ * now. */
 static void subscribing_pick_other(struct subscribing_pick *pick) {
     static const enum subscribing_class classes[] = {SUBSCRIBING_NEW, SUBSCRIBING_SUSPECT};
     pick->most = 1;
@@ -255,7 +256,7 @@ static void subscribing_pick_other(struct subscribing_pick *pick) {
     }
 }
 
-/* One alone, in turn; first of those that may well be good. */
+/* One alone, in turn; those that are probably good come first. */
 static void subscribing_pick_deferred(struct subscribing_pick *pick) {
     static const unsigned flags[] = {FILTER_SURPLUS | FILTER_DEFERRED, FILTER_ENDS_CONNECTION};
     struct subscribing_learned *trouble = pick->subscribing->learned;
@@ -288,7 +289,8 @@ size_t subscribing_next(struct subscribing *subscribing, const struct client_con
         subscribing_pick_other(&pick);
         pick.most = most;
     }
-    bool counted = trouble && trouble->total_bad > 0; /* then the first of the list go first */
+    bool counted =
+        trouble && trouble->total_bad > 0; /* then the first ones of the list have priority */
     const unsigned good = 1u << SUBSCRIBING_GOOD, fresh = 1u << SUBSCRIBING_NEW;
     const unsigned order[] = {1u << SUBSCRIBING_SUSPECT, counted ? good | fresh : good, fresh,
                               1u << SUBSCRIBING_SURPLUS};
@@ -307,9 +309,9 @@ void subscribing_asked(struct subscribing *subscribing, const uint16_t *filters,
     }
 }
 
-/* ---- what the broker answers ---- */
+/* ---- answers of the broker ---- */
 
-/* It was granted, for now at least. */
+/* The filter was granted, at least for now. */
 static void subscribing_begin_trial(struct subscribing *subscribing,
                                     struct subscribing_filter *filter, int64_t now_ms) {
     filter->flags |= FILTER_PENDING;
@@ -329,7 +331,8 @@ static void subscribing_take_code(struct subscribing *subscribing,
     } else if (granted) {
         filter->flags &= (uint8_t)~FILTER_CHARGED;
     } else if (!(filter->flags & FILTER_ENDS_CONNECTION)) {
-        filter->flags &= (uint8_t)~FILTER_CHARGED; /* else it stays one to be asked for last */
+        filter->flags &=
+            (uint8_t)~FILTER_CHARGED; /* otherwise it remains one that is asked for last */
     }
 }
 
@@ -337,7 +340,7 @@ static uint16_t subscribing_max_of(uint16_t a, size_t b) {
     return b > a ? (uint16_t)b : a;
 }
 
-/* What an acknowledged packet proves. */
+/* Learns from an acknowledged packet. */
 static void subscribing_learn(struct subscribing *subscribing, size_t count, size_t packet,
                               bool was_late) {
     struct subscribing_learned *trouble = subscribing->learned;
@@ -396,7 +399,7 @@ void subscribing_complete(struct subscribing *subscribing, size_t count) {
     }
 }
 
-/* ---- trying again on a connection ---- */
+/* ---- retries on an open connection ---- */
 
 void subscribing_plan_deferred(struct subscribing_learned *trouble,
                                const struct subscribing_rules *rules, int64_t now_ms) {
@@ -449,7 +452,7 @@ int64_t subscribing_due_ms(struct subscribing *subscribing, size_t count,
 
 void subscribing_expedite(struct subscribing *subscribing) {
     if (subscribing->learned) {
-        subscribing->learned->deferred_at_ms = 1; /* long ago */
+        subscribing->learned->deferred_at_ms = 1; /* any time in the past */
     }
 }
 
@@ -462,7 +465,7 @@ static void subscribing_end_trial(struct subscribing *subscribing, size_t count)
     }
     subscribing->learned->on_trial = false;
     subscribing->learned->deferred_tries = 0;
-    subscribing_expedite(subscribing); /* perhaps the others are good now, too */
+    subscribing_expedite(subscribing); /* the other filters may be good now, too */
 }
 
 void subscribing_retry(struct subscribing *subscribing, size_t count,

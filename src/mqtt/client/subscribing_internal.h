@@ -1,4 +1,4 @@
-/* Inside of the plan of subscriptions. Only subscribing*.c include this. */
+/* Internals of the plan of subscriptions. Only subscribing*.c include this. */
 #ifndef MQFLEET_CLIENT_SUBSCRIBING_INTERNAL_H
 #define MQFLEET_CLIENT_SUBSCRIBING_INTERNAL_H
 
@@ -6,10 +6,11 @@
 
 #define SUBSCRIBING_ANY_DEFERRED (FILTER_ENDS_CONNECTION | FILTER_SURPLUS | FILTER_DEFERRED)
 
-/* In this order: what settles the doubts comes first, so that a connection that ends ends soon. */
+/* The order of asking: filters in doubt come first, so that a connection that will end ends soon.
+ */
 enum subscribing_class {
     SUBSCRIBING_SUSPECT,
-    SUBSCRIBING_GOOD, /* the broker has answered to it */
+    SUBSCRIBING_GOOD, /* the broker has answered it before */
     SUBSCRIBING_NEW,
     SUBSCRIBING_SURPLUS,
     SUBSCRIBING_NONE,
@@ -19,10 +20,11 @@ enum subscribing_class subscribing_class_of(const struct subscribing_filter *fil
 /* How many of the first `count` filters have one of these flags. */
 size_t subscribing_count_of(const struct subscribing *subscribing, size_t count, unsigned flags);
 void subscribing_clear(struct subscribing *subscribing, size_t count, unsigned flags);
-/* Begins it if until now every packet was acknowledged. NULL: out of memory. */
+/* Allocates it on first use: it is needed only once a packet was not acknowledged. NULL: out of
+ * memory. */
 struct subscribing_learned *subscribing_learned_of(struct subscribing *subscribing, size_t count,
                                                    size_t packet_max);
-/* When those that ended connections are tried next. */
+/* Plans the next try of filters that ended connections. */
 void subscribing_plan_deferred(struct subscribing_learned *trouble,
                                const struct subscribing_rules *rules, int64_t now_ms);
 

@@ -1,11 +1,12 @@
-/* Owns what the end of a connection says about the filters that were asked for on it. Pure. The
- * plan of the next connection (subscribing.c) goes by the flags and numbers that are set here. */
+/* Owns what the end of a connection says about the filters that were asked for on it. Pure. It sets
+ * the flags and numbers that the plan of the next connection (subscribing.c) uses. */
 #include "subscribing_internal.h"
 
 #include "mqtt/reason_codes.h"
 
-#define SUBSCRIBING_LOSSES_MAX 40 /* then what is in doubt is put off */
-#define SUBSCRIBING_LOSSES_END 60 /* then all is that was not granted on the last connection */
+#define SUBSCRIBING_LOSSES_MAX 40 /* then the filters in doubt are put off */
+#define SUBSCRIBING_LOSSES_END                                                                     \
+    60 /* then everything that was not granted on the last connection is put off */
 #define SUBSCRIBING_STREAK_MAX 3
 #define SUBSCRIBING_REFUSED_MS 2000 /* after a SUBACK: RabbitMQ 4 refuses and closes at once */
 
@@ -14,10 +15,10 @@
 struct subscribing_pending {
     size_t n;     /* filters */
     size_t fresh; /* that the session did not hold */
-    size_t held;  /* others that it did */
+    size_t held;  /* others, that it held */
     size_t first;
     bool nested; /* all were in doubt before */
-    bool safe;   /* the broker has answered to each before, and never ended a connection at one */
+    bool safe;   /* the broker has answered each before, and never ended a connection at one */
     bool deferred;
 };
 
@@ -44,13 +45,14 @@ static void subscribing_defer(struct subscribing *subscribing, size_t count, uns
     for (size_t i = 0; i < count; i++) {
         struct subscribing_filter *filter = &subscribing->filters[i];
         if (classes & 1u << subscribing_class_of(filter)) {
-            filter->flags &= (uint8_t)~FILTER_HELD; /* by an earlier grant, which means nothing */
+            filter->flags &=
+                (uint8_t)~FILTER_HELD; /* set by an earlier grant, which no longer counts */
             filter->flags |= FILTER_DEFERRED;
         }
     }
 }
 
-/* They may well be good. */
+/* These filters may be good. */
 static void subscribing_move_to_surplus(struct subscribing *subscribing, size_t count) {
     for (size_t i = 0; i < count; i++) {
         struct subscribing_filter *filter = &subscribing->filters[i];
@@ -61,8 +63,8 @@ static void subscribing_move_to_surplus(struct subscribing *subscribing, size_t 
     }
 }
 
-/* The third in a row: it is not this one filter. Either the broker holds as many as it ever will,
- * or it takes none of those that are left. */
+/* The third filter in a row: the filter itself is not the cause. The broker either holds no more
+ * filters, or accepts none of the remaining ones. */
 static void subscribing_end_streak(struct subscribing *subscribing, size_t count,
                                    const struct subscribing_pending *doubt, bool over) {
     struct subscribing_learned *trouble = subscribing->learned;
@@ -93,7 +95,8 @@ static void subscribing_charge(struct subscribing *subscribing, size_t count,
         return;
     }
     filter->flags |= FILTER_SUSPECT | FILTER_CHARGED;
-    subscribing->learned->packet_max = subscribing->learned->packet_before; /* it was no reason */
+    subscribing->learned->packet_max =
+        subscribing->learned->packet_before; /* the size was not the cause */
     subscribing->learned->streak++;
     if (subscribing->learned->streak >= SUBSCRIBING_STREAK_MAX) {
         subscribing_end_streak(subscribing, count, doubt, over);
@@ -114,8 +117,8 @@ static void subscribing_judge(struct subscribing *subscribing, size_t count,
                               const struct subscribing_pending *doubt) {
     struct subscribing_learned *trouble = subscribing->learned;
     size_t total = doubt->held + doubt->fresh;
-    bool over = doubt->held > 0 && total > trouble->total_good; /* the broker never held so many */
-    bool proven = doubt->n <= trouble->packet_good;             /* it took as many at once */
+    bool over = doubt->held > 0 && total > trouble->total_good; /* more than the broker ever held */
+    bool proven = doubt->n <= trouble->packet_good; /* it has accepted as many at once */
     if (over && (trouble->total_bad > 0 || (doubt->safe && proven))) {
         bool less = trouble->total_bad == 0 || total < trouble->total_bad;
         trouble->total_bad = less ? (uint16_t)total : trouble->total_bad;
@@ -134,7 +137,7 @@ static void subscribing_judge(struct subscribing *subscribing, size_t count,
     }
 }
 
-/* However many are bad, the client comes online with the others. */
+/* However many filters are bad, the client comes online with the others. */
 static void subscribing_bound_losses(struct subscribing *subscribing, size_t count) {
     const unsigned doubtful =
         1u << SUBSCRIBING_SUSPECT | 1u << SUBSCRIBING_NEW | 1u << SUBSCRIBING_SURPLUS;
@@ -178,8 +181,8 @@ bool subscribing_was_just_refused(const struct subscribing *subscribing, int64_t
            now_ms - trouble->refused_at_ms < SUBSCRIBING_REFUSED_MS;
 }
 
-/* What was only under way meanwhile is in doubt no longer; what was refused for the moment, and is
- * under way again, stays refused. */
+/* Filters that were only in flight are no longer in doubt. Those that were temporarily refused and
+ * are in flight again stay refused. */
 static void subscribing_clear_pending(struct subscribing *subscribing, size_t count) {
     for (size_t i = 0; i < count; i++) {
         struct subscribing_filter *filter = &subscribing->filters[i];
@@ -211,8 +214,8 @@ static struct subscribing_refused subscribing_find_refused(const struct subscrib
     return refused;
 }
 
-/* RabbitMQ 4 refuses all that stand behind the first that it refuses, too: only of one that was
- * asked for alone it is known that the broker means it. */
+/* RabbitMQ 4 also refuses everything behind the first filter that it refuses. Only a filter that
+ * was asked for alone is certainly refused itself. */
 static void subscribing_charge_refused(struct subscribing_filter *filter, size_t n, size_t most) {
     if (n == 1 || filter->packet_max == 1 || most == 1) {
         subscribing_mark_ends_connection(filter);

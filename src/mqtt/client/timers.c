@@ -1,4 +1,4 @@
-/* Owns a binary heap of timers. One thread. Knows nothing of what the timers belong to. */
+/* Owns a binary heap of timers. One thread. */
 #include "mqtt/client/timers.h"
 
 #include <assert.h>

@@ -1,9 +1,9 @@
-/* Which brokers may be reached. Owns the parsed allow and deny lists; read-only after creation, any
- * thread. Does no DNS: the caller brings each address that a name gave.
+/* Owns the parsed lists of allowed and denied brokers. Read-only after creation; any thread. Does
+ * no DNS: the caller passes each address that a name resolves to.
  *
- * Every address is kept as 16 bytes, IPv4 as ::ffff:a.b.c.d, so that an IPv4-mapped address and the
- * IPv4 address it means are one. Only what inet_pton accepts is a literal; other spellings
- * ("127.1", "0x7f000001") are names here and are judged by the address they resolve to. */
+ * Every address is kept as 16 bytes, IPv4 as ::ffff:a.b.c.d, so an IPv4-mapped address equals its
+ * IPv4 address. Only what inet_pton accepts is a literal. Other spellings ("127.1", "0x7f000001")
+ * are names here, and the address they resolve to is checked. */
 #include "mqtt/config/address_policy.h"
 
 #include <arpa/inet.h>
@@ -46,13 +46,13 @@ struct address_policy {
 
 static const struct address_policy_network address_policy_loopback_v6 = {{[15] = 1}, 128};
 
-/* What deny_local is about. */
+/* The networks of deny_local. */
 static const struct address_policy_network address_policy_local_networks[] = {
     {ADDRESS_POLICY_V4(127, 0, 0, 0), ADDRESS_POLICY_V4_BITS_BEFORE + 8}, /* loopback, RFC 1122 */
     {ADDRESS_POLICY_V4(169, 254, 0, 0),
      ADDRESS_POLICY_V4_BITS_BEFORE + 16}, /* link-local, RFC 3927; cloud metadata */
     {ADDRESS_POLICY_V4(0, 0, 0, 0),
-     ADDRESS_POLICY_V4_BITS_BEFORE + 8}, /* this host; 0.0.0.0 reaches loopback */
+     ADDRESS_POLICY_V4_BITS_BEFORE + 8}, /* "this host"; 0.0.0.0 reaches loopback */
     {ADDRESS_POLICY_V4(224, 0, 0, 0), ADDRESS_POLICY_V4_BITS_BEFORE + 4},        /* multicast */
     {ADDRESS_POLICY_V4(255, 255, 255, 255), ADDRESS_POLICY_V4_BITS_BEFORE + 32}, /* broadcast */
     {{[15] = 1}, 128},                                                           /* ::1 */
@@ -61,13 +61,13 @@ static const struct address_policy_network address_policy_local_networks[] = {
     {{0xff}, 8},                                                                 /* multicast */
     {{0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}, 128}, /* fd00:ec2::254, cloud metadata */
 };
-/* IPv6 networks that lead to the IPv4 address in their addresses. */
+/* IPv6 networks whose addresses embed an IPv4 address. */
 static const struct {
     struct address_policy_network network;
-    size_t at; /* where it is, in bytes */
+    size_t at; /* its position, in bytes */
 } address_policy_embeddings[] = {
     {{{0x00, 0x64, 0xff, 0x9b}, 96}, 12},             /* NAT64, RFC 6052 */
-    {{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, 12}, /* NAT64 of one's own, RFC 8215 */
+    {{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, 12}, /* local NAT64, RFC 8215 */
     {{{0x20, 0x02}, 16}, 2},                          /* 6to4, RFC 3056 */
     {{{0}, 96}, 12},                                  /* IPv4-compatible, RFC 4291 */
 };
@@ -96,7 +96,7 @@ static bool address_policy_is_v4(const uint8_t address[ADDRESS_LEN]) {
     return memcmp(address, before, sizeof(before)) == 0;
 }
 
-/* An IPv4 or IPv6 literal, the latter perhaps in brackets. */
+/* An IPv4 or IPv6 literal; IPv6 may be in brackets. */
 static bool address_policy_from_text(uint8_t out[ADDRESS_LEN], const char *text) {
     struct in_addr v4;
     if (inet_pton(AF_INET, text, &v4) == 1) {
@@ -147,7 +147,8 @@ static bool address_policy_network_contains(const struct address_policy_network 
     return rest == 0 || ((network->bytes[whole] ^ address[whole]) & mask) == 0;
 }
 
-/* False: it leads to none. 0.0.0.0/8 is none that a gateway would reach; :: and ::1 are here. */
+/* False: none is embedded. A gateway does not reach 0.0.0.0/8, so it does not count; this includes
+ * :: and ::1. */
 static bool address_policy_embedded_v4(uint8_t out[ADDRESS_LEN],
                                        const uint8_t address[ADDRESS_LEN]) {
     for (size_t i = 0; i < sizeof(address_policy_embeddings) / sizeof(address_policy_embeddings[0]);
@@ -175,7 +176,7 @@ static bool address_policy_is_local(const uint8_t address[ADDRESS_LEN]) {
 
 /* Lists */
 
-/* "10.0.0.0/8", or an address alone. */
+/* "10.0.0.0/8", or a single address. */
 static bool address_policy_parse_network(struct address_policy_network *out, const char *text) {
     char address[INET6_ADDRSTRLEN + 2];
     const char *slash = strchr(text, '/');
@@ -202,8 +203,8 @@ static bool address_policy_parse_network(struct address_policy_network *out, con
     return true;
 }
 
-/* Letters, digits, "-", "_", "." and "*". A pattern of digits only ("10.*") is refused: it would
- * seem to be a network, and would not hold for names that resolve into it. */
+/* Letters, digits, "-", "_", "." and "*". A pattern of digits only ("10.*") is refused: it looks
+ * like a network but would not match names that resolve into it. */
 static bool address_policy_pattern_is_valid(const char *text) {
     static const char other[] = "-_.*";
     bool has_digit = false;
@@ -318,9 +319,9 @@ void address_policy_destroy(struct address_policy *policy) {
     free(policy);
 }
 
-/* Judgement */
+/* Checks */
 
-/* "localhost." and "localhost" are one name. False: empty or too long for a name. */
+/* "localhost." and "localhost" are the same name. False: empty or too long for a name. */
 static bool address_policy_strip_dot(char out[HOST_LEN_MAX + 1], const char *host) {
     size_t len = strlen(host);
     if (len > 0 && host[len - 1] == '.') {

@@ -1,6 +1,5 @@
-/* From a JSON document to a checked configuration: the walk by the table, then the rules between
- * fields. Owns nothing but what it hands out; pure, any thread. Must not know Redis, HTTP, engines.
- */
+/* Turns a JSON document into a checked configuration: reads the fields by their table, then applies
+ * the rules between fields. Pure; any thread. */
 #include "client_config_fields.h"
 
 #include <assert.h>
@@ -14,7 +13,7 @@
 #define KEEPALIVE_S_DEFAULT      60
 #define SESSION_EXPIRY_S_DEFAULT 86400
 
-/* There is one for each client of a node; the allocator's next size is 224. */
+/* Every client of a node has one; the next size of the allocator is 224. */
 _Static_assert(sizeof(struct client_config) <= 192, "a configuration stays small");
 
 /* A fault at a member of the document. */
@@ -32,7 +31,7 @@ static char *client_config_keep_text(struct reader *reader, char *text) {
     return text;
 }
 
-/* Rules between fields. Each runs also after faults, and adds none for what a fault explains. */
+/* Rules between fields. All run even after faults; none adds a fault that another one explains. */
 
 static void client_config_rule_broker_or_url(struct reader *reader) {
     bool has_broker = client_config_has_member(reader->document, "broker");
@@ -81,7 +80,7 @@ static void client_config_rule_address(struct reader *reader) {
     config->path = endpoint.path;
 }
 
-/* Does one of the brokers have what such a scheme has? */
+/* Whether one of the brokers has a scheme with that property. */
 static bool client_config_any_endpoint(const struct client_config *config,
                                        bool (*has)(enum client_scheme)) {
     bool found = config->host && has(config->scheme);
@@ -91,7 +90,7 @@ static bool client_config_any_endpoint(const struct client_config *config,
     return found;
 }
 
-/* Form inputs send "" for what was not filled in. */
+/* Form inputs send "" for empty fields. */
 static void client_config_drop_empty(char **text) {
     if (*text && **text == '\0') {
         free(*text);
@@ -106,8 +105,8 @@ static void client_config_rule_version(struct reader *reader) {
     }
 }
 
-/* MQTT 3.1.1 section 3.1.2.9: a password needs a user name. An empty one is sent if there is a user
- * name, but for the flat form (the one with sub_topic), where "" is an input left empty. */
+/* MQTT 3.1.1 section 3.1.2.9: a password needs a user name. An empty password is sent if there is a
+ * user name, except in the flat form (the one with sub_topic), where "" is an empty input. */
 static void client_config_rule_credentials(struct reader *reader) {
     struct client_config *config = reader->config;
     bool is_flat = json_object_get(reader->document, "sub_topic") != NULL;
@@ -218,7 +217,7 @@ static void (*const client_config_rules[])(struct reader *reader) = {
     client_config_rule_reconnect,
 };
 
-/* The identifiers: the document's id, the one it is addressed by, or its client_id. */
+/* The identifiers: the id of the document, the one it is addressed by, or its client_id. */
 
 static void client_config_id_from_hint(struct reader *reader, const char *hint) {
     struct client_config *config = reader->config;
@@ -305,7 +304,7 @@ enum err client_config_parse(json_t *document, enum client_source source, const 
     return err;
 }
 
-/* jansson's text without what it quotes of the document (" near '...'"), which may be a secret. */
+/* jansson's text without its quotation from the document (" near '...'"), which may be a secret. */
 static void client_config_fault_json(struct client_faults *faults, const json_error_t *error) {
     struct reader reader = {.faults = faults};
     const char *quote = strstr(error->text, " near ");
@@ -450,8 +449,8 @@ void client_config_destroy(struct client_config *config) {
     free(config);
 }
 
-/* Without a client_id the broker makes one up, so that nobody else can hold it: the "?" keeps such
- * identities apart from all with a client_id. */
+/* Without a client_id, the broker assigns one that no other client can use. The "?" distinguishes
+ * such identities from all with a client_id. */
 static bool client_config_append_identity(struct buffer *out, const struct client_config *config,
                                           const char *host, uint16_t port) {
     bool anonymous = config->client_id[0] == '\0';

@@ -1,6 +1,6 @@
-/* What is done with a configuration's JSON document as a whole: the text to store, the copy to
- * show, and what an update carries over from the version before. Pure, any thread. Goes by the
- * table of fields, so that a new secret is hidden by its row's flag. */
+/* Operations on the JSON document of a configuration: the text to store, the copy to show, and what
+ * an update keeps from the previous version. Pure; any thread. Uses the table of fields, so the
+ * flag of a new row is enough to hide a new secret. */
 #include "client_config_fields.h"
 
 #include <stdlib.h>
@@ -17,14 +17,14 @@ static bool config_document_is_object_row(const struct client_field *field) {
 
 /* Redaction */
 
-/* Where brokers take credentials in a URL; NULL: it has none. */
+/* The query of a URL, where brokers accept credentials; NULL: it has none. */
 static const char *config_document_query_of(const json_t *value) {
     const char *text = json_string_value(value);
     const char *mark = text ? strchr(text, '?') : NULL;
     return mark ? mark + 1 : NULL;
 }
 
-/* A URL that is right has no user information. */
+/* A valid URL has no user information. */
 static bool config_document_url_is_invalid(const json_t *value) {
     struct client_url url;
     const char *fault;
@@ -36,7 +36,7 @@ static bool config_document_url_is_invalid(const json_t *value) {
     return err != ERR_OK && strchr(json_string_value(value), '@');
 }
 
-/* Where a secret is to be had is none itself. */
+/* A reference to a secret is not a secret. */
 static bool config_document_is_reference(const json_t *value) {
     const char *why;
     char *source = json_is_object(value) ? client_field_secret_reference(value, &why) : NULL;
@@ -44,7 +44,8 @@ static bool config_document_is_reference(const json_t *value) {
     return source != NULL;
 }
 
-/* field NULL: unknown here, and only found in documents written by hand: it may hold anything. */
+/* field NULL: unknown. An unknown field occurs only in hand-written documents and may contain
+ * anything. */
 static bool config_document_is_hidden(const struct client_field *field, const json_t *value) {
     if (json_is_null(value)) {
         return false;
@@ -65,7 +66,7 @@ static bool config_document_is_hidden(const struct client_field *field, const js
            (config_document_url_is_invalid(value) || config_document_query_of(value));
 }
 
-/* Of a URL, what is before its query and follows its last "@" may be seen. */
+/* The part of a URL after its last "@" and before its query may be shown. */
 static json_t *config_document_mask_of_url(const json_t *value) {
     const char *text = json_string_value(value), *query = config_document_query_of(value);
     size_t len = query ? (size_t)(query - text) : strlen(text);
@@ -85,7 +86,7 @@ static bool config_document_is_map_of_secrets(const struct client_field *field) 
     return field->read == client_field_read_headers;
 }
 
-/* The names may be seen. False: out of memory. */
+/* The names may be shown. False: out of memory. */
 static bool config_document_hide_in_map(json_t *map) {
     const char *name;
     json_t *value;
@@ -108,7 +109,7 @@ static void config_document_keep_map(json_t *given, json_t *kept) {
     }
 }
 
-/* Of an array of URLs each by itself. False: out of memory. */
+/* Handles each URL of an array. False: out of memory. */
 static bool config_document_hide_in_urls(json_t *urls, const struct client_field *field) {
     size_t i;
     json_t *value;
@@ -121,7 +122,7 @@ static bool config_document_hide_in_urls(json_t *urls, const struct client_field
     return true;
 }
 
-/* Recursion as deep as the tables nest. False: out of memory. */
+/* Recurses only as deep as the tables nest. False: out of memory. */
 static bool config_document_hide_secrets(json_t *object, const struct client_field_table *table) {
     const char *name;
     json_t *value;
@@ -143,7 +144,7 @@ static bool config_document_hide_secrets(json_t *object, const struct client_fie
     }
     for (size_t i = 0; i < table->count; i++) {
         if (table->rows[i].flags & CLIENT_FIELD_INTERNAL) {
-            (void)json_object_del(object, table->rows[i].name); /* -1: it was not there */
+            (void)json_object_del(object, table->rows[i].name); /* -1: it did not exist */
         }
     }
     return true;
@@ -163,7 +164,7 @@ json_t *client_config_redacted(json_t *document) {
 
 /* Updates */
 
-/* Is it how this URL, with a query, is shown? */
+/* Whether it is the shown form of this URL, which has a query. */
 static bool config_document_is_masked_url(const struct client_field *field, const json_t *given,
                                           const json_t *kept) {
     if (!(field->flags & CLIENT_FIELD_URL) || !config_document_query_of(kept)) {
@@ -175,7 +176,7 @@ static bool config_document_is_masked_url(const struct client_field *field, cons
     return same;
 }
 
-/* Wherever in the list it stands now. */
+/* Matches by value, wherever it is in the list. */
 static void config_document_keep_urls(const struct client_field *field, json_t *given,
                                       json_t *kept) {
     size_t i, j;
@@ -190,8 +191,8 @@ static void config_document_keep_urls(const struct client_field *field, json_t *
     }
 }
 
-/* `visit` is called for each broker of the document that can be read, until it returns false, which
- * is returned. */
+/* Calls `visit` for each readable broker of the document until it returns false. Returns the last
+ * result. */
 static bool config_document_each_broker(const json_t *document,
                                         bool (*visit)(const struct client_url *url,
                                                       const void *context),
@@ -215,7 +216,7 @@ static bool config_document_each_broker(const json_t *document,
     return more;
 }
 
-/* The same host, and not in clear where it was TLS. */
+/* The same host, and not plain text if it was TLS. */
 static bool config_document_is_other_broker(const struct client_url *url, const void *context) {
     const struct client_url *wanted = context;
     return strcmp(url->host, wanted->host) != 0 ||
@@ -245,7 +246,8 @@ static void config_document_keep_members(json_t *document, json_t *stored,
             config_document_keep_map(given, kept);
         } else if ((is_secret && client_field_is_mask(given) && kept) ||
                    config_document_is_masked_url(field, given, kept)) {
-            /* A failure leaves the mask, which is refused, as for a secret that is not stored. */
+            /* On a failure the mask stays, and is refused like that of a secret that is not stored.
+             */
             (void)json_object_set(document, field->name, kept);
         }
     }
@@ -256,7 +258,7 @@ void client_config_keep_secrets(json_t *document, json_t *stored) {
     config_document_keep_members(document, stored, &client_fields, known ? 0 : CLIENT_FIELD_SENT);
 }
 
-/* Appends filter unless it is in `known`, which then has it. False: out of memory. */
+/* Appends filter unless `known` has it, and adds it to `known`. False: out of memory. */
 static bool config_document_retire_filter(json_t *retired, json_t *known, const char *filter) {
     if (json_object_get(known, filter)) {
         return true;
@@ -265,7 +267,7 @@ static bool config_document_retire_filter(json_t *retired, json_t *known, const 
            json_array_append_new(retired, json_string(filter)) == 0;
 }
 
-/* Oldest first: those of earlier versions, then what `stored` subscribed to. */
+/* Oldest first: those of earlier versions, then the subscriptions of `stored`. */
 static bool config_document_retire_all(json_t *retired, json_t *known,
                                        const struct client_config *config,
                                        const struct client_config *stored) {

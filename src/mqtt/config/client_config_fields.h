@@ -1,5 +1,5 @@
-/* Inside client_config*.c only: fields are rows of tables; a reader walks a JSON object by a table
- * and puts values into a struct, or faults into the list. */
+/* For client_config*.c and client_secrets.c only. Fields are rows of tables; a reader processes a
+ * JSON object by a table and puts values into a struct, or faults into the list. */
 #ifndef MQFLEET_CONFIG_CLIENT_CONFIG_FIELDS_H
 #define MQFLEET_CONFIG_CLIENT_CONFIG_FIELDS_H
 
@@ -12,23 +12,23 @@
 
 #define CLIENT_SECRET_SHOWN "***"
 
-/* Is it what stands in the place of a secret where one is shown? */
+/* Whether the value is the mask that replaces a secret where a document is shown. */
 static inline bool client_field_is_mask(const json_t *value) {
     return json_is_string(value) && strcmp(json_string_value(value), CLIENT_SECRET_SHOWN) == 0;
 }
 
-/* A value in the document, as a chain up to the document itself (NULL). */
+/* The place of a value, as a chain up to the document itself (NULL). */
 struct client_field_place {
     const struct client_field_place *up;
     const char *name; /* NULL: an element of an array */
     size_t index;
 };
 
-/* Where the broker is, as one text says it. */
+/* The location of the broker, from one text. */
 struct client_url {
     enum client_scheme scheme;
     char *host;    /* lower case, no brackets */
-    uint16_t port; /* 0: not said */
+    uint16_t port; /* 0: not given */
     char *path;    /* NULL: none */
 };
 
@@ -38,25 +38,25 @@ struct reader {
     struct client_config *config;
     struct client_faults *faults;
     struct client_url url; /* from broker or url */
-    uint16_t port;         /* from port; 0: not said */
+    uint16_t port;         /* from port; 0: not given */
     char *sub_topic;
-    bool has_mqtt5; /* a field that only MQTT 5 has was seen */
+    bool has_mqtt5; /* a field that exists only in MQTT 5 was found */
     bool out_of_memory;
 };
 
 enum {
     CLIENT_FIELD_REQUIRED = 1,
-    CLIENT_FIELD_MQTT5 = 2, /* of MQTT 5 only */
+    CLIENT_FIELD_MQTT5 = 2, /* MQTT 5 only */
     CLIENT_FIELD_SECRET =
-        4, /* never shown; with members: unless it is an object, which they judge */
+        4, /* never shown; with members: they decide, unless the value is not an object */
     CLIENT_FIELD_SECRET_PEM = 8, /* shown only if it is the path of a file */
     CLIENT_FIELD_URL = 16, /* its query is secret; user information, which is not accepted, is never
-                            * shown either; the same of each URL in an array */
+                              shown; so for each URL in an array */
     CLIENT_FIELD_INTERNAL = 32, /* never accepted from nor shown to a user */
-    CLIENT_FIELD_SENT = 64,     /* a secret that the broker gets: not kept for another one */
+    CLIENT_FIELD_SENT = 64, /* a secret that is sent to the broker: not kept for another broker */
 };
 
-/* NULL when right, else what is wrong: "must ...". */
+/* NULL: valid. Otherwise "must ...". */
 typedef const char *client_text_check(const char *text, size_t len);
 
 struct client_field {
@@ -64,14 +64,13 @@ struct client_field {
     /* Puts value (never null) into the struct `into`, or adds a fault. */
     void (*read)(struct reader *reader, const struct client_field *field, json_t *value,
                  const struct client_field_place *place, void *into);
-    size_t offset, size;        /* of the member in the struct; size for numbers and what
-                                 * an object's member points to */
-    size_t offset_from;         /* of the member for where a secret is, instead of it */
-    size_t offset_count;        /* of the member that counts bytes (size_t) or pairs
-                                 * (uint8_t) */
-    int64_t least, most;        /* of a number, of a text's bytes, or most elements */
-    client_text_check *check;   /* of texts */
-    const char *const *choices; /* of texts and enums, up to NULL */
+    size_t offset, size; /* of the member in the struct; size of a number, or of the struct that an
+                            object's member points to */
+    size_t offset_from;  /* of the member for the reference to a secret */
+    size_t offset_count; /* of the member that counts bytes (size_t) or pairs (uint8_t) */
+    int64_t least, most; /* bounds of a number, of the bytes of a text, or of the elements */
+    client_text_check *check;                 /* of texts */
+    const char *const *choices;               /* of texts and enums, up to NULL */
     const struct client_field_table *members; /* of objects, also in arrays */
     unsigned flags;
 };
@@ -98,8 +97,8 @@ void client_field_add_type_fault(struct reader *reader, const struct client_fiel
 bool client_fields_read(struct reader *reader, const struct client_field_table *table,
                         json_t *object, const struct client_field_place *place, void *into);
 
-/* What the rows' read points to: client_config_values.c, and client_config_lists.c for whatever
- * holds more than one value. */
+/* The readers of the rows: client_config_values.c, and client_config_lists.c for fields with more
+ * than one value. */
 typedef void client_field_read(struct reader *reader, const struct client_field *field,
                                json_t *value, const struct client_field_place *place, void *into);
 client_field_read client_field_read_bool, client_field_read_integer, client_field_read_choice,
@@ -116,32 +115,33 @@ client_field_read client_field_read_labels, client_field_read_sub_topic,
     client_field_read_subscriptions;
 client_field_read client_field_read_retired_filters;
 
-/* {"file": path} or {"env": name}: "file:path" or "env:name" (free), NULL otherwise. *why: static,
- * what is wrong with an object. */
+/* {"file": path} or {"env": name} as "file:path" or "env:name" (the caller frees), else NULL. *why:
+ * what is wrong with an object (static text). */
 char *client_field_secret_reference(const json_t *value, const char **why);
 
-/* A string that the row's bounds, check and choices accept; NULL: a fault was added. Borrowed. */
+/* A string that satisfies the row's bounds, check and choices; NULL: a fault was added. Borrowed.
+ */
 const char *client_field_text(struct reader *reader, const struct client_field *field,
                               json_t *value, const struct client_field_place *place);
-/* An array of at most field->most elements; else a fault and false. */
+/* Whether value is an array of at most field->most elements; false: a fault was added. */
 bool client_field_is_array(struct reader *reader, const struct client_field *field,
                            const json_t *value, const struct client_field_place *place);
 
-/* client_config_url.c. Spellings: a URL, or host or host:port alone. ERR_ARGUMENT: *fault says what
- * is wrong and never quotes. client_url_fini also after an error. */
+/* client_config_url.c. Accepts a URL, host, or host:port. ERR_ARGUMENT: *fault says what is wrong,
+ * without quoting. Call client_url_fini after an error too. */
 enum err client_url_parse(struct client_url *out, const char *text, const char **fault);
 void client_url_fini(struct client_url *url);
-/* With the defaults for what the URL does not say. False: out of memory. Takes what url holds. */
+/* Moves url into an endpoint and adds the defaults for what is not given. False: out of memory. */
 bool client_url_take(struct client_url *url, struct client_endpoint *out);
 uint16_t client_scheme_port(enum client_scheme scheme);
 bool client_scheme_is_tls(enum client_scheme scheme);
 bool client_scheme_has_path(enum client_scheme scheme);
 
-/* Takes ownership of the filter, also when memory ran out (false). */
+/* Takes ownership of the filter, even if memory runs out (false). */
 bool client_subscription_append(struct client_config *config,
                                 const struct client_subscription *subscription);
 
-/* NULL, or why text cannot be a client's id. */
+/* NULL: valid. Otherwise why text cannot be a client's id. */
 client_text_check client_id_fault;
 
 #define CLIENT_SUBSCRIPTIONS_MAX 1000

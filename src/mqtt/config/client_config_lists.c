@@ -1,5 +1,5 @@
-/* Readers of fields that hold more than one value: nested objects, arrays, maps of names. Own
- * nothing: what they allocate goes into the configuration. Pure, any thread. */
+/* Readers of fields with more than one value: nested objects, arrays, maps of names. The
+ * configuration owns what they allocate. Pure; any thread. */
 #include "client_config_fields.h"
 
 #include <ctype.h>
@@ -25,7 +25,7 @@ void client_field_read_object(struct reader *reader, const struct client_field *
         reader->out_of_memory = true;
         return;
     }
-    *(void **)((char *)into + field->offset) = object; /* from here on the configuration's */
+    *(void **)((char *)into + field->offset) = object; /* owned by the configuration from here on */
     (void)client_fields_read(reader, field->members, value, place, object);
 }
 
@@ -45,7 +45,7 @@ bool client_field_is_array(struct reader *reader, const struct client_field *fie
 
 /* Texts in an array */
 
-/* Room for n pointers; NULL and out_of_memory when there is none. */
+/* Room for n pointers; NULL: none, and out_of_memory is set. */
 static void *config_list_allocate(struct reader *reader, size_t n, size_t size) {
     void *memory = calloc(n + 1, size);
     reader->out_of_memory |= !memory;
@@ -126,7 +126,7 @@ void client_field_read_urls(struct reader *reader, const struct client_field *fi
     }
 }
 
-/* Written by ourselves and so right; by hand perhaps not, and what is wrong is of no use. */
+/* We write this list, so it is valid. If a hand-written one is not, the invalid part is ignored. */
 void client_field_read_retired_filters(struct reader *reader, const struct client_field *field,
                                        json_t *value, const struct client_field_place *place,
                                        void *into) {
@@ -153,7 +153,7 @@ void client_field_read_retired_filters(struct reader *reader, const struct clien
 
 /* Pairs of name and value */
 
-/* Takes ownership of both texts; one that is NULL drops the pair. */
+/* Takes ownership of both texts; if one is NULL, the pair is dropped. */
 static void config_list_append_pair(struct client_pair *pairs, uint8_t *count,
                                     struct client_pair pair) {
     if (pair.name && pair.value) {
@@ -164,7 +164,7 @@ static void config_list_append_pair(struct client_pair *pairs, uint8_t *count,
     free(pair.value);
 }
 
-/* An object of strings; the row says how many, value_field what a value may be. */
+/* An object of strings. The row says how many, value_field what a value may be. */
 static void config_list_read_map(struct reader *reader, json_t *object,
                                  const struct client_field_place *place,
                                  const struct client_field *value_field,
@@ -341,7 +341,7 @@ bool client_subscription_append(struct client_config *config,
     return true;
 }
 
-/* Joined with the others once all fields are read: client_config.c. "": none. */
+/* client_config.c merges it with the other subscriptions once all fields are read. "": none. */
 void client_field_read_sub_topic(struct reader *reader, const struct client_field *field,
                                  json_t *value, const struct client_field_place *place,
                                  void *into) {
@@ -354,7 +354,7 @@ void client_field_read_sub_topic(struct reader *reader, const struct client_fiel
     reader->out_of_memory |= text && !reader->sub_topic;
 }
 
-/* A filter alone, or an object. filter stays NULL after a fault there. */
+/* A filter alone, or an object. After a fault, filter stays NULL. */
 static struct client_subscription
 config_list_read_subscription(struct reader *reader, const struct client_field *field, json_t *item,
                               const struct client_field_place *place) {

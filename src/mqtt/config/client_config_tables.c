@@ -1,5 +1,5 @@
-/* The fields of a client configuration, a row each: adding a field is adding a row here and a
- * member in client_config.h. Owns only constants; any thread. Must not know how a walk is done. */
+/* The fields of a client configuration, one row each. To add a field, add a row here and a member
+ * in client_config.h. Only constants; any thread. */
 #include "client_config_fields.h"
 
 #include <ctype.h>
@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "mqtt/config/topic.h"
 
-/* A field has the name of its member in the struct. */
+/* A field with the name of its member in the struct. */
 #define MEMBER(type, member, reader)                                                               \
     .name = #member, .read = (reader), .offset = offsetof(struct type, member),                    \
     .size = sizeof(((struct type *)0)->member)
@@ -16,7 +16,7 @@
     MEMBER(type, member, client_field_read_integer), .least = (low), .most = (high)
 #define TEXT(type, member, low, high)                                                              \
     MEMBER(type, member, client_field_read_text), .least = (low), .most = (high)
-/* Encrypted, or where it is to be had, as well. */
+/* A secret: also encrypted, or a reference to where it is stored. */
 #define SECRET(type, member, low, high)                                                            \
     MEMBER(type, member, client_field_read_secret),                                                \
         .least = (low), .most = (high), .offset_from = offsetof(struct type, member##_from)
@@ -26,17 +26,17 @@
 #define PAIRS(type)                                                                                \
     COUNTED(type, user_properties, user_property_count, client_field_read_user_properties, 100),   \
         .members = &client_pair_fields
-/* A struct of its own, allocated when the object is given. */
+/* A nested struct, allocated when the object is given. */
 #define OBJECT(type, member, table)                                                                \
     .name = #member, .read = client_field_read_object, .members = (table),                         \
     .offset = offsetof(struct type, member), .size = sizeof(*((struct type *)0)->member)
-/* Several members, or none directly: its reader is given the whole struct. */
+/* Several members, or none directly: the reader gets the whole struct. */
 #define OTHER(field, reader, high) .name = (field), .read = (reader), .most = (high)
 /* clang-format off */
 #define TABLE(rows) {(rows), sizeof(rows) / sizeof((rows)[0])}
 /* clang-format on */
 
-#define MQTT_STRING_MAX   65535     /* MQTT 5.0 section 1.5.4, and of binary data 1.5.6 */
+#define MQTT_STRING_MAX   65535     /* MQTT 5.0 section 1.5.4; for binary data 1.5.6 */
 #define PACKET_MAX        268435460 /* the largest packet: a header of 5 bytes and 268,435,455 more */
 #define PEM_MAX           65536
 #define BUNDLE_MAX        1048576 /* the certificates of all authorities of a system */
@@ -65,7 +65,7 @@ const char *client_id_fault(const char *text, size_t len) {
     return NULL;
 }
 
-/* A relative path would depend on where the node was started. */
+/* A relative path would depend on the working directory of the node. */
 static const char *config_table_pem_fault(const char *text, size_t len) {
     if (text[0] == '/') {
         return text_has_control(text, len) || len > 4095 ? "must be the path of a file, or PEM text"

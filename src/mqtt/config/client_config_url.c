@@ -1,6 +1,5 @@
-/* Broker addresses: URLs, and the bare "host" or "host:port" of the flat form. Owns nothing but
- * what it is asked to parse; pure, any thread. Its faults never quote, for a URL may hold a
- * password. */
+/* Parses broker addresses: URLs, and the bare "host" or "host:port" of the flat form. Pure; any
+ * thread. Faults never quote the text, because a URL may contain a password. */
 #include "client_config_fields.h"
 
 #include <arpa/inet.h>
@@ -77,7 +76,7 @@ static const char *config_url_port_fault(uint16_t *out, const char *text, size_t
     return port >= 1 && port <= 65535 ? NULL : fault;
 }
 
-/* Labels of letters, digits, "-" and "_" (container networks have it), perhaps a dot at the end. */
+/* Labels of letters, digits, "-" and "_" (used in container networks), perhaps with a final dot. */
 static bool config_url_is_host_name(const char *host, size_t len) {
     size_t label_len = 0;
     if (len < 1 || len > HOST_NAME_MAX_LEN) {
@@ -115,7 +114,7 @@ static enum err config_url_parse_host_name(struct client_url *out, const char *h
     return ERR_OK;
 }
 
-/* One spelling for one address, so that equal brokers compare equal. */
+/* One spelling per address, so that equal brokers compare equal. */
 static enum err config_url_parse_ipv6(struct client_url *out, const char *host, size_t len,
                                       const char **fault) {
     char text[INET6_ADDRSTRLEN] = "";
@@ -211,7 +210,7 @@ enum err client_url_parse(struct client_url *out, const char *text, const char *
     }
     const char *authority = !separator ? text : separator + 3;
     enum err err = config_url_parse_after_scheme(out, authority, fault);
-    /* A URL ends its host at the first of / ? #, in the midst of a password that has one. */
+    /* The host of a URL ends at the first of / ? #, even if that is inside a password. */
     const char *cut = authority + strcspn(authority, "/?#");
     if (err == ERR_ARGUMENT && strchr(cut, '@')) {
         *fault = "seems to hold a user name and a password: move them into username and password, "

@@ -1,5 +1,5 @@
-/* Readers of fields that hold a single value. Own nothing: what they allocate goes into the
- * configuration. Pure, any thread. Know no field by name. */
+/* Readers of fields with a single value. The configuration owns what they allocate. Pure; any
+ * thread. */
 #include "client_config_fields.h"
 
 #include <assert.h>
@@ -12,13 +12,13 @@
 
 #define ENV_NAME_MAX   256
 #define PATH_LEN_MAX   4095
-#define SEALED_LEN_MAX 100000 /* of the longest secret */
+#define SEALED_LEN_MAX 100000 /* of the longest secret, encrypted */
 
 static void *config_value_member_of(const struct client_field *field, void *into) {
     return (char *)into + field->offset;
 }
 
-/* Keeps a string just allocated; NULL: memory ran out. */
+/* Stores an allocated string; NULL: out of memory. */
 static void config_value_keep_text(struct reader *reader, char **member, char *text) {
     assert(!*member); /* a name occurs once in an object */
     *member = text;
@@ -68,7 +68,7 @@ void client_field_read_integer(struct reader *reader, const struct client_field 
     config_value_store_integer(config_value_member_of(field, into), field->size, number);
 }
 
-/* One more than is given, so that 0 is nothing given. */
+/* Stores the value plus one, so that 0 means not given. */
 void client_field_read_security_level(struct reader *reader, const struct client_field *field,
                                       json_t *value, const struct client_field_place *place,
                                       void *into) {
@@ -174,7 +174,7 @@ char *client_field_secret_reference(const json_t *value, const char **why) {
         *why = "must name a variable of letters, digits and _";
     } else if (asprintf(&source, "%s%s", file ? SECRET_FROM_FILE : SECRET_FROM_ENV,
                         file ? file : env) < 0) {
-        source = NULL; /* why stays as it is */
+        source = NULL; /* why is kept */
     }
     return source;
 }
@@ -206,7 +206,7 @@ void client_field_read_secret(struct reader *reader, const struct client_field *
     client_field_read_text(reader, field, value, place, into);
 }
 
-/* Into an enum whose values are the indices of the choices. */
+/* Reads an enum whose values are the indices of the choices. */
 void client_field_read_choice(struct reader *reader, const struct client_field *field,
                               json_t *value, const struct client_field_place *place, void *into) {
     const char *text = client_field_text(reader, field, value, place);
@@ -216,9 +216,9 @@ void client_field_read_choice(struct reader *reader, const struct client_field *
     }
 }
 
-/* The broker: judged as a whole by the rules of client_config.c */
+/* The broker: the rules of client_config.c check it as a whole */
 
-/* A number; written by hand also as the decimal string that form inputs give. */
+/* A number, or a decimal string as form inputs send it, if hand-written. */
 void client_field_read_port(struct reader *reader, const struct client_field *field, json_t *value,
                             const struct client_field_place *place, void *into) {
     (void)into;
@@ -281,7 +281,7 @@ void client_field_read_url(struct reader *reader, const struct client_field *fie
 
 /* Bytes, as base64 */
 
-/* NULL: a fault was added, or memory ran out. */
+/* NULL: a fault was added, or out of memory. */
 static uint8_t *config_value_bytes_of(struct reader *reader, const struct client_field *field,
                                       const json_t *value, const struct client_field_place *place,
                                       size_t *len) {

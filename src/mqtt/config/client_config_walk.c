@@ -1,5 +1,4 @@
-/* The walk over a JSON object by a table of fields, and the faults it finds. Owns nothing; pure,
- * any thread. Knows no field by name. */
+/* Processes a JSON object by a table of fields, and records faults. Pure; any thread. */
 #include "client_config_fields.h"
 
 #include <assert.h>
@@ -8,13 +7,13 @@
 #include <string.h>
 #include "base/text.h"
 
-#define SUGGEST_LEN_MAX 32 /* longer names are no slips of the pen */
+#define SUGGEST_LEN_MAX 32 /* longer names are not typing errors */
 #define NAME_SHOWN_LEN  64
 
 /* Pointers */
 
-/* Appends "/" and the segment, escaped (RFC 6901 section 3). False: no room, nothing appended, so
- * that a pointer is never cut within a segment. */
+/* Appends "/" and the escaped segment (RFC 6901 section 3). False: no room, nothing was appended; a
+ * pointer is never cut within a segment. */
 static bool config_walk_segment_append(char *pointer, size_t size, const char *segment) {
     size_t start = strlen(pointer);
     size_t at = start;
@@ -33,7 +32,7 @@ static bool config_walk_segment_append(char *pointer, size_t size, const char *s
     return true;
 }
 
-/* As deep as tables nest: three levels. */
+/* Recurses as deep as tables nest: three levels. */
 static bool config_walk_pointer_render(char *pointer, size_t size,
                                        const struct client_field_place *place) {
     char index[24];
@@ -93,12 +92,12 @@ void client_field_add_type_fault(struct reader *reader, const struct client_fiel
 
 /* Unknown fields */
 
-/* The known name that was probably meant; NULL: none is near. */
+/* The known name that was probably meant; NULL: none is similar. */
 static const char *config_walk_nearest_name(const struct client_field_table *table,
                                             const char *name) {
     size_t len = strlen(name);
     const char *nearest = NULL;
-    size_t best = len < 4 ? 2 : len < 8 ? 3 : 4; /* only nearer ones count */
+    size_t best = len < 4 ? 2 : len < 8 ? 3 : 4; /* only smaller distances count */
     if (len > SUGGEST_LEN_MAX) {
         return NULL;
     }
@@ -120,7 +119,7 @@ static const char *config_walk_nearest_name(const struct client_field_table *tab
     return nearest;
 }
 
-/* The start of a name from outside, not cut within a character. */
+/* The start of an unknown name, not cut within a character. */
 static void config_walk_name_shorten(char out[NAME_SHOWN_LEN + 4], const char *name) {
     size_t len = strnlen(name, NAME_SHOWN_LEN + 1);
     if (len > NAME_SHOWN_LEN) {
@@ -152,7 +151,7 @@ static void config_walk_fault_unknown(struct reader *reader, const struct client
     }
 }
 
-/* The walk */
+/* Walk */
 
 const struct client_field *client_field_find(const struct client_field_table *table,
                                              const char *name) {
@@ -164,7 +163,7 @@ const struct client_field *client_field_find(const struct client_field_table *ta
     return NULL;
 }
 
-/* The version is looked up in the document, because fields come in any order. */
+/* Looks the version up in the document, because fields come in any order. */
 static bool config_walk_version_allows(struct reader *reader, const struct client_field *field,
                                        const struct client_field_place *place) {
     if (!(field->flags & CLIENT_FIELD_MQTT5)) {
@@ -179,7 +178,7 @@ static bool config_walk_version_allows(struct reader *reader, const struct clien
     return true;
 }
 
-/* An update has put what is stored in its place (client_config_keep_secrets). */
+/* In an update, client_config_keep_secrets has already replaced masks by the stored secrets. */
 static bool config_walk_mask_refused(struct reader *reader, const struct client_field *field,
                                      const json_t *value, const struct client_field_place *place) {
     bool is_secret = (field->flags & (CLIENT_FIELD_SECRET | CLIENT_FIELD_SECRET_PEM)) != 0;

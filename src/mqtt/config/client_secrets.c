@@ -1,6 +1,5 @@
-/* What is done with the secrets of a configuration, in its document and in its struct: two walks by
- * the table of fields, so that a new secret is treated by its row alone. Owns nothing; any thread.
- */
+/* Owns the operations on the secrets of a configuration, in its document and in its struct: two
+ * walks by the table of fields, so a new secret needs only its row. Any thread. */
 #include "mqtt/config/client_secrets.h"
 
 #include <stdio.h>
@@ -13,7 +12,7 @@
 #define POINTER_LEN     64
 #define URL_POINTER     "/url" /* "broker" is another spelling of it */
 #define HEADERS_POINTER "/websocket/headers"
-#define URLS_POINTER    "/urls" /* of each, so that they may change places */
+#define URLS_POINTER    "/urls" /* of each element, so that they may change places */
 
 static void client_secrets_wipe(char *secret) {
     if (secret) {
@@ -26,13 +25,15 @@ static bool client_secrets_is_object_row(const struct client_field *field) {
     return field->read == client_field_read_object;
 }
 
-/* Is it to be kept from whoever reads Redis? The path of a key is not; nor is "", which is none. */
+/* Whether it must be hidden from readers of Redis. The path of a key need not be; neither must "",
+ * which means none. */
 static bool client_secrets_is_plain_secret(const struct client_field *field, const char *text) {
     bool is_path = (field->flags & CLIENT_FIELD_SECRET_PEM) && text[0] == '/';
     return text[0] != '\0' && !is_path && !secret_is_sealed(text);
 }
 
-/* Of a URL its query, in which brokers take credentials; else all. NULL: nothing. */
+/* The query of a URL, where brokers accept credentials; otherwise the whole text. NULL: nothing is
+ * secret. */
 static const char *client_secrets_part_of(const struct client_field *field, const char *text) {
     if (field->read == client_field_read_secret || field->read == client_field_read_headers) {
         return text;
@@ -41,7 +42,7 @@ static const char *client_secrets_part_of(const struct client_field *field, cons
     return mark ? mark + 1 : NULL;
 }
 
-/* A text with another secret part, which is its end. */
+/* A text whose end, the secret part, is replaced. */
 static char *client_secrets_with_part(const char *text, const char *part, const char *other) {
     char *whole;
     return asprintf(&whole, "%.*s%s", (int)(part - text), text, other) >= 0 ? whole : NULL;
@@ -65,12 +66,13 @@ struct client_secrets_document_walk {
     bool changed;
     struct client_faults *faults;
     enum err result;
-    /* What is done with a text at a secret's place. A new text, or NULL: it stays. */
+    /* The operation on a text that holds a secret. Returns a new text, or NULL to keep the old one.
+     */
     char *(*visit)(struct client_secrets_document_walk *walk, const struct client_field *field,
                    const char *pointer, const char *text);
 };
 
-/* What is to stand in the place of a text; NULL: nothing new. */
+/* The value that replaces a text; NULL: none. */
 static json_t *client_secrets_walk_text(struct client_secrets_document_walk *walk,
                                         const struct client_field *field, const char *pointer,
                                         const char *text) {
@@ -119,7 +121,7 @@ static void client_secrets_walk_map(struct client_secrets_document_walk *walk,
     }
 }
 
-/* Recursion as deep as the tables nest. */
+/* Recurses only as deep as the tables nest. */
 static void client_secrets_walk_document(struct client_secrets_document_walk *walk,
                                          const struct client_field_table *table, json_t *object,
                                          const char *pointer) {
@@ -228,7 +230,7 @@ struct client_secrets_config_walk {
                       const char *pointer, char **secret, char *const *from, const char *other);
 };
 
-/* Of a struct, and of another of the same kind beside it; stops at the first error. */
+/* Processes a struct and another of the same kind beside it; stops at the first error. */
 static enum err client_secrets_walk_config(struct client_secrets_config_walk *walk,
                                            const struct client_field_table *table, void *into,
                                            const void *beside, const char *pointer) {
@@ -277,7 +279,7 @@ static enum err client_secrets_open_one(struct client_secrets_config_walk *walk,
     return err;
 }
 
-/* The path has the URL's query. */
+/* The path contains the query of the URL. */
 static enum err client_secrets_visit_query(struct client_secrets_config_walk *walk,
                                            const char *pointer, char **path) {
     char *mark = *path ? strchr(*path, '?') : NULL;
@@ -298,7 +300,7 @@ static enum err client_secrets_visit_query(struct client_secrets_config_walk *wa
     return err;
 }
 
-/* Those that may be sealed, wherever they are. */
+/* Secrets that may be encrypted, wherever they are. */
 static enum err client_secrets_walk_sealed(struct client_secrets_config_walk *walk,
                                            struct client_config *config) {
     enum err err = client_secrets_walk_config(walk, &client_fields, config, config, "");
@@ -383,7 +385,7 @@ void client_secrets_check(const struct client_config *config, const struct conf 
     (void)err;
 }
 
-/* What the running configuration has, decrypted already; or what is at its source. */
+/* The secret of the running configuration, already decrypted, or the one read from its source. */
 static enum err client_secrets_read_one(struct client_secrets_config_walk *walk,
                                         const struct client_field *field, const char *pointer,
                                         char **secret, char *const *from, const char *other) {
@@ -419,7 +421,7 @@ enum err client_secrets_read(const struct client_config *config, const struct co
     snprintf(fault, CLIENT_SECRETS_FAULT_LEN, "out of memory");
     if (!config->source || client_config_parse_text(config->source, strlen(config->source),
                                                     config->id, out, &faults) != ERR_OK) {
-        return ERR_MEMORY; /* it has been read once */
+        return ERR_MEMORY; /* it was parsed before, so this is memory */
     }
     struct client_secrets_config_walk walk = {
         .conf = conf, .fault = fault, .visit = client_secrets_read_one};

@@ -1,5 +1,5 @@
-/* What is to be unsubscribed from a session, and how many filters fit into a packet. Owns the array
- * of a result, never the filters in it; pure, any thread. */
+/* Owns the look-up of filters that must be unsubscribed from a session, and the number of filters
+ * that fit into a packet. A result owns its array, never the filters. Pure; any thread. */
 #include "mqtt/config/subscriptions.h"
 
 #include <assert.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The subscriptions of a configuration in the order of their filters, for look-up. */
+/* The subscriptions of a configuration sorted by filter, for look-up. */
 struct subscriptions_index {
     const struct client_subscription **rows;
     size_t count;
@@ -84,7 +84,7 @@ void subscriptions_gone_fini(struct subscriptions_gone *gone) {
     *gone = (struct subscriptions_gone){0};
 }
 
-/* ---- bytes of a packet, MQTT 5.0 sections 3.8 and 3.10 ---- */
+/* ---- bytes in a packet, MQTT 5.0 sections 3.8 and 3.10 ---- */
 
 #define SUBSCRIPTIONS_ID_BYTES     2
 #define SUBSCRIPTIONS_LEN_BYTES    2 /* before each filter */
@@ -100,7 +100,7 @@ static size_t subscriptions_head_bytes(int version, uint32_t identifier) {
     return SUBSCRIPTIONS_ID_BYTES + (version == 5 ? 1 + properties : 0);
 }
 
-/* Whether a packet fits that has so many bytes after its fixed header. */
+/* Whether a packet with that many bytes after its fixed header fits. */
 static bool subscriptions_is_within(size_t remaining, size_t max_bytes) {
     return max_bytes == 0 || 1 + subscriptions_varint_bytes(remaining) + remaining <= max_bytes;
 }

@@ -1,5 +1,5 @@
-/* Topic names and filters by MQTT 5.0 section 4.7, shared subscriptions by 4.8.2. Owns nothing;
- * pure, any thread. Must not know where the text came from. */
+/* Topic names and filters (MQTT 5.0 section 4.7) and shared subscriptions (4.8.2). Pure; any
+ * thread. */
 #include "mqtt/config/topic.h"
 
 #include <string.h>
@@ -38,7 +38,7 @@ const char *topic_name_fault(const char *topic, size_t len) {
     return NULL;
 }
 
-/* A wildcard fills its level alone; "#" ends the filter (4.7.1). */
+/* A wildcard must be the only character of its level; "#" must be the last level (4.7.1). */
 static const char *topic_wildcard_fault(const char *filter, size_t len) {
     for (size_t i = 0; i < len; i++) {
         if (filter[i] != '+' && filter[i] != '#') {
@@ -60,7 +60,7 @@ static bool topic_is_shared(const char *filter, size_t len) {
     return len >= SHARE_PREFIX_LEN && memcmp(filter, topic_share_prefix, SHARE_PREFIX_LEN) == 0;
 }
 
-/* What follows "$share/". On success *skip is the length of "<group>/". */
+/* Checks what follows "$share/". On success, *skip is the length of "<group>/". */
 static const char *topic_share_fault(const char *rest, size_t len, size_t *skip) {
     const char *slash = memchr(rest, '/', len);
     size_t group_len = !slash ? len : (size_t)(slash - rest);

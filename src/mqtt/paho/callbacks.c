@@ -1,6 +1,6 @@
-/* Owns what Paho calls when something happens to a connection. Runs on Paho's threads, under Paho's
- * one mutex (and on the host thread inside MQTTAsync_destroy): marks the connection, wakes the
- * host, returns. Knows nothing of hosts. */
+/* Owns the callbacks of a Paho connection. They run on Paho's threads, under Paho's one mutex (and
+ * on the worker thread inside MQTTAsync_destroy). They mark the connection, wake the worker and
+ * return. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,8 +79,8 @@ static void paho_on_connected5(void *context, MQTTAsync_successData5 *data) {
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-/* Paho says no more than that it failed and at which step: the rest is put together from what its
- * sockets and OpenSSL said. engine->lock is held. */
+/* Paho reports only that it failed and at which step. The details come from its sockets and
+ * OpenSSL. engine->lock is held. */
 static struct engine_closed paho_explain_failure(struct engine_connection *connection, int code) {
     bool unheard = !paho_socket_was_heard(&connection->socket);
     struct engine_closed closed = {.reason_code = -1};
@@ -183,8 +183,8 @@ enum err paho_set_callbacks(struct engine_connection *connection) {
 
 /* ---- SUBSCRIBE and UNSUBSCRIBE ---- */
 
-/* The SUBACK of one packet: for all that was asked for from `first` on, or, under MQTT 3.1.1, for
- * that one alone. What it should tell and does not is refused. */
+/* The SUBACK of one packet: codes for all filters from `first` on or, in MQTT 3.1.1, for that one.
+ * Missing codes count as refused. */
 static void paho_post_subscribed(const struct paho_subscribe *packet, const int *codes, size_t n) {
     struct engine_connection *connection = packet->connection;
     pthread_mutex_lock(&connection->engine->lock);
@@ -198,9 +198,10 @@ static void paho_post_subscribed(const struct paho_subscribe *packet, const int 
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-/* Paho does not say how many codes the broker sent, hence one filter per packet. */
+/* Paho does not report how many codes the broker sent, so a packet has only one filter. */
 static void paho_on_subscribed(void *context, MQTTAsync_successData *data) {
-    bool known = data->alt.qos >= 0 && data->alt.qos <= 2; /* else not even an integer, perhaps */
+    bool known =
+        data->alt.qos >= 0 && data->alt.qos <= 2; /* otherwise it may be an uninitialized value */
     int code = known ? data->alt.qos : 0x80;
     paho_post_subscribed(context, &code, 1);
 }
@@ -212,8 +213,8 @@ static void paho_on_subscribed5(void *context, MQTTAsync_successData5 *data) {
     paho_post_subscribed(context, codes, n);
 }
 
-/* Paho reports a single refused filter as a failure; and it reports so what it could not send or
- * what ended with the connection, whose closed event tells. */
+/* Paho reports the refusal of a single filter as a failure. It reports the same for requests that
+ * it could not send, or that ended with the connection; there, the closed event follows. */
 static void paho_post_subscribe_failed(const struct paho_subscribe *packet, int code) {
     if (code >= 0x80) {
         paho_post_subscribed(packet, &code, 1);
@@ -275,7 +276,7 @@ void paho_note_suspect(struct engine_connection *connection,
     }
     struct engine_suspects *suspects = connection->suspects;
     if (!suspects || publication->about.qos == 0) {
-        return; /* out of memory: nobody is named */
+        return; /* out of memory: no suspect is recorded */
     }
     if (suspects->described < ENGINE_SUSPECTS_MAX) {
         suspects->suspects[suspects->described++] = publication->about;

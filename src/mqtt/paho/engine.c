@@ -1,7 +1,7 @@
 /* Owns the connections of the engine `paho` (Eclipse Paho MQTT C, MQTTAsync): the operations that
- * the host calls and the delivery of events to it. Runs on the host thread, the only one that calls
- * into Paho. Limits, all of Paho: one host thread; calls wait for Paho's one mutex, which is held
- * while a message waits for its acceptance. Knows no host, no backoff, no sink. */
+ * the worker calls, and the delivery of events. Runs on the worker thread, the only one that calls
+ * Paho. Limits of Paho: one worker; calls wait for Paho's one mutex, which is held while a message
+ * waits to be accepted. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +18,14 @@
 
 #define EVENTS_PER_POLL_MAX    1000
 #define CLOSES_PER_POLL_MAX    100
-#define TICK_MS                10   /* while something is being opened */
-#define WATCH_MS               1000 /* between two looks at silent connections */
-#define EAGER_MS               1000 /* for so long after open() Paho is woken */
-#define POLITE_CLOSE_MS        2000 /* a held message may still be accepted for so long */
-#define PAHO_KEEPALIVE_CHECK_S 10   /* lets Paho look at keepalives each second */
+#define TICK_MS                10   /* while a connection is being opened */
+#define WATCH_MS               1000 /* between two checks for silent connections */
+#define EAGER_MS               1000 /* Paho is woken for this long after open() */
+#define POLITE_CLOSE_MS        2000 /* a held message may still be accepted for this long */
+#define PAHO_KEEPALIVE_CHECK_S 10   /* makes Paho check keepalives every second */
 #define SILENCE_SLACK_MS       1500
-#define STALL_GRACE_MS         5000 /* for Paho to ask and the brokers to answer, after a stall */
+#define STALL_GRACE_MS                                                                             \
+    5000 /* after a stall: time for Paho to send PINGREQ and for brokers to answer */
 
 static void paho_engine_set_ticking(struct engine *engine, bool wanted) {
     int64_t period_ms = wanted ? TICK_MS : WATCH_MS;
@@ -65,7 +66,7 @@ static struct engine *paho_engine_create(const struct conf *conf,
                                "getaddrinfo are not interposed"));
         return NULL;
     }
-    unsetenv("http_proxy"); /* Paho would obey them silently */
+    unsetenv("http_proxy"); /* Paho would use them without being asked */
     unsetenv("https_proxy");
     engine->conf = conf;
     engine->events = events;
@@ -79,7 +80,7 @@ static struct engine *paho_engine_create(const struct conf *conf,
         goto failed;
     }
     MQTTAsync_init_options init = MQTTAsync_init_options_initializer;
-    init.do_openssl_init = 0; /* OpenSSL 3 does it itself */
+    init.do_openssl_init = 0; /* OpenSSL 3 initializes itself */
     MQTTAsync_global_init(&init);
     engine->waker = paho_waker_create(engine->epoll_fd, engine->event_fd);
     if (!engine->waker) {
@@ -92,7 +93,7 @@ failed:
     return NULL;
 }
 
-/* ---- opening: one at a time is handed to Paho, see net.c ---- */
+/* ---- open: one connection at a time is passed to Paho, see net.c ---- */
 
 static void paho_engine_free_connection(struct engine_connection *connection) {
     paho_close_material(connection);
@@ -115,7 +116,7 @@ static void paho_engine_check_keepalives(struct engine *engine, uint16_t keepali
 }
 
 static void paho_engine_begin(struct engine_connection *connection) {
-    connection->phase = PAHO_OPENING; /* no longer in engine->waiting, whatever comes of it */
+    connection->phase = PAHO_OPENING; /* no longer in engine->waiting, even after a failure */
     paho_call_begin(connection->engine);
     enum err err = paho_connect(connection);
     paho_call_end(connection->engine);
@@ -144,7 +145,7 @@ static void paho_engine_begin_waiting(struct engine *engine) {
     }
 }
 
-/* Paho has no way to say these, or another meaning of its own. */
+/* Paho cannot express these, or gives them another meaning. */
 static bool paho_engine_is_supported(const struct client_config *config) {
     const struct client_tls *tls = client_config_tls(config);
     return !config->websocket && tls->min_version == TLS_FROM_1_2 && tls->security_level == 0;
@@ -194,8 +195,8 @@ static void paho_engine_end_opening(struct engine_connection *connection) {
     paho_socket_end_probe(&connection->socket);
 }
 
-/* After this no callback of the connection comes any more: destroy runs under Paho's mutex. It
- * sends DISCONNECT where the connection stands. */
+/* Afterwards, the connection gets no more callbacks, because destroy runs under Paho's mutex.
+ * Destroy sends DISCONNECT if the connection is up. */
 static void paho_engine_let_go(struct engine_connection *connection) {
     if (connection->handle) {
         paho_call_begin(connection->engine);
@@ -207,8 +208,8 @@ static void paho_engine_let_go(struct engine_connection *connection) {
     connection->phase = PAHO_GONE;
 }
 
-/* Does not wait for Paho's mutex: the callback that holds it may be one of those that the host is
- * about to close too, and each of them is told here to give up. poll() does the rest. */
+/* Does not wait for Paho's mutex: a callback that holds it may belong to a connection that the
+ * worker is also about to close. It is told here to give up; poll() does the rest. */
 static void paho_engine_close(struct engine_connection *connection, bool with_will) {
     struct engine *engine = connection->engine;
     if (connection->phase >= PAHO_CLOSING) {
@@ -223,21 +224,21 @@ static void paho_engine_close(struct engine_connection *connection, bool with_wi
     paho_hold_give_up(connection, clock_ms() + (with_will ? 0 : POLITE_CLOSE_MS));
     paho_net_withdraw(&connection->socket);
     if (with_will || !up) {
-        paho_socket_drop(&connection->socket); /* no DISCONNECT gets out, nor a CONNECT */
+        paho_socket_drop(&connection->socket); /* neither DISCONNECT nor CONNECT is sent */
     }
     DL_APPEND2(engine->closing, connection, step_prev, step_next);
     eventfd_write(engine->event_fd, 1);
 }
 
-/* It ended: Paho is to forget it like one that is closed. */
+/* The connection ended: Paho must release it like one that is closed. */
 static void paho_engine_end(struct engine_connection *connection) {
     paho_engine_end_opening(connection);
     connection->phase = PAHO_ENDED;
-    paho_hold_give_up(connection, clock_ms()); /* there is nobody left to acknowledge to */
+    paho_hold_give_up(connection, clock_ms()); /* acknowledgements can no longer be sent */
     DL_APPEND2(connection->engine->closing, connection, step_prev, step_next);
 }
 
-/* A destroy would wait until a held message is accepted: it is put off meanwhile. */
+/* A destroy would wait until a held message is accepted, so it is put off until then. */
 static void paho_engine_close_some(struct engine *engine) {
     static const struct engine_closed by_us = {.error = CLIENT_ERROR_CLOSED_BY_US,
                                                .reason_code = -1};
@@ -251,7 +252,8 @@ static void paho_engine_close_some(struct engine *engine) {
         paho_engine_let_go(connection);
         pthread_mutex_lock(&engine->lock);
         if (ours) {
-            connection->marks &= ~(unsigned)PAHO_CLOSED; /* whatever it was, we were first */
+            connection->marks &=
+                ~(unsigned)PAHO_CLOSED; /* whatever the cause, we closed it first */
             paho_post_closed(connection, &by_us);
         } else {
             paho_post(connection, PAHO_CLOSED);
@@ -260,26 +262,26 @@ static void paho_engine_close_some(struct engine *engine) {
     }
 }
 
-/* Paho keeps none beyond a connection. */
+/* Paho keeps no session beyond a connection. */
 static void paho_engine_session_end(struct engine *engine, struct engine_session *session) {
     (void)engine;
     (void)session;
 }
 
-/* What it sends does not outlive its connection. */
+/* Publications do not outlive their connection. */
 static bool paho_engine_publications_blame(struct engine *engine, struct engine_session *session) {
     (void)engine;
     (void)session;
     return false;
 }
 
-/* One callback that is held stops all connections. */
+/* One held callback stops all connections. */
 static bool paho_engine_is_read_blocked(struct engine_connection *connection) {
     return paho_is_stalled(connection->engine);
 }
 
 static void paho_engine_acknowledge(struct engine *engine, void *receipt, enum err err) {
-    (void)engine; /* may be gone already: the receipt lives on its own */
+    (void)engine; /* may be freed already: the receipt does not need it */
     if (receipt) {
         paho_hold_answer(receipt, err);
     }
@@ -314,7 +316,7 @@ static void paho_engine_take_published(struct engine_connection *connection,
     }
 }
 
-/* The next connection with marks, taken off the ready list; NULL: none. */
+/* Removes the next connection with marks from the ready list; NULL: none. */
 static struct engine_connection *paho_engine_take_ready(struct engine *engine,
                                                         struct paho_delivery *out) {
     *out = (struct paho_delivery){0};
@@ -324,7 +326,7 @@ static struct engine_connection *paho_engine_take_ready(struct engine *engine,
         DL_DELETE2(engine->ready, connection, ready_prev, ready_next);
         connection->ready = false;
         out->marks = connection->marks;
-        connection->marks &= PAHO_CLOSED; /* stays: the first word counts */
+        connection->marks &= PAHO_CLOSED; /* stays: the first cause counts */
         out->connack = connection->connack;
         memcpy(out->assigned_client_id, connection->assigned_client_id,
                sizeof(out->assigned_client_id));
@@ -356,7 +358,7 @@ static void paho_engine_deliver_published(struct engine_connection *connection,
     }
 }
 
-/* What was sent and not acknowledged is lost with the connection, as far as anyone can tell. */
+/* What was sent and not acknowledged is treated as lost with the connection. */
 static void paho_engine_fail_publications(struct engine_connection *connection) {
     struct paho_publication *entry, *next;
     DL_FOREACH_SAFE(connection->publications, entry, next) {
@@ -370,7 +372,8 @@ static void paho_engine_fail_publications(struct engine_connection *connection) 
     paho_engine_deliver_published(connection, all);
 }
 
-/* Reasons of DISCONNECT that only a publication can have while no SUBSCRIBE is under way. */
+/* Reason codes of DISCONNECT that can only refer to a publication while no SUBSCRIBE is in flight.
+ */
 static bool paho_engine_blames_publications(int reason_code) {
     return reason_code == 0x87 || reason_code == 0x95 || reason_code == 0x99 ||
            reason_code == 0x9A || reason_code == 0x9B;
@@ -404,7 +407,8 @@ static void paho_engine_deliver_connack(struct engine_connection *connection,
     }
 }
 
-/* The host may close the connection in any of these, after which only the last two steps count. */
+/* The worker may close the connection in any of these events; after that, only the last two steps
+ * apply. */
 static void paho_engine_deliver(struct engine_connection *connection,
                                 struct paho_delivery *delivery) {
     const struct engine_events *events = connection->engine->events;
@@ -428,7 +432,7 @@ static void paho_engine_deliver(struct engine_connection *connection,
 
 /* ---- silent connections ---- */
 
-/* Paho gives a connection up 2.5 keepalives after the last sign of life; we do after 2. */
+/* Paho gives a connection up 2.5 keepalives after the last packet, we after 2. */
 static void paho_engine_check_silence(struct engine_connection *connection, int64_t now_ms) {
     int64_t keepalive_ms = (int64_t)connection->open.keepalive_s * 1000;
     if (connection->phase != PAHO_UP || keepalive_ms == 0 || connection->stale ||
@@ -450,7 +454,7 @@ static void paho_engine_check_silence(struct engine_connection *connection, int6
     pthread_mutex_unlock(&connection->engine->lock);
 }
 
-/* While a message is held Paho asks no broker for a sign of life: silence then means nothing. */
+/* While a message is held, Paho sends no PINGREQ, so silence means nothing. */
 static bool paho_engine_was_stalled(struct engine *engine, int64_t now_ms) {
     pthread_mutex_lock(&engine->lock);
     bool stalled = engine->holding_since_ms != 0 || now_ms - engine->held_at_ms < STALL_GRACE_MS;
@@ -458,8 +462,8 @@ static bool paho_engine_was_stalled(struct engine *engine, int64_t now_ms) {
     return stalled;
 }
 
-/* Each time costs Paho a look at every socket it has: ever more seldom while the same connects are
- * under way. */
+/* Each wake-up makes Paho check all its sockets, so wake-ups become less frequent while the same
+ * connects are in progress. */
 static void paho_engine_wake(struct engine *engine, int64_t now_ms) {
     int64_t age_ms = now_ms - engine->opened_at_ms;
     if (age_ms < EAGER_MS && now_ms - engine->woken_at_ms >= age_ms / 10) {
@@ -496,7 +500,7 @@ static bool paho_engine_has_more(struct engine *engine) {
 }
 
 static void paho_engine_poll(struct engine *engine, int64_t timeout_ms) {
-    struct epoll_event event; /* whatever it is: all is looked at */
+    struct epoll_event event; /* whatever it is: everything is checked */
     uint64_t count;
     epoll_wait(engine->epoll_fd, &event, 1, (int)timeout_ms);
     if (read(engine->timer_fd, &count, sizeof(count)) == (ssize_t)sizeof(count)) {

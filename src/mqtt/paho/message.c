@@ -1,9 +1,8 @@
-/* Owns a received message until the host took it and, for QoS 1 and 2, until it is accepted.
+/* Owns a received message until the worker has taken it and, for QoS 1 and 2, until it is accepted.
  * Runs on Paho's receive thread under Paho's mutex. Paho acknowledges when the callback returns,
- * whatever it returns: so the callback is held, and where the message cannot be accepted the socket
- * is cut first, so that the acknowledgement never leaves and the broker sends the message again.
- * While a callback is held every other Paho client of the process stands still: a limit of this
- * engine. Knows nothing of sinks. */
+ * whatever it returns. So the callback is held. If the message cannot be accepted, the socket is
+ * cut first: the acknowledgement is never sent, and the broker sends the message again. While a
+ * callback is held, all other Paho clients of the process stand still: a limit of this engine. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,14 +15,14 @@
 #include "base/telemetry/log.h"
 #include "paho.h"
 
-#define PROPERTIES_MAX          64 /* further ones of one message are not kept */
+#define PROPERTIES_MAX          64 /* more properties of a message are dropped */
 #define NUMBER_LEN              16
 #define ROOM_WAIT_MS            200
 #define PAHO_HOLD_CHECK_MS      1000
 #define LONG_HOLD_MS            500
 #define PAHO_WORKER_WAIT_MS_MAX 3000
 
-/* ---- the host thread, which must not be kept waiting by a hold ---- */
+/* ---- the worker thread, which must not wait for a hold ---- */
 
 void paho_call_begin(struct engine *engine) {
     engine->calling_since_ms = clock_ms();
@@ -41,7 +40,7 @@ bool paho_is_stalled(struct engine *engine) {
     return since_ms != 0 && clock_ms() - since_ms > least_ms;
 }
 
-/* It came too late to see that Paho is stalled, and may be wanted for something urgent. */
+/* The worker called Paho before it could see the stall, and may be needed for something urgent. */
 static bool paho_hold_blocks_worker(const struct engine *engine, const struct paho_hold *hold) {
     int64_t calling_since_ms = engine->calling_since_ms;
     int64_t both_since_ms = calling_since_ms > hold->since_ms ? calling_since_ms : hold->since_ms;
@@ -113,7 +112,7 @@ static void paho_hold_end(struct engine_connection *connection, enum err err) {
     connection->hold = NULL;
     engine->holding_since_ms = 0;
     if (was_long || engine->sink_stalled) {
-        eventfd_write(engine->event_fd, 1); /* for what poll() put off */
+        eventfd_write(engine->event_fd, 1); /* for what poll() has put off */
     }
     pthread_mutex_unlock(&engine->lock);
 }
@@ -123,8 +122,8 @@ static void paho_hold_wait_step(struct paho_hold *hold, int64_t timeout_ms) {
     pthread_cond_timedwait(&hold->changed, &hold->lock, &until);
 }
 
-/* Until the message is accepted, refused, the connection is being closed, or the host must go on.
- */
+/* Waits until the message is accepted or refused, the connection is being closed, or the worker
+ * needs Paho's mutex. */
 static enum err paho_hold_wait(const struct engine *engine, struct paho_hold *hold) {
     enum err err = ERR_CANCELED;
     pthread_mutex_lock(&hold->lock);
@@ -163,7 +162,7 @@ static const char *paho_message_property_name(enum MQTTPropertyCodes code) {
     case MQTTPROPERTY_CODE_USER_PROPERTY:
         return "user_property";
     default:
-        return NULL; /* of the transport, as the topic alias */
+        return NULL; /* of the transport, like the topic alias */
     }
 }
 
@@ -260,7 +259,7 @@ static bool paho_message_is_closing(struct engine_connection *connection) {
     return closing;
 }
 
-/* ERR_OK: taken, and for QoS 1 and 2 `hold` will be answered. */
+/* ERR_OK: accepted; for QoS 1 and 2, `hold` will be answered. */
 static enum err paho_message_offer(struct engine_connection *connection, struct message *message,
                                    struct paho_hold *hold) {
     const struct engine_events *events = connection->engine->events;
@@ -299,7 +298,7 @@ static enum err paho_message_deliver_held(struct engine_connection *connection,
     return err;
 }
 
-/* The socket first, so that no acknowledgement leaves. The broker still has the message. */
+/* Cuts the socket first, so that no acknowledgement is sent. The broker still has the message. */
 static void paho_message_cut_connection(struct engine_connection *connection) {
     struct engine_closed closed = {.error = CLIENT_ERROR_MESSAGE_NOT_ACCEPTED, .reason_code = -1};
     paho_socket_drop(&connection->socket);
@@ -313,7 +312,7 @@ void paho_deliver(struct engine_connection *connection, const char *topic, const
     struct message *message = topic ? paho_message_copy(connection, topic, received) : NULL;
     if (received->qos == 0) {
         if (message && paho_message_offer(connection, message, NULL) != ERR_OK) {
-            message_destroy(message); /* the host counts it */
+            message_destroy(message); /* the worker counts it */
         }
         return;
     }
@@ -326,12 +325,12 @@ void paho_deliver(struct engine_connection *connection, const char *topic, const
 }
 
 int paho_message_arrived(void *context, char *topic, int topic_len, void *message) {
-    (void)topic_len; /* more than strlen only with U+0000, which MQTT forbids */
+    (void)topic_len; /* greater than strlen only with U+0000, which MQTT forbids */
     struct engine_connection *connection = context;
     MQTTAsync_message *received = message;
     if (received->qos < 2 || connection->protocol_version == 5) {
         paho_deliver(connection, topic, received);
-    } /* else it was delivered before PUBREC, see qos2.c */
+    } /* otherwise it was delivered before PUBREC, see qos2.c */
     MQTTAsync_freeMessage(&received);
     MQTTAsync_free(topic);
     return 1;

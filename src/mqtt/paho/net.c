@@ -1,9 +1,8 @@
-/* Owns what the Paho engine knows of Paho's sockets. Paho looks names up with a getaddrinfo that
- * blocks all its clients, never tells which socket is whose, and takes a connect under way for one
- * that has succeeded. This file therefore defines getaddrinfo, connect and getsockopt for the whole
- * executable: the one look-up and the one connect announced with paho_net_begin are answered from
- * here, calls of other threads go on to the C library.
- * Any thread. Knows no MQTT. */
+/* Owns what the Paho engine knows about Paho's sockets. Paho looks names up with a getaddrinfo that
+ * blocks all its clients, never reveals which socket belongs to which client, and mistakes a
+ * connect in progress for a successful one. So this file defines getaddrinfo, connect and
+ * getsockopt for the whole executable. It answers the one look-up and the one connect announced
+ * with paho_net_begin; other calls go to the C library. Any thread. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <dlfcn.h>
@@ -22,12 +21,12 @@
 #include <utlist.h>
 #include "paho.h"
 
-/* The kernel's keepalive: ends what is half-open where MQTT has none (keepalive_s 0). */
+/* The kernel's keepalive: ends half-open connections without an MQTT keepalive (keepalive_s 0). */
 #define TCP_IDLE_S     60
 #define TCP_INTERVAL_S 20
 #define TCP_PROBES     3
 
-#define STATE_SYN_SENT 2     /* netinet/tcp.h has it, which does not go with linux/tcp.h */
+#define STATE_SYN_SENT 2     /* from netinet/tcp.h, which conflicts with linux/tcp.h */
 #define PAHO_GOES_ON   (-22) /* Paho's TCPSOCKET_INTERRUPTED */
 
 static struct {
@@ -36,12 +35,13 @@ static struct {
     char host[256];
     char address[INET6_ADDRSTRLEN + 20];
     int notify_fd;
-    struct paho_socket *probed; /* those that have a probe_fd, a connect under way among them */
+    struct paho_socket *probed; /* sockets with a probe_fd, including a connect in progress */
 } paho_net_announced = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Set on Paho's thread between its look-up and its connect. */
 static _Thread_local struct paho_socket *paho_net_connecting;
-/* A thread that has done an announced look-up: Paho's, and Paho does no other. */
+/* Set on a thread that has done an announced look-up: one of Paho's, which does no other look-ups.
+ */
 static _Thread_local bool paho_net_is_paho;
 
 typedef int getaddrinfo_function(const char *, const char *, const struct addrinfo *,
@@ -53,11 +53,11 @@ static getaddrinfo_function *_Atomic paho_net_next_getaddrinfo;
 static connect_function *_Atomic paho_net_next_connect;
 static getsockopt_function *_Atomic paho_net_next_getsockopt;
 
-/* The definition behind ours: the C library's, or a sanitizer's. */
+/* The next definition after ours: of the C library or of a sanitizer. */
 static void *paho_net_next_symbol(const char *name) {
     void *symbol = dlsym(RTLD_NEXT, name);
     if (!symbol) {
-        abort(); /* no C library: nothing can go on */
+        abort(); /* without the C library nothing works */
     }
     return symbol;
 }
@@ -89,7 +89,7 @@ bool paho_net_works(void) {
            dlsym(RTLD_DEFAULT, "getsockopt") == (void *)getsockopt;
 }
 
-/* Paho's call is told from all others by its form: no service, TCP asked for. */
+/* Paho's call differs from all others in its form: no service, TCP requested. */
 static bool paho_net_is_announced(const char *node, const char *service,
                                   const struct addrinfo *hints, char *address) {
     if (!node || service || !hints || hints->ai_protocol != IPPROTO_TCP) {
@@ -111,8 +111,8 @@ int getaddrinfo(const char *restrict node, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict result) {
     char address[sizeof(paho_net_announced.address)];
     if (!paho_net_is_announced(node, service, hints, address)) {
-        /* Withdrawn meanwhile, or a name that nobody resolved and allowed: Paho must neither wait
-         * for DNS nor reach it. */
+        /* Withdrawn, or a name that was neither resolved nor allowed: Paho must neither wait for
+         * DNS nor reach it. */
         return paho_net_is_paho ? EAI_FAIL
                                 : paho_net_real_getaddrinfo()(node, service, hints, result);
     }
@@ -123,10 +123,10 @@ int getaddrinfo(const char *restrict node, const char *restrict service,
 
 static void paho_net_set_option(int fd, int level, int name, int value) {
     int failed = setsockopt(fd, level, name, &value, sizeof(value));
-    (void)failed; /* it works without */
+    (void)failed; /* optional: works without */
 }
 
-/* Paho leaves the socket open in child processes, where it would outlive us. */
+/* Paho would leave the socket open in child processes, where it would outlive us. */
 static void paho_net_prepare(int fd) {
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     paho_net_set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -159,7 +159,7 @@ static void paho_net_remember(struct paho_socket *socket, int fd, int connect_er
         paho_net_announced.socket = NULL;
         uint64_t one = 1;
         ssize_t written = write(paho_net_announced.notify_fd, &one, sizeof(one));
-        (void)written; /* full means it is readable already */
+        (void)written; /* full: it is readable already */
     }
     pthread_mutex_unlock(&paho_net_announced.lock);
 }
@@ -241,7 +241,7 @@ static bool paho_net_same_inode(int fd, const struct paho_socket *socket) {
            status.st_ino == socket->inode;
 }
 
-/* Reading the error clears it, and Paho does not say what it was. */
+/* Reading the error clears it, and Paho does not report it. */
 static void paho_net_remember_error(int fd, int error) {
     struct paho_socket *socket;
     pthread_mutex_lock(&paho_net_announced.lock);
@@ -253,10 +253,11 @@ static void paho_net_remember_error(int fd, int error) {
     pthread_mutex_unlock(&paho_net_announced.lock);
 }
 
-/* A socket that Paho's receiving thread polls before its sending thread has called connect looks
- * hung up. Paho then asks for its error, takes "none" for connected, and tries to send CONNECT. For
- * as long as that cannot be sent Paho walks its list of clients without its lock, and crashes. Told
- * that it goes on it waits until the socket is writable. Nobody else asks before. */
+/* If Paho's receive thread polls a socket before its send thread has called connect, the socket
+ * looks hung up. Paho then reads its error, mistakes "none" for connected, and tries to send
+ * CONNECT. Until CONNECT can be sent, Paho reads its list of clients without its lock, and may
+ * crash. TCPSOCKET_INTERRUPTED makes it wait until the socket is writable. No other caller asks
+ * before. */
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict value_len) {
     struct tcp_info info;
     int result = paho_net_real_getsockopt()(fd, level, name, value, value_len);
@@ -274,13 +275,13 @@ int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *res
 bool paho_socket_was_heard(struct paho_socket *socket) {
     struct tcp_info info;
     pthread_mutex_lock(&paho_net_announced.lock);
-    bool heard = socket->probe_fd >= 0 && paho_net_tcp_info(socket->probe_fd, &info) &&
-                 info.tcpi_bytes_received > 0;
+    bool received = socket->probe_fd >= 0 && paho_net_tcp_info(socket->probe_fd, &info) &&
+                    info.tcpi_bytes_received > 0;
     pthread_mutex_unlock(&paho_net_announced.lock);
-    return heard;
+    return received;
 }
 
-/* Paho may have closed it meanwhile and the number may be somebody else's: the inode tells. */
+/* Paho may have closed the socket, and the number may be in use again: the inode shows it. */
 static bool paho_net_still_open(const struct paho_socket *socket) {
     return socket->fd >= 0 && paho_net_same_inode(socket->fd, socket);
 }

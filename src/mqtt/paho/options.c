@@ -1,6 +1,6 @@
-/* Owns the translation of a client's configuration into Paho's connect options. Host thread.
- * Paho copies everything it is given here, except the material files, which it opens when the TCP
- * connection stands. Knows no events. */
+/* Owns the translation of a client's configuration into Paho's connect options. Worker thread. Paho
+ * copies everything it gets here, except the material files, which it opens when TCP is connected.
+ */
 #include <assert.h>
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -14,7 +14,7 @@
 #include "base/secrets/client_file.h"
 #include "paho.h"
 
-#define BUFFERED_MAX           1000 /* publications Paho may hold back; the host allows fewer */
+#define BUFFERED_MAX           1000 /* publications that Paho may queue; the worker allows fewer */
 #define URI_LEN                (256 + 3 * 4096 + 32) /* a path of colons only */
 #define PAHO_MATERIAL_PATH_LEN 64
 #define PAHO_MATERIAL_MAX      (4 * 1024 * 1024) /* bytes of a file of certificates */
@@ -22,7 +22,7 @@
 
 enum paho_material { PAHO_MATERIAL_CA, PAHO_MATERIAL_CERT, PAHO_MATERIAL_KEY };
 
-/* Everything that has to live until MQTTAsync_connect has copied it. */
+/* Everything that must live until MQTTAsync_connect has copied it. */
 struct paho_translation {
     MQTTAsync_connectOptions options;
     MQTTAsync_willOptions will;
@@ -42,8 +42,8 @@ static bool paho_options_is_tls(const struct client_config *config) {
     return config->scheme == SCHEME_MQTTS || config->scheme == SCHEME_WSS;
 }
 
-/* What Paho is to look up, and with it what it verifies and sends as SNI and Host. Plain TCP sends
- * no name, so there it is the address itself. */
+/* The host that Paho looks up, verifies and sends as SNI and Host header. Plain TCP sends no name,
+ * so it uses the address. */
 static char *paho_options_host(const struct engine_open *open) {
     const struct client_config *config = open->config;
     char address[INET6_ADDRSTRLEN + 20];
@@ -75,7 +75,7 @@ static void paho_options_format_uri(const struct engine_connection *connection, 
     }
 }
 
-/* A file without a name. -1: not to be had. */
+/* An unnamed file. -1: not available. */
 static int paho_options_open_text(const char *text) {
     int fd = memfd_create("mqfleet-tls", MFD_CLOEXEC);
     size_t len = strlen(text);
@@ -90,8 +90,8 @@ static int paho_options_open_text(const char *text) {
     return fd;
 }
 
-/* Paho opens files while it holds its mutex: a pipe or a device would stop every client of the
- * process for good. -1: none that a client may name, or of no sensible size. */
+/* Paho opens files while it holds its mutex: a pipe or a device would block every client of the
+ * process for ever. -1: not a file that a client may name, or too large. */
 static int paho_options_open_file(const struct conf *conf, enum paho_material which,
                                   const char *path) {
     struct stat status;
@@ -106,7 +106,7 @@ static int paho_options_open_file(const struct conf *conf, enum paho_material wh
     return fd;
 }
 
-/* Where Paho finds the material; NULL: it is not given, or not to be had. */
+/* Where Paho finds the material; NULL: not given or not available. */
 static const char *paho_options_material_path(struct engine_connection *connection,
                                               enum paho_material which, const char *text,
                                               char path[PAHO_MATERIAL_PATH_LEN]) {
@@ -134,7 +134,7 @@ void paho_close_material(struct engine_connection *connection) {
     }
 }
 
-/* The form of RFC 7301: each name with its length in front. Paho copies it up to the first NUL. */
+/* The wire format of RFC 7301: each name after its length. Paho copies it up to the first NUL. */
 static size_t paho_options_encode_alpn(const struct client_tls *tls, unsigned char out[ALPN_LEN]) {
     size_t at = 0;
     for (size_t i = 0; i < tls->alpn_count; i++) {
@@ -184,8 +184,8 @@ static enum err paho_options_translate_tls(struct engine_connection *connection,
     t->ssl.privateKeyPassword = tls->key_password;
     t->ssl.enableServerCertAuth = !tls->insecure;
     t->ssl.verify = !tls->insecure;
-    /* Paho ignores sslVersion with OpenSSL 1.1 and later, and lowers the security level: only
-     * suites that older versions than TLS 1.2 do not have. */
+    /* Paho ignores sslVersion with OpenSSL 1.1 and later, and lowers the security level. So only
+     * cipher suites that versions before TLS 1.2 do not have are permitted. */
     t->ssl.enabledCipherSuites = "DEFAULT:!SSLv3:!TLSv1";
     t->ssl.disableDefaultTrustStore = tls->ca != NULL;
     t->ssl.ssl_error_cb = paho_options_note_tls_error;
@@ -309,7 +309,7 @@ static enum err paho_options_translate(struct engine_connection *connection,
     t->options.password = config->password;
     t->options.automaticReconnect = 0;
     t->options.retryInterval = 0;
-    /* The host has its own timer; Paho's, looked at every 3 s, must not come first. */
+    /* The worker has its own timer. Paho's, which is checked every 3 s, must not expire first. */
     t->options.connectTimeout = (int)(connection->open.connect_timeout_ms / 1000) + 60;
     if (config->will) {
         paho_options_translate_will(config->will, t);

@@ -1,12 +1,12 @@
-/* Inside of the Paho engine: what its files share. Nobody else includes this.
+/* Internals of the Paho engine: what its files share. No other file includes this.
  *
- *   host thread                                      Paho's send and receive threads
+ *   worker thread                                    Paho's send and receive threads
  *   open close subscribe publish --Paho's calls-->   [ Paho: one mutex, all clients ]
  *   poll <-- ready list, eventfd <-- post_* ---------- callbacks (under Paho's mutex)
  *                                    events->message -- message callback, held until accepted
  *
- * An event is not an object but a mark in the connection it is for, so that callbacks allocate
- * nothing and the list of events is bounded by the connections. */
+ * An event is not an object but a mark in its connection. So callbacks allocate nothing, and the
+ * number of connections bounds the list of events. */
 #ifndef MQFLEET_PAHO_PAHO_H
 #define MQFLEET_PAHO_PAHO_H
 
@@ -18,29 +18,29 @@
 
 #define PAHO_TEXT_LEN 160
 
-/* What the persistence of qos2.c answers for a request, which is queued in memory all the same.
- * Since 1.3.14 the call that made the request returns it. None of Paho's own codes. */
+/* What the persistence of qos2.c returns for a request, which is queued in memory anyway. Since
+ * 1.3.14, the call that made the request returns it. Not one of Paho's own codes. */
 #define PAHO_NOT_STORED (-1000)
 
 struct paho_waker;
 
-/* The TCP socket of a connection, as seen when Paho called connect(2). Guarded by a lock of its
- * own module (net.c). */
+/* The TCP socket of a connection, recorded when Paho called connect(2). A lock of net.c guards it.
+ */
 struct paho_socket {
-    int fd; /* Paho's; -1 before. Valid only while `inode` still agrees */
+    int fd; /* Paho's; -1 before. Valid only while `inode` matches */
     ino_t inode;
-    int probe_fd; /* our duplicate until CONNACK, to tell afterwards how far it came; -1: none */
+    int probe_fd; /* our duplicate until CONNACK, to find out how far it got; -1: none */
     int connect_errno;
-    struct paho_socket *prev, *next; /* those with a probe */
+    struct paho_socket *prev, *next; /* those with a probe_fd */
 };
 
 enum paho_phase {
-    PAHO_WAITING, /* for its turn to be handed to Paho */
+    PAHO_WAITING, /* to be passed to Paho */
     PAHO_OPENING,
     PAHO_UP,
-    PAHO_CLOSING, /* the host closed it, Paho does not know yet */
-    PAHO_ENDED,   /* it ended, Paho has not forgotten it yet */
-    PAHO_GONE     /* Paho has forgotten it; only the closed event is owed */
+    PAHO_CLOSING, /* closed by the worker, Paho does not know yet */
+    PAHO_ENDED,   /* ended, Paho has not released it yet */
+    PAHO_GONE     /* released by Paho; only the closed event is pending */
 };
 
 enum paho_event {
@@ -51,10 +51,10 @@ enum paho_event {
     PAHO_CLOSED = 16,
 };
 
-/* A SUBSCRIBE packet under way. */
+/* A SUBSCRIBE packet in flight. */
 struct paho_subscribe {
     struct engine_connection *connection;
-    size_t first, count; /* the codes in connection->codes it is to bring */
+    size_t first, count; /* its codes in connection->codes */
 };
 
 struct paho_publication {
@@ -67,8 +67,8 @@ struct paho_publication {
     struct paho_publication *prev, *next;
 };
 
-/* A received message whose callback waits for its acceptance. Two references: the callback's and
- * that of acknowledge(), so that either may come last. */
+/* A received message whose callback waits until it is accepted. Has two references, of the callback
+ * and of acknowledge(), which may finish in any order. */
 struct paho_hold {
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t changed;
@@ -83,15 +83,15 @@ struct engine_connection {
     struct engine *engine;
     void *client;
     void *handle;      /* MQTTAsync */
-    void *persistence; /* see qos2.c; NULL under MQTT 5 */
+    void *persistence; /* see qos2.c; NULL in MQTT 5 */
     enum paho_phase phase;
     struct engine_open open;
-    char *id, *client_id, *host; /* host: as Paho is to look it up */
+    char *id, *client_id, *host; /* host: the name that Paho looks up */
     int protocol_version;
     bool tls;
     bool stale;          /* half-open: reported once */
-    int64_t check_at_ms; /* sooner it cannot have been silent for too long */
-    int material_fds[3]; /* PEM text given inline, as memfds for Paho to read */
+    int64_t check_at_ms; /* before then, it cannot have been silent for too long */
+    int material_fds[3]; /* PEM text from the configuration, as memfds for Paho to read */
     struct paho_socket socket;
     struct engine_connection *prev, *next;           /* engine->connections */
     struct engine_connection *step_prev, *step_next; /* engine->waiting or engine->closing */
@@ -101,18 +101,19 @@ struct engine_connection {
     bool ready;     /* linked in engine->ready */
     struct engine_connection *ready_prev, *ready_next;
     struct engine_connack connack;
-    uint32_t server_packet_max; /* 0: none; written before CONNACK is posted */
+    uint32_t server_packet_max; /* 0: none; set before CONNACK is posted */
     char assigned_client_id[128];
     uint8_t *codes; /* of the SUBSCRIBE in flight */
     size_t code_count, codes_missing;
-    struct paho_subscribe *subscribes; /* its packets; Paho points into it */
+    struct paho_subscribe *subscribes; /* its packets; Paho keeps pointers into it */
     struct engine_closed closed;       /* message points to closed_message */
     char closed_message[PAHO_TEXT_LEN];
     char tls_error[PAHO_TEXT_LEN];
     struct paho_publication *publications;
-    struct engine_suspects *suspects; /* those that were not acknowledged; NULL: none */
+    struct engine_suspects *suspects; /* not acknowledged; NULL: none */
     struct paho_hold *hold;
-    int64_t give_up_at_ms; /* closing: a held message is given up then; 0: not closing */
+    int64_t give_up_at_ms; /* when a held message is given up, because the connection closes; 0: not
+                              closing */
 };
 
 struct engine {
@@ -122,23 +123,25 @@ struct engine {
     bool ticking;
     struct paho_waker *waker;
     struct engine_connection *connections;
-    struct engine_connection *waiting; /* to be handed to Paho, one at a time */
-    struct engine_connection *closing; /* to be taken from Paho, see engine_close */
+    struct engine_connection *waiting; /* to be passed to Paho, one at a time */
+    struct engine_connection *closing; /* to be destroyed, see paho_engine_close_some */
     size_t opening_count;
-    /* The last look at silent ones, the last open, the last time Paho was woken. */
+    /* The last check for silent connections, the last open, the last wake-up of Paho. */
     int64_t watched_at_ms, opened_at_ms, woken_at_ms;
     uint16_t keepalive_s_min;
 
     pthread_mutex_t lock;
     struct engine_connection *ready;
-    int64_t holding_since_ms; /* a message waits for its acceptance, and Paho with it; 0: none */
+    int64_t holding_since_ms; /* since when Paho is held by a message that is not accepted yet; 0:
+                                 none */
     int64_t held_at_ms;       /* when a long hold ended */
     bool sink_stalled;        /* the last long hold ended without acceptance; guarded by lock */
 
-    _Atomic int64_t calling_since_ms; /* the host thread is in a call into Paho; 0: it is not */
+    _Atomic int64_t
+        calling_since_ms; /* since when the worker thread is in a call into Paho; 0: it is not */
 };
 
-/* options.c: hands the connection to Paho. */
+/* options.c: passes the connection to Paho. */
 enum err paho_connect(struct engine_connection *connection);
 void paho_close_material(struct engine_connection *connection);
 
@@ -149,7 +152,7 @@ enum err paho_unsubscribe(struct engine_connection *connection, char *const *fil
 enum err paho_publish(struct engine_connection *connection,
                       const struct engine_publication *publication, uint64_t token);
 
-/* callbacks.c: run by Paho's threads. */
+/* callbacks.c: Paho's threads run these. */
 enum err paho_set_callbacks(struct engine_connection *connection);
 void paho_fill_connect_options(struct engine_connection *connection, void *options);
 /* options: MQTTAsync_responseOptions */
@@ -157,62 +160,60 @@ void paho_fill_subscribe_options(struct paho_subscribe *packet, void *options);
 void paho_fill_unsubscribe_options(struct engine_connection *connection, void *options);
 void paho_fill_publish_options(struct paho_publication *publication, int protocol_version,
                                void *options);
-/* Marks the connection and wakes the host. engine->lock is held. */
+/* Marks the connection and wakes the worker. engine->lock is held. */
 void paho_post(struct engine_connection *connection, enum paho_event event);
-/* It was not acknowledged, and may be why the connection ends. engine->lock is held. */
+/* The publication was not acknowledged and may have ended the connection. engine->lock is held. */
 void paho_note_suspect(struct engine_connection *connection,
                        const struct paho_publication *publication);
-/* The first word on why it ended counts. engine->lock is held. */
+/* Only the first cause of the end counts. engine->lock is held. */
 void paho_post_closed(struct engine_connection *connection, const struct engine_closed *closed);
 
 /* message.c */
-/* Around every call into Paho, which may wait for its mutex while a message is held. Host thread.
+/* Around every call into Paho, which may wait for its mutex while a message is held. Worker thread.
  */
 void paho_call_begin(struct engine *engine);
 void paho_call_end(struct engine *engine);
-/* Whether a message has been held for so long that a call into Paho had better wait. */
+/* Whether a message has been held for so long that calls into Paho should wait. */
 bool paho_is_stalled(struct engine *engine);
 int paho_message_arrived(void *context, char *topic, int topic_len, void *message);
-/* From now on a held message of the connection is given up at give_up_at_ms. Host thread. */
+/* From now on, a held message of the connection is given up at give_up_at_ms. Worker thread. */
 void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms);
 void paho_hold_answer(struct paho_hold *hold, enum err err);
 /* message: MQTTAsync_message, borrowed. topic NULL: out of memory, not accepted. */
 void paho_deliver(struct engine_connection *connection, const char *topic, const void *message);
 
-/* qos2.c: an MQTTClient_persistence, NULL: out of memory. free() after the handle's
- * end. */
+/* qos2.c: an MQTTClient_persistence; NULL: out of memory. The caller frees it after the handle. */
 void *paho_qos2_persistence(struct engine_connection *connection);
 
 /* net.c */
-/* Whether Paho's calls come there at all: not in a program that hides its symbols. */
+/* Whether Paho's calls reach this file at all: not if the program hides its symbols. */
 bool paho_net_works(void);
-/* The look-up and the connect(2) that Paho does next are for this socket.
- * One at a time; paho_net_end frees the place, and so does the connect itself, which then writes to
- * notify_fd. */
+/* The next look-up and connect(2) of Paho are for this socket. One at a time. paho_net_end frees
+ * the place; the connect does so too, and then writes to notify_fd. */
 bool paho_net_begin(const char *host, const struct sockaddr *address, struct paho_socket *socket,
                     int notify_fd);
-/* What Paho has not begun for this socket fails from now on; the place stays taken. */
+/* Steps that Paho has not started for this socket fail from now on; the place stays in use. */
 void paho_net_withdraw(const struct paho_socket *socket);
 void paho_net_end(struct paho_socket *socket);
 bool paho_net_busy(void);
 void paho_socket_init(struct paho_socket *socket);
 void paho_socket_end_probe(struct paho_socket *socket);
-/* Whether anything at all came in from the peer. */
+/* Whether any byte arrived from the peer. */
 bool paho_socket_was_heard(struct paho_socket *socket);
-/* Ends the connection below Paho: nothing it writes from now on reaches the broker. */
+/* Ends the connection below Paho: what Paho writes from now on does not reach the broker. */
 void paho_socket_drop(struct paho_socket *socket);
-/* Milliseconds since the last byte came in; -1: unknown. */
+/* Milliseconds since the last byte arrived; -1: unknown. */
 int64_t paho_socket_silent_ms(struct paho_socket *socket);
 
-/* waker.c: Paho's receive thread looks at a new socket, and at one that became
- * writable, only at its next poll, up to 1.1 s later. A connection of Paho to ourselves gives it
- * something to read at any time. It also keeps Paho's threads running while no client is there. */
+/* waker.c: Paho's receive thread checks a new or writable socket only at its next poll, up to 1.1 s
+ * later. A Paho connection to ourselves gives it something to read at any time. It also keeps
+ * Paho's threads running while there is no client. */
 struct paho_waker *paho_waker_create(int epoll_fd, int notify_fd);
 void paho_waker_destroy(struct paho_waker *waker);
-void paho_waker_poll(struct paho_waker *waker); /* host thread */
+void paho_waker_poll(struct paho_waker *waker); /* worker thread */
 void paho_waker_wake(struct paho_waker *waker);
-/* Paho looks at keepalives at a tenth of the interval given to the last connect of all: sets it for
- * the shortest one. */
+/* Paho checks keepalives at a tenth of the interval of the last connect: sets it for the shortest
+ * one. */
 void paho_waker_set_keepalive(struct paho_waker *waker, uint16_t keepalive_s);
 
 #endif

@@ -1,8 +1,8 @@
-/* Owns the way of QoS 2 messages under MQTT 3.1.1. There Paho calls back at PUBREL, after it has
- * answered PUBREC and the broker has let go of the message: it would be lost with the process. Paho
- * offers the packet to its persistence before it answers, so a persistence that stores nothing
- * delivers it there, and the later callback is ignored. Runs on Paho's receive thread under Paho's
- * mutex, like any callback. Under MQTT 5 Paho calls back in time. */
+/* Owns received QoS 2 messages of MQTT 3.1.1. Paho calls back at PUBREL, after it has answered
+ * PUBREC and the broker has released the message: a crash would lose it. Before it answers, Paho
+ * passes the packet to its persistence. So a persistence that stores nothing delivers it there, and
+ * the later callback is ignored. Runs on Paho's receive thread under Paho's mutex, like any
+ * callback. With MQTT 5, Paho calls back in time. */
 #include <stdlib.h>
 #include <string.h>
 #include <MQTTAsync.h>
@@ -10,8 +10,8 @@
 #include "base/text.h"
 #include "paho.h"
 
-#define PAHO_RECEIVED_KEY "r-" /* as Paho names received PUBLISH packets */
-#define PAHO_COMMAND_KEY  "c-" /* and requests that wait to be sent */
+#define PAHO_RECEIVED_KEY "r-" /* Paho's prefix of received PUBLISH packets */
+#define PAHO_COMMAND_KEY  "c-" /* and of requests that wait to be sent */
 
 static int paho_qos2_open(void **handle, const char *client_id, const char *uri, void *context) {
     (void)client_id;
@@ -25,8 +25,8 @@ static int paho_qos2_close(void *handle) {
     return 0;
 }
 
-/* MQTT 3.1.1 section 3.3: flags in the first byte; then the topic, the packet identifier, the
- * payload. Paho has parsed it already, so it is well-formed. */
+/* MQTT 3.1.1 section 3.3: flags in the first byte, then topic, packet identifier and payload. Paho
+ * has parsed it already, so it is well-formed. */
 static void paho_qos2_deliver_packet(struct engine_connection *connection, uint8_t first,
                                      const uint8_t *data, size_t len) {
     size_t topic_len = len >= 2 ? ((size_t)data[0] << 8 | data[1]) : 0;
@@ -50,7 +50,8 @@ static int paho_qos2_put(void *handle, char *key, int count, char *buffers[], in
         paho_qos2_deliver_packet(handle, (uint8_t)buffers[0][0], (const uint8_t *)buffers[1],
                                  (size_t)lens[1]);
     }
-    /* A request that was stored would be dropped from memory and read back: refused, it stays. */
+    /* Paho would drop a stored request from memory and read it back. If it is refused, it stays in
+     * memory. */
     return strncmp(key, PAHO_COMMAND_KEY, strlen(PAHO_COMMAND_KEY)) == 0 ? PAHO_NOT_STORED : 0;
 }
 

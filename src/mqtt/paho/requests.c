@@ -1,6 +1,5 @@
-/* Owns SUBSCRIBE, UNSUBSCRIBE and PUBLISH of the Paho engine: the translation of the host's
- * requests into Paho's. Runs on the host thread. Knows nothing of opening, closing or the delivery
- * of events. */
+/* Owns SUBSCRIBE, UNSUBSCRIBE and PUBLISH of the Paho engine: the translation of the worker's
+ * requests into Paho's. Runs on the worker thread. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +28,7 @@ static enum err paho_request_result(int rc) {
     }
 }
 
-/* The codes to come, and a row per packet. */
+/* The expected codes, and a row per packet. */
 static enum err paho_request_expect_codes(struct engine_connection *connection, size_t n,
                                           size_t per_packet) {
     uint8_t *codes = calloc(n, 1);
@@ -52,8 +51,8 @@ static enum err paho_request_expect_codes(struct engine_connection *connection, 
     return ERR_OK;
 }
 
-/* Under MQTT 3.1.1 Paho hands the codes of a SUBACK over without their number, and a broker may
- * send fewer than it was asked for: there each filter travels alone, all at once. */
+/* In MQTT 3.1.1, Paho returns the codes of a SUBACK without their number, and a broker may send
+ * fewer than requested. So each filter gets its own packet, all at once. */
 static enum err paho_request_subscribe_one_by_one(struct engine_connection *connection,
                                                   const struct client_subscription *subscriptions,
                                                   size_t n) {

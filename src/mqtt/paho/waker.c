@@ -1,7 +1,7 @@
-/* Owns a Paho client that is connected to a socket of our own, which plays a broker of three
- * packets. Host thread only. Knows no other connection.
+/* Owns a Paho client that is connected to a socket of our own, which acts as a broker with three
+ * packets. Worker thread only.
  *
- *   paho_waker_wake --PINGRESP--> [ loopback TCP ] --> Paho's receive thread looks around */
+ *   paho_waker_wake --PINGRESP--> [ loopback TCP ] --> Paho's receive thread checks its sockets */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ struct paho_waker {
     void *handle;
     struct paho_socket socket;
     uint16_t keepalive_s;
-    char name[TEXT_ID_LEN]; /* client identifier nobody can guess */
+    char name[TEXT_ID_LEN]; /* client identifier that nobody can guess */
 };
 
 static bool paho_waker_watch_fd(int epoll_fd, int fd) {
@@ -76,7 +76,7 @@ struct paho_waker *paho_waker_create(int epoll_fd, int notify_fd) {
     if (!paho_waker_listen_on_loopback(waker, &address)) {
         goto failed;
     }
-    /* A name of its own, so that its look-up is not taken for a client's. */
+    /* A name of its own, so that its look-up is not mistaken for a client's. */
     snprintf(uri, sizeof(uri), "tcp://%s:%u", waker->name, ntohs(address.sin_port));
     MQTTAsync_createOptions create = MQTTAsync_createOptions_initializer;
     create.MQTTVersion = MQTTVERSION_3_1_1;
@@ -121,7 +121,7 @@ static void paho_waker_accept_peer(struct paho_waker *waker) {
 }
 
 static void paho_waker_send_packet(struct paho_waker *waker, const uint8_t *packet, size_t len) {
-    /* A full socket means there is enough to read already. */
+    /* A full socket already has enough to read. */
     ssize_t sent = send(waker->peer_fd, packet, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)sent;
 }
@@ -133,7 +133,7 @@ void paho_waker_wake(struct paho_waker *waker) {
     }
 }
 
-/* Paho's CONNECT names the identifier only we know; a stranger on our port does not. */
+/* Only Paho's CONNECT has the identifier; a stranger on our port does not know it. */
 static void paho_waker_answer_connect(struct paho_waker *waker, const uint8_t *data, size_t len) {
     static const uint8_t connack[] = {0x20, 0x02, 0x00, 0x00};
     if (!memmem(data, len, waker->name, strlen(waker->name))) {
@@ -153,7 +153,7 @@ static void paho_waker_read_peer(struct paho_waker *waker) {
     if (n > 0 && !waker->answered) {
         paho_waker_answer_connect(waker, data, (size_t)n);
     } else if (n > 0) {
-        paho_waker_wake(waker); /* it asked: PINGREQ */
+        paho_waker_wake(waker); /* it sent PINGREQ */
     } else if (n == 0) {
         log_event(LOG_WARN, "paho_waker_lost", KS("effect", "new connections may take a second"));
         paho_waker_drop(&waker->peer_fd);
@@ -173,7 +173,7 @@ void paho_waker_poll(struct paho_waker *waker) {
 void paho_waker_set_keepalive(struct paho_waker *waker, uint16_t keepalive_s) {
     waker->keepalive_s = keepalive_s;
     if (waker->answered) {
-        /* Connected already: Paho only takes the numbers over. */
+        /* Connected already: Paho only takes the new values. */
         (void)paho_waker_connect_paho(waker);
     }
 }

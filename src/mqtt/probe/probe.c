@@ -1,5 +1,5 @@
-/* Owns one try of a configuration, from its broker's name to its subscriptions. Runs on its
- * caller's thread. Must not know who asks. */
+/* Owns one test of a configuration, from the name of its broker to its subscriptions. Runs on its
+ * caller's thread. */
 #include "mqtt/probe/probe.h"
 
 #include <assert.h>
@@ -15,10 +15,10 @@
 #include "probe_filters.h"
 #include "mqtt/reactor/reactor.h"
 
-#define POLL_MS            20 /* so soon is seen that it is to stop */
+#define POLL_MS            20 /* a stop is noticed within this time */
 #define PROBE_CLOSE_MS     4000
-#define PROBE_REOPEN_MS    200 /* from a connection that ended at filters to the next */
-#define PROBE_RECEIPTS_MAX 256 /* messages that come before SUBACK */
+#define PROBE_REOPEN_MS    200 /* from a connection that ended because of filters to the next */
+#define PROBE_RECEIPTS_MAX 256 /* messages that arrive before SUBACK */
 
 const char *probe_step_name(enum probe_step step) {
     static const char *const names[] = {"dns", "tcp", "tls", "websocket", "connect", "subscribe"};
@@ -34,21 +34,21 @@ struct probe {
     const struct probe_asker *asker;
     int64_t deadline_ms;
     struct probe_report *report;
-    int64_t step_us; /* when the present step began */
+    int64_t step_us; /* start of the current step */
 
     struct engine *engine;
     struct engine_session *session;
     struct engine_connection *connection; /* NULL: none, or closed */
-    int reached;                          /* index of the address that TCP connected to; -1 */
-    enum probe_step step;                 /* that is under way */
+    int reached;                          /* index of the address that TCP connected to; -1: none */
+    enum probe_step step;                 /* in progress */
     bool over;                            /* a step has failed, or all are done */
-    bool closing;                         /* closed by us: its end is no failure */
+    bool closing;                         /* closed by us: its end is not a failure */
     struct probe_filters filters;
     size_t excluded_count;
-    int64_t suback_by_ms; /* limit of the SUBACK that is awaited; 0: none is */
-    int64_t reopen_at_ms; /* when another connection is to be made for the filters; 0: none */
-    struct address_list addresses;      /* of the broker, in the order in which they are raced */
-    void *receipts[PROBE_RECEIPTS_MAX]; /* of messages that are never acknowledged */
+    int64_t suback_by_ms;          /* when the awaited SUBACK is due; 0: none is awaited */
+    int64_t reopen_at_ms;          /* when the next connection is made for the filters; 0: none */
+    struct address_list addresses; /* of the broker, in the order in which they are raced */
+    void *receipts[PROBE_RECEIPTS_MAX]; /* of messages that are not acknowledged */
     size_t receipt_count;
 };
 
@@ -122,7 +122,8 @@ static bool probe_wait_answer(const struct probe *probe, struct probe_answer *an
     return came;
 }
 
-/* The addresses of the broker that the policy allows; none: the step has failed. */
+/* Takes the addresses of the broker that the policy allows; if there is none, the step has failed.
+ */
 static void probe_use_answer(struct probe *probe, struct probe_answer *answer) {
     const struct probe_wiring *wiring = probe->wiring;
     const struct client_config *config = probe->config;
@@ -194,7 +195,7 @@ static void probe_pass_step(struct probe *probe, enum probe_step step) {
     }
 }
 
-/* What the connection has left behind when its stream is at that step. */
+/* The steps that the connection has passed when its stream is at that step. */
 static void probe_note_steps(struct probe *probe, enum stream_step stream_step) {
     static const enum probe_step after[] = {[STREAM_CLOSED] = PROBE_TCP,
                                             [STREAM_CONNECTING] = PROBE_TCP,
@@ -211,7 +212,8 @@ static void probe_note_steps(struct probe *probe, enum stream_step stream_step) 
 static void probe_close_connection(struct probe *probe) {
     if (probe->connection && !probe->closing) {
         probe->closing = true;
-        /* There is no will. Without it the engine would wait for what is never acknowledged. */
+        /* There is no will. Without "with_will", the engine would wait for messages that are not
+         * acknowledged. */
         engine_reactor.close(probe->connection, probe->receipt_count > 0);
     }
 }
@@ -244,7 +246,7 @@ static void probe_on_connected(void *client, const struct engine_connack *connac
     struct probe *probe = client;
     char detail[PROBE_DETAIL_LEN];
     probe_filters_connected(&probe->filters);
-    if (probe->filters.losses > 0) { /* the steps until here were passed before */
+    if (probe->filters.losses > 0) { /* the earlier steps were passed before */
         probe_subscribe_next(probe);
         return;
     }
@@ -257,7 +259,7 @@ static void probe_on_connected(void *client, const struct engine_connack *connac
     probe_subscribe_next(probe);
 }
 
-/* TLS material and handshakes that fail at once name their step by their error. */
+/* Unusable TLS material and handshakes that fail at once name their step by their error. */
 static enum probe_step probe_step_of(const struct probe *probe, enum client_error error) {
     if (probe->step < PROBE_TLS && client_error_connect_metric(error) == METRIC_CONNECT_TLS) {
         return PROBE_TLS;
@@ -305,7 +307,7 @@ static void probe_on_published(void *client, uint64_t token, enum err err, int r
     (void)reason_code;
 }
 
-/* Not acknowledged, so that the broker keeps what somebody else may still want. */
+/* Messages are not acknowledged, so the broker keeps what others may still want. */
 static enum err probe_on_message(void *client, struct message *message, void *receipt) {
     struct probe *probe = client;
     message_destroy(message);
@@ -375,7 +377,8 @@ static void probe_timed_out(struct probe *probe) {
 
 static void probe_open_connection(struct probe *probe) {
     int64_t own_ms = probe_connect_timeout_ms(probe);
-    int64_t test_ms = probe_left_ms(probe) + 1000; /* its own end comes first */
+    int64_t test_ms =
+        probe_left_ms(probe) + 1000; /* the engine's limit; the probe's own comes first */
     const union socket_address *first = &probe->addresses.items[0];
     struct engine_open open = {.config = probe->config,
                                .address_len = socket_address_len(first),
@@ -394,7 +397,7 @@ static void probe_open_connection(struct probe *probe) {
     }
 }
 
-/* Where the broker ended the last one at filters. */
+/* After the broker ended the last connection because of filters. */
 static void probe_reopen(struct probe *probe) {
     if (probe->reopen_at_ms != 0 && clock_ms() >= probe->reopen_at_ms) {
         probe->reopen_at_ms = 0;
@@ -402,7 +405,7 @@ static void probe_reopen(struct probe *probe) {
     }
 }
 
-/* Until a step fails or all are done, then until the connection is closed. */
+/* Runs until a step fails or all are done, then until the connection is closed. */
 static void probe_drive(struct probe *probe) {
     while (!probe->over && (probe->connection || probe->reopen_at_ms != 0) &&
            !probe_must_stop(probe) && !probe_suback_is_overdue(probe)) {
@@ -420,7 +423,7 @@ static void probe_drive(struct probe *probe) {
     while (probe->connection && clock_ms() < end_ms) {
         engine_reactor.poll(probe->engine, POLL_MS);
     }
-    assert(!probe->connection); /* the engine ends what leaves within three seconds */
+    assert(!probe->connection); /* the engine ends a closed connection within three seconds */
     probe->closing = false;
     while (probe->receipt_count > 0) { /* forgotten, now that nothing can be sent any more */
         void *receipt = probe->receipts[--probe->receipt_count];
@@ -432,7 +435,7 @@ static struct probe_result *probe_last_result(struct probe_report *report) {
     return &report->results[report->count - 1];
 }
 
-/* The address that TCP had connected to, and what came of it. False: there is none. */
+/* Records the result of the address that TCP had connected to. False: there is none. */
 static bool probe_note_address(struct probe *probe) {
     if (probe->reached < 0) {
         return false;
@@ -446,8 +449,8 @@ static bool probe_note_address(struct probe *probe) {
     return true;
 }
 
-/* Those of the name are raced; where the one that was reached fails, the others are. What is shown
- * is the way that went farthest. */
+/* Races the addresses of the name. If the one that was reached fails, the others follow. The report
+ * shows the attempt that got furthest. */
 static void probe_try_addresses(struct probe *probe) {
     const struct address_list all = probe->addresses;
     struct probe_report best = *probe->report;
@@ -477,9 +480,9 @@ static void probe_try_addresses(struct probe *probe) {
     }
 }
 
-/* ---- all of it ------------------------------------------------------------------------------- */
+/* ---- the whole probe ------------------------------------------------------------------------- */
 
-/* To the end of the list, and beyond its count until probe_include_shared(). */
+/* Moves them to the end of the list, beyond its count until probe_include_shared(). */
 static void probe_exclude_shared(struct probe *probe) {
     struct client_config *config = probe->config;
     uint16_t kept = 0;
@@ -488,7 +491,8 @@ static void probe_exclude_shared(struct probe *probe) {
         if (!topic_filter_takes_from_others(one.filter)) {
             config->subscriptions[i] = config->subscriptions[kept];
             config->subscriptions[kept] = one;
-            config->subscriptions[kept++].retain_handling = 2; /* nothing retained is sent */
+            config->subscriptions[kept++].retain_handling =
+                2; /* the broker sends no retained messages */
         }
     }
     probe->excluded_count = config->subscription_count - kept;

@@ -1,5 +1,5 @@
-/* Owns the look at addresses that were not needed by a probe: a TCP connection each, all at once,
- * closed as soon as it is there. Runs on the probe's thread. */
+/* Owns the check of addresses that a probe did not need: a TCP connection to each, all at once,
+ * closed as soon as it is connected. Runs on the probe's thread. */
 #include "probe_address.h"
 
 #include <poll.h>
@@ -39,7 +39,7 @@ static bool probe_address_is_noted(const struct probe_report *report,
     return false;
 }
 
-/* ---- the look -------------------------------------------------------------------------------- */
+/* ---- check ----------------------------------------------------------------------------------- */
 
 struct probe_address_check {
     struct pollfd sockets[ADDRESS_LIST_MAX];
@@ -47,17 +47,18 @@ struct probe_address_check {
     size_t count;
 };
 
-static void probe_address_check_end(struct probe_address_check *look, size_t i, bool ok,
+static void probe_address_check_end(struct probe_address_check *check, size_t i, bool ok,
                                     const char *detail) {
-    look->addresses[i]->ok = ok;
-    snprintf(look->addresses[i]->detail, PROBE_ADDRESS_DETAIL_LEN, "%.150s", detail);
-    close(look->sockets[i].fd);
-    look->count--;
-    look->sockets[i] = look->sockets[look->count];
-    look->addresses[i] = look->addresses[look->count];
+    check->addresses[i]->ok = ok;
+    snprintf(check->addresses[i]->detail, PROBE_ADDRESS_DETAIL_LEN, "%.150s", detail);
+    close(check->sockets[i].fd);
+    check->count--;
+    check->sockets[i] = check->sockets[check->count];
+    check->addresses[i] = check->addresses[check->count];
 }
 
-static void probe_address_check_begin(struct probe_address_check *look, struct probe_report *report,
+static void probe_address_check_begin(struct probe_address_check *check,
+                                      struct probe_report *report,
                                       const union socket_address *address) {
     struct stream_fault fault;
     struct probe_address *added = probe_address_add(report, address);
@@ -66,25 +67,25 @@ static void probe_address_check_begin(struct probe_address_check *look, struct p
         snprintf(added->detail, sizeof(added->detail), "%.150s", fault.message);
         return;
     }
-    look->sockets[look->count] = (struct pollfd){.fd = fd, .events = POLLOUT};
-    look->addresses[look->count++] = added;
+    check->sockets[check->count] = (struct pollfd){.fd = fd, .events = POLLOUT};
+    check->addresses[check->count++] = added;
 }
 
-static void probe_address_check_wait(struct probe_address_check *look, int64_t end_ms) {
+static void probe_address_check_wait(struct probe_address_check *check, int64_t end_ms) {
     struct stream_fault fault;
     int64_t left_ms = end_ms - clock_ms();
-    poll(look->sockets, look->count, left_ms > 0 ? (int)left_ms : 0);
-    for (size_t i = look->count; i-- > 0;) {
-        enum err err = stream_connected(look->sockets[i].fd, &fault);
+    poll(check->sockets, check->count, left_ms > 0 ? (int)left_ms : 0);
+    for (size_t i = check->count; i-- > 0;) {
+        enum err err = stream_connected(check->sockets[i].fd, &fault);
         if (err != ERR_TIMEOUT) {
-            probe_address_check_end(look, i, err == ERR_OK,
+            probe_address_check_end(check, i, err == ERR_OK,
                                     err == ERR_OK ? "TCP connected; the rest was not tried"
                                                   : fault.message);
         }
     }
 }
 
-/* The step TCP names those that failed, for who looks at the steps alone. */
+/* The step TCP names the addresses that failed, for readers who check only at the steps. */
 static void probe_address_add_failed(struct probe_report *report) {
     for (size_t i = 0; i < report->count; i++) {
         struct probe_result *result = &report->results[i];
@@ -102,22 +103,22 @@ static void probe_address_add_failed(struct probe_report *report) {
 
 void probe_address_check(struct probe_report *report, const struct address_list *all,
                          int64_t most_ms) {
-    struct probe_address_check look = {.count = 0};
+    struct probe_address_check check = {.count = 0};
     char none[64];
     for (size_t i = 0; i < all->count; i++) {
         if (!probe_address_is_noted(report, &all->items[i])) {
-            probe_address_check_begin(&look, report, &all->items[i]);
+            probe_address_check_begin(&check, report, &all->items[i]);
         }
     }
     int64_t time_ms = most_ms < PROBE_ADDRESS_CHECK_MS ? most_ms : PROBE_ADDRESS_CHECK_MS;
     time_ms = time_ms > PROBE_ADDRESS_CHECK_MS_MIN ? time_ms : PROBE_ADDRESS_CHECK_MS_MIN;
     int64_t end_ms = clock_ms() + time_ms;
     do {
-        probe_address_check_wait(&look, end_ms);
-    } while (look.count > 0 && clock_ms() < end_ms);
+        probe_address_check_wait(&check, end_ms);
+    } while (check.count > 0 && clock_ms() < end_ms);
     snprintf(none, sizeof(none), "no answer within %.1f s", (double)time_ms / 1000.0);
-    while (look.count > 0) {
-        probe_address_check_end(&look, look.count - 1, false, none);
+    while (check.count > 0) {
+        probe_address_check_end(&check, check.count - 1, false, none);
     }
     probe_address_add_failed(report);
 }

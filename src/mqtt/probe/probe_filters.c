@@ -1,4 +1,4 @@
-/* Owns what a probe knows of its filters. Must not know of steps and reports. */
+/* Owns what a probe knows about its filters. */
 #include "probe_filters.h"
 
 #include <stdio.h>

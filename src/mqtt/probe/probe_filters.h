@@ -1,5 +1,5 @@
-/* The subscriptions of a probe: asked for as a client does, so that a broker which ends connections
- * at some of them is found out. Only probe.c includes this; runs on its thread. */
+/* The subscriptions of a probe. They are asked for as a client does, which finds filters that make
+ * a broker end connections. Only probe.c includes this; runs on its thread. */
 #ifndef MQFLEET_PROBE_PROBE_FILTERS_H
 #define MQFLEET_PROBE_PROBE_FILTERS_H
 
@@ -14,7 +14,7 @@ struct probe_filters {
     struct subscribing_rules rules;
     uint16_t asked[SUBSCRIBE_FILTERS_MAX];
     size_t in_flight;
-    unsigned losses; /* connections that ended at filters */
+    unsigned losses; /* connections that ended because of filters */
 };
 
 /* config: without the filters that are not to be tried; borrowed. */
@@ -22,12 +22,12 @@ enum err probe_filters_init(struct probe_filters *filters, const struct client_c
                             const struct conf *conf) MUST_CHECK;
 void probe_filters_fini(struct probe_filters *filters);
 void probe_filters_connected(struct probe_filters *filters);
-/* False: nothing is left to be asked for. */
+/* False: there is nothing left to ask for. */
 bool probe_filters_ask(struct probe_filters *filters, struct engine_connection *connection);
 void probe_filters_answered(struct probe_filters *filters, const uint8_t *codes, size_t n);
-/* The connection has ended, with that error. True: another one will tell more. */
+/* The connection has ended with that error. True: another connection will give more information. */
 bool probe_filters_lost(struct probe_filters *filters, enum client_error error);
-/* What came of it, for people; CLIENT_ERROR_NONE: all is granted. */
+/* The result, for people; CLIENT_ERROR_NONE: everything was granted. */
 enum client_error probe_filters_describe(const struct probe_filters *filters, char *out,
                                          size_t size);
 

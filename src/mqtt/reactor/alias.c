@@ -1,4 +1,4 @@
-/* Owns the topic aliases that a server has set on a connection (MQTT 5.0 section 3.3.2.3.4). Host
+/* Owns the topic aliases that a server has set on a connection (MQTT 5.0 section 3.3.2.3.4). Worker
  * thread. */
 #include <stdlib.h>
 #include <string.h>
@@ -41,8 +41,8 @@ static bool alias_keep(struct engine_connection *connection, size_t alias,
     return true;
 }
 
-/* A server that goes on with aliases of an earlier connection would end each one anew: the next is
- * offered none, and if that does not help the message is skipped. */
+/* A server that continues to use aliases of an earlier connection would end every new one. So the
+ * next connection offers no aliases. If that does not help, the message is skipped. */
 static enum alias_result alias_refuse(struct engine_connection *connection,
                                       const struct packet_fault *fault) {
     if (connection->workarounds & ENGINE_WORKAROUND_SKIP_MALFORMED) {

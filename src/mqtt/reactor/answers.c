@@ -1,6 +1,6 @@
-/* Owns what sinks answer for received messages, and the acknowledgements that follow from it, in
- * the order of arrival (MQTT 5.0 section 4.6). Sinks put answers on a list from any thread; the
- * host thread takes them. */
+/* Owns the answers of sinks to received messages, and the acknowledgements that follow from them in
+ * the order of arrival (MQTT 5.0 section 4.6). Sinks add answers to a list from any thread; the
+ * worker thread takes them. */
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <utlist.h>
@@ -45,7 +45,7 @@ bool answers_acknowledge(struct engine_connection *connection) {
     struct engine_session *session = connection->session;
     bool any = false;
     if (session->connection != connection) {
-        return false; /* it has ended, or nothing may follow its DISCONNECT */
+        return false; /* it has ended, or DISCONNECT was sent */
     }
     while (session->unacknowledged && session->unacknowledged->state == INBOUND_ACCEPTED) {
         answers_acknowledge_one(connection, session->unacknowledged);
@@ -66,7 +66,7 @@ static void answers_accept(struct inbound *inbound) {
     }
 }
 
-/* It must not be acknowledged, nor what came after it: the server sends them again. */
+/* Neither it nor any later message must be acknowledged: the server sends them again. */
 static void answers_reject(struct engine *engine, struct inbound *inbound) {
     struct engine_session *session = inbound->session;
     bool current = inbound->connection_number == session->connection_number;
@@ -111,7 +111,7 @@ void answers_collect(struct engine *engine) {
 
 void answers_take(struct engine *engine) {
     answers_collect(engine);
-    while (engine->not_accepted) { /* the end of a connection may add to it */
+    while (engine->not_accepted) { /* the end of a connection may add more */
         struct inbound *inbound = engine->not_accepted;
         engine->not_accepted = inbound->answered_next;
         if (inbound->session) {

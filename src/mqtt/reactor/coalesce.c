@@ -1,5 +1,4 @@
-/* Owns the decision when sockets are looked at next. One thread. Knows neither sockets nor clocks.
- */
+/* Owns the decision when sockets are read next. One thread. */
 #include "coalesce.h"
 
 #define COALESCE_WINDOW_INTERVALS 16
@@ -21,8 +20,8 @@ static bool coalesce_is_slower(const struct coalesce *coalesce, int64_t rate) {
     return coalesce->windows_left == COALESCE_ROUND_WINDOWS && rate * 3 < coalesce->free_rate * 2;
 }
 
-/* At the end of a window. fast: messages enough for pauses. A round of windows with pauses ends
- * with one without, so that the two can be compared. */
+/* At the end of a window. fast: enough messages for pauses. The last window of a round with pauses
+ * has none, so that the two can be compared. */
 static void coalesce_decide(struct coalesce *coalesce, int64_t rate, bool fast) {
     if (!coalesce->pausing && coalesce->windows_left == 0 && fast) {
         coalesce->free_rate = rate;
@@ -38,7 +37,8 @@ static void coalesce_decide(struct coalesce *coalesce, int64_t rate, bool fast) 
     }
 }
 
-/* A window that took twice its time ended in silence: what it counted came at once and is over. */
+/* A window that took twice its time ended in silence: its messages came in one burst, which is
+ * over. */
 void coalesce_note_poll(struct coalesce *coalesce, int64_t now_us) {
     int64_t window_us = COALESCE_WINDOW_INTERVALS * coalesce->interval_us;
     int64_t passed_us = now_us - coalesce->window_at_us;

@@ -1,5 +1,5 @@
-/* Owns the states of a connection: from open over CONNECT, CONNACK and keepalive to the closed
- * event. Host thread. Knows no packets but those few. */
+/* Owns the states of a connection: from open through CONNECT, CONNACK and keepalive to the closed
+ * event. Worker thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,17 +11,17 @@
 
 #define CONNECTION_DRAIN_MS      2000 /* for sinks to accept what was received */
 #define CONNECTION_DISCONNECT_MS 1000 /* for the server to close after DISCONNECT */
-#define PING_MARGIN_MS           5000 /* at most so long before the keepalive is over PINGREQ goes out */
-#define PING_ANSWER_MS           2000 /* at least so long PINGRESP may take */
+#define PING_MARGIN_MS           5000 /* PINGREQ is sent at most this long before the keepalive expires */
+#define PING_ANSWER_MS           2000 /* PINGRESP may take at least this long */
 #define SEND_MAXIMUM             65535
 #define TEXT_LEN                 512
 
 /* The allocator's next size is 448. */
 _Static_assert(sizeof(struct engine_connection) <= 384, "a connection stays small");
 
-/* ---- the end ---- */
+/* ---- end ---- */
 
-/* all: what was not written yet will be. False: that was done before. */
+/* all: unsent publications stay with the session. False: already detached. */
 static bool connection_detach_session(struct engine_connection *connection, bool all) {
     if (connection->session->connection != connection) {
         return false;
@@ -49,7 +49,8 @@ void connection_abort(struct engine_connection *connection, const struct engine_
     connection->closed_reason_code = closed->reason_code;
     connection->closed_message = closed->message ? strdup(closed->message) : NULL;
     if (connection->stream.fd >= 0) {
-        /* Not left to close(): a process just forked may hold the socket a moment longer. */
+        /* Not left to close(): a process that was just forked may hold the socket a moment longer.
+         */
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_DEL, connection->stream.fd, NULL);
     }
     if (connection->race) {
@@ -71,8 +72,8 @@ void connection_abort(struct engine_connection *connection, const struct engine_
     reactor_task(connection, TASK_END);
 }
 
-/* Acknowledgements, and under MQTT 5 the reason if there is one (section 3.14): no DISCONNECT
- * before CONNACK, none of a server's kind under 3.1.1. */
+/* Sends acknowledgements and, in MQTT 5, the reason if there is one (section 3.14): no DISCONNECT
+ * before CONNACK, and none with a reason in 3.1.1. */
 static void connection_send_final(struct engine_connection *connection, uint8_t reason_code) {
     bool up = connection->state == CONNECTION_UP || connection->state == CONNECTION_DRAINING;
     if (!up || connection->out.failed) {
@@ -127,16 +128,16 @@ void connection_refuse(struct engine_connection *connection, const struct packet
 }
 
 void connection_refuse_with_workaround(struct engine_connection *connection,
-                                       const struct packet_fault *fault, unsigned lesson) {
+                                       const struct packet_fault *fault, unsigned workaround) {
     char text[TEXT_LEN];
     struct packet_fault learnt = *fault;
     snprintf(text, sizeof(text), "%s%s", fault->message,
-             lesson == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer none"
-             : lesson == ENGINE_WORKAROUND_SKIP_MALFORMED
+             workaround == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer none"
+             : workaround == ENGINE_WORKAROUND_SKIP_MALFORMED
                  ? "; from now on such messages are skipped"
                  : "");
     learnt.message = text;
-    connection->workarounds |= (uint8_t)lesson;
+    connection->workarounds |= (uint8_t)workaround;
     connection_refuse(connection, &learnt);
 }
 
@@ -165,7 +166,7 @@ void connection_finish(struct engine_connection *connection) {
     free(connection);
 }
 
-/* ---- opening ---- */
+/* ---- open ---- */
 
 const struct sockaddr_storage *connection_source_address(struct engine *engine, int family) {
     for (size_t i = 0; i < engine->source_count; i++) {
@@ -306,11 +307,11 @@ void connection_ready(struct engine_connection *connection, uint32_t events) {
         connection_advance(connection);
         return;
     }
-    /* Reads first: where the broker closed, its reason is still to be read, and sending fails. */
-    bool deaf = (connection->epoll_events & EPOLLIN) == 0;
-    if (deaf && (events & (EPOLLHUP | EPOLLERR))) {
+    /* Reads first: if the broker closed, its reason can still be read, while a send fails. */
+    bool ignores_input = (connection->epoll_events & EPOLLIN) == 0;
+    if (ignores_input && (events & (EPOLLHUP | EPOLLERR))) {
         connection_lost(connection, &dead);
-    } else if (!deaf && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
+    } else if (!ignores_input && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
         receive_available(connection);
     }
     if (events & EPOLLOUT) {
@@ -342,19 +343,19 @@ static int64_t connection_min_ms(int64_t a, int64_t b) {
 static void connection_ping(struct engine_connection *connection, int64_t now_ms) {
     packet_write_pingreq(&connection->out);
     connection->ping_at_ms = now_ms;
-    connection->sent_at_ms = now_ms; /* counts from here, however long the socket is full */
+    connection->sent_at_ms = now_ms; /* counts from here, however long the socket stays full */
     output_flush(connection);
 }
 
-/* Since when nothing was heard of the broker, counted from our question: PINGRESP may lie behind
- * much else. */
+/* Since when nothing has arrived from the broker, counted from PINGREQ: PINGRESP may be queued
+ * behind much other data. */
 static int64_t connection_silent_since_ms(const struct engine_connection *connection) {
     return connection->ping_at_ms > connection->received_at_ms ? connection->ping_at_ms
                                                                : connection->received_at_ms;
 }
 
-/* The socket has been full for so long that the broker had to end it for want of a packet. While we
- * read nothing, it may be that the broker waits for that. */
+/* The socket has been full for so long that the broker should have ended the connection for lack of
+ * a packet. If we do not read, the broker may be waiting for that. */
 static bool connection_is_stuck(struct engine_connection *connection, int64_t now_ms) {
     return connection->out_sent < connection->out.len && !read_ahead_is_blocked(connection) &&
            now_ms - connection->written_at_ms >= (int64_t)connection->keepalive_s * 1000;
@@ -366,8 +367,8 @@ static void connection_end_silent(struct engine_connection *connection, const ch
                                                        .reason_code = -1});
 }
 
-/* PINGREQ in time (section 3.1.2.10), and an end where nothing comes then, or nothing is taken.
- * While nothing is read nothing can be heard, and nothing is expected. */
+/* Sends PINGREQ in time (section 3.1.2.10). Ends the connection if nothing arrives then, or if the
+ * broker does not read. While we do not read, nothing can arrive and nothing is expected. */
 static void connection_check_up(struct engine_connection *connection, int64_t now_ms) {
     int64_t keepalive_ms = (int64_t)connection->keepalive_s * 1000;
     if (keepalive_ms == 0) {
@@ -407,7 +408,7 @@ static void connection_check_up(struct engine_connection *connection, int64_t no
     timer_wheel_set(&connection->engine->timer_wheel, &connection->check_timer, next_ms);
 }
 
-/* ---- leaving ---- */
+/* ---- close ---- */
 
 static void connection_disconnect(struct engine_connection *connection) {
     answers_collect(connection->engine);

@@ -1,6 +1,6 @@
-/* Owns a received message from PUBLISH until the host has it (answers.c: until it is
- * acknowledged), and PUBREL. A message of QoS 1 or 2 that the server sends again because the
- * connection broke is known by its packet identifier and not offered twice. Host thread. */
+/* Owns a received message from PUBLISH until the worker has taken it (answers.c: until it is
+ * acknowledged), and PUBREL. A message of QoS 1 or 2 that the server sends again after a reconnect
+ * is recognized by its packet identifier and not offered twice. Worker thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +9,10 @@
 #include "base/telemetry/metrics.h"
 #include "reactor.h"
 
-#define PROPERTIES_MAX    64  /* further ones of one message are not kept */
-#define RELEASE_WAITS_MAX 400 /* looks, 5 ms apart, for PUBREL once sinks have all */
-#define INBOUND_FAIR      64  /* a session may have so many, however full the buffers are */
+#define PROPERTIES_MAX 64 /* more properties of a message are dropped */
+#define RELEASE_WAITS_MAX                                                                          \
+    400                 /* retries, 5 ms apart, for PUBREL once sinks have stored all messages */
+#define INBOUND_FAIR 64 /* a session may have this many, however full the buffers are */
 
 /* ---- the message ---- */
 
@@ -20,7 +21,7 @@ static const char *deliver_client_id(const struct engine_connection *connection)
                                           : connection->config->client_id;
 }
 
-/* Offsets first: the scratch buffer may move while it grows. */
+/* Returns an offset, because the scratch buffer may move while it grows. */
 static size_t deliver_put_text(struct buffer *scratch, struct packet_slice text) {
     size_t at = scratch->len;
     buffer_append(scratch, text.data, text.len);
@@ -46,7 +47,7 @@ static size_t deliver_collect_properties(struct buffer *scratch, struct packet_s
     while (n < PROPERTIES_MAX && packet_property_next(properties, &offset, &property)) {
         const char *name = packet_property_name(property.id);
         if (!name) {
-            continue; /* of the transport, as the topic alias */
+            continue; /* of the transport, like the topic alias */
         }
         items[n] = (struct message_property){.name = name,
                                              .value = (const char *)property.text.data,
@@ -97,7 +98,7 @@ static struct message *deliver_make_message(struct engine_connection *connection
                                             .dup = packet->dup});
 }
 
-/* ---- what is known already ---- */
+/* ---- known messages ---- */
 
 static const struct packet_fault deliver_identifier_in_use = {
     .reason_code = REASON_PROTOCOL_ERROR,
@@ -112,11 +113,11 @@ static bool deliver_count_against_maximum(struct engine_connection *connection) 
         connection_refuse(connection, &deliver_too_many);
         return false;
     }
-    connection->receiving++; /* at most as many as there are identifiers */
+    connection->receiving++; /* at most one per packet identifier */
     return true;
 }
 
-/* It came on an earlier connection, and now again. */
+/* It arrived on an earlier connection, and now again. */
 static void deliver_take_redelivered(struct engine_connection *connection, struct inbound *known) {
     struct engine_session *session = connection->session;
     if (!deliver_count_against_maximum(connection)) {
@@ -137,8 +138,8 @@ static void deliver_take_redelivered(struct engine_connection *connection, struc
     }
 }
 
-/* True: there is nothing to be offered. What was received by QoS 2 is the same until PUBREL, DUP or
- * not (section 4.3.3). */
+/* True: there is nothing to offer. A QoS 2 identifier means the same message until PUBREL, with or
+ * without DUP (section 4.3.3). */
 static bool deliver_is_duplicate(struct engine_connection *connection,
                                  const struct packet *packet) {
     struct engine *engine = connection->engine;
@@ -152,7 +153,9 @@ static bool deliver_is_duplicate(struct engine_connection *connection,
         if (again) {
             deliver_take_redelivered(connection, known);
         } else {
-            session_forget(engine, known); /* the server forgot it, and began anew */
+            session_forget(
+                engine,
+                known); /* the server has forgotten it and uses the identifier for a new message */
         }
         return again;
     }
@@ -167,15 +170,16 @@ static bool deliver_is_duplicate(struct engine_connection *connection,
 
 /* ---- PUBLISH ---- */
 
-/* Nothing else ends what a server never releases, and each client could have 65,535 of it. */
+/* Nothing else bounds messages that a server never releases: each client could have 65,535 of them.
+ */
 static bool deliver_has_inbound_room(const struct engine_connection *connection) {
     const struct engine *engine = connection->engine;
     return connection->session->inbound_count < INBOUND_FAIR ||
            engine->inbound.count < engine->buffered_max / 2 / sizeof(struct inbound);
 }
 
-/* Where it waits for its sink, that may be why there are so many; else the server is, unless its
- * PUBRELs are on their way. */
+/* If messages wait for the sink, the sink may be the reason that there are so many. Otherwise it is
+ * the server, unless its PUBRELs are still in transit. */
 bool deliver_may_accept(struct engine_connection *connection) {
     static const struct engine_closed unfinished = {
         .error = CLIENT_ERROR_BUFFERS_FULL,
@@ -201,7 +205,7 @@ bool deliver_may_release(const struct engine_connection *connection, uint16_t pa
     return inbound && inbound->state == INBOUND_RECEIVED;
 }
 
-/* Nobody has it: as if it had not come. */
+/* The message was not accepted: as if it had not come. */
 static void deliver_undo_receipt(struct engine_connection *connection, struct inbound *inbound) {
     session_forget(connection->engine, inbound);
     connection->receiving--;
@@ -235,7 +239,7 @@ static bool deliver_offer_acknowledged(struct engine_connection *connection,
     return err != ERR_FULL;
 }
 
-/* Dropped if it is not taken; the host counted why. */
+/* Dropped if it is not accepted; the worker counts the reason. */
 static void deliver_offer_qos_0(struct engine_connection *connection, struct message *message) {
     if (connection->engine->events->message(connection->client, message, NULL) != ERR_OK) {
         message_destroy(message);
@@ -288,7 +292,7 @@ void deliver_final(struct engine_connection *connection, const struct packet *pa
     }
 }
 
-/* ---- messages that go nowhere ---- */
+/* ---- discarded messages ---- */
 
 bool deliver_discard(struct engine_connection *connection, const struct packet *packet,
                      uint8_t reason_code) {

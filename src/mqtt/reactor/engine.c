@@ -1,6 +1,5 @@
-/* Owns the loop of the engine `reactor`: one epoll per host thread over all its connections, a
- * timer, and the tasks that connections leave for later in the turn. Host thread, acknowledge
- * excepted. Knows no packets. */
+/* Owns the loop of the engine `reactor`: one epoll per worker for all its connections, a timer, and
+ * the tasks that connections leave for later in the turn. Worker thread, except acknowledge. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
@@ -23,7 +22,7 @@
 #define EVENTS_PER_TURN_MAX         256
 #define TASKS_PER_TURN_MAX          10000
 #define REACTOR_CHECKS_PER_TURN_MAX 1000
-#define RETRY_TICK_MS               5 /* while sockets are not read, or looks are late */
+#define RETRY_TICK_MS               5 /* while sockets are paused, or checks are late */
 #define RETRIES_PER_TICK_MAX        256
 #define REFUSALS_PER_TICK           32
 #define US_PER_MS                   1000
@@ -56,14 +55,15 @@ static void reactor_run_task(struct engine_connection *connection, uint8_t tasks
         publish_report(connection);
     }
     if (tasks & TASK_END) {
-        if (connection->tasks != 0) { /* something more was left meanwhile */
+        if (connection->tasks != 0) { /* new tasks were added meanwhile */
             DL_DELETE2(connection->engine->tasks, connection, task_prev, task_next);
         }
         connection_finish(connection);
     }
 }
 
-/* Those that are there now; what they leave is for the next turn, but for what only sends. */
+/* Runs the present tasks. Tasks that they add wait for the next turn, except those that only send.
+ */
 static void reactor_run_tasks(struct engine *engine) {
     struct engine_connection *last = engine->tasks ? engine->tasks->task_prev : NULL;
     for (int i = 0; i < TASKS_PER_TURN_MAX && engine->tasks; i++) {
@@ -78,7 +78,7 @@ static void reactor_run_tasks(struct engine *engine) {
     }
 }
 
-/* ---- sockets that are not read for now ---- */
+/* ---- paused sockets ---- */
 
 static void reactor_set_timer(struct engine *engine, bool fast) {
     int64_t period_ms = fast ? RETRY_TICK_MS : TIMER_WHEEL_TICK_MS;
@@ -110,25 +110,25 @@ void reactor_resume(struct engine_connection *connection) {
     DL_DELETE2(connection->engine->paused, connection, paused_prev, paused_next);
 }
 
-/* To the end; before `served`, if there is one. */
+/* Moves it to the end; before `served`, if there is one. */
 static void reactor_requeue_paused(struct engine *engine, struct engine_connection *one,
                                    struct engine_connection *served) {
     if (one->reading == READING_ALL || one == served) {
         return;
     }
     DL_DELETE2(engine->paused, one, paused_prev, paused_next);
-    if (served && served->reading != READING_ALL) { /* else it has ended */
+    if (served && served->reading != READING_ALL) { /* otherwise it has ended */
         DL_PREPEND_ELEM2(engine->paused, served, one, paused_prev, paused_next);
     } else {
         DL_APPEND2(engine->paused, one, paused_prev, paused_next);
     }
 }
 
-/* In turn, so that none starves: who cannot go on yet waits at the end, and behind all others who
- * found room, but not enough of it. */
+/* Serves them in turn, so that none starves. A connection that cannot continue moves to the end;
+ * one that found some room, but not enough, moves behind all others. */
 static void reactor_retry_paused(struct engine *engine) {
     struct engine_connection *last = engine->paused ? engine->paused->paused_prev : NULL;
-    struct engine_connection *served = NULL; /* the first of those */
+    struct engine_connection *served = NULL; /* the first of the connections served */
     int refusals = 0;
     for (int i = 0; i < RETRIES_PER_TICK_MAX && engine->paused; i++) {
         struct engine_connection *first = engine->paused;
@@ -145,7 +145,7 @@ static void reactor_retry_paused(struct engine *engine) {
     }
 }
 
-/* False: there are more whose time has come. */
+/* False: more connections are due. */
 static bool reactor_check_due(struct engine *engine) {
     int64_t now_ms = clock_ms();
     for (int i = 0; i < REACTOR_CHECKS_PER_TURN_MAX; i++) {
@@ -181,7 +181,7 @@ static void reactor_dispatch(struct engine *engine, const struct epoll_event *ev
     if (event->data.ptr == &engine->wake_fd) {
         reactor_read_signal(engine->wake_fd);
     } else if (!event->data.ptr) {
-        return; /* the host's own: it looks after it itself */
+        return; /* the worker's own descriptor: the worker handles it */
     } else if (event->data.ptr == &engine->timer_fd) {
         if (reactor_read_signal(engine->timer_fd)) {
             reactor_tick(engine);
@@ -191,9 +191,8 @@ static void reactor_dispatch(struct engine *engine, const struct epoll_event *ev
     }
 }
 
-/* The next look is put off while messages come fast, unless there is something left to be done or
- * the host is wanted. A sink that answers meanwhile wakes nobody. Returns what is left of the
- * timeout. */
+/* Delays the next poll while messages arrive fast, unless there are tasks or the worker is woken.
+ * Sinks that answer meanwhile do not wake it. Returns the rest of the timeout. */
 static int64_t reactor_coalesce(struct engine *engine, int64_t timeout_ms) {
     if (engine->tasks || engine->more_events) {
         return timeout_ms;
@@ -203,15 +202,15 @@ static int64_t reactor_coalesce(struct engine *engine, int64_t timeout_ms) {
         wait_us = timeout_ms * US_PER_MS;
     }
     if (wait_us > 0) {
-        struct pollfd host = {.fd = engine->worker_fd, .events = POLLIN};
-        ppoll(&host, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
+        struct pollfd wake = {.fd = engine->worker_fd, .events = POLLIN};
+        ppoll(&wake, 1, &(struct timespec){.tv_nsec = wait_us * NS_PER_US}, NULL);
     }
     return timeout_ms - wait_us / US_PER_MS;
 }
 
-/* A sink that answers from here on writes to wake_fd; what it answered before is seen. The tick of
- * the engine ends a longer wait than its own, and a timeout for each wait would cost the kernel a
- * timer for each message. */
+/* From here on, a sink that answers writes to wake_fd; earlier answers are seen. The engine's tick
+ * ends a wait that is longer than the tick. A timeout for each wait would cost the kernel a timer
+ * for each message. */
 static int reactor_begin_wait(struct engine *engine, int64_t timeout_ms) {
     atomic_store(&engine->waiting, true);
     if (engine->tasks || engine->not_accepted || atomic_load(&engine->answered)) {
@@ -223,7 +222,7 @@ static int reactor_begin_wait(struct engine *engine, int64_t timeout_ms) {
     return timeout_ms < TIMER_WHEEL_TICK_MS ? (int)timeout_ms : -1;
 }
 
-/* No connection is freed before the tasks run, so all events of the turn find theirs. */
+/* No connection is freed before the tasks run, so the connections of all events still exist. */
 static void reactor_poll(struct engine *engine, int64_t timeout_ms) {
     struct epoll_event events[EVENTS_PER_TURN_MAX];
     int64_t left_ms = reactor_coalesce(engine, timeout_ms);
@@ -344,7 +343,7 @@ static struct engine *reactor_create(const struct conf *conf, const struct engin
 static enum err reactor_begin_request(struct engine_connection *connection, size_t n,
                                       uint8_t answer) {
     if (connection->state != CONNECTION_UP) {
-        return ERR_UNAVAILABLE; /* its closed event is on its way */
+        return ERR_UNAVAILABLE; /* its closed event is pending */
     }
     assert(connection->request.packet_id == 0);
     connection->request.packet_id = session_packet_id(connection->session, 0);

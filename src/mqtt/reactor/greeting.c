@@ -1,18 +1,18 @@
-/* Owns the judgement of what a broker does instead of answering CONNECT with CONNACK: which setting
- * of the client is the likely cause. Host thread. */
+/* Owns the diagnosis when a broker does not answer CONNECT with CONNACK: which setting of the
+ * client is the likely cause. Worker thread. */
 #include <stdio.h>
 #include <string.h>
 #include "reactor.h"
 
-#define GREETING_SHOWN      80 /* bytes of an answer that is no MQTT */
-#define GREETING_PREFIX     4 /* so many printable bytes are text, not a packet; AMQP has no more */
+#define GREETING_SHOWN      80 /* bytes shown of an answer that is not MQTT */
+#define GREETING_PREFIX     4 /* this many printable bytes are text, not a packet; AMQP has no more */
 #define GREETING_TLS_PORT   443
 #define GREETING_MQTTS_PORT 8883
 #define GREETING_TLS_ALERT  0x15 /* content types of a TLS record, RFC 8446 section 5.1 */
 #define GREETING_TLS_HELLO  0x16
 #define GREETING_TLS_MAJOR  0x03
 
-/* Where names of protocols are how a port is shared between HTTPS and MQTT. */
+/* On this port, protocol names (ALPN) separate HTTPS and MQTT. */
 static bool greeting_lacks_alpn(const struct client_config *config) {
     return config->scheme == SCHEME_MQTTS && config->port == GREETING_TLS_PORT &&
            client_config_tls(config)->alpn_count == 0;
@@ -81,7 +81,7 @@ enum client_error greeting_fault(const struct engine_connection *connection,
     }
 }
 
-/* ---- an answer that is no MQTT ---- */
+/* ---- answers that are not MQTT ---- */
 
 static bool greeting_is_printable(uint8_t byte) {
     return (byte >= ' ' && byte < 0x7F) || byte == '\r' || byte == '\n' || byte == '\t';
@@ -102,7 +102,7 @@ static bool greeting_is_tls(const uint8_t *data, size_t len) {
            data[1] == GREETING_TLS_MAJOR;
 }
 
-/* The first line, as far as it can be shown. */
+/* The printable start of the first line. */
 static void greeting_first_line(const uint8_t *data, size_t len, char out[GREETING_SHOWN + 1]) {
     size_t n = 0;
     while (n < len && n < GREETING_SHOWN && data[n] != '\r' && data[n] != '\n') {
@@ -124,14 +124,14 @@ static enum client_error greeting_classify(const struct engine_connection *conne
     return greeting_is_tls(data, len) ? CLIENT_ERROR_TLS_NOT_MQTT : CLIENT_ERROR_NOT_MQTT;
 }
 
-/* What only a client sends comes back from who just echoes. */
+/* An echo server returns packets that only a client sends. */
 static bool greeting_is_server_packet(unsigned type) {
     return type > PACKET_CONNECT && type != PACKET_SUBSCRIBE && type != PACKET_UNSUBSCRIBE &&
            type != PACKET_PINGREQ;
 }
 
-/* Flags that no packet has, or a packet without the body it needs: another protocol, such as MySQL,
- * which begins with a length of three bytes. */
+/* Detects flags that no packet has, and packets without the body they need: another protocol, such
+ * as MySQL, which starts with a length of three bytes. */
 static bool greeting_is_well_formed(const uint8_t *data, size_t len) {
     unsigned type = data[0] >> 4, flags = data[0] & 0x0F;
     bool may_be_empty = type == PACKET_PINGRESP || type == PACKET_DISCONNECT || type == PACKET_AUTH;
@@ -140,7 +140,7 @@ static bool greeting_is_well_formed(const uint8_t *data, size_t len) {
 }
 
 bool greeting_may_be_mqtt(const uint8_t *data, size_t len) {
-    bool is_connack = data[0] == PACKET_CONNACK << 4; /* a space, too */
+    bool is_connack = data[0] == PACKET_CONNACK << 4; /* also a space */
     return is_connack || (greeting_is_server_packet(data[0] >> 4) &&
                           greeting_is_well_formed(data, len) && !greeting_is_text(data, len));
 }

@@ -1,4 +1,4 @@
-/* Owns the table of messages under way from brokers to sinks. One thread. Knows no packets. */
+/* Owns the table of messages in progress between brokers and sinks. One thread. */
 #include "inbound.h"
 
 #include <assert.h>
@@ -21,7 +21,7 @@ void inbound_table_fini(struct inbound_table *table) {
 static size_t inbound_table_bucket_of(const struct inbound_table *table,
                                       const struct engine_session *session, uint16_t packet_id) {
     uint64_t key = ((uint64_t)(uintptr_t)session << 12) + packet_id;
-    key *= 0x9E3779B97F4A7C15u; /* 2^64 / golden ratio spreads neighbours */
+    key *= 0x9E3779B97F4A7C15u; /* 2^64 / golden ratio, spreads similar keys */
     return (size_t)(key >> 32) & (table->bucket_count - 1);
 }
 
@@ -40,7 +40,7 @@ static void inbound_table_put(struct inbound_table *table, struct inbound *inbou
     table->buckets[at] = inbound;
 }
 
-/* Out of memory leaves it as it is: slower, not wrong. */
+/* Without memory, the table stays as it is: slower but correct. */
 static void inbound_table_grow(struct inbound_table *table) {
     struct inbound_table larger = {.bucket_count = table->bucket_count * 2, .count = table->count};
     larger.buckets = calloc(larger.bucket_count, sizeof(struct inbound *));

@@ -1,7 +1,7 @@
-/* Received messages of QoS 1 and 2 from their arrival to the end of their exchange, found by
- * session and packet identifier. Each is the receipt that goes with its message to the sink. One
- * thread, but for `result` and `answered_next`, which belong to who acknowledges until it is taken
- * back. */
+/* Received messages of QoS 1 and 2 from arrival to the end of their exchange, found by session and
+ * packet identifier. Each is also the receipt that is passed to the sink with its message. One
+ * thread, except `result` and `answered_next`, which belong to the thread that acknowledges until
+ * the worker takes them back. */
 #ifndef MQFLEET_REACTOR_INBOUND_H
 #define MQFLEET_REACTOR_INBOUND_H
 
@@ -13,20 +13,20 @@ struct engine_session;
 
 enum inbound_state {
     INBOUND_OFFERED,  /* with a sink */
-    INBOUND_ACCEPTED, /* a sink has it; PUBACK or PUBREC waits for its turn */
-    INBOUND_RECEIVED, /* QoS 2: PUBREC sent, PUBREL to come */
+    INBOUND_ACCEPTED, /* stored by a sink; PUBACK or PUBREC waits for its turn */
+    INBOUND_RECEIVED, /* QoS 2: PUBREC sent, waits for PUBREL */
 };
 
 struct inbound {
-    struct engine_session *session; /* NULL: nobody waits for it any more */
+    struct engine_session *session; /* NULL: discarded when the sink answers */
     struct inbound *prev, *next;    /* of a list of the session */
     struct inbound *bucket_next;
     struct inbound *answered_next;
-    uint32_t connection_number; /* the connection on which it arrived last */
+    uint32_t connection_number; /* the connection on which it last arrived */
     uint16_t packet_id;
     uint8_t qos;
     uint8_t state;
-    uint8_t reason_code; /* of its acknowledgement under MQTT 5 */
+    uint8_t reason_code; /* of its acknowledgement in MQTT 5 */
     enum err result;     /* of the sink */
 };
 

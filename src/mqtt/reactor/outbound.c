@@ -1,17 +1,16 @@
-/* Owns what a session owes over its connections (MQTT 5.0 section 4.4), and the search for what a
- * broker does not take and answers by ending the connection (what was in doubt then: suspects.c).
- * Host thread.
+/* Owns the publications of a session across its connections (MQTT 5.0 section 4.4), and finds those
+ * that a broker answers by ending the connection (suspects.c knows what was in doubt then). Worker
+ * thread.
  *
- * What was in flight when a connection ended is in doubt. Where the loss is laid to it, each of it
- * has a loss and is a suspect: it is sent alone from then on, one after the other. A second loss is
- * its own, and it is given up. So an innocent neighbour is never given up, and n that a broker does
- * not take cost n + 1 connections.
+ * What was in flight when a connection ended is in doubt. If the loss is blamed on publications,
+ * each of those gets a loss and becomes a suspect: from then on it is sent alone, one after the
+ * other. A second loss is its own, and it is given up. So an innocent publication is never given
+ * up, and n publications that a broker does not accept cost n + 1 connections.
  *
- * A publication of QoS 2 that the broker has received (PUBREC) is in doubt by its PUBREL, under the
- * same rule.
+ * After PUBREC, the PUBREL of a QoS 2 publication is in doubt, by the same rule.
  *
- * MQTT-4.4.0-1 asks for everything to be sent again. What is given up is not; the packet identifier
- * of QoS 2 stays unused for as long as the session lasts, because the server may still know it. */
+ * MQTT-4.4.0-1 requires everything to be sent again. What was given up is not. A packet identifier
+ * of QoS 2 stays unused until the end of the session, because the server may still know it. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -29,7 +28,7 @@ struct outbound_retired {
     uint64_t bits[65536 / OUTBOUND_BITS];
 };
 
-/* ---- packet identifiers that are not used again ---- */
+/* ---- retired packet identifiers ---- */
 
 bool outbound_id_is_retired(const struct engine_session *session, uint16_t packet_id) {
     const struct outbound_retired *retired = session->retired;
@@ -40,7 +39,7 @@ bool outbound_has_retired_too_many(const struct engine_session *session) {
     return session->retired && session->retired->count >= OUTBOUND_RETIRED_MAX;
 }
 
-/* Out of memory: it may be used again when all others were. */
+/* Out of memory: the identifier may be used again after all others were. */
 void outbound_retire(struct engine_session *session, uint16_t packet_id) {
     if (!session->retired) {
         session->retired = calloc(1, sizeof *session->retired);
@@ -72,7 +71,7 @@ static bool outbound_quota_is_used_up(const struct engine_connection *connection
     return session->in_flight + session->abandoned >= connection->send_maximum;
 }
 
-/* A session that ends with the connection: nobody will send what waits in it. */
+/* The session ends with the connection, so what waits in it is never sent. */
 static void outbound_give_up_waiting(struct engine *engine, struct engine_session *session) {
     struct outbound *one, *next;
     DL_FOREACH_SAFE(session->outbound, one, next) {
@@ -119,7 +118,7 @@ void outbound_give_up(struct engine *engine, struct engine_session *session,
     publish_unlink(session, outbound);
     if (in_flight) {
         session->abandoned++;
-        connection->proven = true; /* it did no harm for all that time */
+        connection->proven = true; /* it was harmless for all that time */
         reactor_task(connection, TASK_QUOTA);
     }
     if (connection) {
@@ -203,9 +202,9 @@ bool outbound_status(const struct engine_session *session, uint64_t token,
     return true;
 }
 
-/* ---- from connection to connection ---- */
+/* ---- across connections ---- */
 
-/* A connection that is refused, whatever its reason code, speaks against none of them. */
+/* A refused connection, whatever its reason code, does not speak against any publication. */
 void outbound_attach(struct engine_session *session) {
     struct outbound *one;
     DL_FOREACH(session->outbound, one) {
@@ -260,7 +259,7 @@ void outbound_interrupt(struct engine_connection *connection, bool all) {
 
 void outbound_fail(struct engine *engine, struct engine_session *session, bool all) {
     struct outbound *one, *next;
-    DL_FOREACH_SAFE(session->outbound, one, next) { /* as many as the host allows a client */
+    DL_FOREACH_SAFE(session->outbound, one, next) { /* as many as the worker allows per client */
         if (all || one->was_written || one->state == OUTBOUND_RELEASED) {
             publish_unlink(session, one);
             publish_report_one(engine, session->client, one, ERR_UNAVAILABLE, 0);
@@ -273,7 +272,7 @@ void outbound_fini(struct engine *engine, struct engine_session *session) {
     outbound_forget_retired(session);
 }
 
-/* ---- acknowledgements of what is no longer waited for ---- */
+/* ---- acknowledgements that are not expected ---- */
 
 static void outbound_settled_late(struct engine_connection *connection, uint16_t packet_id) {
     struct engine_session *session = connection->session;
@@ -284,7 +283,7 @@ static void outbound_settled_late(struct engine_connection *connection, uint16_t
     }
 }
 
-/* Answered already, given up meanwhile, or of a session long gone. */
+/* Already answered, given up meanwhile, or of an old session. */
 void outbound_acknowledged_late(struct engine_connection *connection, const struct packet *packet) {
     bool known = outbound_id_is_retired(connection->session, packet->packet_id);
     if (packet->type == PACKET_PUBREC && packet->reason_code < 0x80) {

@@ -1,5 +1,5 @@
-/* Owns what a connection still has to send, and the bound on what connections keep in memory.
- * Host thread. Knows no packets. */
+/* Owns the unsent bytes of a connection, and the bound on the memory of all connections. Worker
+ * thread. */
 #include <string.h>
 #include <sys/epoll.h>
 #include "base/system/clock.h"
@@ -37,8 +37,10 @@ bool output_is_behind(const struct engine_connection *connection) {
 }
 
 void output_watch(struct engine_connection *connection) {
-    bool deaf = connection->reading == READING_NOTHING || connection->state == CONNECTION_DRAINING;
-    uint32_t wanted = (deaf ? 0 : EPOLLIN) | (connection->stream.wants_write ? EPOLLOUT : 0);
+    bool ignores_input =
+        connection->reading == READING_NOTHING || connection->state == CONNECTION_DRAINING;
+    uint32_t wanted =
+        (ignores_input ? 0 : EPOLLIN) | (connection->stream.wants_write ? EPOLLOUT : 0);
     if (wanted != connection->epoll_events) {
         struct epoll_event event = {.events = wanted, .data.ptr = connection};
         epoll_ctl(connection->engine->epoll_fd, EPOLL_CTL_MOD, connection->stream.fd, &event);
@@ -46,11 +48,11 @@ void output_watch(struct engine_connection *connection) {
     }
 }
 
-/* What is sent leaves the buffer, and an empty buffer its memory. */
+/* Removes sent bytes from the buffer, and frees an empty buffer. */
 static void output_trim(struct engine_connection *connection) {
     struct buffer *out = &connection->out;
     if (out->failed) {
-        return; /* something is missing in it: output_account ends the connection */
+        return; /* data is missing: output_account ends the connection */
     }
     if (connection->out_sent == out->len) {
         buffer_fini(out);
@@ -62,7 +64,7 @@ static void output_trim(struct engine_connection *connection) {
     }
 }
 
-/* Writing failed: the broker may have said why before it closed. */
+/* A write failed: the broker may have given a reason before it closed. */
 static void output_read_final(struct engine_connection *connection) {
     for (int i = 0; i < OUTPUT_FINAL_READS_MAX && connection->state == CONNECTION_UP; i++) {
         receive_available(connection);
@@ -110,7 +112,7 @@ void output_flush(struct engine_connection *connection) {
         return;
     }
     bool more = true;
-    while (more) { /* ends when the socket is full or all is sent */
+    while (more) { /* ends when the socket is full or everything is sent */
         if (!output_send_some(connection, &more)) {
             return;
         }

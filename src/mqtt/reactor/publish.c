@@ -1,6 +1,6 @@
-/* Owns our publications from publish() to the published event while their connection lasts: packet
+/* Owns publications from publish() to the published event, while their connection lasts: packet
  * identifiers, the server's limits, acknowledgements (MQTT 5.0 section 4.3). What outlives the
- * connection is in owed.c. Host thread.
+ * connection is in outbound.c. Worker thread.
  *
  *   QoS 0      unwritten --written--> settled --> published
  *   QoS 1, 2   session->outbound: QUEUED --> SENT [--> RELEASED] --> published */
@@ -24,9 +24,9 @@ void publish_report_one(struct engine *engine, void *client, struct outbound *ou
     engine->events->published(client, token, err, reason_code);
 }
 
-/* ---- from the host ---- */
+/* ---- requests of the worker ---- */
 
-/* Told from poll(), as every event. */
+/* Reported by poll(), like every event. */
 static void publish_settle(struct engine_connection *connection, struct outbound *outbound,
                            enum err err, uint8_t reason_code) {
     outbound->state = OUTBOUND_SETTLED;
@@ -37,7 +37,7 @@ static void publish_settle(struct engine_connection *connection, struct outbound
 }
 
 void publish_report(struct engine_connection *connection) {
-    while (connection->settled) { /* at most as many as the host allows a client */
+    while (connection->settled) { /* as many as the worker allows per client */
         struct outbound *first = connection->settled;
         DL_DELETE(connection->settled, first);
         publish_report_one(connection->engine, connection->client, first, first->result,
@@ -55,13 +55,13 @@ static void publish_release(struct engine_connection *connection, uint16_t packe
     reactor_task(connection, TASK_FLUSH);
 }
 
-/* PUBLISH, or in a session that was kept perhaps PUBREL. */
+/* Sends PUBLISH or, in a kept session, perhaps PUBREL. */
 static void publish_send_one(struct engine_connection *connection, struct outbound *outbound) {
     outbound->written_at = publish_out_position(connection);
     connection->session->in_flight++;
     connection->session->suspect_in_flight = outbound->losses > 0;
     if (connection->reading == READING_NOTHING) {
-        reactor_task(connection, TASK_READ); /* there is an answer to wait for */
+        reactor_task(connection, TASK_READ); /* an answer is expected */
     }
     if (outbound->state == OUTBOUND_RELEASED) {
         publish_release(connection, outbound->packet_id, 0);
@@ -75,7 +75,7 @@ static void publish_send_one(struct engine_connection *connection, struct outbou
     outbound->tries += outbound->tries < UINT16_MAX;
 }
 
-/* What the server said it does not take; 0: it does. */
+/* The reason code if the server has announced that it does not accept this; 0: it does. */
 static uint8_t publish_refusal(const struct engine_connection *connection,
                                const struct outbound *outbound) {
     if (connection->server_packet_max > 0 && outbound->bytes.len > connection->server_packet_max) {
@@ -88,7 +88,7 @@ static uint8_t publish_refusal(const struct engine_connection *connection,
     return outbound->qos > connection->server_maximum_qos ? REASON_QOS_NOT_SUPPORTED : 0;
 }
 
-/* The server of an earlier connection may have taken it: then nobody knows. */
+/* The server of an earlier connection may have received it: then the outcome is unknown. */
 static void publish_refuse(struct engine_connection *connection, struct outbound *outbound,
                            uint8_t reason_code) {
     bool tried = outbound->was_written;
@@ -99,8 +99,8 @@ static void publish_refuse(struct engine_connection *connection, struct outbound
     publish_settle(connection, outbound, tried ? ERR_UNAVAILABLE : ERR_OK, tried ? 0 : reason_code);
 }
 
-/* In the order of the first time. What was meant for an earlier connection may be nothing for the
- * server of this one. */
+/* Sends in the order of the first time. What was meant for an earlier connection may be
+ * unacceptable for the present server. */
 void publish_next(struct engine_connection *connection) {
     struct engine_session *session = connection->session;
     while (session->waiting && outbound_may_send(connection, session->waiting)) {
@@ -180,7 +180,7 @@ enum err publish_submit(struct engine_connection *connection,
         return ERR_OK;
     }
     publish_init_outbound(connection, outbound, publication);
-    output_count(connection); /* the next publish() is to see it */
+    output_count(connection); /* the next publish() must see it */
     reactor_task(connection, TASK_FLUSH);
     return ERR_OK;
 }
@@ -205,9 +205,9 @@ void publish_fail_unwritten(struct engine_connection *connection) {
     }
 }
 
-/* ---- from the server ---- */
+/* ---- answers of the server ---- */
 
-/* The oldest is mostly the one. */
+/* It is mostly the oldest. */
 static struct outbound *publish_find_in_flight(const struct engine_session *session,
                                                uint16_t packet_id) {
     struct outbound *one;
@@ -274,7 +274,8 @@ static void publish_received(struct engine_connection *connection, struct outbou
     publish_release(connection, outbound->packet_id, 0);
 }
 
-/* What RabbitMQ does, which knows no QoS 2: it has the message, and nothing more is to come. */
+/* RabbitMQ, which does not know QoS 2, answers with PUBACK: it has the message, and nothing more
+ * will follow. */
 static void publish_done_at_qos_1(struct engine_connection *connection, struct outbound *outbound,
                                   uint8_t reason_code) {
     metric_add(METRIC_ACKNOWLEDGED_AT_QOS1, 1);
@@ -305,7 +306,7 @@ void publish_acknowledged(struct engine_connection *connection, const struct pac
         publish_received(connection, outbound, packet);
     } else if (packet->type == PACKET_PUBCOMP && outbound->state == OUTBOUND_RELEASED) {
         publish_done(connection, outbound,
-                     0); /* PUBREC took it; 0x92 only says that this is known */
+                     0); /* PUBREC accepted it; 0x92 only says that this is known */
     } else {
         publish_refuse_acknowledgement(connection, outbound);
     }

@@ -1,13 +1,13 @@
-/* Owns what is read of a connection while its sink has no room. Messages wait in `in`, in their
- * order; what stands behind them is taken at once, so that a full sink keeps no PUBACK, SUBACK,
- * PINGRESP or DISCONNECT from us. PUBREL is taken where it ends an exchange: a message may wait for
- * just that. Host thread.
+/* Owns what is read from a connection while its sink has no room. Messages wait in `in`, in order.
+ * Packets behind them are processed at once, so that a full sink does not delay PUBACK, SUBACK,
+ * PINGRESP or DISCONNECT. PUBREL is processed if it completes an exchange: a message may wait for
+ * exactly that. Worker thread.
  *
- *   in:  [ messages that wait, whole: `held_back` bytes | the beginning of a packet ]
+ *   in:  [ complete messages that wait: `held_back` bytes | the beginning of a packet ]
  *
- * Behind the first message READ_AHEAD_BYTES_MAX are read on, as long as all connections of the host
- * thread hold less than half of buffer_bytes, or, for one that waits for an answer of the broker,
- * three quarters. Beyond that nothing is read. */
+ * Behind the first message, up to READ_AHEAD_BYTES_MAX are read as long as all connections of the
+ * worker hold less than half of buffer_bytes, or three quarters for a connection that waits for an
+ * answer of the broker. Beyond that, nothing is read. */
 #include <string.h>
 #include "base/system/clock.h"
 #include "reactor.h"
@@ -22,7 +22,7 @@ void read_ahead_note_waiting(struct engine_connection *connection, size_t waitin
     connection->held_back = (uint32_t)waiting;
 }
 
-/* ---- how much ---- */
+/* ---- how much to read ---- */
 
 static bool read_ahead_awaits_answer(const struct engine_connection *connection) {
     return connection->session->in_flight > 0 || connection->request.packet_id != 0;
@@ -33,7 +33,7 @@ static size_t read_ahead_limit(const struct engine_connection *connection) {
     return (read_ahead_awaits_answer(connection) ? 3 : 2) * quarter;
 }
 
-/* By which the buffer grows for `more` bytes: it doubles. */
+/* How much the buffer grows for `more` bytes: it doubles. */
 static size_t read_ahead_growth(const struct buffer *in, size_t more) {
     size_t need = in->len + more + 1;
     size_t capacity = need > 2 * in->capacity ? need : 2 * in->capacity;
@@ -56,7 +56,7 @@ static size_t read_ahead_room(const struct engine_connection *connection) {
     size_t behind = in->len - read_ahead_first_len(connection);
     size_t limit = read_ahead_limit(connection), held = connection->engine->buffered;
     if (behind >= READ_AHEAD_BYTES_MAX || output_is_behind(connection) || connection->skip) {
-        return 0; /* what is skipped is no packets: see receive_retry */
+        return 0; /* skipped data is not packets: see receive_retry */
     }
     if (held + read_ahead_growth(in, REACTOR_INPUT_SIZE) <= limit) {
         return REACTOR_INPUT_SIZE;
@@ -72,9 +72,9 @@ bool read_ahead_is_blocked(struct engine_connection *connection) {
     return connection->reading == READING_NOTHING && !output_is_behind(connection);
 }
 
-/* ---- what ---- */
+/* ---- what to process ---- */
 
-/* A PUBREL that ends nothing keeps its place: what it is about may stand before it. */
+/* A PUBREL that completes nothing keeps its place: its message may be waiting before it. */
 static bool read_ahead_must_wait(const struct engine_connection *connection, const uint8_t *data,
                                  const struct packet_frame *frame) {
     struct packet_fault fault;
@@ -91,8 +91,8 @@ static bool read_ahead_is_whole(const uint8_t *data, size_t len, struct packet_f
     return packet_frame(data, len, frame, &fault) == PACKET_FRAMED && frame->total_len <= len;
 }
 
-/* What waits stands at the start of `in` at each moment: a packet that is taken may end the
- * connection. */
+/* At each moment, `in` starts with what waits, because processing a packet may end the connection.
+ */
 void read_ahead_sort(struct engine_connection *connection) {
     struct buffer *in = &connection->in;
     struct packet_frame frame;
@@ -132,7 +132,7 @@ static bool read_ahead_fill(struct engine_connection *connection, size_t most) {
     return true;
 }
 
-/* Who has nothing that waits need not wait. */
+/* If nothing waits, the connection need not wait either. */
 static void read_ahead_settle(struct engine_connection *connection, bool began) {
     if (output_is_behind(connection)) {
         reactor_pause(connection, READING_NOTHING);
@@ -151,7 +151,7 @@ void read_ahead_receive(struct engine_connection *connection) {
     bool begins = connection->reading == READING_ALL;
     size_t most = read_ahead_room(connection);
     if (connection->reading == READING_NOTHING && most > 0) {
-        connection->received_at_ms = clock_ms(); /* it could not be heard meanwhile */
+        connection->received_at_ms = clock_ms(); /* it could not arrive while nothing was read */
     }
     reactor_pause(connection, most > 0 ? READING_AHEAD : READING_NOTHING);
     if (most == 0) {
@@ -161,9 +161,9 @@ void read_ahead_receive(struct engine_connection *connection) {
     }
 }
 
-/* ---- the end ---- */
+/* ---- end ---- */
 
-/* A session that is kept has the messages of QoS 1 and 2. The host may end the connection for good
+/* A kept session still has the messages of QoS 1 and 2. The worker may end the connection for good
  * meanwhile. */
 void read_ahead_end(struct engine_connection *connection) {
     bool kept = client_config_keeps_session(connection->config);

@@ -1,6 +1,6 @@
-/* Owns the way from bytes to packets, and what each packet does to the connection. What is read
- * lies in the engine's one input buffer; only a packet that is not whole yet, or that no sink has
- * room for, is kept with the connection (ahead.c). Host thread. */
+/* Owns the way from bytes to packets, and the effect of each packet on the connection. Bytes are
+ * read into the engine's one input buffer. The connection keeps only an incomplete packet, or
+ * messages that no sink has room for (read_ahead.c). Worker thread. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +11,17 @@
 #include "reactor.h"
 
 #define TEXT_LEN 512
-/* Fewer within a packet are no sign of life: it may be that its end never comes, and what is read
- * as a part of it is the answer to PINGREQ. */
+/* Fewer bytes within a packet are no sign of life: the packet may never end, and the answer to
+ * PINGREQ would be read as a part of it. */
 #define LIFE_BYTES 64
 
-/* ---- what the server says of itself and of why ---- */
+/* ---- reasons given by the server ---- */
 
 static int receive_slice_len(struct packet_slice slice) {
     return text_truncated_len(slice.data, slice.len, 200);
 }
 
-/* The reason's text, the server's own words, and the server it names. */
+/* The text of the reason, the server's own words, and the server that it refers to. */
 static void receive_explain(const struct packet *packet, enum client_error error,
                             char out[TEXT_LEN]) {
     struct packet_property said = {0};
@@ -96,7 +96,7 @@ static void receive_take_limits(struct engine_connection *connection, const stru
     connack->certificate_expires_at_s = stream_certificate_expires_at_s(&connection->stream);
 }
 
-/* Section 4.12: nothing of it without an authentication method in CONNECT, which has none. */
+/* Section 4.12: AUTH requires an authentication method in CONNECT, which we never send. */
 static bool receive_has_authentication(const struct packet *packet) {
     struct packet_property property;
     return packet_property_find(packet->properties, PROPERTY_AUTH_METHOD, &property) ||
@@ -130,16 +130,16 @@ static bool receive_take_connack(struct engine_connection *connection,
         session_forget_inbound(connection->engine, connection->session);
     }
     if (connection->state ==
-        CONNECTION_AWAITING_CONNACK) { /* the host may have closed it meanwhile */
+        CONNECTION_AWAITING_CONNACK) { /* the worker may have closed it meanwhile */
         connection_up(connection);
         connection->engine->events->connected(connection->client, &connack);
     }
     return true;
 }
 
-/* ---- the others ---- */
+/* ---- other packets ---- */
 
-/* The answer to the one SUBSCRIBE or UNSUBSCRIBE under way, and to all its filters. */
+/* The answer to the SUBSCRIBE or UNSUBSCRIBE in flight, with a code for each filter. */
 static bool receive_answers_request(struct engine_connection *connection,
                                     const struct packet *packet) {
     static const struct packet_fault unasked = {
@@ -208,7 +208,7 @@ static bool receive_take_auth(struct engine_connection *connection, const struct
     return true;
 }
 
-/* False: not taken, to be offered again. */
+/* False: not accepted, offer it again. */
 static bool (*const receive_handlers[PACKET_AUTH + 1])(struct engine_connection *connection,
                                                        const struct packet *packet) = {
     [PACKET_CONNACK] = receive_take_connack,
@@ -240,7 +240,7 @@ static bool receive_dispatch(struct engine_connection *connection, const struct 
     return receive_handlers[packet->type](connection, packet);
 }
 
-/* ---- packets out of bytes ---- */
+/* ---- packets from bytes ---- */
 
 static bool receive_is_taking(const struct engine_connection *connection) {
     return connection->state == CONNECTION_UP || connection->state == CONNECTION_AWAITING_CONNACK;
@@ -250,7 +250,7 @@ static bool receive_takes_packets(const struct engine_connection *connection) {
     return receive_is_taking(connection) && connection->reading == READING_ALL;
 }
 
-/* Whoever answers a publication so does it again when that is sent again. */
+/* A broker that answers a publication like this does so again when it is sent again. */
 static size_t receive_refuse_packet(struct engine_connection *connection, const uint8_t *data,
                                     size_t len, const struct packet_frame *frame,
                                     const struct packet_fault *fault) {
@@ -295,7 +295,7 @@ size_t receive_packet(struct engine_connection *connection, const uint8_t *data,
     return frame.total_len;
 }
 
-/* How many bytes were whole packets and are done with. */
+/* How many bytes were complete packets and are done with. */
 static size_t receive_take_packets(struct engine_connection *connection, const uint8_t *data,
                                    size_t len) {
     size_t at =
@@ -316,7 +316,7 @@ static size_t receive_take_packets(struct engine_connection *connection, const u
 static void receive_keep(struct engine_connection *connection, const uint8_t *data, size_t len) {
     struct buffer *in = &connection->in;
     if (!receive_is_taking(connection)) {
-        return; /* `data` is perhaps freed */
+        return; /* `data` may be freed */
     }
     if (len == 0) {
         buffer_fini(in);
@@ -332,7 +332,7 @@ static void receive_keep(struct engine_connection *connection, const uint8_t *da
     }
 }
 
-/* known: of the bytes, from the first on, so many are messages that waited already. */
+/* known: how many of the first bytes are messages that already waited. */
 static void receive_consume(struct engine_connection *connection, uint8_t *data, size_t len,
                             size_t known) {
     size_t used = receive_take_packets(connection, data, len);
@@ -348,7 +348,7 @@ static void receive_consume(struct engine_connection *connection, uint8_t *data,
     }
 }
 
-/* ---- bytes out of the stream ---- */
+/* ---- bytes from the stream ---- */
 
 static bool receive_is_within_large_packet(const struct engine_connection *connection) {
     return (connection->skip || connection->in.len >= REACTOR_INPUT_SIZE) &&
@@ -361,8 +361,8 @@ void receive_note_life(struct engine_connection *connection, size_t n, size_t ke
     }
 }
 
-/* Joins what is kept with what comes: in the engine's input where it fits well, else with the
- * connection. */
+/* Joins the kept bytes with new ones: in the engine's input buffer if they fit well, otherwise with
+ * the connection. */
 static void receive_read_more(struct engine_connection *connection) {
     struct engine *engine = connection->engine;
     struct stream_fault fault;
@@ -379,7 +379,7 @@ static void receive_read_more(struct engine_connection *connection) {
         return;
     }
     receive_note_life(connection, (size_t)n, kept);
-    if (n == 0) { /* the stream may have something of its own to write */
+    if (n == 0) { /* the stream may have to write something of its own */
         if (output_account(connection)) {
             output_watch(connection);
         }
@@ -411,7 +411,7 @@ static void receive_discard(struct engine_connection *connection) {
     }
 }
 
-/* Only while a sink has shown to be full is it asked first. */
+/* The sink is only asked first while it has proved to be full. */
 static bool receive_waits_for_sink(const struct engine_connection *connection) {
     const struct engine *engine = connection->engine;
     return connection->state == CONNECTION_UP &&
@@ -433,7 +433,7 @@ bool receive_retry(struct engine_connection *connection) {
     if (output_is_behind(connection)) {
         return false;
     }
-    if (!connection->skip && /* else it needs none */
+    if (!connection->skip && /* otherwise it needs no sink */
         !connection->engine->events->has_room(connection->client)) {
         if (connection->reading == READING_NOTHING && read_ahead_may_read(connection)) {
             reactor_task(connection, TASK_READ);
@@ -449,7 +449,8 @@ bool receive_retry(struct engine_connection *connection) {
         output_watch(connection);
     }
     if (connection->state == CONNECTION_UP && connection->reading == READING_ALL) {
-        connection->received_at_ms = clock_ms(); /* perhaps it could not be heard meanwhile */
+        connection->received_at_ms =
+            clock_ms(); /* it may not have arrived while nothing was read */
         reactor_task(connection, TASK_READ);
     }
     return connection->state != CONNECTION_UP || connection->reading == READING_ALL;

@@ -1,5 +1,5 @@
-/* Owns what a client and its broker keep from connection to connection (MQTT 5.0 section 4.1).
- * Host thread. Knows no stream and no host. */
+/* Owns what a client and its broker keep between connections (MQTT 5.0 section 4.1). Worker thread.
+ */
 #include <assert.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -10,7 +10,7 @@ struct engine_session *session_create(void *client) {
     struct engine_session *session = calloc(1, sizeof *session);
     if (session) {
         session->client = client;
-        /* Some brokers mix the identifiers of both directions up: theirs begin at 1. */
+        /* Some brokers confuse the identifiers of both directions, and theirs begin at 1. */
         session->last_packet_id = (uint16_t)text_random_between(0, UINT16_MAX);
     }
     return session;
@@ -55,7 +55,7 @@ static void session_unlink_inbound(struct engine_session *session, struct inboun
     }
 }
 
-/* What is with a sink lives on until that answers. */
+/* A message that a sink still has lives until the sink answers. */
 void session_forget(struct engine *engine, struct inbound *inbound) {
     inbound->session->inbound_count--;
     session_unlink_inbound(inbound->session, inbound);
@@ -95,7 +95,7 @@ static bool session_packet_id_is_in_use(const struct engine_session *session, ui
     return outbound_id_is_retired(session, packet_id);
 }
 
-/* Ends: a client has far fewer publications under way than there are identifiers. */
+/* Terminates: a client has far fewer publications in progress than there are identifiers. */
 uint16_t session_packet_id(struct engine_session *session, uint16_t taken) {
     do {
         session->last_packet_id++;

@@ -1,7 +1,7 @@
-/* Owns the messages that are read and thrown away: those above the node's bound, and those whose
- * kind has already ended a connection and would end every further one. What identifies one is read
- * from its head; the rest goes as it comes, whatever its length. Once all of it was there it is
- * acknowledged in its turn, and the host is told. Host thread. */
+/* Owns the messages that are read and discarded: those above the node's bound, and those whose kind
+ * has already ended a connection and would end every further one. Their topic and identifier are
+ * read from the head; the rest is discarded as it arrives, whatever its length. A completely
+ * received message is acknowledged in its turn, and the worker is notified. Worker thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,7 @@ struct skip {
     char topic[TOPIC_SHOWN_LEN];
 };
 
-/* What PUBACK and PUBREC say under MQTT 5. */
+/* The reason code of PUBACK and PUBREC in MQTT 5. */
 static const uint8_t skip_reason_codes[] = {
     [ENGINE_SKIP_OVERSIZE] = 0x97, /* quota exceeded */
     [ENGINE_SKIP_TOPIC] = 0x90,    /* topic name invalid */
@@ -28,7 +28,7 @@ static const uint8_t skip_reason_codes[] = {
     [ENGINE_SKIP_CONTENT] = 0x80, /* unspecified error */
 };
 
-/* A topic as people can read it: what is no printable character is shown as \xNN. */
+/* A printable topic: other bytes are shown as \xNN. */
 static void skip_format_topic(struct packet_slice topic, char out[TOPIC_SHOWN_LEN]) {
     size_t at = 0, len = 0;
     while (at < topic.len && len < TOPIC_SHOWN_LEN - 8) {
@@ -55,7 +55,7 @@ static void skip_report(struct engine_connection *connection, const struct skip 
     }
 }
 
-/* All of it was there. Without an identifier there is nothing to acknowledge. */
+/* The message was completely received. Without an identifier, there is nothing to acknowledge. */
 static void skip_finish(struct engine_connection *connection) {
     struct skip *skip = connection->skip;
     struct packet packet = {
@@ -78,7 +78,7 @@ size_t skip_go_on(struct engine_connection *connection, size_t len) {
     return used;
 }
 
-/* len: what is there of the packet. */
+/* len: the available bytes of the packet. */
 static size_t skip_begin(struct engine_connection *connection, const struct packet_frame *frame,
                          const struct packet *packet, struct packet_slice topic,
                          enum engine_skip reason, size_t len) {

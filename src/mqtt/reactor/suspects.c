@@ -1,6 +1,6 @@
-/* Owns which publications may have ended a connection: those of the session that were in doubt, the
- * last one without an acknowledgement to come, and which of them the reason code of DISCONNECT
- * fits. Host thread. */
+/* Owns the search for publications that may have ended a connection: those of the session that were
+ * in doubt, the last one without a pending acknowledgement, and which of them match the reason code
+ * of DISCONNECT. Worker thread. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -9,15 +9,15 @@
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
 
-#define SUSPECTS_AFTER_MS    2000 /* so long after QoS 0 was sent a loss may be its fault */
-#define SUSPECTS_SMALL_BYTES 4096 /* below, a payload ends no connection by its size */
+#define SUSPECTS_AFTER_MS    2000 /* for this long after QoS 0 was sent, it may have caused a loss */
+#define SUSPECTS_SMALL_BYTES 4096 /* smaller payloads end no connection by their size */
 
 /* ---- candidates ---- */
 
 struct suspects_candidate {
     struct outbound *outbound; /* NULL: of QoS 0 */
     struct engine_suspect about;
-    bool is_text; /* by its payload format indicator */
+    bool is_text; /* according to its payload format indicator */
 };
 
 static void suspects_copy_topic(struct engine_suspect *about, const void *topic, size_t len) {
@@ -48,7 +48,7 @@ static struct suspects_candidate suspects_describe(const struct engine_connectio
     return out;
 }
 
-/* ---- the last publication without an acknowledgement to come ---- */
+/* ---- the last publication without a pending acknowledgement ---- */
 
 /* NULL: out of memory. */
 static struct outbound_unacknowledged *suspects_last_of(struct engine_connection *connection) {
@@ -70,7 +70,7 @@ static struct outbound_known *suspects_find_known(struct outbound_unacknowledged
     return known;
 }
 
-/* Whether the connection has outlived one to this topic that was no smaller. */
+/* Whether the connection has outlived a publication to this topic that was at least as large. */
 static bool suspects_outlived(const struct outbound_known *known) {
     return known->written_at_ms > 0 && clock_ms() - known->written_at_ms > SUSPECTS_AFTER_MS;
 }
@@ -129,14 +129,14 @@ void suspects_note_refused(struct engine_connection *connection, struct outbound
     }
 }
 
-/* ---- what a reason code can mean ---- */
+/* ---- meaning of reason codes ---- */
 
-/* What a reason code of DISCONNECT says of the publication that it is about. */
+/* What a reason code of DISCONNECT says about the publication that caused it. */
 struct suspects_meaning {
     int reason_code;
     enum give_up reason;
-    bool at_once;         /* where it can only be one */
-    bool only_disconnect; /* no acknowledgement may have it */
+    bool at_once;         /* even the first time, if it can only be one */
+    bool only_disconnect; /* not allowed in an acknowledgement */
     bool (*fits)(const struct suspects_candidate *one, const struct suspects_candidate *most);
 };
 
@@ -201,14 +201,14 @@ static bool suspects_last_in_doubt(const struct engine_connection *connection) {
            clock_ms() - last->at_ms <= SUSPECTS_AFTER_MS;
 }
 
-/* It alone was refused in an acknowledgement, shortly before. */
+/* It alone was refused in an acknowledgement shortly before. */
 static bool suspects_is_refused(const struct engine_connection *connection) {
     const struct outbound_unacknowledged *last = connection->last_unacknowledged;
     return last && last->is_refused && connection->suspects->count == 1 &&
            suspects_last_in_doubt(connection);
 }
 
-/* The next candidate from *at on; after those, the last one without an acknowledgement to come.
+/* The next candidate from *at on, and finally the last one without a pending acknowledgement.
  * False: no more. */
 static bool suspects_next_candidate(const struct engine_connection *connection,
                                     struct outbound **at, bool *last,
@@ -257,9 +257,9 @@ static bool suspects_add(struct engine_connection *connection, const struct engi
     return true;
 }
 
-/* ---- the end of a connection ---- */
+/* ---- end of a connection ---- */
 
-/* Whether the code can mean one of them at all: some brokers take any code. */
+/* Whether the code can refer to one of them at all: some brokers send any code. */
 static const struct suspects_meaning *
 suspects_fitting_meaning(const struct engine_connection *connection,
                          const struct suspects_meaning *meaning) {
@@ -273,7 +273,7 @@ suspects_fitting_meaning(const struct engine_connection *connection,
     return suits ? meaning : &any;
 }
 
-/* Takes out of doubt what the reason code cannot mean. Returns one of those left. */
+/* Clears those that the reason code cannot refer to. Returns one of the others. */
 static struct outbound *suspects_gather(struct engine_connection *connection,
                                         const struct suspects_meaning *meaning) {
     struct suspects_candidate most = suspects_maxima(connection), one;
@@ -293,7 +293,7 @@ static struct outbound *suspects_gather(struct engine_connection *connection,
 }
 
 void suspects_end(struct engine_connection *connection, int reason_code) {
-    bool subscribing = connection->request.packet_id != 0; /* perhaps it is about that */
+    bool subscribing = connection->request.packet_id != 0; /* it may refer to the SUBSCRIBE */
     const struct suspects_meaning *meaning =
         subscribing ? NULL : suspects_find_meaning(reason_code);
     struct outbound *one =

@@ -1,7 +1,7 @@
-/* Owns the times at which connections want to be looked at. One thread. Knows no connections.
+/* Owns the times at which connections need a check. One thread.
  *
- *   slot = tick of the time modulo TIMER_WHEEL_SLOTS; what lies beyond the last slot waits there
- * and is put off again when that slot is reached. */
+ * slot = tick of the time modulo TIMER_WHEEL_SLOTS. An entry beyond the last slot waits there and
+ * is moved on when that slot is reached. */
 #include "timer_wheel.h"
 
 static void timer_wheel_ring_init(struct timer_wheel_entry *head) {
@@ -34,7 +34,7 @@ void timer_wheel_clear(struct timer_wheel_entry *entry) {
 
 void timer_wheel_set(struct timer_wheel *wheel, struct timer_wheel_entry *entry, int64_t at_ms) {
     int64_t tick =
-        at_ms / TIMER_WHEEL_TICK_MS + 1; /* when it begins the time has come for certain */
+        at_ms / TIMER_WHEEL_TICK_MS + 1; /* the time has certainly passed when this tick begins */
     if (tick <= wheel->tick) {
         tick = wheel->tick + 1;
     }
@@ -58,7 +58,7 @@ static void timer_wheel_take_slot(struct timer_wheel *wheel) {
 }
 
 struct timer_wheel_entry *timer_wheel_due(struct timer_wheel *wheel, int64_t now_ms) {
-    for (;;) { /* each turn takes out an entry or moves on by a tick, at most to now */
+    for (;;) { /* each iteration removes an entry or advances by a tick, at most to now */
         struct timer_wheel_entry *entry = wheel->due.next;
         if (entry == &wheel->due) {
             if (wheel->tick >= now_ms / TIMER_WHEEL_TICK_MS) {

@@ -1,5 +1,5 @@
-/* When each connection is to be looked at next: a wheel of lists, turned by the engine's tick. A
- * look comes within two ticks after its time, never before; setting and clearing cost the same for
+/* When each connection needs its next check: a wheel of lists, advanced by the engine's tick. A
+ * check runs within two ticks after its time, never before. Setting and clearing cost the same for
  * one connection and for a hundred thousand. One thread. */
 #ifndef MQFLEET_REACTOR_TIMER_WHEEL_H
 #define MQFLEET_REACTOR_TIMER_WHEEL_H
@@ -8,9 +8,9 @@
 #include <stdint.h>
 
 #define TIMER_WHEEL_TICK_MS 250
-#define TIMER_WHEEL_SLOTS   256 /* later looks are put off in steps of 64 s */
+#define TIMER_WHEEL_SLOTS   256 /* later times are postponed in steps of 64 s */
 
-struct timer_wheel_entry { /* embedded in what it belongs to; zeroed: not set */
+struct timer_wheel_entry { /* embedded in its owner; zeroed: not set */
     struct timer_wheel_entry *prev, *next;
     int64_t at_ms;
 };
@@ -24,8 +24,8 @@ struct timer_wheel {
 void timer_wheel_init(struct timer_wheel *wheel, int64_t now_ms);
 /* Sets or moves. */
 void timer_wheel_set(struct timer_wheel *wheel, struct timer_wheel_entry *entry, int64_t at_ms);
-void timer_wheel_clear(struct timer_wheel_entry *entry); /* not set is legal */
-/* The next entry whose time has come, taken out; NULL: none before the next tick. */
+void timer_wheel_clear(struct timer_wheel_entry *entry); /* legal when not set */
+/* Removes and returns the next entry that is due; NULL: none before the next tick. */
 struct timer_wheel_entry *timer_wheel_due(struct timer_wheel *wheel, int64_t now_ms);
 
 #endif

@@ -1,5 +1,5 @@
-/* Owns one host thread: its loop, its queues, its table of clients. The loop does bounded work of
- * each kind per turn and waits in the engine. Knows no engine but through its table. */
+/* Owns one worker thread: its loop, its queues, its table of clients. The loop does bounded work of
+ * each kind per turn and waits in the engine. */
 #include "mqtt/worker/worker.h"
 
 #include <assert.h>
@@ -15,7 +15,7 @@
 #include "base/system/thread_watchdog.h"
 
 #define WAIT_MS         1000 /* the longest sleep of the loop */
-#define LEASE_CHECK_MS  100  /* between looks at the lease while somebody connects */
+#define LEASE_CHECK_MS  100  /* interval of lease checks while clients connect */
 #define STOP_ROUNDS_MAX 500
 #define STOP_ROUND_MS   10
 
@@ -80,7 +80,7 @@ void worker_command_free(struct worker_command *command) {
     free(command);
 }
 
-/* What nobody will obey any more is answered all the same. */
+/* Commands that will not be executed are answered too. */
 static void worker_refuse_command(struct worker_command *command) {
     if (command->kind == WORKER_STOP && command->done) {
         command->done(command->context);
@@ -171,7 +171,7 @@ static void worker_take_commands(struct worker *worker) {
         }
         worker_execute(worker, command);
     }
-    worker_wake(worker); /* perhaps there is more */
+    worker_wake(worker); /* there may be more */
 }
 
 static void worker_run_timers(struct worker *worker, int64_t now_ms) {
@@ -201,20 +201,21 @@ static int64_t worker_wait_ms(struct worker *worker, int64_t now_us) {
     return worker_publications_wait_ms(worker, now_ms, most_ms);
 }
 
-/* The engine's wait is the host's: one epoll sees sockets and wake-ups. True: somebody woke it.
- * Whoever sets `woken` writes to wake_fd a moment later: it stays set until that is read. */
+/* The engine waits for the worker too: one epoll covers sockets and wake-ups. True: the worker was
+ * woken. A thread that sets `woken` writes to wake_fd a moment later, so `woken` stays set until
+ * that is read. */
 static bool worker_wait_and_poll(struct worker *worker, int64_t timeout_ms) {
     worker->ops->poll(worker->engine, timeout_ms);
     worker->owner->flush(worker->owner->context);
     bool woken = atomic_load_explicit(&worker->woken, memory_order_relaxed);
     eventfd_t count;
     if (woken && eventfd_read(worker->wake_fd, &count) == 0) {
-        worker->woken = false; /* before looking: who comes now wakes again */
+        worker->woken = false; /* before the queues are read: later pushes wake again */
     }
     return woken;
 }
 
-/* The clock is read before the wait and after it: there are as many turns as messages. */
+/* The clock is read before and after the wait: there are as many turns as messages. */
 static void worker_turn(struct worker *worker) {
     if (worker_wait_and_poll(worker, worker_wait_ms(worker, clock_us()))) {
         worker_drop_old(worker);
@@ -229,7 +230,7 @@ static void worker_turn(struct worker *worker) {
     worker_admit(worker, now_us);
 }
 
-/* As if the process had died: no DISCONNECT. */
+/* Without DISCONNECT, as if the process had died. */
 static void worker_drop_everything(struct worker *worker) {
     worker_drop_all(worker, UINT64_MAX, false, "node_stopping");
     worker_drain_inbox(worker);

@@ -1,6 +1,6 @@
 /* Owns what the end of a connection says about a client's filters: which are to blame, and that
- * they are once the broker is seen alive. What follows from it is the plan's (mqtt/subscribing.h).
- * Host thread only. */
+ * they are charged once the broker is reachable. The plan of subscriptions
+ * (mqtt/client/subscribing.h) does the rest. Worker thread only. */
 #include <stdio.h>
 #include <string.h>
 #include "base/system/clock.h"
@@ -24,7 +24,7 @@ enum client_blame worker_blame_find(const struct client *client, enum client_err
     }
     if (error != CLIENT_ERROR_SUBSCRIBE_TIMEOUT &&
         subscribing_was_just_refused(&client->subscribing, clock_ms())) {
-        return BLAME_REFUSED; /* others were only under way meanwhile */
+        return BLAME_REFUSED; /* others were only in flight */
     }
     return asked ? BLAME_ASKED : BLAME_NOTHING;
 }
@@ -41,7 +41,7 @@ void worker_blame_clear(struct client *client) {
     }
 }
 
-/* The first that is in doubt, and how many are. */
+/* The first filter in doubt, and how many there are. */
 static const char *worker_blame_pending(const struct client *client, size_t *n) {
     const char *first = NULL;
     *n = 0;

@@ -1,6 +1,7 @@
-/* Owns the look at a broker that tells its restart from a rival: a bare TCP connection, begun at
- * the moment of a loss. A broker that was killed refuses it or, like what stands before one, closes
- * it soon; one that only threw a client out keeps it open. Host thread only. */
+/* Owns the check that distinguishes a broker's restart from a rival: a bare TCP connection, started
+ * at the moment of a loss. A broker that was killed refuses it; if a proxy stands before the
+ * broker, the proxy closes it soon. A broker that only threw the client out keeps it open. Worker
+ * thread only. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@ static void worker_check_ignore_answer(struct resolver_request *request) {
     (void)request;
 }
 
-/* Only what is known at once: later it is too late. */
+/* Uses only what is known at once; a later check would be too late. */
 static bool worker_check_find_address(struct client *client, union socket_address *out) {
     struct worker *worker = client->worker;
     const struct client_endpoint endpoint = worker_endpoint(client);
@@ -56,7 +57,7 @@ void worker_check_broker(struct client *client) {
         connect(fd, &address.any, socket_address_len(&address)) < 0 && errno != EINPROGRESS;
 }
 
-/* Not connected yet, or not any more. */
+/* Not connected yet, or closed again. */
 static bool worker_check_is_refused(int fd) {
     struct sockaddr_storage peer;
     socklen_t len = sizeof peer;

@@ -1,5 +1,4 @@
-/* Owns what the facade asks of a host: start, update, stop, retry, restart. Host thread only.
- * Knows nothing of connections beyond what host.h offers. */
+/* Owns the commands of the facade: start, update, stop, retry, restart. Worker thread only. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
@@ -32,12 +31,12 @@ static bool worker_command_is_newer(const struct client *client,
     return command->epoch > epoch || (command->epoch == epoch && command->version > version);
 }
 
-/* Starts again once what is closing is closed. */
+/* Starts the client again once it has closed. */
 static void worker_command_start_later(struct client *client,
                                        const struct worker_command *command) {
     struct client_start *next = malloc(sizeof *next);
     if (!next) {
-        return; /* the reconciler comes again */
+        return; /* the reconciler tries again */
     }
     *next = (struct client_start){.config = shared_config_hold(command->config),
                                   .epoch = command->epoch,
@@ -68,7 +67,7 @@ static void worker_command_pause(struct client *client) {
     }
 }
 
-/* Its brokers may be others than before the pause. */
+/* Its brokers may differ from those before the pause. */
 static void worker_command_resume(struct client *client) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
@@ -80,14 +79,14 @@ static void worker_command_resume(struct client *client) {
     }
 }
 
-/* Wherever it stands, it has reason to try at once. */
+/* Tries at once, in whatever state the client is. */
 static void worker_command_try_now(struct client *client, const char *reason) {
     client->offline_since_ms = clock_ms();
     client->failures = 0;
     client->untried = true;
     worker_clear_suspicion(client);
     if (client->state == CLIENT_QUEUED) {
-        worker_tear_down(client, false); /* perhaps it is another broker's queue now */
+        worker_tear_down(client, false); /* it may now belong to the queue of another broker */
         worker_enqueue(client);
     } else {
         worker_requeue(client, reason);
@@ -99,7 +98,7 @@ static bool worker_command_is_parked(const struct client *client) {
            (client->state == CLIENT_BACKOFF && client->release_requested);
 }
 
-/* Whoever waits for this version is told, unless a change of state has told it. */
+/* Notifies those who wait for this version, unless a change of state has done so. */
 static void worker_command_report_version(const struct client *client, enum client_state before) {
     const struct workers_owner *owner = client->worker->owner;
     if (client->state == before && owner->changed) {
@@ -114,7 +113,7 @@ static void worker_command_update(struct client *client, const struct worker_com
     bool claimed_anew = command->epoch > client->epoch;
     if (worker_command_replace_config(client, command) != ERR_OK) {
         shared_config_release(before);
-        return; /* the reconciler comes again */
+        return; /* the reconciler tries again */
     }
     if (claimed_anew) {
         worker_subscribe_all(client); /* another node may have had it meanwhile */
@@ -125,7 +124,7 @@ static void worker_command_update(struct client *client, const struct worker_com
     } else if (client->state == CLIENT_PAUSED) {
         worker_command_resume(client);
     } else if (!client_config_same_connection(before->config, now)) {
-        client->server_keepalive_s = 0; /* perhaps another broker */
+        client->server_keepalive_s = 0; /* may be another broker */
         worker_subscribe_reset(client);
         worker_urls_begin(client);
         worker_command_try_now(client, "configuration_changed");
@@ -138,7 +137,7 @@ static void worker_command_update(struct client *client, const struct worker_com
     shared_config_release(before);
 }
 
-/* Room for one timer per record, so that setting one cannot fail. */
+/* Reserves one timer per record, so that setting one cannot fail. */
 static enum err worker_command_reserve_timers(struct worker *worker) {
     pthread_mutex_lock(&worker->lock);
     size_t n = HASH_COUNT(worker->clients);
@@ -160,7 +159,7 @@ static struct client *worker_command_add_record(struct worker *worker,
 
 static void worker_command_start(struct worker *worker, const struct worker_command *command) {
     if (command->generation < worker->drop_before) {
-        return; /* everything of its time was stopped */
+        return; /* all clients of its generation were stopped */
     }
     struct client *client = worker_find(worker, command->id);
     if (!client) {

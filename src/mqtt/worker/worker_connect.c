@@ -1,6 +1,5 @@
-/* Owns the way of a client from waiting for its turn to an open connection: pacing, the lease, DNS,
- * the address policy, and waiting after a failure. Host thread only. Knows nothing of what happens
- * once CONNACK came. */
+/* Owns the way of a client from its queue to an open connection: rate limits, the lease, DNS, the
+ * address policy, and waiting after a failure. Worker thread only. */
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -13,11 +12,12 @@
 #include "mqtt/config/client_secrets.h"
 #include "mqtt/worker/worker.h"
 
-#define ENGINE_MARGIN_MS 1000 /* the engine can say better what took too long */
+#define ENGINE_MARGIN_MS                                                                           \
+    1000 /* gives the engine, which knows the cause, time to report a timeout first */
 
 #define RELEASE_ASK_AGAIN_MS 10000 /* the owner may have missed it */
 
-/* ---- waiting for a turn ---- */
+/* ---- queue ---- */
 
 bool worker_take_broker(struct client *client) {
     struct worker *worker = client->worker;
@@ -34,7 +34,7 @@ bool worker_take_broker(struct client *client) {
     return true;
 }
 
-/* While nobody reaches the broker the time stands still; it begins anew at the end. */
+/* The time stops during an incident and starts again at its end. */
 static int64_t worker_connect_release_left_ms(const struct client *client) {
     int64_t since_ms = client->offline_since_ms, now_ms = clock_ms();
     if (client->broker) {
@@ -49,7 +49,7 @@ static int64_t worker_connect_release_left_ms(const struct client *client) {
 void worker_enqueue(struct client *client) {
     assert(client->state == CLIENT_QUEUED);
     if (client->connection) {
-        return; /* the old one is closing; its closed event leads here again */
+        return; /* the old connection is closing; its closed event leads here again */
     }
     if (!worker_take_broker(client)) {
         worker_fail_connect(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
@@ -67,7 +67,7 @@ void worker_requeue(struct client *client, const char *reason) {
     }
 }
 
-/* ---- failing and waiting ---- */
+/* ---- failures and backoff ---- */
 
 static void worker_connect_show_next_retry(struct client *client, int64_t delay_ms) {
     pthread_mutex_lock(&client->worker->lock);
@@ -102,8 +102,8 @@ void worker_schedule_retry(struct client *client, int64_t delay_ms) {
     worker_set_timer(client, delay_ms);
 }
 
-/* A broker that is not there now was perhaps not there at the losses. Another one of the client's
- * says nothing about that. */
+/* A broker that is away now may have been away at the losses. Another broker of the client says
+ * nothing about that. */
 static void worker_connect_clear_losses(struct client *client) {
     if (client->url_index == client->url_lost) {
         worker_clear_suspicion(client);
@@ -156,7 +156,7 @@ void worker_fail_connect(struct client *client, enum client_error error, const c
     worker_connect_fail_for(client, error, message, next ? 0 : delay_ms);
 }
 
-/* Other nodes may reach it: the store knows which were asked. */
+/* Other nodes may reach the broker: the store knows which ones were tried. */
 static void worker_connect_fail_denied(struct client *client, const char *why) {
     worker_connect_clear_losses(client);
     bool next = worker_urls_next(client);
@@ -168,7 +168,7 @@ static void worker_connect_fail_denied(struct client *client, const char *why) {
     }
 }
 
-/* ---- resolving ---- */
+/* ---- DNS ---- */
 
 void worker_cancel_lookup(struct client *client) {
     struct worker *worker = client->worker;
@@ -199,7 +199,7 @@ static void worker_connect_on_resolved(struct resolver_request *request) {
 
 /* ---- several addresses ---- */
 
-/* The last good one of the broker first, those that failed this client last. */
+/* The broker's last good address first, those that failed for this client last. */
 static void worker_connect_order_addresses(const struct client *client, struct address_list *list) {
     union socket_address good;
     if (list->count < 2) {
@@ -256,7 +256,7 @@ void worker_socket_done(void *context) {
     connect_limiter_release_socket(&client->worker->connect_limiter, client->broker);
 }
 
-/* Kept while the connection is opened, to know what its addresses meant. False: out of memory. */
+/* Kept while the connection is opened, to find out which address worked. False: out of memory. */
 static bool worker_connect_keep_tried(struct client *client, const struct address_list *list) {
     assert(!client->tried);
     if (list->count < 2) {
@@ -269,17 +269,17 @@ static bool worker_connect_keep_tried(struct client *client, const struct addres
     return client->tried != NULL;
 }
 
-/* ---- opening ---- */
+/* ---- open ---- */
 
-/* Only the broker is another one, of the same urls. */
+/* Whether only the broker has changed, to another one of the same urls. */
 static bool worker_connect_is_other_url(const struct client *client) {
     const struct shared_config *before = shared_config_base(client->session_of);
     return before && client_config_same_connection(before->config, client->config->config);
 }
 
-/* A session belongs to one identifier at one broker. What was learnt of one broker is kept for the
- * next of its urls: else one message or filter that all of them dislike would be met as if for the
- * first time, for ever. */
+/* A session belongs to one identifier at one broker. What was learned about one broker is kept for
+ * the next of its urls. Otherwise a message or filter that all of them reject would be treated as
+ * new each time. */
 static bool worker_connect_keep_or_end_session(struct client *client) {
     struct shared_config *config = worker_urls_config(client, client->config);
     if (!config) {
@@ -301,9 +301,8 @@ static bool worker_connect_keep_or_end_session(struct client *client) {
     return true;
 }
 
-/* What the connection is opened with: the client's configuration, or a copy with the secrets that
- * lie on this machine, as they are now. NULL: out of memory; or, *failed, they cannot be had and
- * the client has failed. */
+/* The configuration to connect with: the client's, or a copy with the present secrets of this
+ * machine. NULL: out of memory, or *failed: they are not available and the client has failed. */
 static struct shared_config *worker_connect_complete_config(struct client *client, bool *failed) {
     const struct client_config *config = client->config->config;
     if (!client_secrets_elsewhere(config)) {
@@ -440,10 +439,10 @@ void worker_take_resolved(struct worker *worker) {
         worker_cancel_lookup(client);
         worker_connect_use_answer(client, &answer);
     }
-    worker_wake(worker); /* perhaps there is more */
+    worker_wake(worker); /* there may be more */
 }
 
-/* ---- the lease, and letting in ---- */
+/* ---- lease and admission ---- */
 
 static void worker_connect_close_in_flight(struct worker *worker) {
     struct client *client, *next;

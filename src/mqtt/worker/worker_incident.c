@@ -1,5 +1,5 @@
-/* Owns how clients wait while nobody on the node reaches their broker: parked, so that they neither
- * try nor count as refused, but for one probe after the other. Host thread only. */
+/* Owns how clients wait while no client of the node reaches their broker. They are parked: they
+ * neither connect nor count as refused, except for one probe at a time. Worker thread only. */
 #include <stddef.h>
 #include <utlist.h>
 #include "base/system/clock.h"
@@ -17,7 +17,8 @@ bool worker_broker_is_unreachable(const struct client *client) {
 
 /* ---- failures ---- */
 
-/* A certificate, a subscription or a password is a client's own. */
+/* Errors that count against the broker. A certificate, a subscription or a password concerns only
+ * one client. */
 static const struct {
     enum client_error error;
     bool refused; /* see struct incident_failure */
@@ -83,7 +84,7 @@ bool worker_note_broker_failure(struct client *client, enum client_error error,
     return worker_broker_is_unreachable(client);
 }
 
-/* ---- waiting ---- */
+/* ---- wait ---- */
 
 static void worker_incident_show(struct client *client) {
     char message[INCIDENT_CAUSE_MAX + 100];
@@ -107,9 +108,9 @@ void worker_await_broker(struct client *client) {
     }
     if (client->config->config->url_count > 1) {
         worker_set_timer(client,
-                         WORKER_INCIDENT_OTHERS_MS); /* perhaps another of its brokers is back */
+                         WORKER_INCIDENT_OTHERS_MS); /* another of its brokers may be back */
         if (!worker_take_broker(client)) {
-            return; /* until then */
+            return; /* it waits until then */
         }
     }
     worker_incident_show(client);
@@ -117,7 +118,7 @@ void worker_await_broker(struct client *client) {
                          client->untried);
 }
 
-/* Those that queued up before it began, too. */
+/* Includes clients that were queued before the incident began. */
 static void worker_incident_park_waiting(struct broker *broker) {
     struct connect_limiter_ticket *ticket, *next;
     int left = WORKER_PER_TURN_MAX;
@@ -131,7 +132,7 @@ static void worker_incident_park_waiting(struct broker *broker) {
     }
 }
 
-/* ---- coming back ---- */
+/* ---- end of the incident ---- */
 
 static void worker_incident_start_probe(struct worker *worker, struct broker *broker,
                                         const char *reason) {
@@ -144,7 +145,7 @@ static void worker_incident_start_probe(struct worker *worker, struct broker *br
 }
 
 static void worker_incident_resume_all(struct worker *worker, struct broker *broker) {
-    bool more = broker->parked != NULL; /* each holds the broker */
+    bool more = broker->parked != NULL; /* each parked client holds the broker */
     for (int i = 0; i < WORKER_PER_TURN_MAX && more; i++) {
         more = broker->parked->next != NULL;
         struct client *client = worker_incident_client_of(broker->parked);
@@ -156,7 +157,7 @@ static void worker_incident_resume_all(struct worker *worker, struct broker *bro
     }
 }
 
-/* The one that has waited for longest since its last try. */
+/* The client that has waited longest since its last try. */
 static void worker_incident_release_one(struct worker *worker, struct broker *broker) {
     struct client *client = worker_incident_client_of(broker->parked);
     connect_limiter_leave(&worker->connect_limiter, &client->ticket);

@@ -1,8 +1,8 @@
-/* Owns what follows when a connection failed, was lost, or a client's time is over. Host thread
- * only.
+/* Owns what follows when a connection failed or was lost, and when a client's timer expires. Worker
+ * thread only.
  *
- * Somebody else holds the identifier when a broker that speaks MQTT 5 says so (0x8E), or when
- * connections end again and again and nothing else explains it (host_judge.c). */
+ * Another client uses the identifier if a broker that speaks MQTT 5 says so (0x8E), or if
+ * connections end repeatedly and nothing else explains it (worker_verdict.c). */
 #include <stdlib.h>
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
@@ -15,7 +15,7 @@ static int64_t worker_loss_jittered_ms(int64_t time_ms) {
     return time_ms + text_random_between(0, time_ms / 4);
 }
 
-/* For how long it rests at first and at most; the store, which knows of all nodes, doubles it. */
+/* Requests the first and the longest cool-down; the store, which knows all nodes, doubles it. */
 static void worker_loss_ask_cooldown(struct client *client) {
     const struct conf *conf = client->worker->conf;
     worker_request_release(client, worker_loss_jittered_ms(conf->conflict_min_ms),
@@ -28,7 +28,7 @@ static void worker_loss_enter_conflict(struct client *client, enum client_error 
     worker_note_error(client, error, message);
     worker_tear_down(client, false);
     worker_clear_suspicion(client);
-    worker_subscribe_all(client); /* the other may have changed the session */
+    worker_subscribe_all(client); /* the other client may have changed the session */
     if (!worker_change_state(client, CLIENT_EV_TAKEN_OVER, client_error_code(error))) {
         return;
     }
@@ -39,7 +39,7 @@ static void worker_loss_enter_conflict(struct client *client, enum client_error 
 
 /* ---- losses ---- */
 
-/* The judgement comes before the time is over: then the rest may be left out. */
+/* The judgement comes before the timer expires: it may shorten the wait. */
 static void worker_loss_schedule(struct client *client, int64_t delay_ms) {
     struct loss_facts *loss = client->loss;
     worker_schedule_retry(client, delay_ms);
@@ -68,7 +68,7 @@ static void worker_loss_note_error(struct client *client, const struct engine_cl
 
 static void worker_loss_handle(struct client *client, const struct engine_closed *closed) {
     worker_loss_note_error(client, closed);
-    bool progress = worker_note_loss(client, closed); /* which may know better */
+    bool progress = worker_note_loss(client, closed); /* which may find the cause */
     bool was_online = client->state == CLIENT_ONLINE;
     if (!progress && (client->failures > 0 || !was_online)) {
         worker_urls_next(client); /* it was not stable here */
@@ -93,8 +93,8 @@ static void worker_loss_closed_by_us(struct client *client) {
     }
 }
 
-/* Whoever takes a connection and refuses is there, by CONNACK, a certificate, or no MQTT at all;
- * unless that is what it says. */
+/* A broker that accepts a connection and refuses the client is reachable: by CONNACK, by its
+ * certificate, or by an answer that is not MQTT; unless it reports that it is unavailable. */
 static void worker_loss_note_answer(struct client *client, const struct engine_closed *closed) {
     if (closed->address >= 0 && !worker_is_broker_failure(closed->error)) {
         incident_answered(client->broker->incident, client_number(client), clock_ms());
@@ -121,7 +121,7 @@ void worker_connection_closed(void *context, const struct engine_closed *closed)
     }
 }
 
-/* ---- time is over ---- */
+/* ---- timer ---- */
 
 static void worker_loss_mark_stable(struct client *client) {
     client->stable_reported = true;
@@ -131,7 +131,7 @@ static void worker_loss_mark_stable(struct client *client) {
     client->worker->owner->stable(client->worker->owner->context, client->id);
 }
 
-/* The first second may end an incident. */
+/* A second online may end an incident. */
 static void worker_loss_check_online(struct client *client) {
     int64_t now_ms = clock_ms();
     incident_tick(client->broker->incident, now_ms);
@@ -145,11 +145,11 @@ static void worker_loss_check_online(struct client *client) {
 static void worker_loss_connect_expired(struct client *client) {
     worker_tear_down(client, false);
     if (worker_change_state(client, CLIENT_EV_FAILED, "release_after")) {
-        worker_schedule_retry(client, worker_backoff_ms(client)); /* asks for the release */
+        worker_schedule_retry(client, worker_backoff_ms(client)); /* requests the release */
     }
 }
 
-/* For how long the next try has to wait still. */
+/* How long the next try still has to wait. */
 static int64_t worker_loss_judge_first(struct client *client) {
     if (!client->loss || client->release_requested) {
         return 0;
@@ -175,7 +175,7 @@ static void worker_loss_retry(struct client *client) {
         worker_await_broker(client);
     } else if (worker_change_state(client, CLIENT_EV_TIMER, "retry")) {
         connect_limiter_leave(&client->worker->connect_limiter,
-                              &client->ticket); /* it may have waited for another */
+                              &client->ticket); /* it may have waited for another broker */
         worker_enqueue(client);
     }
 }
@@ -183,9 +183,9 @@ static void worker_loss_retry(struct client *client) {
 static const struct engine_closed worker_loss_no_suback = {.error = CLIENT_ERROR_SUBSCRIBE_TIMEOUT,
                                                            .reason_code = -1};
 
-/* What a session has saved up comes before the SUBACK, and waits for a sink: to begin anew would
- * only bring it again. But a broker that sends for ever and never acknowledges is no good. Others
- * may connect meanwhile. */
+/* Messages that a session has saved come before SUBACK and wait for a sink; a new connection would
+ * only receive them again. But a broker that sends for ever and never acknowledges is faulty. Other
+ * clients may connect meanwhile. */
 static bool worker_loss_extend_wait(struct client *client) {
     const struct conf *conf = client->worker->conf;
     int64_t timeout_ms = worker_connect_timeout_ms(client);

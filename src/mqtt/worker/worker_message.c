@@ -1,5 +1,5 @@
 /* Owns received messages on their way to the owner. worker_message and worker_wait_room run on the
- * engine's threads, the acknowledgement on the sink's, all else on the host thread. */
+ * engine's threads, the acknowledgement on the sink's, everything else on the worker thread. */
 #include <stdlib.h>
 #include <stdio.h>
 #include "base/system/clock.h"
@@ -9,7 +9,8 @@
 
 #define SKIP_LOG_MS 1000
 
-/* Until a sink has the message. Needs neither client nor host, which may be gone by then. */
+/* Exists until a sink has stored the message. Needs neither client nor worker, which may be gone by
+ * then. */
 struct worker_acceptance {
     const struct engine_ops *ops;
     struct engine *engine;
@@ -70,7 +71,7 @@ enum err worker_message(void *context, struct message *message, void *receipt) {
     return err;
 }
 
-/* So that a broker in the midst of it is not taken for a silent one. */
+/* A broker that is sending a large message is not silent. */
 void worker_heard(void *context) {
     struct client *client = context;
     client->heard_at_ms = clock_ms();
@@ -91,7 +92,7 @@ static const struct {
                              "it is malformed"},
 };
 
-/* One line a second: a broker may have many of them. */
+/* One log line per second: a broker may send many such messages. */
 static void worker_message_log_skipped(struct client *client, const char *message) {
     struct worker *worker = client->worker;
     int64_t now_ms = clock_ms();

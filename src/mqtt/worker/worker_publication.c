@@ -1,9 +1,10 @@
 /* Owns publications on their way to the broker, from the inbox to their answer and to the end of
- * what the engine keeps of them. Host thread, worker_publication_copy excepted.
+ * the engine's copy. Worker thread, except worker_publication_copy.
  *
- * A caller waits for publish_timeout_ms. What is not acknowledged by then is sent again, in a
- * session that lasts, for publish_resend_ms more; then it is given up. What was not sent by then,
- * behind others that the broker does not acknowledge, is given up at once: its outcome is known. */
+ * A caller waits for publish_timeout_ms. In a session that lasts, a publication that is not
+ * acknowledged by then is sent again for another publish_resend_ms, and then given up. A
+ * publication that was not sent by then, because it is behind others that the broker does not
+ * acknowledge, is given up at once: its outcome is known. */
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -12,9 +13,9 @@
 #include "base/telemetry/metrics.h"
 #include "mqtt/worker/worker.h"
 
-/* ---- a copy of its own ---- */
+/* ---- copy ---- */
 
-/* Appends a copy and returns where it is. */
+/* Appends a copy and returns its address. */
 static char *worker_publication_append(char **at, const void *data, size_t len) {
     char *place = *at;
     if (len > 0) {
@@ -112,7 +113,7 @@ static void worker_publication_count_sent(struct client *client,
     metric_add(METRIC_BYTES_SENT, bytes);
 }
 
-/* ---- to the engine ---- */
+/* ---- publish ---- */
 
 static void worker_publication_link(struct client *client, struct worker_publication *publication) {
     publication->client = client;
@@ -120,7 +121,7 @@ static void worker_publication_link(struct client *client, struct worker_publica
     DL_APPEND2(client->publications, publication, client_prev, client_next);
 }
 
-/* Out of all lists it is in. */
+/* Removes it from all its lists. */
 static void worker_publication_unlink(struct worker_publication *publication) {
     struct client *client = publication->client;
     struct worker *worker = client->worker;
@@ -132,7 +133,7 @@ static void worker_publication_unlink(struct worker_publication *publication) {
     }
 }
 
-/* Because of the client's sink, not of its broker. */
+/* The cause is the client's sink, not its broker. */
 static bool worker_publication_is_read_blocked(const struct worker_publication *publication) {
     const struct client *client = publication->client;
     return client->connection && client->worker->ops->is_read_blocked(client->connection);
@@ -163,7 +164,7 @@ void worker_publish(struct worker *worker, struct worker_command *command) {
     worker_publication_free(publication);
 }
 
-/* ---- from the engine ---- */
+/* ---- published event ---- */
 
 static void worker_publication_report_given_up(struct client *client,
                                                const struct worker_publication *publication,
@@ -204,7 +205,7 @@ void worker_published(void *context, uint64_t token, enum err err, int reason_co
     worker_publication_free(publication);
 }
 
-/* ---- time is over ---- */
+/* ---- deadlines ---- */
 
 static struct engine_publication_status
 worker_publication_status(const struct worker_publication *publication) {
@@ -217,7 +218,7 @@ worker_publication_status(const struct worker_publication *publication) {
     return status;
 }
 
-/* An engine that cannot give up still owes its published event. */
+/* An engine that cannot give up still delivers the published event. */
 static bool worker_publication_give_up(struct worker_publication *publication,
                                        enum give_up reason) {
     const struct worker *worker = publication->client->worker;
@@ -226,13 +227,13 @@ static bool worker_publication_give_up(struct worker_publication *publication,
                                          (uint64_t)(uintptr_t)publication, reason);
 }
 
-/* Nothing was acknowledged since it came. */
+/* Nothing was acknowledged since it arrived. */
 static bool worker_publication_is_stuck(const struct worker_publication *publication) {
     struct engine_publication_status status = worker_publication_status(publication);
     return status.held_up && status.acknowledged_at_ms < publication->begun_us / 1000;
 }
 
-/* The engine still owes the published event of those, which then frees them. */
+/* The engine still delivers the published event of these, which then frees them. */
 static void worker_publication_stop_waiting(struct worker *worker, int64_t now_ms) {
     struct worker_publication *publication = worker->publications;
     bool unheard = worker_publication_is_read_blocked(publication);
@@ -257,7 +258,7 @@ static void worker_publication_stop_sending(struct worker *worker) {
     DL_DELETE(worker->unacknowledged, publication);
     publication->is_unacknowledged = false;
     bool ignored = worker_publication_give_up(publication, reason);
-    (void)ignored; /* then it is freed with its published event */
+    (void)ignored; /* then its published event frees it */
 }
 
 static bool worker_publication_is_due(const struct worker_publication *first, int64_t now_ms) {

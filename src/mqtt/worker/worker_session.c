@@ -1,12 +1,11 @@
-/* Owns what CONNACK tells of a client's session. Host thread only. Knows nothing of how the
- * connection was made or why it ends. */
+/* Owns what CONNACK says about a client's session. Worker thread only. */
 #include <stddef.h>
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
 #include "mqtt/worker/worker.h"
 
-/* The broker restarted without its sessions, say. That it has none at the first connection on this
- * node means nothing: nobody knows whether there was one. */
+/* A broker may have restarted without its sessions. If it has none at the first connection on this
+ * node, that means nothing: it is unknown whether there was one. */
 static void worker_session_check(struct client *client, const struct engine_connack *connack) {
     const struct client_config *config = client->config->config;
     if (client->session_kept && !connack->session_present) {

@@ -1,5 +1,5 @@
-/* Owns the change of a client's state and what belongs to leaving one. Host thread only. Knows
- * nothing of why a state changes. */
+/* Owns the change of a client's state, and the work that belongs to leaving a state. Worker thread
+ * only. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -8,7 +8,7 @@
 #include "base/telemetry/metrics.h"
 #include "mqtt/worker/worker.h"
 
-/* The steps of connecting are for those who look closely. */
+/* The steps of connecting are logged at a low level. */
 static enum log_level worker_state_log_level(const struct client *client, enum client_state to) {
     enum client_state from = client->state;
     if (worker_broker_is_unreachable(client) && (from == CLIENT_BACKOFF || to == CLIENT_BACKOFF) &&
@@ -33,7 +33,7 @@ bool worker_change_state(struct client *client, enum client_event event, const c
         return false;
     }
     struct worker *worker = client->worker;
-    enum client_state told = from == CLIENT_CLOSING ? client->state_before : from;
+    enum client_state shown_from = from == CLIENT_CLOSING ? client->state_before : from;
     worker_state_log_change(client, to, reason);
     client->state_before = (uint8_t)from;
     pthread_mutex_lock(&worker->lock);
@@ -45,7 +45,7 @@ bool worker_change_state(struct client *client, enum client_event event, const c
     client->connected_at_ms = to == CLIENT_ONLINE ? clock_wall_ms() : 0;
     pthread_mutex_unlock(&worker->lock);
     if (worker->owner->changed) {
-        worker->owner->changed(worker->owner->context, client->id, told, to, reason,
+        worker->owner->changed(worker->owner->context, client->id, shown_from, to, reason,
                                client->version);
     }
     if (to == CLIENT_ONLINE) {
@@ -136,7 +136,7 @@ static void worker_state_remove(struct client *client) {
     client_destroy(client);
 }
 
-/* Started again while it was closing. */
+/* The client was started again while it was closing. */
 static enum err worker_state_take_next_config(struct client *client) {
     struct worker *worker = client->worker;
     pthread_mutex_lock(&worker->lock);
@@ -149,7 +149,7 @@ static enum err worker_state_take_next_config(struct client *client) {
     pthread_mutex_unlock(&worker->lock);
     client_start_destroy(client->next);
     client->next = NULL;
-    worker_subscribe_reset(client); /* it may have been elsewhere, and be another */
+    worker_subscribe_reset(client); /* it may have been on another node, with another broker */
     return err;
 }
 

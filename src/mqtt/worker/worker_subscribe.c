@@ -1,6 +1,6 @@
-/* Owns the talk with a broker about a client's subscriptions: one packet after the other once
- * CONNACK came, when they change, and when what was refused is tried again. What is next is the
- * plan's (mqtt/subscribing.h). Host thread only. Knows nothing of how the connection was made. */
+/* Owns the subscriptions of a client at its broker: one packet after the other after CONNACK, after
+ * changes, and when refused filters are tried again. The plan (mqtt/client/subscribing.h) decides
+ * what is next. Worker thread only. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "mqtt/worker/worker.h"
 
 #define SUBSCRIBE_DEFERRED_MS_MAX 3600000
-#define SUBSCRIBE_MEMORY_MS       1000 /* until something is tried again for which it was short */
+#define SUBSCRIBE_MEMORY_MS       1000 /* until the next try after memory was short */
 
 static size_t worker_subscribe_count(const struct client *client) {
     return client->config->config->subscription_count;
@@ -47,7 +47,7 @@ void worker_drop_work(struct client *client) {
     }
 }
 
-/* ---- what is refused ---- */
+/* ---- refused filters ---- */
 
 /* "2 of 20 subscriptions refused; a/b: not authorized" */
 static enum client_error worker_subscribe_describe(const struct client *client, size_t refused,
@@ -86,7 +86,7 @@ void worker_subscribe_note_refusals(struct client *client, bool changed) {
     }
 }
 
-/* ---- what stays in the session ---- */
+/* ---- filters that stay in the session ---- */
 
 static void worker_subscribe_keep(struct subscribe_work *work, size_t gone, enum client_error why) {
     if (work->kept++ == 0) {
@@ -95,7 +95,7 @@ static void worker_subscribe_keep(struct subscribe_work *work, size_t gone, enum
     }
 }
 
-/* Told when it begins, and shown as the last error of every connection. */
+/* Reported when it begins, and shown as the last error of every connection. */
 static void worker_subscribe_note_kept(struct client *client) {
     struct subscribe_work *work = client->work;
     char message[400];
@@ -120,10 +120,10 @@ static void worker_subscribe_note_kept(struct client *client) {
     client->kept_reported = true;
 }
 
-/* ---- the end of the work ---- */
+/* ---- end of the work ---- */
 
-/* The timer watches the work while there is some, then until the connection is stable, or something
- * is to be tried again. */
+/* The timer watches the work while there is any, then until the connection is stable or something
+ * is tried again. */
 static void worker_subscribe_watch(struct client *client) {
     struct subscribing_rules rules = worker_subscribe_rules(client);
     int64_t now_ms = clock_ms();
@@ -131,7 +131,7 @@ static void worker_subscribe_watch(struct client *client) {
         subscribing_due_ms(&client->subscribing, worker_subscribe_count(client), &rules, now_ms);
     int64_t stable_at_ms = client->connack_at_ms + client->worker->conf->stable_ms;
     if (worker_broker_is_unreachable(client) && stable_at_ms > now_ms + INCIDENT_STABLE_MS) {
-        stable_at_ms = now_ms + INCIDENT_STABLE_MS; /* its life may end the incident */
+        stable_at_ms = now_ms + INCIDENT_STABLE_MS; /* a stable connection may end the incident */
     }
     if (!client->stable_reported && (at_ms == 0 || stable_at_ms < at_ms)) {
         at_ms = stable_at_ms;
@@ -159,11 +159,11 @@ static void worker_subscribe_done(struct client *client) {
     }
     worker_subscribe_watch(client);
     if (client->state == CLIENT_ONLINE) {
-        worker_update_subscriptions(client); /* it may have changed meanwhile */
+        worker_update_subscriptions(client); /* the configuration may have changed meanwhile */
     }
 }
 
-/* ---- one packet after the other ---- */
+/* ---- packets ---- */
 
 enum worker_subscribe_step {
     SUBSCRIBE_SENT,
@@ -172,7 +172,7 @@ enum worker_subscribe_step {
     SUBSCRIBE_FAILED,
 };
 
-/* ERR_UNAVAILABLE: its closed event is on its way. */
+/* ERR_UNAVAILABLE: its closed event is pending. */
 static enum worker_subscribe_step worker_subscribe_step_of(enum err err) {
     return err == ERR_OK || err == ERR_UNAVAILABLE ? SUBSCRIBE_SENT : SUBSCRIBE_FAILED;
 }
@@ -197,7 +197,8 @@ static enum worker_subscribe_step worker_subscribe_send_unsubscribe(struct clien
     return worker_subscribe_step_of(err);
 }
 
-/* What the session had must not come again (MQTT 5.0 section 3.8.3.1). */
+/* Retained messages that the session already had must not be sent again (MQTT 5.0 section 3.8.3.1).
+ */
 static struct client_subscription
 worker_subscribe_options(const struct client *client, const struct client_subscription *wanted) {
     struct client_subscription asked = *wanted;
@@ -236,7 +237,7 @@ static enum worker_subscribe_step worker_subscribe_send(struct client *client) {
 
 static void worker_subscribe_go_on(struct client *client) {
     enum worker_subscribe_step step;
-    do { /* each that is skipped is one less */
+    do { /* each skipped filter is one less */
         step = worker_subscribe_send_unsubscribe(client);
         if (step == SUBSCRIBE_NOTHING) {
             step = worker_subscribe_send(client);
@@ -248,7 +249,7 @@ static void worker_subscribe_go_on(struct client *client) {
     }
     worker_set_timer(client, worker_connect_timeout_ms(client));
     if (step == SUBSCRIBE_FAILED) {
-        /* Not sent, and nothing will answer: the timer ends it. */
+        /* Not sent, so there will be no answer: the timer ends the connection. */
         worker_note_error(client, CLIENT_ERROR_SUBSCRIBE_FAILED, NULL);
     }
 }
@@ -265,10 +266,10 @@ static void worker_subscribe_out_of_memory(struct client *client) {
     worker_drop_work(client);
     worker_note_error(client, CLIENT_ERROR_OUT_OF_MEMORY, NULL);
     bool online = client->state == CLIENT_ONLINE;
-    worker_set_timer(client, online ? SUBSCRIBE_MEMORY_MS : 0); /* tries again, or connects anew */
+    worker_set_timer(client, online ? SUBSCRIBE_MEMORY_MS : 0); /* tries again, or reconnects */
 }
 
-/* from NULL: nothing is known of the session but whether there is one. False: out of memory. */
+/* from NULL: only the existence of the session is known. False: out of memory. */
 static bool worker_subscribe_begin(struct client *client, struct shared_config *from) {
     struct subscribe_work *work = client->work = worker_subscribe_work_create(client);
     bool known = from || client->session_present;
@@ -285,7 +286,7 @@ static bool worker_subscribe_begin(struct client *client, struct shared_config *
 /* False: out of memory. */
 static bool worker_subscribe_update(struct client *client) {
     if (client->work || client->applied == client->config) {
-        return true; /* busy: looked at again when it is done */
+        return true; /* busy: checked again when it is done */
     }
     struct shared_config *before = client->applied;
     client->applied = shared_config_hold(client->config);
@@ -308,7 +309,7 @@ void worker_subscribe_retry(struct client *client) {
     struct subscribing_rules rules = worker_subscribe_rules(client);
     size_t count = worker_subscribe_count(client);
     int64_t now_ms = clock_ms();
-    if (!worker_subscribe_update(client) || client->work) { /* memory was short */
+    if (!worker_subscribe_update(client) || client->work) { /* out of memory */
         return;
     }
     int64_t due_ms = subscribing_due_ms(&client->subscribing, count, &rules, now_ms);
@@ -329,7 +330,7 @@ void worker_subscribe_retry(struct client *client) {
 
 /* ---- events ---- */
 
-/* Where the configuration has the subscription now; -1: it is gone, or has changed. */
+/* The place of the subscription in the present configuration; -1: it is gone, or has changed. */
 static int32_t worker_subscribe_place(const struct client *client, uint16_t asked) {
     const struct client_config *config = client->config->config;
     const struct subscribe_work *work = client->work;
@@ -383,7 +384,7 @@ void worker_unsubscribed(void *context, const uint8_t *codes, size_t n) {
     worker_subscribe_go_on(client);
 }
 
-/* ---- the next connection ---- */
+/* ---- next connection ---- */
 
 void worker_subscribe_all(struct client *client) {
     pthread_mutex_lock(&client->worker->lock);
@@ -410,8 +411,8 @@ void worker_subscribe_reset(struct client *client) {
 }
 
 void worker_begin_subscribing(struct client *client) {
-    bool skip =
-        client->config->config->protocol_version == 4; /* it cannot say "nothing retained" */
+    bool skip = client->config->config->protocol_version ==
+                4; /* 3.1.1 cannot ask for "no retained messages" */
     client->applied = shared_config_hold(client->config);
     worker_blame_apply(client);
     client->unsubscribing = false;

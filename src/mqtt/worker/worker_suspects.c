@@ -1,5 +1,5 @@
-/* Owns what is told of publications that end connections: which, how often, and what becomes of
- * them. Host thread only. */
+/* Owns the reports about publications that end connections: which, how often, and what happens to
+ * them. Worker thread only. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +18,9 @@ void worker_note_suspects(struct client *client, const struct engine_suspects *s
     }
 }
 
-/* ---- in words ---- */
+/* ---- texts ---- */
 
-/* Whole characters, none of them for control. */
+/* Copies complete characters and no control characters. */
 static void worker_suspect_copy_topic(const char *topic, char out[ENGINE_SUSPECT_TOPIC_LEN]) {
     size_t left = strlen(topic), at = 0;
     while (left > 0) {
@@ -78,7 +78,8 @@ static void worker_suspect_describe(const struct client *client,
                  : "it is not sent again");
 }
 
-/* What was given up was told as such, and a publication that is sent again is not refused yet. */
+/* Publications that were given up have been reported, and one that will be sent again is not
+ * refused yet. */
 static void worker_suspect_report(struct client *client) {
     char message[WORKER_SUSPECT_TEXT_LEN];
     worker_suspect_describe(client, message);
@@ -91,13 +92,13 @@ static void worker_suspect_report(struct client *client) {
     }
 }
 
-/* ---- the verdict ---- */
+/* ---- verdict ---- */
 
-/* QoS 0 counts only where nothing else is in doubt. */
+/* QoS 0 counts only if nothing else is in doubt. */
 static void worker_suspect_charge_throttle(struct client *client) {
     const struct engine_suspects *suspects = client->suspects;
     bool only_qos_0 = true;
-    int64_t now_ms = clock_ms(); /* of one loss, which counts once for each row */
+    int64_t now_ms = clock_ms(); /* charges of one loss, which counts once per row */
     for (size_t i = 0; i < suspects->described; i++) {
         only_qos_0 &= suspects->suspects[i].qos == 0;
     }
@@ -120,7 +121,7 @@ void worker_clear_publication(struct client *client, const struct engine_publica
     pthread_mutex_unlock(&client->worker->lock);
 }
 
-/* As much of the topic as a suspect has. */
+/* Only as much of the topic as a suspect has. */
 struct publish_shape worker_shape_of(const struct engine_publication *publication) {
     return (struct publish_shape){publication->topic, publication->payload_len, publication->qos,
                                   publication->retain};
@@ -136,7 +137,7 @@ bool worker_publications_blame(struct client *client) {
     if (!client->suspects->by_reason_code) {
         worker->ops->publications_blame(worker->engine, client->session);
     }
-    if (worker->refusals == refusals) { /* else they are named already */
+    if (worker->refusals == refusals) { /* otherwise they are already named */
         worker_suspect_report(client);
     }
     return true;

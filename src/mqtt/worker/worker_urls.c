@@ -1,8 +1,8 @@
-/* Owns at which of its brokers (field urls) a client is. Host thread only.
+/* Owns which of its brokers (field urls) a client uses. Worker thread only.
  *
- * It stays where it came in, also over a loss; a try that fails, and a connection that ends before
- * it was stable, leads to the next. All of them once make a round; only after a round it waits. One
- * that has an incident is passed over while there is another. */
+ * A client stays at a broker that accepted it, even after a loss. A failed connect, and a
+ * connection that ends before it is stable, leads to the next broker. Each broker once is a round;
+ * the client waits only after a round. A broker with an incident is skipped if there is another. */
 #include "base/text.h"
 #include "mqtt/worker/worker.h"
 

@@ -1,16 +1,16 @@
-/* Owns what is known of the last loss of a client, and what its verdict leads to. Host thread only.
- * See mqtt/loss.h for the order of explanations. */
+/* Owns what is known about the last loss of a client, and the consequences of its verdict. Worker
+ * thread only. See mqtt/client/loss.h for the order of explanations. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
 #include "mqtt/worker/worker.h"
 
-/* A loss that nothing explains counts whole; two thirds if the broker no longer has the session
- * after it; a third if a tenth of the broker's clients went within a second. */
+/* A loss without an explanation counts fully; two thirds if the broker no longer has the session
+ * after it; a third if a tenth of the broker's clients were lost within a second. */
 #define VERDICT_SUSPICION_ALONE 3
 #define VERDICT_SUSPICION_MASS  1
-#define VERDICT_SESSION_LOST    1 /* less */
+#define VERDICT_SESSION_LOST    1 /* subtracted */
 
 void worker_forget_loss(struct client *client) {
     worker_check_broker_end(client);
@@ -42,7 +42,7 @@ bool worker_is_in_conflict(const struct client *client) {
            VERDICT_SUSPICION_ALONE * (unsigned)client->worker->conf->conflict_losses;
 }
 
-/* ---- at the loss ---- */
+/* ---- loss ---- */
 
 static struct loss_facts worker_verdict_gather_facts(const struct client *client,
                                                      const struct engine_closed *closed) {
@@ -52,7 +52,7 @@ static struct loss_facts worker_verdict_gather_facts(const struct client *client
     return (struct loss_facts){
         .lost_at_ms = now_ms,
         .age_ms = age_ms,
-        /* Without a lease another node may rightly have it. */
+        /* Without a lease, another node may rightly use the identifier. */
         .early = client->state == CLIENT_ONLINE && age_ms < client->worker->conf->stable_ms &&
                  client->worker->lease_was_valid,
         .subscribing = blame != BLAME_NOTHING,
@@ -63,7 +63,7 @@ static struct loss_facts worker_verdict_gather_facts(const struct client *client
     };
 }
 
-/* Only where the verdict may hang on it. */
+/* Only if the verdict may depend on it. */
 static bool worker_verdict_needs_check(const struct client *client,
                                        const struct loss_facts *facts) {
     unsigned limit = VERDICT_SUSPICION_ALONE * (unsigned)client->worker->conf->conflict_losses;
@@ -71,7 +71,7 @@ static bool worker_verdict_needs_check(const struct client *client,
            client->suspicion + VERDICT_SUSPICION_ALONE >= limit;
 }
 
-/* True: the next connection will not be the same again, so that it need not wait for long. */
+/* True: the next connection will be different, so it need not wait for long. */
 static bool worker_verdict_charge(struct client *client, const struct loss_facts *facts,
                                   enum loss_verdict verdict) {
     switch (verdict) {
@@ -103,7 +103,7 @@ bool worker_note_loss(struct client *client, const struct engine_closed *closed)
         return worker_verdict_charge(client, &facts,
                                      loss_judge_disconnect(&facts, closed->reason_code));
     }
-    client->loss = malloc(sizeof *client->loss); /* without it nobody is charged */
+    client->loss = malloc(sizeof *client->loss); /* without memory, nothing is charged */
     if (client->loss) {
         *client->loss = facts;
     }
@@ -121,7 +121,7 @@ static void worker_verdict_add_suspicion(struct client *client, const struct los
     client->last_loss_suspected = !mass;
 }
 
-/* A broker that is there, and no packet to blame: only then the age means something. */
+/* The age has a meaning only if the broker is reachable and no packet is to blame. */
 static enum loss_verdict worker_verdict_decide(const struct client *client,
                                                struct loss_facts *facts) {
     struct incident *incident = client->broker->incident;
@@ -161,7 +161,7 @@ int64_t worker_judge_loss(struct client *client) {
     bool sooner = verdict == LOSS_BY_BROKER || worker_verdict_charge(client, &facts, verdict);
     worker_forget_loss(client);
     if (facts.refused) {
-        worker_verdict_clear_suspicion(client); /* it restarts again and again */
+        worker_verdict_clear_suspicion(client); /* it restarts repeatedly */
     } else if (verdict == LOSS_BY_RIVAL) {
         worker_verdict_add_suspicion(client, &facts);
     } else if (verdict == LOSS_BY_AGE) {

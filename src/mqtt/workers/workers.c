@@ -1,6 +1,7 @@
-/* Owns the hosts of a node and the way to them: which host has a client, which incarnation is
- * served. Any thread; hands work over, waits for no host (workers_stop_all excepted). What is shown
- * of them is in hosts_view.c. Locks: hosts->lock, then a host's lock, then its queue's. */
+/* Owns the workers of a node: which worker has a client, and which incarnation is accepted. Any
+ * thread; passes work to the workers and does not wait for them (except workers_stop_all).
+ * workers_view.c shows their clients. Lock order: workers->lock, a worker's lock, its queue's lock.
+ */
 #include "mqtt/workers/workers.h"
 
 #include <assert.h>
@@ -48,8 +49,8 @@ static bool workers_create_all(struct workers *workers, const struct engine_ops 
     return true;
 }
 
-/* Requests that wait for anything else keep a quarter of those that may; a host thread keeps half
- * of its buffers for what connections hold. */
+/* Requests that wait for something else keep a quarter of the waiting requests; a worker keeps half
+ * of its buffers for connections. */
 static struct publish_quota *workers_create_quota(const struct conf *conf) {
     int64_t requests = conf->http_waiters < conf->http_connections_max ? conf->http_waiters
                                                                        : conf->http_connections_max;
@@ -144,7 +145,7 @@ void workers_accept(struct workers *workers, const char *incarnation) {
     pthread_mutex_unlock(&workers->lock);
 }
 
-/* ---- handing over ---- */
+/* ---- commands ---- */
 
 struct worker *workers_find_worker(const struct workers *workers, const char *id) {
     uint32_t hash = 2166136261u; /* FNV-1a */
@@ -191,8 +192,8 @@ enum err workers_push(struct worker *worker, struct worker_command *command) {
 
 /* ---- start ---- */
 
-/* The record is there, and shown, before the host thread has looked: put in together with the
- * command, so that the order of both is the same. */
+/* The record exists, and is shown, before the worker thread runs. It is inserted together with the
+ * command, so that both have the same order. */
 static enum err workers_push_start(struct worker *worker, struct worker_command *command) {
     struct client *created = NULL;
     enum err err;

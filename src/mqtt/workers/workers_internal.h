@@ -1,4 +1,4 @@
-/* Inside of the facade of all hosts. Only hosts*.c include this. */
+/* Internals of the facade. Only workers*.c include this. */
 #ifndef MQFLEET_WORKERS_WORKERS_INTERNAL_H
 #define MQFLEET_WORKERS_WORKERS_INTERNAL_H
 
@@ -17,22 +17,22 @@ struct workers {
     struct worker **all;
 
     pthread_mutex_t lock; /* guards the rest */
-    char *incarnation;    /* accepted; NULL: none */
-    uint64_t generation;  /* of what is started now */
+    char *incarnation;    /* the accepted one; NULL: none */
+    uint64_t generation;  /* of clients that are started now */
 };
 
-/* The one that has, or would have, the client. */
+/* The worker that has, or would have, the client. */
 struct worker *workers_find_worker(const struct workers *workers, const char *id);
-/* NULL: unknown. host->lock is held, and the client good for as long. */
+/* NULL: unknown. worker->lock is held; the client is valid until it is released. */
 struct client *workers_find_locked(struct worker *worker, const char *id);
 
 /* NULL: out of memory. */
 struct worker_command *workers_command_create(enum worker_command_kind kind, const char *id);
-/* Frees the command when the host does not take it. */
+/* Frees the command if the worker does not accept it. */
 enum err workers_push(struct worker *worker, struct worker_command *command) MUST_CHECK;
 
 struct workers_query;
-/* Hands it to the client's host. ERR_OK: the host answers it, and lets go of it. */
+/* Passes the query to the client's worker. ERR_OK: the worker answers and releases it. */
 enum err workers_push_query(struct workers *workers, const char *id,
                             struct workers_query *query) MUST_CHECK;
 

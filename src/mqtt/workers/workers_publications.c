@@ -1,5 +1,5 @@
-/* Owns the question what of a client's publications is pending, and the order to drop it: from any
- * thread to the client's host, which answers it. */
+/* Owns the queries and drops of a client's pending publications: from any thread to the client's
+ * worker, which answers them. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -22,7 +22,7 @@ void workers_publications_free(struct workers_publication *rows, size_t n) {
     free(rows);
 }
 
-/* ---- on the host thread ---- */
+/* ---- worker thread ---- */
 
 static const char *workers_query_state_name(enum engine_publication_state state) {
     static const char *const names[] = {[PUBLICATION_QUEUED] = "queued",
@@ -50,7 +50,7 @@ static struct workers_publication workers_query_row(const struct client *client,
                                         .waited_for = publication->published != NULL};
 }
 
-/* What an engine cannot drop is left out. */
+/* Publications that an engine cannot drop are left out. */
 static bool workers_query_drop(struct client *client, struct worker_publication *publication) {
     const struct worker *worker = client->worker;
     return worker->ops->publication_drop &&
@@ -90,7 +90,7 @@ void worker_answer_query(struct client *client, struct workers_query *query, enu
     free(query);
 }
 
-/* ---- on the thread that asks ---- */
+/* ---- calling thread ---- */
 
 enum err workers_publications(struct workers *workers, const char *id, bool drop,
                               workers_publications_answered *answered, void *context) {

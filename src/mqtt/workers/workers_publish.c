@@ -1,5 +1,5 @@
-/* Owns the way of a publication to the client's host: what is refused at once, and why. Any thread.
- */
+/* Owns the way of a publication to the client's worker: what is refused at once, and why. Any
+ * thread. */
 #include <stdio.h>
 #include "base/system/clock.h"
 #include "base/telemetry/metrics.h"
@@ -30,7 +30,7 @@ bool workers_publish_throttled(struct workers *workers, const char *id,
     return throttled;
 }
 
-/* Of client, for one more. host->lock is held. */
+/* Checks whether client may have one more. worker->lock is held. */
 static enum err workers_publish_admit(struct workers *workers, const struct client *client,
                                       struct worker_publication *publication) {
     const struct engine_publication *about = &publication->publication;

@@ -1,5 +1,5 @@
-/* Copies what is shown of the clients of all hosts. Any thread; takes a host's lock for one copy
- * and waits for no host. Must not change a client. */
+/* Copies the shown fields of the clients of all workers. Any thread; holds a worker's lock for one
+ * copy and does not wait for workers. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/system/clock.h"
@@ -59,7 +59,7 @@ struct recent {
     int64_t version;
 };
 
-/* One without memory is left out. */
+/* A client is left out if memory is short. */
 static struct recent *workers_view_recent_of(struct worker *worker, int64_t since_ms, size_t *n) {
     struct client *client, *next;
     *n = 0;

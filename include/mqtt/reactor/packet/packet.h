@@ -1,9 +1,10 @@
-/* MQTT control packets of 3.1.1 and 5.0, as a client sends and receives them: bytes to structs and
- * back. Pure; any thread. Knows no socket, no session, no host.
+/* Encodes and decodes the MQTT control packets of 3.1.1 and 5.0 that a client sends and receives.
+ * Pure; any thread.
  *
- * Decoding copies nothing: slices point into the given bytes and live as long. It checks everything
- * that can be known from the packet alone (lengths, flags, UTF-8, which property may be where, how
- * often, with which values); what needs the state of a connection is its caller's. */
+ * Decoding copies nothing: slices point into the given bytes and are valid as long as those are.
+ * The decoder checks everything that follows from the packet alone: lengths, flags, UTF-8, and
+ * which property may occur where, how often and with which values. The caller checks what depends
+ * on the state of the connection. */
 #ifndef MQFLEET_PACKET_PACKET_H
 #define MQFLEET_PACKET_PACKET_H
 
@@ -39,8 +40,8 @@ struct packet_slice {
     size_t len;
 };
 
-/* Why a packet is refused: what DISCONNECT says (0x81 malformed, 0x82 protocol error, 0x95 ...), a
- * static text for people, and the error of the client. */
+/* Why a packet is refused: the reason code for DISCONNECT (0x81 malformed, 0x82 protocol error,
+ * 0x95 ...), a static text, and the error of the client. */
 struct packet_fault {
     uint8_t reason_code;
     const char *message;
@@ -57,12 +58,12 @@ struct packet_frame {
 };
 
 enum packet_framing {
-    PACKET_PARTIAL,   /* the fixed header is not whole yet */
-    PACKET_FRAMED,    /* it is; the body may still be on its way (total_len > len) */
-    PACKET_MALFORMED, /* no such type, wrong flags, overlong length: see fault */
+    PACKET_PARTIAL, /* the fixed header is incomplete */
+    PACKET_FRAMED,  /* the fixed header is complete; the body may be incomplete (total_len > len) */
+    PACKET_MALFORMED, /* unknown type, wrong flags or overlong length: see fault */
 };
 
-/* Reads the fixed header (section 2.1) of what a server may send. */
+/* Reads the fixed header (section 2.1) of a packet that a server may send. */
 enum packet_framing packet_frame(const uint8_t *data, size_t len, struct packet_frame *out,
                                  struct packet_fault *fault);
 
@@ -100,17 +101,17 @@ enum packet_property_id {
 
 struct packet_property {
     uint8_t id;
-    uint32_t number;          /* of numeric ones */
+    uint32_t number;          /* of numeric properties */
     struct packet_slice key;  /* of a user property */
-    struct packet_slice text; /* of all that are text or bytes */
+    struct packet_slice text; /* of text and binary properties */
 };
 
-/* The next of checked properties; *offset begins at 0. False: no more. */
+/* Returns the next of checked properties; *offset starts at 0. False: no more. */
 bool packet_property_next(struct packet_slice properties, size_t *offset,
                           struct packet_property *out);
-/* The first with that id. False: none. */
+/* Returns the first property with that id. False: none. */
 bool packet_property_find(struct packet_slice properties, uint8_t id, struct packet_property *out);
-/* Its name in base/message.h ("content_type"); NULL for those that no message has. */
+/* The name of the property in base/message.h ("content_type"); NULL if messages do not have it. */
 const char *packet_property_name(uint8_t id);
 
 /* ---- decoding ---- */
@@ -125,53 +126,54 @@ struct packet {
     struct packet_slice topic;   /* PUBLISH; may be empty in MQTT 5, with a topic alias */
     struct packet_slice payload; /* PUBLISH */
     struct packet_slice codes;   /* SUBACK, and UNSUBACK of MQTT 5: one byte each */
-    struct packet_slice properties; /* checked; empty under MQTT 3.1.1 */
+    struct packet_slice properties; /* checked; empty in MQTT 3.1.1 */
 };
 
-/* Decodes a whole packet, total_len bytes at `data`, as framed by packet_frame(). version: 4 or 5.
- * A CONNACK of MQTT 3.1.1 with return code 1 to 5 is taken under 5 as well: it is how a server
- * refuses that does not know version 5. False: see fault; *out is not to be used. */
+/* Decodes a complete packet, total_len bytes at `data`, as framed by packet_frame(). version: 4 or
+ * 5. With version 5, a CONNACK of MQTT 3.1.1 with return code 1 to 5 is accepted too: a server that
+ * does not know version 5 refuses this way. False: see fault; *out is undefined. */
 bool packet_decode(const uint8_t *data, const struct packet_frame *frame, int version,
                    struct packet *out, struct packet_fault *fault);
 
-/* Of a PUBLISH that begins at `data`, as framed, all but the payload. PARTIAL: more than len bytes
- * are needed for that. Properties beyond 64 KB are left out. */
+/* Decodes everything but the payload of a framed PUBLISH that begins at `data`. PARTIAL: this needs
+ * more than len bytes. Properties beyond 64 KB are left out. */
 enum packet_framing packet_decode_head(const uint8_t *data, size_t len,
                                        const struct packet_frame *frame, int version,
                                        struct packet *out, struct packet_fault *fault);
 /* Whether a message may have that topic: well-formed, not empty, no wildcard. */
 bool packet_topic_is_valid(struct packet_slice topic);
-/* What can be read of a PUBLISH however malformed: its frame, topic, QoS, DUP and identifier (0:
- * none can be). PARTIAL: more than len bytes are needed for that. MALFORMED: nobody knows its end.
+/* Reads what a malformed PUBLISH still shows: frame, topic, QoS, DUP and packet identifier (0: not
+ * readable). PARTIAL: this needs more than len bytes. MALFORMED: the end of the packet is unknown.
  */
 enum packet_framing packet_scan_publish(const uint8_t *data, size_t len, struct packet_frame *frame,
                                         struct packet *out);
 
-/* ---- encoding: appends; out of memory shows in out->failed ---- */
+/* ---- encoding: functions append; out of memory sets out->failed ---- */
 
 #define PACKET_SIZE_MAX 268435460 /* 256 MiB and a header, section 2.1.4 */
 
-/* Section 3.1. topic_alias_maximum: told to a server of MQTT 5; 0: not. With will, credentials,
- * user properties and session expiry of the configuration. */
+/* Section 3.1. Takes will, credentials, user properties and session expiry from the configuration.
+ * topic_alias_maximum is sent to MQTT 5 servers; 0: not sent. */
 void packet_write_connect(struct buffer *out, const struct client_config *config,
                           uint16_t keepalive_s, uint16_t topic_alias_maximum);
-/* The identifier of the first is that of all: a packet has one (section 3.8.2.1.2). */
+/* The subscription identifier of the first filter applies to all: a packet has only one (section
+ * 3.8.2.1.2). */
 void packet_write_subscribe(struct buffer *out, int version, uint16_t packet_id,
                             const struct client_subscription *subscriptions, size_t n);
 void packet_write_unsubscribe(struct buffer *out, int version, uint16_t packet_id,
                               char *const *filters, size_t n);
-/* packet_id: 0 with QoS 0. Properties under their names of base/message.h, ignored under 3.1.1.
- * ERR_ARGUMENT: a property that is unknown, malformed, repeated or not for a client's PUBLISH, a
- * topic that is none, or a packet beyond PACKET_SIZE_MAX; nothing is appended. */
+/* packet_id: 0 with QoS 0. Properties have their names of base/message.h and are ignored in 3.1.1.
+ * ERR_ARGUMENT: a property that is unknown, malformed, repeated or not allowed in a client's
+ * PUBLISH, an invalid topic, or a packet beyond PACKET_SIZE_MAX; nothing is appended. */
 enum err packet_write_publish(struct buffer *out, int version,
                               const struct engine_publication *publication,
                               uint16_t packet_id) MUST_CHECK;
 /* Sets DUP in an encoded PUBLISH. */
 void packet_mark_duplicate(uint8_t *publish);
-/* Its flags. */
+/* Reads DUP of an encoded PUBLISH. */
 bool packet_publish_is_duplicate(const uint8_t *publish);
 bool packet_publish_retains(const uint8_t *publish);
-/* PUBACK, PUBREC, PUBREL, PUBCOMP; the reason code is left out when 0 or under 3.1.1. */
+/* PUBACK, PUBREC, PUBREL, PUBCOMP. The reason code is left out if it is 0 or in 3.1.1. */
 void packet_write_ack(struct buffer *out, int version, enum packet_type type, uint16_t packet_id,
                       uint8_t reason_code);
 void packet_write_pingreq(struct buffer *out);

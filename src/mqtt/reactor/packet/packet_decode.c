@@ -1,13 +1,12 @@
-/* What a server sends: bytes to struct packet, with every rule that one packet alone can break.
- * Owns nothing, copies nothing; pure, any thread. Must not know the state of a connection: what was
- * asked for, which limits were agreed, which topic aliases are known. */
+/* Decodes what a server sends, and checks every rule that one packet alone can break. Copies
+ * nothing; pure, any thread. Requests, negotiated limits and topic aliases are the caller's. */
 #include "packet_internal.h"
 
 #include <assert.h>
 #include <string.h>
 #include "base/text.h"
 
-/* ---- reason codes that may be in a packet ---- */
+/* ---- reason codes of each packet ---- */
 
 struct decode_code_list {
     const uint8_t *codes;
@@ -28,8 +27,8 @@ static const struct decode_code_list decode_granting_codes[16] = {
     [PACKET_UNSUBACK] = DECODE_CODES(0x00, 0x11),
 };
 
-/* MQTT 5.0 table 2-6, and the table of each packet in chapter 3; what only a client may say is left
- * out. DISCONNECT with 0x8C is in the first only. */
+/* MQTT 5.0 table 2-6, and the table of each packet in chapter 3, without codes that only a client
+ * may send. DISCONNECT with 0x8C is only in the former. */
 static const struct decode_code_list decode_codes_v5[16] = {
     [PACKET_CONNACK] =
         DECODE_CODES(0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C,
@@ -50,9 +49,9 @@ static bool decode_code_is_allowed(const struct decode_code_list *list, uint8_t 
 
 /* ---- parts of packets ---- */
 
-/* What all decoders take along. */
+/* Shared by all decoders. */
 struct decode_state {
-    struct packet_reader body; /* what is left of it */
+    struct packet_reader body; /* the rest of it */
     int version;
     struct packet *out;
     struct packet_fault *fault;
@@ -79,7 +78,7 @@ static bool decode_packet_id(struct decode_state *decode_state) {
            decode_fail_protocol(decode_state, "a Packet Identifier is 0");
 }
 
-/* Whatever the error: mosquitto 2.0 says so in PUBACK that a packet is too large (0x95). */
+/* Any error code is allowed: mosquitto 2.0 reports in PUBACK that a packet is too large (0x95). */
 static bool decode_refuses_publication(const struct packet *packet) {
     return (packet->type == PACKET_PUBACK || packet->type == PACKET_PUBREC) &&
            packet->reason_code >= 0x80;
@@ -97,7 +96,7 @@ static bool decode_reason_code(struct decode_state *decode_state) {
 
 static bool decode_properties(struct decode_state *decode_state) {
     struct packet_reader *body = &decode_state->body;
-    if (packet_left(body) > 0 && *body->at == 0) { /* as in nearly every packet */
+    if (packet_left(body) > 0 && *body->at == 0) { /* in nearly every packet */
         body->at++;
         return true;
     }
@@ -166,7 +165,7 @@ static bool decode_topic(struct decode_state *decode_state) {
            decode_fail_protocol(decode_state, "a topic has a wildcard");
 }
 
-/* Section 3.3.2.1: without a topic there must be an alias of one. */
+/* Section 3.3.2.1: without a topic there must be a topic alias. */
 static bool decode_has_topic(struct decode_state *decode_state) {
     struct packet_property alias;
     return decode_state->out->topic.len > 0 ||
@@ -192,8 +191,8 @@ static bool decode_publish(struct decode_state *decode_state, uint8_t flags) {
     return packet_read_bytes(&decode_state->body, packet_left(&decode_state->body), &out->payload);
 }
 
-/* PUBACK, PUBREC, PUBREL, PUBCOMP: sections 3.4 to 3.7. Reason code and Property Length may be left
- * out from the end. */
+/* PUBACK, PUBREC, PUBREL, PUBCOMP: sections 3.4 to 3.7. The Property Length, or both it and the
+ * reason code, may be left out. */
 static bool decode_ack(struct decode_state *decode_state) {
     if (!decode_packet_id(decode_state)) {
         return false;
@@ -210,8 +209,8 @@ static bool decode_fail_answer(struct decode_state *decode_state, const char *me
     return false;
 }
 
-/* SUBACK and UNSUBACK of MQTT 5: sections 3.9, 3.11. A code from 0x80 on refuses the filter, also
- * where MQTT does not know it: no reason to end the connection. */
+/* SUBACK and UNSUBACK of MQTT 5: sections 3.9, 3.11. Any code from 0x80 on refuses the filter, even
+ * if MQTT does not define it: no reason to end the connection. */
 static bool decode_codes(struct decode_state *decode_state) {
     struct packet *out = decode_state->out;
     if (!decode_packet_id(decode_state) ||
@@ -241,7 +240,7 @@ static bool decode_unsuback(struct decode_state *decode_state) {
     return decode_packet_id(decode_state) && decode_at_end(decode_state);
 }
 
-/* Section 3.14; both parts may be left out from the end. */
+/* Section 3.14; the Property Length, or both it and the reason code, may be left out. */
 static bool decode_disconnect(struct decode_state *decode_state) {
     if (decode_state->version == 4) {
         return decode_fail_protocol(decode_state, "a server of MQTT 3.1.1 sends no DISCONNECT");
@@ -252,8 +251,8 @@ static bool decode_disconnect(struct decode_state *decode_state) {
     return decode_reason_and_properties(decode_state);
 }
 
-/* Section 3.15. Left out, reason code and Property Length are left out together, and then there is
- * no Authentication Method (3.15.2.1); in all other forms there must be one (3.15.2.2.2). */
+/* Section 3.15. Reason code and Property Length can only be left out together. Then there is no
+ * Authentication Method (3.15.2.1); in all other forms there must be one (3.15.2.2.2). */
 static bool decode_auth(struct decode_state *decode_state) {
     struct packet_property method;
     if (decode_state->version == 4) {
@@ -293,7 +292,7 @@ static bool decode_body(struct decode_state *decode_state, uint8_t flags) {
     case PACKET_AUTH:
         return decode_auth(decode_state);
     default:
-        assert(false); /* packet_frame() lets no other type through */
+        assert(false); /* packet_frame() accepts no other type */
         return false;
     }
 }
@@ -306,7 +305,7 @@ bool packet_decode(const uint8_t *data, const struct packet_frame *frame, int ve
                                         .out = out,
                                         .fault = fault};
     *out = (struct packet){.type = frame->type};
-    /* 3.1.1 does not ask for the shortest form, MQTT 5 does (1.5.5). */
+    /* 3.1.1 does not require the shortest form, MQTT 5 does (1.5.5). */
     size_t body_len = frame->total_len - frame->header_len;
     if (version == 5 && frame->header_len != 1 + packet_varint_len((uint32_t)body_len)) {
         return decode_fail_malformed(&decode_state,

@@ -1,6 +1,5 @@
-/* What a client sends: structs to bytes, appended to a buffer. Owns nothing but the bodies it
- * builds before their length is known; pure, any thread. Must not know the state of a connection,
- * nor judge what the configuration has been checked for. */
+/* Encodes what a client sends: structs to bytes, appended to a buffer. Pure; any thread. The
+ * configuration has already been checked. */
 #include "packet_internal.h"
 
 #include <assert.h>
@@ -76,7 +75,7 @@ static void encode_user_properties(struct buffer *out, const struct client_pair 
 struct encode_number_row {
     uint8_t id;
     uint32_t number;
-    uint32_t unsaid; /* its default, or what must not be sent */
+    uint32_t unsaid; /* its default, or a value that must not be sent */
 };
 
 static void encode_numbers(struct buffer *out, const struct encode_number_row *rows, size_t n) {
@@ -87,7 +86,7 @@ static void encode_numbers(struct buffer *out, const struct encode_number_row *r
     }
 }
 
-/* Appends `block` with its length before it, and frees it. */
+/* Appends the length of `block` and `block`, and frees it. */
 static void encode_block(struct buffer *out, struct buffer *block) {
     assert(block->len <= PACKET_REMAINING_LEN_MAX);
     packet_write_varint(out, (uint32_t)block->len);
@@ -98,7 +97,7 @@ static void encode_block(struct buffer *out, struct buffer *block) {
 
 /* ---- CONNECT, section 3.1 ---- */
 
-/* A password without a user name: only MQTT 5 has it. */
+/* A password without a user name exists only in MQTT 5. */
 static bool encode_sends_password(const struct client_config *config) {
     return config->password && (config->username || config->protocol_version == 5);
 }
@@ -183,7 +182,7 @@ void packet_write_connect(struct buffer *out, const struct client_config *config
 
 /* ---- SUBSCRIBE and UNSUBSCRIBE, sections 3.8 and 3.10 ---- */
 
-/* identifier: of a subscription; 0: none. */
+/* identifier: of the subscription; 0: none. */
 static void encode_begin_request(struct buffer *body, int version, uint16_t packet_id,
                                  uint32_t identifier) {
     assert(packet_id != 0);
@@ -243,11 +242,11 @@ static bool encode_topic_is_valid(const char *topic, size_t len) {
 
 struct encode_publish_lens {
     size_t topic, properties;
-    size_t remaining; /* the whole, without its fixed header */
+    size_t remaining; /* the remaining length */
 };
 
-/* Everything is judged and counted before the first byte is written: payloads are large, and copied
- * once. */
+/* Checks and counts everything before the first byte is written, because payloads are large and
+ * copied only once. */
 static enum err encode_measure_publish(const struct engine_publication *publication, int version,
                                        struct encode_publish_lens *out) {
     out->topic = strlen(publication->topic);

@@ -1,16 +1,15 @@
-/* Where one packet ends and the next begins (MQTT 5.0 section 2.1, the same in 3.1.1), and the
- * integers and faults that all of the codec uses. Owns nothing; pure, any thread. Must not know
- * what is inside a packet. */
+/* Finds where one packet ends and the next begins (MQTT 5.0 section 2.1, the same in 3.1.1). Also
+ * the integers and faults that the whole codec uses. Pure; any thread. */
 #include "packet_internal.h"
 
 #include <string.h>
 
 #define VARINT_LEN_MAX 4
 
-/* Section 2.1.2, the direction of flow, and table 2-2, the flags that are reserved. */
+/* Section 2.1.2, direction of flow, and table 2-2, reserved flags. */
 static const struct frame_type_row {
     bool from_server;
-    uint8_t flags; /* of PUBLISH: they have a meaning */
+    uint8_t flags; /* of PUBLISH they have a meaning */
 } frame_type_rows[16] = {
     [PACKET_CONNACK] = {true, 0},    [PACKET_PUBLISH] = {true, 0},  [PACKET_PUBACK] = {true, 0},
     [PACKET_PUBREC] = {true, 0},     [PACKET_PUBREL] = {true, 2},   [PACKET_PUBCOMP] = {true, 0},

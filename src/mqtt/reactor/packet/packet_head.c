@@ -1,17 +1,17 @@
-/* The head of a PUBLISH of which not all is there, or not all is right: what has to be known to
- * throw it away in good order. Owns nothing; pure, any thread. */
+/* Reads the head of a PUBLISH that is incomplete or malformed: what must be known to skip it. Pure;
+ * any thread. */
 #include "packet_internal.h"
 
 #include "base/text.h"
 
-#define PROPERTIES_MAX 65536 /* bytes; more are not waited for */
+#define PROPERTIES_MAX 65536 /* bytes; the decoder does not wait for more */
 
 static uint8_t packet_head_qos(const struct packet_frame *frame) {
     return frame->flags >> 1 & 3;
 }
 
-/* Moves the reader to the end of the properties, or leaves it before them (*version is 0 then), if
- * they are too long. False: it ends within. */
+/* Moves the reader to the end of the properties. If they are too long, leaves it before them and
+ * sets *version to 0. False: the data ends within them. */
 static bool packet_head_skip_properties(struct packet_reader *reader, int *version) {
     struct packet_slice properties;
     uint32_t len = 0;
@@ -27,7 +27,7 @@ static bool packet_head_skip_properties(struct packet_reader *reader, int *versi
     return packet_read_bytes(reader, len, &properties);
 }
 
-/* False: it ends within. */
+/* False: the data ends within. */
 static bool packet_head_skip(struct packet_reader *reader, uint8_t qos, int *version) {
     struct packet_slice topic;
     uint16_t packet_id;
@@ -50,7 +50,8 @@ enum packet_framing packet_decode_head(const uint8_t *data, size_t len,
         there < packet_head_min(frame->total_len, frame->header_len + PACKET_HEAD_LEN_MAX)) {
         return PACKET_PARTIAL;
     }
-    size_t head_len = whole ? (size_t)(reader.at - data) : there; /* else the decoder says why */
+    size_t head_len =
+        whole ? (size_t)(reader.at - data) : there; /* otherwise the decoder says why */
     return packet_decode_publish_head(data, frame, head_len, version, out, fault)
                ? PACKET_FRAMED
                : PACKET_MALFORMED;

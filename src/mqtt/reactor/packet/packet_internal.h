@@ -1,5 +1,5 @@
-/* What the files of the packet codec share: reading with bounds, the two integers of MQTT that are
- * not fixed in length, faults, and encoded properties. Pure; any thread. */
+/* Internals of the packet codec: bounded reading, the variable-length integers of MQTT, faults, and
+ * encoded properties. Pure; any thread. */
 #ifndef MQFLEET_PACKET_PACKET_INTERNAL_H
 #define MQFLEET_PACKET_PACKET_INTERNAL_H
 
@@ -11,17 +11,18 @@
 #define PACKET_HEADER_LEN_MAX    5
 #define PACKET_HEAD_LEN_MAX      (2 + 65535 + 2 + 4 + 65536) /* topic, identifier, properties */
 
-/* Section 1.2: malformed is what cannot be parsed, a protocol error what can be but must not be. */
+/* Section 1.2: a malformed packet cannot be parsed; a protocol error can be parsed but is not
+ * allowed. */
 enum {
     PACKET_FAULT_MALFORMED = REASON_MALFORMED_PACKET,
     PACKET_FAULT_PROTOCOL = REASON_PROTOCOL_ERROR,
     PACKET_FAULT_TOPIC_ALIAS = REASON_TOPIC_ALIAS_INVALID,
 };
 
-/* Always false, so that a check ends with `return packet_refuse(...)`. */
+/* Always false, so that a check can end with `return packet_refuse(...)`. */
 bool packet_refuse(struct packet_fault *fault, uint8_t reason_code, const char *message);
 
-/* ---- reading; false or 0: there are too few bytes, nothing is taken ---- */
+/* ---- reading; false or 0: too few bytes, nothing is consumed ---- */
 
 struct packet_reader {
     const uint8_t *at, *end;
@@ -58,7 +59,7 @@ static inline bool packet_read_u16(struct packet_reader *reader, uint16_t *out) 
     return true;
 }
 
-/* A string or binary data: two bytes of length before it (sections 1.5.4, 1.5.6). */
+/* A string or binary data after its length of two bytes (sections 1.5.4, 1.5.6). */
 static inline bool packet_read_prefixed(struct packet_reader *reader, struct packet_slice *out) {
     if (packet_left(reader) < 2) {
         return false;
@@ -72,36 +73,38 @@ static inline bool packet_read_prefixed(struct packet_reader *reader, struct pac
     return true;
 }
 
-/* Section 1.5.5. The number of bytes it takes, 1 to 4; 0: not whole yet; -1: more than four. */
+/* Section 1.5.5. Returns the number of bytes, 1 to 4; 0: incomplete; -1: more than four. */
 int packet_varint_read(const uint8_t *data, size_t len, uint32_t *out);
-/* How many bytes its shortest form takes, the only one that MQTT 5 allows. */
+/* The number of bytes of its shortest form, the only one that MQTT 5 allows. */
 size_t packet_varint_len(uint32_t value);
-/* The same from a reader, the shortest form only. */
+/* The same from a reader, shortest form only. */
 bool packet_read_varint(struct packet_reader *reader, uint32_t *out);
 
-/* A topic name (section 4.7) but for its length: no wildcards. For checked MQTT strings. */
+/* Whether a topic name contains a wildcard, which is not allowed (section 4.7). For checked MQTT
+ * strings. */
 bool packet_has_wildcard(struct packet_slice topic);
 
 /* ---- the head of a PUBLISH ---- */
 
-/* Decodes what stands before its payload, in the first head_len bytes. version 0: of MQTT 5, but
- * its properties, and whether there is a topic without them, are left out. */
+/* Decodes everything before the payload, in the first head_len bytes. version 0: MQTT 5, but
+ * without its properties and without the check that there is a topic. */
 bool packet_decode_publish_head(const uint8_t *data, const struct packet_frame *frame,
                                 size_t head_len, int version, struct packet *out,
                                 struct packet_fault *fault);
 
 /* ---- properties ---- */
 
-/* Whether a server may send them, in this order, in that packet. */
+/* Whether a server may send these properties, in this order, in that packet. */
 bool packet_properties_check(struct packet_slice properties, enum packet_type type,
                              struct packet_fault *fault);
 void packet_property_write(struct buffer *out, const struct packet_property *property);
 
-/* The bytes that the properties of a message take in a PUBLISH, without their length field; all
- * checked. ERR_ARGUMENT: one is unknown, malformed, repeated or not for a client to send. */
+/* The number of bytes of a message's properties in a PUBLISH, without their length field; checks
+ * all of them. ERR_ARGUMENT: a property is unknown, malformed, repeated or not allowed for a
+ * client. */
 enum err packet_message_properties_len(const struct message_property *properties, size_t n,
                                        size_t *out_len) MUST_CHECK;
-/* Of checked ones. */
+/* For checked properties. */
 void packet_message_properties_write(struct buffer *out, const struct message_property *properties,
                                      size_t n);
 
@@ -111,7 +114,7 @@ void packet_write_u8(struct buffer *out, uint8_t value);
 void packet_write_u16(struct buffer *out, uint16_t value);
 void packet_write_u32(struct buffer *out, uint32_t value);
 void packet_write_varint(struct buffer *out, uint32_t value);
-/* With two bytes of length before it; len is at most PACKET_STRING_LEN_MAX. */
+/* Writes a length of two bytes and the data; len is at most PACKET_STRING_LEN_MAX. */
 void packet_write_prefixed(struct buffer *out, const void *data, size_t len);
 
 #endif

@@ -1,6 +1,5 @@
-/* The table of the properties of MQTT 5.0 (section 2.2.2), and what follows from it: which may be
- * where, how they are read, judged and written. Owns nothing; pure, any thread. Must not know what
- * else is in a packet. */
+/* The table of the properties of MQTT 5.0 (section 2.2.2), and what follows from it: where each is
+ * allowed, and how it is read, checked and written. Pure; any thread. */
 #include "packet_internal.h"
 
 #include <assert.h>
@@ -17,13 +16,13 @@ enum packet_property_type {
     TYPE_TWO_BYTES,
     TYPE_FOUR_BYTES,
     TYPE_VARINT,
-    TYPE_BYTES, /* from here on not a number */
+    TYPE_BYTES, /* from here on not numbers */
     TYPE_TEXT,
     TYPE_TOPIC, /* text that is a topic name */
     TYPE_PAIR,
 };
 
-/* Sets of packets; bit 0, which no type has, is the will. */
+/* Sets of packets. Bit 0 is the will, because no packet type is 0. */
 #define IN(type)    (1U << (type))
 #define IN_WILL     1U
 #define IN_MESSAGE  (IN(PACKET_PUBLISH) | IN_WILL)
@@ -36,7 +35,7 @@ enum packet_property_type {
 #define IN_REQUESTS (IN(PACKET_CONNECT) | IN(PACKET_SUBSCRIBE) | IN(PACKET_UNSUBSCRIBE))
 #define IN_ALL      (IN_ANSWERS | IN_REQUESTS | IN_MESSAGE)
 
-/* Texts for people name the property, and faults are static. */
+/* Texts for people name the property; faults are static. */
 #define PROPERTY(label)                                                                            \
     .misplaced = label " is not for this packet", .repeated = label " comes more than once",       \
     .wrong_value = label " has a value that is not allowed",                                       \
@@ -50,10 +49,10 @@ static const struct packet_property_row {
     const char *message_name; /* in base/message.h */
     enum packet_property_type type;
     unsigned packets;         /* table 2-4, "Packet / Will Properties" */
-    unsigned not_from_server; /* of these, where only a client may put it */
-    unsigned not_from_client; /* of these, where only a server may put it */
-    unsigned repeats;         /* of these, where it may come more than once */
-    uint32_t least, most;     /* of numbers */
+    unsigned not_from_server; /* of these, where only a client may send it */
+    unsigned not_from_client; /* of these, where only a server may send it */
+    unsigned repeats;         /* of these, where it may occur more than once */
+    uint32_t least, most;     /* bounds of numbers */
     uint8_t wrong_value_code; /* 0: protocol error */
 } packet_property_rows[] = {
     [PROPERTY_PAYLOAD_FORMAT] = {PROPERTY("Payload Format Indicator"), FLAG, .packets = IN_MESSAGE,
@@ -118,7 +117,7 @@ static const struct packet_property_row {
 
 _Static_assert(COUNT(packet_property_rows) <= 64, "a set of properties is 64 bits");
 
-/* NULL: there is no such property. */
+/* NULL: no such property. */
 static const struct packet_property_row *packet_properties_row_of(uint8_t id) {
     return id < COUNT(packet_property_rows) && packet_property_rows[id].type != TYPE_NONE
                ? &packet_property_rows[id]
@@ -172,7 +171,7 @@ bool packet_property_next(struct packet_slice properties, size_t *offset,
     *out = (struct packet_property){.id = *reader.at++};
     const struct packet_property_row *row = packet_properties_row_of(out->id);
     bool whole = row && packet_properties_read_value(&reader, row->type, out);
-    assert(whole); /* properties are checked before anyone sees them */
+    assert(whole); /* properties have been checked before */
     *offset = (size_t)(reader.at - properties.data);
     return whole;
 }
@@ -187,7 +186,7 @@ bool packet_property_find(struct packet_slice properties, uint8_t id, struct pac
     return false;
 }
 
-/* ---- judging ---- */
+/* ---- checks ---- */
 
 static bool packet_properties_value_is_valid(const struct packet_property_row *row,
                                              const struct packet_property *property) {
@@ -204,8 +203,8 @@ static bool packet_properties_text_is_valid(const struct packet_property_row *ro
             text_is_mqtt_string(property->text.data, property->text.len));
 }
 
-/* A property in a packet that has no use for it makes it malformed (2.2.2.2); what only a client
- * may say is a protocol error. */
+/* A property that the packet does not allow makes it malformed (2.2.2.2). One that only a client
+ * may send is a protocol error. */
 static bool packet_properties_place_is_valid(const struct packet_property_row *row,
                                              enum packet_type type, struct packet_fault *fault) {
     if ((row->packets & IN(type)) == 0) {
@@ -230,7 +229,8 @@ static bool packet_properties_one_is_valid(const struct packet_property_row *row
     return true;
 }
 
-/* Adds it to those seen in this packet; false: it is there already and may not come again. */
+/* Adds the property to those seen in this packet; false: it was already seen and may not be
+ * repeated. */
 static bool packet_properties_is_first(const struct packet_property_row *row, enum packet_type type,
                                        uint64_t *seen) {
     uint64_t bit = UINT64_C(1) << (row - packet_property_rows);
@@ -340,7 +340,7 @@ static bool packet_properties_parse_number(const char *text, size_t len, uint32_
     return number <= UINT32_MAX;
 }
 
-/* The slices borrow from the message. False: it has no such form. */
+/* The slices borrow from the message. False: the value has no valid form. */
 static bool packet_properties_from_message(const struct packet_property_row *row,
                                            const struct message_property *from,
                                            struct packet_property *out) {

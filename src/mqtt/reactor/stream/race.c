@@ -1,15 +1,15 @@
 /* Owns the sockets of a connection whose broker has several addresses, until TCP has connected to
- * one (RFC 8305 section 5). Host thread. Knows neither TLS nor MQTT: the losers are closed before
- * either begins.
+ * one (RFC 8305 section 5). Worker thread. The other sockets are closed before TLS or MQTT begins.
  *
  *   first address --RACE_DELAY_MS, or a failure--> second as well --> ... --connected--> stream
  *
- * A further socket needs the host's leave, which counts them all. Without it the one that is
- * longest under way makes room, a delay later: an address that answers is reached although all
- * places are taken by clients that wait for one that does not.
+ * Each further socket needs the worker's permission, because the worker bounds their number.
+ * Without it, the socket that has been connecting for longest is closed one delay later. So an
+ * address that answers is reached even if all places are taken by clients that wait for one that
+ * does not.
  *
- * The first address, where a client was the last time, is tried again if it refuses while others do
- * not answer: a broker that restarts has only that one, perhaps. */
+ * The first address is the one of the last connection. If it refuses while others do not answer, it
+ * is tried again: perhaps the broker has only that one and is restarting. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,23 +34,23 @@ struct race_entry {
 };
 
 struct race {
-    struct race *prev, *next; /* engine->races, while in_list */
+    struct race *prev, *next; /* in engine->races, while in_list */
     struct engine_connection *connection;
     bool in_list;
-    bool postponed;            /* once, for want of leave */
-    size_t begun;              /* so many addresses are, or were, tried */
+    bool postponed;            /* once, for lack of permission */
+    size_t begun;              /* how many addresses are, or were, tried */
     size_t open;               /* sockets */
-    size_t allowed;            /* sockets beside the first, to be given back */
-    int64_t due_ms;            /* of the next address */
-    int64_t again_ms;          /* after so long the first is tried again */
-    bool refused;              /* the first */
+    size_t allowed;            /* sockets besides the first, to be returned */
+    int64_t due_ms;            /* when the next address is tried */
+    int64_t again_ms;          /* delay after which the first is tried again */
+    bool refused;              /* the first one refused */
     struct stream_fault fault; /* the latest */
-    enum client_error error;   /* what is told of all; that there is no way is the least of it */
+    enum client_error error;   /* for all addresses; a missing route is the least specific */
     struct address_list addresses;
     struct race_entry entries[ADDRESS_LIST_MAX];
 };
 
-/* ---- the list, which is in order because each waits equally long ---- */
+/* ---- list, sorted because the delay is always the same ---- */
 
 static void race_unlink(struct race *race) {
     if (race->in_list) {
@@ -83,7 +83,7 @@ static void race_return_sockets(struct race *race) {
     }
 }
 
-/* Not left to close(): a process just forked may hold the socket a moment longer. */
+/* Not left to close(): a process that was just forked may hold the socket a moment longer. */
 static void race_close(struct race *race, struct race_entry *entry, enum race_entry_state state) {
     epoll_ctl(race->connection->engine->epoll_fd, EPOLL_CTL_DEL, entry->fd, NULL);
     close(entry->fd);
@@ -123,9 +123,9 @@ static void race_try(struct race *race, size_t i) {
     race->open++;
 }
 
-/* ---- one after the other ---- */
+/* ---- next address ---- */
 
-/* Leave for one more socket. Without it the oldest makes room, if it had time enough. */
+/* Gets permission for one more socket. Without it, closes the oldest if it has had enough time. */
 static bool race_make_room(struct race *race) {
     const struct engine_connection *connection = race->connection;
     if (race->open == 0) {
@@ -141,13 +141,14 @@ static bool race_make_room(struct race *race) {
     }
     size_t oldest = 0;
     while (race->entries[oldest].state != RACE_CONNECTING) {
-        oldest++; /* ends: one is open */
+        oldest++; /* terminates: one is open */
     }
     race_close(race, &race->entries[oldest], RACE_GIVEN_UP);
     return race->open == 0 || race_make_room(race);
 }
 
-/* The next to try: one that was not tried yet, and at last those that had to make room. */
+/* The next address to try: one that was not tried yet, and finally those whose sockets were closed
+ * for others. */
 static size_t race_next(const struct race *race) {
     size_t i = race->begun;
     if (i == race->addresses.count && race->open == 0) {
@@ -158,7 +159,7 @@ static size_t race_next(const struct race *race) {
     return i;
 }
 
-/* The first once more, if its time has come and there is room. */
+/* Tries the first one again, if it is due and permitted. */
 static void race_try_again(struct race *race) {
     const struct engine_connection *connection = race->connection;
     if (!race->refused || race->open == 0 ||
@@ -172,7 +173,7 @@ static void race_try_again(struct race *race) {
     race_return_sockets(race);
 }
 
-/* Tries addresses until one is under way that was not before. Ends: each fails once. */
+/* Tries addresses until a new one is connecting. Terminates: each fails once. */
 static void race_go_on(struct race *race) {
     bool trying = false;
     for (size_t i; !trying && (i = race_next(race)) < race->addresses.count;) {
@@ -186,7 +187,7 @@ static void race_go_on(struct race *race) {
     race_wait(race);
 }
 
-/* ---- its ends ---- */
+/* ---- end ---- */
 
 void race_describe(const struct race *race, char out[RACE_TEXT_LEN]) {
     int64_t now_ms = clock_ms();
@@ -221,7 +222,7 @@ void race_start_due(struct engine *engine) {
     while (engine->races && engine->races->due_ms <= now_ms) {
         struct race *race = engine->races;
         race_try_again(race);
-        race_go_on(race); /* which puts it behind the others, or takes it out */
+        race_go_on(race); /* which moves it behind the others, or removes it */
         if (race->open == 0) {
             race_lose(race);
         }

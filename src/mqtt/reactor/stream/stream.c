@@ -1,9 +1,8 @@
 /* Owns the descriptor of a connection and the layers over it: TCP, TLS (stream_tls.c), WebSocket.
- * Host thread. Knows neither MQTT packets nor who waits for the descriptor.
+ * Worker thread.
  *
  *   stream_read  <-- unwrap frames (in place) <-- receive: recv() or stream_tls_receive()
- *   stream_write --> wrap frames (websocket->out) --> transmit: send() or stream_tls_transmit()
- */
+ *   stream_write --> wrap frames (websocket->out) --> transmit: send() or stream_tls_transmit() */
 #include "mqtt/reactor/stream/stream.h"
 
 #include <assert.h>
@@ -19,22 +18,24 @@
 #include "mqtt/reactor/stream/websocket.h"
 #include "stream_internal.h"
 
-/* The kernel's keepalive: ends what is half-open where MQTT has none (keepalive_s 0). */
+/* The kernel's keepalive: ends half-open connections without an MQTT keepalive (keepalive_s 0). */
 #define TCP_IDLE_S     60
 #define TCP_INTERVAL_S 20
 #define TCP_PROBES     3
-#define TCP_TAKEN_MS   120000 /* the same for bytes on their way, which are not probed */
+#define TCP_TAKEN_MS                                                                               \
+    120000 /* the same for unacknowledged bytes, while the kernel does not probe                   \
+            */
 
 #define STREAM_READ_MIN    1024
 #define ANSWER_CHUNK       1024
 #define STREAM_FRAME_LEN   65536 /* bytes of MQTT wrapped at a time */
-#define STREAM_DISCARD_MAX 16    /* times 1 MiB that came in unread, at the close */
+#define STREAM_DISCARD_MAX 16    /* times 1 MiB of unread data, at the close */
 
 #define STREAM_CLOSE_STATUS_NORMAL 1000 /* RFC 6455 section 7.4.1 */
 
 struct stream_websocket {
     struct websocket *frames;
-    struct buffer out; /* from out_sent on still to be sent */
+    struct buffer out; /* to be sent, from out_sent on */
     size_t out_sent;
 };
 
@@ -55,7 +56,7 @@ static enum err stream_memory_fault(struct stream_fault *fault) {
 
 static void stream_set_option(int fd, int level, int name, int value) {
     int failed = setsockopt(fd, level, name, &value, sizeof(value));
-    (void)failed; /* it works without */
+    (void)failed; /* optional: works without */
 }
 
 static void stream_set_options(int fd) {
@@ -97,8 +98,8 @@ static enum err stream_bind(int fd, const struct sockaddr_storage *source,
                             struct stream_fault *fault) {
     socklen_t len =
         source->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    /* The port is chosen at connect(2), when the other end is known: the same one serves several
-     * brokers. */
+    /* Chooses the port at connect(2), when the other end is known: several brokers can then use the
+     * same port. */
     stream_set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
     if (bind(fd, (const struct sockaddr *)source, len) != 0) {
         stream_fault_format(fault, CLIENT_ERROR_SOURCE_ADDRESS_UNUSABLE, "%s: %s",
@@ -179,7 +180,7 @@ enum err stream_open(struct stream *stream, struct tls_contexts *contexts,
     return err;
 }
 
-/* ---- bytes of the layer below WebSocket ---- */
+/* ---- bytes below WebSocket ---- */
 
 static ssize_t stream_lost(struct stream_fault *fault, int number) {
     stream_fault_format(fault, CLIENT_ERROR_CONNECTION_LOST, "%s",
@@ -228,7 +229,7 @@ static ssize_t stream_transmit(struct stream *stream, const uint8_t *data, size_
                        : stream_tcp_transmit(stream, data, len, fault);
 }
 
-/* What is there, without taking it. */
+/* Reads without consuming. */
 static ssize_t stream_peek(struct stream *stream, uint8_t *data, size_t size,
                            struct stream_fault *fault) {
     return stream->tls ? stream_tls_peek(stream, data, size, fault)
@@ -237,7 +238,7 @@ static ssize_t stream_peek(struct stream *stream, uint8_t *data, size_t size,
 
 /* ---- WebSocket ---- */
 
-/* Sends what is wrapped; an empty buffer is given back. -1: failed. */
+/* Sends wrapped frames and frees an empty buffer. -1: failed. */
 static int stream_flush(struct stream *stream, struct stream_fault *fault) {
     struct stream_websocket *websocket = stream->websocket;
     struct buffer *out = &websocket->out;
@@ -265,7 +266,7 @@ static ssize_t stream_websocket_receive(struct stream *stream, uint8_t *data, si
     char message[sizeof(fault->message)];
     size_t len = 0;
     enum err err = websocket_unwrap(websocket->frames, data, &len, &websocket->out, message);
-    if (err == ERR_OK) { /* else it has ended with the read before */
+    if (err == ERR_OK) { /* otherwise an earlier read already returned the end */
         ssize_t n = stream_receive(stream, data, size, fault);
         if (n <= 0) {
             return n;
@@ -273,7 +274,7 @@ static ssize_t stream_websocket_receive(struct stream *stream, uint8_t *data, si
         len = (size_t)n;
         err = websocket_unwrap(websocket->frames, data, &len, &websocket->out, message);
     }
-    bool wanted_write = stream->wants_write; /* by a write that was not taken whole */
+    bool wanted_write = stream->wants_write; /* because a write was not completely accepted */
     if (websocket->out.len > 0 && stream_flush(stream, fault) < 0 && len == 0) {
         return -1;
     }
@@ -306,7 +307,7 @@ static ssize_t stream_websocket_transmit(struct stream *stream, const uint8_t *d
     return (ssize_t)taken;
 }
 
-/* ---- the steps to readiness ---- */
+/* ---- steps to readiness ---- */
 
 enum err stream_connected(int fd, struct stream_fault *fault) {
     int number = 0;
@@ -325,7 +326,7 @@ enum err stream_connected(int fd, struct stream_fault *fault) {
     return stream_connect_fault(number != 0 ? number : ECONNREFUSED, fault);
 }
 
-/* A broker that just closes has no WebSocket on this port, most likely. */
+/* A broker that just closes has most likely no WebSocket on this port. */
 static enum err stream_upgrade_fault(struct stream_fault *fault) {
     if (fault->error == CLIENT_ERROR_CONNECTION_LOST) {
         stream_fault_set(fault, CLIENT_ERROR_WEBSOCKET_CLOSED);
@@ -333,7 +334,7 @@ static enum err stream_upgrade_fault(struct stream_fault *fault) {
     return ERR_IO;
 }
 
-/* Takes the answer and not a byte of the frames behind it. */
+/* Reads the answer and none of the frames behind it. */
 static enum err stream_read_answer(struct stream *stream, struct stream_fault *fault) {
     uint8_t data[ANSWER_CHUNK];
     struct websocket_fault refusal;
@@ -353,7 +354,7 @@ static enum err stream_read_answer(struct stream *stream, struct stream_fault *f
         stream_fault_format(fault, refusal.error, "%s", refusal.message);
         return err;
     }
-    stream->has_more = true; /* perhaps */
+    stream->has_more = true; /* possibly */
     return ERR_OK;
 }
 
@@ -428,7 +429,7 @@ int64_t stream_certificate_expires_at_s(const struct stream *stream) {
     return stream->tls ? tls_certificate_expires_at_s(stream->tls) : 0;
 }
 
-/* ---- the end ---- */
+/* ---- end ---- */
 
 static void stream_send_close(struct stream *stream) {
     struct stream_fault ignored;
@@ -444,7 +445,7 @@ static void stream_send_close(struct stream *stream) {
     }
 }
 
-/* A close with bytes unread sends a reset, on which the broker may throw away our DISCONNECT. */
+/* A close with unread bytes sends a reset, on which the broker may discard our DISCONNECT. */
 static void stream_discard_unread(int fd) {
     for (int i = 0; i < STREAM_DISCARD_MAX; i++) {
         if (recv(fd, NULL, 1 << 20, MSG_TRUNC | MSG_DONTWAIT) <= 0) {
@@ -467,7 +468,7 @@ void stream_close(struct stream *stream, bool reset) {
         return;
     }
     if (stream->fd < 0) {
-        /* prepared, and no more */
+        /* only prepared */
     } else if (reset) {
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
         int failed = setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));

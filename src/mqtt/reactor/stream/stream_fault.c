@@ -1,4 +1,4 @@
-/* Owns the making of fault messages. Any thread. Must not be given a secret. */
+/* Owns the formatting of fault messages. Any thread. Arguments must not contain secrets. */
 #include "stream_fault.h"
 
 #include <stdarg.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 #include "base/text.h"
 
-/* The message goes into JSON: a character cut in two would spoil the whole document. */
+/* The message goes into JSON: an incomplete character would invalidate the whole document. */
 static void stream_fault_drop_cut_character(char *text) {
     size_t len = strlen(text);
     for (int i = 0; i < 3 && len > 0 && !text_is_utf8(text, len); i++) {

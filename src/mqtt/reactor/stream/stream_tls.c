@@ -1,5 +1,5 @@
-/* Owns the bytes of a stream over TLS: handshake, reading, writing, farewell. Host thread. Knows
- * neither what is trusted (tls.c) nor WebSocket, and no socket but by OpenSSL. */
+/* Owns the bytes of a stream over TLS: handshake, read, write, close. Worker thread. What is
+ * trusted is decided in tls/. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -12,7 +12,7 @@ static enum tls_phase stream_tls_phase_of(const struct stream *stream) {
     return stream->step == STREAM_TLS ? TLS_HANDSHAKING : ready;
 }
 
-/* Why an SSL call did not go on. 0: it waits; -1: it never will. */
+/* Why an SSL call did not continue. 0: it waits; -1: it failed for good. */
 static ssize_t stream_tls_check_result(struct stream *stream, int result, bool writing,
                                        struct stream_fault *fault) {
     int number = errno;
@@ -27,20 +27,20 @@ static ssize_t stream_tls_check_result(struct stream *stream, int result, bool w
         return 0;
     }
     tls_explain(stream->tls, error, number, stream_tls_phase_of(stream), fault);
-    SSL_set_quiet_shutdown(stream->tls, 1); /* there is nobody to say goodbye to */
+    SSL_set_quiet_shutdown(stream->tls, 1); /* there is no peer for close_notify */
     return -1;
 }
 
-/* Idle connections hold no buffer. OpenSSL's own mode for that leaves the one for reading until a
- * read comes back empty. */
+/* Idle connections hold no buffer. OpenSSL's own mode keeps the read buffer until a read returns
+ * nothing. */
 static void stream_tls_release_buffers(struct stream *stream) {
     if (!SSL_has_pending(stream->tls)) {
         SSL_free_buffers(stream->tls);
     }
 }
 
-/* Reads until nothing is there or `size` is full. Buffered records are read without a system call,
- * so a short read with nothing buffered is the end of it. */
+/* Reads until nothing is available or `size` is full. Buffered records are read without a system
+ * call, so a short read with nothing buffered means the end. */
 static ssize_t stream_tls_read(struct stream *stream, uint8_t *data, size_t size,
                                struct stream_fault *fault) {
     size_t total = 0;
@@ -51,7 +51,7 @@ static ssize_t stream_tls_read(struct stream *stream, uint8_t *data, size_t size
         int result = SSL_read_ex(stream->tls, data + total, size - total, &n);
         if (result != 1) {
             ssize_t verdict = stream_tls_check_result(stream, result, false, fault);
-            stream->has_more = verdict < 0 && total > 0; /* the next read fails then */
+            stream->has_more = verdict < 0 && total > 0; /* then the next read fails */
             return total > 0 ? (ssize_t)total : verdict;
         }
         total += n;
@@ -79,8 +79,8 @@ ssize_t stream_tls_peek(struct stream *stream, uint8_t *data, size_t size,
     return result == 1 ? (ssize_t)n : stream_tls_check_result(stream, result, false, fault);
 }
 
-/* A broker that refuses the client's certificate says so after the handshake and closes: that a
- * write failed is the lesser half of it. */
+/* A broker that refuses the client's certificate says so after the handshake and closes. That
+ * reason is more useful than the failed write. */
 static ssize_t stream_tls_write_failed(struct stream *stream, struct stream_fault *fault) {
     uint8_t byte;
     size_t n;
@@ -131,7 +131,7 @@ enum err stream_tls_handshake(struct stream *stream, struct stream_fault *fault)
 void stream_tls_send_close(struct stream *stream) {
     if (SSL_is_init_finished(stream->tls)) {
         int done = SSL_shutdown(stream->tls);
-        (void)done; /* that it was sent, or not, is all there is to it */
+        (void)done; /* success or failure does not matter */
         ERR_clear_error();
     }
 }

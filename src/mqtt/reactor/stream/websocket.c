@@ -1,6 +1,5 @@
-/* Owns the frames of WebSocket connections (RFC 6455 section 5): binary data in and out, control
- * frames answered. One thread per connection. Knows no socket; the handshake is in
- * websocket_handshake.c. */
+/* Owns the frames of WebSocket connections (RFC 6455 section 5): binary data in and out, answers to
+ * control frames. One thread per connection. The handshake is in websocket_handshake.c. */
 #include "mqtt/reactor/stream/websocket.h"
 
 #include <assert.h>
@@ -14,7 +13,7 @@
 #include "websocket_internal.h"
 
 #define WEBSOCKET_FRAME_MAX   ((uint64_t)1 << 30) /* the largest MQTT packet has 256 MiB */
-#define WEBSOCKET_HEADER_MAX  10                  /* of what a server sends: no mask */
+#define WEBSOCKET_HEADER_MAX  10                  /* of a server's frame, which has no mask */
 #define WEBSOCKET_UNSENT_MAX  4096 /* a server that pings and does not read gets no more pongs */
 #define WEBSOCKET_MASK_LEN    4
 #define WEBSOCKET_MASKS_COUNT 64
@@ -62,15 +61,15 @@ void websocket_destroy(struct websocket *websocket) {
     free(websocket);
 }
 
-/* ---- out ---- */
+/* ---- sent frames ---- */
 
-/* Masks keep caches on the way from being fooled (RFC 6455 section 10.3): not to be guessed, hence
- * the kernel's numbers, fetched many at a time. */
+/* Masks protect caches on the way from being fooled (RFC 6455 section 10.3). They must be
+ * unpredictable, so the kernel provides them, many at a time. */
 static void websocket_next_mask(uint8_t mask[WEBSOCKET_MASK_LEN]) {
     static _Thread_local uint8_t masks[WEBSOCKET_MASKS_COUNT][WEBSOCKET_MASK_LEN];
     static _Thread_local size_t left;
     if (left == 0) {
-        /* Up to 256 bytes come whole once the kernel is seeded, and OpenSSL has seen to that. */
+        /* Up to 256 bytes are complete once the kernel is seeded, and OpenSSL has ensured that. */
         ssize_t n = getrandom(masks, sizeof(masks), 0);
         if (n != (ssize_t)sizeof(masks) && RAND_bytes(masks[0], sizeof(masks)) != 1) {
             abort();
@@ -142,12 +141,12 @@ void websocket_write_close(struct websocket *websocket, uint16_t status, struct 
     websocket->close_sent = true;
 }
 
-/* ---- in ---- */
+/* ---- received frames ---- */
 
 struct websocket_input {
     const uint8_t *data;
     size_t len, at;
-    uint8_t *payload; /* where unwrapped bytes go: never ahead of `at` */
+    uint8_t *payload; /* where unwrapped bytes go: never beyond `at` */
     size_t payload_len;
     struct buffer *out;
 };
@@ -163,7 +162,7 @@ static void websocket_refuse(struct websocket *websocket, struct websocket_input
     websocket_write_close(websocket, status, input->out);
 }
 
-/* What is wrong with a header of which the first two bytes are known; NULL: nothing. */
+/* The fault of a header whose first two bytes are known; NULL: none. */
 static const char *websocket_header_fault(const struct websocket *websocket, uint8_t first,
                                           uint8_t second) {
     uint8_t opcode = first & 0x0F;
@@ -195,7 +194,7 @@ static size_t websocket_header_len_of(uint8_t second) {
     return len == 127 ? 10 : len == 126 ? 4 : 2;
 }
 
-/* false: the length is not in the shortest form, as section 5.2 demands. */
+/* False: the length is not in the shortest form that section 5.2 requires. */
 static bool websocket_read_length(const uint8_t *header, uint64_t *len) {
     uint16_t medium;
     uint64_t large;
@@ -238,7 +237,7 @@ static void websocket_begin_frame(struct websocket *websocket, struct websocket_
     }
 }
 
-/* Takes bytes of a header, as many as are there. */
+/* Reads the available bytes of a header. */
 static void websocket_read_header(struct websocket *websocket, struct websocket_input *input) {
     size_t need = websocket->header_len < 2 ? 2 : websocket_header_len_of(websocket->header[1]);
     while (websocket->header_len < need && input->at < input->len) {
@@ -259,7 +258,7 @@ static void websocket_read_header(struct websocket *websocket, struct websocket_
             return;
         }
         if (websocket_header_len_of(websocket->header[1]) > 2) {
-            return; /* the next round reads the rest */
+            return; /* the next iteration reads the rest */
         }
     }
     websocket_begin_frame(websocket, input);

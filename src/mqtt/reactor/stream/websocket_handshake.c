@@ -1,5 +1,5 @@
 /* Owns the opening handshake of a WebSocket connection (RFC 6455 section 4.1): the request, and the
- * judgement on its answer. One thread per connection. Knows no socket and no frame. */
+ * check of its answer. One thread per connection. */
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
 #define HANDSHAKE_GUID       "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 section 1.3 */
 
 struct websocket_handshake {
-    char accept[HANDSHAKE_ACCEPT_LEN + 1]; /* what the server must answer */
+    char accept[HANDSHAKE_ACCEPT_LEN + 1]; /* the required answer of the server */
     char subprotocol[SUBPROTOCOL_MAX + 1];
     struct buffer answer;
 };
@@ -53,7 +53,7 @@ static bool handshake_make_keys(char key[KEY_LEN + 1], char accept[HANDSHAKE_ACC
     return true;
 }
 
-/* Nothing in a path may end the line it stands in. */
+/* A path must not end the line that contains it. */
 static void handshake_append_path(struct buffer *out, const char *path) {
     for (const unsigned char *c = (const unsigned char *)path; *c != '\0'; c++) {
         if (*c <= ' ' || *c >= 0x7F) {
@@ -169,7 +169,7 @@ static bool handshake_equals(struct handshake_span span, const char *text) {
     return span.len == strlen(text) && strncasecmp(span.at, text, span.len) == 0;
 }
 
-/* The value of a header field, the first of that name; at NULL: there is none. */
+/* The value of the first header field with that name; at NULL: none. */
 static struct handshake_span handshake_field_of(const struct buffer *answer, const char *name) {
     const char *end = answer->data + answer->len;
     const char *line = memmem(answer->data, answer->len, "\r\n", 2);
@@ -185,7 +185,7 @@ static struct handshake_span handshake_field_of(const struct buffer *answer, con
     return (struct handshake_span){NULL, 0};
 }
 
-/* Whether a list separated by commas has the word. */
+/* Whether a comma-separated list contains the word. */
 static bool handshake_has_token(struct handshake_span list, const char *word) {
     if (!list.at) {
         return false;
@@ -201,7 +201,7 @@ static bool handshake_has_token(struct handshake_span list, const char *word) {
     return false;
 }
 
-/* -1: this is no answer of HTTP/1.1, nor of 1.0, which knows no 101. */
+/* -1: not an answer of HTTP/1.1, nor of 1.0, which has no 101. */
 static int handshake_status_of(const struct buffer *answer) {
     int status = -1;
     char minor[2] = "", after = '\0';
@@ -240,7 +240,7 @@ static enum err handshake_check(const struct websocket_handshake *handshake,
                                 "a WebSocket answer to somebody else's request "
                                 "(Sec-WebSocket-Accept): is a cache in between?");
     }
-    /* One that names no sub-protocol is let in, as RFC 6455 has it. */
+    /* RFC 6455 allows a server to name no sub-protocol. */
     if (protocol.at && !handshake_equals(protocol, handshake->subprotocol)) {
         return handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_SUBPROTOCOL, NULL);
     }
@@ -251,7 +251,7 @@ static enum err handshake_check(const struct websocket_handshake *handshake,
     return ERR_OK;
 }
 
-/* What the first bytes give away, so that nobody waits for the end of an answer that is none. */
+/* Judges the first bytes, so that an answer that is not HTTP is recognized before it ends. */
 static enum client_error handshake_first_bytes_fault(const struct buffer *answer) {
     static const char start[] = "HTTP/";
     size_t n = answer->len < sizeof(start) - 1 ? answer->len : sizeof(start) - 1;
@@ -268,7 +268,7 @@ static size_t handshake_take_head(struct buffer *answer, const uint8_t *data, si
     size_t before = answer->len;
     size_t room = WEBSOCKET_ANSWER_MAX - before;
     size_t n = len < room ? len : room;
-    size_t from = before < 3 ? 0 : before - 3; /* the end may have begun earlier */
+    size_t from = before < 3 ? 0 : before - 3; /* the end may have started earlier */
     buffer_append(answer, data, n);
     if (answer->failed) {
         return len;

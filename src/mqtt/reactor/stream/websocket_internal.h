@@ -1,4 +1,4 @@
-/* Inside of the WebSocket module: what its files share. Nobody else includes this. */
+/* Internals of the WebSocket module: what its files share. No other file includes this. */
 #ifndef MQFLEET_STREAM_WEBSOCKET_INTERNAL_H
 #define MQFLEET_STREAM_WEBSOCKET_INTERNAL_H
 
@@ -11,16 +11,16 @@ struct websocket_handshake; /* NULL before the request and after the answer */
 
 struct websocket {
     struct websocket_handshake *handshake;
-    enum err ended; /* ERR_OK: it has not; ERR_CANCELED, ERR_PROTOCOL: as websocket_unwrap says */
+    enum err ended; /* ERR_OK: not ended; ERR_CANCELED, ERR_PROTOCOL: as in websocket_unwrap */
     char *ended_message;
     bool close_sent;
 
     bool in_message; /* the last data frame was not the final one of its message */
     bool in_payload;
-    uint8_t opcode; /* of the frame that in_payload is of */
+    uint8_t opcode; /* of the frame of in_payload */
     uint32_t payload_left;
     uint8_t header_len, control_len;
-    uint8_t header[10]; /* of a frame, as far as it has come */
+    uint8_t header[10]; /* of a frame, as far as it has arrived */
     uint8_t control[WEBSOCKET_CONTROL_MAX];
 };
 

@@ -1,5 +1,5 @@
-/* Owns the contexts of one engine, one per equal settings, and the opening of connections with
- * them. Host thread. How a context is made is in tls_context.c. */
+/* Owns the TLS contexts of one engine, one per distinct settings, and opens connections with them.
+ * Worker thread. tls_context.c makes a context. */
 #include "mqtt/reactor/tls/tls.h"
 
 #include <arpa/inet.h>
@@ -53,7 +53,7 @@ static void tls_release_authority(struct tls_contexts *contexts, struct tls_auth
     free(authority);
 }
 
-/* Takes an idle context out of the world. */
+/* Removes an idle context from everywhere. */
 static void tls_discard_context(struct tls_context *context) {
     struct tls_contexts *contexts = context->contexts;
     DL_DELETE(contexts->idle, context);
@@ -88,7 +88,7 @@ static void tls_release_context(struct tls_context *context) {
     }
 }
 
-/* ---- what tells settings apart ---- */
+/* ---- distinct settings ---- */
 
 static bool tls_digest_begin(struct tls_contexts *contexts) {
     return EVP_DigestInit_ex(contexts->digest, EVP_sha256(), NULL) == 1;
@@ -98,7 +98,7 @@ static bool tls_digest_end(struct tls_contexts *contexts, struct tls_digest *out
     return EVP_DigestFinal_ex(contexts->digest, out->bytes, NULL) == 1;
 }
 
-/* The file OpenSSL has the authorities of the system in; NULL: none such, but a folder perhaps. */
+/* The file with the system's authorities; NULL: there is none, but perhaps a folder. */
 static const char *tls_system_authorities(void) {
     const char *path = secure_getenv(X509_get_default_cert_file_env());
     path = path ? path : X509_get_default_cert_file();
@@ -152,7 +152,7 @@ static enum err tls_digest_settings(struct tls_contexts *contexts, const struct 
     return err;
 }
 
-/* ---- find or make ---- */
+/* ---- look-up and creation ---- */
 
 static struct tls_authority *tls_acquire_authority(struct tls_contexts *contexts, const char *ca,
                                                    const struct tls_digest *digest, enum err *err,
@@ -208,7 +208,7 @@ static enum err tls_make_context(struct tls_contexts *contexts, const struct cli
     return ERR_OK;
 }
 
-/* Settings are looked at anew by each connection: files change. */
+/* Each connection checks its settings again, because files change. */
 static enum err tls_acquire_context(struct tls_contexts *contexts, const struct client_tls *tls,
                                     struct tls_context **out, struct stream_fault *fault) {
     struct tls_digest authority, digest;
@@ -234,7 +234,7 @@ static enum err tls_acquire_context(struct tls_contexts *contexts, const struct 
 
 /* ---- connections ---- */
 
-/* The name the certificate must be for. A dot at the end is for the resolver alone. */
+/* The name that the certificate must match. A final dot is only for the resolver. */
 static void tls_certificate_name(const struct client_config *config, char name[NAME_LEN]) {
     const char *server_name = client_config_tls(config)->server_name;
     const char *given = server_name ? server_name : config->host;
@@ -250,7 +250,7 @@ static bool tls_is_address(const char *name) {
     return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
 }
 
-/* SNI has names only (RFC 6066 section 3). */
+/* SNI contains only names (RFC 6066 section 3). */
 static bool tls_set_name(SSL *ssl, const char *name) {
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     if (tls_is_address(name)) {
@@ -291,7 +291,7 @@ enum err tls_open(struct tls_contexts *contexts, const struct client_config *con
 }
 
 void tls_set_fd(struct ssl_st *tls, int fd) {
-    (void)BIO_set_fd(SSL_get_rbio(tls), fd, BIO_NOCLOSE); /* the one for writing is the same */
+    (void)BIO_set_fd(SSL_get_rbio(tls), fd, BIO_NOCLOSE); /* the BIO for writing is the same */
 }
 
 void tls_close(struct ssl_st *tls) {
@@ -300,8 +300,7 @@ void tls_close(struct ssl_st *tls) {
     }
     struct tls_session *session = SSL_get_app_data(tls);
     struct tls_context *context = session->context;
-    /* Else OpenSSL takes a session that ended without farewells for one that must not be resumed.
-     */
+    /* Otherwise OpenSSL assumes that a session without close_notify must not be resumed. */
     SSL_set_shutdown(tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(tls);
     ERR_clear_error();

@@ -1,5 +1,5 @@
-/* Owns the making of an SSL_CTX out of a client's TLS settings: whom to trust, whom to be. Host
- * thread. Knows neither connections nor how long a context lives. */
+/* Owns the creation of an SSL_CTX from a client's TLS settings: trusted authorities and the
+ * client's identity. Worker thread. */
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
@@ -14,7 +14,7 @@ static void tls_context_set_memory_fault(enum err *err, struct stream_fault *fau
     stream_fault_format(fault, CLIENT_ERROR_OUT_OF_MEMORY, "out of memory for TLS");
 }
 
-/* Names the file, if it is one: of PEM text in the configuration nothing may be told. */
+/* Names the file if it is one; PEM text from the configuration must not be shown. */
 static void tls_context_set_material_fault(enum err *err, struct stream_fault *fault,
                                            enum client_error error, const char *setting) {
     bool is_path = setting[0] == '/';
@@ -28,7 +28,7 @@ static X509 *tls_context_next_certificate(BIO *bio) {
     return PEM_read_bio_X509(bio, NULL, tls_password_callback, &none);
 }
 
-/* Whether reading stopped because there was nothing more, not because of what was there. */
+/* Whether the reader stopped at the end of the data, not at invalid data. */
 static bool tls_context_is_end_of_pem(void) {
     unsigned long error = ERR_peek_last_error();
     bool end = ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
@@ -36,7 +36,8 @@ static bool tls_context_is_end_of_pem(void) {
     return end;
 }
 
-/* Whether OpenSSL refused a certificate for its key or signature, not for its form. */
+/* Whether OpenSSL refused a certificate because its key or signature is too weak, not because it is
+ * malformed. */
 static bool tls_context_is_too_weak(void) {
     unsigned long error = ERR_peek_last_error();
     int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
@@ -44,9 +45,9 @@ static bool tls_context_is_too_weak(void) {
            reason == SSL_R_CA_MD_TOO_WEAK;
 }
 
-/* ---- whom to trust ---- */
+/* ---- authorities ---- */
 
-/* The number of certificates; 0: not one, or something that is none. */
+/* The number of certificates; 0: none, or something else. */
 static size_t tls_context_add_certificates(X509_STORE *store, BIO *bio) {
     size_t count = 0;
     for (X509 *certificate; (certificate = tls_context_next_certificate(bio)); count++) {
@@ -100,7 +101,7 @@ X509_STORE *tls_load_authority(const struct conf *conf, const char *ca, enum err
     return store;
 }
 
-/* ---- whom to be ---- */
+/* ---- the client's certificate ---- */
 
 static enum err tls_context_use_certificates(SSL_CTX *ssl_ctx, BIO *bio) {
     X509 *certificate = tls_context_next_certificate(bio);
@@ -171,7 +172,7 @@ out:
 
 /* ---- the context ---- */
 
-/* The form of RFC 7301: each name with its length in front. */
+/* The wire format of RFC 7301: each name after its length. */
 static bool tls_context_set_alpn(SSL_CTX *ssl_ctx, const struct client_tls *tls) {
     unsigned char names[ALPN_LEN];
     size_t at = 0;
@@ -208,8 +209,8 @@ SSL_CTX *tls_make_ssl_ctx(const struct conf *conf, const struct client_tls *tls,
         goto out;
     }
     SSL_CTX_set_options(ssl_ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-    /* Without data a connection holds no buffer; while there is some, one recv() fetches all the
-     * records there are. */
+    /* An idle connection holds no buffer. If data is available, one recv() reads all available
+     * records. */
     SSL_CTX_set_mode(ssl_ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(ssl_ctx, 1);

@@ -1,5 +1,4 @@
-/* Owns the words for what goes wrong with TLS: which setting to look at, not which alert came. Host
- * thread. */
+/* Owns the texts for TLS failures. They point to a setting, not to an alert. Worker thread. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
@@ -10,12 +9,12 @@
 #define NAMES_LEN       160
 #define COMMON_NAME_LEN 64
 #define STRENGTH_LEN    64
-#define SECURITY_BITS   112 /* what OpenSSL asks for at security level 2 */
+#define SECURITY_BITS   112 /* required by OpenSSL at security level 2 */
 
 static const struct tls_explain_row {
     int reason; /* SSL_R_... or X509_V_ERR_... */
     enum client_error error;
-    const char *text; /* NULL: the error's own */
+    const char *text; /* NULL: the error's own text */
 } tls_explain_handshake_rows[] = {
     {SSL_R_WRONG_VERSION_NUMBER, CLIENT_ERROR_TLS_NOT_SPOKEN, NULL},
     {SSL_R_HTTP_REQUEST, CLIENT_ERROR_TLS_NOT_SPOKEN,
@@ -86,7 +85,7 @@ static void tls_explain_set_row(const struct tls_explain_row *row, struct stream
                         row->text ? row->text : client_error_text(row->error));
 }
 
-/* The session has it although it was not accepted. NULL: unknown. */
+/* The session has it even if it was not accepted. NULL: unknown. */
 static X509 *tls_explain_peer_certificate(struct ssl_st *tls) {
     STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
     return sk_X509_num(chain) > 0 ? sk_X509_value(chain, 0) : NULL;
@@ -116,7 +115,7 @@ static void tls_explain_name(struct ssl_st *tls, struct stream_fault *fault) {
     }
 }
 
-/* The first of the chain that is meant; NULL: it is one of tls.ca. */
+/* The first certificate of the chain that is too weak; NULL: it is one of tls.ca. */
 static X509 *tls_explain_find_weak(struct ssl_st *tls, long verdict) {
     STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
     int first = verdict == X509_V_ERR_CA_KEY_TOO_SMALL ? 1 : 0;
@@ -150,7 +149,7 @@ static void tls_explain_weakness(struct ssl_st *tls, long verdict, struct stream
                         strength[0] != '\0' ? " (" : "", strength, strength[0] != '\0' ? ")" : "");
 }
 
-/* The certificate whose issuer was neither sent nor is in tls.ca. NULL: there is none. */
+/* The certificate whose issuer was neither sent nor is in tls.ca. NULL: none. */
 static X509 *tls_explain_top_certificate(struct ssl_st *tls) {
     STACK_OF(X509) *chain = SSL_get_peer_cert_chain(tls);
     X509 *highest = tls_explain_peer_certificate(tls);
@@ -228,9 +227,9 @@ static void tls_explain_error(struct ssl_st *tls, unsigned long error, enum tls_
     if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
         tls_explain_end(tls, 0, phase, fault);
     } else if (phase == TLS_ESTABLISHED) {
-        bool told = reason >= SSL_AD_REASON_OFFSET; /* by an alert */
+        bool was_alert = reason >= SSL_AD_REASON_OFFSET; /* the broker sent an alert */
         stream_fault_format(fault, CLIENT_ERROR_CONNECTION_LOST, "%s: %s",
-                            told ? "the broker ended TLS with an alert" : "TLS broke",
+                            was_alert ? "the broker ended TLS with an alert" : "TLS broke",
                             name ? name : "no reason known");
     } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         tls_explain_certificate(tls, fault);

@@ -1,11 +1,12 @@
-/* Inside of the TLS module: what its files share. Nobody else includes this.
+/* Internals of the TLS module: what its files share. No other file includes this.
  *
  *   tls_contexts --by settings--> tls_context (SSL_CTX) --by broker--> tls_session (SSL_SESSION)
  *        |                             | references                         | references
  *        +-------by tls.ca-----> tls_authority (X509_STORE)                 SSL of a connection
  *
- * An SSL knows its tls_session (app data), that its tls_context. What nobody refers to is kept for
- * a while in a list, the oldest first, so that a client that reconnects finds it again. */
+ * An SSL refers to its tls_session (app data), and that to its tls_context. Unreferenced objects
+ * are kept for a while in a list, oldest first, so that a client that reconnects finds them again.
+ */
 #ifndef MQFLEET_TLS_TLS_INTERNAL_H
 #define MQFLEET_TLS_TLS_INTERNAL_H
 
@@ -20,8 +21,8 @@ struct tls_digest {
     uint8_t bytes[TLS_DIGEST_LEN];
 };
 
-/* Trusted certificates, shared by all contexts with the same ones: those of a system take 800 KB.
- */
+/* Trusted certificates, shared by all contexts that have the same ones: those of a system take 800
+ * KB. */
 struct tls_authority {
     struct tls_digest digest;
     X509_STORE *store;
@@ -40,15 +41,15 @@ struct tls_context {
     UT_hash_handle hh;
 };
 
-/* The latest session with a broker, to be resumed by the next connection. */
+/* The latest session with a broker, which the next connection resumes. */
 struct tls_session {
     struct tls_context *context;
     SSL_SESSION *ssl_session;        /* NULL: none yet */
     size_t references;               /* connections */
     struct tls_session *prev, *next; /* in contexts->idle_sessions while references is 0 */
-    const char *name;                /* the end of broker: what the certificate must be for */
+    const char *name; /* the end of `broker`: the name that the certificate must match */
     UT_hash_handle hh;
-    char broker[]; /* "host:port/name": what the certificate was verified for is part of it */
+    char broker[]; /* "host:port/name": includes the name that the certificate was verified for */
 };
 
 struct tls_contexts {
@@ -61,24 +62,24 @@ struct tls_contexts {
     size_t idle_count, idle_session_count;
 };
 
-/* tls_material.c: PEM text, or what a file with it holds. */
+/* tls_material.c: PEM text, or the content of a file. */
 struct tls_material {
     char *text;
     size_t len;
 };
 #define TLS_MATERIAL_CA "tls.ca"
-/* Adds to the digest what tells this material from any other: the text; of a file its path,
- * identity and times, so that a rotated one is another. name: "tls.ca" ... ERR_IO: see fault. */
+/* Adds to the digest what distinguishes this material: the text, or the path, identity and times of
+ * a file, so that a replaced file is a different one. name: "tls.ca" ... ERR_IO: see fault. */
 enum err tls_material_digest(const struct tls_contexts *contexts, const char *name,
                              const char *setting, struct stream_fault *fault) MUST_CHECK;
-/* The same of a file that no client has named; NULL: there is none. */
+/* The same for a file that is not named by a client; NULL: there is none. */
 enum err tls_material_digest_system(const struct tls_contexts *contexts, const char *path,
                                     struct stream_fault *fault) MUST_CHECK;
 enum err tls_material_read(const struct conf *conf, const char *name, const char *setting,
                            struct tls_material *out, struct stream_fault *fault) MUST_CHECK;
 void tls_material_fini(struct tls_material *material); /* wipes it */
 
-/* tls_context.c: what a context consists of, as OpenSSL has it. */
+/* tls_context.c: the OpenSSL objects of a context. */
 /* ca NULL: the authorities of the system. NULL: see fault and *result. */
 X509_STORE *tls_load_authority(const struct conf *conf, const char *ca, enum err *err,
                                struct stream_fault *fault);
@@ -86,27 +87,28 @@ X509_STORE *tls_load_authority(const struct conf *conf, const char *ca, enum err
 SSL_CTX *tls_make_ssl_ctx(const struct conf *conf, const struct client_tls *tls, X509_STORE *store,
                           enum err *err, struct stream_fault *fault);
 
-/* tls_peer.c: a certificate in words, of printable ASCII. */
-/* Some of the DNS names and addresses in its subject alternative name; how many there are. */
+/* tls_peer.c: the description of a certificate, in printable ASCII. */
+/* Writes some of the DNS names and addresses of its subject alternative name; returns how many it
+ * has. */
 size_t tls_peer_names(X509 *certificate, char *out, size_t size);
 /* False: its subject has none. size: at least 4. */
 bool tls_peer_common_name(X509 *certificate, char *out, size_t size);
-/* The same of who issued it, or else the name of a unit or an organization. */
+/* The common name of the issuer, or else the name of a unit or an organization. */
 bool tls_peer_issuer(X509 *certificate, char *out, size_t size);
-/* Of its key and of the signature under it, as OpenSSL counts them. */
+/* The strength of its key and of its signature, as OpenSSL rates them. */
 void tls_peer_security_bits(X509 *certificate, int *key_bits, int *signature_bits);
 /* "RSA key of 1024 bits, signed with SHA1". */
 void tls_peer_strength(X509 *certificate, char *out, size_t size);
 
 /* tls_session.c */
-/* Lets new sessions of the context be kept. */
+/* Lets the context keep new sessions. */
 void tls_session_enable(SSL_CTX *ssl_ctx);
-/* The connection will resume, and renew, the session with this broker. */
+/* The connection resumes, and renews, the session with this broker. */
 enum err tls_session_attach(struct tls_context *context, SSL *ssl,
                             const struct client_config *config, const char *name) MUST_CHECK;
-/* NULL is legal, for a connection that was attached to none. */
+/* NULL is legal, for a connection that was never attached. */
 void tls_session_detach(struct tls_session *session);
-/* Frees all of a context, which has no connection left. */
+/* Frees all sessions of a context, which has no connection left. */
 void tls_session_forget(struct tls_context *context);
 
 #endif

@@ -1,6 +1,6 @@
-/* Owns the reading of certificates and keys: PEM text from the configuration, or regular files of a
- * sensible size. Host thread; knows nothing of what the PEM means. Keys pass through here: no text
- * of a material may reach a message. */
+/* Owns the reading of certificates and keys: PEM text from the configuration, or regular files of
+ * limited size. Worker thread. Keys pass through here, so no message may contain text of a
+ * material. */
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 #define TLS_MATERIAL_FILE_MAX (4 * 1024 * 1024)
 
 static bool tls_material_is_path(const char *setting) {
-    return setting[0] == '/'; /* as the configuration's check has it */
+    return setting[0] == '/'; /* the same rule as in the check of the configuration */
 }
 
 static enum err tls_material_set_unreadable(const char *name, const char *path, const char *why,
@@ -37,7 +37,7 @@ static bool tls_material_digest_file(EVP_MD_CTX *digest, const char *path,
            EVP_DigestUpdate(digest, marks, sizeof(marks)) == 1;
 }
 
-/* Of a client's path nothing is known before it is found to be allowed. */
+/* Nothing about a client's path may be revealed before it is known to be allowed. */
 static enum client_file_kind tls_material_kind_of(const char *name) {
     return strcmp(name, TLS_MATERIAL_CA) == 0 ? CLIENT_FILE_AUTHORITY : CLIENT_FILE_PRIVATE;
 }
@@ -80,7 +80,7 @@ enum err tls_material_digest_system(const struct tls_contexts *contexts, const c
                                      fault);
 }
 
-/* Up to what the file had when it was opened; less if it shrank meanwhile. */
+/* Reads up to the size that the file had when it was opened; less if it has shrunk. */
 static enum err tls_material_read_whole(int fd, size_t size, struct tls_material *out) {
     out->text = malloc(size + 1);
     if (!out->text) {

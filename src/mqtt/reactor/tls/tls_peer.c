@@ -1,5 +1,5 @@
-/* Owns the description of a broker's certificate in words: which names it has, how strong it is.
- * What is in it may be anybody's: only printable ASCII comes out, and little of it. Any thread. */
+/* Owns the description of a broker's certificate: its names and its strength. A certificate may
+ * contain anything, so the output is short and only printable ASCII. Any thread. */
 #include <arpa/inet.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #define TLS_PEER_NAME_LEN  64 /* of one name; longer ones are cut */
 #define TLS_PEER_NAMES_MAX 4
 
-/* least: the first character that is shown as it is. */
+/* least: the first character that is copied unchanged. */
 static void tls_peer_copy_printable(char *out, size_t size, const unsigned char *text, int len,
                                     unsigned char least) {
     size_t n = len < 0 ? 0 : (size_t)len;
@@ -24,7 +24,7 @@ static void tls_peer_copy_printable(char *out, size_t size, const unsigned char 
     }
 }
 
-/* False: of a kind that no broker is connected to by. */
+/* False: a kind of name that is not used to connect to brokers. */
 static bool tls_peer_name_of(const GENERAL_NAME *name, char out[TLS_PEER_NAME_LEN]) {
     const ASN1_STRING *value = NULL;
     const unsigned char *data;

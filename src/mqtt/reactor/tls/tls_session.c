@@ -1,5 +1,5 @@
-/* Owns the TLS sessions that later connections resume: the latest one per context and broker, a
- * bounded number of brokers nobody is connected to. Host thread. */
+/* Owns the TLS sessions that later connections resume: the latest one per context and broker, and
+ * those of a bounded number of brokers without a connection. Worker thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +31,8 @@ static void tls_session_enter_idle(struct tls_session *session) {
     }
 }
 
-/* OpenSSL has a new session: with TLS 1.3 a ticket of the server, at any time after the handshake.
- * 1: its reference is ours now. */
+/* OpenSSL has a new session: with TLS 1.3, a ticket of the server at any time after the handshake.
+ * Returns 1: we now own its reference. */
 static int tls_session_on_new_session(SSL *ssl, SSL_SESSION *ssl_session) {
     struct tls_session *session = SSL_get_app_data(ssl);
     if (!session) {
@@ -67,7 +67,7 @@ static struct tls_session *tls_session_find_or_create(struct tls_context *contex
     return session;
 }
 
-/* A resumed handshake verifies nothing: a certificate that has expired meanwhile must be seen. */
+/* A resumed handshake verifies nothing, so a certificate that has expired meanwhile prevents it. */
 static bool tls_session_is_usable(const SSL_SESSION *ssl_session) {
     if (!ssl_session || !SSL_SESSION_is_resumable(ssl_session)) {
         return false;
@@ -91,8 +91,8 @@ enum err tls_session_attach(struct tls_context *context, SSL *ssl,
     session->references++;
     SSL_set_app_data(ssl, session);
     if (tls_session_is_usable(session->ssl_session)) {
-        /* A copy, since OpenSSL takes a TLS 1.3 session that was resumed once for used up, while
-         * others are about to resume it. When it cannot be had the handshake is a full one. */
+        /* A copy, because OpenSSL considers a TLS 1.3 session used up once it was resumed, while
+         * other connections are about to resume it. Without a copy, the handshake is a full one. */
         SSL_SESSION *copy = SSL_SESSION_dup(session->ssl_session);
         if (copy) {
             SSL_set_session(ssl, copy);
