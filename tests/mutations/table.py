@@ -49,6 +49,12 @@ CLUSTER = [
              "bool again = node->membership == NODE_LOST;", "bool again = false;", MEMBERSHIP),
     Mutation("a node stops before Redis has what it runs", "src/cluster/membership/agent.c",
              "    agent_wait_judged(agent);\n", "", f"{BACK}::test_a_node_that_stops_before_it_hears_of_the_loss_puts_back_first"),
+    Mutation("a fenced node drops what only it knows", "src/cluster/membership/membership.c",
+             "    salvage_take(agent);\n", "", MEMBERSHIP),
+    Mutation("a fenced node puts back what Redis has not lost", "src/cluster/placement/salvage.c",
+             "strcmp(generation, salvage->generation) != 0", "true", MEMBERSHIP),
+    Mutation("Redis that does not answer ends what a fenced node puts back", "src/cluster/placement/salvage.c",
+             "    if (agent_redis_is_unusable(err)) {\n        return false;", "    if (false) {\n        return false;", MEMBERSHIP),
     # ---- leading
     Mutation("who is not told that it leads goes on leading", "src/cluster/membership/leader.c",
              "        role = STORE_ROLE_NONE;\n    }\n", "        role = leader->role;\n    }\n", LEADER),

@@ -61,6 +61,8 @@ bool node_lease_valid(struct node *node);
 /* Has Redis, as a heartbeat sent since then (clock_ms) saw it, all that this node runs? Also true
  * when there is nothing to wait for: outside, fenced. */
 bool node_judged_since(struct node *node, int64_t since_ms);
+/* Of the Redis that has all that this node runs; "": none has, it is still being put back. */
+void node_generation(struct node *node, char out[TEXT_ID_LEN]);
 /* Milliseconds since the last answered beat was sent; -1: never. */
 int64_t node_heartbeat_age_ms(struct node *node);
 /* When (clock_ms) Redis last answered a beat after one that failed; 0: never failed. */

@@ -40,7 +40,7 @@ static const struct {
 } periodic[] = {
     {"reconcile", 250, reconcile_step},      {"releases", 50, handover_step},
     {"drain", 250, handover_drain_step},     {"redis", REDIS_WATCH_MS, agent_check_redis},
-    {"fleet", 10000, membership_fleet_step},
+    {"fleet", 10000, membership_fleet_step}, {"salvage", 50, salvage_step},
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
@@ -86,6 +86,7 @@ void agent_destroy(struct agent *agent) {
         agent_task_free(task);
     }
     handover_clear(agent);
+    salvage_clear(agent);
     redis_watch_destroy(agent->redis_watch);
     fleet_settings_destroy(agent->fleet_settings);
     queue_destroy(agent->tasks);

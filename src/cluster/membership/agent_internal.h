@@ -81,6 +81,8 @@ struct agent {
     struct agent_task *stable;   /* likewise */
     int64_t release_next_ms;
     struct handover *handovers;
+
+    struct salvage *salvage; /* salvage.c; NULL: nothing */
 };
 
 /* agent.c */
@@ -119,5 +121,11 @@ void handover_drain_step(struct agent *agent);
 void handover_clear(struct agent *agent); /* after being fenced, and at the end */
 /* Is it on its way out: stopped or to be released? Then it is neither started nor stopped. */
 bool handover_is_pending(struct agent *agent, const char *id);
+
+/* salvage.c: what a fenced node ran, for a Redis that has lost it. Taken before all is dropped;
+ * the steps after the next join put it back, if Redis went back at all. */
+void salvage_take(struct agent *agent);
+void salvage_step(struct agent *agent);
+void salvage_clear(struct agent *agent);
 
 #endif

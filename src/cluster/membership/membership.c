@@ -65,6 +65,7 @@ static void membership_handle_name_taken(struct agent *agent, int64_t took_ms) {
 /* Rule 3: drop all connections, then join anew with nothing. */
 static void membership_handle_fenced(struct agent *agent) {
     handover_clear(agent);
+    salvage_take(agent);
     enum err err = workers_stop_all(agent->wiring.workers, "fenced", false, DROP_WAIT_MS);
     if (err == ERR_OK) {
         node_set_outside(agent->wiring.node);

@@ -408,6 +408,13 @@ bool node_judged_since(struct node *node, int64_t since_ms) {
     return !open;
 }
 
+void node_generation(struct node *node, char out[TEXT_ID_LEN]) {
+    pthread_mutex_lock(&node->lock);
+    memcpy(out, node->generation, TEXT_ID_LEN);
+    out[0] = node->unjudged ? '\0' : out[0];
+    pthread_mutex_unlock(&node->lock);
+}
+
 int64_t node_heartbeat_age_ms(struct node *node) {
     pthread_mutex_lock(&node->lock);
     int64_t age_ms = node->heartbeat_sent_ms < 0 ? -1 : clock_ms() - node->heartbeat_sent_ms;

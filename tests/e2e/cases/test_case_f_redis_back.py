@@ -221,6 +221,27 @@ def test_a_node_that_stops_before_it_hears_of_the_loss_puts_back_first(fleet, hi
     assert filters(fleet, client) == ["new/topic"]
 
 
+def test_a_node_that_was_fenced_before_it_hears_of_the_loss_puts_back_what_only_it_knows(fleet, history):
+    first, second = fleet.start_nodes(2, mass_death_wait_ms=1500)
+    old = fleet.online(10)
+    history.keep()
+    new = fleet.create(10, prefix="new")
+    fleet.wait_online(old + new)
+    changed, buried = [client for client in fleet.shared().bound[first.name] if client in old][:2]
+    assert put(fleet, changed, "new/topic", PUT_WAITS).status_code == 200
+    first.pause()
+    history.go_back()
+    wait_until(lambda: told(fleet, "node_fenced"), 40, "it is declared dead")
+    assert second.api.delete(second.api.path(buried)).status_code == 204
+    first.resume()
+    left = [client for client in old + new if client != buried]
+    wait_until(lambda: fleet.shared().owned == set(left), 40, "all others are there")
+    wait_until(lambda: filters(fleet, changed) == ["new/topic"], 20, "and the newer text")
+    fleet.wait_online(left, 40)
+    fleet.wait_s1(left)
+    subscribed(fleet, changed, "new/topic")
+
+
 def test_a_node_whose_agent_hangs_stops_beating(fleet):
     first, second = fleet.start_nodes(2, stall_ms=2000, reclaim_grace_ms=1500)
     fleet.online(10)

@@ -224,6 +224,46 @@ START_TEST(a_node_that_was_declared_dead_while_redis_lost_its_data_drops_everyth
 }
 END_TEST
 
+/* What an incarnation ran that was fenced meanwhile is put back by the next one, also a newer text;
+ * what was deleted since stays deleted. */
+START_TEST(a_fenced_node_puts_back_what_redis_lost) {
+    char before[TEXT_ID_LEN];
+    become_member(TURN_MS);
+    running("lost"), running("deleted");
+    snprintf(before, sizeof before, "%s", me().incarnation);
+    lose_everything();
+    must_create("deleted");
+    ck_assert_int_eq(store_delete(store, "deleted", 0), ERR_OK);
+    store_double_plan(
+        (struct store_plan){.script = "join", .times = 1, .fault = STORE_FAILS, .err = ERR_FENCED});
+    clock_advance_ms(TURN_MS);
+    ck_assert(!turn());
+    become_member(TURN_MS);
+    ck_assert_str_ne(me().incarnation, before);
+    store_double_plan((struct store_plan){
+        .script = "restore", .times = 1, .fault = STORE_FAILS, .err = ERR_UNAVAILABLE});
+    salvage_step(agent);
+    ck_assert_ptr_nonnull(agent->salvage); /* Redis did not answer */
+    salvage_step(agent);
+    ck_assert_ptr_null(agent->salvage);
+    ck_assert_int_eq(RAW_INT("LLEN", "node_bind:n1"), 1);
+    ck_assert_int_eq(RAW_INT("HEXISTS", "mqtt_config:use", "lost"), 1);
+}
+END_TEST
+
+START_TEST(a_fenced_node_puts_nothing_back_that_redis_did_not_lose) {
+    become_member(TURN_MS);
+    running("a");
+    fence_me();
+    RAW("HDEL", "mqtt_config:no", "a"); /* by hand */
+    RAW("HDEL", "mqtt_config:use", "a");
+    become_member(TURN_MS);
+    salvage_step(agent);
+    ck_assert_ptr_null(agent->salvage);
+    ck_assert_uint_eq(store_double_calls("restore"), 0);
+}
+END_TEST
+
 /* ---- at random ------------------------------------------------------------------------------- */
 
 /* Whatever fails, in the end the node is a member, alone under its name. */
@@ -321,6 +361,8 @@ static void add(TCase *tests) {
     tcase_add_test(tests, what_was_to_be_released_is_forgotten_when_fenced);
     tcase_add_test(tests, a_node_that_redis_forgot_registers_under_the_same_incarnation);
     tcase_add_test(tests, a_node_that_was_declared_dead_while_redis_lost_its_data_drops_everything);
+    tcase_add_test(tests, a_fenced_node_puts_back_what_redis_lost);
+    tcase_add_test(tests, a_fenced_node_puts_nothing_back_that_redis_did_not_lose);
     tcase_add_loop_test(tests, joining_comes_to_its_end_whatever_fails, 0, 10);
 }
 
