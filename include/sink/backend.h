@@ -1,4 +1,4 @@
-/* What a kind of sink must do. One static table per kind in a file of its own, listed in sink.c. */
+/* The interface of a kind of sink. One static table per kind in its own file, listed in sink.c. */
 #ifndef MQFLEET_SINK_BACKEND_H
 #define MQFLEET_SINK_BACKEND_H
 
@@ -6,15 +6,15 @@
 
 struct sink_backend {
     const char *name;
-    /* *state is passed to the others. ERR_ARGUMENT: fault names the setting. Does no I/O that can
-     * fail for a passing reason. */
+    /* *state is passed to the other functions. ERR_ARGUMENT: fault names the setting. Does no I/O
+     * that can fail temporarily. */
     enum err (*open)(void **state, const struct sink_config *config, char *fault);
-    /* Writes the messages in order; *written: how many are safe, also on an error. `error` (160
-     * bytes) explains. Bounded in time. Sink thread only. */
+    /* Writes the messages in order; *written: how many are stored, also on an error. `error` (160
+     * bytes) is the reason. Bounded in time. Sink thread only. */
     enum err (*write)(void *state, struct message *const *messages, size_t n, size_t *written,
                       char *error);
     void (*close)(void *state);
-    /* About once a second while nothing comes. Sink thread. NULL: nothing to tend. */
+    /* Called about once a second while the queue is empty. Sink thread. NULL: no maintenance. */
     void (*maintain)(void *state);
     /* Fills in paused and what begins with store_. Any thread. NULL: nothing to tell. */
     void (*status)(void *state, struct sink_status *out);

@@ -1,6 +1,6 @@
-/* The MQTT 5 properties of a message as sinks write them: user properties as one JSON array of
- * [name, value] pairs in the order received, subscription identifiers as one comma separated list,
- * every other property under its own name. Pure; any thread. */
+/* The MQTT 5 properties of a message as sinks write them. User properties are one JSON array of
+ * [name, value] pairs in the order received. Subscription identifiers are one comma separated list.
+ * Every other property has its own name. Pure; any thread. */
 #ifndef MQFLEET_SINK_PROPERTIES_H
 #define MQFLEET_SINK_PROPERTIES_H
 
@@ -10,8 +10,8 @@
 #include "base/buffer.h"
 #include "message/message.h"
 
-/* A JSON string. A broker may send what is not UTF-8 where the specification demands it: each byte
- * of such a text that is not ASCII becomes '?'. NULL: out of memory. */
+/* A JSON string. A broker may send invalid UTF-8: each byte of such a text that is not ASCII
+ * becomes '?'. NULL: out of memory. */
 json_t *properties_json_text(const char *text, size_t len);
 
 /* A new JSON array; empty when there are none. NULL: out of memory. */
@@ -22,7 +22,7 @@ bool properties_is_subscription(const struct message_property *property);
 /* Appends "1,7"; nothing when there are none. */
 void properties_subscriptions(const struct message *message, struct buffer *out);
 
-/* Sets name to value as text, or name_base64 when it is not UTF-8. 0 on success. */
+/* Sets name to value as text, or name_base64 if it is not UTF-8. 0 on success. */
 int properties_set_bytes(json_t *object, const char *name, const void *value, size_t len);
 /* All properties as one JSON object. NULL: out of memory. */
 json_t *properties_json(const struct message *message);

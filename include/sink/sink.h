@@ -1,11 +1,11 @@
-/* Where received messages go. A sink has a bounded queue in messages and bytes and one thread:
+/* A sink stores received messages. It has a bounded queue in messages and bytes, and one thread:
  *
  *   engine --sink_submit--> [ queue: messages and bytes ] --batch--> backend --> accepted(context)
  *
- * Full: QoS 0 is dropped and counted; QoS 1 and 2 are answered ERR_FULL and not taken, so that the
- * engine holds them and with them their acknowledgement. Within the last eighth of the room only
- * QoS 1 and 2 are taken. A backend that fails is tried again with backoff, for ever, in order;
- * nothing taken is given up except at stop. */
+ * When the queue is full, QoS 0 is dropped and counted. QoS 1 and 2 are rejected with ERR_FULL, so
+ * the engine keeps them and delays their acknowledgement. The last eighth of the queue accepts only
+ * QoS 1 and 2. A failed write is retried in order, with backoff and without a limit. Accepted
+ * messages are given up only at the stop. */
 #ifndef MQFLEET_SINK_SINK_H
 #define MQFLEET_SINK_SINK_H
 
@@ -17,29 +17,29 @@
 
 struct sink;
 
-/* Called once for every message taken, on the sink's thread: result ERR_OK: the backend has it;
- * ERR_CANCELED: the sink stopped before it had it. Must not block nor call into the sink. */
+/* Called once for every accepted message, on the sink's thread. ERR_OK: the backend has stored it;
+ * ERR_CANCELED: the sink stopped before. Must not block or call the sink. */
 typedef void sink_accepted(void *context, enum err err);
 
-struct sink_config {  /* all borrowed for the sink's life */
-    const char *type; /* a name of the backend table */
+struct sink_config {  /* all borrowed for the lifetime of the sink */
+    const char *type; /* a name in the table of backends */
     const char *node; /* this node's name, written with each message */
     const char *redis_url;
     int64_t redis_timeout_ms;
-    bool redis_shared;       /* with the fleet, which must keep room there */
+    bool redis_shared;       /* the same Redis as the fleet, which needs some of its memory */
     int64_t redis_bytes_max; /* of its used memory; 0: three quarters of its maxmemory */
-    const char *stream_key;  /* with key_prefix already in front */
+    const char *stream_key;  /* key_prefix included */
     int64_t stream_maxlen;
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
-    /* On the sink's thread, after some messages were answered: a moment to wake who has not found
-     * the answers by himself. May be NULL. */
+    /* Called on the sink's thread after some messages were answered, to wake a thread that sleeps.
+     * May be NULL. */
     void (*answered)(void *context);
     void *context;
 };
 
 bool sink_type_known(const char *type);
-/* ERR_ARGUMENT: fault (256 bytes) says which setting is missing or wrong. */
+/* ERR_ARGUMENT: fault (256 bytes) names the missing or invalid setting. */
 enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) MUST_CHECK;
 void sink_destroy(struct sink *sink); /* after sink_run returned */
 
@@ -47,20 +47,20 @@ const char *sink_type(const struct sink *sink);
 
 /* The sink's thread; returns once stopped. argument: the sink. */
 void *sink_run(void *argument);
-/* Takes no more; what is queued is still written for up to timeout_ms from now, then canceled. */
+/* Rejects new messages. Queued ones are written for up to timeout_ms from now, then canceled. */
 void sink_stop(struct sink *sink, int64_t timeout_ms);
 
-/* Takes ownership of message on ERR_OK; then `accepted` (may be NULL) will be called once.
- * ERR_REFUSED: no room for QoS 0: the message was dropped (freed) and counted. ERR_FULL: QoS 1 or
- * 2, not taken, wait with sink_wait_room. ERR_WRONG_STATE: stopped, not taken. Written after
- * the next sink_flush, or before it once there is a full batch or half of the room is taken. Any
- * thread. */
+/* Takes ownership of message on ERR_OK; then `accepted` (may be NULL) is called once. ERR_REFUSED:
+ * no room for QoS 0; the message was dropped (freed) and counted. ERR_FULL: QoS 1 or 2, not
+ * accepted; wait with sink_wait_room. ERR_WRONG_STATE: stopped, not accepted. The message is
+ * written after the next sink_flush, or earlier when a batch is complete or half of the queue is
+ * used. Any thread. */
 enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
                      void *context) MUST_CHECK;
-/* Wakes the sink's thread if it sleeps on what was submitted: once for many messages, as a wake-up
- * for each would cost more than the rest of their way. Any thread. */
+/* Wakes the sink's thread if it sleeps and messages were submitted. Call it once for many messages,
+ * because a wake-up is more expensive than the submission. Any thread. */
 void sink_flush(struct sink *sink);
-/* Whether something left the queue since a message was last answered ERR_FULL. */
+/* True if a message has left the queue since one was last rejected with ERR_FULL. */
 bool sink_has_room(struct sink *sink);
 /* Blocks until there may be room, at most timeout_ms. Any thread. */
 void sink_wait_room(struct sink *sink, int64_t timeout_ms);
@@ -70,14 +70,14 @@ struct sink_status {
     size_t queued_messages, queued_bytes;
     size_t messages_max, bytes_max;
     bool failing;       /* the last write failed */
-    int64_t failing_ms; /* for so long none has succeeded; 0 while all is well */
+    int64_t failing_ms; /* time since the last successful write; 0 while writes succeed */
     char error[160];    /* of the last failed write, "" if none */
     int64_t accepted;   /* messages, since the start */
     int64_t dropped;
-    int64_t canceled; /* given up at the stop */
+    int64_t canceled; /* canceled at the stop */
     bool paused;      /* failing, since the sink leaves its store the room that is left */
-    int64_t store_bytes, store_bytes_max; /* memory used, and the most; -1: not known */
-    int64_t store_entries;                /* what is there for consumers; -1: not known */
+    int64_t store_bytes, store_bytes_max; /* memory used, and the maximum; -1: unknown */
+    int64_t store_entries;                /* entries for consumers; -1: unknown */
 };
 void sink_status(struct sink *sink, struct sink_status *out);
 

@@ -1,5 +1,4 @@
-/* Owns how the MQTT 5 properties of a message are written. Pure functions, any thread. Knows no
- * particular sink. */
+/* Owns the written form of the MQTT 5 properties of a message. Pure functions; any thread. */
 #include "sink/properties.h"
 
 #include <stdio.h>

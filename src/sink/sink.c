@@ -1,14 +1,14 @@
-/* Owns the queue between the engines and one backend, and what happens when it is full, when the
- * backend fails, and when the sink stops. The queue is a ring:
+/* Owns the queue between the engines and one backend. Handles a full queue, a failing backend, and
+ * the stop. The queue is a ring:
  *
  *     head              head + count
  *      v                     v
  *   [..M M M M M M M M M M M M.......]   engines add at the end (sink_submit, any thread)
  *      |-- batch --|                     the sink's thread, woken by sink_flush, writes from the
- *                                        head; what the backend has is answered, then leaves
+ *                                        head; stored messages are answered, then removed
  *
- * A batch stays in the ring while it is written, so the bounds hold for it too. Only the sink's
- * thread moves the head. Knows nothing of MQTT, clients or the stores behind the backends. */
+ * A batch stays in the ring while it is written, so the bounds apply to it too. Only the sink's
+ * thread moves the head. */
 #include "sink/sink.h"
 
 #include <assert.h>
@@ -26,7 +26,7 @@
 
 #define FAULT_LEN             256
 #define ERROR_LEN             160
-#define BATCH_BYTES_MAX       4194304 /* keeps one write short, however many messages it may hold */
+#define BATCH_BYTES_MAX       4194304 /* keeps one write short, however many messages it contains */
 #define BACKOFF_MS_MIN        50
 #define BACKOFF_MS_MAX        2000
 #define MAINTENANCE_PERIOD_MS 1000
@@ -48,25 +48,25 @@ struct sink {
     const struct sink_backend *backend;
     void *state;
     size_t messages_max, bytes_max, batch_max;
-    size_t wake_threshold; /* messages that are begun with before the flush */
+    size_t wake_threshold; /* number of messages that starts a write before the flush */
 
     /* the sink's thread only */
     struct message **batch;
     struct entry *settled;
     int64_t backoff_ms;
-    int64_t next_maintenance_ms; /* when the backend is tended next */
-    int64_t failures;            /* since the backend last had everything */
+    int64_t next_maintenance_ms; /* next maintenance of the backend */
+    int64_t failures;            /* since the backend last stored a whole batch */
 
-    pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t work;  /* something was queued, or the sink stops */
-    pthread_cond_t room;  /* something left the queue, or the sink stops */
+    pthread_mutex_t lock; /* guards everything below */
+    pthread_cond_t work;  /* a message was queued, or the sink stops */
+    pthread_cond_t room;  /* a message left the queue, or the sink stops */
     struct entry *ring;
     size_t head, count, bytes;
-    uint64_t departures;      /* times something left the queue, from 1 */
-    uint64_t refused_at;      /* departures when a message was last refused */
+    uint64_t departures;      /* how often messages left the queue, from 1 */
+    uint64_t refused_at;      /* departures when a message was last rejected */
     atomic_bool full;         /* departures == refused_at; read without the lock */
     bool idle;                /* its thread waits for `work` */
-    atomic_bool wake_pending; /* something came meanwhile; for sink_flush, without the lock */
+    atomic_bool wake_pending; /* a message arrived meanwhile; read by sink_flush without the lock */
     bool stopped;
     int64_t stop_deadline_ms;
     bool failing;
@@ -161,7 +161,7 @@ void sink_destroy(struct sink *sink) {
 
 /* --- the engines' side --- */
 
-/* An empty queue takes anything, else a message larger than bytes_max would wait for ever. */
+/* An empty queue accepts any message. Otherwise one larger than bytes_max would wait for ever. */
 static bool sink_message_fits(const struct sink *sink, const struct message *message) {
     bool reserved = message->qos == 0;
     size_t messages = sink->messages_max - (reserved ? sink->messages_max / RESERVED_SHARE : 0);
@@ -170,7 +170,7 @@ static bool sink_message_fits(const struct sink *sink, const struct message *mes
            (sink->count < messages && sink->bytes < bytes && message->size <= bytes - sink->bytes);
 }
 
-/* Or else what comes by the next flush might not find room. */
+/* Otherwise messages before the next flush might find no room. */
 static bool sink_reached_wake_threshold(const struct sink *sink) {
     return sink->count >= sink->wake_threshold || sink->bytes >= sink->bytes_max / 2;
 }
@@ -206,7 +206,7 @@ enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *
     return err;
 }
 
-/* Without the lock: the thread looks at the queue, under it, before it waits. */
+/* Without the lock: the thread checks the queue under the lock before it waits. */
 void sink_flush(struct sink *sink) {
     if (atomic_load_explicit(&sink->wake_pending, memory_order_relaxed) &&
         atomic_exchange(&sink->wake_pending, false)) {
@@ -214,7 +214,7 @@ void sink_flush(struct sink *sink) {
     }
 }
 
-/* Called with the lock. timeout_ms from now, or earlier when the condition is signalled. */
+/* Called with the lock. Returns after timeout_ms, or earlier when the condition is signalled. */
 static void sink_wait_condition(struct sink *sink, pthread_cond_t *condition, int64_t timeout_ms) {
     struct timespec until = condition_deadline(timeout_ms);
     pthread_cond_timedwait(condition, &sink->lock, &until);
@@ -224,8 +224,8 @@ bool sink_has_room(struct sink *sink) {
     return !atomic_load_explicit(&sink->full, memory_order_relaxed);
 }
 
-/* Waits for a departure since the last refusal rather than for some measure of room: only the
- * caller knows how much its message needs. */
+/* Waits for any departure since the last rejection, because only the caller knows how much room its
+ * message needs. */
 void sink_wait_room(struct sink *sink, int64_t timeout_ms) {
     int64_t deadline_ms = clock_ms() + timeout_ms;
     pthread_mutex_lock(&sink->lock);
@@ -271,7 +271,7 @@ void sink_status(struct sink *sink, struct sink_status *out) {
 
 /* --- the sink's thread --- */
 
-/* Called with the lock, which it lets go. Returns now and then without work. */
+/* Called with the lock, which it releases while it waits. May return without work. */
 static void sink_wait_work(struct sink *sink) {
     if (!sink->backend->maintain) {
         pthread_cond_wait(&sink->work, &sink->lock);
@@ -288,8 +288,8 @@ static void sink_wait_work(struct sink *sink) {
     pthread_mutex_lock(&sink->lock);
 }
 
-/* Waits for messages; returns how many of them, from the head, are to be written now. 0: the sink
- * stopped and has none left. */
+/* Waits for messages. Returns how many of them, from the head, must be written now. 0: the sink
+ * stopped and its queue is empty. */
 static size_t sink_next_batch(struct sink *sink) {
     size_t n = 0;
     size_t bytes = 0;
@@ -307,7 +307,7 @@ static size_t sink_next_batch(struct sink *sink) {
     return n;
 }
 
-/* The first n of the queue (a batch at most) leave it and are answered. */
+/* Removes the first n messages (at most a batch) from the queue and answers them. */
 static void sink_settle(struct sink *sink, size_t n, enum err err) {
     if (n == 0) {
         return;
@@ -354,7 +354,7 @@ static void sink_set_failing(struct sink *sink, bool failing, const char *error)
     pthread_mutex_unlock(&sink->lock);
 }
 
-/* Logged when it begins and when it ends, however often it is tried in between. */
+/* Logged once at the start and once at the end of a failure, however many retries are made. */
 static void sink_note_failure(struct sink *sink, const char *error) {
     metric_add(METRIC_SINK_ERRORS, 1);
     if (sink->failures++ == 0) {
@@ -374,7 +374,7 @@ static void sink_note_success(struct sink *sink) {
     }
 }
 
-/* Doubles from attempt to attempt; a stop ends it early only when its time is up. */
+/* The delay doubles with each attempt. A stop shortens it only at its own deadline. */
 static void sink_back_off(struct sink *sink) {
     sink->backoff_ms = sink->backoff_ms ? sink->backoff_ms * 2 : BACKOFF_MS_MIN;
     if (sink->backoff_ms > BACKOFF_MS_MAX) {
@@ -383,7 +383,7 @@ static void sink_back_off(struct sink *sink) {
     int64_t until_ms = clock_ms() + sink->backoff_ms;
     pthread_mutex_lock(&sink->lock);
     int64_t left_ms = sink->backoff_ms;
-    while (left_ms > 0) { /* `work` is also signalled by a late flush: wait on */
+    while (left_ms > 0) { /* a late flush also signals `work`: continue to wait */
         sink_wait_condition(sink, &sink->work, left_ms);
         int64_t end_ms = until_ms;
         if (sink->stopped && sink->stop_deadline_ms < end_ms) {
@@ -422,7 +422,7 @@ static bool sink_stop_deadline_passed(struct sink *sink) {
 static void sink_cancel_remaining(struct sink *sink) {
     size_t canceled = 0;
     size_t n = sink_next_batch(sink);
-    while (n > 0) { /* bounded: nothing is taken any more */
+    while (n > 0) { /* bounded: no messages are accepted any more */
         sink_settle(sink, n, ERR_CANCELED);
         canceled += n;
         n = sink_next_batch(sink);

@@ -1,5 +1,5 @@
-/* Private to src/store: a script call put together, sent over a pooled connection, and its answer
- * read. */
+/* Private to src/store: builds a script call, sends it over a pooled connection, and reads the
+ * answer. */
 #ifndef MQFLEET_STORE_INTERNAL_H
 #define MQFLEET_STORE_INTERNAL_H
 
@@ -12,10 +12,10 @@
 #include "net/redis/redis.h"
 #include "store/store.h"
 
-/* Whether it writes, and then what becomes of it when Redis is out of memory. */
+/* Whether it writes, and whether it runs when Redis is out of memory. */
 enum store_script_kind { SCRIPT_READ_ONLY, SCRIPT_WRITES_WHEN_FULL, SCRIPT_REFUSED_WHEN_FULL };
 
-/* X(symbol, name, kind): one row for each file in src/store/lua but common and history. */
+/* X(symbol, name, kind): one row for each file in src/store/lua except common and history. */
 #define SCRIPT_TABLE(X)                                                                            \
     X(SCRIPT_ASSIGN, "assign", SCRIPT_WRITES_WHEN_FULL)                                            \
     X(SCRIPT_LIST_ASSIGNMENTS, "list_assignments", SCRIPT_WRITES_WHEN_FULL)                        \
@@ -68,24 +68,23 @@ struct store_history {
 };
 
 struct store {
-    int64_t
-        timeout_ms; /* of the wait for a free connection; the rest is read-only after open, but: */
+    int64_t timeout_ms; /* includes the wait for a free connection. Read-only after open, except: */
     char *prefix;
     char *key; /* the one key each script is routed by */
     struct store_script scripts[SCRIPT_COUNT];
     size_t connections;
-    int64_t replicas_min; /* 0: none need to have a write */
+    int64_t replicas_min; /* 0: none need to confirm a write */
     int64_t replicas_timeout_ms;
     struct store_history own_history, *history;
 
-    pthread_mutex_t mutex; /* guards all below; never held over I/O */
+    pthread_mutex_t mutex; /* guards everything below; never held during I/O */
     pthread_cond_t returned;
-    struct redis **idle; /* those nobody has borrowed */
+    struct redis **idle; /* connections that are not borrowed */
     size_t idle_count;
     char last_error[STORE_ERROR_LEN]; /* of the last call that failed */
-    int64_t full_logged_ms; /* when it was last said that Redis is out of memory; 0: never */
-    uint64_t orphan_cursor; /* where the slow sweep over `use` goes on */
-    uint64_t stray_cursor;  /* and the one over all keys */
+    int64_t full_logged_ms;           /* time of the last warning about a full Redis; 0: never */
+    uint64_t orphan_cursor;           /* position of the slow scan over `use` */
+    uint64_t stray_cursor;            /* position of the scan over all keys */
 };
 
 /* ---- a call -------------------------------------------------------------------------------- */
@@ -94,11 +93,11 @@ struct store {
 #define STORE_CALL_ARGS_MAX      (24 + STORE_BATCH_MAX * STORE_CALL_ITEM_ARGS_MAX)
 #define STORE_CALL_NUMBERS_MAX   (12 + STORE_BATCH_MAX * 4)
 
-/* What has to become of a write when too few replicas have it in time. */
+/* What happens when too few replicas confirm a write in time. */
 enum store_replication {
-    STORE_REPLICATION_IGNORED, /* nothing: it is found again, or made again */
-    STORE_REPLICATION_LOGGED,  /* it is said in the log */
-    STORE_REPLICATION_REQUIRED /* the call answers ERR_TIMEOUT: it may be lost with this Redis */
+    STORE_REPLICATION_IGNORED, /* nothing: it is found or made again */
+    STORE_REPLICATION_LOGGED,  /* it is logged */
+    STORE_REPLICATION_REQUIRED /* the call returns ERR_TIMEOUT: it may be lost */
 };
 
 /* Strings are borrowed until store_call_run has returned. */
@@ -107,7 +106,7 @@ struct store_call {
     enum store_replication replication;
     int argc;
     size_t number_count;
-    bool retried; /* the connection broke the first time: the script may have run twice */
+    bool retried; /* the first connection broke: the script may have run twice */
     const char *argv[STORE_CALL_ARGS_MAX];
     char numbers[STORE_CALL_NUMBERS_MAX][21];
 };
@@ -118,28 +117,28 @@ void store_call_str(struct store_call *call, const char *text);
 void store_call_int(struct store_call *call, int64_t number);
 void store_call_member(struct store_call *call, const struct store_member *member);
 
-/* Runs the script. *reply is NULL or the caller's to free, whatever is returned; element 0 is the
- * word that made the result, the answer follows. A broken connection is tried once more: scripts
- * are idempotent. */
+/* Runs the script. *reply is NULL or owned by the caller, whatever is returned; element 0 is the
+ * word of the status, the answer follows. A broken connection is retried once, because scripts are
+ * idempotent. */
 enum err store_call_run(struct store *store, struct store_call *call,
                         struct redis_reply **reply) MUST_CHECK;
 
-/* For those of which only the result matters. */
+/* For calls of which only the status matters. */
 enum err store_call_run_plain(struct store *store, struct store_call *call) MUST_CHECK;
 
-/* How many of the n - at items that are left go into the next call. */
+/* The number of the remaining n - at items for the next call. */
 size_t store_batch_len(size_t at, size_t n);
 
-/* ---- what answers hold --------------------------------------------------------------------- */
+/* ---- reading answers ----------------------------------------------------------------------- */
 
-/* A number in an answer; 0 when the answer is NULL. */
+/* A number in an answer; 0 if the answer is NULL. */
 int64_t store_reply_int(const struct redis_reply *reply, size_t index);
-/* A string of an answer; *out NULL for nil. */
+/* A string in an answer; *out NULL for nil. */
 enum err store_reply_text(const struct redis_reply *reply, char **out) MUST_CHECK;
 uint64_t store_reply_cursor(const struct redis_reply *reply);
-/* What common.lua's describe() made. On an error *out is empty. */
+/* The answer of describe() in common.lua. After an error *out is empty. */
 enum err store_reply_client(const struct redis_reply *reply, struct store_client *out) MUST_CHECK;
-/* Into the scanned hash and back. */
+/* Conversion of a cursor. */
 void store_call_cursor(struct store_call *call, uint64_t cursor);
 
 #endif

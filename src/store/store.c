@@ -1,5 +1,5 @@
-/* Owns the pool of connections and the loaded scripts: puts a call together, runs it, and turns the
- * first word of the answer into an error code. Any thread. Must not know what the scripts do. */
+/* Owns the pool of connections and the loaded scripts. Builds a call, runs it, and converts the
+ * status word of the answer into an error code. Any thread. */
 #include "store/store.h"
 
 #include <assert.h>
@@ -18,15 +18,15 @@
 #define WARNING_PERIOD_MS 60000
 #define RESTORING_MS      3000
 
-/* What comes between common.lua and a script's own text. A script that writes first says what this
- * process knows to be written (history.lua), and before that decides what becomes of it when Redis
- * is out of memory. */
+/* Inserted between common.lua and a script. A script that writes first presents the number of an
+ * answered call (history.lua). Before that, it is decided whether the script runs when Redis is out
+ * of memory. */
 static const char *const PREAMBLES[] = {
     [SCRIPT_READ_ONLY] = NULL,
-    /* It goes on: a script that has written is not refused for lack of memory any more, from Redis
-     * 2.6 to 8 and in Valkey ("flags=allow-oom" would be a syntax error before Redis 7). */
+    /* Runs: after its first write a script is no longer rejected for lack of memory, in Redis 2.6
+     * to 8 and in Valkey ("flags=allow-oom" is a syntax error before Redis 7). */
     [SCRIPT_WRITES_WHEN_FULL] = "redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
-    /* It is refused at once, although something that it does first might free memory. */
+    /* Rejected at once, although a later step might free memory. */
     [SCRIPT_REFUSED_WHEN_FULL] = "redis.call('SET', PREFIX .. 'mqtt_fleet:none', '', 'XX')\n",
 };
 
@@ -39,7 +39,7 @@ static const struct {
 #undef SCRIPT_ROW
 };
 
-/* What a script's first word means. */
+/* Status words of the scripts. */
 static const struct {
     const char *word;
     enum err err;
@@ -48,7 +48,7 @@ static const struct {
     {"FENCED", ERR_FENCED},
     {"REFUSED", ERR_REFUSED},
     {"STATE", ERR_WRONG_STATE},
-    {"BACK", ERR_CANCELED}, /* for store_call_run alone */
+    {"BACK", ERR_CANCELED}, /* only for store_call_run */
     {"EXISTS", ERR_EXISTS},
     {"VERSION", ERR_VERSION},
     {"NOT_FOUND", ERR_NOT_FOUND},
@@ -171,7 +171,8 @@ bool store_noticed_rollback(struct store *store) {
     return atomic_exchange(&store->history->rolled_back, false);
 }
 
-/* NULL: none came free within the timeout. The one used last comes first, so that few are open. */
+/* NULL: no connection became free within the timeout. Prefers the one used last, so that few are
+ * open. */
 static struct redis *store_pool_borrow(struct store *store) {
     struct timespec deadline = condition_deadline(store->timeout_ms);
     struct redis *redis = NULL;
@@ -187,7 +188,7 @@ static struct redis *store_pool_borrow(struct store *store) {
     return redis;
 }
 
-/* Once a minute while it lasts. With the mutex. */
+/* Once a minute while it lasts. Called with the mutex. */
 static void store_warn_out_of_memory(struct store *store) {
     int64_t now_ms = clock_ms();
     if (store->full_logged_ms == 0 || now_ms - store->full_logged_ms >= WARNING_PERIOD_MS) {
@@ -263,7 +264,7 @@ static enum err store_parse_status(const char *script, const struct redis_reply 
     return ERR_PROTOCOL;
 }
 
-/* On a cluster, keys that hash to other slots than the first are out of a script's reach. */
+/* In a cluster, a script cannot use keys of other slots than the first. */
 static bool store_is_cross_slot_error(const char *error) {
     return strstr(error, "non local key") || strstr(error, "hash to the same slot");
 }
@@ -272,14 +273,14 @@ static void store_log_failure(const struct store *store, enum store_script_id sc
                               const char *error) {
     if (store_is_cross_slot_error(error)) {
         log_event(LOG_ERROR, "key_prefix_unfit", KS("key_prefix", store->prefix),
-                  KS("detail", "this Redis is a cluster: key_prefix must hold a hash tag, "
+                  KS("detail", "this Redis is a cluster: key_prefix must contain a hash tag, "
                                "such as {fleet}:"));
     } else {
         log_event(LOG_ERROR, "store_script_failed", KS("script", SCRIPTS[script].name));
     }
 }
 
-/* The number of this call; what common.lua takes off the end of the arguments. */
+/* Adds the number of this call and the other arguments of history.lua. */
 static int64_t store_add_history_arguments(struct store *store, struct store_call *call,
                                            char token[TEXT_ID_LEN]) {
     struct store_history *history = store->history;
@@ -304,7 +305,7 @@ static bool store_is_answer(enum err err) {
            err != ERR_MEMORY && err != ERR_FULL;
 }
 
-/* A call as it came, before its numbers. */
+/* A call before its history arguments were added. */
 struct store_call_shape {
     int argc;
     size_t number_count;
@@ -332,8 +333,8 @@ static enum err store_send_once(struct store *store, struct redis *redis, struct
     return err;
 }
 
-/* A broken connection is tried once more, with numbers of now: Redis may be another one, which
- * lacks what was answered since the first time. */
+/* A broken connection is retried once, with new history arguments: the other server may lack calls
+ * that were answered since the first attempt. */
 static enum err store_run_once(struct store *store, struct redis *redis, struct store_call *call,
                                const struct store_call_shape *shape, struct redis_reply **reply) {
     bool was_open = redis_fd(redis) >= 0;
@@ -345,7 +346,7 @@ static enum err store_run_once(struct store *store, struct redis *redis, struct 
     return err;
 }
 
-/* A Redis that lost what it had answered says so, once, and has changed nothing. */
+/* A Redis that lost data reports it once and has changed nothing. */
 static enum err store_run_script(struct store *store, struct redis *redis, struct store_call *call,
                                  struct redis_reply **reply) {
     const struct store_call_shape shape = {call->argc, call->number_count};
@@ -360,7 +361,8 @@ static enum err store_run_script(struct store *store, struct redis *redis, struc
     return err == ERR_CANCELED ? ERR_UNAVAILABLE : err;
 }
 
-/* Also when this call wrote nothing, because an earlier one had: that may not be copied yet. */
+/* Also waits if this call wrote nothing: an earlier call may have written, and may not be
+ * replicated yet. */
 static enum err store_wait_replicas(struct store *store, struct redis *redis,
                                     const struct store_call *call) {
     if (call->replication == STORE_REPLICATION_IGNORED || store->replicas_min == 0) {
@@ -420,7 +422,7 @@ enum err store_redis_info(struct store *store, struct redis_info *out) {
     }
     enum err err = redis_info_fetch(redis, NULL, out);
     store_pool_return(store, redis,
-                      err == ERR_REFUSED ? ERR_UNAVAILABLE : err); /* its cause is kept */
+                      err == ERR_REFUSED ? ERR_UNAVAILABLE : err); /* keeps its cause */
     return err;
 }
 

@@ -1,6 +1,5 @@
-/* What nodes own: assigning, releasing and restoring clients, and comparing a node with what it
- * should run: the typed face of those scripts. Any thread. Must not know what a configuration says,
- * nor why a node releases. */
+/* Assigning, releasing and restoring clients, and comparing a node with what it should run: the
+ * typed interface of these scripts. Any thread. */
 #include "store/store.h"
 
 #include <inttypes.h>
@@ -10,9 +9,9 @@
 #include <string.h>
 #include "internal.h"
 
-#define ORPHAN_STEPS_MAX     50      /* scan steps of one store_adopt_orphans */
-#define STRAY_STEPS_MAX      10      /* and of one store_clean_strays, of 1,000 keys each */
-#define ASSIGNMENT_PAGES_MAX 1000000 /* pages of one store_list_assignments */
+#define ORPHAN_STEPS_MAX     50      /* scan steps per store_adopt_orphans */
+#define STRAY_STEPS_MAX      10      /* scan steps per store_clean_strays, 1,000 keys each */
+#define ASSIGNMENT_PAGES_MAX 1000000 /* pages per store_list_assignments */
 
 struct store_word {
     const char *word;
@@ -84,7 +83,7 @@ enum err store_assign(struct store *store, const struct store_member *target,
     return err;
 }
 
-/* ---- release, defer, succeeded ------------------------------------------------------------- */
+/* ---- release, cool-down, stable ------------------------------------------------------------ */
 
 static enum err store_assignments_release_batch(struct store *store,
                                                 const struct store_member *member,
@@ -189,14 +188,14 @@ static enum err store_assignments_add(struct store_assignment_list *list,
     return ERR_OK;
 }
 
-/* By id, the later epoch first. */
+/* By id, the latest epoch first. */
 static int store_assignments_compare_id(const void *a, const void *b) {
     const struct store_assignment *left = a, *right = b;
     int order = strcmp(left->id, right->id);
     return order ? order : (left->epoch < right->epoch) - (left->epoch > right->epoch);
 }
 
-/* A page may repeat what another has, when the list moved between the two. */
+/* Two pages may contain the same id if the list moved between them. */
 static void store_assignments_sort_unique(struct store_assignment_list *list) {
     size_t kept = 0;
     if (list->n > 0) {
@@ -212,8 +211,8 @@ static void store_assignments_sort_unique(struct store_assignment_list *list) {
     list->n = kept;
 }
 
-/* One page; *end is where it ends in the list (-1: the list's end), then where the next one does.
- */
+/* Reads one page. *end: its end in the list (-1: the end of the list), then the end of the next
+ * one. */
 static enum err store_assignments_list_page(struct store *store, const struct store_member *member,
                                             int64_t *end, struct store_assignment_list *list,
                                             struct store_set *set) {
@@ -257,7 +256,7 @@ enum err store_list_assignments(struct store *store, const struct store_member *
     return ERR_OK;
 }
 
-/* ---- what changed of it ---------------------------------------------------------------------- */
+/* ---- changes of the owned clients ------------------------------------------------------------ */
 
 void store_changes_free(struct store_change *rows, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -321,7 +320,7 @@ enum err store_changes(struct store *store, const struct store_member *member, i
     return ERR_OK;
 }
 
-#define DIGEST_BYTES 6 /* of 20: 2^48 */
+#define DIGEST_BYTES 6 /* 12 of 40 digits: 2^48 */
 
 int64_t store_digest_add(int64_t digest, const char *id, int64_t epoch, int64_t version) {
     char numbers[48];
@@ -351,12 +350,12 @@ enum err store_save_digest(struct store *store, const struct store_member *membe
     return store_call_run_plain(store, &call);
 }
 
-/* ---- what a node runs ---------------------------------------------------------------------- */
+/* ---- status and restore --------------------------------------------------------------------- */
 
 static enum err store_assignments_status_batch(struct store *store,
                                                const struct store_member *member,
                                                const struct store_held *held, size_t n,
-                                               enum store_ownership_status *evidence) {
+                                               enum store_ownership_status *statuses) {
     struct store_call call;
     struct redis_reply *reply;
     store_call_begin(&call, store, SCRIPT_OWNERSHIP_STATUS);
@@ -371,7 +370,7 @@ static enum err store_assignments_status_batch(struct store *store,
         int value = STORE_OWNERSHIP_NONE;
         err = store_assignments_parse_word(OWNERSHIP_WORDS,
                                            redis_reply_at(redis_reply_at(reply, 1), i), &value);
-        evidence[i] = (enum store_ownership_status)value;
+        statuses[i] = (enum store_ownership_status)value;
     }
     redis_reply_free(reply);
     return err;
@@ -379,11 +378,11 @@ static enum err store_assignments_status_batch(struct store *store,
 
 enum err store_ownership_status(struct store *store, const struct store_member *member,
                                 const struct store_held *held, size_t n,
-                                enum store_ownership_status *evidence) {
+                                enum store_ownership_status *statuses) {
     enum err err = ERR_OK;
     for (size_t at = 0; at < n && err == ERR_OK; at += STORE_BATCH_MAX) {
         err = store_assignments_status_batch(store, member, held + at, store_batch_len(at, n),
-                                             evidence + at);
+                                             statuses + at);
     }
     return err;
 }
@@ -443,8 +442,8 @@ static void store_assignments_set_cursor(struct store *store, uint64_t *cursor, 
     pthread_mutex_unlock(&store->mutex);
 }
 
-/* As many owner records as owned ids: nothing is known to be amiss, one step of the slow sweep is
- * enough. Otherwise the sweep goes on to its end, or for as many steps as one call may take. */
+/* If there are as many owner records as owned ids, no orphan is expected and one step of the slow
+ * scan is enough. Otherwise the scan continues to its end, or to the maximum of steps per call. */
 enum err store_adopt_orphans(struct store *store, size_t *moved) {
     bool complete = false;
     uint64_t cursor = store_assignments_get_cursor(store, &store->orphan_cursor);
@@ -467,7 +466,7 @@ enum err store_adopt_orphans(struct store *store, size_t *moved) {
     return err;
 }
 
-/* ---- lists of nodes that are not there ----------------------------------------------------- */
+/* ---- lists of unknown nodes ---------------------------------------------------------------- */
 
 static void store_assignments_add_stray(struct store_strays *out, const char *node, size_t ids) {
     size_t at = 0;
@@ -481,7 +480,7 @@ static void store_assignments_add_stray(struct store_strays *out, const char *no
     }
 }
 
-/* The same step again as long as it finds something: a list may be long. */
+/* Repeats the step while it finds something, because a list may be long. */
 enum err store_clean_strays(struct store *store, struct store_strays *out) {
     uint64_t cursor = store_assignments_get_cursor(store, &store->stray_cursor), next = 1;
     enum err err = ERR_OK;

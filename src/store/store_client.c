@@ -1,5 +1,5 @@
-/* What is known of clients, and how they are created, changed and deleted: the typed face of those
- * scripts. Any thread. Must not know what a configuration says. */
+/* Reading, creating, changing and deleting clients: the typed interface of these scripts. Any
+ * thread. */
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -79,7 +79,7 @@ void store_clients_free(struct store_client *rows, size_t row_count) {
     free(rows);
 }
 
-/* ---- looking ------------------------------------------------------------------------------- */
+/* ---- reading clients ----------------------------------------------------------------------- */
 
 enum err store_get(struct store *store, const char *id, struct store_client *out) {
     struct store_call call;
@@ -109,7 +109,7 @@ enum err store_identity_owner(struct store *store, const char *identity, char **
     return err == ERR_OK && !*id ? ERR_NOT_FOUND : err;
 }
 
-/* An id with a NUL inside cannot be named through this interface: such rubbish is left out. */
+/* An id with a NUL cannot be named through this interface and is skipped. */
 static bool store_client_has_valid_id(const struct redis_reply *fields) {
     size_t len = 0;
     const char *id = redis_reply_str(redis_reply_at(fields, 0), &len);
@@ -269,7 +269,7 @@ enum err store_delete(struct store *store, const char *id, int64_t expected_vers
     enum err err = store_call_run(store, &call, &reply);
     if (err == ERR_NOT_FOUND && call.retried &&
         strcmp(redis_reply_str(redis_reply_at(reply, 0), NULL), "GONE") == 0) {
-        err = ERR_OK; /* the first run deleted it, only its answer was lost */
+        err = ERR_OK; /* the first attempt deleted it; only its answer was lost */
     }
     redis_reply_free(reply);
     return err;

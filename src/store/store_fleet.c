@@ -1,4 +1,4 @@
-/* What the whole fleet shares: its name, and the settings its nodes run with. Any thread. */
+/* The shared name of the fleet and the settings of its nodes. Any thread. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "internal.h"

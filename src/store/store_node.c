@@ -1,5 +1,5 @@
-/* Nodes: register, beat, fence, reap, leave, drain, leadership; the typed face of those scripts.
- * Any thread. Must not know when any of it is to be done. */
+/* Nodes: register, heartbeat, fence, reap, leave, drain, leadership; the typed interface of these
+ * scripts. Any thread. */
 #include "store/store.h"
 
 #include <assert.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include "internal.h"
 
-#define JOIN_STEPS_MAX  10000 /* batches an earlier incarnation may have left */
+#define JOIN_STEPS_MAX  10000 /* batches that an earlier incarnation may have left */
 #define NODES_STEPS_MAX 10000
 
 static const char *const STATE_NAMES[] = {
@@ -21,7 +21,7 @@ const char *store_node_state_name(enum store_node_state state) {
     return STATE_NAMES[state];
 }
 
-/* An entry that is not ours has no state and counts as live. */
+/* An entry of another program has no state and counts as live. */
 static enum store_node_state store_node_parse_state(const char *name) {
     enum store_node_state state = STORE_NODE_DEAD;
     while (state > STORE_NODE_LIVE && (!name || strcmp(name, STATE_NAMES[state]) != 0)) {
@@ -115,7 +115,7 @@ static int store_node_compare_name(const void *a, const void *b) {
     return strcmp(((const struct store_node *)a)->name, ((const struct store_node *)b)->name);
 }
 
-/* A scan may bring an entry twice. */
+/* A scan may return an entry twice. */
 static void store_node_sort_unique(struct store_node_list *list) {
     size_t kept = 0;
     if (list->n > 0) {
@@ -131,14 +131,14 @@ static void store_node_sort_unique(struct store_node_list *list) {
     list->n = kept;
 }
 
-/* Which nodes. */
+/* Selects nodes. */
 struct node_query {
     int64_t ttl_ms;
     const char *name; /* "": any */
     int64_t port;     /* 0: any */
 };
 
-/* One step of the scan; *cursor 0 after the last. */
+/* One step of the scan; *cursor 0 after the last one. */
 static enum err store_node_list_step(struct store *store, const struct node_query *query,
                                      uint64_t *cursor, struct store_node_list *list,
                                      char **leader) {
@@ -208,7 +208,8 @@ enum err store_nodes_at_port(struct store *store, int64_t heartbeat_ttl_ms, int6
                                  NULL);
 }
 
-/* ---- beats that are missing ------------------------------------------------------------------ */
+/* ---- missing heartbeats
+ * ------------------------------------------------------------------------ */
 
 void store_missing_free(struct store_missing *missing, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -243,7 +244,7 @@ static enum err store_node_add_missing(const struct redis_reply *reply, struct s
     return ERR_OK;
 }
 
-/* One step of the scan; *cursor 0 after the last. */
+/* One step of the scan; *cursor 0 after the last one. */
 static enum err store_node_missing_step(struct store *store, uint64_t *cursor,
                                         struct store_missing **missing, size_t *n, size_t *all) {
     struct store_call call;
@@ -279,7 +280,7 @@ enum err store_find_missing(struct store *store, struct store_missing **missing,
     return err;
 }
 
-/* ---- life of a node ------------------------------------------------------------------------ */
+/* ---- lifecycle of a node --------------------------------------------------------------------- */
 
 static enum err store_node_join_step(struct store *store, const struct store_join *join,
                                      const char *candidate, char generation[TEXT_ID_LEN]) {

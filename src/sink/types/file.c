@@ -1,6 +1,5 @@
 /* The sink that appends to a file, one JSON object per line (NDJSON). Owns the descriptor; runs on
- * the sink's thread. Opens the file anew when it was moved away, so logrotate needs no signal.
- * Knows nothing of queues and retries. */
+ * the sink's thread. Reopens the file after it was moved, so logrotate needs no signal. */
 #include "sink/backend.h"
 
 #include <assert.h>
@@ -26,8 +25,8 @@ struct file_sink {
     struct buffer lines;
 };
 
-/* One that is missing at the start is a slip of the pen. What is wrong with the file is a state of
- * the sink, which may pass. */
+/* A missing folder at the start is a mistake in the settings. An error of the file itself may be
+ * temporary, so it is a state of the sink. */
 static bool file_sink_folder_exists(const char *path) {
     const char *slash = strrchr(path, '/');
     char *folder = slash ? text_copy(path, (size_t)(slash - path) + 1) : NULL;
@@ -114,7 +113,7 @@ static enum err file_sink_explain_error(char *error, const struct file_sink *fil
     return ERR_IO;
 }
 
-/* Not blocking, so that a FIFO put there by mistake is refused and does not hang the sink. */
+/* Non-blocking, so that a FIFO at this path is rejected and does not block the sink. */
 static enum err file_sink_open_descriptor(struct file_sink *file, struct stat *opened,
                                           char *error) {
     file->fd = open(file->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
@@ -129,7 +128,7 @@ static enum err file_sink_open_descriptor(struct file_sink *file, struct stat *o
     return ERR_OK;
 }
 
-/* *opened: of the file that is open and has the path now. */
+/* *opened: status of the open file, if it still has this path. */
 static enum err file_sink_ensure_open(struct file_sink *file, struct stat *opened, char *error) {
     struct stat named;
     if (file->fd >= 0 && stat(file->path, &named) == 0 && fstat(file->fd, opened) == 0 &&
@@ -140,8 +139,8 @@ static enum err file_sink_ensure_open(struct file_sink *file, struct stat *opene
     return file_sink_open_descriptor(file, opened, error);
 }
 
-/* One write(2) as a rule; more when the system takes less. A half line is cut off again, so that
- * every line of the file is whole. *len: bytes of whole lines that are in the file. */
+/* Usually one write(2), several if the system accepts less. An incomplete line is removed again, so
+ * that every line in the file is whole. *len: bytes of whole lines that are in the file. */
 static enum err file_sink_write_lines(struct file_sink *file, off_t start, size_t *len,
                                       char *error) {
     size_t done = 0;
@@ -174,7 +173,7 @@ static size_t file_sink_count_lines(const struct buffer *lines, size_t len) {
     return count;
 }
 
-/* What the broker will forget once it is acknowledged must be on the disk. */
+/* The broker forgets an acknowledged message, so it must be on the disk. */
 static bool file_sink_must_sync(struct message *const *messages, size_t n) {
     for (size_t i = 0; i < n; i++) {
         if (messages[i]->qos > 0) {

@@ -1,4 +1,4 @@
-/* The sink that accepts everything and keeps nothing: for measuring, and for clients that only
+/* The sink that accepts and discards everything: for measurements, and for clients that only
  * publish. */
 #include "sink/backend.h"
 

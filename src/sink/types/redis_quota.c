@@ -1,11 +1,11 @@
-/* Owns the measuring of a Redis and the decision to pause.
+/* Owns the measurement of a Redis and the decision to pause.
  *
- *   0 ......................... limit ............ maxmemory
- *   [ clients, beats, the stream  |  kept for the fleet  ]
+ *   0 ............................. limit ........ maxmemory
+ *   [ clients, heartbeats, the stream | kept for the fleet ]
  *
- * Between two looks the sink writes at most a sixteenth of what is left, so that at any rate it
- * stops in time, and sixteen nodes with it. A stream at its sink.maxlen only replaces what it has,
- * and is not paused. */
+ * Between two measurements the sink writes at most a sixteenth of the remaining room. It therefore
+ * stops in time at any rate, even if sixteen nodes write. A stream at its sink.maxlen only replaces
+ * entries, and is not paused. */
 #include "redis_quota.h"
 
 #include <stdio.h>
@@ -17,8 +17,8 @@
 
 #define QUOTA_CHECK_MS 250
 #define IDLE_MS        5000
-#define REFUSED_MS     60000 /* then it may be permitted */
-#define NODES_MAX      16    /* may fill one Redis at the same time */
+#define REFUSED_MS     60000 /* the permission may have been granted by then */
+#define NODES_MAX      16    /* nodes that may fill one Redis at the same time */
 
 void redis_quota_init(struct redis_quota *quota, const struct sink_config *config) {
     *quota = (struct redis_quota){.key = config->stream_key,
@@ -33,7 +33,7 @@ void redis_quota_init(struct redis_quota *quota, const struct sink_config *confi
 bool redis_quota_evaluate(struct redis_quota *quota, int64_t used_bytes, int64_t max_bytes,
                           int64_t entries) {
     int64_t limit = quota->bytes_max > 0 ? quota->bytes_max : max_bytes / 4 * 3;
-    int64_t resume = limit - limit / 16; /* not on and off around the limit */
+    int64_t resume = limit - limit / 16; /* avoids frequent changes around the limit */
     bool grows = quota->entries_max == 0 || entries < quota->entries_max;
     bool was_paused = quota->paused;
     quota->used_bytes = used_bytes;
@@ -49,12 +49,12 @@ bool redis_quota_evaluate(struct redis_quota *quota, int64_t used_bytes, int64_t
     return quota->paused;
 }
 
-/* Something that the user may not do shows in the log of Redis each time: not asked again soon. */
+/* A denied command is logged by Redis each time, so it is not repeated soon. */
 static bool redis_quota_was_refused(int64_t refused_ms, int64_t now_ms) {
     return refused_ms > 0 && now_ms - refused_ms < REFUSED_MS;
 }
 
-/* *out: -1: not permitted, or the key holds something else. */
+/* *out: -1: not permitted, or the key has another type. */
 static enum err redis_quota_fetch_entries(struct redis_quota *quota, struct redis *redis,
                                           int64_t now_ms, int64_t *out) {
     struct redis_reply *reply = NULL;
@@ -80,14 +80,14 @@ static void redis_quota_set_unknown(struct redis_quota *quota, struct redis *red
     if (quota->info_refused_ms == 0) {
         log_event(LOG_WARN, "sink_room_unknown", KS("sink", "redis_stream"),
                   KS("detail", redis_error(redis)),
-                  KS("effect", "the sink does not stop before Redis is full"));
+                  KS("effect", "the sink does not pause before Redis is full"));
     }
     quota->info_refused_ms = now_ms;
     quota->paused = false;
     quota->used_bytes = quota->limit_bytes = -1;
 }
 
-/* ERR_REFUSED is none: then the room is not known, and nothing is held back. */
+/* After ERR_REFUSED the room is unknown, and the sink does not pause. */
 static enum err redis_quota_measure(struct redis_quota *quota, struct redis *redis) {
     struct redis_info info;
     int64_t entries, now_ms = clock_ms();
@@ -144,7 +144,7 @@ void redis_quota_consume(struct redis_quota *quota, size_t bytes) {
 
 void redis_quota_refresh(struct redis_quota *quota, struct redis *redis) {
     if (quota->measured_ms > 0 && clock_ms() - quota->measured_ms >= IDLE_MS) {
-        enum err err = redis_quota_measure(quota, redis); /* the next write meets the same */
+        enum err err = redis_quota_measure(quota, redis); /* the next write reports it */
         (void)err;
     }
 }

@@ -1,10 +1,10 @@
 /* The sink that appends to a Redis stream, one entry per message (XADD). Owns its connection; runs
- * on the sink's thread. Knows nothing of queues and retries.
+ * on the sink's thread.
  *
  *   batch --> XADD XADD XADD ... --one pipeline--> Redis --replies in order--> written
  *
- * After an error in the middle, what follows it may be in the stream already and is written again
- * later: at least once, never less. redis_quota.c says when it is to pause. */
+ * After an error in a batch, the following messages may be in the stream already, and are written
+ * again later: at least once. redis_quota.c decides when to pause. */
 #include "sink/backend.h"
 
 #include <stdio.h>
@@ -19,14 +19,14 @@
 #define ERROR_LEN   160
 #define FAULT_LEN   256
 #define NUMBER_LEN  24
-#define PARTS_FIXED 32 /* XADD key MAXLEN ~ n *, ten fields of ours with their values */
+#define PARTS_FIXED 32 /* XADD key MAXLEN ~ n *, ten fields with their values */
 
 struct stream {
     struct redis *redis;
     struct redis_quota quota;
     const char *key;
     const char *node;
-    char maxlen[NUMBER_LEN]; /* "" : never trimmed */
+    char maxlen[NUMBER_LEN]; /* "": never trimmed */
     const char **parts;      /* the command being built */
     size_t *lens;
     size_t count, capacity;
@@ -43,7 +43,7 @@ static enum err stream_sink_open(void **state, const struct sink_config *config,
     }
     stream->redis = redis_create(config->redis_url, config->redis_timeout_ms);
     if (!stream->redis) {
-        snprintf(fault, FAULT_LEN, "sink.url or redis_config.url is not an address of a Redis");
+        snprintf(fault, FAULT_LEN, "sink.url or redis_config.url is not a Redis address");
         free(stream);
         return ERR_ARGUMENT;
     }
@@ -127,7 +127,7 @@ static void stream_sink_put_properties(struct stream *stream, const struct messa
     }
 }
 
-/* *out: a new text, NULL when the message has no user properties. */
+/* *out: a new text; NULL if the message has no user properties. */
 static enum err stream_sink_user_properties_json(const struct message *message, char **out) {
     json_t *user = properties_user(message);
     *out = NULL;
@@ -176,8 +176,8 @@ static enum err stream_sink_send_entry(struct stream *stream, const struct messa
 
 /* --- a batch --- */
 
-/* Reads the replies of `sent` entries. An error reply ends what counts as written, but the replies
- * after it are read as well, so that the connection can be used again. */
+/* Reads the replies of `sent` entries. Entries after an error reply do not count as written, but
+ * their replies are read as well, so that the connection can be reused. */
 static enum err stream_sink_read_replies(struct stream *stream, size_t sent, size_t *written,
                                          char *error) {
     enum err result = ERR_OK;
@@ -200,7 +200,8 @@ static enum err stream_sink_read_replies(struct stream *stream, size_t sent, siz
     return result;
 }
 
-/* At least one message and as many as there is room for, in one pipeline; adds to *written. */
+/* Writes at least one message, and as many as there is room for, in one pipeline; adds to
+ * *written. */
 static enum err stream_sink_write_pipeline(struct stream *stream, struct message *const *messages,
                                            size_t n, size_t *written, char *error) {
     size_t sent = 0;
