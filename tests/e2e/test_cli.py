@@ -585,7 +585,7 @@ def test_why_clients_are_on_no_node_is_shown(fleet):
     cli = Cli(node)
     fleet.online(1, prefix="placed")
     fleet.create(3, prefix="w")
-    room = "no_room: every node that could run it is at its size"
+    room = "no_room: every node that can run it is full"
 
     def counted():
         status = cli.json("status")

@@ -1,5 +1,5 @@
-/* What a node tells the others with each beat, so that a leader gives it only clients that it can
- * run. It guides the choice and proves nothing. */
+/* What a node reports with each heartbeat. The leader uses it to assign only clients that the node
+ * can run. It is a hint: the node decides when it starts a client. Any thread. */
 #ifndef MQFLEET_MEMBERSHIP_FACTS_H
 #define MQFLEET_MEMBERSHIP_FACTS_H
 
@@ -13,13 +13,13 @@
 
 struct facts_sink {
     char name[FACTS_SINK_NAME_LEN];
-    int64_t failing_ms; /* for so long it has taken nothing; 0: all is well */
+    int64_t failing_ms; /* time since it last accepted a message; 0: it works */
 };
 
 struct facts {
-    bool known;     /* false: a node of an older version; then it counts as able to run all */
-    int64_t lag_ms; /* for so long a change of its set has not been applied */
-    struct facts_sink sinks[FACTS_SINKS_MAX]; /* the default one first */
+    bool known;     /* false: an older version, which is assumed to be able to run every client */
+    int64_t lag_ms; /* age of the oldest change of its assignments that is not applied */
+    struct facts_sink sinks[FACTS_SINKS_MAX]; /* the default sink is the first */
     size_t sink_count;
     char keys[SECRET_KEYS_MAX][SECRET_KEY_ID_LEN];
     size_t key_count;
@@ -27,10 +27,10 @@ struct facts {
 
 /* JSON text; free(). NULL: out of memory. */
 char *facts_text(const struct facts *facts);
-/* text NULL, or rubbish: told is false. */
+/* text NULL or invalid: `known` is false. */
 void facts_read(struct facts *facts, const char *text);
 
-/* sink NULL: the default one. NULL: it has none of that name. */
+/* sink NULL: the default sink. Returns NULL if there is none of that name. */
 const struct facts_sink *facts_sink(const struct facts *facts, const char *sink);
 bool facts_has_key(const struct facts *facts, const char *key);
 

@@ -1,9 +1,8 @@
-/* What one node does for all while it leads: fences and reaps dead nodes, adopts what nobody owns,
- * and assigns what waits. Leading is only an optimisation: every step is refused by the scripts
- * when it is wrong. The leader and two standbys look at the others' beats; the rest of the fleet
- * does not.
+/* The tasks of the leader of the fleet: it fences and reaps dead nodes, adopts orphans, and assigns
+ * waiting clients. Correctness does not depend on a single leader: the Redis scripts reject every
+ * wrong step. Only the leader and two standbys read the heartbeats of all nodes.
  *
- * A thread of its own: it talks to Redis alone. */
+ * Runs on the leader thread, which calls only Redis. */
 #ifndef MQFLEET_MEMBERSHIP_LEADER_H
 #define MQFLEET_MEMBERSHIP_LEADER_H
 
@@ -13,12 +12,13 @@
 
 struct leader;
 
-/* All borrowed for its life. redis_url: for the channel that tells of waiting clients. */
+/* All borrowed for the lifetime of the leader. redis_url: for the channel that announces waiting
+ * clients. */
 struct leader *leader_create(const struct conf *conf, struct node *node, struct store *store,
                              const char *redis_url);
 void leader_destroy(struct leader *leader);
 
-/* The thread; argument: the leader. Returns after leader_stop, having given its role up. */
+/* The leader thread; argument: the leader. Returns after leader_stop; it resigns first. */
 void *leader_run(void *argument);
 void leader_stop(struct leader *leader); /* any thread */
 

@@ -1,5 +1,5 @@
-/* Why clients wait, as any node can tell: from what the nodes told with their beats, read at most
- * once a second. Any thread. */
+/* Why clients wait, derived from the facts that all nodes report. Any node can answer. The nodes
+ * are read at most once a second. Any thread. */
 #ifndef MQFLEET_MEMBERSHIP_OUTLOOK_H
 #define MQFLEET_MEMBERSHIP_OUTLOOK_H
 
@@ -13,8 +13,8 @@ struct outlook;
 struct outlook *outlook_create(struct store *store, int64_t heartbeat_ttl_ms);
 void outlook_destroy(struct outlook *outlook);
 
-/* Of a waiting row; config NULL: it cannot be read. Blocks on Redis once a second; while it does
- * not answer PLACEMENT_SOON. */
+/* row: a waiting client; config NULL: its configuration is invalid. May block on Redis, once a
+ * second. While Redis does not answer: PLACEMENT_SOON. */
 enum placement_wait outlook_wait_reason(struct outlook *outlook, const struct store_client *row,
                                         struct client_config *config);
 

@@ -1,4 +1,4 @@
-/* What requests from node to node look like; peer_calls.h sends them. Any thread. */
+/* URLs and headers of requests from node to node; peer_calls.h sends them. Any thread. */
 #ifndef MQFLEET_PEERS_PEERS_H
 #define MQFLEET_PEERS_PEERS_H
 
@@ -11,44 +11,43 @@
 #include "cluster/membership/fleet_secret.h"
 #include "store/store.h"
 
-/* Marks a request that one node sends on behalf of a caller; it is answered there and never sent
- * on, so that requests cannot circle. */
+/* Marks a request that a node sends on behalf of a caller. The receiver never forwards it, so
+ * requests cannot loop. */
 #define PEERS_FORWARDED_HEADER "X-Mqfleet-Forwarded"
-/* Whom it acts for, and the id of the caller's request. */
+/* The name of the caller, and the id of the caller's request. */
 #define PEERS_CALLER_HEADER  "X-Mqfleet-Caller"
 #define PEERS_REQUEST_HEADER "X-Request-Id"
-/* The incarnation of the node that is meant: anyone else at its address answers 421. */
+/* The incarnation of the target node. Any other node at its address answers 421. */
 #define PEERS_TARGET_HEADER "X-Mqfleet-Meant-For"
-/* "Authorization: " and this scheme, and the fleet's secret. */
+/* Scheme of the Authorization header; the secret of the fleet follows. */
 #define PEERS_SECRET_SCHEME "Mqfleet"
 
 struct peers;
 
-/* secret: borrowed; NULL: none is shown. Calls use HTTPS when this node's API does: all nodes of a
- * fleet do, or none. */
+/* secret: borrowed; NULL: none is sent. Calls use HTTPS if the API of this node does: either all
+ * nodes of a fleet use HTTPS, or none. */
 struct peers *peers_create(const struct conf *conf, struct fleet_secret *secret);
 void peers_destroy(struct peers *peers);
 
 struct peer_call {
-    const char *host; /* of the node's register entry; borrowed */
+    const char *host; /* from the register entry of the node; borrowed */
     int64_t port;
     const char *method;
-    const char *path; /* with query, already escaped */
-    const char *body; /* JSON, NULL: none */
+    const char *path; /* with query, percent-encoded */
+    const char *body; /* JSON; NULL: none */
     size_t body_len;
-    const char *incarnation; /* of that entry; NULL: whoever is there */
-    const char *caller;      /* whom the call is for; NULL: this node itself */
+    const char *incarnation; /* from the register entry; NULL: any node at this address */
+    const char *caller;      /* on whose behalf; NULL: this node itself */
     const char *request_id;  /* of the caller's request; NULL: none */
-    bool limit_exempt;       /* the node answers when a broker does: takes no other call's turn */
-    /* filled in: */
-    enum err result; /* ERR_OK: an answer came */
-    bool unsent;     /* nothing of it went out, so that nothing was done there */
+    bool limit_exempt;       /* the answer may take long; the call is not counted in the limits */
+    /* Results: */
+    enum err result; /* ERR_OK: there is an answer */
+    bool unsent;     /* no byte was sent, so the other node did nothing */
     long status;
     struct buffer answer; /* caller: buffer_fini */
 };
 
-/* The url of a path of a node (free(); NULL: out of
- * memory), and the headers of a request from node to node. */
+/* The URL of a path on a node. free(). NULL: out of memory. */
 char *peers_url(const struct peers *peers, const char *host, int64_t port, const char *path);
 #define PEER_HEADERS_MAX 6
 struct peer_headers {
@@ -58,8 +57,8 @@ struct peer_headers {
     char request_id[128];
     char target[TEXT_ID_LEN + 32];
 };
-/* Of the call only caller, request_id and incarnation count. Holds the fleet's secret: secret_wipe
- * when done. */
+/* The headers of a call; uses only its caller, request_id and incarnation. They contain the secret
+ * of the fleet: secret_wipe when done. */
 void peers_headers(const struct peers *peers, const struct peer_call *call,
                    struct peer_headers *out);
 

@@ -1,12 +1,12 @@
-/* The certificate that the HTTP API shows, exchanged while connections run. One for the process,
- * as libmicrohttpd's callback has no context. */
+/* The certificate of the HTTP API. It can be replaced while connections are open. There is one for
+ * the process, because libmicrohttpd's callback has no context. */
 #ifndef MQFLEET_SERVER_CERTIFICATE_H
 #define MQFLEET_SERVER_CERTIFICATE_H
 
 #include "base/err.h"
 
-/* Loads chain and key (PEM); handshakes from now on use them. ERR_ARGUMENT: `fault` (256 bytes)
- * says what is wrong, and those that were loaded before stay. Main thread. */
+/* Loads chain and key (PEM) for all later handshakes. ERR_ARGUMENT: `fault` (256 bytes) says what
+ * is wrong, and the previous certificate stays in use. Main thread. */
 enum err http_certificate_load(const char *cert_file, const char *key_file, char *fault) MUST_CHECK;
 /* After the last handshake. */
 void http_certificate_unload(void);

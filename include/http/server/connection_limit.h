@@ -1,6 +1,6 @@
-/* The open connections, the one that owes us bytes for longest in front. When there are too many,
- * that one is closed, so that connections which never finish a request cannot shut others out. Any
- * thread. */
+/* Limits the number of open connections. If there are too many, it closes the connection that has
+ * gone longest without completing a request. Idle connections thus cannot block others. Any thread.
+ */
 #ifndef MQFLEET_SERVER_CONNECTION_LIMIT_H
 #define MQFLEET_SERVER_CONNECTION_LIMIT_H
 
@@ -12,12 +12,12 @@ struct connection_slot; /* one connection */
 struct connection_limit *connection_limit_create(size_t max);
 void connection_limit_destroy(struct connection_limit *limit); /* after all have left */
 
-/* A connection was accepted; may shut another one down. NULL: out of memory, then it is not
- * counted. fd stays the caller's. */
+/* Adds an accepted connection; may shut down another one. NULL: out of memory; the connection is
+ * not counted. fd: owned by the caller. */
 struct connection_slot *connection_limit_enter(struct connection_limit *limit, int fd);
-/* Its request is complete: from now on we owe it an answer, and it is not shut down. */
+/* Its request is complete and must be answered: it is not shut down any more. */
 void connection_limit_mark_served(struct connection_limit *limit, struct connection_slot *slot);
-/* It has its answer and owes us a request again. */
+/* It has its answer, and the next request may come. */
 void connection_limit_mark_waiting(struct connection_limit *limit, struct connection_slot *slot);
 /* Before fd is closed. */
 void connection_limit_leave(struct connection_limit *limit, struct connection_slot *slot);

@@ -1,5 +1,5 @@
-/* The few threads that run handlers, and the queue before them. What waits for a broker, a client
- * or another node gives its thread back (pending.h); what is here waits for Redis at most. */
+/* The threads that run handlers, and their queue. A handler may block on Redis only. A request that
+ * waits for a broker, a client or another node holds no thread (pending.h). */
 #ifndef MQFLEET_SERVER_HANDLER_POOL_H
 #define MQFLEET_SERVER_HANDLER_POOL_H
 
@@ -9,25 +9,24 @@
 
 struct handler_pool;
 
-/* Embedded in what is to be done. */
+/* Embedded in the request to handle. */
 struct handler_task {
     void (*run)(struct handler_task *task);
-    struct handler_task *next; /* the queue's */
-    bool is_new;               /* the queue's */
+    struct handler_task *next; /* used by the queue */
+    bool is_new;               /* used by the queue */
 };
 
-/* new_max: tasks of handler_pool_push in the queue. NULL: out of memory. */
+/* new_max: how many tasks of handler_pool_push may be in the queue. NULL: out of memory. */
 struct handler_pool *handler_pool_create(size_t new_max);
-void handler_pool_destroy(struct handler_pool *workers); /* after all runs returned */
+void handler_pool_destroy(struct handler_pool *pool); /* after all threads have returned */
 /* ERR_FULL; ERR_WRONG_STATE: closed. Any thread. */
-enum err handler_pool_push(struct handler_pool *workers, struct handler_task *task) MUST_CHECK;
-/* What goes on with something begun: never ERR_FULL, since what can be begun is bounded. */
-enum err handler_pool_push_begun(struct handler_pool *workers,
-                                 struct handler_task *task) MUST_CHECK;
-/* A thread; returns once closed and empty. argument: the workers. */
+enum err handler_pool_push(struct handler_pool *pool, struct handler_task *task) MUST_CHECK;
+/* For a task that has begun already. Never ERR_FULL: the number of begun tasks is bounded. */
+enum err handler_pool_push_begun(struct handler_pool *pool, struct handler_task *task) MUST_CHECK;
+/* A handler thread; argument: the pool. Returns when the pool is closed and empty. */
 void *handler_pool_run(void *argument);
-void handler_pool_close(struct handler_pool *workers);
-/* Works off what threads that never ran, or ended early, have left. After handler_pool_close. */
-void handler_pool_drain(struct handler_pool *workers);
+void handler_pool_close(struct handler_pool *pool);
+/* Runs the tasks that are left if the threads never ran. After handler_pool_close. */
+void handler_pool_drain(struct handler_pool *pool);
 
 #endif

@@ -1,5 +1,6 @@
-/* The agent's thread: a loop over its queue, the wake-up channel and a table of periodic work. What
- * each piece does is in membership.c, reconcile.c and releases.c; claim.c runs on other threads. */
+/* Owns the agent and its loop over the queue, the wake-up channel and a table of periodic steps.
+ * The steps are in membership.c, reconcile.c and handover.c. The agent thread; claim.c runs on
+ * other threads. */
 #include "cluster/membership/agent.h"
 
 #include <poll.h>
@@ -32,7 +33,7 @@ bool agent_redis_facts(struct agent *agent, struct redis_info *out) {
     return redis_watch_facts(agent->redis_watch, out);
 }
 
-/* Periodic work while a member. Reconciling is also due when it is asked for. */
+/* The periodic steps of a member. Reconciliation also runs when reconcile_now is set. */
 static const struct {
     const char *name;
     int64_t period_ms;
@@ -53,7 +54,7 @@ struct agent *agent_create(const struct agent_wiring *wiring) {
     agent->wiring = *wiring;
     agent->unreleased_count = -1;
     const struct conf *conf = wiring->conf;
-    /* Every client may have one release and one online note under way. */
+    /* Each client can have one AGENT_TASK_RELEASE and one AGENT_TASK_STABLE in the queue. */
     agent->tasks = queue_create((size_t)conf->node_size * 2 + 1024);
     agent->wake_subscriber = redis_create(wiring->redis_url, conf->redis_timeout_ms);
     agent->wake_channel = store_wake_channel(conf->key_prefix, conf->node_name);
@@ -115,7 +116,7 @@ bool agent_redis_is_unusable(enum err err) {
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-/* Reads every wake-up: this node's set changed. */
+/* Reads all wake-ups. Each one says that the assignments of this node have changed. */
 static void agent_read_wakes(struct agent *agent) {
     int64_t now_ms = clock_ms();
     if (now_ms < agent->wake_retry_ms) {
@@ -125,7 +126,7 @@ static void agent_read_wakes(struct agent *agent) {
         char *payload = NULL;
         enum err err = redis_next_message(agent->wake_subscriber, agent->wake_channel, 0, &payload);
         if (err == ERR_UNAVAILABLE) {
-            /* Nothing depends on wake-ups: the periodic look finds the same a little later. */
+            /* Nothing depends on wake-ups: the periodic reconciliation finds the change later. */
             agent->wake_retry_ms = now_ms + AGENT_WAKE_RETRY_MS;
         }
         if (err != ERR_OK) {
@@ -166,7 +167,7 @@ static bool agent_reconcile_is_due(struct agent *agent, size_t row) {
            clock_ms() >= agent->reconcile_next_ms;
 }
 
-/* Runs what is due; returns when the next row is. */
+/* Runs the steps that are due. Returns when the next one is due. */
 static int64_t agent_run_periodic(struct agent *agent, int64_t next_ms[PERIODIC_COUNT]) {
     int64_t soonest_ms = INT64_MAX;
     for (size_t i = 0; i < PERIODIC_COUNT; i++) {
@@ -222,7 +223,7 @@ bool agent_in_other_fleet(struct agent *agent) {
 
 /* ---- leaving --------------------------------------------------------------------------------- */
 
-/* Before anything is closed: what Redis has lost is put back only while it runs. */
+/* Before clients are closed: only running clients can be restored if Redis has lost them. */
 static void agent_wait_judged(struct agent *agent) {
     struct node *node = agent->wiring.node;
     int64_t begun_ms = clock_ms();
@@ -239,7 +240,7 @@ void agent_announce_leave(struct agent *agent) {
     enum err err =
         incarnation[0] ? store_mark_leaving(agent->wiring.store, &member) : ERR_UNAVAILABLE;
     if (err != ERR_OK && err != ERR_FENCED) {
-        return; /* Redis is away: then nobody assigns anything either */
+        return; /* without Redis, no client can be assigned either */
     }
     agent_wait_judged(agent);
     err = store_mark_leaving(agent->wiring.store, &member); /* it may have joined again */
@@ -259,7 +260,7 @@ static enum err agent_release_all(struct agent *agent, const struct store_member
         items[i] = (struct store_release_item){
             .id = rows[i].id, .epoch = rows[i].epoch, .code = "node_stopped", .message = ""};
     }
-    /* In parts, so that it can be seen how far it has come. */
+    /* In batches, to show the progress. */
     for (size_t at = 0; err == ERR_OK && at < n; at += RELEASE_BATCH_LEN) {
         size_t part = n - at < RELEASE_BATCH_LEN ? n - at : RELEASE_BATCH_LEN;
         size_t moved = 0;
@@ -286,7 +287,7 @@ enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
     struct store_member member = agent_member(agent, incarnation);
     int64_t deadline_ms = clock_ms() + timeout_ms;
     if (incarnation[0] == '\0') {
-        return ERR_OK; /* never joined */
+        return ERR_OK; /* this node never joined */
     }
     for (;;) {
         enum err err = agent_release_all(agent, &member);
@@ -294,9 +295,9 @@ enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
             err = store_leave(agent->wiring.store, &member);
         }
         if (err == ERR_OK) {
-            node_set_outside(agent->wiring.node); /* no beat is to be told that it is unknown */
+            node_set_outside(agent->wiring.node); /* stops heartbeats, which would fail now */
         }
-        /* Fenced: the others have taken, or will take, everything. */
+        /* Fenced: the leader makes all clients of this node wait. */
         if (err == ERR_OK || err == ERR_FENCED || clock_ms() >= deadline_ms) {
             return err == ERR_FENCED ? ERR_OK : err;
         }
@@ -304,7 +305,7 @@ enum err agent_leave(struct agent *agent, int64_t timeout_ms) {
     }
 }
 
-/* ---- what other threads tell ----------------------------------------------------------------- */
+/* ---- tasks from other threads ---------------------------------------------------------------- */
 
 static enum err agent_push_task(struct agent *agent, enum agent_task_kind kind, const char *id,
                                 int64_t epoch, const struct workers_release *release) {
@@ -331,13 +332,13 @@ static enum err agent_push_task(struct agent *agent, enum agent_task_kind kind, 
 void agent_on_release_wanted(void *context, const struct workers_release *release) {
     if (agent_push_task(context, AGENT_TASK_RELEASE, release->id, release->epoch, release) !=
         ERR_OK) {
-        /* The reconciliation finds clients that still wait for their release. */
+        /* The worker asks again while the client waits for its release. */
         log_event(LOG_ERROR, "release_not_queued", KS("client", release->id));
     }
 }
 
 void agent_on_client_stable(void *context, const char *id) {
-    /* Losing this note costs nothing but an old error, or a next rest longer than it had to be. */
+    /* Without the task, Redis keeps an old error, and the next cool-down may be too long. */
     enum err err = agent_push_task(context, AGENT_TASK_STABLE, id, 0, NULL);
     (void)err;
 }

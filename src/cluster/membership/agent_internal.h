@@ -1,4 +1,4 @@
-/* What the files of the agent share; nobody else includes it. Agent thread only unless said. */
+/* Shared by the files of the agent only. The agent thread, unless a comment says otherwise. */
 #ifndef MQFLEET_MEMBERSHIP_AGENT_INTERNAL_H
 #define MQFLEET_MEMBERSHIP_AGENT_INTERNAL_H
 
@@ -10,12 +10,12 @@
 #include "cluster/membership/agent.h"
 #include "net/redis/redis.h"
 
-/* Something another thread told the agent. */
+/* A task from another thread. */
 enum agent_task_kind {
-    AGENT_TASK_RELEASE,   /* a host gives the client up */
-    AGENT_TASK_STABLE,    /* a client's connection has proved stable */
-    AGENT_TASK_HAND_OVER, /* an operator wants it elsewhere */
-    AGENT_TASK_STOPPED    /* a client that is leaving has closed */
+    AGENT_TASK_RELEASE,   /* a worker asks to release a client */
+    AGENT_TASK_STABLE,    /* the connection of a client has become stable */
+    AGENT_TASK_HAND_OVER, /* an operator asks to move a client */
+    AGENT_TASK_STOPPED    /* a client that is handed over has closed */
 };
 
 struct agent_task {
@@ -23,25 +23,25 @@ struct agent_task {
     char *id;
     int64_t epoch;
     int64_t delay_ms, cooldown_ms_max;
-    enum client_error error; /* NONE: see reason */
+    enum client_error error; /* CLIENT_ERROR_NONE: see reason */
     const char *reason;      /* static; NULL: "released" */
     char *message;
-    UT_hash_handle hh; /* of agent->releases or agent->stable */
+    UT_hash_handle hh; /* in agent->releases or agent->stable */
 };
 
-/* A client on its way out: stopped first, released once it has closed. */
+/* A client that is handed over: it is stopped first, and released after it has closed. */
 struct handover {
     char *id;
     int64_t epoch;
     const char *reason; /* static */
     bool failed_here;   /* prefer another node */
     int64_t stop_asked_ms;
-    char *config, *identity; /* to put it back if Redis loses it meanwhile; NULL: not known */
+    char *config, *identity; /* to restore it if Redis loses it meanwhile; NULL: not known */
     int64_t version;
     UT_hash_handle hh;
 };
 
-/* A client that was stopped because it had been deleted, so that an undone delete is told. */
+/* A client that was stopped because it was deleted. Kept to warn if Redis loses the delete. */
 #define DELETED_MAX 1024
 struct deleted_client {
     uint64_t id_hash;
@@ -63,21 +63,21 @@ struct agent {
 
     /* membership */
     int64_t join_next_ms;
-    int64_t name_taken_since_ms;  /* 0: it is not */
-    int64_t name_silent_since_ms; /* its earlier holder's beat is missing; 0: it is not */
+    int64_t name_taken_since_ms;  /* another process uses the name; 0: none does */
+    int64_t name_silent_since_ms; /* the previous process has no heartbeat; 0: it has one */
 
     /* reconcile */
     bool reconcile_now;
-    int64_t applied_rev;                        /* -1: not known, all is compared */
-    int64_t digest_checked_ms;                  /* the sums, last */
-    bool digest_differed;                       /* then, for the first time */
-    int64_t full_pass_ms;                       /* the whole list, last */
-    int64_t reconcile_next_ms;                  /* not before */
-    struct deleted_client deleted[DELETED_MAX]; /* stopped here because they were, the last ones */
+    int64_t applied_rev;                        /* -1: not known; a full pass is due */
+    int64_t digest_checked_ms;                  /* when the digests were last compared */
+    bool digest_differed;                       /* in the last comparison, not in the one before */
+    int64_t full_pass_ms;                       /* when the last full pass ended */
+    int64_t reconcile_next_ms;                  /* no pass before */
+    struct deleted_client deleted[DELETED_MAX]; /* ring of the last ones */
     size_t deleted_next;
 
-    /* releases */
-    struct agent_task *releases; /* to be written, by id, the oldest first */
+    /* handover */
+    struct agent_task *releases; /* to be written to Redis; by id, the oldest first */
     struct agent_task *stable;   /* likewise */
     int64_t release_next_ms;
     struct handover *handovers;
@@ -88,38 +88,38 @@ struct agent {
 /* agent.c */
 struct store_member agent_member(struct agent *agent, char incarnation[TEXT_ID_LEN]);
 void agent_task_free(struct agent_task *task);
-/* For loops over many clients: still a member, and not told to stop. */
+/* For loops over many clients. False: this node is no longer a member, or the agent stops. */
 bool agent_may_continue(struct agent *agent);
-/* Redis does not answer, or not to us: what comes after in a loop would only wait for the same. */
+/* Further calls in a loop would fail as well: Redis does not answer, or has fenced this node. */
 bool agent_redis_is_unusable(enum err err);
 
-/* A client that this node owns, as it is to run. All borrowed. */
+/* A client that this node owns and should run. All borrowed. */
 struct start_request {
     const char *id;
     int64_t epoch, version;
-    const char *config; /* NULL: to be looked up */
+    const char *config; /* NULL: must be read from Redis */
     size_t config_len;
 };
-/* start.c: starts or updates it, or gives it back when it cannot run here. Not ERR_OK: to be tried
- * again. Agent thread: it stops clients too, so that what it has just read of one is not overtaken
- * by the end of the same epoch. */
+/* start.c: starts or updates the client, or releases it if it cannot run here. If the result is not
+ * ERR_OK, the caller tries again. Only the agent thread starts and stops clients; otherwise, a
+ * client could be started with an epoch that has just ended. */
 enum err agent_start(struct agent *agent, const struct store_member *member,
-                     const struct start_request *order);
+                     const struct start_request *request);
 
-/* membership.c: joins, drops everything when fenced, registers again after data loss. True: this
- * node is a member now. */
+/* membership.c: joins, closes all clients after a fence, registers again after a data loss. True:
+ * this node is a member now. */
 bool membership_step(struct agent *agent);
 void membership_fleet_step(struct agent *agent);
 
-/* reconcile.c: what runs against what Redis says. */
+/* reconcile.c: compares the running clients with Redis. */
 void reconcile_step(struct agent *agent);
 
-/* releases.c */
+/* handover.c */
 void handover_take_task(struct agent *agent, struct agent_task *task); /* takes ownership */
 void handover_step(struct agent *agent);
 void handover_drain_step(struct agent *agent);
-void handover_clear(struct agent *agent); /* after being fenced, and at the end */
-/* Is it on its way out: stopped or to be released? Then it is neither started nor stopped. */
+void handover_clear(struct agent *agent); /* after a fence, and at the end */
+/* The client is being handed over or released; it must be neither started nor stopped. */
 bool handover_is_pending(struct agent *agent, const char *id);
 
 /* salvage.c: what a fenced node ran, for a Redis that has lost it. Taken before all is dropped;

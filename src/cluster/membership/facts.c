@@ -1,4 +1,4 @@
-/* Owns the form in which facts travel. Any thread. */
+/* Facts of a node and their JSON form. No state of its own; any thread. */
 #include "cluster/membership/facts.h"
 
 #include <jansson.h>

@@ -1,5 +1,4 @@
-/* Owns the hashes of the accepted secrets and the text of the one that is sent. Any thread. Must
- * not know how they travel. */
+/* Owns the hashes of the accepted secrets and the text of the secret to send. Any thread. */
 #include "cluster/membership/fleet_secret.h"
 
 #include <pthread.h>
@@ -21,8 +20,8 @@ struct fleet_secret {
 static enum err fleet_secret_check_lines(const struct secret_file *file, const char *path,
                                          char *fault) {
     if (file->count == 0 || file->count > FLEET_SECRETS_MAX) {
-        snprintf(fault, SECRET_FAULT_LEN, "%.150s: must hold 1 to %d secrets, one in a line", path,
-                 FLEET_SECRETS_MAX);
+        snprintf(fault, SECRET_FAULT_LEN, "%.150s: must contain 1 to %d secrets, one per line",
+                 path, FLEET_SECRETS_MAX);
         return ERR_ARGUMENT;
     }
     for (size_t i = 0; i < file->count; i++) {

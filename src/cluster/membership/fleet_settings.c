@@ -1,4 +1,5 @@
-/* Owns the table of settings that a fleet shares, and what this node knows of the fleet's name. */
+/* Owns the table of shared settings and the problem with the name of the fleet. The agent thread,
+ * unless the header says otherwise. */
 #include "cluster/membership/fleet_settings.h"
 
 #include <assert.h>
@@ -15,7 +16,7 @@
 #define WARNING_PERIOD_MS 60000
 #define SETTING_UNKNOWN   INT64_MIN
 
-/* Where they differ, nodes judge each other, and treat a client that moves, by different rules. */
+/* If they differ, nodes fence each other or treat a moving client by different rules. */
 #define SHARED(X)                                                                                  \
     X(heartbeat_ms)                                                                                \
     X(heartbeat_ttl_ms)                                                                            \
@@ -43,7 +44,7 @@ static_assert(SHARED_COUNT <= FLEET_SETTINGS_MAX, "struct fleet_differences has 
 struct fleet_settings {
     const struct conf *conf;
     struct store *store;
-    char *text;           /* this node's, as published */
+    char *text;           /* the settings of this node, as published */
     int64_t warned_ms;    /* agent thread */
     pthread_mutex_t lock; /* guards: */
     char trouble[FLEET_TROUBLE_LEN];
@@ -99,7 +100,7 @@ void fleet_settings_destroy(struct fleet_settings *settings) {
 
 /* ---- the name -------------------------------------------------------------------------------- */
 
-/* other NULL: the fleet is this node's. */
+/* other: the name of the fleet that owns Redis; NULL: it is the fleet of this node. */
 static void fleet_settings_set_trouble(struct fleet_settings *settings, const char *other) {
     char trouble[FLEET_TROUBLE_LEN] = "";
     if (other) {
@@ -107,17 +108,17 @@ static void fleet_settings_set_trouble(struct fleet_settings *settings, const ch
                  settings->conf->fleet_name);
     }
     pthread_mutex_lock(&settings->lock);
-    bool news = strcmp(settings->trouble, trouble) != 0;
+    bool changed = strcmp(settings->trouble, trouble) != 0;
     memcpy(settings->trouble, trouble, sizeof trouble);
     pthread_mutex_unlock(&settings->lock);
     int64_t now_ms = clock_ms();
-    if (other && (news || now_ms - settings->warned_ms >= WARNING_PERIOD_MS)) {
+    if (other && (changed || now_ms - settings->warned_ms >= WARNING_PERIOD_MS)) {
         settings->warned_ms = now_ms;
         log_event(LOG_ERROR, "other_fleet", KS("node", settings->conf->node_name),
                   KS("detail", trouble),
-                  KS("do", "give this node a Redis or a key_prefix of its own, or correct "
-                           "fleet.name (docs/redis.md)"));
-    } else if (!other && news) {
+                  KS("do", "use another Redis or key_prefix for this node, or correct fleet.name "
+                           "(docs/redis.md)"));
+    } else if (!other && changed) {
         log_event(LOG_INFO, "own_fleet_again", KS("node", settings->conf->node_name));
     }
 }
@@ -130,7 +131,7 @@ void fleet_settings_trouble(struct fleet_settings *settings, char out[FLEET_TROU
 
 /* ---- settings -------------------------------------------------------------------------------- */
 
-/* A line for each setting, with the first node that has another value. */
+/* Logs one line per differing setting, with the first node that has another value. */
 static void fleet_settings_warn_differing(struct fleet_settings *settings,
                                           const struct store_fleet *fleet) {
     const char *node[FLEET_SETTINGS_MAX] = {NULL};
@@ -182,7 +183,7 @@ void fleet_settings_check(struct fleet_settings *settings) {
     store_fleet_fini(&fleet);
 }
 
-/* ---- showing --------------------------------------------------------------------------------- */
+/* ---- for the API ----------------------------------------------------------------------------- */
 
 void fleet_settings_compare(const struct store_fleet *fleet, struct fleet_differences *out) {
     int64_t first[FLEET_SETTINGS_MAX], values[FLEET_SETTINGS_MAX];

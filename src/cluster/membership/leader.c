@@ -1,4 +1,5 @@
-/* The leader's thread: its role, the looks at beats, and when to schedule. */
+/* Owns the role of this node, the checks of heartbeats, and the times of scheduler rounds. The
+ * leader thread. */
 #include "cluster/membership/leader.h"
 
 #include <poll.h>
@@ -92,7 +93,7 @@ static void leader_set_role(struct leader *leader, enum store_role role) {
     }
     leader->role = role;
     leader->schedule_next_ms = 0;
-    leader->last_sweep_ms = 0; /* whoever begins to lead counts who waits at once */
+    leader->last_sweep_ms = 0; /* a new leader counts the waiting clients at once */
     node_set_role(leader->node, role, -1);
 }
 
@@ -143,7 +144,7 @@ static bool leader_fence_node(struct leader *leader, const struct store_missing 
     return err == ERR_OK;
 }
 
-/* All fences first: a verdict is about this moment, and reaping takes its time. */
+/* Fences all nodes before it reaps one: reaping takes time, and a verdict holds only now. */
 static void leader_fence_and_reap(struct leader *leader, struct store_missing *missing, size_t n,
                                   const bool *verdicts) {
     for (size_t i = 0; i < n; i++) {
@@ -158,7 +159,7 @@ static void leader_fence_and_reap(struct leader *leader, struct store_missing *m
     }
 }
 
-/* Another incarnation of this node sees everything anew. */
+/* After a join with a new incarnation, old snapshots do not count. */
 static void leader_reset_on_rejoin(struct leader *leader) {
     char incarnation[TEXT_ID_LEN];
     node_incarnation(leader->node, incarnation);
@@ -168,44 +169,46 @@ static void leader_reset_on_rejoin(struct leader *leader) {
     }
 }
 
-/* How many others beat. */
-static int64_t leader_count_others(struct leader *leader, const struct reaper_snapshot *look) {
+/* The number of other nodes with a heartbeat. */
+static int64_t leader_count_others(struct leader *leader, const struct reaper_snapshot *snapshot) {
     bool own_missing = false;
-    for (size_t i = 0; i < look->missing_count; i++) {
-        own_missing = own_missing || strcmp(look->missing[i].name, node_name(leader->node)) == 0;
+    for (size_t i = 0; i < snapshot->missing_count; i++) {
+        own_missing =
+            own_missing || strcmp(snapshot->missing[i].name, node_name(leader->node)) == 0;
     }
-    int64_t others =
-        (int64_t)look->registered_count - (int64_t)look->missing_count - (own_missing ? 0 : 1);
+    int64_t others = (int64_t)snapshot->registered_count - (int64_t)snapshot->missing_count -
+                     (own_missing ? 0 : 1);
     return others > 0 ? others : 0;
 }
 
-/* The standbys look as well, so that the next leader already knows since when a beat is missing. */
+/* Standbys check heartbeats, too: the next leader then knows since when a heartbeat is missing. */
 void leader_check_step(struct leader *leader) {
     struct store_missing *missing = NULL;
-    struct reaper_snapshot look = {0};
+    struct reaper_snapshot snapshot = {0};
     int64_t ttl_ms = leader->conf->heartbeat_ttl_ms, begun_ms = clock_ms();
     leader_reset_on_rejoin(leader);
-    if (store_find_missing(leader->store, &missing, &look.missing_count, &look.registered_count) !=
-        ERR_OK) {
+    if (store_find_missing(leader->store, &missing, &snapshot.missing_count,
+                           &snapshot.registered_count) != ERR_OK) {
         reaper_reset(leader->reaper);
         return;
     }
-    look.missing = missing;
-    look.now_ms = clock_ms();
-    look.redis_recovered_ms = node_redis_recovered_ms(leader->node);
+    snapshot.missing = missing;
+    snapshot.now_ms = clock_ms();
+    snapshot.redis_recovered_ms = node_redis_recovered_ms(leader->node);
     int64_t age_ms = node_heartbeat_age_ms(leader->node);
-    /* An answer that took long is about nobody knows which moment. */
-    look.own_is_fresh = age_ms >= 0 && age_ms < ttl_ms && look.now_ms - begun_ms < ttl_ms / 2;
-    bool *verdicts = calloc(look.missing_count + 1, sizeof *verdicts);
+    /* A slow answer describes an unknown moment. */
+    snapshot.own_is_fresh =
+        age_ms >= 0 && age_ms < ttl_ms && snapshot.now_ms - begun_ms < ttl_ms / 2;
+    bool *verdicts = calloc(snapshot.missing_count + 1, sizeof *verdicts);
     if (verdicts) {
-        node_set_role(leader->node, leader->role, leader_count_others(leader, &look));
-        reaper_check(leader->reaper, &look, verdicts, NULL);
+        node_set_role(leader->node, leader->role, leader_count_others(leader, &snapshot));
+        reaper_check(leader->reaper, &snapshot, verdicts, NULL);
     }
     if (verdicts && leader->role == STORE_ROLE_LEADER) {
-        leader_fence_and_reap(leader, missing, look.missing_count, verdicts);
+        leader_fence_and_reap(leader, missing, snapshot.missing_count, verdicts);
     }
     free(verdicts);
-    store_missing_free(missing, look.missing_count);
+    store_missing_free(missing, snapshot.missing_count);
 }
 
 void leader_orphans_step(struct leader *leader) {
@@ -228,7 +231,7 @@ static void leader_clean_strays_step(struct leader *leader) {
 
 /* ---- when to schedule ------------------------------------------------------------------------ */
 
-/* Reads every wake-up. Nothing depends on them: a periodic look finds the same a little later. */
+/* Reads all wake-ups. Nothing depends on them: the next periodic round finds the same clients. */
 static void leader_read_wakes(struct leader *leader) {
     int64_t now_ms = clock_ms();
     if (!leader->wake_subscriber) {
@@ -252,13 +255,14 @@ static void leader_read_wakes(struct leader *leader) {
     }
 }
 
-/* A long look for nothing is followed by a longer rest: many may wait for their time. */
+/* A long round that assigns nothing is followed by a long pause: many clients may be cooling down.
+ */
 static int64_t leader_cooldown_ms(int64_t took_ms) {
-    int64_t rest = 4 * took_ms;
-    if (rest < SCHEDULE_COOLDOWN_MS) {
+    int64_t cooldown_ms = 4 * took_ms;
+    if (cooldown_ms < SCHEDULE_COOLDOWN_MS) {
         return SCHEDULE_COOLDOWN_MS;
     }
-    return rest < SCHEDULE_COOLDOWN_MS_MAX ? rest : SCHEDULE_COOLDOWN_MS_MAX;
+    return cooldown_ms < SCHEDULE_COOLDOWN_MS_MAX ? cooldown_ms : SCHEDULE_COOLDOWN_MS_MAX;
 }
 
 static void leader_schedule_step(struct leader *leader) {
@@ -283,12 +287,12 @@ static const struct {
     {STORE_ROLE_STANDBY, 0, leader_read_wakes},
     {STORE_ROLE_LEADER, ORPHANS_MS, leader_orphans_step},
     {STORE_ROLE_LEADER, STRAYS_MS, leader_clean_strays_step},
-    {STORE_ROLE_LEADER, 0, leader_schedule_step}, /* it knows itself when it is due */
+    {STORE_ROLE_LEADER, 0, leader_schedule_step}, /* does nothing before schedule_next_ms */
 };
 
 #define PERIODIC_COUNT (sizeof(periodic) / sizeof(periodic[0]))
 
-/* Runs what is due; returns when something is next. */
+/* Runs the steps that are due. Returns when the next one is due. */
 static int64_t leader_run_periodic(struct leader *leader, int64_t next_ms[PERIODIC_COUNT]) {
     int64_t soonest_ms = INT64_MAX;
     for (size_t i = 0; i < PERIODIC_COUNT && leader_may_continue(leader); i++) {
@@ -336,7 +340,7 @@ void *leader_run(void *argument) {
     struct store_member member = leader_member(leader, incarnation);
     if (leader->role != STORE_ROLE_NONE) {
         enum err err = store_resign(leader->store, &member);
-        (void)err; /* it expires by itself */
+        (void)err; /* the role expires */
         leader_set_role(leader, STORE_ROLE_NONE);
     }
     return NULL;

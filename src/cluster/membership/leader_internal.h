@@ -1,4 +1,4 @@
-/* What leader.c and schedule.c share. Leader's thread only. */
+/* Shared by leader.c and scheduler.c only. The leader thread. */
 #ifndef MQFLEET_MEMBERSHIP_LEADER_INTERNAL_H
 #define MQFLEET_MEMBERSHIP_LEADER_INTERNAL_H
 
@@ -8,7 +8,7 @@
 #include "cluster/membership/reaper.h"
 #include "net/redis/redis.h"
 
-/* Why clients wait, counted over all of them. */
+/* The number of waiting clients for each reason. */
 struct wait_counts {
     int64_t by_reason[PLACEMENT_WAIT_COUNT];
 };
@@ -23,30 +23,29 @@ struct leader {
     enum store_role role;
 
     struct reaper *reaper;
-    int64_t checked_at_rejoin_ms;
-    char incarnation[TEXT_ID_LEN]; /* under which it looked last */
+    char incarnation[TEXT_ID_LEN]; /* at the last check of heartbeats */
 
-    struct redis *wake_subscriber; /* NULL while not a candidate */
+    struct redis *wake_subscriber; /* NULL: neither leader nor standby */
     char *wake_channel;
     int64_t wake_retry_ms;
 
-    int64_t schedule_next_ms;       /* not before, unless woken */
-    uint64_t waiting_cursor;        /* into the waiting ones */
-    int64_t last_sweep_ms;          /* when the last sweep over them ended; 0: none has */
-    int64_t waiting, resting;       /* as counted last */
-    struct wait_counts wait_counts; /* of the sweep under way */
-    char *unplaced_json;            /* the last whole sweep as JSON; NULL: none yet */
+    int64_t schedule_next_ms;       /* no round before, unless woken */
+    uint64_t waiting_cursor;        /* position in the set of waiting clients */
+    int64_t last_sweep_ms;          /* when the last sweep over the set ended; 0: none has */
+    int64_t waiting, cooling_down;  /* counts at the last round */
+    struct wait_counts wait_counts; /* of the present sweep */
+    char *unplaced_json;            /* counts of the last complete sweep; NULL: none yet */
 };
 
 struct store_member leader_member(struct leader *leader, char incarnation[TEXT_ID_LEN]);
 
-/* leader.c: takes, keeps or loses its role; looks for missing beats and, if it leads, buries who
- * died; adopts what nobody owns. */
+/* leader.c: gets, renews or loses the role; checks heartbeats and, as the leader, fences and reaps
+ * dead nodes; adopts orphans. */
 void leader_election_step(struct leader *leader);
 void leader_check_step(struct leader *leader);
 void leader_orphans_step(struct leader *leader);
 
-/* schedule.c: one round. True: clients were assigned, there may be more. */
+/* scheduler.c: one round. True: clients were assigned, and more may wait. */
 bool scheduler_round(struct leader *leader);
 
 #endif

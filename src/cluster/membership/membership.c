@@ -1,4 +1,5 @@
-/* Joining, being fenced, and Redis that lost its data. Agent thread. */
+/* Steps that make this node a member: joining, closing all clients after a fence, registering again
+ * after Redis has lost data. Works on struct agent. The agent thread. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,7 +10,7 @@
 #define JOIN_RETRY_MS 250
 #define DROP_WAIT_MS  1000
 
-/* Requests for one of the two may come to the other, which refuses them. */
+/* If two nodes announce the same address, each may get requests for the other, and refuses them. */
 static void membership_warn_shared_address(struct agent *agent) {
     struct store_node *nodes = NULL, *self = NULL;
     size_t n = 0;
@@ -23,8 +24,8 @@ static void membership_warn_shared_address(struct agent *agent) {
         if (&nodes[i] != self && store_node_shares_address(self, &nodes[i])) {
             log_event(LOG_WARN, "address_shared", KS("node", self->name), KS("with", nodes[i].name),
                       KS("host", self->host), KI("port", self->port),
-                      KS("detail", "each node needs a node_info.host and node_info.port of its own "
-                                   "that the others can reach"));
+                      KS("detail", "each node needs its own node_info.host and node_info.port, "
+                                   "reachable by the other nodes"));
         }
     }
     store_nodes_free(nodes, n);
@@ -43,8 +44,9 @@ static void membership_handle_joined(struct agent *agent) {
     membership_warn_shared_address(agent);
 }
 
-/* A beat under our name: of a process that just died (it expires), or of one that lives. Where
- * Redis stood still the beat did too, so the time of a slow answer does not count. */
+/* Another process has a heartbeat under this name. If it has died, the heartbeat expires soon.
+ * While Redis stalls, heartbeats do not expire; a slow answer therefore restarts the measurement.
+ */
 static void membership_handle_name_taken(struct agent *agent, int64_t took_ms) {
     int64_t now_ms = clock_ms();
     const struct conf *conf = agent->wiring.conf;
@@ -54,15 +56,15 @@ static void membership_handle_name_taken(struct agent *agent, int64_t took_ms) {
     if (agent->name_taken_since_ms == 0) {
         agent->name_taken_since_ms = now_ms;
         log_event(LOG_WARN, "name_in_use", KS("node", conf->node_name),
-                  KS("detail", "waiting for the beat of an earlier process to expire"));
+                  KS("detail", "waiting for the heartbeat of an earlier process to expire"));
     }
     if (now_ms - agent->name_taken_since_ms > 2 * conf->heartbeat_ttl_ms + 2 * conf->heartbeat_ms) {
         atomic_store(&agent->fault,
-                     "another live node uses this node_info.name: every node needs its own");
+                     "another live node uses this node_info.name: each node needs a unique name");
     }
 }
 
-/* Rule 3: drop all connections, then join anew with nothing. */
+/* Rule 3: close all connections, then join with a new incarnation and without clients. */
 static void membership_handle_fenced(struct agent *agent) {
     handover_clear(agent);
     salvage_take(agent);
@@ -76,13 +78,13 @@ static void membership_handle_fenced(struct agent *agent) {
     }
 }
 
-/* Does the register hold this name for a process that was not declared dead and does not beat? */
+/* Whether a process with this name is registered, is not fenced, and has no heartbeat. */
 static bool membership_name_is_silent(struct agent *agent) {
     struct store_node *node = NULL;
     size_t n = 0;
     if (store_nodes_named(agent->wiring.store, agent->wiring.conf->heartbeat_ttl_ms,
                           node_name(agent->wiring.node), &node, &n) != ERR_OK) {
-        return false; /* then joining fails as well */
+        return false; /* joining fails as well */
     }
     bool silent = n > 0 && node->state != STORE_NODE_DEAD && node->incarnation[0] != '\0' &&
                   !node->heartbeat_valid;
@@ -90,8 +92,9 @@ static bool membership_name_is_silent(struct agent *agent) {
     return silent;
 }
 
-/* A process that had this name may hold its lease for reclaim_grace_ms / 2 after its beat is gone
- * (node_lease_valid): until then it may still open connections, and its clients are not taken. */
+/* An earlier process with this name may have a lease for reclaim_grace_ms / 2 after its heartbeat
+ * has expired (node_lease_valid). Until then, it may open connections, and this node must not join.
+ */
 static bool membership_old_lease_is_valid(struct agent *agent) {
     if (!membership_name_is_silent(agent)) {
         agent->name_silent_since_ms = 0;
@@ -104,17 +107,17 @@ static bool membership_old_lease_is_valid(struct agent *agent) {
     return now_ms - agent->name_silent_since_ms < agent->wiring.conf->reclaim_grace_ms / 2;
 }
 
-/* At the start that ends this process; one that has run goes on with what it has, opens nothing
- * new, and waits for its own Redis. */
+/* A node that has never joined gives up. A node that has joined before keeps its clients, opens no
+ * new connections, and waits until Redis belongs to its fleet again. */
 static void membership_handle_other_fleet(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     node_incarnation(agent->wiring.node, incarnation);
     if (incarnation[0] == '\0') {
-        atomic_store(&agent->fault, "Redis belongs to another fleet than fleet.name");
+        atomic_store(&agent->fault, "Redis belongs to another fleet than fleet.name says");
     }
 }
 
-/* ERR_REFUSED: the fleet is another. */
+/* ERR_REFUSED: Redis belongs to another fleet. */
 static enum err membership_join_fleet(struct agent *agent) {
     enum err err = fleet_settings_join(agent->fleet_settings);
     if (err != ERR_OK && err != ERR_REFUSED) {
@@ -146,7 +149,7 @@ static void membership_try_join(struct agent *agent) {
     } else if (err == ERR_REFUSED) {
         membership_handle_other_fleet(agent);
     } else if (err == ERR_FENCED) {
-        membership_handle_fenced(agent); /* declared dead while Redis was losing its data */
+        membership_handle_fenced(agent); /* fenced while Redis was losing data */
     } else {
         agent->name_taken_since_ms = 0;
     }
@@ -161,7 +164,7 @@ bool membership_step(struct agent *agent) {
         membership_handle_fenced(agent);
         break;
     case NODE_LOST:
-        /* Rule 10: the same incarnation registers again; reconciling then restores what runs. */
+        /* Rule 10: registers the same incarnation; the reconciliation restores its clients. */
         membership_try_join(agent);
         break;
     case NODE_MEMBER:

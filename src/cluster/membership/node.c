@@ -1,5 +1,5 @@
-/* Membership, heartbeat and lease of this node. Owns the heartbeat thread's loop and the facts it
- * learns; must not know clients, schedulers or what follows from being fenced. */
+/* Owns the membership, the heartbeat and the lease of this node, and the loop of the heartbeat
+ * thread. */
 #include "cluster/membership/node.h"
 
 #include <assert.h>
@@ -28,22 +28,23 @@ struct node {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t stop_changed;
     bool stopping;
-    bool beat_wanted; /* without waiting for the period */
+    bool beat_wanted; /* before the period has ended */
     enum node_membership membership;
     char incarnation[TEXT_ID_LEN];
     char generation[TEXT_ID_LEN];
-    int64_t heartbeat_sent_ms; /* when the last answered beat was sent; -1: never */
+    int64_t
+        heartbeat_sent_ms; /* when the last answered heartbeat was sent; -1: none was answered */
     int64_t redis_recovered_ms;
-    bool unjudged; /* joined again, and what runs may be somebody else's by now */
+    bool unjudged; /* registered again; other nodes may own its running clients by now */
     bool redis_failing;
-    int64_t warned_ms;                /* of failing, last */
-    char trouble[STORE_ERROR_LEN];    /* "" while Redis answers */
-    struct store_heartbeat last_beat; /* what the last beat told */
+    int64_t warned_ms;                /* of the last warning about Redis */
+    char trouble[STORE_ERROR_LEN];    /* "": Redis answers */
+    struct store_heartbeat last_beat; /* answer to the last heartbeat */
     char *(*make_facts)(void *context, int64_t lag_ms);
     void *facts_context;
-    bool agent_stalled; /* as logged; the heartbeat's thread only */
+    bool agent_stalled; /* as last logged; heartbeat thread only */
     int64_t applied_rev;
-    int64_t lag_since_ms, lag_rev; /* 0: all is applied */
+    int64_t lag_since_ms, lag_rev; /* of the oldest change not applied; 0: all are applied */
     enum store_role role;
     int64_t other_count;
 };
@@ -92,7 +93,7 @@ void node_set_facts_source(struct node *node, char *(*make)(void *context, int64
 }
 
 static void node_signal(struct node *node) {
-    /* Only fails when the counter is about to overflow: then it is readable anyway. */
+    /* Fails only if the counter would overflow; the descriptor is readable then. */
     (void)!write(node->event_fd, &(uint64_t){1}, sizeof(uint64_t));
 }
 
@@ -107,7 +108,7 @@ void node_clear_event(struct node *node) {
 
 /* ---- heartbeat ------------------------------------------------------------------------------- */
 
-/* Under the lock. Since when the oldest change that a beat told is not applied. */
+/* Under the lock. Updates the time since when a change is not applied. */
 static void node_update_lag(struct node *node) {
     if (node->lag_since_ms != 0 && node->applied_rev >= node->lag_rev) {
         node->lag_since_ms = 0;
@@ -136,7 +137,7 @@ static void node_heartbeat_answered(struct node *node, const struct store_heartb
     }
 }
 
-/* Said when it begins, and once a minute while it lasts. */
+/* Under the lock. Logs the first failure, then one per minute. */
 static void node_warn_failing(struct node *node, const char *event, enum err err,
                               struct store *store) {
     store_last_error(store, node->trouble);
@@ -165,25 +166,26 @@ static void node_set_membership(struct node *node, enum node_membership membersh
     node_signal(node);
 }
 
-/* A node whose agent hangs neither starts nor stops clients: better it is taken for dead. */
+/* A node whose agent stalls neither starts nor stops clients. Without heartbeats, it is fenced, and
+ * its clients run elsewhere. */
 static bool node_agent_is_stalled(struct node *node) {
-    bool hangs = thread_watchdog_idle_ms("agent") > node->conf->stall_ms;
-    if (hangs != node->agent_stalled) {
-        node->agent_stalled = hangs;
-        log_event(hangs ? LOG_ERROR : LOG_WARN, hangs ? "agent_stalled" : "agent_goes_on",
+    bool stalled = thread_watchdog_idle_ms("agent") > node->conf->stall_ms;
+    if (stalled != node->agent_stalled) {
+        node->agent_stalled = stalled;
+        log_event(stalled ? LOG_ERROR : LOG_WARN, stalled ? "agent_stalled" : "agent_goes_on",
                   KS("node", node->conf->node_name),
-                  KS("detail", hangs ? "no beats until it goes on" : ""));
+                  KS("detail", stalled ? "no heartbeats while the agent thread stalls" : ""));
     }
-    return hangs;
+    return stalled;
 }
 
-/* What the beat says, as it was when it was sent. */
+/* The content of a heartbeat when it was sent. */
 struct heartbeat_call {
     char incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN];
     int64_t lag_ms, sent_ms;
 };
 
-/* False: this node does not beat now. */
+/* False: no heartbeat is due. */
 static bool node_heartbeat_prepare(struct node *node, struct heartbeat_call *call) {
     pthread_mutex_lock(&node->lock);
     bool member = node->membership == NODE_MEMBER;
@@ -198,8 +200,7 @@ static bool node_heartbeat_prepare(struct node *node, struct heartbeat_call *cal
 /* Under the lock. */
 static void node_heartbeat_apply(struct node *node, enum err err,
                                  const struct store_heartbeat *beat, int64_t sent_ms) {
-    /* Redis answers, and forgot something that it had answered before: the others are told by a new
-     * generation, this node knows. */
+    /* An answer shows that Redis has lost data. Other nodes learn it from the new generation. */
     if (err == ERR_OK && store_noticed_rollback(node->store)) {
         err = ERR_WRONG_STATE;
     }
@@ -216,7 +217,7 @@ static void node_heartbeat_apply(struct node *node, enum err err,
     }
 }
 
-/* One beat. False: it got no answer, try again sooner than a whole period. */
+/* Sends one heartbeat. False: no answer; the next attempt comes early. */
 static bool node_heartbeat_send(struct node *node) {
     struct heartbeat_call call;
     if (!node_heartbeat_prepare(node, &call)) {
@@ -233,7 +234,7 @@ static bool node_heartbeat_send(struct node *node) {
         histogram_add(HISTOGRAM_HEARTBEAT, clock_us() - sent_us, 1);
     }
     pthread_mutex_lock(&node->lock);
-    /* The agent may have joined anew meanwhile: then this answer is about the past. */
+    /* If the agent has joined again meanwhile, the answer is outdated. */
     if (node->membership == NODE_MEMBER && strcmp(node->incarnation, call.incarnation) == 0) {
         node_heartbeat_apply(node, err, &beat, call.sent_ms);
     }
@@ -241,7 +242,8 @@ static bool node_heartbeat_send(struct node *node) {
     return err == ERR_OK || err == ERR_FENCED || err == ERR_WRONG_STATE;
 }
 
-/* Waits until `*at_ms`, which is now if a beat is wanted at once, or the stop. False: stop. */
+/* Waits until `*at_ms`, until a heartbeat is wanted at once, which sets *at_ms, or until node_stop.
+ * False: the node stops. */
 static bool node_heartbeat_wait(struct node *node, int64_t *at_ms) {
     pthread_mutex_lock(&node->lock);
     int64_t left_ms = *at_ms - clock_ms();
@@ -251,9 +253,9 @@ static bool node_heartbeat_wait(struct node *node, int64_t *at_ms) {
     }
     *at_ms = node->beat_wanted ? clock_ms() : *at_ms;
     node->beat_wanted = false;
-    bool go_on = !node->stopping;
+    bool stopping = node->stopping;
     pthread_mutex_unlock(&node->lock);
-    return go_on;
+    return !stopping;
 }
 
 void *node_heartbeat_run(void *argument) {
@@ -292,7 +294,7 @@ enum err node_join(struct node *node, struct store *store) {
     char incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN] = "";
     pthread_mutex_lock(&node->lock);
     bool again = node->membership == NODE_LOST;
-    bool draining = node->last_beat.draining; /* an operator's word outlives an incarnation */
+    bool draining = node->last_beat.draining; /* set by an operator; survives a new incarnation */
     memcpy(incarnation, node->incarnation, sizeof(incarnation));
     pthread_mutex_unlock(&node->lock);
     if (!again) {
@@ -330,11 +332,11 @@ enum err node_join(struct node *node, struct store *store) {
     memcpy(node->generation, generation, sizeof(generation));
     node->heartbeat_sent_ms = sent_ms;
     node->unjudged = again;
-    /* Until a beat tells otherwise: who is first leads at once. */
+    /* Assumed until the first answer: the first node of a fleet leads at once. */
     node->last_beat = (struct store_heartbeat){.draining = draining, .candidate_wanted = true};
     node->lag_since_ms = 0;
     node->applied_rev = -1;
-    (void)store_noticed_rollback(store); /* what runs is compared now in any case */
+    (void)store_noticed_rollback(store); /* clears it; a full pass follows in any case */
     node_set_membership(node, NODE_MEMBER);
     pthread_mutex_unlock(&node->lock);
     return ERR_OK;
@@ -352,7 +354,7 @@ void node_set_outside(struct node *node) {
     pthread_mutex_unlock(&node->lock);
 }
 
-/* ---- what others ask ------------------------------------------------------------------------- */
+/* ---- for other threads ----------------------------------------------------------------------- */
 
 const char *node_name(const struct node *node) {
     return node->conf->node_name;

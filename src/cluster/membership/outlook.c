@@ -1,4 +1,4 @@
-/* Owns the last list of nodes that was read. */
+/* Owns a list of the nodes that is at most one second old. Any thread. */
 #include "cluster/membership/outlook.h"
 
 #include <pthread.h>
@@ -11,12 +11,12 @@ struct outlook {
     struct store *store;
     int64_t heartbeat_ttl_ms;
 
-    pthread_mutex_t lock; /* guards all below; held over the call to Redis, which is bounded */
+    pthread_mutex_t lock; /* guards all below; held during one call to Redis, for one reader */
     int64_t read_ms;      /* 0: never */
     bool nodes_known;
     struct store_node *registered;
     size_t registered_count;
-    struct placement_node *eligible; /* borrow from all */
+    struct placement_node *eligible; /* borrows from registered */
     size_t eligible_count;
 };
 
@@ -47,7 +47,7 @@ void outlook_destroy(struct outlook *outlook) {
     }
 }
 
-/* outlook->lock is held. Reads the nodes anew when what is known of them is old. */
+/* Under the lock. Reads the nodes again if the list is too old. */
 static void outlook_refresh(struct outlook *outlook) {
     int64_t now_ms = clock_ms();
     if (outlook->read_ms != 0 && now_ms - outlook->read_ms < OUTLOOK_REFRESH_MS) {

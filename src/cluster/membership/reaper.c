@@ -1,4 +1,4 @@
-/* Judges which nodes are dead from successive looks at the register. Agent thread only. */
+/* Owns the nodes whose heartbeat is missing, and decides which of them are dead. Leader thread. */
 #include "cluster/membership/reaper.h"
 
 #include <stdlib.h>
@@ -8,13 +8,13 @@
 #include "base/telemetry/log.h"
 #include "base/text.h"
 
-/* A node whose beat was missing at every look since `since_ms`. */
+/* A node whose heartbeat was missing in all snapshots since `since_ms`. */
 struct suspect {
     char *name;
     char *incarnation;
     int64_t since_ms;
     unsigned checks;
-    bool seen_now; /* in the look under way */
+    bool seen_now; /* in the present snapshot */
     UT_hash_handle hh;
 };
 
@@ -22,7 +22,7 @@ struct reaper {
     struct reaper_rules rules;
     struct suspect *suspects;
     int64_t checked_ms;
-    bool on_hold; /* as logged last */
+    bool on_hold; /* as last logged */
 };
 
 struct reaper *reaper_create(const struct reaper_rules *rules) {
@@ -54,7 +54,7 @@ void reaper_destroy(struct reaper *reaper) {
     }
 }
 
-/* Out of memory: this look does not count for the node. */
+/* Out of memory: this snapshot does not count for the node. */
 static void reaper_suspect_add(struct reaper *reaper, const struct store_missing *node,
                                int64_t now_ms) {
     struct suspect *suspect;
@@ -99,66 +99,67 @@ static void reaper_drop_recovered(struct reaper *reaper) {
     }
 }
 
-static void reaper_log_hold(struct reaper *reaper, bool brake, size_t missing, size_t all) {
-    if (brake != reaper->on_hold) {
-        reaper->on_hold = brake;
-        log_event(LOG_WARN, brake ? "reaping_waits" : "reaping_goes_on", KI("missing", missing),
+static void reaper_log_hold(struct reaper *reaper, bool on_hold, size_t missing, size_t all) {
+    if (on_hold != reaper->on_hold) {
+        reaper->on_hold = on_hold;
+        log_event(LOG_WARN, on_hold ? "reaping_waits" : "reaping_goes_on", KI("missing", missing),
                   KI("nodes", all));
     }
 }
 
-/* Nodes that may be judged: those that beat are, whatever else is registered. */
-static size_t reaper_count_eligible(const struct reaper_snapshot *look, size_t *missing) {
+/* Counts nodes with a heartbeat and nodes that may be fenced; only the latter go into *missing. */
+static size_t reaper_count_eligible(const struct reaper_snapshot *snapshot, size_t *missing) {
     size_t others = 0;
-    for (size_t i = 0; i < look->missing_count; i++) {
-        others += !reaper_is_eligible(&look->missing[i]);
+    for (size_t i = 0; i < snapshot->missing_count; i++) {
+        others += !reaper_is_eligible(&snapshot->missing[i]);
     }
-    *missing = look->missing_count - others;
-    return look->registered_count > others ? look->registered_count - others : 0;
+    *missing = snapshot->missing_count - others;
+    return snapshot->registered_count > others ? snapshot->registered_count - others : 0;
 }
 
-/* How long a beat has to be missing. */
-static int64_t reaper_grace_ms(struct reaper *reaper, const struct reaper_snapshot *look,
-                               bool *braked) {
+/* How long a heartbeat must be missing. */
+static int64_t reaper_grace_ms(struct reaper *reaper, const struct reaper_snapshot *snapshot,
+                               bool *on_hold) {
     const struct reaper_rules *rules = &reaper->rules;
-    size_t missing, all = reaper_count_eligible(look, &missing);
+    size_t missing, all = reaper_count_eligible(snapshot, &missing);
     bool mass = missing >= 2 && missing * 3 > all;
-    bool redis_new = look->redis_recovered_ms != 0 &&
-                     look->now_ms - look->redis_recovered_ms < rules->mass_death_wait_ms;
-    *braked = missing > 0 && (mass || redis_new);
-    reaper_log_hold(reaper, *braked, missing, all);
-    return *braked && rules->reclaim_grace_ms < rules->mass_death_wait_ms
+    bool redis_new = snapshot->redis_recovered_ms != 0 &&
+                     snapshot->now_ms - snapshot->redis_recovered_ms < rules->mass_death_wait_ms;
+    *on_hold = missing > 0 && (mass || redis_new);
+    reaper_log_hold(reaper, *on_hold, missing, all);
+    return *on_hold && rules->reclaim_grace_ms < rules->mass_death_wait_ms
                ? rules->mass_death_wait_ms
                : rules->reclaim_grace_ms;
 }
 
-void reaper_check(struct reaper *reaper, const struct reaper_snapshot *look, bool *verdicts,
-                  bool *braked) {
-    bool brake = false;
-    if (look->missing_count > 0) {
-        memset(verdicts, 0, look->missing_count * sizeof *verdicts);
+void reaper_check(struct reaper *reaper, const struct reaper_snapshot *snapshot, bool *verdicts,
+                  bool *on_hold) {
+    bool holds = false;
+    if (snapshot->missing_count > 0) {
+        memset(verdicts, 0, snapshot->missing_count * sizeof *verdicts);
     }
-    if (!look->own_is_fresh || look->now_ms - reaper->checked_ms > reaper->rules.check_gap_ms_max) {
+    if (!snapshot->own_is_fresh ||
+        snapshot->now_ms - reaper->checked_ms > reaper->rules.check_gap_ms_max) {
         reaper_reset(reaper);
     }
-    reaper->checked_ms = look->now_ms;
-    if (look->own_is_fresh) {
-        for (size_t i = 0; i < look->missing_count; i++) {
-            if (reaper_is_eligible(&look->missing[i])) {
-                reaper_suspect_add(reaper, &look->missing[i], look->now_ms);
+    reaper->checked_ms = snapshot->now_ms;
+    if (snapshot->own_is_fresh) {
+        for (size_t i = 0; i < snapshot->missing_count; i++) {
+            if (reaper_is_eligible(&snapshot->missing[i])) {
+                reaper_suspect_add(reaper, &snapshot->missing[i], snapshot->now_ms);
             }
         }
         reaper_drop_recovered(reaper);
-        int64_t wait_ms = reaper_grace_ms(reaper, look, &brake);
-        for (size_t i = 0; i < look->missing_count; i++) {
+        int64_t wait_ms = reaper_grace_ms(reaper, snapshot, &holds);
+        for (size_t i = 0; i < snapshot->missing_count; i++) {
             struct suspect *suspect;
-            HASH_FIND_STR(reaper->suspects, look->missing[i].name, suspect);
-            verdicts[i] = suspect && reaper_is_eligible(&look->missing[i]) &&
-                          suspect->checks >= 2 && look->now_ms - suspect->since_ms >= wait_ms;
+            HASH_FIND_STR(reaper->suspects, snapshot->missing[i].name, suspect);
+            verdicts[i] = suspect && reaper_is_eligible(&snapshot->missing[i]) &&
+                          suspect->checks >= 2 && snapshot->now_ms - suspect->since_ms >= wait_ms;
         }
     }
-    if (braked) {
-        *braked = brake;
+    if (on_hold) {
+        *on_hold = holds;
     }
 }
 

@@ -1,6 +1,5 @@
-/* Owns what the fleet's Redis last said of itself, and the log lines about it: one at the join and
- * when it is another server by now, one when a warning begins to hold. Written by the agent's
- * thread, read by any. */
+/* Owns the last report of Redis about itself. Logs the server when it changes, and each warning
+ * when it begins. Written by the agent thread, read by any thread. */
 #include "redis_watch.h"
 
 #include <pthread.h>
@@ -9,8 +8,8 @@
 #include "base/telemetry/log.h"
 
 struct redis_watch {
-    bool info_refused;                /* the agent only, as the next line */
-    bool warned[REDIS_WARNING_COUNT]; /* and it still holds */
+    bool info_refused;                /* agent thread only */
+    bool warned[REDIS_WARNING_COUNT]; /* agent thread only; the warning still holds */
 
     pthread_mutex_t lock; /* guards all below */
     bool facts_known;
@@ -94,7 +93,7 @@ void redis_watch_step(struct redis_watch *watch, struct store *store) {
         redis_watch_update(watch, &info);
     } else if (err == ERR_REFUSED) {
         redis_watch_mark_refused(watch, store);
-    } /* else Redis is away, which the heartbeat tells */
+    } /* other errors: the heartbeat reports that Redis does not answer */
 }
 
 bool redis_watch_facts(struct redis_watch *watch, struct redis_info *out) {

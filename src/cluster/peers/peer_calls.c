@@ -1,5 +1,4 @@
-/* Owns the calls to other nodes that are under way or wait for their turn, and the thread that
- * moves them on. */
+/* Owns the queued and running calls to other nodes, and the loop of the thread that runs them. */
 #include "cluster/peers/peer_calls.h"
 
 #include <assert.h>
@@ -20,7 +19,7 @@
 
 #define ANSWER_BYTES_MAX ((size_t)16 * 1024 * 1024)
 
-/* Those that have calls under way. */
+/* A node with running calls. */
 struct peer_node {
     char *name; /* "host:port" */
     size_t running;
@@ -30,13 +29,13 @@ struct peer_node {
 struct peer_task {
     struct http_client_request exchange;
     struct peer_calls *calls;
-    struct peer_call call; /* its strings are those below */
+    struct peer_call call; /* points to the strings below */
     char *host, *method, *path, *body, *caller, *request_id, *incarnation;
     char *name; /* of the node */
     int64_t deadline_ms, begun_us;
     peer_call_done *done;
     void *context;
-    struct peer_node *node; /* NULL: waits for its turn, or is patient */
+    struct peer_node *node; /* NULL: it is queued, or exempt from the limits */
     struct peer_task *prev, *next;
 };
 
@@ -47,12 +46,12 @@ struct peer_calls {
     peer_calls_turn *turn;
     void *turn_context;
 
-    pthread_mutex_t lock; /* guards these */
+    pthread_mutex_t lock; /* guards the next three */
     struct peer_task *posted;
-    size_t count; /* all there are */
+    size_t count; /* of all tasks */
     bool stopping;
 
-    /* The thread's own. */
+    /* Used by the thread only. */
     struct peer_task *waiting, *running;
     size_t running_count;
     struct peer_node *nodes;
@@ -112,7 +111,7 @@ void peer_calls_wake(struct peer_calls *calls) {
     http_client_wake(calls->client);
 }
 
-/* ---- from outside ---------------------------------------------------------------------------- */
+/* ---- any thread ------------------------------------------------------------------------------ */
 
 /* NULL: out of memory. */
 static struct peer_task *peer_calls_task_create(const struct peer_call *call) {
@@ -183,7 +182,7 @@ enum err peer_calls_post(struct peer_calls *calls, const struct peer_call *call,
 
 /* ---- the thread ------------------------------------------------------------------------------ */
 
-/* The task is in no list any more. */
+/* The task must be in no list. */
 static void peer_calls_task_end(struct peer_task *task, enum err err) {
     struct peer_calls *calls = task->calls;
     task->call.result = err;
@@ -198,7 +197,7 @@ static void peer_calls_task_end(struct peer_task *task, enum err err) {
     pthread_mutex_unlock(&calls->lock);
 }
 
-/* node: NULL is legal. */
+/* node NULL: does nothing. */
 static void peer_calls_node_release(struct peer_calls *calls, struct peer_node *node) {
     if (!node) {
         return;
@@ -246,7 +245,7 @@ static void peer_calls_task_answered(struct http_client_request *request, void *
     peer_calls_task_end(task, request->result);
 }
 
-/* Out of the list of those that wait. */
+/* The task must be in no list. */
 static void peer_calls_task_start(struct peer_calls *calls, struct peer_task *task,
                                   int64_t now_ms) {
     struct peer_headers headers;
@@ -267,7 +266,7 @@ static void peer_calls_task_start(struct peer_calls *calls, struct peer_task *ta
     secret_wipe(&headers, sizeof headers);
     free(url);
     if (err == ERR_OK) {
-        task->call.unsent = false; /* until it is over nobody knows */
+        task->call.unsent = false; /* not known before the end of the call */
         DL_APPEND(calls->running, task);
         return;
     }
@@ -327,7 +326,7 @@ void *peer_calls_run(void *argument) {
             calls->turn ? calls->turn(calls->turn_context, now_ms) : PEER_CALLS_TURN_MS_MAX;
         peer_calls_take_added(calls);
         peer_calls_start_ready(calls, now_ms);
-        int64_t wait_ms_max = calls->waiting ? PEER_CALLS_TURN_MS_MAX / 10 /* their time runs */
+        int64_t wait_ms_max = calls->waiting ? PEER_CALLS_TURN_MS_MAX / 10 /* checks deadlines */
                                              : PEER_CALLS_TURN_MS_MAX;
         wait_ms = wait_ms < wait_ms_max ? wait_ms : wait_ms_max;
         http_client_poll(calls->client, wait_ms);

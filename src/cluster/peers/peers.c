@@ -1,4 +1,4 @@
-/* How this node speaks to others: urls and headers. */
+/* URLs and headers of requests to other nodes. Read-only; any thread. */
 #include "cluster/peers/peers.h"
 
 #include <stdio.h>
@@ -60,5 +60,5 @@ void peers_headers(const struct peers *peers, const struct peer_call *call,
         snprintf(out->target, sizeof(out->target), PEERS_TARGET_HEADER ": %s", call->incarnation);
         out->lines[n++] = out->target;
     }
-    _Static_assert(PEER_HEADERS_MAX >= 6, "all of them fit");
+    _Static_assert(PEER_HEADERS_MAX >= 6, "all headers fit");
 }

@@ -1,5 +1,5 @@
-/* POST /fleet/claim: what a leader of an older version asks. This node assigns the clients to
- * itself, and its agent finds them like any others. */
+/* POST /fleet/claim, which leaders of older versions send. This node assigns the clients to itself;
+ * its agent then starts them like all others. Any thread. */
 #include <stdlib.h>
 
 #include "cluster/membership/agent_internal.h"
@@ -7,15 +7,16 @@
 
 #define IDENTITY_DELAY_MS 10000
 
-static void claim_judge(struct agent *agent, const struct store_assign_item *item,
-                        enum store_assign_outcome outcome, struct agent_claim_result *answer) {
+static void claim_count_outcome(struct agent *agent, const struct store_assign_item *item,
+                                enum store_assign_outcome outcome,
+                                struct agent_claim_result *answer) {
     answer->claimed_count += outcome == STORE_ASSIGNED;
     answer->full = answer->full || outcome == STORE_ASSIGN_FULL;
-    if (outcome == STORE_ASSIGN_IDENTITY) { /* which that leader leaves to the node */
+    if (outcome == STORE_ASSIGN_IDENTITY) { /* the leader leaves the cool-down to this node */
         enum err err = store_set_cooldown(agent->wiring.store, item->id, IDENTITY_DELAY_MS,
                                           client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
                                           client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
-        (void)err; /* it will be found again */
+        (void)err; /* without the cool-down, a later round finds the client again */
     }
 }
 
@@ -33,7 +34,7 @@ enum err agent_claim(struct agent *agent, const struct store_assign_item *items,
                        ? ERR_REFUSED
                        : store_assign(agent->wiring.store, &member, items, n, results, &done);
     for (size_t i = 0; i < done; i++) {
-        claim_judge(agent, &items[i], results[i].outcome, answer);
+        claim_count_outcome(agent, &items[i], results[i].outcome, answer);
     }
     free(results);
     answer->fenced = err == ERR_FENCED;

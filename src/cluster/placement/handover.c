@@ -1,9 +1,9 @@
-/* Clients on their way out of this node:
+/* Owns the clients that leave this node:
  *
- *   host gives up --------------------------> [ releases ] --store_release_item--> waiting
+ *   worker gives up ------------------------> [ releases ] --store_release--> waiting
  *   operator, drain --workers_stop--> closed ------^
  *
- * A release that cannot be written stays in the list and is tried again. Agent thread. */
+ * A release that cannot be written stays in the list and is tried again. The agent thread. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +38,7 @@ static void handover_drop_task(struct agent_task **tasks, struct agent_task *tas
     agent_task_free(task);
 }
 
-/* One task for each id, the newest epoch's: hosts ask again while Redis is away. */
+/* Keeps one task per id, for the newest epoch. Workers ask again while Redis does not answer. */
 static void handover_keep_task(struct agent_task **tasks, struct agent_task *task) {
     struct agent_task *known;
     HASH_FIND_STR(*tasks, task->id, known);
@@ -73,38 +73,39 @@ struct handover_stopped {
     char id[];
 };
 
-/* On a host's thread: the client has closed. */
+/* The client has closed. Worker thread. */
 static void handover_client_stopped(void *context) {
-    struct handover_stopped *note = context;
+    struct handover_stopped *stopped = context;
     struct agent_task *task = calloc(1, sizeof *task);
     if (task) {
         task->kind = AGENT_TASK_STOPPED;
-        task->epoch = note->epoch;
-        task->id = text_dup(note->id);
+        task->epoch = stopped->epoch;
+        task->id = text_dup(stopped->id);
     }
-    if (!task || !task->id || queue_push(note->agent->tasks, task) != ERR_OK) {
-        agent_task_free(task); /* asked again after HANDOVER_STOP_RETRY_MS */
+    if (!task || !task->id || queue_push(stopped->agent->tasks, task) != ERR_OK) {
+        agent_task_free(task); /* the agent stops it again after HANDOVER_STOP_RETRY_MS */
     }
-    free(note);
+    free(stopped);
 }
 
 static void handover_stop_client(struct agent *agent, struct handover *handover) {
     size_t len = strlen(handover->id);
-    struct handover_stopped *note = malloc(sizeof *note + len + 1);
+    struct handover_stopped *stopped = malloc(sizeof *stopped + len + 1);
     handover->stop_asked_ms = clock_ms();
-    if (!note) {
+    if (!stopped) {
         return;
     }
-    note->agent = agent;
-    note->epoch = handover->epoch;
-    memcpy(note->id, handover->id, len + 1);
+    stopped->agent = agent;
+    stopped->epoch = handover->epoch;
+    memcpy(stopped->id, handover->id, len + 1);
     if (workers_stop(agent->wiring.workers, handover->id, handover->epoch, handover->reason,
-                     handover_client_stopped, note) != ERR_OK) {
-        free(note);
+                     handover_client_stopped, stopped) != ERR_OK) {
+        free(stopped);
     }
 }
 
-/* Once it has closed nobody but Redis knows it; this is for the case that Redis does not either. */
+/* After a client has closed, its configuration is only in Redis. This copy is for the case that
+ * Redis loses it. */
 static void handover_remember_config(struct agent *agent, struct handover *handover) {
     struct client_status status;
     enum err err =
@@ -136,8 +137,8 @@ static void handover_begin(struct agent *agent, const char *id, int64_t epoch, c
 
 /* ---- tasks ----------------------------------------------------------------------------------- */
 
-/* A client that cannot be brought online stays when there is nobody else to try it; one in conflict
- * goes to waiting all the same, where its rest is known to the whole fleet. */
+/* A client that does not get online stays here if no other node can try it. A client in conflict is
+ * released in any case, because the whole fleet must know its cool-down. */
 static bool handover_is_worth_releasing(struct agent *agent, const struct agent_task *task) {
     return !node_is_alone(agent->wiring.node) || client_error_is_conflict(task->error);
 }
@@ -196,7 +197,8 @@ static void handover_finish_release(struct agent *agent, struct agent_task *task
     handover_drop_task(&agent->releases, task);
 }
 
-/* The first n are waiting now. Those that gave up by themselves are still listed here, and go. */
+/* The first n clients wait now. Those that a worker gave up are still listed there, and are
+ * stopped. */
 static void handover_finish_releases(struct agent *agent, size_t n) {
     for (size_t i = 0; i < n; i++) {
         struct agent_task *task = agent->releases;
@@ -207,7 +209,7 @@ static void handover_finish_releases(struct agent *agent, size_t n) {
     }
 }
 
-/* A client that has closed here and that Redis has lost: it is put back, and runs again. */
+/* A client that has closed here and that Redis has lost: restores it, so that it runs again. */
 static enum err handover_restore(struct agent *agent, const struct store_member *member,
                                  const struct handover *handover) {
     struct store_restore_result restored = {0};
@@ -235,23 +237,22 @@ static struct store_held handover_held_client(struct agent *agent, const struct 
                                .version = handover ? handover->version : running.version};
 }
 
-/* Not all of the first n were this node's: they went already, belong to somebody else, or Redis
- * lost them. What still runs here is judged by the reconciliation, what has closed is judged now.
- */
+/* Not all of the first n clients could be released: some already wait, belong to another node, or
+ * are lost in Redis. Handles the closed ones; the reconciliation handles the running ones. */
 static enum err handover_resolve_unreleased(struct agent *agent, const struct store_member *member,
                                             size_t n) {
     struct store_held held[STORE_BATCH_MAX];
-    enum store_ownership_status evidence[STORE_BATCH_MAX];
+    enum store_ownership_status status[STORE_BATCH_MAX];
     size_t at = 0;
     for (struct agent_task *task = agent->releases; at < n; task = task->hh.next) {
         held[at++] = handover_held_client(agent, task);
     }
-    enum err err = store_ownership_status(agent->wiring.store, member, held, n, evidence);
+    enum err err = store_ownership_status(agent->wiring.store, member, held, n, status);
     struct agent_task *task = agent->releases;
     for (size_t i = 0; err == ERR_OK && i < n; i++) {
         struct agent_task *next = task->hh.next;
         const struct handover *handover = handover_find(agent, task);
-        bool lost = evidence[i] == STORE_OWNERSHIP_NONE || evidence[i] == STORE_OWNERSHIP_OLDER;
+        bool lost = status[i] == STORE_OWNERSHIP_NONE || status[i] == STORE_OWNERSHIP_OLDER;
         if (lost && handover && handover->identity) {
             err = handover_restore(agent, member, handover);
         }
@@ -347,7 +348,7 @@ void handover_step(struct agent *agent) {
 
 /* ---- drain ----------------------------------------------------------------------------------- */
 
-/* Room on the other nodes, beyond what is already on its way there. */
+/* Room on the other nodes, without the room for clients that already wait or leave. */
 static int64_t handover_room_elsewhere(struct agent *agent) {
     struct store_node *nodes = NULL;
     size_t n = 0;
@@ -370,7 +371,7 @@ static int64_t handover_room_elsewhere(struct agent *agent) {
     return room - counts.waiting - (int64_t)HASH_COUNT(agent->handovers);
 }
 
-/* A draining node gives away what the others have room for; the rest goes on running here. */
+/* A draining node hands over the clients that fit on the other nodes; the others keep running. */
 void handover_drain_step(struct agent *agent) {
     if (!node_is_draining(agent->wiring.node) ||
         HASH_COUNT(agent->handovers) >= DRAIN_CLIENTS_MAX ||

@@ -1,4 +1,4 @@
-/* Water-pouring over a heap of nodes. Pure. */
+/* Assignment to the least-loaded nodes, with a heap of the nodes. No state; any thread. */
 #include "level.h"
 
 #include <assert.h>
@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A binary heap of indexes into `nodes`: the emptiest node with room is on top; full ones leave. */
+/* A binary heap of indexes into `nodes`. The least-loaded node is on top; full nodes are removed.
+ */
 struct heap {
     struct level_node *nodes;
     size_t *items;
@@ -50,7 +51,7 @@ static void level_heap_sift_up(struct heap *heap, size_t at) {
     }
 }
 
-/* The position to take: the top, or, when the top is to be avoided, the better of its children. */
+/* The position to use: the top or, if the top is to be avoided, the better one of its children. */
 static size_t level_heap_choose(const struct heap *heap, size_t avoid) {
     if (heap->items[0] != avoid || heap->len == 1) {
         return 0;

@@ -1,4 +1,4 @@
-/* Levels counts: plain arrays in, plain arrays out. */
+/* Private to the placement: assigns clients to the least-loaded nodes. No state; any thread. */
 #ifndef MQFLEET_PLACEMENT_LEVEL_H
 #define MQFLEET_PLACEMENT_LEVEL_H
 
@@ -7,16 +7,17 @@
 
 struct level_node {
     const char *name;
-    int64_t clients; /* owned now */
-    int64_t size;    /* most it may own */
+    int64_t clients; /* that it owns now */
+    int64_t size;    /* maximum of clients */
 };
 
 #define LEVEL_NOWHERE ((size_t)-1)
 
-/* Pours `n` clients like water onto the nodes so that their counts end level; ties by name; no node
- * over its size. avoid[i]: index of a node that just failed client i, taken only when no other has
- * room; LEVEL_NOWHERE: none. placed[i]: index of the node, or LEVEL_NOWHERE: no room left.
- * O((n + nodes) log nodes). nodes[].clients is raised by what was placed. 0: out of memory, else 1.
+/* Assigns each of `n` clients to the node with the fewest clients; ties are broken by name. No node
+ * exceeds its size. avoid[i]: index of a node on which client i just failed, used only if no other
+ * node has room; LEVEL_NOWHERE: none. placed[i]: index of the node; LEVEL_NOWHERE: no node has
+ * room. Adds the assigned clients to nodes[].clients. O((n + nodes) log nodes). 0: out of memory,
+ * else 1.
  */
 int level_clients(struct level_node *nodes, size_t node_count, const size_t *avoid, size_t n,
                   size_t *placed);

@@ -1,4 +1,4 @@
-/* Who can run what, and who gets it. Pure. */
+/* Decides which nodes can run a client, and which node gets it. No state; any thread. */
 #include "cluster/placement/placement.h"
 
 #include <stdlib.h>
@@ -6,8 +6,8 @@
 #include "base/text.h"
 #include "level.h"
 
-#define LAG_MS_MAX      2000  /* a node that applies its changes later gets nothing */
-#define SINK_FAILING_MS 10000 /* a sink that has failed for so long is not just restarting */
+#define LAG_MS_MAX      2000  /* a node with a greater lag gets no clients */
+#define SINK_FAILING_MS 10000 /* a shorter failure may be a restart of the sink */
 
 static const struct {
     const char *code, *text;
@@ -36,13 +36,13 @@ size_t placement_eligible_nodes(const struct store_node *all, size_t n,
         if (!node->heartbeat_valid || node->state != STORE_NODE_LIVE) {
             continue;
         }
-        struct placement_node *taker = &out[count];
-        *taker = (struct placement_node){.name = node->name,
-                                         .incarnation = node->incarnation,
-                                         .clients = node->clients,
-                                         .size = node->size};
-        facts_read(&taker->facts, node->facts);
-        count += taker->facts.lag_ms < LAG_MS_MAX;
+        struct placement_node *eligible = &out[count];
+        *eligible = (struct placement_node){.name = node->name,
+                                            .incarnation = node->incarnation,
+                                            .clients = node->clients,
+                                            .size = node->size};
+        facts_read(&eligible->facts, node->facts);
+        count += eligible->facts.lag_ms < LAG_MS_MAX;
     }
     return count;
 }
@@ -52,8 +52,8 @@ enum err placement_need_of(struct client_config *config, struct placement_need *
     if (config->sink && !(out->sink = text_dup(config->sink))) {
         return ERR_MEMORY;
     }
-    /* Most have no sealed secret, and a walk over all fields costs more than the rest of a
-     * placement. */
+    /* Most configurations have no encrypted secret. A walk over all their fields would cost more
+     * than the rest of the placement. */
     bool sealed = !config->source || strstr(config->source, SECRET_SEALED);
     enum err err = sealed ? client_secrets_keys(config, &out->keys) : ERR_OK;
     if (err != ERR_OK) {
@@ -114,12 +114,12 @@ enum placement_wait placement_wait_reason(const struct placement_node *nodes, si
                             : PLACEMENT_NO_ROOM;
 }
 
-/* ---- pouring ------------------------------------------------------------------------------- */
+/* ---- levelling ------------------------------------------------------------------------------- */
 
-/* The clients of one need, and the nodes that some of them may go to. */
+/* The clients with the same need, and the nodes that can run them. */
 struct share {
     struct level_node *nodes;
-    size_t *node_of; /* index among all */
+    size_t *node_of; /* indexes of the nodes in the list of all nodes */
     size_t node_count;
     size_t *client_of, *avoid, *placed;
     size_t client_count;
@@ -143,11 +143,11 @@ static bool placement_share_init(struct share *share, size_t node_count, size_t 
 }
 
 static void placement_share_nodes(struct share *share, const struct placement_node *nodes, size_t n,
-                                  const struct placement_need *need, bool troubled) {
+                                  const struct placement_need *need, bool sink_is_failing) {
     share->node_count = 0;
     for (size_t i = 0; i < n; i++) {
         if (placement_has_sink(&nodes[i], need) && placement_has_keys(&nodes[i], need) &&
-            placement_sink_is_failing(&nodes[i], need) == troubled) {
+            placement_sink_is_failing(&nodes[i], need) == sink_is_failing) {
             share->node_of[share->node_count] = i;
             share->nodes[share->node_count++] =
                 (struct level_node){nodes[i].name, nodes[i].clients, nodes[i].size};
@@ -200,7 +200,7 @@ static bool placement_level_share(struct share *share, struct placement_node *no
     return true;
 }
 
-/* The emptiest node that can run it and has not said that it may not reach the broker. */
+/* The least-loaded node that can run the client and has not been denied access to its broker. */
 static size_t placement_choose_not_denied(const struct placement_node *nodes, size_t node_count,
                                           const struct placement_need *need,
                                           const char *denied_by) {
@@ -216,7 +216,8 @@ static size_t placement_choose_not_denied(const struct placement_node *nodes, si
     return best;
 }
 
-/* Few: one by one, before the others. */
+/* Places clients that some nodes may not run. They are few, so each is placed separately, before
+ * the others. */
 static void placement_place_denied(struct placement_node *nodes, size_t node_count,
                                    const struct placement_need *needs,
                                    struct placement_client *clients, size_t n) {
@@ -236,18 +237,18 @@ enum err placement_level(struct placement_node *nodes, size_t node_count,
                          const struct placement_need *needs, size_t need_count,
                          struct placement_client *clients, size_t n) {
     struct share share;
-    bool poured = placement_share_init(&share, node_count, n);
+    bool done = placement_share_init(&share, node_count, n);
     for (size_t i = 0; i < n; i++) {
         clients[i].node = PLACEMENT_NOWHERE;
     }
     placement_place_denied(nodes, node_count, needs, clients, n);
-    for (int troubled = 0; troubled <= 1; troubled++) {
-        for (size_t need = 0; poured && need < need_count; need++) {
-            placement_share_nodes(&share, nodes, node_count, &needs[need], troubled == 1);
+    for (int failing = 0; failing <= 1; failing++) { /* nodes whose sink works come first */
+        for (size_t need = 0; done && need < need_count; need++) {
+            placement_share_nodes(&share, nodes, node_count, &needs[need], failing == 1);
             placement_share_clients(&share, clients, n, need);
-            poured = placement_level_share(&share, nodes, clients);
+            done = placement_level_share(&share, nodes, clients);
         }
     }
     placement_share_fini(&share);
-    return poured ? ERR_OK : ERR_MEMORY;
+    return done ? ERR_OK : ERR_MEMORY;
 }

@@ -1,10 +1,11 @@
-/* What runs here against what Redis says should: starts what is missing, updates what changed, and
- * stops a client only on positive evidence (rule 4), never because it is merely absent. Agent
- * thread.
+/* Compares the running clients with the assignments in Redis: starts missing clients, updates
+ * changed ones, and stops a client only on positive status (rule 4), never because it is merely
+ * absent. Works on struct agent. The agent thread.
  *
- *   a change of the set  --store_changes-->  what changed since the rev applied here
- *   reconcile_ms         the sums of both sides; they differ, or a change was not noted:
- *   full pass            --store_list_assignments--> the whole list; and every ten minutes */
+ *   after a change    --store_changes--> the changes since the applied rev
+ *   each reconcile_ms compares the digests of both sides
+ *   full pass         --store_list_assignments--> all assignments; if the digests differ, if the
+ * list of changes has a gap, and every ten minutes */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,29 +15,29 @@
 #include "base/text.h"
 #include "cluster/membership/agent_internal.h"
 
-#define RECONCILE_COOLDOWN_FACTOR 2    /* times as long as a full pass took */
-#define RECONCILE_COOLDOWN_MS_MAX 1000 /* also after one that Redis never answered */
-#define CHANGES_PAGES_MAX         200  /* in one turn */
+#define RECONCILE_COOLDOWN_FACTOR 2    /* multiple of the duration of the pass */
+#define RECONCILE_COOLDOWN_MS_MAX 1000 /* also after a pass without an answer from Redis */
+#define CHANGES_PAGES_MAX         200  /* in one pass */
 #define FULL_PASS_MS              600000
 #define REV_UNKNOWN               (-1)                  /* a full pass is due */
-#define RESTORE_MAX               20                    /* clients put back in one call */
-#define RESTORE_BYTES_MAX         ((size_t)1024 * 1024) /* of their texts, but for the last */
+#define RESTORE_BYTES_MAX         ((size_t)1024 * 1024) /* of texts in one call, without the last */
 
-/* One turn's findings: what runs otherwise than Redis says, to be judged in batches. */
+/* One pass of the reconciliation. Clients that run differently from Redis are checked in batches.
+ */
 struct pass {
     struct agent *agent;
     struct store_member member;
-    bool restoring;      /* nothing is opened that does not run yet */
+    bool restoring;      /* Redis restores lost data; no new client is started */
     bool complete;       /* all was applied */
-    bool redis_unusable; /* Redis does not answer, or not to us */
-    bool changed;        /* something had changed */
-    bool undecided;      /* of some that run it is not known whether they may */
-    int64_t rev_max;     /* no rev beyond it counts as applied */
+    bool redis_unusable; /* Redis does not answer, or has fenced this node */
+    bool changed;        /* the pass found a change */
+    bool undecided;      /* it is not known whether some running clients may run */
+    int64_t rev_max;     /* no later rev counts as applied */
     struct store_held held[STORE_BATCH_MAX];
-    char *ids[STORE_BATCH_MAX]; /* owned, of held */
+    char *ids[STORE_BATCH_MAX]; /* of held; owned */
     size_t held_count;
-    struct store_restore_item restores[STORE_RESTORE_MAX]; /* to be put back; ids of held */
-    char *texts[STORE_RESTORE_MAX], *identities[STORE_RESTORE_MAX]; /* owned, of restores */
+    struct store_restore_item restores[STORE_RESTORE_MAX]; /* to be restored; ids of held */
+    char *texts[STORE_RESTORE_MAX], *identities[STORE_RESTORE_MAX]; /* of restores; owned */
     size_t restore_count, restore_bytes;
 };
 
@@ -45,14 +46,14 @@ static void reconcile_note_result(struct pass *pass, enum err err) {
     pass->redis_unusable = pass->redis_unusable || agent_redis_is_unusable(err);
 }
 
-static void reconcile_note_judged(struct pass *pass, enum err err) {
+static void reconcile_note_decision(struct pass *pass, enum err err) {
     reconcile_note_result(pass, err);
     pass->undecided = pass->undecided || err != ERR_OK;
 }
 
 /* ---- starting ------------------------------------------------------------------------------ */
 
-/* With the text that Redis has now. */
+/* Starts the client with the configuration that Redis has now. */
 static enum err reconcile_start_by_id(struct pass *pass, const char *id) {
     struct store_client client = {0};
     enum err err = store_get(pass->agent->wiring.store, id, &client);
@@ -62,9 +63,9 @@ static enum err reconcile_start_by_id(struct pass *pass, const char *id) {
     bool mine = client.state == STORE_OWNED && client.owner.node &&
                 strcmp(client.owner.node, pass->member.node) == 0 &&
                 strcmp(client.owner.incarnation, pass->member.incarnation) == 0;
-    struct start_request order = {client.id, client.owner.epoch, client.version, client.config,
-                                  client.config_len};
-    err = mine ? agent_start(pass->agent, &pass->member, &order) : ERR_OK;
+    struct start_request request = {client.id, client.owner.epoch, client.version, client.config,
+                                    client.config_len};
+    err = mine ? agent_start(pass->agent, &pass->member, &request) : ERR_OK;
     store_client_fini(&client);
     return err;
 }
@@ -78,21 +79,21 @@ static void reconcile_remember_deleted(struct agent *agent, const struct store_h
     agent->deleted_next = (agent->deleted_next + 1) % DELETED_MAX;
 }
 
-/* What was stopped here as deleted is to run again, with a text that is not newer: Redis went back
- * to before the delete. */
-static void reconcile_warn_undeleted(struct agent *agent, const struct start_request *order) {
-    uint64_t hash = text_hash(order->id, SIZE_MAX);
+/* A client that was stopped as deleted is assigned again, without a newer configuration: Redis has
+ * lost the delete. */
+static void reconcile_warn_undeleted(struct agent *agent, const struct start_request *request) {
+    uint64_t hash = text_hash(request->id, SIZE_MAX);
     for (size_t i = 0; i < DELETED_MAX; i++) {
         struct deleted_client *deleted_client = &agent->deleted[i];
-        if (deleted_client->id_hash == hash && deleted_client->version >= order->version) {
-            log_event(LOG_WARN, "delete_undone", KS("client", order->id),
-                      KS("detail", "Redis lost its delete: delete it again"));
+        if (deleted_client->id_hash == hash && deleted_client->version >= request->version) {
+            log_event(LOG_WARN, "delete_undone", KS("client", request->id),
+                      KS("detail", "Redis has lost the delete; delete the client again"));
             deleted_client->version = 0;
         }
     }
 }
 
-/* ---- judging ------------------------------------------------------------------------------- */
+/* ---- batches of running clients -------------------------------------------------------------- */
 
 static enum err reconcile_stop_client(struct pass *pass, const struct store_held *held,
                                       const char *reason) {
@@ -107,8 +108,9 @@ static void reconcile_restores_clear(struct pass *pass) {
     pass->restore_count = pass->restore_bytes = 0;
 }
 
-/* What comes of it is a change of this node's set, which the next turn reads and applies like any
- * other. */
+/* Restoring changes the assignments of this node. The next pass reads these changes like all
+ * others.
+ */
 static void reconcile_restores_answered(struct pass *pass, const struct store_restore_item *items,
                                         const struct store_restore_result *restored, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -116,12 +118,13 @@ static void reconcile_restores_answered(struct pass *pass, const struct store_re
         metric_add(METRIC_RESTORED, restored[i].mine);
         pass->agent->reconcile_now = true;
         if (!restored[i].mine) {
-            reconcile_note_judged(pass, reconcile_stop_client(pass, &held, "not_restored"));
+            reconcile_note_decision(pass, reconcile_stop_client(pass, &held, "not_restored"));
         }
     }
 }
 
-/* One that Redis cannot put back, for a key that was spoilt by hand, holds up no other. */
+/* A client that Redis cannot restore, for example because of an invalid key, does not block the
+ * others: they are sent one by one then. */
 static void reconcile_restores_send(struct pass *pass) {
     size_t at = 0, part = pass->restore_count;
     while (at < pass->restore_count && !pass->redis_unusable) {
@@ -141,8 +144,8 @@ static void reconcile_restores_send(struct pass *pass) {
     reconcile_restores_clear(pass);
 }
 
-/* Redis has no trace of it, or one older than what runs: it went back. It is put back with others,
- * at the latest when all that are held have been judged. */
+/* Redis has lost the client, or has an older state of it. It is restored together with others, at
+ * the latest at the end of the batch. */
 static enum err reconcile_restore_client(struct pass *pass, const struct store_held *held) {
     size_t at = pass->restore_count;
     enum err err = workers_config(pass->agent->wiring.workers, held->id, &pass->texts[at],
@@ -164,8 +167,8 @@ static enum err reconcile_restore_client(struct pass *pass, const struct store_h
 }
 
 static enum err reconcile_act_on_status(struct pass *pass, const struct store_held *held,
-                                        enum store_ownership_status evidence) {
-    switch (evidence) {
+                                        enum store_ownership_status status) {
+    switch (status) {
     case STORE_OWNERSHIP_MINE:
         return ERR_OK;
     case STORE_OWNERSHIP_STALE:
@@ -185,17 +188,17 @@ static enum err reconcile_act_on_status(struct pass *pass, const struct store_he
 }
 
 static void reconcile_act_on_batch(struct pass *pass, size_t n) {
-    enum store_ownership_status evidence[STORE_BATCH_MAX];
-    reconcile_note_judged(pass, store_ownership_status(pass->agent->wiring.store, &pass->member,
-                                                       pass->held, n, evidence));
+    enum store_ownership_status status[STORE_BATCH_MAX];
+    reconcile_note_decision(pass, store_ownership_status(pass->agent->wiring.store, &pass->member,
+                                                         pass->held, n, status));
     for (size_t i = 0; i < n && !pass->redis_unusable; i++) {
         if (!agent_may_continue(pass->agent)) {
-            reconcile_note_judged(pass, ERR_CANCELED);
+            reconcile_note_decision(pass, ERR_CANCELED);
             break;
         }
-        enum err err = reconcile_act_on_status(pass, &pass->held[i], evidence[i]);
+        enum err err = reconcile_act_on_status(pass, &pass->held[i], status[i]);
         reconcile_note_result(pass, err);
-        bool may_run = evidence[i] == STORE_OWNERSHIP_MINE || evidence[i] == STORE_OWNERSHIP_STALE;
+        bool may_run = status[i] == STORE_OWNERSHIP_MINE || status[i] == STORE_OWNERSHIP_STALE;
         pass->undecided = pass->undecided || (err != ERR_OK && !may_run);
     }
     reconcile_restores_send(pass);
@@ -218,7 +221,7 @@ static void reconcile_flush_batch(struct pass *pass) {
 static void reconcile_queue_check(struct pass *pass, const struct workers_client *running) {
     char *id = text_dup(running->id);
     if (!id) {
-        reconcile_note_judged(pass, ERR_MEMORY);
+        reconcile_note_decision(pass, ERR_MEMORY);
         return;
     }
     pass->ids[pass->held_count] = id;
@@ -230,32 +233,33 @@ static void reconcile_queue_check(struct pass *pass, const struct workers_client
 
 /* ---- one client ---------------------------------------------------------------------------- */
 
-/* What Redis says of an id, beside what runs; running NULL: it does not. order->config NULL: to be
- * looked up; order->epoch 0: it is not this node's. */
-static void reconcile_apply_client(struct pass *pass, const struct start_request *order,
+/* Compares the state of a client in Redis with the running one; running NULL: it does not run.
+ * request->config NULL: must be read from Redis; request->epoch 0: this node does not own it. */
+static void reconcile_apply_client(struct pass *pass, const struct start_request *request,
                                    const struct workers_client *running) {
-    bool owned = order->epoch != 0;
-    if (handover_is_pending(pass->agent, order->id) || pass->redis_unusable) {
+    bool owned = request->epoch != 0;
+    if (handover_is_pending(pass->agent, request->id) || pass->redis_unusable) {
         pass->complete = pass->complete && !pass->redis_unusable;
         pass->undecided = pass->undecided || pass->redis_unusable;
         return;
     }
     if (!agent_may_continue(pass->agent)) {
-        reconcile_note_judged(pass, ERR_CANCELED);
+        reconcile_note_decision(pass, ERR_CANCELED);
         return;
     }
-    bool newer = running && (running->epoch > order->epoch || running->version > order->version);
+    bool newer =
+        running && (running->epoch > request->epoch || running->version > request->version);
     if (running && (!owned || newer)) {
         reconcile_queue_check(pass, running);
     } else if (owned && !running && pass->restoring) {
         reconcile_note_result(pass, ERR_WRONG_STATE);
-    } else if (owned &&
-               (!running || running->epoch != order->epoch || running->version != order->version)) {
+    } else if (owned && (!running || running->epoch != request->epoch ||
+                         running->version != request->version)) {
         if (!running) {
-            reconcile_warn_undeleted(pass->agent, order);
+            reconcile_warn_undeleted(pass->agent, request);
         }
-        enum err err = order->config ? agent_start(pass->agent, &pass->member, order)
-                                     : reconcile_start_by_id(pass, order->id);
+        enum err err = request->config ? agent_start(pass->agent, &pass->member, request)
+                                       : reconcile_start_by_id(pass, request->id);
         metric_add(METRIC_CLAIMED, !running && err == ERR_OK);
         reconcile_note_result(pass, err);
     }
@@ -272,15 +276,15 @@ static void reconcile_apply_change(struct pass *pass, const struct store_change 
                            runs ? &running : NULL);
 }
 
-/* What could not be applied holds up nothing behind it, but is read again: with all of its rev, and
- * what had to be judged with its whole page. */
+/* A change that could not be applied does not block later ones. It is read again with all changes
+ * of its rev. If a batch failed, the whole page is read again. */
 static void reconcile_apply_page(struct pass *pass, const struct store_change *rows, size_t n) {
     int64_t limit = INT64_MAX;
     for (size_t i = 0; i < n && !pass->redis_unusable; i++) {
         pass->complete = true;
-        bool judges = pass->held_count + 1 == STORE_BATCH_MAX;
+        bool may_flush = pass->held_count + 1 == STORE_BATCH_MAX;
         reconcile_apply_change(pass, &rows[i]);
-        int64_t before = rows[judges ? 0 : i].rev - 1;
+        int64_t before = rows[may_flush ? 0 : i].rev - 1;
         limit = !pass->complete && before < limit ? before : limit;
     }
     pass->complete = true;
@@ -315,7 +319,7 @@ static bool reconcile_read_page(struct pass *pass, struct store_change *last,
         free(last->id);
         *last = (struct store_change){.rev = rows[n - 1].rev, .id = rows[n - 1].id};
         rows[n - 1].id = NULL;
-        /* The next page may have more of the last rev. */
+        /* The next page may have more changes of the last rev. */
         int64_t upto = last->rev - 1 < pass->rev_max ? last->rev - 1 : pass->rev_max;
         agent->applied_rev = upto > agent->applied_rev ? upto : agent->applied_rev;
     }
@@ -336,11 +340,11 @@ static void reconcile_read_changes(struct pass *pass, struct store_set *set) {
     free(last.id);
 }
 
-/* ---- sums ---------------------------------------------------------------------------------- */
+/* ---- digests --------------------------------------------------------------------------------- */
 
-/* Right after nothing was found to have changed, and while nothing is on its way out: what runs is
- * what Redis says, or somebody changed one of the two by hand. False: to be compared again soon. A
- * client that was told to stop just now may still be listed, so that one difference is none. */
+/* Called when there are no changes; does nothing while a client leaves. A difference then means
+ * that one side was changed by hand. The first difference is ignored, because a client that is
+ * being stopped may still be listed. False: must be compared again soon. */
 static bool reconcile_compare_digests(struct agent *agent, const struct store_set *set) {
     struct workers_client *rows = NULL;
     size_t n = 0;
@@ -357,16 +361,15 @@ static bool reconcile_compare_digests(struct agent *agent, const struct store_se
     workers_list_free(rows, n);
     bool again = digest != set->digest && !agent->digest_differed;
     if (digest != set->digest && agent->digest_differed) {
-        log_event(
-            LOG_WARN, "set_differs", KS("node", node_name(agent->wiring.node)),
-            KS("detail", "what runs here is not what Redis says; the whole list is compared"));
+        log_event(LOG_WARN, "set_differs", KS("node", node_name(agent->wiring.node)),
+                  KS("detail", "the running clients differ from Redis; all clients are compared"));
         agent->applied_rev = REV_UNKNOWN;
     }
     agent->digest_differed = again;
     return !again;
 }
 
-/* ---- the whole list ------------------------------------------------------------------------ */
+/* ---- full pass ------------------------------------------------------------------------------- */
 
 /* A client of workers_list, found by id. */
 struct running {
@@ -380,8 +383,8 @@ struct comparison {
     size_t assigned_count;
     struct workers_client *clients;
     size_t client_count;
-    struct running *pool;    /* client_count of them */
-    struct running *running; /* hash of the pool */
+    struct running *pool;    /* client_count entries */
+    struct running *running; /* hash of the entries of pool */
 };
 
 static enum err reconcile_comparison_init(struct pass *pass, struct comparison *comparison,
@@ -417,7 +420,7 @@ static void reconcile_comparison_fini(struct comparison *comparison) {
     store_assignments_free(comparison->assigned, comparison->assigned_count);
 }
 
-/* The sum of what is assigned. */
+/* Returns the digest of the assignments. */
 static int64_t reconcile_compare_all(struct pass *pass, struct comparison *comparison) {
     int64_t digest = 0;
     for (size_t i = 0; i < comparison->assigned_count; i++) {
@@ -451,7 +454,7 @@ static void reconcile_full_pass(struct pass *pass, struct store_set *set) {
     reconcile_note_result(pass, err);
     if (err == ERR_OK) {
         int64_t digest = reconcile_compare_all(pass, &comparison);
-        /* Changed meanwhile: the next pass keeps it. */
+        /* Fails if the assignments have changed meanwhile; the next full pass saves a digest. */
         enum err ignored = store_save_digest(agent->wiring.store, &pass->member, set->rev, digest);
         (void)ignored;
         agent->full_pass_ms = clock_ms();
@@ -459,15 +462,21 @@ static void reconcile_full_pass(struct pass *pass, struct store_set *set) {
             node_judged(agent->wiring.node);
         }
     }
-    /* Incomplete: the rev stays unknown, so that the next turn looks again. */
+    /* If the pass is incomplete, the rev stays unknown, and the next pass is a full one again. */
     agent->applied_rev = pass->complete ? set->rev : REV_UNKNOWN;
     reconcile_comparison_fini(&comparison);
+}
+
+/* Full and failed passes must not keep Redis busy. */
+static int64_t reconcile_cooldown_ms(int64_t took_ms) {
+    int64_t cooldown_ms = RECONCILE_COOLDOWN_FACTOR * took_ms;
+    return cooldown_ms < RECONCILE_COOLDOWN_MS_MAX ? cooldown_ms : RECONCILE_COOLDOWN_MS_MAX;
 }
 
 void reconcile_step(struct agent *agent) {
     int64_t now_ms = clock_ms();
     bool full = agent->applied_rev == REV_UNKNOWN || now_ms - agent->full_pass_ms >= FULL_PASS_MS;
-    bool moved = node_rev(agent->wiring.node) > agent->applied_rev; /* a beat may be older */
+    bool moved = node_rev(agent->wiring.node) > agent->applied_rev; /* by the last heartbeat */
     bool due = now_ms - agent->digest_checked_ms >= agent->wiring.conf->reconcile_ms;
     if ((!agent->reconcile_now && !moved && !due && !full) || now_ms < agent->reconcile_next_ms) {
         return;
@@ -486,12 +495,7 @@ void reconcile_step(struct agent *agent) {
     if (due) {
         agent->digest_checked_ms = now_ms;
     }
-    /* A pass that failed, or looked at everything, must not keep Redis busy with lists. */
-    int64_t rest_ms = RECONCILE_COOLDOWN_FACTOR * (clock_ms() - now_ms);
-    bool rests = full || !pass.complete;
     agent->reconcile_next_ms =
-        !rests ? 0
-               : clock_ms() +
-                     (rest_ms < RECONCILE_COOLDOWN_MS_MAX ? rest_ms : RECONCILE_COOLDOWN_MS_MAX);
+        full || !pass.complete ? clock_ms() + reconcile_cooldown_ms(clock_ms() - now_ms) : 0;
     node_set_applied_rev(agent->wiring.node, agent->applied_rev);
 }

@@ -1,9 +1,9 @@
-/* One round of placing what waits:
+/* One round of assigning waiting clients:
  *
- *   Redis --waiting--> [ candidates ] --placement_level--> [ shares ] --store_assign_outcome-->
- * owned
+ *   Redis --waiting--> [ candidates ] --placement_level--> [ shares ] --store_assign--> owned
  *
- * and, over a whole sweep, why the others wait. */
+ * A sweep over all waiting clients takes one or more rounds. It also counts why clients keep
+ * waiting. Works on struct leader. The leader thread. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,17 +17,17 @@
 
 #define BAD_CONFIG_DELAY_MS  10000
 #define IDENTITY_DELAY_MS    10000
-#define BAD_CONFIGS_MAX      200  /* noted in one round; the others are found again */
+#define BAD_CONFIGS_MAX      200  /* handled in one round; later rounds find the others */
 #define SCHEDULE_CLIENTS_MAX 5000 /* in one round */
 #define SCHEDULE_PAGES_MAX   40
 #define SCHEDULE_PAGE_LEN    500
-#define SWEEP_PERIOD_MS      5000 /* between sweeps while nobody can be assigned */
-#define NEEDS_MAX            64   /* different ones in one round */
+#define SWEEP_PERIOD_MS      5000 /* between sweeps while no client can be assigned */
+#define NEEDS_MAX            64   /* different needs in one round */
 
 struct candidate {
     char *id;
     char *identity;
-    char *denied_by; /* incarnations that may not reach its broker, or NULL */
+    char *denied_by; /* incarnations that may not connect to its broker; NULL: none */
 };
 
 static void scheduler_candidate_fini(struct candidate *candidate) {
@@ -36,7 +36,7 @@ static void scheduler_candidate_fini(struct candidate *candidate) {
     free(candidate->denied_by);
 }
 
-/* One round: who can take, who waits, who gets whom. */
+/* One round: the nodes, the waiting clients, and the assignments. */
 struct round {
     struct store_node *registered;
     size_t registered_count;
@@ -45,7 +45,7 @@ struct round {
     struct placement_need needs[NEEDS_MAX];
     size_t need_count;
     struct candidate *candidates;
-    struct placement_client *clients; /* of the candidates, by index */
+    struct placement_client *clients; /* of the candidates, by the same index */
     size_t candidate_count, candidate_max;
     size_t bad_config_count, assigned_count;
     bool restoring;
@@ -99,12 +99,12 @@ static void scheduler_defer_bad_config(struct leader *leader, struct round *roun
     bool again = false;
     enum err err = store_set_cooldown(leader->store, row->id, BAD_CONFIG_DELAY_MS,
                                       client_error_code(CLIENT_ERROR_BAD_CONFIG), message, &again);
-    if (err == ERR_OK && !again) { /* else it will be found again */
+    if (err == ERR_OK && !again) { /* logs it once */
         log_event(LOG_WARN, "bad_config", KS("client", row->id), KS("detail", message));
     }
 }
 
-/* The index of an equal need; ERR_FULL: there are too many different ones for this round. */
+/* The index of an equal need, which is added if it is new. ERR_FULL: NEEDS_MAX in this round. */
 static enum err scheduler_need_index(struct round *round, struct client_config *config,
                                      size_t *index) {
     struct placement_need need;
@@ -135,8 +135,8 @@ static size_t scheduler_node_index(const struct round *round, const char *name) 
     return PLACEMENT_NOWHERE;
 }
 
-/* Why it is not to be assigned in this round; PLACEMENT_SOON: it is a candidate now, or there was
- * no memory for it. */
+/* Why the client cannot be assigned in this round; PLACEMENT_SOON: it is a candidate now, or memory
+ * ran out. */
 static enum placement_wait scheduler_add_candidate(struct round *round,
                                                    const struct store_client *row,
                                                    struct client_config *config) {
@@ -162,7 +162,7 @@ static enum placement_wait scheduler_add_candidate(struct round *round,
     return PLACEMENT_SOON;
 }
 
-/* A waiting row becomes a candidate unless it is not its time, or it cannot be read or run. */
+/* A waiting client becomes a candidate unless it cools down, is invalid, or no node can run it. */
 static void scheduler_consider_row(struct leader *leader, struct round *round,
                                    const struct store_client *row) {
     struct client_config *config = NULL;
@@ -174,7 +174,7 @@ static void scheduler_consider_row(struct leader *leader, struct round *round,
     enum err err =
         client_config_parse_text(row->config, row->config_len, row->id, &config, &faults);
     if (err != ERR_OK) {
-        if (err == ERR_ARGUMENT) { /* else it is no fault of its own, and comes again */
+        if (err == ERR_ARGUMENT) { /* otherwise a later round finds it again */
             scheduler_defer_bad_config(leader, round, row, &faults);
         }
         return;
@@ -212,9 +212,7 @@ static enum err scheduler_read_page(struct leader *leader, struct round *round) 
         store_page(leader->store, STORE_WAITING, &next, SCHEDULE_PAGE_LEN, &rows, &n, &redis_ms);
     for (size_t i = 0; err == ERR_OK && i < n; i++) {
         if (round->candidate_count == round->candidate_max) {
-            next =
-                leader
-                    ->waiting_cursor; /* full in the middle of a page: it is read again next time */
+            next = leader->waiting_cursor; /* the next round reads this page again */
             break;
         }
         scheduler_consider_row(leader, round, &rows[i]);
@@ -252,7 +250,7 @@ static enum err scheduler_read_candidates(struct leader *leader, struct round *r
 
 /* ---- assigning ----------------------------------------------------------------------------- */
 
-/* A part of one node's share. */
+/* A batch of clients for one node. */
 struct share {
     const struct placement_node *node;
     struct store_assign_item items[STORE_BATCH_MAX];
@@ -268,12 +266,12 @@ static void scheduler_handle_results(struct leader *leader, struct round *round,
             enum err err = store_set_cooldown(leader->store, share->items[i].id, IDENTITY_DELAY_MS,
                                               client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
                                               client_error_text(CLIENT_ERROR_IDENTITY_TAKEN), NULL);
-            (void)err; /* it will be found again */
+            (void)err; /* without the cool-down, a later round finds the client again */
         }
     }
 }
 
-/* False: nothing more for this node in this round. */
+/* False: the node gets no more clients in this round. */
 static bool scheduler_assign_share(struct leader *leader, struct round *round,
                                    struct share *share) {
     struct store_assign_result results[STORE_BATCH_MAX];
@@ -312,8 +310,8 @@ static bool scheduler_sweep_is_due(const struct leader *leader) {
            clock_ms() - leader->last_sweep_ms >= SWEEP_PERIOD_MS;
 }
 
-/* While all who wait have to wait for their time, or no node has room, they are looked at only now
- * and then, for the reasons: a look costs Redis a read of all nodes. */
+/* While all waiting clients cool down or no node has room, a round only counts reasons. Then one
+ * round per SWEEP_PERIOD_MS is enough, because a round reads all nodes from Redis. */
 static bool scheduler_may_assign(struct leader *leader, const struct store_counts *counts) {
     if (counts->waiting == 0) {
         leader->waiting_cursor = 0;
@@ -321,9 +319,10 @@ static bool scheduler_may_assign(struct leader *leader, const struct store_count
         scheduler_publish_wait_counts(leader);
         return false;
     }
-    bool changed = counts->waiting != leader->waiting || counts->cooling_down != leader->resting;
+    bool changed =
+        counts->waiting != leader->waiting || counts->cooling_down != leader->cooling_down;
     leader->waiting = counts->waiting;
-    leader->resting = counts->cooling_down;
+    leader->cooling_down = counts->cooling_down;
     return counts->waiting > counts->cooling_down || changed || scheduler_sweep_is_due(leader);
 }
 
@@ -348,7 +347,7 @@ bool scheduler_round(struct leader *leader) {
             scheduler_assign_node(leader, &round, node);
         }
         leader->last_sweep_ms =
-            round.assigned_count > 0 ? 0 : leader->last_sweep_ms; /* who is left is counted */
+            round.assigned_count > 0 ? 0 : leader->last_sweep_ms; /* 0: counts the others soon */
         log_event(LOG_DEBUG, "scheduled", KI("clients", round.candidate_count),
                   KI("assigned", round.assigned_count), KI("nodes", round.eligible_count));
     }

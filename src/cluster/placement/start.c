@@ -1,4 +1,5 @@
-/* Starting what this node owns, or giving it back when it cannot run here. Agent thread. */
+/* Starts a client that this node owns, or releases it if it cannot run here. Works on struct agent.
+ * The agent thread. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,25 +11,25 @@
 #define MESSAGE_LEN            CLIENT_SECRETS_FAULT_LEN
 
 static enum err agent_start_release(struct agent *agent, const struct store_member *member,
-                                    const struct start_request *order, enum client_error error,
+                                    const struct start_request *request, enum client_error error,
                                     const char *message) {
     size_t released;
     enum err err = store_release(agent->wiring.store, member,
-                                 &(struct store_release_item){.id = order->id,
-                                                              .epoch = order->epoch,
+                                 &(struct store_release_item){.id = request->id,
+                                                              .epoch = request->epoch,
                                                               .delay_ms = START_RELEASE_DELAY_MS,
                                                               .code = client_error_code(error),
                                                               .message = message,
                                                               .error = client_error_name(error),
                                                               .failed = true},
                                  1, &released);
-    log_event(LOG_WARN, "client_given_back", KS("client", order->id),
+    log_event(LOG_WARN, "client_given_back", KS("client", request->id),
               KS("reason", client_error_code(error)), KS("detail", message),
               KS("result", err_name(err)));
     return err;
 }
 
-/* Why this node cannot run what it was given; NONE: it can, and the secrets are decrypted. */
+/* Why this node cannot run the client; CLIENT_ERROR_NONE: it can, and the secrets are decrypted. */
 static enum client_error agent_start_find_fault(struct agent *agent, struct client_config *config,
                                                 char message[MESSAGE_LEN]) {
     if (config->sink && strcmp(config->sink, "file") == 0 &&
@@ -41,27 +42,27 @@ static enum client_error agent_start_find_fault(struct agent *agent, struct clie
 }
 
 enum err agent_start(struct agent *agent, const struct store_member *member,
-                     const struct start_request *order) {
+                     const struct start_request *request) {
     struct client_config *config = NULL;
     struct client_faults faults;
     char message[MESSAGE_LEN];
-    enum err read =
-        client_config_parse_text(order->config, order->config_len, order->id, &config, &faults);
+    enum err read = client_config_parse_text(request->config, request->config_len, request->id,
+                                             &config, &faults);
     if (read == ERR_MEMORY) {
-        return read; /* no fault of its own: it is tried again */
+        return read; /* the caller tries again */
     }
     if (read != ERR_OK) {
         snprintf(message, sizeof(message), "%s: %s", faults.items[0].pointer,
                  faults.items[0].detail);
-        return agent_start_release(agent, member, order, CLIENT_ERROR_BAD_CONFIG, message);
+        return agent_start_release(agent, member, request, CLIENT_ERROR_BAD_CONFIG, message);
     }
     enum client_error error = agent_start_find_fault(agent, config, message);
     if (error != CLIENT_ERROR_NONE) {
         client_config_destroy(config);
-        return agent_start_release(agent, member, order, error, message);
+        return agent_start_release(agent, member, request, error, message);
     }
-    enum err err = workers_start(agent->wiring.workers, config, member->incarnation, order->epoch,
-                                 order->version);
-    /* Fenced meanwhile: what was assigned is reaped with everything else. */
+    enum err err = workers_start(agent->wiring.workers, config, member->incarnation, request->epoch,
+                                 request->version);
+    /* Fenced meanwhile: the client is reaped with all others of this node. */
     return err == ERR_WRONG_STATE ? ERR_OK : err;
 }

@@ -1,5 +1,5 @@
-/* Owns the certificates in use. The only file that includes GnuTLS, which libmicrohttpd's TLS is.
- * Loaded by main's thread, read by the MHD threads. */
+/* Owns the certificates in use. The main thread loads them, the MHD threads read them. Only this
+ * file includes GnuTLS, the TLS library of libmicrohttpd. */
 #include "http/server/certificate.h"
 
 #include <pthread.h>
@@ -15,14 +15,14 @@
 #include "base/text.h"
 
 #define CERTIFICATE_CHAIN_MAX  16
-#define CERTIFICATE_RETIRED_MS 120000 /* no handshake lasts as long: MHD ends it before */
+#define CERTIFICATE_RETIRED_MS 120000 /* longer than any handshake: MHD ends it earlier */
 
 struct certificate {
     gnutls_pcert_st chain[CERTIFICATE_CHAIN_MAX];
     unsigned chain_len;
     gnutls_privkey_t key;
     int64_t retired_ms;
-    struct certificate *next_older; /* retired, but a handshake may still use it */
+    struct certificate *next_older; /* replaced, but a handshake may still use it */
 };
 
 static pthread_mutex_t certificate_lock = PTHREAD_MUTEX_INITIALIZER; /* guards newest */
@@ -67,7 +67,7 @@ static enum err certificate_load_chain(struct certificate *certificate, const ch
         gnutls_pcert_list_import_x509_raw(certificate->chain, &certificate->chain_len, &data,
                                           GNUTLS_X509_FMT_PEM, 0) < 0) {
         err = certificate_set_fault(fault, "http.tls_cert_file", path,
-                                    "must be PEM: the certificate, then those that signed it");
+                                    "must be PEM: the certificate, then its issuers");
     }
     if (err != ERR_OK) {
         certificate->chain_len = 0;
@@ -84,14 +84,14 @@ static enum err certificate_load_key(struct certificate *certificate, const char
                           gnutls_privkey_import_x509_raw(certificate->key, &data,
                                                          GNUTLS_X509_FMT_PEM, NULL, 0) < 0)) {
         err = certificate_set_fault(fault, "http.tls_key_file", path,
-                                    "must be a private key, PEM, not encrypted");
+                                    "must be an unencrypted private key in PEM");
     }
     secret_wipe(data.data, data.size);
     free(data.data);
     return err;
 }
 
-/* Does the key belong to the first certificate? */
+/* Whether the key belongs to the first certificate. */
 static bool certificate_matches_key(const struct certificate *certificate) {
     unsigned char of_certificate[64], of_key[64];
     size_t certificate_len = sizeof(of_certificate), key_len = sizeof(of_key);
@@ -109,7 +109,7 @@ static bool certificate_matches_key(const struct certificate *certificate) {
     return same;
 }
 
-/* Puts it in front, and frees those that no handshake can use any more. */
+/* Makes it the newest, and frees those that no handshake can still use. */
 static void certificate_install(struct certificate *certificate) {
     int64_t now_ms = clock_ms();
     pthread_mutex_lock(&certificate_lock);
@@ -203,7 +203,7 @@ static int certificate_retrieve_newest(gnutls_session_t session, const gnutls_da
 void *http_certificate_callback(void) {
     gnutls_certificate_retrieve_function2 *function = certificate_retrieve_newest;
     void *out;
-    _Static_assert(sizeof(out) == sizeof(function), "a function's address fits a pointer");
+    _Static_assert(sizeof(out) == sizeof(function), "a function pointer fits into a pointer");
     __builtin_memcpy(&out, &function, sizeof(out));
     return out;
 }

@@ -1,4 +1,5 @@
-/* Owns the order in which connections have waited. Any thread; must not know what they ask. */
+/* Owns the list of connections without a complete request, in the order of their waiting time. Any
+ * thread. */
 #include "http/server/connection_limit.h"
 
 #include <pthread.h>
@@ -18,7 +19,7 @@ struct connection_limit {
     size_t max;
     pthread_mutex_t lock; /* guards all below */
     size_t count;
-    struct connection_slot *waiting; /* those that owe us bytes, the longest in front */
+    struct connection_slot *waiting; /* without a complete request; the longest first */
 };
 
 struct connection_limit *connection_limit_create(size_t max) {
@@ -52,8 +53,8 @@ static void connection_limit_remove_waiting(struct connection_limit *limit,
     }
 }
 
-/* The server notices the end of what is shut down here and closes it; the lock keeps it open until
- * then. Shut down once: it is in the list no more. */
+/* Under the lock, which keeps the descriptor open. The server notices the shutdown and closes the
+ * connection. It leaves the list, so it is shut down only once. */
 static void connection_limit_close_longest(struct connection_limit *limit) {
     struct connection_slot *longest = limit->waiting;
     if (longest) {

@@ -1,4 +1,4 @@
-/* Owns nothing. Must not know libmicrohttpd. */
+/* Checks of request framing. Pure functions; any thread. */
 #include "http/server/framing.h"
 
 #include <string.h>
@@ -10,7 +10,6 @@ static bool framing_is_token(const char *name) { /* RFC 9110 section 5.6.2 */
     return name[0] != '\0' && name[strspn(name, ALLOWED)] == '\0';
 }
 
-/* NUL ends the text, so that it cannot be in it. */
 static bool framing_has_control(const char *text, bool tab_is_one) {
     for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
         if ((*c < 0x20 && (*c != '\t' || tab_is_one)) || *c == 0x7f) {
@@ -41,7 +40,7 @@ static const char *framing_field_fault(struct http_framing *framing, const char 
     }
     if (strcasecmp(name, "Host") == 0) {
         framing->hosts++;
-        return framing_is_host(value) ? NULL : "Host: must be a host and perhaps a port";
+        return framing_is_host(value) ? NULL : "Host: must be a host with an optional port";
     }
     if (strcasecmp(name, "Content-Length") == 0) {
         framing->lengths++;
@@ -50,7 +49,7 @@ static const char *framing_field_fault(struct http_framing *framing, const char 
     if (strcasecmp(name, "Transfer-Encoding") == 0) {
         framing->codings++;
         return strcasecmp(value, "chunked") == 0 ? NULL
-                                                 : "Transfer-Encoding: only chunked is known";
+                                                 : "Transfer-Encoding: only chunked is supported";
     }
     return NULL;
 }
@@ -67,16 +66,16 @@ const char *http_framing_fault(const struct http_framing *framing, const char *t
         return framing->fault;
     }
     if (framing_has_control(target, true) || strchr(target, ' ')) {
-        return "the request's target has a blank or a control character";
+        return "the request target has a space or a control character";
     }
     if (framing->hosts > 1 || (framing->hosts == 0 && !is_old)) {
-        return "there must be one Host";
+        return "there must be exactly one Host";
     }
     if (framing->lengths > 1) {
-        return "Content-Length comes more than once";
+        return "more than one Content-Length";
     }
     if (framing->codings > 1) {
-        return "Transfer-Encoding comes more than once";
+        return "more than one Transfer-Encoding";
     }
     if (framing->codings > 0 && framing->lengths > 0) {
         return "Content-Length and Transfer-Encoding exclude each other";

@@ -1,5 +1,4 @@
-/* Owns the queue between the threads that bring tasks and those that do them. Runs on the latter.
- * Must not know what a task is. */
+/* Owns the queue of handler tasks. Tasks come from any thread and run on the handler threads. */
 #include "http/server/handler_pool.h"
 
 #include <pthread.h>
@@ -16,87 +15,87 @@ struct handler_pool {
 };
 
 struct handler_pool *handler_pool_create(size_t new_max) {
-    struct handler_pool *workers = calloc(1, sizeof *workers);
-    if (workers) {
-        workers->new_max = new_max;
-        workers->end = &workers->first;
-        pthread_mutex_init(&workers->lock, NULL);
-        pthread_cond_init(&workers->filled, NULL);
+    struct handler_pool *pool = calloc(1, sizeof *pool);
+    if (pool) {
+        pool->new_max = new_max;
+        pool->end = &pool->first;
+        pthread_mutex_init(&pool->lock, NULL);
+        pthread_cond_init(&pool->filled, NULL);
     }
-    return workers;
+    return pool;
 }
 
-void handler_pool_destroy(struct handler_pool *workers) {
-    if (workers) {
-        pthread_cond_destroy(&workers->filled);
-        pthread_mutex_destroy(&workers->lock);
-        free(workers);
+void handler_pool_destroy(struct handler_pool *pool) {
+    if (pool) {
+        pthread_cond_destroy(&pool->filled);
+        pthread_mutex_destroy(&pool->lock);
+        free(pool);
     }
 }
 
-static enum err handler_pool_enqueue(struct handler_pool *workers, struct handler_task *task,
+static enum err handler_pool_enqueue(struct handler_pool *pool, struct handler_task *task,
                                      bool is_new) {
     enum err err = ERR_OK;
-    pthread_mutex_lock(&workers->lock);
-    if (workers->closed) {
+    pthread_mutex_lock(&pool->lock);
+    if (pool->closed) {
         err = ERR_WRONG_STATE;
-    } else if (is_new && workers->new_count == workers->new_max) {
+    } else if (is_new && pool->new_count == pool->new_max) {
         err = ERR_FULL;
     } else {
         task->is_new = is_new;
         task->next = NULL;
-        *workers->end = task;
-        workers->end = &task->next;
-        workers->new_count += is_new;
-        pthread_cond_signal(&workers->filled);
+        *pool->end = task;
+        pool->end = &task->next;
+        pool->new_count += is_new;
+        pthread_cond_signal(&pool->filled);
     }
-    pthread_mutex_unlock(&workers->lock);
+    pthread_mutex_unlock(&pool->lock);
     return err;
 }
 
-enum err handler_pool_push(struct handler_pool *workers, struct handler_task *task) {
-    return handler_pool_enqueue(workers, task, true);
+enum err handler_pool_push(struct handler_pool *pool, struct handler_task *task) {
+    return handler_pool_enqueue(pool, task, true);
 }
 
-enum err handler_pool_push_begun(struct handler_pool *workers, struct handler_task *task) {
-    return handler_pool_enqueue(workers, task, false);
+enum err handler_pool_push_begun(struct handler_pool *pool, struct handler_task *task) {
+    return handler_pool_enqueue(pool, task, false);
 }
 
-/* NULL: closed and empty; without waiting, empty. */
-static struct handler_task *handler_pool_take(struct handler_pool *workers, bool waits) {
-    pthread_mutex_lock(&workers->lock);
-    while (waits && !workers->first && !workers->closed) {
-        pthread_cond_wait(&workers->filled, &workers->lock);
+/* NULL: the queue is empty and, if `waits`, closed. */
+static struct handler_task *handler_pool_take(struct handler_pool *pool, bool waits) {
+    pthread_mutex_lock(&pool->lock);
+    while (waits && !pool->first && !pool->closed) {
+        pthread_cond_wait(&pool->filled, &pool->lock);
     }
-    struct handler_task *task = workers->first;
+    struct handler_task *task = pool->first;
     if (task) {
-        workers->first = task->next;
-        workers->end = workers->first ? workers->end : &workers->first;
-        workers->new_count -= task->is_new;
+        pool->first = task->next;
+        pool->end = pool->first ? pool->end : &pool->first;
+        pool->new_count -= task->is_new;
     }
-    pthread_mutex_unlock(&workers->lock);
+    pthread_mutex_unlock(&pool->lock);
     return task;
 }
 
 void *handler_pool_run(void *argument) {
-    struct handler_pool *workers = argument;
+    struct handler_pool *pool = argument;
     struct handler_task *task;
-    while ((task = handler_pool_take(workers, true))) {
+    while ((task = handler_pool_take(pool, true))) {
         task->run(task);
     }
     return NULL;
 }
 
-void handler_pool_drain(struct handler_pool *workers) {
+void handler_pool_drain(struct handler_pool *pool) {
     struct handler_task *task;
-    while ((task = handler_pool_take(workers, false))) {
+    while ((task = handler_pool_take(pool, false))) {
         task->run(task);
     }
 }
 
-void handler_pool_close(struct handler_pool *workers) {
-    pthread_mutex_lock(&workers->lock);
-    workers->closed = true;
-    pthread_cond_broadcast(&workers->filled);
-    pthread_mutex_unlock(&workers->lock);
+void handler_pool_close(struct handler_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    pool->closed = true;
+    pthread_cond_broadcast(&pool->filled);
+    pthread_mutex_unlock(&pool->lock);
 }

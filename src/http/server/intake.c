@@ -1,5 +1,5 @@
-/* Owns the count of bodies that are held. Must not know what any route means, nor how a request is
- * handled. */
+/* Owns the count of body bytes that are held for all requests. MHD threads, unless the header says
+ * otherwise. */
 #include "intake.h"
 
 #include <malloc.h>
@@ -13,13 +13,15 @@
 #include "http/auth/auth_filter.h"
 #include "request_head.h"
 
-/* Of a refused body, read so that the answer is not lost in a reset. */
+/* How much of a refused body is read. A connection that is closed earlier is reset, and the caller
+ * may lose the answer. */
 #define DISCARD_BYTES_MAX           ((size_t)64 * 1024 * 1024)
 #define DISCARD_ANONYMOUS_BYTES_MAX ((size_t)1024 * 1024)
-/* Bodies of full size held at once, but at least so many bytes. */
+/* The limit for bodies held at once: BODIES_MAX bodies of full size, but at least BODIES_BYTES_MIN.
+ */
 #define BODIES_MAX       4
 #define BODIES_BYTES_MIN ((size_t)64 * 1024 * 1024)
-/* A body from this size on leaves so much free memory behind that it is given back at once. */
+/* The memory of a larger body is returned to the system at once. */
 #define BODY_BYTES_TRIM ((size_t)256 * 1024)
 
 static const char *intake_header(const struct transaction *transaction, const char *name) {
@@ -34,14 +36,14 @@ static void intake_refuse_size(struct transaction *transaction) {
                  (long long)transaction->server->api.context.conf->http_body_max_bytes);
 }
 
-/* RFC 9110 section 8.4: the body is not what it seems. */
+/* RFC 9110 section 8.4. */
 static void intake_refuse_coding(struct transaction *transaction, const char *coding) {
     http_problem(&transaction->response, PROBLEM_CODING,
-                 "Content-Encoding %.64s: only identity is taken; send the body as it is", coding);
+                 "Content-Encoding %.64s is not supported; send the body without encoding", coding);
     http_answer_header(&transaction->response, "Accept-Encoding", "identity");
 }
 
-/* A parameter that nobody reads would be a wish silently not granted. */
+/* Unknown parameters are refused rather than silently ignored. */
 static void intake_query(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     const struct http_route *route = transaction->request.route;
@@ -49,7 +51,7 @@ static void intake_query(struct transaction *transaction) {
     if (unknown) {
         http_problem(&transaction->response, PROBLEM_BAD_REQUEST,
                      "%s: no such parameter here; %s%s", unknown,
-                     route->query[0] != '\0' ? "there are: " : "there is none", route->query);
+                     route->query[0] != '\0' ? "allowed: " : "none is allowed", route->query);
     } else if ((route->flags & ROUTE_MAY_WAIT) != 0 &&
                http_query_int(&request->query, "wait_ms", 0, HTTP_WAIT_MS_MAX, 0,
                               &request->wait_ms) != ERR_OK) {
@@ -58,7 +60,7 @@ static void intake_query(struct transaction *transaction) {
     }
 }
 
-/* On this front: what is for operations has one of its own when there is an ops.port. */
+/* Routes for operations are served at ops.port only, if it is set. */
 static bool intake_is_served_here(const struct transaction *transaction) {
     unsigned flags = transaction->request.route->flags;
     bool apart = transaction->server->frontends[FRONTEND_OPS].listener >= 0;
@@ -66,7 +68,7 @@ static bool intake_is_served_here(const struct transaction *transaction) {
            transaction->frontend->is_ops == ((flags & ROUTE_OPS) != 0);
 }
 
-/* Finds the route; 404 and 405 otherwise. */
+/* Finds the route, or answers 404 or 405. */
 static void intake_route(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     char allow[HTTP_ALLOW_LEN];
@@ -111,16 +113,16 @@ static void intake_route(struct transaction *transaction) {
     }
 }
 
-/* Bytes of a refused body that are read; little of a stranger's. */
+/* How much of a refused body is read; less from an unauthenticated caller. */
 static size_t intake_discard_bytes_max(const struct transaction *transaction) {
-    bool stranger =
+    bool anonymous =
         transaction->request.caller.role == ROLE_NONE && transaction->server->api.context.access;
-    return stranger ? DISCARD_ANONYMOUS_BYTES_MAX
-                    : DISCARD_BYTES_MAX +
-                          (size_t)transaction->server->api.context.conf->http_body_max_bytes;
+    return anonymous ? DISCARD_ANONYMOUS_BYTES_MAX
+                     : DISCARD_BYTES_MAX +
+                           (size_t)transaction->server->api.context.conf->http_body_max_bytes;
 }
 
-/* Without it a write would be another. */
+/* Out of memory is an error: without the condition, a write could overwrite another one. */
 static void intake_read_if_match(struct transaction *transaction) {
     const char *condition = intake_header(transaction, "If-Match");
     transaction->request.if_match = text_dup(condition);
@@ -129,7 +131,7 @@ static void intake_read_if_match(struct transaction *transaction) {
     }
 }
 
-/* Where it ends is not certain: nothing that follows on the connection is read as a request. */
+/* The end of the request is uncertain, so the connection is closed after the answer. */
 static enum intake intake_refuse_head(struct transaction *transaction, const char *fault) {
     http_request_set_id(&transaction->request, NULL);
     http_problem(&transaction->response, PROBLEM_BAD_REQUEST, "%s", fault);
@@ -148,8 +150,8 @@ enum intake intake_head(struct transaction *transaction, const char *method, con
     if (fault) {
         return intake_refuse_head(transaction, fault);
     }
-    /* Some versions of libmicrohttpd end the lines of chunks at a bare LF, where a proxy reads on:
-     * what follows such a body may have been meant as a part of it. */
+    /* Some versions of libmicrohttpd end a chunk line at a bare LF, and a proxy may not. The next
+     * bytes could be a part of this body, so the connection is closed after the answer. */
     transaction->close_after = intake_header(transaction, "Transfer-Encoding") != NULL;
     http_request_set_id(request, intake_header(transaction, PEERS_REQUEST_HEADER));
     intake_route(transaction);
@@ -167,9 +169,9 @@ enum intake intake_head(struct transaction *transaction, const char *method, con
         intake_refuse_coding(transaction, coding);
     }
     const char *expect = intake_header(transaction, "Expect");
-    bool asks_leave = expect && strcasecmp(expect, "100-continue") == 0;
-    bool absurd = !sized || body_len > (int64_t)intake_discard_bytes_max(transaction);
-    if (transaction->response.status != 0 && (asks_leave || absurd)) {
+    bool expects_continue = expect && strcasecmp(expect, "100-continue") == 0;
+    bool too_long = !sized || body_len > (int64_t)intake_discard_bytes_max(transaction);
+    if (transaction->response.status != 0 && (expects_continue || too_long)) {
         return INTAKE_REFUSED;
     }
     return INTAKE_READ_ON;
@@ -188,7 +190,7 @@ static size_t intake_held_bytes_max(const struct http_server *server) {
     return most > BODIES_BYTES_MIN ? most : BODIES_BYTES_MIN;
 }
 
-/* Keeps a part of the body, or refuses all of it. */
+/* Appends a part of the body, or refuses the whole body. */
 static void intake_keep_body(struct transaction *transaction, const char *data, size_t len) {
     struct http_server *server = transaction->server;
     size_t body_max = (size_t)server->api.context.conf->http_body_max_bytes;
@@ -198,7 +200,8 @@ static void intake_keep_body(struct transaction *transaction, const char *data, 
     } else if (atomic_fetch_add(&server->body_bytes, len) + len > intake_held_bytes_max(server)) {
         atomic_fetch_sub(&server->body_bytes, len);
         metric_add(METRIC_HTTP_REFUSED, 1);
-        http_problem(&transaction->response, PROBLEM_OVERLOAD, "too many large bodies at once");
+        http_problem(&transaction->response, PROBLEM_OVERLOAD,
+                     "the node holds too many large bodies at present");
     } else {
         transaction->counted_bytes += len;
         buffer_append(body, data, len);

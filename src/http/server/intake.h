@@ -1,6 +1,5 @@
-/* What comes in of a request: its head, which decides whether it is handled, and its body, which is
- * kept or dropped, and counted among all that are held. MHD threads. Only exchange.c includes this.
- */
+/* Private to transaction.c: receives a request. The head decides whether it is handled. The body is
+ * kept or discarded; kept bytes count towards a limit for all requests. MHD threads. */
 #ifndef MQFLEET_SERVER_INTAKE_H
 #define MQFLEET_SERVER_INTAKE_H
 
@@ -8,20 +7,20 @@
 #include "transaction_internal.h"
 
 enum intake {
-    INTAKE_READ_ON, /* the body; once there is no more of it, what was refused has a status */
-    INTAKE_REFUSED, /* to be answered without it */
-    INTAKE_CLOSE    /* the connection is to end without an answer */
+    INTAKE_READ_ON, /* read the body first, even if the response has a status already */
+    INTAKE_REFUSED, /* answer without reading the body */
+    INTAKE_CLOSE    /* close the connection without an answer */
 };
 
-/* Everything but the body is here. A refusal is sent after the body was read and dropped, unless
- * the caller waits for leave to send it, or it is out of all measure. */
+/* The head is complete. A refused request is answered after its body is read and discarded, unless
+ * the caller waits for "100 Continue" or the body is too long to be read. */
 enum intake intake_head(struct transaction *transaction, const char *method, const char *version);
-/* A part of it. False: the connection is to end. */
+/* A part of the body. False: close the connection. */
 bool intake_body(struct transaction *transaction, const char *data, size_t len);
 
-/* No part of it is looked at any more. Any thread. */
+/* Frees the body. Any thread. */
 void intake_drop_body(struct transaction *transaction);
-/* Until then others may bring so much less. Any thread. */
+/* Stops counting the body towards the limit for all requests. Any thread. */
 void intake_uncount_body(struct transaction *transaction);
 
 #endif

@@ -1,5 +1,4 @@
-/* Owns nothing: bodies to jansson values, and foreign text to JSON strings. Any thread. Must not
- * know what the documents mean. */
+/* Parsing of JSON bodies and making of JSON strings. Pure functions; any thread. */
 #include "http/server/json.h"
 
 #include <stdarg.h>
@@ -10,7 +9,7 @@
 #include "base/system/json_memory.h"
 #include "base/text.h"
 
-/* U+FDD0, a noncharacter: stands for what was no text in a repaired body. */
+/* U+FDD0, a noncharacter: replaces invalid text in a repaired body. */
 #define INVALID_TEXT_MARK        "\xEF\xB7\x90"
 #define INVALID_TEXT_MARK_ESCAPE "\\ufdd0"
 #define REPLACEMENT_CHARACTER    "\xEF\xBF\xBD" /* U+FFFD */
@@ -43,7 +42,8 @@ static bool http_json_is_low_surrogate(long unit) {
     return unit >= 0xDC00 && unit <= 0xDFFF;
 }
 
-/* The length of the escape at text[at], a surrogate pair as one; *half: it is half of a pair. */
+/* The length of the escape at text[at]; a surrogate pair is one escape. *half: it is half a pair.
+ */
 static size_t http_json_escape_len(const char *text, size_t len, size_t at, bool *half) {
     long unit = http_json_escape_unit(text, len, at);
     *half = false;
@@ -65,8 +65,8 @@ struct scan {
     bool has_half_pair;
 };
 
-/* What a body would cost to parse, from its punctuation outside strings. Counts too much at most.
- */
+/* Estimates from the punctuation outside strings what the parsing costs. May count too many values,
+ * never too few. */
 static struct scan http_json_scan_body(const char *data, size_t len) {
     struct scan scan = {.values = 1};
     size_t depth = 0;
@@ -95,7 +95,7 @@ static struct scan http_json_scan_body(const char *data, size_t len) {
     return scan;
 }
 
-/* Copies the body with a mark for every byte that is no UTF-8 and every half of a pair. */
+/* Copies the body; a mark replaces each byte that is not UTF-8 and each half of a pair. */
 static void http_json_repair_body(const char *data, size_t len, struct buffer *out) {
     for (size_t at = 0; at < len;) {
         bool half = false;
@@ -132,7 +132,7 @@ static enum err http_json_load_body(const char *data, size_t len, json_t **out, 
         snprintf(detail, HTTP_JSON_DETAIL_LEN, "line 1, column 1: the body is empty");
         return ERR_ARGUMENT;
     }
-    /* Without what jansson quotes of the body, which may be a secret. */
+    /* Removes what jansson quotes from the body: it may be a secret. */
     const char *quote = strstr(error.text, " near ");
     int text_len = quote ? (int)(quote - error.text) : (int)strlen(error.text);
     snprintf(detail, HTTP_JSON_DETAIL_LEN, "line %d, column %d: %.*s", error.line, error.column,
@@ -269,7 +269,7 @@ void http_json_text_faults(const json_t *json, bool repaired, struct client_faul
     http_json_collect_text_faults(json, repaired, pointer, faults);
 }
 
-/* ---- text out -------------------------------------------------------------------------------- */
+/* ---- strings --------------------------------------------------------------------------------- */
 
 json_t *http_json_stringn(const char *text, size_t len) {
     json_t *string = json_stringn(text, len); /* NULL when it is not UTF-8 */

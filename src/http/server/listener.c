@@ -1,5 +1,5 @@
-/* Owns nothing: opens the socket that the HTTP API listens on. Main thread. Ours rather than
- * libmicrohttpd's, so that a failure can be told exactly. */
+/* Opens the listening sockets of the HTTP API. Main thread. Not left to libmicrohttpd, which does
+ * not report the cause of a failure. */
 #include "http/server/listener.h"
 
 #include <arpa/inet.h>

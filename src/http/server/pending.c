@@ -1,8 +1,8 @@
-/* Owns the open waits: their number, deadlines and the look at callers that have gone. Any thread.
- * Must not know what a request waits for.
+/* Owns the open waits: their number, their deadlines and the checks for callers that have gone. Any
+ * thread.
  *
- * References: one is the request's, let go by pending_run; one the source's; one of whoever else
- * has claimed it, until it is resumed. */
+ * A pending has up to three references: of the request, until pending_run; of the source; of a
+ * thread that has collected it, until it is resumed. */
 #include "http/server/pending.h"
 
 #include <assert.h>
@@ -22,14 +22,14 @@
 enum { PENDING_STATE_PARKED = 1, PENDING_STATE_ENDED = 2 };
 
 struct pending {
-    struct timer timer; /* first: found by it */
+    struct timer timer; /* must be first: it is cast to the pending */
     struct pendings *pendings;
     struct http_request *request;
     struct pending_plan plan;
     atomic_int refs;
     atomic_int state; /* bits */
     enum pending_end end;
-    atomic_bool is_open; /* written under the lock, which guards the list as well */
+    atomic_bool is_open; /* written under the lock of pendings */
     struct pending *prev, *next;
 };
 
@@ -38,7 +38,7 @@ struct pendings {
     pending_continue *continue_request;
     void (*wake)(void *context);
     void *context;
-    struct pollfd *poll_fds; /* of the turn's thread: max */
+    struct pollfd *poll_fds; /* max entries; used by the thread of pendings_turn only */
     struct pending **polled; /* the same */
 
     pthread_mutex_t lock; /* guards the rest */
@@ -51,14 +51,14 @@ struct pendings {
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-struct pendings *pendings_create(size_t max, pending_continue *go_on, void (*wake)(void *context),
-                                 void *context) {
+struct pendings *pendings_create(size_t max, pending_continue *continue_request,
+                                 void (*wake)(void *context), void *context) {
     struct pendings *pendings = calloc(1, sizeof *pendings);
     if (!pendings) {
         return NULL;
     }
     pendings->max = max;
-    pendings->continue_request = go_on;
+    pendings->continue_request = continue_request;
     pendings->wake = wake;
     pendings->context = context;
     pthread_mutex_init(&pendings->lock, NULL);
@@ -100,14 +100,14 @@ static void pending_unref(struct pending *pending) {
 
 /* ---- begin ----------------------------------------------------------------------------------- */
 
-/* Begun after the node has told such waits to end. Under the lock. */
+/* Under the lock. The node has already ended such waits, because it stops. */
 static bool pending_is_late(const struct pendings *pendings, const struct pending *pending) {
     return pendings->stage == PENDINGS_STOPPING_ALL ||
            (pendings->stage == PENDINGS_STOPPING &&
             (pending->plan.flags & PENDING_HEEDS_STOP) != 0);
 }
 
-/* False: too many wait. *sooner: the turn must come before it would. */
+/* False: too many requests wait. *sooner: the next turn must come earlier than planned. */
 static bool pending_open(struct pendings *pendings, struct pending *pending, bool *sooner) {
     int64_t at_ms = clock_ms() + pending->plan.timeout_ms;
     pthread_mutex_lock(&pendings->lock);
@@ -145,8 +145,8 @@ struct pending *pending_begin(struct http_request *request, struct http_response
         pending_free_plan(plan);
         free(pending);
         metric_add(METRIC_HTTP_REFUSED, 1);
-        http_problem(response, PROBLEM_OVERLOAD, "%zu requests wait already, http.waiters",
-                     pendings->max);
+        http_problem(response, PROBLEM_OVERLOAD,
+                     "%zu requests are waiting, the limit of http.waiters", pendings->max);
         return NULL;
     }
     request->pending = pending;
@@ -172,12 +172,12 @@ static void pending_close(struct pending *pending) {
     DL_DELETE(pendings->list, pending);
     timers_clear(&pendings->timers, &pending->timer);
     pendings->count--;
-    pending->is_open = false; /* last: pending_claim looks without the lock */
+    pending->is_open = false; /* last: pending_claim reads it without the lock */
 }
 
 bool pending_claim(struct pending *pending) {
     if (!atomic_load(&pending->is_open)) {
-        return false; /* and the server may be gone */
+        return false; /* the server may be destroyed already */
     }
     struct pendings *pendings = pending->pendings;
     pthread_mutex_lock(&pendings->lock);
@@ -189,8 +189,8 @@ bool pending_claim(struct pending *pending) {
     return open;
 }
 
-/* A parked request keeps its reference until it goes on, which is after this: what `then` has left
- * of the data is freed where `then` ran. Another may go on or cancel at once. */
+/* A parked request keeps its reference until it continues below. If it is not parked, another
+ * thread may continue or cancel it as soon as the state is set. */
 void pending_resume(struct pending *pending) {
     bool parked =
         (atomic_fetch_or(&pending->state, PENDING_STATE_ENDED) & PENDING_STATE_PARKED) != 0;
@@ -222,12 +222,12 @@ void pending_run(struct pending *pending, struct http_request *request,
     pending_unref(pending);
 }
 
-/* Under the lock: claims it for whoever resumes the chain. */
+/* Under the lock. Claims the pending for the thread that resumes the chain. */
 static void pending_collect(struct pending **chain, struct pending *pending, enum pending_end end) {
     atomic_fetch_add(&pending->refs, 1); /* before others see that it is closed */
     pending_close(pending);
     pending->end = end;
-    LL_PREPEND(*chain, pending); /* by next alone: it is in no list now */
+    LL_PREPEND(*chain, pending); /* uses `next`, which is free after pending_close */
 }
 
 static void pending_resume_chain(struct pending *chain) {
@@ -245,7 +245,7 @@ static void pending_collect_due(struct pendings *pendings, struct pending **chai
     }
 }
 
-/* The sockets stay open for as long as the waits do, which is for as long as the lock is held. */
+/* Under the lock, which keeps the waits open, and so their sockets. */
 static void pending_collect_gone(struct pendings *pendings, struct pending **chain) {
     struct pending *pending;
     nfds_t n = 0;
