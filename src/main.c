@@ -1,9 +1,10 @@
-/* mqfleetd: reads its settings, starts everything in order, waits for a signal, stops in reverse.
- * Every thread of the process is a row of `threads` below (the log, libmicrohttpd and Paho keep
- * their own).
+/* mqfleetd: reads its settings, starts everything in order, waits for a signal, stops in reverse
+ * order. Every thread of the process is a row of `threads` below, except those of the log,
+ * libmicrohttpd and Paho.
  *
- * Exit codes: 0 stopped cleanly; 1 could not start, or could not stop cleanly; 2 bad settings or
- * usage; 3 another live node uses this node's name; 4 Redis belongs to another fleet. */
+ * Exit codes: 0 stopped cleanly; 1 could not start, or could not stop cleanly; 2 invalid settings
+ * or usage; 3 another live node uses this node's name; 4 Redis belongs to another fleet.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <malloc.h>
@@ -37,7 +38,7 @@
 #define THREADS_MAX    2048
 #define TURN_MS        200 /* of the main thread */
 #define LOG_STOP_MS    5000
-#define LOG_FLUSH_MS   100 /* when a second signal ends the process at once */
+#define LOG_FLUSH_MS   100 /* when a second signal ends the process immediately */
 #define FREE_BYTES_MIN 4194304
 
 /* ---- threads --------------------------------------------------------------------------------- */
@@ -67,7 +68,7 @@ static size_t main_handler_count(const struct app *app) {
     return (size_t)app->conf->http_workers;
 }
 
-/* Those that are started later. */
+/* Threads that are started later. */
 static size_t main_count_none(const struct app *app) {
     (void)app;
     return 0;
@@ -106,14 +107,13 @@ static void *main_stop_progress_argument(struct app *app, size_t index) {
     return app->stop_progress;
 }
 
-/* Longest time without progress of what the node cannot do without. What waits for Redis or for
- * other nodes is given their bounds as well: a call marks progress when it ends, however it ends.
- */
+/* The longest time without progress of the watched threads. The limits of calls to Redis and to
+ * other nodes are added, because a call reports progress only when it ends. */
 static int64_t main_worker_stall_ms(const struct app *app) {
     return app->conf->stall_ms;
 }
 
-/* Without it no deadline of a request is kept. It may sleep that long when it has nothing to do. */
+/* Enforces the deadlines of requests. When idle, it may sleep that long. */
 static int64_t main_peer_calls_stall_ms(const struct app *app) {
     return app->conf->stall_ms + PEER_CALLS_TURN_MS_MAX;
 }
@@ -160,7 +160,7 @@ enum thread_kind {
     THREAD_STOP_PROGRESS
 };
 
-/* In the order they start. Names show in ps -T and gdb. */
+/* In the order of their start. Names are shown by ps -T and gdb. */
 static const struct {
     const char *name;
     enum thread_kind kind;
@@ -243,7 +243,7 @@ static enum err main_start_threads(struct app *app, char *fault) {
     return ERR_OK;
 }
 
-/* Of those that are needed only now. Without it the stop goes on, untold. */
+/* Starts a thread that is needed only now. Without it the stop continues without reports. */
 static void main_start_thread_late(struct app *app, enum thread_kind kind) {
     for (size_t row = 0; row < sizeof(threads) / sizeof(threads[0]); row++) {
         if (threads[row].kind == kind && main_start_thread(app, row, 0) != 0) {
@@ -265,24 +265,24 @@ static enum err main_start(struct app *app, char *fault) {
     return err == ERR_OK ? main_start_threads(app, fault) : err;
 }
 
-/* ---- wait and stop -----------------------------------------------------------------------------
- */
+/* ---- wait and stop
+ * ---------------------------------------------------------------------------- */
 
 static void main_exit_at_once(int signal_number) {
     (void)log_writer_flush(LOG_FLUSH_MS);
     _exit(128 + signal_number);
 }
 
-/* From the first signal on, a second one ends the process at once. */
+/* After the first signal, a second one ends the process immediately. */
 static void main_exit_on_second_signal(const sigset_t *signals) {
     struct sigaction action = {.sa_handler = main_exit_at_once};
-    signal(SIGHUP, SIG_IGN); /* there is nothing left to be read again for */
+    signal(SIGHUP, SIG_IGN); /* a stopping node does not reload */
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     pthread_sigmask(SIG_UNBLOCK, signals, NULL);
 }
 
-/* Until SIGTERM or SIGINT, or the agent gives up: then its reason. */
+/* Waits until SIGTERM or SIGINT, or until the agent gives up; returns its reason. */
 static const char *main_wait(struct app *app, const sigset_t *signals) {
     for (;;) {
         int signal_number =
@@ -304,7 +304,7 @@ static const char *main_wait(struct app *app, const sigset_t *signals) {
     }
 }
 
-/* Rule 9: nothing new, DISCONNECT, sinks flushed, release, leave. ERR_OK: all of it worked. */
+/* Rule 9: no new work, DISCONNECT, flush the sinks, release, leave. ERR_OK: all steps succeeded. */
 static enum err main_stop_in_order(struct app *app) {
     int64_t deadline_ms = clock_ms() + app->conf->stop_timeout_ms;
     agent_announce_leave(app->agent);
@@ -355,8 +355,8 @@ static enum err main_stop(struct app *app) {
     return err;
 }
 
-/* What is written is for this user alone; no proxy of the environment gets between clients and
- * brokers (Paho would obey it silently); a peer that goes away is an error code, not a signal. */
+/* New files are readable by this user only. Proxy variables do not apply to brokers (Paho would
+ * silently obey them). A closed peer is an error code, not a signal. */
 static void main_prepare_process(sigset_t *signals) {
     umask(077);
     static const char *const proxies[] = {"http_proxy",  "https_proxy", "HTTP_PROXY",
@@ -365,7 +365,7 @@ static void main_prepare_process(sigset_t *signals) {
         unsetenv(proxies[i]);
     }
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_DFL); /* nohup leaves it ignored, and then it would not be seen */
+    signal(SIGHUP, SIG_DFL); /* nohup ignores SIGHUP, and the signal would not be received */
     sigemptyset(signals);
     sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGTERM);
@@ -398,7 +398,7 @@ static void main_warn_insecure(const struct conf *conf) {
                   KS("detail", "callers of the HTTP API are not authenticated"));
     } else if (!loopback && conf->http_tls_cert_file[0] == '\0') {
         log_event(LOG_WARN, "insecure", KS("setting", "http.tls_cert_file"),
-                  KS("detail", "tokens and the fleet's secret travel unencrypted"));
+                  KS("detail", "tokens and the fleet's secret are sent unencrypted"));
     }
 }
 
@@ -428,11 +428,12 @@ static int main_run(struct app *app) {
     }
     log_event(LOG_INFO, "started", KS("listen", app->conf->http_listen),
               KI("port", app->conf->node_port));
-    /* Not only once Redis answers: a node waits for it, and is to be waited with. */
+    /* Reported before Redis answers: a node waits for Redis, and its service manager must not wait
+     * too. */
     notify_send("READY=1\nSTATUS=started");
     const char *reason = main_wait(app, &signals);
     if (reason) {
-        main_join_threads(THREAD_AGENT); /* it gave up, and returns */
+        main_join_threads(THREAD_AGENT); /* the agent gave up, and its thread returns */
         notify_send("STATUS=giving up: %s", reason);
         log_event(LOG_ERROR, "giving_up", KS("node", app->conf->node_name), KS("detail", reason));
         redis_server_stop(app->redis_server);
@@ -473,7 +474,8 @@ int main(int argc, char **argv) {
     command_line_parse(&line, argc, argv);
     static struct app app;
     char fault[CONF_FAULT_LEN];
-    mallopt(M_TRIM_THRESHOLD, FREE_BYTES_MIN); /* else messages that come and go cost page faults */
+    mallopt(M_TRIM_THRESHOLD,
+            FREE_BYTES_MIN); /* otherwise frequent allocations of messages cause page faults */
     enum err err = conf_load(&app.conf, line.config, line.sets, line.set_count, fault);
     if (err == ERR_OK && line.action == ACTION_RUN) {
         heap_profile_start(app.conf->profile_heap_sample_bytes);
@@ -482,7 +484,7 @@ int main(int argc, char **argv) {
     if (err == ERR_OK) {
         app_set_logging(app.conf, app.conf);
         bool guarded = client_file_guard_own(app.conf) && client_file_guard(line.config);
-        assert(guarded); /* there is room for these */
+        assert(guarded); /* these have room */
         (void)guarded;
     }
     if (err == ERR_OK) {
@@ -504,13 +506,13 @@ int main(int argc, char **argv) {
     }
     if (err != ERR_OK) {
         fprintf(stderr, "mqfleetd: %s\n", fault);
-        return err == ERR_MEMORY ? EXIT_FAILURE : EXIT_BAD_CONF; /* a later start may do */
+        return err == ERR_MEMORY ? EXIT_FAILURE : EXIT_BAD_CONF; /* a later start may succeed */
     }
     if (line.action != ACTION_RUN) {
         if (line.action == ACTION_PRINT) {
             conf_print(app.conf, stdout);
         } else {
-            puts("mqfleetd: the settings are good");
+            puts("mqfleetd: the settings are valid");
         }
         http_certificate_unload();
         access_destroy(app.access);
@@ -520,7 +522,7 @@ int main(int argc, char **argv) {
     }
     int code = main_run(&app);
     log_stop(LOG_STOP_MS);
-    /* After a stop that was not clean some threads still run: their memory is not touched again. */
+    /* After an unclean stop some threads still run, so their memory is not freed. */
     if (code != EXIT_SUCCESS) {
         _exit(code);
     }

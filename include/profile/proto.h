@@ -7,11 +7,11 @@
 #include <stdint.h>
 #include "base/buffer.h"
 
-/* A varint; 0 is left out, as proto3 does. Negative ones take ten bytes. */
+/* A varint; 0 is omitted, as in proto3. Negative numbers take ten bytes. */
 void proto_int(struct buffer *out, unsigned field, int64_t value);
-/* Bytes, text, or a message within. */
+/* Bytes, text, or an embedded message. */
 void proto_bytes(struct buffer *out, unsigned field, const void *data, size_t len);
-/* repeated, packed; 0 among them stays. */
+/* repeated, packed; zeros in it are written. */
 void proto_packed(struct buffer *out, unsigned field, const int64_t *values, size_t count);
 
 #endif

@@ -1,5 +1,5 @@
 /* Names of the functions of this process, from the symbol tables of the program and its libraries.
- * Files are mapped while a table is open. Owned by one thread. */
+ * Files stay mapped while a table is open. Owned by one thread. */
 #ifndef MQFLEET_PROFILE_SYMBOLS_H
 #define MQFLEET_PROFILE_SYMBOLS_H
 
@@ -12,14 +12,14 @@ struct module {
     char *path;
     uintptr_t begin, end;        /* of the code */
     uintptr_t offset;            /* in the file, of begin */
-    char build_id[BUILD_ID_LEN]; /* hexadecimal; empty: has none */
+    char build_id[BUILD_ID_LEN]; /* hexadecimal; empty: none */
 };
 
 struct symbols;
 
 struct symbols *symbols_open(void); /* NULL: out of memory */
 void symbols_close(struct symbols *symbols);
-/* The function that holds the address; NULL: not known. Borrowed. */
+/* The function that contains the address; NULL: unknown. Borrowed. */
 const char *symbols_name(const struct symbols *symbols, uintptr_t address);
 const struct module *symbols_modules(const struct symbols *symbols, size_t *count);
 

@@ -1,15 +1,13 @@
-/* Owns malloc and its kin, in front of glibc's, and the samples taken of them. Any thread. Must not
- * know who allocates.
+/* Owns malloc and its relatives, which wrap glibc's, and the samples. Any thread.
  *
  *   malloc -> bytes_left -= size, below 0 -> take a stack, find its row, note the pointer
- *   free   -> filter[hash] is 0 (nearly always) -> done; else look in `live`, take it out
+ *   free   -> filter[hash] is 0 (nearly always) -> done; else find and remove it in `live`
  *
- * A block of n bytes is sampled with probability p = 1 - exp(-n / mean). It stands for 1 / p blocks
- * of its size, which makes every sum an unbiased estimate.
+ * A block of n bytes is sampled with probability p = 1 - exp(-n / mean). It represents 1 / p blocks
+ * of its size, so every sum is an unbiased estimate.
  *
- * `lock` guards stacks and live; it is held for short, never while memory is allocated, and is
- * never taken in a signal handler. `inside` keeps a thread from sampling what sampling itself
- * allocates. */
+ * `lock` guards stacks and live. It is held briefly, never during an allocation, and never taken in
+ * a signal handler. `inside` prevents a thread from sampling its own allocations for sampling. */
 #include "profile/heap.h"
 
 #include <errno.h>
@@ -23,13 +21,13 @@
 #include "base/system/out_of_memory.h"
 #include "profile/stack.h"
 
-#define STACKS_MAX       8192  /* row 0 is for those that find no room */
-#define STACK_TABLE_SIZE 16384 /* a power of two, more than there are stacks */
+#define STACKS_MAX       8192  /* row 0 is for samples without room */
+#define STACK_TABLE_SIZE 16384 /* a power of two, more than the number of stacks */
 #define PROBES_MAX       64
 #define SETS             2048 /* of live samples, a power of two */
 #define WAYS             8
 #define FILTER_SIZE      16384 /* a power of two */
-#define FILTER_FULL      255   /* stays so: counts no more */
+#define FILTER_FULL      255   /* saturated: no longer counted */
 
 static const struct profile_type types_in_use[] = {{"alloc_objects", "count"},
                                                    {"alloc_space", "bytes"},
@@ -64,17 +62,17 @@ struct stack_row {
     uintptr_t frames[STACK_DEPTH_MAX];
 };
 
-struct live_sample { /* the same value is added and taken away: its precision matters little */
+struct live_sample { /* the same value is added and subtracted, so its precision matters little */
     _Atomic(uintptr_t) block; /* 0: free */
     uint32_t stack;
     float objects, bytes;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-/* One after the other, so that pages are touched only for stacks that there are. */
+/* Allocated in order, so that only pages of existing stacks are touched. */
 static struct stack_row stacks[STACKS_MAX];
 static uint32_t stack_count = 1;
-static uint16_t stack_table[STACK_TABLE_SIZE]; /* by hash: the stack's row; 0: none */
+static uint16_t stack_table[STACK_TABLE_SIZE]; /* row of the stack by hash; 0: none */
 static struct live_sample live[SETS][WAYS];
 static int64_t lost_stacks, lost_live;
 static atomic_uchar filter[FILTER_SIZE];
@@ -82,7 +80,7 @@ static atomic_llong mean;
 
 #define TLS _Thread_local __attribute__((tls_model("initial-exec")))
 static TLS int64_t bytes_left;
-static TLS uint64_t random_state; /* 0: the thread has drawn nothing yet */
+static TLS uint64_t random_state; /* 0: the thread has no distance yet */
 static TLS bool sampling;
 
 extern void *__libc_malloc(size_t size);
@@ -91,7 +89,7 @@ extern void *__libc_realloc(void *block, size_t size);
 extern void *__libc_memalign(size_t alignment, size_t size);
 extern void __libc_free(void *block);
 
-/* ---- when ------------------------------------------------------------------------------------ */
+/* ---- time of samples ------------------------------------------------------------------------- */
 
 static uint64_t heap_mix_hash(uint64_t value) {
     value ^= value >> 33;
@@ -116,7 +114,7 @@ static int64_t heap_draw_distance(int64_t mean_bytes) {
     return (int64_t)(-log(uniform) * (double)mean_bytes) + 1;
 }
 
-/* ---- which ----------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static size_t heap_filter_index(uintptr_t block) {
     return (size_t)((block >> 4) * 0x9E3779B97F4A7C15u >> 50) & (FILTER_SIZE - 1);
@@ -126,7 +124,7 @@ static struct live_sample *heap_live_set(uintptr_t block) {
     return live[heap_mix_hash(block) & (SETS - 1)];
 }
 
-/* Under the lock. Row 0 when there is no other left. */
+/* Called with the lock. Row 0 if there is no other left. */
 static uint16_t heap_new_row(uint64_t hash, const uintptr_t *frames, size_t depth) {
     if (stack_count == STACKS_MAX) {
         lost_stacks++;
@@ -139,7 +137,7 @@ static uint16_t heap_new_row(uint64_t hash, const uintptr_t *frames, size_t dept
     return (uint16_t)stack_count++;
 }
 
-/* Under the lock. The index of the stack's row, or 0. */
+/* Called with the lock. The index of the stack's row, or 0. */
 static uint32_t heap_find_row(const uintptr_t *frames, size_t depth) {
     uint64_t hash = depth + 1;
     for (size_t i = 0; i < depth; i++) {
@@ -162,7 +160,7 @@ static uint32_t heap_find_row(const uintptr_t *frames, size_t depth) {
     return 0;
 }
 
-/* Under the lock. */
+/* Called with the lock. */
 static void heap_live_add(uintptr_t block, uint32_t stack, float objects, float bytes) {
     struct live_sample *set = heap_live_set(block);
     for (size_t i = 0; i < WAYS; i++) {
@@ -183,7 +181,7 @@ static void heap_live_add(uintptr_t block, uint32_t stack, float objects, float 
     lost_live++;
 }
 
-/* Under the lock. */
+/* Called with the lock. */
 static void heap_live_remove(struct live_sample *sample) {
     uintptr_t block = atomic_load_explicit(&sample->block, memory_order_relaxed);
     stacks[sample->stack].inuse_objects -= sample->objects;
@@ -199,13 +197,13 @@ static void heap_live_remove(struct live_sample *sample) {
 
 static __attribute__((noinline)) void heap_take_sample(void *block, size_t size) {
     int64_t mean_bytes = atomic_load_explicit(&mean, memory_order_relaxed);
-    if (mean_bytes <= 0) { /* off: look again later */
+    if (mean_bytes <= 0) { /* off: check again later */
         bytes_left = INT64_MAX / 2;
         return;
     }
     bool fresh = random_state == 0;
     bytes_left = heap_draw_distance(mean_bytes);
-    if (fresh) { /* the thread's first distance begins with this block */
+    if (fresh) { /* the thread's first distance starts with this block */
         bytes_left -= (int64_t)size;
         if (bytes_left >= 0) {
             return;
@@ -218,7 +216,7 @@ static __attribute__((noinline)) void heap_take_sample(void *block, size_t size)
     int error = errno;
     uintptr_t frames[STACK_DEPTH_MAX];
     sampling = true;
-    size_t depth = stack_capture(frames, 1); /* malloc is the innermost */
+    size_t depth = stack_capture(frames, 1); /* skips malloc, the innermost function */
     double objects = 1 / -expm1(-(double)size / (double)mean_bytes);
     double bytes = objects * (double)size;
     pthread_mutex_lock(&lock);
@@ -232,8 +230,8 @@ static __attribute__((noinline)) void heap_take_sample(void *block, size_t size)
 }
 
 static inline void *heap_on_allocated(void *block, size_t size) {
-    if (__builtin_expect(!block, 0)) { /* of any size, so that the count could overflow */
-        if (size > 0) {                /* else realloc has freed it */
+    if (__builtin_expect(!block, 0)) { /* of any size, so the count could overflow */
+        if (size > 0) {                /* otherwise realloc has freed it */
             out_of_memory_note(size);
         }
         return NULL;
@@ -257,7 +255,7 @@ static __attribute__((noinline)) void heap_forget_block(uintptr_t block) {
     }
 }
 
-/* Before the block is given back: then another thread may get it. */
+/* Before the block is freed, because another thread may get it immediately. */
 static inline void heap_on_freed(void *block) {
     atomic_uchar *cell = &filter[heap_filter_index((uintptr_t)block)];
     if (__builtin_expect(atomic_load_explicit(cell, memory_order_relaxed) != 0, 0) && block) {
@@ -272,7 +270,8 @@ void *malloc(size_t size) {
 }
 
 void *calloc(size_t count, size_t size) {
-    return heap_on_allocated(__libc_calloc(count, size), count * size); /* too much: none anyway */
+    return heap_on_allocated(__libc_calloc(count, size),
+                             count * size); /* too large: malloc fails anyway */
 }
 
 void *realloc(void *block, size_t size) {
@@ -317,13 +316,13 @@ int posix_memalign(void **out, size_t alignment, size_t size) {
     return 0;
 }
 
-/* ---- what the samples say -------------------------------------------------------------------- */
+/* ---- evaluation ------------------------------------------------------------------------------ */
 
 bool heap_profile_supported(void) {
     return true;
 }
 
-/* A child has the lock as it was: it samples nothing, and looks nothing up. */
+/* A child inherits the lock in an unknown state, so it neither samples nor searches. */
 static void heap_disable_in_child(void) {
     sampling = true;
     atomic_store(&mean, 0);
@@ -338,7 +337,7 @@ void heap_profile_start(int64_t mean_bytes) {
         pthread_atfork(NULL, NULL, heap_disable_in_child);
     }
     atomic_store(&mean, mean_bytes);
-    bytes_left = 0; /* this thread's; the others have not begun */
+    bytes_left = 0; /* of this thread; the others have not started */
 }
 
 int64_t heap_profile_mean_bytes(void) {
@@ -361,7 +360,7 @@ struct profile *heap_profile_take(void) {
     struct profile *profile = profile_create(types_in_use, 4, type_period, atomic_load(&mean));
     for (size_t i = 0; profile && i < STACKS_MAX; i++) {
         pthread_mutex_lock(&lock);
-        struct stack_row row = stacks[i]; /* copied: adding allocates */
+        struct stack_row row = stacks[i]; /* copied, because adding allocates */
         pthread_mutex_unlock(&lock);
         int64_t values[] = {heap_round(row.alloc_objects), heap_round(row.alloc_bytes),
                             heap_round(row.inuse_objects), heap_round(row.inuse_bytes)};

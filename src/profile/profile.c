@@ -1,4 +1,4 @@
-/* Owns a profile's samples and its two forms. One thread. Must not know where samples come from. */
+/* Owns the samples of a profile and its two output forms. One thread. */
 #include "profile/profile.h"
 
 #include <assert.h>
@@ -125,7 +125,7 @@ static const uintptr_t *profile_sample_frames(const struct profile *profile,
 
 /* ---- profile.proto --------------------------------------------------------------------------- */
 
-/* Strings, functions and locations get their numbers as they are first used. */
+/* Strings, functions and locations are numbered at first use. */
 struct entry {
     UT_hash_handle hh;
     int64_t number;
@@ -142,7 +142,7 @@ struct profile_writer {
     bool failed;
 };
 
-/* *fresh: it had none before. */
+/* *fresh: it had no number before. */
 static int64_t profile_intern(struct profile_writer *writer, struct entry **table, int64_t *count,
                               const void *key, size_t key_len, bool *fresh) {
     struct entry *entry;
@@ -171,7 +171,7 @@ static int64_t profile_string_id(struct profile_writer *writer, const char *text
            1;
 }
 
-/* Appends the message within and empties it. */
+/* Appends the embedded message and empties it. */
 static void profile_put_message(struct profile_writer *writer, unsigned field,
                                 struct buffer *within) {
     writer->failed = writer->failed || within->failed;
@@ -215,7 +215,7 @@ static int64_t profile_mapping_id(struct profile_writer *writer, uintptr_t addre
     return 0;
 }
 
-/* A function without a name is called by its module: "libfoo.so.1+0x1234". */
+/* A function without a name is shown by its module: "libfoo.so.1+0x1234". */
 static void profile_symbol_name(struct profile_writer *writer, uintptr_t address, char *out,
                                 size_t len) {
     size_t count;

@@ -1,4 +1,4 @@
-/* Owns the encoding of fields. Pure. */
+/* Owns the encoding of fields. Pure; any thread. */
 #include "profile/proto.h"
 
 enum { WIRE_VARINT = 0, WIRE_LEN = 2 };

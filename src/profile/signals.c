@@ -1,13 +1,13 @@
-/* Owns profiles made by signals to threads, and the handler that takes the stacks. The asking
- * thread and, for a moment, each thread that is asked. The handler takes no lock and allocates
- * nothing: it writes into `slots`, which are made at the first profile and never freed, since a
- * signal may come late.
+/* Owns the profiles made by signals to threads, and the handler that records the stacks. Runs on
+ * the requesting thread and briefly on each sampled thread. The handler takes no lock and allocates
+ * nothing. It writes into `slots`, which are created at the first profile and never freed, because
+ * a signal may arrive late.
  *
- * CPU: each thread has a timer of its own processor time (a timer of the whole process would ask
- * mostly the main thread). Threads: each gets the signal directly and fills its own slot.
+ * CPU: each thread has a timer of its own processor time (a timer of the process would mostly
+ * signal the main thread). Threads: each thread is signalled directly and fills its own slot.
  *
- * A sleep that a signal interrupts is not always restarted (epoll_wait, poll): whoever waits treats
- * EINTR as having waited. */
+ * A sleep interrupted by a signal is not always restarted (epoll_wait, poll). Callers must treat
+ * EINTR as a normal end of the wait. */
 #include "profile/signals.h"
 
 #ifdef MQFLEET_NO_PROFILE
@@ -41,7 +41,7 @@ enum err threads_profile_take(struct profile **out) {
 
 #define SIGNAL_CPU     SIGPROF
 #define SIGNAL_THREADS (SIGRTMIN + 5)
-#define SLOTS_CPU      65536 /* 300 s of two busy processors; full, a profile ends */
+#define SLOTS_CPU      65536 /* 300 s of two busy processors; a profile ends when it is full */
 #define THREADS_MAX    4096
 #define NAME_LEN       16
 #define TURN_NS        100000000
@@ -63,17 +63,17 @@ struct profiled_thread {
     bool timer_created;
 };
 
-/* One for each kind of profile, so that one of seconds does not keep the others waiting. */
+/* One for each kind of profile, so that a long one does not block the others. */
 static struct signal_profiler {
     pthread_mutex_t one_at_a_time;
     size_t slots_max;
     struct slot *slots;
-    struct profiled_thread *threads; /* under one_at_a_time, as the count */
+    struct profiled_thread *threads; /* one_at_a_time guards it and the count */
     size_t thread_count;
     bool handler_installed;
     int last_generation; /* generation */
     atomic_size_t slots_used;
-    atomic_int generation; /* of the profile that runs; 0: none. Carried by its signals */
+    atomic_int generation; /* of the running profile; 0: none. Carried by its signals */
     atomic_int in_handlers;
 } cpu_profiler = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER, .slots_max = SLOTS_CPU},
   threads_profiler = {.one_at_a_time = PTHREAD_MUTEX_INITIALIZER, .slots_max = THREADS_MAX};
@@ -86,7 +86,7 @@ static int64_t signals_now_ns(clockid_t clock) {
 
 static void signals_sleep_ns(long ns) {
     struct timespec time = {.tv_nsec = ns};
-    nanosleep(&time, NULL); /* short if a signal comes: then the next turn is early */
+    nanosleep(&time, NULL); /* shorter after a signal: the next turn is then early */
 }
 
 /* ---- the handler ----------------------------------------------------------------------------- */
@@ -95,7 +95,7 @@ static void signals_on_signal(int number, siginfo_t *info, void *context) {
     int error = errno;
     struct signal_profiler *profiler = number == SIGNAL_CPU ? &cpu_profiler : &threads_profiler;
     atomic_fetch_add(&profiler->in_handlers, 1);
-    /* One of an earlier profile, or someone else's kill(), finds no generation of its own. */
+    /* Signals of an earlier profile, and of an unrelated kill(), have another generation. */
     if ((info->si_code == SI_TIMER || info->si_code == SI_QUEUE) && info->si_value.sival_int != 0 &&
         info->si_value.sival_int == atomic_load(&profiler->generation)) {
         size_t index = atomic_fetch_add(&profiler->slots_used, 1);
@@ -134,10 +134,10 @@ static struct profiled_thread *signals_find_thread(const struct signal_profiler 
     return NULL;
 }
 
-/* A timer of the thread's processor time; its first tick comes anywhere in a period, so that
- * threads which use less than one are seen as often as they ought to be. */
+/* Starts a timer of the thread's processor time. Its first tick is at a random time in a period, so
+ * that threads which use less than a period are represented correctly. */
 static void signals_start_timer(struct profiled_thread *thread) {
-    enum { PER_THREAD = 4, BY_SCHEDULER = 2 }; /* as pthread_getcpuclockid makes them */
+    enum { PER_THREAD = 4, BY_SCHEDULER = 2 }; /* as built by pthread_getcpuclockid */
     clockid_t clock = (clockid_t)(~(unsigned)thread->id << 3 | PER_THREAD | BY_SCHEDULER);
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGNAL_CPU};
     event.sigev_value.sival_int = atomic_load(&cpu_profiler.generation);
@@ -150,7 +150,7 @@ static void signals_start_timer(struct profiled_thread *thread) {
     }
 }
 
-/* Adds those that are new; their number is bounded, and so is the search for each. */
+/* Adds new threads. Their number is bounded, and so is the search for each. */
 static void signals_add_new_threads(struct signal_profiler *profiler,
                                     void (*found)(struct profiled_thread *thread)) {
     struct dirent *entry;
@@ -176,7 +176,7 @@ static void signals_add_new_threads(struct signal_profiler *profiler,
 static bool signals_allocate_slots(struct signal_profiler *profiler) {
     if (!profiler->slots) {
         profiler->slots =
-            calloc(profiler->slots_max, sizeof *profiler->slots); /* untouched: costs nothing */
+            calloc(profiler->slots_max, sizeof *profiler->slots); /* untouched pages cost nothing */
     }
     if (!profiler->threads) {
         profiler->threads = calloc(THREADS_MAX, sizeof *profiler->threads);
@@ -195,7 +195,7 @@ static enum err signals_begin(struct signal_profiler *profiler) {
         sigdelset(&action.sa_mask, SIGSEGV);
         sigdelset(&action.sa_mask, SIGBUS);
         stack_prepare();
-        /* It stays: a late signal must not end the process. */
+        /* The handler stays installed: a late signal must not end the process. */
         sigaction(profiler == &cpu_profiler ? SIGNAL_CPU : SIGNAL_THREADS, &action, NULL);
         profiler->handler_installed = true;
     }
@@ -208,7 +208,7 @@ static enum err signals_begin(struct signal_profiler *profiler) {
     return ERR_OK;
 }
 
-/* No handler writes after this, but one that has hung for a second: then its slot is left alone. */
+/* No handler writes after this, unless it has hung for a second. Then its slot is not used. */
 static void signals_end(struct signal_profiler *profiler) {
     atomic_store(&profiler->generation, 0);
     for (int i = 0; i < ANSWER_TURNS && atomic_load(&profiler->in_handlers) > 0; i++) {
@@ -222,7 +222,7 @@ static size_t signals_used_slots(struct signal_profiler *profiler) {
     return count < profiler->slots_max ? count : profiler->slots_max;
 }
 
-/* What was touched goes back to the system, and reads as zero from then on. */
+/* Returns touched pages to the system; they read as zero afterwards. */
 static void signals_clear_slots(struct signal_profiler *profiler) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)profiler->slots;
     uintptr_t end = (begin + profiler->slots_max * sizeof *profiler->slots) / page * page;
@@ -271,7 +271,8 @@ static enum err signals_profile_cpu(struct profile **out, int seconds,
     }
     int64_t begun_at_ns = signals_now_ns(CLOCK_REALTIME),
             begun_ns = signals_now_ns(CLOCK_MONOTONIC);
-    /* Full, it ends early and says how long it was, rather than to show only its beginning. */
+    /* When it is full, it ends early and states its duration, so that it does not show only the
+     * beginning. */
     while (signals_now_ns(CLOCK_MONOTONIC) - begun_ns < seconds * NS_PER_S && !stopped(context) &&
            signals_used_slots(&cpu_profiler) < SLOTS_CPU) {
         signals_add_new_threads(&cpu_profiler, signals_start_timer);

@@ -1,9 +1,9 @@
-/* Owns the walk over a stack, by the unwind tables that every library has (few keep frame
- * pointers). Any thread, in signal handlers too: libgcc finds the tables without a lock (glibc 2.35
- * and later) and allocates nothing. Must not know what stacks are taken for.
+/* Owns the walk over a stack with the unwind tables that every library has (few keep frame
+ * pointers). Any thread, also in signal handlers: libgcc finds the tables without a lock (glibc
+ * 2.35 and later) and allocates nothing.
  *
- * At an arbitrary instruction, as in a signal handler, hand-written code may have tables that are
- * wrong: following them can touch memory that is not there. That fault is caught. */
+ * At an arbitrary instruction, as in a signal handler, hand-written code may have wrong tables.
+ * Following them can access unmapped memory. That fault is caught. */
 #include "profile/stack.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@
 struct stack_walk {
     uintptr_t *frames;
     size_t depth, skip;
-    uintptr_t from; /* not 0: nothing is taken before this address has been met */
+    uintptr_t from; /* not 0: addresses before this one are skipped */
 };
 
 #define TLS _Thread_local __attribute__((tls_model("initial-exec")))
@@ -78,7 +78,7 @@ size_t stack_capture_interrupted(uintptr_t frames[STACK_DEPTH_MAX], const void *
         _Unwind_Backtrace(stack_visit_frame, &walk);
     }
     walking = 0;
-    if (walk.depth == 0 && from != 0) { /* at least where it was */
+    if (walk.depth == 0 && from != 0) { /* at least its previous value */
         frames[0] = from;
         walk.depth = 1;
     }
@@ -100,7 +100,7 @@ static void stack_on_fault(int number, siginfo_t *info, void *context) {
         walking = 0;
         siglongjmp(fault_exit, 1);
     }
-    /* Not ours: as if there were no handler; the instruction runs, and fails, again. */
+    /* Another fault: behaves as without a handler; the instruction runs and fails again. */
     sigaction(number, number == SIGSEGV ? &before_segv : &before_bus, NULL);
 }
 

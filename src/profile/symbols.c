@@ -1,5 +1,5 @@
-/* Owns the reading of symbol tables: .symtab if the file has it (static functions are in there
- * only), else .dynsym. One thread. Trusts no offset of a file: each is held against its length. */
+/* Owns the reading of symbol tables: .symtab if the file has it (only there are static functions),
+ * else .dynsym. One thread. Checks every offset of a file against its length. */
 #include "profile/symbols.h"
 
 #include <elf.h>
@@ -22,10 +22,10 @@ struct symbol {
 };
 
 struct image {
-    uintptr_t base; /* what the addresses of the file are shifted by */
+    uintptr_t base; /* offset between addresses in the file and in memory */
     const char *file;
     size_t file_len;
-    struct symbol *symbols; /* by address */
+    struct symbol *symbols; /* sorted by address */
     size_t count;
 };
 
@@ -114,7 +114,7 @@ static void symbols_read_build_id(const char *notes, size_t len, char out[BUILD_
     }
 }
 
-/* Another version may have taken the name since it was loaded, and its symbols lie elsewhere. */
+/* Another version may have replaced the file after it was loaded, with other symbols. */
 static bool symbols_matches_build_id(const struct image *image, const char *build_id) {
     const ElfW(Ehdr) *header = (const void *)image->file;
     char found[BUILD_ID_LEN] = "";
@@ -138,7 +138,7 @@ static bool symbols_matches_build_id(const struct image *image, const char *buil
 
 static void symbols_open_image(struct image *image, const char *path, const char *build_id) {
     struct stat status;
-    /* The kernel's own library has a name and no file: one of that name here is not it. */
+    /* The kernel's own library has a name but no file. A file with that name is a different one. */
     int fd = path[0] == '/' ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) {
         return;
@@ -156,7 +156,7 @@ static void symbols_open_image(struct image *image, const char *path, const char
     close(fd);
 }
 
-/* ---- what is loaded -------------------------------------------------------------------------- */
+/* ---- loaded modules -------------------------------------------------------------------------- */
 
 static int symbols_add_module(struct dl_phdr_info *info, size_t size, void *argument) {
     struct symbols *symbols = argument;
@@ -201,7 +201,7 @@ struct symbols *symbols_open(void) {
     }
     dl_iterate_phdr(symbols_add_module, symbols);
     for (size_t i = 0; i < symbols->count; i++) {
-        /* The program's own file, even after another has taken its name. */
+        /* The program's own file, even after it was replaced. */
         symbols_open_image(&symbols->images[i],
                            i == 0 ? "/proc/self/exe" : symbols->modules[i].path,
                            symbols->modules[i].build_id);
@@ -225,7 +225,7 @@ const struct module *symbols_modules(const struct symbols *symbols, size_t *coun
     return symbols->modules;
 }
 
-/* The last symbol that begins at or before the address. */
+/* The last symbol that starts at or before the address. */
 static const char *symbols_find_in_image(const struct image *image, uintptr_t address) {
     size_t low = 0, high = image->count;
     while (low < high) {

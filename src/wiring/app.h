@@ -1,4 +1,4 @@
-/* The parts of a node, and what main.c does with all of them. Main's thread. */
+/* The parts of a node, and the steps of main.c. Main thread. */
 #ifndef MQFLEET_WIRING_APP_H
 #define MQFLEET_WIRING_APP_H
 
@@ -28,7 +28,7 @@
 #define SINKS_MAX        3
 #define FAULT_LEN        512
 
-/* What the settings come from, read again on SIGHUP. */
+/* Sources of the settings, read again on SIGHUP. */
 struct conf_origin {
     const char *config;
     const char **sets;
@@ -38,8 +38,8 @@ struct conf_origin {
 struct app {
     struct conf_origin origin;
     struct conf *conf;
-    struct conf
-        *reloaded; /* what SIGHUP last read without a fault; NULL: nothing since the start */
+    struct conf *reloaded; /* the last settings that SIGHUP read without a fault; NULL: none since
+                              the start */
     struct access *access;
     struct redis_server *redis_server;
     const char *redis_url;
@@ -48,7 +48,7 @@ struct app {
     struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
     struct node *node;
     struct workers *workers;
-    struct peers *peers;           /* urls and headers for all */
+    struct peers *peers;           /* urls and headers of all calls */
     struct peer_calls *peer_calls; /* of the API */
     struct agent *agent;
     struct leader *leader;
@@ -59,18 +59,19 @@ struct app {
     struct stop_progress *stop_progress;
 };
 
-/* parts.c. Makes everything in order, and starts what has no thread of ours; on an error `fault`
- * (FAULT_LEN) is one line. */
+/* wiring.c. Creates everything in order, and starts the parts whose threads are not ours. On an
+ * error `fault` (FAULT_LEN) is one line. */
 enum err app_create(struct app *app, char *fault) MUST_CHECK;
-/* After all threads ended. */
+/* After all threads have ended. */
 void app_destroy(struct app *app);
 
-/* tend.c. What main's thread does beside waiting, each at its time. turn_ms: between two calls. */
+/* maintenance.c. Periodic work of the main thread. turn_ms: between two calls. */
 void app_maintain(struct app *app, int64_t turn_ms);
 
-/* reload.c. SIGHUP: takes over what can be changed while the node runs, and names the rest. */
+/* reload.c. SIGHUP: applies the settings that can change while the node runs, and logs the
+ * others. */
 void app_reload(struct app *app);
-/* Sets level and form of the log. */
+/* Sets level and format of the log. */
 void app_set_logging(const struct conf *level_of, const struct conf *format_of);
 
 #endif

@@ -1,4 +1,4 @@
-/* Owns the options of mqfleetd, and the actions that need no node. Main's thread. */
+/* Owns the options of mqfleetd, and the actions that need no node. Main thread. */
 #include "command_line.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* What mqfleetd was called with. Main's thread. */
+/* The command line of mqfleetd. Main thread. */
 #ifndef MQFLEET_WIRING_COMMAND_LINE_H
 #define MQFLEET_WIRING_COMMAND_LINE_H
 
@@ -13,10 +13,11 @@ struct command_line {
     enum command_line_action action;
 };
 
-/* sets: room for argc. Exits for bad usage, and for what only prints: --help, --version,
- * --print-reference, --new-key, --new-token, --hash-token. */
+/* sets: room for argc. Exits on invalid usage, and after an action that only prints: --help,
+ * --version, --print-reference, --new-key, --new-token, --hash-token. */
 void command_line_parse(struct command_line *line, int argc, char **argv);
-/* The exit code after something was printed: EXIT_FAILURE, with a line, if it did not get out. */
+/* The exit code after printing: EXIT_FAILURE with an error message if stdout could not be
+ * written. */
 int command_line_flush_output(void);
 
 #endif

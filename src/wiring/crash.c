@@ -1,5 +1,5 @@
-/* Owns what the process does when it dies of a fault of its own: the last lines of the log come out
- * first, as far as somebody reads them. Any thread. */
+/* Owns the handling of a crash: writes the last lines of the log before the process ends, unless
+ * stderr blocks. Any thread. */
 #include "crash.h"
 
 #include <assert.h>
@@ -11,8 +11,8 @@
 
 #define LOG_FLUSH_MS 2000
 
-/* The signal is blocked in its handler: raised again, it ends the process on return, at the place
- * where it came, which is what a core dump shows. */
+/* The signal is blocked in its handler. When raised again, it ends the process on return at the
+ * original place, which a core dump then shows. */
 static void crash_on_signal(int number) {
     (void)log_writer_flush(LOG_FLUSH_MS);
     signal(number, SIG_DFL);
@@ -24,15 +24,15 @@ void crash_prepare(void) {
                                 SIGSEGV, SIGSYS, SIGTRAP, SIGXCPU};
     for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
         struct sigaction before, action = {.sa_handler = crash_on_signal};
-        /* A sanitizer has its own handlers, which say more. */
+        /* A sanitizer has its own handlers with more details. */
         if (sigaction(fatal[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL) {
             sigaction(fatal[i], &action, NULL);
         }
     }
 }
 
-/* In place of the C library's, which writes to stderr by itself: between lines of the log, and
- * without an end if nobody reads them. */
+/* Replaces the handler of the C library, which writes to stderr directly: between lines of the log,
+ * and without a limit if stderr is not read. */
 void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function) {
     log_event(LOG_ERROR, "assertion_failed", KS("assertion", assertion), KS("file", file),
               KI("line", line), KS("function", function));

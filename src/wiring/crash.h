@@ -1,8 +1,8 @@
-/* The last words of a process. */
+/* The log of a process that crashes. */
 #ifndef MQFLEET_WIRING_CRASH_H
 #define MQFLEET_WIRING_CRASH_H
 
-/* From here on fatal signals let the log be written before they end the process. Before other
+/* From now on fatal signals let the log be written before they end the process. Call before other
  * threads start. */
 void crash_prepare(void);
 

@@ -1,4 +1,4 @@
-/* Owns what main's thread does again and again while the node runs. */
+/* Owns the periodic work of the main thread while the node runs. */
 #include <malloc.h>
 #include <stdlib.h>
 #include "app.h"
@@ -13,9 +13,9 @@
 #define TRIM_CHANGE_SHARE 16
 #define TRIM_PERIOD_MS    300000
 
-/* What starts and full queues left behind goes back to the system once it is a good part of all:
- * the heap of ten thousand clients would otherwise look like that of twenty thousand. A look stops
- * the heap for milliseconds when it is large: rare ones do unless many clients came or went. */
+/* Returns free heap memory to the system when it is a large part of all. Otherwise the heap of ten
+ * thousand clients would look like that of twenty thousand after the start. A measurement of a
+ * large heap blocks it for milliseconds, so it is rare unless many clients came or went. */
 static void maintenance_trim_heap(struct app *app) {
     static int64_t looked_ms, looked_count;
     int64_t now_ms = clock_ms(), count = (int64_t)workers_count(app->workers);
@@ -44,14 +44,14 @@ static void maintenance_supervise_redis(struct app *app) {
     }
 }
 
-/* Only while all that matters makes progress, this thread included: else the service manager ends
- * the process and starts it anew. */
+/* Only while all watched threads make progress, including this one. Otherwise the service manager
+ * restarts the process. */
 static void maintenance_send_watchdog(struct app *app) {
     static int64_t pinged_ms, complained_ms, looked_ms;
     int64_t still_ms, now_ms = clock_ms();
     const char *hanging = thread_watchdog_stalled(&still_ms);
     (void)app;
-    /* The whole process, or the machine, stood still: the others are to have their turn first. */
+    /* The whole process or machine was suspended: the other threads must run first. */
     hanging = now_ms - looked_ms > PROCESS_PAUSE_MS ? NULL : hanging;
     looked_ms = now_ms;
     if (hanging && now_ms - complained_ms >= WARNING_PERIOD_MS) {

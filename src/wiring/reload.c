@@ -1,4 +1,4 @@
-/* Owns the table of what SIGHUP takes over. Main's thread. */
+/* Owns the table of settings that SIGHUP applies. Main thread. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -10,7 +10,7 @@
 #include "http/server/certificate.h"
 #include "net/redis/redis_tls.h"
 
-#define NAMES_MAX 256 /* more than there are settings */
+#define NAMES_MAX 256 /* more than the number of settings */
 
 void app_set_logging(const struct conf *level_of, const struct conf *format_of) {
     enum log_level level = LOG_INFO;
@@ -29,13 +29,13 @@ static enum err reload_log_level(struct app *app, const struct conf *fresh, char
 static enum err reload_secrets(struct app *app, const struct conf *fresh, char *fault) {
     char detail[SECRET_BOX_FAULT_LEN] = "";
     if (fresh->secrets_key_file[0] == '\0' && secret_box_key_count(app->secrets) > 0) {
-        /* Perhaps the settings are being written at this moment. */
-        snprintf(fault, FAULT_LEN, "is not set any more: only a restart ends the encryption");
+        /* The file may be in the process of being written. */
+        snprintf(fault, FAULT_LEN, "is no longer set: only a restart ends the encryption");
         return ERR_ARGUMENT;
     }
-    /* Before anything is encrypted with it; that of before stays guarded as well. */
+    /* Before it encrypts anything; the previous file stays protected as well. */
     if (!client_file_guard_own(fresh)) {
-        snprintf(fault, FAULT_LEN, "moved too often: restart the node");
+        snprintf(fault, FAULT_LEN, "changed too often: restart the node");
         return ERR_FULL;
     }
     enum err err = secret_box_load(app->secrets, fresh->secrets_key_file, detail);
@@ -47,7 +47,7 @@ static enum err reload_tokens(struct app *app, const struct conf *fresh, char *f
     (void)fresh;
     enum err err = access_reload(app->access, fault);
     if (err == ERR_OK && access_requires_token(app->access)) {
-        http_server_end_open_streams(app->http); /* a token taken away must not go on listening */
+        http_server_end_open_streams(app->http); /* a removed token must not keep its streams */
     }
     return err;
 }
@@ -65,7 +65,7 @@ static enum err reload_certificate(struct app *app, const struct conf *fresh, ch
                : ERR_OK;
 }
 
-/* Connections that are open go on as they are. */
+/* Open connections are not affected. */
 static enum err reload_redis_tls(struct app *app, const struct conf *fresh, char *fault) {
     const struct conf *conf = app->conf;
     (void)fresh;
@@ -73,12 +73,12 @@ static enum err reload_redis_tls(struct app *app, const struct conf *fresh, char
                           conf->redis_tls_key_file, fault);
 }
 
-/* What SIGHUP takes over, a row each: settings that take effect at once ("" for none beside), and
- * the files they name, which are read again. One that cannot be read leaves things as they were.
+/* What SIGHUP applies, one row each: settings that take effect at once ("" for none), and the files
+ * that they name, which are read again. If a file cannot be read, its old contents stay in effect.
  */
 static const struct {
     const char *setting;
-    bool value_reloadable; /* a new value of the setting itself is taken over as well */
+    bool value_reloadable; /* a new value of the setting itself is applied as well */
     enum err (*reload)(struct app *app, const struct conf *fresh, char *fault);
 } reloads[] = {
     {"log.level", true, reload_log_level},
@@ -100,8 +100,8 @@ static bool reload_is_applied(const char *setting) {
     return false;
 }
 
-/* Names every setting that was changed and has no effect yet. Compared with those of the start, so
- * that it is said again as long as it holds. */
+/* Logs every changed setting that has no effect yet. Compares with the settings of the start, so
+ * that each reload reports it. */
 static void reload_report_restart_needed(const struct app *app, const struct conf *fresh) {
     const char *names[NAMES_MAX];
     struct buffer list;
@@ -120,12 +120,13 @@ static void reload_report_restart_needed(const struct app *app, const struct con
 
 static int64_t reload_monotonic_us(void) {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now); /* the manager's own clock, whatever ours is */
+    clock_gettime(CLOCK_MONOTONIC,
+                  &now); /* the service manager's own clock, not the one of tests */
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-/* Settings that cannot be read leave those of before in force; the files they name are read again
- * all the same, so that a token can be taken away. */
+/* If the settings cannot be read, the old ones stay in effect. The files that they name are read
+ * again nevertheless, so that a token can be removed. */
 void app_reload(struct app *app) {
     struct conf *fresh = NULL;
     notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)reload_monotonic_us());
@@ -136,8 +137,7 @@ void app_reload(struct app *app) {
         log_event(LOG_ERROR, "reload_failed", KS("detail", fault));
     }
     if (fresh) {
-        (void)system_limits_fit_files(fresh,
-                                      system_limits_raise_files()); /* as those of the start */
+        (void)system_limits_fit_files(fresh, system_limits_raise_files()); /* as at the start */
         conf_destroy(app->reloaded);
         app->reloaded = fresh;
     }

@@ -1,5 +1,4 @@
-/* Owns the thread that tells how a stop goes on. Knows the parts of the node only by what they
- * count. */
+/* Owns the thread that reports the progress of a stop. */
 #include "stop_progress.h"
 
 #include <pthread.h>
@@ -68,7 +67,7 @@ static void stop_progress_report(struct stop_progress *progress) {
               KI("releases", left.unreleased));
     notify_try_send(
         "STATUS=stopping: %lld clients to close, %lld messages to write, %lld clients to "
-        "give back",
+        "release",
         (long long)left.clients, (long long)left.messages, (long long)left.unreleased);
 }
 
@@ -100,7 +99,7 @@ static void stop_progress_set_stage(struct stop_progress *progress, int stage) {
 
 void stop_progress_begin(struct stop_progress *progress) {
     progress->owned_at_start =
-        (int64_t)workers_count(progress->workers); /* before the thread looks */
+        (int64_t)workers_count(progress->workers); /* before the thread reads it */
     stop_progress_set_stage(progress, STOP_PROGRESS_STOPPING);
 }
 

@@ -1,4 +1,4 @@
-/* What is left to do while the node stops, said every second. */
+/* The remaining work while the node stops, reported every second. */
 #ifndef MQFLEET_WIRING_STOP_PROGRESS_H
 #define MQFLEET_WIRING_STOP_PROGRESS_H
 
@@ -12,7 +12,8 @@ struct stop_progress;
 /* All borrowed; sinks NULL-terminated. NULL: out of memory. */
 struct stop_progress *stop_progress_create(struct workers *workers, struct sink *const *sinks,
                                            struct agent *agent);
-void stop_progress_destroy(struct stop_progress *progress); /* after the run returned */
+void stop_progress_destroy(
+    struct stop_progress *progress); /* after stop_progress_run has returned */
 
 /* The thread; argument: the progress. Sleeps until the stop begins; returns when it ends. */
 void *stop_progress_run(void *argument);
@@ -21,8 +22,8 @@ void stop_progress_end(struct stop_progress *progress);
 
 struct stop_remaining {
     int64_t clients;    /* not closed yet */
-    int64_t messages;   /* in the queues of sinks, or given up there */
-    int64_t unreleased; /* clients that Redis still has as this node's */
+    int64_t messages;   /* in the queues of sinks, or canceled there */
+    int64_t unreleased; /* clients that this node still owns in Redis */
 };
 void stop_progress_remaining(struct stop_progress *progress, struct stop_remaining *out);
 

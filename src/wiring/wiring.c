@@ -1,5 +1,5 @@
-/* Owns the order in which the parts of a node are made, and joins the layers that are blind to each
- * other. Main's thread, but for what hosts call. */
+/* Owns the order in which the parts of a node are created, and connects layers that do not include
+ * each other. Main thread, except for what workers call. */
 #include <stdio.h>
 #include <string.h>
 #include "app.h"
@@ -10,8 +10,8 @@
 
 #define EMBEDDED_START_MS 60000
 
-/* ---- what joins the layers that are blind to each other ----------------------------------------
- */
+/* ---- connections between layers
+ * ---------------------------------------------------------------- */
 
 static bool wiring_lease_is_valid(void *context) {
     struct app *app = context;
@@ -118,7 +118,7 @@ static enum err wiring_start_redis(struct app *app, char *fault) {
 
 static enum err wiring_open_stores(struct app *app) {
     const struct conf *conf = app->conf;
-    /* A beat that takes longer than its period is worth nothing. */
+    /* A heartbeat that takes longer than its period is useless. */
     int64_t beat_timeout_ms =
         conf->redis_timeout_ms < conf->heartbeat_ms ? conf->redis_timeout_ms : conf->heartbeat_ms;
     app->heartbeat_store = store_open(app->redis_url, conf->key_prefix, beat_timeout_ms, 1);
@@ -136,7 +136,7 @@ static enum err wiring_open_stores(struct app *app) {
     return ERR_OK;
 }
 
-/* The default sink first, then the others that a client may name and that can be had. */
+/* The default sink first, then the others that a client may name and that are available. */
 static enum err wiring_create_sinks(struct app *app, char *fault) {
     static const char *const types[SINKS_MAX] = {"redis_stream", "file", "null"};
     const struct conf *conf = app->conf;
