@@ -86,7 +86,7 @@ def test_wrong_use_is_told_with_what_would_be_right():
     cli = Cli()
     assert "perhaps status" in cli.fails(2, "statsu")
     assert "perhaps --state" in cli.fails(2, "clients", "--stat", "x")
-    assert "means nothing to nodes" in cli.fails(2, "nodes", "--qos", "1")
+    assert "does not apply to nodes" in cli.fails(2, "nodes", "--qos", "1")
     assert "usage: mqfleet get ID" in cli.fails(2, "get")
     assert "NAME=VALUE" in cli.fails(2, "clients", "--label", "north")
     assert "table, json or id" in cli.fails(2, "nodes", "-o", "xml")
@@ -316,7 +316,7 @@ def test_a_payload_that_was_cut_is_told(fleet, cli, tmp_path):
         return raw.poll() is not None
 
     wait_until(has_come, 30)
-    assert raw.returncode == 1 and "70000 bytes was cut" in raw.stderr.read()
+    assert raw.returncode == 1 and "70000 bytes was truncated" in raw.stderr.read()
     assert 0 < (tmp_path / "out").stat().st_size < 70000
 
 
@@ -440,7 +440,7 @@ def test_a_drain_that_stands_still_says_so(fleet):
     process = Cli(node).start("drain", node.name, "--wait")
     try:
         for line in process.stderr:
-            if "none has gone" in line:
+            if "none has left" in line:
                 break
         assert "1 clients left" in line and "other live nodes: 0, with room for 0" in line
         assert "start another node" in process.stderr.readline()
@@ -492,7 +492,7 @@ def test_a_stream_goes_on_after_the_node_was_away(fleet):
     wait_until(published, 40, "the second message", poll_s=0.5)
     out, told = tail.communicate()
     assert [json.loads(line)["payload"] for line in out.splitlines()] == ["before", "after"]
-    assert "connecting anew" in told
+    assert "reconnecting" in told
 
 
 def test_on_a_terminal_there_are_colours_and_it_watches(fleet, cli):

@@ -1,5 +1,5 @@
-/* What the files of the command line tool share: the options given, the exit codes, and the table
- * of commands. One thread. */
+/* Shared by the files of the command line tool: the given options, the exit codes, and the table of
+ * commands. One thread. */
 #ifndef MQFLEET_CLI_H
 #define MQFLEET_CLI_H
 
@@ -24,8 +24,8 @@ enum cli_exit {
 #undef CLI_EXIT_SYMBOL
 };
 
-/* X(symbol, long name, short letter or 0, argument or NULL, commands or NULL for all, help): the
- * commands are those it means something to, a blank between two. */
+/* X(symbol, long name, short letter or 0, argument or NULL, commands or NULL for all, help):
+ * commands: those that accept the option, separated by a blank. */
 #define CLI_OPTION_TABLE(X)                                                                        \
     X(OPT_URL, "url", 'u', "URL", NULL,                                                            \
       "any node of the fleet ($MQFLEET_URL, default http://127.0.0.1:8080)")                       \
@@ -79,17 +79,17 @@ enum cli_option {
 
 struct cli {
     const struct cli_command *command;
-    const char *values[OPTION_COUNT]; /* NULL: not given; "" for those without argument */
+    const char *values[OPTION_COUNT]; /* NULL: not given; "" for options without argument */
     const char *labels[OPTION_REPEAT_MAX + 1], *properties[OPTION_REPEAT_MAX + 1];
-    char **words; /* what is left of the command line */
+    char **words; /* the remaining words of the command line */
     int word_count;
     bool json, ids;
 };
 
 struct cli_command {
     const char *name;
-    const char *words;        /* shown after the name; "" none */
-    int words_min, words_max; /* words; most -1: any number */
+    const char *words;        /* shown after the name; "": none */
+    int words_min, words_max; /* number of words; most -1: any */
     const char *about;        /* one line */
     enum cli_exit (*run)(struct cli *cli);
 };
@@ -100,24 +100,24 @@ struct cli_option_row {
     char letter;
 };
 extern const struct cli_option_row cli_option_rows[OPTION_COUNT];
-/* Does the option mean something to the command? */
+/* Does the command accept the option? */
 bool cli_option_fits(enum cli_option option, const struct cli_command *command);
 bool cli_option_given(const struct cli *cli, enum cli_option option);
 
-/* False with a line on stderr: no such command, option, or number of words. */
+/* False with a line on stderr: unknown command or option, or wrong number of words. */
 bool cli_parse(struct cli *cli, int argc, char **argv);
-/* The nearest name to a mistyped one, or NULL when none is near. */
+/* The nearest name to a mistyped one, or NULL if none is similar. */
 const char *cli_nearest(const char *word, const char *const *names, size_t count);
 
-/* "mqfleet: ..." on stderr. */
+/* Prints "mqfleet: ..." on stderr. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* From now on Ctrl-C and SIGTERM are noted instead of ending the process. */
+/* From now on Ctrl-C and SIGTERM are recorded and do not end the process. */
 void cli_catch_interrupts(void);
-/* Ctrl-C was pressed. */
+/* True after Ctrl-C. */
 bool cli_interrupted(void);
 /* Sleeps; false: interrupted. */
 bool cli_sleep_ms(long ms);
-/* Asks on the terminal; true with --yes. Without a terminal: says that --yes is needed. */
+/* Asks on the terminal; true with --yes. Without a terminal it prints that --yes is needed. */
 bool cli_confirm(const struct cli *cli, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

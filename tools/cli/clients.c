@@ -1,4 +1,4 @@
-/* Listing clients, showing one, and acting on many. */
+/* Commands that list clients, show one, and change many. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@ struct listing {
     long remaining; /* -1: all */
 };
 
-/* "mqtt://host:port", from whichever form the configuration has; of several, which it is at. */
+/* "mqtt://host:port", from any form of the configuration; of several, the current broker. */
 static const char *cli_clients_broker_url(const json_t *client, char *out, size_t size) {
     const json_t *config = json_object_get(client, "config");
     const char *url = cli_clients_text(config, "url"), *broker = cli_clients_text(config, "broker");
@@ -36,7 +36,7 @@ static const char *cli_clients_broker_url(const json_t *client, char *out, size_
     return out;
 }
 
-/* Why it is on no node, and what went wrong last; "": neither. */
+/* Why it is on no node, and its last error; "": neither. */
 static const char *cli_clients_explain(const json_t *status, char *out, size_t size) {
     char waiting[256];
     const char *why = cli_answer_waiting(status, waiting, sizeof(waiting));
@@ -125,7 +125,7 @@ static void cli_clients_show_time(const char *name, const json_t *object, const 
     }
 }
 
-/* Why; NULL: it is not. */
+/* Prints why the client is on no node; NULL: it is on one. */
 static const char *cli_clients_refusal_message(const json_t *refused, const char *filter) {
     size_t i;
     const json_t *one;
@@ -156,7 +156,7 @@ static void cli_clients_show_subscriptions(const json_t *status) {
     }
 }
 
-/* Line by line: what is in it may be anybody's. */
+/* Line by line, because the contents may come from anyone. */
 static void cli_clients_show_config(const json_t *config) {
     char *dumped = json_dumps(config, JSON_INDENT(2) | JSON_ENCODE_ANY), *rest = dumped;
     char *safe = dumped ? malloc(strlen(dumped) + 1) : NULL;
@@ -251,7 +251,7 @@ enum cli_exit command_act(struct cli *cli) {
     enum cli_exit last = CLI_OK;
     json_array_foreach(ids, i, id) {
         if (cli_interrupted() || last == CLI_UNREACHABLE || last == CLI_REFUSED) {
-            break; /* the others would fare no better */
+            break; /* the remaining requests would fail as well */
         }
         last = cli_clients_act_on_client(cli, json_string_value(id));
         failed += last != CLI_OK;
@@ -262,7 +262,7 @@ enum cli_exit command_act(struct cli *cli) {
     cli_progress_clear();
     if (ids && total != 1 && !cli->json && !cli->ids) {
         fprintf(stderr, "%s: %zu done, %zu failed%s\n", cli->command->name, done - failed, failed,
-                done < total ? ", the others left" : "");
+                done < total ? ", the rest was not tried" : "");
     }
     json_decref(ids);
     return total > 1 && code != CLI_OK && failed < done ? CLI_FAILED : code;

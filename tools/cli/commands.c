@@ -1,4 +1,4 @@
-/* Owns the tables of commands and options, and the reading of a command line by them. */
+/* Owns the tables of commands and options, and the parsing of a command line. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +44,7 @@ const struct cli_command cli_commands[] = {
                 .letter = row_letter},
 const struct cli_option_row cli_option_rows[OPTION_COUNT] = {CLI_OPTION_TABLE(OPTION_ROW)};
 
-/* ---- telling --------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 void cli_error(const char *format, ...) {
     va_list arguments;
@@ -62,7 +62,7 @@ bool cli_confirm(const struct cli *cli, const char *format, ...) {
         return true;
     }
     if (!isatty(STDIN_FILENO)) {
-        cli_error("this needs --yes when nobody can be asked");
+        cli_error("this needs --yes when there is no terminal");
         return false;
     }
     va_start(arguments, format);
@@ -174,7 +174,7 @@ static bool cli_commands_set_option(struct cli *cli, enum cli_option option, con
     return option != OPT_PROPERTY || cli_commands_add_repeated(cli->properties, "property", value);
 }
 
-/* One option at argv[*at]; may take the next word as its value. */
+/* Parses the option at argv[*at]; may consume the next word as its value. */
 static bool cli_commands_parse_option(struct cli *cli, int argc, char **argv, int *at) {
     const char *word = argv[*at];
     bool is_long = word[1] == '-';
@@ -212,7 +212,7 @@ static bool cli_commands_check_numbers(const struct cli *cli) {
         char *end = NULL;
         double value = text ? strtod(text, &end) : numbers[i].min;
         if (text && numbers[i].option == OPT_LIMIT) {
-            end = (char *)(uintptr_t)text + strspn(text, "0123456789"); /* whole, and decimal */
+            end = (char *)(uintptr_t)text + strspn(text, "0123456789"); /* a decimal integer */
         }
         if (text &&
             (*end != '\0' || end == text || !(value >= numbers[i].min) || value > numbers[i].max)) {
@@ -228,8 +228,8 @@ static bool cli_commands_check_numbers(const struct cli *cli) {
 static bool cli_commands_check_fits(const struct cli *cli) {
     for (enum cli_option option = 0; option < OPTION_COUNT; option++) {
         if (cli_option_given(cli, option) && !cli_option_fits(option, cli->command)) {
-            cli_error("--%s means nothing to %s; see mqfleet help %s", cli_option_rows[option].name,
-                      cli->command->name, cli->command->name);
+            cli_error("--%s does not apply to %s; see mqfleet help %s",
+                      cli_option_rows[option].name, cli->command->name, cli->command->name);
             return false;
         }
     }
@@ -274,7 +274,7 @@ bool cli_parse(struct cli *cli, int argc, char **argv) {
             if (!cli->command) {
                 return false;
             }
-            only_words = !cli->command->about; /* __complete: all as it stands */
+            only_words = !cli->command->about; /* __complete: all words unchanged */
         } else {
             cli->words[cli->word_count++] = argv[at];
         }

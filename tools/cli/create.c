@@ -1,4 +1,4 @@
-/* Creating clients from a file, in batches, and trying one configuration. */
+/* Creating clients from a file in batches, and testing one configuration. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,13 +57,13 @@ static bool cli_create_read_file(const struct cli *cli, struct buffer *out) {
     return good;
 }
 
-/* The values of a text one after the other: an object, an array, or an object in each line. */
+/* The values of a text in sequence: one object, one array, or one object per line. */
 struct reader {
     const char *data;
     size_t len, at;
     size_t line;     /* of `at` */
-    size_t counted;  /* bytes whose lines are in `line` */
-    bool incomplete; /* what comes after a fault was not read */
+    size_t counted;  /* number of bytes whose lines are counted in `line` */
+    bool incomplete; /* the rest after a fault was not read */
 };
 
 static void cli_create_count_lines(struct reader *reader) {
@@ -79,7 +79,7 @@ static void cli_create_skip_blanks(struct reader *reader) {
     cli_create_count_lines(reader);
 }
 
-/* The next value; NULL: the end, or `fault` says what is wrong with a line, which is left out. */
+/* The next value; NULL: the end, or `fault` describes an invalid line, which is skipped. */
 static json_t *cli_create_next_value(struct reader *reader, json_error_t *fault) {
     fault->text[0] = '\0';
     cli_create_skip_blanks(reader);
@@ -99,7 +99,7 @@ static json_t *cli_create_next_value(struct reader *reader, json_error_t *fault)
     while (last > start && strchr(" \t\r", last[-1])) {
         last--;
     }
-    /* Only where each line is an object it is known where the next begins. */
+    /* The next value can only be found if each line is an object. */
     bool is_line = fault->line == 1 && start[0] != '[' && (start[0] != '{' || last[-1] == '}');
     reader->incomplete = !is_line;
     reader->at = is_line && end ? (size_t)(end + 1 - reader->data) : reader->len;
@@ -111,10 +111,10 @@ static json_t *cli_create_next_value(struct reader *reader, json_error_t *fault)
 struct cli_creation {
     struct cli *cli;
     json_t *batch;
-    size_t lines[BATCH_LEN]; /* where each of the batch begins */
+    size_t lines[BATCH_LEN]; /* start of each value in the batch */
     size_t created, unchanged, failed, unknown;
-    json_t *refused; /* those that were not sent, to be told as JSON */
-    json_t *awaited; /* ids that are to come online; NULL: they are not waited for */
+    json_t *refused; /* values that were not sent, reported as JSON */
+    json_t *awaited; /* ids that should come online; NULL: do not wait */
     const struct reader *reader;
     enum cli_exit code;
     bool aborted; /* the node cannot be used */
@@ -130,14 +130,14 @@ static void cli_create_fail_line(struct cli_creation *creation, size_t line, con
             table_printable(detail, safe, sizeof(safe)));
 }
 
-/* What the node was not asked about. */
+/* Reports values that were not sent to the node. */
 static void cli_create_refuse_line(struct cli_creation *creation, size_t line, const char *detail) {
     cli_create_fail_line(creation, line, NULL, detail);
     json_array_append_new(creation->refused,
                           json_pack("{s:I, s:s}", "line", (json_int_t)line, "detail", detail));
 }
 
-/* Each gets its line, so that a program finds it in the file. */
+/* Each value is reported with its line, so that programs find it in the file. */
 static void cli_create_take_failures(struct cli_creation *creation, json_t *failed) {
     size_t i;
     json_t *one;
@@ -151,7 +151,7 @@ static void cli_create_take_failures(struct cli_creation *creation, json_t *fail
     }
 }
 
-/* Those of a batch that the node took. */
+/* Reports the values of a batch that the node accepted. */
 static void cli_create_add_awaited(struct cli_creation *creation, json_t *batch,
                                    const json_t *failed) {
     size_t i;
@@ -190,7 +190,7 @@ static void cli_create_send_batch(struct cli_creation *creation) {
         cli_create_take_failures(creation, json_object_get(answer.json, "failed"));
         cli_create_add_awaited(creation, batch, json_object_get(answer.json, "failed"));
         if (creation->cli->json) {
-            cli_create_print_json(answer.json); /* the node's own text has no lines */
+            cli_create_print_json(answer.json); /* the node's error text contains no lines */
         }
     } else {
         cli_progress_clear();
@@ -228,7 +228,7 @@ static void cli_create_add_value(struct cli_creation *creation, json_t *value, s
             break;
         }
         cli_create_add_client(creation, client,
-                              line); /* within an array only its first line is known */
+                              line); /* in an array only the first line is known */
     }
 }
 
@@ -259,7 +259,8 @@ static bool cli_create_check_client(struct cli_creation *creation, const char *i
     char *path = cli_node_path("clients", id, "");
     cli_node_call(creation->cli, "GET", path ? path : "/", NULL, 0, &answer);
     free(path);
-    if (answer.status == 0) { /* not once for each: every one of them would wait for --timeout */
+    if (answer.status ==
+        0) { /* once for all: a separate wait for each would take up to --timeout */
         cli_progress_clear();
         creation->code = cli_answer_explain(&answer, NULL);
         creation->aborted = true;
@@ -281,7 +282,8 @@ static bool cli_create_check_client(struct cli_creation *creation, const char *i
     return online || paused || failed;
 }
 
-/* Until each is online or has failed, at most for --timeout; then tells of those that are not. */
+/* Waits until each is online or has failed, at most for --timeout; then prints those that are not
+ * online. */
 static void cli_create_wait_online(struct cli_creation *creation) {
     const char *given = creation->cli->values[OPT_TIMEOUT];
     int64_t until_ms = clock_ms() + (int64_t)((given ? strtod(given, NULL) : 30) * 1000);
@@ -296,7 +298,7 @@ static void cli_create_wait_online(struct cli_creation *creation) {
             bool decided = cli_create_check_client(creation, id, last, &wait_result);
             if (decided && wait_result.failed > before.failed && !last) {
                 (void)cli_create_check_client(creation, id, true,
-                                              &(struct cli_wait_result){0}); /* says why */
+                                              &(struct cli_wait_result){0}); /* prints the reason */
             }
             if (decided || last) {
                 json_array_remove(creation->awaited, i - 1);
@@ -345,7 +347,7 @@ static void cli_create_print_totals(const struct cli_creation *creation) {
         printf("%zu created, %zu unchanged, %zu failed", creation->created, creation->unchanged,
                creation->failed);
         if (creation->unknown > 0) {
-            printf(", %zu with an outcome that is not known", creation->unknown);
+            printf(", %zu with an unknown outcome", creation->unknown);
         }
         putchar('\n');
     } else if (json_array_size(creation->refused) > 0) {
@@ -356,10 +358,10 @@ static void cli_create_print_totals(const struct cli_creation *creation) {
     }
     if (reader->incomplete || (creation->aborted && reader->at < reader->len)) {
         cli_error("create: the rest of the file was not %s",
-                  reader->incomplete ? "read: mend it, and create it again" : "sent");
+                  reader->incomplete ? "read: correct it, and create it again" : "sent");
     }
     if (creation->unknown > 0) {
-        cli_error("create: create them again: what is there already stays unchanged");
+        cli_error("create: repeat the command: clients that exist stay unchanged");
     }
 }
 
@@ -408,7 +410,7 @@ enum cli_exit command_create(struct cli *cli) {
 
 /* ---- test ------------------------------------------------------------------------------------ */
 
-/* What came of each address, or broker. */
+/* Prints the result of each address or broker. */
 static void cli_create_print_endpoints(const json_t *report, const char *list, const char *name) {
     size_t i;
     const json_t *place;

@@ -1,4 +1,4 @@
-/* The fleet at a glance, its nodes, and emptying one. */
+/* Commands for the fleet: its status, its nodes, and draining a node. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,11 +9,12 @@
 #include "select.h"
 #include "table.h"
 
-#define COUNTED_MAX      20000 /* of clients whose states are counted: a glance must not take long */
+#define COUNTED_MAX                                                                                \
+    20000 /* number of clients whose states are counted, so that the status takes a short time */
 #define CAUSES_MAX       5
 #define SETTING_LINE_MAX 200
 #define DRAIN_POLL_MS    500
-#define DRAIN_HINT_MS    10000 /* without one that leaves */
+#define DRAIN_HINT_MS    10000 /* without progress */
 
 static const char *cli_fleet_text(const json_t *object, const char *name) {
     return json_string_value(json_object_get(object, name));
@@ -71,11 +72,11 @@ static enum cli_exit cli_fleet_show_nodes(struct cli *cli) {
 
 struct cli_fleet_summary {
     json_t *states;       /* state -> count */
-    json_t *causes;       /* "code: message" -> count, of those that are not well */
-    json_t *advices;      /* the same -> what to change, where that is known */
-    json_t *wait_reasons; /* why clients are on no node -> the same in words */
+    json_t *causes;       /* "code: message" -> count, of clients with a problem */
+    json_t *advices;      /* the same -> advice, if known */
+    json_t *wait_reasons; /* why clients are on no node -> the same as text */
     size_t counted;
-    size_t degraded; /* of them */
+    size_t degraded; /* number of clients that were counted */
 };
 
 static void cli_fleet_count_key(json_t *counts, const char *key) {
@@ -105,7 +106,7 @@ static bool cli_fleet_count_page(void *context, json_t *clients) {
             char whole[600], cause[200];
             snprintf(whole, sizeof(whole), "%s: %s", cli_fleet_text(error, "code"),
                      cli_fleet_text(error, "message"));
-            table_printable(whole, cause, sizeof(cause)); /* cut between two characters */
+            table_printable(whole, cause, sizeof(cause)); /* truncated between two characters */
             if (json_object_size(summary->causes) < 1000 ||
                 json_object_get(summary->causes, cause)) {
                 cli_fleet_count_key(summary->causes, cause);
@@ -116,8 +117,8 @@ static bool cli_fleet_count_page(void *context, json_t *clients) {
     return summary->counted < COUNTED_MAX;
 }
 
-/* What the node that was asked says of itself; a fleet's other nodes have to be asked themselves.
- * Nothing where its probes have a listener of their own (ops.port). */
+/* The health of the node that was asked; other nodes must be asked separately. Nothing if its
+ * probes are on a separate port (ops.port). */
 static void cli_fleet_add_own_problems(struct cli *cli, json_t *problems) {
     struct probe_answer answer;
     const char *name;
@@ -138,7 +139,7 @@ static void cli_fleet_add_own_problems(struct cli *cli, json_t *problems) {
     cli_answer_fini(&answer);
 }
 
-/* A line for each setting that is not the same on all nodes: which has which. */
+/* Adds a line for each setting that differs between nodes, with its values. */
 static void cli_fleet_add_setting_problems(const json_t *nodes, json_t *problems) {
     json_t *settings = json_object();
     size_t i;
@@ -164,7 +165,7 @@ static void cli_fleet_add_setting_problems(const json_t *nodes, json_t *problems
     json_decref(settings);
 }
 
-/* fleet: the answer of /api/v1/nodes. Takes problems. */
+/* fleet: the answer of /api/v1/nodes. Takes ownership of problems. */
 static json_t *cli_fleet_make_status(const json_t *fleet, const struct cli_fleet_summary *summary,
                                      json_t *problems) {
     const json_t *nodes = json_object_get(fleet, "nodes");
@@ -184,7 +185,7 @@ static json_t *cli_fleet_make_status(const json_t *fleet, const struct cli_fleet
             json_array_append_new(problems, json_string(line));
         }
         if (cli_fleet_text(node, "shares_address_with")) {
-            snprintf(line, sizeof(line), "nodes %s and %s tell one node_info.host and port",
+            snprintf(line, sizeof(line), "nodes %s and %s have the same node_info.host and port",
                      cli_fleet_text(node, "name"), cli_fleet_text(node, "shares_address_with"));
             json_array_append_new(problems, json_string(line));
         }
@@ -192,11 +193,11 @@ static json_t *cli_fleet_make_status(const json_t *fleet, const struct cli_fleet
     cli_fleet_add_setting_problems(nodes, problems);
     if (!leader) {
         json_array_append_new(problems,
-                              json_string("no node leads: waiting clients are not placed"));
+                              json_string("there is no leader: waiting clients are not assigned"));
     }
     if (size > 0 && clients * 10 > size * 9) {
         json_array_append_new(problems,
-                              json_string("more than nine tenths of all places are taken"));
+                              json_string("more than 90 % of the fleet's capacity is used"));
     }
     return json_pack("{s:O, s:s?, s:I, s:I, s:O, s:I, s:b, s:O*, s:O, s:O, s:O, s:o}", "nodes",
                      nodes, "leader", leader, "size", (json_int_t)size, "placed",
@@ -235,7 +236,7 @@ static void cli_fleet_print_causes(const json_t *causes, const json_t *advices) 
     json_decref(left);
 }
 
-/* As the leader counted all of them; in words where a client was seen that waits for that. */
+/* As counted by the leader; as text if a client with that reason was seen. */
 static void cli_fleet_print_unplaced(const json_t *unplaced, const json_t *waits) {
     json_t *causes = json_object(), *count;
     const char *reason;
@@ -323,7 +324,7 @@ static enum cli_exit cli_fleet_show_status(struct cli *cli) {
     return code;
 }
 
-/* ---- once, or again and again ---------------------------------------------------------------- */
+/* ---- one time, or repeated ------------------------------------------------------------------- */
 
 static enum cli_exit cli_fleet_repeat(struct cli *cli, enum cli_exit (*show)(struct cli *cli)) {
     const char *given = cli->values[OPT_INTERVAL];
@@ -352,7 +353,7 @@ enum cli_exit command_nodes(struct cli *cli) {
 
 /* ---- drain ----------------------------------------------------------------------------------- */
 
-/* Why nobody leaves, most likely. */
+/* Prints the most likely reason why no client leaves. */
 static void cli_fleet_hint_capacity(struct cli *cli, const char *drained, long long left) {
     struct probe_answer answer;
     size_t i;
@@ -370,11 +371,11 @@ static void cli_fleet_hint_capacity(struct cli *cli, const char *drained, long l
     cli_progress_clear();
     if (cli_answer_succeeded(&answer)) {
         fprintf(stderr,
-                "%s: %lld clients left, and none has gone for %d s; other live nodes: %lld, with "
+                "%s: %lld clients left, and none has left for %d s; other live nodes: %lld, with "
                 "room for %lld\n",
                 drained, left, DRAIN_HINT_MS / 1000, others, room);
         fputs(room < left ? "  start another node, or raise node_info.size of one\n"
-                          : "  look at mqfleet status, and at the log of the node that leads\n",
+                          : "  see mqfleet status and the log of the leader\n",
               stderr);
     }
     cli_answer_fini(&answer);
@@ -404,7 +405,7 @@ static enum cli_exit cli_fleet_wait_until_empty(struct cli *cli, const char *nod
         }
         if (code == CLI_OK && clock_ms() >= hint_at_ms) {
             cli_fleet_hint_capacity(cli, node, left);
-            hint_at_ms = INT64_MAX; /* once, until another one leaves */
+            hint_at_ms = INT64_MAX; /* once, until another client leaves */
         }
         if (code == CLI_OK && before != 0 && !cli_sleep_ms(DRAIN_POLL_MS)) {
             break;

@@ -1,4 +1,5 @@
-/* Help, completion, version, and handing a settings file to mqfleetd: what needs no node. */
+/* Help, completion, version, and the check of a settings file by mqfleetd: commands that need no
+ * node. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 #include "select.h"
 
 #define COMPLETED_MAX 200
-#define SCANNED_MAX   5000 /* ids, so that the key does not seem dead */
+#define SCANNED_MAX                                                                                \
+    5000 /* number of ids and time, short so that the key does not seem to have no effect */
 
 extern const char completion_bash[]; /* mqfleet.bash */
 
@@ -86,7 +88,7 @@ enum cli_exit command_version(struct cli *cli) {
 
 enum cli_exit command_completion(struct cli *cli) {
     if (strcmp(cli->words[0], "bash") != 0) {
-        cli_error("completion %s: there is one for bash", cli->words[0]);
+        cli_error("completion %s: only bash is supported", cli->words[0]);
         return CLI_USAGE;
     }
     fputs(completion_bash, stdout);
@@ -144,7 +146,7 @@ static void cli_help_complete_ids(struct cli *cli, const char *begun) {
     (void)cli_select_clients(cli, cli_help_complete_page, &completion);
 }
 
-/* The value of the option before the cursor. False: it takes none that is known. */
+/* Completes the value of the option before the cursor. False: its values are unknown. */
 static bool cli_help_complete_value(struct cli *cli, const char *before, const char *begun) {
     if (strcmp(before, "--state") == 0) {
         cli_help_complete_list(cli_option_rows[OPT_STATE].help, begun);
@@ -182,8 +184,8 @@ static void cli_help_complete_command(const char *begun) {
     }
 }
 
-/* `mqfleet __complete WORD...`: what the last word may become, one in a line. What goes wrong is
- * silent: nobody asked. */
+/* `mqfleet __complete WORD...`: prints completions of the last word, one per line. Errors are
+ * silent. */
 enum cli_exit command_complete(struct cli *cli) {
     const char *begun = cli->word_count > 0 ? cli->words[cli->word_count - 1] : "";
     const char *before = cli->word_count > 1 ? cli->words[cli->word_count - 2] : "";
@@ -220,8 +222,8 @@ enum cli_exit command_complete(struct cli *cli) {
 
 /* ---- config check ---------------------------------------------------------------------------- */
 
-/* mqfleetd beside this program, else the one in the path: the check is its own, so the two never
- * disagree. */
+/* Runs the mqfleetd beside this program, else the one in the path. It does the check itself, so
+ * both always agree. */
 enum cli_exit command_config(struct cli *cli) {
     char beside[4096];
     ssize_t len = readlink("/proc/self/exe", beside, sizeof(beside) - sizeof("mqfleetd"));

@@ -1,4 +1,4 @@
-/* Owns the note that Ctrl-C was pressed. */
+/* Owns the flag that is set by Ctrl-C. */
 #include <poll.h>
 #include <signal.h>
 #include <time.h>
@@ -28,7 +28,7 @@ bool cli_sleep_ms(long ms) {
     sigaddset(&blocked, SIGINT);
     sigaddset(&blocked, SIGTERM);
     sigprocmask(SIG_BLOCK, &blocked,
-                &before); /* so that none comes between the look and the rest */
+                &before); /* no signal is lost between the check and the sleep */
     if (!cli_interrupted()) {
         (void)ppoll(NULL, 0, &time, &before);
     }

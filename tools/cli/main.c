@@ -1,6 +1,5 @@
-/* mqfleet: looks after a fleet of mqfleetd nodes, through any of them. Exit codes: see
- * CLI_EXIT_TABLE.
- */
+/* mqfleet: operates a fleet of mqfleetd nodes through any of them. Exit codes: see
+ * CLI_EXIT_TABLE. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +17,8 @@ int main(int argc, char **argv) {
                          : cli_option_given(&cli, OPT_HELP)  ? command_help(&cli)
                                                              : cli.command->run(&cli);
     errno = 0;
-    if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_OK) { /* perhaps long ago */
+    if ((fflush(stdout) != 0 || ferror(stdout)) &&
+        code == CLI_OK) { /* may be from an earlier write */
         cli_error("standard output: %s",
                   errno != 0 ? strerror(errno) : "not all of it could be written");
         code = CLI_FAILED;

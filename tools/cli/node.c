@@ -15,7 +15,7 @@
 #define CONNECT_MS       5000L
 #define TIMEOUT_S        30
 #define TOKEN_MAX        512
-#define SILENCE_S        60L /* a stream tells that it lives every 15 s */
+#define SILENCE_S        60L /* a stream sends a keep-alive every 15 s */
 #define RETRY_MS_MAX     10000
 
 /* ---- settings -------------------------------------------------------------------------------- */
@@ -44,7 +44,8 @@ static bool cli_node_read_token_file(const char *path, char out[TOKEN_MAX + 2],
     return true;
 }
 
-/* "Authorization: Bearer ..." or nothing. Never from the command line, where others can read it. */
+/* Writes "Authorization: Bearer ..." or nothing. Never from the command line, which other users can
+ * read. */
 static bool cli_node_add_token(const struct cli *cli, struct curl_slist **headers,
                                struct probe_answer *answer) {
     char token[TOKEN_MAX + 2] = "", header[TOKEN_MAX + 64];
@@ -106,7 +107,7 @@ static int cli_node_on_progress(void *context, curl_off_t a, curl_off_t b, curl_
     return cli_interrupted();
 }
 
-/* The handle is kept, and with it the connection. */
+/* The handle and its connection are kept. */
 static CURL *cli_node_easy_handle(void) {
     static CURL *easy;
     if (!easy && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
@@ -203,7 +204,7 @@ void cli_node_call(struct cli *cli, const char *method, const char *path, json_t
                          answer->status >= 200 && answer->status < 300;
     if (answer->not_a_node) {
         snprintf(answer->error, sizeof(answer->error),
-                 "%.100s: this is no mqfleetd: it answers with something that is not JSON",
+                 "%.100s: this is not mqfleetd: the answer is not JSON",
                  cli_node_setting_of(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080"));
     }
 out:
@@ -218,7 +219,7 @@ void cli_answer_fini(struct probe_answer *answer) {
     *answer = (struct probe_answer){0};
 }
 
-/* ---- what it means --------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 bool cli_answer_succeeded(const struct probe_answer *answer) {
     return answer->status >= 200 && answer->status < 300 && !answer->not_a_node;
@@ -330,7 +331,7 @@ char *cli_node_escape(const char *text) {
     return out;
 }
 
-/* A name of dots alone would be taken for a way up. */
+/* A name that consists of dots would be interpreted as a parent folder. */
 static char *cli_node_escape_segment(const char *name) {
     char *escaped = cli_node_escape(name);
     if (escaped && (strcmp(escaped, ".") == 0 || strcmp(escaped, "..") == 0)) {
@@ -354,11 +355,11 @@ char *cli_node_path(const char *collection, const char *name, const char *action
 
 struct cli_node_feed {
     struct sse sse;
-    struct buffer error_body; /* the body when it is no stream */
+    struct buffer error_body; /* the body if it is not a stream */
     CURL *easy;
     cli_node_event *on_event;
     void *context;
-    bool ended; /* told enough */
+    bool ended; /* the callback has enough */
 };
 
 static bool cli_node_on_event(void *context, const char *event, const char *text) {
@@ -419,7 +420,7 @@ enum cli_exit cli_node_follow(struct cli *cli, const char *path, cli_node_event 
                               void *context) {
     bool was_there = false;
     long delay_ms = 500;
-    for (;;) { /* until there is enough, or Ctrl-C */
+    for (;;) { /* until the callback has enough, or Ctrl-C */
         struct probe_answer answer;
         enum cli_exit code = CLI_OK;
         cli_node_stream(cli, path, take, context, &answer);
@@ -435,7 +436,7 @@ enum cli_exit cli_node_follow(struct cli *cli, const char *path, cli_node_event 
         }
         delay_ms = ended ? 500 : delay_ms * 2 < RETRY_MS_MAX ? delay_ms * 2 : RETRY_MS_MAX;
         was_there = true;
-        fputs("mqfleet: the stream ended; connecting anew\n", stderr);
+        fputs("mqfleet: the stream ended; reconnecting\n", stderr);
         if (!cli_sleep_ms(delay_ms)) {
             return CLI_OK;
         }

@@ -1,4 +1,4 @@
-/* Owns the line of the bar. */
+/* Owns the line of the progress bar. */
 #include "progress.h"
 
 #include <stdbool.h>

@@ -1,4 +1,4 @@
-/* What a client still has to publish: shown, or dropped. */
+/* Commands that list or drop the pending publications of a client. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "node.h"

@@ -1,4 +1,4 @@
-/* Publishing as a client. */
+/* The command that publishes as a client. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 
 #define PAYLOAD_MAX ((size_t)64 * 1024 * 1024)
 
-/* Properties that are numbers, and the other names MQTT 5 has; the rest are user properties. */
+/* Properties with numbers, and the other names of MQTT 5; all others are user properties. */
 static const struct {
     const char *name;
     bool number;
@@ -95,7 +95,7 @@ static bool cli_publish_read_payload(const struct cli *cli, struct buffer *out) 
     return good;
 }
 
-/* Nothing on standard input is a slip more often than a wish. */
+/* Empty standard input is more often a mistake than intended. */
 static bool cli_publish_check_not_empty(const struct cli *cli, const struct buffer *payload) {
     bool meant = payload->len > 0 || cli_option_given(cli, OPT_MESSAGE);
     if (!meant) {

@@ -1,4 +1,4 @@
-/* Owns nothing: makes the list of clients that a command is about. */
+/* Builds the list of clients for a command. */
 #include "select.h"
 
 #include <stdio.h>
@@ -44,7 +44,7 @@ static char *cli_select_page_path(const struct cli *cli, const char *cursor) {
     return buffer_take(&path);
 }
 
-/* Takes those out of the page that were there before. */
+/* Removes clients that an earlier page contained. */
 static void cli_select_remove_seen(json_t *seen, json_t *clients) {
     for (size_t i = json_array_size(clients); i > 0; i--) {
         const char *id = json_string_value(json_object_get(json_array_get(clients, i - 1), "id"));
@@ -56,7 +56,7 @@ static void cli_select_remove_seen(json_t *seen, json_t *clients) {
     }
 }
 
-/* Nothing was found there: is there such a node at all? */
+/* Nothing was found: checks whether the node exists. */
 static enum cli_exit cli_select_check_node_exists(struct cli *cli, const char *node) {
     struct probe_answer answer;
     char *path = cli_node_path("nodes", node, "");

@@ -1,17 +1,17 @@
-/* Which clients a command is about: ids of the command line, of standard input ("-"), or those that
- * the filters match. One thread. */
+/* The clients for a command: ids of the command line, ids of standard input ("-"), or those that
+ * match the filters. One thread. */
 #ifndef MQFLEET_CLI_SELECT_H
 #define MQFLEET_CLI_SELECT_H
 
 #include "cli.h"
 
-/* One page of clients by the filters given. False: enough. */
+/* Handles one page of clients that match the filters. False: stop. */
 typedef bool cli_select_page(void *context, json_t *clients);
-/* Walks all pages, each client once: one that moves between nodes meanwhile may come up again.
- * CLI_OK, or told on stderr what went wrong. */
+/* Reads all pages, each client once, although a client that moves between nodes may appear twice.
+ * Returns CLI_OK, or prints the error on stderr. */
 enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *context);
 
-/* The ids of the command, as a JSON array of strings; NULL: *code says what to return. */
+/* The ids of the command, as a JSON array of strings; NULL: *code is the exit code. */
 json_t *cli_select_ids(struct cli *cli, enum cli_exit *code);
 
 #endif

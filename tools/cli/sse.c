@@ -1,4 +1,4 @@
-/* Owns the pieces of the event that is under way. */
+/* Owns the parts of the incomplete event. */
 #include "sse.h"
 
 #include <stdio.h>
@@ -15,7 +15,7 @@ void sse_fini(struct sse *sse) {
     buffer_fini(&sse->data);
 }
 
-/* What follows the name of a field and one blank; NULL: another field. */
+/* The value after the name of a field and one blank; NULL: another field. */
 static const char *sse_field_value(const char *line, const char *name) {
     size_t len = strlen(name);
     if (strncmp(line, name, len) != 0 || line[len] != ':') {

@@ -1,5 +1,4 @@
-/* Server-sent events, put together from pieces as they come (HTML standard, "Server-sent events").
- */
+/* Server-sent events, assembled from chunks of data (HTML standard, "Server-sent events"). */
 #ifndef MQFLEET_CLI_SSE_H
 #define MQFLEET_CLI_SSE_H
 
@@ -13,12 +12,12 @@ struct sse {
     char event[64];
 };
 
-/* data: NUL-terminated. False: enough. */
+/* data: NUL-terminated. False: stop. */
 typedef bool sse_take(void *context, const char *event, const char *data);
 
 void sse_init(struct sse *sse);
 void sse_fini(struct sse *sse);
-/* False: `take` said so, or an event grew beyond all measure. */
+/* False: `take` returned false, or an event is too large. */
 bool sse_feed(struct sse *sse, const char *bytes, size_t len, sse_take *take, void *context);
 
 #endif

@@ -1,4 +1,4 @@
-/* Changes and messages: those that were, and those that come. */
+/* Commands that show past and new events and messages. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +14,8 @@ static const char *cli_streams_text(const json_t *object, const char *name) {
 
 struct stream {
     struct cli *cli;
-    long remaining; /* -1: for ever */
-    bool cut;       /* a payload was, although all of it was asked for */
+    long remaining; /* -1: no limit */
+    bool cut;       /* a payload was truncated, although all of it was requested */
 };
 
 static struct stream cli_streams_init(struct cli *cli) {
@@ -23,7 +23,7 @@ static struct stream cli_streams_init(struct cli *cli) {
     return (struct stream){cli, limit ? strtol(limit, NULL, 10) : -1, false};
 }
 
-/* False: enough. */
+/* False: stop. */
 static bool cli_streams_count_down(struct stream *stream) {
     stream->remaining -= stream->remaining > 0;
     return fflush(stdout) == 0 && stream->remaining != 0;
@@ -37,10 +37,10 @@ static void cli_streams_print_json(const json_t *data) {
 static void cli_streams_report_dropped(const json_t *data) {
     const json_t *count = json_object_get(data, "count");
     if (json_is_integer(count)) {
-        fprintf(stderr, "mqfleet: %lld were left out: they came too fast\n",
+        fprintf(stderr, "mqfleet: %lld were skipped: they arrived too fast\n",
                 (long long)json_integer_value(count));
     } else {
-        fputs("mqfleet: some were left out\n", stderr);
+        fputs("mqfleet: some were skipped\n", stderr);
     }
 }
 
@@ -227,7 +227,7 @@ static bool cli_streams_on_message(void *context, const char *event, json_t *dat
     }
     if (cli_option_given(stream->cli, OPT_RAW) &&
         json_is_true(json_object_get(data, "truncated"))) {
-        fprintf(stderr, "mqfleet: a payload of %lld bytes was cut: the node shows no more of one\n",
+        fprintf(stderr, "mqfleet: a payload of %lld bytes was truncated by the node\n",
                 (long long)json_integer_value(json_object_get(data, "size")));
         stream->cut = true;
     }

@@ -24,7 +24,7 @@ struct table {
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-/* U+202A to U+202E and U+2066 to U+2069: would show what follows in another order. */
+/* U+202A to U+202E and U+2066 to U+2069 change the order of the displayed text. */
 static bool table_is_bidi_control(const char *at, size_t len) {
     const unsigned char *byte = (const unsigned char *)at;
     return len == 3 && byte[0] == 0xE2 &&
@@ -52,7 +52,7 @@ const char *table_printable(const char *text, char *out, size_t size) {
     return out;
 }
 
-/* Columns on a terminal, near enough: one for a character, two for those of East Asia and emoji,
+/* Approximate columns on a terminal: one per character, two for East Asian characters and emoji,
  * none for combining marks. */
 static size_t table_char_width(const unsigned char *at, size_t len) {
     uint32_t code = len == 1   ? at[0]
@@ -66,7 +66,7 @@ static size_t table_char_width(const unsigned char *at, size_t len) {
     return combining ? 0 : wide ? 2 : 1;
 }
 
-/* Bytes of the text that fit into so many columns; *width: what they take. */
+/* Number of bytes of the text that fit into the columns; *width: columns used. */
 static size_t table_fit_width(const char *text, size_t columns, size_t *width) {
     size_t at = 0, len = strlen(text);
     *width = 0;
