@@ -77,13 +77,15 @@ enum cli_option {
 
 #define OPTION_REPEAT_MAX 32
 
+enum cli_format { CLI_FORMAT_TABLE, CLI_FORMAT_JSON, CLI_FORMAT_ID };
+
 struct cli {
     const struct cli_command *command;
     const char *values[OPTION_COUNT]; /* NULL: not given; "" for options without argument */
     const char *labels[OPTION_REPEAT_MAX + 1], *properties[OPTION_REPEAT_MAX + 1];
     char **words; /* the remaining words of the command line */
     int word_count;
-    bool json, ids;
+    enum cli_format format;
 };
 
 struct cli_command {

@@ -78,9 +78,9 @@ static bool cli_clients_show_page(void *context, json_t *clients) {
             break;
         }
         listing->remaining -= listing->remaining > 0;
-        if (listing->cli->json) {
+        if (listing->cli->format == CLI_FORMAT_JSON) {
             cli_clients_print_json(client);
-        } else if (listing->cli->ids) {
+        } else if (listing->cli->format == CLI_FORMAT_ID) {
             puts(cli_clients_text(client, "id") ? cli_clients_text(client, "id") : "");
         } else {
             cli_clients_put_row(listing->table, client);
@@ -97,7 +97,7 @@ enum cli_exit command_clients(struct cli *cli) {
                                            ">OUT", "BROKER", "WHY",   NULL};
     const char *limit = cli->values[OPT_LIMIT];
     struct listing listing = {.cli = cli, .remaining = limit ? strtol(limit, NULL, 10) : -1};
-    if (!cli->json && !cli->ids) {
+    if (cli->format == CLI_FORMAT_TABLE) {
         listing.table = table_create(headings);
     }
     enum cli_exit code = cli_select_clients(cli, cli_clients_show_page, &listing);
@@ -210,9 +210,9 @@ enum cli_exit command_get(struct cli *cli) {
     cli_node_call(cli, "GET", path, NULL, 0, &answer);
     free(path);
     enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
-    if (code == CLI_OK && cli->json) {
+    if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
-    } else if (code == CLI_OK && cli->ids) {
+    } else if (code == CLI_OK && cli->format == CLI_FORMAT_ID) {
         puts(cli_clients_text(answer.json, "id") ? cli_clients_text(answer.json, "id") : "");
     } else if (code == CLI_OK) {
         cli_clients_show_client(answer.json);
@@ -233,9 +233,9 @@ static enum cli_exit cli_clients_act_on_client(struct cli *cli, const char *id) 
     if (!cli_answer_succeeded(&answer)) {
         cli_progress_clear();
         code = cli_answer_explain(&answer, id);
-    } else if (cli->json && answer.text_len > 0) {
+    } else if (cli->format == CLI_FORMAT_JSON && answer.text_len > 0) {
         cli_answer_print(&answer);
-    } else if (cli->ids) {
+    } else if (cli->format == CLI_FORMAT_ID) {
         puts(id);
     }
     cli_answer_fini(&answer);
@@ -260,7 +260,7 @@ enum cli_exit command_act(struct cli *cli) {
         cli_progress_show(cli->command->name, done, total);
     }
     cli_progress_clear();
-    if (ids && total != 1 && !cli->json && !cli->ids) {
+    if (ids && total != 1 && cli->format == CLI_FORMAT_TABLE) {
         fprintf(stderr, "%s: %zu done, %zu failed%s\n", cli->command->name, done - failed, failed,
                 done < total ? ", the rest was not tried" : "");
     }

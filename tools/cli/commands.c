@@ -247,15 +247,22 @@ static bool cli_commands_check_words(const struct cli *cli) {
     return true;
 }
 
-static bool cli_commands_check_output(struct cli *cli) {
-    const char *form = cli->values[OPT_OUTPUT];
-    cli->json = form && strcmp(form, "json") == 0;
-    cli->ids = form && strcmp(form, "id") == 0;
-    if (form && !cli->json && !cli->ids && strcmp(form, "table") != 0) {
-        cli_error("--output %s: must be table, json or id", form);
-        return false;
+static bool cli_commands_set_format(struct cli *cli) {
+    static const char *const names[] = {
+        [CLI_FORMAT_TABLE] = "table", [CLI_FORMAT_JSON] = "json", [CLI_FORMAT_ID] = "id"};
+    const char *given = cli->values[OPT_OUTPUT];
+    if (!given) {
+        cli->format = CLI_FORMAT_TABLE;
+        return true;
     }
-    return true;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(given, names[i]) == 0) {
+            cli->format = (enum cli_format)i;
+            return true;
+        }
+    }
+    cli_error("--output %s: must be table, json or id", given);
+    return false;
 }
 
 bool cli_parse(struct cli *cli, int argc, char **argv) {
@@ -282,9 +289,9 @@ bool cli_parse(struct cli *cli, int argc, char **argv) {
     if (!cli->command) {
         cli->command = cli_commands_find_command("help");
         cli->values[OPT_HELP] = cli_option_given(cli, OPT_HELP) ? "" : NULL;
-        return cli_commands_check_output(cli);
+        return cli_commands_set_format(cli);
     }
     return cli_option_given(cli, OPT_HELP) ||
            (cli_commands_check_fits(cli) && cli_commands_check_words(cli) &&
-            cli_commands_check_numbers(cli) && cli_commands_check_output(cli));
+            cli_commands_check_numbers(cli) && cli_commands_set_format(cli));
 }

@@ -189,7 +189,7 @@ static void cli_create_send_batch(struct cli_creation *creation) {
             (size_t)json_integer_value(json_object_get(answer.json, "unchanged"));
         cli_create_take_failures(creation, json_object_get(answer.json, "failed"));
         cli_create_add_awaited(creation, batch, json_object_get(answer.json, "failed"));
-        if (creation->cli->json) {
+        if (creation->cli->format == CLI_FORMAT_JSON) {
             cli_create_print_json(answer.json); /* the node's error text contains no lines */
         }
     } else {
@@ -343,7 +343,7 @@ static void cli_create_read_and_send(struct cli_creation *creation, struct reade
 
 static void cli_create_print_totals(const struct cli_creation *creation) {
     const struct reader *reader = creation->reader;
-    if (!creation->cli->json) {
+    if (creation->cli->format != CLI_FORMAT_JSON) {
         printf("%zu created, %zu unchanged, %zu failed", creation->created, creation->unchanged,
                creation->failed);
         if (creation->unknown > 0) {
@@ -470,7 +470,7 @@ enum cli_exit command_test(struct cli *cli) {
         code = cli_answer_explain(&answer, NULL);
     } else {
         code = json_is_true(json_object_get(answer.json, "ok")) ? CLI_OK : CLI_FAILED;
-        if (cli->json) {
+        if (cli->format == CLI_FORMAT_JSON) {
             cli_answer_print(&answer);
         } else {
             cli_create_print_steps(answer.json);

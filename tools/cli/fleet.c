@@ -55,9 +55,9 @@ static enum cli_exit cli_fleet_show_nodes(struct cli *cli) {
     const json_t *nodes = json_object_get(answer.json, "nodes");
     size_t i;
     const json_t *node;
-    if (code == CLI_OK && cli->json) {
+    if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
-    } else if (code == CLI_OK && cli->ids) {
+    } else if (code == CLI_OK && cli->format == CLI_FORMAT_ID) {
         json_array_foreach(nodes, i, node) {
             puts(cli_fleet_text(node, "name") ? cli_fleet_text(node, "name") : "");
         }
@@ -308,7 +308,7 @@ static enum cli_exit cli_fleet_show_status(struct cli *cli) {
         json_t *problems = json_array();
         cli_fleet_add_own_problems(cli, problems);
         json_t *status = cli_fleet_make_status(answer.json, &summary, problems);
-        if (cli->json) {
+        if (cli->format == CLI_FORMAT_JSON) {
             json_dumpf(status, stdout, JSON_COMPACT);
             putchar('\n');
         } else {
@@ -334,7 +334,7 @@ static enum cli_exit cli_fleet_repeat(struct cli *cli, enum cli_exit (*show)(str
     }
     enum cli_exit code;
     do {
-        if (isatty(STDOUT_FILENO) && !cli->json) {
+        if (isatty(STDOUT_FILENO) && cli->format != CLI_FORMAT_JSON) {
             fputs("\033[H\033[2J", stdout);
         }
         code = show(cli);
@@ -423,7 +423,7 @@ static enum cli_exit cli_fleet_set_draining(struct cli *cli, const char *action)
     free(path);
     enum cli_exit code =
         cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
-    if (code == CLI_OK && cli->json) {
+    if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {
         printf("%s: %s, %lld clients\n", cli->words[0], cli_fleet_text(answer.json, "state"),

@@ -40,7 +40,7 @@ enum cli_exit command_publications(struct cli *cli) {
     free(path);
     enum cli_exit code =
         cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
-    if (code == CLI_OK && cli->json) {
+    if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {
         cli_publications_print(json_object_get(answer.json, drop ? "dropped" : "publications"));

@@ -72,7 +72,7 @@ static bool cli_streams_on_event(void *context, const char *event, json_t *data)
         cli_streams_report_dropped(data);
         return true;
     }
-    if (stream->cli->json) {
+    if (stream->cli->format == CLI_FORMAT_JSON) {
         cli_streams_print_json(data);
     } else if (strcmp(event, "notice") == 0) {
         cli_streams_print_notice(data);
@@ -116,7 +116,7 @@ static enum cli_exit cli_streams_last_changes(struct cli *cli) {
     free(path);
     enum cli_exit code =
         cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, cli->words[0]);
-    if (code == CLI_OK && cli->json) {
+    if (code == CLI_OK && cli->format == CLI_FORMAT_JSON) {
         cli_answer_print(&answer);
     } else if (code == CLI_OK) {
         struct table *table = table_create(headings);
@@ -220,7 +220,7 @@ static bool cli_streams_on_message(void *context, const char *event, json_t *dat
     if (strcmp(event, "message") != 0) {
         return true;
     }
-    if (stream->cli->json) {
+    if (stream->cli->format == CLI_FORMAT_JSON) {
         cli_streams_print_json(data);
     } else {
         cli_streams_print_message(stream->cli, data);

@@ -26,7 +26,7 @@ START_TEST(options_stand_anywhere) {
     struct cli cli;
     ck_assert(parse(&cli, "mqfleet -o json publish a --qos=1 t -mhello --property a=b -p c=d"));
     ck_assert_str_eq(cli.command->name, "publish");
-    ck_assert(cli.json);
+    ck_assert_int_eq(cli.format, CLI_FORMAT_JSON);
     ck_assert_int_eq(cli.word_count, 2);
     ck_assert_str_eq(cli.words[0], "a");
     ck_assert_str_eq(cli.words[1], "t");
