@@ -3,11 +3,20 @@
 #ifndef MQFLEET_MQTT_REASON_CODES_H
 #define MQFLEET_MQTT_REASON_CODES_H
 
+#include <stdbool.h>
+
 #include "mqtt/client_error.h"
 
 enum reason_code {
     REASON_SUCCESS = 0x00,
+    REASON_GRANTED_QOS_0 = 0x00,
+    REASON_GRANTED_QOS_1 = 0x01,
+    REASON_GRANTED_QOS_2 = 0x02,
     REASON_DISCONNECT_WITH_WILL = 0x04,
+    REASON_NO_MATCHING_SUBSCRIBERS = 0x10,
+    REASON_NO_SUBSCRIPTION_EXISTED = 0x11,
+    REASON_CONTINUE_AUTHENTICATION = 0x18,
+    REASON_RE_AUTHENTICATE = 0x19,
     REASON_UNSPECIFIED = 0x80,
     REASON_MALFORMED_PACKET = 0x81,
     REASON_PROTOCOL_ERROR = 0x82,
@@ -45,14 +54,29 @@ enum reason_code {
     REASON_WILDCARD_NOT_SUPPORTED = 0xA2,
 };
 
+/* CONNACK of MQTT 3.1.1, section 3.2.2.3. */
+enum return_code {
+    RETURN_ACCEPTED,
+    RETURN_UNACCEPTABLE_VERSION,
+    RETURN_IDENTIFIER_REJECTED,
+    RETURN_SERVER_UNAVAILABLE,
+    RETURN_BAD_CREDENTIALS,
+    RETURN_NOT_AUTHORIZED,
+};
+
+/* Section 2.4: 0x80 and above report a failure. */
+static inline bool reason_is_error(int value) {
+    return value >= REASON_UNSPECIFIED;
+}
+
 /* The client error of a broker's reason code; unknown values give CLIENT_ERROR_MQTT_UNKNOWN.
  * CONNACK: a return code of MQTT 3.1.1 section 3.2.2.3 (1 to 5), or a reason code. */
 enum client_error reason_error_connack(int value);
 /* DISCONNECT of a server, MQTT 5.0 section 3.14.2.1. */
 enum client_error reason_error_disconnect(int value);
-/* SUBACK, section 3.9.3; for values of 0x80 and above. */
+/* SUBACK, section 3.9.3; for values that are errors. */
 enum client_error reason_error_suback(int value);
-/* PUBACK and PUBREC, sections 3.4.2.1 and 3.5.2.1; for values of 0x80 and above. */
+/* PUBACK and PUBREC, sections 3.4.2.1 and 3.5.2.1; for values that are errors. */
 enum client_error reason_error_publication(int value);
 /* The error for a reason code that we send to a broker that broke the protocol. */
 enum client_error reason_error_own(int value);

@@ -11,11 +11,11 @@ struct reason_row {
 };
 
 static const struct reason_row reason_return_codes[] = {
-    {1, CLIENT_ERROR_MQTT_VERSION},
-    {2, CLIENT_ERROR_MQTT_IDENTIFIER_REJECTED},
-    {3, CLIENT_ERROR_MQTT_SERVER_UNAVAILABLE},
-    {4, CLIENT_ERROR_MQTT_BAD_CREDENTIALS},
-    {5, CLIENT_ERROR_MQTT_NOT_AUTHORIZED},
+    {RETURN_UNACCEPTABLE_VERSION, CLIENT_ERROR_MQTT_VERSION},
+    {RETURN_IDENTIFIER_REJECTED, CLIENT_ERROR_MQTT_IDENTIFIER_REJECTED},
+    {RETURN_SERVER_UNAVAILABLE, CLIENT_ERROR_MQTT_SERVER_UNAVAILABLE},
+    {RETURN_BAD_CREDENTIALS, CLIENT_ERROR_MQTT_BAD_CREDENTIALS},
+    {RETURN_NOT_AUTHORIZED, CLIENT_ERROR_MQTT_NOT_AUTHORIZED},
 };
 
 static const struct reason_row reason_mqtt5_codes[] = {
@@ -100,8 +100,9 @@ static enum client_error reason_find(const struct reason_row *rows, size_t n, in
     reason_find(rows, sizeof(rows) / sizeof((rows)[0]), value, other)
 
 enum client_error reason_error_connack(int value) {
-    return value < 0x80 ? REASON_FIND(reason_return_codes, value, CLIENT_ERROR_MQTT_UNKNOWN)
-                        : REASON_FIND(reason_mqtt5_codes, value, CLIENT_ERROR_MQTT_UNKNOWN);
+    return reason_is_error(value)
+               ? REASON_FIND(reason_mqtt5_codes, value, CLIENT_ERROR_MQTT_UNKNOWN)
+               : REASON_FIND(reason_return_codes, value, CLIENT_ERROR_MQTT_UNKNOWN);
 }
 
 enum client_error reason_error_disconnect(int value) {

@@ -1,5 +1,6 @@
 /* Owns the order in which a loss is explained, and the evidence of other losses. Pure. */
 #include "mqtt/client/loss.h"
+#include "mqtt/reason_codes.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -41,12 +42,15 @@ static bool loss_code_is_one_of(int reason_code, const int *codes, size_t n) {
 }
 
 enum loss_verdict loss_judge_disconnect(const struct loss_facts *facts, int reason_code) {
-    /* Unspecified error, malformed packet, protocol and implementation error, not authorized,
-     * filter invalid, packet too large, quota exceeded, administrative action, QoS, shared
-     * subscriptions, subscription identifiers and wildcards not supported: brokers have no more
-     * specific code for a SUBSCRIBE of many filters. */
-    static const int of_subscription[] = {0x80, 0x81, 0x82, 0x83, 0x87, 0x8F, 0x95,
-                                          0x97, 0x98, 0x9B, 0x9E, 0xA1, 0xA2};
+    /* Brokers have no more specific code for a SUBSCRIBE of many filters. */
+    static const int of_subscription[] = {
+        REASON_UNSPECIFIED,           REASON_MALFORMED_PACKET,
+        REASON_PROTOCOL_ERROR,        REASON_IMPLEMENTATION_ERROR,
+        REASON_NOT_AUTHORIZED,        REASON_TOPIC_FILTER_INVALID,
+        REASON_PACKET_TOO_LARGE,      REASON_QUOTA_EXCEEDED,
+        REASON_ADMINISTRATIVE_ACTION, REASON_QOS_NOT_SUPPORTED,
+        REASON_SHARED_NOT_SUPPORTED,  REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+        REASON_WILDCARD_NOT_SUPPORTED};
     if (facts->subscribing &&
         loss_code_is_one_of(reason_code, of_subscription,
                             sizeof of_subscription / sizeof *of_subscription)) {

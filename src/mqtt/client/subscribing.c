@@ -114,7 +114,7 @@ enum client_error subscribing_refusal(const struct subscribing_filter *filter) {
     if (filter->granted == GRANTED_TOO_LONG || filter->granted == REASON_PACKET_TOO_LARGE) {
         return CLIENT_ERROR_SUBSCRIPTION_TOO_LONG;
     }
-    if ((filter->flags & FILTER_ENDS_CONNECTION) && filter->granted < 0x80) {
+    if ((filter->flags & FILTER_ENDS_CONNECTION) && !reason_is_error(filter->granted)) {
         return CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION;
     }
     if (filter->flags & FILTER_SURPLUS) {
@@ -123,7 +123,8 @@ enum client_error subscribing_refusal(const struct subscribing_filter *filter) {
     if (filter->flags & FILTER_DEFERRED) {
         return CLIENT_ERROR_SUBSCRIPTION_PUT_OFF;
     }
-    return filter->granted >= 0x80 ? reason_error_suback(filter->granted) : CLIENT_ERROR_NONE;
+    return reason_is_error(filter->granted) ? reason_error_suback(filter->granted)
+                                            : CLIENT_ERROR_NONE;
 }
 
 int subscribing_shown_code(const struct subscribing_filter *filter) {
@@ -321,7 +322,7 @@ static void subscribing_begin_trial(struct subscribing *subscribing,
 
 static void subscribing_take_code(struct subscribing *subscribing,
                                   struct subscribing_filter *filter, uint8_t code, int64_t now_ms) {
-    bool granted = code < 0x80;
+    bool granted = !reason_is_error(code);
     filter->granted = code;
     filter->flags &= (uint8_t) ~(FILTER_PENDING | FILTER_SUSPECT | FILTER_SURPLUS |
                                  FILTER_DEFERRED | FILTER_HELD);
@@ -362,7 +363,7 @@ void subscribing_acknowledged(struct subscribing *subscribing, size_t count, con
     bool was_late = false, refused = false;
     for (size_t i = 0; i < n; i++) {
         if (places[i] >= 0) {
-            refused |= codes[i] >= 0x80;
+            refused |= reason_is_error(codes[i]);
             struct subscribing_filter *filter = &subscribing->filters[places[i]];
             was_late |=
                 (filter->flags & (FILTER_DEFERRED | FILTER_ENDS_CONNECTION)) == FILTER_DEFERRED;
@@ -481,10 +482,14 @@ void subscribing_retry(struct subscribing *subscribing, size_t count,
         for (size_t i = 0; i < count; i++) {
             struct subscribing_filter *filter = &subscribing->filters[i];
             bool passing = subscribing_is_transient(filter, rules->version);
-            filter->flags &= (uint8_t) ~(passing ? FILTER_DONE : 0);
+            if (passing) {
+                filter->flags &= (uint8_t)~FILTER_DONE;
+            }
         }
         trouble->retry_at_ms = 0;
-        trouble->retry_tries += trouble->retry_tries < UINT8_MAX;
+        if (trouble->retry_tries < UINT8_MAX) {
+            trouble->retry_tries++;
+        }
     }
     if (!trouble->on_trial && trouble->deferred_at_ms != 0 && now_ms >= trouble->deferred_at_ms) {
         trouble->deferred_at_ms = 0;

@@ -151,8 +151,12 @@ static void subscribing_bound_losses(struct subscribing *subscribing, size_t cou
 static void subscribing_note_loss(struct subscribing *subscribing, size_t count, bool late) {
     struct subscribing_learned *trouble = subscribing->learned;
     trouble->on_trial = false;
-    trouble->losses += trouble->losses < UINT16_MAX;
-    trouble->deferred_tries += late && trouble->deferred_tries < UINT8_MAX;
+    if (trouble->losses < UINT16_MAX) {
+        trouble->losses++;
+    }
+    if (late && trouble->deferred_tries < UINT8_MAX) {
+        trouble->deferred_tries++;
+    }
     subscribing_bound_losses(subscribing, count);
     subscribing_clear(subscribing, count, FILTER_PENDING);
 }
@@ -186,14 +190,14 @@ bool subscribing_was_just_refused(const struct subscribing *subscribing, int64_t
 static void subscribing_clear_pending(struct subscribing *subscribing, size_t count) {
     for (size_t i = 0; i < count; i++) {
         struct subscribing_filter *filter = &subscribing->filters[i];
-        bool again = (filter->flags & FILTER_PENDING) && filter->granted >= 0x80;
+        bool again = (filter->flags & FILTER_PENDING) && reason_is_error(filter->granted);
         filter->flags &= (uint8_t)~FILTER_PENDING;
         filter->flags |= again ? FILTER_DONE : 0;
     }
 }
 
 static bool subscribing_is_refused(const struct subscribing_filter *filter) {
-    return (filter->flags & FILTER_DONE) && filter->granted >= 0x80;
+    return (filter->flags & FILTER_DONE) && reason_is_error(filter->granted);
 }
 
 struct subscribing_refused {

@@ -154,7 +154,7 @@ static void paho_on_connection_lost(void *context, char *cause) {
 static void paho_on_disconnected(void *context, MQTTProperties *properties,
                                  enum MQTTReasonCodes code) {
     struct engine_connection *connection = context;
-    enum client_error error = reason_error_disconnect(code);
+    enum client_error error = reason_error_disconnect((int)code);
     char text[PAHO_TEXT_LEN];
     MQTTProperty *said = MQTTProperties_getProperty(properties, MQTTPROPERTY_CODE_REASON_STRING);
     if (said && !text_is_mqtt_string(said->value.data.data, (size_t)said->value.data.len)) {
@@ -189,7 +189,7 @@ static void paho_post_subscribed(const struct paho_subscribe *packet, const int 
     struct engine_connection *connection = packet->connection;
     pthread_mutex_lock(&connection->engine->lock);
     for (size_t i = 0; i < packet->count && connection->codes; i++) {
-        connection->codes[packet->first + i] = i < n ? (uint8_t)codes[i] : 0x80;
+        connection->codes[packet->first + i] = i < n ? (uint8_t)codes[i] : REASON_UNSPECIFIED;
     }
     connection->codes_missing -= packet->count;
     if (connection->codes_missing == 0) {
@@ -202,7 +202,7 @@ static void paho_post_subscribed(const struct paho_subscribe *packet, const int 
 static void paho_on_subscribed(void *context, MQTTAsync_successData *data) {
     bool known =
         data->alt.qos >= 0 && data->alt.qos <= 2; /* otherwise it may be an uninitialized value */
-    int code = known ? data->alt.qos : 0x80;
+    int code = known ? data->alt.qos : (int)REASON_UNSPECIFIED;
     paho_post_subscribed(context, &code, 1);
 }
 
@@ -216,7 +216,7 @@ static void paho_on_subscribed5(void *context, MQTTAsync_successData5 *data) {
 /* Paho reports the refusal of a single filter as a failure. It reports the same for requests that
  * it could not send, or that ended with the connection; there, the closed event follows. */
 static void paho_post_subscribe_failed(const struct paho_subscribe *packet, int code) {
-    if (code >= 0x80) {
+    if (reason_is_error(code)) {
         paho_post_subscribed(packet, &code, 1);
     }
 }
@@ -315,7 +315,7 @@ static void paho_on_publish_failed(void *context, MQTTAsync_failureData *data) {
 }
 
 static void paho_on_publish_failed5(void *context, MQTTAsync_failureData5 *data) {
-    bool refused = (int)data->reasonCode >= 0x80;
+    bool refused = reason_is_error((int)data->reasonCode);
     paho_post_published(context, refused ? ERR_OK : ERR_UNAVAILABLE,
                         refused ? (int)data->reasonCode : 0);
 }

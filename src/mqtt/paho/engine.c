@@ -14,6 +14,7 @@
 #include <utlist.h>
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
+#include "mqtt/reason_codes.h"
 #include "paho.h"
 
 #define EVENTS_PER_POLL_MAX    1000
@@ -375,8 +376,9 @@ static void paho_engine_fail_publications(struct engine_connection *connection) 
 /* Reason codes of DISCONNECT that can only refer to a publication while no SUBSCRIBE is in flight.
  */
 static bool paho_engine_blames_publications(int reason_code) {
-    return reason_code == 0x87 || reason_code == 0x95 || reason_code == 0x99 ||
-           reason_code == 0x9A || reason_code == 0x9B;
+    return reason_code == REASON_NOT_AUTHORIZED || reason_code == REASON_PACKET_TOO_LARGE ||
+           reason_code == REASON_PAYLOAD_FORMAT_INVALID ||
+           reason_code == REASON_RETAIN_NOT_SUPPORTED || reason_code == REASON_QOS_NOT_SUPPORTED;
 }
 
 static void paho_engine_finish(struct engine_connection *connection,

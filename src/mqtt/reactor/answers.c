@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <utlist.h>
+#include "mqtt/reason_codes.h"
 #include "reactor.h"
 
 /* ---- from sinks, any thread ---- */
@@ -28,7 +29,7 @@ void answers_flush(struct engine *engine) {
 static void answers_acknowledge_one(struct engine_connection *connection, struct inbound *inbound) {
     struct engine_session *session = connection->session;
     enum packet_type type = inbound->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC;
-    bool refused = inbound->reason_code >= 0x80 && connection->version == 5;
+    bool refused = reason_is_error(inbound->reason_code) && connection->version == 5;
     packet_write_ack(&connection->out, connection->version, type, inbound->packet_id,
                      inbound->reason_code);
     if (inbound->qos == 1 || refused) { /* section 4.3.3: no PUBREL follows a refusal */

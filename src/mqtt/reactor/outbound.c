@@ -286,7 +286,7 @@ static void outbound_settled_late(struct engine_connection *connection, uint16_t
 /* Already answered, given up meanwhile, or of an old session. */
 void outbound_acknowledged_late(struct engine_connection *connection, const struct packet *packet) {
     bool known = outbound_id_is_retired(connection->session, packet->packet_id);
-    if (packet->type == PACKET_PUBREC && packet->reason_code < 0x80) {
+    if (packet->type == PACKET_PUBREC && !reason_is_error(packet->reason_code)) {
         uint8_t reason_code = known ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
         packet_write_ack(&connection->out, connection->version, PACKET_PUBREL, packet->packet_id,
                          reason_code);

@@ -72,7 +72,9 @@ static void publish_send_one(struct engine_connection *connection, struct outbou
     }
     buffer_append(&connection->out, outbound->bytes.data, outbound->bytes.len);
     outbound->state = OUTBOUND_SENT;
-    outbound->tries += outbound->tries < UINT16_MAX;
+    if (outbound->tries < UINT16_MAX) {
+        outbound->tries++;
+    }
 }
 
 /* The reason code if the server has announced that it does not accept this; 0: it does. */
@@ -251,7 +253,7 @@ static void publish_finish(struct engine_connection *connection, struct outbound
 static void publish_done(struct engine_connection *connection, struct outbound *outbound,
                          uint8_t reason_code) {
     enum give_up reason;
-    if (reason_code >= REASON_UNSPECIFIED) {
+    if (reason_is_error(reason_code)) {
         suspects_note_refused(connection, outbound);
     }
     if (suspects_ends_connections(reason_code, &reason)) {
@@ -263,7 +265,7 @@ static void publish_done(struct engine_connection *connection, struct outbound *
 
 static void publish_received(struct engine_connection *connection, struct outbound *outbound,
                              const struct packet *pubrec) {
-    if (pubrec->reason_code >= REASON_UNSPECIFIED) {
+    if (reason_is_error(pubrec->reason_code)) {
         publish_done(connection, outbound, pubrec->reason_code);
         return;
     }

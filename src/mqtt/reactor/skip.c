@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/text.h"
+#include "mqtt/reason_codes.h"
 #include "reactor.h"
 
 #define TOPIC_SHOWN_LEN 256
@@ -22,10 +23,10 @@ struct skip {
 
 /* The reason code of PUBACK and PUBREC in MQTT 5. */
 static const uint8_t skip_reason_codes[] = {
-    [ENGINE_SKIP_OVERSIZE] = 0x97, /* quota exceeded */
-    [ENGINE_SKIP_TOPIC] = 0x90,    /* topic name invalid */
-    [ENGINE_SKIP_ALIAS] = 0x90,
-    [ENGINE_SKIP_CONTENT] = 0x80, /* unspecified error */
+    [ENGINE_SKIP_OVERSIZE] = REASON_QUOTA_EXCEEDED,
+    [ENGINE_SKIP_TOPIC] = REASON_TOPIC_NAME_INVALID,
+    [ENGINE_SKIP_ALIAS] = REASON_TOPIC_NAME_INVALID,
+    [ENGINE_SKIP_CONTENT] = REASON_UNSPECIFIED,
 };
 
 /* A printable topic: other bytes are shown as \xNN. */

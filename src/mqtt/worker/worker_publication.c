@@ -11,6 +11,7 @@
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
 #include "base/telemetry/metrics.h"
+#include "mqtt/reason_codes.h"
 #include "mqtt/worker/worker.h"
 
 /* ---- copy ---- */
@@ -91,7 +92,7 @@ static void worker_publication_answer(struct worker_publication *publication, en
     workers_published *published = publication->published;
     publication->published = NULL;
     publish_share_answered(publication->share);
-    if (err != ERR_OK || reason_code >= 0x80) {
+    if (err != ERR_OK || reason_is_error(reason_code)) {
         metric_add(METRIC_PUBLISH_FAILED, 1);
     }
     published(publication->context, err, reason_code);
@@ -188,7 +189,7 @@ static void worker_publication_report_given_up(struct client *client,
 void worker_published(void *context, uint64_t token, enum err err, int reason_code) {
     struct client *client = context;
     struct worker_publication *publication = (struct worker_publication *)(uintptr_t)token;
-    if (err == ERR_OK && reason_code < 0x80) {
+    if (err == ERR_OK && !reason_is_error(reason_code)) {
         worker_publication_count_sent(client, publication);
         if (client->throttle && publication->publication.qos > 0) {
             worker_clear_publication(client, &publication->publication);

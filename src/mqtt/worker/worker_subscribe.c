@@ -8,6 +8,7 @@
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
 #include "base/text.h"
+#include "mqtt/reason_codes.h"
 #include "mqtt/worker/worker.h"
 
 #define SUBSCRIBE_DEFERRED_MS_MAX 3600000
@@ -374,7 +375,7 @@ void worker_unsubscribed(void *context, const uint8_t *codes, size_t n) {
         return;
     }
     for (size_t i = 0; i < n && i < work->in_flight; i++) {
-        if (codes[i] >= 0x80) {
+        if (reason_is_error(codes[i])) {
             worker_subscribe_keep(work, work->unsubscribed + i, CLIENT_ERROR_UNSUBSCRIBE_REFUSED);
         }
     }

@@ -74,7 +74,7 @@ static void api_publish_answer_outcome(const struct http_api *api, const char *i
                                        struct http_response *response) {
     switch (err) {
     case ERR_OK:
-        if (reason_code >= REASON_UNSPECIFIED) { /* from here on an error */
+        if (reason_is_error(reason_code)) {
             api_publish_answer_refused(reason_code, response);
             break;
         }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/system/json_memory.h"
+#include "mqtt/reason_codes.h"
 #include "http/server/json.h"
 
 bool client_state_is_known(const char *shown) {
@@ -55,7 +56,7 @@ static json_t *client_view_refused_json(const struct client_status *status) {
     for (size_t i = 0; i < status->subscription_count; i++) {
         const struct client_subscription_status *one = &status->subscriptions[i];
         if (one->refusal != CLIENT_ERROR_NONE) {
-            json_t *code = one->granted >= 0x80 ? json_integer(one->granted) : json_null();
+            json_t *code = reason_is_error(one->granted) ? json_integer(one->granted) : json_null();
             json_array_append_new(list, json_pack("{s:o, s:o, s:s}", "filter",
                                                   http_json_string(one->filter), "code", code,
                                                   "message", client_error_text(one->refusal)));

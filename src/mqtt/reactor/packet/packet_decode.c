@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <string.h>
 #include "base/text.h"
+#include "mqtt/reason_codes.h"
 
 /* ---- reason codes of each packet ---- */
 
@@ -18,29 +19,51 @@ struct decode_code_list {
 
 /* MQTT 3.1.1 section 3.2.2.3. */
 static const struct decode_code_list decode_codes_v4[16] = {
-    [PACKET_CONNACK] = DECODE_CODES(0, 1, 2, 3, 4, 5),
+    [PACKET_CONNACK] =
+        DECODE_CODES(RETURN_ACCEPTED, RETURN_UNACCEPTABLE_VERSION, RETURN_IDENTIFIER_REJECTED,
+                     RETURN_SERVER_UNAVAILABLE, RETURN_BAD_CREDENTIALS, RETURN_NOT_AUTHORIZED),
 };
 
 /* Of SUBACK and UNSUBACK, in both versions: sections 3.9.3 and 3.11.3. */
 static const struct decode_code_list decode_granting_codes[16] = {
-    [PACKET_SUBACK] = DECODE_CODES(0x00, 0x01, 0x02),
-    [PACKET_UNSUBACK] = DECODE_CODES(0x00, 0x11),
+    [PACKET_SUBACK] =
+        DECODE_CODES(REASON_GRANTED_QOS_0, REASON_GRANTED_QOS_1, REASON_GRANTED_QOS_2),
+    [PACKET_UNSUBACK] = DECODE_CODES(REASON_SUCCESS, REASON_NO_SUBSCRIPTION_EXISTED),
 };
 
 /* MQTT 5.0 table 2-6, and the table of each packet in chapter 3, without codes that only a client
  * may send. DISCONNECT with 0x8C is only in the former. */
 static const struct decode_code_list decode_codes_v5[16] = {
-    [PACKET_CONNACK] =
-        DECODE_CODES(0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C,
-                     0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F),
-    [PACKET_PUBACK] = DECODE_CODES(0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99),
-    [PACKET_PUBREC] = DECODE_CODES(0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99),
-    [PACKET_PUBREL] = DECODE_CODES(0x00, 0x92),
-    [PACKET_PUBCOMP] = DECODE_CODES(0x00, 0x92),
-    [PACKET_DISCONNECT] = DECODE_CODES(0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D,
-                                       0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
-                                       0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2),
-    [PACKET_AUTH] = DECODE_CODES(0x00, 0x18),
+    [PACKET_CONNACK] = DECODE_CODES(
+        REASON_SUCCESS, REASON_UNSPECIFIED, REASON_MALFORMED_PACKET, REASON_PROTOCOL_ERROR,
+        REASON_IMPLEMENTATION_ERROR, REASON_UNSUPPORTED_VERSION, REASON_IDENTIFIER_REJECTED,
+        REASON_BAD_CREDENTIALS, REASON_NOT_AUTHORIZED, REASON_SERVER_UNAVAILABLE,
+        REASON_SERVER_BUSY, REASON_BANNED, REASON_BAD_AUTHENTICATION_METHOD,
+        REASON_TOPIC_NAME_INVALID, REASON_PACKET_TOO_LARGE, REASON_QUOTA_EXCEEDED,
+        REASON_PAYLOAD_FORMAT_INVALID, REASON_RETAIN_NOT_SUPPORTED, REASON_QOS_NOT_SUPPORTED,
+        REASON_USE_ANOTHER_SERVER, REASON_SERVER_MOVED, REASON_CONNECTION_RATE),
+    [PACKET_PUBACK] = DECODE_CODES(
+        REASON_SUCCESS, REASON_NO_MATCHING_SUBSCRIBERS, REASON_UNSPECIFIED,
+        REASON_IMPLEMENTATION_ERROR, REASON_NOT_AUTHORIZED, REASON_TOPIC_NAME_INVALID,
+        REASON_PACKET_IDENTIFIER_IN_USE, REASON_QUOTA_EXCEEDED, REASON_PAYLOAD_FORMAT_INVALID),
+    [PACKET_PUBREC] = DECODE_CODES(
+        REASON_SUCCESS, REASON_NO_MATCHING_SUBSCRIBERS, REASON_UNSPECIFIED,
+        REASON_IMPLEMENTATION_ERROR, REASON_NOT_AUTHORIZED, REASON_TOPIC_NAME_INVALID,
+        REASON_PACKET_IDENTIFIER_IN_USE, REASON_QUOTA_EXCEEDED, REASON_PAYLOAD_FORMAT_INVALID),
+    [PACKET_PUBREL] = DECODE_CODES(REASON_SUCCESS, REASON_PACKET_IDENTIFIER_NOT_FOUND),
+    [PACKET_PUBCOMP] = DECODE_CODES(REASON_SUCCESS, REASON_PACKET_IDENTIFIER_NOT_FOUND),
+    [PACKET_DISCONNECT] = DECODE_CODES(
+        REASON_SUCCESS, REASON_UNSPECIFIED, REASON_MALFORMED_PACKET, REASON_PROTOCOL_ERROR,
+        REASON_IMPLEMENTATION_ERROR, REASON_NOT_AUTHORIZED, REASON_SERVER_BUSY,
+        REASON_SHUTTING_DOWN, REASON_BAD_AUTHENTICATION_METHOD, REASON_KEEP_ALIVE_TIMEOUT,
+        REASON_TAKEN_OVER, REASON_TOPIC_FILTER_INVALID, REASON_TOPIC_NAME_INVALID,
+        REASON_RECEIVE_MAXIMUM_EXCEEDED, REASON_TOPIC_ALIAS_INVALID, REASON_PACKET_TOO_LARGE,
+        REASON_MESSAGE_RATE, REASON_QUOTA_EXCEEDED, REASON_ADMINISTRATIVE_ACTION,
+        REASON_PAYLOAD_FORMAT_INVALID, REASON_RETAIN_NOT_SUPPORTED, REASON_QOS_NOT_SUPPORTED,
+        REASON_USE_ANOTHER_SERVER, REASON_SERVER_MOVED, REASON_SHARED_NOT_SUPPORTED,
+        REASON_CONNECTION_RATE, REASON_MAXIMUM_CONNECT_TIME,
+        REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, REASON_WILDCARD_NOT_SUPPORTED),
+    [PACKET_AUTH] = DECODE_CODES(REASON_SUCCESS, REASON_CONTINUE_AUTHENTICATION),
 };
 
 static bool decode_code_is_allowed(const struct decode_code_list *list, uint8_t code) {
@@ -81,7 +104,7 @@ static bool decode_packet_id(struct decode_state *decode_state) {
 /* Any error code is allowed: mosquitto 2.0 reports in PUBACK that a packet is too large (0x95). */
 static bool decode_refuses_publication(const struct packet *packet) {
     return (packet->type == PACKET_PUBACK || packet->type == PACKET_PUBREC) &&
-           packet->reason_code >= 0x80;
+           reason_is_error(packet->reason_code);
 }
 
 static bool decode_reason_code(struct decode_state *decode_state) {
@@ -224,7 +247,7 @@ static bool decode_codes(struct decode_state *decode_state) {
     const struct decode_code_list *successes = &decode_granting_codes[out->type];
     for (size_t i = 0; i < out->codes.len; i++) {
         uint8_t code = out->codes.data[i];
-        if (code < 0x80 && !decode_code_is_allowed(successes, code)) {
+        if (!reason_is_error(code) && !decode_code_is_allowed(successes, code)) {
             return decode_fail_answer(decode_state,
                                       "SUBACK or UNSUBACK has a reason code that it must not "
                                       "have");
