@@ -132,7 +132,7 @@ struct engine_events {
      * ERR_REFUSED: given up, reason_code is an enum give_up. Any other err: not acknowledged.
      * Called exactly once per accepted publish(). With a session that outlives the connection, this
      * may happen on a later connection, at the latest in session_end(). */
-    void (*published)(void *client, uint64_t token, enum err result, int reason_code);
+    void (*published)(void *client, uint64_t token, enum err err, int reason_code);
     /* An application message. On ERR_OK the worker owns `message` and will call acknowledge once
      * with `receipt` for QoS 1 and 2, from any thread; until then the engine does not acknowledge
      * to the broker. (A last offer, see above, has no receipt.) ERR_FULL: not accepted; the engine
@@ -219,7 +219,7 @@ struct engine_ops {
     /* The message of `receipt` is stored, or (result not ERR_OK) will not be: then the engine must
      * not acknowledge it. The engine sees this in its next turn, at the latest at the next flush():
      * a busy engine needs no wake-up. Any thread. */
-    void (*acknowledge)(struct engine *engine, void *receipt, enum err result);
+    void (*acknowledge)(struct engine *engine, void *receipt, enum err err);
     void (*flush)(struct engine *engine);
     /* Makes poll() return when `fd` is readable; an engine has one such descriptor. False: no
      * descriptors left. */

@@ -11,6 +11,8 @@
 
 #define PERIOD_MS 1000
 
+enum stop_stage { STOP_PROGRESS_IDLE, STOP_PROGRESS_STOPPING, STOP_PROGRESS_ENDED };
+
 struct stop_progress {
     struct workers *workers;
     struct sink *const *sinks;
@@ -18,11 +20,7 @@ struct stop_progress {
     int64_t owned_at_start; /* when the stop began */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    enum {
-        STOP_PROGRESS_IDLE,
-        STOP_PROGRESS_STOPPING,
-        STOP_PROGRESS_ENDED
-    } stage; /* guarded by lock */
+    enum stop_stage stage; /* guarded by lock */
 };
 
 struct stop_progress *stop_progress_create(struct workers *workers, struct sink *const *sinks,
@@ -90,7 +88,7 @@ void *stop_progress_run(void *argument) {
     return NULL;
 }
 
-static void stop_progress_set_stage(struct stop_progress *progress, int stage) {
+static void stop_progress_set_stage(struct stop_progress *progress, enum stop_stage stage) {
     pthread_mutex_lock(&progress->lock);
     progress->stage = stage;
     pthread_cond_signal(&progress->changed);

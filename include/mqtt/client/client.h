@@ -87,6 +87,8 @@ struct client_lookup {
     struct client_lookup *prev, *next;
 };
 
+#define CLIENT_CHANGE_AT_MAX ((UINT64_C(1) << 48) - 1) /* the year 10889 */
+
 struct client_change_entry { /* packed: every client keeps several */
     const char *reason;      /* interned */
     uint64_t at_ms : 48;

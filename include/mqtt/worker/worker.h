@@ -256,7 +256,7 @@ void worker_wait_room(void *client, int64_t timeout_ms);
 
 /* worker_publication.c: publications. */
 void worker_publish(struct worker *worker, struct worker_command *command);
-void worker_published(void *client, uint64_t token, enum err result, int reason_code);
+void worker_published(void *client, uint64_t token, enum err err, int reason_code);
 void worker_expire_publications(struct worker *worker, int64_t now_ms);
 /* Time until the next publication is overdue, at most most_ms. */
 int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms, int64_t most_ms);
@@ -266,7 +266,7 @@ void worker_publication_free(struct worker_publication *publication);
 
 struct workers_query;
 /* workers_publications.c: answers the query and releases it. client NULL: with that result. */
-void worker_answer_query(struct client *client, struct workers_query *query, enum err result);
+void worker_answer_query(struct client *client, struct workers_query *query, enum err err);
 
 /* worker_suspects.c: publications that end connections. */
 #define WORKER_SUSPECT_TEXT_LEN 512

@@ -53,7 +53,7 @@ struct workers_owner {
      * ownership, QoS 0 message dropped because the sink is full; `accepted` is not called.
      * ERR_FULL: not accepted. */
     enum err (*deliver)(void *context, const char *sink, struct message *message,
-                        void (*accepted)(void *accepted_context, enum err result),
+                        void (*accepted)(void *accepted_context, enum err err),
                         void *accepted_context);
     /* This thread has delivered messages: the sinks must start to process them. */
     void (*flush)(void *context);
@@ -109,11 +109,11 @@ enum workers_timeout {
     WORKERS_TIMEOUT_READ_BLOCKED, /* the client's sink is full, so its connection is not read */
 };
 
-/* result: ERR_OK: acknowledged (reason_code from PUBACK or PUBCOMP; an error code: the broker
+/* err: ERR_OK: acknowledged (reason_code from PUBACK or PUBCOMP; an error code: the broker
  * refused). ERR_WRONG_STATE: not online. ERR_TIMEOUT: reason_code is an enum workers_timeout.
  * ERR_UNAVAILABLE: connection lost, outcome unknown. ERR_REFUSED: given up, reason_code is an enum
  * give_up. */
-typedef void workers_published(void *context, enum err result, int reason_code);
+typedef void workers_published(void *context, enum err err, int reason_code);
 /* Copies the publication. ERR_OK: `published` is called once, on a worker thread, within
  * publish_timeout_ms. Otherwise it is not called: ERR_NOT_FOUND, ERR_REFUSED (see
  * workers_publish_throttled), ERR_BUSY (see workers_publish_busy), ERR_ARGUMENT (properties, and
@@ -158,7 +158,7 @@ struct workers_publication {
 };
 
 /* Called on a worker thread; must not block. The callee owns rows (workers_publications_free). */
-typedef void workers_publications_answered(void *context, enum err result,
+typedef void workers_publications_answered(void *context, enum err err,
                                            struct workers_publication *rows, size_t n);
 
 /* Lists the pending publications of a client, oldest first. drop: gives them up and lists what was

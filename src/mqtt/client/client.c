@@ -55,7 +55,7 @@ struct shared_config *shared_config_at(struct shared_config *base, size_t url_in
     }
     const struct client_endpoint *endpoint = &base->config->urls[url_index];
     view->config = *base->config;
-    view->config.scheme = endpoint->scheme;
+    view->config.scheme = (uint8_t)endpoint->scheme;
     view->config.host = endpoint->host;
     view->config.port = endpoint->port;
     view->config.path = endpoint->path;
@@ -164,8 +164,10 @@ void client_record_change(struct client *client, enum client_state to, const cha
     struct client_change_entry *slot = client_change_slot(client);
     int64_t now_ms = clock_wall_ms();
     if (slot) {
-        *slot = (struct client_change_entry){
-            .at_ms = (uint64_t)now_ms, .from = client->state, .to = to, .reason = intern(reason)};
+        *slot = (struct client_change_entry){.at_ms = (uint64_t)now_ms & CLIENT_CHANGE_AT_MAX,
+                                             .from = client->state,
+                                             .to = to,
+                                             .reason = intern(reason)};
     }
     client->state = to;
     client->since_ms = now_ms;

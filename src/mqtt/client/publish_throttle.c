@@ -94,7 +94,7 @@ static void throttle_charge_kinds(struct publish_throttle *throttle,
     if (shape->payload_len >= THROTTLE_SIZE_MIN && shape->payload_len < throttle->size_min) {
         throttle->size_min = shape->payload_len;
     }
-    for (size_t i = 0; i < THROTTLE_KINDS; i++) {
+    for (enum throttle_kind i = 0; i < THROTTLE_KINDS; i++) {
         struct throttle_row *row = &throttle->kinds[i];
         if (throttle_matches(throttle, i, shape) && (row->losses == 0 || row->topic != topic)) {
             throttle_count_loss(row, topic, shape->qos, now_ms);
@@ -131,7 +131,7 @@ void publish_throttle_clear(struct publish_throttle *throttle, const struct publ
             throttle->topics[i].losses = 0;
         }
     }
-    for (size_t i = 0; i < THROTTLE_KINDS; i++) {
+    for (enum throttle_kind i = 0; i < THROTTLE_KINDS; i++) {
         if (throttle_matches(throttle, i, shape)) {
             throttle->kinds[i].losses = 0;
             throttle->size_min = i == THROTTLE_SIZE ? SIZE_MAX : throttle->size_min;
@@ -165,7 +165,7 @@ bool publish_throttle_refuses(const struct publish_throttle *throttle,
             throttle_report(&throttle->topics[i], "to this topic", now_ms, out);
         }
     }
-    for (size_t i = 0; i < THROTTLE_KINDS; i++) {
+    for (enum throttle_kind i = 0; i < THROTTLE_KINDS; i++) {
         if (throttle_matches(throttle, i, shape)) {
             throttle_report(&throttle->kinds[i], throttle_names[i], now_ms, out);
         }

@@ -132,7 +132,9 @@ static void deliver_take_redelivered(struct engine_connection *connection, struc
     DL_DELETE(session->earlier, known);
     known->connection_number = session->connection_number;
     DL_APPEND(session->unacknowledged, known);
-    session->offered += known->state == INBOUND_OFFERED;
+    if (known->state == INBOUND_OFFERED) {
+        session->offered++;
+    }
     if (answers_acknowledge(connection)) {
         reactor_task(connection, TASK_FLUSH);
     }
@@ -331,8 +333,9 @@ void deliver_release(struct engine_connection *connection, const struct packet *
     }
     uint8_t reason_code = inbound ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
     if (inbound) {
-        connection->receiving -=
-            inbound->connection_number == connection->session->connection_number;
+        if (inbound->connection_number == connection->session->connection_number) {
+            connection->receiving--;
+        }
         session_forget(engine, inbound);
         connection->release_waits = 0;
     }

@@ -18,7 +18,8 @@
 void read_ahead_note_waiting(struct engine_connection *connection, size_t waiting) {
     struct engine *engine = connection->engine;
     engine->held_back += waiting - connection->held_back;
-    engine->held_back_count += (waiting > 0) - (connection->held_back > 0);
+    engine->held_back_count += waiting > 0;
+    engine->held_back_count -= connection->held_back > 0;
     connection->held_back = (uint32_t)waiting;
 }
 

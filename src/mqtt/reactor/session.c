@@ -49,7 +49,9 @@ static void session_unlink_inbound(struct engine_session *session, struct inboun
         DL_DELETE(session->received, inbound);
     } else if (inbound->connection_number == session->connection_number) {
         DL_DELETE(session->unacknowledged, inbound);
-        session->offered -= inbound->state == INBOUND_OFFERED;
+        if (inbound->state == INBOUND_OFFERED) {
+            session->offered--;
+        }
     } else {
         DL_DELETE(session->earlier, inbound);
     }

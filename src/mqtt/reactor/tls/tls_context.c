@@ -108,7 +108,7 @@ static enum err tls_context_use_certificates(SSL_CTX *ssl_ctx, BIO *bio) {
     if (!certificate) {
         return ERR_ARGUMENT;
     }
-    int used = SSL_CTX_use_certificate(ssl_ctx, certificate);
+    long used = SSL_CTX_use_certificate(ssl_ctx, certificate);
     X509_free(certificate);
     while (used == 1 && (certificate = tls_context_next_certificate(bio))) {
         used = SSL_CTX_add0_chain_cert(ssl_ctx, certificate);
