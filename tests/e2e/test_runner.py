@@ -79,6 +79,11 @@ def test_every_mutation_can_be_applied():
     assert done.returncode == 0, done.stdout
 
 
+def test_the_sources_follow_the_style():
+    done = subprocess.run([ROOT / "tools/style"], text=True, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 def test_names_of_tests_are_one_word(request):
     """Whoever reads a log up to the next blank or colon has the whole name."""
     names = [item.name for item in request.session.items]
