@@ -166,7 +166,7 @@ START_TEST(a_server_that_is_no_master_is_not_believed) {
     SERVER_TELL(master, "REPLICAOF", "127.0.0.1", port);
     enum err err = call(redis, "GET", "a", NULL);
     ck_assert_int_eq(err, ERR_UNAVAILABLE);
-    ck_assert_ptr_nonnull(strstr(redis_error(redis), "no master"));
+    ck_assert_ptr_nonnull(strstr(redis_error(redis), "not a master"));
 }
 END_TEST
 
