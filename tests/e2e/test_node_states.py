@@ -42,6 +42,7 @@ def test_a_node_whose_sink_fails_for_long_gets_clients_only_when_nobody_else_can
     room = 40 - fleet.shared().counts()["well"]
     fleet.online(room + 5, prefix="overflow", api=well.api)
     assert fleet.shared().counts() == {"sick": before["sick"] + 5, "well": 40}
+    sick.kill()  # its stop would wait for the sink
 
 
 def test_a_node_that_cannot_be_reached_by_http_gets_clients_like_any_other(fleet):
