@@ -465,6 +465,20 @@ static enum err main_check_redis_urls(const struct conf *conf, char *fault) {
     return ERR_OK;
 }
 
+/* Instead of running; the exit code. */
+static int main_report_settings(struct app *app, bool print) {
+    if (print) {
+        conf_print(app->conf, stdout);
+    } else {
+        puts("mqfleetd: the settings are valid");
+    }
+    http_certificate_unload();
+    access_destroy(app->access);
+    secret_box_destroy(app->secrets);
+    conf_destroy(app->conf);
+    return command_line_flush_output();
+}
+
 int main(int argc, char **argv) {
     std_streams_open();
     struct command_line line = {.sets = calloc((size_t)argc + 1, sizeof(char *))};
@@ -509,16 +523,7 @@ int main(int argc, char **argv) {
         return err == ERR_MEMORY ? EXIT_FAILURE : EXIT_BAD_CONF; /* a later start may succeed */
     }
     if (line.action != ACTION_RUN) {
-        if (line.action == ACTION_PRINT) {
-            conf_print(app.conf, stdout);
-        } else {
-            puts("mqfleetd: the settings are valid");
-        }
-        http_certificate_unload();
-        access_destroy(app.access);
-        secret_box_destroy(app.secrets);
-        conf_destroy(app.conf);
-        return command_line_flush_output();
+        return main_report_settings(&app, line.action == ACTION_PRINT);
     }
     int code = main_run(&app);
     log_stop(LOG_STOP_MS);
