@@ -1,5 +1,5 @@
-/* Who may call: the lines of http.tokens_file, "name role sha256:hash". Read-only once loaded; any
- * thread. */
+/* The tokens of callers: lines "name role sha256:hash" of http.tokens_file. Read-only when loaded;
+ * any thread. */
 #ifndef MQFLEET_AUTH_TOKENS_H
 #define MQFLEET_AUTH_TOKENS_H
 
@@ -14,7 +14,7 @@
 #define TOKEN_HASHED_LEN  72 /* "sha256:", 64 hexadecimal digits and the NUL */
 #define TOKEN_CREATED_LEN 47 /* "mqf_", 43 characters of base64url and the NUL: 256 random bits */
 
-/* Each may do all that the one before may. */
+/* Each role includes the previous one. */
 enum role { ROLE_NONE, ROLE_VIEWER, ROLE_OPERATOR, ROLE_ADMIN };
 const char *role_name(enum role role);  /* static */
 enum role role_parse(const char *name); /* ROLE_NONE: no such role */
@@ -30,15 +30,14 @@ struct tokens {
     struct token items[];
 };
 
-/* ERR_ARGUMENT: `fault` (256 bytes) is one line that names the file, the line and what would be
- * right. Caller: free. */
+/* ERR_ARGUMENT: `fault` (256 bytes) names the file, the line and the error. Caller: free. */
 enum err tokens_load(struct tokens **out, const char *path, char *fault) MUST_CHECK;
-/* NULL: no such token. Looks at all of them whatever is presented. Borrowed. */
+/* Borrowed; NULL: no such token. Compares all tokens in any case, in constant time. */
 const struct token *tokens_find(const struct tokens *tokens, const char *presented);
 
 /* 1 to 64 letters, digits and - _ . @ */
 bool token_name_is_valid(const char *name);
-/* "sha256:..." as the file wants it. */
+/* "sha256:..." as in the file. */
 void token_hash_text(const char *token, char out[TOKEN_HASHED_LEN]);
 /* A new token of 256 random bits. */
 enum err token_create(char out[TOKEN_CREATED_LEN]) MUST_CHECK;

@@ -1,4 +1,4 @@
-/* Problem documents by RFC 9457: one row per kind of problem. Any thread. */
+/* Problem documents (RFC 9457): one row per kind of problem. Any thread. */
 #ifndef MQFLEET_SERVER_PROBLEM_H
 #define MQFLEET_SERVER_PROBLEM_H
 
@@ -59,12 +59,13 @@ void http_problem_member(struct http_response *response, const char *name, json_
 /* 422 with "errors". */
 void http_problem_faults(struct http_response *response, const struct client_faults *faults);
 
-/* 503: the node's memory ran out; noted if nobody has (base/out_of_memory.h). */
+/* 503: the node ran out of memory. Reports it, unless the allocator already has
+ * (base/system/out_of_memory.h). */
 void http_problem_memory(struct http_response *response);
-/* Of an error that is no fault of the caller's: ERR_MEMORY, or the node failed. */
+/* For an error that the caller did not cause: 503 for ERR_MEMORY, otherwise 500. */
 void http_problem_error(struct http_response *response, enum err err);
 
-/* What an error of the store means to a caller: Redis away, or the node at fault. */
+/* The problem for an error of the store: Redis does not answer, or the node failed. */
 enum http_problem http_problem_of_store(enum err err);
 void http_problem_store(struct http_response *response, enum err err);
 

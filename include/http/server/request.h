@@ -1,4 +1,4 @@
-/* One HTTP request as handlers see it, and the parsing of its target. Pure. */
+/* One HTTP request as handlers see it, and the parsing of its target. One thread at a time. */
 #ifndef MQFLEET_SERVER_REQUEST_H
 #define MQFLEET_SERVER_REQUEST_H
 
@@ -37,54 +37,55 @@ struct http_request {
     char *path;      /* as sent, without the query */
     char *parameter; /* the {name} of the route's pattern, decoded; NULL: the pattern has none */
     struct http_query query;
-    int64_t wait_ms; /* how long the caller would wait for the outcome; 0: not */
+    int64_t wait_ms; /* how long the caller waits for the outcome; 0: not at all */
     char *if_match;  /* NULL: not sent */
     bool forwarded;  /* by another node, on a caller's behalf */
     struct caller caller;
-    char id[HTTP_REQUEST_ID_LEN]; /* the caller's, or made here; in every log line and the answer */
+    char id[HTTP_REQUEST_ID_LEN];   /* from the caller, or generated; in log lines and the answer */
     char address[INET6_ADDRSTRLEN]; /* of the caller */
     int socket;                     /* the caller's connection, only to be looked at; -1: none */
     char audit_subject[128];        /* what was changed, for the log; a handler may set it */
     struct buffer body;             /* empty once the request has waited */
-    /* Left by a handler that does not answer: */
+    /* Set by a handler that does not answer: */
     struct pending *pending; /* what the request waits for (pending.h) */
-    /* What goes on with it on a worker's thread, where it may block. */
+    /* The next step, on a handler thread, where it may block on Redis. */
     void (*next_step)(struct http_request *request, struct http_response *response);
-    int64_t give_up_at_ms;               /* of what is tried again and again; 0: not yet */
+    int64_t give_up_at_ms;               /* end of the retries of a step; 0: not set */
     struct publish_share *publish_share; /* of a publication through another node; NULL: none */
-    /* Makes of the answer what is sent. NULL: nothing. */
+    /* Changes the answer before it is sent. NULL: no change. */
     void (*reshape_response)(const struct http_request *request, struct http_response *response);
 };
 
 void http_request_init(struct http_request *request, const struct http_api *api);
 void http_request_fini(struct http_request *request);
-/* The caller will send nothing more, so nobody reads the answer. For work that lasts. */
+/* The caller has closed its connection, so nobody reads the answer. For long work. */
 bool http_request_is_abandoned(const struct http_request *request);
-/* The same, or the node is about to stop: long work for it should end. context: the request. */
+/* Abandoned, or the node stops: long work must end. context: the request. */
 bool http_request_is_cancelled(void *context);
 
-/* RFC 3986 section 2.1; plus: "+" is a blank, as in queries. ERR_ARGUMENT: a broken escape, U+0000,
- * or no UTF-8. *out is new and NUL-terminated. */
+/* RFC 3986 section 2.1; plus: "+" means a space, as in queries. ERR_ARGUMENT: an invalid escape,
+ * U+0000, or invalid UTF-8. *out is new and NUL-terminated. */
 enum err http_percent_decode(const char *text, size_t len, bool plus, char **out) MUST_CHECK;
-/* Everything but unreserved characters escaped. NULL: out of memory. free(). */
+/* Escapes all characters that are not unreserved. NULL: out of memory. free(). */
 char *http_percent_encode(const char *text);
 
-/* Takes what the caller sent as X-Request-Id when it is 1 to 64 letters, digits and - _ . : or
- * makes one. */
+/* Uses the caller's X-Request-Id if it consists of 1 to 64 letters, digits and - _ . :. Otherwise
+ * generates an id. */
 void http_request_set_id(struct http_request *request, const char *sent);
 
 /* "a=1&b=2" decoded. ERR_ARGUMENT also when there are more than HTTP_QUERY_MAX. */
 enum err http_query_parse(const char *text, struct http_query *out) MUST_CHECK;
 void http_query_fini(struct http_query *query);
-/* The first value of that name; NULL: not given. Borrowed. */
+/* The first value of the parameter; NULL: it is not given. Borrowed. */
 const char *http_query_get(const struct http_query *query, const char *name);
-/* A decimal number; `standard` when not given. ERR_ARGUMENT: none, or out of bounds. */
+/* A decimal number; `standard` if the parameter is not given. ERR_ARGUMENT: no number, or out of
+ * bounds. */
 enum err http_query_int(const struct http_query *query, const char *name, int64_t least,
                         int64_t most, int64_t standard, int64_t *out) MUST_CHECK;
 bool http_int_parse(const char *text, int64_t least, int64_t most, int64_t *out);
 
-/* The version an If-Match names: "3" with or without quotes or W/; "*" is 0: any. RFC 9110 section
- * 13.1.1, one entity tag. ERR_ARGUMENT: something else. */
+/* The version in an If-Match (RFC 9110 section 13.1.1) with one entity tag: "3", with or without
+ * quotes or W/. "*" gives 0, any version. ERR_ARGUMENT: anything else. */
 enum err http_etag_parse(const char *text, int64_t *version) MUST_CHECK;
 
 #endif

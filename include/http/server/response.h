@@ -20,14 +20,14 @@ struct http_response {
     json_t *json; /* the body until http_response_finish; owned */
     char *body;   /* owned; NULL: none */
     size_t body_len;
-    const char *body_static;     /* in place of a body, which there was no memory for; NULL: none */
-    struct event_stream *stream; /* in place of a body; held by the response; NULL: none */
+    const char *body_static;     /* replaces a body that could not be allocated; NULL: none */
+    struct event_stream *stream; /* replaces a body; held by the response; NULL: none */
     const char *content_type;    /* static; NULL: no body */
     struct http_header headers[HTTP_HEADERS_MAX];
     size_t header_count;
 };
 
-/* Back to an empty answer. Every http_answer_ but the header begins with it. */
+/* Resets it to an empty answer. All http_answer_ functions except the header call it first. */
 void http_response_fini(struct http_response *response);
 
 /* Takes ownership of json; NULL makes the answer a 503 if memory ran out, else a 500. */
@@ -36,7 +36,7 @@ void http_answer_json(struct http_response *response, int status, json_t *json);
 void http_answer_bytes(struct http_response *response, int status, const char *content_type,
                        char *body, size_t body_len);
 void http_answer_text(struct http_response *response, int status, const char *text);
-/* 200 and whatever comes; takes over the reader's part of the stream. */
+/* 200 and the events of the stream; takes over the reading side of the stream. */
 void http_answer_stream(struct http_response *response, struct event_stream *stream);
 void http_answer_empty(struct http_response *response, int status);
 /* After the answer itself. name: static. */
@@ -46,8 +46,8 @@ void http_answer_header(struct http_response *response, const char *name, const 
 struct http_request;
 
 bool http_response_is_problem(const struct http_response *response);
-/* Turns json into the body; a problem document gets its "instance" and "request_id". Never leaves
- * status 0. */
+/* Encodes json as the body. Adds "instance" and "request_id" to a problem document. If the status
+ * is 0, answers 500. */
 void http_response_finish(struct http_response *response, const struct http_request *request);
 
 #endif

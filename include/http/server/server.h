@@ -1,15 +1,16 @@
-/* The HTTP API: libmicrohttpd in front, a few workers behind, and nobody who waits.
+/* The HTTP API: libmicrohttpd receives requests, a few threads run the handlers.
  *
- *   MHD threads (epoll) --request complete--> [ queue ] --> workers: one handler, straight lines
+ *   MHD threads (epoll) --request complete--> [ queue ] --> handler threads
  *        ^    \                                                |            |
  *        |     \--handlers that never block--\                 |  answered  |  waits: pending.h
  *        |                                     \               v            v
  *        +----------- resumed with the answer <--+-- [ no thread: broker, client, other node ]
  *
- * MHD threads never wait for Redis or peers; while a request is queued, handled or waits its
- * connection is suspended. Workers wait for Redis alone. What ends a wait goes on with the request:
- * a host's thread, the thread of calls to other nodes (cluster/peer_calls.h), which keeps the
- * deadlines too. Queue full, or too many wait: 503 with Retry-After. */
+ * MHD threads never block on Redis or other nodes. While a request is queued, handled or waiting,
+ * its connection is suspended. Handler threads block on Redis only. The thread that ends a wait
+ * continues the request: a worker thread, or the peer calls thread (cluster/peers/peer_calls.h),
+ * which also checks the deadlines. If the queue is full or too many requests wait: 503 with
+ * Retry-After. */
 #ifndef MQFLEET_SERVER_SERVER_H
 #define MQFLEET_SERVER_SERVER_H
 
@@ -29,44 +30,46 @@
 #include "sink/sink.h"
 #include "store/store.h"
 
-/* What handlers may use; all borrowed for the server's life, all safe from any thread. */
+/* What handlers use. All are borrowed for the lifetime of the server and safe on any thread. */
 struct http_context {
     const struct conf *conf;
-    struct access *access; /* NULL: everyone may do all */
-    struct store *store;   /* the API's own pool */
+    struct access *access; /* NULL: every caller has full access */
+    struct store *store;   /* connection pool of the API */
     struct node *node;
     struct agent *agent;
     struct outlook *outlook; /* why clients wait */
     struct workers *workers;
-    struct peers *peers;               /* urls and headers of requests to other nodes */
+    struct peers *peers;               /* URLs and headers of requests to other nodes */
     struct peer_calls *peer_calls;     /* its thread runs until the server has stopped */
     struct sink *const *sinks;         /* NULL-terminated; the first is the default */
-    struct event_bus *event_bus;       /* what GET /api/v1/events tells */
-    struct message_taps *message_taps; /* where received messages can be watched */
-    struct secret_box *secrets;        /* encrypts those of clients; NULL: has no keys */
+    struct event_bus *event_bus;       /* for GET /api/v1/events */
+    struct message_taps *message_taps; /* for GET /api/v1/clients/{id}/messages */
+    struct secret_box *secrets;        /* encrypts secrets of clients; NULL: no keys */
 };
 
 struct http_server;
 
-/* Binds and listens: ERR_UNAVAILABLE with a fault line (256 bytes) naming address, port and why. */
+/* Binds and listens. ERR_UNAVAILABLE: `fault` (256 bytes) has the address, the port and the cause.
+ */
 enum err http_server_start(struct http_server **out, const struct http_context *context,
                            char *fault) MUST_CHECK;
-/* Threads for main's table: http_handlers_run with http_server_handlers(server), conf.http_workers
- * of them. */
+/* The handler threads, conf.http_workers of them: http_handlers_run(http_server_handlers(server)).
+ */
 void *http_server_handlers(struct http_server *server);
 void *http_handlers_run(void *argument);
-/* The thread that looks after answers which go on: http_streams_run with http_server_streams. */
+/* The thread of the streams: http_streams_run(http_server_streams(server)). */
 void *http_server_streams(struct http_server *server);
 void *http_streams_run(void *argument);
 
-/* A client of this node is in this state now, running this version of its configuration. Host
+/* A client of this node has this state now and runs this version of its configuration. Worker
  * threads; does not block. */
 void http_server_client_changed(struct http_server *server, const char *id, enum client_state state,
                                 int64_t version);
-/* Ends all open streams: their readers are to show their tokens again. */
+/* Ends all open streams, so that their readers must authenticate again. */
 void http_server_end_open_streams(struct http_server *server);
-/* Accepts nothing new, ends streams, lets begun answers finish (bounded), ends the threads. */
+/* Accepts no new requests, ends streams, gives begun requests a limited time to finish, and ends
+ * the handler threads. */
 void http_server_stop(struct http_server *server);
-void http_server_destroy(struct http_server *server); /* after the workers returned */
+void http_server_destroy(struct http_server *server); /* after the handler threads have returned */
 
 #endif

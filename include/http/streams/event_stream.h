@@ -1,11 +1,10 @@
-/* Answers that go on and on (server-sent events): any thread puts text in, one connection takes it
- * out. Nobody who puts ever waits:
+/* Streams of server-sent events. Any thread puts text into a stream, and one connection reads it. A
+ * put never blocks:
  *
- *   event_stream_put --> [ ring of bytes ] --> event_stream_read (the connection's thread)
+ *   event_stream_put --> [ ring of bytes ] --> event_stream_read (thread of the connection)
  *
- * Full: the event is dropped and counted, and once there is room the reader is told how many, by
- * `event: dropped`. A stream that has been silent for long says so in a comment, which also finds
- * out that the other end is gone. Knows neither libmicrohttpd nor what the events say. */
+ * If the ring is full, the event is dropped and counted. When there is room, the reader gets
+ * `event: dropped` with the count. A silent stream sends a keep-alive comment. */
 #ifndef MQFLEET_STREAMS_EVENT_STREAM_H
 #define MQFLEET_STREAMS_EVENT_STREAM_H
 
@@ -15,10 +14,10 @@
 #include <sys/types.h>
 #include "base/err.h"
 
-struct event_streams; /* all of a node */
+struct event_streams; /* all streams of a node */
 struct event_stream;
 
-/* How the connection of a stream sleeps and is woken. Called under the stream's lock; wake only
+/* Suspends and resumes the connection of a stream. Called under the lock of the stream; wake only
  * after sleep. */
 struct event_stream_reader {
     void (*sleep)(void *connection);
@@ -27,46 +26,45 @@ struct event_stream_reader {
 
 /* max: streams at once. NULL: out of memory. */
 struct event_streams *event_streams_create(size_t max);
-void event_streams_destroy(struct event_streams *streams); /* after all streams were left */
-/* Says the comments that are due and looks whether readers are still there; about once a second,
- * by one thread. */
+void event_streams_destroy(struct event_streams *streams); /* after all streams are detached */
+/* Sends keep-alive comments, and ends streams whose reader has gone. About once a second, by one
+ * thread. */
 void event_streams_tick(struct event_streams *streams);
-/* Ends those that are open now. */
+/* Ends all open streams. */
 void event_streams_end_open(struct event_streams *streams);
-/* Ends all; none can be opened any more. */
+/* Ends all open streams, and prevents new ones. */
 void event_streams_close(struct event_streams *streams);
 size_t event_streams_count(struct event_streams *streams);
 
-/* A stream with two holders: who puts, and who answers with it. ERR_FULL: too many;
- * ERR_WRONG_STATE: ended; ERR_MEMORY. */
+/* Opens a stream with two references: of the writing and the reading side. ERR_FULL: too many
+ * streams; ERR_WRONG_STATE: closed; ERR_MEMORY. */
 enum err event_stream_open(struct event_streams *streams, size_t ring_bytes,
                            struct event_stream **out) MUST_CHECK;
 
-/* ---- who puts: any thread -------------------------------------------------------------------- */
+/* ---- writing side: any thread ---------------------------------------------------------------- */
 
-/* All of the text or nothing. ERR_FULL: dropped, and counted; ERR_WRONG_STATE: it has ended. */
+/* Puts the whole text or nothing. ERR_FULL: dropped and counted; ERR_WRONG_STATE: the stream has
+ * ended. */
 enum err event_stream_put(struct event_stream *stream, const char *text, size_t len);
-/* One comment line; a comment that finds no room is not counted. */
+/* Puts one comment line. A dropped comment is not counted. */
 void event_stream_comment(struct event_stream *stream, const char *text);
-/* Counts what was dropped before it came here. */
+/* Adds events that were lost elsewhere to the dropped ones. */
 void event_stream_count_lost(struct event_stream *stream, int64_t events);
-/* What is in the ring is still sent. */
+/* Ends the stream. The content of the ring is still sent. */
 void event_stream_end(struct event_stream *stream);
-/* Nothing that is put will be read: the reader has left, or it was ended. */
+/* The stream was ended, or its reader has gone. */
 bool event_stream_is_ended(struct event_stream *stream);
-/* The putting side lets go; ends the stream. NULL is legal. */
+/* Ends the stream and drops the reference of the writing side. NULL is legal. */
 void event_stream_release(struct event_stream *stream);
 
-/* ---- who reads ------------------------------------------------------------------------------- */
+/* ---- reading side ---------------------------------------------------------------------------- */
 
-/* fd: of the connection, to notice that the other end closed it. Borrowed until
- * event_stream_detach.
- */
+/* fd: of the connection, to notice when the peer closes it. Borrowed until event_stream_detach. */
 void event_stream_attach(struct event_stream *stream, const struct event_stream_reader *reader,
                          void *connection, int fd);
-/* Bytes; 0: none for now, and the connection was told to sleep; -1: the end. */
+/* Returns the number of bytes; 0: none, and the connection is suspended; -1: end of the stream. */
 ssize_t event_stream_read(struct event_stream *stream, char *out, size_t size);
-/* The reading side lets go. NULL is legal. */
+/* Drops the reference of the reading side. NULL is legal. */
 void event_stream_detach(struct event_stream *stream);
 
 #endif

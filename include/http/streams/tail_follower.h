@@ -1,6 +1,6 @@
-/* Who tails a client's messages, wherever in the fleet it runs: from the taps of this node, or
- * through the stream of the node that runs it, and over to the next when it moves. One thread moves
- * all tails on; the number of streams bounds them. */
+/* Streams the messages of a client, on whichever node it runs: from the taps of this node, or from
+ * the stream of the owner. When the client moves, its tail follows. One thread serves all tails;
+ * the limit of streams bounds their number. */
 #ifndef MQFLEET_STREAMS_TAIL_FOLLOWER_H
 #define MQFLEET_STREAMS_TAIL_FOLLOWER_H
 
@@ -25,15 +25,16 @@ struct tail_follower_wiring { /* all borrowed */
 
 /* NULL: out of memory. */
 struct tail_follower *tail_follower_create(const struct tail_follower_wiring *wiring);
-void tail_follower_destroy(struct tail_follower *follower); /* after the thread returned */
-/* The thread; looks after all streams as well. argument: the tails. Returns after
+void tail_follower_destroy(struct tail_follower *follower); /* after the thread has returned */
+/* The thread; it also calls event_streams_tick. argument: the follower. Returns after
  * tail_follower_stop. */
-void *tail_follower_run(void *tails);
+void *tail_follower_run(void *argument);
 void tail_follower_stop(struct tail_follower *follower);
 
-/* Takes over the putting side of the stream. here_only: for another node, which looks itself for
- * where the client goes. ERR_MEMORY: the stream was released. Any thread. */
+/* Takes over the writing side of the stream. local_only: ends the stream when the client leaves
+ * this node; for requests of other nodes, which follow the client themselves. ERR_MEMORY: the
+ * stream is released. Any thread. */
 enum err tail_follower_add(struct tail_follower *follower, const char *id,
-                           struct event_stream *stream, bool here_only) MUST_CHECK;
+                           struct event_stream *stream, bool local_only) MUST_CHECK;
 
 #endif

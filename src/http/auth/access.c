@@ -1,4 +1,4 @@
-/* Owns the tokens in force and the count of wrong ones. Any thread. Must not know routes. */
+/* Owns the tokens, the secret of the fleet, and the throttle for wrong tokens. Any thread. */
 #include "http/auth/access.h"
 
 #include <arpa/inet.h>
@@ -19,7 +19,7 @@ struct access {
     struct fleet_secret *secret;
     struct auth_throttle *throttle;
     pthread_rwlock_t lock; /* guards tokens */
-    struct tokens *tokens; /* NULL: none are asked for */
+    struct tokens *tokens; /* NULL: no token is required */
 };
 
 enum err access_reload(struct access *access, char *fault) {
@@ -114,8 +114,8 @@ static void access_set_caller(struct caller *caller, const char *name, enum role
     caller->is_node = node;
 }
 
-/* What follows the scheme, without blanks around it; false: another scheme, none, or more words.
- * RFC 9110 section 11.1: its case does not matter. */
+/* Copies the word after the scheme, whose case does not matter (RFC 9110 section 11.1). False:
+ * another scheme, no scheme, or more words. */
 static bool access_read_credentials(const char *authorization, const char *scheme,
                                     char out[ACCESS_AUTHORIZATION_LEN + 1]) {
     size_t len = strlen(scheme);
@@ -159,7 +159,7 @@ static enum access_result access_check_token(struct access *access,
     return caller->role >= attempt->needed ? ACCESS_GRANTED : ACCESS_ROLE;
 }
 
-/* A node has looked at its caller's role before it sends a request on. */
+/* The forwarding node has already checked the role of its caller. */
 static void access_set_node_caller(const struct access_attempt *attempt, struct caller *caller) {
     const char *name = attempt->forwarded_for;
     access_set_caller(caller, name && name[0] != '\0' ? name : "node", ROLE_ADMIN, true);
@@ -186,7 +186,7 @@ enum access_result access_check(struct access *access, const struct access_attem
     if (attempt->node_only && secret) {
         return ACCESS_NODE_ONLY;
     }
-    /* Without a secret anyone may say that he is a node, and gains nothing by it. */
+    /* Without a secret, any caller can claim to be a node, but gains no rights by it. */
     access_set_caller(caller, "anonymous", ROLE_ADMIN, !secret && attempt->forwarded_for);
     return ACCESS_GRANTED;
 }

@@ -1,5 +1,5 @@
-/* Owns nothing: decides from a request's headers whether it is handled at all, and notes who
- * changed what. MHD threads. Must not know what a route does. */
+/* Decides from the headers of a request whether it is handled, and writes the audit log. No state;
+ * MHD threads. */
 #include "auth_filter.h"
 
 #include <arpa/inet.h>
@@ -34,8 +34,8 @@ static void auth_filter_address_text(const struct sockaddr *address, char out[IN
     }
 }
 
-/* Never the body, nor the query: they may hold secrets. Strangers leave no line: each of them could
- * fill the log. */
+/* Logs neither body nor query, because they may contain secrets. Unauthenticated callers are not
+ * logged, because they could fill the log. */
 void auth_filter_audit(const struct http_request *request, int status) {
     const char *subject =
         request->audit_subject[0] != '\0' ? request->audit_subject : request->parameter;
@@ -53,7 +53,7 @@ void auth_filter_audit(const struct http_request *request, int status) {
 
 /* ---- pages ----------------------------------------------------------------------------------- */
 
-/* The page's origin, when it may use the API. */
+/* The origin of the page, if it may use the API; otherwise NULL. */
 static const char *auth_filter_allowed_origin(const struct http_server *server,
                                               struct MHD_Connection *connection) {
     const struct access *access = server->api.context.access;
@@ -72,7 +72,7 @@ void auth_filter_add_cors_headers(const struct http_server *server,
     }
 }
 
-/* A request at the door. */
+/* One request to check. */
 struct auth_check {
     const struct http_server *server;
     struct MHD_Connection *connection;
@@ -80,14 +80,14 @@ struct auth_check {
     struct http_response *response;
 };
 
-/* By the browser's Fetch metadata: an image or a link of another page has no Origin. */
+/* Uses the Fetch metadata of the browser, because requests for images and links have no Origin. */
 static bool auth_filter_fetch_is_cross_site(const struct auth_check *auth_check) {
     const char *site = auth_filter_header(auth_check->connection, "Sec-Fetch-Site");
     return site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0;
 }
 
-/* A browser names the page that sends a request; one of another site must not drive an API that
- * only its address protects. */
+/* Browsers send the origin of the page. A page of another site must not use an API that is
+ * protected by its address only. */
 static bool auth_filter_is_cross_site(const struct auth_check *auth_check) {
     const char *origin = auth_filter_header(auth_check->connection, "Origin");
     const char *host = auth_filter_header(auth_check->connection, "Host");
@@ -111,8 +111,7 @@ static void auth_filter_check_origin(const struct auth_check *auth_check) {
     }
 }
 
-/* What a browser asks before it lets a page of a listed origin send its request (Fetch standard,
- * "CORS-preflight request"). It never carries a token. */
+/* A CORS-preflight request (Fetch standard) for a page of a listed origin. It never has a token. */
 static bool auth_filter_is_preflight(const struct auth_check *auth_check) {
     return strcmp(auth_check->request->method, "OPTIONS") == 0 &&
            auth_filter_allowed_origin(auth_check->server, auth_check->connection) &&
@@ -129,7 +128,7 @@ static void auth_filter_answer_preflight(const struct auth_check *auth_check) {
     http_answer_header(auth_check->response, "Access-Control-Max-Age", "600");
 }
 
-/* ---- who asks -------------------------------------------------------------------------------- */
+/* ---- callers --------------------------------------------------------------------------------- */
 
 static enum role auth_filter_role_needed(const struct auth_check *auth_check) {
     unsigned flags = auth_check->request->route ? auth_check->request->route->flags : 0;
@@ -144,7 +143,7 @@ static void auth_filter_refuse_unauthenticated(const struct auth_check *auth_che
     http_problem(auth_check->response, PROBLEM_UNAUTHORIZED, "%s", detail);
     http_answer_header(auth_check->response, "WWW-Authenticate", "Bearer realm=\"mqfleet\"%s",
                        wrong ? ", error=\"invalid_token\"" : "");
-    if (wrong) { /* few: the address is told to wait soon */
+    if (wrong) { /* few lines: the throttle limits wrong tokens */
         log_event(LOG_WARN, "wrong_token", KS("request", auth_check->request->id),
                   KS("address", auth_check->request->address));
     }
@@ -166,7 +165,7 @@ static void auth_filter_refuse_access(const struct auth_check *auth_check,
         break;
     case ACCESS_TOO_MANY:
         http_problem(auth_check->response, PROBLEM_RATE,
-                     "the token is not in http.tokens_file, like those before it");
+                     "too many tokens that are not in http.tokens_file");
         http_answer_header(auth_check->response, "Retry-After", "%lld",
                            (long long)(wait_ms / 1000 + 1));
         break;
@@ -182,7 +181,7 @@ static void auth_filter_refuse_access(const struct auth_check *auth_check,
     }
 }
 
-/* Whoever has not shown who he is learns nothing, not even which paths there are. */
+/* An unauthenticated caller learns nothing, not even which paths exist. */
 static void auth_filter_check_caller(const struct auth_check *auth_check) {
     struct http_request *request = auth_check->request;
     struct access *access = auth_check->server->api.context.access;
@@ -209,8 +208,7 @@ static void auth_filter_check_caller(const struct auth_check *auth_check) {
     }
 }
 
-/* Another node's request may come to the wrong place: two nodes that tell the same host and port.
- */
+/* If two nodes announce the same address, a request may reach the wrong one. */
 static void auth_filter_check_target(const struct auth_check *auth_check) {
     const char *meant = auth_filter_header(auth_check->connection, PEERS_TARGET_HEADER);
     struct node *node = auth_check->server->api.context.node;
@@ -221,7 +219,8 @@ static void auth_filter_check_target(const struct auth_check *auth_check) {
     node_incarnation(node, incarnation);
     if (strcmp(meant, incarnation) != 0) {
         http_problem(auth_check->response, PROBLEM_MISDIRECTED,
-                     "this is node %s, and not the incarnation that is meant", node_name(node));
+                     "this is node %s, but the request is for another incarnation",
+                     node_name(node));
     }
 }
 

@@ -1,5 +1,4 @@
-/* Owns the table of addresses that presented wrong tokens. Any thread. Must not know what a token
- * is. */
+/* Owns the table of addresses that sent wrong tokens. Any thread. */
 #include "http/auth/auth_throttle.h"
 
 #include <netinet/in.h>
@@ -18,7 +17,7 @@ struct throttle_place {
 
 struct auth_throttle {
     pthread_mutex_t lock; /* guards places */
-    uint64_t seed;        /* so that nobody can choose addresses that share places */
+    uint64_t seed;        /* random, so nobody can choose addresses that share slots */
     struct throttle_place slots[AUTH_THROTTLE_ADDRESSES_MAX];
 };
 
@@ -38,7 +37,7 @@ void auth_throttle_destroy(struct auth_throttle *throttle) {
     }
 }
 
-/* An IPv4 address, or the network that one subscriber has: he may use any address of it. */
+/* The IPv4 address, or the /64 network of an IPv6 address, because one host can use all of it. */
 static uint64_t auth_throttle_address_key(const struct sockaddr *address) {
     uint64_t key = 0;
     if (address->sa_family == AF_INET) {
@@ -60,7 +59,7 @@ static uint64_t auth_throttle_mix_hash(uint64_t value) {
     return value ^ (value >> 31);
 }
 
-/* The address's place, or the one to take: free, or begun first. */
+/* The slot of the address. If it has none: a free slot, or the one with the oldest window. */
 static struct throttle_place *auth_throttle_find_slot(struct auth_throttle *throttle,
                                                       uint64_t key) {
     uint64_t hash = auth_throttle_mix_hash(key ^ throttle->seed);

@@ -1,5 +1,4 @@
-/* Owns the reading of a file of tokens, of which it keeps hashes only. Any thread. Must not know
- * what a role may do. */
+/* Reads a file of tokens, and creates and compares tokens. Keeps hashes only. Any thread. */
 #include "http/auth/tokens.h"
 
 #include <stdbool.h>
@@ -73,7 +72,7 @@ enum err token_create(char out[TOKEN_CREATED_LEN]) {
     if (!text) {
         return err == ERR_OK ? ERR_MEMORY : err;
     }
-    /* RFC 4648 section 5, without padding: goes through shells and headers as it is. */
+    /* RFC 4648 section 5, without padding: needs no escaping in shells and headers. */
     for (char *at = text; *at != '\0'; at++) {
         *at = *at == '+' ? '-' : *at == '/' ? '_' : *at == '=' ? '\0' : *at;
     }
@@ -91,8 +90,8 @@ bool token_name_is_valid(const char *name) {
     return name[0] != '\0' && strlen(name) < TOKEN_NAME_LEN && name[strspn(name, ALLOWED)] == '\0';
 }
 
-/* What is wrong with the line; NULL: nothing. Never shows a part of it: it may be a token that was
- * not hashed. */
+/* What is wrong with the line; NULL: nothing. The text never quotes the line, which may be a token
+ * without a hash. */
 static const char *tokens_parse_line(char *line, const struct tokens *before, struct token *out) {
     char *rest = line, *words[4] = {0};
     size_t count = 0;
@@ -118,7 +117,7 @@ static const char *tokens_parse_line(char *line, const struct tokens *before, st
     snprintf(out->name, sizeof(out->name), "%s", words[0]);
     for (size_t i = 0; i < before->count; i++) {
         if (strcmp(before->items[i].name, out->name) == 0) {
-            return "the name is there already";
+            return "the name is a duplicate";
         }
     }
     return NULL;
@@ -134,7 +133,7 @@ enum err tokens_load(struct tokens **out, const char *path, char *fault) {
     }
     err = ERR_ARGUMENT;
     if (file.count == 0 || file.count > TOKENS_MAX) {
-        snprintf(fault, SECRET_FAULT_LEN, "%.150s: must hold 1 to %d tokens, one in a line", path,
+        snprintf(fault, SECRET_FAULT_LEN, "%.150s: must contain 1 to %d tokens, one per line", path,
                  TOKENS_MAX);
         goto out;
     }

@@ -1,4 +1,4 @@
-/* Owns the table of problems. Any thread. Must not know which handler met one. */
+/* Owns the table of problems. Any thread. */
 #include "http/server/problem.h"
 
 #include <assert.h>
@@ -44,7 +44,7 @@ void http_problem(struct http_response *response, enum http_problem problem, con
 }
 
 void http_problem_memory(struct http_response *response) {
-    if (!out_of_memory_seen()) { /* no front of the allocator, or another thread */
+    if (!out_of_memory_seen()) { /* for example, it failed on another thread */
         out_of_memory_note(0);
     }
     http_problem(response, PROBLEM_MEMORY,

@@ -1,5 +1,5 @@
-/* Owns the parts of a request: its decoded parameter, query and body. Runs on the MHD thread, then
- * on the thread of the handler, never on both at once. Must not know libmicrohttpd. */
+/* Owns the parts of a request: its decoded parameter, query and body. The MHD thread, then the
+ * handler thread, never both at once. */
 #include "http/api/api.h"
 
 #include <poll.h>
@@ -56,7 +56,7 @@ static int request_hex_digit(char digit) {
     return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
 }
 
-/* Decodes the character at text[*at] and moves past it; -1: a broken escape, or U+0000. */
+/* Decodes the byte at text[*at] and moves past it; -1: an invalid escape, or U+0000. */
 static int request_decode_next_byte(const char *text, size_t len, bool plus, size_t *at) {
     char byte = text[(*at)++];
     if (byte == '+' && plus) {

@@ -1,5 +1,5 @@
-/* Owns nothing: hands the fields of a request's head to framing.c, and judges what libmicrohttpd
- * before 1.0 lets through. MHD threads. */
+/* Passes the fields of a request head to framing.c, and finds errors that libmicrohttpd before 1.0
+ * does not report. No state; MHD threads. */
 #include "request_head.h"
 
 #include <stdbool.h>
@@ -8,37 +8,36 @@
 
 struct head {
     struct http_framing framing;
-    const char *end;   /* of the line that was looked at last, where its CR was */
+    const char *end;   /* of the last checked line, where its CR was */
     const char *fault; /* of the lines */
 };
 
 #if MHD_VERSION < 0x01000000
-/* Before 1.0 libmicrohttpd adds a folded line to the *name* of the field before it, ends a line at
- * a bare LF, and the head at a field without a name. All can be seen by where it left the texts:
- * name and value stay in the buffer they were received in, the colon and the CR and LF of the
- * line's end overwritten by NUL; only a name that was added to is moved out of it. Later versions
- * refuse all of that. */
+/* libmicrohttpd before 1.0 appends a folded line to the *name* of the previous field, ends a line
+ * at a bare LF, and ends the head at a field without a name. The positions of the texts show all
+ * three: name and value stay in the receive buffer, where NUL replaces the colon and the CR and LF.
+ * Only a name with an appended line is moved elsewhere. Later versions refuse such requests. */
 static const char *request_head_line_fault(struct head *head, const char *name, const char *value) {
     const char *at = name + strlen(name) + 1;
     while (at < value && (*at == ' ' || *at == '\t')) {
         at++;
     }
     if (at != value) {
-        return "a header field is folded over lines";
+        return "a header field is folded over several lines";
     }
     head->end = value + strlen(value);
-    return head->end[1] == '\0' ? NULL : "a line ends without CR, or has a NUL";
+    return head->end[1] == '\0' ? NULL : "a line ends without CR, or contains NUL";
 }
 
 static const char *request_head_first_line_fault(struct head *head, const char *version) {
     head->end = version + strlen(version);
-    return head->end[1] == '\0' ? NULL : "a line ends without CR, or has a NUL";
+    return head->end[1] == '\0' ? NULL : "a line ends without CR, or contains NUL";
 }
 
 static const char *request_head_last_line_fault(const struct head *head) {
     return head->end[2] == '\0' && head->end[3] == '\0'
                ? NULL
-               : "a header field has no name, or the last line no CR";
+               : "a header field has no name, or the last line ends without CR";
 }
 #else
 static const char *request_head_line_fault(struct head *head, const char *name, const char *value) {

@@ -1,5 +1,4 @@
-/* Owns the answer until the server sends it. Runs on the handler's thread. Must not know
- * libmicrohttpd. */
+/* Owns an answer until the server sends it. The thread that handles the request. */
 #include "http/server/response.h"
 
 #include <assert.h>
@@ -15,14 +14,14 @@
 #include "http/server/problem.h"
 #include "http/server/request.h"
 
-/* What is said when there is no memory to say more. */
+/* Bodies that need no memory. */
 static const char RESPONSE_OUT_OF_MEMORY[] =
     "{\"type\":\"urn:mqfleet:problem:out-of-memory\",\"title\":"
     "\"The node is out of memory\",\"status\":503,"
-    "\"detail\":\"there was none for the answer: try again\"}";
+    "\"detail\":\"no memory for the answer; try again\"}";
 static const char RESPONSE_FAILED[] = "{\"type\":\"urn:mqfleet:problem:internal\",\"title\":"
                                       "\"The node failed\",\"status\":500,"
-                                      "\"detail\":\"the answer could not be made\"}";
+                                      "\"detail\":\"the answer could not be created\"}";
 
 void http_response_fini(struct http_response *response) {
     json_decref(response->json);
@@ -99,7 +98,7 @@ bool http_response_is_problem(const struct http_response *response) {
 
 void http_response_finish(struct http_response *response, const struct http_request *request) {
     if (response->status == 0) {
-        http_problem(response, PROBLEM_INTERNAL, "no answer was made");
+        http_problem(response, PROBLEM_INTERNAL, "the handler gave no answer");
     }
     if (response->json && http_response_is_problem(response)) {
         json_object_set_new(response->json, "instance", http_json_string(request->path));

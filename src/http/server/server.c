@@ -1,6 +1,6 @@
-/* Owns the listening socket, libmicrohttpd's threads and what requests share; one is in exchange.c.
- * Started and stopped by main's thread; its callbacks run on the MHD threads. Must not know what
- * any route means. */
+/* Owns the listening sockets, the threads of libmicrohttpd and what requests share. A single
+ * request is in transaction.c. Started and stopped by the main thread; callbacks run on the MHD
+ * threads. */
 #include "http/server/server.h"
 
 #include <assert.h>
@@ -19,12 +19,12 @@
 #include "server_internal.h"
 
 #define MHD_THREADS             2
-#define CONNECTIONS_SPARE       64                  /* shut down already, not closed yet */
+#define CONNECTIONS_SPARE       64 /* for connections that are shut down but not closed yet */
 #define CONNECTION_MEMORY_BYTES ((size_t)32 * 1024) /* request line and headers */
 #define CONNECTION_TIMEOUT_S    30
 #define TLS_PRIORITIES          "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA"
-/* From 1.0 on libmicrohttpd itself refuses lines that are folded or end in a bare LF; before, it
- * would close without an answer, and request_head.c judges. */
+/* Since 1.0, libmicrohttpd refuses lines that are folded or end in a bare LF. Earlier versions
+ * would close the connection without an answer, so request_head.c checks the lines. */
 #define STRICT_FOR_CLIENT    (MHD_VERSION >= 0x01000000 ? 1 : 0)
 #define FINISH_MS_MAX        5000  /* of stop: for answers that were begun */
 #define ABORT_MS_MAX         15000 /* of stop: for waits that were told to end */
@@ -48,8 +48,9 @@ static void http_server_on_connection(void *context, struct MHD_Connection *conn
     }
 }
 
-/* New connections are closed at once while stopping. Not MHD_quiesce_daemon: with a pool of epoll
- * threads, 0.9.75 sometimes takes the listener out of an epoll set twice, and aborts. */
+/* While the node stops, new connections are closed at once. MHD_quiesce_daemon is no alternative:
+ * with a pool of epoll threads, 0.9.75 sometimes removes the listener from an epoll set twice, and
+ * aborts. */
 static enum MHD_Result http_server_on_accept(void *context, const struct sockaddr *address,
                                              socklen_t len) {
     const struct http_frontend *front = context;
@@ -67,7 +68,7 @@ static void http_server_on_mhd_log(void *context, const char *format, va_list ar
     log_event(LOG_DEBUG, "http_library", KS("message", text));
 }
 
-/* MHD's own decoding is turned off: routes and queries are decoded from what was sent. */
+/* Disables the decoding by libmicrohttpd: routes and queries are decoded from the original text. */
 static size_t http_server_keep_escapes(void *context, struct MHD_Connection *connection,
                                        char *text) {
     (void)context;
@@ -118,7 +119,7 @@ static bool http_server_create_streams(struct http_server *server) {
     return server->api.tail_follower != NULL;
 }
 
-/* The options that only HTTPS has; none otherwise. */
+/* The options for HTTPS; none for HTTP. */
 static void http_server_tls_options(const struct conf *conf, struct MHD_OptionItem options[3]) {
     size_t n = 0;
     if (conf->http_tls_cert_file[0] != '\0') {
@@ -140,8 +141,8 @@ static bool http_server_start_daemon(struct http_frontend *front, unsigned threa
         0, http_server_on_accept, front, transaction_handle, front, MHD_OPTION_EXTERNAL_LOGGER,
         http_server_on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, front->listener,
         MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT,
-        /* Each thread has its share of this limit and would stop accepting; the crowd keeps ours.
-         */
+        /* Each thread gets a share of this limit and would stop accepting. connection_limit.c
+         * enforces the configured limit. */
         (unsigned)(conf->http_connections_max + CONNECTIONS_SPARE) * MHD_THREADS,
         MHD_OPTION_NOTIFY_CONNECTION, http_server_on_connection, front,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
@@ -152,7 +153,8 @@ static bool http_server_start_daemon(struct http_frontend *front, unsigned threa
     return front->daemon != NULL;
 }
 
-/* Binds both listeners before either answers, so that each knows what it serves. */
+/* Binds both listeners before one of them answers: which routes the first one serves depends on
+ * whether there is a second one. */
 static enum err http_server_open_frontends(struct http_server *server, char *fault) {
     const struct conf *conf = server->api.context.conf;
     struct http_frontend *api = &server->frontends[FRONTEND_API];
@@ -195,7 +197,7 @@ enum err http_server_start(struct http_server **out, const struct http_context *
     }
     err = http_server_create_policy(server);
     if (err != ERR_OK) {
-        snprintf(fault, 256, "broker_allow, broker_deny: an entry is neither name nor network");
+        snprintf(fault, 256, "broker_allow, broker_deny: an entry is neither a name nor a network");
         goto out;
     }
     err = ERR_MEMORY;
@@ -237,7 +239,7 @@ void *http_streams_run(void *argument) {
     return tail_follower_run(argument);
 }
 
-/* Those whose other end does not read are cut off with the rest. */
+/* Streams whose reader does not read are closed with the remaining connections. */
 static void http_server_end_streams(struct http_server *server) {
     int64_t deadline_ms = clock_ms() + STREAMS_MS_MAX;
     event_streams_close(server->api.streams);
@@ -247,7 +249,7 @@ static void http_server_end_streams(struct http_server *server) {
     tail_follower_stop(server->api.tail_follower);
 }
 
-/* True: the counter came to 0 in time. */
+/* True: the counter reached 0 in time. */
 static bool http_server_wait_for_zero(atomic_size_t *counter, int64_t timeout_ms) {
     int64_t deadline_ms = clock_ms() + timeout_ms;
     while (atomic_load(counter) > 0) {
@@ -286,9 +288,9 @@ void http_server_destroy(struct http_server *server) {
         handler_pool_close(server->api.handler_pool);
         pendings_stop(server->api.pendings, true);
         handler_pool_drain(server->api.handler_pool);
-        event_streams_close(server->api.streams); /* none sleeps from now on */
+        event_streams_close(server->api.streams); /* resumes their connections */
         (void)http_server_wait_for_zero(&server->transactions, SEND_MS_MAX);
-        assert(atomic_load(&server->suspended) == 0); /* MHD must have no suspended connection */
+        assert(atomic_load(&server->suspended) == 0); /* MHD_stop_daemon requires it */
     }
     for (size_t i = 0; i < FRONTEND_COUNT; i++) {
         struct http_frontend *front = &server->frontends[i];

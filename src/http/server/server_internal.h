@@ -1,5 +1,5 @@
-/* Inside of the HTTP server: what its connections and their exchanges share, and the only way to
- * libmicrohttpd. Only server.c, and what leads an exchange, include this. */
+/* Private to the HTTP server: what its connections and transactions share, and the callbacks for
+ * libmicrohttpd. */
 #ifndef MQFLEET_SERVER_SERVER_INTERNAL_H
 #define MQFLEET_SERVER_SERVER_INTERNAL_H
 
@@ -18,7 +18,7 @@ struct http_frontend {
     struct http_server *server;
     struct MHD_Daemon *daemon; /* NULL: not started */
     int listener;
-    bool is_ops; /* for /metrics and /debug/pprof alone */
+    bool is_ops; /* serves /metrics and /debug/pprof only */
 };
 
 enum { FRONTEND_API, FRONTEND_OPS, FRONTEND_COUNT };
@@ -27,23 +27,22 @@ struct http_server {
     struct http_api api;
     struct http_frontend frontends[FRONTEND_COUNT];
     struct connection_limit *connection_limit;
-    atomic_size_t transactions; /* between request line and last byte of the answer; no streams */
-    atomic_size_t suspended;    /* of them, those whose connection is suspended */
-    atomic_size_t body_bytes;   /* held for all of them */
+    atomic_size_t transactions; /* from the request line to the last byte; without streams */
+    atomic_size_t suspended;    /* transactions whose connection is suspended */
+    atomic_size_t body_bytes;   /* of all held bodies */
 };
 
-/* exchange.c. context: a front. Called by MHD, with the request line as it came: before anything is
- * decoded. */
+/* transaction.c. context: a frontend. Called by MHD with the request line, before it is decoded. */
 void *transaction_create(void *context, const char *target, struct MHD_Connection *connection);
-/* Called by MHD: with the headers, then with each part of the body, then with none left, then after
- * each resume. */
+/* Called by MHD with the headers, then with each part of the body, then once without data, then
+ * after each resume. */
 enum MHD_Result transaction_handle(void *context, struct MHD_Connection *connection,
                                    const char *url, const char *method, const char *version,
                                    const char *data, size_t *len, void **slot);
-/* Called by MHD once the answer is sent or the connection is gone. */
+/* Called by MHD when the answer is sent or the connection is closed. */
 void transaction_completed(void *context, struct MHD_Connection *connection, void **slot,
                            enum MHD_RequestTerminationCode code);
-/* The wait of an exchange has ended. Any thread. */
+/* The wait of a transaction has ended. Any thread. */
 void transaction_continue(struct http_request *request, struct pending *ended);
 
 #endif

@@ -1,11 +1,10 @@
-/* Owns the way of a stream's bytes to libmicrohttpd, which asks for more until there is an end. MHD
- * threads. */
+/* Passes the bytes of a stream to libmicrohttpd until the stream ends. No state; MHD threads. */
 #include "stream_answer.h"
 
 #include <stddef.h>
 #include "http/streams/event_stream.h"
 
-#define STREAM_BLOCK_BYTES ((size_t)16 * 1024) /* handed over at once */
+#define STREAM_BLOCK_BYTES ((size_t)16 * 1024) /* passed at once */
 
 static void stream_answer_suspend(void *connection) {
     MHD_suspend_connection(connection);

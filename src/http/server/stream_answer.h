@@ -1,4 +1,4 @@
-/* Inside of the HTTP server: an answer that goes on until its stream ends. */
+/* Private to the HTTP server: an answer that lasts until its stream ends. */
 #ifndef MQFLEET_SERVER_STREAM_ANSWER_H
 #define MQFLEET_SERVER_STREAM_ANSWER_H
 
@@ -6,7 +6,8 @@
 
 struct event_stream;
 
-/* Takes over the reader's part of the stream. NULL: out of memory, and it does not. MHD thread. */
+/* Takes over the reading side of the stream. NULL: out of memory; it is not taken over. MHD thread.
+ */
 struct MHD_Response *stream_answer_create(struct event_stream *stream,
                                           struct MHD_Connection *connection);
 

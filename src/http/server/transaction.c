@@ -1,10 +1,9 @@
-/* Owns the way of one request through the server, from its first line to the last byte of its
- * answer. Its callbacks run on the MHD threads. Must not know what any route means, nor where
- * connections come from.
+/* Owns one request from its first line to the last byte of its answer. Callbacks run on the MHD
+ * threads.
  *
- * The phases of an exchange. Exactly one thread owns it at a time: the MHD thread until its
- * connection is suspended, then a worker or whoever ends its wait, until the connection is resumed,
- * then the MHD thread again. While it waits nobody does.
+ * At most one thread owns a transaction at a time: the MHD thread until the connection is
+ * suspended; then a handler thread, or the thread that ends a wait, until the connection is
+ * resumed; then the MHD thread again. While it waits, no thread owns it. The phases:
  *
  *   HEADERS -> BODY -> HANDLED -> ANSWERED -> SENT
  *                 \_______________^  (refused, or answered without waiting) */
@@ -99,7 +98,7 @@ static struct MHD_Response *transaction_body_response(struct http_response *resp
     return answer;
 }
 
-/* From here on nobody waits for the end of the exchange. */
+/* From here on, the stop of the server does not wait for the end of the transaction. */
 static struct MHD_Response *transaction_stream_response(struct transaction *transaction) {
     struct MHD_Response *answer =
         stream_answer_create(transaction->response.stream, transaction->connection);
@@ -111,7 +110,7 @@ static struct MHD_Response *transaction_stream_response(struct transaction *tran
     return answer;
 }
 
-/* Gives the finished answer to MHD, which takes the body over. MHD thread. */
+/* Passes the finished answer to MHD, which takes over the body. MHD thread. */
 static enum MHD_Result transaction_send(struct transaction *transaction) {
     struct http_response *response = &transaction->response;
     struct MHD_Response *answer = response->stream ? transaction_stream_response(transaction)
@@ -148,7 +147,7 @@ static enum metric transaction_status_metric(int status) {
     return status >= 200 && status < 600 ? of_class[status / 100 - 2] : METRIC_HTTP_5XX;
 }
 
-/* The outcome is known, whether or not the caller still hears of it. */
+/* The outcome is known. The caller may be gone already. */
 static void transaction_finalize(struct transaction *transaction) {
     if (transaction->request.reshape_response) {
         transaction->request.reshape_response(&transaction->request, &transaction->response);
@@ -170,7 +169,7 @@ static enum MHD_Result transaction_finish(struct transaction *transaction) {
 
 /* ---- answering ------------------------------------------------------------------------------- */
 
-/* From MHD_resume_connection on the exchange is the MHD thread's. */
+/* After MHD_resume_connection, the MHD thread owns the transaction. */
 static void transaction_resume_connection(struct transaction *transaction) {
     struct http_server *server = transaction->server;
     transaction_finalize(transaction);
@@ -188,8 +187,8 @@ static void transaction_refuse(struct transaction *transaction, enum err err) {
     transaction_resume_connection(transaction);
 }
 
-/* A handler, or what goes on for it, has returned: it has answered, waits, or wants a worker. The
- * connection is suspended; the exchange may be gone when this returns. */
+/* A step has returned: the request is answered, waits, or needs a handler thread. The connection is
+ * suspended. The transaction may be freed when this returns. */
 static void transaction_proceed(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     struct pending *pending = request->pending;
@@ -209,7 +208,7 @@ static void transaction_proceed(struct transaction *transaction) {
     }
 }
 
-/* If memory ran out in one of its steps, its answer may have holes, or blame the caller. */
+/* If memory ran out in a step, the answer may be incomplete or blame the caller. */
 static void transaction_check_memory(struct transaction *transaction) {
     transaction->out_of_memory |= out_of_memory_seen();
     if (transaction->out_of_memory && transaction->response.status != 0) {
@@ -217,7 +216,7 @@ static void transaction_check_memory(struct transaction *transaction) {
     }
 }
 
-/* One step of its handling: the handler first, then what it left for later or waited for. */
+/* Runs one step: first the handler, later the next step or the end of a wait. */
 static void transaction_run_step(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     struct pending *ended = transaction->ended_wait;
@@ -256,13 +255,14 @@ void transaction_continue(struct http_request *request, struct pending *ended) {
     if (pending_has_flag(ended, PENDING_QUICK) ||
         handler_pool_push_begun(transaction->server->api.handler_pool, &transaction->task) !=
             ERR_OK) {
-        transaction_run_step(transaction); /* without workers, which have ended: the server stops */
+        transaction_run_step(
+            transaction); /* the server stops, and its handler threads have ended */
         transaction_proceed(transaction);
     }
 }
 
-/* Gives the connection back. Before anybody else learns of the exchange, who may be done with it
- * before this thread goes on. */
+/* Suspends the connection. Must come before another thread gets the transaction, because that
+ * thread may finish it at once. */
 static void transaction_suspend(struct transaction *transaction) {
     struct http_server *server = transaction->server;
     transaction->phase = TRANSACTION_HANDLED;
@@ -283,7 +283,7 @@ static enum MHD_Result transaction_enqueue(struct transaction *transaction) {
     return MHD_YES;
 }
 
-/* The handler does not block, so it may run here; what it waits for takes no worker either. */
+/* The handler never blocks, so it may run on the MHD thread. */
 static enum MHD_Result transaction_run_inline(struct transaction *transaction) {
     transaction->task.run = transaction_run_task;
     transaction_run_step(transaction);

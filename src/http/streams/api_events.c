@@ -1,5 +1,5 @@
 /* The streams of the API: GET /api/v1/events and GET /api/v1/clients/{id}/messages. The handlers
- * only begin them; what comes is put in by the news thread, and by host threads through the taps.
+ * only open them. The event bus thread puts events, worker threads put messages through the taps.
  */
 #include "http/api/api.h"
 
@@ -33,7 +33,7 @@ static bool api_events_open_stream(const struct http_request *request, size_t ri
 
 /* ---- changes in the fleet -------------------------------------------------------------------- */
 
-/* What one caller wants to hear, and where to put it. */
+/* One caller: its filter and its stream. */
 struct event_subscriber {
     struct event_stream *stream;
     unsigned kind_bits; /* bits by enum event_bus_kind */
@@ -109,7 +109,7 @@ static bool api_events_parse_kinds(const char *text, unsigned *kinds) {
     return *kinds != 0;
 }
 
-/* What a client, a node or the leadership may become. */
+/* Whether it is a state of a client, of a node or of the leader. */
 static bool api_events_state_is_known(const char *state) {
     static const char *const others[] = {"deleted", "live", "draining", "dead",
                                          "missing", "gone", "leading",  "none"};
@@ -159,20 +159,20 @@ void api_events(struct http_request *request, struct http_response *response) {
         return;
     }
     struct event_stream *stream = event_subscriber->stream;
-    event_stream_comment(stream, "changes of this node from now on, of the fleet shortly");
+    event_stream_comment(stream, "changes of this node from now on, changes of the fleet soon");
     http_answer_stream(response, stream);
     const struct event_bus_listener listener = {event_subscriber, api_events_on_event,
                                                 api_events_subscriber_is_closed,
                                                 api_events_subscriber_destroy};
     if (event_bus_listen(request->api->context.event_bus, &listener) != ERR_OK) {
         api_events_subscriber_destroy(event_subscriber);
-        http_problem(response, PROBLEM_OVERLOAD, "too many listen already");
+        http_problem(response, PROBLEM_OVERLOAD, "too many listeners");
     }
 }
 
 /* ---- the messages of a client ---------------------------------------------------------------- */
 
-/* False: answered. For another node, only what runs here; for a caller, any client there is. */
+/* False: answered. Another node may tail clients that run here; a caller, any client. */
 static bool api_events_may_tail(const struct http_request *request,
                                 struct http_response *response) {
     const char *id = request->parameter;

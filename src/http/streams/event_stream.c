@@ -1,5 +1,5 @@
-/* Owns the rings of the open streams. Any thread. Locks: a stream's own, then whatever its reader
- * takes to sleep and wake; the lock of the list only before a stream's, which wakes nobody then. */
+/* Owns the open streams and their rings. Any thread. Lock order: the list, a stream, the locks that
+ * a reader takes to sleep and wake. No reader is woken under the lock of the list. */
 #include "http/streams/event_stream.h"
 
 #include <assert.h>
@@ -13,25 +13,25 @@
 #include "base/telemetry/metrics.h"
 
 #define QUIET_MS    15000
-#define DROPPED_LEN 96 /* of the event that tells of dropped ones */
+#define DROPPED_LEN 96 /* of the event about dropped events */
 
 enum event_stream_state {
     EVENT_STREAM_OPEN,
-    EVENT_STREAM_ENDED,   /* what is in the ring is still read */
-    EVENT_STREAM_DETACHED /* nobody reads */
+    EVENT_STREAM_ENDED,   /* the ring is still read */
+    EVENT_STREAM_DETACHED /* the reader has gone */
 };
 
 struct event_stream {
     struct event_streams *streams;
-    struct event_stream *prev, *next; /* streams->all, until the reader leaves */
+    struct event_stream *prev, *next; /* in streams->all until the reader detaches */
 
     pthread_mutex_t lock; /* guards all below */
     unsigned refs;
     enum event_stream_state state;
     char *ring;
     size_t size, head, len;
-    int64_t dropped_count;                    /* and not told yet */
-    int64_t last_put_ms;                      /* when something was put last */
+    int64_t dropped_count;                    /* not reported to the reader yet */
+    int64_t last_put_ms;                      /* time of the last put */
     const struct event_stream_reader *reader; /* NULL: not attached yet */
     void *connection;
     int fd;
@@ -147,7 +147,8 @@ static void event_stream_append_text(struct event_stream *stream, const char *te
     event_stream_wake_reader(stream);
 }
 
-/* Tells what was dropped, before anything that came later. False: no room for it yet. */
+/* Appends the event about dropped events, if there are any. False: the ring has no room for it and
+ * for `also_len` bytes. */
 static bool event_stream_append_dropped(struct event_stream *stream, size_t also_len) {
     char text[DROPPED_LEN];
     size_t room = stream->size - stream->len;
@@ -284,9 +285,9 @@ void event_stream_detach(struct event_stream *stream) {
     event_stream_unref(stream);
 }
 
-/* ---- looking after them ---------------------------------------------------------------------- */
+/* ---- periodic checks ------------------------------------------------------------------------- */
 
-/* While a connection sleeps nobody reads its socket, and nobody closes it. */
+/* While a connection is suspended, no other thread reads or closes its socket. */
 static bool event_stream_reader_is_gone(const struct event_stream *stream) {
     char byte;
     return stream->is_asleep && stream->fd >= 0 &&
@@ -304,7 +305,7 @@ static void event_stream_check_reader(struct event_stream *stream) {
     pthread_mutex_unlock(&stream->lock);
 }
 
-/* One after the other, each held, so that none is woken under the lock of the list. */
+/* Takes a reference to each stream first, so no reader is woken under the lock of the list. */
 static void event_stream_for_each(struct event_streams *streams,
                                   void (*visit)(struct event_stream *stream)) {
     pthread_mutex_lock(&streams->lock);
@@ -316,7 +317,7 @@ static void event_stream_for_each(struct event_streams *streams,
             held[n++] = stream;
         }
     }
-    for (size_t i = 0; i < n; i++) { /* in the list, so its reader holds it still */
+    for (size_t i = 0; i < n; i++) { /* in the list: its reader still has a reference */
         pthread_mutex_lock(&held[i]->lock);
         held[i]->refs++;
         pthread_mutex_unlock(&held[i]->lock);

@@ -1,5 +1,5 @@
-/* Owns the list of who watches which client. Host threads bring messages, the streams' thread and
- * handlers bring watchers. Must not know what becomes of a message. */
+/* Owns the list of streams that tail a client. Messages come from worker threads, streams from
+ * handler threads and the streams thread. */
 #include "http/streams/message_taps.h"
 
 #include <jansson.h>
@@ -50,7 +50,7 @@ void message_taps_destroy(struct message_taps *taps) {
     }
 }
 
-/* ---- who watches ----------------------------------------------------------------------------- */
+/* ---- watchers -------------------------------------------------------------------------------- */
 
 static uint64_t message_taps_id_bit(const char *id) {
     uint64_t hash = 14695981039346656037ULL; /* FNV-1a */
@@ -113,7 +113,7 @@ static bool message_taps_is_watched(struct message_taps *taps, const char *id) {
 
 /* ---- a message ------------------------------------------------------------------------------- */
 
-/* Where the payload is cut, not within a character of a text. */
+/* How much of the payload is shown; a UTF-8 text is not cut within a character. */
 static size_t message_taps_shown_len(const struct message *message) {
     size_t len = message->payload_len;
     if (len <= MESSAGE_TAPS_PAYLOAD_BYTES_MAX) {

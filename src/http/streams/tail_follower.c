@@ -1,8 +1,7 @@
-/* Owns the tails and the feeds they get from other nodes. One thread, tail_follower_add excepted.
- * Must not know what a message says.
+/* Owns the tails and their feeds from other nodes. The streams thread, except tail_follower_add.
  *
- *   SEEKING --runs here--> HERE --runs here no more--> SEEKING
- *      \-----runs elsewhere--> ELSEWHERE --feed ends--> SEEKING     (here_only: HERE --> over) */
+ *   LOCATING --runs here--> LOCAL --left this node--> LOCATING      (local_only: LOCAL --> ended)
+ *       \----runs elsewhere--> REMOTE --feed ends--> LOCATING */
 #include "http/streams/tail_follower.h"
 
 #include <pthread.h>
@@ -18,9 +17,9 @@
 #include "net/http_client.h"
 
 #define TAIL_CHECK_MS      1000  /* at streams, and at where a client runs */
-#define REFUSED_MS         10000 /* until a node that refuses a feed is asked again */
-#define LOCATE_SOON_MS     200   /* when a client has just moved, or its node just went */
-#define FEED_SILENCE_S_MAX 45    /* a node says something every 15 s */
+#define REFUSED_MS         10000 /* before a refused feed is requested again */
+#define LOCATE_SOON_MS     200   /* after a client has moved, or its node has gone */
+#define FEED_SILENCE_S_MAX 45    /* nodes send a keep-alive every 15 s */
 #define EVENT_BYTES_MAX    ((size_t)1024 * 1024)
 
 enum tail_state { TAIL_LOCATING, TAIL_LOCAL, TAIL_REMOTE };
@@ -32,9 +31,9 @@ struct tail {
     bool local_only;
     enum tail_state state;
     int64_t check_at_ms;
-    const char *last_remark; /* the last remark: none is made twice in a row */
+    const char *last_status; /* last comment; not repeated */
     struct http_client_stream *feed;
-    struct buffer event; /* of the feed, not whole yet */
+    struct buffer event; /* of the feed, not complete yet */
     struct tail *prev, *next;
 };
 
@@ -42,7 +41,7 @@ struct tail_follower {
     struct tail_follower_wiring wiring;
     struct http_client *http_client;
     atomic_bool stopping;
-    struct tail *all; /* the thread's */
+    struct tail *all; /* used by the thread only */
 
     pthread_mutex_t lock; /* guards the rest */
     struct tail *posted;
@@ -100,11 +99,11 @@ void tail_follower_stop(struct tail_follower *follower) {
     http_client_wake(follower->http_client);
 }
 
-/* ---- where the client is --------------------------------------------------------------------- */
+/* ---- local client ---------------------------------------------------------------------------- */
 
-static void tail_follower_put_remark(struct tail *tail, const char *text) {
-    if (tail->last_remark != text) {
-        tail->last_remark = text;
+static void tail_follower_put_status(struct tail *tail, const char *text) {
+    if (tail->last_status != text) {
+        tail->last_status = text;
         event_stream_comment(tail->stream, text);
     }
 }
@@ -121,12 +120,12 @@ static bool tail_follower_runs_locally(const struct tail *tail) {
 static void tail_follower_attach_local(struct tail *tail) {
     if (message_taps_add(tail->follower->wiring.message_taps, tail->id, tail->stream) == ERR_OK) {
         tail->state = TAIL_LOCAL;
-        tail_follower_put_remark(tail, "the client runs on this node");
+        tail_follower_put_status(tail, "the client runs on this node");
     }
 }
 
 enum err tail_follower_add(struct tail_follower *follower, const char *id,
-                           struct event_stream *stream, bool here_only) {
+                           struct event_stream *stream, bool local_only) {
     struct tail *tail = calloc(1, sizeof *tail);
     char *copy = text_dup(id);
     if (!tail || !copy) {
@@ -138,9 +137,9 @@ enum err tail_follower_add(struct tail_follower *follower, const char *id,
     tail->follower = follower;
     tail->id = copy;
     tail->stream = stream;
-    tail->local_only = here_only;
+    tail->local_only = local_only;
     buffer_init(&tail->event);
-    if (tail_follower_runs_locally(tail)) { /* at once: what comes after the answer is not missed */
+    if (tail_follower_runs_locally(tail)) { /* at once: no message after the answer is missed */
         tail_follower_attach_local(tail);
     }
     pthread_mutex_lock(&follower->lock);
@@ -152,14 +151,14 @@ enum err tail_follower_add(struct tail_follower *follower, const char *id,
 
 /* ---- from another node ----------------------------------------------------------------------- */
 
-/* Comments are of the two nodes, not for the caller. */
+/* Comments are for this node, not for the caller. */
 static void tail_follower_forward_event(struct tail *tail, const char *text, size_t len) {
     if (text[0] != ':') {
         (void)event_stream_put(tail->stream, text, len);
     }
 }
 
-/* Passes whole events on, up to the blank line that ends each, and keeps the rest. */
+/* Forwards complete events, each up to its blank line, and keeps the rest. */
 static bool tail_follower_read_feed(void *context, const char *data, size_t len) {
     struct tail *tail = context;
     struct buffer *event = &tail->event;
@@ -209,7 +208,7 @@ static void tail_follower_open_feed(struct tail *tail, const struct store_node *
     }
     if (tail->feed) {
         tail->state = TAIL_REMOTE;
-        tail_follower_put_remark(tail, "the client runs on another node");
+        tail_follower_put_status(tail, "the client runs on another node");
     }
     free(url);
     free(path);
@@ -230,7 +229,7 @@ static void tail_follower_connect_owner(struct tail *tail, const char *owner) {
     }
 }
 
-/* ---- moving on ------------------------------------------------------------------------------- */
+/* ---- following ------------------------------------------------------------------------------- */
 
 static void tail_follower_locate(struct tail *tail) {
     struct store_client row = {0};
@@ -245,14 +244,14 @@ static void tail_follower_locate(struct tail *tail) {
     }
     err = store_get(tail->follower->wiring.store, tail->id, &row);
     if (err == ERR_NOT_FOUND) {
-        tail_follower_put_remark(tail, "there is no such client any more");
+        tail_follower_put_status(tail, "there is no such client any more");
         event_stream_end(tail->stream);
     } else if (err != ERR_OK) {
-        tail_follower_put_remark(tail, "Redis does not answer: where the client runs is not known");
+        tail_follower_put_status(tail, "Redis does not answer: where the client runs is not known");
     } else if (row.state == STORE_OWNED) {
         tail_follower_connect_owner(tail, row.owner.node);
     } else {
-        tail_follower_put_remark(tail, "the client runs on no node now");
+        tail_follower_put_status(tail, "the client runs on no node now");
     }
     store_client_fini(&row);
 }
@@ -267,8 +266,9 @@ static void tail_follower_advance(struct tail *tail, int64_t now_ms) {
     if (tail->state == TAIL_REMOTE && http_client_stream_has_ended(tail->feed, &status)) {
         tail_follower_close_feed(tail);
         tail_follower_locate_soon(tail, now_ms);
-        if (status >= 400 && status != 404 && status != 409) { /* those: it has just moved */
-            tail_follower_put_remark(tail, "the node of the client refuses to show its messages");
+        if (status >= 400 && status != 404 &&
+            status != 409) { /* 404, 409: the client has just moved */
+            tail_follower_put_status(tail, "the node of the client refuses to show its messages");
             tail->check_at_ms = now_ms + REFUSED_MS;
         }
     }
@@ -291,7 +291,7 @@ static void tail_follower_take_added(struct tail_follower *follower) {
     pthread_mutex_unlock(&follower->lock);
 }
 
-/* Until when nothing is due. */
+/* How long nothing is due. */
 static int64_t tail_follower_wait_ms(const struct tail_follower *follower, int64_t now_ms,
                                      int64_t tick_at_ms) {
     int64_t until_ms = tick_at_ms;
