@@ -38,10 +38,10 @@ struct redis {
     size_t replies_pending; /* replies still to be read */
     unsigned failures;      /* since the last valid answer */
     int64_t retry_at_ms;    /* earliest time of a new connection */
-    bool moved;             /* the last call was not run, its keys live at another node by now */
+    bool moved;             /* the last call was not run: its keys are on another node */
     bool subscribed;        /* this connection has sent SUBSCRIBE */
-    int64_t received_ms;    /* subscribed: when anything last came */
-    int64_t ping_sent_ms;   /* subscribed: when the PING without an answer was sent, 0: none */
+    int64_t received_ms;    /* subscribed: time of the last data */
+    int64_t ping_sent_ms;   /* subscribed: time of the unanswered PING, 0: none */
     char error[REDIS_ERROR_LEN];
 };
 

@@ -1,4 +1,4 @@
-/* The table of texts that are kept once. */
+/* Tests of base/intern. */
 #include <check.h>
 #include <stdio.h>
 #include <string.h>

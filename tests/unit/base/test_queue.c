@@ -26,7 +26,7 @@ START_TEST(items_leave_in_the_order_they_came) {
     struct queue *queue = queue_create(3);
     int items[10];
     void *out = NULL;
-    for (size_t i = 0; i < 10; i++) { /* more than the capacity: the ring goes round */
+    for (size_t i = 0; i < 10; i++) { /* more than the capacity: the ring wraps around */
         ck_assert_int_eq(queue_push(queue, &items[i]), ERR_OK);
         if (i >= 1) {
             ck_assert_int_eq(queue_pop(queue, &out, 0), ERR_OK);
@@ -95,7 +95,7 @@ START_TEST(a_closed_queue_gives_what_is_left_and_takes_no_more) {
     ck_assert_int_eq(queue_pop(queue, &out, 1000), ERR_OK);
     ck_assert_ptr_eq(out, &item);
     ck_assert_int_eq(queue_pop(queue, &out, 1000), ERR_WRONG_STATE);
-    ck_assert(is_readable(queue)); /* a consumer that polls learns of the end, too */
+    ck_assert(is_readable(queue)); /* a consumer that polls also notices the end */
     queue_destroy(queue);
 }
 END_TEST
@@ -115,7 +115,7 @@ static void *wait_for_end(void *argument) {
     return NULL;
 }
 
-/* The kernel says whether a thread sleeps: the state stands behind its name in parentheses. */
+/* The kernel reports whether a thread sleeps: the state follows its name in parentheses. */
 static bool is_asleep(struct waiter *waiter) {
     char path[64];
     char line[256] = "";

@@ -57,7 +57,8 @@ START_TEST(utf8_is_accepted_exactly_when_well_formed) {
 END_TEST
 
 START_TEST(utf8_is_never_read_beyond_its_length) {
-    /* The bytes behind the end would complete the character; a heap block lets ASan see a read. */
+    /* The bytes after the end would complete the character. ASan detects a read beyond a heap
+     * block. */
     ck_assert(!text_is_utf8("\xE2\x82\xAC", 2));
     for (size_t len = 1; len <= 4; len++) {
         char *cut = malloc(len);
@@ -216,7 +217,7 @@ START_TEST(wildcards_with_many_stars_end_soon) {
     pattern[200] = '\0';
     memset(name, 'a', 2000);
     name[2000] = '\0';
-    ck_assert(!text_wildcard_match(pattern, name)); /* exponential matching would never get here */
+    ck_assert(!text_wildcard_match(pattern, name)); /* exponential matching would not finish */
 }
 END_TEST
 

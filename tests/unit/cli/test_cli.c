@@ -1,4 +1,4 @@
-/* The parts of the command line tool that need no node: command lines, streams, tables' text. */
+/* Tests of the command line tool without a node: command lines, streams, text of tables. */
 #include "cli.h"
 
 #include <check.h>
@@ -75,7 +75,7 @@ struct heard {
     size_t count;
 };
 
-static bool hear(void *context, const char *event, const char *data) {
+static bool record(void *context, const char *event, const char *data) {
     struct heard *heard = context;
     size_t len = strlen(heard->text);
     snprintf(heard->text + len, sizeof(heard->text) - len, "[%s|%s]", event, data);
@@ -91,7 +91,7 @@ START_TEST(events_come_whole_however_they_are_cut) {
         sse_init(&sse);
         for (size_t at = 0; at < sizeof(stream) - 1; at += step) {
             size_t left = sizeof(stream) - 1 - at;
-            ck_assert(sse_feed(&sse, stream + at, left < step ? left : step, hear, &heard));
+            ck_assert(sse_feed(&sse, stream + at, left < step ? left : step, record, &heard));
         }
         ck_assert_str_eq(heard.text, "[client|{\"a\":1}][message|one\ntwo]");
         sse_fini(&sse);
@@ -103,7 +103,7 @@ START_TEST(a_stream_ends_when_told_or_beyond_measure) {
     struct heard heard = {.enough = 1};
     struct sse sse;
     sse_init(&sse);
-    ck_assert(!sse_feed(&sse, "data: a\n\ndata: b\n\n", 18, hear, &heard));
+    ck_assert(!sse_feed(&sse, "data: a\n\ndata: b\n\n", 18, record, &heard));
     ck_assert_uint_eq(heard.count, 1);
     sse_fini(&sse);
     sse_init(&sse);
@@ -111,7 +111,7 @@ START_TEST(a_stream_ends_when_told_or_beyond_measure) {
     memset(block, 'x', sizeof(block));
     bool goes_on = true;
     for (int i = 0; i < 1000 && goes_on; i++) {
-        goes_on = sse_feed(&sse, block, sizeof(block), hear, &heard);
+        goes_on = sse_feed(&sse, block, sizeof(block), record, &heard);
     }
     ck_assert(!goes_on);
     sse_fini(&sse);

@@ -1,4 +1,4 @@
-/* The HTTP client against a small server of our own, one thread per connection, that can be slow,
+/* Tests of the HTTP client with a small server, one thread per connection, that can be slow,
  * silent, or send too much. */
 #include "net/http_client.h"
 

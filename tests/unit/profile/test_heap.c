@@ -1,5 +1,4 @@
-/* What the samples of the heap say of allocations that are known, and the form they are written in.
- */
+/* Tests of profile/heap: the samples of known allocations, and their output. */
 #include "profile/heap.h"
 
 #include <check.h>
@@ -17,7 +16,7 @@
 
 static void *blocks[COUNT];
 
-/* Its name is looked for. */
+/* The test searches for its name. */
 __attribute__((noinline)) void allocate_for_the_test(void) {
     for (size_t i = 0; i < COUNT; i++) {
         blocks[i] = malloc(SIZE);
@@ -28,7 +27,7 @@ struct sums {
     long long alloc_objects, alloc_bytes, inuse_objects, inuse_bytes;
 };
 
-/* Of the samples whose stack has that function, as profile_print tells them. */
+/* Sums the samples whose stack contains that function, from the text of profile_print. */
 static struct sums sums_of(const char *name) {
     struct sums sums = {0}, one = {0};
     struct buffer out;

@@ -1,4 +1,4 @@
-/* A sink with its thread, messages to feed it and a record of what it answered. Header-only. */
+/* A sink with its thread, messages for it, and a record of its answers. Header-only. */
 #ifndef MQFLEET_TEST_SINK_FIXTURE_H
 #define MQFLEET_TEST_SINK_FIXTURE_H
 
@@ -43,7 +43,7 @@ static inline struct message *numbered_message(int number, uint8_t qos) {
     return message;
 }
 
-/* Submits as an engine does: while there is no room, waits for it. */
+/* Submits like an engine: waits while there is no room. */
 static inline void submit_waiting(struct sink *sink, int number, uint8_t qos) {
     struct message *message = numbered_message(number, qos);
     int64_t deadline_ms = clock_ms() + WAIT_MS;

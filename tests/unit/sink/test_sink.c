@@ -1,5 +1,4 @@
-/* The sink's promises: accepted only once the backend has it, bounds, order, retry for ever, stop.
- */
+/* Tests of the sink: accepted only when stored, bounds, order, unlimited retries, stop. */
 #include "sink/sink.h"
 
 #include "base/telemetry/metrics.h"
@@ -10,7 +9,7 @@
 static struct sink_config config;
 static struct redis *redis;
 
-/* With everysec a killed server takes acknowledged messages with it (case F12). */
+/* With everysec a killed server loses acknowledged messages (case F12). */
 static const char *const OPTIONS[] = {"--appendfsync", "always", NULL};
 
 static void setup(void) {
@@ -79,7 +78,7 @@ START_TEST(known_failure_24_nothing_is_accepted_before_redis_has_it) {
 }
 END_TEST
 
-/* Takes the stream apart while messages flow: killed twice, data kept by the append-only file. */
+/* Disturbs the stream while messages arrive: two kills; the append-only file keeps the data. */
 START_TEST(nothing_taken_is_lost_while_redis_is_killed_and_restarted) {
     enum { COUNT = 20000 };
     struct sink_fixture fixture;
@@ -293,7 +292,7 @@ static void *submit_from_thread(void *argument) {
     return NULL;
 }
 
-/* Every number is in the stream, exactly once since nothing failed. */
+/* Every number is in the stream, exactly once because nothing failed. */
 static void check_all_once(void) {
     static bool seen[ENGINES_SUM];
     struct redis_reply *all = ask(4, (const char *[]){"XRANGE", "mqtt_msg", "-", "+"});
@@ -372,7 +371,7 @@ START_TEST(a_full_batch_and_half_a_queue_are_begun_with_before_the_flush) {
     run_sink(&fixture, create_sink(&config));
     submit_waiting(fixture.sink, 0, 1);
     AWAIT(atomic_load(&accepted_count) == 1);
-    clock_sleep_ms(20); /* now it sleeps, most likely: else this shows nothing */
+    clock_sleep_ms(20); /* the thread most likely sleeps now; otherwise this tests nothing */
     for (size_t i = 0; i < config.queue_messages / 2; i++) {
         ck_assert_int_eq(sink_submit(fixture.sink, numbered_message((int)i, 1), count_answer, NULL),
                          ERR_OK);

@@ -1,5 +1,5 @@
-/* Reads all keys of a fleet as redis-cli would and looks for a breach of the invariants that every
- * script must keep. Shares nothing with the code under test but the names of the keys. */
+/* Reads all keys of a fleet like redis-cli and checks the invariants that every script must keep.
+ * Shares only the names of the keys with the code under test. */
 #ifndef MQFLEET_TEST_FLEET_CHECK_H
 #define MQFLEET_TEST_FLEET_CHECK_H
 
@@ -100,7 +100,7 @@ static inline void fleet_fault(struct fleet *fleet, const char *what, const char
     }
 }
 
-/* An owned id: one list has it, once, the one its record names; no other does. */
+/* An owned id is in exactly one list, once: that of the owner in its record. */
 static inline void fleet_check_owned(struct fleet *fleet, const char *id) {
     const char *text = fleet_field(fleet->owner, id);
     json_t *record = json_loads(text ? text : "", 0, NULL);
@@ -131,14 +131,14 @@ static inline void fleet_check_owned(struct fleet *fleet, const char *id) {
     json_decref(record);
 }
 
-/* Of a record in `meta`: one, or of several a line each; NULL: rubbish. */
+/* From a record in `meta`: one, or several with a line each; NULL: invalid. */
 static inline const char *fleet_identities(json_t *meta) {
     const char *several = json_string_value(json_object_get(meta, "identities"));
     const char *one = json_string_value(json_object_get(meta, "identity"));
     return several && one && one[0] ? NULL : several ? several : one;
 }
 
-/* The next line, and the place behind it; "": there is none. */
+/* The next line, and the position after it; "": none. */
 static inline const char *fleet_next_identity(const char *at, char out[FLEET_FAULT_LEN]) {
     size_t len = strcspn(at, "\n");
     snprintf(out, FLEET_FAULT_LEN, "%.*s", (int)len, at);
@@ -190,9 +190,8 @@ static inline void fleet_check_epochs(struct fleet *fleet) {
     }
 }
 
-/* The digest that scripts keep of a node is that of the owner records, unless a change was not
- * noted.
- */
+/* The digest that scripts keep of a node matches the owner records, unless a change was not
+ * recorded. */
 static inline void fleet_check_digest(struct fleet *fleet, size_t node) {
     const char *digest = fleet_field(fleet->set[node], "digest");
     const char *noted = fleet_field(fleet->set[node], "rev");
@@ -218,7 +217,8 @@ static inline void fleet_check_digest(struct fleet *fleet, size_t node) {
     }
 }
 
-/* written: ids somebody wrote into `no` by hand while they were owned, NULL-terminated. */
+/* written: ids for which somebody wrote into `no` by hand while they were owned,
+ * NULL-terminated. */
 static inline void fleet_check(struct fleet *fleet, const char *const *written) {
     size_t listed = 0;
     for (size_t i = 0; i < fleet_pairs(fleet->use); i++) {
@@ -293,12 +293,12 @@ static inline void assert_fleet_and_digests(const char *const *nodes, bool diges
     fleet_free(&fleet);
 }
 
-/* For the other tests: fails the test on a breach among these nodes, NULL-terminated. */
+/* For other tests: fails if an invariant is violated among these nodes, NULL-terminated. */
 static inline void assert_fleet(const char *const *nodes) {
     assert_fleet_and_digests(nodes, true);
 }
 
-/* After somebody changed owner records by hand, which no digest knows. */
+/* After somebody changed owner records by hand, which no digest includes. */
 static inline void assert_fleet_by_hand(const char *const *nodes) {
     assert_fleet_and_digests(nodes, false);
 }

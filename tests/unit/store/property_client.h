@@ -1,5 +1,5 @@
-/* Steps of test_store_property.c that concern one client: created, updated, deleted, deferred, and
- * written by hand. */
+/* Steps of test_store_property.c for one client: create, update, delete, set_cooldown, and writes
+ * by hand. */
 #ifndef MQFLEET_TEST_PROPERTY_CLIENT_H
 #define MQFLEET_TEST_PROPERTY_CLIENT_H
 
@@ -101,7 +101,7 @@ static void step_delete(void) {
     }
 }
 
-/* Somebody at redis-cli. */
+/* Simulates somebody at redis-cli. */
 static void step_write_by_hand(void) {
     struct truth *truth = &world.ids[any_id()];
     char config[TEXT_LEN];
@@ -142,7 +142,7 @@ static void step_defer(void) {
     }
 }
 
-/* All times before which something is not assigned have come. */
+/* All delays have passed. */
 static void step_time_passes(void) {
     struct redis_reply *ids = raw("ZRANGE", "mqtt_fleet:retry", "0", "-1", NULL);
     for (size_t i = 0; i < redis_reply_count(ids); i++) {

@@ -1,5 +1,5 @@
-/* Steps of test_store_property.c that concern the set of a node: what it reads of it, and what it
- * puts back. */
+/* Steps of test_store_property.c for the set of a node: what it reads of it, and what it
+ * restores. */
 #ifndef MQFLEET_TEST_PROPERTY_SET_H
 #define MQFLEET_TEST_PROPERTY_SET_H
 
@@ -7,7 +7,7 @@
 
 /* ---- steps: the set of a node ---------------------------------------------------------------- */
 
-/* What a process of this name has read is what there is. */
+/* What a process of this name has read matches Redis. */
 static void check_mirror(int node, const struct mirror *mirror) {
     for (int i = 0; i < IDS; i++) {
         const struct truth *truth = &world.ids[i];
@@ -29,7 +29,7 @@ static int64_t mirror_digest(const struct mirror *mirror) {
     return digest;
 }
 
-/* The process runs it, as Redis says. */
+/* The process runs it, as recorded in Redis. */
 static void hold(struct process *process, int i) {
     const struct truth *truth = &world.ids[i];
     struct held *held = &process->held[i];
@@ -65,7 +65,7 @@ static void read_whole_list(int node, struct process *process) {
     world.spoilt[node] = false;
 }
 
-/* One page; false: it was the last, or the whole list is to be read. */
+/* Reads one page; false: it was the last, or the whole list must be read. */
 static bool read_page(int node, struct process *process, struct store_change *last,
                       struct store_set *set) {
     struct store_member who = member_of(node, process);
@@ -134,7 +134,7 @@ static void step_changes(void) {
         return;
     }
     if (strcmp(process->generation, RAW_TEXT("GET", "mqtt_fleet:generation")) != 0) {
-        return; /* its next beat tells it that Redis went back */
+        return; /* its next heartbeat reports that Redis lost data */
     }
     if (process->mirror.applied < 0) {
         read_whole_list(node, process);
@@ -158,12 +158,14 @@ static bool identity_taken(const struct truth *truth, const char *identities) {
     return taken;
 }
 
-/* A count in place of a time: not by who updated what the process runs, unless Redis went back. */
+/* A count in place of a time: not by a process that updated what this process runs, unless Redis
+ * lost data. */
 static bool created_anew(const struct truth *truth, int64_t version) {
     return truth->version < INT64_C(1000000000000) && truth->version < version && !restoring();
 }
 
-/* Which text the id has after a restore: the newer one. kept: Redis' in any case. */
+/* The configuration of the id after a restore: the newer one. kept: the one in Redis in any
+ * case. */
 static void learn_restored(struct truth *truth, const struct held *held, bool kept) {
     const char *now = RAW_TEXT("HGET", "mqtt_config:no", truth->id);
     now = strcmp(now, "(nil)") == 0 ? RAW_TEXT("HGET", "mqtt_config:use", truth->id) : now;

@@ -1,5 +1,5 @@
-/* The make-believe world of test_store_property.c: what processes believe, what must be true of
- * each id, chance, and the check of all keys after every step. */
+/* The simulated world of test_store_property.c: what processes believe, what must be true of each
+ * id, random choices, and the check of all keys after every step. */
 #ifndef MQFLEET_TEST_PROPERTY_WORLD_H
 #define MQFLEET_TEST_PROPERTY_WORLD_H
 
@@ -33,7 +33,7 @@ struct process {
     struct mirror mirror;
 };
 
-/* What the register says of a node before the step that runs. */
+/* The entry of a node in the register before the current step. */
 struct entry {
     char incarnation[TEXT_ID_LEN]; /* "": not registered */
     bool dead, draining, leaving;
@@ -70,7 +70,7 @@ static struct {
         bool over[NODES], spoilt[NODES];
         int64_t epoch_counter;
     } snapshot;
-    /* What the step that runs may do to ownership. */
+    /* What the current step may do to ownership. */
     bool may_gain, may_lose_any;
     int may_lose_of; /* node, -1: none */
 } world;
@@ -108,7 +108,7 @@ static void breach(const char *condition, const char *more, int line) {
         }                                                                                          \
     } while (0)
 
-/* The same call again, as after a lost reply. */
+/* Repeats a call, as after a lost reply. */
 #define AGAIN() chance(30)
 
 /* ---- picking ------------------------------------------------------------------------------- */
@@ -133,7 +133,7 @@ static void any_config(char out[TEXT_LEN]) {
     snprintf(out, TEXT_LEN, "{\"text\":%d}", (int)random_below(4));
 }
 
-/* Mostly its own; now and then one that others want too, and several at several brokers. */
+/* Usually its own; sometimes one that others want too, or several at several brokers. */
 static void any_identity(int id, char out[TEXT_LEN]) {
     size_t len = 0;
     for (int broker = 0; broker < 3 && (broker == 0 || chance(30)); broker++) {
@@ -157,7 +157,7 @@ static const char *latest(const struct truth *truth) {
     return truth->written[0] ? truth->written : truth->config;
 }
 
-/* Something the process holds, else any. */
+/* An id that the process holds, else any. */
 static int any_held(const struct process *process) {
     int start = any_id();
     for (int i = 0; i < IDS; i++) {
@@ -188,7 +188,7 @@ static bool is_member(int node, const struct process *process) {
 
 /* ---- the check after each step ------------------------------------------------------------- */
 
-/* Owner and epoch as stored; -1 and 0 when there is none. */
+/* Owner and epoch as stored; -1 and 0 if there is none. */
 static void stored_owner(const struct fleet *fleet, const char *id, int *node, int64_t *epoch) {
     const char *text = fleet_field(fleet->use, id) ? fleet_field(fleet->owner, id) : NULL;
     json_t *record = json_loads(text ? text : "", 0, NULL);
@@ -217,7 +217,7 @@ static void check_text(struct truth *truth, const char *waiting, const char *use
     MUST(!used || strcmp(used, truth->config) == 0, "owned with another text");
 }
 
-/* What its meta record says. */
+/* The contents of its meta record. */
 static void learn_meta(struct truth *truth, const char *text) {
     json_t *meta = json_loads(text ? text : "", 0, NULL);
     const char *epoch = json_string_value(json_object_get(meta, "epoch"));

@@ -13,7 +13,7 @@
 #include "redis_fixture.h"
 #include "store/store.h"
 
-#define TTL_MS       60000 /* of beats in tests: they end when a test says so */
+#define TTL_MS       60000 /* of heartbeats in tests: they end only when a test ends them */
 #define RAW_ARGS_MAX 16
 
 static const char *fixture_url;
@@ -152,7 +152,7 @@ static inline enum err try_assign(struct store_member target, const char *id, co
     return err;
 }
 
-/* The outcome; epoch (may be NULL) of an assigned one. */
+/* The outcome; epoch (may be NULL) of an assigned id. */
 static inline enum store_assign_outcome assign(struct store_member target, const char *id,
                                                int64_t *epoch) {
     struct store_assign_result result;
@@ -196,7 +196,7 @@ static inline enum store_client_state where(const char *id) {
     return found;
 }
 
-/* 0: there is no such client. */
+/* 0: no such client. */
 static inline int64_t version_of(const char *id) {
     struct store_client client;
     int64_t version = store_get(store, id, &client) == ERR_OK ? client.version : 0;
@@ -211,14 +211,14 @@ static inline int64_t must_update(const char *id, const char *config, const char
     return version;
 }
 
-/* As if the time in which nodes put back what Redis lost were over. */
+/* As if the time of restoring were over. */
 static inline void restoring_is_over(void) {
     RAW("DEL", "mqtt_fleet:restoring");
 }
 
 /* ---- a Redis that goes back ------------------------------------------------------------------ */
 
-/* What go_back() comes back with, in database 1. */
+/* Saves the data for go_back() in database 1. */
 static inline void take_snapshot(void) {
     RAW("EVAL",
         "local all = {} for _, key in ipairs(redis.call('KEYS', '*')) do "
@@ -229,7 +229,7 @@ static inline void take_snapshot(void) {
         "0");
 }
 
-/* As a replica that lacks the last writes, or an older file, would. */
+/* Like a replica that lacks the last writes, or an older file. */
 static inline void go_back(void) {
     RAW("EVAL",
         "redis.call('SELECT', 1) local dumps = redis.call('HGETALL', 'dumps') local ttls = {} "

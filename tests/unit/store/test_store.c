@@ -1,4 +1,4 @@
-/* The pool, the prefix, wake-ups, and what holds for every script, against a real Redis. */
+/* Tests of the pool, the prefix, wake-ups, and properties of every script, with a real Redis. */
 #include <pthread.h>
 #include "base/buffer.h"
 #include "fleet_check.h"
@@ -75,7 +75,7 @@ static const char *const KEYS[] = {
     "mqtt_fleet:meta",       "mqtt_fleet:attempt", "mqtt_fleet:identity", "mqtt_fleet:retry",
     "mqtt_fleet:tombstones", "mqtt_fleet:epoch",   "mqtt_fleet:fenced",   "mqtt_fleet:buried"};
 
-/* A digest of all data but the beats, which expire, and the numbers of calls. */
+/* A digest of all data except the heartbeats, which expire, and the numbers of calls. */
 static const char *digest(void) {
     return RAW_TEXT(
         "EVAL",
@@ -86,7 +86,7 @@ static const char *digest(void) {
         "0");
 }
 
-/* Every transition that writes, as far as a wrong type lets it. */
+/* Every transition that writes, as far as a wrong type permits. */
 static void call_everything(struct store_member a, int64_t epoch) {
     struct store_create_item new = {.id = "new", .config = "{}", .identity = "b/new"};
     struct store_create_result created;
@@ -209,7 +209,7 @@ static const char *woken(struct redis *subscriber, const char *channel, int64_t 
     return payload;
 }
 
-/* Until it hears, and has heard all that was said to find that out. */
+/* Waits until it receives, and has received everything that was sent to find that out. */
 static void listen_to(struct redis *subscriber, const char *channel) {
     for (int i = 0; i < 500 && RAW_INT("PUBLISH", channel, "ready") == 0; i++) {
         (void)woken(subscriber, channel, 10);

@@ -1,5 +1,5 @@
-/* The store, the wake-up channel and the sink's stream as the ACL user of docs/redis.md: what that
- * page allows is enough, and what it does not allow is refused. */
+/* Tests of the store, the wake-up channel and the sink's stream with the ACL user of docs/redis.md:
+ * what that page allows is sufficient, and everything else is denied. */
 #include <check.h>
 #include "redis_servers.h"
 #include "whole_life.h"

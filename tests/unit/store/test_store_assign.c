@@ -1,4 +1,4 @@
-/* assign, release, defer and succeeded against a real Redis. */
+/* Tests of assign, release, set_cooldown and mark_stable with a real Redis. */
 #include "fleet_check.h"
 
 static const char *const NODES[] = {"a", "b", "c", NULL};
@@ -305,7 +305,7 @@ START_TEST(attempts_count_failures_only_and_are_forgotten_once_stable) {
 }
 END_TEST
 
-/* Claims and releases into a rest of 1,000 to 5,000 ms; how long it is. */
+/* Claims and releases into a cool-down of 1,000 to 5,000 ms; returns its length. */
 static int64_t rest_ms(struct store_member who, const char *id) {
     struct store_release_item item = {.id = id,
                                       .delay_ms = 1000,
@@ -326,7 +326,7 @@ static int64_t rest_ms(struct store_member who, const char *id) {
     return rest_ms;
 }
 
-/* As if that much time had passed since the last rest. */
+/* As if that much time had passed since the last cool-down. */
 static void age_rest(const char *id, int64_t rest_ms, int64_t peace_ms) {
     char text[200];
     struct store_client client = known(id);
@@ -357,11 +357,11 @@ START_TEST(the_length_of_a_rest_is_forgotten_once_stable_and_at_peace_for_longer
     must_create(id);
     rest_ms(a, id);
     RAW("HSET", "mqtt_fleet:attempt", id, "{\"count\":1,\"rest\":1000,\"rest_until\":1}");
-    ck_assert_int_eq(rest_ms(a, id), 2000); /* peace, but never stable */
+    ck_assert_int_eq(rest_ms(a, id), 2000); /* enough time, but never stable */
     RAW("ZREM", "mqtt_fleet:retry", id);
     int64_t epoch = must_assign(a, id);
     ck_assert_int_eq(store_mark_stable(store, &a, &id, 1), ERR_OK);
-    struct store_client client = known(id); /* stable, but the other may only be resting */
+    struct store_client client = known(id); /* stable, but the other may only be in its cool-down */
     ck_assert_int_eq(client.attempts, 0);
     ck_assert_ptr_null(client.attempt_code);
     store_client_fini(&client);
@@ -410,7 +410,7 @@ START_TEST(defer_touches_waiting_ids_only) {
 }
 END_TEST
 
-/* The node may not reach the broker; how long nobody tries then. */
+/* The node may not reach the broker; returns how long no node tries then. */
 static int64_t denied_ms(struct store_member who, const char *id) {
     struct store_release_item item = {.id = id,
                                       .delay_ms = 60000,
@@ -447,8 +447,9 @@ START_TEST(a_denied_client_goes_at_once_to_each_other_node_and_then_rests_F14) {
     ck_assert_str_eq(client.denied_by, "1");
     store_client_fini(&client);
     check_near(denied_ms(b, "x"), 60000);
-    ck_assert_int_eq(denied_ms(b, "x"), 0); /* all are asked anew */
-    check_near(denied_ms(b, "x"), 120000);  /* it was given to the same again: no ping-pong */
+    ck_assert_int_eq(denied_ms(b, "x"), 0); /* all nodes are asked again */
+    check_near(denied_ms(b, "x"),
+               120000); /* it was assigned to the same node again: no ping-pong */
     for (int i = 0; i < 6; i++) {
         ck_assert_int_eq(denied_ms(a, "x"), 0);
         check_near(denied_ms(b, "x"), i == 0 ? 240000 : i == 1 ? 480000 : 600000);
@@ -464,7 +465,7 @@ START_TEST(a_denied_client_goes_at_once_to_each_other_node_and_then_rests_F14) {
 }
 END_TEST
 
-/* As if Redis' clock had gone back by an hour since the id was put off. */
+/* As if Redis' clock had gone back by an hour since the id was delayed. */
 static void clock_back_an_hour(const char *id) {
     char text[24];
     snprintf(text, sizeof text, "%lld",
@@ -540,7 +541,7 @@ START_TEST(a_list_of_no_node_loses_what_is_not_its_own_F18) {
     must_create("mine");
     must_create("waits");
     must_assign(a, "mine");
-    RAW("HSET", "mqtt_config:use", "bare", "{}"); /* perhaps it runs, on a node that is not ours */
+    RAW("HSET", "mqtt_config:use", "bare", "{}"); /* may run on a node of another program */
     RAW("RPUSH", "node_bind:old*", "mine", "bare", "waits", "gone");
     RAW("SET", "mqtt_size:old*", "4");
     RAW("RPUSH", "node_bind:beats", "mine");

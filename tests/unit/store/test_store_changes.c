@@ -1,4 +1,4 @@
-/* How a node follows its set: changes, gaps, digests. Against a real Redis. */
+/* Tests of how a node follows its set: changes, gaps, digests. With a real Redis. */
 #include "fleet_check.h"
 
 #define MANY 450 /* more than two pages */
@@ -15,7 +15,7 @@ static struct store_change *changes(struct store_member who, int64_t applied, st
         ck_assert_int_eq(store_changes(store, &who, applied, *n ? &last : NULL, set, &page, &more),
                          ERR_OK);
         ck_assert_uint_le(more, STORE_BATCH_MAX);
-        ck_assert_uint_le(*n, 10 * MANY); /* it comes to an end */
+        ck_assert_uint_le(*n, 10 * MANY); /* the pages end */
         all = realloc(all, (*n + more + 1) * sizeof *all);
         if (more > 0) {
             memcpy(all + *n, page, more * sizeof *all);
@@ -37,7 +37,7 @@ static size_t count_changes(struct store_member who, int64_t applied, struct sto
     return n;
 }
 
-/* Nothing is left to be read after this rev. */
+/* Nothing is left to read after this rev. */
 static int64_t applied_now(struct store_member who) {
     struct store_set set;
     (void)count_changes(who, 0, &set);
@@ -50,7 +50,7 @@ static struct store_set set_of(struct store_member who) {
     return set;
 }
 
-/* The sum over the whole list, as a node makes it. */
+/* The digest of the whole list, computed like a node. */
 static int64_t digest_of(struct store_member who, int64_t *rev) {
     struct store_assignment *rows;
     struct store_set set;
@@ -181,7 +181,7 @@ START_TEST(pages_bring_each_change_once) {
 }
 END_TEST
 
-/* The changes of one script have one rev: the page ends in the middle of them. */
+/* The changes of one script share one rev: the page ends among them. */
 START_TEST(pages_bring_each_of_many_changes_with_one_rev_once_whatever_their_names) {
     static const char *const HEADS[] = {"a", "B", "Z", "_", "\xc3\xa4", "-"};
     struct store_member a = joined("a", "1", 1000);
@@ -241,7 +241,7 @@ START_TEST(a_rev_that_was_raised_without_a_note_is_a_gap_until_the_list_was_read
 }
 END_TEST
 
-/* While a node is being filled it reads changes, not its whole list over and over. */
+/* While many clients are assigned to a node, it reads changes, not its whole list each time. */
 START_TEST(a_gap_does_not_go_on_with_changes_that_are_noted) {
     struct store_member a = joined("a", "1", 10);
     int64_t rev = rev_of("a");
@@ -284,7 +284,7 @@ START_TEST(too_many_changes_that_nobody_reads_become_a_gap) {
     struct store_set set = set_of(a);
     ck_assert(set.gap_rev == set.rev && set.rev == rev_of("a"));
     ck_assert_int_eq(RAW_INT("EXISTS", "mqtt_fleet:changed:a"), 0);
-    ck_assert_int_eq(set.digest, digest_of(a, NULL)); /* which is right all the same */
+    ck_assert_int_eq(set.digest, digest_of(a, NULL)); /* which is correct nevertheless */
 }
 END_TEST
 
@@ -360,7 +360,7 @@ START_TEST(a_digest_is_not_kept_when_the_list_has_changed_since) {
 }
 END_TEST
 
-/* What no script did is found by comparing the sums. */
+/* Changes that no script made are found by comparing the digests. */
 START_TEST(an_owner_record_that_was_changed_by_hand_makes_the_sums_differ) {
     struct store_member a = joined("a", "1", 10);
     assign_many(a, 0, 3);

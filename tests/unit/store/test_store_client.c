@@ -1,4 +1,4 @@
-/* create, update, delete, get, page and counts against a real Redis. */
+/* Tests of create, update, delete, get, page and counts with a real Redis. */
 #include "fleet_check.h"
 
 static const char *const NODES[] = {"a", "b", NULL};
@@ -193,7 +193,7 @@ START_TEST(a_client_of_several_brokers_has_an_identity_at_each) {
 }
 END_TEST
 
-/* Their scripts look for who has an identity in this way, and do not know that there may be
+/* Scripts of older versions look up the owner of an identity like this, and do not support
  * several. */
 START_TEST(nodes_of_an_older_version_leave_the_identities_of_several_brokers_alone) {
     static const char older[] =
@@ -333,7 +333,7 @@ START_TEST(rubbish_beside_an_id_counts_as_absent) {
         ck_assert_int_gt(epoch, 1600000000000000);
         ck_assert_uint_eq(release(a, "x", epoch, 0, true), 1);
         ck_assert_int_eq(store_delete(store, "x", 0), ERR_OK);
-        RAW("DEL", "mqtt_fleet:identity"); /* nothing told any more that it is x's */
+        RAW("DEL", "mqtt_fleet:identity"); /* no key said any more that it belongs to x */
         assert_fleet(NODES);
     }
 }

@@ -1,5 +1,5 @@
-/* A Redis that goes back: it lost the last writes in a failover, or came up with an older file. Who
- * notices, and what is put back. Against a real Redis. */
+/* Tests of a Redis that lost data: the last writes in a failover, or by an older file. Who notices,
+ * and what is restored. With a real Redis. */
 #include "fleet_check.h"
 
 static const char *const NODES[] = {"a", "b", NULL};
@@ -78,7 +78,7 @@ START_TEST(each_process_is_told_once_and_one_generation_is_drawn) {
     store = first;
     ck_assert(!store_noticed_rollback(first) && !store_noticed_rollback(second));
     go_back();
-    must_create("x"); /* finds out, and is done all the same */
+    must_create("x"); /* notices it, and succeeds nevertheless */
     ck_assert_int_eq(where("x"), STORE_WAITING);
     snprintf(after, sizeof after, "%s", generation());
     ck_assert_str_ne(after, before);
@@ -97,7 +97,7 @@ START_TEST(each_process_is_told_once_and_one_generation_is_drawn) {
 }
 END_TEST
 
-#define OTHER_MS_US 2000 /* so that what follows is in another ms */
+#define OTHER_MS_US 2000 /* the following calls get another ms */
 
 START_TEST(a_second_loss_while_nodes_restore_draws_a_generation_of_its_own) {
     char first_loss[TEXT_ID_LEN], second_loss[TEXT_ID_LEN];
@@ -200,8 +200,8 @@ START_TEST(nothing_is_assigned_while_nodes_put_back_what_they_run) {
 }
 END_TEST
 
-/* Redis' clock went back while they restored, or somebody wrote the key: it may not hold placement
- * up for longer than it was meant to. */
+/* Redis' clock went back while nodes restored, or somebody wrote the key: it must not block
+ * placement longer than intended. */
 START_TEST(case_F13_a_hold_that_would_last_longer_than_it_was_made_for_is_none) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
@@ -244,7 +244,7 @@ START_TEST(a_restore_holds_assignments_back_for_a_second_more) {
     ck_assert(restore(a, x).mine);
     ck_assert_int_gt(RAW_INT("PTTL", "mqtt_fleet:restoring"), 500);
     restoring_is_over();
-    ck_assert(restore(a, x).mine); /* again: it raises nothing, and holds nobody back */
+    ck_assert(restore(a, x).mine); /* again: raises nothing, and blocks nothing */
     must_assign(a, "y");
 }
 END_TEST
@@ -312,7 +312,7 @@ START_TEST(a_lost_update_is_put_back) {
 }
 END_TEST
 
-/* Whoever ran it gives its text, not the client. */
+/* The node that ran it provides the text, not the client. */
 START_TEST(an_update_that_was_lost_while_another_node_owns_the_client_is_kept) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     struct store_restore_item x = owned(a, "x", "{1}");
@@ -396,8 +396,8 @@ START_TEST(a_tombstone_stands_only_against_what_is_not_newer) {
 }
 END_TEST
 
-/* Two texts of one version can only be of one millisecond: what Redis has was acknowledged after
- * it. */
+/* Two texts of one version can only be from one millisecond: the one in Redis was acknowledged
+ * later. */
 START_TEST(of_two_texts_of_one_version_the_one_that_redis_has_is_kept) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     struct store_restore_item x = owned(a, "x", "{1}");
@@ -408,8 +408,7 @@ START_TEST(of_two_texts_of_one_version_the_one_that_redis_has_is_kept) {
 }
 END_TEST
 
-/* A node of an older version notes the time alone: what was noted of an earlier delete is not
- * meant. */
+/* A node of an older version records only the time: details of an earlier delete do not apply. */
 START_TEST(a_tombstone_by_an_older_version_stands_against_all) {
     struct store_member a = joined("a", "1", 10);
     must_create("x");
@@ -474,7 +473,7 @@ START_TEST(a_lost_update_of_a_client_by_an_older_version_is_put_back) {
 }
 END_TEST
 
-/* The assignment is lost, the delete came after the loss: it is no older than what runs. */
+/* The assignment is lost, and the delete came after the loss: it is not older than what runs. */
 START_TEST(a_delete_after_the_loss_stands_although_redis_never_knew_the_owner) {
     struct store_member a = joined("a", "1", 10);
     create("x", "{1}", "x");
@@ -488,7 +487,7 @@ START_TEST(a_delete_after_the_loss_stands_although_redis_never_knew_the_owner) {
 }
 END_TEST
 
-/* What was deleted is older than the text that Redis has lost; the delete came after both. */
+/* The deleted text is older than the one that Redis has lost; the delete came after both. */
 START_TEST(a_delete_after_the_loss_stands_against_a_text_that_redis_has_lost) {
     struct store_member a = joined("a", "1", 10);
     struct store_restore_item x = owned(a, "x", "{1}");
@@ -581,7 +580,7 @@ START_TEST(an_identity_that_another_took_since_the_loss_stays_with_it) {
 }
 END_TEST
 
-/* Its node goes on with the text whose identity is its own. */
+/* Its node continues with the text that has its own identity. */
 START_TEST(a_newer_text_whose_identity_another_took_since_gives_way_to_the_older) {
     struct store_member a = joined("a", "1", 10);
     struct store_restore_item x = owned(a, "x", "{1}");

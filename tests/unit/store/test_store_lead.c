@@ -1,4 +1,4 @@
-/* Leadership, leaving and the looks at beats, against a real Redis. */
+/* Tests of leadership, leaving and the search for missing heartbeats, with a real Redis. */
 #include "fleet_check.h"
 
 static const char *const NODES[] = {"a", "b", NULL};
@@ -76,7 +76,7 @@ START_TEST(what_was_to_expire_soon_is_over_when_the_clock_goes_back_F13) {
     ck_assert_int_eq(store_nodes(store, TTL_MS, &nodes, &n, NULL), ERR_OK);
     ck_assert(n == 2 && !nodes[0].heartbeat_valid && nodes[1].heartbeat_valid);
     store_nodes_free(nodes, n);
-    ck_assert_int_eq(beat(a, generation(), NULL), ERR_OK); /* it lives: all is well */
+    ck_assert_int_eq(beat(a, generation(), NULL), ERR_OK); /* it is alive: no effect */
     ck_assert_int_eq(fence(b, a), ERR_REFUSED);
     clock_back_an_hour("beat:mqtt:a");
     ck_assert_int_eq(fence(b, a), ERR_OK);
@@ -114,7 +114,7 @@ START_TEST(two_stand_by_and_the_others_need_not_ask) {
                                        : i < 3 ? STORE_ROLE_STANDBY
                                                : STORE_ROLE_NONE);
     }
-    RAW("DEL", "mqtt_fleet:leader"); /* its time is over */
+    RAW("DEL", "mqtt_fleet:leader"); /* its time has passed */
     ck_assert(wanted(who[4]));
     ck_assert_int_eq(lead(who[2]), STORE_ROLE_LEADER);
     ck_assert_int_eq(lead(who[1]), STORE_ROLE_STANDBY);
@@ -122,7 +122,7 @@ START_TEST(two_stand_by_and_the_others_need_not_ask) {
     ck_assert_int_eq(lead(who[3]), STORE_ROLE_STANDBY);
     ck_assert_int_eq(lead(who[4]), STORE_ROLE_NONE);
     ck_assert(!wanted(who[4]));
-    RAW("ZADD", "mqtt_fleet:standby", "1", "b"); /* the time of one is over */
+    RAW("ZADD", "mqtt_fleet:standby", "1", "b"); /* the time of one has passed */
     ck_assert(wanted(who[4]));
     ck_assert_int_eq(lead(who[4]), STORE_ROLE_STANDBY);
 }
@@ -140,7 +140,7 @@ START_TEST(standbys_of_the_future_do_not_bar_others_when_the_clock_went_back) {
 }
 END_TEST
 
-/* Why clients wait, as a beat tells it; valid until the next call. */
+/* Why clients wait, as returned by a heartbeat; valid until the next call. */
 static const char *unplaced(struct store_member who) {
     static struct store_heartbeat state;
     ck_assert_int_eq(beat(who, generation(), &state), ERR_OK);
@@ -279,7 +279,7 @@ START_TEST(look_names_those_that_do_not_beat_and_counts_all) {
 }
 END_TEST
 
-/* Whichever way the entry is written, and although the clock went back. */
+/* In either form of the entry, and although the clock went back. */
 START_TEST(look_misses_a_beat_that_would_outlive_its_time_to_live) {
     static const char *const beating[] = {"60000", "61000"}, *const stale[] = {"63000", "900000"};
     struct store_missing *missing;

@@ -1,4 +1,5 @@
-/* What the store does while Redis is out of memory: who fills it is refused, all else goes on. */
+/* Tests of the store while Redis is out of memory: writes that need memory are rejected, all others
+ * work. */
 #include "whole_life.h"
 
 static void out_of_memory(void) {

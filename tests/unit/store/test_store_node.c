@@ -1,4 +1,4 @@
-/* join, beat, fence, reap, leave, drain and the list of nodes against a real Redis. */
+/* Tests of join, heartbeat, fence, reap, leave, drain and the list of nodes with a real Redis. */
 #include "fleet_check.h"
 
 static const char *const NODES[] = {"a", "b", NULL};
@@ -188,7 +188,7 @@ START_TEST(beat_of_an_unknown_incarnation_means_that_redis_lost_it_unless_it_was
 }
 END_TEST
 
-/* By version 0.1, which does not know the keys that came since. */
+/* By version 0.1, which does not know the newer keys. */
 static void reap_by_older_version(const char *name) {
     RAW("HDEL", "register:mqtt", name);
     for (const char *const *head = (const char *const[]){"node_bind:", "mqtt_size:", "beat:mqtt:",
@@ -260,7 +260,7 @@ START_TEST(reap_refuses_a_node_that_is_not_dead_or_has_another_incarnation) {
 }
 END_TEST
 
-/* Its beat is the last thing that speaks for a process: while it is there nothing is taken. */
+/* A heartbeat is the last proof that a process is alive: while it exists nothing is taken. */
 START_TEST(reap_refuses_a_dead_node_whose_beat_is_there) {
     struct store_member a = joined("a", "1", 10), b = joined("b", "1", 10);
     enum err err;
@@ -418,7 +418,7 @@ END_TEST
 
 /* ---- the fleet ------------------------------------------------------------------------------ */
 
-/* How many others have other settings; -1: it is another fleet's, called `wanted`. */
+/* How many others have other settings; -1: it is the fleet called `wanted`. */
 static int fleet(const char *name, const char *node, const char *settings, const char *wanted) {
     struct store_fleet out;
     enum err err = store_publish_settings(store, name, node, settings, &out);
@@ -431,7 +431,7 @@ static int fleet(const char *name, const char *node, const char *settings, const
 
 START_TEST(a_fleet_keeps_its_first_name_and_refuses_another_F14) {
     ck_assert_int_eq(fleet("", "a", "{}", ""), 0);
-    ck_assert_int_eq(fleet("plant", "", "", ""), 0); /* only looks */
+    ck_assert_int_eq(fleet("plant", "", "", ""), 0); /* only reads */
     ck_assert_int_eq(fleet("plant", "a", "{}", "plant"), 0);
     ck_assert_int_eq(fleet("", "b", "{}", "plant"), 0);
     ck_assert_int_eq(fleet("plant", "b", "{}", "plant"), 0);

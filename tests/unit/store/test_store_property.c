@@ -1,7 +1,7 @@
-/* Random interleavings of all transitions by make-believe nodes, some of them long fenced and not
- * knowing it, with people writing into the keys by hand; each call now and then made twice, as
- * after a lost reply. After every step all keys are read and the invariants checked, and what is
- * stored is compared with a model. SEED=n in the environment runs that seed only. */
+/* Random sequences of all transitions by simulated nodes, some of them fenced without knowing it,
+ * and by people who write keys by hand. Some calls are repeated, as after a lost reply. After every
+ * step all keys are read, the invariants are checked, and the data is compared with a model. SEED=n
+ * in the environment runs only that seed. */
 #include "property_client.h"
 #include "property_set.h"
 
@@ -61,7 +61,7 @@ static void step_assign(void) {
     for (size_t i = 0; i < done; i++) {
         NOTE("  %s: %d", items[i].id, results[i].outcome);
         if (again) {
-            /* Another item of the same call may have given the identity up. */
+            /* Another item of the same call may have released the identity. */
             MUST(second[i].outcome == results[i].outcome ||
                      results[i].outcome == STORE_ASSIGN_IDENTITY,
                  "second outcome differs");
@@ -72,7 +72,7 @@ static void step_assign(void) {
     }
 }
 
-/* As the scripts of an older version assigned: nothing is noted of it but the rev. */
+/* As the scripts of an older version assigned: only the rev is recorded. */
 static void step_assign_older(void) {
     static const char older[] =
         "local text = redis.call('HGET', 'mqtt_config:no', ARGV[1])\n"
@@ -162,7 +162,7 @@ static enum store_ownership_status evidence_expected(const struct truth *truth, 
     return stands ? STORE_OWNERSHIP_TOMBSTONE : STORE_OWNERSHIP_NONE;
 }
 
-/* Owned by this very process. */
+/* Owned by this process. */
 static bool owns(int node, const struct process *process, int i) {
     return world.ids[i].owner == node &&
            strcmp(world.entries[node].incarnation, process->incarnation) == 0;
@@ -182,7 +182,7 @@ static void step_evidence(void) {
     NOTE("evidence for %s", who.node);
     MUST(store_ownership_status(store, &who, held, IDS, evidence) == ERR_OK, "evidence");
     for (int i = 0; i < IDS; i++) {
-        /* A text that was written by hand has no version of its own. */
+        /* A text written by hand has no version of its own. */
         if (world.ids[i].version == 0 && world.ids[i].exists) {
             continue;
         }
@@ -193,7 +193,7 @@ static void step_evidence(void) {
 
 /* ---- steps: nodes -------------------------------------------------------------------------- */
 
-/* Leaves an id that another node owns in a node's list, as nothing of ours ever does. */
+/* Leaves an id that another node owns in a node's list, which no script does. */
 static const char *plant(int node) {
     char key[TEXT_LEN];
     for (int i = 0; i < IDS && chance(50); i++) {
@@ -250,7 +250,7 @@ static void rejoin_after_loss(int node, struct process *process) {
     world.spoilt[node] = world.spoilt[node] && (kept || err != ERR_OK);
     if (err != ERR_OK) {
         memset(process->held, 0, sizeof process->held);
-    } else if (process == &world.before[node]) { /* the zombie was there first: it lives */
+    } else if (process == &world.before[node]) { /* the fenced process was first: it is alive */
         struct process swapped = world.now[node];
         world.now[node] = *process;
         world.before[node] = swapped;
@@ -397,7 +397,7 @@ static void step_leaving(void) {
 /* ---- steps: Redis goes back -------------------------------------------------------------------
  */
 
-/* The next call that writes finds out; it does nothing else. */
+/* The next call that writes notices it and does nothing else. */
 static void find_out(void) {
     const char *before = RAW_TEXT("GET", "mqtt_fleet:generation");
     MUST(store_set_cooldown(store, "nobody", 0, "", "", NULL) == ERR_OK, "find out");
@@ -407,7 +407,7 @@ static void find_out(void) {
          "a loss without a new generation");
 }
 
-/* Redis loses everything; what processes hold is all there is. */
+/* Redis loses everything; what processes hold is all that remains. */
 static void step_lose_all(void) {
     RAW("FLUSHALL");
     NOTE("FLUSHALL");
@@ -433,7 +433,7 @@ static void step_snapshot(void) {
     world.snapshot.taken = true;
 }
 
-/* An older snapshot, or a replica that lacks the last writes; also one of while nodes restored.
+/* An older snapshot, or a replica that lacks the last writes, perhaps from while nodes restored.
  * What processes run stays. */
 static void step_go_back(void) {
     if (!world.snapshot.taken) {

@@ -1,5 +1,5 @@
-/* min_replicas: what the store answers when replicas are there, late, or gone; and the store across
- * a failover that sentinels order. */
+/* Tests of min_replicas with replicas that are present, late or gone, and of the store across a
+ * failover by sentinels. */
 #include <check.h>
 #include "redis_servers.h"
 #include "whole_life.h"
@@ -48,7 +48,7 @@ START_TEST(a_write_that_no_replica_has_in_time_is_an_unknown_outcome_until_one_h
     int64_t begin_ms = clock_ms();
     ck_assert_int_eq(create_err("c"), ERR_TIMEOUT);
     ck_assert_int_ge(clock_ms() - begin_ms, WAIT_MS - 5);
-    ck_assert_int_eq(create_err("c"), ERR_TIMEOUT); /* it is there, and not copied all the same */
+    ck_assert_int_eq(create_err("c"), ERR_TIMEOUT); /* present, but the write is not replicated */
     ck_assert_int_eq(store_update(store, "a", 0, "{}", "a", &version, &other_id), ERR_TIMEOUT);
     ck_assert_int_eq(store_delete(store, "b", 0), ERR_TIMEOUT);
     ck_assert_int_eq(store_delete(store, "b", 0), ERR_TIMEOUT);
@@ -93,7 +93,8 @@ START_TEST(what_was_acknowledged_survives_the_death_of_the_master) {
     }
     server_kill(master);
     store_require_replicas(store, 0, WAIT_MS); /* there is none left */
-    EVENTUALLY(create_err("after") == ERR_OK); /* the scripts are not known there: loaded anew */
+    EVENTUALLY(create_err("after") ==
+               ERR_OK); /* the scripts are unknown there and are loaded again */
     for (int i = 0; i < created; i++) {
         snprintf(id, sizeof id, "c%d", i);
         ck_assert_int_eq(where(id), STORE_WAITING);

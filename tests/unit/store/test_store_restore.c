@@ -1,5 +1,4 @@
-/* What a node owns and what it runs: assigned, evidence, restore and orphans against a real Redis.
- */
+/* Tests of list_assignments, ownership_status, restore and orphans with a real Redis. */
 #include "fleet_check.h"
 
 static const char *const NODES[] = {"a", "b", NULL};
@@ -19,7 +18,7 @@ static enum err restore_at(struct store_member who, const char *id, int64_t epoc
     return err == ERR_OK && !restored.mine ? ERR_REFUSED : err;
 }
 
-/* With the version that Redis has, if it knows the id. */
+/* With the version in Redis, if the id is known. */
 static enum err restore(struct store_member who, const char *id, int64_t epoch, int64_t *now) {
     int64_t version = version_of(id);
     return restore_at(who, id, epoch, version ? version : 4, now);
@@ -120,7 +119,7 @@ START_TEST(evidence_tells_what_became_of_an_id) {
     ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_OWNERSHIP_TOMBSTONE);
     ck_assert_int_eq(evidence_at(b, "x", epoch, version + 1), STORE_OWNERSHIP_TOMBSTONE);
     ck_assert_int_eq(evidence_at(b, "x", epoch, version + 3600000), STORE_OWNERSHIP_NONE);
-    /* Redis' clock may have jumped: only the tombstone's absence says anything. */
+    /* Redis' clock may have jumped: only the absence of the tombstone counts. */
     RAW("ZADD", "mqtt_fleet:tombstones", "1", "x");
     ck_assert_int_eq(evidence_at(b, "x", epoch, version), STORE_OWNERSHIP_TOMBSTONE);
     RAW("HDEL", "mqtt_fleet:buried", "x"); /* an older version's stands against all */

@@ -1,5 +1,5 @@
-/* Every transition of the store once, as one node's life and another's death. For tests of what the
- * store runs on. */
+/* Every transition of the store once, as the life of one node and the death of another. For tests
+ * of different Redis setups. */
 #ifndef MQFLEET_TEST_WHOLE_LIFE_H
 #define MQFLEET_TEST_WHOLE_LIFE_H
 

@@ -1,4 +1,4 @@
-/* Tests of base/conf: precedence, bounds, faults, rules, computed settings, printing. */
+/* Tests of base/config/conf: precedence, bounds, faults, rules, computed settings, printing. */
 #include "base/config/conf.h"
 
 #include <check.h>
@@ -49,7 +49,7 @@ static struct conf *load_file(const char *text) {
     load_sets(NULL, (const char *const[]){__VA_ARGS__},                                            \
               sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
-/* The fault must be one line that holds each of the expected parts. */
+/* The fault must be one line that contains all expected parts. */
 static void assert_fault_has(const char *const *parts, size_t count) {
     ck_assert_uint_gt(strlen(fault), 0);
     ck_assert_ptr_null(strchr(fault, '\n'));

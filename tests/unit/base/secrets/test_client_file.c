@@ -1,5 +1,5 @@
-/* What a client's configuration may name, and that nothing is told about anything else (case F11).
- */
+/* Tests of base/secrets/client_file: the files that clients may name; other files are not revealed
+ * (case F11). */
 #include <check.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -46,7 +46,7 @@ static void teardown(void) {
     ck_assert_int_eq(system(command), 0);
 }
 
-/* Why it cannot be had; NULL: it holds that text. */
+/* The reason for a rejection; NULL: it contains that text. */
 static const char *why_not(enum client_file_kind kind, const char *path, const char *text) {
     struct stat status;
     const char *why = NULL;

@@ -1,4 +1,4 @@
-/* Tests of base/secret_box and base/secret_source: keys, places, damage, and what may be read. */
+/* Tests of base/secrets/secret_box and secret_source: keys, places, damage, permitted sources. */
 #include "base/secrets/client_file.h"
 #include "base/secrets/secret_box.h"
 
@@ -193,7 +193,8 @@ START_TEST(only_files_that_are_really_below_an_allowed_folder_are_read) {
     ck_assert_int_eq(read_source(source, "pass word"), ERR_OK);
     write_file(source + 5, "a\n\n", 3);
     ck_assert_int_eq(read_source(source, "a\n"), ERR_OK);
-    ck_assert_int_eq(chmod(source + 5, 0620), 0); /* others may change what is sent to the broker */
+    ck_assert_int_eq(chmod(source + 5, 0620),
+                     0); /* others could change what is sent to the broker */
     ck_assert_int_eq(read_source(source, ""), ERR_NOT_FOUND);
     ck_assert_int_eq(chmod(source + 5, 0600), 0);
     write_file(source + 5, "a\0b", 3);

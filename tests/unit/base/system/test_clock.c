@@ -1,4 +1,4 @@
-/* Tests of base/clock and base/condition: order, replacement, text, sleep, waits. */
+/* Tests of base/system/clock and condition: order, replacement, text, sleep, waits. */
 #include "base/system/clock.h"
 
 #include <check.h>

@@ -1,4 +1,4 @@
-/* Tests of base/json_memory: memory that runs out anywhere is told as such, and nothing is lost. */
+/* Tests of base/system/json_memory: a failed allocation is reported and leaks nothing. */
 #include "base/system/json_memory.h"
 
 #include <check.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include "failing_malloc.h"
 
-/* Long texts, numbers, escapes and names: whatever makes the parser's buffers grow. */
+/* Long texts, numbers, escapes and names make the buffers of the parser grow. */
 static char *document(void) {
     char text[600];
     memset(text, 'x', sizeof text - 1);

@@ -1,4 +1,4 @@
-/* Tests of base/pulse and base/limits. */
+/* Tests of base/system/thread_watchdog and base/config/system_limits. */
 #include "base/system/thread_watchdog.h"
 
 #include <check.h>
@@ -27,7 +27,7 @@ END_TEST
 
 static void *stand_still(void *argument) {
     thread_watchdog_register(argument, 1000);
-    clock_advance_ms(3000); /* ends without thread_watchdog_unregister: as if it hung */
+    clock_advance_ms(3000); /* ends without thread_watchdog_unregister, as if it hung */
     return NULL;
 }
 

@@ -1,4 +1,4 @@
-/* Tests of base/log: the form of a line, escaping, bounds, one write per line. */
+/* Tests of base/telemetry/log: the form of a line, escaping, bounds, one write per line. */
 #include "base/telemetry/log.h"
 
 #include <check.h>
@@ -21,7 +21,7 @@ static FILE *capture_file;
 static void capture_start(void) {
     capture_file = tmpfile();
     ck_assert_ptr_nonnull(capture_file);
-    /* As a log file is opened: each write goes to the end. */
+    /* Opened like a log file: each write appends. */
     fcntl(fileno(capture_file), F_SETFL, O_APPEND);
     saved_stderr = dup(STDERR_FILENO);
     dup2(fileno(capture_file), STDERR_FILENO);
@@ -37,7 +37,7 @@ static const char *capture_stop(void) {
     return captured;
 }
 
-/* The line without its time, which stands first. */
+/* The line without its time, which comes first. */
 static const char *without_time(const char *line) {
     ck_assert_int_eq(strncmp(line, "time=", 5), 0);
     ck_assert(line[5 + 24] == ' ');

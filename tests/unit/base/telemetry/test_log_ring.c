@@ -1,4 +1,5 @@
-/* Tests of base/log_ring: order across the end of the memory, shares of levels, losses. */
+/* Tests of base/telemetry/log_ring: order across the end of the memory, shares of levels,
+ * losses. */
 #include "base/telemetry/log_ring.h"
 
 #include <check.h>
@@ -21,7 +22,7 @@ static void teardown(void) {
     log_ring_destroy(ring);
 }
 
-/* Puts lines until one is dropped; how many fitted. */
+/* Puts lines until one is dropped; returns how many fitted. */
 static int fill(enum log_level level) {
     char line[LINE_LEN];
     memset(line, 'x', sizeof line);

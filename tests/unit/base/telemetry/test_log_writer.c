@@ -1,5 +1,5 @@
-/* Tests of base/log_writer through base/log: nobody waits for the reader of stderr, what is lost is
- * told, and lines are whole whatever becomes of the descriptor. */
+/* Tests of base/telemetry/log_writer through log: callers do not wait for the reader of stderr,
+ * losses are reported, and lines are complete whatever happens to the descriptor. */
 #include "base/telemetry/log_writer.h"
 
 #include <check.h>
@@ -47,7 +47,7 @@ static void start(void) {
     ck_assert_int_eq(log_start(RING_BYTES), ERR_OK);
 }
 
-/* The sum of the lines that log_dropped names at that level. */
+/* The sum of the lines in log_dropped at that level. */
 static int64_t told(const char *level) {
     char head[64];
     int64_t sum = 0;
@@ -68,7 +68,7 @@ static void read_some(int64_t deadline_ms) {
     }
 }
 
-/* Reads in small pieces until the text has `end`. */
+/* Reads in small pieces until the text contains `end`. */
 static void read_until(const char *end) {
     int64_t deadline_ms = clock_ms() + BOUND_MS;
     while (!strstr(text, end)) {
@@ -93,7 +93,7 @@ struct wait_counts {
     int64_t told; /* lines that log_dropped names */
 };
 
-/* Every line is whole, and numbers of a thread ascend. */
+/* Every line is complete, and the numbers of a thread ascend. */
 static struct wait_counts count(char *lines) {
     struct wait_counts wait_counts = {0};
     int last[THREADS];
@@ -182,7 +182,7 @@ START_TEST(case_F8_a_stop_does_not_wait_for_a_reader_that_stands_still) {
     ck_assert(!log_writer_flush(100));
     log_stop(60000); /* gives up earlier */
     ck_assert_int_lt(clock_ms() - begun_ms, BOUND_MS);
-    log_lines(0, 10); /* still nobody waits */
+    log_lines(0, 10); /* callers still do not wait */
 }
 END_TEST
 
@@ -218,7 +218,7 @@ START_TEST(a_descriptor_that_others_made_non_blocking_loses_nothing) {
 }
 END_TEST
 
-/* A limit on the size of files ends writes in the middle of a line, as a full disk does. */
+/* A limit on the file size ends writes in the middle of a line, as a full disk does. */
 START_TEST(a_line_that_a_full_disk_cut_is_completed_when_there_is_room) {
     struct rlimit limit = {.rlim_cur = 1000, .rlim_max = RLIM_INFINITY};
     FILE *file = tmpfile();

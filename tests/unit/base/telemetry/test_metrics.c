@@ -1,4 +1,4 @@
-/* Counters and histograms, and the text they are shown as. */
+/* Tests of base/telemetry/metrics and exposition: counters, histograms, and their text. */
 #include "base/telemetry/metrics.h"
 
 #include <check.h>
@@ -53,7 +53,7 @@ START_TEST(the_bounds_ascend) {
 }
 END_TEST
 
-/* A family must not be told twice, and none be left untold. */
+/* Each family is written exactly once. */
 START_TEST(rows_of_one_name_stand_together) {
     for (enum metric metric = 0; metric < METRIC_COUNT; metric++) {
         const struct metric_description *description = metric_describe(metric);

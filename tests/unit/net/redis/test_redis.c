@@ -1,5 +1,4 @@
-/* net/redis against a real redis-server: what happens when it errs, stops, restarts or is silent.
- */
+/* Tests of net/redis with a real redis-server that fails, stops, restarts or is silent. */
 #include "net/redis/redis.h"
 
 #include <arpa/inet.h>
@@ -405,7 +404,7 @@ START_TEST(a_script_on_a_server_that_became_a_replica_is_unavailable_and_wrote_n
     DO(redis, "REPLICAOF", "127.0.0.1", "1");
     ck_assert_int_eq(redis_script(redis, sha, text, 1, 1, argv, NULL, &reply), ERR_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(redis_error(redis), "READONLY"));
-    ck_assert_int_eq(redis_fd(redis), -1); /* the next call looks for the master anew */
+    ck_assert_int_eq(redis_fd(redis), -1); /* the next call searches for the master again */
     DO(redis, "REPLICAOF", "NO", "ONE");
     ck_assert_int_eq(call_int(redis, &value, "GET", "key"), ERR_OK);
     ck_assert_int_eq(value, 1);
@@ -446,7 +445,7 @@ START_TEST(while_the_server_is_gone_calls_fail_at_once_and_connects_are_paced) {
         calls++;
     }
     errors = metric_get(METRIC_REDIS_ERRORS) - errors;
-    ck_assert_int_gt(calls, 20 * errors); /* had calls waited for a connect, there were as many */
+    ck_assert_int_gt(calls, 20 * errors); /* would be as many if calls waited for a connect */
     ck_assert_int_ge(errors, 8);
     ck_assert_int_le(errors, 40);
 }

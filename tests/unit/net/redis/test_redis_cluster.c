@@ -1,4 +1,4 @@
-/* net/redis with a real cluster of three nodes: redirections, and a node that is lost. */
+/* Tests of net/redis with a real cluster of three nodes: redirections, and the loss of a node. */
 #include "net/redis/redis.h"
 
 #include <check.h>
@@ -99,7 +99,7 @@ START_TEST(while_a_slot_is_on_its_way_it_is_unavailable) {
 END_TEST
 
 START_TEST(redirections_are_bounded) {
-    /* Two nodes that name each other for the same slot. */
+    /* Two nodes that redirect to each other for the same slot. */
     cluster_disagree(owner, other, "{fleet}:key");
     ck_assert_int_eq(call(redis, "GET", "{fleet}:key", NULL), ERR_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(redis_error(redis), "MOVED"));

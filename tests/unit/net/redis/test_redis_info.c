@@ -1,4 +1,4 @@
-/* What INFO says, and what of it is worth a warning. */
+/* Tests of net/redis/redis_info: parsing and warnings. */
 #include "net/redis/redis_info.h"
 
 #include <check.h>

@@ -1,4 +1,5 @@
-/* net/redis with real sentinels: discovery, switch-over, and what is no master. */
+/* Tests of net/redis with real sentinels: discovery, failover, and servers that are not the
+ * master. */
 #include "net/redis/redis.h"
 
 #include <check.h>
@@ -80,7 +81,8 @@ START_TEST(without_a_sentinel_or_with_an_unknown_name_it_is_unavailable_in_time)
 }
 END_TEST
 
-/* The sentinels tell the old master ten seconds later: until then it takes writes, to no avail. */
+/* The sentinels demote the old master after ten seconds. Until then it accepts writes that are
+ * lost. */
 START_TEST(after_an_ordered_failover_calls_go_to_the_new_master_though_the_old_one_takes_writes) {
     struct redis *idle = redis_create(url, TIMEOUT_MS);
     ck_assert_int_eq(call(redis, "SET", "a", "1"), ERR_OK);
@@ -128,7 +130,7 @@ START_TEST(after_the_master_was_killed_calls_go_to_the_new_master) {
 }
 END_TEST
 
-/* The old master still takes writes when it wakes, and its connections are still there. */
+/* The old master still accepts writes when it wakes, and its connections are still open. */
 START_TEST(no_idle_connection_writes_to_a_master_that_was_replaced_while_it_slept) {
     char *text = NULL;
     struct redis *idle = redis_create(url, TIMEOUT_MS);
@@ -140,7 +142,7 @@ START_TEST(no_idle_connection_writes_to_a_master_that_was_replaced_while_it_slep
     kill(master->pid, SIGSTOP);
     EVENTUALLY(call(redis, "SET", "b", "2") == ERR_OK);
     for (size_t i = 0; i < SENTINELS; i++) {
-        kill(sentinels[i]->pid, SIGSTOP); /* nobody tells the old master anything */
+        kill(sentinels[i]->pid, SIGSTOP); /* the old master is not demoted */
     }
     kill(master->pid, SIGCONT);
     EVENTUALLY(SERVER_SAYS(master, "role:master", "INFO", "replication"));
@@ -156,7 +158,7 @@ START_TEST(no_idle_connection_writes_to_a_master_that_was_replaced_while_it_slep
 END_TEST
 
 START_TEST(a_server_that_is_no_master_is_not_believed) {
-    /* The sentinels keep naming it, for they are stopped one by one as they would correct it. */
+    /* The sentinels still name it, because each is stopped before it would correct it. */
     for (size_t i = 1; i < SENTINELS; i++) {
         server_kill(sentinels[i]);
     }

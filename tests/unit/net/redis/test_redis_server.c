@@ -1,4 +1,5 @@
-/* The embedded redis-server: starts, keeps its data, excludes a second node, dies with its node. */
+/* Tests of the embedded redis-server: it starts, keeps its data, excludes a second node, and ends
+ * with its node. */
 #include "net/redis/redis_server.h"
 
 #include <check.h>
@@ -156,7 +157,7 @@ START_TEST(ends_by_sigterm_although_the_node_blocks_signals) {
 }
 END_TEST
 
-/* A node in a process of its own; writes one byte once its server runs, then waits to be killed. */
+/* A node in a separate process. Writes one byte when its server runs, then waits to be killed. */
 static void run_node(int ready_fd) {
     struct redis_server *server = start();
     set(redis_server_url(server), "of the killed");

@@ -1,4 +1,4 @@
-/* net/redis over TLS to a real redis-server. */
+/* Tests of net/redis over TLS with a real redis-server. */
 #include "net/redis/redis.h"
 #include "net/redis/redis_tls.h"
 
@@ -14,7 +14,7 @@ static int tls_port;
 static char path[FILES][96];
 static char fault[REDIS_TLS_FAULT_LEN];
 
-/* An authority of our own, and a certificate for 127.0.0.1. */
+/* A CA, and a certificate for 127.0.0.1. */
 static void setup_with(const char *clients) {
     char command[2048], port[8];
     const char *const names[] = {"cert.pem", "key.pem", "ca.pem", "other.pem"};

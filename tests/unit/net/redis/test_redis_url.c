@@ -1,4 +1,4 @@
-/* The grammar of a Redis address, from a table of good and bad ones. */
+/* Tests of the grammar of Redis addresses, from a table of valid and invalid ones. */
 #include "net/redis/redis_url.h"
 
 #include <check.h>

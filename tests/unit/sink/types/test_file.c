@@ -1,4 +1,4 @@
-/* The lines of the file sink, log rotation, a full disk. */
+/* Tests of the file sink: lines, log rotation, a full disk. */
 #include "sink/backend.h"
 
 #include <check.h>
@@ -175,7 +175,7 @@ START_TEST(a_fifo_is_refused_at_once) {
 }
 END_TEST
 
-/* RLIMIT_FSIZE makes the system take part of a write, as a full disk does. */
+/* RLIMIT_FSIZE makes the system accept part of a write, like a full disk. */
 START_TEST(a_disk_that_fills_up_leaves_whole_lines_and_written_counts_them) {
     struct message *batch[10];
     struct rlimit limit = {.rlim_cur = 700, .rlim_max = RLIM_INFINITY};

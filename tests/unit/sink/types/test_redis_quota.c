@@ -1,4 +1,4 @@
-/* When the sink leaves the rest of a Redis to the fleet, and when it goes on. */
+/* Tests of sink/types/redis_quota: when the sink pauses and when it continues. */
 #include "sink/types/redis_quota.h"
 
 #include <check.h>
@@ -53,7 +53,7 @@ START_TEST(a_stream_at_its_length_only_replaces_what_it_has) {
 }
 END_TEST
 
-/* All look at once, and write all they may before any looks again. */
+/* All measure at once, and write all they may before any measures again. */
 START_TEST(case_F6_sixteen_nodes_of_one_redis_together_stay_below_its_limit) {
     struct redis_quota rooms[16];
     int64_t used = 0;
@@ -96,7 +96,7 @@ START_TEST(case_F6_a_sink_that_pauses_keeps_its_messages_and_tells_why) {
                                  .queue_messages = 1000,
                                  .queue_bytes = 1000000,
                                  .batch_messages = 50};
-    configure(redis, "maxmemory", "1000000"); /* less than it has when it is empty */
+    configure(redis, "maxmemory", "1000000"); /* less than an empty server uses */
     run_sink(&fixture, create_sink(&config));
     for (int i = 0; i < 10; i++) {
         submit_waiting(fixture.sink, i, 1);
@@ -110,7 +110,8 @@ START_TEST(case_F6_a_sink_that_pauses_keeps_its_messages_and_tells_why) {
     configure(redis, "maxmemory", "0");
     AWAIT(atomic_load(&accepted_count) == 10);
     AWAIT((sink_status(fixture.sink, &status), !status.paused && !status.failing));
-    AWAIT((sink_status(fixture.sink, &status), status.store_entries == 10)); /* seen while idle */
+    AWAIT(
+        (sink_status(fixture.sink, &status), status.store_entries == 10)); /* measured while idle */
     end_sink(&fixture, WAIT_MS);
     redis_destroy(redis);
     redis_fixture_stop();

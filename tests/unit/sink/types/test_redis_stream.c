@@ -1,4 +1,4 @@
-/* What one entry of the Redis stream looks like, and what `written` says when things break. */
+/* Tests of the Redis stream sink: the form of an entry, and `written` after errors. */
 #include "sink/backend.h"
 
 #include <check.h>
@@ -187,7 +187,7 @@ START_TEST(an_error_reply_is_an_error_of_the_write) {
 }
 END_TEST
 
-/* Redis quotes the arguments of a command that it does not have. */
+/* Redis quotes the arguments of an unknown command. */
 START_TEST(no_part_of_a_message_gets_into_an_error) {
     struct message *message = message_create(&(struct message){.id = "i",
                                                                .client_id = "c",
@@ -236,7 +236,7 @@ static int64_t used_bytes(void) {
     return used;
 }
 
-/* Memory runs out part of the way. */
+/* Memory runs out during a batch. */
 START_TEST(written_counts_what_was_taken_before_the_error) {
     size_t written = 0;
     char limit[32];
