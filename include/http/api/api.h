@@ -1,4 +1,4 @@
-/* What the handlers share: their surroundings, the documents they show, and other nodes. */
+/* Shared by the handlers: their context, bodies, documents, and calls to other nodes. */
 #ifndef MQFLEET_API_API_H
 #define MQFLEET_API_API_H
 
@@ -18,8 +18,8 @@
 
 enum http_stop {
     HTTP_RUNNING,
-    HTTP_STOPPING, /* end what only waits for news */
-    HTTP_ABORTING  /* end every wait */
+    HTTP_STOPPING, /* waits with PENDING_HEEDS_STOP end */
+    HTTP_ABORTING  /* all waits end */
 };
 
 struct http_api {
@@ -37,14 +37,14 @@ struct http_api {
 
 /* ---- bodies -------------------------------------------------------------------------------- */
 
-/* The body as JSON; false: answered with 400 or 413. *repaired as http_json_parse. */
+/* The body as JSON; false: answered with 400 or 413. *repaired: see http_json_parse. */
 bool http_body_json(const struct http_request *request, struct http_response *response,
                     json_t **out, bool *repaired);
-/* The same, and it must be an object of well-formed text; false: answered, 422 too. */
+/* The same for an object with valid text; false: answered, also with 422. */
 bool http_body_object(const struct http_request *request, struct http_response *response,
                       json_t **out);
 
-/* Names the clients of a body, one or an array, in the audit line; as many as fit. */
+/* Writes the ids of the clients in a body, one or an array, into the audit line, as many as fit. */
 void http_set_audit_subject(struct http_request *request, const json_t *document);
 
 /* ---- a client's configuration as it comes in (client_input.c) ------------------------------- */
@@ -55,14 +55,16 @@ struct client_input {
     char *identity;
 };
 
-/* Checks fields, text, the broker against the policy and the sink against this node's, and encrypts
- * the document's secrets if this node has a key. On ERR_ARGUMENT `faults` says why. Caller:
+/* Checks fields, text, the broker (address policy) and the sink (of this node). Encrypts the
+ * secrets of the document if this node has a key. ERR_ARGUMENT: see `faults`. Caller:
  * client_input_fini, after any result. */
 enum err client_input_check(const struct http_api *api, json_t *document, enum client_source source,
                             const char *id_hint, bool repaired, struct client_input *out,
                             struct client_faults *faults) MUST_CHECK;
 void client_input_fini(struct client_input *input);
-/* Is the stored text the same configuration as ours, whatever its spelling and its keys? */
+/* Whether the stored text is the same configuration, possibly in another spelling or with other
+ * keys.
+ */
 bool client_input_is_same(const struct http_api *api, const struct store_client *stored,
                           const char *text);
 /* A row for an id that was created just now. Borrows from its arguments. */
@@ -74,51 +76,51 @@ struct store_client client_input_row(const struct client_input *input, int64_t v
 struct client_view {
     struct outlook *outlook;
     const struct store_client *row; /* borrowed */
-    struct client_config *config;   /* NULL: the text is no valid configuration */
+    struct client_config *config;   /* NULL: the text is not a valid configuration */
     json_t *shown;                  /* the configuration without secrets, or null */
     char fault[256];
 };
 void client_view_open(struct client_view *view, const struct store_client *row,
                       struct outlook *outlook);
 void client_view_close(struct client_view *view);
-/* The client document; takes ownership of status (NULL: not known, the row decides). */
+/* The client document; takes ownership of status (NULL: not known, derived from the row). */
 json_t *client_view_document(const struct client_view *view, json_t *status);
 /* open, document, close. */
 json_t *client_view_render(const struct http_api *api, const struct store_client *row,
                            json_t *status);
 
 json_t *client_status_json(const struct client_status *status);
-/* Of a client that runs nowhere. */
+/* The status of a client that no node owns. */
 json_t *client_waiting_json(const struct store_client *row);
-/* Of a client whose owner does not say. */
+/* The status of a client that its owner does not report. */
 json_t *client_unknown_json(const struct store_client *row, const char *reason);
-/* Of a client whose owner cannot be asked. */
+/* The status of a client whose owner cannot be reached. */
 json_t *client_unreachable_json(const struct store_client *row);
 /* {"broker","port","username","password","sub_topic","client_id"}, as Go IoT shows it. */
 json_t *client_flat_json(const struct client_config *config);
 bool client_state_is_known(const char *shown);
 
-/* ---- the other nodes (fleet.c): the request may wait for them ----------------------------------
+/* ---- other nodes (peer_proxy.c): the request may wait for them ---------------------------------
  */
 
-/* Rows and their live statuses: from this node or the owner; NULL for rows that are not owned. */
+/* Rows and their live statuses from the owners; NULL for rows without an owner. */
 struct peer_proxy_rows {
     struct store_client *rows;
-    json_t **statuses; /* as many; whoever takes one sets it NULL */
+    json_t **statuses; /* one per row; set to NULL when ownership is taken */
     size_t n;
 };
 
-/* Lets go of them before their time. */
+/* Frees the rows early. */
 void peer_proxy_rows_fini(struct peer_proxy_rows *rows);
 
-/* Goes on with the request; rows: borrowed. context: as given. */
+/* Continues the request; rows: borrowed. context: as given. */
 typedef void peer_proxy_then(struct http_request *request, struct http_response *response,
                              struct peer_proxy_rows *rows, void *context);
 
-/* Asks all owners at once for the statuses of the rows (malloc; taken over) and goes on with
- * `then`, at once if no other node is to be asked. One that does not answer leaves an unknown
- * status. context: taken over; freed with free_context (NULL: none to free) after `then`, or
- * without it. */
+/* Asks all owners concurrently for the statuses of the rows (malloc; taken over), and continues
+ * with `then`; at once if no other node must be asked. If an owner does not answer, the status is
+ * unknown. context: taken over; freed with free_context (NULL: not at all), also if `then` is not
+ * called. */
 void peer_proxy_statuses(struct http_request *request, struct http_response *response,
                          struct store_client *rows, size_t n, peer_proxy_then *then, void *context,
                          void (*free_context)(void *context));
@@ -126,14 +128,14 @@ void peer_proxy_statuses(struct http_request *request, struct http_response *res
 void peer_proxy_status(struct http_request *request, struct http_response *response,
                        struct store_client *row, peer_proxy_then *then);
 
-/* Sends a request for /api/v1/clients/{id}/{action} to the node and passes its answer through. */
+/* Forwards a request for /api/v1/clients/{id}/{action} to the node, and returns its answer. */
 void peer_proxy_forward(struct http_request *request, const char *node, const char *method,
                         const char *id, const char *action, const char *body, size_t body_len,
                         int64_t timeout_ms, struct http_response *response);
 
-/* For an action on a running client that does not run here: reads the row and either answers
- * (unknown, waiting, in between) and returns false, or returns true: `row->owner.node` is another
- * node to forward to. *row: store_client_fini in any case. */
+/* For an action on a client that does not run here. True: row->owner.node is the node to forward
+ * to. False: answered, because the client is unknown, waits, or is being moved. *row:
+ * store_client_fini in any case. */
 bool peer_proxy_find_owner(const struct http_request *request, const char *id,
                            struct store_client *row, struct http_response *response);
 
@@ -163,7 +165,7 @@ void api_node_get(struct http_request *request, struct http_response *response);
 void api_node_drain(struct http_request *request, struct http_response *response);
 void api_node_undrain(struct http_request *request, struct http_response *response);
 
-/* docs/openapi.json, built in. */
+/* The content of docs/openapi.json. */
 extern const char openapi_json[];
 void api_openapi(struct http_request *request, struct http_response *response);
 void api_metrics(struct http_request *request, struct http_response *response);
@@ -194,8 +196,8 @@ void go_iot_push_data(struct http_request *request, struct http_response *respon
 
 /* ---- publishing, shared by the API and Go IoT's route (api_publish.c) ------------------------ */
 
-/* Publishes `document` (the body of .../publish) through client `id`. Does not block: the request
- * may wait. False: the client does not run here, and nothing was answered: a worker is to call
+/* Publishes `document` (the body of .../publish) through client `id`. Never blocks; the request may
+ * wait. False: the client does not run here, and there is no answer; a handler thread must call
  * api_publish_elsewhere. */
 bool api_publish_document(struct http_request *request, const char *id, json_t *document,
                           struct http_response *response);

@@ -1,4 +1,5 @@
-/* Where a list goes on: opaque to callers, safe in a URL. Pure; any thread. */
+/* The position at which a list continues: opaque to callers, safe in a URL. Pure functions; any
+ * thread. */
 #ifndef MQFLEET_API_CURSOR_H
 #define MQFLEET_API_CURSOR_H
 
@@ -10,12 +11,12 @@
 
 enum http_cursor_phase { CURSOR_OWNED, CURSOR_WAITING, CURSOR_END };
 
-/* The rows of one page of HSCAN are taken in the order of their ids' hashes, so that a page can be
- * left in its middle and entered again although HSCAN has no such order. */
+/* HSCAN has no stable order. The rows of one of its pages are therefore sorted by the hashes of
+ * their ids, so a list can continue in the middle of a page. */
 struct http_cursor {
     enum http_cursor_phase phase;
-    uint64_t scan;  /* of the page to read */
-    uint64_t after; /* rows of that page with a hash up to this one were given; 0: none */
+    uint64_t scan;  /* HSCAN cursor of the page */
+    uint64_t after; /* rows of the page up to this hash are done; 0: none */
 };
 
 void http_cursor_format(const struct http_cursor *cursor, char out[HTTP_CURSOR_LEN]);

@@ -1,4 +1,4 @@
-/* /fleet/...: what nodes ask of each other. Never calls another node. */
+/* /fleet/...: requests from other nodes. Never calls another node. Handler threads. */
 #include "http/api/api.h"
 
 #include <stdlib.h>
@@ -68,7 +68,7 @@ void api_fleet_claim(struct http_request *request, struct http_response *respons
     json_decref(body);
 }
 
-/* null: it does not run here. */
+/* null: the client does not run here. */
 static json_t *api_fleet_status_json(const struct http_api *api, const char *id) {
     struct client_status status;
     if (workers_status(api->context.workers, id, &status) != ERR_OK) {

@@ -1,4 +1,4 @@
-/* /livez and /readyz. Run on the MHD threads: nothing here may block or call Redis. */
+/* /livez and /readyz. The MHD threads: must not block or call Redis. */
 #include "http/api/api.h"
 
 #include <stdio.h>
@@ -18,12 +18,12 @@ void api_openapi(struct http_request *request, struct http_response *response) {
 
 struct readiness {
     json_t *checks;
-    json_t *notes;    /* what is shown besides: good to know, no reason to be not ready */
-    json_t *warnings; /* of them, what somebody should look at */
-    json_t *reason;   /* what the first failed check says; NULL: none failed */
+    json_t *notes;    /* further information that does not affect readiness */
+    json_t *warnings; /* the notes that need attention */
+    json_t *reason;   /* the text of the first failed check; NULL: none failed */
 };
 
-/* Notes one check: "ok", or what is wrong. */
+/* Adds a check: "ok", or what is wrong. */
 static void health_add_check(struct readiness *readiness, const char *name, bool ok,
                              const char *wrong) {
     json_t *result = ok ? json_string("ok") : http_json_string(wrong);
@@ -33,7 +33,7 @@ static void health_add_check(struct readiness *readiness, const char *name, bool
     json_object_set_new(readiness->checks, name, result);
 }
 
-/* Takes the sentence over: as one of the warnings, or as a note. */
+/* Adds the text to the notes or the warnings; takes it over. */
 static void health_add_note(struct readiness *readiness, const char *name, bool warning,
                             const char *text) {
     json_object_set_new(warning ? readiness->warnings : readiness->notes, name,
@@ -49,7 +49,7 @@ static void health_print_notes(struct buffer *text, json_t *notes, const char *f
     }
 }
 
-/* As kubectl shows them: a line for each check, in order, and one for all. Takes the checks. */
+/* In the format of kubectl: a line per check, in order, and one for all. Takes over the checks. */
 static void health_answer_verbose(struct http_response *response, const char *path,
                                   struct readiness *readiness) {
     const char *name;
@@ -83,7 +83,7 @@ static bool health_is_verbose(const struct http_request *request) {
     return http_query_get(&request->query, "verbose") != NULL;
 }
 
-/* Does every thread that the node cannot do without make progress? */
+/* Whether all required threads make progress. */
 static void health_check_threads(struct readiness *readiness) {
     int64_t still_ms = 0;
     const char *name = thread_watchdog_stalled(&still_ms);
@@ -103,7 +103,7 @@ void api_livez(struct http_request *request, struct http_response *response) {
         return;
     }
     bool alive = !readiness.reason;
-    json_t *reason = readiness.reason; /* left out while all is well */
+    json_t *reason = readiness.reason; /* omitted if all threads make progress */
     http_answer_json(
         response, alive ? 200 : 503,
         json_pack("{s:s, s:o*}", "status", alive ? "ok" : "hanging", "reason", reason));
@@ -125,7 +125,7 @@ static void health_check_membership(const struct http_context *context,
     health_add_check(readiness, "placement", !node_is_draining(context->node), "draining");
 }
 
-/* By the last beat that Redis answered. */
+/* From the last heartbeat that Redis answered. */
 static void health_check_redis(const struct http_context *context, struct readiness *readiness) {
     int64_t age_ms = node_heartbeat_age_ms(context->node);
     int64_t age_ms_max = context->conf->heartbeat_ms + context->conf->heartbeat_ttl_ms;
@@ -152,7 +152,7 @@ static void health_add_server_notes(const struct redis_info *info, struct readin
     health_add_note(readiness, "redis.memory", false, text);
 }
 
-/* A warning takes the place of the note about the same. */
+/* A warning replaces the note about the same subject. */
 static void health_add_redis_notes(const struct http_context *context,
                                    struct readiness *readiness) {
     static const char *const NAMES[REDIS_WARNING_COUNT] = {

@@ -1,5 +1,5 @@
-/* GET /metrics: the counters of base/metrics.h, and what is read when it is asked for. Runs on a
- * worker; waits for nobody. */
+/* GET /metrics: the counters of base/telemetry/metrics.h, and gauges that are read per request. The
+ * handler threads; never waits. */
 #include "http/api/api.h"
 
 #include <dirent.h>
@@ -17,7 +17,7 @@
 
 #define LABELS_LEN 600
 
-/* What is read once for all gauges. */
+/* Read once for all gauges. */
 struct scrape {
     const struct http_api *api;
     const struct http_context *context;
@@ -101,7 +101,7 @@ static void api_metrics_put_membership(struct scrape *scrape) {
     }
 }
 
-/* A row for each reason that the leader can count, so that one that goes falls to 0. */
+/* A row for each reason that the leader counts, so unused ones show 0. */
 static void api_metrics_put_unplaced(struct scrape *scrape, int64_t waiting) {
     const char *name = "mqfleet_fleet_unplaced_clients";
     char text[STORE_UNPLACED_LEN], labels[64];
@@ -123,7 +123,7 @@ static void api_metrics_put_unplaced(struct scrape *scrape, int64_t waiting) {
     json_decref(counts);
 }
 
-/* Left out while Redis is away. */
+/* Omitted while Redis does not answer. */
 static void api_metrics_put_fleet(struct scrape *scrape) {
     struct store_counts counts;
     if (!node_fleet_counts(scrape->context->node, &counts)) {
@@ -146,7 +146,7 @@ static void api_metrics_put_fleet(struct scrape *scrape) {
     api_metrics_put_unplaced(scrape, counts.waiting);
 }
 
-/* Left out while it is not known. */
+/* Omitted while not known. */
 static void api_metrics_put_redis(struct scrape *scrape) {
     struct redis_info info;
     if (!agent_redis_facts(scrape->context->agent, &info)) {
@@ -178,7 +178,7 @@ static const struct {
      offsetof(struct sink_status, bytes_max)},
 };
 
-/* Left out where nothing is known. */
+/* Omitted where not known. */
 static const struct {
     const char *name, *help;
     size_t offset;
@@ -291,7 +291,8 @@ static void api_metrics_put_publications(struct scrape *scrape) {
 
 /* ---- the process, by the names all Prometheus clients use ------------------------------------ */
 
-/* Linux 6.2 and later says it as the folder's size; before, they are counted. */
+/* Since Linux 6.2, the size of the folder is the number of descriptors; before, they are counted.
+ */
 static int64_t api_metrics_open_file_count(void) {
     struct stat status;
     if (stat("/proc/self/fd", &status) == 0 && status.st_size > 0) {
@@ -333,7 +334,7 @@ static void api_metrics_put_threads(struct scrape *scrape) {
     size_t len = fread(line, 1, sizeof(line) - 1, file);
     fclose(file);
     line[len] = '\0';
-    const char *at = strrchr(line, ')'); /* the name before it may hold anything */
+    const char *at = strrchr(line, ')'); /* the process name before it may contain anything */
     for (int field = 2; at && field < 20; field++) {
         at = strchr(at + 1, ' ');
     }

@@ -1,4 +1,4 @@
-/* /api/v1/nodes: the fleet, and emptying a node. Runs on the handlers' threads. */
+/* /api/v1/nodes: the nodes of the fleet, and draining. The handler threads. */
 #include "http/api/api.h"
 
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
-/* A node that is registered but does not beat is missing until it is fenced or beats again. */
+/* A registered node without a heartbeat is missing, until it is fenced or its heartbeat returns. */
 static const char *api_nodes_state_name(const struct store_node *node) {
     return node->heartbeat_valid || node->state == STORE_NODE_DEAD
                ? store_node_state_name(node->state)
@@ -22,7 +22,7 @@ struct fleet {
     struct fleet_differences differences;
 };
 
-/* A live node that tells the same host and port; null: none does. */
+/* A live node with the same host and port; null: none. */
 static json_t *api_nodes_shared_address_json(const struct store_node *node,
                                              const struct fleet *fleet) {
     for (size_t i = 0; node->heartbeat_valid && i < fleet->n; i++) {

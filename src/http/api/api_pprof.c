@@ -1,5 +1,5 @@
-/* /debug/pprof: profiles for `go tool pprof` and whatever else scrapes such. Workers. Must not
- * know how a profile is taken. */
+/* /debug/pprof: profiles for `go tool pprof` and compatible programs. The handler threads; a
+ * profile that takes time is a job. */
 #include "http/api/api.h"
 
 #include <stdio.h>
@@ -21,11 +21,11 @@
 static const char pprof_index_page[] =
     "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>/debug/pprof/</title>"
     "</head><body><h1>Profiles of this node</h1><ul>"
-    "<li><a href=\"heap?debug=1\">heap</a>: what is on the heap, by who allocated it</li>"
-    "<li><a href=\"allocs?debug=1\">allocs</a>: what was allocated since the start</li>"
-    "<li><a href=\"profile\">profile</a>: where the processor's time goes, for 30 seconds"
+    "<li><a href=\"heap?debug=1\">heap</a>: live memory by call stack</li>"
+    "<li><a href=\"allocs?debug=1\">allocs</a>: all allocations since the start</li>"
+    "<li><a href=\"profile\">profile</a>: CPU time during 30 seconds"
     " (?seconds=)</li>"
-    "<li><a href=\"threads?debug=2\">threads</a>: each thread and where it is</li>"
+    "<li><a href=\"threads?debug=2\">threads</a>: all threads with their call stacks</li>"
     "<li><a href=\"cmdline\">cmdline</a>: the command line</li>"
     "<li><a href=\"symbol\">symbol</a>: names of addresses</li>"
     "</ul><p>go tool pprof -http : http://HOST:PORT/debug/pprof/heap</p></body></html>\n";
@@ -95,14 +95,14 @@ static void pprof_answer_profile(const struct http_request *request, struct http
 
 static void pprof_answer_unsupported(struct http_response *response) {
     http_problem(response, PROBLEM_UNSUPPORTED,
-                 "this build has a sanitizer, whose allocator and signals profiles would disturb");
+                 "not available: profiles conflict with the sanitizer of this build");
 }
 
 static void pprof_answer_error(struct http_response *response, enum err err) {
     if (err == ERR_UNSUPPORTED) {
         pprof_answer_unsupported(response);
     } else if (err == ERR_EXISTS) {
-        http_problem(response, PROBLEM_BUSY, "another profile of that kind is being taken");
+        http_problem(response, PROBLEM_BUSY, "another profile of this kind is running");
     } else {
         http_answer_json(response, 500, NULL);
     }
@@ -213,13 +213,13 @@ void api_pprof_threads(struct http_request *request, struct http_response *respo
 void api_pprof_mutex(struct http_request *request, struct http_response *response) {
     (void)request;
     http_problem(response, PROBLEM_NOT_FOUND,
-                 "waits for locks are not measured: it would cost every lock something; "
-                 "threads shows who waits now");
+                 "waits for locks are not measured, because that would slow down each lock; "
+                 "threads shows which threads wait now");
 }
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
-/* A word after --set may be a secret: what it sets is not shown. */
+/* The value after --set may be a secret and is not shown. */
 void api_pprof_cmdline(struct http_request *request, struct http_response *response) {
     char line[65536];
     struct buffer out;
@@ -243,7 +243,7 @@ void api_pprof_cmdline(struct http_request *request, struct http_response *respo
     pprof_answer_buffer(response, "text/plain; charset=utf-8", &out);
 }
 
-/* "0x1234+0x5678", of which the query made blanks; each known one gives a line. */
+/* "0x1234+0x5678"; the query parser turns "+" into a space. One line per known address. */
 void api_pprof_symbol(struct http_request *request, struct http_response *response) {
     struct buffer out;
     struct symbols *symbols = symbols_open();

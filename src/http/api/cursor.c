@@ -1,4 +1,4 @@
-/* Owns nothing: cursors of lists to text and back. Any thread. */
+/* Cursors of lists as text. Pure functions; any thread. */
 #include "http/api/cursor.h"
 
 #include <inttypes.h>

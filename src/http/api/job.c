@@ -1,4 +1,4 @@
-/* Owns the threads of jobs, and how many there are. */
+/* Owns the threads of jobs and their number. Started by handler threads. */
 #include "http/api/job.h"
 
 #include <pthread.h>
@@ -25,7 +25,7 @@ static void job_free(void *context) {
     free(job);
 }
 
-/* Nobody else ends the wait, so the request and the job are there until it is resumed. */
+/* Only the job ends the wait, so the request and the job exist until pending_resume. */
 static void *job_run(void *argument) {
     struct job *job = argument;
     struct pending *pending = job->pending;
@@ -59,7 +59,7 @@ static bool job_start_thread(struct job *job) {
 static void job_refuse(struct http_response *response) {
     metric_add(METRIC_HTTP_REFUSED, 1);
     http_problem(response, PROBLEM_OVERLOAD,
-                 "%d tests, profiles and passes over all clients run already", JOBS_RUNNING_MAX);
+                 "%d tests, profiles and passes over all clients are running", JOBS_RUNNING_MAX);
 }
 
 void http_job_start(struct http_request *request, struct http_response *response,

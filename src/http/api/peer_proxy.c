@@ -1,5 +1,5 @@
-/* Owns what this node asks of others on behalf of a caller: live statuses, and actions on a client
- * that runs elsewhere. Workers; while others are asked the request waits. */
+/* Requests to other nodes on behalf of a caller: live statuses, and actions on clients that run
+ * elsewhere. The handler threads; the request waits for the answers. */
 #include "http/api/api.h"
 
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "http/server/problem.h"
 
 #define STATUSES_PER_CALL_MAX 500
-#define STATUSES_MS_MAX       2000 /* a list is not held up longer by a node that hangs */
+#define STATUSES_MS_MAX       2000 /* limits the delay of a list by a node that hangs */
 
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
@@ -59,7 +59,7 @@ static json_t *peer_proxy_local_status(const struct http_api *api, const struct 
     return json;
 }
 
-/* The call that this row goes with; a new one when there is none with room. */
+/* The call for this row; a new one if no call to its owner has room. */
 static struct status_call *peer_proxy_call_for_node(struct status_call *calls, size_t *count,
                                                     const char *node) {
     for (size_t i = *count; i > 0; i--) {
@@ -72,7 +72,7 @@ static struct status_call *peer_proxy_call_for_node(struct status_call *calls, s
     return &calls[(*count)++];
 }
 
-/* Adds what a node answered to `all`, id -> status. */
+/* Adds the answer of a node to `all`, id -> status. */
 static void peer_proxy_merge_statuses(json_t *all, const struct peer_call *peer) {
     if (peer->result != ERR_OK || peer->status != 200 || !peer->answer.data) {
         return;
@@ -89,7 +89,7 @@ static int64_t peer_proxy_statuses_timeout_ms(const struct conf *conf) {
     return conf->peer_timeout_ms < STATUSES_MS_MAX ? conf->peer_timeout_ms : STATUSES_MS_MAX;
 }
 
-/* What an owner said of the row, or why it said nothing. */
+/* The status that the owner reported, or why there is none. */
 static json_t *peer_proxy_remote_status(const json_t *all, const struct store_client *row) {
     json_t *status = json_object_get(all, row->id);
     if (json_is_object(status)) {
@@ -99,7 +99,7 @@ static json_t *peer_proxy_remote_status(const json_t *all, const struct store_cl
                                 : client_unreachable_json(row);
 }
 
-/* What is known of the rows, and who goes on with them. */
+/* The rows, their statuses, and how the request continues. */
 struct status_query {
     struct peer_proxy_rows rows;
     json_t *statuses_by_id; /* id -> status, of other nodes */
@@ -134,7 +134,7 @@ static void peer_proxy_query_destroy(void *data) {
     free(status_query);
 }
 
-/* Takes over rows and context, in any case. NULL: out of memory. */
+/* Takes over rows and context, even if it fails. NULL: out of memory. */
 static struct status_query *peer_proxy_query_create(struct store_client *rows, size_t n,
                                                     peer_proxy_then *then, void *context,
                                                     void (*free_context)(void *context)) {
@@ -161,7 +161,7 @@ static struct status_query *peer_proxy_query_create(struct store_client *rows, s
     return status_query;
 }
 
-/* From this node, or noted for the call to its owner. */
+/* Reads the status here, or adds the row to the call to its owner. */
 static void peer_proxy_query_begin(struct status_query *status_query,
                                    const struct http_request *request) {
     const struct http_api *api = request->api;
@@ -173,7 +173,7 @@ static void peer_proxy_query_begin(struct status_query *status_query,
         if (peer_proxy_is_this_node(api, row->owner.node)) {
             status_query->rows.statuses[i] = peer_proxy_local_status(api, row);
         } else if (!request->forwarded) {
-            json_t *id = json_string(row->id); /* NULL: no UTF-8, so no client runs under it */
+            json_t *id = json_string(row->id); /* NULL: not UTF-8, so no such client runs */
             if (id) {
                 json_array_append_new(peer_proxy_call_for_node(status_query->calls,
                                                                &status_query->call_count,
@@ -232,7 +232,7 @@ static size_t peer_proxy_query_calls(struct status_query *status_query,
     return n;
 }
 
-/* True: the request waits, and the question is its own. */
+/* True: the request waits, and owns the statuses. */
 static bool peer_proxy_query_send(struct status_query *status_query, struct http_request *request,
                                   struct http_response *response) {
     struct peer_list peer_list = {0};
@@ -290,7 +290,7 @@ void peer_proxy_status(struct http_request *request, struct http_response *respo
 static void peer_proxy_pass_answer(struct peer_call *peer, const char *node,
                                    struct http_response *response) {
     if (peer->result == ERR_FULL) {
-        http_problem(response, PROBLEM_OVERLOAD, "too many requests wait for other nodes");
+        http_problem(response, PROBLEM_OVERLOAD, "too many requests are waiting for other nodes");
     } else if (peer->result != ERR_OK && peer->unsent) {
         http_problem(response, PROBLEM_PEER,
                      "node %s, which runs the client, cannot be reached at its node_info.host and "
@@ -316,7 +316,7 @@ static void peer_proxy_pass_answer(struct peer_call *peer, const char *node,
         http_answer_bytes(response, (int)peer->status,
                           peer->status >= 400 ? HTTP_PROBLEM_TYPE : "application/json",
                           buffer_take(&peer->answer), len);
-        if (peer->status == 503 || peer->status == 429) { /* of 429 the text tells more */
+        if (peer->status == 503 || peer->status == 429) { /* the text of 429 says more */
             http_answer_header(response, "Retry-After", peer->status == 503 ? "1" : "10");
         }
     }

@@ -1,5 +1,5 @@
-/* Owns what several calls to other nodes have in common until the last of them is over. The thread
- * of the calls puts results in, a worker takes them out. */
+/* Owns the results of several calls to other nodes until the last call has ended. The peer calls
+ * thread stores results, a handler thread takes them. */
 #include "http/api/peer_wait.h"
 
 #include <pthread.h>
@@ -7,16 +7,16 @@
 #include "http/api/api.h"
 #include "http/server/problem.h"
 
-#define GRACE_MS 1000 /* for the calls to end by themselves */
+#define GRACE_MS 1000 /* lets the calls reach their own timeout first */
 
-/* Shared by the request and each call; the last of them frees it. */
+/* Shared by the request and its calls; the last reference frees it. */
 struct peer_wait {
     struct peer_wait_plan plan;
     struct pending *pending;
     size_t call_count;
-    struct peer_call *calls; /* results; the request's once it is over */
+    struct peer_call *calls; /* results; owned by the request after the wait */
     struct peer_slot *slots; /* contexts of the calls */
-    pthread_mutex_t lock;    /* guards the rest, and the calls until it is over */
+    pthread_mutex_t lock;    /* guards the rest, and the calls during the wait */
     size_t calls_left, refs;
     bool ended;
 };
@@ -76,7 +76,7 @@ static void peer_wait_unref(void *data) {
     free(wait);
 }
 
-/* The last one ends the wait. call NULL: it was not even sent. */
+/* The last call ends the wait. call NULL: it was not sent. */
 static void peer_wait_record(struct peer_wait *wait, size_t index, struct peer_call *call,
                              enum err err) {
     pthread_mutex_lock(&wait->lock);
@@ -115,7 +115,7 @@ static void peer_wait_continue(struct http_request *request, struct http_respons
     wait->ended = true;
     pthread_mutex_unlock(&wait->lock);
     wait->plan.then(request, response, wait->calls, wait->call_count, wait->plan.context);
-    peer_wait_free_context(wait); /* here, not where the last call happens to end */
+    peer_wait_free_context(wait); /* freed on this thread, not on that of the last call */
 }
 
 void peer_wait_begin(struct http_request *request, struct http_response *response,
@@ -130,7 +130,7 @@ void peer_wait_begin(struct http_request *request, struct http_response *respons
         http_problem_memory(response);
         return;
     }
-    wait->refs += n + 1; /* the last is for this function */
+    wait->refs += n + 1; /* the last reference is for this function */
     wait->pending = pending_begin(request, response,
                                   &(struct pending_plan){.timeout_ms = timeout_ms + GRACE_MS,
                                                          .flags = PENDING_OUTLIVES_CALLER,

@@ -1,4 +1,4 @@
-/* Owns the table of routes. Any thread. Must not know what a handler does. */
+/* Owns the table of routes. Read-only; any thread. */
 #include "http/api/routes.h"
 
 #include <stdbool.h>
@@ -94,7 +94,7 @@ const char *http_route_unknown_parameter(const struct http_route *route,
     return NULL;
 }
 
-/* Segment by segment; "{...}" takes any segment that is not empty. */
+/* Compares segment by segment; "{...}" matches any non-empty segment. */
 static bool routes_path_matches(const char *pattern, const char *path, const char **parameter,
                                 size_t *parameter_len) {
     *parameter = NULL;

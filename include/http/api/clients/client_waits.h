@@ -1,12 +1,12 @@
-/* Requests that wait until clients are online or have failed (?wait_ms=). Nobody looks again and
- * again: they are told.
+/* Requests that wait until clients are online or have failed (?wait_ms=). They are notified and do
+ * not poll:
  *
- *   a host of this node --client_waits_notify--\
- *   another node --news (cluster/news.h)------> by id --> the last one of a request ends its wait
- *   one look at each, when the wait begins---/
+ *   worker of this node --client_waits_notify--\
+ *   another node --event bus ------------------> by id --> the last client of a request ends its
+ * wait one check of each client -----------------/
  *
- * The look finds what was so before the wait began. It is repeated when the whole fleet is heard,
- * and when news were lost. */
+ * The check finds changes from before the wait. It is repeated when events of the whole fleet begin
+ * to arrive, and after events were lost. */
 #ifndef MQFLEET_CLIENTS_CLIENT_WAITS_H
 #define MQFLEET_CLIENTS_CLIENT_WAITS_H
 
@@ -17,7 +17,7 @@
 
 struct client_waits;
 
-/* NULL: out of memory. api: borrowed; complete before the first request. */
+/* NULL: out of memory. api: borrowed; must be complete before the first request. */
 struct client_waits *client_waits_create(const struct http_api *api);
 void client_waits_destroy(struct client_waits *waits); /* after all requests; NULL is legal */
 

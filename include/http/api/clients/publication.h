@@ -1,4 +1,4 @@
-/* The body of .../publish as an engine wants it. Pure; any thread. */
+/* Parses the body of .../publish for an engine. Pure functions; any thread. */
 #ifndef MQFLEET_CLIENTS_PUBLICATION_H
 #define MQFLEET_CLIENTS_PUBLICATION_H
 
@@ -20,7 +20,7 @@ struct publication_input {
     struct client_faults faults;
 };
 
-/* document: an object, which must outlive the result. Look at faults.count before use. NULL: out of
+/* document: an object that must outlive the result. Check faults.count before use. NULL: out of
  * memory. */
 struct publication_input *publication_parse(json_t *document);
 void publication_destroy(struct publication_input *input);

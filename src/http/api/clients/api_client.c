@@ -1,5 +1,4 @@
-/* /api/v1/clients/{id}: one client and what can be done with it, publishing excepted. Runs on the
- * handlers' threads. */
+/* /api/v1/clients/{id}: one client and its actions, except publishing. The handler threads. */
 #include "http/api/api.h"
 
 #include <stdlib.h>
@@ -13,7 +12,8 @@
 #include "http/api/routes.h"
 #include "mqtt/config/client_secrets.h"
 
-#define WRITE_RETRY_MS_MAX 5000 /* of a write without a condition that others get between */
+#define WRITE_RETRY_MS_MAX 5000 /* attempts of an unconditional write that conflicts with others   \
+                                 */
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -40,7 +40,7 @@ static void api_client_answer_with_status(struct http_request *request,
     http_answer_header(response, "ETag", "\"%lld\"", (long long)row->version);
 }
 
-/* Takes over what is in the row. */
+/* Takes over the content of the row. */
 static void api_client_answer_row(struct http_request *request, struct store_client *row,
                                   struct http_response *response) {
     peer_proxy_status(request, response, row, api_client_answer_with_status);
@@ -56,7 +56,7 @@ void api_client_get(struct http_request *request, struct http_response *response
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* The version that If-Match asks for, 0: any. False: answered. */
+/* The version in If-Match; 0: any. False: answered. */
 static bool api_client_expected_version(const struct http_request *request, int64_t *version,
                                         struct http_response *response) {
     *version = 0;
@@ -69,7 +69,7 @@ static bool api_client_expected_version(const struct http_request *request, int6
 
 static void api_client_answer_version_mismatch(const struct http_request *request,
                                                struct http_response *response) {
-    http_problem(response, PROBLEM_VERSION, "client %s has another version by now: read it again",
+    http_problem(response, PROBLEM_VERSION, "client %s has another version now; read it again",
                  request->parameter);
 }
 
@@ -78,7 +78,7 @@ static void api_client_row_destroy(void *row) {
     free(row);
 }
 
-/* After a wait, what has become of what was written. context: the row. */
+/* After the wait for the new configuration. context: the row. */
 static void api_client_answer_awaited(struct http_request *request, struct http_response *response,
                                       void *context) {
     struct store_client *row = context;
@@ -89,7 +89,7 @@ static void api_client_answer_awaited(struct http_request *request, struct http_
     store_client_fini(&now);
 }
 
-/* Takes over what is in the row. */
+/* Takes over the content of the row. */
 static void api_client_answer_written(struct http_request *request, struct store_client *row,
                                       struct http_response *response) {
     const char *id = request->parameter;
@@ -144,8 +144,8 @@ static bool api_client_write_row(struct http_request *request, struct store_clie
     return !again;
 }
 
-/* Who sets no condition is not told of one: it is read and written again, behind what others ask of
- * the workers. Each failure is a success of somebody else. */
+/* Without If-Match, a conflict is not reported: the client is read and written again, in a new
+ * handler task. Each conflict means that another write has succeeded. */
 static void api_client_retry_write(struct http_request *request, struct http_response *response) {
     int64_t now_ms = clock_ms();
     request->give_up_at_ms =
@@ -155,12 +155,11 @@ static void api_client_retry_write(struct http_request *request, struct http_res
         return;
     }
     http_problem(response, PROBLEM_OVERLOAD,
-                 "client %s is written by others all the time; nothing was written",
-                 request->parameter);
+                 "other callers keep changing client %s; nothing was written", request->parameter);
 }
 
-/* Makes of a new document what is to be stored in place of the row: masked secrets and retired
- * filters come from there. False: answered. */
+/* Prepares a new document for storing: takes masked secrets and retired filters from the row.
+ * False: answered. */
 static bool api_client_prepare_update(const struct http_request *request,
                                       const struct store_client *row, json_t *document,
                                       struct client_input *input, struct http_response *response) {
@@ -197,7 +196,7 @@ static bool api_client_prepare_update(const struct http_request *request,
         input->text = NULL;
         err = client_config_retire(document, input->config, before);
         input->text = err == ERR_OK ? client_config_canonical(document) : NULL;
-        /* Also of what must not be lost without a word, as `desired` above. */
+        /* Also adds what must not be lost silently, like `desired` above. */
         err = input->text && !out_of_memory_seen() ? ERR_OK : ERR_MEMORY;
     }
     client_config_destroy(before);
@@ -269,7 +268,7 @@ static bool api_client_prepare_desired(const struct http_api *api, const struct 
     enum err err =
         client_config_parse_text(row->config, row->config_len, row->id, &input->config, &faults);
     if (err == ERR_ARGUMENT) {
-        http_problem(response, PROBLEM_STATE, "what is stored under %s is no configuration: %s",
+        http_problem(response, PROBLEM_STATE, "the stored configuration of %s is invalid: %s",
                      row->id, faults.items[0].detail);
         return false;
     }
@@ -283,11 +282,11 @@ static bool api_client_prepare_desired(const struct http_api *api, const struct 
     if (input->config->desired != desired) {
         bool set = json_object_set_new(document, "desired",
                                        json_string(client_desired_name(desired))) == 0;
-        /* What is encrypted with a key that is not here stays so. */
+        /* Secrets that this node cannot decrypt stay encrypted. */
         err = client_secrets_seal(document, row->id, api->context.secrets, NULL, NULL);
         input->text = set && err != ERR_MEMORY ? client_config_canonical(document) : NULL;
     } else {
-        input->text = strdup(row->config); /* so that it keeps its version */
+        input->text = strdup(row->config); /* keeps its version */
     }
     input->identity = client_config_identity(input->config);
     json_decref(document);
@@ -328,7 +327,7 @@ void api_client_resume(struct http_request *request, struct http_response *respo
     api_client_set_desired(request, DESIRED_RUNNING, response);
 }
 
-/* ---- what only the node that runs it can do ---------------------------------------------------
+/* ---- actions of the owner ----------------------------------------------------------------------
  */
 
 static void api_client_answer_accepted(const char *id, const char *action,
@@ -337,7 +336,7 @@ static void api_client_answer_accepted(const char *id, const char *action,
                      json_pack("{s:o, s:s}", "id", http_json_string(id), "accepted", action));
 }
 
-/* One that was resumed is paused until its owner has heard of it, and connects then anyway. */
+/* A resumed client stays paused until its owner knows, and then connects in any case. */
 static void api_client_answer_paused(const struct http_request *request, const char *action,
                                      struct http_response *response) {
     const char *id = request->parameter;
@@ -351,8 +350,8 @@ static void api_client_answer_paused(const struct http_request *request, const c
             api_client_answer_accepted(id, action, response);
         } else {
             http_problem(response, PROBLEM_STATE,
-                         resumed ? "client %s was resumed just now and has not begun: try again"
-                                 : "client %s is paused: resume it first",
+                         resumed ? "client %s was just resumed and has not started yet; try again"
+                                 : "client %s is paused; resume it first",
                          id);
             http_problem_member(response, "state", json_string("paused"));
         }
@@ -419,7 +418,7 @@ void api_client_events(struct http_request *request, struct http_response *respo
     struct store_client row;
     if (peer_proxy_find_owner(request, id, &row, response)) {
         peer_proxy_forward(request, row.owner.node, "GET", id, "events", NULL, 0, 0, response);
-    } else if (row.id) { /* it is there, but runs nowhere now */
+    } else if (row.id) { /* it exists, but runs on no node now */
         http_answer_json(response, 200, api_client_changes_json(changes, 0));
     }
     store_client_fini(&row);

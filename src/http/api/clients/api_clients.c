@@ -1,5 +1,5 @@
-/* POST /api/v1/clients: one client or many. Runs on the handlers' threads. Never talks to a broker:
- * what is stored is placed by the leader. */
+/* POST /api/v1/clients: creates one client or many. The handler threads. Only stores the clients;
+ * the leader assigns them. */
 #include "http/api/api.h"
 
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include "http/server/json.h"
 #include "http/server/problem.h"
 
-/* ---- what became of one item ----------------------------------------------------------------- */
+/* ---- outcome of an item ---------------------------------------------------------------------- */
 
 struct create_item {
     struct client_input input;
@@ -58,8 +58,7 @@ static bool api_clients_item_check(struct create_item *item, const struct http_a
     return err == ERR_OK;
 }
 
-/* Another text is stored under the id: the same configuration in another spelling, or another one.
- */
+/* The id exists with another text, which may be the same configuration in another spelling. */
 static void api_clients_item_compare(struct create_item *item, const struct http_api *api) {
     const char *id = item->input.config->id;
     struct store_client row = {0};
@@ -106,12 +105,12 @@ static struct store_create_item api_clients_item_new(const struct create_item *i
 
 /* ---- one ------------------------------------------------------------------------------------- */
 
-/* What is answered of one that is stored. */
+/* The answer for a stored client. */
 struct stored_client {
     bool created;
     int64_t version;
     char *id;
-    json_t *document; /* as it is known without asking: of one created just now */
+    json_t *document; /* of a client that was just created */
 };
 
 static void api_clients_stored_free(void *data) {
@@ -157,7 +156,7 @@ static void api_clients_stored_answer_status(struct http_request *request,
     rows->statuses[0] = NULL;
 }
 
-/* Redis and its owner are asked. */
+/* Asks Redis and the owner. */
 static void api_clients_stored_ask_owner(struct http_request *request,
                                          struct http_response *response, struct store_client *row,
                                          struct stored_client *stored_client) {
@@ -177,7 +176,7 @@ static void api_clients_stored_ask_owner(struct http_request *request,
                         api_clients_stored_free);
 }
 
-/* One created just now, that nobody waits for, waits itself: nobody needs to be asked. */
+/* Without a wait, a client that was just created is waiting; its status needs no call. */
 static void api_clients_stored_wait_ended(struct http_request *request,
                                           struct http_response *response, void *context) {
     struct stored_client *stored_client = context;
@@ -288,7 +287,7 @@ static void api_clients_batch_check(struct batch *batch, const struct http_api *
     }
 }
 
-/* ERR_OK, or why nothing at all could be stored. */
+/* ERR_OK, or why nothing could be stored. */
 static enum err api_clients_batch_store(struct batch *batch, const struct http_api *api) {
     size_t done = 0;
     enum err err =
@@ -311,7 +310,7 @@ static enum err api_clients_batch_store(struct batch *batch, const struct http_a
     return ERR_OK;
 }
 
-/* As far as it is known: what is wrong may be the id itself. */
+/* The id may be unknown, because it may be invalid itself. */
 static json_t *api_clients_item_id_json(const struct create_item *item, const json_t *document) {
     if (item->input.config) {
         return http_json_string(item->input.config->id);
@@ -333,7 +332,7 @@ static json_t *api_clients_failure_json(const struct create_item *item, size_t i
     return failure;
 }
 
-/* What is answered, once nobody waits for the clients any more. */
+/* The answer after the wait for the clients. */
 struct summary {
     int status;
     json_t *json;

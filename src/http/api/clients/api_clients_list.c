@@ -1,8 +1,8 @@
-/* GET /api/v1/clients: the clients of the fleet, page by page. Workers; waits for other nodes. Work
- * per request is bounded; what was not looked at is left to the next cursor.
+/* GET /api/v1/clients: the clients of the fleet, in pages. The handler threads; the request waits
+ * for other nodes. The work per request is bounded; the next cursor covers the rest.
  *
- * A list is no snapshot. Waiting clients come before owned ones, so that one which is placed in the
- * meantime is not missed; it may come up on a later page again. */
+ * A list is not a snapshot. Waiting clients come before owned ones, so a client that is assigned in
+ * the meantime is not missed, but it may occur again on a later page. */
 #include "http/api/api.h"
 
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #define LIMIT_DEFAULT  100
 #define LIMIT_MAX      1000
 #define LIST_PAGES_MAX 20  /* of HSCAN in one request */
-#define SCAN_COUNT     500 /* rows asked of HSCAN when a filter may drop most of them */
+#define SCAN_COUNT     500 /* rows per HSCAN if a filter may exclude most of them */
 #define LABEL_PREFIX   "label."
 
 struct filter {
@@ -25,7 +25,7 @@ struct filter {
     int degraded; /* -1: any */
 };
 
-/* Lives until the answer, while pages are read and the owners of their rows are asked. */
+/* The state of one request until its answer. */
 struct listing {
     const struct http_request *request;
     struct filter filter;
@@ -35,7 +35,7 @@ struct listing {
     json_t *seen_ids;   /* ids in `clients`, as keys */
     int pages_read;     /* read so far */
     uint64_t next_scan; /* where the next page begins */
-    bool page_complete; /* all rows of this page that may be wanted have been asked for */
+    bool page_complete; /* the statuses of all matching rows of this page are requested */
 };
 
 /* ---- the query ------------------------------------------------------------------------------- */
@@ -53,7 +53,7 @@ static int clients_list_parse_degraded(const struct http_query *query) {
     return strcmp(text, "true") == 0 ? 1 : strcmp(text, "false") == 0 ? 0 : -2;
 }
 
-/* Clients that wait are on no node, never degraded, and never in another state than these two. */
+/* Waiting clients have no node, are never degraded, and have one of these two states. */
 static bool clients_list_includes_waiting(const struct filter *filter) {
     return !filter->node && filter->degraded != 1 &&
            (!filter->state || strcmp(filter->state, "waiting") == 0 ||
@@ -144,7 +144,7 @@ static int clients_list_compare_rows(const void *left, const void *right) {
     return a_hash != b_hash ? (a_hash < b_hash ? -1 : 1) : strcmp(a->id, b->id);
 }
 
-/* Keeps the rows of the page that were not given yet and that the filter may want, in order. */
+/* Keeps, in order, the rows of the page after the cursor that may match the filter. */
 static size_t clients_list_prepare_rows(const struct listing *listing, struct store_client *rows,
                                         size_t n) {
     if (n == 0) {
@@ -184,7 +184,7 @@ static void clients_list_show_row(struct listing *listing, const struct store_cl
     client_view_close(&view);
 }
 
-/* How many rows need their status: without a filter, no more than still fit. */
+/* How many rows need their status; without a filter, only as many as fit into the answer. */
 static size_t clients_list_wanted_count(const struct listing *listing, size_t n) {
     size_t room = listing->limit - json_array_size(listing->clients);
     const struct filter *filter = &listing->filter;
@@ -192,7 +192,7 @@ static size_t clients_list_wanted_count(const struct listing *listing, size_t n)
     return filtered || n < room ? n : room;
 }
 
-/* Shows rows until the limit; true: all of them. Else the cursor stands after the last one. */
+/* Adds rows up to the limit. True: all rows; false: the cursor is after the last one. */
 static bool clients_list_show_rows(struct listing *listing, struct peer_proxy_rows *rows) {
     size_t i = 0;
     for (; i < rows->n && json_array_size(listing->clients) < listing->limit; i++) {
@@ -250,7 +250,7 @@ static void clients_list_show_page(struct http_request *request, struct http_res
     clients_list_continue(moved, request, response);
 }
 
-/* The rows that nobody wants are freed here. */
+/* Frees the rows that do not match. */
 static size_t clients_list_trim_page(struct store_client *rows, size_t n, size_t wanted) {
     for (size_t i = wanted; i < n; i++) {
         store_client_fini(&rows[i]);
@@ -258,7 +258,7 @@ static size_t clients_list_trim_page(struct store_client *rows, size_t n, size_t
     return wanted;
 }
 
-/* Reads a page and asks for its rows' statuses; takes the listing over. */
+/* Reads a page and requests the statuses of its rows; takes over the listing. */
 static void clients_list_read_page(struct listing *listing, struct http_request *request,
                                    struct http_response *response) {
     const struct filter *filter = &listing->filter;
@@ -283,7 +283,7 @@ static void clients_list_read_page(struct listing *listing, struct http_request 
                         clients_list_show_page, listing, clients_list_free);
 }
 
-/* Takes the listing over. */
+/* Takes over the listing. */
 static void clients_list_continue(struct listing *listing, struct http_request *request,
                                   struct http_response *response) {
     if (listing->pages_read++ < LIST_PAGES_MAX && listing->cursor.phase != CURSOR_END &&

@@ -1,6 +1,6 @@
-/* POST /api/v1/clients/{id}/publish: through this node or the one that runs the client. Does not
- * block: what the hosts report goes on with the request, on their threads. Only for a client that
- * runs elsewhere a worker is asked. */
+/* POST /api/v1/clients/{id}/publish: through this node or the owner of the client. Never blocks:
+ * the report of a worker continues the request on the worker thread. Only requests for other nodes
+ * use a handler thread. */
 #include "http/api/api.h"
 
 #include <stdio.h>
@@ -14,9 +14,9 @@
 #include "http/api/clients/publication.h"
 #include "mqtt/reason_codes.h"
 
-#define GRACE_MS         1000 /* for the hosts to report their own time-out */
+#define GRACE_MS         1000 /* lets the workers report their own timeout first */
 #define FORWARD_GRACE_MS 2000
-#define LISTING_MS_MAX   5000 /* for a host to tell what is pending */
+#define LISTING_MS_MAX   5000 /* for a worker to list pending publications */
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
@@ -32,7 +32,7 @@ static void api_publish_answer_not_online(const struct http_api *api, const char
     http_problem_member(response, "state", json_string(state));
 }
 
-/* Told in words and by a code, as in the client's last_error. */
+/* Answers with text and code, as in last_error of the client. */
 static void api_publish_answer_given_up(enum give_up reason, struct http_response *response) {
     if (reason == GIVE_UP_NOT_SENT) {
         http_problem(response, PROBLEM_TIMEOUT, "%s", give_up_text(reason));
@@ -59,11 +59,11 @@ static void api_publish_answer_refused(int reason_code, struct http_response *re
     http_problem_member(response, "advice", json_string(client_error_advice(error)));
 }
 
-/* The broker may have answered all the same. */
+/* The broker may have answered nevertheless. */
 static void api_publish_answer_unread(const struct http_api *api, const char *id,
                                       struct http_response *response) {
     http_problem(response, PROBLEM_SINK_FULL,
-                 "the sink of client %s is full and holds its messages, so that what the broker "
+                 "the sink of client %s is full and blocks its messages, so what the broker "
                  "answered within %lld ms could not be read; the outcome is not known",
                  id, (long long)api->context.conf->publish_timeout_ms);
     http_problem_member(response, "code", json_string("sink_full"));
@@ -143,7 +143,7 @@ static void api_publish_answer_busy(const struct workers_busy *busy,
 
 /* ---- waiting for the broker ------------------------------------------------------------------ */
 
-/* What is needed to answer. */
+/* Data for the answer. */
 struct publish_wait {
     char *id;
     uint8_t qos;
@@ -158,7 +158,7 @@ static void api_publish_wait_free(void *data) {
     free(publish_wait);
 }
 
-/* On a host thread. */
+/* On a worker thread. */
 static void api_publish_wait_reported(void *context, enum err err, int reason_code) {
     struct publish_wait *publish_wait = context;
     struct pending *pending = publish_wait->pending;
@@ -181,7 +181,7 @@ static void api_publish_wait_ended(struct http_request *request, struct http_res
                                publish_wait->reason_code, response);
 }
 
-/* Begins to wait before the hosts may report. False: the request does not wait, and may be
+/* Begins the wait before a worker can report. False: the request does not wait, and may be
  * answered: ERR_NOT_FOUND: the client does not run here; ERR_ARGUMENT: it cannot send that. */
 static bool api_publish_start_here(struct http_request *request, const char *id,
                                    const struct engine_publication *publication, enum err *err,
@@ -203,7 +203,7 @@ static bool api_publish_start_here(struct http_request *request, const char *id,
                                .free_data = api_publish_wait_free});
     *err = ERR_OK;
     if (!pending) {
-        return true; /* answered: too many wait */
+        return true; /* answered: too many requests wait */
     }
     publish_wait->pending = pending;
     *err =
@@ -260,7 +260,7 @@ bool api_publish_document(struct http_request *request, const char *id, json_t *
     return waits || err != ERR_NOT_FOUND;
 }
 
-/* False: it is answered. A document that cannot be read is for its owner to judge. */
+/* False: answered. If the document is invalid, the owner reports it. */
 static bool api_publish_count_elsewhere(struct http_request *request,
                                         const struct store_client *row,
                                         struct http_response *response) {
@@ -314,7 +314,7 @@ void api_client_publish(struct http_request *request, struct http_response *resp
     }
 }
 
-/* ---- what is pending ---------------------------------------------------------------------------
+/* ---- pending publications ----------------------------------------------------------------------
  */
 
 static json_t *api_publish_pending_json(const struct workers_publication *rows, size_t n) {
@@ -332,7 +332,7 @@ static json_t *api_publish_pending_json(const struct workers_publication *rows, 
     return list;
 }
 
-/* The question to the client's host. */
+/* A request to the worker of the client. */
 struct listing {
     struct pending *pending;
     enum err result; /* as answered */
@@ -350,7 +350,7 @@ static bool api_publish_is_drop(const struct http_request *request) {
     return strcmp(request->method, "DELETE") == 0;
 }
 
-/* On the host's thread. */
+/* On the worker thread. */
 static void api_publish_listing_reported(void *context, enum err err,
                                          struct workers_publication *rows, size_t n) {
     struct listing *listing = context;
@@ -366,7 +366,7 @@ static void api_publish_listing_reported(void *context, enum err err,
     pending_resume(pending);
 }
 
-/* On a worker. */
+/* On a handler thread. */
 static void api_publish_listing_forward(struct http_request *request,
                                         struct http_response *response) {
     const char *id = request->parameter;
@@ -374,7 +374,7 @@ static void api_publish_listing_forward(struct http_request *request,
     if (peer_proxy_find_owner(request, id, &row, response)) {
         peer_proxy_forward(request, row.owner.node, api_publish_is_drop(request) ? "DELETE" : "GET",
                            id, "publications", NULL, 0, 0, response);
-    } else if (row.id) { /* it is there, but runs nowhere now: nothing is pending */
+    } else if (row.id) { /* it exists, but runs on no node: nothing is pending */
         http_answer_json(
             response, 200,
             json_pack("{s:[]}", api_publish_is_drop(request) ? "dropped" : "publications"));

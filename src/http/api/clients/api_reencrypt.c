@@ -1,7 +1,7 @@
-/* POST /api/v1/clients:reencrypt: brings every client's secrets under the newest key. A job. Work
- * per request is bounded in time; what was not looked at is left to the next cursor. Each client is
- * written as a new version, under the version that was read, so that nothing written meanwhile is
- * lost, and so that the node which runs it learns the new text. */
+/* POST /api/v1/clients:reencrypt: encrypts the secrets of all clients with the newest key. A job.
+ * The time per request is bounded; the next cursor covers the rest. Each client is written as a new
+ * version, on condition of the version that was read. No other write is lost, and the owner learns
+ * the new text. */
 #include "http/api/api.h"
 
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 
 #define REENCRYPT_MS_MAX    5000
 #define SCAN_COUNT          200
-#define TRIES_MAX           3   /* of one client that others write at the same time */
+#define TRIES_MAX           3   /* attempts for a client that others change at the same time */
 #define FAILURES_LISTED_MAX 100 /* listed; all are counted */
 
 struct reencryption {
@@ -56,7 +56,7 @@ static enum err reencrypt_write_sealed(struct reencryption *work, const struct s
     return err;
 }
 
-/* ERR_VERSION: somebody wrote in between. What is no JSON object holds no secret of ours. */
+/* ERR_VERSION: another caller wrote in between. A text that is not a JSON object has no secrets. */
 static enum err reencrypt_row(struct reencryption *work, const struct store_client *row) {
     struct client_faults faults = {.count = 0};
     bool changed = false;
@@ -83,7 +83,7 @@ static enum err reencrypt_row(struct reencryption *work, const struct store_clie
     return err;
 }
 
-/* Not ERR_OK: Redis is away. */
+/* Not ERR_OK: Redis does not answer. */
 static enum err reencrypt_row_with_retries(struct reencryption *work,
                                            const struct store_client *row) {
     enum err err = reencrypt_row(work, row);

@@ -1,5 +1,5 @@
-/* POST /api/v1/clients:test: tries a configuration and says which step fails, and what to change.
- * A job: its thread connects. Never touches a running client. */
+/* POST /api/v1/clients:test: tests a configuration, and reports which step fails and what to
+ * change. A job, whose thread connects. Never affects a running client. */
 #include "http/api/api.h"
 
 #include <stdatomic.h>
@@ -22,7 +22,7 @@ static bool api_test_has_own_id(const json_t *document) {
     return json_object_get(document, "id") || (client_id && client_id[0] != '\0');
 }
 
-/* A test needs no id: one is made up. False: answered. */
+/* Generates an id if the document has none. False: answered. */
 static bool api_test_check_input(const struct http_request *request, json_t *document,
                                  struct client_input *input, struct http_response *response) {
     struct client_faults faults;
@@ -40,8 +40,8 @@ static bool api_test_check_input(const struct http_request *request, json_t *doc
     return err == ERR_OK;
 }
 
-/* Another connection under the identifier of a client of this fleet would take its place at the
- * broker. False: answered. */
+/* A second connection with the client identifier of a client of this fleet would disconnect that
+ * client. False: answered. */
 static bool api_test_identity_is_free(const struct http_request *request,
                                       const struct client_input *input,
                                       struct http_response *response) {
@@ -59,8 +59,7 @@ static bool api_test_identity_is_free(const struct http_request *request,
     return err == ERR_NOT_FOUND;
 }
 
-/* Puts in what is encrypted, or to be read from files and variables of the node. False: answered.
- */
+/* Decrypts secrets, and reads those in files and variables of the node. False: answered. */
 static void api_test_answer_secret_fault(struct http_response *response, const char *fault) {
     size_t pointer_len = strcspn(fault, ":");
     struct client_faults faults = {0};
@@ -146,8 +145,8 @@ static json_t *api_test_broker_json(const struct client_endpoint *endpoint,
                      http_json_string(last ? last->detail : "not tried"));
 }
 
-/* One broker after the other, each with its share of the time. What is shown at length is the first
- * that works, else the first. */
+/* Tests one broker after the other, each with its share of the time. The report has the details of
+ * the first one that works, or else of the first one. */
 static json_t *api_test_try_urls(const struct http_request *request, struct client_config *config,
                                  int64_t timeout_ms, const struct probe_asker *asker,
                                  struct probe_report *report) {
@@ -218,7 +217,7 @@ static void api_test_job_answer(struct http_request *request, struct http_respon
     }
 }
 
-/* Takes over what is in the input. */
+/* Takes over the content of the input. */
 static void api_test_job_start(struct http_request *request, struct client_input *input,
                                int64_t timeout_ms, struct http_response *response) {
     struct test_job *test_job = calloc(1, sizeof *test_job);
@@ -230,7 +229,7 @@ static void api_test_job_start(struct http_request *request, struct client_input
     *input = (struct client_input){0};
     if (atomic_fetch_add(&tests_running, 1) >= TESTS_RUNNING_MAX) {
         api_test_job_free(test_job);
-        http_problem(response, PROBLEM_OVERLOAD, "%d tests run already; try again",
+        http_problem(response, PROBLEM_OVERLOAD, "%d tests are running; try again later",
                      TESTS_RUNNING_MAX);
         return;
     }

@@ -1,5 +1,4 @@
-/* Owns the checks that a configuration must pass before it is stored. Runs on the handlers'
- * threads. Must not know which route it came by. */
+/* The checks of a configuration before it is stored. No state; handler threads. */
 #include "http/api/api.h"
 
 #include <stdio.h>
@@ -78,7 +77,7 @@ static bool client_input_sink_is_configured(const struct http_api *api, const ch
     return false;
 }
 
-/* What depends on this node's settings rather than on the document alone. */
+/* Checks that depend on the settings of this node. */
 static void client_input_check_node_settings(const struct http_api *api, const json_t *document,
                                              const struct client_config *config,
                                              struct client_faults *faults) {
@@ -128,7 +127,7 @@ enum err client_input_check(const struct http_api *api, json_t *document, enum c
     }
     out->text = client_config_canonical(document);
     out->identity = client_config_identity(out->config);
-    /* A text that may have a hole is not stored. */
+    /* A text that may be incomplete is not stored. */
     bool whole = out->text && out->identity && !out_of_memory_seen();
     return whole ? ERR_OK : ERR_MEMORY;
 }
@@ -140,9 +139,8 @@ void client_input_fini(struct client_input *input) {
     *input = (struct client_input){0};
 }
 
-/* Without what we keep in the text ourselves. The desired state is kept apart from the
- * configuration: a document that does not name it is the same whether the client runs or is paused.
- */
+/* Ignores the members that the API itself adds. The desired state is not a part of the
+ * configuration: a document without it is equal whether the client runs or is paused. */
 bool client_input_is_same(const struct http_api *api, const struct store_client *stored,
                           const char *text) {
     json_t *theirs = json_from_text(stored->config, stored->config_len, JSON_REJECT_DUPLICATES);

@@ -1,5 +1,4 @@
-/* Owns how a client is shown. Runs on the handlers' threads. Must not know where a row or a status
- * came from. */
+/* The documents of a client. No state; any thread. */
 #include "http/api/api.h"
 
 #include <inttypes.h>
@@ -21,7 +20,7 @@ bool client_state_is_known(const char *shown) {
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
-/* code: where it is not one of the errors of a client. */
+/* code: used if it is not an error of a client. */
 static json_t *client_view_error_json(enum client_error error, const char *code,
                                       const char *message, int64_t at_ms) {
     if (!code) {
@@ -32,7 +31,7 @@ static json_t *client_view_error_json(enum client_error error, const char *code,
                      "at", http_json_time(at_ms));
 }
 
-/* Which it is of those that share its code; before a node wrote that down, the most general. */
+/* The error among those with the same code; for rows of older nodes, the most general one. */
 static enum client_error client_view_last_attempt_error(const struct store_client *row) {
     enum client_error error = client_error_of_name(row->attempt_error);
     return error != CLIENT_ERROR_NONE ? error : client_error_of_code(row->attempt_code);
@@ -50,7 +49,7 @@ static json_t *client_view_subscriptions_json(const struct client_status *status
     return list;
 }
 
-/* What the broker does not serve; code: of SUBACK, null where it ended the connection instead. */
+/* The refused subscriptions. code: from SUBACK; null: the broker closed the connection instead. */
 static json_t *client_view_refused_json(const struct client_status *status) {
     json_t *list = json_array();
     for (size_t i = 0; i < status->subscription_count; i++) {
@@ -93,7 +92,7 @@ json_t *client_status_json(const struct client_status *status) {
     return client_view_add_refused(shown, status->degraded, client_view_refused_json(status));
 }
 
-/* A status of which only this is known: no version runs. Takes ownership of the JSON values. */
+/* A status without a running version. Takes ownership of the JSON values. */
 static json_t *client_view_idle_json(const char *state, const char *reason, int64_t since_ms,
                                      json_t *last_error, int64_t next_retry_at_ms) {
     json_t *shown = json_pack(
@@ -106,7 +105,7 @@ static json_t *client_view_idle_json(const char *state, const char *reason, int6
     return client_view_add_refused(shown, false, json_array());
 }
 
-/* By this node's clock, whatever Redis' says. 0: at once. */
+/* By the clock of this node, not of Redis. 0: at once. */
 static int64_t client_view_next_attempt_ms(const struct store_client *row) {
     return row->cooldown_ms > 0 ? clock_wall_ms() + row->cooldown_ms : 0;
 }
@@ -126,12 +125,12 @@ json_t *client_unknown_json(const struct store_client *row, const char *reason) 
     return client_view_idle_json("connecting", reason, row->owner.since_ms, json_null(), 0);
 }
 
-/* It may be online all the same. Of the states, "connecting" promises the least. */
+/* The client may be online. "connecting" promises the least of all states. */
 json_t *client_unreachable_json(const struct store_client *row) {
     char message[320];
     snprintf(message, sizeof(message),
-             "node %.128s, which has the client, does not answer this node: how the client does is "
-             "not known",
+             "node %.128s, which owns the client, does not answer; the state of the client is not "
+             "known",
              row->owner.node);
     return client_view_idle_json(
         "connecting", "owner_unreachable", row->owner.since_ms,
@@ -185,11 +184,11 @@ static json_t *client_view_default_status(const struct client_view *view) {
                                    row->attempt_at_ms),
             client_view_next_attempt_ms(row));
     }
-    return row->state == STORE_OWNED ? client_unknown_json(row, "its owner does not show it yet")
+    return row->state == STORE_OWNED ? client_unknown_json(row, "its owner does not report it yet")
                                      : client_waiting_json(row);
 }
 
-/* Why it is on no node; null: it is on one. */
+/* Why the client has no node; null: it has one. */
 static json_t *client_view_wait_reason_json(const struct client_view *view) {
     if (view->row->state == STORE_OWNED) {
         return json_null();

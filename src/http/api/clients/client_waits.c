@@ -1,4 +1,5 @@
-/* Owns who waits for which client. Any thread tells; workers begin waits and look. */
+/* Owns the waits of requests for clients. Any thread notifies; handler threads begin waits and
+ * check clients; the event bus thread delivers events. */
 #include "http/api/clients/client_waits.h"
 
 #include <pthread.h>
@@ -16,48 +17,48 @@
 #include "http/server/problem.h"
 #include "http/server/handler_pool.h"
 
-#define CHECKS_PER_TURN_MAX 200   /* clients looked at before other tasks have their turn */
-#define LISTEN_IDLE_MS      10000 /* so long news are heard on after the last wait */
+#define CHECKS_PER_TURN_MAX 200   /* clients checked before other handler tasks run */
+#define LISTEN_IDLE_MS      10000 /* how long the listener stays after the last wait */
 #define CALL_MS_MAX         2000
 
 /* One client that one request waits for. */
 struct wait_item {
     struct client_wait *wait;
     char *id;
-    bool settled;                  /* out of all lists */
+    bool settled;                  /* notified; in no list */
     bool check_due;                /* in waits->looks */
     struct wait_item *prev, *next; /* of the same client */
     struct wait_item *check_prev, *check_next;
 };
 
-/* Those who wait for one client. */
+/* All waits for one client. */
 struct watched_client {
     const char *id; /* of its first item */
     struct wait_item *items;
     UT_hash_handle hh;
 };
 
-/* The wait of one request; freed with its pending. Under the lock of all. */
+/* The wait of one request; freed with its pending. Guarded by the lock of client_waits. */
 struct client_wait {
     struct client_waits *owner;
     struct pending *pending;
     struct client_wait_plan plan; /* without ids */
     struct wait_item *items;
     size_t item_count, unsettled_count;
-    bool ended;               /* whoever sets it lets go of the source's part of the pending */
-    struct client_wait *next; /* of those that have just ended */
+    bool ended; /* the thread that sets it drops the source's reference to the pending */
+    struct client_wait *next; /* in the chain of ended waits */
 };
 
 struct client_waits {
     const struct http_api *api;
     struct handler_task check_task;
-    atomic_size_t item_count; /* of items, so that it costs a load while nobody waits */
+    atomic_size_t item_count; /* number of items: without waits, a notification costs one load */
 
     pthread_mutex_t lock; /* guards the rest */
     struct watched_client *watched;
-    struct wait_item *to_check; /* still to be looked at */
+    struct wait_item *to_check; /* clients to be checked */
     bool check_queued;          /* the task is queued or runs */
-    bool listening;             /* to the news */
+    bool listening;             /* to the event bus */
     int64_t idle_since_ms;
 };
 
@@ -96,7 +97,7 @@ static void client_wait_free(void *data) {
     free(wait);
 }
 
-/* NULL: out of memory; the plan's context is still its owner's. */
+/* NULL: out of memory; the context of the plan is not taken over. */
 static struct client_wait *client_wait_create(struct client_waits *waits,
                                               const struct client_wait_plan *plan) {
     struct client_wait *wait = calloc(1, sizeof *wait);
@@ -165,7 +166,7 @@ static bool client_waits_item_add(struct client_waits *waits, struct wait_item *
     return true;
 }
 
-/* What is not entered counts as told: it is not waited for. */
+/* A client that cannot be added counts as notified. */
 static void client_wait_add_items(struct client_wait *wait) {
     for (size_t i = 0; i < wait->item_count; i++) {
         if (!client_waits_item_add(wait->owner, &wait->items[i])) {
@@ -190,7 +191,7 @@ static void client_wait_remove_items(struct client_wait *wait) {
     }
 }
 
-/* ---- telling --------------------------------------------------------------------------------- */
+/* ---- notifications --------------------------------------------------------------------------- */
 
 static bool client_waits_is_settled(const char *shown) {
     static const char *const states[] = {"online", "backoff", "conflict", "paused", "deleted"};
@@ -202,7 +203,7 @@ static bool client_waits_is_settled(const char *shown) {
     return false;
 }
 
-/* Under the lock: takes out who waited for that; those with nothing left are chained. */
+/* Under the lock. Removes the items that waited for this state, and chains the waits that end. */
 static struct client_wait *client_waits_collect_settled(struct client_waits *waits, const char *id,
                                                         int64_t version) {
     struct client_wait *chain = NULL;
@@ -214,7 +215,7 @@ static struct client_wait *client_waits_collect_settled(struct client_waits *wai
         struct client_wait *wait = item->wait;
         if (version >= wait->plan.version) {
             client_waits_item_remove(waits, watched_client,
-                                     item); /* with the last one `watched` goes */
+                                     item); /* the last removal frees `watched` */
             if (--wait->unsettled_count == 0 && !wait->ended) {
                 wait->ended = true;
                 wait->next = chain;
@@ -252,9 +253,9 @@ void client_waits_notify(struct client_waits *waits, const char *id, const char 
     client_waits_resume_chain(chain);
 }
 
-/* ---- looking: a worker ----------------------------------------------------------------------- */
+/* ---- checks: handler threads ----------------------------------------------------------------- */
 
-/* What an owner says of its clients. On the thread of the calls. */
+/* The answer of an owner about its clients. On the peer calls thread. */
 static void client_waits_on_statuses(struct peer_call *call, void *context) {
     struct client_waits *waits = context;
     json_t *answer = call->result == ERR_OK && call->status == 200 && call->answer.data
@@ -292,7 +293,7 @@ static void client_waits_ask_owners(struct client_waits *waits, const json_t *as
                                            .path = "/fleet/statuses",
                                            .body = body,
                                            .body_len = strlen(body)};
-            enum err err = /* news tell, if not the owner itself */
+            enum err err = /* without an answer, events notify */
                 peer_calls_post(context->peer_calls, &call,
                                 timeout_ms < CALL_MS_MAX ? timeout_ms : CALL_MS_MAX,
                                 client_waits_on_statuses, waits);
@@ -334,7 +335,7 @@ static void client_waits_check_elsewhere(struct client_waits *waits, const char 
     store_client_fini(&row);
 }
 
-/* A copy of the id that is looked at next; NULL: none, and the task ends. */
+/* A copy of the next id to check; NULL: none, and the task ends. */
 static char *client_waits_next_check(struct client_waits *waits) {
     pthread_mutex_lock(&waits->lock);
     struct wait_item *item = waits->to_check;
@@ -393,7 +394,7 @@ static void client_waits_check_all(struct client_waits *waits) {
     pthread_mutex_unlock(&waits->lock);
 }
 
-/* ---- news: their thread ---------------------------------------------------------------------- */
+/* ---- events: the event bus thread ------------------------------------------------------------ */
 
 static void client_waits_on_event(void *context, const struct event_bus_event *item) {
     struct client_waits *waits = context;
@@ -419,7 +420,7 @@ static void client_waits_listener_release(void *context) {
     (void)context;
 }
 
-/* Without news the look still finds what is so by then. */
+/* Without a listener, the check still finds the present state. */
 static void client_waits_listen(struct client_waits *waits) {
     pthread_mutex_lock(&waits->lock);
     bool begins = !waits->listening;
@@ -451,14 +452,14 @@ static void client_wait_ended(struct http_request *request, struct http_response
         pending_drop(wait->pending);
     }
     wait->plan.then(request, response, wait->plan.context);
-    client_wait_free_context(wait); /* here, not where the last teller happens to let go */
+    client_wait_free_context(wait); /* freed on this thread, not on a notifying one */
 }
 
-/* After the request has its pending, which may end at once. */
+/* After pending_begin; the wait may end at once. */
 static void client_wait_start(struct client_wait *wait) {
     struct client_waits *waits = wait->owner;
     bool none = false;
-    client_waits_listen(waits); /* before the look, so that nothing falls between */
+    client_waits_listen(waits); /* before the check, so no change is missed in between */
     pthread_mutex_lock(&waits->lock);
     client_wait_add_items(wait);
     if (wait->unsettled_count == 0) {
@@ -479,7 +480,7 @@ void client_waits_begin(struct http_request *request, struct http_response *resp
     if (request->wait_ms > 0 && plan->n > 0) {
         wait = client_wait_create(waits, plan);
     }
-    if (!wait) { /* also without memory: what is so now is answered */
+    if (!wait) { /* out of memory: answers with the present state */
         plan->then(request, response, plan->context);
         if (plan->free_context && plan->context) {
             plan->free_context(plan->context);
@@ -492,7 +493,7 @@ void client_waits_begin(struct http_request *request, struct http_response *resp
                                    .data = wait,
                                    .free_data = client_wait_free};
     struct pending *begun = pending_begin(request, response, &pending);
-    if (begun) { /* else the wait was freed */
+    if (begun) { /* otherwise, the wait is already freed */
         wait->pending = begun;
         client_wait_start(wait);
     }

@@ -1,6 +1,6 @@
-/* Go IoT's routes with its JSON shapes: mostly HTTP 200 with a "status" of its own inside, and its
- * Chinese messages, which callers compare. Runs on the handlers' threads. Its faults are not kept:
- * nothing here depends on a broker, and no unknown id ends anything. */
+/* The routes of Go IoT with its JSON documents: mostly HTTP 200 with a "status" member, and Chinese
+ * messages that callers compare. The handler threads. Unlike Go IoT, no route depends on a broker,
+ * and an unknown id does no harm. */
 #include "http/api/api.h"
 
 #include <stdlib.h>
@@ -69,7 +69,7 @@ void go_iot_beat(struct http_request *request, struct http_response *response) {
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
-/* Only a body that is no JSON at all is an HTTP error. False: answered. */
+/* Only an invalid JSON body is an HTTP error. False: answered. */
 static bool go_iot_read_input(struct http_request *request, const char *message,
                               struct client_input *input, struct http_response *response) {
     json_t *document = NULL;
@@ -104,7 +104,7 @@ static bool go_iot_read_input(struct http_request *request, const char *message,
     return err == ERR_OK;
 }
 
-/* Is there a place for one more, those that wait already counted? */
+/* Whether the fleet has room for one more client, beside those that already wait. */
 static enum err go_iot_fleet_has_room(const struct http_api *api, bool *room) {
     struct store_node *nodes = NULL;
     size_t n = 0;
@@ -127,7 +127,7 @@ static enum err go_iot_fleet_has_room(const struct http_api *api, bool *room) {
     return err;
 }
 
-/* True: outcome tells. False: answered. */
+/* True: see outcome. False: answered. */
 static bool go_iot_store_client(const struct http_api *api, const struct client_input *input,
                                 enum store_create_outcome *outcome,
                                 struct http_response *response) {
@@ -187,7 +187,7 @@ void go_iot_create(struct http_request *request, struct http_response *response)
     client_input_fini(&input);
 }
 
-/* Stored in another spelling, or encrypted with another key. */
+/* The stored text may have another spelling or key. */
 static bool go_iot_is_stored(const struct http_api *api, const struct client_input *input) {
     struct store_client row = {0};
     bool same = store_get(api->context.store, input->config->id, &row) == ERR_OK &&
@@ -266,7 +266,7 @@ static void go_iot_usage_add(json_t *usage, json_t *seen, const struct store_cli
 }
 
 static enum err go_iot_usage_load(struct store *store, json_t *usage) {
-    json_t *seen = json_object(); /* HSCAN may show an id twice */
+    json_t *seen = json_object(); /* HSCAN may return an id twice */
     uint64_t cursor = 0;
     enum err err;
     do {
@@ -359,8 +359,8 @@ void go_iot_remove_client(struct http_request *request, struct http_response *re
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
-/* Go IoT's names to ours, in one document for .../publish. Without a payload it publishes an empty
- * message, as its callers know; but it must be given to clear a retained one. */
+/* Translates the names of Go IoT into a document for .../publish. Like Go IoT, it publishes an
+ * empty message if there is no payload; to clear a retained message, the payload must be given. */
 static json_t *go_iot_to_publication(const json_t *push) {
     static const struct {
         const char *theirs, *ours;
@@ -379,7 +379,7 @@ static json_t *go_iot_to_publication(const json_t *push) {
     return document;
 }
 
-/* Ours to theirs. */
+/* Translates the answer into that of Go IoT. */
 static void go_iot_reshape_published(const struct http_request *request,
                                      struct http_response *response) {
     (void)request;

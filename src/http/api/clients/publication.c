@@ -1,5 +1,4 @@
-/* Owns the reading of a publication from JSON: a row per field. Any thread. Must not know who
- * publishes it. */
+/* Owns the table of the fields of a publication. Read-only; any thread. */
 #include "http/api/clients/publication.h"
 
 #include <stdio.h>
@@ -173,7 +172,7 @@ static void publication_add_user_property(struct publication_input *parsed, cons
                                           const char *at, const char *name, const json_t *value) {
     const char *text = publication_read_string(parsed, at, value);
     if (!text_is_mqtt_string(name, strlen(name))) {
-        http_fault_add(&parsed->faults, pointer, "a name has at most 65535 bytes");
+        http_fault_add(&parsed->faults, pointer, "a name must have at most 65535 bytes");
         return;
     }
     struct message_property *property =
@@ -185,7 +184,7 @@ static void publication_add_user_property(struct publication_input *parsed, cons
     }
 }
 
-/* {"name": "value"}, or [{"name","value"}] where names come more than once. */
+/* {"name": "value"}, or [{"name","value"}] if a name occurs more than once. */
 static void publication_read_user_properties(struct publication_input *parsed, const char *pointer,
                                              json_t *value) {
     const char *name;
@@ -233,7 +232,7 @@ static const struct field_row publication_fields[] = {
     {NULL, NULL},
 };
 
-/* Taken beside the others as well as under "properties". */
+/* Allowed both at the top level and under "properties". */
 static const struct field_row publication_property_fields[] = {
     {"content_type", publication_read_content_type},
     {"response_topic", publication_read_response_topic},
