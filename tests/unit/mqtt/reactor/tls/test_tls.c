@@ -377,7 +377,6 @@ static void make_odd_files(void) {
 START_TEST(material_that_cannot_be_used_is_named_and_nothing_is_kept) {
     const struct material_case *test = &material_cases[_i];
     char path[128];
-    make_odd_files();
     snprintf(path, sizeof(path), "%s%s", test->text[0] == '.' ? broker.folder : "",
              test->text[0] == '.' ? test->text + 1 : test->text);
     client.config.tls->cert = test->which != CA ? client_identity.cert : NULL;
@@ -589,6 +588,7 @@ int main(void) {
     Suite *suite = suite_create("tls");
     TCase *tcase = tcase_create("tls");
     tcase_add_unchecked_fixture(tcase, environment_setup, environment_teardown);
+    tcase_add_unchecked_fixture(tcase, make_odd_files, NULL);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, a_broker_with_the_right_certificate_is_talked_to);
