@@ -116,7 +116,7 @@ def test_the_man_page_and_the_help_know_all_commands_and_options():
 
 def test_settings_are_checked_by_the_node_itself(tmp_path):
     cli = Cli()
-    assert "good" in cli.good("config", "check", ROOT / "conf/mqfleet.yml")
+    assert "valid" in cli.good("config", "check", ROOT / "conf/mqfleet.yml")
     bad = tmp_path / "bad.yml"
     bad.write_text("heartbeat_ms: 5\n")
     result = cli.run("config", "check", bad)
@@ -240,8 +240,7 @@ def test_an_outcome_that_is_not_known_is_not_called_failed(fleet, cli):
     result = cli.run("create", "--file", "-", "--timeout", "0.5", stdin=lines(paused))
     fleet.redis.resume()
     assert result.returncode == 5, result.stderr
-    assert result.stdout == ("0 created, 0 unchanged, 0 failed, 1000 with an outcome that is not "
-                             "known\n")
+    assert result.stdout == ("0 created, 0 unchanged, 0 failed, 1000 with an unknown outcome\n")
     assert "the rest of the file was not sent" in result.stderr
 
 
@@ -285,7 +284,7 @@ def test_what_answers_and_is_no_node(fleet, cli):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         other = Cli(MQFLEET_URL=f"http://127.0.0.1:{server.server_port}")
         for words in (["status"], ["nodes"], ["clients", "-o", "id"], ["get", "x"]):
-            assert "no mqfleetd" in other.fails(1, *words)
+            assert "is not mqfleetd" in other.fails(1, *words)
         server.shutdown()
 
 

@@ -205,7 +205,7 @@ static void cli_clients_show_client(const json_t *client) {
 }
 
 enum cli_exit command_get(struct cli *cli) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     char *path = cli_node_path("clients", cli->words[0], "");
     cli_node_call(cli, "GET", path, NULL, 0, &answer);
     free(path);
@@ -224,7 +224,7 @@ enum cli_exit command_get(struct cli *cli) {
 /* ---- delete pause resume restart release ----------------------------------------------------- */
 
 static enum cli_exit cli_clients_act_on_client(struct cli *cli, const char *id) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     bool removes = strcmp(cli->command->name, "delete") == 0;
     char *path = cli_node_path("clients", id, removes ? "" : cli->command->name);
     cli_node_call(cli, removes ? "DELETE" : "POST", path, NULL, 0, &answer);

@@ -175,7 +175,7 @@ static void cli_create_print_json(const json_t *answer) {
 }
 
 static void cli_create_send_batch(struct cli_creation *creation) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     size_t n = json_array_size(creation->batch);
     if (n == 0 || creation->aborted) {
         return;
@@ -255,7 +255,7 @@ static void cli_create_print_state(const char *id, const char *state, const json
 /* False: not decided yet. */
 static bool cli_create_check_client(struct cli_creation *creation, const char *id, bool last,
                                     struct cli_wait_result *wait_result) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     char *path = cli_node_path("clients", id, "");
     cli_node_call(creation->cli, "GET", path ? path : "/", NULL, 0, &answer);
     free(path);
@@ -444,7 +444,7 @@ static void cli_create_print_steps(const json_t *report) {
 
 enum cli_exit command_test(struct cli *cli) {
     struct buffer data;
-    struct probe_answer answer;
+    struct cli_answer answer;
     json_error_t fault;
     if (!cli_create_read_file(cli, &data)) {
         buffer_fini(&data);

@@ -49,7 +49,7 @@ static void cli_fleet_print_nodes(const json_t *nodes) {
 }
 
 static enum cli_exit cli_fleet_show_nodes(struct cli *cli) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     cli_node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);
     enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, NULL);
     const json_t *nodes = json_object_get(answer.json, "nodes");
@@ -120,7 +120,7 @@ static bool cli_fleet_count_page(void *context, json_t *clients) {
 /* The health of the node that was asked; other nodes must be asked separately. Nothing if its
  * probes are on a separate port (ops.port). */
 static void cli_fleet_add_own_problems(struct cli *cli, json_t *problems) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     const char *name;
     const json_t *said;
     char line[400];
@@ -294,7 +294,7 @@ static void cli_fleet_print_status(const json_t *status) {
 }
 
 static enum cli_exit cli_fleet_show_status(struct cli *cli) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     struct cli_fleet_summary summary = {.states = json_object(),
                                         .causes = json_object(),
                                         .advices = json_object(),
@@ -355,7 +355,7 @@ enum cli_exit command_nodes(struct cli *cli) {
 
 /* Prints the most likely reason why no client leaves. */
 static void cli_fleet_hint_capacity(struct cli *cli, const char *drained, long long left) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     size_t i;
     const json_t *node;
     long long others = 0, room = 0;
@@ -387,7 +387,7 @@ static enum cli_exit cli_fleet_wait_until_empty(struct cli *cli, const char *nod
     char *path = cli_node_path("nodes", node, "");
     enum cli_exit code = CLI_OK;
     while (code == CLI_OK && before != 0) {
-        struct probe_answer answer;
+        struct cli_answer answer;
         cli_node_call(cli, "GET", path, NULL, 0, &answer);
         code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, node);
         long long left = cli_fleet_number(answer.json, "clients");
@@ -417,7 +417,7 @@ static enum cli_exit cli_fleet_wait_until_empty(struct cli *cli, const char *nod
 }
 
 static enum cli_exit cli_fleet_set_draining(struct cli *cli, const char *action) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     char *path = cli_node_path("nodes", cli->words[0], action);
     cli_node_call(cli, "POST", path, NULL, 0, &answer);
     free(path);

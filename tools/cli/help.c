@@ -131,7 +131,7 @@ static bool cli_help_complete_page(void *context, json_t *clients) {
 }
 
 static void cli_help_complete_nodes(struct cli *cli, const char *begun) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     size_t i;
     const json_t *node;
     cli_node_call(cli, "GET", "/api/v1/nodes", NULL, 0, &answer);

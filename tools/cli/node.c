@@ -28,7 +28,7 @@ static const char *cli_node_setting_of(const struct cli *cli, enum cli_option op
 }
 
 static bool cli_node_read_token_file(const char *path, char out[TOKEN_MAX + 2],
-                                     struct probe_answer *answer) {
+                                     struct cli_answer *answer) {
     FILE *file = fopen(path, "re");
     if (!file || !fgets(out, TOKEN_MAX + 2, file)) {
         snprintf(answer->error, sizeof(answer->error), "--token-file %.150s: %s", path,
@@ -47,7 +47,7 @@ static bool cli_node_read_token_file(const char *path, char out[TOKEN_MAX + 2],
 /* Writes "Authorization: Bearer ..." or nothing. Never from the command line, which other users can
  * read. */
 static bool cli_node_add_token(const struct cli *cli, struct curl_slist **headers,
-                               struct probe_answer *answer) {
+                               struct cli_answer *answer) {
     char token[TOKEN_MAX + 2] = "", header[TOKEN_MAX + 64];
     const char *path = cli_node_setting_of(cli, OPT_TOKEN_FILE, "MQFLEET_TOKEN_FILE", NULL);
     const char *direct = getenv("MQFLEET_TOKEN");
@@ -85,7 +85,7 @@ static size_t cli_node_on_body(char *data, size_t size, size_t count, void *cont
 
 static size_t cli_node_on_header(char *data, size_t size, size_t count, void *context) {
     static const char NAME[] = "x-request-id:";
-    struct probe_answer *answer = context;
+    struct cli_answer *answer = context;
     size_t len = size * count;
     if (len > strlen(NAME) && strncasecmp(data, NAME, strlen(NAME)) == 0) {
         snprintf(answer->request_id, sizeof(answer->request_id), "%.*s", (int)(len - strlen(NAME)),
@@ -119,7 +119,7 @@ static CURL *cli_node_easy_handle(void) {
 }
 
 static bool cli_node_prepare_request(struct cli *cli, CURL *easy, const char *path,
-                                     struct curl_slist **headers, struct probe_answer *answer) {
+                                     struct curl_slist **headers, struct cli_answer *answer) {
     const char *base = cli_node_setting_of(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
     const char *ca = cli_node_setting_of(cli, OPT_CA, "MQFLEET_CA", NULL);
     size_t base_len = strlen(base);
@@ -150,7 +150,7 @@ static bool cli_node_prepare_request(struct cli *cli, CURL *easy, const char *pa
 }
 
 static void cli_node_set_no_answer(const struct cli *cli, CURLcode code, const char *detail,
-                                   struct probe_answer *answer) {
+                                   struct cli_answer *answer) {
     const char *url = cli_node_setting_of(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080");
     bool plain = strncmp(url, "http:", 5) == 0;
     const char *advice = code == CURLE_GOT_NOTHING && plain ? "; does it want https?"
@@ -164,13 +164,13 @@ static void cli_node_set_no_answer(const struct cli *cli, CURLcode code, const c
 }
 
 void cli_node_call(struct cli *cli, const char *method, const char *path, json_t *body,
-                   long extra_ms, struct probe_answer *answer) {
+                   long extra_ms, struct cli_answer *answer) {
     char error[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
     struct buffer received;
     char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     CURL *easy = cli_node_easy_handle();
-    *answer = (struct probe_answer){0};
+    *answer = (struct cli_answer){0};
     buffer_init(&received);
     json_decref(body);
     if (!easy || !cli_node_prepare_request(cli, easy, path, &headers, answer)) {
@@ -213,19 +213,19 @@ out:
     free(text);
 }
 
-void cli_answer_fini(struct probe_answer *answer) {
+void cli_answer_fini(struct cli_answer *answer) {
     json_decref(answer->json);
     free(answer->text);
-    *answer = (struct probe_answer){0};
+    *answer = (struct cli_answer){0};
 }
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
-bool cli_answer_succeeded(const struct probe_answer *answer) {
+bool cli_answer_succeeded(const struct cli_answer *answer) {
     return answer->status >= 200 && answer->status < 300 && !answer->not_a_node;
 }
 
-enum cli_exit cli_answer_exit_code(const struct probe_answer *answer) {
+enum cli_exit cli_answer_exit_code(const struct cli_answer *answer) {
     switch (answer->status) {
     case 0:
         return answer->unsent ? CLI_USAGE : CLI_UNREACHABLE;
@@ -251,7 +251,7 @@ static const char *cli_node_text(const json_t *object, const char *name) {
     return text ? text : "";
 }
 
-enum cli_exit cli_answer_explain(const struct probe_answer *answer, const char *what) {
+enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *what) {
     const char *colon = what ? ": " : "";
     what = what ? what : "";
     if (answer->status == 0 || answer->not_a_node) {
@@ -296,7 +296,7 @@ enum cli_exit cli_answer_explain(const struct probe_answer *answer, const char *
     return cli_answer_exit_code(answer);
 }
 
-void cli_answer_print(const struct probe_answer *answer) {
+void cli_answer_print(const struct cli_answer *answer) {
     fwrite(answer->text ? answer->text : "", 1, answer->text_len, stdout);
     fputc('\n', stdout);
 }
@@ -383,12 +383,12 @@ static size_t cli_node_on_stream_data(char *data, size_t size, size_t count, voi
 }
 
 void cli_node_stream(struct cli *cli, const char *path, cli_node_event *take, void *context,
-                     struct probe_answer *answer) {
+                     struct cli_answer *answer) {
     char error[CURL_ERROR_SIZE] = "";
     struct curl_slist *headers = curl_slist_append(NULL, "Accept: text/event-stream");
     struct cli_node_feed feed = {
         .easy = cli_node_easy_handle(), .on_event = take, .context = context};
-    *answer = (struct probe_answer){0};
+    *answer = (struct cli_answer){0};
     sse_init(&feed.sse);
     buffer_init(&feed.error_body);
     if (feed.easy && cli_node_prepare_request(cli, feed.easy, path, &headers, answer)) {
@@ -421,7 +421,7 @@ enum cli_exit cli_node_follow(struct cli *cli, const char *path, cli_node_event 
     bool was_there = false;
     long delay_ms = 500;
     for (;;) { /* until the callback has enough, or Ctrl-C */
-        struct probe_answer answer;
+        struct cli_answer answer;
         enum cli_exit code = CLI_OK;
         cli_node_stream(cli, path, take, context, &answer);
         bool enough = answer.status == -1 || cli_interrupted();

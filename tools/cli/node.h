@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include "cli.h"
 
-struct probe_answer {
+struct cli_answer {
     long status;  /* 0: no answer */
     json_t *json; /* NULL: no body, or not JSON; owned */
     char *text;   /* the body; owned, may be NULL */
@@ -19,17 +19,17 @@ struct probe_answer {
 /* Sends method and path ("/api/v1/..."), with body (NULL: none; takes its reference). extra_ms is
  * added to the timeout. The caller calls cli_answer_fini in any case. */
 void cli_node_call(struct cli *cli, const char *method, const char *path, json_t *body,
-                   long extra_ms, struct probe_answer *answer);
-void cli_answer_fini(struct probe_answer *answer);
+                   long extra_ms, struct cli_answer *answer);
+void cli_answer_fini(struct cli_answer *answer);
 
 /* True for 2xx. */
-bool cli_answer_succeeded(const struct probe_answer *answer);
+bool cli_answer_succeeded(const struct cli_answer *answer);
 /* Prints the error with all its faults on stderr; what: its subject, or NULL. Returns the exit
  * code. */
-enum cli_exit cli_answer_explain(const struct probe_answer *answer, const char *what);
-enum cli_exit cli_answer_exit_code(const struct probe_answer *answer);
+enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *what);
+enum cli_exit cli_answer_exit_code(const struct cli_answer *answer);
 /* Prints the body unchanged, and a newline. */
-void cli_answer_print(const struct probe_answer *answer);
+void cli_answer_print(const struct cli_answer *answer);
 /* Writes to out why a client is on no node, by its status: "no_room: every node ...". NULL: it is
  * on one. */
 const char *cli_answer_waiting(const json_t *status, char *out, size_t size);
@@ -44,7 +44,7 @@ typedef bool cli_node_event(void *context, const char *event, json_t *data);
 /* Reads a stream until it ends, `take` returns false, or Ctrl-C. The answer is as of cli_node_call;
  * its status is 200 if the stream was open. */
 void cli_node_stream(struct cli *cli, const char *path, cli_node_event *take, void *context,
-                     struct probe_answer *answer);
+                     struct cli_answer *answer);
 /* Reads it without an end: reconnects with growing delays after it was open. */
 enum cli_exit cli_node_follow(struct cli *cli, const char *path, cli_node_event *take,
                               void *context);

@@ -34,7 +34,7 @@ static void cli_publications_print(const json_t *rows) {
 
 enum cli_exit command_publications(struct cli *cli) {
     bool drop = cli_option_given(cli, OPT_DROP);
-    struct probe_answer answer;
+    struct cli_answer answer;
     char *path = cli_node_path("clients", cli->words[0], "publications");
     cli_node_call(cli, drop ? "DELETE" : "GET", path, NULL, 0, &answer);
     free(path);

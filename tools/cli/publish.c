@@ -138,7 +138,7 @@ enum cli_exit command_publish(struct cli *cli) {
         json_decref(body);
         return CLI_USAGE;
     }
-    struct probe_answer answer;
+    struct cli_answer answer;
     char *path = cli_node_path("clients", cli->words[0], "publish");
     cli_node_call(cli, "POST", path, body, 0, &answer);
     free(path);

@@ -58,7 +58,7 @@ static void cli_select_remove_seen(json_t *seen, json_t *clients) {
 
 /* Nothing was found: checks whether the node exists. */
 static enum cli_exit cli_select_check_node_exists(struct cli *cli, const char *node) {
-    struct probe_answer answer;
+    struct cli_answer answer;
     char *path = cli_node_path("nodes", node, "");
     cli_node_call(cli, "GET", path ? path : "/", NULL, 0, &answer);
     enum cli_exit code = cli_answer_succeeded(&answer) ? CLI_OK : cli_answer_explain(&answer, node);
@@ -72,7 +72,7 @@ enum cli_exit cli_select_clients(struct cli *cli, cli_select_page *take, void *c
     json_t *seen = json_object();
     enum cli_exit code = CLI_OK;
     for (bool more = true; more && !cli_interrupted();) {
-        struct probe_answer answer;
+        struct cli_answer answer;
         char *path = cli_select_page_path(cli, cursor);
         free(cursor);
         cursor = NULL;

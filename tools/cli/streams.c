@@ -110,7 +110,7 @@ static enum cli_exit cli_streams_follow_events(struct cli *cli) {
 
 static enum cli_exit cli_streams_last_changes(struct cli *cli) {
     static const char *const headings[] = {"AT", "FROM", "TO", "REASON", NULL};
-    struct probe_answer answer;
+    struct cli_answer answer;
     char *path = cli_node_path("clients", cli->words[0], "events");
     cli_node_call(cli, "GET", path, NULL, 0, &answer);
     free(path);
