@@ -197,7 +197,7 @@ BAD_TOKEN_FILES = [
     ("a king sha256:" + "0" * 64, "viewer, operator or admin"),
     ("a/b viewer sha256:" + "0" * 64, "name"),
     ("a viewer sha256:abc", "hexadecimal"),
-    ("a viewer sha256:" + "0" * 64 + "\na admin sha256:" + "1" * 64, "already"),
+    ("a viewer sha256:" + "0" * 64 + "\na admin sha256:" + "1" * 64, "duplicate"),
 ]
 
 
@@ -215,7 +215,7 @@ def test_a_token_file_that_others_can_write_is_refused(tmp_path):
     path.chmod(0o666)
     result = subprocess.run([BINARY, "--check-config", "--set", f"http.tokens_file={path}"],
                             env=environment(), capture_output=True, text=True)
-    assert result.returncode == 2 and "write" in result.stderr, result.stderr
+    assert result.returncode == 2 and "writable" in result.stderr, result.stderr
 
 
 def test_a_token_of_ones_own_is_hashed():

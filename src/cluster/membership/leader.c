@@ -22,7 +22,7 @@
 #define REAP_CALLS_MAX           100 /* in one step */
 #define WAKES_MAX                1000
 #define WAKE_RETRY_MS            1000
-#define SCHEDULE_COOLDOWN_MS     100 /* between looks for what was written by hand: nobody wakes us */
+#define SCHEDULE_COOLDOWN_MS     100 /* clients written by hand wake nobody */
 #define SCHEDULE_COOLDOWN_MS_MAX 2000
 
 struct leader *leader_create(const struct conf *conf, struct node *node, struct store *store,

@@ -1,6 +1,6 @@
-/* What this node ran when it was fenced. If Redis has gone back since, nobody else may know it: the
- * next incarnation then presents it, with epoch 0, because an assignment to a fenced incarnation is
- * void, and its texts are not. Agent thread. */
+/* Owns the clients that this node ran when it was fenced. If Redis has lost data since, it may not
+ * know them. The next incarnation then restores them with epoch 0: assignments of a fenced
+ * incarnation are void, but configurations are not. Works on struct agent. The agent thread. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "cluster/membership/agent_internal.h"
 
-#define SALVAGE_AGE_MS_MAX  3600000 /* then tombstones are forgotten */
+#define SALVAGE_AGE_MS_MAX  3600000 /* as long as tombstones are kept */
 #define SALVAGE_CLIENTS_MAX 200     /* in one step */
 
 struct salvage_client {
@@ -19,7 +19,7 @@ struct salvage_client {
 };
 
 struct salvage {
-    char generation[TEXT_ID_LEN]; /* of the Redis that had all of it; "": none */
+    char generation[TEXT_ID_LEN]; /* of the Redis that had all these clients; "": none */
     struct salvage_client *clients;
     size_t n, next, restored_count;
 };
@@ -67,7 +67,7 @@ void salvage_take(struct agent *agent) {
     workers_list_free(rows, n);
 }
 
-/* False: Redis does not answer; to be tried again. */
+/* False: Redis does not answer; must be called again. */
 static bool salvage_restore_next(struct agent *agent, const struct store_member *member) {
     struct salvage *salvage = agent->salvage;
     const struct salvage_client *client = &salvage->clients[salvage->next];

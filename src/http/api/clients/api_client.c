@@ -12,8 +12,9 @@
 #include "http/api/routes.h"
 #include "mqtt/config/client_secrets.h"
 
-#define WRITE_RETRY_MS_MAX 5000 /* attempts of an unconditional write that conflicts with others   \
-                                 */
+#define WRITE_RETRY_MS_MAX                                                                         \
+    5000 /* attempts of an unconditional write that conflicts with others                          \
+          */
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
