@@ -39,7 +39,8 @@ static void intake_refuse_size(struct transaction *transaction) {
 /* RFC 9110 section 8.4. */
 static void intake_refuse_coding(struct transaction *transaction, const char *coding) {
     http_problem(&transaction->response, PROBLEM_CODING,
-                 "Content-Encoding %.64s is not supported; send the body without encoding", coding);
+                 "Content-Encoding %.64s is not supported; send the body as it is (identity)",
+                 coding);
     http_answer_header(&transaction->response, "Accept-Encoding", "identity");
 }
 
