@@ -346,6 +346,16 @@ static enum err store_run_once(struct store *store, struct redis *redis, struct 
     return err;
 }
 
+/* The URL may lead to another server by now, while connections to the old one stay open. */
+static void store_pool_reconnect(struct store *store, struct redis *redis) {
+    redis_disconnect(redis);
+    pthread_mutex_lock(&store->mutex);
+    for (size_t i = 0; i < store->idle_count; i++) {
+        redis_disconnect(store->idle[i]);
+    }
+    pthread_mutex_unlock(&store->mutex);
+}
+
 /* A Redis that lost data reports it once and has changed nothing. */
 static enum err store_run_script(struct store *store, struct redis *redis, struct store_call *call,
                                  struct redis_reply **reply) {
@@ -354,6 +364,7 @@ static enum err store_run_script(struct store *store, struct redis *redis, struc
     if (err == ERR_CANCELED) {
         log_event(LOG_WARN, "redis_went_back", KS("script", SCRIPTS[call->script].name));
         atomic_store(&store->history->rolled_back, true);
+        store_pool_reconnect(store, redis);
         err = store_run_once(store, redis, call, &shape, reply);
     }
     call->argc = shape.argc;

@@ -55,6 +55,8 @@ CLUSTER = [
              "strcmp(generation, salvage->generation) != 0", "true", MEMBERSHIP),
     Mutation("Redis that does not answer ends what a fenced node puts back", "src/cluster/placement/salvage.c",
              "    if (agent_redis_is_unusable(err)) {\n        return false;", "    if (false) {\n        return false;", MEMBERSHIP),
+    Mutation("connections to the server that Redis moved from are kept", "src/store/store.c",
+             "        store_pool_reconnect(store, redis);\n", "", f"{BACK}::test_redis_moves_while_connections_to_the_old_server_stay_open"),
     # ---- leading
     Mutation("who is not told that it leads goes on leading", "src/cluster/membership/leader.c",
              "        role = STORE_ROLE_NONE;\n    }\n", "        role = leader->role;\n    }\n", LEADER),

@@ -62,6 +62,8 @@ enum err redis_wait_replicas(struct redis *redis, int64_t replicas, int64_t time
  * wait); ERR_UNAVAILABLE: not connected, call again later. */
 enum err redis_next_message(struct redis *redis, const char *channel, int64_t timeout_ms,
                             char **out) MUST_CHECK;
+/* The next command connects anew. */
+void redis_disconnect(struct redis *redis);
 /* Descriptor to poll for reading, -1 while not connected. */
 int redis_fd(const struct redis *redis);
 

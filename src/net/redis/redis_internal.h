@@ -52,7 +52,6 @@ void redis_set_error(struct redis *redis, const char *text);
 /* The meaning of an error reply after which the connection stays open: ERR_FULL, ERR_UNAVAILABLE;
  * ERR_OK: it concerns the data. Stores the text. */
 enum err redis_classify_error(struct redis *redis, const char *text) MUST_CHECK;
-void redis_disconnect(struct redis *redis);
 /* Closes the connection, delays the next one, and returns `code`. */
 enum err redis_fail(struct redis *redis, enum err code, const char *text) MUST_CHECK;
 enum err redis_queue_command(struct redis *redis, int argc, const char *const *argv,

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from fleet.redis_server import RedisServer
 from fleet.wait import holds_for, wait_until
+from fleet.wire import Wire
 
 PUT_WAITS = "?wait_ms=30000"
 # Restoring holds for 6 s, in which Redis goes back again; nothing is found by comparing sums.
@@ -240,6 +242,31 @@ def test_a_node_that_was_fenced_before_it_hears_of_the_loss_puts_back_what_only_
     fleet.wait_online(left, 40)
     fleet.wait_s1(left)
     subscribed(fleet, changed, "new/topic")
+
+
+def test_redis_moves_while_connections_to_the_old_server_stay_open(fleet, history):
+    """A virtual address moves: half of the connections still lead to the old server, which lives."""
+    wires = [fleet.closing(Wire(fleet.redis.port)) for _ in range(2)]
+    nodes = [fleet.start_node(redis_config__url=wire.url) for wire in wires]
+    old = fleet.online(10)
+    history.keep()
+    new = fleet.create(10, prefix="new")
+    fleet.wait_online(old + new)
+    old_redis, folder = fleet.redis, fleet.folder / "moved"
+    folder.mkdir()
+    shutil.copy(history.kept, folder / "dump.rdb")
+    fleet._redis = RedisServer(folder)
+    fleet.others.append(fleet._redis.start())
+    for wire in wires:
+        wire.target_port = fleet.redis.port
+    for one in old_redis.client.client_list()[::2]:
+        old_redis.client.client_kill_filter(_id=one["id"])
+    wait_until(lambda: fleet.shared().owned == set(old + new), 40, "all are put back")
+    later = fleet.create(5, prefix="later", api=nodes[0].api)
+    fleet.wait_online(old + new + later, 40)
+    fleet.wait_s1(old + new + later)
+    count = len(told(fleet, "redis_went_back"))
+    holds_for(lambda: len(told(fleet, "redis_went_back")) == count, 3, "no loss is noticed again and again")
 
 
 def test_a_node_whose_agent_hangs_stops_beating(fleet):
