@@ -16,7 +16,7 @@ struct sink_backend {
     void (*close)(void *state);
     /* Called about once a second while the queue is empty. Sink thread. NULL: no maintenance. */
     void (*maintain)(void *state);
-    /* Fills in paused and what begins with store_. Any thread. NULL: nothing to tell. */
+    /* Fills in paused, stream and what begins with store_. Any thread. NULL: nothing to tell. */
     void (*status)(void *state, struct sink_status *out);
 };
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include "base/err.h"
 #include "message/message.h"
+#include "sink/stream_status.h"
 
 struct sink;
 
@@ -30,6 +31,10 @@ struct sink_config {  /* all borrowed for the lifetime of the sink */
     int64_t redis_bytes_max; /* of its used memory; 0: three quarters of its maxmemory */
     const char *stream_key;  /* key_prefix included */
     int64_t stream_maxlen;
+    int64_t stream_bytes_max;         /* 0: none */
+    const char *stream_trim;          /* maxlen, bytes or consumed; NULL: maxlen */
+    const char *stream_ignore_groups; /* names, separated by spaces or commas; NULL: none */
+    bool stream_measured;             /* also before the first message */
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
     /* Called on the sink's thread after some messages were answered, to wake a thread that sleeps.
@@ -74,10 +79,11 @@ struct sink_status {
     char error[160];    /* of the last failed write, "" if none */
     int64_t accepted;   /* messages, since the start */
     int64_t dropped;
-    int64_t canceled; /* canceled at the stop */
-    bool paused;      /* failing, since the sink leaves its store the room that is left */
+    int64_t canceled;                     /* canceled at the stop */
+    bool paused;                          /* failing, since its store has no room that it may use */
     int64_t store_bytes, store_bytes_max; /* memory used, and the maximum; -1: unknown */
     int64_t store_entries;                /* entries for consumers; -1: unknown */
+    struct stream_status stream;          /* of redis_stream; else not measured */
 };
 void sink_status(struct sink *sink, struct sink_status *out);
 

@@ -22,6 +22,7 @@ PLACEMENT, NODE = "cluster/test_placement", "cluster/test_node"
 HOST, TROUBLE, RACE = "mqtt/test_worker", "mqtt/test_worker_trouble", "mqtt/test_race"
 LATE = "mqtt/test_worker_late"
 BACK = "tests/e2e/cases/test_case_f_redis_back.py"
+TRIM = "sink/test_stream_trim"
 STEPS, AHEAD, QUOTA = "mqtt/test_worker_steps", "mqtt/test_reactor_read_ahead", "mqtt/test_publish_quota"
 
 CLUSTER = [
@@ -264,6 +265,29 @@ MQTT = [
              "    if (!receive_is_taking(connection)) {\n", "    if (connection->state == CONNECTION_ENDED) {\n", AHEAD),
     Mutation("each node may fill all that is left of Redis", "src/sink/types/redis_quota.c",
              "left / NODES_MAX", "left", "sink/test_redis_quota"),
+    # ---- the stream and its consumer groups
+    Mutation("what is pending does not hold the stream", "src/sink/types/stream_trim.lua",
+             "        group.floor = group.oldest_pending\n", "", TRIM),
+    Mutation("a pending id without its entry holds the stream", "src/sink/types/stream_trim.lua",
+             "redis.call('XPENDING', stream, group.name, first, '+', 1)[1]",
+             "redis.call('XPENDING', stream, group.name, '-', '+', 1)[1]", TRIM),
+    Mutation("an ignored group holds the stream", "src/sink/types/stream_trim.lua",
+             "  ignored[ARGV[i]] = true\n", "", TRIM),
+    Mutation("without a group the stream is trimmed", "src/sink/types/stream_trim.lua",
+             "  if not slowest then\n    return ''\n", "  if not slowest then\n"
+             "    redis.call('XTRIM', stream, 'MAXLEN', 0)\n    return ''\n", TRIM),
+    Mutation("the newest group decides what is trimmed", "src/sink/types/stream_trim.lua",
+             "if id_less(group.floor, slowest.floor) then", "if id_less(slowest.floor, group.floor) then", TRIM),
+    Mutation("what was trimmed unread is not counted", "src/sink/types/stream_trim.lua",
+             "    count_lost(groups[i], count)\n", "", TRIM),
+    Mutation("what was trimmed while it was pending is not counted", "src/sink/types/stream_trim.lua",
+             "      count_lost(group, #lost)\n", "", TRIM),
+    Mutation("a full stream is written all the same", "src/sink/types/stream_trim.c",
+             "    if (!paused) {\n", "    if (true) {\n", TRIM),
+    Mutation("more than a batch may be too much", "src/sink/types/stream_trim.c",
+             "stream_trim_clamp(trim->entries_max - entries, 1, batch);", "INT64_MAX;", TRIM),
+    Mutation("without the rights nothing bounds the stream", "src/sink/types/stream_trim.c",
+             "trim->mode == STREAM_TRIM_MAXLEN && refused ? trim->entries_max : 0;", "0;", TRIM),
     Mutation("our own pause is held against the broker", "src/mqtt/reactor/connection.c",
              "    if (connection->reading == READING_NOTHING) {", "    if (false) {", AHEAD),
     Mutation("who was served first is served first again", "src/mqtt/reactor/engine.c",

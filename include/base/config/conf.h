@@ -128,7 +128,18 @@
         "sink.url); 0: three quarters of maxmemory")                                               \
     STR(sink_key, "sink.key", 0, "mqtt_msg", "key of the Redis stream")                            \
     INT(sink_maxlen, "sink.maxlen", "messages", 1000000, 0, 1000000000,                            \
-        "approximate length to which the stream is trimmed; 0: never trimmed")                     \
+        "approximate length to which the stream is trimmed; 0: never trimmed. With "               \
+        "sink.redis_trim consumed: length at which the sink pauses; 0: no limit")                  \
+    ENUM(sink_redis_trim, "sink.redis_trim", "maxlen|bytes|consumed", "maxlen",                    \
+         "what redis_stream trims: the oldest entries beyond sink.maxlen or "                      \
+         "sink.redis_stream_bytes_max, read or not; or only entries that every consumer group "    \
+         "has acknowledged")                                                                       \
+    INT(sink_redis_stream_bytes_max, "sink.redis_stream_bytes_max", "bytes", 0, 0, 1099511627776,  \
+        "approximate size to which sink.redis_trim bytes trims the stream; with consumed: size "   \
+        "at which the sink pauses; 0: no limit")                                                   \
+    STR(sink_redis_ignore_groups, "sink.redis_ignore_groups", 0, "",                               \
+        "consumer groups of the stream that hold nothing back and are not measured, separated "    \
+        "by spaces or commas")                                                                     \
     STR(sink_path, "sink.path", 0, "", "path of the file that the file sink writes")               \
     INT(sink_queue_messages, "sink.queue_messages", "messages", 10000, 1, 10000000,                \
         "maximum number of messages waiting for a sink")                                           \

@@ -79,7 +79,7 @@
     X(METRIC_SINK_ERRORS, "mqfleet_sink_errors_total", "",                                         \
       "Failed writes to a sink; each is retried.")                                                 \
     X(METRIC_SINK_PAUSES, "mqfleet_sink_pauses_total", "",                                         \
-      "How often the sink paused to leave memory for the fleet in a shared Redis.")                \
+      "How often the sink paused (mqfleet_sink_paused).")                                          \
     X(METRIC_CONNECT_ONLINE, "mqfleet_connect_attempts_total", "result=\"online\"",                \
       "Attempts to bring a client online, by result: online, or the step that failed. refused: "   \
       "by the broker with a reason code; denied: by broker_allow or broker_deny.")                 \

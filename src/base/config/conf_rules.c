@@ -222,6 +222,10 @@ static bool rules_is_origin(char *entry) {
 
 static enum err rules_check_sink(struct conf_loader *loader) {
     const struct conf *conf = loader->conf;
+    if (strcmp(conf->sink_redis_trim, "bytes") == 0 && conf->sink_redis_stream_bytes_max == 0) {
+        return conf_fault(loader, loader->origins[CONF_sink_redis_trim],
+                          "sink.redis_trim bytes: needs sink.redis_stream_bytes_max, which is 0");
+    }
     if (strcmp(conf->sink_type, "file") != 0 || conf->sink_path[0] != '\0') {
         return ERR_OK;
     }

@@ -2,6 +2,7 @@
 #include "http/api/api.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/buffer.h"
 #include "base/system/thread_watchdog.h"
@@ -176,6 +177,44 @@ static void health_add_redis_notes(const struct http_context *context,
     }
 }
 
+/* "ops: 12 not delivered, 3 pending, oldest unread 4 s, 0 trimmed unread". */
+static void health_print_group(const struct stream_group *group, struct buffer *text) {
+    buffer_printf(text, "%s: ", group->name);
+    if (group->lag >= 0) {
+        buffer_printf(text, "%lld not delivered, ", (long long)group->lag);
+    }
+    buffer_printf(text, "%lld pending, ", (long long)group->pending);
+    if (group->oldest_unread_ms >= 0) {
+        buffer_printf(text, "oldest unread %lld s, ", (long long)group->oldest_unread_ms / 1000);
+    }
+    buffer_printf(text, "%lld trimmed unread", (long long)group->trimmed_unread);
+}
+
+static void health_add_stream_notes(const struct sink_status *status, struct readiness *readiness) {
+    const struct stream_status *stream = &status->stream;
+    struct buffer text;
+    char warning[200], name[64];
+    if (!stream->measured) {
+        return;
+    }
+    buffer_init(&text);
+    buffer_printf(&text, "%lld entries, %lld bytes, %lld consumer groups",
+                  (long long)stream->entries, (long long)stream->bytes,
+                  (long long)stream->group_total);
+    for (size_t i = 0; i < stream->group_count; i++) {
+        buffer_printf(&text, "; ");
+        health_print_group(&stream->groups[i], &text);
+    }
+    char *all = buffer_take(&text);
+    snprintf(name, sizeof(name), "sink.%s.stream", status->type);
+    health_add_note(readiness, name, false, all != NULL ? all : "out of memory");
+    free(all);
+    if (stream_status_warn(stream, warning, sizeof(warning))) {
+        snprintf(name, sizeof(name), "sink.%s.groups", status->type);
+        health_add_note(readiness, name, true, warning);
+    }
+}
+
 static void health_check_sinks(const struct http_context *context, struct readiness *readiness) {
     for (size_t i = 0; context->sinks[i]; i++) {
         struct sink_status status;
@@ -183,6 +222,7 @@ static void health_check_sinks(const struct http_context *context, struct readin
         sink_status(context->sinks[i], &status);
         snprintf(name, sizeof(name), "sink.%s", status.type);
         health_add_check(readiness, name, !status.failing, status.error);
+        health_add_stream_notes(&status, readiness);
     }
 }
 

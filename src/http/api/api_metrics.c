@@ -14,6 +14,7 @@
 #include "http/server/pending.h"
 #include "mqtt/client/client_state.h"
 #include "sink/sink.h"
+#include "stream_metrics.h"
 
 #define LABELS_LEN 600
 
@@ -209,13 +210,16 @@ static void api_metrics_put_stores(struct scrape *scrape) {
             }
         }
     }
-    exposition_family(scrape->out, "mqfleet_sink_paused", "gauge",
-                      "1 while the sink pauses to leave memory for the fleet in a shared Redis.");
+    exposition_family(
+        scrape->out, "mqfleet_sink_paused", "gauge",
+        "1 while the sink pauses: the Redis that it shares with the fleet has no more memory "
+        "for it, or the stream is full (sink.redis_trim consumed).");
     for (size_t i = 0; sinks[i]; i++) {
         sink_status(sinks[i], &status);
         snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
         exposition_int(scrape->out, "mqfleet_sink_paused", labels, status.paused);
     }
+    stream_metrics_put(sinks, scrape->out);
 }
 
 static void api_metrics_put_sinks(struct scrape *scrape) {

@@ -21,10 +21,11 @@
 #define NODES_MAX      16    /* nodes that may fill one Redis at the same time */
 
 void redis_quota_init(struct redis_quota *quota, const struct sink_config *config) {
+    bool replaces = !config->stream_trim || strcmp(config->stream_trim, "maxlen") == 0;
     *quota = (struct redis_quota){.key = config->stream_key,
                                   .shared = config->redis_shared,
                                   .bytes_max = config->redis_bytes_max,
-                                  .entries_max = config->stream_maxlen,
+                                  .entries_max = replaces ? config->stream_maxlen : 0,
                                   .used_bytes = -1,
                                   .limit_bytes = -1,
                                   .entries = -1};

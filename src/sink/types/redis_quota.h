@@ -17,7 +17,7 @@ struct redis_quota {
     const char *key;            /* of the stream; borrowed */
     bool shared;                /* the same Redis as the fleet; otherwise only measured */
     int64_t bytes_max;          /* of used memory; 0: three quarters of maxmemory */
-    int64_t entries_max;        /* sink.maxlen; 0: none */
+    int64_t entries_max;        /* at which entries are replaced; 0: never */
     int64_t measured_ms;        /* clock_ms; 0: never */
     int64_t info_refused_ms;    /* time at which INFO was last refused; 0: it is permitted */
     int64_t entries_refused_ms; /* the same for XLEN */

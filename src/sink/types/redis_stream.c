@@ -4,7 +4,7 @@
  *   batch --> XADD XADD XADD ... --one pipeline--> Redis --replies in order--> written
  *
  * After an error in a batch, the following messages may be in the stream already, and are written
- * again later: at least once. redis_quota.c decides when to pause. */
+ * again later: at least once. redis_quota.c and stream_trim.c decide when to pause. */
 #include "sink/backend.h"
 
 #include <stdio.h>
@@ -15,6 +15,7 @@
 #include "net/redis/redis.h"
 #include "redis_quota.h"
 #include "sink/properties.h"
+#include "stream_trim.h"
 
 #define ERROR_LEN   160
 #define FAULT_LEN   256
@@ -24,10 +25,10 @@
 struct stream {
     struct redis *redis;
     struct redis_quota quota;
+    struct stream_trim trim;
     const char *key;
     const char *node;
-    char maxlen[NUMBER_LEN]; /* "": never trimmed */
-    const char **parts;      /* the command being built */
+    const char **parts; /* the command being built */
     size_t *lens;
     size_t count, capacity;
 };
@@ -47,18 +48,22 @@ static enum err stream_sink_open(void **state, const struct sink_config *config,
         free(stream);
         return ERR_ARGUMENT;
     }
+    enum err err = stream_trim_init(&stream->trim, config, fault);
+    if (err != ERR_OK) {
+        redis_destroy(stream->redis);
+        free(stream);
+        return err;
+    }
     redis_quota_init(&stream->quota, config);
     stream->key = config->stream_key;
     stream->node = config->node;
-    if (config->stream_maxlen > 0) {
-        snprintf(stream->maxlen, sizeof stream->maxlen, "%lld", (long long)config->stream_maxlen);
-    }
     *state = stream;
     return ERR_OK;
 }
 
 static void stream_sink_close(void *state) {
     struct stream *stream = state;
+    stream_trim_fini(&stream->trim);
     redis_destroy(stream->redis);
     free(stream->parts);
     free(stream->lens);
@@ -98,14 +103,17 @@ static void stream_sink_put_text_field(struct stream *stream, const char *name, 
     stream_sink_put_field(stream, name, value, strlen(value));
 }
 
-static void stream_sink_put_command(struct stream *stream) {
+/* maxlen: room for the number, as long as the command. */
+static void stream_sink_put_command(struct stream *stream, char maxlen[NUMBER_LEN]) {
+    int64_t entries_max = stream_trim_xadd_maxlen(&stream->trim);
     stream->count = 0;
     stream_sink_put_text(stream, "XADD");
     stream_sink_put_text(stream, stream->key);
-    if (*stream->maxlen) {
+    if (entries_max > 0) {
+        snprintf(maxlen, NUMBER_LEN, "%lld", (long long)entries_max);
         stream_sink_put_text(stream, "MAXLEN");
         stream_sink_put_text(stream, "~");
-        stream_sink_put_text(stream, stream->maxlen);
+        stream_sink_put_text(stream, maxlen);
     }
     stream_sink_put_text(stream, "*");
 }
@@ -143,6 +151,7 @@ static enum err stream_sink_user_properties_json(const struct message *message, 
 static enum err stream_sink_send_entry(struct stream *stream, const struct message *message) {
     char received_at[NUMBER_LEN];
     char qos[NUMBER_LEN];
+    char maxlen[NUMBER_LEN];
     char *user_json = NULL;
     struct buffer subscriptions;
     buffer_init(&subscriptions);
@@ -157,7 +166,7 @@ static enum err stream_sink_send_entry(struct stream *stream, const struct messa
         err = ERR_MEMORY;
     }
     if (err == ERR_OK) {
-        stream_sink_put_command(stream);
+        stream_sink_put_command(stream, maxlen);
         stream_sink_put_text_field(stream, "id", message->id);
         stream_sink_put_text_field(stream, "client_id", message->client_id);
         stream_sink_put_text_field(stream, "topic", message->topic);
@@ -200,18 +209,26 @@ static enum err stream_sink_read_replies(struct stream *stream, size_t sent, siz
     return result;
 }
 
+static bool stream_sink_may_write(const struct stream *stream) {
+    return redis_quota_may_write(&stream->quota) && stream_trim_may_write(&stream->trim);
+}
+
 /* Writes at least one message, and as many as there is room for, in one pipeline; adds to
  * *written. */
 static enum err stream_sink_write_pipeline(struct stream *stream, struct message *const *messages,
                                            size_t n, size_t *written, char *error) {
     size_t sent = 0;
     enum err err = redis_quota_check(&stream->quota, stream->redis, error);
+    if (err == ERR_OK) {
+        err = stream_trim_check(&stream->trim, stream->redis, error);
+    }
     if (err != ERR_OK) {
         return err;
     }
-    while (err == ERR_OK && sent < n && (sent == 0 || redis_quota_may_write(&stream->quota))) {
+    while (err == ERR_OK && sent < n && (sent == 0 || stream_sink_may_write(stream))) {
         err = stream_sink_send_entry(stream, messages[sent]);
         if (err == ERR_OK) {
+            stream_trim_consume(&stream->trim, messages[sent]->size);
             redis_quota_consume(&stream->quota, messages[sent++]->size);
         }
     }
@@ -241,11 +258,13 @@ static enum err stream_sink_write(void *state, struct message *const *messages, 
 static void stream_sink_maintain(void *state) {
     struct stream *stream = state;
     redis_quota_refresh(&stream->quota, stream->redis);
+    stream_trim_refresh(&stream->trim, stream->redis);
 }
 
 static void stream_sink_status(void *state, struct sink_status *out) {
-    const struct stream *stream = state;
+    struct stream *stream = state;
     redis_quota_status(&stream->quota, out);
+    stream_trim_status(&stream->trim, out);
 }
 
 const struct sink_backend sink_backend_redis_stream = {.name = "redis_stream",

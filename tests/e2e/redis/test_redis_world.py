@@ -151,6 +151,9 @@ def test_the_documented_user_is_enough_for_a_fleet(fleet, tmp_path):
     ids = fleet.online(30)
     assert staying.api.publish(ids[0], f"t/{ids[1]}/x", "hello").status_code == 200
     wait_until(lambda: server.client.xlen("fleet:mqtt_msg") == 1, 20, "it is in the stream")
+    server.client.xgroup_create("fleet:mqtt_msg", "readers", id="0")
+    wait_until(lambda: 'mqfleet_sink_stream_lag_entries{sink="redis_stream",group="readers"} 1' in
+               staying.api.get("/metrics").text, 20, "its consumer group is measured")
     assert leaving.terminate() == 0
     fleet.wait_online(ids, api=staying.api)
     assert fleet.api.delete(fleet.api.path(ids[0])).status_code in (200, 204)

@@ -316,6 +316,7 @@ START_TEST(rules_between_settings_name_both) {
                 "redis_config.password");
     REFUSE_SET("redis_config.host=a/b", "redis_config.host a/b");
     REFUSE_SET("sink.type=file", "sink.type", "sink.path");
+    REFUSE_SET("sink.redis_trim=bytes", "sink.redis_trim", "sink.redis_stream_bytes_max");
     REFUSE_SET("node_info.host=", "node_info.host", "empty");
     conf = LOAD("sink.type=file", "sink.path=/tmp/x");
     conf_destroy(conf);

@@ -1,0 +1,37 @@
+/* What a sink knows of the Redis stream it writes and of the consumer groups that read it. */
+#ifndef MQFLEET_SINK_STREAM_STATUS_H
+#define MQFLEET_SINK_STREAM_STATUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STREAM_GROUPS_MAX 16 /* measured: those that are the furthest behind */
+#define STREAM_GROUP_LEN  64
+
+struct stream_group {
+    char name[STREAM_GROUP_LEN]; /* printable ASCII; other bytes are '?' */
+    int64_t lag;                 /* entries not delivered to it; -1: not known */
+    int64_t pending;             /* delivered, not acknowledged */
+    int64_t oldest_unread_ms;    /* since the oldest of both was added; -1: there is none */
+    int64_t trimmed_unread;      /* entries that this sink's nodes trimmed before it read them */
+    bool losing;                 /* some of these during the last hour */
+};
+
+struct stream_status {
+    bool measured;          /* within the last minute; else nothing below is known but the bounds */
+    int64_t trims_unread;   /* 1: entries are trimmed whether they were read or not */
+    int64_t entries, bytes; /* bytes -1: not known */
+    int64_t entries_max, bytes_max; /* 0: none */
+    int64_t group_total;
+    size_t group_count;
+    struct stream_group groups[STREAM_GROUPS_MAX];
+};
+
+/* Whether the stream has reached nine tenths of a bound. Pure. */
+bool stream_status_is_nearly_full(const struct stream_status *status);
+/* What an operator should know: groups that lose entries, or a stream whose readers are so slow
+ * that its bound is near. False: nothing. Pure. */
+bool stream_status_warn(const struct stream_status *status, char *out, size_t size);
+
+#endif
