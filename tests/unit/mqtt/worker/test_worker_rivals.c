@@ -49,9 +49,11 @@ START_TEST(kf05_a_foreign_client_with_the_identifier_ends_in_conflict) {
     EVENTUALLY(release_count() >= 2);
     ck_assert_int_ne(assert_asked_for_a_rest(), most_ms); /* two of 15,001 values: not in step */
     fixture_kill(&foreign, SIGKILL);
+    int64_t retried_ms = clock_ms();
     ck_assert_int_eq(workers_retry(f->hosts, "fought", 1, 10), ERR_OK);
     EVENTUALLY(fixture_state(f, "fought") == CLIENT_ONLINE);
-    ck_assert_uint_eq(stable_count(), 0); /* online, but not for long enough */
+    /* online, but not for long enough, unless the machine stood still meanwhile */
+    ck_assert(stable_count() == 0 || clock_ms() - retried_ms >= 4000);
     EVENTUALLY(stable_count() == 1);
     ck_assert_int_eq(fixture_state(f, "fought"), CLIENT_ONLINE);
 }
