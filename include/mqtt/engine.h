@@ -2,8 +2,11 @@
  * acknowledges and reports. The worker does the rest: backoff, rate limits, lease, restoring
  * subscriptions, counters.
  *
- * All operations and events run on the worker thread (events during poll()), except
- * events->message, which may run on a thread of the engine. */
+ * All operations and events run on the worker thread (events during poll()).
+ *
+ * Messages are not events: an engine submits them to the route of their client (message/router.h),
+ * and acknowledges one of QoS 1 and 2 when its receipt has come back with ERR_OK. A message for
+ * which a sink has no room is offered again later. */
 #ifndef MQFLEET_MQTT_ENGINE_H
 #define MQFLEET_MQTT_ENGINE_H
 
@@ -13,7 +16,7 @@
 #include <sys/socket.h>
 #include "base/config/conf.h"
 #include "base/err.h"
-#include "message/message.h"
+#include "message/router.h"
 #include "mqtt/config/client_config.h"
 #include "mqtt/client_error.h"
 #include "mqtt/give_up.h"
@@ -120,7 +123,7 @@ struct engine_publication {
 
 /* `client` is the value given to open(). After close(), only pending published events and then the
  * closed event follow. Before that, also within close(), messages that wait for room and that the
- * broker will not send again are offered one last time, without a receipt. */
+ * broker will not send again go to the route one last time, without a receipt. */
 struct engine_events {
     void (*connected)(void *client, const struct engine_connack *connack);
     void (*closed)(void *client, const struct engine_closed *closed);
@@ -133,22 +136,10 @@ struct engine_events {
      * Called exactly once per accepted publish(). With a session that outlives the connection, this
      * may happen on a later connection, at the latest in session_end(). */
     void (*published)(void *client, uint64_t token, enum err err, int reason_code);
-    /* An application message. On ERR_OK the worker owns `message` and will call acknowledge once
-     * with `receipt` for QoS 1 and 2, from any thread; until then the engine does not acknowledge
-     * to the broker. (A last offer, see above, has no receipt.) ERR_FULL: not accepted; the engine
-     * offers it again when there is room. Any thread; blocks only briefly. */
-    enum err (*message)(void *client, struct message *message, void *receipt);
     /* More of a large, incomplete message has arrived. NULL: not reported. */
     void (*heard)(void *client);
     /* A message was discarded, and acknowledged if possible. NULL: not reported. */
     void (*skipped)(void *client, const struct engine_skipped *skipped);
-    /* Messages were offered outside of poll(): their processing must start. Any thread; does not
-     * block. */
-    void (*flush)(void *client);
-    /* Whether a message may be accepted since the last ERR_FULL. Any thread; does not block. */
-    bool (*has_room)(void *client);
-    /* Blocks for at most timeout_ms until there is room. Engine threads only. */
-    void (*wait_room)(void *client, int64_t timeout_ms);
     /* While a connection is opened: whether one more of its sockets may connect at the same time
      * (the first needs no permission). Each permitted socket is returned with socket_over. Worker
      * thread. */
@@ -169,6 +160,9 @@ struct engine_open {
     /* The client's session, kept between its connections; *session NULL: none yet. The engine sets
      * it, the worker ends it (session_end). */
     struct engine_session **session;
+    /* Of the client's messages; borrowed until the closed event. NULL: messages are discarded, and
+     * not acknowledged (reactor only). */
+    struct route *route;
     void *client; /* passed to every event */
 };
 
@@ -216,11 +210,6 @@ struct engine_ops {
     bool (*is_read_blocked)(struct engine_connection *connection);
     /* As of its last turn. Any thread. NULL: unknown. */
     void (*buffers)(const struct engine *engine, struct engine_buffers *out);
-    /* The message of `receipt` is stored, or (result not ERR_OK) will not be: then the engine must
-     * not acknowledge it. The engine sees this in its next turn, at the latest at the next flush():
-     * a busy engine needs no wake-up. Any thread. */
-    void (*acknowledge)(struct engine *engine, void *receipt, enum err err);
-    void (*flush)(struct engine *engine);
     /* Makes poll() return when `fd` is readable; an engine has one such descriptor. False: no
      * descriptors left. */
     bool (*watch)(struct engine *engine, int fd);

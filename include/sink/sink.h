@@ -1,11 +1,11 @@
-/* A sink stores received messages. It has a bounded queue in messages and bytes, and one thread:
+/* A sink stores received messages. It has a bounded queue (message/message_queue.h, which engines
+ * reach through the routes of their clients) and one thread:
  *
- *   engine --sink_submit--> [ queue: messages and bytes ] --batch--> backend --> accepted(context)
+ *   engine --route_submit--> [ queue: messages and bytes ] --batch--> backend --> receipt_answer
  *
- * When the queue is full, QoS 0 is dropped and counted. QoS 1 and 2 are rejected with ERR_FULL, so
- * the engine keeps them and delays their acknowledgement. The last eighth of the queue accepts only
- * QoS 1 and 2. A failed write is retried in order, with backoff and without a limit. Accepted
- * messages are given up only at the stop. */
+ * A failed write is retried in order, with backoff and without a limit. Accepted messages are given
+ * up only at the stop. Every accepted message is answered once: ERR_OK, the backend has stored it;
+ * ERR_CANCELED, the sink stopped before. */
 #ifndef MQFLEET_SINK_SINK_H
 #define MQFLEET_SINK_SINK_H
 
@@ -13,14 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
-#include "message/message.h"
+#include "message/message_queue.h"
 #include "sink/stream_status.h"
 
 struct sink;
-
-/* Called once for every accepted message, on the sink's thread. ERR_OK: the backend has stored it;
- * ERR_CANCELED: the sink stopped before. Must not block or call the sink. */
-typedef void sink_accepted(void *context, enum err err);
 
 struct sink_config {  /* all borrowed for the lifetime of the sink */
     const char *type; /* a name in the table of backends */
@@ -37,10 +33,6 @@ struct sink_config {  /* all borrowed for the lifetime of the sink */
     bool stream_measured;             /* also before the first message */
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
-    /* Called on the sink's thread after some messages were answered, to wake a thread that sleeps.
-     * May be NULL. */
-    void (*answered)(void *context);
-    void *context;
 };
 
 bool sink_type_known(const char *type);
@@ -49,26 +41,13 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
 void sink_destroy(struct sink *sink); /* after sink_run returned */
 
 const char *sink_type(const struct sink *sink);
+/* Of the sink; borrowed. */
+struct message_queue *sink_queue(struct sink *sink);
 
 /* The sink's thread; returns once stopped. argument: the sink. */
 void *sink_run(void *argument);
 /* Rejects new messages. Queued ones are written for up to timeout_ms from now, then canceled. */
 void sink_stop(struct sink *sink, int64_t timeout_ms);
-
-/* Takes ownership of message on ERR_OK; then `accepted` (may be NULL) is called once. ERR_REFUSED:
- * no room for QoS 0; the message was dropped (freed) and counted. ERR_FULL: QoS 1 or 2, not
- * accepted; wait with sink_wait_room. ERR_WRONG_STATE: stopped, not accepted. The message is
- * written after the next sink_flush, or earlier when a batch is complete or half of the queue is
- * used. Any thread. */
-enum err sink_submit(struct sink *sink, struct message *message, sink_accepted *accepted,
-                     void *context) MUST_CHECK;
-/* Wakes the sink's thread if it sleeps and messages were submitted. Call it once for many messages,
- * because a wake-up is more expensive than the submission. Any thread. */
-void sink_flush(struct sink *sink);
-/* True if a message has left the queue since one was last rejected with ERR_FULL. */
-bool sink_has_room(struct sink *sink);
-/* Blocks until there may be room, at most timeout_ms. Any thread. */
-void sink_wait_room(struct sink *sink, int64_t timeout_ms);
 
 struct sink_status {
     const char *type;

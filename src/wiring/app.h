@@ -46,6 +46,7 @@ struct app {
     struct secret_box *secrets;
     struct store *heartbeat_store, *agent_store, *api_store;
     struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
+    struct router *router;
     struct node *node;
     struct workers *workers;
     struct peers *peers;           /* urls and headers of all calls */

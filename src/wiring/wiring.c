@@ -46,38 +46,12 @@ static void wiring_on_client_notice(void *context, const char *id, const char *c
     event_bus_post_notice(app->event_bus, id, code, message);
 }
 
-static struct sink *wiring_find_sink(struct app *app, const char *name) {
-    for (size_t i = 0; name && app->sinks[i]; i++) {
-        if (strcmp(sink_type(app->sinks[i]), name) == 0) {
-            return app->sinks[i];
-        }
-    }
-    return app->sinks[0];
+static void *wiring_prepare_tap(void *context, const struct message *message) {
+    return message_taps_prepare(context, message);
 }
 
-static enum err wiring_deliver_message(void *context, const char *sink, struct message *message,
-                                       void (*accepted)(void *accepted_context, enum err result),
-                                       void *accepted_context) {
-    struct app *app = context;
-    struct tapped_message *note = message_taps_prepare(app->message_taps, message);
-    enum err result = sink_submit(wiring_find_sink(app, sink), message, accepted, accepted_context);
-    message_taps_deliver(app->message_taps, note, result == ERR_OK || result == ERR_REFUSED);
-    return result;
-}
-
-static bool wiring_sink_has_room(void *context, const char *sink) {
-    return sink_has_room(wiring_find_sink(context, sink));
-}
-
-static void wiring_wait_sink_room(void *context, const char *sink, int64_t timeout_ms) {
-    sink_wait_room(wiring_find_sink(context, sink), timeout_ms);
-}
-
-static void wiring_flush_sinks(void *context) {
-    struct app *app = context;
-    for (size_t i = 0; app->sinks[i]; i++) {
-        sink_flush(app->sinks[i]);
-    }
+static void wiring_show_tap(void *context, void *prepared, bool taken) {
+    message_taps_deliver(context, prepared, taken);
 }
 
 /* On the agent's and the heartbeat's thread. */
@@ -93,11 +67,6 @@ static char *wiring_node_facts(void *context, int64_t lag_ms) {
     }
     facts.key_count = secret_box_key_ids(app->secrets, facts.keys);
     return facts_text(&facts);
-}
-
-static void wiring_on_sink_answered(void *context) {
-    struct app *app = context;
-    workers_flush(app->workers);
 }
 
 /* ---- start ----------------------------------------------------------------------------------- */
@@ -157,9 +126,7 @@ static enum err wiring_create_sinks(struct app *app, char *fault) {
                                  .file_path = conf->sink_path,
                                  .queue_messages = (size_t)conf->sink_queue_messages,
                                  .queue_bytes = (size_t)conf->sink_queue_bytes,
-                                 .batch_messages = (size_t)conf->sink_batch,
-                                 .answered = wiring_on_sink_answered,
-                                 .context = app};
+                                 .batch_messages = (size_t)conf->sink_batch};
     config.type = conf->sink_type;
     enum err err = sink_create(&app->sinks[0], &config, fault);
     for (size_t i = 0, n = 1; err == ERR_OK && i < SINKS_MAX; i++) {
@@ -172,6 +139,22 @@ static enum err wiring_create_sinks(struct app *app, char *fault) {
     return err;
 }
 
+/* The way of messages, from clients to sinks. */
+static enum err wiring_create_router(struct app *app) {
+    app->router = router_create();
+    app->message_taps = message_taps_create();
+    if (!app->router || !app->message_taps) {
+        return ERR_MEMORY;
+    }
+    for (size_t i = 0; app->sinks[i]; i++) {
+        router_add_sink(app->router, sink_type(app->sinks[i]), sink_queue(app->sinks[i]));
+    }
+    router_observe(app->router, &(struct router_observer){.context = app->message_taps,
+                                                          .prepare = wiring_prepare_tap,
+                                                          .show = wiring_show_tap});
+    return ERR_OK;
+}
+
 static enum err wiring_create_parts(struct app *app) {
     const struct conf *conf = app->conf;
     struct workers_owner owner = {.context = app,
@@ -180,12 +163,8 @@ static enum err wiring_create_parts(struct app *app) {
                                   .stable = wiring_on_client_stable,
                                   .changed = wiring_on_client_changed,
                                   .noticed = wiring_on_client_notice,
-                                  .deliver = wiring_deliver_message,
-                                  .flush = wiring_flush_sinks,
-                                  .has_room = wiring_sink_has_room,
-                                  .wait_room = wiring_wait_sink_room};
+                                  .router = app->router};
     app->event_bus = event_bus_create(conf, app->api_store, app->redis_url);
-    app->message_taps = message_taps_create();
     app->node = node_create(conf, app->heartbeat_store);
     if (app->node) {
         node_set_facts_source(app->node, wiring_node_facts, app);
@@ -197,8 +176,7 @@ static enum err wiring_create_parts(struct app *app) {
     if (app->event_bus) {
         event_bus_on_announcement(app->event_bus, wiring_tell_recent, app);
     }
-    if (!app->event_bus || !app->message_taps || !app->node || !app->workers || !app->peers ||
-        !app->peer_calls) {
+    if (!app->event_bus || !app->node || !app->workers || !app->peers || !app->peer_calls) {
         return ERR_MEMORY;
     }
     app->agent = agent_create(&(struct agent_wiring){.conf = conf,
@@ -227,6 +205,9 @@ enum err app_create(struct app *app, char *fault) {
     }
     if (err == ERR_OK) {
         err = wiring_create_sinks(app, fault);
+    }
+    if (err == ERR_OK) {
+        err = wiring_create_router(app);
     }
     if (err == ERR_OK) {
         err = wiring_create_parts(app);
@@ -264,6 +245,7 @@ void app_destroy(struct app *app) {
     peer_calls_destroy(app->peer_calls);
     peers_destroy(app->peers);
     node_destroy(app->node);
+    router_destroy(app->router);
     for (size_t i = 0; app->sinks[i]; i++) {
         sink_destroy(app->sinks[i]);
     }

@@ -22,18 +22,19 @@
 #include "peer.h"
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
+#include "doubles/queue_double.h"
 
-#define COUNT(array)       (sizeof(array) / sizeof((array)[0]))
-#define CLIENTS            2
-#define PUBLICATIONS_MAX   64
-#define PROBE_RECEIPTS_MAX 64
-#define IDS                16 /* packet identifiers that the peer uses */
-#define ROUNDS_MAX         3000
-#define TICK_MS            250
-#define BINARY             0x82
-#define BUFFER_BYTES       400000
-#define BEYOND_MAX         (1 << 20) /* what is found to be too much at the next account */
-#define LAST_TICKS_MAX     40        /* sinks are waited for, then the server: a few seconds */
+#define COUNT(array)     (sizeof(array) / sizeof((array)[0]))
+#define CLIENTS          2
+#define PUBLICATIONS_MAX 64
+#define HELD_MAX         64
+#define IDS              16 /* packet identifiers that the peer uses */
+#define ROUNDS_MAX       3000
+#define TICK_MS          250
+#define BINARY           0x82
+#define BUFFER_BYTES     400000
+#define BEYOND_MAX       (1 << 20) /* what is found to be too much at the next account */
+#define LAST_TICKS_MAX   40        /* sinks are waited for, then the server: a few seconds */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -41,6 +42,7 @@ struct client {
     struct client_config config;
     struct engine_session *session;
     struct engine_connection *connection;
+    struct route route;
     struct peer peer;
     bool closing;
     size_t requested;   /* codes to come; 0: no request is under way */
@@ -50,8 +52,8 @@ struct client {
     bool sent_raw_bytes; /* then nobody knows which identifiers there were */
 };
 
-struct receipt {
-    void *receipt;
+struct held {
+    struct receipt *receipt;
     struct client *client;
     uint16_t packet_id;
 };
@@ -60,9 +62,10 @@ static struct {
     const uint8_t *at, *end;
     struct conf conf;
     struct engine *engine;
+    struct router *router;
     struct client clients[CLIENTS];
-    struct receipt receipts[PROBE_RECEIPTS_MAX];
-    size_t receipt_count;
+    struct held held[HELD_MAX];
+    size_t held_count;
     struct client *publishers[PUBLICATIONS_MAX]; /* NULL: was answered */
     size_t publication_count;
     bool has_room;
@@ -146,8 +149,9 @@ static void hear(struct client *client) {
 /* The host's turns, as long as the engine has something to do. */
 static void settle(void) {
     struct pollfd wait = {.fd = world.engine->epoll_fd, .events = POLLIN};
+    struct receipts *receipts = &world.engine->receipts;
     int rounds = 0;
-    while (world.engine->tasks || atomic_load(&world.engine->answered) || poll(&wait, 1, 0) > 0) {
+    while (world.engine->tasks || atomic_load(&receipts->answered) || poll(&wait, 1, 0) > 0) {
         assert(rounds++ < ROUNDS_MAX);
         ops->poll(world.engine, 0);
         assert(world.engine->buffered < BUFFER_BYTES + BEYOND_MAX);
@@ -185,6 +189,7 @@ static void open_client(struct client *client) {
                                .keepalive_s = client->config.keepalive_s,
                                .session = &client->session,
                                .workarounds = client->lessons,
+                               .route = &client->route,
                                .client = client};
     if (client->connection) {
         return;
@@ -267,12 +272,13 @@ static void react(struct client *client) {
 }
 
 static void answer(size_t at, enum err err) {
-    struct receipt receipt = world.receipts[at];
-    world.receipts[at] = world.receipts[--world.receipt_count];
-    if (err == ERR_OK && receipt.packet_id < IDS) {
-        receipt.client->accepted[receipt.packet_id] = true;
+    struct held held = world.held[at];
+    world.held[at] = world.held[--world.held_count];
+    if (err == ERR_OK && held.packet_id < IDS) {
+        held.client->accepted[held.packet_id] = true;
     }
-    ops->acknowledge(world.engine, receipt.receipt, err);
+    receipt_answer(held.receipt, err);
+    receipts_wake(&world.engine->receipts);
 }
 
 /* ---- events ---- */
@@ -326,13 +332,15 @@ static uint16_t packet_id_of(const struct message *message) {
     return message->payload_len == 2 ? (uint16_t)(payload[0] << 8 | payload[1]) : IDS;
 }
 
-static enum err on_message(void *context, struct message *message, void *receipt) {
-    struct client *client = context;
+/* The queue of a client is no more than its name. */
+static enum err on_message(struct message_queue *queue, struct message *message,
+                           struct receipt *receipt) {
+    struct client *client = (struct client *)queue;
     assert(client->connection);
     assert(!receipt || (message->qos > 0 && !client->closing));
     uint8_t how = next();
     react(client);
-    if (how % 8 == 6 || world.receipt_count == PROBE_RECEIPTS_MAX) {
+    if (how % 8 == 6 || world.held_count == HELD_MAX) {
         world.has_room = false;
         return ERR_FULL;
     }
@@ -340,12 +348,11 @@ static enum err on_message(void *context, struct message *message, void *receipt
         return ERR_WRONG_STATE;
     }
     if (receipt) {
-        world.receipts[world.receipt_count++] =
-            (struct receipt){receipt, client, packet_id_of(message)};
+        world.held[world.held_count++] = (struct held){receipt, client, packet_id_of(message)};
     }
     message_destroy(message);
     if (receipt && how % 8 >= 4) {
-        answer(world.receipt_count - 1, how % 8 == 4 ? ERR_OK : ERR_UNAVAILABLE);
+        answer(world.held_count - 1, how % 8 == 4 ? ERR_OK : ERR_UNAVAILABLE);
     }
     return ERR_OK;
 }
@@ -357,14 +364,9 @@ static void on_skipped(void *context, const struct engine_skipped *skipped) {
     react(client);
 }
 
-static bool on_has_room(void *context) {
-    (void)context;
+static bool on_has_room(const struct message_queue *queue) {
+    (void)queue;
     return world.has_room;
-}
-
-static void on_wait_room(void *context, int64_t timeout_ms) {
-    (void)context;
-    (void)timeout_ms;
 }
 
 static const struct engine_events events = {.connected = on_connected,
@@ -372,10 +374,7 @@ static const struct engine_events events = {.connected = on_connected,
                                             .subscribed = on_subscribed,
                                             .unsubscribed = on_unsubscribed,
                                             .published = on_published,
-                                            .message = on_message,
-                                            .skipped = on_skipped,
-                                            .has_room = on_has_room,
-                                            .wait_room = on_wait_room};
+                                            .skipped = on_skipped};
 
 /* ---- what the peer says ---- */
 
@@ -554,15 +553,15 @@ static void do_react(struct client *client, uint8_t how) {
 
 static void accept_or_not(struct client *client, uint8_t how) {
     (void)client;
-    if (world.receipt_count > 0) {
-        answer((how >> 1) % world.receipt_count, how & 1 ? ERR_UNAVAILABLE : ERR_OK);
+    if (world.held_count > 0) {
+        answer((how >> 1) % world.held_count, how & 1 ? ERR_UNAVAILABLE : ERR_OK);
     }
 }
 
 static void accept_all(struct client *client, uint8_t how) {
     (void)client;
     (void)how;
-    while (world.receipt_count > 0) {
+    while (world.held_count > 0) {
         answer(0, ERR_OK);
     }
 }
@@ -647,6 +646,9 @@ static void build_world(const uint8_t *data, size_t size) {
                                .oversize = skip,
                                .buffer_bytes = BUFFER_BYTES,
                                .source_addresses = ""};
+    world.router = router_create();
+    router_add_sink(world.router, "fuzz", NULL);
+    queue_double = (struct queue_double){.put = on_message, .has_room = on_has_room};
     world.engine = ops->create(&world.conf, &events);
     assert(world.engine);
     for (size_t i = 0; i < CLIENTS; i++) {
@@ -666,6 +668,8 @@ static void build_world(const uint8_t *data, size_t size) {
                                                          .keepalive_s = how & 8 ? 0 : 10,
                                                          .receive_maximum = how & 16 ? 2 : 0};
         world.clients[i].peer.fd = -1;
+        route_set(&world.clients[i].route, world.router, NULL);
+        world.clients[i].route.queue = (struct message_queue *)&world.clients[i];
     }
 }
 
@@ -702,6 +706,7 @@ static void tear_down_world(void) {
     }
     assert(engine->buffered == 0 && engine->inbound.count == 0);
     ops->destroy(engine);
+    router_destroy(world.router);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -340,9 +340,20 @@ BASE = [
              "PROBLEM_REDIS_FULL : PROBLEM_MEMORY;", "PROBLEM_REDIS_FULL : PROBLEM_INTERNAL;",
              "http/test_json"),
     Mutation("the time to the sink is measured by the wall clock", "src/sink/sink.c",
-             "now_us - sink->settled[i].message->received_us, 1);",
-             "now_us - sink->settled[i].message->received_us +\n"
-             "(clock_wall_ms() - sink->settled[i].message->received_at_ms) * 1000, 1);", "sink/test_sink"),
+             "now_us - entry->message->received_us, 1);",
+             "now_us - entry->message->received_us +\n"
+             "(clock_wall_ms() - entry->message->received_at_ms) * 1000, 1);", "sink/test_sink"),
+    # ---- the way of messages
+    Mutation("an engine that sleeps is not woken for its answers", "src/sink/sink.c",
+             "            receipts_wake(sink->answered[i]);", "            continue;", "sink/test_sink"),
+    Mutation("an engine does not announce its sleep to sinks", "src/message/receipt.c",
+             "    atomic_store(&receipts->waiting, true);\n", "", "message/test_receipt"),
+    Mutation("a message that leaves makes no room", "src/message/message_queue.c",
+             "    queue->count -= n;\n    queue->full = false;\n", "    queue->count -= n;\n",
+             "message/test_message_queue"),
+    Mutation("a message that found no room is counted as received", "src/message/router.c",
+             "if (err == ERR_OK || err == ERR_REFUSED) {\n        route_count",
+             "if (true) {\n        route_count", "message/test_router"),
 ]
 
 MUTATIONS = CLUSTER + STORE + MQTT + BASE

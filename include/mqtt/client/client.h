@@ -123,9 +123,8 @@ struct client {
     bool kept_reported; /* filters that it does not unsubscribe were reported; worker thread only */
 
     /* Any thread. */
-    _Atomic int64_t messages_in, messages_out, bytes_in, bytes_out, messages_dropped;
-    _Atomic int64_t heard_at_ms; /* monotonic; the last message or answer of the broker */
-    _Atomic(const char *) sink;  /* from the configuration, interned; NULL: the default */
+    struct route route; /* of received messages, from the configuration */
+    _Atomic int64_t messages_out, bytes_out;
 
     /* Worker thread only. */
     uint8_t state_before; /* CLOSING */
@@ -173,7 +172,8 @@ struct client {
 };
 
 /* In state CLOSED. Takes a reference to config. NULL: out of memory. */
-struct client *client_create(struct worker *worker, struct shared_config *config);
+struct client *client_create(struct worker *worker, struct router *router,
+                             struct shared_config *config);
 void client_destroy(struct client *client);
 /* Equal for all records of one id; not 0. Valid once the client is in the table of its worker. */
 uint64_t client_number(const struct client *client);

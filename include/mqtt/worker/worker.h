@@ -246,13 +246,9 @@ void worker_reduce_suspicion(struct client *client);
 void worker_connection_closed(void *client, const struct engine_closed *closed);
 void worker_handle_timer(struct client *client);
 
-/* worker_message.c: received messages. */
-enum err worker_message(void *client, struct message *message, void *receipt);
+/* worker_skipped.c: received messages that go to no sink. */
 void worker_heard(void *client);
 void worker_skipped(void *client, const struct engine_skipped *skipped);
-void worker_flush(void *context);
-bool worker_has_room(void *client);
-void worker_wait_room(void *client, int64_t timeout_ms);
 
 /* worker_publication.c: publications. */
 void worker_publish(struct worker *worker, struct worker_command *command);

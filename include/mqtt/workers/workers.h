@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include "base/config/conf.h"
 #include "base/err.h"
-#include "message/message.h"
+#include "message/router.h"
 #include "mqtt/config/client_config.h"
 #include "mqtt/client_error.h"
 #include "mqtt/client/client_state.h"
@@ -35,6 +35,7 @@ struct workers_release {
 /* What the workers need of the rest of the node. Called on worker threads; must not block. */
 struct workers_owner {
     void *context;
+    struct router *router; /* to the sinks; NULL: no client is started */
     /* Whether a connection may be opened now. */
     bool (*lease_valid)(void *context);
     void (*wants_release)(void *context, const struct workers_release *release);
@@ -48,18 +49,6 @@ struct workers_owner {
     /* An event of a client whose state stays as it is; `code` and `message` as in its last_error,
      * borrowed. NULL: not reported. */
     void (*noticed)(void *context, const char *id, const char *code, const char *message);
-    /* A message for a sink (NULL: the default). ERR_OK: takes ownership and later calls `accepted`
-     * with accepted_context, once the sink has stored or finally rejected it. ERR_REFUSED: takes
-     * ownership, QoS 0 message dropped because the sink is full; `accepted` is not called.
-     * ERR_FULL: not accepted. */
-    enum err (*deliver)(void *context, const char *sink, struct message *message,
-                        void (*accepted)(void *accepted_context, enum err err),
-                        void *accepted_context);
-    /* This thread has delivered messages: the sinks must start to process them. */
-    void (*flush)(void *context);
-    /* Whether a message has left that sink since its last ERR_FULL. */
-    bool (*has_room)(void *context, const char *sink);
-    void (*wait_room)(void *context, const char *sink, int64_t timeout_ms);
 };
 
 struct workers *workers_create(const struct conf *conf, const struct workers_owner *owner);
@@ -233,10 +222,6 @@ enum err workers_changes(struct workers *workers, const char *id,
  * No client is affected; changes config. */
 void workers_probe(struct workers *workers, struct client_config *config, int64_t timeout_ms,
                    const struct probe_asker *asker, struct probe_report *report);
-
-/* Sends the acknowledgements of what sinks have stored so far. Any thread, until workers_destroy.
- */
-void workers_flush(struct workers *workers);
 
 /* Clients by shown state, for node views: counts[CLIENT_STATE_COUNT]. */
 void workers_state_counts(struct workers *workers, int64_t counts[CLIENT_STATE_COUNT]);

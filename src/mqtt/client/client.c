@@ -11,6 +11,9 @@
 
 #define CLIENT_CHANGES_FIRST 3 /* twice that number lasts until online */
 
+/* The allocator's next size is 640. */
+_Static_assert(sizeof(struct client) <= 512, "a record stays small");
+
 /* `base` owns its members. */
 struct client_config_view {
     struct shared_config shared; /* first: other modules know only this part */
@@ -72,15 +75,10 @@ const struct shared_config *shared_config_base(const struct shared_config *share
     return shared->is_view ? ((const struct client_config_view *)shared)->base : NULL;
 }
 
-/* Threads that receive messages read it without a lock. */
-static void client_note_sink(struct client *client) {
-    const char *sink = client->config->config->sink;
-    client->sink = sink ? intern(sink) : NULL;
-}
-
 static _Atomic uint64_t client_record_count;
 
-struct client *client_create(struct worker *worker, struct shared_config *config) {
+struct client *client_create(struct worker *worker, struct router *router,
+                             struct shared_config *config) {
     struct client *client = calloc(1, sizeof *client);
     if (!client) {
         return NULL;
@@ -91,7 +89,7 @@ struct client *client_create(struct worker *worker, struct shared_config *config
     client->since_ms = clock_wall_ms();
     client->offline_since_ms = clock_ms();
     client->config = shared_config_hold(config);
-    client_note_sink(client);
+    route_set(&client->route, router, config->config->sink);
     client->id = text_dup(config->config->id);
     if (!client->id || subscribing_init(&client->subscribing, config->config) != ERR_OK) {
         client_destroy(client);
@@ -240,11 +238,11 @@ enum err client_copy_status(const struct client *client, struct client_status *o
         .session_present = client->session_present,
         .degraded = client->degraded,
         .reconnects = client->times_online > 1 ? client->times_online - 1 : 0,
-        .messages_in = client->messages_in,
+        .messages_in = client->route.messages,
         .messages_out = client->messages_out,
-        .bytes_in = client->bytes_in,
+        .bytes_in = client->route.bytes,
         .bytes_out = client->bytes_out,
-        .messages_dropped = client->messages_dropped,
+        .messages_dropped = client->route.dropped,
         .epoch = client->epoch,
         .version = client->version,
         .broker = client->broker ? text_dup(client->broker->key) : NULL,
@@ -284,7 +282,7 @@ enum err client_replace_config(struct client *client, struct shared_config *conf
     }
     shared_config_release(client->config);
     client->config = shared_config_hold(config);
-    client_note_sink(client);
+    route_set(&client->route, client->route.router, client->config->config->sink);
     return ERR_OK;
 }
 

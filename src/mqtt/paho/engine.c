@@ -48,6 +48,8 @@ static void paho_engine_destroy(struct engine *engine) {
     }
     assert(!engine->connections);
     paho_waker_destroy(engine->waker);
+    paho_hold_free_answered(engine);
+    receipts_fini(&engine->receipts);
     int fds[] = {engine->epoll_fd, engine->event_fd, engine->timer_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (fds[i] >= 0) {
@@ -74,9 +76,10 @@ static struct engine *paho_engine_create(const struct conf *conf,
     pthread_mutex_init(&engine->lock, NULL);
     engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    bool answerable = receipts_init(&engine->receipts);
     engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     engine->keepalive_s_min = PAHO_KEEPALIVE_CHECK_S;
-    if (engine->epoll_fd < 0 || !paho_engine_watch_fd(engine, engine->event_fd) ||
+    if (!answerable || engine->epoll_fd < 0 || !paho_engine_watch_fd(engine, engine->event_fd) ||
         !paho_engine_watch_fd(engine, engine->timer_fd)) {
         goto failed;
     }
@@ -279,18 +282,6 @@ static bool paho_engine_publications_blame(struct engine *engine, struct engine_
 /* One held callback stops all connections. */
 static bool paho_engine_is_read_blocked(struct engine_connection *connection) {
     return paho_is_stalled(connection->engine);
-}
-
-static void paho_engine_acknowledge(struct engine *engine, void *receipt, enum err err) {
-    (void)engine; /* may be freed already: the receipt does not need it */
-    if (receipt) {
-        paho_hold_answer(receipt, err);
-    }
-}
-
-/* Each answer has woken its receive thread. */
-static void paho_engine_flush(struct engine *engine) {
-    (void)engine;
 }
 
 /* ---- delivery of events ---- */
@@ -539,8 +530,6 @@ const struct engine_ops engine_paho = {
     .unsubscribe = paho_unsubscribe,
     .publish = paho_publish,
     .is_read_blocked = paho_engine_is_read_blocked,
-    .acknowledge = paho_engine_acknowledge,
-    .flush = paho_engine_flush,
     .watch = paho_engine_watch_fd,
     .poll = paho_engine_poll,
 };

@@ -4,20 +4,20 @@
  * cut first: the acknowledgement is never sent, and the broker sends the message again. While a
  * callback is held, all other Paho clients of the process stand still: a limit of this engine. */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <MQTTAsync.h>
 #include "base/system/clock.h"
-#include "base/system/condition.h"
 #include "base/telemetry/log.h"
 #include "paho.h"
 
 #define PROPERTIES_MAX          64 /* more properties of a message are dropped */
 #define NUMBER_LEN              16
 #define ROOM_WAIT_MS            200
+#define ROOM_CHECK_MS           5
 #define PAHO_HOLD_CHECK_MS      1000
 #define LONG_HOLD_MS            500
 #define PAHO_WORKER_WAIT_MS_MAX 3000
@@ -41,75 +41,38 @@ bool paho_is_stalled(struct engine *engine) {
 }
 
 /* The worker called Paho before it could see the stall, and may be needed for something urgent. */
-static bool paho_hold_blocks_worker(const struct engine *engine, const struct paho_hold *hold) {
+static bool paho_hold_blocks_worker(const struct engine *engine, int64_t since_ms) {
     int64_t calling_since_ms = engine->calling_since_ms;
-    int64_t both_since_ms = calling_since_ms > hold->since_ms ? calling_since_ms : hold->since_ms;
+    int64_t both_since_ms = calling_since_ms > since_ms ? calling_since_ms : since_ms;
     return calling_since_ms != 0 && clock_ms() - both_since_ms > PAHO_WORKER_WAIT_MS_MAX;
 }
 
-/* ---- holding ---- */
-
-static struct paho_hold *paho_hold_create(void) {
-    struct paho_hold *hold = calloc(1, sizeof *hold);
-    if (!hold) {
-        return NULL;
-    }
-    pthread_mutex_init(&hold->lock, NULL);
-    condition_init(&hold->changed);
-    hold->references = 2;
-    return hold;
-}
-
-static void paho_hold_release(struct paho_hold *hold, unsigned references) {
-    pthread_mutex_lock(&hold->lock);
-    hold->references -= references;
-    bool last = hold->references == 0;
-    pthread_mutex_unlock(&hold->lock);
-    if (last) {
-        pthread_cond_destroy(&hold->changed);
-        pthread_mutex_destroy(&hold->lock);
-        free(hold);
-    }
-}
-
-void paho_hold_answer(struct paho_hold *hold, enum err err) {
-    pthread_mutex_lock(&hold->lock);
-    hold->answered = true;
-    hold->result = err;
-    pthread_cond_signal(&hold->changed);
-    pthread_mutex_unlock(&hold->lock);
-    paho_hold_release(hold, 1);
-}
+/* ---- holding: the callback waits for the answer of the sink ---- */
 
 void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms) {
     pthread_mutex_lock(&connection->engine->lock);
     connection->give_up_at_ms = give_up_at_ms;
-    if (connection->hold) {
-        pthread_mutex_lock(&connection->hold->lock);
-        connection->hold->give_up_at_ms = give_up_at_ms;
-        pthread_cond_signal(&connection->hold->changed);
-        pthread_mutex_unlock(&connection->hold->lock);
-    }
     pthread_mutex_unlock(&connection->engine->lock);
+    eventfd_write(connection->engine->receipts.wake_fd, 1);
 }
 
-static void paho_hold_begin(struct engine_connection *connection, struct paho_hold *hold) {
+/* When it began. */
+static int64_t paho_hold_begin(struct engine_connection *connection) {
+    int64_t now_ms = clock_ms();
     pthread_mutex_lock(&connection->engine->lock);
-    connection->hold = hold;
-    hold->give_up_at_ms = connection->give_up_at_ms;
-    hold->since_ms = connection->engine->holding_since_ms = clock_ms();
+    connection->engine->holding_since_ms = now_ms;
     pthread_mutex_unlock(&connection->engine->lock);
+    return now_ms;
 }
 
 static void paho_hold_end(struct engine_connection *connection, enum err err) {
     struct engine *engine = connection->engine;
     pthread_mutex_lock(&engine->lock);
-    bool was_long = clock_ms() - connection->hold->since_ms > LONG_HOLD_MS;
+    bool was_long = clock_ms() - engine->holding_since_ms > LONG_HOLD_MS;
     engine->sink_stalled = err != ERR_OK && (was_long || engine->sink_stalled);
     if (was_long) {
         engine->held_at_ms = clock_ms();
     }
-    connection->hold = NULL;
     engine->holding_since_ms = 0;
     if (was_long || engine->sink_stalled) {
         eventfd_write(engine->event_fd, 1); /* for what poll() has put off */
@@ -117,30 +80,62 @@ static void paho_hold_end(struct engine_connection *connection, enum err err) {
     pthread_mutex_unlock(&engine->lock);
 }
 
-static void paho_hold_wait_step(struct paho_hold *hold, int64_t timeout_ms) {
-    struct timespec until = condition_deadline(timeout_ms);
-    pthread_cond_timedwait(&hold->changed, &hold->lock, &until);
+/* True: `hold` is answered. What else comes back is of messages that were given up: freed. */
+static bool paho_hold_take_answers(struct engine *engine, const struct receipt *hold) {
+    bool answered = false;
+    struct receipt *receipt = receipts_take(&engine->receipts);
+    while (receipt) { /* bounded by the sinks' queues */
+        struct receipt *next = receipt->next;
+        if (receipt == hold) {
+            answered = true;
+        } else {
+            free(receipt);
+        }
+        receipt = next;
+    }
+    return answered;
+}
+
+void paho_hold_free_answered(struct engine *engine) {
+    paho_hold_take_answers(engine, NULL);
+}
+
+static void paho_hold_wait_step(struct engine *engine, int64_t timeout_ms) {
+    struct pollfd wake = {.fd = engine->receipts.wake_fd, .events = POLLIN};
+    eventfd_t count;
+    if (!receipts_begin_wait(&engine->receipts)) {
+        poll(&wake, 1, (int)timeout_ms);
+    }
+    receipts_end_wait(&engine->receipts);
+    eventfd_read(engine->receipts.wake_fd, &count);
+}
+
+/* How long the callback may still wait: at most PAHO_HOLD_CHECK_MS at once. */
+static int64_t paho_hold_left_ms(struct engine_connection *connection) {
+    pthread_mutex_lock(&connection->engine->lock);
+    int64_t give_up_at_ms = connection->give_up_at_ms;
+    pthread_mutex_unlock(&connection->engine->lock);
+    int64_t left_ms = give_up_at_ms != 0 ? give_up_at_ms - clock_ms() : PAHO_HOLD_CHECK_MS;
+    return left_ms < PAHO_HOLD_CHECK_MS ? left_ms : PAHO_HOLD_CHECK_MS;
 }
 
 /* Waits until the message is accepted or refused, the connection is being closed, or the worker
- * needs Paho's mutex. */
-static enum err paho_hold_wait(const struct engine *engine, struct paho_hold *hold) {
-    enum err err = ERR_CANCELED;
-    pthread_mutex_lock(&hold->lock);
+ * needs Paho's mutex. Frees the receipt, unless the sink still has it. */
+static enum err paho_hold_wait(struct engine_connection *connection, struct receipt *hold,
+                               int64_t since_ms) {
+    struct engine *engine = connection->engine;
     for (;;) {
-        if (hold->answered) {
-            err = hold->result;
-            break;
+        if (paho_hold_take_answers(engine, hold)) {
+            enum err err = hold->result;
+            free(hold);
+            return err;
         }
-        int64_t left_ms =
-            hold->give_up_at_ms ? hold->give_up_at_ms - clock_ms() : (int64_t)PAHO_HOLD_CHECK_MS;
-        if (left_ms <= 0 || paho_hold_blocks_worker(engine, hold)) {
-            break;
+        int64_t left_ms = paho_hold_left_ms(connection);
+        if (left_ms <= 0 || paho_hold_blocks_worker(engine, since_ms)) {
+            return ERR_CANCELED;
         }
-        paho_hold_wait_step(hold, left_ms < PAHO_HOLD_CHECK_MS ? left_ms : PAHO_HOLD_CHECK_MS);
+        paho_hold_wait_step(engine, left_ms);
     }
-    pthread_mutex_unlock(&hold->lock);
-    return err;
 }
 
 /* ---- copying ---- */
@@ -259,42 +254,49 @@ static bool paho_message_is_closing(struct engine_connection *connection) {
     return closing;
 }
 
-/* ERR_OK: accepted; for QoS 1 and 2, `hold` will be answered. */
+/* Blocks Paho's receive thread, and polls: a queue that gets room wakes nobody. */
+static void paho_message_wait_room(const struct route *route) {
+    for (int i = 0; i < ROOM_WAIT_MS / ROOM_CHECK_MS && !route_has_room(route); i++) {
+        clock_sleep_ms(ROOM_CHECK_MS);
+    }
+}
+
+/* ERR_OK: accepted; for QoS 1 and 2, `hold` will be answered. since_ms: when the hold began;
+ * without a hold 0. */
 static enum err paho_message_offer(struct engine_connection *connection, struct message *message,
-                                   struct paho_hold *hold) {
-    const struct engine_events *events = connection->engine->events;
+                                   struct receipt *hold, int64_t since_ms) {
+    struct route *route = connection->open.route;
     for (;;) {
-        enum err err = events->message(connection->client, message, hold);
+        enum err err = route_submit(route, message, hold);
         if (err != ERR_FULL) {
-            events->flush(connection->client);
+            route_flush(route); /* no turn of the worker follows */
             return err;
         }
         if (paho_message_is_closing(connection) ||
-            (hold && paho_hold_blocks_worker(connection->engine, hold))) {
+            (hold && paho_hold_blocks_worker(connection->engine, since_ms))) {
             return ERR_CANCELED;
         }
-        events->wait_room(connection->client, ROOM_WAIT_MS);
+        paho_message_wait_room(route);
     }
 }
 
 static enum err paho_message_deliver_held(struct engine_connection *connection,
                                           struct message *message) {
-    struct paho_hold *hold = paho_hold_create();
+    struct receipt *hold = calloc(1, sizeof *hold);
     if (!hold) {
         message_destroy(message);
         return ERR_MEMORY;
     }
-    paho_hold_begin(connection, hold);
-    enum err err = paho_message_offer(connection, message, hold);
-    if (err != ERR_OK) {
+    hold->owner = &connection->engine->receipts;
+    int64_t since_ms = paho_hold_begin(connection);
+    enum err err = paho_message_offer(connection, message, hold, since_ms);
+    if (err == ERR_OK) {
+        err = paho_hold_wait(connection, hold, since_ms);
+    } else {
         message_destroy(message);
-        paho_hold_end(connection, err);
-        paho_hold_release(hold, 2);
-        return err;
+        free(hold);
     }
-    err = paho_hold_wait(connection->engine, hold);
     paho_hold_end(connection, err);
-    paho_hold_release(hold, 1);
     return err;
 }
 
@@ -311,8 +313,8 @@ void paho_deliver(struct engine_connection *connection, const char *topic, const
     const MQTTAsync_message *received = borrowed;
     struct message *message = topic ? paho_message_copy(connection, topic, received) : NULL;
     if (received->qos == 0) {
-        if (message && paho_message_offer(connection, message, NULL) != ERR_OK) {
-            message_destroy(message); /* the worker counts it */
+        if (message && paho_message_offer(connection, message, NULL, 0) != ERR_OK) {
+            message_destroy(message); /* the route counts it */
         }
         return;
     }

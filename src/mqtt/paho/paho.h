@@ -3,7 +3,7 @@
  *   worker thread                                    Paho's send and receive threads
  *   open close subscribe publish --Paho's calls-->   [ Paho: one mutex, all clients ]
  *   poll <-- ready list, eventfd <-- post_* ---------- callbacks (under Paho's mutex)
- *                                    events->message -- message callback, held until accepted
+ *                                     route_submit <-- message callback, held until accepted
  *
  * An event is not an object but a mark in its connection. So callbacks allocate nothing, and the
  * number of connections bounds the list of events. */
@@ -67,18 +67,6 @@ struct paho_publication {
     struct paho_publication *prev, *next;
 };
 
-/* A received message whose callback waits until it is accepted. Has two references, of the callback
- * and of acknowledge(), which may finish in any order. */
-struct paho_hold {
-    pthread_mutex_t lock; /* guards the rest */
-    pthread_cond_t changed;
-    unsigned references;
-    bool answered;
-    enum err result;
-    int64_t give_up_at_ms; /* 0: never */
-    int64_t since_ms;
-};
-
 struct engine_connection {
     struct engine *engine;
     void *client;
@@ -111,7 +99,6 @@ struct engine_connection {
     char tls_error[PAHO_TEXT_LEN];
     struct paho_publication *publications;
     struct engine_suspects *suspects; /* not acknowledged; NULL: none */
-    struct paho_hold *hold;
     int64_t give_up_at_ms; /* when a held message is given up, because the connection closes; 0: not
                               closing */
 };
@@ -136,6 +123,9 @@ struct engine {
                                  none */
     int64_t held_at_ms;       /* when a long hold ended */
     bool sink_stalled;        /* the last long hold ended without acceptance; guarded by lock */
+
+    /* Answers to received messages, for Paho's receive thread, which has one message at a time. */
+    struct receipts receipts;
 
     _Atomic int64_t
         calling_since_ms; /* since when the worker thread is in a call into Paho; 0: it is not */
@@ -178,7 +168,8 @@ bool paho_is_stalled(struct engine *engine);
 int paho_message_arrived(void *context, char *topic, int topic_len, void *message);
 /* From now on, a held message of the connection is given up at give_up_at_ms. Worker thread. */
 void paho_hold_give_up(struct engine_connection *connection, int64_t give_up_at_ms);
-void paho_hold_answer(struct paho_hold *hold, enum err err);
+/* Of messages that were given up. After Paho's threads have ended. */
+void paho_hold_free_answered(struct engine *engine);
 /* message: MQTTAsync_message, borrowed. topic NULL: out of memory, not accepted. */
 void paho_deliver(struct engine_connection *connection, const char *topic, const void *message);
 

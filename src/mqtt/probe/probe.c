@@ -15,10 +15,9 @@
 #include "probe_filters.h"
 #include "mqtt/reactor/reactor.h"
 
-#define POLL_MS            20 /* a stop is noticed within this time */
-#define PROBE_CLOSE_MS     4000
-#define PROBE_REOPEN_MS    200 /* from a connection that ended because of filters to the next */
-#define PROBE_RECEIPTS_MAX 256 /* messages that arrive before SUBACK */
+#define POLL_MS         20 /* a stop is noticed within this time */
+#define PROBE_CLOSE_MS  4000
+#define PROBE_REOPEN_MS 200 /* from a connection that ended because of filters to the next */
 
 const char *probe_step_name(enum probe_step step) {
     static const char *const names[] = {"dns", "tcp", "tls", "websocket", "connect", "subscribe"};
@@ -48,8 +47,6 @@ struct probe {
     int64_t suback_by_ms;          /* when the awaited SUBACK is due; 0: none is awaited */
     int64_t reopen_at_ms;          /* when the next connection is made for the filters; 0: none */
     struct address_list addresses; /* of the broker, in the order in which they are raced */
-    void *receipts[PROBE_RECEIPTS_MAX]; /* of messages that are not acknowledged */
-    size_t receipt_count;
 };
 
 static struct probe_result *probe_add_result(struct probe *probe, enum probe_step step, bool ok) {
@@ -212,9 +209,7 @@ static void probe_note_steps(struct probe *probe, enum stream_step stream_step) 
 static void probe_close_connection(struct probe *probe) {
     if (probe->connection && !probe->closing) {
         probe->closing = true;
-        /* There is no will. Without "with_will", the engine would wait for messages that are not
-         * acknowledged. */
-        engine_reactor.close(probe->connection, probe->receipt_count > 0);
+        engine_reactor.close(probe->connection, false);
     }
 }
 
@@ -307,28 +302,6 @@ static void probe_on_published(void *client, uint64_t token, enum err err, int r
     (void)reason_code;
 }
 
-/* Messages are not acknowledged, so the broker keeps what others may still want. */
-static enum err probe_on_message(void *client, struct message *message, void *receipt) {
-    struct probe *probe = client;
-    message_destroy(message);
-    if (receipt && probe->receipt_count < PROBE_RECEIPTS_MAX) {
-        probe->receipts[probe->receipt_count++] = receipt;
-    } else if (receipt) { /* ends the connection */
-        engine_reactor.acknowledge(probe->engine, receipt, ERR_CANCELED);
-    }
-    return ERR_OK;
-}
-
-static bool probe_has_room(void *client) {
-    (void)client;
-    return true;
-}
-
-static void probe_wait_room(void *client, int64_t timeout_ms) {
-    (void)client;
-    (void)timeout_ms;
-}
-
 static bool probe_may_connect(void *client) {
     (void)client;
     return true;
@@ -344,9 +317,6 @@ static const struct engine_events probe_events = {
     .subscribed = probe_on_subscribed,
     .unsubscribed = probe_on_unsubscribed,
     .published = probe_on_published,
-    .message = probe_on_message,
-    .has_room = probe_has_room,
-    .wait_room = probe_wait_room,
     .may_connect = probe_may_connect,
     .socket_done = probe_socket_done,
 };
@@ -375,6 +345,8 @@ static void probe_timed_out(struct probe *probe) {
     probe_step_failed(probe, probe->step, error, racing ? text : NULL);
 }
 
+/* Without a route: messages are not acknowledged, so that the broker keeps what somebody else may
+ * still want. */
 static void probe_open_connection(struct probe *probe) {
     int64_t own_ms = probe_connect_timeout_ms(probe);
     int64_t test_ms =
@@ -425,10 +397,6 @@ static void probe_drive(struct probe *probe) {
     }
     assert(!probe->connection); /* the engine ends a closed connection within three seconds */
     probe->closing = false;
-    while (probe->receipt_count > 0) { /* forgotten, now that nothing can be sent any more */
-        void *receipt = probe->receipts[--probe->receipt_count];
-        engine_reactor.acknowledge(probe->engine, receipt, ERR_CANCELED);
-    }
 }
 
 static struct probe_result *probe_last_result(struct probe_report *report) {

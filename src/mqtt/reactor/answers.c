@@ -1,28 +1,10 @@
 /* Owns the answers of sinks to received messages, and the acknowledgements that follow from them in
- * the order of arrival (MQTT 5.0 section 4.6). Sinks add answers to a list from any thread; the
- * worker thread takes them. */
+ * the order of arrival (MQTT 5.0 section 4.6). Answers come back on the engine's list of receipts;
+ * the worker thread takes them. */
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <utlist.h>
 #include "mqtt/reason_codes.h"
 #include "reactor.h"
-
-/* ---- from sinks, any thread ---- */
-
-void answers_put(struct engine *engine, void *receipt, enum err err) {
-    struct inbound *inbound = receipt;
-    inbound->result = err;
-    struct inbound *before = atomic_load(&engine->answered);
-    do {
-        inbound->answered_next = before;
-    } while (!atomic_compare_exchange_weak(&engine->answered, &before, inbound));
-}
-
-void answers_flush(struct engine *engine) {
-    if (atomic_load(&engine->answered) && atomic_exchange(&engine->waiting, false)) {
-        eventfd_write(engine->wake_fd, 1);
-    }
-}
 
 /* ---- acknowledging ---- */
 
@@ -80,41 +62,28 @@ static void answers_reject(struct engine *engine, struct inbound *inbound) {
     session_forget(engine, inbound);
 }
 
-static struct inbound *answers_oldest_first(struct inbound *newest) {
-    struct inbound *oldest = NULL;
-    while (newest) {
-        struct inbound *next = newest->answered_next;
-        newest->answered_next = oldest;
-        oldest = newest;
-        newest = next;
-    }
-    return oldest;
-}
-
 void answers_collect(struct engine *engine) {
-    if (!atomic_load_explicit(&engine->answered, memory_order_relaxed)) {
-        return;
-    }
-    struct inbound *inbound = answers_oldest_first(atomic_exchange(&engine->answered, NULL));
-    while (inbound) { /* bounded by the sinks' queues */
-        struct inbound *next = inbound->answered_next;
+    struct receipt *receipt = receipts_take(&engine->receipts);
+    while (receipt) { /* bounded by the sinks' queues */
+        struct receipt *next = receipt->next;
+        struct inbound *inbound = (struct inbound *)receipt;
         if (!inbound->session) {
             free(inbound);
-        } else if (inbound->result == ERR_OK) {
+        } else if (receipt->result == ERR_OK) {
             answers_accept(inbound);
         } else {
-            inbound->answered_next = engine->not_accepted;
-            engine->not_accepted = inbound;
+            receipt->next = engine->not_accepted;
+            engine->not_accepted = receipt;
         }
-        inbound = next;
+        receipt = next;
     }
 }
 
 void answers_take(struct engine *engine) {
     answers_collect(engine);
     while (engine->not_accepted) { /* the end of a connection may add more */
-        struct inbound *inbound = engine->not_accepted;
-        engine->not_accepted = inbound->answered_next;
+        struct inbound *inbound = (struct inbound *)engine->not_accepted;
+        engine->not_accepted = inbound->receipt.next;
         if (inbound->session) {
             answers_reject(engine, inbound);
         }

@@ -143,6 +143,7 @@ void connection_refuse_with_workaround(struct engine_connection *connection,
 
 void connection_finish(struct engine_connection *connection) {
     struct engine *engine = connection->engine;
+    void *client = connection->session->client;
     publish_report(connection);
     publish_fail_unwritten(connection);
     if (!client_config_keeps_session(connection->config)) {
@@ -150,15 +151,14 @@ void connection_finish(struct engine_connection *connection) {
         *connection->session_slot = NULL;
     }
     engine->connection_count--;
-    engine->events->closed(connection->client,
-                           &(struct engine_closed){.error = connection->closed_error,
-                                                   .message = connection->closed_message,
-                                                   .reason_code = connection->closed_reason_code,
-                                                   .address = connection->address,
-                                                   .workarounds = connection->workarounds,
-                                                   .suspects = connection->reports_suspects
-                                                                   ? connection->suspects
-                                                                   : NULL});
+    engine->events->closed(
+        client, &(struct engine_closed){
+                    .error = connection->closed_error,
+                    .message = connection->closed_message,
+                    .reason_code = connection->closed_reason_code,
+                    .address = connection->address,
+                    .workarounds = connection->workarounds,
+                    .suspects = connection->reports_suspects ? connection->suspects : NULL});
     free(connection->assigned_client_id);
     free(connection->closed_message);
     free(connection->last_unacknowledged);
@@ -203,7 +203,7 @@ static struct engine_connection *connection_create(struct engine *engine,
         return NULL;
     }
     connection->engine = engine;
-    connection->client = open->client;
+    connection->route = open->route;
     connection->config = open->config;
     connection->session = *open->session;
     connection->session_slot = open->session;

@@ -1,4 +1,4 @@
-/* Owns a received message from PUBLISH until the worker has taken it (answers.c: until it is
+/* Owns a received message from PUBLISH until its route has taken it (answers.c: until it is
  * acknowledged), and PUBREL. A message of QoS 1 or 2 that the server sends again after a reconnect
  * is recognized by its packet identifier and not offered twice. Worker thread. */
 #include <stdio.h>
@@ -197,6 +197,10 @@ bool deliver_may_accept(struct engine_connection *connection) {
     return false;
 }
 
+bool deliver_has_room(const struct engine_connection *connection) {
+    return !connection->route || route_has_room(connection->route);
+}
+
 bool deliver_has_packet_id(const struct engine_connection *connection, uint16_t packet_id) {
     return inbound_table_find(&connection->engine->inbound, connection->session, packet_id) != NULL;
 }
@@ -216,7 +220,6 @@ static void deliver_undo_receipt(struct engine_connection *connection, struct in
 
 static bool deliver_offer_acknowledged(struct engine_connection *connection,
                                        const struct packet *packet, struct message *message) {
-    const struct engine_events *events = connection->engine->events;
     if (!deliver_count_against_maximum(connection)) {
         message_destroy(message);
         return true;
@@ -227,7 +230,7 @@ static bool deliver_offer_acknowledged(struct engine_connection *connection,
         message_destroy(message);
         return false;
     }
-    enum err err = events->message(connection->client, message, inbound);
+    enum err err = route_submit(connection->route, message, &inbound->receipt);
     if (err == ERR_OK) {
         return true;
     }
@@ -241,9 +244,9 @@ static bool deliver_offer_acknowledged(struct engine_connection *connection,
     return err != ERR_FULL;
 }
 
-/* Dropped if it is not accepted; the worker counts the reason. */
+/* Dropped if it is not accepted; the route counts the reason. */
 static void deliver_offer_qos_0(struct engine_connection *connection, struct message *message) {
-    if (connection->engine->events->message(connection->client, message, NULL) != ERR_OK) {
+    if (route_submit(connection->route, message, NULL) != ERR_OK) {
         message_destroy(message);
     }
 }
@@ -253,6 +256,9 @@ bool deliver_publish(struct engine_connection *connection, const struct packet *
     enum alias_result verdict = alias_topic(connection, packet, &topic);
     if (verdict == ALIAS_UNKNOWN) {
         return skip_unknown_alias(connection, packet);
+    }
+    if (!connection->route) {
+        return true; /* the server keeps it, not acknowledged */
     }
     if (verdict == ALIAS_ENDED || (packet->qos > 0 && deliver_is_duplicate(connection, packet))) {
         return true;
@@ -274,8 +280,10 @@ bool deliver_publish(struct engine_connection *connection, const struct packet *
 }
 
 void deliver_final(struct engine_connection *connection, const struct packet *packet) {
-    const struct engine *engine = connection->engine;
     struct packet_slice topic;
+    if (!connection->route) {
+        return;
+    }
     if (packet->qos > 0 && deliver_has_packet_id(connection, packet->packet_id)) {
         return;
     }
@@ -288,7 +296,7 @@ void deliver_final(struct engine_connection *connection, const struct packet *pa
         metric_add(METRIC_DROPPED_MEMORY, 1);
     } else if (packet->qos == 0) {
         deliver_offer_qos_0(connection, message);
-    } else if (engine->events->message(connection->client, message, NULL) != ERR_OK) {
+    } else if (route_submit(connection->route, message, NULL) != ERR_OK) {
         message_destroy(message);
         metric_add(METRIC_DROPPED_SESSION_ENDED, 1);
     }

@@ -1,5 +1,5 @@
 /* Owns the loop of the engine `reactor`: one epoll per worker for all its connections, a timer, and
- * the tasks that connections leave for later in the turn. Worker thread, except acknowledge. */
+ * the tasks that connections leave for later in the turn. Worker thread. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -178,8 +177,8 @@ static bool reactor_read_signal(int fd) {
 }
 
 static void reactor_dispatch(struct engine *engine, const struct epoll_event *event) {
-    if (event->data.ptr == &engine->wake_fd) {
-        reactor_read_signal(engine->wake_fd);
+    if (event->data.ptr == &engine->receipts.wake_fd) {
+        reactor_read_signal(engine->receipts.wake_fd);
     } else if (!event->data.ptr) {
         return; /* the worker's own descriptor: the worker handles it */
     } else if (event->data.ptr == &engine->timer_fd) {
@@ -212,8 +211,8 @@ static int64_t reactor_coalesce(struct engine *engine, int64_t timeout_ms) {
  * ends a wait that is longer than the tick. A timeout for each wait would cost the kernel a timer
  * for each message. */
 static int reactor_begin_wait(struct engine *engine, int64_t timeout_ms) {
-    atomic_store(&engine->waiting, true);
-    if (engine->tasks || engine->not_accepted || atomic_load(&engine->answered)) {
+    bool answered = receipts_begin_wait(&engine->receipts);
+    if (answered || engine->tasks || engine->not_accepted) {
         return 0;
     }
     if (engine->races) {
@@ -228,7 +227,7 @@ static void reactor_poll(struct engine *engine, int64_t timeout_ms) {
     int64_t left_ms = reactor_coalesce(engine, timeout_ms);
     int n = epoll_wait(engine->epoll_fd, events, EVENTS_PER_TURN_MAX,
                        reactor_begin_wait(engine, left_ms));
-    atomic_store(&engine->waiting, false);
+    receipts_end_wait(&engine->receipts);
     engine->more_events = n == EVENTS_PER_TURN_MAX;
     coalesce_note_poll(&engine->coalesce, clock_us());
     for (int i = 0; i < n; i++) {
@@ -300,7 +299,8 @@ static void reactor_destroy(struct engine *engine) {
     buffer_fini(&engine->scratch);
     free(engine->sources);
     free(engine->input);
-    int fds[] = {engine->epoll_fd, engine->wake_fd, engine->timer_fd};
+    receipts_fini(&engine->receipts);
+    int fds[] = {engine->epoll_fd, engine->timer_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
         if (fds[i] >= 0) {
             close(fds[i]);
@@ -318,14 +318,14 @@ static struct engine *reactor_create(const struct conf *conf, const struct engin
     engine->events = events;
     engine->buffered_max = (size_t)conf->buffer_bytes;
     engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    receipts_init(&engine->receipts);
     engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     engine->input = malloc(REACTOR_INPUT_SIZE);
     engine->tls = tls_contexts_create(conf);
     engine->worker_fd = -1;
     timer_wheel_init(&engine->timer_wheel, clock_ms());
     coalesce_init(&engine->coalesce, conf->coalesce_ms * US_PER_MS);
-    if (engine->epoll_fd < 0 || !reactor_watch_fd(engine, &engine->wake_fd) ||
+    if (engine->epoll_fd < 0 || !reactor_watch_fd(engine, &engine->receipts.wake_fd) ||
         !reactor_watch_fd(engine, &engine->timer_fd) || !engine->input || !engine->tls ||
         inbound_table_init(&engine->inbound) != ERR_OK ||
         !reactor_read_sources(engine, conf->source_addresses)) {
@@ -415,8 +415,6 @@ const struct engine_ops engine_reactor = {
     .publication_status = outbound_status,
     .is_read_blocked = read_ahead_is_blocked,
     .buffers = reactor_buffers,
-    .acknowledge = answers_put,
-    .flush = answers_flush,
     .watch = reactor_watch,
     .poll = reactor_poll,
 };

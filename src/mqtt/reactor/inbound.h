@@ -1,13 +1,13 @@
 /* Received messages of QoS 1 and 2 from arrival to the end of their exchange, found by session and
- * packet identifier. Each is also the receipt that is passed to the sink with its message. One
- * thread, except `result` and `answered_next`, which belong to the thread that acknowledges until
- * the worker takes them back. */
+ * packet identifier. Each contains the receipt that is passed to the sink with its message. One
+ * thread, except the receipt, which belongs to the sink until it comes back. */
 #ifndef MQFLEET_REACTOR_INBOUND_H
 #define MQFLEET_REACTOR_INBOUND_H
 
 #include <stddef.h>
 #include <stdint.h>
 #include "base/err.h"
+#include "message/receipt.h"
 
 struct engine_session;
 
@@ -18,16 +18,15 @@ enum inbound_state {
 };
 
 struct inbound {
+    struct receipt receipt;         /* first: it is what comes back */
     struct engine_session *session; /* NULL: discarded when the sink answers */
     struct inbound *prev, *next;    /* of a list of the session */
     struct inbound *bucket_next;
-    struct inbound *answered_next;
     uint32_t connection_number; /* the connection on which it last arrived */
     uint16_t packet_id;
     uint8_t qos;
     uint8_t state;
     uint8_t reason_code; /* of its acknowledgement in MQTT 5 */
-    enum err result;     /* of the sink */
 };
 
 struct inbound_table {

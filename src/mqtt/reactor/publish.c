@@ -40,7 +40,7 @@ void publish_report(struct engine_connection *connection) {
     while (connection->settled) { /* as many as the worker allows per client */
         struct outbound *first = connection->settled;
         DL_DELETE(connection->settled, first);
-        publish_report_one(connection->engine, connection->client, first, first->result,
+        publish_report_one(connection->engine, connection->session->client, first, first->result,
                            first->reason_code);
     }
 }
@@ -203,7 +203,8 @@ void publish_fail_unwritten(struct engine_connection *connection) {
     struct outbound *one, *next;
     DL_FOREACH_SAFE(connection->unwritten, one, next) {
         DL_DELETE(connection->unwritten, one);
-        publish_report_one(connection->engine, connection->client, one, ERR_UNAVAILABLE, 0);
+        publish_report_one(connection->engine, connection->session->client, one, ERR_UNAVAILABLE,
+                           0);
     }
 }
 
@@ -247,7 +248,7 @@ static void publish_finish(struct engine_connection *connection, struct outbound
     session->suspect_in_flight = false;
     connection->proven = true;
     publish_next(connection);
-    publish_report_one(connection->engine, connection->client, outbound, err, reason_code);
+    publish_report_one(connection->engine, connection->session->client, outbound, err, reason_code);
 }
 
 static void publish_done(struct engine_connection *connection, struct outbound *outbound,

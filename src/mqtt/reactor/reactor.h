@@ -4,11 +4,11 @@
  *               |               |              |                |              |
  *               +---------------+---- end -----+----------------+--------------+--> ENDED
  *
- *   broker --> stream --> input --> packets --> events->message --> sink
- *                                                                    |   (sink's thread)
- *   broker <-- stream <-- out <-- PUBACK/PUBREC in order <-- answered list
+ *   broker --> stream --> input --> packets --> route_submit --> sink
+ *                                                                 |   (sink's thread)
+ *   broker <-- stream <-- out <-- PUBACK/PUBREC in order <-- list of receipts
  *
- * Runs on the worker thread; other threads only use the answered list. */
+ * Runs on the worker thread; other threads only use the list of receipts. */
 #ifndef MQFLEET_REACTOR_REACTOR_H
 #define MQFLEET_REACTOR_REACTOR_H
 
@@ -126,7 +126,7 @@ struct engine_session { /* MQTT 5.0 section 4.1 */
 /* There are tens of thousands of these: small members are grouped. */
 struct engine_connection {
     struct engine *engine;
-    void *client;
+    struct route *route; /* NULL: messages are thrown away */
     const struct client_config *config;
     struct engine_session *session;
     struct engine_session **session_slot;
@@ -194,7 +194,7 @@ struct engine_connection {
 struct engine {
     const struct conf *conf;
     const struct engine_events *events;
-    int epoll_fd, wake_fd, timer_fd;
+    int epoll_fd, timer_fd;
     bool ticking_fast; /* the timer runs fast while a connection is paused */
     struct tls_contexts *tls;
     struct timer_wheel timer_wheel;
@@ -217,9 +217,8 @@ struct engine {
     uint8_t *input;
     struct buffer scratch; /* texts of the message being built */
 
-    atomic_bool waiting;                /* may be asleep in poll(): answers must wake it */
-    _Atomic(struct inbound *) answered; /* answered by sinks, newest first */
-    struct inbound *not_accepted;       /* taken from there, for the next turn */
+    struct receipts receipts;     /* answers of sinks */
+    struct receipt *not_accepted; /* taken from there, for the next turn */
 };
 
 /* engine.c */
@@ -324,7 +323,7 @@ bool read_ahead_is_blocked(struct engine_connection *connection);
 /* The connection ends: messages that the broker will not send again are offered one last time. */
 void read_ahead_end(struct engine_connection *connection);
 
-/* deliver.c: PUBLISH to the worker, acknowledgements from it. */
+/* deliver.c: PUBLISH to the route of the client. */
 /* False: not accepted; offer it again. */
 bool deliver_publish(struct engine_connection *connection, const struct packet *packet);
 void deliver_release(struct engine_connection *connection, const struct packet *pubrel);
@@ -334,6 +333,8 @@ void deliver_final(struct engine_connection *connection, const struct packet *pa
 /* Whether one more message with a packet identifier may be kept. False: not now, or never, and then
  * the connection ended. */
 bool deliver_may_accept(struct engine_connection *connection);
+/* Whether a message has left the sink's queue since the queue was full. */
+bool deliver_has_room(const struct engine_connection *connection);
 /* Whether a message with that identifier is known, and so takes no further place. */
 bool deliver_has_packet_id(const struct engine_connection *connection, uint16_t packet_id);
 /* Whether PUBREL with that identifier would complete an exchange. */
@@ -371,9 +372,6 @@ bool skip_unknown_alias(struct engine_connection *connection, const struct packe
 void skip_forget(struct engine_connection *connection);
 
 /* answers.c: answers of sinks, and the acknowledgements that follow. */
-/* From any thread: as engine_ops.acknowledge and flush. */
-void answers_put(struct engine *engine, void *receipt, enum err result);
-void answers_flush(struct engine *engine);
 /* Records what sinks have stored; ends nothing. */
 void answers_collect(struct engine *engine);
 /* The same, and ends the connections whose messages were not stored. */

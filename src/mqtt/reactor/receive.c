@@ -132,7 +132,7 @@ static bool receive_take_connack(struct engine_connection *connection,
     if (connection->state ==
         CONNECTION_AWAITING_CONNACK) { /* the worker may have closed it meanwhile */
         connection_up(connection);
-        connection->engine->events->connected(connection->client, &connack);
+        connection->engine->events->connected(connection->session->client, &connack);
     }
     return true;
 }
@@ -165,7 +165,7 @@ static bool receive_answers_request(struct engine_connection *connection,
 
 static bool receive_take_suback(struct engine_connection *connection, const struct packet *packet) {
     if (receive_answers_request(connection, packet)) {
-        connection->engine->events->subscribed(connection->client, packet->codes.data,
+        connection->engine->events->subscribed(connection->session->client, packet->codes.data,
                                                packet->codes.len);
     }
     return true;
@@ -174,7 +174,7 @@ static bool receive_take_suback(struct engine_connection *connection, const stru
 static bool receive_take_unsuback(struct engine_connection *connection,
                                   const struct packet *packet) {
     if (receive_answers_request(connection, packet)) {
-        connection->engine->events->unsubscribed(connection->client, packet->codes.data,
+        connection->engine->events->unsubscribed(connection->session->client, packet->codes.data,
                                                  packet->codes.len);
     }
     return true;
@@ -390,7 +390,7 @@ static void receive_read_more(struct engine_connection *connection) {
         receive_consume(connection, (uint8_t *)connection->in.data, connection->in.len, 0);
     }
     if (n > 0 && receive_is_within_large_packet(connection) && engine->events->heard) {
-        engine->events->heard(connection->client);
+        engine->events->heard(connection->session->client);
     }
     if (connection->state != CONNECTION_ENDED && connection->stream.has_more) {
         reactor_task(connection, TASK_READ);
@@ -413,10 +413,9 @@ static void receive_discard(struct engine_connection *connection) {
 
 /* The sink is only asked first while it has proved to be full. */
 static bool receive_waits_for_sink(const struct engine_connection *connection) {
-    const struct engine *engine = connection->engine;
     return connection->state == CONNECTION_UP &&
            (connection->reading != READING_ALL ||
-            (engine->paused && !connection->skip && !engine->events->has_room(connection->client)));
+            (connection->engine->paused && !connection->skip && !deliver_has_room(connection)));
 }
 
 void receive_available(struct engine_connection *connection) {
@@ -434,7 +433,7 @@ bool receive_retry(struct engine_connection *connection) {
         return false;
     }
     if (!connection->skip && /* otherwise it needs no sink */
-        !connection->engine->events->has_room(connection->client)) {
+        !deliver_has_room(connection)) {
         if (connection->reading == READING_NOTHING && read_ahead_may_read(connection)) {
             reactor_task(connection, TASK_READ);
         }

@@ -32,6 +32,7 @@ struct inbound *session_remember(struct engine *engine, struct engine_session *s
     if (!inbound) {
         return NULL;
     }
+    inbound->receipt.owner = &engine->receipts;
     inbound->session = session;
     inbound->connection_number = session->connection_number;
     inbound->packet_id = packet->packet_id;

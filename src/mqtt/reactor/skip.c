@@ -48,7 +48,7 @@ static void skip_format_topic(struct packet_slice topic, char out[TOPIC_SHOWN_LE
 static void skip_report(struct engine_connection *connection, const struct skip *skip) {
     const struct engine_events *events = connection->engine->events;
     if (events->skipped) {
-        events->skipped(connection->client,
+        events->skipped(connection->session->client,
                         &(struct engine_skipped){.reason = (enum engine_skip)skip->reason,
                                                  .topic = skip->topic,
                                                  .bytes = skip->bytes,

@@ -25,12 +25,8 @@ static const struct engine_events worker_engine_events = {
     .subscribed = worker_subscribed,
     .unsubscribed = worker_unsubscribed,
     .published = worker_published,
-    .message = worker_message,
     .heard = worker_heard,
     .skipped = worker_skipped,
-    .flush = worker_flush,
-    .has_room = worker_has_room,
-    .wait_room = worker_wait_room,
     .may_connect = worker_may_connect,
     .socket_done = worker_socket_done,
 };
@@ -206,7 +202,7 @@ static int64_t worker_wait_ms(struct worker *worker, int64_t now_us) {
  * that is read. */
 static bool worker_wait_and_poll(struct worker *worker, int64_t timeout_ms) {
     worker->ops->poll(worker->engine, timeout_ms);
-    worker->owner->flush(worker->owner->context);
+    router_flush(worker->owner->router);
     bool woken = atomic_load_explicit(&worker->woken, memory_order_relaxed);
     eventfd_t count;
     if (woken && eventfd_read(worker->wake_fd, &count) == 0) {

@@ -147,7 +147,7 @@ static enum err worker_command_reserve_timers(struct worker *worker) {
 
 static struct client *worker_command_add_record(struct worker *worker,
                                                 const struct worker_command *command) {
-    struct client *client = client_create(worker, command->config);
+    struct client *client = client_create(worker, worker->owner->router, command->config);
     if (!client) {
         return NULL;
     }

@@ -347,6 +347,7 @@ static void worker_connect_open(struct client *client, const struct address_list
                                                   : client->config->config->keepalive_s,
                                .session = &client->session,
                                .workarounds = client->workarounds,
+                               .route = &client->route,
                                .client = client};
     memcpy(&open.address, &addresses->items[0], open.address_len);
     client->opened_at_ms = clock_ms();

@@ -131,12 +131,6 @@ void workers_stop_threads(struct workers *workers) {
     }
 }
 
-void workers_flush(struct workers *workers) {
-    for (size_t i = 0; i < workers->count; i++) {
-        workers->all[i]->ops->flush(workers->all[i]->engine);
-    }
-}
-
 void workers_accept(struct workers *workers, const char *incarnation) {
     char *copy = text_dup(incarnation);
     pthread_mutex_lock(&workers->lock);
@@ -199,7 +193,7 @@ static enum err workers_push_start(struct worker *worker, struct worker_command 
     enum err err;
     pthread_mutex_lock(&worker->lock);
     if (!workers_find_locked(worker, command->id)) {
-        created = client_create(worker, command->config);
+        created = client_create(worker, worker->owner->router, command->config);
         if (!created) {
             pthread_mutex_unlock(&worker->lock);
             worker_command_free(command);

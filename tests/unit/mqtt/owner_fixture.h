@@ -6,7 +6,8 @@
 #include <check.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include "message/message.h"
+#include "doubles/queue_double.h"
+#include "message/router.h"
 #include "base/text.h"
 #include "mqtt/worker/worker.h"
 #include "mqtt/workers/workers.h"
@@ -16,13 +17,14 @@
 
 struct kept {
     struct message *message;
-    void (*accepted)(void *context, enum err err);
-    void *context;
+    struct receipt *receipt; /* NULL: nobody waits for it, or it is answered */
 };
 
 struct fixture {
     struct conf *conf;
     struct workers *hosts;
+    struct router *router;
+    struct message_queue *queue; /* stays empty */
     pthread_t threads[8];
     size_t thread_count;
     atomic_bool lease;
@@ -64,10 +66,18 @@ static inline void owner_stable(void *context, const char *id) {
     pthread_mutex_unlock(&f->lock);
 }
 
-static inline enum err owner_deliver(void *context, const char *sink, struct message *message,
-                                     void (*accepted)(void *, enum err), void *accepted_context) {
-    struct fixture *f = context;
-    (void)sink;
+static struct fixture *owner_current; /* whose sink it is */
+
+static inline void owner_answer(struct receipt *receipt, enum err err) {
+    struct receipts *owner = receipt->owner;
+    receipt_answer(receipt, err);
+    receipts_wake(owner);
+}
+
+static inline enum err owner_put(struct message_queue *queue, struct message *message,
+                                 struct receipt *receipt) {
+    struct fixture *f = owner_current;
+    (void)queue;
     if (message->qos > 0 && f->full) {
         return ERR_FULL;
     }
@@ -77,32 +87,19 @@ static inline enum err owner_deliver(void *context, const char *sink, struct mes
     *kept = (struct kept){.message = message};
     bool at_once = f->accept; /* looked at once: a message is accepted once */
     if (!at_once) {
-        kept->accepted = accepted;
-        kept->context = accepted_context;
+        kept->receipt = receipt;
     }
     pthread_mutex_unlock(&f->lock);
-    if (at_once && accepted) {
-        accepted(accepted_context, ERR_OK);
+    if (at_once && receipt) {
+        owner_answer(receipt, ERR_OK);
     }
     return ERR_OK;
 }
 
-static inline void owner_flush(void *context) {
-    (void)context;
-}
-
-static inline bool owner_has_room(void *context, const char *sink) {
-    struct fixture *f = context;
-    (void)sink;
-    f->room_waits++;
-    return !f->full;
-}
-
-static inline void owner_wait_room(void *context, const char *sink, int64_t timeout_ms) {
-    struct fixture *f = context;
-    (void)sink;
-    f->room_waits++;
-    usleep((useconds_t)(timeout_ms > 10 ? 10 : timeout_ms) * 1000);
+static inline bool owner_has_room(const struct message_queue *queue) {
+    (void)queue;
+    owner_current->room_waits++;
+    return !owner_current->full;
 }
 
 static inline void fixture_accept_kept(struct fixture *f, enum err err) {
@@ -111,14 +108,14 @@ static inline void fixture_accept_kept(struct fixture *f, enum err err) {
         bool any = i < f->kept_count;
         struct kept kept = any ? f->kept[i] : (struct kept){0};
         if (any) {
-            f->kept[i].accepted = NULL;
+            f->kept[i].receipt = NULL;
         }
         pthread_mutex_unlock(&f->lock);
         if (!any) {
             return;
         }
-        if (kept.accepted) {
-            kept.accepted(kept.context, err);
+        if (kept.receipt) {
+            owner_answer(kept.receipt, err);
         }
     }
 }
@@ -129,10 +126,9 @@ static inline void fixture_start_hosts(struct fixture *f) {
                                   .lease_valid = owner_lease,
                                   .wants_release = owner_release,
                                   .stable = owner_stable,
-                                  .deliver = owner_deliver,
-                                  .flush = owner_flush,
-                                  .has_room = owner_has_room,
-                                  .wait_room = owner_wait_room};
+                                  .router = f->router};
+    owner_current = f;
+    queue_double = (struct queue_double){.put = owner_put, .has_room = owner_has_room};
     f->hosts = workers_create(f->conf, &owner);
     ck_assert_ptr_nonnull(f->hosts);
     for (size_t i = 0; i < workers_thread_count(f->hosts); i++) {
@@ -149,6 +145,9 @@ static inline struct fixture *fixture_create(const char *const *sets, size_t n) 
     pthread_mutex_init(&f->lock, NULL);
     f->lease = true;
     f->accept = true;
+    f->router = router_create();
+    f->queue = message_queue_create(1, 1, 1);
+    router_add_sink(f->router, "kept", f->queue);
     enum err err = conf_load(&f->conf, NULL, sets, n, fault);
     ck_assert_msg(err == ERR_OK, "%s", fault);
     fixture_start_hosts(f);
@@ -162,6 +161,8 @@ static inline void fixture_destroy(struct fixture *f) {
     }
     fixture_accept_kept(f, ERR_CANCELED);
     workers_destroy(f->hosts);
+    router_destroy(f->router);
+    message_queue_destroy(f->queue);
     for (size_t i = 0; i < f->kept_count; i++) {
         message_destroy(f->kept[i].message);
     }

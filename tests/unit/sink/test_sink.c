@@ -1,6 +1,8 @@
 /* Tests of the sink: accepted only when stored, bounds, order, unlimited retries, stop. */
 #include "sink/sink.h"
 
+#include <poll.h>
+#include <sys/eventfd.h>
 #include "base/telemetry/metrics.h"
 #include "net/redis/redis.h"
 #include "redis_fixture.h"
@@ -120,31 +122,29 @@ START_TEST(known_failure_25_a_full_queue_drops_qos_0_with_a_count_and_refuses_qo
     struct sink_status status;
     config.queue_messages = 16;
     struct sink *sink = create_sink(&config); /* its thread does not run yet */
-    atomic_int of_dropped = 0;
     for (int i = 0; i < 14; i++) {
-        ck_assert_int_eq(sink_submit(sink, numbered_message(i, 0), count_answer, NULL), ERR_OK);
+        ck_assert_int_eq(submit(sink, numbered_message(i, 0)), ERR_OK);
     }
     ck_assert_int_eq(atomic_load(&accepted_count), 0);
     struct message *dropped = numbered_message(99, 0); /* the last eighth is not for QoS 0 */
-    ck_assert_int_eq(sink_submit(sink, dropped, count_answer, &of_dropped), ERR_REFUSED);
-    ck_assert_int_eq(atomic_load(&of_dropped), 0);
+    ck_assert_int_eq(submit(sink, dropped), ERR_REFUSED);
     ck_assert_int_eq(metric_get(METRIC_DROPPED_SINK_FULL), 1);
-    ck_assert_int_eq(sink_submit(sink, numbered_message(14, 1), count_answer, NULL), ERR_OK);
-    ck_assert_int_eq(sink_submit(sink, numbered_message(15, 2), count_answer, NULL), ERR_OK);
+    ck_assert_int_eq(submit(sink, numbered_message(14, 1)), ERR_OK);
+    ck_assert_int_eq(submit(sink, numbered_message(15, 2)), ERR_OK);
     struct message *held = numbered_message(16, 1);
-    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_FULL);
+    ck_assert_int_eq(submit(sink, held), ERR_FULL);
     held->qos = 2;
-    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_FULL);
+    ck_assert_int_eq(submit(sink, held), ERR_FULL);
     sink_status(sink, &status);
     ck_assert_uint_eq(status.queued_messages, 16);
     ck_assert_int_eq(status.dropped, 1);
 
-    sink_wait_room(sink, 30); /* nothing leaves: only its time limit ends it */
+    ck_assert(!message_queue_has_room(sink_queue(sink)));
     run_sink(&fixture, sink);
-    sink_wait_room(sink, WAIT_MS);
+    AWAIT(message_queue_has_room(sink_queue(sink)));
     AWAIT(atomic_load(&accepted_count) == 16);
-    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_OK);
-    sink_flush(sink);
+    ck_assert_int_eq(submit(sink, held), ERR_OK);
+    flush(sink);
     AWAIT(atomic_load(&accepted_count) == 17);
     check_stream(17);
     end_sink(&fixture, WAIT_MS);
@@ -161,38 +161,6 @@ START_TEST(case_F19_the_time_to_the_sink_is_measured_by_the_monotonic_clock) {
     histogram_get(HISTOGRAM_SINK, &values);
     ck_assert_int_ge(values.sum_us, 5000);
     ck_assert_int_lt(values.sum_us, WAIT_MS * 1000);
-    end_sink(&fixture, WAIT_MS);
-}
-END_TEST
-
-static void stop_redis(void *context, enum err err) {
-    kill(redis_fixture_pid(), SIGSTOP);
-    count_answer(context, err);
-}
-
-START_TEST(a_single_departure_ends_the_wait_for_room_even_when_it_came_before_the_wait) {
-    struct sink_fixture fixture;
-    struct sink_status status;
-    config.queue_messages = 4;
-    config.batch_messages = 1;
-    struct sink *sink = create_sink(&config);
-    ck_assert_int_eq(sink_submit(sink, numbered_message(0, 1), stop_redis, NULL), ERR_OK);
-    for (int i = 1; i < 4; i++) {
-        ck_assert_int_eq(sink_submit(sink, numbered_message(i, 1), count_answer, NULL), ERR_OK);
-    }
-    struct message *held = numbered_message(4, 1);
-    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_FULL);
-    run_sink(&fixture, sink);
-    AWAIT((sink_status(sink, &status), status.queued_messages == 3));
-    int64_t begin_ms = clock_ms();
-    sink_wait_room(sink, WAIT_MS);
-    ck_assert_int_lt(clock_ms() - begin_ms, WAIT_MS / 2);
-    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_OK);
-    sink_flush(sink);
-    AWAIT(atomic_load(&accepted_count) == 1);
-    kill(redis_fixture_pid(), SIGCONT);
-    AWAIT(atomic_load(&accepted_count) == 5);
-    check_stream(5);
     end_sink(&fixture, WAIT_MS);
 }
 END_TEST
@@ -217,21 +185,21 @@ START_TEST(
     struct sink_status status;
     config.queue_bytes = 100000;
     struct sink *sink = create_sink(&config);
-    ck_assert_int_eq(sink_submit(sink, message_of(60000, 1), count_answer, NULL), ERR_OK);
+    ck_assert_int_eq(submit(sink, message_of(60000, 1)), ERR_OK);
     struct message *held = message_of(60000, 1);
-    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_FULL);
-    ck_assert_int_eq(sink_submit(sink, message_of(30000, 0), count_answer, NULL), ERR_REFUSED);
+    ck_assert_int_eq(submit(sink, held), ERR_FULL);
+    ck_assert_int_eq(submit(sink, message_of(30000, 0)), ERR_REFUSED);
     sink_status(sink, &status);
     ck_assert_int_eq(status.dropped, 1);
     ck_assert_uint_eq(status.queued_messages, 1);
-    ck_assert_int_eq(sink_submit(sink, message_of(30000, 1), count_answer, NULL), ERR_OK);
+    ck_assert_int_eq(submit(sink, message_of(30000, 1)), ERR_OK);
     run_sink(&fixture, sink);
     AWAIT(atomic_load(&accepted_count) == 2);
-    ck_assert_int_eq(sink_submit(sink, held, count_answer, NULL), ERR_OK);
-    sink_flush(sink);
+    ck_assert_int_eq(submit(sink, held), ERR_OK);
+    flush(sink);
     AWAIT(atomic_load(&accepted_count) == 3);
-    ck_assert_int_eq(sink_submit(sink, message_of(500000, 1), count_answer, NULL), ERR_OK);
-    sink_flush(sink);
+    ck_assert_int_eq(submit(sink, message_of(500000, 1)), ERR_OK);
+    flush(sink);
     AWAIT(atomic_load(&accepted_count) == 4);
     end_sink(&fixture, WAIT_MS);
 }
@@ -245,11 +213,12 @@ START_TEST(stop_writes_what_is_queued_and_takes_no_more) {
     }
     sink_stop(sink, WAIT_MS);
     struct message *late = numbered_message(500, 1);
-    ck_assert_int_eq(sink_submit(sink, late, count_answer, NULL), ERR_WRONG_STATE);
+    ck_assert_int_eq(submit(sink, late), ERR_WRONG_STATE);
     message_destroy(late);
     run_sink(&fixture, sink);
     pthread_join(fixture.thread, NULL);
     sink_destroy(sink);
+    collect_answers();
     ck_assert_int_eq(atomic_load(&accepted_count), 500);
     ck_assert_int_eq(atomic_load(&canceled_count), 0);
     check_stream(500);
@@ -340,27 +309,25 @@ START_TEST(the_null_sink_accepts_everything) {
 }
 END_TEST
 
-static void note_answered(void *context) {
-    atomic_int *answered =
-        context; /* how many, when the last call came, and in the high half calls */
-    atomic_store(answered,
-                 (atomic_load(answered) & ~0xffff) + 0x10000 + atomic_load(&accepted_count));
-}
-
-START_TEST(the_end_of_a_batch_is_told_once_when_all_of_it_is_answered) {
+START_TEST(an_engine_is_woken_once_a_batch_when_all_of_it_is_answered) {
     struct sink_fixture fixture;
-    atomic_int answered = 0;
+    eventfd_t wakes = 0;
     config.type = "null";
-    config.answered = note_answered;
-    config.context = &answered;
+    ck_assert(receipts_init(&answers));
     struct sink *sink = create_sink(&config); /* its thread does not run yet */
     for (int i = 0; i < 60; i++) {
-        ck_assert_int_eq(sink_submit(sink, numbered_message(i, 1), count_answer, NULL), ERR_OK);
+        ck_assert_int_eq(submit(sink, numbered_message(i, i % 3 == 0 ? 0 : 1)), ERR_OK);
     }
+    ck_assert(!receipts_begin_wait(&answers));
     run_sink(&fixture, sink);
-    AWAIT((atomic_load(&answered) & 0xffff) == 60);
+    struct pollfd wake = {.fd = answers.wake_fd, .events = POLLIN};
+    ck_assert_int_eq(poll(&wake, 1, WAIT_MS), 1);
+    ck_assert_int_ge(collect_answers(), 50); /* a batch */
+    AWAIT(atomic_load(&accepted_count) == 60);
     end_sink(&fixture, WAIT_MS);
-    ck_assert_int_eq(atomic_load(&answered) >> 16, 2); /* batches of 50 */
+    ck_assert_int_eq(eventfd_read(answers.wake_fd, &wakes), 0);
+    ck_assert_uint_eq(wakes, 1);
+    receipts_fini(&answers);
 }
 END_TEST
 
@@ -373,8 +340,7 @@ START_TEST(a_full_batch_and_half_a_queue_are_begun_with_before_the_flush) {
     AWAIT(atomic_load(&accepted_count) == 1);
     clock_sleep_ms(20); /* the thread most likely sleeps now; otherwise this tests nothing */
     for (size_t i = 0; i < config.queue_messages / 2; i++) {
-        ck_assert_int_eq(sink_submit(fixture.sink, numbered_message((int)i, 1), count_answer, NULL),
-                         ERR_OK);
+        ck_assert_int_eq(submit(fixture.sink, numbered_message((int)i, 1)), ERR_OK);
     }
     AWAIT(atomic_load(&accepted_count) > 1);
     end_sink(&fixture, WAIT_MS);
@@ -416,13 +382,11 @@ int main(void) {
         tcase,
         known_failure_26_the_queue_is_bounded_in_bytes_and_a_message_larger_than_it_still_passes);
     tcase_add_test(tcase, case_F19_the_time_to_the_sink_is_measured_by_the_monotonic_clock);
-    tcase_add_test(tcase,
-                   a_single_departure_ends_the_wait_for_room_even_when_it_came_before_the_wait);
     tcase_add_test(tcase, stop_writes_what_is_queued_and_takes_no_more);
     tcase_add_test(tcase, stop_cancels_what_the_backend_does_not_take_in_time);
     tcase_add_test(tcase, many_engines_submit_at_once_through_a_small_queue);
     tcase_add_test(tcase, the_null_sink_accepts_everything);
-    tcase_add_test(tcase, the_end_of_a_batch_is_told_once_when_all_of_it_is_answered);
+    tcase_add_test(tcase, an_engine_is_woken_once_a_batch_when_all_of_it_is_answered);
     tcase_add_loop_test(tcase, a_full_batch_and_half_a_queue_are_begun_with_before_the_flush, 0, 2);
     tcase_add_test(tcase, a_wrong_setting_is_named);
     suite_add_tcase(suite, tcase);

@@ -79,7 +79,7 @@ static void race_return_sockets(struct race *race) {
     const struct engine_connection *connection = race->connection;
     while (race->allowed > 0 && race->allowed >= race->open) {
         race->allowed--;
-        connection->engine->events->socket_done(connection->client);
+        connection->engine->events->socket_done(connection->session->client);
     }
 }
 
@@ -131,7 +131,7 @@ static bool race_make_room(struct race *race) {
     if (race->open == 0) {
         return true;
     }
-    if (connection->engine->events->may_connect(connection->client)) {
+    if (connection->engine->events->may_connect(connection->session->client)) {
         race->allowed++;
         return true;
     }
@@ -164,7 +164,7 @@ static void race_try_again(struct race *race) {
     const struct engine_connection *connection = race->connection;
     if (!race->refused || race->open == 0 ||
         clock_ms() - race->entries[0].begun_at_ms < race->again_ms ||
-        !connection->engine->events->may_connect(connection->client)) {
+        !connection->engine->events->may_connect(connection->session->client)) {
         return;
     }
     race->allowed++;

@@ -25,7 +25,7 @@ static struct {
     int last_first;           /* the last number that arrived for the first time */
     /* the host */
     struct held {
-        void *receipt;
+        struct receipt *receipt;
         int number;
     } held[HELD_MAX];
     int held_count, next_to_publish;
@@ -45,7 +45,7 @@ static uint8_t qos_of(int number) {
 
 /* ---- the sink ---- */
 
-static enum err on_message(struct message *message, void *receipt) {
+static enum err on_message(struct message *message, struct receipt *receipt) {
     int number = message->payload[0] << 8 | message->payload[1];
     if (!bench.has_room || world.held_count == HELD_MAX || chance(10) == 0) {
         bench.has_room = false;
@@ -70,7 +70,7 @@ static void sink_answers(bool may_fail) {
     world.is_with_sink[held.number] = false;
     bool fails = may_fail && chance(30) == 0;
     world.accepted[held.number] += !fails;
-    engine_reactor.acknowledge(bench.engine, held.receipt, fails ? ERR_UNAVAILABLE : ERR_OK);
+    bench_answer(held.receipt, fails ? ERR_UNAVAILABLE : ERR_OK);
 }
 
 /* ---- the broker ---- */

@@ -98,7 +98,7 @@ START_TEST(what_no_sink_takes_is_not_acknowledged_and_offered_again) {
     bench_up(false);
     SEND("\x34\x05\x00\x01t\x00\x05");
     wait_messages(1);
-    engine_reactor.acknowledge(bench.engine, bench.receipts[0], ERR_UNAVAILABLE);
+    bench_answer(bench.receipts[0], ERR_UNAVAILABLE);
     UNTIL(bench.closed == 1);
     ck_assert_str_eq(bench.code, "sink_unavailable");
     bench_hang_up(false);
@@ -190,10 +190,10 @@ START_TEST(more_than_the_receive_maximum_is_refused) {
 }
 END_TEST
 
-static enum err accept_at_once(struct message *message, void *receipt) {
+static enum err accept_at_once(struct message *message, struct receipt *receipt) {
     bench.message_count++;
     message_destroy(message);
-    engine_reactor.acknowledge(bench.engine, receipt, ERR_OK);
+    bench_answer(receipt, ERR_OK);
     return ERR_OK;
 }
 
@@ -289,7 +289,7 @@ START_TEST(case_C4_nothing_behind_what_no_sink_takes_is_acknowledged) {
     SEND("\x32\x05\x00\x01t\x00\x03");
     wait_messages(3);
     bench_accept(2);
-    engine_reactor.acknowledge(bench.engine, bench.receipts[1], ERR_UNAVAILABLE);
+    bench_answer(bench.receipts[1], ERR_UNAVAILABLE);
     bench_accept(0);
     while (bench.closed == 0) {
         engine_reactor.poll(bench.engine, 10);
@@ -314,11 +314,11 @@ START_TEST(a_fence_says_nothing) {
 END_TEST
 
 static struct {
-    void *receipts[BUFFER_BYTES / 2 / sizeof(struct inbound) + 2];
+    struct receipt *receipts[BUFFER_BYTES / 2 / sizeof(struct inbound) + 2];
     int count;
 } held;
 
-static enum err hold(struct message *message, void *receipt) {
+static enum err hold(struct message *message, struct receipt *receipt) {
     ck_assert_uint_lt(held.count, sizeof(held.receipts) / sizeof(held.receipts[0]));
     held.receipts[held.count++] = receipt;
     message_destroy(message);
@@ -343,7 +343,7 @@ START_TEST(messages_that_no_sink_has_yet_count_as_unreleased_and_end_nothing) {
 
     bench_break(); /* nor does a new connection make room */
     for (int i = 0; i < most; i++) {
-        engine_reactor.acknowledge(bench.engine, held.receipts[i], ERR_OK);
+        bench_answer(held.receipts[i], ERR_OK);
     }
     bench_up(true);
     ck_assert(!leave_unreleased(most + 1));
@@ -369,7 +369,7 @@ START_TEST(pubrels_behind_a_message_that_finds_no_place_make_room_for_it) {
     }
     ck_assert_int_eq(held.count, most);
     for (int i = 0; i < most; i++) {
-        engine_reactor.acknowledge(bench.engine, held.receipts[i], ERR_OK);
+        bench_answer(held.receipts[i], ERR_OK);
     }
     for (int packet_id = 1; packet_id <= most; packet_id++) {
         ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, packet_id);
@@ -397,7 +397,7 @@ START_TEST(qos_1_of_broken_connections_counts_towards_the_bound) {
     }
     bench_break();
     for (int i = 0; i < most; i++) {
-        engine_reactor.acknowledge(bench.engine, held.receipts[i], ERR_OK);
+        bench_answer(held.receipts[i], ERR_OK);
     }
     bench_up(true);
     ck_assert_uint_eq(((struct engine *)bench.engine)->inbound.count, most);

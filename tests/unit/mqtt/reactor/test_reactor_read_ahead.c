@@ -24,7 +24,7 @@ static struct {
     int receipts; /* asked for an acknowledgement */
 } sink;
 
-static enum err take(struct message *message, void *receipt) {
+static enum err take(struct message *message, struct receipt *receipt) {
     if (sink.room <= 0 && message->qos > 0) {
         bench.has_room = false;
         return ERR_FULL;
@@ -36,7 +36,7 @@ static enum err take(struct message *message, void *receipt) {
     sink.receipts += receipt != NULL;
     message_destroy(message);
     if (receipt) {
-        engine_reactor.acknowledge(bench.engine, receipt, ERR_OK);
+        bench_answer(receipt, ERR_OK);
     }
     return ERR_OK;
 }

@@ -6,6 +6,7 @@
 #include "mqtt/workers/workers_internal.h"
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
+#include "doubles/queue_double.h"
 
 #define PUBLICATION_BYTES_LEAST 100
 
@@ -123,9 +124,8 @@ static void owner_release(void *context, const struct workers_release *release) 
     }
 }
 
-static bool owner_has_room(void *context, const char *sink) {
-    (void)context;
-    (void)sink;
+static bool owner_has_room(const struct message_queue *queue) {
+    (void)queue;
     return true;
 }
 
@@ -142,8 +142,9 @@ static void setup(void) {
                      ERR_OK);
     struct workers *workers = &stage.hosts;
     workers->conf = stage.conf;
-    workers->owner = (struct workers_owner){
-        .lease_valid = owner_lease, .wants_release = owner_release, .has_room = owner_has_room};
+    workers->owner =
+        (struct workers_owner){.lease_valid = owner_lease, .wants_release = owner_release};
+    queue_double = (struct queue_double){.has_room = owner_has_room};
     workers->resolver = resolver_create(1000);
     workers->good_addresses = good_addresses_create();
     workers->incidents = incidents_create();

@@ -1,0 +1,73 @@
+/* The way of a received message to the queue of its sink.
+ *
+ *   worker, once per change of a client:  route_set(&client->route, router, the client's sink)
+ *   engine, once per message:             route_submit(route, message, receipt) --> queue --> sink
+ *   worker, once per turn:                router_flush(router)
+ *
+ * The router knows the queues of the node. A route is the handle of one client, part of the
+ * client's record. The engine borrows it from open() until its closed event. One thread at a time
+ * submits to a route: the worker thread or, with Paho, the library's receive thread. Meanwhile the
+ * worker thread may set it, and any thread may read its counts.
+ *
+ * Prepared for routes that choose sinks by topic: route_set compiles the rules that concern the
+ * client, and route_submit puts the message into each matching queue, with one receipt
+ * (message/receipt.h describes how it is answered). Callers do not change. ERR_FULL then means: a
+ * queue that must accept the message has no room, and no queue has taken it; route_has_room asks
+ * those queues. */
+#ifndef MQFLEET_MESSAGE_ROUTER_H
+#define MQFLEET_MESSAGE_ROUTER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/err.h"
+#include "message/message.h"
+#include "message/message_queue.h"
+#include "message/receipt.h"
+
+#define ROUTER_SINKS_MAX 16
+
+struct router;
+
+/* Shows passing messages to people who watch. Must not block. */
+struct router_observer {
+    void *context;
+    /* Before the message is submitted: what will be shown of it. NULL: nobody watches. */
+    void *(*prepare)(void *context, const struct message *message);
+    /* Afterwards: shows it or, if it was not taken and will be offered again, discards it. */
+    void (*show)(void *context, void *prepared, bool taken);
+};
+
+struct router *router_create(void);         /* NULL: out of memory */
+void router_destroy(struct router *router); /* after the last route_submit; NULL is legal */
+/* Both before the first route_set. name and queue: borrowed for the router's life. The first sink
+ * is the default. */
+void router_add_sink(struct router *router, const char *name, struct message_queue *queue);
+void router_observe(struct router *router, const struct router_observer *observer);
+/* Wakes sinks that sleep and have messages. Any thread; does not block. */
+void router_flush(const struct router *router);
+
+struct route {
+    struct router *router;
+    _Atomic(struct message_queue *) queue;
+    /* Written by the thread that submits. */
+    _Atomic int64_t messages, bytes, dropped;
+    /* Monotonic; the last message of the broker. The worker records its answers here too. */
+    _Atomic int64_t heard_at_ms;
+};
+
+/* Sends further messages to that sink. NULL, or a name that the node does not have: to the default.
+ * Keeps the counts. router NULL: there are no sinks, and nothing may be submitted. */
+void route_set(struct route *route, struct router *router, const char *sink);
+
+/* Takes ownership of message on ERR_OK, also if it is dropped and counted (QoS 0, no room). Then
+ * `receipt`, of QoS 1 and 2, is answered once; NULL: nobody waits for the answer. ERR_FULL: not
+ * taken, offer it again when there is room. Another error: not taken, the sink has stopped. */
+enum err route_submit(struct route *route, struct message *message,
+                      struct receipt *receipt) MUST_CHECK;
+/* Whether a message has left the queue since the last ERR_FULL. Any thread. */
+bool route_has_room(const struct route *route);
+/* As router_flush, for this route alone. */
+void route_flush(const struct route *route);
+
+#endif

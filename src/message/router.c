@@ -1,0 +1,108 @@
+/* Owns the way from a client to its sink, and what a client received. See router.h for the threads.
+ */
+#include "message/router.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/telemetry/metrics.h"
+
+struct router_sink {
+    const char *name;
+    struct message_queue *queue;
+};
+
+struct router {
+    struct router_sink sinks[ROUTER_SINKS_MAX];
+    size_t sink_count;
+    struct router_observer observer;
+};
+
+struct router *router_create(void) {
+    return calloc(1, sizeof(struct router));
+}
+
+void router_destroy(struct router *router) {
+    free(router);
+}
+
+void router_add_sink(struct router *router, const char *name, struct message_queue *queue) {
+    assert(router->sink_count < ROUTER_SINKS_MAX);
+    router->sinks[router->sink_count++] = (struct router_sink){name, queue};
+}
+
+void router_observe(struct router *router, const struct router_observer *observer) {
+    router->observer = *observer;
+}
+
+void router_flush(const struct router *router) {
+    for (size_t i = 0; i < router->sink_count; i++) {
+        message_queue_flush(router->sinks[i].queue);
+    }
+}
+
+static struct message_queue *route_find_queue(const struct router *router, const char *sink) {
+    for (size_t i = 0; sink && i < router->sink_count; i++) {
+        if (strcmp(router->sinks[i].name, sink) == 0) {
+            return router->sinks[i].queue;
+        }
+    }
+    return router->sinks[0].queue;
+}
+
+/* ---- a client's route ---- */
+
+void route_set(struct route *route, struct router *router, const char *sink) {
+    route->router = router;
+    route->queue = router ? route_find_queue(router, sink) : NULL;
+}
+
+/* There is one writer, who needs no atomic addition. */
+static void route_add(_Atomic int64_t *count, int64_t n) {
+    int64_t before = atomic_load_explicit(count, memory_order_relaxed);
+    atomic_store_explicit(count, before + n, memory_order_relaxed);
+}
+
+static void route_count_received(struct route *route, const struct message *received) {
+    route_add(&route->messages, 1);
+    route_add(&route->bytes, (int64_t)received->payload_len);
+    atomic_store_explicit(&route->heard_at_ms, received->received_us / 1000, memory_order_relaxed);
+    metric_add(METRIC_RECEIVED_QOS0 + received->qos, 1);
+    metric_add(METRIC_BYTES_RECEIVED, (int64_t)received->payload_len);
+}
+
+static enum err route_put(struct route *route, struct message *message, struct receipt *receipt) {
+    struct message_queue *queue = atomic_load_explicit(&route->queue, memory_order_acquire);
+    const struct router_observer *observer = &route->router->observer;
+    void *prepared = observer->prepare ? observer->prepare(observer->context, message) : NULL;
+    enum err err = message_queue_put(queue, message, receipt);
+    if (prepared) {
+        observer->show(observer->context, prepared, err == ERR_OK || err == ERR_REFUSED);
+    }
+    return err;
+}
+
+enum err route_submit(struct route *route, struct message *message, struct receipt *receipt) {
+    struct message received = *message; /* the message itself may be gone once it is put */
+    enum err err = route_put(route, message, receipt);
+    if (err == ERR_OK || err == ERR_REFUSED) {
+        route_count_received(route, &received);
+    }
+    if (err == ERR_REFUSED) { /* dropped, and counted by the queue */
+        route_add(&route->dropped, 1);
+        return ERR_OK;
+    }
+    if (received.qos == 0 && err != ERR_OK) {
+        route_add(&route->dropped, 1);
+        metric_add(METRIC_DROPPED_SINK_REFUSED, 1);
+    }
+    return err;
+}
+
+bool route_has_room(const struct route *route) {
+    return message_queue_has_room(atomic_load_explicit(&route->queue, memory_order_acquire));
+}
+
+void route_flush(const struct route *route) {
+    message_queue_flush(atomic_load_explicit(&route->queue, memory_order_acquire));
+}
