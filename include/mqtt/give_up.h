@@ -30,7 +30,7 @@
     X(GIVE_UP_NOT_SENT, "not_sent", METRIC_GIVEN_UP_NOT_SENT,                                      \
       "it was not sent: the broker acknowledges nothing")                                          \
     X(GIVE_UP_SINK_FULL, "sink_full", METRIC_GIVEN_UP_SINK_FULL,                                   \
-      "the client's sink is full, so that what the broker answers could not be read")              \
+      "the client's sink is full, so answers of the broker could not be read")                     \
     X(GIVE_UP_DROPPED, "dropped", METRIC_GIVEN_UP_DROPPED, "dropped by request")
 
 enum give_up {

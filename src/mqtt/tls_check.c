@@ -66,14 +66,14 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
     if (ended && has_certificate) {
         tls_check_add_fault(
             faults, pointer,
-            "must hold certificates only: the private key in it belongs into tls.key, "
+            "must contain only certificates: the private key in it belongs in tls.key, "
             "where it is kept secret");
     } else if (ended) {
         tls_check_add_fault(faults, pointer,
                             "must hold a certificate (-----BEGIN CERTIFICATE-----)");
     } else {
         tls_check_add_fault(faults, pointer,
-                            "certificate %zu in it cannot be read: is it cut off or altered?",
+                            "certificate %zu in it cannot be read: is it truncated or altered?",
                             count + 1);
     }
     return NULL;

@@ -231,7 +231,7 @@ def test_case_E5_tls_that_closes_on_port_443_leads_to_alpn(fleet, pki):
 
 @pytest.mark.parametrize("status, fields, detail, advice", [
     ("200 OK", ["Content-Type: text/html"], "HTTP status 200", "path"),
-    ("302 Found", ["Location: /login"], "HTTP status 302", "points"),
+    ("302 Found", ["Location: /login"], "HTTP status 302", "redirects"),
     ("404 Not Found", [], "HTTP status 404", "path"),
     ("401 Unauthorized", [], "HTTP status 401", "websocket.headers"),
     ("403 Forbidden", [], "HTTP status 403", "path"),

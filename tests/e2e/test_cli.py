@@ -573,7 +573,7 @@ def test_a_publication_that_the_broker_refuses_is_explained(fleet, cli):
     fleet.wait_online(["c"])
     for topic, detail, advice in (
             ("a/no", "not authorized (0x87)", "permit this user to publish to the topic"),
-            ("a/odd", "a reason code of no meaning (0xB3)", "log")):
+            ("a/odd", "an unknown reason code (0xB3)", "log")):
         told = cli.run("publish", "c", topic, "-m", "x", "--qos", "1")
         assert told.returncode != 0
         assert f"the broker refused it: {detail}" in told.stderr and advice in told.stderr

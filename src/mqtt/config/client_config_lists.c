@@ -117,7 +117,7 @@ void client_field_read_urls(struct reader *reader, const struct client_field *fi
         return;
     }
     if (json_array_size(value) < (size_t)field->least) {
-        client_field_add_fault(reader, place, "must have a URL at least");
+        client_field_add_fault(reader, place, "must have at least one URL");
     }
     config->urls = config_list_allocate(reader, json_array_size(value), sizeof *config->urls);
     for (size_t i = 0; config->urls && i < json_array_size(value); i++) {

@@ -170,7 +170,7 @@ static enum err config_url_parse_path(struct client_url *out, const char *path,
     }
     const char *query = strchr(path, '?');
     if (query && strcmp(query + 1, CLIENT_SECRET_SHOWN) == 0) {
-        *fault = "must have its query: " CLIENT_SECRET_SHOWN " is what is shown instead";
+        *fault = "must have its query: " CLIENT_SECRET_SHOWN " is only the mask that is shown";
         return ERR_ARGUMENT;
     }
     out->path = text_dup(path);

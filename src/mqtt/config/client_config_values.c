@@ -197,7 +197,7 @@ void client_field_read_secret(struct reader *reader, const struct client_field *
         if (json_string_length(value) > SEALED_LEN_MAX ||
             strlen(text) != json_string_length(value)) {
             client_field_add_fault(reader, place,
-                                   "begins with " SECRET_SEALED " but is no encrypted secret");
+                                   "begins with " SECRET_SEALED " but is not an encrypted secret");
         } else {
             config_value_keep_text(reader, config_value_member_of(field, into), text_dup(text));
         }

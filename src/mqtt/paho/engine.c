@@ -440,7 +440,7 @@ static void paho_engine_check_silence(struct engine_connection *connection, int6
     }
     connection->stale = true;
     struct engine_closed closed = {.error = CLIENT_ERROR_KEEPALIVE_TIMEOUT,
-                                   .message = "nothing was heard from the broker for too long",
+                                   .message = "the broker sent nothing for two keepalive intervals",
                                    .reason_code = -1};
     pthread_mutex_lock(&connection->engine->lock);
     paho_post_closed(connection, &closed);

@@ -185,8 +185,8 @@ static void probe_pass_step(struct probe *probe, enum probe_step step) {
     } else if (step == PROBE_TLS && (scheme == SCHEME_MQTTS || scheme == SCHEME_WSS)) {
         probe_step_passed(probe, step,
                           client_config_tls(probe->config)->insecure
-                              ? "encrypted; the certificate was not looked at"
-                              : "the broker's certificate is good");
+                              ? "encrypted; certificate not verified"
+                              : "the broker's certificate is valid");
     } else if (step == PROBE_WEBSOCKET && (scheme == SCHEME_WS || scheme == SCHEME_WSS)) {
         probe_step_passed(probe, step, "upgraded");
     }
@@ -222,9 +222,10 @@ static void probe_subscribed_all(struct probe *probe) {
         return;
     }
     if (probe->excluded_count > 0) {
-        snprintf(detail + len, sizeof(detail) - len,
-                 "; %zu not tried, so as not to take messages or the subscription from others",
-                 probe->excluded_count);
+        snprintf(
+            detail + len, sizeof(detail) - len,
+            "; %zu not tried, because they would take messages or the subscription from others",
+            probe->excluded_count);
     }
     probe_step_passed(probe, PROBE_SUBSCRIBE, detail);
     probe->over = true;

@@ -59,10 +59,10 @@ enum alias_result alias_topic(struct engine_connection *connection, const struct
                               struct packet_slice *topic) {
     static const struct packet_fault beyond = {
         .reason_code = REASON_TOPIC_ALIAS_INVALID,
-        .message = "the broker used a topic alias beyond the number it was told"};
+        .message = "the broker used a topic alias above the Topic Alias Maximum of the client"};
     static const struct packet_fault unknown = {
         .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker used a topic alias that it never gave a topic"};
+        .message = "the broker used a topic alias that it has not defined"};
     struct packet_property alias;
     *topic = packet->topic;
     if (packet->properties.len == 0 ||

@@ -56,7 +56,7 @@ static void answers_reject(struct engine *engine, struct inbound *inbound) {
     if (current && session->connection) {
         connection_end(session->connection,
                        &(struct engine_closed){.error = CLIENT_ERROR_SINK_UNAVAILABLE,
-                                               .message = "no sink takes messages any more",
+                                               .message = "no sink accepts messages any more",
                                                .reason_code = -1});
     }
     session_forget(engine, inbound);

@@ -393,7 +393,7 @@ static void connection_check_up(struct engine_connection *connection, int64_t no
         connection_ping(connection, now_ms);
         connection->ping_at_ms = waiting ? asked_at_ms : now_ms;
         if (connection_is_stuck(connection, now_ms)) {
-            connection_end_silent(connection, "the broker takes nothing from its connection");
+            connection_end_silent(connection, "the broker does not read from its connection");
         }
     }
     if (connection->state != CONNECTION_UP) {

@@ -185,7 +185,7 @@ static bool deliver_has_inbound_room(const struct engine_connection *connection)
 bool deliver_may_accept(struct engine_connection *connection) {
     static const struct engine_closed unfinished = {
         .error = CLIENT_ERROR_BUFFERS_FULL,
-        .message = "the broker leaves so many messages unfinished (QoS 2 without PUBREL, QoS 1 of "
+        .message = "the broker leaves so many messages incomplete (QoS 2 without PUBREL, QoS 1 of "
                    "earlier connections) that the node's buffers are full (setting buffer_bytes)",
         .reason_code = -1};
     if (deliver_has_inbound_room(connection)) {
@@ -238,7 +238,7 @@ static bool deliver_offer_acknowledged(struct engine_connection *connection,
     deliver_undo_receipt(connection, inbound);
     if (err != ERR_FULL) {
         connection_end(connection, &(struct engine_closed){.error = CLIENT_ERROR_SINK_UNAVAILABLE,
-                                                           .message = "no sink takes messages",
+                                                           .message = "no sink accepts messages",
                                                            .reason_code = -1});
     }
     return err != ERR_FULL;

@@ -110,7 +110,7 @@ static bool receive_take_connack(struct engine_connection *connection,
         .message = "the broker resumed a session although a new one was asked for"};
     static const struct packet_fault unasked = {
         .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker began an authentication that nobody asked for"};
+        .message = "the broker began an authentication that was not requested"};
     if (packet->reason_code != 0) {
         receive_end_for_reason(connection, packet, reason_error_connack(packet->reason_code));
         return true;
@@ -144,7 +144,7 @@ static bool receive_answers_request(struct engine_connection *connection,
                                     const struct packet *packet) {
     static const struct packet_fault unasked = {
         .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker acknowledged a subscription that nobody asked for"};
+        .message = "the broker acknowledged a subscription that was not requested"};
     static const struct packet_fault miscounted = {
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker did not acknowledge each filter of a subscription",
@@ -202,7 +202,7 @@ static bool receive_take_pingresp(struct engine_connection *connection,
 static bool receive_take_auth(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault unasked = {
         .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker began an authentication that nobody asked for"};
+        .message = "the broker began an authentication that was not requested"};
     (void)packet;
     connection_refuse(connection, &unasked);
     return true;

@@ -24,7 +24,7 @@ static const struct {
     [ENGINE_SKIP_TOPIC] = {METRIC_SKIPPED_TOPIC, CLIENT_ERROR_MESSAGE_SKIPPED,
                            "its topic is malformed"},
     [ENGINE_SKIP_ALIAS] = {METRIC_SKIPPED_ALIAS, CLIENT_ERROR_MESSAGE_SKIPPED,
-                           "the broker never gave its topic alias a topic"},
+                           "the broker has not defined its topic alias"},
     [ENGINE_SKIP_CONTENT] = {METRIC_SKIPPED_CONTENT, CLIENT_ERROR_MESSAGE_SKIPPED,
                              "it is malformed"},
 };

@@ -181,10 +181,10 @@ static const char *websocket_header_fault(const struct websocket *websocket, uin
         return "a WebSocket control frame that is fragmented or longer than 125 bytes";
     }
     if (opcode == WEBSOCKET_OPCODE_CONTINUATION && !websocket->in_message) {
-        return "a WebSocket continuation of nothing";
+        return "a WebSocket continuation frame without a preceding fragment";
     }
     if (opcode == WEBSOCKET_OPCODE_BINARY && websocket->in_message) {
-        return "a new WebSocket message within another one";
+        return "a new WebSocket message before the end of the previous one";
     }
     return NULL;
 }
@@ -280,7 +280,7 @@ static void websocket_take_close(struct websocket *websocket, struct websocket_i
     size_t len = websocket->control_len;
     if (len == 1) {
         websocket_refuse(websocket, input, WEBSOCKET_STATUS_PROTOCOL_ERROR,
-                         "a WebSocket close with half a status");
+                         "a WebSocket close frame with an incomplete status");
         return;
     }
     unsigned status = len == 0 ? WEBSOCKET_STATUS_NORMAL : (unsigned)payload[0] << 8 | payload[1];

@@ -117,23 +117,22 @@ static const struct handshake_status_hint {
     const char *hint;
 } handshake_status_hints[] = {
     {200, 299, CLIENT_ERROR_WEBSOCKET_WEB_PAGE,
-     "this is a web page, not a WebSocket: look at the port and the path of the URL"},
+     "this is a web page, not a WebSocket: check the port and the path of the URL"},
     {300, 399, CLIENT_ERROR_WEBSOCKET_REDIRECTED,
-     "it points elsewhere, which is not followed: give the URL it points to"},
+     "it redirects elsewhere, which is not followed: give the URL it redirects to"},
     {401, 401, CLIENT_ERROR_WEBSOCKET_CREDENTIALS,
      "it wants other credentials before the WebSocket is opened"},
     {403, 403, CLIENT_ERROR_WEBSOCKET_FORBIDDEN,
-     "access is forbidden: look at the path of the URL and the server's rules"},
+     "access is forbidden: check the path of the URL and the server's rules"},
     {404, 404, CLIENT_ERROR_WEBSOCKET_NOT_FOUND,
-     "there is nothing at this path: look at the path of the URL (often /mqtt, /ws or /)"},
+     "there is nothing at this path: check the path of the URL (often /mqtt, /ws or /)"},
     {400, 400, CLIENT_ERROR_WEBSOCKET_REFUSED,
-     "it does not take the request: is there a WebSocket at this port and path?"},
+     "it rejects the request: is there a WebSocket at this port and path?"},
     {407, 407, CLIENT_ERROR_WEBSOCKET_PROXY, "a proxy on the way wants credentials"},
     {426, 426, CLIENT_ERROR_WEBSOCKET_REFUSED, "it wants another version of the protocol"},
-    {429, 429, CLIENT_ERROR_WEBSOCKET_SERVER_TROUBLE,
-     "too many requests: it wants to be asked less often"},
+    {429, 429, CLIENT_ERROR_WEBSOCKET_SERVER_TROUBLE, "too many requests: it asks for fewer"},
     {500, 599, CLIENT_ERROR_WEBSOCKET_SERVER_TROUBLE,
-     "the server, or a proxy before the broker, is in trouble"},
+     "the server, or a proxy before the broker, is not working"},
 };
 
 static const struct handshake_status_hint *handshake_hint_of(int status) {
@@ -237,7 +236,7 @@ static enum err handshake_check(const struct websocket_handshake *handshake,
     if (accept.len != HANDSHAKE_ACCEPT_LEN ||
         memcmp(accept.at, handshake->accept, HANDSHAKE_ACCEPT_LEN) != 0) {
         return handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_REFUSED,
-                                "a WebSocket answer to somebody else's request "
+                                "a WebSocket answer to another request "
                                 "(Sec-WebSocket-Accept): is a cache in between?");
     }
     /* RFC 6455 allows a server to name no sub-protocol. */

@@ -33,9 +33,9 @@ static const struct tls_explain_row {
     {SSL_R_TLSV1_ALERT_UNKNOWN_CA, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
      "the broker does not know the authority that issued tls.cert"},
     {SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
-     "the broker says that tls.cert has expired"},
+     "the broker reports that tls.cert has expired"},
     {SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
-     "the broker says that tls.cert was revoked"},
+     "the broker reports that tls.cert was revoked"},
     {SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED, NULL},
     {SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED, NULL},
     {SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
@@ -43,7 +43,7 @@ static const struct tls_explain_row {
     {SSL_R_TLSV1_ALERT_DECRYPT_ERROR, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED, NULL},
     {SSL_R_TLSV1_ALERT_INTERNAL_ERROR, CLIENT_ERROR_TLS_BROKER_TROUBLE, NULL},
     {SSL_R_TLSV1_ALERT_ACCESS_DENIED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
-     "the broker knows tls.cert and lets it do nothing"},
+     "the broker knows tls.cert and denies it access"},
     {SSL_R_TLSV1_UNRECOGNIZED_NAME, CLIENT_ERROR_TLS_SERVER_NAME_UNKNOWN, NULL},
     {SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, CLIENT_ERROR_TLS_ALPN_REFUSED, NULL},
 };
@@ -62,7 +62,7 @@ static const struct tls_explain_row tls_explain_certificate_rows[] = {
     {X509_V_ERR_INVALID_PURPOSE, CLIENT_ERROR_TLS_CERTIFICATE_PURPOSE,
      "the broker's certificate was not accepted: it is not for servers (extended key usage)"},
     {X509_V_ERR_INVALID_CA, CLIENT_ERROR_TLS_CERTIFICATE_PURPOSE,
-     "the broker's certificate was not accepted: what issued it is no authority (CA:FALSE)"},
+     "the broker's certificate was not accepted: its issuer is not an authority (CA:FALSE)"},
     {X509_V_ERR_EE_KEY_TOO_SMALL, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
     {X509_V_ERR_CA_KEY_TOO_SMALL, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
     {X509_V_ERR_CA_MD_TOO_WEAK, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
@@ -229,7 +229,8 @@ static void tls_explain_error(struct ssl_st *tls, unsigned long error, enum tls_
     } else if (phase == TLS_ESTABLISHED) {
         bool was_alert = reason >= SSL_AD_REASON_OFFSET; /* the broker sent an alert */
         stream_fault_format(fault, CLIENT_ERROR_CONNECTION_LOST, "%s: %s",
-                            was_alert ? "the broker ended TLS with an alert" : "TLS broke",
+                            was_alert ? "the broker ended TLS with an alert"
+                                      : "the TLS connection failed",
                             name ? name : "no reason known");
     } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         tls_explain_certificate(tls, fault);

@@ -100,7 +100,7 @@ static const struct answer_case {
     {START "Upgrade: websocket\r\nSec-WebSocket-Accept: ACCEPT\r\n\r\n", ERR_REFUSED,
      "not an upgrade"},
     {"HTTP/1.1 200 OK\r\n\r\n<html>", ERR_REFUSED, "200"},
-    {"HTTP/1.1 302 Found\r\nLocation: https://elsewhere/\r\n\r\n", ERR_REFUSED, "points elsewhere"},
+    {"HTTP/1.1 302 Found\r\nLocation: https://elsewhere/\r\n\r\n", ERR_REFUSED, "redirects elsewhere"},
     {"HTTP/1.1 400 Bad Request\r\n\r\n", ERR_REFUSED, "400"},
     {"HTTP/1.1 401 Unauthorized\r\n\r\n", ERR_REFUSED, "credentials"},
     {"HTTP/1.1 403 Forbidden\r\n\r\n", ERR_REFUSED, "forbidden"},
@@ -108,7 +108,7 @@ static const struct answer_case {
     {"HTTP/1.1 503 Service Unavailable\r\n\r\n", ERR_REFUSED, "503"},
     {"HTTP/1.1 999 Odd\r\n\r\n", ERR_REFUSED, "999"},
     {"HTTP/1.0 200 OK\r\n\r\n<html>", ERR_REFUSED, "HTTP status 200"},
-    {"HTTP/1.0 302 Found\r\nLocation: /login\r\n\r\n", ERR_REFUSED, "points elsewhere"},
+    {"HTTP/1.0 302 Found\r\nLocation: /login\r\n\r\n", ERR_REFUSED, "redirects elsewhere"},
     {"HTTP/1.0 401 Unauthorized\r\n\r\n", ERR_REFUSED, "credentials"},
     {"HTTP/1.0 403 Forbidden\r\n\r\n", ERR_REFUSED, "HTTP status 403"},
     {"HTTP/1.2 403 Forbidden\r\n\r\n", ERR_REFUSED, "not HTTP/1.1"},
@@ -291,13 +291,13 @@ static const struct frame_case {
     {BYTES("\x8F\x00"), ERR_PROTOCOL, "", "unknown kind"},
     {BYTES("\x80\x01"
            "a"),
-     ERR_PROTOCOL, "", "continuation of nothing"},
-    {BYTES("\x82\x00\x80\x00"), ERR_PROTOCOL, "", "continuation of nothing"},
+     ERR_PROTOCOL, "", "without a preceding fragment"},
+    {BYTES("\x82\x00\x80\x00"), ERR_PROTOCOL, "", "without a preceding fragment"},
     {BYTES("\x02\x01"
            "a"
            "\x82\x01"
            "b"),
-     ERR_PROTOCOL, "a", "within another"},
+     ERR_PROTOCOL, "a", "before the end of the previous"},
     {BYTES("\x09\x00"), ERR_PROTOCOL, "", "control frame"},
     {BYTES("\x89\x7E\x00\x7E"), ERR_PROTOCOL, "", "control frame"},
     {BYTES("\x88\x7F"), ERR_PROTOCOL, "", "control frame"},
@@ -319,7 +319,7 @@ static const struct frame_case {
      ERR_CANCELED, "", "policy violation (1008): full"},
     {BYTES("\x88\x04\x0F\xA0\xFF\xFE"), ERR_CANCELED, "", "no known reason (4000)"},
     {BYTES("\x88\x04\x0F\xA0\x01\n"), ERR_CANCELED, "", "no known reason (4000)"},
-    {BYTES("\x88\x01\x03"), ERR_PROTOCOL, "", "half a status"},
+    {BYTES("\x88\x01\x03"), ERR_PROTOCOL, "", "incomplete status"},
     {BYTES("\x82\x05"
            "ab"),
      ERR_OK, "ab", ""},
