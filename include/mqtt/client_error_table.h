@@ -44,38 +44,38 @@
       "check the network between the nodes, and node_info.host and port of that node")             \
     X(CLOSED_BY_US, "closed_by_us", OTHER, OTHER, "closed by this node", NULL)
 
-#define CLIENT_ERRORS_OF_THE_NETWORK(X)                                                                     \
-    X(BROKER_DENIED, "broker_denied", DENIED, OTHER, "the node's rules deny this broker",                   \
-      "use a broker that the node's settings broker_allow and broker_deny permit, or change "               \
-      "them")                                                                                               \
-    X(DNS_FAILED, "dns_failed", DNS, OTHER, "the name server did not answer",                               \
-      "check that the node can reach its name servers (/etc/resolv.conf), or use an address")               \
-    X(DNS_TIMEOUT, "dns_failed", DNS, OTHER, "DNS look-up timed out",                                       \
-      "check that the node can reach its name servers (/etc/resolv.conf), or use an address")               \
-    X(DNS_BUSY, "dns_failed", DNS, OTHER, "too many names are waiting for DNS",                             \
-      "check that the node's name servers answer quickly, or raise resolver_threads")                       \
-    X(DNS_NAME_UNKNOWN, "dns_failed", DNS, OTHER, "no such host name",                                      \
-      "check the spelling of the host in broker or url, and that this node's DNS knows it")                 \
-    X(DNS_NO_ADDRESS, "dns_failed", DNS, OTHER, "the name has no address",                                  \
-      "give the host an A or AAAA record, or use an address")                                               \
-    X(CONNECT_TIMEOUT, "connect_timeout", TIMEOUT, OTHER,                                                   \
-      "the broker did not accept the connection in time",                                                   \
-      "check address, port and scheme (mqtt, mqtts, ws, wss), and the broker's log")                        \
-    X(TCP_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "TCP connection timed out",                           \
-      "no answer: check the address, and that no firewall between this node and the "                       \
-      "broker drops the packets")                                                                           \
-    X(CONNECTION_REFUSED, "connection_refused", TCP, OTHER, "Connection refused",                           \
-      "nothing listens there: check host and port (1883 is usual for mqtt, 8883 for mqtts), and " \
-      "that the broker runs")                                                                               \
-    X(NETWORK_UNREACHABLE, "connection_refused", TCP, OTHER, "the broker cannot be reached",                \
-      "check the host, and the routes and firewalls between this node and the broker")                      \
-    X(CONNECTION_LOST, "connection_lost", TCP, CLOSED, "the connection to the broker was lost",             \
-      "check the broker's log: it gave no reason")                                                          \
-    X(CLOSED_AT_AN_AGE, "connection_lost", TCP, CLOSED,                                                     \
-      "the broker ends connections after a fixed time, also of other clients",                              \
-      "search the broker's configuration for a limit of the connection time, such as the life of a token")  \
-    X(KEEPALIVE_TIMEOUT, "keepalive_timeout", OTHER, KEEPALIVE,                                             \
-      "the broker did not answer PINGREQ",                                                                  \
+#define CLIENT_ERRORS_OF_THE_NETWORK(X)                                                                    \
+    X(BROKER_DENIED, "broker_denied", DENIED, OTHER, "the node's rules deny this broker",                  \
+      "use a broker that the node's settings broker_allow and broker_deny permit, or change "              \
+      "them")                                                                                              \
+    X(DNS_FAILED, "dns_failed", DNS, OTHER, "the name server did not answer",                              \
+      "check that the node can reach its name servers (/etc/resolv.conf), or use an address")              \
+    X(DNS_TIMEOUT, "dns_failed", DNS, OTHER, "DNS look-up timed out",                                      \
+      "check that the node can reach its name servers (/etc/resolv.conf), or use an address")              \
+    X(DNS_BUSY, "dns_failed", DNS, OTHER, "too many names are waiting for DNS",                            \
+      "check that the node's name servers answer quickly, or raise resolver_threads")                      \
+    X(DNS_NAME_UNKNOWN, "dns_failed", DNS, OTHER, "no such host name",                                     \
+      "check the spelling of the host in broker or url, and that this node's DNS knows it")                \
+    X(DNS_NO_ADDRESS, "dns_failed", DNS, OTHER, "the name has no address",                                 \
+      "give the host an A or AAAA record, or use an address")                                              \
+    X(CONNECT_TIMEOUT, "connect_timeout", TIMEOUT, OTHER,                                                  \
+      "the broker did not accept the connection in time",                                                  \
+      "check address, port and scheme (mqtt, mqtts, ws, wss), and the broker's log")                       \
+    X(TCP_TIMEOUT, "connect_timeout", TIMEOUT, OTHER, "TCP connection timed out",                          \
+      "no answer: check the address, and that no firewall between this node and the "                      \
+      "broker drops the packets")                                                                          \
+    X(CONNECTION_REFUSED, "connection_refused", TCP, OTHER, "Connection refused",                          \
+      "nothing listens there: check host and port (1883 is usual for mqtt, 8883 for mqtts), and "          \
+      "that the broker runs")                                                                              \
+    X(NETWORK_UNREACHABLE, "connection_refused", TCP, OTHER, "the broker cannot be reached",               \
+      "check the host, and the routes and firewalls between this node and the broker")                     \
+    X(CONNECTION_LOST, "connection_lost", TCP, CLOSED, "the connection to the broker was lost",            \
+      "check the broker's log: it gave no reason")                                                         \
+    X(CLOSED_AT_AN_AGE, "connection_lost", TCP, CLOSED,                                                    \
+      "the broker ends connections after a fixed time, also of other clients",                             \
+      "search the broker's configuration for a limit of the connection time, such as the life of a token") \
+    X(KEEPALIVE_TIMEOUT, "keepalive_timeout", OTHER, KEEPALIVE,                                            \
+      "the broker did not answer PINGREQ",                                                                 \
       "check the network between node and broker, and the load of the broker")
 
 #define CLIENT_ERRORS_OF_TLS(X)                                                                    \

@@ -37,7 +37,7 @@ static void wiring_on_client_changed(void *context, const char *id, enum client_
 
 static void wiring_tell_recent(void *context, int64_t since_ms) {
     struct app *app = context;
-    hosts_tell_recent(app->workers, since_ms);
+    workers_report_recent(app->workers, since_ms);
 }
 
 static void wiring_on_client_notice(void *context, const char *id, const char *code,

@@ -164,7 +164,7 @@ struct workers_client { /* of workers_list */
 };
 /* Calls `changed` of the owner, with from equal to to, for each client whose state has changed
  * since that wall time or whose version is that recent. */
-void hosts_tell_recent(struct workers *workers, int64_t since_ms);
+void workers_report_recent(struct workers *workers, int64_t since_ms);
 /* All clients that run or are being stopped. The caller frees with workers_list_free. */
 enum err workers_list(struct workers *workers, struct workers_client **rows, size_t *n) MUST_CHECK;
 void workers_list_free(struct workers_client *rows, size_t n);

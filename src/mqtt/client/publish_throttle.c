@@ -49,9 +49,9 @@ static int64_t throttle_cooldown_ms(const struct throttle_row *row) {
         return 0;
     }
     unsigned shift = row->losses - PUBLISH_THROTTLE_AFTER;
-    int64_t rest_ms = (int64_t)PUBLISH_THROTTLE_MS_FIRST
-                      << (shift < THROTTLE_SHIFT_MAX ? shift : THROTTLE_SHIFT_MAX);
-    return rest_ms < PUBLISH_THROTTLE_MS_MAX ? rest_ms : PUBLISH_THROTTLE_MS_MAX;
+    int64_t cooldown_ms = (int64_t)PUBLISH_THROTTLE_MS_FIRST
+                          << (shift < THROTTLE_SHIFT_MAX ? shift : THROTTLE_SHIFT_MAX);
+    return cooldown_ms < PUBLISH_THROTTLE_MS_MAX ? cooldown_ms : PUBLISH_THROTTLE_MS_MAX;
 }
 
 /* No acknowledgement ever clears QoS 0: there, only losses in quick succession count as a series.

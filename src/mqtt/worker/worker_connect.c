@@ -75,7 +75,7 @@ static void worker_connect_show_next_retry(struct client *client, int64_t delay_
     pthread_mutex_unlock(&client->worker->lock);
 }
 
-void worker_request_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max) {
+void worker_request_release(struct client *client, int64_t delay_ms, int64_t cooldown_ms_max) {
     struct worker *worker = client->worker;
     enum client_error error =
         client->error != CLIENT_ERROR_NONE ? client->error : CLIENT_ERROR_CONNECT_TIMEOUT;
@@ -83,7 +83,7 @@ void worker_request_release(struct client *client, int64_t delay_ms, int64_t res
     struct workers_release release = {.id = client->id,
                                       .epoch = client->epoch,
                                       .delay_ms = delay_ms,
-                                      .cooldown_ms_max = rest_ms_max,
+                                      .cooldown_ms_max = cooldown_ms_max,
                                       .error = error,
                                       .message = detail ? detail : client_error_text(error)};
     client->release_requested = true;

@@ -164,13 +164,13 @@ static int64_t worker_loss_judge_first(struct client *client) {
 }
 
 static void worker_loss_retry(struct client *client) {
-    int64_t rest_ms = worker_loss_judge_first(client);
+    int64_t wait_ms = worker_loss_judge_first(client);
     if (client->release_requested) {
         worker_request_release(client, client->release_delay_ms, 0);
     } else if (worker_is_in_conflict(client)) {
         worker_loss_enter_conflict(client, CLIENT_ERROR_CONFLICT, NULL);
-    } else if (rest_ms > 0) {
-        worker_set_timer(client, rest_ms);
+    } else if (wait_ms > 0) {
+        worker_set_timer(client, wait_ms);
     } else if (!worker_urls_choose(client)) {
         worker_await_broker(client);
     } else if (worker_change_state(client, CLIENT_EV_TIMER, "retry")) {

@@ -76,7 +76,7 @@ static struct recent *workers_view_recent_of(struct worker *worker, int64_t sinc
     return rows;
 }
 
-void hosts_tell_recent(struct workers *workers, int64_t since_ms) {
+void workers_report_recent(struct workers *workers, int64_t since_ms) {
     const struct workers_owner *owner = &workers->owner;
     for (size_t i = 0; owner->changed && i < workers->count; i++) {
         size_t n;

@@ -1,4 +1,4 @@
-/* A real mosquitto of our own for tests: own port, own folder, killed by its pid at the end. */
+/* A real mosquitto for tests, with its own port and folder, killed by its pid at the end. */
 #ifndef MQFLEET_TEST_BROKER_FIXTURE_H
 #define MQFLEET_TEST_BROKER_FIXTURE_H
 
@@ -19,7 +19,7 @@
 
 #define FIXTURE_WAIT_MS 30000
 
-/* Polls until the condition holds or the time is over. */
+/* Polls until the condition holds or the time is up. */
 #define EVENTUALLY(condition)                                                                      \
     do {                                                                                           \
         int64_t until_ms_ = fixture_now_ms() + FIXTURE_WAIT_MS;                                    \
@@ -119,7 +119,7 @@ static inline void broker_prepare(struct fixture_broker *broker) {
     (void)made;
 }
 
-/* extra: further lines of mosquitto.conf; %s in it is the folder. */
+/* extra: additional lines of mosquitto.conf; %s in it is the folder. */
 static inline void broker_configure(const struct fixture_broker *broker, const char *extra) {
     char path[128];
     snprintf(path, sizeof(path), "%s/mosquitto.conf", broker->folder);
@@ -148,7 +148,7 @@ static inline void broker_end(struct fixture_broker *broker) {
     fixture_run("rm -rf %s", broker->folder);
 }
 
-/* How many lines of the broker's log hold the text. */
+/* How many lines of the broker's log contain the text. */
 static inline int broker_logged(const struct fixture_broker *broker, const char *text) {
     char path[128], line[2048];
     snprintf(path, sizeof(path), "%s/log", broker->folder);

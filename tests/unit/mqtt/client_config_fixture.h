@@ -1,4 +1,4 @@
-/* What the tests of mqtt/client_config share. Documents are written with ' for ". */
+/* Shared by the tests of mqtt/config/client_config. Documents are written with ' for ". */
 #ifndef MQFLEET_TEST_CLIENT_CONFIG_FIXTURE_H
 #define MQFLEET_TEST_CLIENT_CONFIG_FIXTURE_H
 
@@ -49,7 +49,7 @@ static inline struct client_config *config_of(const char *text) {
     return config;
 }
 
-/* The pointers of all faults, divided by blanks. */
+/* The pointers of all faults, separated by spaces. */
 static inline const char *fault_pointers(void) {
     static char list[CLIENT_FAULTS_MAX * 260];
     list[0] = '\0';

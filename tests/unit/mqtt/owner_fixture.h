@@ -1,5 +1,5 @@
-/* Hosts with a make-believe owner for tests: a lease that can lapse, a sink that keeps what it gets
- * and accepts when told, a memory of releases. */
+/* Workers with a fake owner for tests: a lease that can lapse, a sink that keeps messages and
+ * accepts them on request, a record of releases. */
 #ifndef MQFLEET_TEST_OWNER_FIXTURE_H
 #define MQFLEET_TEST_OWNER_FIXTURE_H
 
@@ -22,13 +22,13 @@ struct kept {
 
 struct fixture {
     struct conf *conf;
-    struct workers *hosts;
+    struct workers *workers;
     struct router *router;
     struct message_queue *queue; /* stays empty */
     pthread_t threads[8];
     size_t thread_count;
     atomic_bool lease;
-    _Atomic(bool (*)(void)) lease_asked; /* answers in its place, on the host's thread; or NULL */
+    _Atomic(bool (*)(void)) lease_asked; /* replaces the answer, on the worker thread; or NULL */
     atomic_bool accept;                  /* at once */
     atomic_bool full;                    /* QoS 1 and 2 are refused */
     atomic_int room_waits;
@@ -85,7 +85,7 @@ static inline enum err owner_put(struct message_queue *queue, struct message *me
     ck_assert_uint_lt(f->kept_count, KEPT_MAX);
     struct kept *kept = &f->kept[f->kept_count++];
     *kept = (struct kept){.message = message};
-    bool at_once = f->accept; /* looked at once: a message is accepted once */
+    bool at_once = f->accept; /* read once: a message is accepted once */
     if (!at_once) {
         kept->receipt = receipt;
     }
@@ -121,7 +121,7 @@ static inline void fixture_accept_kept(struct fixture *f, enum err err) {
 }
 
 /* The threads of a node, as main starts them. */
-static inline void fixture_start_hosts(struct fixture *f) {
+static inline void fixture_start_workers(struct fixture *f) {
     struct workers_owner owner = {.context = f,
                                   .lease_valid = owner_lease,
                                   .wants_release = owner_release,
@@ -129,14 +129,14 @@ static inline void fixture_start_hosts(struct fixture *f) {
                                   .router = f->router};
     owner_current = f;
     queue_double = (struct queue_double){.put = owner_put, .has_room = owner_has_room};
-    f->hosts = workers_create(f->conf, &owner);
-    ck_assert_ptr_nonnull(f->hosts);
-    for (size_t i = 0; i < workers_thread_count(f->hosts); i++) {
+    f->workers = workers_create(f->conf, &owner);
+    ck_assert_ptr_nonnull(f->workers);
+    for (size_t i = 0; i < workers_thread_count(f->workers); i++) {
         pthread_create(&f->threads[f->thread_count++], NULL, workers_run,
-                       workers_thread(f->hosts, i));
+                       workers_thread(f->workers, i));
     }
-    pthread_create(&f->threads[f->thread_count++], NULL, workers_resolver_run, f->hosts);
-    workers_accept(f->hosts, "inc");
+    pthread_create(&f->threads[f->thread_count++], NULL, workers_resolver_run, f->workers);
+    workers_accept(f->workers, "inc");
 }
 
 static inline struct fixture *fixture_create(const char *const *sets, size_t n) {
@@ -150,17 +150,17 @@ static inline struct fixture *fixture_create(const char *const *sets, size_t n) 
     router_add_sink(f->router, "kept", f->queue);
     enum err err = conf_load(&f->conf, NULL, sets, n, fault);
     ck_assert_msg(err == ERR_OK, "%s", fault);
-    fixture_start_hosts(f);
+    fixture_start_workers(f);
     return f;
 }
 
 static inline void fixture_destroy(struct fixture *f) {
-    workers_stop_threads(f->hosts);
+    workers_stop_threads(f->workers);
     for (size_t i = 0; i < f->thread_count; i++) {
         pthread_join(f->threads[i], NULL);
     }
     fixture_accept_kept(f, ERR_CANCELED);
-    workers_destroy(f->hosts);
+    workers_destroy(f->workers);
     router_destroy(f->router);
     message_queue_destroy(f->queue);
     for (size_t i = 0; i < f->kept_count; i++) {
@@ -180,7 +180,7 @@ static inline struct client_config *fixture_config(const char *text) {
     return config;
 }
 
-/* format: the fields of the document beside id, with one %d for the port. */
+/* format: the fields of the document besides id, with one %d for the port. */
 static inline struct client_config *fixture_client(const char *id, int port, const char *fields) {
     char text[8192];
     snprintf(text, sizeof(text), "{\"id\":\"%s\",\"url\":\"mqtt://127.0.0.1:%d\"%s%s}", id, port,
@@ -189,12 +189,12 @@ static inline struct client_config *fixture_client(const char *id, int port, con
 }
 
 static inline void fixture_start(struct fixture *f, struct client_config *config, int64_t version) {
-    ck_assert_int_eq(workers_start(f->hosts, config, "inc", 1, version), ERR_OK);
+    ck_assert_int_eq(workers_start(f->workers, config, "inc", 1, version), ERR_OK);
 }
 
 static inline enum client_state fixture_state(struct fixture *f, const char *id) {
     struct client_status status;
-    if (workers_status(f->hosts, id, &status) != ERR_OK) {
+    if (workers_status(f->workers, id, &status) != ERR_OK) {
         return CLIENT_STATE_COUNT;
     }
     enum client_state state = status.state;
@@ -204,7 +204,7 @@ static inline enum client_state fixture_state(struct fixture *f, const char *id)
 
 static inline bool fixture_error_is(struct fixture *f, const char *id, const char *code) {
     struct client_status status;
-    if (workers_status(f->hosts, id, &status) != ERR_OK) {
+    if (workers_status(f->workers, id, &status) != ERR_OK) {
         return false;
     }
     bool is =
@@ -219,7 +219,7 @@ static inline bool fixture_engine_is(const struct fixture *f, const char *name) 
 
 static inline int64_t fixture_online_count(struct fixture *f) {
     int64_t counts[CLIENT_STATE_COUNT];
-    workers_state_counts(f->hosts, counts);
+    workers_state_counts(f->workers, counts);
     return counts[CLIENT_ONLINE];
 }
 

@@ -1,5 +1,5 @@
-/* Packets as hexadecimal text, in heap blocks of exactly their size, so that AddressSanitizer sees
- * every byte read beyond them. */
+/* Packets as hexadecimal text, in heap blocks of exactly their size, so that AddressSanitizer
+ * detects every read beyond them. */
 #ifndef MQFLEET_TEST_PACKET_FIXTURE_H
 #define MQFLEET_TEST_PACKET_FIXTURE_H
 
@@ -56,7 +56,7 @@ static inline void block_free(struct block *block) {
     *block = (struct block){0};
 }
 
-/* False: refused, by framing or by decoding. The packet's slices point into the block. */
+/* False: refused, by framing or decoding. The packet's slices point into the block. */
 static inline bool block_decode(const struct block *block, int version, struct packet *out,
                                 struct packet_fault *fault) {
     struct packet_frame frame;
@@ -70,7 +70,7 @@ static inline bool block_decode(const struct block *block, int version, struct p
     return packet_decode(block->data, &frame, version, out, fault);
 }
 
-/* Decodes what must be right. */
+/* Decodes a valid packet. */
 static inline struct packet block_decode_right(const struct block *block, int version) {
     struct packet packet;
     struct packet_fault fault;
@@ -88,7 +88,7 @@ static inline void slice_is(struct packet_slice slice, const char *text) {
     slices_are_equal(slice, text, strlen(text));
 }
 
-/* What was written is these bytes; clears the buffer. */
+/* Asserts that the buffer has these bytes; clears it. */
 static inline void buffer_is(struct buffer *buffer, const char *expected) {
     struct block block = block_parse(expected);
     char text[2048] = "";

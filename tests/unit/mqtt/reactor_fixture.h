@@ -1,5 +1,5 @@
-/* For tests of the engine `reactor`: one engine, one client of it, and a broker on 127.0.0.1 that
- * the test plays itself. Nothing runs but what the test runs: one thread. */
+/* For tests of the engine `reactor`: one engine, one client, and a simulated broker on 127.0.0.1.
+ * Everything runs on the test's thread. */
 #ifndef MQFLEET_TEST_REACTOR_FIXTURE_H
 #define MQFLEET_TEST_REACTOR_FIXTURE_H
 
@@ -36,10 +36,10 @@ static struct bench {
     int listener, peer;
     uint8_t got[SEEN_LEN];
     size_t got_len;
-    /* What the host was told. */
+    /* What the worker was notified of. */
     int connected, closed, subscribed;
     char code[64], closed_message[256];
-    uint8_t lessons; /* also what the next connection is opened with */
+    uint8_t workarounds; /* the next connection is opened with them */
     int skipped;
     enum engine_skip skip_reason;
     char skipped_topic[300];
@@ -50,16 +50,16 @@ static struct bench {
     int reasons[TOKENS_MAX];
     struct receipt *receipts[MESSAGES_MAX];
     int message_count;
-    /* What the host does. */
+    /* How the worker behaves. */
     enum err takes_messages;
     bool has_room;
-    bool subscribes; /* calls send_owed itself */
+    bool subscribes; /* calls resume_publications itself */
     void (*on_connected)(void);
     void (*on_published)(void);
     enum err (*on_message)(struct message *message, struct receipt *receipt);
 } bench;
 
-/* Turns the engine until the condition holds. */
+/* Runs the engine until the condition holds. */
 #define UNTIL(condition)                                                                           \
     do {                                                                                           \
         int64_t until_ms_ = fixture_now_ms() + FIXTURE_WAIT_MS;                                    \
@@ -69,7 +69,7 @@ static struct bench {
         }                                                                                          \
     } while (0)
 
-/* ---- the host ---- */
+/* ---- the worker ---- */
 
 static void bench_on_connected(void *client, const struct engine_connack *connack) {
     (void)client;
@@ -78,7 +78,7 @@ static void bench_on_connected(void *client, const struct engine_connack *connac
     if (bench.on_connected) {
         bench.on_connected();
     }
-    if (!bench.subscribes) { /* there is nothing to wait for */
+    if (!bench.subscribes) { /* nothing to wait for */
         engine_reactor.resume_publications(bench.connection);
     }
 }
@@ -88,7 +88,7 @@ static void bench_on_closed(void *client, const struct engine_closed *closed) {
     bench.closed++;
     bench.suspects = closed->suspects ? *closed->suspects : (struct engine_suspects){0};
     bench.connection = NULL;
-    bench.lessons = closed->workarounds;
+    bench.workarounds = closed->workarounds;
     snprintf(bench.code, sizeof(bench.code), "%s", client_error_code(closed->error));
     snprintf(bench.closed_message, sizeof(bench.closed_message), "%s",
              closed->message ? closed->message : client_error_text(closed->error));
@@ -192,7 +192,7 @@ static inline void bench_forget(size_t len) {
     bench.got_len -= len;
 }
 
-/* Whether a whole packet of the client is there; 0: not yet. */
+/* The length of the client's packet if it is complete; 0: not yet. */
 static inline size_t bench_packet_len(size_t *header_len) {
     size_t len = 0;
     for (size_t i = 1; i < 5 && i < bench.got_len; i++) {
@@ -205,7 +205,7 @@ static inline size_t bench_packet_len(size_t *header_len) {
     return 0;
 }
 
-/* The next packet of the client, which must be of that type. */
+/* The next packet of the client, which must have that type. */
 static inline struct seen bench_expect(enum packet_type type) {
     size_t header_len = 0, len = 0;
     UNTIL((bench_take_bytes(), len = bench_packet_len(&header_len)) > 0 || bench.closed > 0);
@@ -240,7 +240,7 @@ static inline void bench_open(void) {
                                .connect_timeout_ms = 600000,
                                .keepalive_s = bench.config.keepalive_s,
                                .session = &bench.session,
-                               .workarounds = bench.lessons,
+                               .workarounds = bench.workarounds,
                                .route = &bench.route,
                                .client = &bench};
     memcpy(&open.address, &bench.address, sizeof(bench.address));
@@ -252,7 +252,7 @@ static inline void bench_open(void) {
 }
 
 /* To the connected event. */
-static inline void bench_let_in(bool session_present) {
+static inline void bench_accept_connection(bool session_present) {
     bool v5 = bench.config.protocol_version == 5;
     const uint8_t connack[] = {0x20, v5 ? 3 : 2, session_present, 0, 0};
     bench_send(connack, v5 ? 5 : 4);
@@ -261,7 +261,7 @@ static inline void bench_let_in(bool session_present) {
 
 static inline void bench_up(bool session_present) {
     bench_open();
-    bench_let_in(session_present);
+    bench_accept_connection(session_present);
     ck_assert_int_eq(bench.connected, 1);
 }
 

@@ -1,5 +1,5 @@
-/* For tests of the reactor's streams: certificates of our own, a stream driven to an end, and a
- * peer on 127.0.0.1 that the test plays itself, byte by byte. */
+/* For tests of the reactor's streams: certificates, a stream driven to its end, and a simulated
+ * peer on 127.0.0.1. */
 #ifndef MQFLEET_TEST_STREAM_FIXTURE_H
 #define MQFLEET_TEST_STREAM_FIXTURE_H
 
@@ -74,7 +74,7 @@ static inline void identity_free(struct identity *identity) {
     EVP_PKEY_free(identity->pkey);
 }
 
-/* ---- a server on 127.0.0.1 that the test plays ---- */
+/* ---- a simulated server on 127.0.0.1 ---- */
 
 static inline int peer_listen(int *port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -122,7 +122,7 @@ static inline void client_wait(const struct client *client, int timeout_ms) {
     }
 }
 
-/* To readiness or failure. */
+/* Until it is ready or has failed. */
 static inline enum err client_connect(struct client *client, struct tls_contexts *contexts) {
     enum err err = client_open(client, contexts);
     int64_t until_ms = fixture_now_ms() + FIXTURE_WAIT_MS;
@@ -152,7 +152,7 @@ static inline void client_write_all(struct client *client, const void *data, siz
     }
 }
 
-/* Until `len` bytes came, or it failed: -1. */
+/* Until `len` bytes have arrived, or it failed: -1. */
 static inline ssize_t client_read_all(struct client *client, uint8_t *data, size_t len) {
     int64_t until_ms = fixture_now_ms() + FIXTURE_WAIT_MS;
     uint8_t chunk[4096];
@@ -170,7 +170,7 @@ static inline ssize_t client_read_all(struct client *client, uint8_t *data, size
     return (ssize_t)at;
 }
 
-/* Until it fails or the time is over; what comes is thrown away. */
+/* Until it fails or the time is up; data is discarded. */
 static inline bool client_fails(struct client *client) {
     int64_t until_ms = fixture_now_ms() + FIXTURE_WAIT_MS;
     uint8_t chunk[4096];

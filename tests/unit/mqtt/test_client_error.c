@@ -1,4 +1,4 @@
-/* The table of errors, and what the codes of a broker become in it. */
+/* The table of errors, and the mapping of a broker's codes to it. */
 #include <check.h>
 #include <ctype.h>
 #include <stdbool.h>

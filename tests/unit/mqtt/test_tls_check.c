@@ -1,4 +1,4 @@
-/* PEM text is judged before it is stored. */
+/* PEM text is checked before it is stored. */
 #include <check.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
@@ -86,7 +86,7 @@ static const struct check_case {
     {NULL, "/etc/ssl/certs/x.pem", key, "/tls/cert", "may not be read"},
     {NULL, cert, "/proc/self/environ", "/tls/key", "may not be read"},
     {NULL, cert, "$enc$1$k$AAAA", NULL, NULL},
-    {NULL, cert, NULL, NULL, NULL}, /* the key lies elsewhere */
+    {NULL, cert, NULL, NULL, NULL}, /* the key is referenced */
     {cut, NULL, NULL, "/tls/ca", "certificate 1 in it cannot be read"},
     {half_chain, NULL, NULL, "/tls/ca", "certificate 2 in it cannot be read"},
     {key, NULL, NULL, "/tls/ca", "must hold a certificate"},

@@ -3,7 +3,7 @@
 #include "mqtt/broker/connect_limiter.h"
 
 static struct brokers brokers;
-static struct connect_limiter pacer;
+static struct connect_limiter limiter;
 static struct connect_limiter_ticket tickets[1000];
 
 static void setup(void) {
@@ -15,24 +15,24 @@ static void setup(void) {
 
 START_TEST(no_more_than_the_limit_are_in_flight_to_one_broker) {
     struct broker *broker = broker_acquire(&brokers, "h", 1);
-    connect_limiter_init(&pacer, 64, 0);
+    connect_limiter_init(&limiter, 64, 0);
     for (int i = 0; i < 100; i++) {
-        connect_limiter_join(&pacer, &tickets[i], broker);
+        connect_limiter_join(&limiter, &tickets[i], broker);
     }
     for (int i = 0; i < 64; i++) {
-        ck_assert_ptr_eq(connect_limiter_next(&pacer, 0),
-                         &tickets[i]); /* first come first served */
+        ck_assert_ptr_eq(connect_limiter_next(&limiter, 0),
+                         &tickets[i]); /* first come, first served */
     }
-    ck_assert_ptr_null(connect_limiter_next(&pacer, 0));
-    connect_limiter_leave(&pacer, &tickets[10]);
-    ck_assert_ptr_eq(connect_limiter_next(&pacer, 0), &tickets[64]);
-    ck_assert_ptr_null(connect_limiter_next(&pacer, 0));
-    connect_limiter_leave(&pacer, &tickets[65]); /* gone while waiting */
-    connect_limiter_leave(&pacer, &tickets[65]);
-    connect_limiter_leave(&pacer, &tickets[11]);
-    ck_assert_ptr_eq(connect_limiter_next(&pacer, 0), &tickets[66]);
+    ck_assert_ptr_null(connect_limiter_next(&limiter, 0));
+    connect_limiter_leave(&limiter, &tickets[10]);
+    ck_assert_ptr_eq(connect_limiter_next(&limiter, 0), &tickets[64]);
+    ck_assert_ptr_null(connect_limiter_next(&limiter, 0));
+    connect_limiter_leave(&limiter, &tickets[65]); /* left while waiting */
+    connect_limiter_leave(&limiter, &tickets[65]);
+    connect_limiter_leave(&limiter, &tickets[11]);
+    ck_assert_ptr_eq(connect_limiter_next(&limiter, 0), &tickets[66]);
     for (int i = 0; i < 100; i++) {
-        connect_limiter_leave(&pacer, &tickets[i]);
+        connect_limiter_leave(&limiter, &tickets[i]);
     }
     broker_release(&brokers, broker);
     ck_assert_ptr_null(brokers.table);
@@ -43,18 +43,18 @@ END_TEST
 START_TEST(kf08_a_dead_broker_delays_nobody_else) {
     struct broker *dead = broker_acquire(&brokers, "dead", 1);
     struct broker *alive = broker_acquire(&brokers, "alive", 1);
-    connect_limiter_init(&pacer, 4, 0);
+    connect_limiter_init(&limiter, 4, 0);
     for (int i = 0; i < 500; i++) {
-        connect_limiter_join(&pacer, &tickets[i], dead);
+        connect_limiter_join(&limiter, &tickets[i], dead);
     }
     for (int i = 500; i < 1000; i++) {
-        connect_limiter_join(&pacer, &tickets[i], alive);
+        connect_limiter_join(&limiter, &tickets[i], alive);
     }
     int dead_count = 0, alive_count = 0;
-    for (struct connect_limiter_ticket *ticket; (ticket = connect_limiter_next(&pacer, 0));) {
+    for (struct connect_limiter_ticket *ticket; (ticket = connect_limiter_next(&limiter, 0));) {
         if (ticket->broker == alive) {
             alive_count++;
-            connect_limiter_leave(&pacer, ticket); /* connected at once */
+            connect_limiter_leave(&limiter, ticket); /* connected at once */
         } else {
             dead_count++;
             ck_assert_int_le(dead_count, alive_count + 1); /* in turn */
@@ -63,7 +63,7 @@ START_TEST(kf08_a_dead_broker_delays_nobody_else) {
     ck_assert_int_eq(dead_count, 4);
     ck_assert_int_eq(alive_count, 500);
     for (int i = 0; i < 500; i++) {
-        connect_limiter_leave(&pacer, &tickets[i]);
+        connect_limiter_leave(&limiter, &tickets[i]);
     }
     broker_release(&brokers, dead);
     broker_release(&brokers, alive);
@@ -72,28 +72,28 @@ END_TEST
 
 START_TEST(the_rate_bounds_what_is_begun) {
     struct broker *broker = broker_acquire(&brokers, "h", 1);
-    connect_limiter_init(&pacer, 1000, 100);
+    connect_limiter_init(&limiter, 1000, 100);
     for (int i = 0; i < 1000; i++) {
-        connect_limiter_join(&pacer, &tickets[i], broker);
+        connect_limiter_join(&limiter, &tickets[i], broker);
     }
     int begun = 0;
     for (int64_t now_us = 1000000; now_us < 3000000; now_us += 1000) {
-        while (connect_limiter_next(&pacer, now_us)) {
+        while (connect_limiter_next(&limiter, now_us)) {
             begun++;
         }
-        ck_assert_int_gt(connect_limiter_wait_ms(&pacer, now_us, 1000), 0);
-        ck_assert_int_le(connect_limiter_wait_ms(&pacer, now_us, 1000), 10);
+        ck_assert_int_gt(connect_limiter_wait_ms(&limiter, now_us, 1000), 0);
+        ck_assert_int_le(connect_limiter_wait_ms(&limiter, now_us, 1000), 10);
     }
     ck_assert_int_ge(begun, 195);
     ck_assert_int_le(begun, 210);
     for (int i = 0; i < 1000; i++) {
-        connect_limiter_leave(&pacer, &tickets[i]);
+        connect_limiter_leave(&limiter, &tickets[i]);
     }
     broker_release(&brokers, broker);
 }
 END_TEST
 
-/* How many it begins within a second if none is ever finished. */
+/* How many connects it starts within a second if none ever finishes. */
 static int begun(struct connect_limiter *one) {
     struct broker *broker = broker_acquire(&brokers, "h", 1);
     int n = 0;
@@ -136,7 +136,7 @@ END_TEST
 
 int main(void) {
     Suite *suite = suite_create("connect_limiter");
-    TCase *tcase = tcase_create("pacer");
+    TCase *tcase = tcase_create("limiter");
     tcase_add_checked_fixture(tcase, setup, NULL);
     tcase_add_test(tcase, no_more_than_the_limit_are_in_flight_to_one_broker);
     tcase_add_test(tcase, kf08_a_dead_broker_delays_nobody_else);

@@ -147,7 +147,7 @@ START_TEST(answers_of_one_client_end_it_where_all_others_are_paused) {
 }
 END_TEST
 
-/* Each finer error is told apart in the text, and means the same here. */
+/* The more specific errors differ only in their text. */
 START_TEST(whatever_says_that_nobody_is_there_speaks_against_the_broker) {
     static const char *const codes[] = {"connection_refused", "connect_timeout",
                                         "server_unavailable"};
@@ -167,7 +167,7 @@ START_TEST(whatever_says_that_nobody_is_there_speaks_against_the_broker) {
 }
 END_TEST
 
-/* Of a client that had nothing unacknowledged. */
+/* A client that had nothing unacknowledged. */
 static void lost(uint64_t client, int64_t now_ms) {
     incident_lost(incident, &(struct incident_loss){client, true, true}, now_ms);
 }
@@ -181,7 +181,7 @@ START_TEST(case_A9_what_explains_a_loss) {
     lost(1, 10200);
     incident_offline(incident, 1, 10200);
     ck_assert_int_eq(incident_explain(incident, 10000),
-                     INCIDENT_EXPLAINS_NOTHING); /* the only one: nobody else speaks for it */
+                     INCIDENT_EXPLAINS_NOTHING); /* the only client: no other one confirms it */
     refused(2, 10300);
     ck_assert_int_eq(incident_explain(incident, 10000),
                      INCIDENT_EXPLAINS_UNREACHABLE); /* a refused connect does */
@@ -203,7 +203,7 @@ START_TEST(case_A9_what_explains_a_loss) {
 }
 END_TEST
 
-/* All of them had sent what the broker may not take. */
+/* All of them had sent something that the broker may not accept. */
 START_TEST(case_A3_losses_without_a_bystander_explain_nothing) {
     for (uint64_t client = 1; client < 9; client++) {
         incident_online(incident, client, 5000);
@@ -213,7 +213,7 @@ START_TEST(case_A3_losses_without_a_bystander_explain_nothing) {
         incident_offline(incident, client, 10000);
     }
     ck_assert_int_eq(incident_explain(incident, 10000), INCIDENT_EXPLAINS_NOTHING);
-    /* The next run is another one. */
+    /* The next burst is a new one. */
     incident_online(incident, 1, 15000);
     incident_online(incident, 2, 15000);
     incident_lost(incident, &(struct incident_loss){1, true, false}, 20000);

@@ -1,4 +1,4 @@
-/* The resolver over a getaddrinfo of this test's own: names like "slow.test" behave as they say. */
+/* The resolver with a fake getaddrinfo: names like "slow.test" say how they behave. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <netdb.h>
@@ -18,7 +18,7 @@ static pthread_t threads[THREADS];
 static atomic_int lookups;
 static atomic_bool released;
 
-/* Stands in for the C library's; address literals are the only thing it knows. */
+/* Replaces the C library's; knows only address literals. */
 int getaddrinfo(const char *restrict node, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict result) {
     (void)service;

@@ -4,8 +4,8 @@
 #include <string.h>
 #include "mqtt/client/client_state.h"
 
-/* One row per state, one column per event, as in the header; "." means nothing. Written apart from
- * the table under test, so that a slip in either shows. */
+/* One row per state, one column per event, as in the header; "." means no transition. Independent
+ * of the table under test, so that a slip in either shows. */
 static const struct row {
     enum client_state from;
     const char *to[CLIENT_EVENT_COUNT];

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include "mqtt/client/loss.h"
 
-/* Each explanation hides all that follow it. */
+/* Each explanation takes precedence over all that follow it. */
 static const struct {
     struct loss_facts facts;
     enum loss_verdict verdict;
@@ -73,13 +73,13 @@ START_TEST(losing_many_at_once_is_told_from_losing_one) {
     ck_assert(loss_watch_was_mass(&watch, mass));
     ck_assert(!loss_watch_was_mass(&watch, single));
     uint64_t only = loss_watch_note(&watch, 1, 20000, 1);
-    loss_watch_note(&watch, 1, 20300, 1); /* the same again */
+    loss_watch_note(&watch, 1, 20300, 1); /* the same window again */
     ck_assert(!loss_watch_was_mass(&watch, only));
     ck_assert(loss_watch_was_mass(&watch, mass));
     for (int i = 0; i < 100; i++) {
         loss_watch_note(&watch, 1, 30000 + i * 2000, 100);
     }
-    ck_assert(loss_watch_was_mass(&watch, only)); /* too long ago to blame anybody */
+    ck_assert(loss_watch_was_mass(&watch, only)); /* too long ago for a judgement */
 }
 END_TEST
 

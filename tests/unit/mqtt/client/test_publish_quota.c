@@ -33,7 +33,7 @@ static enum err take(const char *broker, size_t bytes) {
     return err;
 }
 
-/* As many as it gets. */
+/* Takes as many as it gets. */
 static size_t fill(const char *broker, size_t bytes) {
     size_t n = 0;
     enum err err;
@@ -57,7 +57,7 @@ static void give_all_back(void) {
 START_TEST(case_F5_one_silent_broker_leaves_a_third) {
     size_t silent = fill("silent:1883", 100);
     ck_assert_uint_eq(silent, 500);
-    ck_assert_uint_eq(fill("good:1883", 100), 167); /* and not the last */
+    ck_assert_uint_eq(fill("good:1883", 100), 167); /* and more would be allowed */
     ck_assert_uint_eq(publish_quota_use(quota, "silent:1883").waiting, 500);
     give_all_back();
 }

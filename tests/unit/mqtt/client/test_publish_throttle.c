@@ -16,7 +16,7 @@ static void teardown(void) {
     publish_throttle_destroy(throttle);
 }
 
-/* Losses of their own, the last at now_ms. */
+/* Separate losses, the last at now_ms. */
 static void charge(struct publish_shape shape, int times, int64_t now_ms) {
     for (int i = 1; i <= times; i++) {
         publish_throttle_charge(&throttle, &shape, now_ms - times + i);
@@ -40,7 +40,8 @@ START_TEST(a_topic_rests_after_three_losses_and_each_further_one_doubles_it) {
 }
 END_TEST
 
-/* Many of one topic were under way: that is one loss, and no reason to refuse the topic. */
+/* Many publications to one topic were in flight: that is one loss, and no reason to refuse the
+ * topic. */
 START_TEST(what_is_in_doubt_together_counts_once) {
     static const char *const topics[] = {"a", "b", "c", "d"};
     for (size_t i = 0; i < 40; i++) {
@@ -113,7 +114,7 @@ START_TEST(qos_0_must_be_charged_in_quick_succession) {
         ck_assert(!holds(same, i * 60001));
     }
     charge(same, 2, 39 * 60001);
-    int64_t now_ms = 39 * 60001 + 10000 + 60000; /* rest and time to forget */
+    int64_t now_ms = 39 * 60001 + 10000 + 60000; /* cool-down and time to forget */
     charge(same, 1, now_ms);
     ck_assert(holds(same, now_ms + 19999) && !holds(same, now_ms + 20000));
 }

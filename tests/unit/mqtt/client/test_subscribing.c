@@ -1,5 +1,5 @@
-/* Tests of mqtt/subscribing: the plan against make-believe brokers that close connections for
- * reasons of their own. */
+/* Tests of mqtt/client/subscribing: the plan against simulated brokers that close connections for
+ * various reasons. */
 #include "mqtt/client/subscribing.h"
 
 #include <check.h>
@@ -11,7 +11,7 @@
 #define CONNECTIONS_MAX 400
 #define HOUR_MS         3600000
 
-/* A broker, and the client that it plays with. */
+/* A simulated broker and its client. */
 static struct game {
     struct client_subscription subscriptions[FILTERS_MAX];
     struct client_config config;
@@ -25,7 +25,7 @@ static struct game {
     bool closes;              /* the broker closes after a SUBACK that refuses */
     bool ends;                /* it closes once all filters were asked for, if it refused one */
     bool keeps, skips;        /* the session outlives the connection; what is held is skipped */
-    bool held[FILTERS_MAX];   /* by the broker */
+    bool held[FILTERS_MAX];   /* by the broker's session */
 
     size_t connections, packets, packet_most;
     bool online;
@@ -142,7 +142,7 @@ static void game_connect(void) {
     }
 }
 
-/* Connects until all that can be is subscribed to. */
+/* Connects until everything possible is subscribed. */
 static void game_play(void) {
     do {
         game_connect();
@@ -154,7 +154,7 @@ static bool game_named(size_t i) {
     return (game.plan.filters[i].flags & FILTER_ENDS_CONNECTION) != 0;
 }
 
-/* Every filter is granted or named, and none is named that is good. */
+/* Every filter is granted or named, and no good one is named. */
 static void game_expect_named_are_bad(void) {
     for (size_t i = 0; i < game.config.subscription_count; i++) {
         ck_assert_msg(game_named(i) == game.bad[i], "filter %zu", i);
@@ -173,7 +173,7 @@ START_TEST(all_is_asked_for_in_packets_of_the_setting) {
     ck_assert_uint_eq(game.connections, 1);
     ck_assert_uint_eq(game.packets, cases[_i].packets);
     ck_assert_uint_eq(game.packet_most, cases[_i].most);
-    ck_assert_ptr_null(game.plan.learned); /* nothing is kept of a healthy client */
+    ck_assert_ptr_null(game.plan.learned); /* a healthy client keeps no extra memory */
     game_end();
 }
 END_TEST
@@ -213,7 +213,7 @@ START_TEST(a_broker_that_takes_one_filter_at_a_time_gets_so) {
 }
 END_TEST
 
-/* As AWS IoT has it: 8 in a packet, 50 on a connection. */
+/* Like AWS IoT: 8 in a packet, 50 on a connection. */
 START_TEST(a_limit_of_filters_on_a_connection_is_found) {
     static const size_t counts[] = {51, 60, 100, 1000};
     game_begin(counts[_i / 4]);
@@ -253,7 +253,7 @@ START_TEST(one_bad_filter_is_named_and_the_others_are_held) {
         size_t packets = game.packets, connections = game.connections;
         game_play();
         ck_assert_uint_eq(game.connections, connections + 1);
-        ck_assert_uint_le(game.packets - packets, 16 + 8); /* large ones for those that are good */
+        ck_assert_uint_le(game.packets - packets, 16 + 8); /* large packets for the good filters */
         game_end();
     }
 }
@@ -322,7 +322,7 @@ START_TEST(many_bad_filters_do_not_keep_the_client_offline) {
 }
 END_TEST
 
-/* As when a permission is taken away: a broker that was content with all of them before. */
+/* For example, a permission was revoked: before, the broker accepted all of them. */
 START_TEST(what_a_kept_session_holds_may_become_bad) {
     static const struct {
         size_t count, bad, connections;
@@ -359,7 +359,7 @@ static int64_t game_due_ms(void) {
     return subscribing_due_ms(&game.plan, game.config.subscription_count, &game.rules, game.now_ms);
 }
 
-/* What is due is tried; false: the connection ended. */
+/* Tries what is due; false: the connection ended. */
 static bool game_try_again(void) {
     int64_t due_ms = game_due_ms();
     ck_assert_int_gt(due_ms, 0);
@@ -503,9 +503,9 @@ START_TEST(what_the_session_holds_is_skipped_where_that_is_wanted) {
     ck_assert_uint_eq(subscribing_next(&game.plan, &game.config, &game.rules, filters), 0);
     subscribing_connected(&game.plan, 3, true, false);
     ck_assert_uint_eq(subscribing_next(&game.plan, &game.config, &game.rules, filters), 3);
-    subscribing_connected(&game.plan, 3, false, true); /* lost by the broker */
+    subscribing_connected(&game.plan, 3, false, true); /* the broker has lost it */
     ck_assert_uint_eq(subscribing_next(&game.plan, &game.config, &game.rules, filters), 3);
-    subscribing_connected(&game.plan, 3, true, true); /* nothing was granted in this one */
+    subscribing_connected(&game.plan, 3, true, true); /* nothing was granted in this session */
     ck_assert_uint_eq(subscribing_next(&game.plan, &game.config, &game.rules, filters), 3);
     game_play();
     subscribing_forget_session(&game.plan, 3);
@@ -560,7 +560,7 @@ static void game_expect_named_are_denied(void) {
     }
 }
 
-/* As RabbitMQ 4 does, at once or when all has been asked for. */
+/* Like RabbitMQ 4, at once or when everything has been asked for. */
 START_TEST(a_broker_that_refuses_and_closes_has_those_it_refuses_named) {
     static const struct {
         size_t count, denied[4], n;
@@ -586,8 +586,8 @@ START_TEST(a_broker_that_refuses_and_closes_has_those_it_refuses_named) {
 }
 END_TEST
 
-/* The same as a rival that comes back within a second, where some are refused: soon nothing of the
- * loss is laid to filters, so that the rival can be seen. */
+/* The same symptoms as a rival that returns within a second, with some refusals: soon the losses
+ * are no longer blamed on filters, so that the rival can be detected. */
 START_TEST(filters_that_are_refused_explain_few_losses) {
     game_begin(1000);
     game.ends = true;
@@ -631,7 +631,7 @@ START_TEST(a_filter_that_is_too_long_is_not_taken_for_one_that_the_broker_refuse
 }
 END_TEST
 
-/* Refused for the moment, and under way again when the connection ends. */
+/* Temporarily refused, and in flight again when the connection ends. */
 START_TEST(what_was_refused_and_is_asked_for_again_is_still_what_was_refused) {
     const int32_t place = 0;
     const uint16_t asked = 0;

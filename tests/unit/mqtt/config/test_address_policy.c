@@ -1,4 +1,4 @@
-/* Tests of mqtt/address_policy: rows of lists, what is asked, and the answer. */
+/* Tests of mqtt/config/address_policy: rows of lists, queries and results. */
 #include "mqtt/config/address_policy.h"
 
 #include <arpa/inet.h>
@@ -13,7 +13,7 @@ struct row {
     const char *allow, *deny;
     bool deny_local;
     const char *host;
-    const char *address; /* what DNS gave; NULL: only the host is asked about */
+    const char *address; /* from DNS; NULL: only the host is checked */
     bool allowed;
 };
 
@@ -52,14 +52,14 @@ static const struct row ROWS[] = {
     {"", "::/0", false, "2001:db8::1", NULL, false},
     {"", "::/0", false, "192.0.2.1", NULL, true},
     {"", " a.org ,, b.org ", false, "b.org", NULL, false},
-    /* odd spellings are names, judged by the address they mean */
+    /* other spellings are names; the address they resolve to is checked */
     {"", "127.0.0.0/8", false, "127.1", NULL, true},
     {"", "127.0.0.0/8", false, "127.1", "127.0.0.1", false},
     {"", "127.0.0.0/8", false, "0x7f000001", "127.0.0.1", false},
     {"", "127.0.0.0/8", false, "2130706433", "127.0.0.1", false},
     {"", "", true, "127.1", "127.0.0.1", false},
     {"", "", true, "0177.0.0.1", "127.0.0.1", false},
-    /* IPv6 addresses that lead to an IPv4 one */
+    /* IPv6 addresses that embed an IPv4 address */
     {"", "", true, "64:ff9b::a9fe:a9fe", NULL, false},
     {"", "", true, "a.example.org", "64:ff9b::a9fe:a9fe", false},
     {"", "", true, "64:ff9b:1::7f00:1", NULL, false},
@@ -71,7 +71,7 @@ static const struct row ROWS[] = {
     {"", "192.0.2.0/24", false, "2002:c000:201::1", NULL, false},
     {"", "0.0.0.0/0", false, "::1", NULL, true},
     {"64:ff9b::/96", "", true, "64:ff9b::7f00:1", NULL, true},
-    /* a list of one's own leaves the local addresses denied */
+    /* configured lists do not permit local addresses */
     {"", "10.0.0.0/8", true, "127.0.0.1", NULL, false},
     {"", "10.0.0.0/8", true, "169.254.169.254", NULL, false},
     /* allow */
@@ -85,7 +85,7 @@ static const struct row ROWS[] = {
     {"192.0.2.0/24", "", false, "198.51.100.1", NULL, false},
     {"*", "", false, "198.51.100.1", NULL, true},
     {"*", "", false, "a.example.org", "198.51.100.1", true},
-    /* deny beats allow */
+    /* deny has precedence over allow */
     {"*.example.org", "b.example.org", false, "b.example.org", NULL, false},
     {"a.example.org", "10.0.0.0/8", false, "a.example.org", "10.0.0.1", false},
     /* local addresses */

@@ -1,4 +1,4 @@
-/* Tests of mqtt/client_config: what documents mean, and that none is too odd. */
+/* Tests of mqtt/config/client_config: valid documents, and random ones. */
 #include "mqtt/client_config_fixture.h"
 
 /* Good documents */
@@ -335,7 +335,7 @@ START_TEST(too_deep_json_is_a_fault) {
 }
 END_TEST
 
-/* Rubbish */
+/* Random documents */
 
 static const char *const SEEDS[] = {
     "{'broker':'h','port':'1883','username':'u','password':'p','sub_topic':'a','client_id':'c'}",
@@ -350,7 +350,7 @@ static int dice(size_t sides) {
     return (int)((size_t)rand_r(&seed) % sides);
 }
 
-/* Any value of another kind in place of a member, or of a member of a member. */
+/* Any value of another type in place of a member, or of a member of a member. */
 static json_t *rubbish(void) {
     static const char *const texts[] = {
         "null", "true",    "-1",          "1e308",  "''", "'/'", "[]",           "{}",

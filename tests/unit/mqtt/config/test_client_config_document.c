@@ -1,4 +1,4 @@
-/* Tests of mqtt/client_config: what is stored, shown and carried over. */
+/* Tests of mqtt/config/client_config: what is stored, shown and kept. */
 #include "mqtt/client_config_fixture.h"
 
 START_TEST(canonical_text_is_equal_for_equal_documents) {

@@ -1,4 +1,4 @@
-/* Tests of mqtt/client_config: bad documents, and what is said about them. */
+/* Tests of mqtt/config/client_config: invalid documents and their faults. */
 #include "mqtt/client_config_fixture.h"
 #include "base/text.h"
 
@@ -77,7 +77,7 @@ static const struct {
     {"{" BASE ",'receive_maximum':65536}", "/receive_maximum"},
     {"{" BASE ",'max_packet_size':0}", "/max_packet_size"},
     {"{" BASE ",'max_packet_size':268435461}", "/max_packet_size"},
-    /* fields of MQTT 5 under 3.1.1, wherever the version stands */
+    /* fields of MQTT 5 with 3.1.1, wherever the version is */
     {"{" BASE ",'session_expiry_s':1,'protocol_version':4}", "/session_expiry_s"},
     {"{" BASE ",'protocol_version':4,'receive_maximum':1,'max_packet_size':99,'user_properties':{},"
      "'will':{'topic':'t','delay_s':1},'subscriptions':[{'filter':'a','no_local':false,"

@@ -1,5 +1,5 @@
-/* Tests of the way of a configuration from its text and back, while memory runs out: that is never
- * told as a fault of the document, and nothing leaks. */
+/* Tests of a configuration from text and back while memory runs out: this is never reported as a
+ * fault of the document, and nothing leaks. */
 #include "mqtt/config/client_config.h"
 
 #include <check.h>
@@ -57,7 +57,7 @@ START_TEST(case_F15_a_text_is_read_or_memory_ran_out) {
         enum err err = client_config_parse_text(TEXT, strlen(TEXT), NULL, &config, &faults);
         left = -1;
         ended = failed == 0;
-        /* asprintf bears a failure. */
+        /* asprintf survives a failure. */
         ck_assert_msg(err == ERR_OK || (err == ERR_MEMORY && !ended), "%ld: %s %s: %s", n,
                       err_name(err), faults.count > 0 ? faults.items[0].pointer : "",
                       faults.count > 0 ? faults.items[0].detail : "");
@@ -75,7 +75,8 @@ END_TEST
 START_TEST(case_F15_what_is_made_of_it_is_whole_or_not_made) {
     struct client_config *config = parsed();
     json_t *document = json_loads(TEXT, 0, NULL);
-    json_object_set_new(document, "password", json_string("itself")); /* one elsewhere is shown */
+    json_object_set_new(document, "password",
+                        json_string("itself")); /* a referenced secret is shown */
     char *identity = client_config_identity(config), *text = client_config_canonical(document);
     json_t *shown = client_config_redacted(document);
     bool ended = false;

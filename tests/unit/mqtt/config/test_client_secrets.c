@@ -1,4 +1,4 @@
-/* Tests of mqtt/client_secrets: which fields are encrypted, and what becomes of them. */
+/* Tests of mqtt/config/client_secrets: which fields are encrypted, and how. */
 #include "mqtt/config/client_secrets.h"
 
 #include <unistd.h>
@@ -47,7 +47,7 @@ START_TEST(secrets_are_encrypted_in_the_document_and_whole_in_the_opened_configu
     ck_assert_int_eq(client_secrets_open(config, box, fault), ERR_OK);
     ck_assert_str_eq(config->password, "hunter2");
     ck_assert_ptr_nonnull(strstr(config->tls->key, "BEGIN PRIVATE KEY"));
-    ck_assert_ptr_null(strstr(config->source, "hunter2")); /* what may go back into Redis */
+    ck_assert_ptr_null(strstr(config->source, "hunter2")); /* may be written to Redis */
     client_config_destroy(config);
     json_t *shown = client_config_redacted(document);
     ck_assert_str_eq(json_string_value(json_object_get(shown, "password")), "***");
@@ -60,7 +60,7 @@ END_TEST
 
 #define URL(query) "{'url':'wss://h:1/mqtt" query "'}"
 
-/* Brokers take tokens there, and signed URLs are nothing else. */
+/* Brokers accept tokens there, and signed URLs consist of them. */
 START_TEST(the_query_of_a_url_is_a_secret) {
     struct secret_box *box = box_of(K1);
     char fault[CLIENT_SECRETS_FAULT_LEN];

@@ -1,5 +1,4 @@
-/* Tests of mqtt/subscriptions: what is to be said for the step from one configuration to another.
- */
+/* Tests of mqtt/config/subscriptions: the packets that change one configuration into another. */
 #include "mqtt/config/subscriptions.h"
 #include "mqtt/client/subscribing.h"
 
@@ -8,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A configuration from the inside of its document; ' stands for ". */
+/* A configuration with these members; ' stands for ". */
 static struct client_config *config_of(const char *members) {
     struct client_config *config;
     struct client_faults faults;
@@ -22,7 +21,7 @@ static struct client_config *config_of(const char *members) {
     return config;
 }
 
-/* What the plan asks for once everything of `from` was granted. */
+/* What the plan asks for after everything of `from` was granted. */
 static void describe_subscribes(const struct client_config *from, const struct client_config *to,
                                 char *said, size_t size) {
     const struct subscribing_rules rules = {.packet_max = 64};
@@ -43,7 +42,7 @@ static void describe_subscribes(const struct client_config *from, const struct c
     subscribing_fini(&plan);
 }
 
-/* "+a:1 +b:0 -c" for subscribe to a with QoS 1 and b with 0, unsubscribe c. */
+/* "+a:1 +b:0 -c" means subscribe to a with QoS 1 and b with 0, unsubscribe c. */
 static void expect(const char *from_members, const char *to_members, int session_present,
                    const char *expected) {
     char said[1024] = "";

@@ -1,4 +1,4 @@
-/* Tests of mqtt/topic: names, filters and shared filters by the specification. */
+/* Tests of mqtt/config/topic: names, filters and shared filters by the specification. */
 #include "mqtt/config/topic.h"
 
 #include <check.h>
@@ -79,7 +79,7 @@ START_TEST(a_topic_holds_no_nul_and_at_most_65535_bytes) {
 END_TEST
 
 START_TEST(a_topic_is_never_read_beyond_its_length) {
-    /* Heap blocks without NUL, so that ASan sees a read behind the end. */
+    /* Heap blocks without NUL, so that ASan detects reads beyond the end. */
     for (size_t i = 0; i < COUNT(FILTERS_RIGHT); i++) {
         for (size_t len = 1; len <= strlen(FILTERS_RIGHT[i]); len++) {
             char *filter = malloc(len);

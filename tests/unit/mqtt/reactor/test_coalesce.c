@@ -1,4 +1,4 @@
-/* When sockets are looked at for many messages at once. */
+/* When sockets are read for many messages at once. */
 #include <check.h>
 #include "mqtt/reactor/coalesce.h"
 
@@ -13,7 +13,7 @@ static void setup(void) {
     coalesce_note_poll(&coalesce, now_us);
 }
 
-/* A message every gap_us, each looked at as it comes. */
+/* A message every gap_us, each read as it comes. */
 static void receive_for(int64_t time_us, int64_t gap_us) {
     for (int64_t end_us = now_us + time_us; now_us < end_us;) {
         now_us += gap_us;
@@ -26,8 +26,8 @@ static void receive_every(int64_t gap_us) {
     receive_for(100000, gap_us);
 }
 
-/* A broker sends 10 messages whenever the 10 before were acknowledged, which happens one look after
- * they came. The messages of so much time. */
+/* A broker sends 10 messages whenever the previous 10 were acknowledged, which happens one poll
+ * after they arrive. Returns the messages of that time. */
 static int64_t receive_by_acknowledgements(int64_t time_us) {
     int64_t messages = 0;
     for (int64_t end_us = now_us + time_us; now_us < end_us;) {

@@ -1,5 +1,5 @@
-/* What comes instead of CONNACK: which first bytes can begin a packet, and which error each way of
- * closing is by the client's configuration. */
+/* Answers other than CONNACK: which first bytes can begin a packet, and which error each way of
+ * closing gives for the client's configuration. */
 #include <check.h>
 #include "mqtt/reactor/reactor.h"
 

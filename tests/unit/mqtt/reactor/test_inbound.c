@@ -1,4 +1,4 @@
-/* The table of messages under way. */
+/* The table of messages in progress. */
 #include <check.h>
 #include <stdlib.h>
 #include "mqtt/reactor/inbound.h"
@@ -8,7 +8,7 @@
 
 static struct inbound_table table;
 
-/* Only their addresses count. */
+/* Only their addresses matter. */
 static struct engine_session *session_of(size_t i) {
     return (struct engine_session *)(uintptr_t)(0x10000 + i * i * i * 16);
 }

@@ -1,12 +1,12 @@
-/* The engine `reactor`: what a session owes over its connections, and how it finds out what a
- * broker does not take. The test plays the broker and the host's judgement. */
+/* The engine `reactor`: the publications of a session across its connections, and how it finds
+ * those that a broker does not accept. The test simulates the broker and the worker's judgement. */
 #include "mqtt/reactor/reactor.h"
 #include "mqtt/reactor_fixture.h"
 
 #define BUFFER_BYTES 4194304
 #define LARGE        200000
 
-/* Identifiers begin anywhere; here at 1, and after those of before. */
+/* Identifiers start at a random number; here they start at 1. */
 static void count_from_one(void) {
     const struct outbound *last = bench.session->outbound ? bench.session->outbound->prev : NULL;
     bench.session->last_packet_id = last ? last->packet_id : 0;
@@ -51,7 +51,7 @@ static void puback(uint16_t packet_id) {
     acknowledge(0x40, packet_id);
 }
 
-/* Nothing of the client comes, although it has every chance. */
+/* Asserts that the client sends nothing, although it has enough time. */
 static void expect_nothing(void) {
     for (int i = 0; i < 10; i++) {
         engine_reactor.poll(bench.engine, 2);
@@ -90,7 +90,7 @@ static void disconnect(uint8_t reason_code) {
     bench_hang_up(false);
 }
 
-/* ---- order and pace ---- */
+/* ---- order and limits ---- */
 
 START_TEST(what_is_owed_waits_for_the_subscriptions) {
     bench_up(false);
@@ -131,12 +131,12 @@ START_TEST(fresh_publications_of_a_connection_that_owes_nothing_do_not_wait) {
 }
 END_TEST
 
-/* ---- losses without a word ---- */
+/* ---- losses without a reason code ---- */
 
 START_TEST(
     a_publication_that_ends_the_connection_twice_is_given_up_and_its_neighbours_arrive_once) {
     bench_up(false);
-    send_n(3, 1); /* the second is the one */
+    send_n(3, 1); /* the second one causes the loss */
     puback(1);
     expect_done(0);
     break_for_them();
@@ -152,7 +152,7 @@ START_TEST(
     expect_given_up(1, GIVE_UP_CONNECTION_LOST);
     bench_up(true);
     ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 3);
-    expect_nothing(); /* it is a suspect still */
+    expect_nothing(); /* it is still a suspect */
     puback(3);
     ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 4);
     puback(4);
@@ -305,7 +305,7 @@ START_TEST(puback_for_qos_2_is_the_end_of_it) {
 END_TEST
 
 static const struct {
-    uint8_t qos, first; /* of the answer that does not fit */
+    uint8_t qos, first; /* of the answer that does not match */
     bool released;
 } unfitting[] = {{1, 0x50, false}, {1, 0x70, false}, {2, 0x70, false}, {2, 0x40, true}};
 
@@ -341,7 +341,7 @@ END_TEST
 static const struct {
     uint8_t reason_code;
     struct shape shapes[TOLD_MAX];
-    int given_up; /* which; -1: all have a loss, or, with `nobody`, none */
+    int given_up; /* which; -1: all have a loss or, with `nobody`, none */
     enum give_up reason;
     bool nobody;
 } told[] = {
@@ -354,7 +354,7 @@ static const struct {
     {0x87, {{.qos = 1}, {.qos = 1}, {.qos = 1}}, -1, 0, false},
     {0x82, {{.qos = 1}, {.qos = 1}, {.qos = 1}}, -1, 0, false},
     {0x8B, {{.qos = 1}, {.qos = 1}, {.qos = 1}}, -1, 0, true},
-    {0x9A, {{.qos = 1}, {.qos = 1}, {.qos = 1}}, -1, 0, false}, /* it can mean none of them */
+    {0x9A, {{.qos = 1}, {.qos = 1}, {.qos = 1}}, -1, 0, false}, /* it cannot refer to any of them */
     {0x9A, {{.qos = 1}}, 0, GIVE_UP_RETAIN, false},
 };
 
@@ -483,7 +483,7 @@ START_TEST(a_code_in_puback_that_only_disconnect_may_have_refuses_the_publicatio
 }
 END_TEST
 
-/* A broker that is back, and not ready to let anybody in, say. */
+/* For example, a broker that has restarted and does not accept clients yet. */
 START_TEST(a_connection_that_was_refused_speaks_against_no_publication) {
     static const uint8_t not_authorized[] = {0x20, 3, 0, 0x87, 0};
     bench_up(false);
@@ -577,7 +577,7 @@ START_TEST(what_is_dropped_while_it_is_in_flight_may_be_acknowledged_late) {
     ck_assert_uint_eq(bench_expect(PACKET_PUBLISH).packet_id, 2);
     engine_reactor.publication_drop(bench.engine, bench.session, 0, GIVE_UP_EXPIRED);
     expect_given_up(0, GIVE_UP_EXPIRED);
-    expect_nothing(); /* the server's receive maximum is used up by it */
+    expect_nothing(); /* it uses up the server's receive maximum */
     acknowledge(0x50, 1);
     ck_assert_uint_eq(bench_expect(PACKET_PUBREL).packet_id, 1);
     acknowledge(0x70, 1);

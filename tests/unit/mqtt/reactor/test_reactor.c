@@ -1,5 +1,4 @@
-/* The engine `reactor`: the life of a connection and our publications, against a broker that the
- * test plays. */
+/* The engine `reactor`: the life of a connection and publications, with a simulated broker. */
 #include "mqtt/reactor_fixture.h"
 
 #define BUFFER_BYTES 4194304
@@ -44,7 +43,7 @@ START_TEST(a_host_may_close_when_it_hears_that_the_session_is_lost) {
     bench_break();
     bench.on_published = close_politely;
     bench_open();
-    bench_let_in(false);
+    bench_accept_connection(false);
     UNTIL(bench.closed == 1);
     ck_assert_int_eq(bench.connected, 0);
     ck_assert_str_eq(bench.code, "closed_by_us");
@@ -142,7 +141,7 @@ START_TEST(a_broker_that_talks_may_take_its_time_for_pingresp) {
     bench_up(false);
     clock_advance_ms(56000);
     bench_expect(PACKET_PINGREQ);
-    for (int i = 0; i < 3; i++) { /* 30 s is the limit for silence */
+    for (int i = 0; i < 3; i++) { /* 30 s of silence are allowed */
         clock_advance_ms(20000);
         SEND("\x30\x04\x00\x01t\x00");
         UNTIL(bench.message_count == i + 1);
@@ -156,7 +155,7 @@ START_TEST(a_broker_that_talks_may_take_its_time_for_pingresp) {
 END_TEST
 
 START_TEST(a_broker_that_takes_nothing_is_left_although_it_is_not_listened_to) {
-    const int receive_bytes = 65536; /* else the kernel may take more and more, a long time later */
+    const int receive_bytes = 65536; /* otherwise the kernel may accept more data much later */
     int64_t until_ms = fixture_now_ms() + FIXTURE_WAIT_MS;
     uint64_t token = 0;
     ck_assert_int_eq(

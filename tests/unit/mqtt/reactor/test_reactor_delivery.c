@@ -1,10 +1,10 @@
-/* The engine `reactor` between a broker that keeps to the rules and a sink in no hurry, while the
- * connection breaks again and again: numbered messages both ways, of which none may be lost, and
- * none of QoS 2 come twice. Chance decides what happens next, by a seed. */
+/* The engine `reactor` between a correct broker and a slow sink, while the connection breaks
+ * repeatedly: numbered messages in both directions, none of which may be lost, and none of QoS 2
+ * duplicated. The sequence is random, with a seed. */
 #include "mqtt/reactor_fixture.h"
 
 #define NUMBERS      150 /* of each direction */
-#define WINDOW       5   /* what the broker has under way */
+#define WINDOW       5   /* what the broker has in flight */
 #define HELD_MAX     64
 #define STEPS_MAX    100000
 #define BUFFER_BYTES 1048576
@@ -23,7 +23,7 @@ static struct {
     bool used_ids[65536];     /* of QoS 2 from the client, until PUBREL */
     int arrived[NUMBERS + 1]; /* from the client */
     int last_first;           /* the last number that arrived for the first time */
-    /* the host */
+    /* the worker */
     struct held {
         struct receipt *receipt;
         int number;
@@ -75,7 +75,7 @@ static void sink_answers(bool may_fail) {
 
 /* ---- the broker ---- */
 
-/* Bytes that the client does not live to see are lost with its connection. */
+/* Bytes that the client does not read before the end are lost with its connection. */
 static void broker_send(const void *bytes, size_t len) {
     ssize_t sent = send(bench.peer, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)sent;
@@ -103,7 +103,7 @@ static void send_publish(const struct sent *sent, bool again) {
     broker_send(packet, 9U + v5);
 }
 
-/* In the order of their numbers, identifiers reused soon. */
+/* In the order of their numbers; identifiers are reused soon. */
 static void broker_sends(void) {
     int free_at = -1;
     for (int i = 0; i < WINDOW; i++) {
@@ -195,7 +195,7 @@ static void broker_takes(int most) {
     }
 }
 
-/* ---- the host ---- */
+/* ---- the worker ---- */
 
 static void host_publishes(void) {
     uint8_t payload[2] = {(uint8_t)(world.next_to_publish >> 8), (uint8_t)world.next_to_publish};
@@ -221,7 +221,7 @@ static void connect_again(bool session_present) {
         bench_send(connack, sizeof(connack));
         UNTIL(bench.connected == 1);
     } else {
-        bench_let_in(session_present);
+        bench_accept_connection(session_present);
     }
     broker_resumes();
 }

@@ -1,5 +1,5 @@
-/* The engine `reactor`: received messages, from the broker that the test plays to the sink, and
- * their acknowledgements. */
+/* The engine `reactor`: received messages, from the simulated broker to the sink, and their
+ * acknowledgements. */
 #include "mqtt/reactor/reactor.h"
 #include "mqtt/reactor_fixture.h"
 
@@ -17,7 +17,7 @@ static void wait_messages(int count) {
     UNTIL(bench.message_count == count);
 }
 
-/* So that what came before has been looked at. */
+/* Makes sure that everything before has been processed. */
 static void turn_around(void) {
     SEND("\x62\x02\x03\xE7"); /* PUBREL of an unknown identifier */
     ck_assert_int_eq(bench_expect(PACKET_PUBCOMP).packet_id, 999);
@@ -87,7 +87,7 @@ START_TEST(an_identifier_of_qos_1_without_dup_is_a_new_message_on_the_next_conne
     bench_up(true);
     SEND("\x32\x05\x00\x01t\x00\x05");
     wait_messages(2);
-    bench_accept(0); /* of the one that nobody waits for */
+    bench_accept(0); /* of the discarded message */
     turn_around();
     bench_accept(1);
     ck_assert_int_eq(bench_expect(PACKET_PUBACK).packet_id, 5);
@@ -138,7 +138,7 @@ START_TEST(a_paused_connection_still_pings_and_can_be_closed) {
     for (int i = 0; i < 4; i++) {
         clock_advance_ms(58000);
         bench_expect(PACKET_PINGREQ);
-        SEND("\xD0\x00"); /* it is heard */
+        SEND("\xD0\x00"); /* it is read */
         UNTIL(bench.connection->ping_at_ms == 0);
     }
     ck_assert_int_eq(bench.closed, 0);
@@ -217,7 +217,7 @@ START_TEST(messages_that_a_broker_never_releases_take_half_of_the_buffers) {
     ck_assert_int_eq(bench.message_count, most);
     bench_hang_up(false);
 
-    struct engine_session *full = bench.session; /* another client is not in its way */
+    struct engine_session *full = bench.session; /* another client is not affected */
     bench.session = NULL;
     bench_up(false);
     for (int packet_id = 1; packet_id <= 64; packet_id++) {
@@ -227,7 +227,7 @@ START_TEST(messages_that_a_broker_never_releases_take_half_of_the_buffers) {
     bench_hang_up(false);
     engine_reactor.session_end(bench.engine, bench.session);
 
-    bench.session = full; /* and what was released makes room */
+    bench.session = full; /* and released messages make room */
     bench_up(true);
     SEND("\x62\x02\x00\x01");
     bench_expect(PACKET_PUBCOMP);
@@ -236,7 +236,7 @@ START_TEST(messages_that_a_broker_never_releases_take_half_of_the_buffers) {
 }
 END_TEST
 
-/* What the engine itself ends, with an answer of the sink that it has not looked at yet. */
+/* Ends caused by the engine itself, while an answer of the sink has not been processed yet. */
 static const struct {
     const char *bytes;
     size_t len;
@@ -272,7 +272,7 @@ START_TEST(case_C4_what_sinks_have_is_acknowledged_before_the_engine_ends_a_conn
     ck_assert_int_ge(bench.got_len, 8);
     ck_assert_int_eq(memcmp(bench.got, "\x40\x02\x00\x01\x50\x02\x00\x02", 8), 0);
     bench_hang_up(false);
-    bench_up(true); /* the third alone comes again, and its sink is not asked again */
+    bench_up(true); /* only the third one is sent again, and its sink is not asked again */
     SEND("\x3A\x06\x00\x01t\x00\x03\x00");
     SEND("\x62\x02\x00\x02");
     ck_assert_int_eq(bench_expect(PACKET_PUBCOMP).packet_id, 2);
@@ -341,7 +341,7 @@ START_TEST(messages_that_no_sink_has_yet_count_as_unreleased_and_end_nothing) {
     ck_assert_int_eq(held.count, most);
     ck_assert_int_eq(bench.closed, 0);
 
-    bench_break(); /* nor does a new connection make room */
+    bench_break(); /* a new connection makes no room either */
     for (int i = 0; i < most; i++) {
         bench_answer(held.receipts[i], ERR_OK);
     }
@@ -374,7 +374,7 @@ START_TEST(pubrels_behind_a_message_that_finds_no_place_make_room_for_it) {
     for (int packet_id = 1; packet_id <= most; packet_id++) {
         ck_assert_int_eq(bench_expect(PACKET_PUBREC).packet_id, packet_id);
     }
-    for (int i = 0; i < 20; i++) { /* they come late */
+    for (int i = 0; i < 20; i++) { /* they arrive late */
         engine_reactor.poll(bench.engine, 5);
     }
     SEND("\x62\x02\x00\x01\x62\x02\x00\x02");
@@ -402,7 +402,7 @@ START_TEST(qos_1_of_broken_connections_counts_towards_the_bound) {
     bench_up(true);
     ck_assert_uint_eq(((struct engine *)bench.engine)->inbound.count, most);
     uint8_t more[] = {0x32, 5, 0, 1, 't', 0xFF, 0xFF};
-    bench_send(more, sizeof(more)); /* instead of those that are to come again */
+    bench_send(more, sizeof(more)); /* instead of those that should be sent again */
     UNTIL(bench.closed == 1);
     ck_assert_str_eq(bench.code, "buffers_full");
     bench_hang_up(false);

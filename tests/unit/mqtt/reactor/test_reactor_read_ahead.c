@@ -1,5 +1,5 @@
-/* The engine `reactor` while a sink has no room: what stands behind the messages that wait is
- * heard, the messages keep their order, and the memory its bound. */
+/* The engine `reactor` while a sink has no room: packets behind waiting messages are processed, the
+ * messages keep their order, and memory stays bounded. */
 #include "mqtt/reactor/reactor.h"
 #include "base/telemetry/metrics.h"
 #include "mqtt/reactor_fixture.h"
@@ -15,13 +15,13 @@ static void setup_v5(void) {
     bench_setup(5, BUFFER_BYTES);
 }
 
-/* ---- a sink that takes so many of QoS 1, and notes their first bytes ---- */
+/* ---- a sink that accepts a given number of QoS 1 messages, and records their first bytes ---- */
 
 static struct {
     int room;
     char taken[4096];
     int count;
-    int receipts; /* asked for an acknowledgement */
+    int receipts; /* requests for an acknowledgement */
 } sink;
 
 static enum err take(struct message *message, struct receipt *receipt) {
@@ -58,7 +58,7 @@ static void turns(int n) {
     }
 }
 
-/* One with that first byte of payload; packet_id 0: QoS 0. */
+/* A message whose payload begins with that byte; packet_id 0: QoS 0. */
 static void send_message(int packet_id, char mark, size_t payload_len) {
     static uint8_t packet[70000];
     bool v5 = bench.config.protocol_version == 5;
@@ -85,7 +85,7 @@ static void send_ack(uint8_t first, uint16_t packet_id) {
     bench_send(packet, sizeof(packet));
 }
 
-/* Up, a publication of that QoS on its way, and the sink full before its answer. */
+/* CONNACK received, a publication of that QoS in flight, and the sink full before its answer. */
 static uint16_t stall_behind_publication(uint8_t qos) {
     sink_begin(0);
     bench_up(false);
@@ -100,7 +100,7 @@ static struct engine *engine(void) {
     return bench.engine;
 }
 
-/* ---- what is heard ---- */
+/* ---- packets behind waiting messages ---- */
 
 START_TEST(case_F7_puback_behind_a_message_that_waits_for_its_sink_is_heard) {
     uint16_t id = stall_behind_publication(1);
@@ -180,7 +180,7 @@ START_TEST(a_suback_and_pings_behind_messages_that_wait_are_heard) {
     }
     clock_advance_ms(58000);
     bench_expect(PACKET_PINGREQ);
-    clock_advance_ms(58000); /* and a broker that is dead is found dead */
+    clock_advance_ms(58000); /* an unreachable broker is detected */
     UNTIL(bench.closed == 1);
     ck_assert_str_eq(bench.code, "keepalive_timeout");
 }
@@ -201,7 +201,7 @@ START_TEST(packets_that_come_byte_by_byte_are_sorted_like_others) {
 }
 END_TEST
 
-/* Up, in the midst of a message above the bound, and not reading because `out` is behind. */
+/* In the middle of a message above the bound, and not reading because `out` is behind. */
 static void stop_reading_within_skipped(void) {
     static const uint8_t head[] = "\x30\xA0\x8D\x06\x00\x01t"; /* of 100000 bytes */
     static const uint8_t payload[50000];
@@ -306,7 +306,7 @@ START_TEST(messages_keep_their_order_whatever_their_qos_and_however_little_room_
 }
 END_TEST
 
-/* A second connection of the same engine, both with messages that wait. */
+/* A second connection of the same engine, both with waiting messages. */
 START_TEST(those_that_wait_are_served_in_turn) {
     sink_begin(0);
     bench_up(false);
@@ -343,7 +343,7 @@ END_TEST
 
 /* ---- bounds ---- */
 
-/* Until the socket takes no more, or so many bytes are sent. */
+/* Sends until the socket is full, or so many bytes are sent. */
 static size_t flood(size_t most) {
     static uint8_t packet[1006] = {0x32, 0x80 | (1003 & 0x7F), 1003 >> 7, 0, 1, 't', 0, 9};
     size_t sent = 0;
@@ -371,7 +371,7 @@ START_TEST(beyond_the_bound_nothing_is_read_and_the_answer_says_so) {
     ck_assert_uint_eq(buffers.held_back_bytes, engine()->held_back);
     ck_assert_uint_eq(buffers.held_back_clients, 1);
     ck_assert_uint_le(buffers.bytes, buffers.bytes_max / 2);
-    for (int i = 0; i < 4; i++) { /* our own pause is no silence of the broker */
+    for (int i = 0; i < 4; i++) { /* our own pause does not count as silence of the broker */
         clock_advance_ms(58000);
         bench_expect(PACKET_PINGREQ);
     }
@@ -396,7 +396,7 @@ START_TEST(all_connections_that_wait_hold_half_of_the_buffers_and_none_ends) {
     ck_assert_int_eq(bench.closed, 0);
     ck_assert_uint_le(engine()->buffered, BUFFER_BYTES / 2);
     ck_assert_uint_ge(engine()->buffered, BUFFER_BYTES / 4);
-    /* Even so one that waits for its broker's answer is read. */
+    /* A connection that waits for its broker's answer is read nevertheless. */
     ck_assert(bench.connection->reading == READING_NOTHING);
     bench.session = NULL;
     bench_up(false);
@@ -451,7 +451,7 @@ START_TEST(of_what_waits_qos_0_is_offered_a_last_time_and_a_kept_session_has_the
     send_message(0, 'y', 3);
     UNTIL(engine()->held_back > 30);
     turns(3);
-    sink.room = 10; /* of which the engine does not know yet */
+    sink.room = 10; /* the engine does not know yet */
     end_it(_i);
     ck_assert_str_eq(sink.taken, "xy");
     ck_assert_int_eq(dropped(), 0);
@@ -461,7 +461,7 @@ START_TEST(of_what_waits_qos_0_is_offered_a_last_time_and_a_kept_session_has_the
         bench_hang_up(false);
     }
     make_room(10);
-    bench_up(true); /* the broker sends what was not acknowledged again */
+    bench_up(true); /* the broker sends again what was not acknowledged */
     SEND("\x3A\x06\x00\x01t\x00\x01"
          "a");
     SEND("\x3A\x06\x00\x01t\x00\x02"
@@ -473,7 +473,7 @@ START_TEST(of_what_waits_qos_0_is_offered_a_last_time_and_a_kept_session_has_the
 }
 END_TEST
 
-/* Of the first the topic is not known, and after it no alias is believed. */
+/* The topic of the first message is unknown, and no later alias is accepted. */
 START_TEST(what_waits_under_a_wrong_alias_is_counted_when_its_session_ends) {
     static const uint8_t unknown[] = {0x32, 9, 0, 0, 0, 2, 3, 0x23, 0, 5, 'b'},
                          sets[] = {0x32, 10, 0, 1, 't', 0, 3, 3, 0x23, 0, 1, 'c'};

@@ -1,4 +1,4 @@
-/* The engine `reactor`: messages that are read and thrown away instead of ending the connection. */
+/* The engine `reactor`: messages that are read and discarded instead of ending the connection. */
 #include "mqtt/reactor/reactor.h"
 #include "mqtt/reactor_fixture.h"
 
@@ -123,7 +123,7 @@ START_TEST(case_C1_of_qos_2_the_exchange_goes_to_its_end) {
 }
 END_TEST
 
-/* So many that there is no place for another one. */
+/* So many that there is no room for another one. */
 START_TEST(case_C1_what_comes_again_needs_no_further_place) {
     const int most = FULL_BYTES / 2 / (int)sizeof(struct inbound);
     bench_up(false);
@@ -340,7 +340,7 @@ START_TEST(case_C2_what_is_malformed_ends_one_connection_and_is_skipped_on_the_n
     bench_accept(0);
     UNTIL(bench.closed == 1);
     bench_take_bytes();
-    ck_assert_int_eq(memcmp(bench.got, "\x40\x02\x00\x01", 4), 0); /* what the sink has */
+    ck_assert_int_eq(memcmp(bench.got, "\x40\x02\x00\x01", 4), 0); /* from the sink */
     ck_assert_uint_eq(bench.got_len, is_v5() ? 4 + 3 : 4);
     ck_assert_ptr_nonnull(strstr(bench.closed_message, "skipped"));
     bench_hang_up(false);
@@ -356,12 +356,12 @@ START_TEST(case_C2_what_is_malformed_ends_one_connection_and_is_skipped_on_the_n
 END_TEST
 
 START_TEST(what_is_not_a_message_ends_each_connection) {
-    bench.lessons = ENGINE_WORKAROUND_SKIP_MALFORMED;
+    bench.workarounds = ENGINE_WORKAROUND_SKIP_MALFORMED;
     bench_up(false);
     if (_i == 0) {
         SEND("\xD1\x00");
     } else {
-        SEND("\x32\xFF\xFF\xFF\xFF\x01"); /* nobody knows its end */
+        SEND("\x32\xFF\xFF\xFF\xFF\x01"); /* its end is unknown */
     }
     UNTIL(bench.closed == 1);
     ck_assert_str_eq(bench.code, "malformed_packet");
@@ -377,7 +377,7 @@ START_TEST(case_C3_an_unknown_alias_is_followed_by_a_connection_without_aliases_
     if (_i) {
         bench_send(bytes, make_publish(bytes, 0x32, "", 5, "\x23\x00\x02", 3, 1));
         UNTIL(bench.closed == 1);
-        ck_assert_int_eq(bench.lessons, ENGINE_WORKAROUND_NO_ALIASES);
+        ck_assert_int_eq(bench.workarounds, ENGINE_WORKAROUND_NO_ALIASES);
         ck_assert_ptr_nonnull(strstr(bench.closed_message, "offer none"));
         bench_hang_up(false);
         bench_up(true);

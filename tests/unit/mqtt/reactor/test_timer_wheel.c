@@ -1,4 +1,4 @@
-/* When connections are looked at. */
+/* When connections are checked. */
 #include <check.h>
 #include "mqtt/reactor/timer_wheel.h"
 

@@ -1,4 +1,4 @@
-/* A host with the Paho engine against a real mosquitto: the life of a client. */
+/* A worker with a real mosquitto: the life of a client. */
 #include "base/telemetry/log.h"
 #include "mqtt/owner_fixture.h"
 
@@ -34,7 +34,7 @@ static void start_online(const char *id, const char *fields) {
     EVENTUALLY(fixture_state(f, id) == CLIENT_ONLINE);
 }
 
-/* ---- publishing through the hosts ---- */
+/* ---- publish through the workers ---- */
 
 struct cli_wait_result {
     atomic_int count;
@@ -51,7 +51,7 @@ static void on_published(void *context, enum err err, int reason_code) {
 
 static enum err publish(const char *id, const struct engine_publication *publication,
                         struct cli_wait_result *wait_result) {
-    return workers_publish(f->hosts, id, publication, on_published, wait_result);
+    return workers_publish(f->workers, id, publication, on_published, wait_result);
 }
 
 static enum err publish_bytes(const char *id, const char *topic, const void *data, size_t len,
@@ -133,7 +133,7 @@ END_TEST
 
 #define PERSISTENT "\"clean_start\":false,\"subscriptions\":[{\"filter\":\"t/#\",\"qos\":2}]"
 
-/* QoS 1 and 2, in both versions: what the client says once it has the message. */
+/* QoS 1 and 2, in both versions: what the client sends once it has the message. */
 static const struct held_case {
     int qos;
     const char *fields, *answer;
@@ -151,7 +151,7 @@ START_TEST(kf24_the_broker_hears_nothing_before_the_sink_accepted) {
     start_online("held", held->fields);
     publish_from_outside("t/1", held->qos, "wait");
     EVENTUALLY(fixture_kept_count(f) == 1);
-    usleep(300000); /* time in which a wrong acknowledgement would leave */
+    usleep(300000); /* time for a wrong acknowledgement to be sent */
     ck_assert_int_eq(broker_logged(&broker, held->answer), 0);
     fixture_accept_kept(f, ERR_OK);
     EVENTUALLY(broker_logged(&broker, held->answer) == 1);
@@ -219,10 +219,10 @@ START_TEST(kf27_a_stalled_sink_keeps_the_host_from_nothing) {
     start_online("other", "");
     publish_from_outside("t/1", 1, "wait");
     EVENTUALLY(fixture_kept_count(f) == 1);
-    /* Asked while Paho's mutex is held by the waiting message. */
+    /* Runs while the waiting message holds Paho's mutex. */
     ck_assert_int_eq(publish_bytes("other", "x", "x", 1, 1, &wait_result), ERR_OK);
-    usleep(200000); /* time in which the host gets stuck there */
-    ck_assert_int_eq(workers_stop_all(f->hosts, "fenced", false, 10000), ERR_OK);
+    usleep(200000); /* time for the worker to block there */
+    ck_assert_int_eq(workers_stop_all(f->workers, "fenced", false, 10000), ERR_OK);
     EVENTUALLY(wait_result.count == 1);
     ck_assert_int_eq(broker_logged(&broker, "Received PUBACK from held"), 0);
 }
@@ -243,7 +243,7 @@ START_TEST(kf19_every_subscription_is_back_after_the_broker_restarted) {
     broker_run(&broker);
     EVENTUALLY(fixture_state(f, "many") == CLIENT_ONLINE);
     struct client_status status;
-    ck_assert_int_eq(workers_status(f->hosts, "many", &status), ERR_OK);
+    ck_assert_int_eq(workers_status(f->workers, "many", &status), ERR_OK);
     ck_assert_uint_eq(status.subscription_count, 150);
     for (size_t i = 0; i < 150; i++) {
         ck_assert_int_eq(status.subscriptions[i].granted, 1);
@@ -255,7 +255,7 @@ START_TEST(kf19_every_subscription_is_back_after_the_broker_restarted) {
 }
 END_TEST
 
-/* Anybody may subscribe to t/... and to nothing else. */
+/* Any client may subscribe to t/... and to nothing else. */
 static void run_broker_that_refuses(void) {
     char path[128], extra[512];
     snprintf(path, sizeof(path), "%s/security.json", broker.folder);
@@ -284,7 +284,7 @@ START_TEST(kf19_a_refused_subscription_is_shown_and_the_rest_works) {
              versions[_i]);
     start_online("a", fields);
     struct client_status status;
-    ck_assert_int_eq(workers_status(f->hosts, "a", &status), ERR_OK);
+    ck_assert_int_eq(workers_status(f->workers, "a", &status), ERR_OK);
     ck_assert_int_eq(status.subscriptions[0].granted, 1);
     ck_assert_int_ge(status.subscriptions[1].granted, 0x80);
     ck_assert_str_eq(client_error_code(status.error), "subscription_refused");
@@ -308,7 +308,7 @@ START_TEST(kf18_changed_topics_are_subscribed_and_unsubscribed_in_place) {
                   2);
     EVENTUALLY(broker_logged(&broker, "Received UNSUBSCRIBE from a") == 1);
     struct client_status status = {0};
-    EVENTUALLY((client_status_fini(&status), workers_status(f->hosts, "a", &status) == ERR_OK) &&
+    EVENTUALLY((client_status_fini(&status), workers_status(f->workers, "a", &status) == ERR_OK) &&
                status.version == 2 && status.subscriptions[1].granted == 1);
     ck_assert_int_eq(status.subscriptions[0].granted, 1);
     ck_assert_int_eq(status.reconnects, 0);
@@ -329,7 +329,7 @@ START_TEST(an_older_version_is_ignored) {
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
     fixture_start(f, fixture_client("a", broker.port, "\"keepalive_s\":40"), 2);
     struct client_status status = {0};
-    EVENTUALLY((client_status_fini(&status), workers_status(f->hosts, "a", &status) == ERR_OK) &&
+    EVENTUALLY((client_status_fini(&status), workers_status(f->workers, "a", &status) == ERR_OK) &&
                status.version == 3 && status.state == CLIENT_ONLINE);
     client_status_fini(&status);
     EVENTUALLY(broker_logged(&broker, "k30") == 1);
@@ -337,7 +337,7 @@ START_TEST(an_older_version_is_ignored) {
 }
 END_TEST
 
-/* ---- being told ---- */
+/* ---- notifications ---- */
 
 static void on_stopped(void *context) {
     (*(atomic_int *)context)++;
@@ -347,23 +347,23 @@ static void on_stopped(void *context) {
 START_TEST(kf18_stop_sends_disconnect_and_forgets) {
     atomic_int stopped = 0;
     start_online("a", SUB_ALL);
-    ck_assert_uint_eq(workers_count(f->hosts), 1);
-    ck_assert_int_eq(workers_stop(f->hosts, "a", 1, "test", on_stopped, &stopped), ERR_OK);
+    ck_assert_uint_eq(workers_count(f->workers), 1);
+    ck_assert_int_eq(workers_stop(f->workers, "a", 1, "test", on_stopped, &stopped), ERR_OK);
     EVENTUALLY(stopped == 1);
-    EVENTUALLY(workers_count(f->hosts) == 0);
+    EVENTUALLY(workers_count(f->workers) == 0);
     EVENTUALLY(broker_logged(&broker, "Received DISCONNECT from a") == 1);
-    ck_assert_int_eq(workers_stop(f->hosts, "nobody", 0, "test", on_stopped, &stopped), ERR_OK);
+    ck_assert_int_eq(workers_stop(f->workers, "nobody", 0, "test", on_stopped, &stopped), ERR_OK);
     EVENTUALLY(stopped == 2);
 }
 END_TEST
 
 START_TEST(start_right_after_stop_starts_anew) {
     start_online("a", SUB_ALL);
-    ck_assert_int_eq(workers_stop(f->hosts, "a", 1, "test", NULL, NULL), ERR_OK);
+    ck_assert_int_eq(workers_stop(f->workers, "a", 1, "test", NULL, NULL), ERR_OK);
     ck_assert_int_eq(
-        workers_start(f->hosts, fixture_client("a", broker.port, SUB_ALL), "inc", 2, 1), ERR_OK);
+        workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL), "inc", 2, 1), ERR_OK);
     struct client_status status = {0};
-    EVENTUALLY((client_status_fini(&status), workers_status(f->hosts, "a", &status) == ERR_OK) &&
+    EVENTUALLY((client_status_fini(&status), workers_status(f->workers, "a", &status) == ERR_OK) &&
                status.epoch == 2 && status.state == CLIENT_ONLINE);
     client_status_fini(&status);
 }
@@ -372,9 +372,9 @@ END_TEST
 START_TEST(a_stop_of_an_older_epoch_leaves_the_newer_alone) {
     atomic_int stopped = 0;
     ck_assert_int_eq(
-        workers_start(f->hosts, fixture_client("a", broker.port, SUB_ALL), "inc", 5, 1), ERR_OK);
+        workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL), "inc", 5, 1), ERR_OK);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
-    ck_assert_int_eq(workers_stop(f->hosts, "a", 4, "test", on_stopped, &stopped), ERR_OK);
+    ck_assert_int_eq(workers_stop(f->workers, "a", 4, "test", on_stopped, &stopped), ERR_OK);
     EVENTUALLY(stopped == 1);
     ck_assert_int_eq(fixture_state(f, "a"), CLIENT_ONLINE);
 }
@@ -384,20 +384,20 @@ START_TEST(a_client_that_is_being_stopped_runs_no_more) {
     atomic_int stopped = 0;
     struct workers_client running = {.id = "left alone"}, *rows;
     size_t n;
-    ck_assert(!workers_has_client(f->hosts, "a", &running));
+    ck_assert(!workers_has_client(f->workers, "a", &running));
     ck_assert_int_eq(
-        workers_start(f->hosts, fixture_client("a", broker.port, SUB_ALL), "inc", 5, 7), ERR_OK);
-    EVENTUALLY(workers_has_client(f->hosts, "a", &running));
+        workers_start(f->workers, fixture_client("a", broker.port, SUB_ALL), "inc", 5, 7), ERR_OK);
+    EVENTUALLY(workers_has_client(f->workers, "a", &running));
     ck_assert(running.epoch == 5 && running.version == 7 && !running.closing);
     ck_assert_str_eq(running.id, "left alone");
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
-    ck_assert_int_eq(workers_list(f->hosts, &rows, &n), ERR_OK);
+    ck_assert_int_eq(workers_list(f->workers, &rows, &n), ERR_OK);
     ck_assert(n == 1 && !rows[0].closing);
     workers_list_free(rows, n);
-    ck_assert_int_eq(workers_stop(f->hosts, "a", 5, "test", on_stopped, &stopped), ERR_OK);
-    EVENTUALLY(!workers_has_client(f->hosts, "a", &running));
+    ck_assert_int_eq(workers_stop(f->workers, "a", 5, "test", on_stopped, &stopped), ERR_OK);
+    EVENTUALLY(!workers_has_client(f->workers, "a", &running));
     EVENTUALLY(stopped == 1);
-    ck_assert(!workers_has_client(f->hosts, "a", &running));
+    ck_assert(!workers_has_client(f->workers, "a", &running));
 }
 END_TEST
 
@@ -406,7 +406,7 @@ START_TEST(pause_disconnects_and_resume_connects) {
     fixture_start(f, fixture_client("a", broker.port, "\"desired\":\"paused\"," SUB_ALL), 2);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_PAUSED);
     EVENTUALLY(broker_logged(&broker, "Received DISCONNECT from a") == 1);
-    ck_assert_int_eq(workers_restart(f->hosts, "a", "test"), ERR_WRONG_STATE);
+    ck_assert_int_eq(workers_restart(f->workers, "a", "test"), ERR_WRONG_STATE);
     fixture_start(f, fixture_client("a", broker.port, SUB_ALL), 3);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
 }
@@ -414,15 +414,15 @@ END_TEST
 
 START_TEST(restart_connects_anew) {
     start_online("a", SUB_ALL);
-    ck_assert_int_eq(workers_restart(f->hosts, "nobody", "test"), ERR_NOT_FOUND);
-    ck_assert_int_eq(workers_restart(f->hosts, "a", "test"), ERR_OK);
+    ck_assert_int_eq(workers_restart(f->workers, "nobody", "test"), ERR_NOT_FOUND);
+    ck_assert_int_eq(workers_restart(f->workers, "a", "test"), ERR_OK);
     struct client_status status = {0};
-    EVENTUALLY((client_status_fini(&status), workers_status(f->hosts, "a", &status) == ERR_OK) &&
+    EVENTUALLY((client_status_fini(&status), workers_status(f->workers, "a", &status) == ERR_OK) &&
                status.reconnects == 1);
     client_status_fini(&status);
     struct client_change changes[CLIENT_CHANGES_MAX];
     size_t n;
-    ck_assert_int_eq(workers_changes(f->hosts, "a", changes, &n), ERR_OK);
+    ck_assert_int_eq(workers_changes(f->workers, "a", changes, &n), ERR_OK);
     ck_assert_uint_ge(n, 8);
     ck_assert_int_eq(changes[0].from, CLIENT_CLOSED);
     ck_assert_int_eq(changes[n - 1].to, CLIENT_ONLINE);
@@ -430,9 +430,9 @@ START_TEST(restart_connects_anew) {
 END_TEST
 
 START_TEST(a_start_for_another_incarnation_is_refused) {
-    ck_assert_int_eq(workers_start(f->hosts, fixture_client("a", broker.port, ""), "old", 1, 1),
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""), "old", 1, 1),
                      ERR_WRONG_STATE);
-    ck_assert_uint_eq(workers_count(f->hosts), 0);
+    ck_assert_uint_eq(workers_count(f->workers), 0);
 }
 END_TEST
 
@@ -444,13 +444,13 @@ START_TEST(stop_all_closes_everything_and_accepts_nothing_until_told) {
     }
     EVENTUALLY(fixture_online_count(f) == 50);
     bool polite = _i == 1;
-    ck_assert_int_eq(workers_stop_all(f->hosts, "fenced", polite, 10000), ERR_OK);
-    ck_assert_uint_eq(workers_count(f->hosts), 0);
+    ck_assert_int_eq(workers_stop_all(f->workers, "fenced", polite, 10000), ERR_OK);
+    ck_assert_uint_eq(workers_count(f->workers), 0);
     EVENTUALLY(broker_logged(&broker, "Received DISCONNECT from c") == (polite ? 50 : 0));
-    ck_assert_int_eq(workers_start(f->hosts, fixture_client("a", broker.port, ""), "inc", 1, 1),
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""), "inc", 1, 1),
                      ERR_WRONG_STATE);
-    workers_accept(f->hosts, "next");
-    ck_assert_int_eq(workers_start(f->hosts, fixture_client("a", broker.port, ""), "next", 1, 1),
+    workers_accept(f->workers, "next");
+    ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""), "next", 1, 1),
                      ERR_OK);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
 }

@@ -1,4 +1,4 @@
-/* What is no longer to be done when a host's thread comes to it. */
+/* Work that is outdated when the worker thread gets to it. */
 #include "base/system/clock.h"
 #include "base/telemetry/log.h"
 #include "mqtt/owner_fixture.h"
@@ -22,8 +22,7 @@ static void teardown(void) {
     broker_end(&broker);
 }
 
-/* ---- the lease lapses between a turn's look at it and the opening of a connection -------------
- */
+/* ---- the lease lapses between its check in a turn and the opening of a connection ---- */
 
 static atomic_uint lease_looks;
 
@@ -34,14 +33,14 @@ static bool lease_for_one_look(void) {
 static bool was_ever(const char *id, enum client_state state) {
     struct client_change changes[CLIENT_CHANGES_MAX];
     size_t n = 0;
-    ck_assert_int_eq(workers_changes(f->hosts, id, changes, &n), ERR_OK);
+    ck_assert_int_eq(workers_changes(f->workers, id, changes, &n), ERR_OK);
     while (n > 0 && changes[n - 1].to != state) {
         n--;
     }
     return n > 0;
 }
 
-/* A turn looks at the lease and then admits clients; each is looked at again before it opens. */
+/* A turn checks the lease and then admits clients; it is checked again for each before it opens. */
 START_TEST(the_lease_is_looked_at_just_before_a_connection_is_opened) {
     f->lease = false;
     for (int i = 0; i < 8; i++) {
@@ -61,11 +60,10 @@ START_TEST(the_lease_is_looked_at_just_before_a_connection_is_opened) {
 }
 END_TEST
 
-/* ---- a publication whose time is over while the thread is held up -----------------------------
- */
+/* ---- the deadline of a publication passes while the thread is blocked ---- */
 
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-static atomic_int held; /* hosts' threads that wait at the gate */
+static atomic_int held; /* worker threads that wait at the gate */
 
 static bool lease_behind_a_gate(void) {
     atomic_fetch_add(&held, 1);
@@ -88,25 +86,24 @@ START_TEST(a_publication_past_its_deadline_is_not_sent) {
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
     pthread_mutex_lock(&gate);
     f->lease_asked = lease_behind_a_gate;
-    EVENTUALLY(held == (int)workers_thread_count(f->hosts));
+    EVENTUALLY(held == (int)workers_thread_count(f->workers));
     struct engine_publication publication = {
         .topic = "late", .payload = (const uint8_t *)"x", .payload_len = 1, .qos = 1};
-    ck_assert_int_eq(workers_publish(f->hosts, "a", &publication, on_published, NULL), ERR_OK);
+    ck_assert_int_eq(workers_publish(f->workers, "a", &publication, on_published, NULL), ERR_OK);
     clock_advance_ms(2100);
     pthread_mutex_unlock(&gate);
     EVENTUALLY(answer == ERR_TIMEOUT);
     f->lease_asked = NULL;
-    usleep(200000); /* time in which it would be sent */
+    usleep(200000); /* time for it to be sent */
     ck_assert_int_eq(broker_logged(&broker, "Received PUBLISH from a"), 0);
     ck_assert_int_eq(fixture_state(f, "a"), CLIENT_ONLINE);
 }
 END_TEST
 
-/* ---- a session that is over because the client is another one for its broker --------------------
- */
+/* ---- a session ends because the client has another identity for its broker ---- */
 
-/* The client was online there before, so that a session waits for it; then its broker stands still
- * with a publication that it has not acknowledged. */
+/* The client was online there before, so a session waits for it; then its broker stops with a
+ * publication that it has not acknowledged. */
 static void leave_unacknowledged(const char *fields, int port) {
     fixture_start(f, fixture_client("a", port, fields), 1);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
@@ -115,7 +112,7 @@ static void leave_unacknowledged(const char *fields, int port) {
     kill(broker.pid, SIGSTOP);
     struct engine_publication publication = {
         .topic = "for/one", .payload = (const uint8_t *)"x", .payload_len = 1, .qos = 1};
-    ck_assert_int_eq(workers_publish(f->hosts, "a", &publication, on_published, NULL), ERR_OK);
+    ck_assert_int_eq(workers_publish(f->workers, "a", &publication, on_published, NULL), ERR_OK);
     usleep(50000);
     ck_assert_int_eq(answer, -1);
     fixture_start(f, fixture_client("a", port, fields), 3);
@@ -127,7 +124,7 @@ START_TEST(what_was_for_one_broker_does_not_go_to_another) {
     leave_unacknowledged(KEPT SUB_ALL, second.port);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE && broker_logged(&second, " as a ") == 2);
     EVENTUALLY(answer != -1);
-    usleep(200000); /* time in which it would be sent */
+    usleep(200000); /* time for it to be sent */
     ck_assert_int_ne(answer, ERR_OK);
     ck_assert_int_eq(broker_logged(&second, "Received PUBLISH from"), 0);
     kill(broker.pid, SIGCONT);

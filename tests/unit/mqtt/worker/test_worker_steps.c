@@ -1,5 +1,5 @@
-/* One host, step by step on the test's thread, with an engine and an owner that the test plays:
- * what is decided just before something is opened, sent or freed. */
+/* One worker, step by step on the test's thread, with a simulated engine and owner: what is decided
+ * just before something is opened, sent or freed. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,21 +12,21 @@
 
 static struct {
     struct conf *conf;
-    struct workers hosts; /* the facade, without threads */
-    struct worker *host;
+    struct workers workers; /* the facade, without threads */
+    struct worker *worker;
     const struct engine_events *events;
     /* the owner */
-    int lease_looks; /* so many more times it is valid; negative: always */
+    int lease_looks; /* how often it is still valid; negative: always */
     int64_t rest_ms[64];
     size_t rests;
     /* the engine */
     size_t opens, publishes, sessions_ended;
     struct engine_open opened;                 /* the last */
-    const struct engine_session *session_then; /* what was there when it was opened */
+    const struct engine_session *session_then; /* existed when it was opened */
     struct client_config config_then;
     enum err open_result, publish_result;
     uint64_t token; /* of the last publication */
-    bool deaf;
+    bool read_blocked;
 } stage;
 
 /* ---- the engine ---- */
@@ -83,9 +83,9 @@ static enum err fake_publish(struct engine_connection *connection,
     return stage.publish_result;
 }
 
-static bool fake_is_deaf(struct engine_connection *connection) {
+static bool fake_is_read_blocked(struct engine_connection *connection) {
     (void)connection;
-    return stage.deaf;
+    return stage.read_blocked;
 }
 
 static bool fake_watch(struct engine *engine, int fd) {
@@ -102,7 +102,7 @@ static const struct engine_ops fake_engine = {.name = "fake",
                                               .session_end = fake_session_end,
                                               .subscribe = fake_subscribe,
                                               .publish = fake_publish,
-                                              .is_read_blocked = fake_is_deaf,
+                                              .is_read_blocked = fake_is_read_blocked,
                                               .watch = fake_watch};
 
 /* ---- the owner ---- */
@@ -140,7 +140,7 @@ static void setup(void) {
     stage.lease_looks = -1;
     ck_assert_int_eq(conf_load(&stage.conf, NULL, sets, sizeof(sets) / sizeof(sets[0]), fault),
                      ERR_OK);
-    struct workers *workers = &stage.hosts;
+    struct workers *workers = &stage.workers;
     workers->conf = stage.conf;
     workers->owner =
         (struct workers_owner){.lease_valid = owner_lease, .wants_release = owner_release};
@@ -150,23 +150,23 @@ static void setup(void) {
     workers->incidents = incidents_create();
     workers->quota = publish_quota_create(&(struct publish_use){.waiting = 1000, .bytes = 1000000});
     ck_assert_int_eq(address_policy_create(&workers->policy, "", "", "127.0.0.1"), ERR_OK);
-    stage.host = worker_create(stage.conf, &workers->owner, &fake_engine, workers->resolver,
-                               workers->policy);
-    stage.host->good_addresses = workers->good_addresses;
-    stage.host->brokers.incidents = workers->incidents;
-    workers->all = &stage.host;
+    stage.worker = worker_create(stage.conf, &workers->owner, &fake_engine, workers->resolver,
+                                 workers->policy);
+    stage.worker->good_addresses = workers->good_addresses;
+    stage.worker->brokers.incidents = workers->incidents;
+    workers->all = &stage.worker;
     workers->count = 1;
     pthread_mutex_init(&workers->lock, NULL);
     workers_accept(workers, "inc");
 }
 
-/* What the loop does until nothing is open. */
+/* Runs the loop until nothing is open. */
 static void stop_client(void) {
-    struct client *client = worker_find(stage.host, "c");
+    struct client *client = worker_find(stage.worker, "c");
     if (client) {
         worker_stop_client(client, "stopped", false);
     }
-    client = worker_find(stage.host, "c");
+    client = worker_find(stage.worker, "c");
     if (client) {
         stage.events->closed(
             client, &(struct engine_closed){.error = CLIENT_ERROR_CLOSED_BY_US, .reason_code = -1});
@@ -174,10 +174,10 @@ static void stop_client(void) {
 }
 
 static void teardown(void) {
-    struct workers *workers = &stage.hosts;
-    if (stage.host) {
+    struct workers *workers = &stage.workers;
+    if (stage.worker) {
         stop_client();
-        worker_destroy(stage.host);
+        worker_destroy(stage.worker);
     }
     publish_quota_destroy(workers->quota); /* asserts that every publication was freed */
     incidents_destroy(workers->incidents);
@@ -189,18 +189,18 @@ static void teardown(void) {
     conf_destroy(stage.conf);
 }
 
-/* What the loop does of it. */
+/* The loop's handling of commands. */
 static void take_commands(void) {
     void *command;
-    while (queue_pop(stage.host->inbox, &command, 0) == ERR_OK) {
-        worker_execute(stage.host, command);
+    while (queue_pop(stage.worker->inbox, &command, 0) == ERR_OK) {
+        worker_execute(stage.worker, command);
     }
 }
 
 static void turn(void) {
     take_commands();
-    worker_check_lease(stage.host);
-    worker_admit(stage.host, clock_us());
+    worker_check_lease(stage.worker);
+    worker_admit(stage.worker, clock_us());
 }
 
 static void start(const char *fields, int64_t version) {
@@ -210,12 +210,12 @@ static void start(const char *fields, int64_t version) {
     snprintf(text, sizeof(text), "{\"id\":\"c\",\"clean_start\":false,%s}", fields);
     ck_assert_msg(client_config_parse_text(text, strlen(text), NULL, &config, &faults) == ERR_OK,
                   "%s %s", faults.items[0].pointer, faults.items[0].detail);
-    ck_assert_int_eq(workers_start(&stage.hosts, config, "inc", 1, version), ERR_OK);
+    ck_assert_int_eq(workers_start(&stage.workers, config, "inc", 1, version), ERR_OK);
     turn();
 }
 
 static struct client *the_client(void) {
-    return worker_find(stage.host, "c");
+    return worker_find(stage.worker, "c");
 }
 
 static void let_in(void) {
@@ -227,7 +227,7 @@ static void lose(const struct engine_closed *closed) {
     stage.events->closed(the_client(), closed);
 }
 
-/* Whatever it waits for comes at once. */
+/* Everything it waits for happens at once. */
 static void try_again(void) {
     for (int i = 0; i < 10 && the_client()->state != CLIENT_OPENING; i++) {
         if (the_client()->state == CLIENT_BACKOFF) {
@@ -244,7 +244,7 @@ static void try_again(void) {
 #define ONE "\"url\":\"mqtt://127.0.0.1:1883\",\"client_id\":\"me\""
 
 START_TEST(the_lease_is_looked_at_just_before_something_is_opened) {
-    stage.lease_looks = 1; /* for worker_check_lease, and gone when the address is known */
+    stage.lease_looks = 1; /* valid for worker_check_lease, lapsed when the address is known */
     start(ONE, 1);
     ck_assert_uint_eq(stage.opens, 0);
     ck_assert_int_eq(the_client()->state, CLIENT_QUEUED);
@@ -272,7 +272,7 @@ START_TEST(a_session_goes_with_its_broker_and_its_identifier) {
     let_in();
     lose(&(struct engine_closed){.error = CLIENT_ERROR_CONNECTION_LOST, .reason_code = -1});
     try_again();
-    ck_assert_ptr_nonnull(stage.session_then); /* the same, and what it holds with it */
+    ck_assert_ptr_nonnull(stage.session_then); /* the same session, with its content */
     let_in();
     start(changes[_i].fields, 2);
     if (!changes[_i].keeps) {
@@ -290,7 +290,7 @@ START_TEST(who_rests_in_conflict_rests_each_time_for_another_time) {
     start(ONE, 1);
     for (int i = 0; i < 20; i++) {
         if (i > 0) {
-            ck_assert_int_eq(workers_retry(&stage.hosts, "c", 1, 1), ERR_OK);
+            ck_assert_int_eq(workers_retry(&stage.workers, "c", 1, 1), ERR_OK);
             turn();
             try_again();
         }
@@ -328,7 +328,7 @@ static enum err publish(uint8_t qos) {
     const struct engine_publication publication = {
         .topic = "t", .payload = (const uint8_t *)"payload", .payload_len = 7, .qos = qos};
     memset(&answer, 0, sizeof(answer));
-    return workers_publish(&stage.hosts, "c", &publication, on_published, NULL);
+    return workers_publish(&stage.workers, "c", &publication, on_published, NULL);
 }
 
 static void go_online(void) {
@@ -337,10 +337,10 @@ static void go_online(void) {
 }
 
 static struct publish_use use(void) {
-    return workers_publish_use(&stage.hosts);
+    return workers_publish_use(&stage.workers);
 }
 
-/* Answered once, so; nobody waits, and nothing is kept of it. */
+/* Answered once, with this; nothing waits for it or is kept of it. */
 static void expect_over(enum err err, int reason_code) {
     ck_assert_int_eq(answer.count, 1);
     ck_assert_int_eq(answer.result, err);
@@ -370,7 +370,7 @@ END_TEST
 START_TEST(a_publication_past_its_deadline_is_not_sent) {
     go_online();
     ck_assert_int_eq(publish(1), ERR_OK);
-    clock_advance_ms(1001); /* the host was busy */
+    clock_advance_ms(1001); /* the worker was busy */
     take_commands();
     ck_assert_uint_eq(stage.publishes, 0);
     expect_over(ERR_TIMEOUT, 0);
@@ -381,7 +381,7 @@ END_TEST
 START_TEST(a_publication_that_the_engine_does_not_take_is_over) {
     go_online();
     stage.publish_result = ERR_FULL;
-    stage.deaf = _i == 1;
+    stage.read_blocked = _i == 1;
     ck_assert_int_eq(publish(1), ERR_OK);
     take_commands();
     ck_assert_uint_eq(stage.publishes, 1);
@@ -402,11 +402,11 @@ END_TEST
 
 START_TEST(a_publication_for_a_record_that_is_gone_is_over) {
     go_online();
-    ck_assert_int_eq(workers_stop(&stage.hosts, "c", 0, "stopped", NULL, NULL), ERR_OK);
+    ck_assert_int_eq(workers_stop(&stage.workers, "c", 0, "stopped", NULL, NULL), ERR_OK);
     ck_assert_int_eq(publish(1), ERR_OK);
     void *command;
-    ck_assert_int_eq(queue_pop(stage.host->inbox, &command, 0), ERR_OK);
-    worker_execute(stage.host, command);
+    ck_assert_int_eq(queue_pop(stage.worker->inbox, &command, 0), ERR_OK);
+    worker_execute(stage.worker, command);
     lose(&(struct engine_closed){.error = CLIENT_ERROR_CLOSED_BY_US, .reason_code = -1});
     ck_assert_ptr_null(the_client());
     take_commands();
@@ -421,11 +421,11 @@ START_TEST(a_publication_that_nobody_will_look_at_is_over) {
     ck_assert_int_eq(publish(1), ERR_OK);
     end();
     stop_client();
-    worker_destroy(stage.host); /* with it in the inbox */
-    stage.host = NULL;
+    worker_destroy(stage.worker); /* with it in the inbox */
+    stage.worker = NULL;
     ck_assert_int_eq(answer.count, 1);
     ck_assert_int_eq(answer.result, ERR_UNAVAILABLE);
-    struct publish_use left = publish_quota_use(stage.hosts.quota, NULL);
+    struct publish_use left = publish_quota_use(stage.workers.quota, NULL);
     ck_assert_uint_eq(left.waiting + left.bytes, 0);
 }
 END_TEST
@@ -450,19 +450,20 @@ END_TEST
 START_TEST(case_F5_a_broker_that_has_its_share_is_named) {
     struct workers_busy busy;
     go_online();
-    publish_quota_destroy(stage.hosts.quota);
-    stage.hosts.quota = publish_quota_create(&(struct publish_use){.waiting = 15, .bytes = 100000});
+    publish_quota_destroy(stage.workers.quota);
+    stage.workers.quota =
+        publish_quota_create(&(struct publish_use){.waiting = 15, .bytes = 100000});
     for (int i = 0; i < 10; i++) {
         ck_assert_int_eq(publish(1), ERR_OK);
     }
     ck_assert_int_eq(publish(1), ERR_BUSY);
     ck_assert_uint_eq(the_client()->publication_count, 10);
-    ck_assert(workers_publish_busy(&stage.hosts, "c", &busy));
+    ck_assert(workers_publish_busy(&stage.workers, "c", &busy));
     ck_assert_str_eq(busy.broker, "127.0.0.1:1883");
     ck_assert_uint_eq(busy.use.waiting, 10);
     clock_advance_ms(1001);
     take_commands();
-    ck_assert_int_eq(publish(1), ERR_OK); /* what was answered makes room */
+    ck_assert_int_eq(publish(1), ERR_OK); /* answered publications make room */
     clock_advance_ms(1001);
     take_commands();
     end();
@@ -471,11 +472,11 @@ END_TEST
 
 START_TEST(case_F7_who_waits_is_told_whether_it_is_the_broker_or_the_sink) {
     go_online();
-    stage.deaf = _i == 1;
+    stage.read_blocked = _i == 1;
     ck_assert_int_eq(publish(1), ERR_OK);
     take_commands();
     clock_advance_ms(1001);
-    worker_expire_publications(stage.host, clock_ms());
+    worker_expire_publications(stage.worker, clock_ms());
     ck_assert_int_eq(answer.count, 1);
     ck_assert_int_eq(answer.result, ERR_TIMEOUT);
     ck_assert_int_eq(answer.reason_code,

@@ -36,7 +36,7 @@ START_TEST(a_listener_that_never_answers_is_given_up_in_time) {
     EVENTUALLY(fixture_error_is(f, "a", "connect_timeout"));
     ck_assert_int_ge(fixture_now_ms() - began_ms, 1400);
     ck_assert_int_le(fixture_now_ms() - began_ms, 5000);
-    start_online("b", SUB_ALL); /* nobody else is delayed */
+    start_online("b", SUB_ALL); /* no other client is delayed */
     close(silent);
 }
 END_TEST
@@ -106,16 +106,17 @@ START_TEST(kf17_a_broker_that_falls_silent_is_left_within_about_two_keepalives) 
 END_TEST
 
 START_TEST(a_quiet_connection_stays_online) {
-    /* The broker gives it half a keepalive more: on a busy machine a second would be too little. */
+    /* The broker allows half a keepalive more; one second would be too little on a busy machine. */
     start_online("short", "\"keepalive_s\":4," SUB_ALL);
-    start_online("long", "\"keepalive_s\":600," SUB_ALL); /* slows Paho's looks */
+    start_online("long",
+                 "\"keepalive_s\":600," SUB_ALL); /* makes Paho's own checks less frequent */
     int64_t until_ms = fixture_now_ms() + 14000;
     while (fixture_now_ms() < until_ms) {
         ck_assert_int_eq(fixture_state(f, "short"), CLIENT_ONLINE);
         usleep(20000);
     }
     struct client_status status;
-    ck_assert_int_eq(workers_status(f->hosts, "short", &status), ERR_OK);
+    ck_assert_int_eq(workers_status(f->workers, "short", &status), ERR_OK);
     ck_assert_int_eq(status.reconnects, 0);
     client_status_fini(&status);
 }
@@ -128,7 +129,7 @@ START_TEST(nothing_is_opened_without_the_lease_and_what_is_open_stays) {
     f->lease = false;
     fixture_start(f, fixture_client("new", broker.port, SUB_ALL), 1);
     EVENTUALLY(fixture_state(f, "new") == CLIENT_QUEUED);
-    usleep(500000); /* time in which it would connect */
+    usleep(500000); /* time for it to connect */
     ck_assert_int_eq(fixture_state(f, "new"), CLIENT_QUEUED);
     ck_assert_int_eq(fixture_state(f, "open"), CLIENT_ONLINE);
     f->lease = true;
@@ -146,7 +147,7 @@ START_TEST(a_lapsed_lease_closes_connects_in_flight_without_counting_a_failure) 
     usleep(300000);
     ck_assert_int_eq(fixture_state(f, "a"), CLIENT_QUEUED);
     struct client_status status;
-    ck_assert_int_eq(workers_status(f->hosts, "a", &status), ERR_OK);
+    ck_assert_int_eq(workers_status(f->workers, "a", &status), ERR_OK);
     ck_assert_int_eq(status.error, CLIENT_ERROR_NONE);
     client_status_fini(&status);
     f->lease = true;
@@ -164,7 +165,7 @@ START_TEST(a_client_that_cannot_be_brought_online_asks_for_its_release) {
     broker_run(&broker);
     usleep(600000); /* it opens nothing now */
     ck_assert_int_eq(fixture_state(f, "a"), CLIENT_BACKOFF);
-    ck_assert_int_eq(workers_retry(f->hosts, "a", 1, 10), ERR_OK);
+    ck_assert_int_eq(workers_retry(f->workers, "a", 1, 10), ERR_OK);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
 }
 END_TEST
@@ -172,7 +173,7 @@ END_TEST
 START_TEST(the_keepalive_that_the_broker_asks_for_is_used_from_the_next_connect_on) {
     run_broker_with("allow_anonymous true\nmax_keepalive 11\n");
     start_online("a", "\"protocol_version\":5,\"keepalive_s\":60," SUB_ALL);
-    ck_assert_int_eq(workers_restart(f->hosts, "a", "test"), ERR_OK);
+    ck_assert_int_eq(workers_restart(f->workers, "a", "test"), ERR_OK);
     EVENTUALLY(broker_logged(&broker, "as a (p5, c1, k11)") == 1);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
 }
@@ -193,7 +194,7 @@ START_TEST(kf08_five_hundred_clients_come_online_beside_a_dead_broker) {
     EVENTUALLY(fixture_online_count(f) == 500);
     struct workers_client *rows;
     size_t n;
-    ck_assert_int_eq(workers_list(f->hosts, &rows, &n), ERR_OK);
+    ck_assert_int_eq(workers_list(f->workers, &rows, &n), ERR_OK);
     ck_assert_uint_eq(n, 1000);
     workers_list_free(rows, n);
     fixture_run("mosquitto_pub -h 127.0.0.1 -p %d -t t/x -q 1 -m hello", broker.port);
@@ -213,9 +214,9 @@ START_TEST(the_will_is_published_when_the_hosts_are_ended_and_not_when_stopped) 
     start_online("stopped", fields);
     snprintf(fields, sizeof(fields), will, "dropped");
     start_online("dropped", fields);
-    ck_assert_int_eq(workers_stop(f->hosts, "stopped", 0, "test", NULL, NULL), ERR_OK);
-    EVENTUALLY(workers_count(f->hosts) == 1);
-    ck_assert_int_eq(workers_stop_all(f->hosts, "test", false, 10000), ERR_OK);
+    ck_assert_int_eq(workers_stop(f->workers, "stopped", 0, "test", NULL, NULL), ERR_OK);
+    EVENTUALLY(workers_count(f->workers) == 1);
+    ck_assert_int_eq(workers_stop_all(f->workers, "test", false, 10000), ERR_OK);
     fixture_run("mosquitto_sub -h 127.0.0.1 -p %d -t 'w/#' -C 1 -W 10 -F %%t > %s", broker.port,
                 out);
     fixture_run("test \"$(cat %s)\" = w/dropped", out);

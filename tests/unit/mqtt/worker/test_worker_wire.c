@@ -1,10 +1,10 @@
-/* A host with the Paho engine against a broker that breaks the rules. */
+/* A worker with a broker that breaks the rules. */
 #include <errno.h>
 #include <fcntl.h>
 #include "base/telemetry/log.h"
 #include "mqtt/owner_fixture.h"
 
-/* Lets everybody in, one after the other, and answers the first SUBSCRIBE as told. */
+/* Accepts clients one after the other, and answers the first SUBSCRIBE as configured. */
 struct odd_broker {
     int fd, port;
     atomic_int subscribes;
@@ -114,7 +114,7 @@ static const struct suback_case {
     size_t count;
     int granted[3];
 } suback_cases[] = {
-    {4, {1}, 1, {1, 1, 1}}, /* each filter in a packet of its own */
+    {4, {1}, 1, {1, 1, 1}}, /* each filter in its own packet */
     {4, {1, 1}, 2, {0x80, 0x80, 0x80}},
     {4, {0x7F}, 1, {0x80, 0x80, 0x80}},
     {5, {1}, 1, {1, 0x80, 0x80}},
@@ -127,16 +127,16 @@ START_TEST(a_suback_with_the_wrong_number_of_codes_refuses_what_it_does_not_gran
     odd.codes = suback->codes;
     odd.code_count = suback->count;
     odd_broker_start();
-    /* What is refused for the moment is not asked for again before the test looks. */
+    /* Temporarily refused filters are not asked for again before the test checks. */
     start_with(suback->version, ",\"reconnect_min_ms\":600000,\"reconnect_max_ms\":600000");
-    if (fixture_engine_is(f, "reactor")) { /* the specification's answer; Paho is lenient */
+    if (fixture_engine_is(f, "reactor")) { /* required by the specification; Paho is lenient */
         EVENTUALLY(fixture_error_is(f, "a", "protocol_error") ||
                    fixture_error_is(f, "a", "malformed_packet"));
         return;
     }
     EVENTUALLY(fixture_state(f, "a") == CLIENT_ONLINE);
     struct client_status status;
-    ck_assert_int_eq(workers_status(f->hosts, "a", &status), ERR_OK);
+    ck_assert_int_eq(workers_status(f->workers, "a", &status), ERR_OK);
     for (size_t i = 0; i < 3; i++) {
         ck_assert_int_eq(status.subscriptions[i].granted, suback->granted[i]);
     }
@@ -153,7 +153,7 @@ START_TEST(a_broker_that_closes_at_every_subscribe_is_no_conflict) {
 }
 END_TEST
 
-/* What it says after CONNACK: every packet type with a body of three bytes, and no UTF-8. */
+/* Sent after CONNACK: every packet type with a body of three bytes, and invalid UTF-8. */
 START_TEST(rubbish_after_connack_harms_nobody) {
     static const uint8_t reason[] = {0xE0, 8, 0x8B, 6, 0x1F, 0, 3, 0xFF, 0xFE, 0x80};
     uint8_t rubbish[] = {(uint8_t)(_i << 4 | 2), 3, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
@@ -163,7 +163,7 @@ START_TEST(rubbish_after_connack_harms_nobody) {
     start(5);
     EVENTUALLY(fixture_state(f, "a") == CLIENT_BACKOFF);
     struct client_status status;
-    ck_assert_int_eq(workers_status(f->hosts, "a", &status), ERR_OK);
+    ck_assert_int_eq(workers_status(f->workers, "a", &status), ERR_OK);
     ck_assert(text_is_utf8(status.error_message, strlen(status.error_message)));
     client_status_fini(&status);
 }

@@ -1,7 +1,8 @@
-/* Tests of mqtt/reactor/packet: what a server sends, read from the bytes of the specification. */
+/* Tests of mqtt/reactor/packet: decoding what a server sends, with the bytes of the specification.
+ */
 #include "mqtt/packet_fixture.h"
 
-/* One right packet of each kind and form; other tests cut and stretch them. */
+/* One valid packet of each kind and form; other tests cut and extend them. */
 static const struct right_row {
     int version;
     const char *bytes;
@@ -97,7 +98,7 @@ static void decode_cut_short(const char *bytes) {
     block_free(&block);
 }
 
-/* Whatever is cut off, only the bytes that are there are read; a shorter packet may be right. */
+/* Wherever the packet is cut, only existing bytes are read; a shorter packet may be valid. */
 START_TEST(a_body_cut_anywhere_is_never_read_beyond_its_end) {
     for (size_t i = 0; i < COUNT(rights); i++) {
         decode_cut_short(rights[i].bytes);

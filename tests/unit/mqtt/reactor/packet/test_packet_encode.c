@@ -1,4 +1,5 @@
-/* Tests of mqtt/reactor/packet: what a client sends, against the bytes of the specification. */
+/* Tests of mqtt/reactor/packet: encoding what a client sends, with the bytes of the specification.
+ */
 #include "mqtt/packet_fixture.h"
 
 static struct buffer out;

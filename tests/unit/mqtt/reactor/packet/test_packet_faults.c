@@ -142,7 +142,7 @@ static const struct fault_row {
     {"Response Topic that is empty", 5, "30 07 0001 'a' 03 08 0000", PROTOCOL},
     {"Response Topic that is no UTF-8", 5, "30 08 0001 'a' 04 08 0001 FF", MALFORMED},
     {"Content Type that is no UTF-8", 5, "30 08 0001 'a' 04 03 0001 FF", MALFORMED},
-    /* Properties: places. All of the table are in test_packet_properties. */
+    /* Properties: places. test_packet_properties covers the whole table. */
     {"Session Expiry Interval from a server's DISCONNECT", 5, "E0 07 00 05 11 00000000", PROTOCOL},
     {"Will Delay Interval in PUBLISH", 5, "30 09 0001 'a' 05 18 00000001", MALFORMED},
 };
@@ -170,7 +170,7 @@ START_TEST(what_a_server_must_not_send_is_refused_with_its_reason_code) {
 }
 END_TEST
 
-/* Types and flags are judged before the length is there: a wrong first byte is enough. */
+/* Types and flags are checked before the length has arrived: a wrong first byte is enough. */
 START_TEST(every_first_byte_is_judged_alone) {
     static const char right[] = {
         0x20, 0x30, 0x31, 0x32, 0x33, 0x34,       0x35,       0x3A,       0x3B,       0x3C,
@@ -187,8 +187,8 @@ START_TEST(every_first_byte_is_judged_alone) {
 }
 END_TEST
 
-/* Table 2-6 of MQTT 5.0, and for DISCONNECT and AUTH what a client alone may say left out. PUBACK,
- * PUBREC, SUBACK and UNSUBACK may hold any error: it refuses, whatever the broker calls it. */
+/* Table 2-6 of MQTT 5.0; for DISCONNECT and AUTH without the codes that only a client may send.
+ * PUBACK, PUBREC, SUBACK and UNSUBACK may have any error code: it refuses, whatever its name. */
 static const struct {
     enum packet_type type;
     int version;
@@ -208,7 +208,7 @@ static const struct {
     {PACKET_AUTH, 5, "00 18"},
 };
 
-/* A packet with that code and nothing else that could be wrong. */
+/* A packet with that code and no other fault. */
 static struct block packet_with_code(enum packet_type type, int version, uint8_t code) {
     char text[64];
     switch (type) {

@@ -74,12 +74,12 @@ static struct block packet_with(const struct packet_row *packet, const struct bu
     return block;
 }
 
-/* The reason code of the refusal; 0: it is taken, and found again. */
+/* The reason code of the refusal; 0: it is accepted, and found again. */
 static uint8_t try_property(const struct packet_row *packet, uint8_t id, const char *value,
                             int times) {
     struct buffer properties = {0};
     if (packet->first_byte == 0xF0 && id != PROPERTY_AUTH_METHOD) {
-        append(&properties, "15 0001 'm'"); /* without it AUTH is refused for that */
+        append(&properties, "15 0001 'm'"); /* without it, AUTH is refused */
     }
     for (int i = 0; i < times; i++) {
         buffer_append(&properties, &id, 1);
@@ -129,7 +129,7 @@ START_TEST(identifiers_that_are_not_in_the_specification_are_malformed) {
 }
 END_TEST
 
-/* Where a value is cut by the Property Length, while the packet goes on behind it. */
+/* The Property Length cuts a value, while the packet continues behind it. */
 START_TEST(a_value_never_reaches_beyond_the_property_length) {
     const struct place_row *row = &places[_i];
     struct block value = block_parse(row->value);

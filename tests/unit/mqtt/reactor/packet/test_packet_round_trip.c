@@ -1,4 +1,4 @@
-/* Tests of mqtt/reactor/packet: generated packets, written, read, and found equal. */
+/* Tests of mqtt/reactor/packet: generated packets, encoded, decoded and compared. */
 #include "mqtt/packet_fixture.h"
 
 #include "message/message.h"
@@ -8,7 +8,7 @@
 #define PROPERTIES_MAX 12
 #define TEXT_LEN       300
 
-/* A small generator of our own: a failure comes again with the same seed. */
+/* A small generator: the same seed repeats a failure. */
 static uint32_t random_state;
 
 static uint32_t random_below(uint32_t bound) {
@@ -198,7 +198,8 @@ START_TEST(remaining_lengths_come_back_at_their_bounds) {
 }
 END_TEST
 
-/* Right packets with one bit turned: nothing is read beyond, and a refusal always says why. */
+/* Valid packets with one bit flipped: nothing is read beyond the end, and a refusal always has a
+ * reason. */
 START_TEST(a_turned_bit_is_refused_or_taken_but_never_read_beyond) {
     random_state = 2;
     for (int round = 0; round < 200; round++) {

@@ -1,15 +1,15 @@
-/* A connection to a broker with several addresses, up to the first that TCP connects to: loopback
- * addresses with listeners of the test, some of which take nobody. */
+/* A connection to a broker with several addresses, until TCP has connected to one: loopback
+ * addresses with listeners of the test, some of which do not answer. */
 #include <sys/resource.h>
 #include "mqtt/broker/address_list.h"
 #include "mqtt/reactor_fixture.h"
 
-#define DEAF_PLUGS 4
+#define SILENT_PLUGS 4
 
 static int allowed, allowed_max;
 static struct address_list list;
-static int deaf[ADDRESS_LIST_MAX][1 + DEAF_PLUGS];
-static size_t deaf_count;
+static int silent[ADDRESS_LIST_MAX][1 + SILENT_PLUGS];
+static size_t silent_count;
 
 static bool may_connect(void *client) {
     (void)client;
@@ -37,15 +37,15 @@ static void setup(void) {
     allowed = 0;
     allowed_max = 100;
     list.count = 0;
-    deaf_count = 0;
+    silent_count = 0;
 }
 
 static void teardown(void) {
     bench_teardown();
     ck_assert_int_eq(allowed, 0);
-    for (size_t i = 0; i < deaf_count; i++) {
-        for (size_t j = 0; j <= DEAF_PLUGS; j++) {
-            close(deaf[i][j]);
+    for (size_t i = 0; i < silent_count; i++) {
+        for (size_t j = 0; j <= SILENT_PLUGS; j++) {
+            close(silent[i][j]);
         }
     }
 }
@@ -57,14 +57,14 @@ static struct sockaddr_in *add(uint8_t last_byte) {
     return address;
 }
 
-/* One whose backlog is full, so that SYNs are dropped. */
-static void add_deaf(uint8_t last_byte) {
+/* A listener with a full backlog, so that SYNs are dropped. */
+static void add_silent(uint8_t last_byte) {
     struct sockaddr_in *address = add(last_byte);
-    int *fds = deaf[deaf_count++];
+    int *fds = silent[silent_count++];
     fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(bind(fds[0], (struct sockaddr *)address, sizeof *address), 0);
     ck_assert_int_eq(listen(fds[0], 0), 0);
-    for (size_t i = 1; i <= DEAF_PLUGS; i++) {
+    for (size_t i = 1; i <= SILENT_PLUGS; i++) {
         fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         (void)!connect(fds[i], (struct sockaddr *)address, sizeof *address);
     }
@@ -89,21 +89,21 @@ static void poll_for(int64_t time_ms) {
     }
 }
 
-/* How long until the broker has the connection, which it then lets in. */
+/* How long until the broker has the connection, which it then accepts. */
 static int64_t let_in_ms(void) {
     int64_t began_ms = clock_ms();
     UNTIL((bench.peer = accept4(bench.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
     int64_t took_ms = clock_ms() - began_ms;
     bench_expect(PACKET_CONNECT);
-    ck_assert_int_eq(allowed, 0); /* the others were closed before */
-    bench_let_in(false);
+    ck_assert_int_eq(allowed, 0); /* the other sockets were closed before */
+    bench_accept_connection(false);
     ck_assert_int_eq(bench.connected, 1);
     return took_ms;
 }
 
 START_TEST(the_next_address_follows_after_a_quarter_of_a_second) {
-    add_deaf(2);
-    add_deaf(3);
+    add_silent(2);
+    add_silent(3);
     add(1);
     open_raced(60000);
     int64_t took_ms = let_in_ms();
@@ -122,11 +122,11 @@ START_TEST(the_next_address_follows_at_once_after_a_failure) {
 }
 END_TEST
 
-/* At the time of the next, the first makes room, and none can have a socket. */
+/* When the next address is due, the first is closed for it, and no socket can be opened. */
 START_TEST(where_no_address_is_left_it_ends_before_its_time) {
     struct rlimit before, none;
     allowed_max = 0;
-    add_deaf(2);
+    add_silent(2);
     add(3);
     open_raced(60000);
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -140,7 +140,7 @@ END_TEST
 
 START_TEST(without_leave_for_a_second_socket_the_first_makes_room) {
     allowed_max = 0;
-    add_deaf(2);
+    add_silent(2);
     add(1);
     open_raced(60000);
     ck_assert_int_ge(let_in_ms(), 450);
@@ -149,7 +149,7 @@ END_TEST
 
 START_TEST(what_made_room_is_tried_again_when_all_others_have_failed) {
     allowed_max = 0;
-    add_deaf(2);
+    add_silent(2);
     add(3);
     open_raced(1500);
     UNTIL(bench.closed == 1);
@@ -159,7 +159,7 @@ END_TEST
 
 START_TEST(the_first_is_tried_again_while_others_do_not_answer) {
     add(1);
-    add_deaf(2);
+    add_silent(2);
     close(bench.listener);
     open_raced(60000);
     poll_for(300);
@@ -184,9 +184,9 @@ START_TEST(each_address_is_told_where_none_is_reached) {
 END_TEST
 
 START_TEST(a_race_may_be_closed_while_it_lasts) {
-    add_deaf(2);
-    add_deaf(3);
-    add_deaf(4);
+    add_silent(2);
+    add_silent(3);
+    add_silent(4);
     open_raced(60000);
     UNTIL(allowed == 2);
     engine_reactor.close(bench.connection, false);

@@ -1,6 +1,6 @@
-/* Streams over each combination of TCP, TLS and WebSocket: against a real mosquitto, directly and
- * through a relay that passes few bytes at a time or cuts the line, and against peers that the test
- * plays itself. */
+/* Streams over each combination of TCP, TLS and WebSocket: with a real mosquitto, directly and
+ * through a relay that passes few bytes at a time or cuts the connection, and with peers simulated
+ * by the test. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -65,12 +65,12 @@ static void assert_fault(const char *code, const char *says) {
     ck_assert_msg(strstr(client.fault.message, says) != NULL, "%s", client.fault.message);
 }
 
-/* ---- a relay between the client and the broker, worked by the test's own loop ---- */
+/* ---- a relay between client and broker, driven by the test's loop ---- */
 
 struct relay {
     int listener, port, near, far; /* near: towards the client */
     size_t step;                   /* bytes passed at a time */
-    size_t budget;                 /* bytes passed until the line is cut */
+    size_t budget;                 /* bytes passed until the connection is cut */
     bool reset;                    /* how it is cut */
 };
 
@@ -171,7 +171,8 @@ START_TEST(each_scheme_works_however_few_bytes_come_at_a_time) {
 }
 END_TEST
 
-/* Every some bytes: within the TLS hello, the answer of the WebSocket, CONNACK ... */
+/* Cuts after a varying number of bytes: within the TLS hello, the answer of the WebSocket, CONNACK
+ * ... */
 START_TEST(a_line_cut_at_any_point_is_reported_as_such) {
     static const enum client_error errors[] = {
         CLIENT_ERROR_CONNECTION_LOST, CLIENT_ERROR_CONNECTION_REFUSED, CLIENT_ERROR_TLS_CLOSED,
@@ -202,7 +203,7 @@ END_TEST
 #define PAYLOAD_LEN           300000
 #define WEBSOCKET_PAYLOAD_LEN 20000 /* mosquitto 2.0 takes 4 KB of a WebSocket every 100 ms */
 
-/* SUBSCRIBE to "t", and what comes back of a PUBLISH to it. */
+/* SUBSCRIBE to "t", and the response to a PUBLISH to it. */
 START_TEST(large_packets_pass_both_ways) {
     static const uint8_t subscribe[] = {0x82, 6, 0, 1, 0, 1, 't', 0};
     static uint8_t publish[PAYLOAD_LEN + 7], back[sizeof(publish)];
@@ -230,7 +231,7 @@ START_TEST(large_packets_pass_both_ways) {
 }
 END_TEST
 
-/* What is not taken is kept by the owner; nothing is lost and nothing comes twice. */
+/* The owner keeps what is not accepted; nothing is lost or sent twice. */
 START_TEST(a_peer_that_does_not_read_stops_the_writer) {
     static uint8_t chunk[65536];
     size_t taken = 0;
@@ -301,7 +302,7 @@ END_TEST
 START_TEST(closing_what_is_closed_does_nothing) {
     struct stream zeros = {0};
     stream_close(&zeros, false);
-    ck_assert_int_ge(fcntl(0, F_GETFD), 0); /* descriptor 0 was not meant */
+    ck_assert_int_ge(fcntl(0, F_GETFD), 0); /* descriptor 0 must not be closed */
     client_close(&client);
     client_close(&client);
 }
@@ -346,7 +347,7 @@ START_TEST(without_descriptors_it_is_unavailable) {
 }
 END_TEST
 
-/* ---- WebSocket peers that the test plays ---- */
+/* ---- simulated WebSocket peers ---- */
 
 static const struct peer_case {
     const char *answer; /* to the handshake */
@@ -400,13 +401,14 @@ END_TEST
 START_TEST(a_wrong_path_is_reported_with_its_status_or_works) {
     prepare(SCHEME_WS, ports[SCHEME_WS]);
     client.config.path = "/nothing/here";
-    if (client_connect(&client, contexts) != ERR_OK) { /* mosquitto takes any, without http_dir */
+    if (client_connect(&client, contexts) !=
+        ERR_OK) { /* without http_dir, mosquitto accepts any path */
         assert_fault("websocket_refused", "HTTP status");
     }
 }
 END_TEST
 
-/* Ready, with a peer that has a WebSocket server's part: *fd is its end. */
+/* A ready stream whose peer is a simulated WebSocket server: *fd is its end. */
 static void open_against_peer(const char *behind_answer, size_t behind_len, int *fd) {
     int port, listener = peer_listen(&port);
     char request[2048], text[128], answer[512], accept_key[32];
@@ -472,7 +474,7 @@ START_TEST(a_ping_is_answered_by_reading_alone) {
 }
 END_TEST
 
-/* The pong goes out with the read; what the owner still has to write must not be forgotten. */
+/* The pong is sent during the read; what the owner still has to write must not be forgotten. */
 START_TEST(an_unfinished_write_stays_wanted_while_pongs_go_out) {
     static uint8_t chunk[65536];
     uint8_t data[65536];

@@ -1,4 +1,4 @@
-/* WebSocket handshake and frames: bytes in, bytes out, whole and one at a time. */
+/* WebSocket handshake and frames: bytes in, bytes out, complete and one at a time. */
 #include <check.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -42,7 +42,7 @@ static void accept_of(const char *request, char accept[29]) {
     EVP_EncodeBlock((unsigned char *)accept, digest, sizeof(digest));
 }
 
-/* In a template ACCEPT stands for the right value. */
+/* In a template, ACCEPT stands for the right value. */
 static char *answer_from(const char *template) {
     char accept[29];
     websocket_write_request(websocket, &config, &out);
@@ -100,7 +100,8 @@ static const struct answer_case {
     {START "Upgrade: websocket\r\nSec-WebSocket-Accept: ACCEPT\r\n\r\n", ERR_REFUSED,
      "not an upgrade"},
     {"HTTP/1.1 200 OK\r\n\r\n<html>", ERR_REFUSED, "200"},
-    {"HTTP/1.1 302 Found\r\nLocation: https://elsewhere/\r\n\r\n", ERR_REFUSED, "redirects elsewhere"},
+    {"HTTP/1.1 302 Found\r\nLocation: https://elsewhere/\r\n\r\n", ERR_REFUSED,
+     "redirects elsewhere"},
     {"HTTP/1.1 400 Bad Request\r\n\r\n", ERR_REFUSED, "400"},
     {"HTTP/1.1 401 Unauthorized\r\n\r\n", ERR_REFUSED, "credentials"},
     {"HTTP/1.1 403 Forbidden\r\n\r\n", ERR_REFUSED, "forbidden"},
@@ -217,12 +218,12 @@ END_TEST
 
 #define BYTES(text) (const uint8_t *)(text), sizeof(text) - 1
 
-/* Unwraps in pieces of `step` bytes; the payloads are gathered in `payload`. */
+/* Unwraps in pieces of `step` bytes and collects the payloads in `payload`. */
 static enum err unwrap(const uint8_t *data, size_t len, size_t step, struct buffer *payload) {
     enum err err = ERR_OK;
     for (size_t at = 0; at < len && err == ERR_OK; at += step) {
         size_t n = len - at < step ? len - at : step;
-        uint8_t *piece = malloc(n); /* as long as it is: a sanitizer sees what goes beyond */
+        uint8_t *piece = malloc(n); /* exactly its size: a sanitizer detects reads beyond it */
         memcpy(piece, data + at, n);
         err = websocket_unwrap(websocket, piece, &n, &out, message);
         buffer_append(payload, piece, n);
@@ -362,7 +363,7 @@ END_TEST
 
 /* ---- frames to the server ---- */
 
-/* Takes apart one frame of a client; the payload is unmasked in place. */
+/* Decodes one frame of a client; the payload is unmasked in place. */
 static uint8_t *open_frame(struct buffer *frames, size_t *at, uint8_t *first, size_t *len) {
     uint8_t *frame = (uint8_t *)frames->data + *at;
     size_t head = 2;

@@ -1,5 +1,5 @@
-/* TLS: contexts shared and renewed, material that cannot be used, certificates that are not to be
- * trusted, sessions resumed; against mosquitto and openssl s_server. */
+/* TLS: shared and renewed contexts, unusable material, untrusted certificates, resumed sessions;
+ * with mosquitto and openssl s_server. */
 #include <check.h>
 #include <malloc.h>
 #include <openssl/ssl.h>
@@ -96,7 +96,7 @@ static void assert_fault(const char *code, const char *says) {
     ck_assert_msg(strstr(client.fault.message, says) != NULL, "%s", client.fault.message);
 }
 
-/* ---- what works ---- */
+/* ---- successful connections ---- */
 
 START_TEST(a_broker_with_the_right_certificate_is_talked_to) {
     ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
@@ -182,7 +182,7 @@ START_TEST(without_an_authority_those_of_the_system_count) {
 }
 END_TEST
 
-/* ---- what does not ---- */
+/* ---- failures ---- */
 
 START_TEST(an_unknown_authority_is_named_as_the_reason) {
     client.config.tls->ca = other_authority.cert;
@@ -194,7 +194,8 @@ END_TEST
 START_TEST(a_broker_that_wants_a_client_certificate_is_understood) {
     client_init(&client, SCHEME_MQTTS, mutual_port);
     client.config.tls->ca = authority.cert;
-    if (client_connect(&client, contexts) == ERR_OK) { /* with TLS 1.3 it is told afterwards */
+    if (client_connect(&client, contexts) ==
+        ERR_OK) { /* with TLS 1.3 the refusal arrives afterwards */
         ssize_t n = stream_write(&client.stream, (const uint8_t *)CONNECT_PACKET,
                                  sizeof(CONNECT_PACKET) - 1, &client.fault);
         ck_assert(n < 0 || client_fails(&client));
@@ -218,7 +219,7 @@ START_TEST(a_write_that_fails_tells_what_the_broker_said) {
 }
 END_TEST
 
-/* What would be a refusal of the certificate before is a loss once the broker has let it in. */
+/* A refusal of the certificate is an ordinary loss once the broker has accepted the client. */
 START_TEST(an_alert_to_a_client_that_was_let_in_is_a_loss) {
     client_init(&client, SCHEME_MQTTS, mutual_port);
     client.config.tls->ca = authority.cert;
@@ -467,7 +468,7 @@ END_TEST
 
 static bool connect_and_see_resumption(void) {
     ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
-    ck_assert(client_greets(&client)); /* tickets of TLS 1.3 come with the first read */
+    ck_assert(client_greets(&client)); /* tickets of TLS 1.3 arrive with the first read */
     bool resumed = SSL_session_reused(client.stream.tls);
     ck_assert_int_gt(stream_certificate_expires_at_s(&client.stream), 0);
     return resumed;
@@ -476,13 +477,13 @@ static bool connect_and_see_resumption(void) {
 START_TEST(the_next_connection_to_a_broker_resumes_the_session) {
     ck_assert(!connect_and_see_resumption());
     for (int i = 0; i < 5; i++) {
-        stream_close(&client.stream, i % 2 == 0); /* also when the last one just broke */
+        stream_close(&client.stream, i % 2 == 0); /* also if the previous connection broke */
         ck_assert(connect_and_see_resumption());
     }
 }
 END_TEST
 
-/* None of them has the ticket that would be next. */
+/* None of them has the ticket that the next one would use. */
 START_TEST(connections_at_the_same_time_resume_the_same_session) {
     static struct client others[5];
     ck_assert(!connect_and_see_resumption());
@@ -534,8 +535,8 @@ END_TEST
 
 /* ---- memory ---- */
 
-/* A buffer for reading or writing has 16 KB. What else a connection keeps depends on the release:
- * keys of a post-quantum exchange, for example, have 12 KB in smaller blocks. */
+/* A read or write buffer has 16 KB. What else a connection keeps depends on the OpenSSL release:
+ * for example, keys of a post-quantum exchange take 12 KB in smaller blocks. */
 #define BUFFER_BYTES 16384
 static size_t buffers; /* blocks of that size that OpenSSL holds, in this process */
 
@@ -583,7 +584,7 @@ END_TEST
 
 int main(void) {
     int counted = CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free);
-    assert(counted == 1); /* else OpenSSL has memory already */
+    assert(counted == 1); /* otherwise OpenSSL has allocated memory already */
     (void)counted;
     Suite *suite = suite_create("tls");
     TCase *tcase = tcase_create("tls");
