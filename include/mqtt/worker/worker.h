@@ -32,6 +32,14 @@ enum worker_command_kind {
     WORKER_QUERY, /* context: a struct workers_query */
 };
 
+/* Where a publication is; worker_publication_move() alone changes it. */
+enum worker_publication_phase {
+    WORKER_PUBLICATION_INBOX,          /* not linked yet, or not any more */
+    WORKER_PUBLICATION_AWAITED,        /* worker->publications: its caller waits */
+    WORKER_PUBLICATION_UNACKNOWLEDGED, /* worker->unacknowledged: answered, may still be resent */
+    WORKER_PUBLICATION_EXPIRED,        /* its published event is pending */
+};
+
 struct worker_publication {
     struct engine_publication publication; /* points into `data` */
     struct message_property *properties;
@@ -41,12 +49,10 @@ struct worker_publication {
     workers_published *published; /* NULL once answered */
     void *context;
     int64_t begun_us;
-    int64_t deadline_ms; /* of the answer; when unacknowledged: of the resend */
-    bool is_unacknowledged;
-    struct client *client; /* NULL while in the inbox */
-    /* In worker->publications until answered, then in worker->unacknowledged until its next
-     * deadline. */
-    struct worker_publication *prev, *next;
+    int64_t deadline_ms;                    /* of the answer; when unacknowledged: of the resend */
+    uint8_t phase;                          /* enum worker_publication_phase */
+    struct client *client;                  /* NULL while in the inbox */
+    struct worker_publication *prev, *next; /* the list of its phase */
     struct worker_publication *client_prev, *client_next; /* client->publications */
 };
 
@@ -171,7 +177,7 @@ bool worker_may_connect(void *client);
 void worker_socket_done(void *client);
 void worker_cancel_lookup(struct client *client);
 /* Requests the release because of the last error. cooldown_ms_max: see struct workers_release. */
-void worker_request_release(struct client *client, int64_t delay_ms, int64_t rest_ms_max);
+void worker_request_release(struct client *client, int64_t delay_ms, int64_t cooldown_ms_max);
 
 /* worker_session.c: CONNACK. */
 void worker_connected(void *client, const struct engine_connack *connack);

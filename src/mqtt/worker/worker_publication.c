@@ -116,22 +116,42 @@ static void worker_publication_count_sent(struct client *client,
 
 /* ---- publish ---- */
 
+/* NULL: publications in this phase are in no list. */
+static struct worker_publication **worker_publication_list(struct worker *worker, unsigned phase) {
+    switch (phase) {
+    case WORKER_PUBLICATION_AWAITED:
+        return &worker->publications;
+    case WORKER_PUBLICATION_UNACKNOWLEDGED:
+        return &worker->unacknowledged;
+    default:
+        return NULL;
+    }
+}
+
+static void worker_publication_move(struct worker_publication *publication,
+                                    enum worker_publication_phase phase) {
+    struct worker *worker = publication->client->worker;
+    struct worker_publication **from = worker_publication_list(worker, publication->phase);
+    struct worker_publication **to = worker_publication_list(worker, phase);
+    if (from) {
+        DL_DELETE(*from, publication);
+    }
+    if (to) {
+        DL_APPEND(*to, publication);
+    }
+    publication->phase = (uint8_t)phase;
+}
+
 static void worker_publication_link(struct client *client, struct worker_publication *publication) {
     publication->client = client;
-    DL_APPEND(client->worker->publications, publication);
+    worker_publication_move(publication, WORKER_PUBLICATION_AWAITED);
     DL_APPEND2(client->publications, publication, client_prev, client_next);
 }
 
-/* Removes it from all its lists. */
 static void worker_publication_unlink(struct worker_publication *publication) {
     struct client *client = publication->client;
-    struct worker *worker = client->worker;
     DL_DELETE2(client->publications, publication, client_prev, client_next);
-    if (publication->published) {
-        DL_DELETE(worker->publications, publication);
-    } else if (publication->is_unacknowledged) {
-        DL_DELETE(worker->unacknowledged, publication);
-    }
+    worker_publication_move(publication, WORKER_PUBLICATION_INBOX);
 }
 
 /* The cause is the client's sink, not its broker. */
@@ -198,9 +218,10 @@ void worker_published(void *context, uint64_t token, enum err err, int reason_co
     } else if (err == ERR_REFUSED) {
         worker_publication_report_given_up(client, publication, (enum give_up)reason_code);
     }
+    bool is_awaited = publication->phase == WORKER_PUBLICATION_AWAITED;
     worker_publication_count_down(client);
     worker_publication_unlink(publication);
-    if (publication->published) {
+    if (is_awaited) {
         worker_publication_answer(publication, err, reason_code);
     }
     worker_publication_free(publication);
@@ -237,17 +258,16 @@ static bool worker_publication_is_stuck(const struct worker_publication *publica
 /* The engine still delivers the published event of these, which then frees them. */
 static void worker_publication_stop_waiting(struct worker *worker, int64_t now_ms) {
     struct worker_publication *publication = worker->publications;
-    bool unheard = worker_publication_is_read_blocked(publication);
+    bool read_blocked = worker_publication_is_read_blocked(publication);
     if (worker_publication_is_stuck(publication) &&
-        worker_publication_give_up(publication, unheard ? GIVE_UP_SINK_FULL : GIVE_UP_NOT_SENT)) {
+        worker_publication_give_up(publication,
+                                   read_blocked ? GIVE_UP_SINK_FULL : GIVE_UP_NOT_SENT)) {
         return; /* answered and freed */
     }
-    DL_DELETE(worker->publications, publication);
     worker_publication_answer(publication, ERR_TIMEOUT,
-                              unheard ? WORKERS_TIMEOUT_READ_BLOCKED : WORKERS_TIMEOUT_SILENT);
+                              read_blocked ? WORKERS_TIMEOUT_READ_BLOCKED : WORKERS_TIMEOUT_SILENT);
     publication->deadline_ms = now_ms + worker->conf->publish_resend_ms;
-    publication->is_unacknowledged = true;
-    DL_APPEND(worker->unacknowledged, publication);
+    worker_publication_move(publication, WORKER_PUBLICATION_UNACKNOWLEDGED);
 }
 
 static void worker_publication_stop_sending(struct worker *worker) {
@@ -256,8 +276,7 @@ static void worker_publication_stop_sending(struct worker *worker) {
     enum give_up reason = worker_publication_is_read_blocked(publication) ? GIVE_UP_SINK_FULL
                           : sent                                          ? GIVE_UP_EXPIRED
                                                                           : GIVE_UP_NOT_SENT;
-    DL_DELETE(worker->unacknowledged, publication);
-    publication->is_unacknowledged = false;
+    worker_publication_move(publication, WORKER_PUBLICATION_EXPIRED);
     bool ignored = worker_publication_give_up(publication, reason);
     (void)ignored; /* then its published event frees it */
 }

@@ -47,7 +47,8 @@ static struct workers_publication workers_query_row(const struct client *client,
                                         .tries = status.tries,
                                         .losses = status.losses,
                                         .state = workers_query_state_name(status.state),
-                                        .waited_for = publication->published != NULL};
+                                        .waited_for =
+                                            publication->phase == WORKER_PUBLICATION_AWAITED};
 }
 
 /* Publications that an engine cannot drop are left out. */
