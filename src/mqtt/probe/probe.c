@@ -10,7 +10,6 @@
 #include "base/system/clock.h"
 #include "base/system/condition.h"
 #include "mqtt/reason_codes.h"
-#include "mqtt/config/topic.h"
 #include "probe_address.h"
 #include "probe_filters.h"
 #include "mqtt/reactor/reactor.h"
@@ -40,8 +39,7 @@ struct probe {
     struct engine_connection *connection; /* NULL: none, or closed */
     int reached;                          /* index of the address that TCP connected to; -1: none */
     enum probe_step step;                 /* in progress */
-    bool over;                            /* a step has failed, or all are done */
-    bool closing;                         /* closed by us: its end is not a failure */
+    bool is_done; /* a step has failed, or all have passed */
     struct probe_filters filters;
     size_t excluded_count;
     int64_t suback_by_ms;          /* when the awaited SUBACK is due; 0: none is awaited */
@@ -70,7 +68,7 @@ static void probe_step_failed(struct probe *probe, enum probe_step step, enum cl
     snprintf(result->detail, sizeof(result->detail), "%s",
              detail ? detail : client_error_text(error));
     result->error = error;
-    probe->over = true;
+    probe->is_done = true;
 }
 
 static int64_t probe_left_ms(const struct probe *probe) {
@@ -95,7 +93,7 @@ static bool probe_must_stop(const struct probe *probe) {
 /* ---- DNS ------------------------------------------------------------------------------------- */
 
 struct probe_answer {
-    pthread_mutex_t lock; /* guards came */
+    pthread_mutex_t lock; /* guards arrived */
     pthread_cond_t changed;
     bool arrived;
 };
@@ -114,9 +112,9 @@ static bool probe_wait_answer(const struct probe *probe, struct probe_answer *an
         struct timespec until = condition_deadline(POLL_MS);
         (void)pthread_cond_timedwait(&answer->changed, &answer->lock, &until);
     }
-    bool came = answer->arrived;
+    bool arrived = answer->arrived;
     pthread_mutex_unlock(&answer->lock);
-    return came;
+    return arrived;
 }
 
 /* Takes the addresses of the broker that the policy allows; if there is none, the step has failed.
@@ -136,9 +134,9 @@ static void probe_use_answer(struct probe *probe, struct probe_answer *answer) {
         probe_step_failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_BUSY, NULL);
         return;
     }
-    bool came = at_once || probe_wait_answer(probe, answer);
+    bool arrived = at_once || probe_wait_answer(probe, answer);
     resolver_cancel(wiring->resolver, &request);
-    if (!came) {
+    if (!arrived) {
         probe_step_failed(probe, PROBE_DNS, CLIENT_ERROR_DNS_TIMEOUT, NULL);
         return;
     }
@@ -207,8 +205,8 @@ static void probe_note_steps(struct probe *probe, enum stream_step stream_step) 
 /* ---- events of the engine -------------------------------------------------------------------- */
 
 static void probe_close_connection(struct probe *probe) {
-    if (probe->connection && !probe->closing) {
-        probe->closing = true;
+    assert(probe->is_done);
+    if (probe->connection) {
         engine_reactor.close(probe->connection, false);
     }
 }
@@ -228,7 +226,7 @@ static void probe_subscribed_all(struct probe *probe) {
             probe->excluded_count);
     }
     probe_step_passed(probe, PROBE_SUBSCRIBE, detail);
-    probe->over = true;
+    probe->is_done = true;
 }
 
 static void probe_subscribe_next(struct probe *probe) {
@@ -265,17 +263,17 @@ static enum probe_step probe_step_of(const struct probe *probe, enum client_erro
 
 static void probe_on_closed(void *client, const struct engine_closed *closed) {
     struct probe *probe = client;
-    if (probe->connection && !probe->over) {
+    if (probe->connection && !probe->is_done) {
         probe_note_steps(probe, probe->connection->end_step);
     }
     probe->reached = closed->address;
     probe->connection = NULL;
     probe->suback_by_ms = 0;
-    if (!probe->closing && !probe->over && probe->step == PROBE_SUBSCRIBE &&
+    if (!probe->is_done && probe->step == PROBE_SUBSCRIBE &&
         closed->error != CLIENT_ERROR_SUBSCRIBE_TIMEOUT &&
         probe_filters_lost(&probe->filters, closed->error)) {
         probe->reopen_at_ms = clock_ms() + PROBE_REOPEN_MS;
-    } else if (!probe->closing && !probe->over) {
+    } else if (!probe->is_done) {
         bool silent =
             probe->step == PROBE_SUBSCRIBE && closed->error == CLIENT_ERROR_CONNECTION_LOST;
         probe_step_failed(probe, probe_step_of(probe, closed->error),
@@ -362,7 +360,7 @@ static void probe_open_connection(struct probe *probe) {
                                .client = probe};
     memcpy(&open.address, first, open.address_len);
     probe->reached = -1;
-    probe->over = false;
+    probe->is_done = false;
     if (engine_reactor.open(probe->engine, &open, &probe->connection) != ERR_OK) {
         probe->connection = NULL;
         probe_step_failed(probe, PROBE_TCP, CLIENT_ERROR_OUT_OF_MEMORY,
@@ -380,7 +378,7 @@ static void probe_reopen(struct probe *probe) {
 
 /* Runs until a step fails or all are done, then until the connection is closed. */
 static void probe_drive(struct probe *probe) {
-    while (!probe->over && (probe->connection || probe->reopen_at_ms != 0) &&
+    while (!probe->is_done && (probe->connection || probe->reopen_at_ms != 0) &&
            !probe_must_stop(probe) && !probe_suback_is_overdue(probe)) {
         engine_reactor.poll(probe->engine, POLL_MS);
         probe_reopen(probe);
@@ -388,7 +386,7 @@ static void probe_drive(struct probe *probe) {
             probe_note_steps(probe, probe->connection->stream.step);
         }
     }
-    if (!probe->over) {
+    if (!probe->is_done) {
         probe_timed_out(probe);
     }
     probe_close_connection(probe);
@@ -397,7 +395,6 @@ static void probe_drive(struct probe *probe) {
         engine_reactor.poll(probe->engine, POLL_MS);
     }
     assert(!probe->connection); /* the engine ends a closed connection within three seconds */
-    probe->closing = false;
 }
 
 static struct probe_result *probe_last_result(struct probe_report *report) {
@@ -451,33 +448,12 @@ static void probe_try_addresses(struct probe *probe) {
 
 /* ---- the whole probe ------------------------------------------------------------------------- */
 
-/* Moves them to the end of the list, beyond its count until probe_include_shared(). */
-static void probe_exclude_shared(struct probe *probe) {
-    struct client_config *config = probe->config;
-    uint16_t kept = 0;
-    for (size_t i = 0; i < config->subscription_count; i++) {
-        struct client_subscription one = config->subscriptions[i];
-        if (!topic_filter_takes_from_others(one.filter)) {
-            config->subscriptions[i] = config->subscriptions[kept];
-            config->subscriptions[kept] = one;
-            config->subscriptions[kept++].retain_handling =
-                2; /* the broker sends no retained messages */
-        }
-    }
-    probe->excluded_count = config->subscription_count - kept;
-    config->subscription_count = kept;
-}
-
-static void probe_include_shared(struct probe *probe) {
-    probe->config->subscription_count += (uint16_t)probe->excluded_count;
-}
-
 static void probe_make_harmless(struct probe *probe) {
     struct client_config *config = probe->config;
     config->clean_start = true;
     config->session_expiry_s = 0;
     client_config_drop_will(config);
-    probe_exclude_shared(probe);
+    probe->excluded_count = probe_filters_exclude_shared(config);
 }
 
 static bool probe_all_ok(const struct probe_report *report) {
@@ -518,6 +494,6 @@ void probe_run(const struct probe_wiring *wiring, struct client_config *config, 
                           "out of memory or descriptors");
     }
     probe_filters_fini(&probe.filters);
-    probe_include_shared(&probe);
+    probe_filters_include_shared(config, probe.excluded_count);
     report->ok = probe_all_ok(report);
 }

@@ -5,10 +5,30 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/text.h"
+#include "mqtt/config/topic.h"
 
 #define PROBE_FILTERS_LOSSES_MAX 24
 #define PROBE_FILTERS_SHOWN      3
 #define PROBE_FILTERS_FILTER_LEN 40
+
+size_t probe_filters_exclude_shared(struct client_config *config) {
+    uint16_t kept = 0;
+    for (size_t i = 0; i < config->subscription_count; i++) {
+        struct client_subscription one = config->subscriptions[i];
+        if (!topic_filter_takes_from_others(one.filter)) {
+            config->subscriptions[i] = config->subscriptions[kept];
+            one.retain_handling = 2; /* the broker sends no retained messages */
+            config->subscriptions[kept++] = one;
+        }
+    }
+    size_t excluded = config->subscription_count - kept;
+    config->subscription_count = kept;
+    return excluded;
+}
+
+void probe_filters_include_shared(struct client_config *config, size_t excluded) {
+    config->subscription_count += (uint16_t)excluded;
+}
 
 enum err probe_filters_init(struct probe_filters *filters, const struct client_config *config,
                             const struct conf *conf) {

@@ -17,6 +17,12 @@ struct probe_filters {
     unsigned losses; /* connections that ended because of filters */
 };
 
+/* Moves filters that would take messages from other clients ("$share/...") to the end of the list,
+ * beyond its count, and returns how many they are. The broker is asked for no retained messages. */
+size_t probe_filters_exclude_shared(struct client_config *config);
+/* Adds them to the count again. */
+void probe_filters_include_shared(struct client_config *config, size_t excluded);
+
 /* config: without the filters that are not to be tried; borrowed. */
 enum err probe_filters_init(struct probe_filters *filters, const struct client_config *config,
                             const struct conf *conf) MUST_CHECK;
