@@ -24,9 +24,6 @@
 #define EAGER_MS               1000 /* Paho is woken for this long after open() */
 #define POLITE_CLOSE_MS        2000 /* a held message may still be accepted for this long */
 #define PAHO_KEEPALIVE_CHECK_S 10   /* makes Paho check keepalives every second */
-#define SILENCE_SLACK_MS       1500
-#define STALL_GRACE_MS                                                                             \
-    5000 /* after a stall: time for Paho to send PINGREQ and for brokers to answer */
 
 static void paho_engine_set_ticking(struct engine *engine, bool wanted) {
     int64_t period_ms = wanted ? TICK_MS : WATCH_MS;
@@ -423,37 +420,7 @@ static void paho_engine_deliver(struct engine_connection *connection,
     }
 }
 
-/* ---- silent connections ---- */
-
-/* Paho gives a connection up 2.5 keepalives after the last packet, we after 2. */
-static void paho_engine_check_silence(struct engine_connection *connection, int64_t now_ms) {
-    int64_t keepalive_ms = (int64_t)connection->open.keepalive_s * 1000;
-    if (connection->phase != PAHO_UP || keepalive_ms == 0 || connection->stale ||
-        now_ms < connection->check_at_ms) {
-        return;
-    }
-    int64_t left_ms =
-        2 * keepalive_ms + SILENCE_SLACK_MS - paho_socket_silent_ms(&connection->socket);
-    if (left_ms > 0) {
-        connection->check_at_ms = now_ms + left_ms;
-        return;
-    }
-    connection->stale = true;
-    struct engine_closed closed = {.error = CLIENT_ERROR_KEEPALIVE_TIMEOUT,
-                                   .message = "the broker sent nothing for two keepalive intervals",
-                                   .reason_code = -1};
-    pthread_mutex_lock(&connection->engine->lock);
-    paho_post_closed(connection, &closed);
-    pthread_mutex_unlock(&connection->engine->lock);
-}
-
-/* While a message is held, Paho sends no PINGREQ, so silence means nothing. */
-static bool paho_engine_was_stalled(struct engine *engine, int64_t now_ms) {
-    pthread_mutex_lock(&engine->lock);
-    bool stalled = engine->holding_since_ms != 0 || now_ms - engine->held_at_ms < STALL_GRACE_MS;
-    pthread_mutex_unlock(&engine->lock);
-    return stalled;
-}
+/* ---- poll ---- */
 
 /* Each wake-up makes Paho check all its sockets, so wake-ups become less frequent while the same
  * connects are in progress. */
@@ -472,16 +439,9 @@ static void paho_engine_tick(struct engine *engine) {
     } else {
         paho_engine_wake(engine, now_ms);
     }
-    if (now_ms - engine->watched_at_ms < WATCH_MS) {
-        return;
-    }
-    engine->watched_at_ms = now_ms;
-    if (paho_engine_was_stalled(engine, now_ms)) {
-        return;
-    }
-    struct engine_connection *connection;
-    DL_FOREACH(engine->connections, connection) {
-        paho_engine_check_silence(connection, now_ms);
+    if (now_ms - engine->watched_at_ms >= WATCH_MS) {
+        engine->watched_at_ms = now_ms;
+        paho_silence_check(engine, now_ms);
     }
 }
 

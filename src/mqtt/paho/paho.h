@@ -158,6 +158,9 @@ void paho_note_suspect(struct engine_connection *connection,
 /* Only the first cause of the end counts. engine->lock is held. */
 void paho_post_closed(struct engine_connection *connection, const struct engine_closed *closed);
 
+/* silence.c: ends connections whose broker has been silent for two keepalives. Worker thread. */
+void paho_silence_check(struct engine *engine, int64_t now_ms);
+
 /* message.c */
 /* Around every call into Paho, which may wait for its mutex while a message is held. Worker thread.
  */
