@@ -177,10 +177,10 @@ enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, co
     return ERR_OK;
 }
 
-enum err workers_stop_all(struct workers *workers, const char *reason, bool polite,
+enum err workers_stop_all(struct workers *workers, const char *reason, bool with_disconnect,
                           int64_t timeout_ms) {
     (void)workers;
-    (void)polite;
+    (void)with_disconnect;
     (void)timeout_ms;
     record("stop_all", "", reason);
     accepted[0] = '\0';

@@ -443,10 +443,10 @@ START_TEST(stop_all_closes_everything_and_accepts_nothing_until_told) {
         fixture_start(f, fixture_client(id, broker.port, SUB_ALL), 1);
     }
     EVENTUALLY(fixture_online_count(f) == 50);
-    bool polite = _i == 1;
-    ck_assert_int_eq(workers_stop_all(f->workers, "fenced", polite, 10000), ERR_OK);
+    bool with_disconnect = _i == 1;
+    ck_assert_int_eq(workers_stop_all(f->workers, "fenced", with_disconnect, 10000), ERR_OK);
     ck_assert_uint_eq(workers_count(f->workers), 0);
-    EVENTUALLY(broker_logged(&broker, "Received DISCONNECT from c") == (polite ? 50 : 0));
+    EVENTUALLY(broker_logged(&broker, "Received DISCONNECT from c") == (with_disconnect ? 50 : 0));
     ck_assert_int_eq(workers_start(f->workers, fixture_client("a", broker.port, ""), "inc", 1, 1),
                      ERR_WRONG_STATE);
     workers_accept(f->workers, "next");
