@@ -37,7 +37,7 @@ struct fixture {
     size_t kept_count;
     size_t releases;
     char release_id[64], release_code[64];
-    int64_t release_delay_ms, release_rest_ms_max;
+    int64_t release_delay_ms, release_cooldown_ms_max;
     size_t stables;
 };
 
@@ -54,7 +54,7 @@ static inline void owner_release(void *context, const struct workers_release *re
     snprintf(f->release_id, sizeof(f->release_id), "%s", release->id);
     snprintf(f->release_code, sizeof(f->release_code), "%s", client_error_code(release->error));
     f->release_delay_ms = release->delay_ms;
-    f->release_rest_ms_max = release->cooldown_ms_max;
+    f->release_cooldown_ms_max = release->cooldown_ms_max;
     pthread_mutex_unlock(&f->lock);
 }
 

@@ -1,11 +1,11 @@
-/* A host whose client has a rival for its identifier, or seems to. */
+/* A worker whose client has a rival for its identifier, or seems to. */
 #include "worker_trouble_fixture.h"
 
 /* From the first rest to the longest, each with a jitter of a quarter; the store doubles it. The
  * longest is returned. */
 static int64_t assert_asked_for_a_rest(void) {
     pthread_mutex_lock(&f->lock);
-    int64_t least_ms = f->release_delay_ms, most_ms = f->release_rest_ms_max;
+    int64_t least_ms = f->release_delay_ms, most_ms = f->release_cooldown_ms_max;
     pthread_mutex_unlock(&f->lock);
     ck_assert_int_ge(least_ms, 200);
     ck_assert_int_le(least_ms, 250);
@@ -45,12 +45,12 @@ START_TEST(kf05_a_foreign_client_with_the_identifier_ends_in_conflict) {
     int connects = broker_logged(&broker, "as fought");
     usleep(700000);
     ck_assert_int_le(broker_logged(&broker, "as fought") - connects, 2); /* quiet */
-    ck_assert_int_eq(workers_retry(f->hosts, "fought", 1, 10), ERR_OK);
+    ck_assert_int_eq(workers_retry(f->workers, "fought", 1, 10), ERR_OK);
     EVENTUALLY(release_count() >= 2);
     ck_assert_int_ne(assert_asked_for_a_rest(), most_ms); /* two of 15,001 values: not in step */
     fixture_kill(&foreign, SIGKILL);
     int64_t retried_ms = clock_ms();
-    ck_assert_int_eq(workers_retry(f->hosts, "fought", 1, 10), ERR_OK);
+    ck_assert_int_eq(workers_retry(f->workers, "fought", 1, 10), ERR_OK);
     EVENTUALLY(fixture_state(f, "fought") == CLIENT_ONLINE);
     /* online, but not for long enough, unless the machine stood still meanwhile */
     ck_assert(stable_count() == 0 || clock_ms() - retried_ms >= 4000);
@@ -127,7 +127,7 @@ START_TEST(disconnect_with_session_taken_over_is_a_conflict_at_once) {
     EVENTUALLY(release_count() == 1);
     ck_assert(fixture_error_is(f, "a", "taken_over"));
     ck_assert_int_eq(terse.connects, 1);
-    ck_assert_int_eq(workers_stop_all(f->hosts, "test", true, 10000), ERR_OK);
+    ck_assert_int_eq(workers_stop_all(f->workers, "test", true, 10000), ERR_OK);
     terse_broker_end(&terse);
 }
 END_TEST
@@ -139,7 +139,7 @@ START_TEST(disconnect_with_another_reason_is_no_conflict) {
     EVENTUALLY(terse.connects >= 6);
     ck_assert(fixture_error_is(f, "a", "server_shutting_down"));
     ck_assert_uint_eq(release_count(), 0);
-    ck_assert_int_eq(workers_stop_all(f->hosts, "test", true, 10000), ERR_OK);
+    ck_assert_int_eq(workers_stop_all(f->workers, "test", true, 10000), ERR_OK);
     terse_broker_end(&terse);
 }
 END_TEST

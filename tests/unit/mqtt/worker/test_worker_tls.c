@@ -1,4 +1,4 @@
-/* A host with encrypted connections to a real mosquitto. */
+/* A worker with encrypted connections to a real mosquitto. */
 #include "worker_trouble_fixture.h"
 
 static void make_certificates(void) {
@@ -72,7 +72,7 @@ START_TEST(tls_verifies_the_broker) {
     start_tls("wrong-ca", "localhost", fields, 1);
     EVENTUALLY(fixture_error_is(f, "wrong-ca", "tls_failed"));
     struct client_status status;
-    ck_assert_int_eq(workers_status(f->hosts, "wrong-ca", &status), ERR_OK);
+    ck_assert_int_eq(workers_status(f->workers, "wrong-ca", &status), ERR_OK);
     ck_assert_msg(strstr(status.error_message, "certificate") != NULL, "%s", status.error_message);
     client_status_fini(&status);
     snprintf(fields, sizeof(fields), "\"ca\":\"%s\"", ca);

@@ -1,4 +1,4 @@
-/* A host against a real mosquitto: what goes wrong. */
+/* A worker with a real mosquitto: what goes wrong. */
 #include "worker_trouble_fixture.h"
 
 static void setup_impatient(void) {

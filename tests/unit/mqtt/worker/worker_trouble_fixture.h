@@ -1,4 +1,4 @@
-/* A host against a real mosquitto that tries again soon: for tests of what goes wrong. Header-only.
+/* A worker with a real mosquitto that tries again soon: for tests of what goes wrong. Header-only.
  */
 #ifndef MQFLEET_TEST_WORKER_TROUBLE_FIXTURE_H
 #define MQFLEET_TEST_WORKER_TROUBLE_FIXTURE_H
