@@ -207,7 +207,7 @@ static void health_add_stream_notes(const struct sink_status *status, struct rea
     }
     char *all = buffer_take(&text);
     snprintf(name, sizeof(name), "sink.%s.stream", status->type);
-    health_add_note(readiness, name, false, all != NULL ? all : "out of memory");
+    health_add_note(readiness, name, false, all ? all : "out of memory");
     free(all);
     if (stream_status_warn(stream, warning, sizeof(warning))) {
         snprintf(name, sizeof(name), "sink.%s.groups", status->type);

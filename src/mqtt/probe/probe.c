@@ -39,7 +39,7 @@ struct probe {
     struct engine_connection *connection; /* NULL: none, or closed */
     int reached;                          /* index of the address that TCP connected to; -1: none */
     enum probe_step step;                 /* in progress */
-    bool is_done; /* a step has failed, or all have passed */
+    bool is_done;                         /* a step has failed, or all have passed */
     struct probe_filters filters;
     size_t excluded_count;
     int64_t suback_by_ms;          /* when the awaited SUBACK is due; 0: none is awaited */

@@ -357,8 +357,8 @@ void stream_trim_refresh(struct stream_trim *trim, struct redis *redis) {
     char error[STREAM_TRIM_ERROR_LEN];
     bool wanted = trim->measures_early || trim->looked_ms > 0;
     if (wanted && stream_trim_is_due(trim)) {
-        enum err ignored = stream_trim_look(trim, redis, error); /* the next write meets the same */
-        (void)ignored;
+        enum err err = stream_trim_look(trim, redis, error);
+        (void)err; /* the next write meets the same */
     }
 }
 
