@@ -173,5 +173,5 @@ def test_the_threads_in_docs_are_those_of_the_program():
 def test_the_scripts_in_docs_are_those_of_the_store():
     page = (ROOT / "docs/protocol.md").read_text()
     named = set(re.findall(r"^\| `([a-z_]+)` \|", page[page.index("## Transitions"):], re.MULTILINE))
-    scripts = {path.stem for path in ROOT.glob("src/store/lua/*.lua")}
+    scripts = {path.stem for path in ROOT.glob("src/store/lua/**/*.lua")}
     assert len(named) > 15 and named <= scripts, named - scripts

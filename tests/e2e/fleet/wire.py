@@ -33,7 +33,7 @@ FIRST_WRITES = (b"", b"redis.call('DEL', PREFIX .. 'mqtt_fleet:none')\n",
 def script_names():
     """{SHA1: name} of all scripts as nodes load them: what src/store/store.c puts together."""
     folder = ROOT / "src/store/lua"
-    text = {path.stem: path.read_bytes() for path in folder.glob("*.lua")}
+    text = {path.stem: path.read_bytes() for path in folder.rglob("*.lua")}
     kinds = re.findall(r'X\(SCRIPT_\w+, "(\w+)", (SCRIPT_\w+)\)',
                        (ROOT / "src/store/internal.h").read_text())
     preambles = dict(re.findall(r'\[(SCRIPT_\w+)\] = "(.+)\\n"',

@@ -97,8 +97,6 @@ START_TEST(each_process_is_told_once_and_one_generation_is_drawn) {
 }
 END_TEST
 
-#define OTHER_MS_US 2000 /* the following calls get another ms */
-
 START_TEST(a_second_loss_while_nodes_restore_draws_a_generation_of_its_own) {
     char first_loss[TEXT_ID_LEN], second_loss[TEXT_ID_LEN];
     struct store *first = store;
@@ -111,7 +109,6 @@ START_TEST(a_second_loss_while_nodes_restore_draws_a_generation_of_its_own) {
     store = second;
     must_create("lost-2");
     go_back();
-    usleep(OTHER_MS_US);
     must_create("x");
     store = first;
     must_create("y"); /* of the same loss */
@@ -122,7 +119,6 @@ START_TEST(a_second_loss_while_nodes_restore_draws_a_generation_of_its_own) {
     store = second;
     must_create("lost-4");
     go_back();
-    usleep(OTHER_MS_US);
     ck_assert_int_eq(RAW_INT("EXISTS", "mqtt_fleet:restoring"), 1);
     must_create("z");
     snprintf(second_loss, sizeof second_loss, "%s", generation());
@@ -540,7 +536,6 @@ START_TEST(case_F1_the_second_of_two_updates_has_another_version_when_the_first_
     take_snapshot();
     updated(&x, "{lost}");
     go_back();
-    clock_sleep_ms(2); /* a failover takes longer */
     int64_t version = must_update("x", "{acknowledged}", "x");
     ck_assert(version > x.version && x.version > first);
     ck_assert_int_eq(evidence(a, &x), STORE_OWNERSHIP_STALE);
