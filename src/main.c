@@ -365,7 +365,8 @@ static void main_prepare_process(sigset_t *signals) {
         unsetenv(proxies[i]);
     }
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_DFL); /* nohup ignores SIGHUP, and the signal would not be received */
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond the size limit is EFBIG, an error of the sink */
+    signal(SIGHUP, SIG_DFL);  /* nohup ignores SIGHUP, and the signal would not be received */
     sigemptyset(signals);
     sigaddset(signals, SIGHUP);
     sigaddset(signals, SIGTERM);

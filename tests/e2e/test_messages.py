@@ -2,6 +2,7 @@
 
 import base64
 import json
+import resource
 
 import pytest
 from paho.mqtt.packettypes import PacketTypes
@@ -145,6 +146,24 @@ def test_the_file_sink_writes_a_json_line_per_message(fleet):
     assert (text["topic"], text["payload"], text["qos"]) == ("t/c00000/text", "grün", 1)
     assert base64.b64decode(binary["payload_base64"]) == EVERY_BYTE
     assert not fleet.redis.client.exists("mqtt_msg")
+
+
+def test_a_file_that_may_not_grow_is_a_failing_sink_and_not_the_end_of_the_node(fleet):
+    path = fleet.folder / "received.ndjson"
+    node = fleet.start_node(sink__type="file", sink__path=path)
+    fleet.online(1, make=fleet.persistent)
+    _, most = resource.prlimit(node.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (2000, most))
+    fleet.broker.publish_all([("t/c00000/x", "%03d" % number + "x" * 300) for number in range(12)])
+    wait_until(lambda: "event=sink_failing" in node.log(), 20, "the sink fails")
+    resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (most, most))
+
+    def all_are_stored():
+        lines = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        return {json.loads(line)["payload"][:3] for line in lines} == {
+            "%03d" % number for number in range(12)}
+    wait_until(all_are_stored, 40, "every message is in the file")
+    assert node.terminate() == 0
 
 
 def test_the_null_sink_acknowledges_and_keeps_nothing(fleet):

@@ -143,7 +143,7 @@ def test_a_file_of_keys_that_was_moved_stays_in_force_and_is_the_nodes_own(fleet
     for name in ("first", "moved", "node.yml"):  # none is for a broker
         node.api.create(document(fleet, name, password={"file": str(fleet.folder / name)}))
         error = node.api.wait_state(name, "backoff")["last_error"]
-        assert error["code"] == "secret_unavailable" and "node's own" in error["message"], error
+        assert error["code"] == "secret_unavailable" and "node itself" in error["message"], error
 
 
 def test_a_node_without_the_key_says_so_and_leaves_the_client_to_others(fleet):
@@ -248,4 +248,4 @@ def test_files_of_the_node_are_no_certificates_for_clients(fleet):
                            {"url": f"mqtts://127.0.0.1:{fleet.broker.port}",
                             "tls": {"ca": str(keys)}})
     failed = [step for step in answer.json()["steps"] if not step["ok"]]
-    assert failed and "is the node's own" in failed[0]["detail"], answer.text
+    assert failed and "belongs to the node itself" in failed[0]["detail"], answer.text

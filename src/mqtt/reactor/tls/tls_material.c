@@ -20,7 +20,7 @@ static bool tls_material_is_path(const char *setting) {
 
 static enum err tls_material_set_unreadable(const char *name, const char *path, const char *why,
                                             struct stream_fault *fault) {
-    stream_fault_format(fault, CLIENT_ERROR_TLS_FILE_UNREADABLE, "%s cannot be read, %s: %s", name,
+    stream_fault_format(fault, CLIENT_ERROR_TLS_FILE_UNREADABLE, "%s cannot be read: %s: %s", name,
                         why, path);
     return ERR_IO;
 }

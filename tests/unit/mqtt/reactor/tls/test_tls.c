@@ -333,7 +333,7 @@ static const struct material_case {
     const char *code, *says;
 } material_cases[] = {
     {CA, "./missing", ERR_IO, "tls_file_unreadable",
-     "tls.ca cannot be read, it does not exist, leads"},
+     "tls.ca cannot be read: it does not exist, leads"},
     {CA, "./pipe", ERR_IO, "tls_file_unreadable", "not a regular file"},
     {CA, "./folder", ERR_IO, "tls_file_unreadable", "not a regular file"},
     {CA, "./zero", ERR_IO, "tls_file_unreadable", "it does not exist, leads out of"},
