@@ -172,12 +172,12 @@
     X(TLS_CERTIFICATE_UNKNOWN_AUTHORITY, "tls_failed", TLS, OTHER,                                 \
       "the broker's certificate was not accepted: it was issued by an unknown authority: put "     \
       "that authority's certificate into tls.ca",                                                  \
-      "put the certificate of the authority that signed the broker's into tls.ca: if its root is " \
+      "put the certificate of the authority that issued the broker's into tls.ca: if its root is " \
       "there, let the broker send its intermediate as well, or put that into tls.ca")              \
     X(TLS_CERTIFICATE_FORGED, "tls_failed", TLS, OTHER,                                            \
       "the broker's certificate was not accepted: its signature is not by the authority in "       \
       "tls.ca, which has the same name",                                                           \
-      "put the present certificate of the authority that signed the broker's into tls.ca")         \
+      "put the current certificate of the authority that issued the broker's into tls.ca")         \
     X(TLS_CERTIFICATE_TOO_WEAK, "tls_failed", TLS, OTHER,                                          \
       "the broker's certificate was not accepted: its key or signature is too weak",               \
       "give the broker a stronger certificate (RSA 2048 or ECDSA, SHA-256), or permit this one "   \

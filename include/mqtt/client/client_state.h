@@ -27,7 +27,7 @@ enum client_state {
 
 #define CLIENT_EVENT_TABLE(X)                                                                      \
     X(CLIENT_EV_ADMITTED, "admitted")     /* the connect limiter admitted it */                    \
-    X(CLIENT_EV_RESOLVED, "resolved")     /* to an address that the policy allows */               \
+    X(CLIENT_EV_RESOLVED, "resolved")     /* an allowed address is known */                        \
     X(CLIENT_EV_CONNECTED, "connected")   /* CONNACK 0x00 */                                       \
     X(CLIENT_EV_SUBSCRIBED, "subscribed") /* SUBACK for all, or nothing to subscribe to */         \
     X(CLIENT_EV_FAILED, "failed")         /* DNS, TCP, TLS or CONNACK failed or timed out */       \

@@ -104,7 +104,7 @@ enum workers_timeout {
  * give_up. */
 typedef void workers_published(void *context, enum err err, int reason_code);
 /* Copies the publication. ERR_OK: `published` is called once, on a worker thread, within
- * publish_timeout_ms. Otherwise it is not called: ERR_NOT_FOUND, ERR_REFUSED (see
+ * publish_timeout_ms. On other results it is not called: ERR_NOT_FOUND, ERR_REFUSED (see
  * workers_publish_throttled), ERR_BUSY (see workers_publish_busy), ERR_ARGUMENT (properties, and
  * the client uses MQTT 3.1.1), ERR_WRONG_STATE (not online), ERR_FULL. */
 enum err workers_publish(struct workers *workers, const char *id,

@@ -257,8 +257,10 @@ static enum err agent_release_all(struct agent *agent, const struct store_member
         err = ERR_MEMORY;
     }
     for (size_t i = 0; err == ERR_OK && i < n; i++) {
-        items[i] = (struct store_release_item){
-            .id = rows[i].id, .epoch = rows[i].epoch, .code = "node_stopped", .message = ""};
+        items[i] = (struct store_release_item){.id = rows[i].id,
+                                               .epoch = rows[i].epoch,
+                                               .code = "node_stopped",
+                                               .message = "the node that ran it was stopped"};
     }
     /* In batches, to show the progress. */
     for (size_t at = 0; err == ERR_OK && at < n; at += RELEASE_BATCH_LEN) {

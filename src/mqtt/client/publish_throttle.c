@@ -71,7 +71,7 @@ static void throttle_count_loss(struct throttle_row *row, uint64_t topic, uint8_
     row->charged_at_ms = now_ms;
 }
 
-/* The row of the topic, a free one, or the one that was charged longest ago. */
+/* The topic's row, else a free one, else the one that was charged longest ago. */
 static struct throttle_row *throttle_topic_row(struct publish_throttle *throttle, uint64_t topic) {
     struct throttle_row *best = &throttle->topics[0];
     for (size_t i = 0; i < THROTTLE_TOPICS; i++) {

@@ -86,7 +86,7 @@ static void worker_command_try_now(struct client *client, const char *reason) {
     client->untried = true;
     worker_clear_suspicion(client);
     if (client->state == CLIENT_QUEUED) {
-        worker_tear_down(client, false); /* it may now belong to the queue of another broker */
+        worker_tear_down(client, false); /* its new broker may have another queue */
         worker_enqueue(client);
     } else {
         worker_requeue(client, reason);
