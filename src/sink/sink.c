@@ -265,7 +265,8 @@ static void sink_note_success(struct sink *sink) {
     }
 }
 
-/* The delay doubles with each attempt. A stop shortens it only at its own deadline. */
+/* Waits before the next attempt, twice as long as before the last one. When the sink stops, the
+ * wait ends no later than the deadline of the stop. */
 static void sink_back_off(struct sink *sink) {
     sink->backoff_ms = sink->backoff_ms ? sink->backoff_ms * 2 : BACKOFF_MS_MIN;
     if (sink->backoff_ms > BACKOFF_MS_MAX) {

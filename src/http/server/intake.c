@@ -1,5 +1,5 @@
-/* Owns the count of body bytes that are held for all requests. MHD threads, unless the header says
- * otherwise. */
+/* Owns the number of body bytes that all requests together hold in memory. Runs on MHD threads,
+ * except where the header names another thread. */
 #include "intake.h"
 
 #include <malloc.h>

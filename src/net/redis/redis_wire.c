@@ -40,7 +40,8 @@ static const struct redis_error_class {
     {"ERR max number of clients", "too many connections", ERR_OK},
 };
 
-/* Before Redis 7, the error of a call inside a script is at the end of the script's error. */
+/* The error of the call that failed in a script. Redis before version 7 appends it to an error of
+ * the script; later versions answer with it alone. */
 static const char *redis_wire_cause_of(const char *text) {
     const char *prefix = "ERR Error running script";
     const char *cause = strncmp(text, prefix, strlen(prefix)) == 0 ? strstr(text, ": -") : NULL;

@@ -242,9 +242,9 @@ local function count_delayed()
     return redis.call('ZCOUNT', RETRY, '(' .. NOW_MS, NOW_MS + DELAY_MS_MAX)
 end
 
--- True while nodes restore their clients after Redis lost data. The value of the key is its
--- intended duration. A longer time to live is from before the clock went back, or was set by hand,
--- and is ignored.
+-- True while nodes restore their clients after Redis lost data. The value of the key is the time to
+-- live that it was written with. If the key lives longer than that, the clock went back or somebody
+-- wrote the key by hand: the key is ignored.
 local function restoring()
     local most_ms = whole(redis.pcall('GET', RESTORING))
     local left_ms = most_ms and redis.call('PTTL', RESTORING)

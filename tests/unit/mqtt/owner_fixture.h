@@ -1,5 +1,5 @@
-/* Workers with a fake owner for tests: a lease that can lapse, a sink that keeps messages and
- * accepts them on request, a record of releases. */
+/* Workers with a fake owner, for tests. The test decides when the lease lapses and when the sink
+ * accepts the messages that it keeps; releases are recorded. */
 #ifndef MQFLEET_TEST_OWNER_FIXTURE_H
 #define MQFLEET_TEST_OWNER_FIXTURE_H
 

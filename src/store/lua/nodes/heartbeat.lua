@@ -5,7 +5,7 @@
 -- Answers: 'OK', rev, Redis time in ms, draining, wanted (a leader or a standby is lacking),
 -- registered nodes, waiting, delayed, owned, why clients wait (JSON) or false.
 
-local ROLE_MS_MAX = 60000 -- a longer time is from before the clock went back
+local ROLE_MS_MAX = 60000 -- a longer one was written before the clock went back
 
 local node, incarnation = ARGV[2], ARGV[3]
 local registered = node_of(node)
