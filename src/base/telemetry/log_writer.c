@@ -164,7 +164,8 @@ static int log_writer_start_thread(void) {
 /* ---- public ---------------------------------------------------------------------------------- */
 
 enum err log_writer_start(size_t buffer_bytes, void (*lost)(const struct log_lost *lost)) {
-    log_ring_destroy(writer.ring); /* left from an earlier start for threads that were late */
+    log_ring_destroy(
+        writer.ring); /* an earlier start keeps its ring until now: threads may still log */
     enum err err = log_ring_create(&writer.ring, buffer_bytes);
     if (err != ERR_OK) {
         return err;

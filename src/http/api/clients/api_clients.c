@@ -1,5 +1,5 @@
-/* POST /api/v1/clients: creates one client or many. The handler threads. Only stores the clients;
- * the leader assigns them. */
+/* POST /api/v1/clients: creates one client or many. Only stores the clients; the leader assigns
+ * them. Runs on handler threads. */
 #include "http/api/api.h"
 
 #include <stdarg.h>
