@@ -31,6 +31,8 @@ struct sink_config {  /* all borrowed for the lifetime of the sink */
     const char *stream_trim;          /* maxlen, bytes or consumed; NULL: maxlen */
     const char *stream_ignore_groups; /* names, separated by spaces or commas; NULL: none */
     bool stream_measured;             /* also before the first message */
+    int64_t redis_replicas_min;       /* that have a message before it counts as stored */
+    int64_t redis_replicas_timeout_ms;
     const char *file_path;
     size_t queue_messages, queue_bytes, batch_messages;
 };

@@ -123,6 +123,8 @@ static enum err wiring_create_sinks(struct app *app, char *fault) {
                                  .stream_trim = conf->sink_redis_trim,
                                  .stream_ignore_groups = conf->sink_redis_ignore_groups,
                                  .stream_measured = strcmp(conf->sink_type, "redis_stream") == 0,
+                                 .redis_replicas_min = conf->sink_redis_min_replicas,
+                                 .redis_replicas_timeout_ms = conf->min_replicas_timeout_ms,
                                  .file_path = conf->sink_path,
                                  .queue_messages = (size_t)conf->sink_queue_messages,
                                  .queue_bytes = (size_t)conf->sink_queue_bytes,

@@ -25,6 +25,9 @@ BACK = "tests/e2e/cases/test_case_f_redis_back.py"
 TRIM = "sink/test_stream_trim"
 STEPS, AHEAD, QUOTA = "mqtt/test_worker_steps", "mqtt/test_reactor_read_ahead", "mqtt/test_publish_quota"
 
+REPLICAS = ("tests/e2e/redis/test_redis_world.py::"
+            "test_a_message_that_no_replica_has_is_not_acknowledged_and_not_written_twice")
+
 CLUSTER = [
     # ---- joining, fenced, Redis that lost its data
     Mutation("a join that failed is tried at full speed", "src/cluster/membership/membership.c",
@@ -266,6 +269,12 @@ MQTT = [
     Mutation("each node may fill all that is left of Redis", "src/sink/types/redis_quota.c",
              "left / NODES_MAX", "left", "sink/test_redis_quota"),
     # ---- the stream and its consumer groups
+    Mutation("a message that no replica has is acknowledged", "src/sink/types/redis_stream.c",
+             "if (stream->replicas_min > 0 && *written > 0) {", "if (false) {",
+             REPLICAS),
+    Mutation("what waits for replicas is written again", "src/sink/types/redis_stream.c",
+             "stream->unconfirmed = err == ERR_OK ? 0 : in_stream;", "stream->unconfirmed = 0;",
+             REPLICAS),
     Mutation("what is pending does not hold the stream", "src/sink/types/stream_trim.lua",
              "        group.floor = group.oldest_pending\n", "", TRIM),
     Mutation("a pending id without its entry holds the stream", "src/sink/types/stream_trim.lua",

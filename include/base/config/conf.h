@@ -137,6 +137,9 @@
     INT(sink_redis_stream_bytes_max, "sink.redis_stream_bytes_max", "bytes", 0, 0, 1099511627776,  \
         "approximate size to which sink.redis_trim bytes trims the stream; with consumed: size "   \
         "at which the sink pauses; 0: no limit")                                                   \
+    INT(sink_redis_min_replicas, "sink.redis_min_replicas", "replicas", 0, 0, 16,                  \
+        "Redis replicas that must confirm a message of redis_stream before it is acknowledged; "   \
+        "the limit of the wait is min_replicas_timeout_ms")                                        \
     STR(sink_redis_ignore_groups, "sink.redis_ignore_groups", 0, "",                               \
         "consumer groups of the stream that hold nothing back and are not measured, separated "    \
         "by spaces or commas")                                                                     \

@@ -64,6 +64,8 @@ enum err redis_next_message(struct redis *redis, const char *channel, int64_t ti
                             char **out) MUST_CHECK;
 /* The next command connects anew. */
 void redis_disconnect(struct redis *redis);
+/* Differs for each connection that this object has made. */
+uint64_t redis_connection_number(const struct redis *redis);
 /* Descriptor to poll for reading, -1 while not connected. */
 int redis_fd(const struct redis *redis);
 

@@ -72,6 +72,10 @@ const char *redis_error(const struct redis *redis) {
     return redis->error;
 }
 
+uint64_t redis_connection_number(const struct redis *redis) {
+    return redis->connection_number;
+}
+
 int redis_fd(const struct redis *redis) {
     return redis->context ? redis->context->fd : -1;
 }

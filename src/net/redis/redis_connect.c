@@ -60,6 +60,7 @@ static enum err redis_connect_prepare_socket(struct redis *redis) {
 enum err redis_open(struct redis *redis, const struct redis_address *to, int64_t deadline_ms) {
     struct timeval limit = redis_connect_time_left(deadline_ms);
     redis->peer = *to;
+    redis->connection_number++;
     redis->context = redis->url.path ? redisConnectUnixWithTimeout(redis->url.path, limit)
                                      : redisConnectWithTimeout(to->host, to->port, limit);
     if (!redis->context) {

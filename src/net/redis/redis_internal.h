@@ -33,7 +33,8 @@ struct redis {
     void *tls;                 /* redis_tls.c; NULL: none */
     struct redis_address peer; /* address of the peer; no host: a Unix socket */
     uint64_t generation;       /* of the topology, when this connection was made */
-    struct buffer send;        /* formatted commands; data before `sent` is on the wire */
+    uint64_t connection_number;
+    struct buffer send; /* formatted commands; data before `sent` is on the wire */
     size_t sent;
     size_t replies_pending; /* replies still to be read */
     unsigned failures;      /* since the last valid answer */

@@ -28,6 +28,11 @@ struct stream {
     struct stream_trim trim;
     const char *key;
     const char *node;
+    int64_t replicas_min, replicas_timeout_ms;
+    /* The first messages of the next batch that are in the stream already, written by that
+     * connection, but not yet confirmed by the replicas. */
+    size_t unconfirmed;
+    uint64_t connection_number;
     const char **parts; /* the command being built */
     size_t *lens;
     size_t count, capacity;
@@ -57,6 +62,8 @@ static enum err stream_sink_open(void **state, const struct sink_config *config,
     redis_quota_init(&stream->quota, config);
     stream->key = config->stream_key;
     stream->node = config->node;
+    stream->replicas_min = config->redis_replicas_min;
+    stream->replicas_timeout_ms = config->redis_replicas_timeout_ms;
     *state = stream;
     return ERR_OK;
 }
@@ -245,12 +252,51 @@ static enum err stream_sink_write_pipeline(struct stream *stream, struct message
     return err;
 }
 
+/* Waits until the replicas have the first `in_stream` messages of the batch. If they do not in
+ * time, none counts as written, but as long as the connection lasts they are not sent again: the
+ * next call only waits for them. After another connection they are, because WAIT knows only its
+ * own. */
+static enum err stream_sink_confirm(struct stream *stream, size_t in_stream, size_t *written,
+                                    char *error) {
+    if (redis_connection_number(stream->redis) != stream->connection_number) {
+        stream->unconfirmed = 0;
+        snprintf(error, ERROR_LEN, "the connection was lost before the replicas confirmed");
+        return ERR_UNAVAILABLE;
+    }
+    enum err err =
+        redis_wait_replicas(stream->redis, stream->replicas_min, stream->replicas_timeout_ms);
+    if (err != ERR_OK) {
+        snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
+    }
+    *written = err == ERR_OK ? in_stream : 0;
+    stream->unconfirmed = err == ERR_OK ? 0 : in_stream;
+    return err;
+}
+
 static enum err stream_sink_write(void *state, struct message *const *messages, size_t n,
                                   size_t *written, char *error) {
+    struct stream *stream = state;
     enum err err = ERR_OK;
-    *written = 0;
+    if (redis_fd(stream->redis) < 0 ||
+        redis_connection_number(stream->redis) != stream->connection_number) {
+        stream->unconfirmed = 0;
+    }
+    *written = stream->unconfirmed < n ? stream->unconfirmed : n;
+    size_t begun = *written;
     while (err == ERR_OK && *written < n) { /* each turn writes one, or fails */
-        err = stream_sink_write_pipeline(state, messages + *written, n - *written, written, error);
+        err = stream_sink_write_pipeline(stream, messages + *written, n - *written, written, error);
+        if (begun == 0 && *written > 0) {
+            stream->connection_number = redis_connection_number(stream->redis);
+            begun = *written;
+        }
+    }
+    if (stream->replicas_min > 0 && *written > 0) {
+        char why[ERROR_LEN];
+        enum err confirmed = stream_sink_confirm(stream, *written, written, why);
+        if (confirmed != ERR_OK) {
+            snprintf(error, ERROR_LEN, "%s", why);
+            return confirmed;
+        }
     }
     return err;
 }

@@ -7,6 +7,7 @@ import pytest
 
 from fleet.invariants import Shared, check_s1
 from fleet.node import ROOT
+from fleet.operator import total, wait_total
 from fleet.publisher import Publisher
 from fleet.redis_group import Cluster, RedisProgram, Sentinels
 from fleet.redis_server import redis_client
@@ -63,7 +64,7 @@ def test_no_message_is_lost_in_a_failover_when_the_master_wants_a_replica(fleet)
     group = Sentinels(fleet)
     for server in (group.master, group.replica):
         server.client.config_set("min-replicas-to-write", 1)
-    start_nodes(fleet, 2, group.url, min_replicas=1)
+    start_nodes(fleet, 2, group.url, min_replicas=1, sink__redis_min_replicas=1)
     ids = fleet.online(20, make=fleet.persistent)
     publisher = fleet.closing(
         Publisher(fleet.broker, [f"t/{client}/x" for client in ids], rate_per_s=100))
@@ -75,6 +76,23 @@ def test_no_message_is_lost_in_a_failover_when_the_master_wants_a_replica(fleet)
     wait_until(lambda: publisher.sent >= going_on, 20)
     Stream(bytes_client(group.replica)).wait_payloads(publisher.stop(), 60)
     wait_s1(group.replica, ids)
+
+
+def test_a_message_that_no_replica_has_is_not_acknowledged_and_not_written_twice(fleet):
+    group = Sentinels(fleet)
+    settings = {"sink__redis_min_replicas": 1, "min_replicas_timeout_ms": 300}
+    node, = start_nodes(fleet, 1, group.url, **settings)
+    client, = fleet.online(1, make=fleet.persistent)
+    group.replica.pause()
+    payloads = [b"%d" % number for number in range(20)]
+    fleet.broker.publish_all([(f"t/{client}/x", payload) for payload in payloads])
+    stream = Stream(bytes_client(group.master))
+    stream.wait_payloads(payloads)
+    wait_until(lambda: "of 1 replicas have it" in node.log(), 20, "the sink says what it waits for")
+    assert total(node, "mqfleet_sink_accepted_total") == 0
+    group.replica.resume()
+    wait_total(node, "mqfleet_sink_accepted_total", len(payloads), 40)
+    assert sorted(stream.payloads()) == sorted(payloads), "written once"
 
 
 def test_clients_created_before_and_after_a_failover_are_all_online(fleet):
