@@ -291,6 +291,8 @@ MQTT = [
              "    count_lost(groups[i], count)\n", "", TRIM),
     Mutation("what was trimmed while it was pending is not counted", "src/sink/types/stream_trim.lua",
              "      count_lost(group, #lost)\n", "", TRIM),
+    Mutation("while Redis has no room nothing is trimmed", "src/sink/types/redis_stream.c",
+             "        stream_trim_refresh(&stream->trim, stream->redis);\n", "", "sink/test_redis_stream"),
     Mutation("a full stream is written all the same", "src/sink/types/stream_trim.c",
              "    if (!paused) {\n", "    if (true) {\n", TRIM),
     Mutation("more than a batch may be too much", "src/sink/types/stream_trim.c",

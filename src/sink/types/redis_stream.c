@@ -220,15 +220,21 @@ static bool stream_sink_may_write(const struct stream *stream) {
     return redis_quota_may_write(&stream->quota) && stream_trim_may_write(&stream->trim);
 }
 
+/* While Redis has no room, the stream is trimmed as usual: that may make room. */
+static enum err stream_sink_check_room(struct stream *stream, char *error) {
+    enum err err = redis_quota_check(&stream->quota, stream->redis, error);
+    if (err == ERR_FULL) {
+        stream_trim_refresh(&stream->trim, stream->redis);
+    }
+    return err == ERR_OK ? stream_trim_check(&stream->trim, stream->redis, error) : err;
+}
+
 /* Writes at least one message, and as many as there is room for, in one pipeline; adds to
  * *written. */
 static enum err stream_sink_write_pipeline(struct stream *stream, struct message *const *messages,
                                            size_t n, size_t *written, char *error) {
     size_t sent = 0;
-    enum err err = redis_quota_check(&stream->quota, stream->redis, error);
-    if (err == ERR_OK) {
-        err = stream_trim_check(&stream->trim, stream->redis, error);
-    }
+    enum err err = stream_sink_check_room(stream, error);
     if (err != ERR_OK) {
         return err;
     }

@@ -269,6 +269,32 @@ START_TEST(case_F6_a_batch_ends_where_the_room_does) {
 }
 END_TEST
 
+/* What the groups have read is trimmed also while Redis has no room, or there would never be any.
+ */
+START_TEST(a_sink_that_waits_for_room_still_trims_what_was_consumed) {
+    size_t written = 0;
+    fill_batch();
+    sink_backend_redis_stream.close(state);
+    config.redis_shared = true;
+    config.redis_bytes_max = used_bytes() + 50 * LEN;
+    config.stream_trim = "consumed";
+    config.stream_maxlen = 1000000;
+    config.batch_messages = COUNT;
+    open_backend();
+    ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_FULL);
+    ck_assert_uint_ge(written, 10);
+    redis_reply_free(
+        ask(5, (const char *[]){"XGROUP", "CREATE", "prefix:mqtt_msg", "g", "$"})); /* all read */
+    for (int i = 0; i < 100 && stream_len() > 0; i++) {
+        enum err err = write_all(batch, 1, &written);
+        (void)err;
+        clock_sleep_ms(100);
+    }
+    ck_assert_int_lt(stream_len(), 10);
+    message_destroy(batch[0]);
+}
+END_TEST
+
 START_TEST(a_stalled_redis_ends_the_write_in_time) {
     struct message *message = plain_message(1);
     size_t written = 0;
@@ -296,6 +322,7 @@ int main(void) {
     tcase_add_test(tcase, no_part_of_a_message_gets_into_an_error);
     tcase_add_test(tcase, written_counts_what_was_taken_before_the_error);
     tcase_add_test(tcase, case_F6_a_batch_ends_where_the_room_does);
+    tcase_add_test(tcase, a_sink_that_waits_for_room_still_trims_what_was_consumed);
     tcase_add_test(tcase, a_stalled_redis_ends_the_write_in_time);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
