@@ -140,12 +140,14 @@ local function count_pending_lost(groups, first_before)
   end
 end
 
-local function is_full(len, bytes)
-  return (entries_max > 0 and len >= entries_max) or (bytes_max > 0 and bytes >= bytes_max)
+-- Also below the bound: a sink that paused there goes on only when a sixteenth is free again.
+local function is_nearly_full(len, bytes)
+  return (entries_max > 0 and len > entries_max - math.floor(entries_max / 16))
+    or (bytes_max > 0 and bytes > bytes_max - math.floor(bytes_max / 16))
 end
 
--- To the oldest id that some group has not both been delivered and acknowledged. In a full stream to
--- exactly that, else in whole nodes. Returns the group that holds it.
+-- To the oldest id that some group has not both been delivered and acknowledged. In a nearly full
+-- stream to exactly that, else in whole nodes. Returns the group that holds it.
 local function trim_consumed(groups, full)
   local slowest = groups[1]
   for _, group in ipairs(groups) do
@@ -227,7 +229,7 @@ local function run()
     groups, total = read_groups(first_before or (len > 0 and first_id('-')))
   end
   if trims and mode == 'consumed' then
-    behind = trim_consumed(groups, is_full(len, bytes))
+    behind = trim_consumed(groups, is_nearly_full(len, bytes))
   elseif trims then
     trim_oldest(groups, target, mode == 'bytes' and 1 or NODE_ENTRIES)
     if trimmed > 0 then

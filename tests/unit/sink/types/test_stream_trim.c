@@ -230,6 +230,21 @@ START_TEST(a_pause_ends_a_sixteenth_below_the_bound_and_a_batch_is_the_most_betw
 }
 END_TEST
 
+/* A consumer may wait for what the sink holds back. */
+START_TEST(a_paused_stream_is_trimmed_to_all_that_was_read) {
+    begin("consumed", 50);
+    add(1, 50);
+    group_at("g", 0);
+    read_group("g", 50);
+    ck_assert_int_eq(look(), ERR_FULL);
+    acknowledge("g", 1, 1);
+    ck_assert_int_eq(look(), ERR_FULL);
+    acknowledge("g", 2, 48);
+    ck_assert_msg(look() == ERR_OK, "%s", error);
+    ck_assert_int_eq(first(), 49);
+}
+END_TEST
+
 START_TEST(a_bound_in_bytes_pauses_too) {
     config.stream_bytes_max = 65536;
     begin("consumed", 0);
@@ -412,6 +427,7 @@ int main(void) {
     tcase_add_test(tcase, an_empty_stream_and_a_missing_one_are_written);
     tcase_add_test(
         tcase, a_pause_ends_a_sixteenth_below_the_bound_and_a_batch_is_the_most_between_two_looks);
+    tcase_add_test(tcase, a_paused_stream_is_trimmed_to_all_that_was_read);
     tcase_add_test(tcase, a_bound_in_bytes_pauses_too);
     tcase_add_test(tcase, what_each_group_loses_is_counted_exactly);
     tcase_add_test(tcase, what_was_read_stays_up_to_the_length);
