@@ -13,7 +13,7 @@ local mode, entries_max, bytes_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3
 local limit, measure = tonumber(ARGV[4]), ARGV[5] == '1'
 local NODE_ENTRIES = 100    -- stream-node-max-entries; only what '~' leaves depends on it
 local GROUPS_MEASURED = 16  -- those that are the furthest behind
-local PENDING_COUNTED = 1000
+local PENDING_PAGE = 1000
 
 local ignored = {}
 for i = 6, #ARGV do
@@ -128,14 +128,23 @@ local function trim_oldest(groups, target, tolerance)
   end
 end
 
--- Delivered, not acknowledged, and gone now.
+-- Delivered, not acknowledged, and gone now. After XGROUP SETID or XCLAIM FORCE, an id may be pending
+-- that is still to be delivered: cut() has counted that.
 local function count_pending_lost(groups, first_before)
   local first = first_id('-')
   for _, group in ipairs(groups) do
-    if group.oldest_pending and (not first or id_less(group.oldest_pending, first)) then
-      local lost = redis.call('XPENDING', stream, group.name, first_before,
-        first and '(' .. first or '+', PENDING_COUNTED)
+    local from, to = first_before, group.after
+    if first and id_less(first, to) then
+      to = first
+    end
+    local pages = group.oldest_pending and math.ceil(trimmed / PENDING_PAGE) or 0
+    for _ = 1, pages do
+      local lost = redis.call('XPENDING', stream, group.name, from, '(' .. to, PENDING_PAGE)
       count_lost(group, #lost)
+      if #lost < PENDING_PAGE then
+        break
+      end
+      from = '(' .. lost[#lost][1]
     end
   end
 end

@@ -372,6 +372,22 @@ START_TEST(without_the_rights_maxlen_trims_with_xadd_and_consumed_fails) {
 }
 END_TEST
 
+START_TEST(however_many_pending_entries_are_lost_they_are_counted_once) {
+    begin("maxlen", 1000);
+    add(1, 8000);
+    group_at("g", 0);
+    read_group("g", 6000);
+    group_at("back", 0);
+    read_group("back", 3000);
+    redis_reply_free(ask("XGROUP SETID s back 2000-1"));
+    ck_assert_int_eq(look(), ERR_OK);
+    int64_t gone = first() - 1;
+    ck_assert_int_ge(gone, 6900);
+    ck_assert_int_eq(group("g").trimmed_unread, gone);
+    ck_assert_int_eq(group("back").trimmed_unread, gone);
+}
+END_TEST
+
 START_TEST(the_script_is_loaded_again) {
     begin("consumed", 50);
     add(1, 60);
@@ -436,6 +452,7 @@ int main(void) {
     tcase_add_test(tcase, more_groups_than_are_measured_are_named_as_a_number);
     tcase_add_test(tcase, a_name_of_a_group_cannot_break_a_label);
     tcase_add_test(tcase, without_the_rights_maxlen_trims_with_xadd_and_consumed_fails);
+    tcase_add_test(tcase, however_many_pending_entries_are_lost_they_are_counted_once);
     tcase_add_test(tcase, the_script_is_loaded_again);
     tcase_add_test(tcase, the_counters_are_in_the_slot_of_the_stream);
     tcase_add_test(tcase, warnings_tell_of_losses_and_of_a_stream_that_will_pause);
