@@ -251,6 +251,7 @@ local function run()
   end
   local out = {'ok', len, bytes, trimmed, behind, total}
   if measure then
+    table.sort(groups, function(a, b) return id_less(a.floor, b.floor) end)
     local time = redis.call('TIME')
     local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
     forget_deleted_groups(groups)

@@ -388,6 +388,21 @@ START_TEST(however_many_pending_entries_are_lost_they_are_counted_once) {
 }
 END_TEST
 
+START_TEST(of_many_groups_the_one_that_holds_the_stream_is_measured) {
+    begin("consumed", 1000);
+    add(1, 100);
+    group_at("holds", 0);
+    read_group("holds", 100);
+    for (int i = 0; i < 40; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "group-%d", i);
+        group_at(name, 50);
+    }
+    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(group("holds").pending, 100);
+}
+END_TEST
+
 START_TEST(the_script_is_loaded_again) {
     begin("consumed", 50);
     add(1, 60);
@@ -453,6 +468,7 @@ int main(void) {
     tcase_add_test(tcase, a_name_of_a_group_cannot_break_a_label);
     tcase_add_test(tcase, without_the_rights_maxlen_trims_with_xadd_and_consumed_fails);
     tcase_add_test(tcase, however_many_pending_entries_are_lost_they_are_counted_once);
+    tcase_add_test(tcase, of_many_groups_the_one_that_holds_the_stream_is_measured);
     tcase_add_test(tcase, the_script_is_loaded_again);
     tcase_add_test(tcase, the_counters_are_in_the_slot_of_the_stream);
     tcase_add_test(tcase, warnings_tell_of_losses_and_of_a_stream_that_will_pause);
