@@ -302,6 +302,8 @@ MQTT = [
              "if first and id_less(first, to) then", "if first then", TRIM),
     Mutation("a group that acknowledges nothing is not measured", "src/sink/types/stream_trim.lua",
              "    table.sort(groups, function(a, b) return id_less(a.floor, b.floor) end)\n", "", TRIM),
+    Mutation("a master that became a replica is asked again and again", "src/sink/types/stream_trim.lua",
+             "if string.find(text, 'READONLY', 1, true) then", "if false then", TRIM),
     Mutation("a full stream is written all the same", "src/sink/types/stream_trim.c",
              "    if (!paused) {\n", "    if (true) {\n", TRIM),
     Mutation("more than a batch may be too much", "src/sink/types/stream_trim.c",

@@ -7,7 +7,7 @@
 -- Returns {'ok', entries, bytes (-1: not measured), trimmed, the group that holds the stream or '',
 --          groups, then for each measured group: name, entries not delivered (-1: not known),
 --          entries pending, ms since the oldest unread was added (-1: none), trimmed unread}
---      or {'error', text}. Never raises.
+--      or {'error', text}. Raises READONLY only, so that the caller connects to the new master.
 local stream, counters = KEYS[1], KEYS[2]
 local mode, entries_max, bytes_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local limit, measure = tonumber(ARGV[4]), ARGV[5] == '1'
@@ -266,4 +266,8 @@ local ok, result = pcall(run)
 if ok then
   return result
 end
-return {'error', type(result) == 'table' and result.err or tostring(result)}
+local text = type(result) == 'table' and result.err or tostring(result)
+if string.find(text, 'READONLY', 1, true) then
+  return redis.error_reply(string.match(text, 'READONLY.*'))
+end
+return {'error', text}

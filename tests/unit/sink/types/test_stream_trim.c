@@ -403,6 +403,19 @@ START_TEST(of_many_groups_the_one_that_holds_the_stream_is_measured) {
 }
 END_TEST
 
+START_TEST(a_master_that_became_a_replica_is_left) {
+    begin("consumed", 50);
+    add(1, 60);
+    group_at("g", 60);
+    ck_assert_int_eq(look(), ERR_OK);
+    add(61, 70);
+    redis_reply_free(ask("REPLICAOF 127.0.0.1 1"));
+    ck_assert_int_eq(look(), ERR_UNAVAILABLE);
+    ck_assert_msg(strstr(error, "READONLY"), "%s", error);
+    ck_assert_int_lt(redis_fd(redis), 0); /* the URL may lead to another server by now */
+}
+END_TEST
+
 START_TEST(the_script_is_loaded_again) {
     begin("consumed", 50);
     add(1, 60);
@@ -469,6 +482,7 @@ int main(void) {
     tcase_add_test(tcase, without_the_rights_maxlen_trims_with_xadd_and_consumed_fails);
     tcase_add_test(tcase, however_many_pending_entries_are_lost_they_are_counted_once);
     tcase_add_test(tcase, of_many_groups_the_one_that_holds_the_stream_is_measured);
+    tcase_add_test(tcase, a_master_that_became_a_replica_is_left);
     tcase_add_test(tcase, the_script_is_loaded_again);
     tcase_add_test(tcase, the_counters_are_in_the_slot_of_the_stream);
     tcase_add_test(tcase, warnings_tell_of_losses_and_of_a_stream_that_will_pause);
