@@ -57,6 +57,8 @@ CLUSTER = [
              "    salvage_take(agent);\n", "", MEMBERSHIP),
     Mutation("a fenced node puts back what Redis has not lost", "src/cluster/placement/salvage.c",
              "strcmp(generation, salvage->generation) != 0", "true", MEMBERSHIP),
+    Mutation("a fenced node puts back after an hour what was deleted", "src/cluster/placement/salvage.c",
+             " && !salvage_is_too_old(salvage)", "", MEMBERSHIP),
     Mutation("Redis that does not answer ends what a fenced node puts back", "src/cluster/placement/salvage.c",
              "    if (agent_redis_is_unusable(err)) {\n        return false;", "    if (false) {\n        return false;", MEMBERSHIP),
     Mutation("connections to the server that Redis moved from are kept", "src/store/store.c",

@@ -20,6 +20,7 @@ struct salvage_client {
 
 struct salvage {
     char generation[TEXT_ID_LEN]; /* of the Redis that had all these clients; "": none */
+    int64_t answered_ms;          /* when (clock_ms) the last answered heartbeat was sent */
     struct salvage_client *clients;
     size_t n, next, restored_count;
 };
@@ -52,19 +53,24 @@ void salvage_take(struct agent *agent) {
     struct workers_client *rows = NULL;
     size_t n = 0;
     int64_t age_ms = node_heartbeat_age_ms(agent->wiring.node);
-    if (agent->salvage || age_ms < 0 || age_ms > SALVAGE_AGE_MS_MAX ||
-        workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {
+    if (agent->salvage || age_ms < 0 || workers_list(agent->wiring.workers, &rows, &n) != ERR_OK) {
         return;
     }
     agent->salvage = calloc(1, sizeof *agent->salvage);
     if (agent->salvage) {
         node_generation(agent->wiring.node, agent->salvage->generation);
+        agent->salvage->answered_ms = clock_ms() - age_ms;
         agent->salvage->clients = calloc(n + 1, sizeof *agent->salvage->clients);
     }
     for (size_t i = 0; agent->salvage && agent->salvage->clients && i < n; i++) {
         salvage_add(agent, &rows[i]);
     }
     workers_list_free(rows, n);
+}
+
+/* Whether a client may have been deleted since, and its tombstone has expired. */
+static bool salvage_is_too_old(const struct salvage *salvage) {
+    return clock_ms() - salvage->answered_ms > SALVAGE_AGE_MS_MAX;
 }
 
 /* False: Redis does not answer; must be called again. */
@@ -96,7 +102,7 @@ void salvage_step(struct agent *agent) {
     }
     struct store_member member = agent_member(agent, incarnation);
     node_generation(agent->wiring.node, generation);
-    bool went_back = strcmp(generation, salvage->generation) != 0;
+    bool went_back = strcmp(generation, salvage->generation) != 0 && !salvage_is_too_old(salvage);
     for (int i = 0; went_back && i < SALVAGE_CLIENTS_MAX && salvage->next < salvage->n; i++) {
         if (!agent_may_continue(agent) || !salvage_restore_next(agent, &member)) {
             return;

@@ -264,6 +264,24 @@ START_TEST(a_fenced_node_puts_nothing_back_that_redis_did_not_lose) {
 }
 END_TEST
 
+/* It may have been deleted since, and the tombstone has expired. */
+START_TEST(a_fenced_node_that_joins_late_puts_nothing_back) {
+    become_member(TURN_MS);
+    running("a");
+    fence_me();
+    store_double_plan((struct store_plan){
+        .script = "join", .times = 1, .fault = STORE_FAILS, .err = ERR_UNAVAILABLE});
+    ck_assert(!turn());
+    ck_assert_ptr_nonnull(agent->salvage);
+    RAW("FLUSHALL");
+    clock_advance_ms(3600000);
+    become_member(TURN_MS);
+    salvage_step(agent);
+    ck_assert_ptr_null(agent->salvage);
+    ck_assert_uint_eq(store_double_calls("restore"), 0);
+}
+END_TEST
+
 /* ---- at random ------------------------------------------------------------------------------- */
 
 /* Whatever fails, in the end the node is a member, alone under its name. */
@@ -363,6 +381,7 @@ static void add(TCase *tests) {
     tcase_add_test(tests, a_node_that_was_declared_dead_while_redis_lost_its_data_drops_everything);
     tcase_add_test(tests, a_fenced_node_puts_back_what_redis_lost);
     tcase_add_test(tests, a_fenced_node_puts_nothing_back_that_redis_did_not_lose);
+    tcase_add_test(tests, a_fenced_node_that_joins_late_puts_nothing_back);
     tcase_add_loop_test(tests, joining_comes_to_its_end_whatever_fails, 0, 10);
 }
 
