@@ -16,7 +16,7 @@ static const struct {
     {"mqfleet_sink_stream_limit_entries",
      "Length to which the stream is trimmed, or at which the sink pauses: sink.maxlen; 0: none.",
      offsetof(struct stream_status, entries_max)},
-    {"mqfleet_sink_stream_bytes", "Memory used by the stream, as estimated by Redis every 5 s.",
+    {"mqfleet_sink_stream_bytes", "Memory used by the entries of the stream, estimated every 5 s.",
      offsetof(struct stream_status, bytes)},
     {"mqfleet_sink_stream_limit_bytes",
      "Size to which the stream is trimmed, or at which the sink pauses: "

@@ -14,6 +14,9 @@ local limit, measure = tonumber(ARGV[4]), ARGV[5] == '1'
 local NODE_ENTRIES = 100    -- stream-node-max-entries; only what '~' leaves depends on it
 local GROUPS_MEASURED = 16  -- those that are the furthest behind
 local PENDING_PAGE = 1000
+local PENDING_BYTES = 1050  -- the most that MEMORY USAGE counts for a pending id, of 150 at most
+local ENTRY_BYTES = 16      -- of an entry beside its values
+local ENTRIES_SAMPLED = 10
 
 local ignored = {}
 for i = 6, #ARGV do
@@ -59,16 +62,16 @@ local function oldest_pending(group, first)
 end
 
 local function read_groups(first)
-  local groups, total = {}, 0
+  local groups, total, pending = {}, 0, 0
   if redis.call('EXISTS', stream) == 0 then
-    return groups, total
+    return groups, total, pending
   end
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     local group = {}
     for i = 1, #flat, 2 do
       group[flat[i]] = flat[i + 1]
     end
-    total = total + 1
+    total, pending = total + 1, pending + group.pending
     if not ignored[group.name] then
       group.after = id_after(group['last-delivered-id'])
       group.oldest_pending = oldest_pending(group, first)
@@ -80,7 +83,7 @@ local function read_groups(first)
     end
   end
   table.sort(groups, function(a, b) return id_less(a.after, b.after) end)
-  return groups, total
+  return groups, total, pending
 end
 
 local function count_lost(group, n)
@@ -174,8 +177,23 @@ local function trim_consumed(groups, full)
   return slowest.name
 end
 
-local function stream_bytes()
-  return redis.call('MEMORY', 'USAGE', stream) or 0
+-- Memory of the entries alone: trimming frees no pending id. What MEMORY USAGE counts for pending ids
+-- varies, so the oldest entries decide within these limits.
+local function stream_bytes(len, pending)
+  local usage = redis.call('MEMORY', 'USAGE', stream) or 0
+  local entries = pending > 0 and redis.call('XRANGE', stream, '-', '+', 'COUNT', ENTRIES_SAMPLED) or {}
+  if #entries == 0 then
+    return len > 0 and usage or 0
+  end
+  local sampled = 0
+  for _, entry in ipairs(entries) do
+    sampled = sampled + ENTRY_BYTES
+    for i = 2, #entry[2], 2 do
+      sampled = sampled + #entry[2][i]
+    end
+  end
+  local estimate = math.floor(len * sampled / #entries)
+  return math.max(usage - PENDING_BYTES * pending, math.min(estimate, usage))
 end
 
 -- Redis 7 counts the entries a group has read. Its lag is wrong after some of them were trimmed.
@@ -224,19 +242,19 @@ end
 local function run()
   local len, bytes = redis.call('XLEN', stream), -1
   local bounded = bytes_max > 0 and mode ~= 'maxlen'
+  local first_before = len > 0 and first_id('-') or nil
+  local behind, groups, total, pending = '', {}, 0, 0
+  if measure or bounded or mode == 'consumed' or (entries_max > 0 and len > entries_max) then
+    groups, total, pending = read_groups(first_before)
+  end
   if (bounded or measure) and len > 0 then
-    bytes = stream_bytes()
+    bytes = stream_bytes(len, pending)
   end
   local target = entries_max > 0 and entries_max or len
   if mode == 'bytes' then
     target = bytes_max > 0 and bytes > bytes_max and math.floor(len * bytes_max / bytes) or len
   end
-  local behind, groups, total = '', {}, 0
   local trims = len > 0 and (mode == 'consumed' or len > target)
-  local first_before = trims and first_id('-') or nil
-  if trims or measure then
-    groups, total = read_groups(first_before or (len > 0 and first_id('-')))
-  end
   if trims and mode == 'consumed' then
     behind = trim_consumed(groups, is_nearly_full(len, bytes))
   elseif trims then
@@ -247,7 +265,7 @@ local function run()
   end
   len = redis.call('XLEN', stream)
   if trimmed > 0 and bytes >= 0 then
-    bytes = stream_bytes()
+    bytes = stream_bytes(len, pending)
   end
   local out = {'ok', len, bytes, trimmed, behind, total}
   if measure then

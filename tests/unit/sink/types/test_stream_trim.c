@@ -324,6 +324,42 @@ START_TEST(a_size_in_bytes_is_kept) {
 }
 END_TEST
 
+/* Redis says 1 kB for each pending id: that may neither trim nor pause. */
+START_TEST(a_size_in_bytes_is_that_of_the_entries) {
+    static const char *const modes[] = {"bytes", "consumed"};
+    config.stream_bytes_max = 1000000;
+    add(1, 5000);
+    group_at("dead", 0);
+    read_group("dead", 5000);
+    ck_assert_int_ge(tell("MEMORY USAGE s"), 2000000);
+    for (size_t i = 0; i < 2; i++) {
+        begin(modes[i], 0);
+        ck_assert_msg(look() == ERR_OK, "%s", error);
+        ck_assert_int_eq(tell("XLEN s"), 5000);
+        stream_trim_fini(&trim);
+    }
+    begin("bytes", 0);
+}
+END_TEST
+
+/* Of the ids of one millisecond it says only half as much. */
+START_TEST(a_group_that_acknowledges_nothing_does_not_keep_the_stream_from_being_trimmed) {
+    config.stream_bytes_max = 65536;
+    begin("bytes", 0);
+    for (int i = 1; i <= 6000; i++) {
+        redis_reply_free(ask("XADD s 1-%d field value", i));
+    }
+    group_at("dead", 0);
+    read_group("dead", 6000);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(look(), ERR_OK);
+    }
+    ck_assert_int_ge(tell("XLEN s"), 2000);
+    ck_assert_int_le(tell("XLEN s"), 4000);
+    ck_assert_int_eq(group("dead").trimmed_unread, 6000 - tell("XLEN s"));
+}
+END_TEST
+
 START_TEST(more_groups_than_are_measured_are_named_as_a_number) {
     begin("maxlen", 0);
     add(1, 100);
@@ -477,6 +513,9 @@ int main(void) {
     tcase_add_test(tcase, what_was_read_stays_up_to_the_length);
     tcase_add_test(tcase, the_counter_of_a_deleted_group_is_forgotten);
     tcase_add_test(tcase, a_size_in_bytes_is_kept);
+    tcase_add_test(tcase, a_size_in_bytes_is_that_of_the_entries);
+    tcase_add_test(tcase,
+                   a_group_that_acknowledges_nothing_does_not_keep_the_stream_from_being_trimmed);
     tcase_add_test(tcase, more_groups_than_are_measured_are_named_as_a_number);
     tcase_add_test(tcase, a_name_of_a_group_cannot_break_a_label);
     tcase_add_test(tcase, without_the_rights_maxlen_trims_with_xadd_and_consumed_fails);
