@@ -280,9 +280,8 @@ static void stream_trim_take_measurement(struct stream_trim *trim, const struct 
 /* Not asked again soon what the user may not do: each time shows in the log of Redis. */
 static enum err stream_trim_refuse(struct stream_trim *trim, const char *why,
                                    char error[STREAM_TRIM_ERROR_LEN]) {
-    bool wrong_type = strstr(why, "WRONGTYPE") != NULL;
     snprintf(error, STREAM_TRIM_ERROR_LEN, "cannot trim the stream: %.120s", why);
-    if (wrong_type || trim->mode != STREAM_TRIM_MAXLEN) {
+    if (trim->mode != STREAM_TRIM_MAXLEN) {
         return ERR_PROTOCOL;
     }
     if (trim->refused_ms == 0) {

@@ -439,6 +439,15 @@ START_TEST(of_many_groups_the_one_that_holds_the_stream_is_measured) {
 }
 END_TEST
 
+START_TEST(a_foreign_key_in_place_of_the_counters_does_not_stop_maxlen) {
+    begin("maxlen", 300);
+    add(1, 10);
+    redis_reply_free(ask("SET s:trimmed{s} foreign"));
+    ck_assert_msg(look() == ERR_OK, "%s", error);
+    ck_assert_int_eq(stream_trim_xadd_maxlen(&trim), 300);
+}
+END_TEST
+
 START_TEST(a_master_that_became_a_replica_is_left) {
     begin("consumed", 50);
     add(1, 60);
@@ -521,6 +530,7 @@ int main(void) {
     tcase_add_test(tcase, without_the_rights_maxlen_trims_with_xadd_and_consumed_fails);
     tcase_add_test(tcase, however_many_pending_entries_are_lost_they_are_counted_once);
     tcase_add_test(tcase, of_many_groups_the_one_that_holds_the_stream_is_measured);
+    tcase_add_test(tcase, a_foreign_key_in_place_of_the_counters_does_not_stop_maxlen);
     tcase_add_test(tcase, a_master_that_became_a_replica_is_left);
     tcase_add_test(tcase, the_script_is_loaded_again);
     tcase_add_test(tcase, the_counters_are_in_the_slot_of_the_stream);
