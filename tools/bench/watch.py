@@ -98,6 +98,14 @@ def machine_cpu_s():
     return (sum(fields) - fields[3] - fields[4]) / TICKS_PER_S
 
 
+def dropped_connections():
+    """How many connections the kernel has dropped so far because the listen backlog was full, of all
+    servers on this machine. The peer tries again after a second."""
+    with open("/proc/net/netstat") as counters:
+        names, values = [line.split() for line in counters if line.startswith("TcpExt:")]
+    return int(values[names.index("ListenOverflows")])
+
+
 class CpuUse:
     """CPU seconds that processes use from now on, and everybody else on the machine."""
 
