@@ -57,7 +57,8 @@ struct route {
 };
 
 /* Sends further messages to that sink. NULL, or a name that the node does not have: to the default.
- * Keeps the counts. router NULL: there are no sinks, and nothing may be submitted. */
+ * Keeps the counts. router: the same every time. NULL: there are no sinks, and nothing may be
+ * submitted. */
 void route_set(struct route *route, struct router *router, const char *sink);
 
 /* Takes ownership of message on ERR_OK, also if it is dropped and counted (QoS 0, no room). Then

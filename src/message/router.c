@@ -53,7 +53,9 @@ static struct message_queue *route_find_queue(const struct router *router, const
 /* ---- a client's route ---- */
 
 void route_set(struct route *route, struct router *router, const char *sink) {
-    route->router = router;
+    if (route->router != router) { /* the first time: later, another thread may read it */
+        route->router = router;
+    }
     route->queue = router ? route_find_queue(router, sink) : NULL;
 }
 

@@ -2,8 +2,11 @@
 #include "message/router.h"
 
 #include <check.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include "base/telemetry/metrics.h"
+
+#define SUBMITTED 20000 /* while the route is set */
 
 static struct router *router;
 static struct message_queue *first, *second;
@@ -78,6 +81,27 @@ START_TEST(a_route_leads_to_the_sink_of_its_name_or_to_the_default) {
 }
 END_TEST
 
+static void *submit_many(void *context) {
+    (void)context;
+    for (int i = 0; i < SUBMITTED; i++) {
+        ck_assert_int_eq(route_submit(&route, message_of(0), NULL), ERR_OK);
+        route_flush(&route);
+    }
+    return NULL;
+}
+
+/* As with Paho, whose thread submits. ThreadSanitizer judges. */
+START_TEST(a_route_may_be_set_while_another_thread_submits_to_it) {
+    pthread_t thread;
+    ck_assert_int_eq(pthread_create(&thread, NULL, submit_many, NULL), 0);
+    for (int i = 0; route.messages < SUBMITTED; i++) {
+        route_set(&route, router, i % 2 == 0 ? "null" : NULL);
+    }
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_uint_eq(queued(first) + queued(second) + (size_t)route.dropped, SUBMITTED);
+}
+END_TEST
+
 START_TEST(what_is_received_is_counted_once_and_what_is_refused_is_not) {
     struct receipt receipt = {0};
     struct message_queue_entry entry;
@@ -134,6 +158,7 @@ int main(void) {
     TCase *tcase = tcase_create("router");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_route_leads_to_the_sink_of_its_name_or_to_the_default);
+    tcase_add_test(tcase, a_route_may_be_set_while_another_thread_submits_to_it);
     tcase_add_test(tcase, what_is_received_is_counted_once_and_what_is_refused_is_not);
     tcase_add_test(tcase, what_comes_after_the_sink_has_stopped_is_not_taken);
     tcase_add_test(tcase, an_observer_is_shown_what_is_taken);
