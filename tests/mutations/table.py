@@ -308,6 +308,8 @@ MQTT = [
              "if string.find(text, 'READONLY', 1, true) then", "if false then", TRIM),
     Mutation("pending ids count for the size of the stream", "src/sink/types/stream_trim.lua",
              " - PENDING_BYTES * pending", "", TRIM),
+    Mutation("one large message makes all others look large", "src/sink/types/stream_trim.lua",
+             ", 'SAMPLES', NODES_SAMPLED", "", TRIM),
     Mutation("who acknowledges nothing keeps the stream from being trimmed", "src/sink/types/stream_trim.lua",
              "math.min(estimate, usage))", "0)", TRIM),
     Mutation("a foreign key stops what could be written without counting", "src/sink/types/stream_trim.c",

@@ -11,11 +11,12 @@
 local stream, counters = KEYS[1], KEYS[2]
 local mode, entries_max, bytes_max = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local limit, measure = tonumber(ARGV[4]), ARGV[5] == '1'
-local NODE_ENTRIES = 100    -- stream-node-max-entries; only what '~' leaves depends on it
-local GROUPS_MEASURED = 16  -- those that are the furthest behind
+local NODE_ENTRIES = 100      -- stream-node-max-entries; only what '~' leaves depends on it
+local GROUPS_MEASURED = 16    -- those that are the furthest behind
 local PENDING_PAGE = 1000
-local PENDING_BYTES = 1050  -- the most that MEMORY USAGE counts for a pending id, of 150 at most
-local ENTRY_BYTES = 16      -- of an entry beside its values
+local PENDING_BYTES = 1050    -- the most that MEMORY USAGE counts for a pending id, of 150 at most
+local NODES_SAMPLED = 100000  -- takes 3 ms; of a few nodes, one large entry would decide
+local ENTRY_BYTES = 16        -- of an entry beside its values
 local ENTRIES_SAMPLED = 10
 
 local ignored = {}
@@ -178,21 +179,22 @@ local function trim_consumed(groups, full)
 end
 
 -- Memory of the entries alone: trimming frees no pending id. What MEMORY USAGE counts for pending ids
--- varies, so the oldest entries decide within these limits.
+-- varies, so the median of the oldest entries decides within these limits.
 local function stream_bytes(len, pending)
-  local usage = redis.call('MEMORY', 'USAGE', stream) or 0
+  local usage = redis.call('MEMORY', 'USAGE', stream, 'SAMPLES', NODES_SAMPLED) or 0
   local entries = pending > 0 and redis.call('XRANGE', stream, '-', '+', 'COUNT', ENTRIES_SAMPLED) or {}
   if #entries == 0 then
     return len > 0 and usage or 0
   end
-  local sampled = 0
-  for _, entry in ipairs(entries) do
-    sampled = sampled + ENTRY_BYTES
+  local sizes = {}
+  for n, entry in ipairs(entries) do
+    sizes[n] = ENTRY_BYTES
     for i = 2, #entry[2], 2 do
-      sampled = sampled + #entry[2][i]
+      sizes[n] = sizes[n] + #entry[2][i]
     end
   end
-  local estimate = math.floor(len * sampled / #entries)
+  table.sort(sizes)
+  local estimate = len * sizes[math.ceil(#sizes / 2)]
   return math.max(usage - PENDING_BYTES * pending, math.min(estimate, usage))
 end
 

@@ -342,6 +342,20 @@ START_TEST(a_size_in_bytes_is_that_of_the_entries) {
 }
 END_TEST
 
+START_TEST(one_large_message_does_not_make_all_others_look_large) {
+    config.stream_bytes_max = 400000;
+    begin("bytes", 0);
+    redis_reply_free(ask("EVAL return(redis.call('XADD','s','1-1','f',string.rep('x',100000))) 0"));
+    add(2, 3000);
+    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(tell("XLEN s"), 3000);
+    group_at("dead", 0);
+    read_group("dead", 3000);
+    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(tell("XLEN s"), 3000);
+}
+END_TEST
+
 /* Of the ids of one millisecond it says only half as much. */
 START_TEST(a_group_that_acknowledges_nothing_does_not_keep_the_stream_from_being_trimmed) {
     config.stream_bytes_max = 65536;
@@ -523,6 +537,7 @@ int main(void) {
     tcase_add_test(tcase, the_counter_of_a_deleted_group_is_forgotten);
     tcase_add_test(tcase, a_size_in_bytes_is_kept);
     tcase_add_test(tcase, a_size_in_bytes_is_that_of_the_entries);
+    tcase_add_test(tcase, one_large_message_does_not_make_all_others_look_large);
     tcase_add_test(tcase,
                    a_group_that_acknowledges_nothing_does_not_keep_the_stream_from_being_trimmed);
     tcase_add_test(tcase, more_groups_than_are_measured_are_named_as_a_number);
