@@ -265,6 +265,12 @@ static void sink_note_success(struct sink *sink) {
     }
 }
 
+/* Locked. */
+static int64_t sink_wait_left_ms(const struct sink *sink, int64_t until_ms) {
+    bool cut = sink->stopped && sink->stop_deadline_ms < until_ms;
+    return (cut ? sink->stop_deadline_ms : until_ms) - clock_ms();
+}
+
 /* Waits before the next attempt, twice as long as before the last one. When the sink stops, the
  * wait ends no later than the deadline of the stop. */
 static void sink_back_off(struct sink *sink) {
@@ -274,15 +280,11 @@ static void sink_back_off(struct sink *sink) {
     }
     int64_t until_ms = clock_ms() + sink->backoff_ms;
     pthread_mutex_lock(&sink->lock);
-    int64_t left_ms = sink->backoff_ms;
+    int64_t left_ms = sink_wait_left_ms(sink, until_ms);
     while (left_ms > 0) {
         struct timespec until = condition_deadline(left_ms);
         pthread_cond_timedwait(&sink->stopping, &sink->lock, &until);
-        int64_t end_ms = until_ms;
-        if (sink->stopped && sink->stop_deadline_ms < end_ms) {
-            end_ms = sink->stop_deadline_ms;
-        }
-        left_ms = end_ms - clock_ms();
+        left_ms = sink_wait_left_ms(sink, until_ms);
     }
     pthread_mutex_unlock(&sink->lock);
 }

@@ -35,7 +35,7 @@ struct workers_release {
 /* What the workers need of the rest of the node. Called on worker threads; must not block. */
 struct workers_owner {
     void *context;
-    struct router *router; /* to the sinks; NULL: no client is started */
+    struct router *router; /* to the sinks; NULL only if no worker runs */
     /* Whether a connection may be opened now. */
     bool (*lease_valid)(void *context);
     void (*wants_release)(void *context, const struct workers_release *release);
