@@ -1,14 +1,11 @@
 /* mqfleetd: reads its settings, starts everything in order, waits for a signal, stops in reverse
- * order. Every thread of the process is a row of `threads` below, except those of the log,
- * libmicrohttpd and Paho.
+ * order. The threads of the process are in wiring/threads.c.
  *
  * Exit codes: 0 stopped cleanly; 1 could not start, or could not stop cleanly; 2 invalid settings
  * or usage; 3 another live node uses this node's name; 4 Redis belongs to another fleet.
  */
 #include <assert.h>
-#include <errno.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +17,11 @@
 #include "wiring/app.h"
 #include "wiring/command_line.h"
 #include "wiring/crash.h"
+#include "wiring/threads.h"
 #include "base/system/clock.h"
 #include "base/config/system_limits.h"
 #include "base/telemetry/log_writer.h"
 #include "base/system/notify.h"
-#include "base/system/thread_watchdog.h"
 #include "base/secrets/secret_file.h"
 #include "base/system/std_streams.h"
 #include "base/secrets/client_file.h"
@@ -35,238 +32,17 @@
 #include "net/redis/redis_tls.h"
 #include "net/redis/redis_url.h"
 
-#define THREADS_MAX    2048
 #define TURN_MS        200 /* of the main thread */
 #define LOG_STOP_MS    5000
 #define LOG_FLUSH_MS   100 /* when a second signal ends the process immediately */
 #define FREE_BYTES_MIN 4194304
 
-/* ---- threads --------------------------------------------------------------------------------- */
-
-static size_t main_count_one(const struct app *app) {
-    (void)app;
-    return 1;
-}
-
-static size_t main_sink_count(const struct app *app) {
-    size_t n = 0;
-    while (app->sinks[n]) {
-        n++;
-    }
-    return n;
-}
-
-static size_t main_worker_count(const struct app *app) {
-    return workers_thread_count(app->workers);
-}
-
-static size_t main_resolver_count(const struct app *app) {
-    return (size_t)app->conf->resolver_threads;
-}
-
-static size_t main_handler_count(const struct app *app) {
-    return (size_t)app->conf->http_workers;
-}
-
-/* Threads that are started later. */
-static size_t main_count_none(const struct app *app) {
-    (void)app;
-    return 0;
-}
-
-static void *main_sink_argument(struct app *app, size_t index) {
-    return app->sinks[index];
-}
-
-static void *main_worker_argument(struct app *app, size_t index) {
-    return workers_thread(app->workers, index);
-}
-
-static void *main_workers_argument(struct app *app, size_t index) {
-    (void)index;
-    return app->workers;
-}
-
-static void *main_node_argument(struct app *app, size_t index) {
-    (void)index;
-    return app->node;
-}
-
-static void *main_agent_argument(struct app *app, size_t index) {
-    (void)index;
-    return app->agent;
-}
-
-static void *main_leader_argument(struct app *app, size_t index) {
-    (void)index;
-    return app->leader;
-}
-
-static void *main_stop_progress_argument(struct app *app, size_t index) {
-    (void)index;
-    return app->stop_progress;
-}
-
-/* The longest time without progress of the watched threads. The limits of calls to Redis and to
- * other nodes are added, because a call reports progress only when it ends. */
-static int64_t main_worker_stall_ms(const struct app *app) {
-    return app->conf->stall_ms;
-}
-
-/* Enforces the deadlines of requests. When idle, it may sleep that long. */
-static int64_t main_peer_calls_stall_ms(const struct app *app) {
-    return app->conf->stall_ms + PEER_CALLS_TURN_MS_MAX;
-}
-
-static int64_t main_heartbeat_stall_ms(const struct app *app) {
-    return app->conf->stall_ms + app->conf->heartbeat_ms + app->conf->redis_timeout_ms;
-}
-
-static int64_t main_agent_stall_ms(const struct app *app) {
-    return app->conf->stall_ms + app->conf->redis_timeout_ms;
-}
-
-static void *main_handler_argument(struct app *app, size_t index) {
-    (void)index;
-    return http_server_handlers(app->http);
-}
-
-static void *main_peer_calls_argument(struct app *app, size_t index) {
-    (void)index;
-    return app->peer_calls;
-}
-
-static void *main_streams_argument(struct app *app, size_t index) {
-    (void)index;
-    return http_server_streams(app->http);
-}
-
-static void *main_event_bus_argument(struct app *app, size_t index) {
-    (void)index;
-    return app->event_bus;
-}
-
-enum thread_kind {
-    THREAD_SINK,
-    THREAD_RESOLVER,
-    THREAD_WORKER,
-    THREAD_HEARTBEAT,
-    THREAD_AGENT,
-    THREAD_LEADER,
-    THREAD_HTTP_HANDLER,
-    THREAD_PEER_CALLS,
-    THREAD_STREAMS,
-    THREAD_EVENT_BUS,
-    THREAD_STOP_PROGRESS
-};
-
-/* In the order of their start. Names are shown by ps -T and gdb. */
-static const struct {
-    const char *name;
-    enum thread_kind kind;
-    size_t (*count)(const struct app *app);
-    void *(*run)(void *argument);
-    void *(*argument)(struct app *app, size_t index);
-    int64_t (*stall_ms_max)(const struct app *app); /* NULL: not watched */
-} threads[] = {
-    {"sink", THREAD_SINK, main_sink_count, sink_run, main_sink_argument, NULL},
-    {"resolver", THREAD_RESOLVER, main_resolver_count, workers_resolver_run, main_workers_argument,
-     NULL},
-    {"worker", THREAD_WORKER, main_worker_count, workers_run, main_worker_argument,
-     main_worker_stall_ms},
-    {"heartbeat", THREAD_HEARTBEAT, main_count_one, node_heartbeat_run, main_node_argument,
-     main_heartbeat_stall_ms},
-    {"agent", THREAD_AGENT, main_count_one, agent_run, main_agent_argument, main_agent_stall_ms},
-    {"leader", THREAD_LEADER, main_count_one, leader_run, main_leader_argument,
-     main_agent_stall_ms},
-    {"http", THREAD_HTTP_HANDLER, main_handler_count, http_handlers_run, main_handler_argument,
-     NULL},
-    {"peer-calls", THREAD_PEER_CALLS, main_count_one, peer_calls_run, main_peer_calls_argument,
-     main_peer_calls_stall_ms},
-    {"http-streams", THREAD_STREAMS, main_count_one, http_streams_run, main_streams_argument, NULL},
-    {"event-bus", THREAD_EVENT_BUS, main_count_one, event_bus_run, main_event_bus_argument, NULL},
-    {"progress", THREAD_STOP_PROGRESS, main_count_none, stop_progress_run,
-     main_stop_progress_argument, NULL},
-};
-
-static struct {
-    pthread_t id;
-    enum thread_kind kind;
-    size_t row;
-    void *argument;
-    int64_t stall_ms_max; /* 0: not watched */
-} running_threads[THREADS_MAX];
-static size_t running_thread_count;
-
-/* argument: its element of running, complete before the thread starts. */
-static void *main_thread_run(void *argument) {
-    size_t index = (size_t)(uintptr_t)argument;
-    size_t row = running_threads[index].row;
-    if (running_threads[index].stall_ms_max > 0) {
-        thread_watchdog_register(threads[row].name, running_threads[index].stall_ms_max);
-    }
-    void *result = threads[row].run(running_threads[index].argument);
-    thread_watchdog_unregister();
-    return result;
-}
-
-static int main_start_thread(struct app *app, size_t row, size_t index) {
-    pthread_t id;
-    if (running_thread_count == THREADS_MAX) {
-        return EAGAIN;
-    }
-    running_threads[running_thread_count].row = row;
-    running_threads[running_thread_count].kind = threads[row].kind;
-    running_threads[running_thread_count].argument = threads[row].argument(app, index);
-    running_threads[running_thread_count].stall_ms_max =
-        threads[row].stall_ms_max ? threads[row].stall_ms_max(app) : 0;
-    int error = pthread_create(&id, NULL, main_thread_run, (void *)(uintptr_t)running_thread_count);
-    if (error == 0) {
-        pthread_setname_np(id, threads[row].name);
-        running_threads[running_thread_count++].id = id;
-    }
-    return error;
-}
-
-static enum err main_start_threads(struct app *app, char *fault) {
-    for (size_t row = 0; row < sizeof(threads) / sizeof(threads[0]); row++) {
-        size_t count = threads[row].count(app);
-        for (size_t i = 0; i < count; i++) {
-            int error = main_start_thread(app, row, i);
-            if (error != 0) {
-                snprintf(fault, FAULT_LEN, "cannot start a %s thread: %s", threads[row].name,
-                         strerror(error));
-                return ERR_UNAVAILABLE;
-            }
-        }
-    }
-    return ERR_OK;
-}
-
-/* Starts a thread that is needed only now. Without it the stop continues without reports. */
-static void main_start_thread_late(struct app *app, enum thread_kind kind) {
-    for (size_t row = 0; row < sizeof(threads) / sizeof(threads[0]); row++) {
-        if (threads[row].kind == kind && main_start_thread(app, row, 0) != 0) {
-            log_event(LOG_WARN, "thread_not_started", KS("name", threads[row].name));
-        }
-    }
-}
-
-static void main_join_threads(enum thread_kind kind) {
-    for (size_t i = 0; i < running_thread_count; i++) {
-        if (running_threads[i].kind == kind) {
-            pthread_join(running_threads[i].id, NULL);
-        }
-    }
-}
-
 static enum err main_start(struct app *app, char *fault) {
     enum err err = app_create(app, fault);
-    return err == ERR_OK ? main_start_threads(app, fault) : err;
+    return err == ERR_OK ? threads_start(app, fault) : err;
 }
 
-/* ---- wait and stop
- * ---------------------------------------------------------------------------- */
+/* ---- wait and stop --------------------------------------------------------------------------- */
 
 static void main_exit_at_once(int signal_number) {
     (void)log_writer_flush(LOG_FLUSH_MS);
@@ -310,32 +86,32 @@ static enum err main_stop_in_order(struct app *app) {
     agent_announce_leave(app->agent);
     leader_stop(app->leader);
     agent_stop(app->agent);
-    main_join_threads(THREAD_AGENT);
-    main_join_threads(THREAD_LEADER);
+    threads_join(THREAD_AGENT);
+    threads_join(THREAD_LEADER);
     enum err err =
         workers_stop_all(app->workers, "node_stopping", true, app->conf->stop_timeout_ms / 2);
     for (size_t i = 0; app->sinks[i]; i++) {
         int64_t left_ms = deadline_ms - clock_ms();
         sink_stop(app->sinks[i], left_ms > 1000 ? left_ms / 2 : 500);
     }
-    main_join_threads(THREAD_SINK);
+    threads_join(THREAD_SINK);
     int64_t left_ms = deadline_ms - clock_ms();
     enum err left = agent_leave(app->agent, left_ms > 1000 ? left_ms : 1000);
     node_stop(app->node);
-    main_join_threads(THREAD_HEARTBEAT);
+    threads_join(THREAD_HEARTBEAT);
     event_bus_stop(app->event_bus);
-    main_join_threads(THREAD_EVENT_BUS);
+    threads_join(THREAD_EVENT_BUS);
     http_server_stop(app->http);
-    main_join_threads(THREAD_HTTP_HANDLER);
+    threads_join(THREAD_HTTP_HANDLER);
     peer_calls_stop(app->peer_calls);
-    main_join_threads(THREAD_PEER_CALLS);
-    main_join_threads(THREAD_STREAMS);
+    threads_join(THREAD_PEER_CALLS);
+    threads_join(THREAD_STREAMS);
     if (err != ERR_OK || left != ERR_OK) {
         return ERR_TIMEOUT;
     }
     workers_stop_threads(app->workers);
-    main_join_threads(THREAD_WORKER);
-    main_join_threads(THREAD_RESOLVER);
+    threads_join(THREAD_WORKER);
+    threads_join(THREAD_RESOLVER);
     return ERR_OK;
 }
 
@@ -343,11 +119,11 @@ static enum err main_stop(struct app *app) {
     struct stop_remaining left;
     notify_send("STOPPING=1");
     stop_progress_begin(app->stop_progress);
-    main_start_thread_late(app, THREAD_STOP_PROGRESS);
+    threads_start_late(app, THREAD_STOP_PROGRESS);
     enum err err = main_stop_in_order(app);
     stop_progress_remaining(app->stop_progress, &left);
     stop_progress_end(app->stop_progress);
-    main_join_threads(THREAD_STOP_PROGRESS);
+    threads_join(THREAD_STOP_PROGRESS);
     bool complete = err == ERR_OK && left.messages == 0;
     log_event(complete ? LOG_INFO : LOG_ERROR, complete ? "stop_complete" : "stop_incomplete",
               KI("clients", left.clients), KI("messages", left.messages),
@@ -434,7 +210,7 @@ static int main_run(struct app *app) {
     notify_send("READY=1\nSTATUS=started");
     const char *reason = main_wait(app, &signals);
     if (reason) {
-        main_join_threads(THREAD_AGENT); /* the agent gave up, and its thread returns */
+        threads_join(THREAD_AGENT); /* the agent gave up, and its thread returns */
         notify_send("STATUS=giving up: %s", reason);
         log_event(LOG_ERROR, "giving_up", KS("node", app->conf->node_name), KS("detail", reason));
         redis_server_stop(app->redis_server);

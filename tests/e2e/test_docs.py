@@ -163,7 +163,7 @@ def test_every_path_that_is_named_exists():
 
 
 def test_the_threads_in_docs_are_those_of_the_program():
-    source = (ROOT / "src/main.c").read_text()
+    source = (ROOT / "src/wiring/threads.c").read_text()
     started = set(re.findall(r'^    \{"([a-z-]+)", THREAD_', source, re.MULTILINE))
     page = (ROOT / "docs/architecture.md").read_text()
     named = set(re.findall(r"^\| `([a-z-]+)` \| ", page, re.MULTILINE))

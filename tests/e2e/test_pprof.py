@@ -26,9 +26,9 @@ def pprof(node, path, *words, cwd):
 
 
 def thread_names():
-    rows = (ROOT / "src/main.c").read_text().split("} threads[] = {")[1].split("\n};")[0]
+    rows = (ROOT / "src/wiring/threads.c").read_text().split("} threads[] = {")[1].split("\n};")[0]
     return {name for name, count in re.findall(r'\{"([a-z-]+)", \w+, (\w+),', rows)
-            if count != "main_count_none"}  # those are started later
+            if count != "threads_count_none"}  # those are started later
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_heap_by_the_commands_as_written(busy, tmp_path):
     assert "<svg" in svg and "api_clients_create" in svg, drawn
     for kind in ("-alloc_objects", "-inuse_space", "-inuse_objects"):
         top = pprof(busy, "heap", kind, "-top", "-cum", "-nodecount=2000", cwd=tmp_path)
-        assert re.search(r"%\s+(main_thread_run|workers_run|main)\b", top), top
+        assert re.search(r"%\s+(threads_run|workers_run|main)\b", top), top
     raw = pprof(busy, "allocs", "-raw", cwd=tmp_path)
     assert "client_config_parse" in raw and "Mappings" in raw
     text = busy.api.get("/debug/pprof/heap", params={"debug": 1}).text
