@@ -53,7 +53,7 @@ struct route {
     /* Written by the thread that submits. */
     _Atomic int64_t messages, bytes, dropped;
     /* Monotonic; the last message of the broker. The worker records its answers here too. */
-    _Atomic int64_t heard_at_ms;
+    _Atomic int64_t last_received_at_ms;
 };
 
 /* Sends further messages to that sink. NULL, or a name that the node does not have: to the default.

@@ -19,7 +19,7 @@
 #include "message/router.h"
 #include "mqtt/config/client_config.h"
 #include "mqtt/client_error.h"
-#include "mqtt/give_up.h"
+#include "mqtt/publish_result.h"
 
 struct address_list;      /* mqtt/broker/address_list.h */
 struct engine;            /* one per worker */
@@ -131,13 +131,12 @@ struct engine_events {
     void (*subscribed)(void *client, const uint8_t *codes, size_t n);
     /* The same for UNSUBSCRIBE. n 0: the protocol or the library provides no codes. */
     void (*unsubscribed)(void *client, const uint8_t *codes, size_t n);
-    /* PUBACK or PUBCOMP received, or written for QoS 0. reason_code: as received, 0 for MQTT 3.1.1.
-     * ERR_REFUSED: given up, reason_code is an enum give_up. Any other err: not acknowledged.
-     * Called exactly once per accepted publish(). With a session that outlives the connection, this
-     * may happen on a later connection, at the latest in session_end(). */
-    void (*published)(void *client, uint64_t token, enum err err, int reason_code);
+    /* The publication has ended. Called exactly once per accepted publish(). With a session that
+     * outlives the connection, this may happen on a later connection, at the latest in
+     * session_end(). result: borrowed during the event; never ERR_TIMEOUT. */
+    void (*published)(void *client, uint64_t token, const struct publish_result *result);
     /* More of a large, incomplete message has arrived. NULL: not reported. */
-    void (*heard)(void *client);
+    void (*receiving)(void *client);
     /* A message was discarded, and acknowledged if possible. NULL: not reported. */
     void (*skipped)(void *client, const struct engine_skipped *skipped);
     /* While a connection is opened: whether one more of its sockets may connect at the same time

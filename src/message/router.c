@@ -68,7 +68,8 @@ static void route_add(_Atomic int64_t *count, int64_t n) {
 static void route_count_received(struct route *route, const struct message *received) {
     route_add(&route->messages, 1);
     route_add(&route->bytes, (int64_t)received->payload_len);
-    atomic_store_explicit(&route->heard_at_ms, received->received_us / 1000, memory_order_relaxed);
+    atomic_store_explicit(&route->last_received_at_ms, received->received_us / 1000,
+                          memory_order_relaxed);
     metric_add(METRIC_RECEIVED_QOS0 + received->qos, 1);
     metric_add(METRIC_BYTES_RECEIVED, (int64_t)received->payload_len);
 }

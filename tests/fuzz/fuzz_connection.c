@@ -318,10 +318,10 @@ static void on_unsubscribed(void *context, const uint8_t *codes, size_t n) {
     react(client);
 }
 
-static void on_published(void *context, uint64_t token, enum err err, int reason_code) {
+static void on_published(void *context, uint64_t token, const struct publish_result *result) {
     struct client *client = context;
     assert(token < world.publication_count && world.publishers[token] == client);
-    assert(err == ERR_OK || reason_code == 0);
+    assert(result->err == ERR_OK || result->reason_code == 0);
     world.publishers[token] = NULL;
     react(client);
 }

@@ -95,7 +95,7 @@ struct worker {
 
     /* workers_stop_all: records of generations before drop_before are dropped. */
     _Atomic uint64_t drop_before;
-    atomic_bool drop_politely;
+    atomic_bool drop_with_disconnect;
 
     /* Worker thread only. */
     uint64_t dropped_before;
@@ -118,7 +118,8 @@ void worker_destroy(struct worker *worker);
 void *worker_run(void *argument);
 void worker_stop(struct worker *worker);
 /* Records of earlier generations are dropped in the thread's next turn. Any thread. */
-void worker_drop_all(struct worker *worker, uint64_t before, bool politely, const char *reason);
+void worker_drop_all(struct worker *worker, uint64_t before, bool with_disconnect,
+                     const char *reason);
 void worker_wake(struct worker *worker);
 void worker_command_free(struct worker_command *command);
 /* Inserts into the table; worker->lock is held. */
@@ -253,12 +254,12 @@ void worker_connection_closed(void *client, const struct engine_closed *closed);
 void worker_handle_timer(struct client *client);
 
 /* worker_skipped.c: received messages that go to no sink. */
-void worker_heard(void *client);
+void worker_receiving(void *client);
 void worker_skipped(void *client, const struct engine_skipped *skipped);
 
 /* worker_publication.c: publications. */
 void worker_publish(struct worker *worker, struct worker_command *command);
-void worker_published(void *client, uint64_t token, enum err err, int reason_code);
+void worker_published(void *client, uint64_t token, const struct publish_result *result);
 void worker_expire_publications(struct worker *worker, int64_t now_ms);
 /* Time until the next publication is overdue, at most most_ms. */
 int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms, int64_t most_ms);

@@ -82,8 +82,8 @@ enum err workers_stop(struct workers *workers, const char *id, int64_t epoch, co
                       workers_done *done, void *context) MUST_CHECK;
 /* Closes all clients and accepts no start until workers_accept. Waits up to timeout_ms until
  * nothing is open: ERR_OK, or ERR_TIMEOUT (closing continues; call again). Not for worker threads.
- * polite: with DISCONNECT; otherwise sockets are dropped as fast as possible. */
-enum err workers_stop_all(struct workers *workers, const char *reason, bool polite,
+ * with_disconnect: DISCONNECT is sent; otherwise sockets are dropped as fast as possible. */
+enum err workers_stop_all(struct workers *workers, const char *reason, bool with_disconnect,
                           int64_t timeout_ms) MUST_CHECK;
 /* A client that requested its release stays here after all: it tries again after delay_ms. */
 enum err workers_retry(struct workers *workers, const char *id, int64_t epoch,
@@ -92,17 +92,8 @@ enum err workers_retry(struct workers *workers, const char *id, int64_t epoch,
  * ERR_FULL. */
 enum err workers_restart(struct workers *workers, const char *id, const char *reason) MUST_CHECK;
 
-/* Why nothing was acknowledged in time: the reason_code of ERR_TIMEOUT. */
-enum workers_timeout {
-    WORKERS_TIMEOUT_SILENT,       /* the broker did not answer */
-    WORKERS_TIMEOUT_READ_BLOCKED, /* the client's sink is full, so its connection is not read */
-};
-
-/* err: ERR_OK: acknowledged (reason_code from PUBACK or PUBCOMP; an error code: the broker
- * refused). ERR_WRONG_STATE: not online. ERR_TIMEOUT: reason_code is an enum workers_timeout.
- * ERR_UNAVAILABLE: connection lost, outcome unknown. ERR_REFUSED: given up, reason_code is an enum
- * give_up. */
-typedef void workers_published(void *context, enum err err, int reason_code);
+/* result: borrowed during the call. */
+typedef void workers_published(void *context, const struct publish_result *result);
 /* Copies the publication. ERR_OK: `published` is called once, on a worker thread, within
  * publish_timeout_ms. On other results it is not called: ERR_NOT_FOUND, ERR_REFUSED (see
  * workers_publish_throttled), ERR_BUSY (see workers_publish_busy), ERR_ARGUMENT (properties, and

@@ -285,13 +285,13 @@ void paho_note_suspect(struct engine_connection *connection,
 }
 
 static void paho_post_published(struct paho_publication *publication, enum err err,
-                                int reason_code) {
+                                enum MQTTReasonCodes reason_code) {
     struct engine_connection *connection = publication->connection;
     pthread_mutex_lock(&connection->engine->lock);
     if (!publication->done) {
         publication->done = true;
-        publication->result = err;
-        publication->reason_code = reason_code;
+        publication->result =
+            (struct publish_result){.err = err, .reason_code = (uint8_t)reason_code};
         if (err != ERR_OK) {
             paho_note_suspect(connection, publication);
         }
@@ -302,22 +302,22 @@ static void paho_post_published(struct paho_publication *publication, enum err e
 
 static void paho_on_published(void *context, MQTTAsync_successData *data) {
     (void)data;
-    paho_post_published(context, ERR_OK, 0);
+    paho_post_published(context, ERR_OK, MQTTREASONCODE_SUCCESS);
 }
 
 static void paho_on_published5(void *context, MQTTAsync_successData5 *data) {
-    paho_post_published(context, ERR_OK, (int)data->reasonCode);
+    paho_post_published(context, ERR_OK, data->reasonCode);
 }
 
 static void paho_on_publish_failed(void *context, MQTTAsync_failureData *data) {
     (void)data;
-    paho_post_published(context, ERR_UNAVAILABLE, 0);
+    paho_post_published(context, ERR_UNAVAILABLE, MQTTREASONCODE_SUCCESS);
 }
 
 static void paho_on_publish_failed5(void *context, MQTTAsync_failureData5 *data) {
     bool refused = reason_is_error((int)data->reasonCode);
     paho_post_published(context, refused ? ERR_OK : ERR_UNAVAILABLE,
-                        refused ? (int)data->reasonCode : 0);
+                        refused ? data->reasonCode : MQTTREASONCODE_SUCCESS);
 }
 
 void paho_fill_publish_options(struct paho_publication *publication, int protocol_version,

@@ -341,8 +341,7 @@ static void paho_engine_deliver_published(struct engine_connection *connection,
                                           struct paho_publication *published) {
     struct paho_publication *entry, *next;
     DL_FOREACH_SAFE(published, entry, next) {
-        connection->engine->events->published(connection->client, entry->token, entry->result,
-                                              entry->reason_code);
+        connection->engine->events->published(connection->client, entry->token, &entry->result);
         free(entry);
     }
 }
@@ -352,7 +351,7 @@ static void paho_engine_fail_publications(struct engine_connection *connection) 
     struct paho_publication *entry, *next;
     DL_FOREACH_SAFE(connection->publications, entry, next) {
         if (!entry->done) {
-            entry->result = ERR_UNAVAILABLE;
+            entry->result = (struct publish_result){.err = ERR_UNAVAILABLE};
             paho_note_suspect(connection, entry);
         }
     }

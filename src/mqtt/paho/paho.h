@@ -62,8 +62,7 @@ struct paho_publication {
     uint64_t token;
     struct engine_suspect about;
     bool done;
-    enum err result;
-    int reason_code;
+    struct publish_result result;
     struct paho_publication *prev, *next;
 };
 

@@ -294,11 +294,10 @@ static void probe_on_unsubscribed(void *client, const uint8_t *codes, size_t n) 
     (void)client;
 }
 
-static void probe_on_published(void *client, uint64_t token, enum err err, int reason_code) {
+static void probe_on_published(void *client, uint64_t token, const struct publish_result *result) {
     (void)client;
     (void)token;
-    (void)err;
-    (void)reason_code;
+    (void)result;
 }
 
 static bool probe_may_connect(void *client) {

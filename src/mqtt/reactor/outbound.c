@@ -77,7 +77,9 @@ static void outbound_give_up_waiting(struct engine *engine, struct engine_sessio
     DL_FOREACH_SAFE(session->outbound, one, next) {
         if (one->tries == 0) {
             publish_unlink(session, one);
-            publish_report_one(engine, session->client, one, ERR_REFUSED, GIVE_UP_NOT_SENT);
+            publish_report_one(
+                engine, session->client, one,
+                &(struct publish_result){.err = ERR_REFUSED, .give_up = GIVE_UP_NOT_SENT});
         }
     }
 }
@@ -124,7 +126,8 @@ void outbound_give_up(struct engine *engine, struct engine_session *session,
     if (connection) {
         publish_next(connection);
     }
-    publish_report_one(engine, session->client, outbound, ERR_REFUSED, (int)reason);
+    publish_report_one(engine, session->client, outbound,
+                       &(struct publish_result){.err = ERR_REFUSED, .give_up = reason});
 }
 
 static void outbound_charge(struct engine *engine, struct engine_session *session,
@@ -262,7 +265,8 @@ void outbound_fail(struct engine *engine, struct engine_session *session, bool a
     DL_FOREACH_SAFE(session->outbound, one, next) { /* as many as the worker allows per client */
         if (all || one->was_written || one->state == OUTBOUND_RELEASED) {
             publish_unlink(session, one);
-            publish_report_one(engine, session->client, one, ERR_UNAVAILABLE, 0);
+            publish_report_one(engine, session->client, one,
+                               &(struct publish_result){.err = ERR_UNAVAILABLE});
         }
     }
 }

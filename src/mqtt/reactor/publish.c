@@ -18,10 +18,10 @@ static void publish_free(struct engine *engine, struct outbound *outbound) {
 }
 
 void publish_report_one(struct engine *engine, void *client, struct outbound *outbound,
-                        enum err err, int reason_code) {
+                        const struct publish_result *result) {
     uint64_t token = outbound->token;
     publish_free(engine, outbound);
-    engine->events->published(client, token, err, reason_code);
+    engine->events->published(client, token, result);
 }
 
 /* ---- requests of the worker ---- */
@@ -40,8 +40,8 @@ void publish_report(struct engine_connection *connection) {
     while (connection->settled) { /* as many as the worker allows per client */
         struct outbound *first = connection->settled;
         DL_DELETE(connection->settled, first);
-        publish_report_one(connection->engine, connection->session->client, first, first->result,
-                           first->reason_code);
+        struct publish_result result = {.err = first->result, .reason_code = first->reason_code};
+        publish_report_one(connection->engine, connection->session->client, first, &result);
     }
 }
 
@@ -203,8 +203,8 @@ void publish_fail_unwritten(struct engine_connection *connection) {
     struct outbound *one, *next;
     DL_FOREACH_SAFE(connection->unwritten, one, next) {
         DL_DELETE(connection->unwritten, one);
-        publish_report_one(connection->engine, connection->session->client, one, ERR_UNAVAILABLE,
-                           0);
+        publish_report_one(connection->engine, connection->session->client, one,
+                           &(struct publish_result){.err = ERR_UNAVAILABLE});
     }
 }
 
@@ -241,27 +241,26 @@ void publish_unlink(struct engine_session *session, struct outbound *outbound) {
 }
 
 static void publish_finish(struct engine_connection *connection, struct outbound *outbound,
-                           enum err err, int reason_code) {
+                           const struct publish_result *result) {
     struct engine_session *session = connection->session;
     DL_DELETE(session->outbound, outbound);
     session->in_flight--;
     session->suspect_in_flight = false;
     connection->proven = true;
     publish_next(connection);
-    publish_report_one(connection->engine, connection->session->client, outbound, err, reason_code);
+    publish_report_one(connection->engine, connection->session->client, outbound, result);
 }
 
 static void publish_done(struct engine_connection *connection, struct outbound *outbound,
                          uint8_t reason_code) {
-    enum give_up reason;
+    struct publish_result result = {.err = ERR_OK, .reason_code = reason_code};
     if (reason_is_error(reason_code)) {
         suspects_note_refused(connection, outbound);
     }
-    if (suspects_ends_connections(reason_code, &reason)) {
-        publish_finish(connection, outbound, ERR_REFUSED, (int)reason);
-    } else {
-        publish_finish(connection, outbound, ERR_OK, reason_code);
+    if (suspects_ends_connections(reason_code, &result.give_up)) {
+        result.err = ERR_REFUSED;
     }
+    publish_finish(connection, outbound, &result);
 }
 
 static void publish_received(struct engine_connection *connection, struct outbound *outbound,

@@ -390,7 +390,7 @@ void publish_acknowledged(struct engine_connection *connection, const struct pac
 void publish_unlink(struct engine_session *session, struct outbound *outbound);
 /* Reports the end to the worker, and frees. */
 void publish_report_one(struct engine *engine, void *client, struct outbound *outbound,
-                        enum err result, int reason_code);
+                        const struct publish_result *result);
 /* Reports all settled publications. */
 void publish_report(struct engine_connection *connection);
 /* Settles what the stream has accepted. */

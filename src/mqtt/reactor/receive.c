@@ -389,8 +389,8 @@ static void receive_read_more(struct engine_connection *connection) {
         buffer_append(&connection->in, engine->input, (size_t)n);
         receive_consume(connection, (uint8_t *)connection->in.data, connection->in.len, 0);
     }
-    if (n > 0 && receive_is_within_large_packet(connection) && engine->events->heard) {
-        engine->events->heard(connection->session->client);
+    if (n > 0 && receive_is_within_large_packet(connection) && engine->events->receiving) {
+        engine->events->receiving(connection->session->client);
     }
     if (connection->state != CONNECTION_ENDED && connection->stream.has_more) {
         reactor_task(connection, TASK_READ);

@@ -25,7 +25,7 @@ static const struct engine_events worker_engine_events = {
     .subscribed = worker_subscribed,
     .unsubscribed = worker_unsubscribed,
     .published = worker_published,
-    .heard = worker_heard,
+    .receiving = worker_receiving,
     .skipped = worker_skipped,
     .may_connect = worker_may_connect,
     .socket_done = worker_socket_done,
@@ -85,7 +85,8 @@ static void worker_refuse_command(struct worker_command *command) {
         worker_answer_query(NULL, command->context, ERR_UNAVAILABLE);
     }
     if (command->kind == WORKER_PUBLISH) {
-        command->publication->published(command->publication->context, ERR_UNAVAILABLE, 0);
+        command->publication->published(command->publication->context,
+                                        &(struct publish_result){.err = ERR_UNAVAILABLE});
     }
     worker_command_free(command);
 }
@@ -139,11 +140,12 @@ void worker_stop(struct worker *worker) {
     worker_wake(worker);
 }
 
-void worker_drop_all(struct worker *worker, uint64_t before, bool politely, const char *reason) {
+void worker_drop_all(struct worker *worker, uint64_t before, bool with_disconnect,
+                     const char *reason) {
     pthread_mutex_lock(&worker->lock);
     snprintf(worker->drop_reason, sizeof(worker->drop_reason), "%s", reason);
     pthread_mutex_unlock(&worker->lock);
-    worker->drop_politely = politely;
+    worker->drop_with_disconnect = with_disconnect;
     worker->drop_before = before;
     worker_wake(worker);
 }

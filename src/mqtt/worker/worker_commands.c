@@ -241,7 +241,7 @@ void worker_drop_old(struct worker *worker) {
     pthread_mutex_unlock(&worker->lock);
     size_t n = worker_command_collect_old(worker, before, old);
     for (size_t i = 0; i < n; i++) {
-        worker_stop_client(old[i], reason, !worker->drop_politely);
+        worker_stop_client(old[i], reason, !worker->drop_with_disconnect);
     }
     if (n < DROPS_PER_TURN_MAX) {
         worker->dropped_before = before;

@@ -190,7 +190,7 @@ static bool worker_loss_extend_wait(struct client *client) {
     const struct conf *conf = client->worker->conf;
     int64_t timeout_ms = worker_connect_timeout_ms(client);
     bool receiving = client->state == CLIENT_SUBSCRIBING &&
-                     clock_ms() - client->route.heard_at_ms < timeout_ms / 2 &&
+                     clock_ms() - client->route.last_received_at_ms < timeout_ms / 2 &&
                      clock_ms() - client->connack_at_ms < conf->release_after_ms;
     if (route_has_room(&client->route) && !receiving) {
         return false;

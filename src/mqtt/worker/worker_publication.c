@@ -87,15 +87,15 @@ void worker_publication_free(struct worker_publication *publication) {
 
 /* ---- answers ---- */
 
-static void worker_publication_answer(struct worker_publication *publication, enum err err,
-                                      int reason_code) {
+static void worker_publication_answer(struct worker_publication *publication,
+                                      const struct publish_result *result) {
     workers_published *published = publication->published;
     publication->published = NULL;
     publish_share_answered(publication->share);
-    if (err != ERR_OK || reason_is_error(reason_code)) {
+    if (!publish_result_is_success(result)) {
         metric_add(METRIC_PUBLISH_FAILED, 1);
     }
-    published(publication->context, err, reason_code);
+    published(publication->context, result);
 }
 
 static void worker_publication_count_down(struct client *client) {
@@ -109,7 +109,7 @@ static void worker_publication_count_sent(struct client *client,
     int64_t bytes = (int64_t)publication->publication.payload_len;
     client->messages_out++;
     client->bytes_out += bytes;
-    client->route.heard_at_ms = clock_ms();
+    client->route.last_received_at_ms = clock_ms();
     metric_add(METRIC_MESSAGES_SENT, 1);
     metric_add(METRIC_BYTES_SENT, bytes);
 }
@@ -165,23 +165,23 @@ void worker_publish(struct worker *worker, struct worker_command *command) {
     struct client *client = worker_find(worker, command->id);
     command->publication = NULL;
     bool late = publication->deadline_ms <= clock_ms();
-    enum err err = late ? ERR_TIMEOUT : ERR_WRONG_STATE;
-    bool full_sink = false;
+    struct publish_result result = {.err = late ? ERR_TIMEOUT : ERR_WRONG_STATE};
     if (client && client->record == command->record) {
         if (client->state == CLIENT_ONLINE && !late) {
             worker_publication_link(client, publication);
-            err = worker->ops->publish(client->connection, &publication->publication,
-                                       (uint64_t)(uintptr_t)publication);
-            if (err == ERR_OK) {
+            result.err = worker->ops->publish(client->connection, &publication->publication,
+                                              (uint64_t)(uintptr_t)publication);
+            if (result.err == ERR_OK) {
                 return;
             }
-            full_sink = err == ERR_FULL && worker_publication_is_read_blocked(publication);
+            if (result.err == ERR_FULL && worker_publication_is_read_blocked(publication)) {
+                result = (struct publish_result){.err = ERR_REFUSED, .give_up = GIVE_UP_SINK_FULL};
+            }
             worker_publication_unlink(publication);
         }
         worker_publication_count_down(client);
     }
-    worker_publication_answer(publication, full_sink ? ERR_REFUSED : err,
-                              full_sink ? GIVE_UP_SINK_FULL : 0);
+    worker_publication_answer(publication, &result);
     worker_publication_free(publication);
 }
 
@@ -206,23 +206,23 @@ static void worker_publication_report_given_up(struct client *client,
     }
 }
 
-void worker_published(void *context, uint64_t token, enum err err, int reason_code) {
+void worker_published(void *context, uint64_t token, const struct publish_result *result) {
     struct client *client = context;
     struct worker_publication *publication = (struct worker_publication *)(uintptr_t)token;
-    if (err == ERR_OK && !reason_is_error(reason_code)) {
+    if (publish_result_is_success(result)) {
         worker_publication_count_sent(client, publication);
         if (client->throttle && publication->publication.qos > 0) {
             worker_clear_publication(client, &publication->publication);
         }
         histogram_add(HISTOGRAM_PUBLISH, clock_us() - publication->begun_us, 1);
-    } else if (err == ERR_REFUSED) {
-        worker_publication_report_given_up(client, publication, (enum give_up)reason_code);
+    } else if (result->err == ERR_REFUSED) {
+        worker_publication_report_given_up(client, publication, result->give_up);
     }
     bool is_awaited = publication->phase == WORKER_PUBLICATION_AWAITED;
     worker_publication_count_down(client);
     worker_publication_unlink(publication);
     if (is_awaited) {
-        worker_publication_answer(publication, err, reason_code);
+        worker_publication_answer(publication, result);
     }
     worker_publication_free(publication);
 }
@@ -264,8 +264,10 @@ static void worker_publication_stop_waiting(struct worker *worker, int64_t now_m
                                    read_blocked ? GIVE_UP_SINK_FULL : GIVE_UP_NOT_SENT)) {
         return; /* answered and freed */
     }
-    worker_publication_answer(publication, ERR_TIMEOUT,
-                              read_blocked ? WORKERS_TIMEOUT_READ_BLOCKED : WORKERS_TIMEOUT_SILENT);
+    worker_publication_answer(
+        publication, &(struct publish_result){.err = ERR_TIMEOUT,
+                                              .timeout = read_blocked ? PUBLISH_TIMEOUT_READ_BLOCKED
+                                                                      : PUBLISH_TIMEOUT_SILENT});
     publication->deadline_ms = now_ms + worker->conf->publish_resend_ms;
     worker_publication_move(publication, WORKER_PUBLICATION_UNACKNOWLEDGED);
 }

@@ -9,9 +9,9 @@
 #define SKIP_LOG_MS 1000
 
 /* A broker that is sending a large message is not silent. */
-void worker_heard(void *context) {
+void worker_receiving(void *context) {
     struct client *client = context;
-    client->route.heard_at_ms = clock_ms();
+    client->route.last_received_at_ms = clock_ms();
 }
 
 static const struct {
@@ -45,7 +45,7 @@ void worker_skipped(void *context, const struct engine_skipped *skipped) {
     snprintf(message, sizeof(message), "skipped a message of %zu bytes, topic \"%s\", QoS %u: %s",
              skipped->bytes, skipped->topic, skipped->qos,
              worker_skipped_kinds[skipped->reason].why);
-    client->route.heard_at_ms = clock_ms();
+    client->route.last_received_at_ms = clock_ms();
     metric_add(worker_skipped_kinds[skipped->reason].metric, 1);
     worker_skipped_log(client, message);
     worker_notify_error(client, worker_skipped_kinds[skipped->reason].error, message);

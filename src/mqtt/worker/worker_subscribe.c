@@ -351,7 +351,7 @@ void worker_subscribed(void *context, const uint8_t *codes, size_t n) {
     struct client *client = context;
     struct subscribe_work *work = client->work;
     int32_t places[SUBSCRIBE_FILTERS_MAX];
-    client->route.heard_at_ms = clock_ms();
+    client->route.last_received_at_ms = clock_ms();
     if (!work || work->in_flight == 0 || work->unsubscribing) {
         return;
     }
@@ -370,7 +370,7 @@ void worker_subscribed(void *context, const uint8_t *codes, size_t n) {
 void worker_unsubscribed(void *context, const uint8_t *codes, size_t n) {
     struct client *client = context;
     struct subscribe_work *work = client->work;
-    client->route.heard_at_ms = clock_ms();
+    client->route.last_received_at_ms = clock_ms();
     if (!work || work->in_flight == 0 || !work->unsubscribing) {
         return;
     }

@@ -333,7 +333,7 @@ static enum err workers_wait_until_empty(struct worker *worker, const struct tim
     return empty ? ERR_OK : ERR_TIMEOUT;
 }
 
-enum err workers_stop_all(struct workers *workers, const char *reason, bool polite,
+enum err workers_stop_all(struct workers *workers, const char *reason, bool with_disconnect,
                           int64_t timeout_ms) {
     struct timespec until = condition_deadline(timeout_ms);
     enum err err = ERR_OK;
@@ -343,7 +343,7 @@ enum err workers_stop_all(struct workers *workers, const char *reason, bool poli
     uint64_t generation = ++workers->generation;
     pthread_mutex_unlock(&workers->lock);
     for (size_t i = 0; i < workers->count; i++) {
-        worker_drop_all(workers->all[i], generation, polite, reason);
+        worker_drop_all(workers->all[i], generation, with_disconnect, reason);
     }
     for (size_t i = 0; i < workers->count; i++) {
         enum err one = workers_wait_until_empty(workers->all[i], &until);

@@ -2,7 +2,7 @@
  * consumer groups. What may be trimmed is decided by stream_trim.lua, in Redis, atomically: nodes
  * need no lock among each other.
  *
- * After each look the sink may write a bounded number of messages before the next one. Where Redis
+ * After each run the sink may write a bounded number of messages before the next one. Where Redis
  * refuses the script to the user, `maxlen` trims with XADD and knows nothing of groups; the other
  * modes fail. */
 #include "stream_trim.h"
@@ -21,7 +21,7 @@
 #define STALE_MS          60000
 #define REFUSED_MS        10000 /* then it may be permitted */
 #define LOSING_MS         3600000
-#define LIMIT             "10000" /* entries trimmed by one look */
+#define LIMIT             "10000" /* entries trimmed by one run */
 #define ENTRIES_LEFT_MAX  10000
 #define ENTRIES_LEFT_MIN  10
 #define BYTES_LEFT_MAX    4194304
@@ -136,7 +136,7 @@ static int64_t stream_trim_clamp(int64_t value, int64_t low, int64_t high) {
     return value < low ? low : value > high ? high : value;
 }
 
-/* Never more than one look can trim. In `consumed` a batch at most: what may be too much. */
+/* Never more than one run can trim. In `consumed` a batch at most: what may be too much. */
 static void stream_trim_grant(struct stream_trim *trim, int64_t entries, int64_t bytes) {
     trim->entries_left = trim->bytes_left = INT64_MAX;
     if (trim->entries_max > 0 && trim->mode == STREAM_TRIM_CONSUMED) {
@@ -205,7 +205,7 @@ void stream_trim_consume(struct stream_trim *trim, size_t bytes) {
 }
 
 int64_t stream_trim_xadd_maxlen(const struct stream_trim *trim) {
-    bool refused = trim->refused_ms > 0 || trim->looked_ms == 0;
+    bool refused = trim->refused_ms > 0 || trim->last_measured_ms == 0;
     return trim->mode == STREAM_TRIM_MAXLEN && refused ? trim->entries_max : 0;
 }
 
@@ -308,10 +308,11 @@ static enum err stream_trim_call(struct stream_trim *trim, struct redis *redis, 
                         (int)(ARGV_FIXED + trim->ignored_count), argv, NULL, out);
 }
 
-static enum err stream_trim_look(struct stream_trim *trim, struct redis *redis,
-                                 char error[STREAM_TRIM_ERROR_LEN]) {
+static enum err stream_trim_run(struct stream_trim *trim, struct redis *redis,
+                                char error[STREAM_TRIM_ERROR_LEN]) {
     int64_t now_ms = clock_ms();
-    bool measure = trim->looked_ms == 0 || now_ms - trim->looked_ms >= MEASURE_PERIOD_MS;
+    bool measure =
+        trim->last_measured_ms == 0 || now_ms - trim->last_measured_ms >= MEASURE_PERIOD_MS;
     struct redis_reply *reply = NULL;
     enum err err = stream_trim_call(trim, redis, measure, &reply);
     if (err != ERR_OK) {
@@ -329,7 +330,7 @@ static enum err stream_trim_look(struct stream_trim *trim, struct redis *redis,
     }
     trim->refused_ms = 0;
     if (measure) {
-        trim->looked_ms = now_ms;
+        trim->last_measured_ms = now_ms;
         stream_trim_take_measurement(trim, reply, now_ms);
     }
     err = stream_trim_evaluate(trim, redis_reply_int(redis_reply_at(reply, 1)),
@@ -343,20 +344,20 @@ static bool stream_trim_is_due(const struct stream_trim *trim) {
     if (trim->refused_ms > 0) {
         return now_ms - trim->refused_ms >= REFUSED_MS;
     }
-    return trim->looked_ms == 0 || now_ms - trim->looked_ms >= MEASURE_PERIOD_MS || trim->paused ||
-           !stream_trim_may_write(trim);
+    return trim->last_measured_ms == 0 || now_ms - trim->last_measured_ms >= MEASURE_PERIOD_MS ||
+           trim->paused || !stream_trim_may_write(trim);
 }
 
 enum err stream_trim_check(struct stream_trim *trim, struct redis *redis,
                            char error[STREAM_TRIM_ERROR_LEN]) {
-    return stream_trim_is_due(trim) ? stream_trim_look(trim, redis, error) : ERR_OK;
+    return stream_trim_is_due(trim) ? stream_trim_run(trim, redis, error) : ERR_OK;
 }
 
 void stream_trim_refresh(struct stream_trim *trim, struct redis *redis) {
     char error[STREAM_TRIM_ERROR_LEN];
-    bool wanted = trim->measures_early || trim->looked_ms > 0;
+    bool wanted = trim->measures_early || trim->last_measured_ms > 0;
     if (wanted && stream_trim_is_due(trim)) {
-        enum err err = stream_trim_look(trim, redis, error);
+        enum err err = stream_trim_run(trim, redis, error);
         (void)err; /* the next write meets the same */
     }
 }

@@ -32,9 +32,9 @@ struct stream_trim {
     bool measures_early;            /* also before the first message */
     char sha[41];
 
-    int64_t looked_ms;    /* clock_ms when the groups were last measured; 0: never */
-    int64_t refused_ms;   /* when Redis last refused the script; 0: it runs */
-    int64_t entries_left; /* may be written before the next look */
+    int64_t last_measured_ms; /* clock_ms when the groups were last measured; 0: never */
+    int64_t refused_ms;       /* when Redis last refused the script; 0: it runs */
+    int64_t entries_left;     /* may be written before the next run */
     int64_t bytes_left;
 
     pthread_mutex_t lock; /* guards all below */

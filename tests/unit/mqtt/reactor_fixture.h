@@ -46,8 +46,7 @@ static struct bench {
     size_t skipped_bytes;
     struct engine_suspects suspects; /* of the last loss */
     int answers[TOKENS_MAX];         /* how often */
-    enum err results[TOKENS_MAX];
-    int reasons[TOKENS_MAX];
+    struct publish_result results[TOKENS_MAX];
     struct receipt *receipts[MESSAGES_MAX];
     int message_count;
     /* How the worker behaves. */
@@ -115,12 +114,11 @@ static void bench_on_unsubscribed(void *client, const uint8_t *codes, size_t n) 
     (void)client;
 }
 
-static void bench_on_published(void *client, uint64_t token, enum err err, int reason_code) {
+static void bench_on_published(void *client, uint64_t token, const struct publish_result *result) {
     (void)client;
     ck_assert_uint_lt(token, TOKENS_MAX);
     bench.answers[token]++;
-    bench.results[token] = err;
-    bench.reasons[token] = reason_code;
+    bench.results[token] = *result;
     if (bench.on_published) {
         bench.on_published();
     }

@@ -51,7 +51,7 @@ static void api_publish_answer_given_up(enum give_up reason, struct http_respons
     http_problem_member(response, "reason", json_string(give_up_label(reason)));
 }
 
-static void api_publish_answer_refused(int reason_code, struct http_response *response) {
+static void api_publish_answer_refused(uint8_t reason_code, struct http_response *response) {
     enum client_error error = reason_error_publication(reason_code);
     http_problem(response, PROBLEM_BROKER, "the broker refused it: %s (0x%02X)",
                  client_error_text(error), (unsigned)reason_code);
@@ -70,23 +70,23 @@ static void api_publish_answer_unread(const struct http_api *api, const char *id
 }
 
 static void api_publish_answer_outcome(const struct http_api *api, const char *id, uint8_t qos,
-                                       enum err err, int reason_code,
+                                       const struct publish_result *result,
                                        struct http_response *response) {
-    switch (err) {
+    switch (result->err) {
     case ERR_OK:
-        if (reason_is_error(reason_code)) {
-            api_publish_answer_refused(reason_code, response);
+        if (reason_is_error(result->reason_code)) {
+            api_publish_answer_refused(result->reason_code, response);
             break;
         }
         http_answer_json(response, 200,
                          json_pack("{s:s, s:i}", "result", qos > 0 ? "acknowledged" : "sent",
-                                   "reason_code", reason_code));
+                                   "reason_code", (int)result->reason_code));
         break;
     case ERR_WRONG_STATE:
         api_publish_answer_not_online(api, id, response);
         break;
     case ERR_TIMEOUT:
-        if (reason_code == WORKERS_TIMEOUT_READ_BLOCKED) {
+        if (result->timeout == PUBLISH_TIMEOUT_READ_BLOCKED) {
             api_publish_answer_unread(api, id, response);
             break;
         }
@@ -99,7 +99,7 @@ static void api_publish_answer_outcome(const struct http_api *api, const char *i
                      "the connection to the broker was lost; the outcome is not known");
         break;
     case ERR_REFUSED:
-        api_publish_answer_given_up((enum give_up)reason_code, response);
+        api_publish_answer_given_up(result->give_up, response);
         break;
     case ERR_CANCELED:
         http_problem(response, PROBLEM_STOPPING, "the outcome is not known");
@@ -109,7 +109,7 @@ static void api_publish_answer_outcome(const struct http_api *api, const char *i
                      "too many publications are outstanding; nothing was sent");
         break;
     default:
-        http_problem_error(response, err); /* it was not published */
+        http_problem_error(response, result->err); /* it was not published */
         break;
     }
 }
@@ -147,8 +147,7 @@ static void api_publish_answer_busy(const struct workers_busy *busy,
 struct publish_wait {
     char *id;
     uint8_t qos;
-    enum err result; /* as reported */
-    int reason_code;
+    struct publish_result result; /* as reported */
     struct pending *pending;
 };
 
@@ -159,26 +158,23 @@ static void api_publish_wait_free(void *data) {
 }
 
 /* On a worker thread. */
-static void api_publish_wait_reported(void *context, enum err err, int reason_code) {
+static void api_publish_wait_reported(void *context, const struct publish_result *result) {
     struct publish_wait *publish_wait = context;
     struct pending *pending = publish_wait->pending;
     if (!pending_claim(pending)) {
         pending_drop(pending);
         return;
     }
-    publish_wait->result = err;
-    publish_wait->reason_code = reason_code;
+    publish_wait->result = *result;
     pending_resume(pending);
 }
 
 static void api_publish_wait_ended(struct http_request *request, struct http_response *response,
                                    enum pending_end end, void *data) {
     const struct publish_wait *publish_wait = data;
-    enum err err = end == PENDING_DONE       ? publish_wait->result
-                   : end == PENDING_STOPPING ? ERR_CANCELED
-                                             : ERR_TIMEOUT;
-    api_publish_answer_outcome(request->api, publish_wait->id, publish_wait->qos, err,
-                               publish_wait->reason_code, response);
+    struct publish_result result = {.err = end == PENDING_STOPPING ? ERR_CANCELED : ERR_TIMEOUT};
+    api_publish_answer_outcome(request->api, publish_wait->id, publish_wait->qos,
+                               end == PENDING_DONE ? &publish_wait->result : &result, response);
 }
 
 /* Begins the wait before a worker can report. False: the request does not wait, and may be
@@ -230,7 +226,8 @@ static void api_publish_answer_not_started(const struct http_request *request, c
         return;
     }
     if (err != ERR_ARGUMENT) {
-        api_publish_answer_outcome(request->api, id, input->publication.qos, err, 0, response);
+        api_publish_answer_outcome(request->api, id, input->publication.qos,
+                                   &(struct publish_result){.err = err}, response);
         return;
     }
     if (input->faults.count == 0) {

@@ -75,13 +75,13 @@ static void send_n(uint64_t n, uint8_t qos) {
 
 static void expect_given_up(uint64_t token, enum give_up reason) {
     UNTIL(bench.answers[token] == 1);
-    ck_assert_int_eq(bench.results[token], ERR_REFUSED);
-    ck_assert_int_eq(bench.reasons[token], reason);
+    ck_assert_int_eq(bench.results[token].err, ERR_REFUSED);
+    ck_assert_int_eq(bench.results[token].give_up, reason);
 }
 
 static void expect_done(uint64_t token) {
     UNTIL(bench.answers[token] == 1);
-    ck_assert_int_eq(bench.results[token], ERR_OK);
+    ck_assert_int_eq(bench.results[token].err, ERR_OK);
 }
 
 static void disconnect(uint8_t reason_code) {
@@ -183,7 +183,7 @@ START_TEST(twenty_of_a_hundred_cost_twenty_one_connections) {
     ck_assert_int_eq(connections, 21);
     for (uint64_t token = 0; token < 100; token++) {
         ck_assert_int_eq(bench.answers[token], 1);
-        ck_assert_int_eq(bench.results[token], (token + 1) % 5 == 0 ? ERR_REFUSED : ERR_OK);
+        ck_assert_int_eq(bench.results[token].err, (token + 1) % 5 == 0 ? ERR_REFUSED : ERR_OK);
     }
 }
 END_TEST
@@ -214,7 +214,7 @@ START_TEST(what_was_not_written_is_no_suspect_and_goes_out_in_a_new_session) {
     ck_assert_uint_eq(bench.suspects.count, 1);
     bench_up(false);
     UNTIL(bench.answers[0] == 1);
-    ck_assert_int_eq(bench.results[0], ERR_UNAVAILABLE);
+    ck_assert_int_eq(bench.results[0].err, ERR_UNAVAILABLE);
     struct seen seen = bench_expect(PACKET_PUBLISH);
     ck_assert(seen.packet_id == 2 && (seen.flags & 8) == 0);
 }
@@ -234,7 +234,7 @@ START_TEST(what_was_ever_on_the_wire_is_not_sent_in_a_new_session) {
     bench_up(false);
     for (uint64_t token = 0; token < 2; token++) {
         ck_assert_int_eq(bench.answers[token], 1);
-        ck_assert_int_eq(bench.results[token], ERR_UNAVAILABLE);
+        ck_assert_int_eq(bench.results[token].err, ERR_UNAVAILABLE);
     }
     expect_nothing();
 }
@@ -511,7 +511,7 @@ START_TEST(the_identifier_of_qos_2_that_is_no_longer_taken_is_not_used_again) {
     bench_send(no_qos_2, sizeof no_qos_2);
     UNTIL(bench.connected == 1);
     UNTIL(bench.answers[0] == 1);
-    ck_assert_int_eq(bench.results[0], ERR_UNAVAILABLE);
+    ck_assert_int_eq(bench.results[0].err, ERR_UNAVAILABLE);
     bench_break();
     bench_up(true);
     bench.session->last_packet_id = 65535;
@@ -525,7 +525,7 @@ START_TEST(a_code_that_puback_may_have_is_told_as_it_is) {
     send_n(1, 1);
     SEND("\x40\x03\x00\x01\x99");
     expect_done(0);
-    ck_assert_int_eq(bench.reasons[0], 0x99);
+    ck_assert_int_eq(bench.results[0].reason_code, 0x99);
 }
 END_TEST
 

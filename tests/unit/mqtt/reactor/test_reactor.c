@@ -48,7 +48,7 @@ START_TEST(a_host_may_close_when_it_hears_that_the_session_is_lost) {
     ck_assert_int_eq(bench.connected, 0);
     ck_assert_str_eq(bench.code, "closed_by_us");
     ck_assert_int_eq(bench.answers[0], 1);
-    ck_assert_int_eq(bench.results[0], ERR_UNAVAILABLE);
+    ck_assert_int_eq(bench.results[0].err, ERR_UNAVAILABLE);
 }
 END_TEST
 
@@ -64,8 +64,8 @@ START_TEST(a_publication_that_the_server_has_already_completed_is_no_failure) {
     ck_assert_int_eq(bench_expect(PACKET_PUBREL).packet_id, id);
     bench_send((const uint8_t[]){0x70, 3, high, low, 0x92}, 5);
     UNTIL(bench.answers[0] == 1);
-    ck_assert_int_eq(bench.results[0], ERR_OK);
-    ck_assert_int_eq(bench.reasons[0], 0);
+    ck_assert_int_eq(bench.results[0].err, ERR_OK);
+    ck_assert_int_eq(bench.results[0].reason_code, 0);
 }
 END_TEST
 

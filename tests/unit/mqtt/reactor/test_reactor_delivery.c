@@ -288,7 +288,7 @@ START_TEST(nothing_is_lost_nor_doubled_while_the_connection_breaks_again_and_aga
         ck_assert_int_gt(world.accepted[i], 0);
         ck_assert(qos_of(i) == 1 || world.accepted[i] == 1);
         ck_assert_int_gt(world.arrived[i], 0);
-        ck_assert(bench.answers[i] == 1 && bench.results[i] == ERR_OK);
+        ck_assert(bench.answers[i] == 1 && bench.results[i].err == ERR_OK);
     }
     while (world.held_count > 0) {
         sink_answers(false);

@@ -108,7 +108,7 @@ START_TEST(case_F7_puback_behind_a_message_that_waits_for_its_sink_is_heard) {
     send_ack(0x40, id);
     send_message(3, 'c', 10);
     UNTIL(bench.answers[0] == 1);
-    ck_assert_int_eq(bench.results[0], ERR_OK);
+    ck_assert_int_eq(bench.results[0].err, ERR_OK);
     ck_assert_int_eq(sink.count, 0);
     make_room(10);
     UNTIL(sink.count == 3);
@@ -126,7 +126,7 @@ START_TEST(case_F7_qos_2_completes_behind_messages_that_wait) {
     send_message(2, 'b', 10);
     send_ack(0x70, id);
     UNTIL(bench.answers[0] == 1);
-    ck_assert_int_eq(bench.results[0], ERR_OK);
+    ck_assert_int_eq(bench.results[0].err, ERR_OK);
 }
 END_TEST
 
@@ -140,7 +140,7 @@ START_TEST(case_F7_a_client_that_receives_nothing_hears_its_puback_while_another
     ck_assert_int_eq(bench_publish(1, 1, 1), ERR_OK);
     send_ack(0x40, bench_expect(PACKET_PUBLISH).packet_id);
     UNTIL(bench.answers[1] == 1);
-    ck_assert_int_eq(bench.results[1], ERR_OK);
+    ck_assert_int_eq(bench.results[1].err, ERR_OK);
     ck_assert(bench.connection->reading == READING_ALL); /* it waits for nothing */
     ck_assert_int_eq(bench.answers[0], 0);
     bench_break();

@@ -9,9 +9,9 @@ static struct engine_connection first, second;
 static struct engine_session *session;
 static int unanswered;
 
-static void on_published(void *client, uint64_t token, enum err err, int reason_code) {
+static void on_published(void *client, uint64_t token, const struct publish_result *result) {
     ck_assert_ptr_eq(client, &engine);
-    ck_assert(token == 1 && err == ERR_UNAVAILABLE && reason_code == 0);
+    ck_assert(token == 1 && result->err == ERR_UNAVAILABLE && result->reason_code == 0);
     unanswered--;
 }
 

@@ -38,14 +38,12 @@ static void start_online(const char *id, const char *fields) {
 
 struct cli_wait_result {
     atomic_int count;
-    enum err result;
-    int reason_code;
+    struct publish_result result;
 };
 
-static void on_published(void *context, enum err err, int reason_code) {
+static void on_published(void *context, const struct publish_result *result) {
     struct cli_wait_result *wait_result = context;
-    wait_result->result = err;
-    wait_result->reason_code = reason_code;
+    wait_result->result = *result;
     wait_result->count++;
 }
 
@@ -89,8 +87,8 @@ START_TEST(binary_messages_of_every_qos_arrive_unchanged_in_both_protocol_versio
         ck_assert_int_eq(publish_bytes("a", topic, binary, sizeof(binary), qos, &wait_result),
                          ERR_OK);
         EVENTUALLY(wait_result.count == 1);
-        ck_assert_int_eq(wait_result.result, ERR_OK);
-        ck_assert_int_eq(wait_result.reason_code, 0);
+        ck_assert_int_eq(wait_result.result.err, ERR_OK);
+        ck_assert_int_eq(wait_result.result.reason_code, 0);
         EVENTUALLY(fixture_kept(f, topic, binary, sizeof(binary)));
         ck_assert_uint_eq(f->kept[qos].message->qos, qos);
         ck_assert_str_eq(f->kept[qos].message->id, "a");
@@ -488,16 +486,17 @@ START_TEST(publications_end_with_the_connection_or_their_time) {
     }
     ck_assert_uint_eq(taken, WORKER_PUBLICATIONS_MAX);
     EVENTUALLY(outcomes[0].count == 1 && outcomes[99].count == 1);
-    ck_assert_int_eq(outcomes[0].result, ERR_TIMEOUT);
+    ck_assert_int_eq(outcomes[0].result.err, ERR_TIMEOUT);
     kill(broker.pid, SIGCONT);
     EVENTUALLY(publish_bytes("a", "t/1", "x", 1, 1, &outcomes[149]) == ERR_OK);
     EVENTUALLY(outcomes[149].count == 1);
-    ck_assert_int_eq(outcomes[149].result, ERR_OK);
+    ck_assert_int_eq(outcomes[149].result.err, ERR_OK);
     kill(broker.pid, SIGSTOP);
     ck_assert_int_eq(publish_bytes("a", "t/1", "x", 1, 1, &outcomes[148]), ERR_OK);
     kill(broker.pid, SIGKILL);
     EVENTUALLY(outcomes[148].count == 1);
-    ck_assert(outcomes[148].result == ERR_UNAVAILABLE || outcomes[148].result == ERR_WRONG_STATE);
+    ck_assert(outcomes[148].result.err == ERR_UNAVAILABLE ||
+              outcomes[148].result.err == ERR_WRONG_STATE);
     for (size_t i = 0; i < 148; i++) {
         ck_assert_int_eq(outcomes[i].count, i < 100);
     }

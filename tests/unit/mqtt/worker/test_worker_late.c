@@ -75,10 +75,9 @@ static bool lease_behind_a_gate(void) {
 
 static atomic_int answer = -1;
 
-static void on_published(void *context, enum err err, int reason_code) {
+static void on_published(void *context, const struct publish_result *result) {
     (void)context;
-    (void)reason_code;
-    answer = (int)err;
+    answer = (int)result->err;
 }
 
 START_TEST(a_publication_past_its_deadline_is_not_sent) {

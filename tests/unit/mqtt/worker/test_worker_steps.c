@@ -313,15 +313,13 @@ END_TEST
 
 static struct {
     int count;
-    enum err result;
-    int reason_code;
+    struct publish_result result;
 } answer;
 
-static void on_published(void *context, enum err err, int reason_code) {
+static void on_published(void *context, const struct publish_result *result) {
     (void)context;
     answer.count++;
-    answer.result = err;
-    answer.reason_code = reason_code;
+    answer.result = *result;
 }
 
 static enum err publish(uint8_t qos) {
@@ -341,10 +339,11 @@ static struct publish_use use(void) {
 }
 
 /* Answered once, with this; nothing waits for it or is kept of it. */
-static void expect_over(enum err err, int reason_code) {
+static void expect_over(enum err err, enum give_up give_up) {
     ck_assert_int_eq(answer.count, 1);
-    ck_assert_int_eq(answer.result, err);
-    ck_assert_int_eq(answer.reason_code, reason_code);
+    ck_assert_int_eq(answer.result.err, err);
+    ck_assert_int_eq(answer.result.give_up, give_up);
+    ck_assert_int_eq(answer.result.reason_code, 0);
     ck_assert_uint_eq(use().waiting, 0);
     ck_assert_uint_eq(use().bytes, 0);
     ck_assert_uint_eq(the_client()->publication_count, 0);
@@ -361,8 +360,8 @@ START_TEST(a_publication_is_over_once_the_broker_has_acknowledged_it) {
     ck_assert_uint_ge(use().bytes, PUBLICATION_BYTES_LEAST);
     take_commands();
     ck_assert_uint_eq(stage.publishes, 1);
-    stage.events->published(the_client(), stage.token, ERR_OK, 0);
-    expect_over(ERR_OK, 0);
+    stage.events->published(the_client(), stage.token, &(struct publish_result){.err = ERR_OK});
+    expect_over(ERR_OK, (enum give_up)0);
     end();
 }
 END_TEST
@@ -373,7 +372,7 @@ START_TEST(a_publication_past_its_deadline_is_not_sent) {
     clock_advance_ms(1001); /* the worker was busy */
     take_commands();
     ck_assert_uint_eq(stage.publishes, 0);
-    expect_over(ERR_TIMEOUT, 0);
+    expect_over(ERR_TIMEOUT, (enum give_up)0);
     end();
 }
 END_TEST
@@ -385,7 +384,7 @@ START_TEST(a_publication_that_the_engine_does_not_take_is_over) {
     ck_assert_int_eq(publish(1), ERR_OK);
     take_commands();
     ck_assert_uint_eq(stage.publishes, 1);
-    expect_over(_i == 1 ? ERR_REFUSED : ERR_FULL, _i == 1 ? GIVE_UP_SINK_FULL : 0);
+    expect_over(_i == 1 ? ERR_REFUSED : ERR_FULL, _i == 1 ? GIVE_UP_SINK_FULL : (enum give_up)0);
     end();
 }
 END_TEST
@@ -396,7 +395,7 @@ START_TEST(a_publication_whose_client_went_offline_meanwhile_is_over) {
     end();
     take_commands();
     ck_assert_uint_eq(stage.publishes, 0);
-    expect_over(ERR_WRONG_STATE, 0);
+    expect_over(ERR_WRONG_STATE, (enum give_up)0);
 }
 END_TEST
 
@@ -411,7 +410,7 @@ START_TEST(a_publication_for_a_record_that_is_gone_is_over) {
     ck_assert_ptr_null(the_client());
     take_commands();
     ck_assert_int_eq(answer.count, 1);
-    ck_assert_int_eq(answer.result, ERR_WRONG_STATE);
+    ck_assert_int_eq(answer.result.err, ERR_WRONG_STATE);
     ck_assert_uint_eq(use().waiting + use().bytes, 0);
 }
 END_TEST
@@ -424,7 +423,7 @@ START_TEST(a_publication_that_nobody_will_look_at_is_over) {
     worker_destroy(stage.worker); /* with it in the inbox */
     stage.worker = NULL;
     ck_assert_int_eq(answer.count, 1);
-    ck_assert_int_eq(answer.result, ERR_UNAVAILABLE);
+    ck_assert_int_eq(answer.result.err, ERR_UNAVAILABLE);
     struct publish_use left = publish_quota_use(stage.workers.quota, NULL);
     ck_assert_uint_eq(left.waiting + left.bytes, 0);
 }
@@ -478,12 +477,12 @@ START_TEST(case_F7_who_waits_is_told_whether_it_is_the_broker_or_the_sink) {
     clock_advance_ms(1001);
     worker_expire_publications(stage.worker, clock_ms());
     ck_assert_int_eq(answer.count, 1);
-    ck_assert_int_eq(answer.result, ERR_TIMEOUT);
-    ck_assert_int_eq(answer.reason_code,
-                     _i == 1 ? WORKERS_TIMEOUT_READ_BLOCKED : WORKERS_TIMEOUT_SILENT);
+    ck_assert_int_eq(answer.result.err, ERR_TIMEOUT);
+    ck_assert_int_eq(answer.result.timeout,
+                     _i == 1 ? PUBLISH_TIMEOUT_READ_BLOCKED : PUBLISH_TIMEOUT_SILENT);
     ck_assert_uint_eq(use().waiting, 0);
     ck_assert_uint_ge(use().bytes, PUBLICATION_BYTES_LEAST); /* it may still be acknowledged */
-    stage.events->published(the_client(), stage.token, ERR_OK, 0);
+    stage.events->published(the_client(), stage.token, &(struct publish_result){.err = ERR_OK});
     ck_assert_int_eq(answer.count, 1);
     ck_assert_uint_eq(use().bytes, 0);
     end();

@@ -86,8 +86,8 @@ static void begin(const char *mode, int64_t entries_max) {
 }
 
 /* Looks and measures, whatever the time. */
-static enum err look(void) {
-    trim.looked_ms = trim.refused_ms = 0;
+static enum err check_now(void) {
+    trim.last_measured_ms = trim.refused_ms = 0;
     *error = '\0';
     return stream_trim_check(&trim, redis, error);
 }
@@ -122,12 +122,12 @@ static int64_t first(void) {
 START_TEST(without_a_group_nothing_is_trimmed_and_a_full_stream_pauses) {
     begin("consumed", 100);
     add(1, 99);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert(stream_trim_may_write(&trim));
     stream_trim_consume(&trim, 10);
     ck_assert(!stream_trim_may_write(&trim));
     add(100, 100);
-    ck_assert_int_eq(look(), ERR_FULL);
+    ck_assert_int_eq(check_now(), ERR_FULL);
     ck_assert_msg(strstr(error, "paused: ") && strstr(error, "100 of 100 entries") &&
                       strstr(error, "no consumer group"),
                   "%s", error);
@@ -140,10 +140,10 @@ START_TEST(the_slowest_group_holds_what_it_was_not_delivered) {
     add(1, 100);
     group_at("fast", 90);
     group_at("slow", 30);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(first(), 31);
     add(101, 130);
-    ck_assert_int_eq(look(), ERR_FULL);
+    ck_assert_int_eq(check_now(), ERR_FULL);
     ck_assert_msg(strstr(error, "group slow"), "%s", error);
     ck_assert_int_eq(tell("XLEN s"), 100);
     ck_assert_int_eq(group("slow").trimmed_unread, 0);
@@ -157,10 +157,10 @@ START_TEST(what_is_delivered_and_not_acknowledged_is_held) {
     read_group("g", 80);
     acknowledge("g", 1, 20);
     acknowledge("g", 22, 80);
-    ck_assert_int_eq(look(), ERR_FULL);
+    ck_assert_int_eq(check_now(), ERR_FULL);
     ck_assert_int_eq(first(), 21);
     acknowledge("g", 21, 21);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(first(), 81);
     ck_assert_int_eq(group("g").pending, 0);
     ck_assert_int_eq(group("g").lag, 20);
@@ -176,13 +176,13 @@ START_TEST(a_pending_id_without_an_entry_holds_nothing) {
     read_group("g", 80);
     acknowledge("g", 2, 60);
     redis_reply_free(ask("XDEL s 1-1 61-1"));
-    ck_assert_msg(look() == ERR_OK, "%s", error);
+    ck_assert_msg(check_now() == ERR_OK, "%s", error);
     ck_assert_int_eq(first(), 62);
     ck_assert_int_eq(tell("XLEN s"), 39);
     redis_reply_free(ask("XAUTOCLAIM s g other 0 0"));
     acknowledge("g", 62, 80);
     add(101, 120);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(first(), 81);
 }
 END_TEST
@@ -194,10 +194,10 @@ START_TEST(ignored_and_deleted_groups_hold_nothing) {
     group_at("g", 90);
     group_at("debug", 0);
     group_at("old", 10);
-    ck_assert_int_eq(look(), ERR_FULL);
+    ck_assert_int_eq(check_now(), ERR_FULL);
     ck_assert_int_eq(first(), 11);
     redis_reply_free(ask("XGROUP DESTROY s old"));
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(first(), 91);
     ck_assert_uint_eq(measured().group_count, 1);
     ck_assert_int_eq(measured().group_total, 2);
@@ -206,20 +206,20 @@ END_TEST
 
 START_TEST(an_empty_stream_and_a_missing_one_are_written) {
     begin("consumed", 50);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     group_at("g", 0);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(group("g").lag, 0);
     ck_assert_int_eq(group("g").oldest_unread_ms, -1);
     add(1, 60);
     read_group("g", 60);
     acknowledge("g", 1, 60);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(tell("XLEN s"), 0);
 }
 END_TEST
 
-START_TEST(a_pause_ends_a_sixteenth_below_the_bound_and_a_batch_is_the_most_between_two_looks) {
+START_TEST(a_pause_ends_a_sixteenth_below_the_bound_and_a_batch_is_the_most_between_two_checks) {
     begin("consumed", 1600);
     ck_assert_int_eq(stream_trim_evaluate(&trim, 1600, -1, "g", error), ERR_FULL);
     ck_assert_int_eq(stream_trim_evaluate(&trim, 1501, -1, "g", error), ERR_FULL);
@@ -236,11 +236,11 @@ START_TEST(a_paused_stream_is_trimmed_to_all_that_was_read) {
     add(1, 50);
     group_at("g", 0);
     read_group("g", 50);
-    ck_assert_int_eq(look(), ERR_FULL);
+    ck_assert_int_eq(check_now(), ERR_FULL);
     acknowledge("g", 1, 1);
-    ck_assert_int_eq(look(), ERR_FULL);
+    ck_assert_int_eq(check_now(), ERR_FULL);
     acknowledge("g", 2, 48);
-    ck_assert_msg(look() == ERR_OK, "%s", error);
+    ck_assert_msg(check_now() == ERR_OK, "%s", error);
     ck_assert_int_eq(first(), 49);
 }
 END_TEST
@@ -266,7 +266,7 @@ START_TEST(what_each_group_loses_is_counted_exactly) {
     group_at("some", 0);
     read_group("some", 150);
     acknowledge("some", 1, 100);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     int64_t gone = first() - 1;
     ck_assert_int_ge(gone, 600);
     ck_assert_int_le(gone, 700);
@@ -277,7 +277,7 @@ START_TEST(what_each_group_loses_is_counted_exactly) {
     ck_assert_int_eq(group("dead").lag, 1000 - gone);
     add(1001, 1500);
     redis_reply_free(ask("XGROUP SETID s good 1490-1"));
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     int64_t more = first() - 1;
     ck_assert_int_eq(group("slow").trimmed_unread, more - 250);
     ck_assert_int_eq(group("some").trimmed_unread, more - 100);
@@ -289,11 +289,11 @@ START_TEST(what_was_read_stays_up_to_the_length) {
     begin("maxlen", 300);
     add(1, 350);
     group_at("g", 340);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_ge(tell("XLEN s"), 300);
     add(351, 700);
     redis_reply_free(ask("XGROUP SETID s g 690-1"));
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_ge(tell("XLEN s"), 300);
     ck_assert_int_le(tell("XLEN s"), 400);
     ck_assert_int_eq(group("g").trimmed_unread, 0);
@@ -304,10 +304,10 @@ START_TEST(the_counter_of_a_deleted_group_is_forgotten) {
     begin("maxlen", 100);
     add(1, 500);
     group_at("g", 0);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_gt(group("g").trimmed_unread, 0);
     redis_reply_free(ask("XGROUP DESTROY s g"));
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(tell("EXISTS s:trimmed{s}"), 0);
 }
 END_TEST
@@ -317,7 +317,7 @@ START_TEST(a_size_in_bytes_is_kept) {
     begin("bytes", 0);
     add(1, 5000);
     group_at("g", 0);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_le(tell("MEMORY USAGE s"), 80000);
     ck_assert_int_ge(tell("MEMORY USAGE s"), 40000);
     ck_assert_int_eq(group("g").trimmed_unread, first() - 1);
@@ -334,7 +334,7 @@ START_TEST(a_size_in_bytes_is_that_of_the_entries) {
     ck_assert_int_ge(tell("MEMORY USAGE s"), 2000000);
     for (size_t i = 0; i < 2; i++) {
         begin(modes[i], 0);
-        ck_assert_msg(look() == ERR_OK, "%s", error);
+        ck_assert_msg(check_now() == ERR_OK, "%s", error);
         ck_assert_int_eq(tell("XLEN s"), 5000);
         stream_trim_fini(&trim);
     }
@@ -347,11 +347,11 @@ START_TEST(one_large_message_does_not_make_all_others_look_large) {
     begin("bytes", 0);
     redis_reply_free(ask("EVAL return(redis.call('XADD','s','1-1','f',string.rep('x',100000))) 0"));
     add(2, 3000);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(tell("XLEN s"), 3000);
     group_at("dead", 0);
     read_group("dead", 3000);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(tell("XLEN s"), 3000);
 }
 END_TEST
@@ -366,7 +366,7 @@ START_TEST(a_group_that_acknowledges_nothing_does_not_keep_the_stream_from_being
     group_at("dead", 0);
     read_group("dead", 6000);
     for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(look(), ERR_OK);
+        ck_assert_int_eq(check_now(), ERR_OK);
     }
     ck_assert_int_ge(tell("XLEN s"), 2000);
     ck_assert_int_le(tell("XLEN s"), 4000);
@@ -382,7 +382,7 @@ START_TEST(more_groups_than_are_measured_are_named_as_a_number) {
         snprintf(name, sizeof name, "group-%d", i);
         group_at(name, 100 - i);
     }
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_uint_eq(measured().group_count, STREAM_GROUPS_MAX);
     ck_assert_int_eq(measured().group_total, 40);
     ck_assert_int_eq(group("group-39").lag, -1); /* Redis does not know where an id is */
@@ -392,7 +392,7 @@ END_TEST
 START_TEST(a_name_of_a_group_cannot_break_a_label) {
     begin("maxlen", 0);
     group_at("a\"\\b\n\xff", 0);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_str_eq(measured().groups[0].name, "a??b??");
 }
 END_TEST
@@ -409,15 +409,15 @@ START_TEST(without_the_rights_maxlen_trims_with_xadd_and_consumed_fails) {
     forbid("xinfo");
     forbid("xtrim");
     forbid("memory");
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(stream_trim_xadd_maxlen(&trim), 300);
     redis_reply_free(ask("ACL SETUSER default +@all"));
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(stream_trim_xadd_maxlen(&trim), 0);
     stream_trim_fini(&trim);
     begin("consumed", 300);
     forbid("xinfo");
-    ck_assert_int_eq(look(), ERR_PROTOCOL);
+    ck_assert_int_eq(check_now(), ERR_PROTOCOL);
     ck_assert_msg(strstr(error, "cannot trim the stream: "), "%s", error);
 }
 END_TEST
@@ -430,7 +430,7 @@ START_TEST(however_many_pending_entries_are_lost_they_are_counted_once) {
     group_at("back", 0);
     read_group("back", 3000);
     redis_reply_free(ask("XGROUP SETID s back 2000-1"));
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     int64_t gone = first() - 1;
     ck_assert_int_ge(gone, 6900);
     ck_assert_int_eq(group("g").trimmed_unread, gone);
@@ -448,7 +448,7 @@ START_TEST(of_many_groups_the_one_that_holds_the_stream_is_measured) {
         snprintf(name, sizeof name, "group-%d", i);
         group_at(name, 50);
     }
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     ck_assert_int_eq(group("holds").pending, 100);
 }
 END_TEST
@@ -457,7 +457,7 @@ START_TEST(a_foreign_key_in_place_of_the_counters_does_not_stop_maxlen) {
     begin("maxlen", 300);
     add(1, 10);
     redis_reply_free(ask("SET s:trimmed{s} foreign"));
-    ck_assert_msg(look() == ERR_OK, "%s", error);
+    ck_assert_msg(check_now() == ERR_OK, "%s", error);
     ck_assert_int_eq(stream_trim_xadd_maxlen(&trim), 300);
 }
 END_TEST
@@ -466,10 +466,10 @@ START_TEST(a_master_that_became_a_replica_is_left) {
     begin("consumed", 50);
     add(1, 60);
     group_at("g", 60);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     add(61, 70);
     redis_reply_free(ask("REPLICAOF 127.0.0.1 1"));
-    ck_assert_int_eq(look(), ERR_UNAVAILABLE);
+    ck_assert_int_eq(check_now(), ERR_UNAVAILABLE);
     ck_assert_msg(strstr(error, "READONLY"), "%s", error);
     ck_assert_int_lt(redis_fd(redis), 0); /* the URL may lead to another server by now */
 }
@@ -479,10 +479,10 @@ START_TEST(the_script_is_loaded_again) {
     begin("consumed", 50);
     add(1, 60);
     group_at("g", 60);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
     redis_reply_free(ask("SCRIPT FLUSH"));
     add(61, 100);
-    ck_assert_int_eq(look(), ERR_OK);
+    ck_assert_int_eq(check_now(), ERR_OK);
 }
 END_TEST
 
@@ -529,7 +529,7 @@ int main(void) {
     tcase_add_test(tcase, ignored_and_deleted_groups_hold_nothing);
     tcase_add_test(tcase, an_empty_stream_and_a_missing_one_are_written);
     tcase_add_test(
-        tcase, a_pause_ends_a_sixteenth_below_the_bound_and_a_batch_is_the_most_between_two_looks);
+        tcase, a_pause_ends_a_sixteenth_below_the_bound_and_a_batch_is_the_most_between_two_checks);
     tcase_add_test(tcase, a_paused_stream_is_trimmed_to_all_that_was_read);
     tcase_add_test(tcase, a_bound_in_bytes_pauses_too);
     tcase_add_test(tcase, what_each_group_loses_is_counted_exactly);
