@@ -54,8 +54,10 @@ void message_queue_get_status(struct message_queue *queue, struct message_queue_
  * bytes_max. They stay in the queue. */
 size_t message_queue_peek(struct message_queue *queue, struct message **batch, size_t messages_max,
                           size_t bytes_max, int64_t timeout_ms);
-/* The n oldest (of the last peek) leave the queue. */
-void message_queue_take(struct message_queue *queue, struct message_queue_entry *out, size_t n);
+/* Of the n oldest (of the last peek), those with leaves[i] leave the queue; the others stay, in
+ * their order, as the oldest. Returns how many are in `out`, which has room for n. */
+size_t message_queue_take(struct message_queue *queue, const bool *leaves,
+                          struct message_queue_entry *out, size_t n);
 /* Closed, and empty. */
 bool message_queue_is_over(struct message_queue *queue);
 

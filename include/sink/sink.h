@@ -12,37 +12,42 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <jansson.h>
 #include "base/err.h"
 #include "message/message_queue.h"
+#include "sink/sink_settings.h"
 #include "sink/stream_status.h"
+
+#define SINK_ERROR_LEN 160
+#define SINK_NAME_LEN  65 /* a name of at most 64 characters */
 
 struct sink;
 
-struct sink_config {  /* all borrowed for the lifetime of the sink */
-    const char *type; /* a name in the table of backends */
-    const char *node; /* this node's name, written with each message */
-    const char *redis_url;
+/* What the sinks of a node share. Borrowed for the lifetime of the sinks. */
+struct sink_environment {
+    const char *node;      /* this node's name, written with each message */
+    const char *redis_url; /* of the fleet: for sinks without an address of their own */
+    const char *key_prefix;
     int64_t redis_timeout_ms;
-    bool redis_shared;       /* the same Redis as the fleet, which needs some of its memory */
-    int64_t redis_bytes_max; /* of its used memory; 0: three quarters of its maxmemory */
-    const char *stream_key;  /* key_prefix included */
-    int64_t stream_maxlen;
-    int64_t stream_bytes_max;         /* 0: none */
-    const char *stream_trim;          /* maxlen, bytes or consumed; NULL: maxlen */
-    const char *stream_ignore_groups; /* names, separated by spaces or commas; NULL: none */
-    bool stream_measured;             /* also before the first message */
-    int64_t redis_replicas_min;       /* that have a message before it counts as stored */
     int64_t redis_replicas_timeout_ms;
-    const char *file_path;
-    size_t queue_messages, queue_bytes, batch_messages;
 };
 
-bool sink_type_known(const char *type);
-/* ERR_ARGUMENT: fault (256 bytes) names the missing or invalid setting. */
+struct sink_config {
+    const char *name;
+    const char *type;
+    const struct sink_environment *environment;
+    const json_t *settings; /* of the type, and those of every sink; NULL: defaults */
+};
+
+/* The settings of every sink. */
+extern const struct sink_field sink_common_fields[];
+
+/* Copies what it needs of the settings. ERR_ARGUMENT: fault (SINK_FAULT_LEN) names the first
+ * missing or invalid field. */
 enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) MUST_CHECK;
 void sink_destroy(struct sink *sink); /* after sink_run returned */
 
-const char *sink_type(const struct sink *sink);
+const char *sink_name(const struct sink *sink);
 /* Of the sink; borrowed. */
 struct message_queue *sink_queue(struct sink *sink);
 
@@ -52,13 +57,13 @@ void *sink_run(void *argument);
 void sink_stop(struct sink *sink, int64_t timeout_ms);
 
 struct sink_status {
-    const char *type;
+    const char *name, *type;
     size_t queued_messages, queued_bytes;
     size_t messages_max, bytes_max;
-    bool failing;       /* the last write failed */
-    int64_t failing_ms; /* time since the last successful write; 0 while writes succeed */
-    char error[160];    /* of the last failed write, "" if none */
-    int64_t accepted;   /* messages, since the start */
+    bool failing;               /* the last write failed */
+    int64_t failing_ms;         /* time since the last successful write; 0 while writes succeed */
+    char error[SINK_ERROR_LEN]; /* of the last failed write, "" if none */
+    int64_t accepted;           /* messages, since the start */
     int64_t dropped;
     int64_t canceled;                     /* canceled at the stop */
     bool paused;                          /* failing, since its store has no room that it may use */

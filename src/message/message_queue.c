@@ -171,17 +171,38 @@ size_t message_queue_peek(struct message_queue *queue, struct message **batch, s
     return n;
 }
 
-void message_queue_take(struct message_queue *queue, struct message_queue_entry *out, size_t n) {
+/* Called with the lock. The entries that stay move towards the next ones, from the last of them to
+ * the first. Returns how many leave. */
+static size_t message_queue_compact(struct message_queue *queue, const bool *leaves, size_t n) {
+    size_t to = n;
+    for (size_t i = n; i > 0; i--) {
+        if (!leaves[i - 1]) {
+            to--;
+            queue->ring[(queue->head + to) % queue->messages_max] =
+                queue->ring[(queue->head + i - 1) % queue->messages_max];
+        }
+    }
+    return to;
+}
+
+size_t message_queue_take(struct message_queue *queue, const bool *leaves,
+                          struct message_queue_entry *out, size_t n) {
+    size_t count = 0;
     pthread_mutex_lock(&queue->lock);
     assert(n <= queue->count);
     for (size_t i = 0; i < n; i++) {
-        out[i] = queue->ring[queue->head];
-        queue->head = (queue->head + 1) % queue->messages_max;
-        queue->bytes -= out[i].message->size;
+        if (leaves[i]) {
+            out[count] = queue->ring[(queue->head + i) % queue->messages_max];
+            queue->bytes -= out[count++].message->size;
+        }
     }
-    queue->count -= n;
-    queue->full = false;
+    size_t left = message_queue_compact(queue, leaves, n);
+    assert(left == count);
+    queue->head = (queue->head + left) % queue->messages_max;
+    queue->count -= left;
+    queue->full = queue->full && left == 0;
     pthread_mutex_unlock(&queue->lock);
+    return count;
 }
 
 bool message_queue_is_over(struct message_queue *queue) {

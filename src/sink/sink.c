@@ -1,4 +1,4 @@
-/* Owns what happens between a queue of messages and one backend: batches, retries with backoff, the
+/* Owns what happens between a queue of messages and one target: batches, retries with backoff, the
  * answers, and the stop. The queue itself is message/message_queue.h. Runs on the sink's thread,
  * unless stated otherwise. */
 #include "sink/sink.h"
@@ -14,35 +14,55 @@
 #include "base/system/condition.h"
 #include "base/telemetry/log.h"
 #include "base/telemetry/metrics.h"
-#include "sink/backend.h"
+#include "sink/sink_types.h"
 
-#define FAULT_LEN             256
-#define ERROR_LEN             160
 #define BATCH_BYTES_MAX       4194304 /* keeps one write short, however many messages it contains */
 #define BACKOFF_MS_MIN        50
 #define BACKOFF_MS_MAX        2000
 #define MAINTENANCE_PERIOD_MS 1000
 
-static const struct sink_backend *const BACKENDS[] = {
-    &sink_backend_redis_stream,
-    &sink_backend_file,
-    &sink_backend_null,
-};
+const struct sink_field sink_common_fields[] = {
+    {.name = "queue_messages",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 10000,
+     .min = 1,
+     .max = 10000000,
+     .unit = "messages",
+     .description = "maximum number of messages waiting for the sink"},
+    {.name = "queue_bytes",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 67108864,
+     .min = 65536,
+     .max = 17179869184,
+     .unit = "bytes",
+     .description = "maximum number of bytes waiting for the sink"},
+    {.name = "batch_messages",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 500,
+     .min = 1,
+     .max = 10000,
+     .unit = "messages",
+     .description = "maximum number of messages in one write"},
+    {0}};
 
 struct sink {
-    const struct sink_backend *backend;
+    char name[SINK_NAME_LEN];
+    const struct sink_type *type;
+    json_t *settings;
     void *state;
     struct message_queue *queue;
     size_t batch_max;
     _Atomic int64_t accepted, canceled;
 
     /* the sink's thread only */
-    struct message **batch;
+    struct message **messages;
+    struct sink_batch batch; /* of these */
+    bool *leaves;            /* which of these leave the queue */
     struct message_queue_entry *settled;
     struct receipts **answered; /* whose receipts those were */
     int64_t backoff_ms;
-    int64_t next_maintenance_ms; /* next maintenance of the backend */
-    int64_t failures;            /* since the backend last stored a whole batch */
+    int64_t next_maintenance_ms; /* next maintenance of the type */
+    int64_t failures;            /* since a whole batch was last settled */
 
     pthread_mutex_t lock;    /* guards everything below */
     pthread_cond_t stopping; /* the sink stops */
@@ -50,51 +70,60 @@ struct sink {
     int64_t stop_deadline_ms;
     bool failing;
     int64_t failing_since_ms;
-    char error[ERROR_LEN];
+    char error[SINK_ERROR_LEN];
 };
 
 /* --- life --- */
-
-static const struct sink_backend *sink_find_backend(const char *type) {
-    for (size_t i = 0; i < sizeof BACKENDS / sizeof BACKENDS[0]; i++) {
-        if (type && strcmp(BACKENDS[i]->name, type) == 0) {
-            return BACKENDS[i];
-        }
-    }
-    return NULL;
-}
-
-bool sink_type_known(const char *type) {
-    return sink_find_backend(type) != NULL;
-}
 
 static void sink_free(struct sink *sink) {
     pthread_cond_destroy(&sink->stopping);
     pthread_mutex_destroy(&sink->lock);
     message_queue_destroy(sink->queue);
-    free(sink->batch);
+    json_decref(sink->settings);
+    free(sink->messages);
+    free(sink->batch.outcomes);
+    free(sink->batch.reasons);
+    free(sink->leaves);
     free(sink->settled);
     free(sink->answered);
     free(sink);
 }
 
 /* False: out of memory. */
-static bool sink_allocate(struct sink *sink, const struct sink_config *config) {
-    sink->batch_max = config->batch_messages;
-    sink->queue =
-        message_queue_create(config->queue_messages, config->queue_bytes, config->batch_messages);
-    sink->batch = calloc(sink->batch_max, sizeof *sink->batch);
+static bool sink_allocate(struct sink *sink) {
+    sink->batch_max = (size_t)sink_settings_integer(sink->settings, "batch_messages");
+    sink->queue = message_queue_create(
+        (size_t)sink_settings_integer(sink->settings, "queue_messages"),
+        (size_t)sink_settings_integer(sink->settings, "queue_bytes"), sink->batch_max);
+    sink->messages = calloc(sink->batch_max, sizeof *sink->messages);
+    sink->batch.outcomes = calloc(sink->batch_max, sizeof *sink->batch.outcomes);
+    sink->batch.reasons = calloc(sink->batch_max, sizeof *sink->batch.reasons);
+    sink->leaves = calloc(sink->batch_max, sizeof *sink->leaves);
     sink->settled = calloc(sink->batch_max, sizeof *sink->settled);
     sink->answered = calloc(sink->batch_max, sizeof *sink->answered);
-    return sink->queue && sink->batch && sink->settled && sink->answered;
+    return sink->queue && sink->messages && sink->batch.outcomes && sink->batch.reasons &&
+           sink->leaves && sink->settled && sink->answered;
+}
+
+static void sink_keep_first_fault(void *context, const char *field, const char *text) {
+    char *fault = context;
+    if (*fault == '\0') {
+        snprintf(fault, SINK_FAULT_LEN, "%.60s%s%.180s", field, *field ? " " : "", text);
+    }
+}
+
+/* ERR_ARGUMENT, too, without memory: fault says it. */
+static enum err sink_take_settings(struct sink *sink, const struct sink_config *config,
+                                   char *fault) {
+    const struct sink_field *const tables[] = {sink_common_fields, sink->type->fields, NULL};
+    *fault = '\0';
+    sink->settings = sink_settings_complete(tables, config->settings, sink_keep_first_fault, fault);
+    return sink->settings ? ERR_OK : ERR_ARGUMENT;
 }
 
 enum err sink_create(struct sink **out, const struct sink_config *config, char *fault) {
-    assert(config->queue_messages > 0 && config->queue_bytes > 0 && config->batch_messages > 0);
-    const struct sink_backend *backend = sink_find_backend(config->type);
-    if (!backend) {
-        snprintf(fault, FAULT_LEN, "sink.type %.100s is unknown",
-                 config->type ? config->type : "(none)");
+    const struct sink_type *type = sink_types_find(config->type, fault);
+    if (!type) {
         return ERR_ARGUMENT;
     }
     struct sink *sink = calloc(1, sizeof *sink);
@@ -103,21 +132,25 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     }
     pthread_mutex_init(&sink->lock, NULL);
     condition_init(&sink->stopping);
-    enum err err = sink_allocate(sink, config) ? ERR_OK : ERR_MEMORY;
+    snprintf(sink->name, sizeof sink->name, "%s", config->name);
+    sink->type = type;
+    enum err err = sink_take_settings(sink, config, fault);
     if (err == ERR_OK) {
-        err = backend->open(&sink->state, config, fault);
+        err = sink_allocate(sink) ? ERR_OK : ERR_MEMORY;
+    }
+    if (err == ERR_OK) {
+        err = type->open(&sink->state, config->environment, sink->settings, fault);
     }
     if (err != ERR_OK) {
         sink_free(sink);
         return err;
     }
-    sink->backend = backend;
     *out = sink;
     return ERR_OK;
 }
 
-const char *sink_type(const struct sink *sink) {
-    return sink->backend->name;
+const char *sink_name(const struct sink *sink) {
+    return sink->name;
 }
 
 struct message_queue *sink_queue(struct sink *sink) {
@@ -128,7 +161,7 @@ void sink_destroy(struct sink *sink) {
     if (!sink) {
         return;
     }
-    sink->backend->close(sink->state);
+    sink->type->close(sink->state);
     sink_free(sink);
 }
 
@@ -148,7 +181,8 @@ void sink_status(struct sink *sink, struct sink_status *out) {
     message_queue_get_status(sink->queue, &queue);
     pthread_mutex_lock(&sink->lock);
     *out =
-        (struct sink_status){.type = sink->backend->name,
+        (struct sink_status){.name = sink->name,
+                             .type = sink->type->name,
                              .queued_messages = queue.messages,
                              .queued_bytes = queue.bytes,
                              .messages_max = queue.messages_max,
@@ -163,16 +197,16 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                              .store_entries = -1};
     memcpy(out->error, sink->error, sizeof out->error);
     pthread_mutex_unlock(&sink->lock);
-    if (sink->backend->status) {
-        sink->backend->status(sink->state, out);
+    if (sink->type->status) {
+        sink->type->status(sink->state, out);
     }
 }
 
 /* --- the sink's thread --- */
 
-/* Until the next maintenance of the backend; negative: it needs none. */
+/* Until the next maintenance of the type; negative: it needs none. */
 static int64_t sink_maintenance_wait_ms(const struct sink *sink) {
-    if (!sink->backend->maintain) {
+    if (!sink->type->maintain) {
         return -1;
     }
     int64_t left_ms = sink->next_maintenance_ms - clock_ms();
@@ -181,7 +215,7 @@ static int64_t sink_maintenance_wait_ms(const struct sink *sink) {
 
 static void sink_maintain_if_due(struct sink *sink) {
     if (sink_maintenance_wait_ms(sink) == 0) {
-        sink->backend->maintain(sink->state);
+        sink->type->maintain(sink->state);
         sink->next_maintenance_ms = clock_ms() + MAINTENANCE_PERIOD_MS;
     }
 }
@@ -190,7 +224,7 @@ static void sink_maintain_if_due(struct sink *sink) {
  * stopped and its queue is empty. */
 static size_t sink_next_batch(struct sink *sink) {
     for (;;) { /* as long as the sink runs */
-        size_t n = message_queue_peek(sink->queue, sink->batch, sink->batch_max, BATCH_BYTES_MAX,
+        size_t n = message_queue_peek(sink->queue, sink->messages, sink->batch_max, BATCH_BYTES_MAX,
                                       sink_maintenance_wait_ms(sink));
         if (n > 0 || message_queue_is_over(sink->queue)) {
             return n;
@@ -213,15 +247,13 @@ static void sink_wake_answered(struct sink *sink, size_t n) {
     }
 }
 
-/* Removes the first n messages (at most a batch) from the queue and answers them. */
-static void sink_settle(struct sink *sink, size_t n, enum err err) {
-    if (n == 0) {
-        return;
-    }
-    message_queue_take(sink->queue, sink->settled, n);
-    sink_count_settled(sink, n, err);
+/* Of the n oldest messages (at most a batch), those with sink->leaves leave the queue and are
+ * answered. Returns how many. */
+static size_t sink_settle(struct sink *sink, size_t n, enum err err) {
+    size_t count = message_queue_take(sink->queue, sink->leaves, sink->settled, n);
     int64_t now_us = clock_us();
-    for (size_t i = 0; i < n; i++) {
+    sink_count_settled(sink, count, err);
+    for (size_t i = 0; i < count; i++) {
         struct message_queue_entry *entry = &sink->settled[i];
         if (err == ERR_OK) {
             histogram_add(HISTOGRAM_SINK, now_us - entry->message->received_us, 1);
@@ -232,7 +264,8 @@ static void sink_settle(struct sink *sink, size_t n, enum err err) {
             receipt_answer(entry->receipt, err);
         }
     }
-    sink_wake_answered(sink, n);
+    sink_wake_answered(sink, count);
+    return count;
 }
 
 static void sink_set_failing(struct sink *sink, bool failing, const char *error) {
@@ -249,7 +282,7 @@ static void sink_set_failing(struct sink *sink, bool failing, const char *error)
 static void sink_note_failure(struct sink *sink, const char *error) {
     metric_add(METRIC_SINK_ERRORS, 1);
     if (sink->failures++ == 0) {
-        log_event(LOG_WARN, "sink_failing", KS("sink", sink->backend->name), KS("error", error));
+        log_event(LOG_WARN, "sink_failing", KS("sink", sink->name), KS("error", error));
     }
     sink_set_failing(sink, true, error);
 }
@@ -257,7 +290,7 @@ static void sink_note_failure(struct sink *sink, const char *error) {
 static void sink_note_success(struct sink *sink) {
     sink->backoff_ms = 0;
     if (sink->failures > 0) {
-        log_event(LOG_INFO, "sink_recovered", KS("sink", sink->backend->name),
+        log_event(LOG_INFO, "sink_recovered", KS("sink", sink->name),
                   KI("failures", sink->failures),
                   KI("after_ms", clock_ms() - sink->failing_since_ms));
         sink->failures = 0;
@@ -289,20 +322,28 @@ static void sink_back_off(struct sink *sink) {
     pthread_mutex_unlock(&sink->lock);
 }
 
+static size_t sink_settle_accepted(struct sink *sink) {
+    for (size_t i = 0; i < sink->batch.count; i++) {
+        sink->leaves[i] = sink->batch.outcomes[i] == SINK_ACCEPTED;
+    }
+    return sink_settle(sink, sink->batch.count, ERR_OK);
+}
+
 static void sink_write_batch(struct sink *sink, size_t n) {
-    char error[ERROR_LEN] = "";
-    size_t written = 0;
-    enum err err = sink->backend->write(sink->state, sink->batch, n, &written, error);
-    assert(written <= n && (err != ERR_OK || written == n));
-    sink_settle(sink, written, ERR_OK);
-    if (err == ERR_OK) {
+    sink->batch.messages = sink->messages;
+    sink->batch.count = n;
+    *sink->batch.error = '\0';
+    memset(sink->batch.outcomes, 0, n * sizeof *sink->batch.outcomes); /* SINK_RETRY */
+    enum err err = sink->type->write(sink->state, &sink->batch);
+    size_t accepted = sink_settle_accepted(sink);
+    if (accepted == n) {
         sink_note_success(sink);
         return;
     }
-    if (written > 0) {
+    if (accepted > 0) {
         sink->backoff_ms = 0;
     }
-    sink_note_failure(sink, *error ? error : err_name(err));
+    sink_note_failure(sink, *sink->batch.error ? sink->batch.error : err_name(err));
     sink_back_off(sink);
 }
 
@@ -317,13 +358,12 @@ static void sink_cancel_remaining(struct sink *sink) {
     size_t canceled = 0;
     size_t n = sink_next_batch(sink);
     while (n > 0) { /* bounded: no messages are accepted any more */
-        sink_settle(sink, n, ERR_CANCELED);
-        canceled += n;
+        memset(sink->leaves, true, n * sizeof *sink->leaves);
+        canceled += sink_settle(sink, n, ERR_CANCELED);
         n = sink_next_batch(sink);
     }
     if (canceled > 0) {
-        log_event(LOG_WARN, "sink_canceled", KS("sink", sink->backend->name),
-                  KI("messages", canceled));
+        log_event(LOG_WARN, "sink_canceled", KS("sink", sink->name), KI("messages", canceled));
     }
 }
 

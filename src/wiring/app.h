@@ -45,6 +45,7 @@ struct app {
     const char *redis_url;
     struct secret_box *secrets;
     struct store *heartbeat_store, *agent_store, *api_store;
+    struct sink_environment sink_environment;
     struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
     struct router *router;
     struct node *node;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "app.h"
 #include "cluster/membership/facts.h"
+#include "default_sinks.h"
 #include "http/server/certificate.h"
 #include "http/streams/message_taps.h"
 #include "net/http_client.h"
@@ -62,7 +63,7 @@ static char *wiring_node_facts(void *context, int64_t lag_ms) {
         struct sink_status status;
         struct facts_sink *sink = &facts.sinks[facts.sink_count++];
         sink_status(app->sinks[i], &status);
-        snprintf(sink->name, sizeof(sink->name), "%s", sink_type(app->sinks[i]));
+        snprintf(sink->name, sizeof(sink->name), "%s", sink_name(app->sinks[i]));
         sink->failing_ms = status.failing_ms;
     }
     facts.key_count = secret_box_key_ids(app->secrets, facts.keys);
@@ -105,37 +106,38 @@ static enum err wiring_open_stores(struct app *app) {
     return ERR_OK;
 }
 
+static enum err wiring_create_sink(struct app *app, size_t index, const char *type, char *fault) {
+    char sink_fault[SINK_FAULT_LEN] = "out of memory";
+    json_t *settings = default_sink_settings(app->conf, type);
+    struct sink_config config = {
+        .name = type, .type = type, .environment = &app->sink_environment, .settings = settings};
+    enum err err = settings ? sink_create(&app->sinks[index], &config, sink_fault) : ERR_MEMORY;
+    json_decref(settings);
+    if (err != ERR_OK) { /* the fault begins with the name of a field */
+        size_t len = strcspn(sink_fault, " ");
+        char field[SINK_FAULT_LEN];
+        snprintf(field, sizeof field, "%.*s", (int)len, sink_fault);
+        const char *setting = default_sink_setting(field);
+        snprintf(fault, FAULT_LEN, "%s%s", setting, sink_fault + (*setting ? len : 0));
+    }
+    return err;
+}
+
 /* The default sink first, then the others that a client may name and that are available. */
 static enum err wiring_create_sinks(struct app *app, char *fault) {
     static const char *const types[SINKS_MAX] = {"redis_stream", "file", "null"};
     const struct conf *conf = app->conf;
-    static char stream_key[512];
-    snprintf(stream_key, sizeof(stream_key), "%s%s", conf->key_prefix, conf->sink_key);
-    bool own = conf->sink_url[0] != '\0' && strcmp(conf->sink_url, app->redis_url) != 0;
-    struct sink_config config = {.node = conf->node_name,
-                                 .redis_url = own ? conf->sink_url : app->redis_url,
-                                 .redis_timeout_ms = conf->redis_timeout_ms,
-                                 .redis_shared = !own,
-                                 .redis_bytes_max = conf->sink_redis_bytes_max,
-                                 .stream_key = stream_key,
-                                 .stream_maxlen = conf->sink_maxlen,
-                                 .stream_bytes_max = conf->sink_redis_stream_bytes_max,
-                                 .stream_trim = conf->sink_redis_trim,
-                                 .stream_ignore_groups = conf->sink_redis_ignore_groups,
-                                 .stream_measured = strcmp(conf->sink_type, "redis_stream") == 0,
-                                 .redis_replicas_min = conf->sink_redis_min_replicas,
-                                 .redis_replicas_timeout_ms = conf->min_replicas_timeout_ms,
-                                 .file_path = conf->sink_path,
-                                 .queue_messages = (size_t)conf->sink_queue_messages,
-                                 .queue_bytes = (size_t)conf->sink_queue_bytes,
-                                 .batch_messages = (size_t)conf->sink_batch};
-    config.type = conf->sink_type;
-    enum err err = sink_create(&app->sinks[0], &config, fault);
+    app->sink_environment =
+        (struct sink_environment){.node = conf->node_name,
+                                  .redis_url = app->redis_url,
+                                  .key_prefix = conf->key_prefix,
+                                  .redis_timeout_ms = conf->redis_timeout_ms,
+                                  .redis_replicas_timeout_ms = conf->min_replicas_timeout_ms};
+    enum err err = wiring_create_sink(app, 0, conf->sink_type, fault);
     for (size_t i = 0, n = 1; err == ERR_OK && i < SINKS_MAX; i++) {
         bool usable = strcmp(types[i], "file") != 0 || conf->sink_path[0] != '\0';
         if (usable && strcmp(types[i], conf->sink_type) != 0) {
-            config.type = types[i];
-            err = sink_create(&app->sinks[n++], &config, fault);
+            err = wiring_create_sink(app, n++, types[i], fault);
         }
     }
     return err;
@@ -149,7 +151,7 @@ static enum err wiring_create_router(struct app *app) {
         return ERR_MEMORY;
     }
     for (size_t i = 0; app->sinks[i]; i++) {
-        router_add_sink(app->router, sink_type(app->sinks[i]), sink_queue(app->sinks[i]));
+        router_add_sink(app->router, sink_name(app->sinks[i]), sink_queue(app->sinks[i]));
     }
     router_observe(app->router, &(struct router_observer){.context = app->message_taps,
                                                           .prepare = wiring_prepare_tap,

@@ -206,11 +206,11 @@ static void health_add_stream_notes(const struct sink_status *status, struct rea
         health_print_group(&stream->groups[i], &text);
     }
     char *all = buffer_take(&text);
-    snprintf(name, sizeof(name), "sink.%s.stream", status->type);
+    snprintf(name, sizeof(name), "sink.%s.stream", status->name);
     health_add_note(readiness, name, false, all ? all : "out of memory");
     free(all);
     if (stream_status_warn(stream, warning, sizeof(warning))) {
-        snprintf(name, sizeof(name), "sink.%s.groups", status->type);
+        snprintf(name, sizeof(name), "sink.%s.groups", status->name);
         health_add_note(readiness, name, true, warning);
     }
 }
@@ -220,7 +220,7 @@ static void health_check_sinks(const struct http_context *context, struct readin
         struct sink_status status;
         char name[64];
         sink_status(context->sinks[i], &status);
-        snprintf(name, sizeof(name), "sink.%s", status.type);
+        snprintf(name, sizeof(name), "sink.%s", status.name);
         health_add_check(readiness, name, !status.failing, status.error);
         health_add_stream_notes(&status, readiness);
     }

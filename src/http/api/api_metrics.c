@@ -204,7 +204,7 @@ static void api_metrics_put_stores(struct scrape *scrape) {
             int64_t value;
             sink_status(sinks[i], &status);
             memcpy(&value, (const char *)&status + store_gauges[row].offset, sizeof(value));
-            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
+            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.name);
             if (value >= 0) {
                 exposition_int(scrape->out, store_gauges[row].name, labels, value);
             }
@@ -216,7 +216,7 @@ static void api_metrics_put_stores(struct scrape *scrape) {
         "for it, or the stream is full (sink.redis_trim consumed).");
     for (size_t i = 0; sinks[i]; i++) {
         sink_status(sinks[i], &status);
-        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
+        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.name);
         exposition_int(scrape->out, "mqfleet_sink_paused", labels, status.paused);
     }
     stream_metrics_put(sinks, scrape->out);
@@ -230,7 +230,7 @@ static void api_metrics_put_sinks(struct scrape *scrape) {
         exposition_family(scrape->out, sink_gauges[row].name, "gauge", sink_gauges[row].help);
         for (size_t i = 0; sinks[i]; i++) {
             sink_status(sinks[i], &status);
-            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
+            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.name);
             size_t value;
             memcpy(&value, (const char *)&status + sink_gauges[row].offset, sizeof(value));
             exposition_int(scrape->out, sink_gauges[row].name, labels, (int64_t)value);
@@ -240,7 +240,7 @@ static void api_metrics_put_sinks(struct scrape *scrape) {
                       "1 while the last write to the sink failed.");
     for (size_t i = 0; sinks[i]; i++) {
         sink_status(sinks[i], &status);
-        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.type);
+        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.name);
         exposition_int(scrape->out, "mqfleet_sink_failing", labels, status.failing);
     }
 }

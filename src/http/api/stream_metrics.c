@@ -61,7 +61,7 @@ static void stream_metrics_put_stream(const struct sink_status *status, size_t r
     char labels[LABELS_LEN];
     int64_t value = stream_metrics_read(&status->stream, stream_gauges[row].offset);
     if (status->stream.measured && value >= 0) {
-        snprintf(labels, sizeof labels, "sink=\"%s\"", status->type);
+        snprintf(labels, sizeof labels, "sink=\"%s\"", status->name);
         exposition_int(out, stream_gauges[row].name, labels, value);
     }
 }
@@ -72,7 +72,7 @@ static void stream_metrics_put_groups(const struct sink_status *status, size_t r
     for (size_t i = 0; status->stream.measured && i < status->stream.group_count; i++) {
         const struct stream_group *group = &status->stream.groups[i];
         int64_t value = stream_metrics_read(group, group_metrics[row].offset);
-        snprintf(labels, sizeof labels, "sink=\"%s\",group=\"%s\"", status->type, group->name);
+        snprintf(labels, sizeof labels, "sink=\"%s\",group=\"%s\"", status->name, group->name);
         if (value >= 0 && group_metrics[row].scale != 1) {
             exposition_double(out, group_metrics[row].name, labels,
                               (double)value * group_metrics[row].scale);

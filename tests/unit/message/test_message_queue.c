@@ -9,6 +9,8 @@
 
 #define WAIT_MS 20000
 
+static const bool ALL[8] = {true, true, true, true, true, true, true, true};
+
 static struct message_queue *queue;
 static struct receipts receipts;
 
@@ -22,7 +24,7 @@ static void drain(void) {
     struct message *batch[8];
     struct message_queue_entry entries[8];
     size_t n = message_queue_peek(queue, batch, 8, SIZE_MAX, 0);
-    message_queue_take(queue, entries, n);
+    message_queue_take(queue, ALL, entries, n);
     for (size_t i = 0; i < n; i++) {
         message_destroy(entries[i].message);
     }
@@ -51,6 +53,13 @@ static void must_put(uint8_t qos) {
     ck_assert_int_eq(message_queue_put(queue, message_of(qos, 10), NULL), ERR_OK);
 }
 
+static struct message *numbered(int number) {
+    uint8_t payload = (uint8_t)number;
+    struct message from = {
+        .id = "i", .client_id = "c", .topic = "t", .payload = &payload, .payload_len = 1, .qos = 1};
+    return message_create(&from);
+}
+
 START_TEST(a_batch_stays_until_it_is_taken_and_keeps_its_receipts) {
     struct message *batch[8];
     struct message_queue_entry entries[8];
@@ -64,7 +73,7 @@ START_TEST(a_batch_stays_until_it_is_taken_and_keeps_its_receipts) {
     ck_assert(batch[0] == first && batch[1] == second);
     message_queue_get_status(queue, &status);
     ck_assert_uint_eq(status.messages, 2);
-    message_queue_take(queue, entries, 2);
+    message_queue_take(queue, ALL, entries, 2);
     ck_assert(entries[0].message == first && entries[0].receipt == &mine[0]);
     ck_assert(entries[1].message == second && entries[1].receipt == &mine[1]);
     message_queue_get_status(queue, &status);
@@ -96,7 +105,7 @@ START_TEST(room_is_there_again_after_a_single_departure) {
     ck_assert(!message_queue_has_room(queue));
     ck_assert_uint_eq(message_queue_peek(queue, batch, 1, SIZE_MAX, 0), 1);
     ck_assert(!message_queue_has_room(queue));
-    message_queue_take(queue, &entry, 1);
+    message_queue_take(queue, ALL, &entry, 1);
     ck_assert(message_queue_has_room(queue));
     ck_assert_int_eq(message_queue_put(queue, held, NULL), ERR_OK);
     message_destroy(entry.message);
@@ -159,10 +168,38 @@ START_TEST(a_thread_that_waits_is_woken) {
 }
 END_TEST
 
+/* The rest of a batch keeps its order, and comes before what was put later. */
+START_TEST(what_stays_of_a_batch_is_still_the_oldest_and_in_order) {
+    static const bool leaves[] = {true, false, true, false, false, true};
+    struct message *batch[8];
+    struct message_queue_entry out[8];
+    for (int round = 0; round < 3; round++) { /* beyond the end of the ring */
+        for (int i = 0; i < 6; i++) {
+            ck_assert_int_eq(message_queue_put(queue, numbered(i), NULL), ERR_OK);
+        }
+        ck_assert_uint_eq(message_queue_peek(queue, batch, 8, SIZE_MAX, 0), 6);
+        ck_assert_int_eq(message_queue_put(queue, numbered(6), NULL), ERR_OK);
+        ck_assert_uint_eq(message_queue_take(queue, leaves, out, 6), 3);
+        static const int left[] = {0, 2, 5};
+        for (int i = 0; i < 3; i++) {
+            ck_assert_int_eq(*out[i].message->payload, left[i]);
+            message_destroy(out[i].message);
+        }
+        static const int stayed[] = {1, 3, 4, 6};
+        ck_assert_uint_eq(message_queue_peek(queue, batch, 8, SIZE_MAX, 0), 4);
+        for (int i = 0; i < 4; i++) {
+            ck_assert_int_eq(*batch[i]->payload, stayed[i]);
+        }
+        drain();
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("message_queue");
     TCase *tcase = tcase_create("message_queue");
     tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, what_stays_of_a_batch_is_still_the_oldest_and_in_order);
     tcase_add_test(tcase, a_batch_stays_until_it_is_taken_and_keeps_its_receipts);
     tcase_add_test(tcase, a_batch_ends_once_it_has_its_bytes);
     tcase_add_test(tcase, room_is_there_again_after_a_single_departure);

@@ -8,6 +8,8 @@
 
 #define SUBMITTED 20000 /* while the route is set */
 
+static const bool ALL[2] = {true, true};
+
 static struct router *router;
 static struct message_queue *first, *second;
 static struct route route;
@@ -54,7 +56,7 @@ static void drain(struct message_queue *queue) {
     struct message *batch[2];
     struct message_queue_entry entries[2];
     size_t n = message_queue_peek(queue, batch, 2, SIZE_MAX, 0);
-    message_queue_take(queue, entries, n);
+    message_queue_take(queue, ALL, entries, n);
     for (size_t i = 0; i < n; i++) {
         message_destroy(entries[i].message);
     }
@@ -118,7 +120,7 @@ START_TEST(what_is_received_is_counted_once_and_what_is_refused_is_not) {
     ck_assert_int_eq(route.messages, 3);
     ck_assert_int_eq(route.dropped, 1);
     ck_assert_int_eq(metric_get(METRIC_DROPPED_SINK_FULL), 1);
-    message_queue_take(first, &entry, 1);
+    message_queue_take(first, ALL, &entry, 1);
     ck_assert_ptr_eq(entry.receipt, &receipt);
     message_destroy(entry.message);
     ck_assert(route_has_room(&route));

@@ -100,7 +100,7 @@ struct sink_fixture {
 
 static inline struct sink *create_sink(const struct sink_config *config) {
     struct sink *sink = NULL;
-    char fault[256] = "";
+    char fault[SINK_FAULT_LEN] = "";
     ck_assert_msg(sink_create(&sink, config, fault) == ERR_OK, "%s", fault);
     return sink;
 }

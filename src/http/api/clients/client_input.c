@@ -70,7 +70,7 @@ static bool client_input_sink_is_configured(const struct http_api *api, const ch
     struct sink_status status;
     for (size_t i = 0; api->context.sinks[i]; i++) {
         sink_status(api->context.sinks[i], &status);
-        if (strcmp(status.type, name) == 0) {
+        if (strcmp(status.name, name) == 0) {
             return true;
         }
     }

@@ -1,5 +1,5 @@
 /* Tests of sink/types/redis_quota: when the sink pauses and when it continues. */
-#include "sink/types/redis_quota.h"
+#include "sink/types/redis_stream/redis_quota.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -10,12 +10,11 @@
 #define MB 1048576LL
 
 static struct redis_quota room_of(int64_t bytes_max, int64_t maxlen, bool shared) {
-    struct sink_config config = {.stream_key = "mqtt_msg",
-                                 .stream_maxlen = maxlen,
-                                 .redis_shared = shared,
-                                 .redis_bytes_max = bytes_max};
+    json_t *settings = json_pack("{s:s, s:I, s:I}", "trim", "maxlen", "maxlen", (json_int_t)maxlen,
+                                 "redis_bytes_max", (json_int_t)bytes_max);
     struct redis_quota quota;
-    redis_quota_init(&quota, &config);
+    redis_quota_init(&quota, "mqtt_msg", shared, settings);
+    json_decref(settings);
     return quota;
 }
 
@@ -87,15 +86,12 @@ START_TEST(case_F6_a_sink_that_pauses_keeps_its_messages_and_tells_why) {
     struct sink_status status;
     const char *url = redis_fixture_start();
     struct redis *redis = redis_create(url, 5000);
-    struct sink_config config = {.type = "redis_stream",
-                                 .node = "node",
-                                 .redis_url = url,
-                                 .redis_timeout_ms = 2000,
-                                 .redis_shared = true,
-                                 .stream_key = "mqtt_msg",
-                                 .queue_messages = 1000,
-                                 .queue_bytes = 1000000,
-                                 .batch_messages = 50};
+    struct sink_environment environment = {
+        .node = "node", .redis_url = url, .key_prefix = "", .redis_timeout_ms = 2000};
+    json_t *settings = json_pack("{s:s, s:i, s:i, s:i}", "key", "mqtt_msg", "maxlen", 0,
+                                 "queue_messages", 1000, "batch_messages", 50);
+    struct sink_config config = {
+        .name = "kept", .type = "redis_stream", .environment = &environment, .settings = settings};
     configure(redis, "maxmemory", "1000000"); /* less than an empty server uses */
     run_sink(&fixture, create_sink(&config));
     for (int i = 0; i < 10; i++) {
@@ -113,6 +109,7 @@ START_TEST(case_F6_a_sink_that_pauses_keeps_its_messages_and_tells_why) {
     AWAIT(
         (sink_status(fixture.sink, &status), status.store_entries == 10)); /* measured while idle */
     end_sink(&fixture, WAIT_MS);
+    json_decref(settings);
     redis_destroy(redis);
     redis_fixture_stop();
 }

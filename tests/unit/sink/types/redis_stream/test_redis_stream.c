@@ -1,31 +1,30 @@
 /* Tests of the Redis stream sink: the form of an entry, and `written` after errors. */
-#include "sink/backend.h"
+#include "sink/type_fixture.h"
 
 #include <check.h>
 #include "base/system/clock.h"
 #include "net/redis/redis.h"
 #include "redis_fixture.h"
 
-static struct sink_config config;
-static struct redis *redis;
-static void *state;
+extern const struct sink_type sink_type_redis_stream;
 
-static void open_backend(void) {
-    char fault[256] = "";
-    ck_assert_int_eq(sink_backend_redis_stream.open(&state, &config, fault), ERR_OK);
-}
+static struct redis *redis;
+
+/* "key" comes first. */
+#define OPEN(format, ...)                                                                          \
+    type_open(&sink_type_redis_stream,                                                             \
+              type_complete(&sink_type_redis_stream, "{s:s" format "}", "key",                     \
+                            "mqtt_msg" __VA_OPT__(, ) __VA_ARGS__))
 
 static void setup(void) {
-    config = (struct sink_config){.node = "node-1",
-                                  .redis_url = redis_fixture_start(),
-                                  .redis_timeout_ms = 300,
-                                  .stream_key = "prefix:mqtt_msg"};
-    redis = redis_create(config.redis_url, 5000);
-    open_backend();
+    type_environment.redis_url = redis_fixture_start();
+    type_environment.key_prefix = "prefix:";
+    redis = redis_create(type_environment.redis_url, 5000);
+    OPEN(", s:i", "maxlen", 0);
 }
 
 static void teardown(void) {
-    sink_backend_redis_stream.close(state);
+    type_close(&sink_type_redis_stream);
     redis_destroy(redis);
     redis_fixture_stop();
 }
@@ -93,10 +92,7 @@ static const struct {
 };
 
 static enum err write_all(struct message *const *messages, size_t n, size_t *written) {
-    char error[160] = "";
-    enum err err = sink_backend_redis_stream.write(state, messages, n, written, error);
-    ck_assert_int_eq(*error == '\0', err == ERR_OK);
-    return err;
+    return type_write(&sink_type_redis_stream, messages, n, written);
 }
 
 START_TEST(known_failure_23_an_entry_holds_all_fields_and_the_payload_untouched) {
@@ -150,9 +146,8 @@ static void write_many(size_t count) {
 START_TEST(the_stream_is_trimmed_to_about_its_maximum_and_not_at_all_without_one) {
     write_many(2000);
     ck_assert_int_eq(stream_len(), 2000);
-    sink_backend_redis_stream.close(state);
-    config.stream_maxlen = 300;
-    open_backend();
+    type_close(&sink_type_redis_stream);
+    OPEN(", s:i", "maxlen", 300);
     write_many(2000);
     ck_assert_int_ge(stream_len(), 300);
     ck_assert_int_le(stream_len(), 500);
@@ -176,13 +171,11 @@ END_TEST
 START_TEST(an_error_reply_is_an_error_of_the_write) {
     struct message *message = plain_message(1);
     struct message *batch[] = {message, message};
-    char error[160] = "";
     size_t written = 7;
     redis_reply_free(ask(3, (const char *[]){"SET", "prefix:mqtt_msg", "in the way"}));
-    ck_assert_int_eq(sink_backend_redis_stream.write(state, batch, 2, &written, error),
-                     ERR_PROTOCOL);
+    ck_assert_int_eq(write_all(batch, 2, &written), ERR_PROTOCOL);
     ck_assert_uint_eq(written, 0);
-    ck_assert_ptr_nonnull(strstr(error, "WRONGTYPE"));
+    ck_assert_ptr_nonnull(strstr(type_error, "WRONGTYPE"));
     message_destroy(message);
 }
 END_TEST
@@ -194,16 +187,14 @@ START_TEST(no_part_of_a_message_gets_into_an_error) {
                                                                .topic = "t",
                                                                .payload = (uint8_t *)"hunter2",
                                                                .payload_len = 7});
-    char error[160] = "";
     size_t written;
     redis_fixture.options[0] = "--rename-command";
     redis_fixture.options[1] = "XADD";
     redis_fixture.options[2] = "";
     redis_fixture_restart();
-    ck_assert_int_eq(sink_backend_redis_stream.write(state, &message, 1, &written, error),
-                     ERR_PROTOCOL);
-    ck_assert_ptr_nonnull(strstr(error, "unknown command"));
-    ck_assert_msg(!strstr(error, "hunter2"), "%s", error);
+    ck_assert_int_eq(write_all(&message, 1, &written), ERR_PROTOCOL);
+    ck_assert_ptr_nonnull(strstr(type_error, "unknown command"));
+    ck_assert_msg(!strstr(type_error, "hunter2"), "%s", type_error);
     message_destroy(message);
 }
 END_TEST
@@ -257,10 +248,8 @@ END_TEST
 START_TEST(case_F6_a_batch_ends_where_the_room_does) {
     size_t written = 0;
     fill_batch();
-    sink_backend_redis_stream.close(state);
-    config.redis_shared = true;
-    config.redis_bytes_max = used_bytes() + 50 * LEN;
-    open_backend();
+    type_close(&sink_type_redis_stream);
+    OPEN(", s:i, s:I", "maxlen", 0, "redis_bytes_max", (json_int_t)used_bytes() + 50 * LEN);
     ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_FULL);
     ck_assert_uint_ge(written, 10);
     ck_assert_uint_lt(written, 60);
@@ -274,13 +263,9 @@ END_TEST
 START_TEST(a_sink_that_waits_for_room_still_trims_what_was_consumed) {
     size_t written = 0;
     fill_batch();
-    sink_backend_redis_stream.close(state);
-    config.redis_shared = true;
-    config.redis_bytes_max = used_bytes() + 50 * LEN;
-    config.stream_trim = "consumed";
-    config.stream_maxlen = 1000000;
-    config.batch_messages = COUNT;
-    open_backend();
+    type_close(&sink_type_redis_stream);
+    OPEN(", s:I, s:s, s:i", "redis_bytes_max", (json_int_t)used_bytes() + 50 * LEN, "trim",
+         "consumed", "batch_messages", COUNT);
     ck_assert_int_eq(write_all(batch, COUNT, &written), ERR_FULL);
     ck_assert_uint_ge(written, 10);
     redis_reply_free(

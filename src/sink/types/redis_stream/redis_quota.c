@@ -4,7 +4,7 @@
  *   [ clients, heartbeats, the stream | kept for the fleet ]
  *
  * Between two measurements the sink writes at most a sixteenth of the remaining room. It therefore
- * stops in time at any rate, even if sixteen nodes write. A stream at its sink.maxlen only replaces
+ * stops in time at any rate, even if sixteen nodes write. A stream at its maxlen only replaces
  * entries, and is not paused. */
 #include "redis_quota.h"
 
@@ -20,12 +20,14 @@
 #define REFUSED_MS     60000 /* the permission may have been granted by then */
 #define NODES_MAX      16    /* nodes that may fill one Redis at the same time */
 
-void redis_quota_init(struct redis_quota *quota, const struct sink_config *config) {
-    bool replaces = !config->stream_trim || strcmp(config->stream_trim, "maxlen") == 0;
-    *quota = (struct redis_quota){.key = config->stream_key,
-                                  .shared = config->redis_shared,
-                                  .bytes_max = config->redis_bytes_max,
-                                  .entries_max = replaces ? config->stream_maxlen : 0,
+void redis_quota_init(struct redis_quota *quota, const char *key, bool shared,
+                      const json_t *settings) {
+    bool replaces = strcmp(sink_settings_text(settings, "trim"), "maxlen") == 0;
+    *quota = (struct redis_quota){.key = key,
+                                  .shared = shared,
+                                  .bytes_max = sink_settings_integer(settings, "redis_bytes_max"),
+                                  .entries_max =
+                                      replaces ? sink_settings_integer(settings, "maxlen") : 0,
                                   .used_bytes = -1,
                                   .limit_bytes = -1,
                                   .entries = -1};
@@ -127,7 +129,7 @@ enum err redis_quota_check(struct redis_quota *quota, struct redis *redis,
         char memory[48];
         redis_info_format_memory(quota->used_bytes, quota->limit_bytes, memory, sizeof memory);
         snprintf(error, REDIS_QUOTA_ERROR_LEN,
-                 "paused: Redis uses %s (sink.redis_bytes_max), the rest is the fleet's; trim the "
+                 "paused: Redis uses %s (redis_bytes_max), the rest is the fleet's; trim the "
                  "stream",
                  memory);
         return ERR_FULL;

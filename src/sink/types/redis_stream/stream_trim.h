@@ -4,8 +4,8 @@
  *   maxlen, bytes   the oldest entries go; those that a group had not read are counted
  *   consumed        only what every group has read and acknowledged goes; a full stream pauses the
  *                   sink */
-#ifndef MQFLEET_TYPES_STREAM_TRIM_H
-#define MQFLEET_TYPES_STREAM_TRIM_H
+#ifndef MQFLEET_REDIS_STREAM_STREAM_TRIM_H
+#define MQFLEET_REDIS_STREAM_STREAM_TRIM_H
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -22,11 +22,9 @@ enum stream_trim_mode { STREAM_TRIM_MAXLEN, STREAM_TRIM_BYTES, STREAM_TRIM_CONSU
 
 struct stream_trim {
     enum stream_trim_mode mode;
-    const char *stream_key; /* borrowed */
-    char *counters_key;     /* beside the stream, in its slot */
-    const char **ignored;   /* groups that count for nothing, in ignored_text */
-    char *ignored_text;
-    size_t ignored_count;
+    const char *stream_key;         /* borrowed */
+    char *counters_key;             /* beside the stream, in its slot */
+    const json_t *ignored;          /* groups that count for nothing; borrowed */
     int64_t entries_max, bytes_max; /* 0: none */
     int64_t batch;                  /* messages in one write */
     bool measures_early;            /* also before the first message */
@@ -44,8 +42,8 @@ struct stream_trim {
     struct stream_status status;
 };
 
-/* ERR_ARGUMENT: fault names the setting. */
-enum err stream_trim_init(struct stream_trim *trim, const struct sink_config *config,
+/* key: borrowed, like the settings. ERR_ARGUMENT: fault names the field. */
+enum err stream_trim_init(struct stream_trim *trim, const char *key, const json_t *settings,
                           char *fault) MUST_CHECK;
 void stream_trim_fini(struct stream_trim *trim);
 /* Before writing; trims when it is time to. ERR_OK: one message may be written, and more as long as

@@ -16,7 +16,6 @@
 #include "base/telemetry/metrics.h"
 #include "base/text.h"
 
-#define FAULT_LEN         256
 #define MEASURE_PERIOD_MS 5000
 #define STALE_MS          60000
 #define REFUSED_MS        10000 /* then it may be permitted */
@@ -41,36 +40,14 @@ static const char *const MODE_NAMES[] = {
 
 /* --- life --- */
 
-static enum err stream_trim_parse_mode(struct stream_trim *trim, const char *name, char *fault) {
+/* The settings were checked against the names. */
+static enum stream_trim_mode stream_trim_parse_mode(const char *name) {
     for (size_t i = 0; i < sizeof MODE_NAMES / sizeof MODE_NAMES[0]; i++) {
         if (strcmp(MODE_NAMES[i], name) == 0) {
-            trim->mode = (enum stream_trim_mode)i;
-            return ERR_OK;
+            return (enum stream_trim_mode)i;
         }
     }
-    snprintf(fault, FAULT_LEN, "sink.redis_trim %.100s is unknown", name);
-    return ERR_ARGUMENT;
-}
-
-/* Names, separated by spaces or commas. */
-static enum err stream_trim_parse_ignored(struct stream_trim *trim, const char *names,
-                                          char *fault) {
-    trim->ignored_text = text_dup(names);
-    trim->ignored = calloc(IGNORED_MAX, sizeof *trim->ignored);
-    if (!trim->ignored_text || !trim->ignored) {
-        return ERR_MEMORY;
-    }
-    char *rest = NULL;
-    char *name = strtok_r(trim->ignored_text, " ,", &rest);
-    while (name && trim->ignored_count < IGNORED_MAX) {
-        trim->ignored[trim->ignored_count++] = name;
-        name = strtok_r(NULL, " ,", &rest);
-    }
-    if (name) {
-        snprintf(fault, FAULT_LEN, "sink.redis_ignore_groups: at most %d names", IGNORED_MAX);
-        return ERR_ARGUMENT;
-    }
-    return ERR_OK;
+    return STREAM_TRIM_MAXLEN;
 }
 
 static bool stream_trim_has_hash_tag(const char *key) {
@@ -92,18 +69,21 @@ static enum err stream_trim_name_counters(struct stream_trim *trim) {
     return ERR_OK;
 }
 
-enum err stream_trim_init(struct stream_trim *trim, const struct sink_config *config, char *fault) {
-    *trim = (struct stream_trim){.stream_key = config->stream_key,
-                                 .entries_max = config->stream_maxlen,
-                                 .bytes_max = config->stream_bytes_max,
-                                 .batch = (int64_t)config->batch_messages,
-                                 .measures_early = config->stream_measured};
+enum err stream_trim_init(struct stream_trim *trim, const char *key, const json_t *settings,
+                          char *fault) {
+    *trim =
+        (struct stream_trim){.mode = stream_trim_parse_mode(sink_settings_text(settings, "trim")),
+                             .stream_key = key,
+                             .ignored = sink_settings_json(settings, "ignore_groups"),
+                             .entries_max = sink_settings_integer(settings, "maxlen"),
+                             .bytes_max = sink_settings_integer(settings, "bytes_max"),
+                             .batch = sink_settings_integer(settings, "batch_messages"),
+                             .measures_early = sink_settings_boolean(settings, "measure_idle")};
     pthread_mutex_init(&trim->lock, NULL);
-    enum err err =
-        stream_trim_parse_mode(trim, config->stream_trim ? config->stream_trim : "maxlen", fault);
-    if (err == ERR_OK) {
-        err = stream_trim_parse_ignored(
-            trim, config->stream_ignore_groups ? config->stream_ignore_groups : "", fault);
+    enum err err = ERR_OK;
+    if (json_array_size(trim->ignored) > IGNORED_MAX) {
+        snprintf(fault, SINK_FAULT_LEN, "ignore_groups: at most %d names", IGNORED_MAX);
+        err = ERR_ARGUMENT;
     }
     if (err == ERR_OK) {
         err = stream_trim_name_counters(trim);
@@ -125,8 +105,6 @@ enum err stream_trim_init(struct stream_trim *trim, const struct sink_config *co
 
 void stream_trim_fini(struct stream_trim *trim) {
     free(trim->counters_key);
-    free(trim->ignored);
-    free(trim->ignored_text);
     pthread_mutex_destroy(&trim->lock);
 }
 
@@ -301,11 +279,12 @@ static enum err stream_trim_call(struct stream_trim *trim, struct redis *redis, 
         measure ? "1" : "0"};
     snprintf(entries, sizeof entries, "%lld", (long long)trim->entries_max);
     snprintf(bytes, sizeof bytes, "%lld", (long long)trim->bytes_max);
-    for (size_t i = 0; i < trim->ignored_count; i++) {
-        argv[ARGV_FIXED + i] = trim->ignored[i];
+    size_t ignored = json_array_size(trim->ignored);
+    for (size_t i = 0; i < ignored; i++) {
+        argv[ARGV_FIXED + i] = json_string_value(json_array_get(trim->ignored, i));
     }
-    return redis_script(redis, trim->sha, stream_trim_lua, 2,
-                        (int)(ARGV_FIXED + trim->ignored_count), argv, NULL, out);
+    return redis_script(redis, trim->sha, stream_trim_lua, 2, (int)(ARGV_FIXED + ignored), argv,
+                        NULL, out);
 }
 
 static enum err stream_trim_run(struct stream_trim *trim, struct redis *redis,

@@ -1,7 +1,7 @@
 /* Limits how much of a Redis its stream may fill, so that the fleet has enough memory. For one
  * sink's thread, except redis_quota_status. */
-#ifndef MQFLEET_TYPES_REDIS_QUOTA_H
-#define MQFLEET_TYPES_REDIS_QUOTA_H
+#ifndef MQFLEET_REDIS_STREAM_REDIS_QUOTA_H
+#define MQFLEET_REDIS_STREAM_REDIS_QUOTA_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -26,7 +26,9 @@ struct redis_quota {
     atomic_bool paused;                               /* any thread */
 };
 
-void redis_quota_init(struct redis_quota *quota, const struct sink_config *config);
+/* key: borrowed. shared: the Redis of the fleet, which needs some of its memory. */
+void redis_quota_init(struct redis_quota *quota, const char *key, bool shared,
+                      const json_t *settings);
 /* Call it before writing. Measures again when due. ERR_OK: one message may be written, and more
  * while redis_quota_may_write; ERR_FULL: paused, `error` is the reason; other errors: Redis does
  * not answer. */

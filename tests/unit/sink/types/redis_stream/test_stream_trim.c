@@ -1,5 +1,5 @@
 /* What of a stream may be trimmed, what consumer groups lose by it, and when the sink pauses. */
-#include "sink/types/stream_trim.h"
+#include "sink/types/redis_stream/stream_trim.h"
 
 #include <check.h>
 #include <stdarg.h>
@@ -8,9 +8,13 @@
 #include "base/system/clock.h"
 #include "base/text.h"
 #include "redis_fixture.h"
+#include "sink/type_fixture.h"
+
+extern const struct sink_type sink_type_redis_stream;
 
 static struct redis *redis;
-static struct sink_config config;
+static json_t *settings;
+static const char *stream_key;
 static struct stream_trim trim;
 static char error[STREAM_TRIM_ERROR_LEN];
 
@@ -64,25 +68,24 @@ static void group_at(const char *group, int id) {
 }
 
 static void setup(void) {
-    config = (struct sink_config){.type = "redis_stream",
-                                  .redis_url = redis_fixture_start(),
-                                  .stream_key = "s",
-                                  .stream_measured = true,
-                                  .batch_messages = 100};
-    redis = redis_create(config.redis_url, 5000);
+    settings =
+        type_complete(&sink_type_redis_stream, "{s:s, s:i}", "key", "s", "batch_messages", 100);
+    stream_key = "s";
+    redis = redis_create(redis_fixture_start(), 5000);
 }
 
 static void teardown(void) {
     stream_trim_fini(&trim);
+    json_decref(settings);
     redis_destroy(redis);
     redis_fixture_stop();
 }
 
 static void begin(const char *mode, int64_t entries_max) {
     char fault[256] = "";
-    config.stream_trim = mode;
-    config.stream_maxlen = entries_max;
-    ck_assert_int_eq(stream_trim_init(&trim, &config, fault), ERR_OK);
+    json_object_set_new(settings, "trim", json_string(mode));
+    json_object_set_new(settings, "maxlen", json_integer(entries_max));
+    ck_assert_int_eq(stream_trim_init(&trim, stream_key, settings, fault), ERR_OK);
 }
 
 /* Looks and measures, whatever the time. */
@@ -188,7 +191,7 @@ START_TEST(a_pending_id_without_an_entry_holds_nothing) {
 END_TEST
 
 START_TEST(ignored_and_deleted_groups_hold_nothing) {
-    config.stream_ignore_groups = "debug, other";
+    json_object_set_new(settings, "ignore_groups", json_pack("[s, s]", "debug", "other"));
     begin("consumed", 50);
     add(1, 100);
     group_at("g", 90);
@@ -246,7 +249,7 @@ START_TEST(a_paused_stream_is_trimmed_to_all_that_was_read) {
 END_TEST
 
 START_TEST(a_bound_in_bytes_pauses_too) {
-    config.stream_bytes_max = 65536;
+    json_object_set_new(settings, "bytes_max", json_integer(65536));
     begin("consumed", 0);
     ck_assert_int_eq(stream_trim_evaluate(&trim, 10, 65536, "g", error), ERR_FULL);
     ck_assert_msg(strstr(error, "65536 of 65536 bytes"), "%s", error);
@@ -313,7 +316,7 @@ START_TEST(the_counter_of_a_deleted_group_is_forgotten) {
 END_TEST
 
 START_TEST(a_size_in_bytes_is_kept) {
-    config.stream_bytes_max = 65536;
+    json_object_set_new(settings, "bytes_max", json_integer(65536));
     begin("bytes", 0);
     add(1, 5000);
     group_at("g", 0);
@@ -327,7 +330,7 @@ END_TEST
 /* Redis says 1 kB for each pending id: that may neither trim nor pause. */
 START_TEST(a_size_in_bytes_is_that_of_the_entries) {
     static const char *const modes[] = {"bytes", "consumed"};
-    config.stream_bytes_max = 1000000;
+    json_object_set_new(settings, "bytes_max", json_integer(1000000));
     add(1, 5000);
     group_at("dead", 0);
     read_group("dead", 5000);
@@ -343,7 +346,7 @@ START_TEST(a_size_in_bytes_is_that_of_the_entries) {
 END_TEST
 
 START_TEST(one_large_message_does_not_make_all_others_look_large) {
-    config.stream_bytes_max = 400000;
+    json_object_set_new(settings, "bytes_max", json_integer(400000));
     begin("bytes", 0);
     redis_reply_free(ask("EVAL return(redis.call('XADD','s','1-1','f',string.rep('x',100000))) 0"));
     add(2, 3000);
@@ -358,7 +361,7 @@ END_TEST
 
 /* Of the ids of one millisecond it says only half as much. */
 START_TEST(a_group_that_acknowledges_nothing_does_not_keep_the_stream_from_being_trimmed) {
-    config.stream_bytes_max = 65536;
+    json_object_set_new(settings, "bytes_max", json_integer(65536));
     begin("bytes", 0);
     for (int i = 1; i <= 6000; i++) {
         redis_reply_free(ask("XADD s 1-%d field value", i));
@@ -490,7 +493,7 @@ START_TEST(the_counters_are_in_the_slot_of_the_stream) {
     begin("maxlen", 0);
     ck_assert_str_eq(trim.counters_key, "s:trimmed{s}");
     stream_trim_fini(&trim);
-    config.stream_key = "{fleet}:mqtt_msg";
+    stream_key = "{fleet}:mqtt_msg";
     begin("maxlen", 0);
     ck_assert_str_eq(trim.counters_key, "{fleet}:mqtt_msg:trimmed");
 }

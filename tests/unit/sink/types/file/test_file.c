@@ -1,5 +1,5 @@
 /* Tests of the file sink: lines, log rotation, a full disk. */
-#include "sink/backend.h"
+#include "sink/type_fixture.h"
 
 #include <check.h>
 #include <signal.h>
@@ -13,21 +13,19 @@
 
 static char folder[64];
 static char path[96];
-static struct sink_config config;
-static void *state;
+
+extern const struct sink_type sink_type_file;
 
 static void setup(void) {
-    char fault[256] = "";
     strcpy(folder, "/tmp/mqfleet-file-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/messages.ndjson", folder);
-    config = (struct sink_config){.node = "node-1", .file_path = path};
-    ck_assert_int_eq(sink_backend_file.open(&state, &config, fault), ERR_OK);
+    type_open(&sink_type_file, type_complete(&sink_type_file, "{s:s}", "path", path));
 }
 
 static void teardown(void) {
     char command[96];
-    sink_backend_file.close(state);
+    type_close(&sink_type_file);
     snprintf(command, sizeof command, "rm -rf '%s'", folder);
     ck_assert_int_eq(system(command), 0);
 }
@@ -44,9 +42,7 @@ static struct message *message_with(const void *payload, size_t len, uint8_t qos
 }
 
 static enum err write_one(struct message *message, size_t *written) {
-    char error[160] = "";
-    enum err err = sink_backend_file.write(state, &message, 1, written, error);
-    ck_assert_int_eq(*error == '\0', err == ERR_OK);
+    enum err err = type_write(&sink_type_file, &message, 1, written);
     message_destroy(message);
     return err;
 }
@@ -179,7 +175,6 @@ END_TEST
 START_TEST(a_disk_that_fills_up_leaves_whole_lines_and_written_counts_them) {
     struct message *batch[10];
     struct rlimit limit = {.rlim_cur = 700, .rlim_max = RLIM_INFINITY};
-    char error[160] = "";
     size_t written = 0;
     size_t rest = 0;
     signal(SIGXFSZ, SIG_IGN);
@@ -187,14 +182,13 @@ START_TEST(a_disk_that_fills_up_leaves_whole_lines_and_written_counts_them) {
         batch[i] = message_with("0123456789", 10, 1);
     }
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-    ck_assert_int_eq(sink_backend_file.write(state, batch, 10, &written, error), ERR_IO);
+    ck_assert_int_eq(type_write(&sink_type_file, batch, 10, &written), ERR_IO);
     limit.rlim_cur = RLIM_INFINITY;
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     ck_assert_uint_gt(written, 0);
     ck_assert_uint_lt(written, 10);
     check_count(path, written);
-    ck_assert_int_eq(sink_backend_file.write(state, batch + written, 10 - written, &rest, error),
-                     ERR_OK);
+    ck_assert_int_eq(type_write(&sink_type_file, batch + written, 10 - written, &rest), ERR_OK);
     check_count(path, 10);
     for (int i = 0; i < 10; i++) {
         message_destroy(batch[i]);

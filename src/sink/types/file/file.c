@@ -1,6 +1,6 @@
 /* The sink that appends to a file, one JSON object per line (NDJSON). Owns the descriptor; runs on
  * the sink's thread. Reopens the file after it was moved, so logrotate needs no signal. */
-#include "sink/backend.h"
+#include "sink/sink_type.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -15,8 +15,12 @@
 #include "base/text.h"
 #include "sink/properties.h"
 
-#define ERROR_LEN 160
-#define FAULT_LEN 256
+static const struct sink_field file_sink_fields[] = {
+    {.name = "path",
+     .kind = SINK_FIELD_TEXT,
+     .required = true,
+     .description = "path of the file, in a folder that exists"},
+    {0}};
 
 struct file_sink {
     const char *path;
@@ -35,22 +39,19 @@ static bool file_sink_folder_exists(const char *path) {
     return there;
 }
 
-static enum err file_sink_open(void **state, const struct sink_config *config, char *fault) {
-    if (!config->file_path || !*config->file_path) {
-        snprintf(fault, FAULT_LEN, "sink.path is missing: the file sink needs a file");
-        return ERR_ARGUMENT;
-    }
-    if (!file_sink_folder_exists(config->file_path)) {
-        snprintf(fault, FAULT_LEN, "sink.path %.150s: its folder does not exist",
-                 config->file_path);
+static enum err file_sink_open(void **state, const struct sink_environment *environment,
+                               const json_t *settings, char *fault) {
+    const char *path = sink_settings_text(settings, "path");
+    if (!file_sink_folder_exists(path)) {
+        snprintf(fault, SINK_FAULT_LEN, "path %.150s: its folder does not exist", path);
         return ERR_ARGUMENT;
     }
     struct file_sink *file = calloc(1, sizeof *file);
     if (!file) {
         return ERR_MEMORY;
     }
-    file->path = config->file_path;
-    file->node = config->node;
+    file->path = path;
+    file->node = environment->node;
     file->fd = -1;
     buffer_init(&file->lines);
     *state = file;
@@ -107,42 +108,42 @@ static enum err file_sink_append_line(struct file_sink *file, const struct messa
 
 /* --- a batch --- */
 
-static enum err file_sink_explain_error(char *error, const struct file_sink *file,
+static enum err file_sink_explain_error(struct sink_batch *batch, const struct file_sink *file,
                                         const char *what) {
-    snprintf(error, ERROR_LEN, "%s %.80s: %s", what, file->path, strerror(errno));
-    return ERR_IO;
+    return sink_batch_fail(batch, ERR_IO, "%s %.80s: %s", what, file->path, strerror(errno));
 }
 
 /* Non-blocking, so that a FIFO at this path is rejected and does not block the sink. */
 static enum err file_sink_open_descriptor(struct file_sink *file, struct stat *opened,
-                                          char *error) {
+                                          struct sink_batch *batch) {
     file->fd = open(file->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0600);
     if (file->fd < 0 || fstat(file->fd, opened) < 0) {
-        return file_sink_explain_error(error, file, "cannot open");
+        return file_sink_explain_error(batch, file, "cannot open");
     }
     if (!S_ISREG(opened->st_mode)) {
         file_sink_close_descriptor(file);
         errno = EINVAL;
-        return file_sink_explain_error(error, file, "not a regular file:");
+        return file_sink_explain_error(batch, file, "not a regular file:");
     }
     return ERR_OK;
 }
 
 /* *opened: status of the open file, if it still has this path. */
-static enum err file_sink_ensure_open(struct file_sink *file, struct stat *opened, char *error) {
+static enum err file_sink_ensure_open(struct file_sink *file, struct stat *opened,
+                                      struct sink_batch *batch) {
     struct stat named;
     if (file->fd >= 0 && stat(file->path, &named) == 0 && fstat(file->fd, opened) == 0 &&
         named.st_ino == opened->st_ino && named.st_dev == opened->st_dev) {
         return ERR_OK;
     }
     file_sink_close_descriptor(file);
-    return file_sink_open_descriptor(file, opened, error);
+    return file_sink_open_descriptor(file, opened, batch);
 }
 
 /* Usually one write(2), several if the system accepts less. An incomplete line is removed again, so
  * that every line in the file is whole. *len: bytes of whole lines that are in the file. */
 static enum err file_sink_write_lines(struct file_sink *file, off_t start, size_t *len,
-                                      char *error) {
+                                      struct sink_batch *batch) {
     size_t done = 0;
     *len = 0;
     while (done < file->lines.len) { /* bounded: each turn writes something or returns */
@@ -151,7 +152,7 @@ static enum err file_sink_write_lines(struct file_sink *file, off_t start, size_
             continue;
         }
         if (n <= 0) {
-            enum err err = file_sink_explain_error(error, file, "cannot write");
+            enum err err = file_sink_explain_error(batch, file, "cannot write");
             const char *line_end = done ? memrchr(file->lines.data, '\n', done) : NULL;
             *len = line_end ? (size_t)(line_end - file->lines.data) + 1 : 0;
             if (done > *len && ftruncate(file->fd, start + (off_t)*len) < 0) {
@@ -183,32 +184,40 @@ static bool file_sink_must_sync(struct message *const *messages, size_t n) {
     return false;
 }
 
-static enum err file_sink_write(void *state, struct message *const *messages, size_t n,
-                                size_t *written, char *error) {
+static enum err file_sink_format_lines(struct file_sink *file, struct sink_batch *batch) {
+    buffer_clear(&file->lines);
+    for (size_t i = 0; i < batch->count; i++) {
+        if (file_sink_append_line(file, batch->messages[i]) != ERR_OK) {
+            buffer_fini(&file->lines);
+            buffer_init(&file->lines);
+            return sink_batch_fail(batch, ERR_MEMORY, "out of memory");
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err file_sink_write(void *state, struct sink_batch *batch) {
     struct file_sink *file = state;
     struct stat opened;
     size_t len = 0;
-    *written = 0;
-    buffer_clear(&file->lines);
-    for (size_t i = 0; i < n; i++) {
-        if (file_sink_append_line(file, messages[i]) != ERR_OK) {
-            snprintf(error, ERROR_LEN, "out of memory");
-            buffer_fini(&file->lines);
-            buffer_init(&file->lines);
-            return ERR_MEMORY;
-        }
-    }
-    enum err err = file_sink_ensure_open(file, &opened, error);
+    enum err err = file_sink_format_lines(file, batch);
     if (err == ERR_OK) {
-        err = file_sink_write_lines(file, opened.st_size, &len, error);
+        err = file_sink_ensure_open(file, &opened, batch);
+    }
+    if (err == ERR_OK) {
+        err = file_sink_write_lines(file, opened.st_size, &len, batch);
     }
     size_t lines = file_sink_count_lines(&file->lines, len);
-    if (lines > 0 && file_sink_must_sync(messages, lines) && fdatasync(file->fd) < 0) {
-        return file_sink_explain_error(error, file, "cannot sync");
+    if (lines > 0 && file_sink_must_sync(batch->messages, lines) && fdatasync(file->fd) < 0) {
+        return file_sink_explain_error(batch, file, "cannot sync");
     }
-    *written = lines;
+    sink_batch_accept_range(batch, 0, lines);
     return err;
 }
 
-const struct sink_backend sink_backend_file = {
-    .name = "file", .open = file_sink_open, .write = file_sink_write, .close = file_sink_close};
+const struct sink_type sink_type_file = {.version = MQFLEET_VERSION,
+                                         .name = "file",
+                                         .fields = file_sink_fields,
+                                         .open = file_sink_open,
+                                         .write = file_sink_write,
+                                         .close = file_sink_close};

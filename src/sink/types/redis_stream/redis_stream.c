@@ -5,7 +5,7 @@
  *
  * After an error in a batch, the following messages may be in the stream already, and are written
  * again later: at least once. redis_quota.c and stream_trim.c decide when to pause. */
-#include "sink/backend.h"
+#include "sink/sink_type.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,16 +17,61 @@
 #include "sink/properties.h"
 #include "stream_trim.h"
 
-#define ERROR_LEN   160
-#define FAULT_LEN   256
 #define NUMBER_LEN  24
 #define PARTS_FIXED 32 /* XADD key MAXLEN ~ n *, ten fields with their values */
+
+static const struct sink_field stream_sink_fields[] = {
+    {.name = "url",
+     .kind = SINK_FIELD_URL,
+     .description = "address of the Redis; empty: the Redis of the fleet"},
+    {.name = "key",
+     .kind = SINK_FIELD_TEXT,
+     .required = true,
+     .description = "key of the stream; key_prefix is put in front"},
+    {.name = "maxlen",
+     .kind = SINK_FIELD_INTEGER,
+     .number = 1000000,
+     .max = 1000000000,
+     .unit = "messages",
+     .description = "approximate length of the stream; with trim consumed: length at which the "
+                    "sink pauses; 0: no limit"},
+    {.name = "trim",
+     .kind = SINK_FIELD_CHOICE,
+     .text = "maxlen",
+     .choices = "maxlen|bytes|consumed",
+     .description = "what is trimmed: the oldest entries beyond maxlen or bytes_max, read or not; "
+                    "or only entries that every consumer group has read and acknowledged"},
+    {.name = "bytes_max",
+     .kind = SINK_FIELD_INTEGER,
+     .max = 1099511627776,
+     .unit = "bytes",
+     .description = "approximate size to which trim bytes trims the stream; with consumed: size "
+                    "at which the sink pauses; 0: no limit"},
+    {.name = "ignore_groups",
+     .kind = SINK_FIELD_LIST,
+     .description = "consumer groups that trim consumed does not wait for"},
+    {.name = "redis_bytes_max",
+     .kind = SINK_FIELD_INTEGER,
+     .max = 1099511627776,
+     .unit = "bytes",
+     .description = "used memory of the fleet's Redis at which the sink pauses (not with a url); "
+                    "0: three quarters of maxmemory"},
+    {.name = "min_replicas",
+     .kind = SINK_FIELD_INTEGER,
+     .max = 16,
+     .unit = "replicas",
+     .description = "replicas that must have a message before it is accepted"},
+    {.name = "measure_idle",
+     .kind = SINK_FIELD_BOOLEAN,
+     .number = 1,
+     .description = "whether the stream is measured before the first message is written"},
+    {0}};
 
 struct stream {
     struct redis *redis;
     struct redis_quota quota;
     struct stream_trim trim;
-    const char *key;
+    char *key;
     const char *node;
     int64_t replicas_min, replicas_timeout_ms;
     /* The first messages of the next batch that are in the stream already, written by that
@@ -38,43 +83,48 @@ struct stream {
     size_t count, capacity;
 };
 
-static enum err stream_sink_open(void **state, const struct sink_config *config, char *fault) {
-    if (!config->stream_key || !*config->stream_key) {
-        snprintf(fault, FAULT_LEN, "sink.key is missing");
-        return ERR_ARGUMENT;
-    }
-    struct stream *stream = calloc(1, sizeof *stream);
-    if (!stream) {
-        return ERR_MEMORY;
-    }
-    stream->redis = redis_create(config->redis_url, config->redis_timeout_ms);
-    if (!stream->redis) {
-        snprintf(fault, FAULT_LEN, "sink.url or redis_config.url is not a Redis address");
-        free(stream);
-        return ERR_ARGUMENT;
-    }
-    enum err err = stream_trim_init(&stream->trim, config, fault);
-    if (err != ERR_OK) {
-        redis_destroy(stream->redis);
-        free(stream);
-        return err;
-    }
-    redis_quota_init(&stream->quota, config);
-    stream->key = config->stream_key;
-    stream->node = config->node;
-    stream->replicas_min = config->redis_replicas_min;
-    stream->replicas_timeout_ms = config->redis_replicas_timeout_ms;
-    *state = stream;
-    return ERR_OK;
-}
-
 static void stream_sink_close(void *state) {
     struct stream *stream = state;
     stream_trim_fini(&stream->trim);
     redis_destroy(stream->redis);
+    free(stream->key);
     free(stream->parts);
     free(stream->lens);
     free(stream);
+}
+
+static enum err stream_sink_open(void **state, const struct sink_environment *environment,
+                                 const json_t *settings, char *fault) {
+    const char *url = sink_settings_text(settings, "url");
+    bool shared = *url == '\0' || strcmp(url, environment->redis_url) == 0;
+    struct stream *stream = calloc(1, sizeof *stream);
+    if (!stream) {
+        return ERR_MEMORY;
+    }
+    stream->node = environment->node;
+    stream->replicas_min = sink_settings_integer(settings, "min_replicas");
+    stream->replicas_timeout_ms = environment->redis_replicas_timeout_ms;
+    if (asprintf(&stream->key, "%s%s", environment->key_prefix,
+                 sink_settings_text(settings, "key")) < 0) {
+        stream->key = NULL;
+    }
+    enum err err =
+        stream->key ? stream_trim_init(&stream->trim, stream->key, settings, fault) : ERR_MEMORY;
+    if (err != ERR_OK) {
+        free(stream->key);
+        free(stream);
+        return err;
+    }
+    redis_quota_init(&stream->quota, stream->key, shared, settings);
+    stream->redis =
+        redis_create(shared ? environment->redis_url : url, environment->redis_timeout_ms);
+    if (!stream->redis) {
+        snprintf(fault, SINK_FAULT_LEN, "url is not a Redis address");
+        stream_sink_close(stream);
+        return ERR_ARGUMENT;
+    }
+    *state = stream;
+    return ERR_OK;
 }
 
 /* --- one entry --- */
@@ -192,28 +242,28 @@ static enum err stream_sink_send_entry(struct stream *stream, const struct messa
 
 /* --- a batch --- */
 
-/* Reads the replies of `sent` entries. Entries after an error reply do not count as written, but
- * their replies are read as well, so that the connection can be reused. */
-static enum err stream_sink_read_replies(struct stream *stream, size_t sent, size_t *written,
-                                         char *error) {
-    enum err result = ERR_OK;
-    for (size_t i = 0; i < sent; i++) {
+/* Reads the replies of the entries from `begin` to `end`. An entry after an error reply is not
+ * accepted, for the sake of the order, but its reply is read as well, so that the connection can be
+ * reused. Returns the end of the accepted ones. */
+static size_t stream_sink_read_replies(struct stream *stream, struct sink_batch *batch,
+                                       size_t begin, size_t end, enum err *result) {
+    size_t accepted = begin;
+    for (size_t i = begin; i < end; i++) {
         struct redis_reply *reply = NULL;
         enum err err = redis_read(stream->redis, &reply);
         if (err == ERR_OK && redis_reply_type(reply) == REDIS_ERROR) {
             err = ERR_PROTOCOL;
         }
-        if (err != ERR_OK && result == ERR_OK) {
-            snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
-            result = err;
+        if (err != ERR_OK && *result == ERR_OK) {
+            *result = sink_batch_fail(batch, err, "%s", redis_error(stream->redis));
         }
-        *written += result == ERR_OK ? 1 : 0;
+        accepted += *result == ERR_OK ? 1 : 0;
         redis_reply_free(reply);
         if (redis_fd(stream->redis) < 0) {
-            return result;
+            return accepted;
         }
     }
-    return result;
+    return accepted;
 }
 
 static bool stream_sink_may_write(const struct stream *stream) {
@@ -221,89 +271,86 @@ static bool stream_sink_may_write(const struct stream *stream) {
 }
 
 /* While Redis has no room, the stream is trimmed as usual: that may make room. */
-static enum err stream_sink_check_room(struct stream *stream, char *error) {
-    enum err err = redis_quota_check(&stream->quota, stream->redis, error);
+static enum err stream_sink_check_room(struct stream *stream, struct sink_batch *batch) {
+    enum err err = redis_quota_check(&stream->quota, stream->redis, batch->error);
     if (err == ERR_FULL) {
         stream_trim_refresh(&stream->trim, stream->redis);
     }
-    return err == ERR_OK ? stream_trim_check(&stream->trim, stream->redis, error) : err;
+    return err == ERR_OK ? stream_trim_check(&stream->trim, stream->redis, batch->error) : err;
 }
 
-/* Writes at least one message, and as many as there is room for, in one pipeline; adds to
- * *written. */
-static enum err stream_sink_write_pipeline(struct stream *stream, struct message *const *messages,
-                                           size_t n, size_t *written, char *error) {
-    size_t sent = 0;
-    enum err err = stream_sink_check_room(stream, error);
+/* Writes at least one message from `begin` on, and as many as there is room for, in one pipeline.
+ * Returns the end of those that are in the stream. */
+static size_t stream_sink_write_pipeline(struct stream *stream, struct sink_batch *batch,
+                                         size_t begin, enum err *result) {
+    size_t end = begin;
+    enum err err = stream_sink_check_room(stream, batch);
     if (err != ERR_OK) {
-        return err;
+        *result = err;
+        return begin;
     }
-    while (err == ERR_OK && sent < n && (sent == 0 || stream_sink_may_write(stream))) {
-        err = stream_sink_send_entry(stream, messages[sent]);
+    while (err == ERR_OK && end < batch->count && (end == begin || stream_sink_may_write(stream))) {
+        err = stream_sink_send_entry(stream, batch->messages[end]);
         if (err == ERR_OK) {
-            stream_trim_consume(&stream->trim, messages[sent]->size);
-            redis_quota_consume(&stream->quota, messages[sent++]->size);
+            stream_trim_consume(&stream->trim, batch->messages[end]->size);
+            redis_quota_consume(&stream->quota, batch->messages[end++]->size);
         }
     }
     if (err != ERR_OK && err != ERR_MEMORY) { /* not connected: nothing was sent */
-        snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
-        return err;
+        *result = sink_batch_fail(batch, err, "%s", redis_error(stream->redis));
+        return begin;
     }
-    enum err sent_err = err;
-    err = stream_sink_read_replies(stream, sent, written, error);
-    if (err == ERR_OK && sent_err != ERR_OK) {
-        snprintf(error, ERROR_LEN, "%s", err_name(sent_err));
-        err = sent_err;
+    size_t accepted = stream_sink_read_replies(stream, batch, begin, end, result);
+    if (*result == ERR_OK && err != ERR_OK) {
+        *result = sink_batch_fail(batch, err, "%s", err_name(err));
     }
-    return err;
+    return accepted;
 }
 
 /* Waits until the replicas have the first `in_stream` messages of the batch. If they do not in
- * time, none counts as written, but as long as the connection lasts they are not sent again: the
- * next call only waits for them. After another connection they are, because WAIT knows only its
- * own. */
-static enum err stream_sink_confirm(struct stream *stream, size_t in_stream, size_t *written,
-                                    char *error) {
+ * time, none is accepted, but as long as the connection lasts they are not sent again: the next
+ * call only waits for them. After another connection they are, because WAIT knows only its own. */
+static enum err stream_sink_confirm(struct stream *stream, struct sink_batch *batch,
+                                    size_t in_stream) {
     if (redis_connection_number(stream->redis) != stream->connection_number) {
         stream->unconfirmed = 0;
-        snprintf(error, ERROR_LEN, "the connection was lost before the replicas confirmed");
-        return ERR_UNAVAILABLE;
+        *batch->error = '\0';
+        return sink_batch_fail(batch, ERR_UNAVAILABLE,
+                               "the connection was lost before the replicas confirmed");
     }
     enum err err =
         redis_wait_replicas(stream->redis, stream->replicas_min, stream->replicas_timeout_ms);
     if (err != ERR_OK) {
-        snprintf(error, ERROR_LEN, "%s", redis_error(stream->redis));
+        *batch->error = '\0';
+        sink_batch_fail(batch, err, "%s", redis_error(stream->redis));
     }
-    *written = err == ERR_OK ? in_stream : 0;
     stream->unconfirmed = err == ERR_OK ? 0 : in_stream;
     return err;
 }
 
-static enum err stream_sink_write(void *state, struct message *const *messages, size_t n,
-                                  size_t *written, char *error) {
+static enum err stream_sink_write(void *state, struct sink_batch *batch) {
     struct stream *stream = state;
     enum err err = ERR_OK;
     if (redis_fd(stream->redis) < 0 ||
         redis_connection_number(stream->redis) != stream->connection_number) {
         stream->unconfirmed = 0;
     }
-    *written = stream->unconfirmed < n ? stream->unconfirmed : n;
-    size_t begun = *written;
-    while (err == ERR_OK && *written < n) { /* each turn writes one, or fails */
-        err = stream_sink_write_pipeline(stream, messages + *written, n - *written, written, error);
-        if (begun == 0 && *written > 0) {
+    size_t begun = stream->unconfirmed < batch->count ? stream->unconfirmed : batch->count;
+    size_t in_stream = begun;
+    while (err == ERR_OK && in_stream < batch->count) { /* each turn writes one, or fails */
+        in_stream = stream_sink_write_pipeline(stream, batch, in_stream, &err);
+        if (begun == 0 && in_stream > 0) {
             stream->connection_number = redis_connection_number(stream->redis);
-            begun = *written;
+            begun = in_stream;
         }
     }
-    if (stream->replicas_min > 0 && *written > 0) {
-        char why[ERROR_LEN];
-        enum err confirmed = stream_sink_confirm(stream, *written, written, why);
+    if (stream->replicas_min > 0 && in_stream > 0) {
+        enum err confirmed = stream_sink_confirm(stream, batch, in_stream);
         if (confirmed != ERR_OK) {
-            snprintf(error, ERROR_LEN, "%s", why);
             return confirmed;
         }
     }
+    sink_batch_accept_range(batch, 0, in_stream);
     return err;
 }
 
@@ -319,9 +366,11 @@ static void stream_sink_status(void *state, struct sink_status *out) {
     stream_trim_status(&stream->trim, out);
 }
 
-const struct sink_backend sink_backend_redis_stream = {.name = "redis_stream",
-                                                       .open = stream_sink_open,
-                                                       .write = stream_sink_write,
-                                                       .close = stream_sink_close,
-                                                       .maintain = stream_sink_maintain,
-                                                       .status = stream_sink_status};
+const struct sink_type sink_type_redis_stream = {.version = MQFLEET_VERSION,
+                                                 .name = "redis_stream",
+                                                 .fields = stream_sink_fields,
+                                                 .open = stream_sink_open,
+                                                 .write = stream_sink_write,
+                                                 .close = stream_sink_close,
+                                                 .maintain = stream_sink_maintain,
+                                                 .status = stream_sink_status};

@@ -1,0 +1,48 @@
+/* The settings of a sink: a JSON object, described by a table of fields. Validation, defaults and
+ * documentation follow from the table. Pure; any thread. */
+#ifndef MQFLEET_SINK_SINK_SETTINGS_H
+#define MQFLEET_SINK_SINK_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <jansson.h>
+
+#define SINK_FAULT_LEN 256
+
+enum sink_field_kind {
+    SINK_FIELD_TEXT,
+    SINK_FIELD_SECRET, /* text that is stored encrypted and never shown */
+    SINK_FIELD_URL,    /* text; its password is never shown. Its host must be allowed */
+    SINK_FIELD_CHOICE, /* one of `choices` */
+    SINK_FIELD_INTEGER,
+    SINK_FIELD_BOOLEAN,
+    SINK_FIELD_LIST, /* of texts */
+    SINK_FIELD_MAP   /* of texts by name */
+};
+
+struct sink_field {
+    const char *name; /* snake_case */
+    enum sink_field_kind kind;
+    bool required;
+    const char *text;         /* default of TEXT, SECRET, URL and CHOICE; NULL: "" */
+    int64_t number, min, max; /* INTEGER: default and range. BOOLEAN: default 0 or 1 */
+    const char *choices;      /* "a|b" */
+    const char *unit;         /* of INTEGER, "ms"; NULL: none */
+    const char *description;  /* one sentence without a full stop */
+};
+
+/* Called for each fault: the field, and what is wrong and what would be right. */
+typedef void sink_fault_report(void *context, const char *field, const char *fault);
+
+/* A copy of `given` that has all fields, or NULL after a fault or without memory (reported with
+ * field ""). A field that no table has is a fault. tables: several, ends with NULL. */
+json_t *sink_settings_complete(const struct sink_field *const *tables, const json_t *given,
+                               sink_fault_report *report, void *context);
+
+/* Of complete settings. Texts are borrowed, never NULL. */
+const char *sink_settings_text(const json_t *settings, const char *name);
+int64_t sink_settings_integer(const json_t *settings, const char *name);
+bool sink_settings_boolean(const json_t *settings, const char *name);
+const json_t *sink_settings_json(const json_t *settings, const char *name);
+
+#endif

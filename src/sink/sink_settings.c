@@ -1,0 +1,212 @@
+/* Owns the validation of settings against tables of fields. */
+#include "sink/sink_settings.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "base/err.h"
+
+struct settings_check {
+    json_t *complete;
+    sink_fault_report *report;
+    void *context;
+    bool failed;
+};
+
+static void settings_fault(struct settings_check *check, const char *field, const char *fault) {
+    check->failed = true;
+    check->report(check->context, field, fault);
+}
+
+static bool settings_is_choice(const char *choices, const char *value) {
+    size_t len = strlen(value);
+    const char *at = choices;
+    while (at && len > 0) {
+        const char *end = strchrnul(at, '|');
+        if ((size_t)(end - at) == len && memcmp(at, value, len) == 0) {
+            return true;
+        }
+        at = *end ? end + 1 : NULL;
+    }
+    return false;
+}
+
+/* ---- one rule per kind: NULL, or what would be right --------------------------------------- */
+
+static const char *settings_check_text(const struct sink_field *field, const json_t *value) {
+    (void)field;
+    if (!json_is_string(value)) {
+        return "must be a string";
+    }
+    return strlen(json_string_value(value)) == json_string_length(value)
+               ? NULL
+               : "must not contain the character U+0000";
+}
+
+static const char *settings_check_choice(const struct sink_field *field, const json_t *value) {
+    bool known =
+        json_is_string(value) && settings_is_choice(field->choices, json_string_value(value));
+    return known ? NULL : "must be one of the values that are allowed";
+}
+
+static const char *settings_check_integer(const struct sink_field *field, const json_t *value) {
+    bool fits = json_is_integer(value) && json_integer_value(value) >= field->min &&
+                json_integer_value(value) <= field->max;
+    return fits ? NULL : "must be an integer within the range";
+}
+
+static const char *settings_check_boolean(const struct sink_field *field, const json_t *value) {
+    (void)field;
+    return json_is_boolean(value) ? NULL : "must be true or false";
+}
+
+static const char *settings_check_list(const struct sink_field *field, const json_t *value) {
+    for (size_t i = 0; json_is_array(value) && i < json_array_size(value); i++) {
+        if (settings_check_text(field, json_array_get(value, i))) {
+            return "must be an array of strings";
+        }
+    }
+    return json_is_array(value) ? NULL : "must be an array of strings";
+}
+
+static const char *settings_check_map(const struct sink_field *field, const json_t *value) {
+    const char *name;
+    json_t *text;
+    json_object_foreach((json_t *)value, name, text) {
+        if (settings_check_text(field, text)) {
+            return "must be an object of strings";
+        }
+    }
+    return json_is_object(value) ? NULL : "must be an object of strings";
+}
+
+static json_t *settings_default_text(const struct sink_field *field) {
+    return json_string(field->text ? field->text : "");
+}
+
+static json_t *settings_default_integer(const struct sink_field *field) {
+    return json_integer(field->number);
+}
+
+static json_t *settings_default_boolean(const struct sink_field *field) {
+    return json_boolean(field->number != 0);
+}
+
+static json_t *settings_default_list(const struct sink_field *field) {
+    (void)field;
+    return json_array();
+}
+
+static json_t *settings_default_map(const struct sink_field *field) {
+    (void)field;
+    return json_object();
+}
+
+static const struct {
+    const char *(*check)(const struct sink_field *field, const json_t *value);
+    json_t *(*make_default)(const struct sink_field *field);
+} kinds[] = {
+    [SINK_FIELD_TEXT] = {settings_check_text, settings_default_text},
+    [SINK_FIELD_SECRET] = {settings_check_text, settings_default_text},
+    [SINK_FIELD_URL] = {settings_check_text, settings_default_text},
+    [SINK_FIELD_CHOICE] = {settings_check_choice, settings_default_text},
+    [SINK_FIELD_INTEGER] = {settings_check_integer, settings_default_integer},
+    [SINK_FIELD_BOOLEAN] = {settings_check_boolean, settings_default_boolean},
+    [SINK_FIELD_LIST] = {settings_check_list, settings_default_list},
+    [SINK_FIELD_MAP] = {settings_check_map, settings_default_map},
+};
+
+/* ---- an object ------------------------------------------------------------------------------- */
+
+static void settings_explain(struct settings_check *check, const struct sink_field *field,
+                             const char *fault) {
+    char text[SINK_FAULT_LEN];
+    if (field->kind == SINK_FIELD_CHOICE) {
+        snprintf(text, sizeof text, "must be one of %s", field->choices);
+    } else if (field->kind == SINK_FIELD_INTEGER) {
+        snprintf(text, sizeof text, "must be an integer from %lld to %lld%s%s",
+                 (long long)field->min, (long long)field->max, field->unit ? " " : "",
+                 field->unit ? field->unit : "");
+    } else {
+        snprintf(text, sizeof text, "%s", fault);
+    }
+    settings_fault(check, field->name, text);
+}
+
+static void settings_take_field(struct settings_check *check, const struct sink_field *field,
+                                const json_t *given) {
+    json_t *value = json_object_get(given, field->name);
+    if (value && !json_is_null(value)) {
+        const char *fault = kinds[field->kind].check(field, value);
+        if (fault) {
+            settings_explain(check, field, fault);
+            return;
+        }
+    }
+    bool empty =
+        !value || json_is_null(value) || (json_is_string(value) && json_string_length(value) == 0);
+    if (field->required && empty) {
+        char text[SINK_FAULT_LEN];
+        snprintf(text, sizeof text, "is missing: %s", field->description);
+        settings_fault(check, field->name, text);
+        return;
+    }
+    json_t *taken =
+        value && !json_is_null(value) ? json_incref(value) : kinds[field->kind].make_default(field);
+    if (json_object_set_new(check->complete, field->name, taken) != 0) {
+        settings_fault(check, "", "out of memory");
+    }
+}
+
+static bool settings_is_known(const struct sink_field *const *tables, const char *name) {
+    for (; *tables; tables++) {
+        for (const struct sink_field *field = *tables; field->name; field++) {
+            if (strcmp(field->name, name) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+json_t *sink_settings_complete(const struct sink_field *const *tables, const json_t *given,
+                               sink_fault_report *report, void *context) {
+    struct settings_check check = {json_object(), report, context, false};
+    const char *name;
+    json_t *value;
+    if (!check.complete) {
+        settings_fault(&check, "", "out of memory");
+        return NULL;
+    }
+    json_object_foreach((json_t *)given, name, value) {
+        if (!settings_is_known(tables, name)) {
+            settings_fault(&check, name, "this type of sink has no such field");
+        }
+    }
+    for (size_t i = 0; tables[i]; i++) {
+        for (const struct sink_field *field = tables[i]; field->name; field++) {
+            settings_take_field(&check, field, given);
+        }
+    }
+    if (check.failed) {
+        json_decref(check.complete);
+        return NULL;
+    }
+    return check.complete;
+}
+
+const char *sink_settings_text(const json_t *settings, const char *name) {
+    const char *text = json_string_value(json_object_get(settings, name));
+    return text ? text : "";
+}
+
+int64_t sink_settings_integer(const json_t *settings, const char *name) {
+    return json_integer_value(json_object_get(settings, name));
+}
+
+bool sink_settings_boolean(const json_t *settings, const char *name) {
+    return json_is_true(json_object_get(settings, name));
+}
+
+const json_t *sink_settings_json(const json_t *settings, const char *name) {
+    return json_object_get(settings, name);
+}
