@@ -45,12 +45,17 @@ struct engine_suspect {
     bool retain;
 };
 
+enum engine_suspicion {
+    SUSPICION_BY_TIME,        /* they were sent before the connection ended */
+    SUSPICION_BY_REASON_CODE, /* the reason code of DISCONNECT points to them */
+    SUSPICION_GIVEN_UP        /* the same, and to one of them, which was given up */
+};
+
 /* The suspects of one connection. If there are many, only the first are described. */
 struct engine_suspects {
     size_t count;
-    size_t described;    /* min(count, ENGINE_SUSPECTS_MAX) */
-    bool by_reason_code; /* the reason code of DISCONNECT points to them */
-    bool given_up;       /* the reason code points to one of them, which was given up */
+    size_t described; /* min(count, ENGINE_SUSPECTS_MAX) */
+    enum engine_suspicion suspicion;
     struct engine_suspect suspects[ENGINE_SUSPECTS_MAX];
 };
 

@@ -33,7 +33,7 @@ static bool cli_node_read_token_file(const char *path, char out[TOKEN_MAX + 2],
     if (!file || !fgets(out, TOKEN_MAX + 2, file)) {
         snprintf(answer->error, sizeof(answer->error), "--token-file %.150s: %s", path,
                  !file ? strerror(errno) : "is empty");
-        answer->unsent = true;
+        answer->fault = CLI_ANSWER_UNSENT;
         if (file) {
             fclose(file);
         }
@@ -200,9 +200,9 @@ void cli_node_call(struct cli *cli, const char *method, const char *path, json_t
     answer->text = buffer_take(&received);
     answer->json =
         answer->text ? json_loadb(answer->text, answer->text_len, JSON_DECODE_ANY, NULL) : NULL;
-    answer->not_a_node = !answer->json && (answer->text_len > 0 || answer->status == 200) &&
-                         answer->status >= 200 && answer->status < 300;
-    if (answer->not_a_node) {
+    if (!answer->json && (answer->text_len > 0 || answer->status == 200) && answer->status >= 200 &&
+        answer->status < 300) {
+        answer->fault = CLI_ANSWER_NOT_A_NODE;
         snprintf(answer->error, sizeof(answer->error),
                  "%.100s: this is not mqfleetd: the answer is not JSON",
                  cli_node_setting_of(cli, OPT_URL, "MQFLEET_URL", "http://127.0.0.1:8080"));
@@ -222,13 +222,13 @@ void cli_answer_fini(struct cli_answer *answer) {
 /* ---- errors ---------------------------------------------------------------------------------- */
 
 bool cli_answer_succeeded(const struct cli_answer *answer) {
-    return answer->status >= 200 && answer->status < 300 && !answer->not_a_node;
+    return answer->status >= 200 && answer->status < 300 && answer->fault != CLI_ANSWER_NOT_A_NODE;
 }
 
 enum cli_exit cli_answer_exit_code(const struct cli_answer *answer) {
     switch (answer->status) {
     case 0:
-        return answer->unsent ? CLI_USAGE : CLI_UNREACHABLE;
+        return answer->fault == CLI_ANSWER_UNSENT ? CLI_USAGE : CLI_UNREACHABLE;
     case 401:
     case 403:
     case 429:
@@ -254,7 +254,7 @@ static const char *cli_node_text(const json_t *object, const char *name) {
 enum cli_exit cli_answer_explain(const struct cli_answer *answer, const char *what) {
     const char *colon = what ? ": " : "";
     what = what ? what : "";
-    if (answer->status == 0 || answer->not_a_node) {
+    if (answer->status == 0 || answer->fault == CLI_ANSWER_NOT_A_NODE) {
         if (!cli_interrupted()) {
             cli_error("%s", answer->error);
         }

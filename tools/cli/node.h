@@ -5,6 +5,12 @@
 #include <stdio.h>
 #include "cli.h"
 
+enum cli_answer_fault {
+    CLI_ANSWER_NO_FAULT,
+    CLI_ANSWER_NOT_A_NODE, /* 2xx without JSON */
+    CLI_ANSWER_UNSENT      /* the error is on this side */
+};
+
 struct cli_answer {
     long status;  /* 0: no answer */
     json_t *json; /* NULL: no body, or not JSON; owned */
@@ -12,8 +18,7 @@ struct cli_answer {
     size_t text_len;
     char request_id[80];
     char error[320]; /* why there is no answer, or no valid one */
-    bool not_a_node; /* 2xx without JSON: not a node */
-    bool unsent;     /* the error is on this side */
+    enum cli_answer_fault fault;
 };
 
 /* Sends method and path ("/api/v1/..."), with body (NULL: none; takes its reference). extra_ms is

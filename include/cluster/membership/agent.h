@@ -61,9 +61,17 @@ bool agent_redis_facts(struct agent *agent, struct redis_info *out);
 void agent_on_release_wanted(void *context, const struct workers_release *release);
 void agent_on_client_stable(void *context, const char *id);
 
+/* Why this node takes no more clients. */
+enum agent_claim_refusal {
+    AGENT_CLAIM_NONE,
+    AGENT_CLAIM_FULL,
+    AGENT_CLAIM_DRAINING,
+    AGENT_CLAIM_FENCED
+};
+
 struct agent_claim_result {
     size_t claimed_count;
-    bool full, draining, fenced;
+    enum agent_claim_refusal refusal;
 };
 /* Assigns waiting clients to this node, as a leader of an older version asks with POST
  * /fleet/claim. Blocks on Redis; not for worker threads. */

@@ -17,20 +17,25 @@
 #define REPORT_PERIOD_MS 1000 /* between two reports of lost lines */
 #define WRITE_STALL_MS   1000 /* without a byte written: stderr is not read */
 
+enum log_writer_state {
+    LOG_WRITER_OFF,      /* no thread: a line is written at once, by the thread that logs it */
+    LOG_WRITER_RUNNING,  /* from here on, lines go through the ring */
+    LOG_WRITER_STOPPING, /* the thread must end, at the latest when a write fails */
+    LOG_WRITER_ENDED     /* the thread has stopped writing, and is not joined yet */
+};
+
 static struct {
+    _Atomic enum log_writer_state state;
     struct log_ring *ring;
     void (*report_lost)(const struct log_lost *lost);
     pthread_t thread;
     sem_t wake;             /* posted by the caller that clears `waiting` */
     atomic_bool waiting;    /* the thread waits on `wake`, or is about to */
     atomic_bool urgent;     /* the process ends: losses are reported without delay */
-    atomic_bool stopping;   /* the thread must end, at the latest when a write fails */
     atomic_bool reporting;  /* losses have left the ring but are not written yet */
-    atomic_bool ended;      /* the thread has stopped writing */
     _Atomic size_t written; /* bytes so far; shows whether stderr is read */
 } writer;
 
-static atomic_bool running;
 static _Thread_local bool is_writer; /* true on the writer's thread */
 
 static const enum metric dropped_metrics[LOG_LEVEL_COUNT] = {[LOG_DEBUG] = METRIC_LOG_DROPPED_DEBUG,
@@ -80,7 +85,7 @@ static bool log_writer_write_all(const char *data, size_t len) {
             poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, WRITE_RETRY_MS);
             clock_sleep_ms(BATCH_DELAY_MS); /* the pipe may have less room than a batch needs */
         } else if (n == 0 || errno != EINTR) {
-            if (atomic_load(&writer.stopping)) {
+            if (atomic_load(&writer.state) == LOG_WRITER_STOPPING) {
                 return false;
             }
             log_writer_sleep(WRITE_RETRY_MS);
@@ -131,14 +136,14 @@ static void *log_writer_run(void *argument) {
         atomic_store(&writer.waiting, true); /* first: a line after the next check must post */
         bool lossy = log_ring_has_lost(writer.ring);
         if (log_ring_is_empty(writer.ring)) {
-            if (!lossy && atomic_load(&writer.stopping)) {
+            if (!lossy && atomic_load(&writer.state) == LOG_WRITER_STOPPING) {
                 break;
             }
             log_writer_sleep(lossy ? REPORT_PERIOD_MS : -1);
         }
         atomic_store(&writer.waiting, false);
     }
-    atomic_store(&writer.ended, true);
+    atomic_store(&writer.state, LOG_WRITER_ENDED);
     return NULL;
 }
 
@@ -171,21 +176,20 @@ enum err log_writer_start(size_t buffer_bytes, void (*lost)(const struct log_los
         return err;
     }
     writer.report_lost = lost;
+    atomic_store(&writer.state, LOG_WRITER_OFF);
     atomic_store(&writer.waiting, false);
     atomic_store(&writer.urgent, false);
-    atomic_store(&writer.stopping, false);
-    atomic_store(&writer.ended, false);
     atomic_store(&writer.reporting, false);
     sem_init(&writer.wake, 0, 0);
     if (log_writer_start_thread() != 0) {
         return ERR_UNAVAILABLE;
     }
-    atomic_store(&running, true);
+    atomic_store(&writer.state, LOG_WRITER_RUNNING);
     return ERR_OK;
 }
 
 void log_writer_write(enum log_level level, const char *line, size_t len) {
-    if (!atomic_load_explicit(&running, memory_order_acquire)) {
+    if (atomic_load_explicit(&writer.state, memory_order_acquire) == LOG_WRITER_OFF) {
         /* A log that cannot be written cannot report it. */
         (void)!write(STDERR_FILENO, line, len);
     } else if (is_writer) { /* the report of lost lines: the ring may be full again */
@@ -203,7 +207,7 @@ static bool log_writer_is_flushed(void) {
 }
 
 static bool log_writer_has_ended(void) {
-    return atomic_load(&writer.ended);
+    return atomic_load(&writer.state) == LOG_WRITER_ENDED;
 }
 
 /* Waits for done() or the end of the thread while the thread makes progress, at most timeout_ms. */
@@ -225,18 +229,20 @@ static bool log_writer_await(bool (*done)(void), int64_t timeout_ms) {
 }
 
 bool log_writer_flush(int64_t timeout_ms) {
-    return !atomic_load(&running) || log_writer_await(log_writer_is_flushed, timeout_ms);
+    return atomic_load(&writer.state) == LOG_WRITER_OFF ||
+           log_writer_await(log_writer_is_flushed, timeout_ms);
 }
 
 void log_writer_stop(int64_t timeout_ms) {
-    if (!atomic_load(&running)) {
+    if (atomic_load(&writer.state) == LOG_WRITER_OFF) {
         return;
     }
-    atomic_store(&writer.stopping, true);
+    enum log_writer_state running = LOG_WRITER_RUNNING; /* otherwise, an earlier stop goes on */
+    atomic_compare_exchange_strong(&writer.state, &running, LOG_WRITER_STOPPING);
     if (log_writer_await(
             log_writer_has_ended,
             timeout_ms)) { /* all lines are written, or stderr fails and waiting is useless */
         pthread_join(writer.thread, NULL);
-        atomic_store(&running, false);
+        atomic_store(&writer.state, LOG_WRITER_OFF);
     }
 }

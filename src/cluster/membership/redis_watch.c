@@ -7,12 +7,17 @@
 #include <string.h>
 #include "base/telemetry/log.h"
 
+enum redis_facts_state {
+    REDIS_FACTS_UNKNOWN, /* no answer yet */
+    REDIS_FACTS_KNOWN,
+    REDIS_FACTS_REFUSED /* by the last INFO */
+};
+
 struct redis_watch {
-    bool info_refused;                /* agent thread only */
     bool warned[REDIS_WARNING_COUNT]; /* agent thread only; the warning still holds */
 
-    pthread_mutex_t lock; /* guards all below */
-    bool facts_known;
+    pthread_mutex_t lock;         /* guards all below */
+    enum redis_facts_state state; /* written by the agent thread only */
     struct redis_info facts;
 };
 
@@ -63,26 +68,25 @@ static bool redis_watch_server_differs(const struct redis_info *a, const struct 
 
 static void redis_watch_update(struct redis_watch *watch, const struct redis_info *info) {
     pthread_mutex_lock(&watch->lock);
-    bool other = !watch->facts_known || redis_watch_server_differs(info, &watch->facts);
+    bool other =
+        watch->state != REDIS_FACTS_KNOWN || redis_watch_server_differs(info, &watch->facts);
     watch->facts = *info;
-    watch->facts_known = true;
+    watch->state = REDIS_FACTS_KNOWN;
     pthread_mutex_unlock(&watch->lock);
     if (other) {
         redis_watch_log_server(info);
     }
     redis_watch_log_warnings(watch, info);
-    watch->info_refused = false;
 }
 
 static void redis_watch_mark_refused(struct redis_watch *watch, struct store *store) {
-    if (!watch->info_refused) {
+    if (watch->state != REDIS_FACTS_REFUSED) {
         char trouble[STORE_ERROR_LEN];
         store_last_error(store, trouble);
         log_event(LOG_INFO, "redis_server", KS("detail", trouble));
     }
-    watch->info_refused = true;
     pthread_mutex_lock(&watch->lock);
-    watch->facts_known = false;
+    watch->state = REDIS_FACTS_REFUSED;
     pthread_mutex_unlock(&watch->lock);
 }
 
@@ -98,7 +102,7 @@ void redis_watch_step(struct redis_watch *watch, struct store *store) {
 
 bool redis_watch_facts(struct redis_watch *watch, struct redis_info *out) {
     pthread_mutex_lock(&watch->lock);
-    bool known = watch->facts_known;
+    bool known = watch->state == REDIS_FACTS_KNOWN;
     *out = watch->facts;
     pthread_mutex_unlock(&watch->lock);
     return known;

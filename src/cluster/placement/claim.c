@@ -11,7 +11,9 @@ static void claim_count_outcome(struct agent *agent, const struct store_assign_i
                                 enum store_assign_outcome outcome,
                                 struct agent_claim_result *answer) {
     answer->claimed_count += outcome == STORE_ASSIGNED;
-    answer->full = answer->full || outcome == STORE_ASSIGN_FULL;
+    if (outcome == STORE_ASSIGN_FULL) {
+        answer->refusal = AGENT_CLAIM_FULL;
+    }
     if (outcome == STORE_ASSIGN_IDENTITY) { /* the leader leaves the cool-down to this node */
         enum err err = store_set_cooldown(agent->wiring.store, item->id, IDENTITY_DELAY_MS,
                                           client_error_code(CLIENT_ERROR_IDENTITY_TAKEN),
@@ -37,7 +39,13 @@ enum err agent_claim(struct agent *agent, const struct store_assign_item *items,
         claim_count_outcome(agent, &items[i], results[i].outcome, answer);
     }
     free(results);
-    answer->fenced = err == ERR_FENCED;
-    answer->draining = err == ERR_REFUSED || err == ERR_WRONG_STATE;
-    return answer->fenced || answer->draining ? ERR_OK : err;
+    if (err == ERR_FENCED) {
+        answer->refusal = AGENT_CLAIM_FENCED;
+        return ERR_OK;
+    }
+    if (err == ERR_REFUSED || err == ERR_WRONG_STATE) {
+        answer->refusal = AGENT_CLAIM_DRAINING;
+        return ERR_OK;
+    }
+    return err;
 }

@@ -49,9 +49,10 @@ static void api_fleet_assign_claimed(const struct http_api *api, const json_t *c
     } else {
         http_answer_json(response, 200,
                          json_pack("{s:I, s:b, s:b, s:b, s:b}", "claimed",
-                                   (json_int_t)answer.claimed_count, "full", answer.full,
-                                   "draining", answer.draining, "fenced", answer.fenced, "troubled",
-                                   0));
+                                   (json_int_t)answer.claimed_count, "full",
+                                   answer.refusal == AGENT_CLAIM_FULL, "draining",
+                                   answer.refusal == AGENT_CLAIM_DRAINING, "fenced",
+                                   answer.refusal == AGENT_CLAIM_FENCED, "troubled", 0));
     }
     free(items);
 }

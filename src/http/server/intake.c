@@ -66,7 +66,7 @@ static bool intake_is_served_here(const struct transaction *transaction) {
     unsigned flags = transaction->request.route->flags;
     bool apart = transaction->server->frontends[FRONTEND_OPS].listener >= 0;
     return !apart || (flags & ROUTE_PUBLIC) != 0 ||
-           transaction->frontend->is_ops == ((flags & ROUTE_OPS) != 0);
+           (transaction->frontend->kind == FRONTEND_OPS) == ((flags & ROUTE_OPS) != 0);
 }
 
 /* Finds the route, or answers 404 or 405. */
@@ -90,9 +90,10 @@ static void intake_route(struct transaction *transaction) {
     if (!intake_is_served_here(transaction)) {
         transaction->request.route = NULL;
         http_problem(&transaction->response, PROBLEM_NOT_FOUND,
-                     transaction->frontend->is_ops ? "there is nothing at this path; the API is at "
-                                                     "node_info.port"
-                                                   : "served at ops.port only");
+                     transaction->frontend->kind == FRONTEND_OPS
+                         ? "there is nothing at this path; the API is at "
+                           "node_info.port"
+                         : "served at ops.port only");
         return;
     }
     enum err err = !parameter

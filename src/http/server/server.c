@@ -173,7 +173,7 @@ static enum err http_server_start_frontends(struct http_server *server, char *fa
     for (size_t i = 0; i < FRONTEND_COUNT; i++) {
         struct http_frontend *front = &server->frontends[i];
         if (front->listener >= 0 &&
-            !http_server_start_daemon(front, front->is_ops ? 1 : MHD_THREADS)) {
+            !http_server_start_daemon(front, front->kind == FRONTEND_OPS ? 1 : MHD_THREADS)) {
             snprintf(fault, 256, "http.listen %.80s: the HTTP server did not start",
                      server->api.context.conf->http_listen);
             return ERR_UNAVAILABLE;
@@ -192,8 +192,8 @@ enum err http_server_start(struct http_server **out, const struct http_context *
         return err;
     }
     server->api.context = *context;
-    for (size_t i = 0; i < FRONTEND_COUNT; i++) {
-        server->frontends[i] = (struct http_frontend){server, NULL, -1, i == FRONTEND_OPS};
+    for (enum http_frontend_kind i = 0; i < FRONTEND_COUNT; i++) {
+        server->frontends[i] = (struct http_frontend){server, NULL, -1, i};
     }
     err = http_server_create_policy(server);
     if (err != ERR_OK) {

@@ -13,15 +13,19 @@
 
 struct http_server;
 
+enum http_frontend_kind {
+    FRONTEND_API,
+    FRONTEND_OPS, /* serves /metrics and /debug/pprof only */
+    FRONTEND_COUNT
+};
+
 /* A listening socket and the threads of libmicrohttpd behind it. */
 struct http_frontend {
     struct http_server *server;
     struct MHD_Daemon *daemon; /* NULL: not started */
     int listener;
-    bool is_ops; /* serves /metrics and /debug/pprof only */
+    enum http_frontend_kind kind;
 };
-
-enum { FRONTEND_API, FRONTEND_OPS, FRONTEND_COUNT };
 
 struct http_server {
     struct http_api api;

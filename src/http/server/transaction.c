@@ -72,7 +72,7 @@ void transaction_completed(void *context, struct MHD_Connection *connection, voi
     http_request_fini(&transaction->request);
     http_response_fini(&transaction->response);
     free(transaction->target);
-    if (!transaction->is_stream) {
+    if (transaction->phase != TRANSACTION_STREAMING) {
         atomic_fetch_sub(&server->transactions, 1);
     }
     free(transaction);
@@ -88,12 +88,14 @@ static void transaction_log_answer(const struct transaction *transaction) {
               KI("ms", (clock_us() - transaction->begun_us) / 1000));
 }
 
-static struct MHD_Response *transaction_body_response(struct http_response *response) {
+static struct MHD_Response *transaction_body_response(struct transaction *transaction) {
+    struct http_response *response = &transaction->response;
     struct MHD_Response *answer = MHD_create_response_from_buffer(
         response->body_len, response->body ? response->body : (char *)response->body_static,
         response->body ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
     if (answer) {
         response->body = NULL;
+        transaction->phase = TRANSACTION_SENT;
     }
     return answer;
 }
@@ -104,7 +106,7 @@ static struct MHD_Response *transaction_stream_response(struct transaction *tran
         stream_answer_create(transaction->response.stream, transaction->connection);
     if (answer) {
         transaction->response.stream = NULL;
-        transaction->is_stream = true;
+        transaction->phase = TRANSACTION_STREAMING;
         atomic_fetch_sub(&transaction->server->transactions, 1);
     }
     return answer;
@@ -114,7 +116,7 @@ static struct MHD_Response *transaction_stream_response(struct transaction *tran
 static enum MHD_Result transaction_send(struct transaction *transaction) {
     struct http_response *response = &transaction->response;
     struct MHD_Response *answer = response->stream ? transaction_stream_response(transaction)
-                                                   : transaction_body_response(response);
+                                                   : transaction_body_response(transaction);
     if (!answer) {
         return MHD_NO;
     }
@@ -134,7 +136,6 @@ static enum MHD_Result transaction_send(struct transaction *transaction) {
     enum MHD_Result result =
         MHD_queue_response(transaction->connection, (unsigned)response->status, answer);
     MHD_destroy_response(answer);
-    transaction->phase = TRANSACTION_SENT;
     log_set_context("request", transaction->request.id);
     transaction_log_answer(transaction);
     log_set_context(NULL, NULL);
@@ -352,6 +353,7 @@ enum MHD_Result transaction_handle(void *context, struct MHD_Connection *connect
         return transaction_send(transaction);
     case TRANSACTION_HANDLED: /* suspended: not called */
     case TRANSACTION_SENT:
+    case TRANSACTION_STREAMING:
         break;
     }
     return MHD_NO;

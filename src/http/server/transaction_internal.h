@@ -9,7 +9,8 @@ enum transaction_phase {
     TRANSACTION_BODY,
     TRANSACTION_HANDLED,
     TRANSACTION_ANSWERED,
-    TRANSACTION_SENT
+    TRANSACTION_SENT,
+    TRANSACTION_STREAMING /* sent, until its stream ends */
 };
 
 struct transaction {
@@ -28,7 +29,6 @@ struct transaction {
     int64_t begun_us;
     int64_t queued_ms;
     bool out_of_memory; /* memory ran out while it was handled */
-    bool is_stream;     /* in TRANSACTION_SENT until its stream ends */
 };
 
 #endif

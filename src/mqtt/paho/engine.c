@@ -379,8 +379,9 @@ static void paho_engine_finish(struct engine_connection *connection,
     paho_engine_fail_publications(connection);
     DL_DELETE(engine->connections, connection);
     if (connection->suspects && delivery->closed.error != CLIENT_ERROR_CLOSED_BY_US) {
-        connection->suspects->by_reason_code =
-            paho_engine_blames_publications(delivery->closed.reason_code);
+        connection->suspects->suspicion =
+            paho_engine_blames_publications(delivery->closed.reason_code) ? SUSPICION_BY_REASON_CODE
+                                                                          : SUSPICION_BY_TIME;
         delivery->closed.suspects = connection->suspects;
     }
     engine->events->closed(connection->client, &delivery->closed);

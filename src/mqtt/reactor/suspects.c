@@ -299,16 +299,16 @@ void suspects_end(struct engine_connection *connection, int reason_code) {
     struct outbound *one =
         suspects_gather(connection, suspects_fitting_meaning(connection, meaning));
     if (connection->suspects && suspects_is_refused(connection)) {
-        connection->suspects->by_reason_code = connection->suspects->given_up = true;
+        connection->suspects->suspicion = SUSPICION_GIVEN_UP;
         return;
     }
     if (!meaning || !connection->suspects) {
         return;
     }
-    connection->suspects->by_reason_code = true;
+    connection->suspects->suspicion = SUSPICION_BY_REASON_CODE;
     if (meaning->at_once && connection->suspects->count == 1 && one) {
         one->in_doubt = false;
-        connection->suspects->given_up = true;
+        connection->suspects->suspicion = SUSPICION_GIVEN_UP;
         outbound_give_up(connection->engine, connection->session, one, meaning->reason);
     } else {
         outbound_charge_all(connection->engine, connection->session, meaning->reason);

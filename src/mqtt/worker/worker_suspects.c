@@ -63,8 +63,9 @@ void worker_describe_given_up(const struct engine_publication *publication, enum
 static void worker_suspect_describe(const struct client *client,
                                     char out[WORKER_SUSPECT_TEXT_LEN]) {
     const struct engine_suspects *suspects = client->suspects;
-    const char *why =
-        suspects->by_reason_code && client->error_message ? client->error_message : "";
+    const char *why = suspects->suspicion != SUSPICION_BY_TIME && client->error_message
+                          ? client->error_message
+                          : "";
     char name[SUSPECT_NAME_LEN], others[64] = "";
     worker_suspect_name(&suspects->suspects[0], name);
     if (suspects->count > 1) {
@@ -73,7 +74,7 @@ static void worker_suspect_describe(const struct client *client,
     snprintf(out, WORKER_SUSPECT_TEXT_LEN,
              "the broker ended the connection after %s%s was sent%s%.*s; %s", name, others,
              why[0] != '\0' ? ": " : "", text_truncated_len(why, strlen(why), SUSPECT_WHY_LEN), why,
-             client->publications && !suspects->given_up
+             client->publications && suspects->suspicion != SUSPICION_GIVEN_UP
                  ? "what is not acknowledged is sent again, one by one"
                  : "it is not sent again");
 }
@@ -83,7 +84,7 @@ static void worker_suspect_describe(const struct client *client,
 static void worker_suspect_report(struct client *client) {
     char message[WORKER_SUSPECT_TEXT_LEN];
     worker_suspect_describe(client, message);
-    if (client->suspects->given_up) {
+    if (client->suspects->suspicion == SUSPICION_GIVEN_UP) {
         worker_note_error(client, CLIENT_ERROR_PUBLICATION_REFUSED, message);
     } else if (client->publications) {
         worker_note_error(client, client->error, message);
@@ -134,7 +135,7 @@ bool worker_publications_blame(struct client *client) {
         return false;
     }
     worker_suspect_charge_throttle(client);
-    if (!client->suspects->by_reason_code) {
+    if (client->suspects->suspicion == SUSPICION_BY_TIME) {
         worker->ops->publications_blame(worker->engine, client->session);
     }
     if (worker->refusals == refusals) { /* otherwise they are already named */

@@ -58,7 +58,8 @@ static struct loss_facts worker_verdict_gather_facts(const struct client *client
         .subscribing = blame != BLAME_NOTHING,
         .blame = (uint8_t)blame,
         .publications_pending = closed->suspects != NULL,
-        .publications_by_reason_code = closed->suspects && closed->suspects->by_reason_code,
+        .publications_by_reason_code =
+            closed->suspects && closed->suspects->suspicion != SUSPICION_BY_TIME,
         .check_fd = -1,
     };
 }

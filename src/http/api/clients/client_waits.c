@@ -21,12 +21,17 @@
 #define LISTEN_IDLE_MS      10000 /* how long the listener stays after the last wait */
 #define CALL_MS_MAX         2000
 
+enum wait_item_state {
+    WAIT_ITEM_WATCHED, /* in the list of its client */
+    WAIT_ITEM_CHECK,   /* in waits->to_check as well */
+    WAIT_ITEM_SETTLED  /* notified; in no list */
+};
+
 /* One client that one request waits for. */
 struct wait_item {
     struct client_wait *wait;
     char *id;
-    bool settled;                  /* notified; in no list */
-    bool check_due;                /* in waits->looks */
+    enum wait_item_state state;
     struct wait_item *prev, *next; /* of the same client */
     struct wait_item *check_prev, *check_next;
 };
@@ -129,11 +134,10 @@ static void client_waits_item_remove(struct client_waits *waits,
                                      struct watched_client *watched_client,
                                      struct wait_item *item) {
     DL_DELETE(watched_client->items, item);
-    if (item->check_due) {
-        item->check_due = false;
+    if (item->state == WAIT_ITEM_CHECK) {
         DL_DELETE2(waits->to_check, item, check_prev, check_next);
     }
-    item->settled = true;
+    item->state = WAIT_ITEM_SETTLED;
     atomic_fetch_sub(&waits->item_count, 1);
     if (watched_client->items) {
         watched_client->id = watched_client->items->id;
@@ -160,7 +164,7 @@ static bool client_waits_item_add(struct client_waits *waits, struct wait_item *
                         watched_client);
     }
     DL_APPEND(watched_client->items, item);
-    item->check_due = true;
+    item->state = WAIT_ITEM_CHECK;
     DL_APPEND2(waits->to_check, item, check_prev, check_next);
     atomic_fetch_add(&waits->item_count, 1);
     return true;
@@ -170,7 +174,7 @@ static bool client_waits_item_add(struct client_waits *waits, struct wait_item *
 static void client_wait_add_items(struct client_wait *wait) {
     for (size_t i = 0; i < wait->item_count; i++) {
         if (!client_waits_item_add(wait->owner, &wait->items[i])) {
-            wait->items[i].settled = true;
+            wait->items[i].state = WAIT_ITEM_SETTLED;
             wait->unsettled_count--;
         }
     }
@@ -181,7 +185,7 @@ static void client_wait_remove_items(struct client_wait *wait) {
     for (size_t i = 0; i < wait->item_count; i++) {
         struct wait_item *item = &wait->items[i];
         struct watched_client *watched_client;
-        if (!item->settled) {
+        if (item->state != WAIT_ITEM_SETTLED) {
             HASH_FIND_STR(waits->watched, item->id, watched_client);
             client_waits_item_remove(waits, watched_client, item);
         }
@@ -341,7 +345,7 @@ static char *client_waits_next_check(struct client_waits *waits) {
     struct wait_item *item = waits->to_check;
     char *id = item ? text_dup(item->id) : NULL;
     if (item) {
-        item->check_due = false;
+        item->state = WAIT_ITEM_WATCHED;
         DL_DELETE2(waits->to_check, item, check_prev, check_next);
     }
     waits->check_queued = id != NULL;
@@ -384,8 +388,8 @@ static void client_waits_check_all(struct client_waits *waits) {
     HASH_ITER(hh, waits->watched, watched_client, next) {
         struct wait_item *item;
         DL_FOREACH(watched_client->items, item) {
-            if (!item->check_due) {
-                item->check_due = true;
+            if (item->state == WAIT_ITEM_WATCHED) {
+                item->state = WAIT_ITEM_CHECK;
                 DL_APPEND2(waits->to_check, item, check_prev, check_next);
             }
         }
