@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "message/message_labels.h"
 
 /* A PUBLISH property of MQTT 5.0 section 3.3.2.3, as text or bytes. Numbers are decimal text. */
 struct message_property {
@@ -24,17 +25,23 @@ struct message {
     size_t payload_len;
     const struct message_property *properties;
     size_t property_count;
-    int64_t received_at_ms; /* wall clock */
-    int64_t received_us;    /* monotonic, for durations */
+    struct message_labels *labels; /* of the client; NULL: none */
+    uint64_t number;               /* of this process, from 1; 0 before message_create */
+    int64_t received_at_ms;        /* wall clock */
+    int64_t received_us;           /* monotonic, for durations */
     uint8_t qos;
     bool retain;
     bool dup;
     size_t size; /* size of the whole allocation, which queues count */
 };
 
-/* Copies everything that `from` points to (its size and ownership fields are ignored). NULL: out of
- * memory. Free with message_destroy, which accepts NULL. */
+/* Copies everything that `from` points to, except the labels, to which it refers; numbers the
+ * message unless it has a number. NULL: out of memory. Free with message_destroy, which accepts
+ * NULL. */
 struct message *message_create(const struct message *from);
 void message_destroy(struct message *message);
+/* With `number`, unique for each message of the fleet: 16 hexadecimal digits, random at the start
+ * of the process. */
+const char *message_process_id(void);
 
 #endif

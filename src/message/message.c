@@ -5,8 +5,37 @@
 #include "message/message.h"
 
 #include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/text.h"
+
+#define NUMBERS_PER_BLOCK 1024 /* that a thread takes at once */
+#define PROCESS_ID_LEN    16
+
+static char process_id[TEXT_ID_LEN];
+static pthread_once_t process_id_once = PTHREAD_ONCE_INIT;
+
+static void message_draw_process_id(void) {
+    text_random_id(process_id);
+    process_id[PROCESS_ID_LEN] = '\0';
+}
+
+const char *message_process_id(void) {
+    pthread_once(&process_id_once, message_draw_process_id);
+    return process_id;
+}
+
+static uint64_t message_next_number(void) {
+    static _Atomic uint64_t next_block = 1;
+    static _Thread_local uint64_t next, end;
+    if (next == end) {
+        next = atomic_fetch_add(&next_block, NUMBERS_PER_BLOCK);
+        end = next + NUMBERS_PER_BLOCK;
+    }
+    return next++;
+}
 
 static size_t message_texts_size(const struct message *from) {
     size_t size = strlen(from->id) + strlen(from->client_id) + strlen(from->topic) + 3;
@@ -45,6 +74,8 @@ struct message *message_create(const struct message *from) {
     }
     *message = *from;
     message->size = size;
+    message->labels = message_labels_retain(from->labels);
+    message->number = from->number ? from->number : message_next_number();
     struct message_property *properties = (struct message_property *)(message + 1);
     char *end = (char *)(properties + from->property_count);
     message->id = message_put_text(&end, from->id);
@@ -64,5 +95,8 @@ struct message *message_create(const struct message *from) {
 }
 
 void message_destroy(struct message *message) {
-    free(message);
+    if (message) {
+        message_labels_release(message->labels);
+        free(message);
+    }
 }
