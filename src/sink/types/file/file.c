@@ -11,9 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/buffer.h"
-#include "base/system/json_memory.h"
 #include "base/text.h"
-#include "sink/properties.h"
+#include "sink/message_json.h"
 
 static const struct sink_field file_sink_fields[] = {
     {.name = "path",
@@ -70,40 +69,6 @@ static void file_sink_close(void *state) {
     file_sink_close_descriptor(file);
     buffer_fini(&file->lines);
     free(file);
-}
-
-/* --- one line --- */
-
-static int file_sink_set_text(json_t *object, const char *name, const char *value) {
-    return json_object_set_new(object, name, properties_json_text(value, strlen(value)));
-}
-
-static int file_sink_set_properties(json_t *line, const struct message *message) {
-    return message->property_count > 0
-               ? json_object_set_new(line, "properties", properties_json(message))
-               : 0;
-}
-
-static enum err file_sink_append_line(struct file_sink *file, const struct message *message) {
-    json_t *line = json_object();
-    int failed = !line;
-    failed |= file_sink_set_text(line, "id", message->id);
-    failed |= file_sink_set_text(line, "client_id", message->client_id);
-    failed |= file_sink_set_text(line, "topic", message->topic);
-    failed |= properties_set_bytes(line, "payload", message->payload, message->payload_len);
-    failed |= json_object_set_new(line, "qos", json_integer(message->qos));
-    failed |= json_object_set_new(line, "retain", json_boolean(message->retain));
-    failed |= file_sink_set_text(line, "node", file->node);
-    failed |= json_object_set_new(line, "received_at_ms", json_integer(message->received_at_ms));
-    failed |= line ? file_sink_set_properties(line, message) : -1;
-    char *text = failed ? NULL : json_to_text(line, JSON_COMPACT);
-    json_decref(line);
-    if (text) {
-        buffer_append_str(&file->lines, text);
-        buffer_append(&file->lines, "\n", 1);
-    }
-    free(text);
-    return text && !file->lines.failed ? ERR_OK : ERR_MEMORY;
 }
 
 /* --- a batch --- */
@@ -187,11 +152,12 @@ static bool file_sink_must_sync(struct message *const *messages, size_t n) {
 static enum err file_sink_format_lines(struct file_sink *file, struct sink_batch *batch) {
     buffer_clear(&file->lines);
     for (size_t i = 0; i < batch->count; i++) {
-        if (file_sink_append_line(file, batch->messages[i]) != ERR_OK) {
-            buffer_fini(&file->lines);
-            buffer_init(&file->lines);
-            return sink_batch_fail(batch, ERR_MEMORY, "out of memory");
-        }
+        message_json_append(&file->lines, batch->messages[i], file->node);
+        buffer_append(&file->lines, "\n", 1);
+    }
+    if (file->lines.failed) {
+        buffer_fini(&file->lines);
+        return sink_batch_fail(batch, ERR_MEMORY, "out of memory");
     }
     return ERR_OK;
 }

@@ -1,0 +1,113 @@
+/* Owns the JSON of a message. Written directly and not as a jansson value, because it is made for
+ * every message. Pure functions; any thread. */
+#include "sink/message_json.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/system/json_memory.h"
+#include "base/text.h"
+#include "sink/properties.h"
+
+/* RFC 8259 section 7: the escape of a character that must not stand as it is; else NULL. */
+static const char *message_json_escape(unsigned char byte, char escape[8]) {
+    switch (byte) {
+    case '"':
+        return "\\\"";
+    case '\\':
+        return "\\\\";
+    case '\n':
+        return "\\n";
+    case '\r':
+        return "\\r";
+    case '\t':
+        return "\\t";
+    default:
+        if (byte >= ' ') {
+            return NULL;
+        }
+        snprintf(escape, 8, "\\u%04x", byte);
+        return escape;
+    }
+}
+
+/* Appends runs of ordinary characters at once. ascii: bytes from 0x80 become '?'. */
+static void message_json_append_escaped(struct buffer *out, const char *text, size_t len,
+                                        bool ascii) {
+    size_t run = 0;
+    for (size_t i = 0; i < len; i++) {
+        char room[8];
+        unsigned char byte = (unsigned char)text[i];
+        const char *escape = ascii && byte >= 0x80 ? "?" : message_json_escape(byte, room);
+        if (escape) {
+            buffer_append(out, text + run, i - run);
+            buffer_append_str(out, escape);
+            run = i + 1;
+        }
+    }
+    buffer_append(out, text + run, len - run);
+}
+
+void message_json_append_text(struct buffer *out, const char *text, size_t len) {
+    buffer_append(out, "\"", 1);
+    message_json_append_escaped(out, text, len, !text_is_utf8(text, len));
+    buffer_append(out, "\"", 1);
+}
+
+static void message_json_append_named(struct buffer *out, const char *name, const char *text) {
+    buffer_append_str(out, name);
+    message_json_append_text(out, text, strlen(text));
+}
+
+static void message_json_append_payload(struct buffer *out, const struct message *message) {
+    const char *payload = (const char *)message->payload;
+    if (text_is_utf8(payload, message->payload_len)) {
+        buffer_append_str(out, ",\"payload\":\"");
+        message_json_append_escaped(out, payload, message->payload_len, false);
+    } else {
+        char *encoded = text_base64_encode(payload, message->payload_len);
+        buffer_append_str(out, ",\"payload_base64\":\"");
+        buffer_append_str(out, encoded ? encoded : "");
+        out->failed |= !encoded;
+        free(encoded);
+    }
+    buffer_append(out, "\"", 1);
+}
+
+static void message_json_append_properties(struct buffer *out, const struct message *message) {
+    if (message->property_count == 0) {
+        return;
+    }
+    json_t *properties = properties_json(message);
+    char *text = properties ? json_to_text(properties, JSON_COMPACT) : NULL;
+    json_decref(properties);
+    buffer_append_str(out, ",\"properties\":");
+    buffer_append_str(out, text ? text : "");
+    out->failed |= !text;
+    free(text);
+}
+
+void message_json_append_fields(struct buffer *out, const struct message *message,
+                                const char *node) {
+    char numbers[64];
+    message_json_append_named(out, "\"id\":", message->id);
+    message_json_append_named(out, ",\"client_id\":", message->client_id);
+    message_json_append_named(out, ",\"topic\":", message->topic);
+    message_json_append_payload(out, message);
+    snprintf(numbers, sizeof numbers, ",\"qos\":%u,\"retain\":%s", message->qos,
+             message->retain ? "true" : "false");
+    buffer_append_str(out, numbers);
+    message_json_append_named(out, ",\"node\":", node);
+    snprintf(numbers, sizeof numbers, ",\"received_at_ms\":%lld",
+             (long long)message->received_at_ms);
+    buffer_append_str(out, numbers);
+    message_json_append_properties(out, message);
+}
+
+void message_json_append(struct buffer *out, const struct message *message, const char *node) {
+    buffer_append(out, "{", 1);
+    message_json_append_fields(out, message, node);
+    buffer_append(out, "}", 1);
+}
