@@ -23,7 +23,7 @@ struct http_client_request {
     bool unsent;     /* nothing was sent, so the other node did nothing */
     long status;
     struct buffer response; /* the caller calls buffer_fini after every call */
-    void *transfer;         /* private, of an exchange under way; NULL: it is over */
+    void *transfer;         /* private, of an request under way; NULL: it is over */
 };
 
 /* Once, before other threads. */
@@ -34,7 +34,7 @@ struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_m
 void http_client_destroy(struct http_client *client);
 /* Applies from the next run. More than 0. */
 void http_client_set_timeout(struct http_client *client, int64_t timeout_ms);
-/* Runs all n exchanges in parallel. Returns when each has its result, within timeout_ms. */
+/* Runs all n requests in parallel. Returns when each has its result, within timeout_ms. */
 void http_client_run(struct http_client *client, struct http_client_request *requests, size_t n);
 
 /* ---- asynchronous use: such a client does not call http_client_run ----------------------------
@@ -42,16 +42,16 @@ void http_client_run(struct http_client *client, struct http_client_request *req
  * One thread, except http_client_wake.
  */
 
-/* Called on the client's thread when the exchange has its result. */
+/* Called on the client's thread when the request has its result. */
 typedef void http_client_request_done(struct http_client_request *request, void *context);
 
-/* Starts an exchange, which must stay valid in place until it is done, within timeout_ms. Of the
+/* Starts an request, which must stay valid in place until it is done, within timeout_ms. Of the
  * memory that it points to, only the body must stay valid. ERR_MEMORY, ERR_UNAVAILABLE: not
  * started. */
 enum err http_client_start_request(struct http_client *client, struct http_client_request *request,
                                    int64_t timeout_ms, http_client_request_done *done,
                                    void *context) MUST_CHECK;
-/* Cancels it: done is not called. An exchange that is over is legal. */
+/* Cancels it: done is not called. An request that is over is legal. */
 void http_client_cancel_request(struct http_client *client, struct http_client_request *request);
 
 /* ---- streamed answers ---- */

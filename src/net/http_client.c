@@ -25,7 +25,7 @@ struct http_client {
 /* Tags what libcurl returns; the first member of both structures. */
 enum http_transfer { TRANSFER_REQUEST, TRANSFER_STREAM };
 
-/* One exchange under way. */
+/* One request under way. */
 struct running {
     enum http_transfer transfer;
     CURL *easy;                     /* NULL: not started, or over */
@@ -70,7 +70,7 @@ void http_client_destroy(struct http_client *client) {
     free(client);
 }
 
-/* --- one exchange --- */
+/* --- one request --- */
 
 /* A short count tells libcurl to abort the transfer. */
 static size_t http_client_on_response(char *data, size_t size, size_t count, void *argument) {
@@ -111,7 +111,7 @@ static bool http_client_has_body(const struct http_client_request *request) {
            strcmp(request->method, "PUT") == 0 || strcmp(request->method, "PATCH") == 0;
 }
 
-/* libcurl borrows the body until the exchange is over. */
+/* libcurl borrows the body until the request is over. */
 static void http_client_set_request(CURL *easy, struct running *running) {
     const struct http_client_request *request = running->request;
     if (http_client_has_body(request)) {
@@ -167,7 +167,7 @@ static void http_client_pool_put(struct http_client *client, CURL *easy) {
     }
 }
 
-/* Sets the result and releases the resources of the exchange. */
+/* Sets the result and releases the resources of the request. */
 static void http_client_finish(struct http_client *client, struct running *running, enum err err) {
     long sent_bytes = 0;
     running->request->result = err;
@@ -219,7 +219,7 @@ static enum err http_client_result_of(CURLcode code, const struct http_client_re
 static void http_client_reap_done(struct http_client *client) {
     int queued = 0;
     const CURLMsg *done = curl_multi_info_read(client->multi, &queued);
-    while (done) { /* bounded by the number of exchanges */
+    while (done) { /* bounded by the number of requests */
         struct running *running = NULL;
         CURLcode code = done->data.result;
         curl_easy_getinfo(done->easy_handle, CURLINFO_PRIVATE, &running);
@@ -273,7 +273,7 @@ void http_client_run(struct http_client *client, struct http_client_request *req
     free(running);
 }
 
-/* --- asynchronous exchanges --- */
+/* --- asynchronous requests --- */
 
 enum err http_client_start_request(struct http_client *client, struct http_client_request *request,
                                    int64_t timeout_ms, http_client_request_done *done,

@@ -11,7 +11,7 @@
 #include "cluster/membership/leader.h"
 #include "cluster/events/event_bus.h"
 #include "cluster/membership/node.h"
-#include "cluster/membership/outlook.h"
+#include "cluster/placement/wait_reasons.h"
 #include "cluster/peers/peer_calls.h"
 #include "cluster/peers/peers.h"
 #include "http/auth/access.h"
@@ -54,7 +54,7 @@ struct app {
     struct peer_calls *peer_calls; /* of the API */
     struct agent *agent;
     struct leader *leader;
-    struct outlook *outlook;
+    struct wait_reasons *wait_reasons;
     struct http_server *http;
     struct event_bus *event_bus;
     struct message_taps *message_taps;

@@ -190,8 +190,8 @@ static enum err wiring_create_parts(struct app *app) {
                                                      .workers = app->workers,
                                                      .secrets = app->secrets});
     app->leader = leader_create(conf, app->node, app->agent_store, app->redis_url);
-    app->outlook = outlook_create(app->api_store, conf->heartbeat_ttl_ms);
-    if (!app->agent || !app->leader || !app->outlook) {
+    app->wait_reasons = wait_reasons_create(app->api_store, conf->heartbeat_ttl_ms);
+    if (!app->agent || !app->leader || !app->wait_reasons) {
         return ERR_MEMORY;
     }
     app->stop_progress = stop_progress_create(app->workers, app->sinks, app->agent);
@@ -223,7 +223,7 @@ enum err app_create(struct app *app, char *fault) {
                                                        .store = app->api_store,
                                                        .node = app->node,
                                                        .agent = app->agent,
-                                                       .outlook = app->outlook,
+                                                       .wait_reasons = app->wait_reasons,
                                                        .workers = app->workers,
                                                        .peers = app->peers,
                                                        .peer_calls = app->peer_calls,
@@ -242,7 +242,7 @@ void app_destroy(struct app *app) {
     event_bus_destroy(app->event_bus);
     message_taps_destroy(app->message_taps);
     http_certificate_unload();
-    outlook_destroy(app->outlook);
+    wait_reasons_destroy(app->wait_reasons);
     leader_destroy(app->leader);
     agent_destroy(app->agent);
     workers_destroy(app->workers);

@@ -52,7 +52,7 @@ CLUSTER = [
     Mutation("a node that Redis forgot takes a new incarnation", "src/cluster/membership/node.c",
              "bool again = node->membership == NODE_LOST;", "bool again = false;", MEMBERSHIP),
     Mutation("a node stops before Redis has what it runs", "src/cluster/membership/agent.c",
-             "    agent_wait_judged(agent);\n", "", f"{BACK}::test_a_node_that_stops_before_it_hears_of_the_loss_puts_back_first"),
+             "    agent_wait_reconciled(agent);\n", "", f"{BACK}::test_a_node_that_stops_before_it_hears_of_the_loss_puts_back_first"),
     Mutation("a fenced node drops what only it knows", "src/cluster/membership/membership.c",
              "    salvage_take(agent);\n", "", MEMBERSHIP),
     Mutation("a fenced node puts back what Redis has not lost", "src/cluster/placement/salvage.c",
@@ -144,8 +144,8 @@ CLUSTER = [
     Mutation("a loss that only this node can know of is not told", "src/cluster/membership/node.c",
              "if (err == ERR_OK && store_noticed_rollback(node->store)) {", "if (false) {", NODE),
     Mutation("a later change makes the lag younger", "src/cluster/membership/node.c",
-             "if (node->lag_since_ms == 0 && node->applied_rev < node->last_beat.rev) {",
-             "if (node->applied_rev < node->last_beat.rev) {", NODE),
+             "if (node->lag_since_ms == 0 && node->applied_rev < node->last_heartbeat.rev) {",
+             "if (node->applied_rev < node->last_heartbeat.rev) {", NODE),
 ]
 
 STORE = [

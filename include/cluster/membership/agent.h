@@ -37,7 +37,7 @@ void agent_stop(struct agent *agent);
 /* Why the agent gave up, static text; NULL: it did not. Any thread. */
 const char *agent_fault(struct agent *agent);
 /* The problem with the name of the fleet; "": none. Any thread. */
-void agent_fleet_trouble(struct agent *agent, char out[FLEET_TROUBLE_LEN]);
+void agent_fleet_fault(struct agent *agent, char out[FLEET_FAULT_LEN]);
 bool agent_in_other_fleet(struct agent *agent);
 
 /* From now on, no client is assigned to this node. If Redis has lost clients that this node runs,

@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "store/store.h"
 
-#define FLEET_TROUBLE_LEN 700
+#define FLEET_FAULT_LEN 700
 
 struct fleet_settings;
 
@@ -24,7 +24,7 @@ enum err fleet_settings_join(struct fleet_settings *settings) MUST_CHECK;
 /* Checks again that Redis belongs to the fleet of this node. Called periodically. Agent thread. */
 void fleet_settings_check(struct fleet_settings *settings);
 /* "Redis belongs to fleet b, this node to fleet a"; "": it belongs to this fleet. Any thread. */
-void fleet_settings_trouble(struct fleet_settings *settings, char out[FLEET_TROUBLE_LEN]);
+void fleet_settings_fault(struct fleet_settings *settings, char out[FLEET_FAULT_LEN]);
 
 /* ---- for the API: any thread ---- */
 

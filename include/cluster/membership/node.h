@@ -34,7 +34,7 @@ void node_destroy(struct node *node);
 void *node_heartbeat_run(void *argument);
 void node_stop(struct node *node);
 /* Sends the next heartbeat without waiting for its period. Any thread. */
-void node_beat_now(struct node *node);
+void node_heartbeat_now(struct node *node);
 
 /* Registers through `store` (of the caller) with a new incarnation or, after NODE_LOST, with the
  * same incarnation. ERR_EXISTS: a live node uses this name. Agent thread only. */
@@ -45,7 +45,7 @@ void node_join_failed(struct node *node, enum err err, struct store *store);
 void node_set_outside(struct node *node);
 /* All running clients have been compared with Redis since this node registered again. Only now its
  * lease can be valid again. Agent thread only. */
-void node_judged(struct node *node);
+void node_mark_reconciled(struct node *node);
 /* How long nothing is assigned after Redis has lost data. Three heartbeats, because every node must
  * learn of it, but at least one lease, because a node without a connection to Redis may still have
  * one. */
@@ -62,7 +62,7 @@ void node_incarnation(struct node *node, char out[TEXT_ID_LEN]);
 bool node_lease_valid(struct node *node);
 /* Whether Redis had all running clients of this node when it answered a heartbeat sent since then
  * (clock_ms). Also true if there is nothing to wait for: the node is outside or fenced. */
-bool node_judged_since(struct node *node, int64_t since_ms);
+bool node_reconciled_since(struct node *node, int64_t since_ms);
 /* Copies the generation of the Redis that has all running clients of this node; "": none has, they
  * are still being restored. */
 void node_generation(struct node *node, char out[TEXT_ID_LEN]);
@@ -71,7 +71,7 @@ int64_t node_heartbeat_age_ms(struct node *node);
 /* When (clock_ms) Redis last answered a heartbeat after a failed one; 0: none has failed. */
 int64_t node_redis_recovered_ms(struct node *node);
 /* Why Redis does not answer: server and cause; "": it answers. */
-void node_redis_trouble(struct node *node, char out[STORE_ERROR_LEN]);
+void node_redis_error(struct node *node, char out[STORE_ERROR_LEN]);
 int64_t node_rev(struct node *node);
 bool node_is_draining(struct node *node);
 /* The fleet has no other node. */

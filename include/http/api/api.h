@@ -18,7 +18,7 @@
 
 enum http_stop {
     HTTP_RUNNING,
-    HTTP_STOPPING, /* waits with PENDING_HEEDS_STOP end */
+    HTTP_STOPPING, /* waits with PENDING_ENDS_AT_STOP end */
     HTTP_ABORTING  /* all waits end */
 };
 
@@ -74,14 +74,14 @@ struct store_client client_input_row(const struct client_input *input, int64_t v
 
 /* A row and what its configuration says. */
 struct client_view {
-    struct outlook *outlook;
+    struct wait_reasons *wait_reasons;
     const struct store_client *row; /* borrowed */
     struct client_config *config;   /* NULL: the text is not a valid configuration */
     json_t *shown;                  /* the configuration without secrets, or null */
     char fault[256];
 };
 void client_view_open(struct client_view *view, const struct store_client *row,
-                      struct outlook *outlook);
+                      struct wait_reasons *wait_reasons);
 void client_view_close(struct client_view *view);
 /* The client document; takes ownership of status (NULL: not known, derived from the row). */
 json_t *client_view_document(const struct client_view *view, json_t *status);
@@ -198,10 +198,10 @@ void go_iot_push_data(struct http_request *request, struct http_response *respon
 
 /* Publishes `document` (the body of .../publish) through client `id`. Never blocks; the request may
  * wait. False: the client does not run here, and there is no answer; a handler thread must call
- * api_publish_elsewhere. */
+ * api_publish_remote. */
 bool api_publish_document(struct http_request *request, const char *id, json_t *document,
                           struct http_response *response);
-void api_publish_elsewhere(struct http_request *request, const char *id, const json_t *document,
-                           struct http_response *response);
+void api_publish_remote(struct http_request *request, const char *id, const json_t *document,
+                        struct http_response *response);
 
 #endif

@@ -33,7 +33,7 @@ typedef void pending_then(struct http_request *request, struct http_response *re
 
 enum {
     PENDING_QUICK = 1,           /* `then` never blocks: it runs on the thread that ends the wait */
-    PENDING_HEEDS_STOP = 2,      /* ends as soon as the node begins to stop */
+    PENDING_ENDS_AT_STOP = 2,    /* ends as soon as the node begins to stop */
     PENDING_UNTIL_SOURCE = 4,    /* only the source ends it; it must do so in any case */
     PENDING_OUTLIVES_CALLER = 8, /* continues without the caller: it counts running work */
     PENDING_FREES_BODY = 16      /* the body does not count towards the server's limit any more */
@@ -77,7 +77,7 @@ void pendings_destroy(struct pendings *pendings); /* after all have ended */
 /* Ends the waits that are due. Returns after how many ms it must be called again. context: the
  * pendings. One thread. */
 int64_t pendings_turn(void *context, int64_t now_ms);
-/* Ends the waits with PENDING_HEEDS_STOP. all: and the others, without PENDING_UNTIL_SOURCE. */
+/* Ends the waits with PENDING_ENDS_AT_STOP. all: and the others, without PENDING_UNTIL_SOURCE. */
 void pendings_stop(struct pendings *pendings, bool all);
 size_t pendings_count(struct pendings *pendings);
 

@@ -21,7 +21,7 @@
 #include "cluster/membership/agent.h"
 #include "cluster/events/event_bus.h"
 #include "cluster/membership/node.h"
-#include "cluster/membership/outlook.h"
+#include "cluster/placement/wait_reasons.h"
 #include "cluster/peers/peer_calls.h"
 #include "cluster/peers/peers.h"
 #include "http/auth/access.h"
@@ -37,7 +37,7 @@ struct http_context {
     struct store *store;   /* connection pool of the API */
     struct node *node;
     struct agent *agent;
-    struct outlook *outlook; /* why clients wait */
+    struct wait_reasons *wait_reasons; /* why clients wait */
     struct workers *workers;
     struct peers *peers;               /* URLs and headers of requests to other nodes */
     struct peer_calls *peer_calls;     /* its thread runs until the server has stopped */

@@ -54,8 +54,8 @@ void connect_limiter_release_socket(struct connect_limiter *limiter, struct brok
 /* The next ticket that may connect; it is in flight from now on. NULL: none now. */
 struct connect_limiter_ticket *connect_limiter_next(struct connect_limiter *limiter,
                                                     int64_t now_us);
-/* How long until the rate permits another connect: most_ms at most. */
+/* How long until the rate permits another connect: wait_ms_max at most. */
 int64_t connect_limiter_wait_ms(const struct connect_limiter *limiter, int64_t now_us,
-                                int64_t most_ms);
+                                int64_t wait_ms_max);
 
 #endif

@@ -54,10 +54,10 @@ struct client_stop { /* the callers that wait for the end */
 struct subscribe_work {
     struct shared_config *from, *to; /* from NULL: a new connection */
     struct shared_config *asked_of;
-    struct subscriptions_gone gone; /* borrows from the first two */
-    size_t unsubscribed;            /* of `gone`, finished */
-    size_t kept;                    /* of `gone`, still in the session */
-    const char *first_kept;         /* one of these */
+    struct subscriptions_removed removed; /* borrows from the first two */
+    size_t unsubscribed;                  /* of `removed`, finished */
+    size_t kept;                          /* of `removed`, still in the session */
+    const char *first_kept;               /* one of these */
     enum client_error kept_why;
     size_t in_flight;                      /* filters of the packet in flight */
     bool unsubscribing;                    /* it is an UNSUBSCRIBE */

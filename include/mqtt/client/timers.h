@@ -25,7 +25,8 @@ void timers_set(struct timers *timers, struct timer *timer, int64_t at_ms);
 void timers_clear(struct timers *timers, struct timer *timer); /* a timer not set is legal */
 /* Removes and returns the first timer that is due; NULL: none. */
 struct timer *timers_due(struct timers *timers, int64_t now_ms);
-/* Time until the first timer is due, at least 0; `most_ms` if that is less or there is no timer. */
-int64_t timers_wait_ms(const struct timers *timers, int64_t now_ms, int64_t most_ms);
+/* Time until the first timer is due, at least 0; `wait_ms_max` if that is less or there is no
+ * timer. */
+int64_t timers_wait_ms(const struct timers *timers, int64_t now_ms, int64_t wait_ms_max);
 
 #endif

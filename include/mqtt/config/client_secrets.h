@@ -35,7 +35,7 @@ enum err client_secrets_keys(struct client_config *config,
                              struct client_secret_keys *out) MUST_CHECK;
 
 /* Whether a secret must be read from a file or variable. */
-bool client_secrets_elsewhere(const struct client_config *config);
+bool client_secrets_on_other_node(const struct client_config *config);
 /* Adds a fault for each secret that the settings of this node do not allow to be read. */
 void client_secrets_check(const struct client_config *config, const struct conf *conf,
                           struct client_faults *faults);

@@ -18,15 +18,16 @@ size_t subscriptions_fit(const struct client_subscription *subscriptions, size_t
                          size_t max_bytes);
 size_t filters_fit(char *const *filters, size_t n, int version, size_t max_bytes);
 
-struct subscriptions_gone {
+struct subscriptions_removed {
     char **filters; /* borrowed from `from` or `to` (retired) */
     size_t count;
 };
 
 /* Finds the filters that must be unsubscribed from a session that is to have the subscriptions of
  * `to`: those of `from`, or the retired ones if `from` is NULL because the session is unknown. */
-enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct client_config *from,
-                                 const struct client_config *to) MUST_CHECK;
-void subscriptions_gone_fini(struct subscriptions_gone *gone);
+enum err subscriptions_removed_init(struct subscriptions_removed *out,
+                                    const struct client_config *from,
+                                    const struct client_config *to) MUST_CHECK;
+void subscriptions_removed_fini(struct subscriptions_removed *removed);
 
 #endif

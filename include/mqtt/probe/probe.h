@@ -63,7 +63,7 @@ struct probe_wiring { /* all borrowed */
 
 /* The caller that waits for the report. is_gone: the caller no longer waits, or the node is about
  * to stop; called on the same thread every 20 ms. */
-struct probe_asker {
+struct probe_caller {
     bool (*is_gone)(void *context);
     void *context;
 };
@@ -71,6 +71,6 @@ struct probe_asker {
 /* Blocks for at most timeout_ms plus a few seconds for closing; connect_timeout_ms applies within
  * that time. Ends early when is_gone returns true. Changes config as described above. */
 void probe_run(const struct probe_wiring *wiring, struct client_config *config, int64_t timeout_ms,
-               const struct probe_asker *asker, struct probe_report *report);
+               const struct probe_caller *caller, struct probe_report *report);
 
 #endif

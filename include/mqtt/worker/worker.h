@@ -261,8 +261,9 @@ void worker_skipped(void *client, const struct engine_skipped *skipped);
 void worker_publish(struct worker *worker, struct worker_command *command);
 void worker_published(void *client, uint64_t token, const struct publish_result *result);
 void worker_expire_publications(struct worker *worker, int64_t now_ms);
-/* Time until the next publication is overdue, at most most_ms. */
-int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms, int64_t most_ms);
+/* Time until the next publication is overdue, at most wait_ms_max. */
+int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms,
+                                    int64_t wait_ms_max);
 /* Any thread. NULL: out of memory. */
 struct worker_publication *worker_publication_copy(const struct engine_publication *from);
 void worker_publication_free(struct worker_publication *publication);

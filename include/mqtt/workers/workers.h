@@ -118,8 +118,8 @@ bool workers_publish_busy(struct workers *workers, const char *id, struct worker
 /* Counts a publication that another node is asked to send, so that the limit per broker applies to
  * such requests too. ERR_BUSY, ERR_MEMORY; ERR_OK: call publish_share_answered and
  * publish_share_release later. */
-enum err workers_publish_elsewhere(struct workers *workers, const char *broker,
-                                   struct publish_share **out) MUST_CHECK;
+enum err workers_publish_remote(struct workers *workers, const char *broker,
+                                struct publish_share **out) MUST_CHECK;
 struct publish_use workers_publish_use_of(struct workers *workers, const char *broker);
 /* Of all brokers. */
 struct publish_use workers_publish_use(struct workers *workers);
@@ -212,7 +212,7 @@ enum err workers_changes(struct workers *workers, const char *id,
 /* Tests a configuration with a connection of its own (mqtt/probe/probe.h), on the caller's thread.
  * No client is affected; changes config. */
 void workers_probe(struct workers *workers, struct client_config *config, int64_t timeout_ms,
-                   const struct probe_asker *asker, struct probe_report *report);
+                   const struct probe_caller *caller, struct probe_report *report);
 
 /* Clients by shown state, for node views: counts[CLIENT_STATE_COUNT]. */
 void workers_state_counts(struct workers *workers, int64_t counts[CLIENT_STATE_COUNT]);

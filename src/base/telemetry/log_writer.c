@@ -94,13 +94,13 @@ static bool log_writer_write_all(const char *data, size_t len) {
     return true;
 }
 
-/* Reports lost lines, at most once in REPORT_PERIOD_MS. told_ms: time of the last report. */
-static void log_writer_report_lost(int64_t *told_ms) {
+/* Reports lost lines, at most once in REPORT_PERIOD_MS. reported_ms: time of the last report. */
+static void log_writer_report_lost(int64_t *reported_ms) {
     struct log_lost lost;
     int64_t now_ms = clock_ms();
     if (log_ring_has_lost(writer.ring) &&
-        (now_ms - *told_ms >= REPORT_PERIOD_MS || atomic_load(&writer.urgent))) {
-        *told_ms = now_ms;
+        (now_ms - *reported_ms >= REPORT_PERIOD_MS || atomic_load(&writer.urgent))) {
+        *reported_ms = now_ms;
         atomic_store(&writer.reporting, true);
         log_ring_take_lost(writer.ring, &lost);
         writer.report_lost(&lost); /* calls log_writer_write recursively */
@@ -109,7 +109,7 @@ static void log_writer_report_lost(int64_t *told_ms) {
 }
 
 /* Writes until the ring is empty. False: see log_writer_write_all. */
-static bool log_writer_drain(int64_t *told_ms) {
+static bool log_writer_drain(int64_t *reported_ms) {
     char batch[LOG_LINE_LEN_MAX];
     size_t len;
     while ((len = log_ring_take(writer.ring, batch, sizeof batch)) > 0) {
@@ -117,19 +117,19 @@ static bool log_writer_drain(int64_t *told_ms) {
             return false;
         }
         log_ring_release(writer.ring);
-        log_writer_report_lost(
-            told_ms); /* returns to the caller even if lines arrive faster than stderr is read */
+        log_writer_report_lost(reported_ms); /* returns to the caller even if lines arrive faster
+                                                than stderr is read */
     }
-    log_writer_report_lost(told_ms);
+    log_writer_report_lost(reported_ms);
     log_ring_reset(writer.ring);
     return true;
 }
 
 static void *log_writer_run(void *argument) {
-    int64_t told_ms = clock_ms() - REPORT_PERIOD_MS;
+    int64_t reported_ms = clock_ms() - REPORT_PERIOD_MS;
     (void)argument;
     is_writer = true;
-    while (log_writer_drain(&told_ms)) {
+    while (log_writer_drain(&reported_ms)) {
         if (!atomic_load(&writer.urgent)) {
             clock_sleep_ms(BATCH_DELAY_MS);
         }

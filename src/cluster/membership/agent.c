@@ -211,25 +211,25 @@ const char *agent_fault(struct agent *agent) {
     return atomic_load(&agent->fault);
 }
 
-void agent_fleet_trouble(struct agent *agent, char out[FLEET_TROUBLE_LEN]) {
-    fleet_settings_trouble(agent->fleet_settings, out);
+void agent_fleet_fault(struct agent *agent, char out[FLEET_FAULT_LEN]) {
+    fleet_settings_fault(agent->fleet_settings, out);
 }
 
 bool agent_in_other_fleet(struct agent *agent) {
-    char trouble[FLEET_TROUBLE_LEN];
-    fleet_settings_trouble(agent->fleet_settings, trouble);
-    return trouble[0] != '\0';
+    char fault[FLEET_FAULT_LEN];
+    fleet_settings_fault(agent->fleet_settings, fault);
+    return fault[0] != '\0';
 }
 
 /* ---- leaving --------------------------------------------------------------------------------- */
 
 /* Before clients are closed: only running clients can be restored if Redis has lost them. */
-static void agent_wait_judged(struct agent *agent) {
+static void agent_wait_reconciled(struct agent *agent) {
     struct node *node = agent->wiring.node;
     int64_t begun_ms = clock_ms();
     int64_t deadline_ms = begun_ms + agent->wiring.conf->stop_timeout_ms / LEAVE_JUDGED_SHARE;
-    node_beat_now(node);
-    while (!node_judged_since(node, begun_ms) && clock_ms() < deadline_ms) {
+    node_heartbeat_now(node);
+    while (!node_reconciled_since(node, begun_ms) && clock_ms() < deadline_ms) {
         clock_sleep_ms(LEAVE_JUDGED_POLL_MS);
     }
 }
@@ -242,7 +242,7 @@ void agent_announce_leave(struct agent *agent) {
     if (err != ERR_OK && err != ERR_FENCED) {
         return; /* without Redis, no client can be assigned either */
     }
-    agent_wait_judged(agent);
+    agent_wait_reconciled(agent);
     err = store_mark_leaving(agent->wiring.store, &member); /* it may have joined again */
     (void)err;
 }

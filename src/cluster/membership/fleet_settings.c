@@ -47,7 +47,7 @@ struct fleet_settings {
     char *text;           /* the settings of this node, as published */
     int64_t warned_ms;    /* agent thread */
     pthread_mutex_t lock; /* guards: */
-    char trouble[FLEET_TROUBLE_LEN];
+    char fault[FLEET_FAULT_LEN];
 };
 
 static int64_t fleet_settings_own_value(const struct conf *conf, size_t i) {
@@ -101,21 +101,21 @@ void fleet_settings_destroy(struct fleet_settings *settings) {
 /* ---- the name -------------------------------------------------------------------------------- */
 
 /* other: the name of the fleet that owns Redis; NULL: it is the fleet of this node. */
-static void fleet_settings_set_trouble(struct fleet_settings *settings, const char *other) {
-    char trouble[FLEET_TROUBLE_LEN] = "";
+static void fleet_settings_set_fault(struct fleet_settings *settings, const char *other) {
+    char fault[FLEET_FAULT_LEN] = "";
     if (other) {
-        snprintf(trouble, sizeof trouble, "Redis belongs to fleet %s, this node to fleet %s", other,
+        snprintf(fault, sizeof fault, "Redis belongs to fleet %s, this node to fleet %s", other,
                  settings->conf->fleet_name);
     }
     pthread_mutex_lock(&settings->lock);
-    bool changed = strcmp(settings->trouble, trouble) != 0;
-    memcpy(settings->trouble, trouble, sizeof trouble);
+    bool changed = strcmp(settings->fault, fault) != 0;
+    memcpy(settings->fault, fault, sizeof fault);
     pthread_mutex_unlock(&settings->lock);
     int64_t now_ms = clock_ms();
     if (other && (changed || now_ms - settings->warned_ms >= WARNING_PERIOD_MS)) {
         settings->warned_ms = now_ms;
         log_event(LOG_ERROR, "other_fleet", KS("node", settings->conf->node_name),
-                  KS("detail", trouble),
+                  KS("detail", fault),
                   KS("do", "use another Redis or key_prefix for this node, or correct fleet.name "
                            "(docs/redis.md)"));
     } else if (!other && changed) {
@@ -123,9 +123,9 @@ static void fleet_settings_set_trouble(struct fleet_settings *settings, const ch
     }
 }
 
-void fleet_settings_trouble(struct fleet_settings *settings, char out[FLEET_TROUBLE_LEN]) {
+void fleet_settings_fault(struct fleet_settings *settings, char out[FLEET_FAULT_LEN]) {
     pthread_mutex_lock(&settings->lock);
-    memcpy(out, settings->trouble, FLEET_TROUBLE_LEN);
+    memcpy(out, settings->fault, FLEET_FAULT_LEN);
     pthread_mutex_unlock(&settings->lock);
 }
 
@@ -162,10 +162,10 @@ enum err fleet_settings_join(struct fleet_settings *settings) {
     enum err err = store_publish_settings(settings->store, conf->fleet_name, conf->node_name,
                                           settings->text, &fleet);
     if (err == ERR_OK) {
-        fleet_settings_set_trouble(settings, NULL);
+        fleet_settings_set_fault(settings, NULL);
         fleet_settings_warn_differing(settings, &fleet);
     } else if (err == ERR_REFUSED) {
-        fleet_settings_set_trouble(settings, fleet.name);
+        fleet_settings_set_fault(settings, fleet.name);
     }
     store_fleet_fini(&fleet);
     return err;
@@ -178,7 +178,7 @@ void fleet_settings_check(struct fleet_settings *settings) {
     }
     enum err err = store_set_fleet_name(settings->store, settings->conf->fleet_name, &fleet);
     if (err == ERR_OK || err == ERR_REFUSED) {
-        fleet_settings_set_trouble(settings, err == ERR_REFUSED ? fleet.name : NULL);
+        fleet_settings_set_fault(settings, err == ERR_REFUSED ? fleet.name : NULL);
     }
     store_fleet_fini(&fleet);
 }

@@ -28,18 +28,18 @@ struct node {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t stop_changed;
     bool stopping;
-    bool beat_wanted; /* before the period has ended */
+    bool heartbeat_wanted; /* before the period has ended */
     enum node_membership membership;
     char incarnation[TEXT_ID_LEN];
     char generation[TEXT_ID_LEN];
     int64_t
         heartbeat_sent_ms; /* when the last answered heartbeat was sent; -1: none was answered */
     int64_t redis_recovered_ms;
-    bool unjudged; /* registered again; other nodes may own its running clients by now */
+    bool unreconciled; /* registered again; other nodes may own its running clients by now */
     bool redis_failing;
-    int64_t warned_ms;                /* of the last warning about Redis */
-    char trouble[STORE_ERROR_LEN];    /* "": Redis answers */
-    struct store_heartbeat last_beat; /* answer to the last heartbeat */
+    int64_t warned_ms;                     /* of the last warning about Redis */
+    char redis_error[STORE_ERROR_LEN];     /* "": Redis answers */
+    struct store_heartbeat last_heartbeat; /* answer to the last heartbeat */
     char *(*make_facts)(void *context, int64_t lag_ms);
     void *facts_context;
     bool agent_stalled; /* as last logged; heartbeat thread only */
@@ -113,20 +113,21 @@ static void node_update_lag(struct node *node) {
     if (node->lag_since_ms != 0 && node->applied_rev >= node->lag_rev) {
         node->lag_since_ms = 0;
     }
-    if (node->lag_since_ms == 0 && node->applied_rev < node->last_beat.rev) {
+    if (node->lag_since_ms == 0 && node->applied_rev < node->last_heartbeat.rev) {
         node->lag_since_ms = clock_ms();
-        node->lag_rev = node->last_beat.rev;
+        node->lag_rev = node->last_heartbeat.rev;
     }
 }
 
 /* Under the lock. */
-static void node_heartbeat_answered(struct node *node, const struct store_heartbeat *beat,
+static void node_heartbeat_answered(struct node *node, const struct store_heartbeat *heartbeat,
                                     int64_t sent_ms) {
-    bool changed = beat->rev != node->last_beat.rev || beat->draining != node->last_beat.draining;
+    bool changed = heartbeat->rev != node->last_heartbeat.rev ||
+                   heartbeat->draining != node->last_heartbeat.draining;
     node->heartbeat_sent_ms = sent_ms;
-    node->last_beat = *beat;
+    node->last_heartbeat = *heartbeat;
     node_update_lag(node);
-    node->trouble[0] = '\0';
+    node->redis_error[0] = '\0';
     if (node->redis_failing) {
         node->redis_failing = false;
         node->redis_recovered_ms = clock_ms();
@@ -140,11 +141,11 @@ static void node_heartbeat_answered(struct node *node, const struct store_heartb
 /* Under the lock. Logs the first failure, then one per minute. */
 static void node_warn_failing(struct node *node, const char *event, enum err err,
                               struct store *store) {
-    store_last_error(store, node->trouble);
+    store_last_error(store, node->redis_error);
     if (!node->redis_failing || clock_ms() - node->warned_ms >= WARNING_PERIOD_MS) {
         node->warned_ms = clock_ms();
         log_event(LOG_WARN, event, KS("node", node->conf->node_name), KS("error", err_name(err)),
-                  KS("detail", node->trouble));
+                  KS("detail", node->redis_error));
     }
     node->redis_failing = true;
 }
@@ -158,8 +159,8 @@ static void node_set_membership(struct node *node, enum node_membership membersh
     if (node->membership == membership) {
         return;
     }
-    bool trouble = membership == NODE_FENCED || membership == NODE_LOST;
-    log_event(trouble ? LOG_WARN : LOG_INFO, "node_membership", KS("node", node->conf->node_name),
+    bool lost = membership == NODE_FENCED || membership == NODE_LOST;
+    log_event(lost ? LOG_WARN : LOG_INFO, "node_membership", KS("node", node->conf->node_name),
               KS("from", node_membership_name(node->membership)),
               KS("to", node_membership_name(membership)), KS("incarnation", node->incarnation));
     node->membership = membership;
@@ -199,14 +200,14 @@ static bool node_heartbeat_prepare(struct node *node, struct heartbeat_call *cal
 
 /* Under the lock. */
 static void node_heartbeat_apply(struct node *node, enum err err,
-                                 const struct store_heartbeat *beat, int64_t sent_ms) {
+                                 const struct store_heartbeat *heartbeat, int64_t sent_ms) {
     /* An answer shows that Redis has lost data. Other nodes learn it from the new generation. */
     if (err == ERR_OK && store_noticed_rollback(node->store)) {
         err = ERR_WRONG_STATE;
     }
     if (err == ERR_OK) {
         metric_add(METRIC_HEARTBEATS_OK, 1);
-        node_heartbeat_answered(node, beat, sent_ms);
+        node_heartbeat_answered(node, heartbeat, sent_ms);
     } else if (err == ERR_FENCED) {
         metric_add(METRIC_FENCED, 1);
         node_set_membership(node, NODE_FENCED);
@@ -223,12 +224,12 @@ static bool node_heartbeat_send(struct node *node) {
     if (!node_heartbeat_prepare(node, &call)) {
         return true;
     }
-    struct store_heartbeat beat = {0};
+    struct store_heartbeat heartbeat = {0};
     int64_t sent_us = clock_us();
     char *facts = node->make_facts ? node->make_facts(node->facts_context, call.lag_ms) : NULL;
     enum err err = store_heartbeat(
         node->store, &(struct store_member){node->conf->node_name, call.incarnation},
-        call.generation, node->conf->heartbeat_ttl_ms, facts ? facts : "{}", &beat);
+        call.generation, node->conf->heartbeat_ttl_ms, facts ? facts : "{}", &heartbeat);
     free(facts);
     if (err == ERR_OK) {
         histogram_add(HISTOGRAM_HEARTBEAT, clock_us() - sent_us, 1);
@@ -236,7 +237,7 @@ static bool node_heartbeat_send(struct node *node) {
     pthread_mutex_lock(&node->lock);
     /* If the agent has joined again meanwhile, the answer is outdated. */
     if (node->membership == NODE_MEMBER && strcmp(node->incarnation, call.incarnation) == 0) {
-        node_heartbeat_apply(node, err, &beat, call.sent_ms);
+        node_heartbeat_apply(node, err, &heartbeat, call.sent_ms);
     }
     pthread_mutex_unlock(&node->lock);
     return err == ERR_OK || err == ERR_FENCED || err == ERR_WRONG_STATE;
@@ -247,12 +248,12 @@ static bool node_heartbeat_send(struct node *node) {
 static bool node_heartbeat_wait(struct node *node, int64_t *at_ms) {
     pthread_mutex_lock(&node->lock);
     int64_t left_ms = *at_ms - clock_ms();
-    if (!node->stopping && !node->beat_wanted && left_ms > 0) {
+    if (!node->stopping && !node->heartbeat_wanted && left_ms > 0) {
         struct timespec until = condition_deadline(left_ms);
         pthread_cond_timedwait(&node->stop_changed, &node->lock, &until);
     }
-    *at_ms = node->beat_wanted ? clock_ms() : *at_ms;
-    node->beat_wanted = false;
+    *at_ms = node->heartbeat_wanted ? clock_ms() : *at_ms;
+    node->heartbeat_wanted = false;
     bool stopping = node->stopping;
     pthread_mutex_unlock(&node->lock);
     return !stopping;
@@ -273,9 +274,9 @@ void *node_heartbeat_run(void *argument) {
     return NULL;
 }
 
-void node_beat_now(struct node *node) {
+void node_heartbeat_now(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    node->beat_wanted = true;
+    node->heartbeat_wanted = true;
     pthread_cond_signal(&node->stop_changed);
     pthread_mutex_unlock(&node->lock);
 }
@@ -294,7 +295,8 @@ enum err node_join(struct node *node, struct store *store) {
     char incarnation[TEXT_ID_LEN], generation[TEXT_ID_LEN] = "";
     pthread_mutex_lock(&node->lock);
     bool again = node->membership == NODE_LOST;
-    bool draining = node->last_beat.draining; /* set by an operator; survives a new incarnation */
+    bool draining =
+        node->last_heartbeat.draining; /* set by an operator; survives a new incarnation */
     memcpy(incarnation, node->incarnation, sizeof(incarnation));
     pthread_mutex_unlock(&node->lock);
     if (!again) {
@@ -327,13 +329,13 @@ enum err node_join(struct node *node, struct store *store) {
         return err;
     }
     node->redis_failing = false;
-    node->trouble[0] = '\0';
+    node->redis_error[0] = '\0';
     memcpy(node->incarnation, incarnation, sizeof(incarnation));
     memcpy(node->generation, generation, sizeof(generation));
     node->heartbeat_sent_ms = sent_ms;
-    node->unjudged = again;
+    node->unreconciled = again;
     /* Assumed until the first answer: the first node of a fleet leads at once. */
-    node->last_beat = (struct store_heartbeat){.draining = draining, .candidate_wanted = true};
+    node->last_heartbeat = (struct store_heartbeat){.draining = draining, .candidate_wanted = true};
     node->lag_since_ms = 0;
     node->applied_rev = -1;
     (void)store_noticed_rollback(store); /* clears it; a full pass follows in any case */
@@ -386,26 +388,26 @@ int64_t node_restoring_ms(const struct conf *conf) {
     return node_lease_ms_of(conf) > beats_ms ? node_lease_ms_of(conf) : beats_ms;
 }
 
-void node_judged(struct node *node) {
+void node_mark_reconciled(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    node->unjudged = false;
+    node->unreconciled = false;
     pthread_mutex_unlock(&node->lock);
 }
 
 bool node_lease_valid(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    bool valid = node->membership == NODE_MEMBER && !node->unjudged &&
+    bool valid = node->membership == NODE_MEMBER && !node->unreconciled &&
                  node->heartbeat_sent_ms >= 0 &&
                  clock_ms() - node->heartbeat_sent_ms < node_lease_ms_of(node->conf);
     pthread_mutex_unlock(&node->lock);
     return valid;
 }
 
-bool node_judged_since(struct node *node, int64_t since_ms) {
+bool node_reconciled_since(struct node *node, int64_t since_ms) {
     pthread_mutex_lock(&node->lock);
-    bool open =
-        node->membership == NODE_LOST ||
-        (node->membership == NODE_MEMBER && (node->unjudged || node->heartbeat_sent_ms < since_ms));
+    bool open = node->membership == NODE_LOST ||
+                (node->membership == NODE_MEMBER &&
+                 (node->unreconciled || node->heartbeat_sent_ms < since_ms));
     pthread_mutex_unlock(&node->lock);
     return !open;
 }
@@ -413,7 +415,7 @@ bool node_judged_since(struct node *node, int64_t since_ms) {
 void node_generation(struct node *node, char out[TEXT_ID_LEN]) {
     pthread_mutex_lock(&node->lock);
     memcpy(out, node->generation, TEXT_ID_LEN);
-    out[0] = node->unjudged ? '\0' : out[0];
+    out[0] = node->unreconciled ? '\0' : out[0];
     pthread_mutex_unlock(&node->lock);
 }
 
@@ -431,37 +433,37 @@ int64_t node_redis_recovered_ms(struct node *node) {
     return back_ms;
 }
 
-void node_redis_trouble(struct node *node, char out[STORE_ERROR_LEN]) {
+void node_redis_error(struct node *node, char out[STORE_ERROR_LEN]) {
     pthread_mutex_lock(&node->lock);
-    memcpy(out, node->trouble, STORE_ERROR_LEN);
+    memcpy(out, node->redis_error, STORE_ERROR_LEN);
     pthread_mutex_unlock(&node->lock);
 }
 
 int64_t node_rev(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    int64_t rev = node->last_beat.rev;
+    int64_t rev = node->last_heartbeat.rev;
     pthread_mutex_unlock(&node->lock);
     return rev;
 }
 
 bool node_is_draining(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    bool draining = node->last_beat.draining;
+    bool draining = node->last_heartbeat.draining;
     pthread_mutex_unlock(&node->lock);
     return draining;
 }
 
 bool node_is_alone(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    bool alone = node->other_count >= 0 ? node->other_count == 0 : node->last_beat.nodes == 1;
+    bool alone = node->other_count >= 0 ? node->other_count == 0 : node->last_heartbeat.nodes == 1;
     pthread_mutex_unlock(&node->lock);
     return alone;
 }
 
 bool node_fleet_counts(struct node *node, struct store_counts *out) {
     pthread_mutex_lock(&node->lock);
-    *out = node->last_beat.counts;
-    bool fresh = node->membership == NODE_MEMBER && node->last_beat.nodes > 0 &&
+    *out = node->last_heartbeat.counts;
+    bool fresh = node->membership == NODE_MEMBER && node->last_heartbeat.nodes > 0 &&
                  clock_ms() - node->heartbeat_sent_ms < COUNTS_AGE_MS_MAX;
     pthread_mutex_unlock(&node->lock);
     return fresh;
@@ -469,13 +471,13 @@ bool node_fleet_counts(struct node *node, struct store_counts *out) {
 
 void node_unplaced_json(struct node *node, char out[STORE_UNPLACED_LEN]) {
     pthread_mutex_lock(&node->lock);
-    memcpy(out, node->last_beat.unplaced, STORE_UNPLACED_LEN);
+    memcpy(out, node->last_heartbeat.unplaced, STORE_UNPLACED_LEN);
     pthread_mutex_unlock(&node->lock);
 }
 
 bool node_leader_wanted(struct node *node) {
     pthread_mutex_lock(&node->lock);
-    bool wanted = node->last_beat.candidate_wanted;
+    bool wanted = node->last_heartbeat.candidate_wanted;
     pthread_mutex_unlock(&node->lock);
     return wanted;
 }

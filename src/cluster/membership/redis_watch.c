@@ -81,9 +81,9 @@ static void redis_watch_update(struct redis_watch *watch, const struct redis_inf
 
 static void redis_watch_mark_refused(struct redis_watch *watch, struct store *store) {
     if (watch->state != REDIS_FACTS_REFUSED) {
-        char trouble[STORE_ERROR_LEN];
-        store_last_error(store, trouble);
-        log_event(LOG_INFO, "redis_server", KS("detail", trouble));
+        char error[STORE_ERROR_LEN];
+        store_last_error(store, error);
+        log_event(LOG_INFO, "redis_server", KS("detail", error));
     }
     pthread_mutex_lock(&watch->lock);
     watch->state = REDIS_FACTS_REFUSED;

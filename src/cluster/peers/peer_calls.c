@@ -27,7 +27,7 @@ struct peer_node {
 };
 
 struct peer_task {
-    struct http_client_request exchange;
+    struct http_client_request request;
     struct peer_calls *calls;
     struct peer_call call; /* points to the strings below */
     char *host, *method, *path, *body, *caller, *request_id, *incarnation;
@@ -252,15 +252,15 @@ static void peer_calls_task_start(struct peer_calls *calls, struct peer_task *ta
     char *url = peers_url(calls->peers, task->host, task->call.port, task->path);
     enum err err = ERR_MEMORY;
     peers_headers(calls->peers, &task->call, &headers);
-    task->exchange = (struct http_client_request){.method = task->method,
-                                                  .url = url,
-                                                  .headers = headers.lines,
-                                                  .body = task->body,
-                                                  .body_len = task->call.body_len};
+    task->request = (struct http_client_request){.method = task->method,
+                                                 .url = url,
+                                                 .headers = headers.lines,
+                                                 .body = task->body,
+                                                 .body_len = task->call.body_len};
     task->node =
         url && !task->call.limit_exempt ? peer_calls_node_acquire(calls, task->name) : NULL;
     if (url && (task->node || task->call.limit_exempt)) {
-        err = http_client_start_request(calls->client, &task->exchange, task->deadline_ms - now_ms,
+        err = http_client_start_request(calls->client, &task->request, task->deadline_ms - now_ms,
                                         peer_calls_task_answered, task);
     }
     secret_wipe(&headers, sizeof headers);
@@ -309,10 +309,10 @@ static void peer_calls_cancel_all(struct peer_calls *calls) {
         peer_calls_task_end(task, ERR_CANCELED);
     }
     DL_FOREACH_SAFE(calls->running, task, next) {
-        http_client_cancel_request(calls->client, &task->exchange);
+        http_client_cancel_request(calls->client, &task->request);
         DL_DELETE(calls->running, task);
         peer_calls_node_release(calls, task->node);
-        task->call.answer = task->exchange.response;
+        task->call.answer = task->request.response;
         peer_calls_task_end(task, ERR_CANCELED);
     }
 }

@@ -459,7 +459,7 @@ static void reconcile_full_pass(struct pass *pass, struct store_set *set) {
         (void)ignored;
         agent->full_pass_ms = clock_ms();
         if (!pass->undecided) {
-            node_judged(agent->wiring.node);
+            node_mark_reconciled(agent->wiring.node);
         }
     }
     /* If the pass is incomplete, the rev stays unknown, and the next pass is a full one again. */

@@ -115,8 +115,8 @@ static void health_check_membership(const struct http_context *context,
                                     struct readiness *readiness) {
     const char *fault = agent_fault(context->agent);
     enum node_membership membership = node_membership(context->node);
-    char trouble[FLEET_TROUBLE_LEN];
-    agent_fleet_trouble(context->agent, trouble);
+    char trouble[FLEET_FAULT_LEN];
+    agent_fleet_fault(context->agent, trouble);
     health_add_check(readiness, "membership",
                      membership == NODE_MEMBER && !fault && trouble[0] == '\0',
                      trouble[0] != '\0' ? trouble
@@ -134,7 +134,7 @@ static void health_check_redis(const struct http_context *context, struct readin
     int len =
         snprintf(wrong, sizeof(wrong), age_ms < 0 ? "never answered" : "last answered %lld ms ago",
                  (long long)age_ms);
-    node_redis_trouble(context->node, trouble);
+    node_redis_error(context->node, trouble);
     if (trouble[0] != '\0') {
         snprintf(wrong + len, sizeof(wrong) - (size_t)len, "; %s", trouble);
     }

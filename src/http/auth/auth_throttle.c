@@ -9,7 +9,7 @@
 
 #define SLOT_PROBES_MAX 8 /* places one address may have */
 
-struct throttle_place {
+struct throttle_slot {
     uint64_t key;
     uint32_t failures;
     int64_t window_begun_ms; /* of its window; 0: free */
@@ -18,7 +18,7 @@ struct throttle_place {
 struct auth_throttle {
     pthread_mutex_t lock; /* guards places */
     uint64_t seed;        /* random, so nobody can choose addresses that share slots */
-    struct throttle_place slots[AUTH_THROTTLE_ADDRESSES_MAX];
+    struct throttle_slot slots[AUTH_THROTTLE_ADDRESSES_MAX];
 };
 
 struct auth_throttle *auth_throttle_create(void) {
@@ -60,12 +60,11 @@ static uint64_t auth_throttle_mix_hash(uint64_t value) {
 }
 
 /* The slot of the address. If it has none: a free slot, or the one with the oldest window. */
-static struct throttle_place *auth_throttle_find_slot(struct auth_throttle *throttle,
-                                                      uint64_t key) {
+static struct throttle_slot *auth_throttle_find_slot(struct auth_throttle *throttle, uint64_t key) {
     uint64_t hash = auth_throttle_mix_hash(key ^ throttle->seed);
-    struct throttle_place *oldest = NULL;
+    struct throttle_slot *oldest = NULL;
     for (size_t i = 0; i < SLOT_PROBES_MAX; i++) {
-        struct throttle_place *place = &throttle->slots[(hash + i) % AUTH_THROTTLE_ADDRESSES_MAX];
+        struct throttle_slot *place = &throttle->slots[(hash + i) % AUTH_THROTTLE_ADDRESSES_MAX];
         if (place->window_begun_ms != 0 && place->key == key) {
             return place;
         }
@@ -73,7 +72,7 @@ static struct throttle_place *auth_throttle_find_slot(struct auth_throttle *thro
             oldest = place;
         }
     }
-    *oldest = (struct throttle_place){.key = key};
+    *oldest = (struct throttle_slot){.key = key};
     return oldest;
 }
 
@@ -82,7 +81,7 @@ int64_t auth_throttle_record_failure(struct auth_throttle *throttle,
     int64_t now_ms = clock_ms();
     int64_t wait_ms = 0;
     pthread_mutex_lock(&throttle->lock);
-    struct throttle_place *place =
+    struct throttle_slot *place =
         auth_throttle_find_slot(throttle, auth_throttle_address_key(address));
     if (place->window_begun_ms == 0 || now_ms - place->window_begun_ms >= AUTH_THROTTLE_WINDOW_MS) {
         place->window_begun_ms = now_ms;

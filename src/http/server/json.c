@@ -62,7 +62,7 @@ static size_t http_json_escape_len(const char *text, size_t len, size_t at, bool
 struct scan {
     size_t values;
     size_t depth_max;
-    bool has_half_pair;
+    bool has_lone_surrogate;
 };
 
 /* Estimates from the punctuation outside strings what the parsing costs. May count too many values,
@@ -76,7 +76,7 @@ static struct scan http_json_scan_body(const char *data, size_t len) {
         if (in_string && byte == '\\') {
             bool half;
             at += http_json_escape_len(data, len, at, &half);
-            scan.has_half_pair = scan.has_half_pair || half;
+            scan.has_lone_surrogate = scan.has_lone_surrogate || half;
             continue;
         }
         if (byte == '"') {
@@ -158,7 +158,7 @@ enum err http_json_parse(const char *data, size_t len, json_t **out, bool *repai
                  HTTP_JSON_DEPTH_MAX);
         return ERR_ARGUMENT;
     }
-    if (!scan.has_half_pair && text_is_utf8(data, len)) {
+    if (!scan.has_lone_surrogate && text_is_utf8(data, len)) {
         return http_json_load_body(data, len, out, detail);
     }
     struct buffer body;

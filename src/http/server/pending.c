@@ -104,7 +104,7 @@ static void pending_unref(struct pending *pending) {
 static bool pending_is_late(const struct pendings *pendings, const struct pending *pending) {
     return pendings->stage == PENDINGS_STOPPING_ALL ||
            (pendings->stage == PENDINGS_STOPPING &&
-            (pending->plan.flags & PENDING_HEEDS_STOP) != 0);
+            (pending->plan.flags & PENDING_ENDS_AT_STOP) != 0);
 }
 
 /* False: too many requests wait. *sooner: the next turn must come earlier than planned. */

@@ -36,8 +36,8 @@
 
 static void http_server_on_connection(void *context, struct MHD_Connection *connection, void **slot,
                                       enum MHD_ConnectionNotificationCode code) {
-    const struct http_frontend *front = context;
-    struct http_server *server = front->server;
+    const struct http_frontend *frontend = context;
+    struct http_server *server = frontend->server;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -53,8 +53,8 @@ static void http_server_on_connection(void *context, struct MHD_Connection *conn
  * aborts. */
 static enum MHD_Result http_server_on_accept(void *context, const struct sockaddr *address,
                                              socklen_t len) {
-    const struct http_frontend *front = context;
-    const struct http_server *server = front->server;
+    const struct http_frontend *frontend = context;
+    const struct http_server *server = frontend->server;
     (void)address;
     (void)len;
     return atomic_load(&server->api.stop_stage) == HTTP_RUNNING ? MHD_YES : MHD_NO;
@@ -130,27 +130,27 @@ static void http_server_tls_options(const struct conf *conf, struct MHD_OptionIt
     options[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
 }
 
-static bool http_server_start_daemon(struct http_frontend *front, unsigned threads) {
-    struct http_server *server = front->server;
+static bool http_server_start_daemon(struct http_frontend *frontend, unsigned threads) {
+    struct http_server *server = frontend->server;
     const struct conf *conf = server->api.context.conf;
     struct MHD_OptionItem tls[3];
     http_server_tls_options(conf, tls);
-    front->daemon = MHD_start_daemon(
+    frontend->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG |
             (conf->http_tls_cert_file[0] != '\0' ? MHD_USE_TLS : 0u),
-        0, http_server_on_accept, front, transaction_handle, front, MHD_OPTION_EXTERNAL_LOGGER,
-        http_server_on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET, front->listener,
-        MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT,
+        0, http_server_on_accept, frontend, transaction_handle, frontend,
+        MHD_OPTION_EXTERNAL_LOGGER, http_server_on_mhd_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+        frontend->listener, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT,
         /* Each thread gets a share of this limit and would stop accepting. connection_limit.c
          * enforces the configured limit. */
         (unsigned)(conf->http_connections_max + CONNECTIONS_SPARE) * MHD_THREADS,
-        MHD_OPTION_NOTIFY_CONNECTION, http_server_on_connection, front,
+        MHD_OPTION_NOTIFY_CONNECTION, http_server_on_connection, frontend,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)CONNECTION_TIMEOUT_S,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY_BYTES, MHD_OPTION_URI_LOG_CALLBACK,
-        transaction_create, front, MHD_OPTION_NOTIFY_COMPLETED, transaction_completed, server,
+        transaction_create, frontend, MHD_OPTION_NOTIFY_COMPLETED, transaction_completed, server,
         MHD_OPTION_UNESCAPE_CALLBACK, http_server_keep_escapes, NULL, MHD_OPTION_STRICT_FOR_CLIENT,
         STRICT_FOR_CLIENT, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
-    return front->daemon != NULL;
+    return frontend->daemon != NULL;
 }
 
 /* Binds both listeners before one of them answers: which routes the first one serves depends on
@@ -171,9 +171,9 @@ static enum err http_server_open_frontends(struct http_server *server, char *fau
 
 static enum err http_server_start_frontends(struct http_server *server, char *fault) {
     for (size_t i = 0; i < FRONTEND_COUNT; i++) {
-        struct http_frontend *front = &server->frontends[i];
-        if (front->listener >= 0 &&
-            !http_server_start_daemon(front, front->kind == FRONTEND_OPS ? 1 : MHD_THREADS)) {
+        struct http_frontend *frontend = &server->frontends[i];
+        if (frontend->listener >= 0 &&
+            !http_server_start_daemon(frontend, frontend->kind == FRONTEND_OPS ? 1 : MHD_THREADS)) {
             snprintf(fault, 256, "http.listen %.80s: the HTTP server did not start",
                      server->api.context.conf->http_listen);
             return ERR_UNAVAILABLE;
@@ -293,11 +293,11 @@ void http_server_destroy(struct http_server *server) {
         assert(atomic_load(&server->suspended) == 0); /* MHD_stop_daemon requires it */
     }
     for (size_t i = 0; i < FRONTEND_COUNT; i++) {
-        struct http_frontend *front = &server->frontends[i];
-        if (front->daemon) {
-            MHD_stop_daemon(front->daemon); /* closes the listener as well */
-        } else if (front->listener >= 0) {
-            close(front->listener);
+        struct http_frontend *frontend = &server->frontends[i];
+        if (frontend->daemon) {
+            MHD_stop_daemon(frontend->daemon); /* closes the listener as well */
+        } else if (frontend->listener >= 0) {
+            close(frontend->listener);
         }
     }
     tail_follower_destroy(server->api.tail_follower);

@@ -21,7 +21,7 @@
 #include "http/server/problem.h"
 #include "http/api/routes.h"
 #include "http/auth/auth_filter.h"
-#include "intake.h"
+#include "request_reader.h"
 #include "stream_answer.h"
 
 #define QUEUED_MS_MAX 10000
@@ -37,13 +37,13 @@ static struct connection_slot *transaction_connection_slot(struct MHD_Connection
 /* ---- life ------------------------------------------------------------------------------------ */
 
 void *transaction_create(void *context, const char *target, struct MHD_Connection *connection) {
-    const struct http_frontend *front = context;
-    struct http_server *server = front->server;
+    const struct http_frontend *frontend = context;
+    struct http_server *server = frontend->server;
     struct transaction *transaction = calloc(1, sizeof *transaction);
     if (!transaction) {
         return NULL;
     }
-    transaction->frontend = front;
+    transaction->frontend = frontend;
     http_request_init(&transaction->request, &server->api);
     transaction->server = server;
     transaction->connection = connection;
@@ -68,7 +68,7 @@ void transaction_completed(void *context, struct MHD_Connection *connection, voi
     struct http_server *server = transaction->server;
     connection_limit_mark_waiting(server->connection_limit,
                                   transaction_connection_slot(connection));
-    intake_uncount_body(transaction);
+    request_reader_uncount_body(transaction);
     http_request_fini(&transaction->request);
     http_response_fini(&transaction->response);
     free(transaction->target);
@@ -174,7 +174,7 @@ static enum MHD_Result transaction_finish(struct transaction *transaction) {
 static void transaction_resume_connection(struct transaction *transaction) {
     struct http_server *server = transaction->server;
     transaction_finalize(transaction);
-    intake_drop_body(transaction);
+    request_reader_drop_body(transaction);
     transaction->phase = TRANSACTION_ANSWERED;
     MHD_resume_connection(transaction->connection);
     atomic_fetch_sub(&server->suspended, 1);
@@ -198,9 +198,9 @@ static void transaction_proceed(struct transaction *transaction) {
         transaction_resume_connection(transaction);
     } else if (pending) {
         request->pending = NULL;
-        intake_drop_body(transaction);
+        request_reader_drop_body(transaction);
         if (pending_has_flag(pending, PENDING_FREES_BODY)) {
-            intake_uncount_body(transaction);
+            request_reader_uncount_body(transaction);
         }
         pending_park(pending);
     } else if (handler_pool_push_begun(transaction->server->api.handler_pool, &transaction->task) !=
@@ -319,16 +319,16 @@ static enum MHD_Result transaction_dispatch(struct transaction *transaction) {
 static enum MHD_Result transaction_begin(struct transaction *transaction, const char *method,
                                          const char *version) {
     transaction->phase = TRANSACTION_BODY;
-    enum intake intake = intake_head(transaction, method, version);
-    if (intake == INTAKE_REFUSED) {
+    enum request_reader_result result = request_reader_head(transaction, method, version);
+    if (result == REQUEST_READER_REFUSED) {
         return transaction_finish(transaction);
     }
-    return intake == INTAKE_READ_ON ? MHD_YES : MHD_NO;
+    return result == REQUEST_READER_READ_ON ? MHD_YES : MHD_NO;
 }
 
 static enum MHD_Result transaction_read_body(struct transaction *transaction, const char *data,
                                              size_t *len) {
-    bool goes_on = intake_body(transaction, data, *len);
+    bool goes_on = request_reader_body(transaction, data, *len);
     *len = 0;
     return goes_on ? MHD_YES : MHD_NO;
 }

@@ -1,4 +1,4 @@
-/* Private to transaction.c and intake.c: one request in the server. */
+/* Private to transaction.c and request_reader.c: one request in the server. */
 #ifndef MQFLEET_SERVER_TRANSACTION_INTERNAL_H
 #define MQFLEET_SERVER_TRANSACTION_INTERNAL_H
 

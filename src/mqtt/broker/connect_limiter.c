@@ -143,8 +143,8 @@ struct connect_limiter_ticket *connect_limiter_next(struct connect_limiter *limi
 }
 
 int64_t connect_limiter_wait_ms(const struct connect_limiter *limiter, int64_t now_us,
-                                int64_t most_ms) {
-    int64_t wait_us = most_ms * 1000;
+                                int64_t wait_ms_max) {
+    int64_t wait_us = wait_ms_max * 1000;
     const struct broker *broker;
     CDL_FOREACH(limiter->ring, broker) {
         int64_t left_us = broker->next_at_us - now_us;

@@ -195,18 +195,18 @@ enum subscribing_class subscribing_class_of(const struct subscribing_filter *fil
 /* How many more filters the broker can be expected to hold. Between a number that it accepted and
  * one that it did not, the middle is tried. */
 static size_t subscribing_room_left(const struct subscribing *subscribing, size_t count) {
-    const struct subscribing_learned *trouble = subscribing->learned;
-    if (!trouble || trouble->total_bad == 0) {
+    const struct subscribing_learned *learned = subscribing->learned;
+    if (!learned || learned->total_bad == 0) {
         return count;
     }
     size_t held = subscribing_count_of(subscribing, count, FILTER_HELD);
-    if (held < trouble->total_good) {
-        return trouble->total_good - held;
+    if (held < learned->total_good) {
+        return learned->total_good - held;
     }
-    if (held + 1 >= trouble->total_bad) {
+    if (held + 1 >= learned->total_bad) {
         return 0;
     }
-    size_t half = (trouble->total_bad - held) / 2;
+    size_t half = (learned->total_bad - held) / 2;
     return half > 0 ? half : 1;
 }
 
@@ -260,45 +260,45 @@ static void subscribing_pick_other(struct subscribing_pick *pick) {
 /* One alone, in turn; those that are probably good come first. */
 static void subscribing_pick_deferred(struct subscribing_pick *pick) {
     static const unsigned flags[] = {FILTER_SURPLUS | FILTER_DEFERRED, FILTER_ENDS_CONNECTION};
-    struct subscribing_learned *trouble = pick->subscribing->learned;
+    struct subscribing_learned *learned = pick->subscribing->learned;
     size_t count = pick->config->subscription_count;
     for (size_t k = 0; k < 2; k++) {
         for (size_t i = 1; i <= count; i++) {
-            size_t at = (trouble->turn + i) % count;
+            size_t at = (learned->turn + i) % count;
             unsigned has = pick->subscribing->filters[at].flags;
             if (!(has & FILTER_DONE) && (has & flags[k])) {
-                trouble->turn = (uint16_t)at;
-                trouble->deferred_now = false;
+                learned->turn = (uint16_t)at;
+                learned->deferred_now = false;
                 pick->out[pick->n++] = (uint16_t)at;
                 return;
             }
         }
     }
-    trouble->deferred_now = false;
+    learned->deferred_now = false;
 }
 
 size_t subscribing_next(struct subscribing *subscribing, const struct client_config *config,
                         const struct subscribing_rules *rules, uint16_t *out) {
-    const struct subscribing_learned *trouble = subscribing->learned;
+    const struct subscribing_learned *learned = subscribing->learned;
     size_t most = rules->packet_max;
-    if (trouble && trouble->packet_max > 0 && trouble->packet_max < most) {
-        most = trouble->packet_max;
+    if (learned && learned->packet_max > 0 && learned->packet_max < most) {
+        most = learned->packet_max;
     }
     size_t room = subscribing_room_left(subscribing, config->subscription_count);
     struct subscribing_pick pick = {subscribing, config, most, room, out, 0};
-    if (trouble && trouble->streak >= SUBSCRIBING_STREAK_PROBE) {
+    if (learned && learned->streak >= SUBSCRIBING_STREAK_PROBE) {
         subscribing_pick_other(&pick);
         pick.most = most;
     }
     bool counted =
-        trouble && trouble->total_bad > 0; /* then the first ones of the list have priority */
+        learned && learned->total_bad > 0; /* then the first ones of the list have priority */
     const unsigned good = 1u << SUBSCRIBING_GOOD, fresh = 1u << SUBSCRIBING_NEW;
     const unsigned order[] = {1u << SUBSCRIBING_SUSPECT, counted ? good | fresh : good, fresh,
                               1u << SUBSCRIBING_SURPLUS};
     for (size_t i = 0; i < sizeof order / sizeof *order && pick.n == 0; i++) {
         subscribing_pick_class(&pick, order[i]);
     }
-    if (pick.n == 0 && trouble && trouble->deferred_now) {
+    if (pick.n == 0 && learned && learned->deferred_now) {
         subscribing_pick_deferred(&pick);
     }
     return pick.n;
@@ -344,13 +344,13 @@ static uint16_t subscribing_max_of(uint16_t a, size_t b) {
 /* Learns from an acknowledged packet. */
 static void subscribing_learn(struct subscribing *subscribing, size_t count, size_t packet,
                               bool was_late) {
-    struct subscribing_learned *trouble = subscribing->learned;
+    struct subscribing_learned *learned = subscribing->learned;
     size_t held = subscribing_count_of(subscribing, count, FILTER_HELD);
-    trouble->streak = 0;
-    trouble->packet_good = subscribing_max_of(trouble->packet_good, packet);
-    trouble->total_good = subscribing_max_of(trouble->total_good, held);
-    if (trouble->total_bad > 0 && held >= trouble->total_bad) {
-        trouble->total_bad = 0;
+    learned->streak = 0;
+    learned->packet_good = subscribing_max_of(learned->packet_good, packet);
+    learned->total_good = subscribing_max_of(learned->total_good, held);
+    if (learned->total_bad > 0 && held >= learned->total_bad) {
+        learned->total_bad = 0;
         subscribing_clear(subscribing, count, FILTER_SURPLUS);
     }
     if (was_late) {
@@ -384,14 +384,14 @@ void subscribing_refuse_too_long(struct subscribing *subscribing, size_t filter)
 }
 
 void subscribing_complete(struct subscribing *subscribing, size_t count) {
-    struct subscribing_learned *trouble = subscribing->learned;
-    if (!trouble) {
+    struct subscribing_learned *learned = subscribing->learned;
+    if (!learned) {
         return;
     }
     if (subscribing_count_of(subscribing, count, FILTER_DEFERRED) == 0) {
-        trouble->losses = 0;
+        learned->losses = 0;
     }
-    for (size_t i = 0; i < count && trouble->total_bad > 0; i++) {
+    for (size_t i = 0; i < count && learned->total_bad > 0; i++) {
         struct subscribing_filter *filter = &subscribing->filters[i];
         if (subscribing_class_of(filter) != SUBSCRIBING_NONE) {
             filter->flags &= (uint8_t) ~(FILTER_SUSPECT | FILTER_CHARGED);
@@ -402,11 +402,11 @@ void subscribing_complete(struct subscribing *subscribing, size_t count) {
 
 /* ---- retries on an open connection ---- */
 
-void subscribing_plan_deferred(struct subscribing_learned *trouble,
+void subscribing_plan_deferred(struct subscribing_learned *learned,
                                const struct subscribing_rules *rules, int64_t now_ms) {
-    trouble->deferred_at_ms =
+    learned->deferred_at_ms =
         now_ms +
-        backoff_ceiling_ms(trouble->deferred_tries, rules->deferred_ms_min, rules->deferred_ms_max);
+        backoff_ceiling_ms(learned->deferred_tries, rules->deferred_ms_min, rules->deferred_ms_max);
 }
 
 static bool subscribing_has_transient(const struct subscribing *subscribing, size_t count,
@@ -427,28 +427,28 @@ int64_t subscribing_due_ms(struct subscribing *subscribing, size_t count,
                            const struct subscribing_rules *rules, int64_t now_ms) {
     bool again = subscribing_has_transient(subscribing, count, rules->version);
     bool late = subscribing_count_of(subscribing, count, SUBSCRIBING_ANY_DEFERRED) > 0;
-    struct subscribing_learned *trouble =
+    struct subscribing_learned *learned =
         again || late ? subscribing_learned_of(subscribing, count, rules->packet_max)
                       : subscribing->learned;
-    if (!trouble) {
+    if (!learned) {
         return 0;
     }
     if (!again) {
-        trouble->retry_at_ms = 0;
-        trouble->retry_tries = 0;
-    } else if (trouble->retry_at_ms == 0) {
-        trouble->retry_at_ms =
-            now_ms + backoff_ms(trouble->retry_tries, rules->retry_ms_min, rules->retry_ms_max);
+        learned->retry_at_ms = 0;
+        learned->retry_tries = 0;
+    } else if (learned->retry_at_ms == 0) {
+        learned->retry_at_ms =
+            now_ms + backoff_ms(learned->retry_tries, rules->retry_ms_min, rules->retry_ms_max);
     }
     if (!late) {
-        trouble->deferred_at_ms = 0;
-        trouble->deferred_tries = 0;
-    } else if (trouble->deferred_at_ms == 0) {
-        subscribing_plan_deferred(trouble, rules, now_ms);
+        learned->deferred_at_ms = 0;
+        learned->deferred_tries = 0;
+    } else if (learned->deferred_at_ms == 0) {
+        subscribing_plan_deferred(learned, rules, now_ms);
     }
-    return subscribing_earlier_ms(trouble->retry_at_ms, trouble->on_trial
-                                                            ? trouble->trial_ends_at_ms
-                                                            : trouble->deferred_at_ms);
+    return subscribing_earlier_ms(learned->retry_at_ms, learned->on_trial
+                                                            ? learned->trial_ends_at_ms
+                                                            : learned->deferred_at_ms);
 }
 
 void subscribing_expedite(struct subscribing *subscribing) {
@@ -471,14 +471,14 @@ static void subscribing_end_trial(struct subscribing *subscribing, size_t count)
 
 void subscribing_retry(struct subscribing *subscribing, size_t count,
                        const struct subscribing_rules *rules, int64_t now_ms) {
-    struct subscribing_learned *trouble = subscribing->learned;
-    if (!trouble) {
+    struct subscribing_learned *learned = subscribing->learned;
+    if (!learned) {
         return;
     }
-    if (trouble->on_trial && now_ms >= trouble->trial_ends_at_ms) {
+    if (learned->on_trial && now_ms >= learned->trial_ends_at_ms) {
         subscribing_end_trial(subscribing, count);
     }
-    if (trouble->retry_at_ms != 0 && now_ms >= trouble->retry_at_ms) {
+    if (learned->retry_at_ms != 0 && now_ms >= learned->retry_at_ms) {
         for (size_t i = 0; i < count; i++) {
             struct subscribing_filter *filter = &subscribing->filters[i];
             bool passing = subscribing_is_transient(filter, rules->version);
@@ -486,13 +486,13 @@ void subscribing_retry(struct subscribing *subscribing, size_t count,
                 filter->flags &= (uint8_t)~FILTER_DONE;
             }
         }
-        trouble->retry_at_ms = 0;
-        if (trouble->retry_tries < UINT8_MAX) {
-            trouble->retry_tries++;
+        learned->retry_at_ms = 0;
+        if (learned->retry_tries < UINT8_MAX) {
+            learned->retry_tries++;
         }
     }
-    if (!trouble->on_trial && trouble->deferred_at_ms != 0 && now_ms >= trouble->deferred_at_ms) {
-        trouble->deferred_at_ms = 0;
-        trouble->deferred_now = true;
+    if (!learned->on_trial && learned->deferred_at_ms != 0 && now_ms >= learned->deferred_at_ms) {
+        learned->deferred_at_ms = 0;
+        learned->deferred_now = true;
     }
 }

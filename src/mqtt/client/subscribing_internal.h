@@ -25,7 +25,7 @@ void subscribing_clear(struct subscribing *subscribing, size_t count, unsigned f
 struct subscribing_learned *subscribing_learned_of(struct subscribing *subscribing, size_t count,
                                                    size_t packet_max);
 /* Plans the next try of filters that ended connections. */
-void subscribing_plan_deferred(struct subscribing_learned *trouble,
+void subscribing_plan_deferred(struct subscribing_learned *learned,
                                const struct subscribing_rules *rules, int64_t now_ms);
 
 #endif

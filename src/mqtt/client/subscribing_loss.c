@@ -67,11 +67,11 @@ static void subscribing_move_to_surplus(struct subscribing *subscribing, size_t 
  * filters, or accepts none of the remaining ones. */
 static void subscribing_end_streak(struct subscribing *subscribing, size_t count,
                                    const struct subscribing_pending *doubt, bool over) {
-    struct subscribing_learned *trouble = subscribing->learned;
-    trouble->streak = 0;
+    struct subscribing_learned *learned = subscribing->learned;
+    learned->streak = 0;
     if (over) {
-        trouble->total_good = (uint16_t)doubt->held;
-        trouble->total_bad = (uint16_t)(doubt->held + 1);
+        learned->total_good = (uint16_t)doubt->held;
+        learned->total_bad = (uint16_t)(doubt->held + 1);
         subscribing_move_to_surplus(subscribing, count);
     } else {
         subscribing_defer(subscribing, count, 1u << SUBSCRIBING_SUSPECT | 1u << SUBSCRIBING_NEW);
@@ -115,20 +115,20 @@ static void subscribing_halve(struct subscribing *subscribing, size_t count, siz
 
 static void subscribing_judge(struct subscribing *subscribing, size_t count,
                               const struct subscribing_pending *doubt) {
-    struct subscribing_learned *trouble = subscribing->learned;
+    struct subscribing_learned *learned = subscribing->learned;
     size_t total = doubt->held + doubt->fresh;
-    bool over = doubt->held > 0 && total > trouble->total_good; /* more than the broker ever held */
-    bool proven = doubt->n <= trouble->packet_good; /* it has accepted as many at once */
-    if (over && (trouble->total_bad > 0 || (doubt->safe && proven))) {
-        bool less = trouble->total_bad == 0 || total < trouble->total_bad;
-        trouble->total_bad = less ? (uint16_t)total : trouble->total_bad;
+    bool over = doubt->held > 0 && total > learned->total_good; /* more than the broker ever held */
+    bool proven = doubt->n <= learned->packet_good; /* it has accepted as many at once */
+    if (over && (learned->total_bad > 0 || (doubt->safe && proven))) {
+        bool less = learned->total_bad == 0 || total < learned->total_bad;
+        learned->total_bad = less ? (uint16_t)total : learned->total_bad;
         return;
     }
     if (!doubt->nested) {
-        trouble->packet_before = trouble->packet_max;
+        learned->packet_before = learned->packet_max;
     }
     if (!proven && doubt->n > 1) {
-        trouble->packet_max = (uint16_t)(doubt->n / 2);
+        learned->packet_max = (uint16_t)(doubt->n / 2);
     }
     if (doubt->n > 1) {
         subscribing_halve(subscribing, count, doubt->n);
@@ -149,13 +149,13 @@ static void subscribing_bound_losses(struct subscribing *subscribing, size_t cou
 }
 
 static void subscribing_note_loss(struct subscribing *subscribing, size_t count, bool late) {
-    struct subscribing_learned *trouble = subscribing->learned;
-    trouble->on_trial = false;
-    if (trouble->losses < UINT16_MAX) {
-        trouble->losses++;
+    struct subscribing_learned *learned = subscribing->learned;
+    learned->on_trial = false;
+    if (learned->losses < UINT16_MAX) {
+        learned->losses++;
     }
-    if (late && trouble->deferred_tries < UINT8_MAX) {
-        trouble->deferred_tries++;
+    if (late && learned->deferred_tries < UINT8_MAX) {
+        learned->deferred_tries++;
     }
     subscribing_bound_losses(subscribing, count);
     subscribing_clear(subscribing, count, FILTER_PENDING);
@@ -164,15 +164,15 @@ static void subscribing_note_loss(struct subscribing *subscribing, size_t count,
 bool subscribing_blame(struct subscribing *subscribing, size_t count,
                        const struct subscribing_rules *rules, int64_t now_ms) {
     struct subscribing_pending doubt = subscribing_find_pending(subscribing, count);
-    struct subscribing_learned *trouble =
+    struct subscribing_learned *learned =
         doubt.n > 0 ? subscribing_learned_of(subscribing, count, rules->packet_max) : NULL;
-    if (!trouble) {
+    if (!learned) {
         return false;
     }
     subscribing_judge(subscribing, count, &doubt);
     subscribing_note_loss(subscribing, count, doubt.deferred);
-    if (doubt.deferred || trouble->deferred_at_ms == 0) {
-        subscribing_plan_deferred(trouble, rules, now_ms);
+    if (doubt.deferred || learned->deferred_at_ms == 0) {
+        subscribing_plan_deferred(learned, rules, now_ms);
     }
     return true;
 }
@@ -180,9 +180,9 @@ bool subscribing_blame(struct subscribing *subscribing, size_t count,
 /* ---- filters that a SUBACK refused ---- */
 
 bool subscribing_was_just_refused(const struct subscribing *subscribing, int64_t now_ms) {
-    const struct subscribing_learned *trouble = subscribing->learned;
-    return trouble && trouble->refused_at_ms != 0 &&
-           now_ms - trouble->refused_at_ms < SUBSCRIBING_REFUSED_MS;
+    const struct subscribing_learned *learned = subscribing->learned;
+    return learned && learned->refused_at_ms != 0 &&
+           now_ms - learned->refused_at_ms < SUBSCRIBING_REFUSED_MS;
 }
 
 /* Filters that were only in flight are no longer in doubt. Those that were temporarily refused and
@@ -237,8 +237,8 @@ size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
                                  const struct subscribing_rules *rules, int64_t now_ms, size_t *n) {
     subscribing_clear_pending(subscribing, count);
     struct subscribing_refused refused = subscribing_find_refused(subscribing, count);
-    struct subscribing_learned *trouble = subscribing->learned;
-    *n = trouble ? refused.n : 0;
+    struct subscribing_learned *learned = subscribing->learned;
+    *n = learned ? refused.n : 0;
     if (*n == 0) {
         return 0; /* it has left the list meanwhile */
     }
@@ -248,7 +248,7 @@ size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
         }
     }
     subscribing_note_loss(subscribing, count, refused.deferred);
-    subscribing_plan_deferred(trouble, rules, now_ms);
+    subscribing_plan_deferred(learned, rules, now_ms);
     return refused.first;
 }
 
@@ -256,12 +256,12 @@ size_t subscribing_blame_refused(struct subscribing *subscribing, size_t count,
 
 bool subscribing_blame_unsubscribe(struct subscribing *subscribing, size_t count,
                                    const struct subscribing_rules *rules) {
-    struct subscribing_learned *trouble =
+    struct subscribing_learned *learned =
         subscribing_learned_of(subscribing, count, rules->packet_max);
-    if (!trouble || subscribing_unsubscribe_max(subscribing, rules) == 0) {
+    if (!learned || subscribing_unsubscribe_max(subscribing, rules) == 0) {
         return false;
     }
-    trouble->unsubscribes_lost++;
+    learned->unsubscribes_lost++;
     return true;
 }
 

@@ -89,13 +89,13 @@ struct timer *timers_due(struct timers *timers, int64_t now_ms) {
     return first;
 }
 
-int64_t timers_wait_ms(const struct timers *timers, int64_t now_ms, int64_t most_ms) {
+int64_t timers_wait_ms(const struct timers *timers, int64_t now_ms, int64_t wait_ms_max) {
     if (timers->count == 0) {
-        return most_ms;
+        return wait_ms_max;
     }
     int64_t wait_ms = timers->heap[1]->at_ms - now_ms;
     if (wait_ms < 0) {
         return 0;
     }
-    return wait_ms < most_ms ? wait_ms : most_ms;
+    return wait_ms < wait_ms_max ? wait_ms : wait_ms_max;
 }

@@ -357,7 +357,7 @@ enum err client_secrets_keys(struct client_config *config, struct client_secret_
     return client_secrets_walk_sealed(&walk, config);
 }
 
-bool client_secrets_elsewhere(const struct client_config *config) {
+bool client_secrets_on_other_node(const struct client_config *config) {
     const struct client_tls *tls = client_config_tls(config);
     return config->password_from || tls->key_from || tls->key_password_from;
 }

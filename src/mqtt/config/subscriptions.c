@@ -52,23 +52,24 @@ bool subscription_same_options(const struct client_subscription *a,
            a->retain_handling == b->retain_handling && a->identifier == b->identifier;
 }
 
-static void subscriptions_add_unsubscribe(struct subscriptions_gone *out,
+static void subscriptions_add_unsubscribe(struct subscriptions_removed *out,
                                           const struct subscriptions_index *wanted, char *filter) {
     if (!subscriptions_index_find(wanted, filter)) {
         out->filters[out->count++] = filter;
     }
 }
 
-enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct client_config *from,
-                                 const struct client_config *to) {
+enum err subscriptions_removed_init(struct subscriptions_removed *out,
+                                    const struct client_config *from,
+                                    const struct client_config *to) {
     struct subscriptions_index wanted = {0};
 
     assert(to);
     size_t most = !from ? to->retired_filter_count : from->subscription_count;
-    *out = (struct subscriptions_gone){.filters = calloc(most + 1, sizeof *out->filters)};
+    *out = (struct subscriptions_removed){.filters = calloc(most + 1, sizeof *out->filters)};
     if (!out->filters || subscriptions_index_init(&wanted, to) != ERR_OK) {
         free(wanted.rows);
-        subscriptions_gone_fini(out);
+        subscriptions_removed_fini(out);
         return ERR_MEMORY;
     }
     for (size_t i = 0; i < most; i++) {
@@ -79,9 +80,9 @@ enum err subscriptions_gone_init(struct subscriptions_gone *out, const struct cl
     return ERR_OK;
 }
 
-void subscriptions_gone_fini(struct subscriptions_gone *gone) {
-    free(gone->filters);
-    *gone = (struct subscriptions_gone){0};
+void subscriptions_removed_fini(struct subscriptions_removed *removed) {
+    free(removed->filters);
+    *removed = (struct subscriptions_removed){0};
 }
 
 /* ---- bytes in a packet, MQTT 5.0 sections 3.8 and 3.10 ---- */

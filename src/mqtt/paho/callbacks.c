@@ -82,7 +82,7 @@ static void paho_on_connected5(void *context, MQTTAsync_successData5 *data) {
 /* Paho reports only that it failed and at which step. The details come from its sockets and
  * OpenSSL. engine->lock is held. */
 static struct engine_closed paho_explain_failure(struct engine_connection *connection, int code) {
-    bool unheard = !paho_socket_was_heard(&connection->socket);
+    bool silent = !paho_socket_has_received(&connection->socket);
     struct engine_closed closed = {.reason_code = -1};
     if (code > 0 && code < 0x100) {
         closed.error = reason_error_connack(code);
@@ -94,7 +94,7 @@ static struct engine_closed paho_explain_failure(struct engine_connection *conne
         bool refused = connection->socket.connect_errno == ECONNREFUSED;
         closed.error = refused ? CLIENT_ERROR_CONNECTION_REFUSED : CLIENT_ERROR_NETWORK_UNREACHABLE;
         closed.message = strerrordesc_np(connection->socket.connect_errno);
-    } else if (unheard) {
+    } else if (silent) {
         closed.error = connection->tls                     ? CLIENT_ERROR_TLS_CLOSED_AT_ONCE
                        : connection->protocol_version == 5 ? CLIENT_ERROR_CLOSED_BEFORE_CONNACK_V5
                                                            : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;

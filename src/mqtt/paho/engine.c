@@ -21,8 +21,8 @@
 #define CLOSES_PER_POLL_MAX    100
 #define TICK_MS                10   /* while a connection is being opened */
 #define WATCH_MS               1000 /* between two checks for silent connections */
-#define EAGER_MS               1000 /* Paho is woken for this long after open() */
-#define POLITE_CLOSE_MS        2000 /* a held message may still be accepted for this long */
+#define WAKE_AFTER_OPEN_MS     1000 /* Paho is woken for this long after open() */
+#define CLOSE_ACCEPT_MS        2000 /* a held message may still be accepted for this long */
 #define PAHO_KEEPALIVE_CHECK_S 10   /* makes Paho check keepalives every second */
 
 static void paho_engine_set_ticking(struct engine *engine, bool wanted) {
@@ -59,7 +59,7 @@ static void paho_engine_destroy(struct engine *engine) {
 
 static struct engine *paho_engine_create(const struct conf *conf,
                                          const struct engine_events *events) {
-    struct engine *engine = paho_net_works() ? calloc(1, sizeof *engine) : NULL;
+    struct engine *engine = paho_net_is_interposed() ? calloc(1, sizeof *engine) : NULL;
     if (!engine) {
         log_event(LOG_ERROR, "paho_unusable",
                   KS("reason", "out of memory, or connect and "
@@ -198,7 +198,7 @@ static void paho_engine_end_opening(struct engine_connection *connection) {
 
 /* Afterwards, the connection gets no more callbacks, because destroy runs under Paho's mutex.
  * Destroy sends DISCONNECT if the connection is up. */
-static void paho_engine_let_go(struct engine_connection *connection) {
+static void paho_engine_release(struct engine_connection *connection) {
     if (connection->handle) {
         paho_call_begin(connection->engine);
         MQTTAsync_destroy(&connection->handle);
@@ -206,7 +206,7 @@ static void paho_engine_let_go(struct engine_connection *connection) {
         connection->handle = NULL;
     }
     paho_net_end(&connection->socket);
-    connection->phase = PAHO_GONE;
+    connection->phase = PAHO_RELEASED;
 }
 
 /* Does not wait for Paho's mutex: a callback that holds it may belong to a connection that the
@@ -222,7 +222,7 @@ static void paho_engine_close(struct engine_connection *connection, bool with_wi
     bool up = connection->phase == PAHO_UP;
     paho_engine_end_opening(connection);
     connection->phase = PAHO_CLOSING;
-    paho_hold_give_up(connection, clock_ms() + (with_will ? 0 : POLITE_CLOSE_MS));
+    paho_hold_give_up(connection, clock_ms() + (with_will ? 0 : CLOSE_ACCEPT_MS));
     paho_net_withdraw(&connection->socket);
     if (with_will || !up) {
         paho_socket_drop(&connection->socket); /* neither DISCONNECT nor CONNECT is sent */
@@ -240,7 +240,7 @@ static void paho_engine_end(struct engine_connection *connection) {
 }
 
 /* A destroy would wait until a held message is accepted, so it is put off until then. */
-static void paho_engine_close_some(struct engine *engine) {
+static void paho_engine_release_closed(struct engine *engine) {
     static const struct engine_closed by_us = {.error = CLIENT_ERROR_CLOSED_BY_US,
                                                .reason_code = -1};
     for (int i = 0; i < CLOSES_PER_POLL_MAX; i++) {
@@ -250,7 +250,7 @@ static void paho_engine_close_some(struct engine *engine) {
         }
         DL_DELETE2(engine->closing, connection, step_prev, step_next);
         bool ours = connection->phase == PAHO_CLOSING;
-        paho_engine_let_go(connection);
+        paho_engine_release(connection);
         pthread_mutex_lock(&engine->lock);
         if (ours) {
             connection->marks &=
@@ -413,7 +413,7 @@ static void paho_engine_deliver(struct engine_connection *connection,
     }
     free(delivery->codes);
     paho_engine_deliver_published(connection, delivery->published);
-    if ((delivery->marks & PAHO_CLOSED) && connection->phase == PAHO_GONE) {
+    if ((delivery->marks & PAHO_CLOSED) && connection->phase == PAHO_RELEASED) {
         paho_engine_finish(connection, delivery);
     } else if ((delivery->marks & PAHO_CLOSED) && connection->phase < PAHO_CLOSING) {
         paho_engine_end(connection);
@@ -426,7 +426,7 @@ static void paho_engine_deliver(struct engine_connection *connection,
  * connects are in progress. */
 static void paho_engine_wake(struct engine *engine, int64_t now_ms) {
     int64_t age_ms = now_ms - engine->opened_at_ms;
-    if (age_ms < EAGER_MS && now_ms - engine->woken_at_ms >= age_ms / 10) {
+    if (age_ms < WAKE_AFTER_OPEN_MS && now_ms - engine->woken_at_ms >= age_ms / 10) {
         engine->woken_at_ms = now_ms;
         paho_waker_wake(engine->waker);
     }
@@ -462,7 +462,7 @@ static void paho_engine_poll(struct engine *engine, int64_t timeout_ms) {
     ssize_t drained = read(engine->event_fd, &count, sizeof(count));
     (void)drained;
     paho_waker_poll(engine->waker);
-    paho_engine_close_some(engine);
+    paho_engine_release_closed(engine);
     paho_engine_begin_waiting(engine);
     for (int i = 0; i < EVENTS_PER_POLL_MAX; i++) {
         struct paho_delivery delivery;

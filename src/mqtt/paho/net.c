@@ -83,7 +83,7 @@ static getsockopt_function *paho_net_real_getsockopt(void) {
     return paho_net_next_getsockopt;
 }
 
-bool paho_net_works(void) {
+bool paho_net_is_interposed(void) {
     return dlsym(RTLD_DEFAULT, "getaddrinfo") == (void *)getaddrinfo &&
            dlsym(RTLD_DEFAULT, "connect") == (void *)connect &&
            dlsym(RTLD_DEFAULT, "getsockopt") == (void *)getsockopt;
@@ -272,7 +272,7 @@ int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *res
     return result;
 }
 
-bool paho_socket_was_heard(struct paho_socket *socket) {
+bool paho_socket_has_received(struct paho_socket *socket) {
     struct tcp_info info;
     pthread_mutex_lock(&paho_net_announced.lock);
     bool received = socket->probe_fd >= 0 && paho_net_tcp_info(socket->probe_fd, &info) &&

@@ -40,7 +40,7 @@ enum paho_phase {
     PAHO_UP,
     PAHO_CLOSING, /* closed by the worker, Paho does not know yet */
     PAHO_ENDED,   /* ended, Paho has not released it yet */
-    PAHO_GONE     /* released by Paho; only the closed event is pending */
+    PAHO_RELEASED /* released by Paho; only the closed event is pending */
 };
 
 enum paho_event {
@@ -110,7 +110,7 @@ struct engine {
     struct paho_waker *waker;
     struct engine_connection *connections;
     struct engine_connection *waiting; /* to be passed to Paho, one at a time */
-    struct engine_connection *closing; /* to be destroyed, see paho_engine_close_some */
+    struct engine_connection *closing; /* to be destroyed, see paho_engine_release_closed */
     size_t opening_count;
     /* The last check for silent connections, the last open, the last wake-up of Paho. */
     int64_t watched_at_ms, opened_at_ms, woken_at_ms;
@@ -180,7 +180,7 @@ void *paho_qos2_persistence(struct engine_connection *connection);
 
 /* net.c */
 /* Whether Paho's calls reach this file at all: not if the program hides its symbols. */
-bool paho_net_works(void);
+bool paho_net_is_interposed(void);
 /* The next look-up and connect(2) of Paho are for this socket. One at a time. paho_net_end frees
  * the place; the connect does so too, and then writes to notify_fd. */
 bool paho_net_begin(const char *host, const struct sockaddr *address, struct paho_socket *socket,
@@ -192,7 +192,7 @@ bool paho_net_busy(void);
 void paho_socket_init(struct paho_socket *socket);
 void paho_socket_end_probe(struct paho_socket *socket);
 /* Whether any byte arrived from the peer. */
-bool paho_socket_was_heard(struct paho_socket *socket);
+bool paho_socket_has_received(struct paho_socket *socket);
 /* Ends the connection below Paho: what Paho writes from now on does not reach the broker. */
 void paho_socket_drop(struct paho_socket *socket);
 /* Milliseconds since the last byte arrived; -1: unknown. */

@@ -29,7 +29,7 @@ const char *probe_step_name(enum probe_step step) {
 struct probe {
     const struct probe_wiring *wiring;
     struct client_config *config;
-    const struct probe_asker *asker;
+    const struct probe_caller *caller;
     int64_t deadline_ms;
     struct probe_report *report;
     int64_t step_us; /* start of the current step */
@@ -87,7 +87,7 @@ static bool probe_suback_is_overdue(const struct probe *probe) {
 }
 
 static bool probe_must_stop(const struct probe *probe) {
-    return probe_left_ms(probe) == 0 || probe->asker->is_gone(probe->asker->context);
+    return probe_left_ms(probe) == 0 || probe->caller->is_gone(probe->caller->context);
 }
 
 /* ---- DNS ------------------------------------------------------------------------------------- */
@@ -464,10 +464,10 @@ static bool probe_all_ok(const struct probe_report *report) {
 }
 
 void probe_run(const struct probe_wiring *wiring, struct client_config *config, int64_t timeout_ms,
-               const struct probe_asker *asker, struct probe_report *report) {
+               const struct probe_caller *caller, struct probe_report *report) {
     struct probe probe = {.wiring = wiring,
                           .config = config,
-                          .asker = asker,
+                          .caller = caller,
                           .deadline_ms = clock_ms() + timeout_ms,
                           .report = report,
                           .step_us = clock_us()};

@@ -102,7 +102,7 @@ static void probe_address_add_failed(struct probe_report *report) {
 }
 
 void probe_address_check(struct probe_report *report, const struct address_list *all,
-                         int64_t most_ms) {
+                         int64_t time_ms_max) {
     struct probe_address_check check = {.count = 0};
     char none[64];
     for (size_t i = 0; i < all->count; i++) {
@@ -110,7 +110,7 @@ void probe_address_check(struct probe_report *report, const struct address_list 
             probe_address_check_begin(&check, report, &all->items[i]);
         }
     }
-    int64_t time_ms = most_ms < PROBE_ADDRESS_CHECK_MS ? most_ms : PROBE_ADDRESS_CHECK_MS;
+    int64_t time_ms = time_ms_max < PROBE_ADDRESS_CHECK_MS ? time_ms_max : PROBE_ADDRESS_CHECK_MS;
     time_ms = time_ms > PROBE_ADDRESS_CHECK_MS_MIN ? time_ms : PROBE_ADDRESS_CHECK_MS_MIN;
     int64_t end_ms = clock_ms() + time_ms;
     do {

@@ -8,9 +8,9 @@
  * detail. */
 void probe_address_note(struct probe_report *report, const union socket_address *address,
                         const char *step, const char *detail);
-/* Checks, for a second and about most_ms at most, whether the addresses without a result accept TCP
- * connections. Adds failures to the detail of the step TCP. */
+/* Checks, for a second and about time_ms_max at most, whether the addresses without a result accept
+ * TCP connections. Adds failures to the detail of the step TCP. */
 void probe_address_check(struct probe_report *report, const struct address_list *all,
-                         int64_t most_ms);
+                         int64_t time_ms_max);
 
 #endif

@@ -261,8 +261,8 @@ void race_begin(struct engine_connection *connection, const struct address_list 
 bool race_ready(struct engine_connection *connection);
 /* Tries the next addresses that are due. */
 void race_start_due(struct engine *engine);
-/* Time until race_start_due is needed: most_ms at most. */
-int64_t race_wait_ms(const struct engine *engine, int64_t most_ms);
+/* Time until race_start_due is needed: wait_ms_max at most. */
+int64_t race_wait_ms(const struct engine *engine, int64_t wait_ms_max);
 /* The result of each address so far. */
 #define RACE_TEXT_LEN 600
 void race_describe(const struct race *race, char out[RACE_TEXT_LEN]);

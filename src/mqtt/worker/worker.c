@@ -189,14 +189,14 @@ static bool worker_is_connecting(const struct worker *worker) {
 
 static int64_t worker_wait_ms(struct worker *worker, int64_t now_us) {
     int64_t now_ms = now_us / 1000;
-    int64_t most_ms = timers_wait_ms(&worker->timers, now_ms, WAIT_MS);
-    if (worker_is_connecting(worker) && most_ms > LEASE_CHECK_MS) {
-        most_ms = LEASE_CHECK_MS;
+    int64_t wait_ms_max = timers_wait_ms(&worker->timers, now_ms, WAIT_MS);
+    if (worker_is_connecting(worker) && wait_ms_max > LEASE_CHECK_MS) {
+        wait_ms_max = LEASE_CHECK_MS;
     }
     if (worker->lease_was_valid) {
-        most_ms = connect_limiter_wait_ms(&worker->connect_limiter, now_us, most_ms);
+        wait_ms_max = connect_limiter_wait_ms(&worker->connect_limiter, now_us, wait_ms_max);
     }
-    return worker_publications_wait_ms(worker, now_ms, most_ms);
+    return worker_publications_wait_ms(worker, now_ms, wait_ms_max);
 }
 
 /* The engine waits for the worker too: one epoll covers sockets and wake-ups. True: the worker was

@@ -305,7 +305,7 @@ static bool worker_connect_keep_or_end_session(struct client *client) {
  * machine. NULL: out of memory, or *failed: they are not available and the client has failed. */
 static struct shared_config *worker_connect_complete_config(struct client *client, bool *failed) {
     const struct client_config *config = client->config->config;
-    if (!client_secrets_elsewhere(config)) {
+    if (!client_secrets_on_other_node(config)) {
         return worker_urls_config(client, client->config);
     }
     struct client_config *read;

@@ -298,13 +298,14 @@ void worker_expire_publications(struct worker *worker, int64_t now_ms) {
     }
 }
 
-int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms, int64_t most_ms) {
+int64_t worker_publications_wait_ms(const struct worker *worker, int64_t now_ms,
+                                    int64_t wait_ms_max) {
     const struct worker_publication *const firsts[] = {worker->publications,
                                                        worker->unacknowledged};
     for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {
-        int64_t left_ms = firsts[i] ? firsts[i]->deadline_ms - now_ms : most_ms;
+        int64_t left_ms = firsts[i] ? firsts[i]->deadline_ms - now_ms : wait_ms_max;
         left_ms = left_ms > 0 ? left_ms : 0;
-        most_ms = left_ms < most_ms ? left_ms : most_ms;
+        wait_ms_max = left_ms < wait_ms_max ? left_ms : wait_ms_max;
     }
-    return most_ms;
+    return wait_ms_max;
 }

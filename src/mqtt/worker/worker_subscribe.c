@@ -39,7 +39,7 @@ struct subscribing_rules worker_subscribe_rules(const struct client *client) {
 void worker_drop_work(struct client *client) {
     struct subscribe_work *work = client->work;
     if (work) {
-        subscriptions_gone_fini(&work->gone);
+        subscriptions_removed_fini(&work->removed);
         shared_config_release(work->from);
         shared_config_release(work->to);
         shared_config_release(work->asked_of);
@@ -89,9 +89,10 @@ void worker_subscribe_note_refusals(struct client *client, bool changed) {
 
 /* ---- filters that stay in the session ---- */
 
-static void worker_subscribe_keep(struct subscribe_work *work, size_t gone, enum client_error why) {
+static void worker_subscribe_keep(struct subscribe_work *work, size_t removed,
+                                  enum client_error why) {
     if (work->kept++ == 0) {
-        work->first_kept = work->gone.filters[gone];
+        work->first_kept = work->removed.filters[removed];
         work->kept_why = why;
     }
 }
@@ -100,17 +101,17 @@ static void worker_subscribe_keep(struct subscribe_work *work, size_t gone, enum
 static void worker_subscribe_note_kept(struct client *client) {
     struct subscribe_work *work = client->work;
     char message[400];
-    for (size_t i = work->unsubscribed; i < work->gone.count; i++) {
+    for (size_t i = work->unsubscribed; i < work->removed.count; i++) {
         worker_subscribe_keep(work, i, CLIENT_ERROR_UNSUBSCRIBE_ENDS_CONNECTION);
     }
     if (work->kept == 0) {
-        client->kept_reported &= work->gone.count == 0;
+        client->kept_reported &= work->removed.count == 0;
         return;
     }
     snprintf(
         message, sizeof message,
         "%zu of %zu filters that are no longer wanted stay in the session; %.*s: %s", work->kept,
-        work->gone.count,
+        work->removed.count,
         text_truncated_len(work->first_kept, strlen(work->first_kept), WORKER_FILTER_SHOWN_LEN),
         work->first_kept, client_error_text(work->kept_why));
     if (client->kept_reported) {
@@ -182,13 +183,13 @@ static enum worker_subscribe_step worker_subscribe_send_unsubscribe(struct clien
     struct subscribe_work *work = client->work;
     struct subscribing_rules rules = worker_subscribe_rules(client);
     size_t most = subscribing_unsubscribe_max(&client->subscribing, &rules);
-    size_t left = work->gone.count - work->unsubscribed;
+    size_t left = work->removed.count - work->unsubscribed;
     if (left == 0 || most == 0) {
         return SUBSCRIBE_NOTHING;
     }
     size_t n = left < most ? left : most;
     enum err err = client->worker->ops->unsubscribe(client->connection,
-                                                    work->gone.filters + work->unsubscribed, &n);
+                                                    work->removed.filters + work->unsubscribed, &n);
     if (n == 0) {
         worker_subscribe_keep(work, work->unsubscribed++, CLIENT_ERROR_UNSUBSCRIBE_TOO_LONG);
         return SUBSCRIBE_SKIPPED;
@@ -274,8 +275,8 @@ static void worker_subscribe_out_of_memory(struct client *client) {
 static bool worker_subscribe_begin(struct client *client, struct shared_config *from) {
     struct subscribe_work *work = client->work = worker_subscribe_work_create(client);
     bool known = from || client->session_present;
-    if (!work || (known && subscriptions_gone_init(&work->gone, from ? from->config : NULL,
-                                                   work->to->config) != ERR_OK)) {
+    if (!work || (known && subscriptions_removed_init(&work->removed, from ? from->config : NULL,
+                                                      work->to->config) != ERR_OK)) {
         worker_subscribe_out_of_memory(client);
         return false;
     }
@@ -331,7 +332,7 @@ void worker_subscribe_retry(struct client *client) {
 
 /* ---- events ---- */
 
-/* The place of the subscription in the present configuration; -1: it is gone, or has changed. */
+/* The place of the subscription in the present configuration; -1: it is removed, or has changed. */
 static int32_t worker_subscribe_place(const struct client *client, uint16_t asked) {
     const struct client_config *config = client->config->config;
     const struct subscribe_work *work = client->work;

@@ -114,9 +114,9 @@ void *workers_run(void *argument) {
 }
 
 void workers_probe(struct workers *workers, struct client_config *config, int64_t timeout_ms,
-                   const struct probe_asker *asker, struct probe_report *report) {
+                   const struct probe_caller *caller, struct probe_report *report) {
     const struct probe_wiring wiring = {workers->conf, workers->resolver, workers->policy};
-    probe_run(&wiring, config, timeout_ms, asker, report);
+    probe_run(&wiring, config, timeout_ms, caller, report);
 }
 
 void *workers_resolver_run(void *argument) {

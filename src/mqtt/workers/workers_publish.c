@@ -113,8 +113,8 @@ bool workers_publish_busy(struct workers *workers, const char *id, struct worker
     return broker != NULL;
 }
 
-enum err workers_publish_elsewhere(struct workers *workers, const char *broker,
-                                   struct publish_share **out) {
+enum err workers_publish_remote(struct workers *workers, const char *broker,
+                                struct publish_share **out) {
     enum err err = publish_quota_take(workers->quota, broker, 0, out);
     metric_add(METRIC_PUBLISH_BUSY, err == ERR_BUSY);
     return err;

@@ -22,9 +22,9 @@ int64_t redis_retry_delay_ms(unsigned failures) {
         return 0;
     }
     unsigned doublings = failures - 2 < 8 ? failures - 2 : 8;
-    int64_t most_ms = (int64_t)RETRY_MS_MIN << doublings;
-    most_ms = most_ms < RETRY_MS_MAX ? most_ms : RETRY_MS_MAX;
-    return text_random_between(most_ms / 2, most_ms);
+    int64_t delay_ms = (int64_t)RETRY_MS_MIN << doublings;
+    delay_ms = delay_ms < RETRY_MS_MAX ? delay_ms : RETRY_MS_MAX;
+    return text_random_between(delay_ms / 2, delay_ms);
 }
 
 /* --- the connection --- */

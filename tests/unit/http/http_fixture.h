@@ -37,7 +37,7 @@ static struct conf *conf;
 static struct sink *no_sinks[1];
 static struct event_bus *news;
 static struct message_taps *taps;
-static struct outlook *outlook;
+static struct wait_reasons *wait_reasons;
 static pthread_t fixture_threads[FIXTURE_THREADS + 3];
 static int fixture_port;
 
@@ -70,8 +70,8 @@ static inline void server_begin(const char *redis_url, const char *more) {
     calls = peer_calls_create(conf, peers);
     news = event_bus_create(conf, store, redis_url);
     taps = message_taps_create();
-    outlook = outlook_create(store, conf->heartbeat_ttl_ms);
-    ck_assert(news && taps && node && hosts && peers && calls && outlook);
+    wait_reasons = wait_reasons_create(store, conf->heartbeat_ttl_ms);
+    ck_assert(news && taps && node && hosts && peers && calls && wait_reasons);
     struct http_context context = {.conf = conf,
                                    .store = store,
                                    .node = node,
@@ -81,7 +81,7 @@ static inline void server_begin(const char *redis_url, const char *more) {
                                    .sinks = no_sinks,
                                    .event_bus = news,
                                    .message_taps = taps,
-                                   .outlook = outlook};
+                                   .wait_reasons = wait_reasons};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     for (int i = 0; i < FIXTURE_THREADS; i++) {
         pthread_create(&fixture_threads[i], NULL, http_handlers_run, http_server_handlers(server));
@@ -107,7 +107,7 @@ static inline void server_end(void) {
     http_server_destroy(server);
     event_bus_destroy(news);
     message_taps_destroy(taps);
-    outlook_destroy(outlook);
+    wait_reasons_destroy(wait_reasons);
     workers_destroy(hosts);
     peer_calls_destroy(calls);
     peers_destroy(peers);

@@ -344,7 +344,7 @@ static void api_client_answer_paused(const struct http_request *request, const c
     struct store_client row;
     struct client_view view;
     if (api_client_read_row(request, &row, response)) {
-        client_view_open(&view, &row, request->api->context.outlook);
+        client_view_open(&view, &row, request->api->context.wait_reasons);
         bool resumed = view.config && view.config->desired == DESIRED_RUNNING;
         client_view_close(&view);
         if (resumed && strcmp(action, "restart") == 0) {

@@ -168,7 +168,7 @@ static size_t clients_list_prepare_rows(const struct listing *listing, struct st
 static void clients_list_show_row(struct listing *listing, const struct store_client *row,
                                   json_t *status) {
     struct client_view view;
-    client_view_open(&view, row, listing->request->api->context.outlook);
+    client_view_open(&view, row, listing->request->api->context.wait_reasons);
     bool again = json_object_get(listing->seen_ids, row->id) != NULL;
     if (!again && clients_list_labels_match(&listing->filter, view.config)) {
         json_t *document = client_view_document(&view, status);

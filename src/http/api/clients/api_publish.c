@@ -179,9 +179,9 @@ static void api_publish_wait_ended(struct http_request *request, struct http_res
 
 /* Begins the wait before a worker can report. False: the request does not wait, and may be
  * answered: ERR_NOT_FOUND: the client does not run here; ERR_ARGUMENT: it cannot send that. */
-static bool api_publish_start_here(struct http_request *request, const char *id,
-                                   const struct engine_publication *publication, enum err *err,
-                                   struct http_response *response) {
+static bool api_publish_start_local(struct http_request *request, const char *id,
+                                    const struct engine_publication *publication, enum err *err,
+                                    struct http_response *response) {
     const struct http_context *context = &request->api->context;
     struct publish_wait *publish_wait = calloc(1, sizeof *publish_wait);
     if (!publish_wait || !(publish_wait->id = text_dup(id))) {
@@ -248,7 +248,7 @@ bool api_publish_document(struct http_request *request, const char *id, json_t *
         return true;
     }
     if (input->faults.count == 0) {
-        waits = api_publish_start_here(request, id, &input->publication, &err, response);
+        waits = api_publish_start_local(request, id, &input->publication, &err, response);
     }
     if (!waits && err != ERR_NOT_FOUND) {
         api_publish_answer_not_started(request, id, input, err, response);
@@ -258,9 +258,8 @@ bool api_publish_document(struct http_request *request, const char *id, json_t *
 }
 
 /* False: answered. If the document is invalid, the owner reports it. */
-static bool api_publish_count_elsewhere(struct http_request *request,
-                                        const struct store_client *row,
-                                        struct http_response *response) {
+static bool api_publish_count_remote(struct http_request *request, const struct store_client *row,
+                                     struct http_response *response) {
     struct workers *workers = request->api->context.workers;
     struct client_config *config = NULL;
     struct client_faults faults = {0};
@@ -271,7 +270,7 @@ static bool api_publish_count_elsewhere(struct http_request *request,
     }
     snprintf(busy.broker, sizeof busy.broker, "%s:%u", config->host, (unsigned)config->port);
     client_config_destroy(config);
-    enum err err = workers_publish_elsewhere(workers, busy.broker, &request->publish_share);
+    enum err err = workers_publish_remote(workers, busy.broker, &request->publish_share);
     if (err == ERR_BUSY) {
         busy.use = workers_publish_use_of(workers, busy.broker);
         api_publish_answer_busy(&busy, response);
@@ -279,11 +278,11 @@ static bool api_publish_count_elsewhere(struct http_request *request,
     return err != ERR_BUSY;
 }
 
-void api_publish_elsewhere(struct http_request *request, const char *id, const json_t *document,
-                           struct http_response *response) {
+void api_publish_remote(struct http_request *request, const char *id, const json_t *document,
+                        struct http_response *response) {
     struct store_client row;
     if (peer_proxy_find_owner(request, id, &row, response) &&
-        api_publish_count_elsewhere(request, &row, response)) {
+        api_publish_count_remote(request, &row, response)) {
         char *body = json_to_text(document, JSON_COMPACT);
         peer_proxy_forward(
             request, row.owner.node, "POST", id, "publish", body, body ? strlen(body) : 0,
@@ -296,7 +295,7 @@ void api_publish_elsewhere(struct http_request *request, const char *id, const j
 static void api_publish_forward_step(struct http_request *request, struct http_response *response) {
     json_t *document;
     if (http_body_object(request, response, &document)) {
-        api_publish_elsewhere(request, request->parameter, document, response);
+        api_publish_remote(request, request->parameter, document, response);
         json_decref(document);
     }
 }

@@ -80,7 +80,7 @@ static bool api_test_read_secrets(const struct http_request *request, struct cli
     if (err == ERR_OK) {
         err = client_secrets_open(stored, context->secrets, fault);
     }
-    if (err == ERR_OK && client_secrets_elsewhere(stored)) {
+    if (err == ERR_OK && client_secrets_on_other_node(stored)) {
         err = client_secrets_read(stored, context->conf, &whole, fault);
         client_config_destroy(stored);
         stored = NULL;
@@ -148,15 +148,15 @@ static json_t *api_test_broker_json(const struct client_endpoint *endpoint,
 /* Tests one broker after the other, each with its share of the time. The report has the details of
  * the first one that works, or else of the first one. */
 static json_t *api_test_try_urls(const struct http_request *request, struct client_config *config,
-                                 int64_t timeout_ms, const struct probe_asker *asker,
+                                 int64_t timeout_ms, const struct probe_caller *caller,
                                  struct probe_report *report) {
     const struct client_endpoint own = {config->scheme, config->port, config->host, config->path};
     json_t *brokers = json_array(), *shown = NULL;
     bool ok = false;
-    for (size_t i = 0; i < config->url_count && !asker->is_gone(asker->context); i++) {
+    for (size_t i = 0; i < config->url_count && !caller->is_gone(caller->context); i++) {
         api_test_use_endpoint(config, &config->urls[i]);
         workers_probe(request->api->context.workers, config,
-                      timeout_ms / (int64_t)config->url_count, asker, report);
+                      timeout_ms / (int64_t)config->url_count, caller, report);
         json_array_append_new(brokers, api_test_broker_json(&config->urls[i], report));
         if (!shown || (report->ok && !ok)) {
             json_decref(shown);
@@ -191,15 +191,16 @@ static void api_test_job_free(void *data) {
 static void api_test_job_run(const struct http_request *request, void *data) {
     struct test_job *test_job = data;
     struct client_config *config = test_job->input.config;
-    const struct probe_asker asker = {http_request_is_cancelled, (void *)request};
+    const struct probe_caller caller = {http_request_is_cancelled, (void *)request};
     struct probe_report *report = calloc(1, sizeof *report);
     if (!report) {
         return;
     }
     if (config->url_count > 1) {
-        test_job->report = api_test_try_urls(request, config, test_job->timeout_ms, &asker, report);
+        test_job->report =
+            api_test_try_urls(request, config, test_job->timeout_ms, &caller, report);
     } else {
-        workers_probe(request->api->context.workers, config, test_job->timeout_ms, &asker, report);
+        workers_probe(request->api->context.workers, config, test_job->timeout_ms, &caller, report);
         test_job->report = api_test_report_json(report);
     }
     free(report);

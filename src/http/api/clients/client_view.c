@@ -143,8 +143,8 @@ json_t *client_unreachable_json(const struct store_client *row) {
 /* ---- documents ------------------------------------------------------------------------------- */
 
 void client_view_open(struct client_view *view, const struct store_client *row,
-                      struct outlook *outlook) {
-    *view = (struct client_view){.outlook = outlook, .row = row};
+                      struct wait_reasons *wait_reasons) {
+    *view = (struct client_view){.wait_reasons = wait_reasons, .row = row};
     struct client_faults faults;
     if (client_config_parse_text(row->config, row->config_len, row->id, &view->config, &faults) !=
         ERR_OK) {
@@ -193,7 +193,7 @@ static json_t *client_view_wait_reason_json(const struct client_view *view) {
     if (view->row->state == STORE_OWNED) {
         return json_null();
     }
-    enum placement_wait why = outlook_wait_reason(view->outlook, view->row, view->config);
+    enum placement_wait why = wait_reasons_of(view->wait_reasons, view->row, view->config);
     return json_pack("{s:s, s:s}", "reason", placement_wait_code(why), "message",
                      placement_wait_text(why));
 }
@@ -221,7 +221,7 @@ json_t *client_view_document(const struct client_view *view, json_t *status) {
 json_t *client_view_render(const struct http_api *api, const struct store_client *row,
                            json_t *status) {
     struct client_view view;
-    client_view_open(&view, row, api->context.outlook);
+    client_view_open(&view, row, api->context.wait_reasons);
     json_t *document = client_view_document(&view, status);
     client_view_close(&view);
     return document;

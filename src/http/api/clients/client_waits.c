@@ -309,7 +309,7 @@ static void client_waits_ask_owners(struct client_waits *waits, const json_t *as
     store_nodes_free(nodes, n);
 }
 
-static bool client_waits_check_here(struct client_waits *waits, const char *id) {
+static bool client_waits_check_local(struct client_waits *waits, const char *id) {
     struct client_status status;
     if (workers_status(waits->api->context.workers, id, &status) != ERR_OK) {
         return false;
@@ -320,8 +320,7 @@ static bool client_waits_check_here(struct client_waits *waits, const char *id) 
 }
 
 /* Runs nowhere, or on another node. */
-static void client_waits_check_elsewhere(struct client_waits *waits, const char *id,
-                                         json_t *asked) {
+static void client_waits_check_remote(struct client_waits *waits, const char *id, json_t *asked) {
     struct store_client row;
     enum err err = store_get(waits->api->context.store, id, &row);
     if (err == ERR_NOT_FOUND) {
@@ -359,8 +358,8 @@ static void client_waits_run_checks(struct handler_task *task) {
     json_t *asked = json_object();
     char *id = NULL;
     for (size_t n = 0; n < CHECKS_PER_TURN_MAX && (id = client_waits_next_check(waits)); n++) {
-        if (!client_waits_check_here(waits, id)) {
-            client_waits_check_elsewhere(waits, id, asked);
+        if (!client_waits_check_local(waits, id)) {
+            client_waits_check_remote(waits, id, asked);
         }
         free(id);
     }
@@ -492,7 +491,7 @@ void client_waits_begin(struct http_request *request, struct http_response *resp
         return;
     }
     struct pending_plan pending = {.timeout_ms = request->wait_ms,
-                                   .flags = PENDING_HEEDS_STOP,
+                                   .flags = PENDING_ENDS_AT_STOP,
                                    .then = client_wait_ended,
                                    .data = wait,
                                    .free_data = client_wait_free};

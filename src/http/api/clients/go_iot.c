@@ -415,7 +415,7 @@ static void go_iot_forward_push(struct http_request *request, struct http_respon
     const char *id;
     if (go_iot_read_push(request, &push, &id, response)) {
         json_t *document = go_iot_to_publication(push);
-        api_publish_elsewhere(request, id, document, response);
+        api_publish_remote(request, id, document, response);
         json_decref(document);
         json_decref(push);
     }

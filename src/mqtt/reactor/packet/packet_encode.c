@@ -75,12 +75,12 @@ static void encode_user_properties(struct buffer *out, const struct client_pair 
 struct encode_number_row {
     uint8_t id;
     uint32_t number;
-    uint32_t unsaid; /* its default, or a value that must not be sent */
+    uint32_t omitted; /* its default, or a value that must not be sent */
 };
 
 static void encode_numbers(struct buffer *out, const struct encode_number_row *rows, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        if (rows[i].number != rows[i].unsaid) {
+        if (rows[i].number != rows[i].omitted) {
             encode_number_property(out, rows[i].id, rows[i].number);
         }
     }

@@ -68,9 +68,9 @@ static void race_wait(struct race *race) {
     }
 }
 
-int64_t race_wait_ms(const struct engine *engine, int64_t most_ms) {
+int64_t race_wait_ms(const struct engine *engine, int64_t wait_ms_max) {
     int64_t left_ms = engine->races->due_ms - clock_ms();
-    return left_ms <= 0 ? 0 : left_ms < most_ms ? left_ms : most_ms;
+    return left_ms <= 0 ? 0 : left_ms < wait_ms_max ? left_ms : wait_ms_max;
 }
 
 /* ---- sockets ---- */

@@ -308,13 +308,13 @@ static void name_fleet(const char *name) {
 }
 
 START_TEST(a_node_of_another_fleet_does_not_join_and_gives_up_at_its_start_F14) {
-    char trouble[FLEET_TROUBLE_LEN];
+    char trouble[FLEET_FAULT_LEN];
     RAW("SET", "mqtt_fleet:name", "other");
     name_fleet("ours");
     ck_assert(!turn());
     ck_assert_ptr_nonnull(agent_fault(agent));
     ck_assert(agent_in_other_fleet(agent));
-    agent_fleet_trouble(agent, trouble);
+    agent_fleet_fault(agent, trouble);
     ck_assert_str_eq(trouble, "Redis belongs to fleet other, this node to fleet ours");
     ck_assert_str_eq(registered("n1"), "");
     ck_assert_uint_eq(store_double_calls("join"), 0);

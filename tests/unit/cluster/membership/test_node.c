@@ -121,11 +121,12 @@ START_TEST(a_node_learns_from_its_beat_that_redis_went_back_since_it_was_answere
     ck_assert_int_eq(RAW_INT("EXISTS", "mqtt_fleet:restoring"), 1);
     /* What runs may have become another's. */
     ck_assert(!node_lease_valid(node));
-    ck_assert(!node_judged_since(node, 0));
-    node_judged(node);
+    ck_assert(!node_reconciled_since(node, 0));
+    node_mark_reconciled(node);
     ck_assert(node_lease_valid(node));
-    ck_assert(node_judged_since(node, 0));
-    ck_assert(!node_judged_since(node, clock_ms() + BEAT_TTL_MS)); /* no beat was sent since then */
+    ck_assert(node_reconciled_since(node, 0));
+    ck_assert(
+        !node_reconciled_since(node, clock_ms() + BEAT_TTL_MS)); /* no beat was sent since then */
 }
 END_TEST
 

@@ -140,7 +140,7 @@ START_TEST(one_that_counts_what_is_under_way_outlives_its_caller) {
 END_TEST
 
 START_TEST(a_stop_ends_those_that_heed_it_and_then_all_but_the_sources) {
-    struct pending *heeds = begin(100000, PENDING_HEEDS_STOP);
+    struct pending *heeds = begin(100000, PENDING_ENDS_AT_STOP);
     pending_park(heeds);
     pendings_stop(api.pendings, false);
     check_went_on(PENDING_STOPPING);

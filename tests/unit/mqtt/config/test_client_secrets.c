@@ -196,7 +196,7 @@ START_TEST(a_secret_is_read_when_asked_for) {
     json_t *document = json_of("{" BASE ",'username':'u','password':{'env':'WORD_A'}}");
     struct client_config *config = config_from(document), *read;
     char fault[CLIENT_SECRETS_FAULT_LEN];
-    ck_assert(client_secrets_elsewhere(config));
+    ck_assert(client_secrets_on_other_node(config));
     unsetenv("WORD_A");
     ck_assert_int_ne(client_secrets_read(config, &conf, &read, fault), ERR_OK);
     ck_assert_msg(strstr(fault, "/password") && strstr(fault, "WORD_A"), "%s", fault);

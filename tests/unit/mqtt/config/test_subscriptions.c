@@ -48,16 +48,16 @@ static void expect(const char *from_members, const char *to_members, int session
     char said[1024] = "";
     struct client_config *from = !from_members ? NULL : config_of(from_members);
     struct client_config *to = config_of(to_members);
-    struct subscriptions_gone gone = {0};
+    struct subscriptions_removed gone = {0};
     describe_subscribes(from, to, said, sizeof(said));
     if (from || session_present) {
-        ck_assert_int_eq(subscriptions_gone_init(&gone, from, to), ERR_OK);
+        ck_assert_int_eq(subscriptions_removed_init(&gone, from, to), ERR_OK);
     }
     for (size_t i = 0; i < gone.count; i++) {
         snprintf(said + strlen(said), sizeof(said) - strlen(said), "-%s ", gone.filters[i]);
     }
     ck_assert_str_eq(said, expected);
-    subscriptions_gone_fini(&gone);
+    subscriptions_removed_fini(&gone);
     ck_assert_ptr_null(gone.filters);
     client_config_destroy(from);
     client_config_destroy(to);

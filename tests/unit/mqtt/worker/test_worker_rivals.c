@@ -5,13 +5,13 @@
  * longest is returned. */
 static int64_t assert_asked_for_a_rest(void) {
     pthread_mutex_lock(&f->lock);
-    int64_t least_ms = f->release_delay_ms, most_ms = f->release_cooldown_ms_max;
+    int64_t least_ms = f->release_delay_ms, wait_ms_max = f->release_cooldown_ms_max;
     pthread_mutex_unlock(&f->lock);
     ck_assert_int_ge(least_ms, 200);
     ck_assert_int_le(least_ms, 250);
-    ck_assert_int_ge(most_ms, 60000);
-    ck_assert_int_le(most_ms, 75000);
-    return most_ms;
+    ck_assert_int_ge(wait_ms_max, 60000);
+    ck_assert_int_le(wait_ms_max, 75000);
+    return wait_ms_max;
 }
 
 static size_t stable_count(void) {
@@ -41,13 +41,14 @@ START_TEST(kf05_a_foreign_client_with_the_identifier_ends_in_conflict) {
     EVENTUALLY(fixture_state(f, "fought") == CLIENT_CONFLICT);
     EVENTUALLY(release_count() >= 1);
     ck_assert_str_eq(f->release_code, "taken_over");
-    int64_t most_ms = assert_asked_for_a_rest();
+    int64_t wait_ms_max = assert_asked_for_a_rest();
     int connects = broker_logged(&broker, "as fought");
     usleep(700000);
     ck_assert_int_le(broker_logged(&broker, "as fought") - connects, 2); /* quiet */
     ck_assert_int_eq(workers_retry(f->workers, "fought", 1, 10), ERR_OK);
     EVENTUALLY(release_count() >= 2);
-    ck_assert_int_ne(assert_asked_for_a_rest(), most_ms); /* two of 15,001 values: not in step */
+    ck_assert_int_ne(assert_asked_for_a_rest(),
+                     wait_ms_max); /* two of 15,001 values: not in step */
     fixture_kill(&foreign, SIGKILL);
     int64_t retried_ms = clock_ms();
     ck_assert_int_eq(workers_retry(f->workers, "fought", 1, 10), ERR_OK);

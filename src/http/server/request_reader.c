@@ -1,6 +1,6 @@
 /* Owns the number of body bytes that all requests together hold in memory. Runs on MHD threads,
  * except where the header names another thread. */
-#include "intake.h"
+#include "request_reader.h"
 
 #include <malloc.h>
 #include <stdio.h>
@@ -24,20 +24,20 @@
 /* The memory of a larger body is returned to the system at once. */
 #define BODY_BYTES_TRIM ((size_t)256 * 1024)
 
-static const char *intake_header(const struct transaction *transaction, const char *name) {
+static const char *request_reader_header(const struct transaction *transaction, const char *name) {
     return MHD_lookup_connection_value(transaction->connection, MHD_HEADER_KIND, name);
 }
 
 /* ---- head ------------------------------------------------------------------------------------ */
 
-static void intake_refuse_size(struct transaction *transaction) {
+static void request_reader_refuse_size(struct transaction *transaction) {
     http_problem(&transaction->response, PROBLEM_TOO_LARGE,
                  "the body is larger than http.body_max_bytes, %lld bytes",
                  (long long)transaction->server->api.context.conf->http_body_max_bytes);
 }
 
 /* RFC 9110 section 8.4. */
-static void intake_refuse_coding(struct transaction *transaction, const char *coding) {
+static void request_reader_refuse_coding(struct transaction *transaction, const char *coding) {
     http_problem(&transaction->response, PROBLEM_CODING,
                  "Content-Encoding %.64s is not supported; send the body as it is (identity)",
                  coding);
@@ -45,7 +45,7 @@ static void intake_refuse_coding(struct transaction *transaction, const char *co
 }
 
 /* Unknown parameters are refused rather than silently ignored. */
-static void intake_query(struct transaction *transaction) {
+static void request_reader_query(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     const struct http_route *route = transaction->request.route;
     const char *unknown = http_route_unknown_parameter(route, &request->query);
@@ -62,7 +62,7 @@ static void intake_query(struct transaction *transaction) {
 }
 
 /* Routes for operations are served at ops.port only, if it is set. */
-static bool intake_is_served_here(const struct transaction *transaction) {
+static bool request_reader_is_served_by_port(const struct transaction *transaction) {
     unsigned flags = transaction->request.route->flags;
     bool apart = transaction->server->frontends[FRONTEND_OPS].listener >= 0;
     return !apart || (flags & ROUTE_PUBLIC) != 0 ||
@@ -70,7 +70,7 @@ static bool intake_is_served_here(const struct transaction *transaction) {
 }
 
 /* Finds the route, or answers 404 or 405. */
-static void intake_route(struct transaction *transaction) {
+static void request_reader_route(struct transaction *transaction) {
     struct http_request *request = &transaction->request;
     char allow[HTTP_ALLOW_LEN];
     const char *parameter;
@@ -87,7 +87,7 @@ static void intake_route(struct transaction *transaction) {
     case HTTP_ROUTE_FOUND:
         break;
     }
-    if (!intake_is_served_here(transaction)) {
+    if (!request_reader_is_served_by_port(transaction)) {
         transaction->request.route = NULL;
         http_problem(&transaction->response, PROBLEM_NOT_FOUND,
                      transaction->frontend->kind == FRONTEND_OPS
@@ -111,12 +111,12 @@ static void intake_route(struct transaction *transaction) {
                      "parameters",
                      HTTP_QUERY_MAX);
     } else {
-        intake_query(transaction);
+        request_reader_query(transaction);
     }
 }
 
 /* How much of a refused body is read; less from an unauthenticated caller. */
-static size_t intake_discard_bytes_max(const struct transaction *transaction) {
+static size_t request_reader_discard_bytes_max(const struct transaction *transaction) {
     bool anonymous =
         transaction->request.caller.role == ROLE_NONE && transaction->server->api.context.access;
     return anonymous ? DISCARD_ANONYMOUS_BYTES_MAX
@@ -125,8 +125,8 @@ static size_t intake_discard_bytes_max(const struct transaction *transaction) {
 }
 
 /* Out of memory is an error: without the condition, a write could overwrite another one. */
-static void intake_read_if_match(struct transaction *transaction) {
-    const char *condition = intake_header(transaction, "If-Match");
+static void request_reader_read_if_match(struct transaction *transaction) {
+    const char *condition = request_reader_header(transaction, "If-Match");
     transaction->request.if_match = text_dup(condition);
     if (condition && !transaction->request.if_match && transaction->response.status == 0) {
         http_problem_memory(&transaction->response);
@@ -134,72 +134,76 @@ static void intake_read_if_match(struct transaction *transaction) {
 }
 
 /* The end of the request is uncertain, so the connection is closed after the answer. */
-static enum intake intake_refuse_head(struct transaction *transaction, const char *fault) {
+static enum request_reader_result request_reader_refuse_head(struct transaction *transaction,
+                                                             const char *fault) {
     http_request_set_id(&transaction->request, NULL);
     http_problem(&transaction->response, PROBLEM_BAD_REQUEST, "%s", fault);
     transaction->close_after = true;
-    return INTAKE_REFUSED;
+    return REQUEST_READER_REFUSED;
 }
 
-enum intake intake_head(struct transaction *transaction, const char *method, const char *version) {
+enum request_reader_result request_reader_head(struct transaction *transaction, const char *method,
+                                               const char *version) {
     struct http_request *request = &transaction->request;
     int64_t body_max = transaction->server->api.context.conf->http_body_max_bytes;
     snprintf(request->method, sizeof(request->method), "%s", method);
     if (!request->path || !transaction->target) {
-        return INTAKE_CLOSE;
+        return REQUEST_READER_CLOSE;
     }
     const char *fault = request_head_fault(transaction->connection, transaction->target, version);
     if (fault) {
-        return intake_refuse_head(transaction, fault);
+        return request_reader_refuse_head(transaction, fault);
     }
     /* Some versions of libmicrohttpd end a chunk line at a bare LF, and a proxy may not. The next
      * bytes could be a part of this body, so the connection is closed after the answer. */
-    transaction->close_after = intake_header(transaction, "Transfer-Encoding") != NULL;
-    http_request_set_id(request, intake_header(transaction, PEERS_REQUEST_HEADER));
-    intake_route(transaction);
+    transaction->close_after = request_reader_header(transaction, "Transfer-Encoding") != NULL;
+    http_request_set_id(request, request_reader_header(transaction, PEERS_REQUEST_HEADER));
+    request_reader_route(transaction);
     auth_filter_check(transaction->server, transaction->connection, request,
                       &transaction->response);
-    intake_read_if_match(transaction);
-    const char *length = intake_header(transaction, "Content-Length");
+    request_reader_read_if_match(transaction);
+    const char *length = request_reader_header(transaction, "Content-Length");
     int64_t body_len = 0;
     bool sized = !length || http_int_parse(length, 0, INT64_MAX, &body_len);
     if (transaction->response.status == 0 && (!sized || body_len > body_max)) {
-        intake_refuse_size(transaction);
+        request_reader_refuse_size(transaction);
     }
-    const char *coding = intake_header(transaction, "Content-Encoding");
+    const char *coding = request_reader_header(transaction, "Content-Encoding");
     if (transaction->response.status == 0 && coding && strcasecmp(coding, "identity") != 0) {
-        intake_refuse_coding(transaction, coding);
+        request_reader_refuse_coding(transaction, coding);
     }
-    const char *expect = intake_header(transaction, "Expect");
+    const char *expect = request_reader_header(transaction, "Expect");
     bool expects_continue = expect && strcasecmp(expect, "100-continue") == 0;
-    bool too_long = !sized || body_len > (int64_t)intake_discard_bytes_max(transaction);
+    bool too_long = !sized || body_len > (int64_t)request_reader_discard_bytes_max(transaction);
     if (transaction->response.status != 0 && (expects_continue || too_long)) {
-        return INTAKE_REFUSED;
+        return REQUEST_READER_REFUSED;
     }
-    return INTAKE_READ_ON;
+    return REQUEST_READER_READ_ON;
 }
 
 /* ---- body ------------------------------------------------------------------------------------ */
 
-static bool intake_takes_body(const struct transaction *transaction) {
+static bool request_reader_takes_body(const struct transaction *transaction) {
     return transaction->response.status == 0 &&
            (strcmp(transaction->request.route->method, "POST") == 0 ||
             strcmp(transaction->request.route->method, "PUT") == 0);
 }
 
-static size_t intake_held_bytes_max(const struct http_server *server) {
+static size_t request_reader_held_bytes_max(const struct http_server *server) {
     size_t most = (size_t)server->api.context.conf->http_body_max_bytes * BODIES_MAX;
     return most > BODIES_BYTES_MIN ? most : BODIES_BYTES_MIN;
 }
 
 /* Appends a part of the body, or refuses the whole body. */
-static void intake_keep_body(struct transaction *transaction, const char *data, size_t len) {
+static void request_reader_keep_body(struct transaction *transaction, const char *data,
+                                     size_t len) {
     struct http_server *server = transaction->server;
     size_t body_max = (size_t)server->api.context.conf->http_body_max_bytes;
     struct buffer *body = &transaction->request.body;
     if (len > body_max - body->len) {
-        intake_refuse_size(transaction);
-    } else if (atomic_fetch_add(&server->body_bytes, len) + len > intake_held_bytes_max(server)) {
+        request_reader_refuse_size(transaction);
+    } else if (atomic_fetch_add(&server->body_bytes, len) + len >
+               request_reader_held_bytes_max(server)) {
         atomic_fetch_sub(&server->body_bytes, len);
         metric_add(METRIC_HTTP_REFUSED, 1);
         http_problem(&transaction->response, PROBLEM_OVERLOAD,
@@ -216,16 +220,16 @@ static void intake_keep_body(struct transaction *transaction, const char *data, 
     }
 }
 
-bool intake_body(struct transaction *transaction, const char *data, size_t len) {
-    if (intake_takes_body(transaction)) {
-        intake_keep_body(transaction, data, len);
+bool request_reader_body(struct transaction *transaction, const char *data, size_t len) {
+    if (request_reader_takes_body(transaction)) {
+        request_reader_keep_body(transaction, data, len);
     } else {
         transaction->discarded_bytes += len;
     }
-    return transaction->discarded_bytes <= intake_discard_bytes_max(transaction);
+    return transaction->discarded_bytes <= request_reader_discard_bytes_max(transaction);
 }
 
-void intake_drop_body(struct transaction *transaction) {
+void request_reader_drop_body(struct transaction *transaction) {
     bool large = transaction->request.body.len >= BODY_BYTES_TRIM;
     buffer_fini(&transaction->request.body);
     if (large) {
@@ -233,7 +237,7 @@ void intake_drop_body(struct transaction *transaction) {
     }
 }
 
-void intake_uncount_body(struct transaction *transaction) {
+void request_reader_uncount_body(struct transaction *transaction) {
     atomic_fetch_sub(&transaction->server->body_bytes, transaction->counted_bytes);
     transaction->counted_bytes = 0;
 }
