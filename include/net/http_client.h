@@ -1,36 +1,59 @@
-/* Parallel requests to other nodes with libcurl's multi interface and persistent connections. One
- * http_client is used by one thread at a time. Ignores proxy variables of the environment and
- * follows no redirects. */
+/* Parallel HTTP requests with libcurl's multi interface and persistent connections. One http_client
+ * is used by one thread at a time. Speaks http and https only, ignores proxy variables of the
+ * environment and follows no redirects. */
 #ifndef MQFLEET_NET_HTTP_CLIENT_H
 #define MQFLEET_NET_HTTP_CLIENT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include "base/buffer.h"
 #include "base/err.h"
 
+#define HTTP_CLIENT_FAULT_LEN 256
+
 struct http_client;
+
+/* Checks an address before it is connected to. False: denied; *why is a static text. */
+typedef bool http_client_address_allowed(const void *context, const struct sockaddr *address,
+                                         const char **why);
+
+/* Texts are borrowed for the client's life; NULL or "": none. */
+struct http_client_options {
+    int64_t timeout_ms; /* more than 0 */
+    size_t response_bytes_max;
+    bool cuts_responses; /* a longer response is cut off; otherwise it is an error */
+    bool http2;          /* offered to https servers */
+    bool unverified;     /* accepts any certificate */
+    const char *ca;      /* CA certificates for the servers, path or PEM; none: the system's */
+    const char *cert;    /* of the client, path or PEM */
+    const char *key;     /* of that certificate */
+    http_client_address_allowed *address_allowed; /* NULL: all are */
+    const void *address_context;
+};
 
 struct http_client_request {
     const char *method; /* "GET", "POST" ... */
     const char *url;
     const char *const *headers; /* "Name: value", NULL-terminated; NULL: none */
-    const char *body;           /* NULL: none; JSON */
+    const char *body;           /* NULL: none */
     size_t body_len;
+    const char *content_type; /* of the body; NULL: JSON */
     /* results: */
     enum err result; /* ERR_OK: an answer of any status; ERR_TIMEOUT ERR_UNAVAILABLE */
     bool unsent;     /* nothing was sent, so the other node did nothing */
     long status;
-    struct buffer response; /* the caller calls buffer_fini after every call */
-    void *transfer;         /* private, of an request under way; NULL: it is over */
+    int64_t retry_after_s;             /* that the server asks to wait; 0: none */
+    struct buffer response;            /* the caller calls buffer_fini after every call */
+    char fault[HTTP_CLIENT_FAULT_LEN]; /* why there was no answer, one line */
+    void *transfer;                    /* private, of a request under way; NULL: it is over */
 };
 
 /* Once, before other threads. */
 enum err http_client_global_init(void) MUST_CHECK;
-/* ca_file: CA certificates for the servers; "" or NULL: the system's. Borrowed. */
-struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_max,
-                                       const char *ca_file);
+/* NULL: out of memory. */
+struct http_client *http_client_create(const struct http_client_options *options);
 void http_client_destroy(struct http_client *client);
 /* Applies from the next run. More than 0. */
 void http_client_set_timeout(struct http_client *client, int64_t timeout_ms);

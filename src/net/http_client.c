@@ -4,22 +4,23 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <curl/curl.h>
 #include "base/system/clock.h"
 
-#define POOL_MAX    256L /* easy handles and idle connections that are kept */
-#define KEEPALIVE_S 30L
-#define POLL_MS_MAX 1000
+#define POOL_MAX         256L /* easy handles and idle connections that are kept */
+#define KEEPALIVE_S      30L
+#define POLL_MS_MAX      1000
+#define HEADER_BYTES_MAX 65536 /* of all header lines of a response */
 
 struct http_client {
     CURLM *multi;
     CURL *pool[POOL_MAX];
     size_t pool_len;
     int64_t timeout_ms;
-    size_t response_bytes_max;
-    const char *ca_file; /* NULL: the system's */
+    struct http_client_options options;
 };
 
 /* Tags what libcurl returns; the first member of both structures. */
@@ -33,23 +34,25 @@ struct running {
     void *context;
     struct curl_slist *headers;
     struct http_client_request *request;
-    size_t response_bytes_max;
+    const struct http_client_options *options;
+    size_t header_bytes;
+    bool cut;                    /* the response was longer than the limit */
+    const char *denied;          /* why the last address was denied; NULL: it was not */
+    char error[CURL_ERROR_SIZE]; /* written by libcurl */
 };
 
 enum err http_client_global_init(void) {
     return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? ERR_OK : ERR_UNAVAILABLE;
 }
 
-struct http_client *http_client_create(int64_t timeout_ms, size_t answer_bytes_max,
-                                       const char *ca_file) {
-    assert(timeout_ms > 0);
+struct http_client *http_client_create(const struct http_client_options *options) {
+    assert(options->timeout_ms > 0);
     struct http_client *client = calloc(1, sizeof *client);
     if (!client) {
         return NULL;
     }
-    client->timeout_ms = timeout_ms;
-    client->response_bytes_max = answer_bytes_max;
-    client->ca_file = ca_file && ca_file[0] ? ca_file : NULL;
+    client->timeout_ms = options->timeout_ms;
+    client->options = *options;
     client->multi = curl_multi_init();
     if (!client->multi) {
         free(client);
@@ -77,33 +80,64 @@ static size_t http_client_on_response(char *data, size_t size, size_t count, voi
     struct running *running = argument;
     struct buffer *answer = &running->request->response;
     size_t len = size * count;
-    if (len > running->response_bytes_max - answer->len) {
+    size_t room = running->options->response_bytes_max - answer->len;
+    if (len > room) {
+        running->cut = true;
+        buffer_append(answer, data, running->options->cuts_responses ? room : 0);
         return 0;
     }
     buffer_append(answer, data, len);
     return answer->failed ? 0 : len;
 }
 
-/* Our header lines first: JSON content, and no "Expect: 100-continue". */
-static enum err http_client_build_headers(struct running *running) {
+static size_t http_client_on_header(char *data, size_t size, size_t count, void *argument) {
+    struct running *running = argument;
+    (void)data;
+    running->header_bytes += size * count;
+    return running->header_bytes <= HEADER_BYTES_MAX ? size * count : 0;
+}
+
+/* Not connected to: libcurl tries the next address, if there is one. */
+static curl_socket_t http_client_on_socket(void *argument, curlsocktype purpose,
+                                           struct curl_sockaddr *address) {
+    struct running *running = argument;
+    const struct http_client_options *options = running->options;
+    (void)purpose;
+    if (options->address_allowed &&
+        !options->address_allowed(options->address_context, &address->addr, &running->denied)) {
+        return CURL_SOCKET_BAD;
+    }
+    running->denied = NULL;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static bool http_client_add_header(struct running *running, const char *line) {
+    struct curl_slist *longer = curl_slist_append(running->headers, line);
+    running->headers = longer ? longer : running->headers;
+    return longer;
+}
+
+static bool http_client_add_content_type(struct running *running) {
     const struct http_client_request *request = running->request;
-    struct curl_slist *list = curl_slist_append(NULL, "Expect:");
-    if (list && request->body) {
-        struct curl_slist *longer = curl_slist_append(list, "Content-Type: application/json");
-        if (!longer) {
-            curl_slist_free_all(list);
-        }
-        list = longer;
+    const char *type = request->content_type ? request->content_type : "application/json";
+    char line[128];
+    snprintf(line, sizeof line, "Content-Type: %s", type);
+    return !request->body || http_client_add_header(running, line);
+}
+
+/* Our header lines first; no "Expect: 100-continue". */
+static enum err http_client_build_headers(struct running *running) {
+    const char *const *headers = running->request->headers;
+    bool added =
+        http_client_add_header(running, "Expect:") && http_client_add_content_type(running);
+    for (size_t i = 0; added && headers && headers[i]; i++) {
+        added = http_client_add_header(running, headers[i]);
     }
-    for (size_t i = 0; list && request->headers && request->headers[i]; i++) {
-        struct curl_slist *longer = curl_slist_append(list, request->headers[i]);
-        if (!longer) {
-            curl_slist_free_all(list);
-        }
-        list = longer;
+    if (!added) {
+        curl_slist_free_all(running->headers);
+        running->headers = NULL;
     }
-    running->headers = list;
-    return list ? ERR_OK : ERR_MEMORY;
+    return added ? ERR_OK : ERR_MEMORY;
 }
 
 static bool http_client_has_body(const struct http_client_request *request) {
@@ -126,27 +160,55 @@ static void http_client_set_request(CURL *easy, struct running *running) {
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, running->headers);
+}
+
+static void http_client_set_callbacks(CURL *easy, struct running *running) {
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, http_client_on_response);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, running);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, http_client_on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, running);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, http_client_on_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, running);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, running->error);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, running);
 }
 
-static void http_client_set_limits(CURL *easy, int64_t timeout_ms) {
+static void http_client_set_limits(CURL *easy, const struct http_client *client,
+                                   int64_t timeout_ms) {
+    curl_easy_setopt(
+        easy, CURLOPT_HTTP_VERSION,
+        (long)(client->options.http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
 }
 
+/* text: a path, or the PEM itself. */
+static void http_client_set_pem(CURL *easy, const char *text, CURLoption path, CURLoption blob) {
+    if (text && strncmp(text, "-----BEGIN", 10) == 0) {
+        struct curl_blob pem = {(void *)(uintptr_t)text, strlen(text), CURL_BLOB_COPY};
+        curl_easy_setopt(easy, blob, &pem);
+    } else if (text && *text) {
+        curl_easy_setopt(easy, path, text);
+    }
+}
+
 static void http_client_set_trust(CURL *easy, const struct http_client *client) {
-    if (client->ca_file) {
-        curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
+    const struct http_client_options *options = &client->options;
+    if (options->ca && *options->ca) {
         curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+        http_client_set_pem(easy, options->ca, CURLOPT_CAINFO, CURLOPT_CAINFO_BLOB);
+    }
+    http_client_set_pem(easy, options->cert, CURLOPT_SSLCERT, CURLOPT_SSLCERT_BLOB);
+    http_client_set_pem(easy, options->key, CURLOPT_SSLKEY, CURLOPT_SSLKEY_BLOB);
+    if (options->unverified) {
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
     }
 }
 
@@ -154,13 +216,12 @@ static CURL *http_client_pool_get(struct http_client *client) {
     if (client->pool_len == 0) {
         return curl_easy_init();
     }
-    CURL *easy = client->pool[--client->pool_len];
-    curl_easy_reset(easy);
-    return easy;
+    return client->pool[--client->pool_len];
 }
 
 static void http_client_pool_put(struct http_client *client, CURL *easy) {
     if (client->pool_len < POOL_MAX) {
+        curl_easy_reset(easy); /* it borrows nothing from a request that is over */
         client->pool[client->pool_len++] = easy;
     } else {
         curl_easy_cleanup(easy);
@@ -172,10 +233,12 @@ static void http_client_finish(struct http_client *client, struct running *runni
     long sent_bytes = 0;
     running->request->result = err;
     if (running->easy) {
+        curl_off_t retry_after_s = 0;
         curl_easy_getinfo(running->easy, CURLINFO_RESPONSE_CODE, &running->request->status);
         curl_easy_getinfo(running->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
+        curl_easy_getinfo(running->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
+        running->request->retry_after_s = retry_after_s;
         curl_multi_remove_handle(client->multi, running->easy);
-        curl_easy_setopt(running->easy, CURLOPT_HTTPHEADER, NULL);
         http_client_pool_put(client, running->easy);
     }
     running->request->unsent = sent_bytes == 0;
@@ -188,7 +251,9 @@ static void http_client_begin(struct http_client *client, struct running *runnin
                               int64_t timeout_ms) {
     running->request->status = 0;
     running->request->result = ERR_OK;
-    running->response_bytes_max = client->response_bytes_max;
+    running->request->retry_after_s = 0;
+    *running->request->fault = '\0';
+    running->options = &client->options;
     buffer_init(&running->request->response);
     running->easy =
         http_client_build_headers(running) == ERR_OK ? http_client_pool_get(client) : NULL;
@@ -197,7 +262,8 @@ static void http_client_begin(struct http_client *client, struct running *runnin
         return;
     }
     http_client_set_request(running->easy, running);
-    http_client_set_limits(running->easy, timeout_ms);
+    http_client_set_callbacks(running->easy, running);
+    http_client_set_limits(running->easy, client, timeout_ms);
     http_client_set_trust(running->easy, client);
     if (curl_multi_add_handle(client->multi, running->easy) != CURLM_OK) {
         http_client_finish(client, running, ERR_UNAVAILABLE);
@@ -206,10 +272,15 @@ static void http_client_begin(struct http_client *client, struct running *runnin
 
 /* --- all of them --- */
 
-static enum err http_client_result_of(CURLcode code, const struct http_client_request *request) {
-    if (code == CURLE_OK) {
+static enum err http_client_result_of(CURLcode code, struct running *running) {
+    struct http_client_request *request = running->request;
+    if (code == CURLE_OK || (running->cut && running->options->cuts_responses)) {
         return ERR_OK;
     }
+    snprintf(request->fault, sizeof request->fault, "%s",
+             running->denied   ? running->denied
+             : *running->error ? running->error
+                               : curl_easy_strerror(code));
     if (code == CURLE_OUT_OF_MEMORY || request->response.failed) {
         return ERR_MEMORY;
     }
@@ -223,7 +294,7 @@ static void http_client_reap_done(struct http_client *client) {
         struct running *running = NULL;
         CURLcode code = done->data.result;
         curl_easy_getinfo(done->easy_handle, CURLINFO_PRIVATE, &running);
-        http_client_finish(client, running, http_client_result_of(code, running->request));
+        http_client_finish(client, running, http_client_result_of(code, running));
         done = curl_multi_info_read(client->multi, &queued);
     }
 }
@@ -308,7 +379,7 @@ static void http_client_request_completed(struct http_client *client, struct run
     struct http_client_request *request = running->request;
     http_client_request_done *done = running->done;
     void *context = running->context;
-    http_client_finish(client, running, http_client_result_of(code, request));
+    http_client_finish(client, running, http_client_result_of(code, running));
     free(running);
     request->transfer = NULL;
     done(request, context);
@@ -358,7 +429,7 @@ struct http_client_stream *http_client_open_stream(struct http_client *client, c
         return NULL;
     }
     http_client_set_request(stream->easy, &running);
-    http_client_set_limits(stream->easy, client->timeout_ms);
+    http_client_set_limits(stream->easy, client, client->timeout_ms);
     http_client_set_trust(stream->easy, client);
     curl_easy_setopt(stream->easy, CURLOPT_TIMEOUT_MS, 0L);
     curl_easy_setopt(stream->easy, CURLOPT_LOW_SPEED_LIMIT, 1L);

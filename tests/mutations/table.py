@@ -393,4 +393,19 @@ BASE = [
              "if (true) {\n        route_count", "message/test_router"),
 ]
 
-MUTATIONS = CLUSTER + STORE + MQTT + BASE
+CLIENT = "net/test_http_client"
+
+HTTP_SINK = [
+    Mutation("a response without an end of its headers is kept", "src/net/http_client.c",
+             "running->header_bytes <= HEADER_BYTES_MAX ?", "true ?", CLIENT),
+    Mutation("a denied address is connected to", "src/net/http_client.c",
+             "        return CURL_SOCKET_BAD;", "        return socket(address->family, "
+             "address->socktype | SOCK_CLOEXEC, address->protocol);", CLIENT),
+    Mutation("a response that may be cut off is an error", "src/net/http_client.c",
+             "(running->cut && running->options->cuts_responses)", "false", CLIENT),
+    Mutation("a body has two types", "src/net/http_client.c",
+             'request->content_type ? request->content_type : "application/json"',
+             '"application/json"', CLIENT),
+]
+
+MUTATIONS = CLUSTER + STORE + MQTT + BASE + HTTP_SINK

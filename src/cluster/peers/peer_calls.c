@@ -68,7 +68,9 @@ struct peer_calls *peer_calls_create(const struct conf *conf, const struct peers
     calls->conf = conf;
     calls->peers = peers;
     calls->client =
-        http_client_create(conf->peer_timeout_ms, ANSWER_BYTES_MAX, conf->fleet_ca_file);
+        http_client_create(&(struct http_client_options){.timeout_ms = conf->peer_timeout_ms,
+                                                         .response_bytes_max = ANSWER_BYTES_MAX,
+                                                         .ca = conf->fleet_ca_file});
     if (!calls->client) {
         peer_calls_destroy(calls);
         return NULL;

@@ -56,8 +56,10 @@ struct tail_follower *tail_follower_create(const struct tail_follower_wiring *wi
     }
     pthread_mutex_init(&follower->lock, NULL);
     follower->wiring = *wiring;
-    follower->http_client = http_client_create(wiring->conf->peer_timeout_ms, EVENT_BYTES_MAX,
-                                               wiring->conf->fleet_ca_file);
+    follower->http_client = http_client_create(
+        &(struct http_client_options){.timeout_ms = wiring->conf->peer_timeout_ms,
+                                      .response_bytes_max = EVENT_BYTES_MAX,
+                                      .ca = wiring->conf->fleet_ca_file});
     if (!follower->http_client) {
         tail_follower_destroy(follower);
         return NULL;

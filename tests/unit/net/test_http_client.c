@@ -24,6 +24,8 @@
 static int listen_fd;
 static int port;
 static atomic_int connections;
+static const struct http_client_options options = {.timeout_ms = TIMEOUT_MS,
+                                                   .response_bytes_max = ANSWER_BYTES_MAX};
 static struct http_client *client;
 
 /* --- the server --- */
@@ -70,6 +72,14 @@ static bool answer(int fd, const char *request) {
         reply(fd, "204 No Content", "", "", 0);
     } else if (strncmp(path, " /big", 5) == 0) {
         reply(fd, "200 OK", "", big, sizeof big);
+    } else if (strncmp(path, " /headers", 9) == 0) {
+        (void)!send(fd, "HTTP/1.1 200 OK\r\n", 17, MSG_NOSIGNAL);
+        for (int i = 0; i < 8000; i++) { /* 136,000 bytes */
+            (void)!send(fd, "X-More: of them\r\n", 17, MSG_NOSIGNAL);
+        }
+        (void)!send(fd, "Content-Length: 0\r\n\r\n", 21, MSG_NOSIGNAL);
+    } else if (strncmp(path, " /busy", 6) == 0) {
+        reply(fd, "503 Service Unavailable", "Retry-After: 7\r\n", "busy", 4);
     } else if (strncmp(path, " /redirect", 10) == 0) {
         reply(fd, "302 Found", "Location: /echo\r\n", "", 0);
     } else if (strncmp(path, " /broken", 8) == 0) {
@@ -118,7 +128,7 @@ static void setup(void) {
     port = ntohs(address.sin_port);
     ck_assert_int_eq(pthread_create(&acceptor, NULL, accept_all, NULL), 0);
     ck_assert_int_eq(http_client_global_init(), ERR_OK);
-    client = http_client_create(TIMEOUT_MS, ANSWER_BYTES_MAX, NULL);
+    client = http_client_create(&options);
     ck_assert_ptr_nonnull(client);
 }
 
@@ -222,6 +232,74 @@ START_TEST(an_answer_over_the_limit_or_broken_off_is_unavailable) {
 }
 END_TEST
 
+START_TEST(headers_over_the_limit_are_unavailable) {
+    struct http_client_request request = exchange_to("/headers");
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.result, ERR_UNAVAILABLE);
+    ck_assert_str_ne(request.fault, "");
+    buffer_fini(&request.response);
+}
+END_TEST
+
+START_TEST(a_client_may_cut_long_responses_off) {
+    struct http_client_options cutting = options;
+    cutting.cuts_responses = true;
+    struct http_client *cutter = http_client_create(&cutting);
+    struct http_client_request request = exchange_to("/big");
+    http_client_run(cutter, &request, 1);
+    ck_assert_int_eq(request.result, ERR_OK);
+    ck_assert_int_eq(request.status, 200);
+    ck_assert_uint_eq(request.response.len, ANSWER_BYTES_MAX);
+    buffer_fini(&request.response);
+    http_client_destroy(cutter);
+}
+END_TEST
+
+START_TEST(the_time_that_a_server_asks_to_wait_is_told) {
+    struct http_client_request request = exchange_to("/busy");
+    http_client_run(client, &request, 1);
+    ck_assert_int_eq(request.status, 503);
+    ck_assert_int_eq(request.retry_after_s, 7);
+    buffer_fini(&request.response);
+}
+END_TEST
+
+static bool denies_all(const void *context, const struct sockaddr *address, const char **why) {
+    ck_assert_int_eq(address->sa_family, AF_INET);
+    *why = context;
+    return false;
+}
+
+START_TEST(a_denied_address_is_not_connected_to_and_the_reason_is_told) {
+    struct http_client_options denying = options;
+    denying.address_allowed = denies_all;
+    denying.address_context = "because";
+    struct http_client *denied = http_client_create(&denying);
+    struct http_client_request request = exchange_to("/echo");
+    http_client_run(denied, &request, 1);
+    ck_assert_int_eq(request.result, ERR_UNAVAILABLE);
+    ck_assert_str_eq(request.fault, "because");
+    ck_assert_int_eq(atomic_load(&connections), 0);
+    buffer_fini(&request.response);
+    http_client_destroy(denied);
+}
+END_TEST
+
+START_TEST(a_body_has_the_type_that_is_asked_for_once) {
+    struct http_client_request request = exchange_to("/echo");
+    request.method = "POST";
+    request.body = "a";
+    request.body_len = 1;
+    request.content_type = "application/x-ndjson";
+    http_client_run(client, &request, 1);
+    const char *type = strcasestr(request.response.data, "content-type:");
+    ck_assert_ptr_nonnull(type);
+    ck_assert_int_eq(strncmp(type + 14, "application/x-ndjson\r", 21), 0);
+    ck_assert_ptr_null(strcasestr(type + 1, "content-type:"));
+    buffer_fini(&request.response);
+}
+END_TEST
+
 START_TEST(a_redirect_is_an_answer_and_not_followed) {
     struct http_client_request request = exchange_to("/redirect");
     http_client_run(client, &request, 1);
@@ -263,6 +341,11 @@ int main(void) {
     tcase_add_test(tcase, connections_are_kept_and_used_again);
     tcase_add_test(tcase, many_exchanges_run_at_once_and_one_that_hangs_delays_no_other);
     tcase_add_loop_test(tcase, an_answer_over_the_limit_or_broken_off_is_unavailable, 0, 2);
+    tcase_add_test(tcase, headers_over_the_limit_are_unavailable);
+    tcase_add_test(tcase, a_client_may_cut_long_responses_off);
+    tcase_add_test(tcase, the_time_that_a_server_asks_to_wait_is_told);
+    tcase_add_test(tcase, a_denied_address_is_not_connected_to_and_the_reason_is_told);
+    tcase_add_test(tcase, a_body_has_the_type_that_is_asked_for_once);
     tcase_add_test(tcase, a_redirect_is_an_answer_and_not_followed);
     tcase_add_test(tcase, a_proxy_of_the_environment_is_ignored);
     tcase_add_test(tcase, other_schemes_are_refused);
