@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "message/message_labels.h"
+#include "message/message_origin.h"
 
 /* A PUBLISH property of MQTT 5.0 section 3.3.2.3, as text or bytes. Numbers are decimal text. */
 struct message_property {
@@ -25,7 +25,7 @@ struct message {
     size_t payload_len;
     const struct message_property *properties;
     size_t property_count;
-    struct message_labels *labels; /* of the client; NULL: none */
+    struct message_origin *origin; /* NULL: not known */
     uint64_t number;               /* of this process, from 1; 0 before message_create */
     int64_t received_at_ms;        /* wall clock */
     int64_t received_us;           /* monotonic, for durations */
@@ -35,7 +35,7 @@ struct message {
     size_t size; /* size of the whole allocation, which queues count */
 };
 
-/* Copies everything that `from` points to, except the labels, to which it refers; numbers the
+/* Copies everything that `from` points to, except the origin, to which it refers; numbers the
  * message unless it has a number. NULL: out of memory. Free with message_destroy, which accepts
  * NULL. */
 struct message *message_create(const struct message *from);

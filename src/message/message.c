@@ -74,7 +74,7 @@ struct message *message_create(const struct message *from) {
     }
     *message = *from;
     message->size = size;
-    message->labels = message_labels_retain(from->labels);
+    message->origin = message_origin_retain(from->origin);
     message->number = from->number ? from->number : message_next_number();
     struct message_property *properties = (struct message_property *)(message + 1);
     char *end = (char *)(properties + from->property_count);
@@ -96,7 +96,7 @@ struct message *message_create(const struct message *from) {
 
 void message_destroy(struct message *message) {
     if (message) {
-        message_labels_release(message->labels);
+        message_origin_release(message->origin);
         free(message);
     }
 }

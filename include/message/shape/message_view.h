@@ -26,6 +26,7 @@ enum message_part {
     MESSAGE_RECEIVED_AT_MS, /* since the Unix epoch */
     MESSAGE_NUMBER,         /* unique for each received message of the fleet */
     MESSAGE_NODE,
+    MESSAGE_BROKER,   /* host:port */
     MESSAGE_LABEL,    /* argument: its name */
     MESSAGE_USER,     /* argument: the name of a user property, the first of that name */
     MESSAGE_PROPERTY, /* argument: another property of MQTT 5, "content_type" */
@@ -41,6 +42,8 @@ struct message_name {
 /* text: "json./a/b"; its argument is borrowed from it. ERR_ARGUMENT: fault (MESSAGE_FAULT_LEN) says
  * which names there are. Pure. */
 enum err message_name_parse(const char *text, struct message_name *out, char *fault) MUST_CHECK;
+
+bool message_pointer_is_valid(const char *pointer); /* a JSON pointer */
 
 enum message_json { MESSAGE_JSON_UNREAD, MESSAGE_JSON_READ, MESSAGE_JSON_INVALID };
 

@@ -32,6 +32,7 @@ static const struct {
     {"received_at_ms", MESSAGE_RECEIVED_AT_MS},
     {"message_id", MESSAGE_NUMBER},
     {"node", MESSAGE_NODE},
+    {"broker", MESSAGE_BROKER},
     {"label.", MESSAGE_LABEL},
     {"user.", MESSAGE_USER},
     {"property.", MESSAGE_PROPERTY},
@@ -46,7 +47,7 @@ static bool message_name_matches(size_t row, const char *text) {
 }
 
 /* A tilde in a pointer is followed by 0 or 1 (RFC 6901 section 3). */
-static bool message_pointer_is_valid(const char *pointer) {
+bool message_pointer_is_valid(const char *pointer) {
     if (*pointer != '\0' && *pointer != '/') {
         return false;
     }
@@ -91,7 +92,7 @@ enum err message_name_parse(const char *text, struct message_name *out, char *fa
     }
     snprintf(fault, MESSAGE_FAULT_LEN,
              "%.40s is unknown; there are id, client_id, topic, topic.N, payload, json./POINTER, "
-             "qos, retain, received_at, message_id, node, label.NAME",
+             "qos, retain, received_at, message_id, node, broker, label.NAME",
              text);
     return ERR_ARGUMENT;
 }
@@ -146,14 +147,17 @@ static enum err message_view_append_property(const struct message *message, cons
 
 static enum err message_view_append_label(const struct message *message, const char *name,
                                           struct buffer *out) {
-    const struct message_labels *labels = message->labels;
-    for (size_t i = 0; labels && i < labels->count; i++) {
-        if (strcmp(labels->items[i].name, name) == 0) {
-            buffer_append_str(out, labels->items[i].value);
-            return ERR_OK;
-        }
+    const char *value = message_origin_label(message->origin, name);
+    buffer_append_str(out, value ? value : "");
+    return value ? ERR_OK : ERR_NOT_FOUND;
+}
+
+static enum err message_view_append_broker(const struct message *message, struct buffer *out) {
+    if (!message->origin) {
+        return ERR_NOT_FOUND;
     }
-    return ERR_NOT_FOUND;
+    buffer_append_str(out, message->origin->broker);
+    return ERR_OK;
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
@@ -258,6 +262,8 @@ enum err message_view_append(struct message_view *view, const struct message_nam
     case MESSAGE_NODE:
         buffer_append_str(out, view->node);
         return ERR_OK;
+    case MESSAGE_BROKER:
+        return message_view_append_broker(message, out);
     case MESSAGE_LABEL:
         return message_view_append_label(message, name->argument, out);
     case MESSAGE_USER:

@@ -8,7 +8,7 @@
 #include <strings.h>
 #include "base/secrets/secret_box.h"
 #include "base/text.h"
-#include "mqtt/config/topic.h"
+#include "message/topic.h"
 
 #define LABEL_VALUE_MAX 256
 #define LABEL_NAME_MAX  63

@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <string.h>
 #include "base/text.h"
-#include "mqtt/config/topic.h"
+#include "message/topic.h"
 
 /* A field with the name of its member in the struct. */
 #define MEMBER(type, member, reader)                                                               \

@@ -5,7 +5,7 @@
 #include <string.h>
 #include "base/system/clock.h"
 #include "base/text.h"
-#include "mqtt/config/topic.h"
+#include "message/topic.h"
 
 #define PROBE_FILTERS_LOSSES_MAX 24
 #define PROBE_FILTERS_SHOWN      3

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "base/text.h"
 #include "http/server/json.h"
-#include "mqtt/config/topic.h"
+#include "message/topic.h"
 
 #define EXPIRY_MAX 4294967295 /* four bytes: MQTT 5.0 section 3.3.2.3.3 */
 

@@ -9,7 +9,7 @@
 
 static struct message *message;
 static struct message_view view;
-static struct message_labels *labels;
+static struct message_origin *origin;
 
 static struct message *message_with(const char *topic, const void *payload, size_t len) {
     static const struct message_property properties[] = {
@@ -25,7 +25,7 @@ static struct message *message_with(const char *topic, const void *payload, size
                            .payload_len = len,
                            .properties = properties,
                            .property_count = 4,
-                           .labels = labels,
+                           .origin = origin,
                            .received_at_ms = 1700000000007,
                            .qos = 1};
     return message_create(&from);
@@ -40,7 +40,7 @@ static void use(const char *topic, const void *payload, size_t len) {
 
 static void setup(void) {
     static const struct message_label items[] = {{"site", "Oslo"}, {"empty", ""}};
-    labels = message_labels_create(items, 2);
+    origin = message_origin_create("broker.example:8883", items, 2);
     static const char json[] = "{\"a\":{\"b\":[1,2.5,true,null,\"x\\u0000y\",{\"c\":1}]},\"\":7,"
                                "\"m~n\":8,\"o/p\":9,\"01\":10}";
     message = NULL;
@@ -51,8 +51,8 @@ static void setup(void) {
 static void teardown(void) {
     message_view_fini(&view);
     message_destroy(message);
-    ck_assert_uint_eq(labels->references, 1);
-    message_labels_release(labels);
+    ck_assert_uint_eq(origin->references, 1);
+    message_origin_release(origin);
 }
 
 static enum err render(const char *text, struct buffer *out, char *missing) {
@@ -99,6 +99,7 @@ static const struct {
     {"{qos} {retain}", BYTES("1 0")},
     {"{received_at} {received_at_ms}", BYTES("2023-11-14T22:13:20.007Z 1700000000007")},
     {"{node}", BYTES("node-1")},
+    {"{broker}", BYTES("broker.example:8883")},
     {"{user.unit}", BYTES("C")},
     {"{user.Unit|-}", BYTES("-")},
     {"{property.content_type}", BYTES("text/plain")},

@@ -1,6 +1,6 @@
 /* Topic names and filters (MQTT 5.0 sections 4.7 and 4.8.2). Pure; any thread. */
-#ifndef MQFLEET_CONFIG_TOPIC_H
-#define MQFLEET_CONFIG_TOPIC_H
+#ifndef MQFLEET_MESSAGE_TOPIC_H
+#define MQFLEET_MESSAGE_TOPIC_H
 
 #include <stdbool.h>
 #include <stddef.h>

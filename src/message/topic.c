@@ -1,6 +1,6 @@
 /* Topic names and filters (MQTT 5.0 section 4.7) and shared subscriptions (4.8.2). Pure; any
  * thread. */
-#include "mqtt/config/topic.h"
+#include "message/topic.h"
 
 #include <string.h>
 #include "base/text.h"

@@ -1,5 +1,5 @@
-/* Tests of mqtt/config/topic: names, filters and shared filters by the specification. */
-#include "mqtt/config/topic.h"
+/* Tests of message/topic: names, filters and shared filters by the specification. */
+#include "message/topic.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,0 +1,55 @@
+/* The ordered list of routes: which sinks a message goes to. Compiled from JSON once per change,
+ * then read by any thread.
+ *
+ *   [ { "name": "alarms",
+ *       "match": { "topic": ["+/alarm/#"], "labels": {"site": ["oslo", "bergen"]},
+ *                  "broker": "*.example.com:8883", "qos": [1, 2], "retain": false,
+ *                  "size": {"min": 1, "max": 1024}, "when": [{"pointer": "/level", "gt": 3}] },
+ *       "to": ["kafka"], "also": ["audit"], "stop": true } ]
+ *
+ * All routes that match add their sinks, in order, up to the first that says stop. Conditions of
+ * one route all hold; of the values of one condition, one does. A message that no route gives a
+ * sink in `to` goes to the default. */
+#ifndef MQFLEET_ROUTES_ROUTE_TABLE_H
+#define MQFLEET_ROUTES_ROUTE_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <jansson.h>
+#include "base/err.h"
+#include "message/shape/message_view.h"
+
+#define ROUTES_MAX      10000
+#define ROUTE_SINKS_MAX 64 /* different ones, in one table */
+
+struct route_table;
+
+/* pointer: RFC 6901 in the list; detail: what is wrong and what would be right. */
+typedef void route_fault_report(void *context, const char *pointer, const char *detail);
+
+/* NULL: out of memory (reported with pointer ""), or at least one fault. The list is not kept. */
+struct route_table *route_table_create(const json_t *list, route_fault_report *report,
+                                       void *context);
+void route_table_destroy(struct route_table *table); /* NULL is legal */
+
+size_t route_table_count(const struct route_table *table);
+/* The sinks that routes name; borrowed. Their places are the bits of a decision. */
+size_t route_table_sink_count(const struct route_table *table);
+const char *route_table_sink(const struct route_table *table, size_t index);
+/* Route index's name; NULL: it has none. */
+const char *route_table_name(const struct route_table *table, size_t index);
+/* Whether any route asks for labels or a broker. */
+bool route_table_needs_origin(const struct route_table *table);
+
+struct route_decision {
+    uint64_t to;   /* sinks that all must accept the message; 0: the default does */
+    uint64_t also; /* best effort; none of them in `to` */
+};
+
+/* The cost grows with the routes that match. taken: called for each route that counts, in order;
+ * NULL: nobody asks. */
+struct route_decision route_table_match(const struct route_table *table, struct message_view *view,
+                                        void (*taken)(void *context, size_t route), void *context);
+
+#endif

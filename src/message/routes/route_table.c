@@ -1,0 +1,209 @@
+/* Owns the compiled list: rules in order, their topics in one trie, and the names of their sinks.
+ */
+#include "message/routes/route_table.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "message/routes/topic_trie.h"
+#include "route_rule.h"
+
+#define WORD_BITS 64
+#define WORDS_MAX ((ROUTES_MAX + WORD_BITS - 1) / WORD_BITS)
+
+struct route_table {
+    struct route_rule *rules;
+    size_t rule_count;
+    struct topic_trie *topics;
+    uint32_t *everywhere; /* rules without a topic; unlike "#", they also match $SYS/... */
+    size_t everywhere_count;
+    const char *sinks[ROUTE_SINKS_MAX]; /* in the documents of the rules */
+    size_t sink_count;
+    bool needs_origin;
+};
+
+/* Rules whose topics match, as bits, so that they come out in order. */
+struct route_candidates {
+    uint64_t words[WORDS_MAX];
+    size_t first, end; /* words that may have bits */
+};
+
+/* ---- compile --------------------------------------------------------------------------------- */
+
+static bool route_table_add_sinks(struct route_table *table, const json_t *names, uint64_t *bits) {
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        size_t at = 0;
+        while (at < table->sink_count && strcmp(table->sinks[at], name) != 0) {
+            at++;
+        }
+        if (at == ROUTE_SINKS_MAX) {
+            return false;
+        }
+        table->sinks[at] = name;
+        table->sink_count += at == table->sink_count ? 1 : 0;
+        *bits |= UINT64_C(1) << at;
+    }
+    return true;
+}
+
+static void route_table_add_topics(struct route_table *table, size_t index,
+                                   struct route_faults *faults) {
+    const struct route_rule *rule = &table->rules[index];
+    for (size_t i = 0; i < json_array_size(rule->topics); i++) {
+        const char *filter = json_string_value(json_array_get(rule->topics, i));
+        enum err err = topic_trie_add(table->topics, filter, (uint32_t)index);
+        if (err == ERR_ARGUMENT) {
+            route_fault(faults, "match/topic", "must have at most %d levels",
+                        TOPIC_TRIE_LEVELS_MAX);
+        } else if (err != ERR_OK) {
+            route_fault(faults, "", "out of memory");
+        }
+    }
+    if (!rule->topics) {
+        table->everywhere[table->everywhere_count++] = (uint32_t)index;
+    }
+}
+
+static void route_table_add(struct route_table *table, const json_t *document,
+                            struct route_faults *faults) {
+    size_t index = table->rule_count++;
+    struct route_rule *rule = &table->rules[index];
+    faults->index = index;
+    if (!route_rule_parse(rule, document, faults)) {
+        return;
+    }
+    if (!route_table_add_sinks(table, json_object_get(rule->source, "to"), &rule->to) ||
+        !route_table_add_sinks(table, json_object_get(rule->source, "also"), &rule->also)) {
+        route_fault(faults, "to", "all routes together may name %d sinks", ROUTE_SINKS_MAX);
+    }
+    if (rule->to & rule->also) {
+        route_fault(faults, "also", "must not name a sink that is in to");
+    }
+    table->needs_origin = table->needs_origin || rule->label_count > 0 || rule->broker;
+    route_table_add_topics(table, index, faults);
+}
+
+static bool route_table_fill(struct route_table *table, const json_t *list,
+                             struct route_faults *faults) {
+    if (!json_is_array(list) || json_array_size(list) > ROUTES_MAX) {
+        faults->report(faults->context, "", "must be an array of at most 10000 routes");
+        return false;
+    }
+    table->topics = topic_trie_create();
+    table->rules = calloc(json_array_size(list) + 1, sizeof *table->rules);
+    table->everywhere = calloc(json_array_size(list) + 1, sizeof *table->everywhere);
+    if (!table->topics || !table->rules || !table->everywhere) {
+        faults->report(faults->context, "", "out of memory");
+        return false;
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        route_table_add(table, json_array_get(list, i), faults);
+    }
+    return !faults->any;
+}
+
+struct route_table *route_table_create(const json_t *list, route_fault_report *report,
+                                       void *context) {
+    struct route_faults faults = {.report = report, .context = context};
+    struct route_table *table = calloc(1, sizeof *table);
+    if (!table) {
+        report(context, "", "out of memory");
+        return NULL;
+    }
+    if (!route_table_fill(table, list, &faults)) {
+        route_table_destroy(table);
+        return NULL;
+    }
+    return table;
+}
+
+void route_table_destroy(struct route_table *table) {
+    if (!table) {
+        return;
+    }
+    for (size_t i = 0; i < table->rule_count; i++) {
+        route_rule_fini(&table->rules[i]);
+    }
+    topic_trie_destroy(table->topics);
+    free(table->everywhere);
+    free(table->rules);
+    free(table);
+}
+
+size_t route_table_count(const struct route_table *table) {
+    return table->rule_count;
+}
+
+size_t route_table_sink_count(const struct route_table *table) {
+    return table->sink_count;
+}
+
+const char *route_table_sink(const struct route_table *table, size_t index) {
+    assert(index < table->sink_count);
+    return table->sinks[index];
+}
+
+const char *route_table_name(const struct route_table *table, size_t index) {
+    assert(index < table->rule_count);
+    return table->rules[index].name;
+}
+
+bool route_table_needs_origin(const struct route_table *table) {
+    return table->needs_origin;
+}
+
+/* ---- match ----------------------------------------------------------------------------------- */
+
+static void route_table_note_candidate(void *context, uint32_t value) {
+    struct route_candidates *candidates = context;
+    size_t word = value / WORD_BITS;
+    while (candidates->end <= word) { /* words are cleared when they are first needed */
+        candidates->words[candidates->end++] = 0;
+    }
+    candidates->words[word] |= UINT64_C(1) << value % WORD_BITS;
+    candidates->first = word < candidates->first ? word : candidates->first;
+}
+
+struct route_search {
+    struct message_view *view;
+    struct route_decision decision;
+    void (*taken)(void *context, size_t route);
+    void *context;
+};
+
+/* True: the route says stop. */
+static bool route_table_take(const struct route_table *table, size_t index,
+                             struct route_search *search) {
+    const struct route_rule *rule = &table->rules[index];
+    if (!route_rule_matches(rule, search->view)) {
+        return false;
+    }
+    search->decision.to |= rule->to;
+    search->decision.also |= rule->also;
+    if (search->taken) {
+        search->taken(search->context, index);
+    }
+    return rule->stop;
+}
+
+struct route_decision route_table_match(const struct route_table *table, struct message_view *view,
+                                        void (*taken)(void *context, size_t route), void *context) {
+    struct route_search search = {.view = view, .taken = taken, .context = context};
+    struct route_candidates candidates;
+    candidates.first = WORDS_MAX;
+    candidates.end = 0;
+    for (size_t i = 0; i < table->everywhere_count; i++) {
+        route_table_note_candidate(&candidates, table->everywhere[i]);
+    }
+    topic_trie_match(table->topics, view->message->topic, route_table_note_candidate, &candidates);
+    bool stopped = false;
+    for (size_t word = candidates.first; word < candidates.end && !stopped; word++) {
+        for (uint64_t bits = candidates.words[word]; bits && !stopped; bits &= bits - 1) {
+            size_t bit = (size_t)__builtin_ctzll(bits);
+            stopped = route_table_take(table, word * WORD_BITS + bit, &search);
+        }
+    }
+    search.decision.also &= ~search.decision.to;
+    return search.decision;
+}
