@@ -17,6 +17,7 @@
 #include "wiring/app.h"
 #include "wiring/command_line.h"
 #include "wiring/crash.h"
+#include "wiring/node_sinks.h"
 #include "wiring/threads.h"
 #include "base/system/clock.h"
 #include "base/config/system_limits.h"
@@ -39,6 +40,9 @@
 
 static enum err main_start(struct app *app, char *fault) {
     enum err err = app_create(app, fault);
+    if (err == ERR_OK) {
+        err = sinks_start(app->sinks, fault);
+    }
     return err == ERR_OK ? threads_start(app, fault) : err;
 }
 
@@ -90,12 +94,10 @@ static enum err main_stop_in_order(struct app *app) {
     threads_join(THREAD_LEADER);
     enum err err =
         workers_stop_all(app->workers, "node_stopping", true, app->conf->stop_timeout_ms / 2);
-    for (size_t i = 0; app->sinks[i]; i++) {
-        int64_t left_ms = deadline_ms - clock_ms();
-        sink_stop(app->sinks[i], left_ms > 1000 ? left_ms / 2 : 500);
-    }
-    threads_join(THREAD_SINK);
     int64_t left_ms = deadline_ms - clock_ms();
+    sinks_stop(app->sinks, left_ms > 1000 ? left_ms / 2 : 500);
+    sinks_join(app->sinks);
+    left_ms = deadline_ms - clock_ms();
     enum err left = agent_leave(app->agent, left_ms > 1000 ? left_ms : 1000);
     node_stop(app->node);
     threads_join(THREAD_HEARTBEAT);
@@ -246,6 +248,7 @@ static enum err main_check_redis_urls(const struct conf *conf, char *fault) {
 static int main_report_settings(struct app *app, bool print) {
     if (print) {
         conf_print(app->conf, stdout);
+        node_sinks_print(app->conf, stdout);
     } else {
         puts("mqfleetd: the settings are valid");
     }
@@ -280,6 +283,9 @@ int main(int argc, char **argv) {
     }
     if (err == ERR_OK) {
         err = main_check_redis_urls(app.conf, fault);
+    }
+    if (err == ERR_OK && node_sinks_check(app.conf, stderr) > 0) {
+        return EXIT_BAD_CONF;
     }
     if (err == ERR_OK) {
         err = main_load_secrets(&app, fault);

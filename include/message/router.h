@@ -25,7 +25,7 @@
 #include "message/message_queue.h"
 #include "message/receipt.h"
 
-#define ROUTER_SINKS_MAX 16
+#define ROUTER_SINKS_MAX 80
 
 struct router;
 

@@ -15,11 +15,12 @@
 #include <jansson.h>
 #include "base/err.h"
 #include "message/message_queue.h"
+#include "message/sink_name.h"
 #include "sink/sink_settings.h"
 #include "sink/stream_status.h"
 
 #define SINK_ERROR_LEN 160
-#define SINK_NAME_LEN  65 /* a name of at most 64 characters */
+#define SINK_NAME_LEN  (SINK_NAME_MAX + 1)
 
 struct sink;
 
@@ -34,6 +35,7 @@ struct sink_environment {
 
 struct sink_config {
     const char *name;
+    const char *label; /* NULL: the name. See sink_label */
     const char *type;
     const struct sink_environment *environment;
     const json_t *settings; /* of the type, and those of every sink; NULL: defaults */
@@ -48,6 +50,8 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
 void sink_destroy(struct sink *sink); /* after sink_run returned */
 
 const char *sink_name(const struct sink *sink);
+/* What logs, metrics and /readyz call it: its name, or, of the default sink, its type. */
+const char *sink_label(const struct sink *sink);
 /* Of the sink; borrowed. */
 struct message_queue *sink_queue(struct sink *sink);
 
@@ -57,7 +61,8 @@ void *sink_run(void *argument);
 void sink_stop(struct sink *sink, int64_t timeout_ms);
 
 struct sink_status {
-    const char *name, *type;
+    char name[SINK_NAME_LEN], label[SINK_NAME_LEN];
+    const char *type;
     size_t queued_messages, queued_bytes;
     size_t messages_max, bytes_max;
     bool failing;               /* the last write failed */

@@ -7,7 +7,8 @@
 #include <stdint.h>
 #include <jansson.h>
 
-#define SINK_FAULT_LEN 256
+#define SINK_FAULT_LEN    256
+#define SINK_SECRET_SHOWN "***"
 
 enum sink_field_kind {
     SINK_FIELD_TEXT,
@@ -38,6 +39,12 @@ typedef void sink_fault_report(void *context, const char *field, const char *fau
  * field ""). A field that no table has is a fault. tables: several, ends with NULL. */
 json_t *sink_settings_complete(const struct sink_field *const *tables, const json_t *given,
                                sink_fault_report *report, void *context);
+
+/* Settings as a configuration file gives them: a text becomes a number, a boolean or a list where
+ * the field is one. NULL: out of memory. */
+json_t *sink_settings_from_texts(const struct sink_field *const *tables, const json_t *texts);
+/* A copy with *** in place of secrets and of the credentials in URLs. NULL: out of memory. */
+json_t *sink_settings_masked(const struct sink_field *const *tables, const json_t *settings);
 
 /* Of complete settings. Texts are borrowed, never NULL. */
 const char *sink_settings_text(const json_t *settings, const char *name);

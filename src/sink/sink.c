@@ -46,7 +46,7 @@ const struct sink_field sink_common_fields[] = {
     {0}};
 
 struct sink {
-    char name[SINK_NAME_LEN];
+    char name[SINK_NAME_LEN], label[SINK_NAME_LEN];
     const struct sink_type *type;
     json_t *settings;
     void *state;
@@ -133,6 +133,7 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
     pthread_mutex_init(&sink->lock, NULL);
     condition_init(&sink->stopping);
     snprintf(sink->name, sizeof sink->name, "%s", config->name);
+    snprintf(sink->label, sizeof sink->label, "%s", config->label ? config->label : config->name);
     sink->type = type;
     enum err err = sink_take_settings(sink, config, fault);
     if (err == ERR_OK) {
@@ -151,6 +152,10 @@ enum err sink_create(struct sink **out, const struct sink_config *config, char *
 
 const char *sink_name(const struct sink *sink) {
     return sink->name;
+}
+
+const char *sink_label(const struct sink *sink) {
+    return sink->label;
 }
 
 struct message_queue *sink_queue(struct sink *sink) {
@@ -181,8 +186,7 @@ void sink_status(struct sink *sink, struct sink_status *out) {
     message_queue_get_status(sink->queue, &queue);
     pthread_mutex_lock(&sink->lock);
     *out =
-        (struct sink_status){.name = sink->name,
-                             .type = sink->type->name,
+        (struct sink_status){.type = sink->type->name,
                              .queued_messages = queue.messages,
                              .queued_bytes = queue.bytes,
                              .messages_max = queue.messages_max,
@@ -195,6 +199,8 @@ void sink_status(struct sink *sink, struct sink_status *out) {
                              .store_bytes = -1,
                              .store_bytes_max = -1,
                              .store_entries = -1};
+    memcpy(out->name, sink->name, sizeof out->name);
+    memcpy(out->label, sink->label, sizeof out->label);
     memcpy(out->error, sink->error, sizeof out->error);
     pthread_mutex_unlock(&sink->lock);
     if (sink->type->status) {
@@ -282,7 +288,7 @@ static void sink_set_failing(struct sink *sink, bool failing, const char *error)
 static void sink_note_failure(struct sink *sink, const char *error) {
     metric_add(METRIC_SINK_ERRORS, 1);
     if (sink->failures++ == 0) {
-        log_event(LOG_WARN, "sink_failing", KS("sink", sink->name), KS("error", error));
+        log_event(LOG_WARN, "sink_failing", KS("sink", sink->label), KS("error", error));
     }
     sink_set_failing(sink, true, error);
 }
@@ -290,7 +296,7 @@ static void sink_note_failure(struct sink *sink, const char *error) {
 static void sink_note_success(struct sink *sink) {
     sink->backoff_ms = 0;
     if (sink->failures > 0) {
-        log_event(LOG_INFO, "sink_recovered", KS("sink", sink->name),
+        log_event(LOG_INFO, "sink_recovered", KS("sink", sink->label),
                   KI("failures", sink->failures),
                   KI("after_ms", clock_ms() - sink->failing_since_ms));
         sink->failures = 0;
@@ -363,7 +369,7 @@ static void sink_cancel_remaining(struct sink *sink) {
         n = sink_next_batch(sink);
     }
     if (canceled > 0) {
-        log_event(LOG_WARN, "sink_canceled", KS("sink", sink->name), KI("messages", canceled));
+        log_event(LOG_WARN, "sink_canceled", KS("sink", sink->label), KI("messages", canceled));
     }
 }
 

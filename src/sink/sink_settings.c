@@ -2,6 +2,7 @@
 #include "sink/sink_settings.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 
@@ -157,15 +158,16 @@ static void settings_take_field(struct settings_check *check, const struct sink_
     }
 }
 
-static bool settings_is_known(const struct sink_field *const *tables, const char *name) {
+static const struct sink_field *settings_find_field(const struct sink_field *const *tables,
+                                                    const char *name) {
     for (; *tables; tables++) {
         for (const struct sink_field *field = *tables; field->name; field++) {
             if (strcmp(field->name, name) == 0) {
-                return true;
+                return field;
             }
         }
     }
-    return false;
+    return NULL;
 }
 
 json_t *sink_settings_complete(const struct sink_field *const *tables, const json_t *given,
@@ -178,7 +180,7 @@ json_t *sink_settings_complete(const struct sink_field *const *tables, const jso
         return NULL;
     }
     json_object_foreach((json_t *)given, name, value) {
-        if (!settings_is_known(tables, name)) {
+        if (!settings_find_field(tables, name)) {
             settings_fault(&check, name, "this type of sink has no such field");
         }
     }
@@ -193,6 +195,103 @@ json_t *sink_settings_complete(const struct sink_field *const *tables, const jso
     }
     return check.complete;
 }
+
+/* ---- as texts -------------------------------------------------------------------------------- */
+
+static json_t *settings_split(const char *text) {
+    json_t *list = json_array();
+    while (*text) {
+        text += strspn(text, " ,");
+        size_t len = strcspn(text, ",");
+        size_t end = len;
+        while (end > 0 && text[end - 1] == ' ') {
+            end--;
+        }
+        if (end > 0) {
+            json_array_append_new(list, json_stringn(text, end));
+        }
+        text += len;
+    }
+    return list;
+}
+
+/* A text that is none of the kind remains a text, which is a fault of the field. */
+static json_t *settings_from_text(const struct sink_field *field, json_t *text) {
+    const char *value = json_string_value(text);
+    size_t digits = value ? strspn(value + (*value == '-'), "0123456789") : 0;
+    bool is_number = digits > 0 && digits <= 18 && value[digits + (*value == '-')] == '\0';
+    if (value && field->kind == SINK_FIELD_INTEGER && is_number) {
+        return json_integer(strtoll(value, NULL, 10));
+    }
+    if (value && field->kind == SINK_FIELD_BOOLEAN &&
+        (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)) {
+        return json_boolean(*value == 't');
+    }
+    if (value && field->kind == SINK_FIELD_LIST) {
+        return settings_split(value);
+    }
+    return json_incref(text);
+}
+
+json_t *sink_settings_from_texts(const struct sink_field *const *tables, const json_t *texts) {
+    json_t *settings = json_object();
+    const char *name;
+    json_t *text;
+    int failed = settings ? 0 : -1;
+    json_object_foreach((json_t *)texts, name, text) {
+        const struct sink_field *field = settings_find_field(tables, name);
+        json_t *value = field ? settings_from_text(field, text) : json_incref(text);
+        failed |= json_object_set_new(settings, name, value);
+    }
+    if (failed != 0) {
+        json_decref(settings);
+        return NULL;
+    }
+    return settings;
+}
+
+/* ---- secrets --------------------------------------------------------------------------------- */
+
+/* Of a URL: what is before the host, and the query. */
+static json_t *settings_mask_url(const char *url) {
+    const char *scheme = strstr(url, "://");
+    const char *begin = scheme ? scheme + 3 : url;
+    const char *end = begin + strcspn(begin, "?");
+    const char *host = begin;
+    for (const char *at = begin; at < end; at++) {
+        host = *at == '@' ? at + 1 : host;
+    }
+    return json_sprintf("%.*s%s%.*s%s", (int)(begin - url), url,
+                        host > begin ? SINK_SECRET_SHOWN ":" SINK_SECRET_SHOWN "@" : "",
+                        (int)(end - host), host, *end ? "?" SINK_SECRET_SHOWN : "");
+}
+
+static json_t *settings_mask(const struct sink_field *field, json_t *value) {
+    const char *text = json_string_value(value);
+    if (text && field->kind == SINK_FIELD_SECRET && *text) {
+        return json_string(SINK_SECRET_SHOWN);
+    }
+    return text && field->kind == SINK_FIELD_URL ? settings_mask_url(text) : json_incref(value);
+}
+
+json_t *sink_settings_masked(const struct sink_field *const *tables, const json_t *settings) {
+    json_t *masked = json_object();
+    const char *name;
+    json_t *value;
+    int failed = masked ? 0 : -1;
+    json_object_foreach((json_t *)settings, name, value) {
+        const struct sink_field *field = settings_find_field(tables, name);
+        failed |= json_object_set_new(masked, name,
+                                      field ? settings_mask(field, value) : json_incref(value));
+    }
+    if (failed != 0) {
+        json_decref(masked);
+        return NULL;
+    }
+    return masked;
+}
+
+/* ---- values ---------------------------------------------------------------------------------- */
 
 const char *sink_settings_text(const json_t *settings, const char *name) {
     const char *text = json_string_value(json_object_get(settings, name));

@@ -106,13 +106,32 @@ static const struct sink_type *types_load(const char *name, char *fault) {
     return type;
 }
 
+static void types_append(char *fault, const char *name) {
+    size_t len = strlen(fault);
+    snprintf(fault + len, SINK_FAULT_LEN - len, " %s", name);
+}
+
+static void types_explain_unknown(const char *name, char *fault) {
+    if (name) {
+        snprintf(fault, SINK_FAULT_LEN, "type %.60s is unknown; it must be one of", name);
+    } else {
+        snprintf(fault, SINK_FAULT_LEN, "type is missing; it must be one of");
+    }
+    for (size_t i = 0; sink_types_built_in[i]; i++) {
+        types_append(fault, sink_types_built_in[i]->name);
+    }
+    for (size_t i = 0; sink_types_modules[i]; i++) {
+        types_append(fault, sink_types_modules[i]);
+    }
+}
+
 const struct sink_type *sink_types_find(const char *name, char *fault) {
     const struct sink_type *type = name ? types_find_built_in(name) : NULL;
     if (type) {
         return type;
     }
     if (!name || !types_is_module(name)) {
-        snprintf(fault, SINK_FAULT_LEN, "type %.100s is unknown", name ? name : "(none)");
+        types_explain_unknown(name, fault);
         return NULL;
     }
     pthread_mutex_lock(&types_lock);

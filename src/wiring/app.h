@@ -18,14 +18,13 @@
 #include "http/server/server.h"
 #include "mqtt/workers/workers.h"
 #include "net/redis/redis_server.h"
-#include "sink/sink.h"
+#include "sink/sinks.h"
 #include "store/store.h"
 #include "stop_progress.h"
 
 #define EXIT_BAD_CONF    2
 #define EXIT_NAME_IN_USE 3
 #define EXIT_OTHER_FLEET 4
-#define SINKS_MAX        3
 #define FAULT_LEN        512
 
 /* Sources of the settings, read again on SIGHUP. */
@@ -45,9 +44,8 @@ struct app {
     const char *redis_url;
     struct secret_box *secrets;
     struct store *heartbeat_store, *agent_store, *api_store;
-    struct sink_environment sink_environment;
-    struct sink *sinks[SINKS_MAX + 1]; /* NULL-terminated, the default first */
     struct router *router;
+    struct sinks *sinks;
     struct node *node;
     struct workers *workers;
     struct peers *peers;           /* urls and headers of all calls */

@@ -15,7 +15,7 @@ enum stop_stage { STOP_PROGRESS_IDLE, STOP_PROGRESS_STOPPING, STOP_PROGRESS_ENDE
 
 struct stop_progress {
     struct workers *workers;
-    struct sink *const *sinks;
+    struct sinks *sinks;
     struct agent *agent;
     int64_t owned_at_start; /* when the stop began */
     pthread_mutex_t lock;
@@ -23,7 +23,7 @@ struct stop_progress {
     enum stop_stage stage; /* guarded by lock */
 };
 
-struct stop_progress *stop_progress_create(struct workers *workers, struct sink *const *sinks,
+struct stop_progress *stop_progress_create(struct workers *workers, struct sinks *sinks,
                                            struct agent *agent) {
     struct stop_progress *progress = calloc(1, sizeof *progress);
     if (!progress) {
@@ -51,9 +51,9 @@ void stop_progress_remaining(struct stop_progress *progress, struct stop_remaini
     *out = (struct stop_remaining){.clients = (int64_t)workers_count(progress->workers),
                                    .unreleased =
                                        unreleased < 0 ? progress->owned_at_start : unreleased};
-    for (size_t i = 0; progress->sinks[i]; i++) {
-        struct sink_status status;
-        sink_status(progress->sinks[i], &status);
+    struct sink_status status;
+    size_t cursor = 0;
+    while (sinks_next(progress->sinks, &cursor, &status)) {
         out->messages += (int64_t)status.queued_messages + status.canceled;
     }
 }

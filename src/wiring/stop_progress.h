@@ -5,12 +5,12 @@
 #include <stdint.h>
 #include "cluster/membership/agent.h"
 #include "mqtt/workers/workers.h"
-#include "sink/sink.h"
+#include "sink/sinks.h"
 
 struct stop_progress;
 
-/* All borrowed; sinks NULL-terminated. NULL: out of memory. */
-struct stop_progress *stop_progress_create(struct workers *workers, struct sink *const *sinks,
+/* All borrowed. NULL: out of memory. */
+struct stop_progress *stop_progress_create(struct workers *workers, struct sinks *sinks,
                                            struct agent *agent);
 void stop_progress_destroy(
     struct stop_progress *progress); /* after stop_progress_run has returned */

@@ -1,5 +1,6 @@
-/* Owns the table of the threads of the process, and starts and joins them. Those of the log,
- * libmicrohttpd and Paho are started by their libraries. Main thread. */
+/* Owns the table of the threads of the process, and starts and joins them. Those of the sinks are
+ * in sink/sinks.c. Those of the log, libmicrohttpd and Paho are started by their libraries. Main
+ * thread. */
 #include "threads.h"
 
 #include <errno.h>
@@ -15,14 +16,6 @@
 static size_t threads_count_one(const struct app *app) {
     (void)app;
     return 1;
-}
-
-static size_t threads_sink_count(const struct app *app) {
-    size_t n = 0;
-    while (app->sinks[n]) {
-        n++;
-    }
-    return n;
 }
 
 static size_t threads_worker_count(const struct app *app) {
@@ -44,10 +37,6 @@ static size_t threads_count_none(const struct app *app) {
 }
 
 /* What `run` gets. index: of the thread within its row. */
-static void *threads_sink_argument(struct app *app, size_t index) {
-    return app->sinks[index];
-}
-
 static void *threads_worker_argument(struct app *app, size_t index) {
     return workers_thread(app->workers, index);
 }
@@ -125,7 +114,6 @@ static const struct {
     void *(*argument)(struct app *app, size_t index);
     int64_t (*stall_ms_max)(const struct app *app); /* NULL: not watched */
 } threads[] = {
-    {"sink", THREAD_SINK, threads_sink_count, sink_run, threads_sink_argument, NULL},
     {"resolver", THREAD_RESOLVER, threads_resolver_count, workers_resolver_run,
      threads_workers_argument, NULL},
     {"worker", THREAD_WORKER, threads_worker_count, workers_run, threads_worker_argument,

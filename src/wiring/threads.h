@@ -5,7 +5,6 @@
 #include "app.h"
 
 enum thread_kind {
-    THREAD_SINK,
     THREAD_RESOLVER,
     THREAD_WORKER,
     THREAD_HEARTBEAT,

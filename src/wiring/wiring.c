@@ -4,10 +4,10 @@
 #include <string.h>
 #include "app.h"
 #include "cluster/membership/facts.h"
-#include "default_sinks.h"
 #include "http/server/certificate.h"
 #include "http/streams/message_taps.h"
 #include "net/http_client.h"
+#include "node_sinks.h"
 
 #define EMBEDDED_START_MS 60000
 
@@ -55,16 +55,25 @@ static void wiring_show_tap(void *context, void *prepared, bool taken) {
     message_taps_deliver(context, prepared, taken);
 }
 
+static void wiring_add_sink_fact(struct facts *facts, const char *name, int64_t failing_ms) {
+    if (facts->sink_count < FACTS_SINKS_MAX) {
+        struct facts_sink *sink = &facts->sinks[facts->sink_count++];
+        snprintf(sink->name, sizeof sink->name, "%s", name);
+        sink->failing_ms = failing_ms;
+    }
+}
+
 /* On the agent's and the heartbeat's thread. */
 static char *wiring_node_facts(void *context, int64_t lag_ms) {
     struct app *app = context;
     struct facts facts = {.lag_ms = lag_ms};
-    for (size_t i = 0; app->sinks[i] && i < FACTS_SINKS_MAX; i++) {
-        struct sink_status status;
-        struct facts_sink *sink = &facts.sinks[facts.sink_count++];
-        sink_status(app->sinks[i], &status);
-        snprintf(sink->name, sizeof(sink->name), "%s", sink_name(app->sinks[i]));
-        sink->failing_ms = status.failing_ms;
+    struct sink_status status;
+    size_t cursor = 0;
+    while (sinks_next(app->sinks, &cursor, &status)) {
+        wiring_add_sink_fact(&facts, status.label, status.failing_ms);
+        if (strcmp(status.label, status.name) != 0) {
+            wiring_add_sink_fact(&facts, status.name, status.failing_ms);
+        }
     }
     facts.key_count = secret_box_key_ids(app->secrets, facts.keys);
     return facts_text(&facts);
@@ -106,57 +115,25 @@ static enum err wiring_open_stores(struct app *app) {
     return ERR_OK;
 }
 
-static enum err wiring_create_sink(struct app *app, size_t index, const char *type, char *fault) {
-    char sink_fault[SINK_FAULT_LEN] = "out of memory";
-    json_t *settings = default_sink_settings(app->conf, type);
-    struct sink_config config = {
-        .name = type, .type = type, .environment = &app->sink_environment, .settings = settings};
-    enum err err = settings ? sink_create(&app->sinks[index], &config, sink_fault) : ERR_MEMORY;
-    json_decref(settings);
-    if (err != ERR_OK) { /* the fault begins with the name of a field */
-        size_t len = strcspn(sink_fault, " ");
-        char field[SINK_FAULT_LEN];
-        snprintf(field, sizeof field, "%.*s", (int)len, sink_fault);
-        const char *setting = default_sink_setting(field);
-        snprintf(fault, FAULT_LEN, "%s%s", setting, sink_fault + (*setting ? len : 0));
-    }
-    return err;
-}
-
-/* The default sink first, then the others that a client may name and that are available. */
-static enum err wiring_create_sinks(struct app *app, char *fault) {
-    static const char *const types[SINKS_MAX] = {"redis_stream", "file", "null"};
-    const struct conf *conf = app->conf;
-    app->sink_environment =
-        (struct sink_environment){.node = conf->node_name,
-                                  .redis_url = app->redis_url,
-                                  .key_prefix = conf->key_prefix,
-                                  .redis_timeout_ms = conf->redis_timeout_ms,
-                                  .redis_replicas_timeout_ms = conf->min_replicas_timeout_ms};
-    enum err err = wiring_create_sink(app, 0, conf->sink_type, fault);
-    for (size_t i = 0, n = 1; err == ERR_OK && i < SINKS_MAX; i++) {
-        bool usable = strcmp(types[i], "file") != 0 || conf->sink_path[0] != '\0';
-        if (usable && strcmp(types[i], conf->sink_type) != 0) {
-            err = wiring_create_sink(app, n++, types[i], fault);
-        }
-    }
-    return err;
-}
-
 /* The way of messages, from clients to sinks. */
-static enum err wiring_create_router(struct app *app) {
+static enum err wiring_create_sinks(struct app *app, char *fault) {
+    const struct conf *conf = app->conf;
+    struct sink_environment environment = {.node = conf->node_name,
+                                           .redis_url = app->redis_url,
+                                           .key_prefix = conf->key_prefix,
+                                           .redis_timeout_ms = conf->redis_timeout_ms,
+                                           .redis_replicas_timeout_ms =
+                                               conf->min_replicas_timeout_ms};
     app->router = router_create();
     app->message_taps = message_taps_create();
-    if (!app->router || !app->message_taps) {
+    app->sinks = app->router ? sinks_create(&environment, app->router) : NULL;
+    if (!app->sinks || !app->message_taps) {
         return ERR_MEMORY;
-    }
-    for (size_t i = 0; app->sinks[i]; i++) {
-        router_add_sink(app->router, sink_name(app->sinks[i]), sink_queue(app->sinks[i]));
     }
     router_observe(app->router, &(struct router_observer){.context = app->message_taps,
                                                           .prepare = wiring_prepare_tap,
                                                           .show = wiring_show_tap});
-    return ERR_OK;
+    return node_sinks_add(app->sinks, conf, fault);
 }
 
 static enum err wiring_create_parts(struct app *app) {
@@ -188,7 +165,8 @@ static enum err wiring_create_parts(struct app *app) {
                                                      .store = app->agent_store,
                                                      .redis_url = app->redis_url,
                                                      .workers = app->workers,
-                                                     .secrets = app->secrets});
+                                                     .secrets = app->secrets,
+                                                     .sinks = app->sinks});
     app->leader = leader_create(conf, app->node, app->agent_store, app->redis_url);
     app->wait_reasons = wait_reasons_create(app->api_store, conf->heartbeat_ttl_ms);
     if (!app->agent || !app->leader || !app->wait_reasons) {
@@ -209,9 +187,6 @@ enum err app_create(struct app *app, char *fault) {
     }
     if (err == ERR_OK) {
         err = wiring_create_sinks(app, fault);
-    }
-    if (err == ERR_OK) {
-        err = wiring_create_router(app);
     }
     if (err == ERR_OK) {
         err = wiring_create_parts(app);
@@ -249,10 +224,8 @@ void app_destroy(struct app *app) {
     peer_calls_destroy(app->peer_calls);
     peers_destroy(app->peers);
     node_destroy(app->node);
+    sinks_destroy(app->sinks);
     router_destroy(app->router);
-    for (size_t i = 0; app->sinks[i]; i++) {
-        sink_destroy(app->sinks[i]);
-    }
     store_close(app->api_store);
     store_close(app->agent_store);
     store_close(app->heartbeat_store);

@@ -165,6 +165,7 @@ def test_every_path_that_is_named_exists():
 def test_the_threads_in_docs_are_those_of_the_program():
     source = (ROOT / "src/wiring/threads.c").read_text()
     started = set(re.findall(r'^    \{"([a-z-]+)", THREAD_', source, re.MULTILINE))
+    started |= set(re.findall(r'setname_np\(.*, "(.*)"\)', (ROOT / "src/sink/sinks.c").read_text()))
     page = (ROOT / "docs/architecture.md").read_text()
     named = set(re.findall(r"^\| `([a-z-]+)` \| ", page, re.MULTILINE))
     assert len(started) > 5 and started == named

@@ -273,7 +273,7 @@ FIELDS = {
     "request_problem_information": (False, "no", MQTT5),
     "will": ({"topic": "t"}, {"payload": "x"}, {}), "tls": ({"insecure": True}, {"ca": "x"}, {}),
     "sub_topic": ("a/#", 5, {}), "subscriptions": (["a", {"filter": "b"}], [{"qos": 1}], {}),
-    "sink": ("null", "moon", {}), "labels": ({"a": "b"}, {"a": 5}, {}),
+    "sink": ("null", "Moon", {}), "labels": ({"a": "b"}, {"a": 5}, {}),
     "desired": ("paused", "asleep", {}), "subscribe_filters_max": (256, 257, {}),
     "reconnect_min_ms": (10, 9, {}),
     "reconnect_max_ms": (60000, 9, {}), "connect_timeout_ms": (5000, 9, {}),

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <jansson.h>
 #include "base/err.h"
 
 #define CONF_SECRET 1 /* printed as *** */
@@ -213,6 +214,9 @@ struct conf {
 #define CONF_BOOL_FIELD(field, name, standard, help)                   bool field;
 #define CONF_LIST_FIELD(field, name, help)                             char *field;
     CONF_TABLE(CONF_INT_FIELD, CONF_STR_FIELD, CONF_ENUM_FIELD, CONF_BOOL_FIELD, CONF_LIST_FIELD)
+    /* sinks.NAME.FIELD: an object of objects. Values are texts, lists and maps of them, or null. */
+    json_t *sinks;
+    json_t *sink_origins; /* "NAME" and "NAME.FIELD": where it is given, "mqfleet.yml:7" */
 };
 
 #define CONF_FAULT_LEN 512
@@ -229,7 +233,7 @@ void conf_destroy(struct conf *conf);
 size_t conf_differences(const struct conf *a, const struct conf *b, const char **names,
                         size_t names_max);
 
-/* Writes YAML that --config accepts; secrets are shown as ***. */
+/* Writes YAML that --config accepts; secrets are shown as ***. Without `sinks`. */
 void conf_print(const struct conf *conf, FILE *out);
 /* Writes the settings reference as a Markdown table. */
 void conf_print_reference(FILE *out);

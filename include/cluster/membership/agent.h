@@ -24,6 +24,7 @@ struct agent_wiring {
     const char *redis_url; /* for the wake-up channel */
     struct workers *workers;
     struct secret_box *secrets; /* decrypts the secrets of clients; NULL: this node has no keys */
+    struct sinks *sinks;        /* that clients may name; NULL: none */
 };
 
 struct agent *agent_create(const struct agent_wiring *wiring);

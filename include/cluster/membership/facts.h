@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include "base/secrets/secret_box.h"
 
-#define FACTS_SINKS_MAX     8
-#define FACTS_SINK_NAME_LEN 32
+#define FACTS_SINKS_MAX     80
+#define FACTS_SINK_NAME_LEN 65
 
 struct facts_sink {
     char name[FACTS_SINK_NAME_LEN];

@@ -27,7 +27,7 @@
 #include "http/auth/access.h"
 #include "http/streams/message_taps.h"
 #include "mqtt/workers/workers.h"
-#include "sink/sink.h"
+#include "sink/sinks.h"
 #include "store/store.h"
 
 /* What handlers use. All are borrowed for the lifetime of the server and safe on any thread. */
@@ -41,7 +41,7 @@ struct http_context {
     struct workers *workers;
     struct peers *peers;               /* URLs and headers of requests to other nodes */
     struct peer_calls *peer_calls;     /* its thread runs until the server has stopped */
-    struct sink *const *sinks;         /* NULL-terminated; the first is the default */
+    struct sinks *sinks;               /* NULL: none */
     struct event_bus *event_bus;       /* for GET /api/v1/events */
     struct message_taps *message_taps; /* for GET /api/v1/clients/{id}/messages */
     struct secret_box *secrets;        /* encrypts secrets of clients; NULL: no keys */

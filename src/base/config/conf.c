@@ -403,6 +403,9 @@ static enum err conf_apply_set(struct conf_loader *loader, const char *text) {
     }
     char key[CONF_KEY_LEN];
     snprintf(key, sizeof(key), "%.*s", (int)(equals - text), text);
+    if (conf_sinks_is_key(key)) {
+        return conf_sinks_set_text(loader, key, equals + 1, "--set");
+    }
     const struct conf_setting *setting = conf_find(key);
     if (!setting) {
         return conf_unknown_setting(loader, "--set", key);
@@ -467,5 +470,7 @@ void conf_destroy(struct conf *conf) {
         }
         free(text);
     }
+    json_decref(conf->sinks);
+    json_decref(conf->sink_origins);
     free(conf);
 }

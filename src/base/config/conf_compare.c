@@ -23,5 +23,8 @@ size_t conf_differences(const struct conf *a, const struct conf *b, const char *
             names[n++] = conf_settings[i].name;
         }
     }
+    if (n < names_max && !json_equal(a->sinks, b->sinks) && (a->sinks || b->sinks)) {
+        names[n++] = "sinks";
+    }
     return n;
 }

@@ -72,6 +72,17 @@ bool conf_is_text(const char *text, size_t len);
 /* conf_yaml.c */
 enum err conf_read_file(struct conf_loader *loader, const char *path) MUST_CHECK;
 
+/* conf_sinks.c. A sink is added before its fields are set, unless conf_sinks_set_text adds it. */
+enum err conf_sinks_add(struct conf_loader *loader, const char *name,
+                        const char *origin) MUST_CHECK;
+/* Takes ownership of value. */
+enum err conf_sinks_set(struct conf_loader *loader, const char *name, const char *field,
+                        json_t *value, const char *origin) MUST_CHECK;
+/* Whether the key of --set begins with "sinks.". */
+bool conf_sinks_is_key(const char *key);
+enum err conf_sinks_set_text(struct conf_loader *loader, const char *key, const char *text,
+                             const char *origin) MUST_CHECK;
+
 /* conf_rules.c */
 enum err conf_check_rules(struct conf_loader *loader) MUST_CHECK;
 enum err conf_compute(struct conf_loader *loader) MUST_CHECK;

@@ -162,4 +162,6 @@ void conf_print_reference(FILE *out) {
         conf_print_cell(setting->help, out);
         fputs(" |\n", out);
     }
+    fputs("| `sinks` |  | map |  | further sinks of this node: fields by name (docs/sinks.md) |\n",
+          out);
 }

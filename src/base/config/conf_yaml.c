@@ -133,11 +133,132 @@ static enum err conf_yaml_read_list(struct reader *reader, const char *key, size
     return err;
 }
 
+/* ---- sinks: a tree of texts ------------------------------------------------------------------ */
+
+static enum err conf_yaml_read_key(struct reader *reader, const char *prefix,
+                                   char out[CONF_KEY_LEN]);
+
+static enum err conf_yaml_read_texts(struct reader *reader, json_t **out) {
+    *out = json_array();
+    enum err err = conf_yaml_next_event(reader);
+    while (err == ERR_OK && reader->event.type == YAML_SCALAR_EVENT) {
+        if (json_array_append_new(*out, json_stringn((char *)reader->event.data.scalar.value,
+                                                     reader->event.data.scalar.length)) != 0) {
+            return conf_no_memory(reader->loader);
+        }
+        err = conf_yaml_next_event(reader);
+    }
+    bool ended = err != ERR_OK || reader->event.type == YAML_SEQUENCE_END_EVENT;
+    return ended ? err : conf_yaml_fault_here(reader, "a list may hold plain values only");
+}
+
+static enum err conf_yaml_read_named_texts(struct reader *reader, json_t **out) {
+    char key[CONF_KEY_LEN];
+    *out = json_object();
+    enum err err = conf_yaml_next_event(reader);
+    while (err == ERR_OK && reader->event.type != YAML_MAPPING_END_EVENT) {
+        err = conf_yaml_read_key(reader, "", key);
+        if (err == ERR_OK && json_object_get(*out, key)) {
+            err = conf_yaml_fault_here(reader, "the same key twice");
+        }
+        err = err == ERR_OK ? conf_yaml_next_event(reader) : err;
+        if (err == ERR_OK && reader->event.type != YAML_SCALAR_EVENT) {
+            err = conf_yaml_fault_here(reader, "a map of a sink may hold plain values only");
+        }
+        if (err == ERR_OK &&
+            json_object_set_new(*out, key,
+                                json_stringn((char *)reader->event.data.scalar.value,
+                                             reader->event.data.scalar.length)) != 0) {
+            err = conf_no_memory(reader->loader);
+        }
+        err = err == ERR_OK ? conf_yaml_next_event(reader) : err;
+    }
+    return err;
+}
+
+/* The value of a field, whose first event has been read. */
+static enum err conf_yaml_read_tree(struct reader *reader, json_t **out) {
+    const yaml_event_t *event = &reader->event;
+    switch (event->type) {
+    case YAML_SCALAR_EVENT:
+        *out = event->data.scalar.length == 0 && event->data.scalar.plain_implicit
+                   ? json_null()
+                   : json_stringn((char *)event->data.scalar.value, event->data.scalar.length);
+        return *out ? ERR_OK : conf_no_memory(reader->loader);
+    case YAML_SEQUENCE_START_EVENT:
+        return conf_yaml_read_texts(reader, out);
+    case YAML_MAPPING_START_EVENT:
+        return conf_yaml_read_named_texts(reader, out);
+    default:
+        return conf_yaml_fault_here(reader, "aliases are not supported");
+    }
+}
+
+static enum err conf_yaml_read_sink_field(struct reader *reader, const char *name) {
+    char field[CONF_KEY_LEN];
+    char origin[CONF_ORIGIN_LEN];
+    json_t *value = NULL;
+    enum err err = conf_yaml_read_key(reader, "", field);
+    if (err != ERR_OK) {
+        return err;
+    }
+    conf_yaml_format_origin(reader, conf_yaml_event_line(reader), origin);
+    if (json_object_get(json_object_get(reader->loader->conf->sinks, name), field)) {
+        return conf_fault(reader->loader, origin, "sinks.%s.%s: given twice", name, field);
+    }
+    err = conf_yaml_next_event(reader);
+    err = err == ERR_OK ? conf_yaml_read_tree(reader, &value) : err;
+    if (err != ERR_OK) {
+        json_decref(value);
+        return err;
+    }
+    return conf_sinks_set(reader->loader, name, field, value, origin);
+}
+
+static enum err conf_yaml_read_sink(struct reader *reader) {
+    char name[CONF_KEY_LEN];
+    char origin[CONF_ORIGIN_LEN];
+    enum err err = conf_yaml_read_key(reader, "", name);
+    conf_yaml_format_origin(reader, conf_yaml_event_line(reader), origin);
+    err = err == ERR_OK ? conf_sinks_add(reader->loader, name, origin) : err;
+    err = err == ERR_OK ? conf_yaml_next_event(reader) : err;
+    if (err == ERR_OK && reader->event.type != YAML_MAPPING_START_EVENT) {
+        err = conf_fault(reader->loader, origin, "sinks.%s: must be a map of fields", name);
+    }
+    err = err == ERR_OK ? conf_yaml_next_event(reader) : err;
+    while (err == ERR_OK && reader->event.type != YAML_MAPPING_END_EVENT) {
+        err = conf_yaml_read_sink_field(reader, name);
+        err = err == ERR_OK ? conf_yaml_next_event(reader) : err;
+    }
+    return err;
+}
+
+/* The value of `sinks`, whose first event has been read. */
+static enum err conf_yaml_read_sinks(struct reader *reader) {
+    if (reader->event.type == YAML_SCALAR_EVENT && reader->event.data.scalar.length == 0) {
+        return ERR_OK;
+    }
+    if (reader->event.type != YAML_MAPPING_START_EVENT) {
+        return conf_yaml_fault_here(reader, "sinks: must be a map of sinks by name");
+    }
+    enum err err = conf_yaml_next_event(reader);
+    while (err == ERR_OK && reader->event.type != YAML_MAPPING_END_EVENT) {
+        err = conf_yaml_read_sink(reader);
+        err = err == ERR_OK ? conf_yaml_next_event(reader) : err;
+    }
+    return err;
+}
+
+/* ---- settings: one per dotted key ------------------------------------------------------------ */
+
 static enum err conf_yaml_read_map(struct reader *reader, const char *prefix, int depth);
 
 /* The value of key, whose first event has been read. */
 static enum err conf_yaml_read_value(struct reader *reader, const char *key, size_t key_line,
                                      int depth) {
+    if (strcmp(key, "sinks") == 0) {
+        return conf_yaml_read_sinks(reader);
+    }
     switch (reader->event.type) {
     case YAML_SCALAR_EVENT:
         return conf_yaml_read_scalar(reader, key, key_line);

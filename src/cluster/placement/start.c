@@ -6,6 +6,7 @@
 #include "base/telemetry/log.h"
 #include "mqtt/config/client_secrets.h"
 #include "cluster/membership/agent_internal.h"
+#include "sink/sinks.h"
 
 #define START_RELEASE_DELAY_MS 10000
 #define MESSAGE_LEN            CLIENT_SECRETS_FAULT_LEN
@@ -32,9 +33,8 @@ static enum err agent_start_release(struct agent *agent, const struct store_memb
 /* Why this node cannot run the client; CLIENT_ERROR_NONE: it can, and the secrets are decrypted. */
 static enum client_error agent_start_find_fault(struct agent *agent, struct client_config *config,
                                                 char message[MESSAGE_LEN]) {
-    if (config->sink && strcmp(config->sink, "file") == 0 &&
-        agent->wiring.conf->sink_path[0] == '\0') {
-        snprintf(message, MESSAGE_LEN, "/sink: this node has no sink.path");
+    if (config->sink && !sinks_has(agent->wiring.sinks, config->sink)) {
+        snprintf(message, MESSAGE_LEN, "/sink: this node has no sink %s", config->sink);
         return CLIENT_ERROR_SINK_MISSING;
     }
     bool readable = client_secrets_open(config, agent->wiring.secrets, message) == ERR_OK;

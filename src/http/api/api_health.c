@@ -193,7 +193,7 @@ static void health_print_group(const struct stream_group *group, struct buffer *
 static void health_add_stream_notes(const struct sink_status *status, struct readiness *readiness) {
     const struct stream_status *stream = &status->stream;
     struct buffer text;
-    char warning[200], name[64];
+    char warning[200], name[96];
     if (!stream->measured) {
         return;
     }
@@ -206,21 +206,21 @@ static void health_add_stream_notes(const struct sink_status *status, struct rea
         health_print_group(&stream->groups[i], &text);
     }
     char *all = buffer_take(&text);
-    snprintf(name, sizeof(name), "sink.%s.stream", status->name);
+    snprintf(name, sizeof(name), "sink.%s.stream", status->label);
     health_add_note(readiness, name, false, all ? all : "out of memory");
     free(all);
     if (stream_status_warn(stream, warning, sizeof(warning))) {
-        snprintf(name, sizeof(name), "sink.%s.groups", status->name);
+        snprintf(name, sizeof(name), "sink.%s.groups", status->label);
         health_add_note(readiness, name, true, warning);
     }
 }
 
 static void health_check_sinks(const struct http_context *context, struct readiness *readiness) {
-    for (size_t i = 0; context->sinks[i]; i++) {
-        struct sink_status status;
-        char name[64];
-        sink_status(context->sinks[i], &status);
-        snprintf(name, sizeof(name), "sink.%s", status.name);
+    struct sink_status status;
+    char name[96];
+    size_t cursor = 0;
+    while (sinks_next(context->sinks, &cursor, &status)) {
+        snprintf(name, sizeof(name), "sink.%s", status.label);
         health_add_check(readiness, name, !status.failing, status.error);
         health_add_stream_notes(&status, readiness);
     }

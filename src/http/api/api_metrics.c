@@ -195,16 +195,16 @@ static const struct {
 };
 
 static void api_metrics_put_stores(struct scrape *scrape) {
-    struct sink *const *sinks = scrape->context->sinks;
+    struct sinks *sinks = scrape->context->sinks;
     struct sink_status status;
-    char labels[64];
+    char labels[96];
     for (size_t row = 0; row < sizeof(store_gauges) / sizeof(store_gauges[0]); row++) {
         exposition_family(scrape->out, store_gauges[row].name, "gauge", store_gauges[row].help);
-        for (size_t i = 0; sinks[i]; i++) {
+        size_t cursor = 0;
+        while (sinks_next(sinks, &cursor, &status)) {
             int64_t value;
-            sink_status(sinks[i], &status);
             memcpy(&value, (const char *)&status + store_gauges[row].offset, sizeof(value));
-            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.name);
+            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.label);
             if (value >= 0) {
                 exposition_int(scrape->out, store_gauges[row].name, labels, value);
             }
@@ -214,23 +214,23 @@ static void api_metrics_put_stores(struct scrape *scrape) {
         scrape->out, "mqfleet_sink_paused", "gauge",
         "1 while the sink pauses: the Redis that it shares with the fleet has no more memory "
         "for it, or the stream is full (sink.redis_trim consumed).");
-    for (size_t i = 0; sinks[i]; i++) {
-        sink_status(sinks[i], &status);
-        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.name);
+    size_t cursor = 0;
+    while (sinks_next(sinks, &cursor, &status)) {
+        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.label);
         exposition_int(scrape->out, "mqfleet_sink_paused", labels, status.paused);
     }
     stream_metrics_put(sinks, scrape->out);
 }
 
 static void api_metrics_put_sinks(struct scrape *scrape) {
-    struct sink *const *sinks = scrape->context->sinks;
+    struct sinks *sinks = scrape->context->sinks;
     struct sink_status status;
-    char labels[64];
+    char labels[96];
     for (size_t row = 0; row < sizeof(sink_gauges) / sizeof(sink_gauges[0]); row++) {
         exposition_family(scrape->out, sink_gauges[row].name, "gauge", sink_gauges[row].help);
-        for (size_t i = 0; sinks[i]; i++) {
-            sink_status(sinks[i], &status);
-            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.name);
+        size_t cursor = 0;
+        while (sinks_next(sinks, &cursor, &status)) {
+            snprintf(labels, sizeof(labels), "sink=\"%s\"", status.label);
             size_t value;
             memcpy(&value, (const char *)&status + sink_gauges[row].offset, sizeof(value));
             exposition_int(scrape->out, sink_gauges[row].name, labels, (int64_t)value);
@@ -238,9 +238,9 @@ static void api_metrics_put_sinks(struct scrape *scrape) {
     }
     exposition_family(scrape->out, "mqfleet_sink_failing", "gauge",
                       "1 while the last write to the sink failed.");
-    for (size_t i = 0; sinks[i]; i++) {
-        sink_status(sinks[i], &status);
-        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.name);
+    size_t cursor = 0;
+    while (sinks_next(sinks, &cursor, &status)) {
+        snprintf(labels, sizeof(labels), "sink=\"%s\"", status.label);
         exposition_int(scrape->out, "mqfleet_sink_failing", labels, status.failing);
     }
 }

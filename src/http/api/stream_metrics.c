@@ -61,7 +61,7 @@ static void stream_metrics_put_stream(const struct sink_status *status, size_t r
     char labels[LABELS_LEN];
     int64_t value = stream_metrics_read(&status->stream, stream_gauges[row].offset);
     if (status->stream.measured && value >= 0) {
-        snprintf(labels, sizeof labels, "sink=\"%s\"", status->name);
+        snprintf(labels, sizeof labels, "sink=\"%s\"", status->label);
         exposition_int(out, stream_gauges[row].name, labels, value);
     }
 }
@@ -72,7 +72,7 @@ static void stream_metrics_put_groups(const struct sink_status *status, size_t r
     for (size_t i = 0; status->stream.measured && i < status->stream.group_count; i++) {
         const struct stream_group *group = &status->stream.groups[i];
         int64_t value = stream_metrics_read(group, group_metrics[row].offset);
-        snprintf(labels, sizeof labels, "sink=\"%s\",group=\"%s\"", status->name, group->name);
+        snprintf(labels, sizeof labels, "sink=\"%s\",group=\"%s\"", status->label, group->name);
         if (value >= 0 && group_metrics[row].scale != 1) {
             exposition_double(out, group_metrics[row].name, labels,
                               (double)value * group_metrics[row].scale);
@@ -82,20 +82,20 @@ static void stream_metrics_put_groups(const struct sink_status *status, size_t r
     }
 }
 
-void stream_metrics_put(struct sink *const *sinks, struct buffer *out) {
+void stream_metrics_put(struct sinks *sinks, struct buffer *out) {
     struct sink_status status;
     for (size_t row = 0; row < sizeof stream_gauges / sizeof stream_gauges[0]; row++) {
         exposition_family(out, stream_gauges[row].name, "gauge", stream_gauges[row].help);
-        for (size_t i = 0; sinks[i]; i++) {
-            sink_status(sinks[i], &status);
+        size_t cursor = 0;
+        while (sinks_next(sinks, &cursor, &status)) {
             stream_metrics_put_stream(&status, row, out);
         }
     }
     for (size_t row = 0; row < sizeof group_metrics / sizeof group_metrics[0]; row++) {
         exposition_family(out, group_metrics[row].name, group_metrics[row].type,
                           group_metrics[row].help);
-        for (size_t i = 0; sinks[i]; i++) {
-            sink_status(sinks[i], &status);
+        size_t cursor = 0;
+        while (sinks_next(sinks, &cursor, &status)) {
             stream_metrics_put_groups(&status, row, out);
         }
     }

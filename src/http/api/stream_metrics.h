@@ -3,9 +3,9 @@
 #define MQFLEET_API_STREAM_METRICS_H
 
 #include "base/buffer.h"
-#include "sink/sink.h"
+#include "sink/sinks.h"
 
-/* sinks: NULL-terminated. Any thread; waits for nobody. */
-void stream_metrics_put(struct sink *const *sinks, struct buffer *out);
+/* Any thread; waits for nobody. */
+void stream_metrics_put(struct sinks *sinks, struct buffer *out);
 
 #endif

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <string.h>
 #include "base/text.h"
+#include "message/sink_name.h"
 #include "message/topic.h"
 
 /* A field with the name of its member in the struct. */
@@ -95,6 +96,11 @@ static const char *config_table_token_fault(const char *text, size_t len) {
     return NULL;
 }
 
+static const char *config_table_sink_fault(const char *text, size_t len) {
+    (void)len;
+    return sink_name_is_valid(text) ? NULL : "must be the name of a sink: " SINK_NAME_FORMAT;
+}
+
 static const char *const config_table_version_choices[] = {[TLS_FROM_1_2] = "1.2",
                                                            [TLS_FROM_1_0] = "1.0",
                                                            [TLS_FROM_1_1] = "1.1",
@@ -106,7 +112,6 @@ static const char *const config_table_oversize_choices[] = {
     [OVERSIZE_DEFAULT] = "default", [OVERSIZE_SKIP] = "skip", [OVERSIZE_CLOSE] = "close", NULL};
 static const char *const config_table_order_choices[] = {
     [URLS_IN_ORDER] = "in_order", [URLS_RANDOM] = "random", NULL};
-static const char *const config_table_sink_choices[] = {"redis_stream", "file", "null", NULL};
 
 const char *client_desired_name(enum client_desired desired) {
     return config_table_desired_choices[desired];
@@ -207,7 +212,7 @@ static const struct client_field config_table_client_rows[] = {
     {OTHER("sub_topic", client_field_read_sub_topic, MQTT_STRING_MAX), .check = topic_filter_fault},
     {OTHER("subscriptions", client_field_read_subscriptions, CLIENT_SUBSCRIPTIONS_MAX),
      .members = &client_subscription_fields},
-    {TEXT(client_config, sink, 0, 64), .choices = config_table_sink_choices},
+    {TEXT(client_config, sink, 0, SINK_NAME_MAX), .check = config_table_sink_fault},
     {OTHER("labels", client_field_read_labels, 64)},
     {MEMBER(client_config, desired, client_field_read_choice), .most = 64,
      .choices = config_table_desired_choices},

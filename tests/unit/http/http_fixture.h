@@ -34,7 +34,6 @@ static struct peers *peers;
 static struct peer_calls *calls;
 static struct workers_owner no_owner;
 static struct conf *conf;
-static struct sink *no_sinks[1];
 static struct event_bus *news;
 static struct message_taps *taps;
 static struct wait_reasons *wait_reasons;
@@ -78,7 +77,6 @@ static inline void server_begin(const char *redis_url, const char *more) {
                                    .workers = hosts,
                                    .peers = peers,
                                    .peer_calls = calls,
-                                   .sinks = no_sinks,
                                    .event_bus = news,
                                    .message_taps = taps,
                                    .wait_reasons = wait_reasons};

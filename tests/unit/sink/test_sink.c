@@ -365,7 +365,7 @@ static const struct {
     const char *type, *settings, *fault;
 } wrong_settings[] = {
     {"pigeon", "{}", "type pigeon is unknown"},
-    {NULL, "{}", "type (none) is unknown"},
+    {NULL, "{}", "type is missing; it must be one of"},
     {"../null", "{}", "type ../null is unknown"},
     {"file", "{}", "path is missing: path of the file"},
     {"file", "{\"path\": \"\"}", "path is missing"},

@@ -66,17 +66,6 @@ bool http_body_object(const struct http_request *request, struct http_response *
     return true;
 }
 
-static bool client_input_sink_is_configured(const struct http_api *api, const char *name) {
-    struct sink_status status;
-    for (size_t i = 0; api->context.sinks[i]; i++) {
-        sink_status(api->context.sinks[i], &status);
-        if (strcmp(status.name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Checks that depend on the settings of this node. */
 static void client_input_check_node_settings(const struct http_api *api, const json_t *document,
                                              const struct client_config *config,
@@ -93,8 +82,8 @@ static void client_input_check_node_settings(const struct http_api *api, const j
         const char *pointer = json_object_get(document, "url") ? "/url" : "/broker";
         http_fault_add(faults, pointer, "must not be there: %s", why);
     }
-    if (config->sink && !client_input_sink_is_configured(api, config->sink)) {
-        http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sink.path",
+    if (config->sink && !sinks_has(api->context.sinks, config->sink)) {
+        http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sinks",
                        config->sink);
     }
     client_secrets_check(config, api->context.conf, faults);

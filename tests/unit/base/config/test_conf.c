@@ -484,6 +484,63 @@ START_TEST(known_failure_29_printing_never_shows_a_secret) {
 }
 END_TEST
 
+static const char *sink_text(const struct conf *conf, const char *sink, const char *field) {
+    return json_string_value(json_object_get(json_object_get(conf->sinks, sink), field));
+}
+
+START_TEST(sinks_are_kept_as_texts_with_their_places) {
+    struct conf *conf = load_file("sinks:\n"
+                                  "  a-1:\n"
+                                  "    type: kafka\n"
+                                  "    port: 0123\n"
+                                  "    hosts: [h1, \"h 2\"]\n"
+                                  "    headers: {x: y}\n"
+                                  "    empty:\n"
+                                  "  b: {type: \"null\"}\n");
+    const json_t *sink = json_object_get(conf->sinks, "a-1");
+    const json_t *hosts = json_object_get(sink, "hosts"),
+                 *headers = json_object_get(sink, "headers");
+    char place[64];
+    snprintf(place, sizeof place, "%s:4", path);
+    ck_assert_uint_eq(json_object_size(conf->sinks), 2);
+    ck_assert_str_eq(sink_text(conf, "a-1", "type"), "kafka");
+    ck_assert_str_eq(sink_text(conf, "a-1", "port"), "0123");
+    ck_assert_str_eq(json_string_value(json_array_get(hosts, 1)), "h 2");
+    ck_assert_str_eq(json_string_value(json_object_get(headers, "x")), "y");
+    ck_assert(json_is_null(json_object_get(sink, "empty")));
+    ck_assert_str_eq(sink_text(conf, "b", "type"), "null");
+    ck_assert_str_eq(json_string_value(json_object_get(conf->sink_origins, "a-1.port")), place);
+    conf_destroy(conf);
+}
+END_TEST
+
+START_TEST(a_flag_sets_a_field_of_a_sink) {
+    struct conf *conf = LOAD("sinks.a.type=kafka", "sinks.a.key=x.y");
+    struct conf *other = LOAD("sinks.a.type=kafka");
+    const char *names[4];
+    ck_assert_str_eq(sink_text(conf, "a", "key"), "x.y");
+    ck_assert_uint_eq(conf_differences(conf, other, names, 4), 1);
+    ck_assert_str_eq(names[0], "sinks");
+    ck_assert_uint_eq(conf_differences(conf, conf, names, 4), 0);
+    conf_destroy(conf);
+    conf_destroy(other);
+    REFUSE_SET("sinks.a=kafka", "--set", "sinks.a", "sinks.NAME.FIELD");
+}
+END_TEST
+
+START_TEST(sinks_of_another_shape_are_refused_with_their_place) {
+    REFUSE_FILE("\nsinks: [a]", ":2: ", "sinks", "map");
+    REFUSE_FILE("sinks:\n  a: b", ":2: ", "sinks.a", "map");
+    REFUSE_FILE("sinks:\n  a: {}\n  a: {}", ":3: ", "sinks.a", "twice", ":2");
+    REFUSE_FILE("sinks:\n  a:\n    x: 1\n    x: 2", ":4: ", "sinks.a.x", "twice");
+    REFUSE_FILE("sinks:\n  a:\n    x: {y: [z]}", ":3: ", "plain values");
+    REFUSE_FILE("sinks:\n  a:\n    x: [{y: z}]", ":3: ", "plain values");
+    REFUSE_FILE("sinks:\n  a:\n    x: {y: 1, y: 2}", ":3: ", "twice");
+    REFUSE_FILE("sinks:\n  a:\n    x: &b 1\n    y: *b", ":4: ", "aliases");
+    conf_destroy(load_file("sinks:\n"));
+}
+END_TEST
+
 START_TEST(the_reference_is_a_table_with_a_row_for_every_setting) {
     char *text = NULL;
     size_t len = 0;
@@ -491,7 +548,7 @@ START_TEST(the_reference_is_a_table_with_a_row_for_every_setting) {
     conf_print_reference(out);
     fclose(out);
 #define COUNT_ROW(...) +1
-    size_t expected = 2 CONF_TABLE(COUNT_ROW, COUNT_ROW, COUNT_ROW, COUNT_ROW, COUNT_ROW);
+    size_t expected = 3 CONF_TABLE(COUNT_ROW, COUNT_ROW, COUNT_ROW, COUNT_ROW, COUNT_ROW);
     ck_assert_ptr_nonnull(strstr(text, "| `heartbeat_ms` | `1000` | 100 to 60000 | ms | "));
     ck_assert_ptr_nonnull(strstr(text, "| `log.level` | `info` | `debug`, `info`, `warn`, "));
     size_t rows = 0;
@@ -555,6 +612,9 @@ int main(void) {
     tcase_add_test(cases, state_dir_follows_systemd_then_xdg_then_home);
     tcase_add_test(cases, what_is_printed_loads_again_and_prints_the_same);
     tcase_add_test(cases, known_failure_29_printing_never_shows_a_secret);
+    tcase_add_test(cases, sinks_are_kept_as_texts_with_their_places);
+    tcase_add_test(cases, a_flag_sets_a_field_of_a_sink);
+    tcase_add_test(cases, sinks_of_another_shape_are_refused_with_their_place);
     tcase_add_test(cases, the_reference_is_a_table_with_a_row_for_every_setting);
     tcase_add_test(cases, the_example_file_is_valid_and_holds_the_defaults);
     Suite *suite = suite_create("conf");

@@ -262,11 +262,13 @@ START_TEST(rubbish_tells_nothing_and_too_much_is_cut) {
         facts_read(&facts, rubbish[i]);
         ck_assert(!facts.known && facts.sink_count == 0 && facts.key_count == 0);
     }
-    static char text[8192] = "{\"lag_ms\":1e99,\"sinks\":[7,{},{\"name\":[]}";
-    for (int i = 0; i < 50; i++) {
+    static char text[16384] = "{\"lag_ms\":1e99,\"sinks\":[7,{},{\"name\":[]}";
+    for (int i = 0; i < 100; i++) {
         char one[120];
-        snprintf(one, sizeof one,
-                 ",{\"name\":\"a-name-that-is-much-longer-than-a-sink-can-have-%d\"}", i);
+        snprintf(
+            one, sizeof one,
+            ",{\"name\":\"a-name-that-is-much-longer-than-the-one-which-a-sink-of-a-node-can-have-%d\"}",
+            i);
         strcat(text, one);
     }
     strcat(text, "],\"keys\":[1,null");

@@ -244,8 +244,7 @@ END_TEST
 START_TEST(a_taken_port_is_told_with_address_and_port) {
     server_begin("unix:/nonexistent/redis.sock", NULL);
     struct peer_calls *other = peer_calls_create(conf, peers);
-    struct http_context context = {
-        .conf = conf, .store = store, .peer_calls = other, .sinks = no_sinks};
+    struct http_context context = {.conf = conf, .store = store, .peer_calls = other};
     struct http_server *second = NULL;
     char fault[256];
     ck_assert_int_eq(http_server_start(&second, &context, fault), ERR_UNAVAILABLE);
@@ -275,8 +274,7 @@ START_TEST(a_server_whose_threads_never_ran_ends_with_requests_queued) {
     server_threads_end();
     http_server_destroy(server);
     char fault[256];
-    struct http_context context = {
-        .conf = conf, .store = store, .peer_calls = calls, .sinks = no_sinks};
+    struct http_context context = {.conf = conf, .store = store, .peer_calls = calls};
     ck_assert_msg(http_server_start(&server, &context, fault) == ERR_OK, "%s", fault);
     int fd = dial();
     send_text(fd, "GET /api/v1/nodes HTTP/1.1\r\nHost: x\r\n\r\n");

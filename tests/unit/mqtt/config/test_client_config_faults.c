@@ -1,5 +1,6 @@
 /* Tests of mqtt/config/client_config: invalid documents and their faults. */
 #include "mqtt/client_config_fixture.h"
+#include "message/sink_name.h"
 #include "base/text.h"
 
 static const struct {
@@ -138,7 +139,7 @@ static const struct {
      "/subscriptions/0/retain_handling"},
     {"{" BASE ",'subscriptions':[{'filter':'$share/g/a','no_local':true}]}",
      "/subscriptions/0/no_local"},
-    {"{" BASE ",'sink':'kafka'}", "/sink"},
+    {"{" BASE ",'sink':'Kafka'}", "/sink"},
     {"{" BASE ",'labels':[]}", "/labels"},
     {"{" BASE ",'labels':{'a b':'1','ok':2,'':'x'}}", "/labels/a b /labels/ok /labels/"},
     {"{" BASE ",'desired':'stopped'}", "/desired"},
@@ -185,7 +186,7 @@ static const struct {
     {"{" BASE ",'zzz':1}", "unknown field \"zzz\", it must be left out"},
     {"{" BASE ",'keepalive_s':70000}", "must be a whole number from 0 to 65535, not 70000"},
     {"{" BASE ",'keepalive_s':'x'}", "must be a whole number from 0 to 65535, not a string"},
-    {"{" BASE ",'sink':'x'}", "must be \"redis_stream\", \"file\" or \"null\""},
+    {"{" BASE ",'sink':'X'}", "must be the name of a sink: " SINK_NAME_FORMAT},
     {"{'id':'c','url':'mqtt://u:p@h'}",
      "must have no user information: credentials go into username and password"},
     {"{'id':'c','url':'mqtt://user:top#001@host'}", CREDENTIALS_IN_URL},

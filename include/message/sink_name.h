@@ -1,0 +1,12 @@
+/* The names of sinks. Pure; any thread. */
+#ifndef MQFLEET_MESSAGE_SINK_NAME_H
+#define MQFLEET_MESSAGE_SINK_NAME_H
+
+#include <stdbool.h>
+
+#define SINK_NAME_MAX    64
+#define SINK_NAME_FORMAT "1 to 64 lowercase letters, digits, - and _, the first a letter or digit"
+
+bool sink_name_is_valid(const char *name);
+
+#endif

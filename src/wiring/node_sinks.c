@@ -1,0 +1,175 @@
+/* Owns which sinks a node has by its own settings. Main thread. */
+#include "node_sinks.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "app.h"
+#include "default_sinks.h"
+#include "sink/sink_types.h"
+
+static const char *const node_sinks_types[] = {"redis_stream", "file", "null"};
+
+#define TYPE_COUNT (sizeof node_sinks_types / sizeof node_sinks_types[0])
+
+/* ---- sinks.NAME ------------------------------------------------------------------------------ */
+
+struct node_sinks_faults {
+    const struct conf *conf;
+    const char *name; /* of the sink */
+    FILE *out;
+    int count;
+};
+
+static void node_sinks_fault(void *context, const char *field, const char *fault) {
+    struct node_sinks_faults *faults = context;
+    char key[SINK_NAME_LEN + 128];
+    snprintf(key, sizeof key, "%s.%s", faults->name, field);
+    const json_t *origins = faults->conf->sink_origins;
+    const char *origin = json_string_value(json_object_get(origins, key));
+    origin = origin ? origin : json_string_value(json_object_get(origins, faults->name));
+    fprintf(faults->out, "mqfleetd: %s: sinks.%s%s%s %s\n", origin ? origin : "settings",
+            faults->name, *field ? "." : "", field, fault);
+    faults->count++;
+}
+
+static bool node_sinks_is_reserved(const char *name) {
+    for (size_t i = 0; i < TYPE_COUNT; i++) {
+        if (strcmp(node_sinks_types[i], name) == 0) {
+            return true;
+        }
+    }
+    return strcmp(name, SINK_DEFAULT) == 0;
+}
+
+/* NULL: the sink has no type that this node knows; fault (SINK_FAULT_LEN) says why. */
+static const struct sink_type *node_sinks_type(const json_t *texts, char *fault) {
+    return sink_types_find(json_string_value(json_object_get(texts, "type")), fault);
+}
+
+/* The settings of the type; new. NULL: out of memory. */
+static json_t *node_sinks_settings(const struct sink_type *type, const json_t *texts) {
+    const struct sink_field *const tables[] = {sink_common_fields, type->fields, NULL};
+    json_t *settings = sink_settings_from_texts(tables, texts);
+    json_object_del(settings, "type");
+    return settings;
+}
+
+static void node_sinks_check_one(struct node_sinks_faults *faults, const json_t *texts) {
+    char fault[SINK_FAULT_LEN];
+    if (!sink_name_is_valid(faults->name)) {
+        node_sinks_fault(faults, "", "must have a name of " SINK_NAME_FORMAT);
+    }
+    if (node_sinks_is_reserved(faults->name)) {
+        node_sinks_fault(faults, "", "must have another name: this one belongs to sink.*");
+    }
+    const struct sink_type *type = node_sinks_type(texts, fault);
+    if (!type) { /* its text begins with the name of the field */
+        size_t len = strlen("type");
+        node_sinks_fault(faults, "type", fault + (strncmp(fault, "type", len) == 0 ? len + 1 : 0));
+        return;
+    }
+    const struct sink_field *const tables[] = {sink_common_fields, type->fields, NULL};
+    json_t *settings = node_sinks_settings(type, texts);
+    json_decref(sink_settings_complete(tables, settings, node_sinks_fault, faults));
+    json_decref(settings);
+}
+
+int node_sinks_check(const struct conf *conf, FILE *out) {
+    struct node_sinks_faults faults = {.conf = conf, .out = out};
+    json_t *texts;
+    json_object_foreach(conf->sinks, faults.name, texts) {
+        node_sinks_check_one(&faults, texts);
+    }
+    return faults.count;
+}
+
+static enum err node_sinks_add_named(struct sinks *sinks, const char *name, const json_t *texts,
+                                     char *fault) {
+    char sink_fault[SINK_FAULT_LEN] = "out of memory";
+    const struct sink_type *type = node_sinks_type(texts, sink_fault);
+    json_t *settings = type ? node_sinks_settings(type, texts) : NULL;
+    enum err err = !type ? ERR_ARGUMENT : settings ? ERR_OK : ERR_MEMORY;
+    if (err == ERR_OK) {
+        err = sinks_add(
+            sinks, &(struct sink_config){.name = name, .type = type->name, .settings = settings},
+            sink_fault);
+    }
+    json_decref(settings);
+    if (err != ERR_OK) {
+        snprintf(fault, FAULT_LEN, "sinks.%s: %s", name, sink_fault);
+    }
+    return err;
+}
+
+/* ---- sink.* ---------------------------------------------------------------------------------- */
+
+static enum err node_sinks_add_type(struct sinks *sinks, const struct conf *conf, const char *name,
+                                    const char *type, char *fault) {
+    char sink_fault[SINK_FAULT_LEN] = "out of memory";
+    json_t *settings = default_sink_settings(conf, type);
+    struct sink_config config = {.name = name, .label = type, .type = type, .settings = settings};
+    enum err err = settings ? sinks_add(sinks, &config, sink_fault) : ERR_MEMORY;
+    json_decref(settings);
+    if (err != ERR_OK) { /* the fault begins with the name of a field */
+        size_t len = strcspn(sink_fault, " ");
+        char field[SINK_FAULT_LEN];
+        snprintf(field, sizeof field, "%.*s", (int)len, sink_fault);
+        const char *setting = default_sink_setting(field);
+        snprintf(fault, FAULT_LEN, "%s%s", setting, sink_fault + (*setting ? len : 0));
+    }
+    return err;
+}
+
+/* The default sink first, then the others that a client may name and that are available. */
+static enum err node_sinks_add_defaults(struct sinks *sinks, const struct conf *conf, char *fault) {
+    enum err err = node_sinks_add_type(sinks, conf, SINK_DEFAULT, conf->sink_type, fault);
+    for (size_t i = 0; err == ERR_OK && i < TYPE_COUNT; i++) {
+        const char *type = node_sinks_types[i];
+        bool usable = strcmp(type, "file") != 0 || conf->sink_path[0] != '\0';
+        if (usable && strcmp(type, conf->sink_type) != 0) {
+            err = node_sinks_add_type(sinks, conf, type, type, fault);
+        }
+    }
+    return err;
+}
+
+enum err node_sinks_add(struct sinks *sinks, const struct conf *conf, char *fault) {
+    const char *name;
+    json_t *texts;
+    enum err err = node_sinks_add_defaults(sinks, conf, fault);
+    json_object_foreach(conf->sinks, name, texts) {
+        err = err == ERR_OK ? node_sinks_add_named(sinks, name, texts, fault) : err;
+    }
+    return err;
+}
+
+/* ---- output ---------------------------------------------------------------------------------- */
+
+/* JSON is YAML. */
+static void node_sinks_print_one(const char *name, const json_t *texts, FILE *out) {
+    char fault[SINK_FAULT_LEN];
+    const struct sink_type *type = node_sinks_type(texts, fault);
+    const struct sink_field *const tables[] = {sink_common_fields, type ? type->fields : NULL,
+                                               NULL};
+    json_t *masked = sink_settings_masked(tables, texts);
+    const char *field;
+    json_t *value;
+    fprintf(out, "  %s:\n", name);
+    json_object_foreach(masked, field, value) {
+        char *text = json_dumps(value, JSON_ENCODE_ANY);
+        fprintf(out, "    %s: %s\n", field, text ? text : "null");
+        free(text);
+    }
+    json_decref(masked);
+}
+
+void node_sinks_print(const struct conf *conf, FILE *out) {
+    const char *name;
+    json_t *texts;
+    if (json_object_size(conf->sinks) > 0) {
+        fputs("sinks:\n", out);
+    }
+    json_object_foreach(conf->sinks, name, texts) {
+        node_sinks_print_one(name, texts, out);
+    }
+}
