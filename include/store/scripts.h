@@ -9,4 +9,7 @@ struct store_script_source {
 
 extern const struct store_script_source store_script_sources[];
 
+/* The names of those that are prepended to each script, in this order. NULL ends the table. */
+extern const char *const store_common_sources[];
+
 #endif

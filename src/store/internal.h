@@ -55,7 +55,7 @@ enum store_script_id {
 };
 
 struct store_script {
-    char *text; /* common.lua and the script's own file; owned */
+    char *text; /* the common files and the script's own file; owned */
     char sha[41];
 };
 
@@ -136,7 +136,7 @@ int64_t store_reply_int(const struct redis_reply *reply, size_t index);
 /* A string in an answer; *out NULL for nil. */
 enum err store_reply_text(const struct redis_reply *reply, char **out) MUST_CHECK;
 uint64_t store_reply_cursor(const struct redis_reply *reply);
-/* The answer of describe() in common.lua. After an error *out is empty. */
+/* The answer of describe() in common/records.lua. After an error *out is empty. */
 enum err store_reply_client(const struct redis_reply *reply, struct store_client *out) MUST_CHECK;
 /* Conversion of a cursor. */
 void store_call_cursor(struct store_call *call, uint64_t cursor);

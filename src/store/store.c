@@ -18,7 +18,10 @@
 #define WARNING_PERIOD_MS 60000
 #define RESTORING_MS      3000
 
-/* Inserted between common.lua and a script. A script that writes first presents the number of an
+const char *const store_common_sources[] = {"keys",        "records",   "revisions",
+                                            "transitions", "ownership", NULL};
+
+/* Inserted between these and a script. A script that writes first presents the number of an
  * answered call (history.lua). Before that, it is decided whether the script runs when Redis is out
  * of memory. */
 static const char *const PREAMBLES[] = {
@@ -70,7 +73,9 @@ static enum err store_scripts_init(struct store_script *scripts) {
     for (size_t i = 0; i < SCRIPT_COUNT; i++) {
         struct buffer text;
         buffer_init(&text);
-        buffer_append_str(&text, store_find_script_source("common"));
+        for (const char *const *common = store_common_sources; *common; common++) {
+            buffer_append_str(&text, store_find_script_source(*common));
+        }
         const char *preamble = PREAMBLES[SCRIPTS[i].kind];
         if (preamble) {
             buffer_append_str(&text, preamble);

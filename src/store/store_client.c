@@ -24,7 +24,7 @@ uint64_t store_reply_cursor(const struct redis_reply *reply) {
     return text ? strtoull(text, NULL, 10) : 0;
 }
 
-/* The fields in the order of describe() in common.lua. */
+/* The fields in the order of describe() in common/records.lua. */
 enum err store_reply_client(const struct redis_reply *reply, struct store_client *out) {
     *out = (struct store_client){
         .version = store_reply_int(reply, 2),

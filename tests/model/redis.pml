@@ -34,7 +34,7 @@ byte incarnations;      /* given so far */
     (in_no[c] + in_use[c] == 1 && BOUND_TIMES(c) == in_use[c] &&                                   \
      (!in_use[c] || (BOUND(owner[c], c) && reg[owner[c]] == owner_inc[c])))
 
-/* ---- steps that scripts share (common.lua) ------------------------------------------------------- */
+/* ---- steps that scripts share (lua/common) -------------------------------------------------------- */
 
 inline to_waiting(c) {
     in_use[c] = 0;

@@ -165,6 +165,14 @@ START_TEST(a_node_list_of_a_wrong_type_stops_what_would_change_it_before_it_writ
 }
 END_TEST
 
+static void append_source(struct buffer *text, const char *name) {
+    const struct store_script_source *row = store_script_sources;
+    while (strcmp(row->name, name) != 0) {
+        row++;
+    }
+    buffer_append_str(text, row->text);
+}
+
 START_TEST(more_than_200_ids_in_one_call_are_refused) {
     static const struct {
         const char *script;
@@ -178,13 +186,10 @@ START_TEST(more_than_200_ids_in_one_call_are_refused) {
         char sha[41];
         int argc = 2 + rows[i].fixed + rows[i].each * (STORE_BATCH_MAX + 1);
         buffer_init(&text);
-        for (int part = 0; part < 2; part++) {
-            const struct store_script_source *row = store_script_sources;
-            while (strcmp(row->name, part ? rows[i].script : "common") != 0) {
-                row++;
-            }
-            buffer_append_str(&text, row->text);
+        for (const char *const *common = store_common_sources; *common; common++) {
+            append_source(&text, *common);
         }
+        append_source(&text, rows[i].script);
         for (int arg = 0; arg < argc; arg++) {
             argv[arg] = arg == 0 ? "mqtt_config:no" : arg == 1 ? "" : "1";
         }

@@ -15,7 +15,7 @@ if restoring() then
     return { 'STATE' }
 end
 local target = member(node, incarnation)
-if not target or beat_of(node) ~= incarnation then
+if not target or heartbeat_of(node) ~= incarnation then
     return { 'FENCED' }
 end
 if target.state ~= 'live' then
@@ -33,7 +33,7 @@ local function take_written(id, written, used, identity, owner)
     local version = version_after(meta.version)
     renew_meta(id, meta, version, identity)
     redis.call('HSET', USE, id, written)
-    reown(id, owner, { version = version })
+    update_owner(id, owner, { version = version })
 end
 
 local assigned = 0
@@ -46,7 +46,7 @@ local function assign(id, identity)
         return { 'LATER', 0 }
     end
     if owner then
-        if waiting and identity_holder(identity, id) then
+        if waiting and identity_owner(identity, id) then
             return { 'IDENTITY', 0 }
         end
         if waiting then
@@ -67,8 +67,8 @@ local function assign(id, identity)
     if meta.identity ~= '' then
         identity = meta.identity
     end
-    local holder, noted = identity_holder(identity, id)
-    if holder then
+    local other_id, noted = identity_owner(identity, id)
+    if other_id then
         return { 'IDENTITY', 0 }
     end
     if meta.identity == '' or not noted then
@@ -94,5 +94,5 @@ end
 if assigned > 0 then
     write_epoch()
 end
-settle()
+commit_changes()
 return { 'OK', results }

@@ -12,13 +12,13 @@ local function create(id, config, identity)
     if current then
         return { current == config and 'UNCHANGED' or 'CONFIG', meta_of(id).version, false }
     end
-    local holder = identity_holder(identity, id)
-    if holder then
-        return { 'IDENTITY', 0, holder }
+    local other_id = identity_owner(identity, id)
+    if other_id then
+        return { 'IDENTITY', 0, other_id }
     end
     local tombstone = tombstone_of(id)
-    local buried = tombstone and tombstone.version ~= math.huge and tombstone.version or 0
-    local version = version_after(buried)
+    local deleted_version = tombstone and tombstone.version ~= math.huge and tombstone.version or 0
+    local version = version_after(deleted_version)
     redis.call('HSET', NO, id, config)
     set_meta(id, { version = version, was = 0, epoch = 0, identity = identity })
     redis.call('HDEL', OWNER, id)

@@ -30,9 +30,9 @@ for _, hash in ipairs({ NO, USE, OWNER, META, ATTEMPT }) do
 end
 redis.call('ZREM', RETRY, id)
 if owner then
-    lost(id, owner)
+    note_lost(id, owner)
     unbind(owner.node, { id })
-    settle()
+    commit_changes()
 end
 -- Each delete removes a few old tombstones, an hour late because the clock may have jumped.
 local long_ago = NOW_MS - TOMBSTONE_MS

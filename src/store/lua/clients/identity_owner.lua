@@ -1,8 +1,8 @@
 -- identity_owner: the id that has an identity; changes nothing. ARGV[2]: identity.
 -- Answers: 'OK', id | 'NOT_FOUND'.
 
-local holder = identity_holder(ARGV[2], '')
-if holder then
-    return { 'OK', holder }
+local other_id = identity_owner(ARGV[2], '')
+if other_id then
+    return { 'OK', other_id }
 end
 return { 'NOT_FOUND' }

@@ -1,7 +1,7 @@
 -- ownership_status: compares clients that a node runs with Redis. ARGV[2...]: node, incarnation,
 -- then id, epoch, version of each. Puts the node's own ids back onto its list if somebody removed
 -- them by hand.
--- Answers: 'OK', and per id a word of ownership_status() in common.lua.
+-- Answers: 'OK', and per id a word of ownership_status() in common/ownership.lua.
 
 if #ARGV - 3 > BATCH_MAX * 3 then
     return redis.error_reply('ERR too many ids')

@@ -14,9 +14,9 @@ redis.call('LLEN', bind_key(node))
 
 -- Each cool-down is twice the previous one, on any node, until the client was stable for long
 -- enough.
-local function cool_down(attempt, least_ms, most_ms)
+local function cool_down(attempt, cooldown_ms_min, cooldown_ms_max)
     local before = attempt.calm and stable_long_enough(attempt) and 0 or attempt.rest
-    attempt.rest = math.max(least_ms, math.min(2 * before, most_ms))
+    attempt.rest = math.max(cooldown_ms_min, math.min(2 * before, cooldown_ms_max))
     attempt.rest_until = NOW_MS + attempt.rest
     attempt.calm = false
     return attempt.rest
@@ -31,7 +31,7 @@ local function another_node_may_try(set)
     for i = 1, math.min(#entries, 2 * DENIED_MAX + 2), 2 do
         local other = node_of(entries[i])
         if other.state == 'live' and other.incarnation ~= '' and not set[other.incarnation] and
-            beat_of(other.name) == other.incarnation then
+            heartbeat_of(other.name) == other.incarnation then
             return true
         end
     end
@@ -87,7 +87,7 @@ for i = 4, #ARGV, 9 do
 end
 if #released > 0 then
     unbind(node, released)
-    settle()
+    commit_changes()
     wake()
 end
 return { 'OK', #released }

@@ -32,14 +32,14 @@ end
 -- The client of this id in `hash` gets the node's newer configuration, unless another id has its
 -- identity.
 local function take_config(hash, id, owner, meta, item)
-    if identity_holder(item.identity, id) then
+    if identity_owner(item.identity, id) then
         return false
     end
     meta.was, meta.version, meta.identity = meta.version, item.version, item.identity
     set_meta(id, meta)
     redis.call('HSET', hash, id, item.config)
     if owner then
-        reown(id, owner, { version = item.version })
+        update_owner(id, owner, { version = item.version })
     end
     return true
 end
@@ -47,7 +47,7 @@ end
 -- The node must use the configuration in Redis instead of its own, so it gets the newer version.
 local function keep_config(id, owner, meta, item)
     renew_meta(id, meta, version_after(item.version), meta.identity)
-    reown(id, owner, { version = meta.version })
+    update_owner(id, owner, { version = meta.version })
 end
 
 local function take_over(id, owner, waiting, meta, item)
@@ -56,7 +56,7 @@ local function take_over(id, owner, waiting, meta, item)
     if present and meta.version >= item.version then
         text = { config = present, version = meta.version, identity = meta.identity }
     end
-    if identity_holder(text.identity, id) then
+    if identity_owner(text.identity, id) then
         if not present then
             redis.call('HSET', NO, id, text.config)
             set_meta(id, { version = text.version, was = 0, epoch = item.epoch, identity = '' })
@@ -65,7 +65,7 @@ local function take_over(id, owner, waiting, meta, item)
         return REFUSED
     end
     if owner then
-        lost(id, owner)
+        note_lost(id, owner)
         unbind(owner.node, { id })
     end
     unbind(node, { id }) -- it may be on this node's list whatever the record says
@@ -96,7 +96,7 @@ local function restore(id, item)
             keep_config(id, owner, meta, item)
         end
         if item.epoch > owner.epoch then
-            reown(id, owner, { epoch = epoch_after(item.epoch) })
+            update_owner(id, owner, { epoch = epoch_after(item.epoch) })
         end
         return mine(owner)
     end
@@ -134,5 +134,5 @@ if raised then
         restore_for(RESTORE_MS)
     end
 end
-settle()
+commit_changes()
 return { 'OK', results }

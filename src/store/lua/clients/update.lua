@@ -20,9 +20,9 @@ end
 if expected ~= 0 and expected ~= version then
     return { 'VERSION' }
 end
-local holder = identity_holder(identity, id)
-if holder then
-    return { 'EXISTS', holder }
+local other_id = identity_owner(identity, id)
+if other_id then
+    return { 'EXISTS', other_id }
 end
 
 version = version_after(version)
@@ -32,8 +32,8 @@ local owner = used and owner_of(id)
 if owner then
     redis.call('HSET', USE, id, config)
     redis.call('HDEL', NO, id)
-    reown(id, owner, { version = version })
-    settle()
+    update_owner(id, owner, { version = version })
+    commit_changes()
 else
     redis.call('HSET', NO, id, config)
     redis.call('HDEL', USE, id)

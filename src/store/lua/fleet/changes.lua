@@ -30,7 +30,7 @@ local entries = redis.call('ZRANGEBYSCORE', changed, last_rev, '+inf', 'WITHSCOR
 local rows, bytes = {}, 0
 for i = 1, #entries, 2 do
     local id, rev = entries[i], entries[i + 1]
-    local read = whole(rev) == whole(last_rev) and not is_after(id, last_id)
+    local read = to_integer(rev) == to_integer(last_rev) and not is_after(id, last_id)
     if not read and #rows < BATCH_MAX and bytes < BYTES_MAX then
         local used = redis.call('HGET', USE, id)
         local owner = used and owner_of(id)

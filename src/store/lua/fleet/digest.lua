@@ -8,7 +8,7 @@ check()
 if not member(node, ARGV[3]) then
     return { 'FENCED' }
 end
-if rev_of(node) ~= whole(rev) then
+if rev_of(node) ~= to_integer(rev) then
     return { 'STATE' }
 end
 redis.call('HSET', of_type(set_key(node), 'hash'), 'rev', rev, 'gap', 0, 'digest', ARGV[5])

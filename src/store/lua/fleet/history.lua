@@ -1,4 +1,4 @@
--- history: follows common.lua in each script that writes. The last arguments are: the calling
+-- history: follows the common files in each script that writes. The last arguments are: the calling
 -- process, the number of the call, the highest number of an answered call, how long nothing is
 -- assigned after a loss, a token.
 -- A Redis that does not know the answered call has lost it, for example in a failover or with an
@@ -8,7 +8,7 @@
 -- process that called after the generation was set had already noticed that loss, or was not
 -- affected by it. If it notices a loss, Redis lost data again, including what others have restored.
 
-local DRAWN = '' -- next to the processes: the time at which the generation was set
+local GENERATION_SET = '' -- next to the processes: the time at which the generation was set
 
 local function take_last()
     return table.remove(ARGV)
@@ -19,16 +19,16 @@ local ANSWERED, CALL, CALLER = take_last(), take_last(), take_last()
 
 do
     local noted = redis.call('HGET', of_type(SEQUENCE, 'hash'), CALLER)
-    local known, heard = string.match(noted or '', '^(%d+) (%d+)$')
-    known, heard = whole(known) or 0, whole(heard) or 0
+    local known, called_ms = string.match(noted or '', '^(%d+) (%d+)$')
+    known, called_ms = to_integer(known) or 0, to_integer(called_ms) or 0
     local answered = tonumber(ANSWERED)
     redis.call('HSET', SEQUENCE, CALLER,
         string.format('%.0f %.0f', math.max(known, answered, tonumber(CALL)), NOW_MS))
     if known < answered then
-        local drawn = redis.call('HGET', SEQUENCE, DRAWN) or ''
-        if not restoring() or heard >= (whole(string.match(drawn, '%d+$')) or 0) then
+        local set_at = redis.call('HGET', SEQUENCE, GENERATION_SET) or ''
+        if not restoring() or called_ms >= (to_integer(string.match(set_at, '%d+$')) or 0) then
             redis.call('SET', GENERATION, TOKEN)
-            redis.call('HSET', SEQUENCE, DRAWN, string.format('0 %.0f', NOW_MS))
+            redis.call('HSET', SEQUENCE, GENERATION_SET, string.format('0 %.0f', NOW_MS))
         end
         restore_for(RESTORING_MS)
         return { 'BACK' }

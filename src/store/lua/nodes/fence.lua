@@ -5,11 +5,11 @@
 
 local caller, target = ARGV[2], ARGV[4]
 check()
-if not member(caller, ARGV[3]) or beat_of(caller) ~= ARGV[3] then
+if not member(caller, ARGV[3]) or heartbeat_of(caller) ~= ARGV[3] then
     return { 'REFUSED' }
 end
 local node = node_of(target)
-if beats(target, node) then
+if has_heartbeat(target, node) then
     return { 'REFUSED' }
 end
 if not node then

@@ -7,24 +7,24 @@ local scan = redis.call('HSCAN', REGISTER, ARGV[2], 'COUNT', BATCH_MAX)
 local names, keys = {}, {}
 for i = 1, #scan[2], 2 do
     names[#names + 1] = scan[2][i]
-    keys[#keys + 1] = beat_key(scan[2][i])
+    keys[#keys + 1] = heartbeat_key(scan[2][i])
 end
 local found = #keys > 0 and redis.call('MGET', unpack(keys)) or {}
 local missing = {}
 
 -- The common case without decoding the entry, which is expensive. Entries that set_node() has not
 -- written, and heartbeats that live too long, are decoded.
-local function lives(beat, entry, key)
+local function is_live(heartbeat, entry, key)
     local _, at = entry:find('"ttl":', 1, true)
-    local ttl_ms = beat and at and entry:find('"incarnation":"' .. beat .. '"', 1, true) and
+    local ttl_ms = heartbeat and at and entry:find('"incarnation":"' .. heartbeat .. '"', 1, true) and
         tonumber(entry:match('^%d+', at + 1))
     return ttl_ms and redis.call('PTTL', key) <= ttl_ms + CLOCK_SLACK_MS
 end
 
 for i, name in ipairs(names) do
-    if not lives(found[i], scan[2][2 * i], keys[i]) then
+    if not is_live(found[i], scan[2][2 * i], keys[i]) then
         local node = node_of(name)
-        if not found[i] or found[i] ~= node.incarnation or not beats(name, node) then
+        if not found[i] or found[i] ~= node.incarnation or not has_heartbeat(name, node) then
             missing[#missing + 1] = { name, node.incarnation, node.state }
         end
     end

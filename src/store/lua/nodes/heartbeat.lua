@@ -13,7 +13,7 @@ local me = member(node, incarnation)
 if is_fenced(incarnation) or (registered and registered.incarnation == incarnation and not me) then
     return { 'FENCED' }
 end
-local beat = beat_of(node)
+local heartbeat = heartbeat_of(node)
 if redis.pcall('GET', GENERATION) ~= ARGV[4] then
     return { 'STATE' }
 end
@@ -23,11 +23,11 @@ local removed = not registered and redis.call('EXISTS', rev_key(node)) == 0
 if removed and redis.call('EXISTS', set_key(node)) == 1 then
     return { 'FENCED' }
 end
-if not me or (beat and beat ~= incarnation) then
+if not me or (heartbeat and heartbeat ~= incarnation) then
     return { 'STATE' }
 end
 
-redis.call('SET', beat_key(node), incarnation, 'PX', ARGV[5])
+redis.call('SET', heartbeat_key(node), incarnation, 'PX', ARGV[5])
 redis.call('SET', facts_key(node), ARGV[6], 'PX', ARGV[5])
 local standbys = redis.pcall('ZCOUNT', STANDBY, NOW_MS, NOW_MS + ROLE_MS_MAX)
 local leads_ms = redis.call('PTTL', LEADER)

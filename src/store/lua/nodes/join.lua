@@ -13,14 +13,14 @@ redis.call('LLEN', bind_key(name))
 local generation = redis.pcall('GET', GENERATION)
 
 local earlier = node_of(name)
-if beat_of(name) ~= incarnation and beats(name, earlier) then
+if heartbeat_of(name) ~= incarnation and has_heartbeat(name, earlier) then
     return { 'EXISTS' }
 end
-local mine = earlier and earlier.incarnation == incarnation
-if is_fenced(incarnation) or (mine and earlier.state == 'dead') then
+local registered = earlier and earlier.incarnation == incarnation
+if is_fenced(incarnation) or (registered and earlier.state == 'dead') then
     return { 'FENCED' }
 end
-if not mine then
+if not registered then
     if earlier and earlier.state ~= 'dead' then
         earlier.state = 'dead'
         set_node(earlier)
@@ -33,7 +33,7 @@ if not mine then
     redis.call('DEL', set_key(name), changed_key(name))
 end
 
-local state = mine and earlier.state or 'live'
+local state = registered and earlier.state or 'live'
 if ARGV[11] == '1' and state == 'live' then
     state = 'draining'
 end
@@ -49,7 +49,7 @@ set_node({
     ttl = tonumber(ARGV[10]),
     started = tonumber(ARGV[9]),
 })
-redis.call('SET', beat_key(name), incarnation, 'PX', ARGV[10])
+redis.call('SET', heartbeat_key(name), incarnation, 'PX', ARGV[10])
 if ARGV[14] ~= '' then
     redis.call('SET', facts_key(name), ARGV[14], 'PX', ARGV[10])
 end

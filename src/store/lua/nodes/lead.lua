@@ -8,20 +8,20 @@ local STANDBYS_MAX = 2
 local node, incarnation, ttl_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local ok, leader = pcall(cjson.decode, redis.pcall('GET', LEADER))
 local held = ok and type(leader) == 'table' and type(leader.node) == 'string'
-local mine = held and leader.node == node and leader.incarnation == incarnation
+local leads = held and leader.node == node and leader.incarnation == incarnation
 
 local standby = of_type(STANDBY, 'zset')
 redis.call('ZREMRANGEBYSCORE', standby, '-inf', NOW_MS)
 redis.call('ZREMRANGEBYSCORE', standby, '(' .. (NOW_MS + 60000), '+inf') -- the clock went back
 
-if ttl_ms == 0 or not member(node, incarnation) or beat_of(node) ~= incarnation then
-    if mine then
+if ttl_ms == 0 or not member(node, incarnation) or heartbeat_of(node) ~= incarnation then
+    if leads then
         redis.call('DEL', LEADER)
     end
     redis.call('ZREM', standby, node)
     return { 'OK', 0 }
 end
-if not held or mine or redis.call('PTTL', LEADER) > ttl_ms + CLOCK_SLACK_MS then
+if not held or leads or redis.call('PTTL', LEADER) > ttl_ms + CLOCK_SLACK_MS then
     redis.call('SET', LEADER, cjson.encode({ node = node, incarnation = incarnation }), 'PX', ttl_ms)
     redis.call('ZREM', standby, node)
     if ARGV[5] ~= '' then

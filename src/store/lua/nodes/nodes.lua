@@ -17,13 +17,13 @@ end
 
 local function row(name)
     local node = node_of(name)
-    local beat = beat_of(node.name)
+    local heartbeat = heartbeat_of(node.name)
     return {
         node.name, node.host, node.port, node.type, node.size, node.incarnation, node.state,
         node.version, node.started,
-        whole(redis.pcall('LLEN', bind_key(node.name))) or 0,
-        (beat == node.incarnation and beats(node.name, node)) and 1 or 0,
-        redis.call('PTTL', beat_key(node.name)),
+        to_integer(redis.pcall('LLEN', bind_key(node.name))) or 0,
+        (heartbeat == node.incarnation and has_heartbeat(node.name, node)) and 1 or 0,
+        redis.call('PTTL', heartbeat_key(node.name)),
         text_or(redis.pcall('GET', facts_key(node.name)), false),
     }
 end

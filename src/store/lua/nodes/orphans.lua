@@ -10,7 +10,7 @@ local function foreign_node_is_alive()
     local entries = redis.call('HSCAN', REGISTER, 0, 'COUNT', BATCH_MAX)[2]
     for i = 1, math.min(#entries, BATCH_MAX * 2), 2 do
         local name = entries[i]
-        if node_of(name).incarnation == '' and beat_of(name) then
+        if node_of(name).incarnation == '' and heartbeat_of(name) then
             return true
         end
     end
@@ -59,7 +59,7 @@ for i = 1, #scan[2], 2 do
 end
 if #orphans > 0 then
     unbind_everywhere(orphans)
-    settle() -- the lists of unregistered nodes
+    commit_changes() -- the lists of unregistered nodes
     wake()
 end
 
@@ -67,7 +67,7 @@ end
 local SEQUENCE_MS = 86400000
 local processes = redis.call('HSCAN', SEQUENCE, NOW_US % 1048576, 'COUNT', 20)[2]
 for i = 1, #processes, 2 do
-    local at_ms = whole(string.match(processes[i + 1], ' (%d+)$')) or 0
+    local at_ms = to_integer(string.match(processes[i + 1], ' (%d+)$')) or 0
     if NOW_MS - at_ms > SEQUENCE_MS then
         redis.call('HDEL', SEQUENCE, processes[i])
     end

@@ -11,7 +11,7 @@ local node = node_of(name)
 if node and (node.state ~= 'dead' or node.incarnation ~= ARGV[3]) then
     return { 'REFUSED' }
 end
-if beats(name, node) then
+if has_heartbeat(name, node) then
     return { 'REFUSED' }
 end
 local moved = take_ids_from(name)

@@ -36,7 +36,7 @@ end
 local function is_stray(name)
     local ids = redis.pcall('LLEN', bind_key(name))
     return type(ids) == 'number' and ids > 0 and redis.call('HEXISTS', REGISTER, name) == 0 and
-        not beat_of(name)
+        not heartbeat_of(name)
 end
 
 -- A user without permission to scan (docs/redis.md) finds none.
@@ -49,10 +49,10 @@ local rows, room = {}, BATCH_MAX
 for _, key in ipairs(scan[2]) do
     local name = key:sub(#HEAD + 1)
     if room > 0 and is_stray(name) then
-        local gone = remove_foreign_ids(name, room)
-        room = room - math.max(gone, BATCH_MAX / 10)
-        if gone > 0 then
-            rows[#rows + 1] = { name, gone }
+        local removed = remove_foreign_ids(name, room)
+        room = room - math.max(removed, BATCH_MAX / 10)
+        if removed > 0 then
+            rows[#rows + 1] = { name, removed }
         end
     end
 end
