@@ -223,7 +223,8 @@ enum err redis_await_reply(struct redis *redis, int64_t deadline_ms, redisReply 
 enum err redis_queue_command(struct redis *redis, int argc, const char *const *argv,
                              const size_t *lens) {
     char *formatted = NULL;
-    int len = redisFormatCommandArgv(&formatted, argc, (const char **)argv, lens);
+    long long len = /* an int in hiredis 0.14 */
+        redisFormatCommandArgv(&formatted, argc, (const char **)argv, lens);
     if (len < 0) {
         return redis_fail(redis, ERR_MEMORY, "out of memory");
     }
