@@ -213,7 +213,7 @@ static int main_run(struct app *app) {
     const char *reason = main_wait(app, &signals);
     if (reason) {
         threads_join(THREAD_AGENT); /* the agent gave up, and its thread returns */
-        notify_send("STATUS=giving up: %s", reason);
+        notify_send("STATUS=stopping: %s", reason);
         log_event(LOG_ERROR, "giving_up", KS("node", app->conf->node_name), KS("detail", reason));
         redis_server_stop(app->redis_server);
         return agent_in_other_fleet(app->agent) ? EXIT_OTHER_FLEET : EXIT_NAME_IN_USE;

@@ -22,7 +22,7 @@ static const char *topic_common_fault(const char *text, size_t len) {
         return "must be well-formed UTF-8 without U+0000";
     }
     if (text_has_control(text, len)) {
-        return "must be without control characters, on which brokers close the connection";
+        return "must not contain control characters, because brokers close the connection on them";
     }
     return NULL;
 }
@@ -47,10 +47,10 @@ static const char *topic_wildcard_fault(const char *filter, size_t len) {
         bool level_begins = i == 0 || filter[i - 1] == '/';
         bool last = i + 1 == len;
         if (filter[i] == '#' && !(level_begins && last)) {
-            return "must have # only as its last level and alone there, as in a/b/#";
+            return "may have # only as its last level, as in a/b/#";
         }
         if (filter[i] == '+' && !(level_begins && (last || filter[i + 1] == '/'))) {
-            return "must have + only alone in a level, as in a/+/b";
+            return "may have + only as a whole level, as in a/+/b";
         }
     }
     return NULL;

@@ -66,14 +66,14 @@ static X509 *tls_check_certificates(const char *text, const char *pointer,
     if (ended && has_certificate) {
         tls_check_add_fault(
             faults, pointer,
-            "must contain only certificates: the private key in it belongs in tls.key, "
-            "where it is kept secret");
+            "must contain only certificates: move the private key to tls.key, where it is kept "
+            "secret");
     } else if (ended) {
         tls_check_add_fault(faults, pointer,
-                            "must hold a certificate (-----BEGIN CERTIFICATE-----)");
+                            "must contain a certificate (-----BEGIN CERTIFICATE-----)");
     } else {
         tls_check_add_fault(faults, pointer,
-                            "certificate %zu in it cannot be read: is it truncated or altered?",
+                            "certificate %zu in it cannot be read: is it truncated or damaged?",
                             count + 1);
     }
     return NULL;
@@ -93,16 +93,15 @@ static EVP_PKEY *tls_check_key(const struct client_tls *tls, const char *pointer
         return key;
     }
     if (password.asked && password.text) {
-        tls_check_add_fault(faults, "/tls/key_password", "does not open tls.key");
+        tls_check_add_fault(faults, "/tls/key_password", "does not decrypt tls.key");
     } else if (password.asked) {
         tls_check_add_fault(
             faults, pointer,
-            "is protected by a passphrase: give tls.key_password, or the key without "
+            "is protected by a passphrase: set tls.key_password, or remove the passphrase "
             "(openssl pkey -in KEY -out PLAIN)");
     } else if (!key) {
-        tls_check_add_fault(
-            faults, pointer,
-            "must hold a private key that can be read (-----BEGIN PRIVATE KEY-----)");
+        tls_check_add_fault(faults, pointer,
+                            "must contain a readable private key (-----BEGIN PRIVATE KEY-----)");
     }
     return key;
 }

@@ -34,7 +34,9 @@ bool stream_status_warn(const struct stream_status *status, char *out, size_t si
         return true;
     }
     if (!status->trims_unread && stream_status_is_nearly_full(status)) {
-        snprintf(out, size, "the stream is nearly full: %lld entries, %lld bytes; then it pauses",
+        snprintf(out, size,
+                 "the stream is nearly full (%lld entries, %lld bytes); the sink pauses when it is "
+                 "full",
                  (long long)status->entries, (long long)status->bytes);
         return true;
     }

@@ -30,7 +30,7 @@ static enum err reload_secrets(struct app *app, const struct conf *fresh, char *
     char detail[SECRET_BOX_FAULT_LEN] = "";
     if (fresh->secrets_key_file[0] == '\0' && secret_box_key_count(app->secrets) > 0) {
         /* The file may be in the process of being written. */
-        snprintf(fault, FAULT_LEN, "is no longer set: only a restart ends the encryption");
+        snprintf(fault, FAULT_LEN, "is no longer set: encryption ends only with a restart");
         return ERR_ARGUMENT;
     }
     /* Before it encrypts anything; the previous file stays protected as well. */

@@ -70,8 +70,8 @@ def test_case_E1_an_intermediate_or_the_leaf_is_trusted(fleet, pki):
             assert report["ok"], report
     # Of the root nobody is sent who leads to it: the one link that is missing.
     told(api, {"url": url, "tls": {"ca": pki.root.text}},
-         ["unknown authority", '"middle" is not trusted', "does not send its certificate"],
-         ["let the broker send its intermediate", "put that into tls.ca"], "tls")
+         ["unknown CA", '"middle" is not trusted', "does not send its certificate"],
+         ["configure the broker to send the intermediate", "put that into tls.ca"], "tls")
     whole = verdict(api, {"url": url, "tls": {"ca": pki.root.text + pki.middle.text}})
     assert whole["ok"], whole
 
@@ -84,13 +84,13 @@ def test_case_E1_the_issuer_that_is_missing_is_named_whatever_it_is_called(fleet
         middle = pki.chain(f"middle-{number}", CA, issuer=pki.root, subject=subject)
         leaf = pki.chain(f"leaf-{number}", SAN, issuer=middle)
         told(api, tls(s_server(fleet, leaf).port, ca=pki.root.text),
-             f'unknown authority: "{name}" is not trusted', "intermediate", "tls")
+             f'unknown CA: "{name}" is not trusted', "intermediate", "tls")
         # What the broker does send is not what is missing.
         whole = pki.folder / f"whole-{number}.pem"
         whole.write_text(leaf.text + middle.text)
         sender = s_server(fleet, leaf, "-cert_chain", str(whole))
         told(api, tls(sender.port, ca=pki.chain(f"stranger-{number}", CA).text),
-             'unknown authority: "root" is not trusted', "tls.ca", "tls")
+             'unknown CA: "root" is not trusted', "tls.ca", "tls")
 
 
 def test_case_E1_a_self_signed_leaf_is_trusted_and_only_that(fleet, pki):
@@ -107,7 +107,7 @@ def test_case_E1_trust_in_the_leaf_asks_for_name_and_time_all_the_same(fleet, pk
     api = fleet.start_node().api
     fleet.start_broker("leaf", tls=pki.leaf)
     told(api, tls(fleet.others[-1].port, "127.0.0.1", ca=pki.leaf.text, server_name="other.example"),
-         ["another name", "localhost"], "tls.server_name", "tls")
+         ["not for the name", "localhost"], "tls.server_name", "tls")
     expired = pki.chain("expired", SAN, issuer=pki.middle, expired=True)
     server = s_server(fleet, expired)
     for ca in (expired.text, pki.middle.text):
@@ -152,7 +152,7 @@ def test_case_E2_a_weak_authority_is_told_from_a_weak_broker(fleet, pki):
     api = fleet.start_node().api
     weak = pki.chain("weak-ca", CA, key=("rsa:1024",))
     below = pki.chain("below-weak", SAN, issuer=weak)
-    last = told(api, tls(s_server(fleet, below).port, ca=weak.text), "authority above it is too weak",
+    last = told(api, tls(s_server(fleet, below).port, ca=weak.text), "the key of a CA above it is too weak",
                 "tls.security_level", "tls")
     assert "256 bits" not in last["detail"]
     # What is trusted by itself is trusted however it is signed.
@@ -165,7 +165,7 @@ def test_case_E2_a_weak_authority_is_told_from_a_weak_broker(fleet, pki):
 def test_case_E2_a_broker_of_an_old_tls_alone_is_named(fleet, pki, version):
     api = fleet.start_node().api
     server = s_server(fleet, pki.leaf, version, "-cipher", "DEFAULT:@SECLEVEL=0")
-    told(api, tls(server.port, ca=pki.leaf.text), "version of TLS", "tls.min_version", "tls")
+    told(api, tls(server.port, ca=pki.leaf.text), "TLS version", "tls.min_version", "tls")
 
 
 # ---- E3: names ----------------------------------------------------------------------------------
@@ -283,9 +283,9 @@ class WebSocketTalk:
      "port for MQTT"),
     (says(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n", first=True), '"SSH-2.0-OpenSSH', "no MQTT"),
     (says(b"220 mail.example ESMTP\r\n", first=True), '"220 mail.example', "no MQTT"),
-    (says(b"\x4a\x00\x00\x00\x0a8.0.36\x00" + bytes(64), first=True), "is not MQTT", "no MQTT"),
+    (says(b"\x4a\x00\x00\x00\x0a8.0.36\x00" + bytes(64), first=True), "does not answer MQTT", "no MQTT"),
     (says(b"-ERR unknown command\r\n"), '"-ERR unknown command"', "no MQTT"),
-    (says(b"\x15\x03\x01\x00\x02\x02\x46"), "is TLS", "mqtts://"),
+    (says(b"\x15\x03\x01\x00\x02\x02\x46"), "answers TLS", "mqtts://"),
 ])
 def test_case_E6_what_answers_instead_of_MQTT_is_shown(fleet, answer, detail, advice):
     api = fleet.start_node().api
@@ -302,7 +302,7 @@ def material(pki):
     return [
         ("/tls/ca", {"ca": cut}, "cannot be read"),
         ("/tls/ca", {"ca": pki.leaf.text + cut}, "certificate 2"),
-        ("/tls/ca", {"ca": pki.leaf.key_text}, "must hold a certificate"),
+        ("/tls/ca", {"ca": pki.leaf.key_text}, "must contain a certificate"),
         ("/tls/cert", {"cert": cut, "key": pki.leaf.key_text}, "cannot be read"),
         ("/tls/key", {"cert": pki.leaf.text, "key": pki.other.key_text}, "key of tls.cert"),
         ("/tls/key", {"cert": pki.locked.text, "key": pki.locked.key_text}, "passphrase"),
@@ -414,7 +414,7 @@ def test_case_E10_a_publication_without_payload_clears_nothing(fleet):
 def test_tls_towards_what_is_none_says_so(fleet, pki):
     api = fleet.start_node().api
     for talk in (http("400 Bad Request"), says(b"SSH-2.0-OpenSSH_9.2p1\r\n", first=True)):
-        told(api, {"url": stranger(fleet, talk, "mqtts")}, "does not speak TLS", "mqtt://", "tls")
+        told(api, {"url": stranger(fleet, talk, "mqtts")}, "does not use TLS", "mqtt://", "tls")
     told(api, {"url": stranger(fleet, closes, "mqtts")}, "closed the connection at once", "mqtt://",
          "tls")
 

@@ -86,7 +86,7 @@ def test_case_B1_a_broker_that_takes_few_filters_on_a_connection_keeps_those(fle
     assert len(broker.subscribed("c")) == 50
     assert len(status["refused_filters"]) == 10
     assert len(broker.of("c")) <= 24
-    assert "so many filters" in status["refused_filters"][0]["message"]
+    assert "this many filters" in status["refused_filters"][0]["message"]
 
 
 # ---- B2: bytes -----------------------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_case_B3_an_outage_charges_no_filter(fleet):
     start(fleet, broker, filters(4), settings={"connect_timeout_ms": 60000})
     for _ in range(3):
         wait_until(lambda: broker.subscribes("c") and broker.of("c")[-1].kinds(SUBSCRIBE), 10,
-                   "asked for")
+                   "requested")
         connections = len(broker.of("c"))
         broker.go_away()
         wait_until(lambda: fleet.api.status("c")["last_error"]["code"] == "connection_refused", 10,

@@ -93,7 +93,7 @@ def test_wrong_use_is_told_with_what_would_be_right():
     assert "--limit" in cli.fails(2, "clients", "--limit", "many")
     assert "0, 1 or 2" in cli.fails(2, "publish", "a", "t", "-m", "x", "--qos", "3")
     assert "--file" in cli.fails(2, "create")
-    assert "give ids" in cli.fails(2, "pause")
+    assert "name ids" in cli.fails(2, "pause")
     assert cli.good("version").startswith("mqfleet ")
     assert "exit codes" in cli.good("help") and "--qos" in cli.good("help", "publish")
     assert cli.good("publish", "--help") == cli.good("help", "publish")
@@ -300,7 +300,7 @@ def test_options_that_would_mean_nothing_are_refused(fleet, cli):
     for value in ("1e3", "0x10", "1.9"):
         assert "--limit" in cli.fails(2, "clients", "-n", value)
     for words in (["--limit", "1"], ["--state", "online"], ["--kind", "node"]):
-        assert "needs --follow" in cli.fails(2, "events", "c00000", *words)
+        assert "requires --follow" in cli.fails(2, "events", "c00000", *words)
     assert "--yes" in cli.fails(2, "drain", "m1", "--yes")
 
 
@@ -429,7 +429,7 @@ def test_the_broker_of_a_client_with_several_is_shown(fleet, cli):
 
 def test_https_at_a_plain_port_is_explained(fleet, cli):
     said = cli.fails(5, "status", "--url", fleet.api.base.replace("http:", "https:"))
-    assert "TLS handshake failed" in said and "does it speak plain http?" in said
+    assert "TLS handshake failed" in said and "does it use plain http?" in said
 
 
 def test_a_drain_that_stands_still_says_so(fleet):
@@ -439,9 +439,9 @@ def test_a_drain_that_stands_still_says_so(fleet):
     process = Cli(node).start("drain", node.name, "--wait")
     try:
         for line in process.stderr:
-            if "none has left" in line:
+            if "none has moved" in line:
                 break
-        assert "1 clients left" in line and "other live nodes: 0, with room for 0" in line
+        assert "1 clients remain" in line and "other live nodes: 0, with room for 0" in line
         assert "start another node" in process.stderr.readline()
     finally:
         process.terminate()
@@ -458,7 +458,7 @@ def test_draining_a_node_and_what_the_events_say(fleet):
     reader.start()
     time.sleep(3)  # until changes of all nodes are told
     drained = cli.run("drain", second.name, "--wait")
-    assert drained.returncode == 0 and "0 clients left" in drained.stderr
+    assert drained.returncode == 0 and "0 clients remain" in drained.stderr
     nodes = {node["name"]: node for node in cli.json("nodes")["nodes"]}
     assert nodes[second.name]["state"] == "draining" and nodes[second.name]["clients"] == 0
     assert second.name in cli.good("nodes") and "is draining" in cli.good("status")
@@ -576,7 +576,7 @@ def test_a_publication_that_the_broker_refuses_is_explained(fleet, cli):
             ("a/odd", "an unknown reason code (0xB3)", "log")):
         told = cli.run("publish", "c", topic, "-m", "x", "--qos", "1")
         assert told.returncode != 0
-        assert f"the broker refused it: {detail}" in told.stderr and advice in told.stderr
+        assert f"the broker refused the publication: {detail}" in told.stderr and advice in told.stderr
 
 
 def test_why_clients_are_on_no_node_is_shown(fleet):
@@ -591,7 +591,7 @@ def test_why_clients_are_on_no_node_is_shown(fleet):
         assert status["unplaced"] == {"no_room": 3} and room == f"no_room: {status['waits']['no_room']}"
         return True
     wait_until(counted, 20, "the leader has counted them")
-    assert f"why clients are on no node\n       3  {room}\n" in cli.good("status")
+    assert f"why clients are have no node\n       3  {room}\n" in cli.good("status")
     rows = cli.good("clients", "--state", "waiting").splitlines()
     assert rows[0].split()[-1] == "WHY" and len(rows) == 4
     assert all(row.endswith(room) for row in rows[1:]), rows
@@ -604,7 +604,7 @@ def test_why_clients_are_on_no_node_is_shown(fleet):
     # Room for all: nothing is left to tell.
     fleet.start_node("m2")
     wait_until(lambda: cli.json("status")["unplaced"] == {}, 20, "all are placed")
-    assert "on no node" not in cli.good("status")
+    assert "have no node" not in cli.good("status")
 
 
 def test_status_says_how_many_causes_it_leaves_out(fleet, cli):

@@ -108,7 +108,7 @@ def test_a_key_with_a_password_is_opened_and_a_wrong_password_is_told(fleet, aut
         assert error["code"] == "tls_failed" and word in error["message"], error
     found = faults(fleet.api.post(CLIENTS, document("x", key=locked.read_text(),
                                                     key_password="guess")))
-    assert "does not open" in found["/tls/key_password"]
+    assert "does not decrypt" in found["/tls/key_password"]
     assert "key_password" in faults(fleet.api.post(CLIENTS, document(
         "x", key=locked.read_text())))["/tls/key"]
     assert "s3cr3t" not in node.log() + fleet.api.get(fleet.api.path("inline")).text

@@ -75,7 +75,7 @@ def test_the_identity_of_a_client_of_the_fleet_is_not_taken(fleet):
     fleet.online(1)
     mark = fleet.broker.mark()
     answer = fleet.api.post(TEST, fleet.document("c00000"))
-    assert answer.status_code == 409 and "client_id of its own" in answer.json()["detail"]
+    assert answer.status_code == 409 and "use another client_id" in answer.json()["detail"]
     assert test(fleet.api, fleet.document("c00000", client_id="c00000-try"))["ok"]
     assert fleet.api.state("c00000") == "online" and not fleet.broker.takeovers(mark)
 

@@ -191,7 +191,7 @@ def test_a_tail_that_is_not_read_holds_up_nothing_and_is_told(fleet):
     raw = fleet.closing(socket.create_connection(("127.0.0.1", node.port)))
     raw.sendall(b"GET /api/v1/clients/c00000/messages HTTP/1.0\r\nHost: x\r\n\r\n")
     text = b""
-    while b"messages from now on" not in text:
+    while b"listening for messages" not in text:
         text += raw.recv(1000)
     payloads = [b"%06d" % number + b"x" * 30000 for number in range(400)]
     fleet.broker.publish_all([("t/c00000/x", payload) for payload in payloads])

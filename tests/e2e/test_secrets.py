@@ -137,7 +137,7 @@ def test_a_file_of_keys_that_was_moved_stays_in_force_and_is_the_nodes_own(fleet
     config.write_text("surprise: 1\n")
     reload("reload_failed")
     config.write_text("")  # while an editor writes it
-    reload("only a restart ends the encryption")
+    reload("encryption ends only with a restart")
     node.api.create(document(fleet), wait_ms=20000)
     assert stored(fleet)["password"].startswith(f"enc:v1:{moved.split(':')[0]}:")
     for name in ("first", "moved", "node.yml"):  # none is for a broker
@@ -248,4 +248,4 @@ def test_files_of_the_node_are_no_certificates_for_clients(fleet):
                            {"url": f"mqtts://127.0.0.1:{fleet.broker.port}",
                             "tls": {"ca": str(keys)}})
     failed = [step for step in answer.json()["steps"] if not step["ok"]]
-    assert failed and "belongs to the node itself" in failed[0]["detail"], answer.text
+    assert failed and "is a file of the node itself" in failed[0]["detail"], answer.text

@@ -10,7 +10,7 @@
 /* X(symbol, code, meaning): listed by `mqfleet help` and in the man page. */
 #define CLI_EXIT_TABLE(X)                                                                          \
     X(CLI_OK, 0, "done")                                                                           \
-    X(CLI_FAILED, 1, "some of it failed, or the node could not do it")                             \
+    X(CLI_FAILED, 1, "part of the request failed, or the node could not execute it")               \
     X(CLI_USAGE, 2, "invalid usage")                                                               \
     X(CLI_NOT_FOUND, 3, "no such client or node")                                                  \
     X(CLI_REFUSED, 4, "missing or invalid token, or insufficient role")                            \

@@ -262,7 +262,7 @@ enum cli_exit command_act(struct cli *cli) {
     cli_progress_clear();
     if (ids && total != 1 && cli->format == CLI_FORMAT_TABLE) {
         fprintf(stderr, "%s: %zu done, %zu failed%s\n", cli->command->name, done - failed, failed,
-                done < total ? ", the rest was not tried" : "");
+                done < total ? ", the others were not tried" : "");
     }
     json_decref(ids);
     return total > 1 && code != CLI_OK && failed < done ? CLI_FAILED : code;

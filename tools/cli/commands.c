@@ -24,7 +24,8 @@ const struct cli_command cli_commands[] = {
      "list publications that the broker has not acknowledged, or drop them", command_publications},
     {"test", "", 0, 0, "test a configuration step by step without storing it", command_test},
     {"events", "[ID]", 0, 1,
-     "show the last changes of a client; without ID or with --follow, new changes", command_events},
+     "show the last changes of a client; without ID or with --follow, show new changes",
+     command_events},
     {"tail", "ID", 1, 1, "show the messages of a client as they arrive", command_tail},
     {"drain", "NODE", 1, 1, "move all clients away from a node before maintenance", command_drain},
     {"undrain", "NODE", 1, 1, "let a drained node accept clients again", command_undrain},
@@ -62,7 +63,7 @@ bool cli_confirm(const struct cli *cli, const char *format, ...) {
         return true;
     }
     if (!isatty(STDIN_FILENO)) {
-        cli_error("this needs --yes when there is no terminal");
+        cli_error("--yes is required when there is no terminal");
         return false;
     }
     va_start(arguments, format);
@@ -197,7 +198,7 @@ static bool cli_commands_parse_option(struct cli *cli, int argc, char **argv, in
         value = argv[++*at];
     }
     if (!value) {
-        cli_error("--%s: needs %s", row->name, row->argument);
+        cli_error("--%s: requires %s", row->name, row->argument);
     }
     return value && cli_commands_set_option(cli, option, value);
 }

@@ -41,7 +41,7 @@ static bool cli_create_read_file(const struct cli *cli, struct buffer *out) {
     const char *name = cli->values[OPT_FILE];
     buffer_init(out);
     if (!name) {
-        cli_error("%s: needs --file FILE, or --file - for standard input", cli->command->name);
+        cli_error("%s: requires --file FILE, or --file - for standard input", cli->command->name);
         return false;
     }
     if (strcmp(name, "-") == 0) {
@@ -358,7 +358,7 @@ static void cli_create_print_totals(const struct cli_creation *creation) {
     }
     if (reader->incomplete || (creation->aborted && reader->at < reader->len)) {
         cli_error("create: the rest of the file was not %s",
-                  reader->incomplete ? "read: correct it, and create it again" : "sent");
+                  reader->incomplete ? "read; correct it, and repeat the command" : "sent");
     }
     if (creation->unknown > 0) {
         cli_error("create: repeat the command: clients that exist stay unchanged");

@@ -74,7 +74,7 @@ struct cli_fleet_summary {
     json_t *states;       /* state -> count */
     json_t *causes;       /* "code: message" -> count, of clients with a problem */
     json_t *advices;      /* the same -> advice, if known */
-    json_t *wait_reasons; /* why clients are on no node -> the same as text */
+    json_t *wait_reasons; /* why clients have no node -> the same as text */
     size_t counted;
     size_t degraded; /* number of clients that were counted */
 };
@@ -259,7 +259,7 @@ static void cli_fleet_print_status(const json_t *status) {
     const json_t *problem;
     char safe[300];
     cli_fleet_print_nodes(json_object_get(status, "nodes"));
-    printf("\n%sclients%s  %lld placed of %lld places\n", TABLE_BOLD, TABLE_PLAIN,
+    printf("\n%sclients%s  %lld of at most %lld\n", TABLE_BOLD, TABLE_PLAIN,
            cli_fleet_number(status, "placed"), cli_fleet_number(status, "size"));
     for (i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
         printf("  %6lld  %s%s%s\n", cli_fleet_number(counts, states[i]), table_colour(states[i]),
@@ -271,10 +271,10 @@ static void cli_fleet_print_status(const json_t *status) {
             cli_fleet_number(status, "degraded"));
     }
     if (!json_is_true(json_object_get(status, "states_complete"))) {
-        printf("  of the first %d; /metrics of each node counts all\n", COUNTED_MAX);
+        printf("  of the first %d clients; /metrics of each node counts all\n", COUNTED_MAX);
     }
     if (json_object_size(json_object_get(status, "unplaced")) > 0) {
-        printf("\n%swhy clients are on no node%s\n", TABLE_BOLD, TABLE_PLAIN);
+        printf("\n%swhy clients have no node%s\n", TABLE_BOLD, TABLE_PLAIN);
         cli_fleet_print_unplaced(json_object_get(status, "unplaced"),
                                  json_object_get(status, "waits"));
     }
@@ -371,10 +371,10 @@ static void cli_fleet_hint_capacity(struct cli *cli, const char *drained, long l
     cli_progress_clear();
     if (cli_answer_succeeded(&answer)) {
         fprintf(stderr,
-                "%s: %lld clients left, and none has left for %d s; other live nodes: %lld, with "
-                "room for %lld\n",
+                "%s: %lld clients remain, and none has moved for %d s; other live nodes: %lld, "
+                "with room for %lld\n",
                 drained, left, DRAIN_HINT_MS / 1000, others, room);
-        fputs(room < left ? "  start another node, or raise node_info.size of one\n"
+        fputs(room < left ? "  start another node, or raise node_info.size of a node\n"
                           : "  see mqfleet status and the log of the leader\n",
               stderr);
     }
@@ -400,7 +400,7 @@ static enum cli_exit cli_fleet_wait_until_empty(struct cli *cli, const char *nod
                 cli_progress_show("drain", (size_t)(first > left ? first - left : 0),
                                   (size_t)first);
             } else {
-                fprintf(stderr, "%s: %lld clients left\n", node, left);
+                fprintf(stderr, "%s: %lld clients remain\n", node, left);
             }
         }
         if (code == CLI_OK && clock_ms() >= hint_at_ms) {

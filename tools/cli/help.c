@@ -238,6 +238,6 @@ enum cli_exit command_config(struct cli *cli) {
     bool named = cli->word_count > 1;
     execlp(program, "mqfleetd", "--check-config", named ? "--config" : (char *)NULL,
            named ? cli->words[1] : (char *)NULL, (char *)NULL);
-    cli_error("mqfleetd: %s; it must be in the path or beside mqfleet", strerror(errno));
+    cli_error("mqfleetd: %s; it must be in PATH or in the folder of mqfleet", strerror(errno));
     return CLI_FAILED;
 }

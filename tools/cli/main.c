@@ -20,7 +20,7 @@ int main(int argc, char **argv) {
     if ((fflush(stdout) != 0 || ferror(stdout)) &&
         code == CLI_OK) { /* may be from an earlier write */
         cli_error("standard output: %s",
-                  errno != 0 ? strerror(errno) : "not all of it could be written");
+                  errno != 0 ? strerror(errno) : "not all output could be written");
         code = CLI_FAILED;
     }
     return cli_interrupted() ? CLI_INTERRUPTED : (int)code;

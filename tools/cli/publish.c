@@ -99,7 +99,7 @@ static bool cli_publish_read_payload(const struct cli *cli, struct buffer *out) 
 static bool cli_publish_check_not_empty(const struct cli *cli, const struct buffer *payload) {
     bool meant = payload->len > 0 || cli_option_given(cli, OPT_MESSAGE);
     if (!meant) {
-        cli_error("publish: the payload is empty; an empty message takes --message ''%s",
+        cli_error("publish: the payload is empty; to send an empty message, use --message ''%s",
                   cli_option_given(cli, OPT_RETAIN) ? ", which clears the retained one" : "");
     }
     return meant;

@@ -135,8 +135,8 @@ json_t *cli_select_ids(struct cli *cli, enum cli_exit *code) {
     *code = CLI_OK;
     if (filtered == (cli->word_count > 0)) {
         cli_error(
-            "%s: give ids (- reads them from standard input), or filters: --state, --degraded, --node, "
-            "--label",
+            "%s: name ids (- reads them from standard input), or filters: --state, --degraded, "
+            "--node, --label",
             cli->command->name);
         *code = CLI_USAGE;
     } else if (filtered) {

@@ -37,7 +37,7 @@ static void cli_streams_print_json(const json_t *data) {
 static void cli_streams_report_dropped(const json_t *data) {
     const json_t *count = json_object_get(data, "count");
     if (json_is_integer(count)) {
-        fprintf(stderr, "mqfleet: %lld were skipped: they arrived too fast\n",
+        fprintf(stderr, "mqfleet: %lld were skipped because they arrived too fast\n",
                 (long long)json_integer_value(count));
     } else {
         fputs("mqfleet: some were skipped\n", stderr);
@@ -142,7 +142,7 @@ enum cli_exit command_events(struct cli *cli) {
     }
     for (size_t i = 0; i < sizeof(of_following) / sizeof(of_following[0]); i++) {
         if (cli_option_given(cli, of_following[i])) {
-            cli_error("events %s: --%s needs --follow", cli->words[0],
+            cli_error("events %s: --%s requires --follow", cli->words[0],
                       cli_option_rows[of_following[i]].name);
             return CLI_USAGE;
         }

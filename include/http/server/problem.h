@@ -10,38 +10,39 @@
 
 /* X(symbol, status, name, title): the type is "urn:mqfleet:problem:" and the name. */
 #define HTTP_PROBLEM_TABLE(X)                                                                      \
-    X(PROBLEM_BAD_REQUEST, 400, "bad-request", "The request cannot be understood")                 \
+    X(PROBLEM_BAD_REQUEST, 400, "bad-request", "The request is malformed")                         \
     X(PROBLEM_BAD_JSON, 400, "bad-json", "The body is not JSON")                                   \
-    X(PROBLEM_UNAUTHORIZED, 401, "unauthorized", "A token is needed")                              \
-    X(PROBLEM_FORBIDDEN, 403, "forbidden", "The token's role does not allow this")                 \
-    X(PROBLEM_ORIGIN, 403, "foreign-origin", "Pages of other sites may not use this API")          \
-    X(PROBLEM_NOT_FOUND, 404, "not-found", "There is no such thing")                               \
-    X(PROBLEM_METHOD, 405, "method-not-allowed", "The method does not fit the path")               \
+    X(PROBLEM_UNAUTHORIZED, 401, "unauthorized", "A valid token is required")                      \
+    X(PROBLEM_FORBIDDEN, 403, "forbidden", "The token's role does not permit this request")        \
+    X(PROBLEM_ORIGIN, 403, "foreign-origin", "Pages of other origins may not use this API")        \
+    X(PROBLEM_NOT_FOUND, 404, "not-found", "Not found")                                            \
+    X(PROBLEM_METHOD, 405, "method-not-allowed", "Method not allowed for this path")               \
     X(PROBLEM_EXISTS, 409, "exists", "The id has another configuration")                           \
     X(PROBLEM_IDENTITY, 409, "identity-taken", "The MQTT client identifier is in use")             \
-    X(PROBLEM_STATE, 409, "wrong-state", "The client is not in a state for this")                  \
-    X(PROBLEM_BUSY, 409, "busy", "Another one runs already")                                       \
-    X(PROBLEM_VERSION, 412, "version-mismatch", "The version is not the one expected")             \
+    X(PROBLEM_STATE, 409, "wrong-state", "The state of the client does not permit this")           \
+    X(PROBLEM_BUSY, 409, "busy", "Another one is already running")                                 \
+    X(PROBLEM_VERSION, 412, "version-mismatch", "The version does not match If-Match")             \
     X(PROBLEM_TOO_LARGE, 413, "too-large", "The request is too large")                             \
-    X(PROBLEM_CODING, 415, "unsupported-encoding", "The body is encoded in a way not taken here")  \
-    X(PROBLEM_MISDIRECTED, 421, "misdirected", "Another node was meant")                           \
+    X(PROBLEM_CODING, 415, "unsupported-encoding", "The encoding of the body is not supported")    \
+    X(PROBLEM_MISDIRECTED, 421, "misdirected", "The request is for another node")                  \
     X(PROBLEM_INVALID, 422, "invalid", "The document is not valid")                                \
     X(PROBLEM_RATE, 429, "too-many-attempts", "Too many wrong tokens came from this address")      \
-    X(PROBLEM_THROTTLED, 429, "publication-throttled", "Such publications end the connection")     \
-    X(PROBLEM_INTERNAL, 500, "internal", "The node failed")                                        \
-    X(PROBLEM_UNSUPPORTED, 501, "unsupported", "This node cannot do that")                         \
-    X(PROBLEM_BROKER, 502, "broker", "The broker did not accept it")                               \
-    X(PROBLEM_PUBLICATION, 502, "publication-refused", "The broker does not take the publication") \
+    X(PROBLEM_THROTTLED, 429, "publication-throttled",                                             \
+      "Similar publications ended the connection")                                                 \
+    X(PROBLEM_INTERNAL, 500, "internal", "Internal error of the node")                             \
+    X(PROBLEM_UNSUPPORTED, 501, "unsupported", "Not supported by this node")                       \
+    X(PROBLEM_BROKER, 502, "broker", "The broker refused the message")                             \
+    X(PROBLEM_PUBLICATION, 502, "publication-refused", "The broker rejects the publication")       \
     X(PROBLEM_REDIS, 503, "redis-unavailable", "Redis cannot be reached")                          \
     X(PROBLEM_REDIS_FULL, 503, "redis-out-of-memory", "Redis is out of memory")                    \
     X(PROBLEM_MEMORY, 503, "out-of-memory", "The node is out of memory")                           \
     X(PROBLEM_PEER, 503, "node-unavailable", "Another node does not answer")                       \
-    X(PROBLEM_OVERLOAD, 503, "overload", "The node has too much to do")                            \
+    X(PROBLEM_OVERLOAD, 503, "overload", "The node is overloaded")                                 \
     X(PROBLEM_BROKER_BUSY, 503, "broker-busy", "Too many publications wait for the broker")        \
     X(PROBLEM_STOPPING, 503, "stopping", "The node is stopping")                                   \
-    X(PROBLEM_SINK_FULL, 504, "sink-full", "The client's sink takes no messages")                  \
-    X(PROBLEM_UNKNOWN, 504, "outcome-unknown", "Whether the broker has it is unknown")             \
-    X(PROBLEM_TIMEOUT, 504, "timeout", "The answer did not come in time")
+    X(PROBLEM_SINK_FULL, 504, "sink-full", "The client's sink accepts no messages")                \
+    X(PROBLEM_UNKNOWN, 504, "outcome-unknown", "It is unknown whether the broker has the message") \
+    X(PROBLEM_TIMEOUT, 504, "timeout", "The response did not arrive in time")
 
 enum http_problem {
 #define HTTP_PROBLEM_SYMBOL(symbol, status, name, title) symbol,

@@ -209,9 +209,10 @@ static enum err rules_check_fleet_secret(struct conf_loader *loader) {
     if (conf->http_tokens_file[0] == '\0' || conf->fleet_secret_file[0] != '\0' || alone) {
         return ERR_OK;
     }
-    return conf_fault(loader, loader->origins[CONF_http_tokens_file],
-                      "http.tokens_file: also needs fleet.secret_file, so that the nodes of "
-                      "the fleet can authenticate each other");
+    return conf_fault(
+        loader, loader->origins[CONF_http_tokens_file],
+        "http.tokens_file: requires fleet.secret_file too, with which the nodes of the "
+        "fleet authenticate each other");
 }
 
 static bool rules_is_origin(char *entry) {
@@ -223,14 +224,15 @@ static bool rules_is_origin(char *entry) {
 static enum err rules_check_sink(struct conf_loader *loader) {
     const struct conf *conf = loader->conf;
     if (strcmp(conf->sink_redis_trim, "bytes") == 0 && conf->sink_redis_stream_bytes_max == 0) {
-        return conf_fault(loader, loader->origins[CONF_sink_redis_trim],
-                          "sink.redis_trim bytes: needs sink.redis_stream_bytes_max, which is 0");
+        return conf_fault(
+            loader, loader->origins[CONF_sink_redis_trim],
+            "sink.redis_trim bytes: requires sink.redis_stream_bytes_max, which is 0");
     }
     if (strcmp(conf->sink_type, "file") != 0 || conf->sink_path[0] != '\0') {
         return ERR_OK;
     }
     return conf_fault(loader, loader->origins[CONF_sink_type],
-                      "sink.type file: needs sink.path, which is empty");
+                      "sink.type file: requires sink.path, which is empty");
 }
 
 static enum err rules_check_engine(struct conf_loader *loader) {
@@ -239,7 +241,7 @@ static enum err rules_check_engine(struct conf_loader *loader) {
         return ERR_OK;
     }
     return conf_fault(loader, loader->origins[CONF_source_addresses],
-                      "source_addresses: needs engine reactor, not %s", conf->engine);
+                      "source_addresses: requires engine reactor, not %s", conf->engine);
 }
 
 /* address/bits, where the bits are decimal digits within the length of the address. */

@@ -86,7 +86,7 @@ static enum err conf_yaml_assign(struct reader *reader, const char *key, size_t 
     conf_yaml_format_origin(reader, key_line, origin);
     size_t *first_line = &reader->lines[setting - conf_settings];
     if (*first_line != 0) {
-        return conf_fault(reader->loader, origin, "%s: given twice, first on line %zu", key,
+        return conf_fault(reader->loader, origin, "%s: set twice, first on line %zu", key,
                           *first_line);
     }
     *first_line = key_line;
@@ -121,7 +121,7 @@ static enum err conf_yaml_read_list(struct reader *reader, const char *key, size
         err = conf_yaml_next_event(reader);
     }
     if (err == ERR_OK && reader->event.type != YAML_SEQUENCE_END_EVENT) {
-        err = conf_yaml_fault_here(reader, "a list may hold plain values only");
+        err = conf_yaml_fault_here(reader, "a list may contain only plain values");
     }
     if (err == ERR_OK && list.failed) {
         err = conf_no_memory(reader->loader);
@@ -266,7 +266,7 @@ static enum err conf_yaml_read_value(struct reader *reader, const char *key, siz
         return conf_yaml_read_list(reader, key, key_line);
     case YAML_MAPPING_START_EVENT:
         if (!conf_is_group(key) && conf_find(key)) {
-            return conf_yaml_fault_here(reader, "a setting takes a value here, not a map");
+            return conf_yaml_fault_here(reader, "this setting must be a value, not a map");
         }
         return conf_yaml_read_map(reader, key, depth + 1);
     default:
@@ -324,7 +324,7 @@ static enum err conf_yaml_read_root(struct reader *reader) {
     if (reader->event.type == YAML_SCALAR_EVENT && reader->event.data.scalar.length == 0) {
         return ERR_OK;
     }
-    return conf_yaml_fault_here(reader, "the file must hold a map of settings");
+    return conf_yaml_fault_here(reader, "the file must contain a map of settings");
 }
 
 static enum err conf_yaml_read_stream(struct reader *reader) {
@@ -338,7 +338,7 @@ static enum err conf_yaml_read_stream(struct reader *reader) {
             continue; /* the start of the stream, the end of the document */
         }
         if (documents++ > 0) {
-            return conf_yaml_fault_here(reader, "the file must hold one document");
+            return conf_yaml_fault_here(reader, "the file must contain one document");
         }
         err = conf_yaml_next_event(reader);
         if (err == ERR_OK) {

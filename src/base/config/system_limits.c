@@ -65,10 +65,11 @@ static int64_t system_limits_source_count(const struct conf *conf) {
 static void system_limits_check_ports(const struct conf *conf) {
     int64_t ports = system_limits_port_count() * system_limits_source_count(conf);
     if (ports > 0 && ports < conf->node_size) {
-        log_event(LOG_WARN, "few_local_ports", KI("ports", ports), KI("size", conf->node_size),
-                  KS("detail",
-                     "at most this many clients can connect to one address of a broker: widen "
-                     "net.ipv4.ip_local_port_range or set source_addresses"));
+        log_event(
+            LOG_WARN, "few_local_ports", KI("ports", ports), KI("size", conf->node_size),
+            KS("detail",
+               "the local ports limit the clients that can connect to one address of a broker: "
+               "widen net.ipv4.ip_local_port_range or set source_addresses"));
     }
 }
 
@@ -77,16 +78,19 @@ enum err system_limits_check(struct conf *conf, char fault[CONF_FAULT_LEN]) {
     int64_t size = conf->node_size;
     int64_t needed = size + system_limits_files_reserved(conf);
     if (system_limits_fit_files(conf, files_max)) {
-        log_event(LOG_WARN, "few_open_files", KI("limit", files_max), KI("needed", needed),
-                  KI("size_wanted", size), KI("size", conf->node_size),
-                  KS("detail", "this node takes fewer clients than node_info.size: raise the hard "
-                               "limit (LimitNOFILE= of the unit, ulimit -Hn)"));
+        log_event(
+            LOG_WARN, "few_open_files", KI("limit", files_max), KI("needed", needed),
+            KI("size_wanted", size), KI("size", conf->node_size),
+            KS("detail",
+               "this node accepts fewer clients than node_info.size: raise the hard limit of open "
+               "files (LimitNOFILE= of the unit, ulimit -Hn)"));
     }
     if (size > 0 && conf->node_size == 0) {
-        snprintf(fault, CONF_FAULT_LEN,
-                 "open files: the hard limit of %lld leaves no room for a client, node_info.size "
-                 "%lld needs %lld: raise LimitNOFILE= of the unit, or ulimit -Hn",
-                 (long long)files_max, (long long)size, (long long)needed);
+        snprintf(
+            fault, CONF_FAULT_LEN,
+            "open files: the hard limit of %lld is too low for a single client; node_info.size "
+            "%lld requires %lld: raise LimitNOFILE= of the unit, or ulimit -Hn",
+            (long long)files_max, (long long)size, (long long)needed);
         return ERR_FULL;
     }
     system_limits_check_ports(conf);

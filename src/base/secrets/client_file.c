@@ -156,7 +156,7 @@ int client_file_find(const struct conf *conf, enum client_file_kind kind, const 
     int fd = open(path, O_PATH | O_CLOEXEC);
     if (!client_file_is_allowed(conf, kind, fd, status)) {
         /* One answer for all cases: a specific one would reveal which files exist elsewhere. */
-        *why = "it does not exist, leads out of secrets.files_allow, or belongs to the node itself";
+        *why = "it does not exist, is outside secrets.files_allow, or is a file of the node itself";
     } else if (!S_ISREG(status->st_mode)) {
         *why = "it is not a regular file";
     } else {

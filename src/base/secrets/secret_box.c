@@ -127,7 +127,8 @@ static const char *secret_box_parse_key(const char *line, struct secret_keys *ke
     OPENSSL_cleanse(bytes, bytes ? len : 0);
     free(bytes);
     keys->count += right;
-    return right ? NULL : "needs the base64 of 32 bytes after the colon: see mqfleetd --new-key";
+    return right ? NULL
+                 : "must have the base64 of 32 bytes after the colon: see mqfleetd --new-key";
 }
 
 static enum err secret_box_parse_keys(const struct secret_file *file, const char *path,

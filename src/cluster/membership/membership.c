@@ -22,10 +22,12 @@ static void membership_warn_shared_address(struct agent *agent) {
     }
     for (size_t i = 0; self && i < n; i++) {
         if (&nodes[i] != self && store_node_shares_address(self, &nodes[i])) {
-            log_event(LOG_WARN, "address_shared", KS("node", self->name), KS("with", nodes[i].name),
-                      KS("host", self->host), KI("port", self->port),
-                      KS("detail", "each node needs its own node_info.host and node_info.port, "
-                                   "reachable by the other nodes"));
+            log_event(
+                LOG_WARN, "address_shared", KS("node", self->name), KS("with", nodes[i].name),
+                KS("host", self->host), KI("port", self->port),
+                KS("detail",
+                   "each node needs a unique node_info.host and node_info.port that the other nodes "
+                   "can reach"));
         }
     }
     store_nodes_free(nodes, n);
@@ -113,7 +115,7 @@ static void membership_handle_other_fleet(struct agent *agent) {
     char incarnation[TEXT_ID_LEN];
     node_incarnation(agent->wiring.node, incarnation);
     if (incarnation[0] == '\0') {
-        atomic_store(&agent->fault, "Redis belongs to another fleet than fleet.name says");
+        atomic_store(&agent->fault, "Redis belongs to a fleet other than fleet.name");
     }
 }
 

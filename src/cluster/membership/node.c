@@ -173,9 +173,10 @@ static bool node_agent_is_stalled(struct node *node) {
     bool stalled = thread_watchdog_idle_ms("agent") > node->conf->stall_ms;
     if (stalled != node->agent_stalled) {
         node->agent_stalled = stalled;
-        log_event(stalled ? LOG_ERROR : LOG_WARN, stalled ? "agent_stalled" : "agent_goes_on",
-                  KS("node", node->conf->node_name),
-                  KS("detail", stalled ? "no heartbeats while the agent thread stalls" : ""));
+        log_event(
+            stalled ? LOG_ERROR : LOG_WARN, stalled ? "agent_stalled" : "agent_goes_on",
+            KS("node", node->conf->node_name),
+            KS("detail", stalled ? "heartbeats are suspended while the agent thread stalls" : ""));
     }
     return stalled;
 }

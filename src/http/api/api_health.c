@@ -90,7 +90,7 @@ static void health_check_threads(struct readiness *readiness) {
     const char *name = thread_watchdog_stalled(&still_ms);
     char wrong[96] = "";
     if (name) {
-        snprintf(wrong, sizeof(wrong), "thread %s has stood still for %lld ms", name,
+        snprintf(wrong, sizeof(wrong), "thread %s has made no progress for %lld ms", name,
                  (long long)still_ms);
     }
     health_add_check(readiness, "threads", !name, wrong);
@@ -164,7 +164,7 @@ static void health_add_redis_notes(const struct http_context *context,
     struct redis_info info;
     if (!agent_redis_facts(context->agent, &info)) {
         health_add_note(readiness, "redis.server", false,
-                        "not known: INFO was not answered (docs/redis.md)");
+                        "not known: Redis did not answer INFO (docs/redis.md)");
         return;
     }
     health_add_server_notes(&info, readiness);

@@ -212,9 +212,10 @@ void api_pprof_threads(struct http_request *request, struct http_response *respo
 
 void api_pprof_mutex(struct http_request *request, struct http_response *response) {
     (void)request;
-    http_problem(response, PROBLEM_NOT_FOUND,
-                 "waits for locks are not measured, because that would slow down each lock; "
-                 "threads shows which threads wait now");
+    http_problem(
+        response, PROBLEM_NOT_FOUND,
+        "lock contention is not measured, because that would slow down every lock; threads "
+        "shows which threads are waiting now");
 }
 
 /* ---- the process ----------------------------------------------------------------------------- */

@@ -59,7 +59,7 @@ static bool job_start_thread(struct job *job) {
 static void job_refuse(struct http_response *response) {
     metric_add(METRIC_HTTP_REFUSED, 1);
     http_problem(response, PROBLEM_OVERLOAD,
-                 "%d tests, profiles and passes over all clients are running", JOBS_RUNNING_MAX);
+                 "%d tests, profiles or re-encryptions are already running", JOBS_RUNNING_MAX);
 }
 
 void http_job_start(struct http_request *request, struct http_response *response,

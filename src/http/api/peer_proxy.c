@@ -297,19 +297,18 @@ static void peer_proxy_pass_answer(struct peer_call *peer, const char *node,
                      "port; nothing was done",
                      node);
     } else if (peer->result == ERR_TIMEOUT) {
-        http_problem(response, PROBLEM_TIMEOUT,
-                     "node %s, which runs the client, did not answer in time; the outcome is not "
-                     "known",
-                     node);
+        http_problem(
+            response, PROBLEM_TIMEOUT,
+            "node %s, which runs the client, did not answer in time; the outcome is unknown", node);
     } else if (peer->result != ERR_OK) {
         http_problem(response, PROBLEM_PEER,
-                     "node %s, which runs the client, does not answer; the outcome is not known",
+                     "node %s, which runs the client, does not answer; the outcome is unknown",
                      node);
     } else if (peer->status == 421) {
         http_problem(
             response, PROBLEM_PEER,
-            "at the address of node %s, which runs the client, another node answers, or it "
-            "has just restarted; nothing was done",
+            "node %s, which runs the client, has just restarted, or another node answers at "
+            "its address; nothing was done",
             node);
     } else {
         size_t len = peer->answer.len;

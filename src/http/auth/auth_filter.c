@@ -106,8 +106,8 @@ static void auth_filter_check_origin(const struct auth_check *auth_check) {
                              access, auth_filter_header(auth_check->connection, "Host"))) {
         http_problem(
             auth_check->response, PROBLEM_ORIGIN,
-            "without http.tokens_file the Host must be an address, or a name without a dot, as "
-            "localhost");
+            "without http.tokens_file the Host must be an address, or a name without a dot "
+            "such as localhost");
     }
 }
 
@@ -157,7 +157,8 @@ static void auth_filter_refuse_access(const struct auth_check *auth_check,
         break;
     case ACCESS_NO_TOKEN:
         auth_filter_refuse_unauthenticated(
-            auth_check, "send Authorization: Bearer and a token of http.tokens_file", false);
+            auth_check, "send Authorization: Bearer, followed by a token in http.tokens_file",
+            false);
         break;
     case ACCESS_WRONG_TOKEN:
         auth_filter_refuse_unauthenticated(auth_check, "the token is not in http.tokens_file",
@@ -170,13 +171,14 @@ static void auth_filter_refuse_access(const struct auth_check *auth_check,
                            (long long)(wait_ms / 1000 + 1));
         break;
     case ACCESS_ROLE:
-        http_problem(auth_check->response, PROBLEM_FORBIDDEN, "%s has the role %s; this needs %s",
-                     caller->name, role_name(caller->role),
-                     role_name(auth_filter_role_needed(auth_check)));
+        http_problem(auth_check->response, PROBLEM_FORBIDDEN,
+                     "%s has the role %s; this request requires %s", caller->name,
+                     role_name(caller->role), role_name(auth_filter_role_needed(auth_check)));
         break;
     case ACCESS_NODE_ONLY:
-        http_problem(auth_check->response, PROBLEM_FORBIDDEN,
-                     "only other nodes may do this, with the secret of fleet.secret_file");
+        http_problem(
+            auth_check->response, PROBLEM_FORBIDDEN,
+            "only other nodes may send this request, with the secret in fleet.secret_file");
         break;
     }
 }

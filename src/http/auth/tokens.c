@@ -111,8 +111,8 @@ static const char *tokens_parse_line(char *line, const struct tokens *before, st
         return "the role must be viewer, operator or admin";
     }
     if (!tokens_parse_hash(words[2], out->hash)) {
-        return "the third word must be sha256: and 64 hexadecimal digits, as mqfleetd --hash-token "
-               "prints";
+        return "the third word must be sha256: and 64 hexadecimal digits, as printed by mqfleetd "
+               "--hash-token";
     }
     snprintf(out->name, sizeof(out->name), "%s", words[0]);
     for (size_t i = 0; i < before->count; i++) {

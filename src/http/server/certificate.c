@@ -156,7 +156,7 @@ enum err http_certificate_load(const char *cert_file, const char *key_file, char
     }
     if (err == ERR_OK && !certificate_matches_key(certificate)) {
         err = certificate_set_fault(fault, "http.tls_key_file", key_file,
-                                    "is not the key of the certificate in http.tls_cert_file");
+                                    "does not match the certificate in http.tls_cert_file");
     }
     if (err != ERR_OK) {
         certificate_destroy(certificate);

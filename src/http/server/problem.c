@@ -48,7 +48,7 @@ void http_problem_memory(struct http_response *response) {
         out_of_memory_note(0);
     }
     http_problem(response, PROBLEM_MEMORY,
-                 "memory ran out; of what was to be changed, nothing or all was done: try again");
+                 "memory ran out; the change was made completely or not at all: try again");
 }
 
 void http_problem_error(struct http_response *response, enum err err) {
@@ -85,7 +85,7 @@ enum http_problem http_problem_of_store(enum err err) {
 void http_problem_store(struct http_response *response, enum err err) {
     if (err == ERR_TIMEOUT) {
         http_problem(response, PROBLEM_REDIS,
-                     "Redis did not answer in time; whether it was done is not known");
+                     "Redis did not answer in time; the outcome is unknown");
     } else if (err == ERR_FULL) {
         http_problem(response, PROBLEM_REDIS_FULL,
                      "nothing was changed; clients can still be deleted");

@@ -39,7 +39,8 @@ static void request_reader_refuse_size(struct transaction *transaction) {
 /* RFC 9110 section 8.4. */
 static void request_reader_refuse_coding(struct transaction *transaction, const char *coding) {
     http_problem(&transaction->response, PROBLEM_CODING,
-                 "Content-Encoding %.64s is not supported; send the body as it is (identity)",
+                 "Content-Encoding %.64s is not supported; send the body without an encoding "
+                 "(identity)",
                  coding);
     http_answer_header(&transaction->response, "Accept-Encoding", "identity");
 }
@@ -50,9 +51,9 @@ static void request_reader_query(struct transaction *transaction) {
     const struct http_route *route = transaction->request.route;
     const char *unknown = http_route_unknown_parameter(route, &request->query);
     if (unknown) {
-        http_problem(&transaction->response, PROBLEM_BAD_REQUEST,
-                     "%s: no such parameter here; %s%s", unknown,
-                     route->query[0] != '\0' ? "allowed: " : "none is allowed", route->query);
+        http_problem(&transaction->response, PROBLEM_BAD_REQUEST, "%s: unknown parameter; %s%s",
+                     unknown, route->query[0] != '\0' ? "allowed: " : "none is allowed",
+                     route->query);
     } else if ((route->flags & ROUTE_MAY_WAIT) != 0 &&
                http_query_int(&request->query, "wait_ms", 0, HTTP_WAIT_MS_MAX, 0,
                               &request->wait_ms) != ERR_OK) {
@@ -207,7 +208,7 @@ static void request_reader_keep_body(struct transaction *transaction, const char
         atomic_fetch_sub(&server->body_bytes, len);
         metric_add(METRIC_HTTP_REFUSED, 1);
         http_problem(&transaction->response, PROBLEM_OVERLOAD,
-                     "the node holds too many large bodies at present");
+                     "the node is processing too many large request bodies");
     } else {
         transaction->counted_bytes += len;
         buffer_append(body, data, len);

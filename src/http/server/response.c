@@ -16,12 +16,12 @@
 
 /* Bodies that need no memory. */
 static const char RESPONSE_OUT_OF_MEMORY[] =
-    "{\"type\":\"urn:mqfleet:problem:out-of-memory\",\"title\":"
-    "\"The node is out of memory\",\"status\":503,"
-    "\"detail\":\"no memory for the answer; try again\"}";
-static const char RESPONSE_FAILED[] = "{\"type\":\"urn:mqfleet:problem:internal\",\"title\":"
-                                      "\"The node failed\",\"status\":500,"
-                                      "\"detail\":\"the answer could not be created\"}";
+    "{\"type\":\"urn:mqfleet:problem:out-of-memory\",\"title\":\"The node is out of "
+    "memory\",\"status\":503,\"detail\":\"not enough memory for the response; try "
+    "again\"}";
+static const char RESPONSE_FAILED[] =
+    "{\"type\":\"urn:mqfleet:problem:internal\",\"title\":\"The node "
+    "failed\",\"status\":500,\"detail\":\"the response could not be created\"}";
 
 void http_response_fini(struct http_response *response) {
     json_decref(response->json);
@@ -98,7 +98,7 @@ bool http_response_is_problem(const struct http_response *response) {
 
 void http_response_finish(struct http_response *response, const struct http_request *request) {
     if (response->status == 0) {
-        http_problem(response, PROBLEM_INTERNAL, "the handler gave no answer");
+        http_problem(response, PROBLEM_INTERNAL, "the handler returned no response");
     }
     if (response->json && http_response_is_problem(response)) {
         json_object_set_new(response->json, "instance", http_json_string(request->path));

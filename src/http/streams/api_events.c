@@ -21,7 +21,7 @@ static bool api_events_open_stream(const struct http_request *request, size_t ri
     enum err err = event_stream_open(request->api->streams, ring_bytes, stream);
     if (err == ERR_FULL) {
         http_problem(response, PROBLEM_OVERLOAD,
-                     "this node has as many streams open as http.streams_max allows, %lld",
+                     "this node has reached the limit of open streams, http.streams_max (%lld)",
                      (long long)request->api->context.conf->http_streams_max);
     } else if (err == ERR_WRONG_STATE) {
         http_problem(response, PROBLEM_STOPPING, "nothing was done");
@@ -129,13 +129,15 @@ static struct event_subscriber *api_events_subscriber_create(const struct http_r
     const char *client = http_query_get(&request->query, "client");
     unsigned wanted = ~0U;
     if (kinds && !api_events_parse_kinds(kinds, &wanted)) {
-        http_problem(response, PROBLEM_BAD_REQUEST,
-                     "kind: must be client, node, leader or notice, or several with commas");
+        http_problem(
+            response, PROBLEM_BAD_REQUEST,
+            "kind: must be client, node, leader or notice, or several of them separated by "
+            "commas");
         return NULL;
     }
     if (state && !api_events_state_is_known(state)) {
         http_problem(response, PROBLEM_BAD_REQUEST,
-                     "state: must be a state of a client or a node, or deleted, gone, leading");
+                     "state: must be a state of a client or a node, or deleted, gone or leading");
         return NULL;
     }
     struct event_subscriber *event_subscriber = calloc(1, sizeof *event_subscriber);
@@ -159,7 +161,8 @@ void api_events(struct http_request *request, struct http_response *response) {
         return;
     }
     struct event_stream *stream = event_subscriber->stream;
-    event_stream_comment(stream, "changes of this node from now on, changes of the fleet soon");
+    event_stream_comment(stream,
+                         "reporting changes on this node; changes in the fleet follow soon");
     http_answer_stream(response, stream);
     const struct event_bus_listener listener = {event_subscriber, api_events_on_event,
                                                 api_events_subscriber_is_closed,
@@ -202,7 +205,7 @@ void api_client_messages(struct http_request *request, struct http_response *res
         !api_events_open_stream(request, MESSAGES_RING_BYTES, &stream, response)) {
         return;
     }
-    event_stream_comment(stream, "messages from now on");
+    event_stream_comment(stream, "listening for messages");
     http_answer_stream(response, stream);
     if (tail_follower_add(request->api->tail_follower, request->parameter, stream,
                           request->forwarded) != ERR_OK) {

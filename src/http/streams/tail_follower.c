@@ -246,14 +246,14 @@ static void tail_follower_locate(struct tail *tail) {
     }
     err = store_get(tail->follower->wiring.store, tail->id, &row);
     if (err == ERR_NOT_FOUND) {
-        tail_follower_put_status(tail, "there is no such client any more");
+        tail_follower_put_status(tail, "the client no longer exists");
         event_stream_end(tail->stream);
     } else if (err != ERR_OK) {
-        tail_follower_put_status(tail, "Redis does not answer: where the client runs is not known");
+        tail_follower_put_status(tail, "Redis does not answer: the node of the client is unknown");
     } else if (row.state == STORE_OWNED) {
         tail_follower_connect_owner(tail, row.owner.node);
     } else {
-        tail_follower_put_status(tail, "the client runs on no node now");
+        tail_follower_put_status(tail, "the client currently runs on no node");
     }
     store_client_fini(&row);
 }

@@ -38,23 +38,23 @@ static void client_config_rule_broker_or_url(struct reader *reader) {
     bool has_url = client_config_has_member(reader->document, "url");
     bool has_urls = client_config_has_member(reader->document, "urls");
     if (!has_broker && !has_url && !has_urls) {
-        FAULT_AT(reader, "broker", "is missing: give broker (a host) or url (mqtt://host:1883)");
+        FAULT_AT(reader, "broker", "is missing: set broker (a host) or url (mqtt://host:1883)");
     }
     if (has_broker && has_url) {
-        FAULT_AT(reader, "url", "must stand alone: either broker or url");
+        FAULT_AT(reader, "url", "must be the only one: set either broker or url");
     }
     if (has_urls && (has_broker || has_url)) {
-        FAULT_AT(reader, "urls", "must stand alone: either broker, url or urls");
+        FAULT_AT(reader, "urls", "must be the only one: set either broker, url or urls");
     }
     if (!has_urls && client_config_has_member(reader->document, "urls_order")) {
-        FAULT_AT(reader, "urls_order", "must be left out: it is the order of urls");
+        FAULT_AT(reader, "urls_order", "must be omitted without urls: it is their order");
     }
     if (!has_broker && (has_url || has_urls) && reader->port != 0) {
         FAULT_AT(reader, "port", "must be part of the url, as in mqtt://host:1883");
     }
     if (has_broker && reader->port != 0 && reader->url.port != 0 &&
         reader->port != reader->url.port) {
-        FAULT_AT(reader, "port", "must be the port in broker, or be left out");
+        FAULT_AT(reader, "port", "must be the port in broker, or be omitted");
     }
 }
 
@@ -119,7 +119,7 @@ static void client_config_rule_credentials(struct reader *reader) {
     bool has_password = config->password || config->password_from;
     if (has_password && !config->username && !username_was_wrong && config->protocol_version == 4) {
         FAULT_AT(reader, "password",
-                 "needs a username in MQTT 3.1.1: give one, or protocol_version 5");
+                 "requires a username in MQTT 3.1.1: set one, or set protocol_version to 5");
     }
 }
 
@@ -144,13 +144,13 @@ static void client_config_rule_tls(struct reader *reader) {
     }
     if (reader->config->host && !client_config_any_endpoint(reader->config, client_scheme_is_tls)) {
         client_field_add_fault(reader, &place,
-                               "must be left out unless the broker is an mqtts or wss URL");
+                               "must be omitted unless the broker is an mqtts or wss URL");
     }
     if (client_config_has_member(tls, "cert") && !client_config_has_member(tls, "key")) {
-        client_field_add_fault(reader, &key, "is missing: cert needs its private key");
+        client_field_add_fault(reader, &key, "is missing: cert requires its private key");
     }
     if (client_config_has_member(tls, "key") && !client_config_has_member(tls, "cert")) {
-        client_field_add_fault(reader, &cert, "is missing: key needs its certificate");
+        client_field_add_fault(reader, &cert, "is missing: key requires its certificate");
     }
 }
 
@@ -164,11 +164,12 @@ static void client_config_rule_tls_strength(struct reader *reader) {
     if (old && given->security_level != 1) {
         client_field_add_fault(
             reader, &version,
-            "needs tls.security_level 0: OpenSSL has no TLS below 1.2 above that level");
+            "needs tls.security_level 0: OpenSSL supports no TLS version below 1.2 above that "
+            "level");
     }
     if (client_config_has_member(tls, "key_password") && !client_config_has_member(tls, "cert")) {
         client_field_add_fault(reader, &password,
-                               "must be left out: there is no tls.key that it opens");
+                               "must be omitted: there is no tls.key that it decrypts");
     }
 }
 
@@ -176,7 +177,7 @@ static void client_config_rule_websocket(struct reader *reader) {
     if (json_object_size(json_object_get(reader->document, "websocket")) > 0 &&
         reader->config->host &&
         !client_config_any_endpoint(reader->config, client_scheme_has_path)) {
-        FAULT_AT(reader, "websocket", "must be left out unless the broker is a ws or wss URL");
+        FAULT_AT(reader, "websocket", "must be omitted unless the broker is a ws or wss URL");
     }
 }
 
@@ -187,12 +188,12 @@ static void client_config_rule_sub_topic(struct reader *reader) {
     }
     for (size_t i = 0; i < config->subscription_count; i++) {
         if (strcmp(config->subscriptions[i].filter, reader->sub_topic) == 0) {
-            FAULT_AT(reader, "sub_topic", "must be another filter: this one is in subscriptions");
+            FAULT_AT(reader, "sub_topic", "must be omitted: this filter is in subscriptions");
             return;
         }
     }
     if (config->subscription_count >= CLIENT_SUBSCRIPTIONS_MAX) {
-        FAULT_AT(reader, "sub_topic", "must be left out: there are %d subscriptions already",
+        FAULT_AT(reader, "sub_topic", "must be omitted: there are already %d subscriptions",
                  CLIENT_SUBSCRIPTIONS_MAX);
         return;
     }
@@ -225,7 +226,7 @@ static void client_config_id_from_hint(struct reader *reader, const char *hint) 
     if (fault) {
         FAULT_AT(reader, "id", "%s", fault);
     } else if (config->id && strcmp(config->id, hint) != 0) {
-        FAULT_AT(reader, "id", "must be the id it is addressed by, or be left out");
+        FAULT_AT(reader, "id", "must be the id in the path, or be omitted");
     } else if (!config->id) {
         config->id = client_config_keep_text(reader, text_dup(hint));
     }
@@ -234,12 +235,12 @@ static void client_config_id_from_hint(struct reader *reader, const char *hint) 
 static void client_config_id_from_client_id(struct reader *reader) {
     struct client_config *config = reader->config;
     if (!config->client_id || config->client_id[0] == '\0') {
-        FAULT_AT(reader, "id", "is missing: give id, or a client_id to take it from");
+        FAULT_AT(reader, "id", "is missing: set id, or a client_id that is used as the id");
         return;
     }
     const char *fault = client_id_fault(config->client_id, strlen(config->client_id));
     if (fault) {
-        FAULT_AT(reader, "id", "is missing, and client_id cannot stand in: it %s", fault);
+        FAULT_AT(reader, "id", "is missing, and client_id cannot be used instead: it %s", fault);
         return;
     }
     config->id = config->client_id;

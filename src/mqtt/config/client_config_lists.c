@@ -99,7 +99,7 @@ static void config_list_read_url_of(struct reader *reader, json_t *value,
         client_field_add_fault(reader, place, "must begin with mqtt://, mqtts://, ws:// or wss://");
     } else if (err == ERR_OK && !config_list_is_another_broker(config, &url)) {
         client_field_add_fault(reader, place,
-                               "must be another broker: this one stands earlier in the list");
+                               "is a duplicate: the same broker is earlier in the list");
     } else if (err == ERR_OK) {
         reader->out_of_memory |= !client_url_take(&url, &config->urls[config->url_count++]);
     } else if (err == ERR_ARGUMENT) {
@@ -263,18 +263,17 @@ static const char *config_list_header_name_fault(const char *name, size_t len) {
                                       "Content-Length", "TE",      "Transfer-Encoding"};
     for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) {
         if (strcasecmp(own[i], name) == 0) {
-            return "must be left out: it belongs to the handshake itself";
+            return "must be omitted: it belongs to the handshake itself";
         }
     }
     if (strncasecmp(name, "Sec-WebSocket-", 14) == 0) {
-        return "must be left out: it belongs to the handshake (see subprotocol)";
+        return "must be omitted: it belongs to the handshake (see subprotocol)";
     }
     bool right = len >= 1 && len <= HEADER_NAME_MAX;
     for (size_t i = 0; right && i < len; i++) {
         right = isalnum((unsigned char)name[i]) || strchr("!#$%&'*+-.^_`|~", name[i]);
     }
-    return right ? NULL
-                 : "must have a name of 1 to 128 letters, digits and some of !#$%&'*+-.^_`|~";
+    return right ? NULL : "must have a name of 1 to 128 letters, digits and any of !#$%&'*+-.^_`|~";
 }
 
 static const char *config_list_header_value_fault(const char *text, size_t len) {
@@ -301,7 +300,8 @@ static bool config_list_has_mask(struct reader *reader, json_t *object,
         if (reader->source == CLIENT_FROM_API && client_field_is_mask(value)) {
             client_field_add_fault(
                 reader, &here,
-                "stands for a secret that is stored for this broker, and none is: give it itself");
+                "stands for a stored secret, but none is stored for this broker: send the secret "
+                "itself");
             return true;
         }
     }
@@ -366,7 +366,8 @@ config_list_read_subscription(struct reader *reader, const struct client_field *
     } else if (json_is_object(item)) {
         (void)client_fields_read(reader, field->members, item, place, &subscription);
     } else {
-        client_field_add_type_fault(reader, place, "a topic filter or an object with one", item);
+        client_field_add_type_fault(reader, place, "a topic filter, or an object that contains one",
+                                    item);
     }
     return subscription;
 }
@@ -382,7 +383,7 @@ static void config_list_check_subscription(struct reader *reader,
     }
     if (json_object_get(seen, item->filter)) {
         client_field_add_fault(reader, is_text ? place : &filter,
-                               "must be another filter: this one stands earlier in the list");
+                               "is a duplicate: the same filter is earlier in the list");
     }
     reader->out_of_memory |= json_object_set_new(seen, item->filter, json_true()) != 0;
 }

@@ -49,7 +49,7 @@ static const char *config_table_mqtt_string_fault(const char *text, size_t len) 
         return "must be well-formed UTF-8 without U+0000";
     }
     return text_has_control(text, len)
-               ? "must be without control characters, on which brokers close the connection"
+               ? "must not contain control characters, because brokers close the connection on them"
                : NULL;
 }
 
@@ -73,7 +73,7 @@ static const char *config_table_pem_fault(const char *text, size_t len) {
                                                          : NULL;
     }
     return !strstr(text, "-----BEGIN ")
-               ? "must be PEM text (-----BEGIN ...) or the absolute path of a file with it"
+               ? "must be PEM text (-----BEGIN ...) or the absolute path of a file that contains it"
                : NULL;
 }
 
@@ -90,7 +90,7 @@ static const char *config_table_host_name_fault(const char *text, size_t len) {
 static const char *config_table_token_fault(const char *text, size_t len) {
     for (size_t i = 0; i < len; i++) {
         if (!isalnum((unsigned char)text[i]) && !strchr("!#$%&'*+-.^_`|~", text[i])) {
-            return "must be of letters, digits and some of !#$%&'*+-.^_`|~";
+            return "must consist of letters, digits and any of !#$%&'*+-.^_`|~";
         }
     }
     return NULL;

@@ -146,7 +146,7 @@ static enum err config_url_parse_authority(struct client_url *out, const char *t
     if (colon < end) {
         *fault = *colon == ':'
                      ? config_url_port_fault(&out->port, colon + 1, (size_t)(end - colon - 1))
-                     : "must have nothing but a port after the brackets";
+                     : "must have only a port after the brackets";
         if (*fault) {
             return ERR_ARGUMENT;
         }
@@ -170,7 +170,8 @@ static enum err config_url_parse_path(struct client_url *out, const char *path,
     }
     const char *query = strchr(path, '?');
     if (query && strcmp(query + 1, CLIENT_SECRET_SHOWN) == 0) {
-        *fault = "must have its query: " CLIENT_SECRET_SHOWN " is only the mask that is shown";
+        *fault = "must have its query: " CLIENT_SECRET_SHOWN
+                 " is only the mask with which the query is shown";
         return ERR_ARGUMENT;
     }
     out->path = text_dup(path);
@@ -190,7 +191,7 @@ static enum err config_url_parse_after_scheme(struct client_url *out, const char
                                               const char **fault) {
     size_t len = strcspn(authority, "/?#");
     if (memchr(authority, '@', len)) {
-        *fault = "must have no user information: credentials go into username and password";
+        *fault = "must have no user information: use the fields username and password";
         return ERR_ARGUMENT;
     }
     enum err err = config_url_parse_authority(out, authority, len, fault);

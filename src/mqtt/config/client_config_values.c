@@ -127,7 +127,7 @@ const char *client_field_text(struct reader *reader, const struct client_field *
         return NULL;
     }
     if (memchr(text, '\0', len)) {
-        client_field_add_fault(reader, place, "must not hold U+0000");
+        client_field_add_fault(reader, place, "must not contain U+0000");
         return NULL;
     }
     const char *fault = !field->check ? NULL : field->check(text, len);
@@ -167,7 +167,7 @@ char *client_field_secret_reference(const json_t *value, const char **why) {
     const char *env = json_string_value(json_object_get(value, "env"));
     char *source = NULL;
     if (json_object_size(value) != 1 || (!file && !env)) {
-        *why = "must be the secret, or {\"file\": path}, or {\"env\": name}";
+        *why = "must be the secret itself, {\"file\": path} or {\"env\": name}";
     } else if (file && !config_value_is_secret_path(file)) {
         *why = "must name the absolute path of a file, without \"..\"";
     } else if (env && !config_value_is_env_name(env)) {
@@ -297,7 +297,7 @@ static uint8_t *config_value_bytes_of(struct reader *reader, const struct client
     } else if (err != ERR_OK) {
         reader->out_of_memory = true;
     } else if ((int64_t)*len > field->most) {
-        client_field_add_fault(reader, place, "must hold at most %lld bytes, not %zu",
+        client_field_add_fault(reader, place, "must have at most %lld bytes, not %zu",
                                (long long)field->most, *len);
         free(bytes);
         bytes = NULL;
@@ -320,7 +320,8 @@ void client_field_read_base64(struct reader *reader, const struct client_field *
 static bool config_value_payload_is_first(struct reader *reader, const struct client_will *will,
                                           const struct client_field_place *place) {
     if (will->payload) {
-        client_field_add_fault(reader, place, "must stand alone: either payload or payload_base64");
+        client_field_add_fault(reader, place,
+                               "must be the only one: set either payload or payload_base64");
     }
     return !will->payload;
 }

@@ -147,7 +147,7 @@ static void config_walk_fault_unknown(struct reader *reader, const struct client
         client_field_add_fault(reader, place, "unknown field \"%s\", did you mean %s?", shown,
                                nearest);
     } else {
-        client_field_add_fault(reader, place, "unknown field \"%s\", it must be left out", shown);
+        client_field_add_fault(reader, place, "unknown field \"%s\"; it must be omitted", shown);
     }
 }
 
@@ -170,8 +170,8 @@ static bool config_walk_version_allows(struct reader *reader, const struct clien
         return true;
     }
     if (json_integer_value(json_object_get(reader->document, "protocol_version")) == 4) {
-        client_field_add_fault(
-            reader, place, "is a field of MQTT 5, so it must be left out or protocol_version be 5");
+        client_field_add_fault(reader, place,
+                               "is a field of MQTT 5: omit it, or set protocol_version to 5");
         return false;
     }
     reader->has_mqtt5 = true;
@@ -187,7 +187,8 @@ static bool config_walk_mask_refused(struct reader *reader, const struct client_
     }
     client_field_add_fault(
         reader, place,
-        "stands for a secret that is stored for this broker, and none is: give it itself");
+        "stands for a stored secret, but none is stored for this broker: send the secret "
+        "itself");
     return true;
 }
 
@@ -228,7 +229,7 @@ bool client_fields_read(struct reader *reader, const struct client_field_table *
         const struct client_field_place missing = {.up = place, .name = field->name};
         value = json_object_get(object, field->name);
         if ((field->flags & CLIENT_FIELD_REQUIRED) && (!value || json_is_null(value))) {
-            client_field_add_fault(reader, &missing, "is missing and must be given");
+            client_field_add_fault(reader, &missing, "is missing but required");
         }
     }
     return true;

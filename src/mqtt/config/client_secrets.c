@@ -81,7 +81,8 @@ static json_t *client_secrets_walk_text(struct client_secrets_document_walk *wal
     char *other = part ? walk->visit(walk, field, pointer, part) : NULL;
     char *whole = other ? client_secrets_with_part(text, part, other) : NULL;
     if (other && (field->flags & CLIENT_FIELD_URL) && whole && strlen(whole) > CLIENT_URL_LEN_MAX) {
-        client_secrets_add_fault(walk->faults, pointer, "is too long with its query encrypted");
+        client_secrets_add_fault(walk->faults, pointer,
+                                 "is too long after its query has been encrypted");
         walk->result = ERR_ARGUMENT;
     } else if (other && (!whole || !(value = json_string(whole)))) {
         walk->result = ERR_MEMORY;

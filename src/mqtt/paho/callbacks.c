@@ -100,8 +100,9 @@ static struct engine_closed paho_explain_failure(struct engine_connection *conne
                                                            : CLIENT_ERROR_CLOSED_BEFORE_CONNACK;
     } else if (connection->tls) {
         closed.error = CLIENT_ERROR_TLS_FAILED;
-        closed.message = "the handshake failed: the certificate is for another name, the broker "
-                         "wants a client certificate, or tls.cert and tls.key do not match";
+        closed.message =
+            "the handshake failed: the certificate is for another name, the broker requires a "
+            "client certificate, or tls.cert and tls.key do not match";
     } else {
         closed.error = CLIENT_ERROR_CLOSED_IN_CONNACK;
     }

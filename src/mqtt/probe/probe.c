@@ -220,10 +220,10 @@ static void probe_subscribed_all(struct probe *probe) {
         return;
     }
     if (probe->excluded_count > 0) {
-        snprintf(
-            detail + len, sizeof(detail) - len,
-            "; %zu not tried, because they would take messages or the subscription from others",
-            probe->excluded_count);
+        snprintf(detail + len, sizeof(detail) - len,
+                 "; %zu not tried, because they would take messages or the subscription from other "
+                 "subscribers",
+                 probe->excluded_count);
     }
     probe_step_passed(probe, PROBE_SUBSCRIBE, detail);
     probe->is_done = true;

@@ -79,7 +79,7 @@ static void probe_address_check_wait(struct probe_address_check *check, int64_t 
         enum err err = stream_connected(check->sockets[i].fd, &fault);
         if (err != ERR_TIMEOUT) {
             probe_address_check_end(check, i, err == ERR_OK,
-                                    err == ERR_OK ? "TCP connected; the rest was not tried"
+                                    err == ERR_OK ? "TCP connected; later steps were not tried"
                                                   : fault.message);
         }
     }

@@ -128,9 +128,10 @@ enum client_error probe_filters_describe(const struct probe_filters *filters, ch
     }
     int len = snprintf(out, size, "%zu filter%s granted", count, count == 1 ? "" : "s");
     if (filters->losses > 0) {
-        snprintf(out + len, size - (size_t)len,
-                 ", at most %u in one SUBSCRIBE: the broker closes the connection at more",
-                 (unsigned)filters->plan.learned->packet_good);
+        snprintf(
+            out + len, size - (size_t)len,
+            ", at most %u in one SUBSCRIBE: the broker closes the connection if there are more",
+            (unsigned)filters->plan.learned->packet_good);
     }
     return CLIENT_ERROR_NONE;
 }

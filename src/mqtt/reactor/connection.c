@@ -132,7 +132,7 @@ void connection_refuse_with_workaround(struct engine_connection *connection,
     char text[TEXT_LEN];
     struct packet_fault learnt = *fault;
     snprintf(text, sizeof(text), "%s%s", fault->message,
-             workaround == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer none"
+             workaround == ENGINE_WORKAROUND_NO_ALIASES ? "; the next connections offer no aliases"
              : workaround == ENGINE_WORKAROUND_SKIP_MALFORMED
                  ? "; from now on such messages are skipped"
                  : "");

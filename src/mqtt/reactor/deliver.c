@@ -185,8 +185,8 @@ static bool deliver_has_inbound_room(const struct engine_connection *connection)
 bool deliver_may_accept(struct engine_connection *connection) {
     static const struct engine_closed unfinished = {
         .error = CLIENT_ERROR_BUFFERS_FULL,
-        .message = "the broker leaves so many messages incomplete (QoS 2 without PUBREL, QoS 1 of "
-                   "earlier connections) that the node's buffers are full (setting buffer_bytes)",
+        .message = "the node's buffers are full (setting buffer_bytes) of messages that the broker "
+                   "has not completed (QoS 2 without PUBREL, QoS 1 of earlier connections)",
         .reason_code = -1};
     if (deliver_has_inbound_room(connection)) {
         return true;

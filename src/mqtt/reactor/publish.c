@@ -288,7 +288,7 @@ static void publish_refuse_acknowledgement(struct engine_connection *connection,
                                            struct outbound *outbound) {
     static const struct packet_fault unfitting = {
         .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker acknowledged a publication in a way that does not fit its QoS"};
+        .message = "the broker's acknowledgement does not match the QoS of the publication"};
     struct engine *engine = connection->engine;
     struct engine_session *session = connection->session;
     connection_refuse(connection, &unfitting);

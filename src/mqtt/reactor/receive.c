@@ -107,7 +107,7 @@ static bool receive_take_connack(struct engine_connection *connection,
                                  const struct packet *packet) {
     static const struct packet_fault no_such_session = {
         .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker resumed a session although a new one was asked for"};
+        .message = "the broker resumed a session although a new one was requested"};
     static const struct packet_fault unasked = {
         .reason_code = REASON_PROTOCOL_ERROR,
         .message = "the broker began an authentication that was not requested"};
@@ -227,7 +227,7 @@ static bool (*const receive_handlers[PACKET_AUTH + 1])(struct engine_connection 
 static bool receive_dispatch(struct engine_connection *connection, const struct packet *packet) {
     static const struct packet_fault too_early = {
         .reason_code = REASON_PROTOCOL_ERROR,
-        .message = "the broker sent something else before CONNACK"};
+        .message = "the broker sent another packet before CONNACK"};
     static const struct packet_fault twice = {.reason_code = REASON_PROTOCOL_ERROR,
                                               .message = "the broker sent a second CONNACK"};
     bool greeting = connection->state == CONNECTION_AWAITING_CONNACK;

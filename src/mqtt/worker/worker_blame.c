@@ -55,14 +55,16 @@ static const char *worker_blame_pending(const struct client *client, size_t *n) 
 }
 
 static void worker_blame_note_asked(struct client *client, const char *filter, size_t n) {
-    static const char ended[] = "the broker ended the connection when it was asked for",
-                      unfit[] = "the broker's answer did not fit when it was asked for";
+    static const char ended[] = "the broker ended the connection when the node requested",
+                      unfit[] =
+                          "the broker's acknowledgement did not match when the node requested";
     const char *what = client->blame == BLAME_UNFIT ? unfit : ended;
     char message[400];
     enum client_error error =
         n > 1 ? CLIENT_ERROR_FILTERS_HALVED : CLIENT_ERROR_SUBSCRIPTION_ENDS_CONNECTION;
     if (n > 1) {
-        snprintf(message, sizeof message, "%s %zu filters at once: half as many are next", what, n);
+        snprintf(message, sizeof message,
+                 "%s %zu filters at once; the next connection requests half as many", what, n);
     } else {
         snprintf(message, sizeof message, "%s the filter %.*s alone", what,
                  text_truncated_len(filter, strlen(filter), WORKER_FILTER_SHOWN_LEN), filter);

@@ -362,8 +362,8 @@ static void worker_connect_open(struct client *client, const struct address_list
         worker_fail_connect(
             client, CLIENT_ERROR_ENGINE_FAILED,
             err == ERR_UNSUPPORTED
-                ? "the engine paho has no websocket.headers, websocket.subprotocol, "
-                  "tls.min_version and tls.security_level: leave them out, or use reactor"
+                ? "the engine paho does not support websocket.headers, websocket.subprotocol, "
+                  "tls.min_version and tls.security_level: omit them, or use the engine reactor"
                 : err_name(err));
         return;
     }

@@ -42,7 +42,7 @@ static void worker_suspect_name(const struct engine_suspect *suspect, char out[S
     char topic[ENGINE_SUSPECT_TOPIC_LEN];
     worker_suspect_copy_topic(suspect->topic, topic);
     if (topic[0] == '\0') {
-        snprintf(out, SUSPECT_NAME_LEN, "a publication of QoS 2 that the broker has received");
+        snprintf(out, SUSPECT_NAME_LEN, "a QoS 2 publication that the broker has received");
         return;
     }
     snprintf(out, SUSPECT_NAME_LEN, "the publication to \"%s\" (%zu bytes, QoS %u%s)", topic,

@@ -139,7 +139,7 @@ static enum loss_verdict worker_verdict_decide(const struct client *client,
 static void worker_verdict_report_age(struct client *client, int64_t age_ms) {
     char message[160];
     snprintf(message, sizeof message,
-             "the broker ends connections after about %.1f s, also of other clients",
+             "the broker ends connections after about %.1f s, including those of other clients",
              (double)age_ms / 1000);
     worker_note_error(client, CLIENT_ERROR_CLOSED_AT_AN_AGE, message);
 }

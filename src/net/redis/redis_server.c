@@ -49,7 +49,7 @@ struct redis_server {
 static enum err redis_server_make_folder(const char *folder, char *fault) {
     char path[PATH_MAX];
     if (!*folder || strlen(folder) >= sizeof path) {
-        return REFUSE(fault, ERR_ARGUMENT, "the state folder's name is empty or too long");
+        return REFUSE(fault, ERR_ARGUMENT, "the name of the state folder is empty or too long");
     }
     strcpy(path, folder);
     for (char *end = path + 1;; end++) { /* bounded by the path's length */
@@ -57,7 +57,7 @@ static enum err redis_server_make_folder(const char *folder, char *fault) {
         if (byte == '/' || byte == '\0') {
             *end = '\0';
             if (mkdir(path, 0700) < 0 && errno != EEXIST) {
-                return REFUSE(fault, ERR_IO, "cannot make the folder %.300s: %s", path,
+                return REFUSE(fault, ERR_IO, "cannot create the folder %.300s: %s", path,
                               strerror(errno));
             }
             *end = byte;
@@ -228,7 +228,8 @@ static enum err redis_server_launch_when_free(struct redis_server *server, int64
     }
     if (err == ERR_EXISTS) {
         return REFUSE(fault, ERR_TIMEOUT,
-                      "the redis-server of an earlier node still runs in %.300s", server->folder);
+                      "the redis-server of an earlier process still runs in %.300s",
+                      server->folder);
     }
     return err == ERR_OK ? err
                          : REFUSE(fault, err, "cannot start redis-server: %s", strerror(errno));
@@ -247,10 +248,11 @@ static enum err redis_server_explain_exit(const struct redis_server *server, int
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NO_PROGRAM) {
         return REFUSE(
             fault, ERR_UNSUPPORTED,
-            "redis_config.url is embedded, but there is neither redis-server nor valkey-server "
-            "in PATH");
+            "redis_config.url is embedded, but neither redis-server nor valkey-server is in "
+            "PATH");
     }
-    return REFUSE(fault, ERR_UNAVAILABLE, "redis-server ended at once, %s %d; see %.300s/redis.log",
+    return REFUSE(fault, ERR_UNAVAILABLE,
+                  "redis-server exited at once, %s %d; see %.300s/redis.log",
                   WIFSIGNALED(status) ? "by signal" : "status",
                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), server->folder);
 }
@@ -346,7 +348,7 @@ static void redis_server_terminate(struct redis_server *server) {
     }
     if (server->pid > 0) {
         log_event(LOG_ERROR, "redis_server_killed", KS("folder", server->folder),
-                  KS("reason", "it did not end after SIGTERM"));
+                  KS("reason", "it did not exit after SIGTERM"));
         kill(server->pid, SIGKILL);
         waitpid(server->pid, &status, 0);
     }

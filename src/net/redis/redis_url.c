@@ -69,7 +69,7 @@ static enum err redis_url_parse_credentials(const char *text, size_t len, struct
     const char *colon = memchr(text, ':', len);
     if (!colon) {
         return redis_url_refuse(fault, ERR_ARGUMENT,
-                                "a user needs a password: redis://user:pass@host");
+                                "a user name requires a password: redis://user:pass@host");
     }
     size_t user_len = (size_t)(colon - text);
     out->password = redis_url_percent_decode(colon + 1, len - user_len - 1);

@@ -173,7 +173,7 @@ def test_case_F4_answers_say_which_node_cannot_be_reached(cut):
         # Where a connection comes about, the request may have been acted on.
         mute = cut.how is is_mute
         assert told == ((504, TIMEOUT) if mute else (503, UNAVAILABLE)), answer.text
-        says = "the outcome is not known" if mute else "nothing was done"
+        says = "the outcome is unknown" if mute else "nothing was done"
         assert all(part in answer.json()["detail"] for part in ("node n2,", says)), answer.text
     assert set(timed(SLACK_S, api.nodes)) == {"n1", "n2", "n3"}
     assert timed(SLACK_S, api.get, "/metrics").status_code == 200

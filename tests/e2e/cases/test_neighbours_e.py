@@ -27,7 +27,7 @@ def test_rabbitmq_at_its_wrong_ends(fleet, rabbitmq):
             (f"ws://127.0.0.1:{ports['mqtt']}/ws", 4, ["WebSocket", "port and path"]),
             (f"mqtt://127.0.0.1:{ports['ws']}", 4, ["port and scheme"]),
             (f"mqtts://127.0.0.1:{ports['mqtt']}", 4, ["TLS"]),
-            (f"mqtt://127.0.0.1:{ports['amqp']}", 4, ["not MQTT", "AMQP"])]:
+            (f"mqtt://127.0.0.1:{ports['amqp']}", 4, ["not answer MQTT", "AMQP"])]:
         check(last_step(fleet, url, version, **rabbitmq.login), *words)
     wrong = {**rabbitmq.login, "password": "x"}
     for login in (wrong, {}, {**wrong, "username": "nosuch:plant"}):
@@ -39,7 +39,7 @@ def test_nats_at_its_wrong_ends(fleet):
     fleet.start_node()
     check(last_step(fleet, nats.url, 5, **nats.login), "protocol_version")
     check(last_step(fleet, nats.ws_url.replace("/mqtt", "/"), **nats.login), "no MQTT at this path")
-    check(last_step(fleet, f"mqtt://127.0.0.1:{nats.own_port}", **nats.login), "not MQTT")
+    check(last_step(fleet, f"mqtt://127.0.0.1:{nats.own_port}", **nats.login), "not answer MQTT")
     check(last_step(fleet, nats.url, **{**nats.login, "password": "x"}), "password")
 
 

@@ -381,7 +381,7 @@ def test_a_refused_publication_is_answered_with_the_brokers_reason(desk):
         link.acknowledge(kind, link.expect(PUBLISH).id, 0x97)
         problem = answer.result(10)
         assert problem.status_code >= 500 and problem.json()["reason_code"] == 0x97
-        assert problem.json()["detail"] == "the broker refused it: quota exceeded (0x97)"
+        assert problem.json()["detail"] == "the broker refused the publication: quota exceeded (0x97)"
         assert "raise the broker's limit" in problem.json()["advice"]
     # The exchange is over: nothing but the next publication comes.
     answer = desk.publish(client, "out", "after", qos=1)

@@ -115,7 +115,7 @@ def test_without_its_replica_a_create_is_503_and_the_same_again_is_safe(fleet):
     group.replica.pause()
     document = fleet.document("a")
     answer = fleet.api.post("/api/v1/clients", document)
-    assert answer.status_code == 503 and "not known" in answer.json()["detail"]
+    assert answer.status_code == 503 and "unknown" in answer.json()["detail"]
     assert fleet.api.post("/api/v1/clients", document).status_code == 503
     group.replica.resume()
     wait_until(lambda: fleet.api.post("/api/v1/clients", document).status_code == 200, 20)

@@ -89,10 +89,10 @@ static const struct check_case {
     {NULL, cert, NULL, NULL, NULL}, /* the key is referenced */
     {cut, NULL, NULL, "/tls/ca", "certificate 1 in it cannot be read"},
     {half_chain, NULL, NULL, "/tls/ca", "certificate 2 in it cannot be read"},
-    {key, NULL, NULL, "/tls/ca", "must hold a certificate"},
+    {key, NULL, NULL, "/tls/ca", "must contain a certificate"},
     {NULL, half_chain, key, "/tls/cert", "certificate 2"},
-    {NULL, key, key, "/tls/cert", "must hold a certificate"},
-    {NULL, cert, cert, "/tls/key", "must hold a private key"},
+    {NULL, key, key, "/tls/cert", "must contain a certificate"},
+    {NULL, cert, cert, "/tls/key", "must contain a readable private key"},
     {NULL, cert, locked, "/tls/key", "protected by a passphrase"},
     {NULL, cert, other_key, "/tls/key", "must be the key of tls.cert"},
     {NULL, "/no/such/cert", locked, "/tls/key", "protected by a passphrase"},

@@ -70,7 +70,7 @@ static bool api_client_expected_version(const struct http_request *request, int6
 
 static void api_client_answer_version_mismatch(const struct http_request *request,
                                                struct http_response *response) {
-    http_problem(response, PROBLEM_VERSION, "client %s has another version now; read it again",
+    http_problem(response, PROBLEM_VERSION, "client %s has been changed; read it again",
                  request->parameter);
 }
 
@@ -156,7 +156,7 @@ static void api_client_retry_write(struct http_request *request, struct http_res
         return;
     }
     http_problem(response, PROBLEM_OVERLOAD,
-                 "other callers keep changing client %s; nothing was written", request->parameter);
+                 "other callers keep changing client %s; nothing was changed", request->parameter);
 }
 
 /* Prepares a new document for storing: takes masked secrets and retired filters from the row.
@@ -386,7 +386,7 @@ static void api_client_answer_action(struct http_request *request, const char *a
 void api_client_restart(struct http_request *request, struct http_response *response) {
     struct workers *workers = request->api->context.workers;
     api_client_answer_action(request, "restart",
-                             workers_restart(workers, request->parameter, "restarted by request"),
+                             workers_restart(workers, request->parameter, "restarted on request"),
                              response);
 }
 

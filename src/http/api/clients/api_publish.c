@@ -41,8 +41,7 @@ static void api_publish_answer_given_up(enum give_up reason, struct http_respons
         http_problem_member(response, "code", json_string("sink_full"));
     } else if (reason == GIVE_UP_DROPPED || reason == GIVE_UP_NOT_COMPLETED ||
                reason == GIVE_UP_EXPIRED) {
-        http_problem(response, PROBLEM_UNKNOWN, "%s; the outcome is not known",
-                     give_up_text(reason));
+        http_problem(response, PROBLEM_UNKNOWN, "%s; the outcome is unknown", give_up_text(reason));
     } else {
         http_problem(response, PROBLEM_PUBLICATION, "%s; it is not sent again",
                      give_up_text(reason));
@@ -53,7 +52,7 @@ static void api_publish_answer_given_up(enum give_up reason, struct http_respons
 
 static void api_publish_answer_refused(uint8_t reason_code, struct http_response *response) {
     enum client_error error = reason_error_publication(reason_code);
-    http_problem(response, PROBLEM_BROKER, "the broker refused it: %s (0x%02X)",
+    http_problem(response, PROBLEM_BROKER, "the broker refused the publication: %s (0x%02X)",
                  client_error_text(error), (unsigned)reason_code);
     http_problem_member(response, "reason_code", json_integer(reason_code));
     http_problem_member(response, "advice", json_string(client_error_advice(error)));
@@ -63,8 +62,8 @@ static void api_publish_answer_refused(uint8_t reason_code, struct http_response
 static void api_publish_answer_unread(const struct http_api *api, const char *id,
                                       struct http_response *response) {
     http_problem(response, PROBLEM_SINK_FULL,
-                 "the sink of client %s is full and blocks its messages, so what the broker "
-                 "answered within %lld ms could not be read; the outcome is not known",
+                 "the sink of client %s is full, so the broker's answers could not be read within "
+                 "%lld ms; the outcome is unknown",
                  id, (long long)api->context.conf->publish_timeout_ms);
     http_problem_member(response, "code", json_string("sink_full"));
 }
@@ -91,18 +90,18 @@ static void api_publish_answer_outcome(const struct http_api *api, const char *i
             break;
         }
         http_problem(response, PROBLEM_TIMEOUT,
-                     "the broker did not acknowledge it within %lld ms; the outcome is not known",
+                     "the broker did not acknowledge it within %lld ms; the outcome is unknown",
                      (long long)api->context.conf->publish_timeout_ms);
         break;
     case ERR_UNAVAILABLE:
         http_problem(response, PROBLEM_UNKNOWN,
-                     "the connection to the broker was lost; the outcome is not known");
+                     "the connection to the broker was lost; the outcome is unknown");
         break;
     case ERR_REFUSED:
         api_publish_answer_given_up(result->give_up, response);
         break;
     case ERR_CANCELED:
-        http_problem(response, PROBLEM_STOPPING, "the outcome is not known");
+        http_problem(response, PROBLEM_STOPPING, "the outcome is unknown");
         break;
     case ERR_FULL:
         http_problem(response, PROBLEM_OVERLOAD,
@@ -122,7 +121,7 @@ static void api_publish_answer_throttled(const struct http_api *api, const char 
     int64_t wait_s = still ? (held.wait_ms + 999) / 1000 : 1;
     http_problem(
         response, PROBLEM_THROTTLED,
-        "publications %s ended the connection of client %s %u times in a row: try again in "
+        "publications %s ended the connection of client %s %u times in a row; try again in "
         "%lld s",
         still ? held.what : "like this", id, still ? held.losses : PUBLISH_THROTTLE_AFTER,
         (long long)wait_s);
@@ -133,8 +132,8 @@ static void api_publish_answer_throttled(const struct http_api *api, const char 
 static void api_publish_answer_busy(const struct workers_busy *busy,
                                     struct http_response *response) {
     http_problem(response, PROBLEM_BROKER_BUSY,
-                 "%zu publications, and %zu bytes, wait for an acknowledgement of broker %s "
-                 "already; nothing was sent",
+                 "%zu publications (%zu bytes) already wait for an acknowledgement of broker %s; "
+                 "nothing was sent",
                  busy->use.waiting, busy->use.bytes, busy->broker);
     http_problem_member(response, "code", json_string("broker_busy"));
     http_problem_member(response, "broker", http_json_string(busy->broker));
@@ -231,9 +230,9 @@ static void api_publish_answer_not_started(const struct http_request *request, c
         return;
     }
     if (input->faults.count == 0) {
-        http_fault_add(&input->faults, input->property_pointer,
-                       "is a property of MQTT 5, and the client speaks MQTT 3.1.1 "
-                       "(protocol_version 4)");
+        http_fault_add(
+            &input->faults, input->property_pointer,
+            "is a property of MQTT 5, but the client uses MQTT 3.1.1 (protocol_version 4)");
     }
     http_problem_faults(response, &input->faults);
 }

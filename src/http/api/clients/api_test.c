@@ -48,10 +48,11 @@ static bool api_test_identity_is_free(const struct http_request *request,
     char *holder = NULL;
     enum err err = store_identity_owner(request->api->context.store, input->identity, &holder);
     if (err == ERR_OK) {
-        http_problem(response, PROBLEM_IDENTITY,
-                     "client_id %.128s at this broker belongs to client %.256s, which the test "
-                     "would disconnect: give the test a client_id of its own",
-                     input->config->client_id, holder);
+        http_problem(
+            response, PROBLEM_IDENTITY,
+            "client_id %.128s at this broker belongs to client %.256s, which the test would "
+            "disconnect: use another client_id for the test",
+            input->config->client_id, holder);
     } else if (err != ERR_NOT_FOUND) {
         http_problem_store(response, err);
     }

@@ -75,12 +75,12 @@ static void client_input_check_node_settings(const struct http_api *api, const j
         if (!address_policy_host(api->address_policy, config->urls[i].host, &why)) {
             char place[sizeof("/urls/") + 20];
             snprintf(place, sizeof(place), "/urls/%zu", i);
-            http_fault_add(faults, place, "must not be there: %s", why);
+            http_fault_add(faults, place, "must be omitted: %s", why);
         }
     }
     if (config->url_count == 0 && !address_policy_host(api->address_policy, config->host, &why)) {
         const char *pointer = json_object_get(document, "url") ? "/url" : "/broker";
-        http_fault_add(faults, pointer, "must not be there: %s", why);
+        http_fault_add(faults, pointer, "must be omitted: %s", why);
     }
     if (config->sink && !sinks_has(api->context.sinks, config->sink)) {
         http_fault_add(faults, "/sink", "this node has no sink %s; see sink.type and sinks",

@@ -129,8 +129,8 @@ json_t *client_unknown_json(const struct store_client *row, const char *reason) 
 json_t *client_unreachable_json(const struct store_client *row) {
     char message[320];
     snprintf(message, sizeof(message),
-             "node %.128s, which owns the client, does not answer; the state of the client is not "
-             "known",
+             "node %.128s, which owns the client, does not answer; the state of the client is "
+             "unknown",
              row->owner.node);
     return client_view_idle_json(
         "connecting", "owner_unreachable", row->owner.since_ms,
@@ -184,7 +184,7 @@ static json_t *client_view_default_status(const struct client_view *view) {
                                    row->attempt_at_ms),
             client_view_next_attempt_ms(row));
     }
-    return row->state == STORE_OWNED ? client_unknown_json(row, "its owner does not report it yet")
+    return row->state == STORE_OWNED ? client_unknown_json(row, "its owner has not reported it yet")
                                      : client_waiting_json(row);
 }
 

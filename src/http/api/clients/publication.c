@@ -57,7 +57,7 @@ static void publication_read_topic(struct publication_input *parsed, const char 
 static void publication_read_payload(struct publication_input *parsed, const char *pointer,
                                      json_t *value) {
     if (!json_is_string(value)) {
-        http_fault_add(&parsed->faults, pointer, "must be a string; bytes go into payload_base64");
+        http_fault_add(&parsed->faults, pointer, "must be a string; use payload_base64 for bytes");
         return;
     }
     parsed->publication.payload = (const uint8_t *)json_string_value(value);
@@ -131,7 +131,8 @@ static void publication_read_correlation_data(struct publication_input *parsed, 
     size_t len = 0;
     if (parsed->correlation ||
         publication_decode_base64(value, &parsed->correlation, &len) != ERR_OK || len > 65535) {
-        http_fault_add(&parsed->faults, pointer, "must be base64 of at most 65535 bytes, once");
+        http_fault_add(&parsed->faults, pointer,
+                       "must occur once and be base64 of at most 65535 bytes");
         return;
     }
     struct message_property *property =
@@ -287,16 +288,18 @@ struct publication_input *publication_parse(json_t *document) {
     parsed->publication.properties = parsed->properties;
     publication_read_object(parsed, "", document, publication_fields);
     if (!json_object_get(document, "topic")) {
-        http_fault_add(&parsed->faults, "/topic", "must be given");
+        http_fault_add(&parsed->faults, "/topic", "is required");
     }
     const json_t *text = json_object_get(document, "payload");
     const json_t *bytes = json_object_get(document, "payload_base64");
     if (text && bytes) {
-        http_fault_add(&parsed->faults, "/payload_base64", "only one of the two payloads");
+        http_fault_add(&parsed->faults, "/payload_base64",
+                       "must be omitted if the other payload is present");
     } else if (!text && !bytes) {
-        http_fault_add(&parsed->faults, "/payload",
-                       "must be given, or payload_base64: \"\" for an empty message, which with "
-                       "retain clears the retained one");
+        http_fault_add(
+            &parsed->faults, "/payload",
+            "is required, unless payload_base64 is present; \"\" is an empty message, which "
+            "with retain clears the retained message");
     }
     return parsed;
 }

@@ -114,7 +114,7 @@ static bool decode_reason_code(struct decode_state *decode_state) {
     }
     return decode_code_is_allowed(&decode_codes_v5[out->type], out->reason_code) ||
            decode_refuses_publication(out) ||
-           decode_fail_protocol(decode_state, "a reason code that this packet does not have");
+           decode_fail_protocol(decode_state, "a reason code that is not defined for this packet");
 }
 
 static bool decode_properties(struct decode_state *decode_state) {
@@ -130,7 +130,8 @@ static bool decode_properties(struct decode_state *decode_state) {
                           "form");
     }
     if (!packet_read_bytes(body, len, &decode_state->out->properties)) {
-        return decode_fail_malformed(decode_state, "properties reach beyond their packet");
+        return decode_fail_malformed(decode_state,
+                                     "properties extend beyond the end of their packet");
     }
     return packet_properties_check(decode_state->out->properties, decode_state->out->type,
                                    decode_state->fault);
@@ -166,11 +167,12 @@ static bool decode_connack(struct decode_state *decode_state) {
         decode_state->version == 4 || decode_is_v4_refusal(&decode_state->body, out->reason_code);
     const struct decode_code_list *codes = old_form ? decode_codes_v4 : decode_codes_v5;
     if (!decode_code_is_allowed(&codes[PACKET_CONNACK], out->reason_code)) {
-        return decode_fail_protocol(decode_state, "CONNACK has a reason code that does not exist");
+        return decode_fail_protocol(decode_state, "CONNACK has an undefined reason code");
     }
     out->session_present = flags == 1;
     if (out->session_present && out->reason_code != 0) {
-        return decode_fail_protocol(decode_state, "CONNACK refuses and has Session Present");
+        return decode_fail_protocol(decode_state,
+                                    "CONNACK refuses the connection but has Session Present set");
     }
     return (old_form || decode_properties(decode_state)) && decode_at_end(decode_state);
 }
@@ -248,9 +250,8 @@ static bool decode_codes(struct decode_state *decode_state) {
     for (size_t i = 0; i < out->codes.len; i++) {
         uint8_t code = out->codes.data[i];
         if (!reason_is_error(code) && !decode_code_is_allowed(successes, code)) {
-            return decode_fail_answer(decode_state,
-                                      "SUBACK or UNSUBACK has a reason code that it must not "
-                                      "have");
+            return decode_fail_answer(
+                decode_state, "SUBACK or UNSUBACK has a reason code that is not permitted there");
         }
     }
     return true;
@@ -266,7 +267,7 @@ static bool decode_unsuback(struct decode_state *decode_state) {
 /* Section 3.14; the Property Length, or both it and the reason code, may be left out. */
 static bool decode_disconnect(struct decode_state *decode_state) {
     if (decode_state->version == 4) {
-        return decode_fail_protocol(decode_state, "a server of MQTT 3.1.1 sends no DISCONNECT");
+        return decode_fail_protocol(decode_state, "an MQTT 3.1.1 server must not send DISCONNECT");
     }
     if (packet_left(&decode_state->body) == 0) {
         return true;
@@ -280,7 +281,7 @@ static bool decode_auth(struct decode_state *decode_state) {
     struct packet_property method;
     if (decode_state->version == 4) {
         return decode_fail_malformed(decode_state,
-                                     "a packet of type 15, which MQTT 3.1.1 does not have");
+                                     "a packet of type 15, which MQTT 3.1.1 does not define");
     }
     if (packet_left(&decode_state->body) == 0) {
         return true;

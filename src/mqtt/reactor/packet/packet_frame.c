@@ -80,7 +80,7 @@ static bool frame_first_byte_is_valid(enum packet_type type, uint8_t flags,
         return packet_refuse(fault, PACKET_FAULT_MALFORMED, "a packet of the reserved type 0");
     }
     if (!frame_type_rows[type].from_server) {
-        return packet_refuse(fault, PACKET_FAULT_PROTOCOL, "a packet that only a client sends");
+        return packet_refuse(fault, PACKET_FAULT_PROTOCOL, "a packet that only a client may send");
     }
     if (frame_type_rows[type].flags != flags) {
         return packet_refuse(fault, PACKET_FAULT_MALFORMED, "reserved flags of a packet are wrong");

@@ -247,13 +247,13 @@ bool packet_properties_check(struct packet_slice properties, enum packet_type ty
         struct packet_property property = {.id = *reader.at++};
         const struct packet_property_row *row = packet_properties_row_of(property.id);
         if (!row) {
-            return packet_refuse(fault, PACKET_FAULT_MALFORMED, "a property that does not exist");
+            return packet_refuse(fault, PACKET_FAULT_MALFORMED, "an undefined property");
         }
         if (!packet_properties_place_is_valid(row, type, fault)) {
             return false;
         }
         if (!packet_properties_read_value(&reader, row->type, &property)) {
-            return packet_refuse(fault, PACKET_FAULT_MALFORMED, "a property is cut short");
+            return packet_refuse(fault, PACKET_FAULT_MALFORMED, "a property is truncated");
         }
         if (!packet_properties_one_is_valid(row, &property, fault)) {
             return false;

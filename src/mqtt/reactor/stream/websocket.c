@@ -171,11 +171,11 @@ static const char *websocket_header_fault(const struct websocket *websocket, uin
         return "a WebSocket frame with reserved bits set, though no extension was agreed";
     }
     if (second & WEBSOCKET_MASKED) {
-        return "a masked WebSocket frame, which only clients send";
+        return "a masked WebSocket frame, which only clients may send";
     }
     if (opcode > WEBSOCKET_OPCODE_PONG ||
         (opcode > WEBSOCKET_OPCODE_BINARY && opcode < WEBSOCKET_OPCODE_CLOSE)) {
-        return "a WebSocket frame of an unknown kind";
+        return "a WebSocket frame with an unknown opcode";
     }
     if (control && (!(first & WEBSOCKET_FIN) || (second & 0x7F) > WEBSOCKET_CONTROL_MAX)) {
         return "a WebSocket control frame that is fragmented or longer than 125 bytes";
@@ -271,7 +271,7 @@ static const char *websocket_close_text(unsigned status) {
             return websocket_close_meanings[i].text;
         }
     }
-    return "no known reason";
+    return "unknown reason";
 }
 
 static void websocket_take_close(struct websocket *websocket, struct websocket_input *input) {

@@ -119,18 +119,19 @@ static const struct handshake_status_hint {
     {200, 299, CLIENT_ERROR_WEBSOCKET_WEB_PAGE,
      "this is a web page, not a WebSocket: check the port and the path of the URL"},
     {300, 399, CLIENT_ERROR_WEBSOCKET_REDIRECTED,
-     "it redirects elsewhere, which is not followed: give the URL it redirects to"},
+     "it redirects to another URL; redirects are not followed: use the URL to which it "
+     "redirects"},
     {401, 401, CLIENT_ERROR_WEBSOCKET_CREDENTIALS,
-     "it wants other credentials before the WebSocket is opened"},
+     "it requires other credentials to open the WebSocket"},
     {403, 403, CLIENT_ERROR_WEBSOCKET_FORBIDDEN,
-     "access is forbidden: check the path of the URL and the server's rules"},
+     "access is forbidden: check the path of the URL and the access rules of the server"},
     {404, 404, CLIENT_ERROR_WEBSOCKET_NOT_FOUND,
      "there is nothing at this path: check the path of the URL (often /mqtt, /ws or /)"},
     {400, 400, CLIENT_ERROR_WEBSOCKET_REFUSED,
      "it rejects the request: is there a WebSocket at this port and path?"},
-    {407, 407, CLIENT_ERROR_WEBSOCKET_PROXY, "a proxy on the way wants credentials"},
-    {426, 426, CLIENT_ERROR_WEBSOCKET_REFUSED, "it wants another version of the protocol"},
-    {429, 429, CLIENT_ERROR_WEBSOCKET_SERVER_TROUBLE, "too many requests: it asks for fewer"},
+    {407, 407, CLIENT_ERROR_WEBSOCKET_PROXY, "a proxy before the broker requires credentials"},
+    {426, 426, CLIENT_ERROR_WEBSOCKET_REFUSED, "it requires another protocol version"},
+    {429, 429, CLIENT_ERROR_WEBSOCKET_SERVER_TROUBLE, "too many requests"},
     {500, 599, CLIENT_ERROR_WEBSOCKET_SERVER_TROUBLE,
      "the server, or a proxy before the broker, is not working"},
 };
@@ -217,7 +218,7 @@ static enum err handshake_check(const struct websocket_handshake *handshake,
     int status = handshake_status_of(answer);
     if (status < 0) {
         return handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_NOT_HTTP,
-                                "the answer to the WebSocket handshake is not HTTP/1.1");
+                                "the response to the WebSocket handshake is not HTTP/1.1");
     }
     if (status != 101) {
         const struct handshake_status_hint *hint = handshake_hint_of(status);
@@ -235,9 +236,10 @@ static enum err handshake_check(const struct websocket_handshake *handshake,
     }
     if (accept.len != HANDSHAKE_ACCEPT_LEN ||
         memcmp(accept.at, handshake->accept, HANDSHAKE_ACCEPT_LEN) != 0) {
-        return handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_REFUSED,
-                                "a WebSocket answer to another request "
-                                "(Sec-WebSocket-Accept): is a cache in between?");
+        return handshake_refuse(
+            fault, CLIENT_ERROR_WEBSOCKET_REFUSED,
+            "the WebSocket response belongs to another request (Sec-WebSocket-Accept): is "
+            "there a cache before the broker?");
     }
     /* RFC 6455 allows a server to name no sub-protocol. */
     if (protocol.at && !handshake_equals(protocol, handshake->subprotocol)) {
@@ -289,7 +291,7 @@ enum err websocket_read_answer(struct websocket *websocket, const uint8_t *data,
     *used = 0;
     if (!handshake) {
         return handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_FRAMES,
-                                "an answer without a request");
+                                "a response without a request");
     }
     if (len == 0) {
         return ERR_TIMEOUT;
@@ -306,7 +308,7 @@ enum err websocket_read_answer(struct websocket *websocket, const uint8_t *data,
         return handshake->answer.len < WEBSOCKET_ANSWER_MAX
                    ? ERR_TIMEOUT
                    : handshake_refuse(fault, CLIENT_ERROR_WEBSOCKET_NOT_HTTP,
-                                      "the answer to the WebSocket handshake is too long");
+                                      "the response to the WebSocket handshake is too long");
     }
     enum err err = handshake_check(handshake, fault);
     websocket_handshake_destroy(handshake);

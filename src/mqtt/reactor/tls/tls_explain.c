@@ -17,21 +17,20 @@ static const struct tls_explain_row {
     const char *text; /* NULL: the error's own text */
 } tls_explain_handshake_rows[] = {
     {SSL_R_WRONG_VERSION_NUMBER, CLIENT_ERROR_TLS_NOT_SPOKEN, NULL},
-    {SSL_R_HTTP_REQUEST, CLIENT_ERROR_TLS_NOT_SPOKEN,
-     "the broker does not speak TLS on this port, but HTTP"},
+    {SSL_R_HTTP_REQUEST, CLIENT_ERROR_TLS_NOT_SPOKEN, "the broker uses HTTP on this port, not TLS"},
     {SSL_R_UNSUPPORTED_PROTOCOL, CLIENT_ERROR_TLS_VERSION, NULL},
     {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, CLIENT_ERROR_TLS_VERSION, NULL},
     {SSL_R_DH_KEY_TOO_SMALL, CLIENT_ERROR_TLS_TOO_WEAK,
      "the broker's Diffie-Hellman key is too weak"},
     {SSL_R_WRONG_SIGNATURE_TYPE, CLIENT_ERROR_TLS_TOO_WEAK,
-     "the broker signs its handshake in a way that is too weak"},
+     "the broker's handshake signature is too weak"},
     {SSL_R_UNSUPPORTED_ELLIPTIC_CURVE, CLIENT_ERROR_TLS_TOO_WEAK, NULL},
     {SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY, CLIENT_ERROR_TLS_HANDSHAKE_REFUSED,
-     "the broker wants stronger ciphers than this node offers"},
+     "the broker requires stronger ciphers than this node offers"},
     {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, CLIENT_ERROR_TLS_HANDSHAKE_REFUSED, NULL},
     {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_WANTED, NULL},
     {SSL_R_TLSV1_ALERT_UNKNOWN_CA, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
-     "the broker does not know the authority that issued tls.cert"},
+     "the broker does not know the CA that issued tls.cert"},
     {SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
      "the broker reports that tls.cert has expired"},
     {SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
@@ -39,11 +38,11 @@ static const struct tls_explain_row {
     {SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED, NULL},
     {SSL_R_SSLV3_ALERT_BAD_CERTIFICATE, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED, NULL},
     {SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
-     "the broker does not accept certificates of the kind of tls.cert"},
+     "the broker does not accept this type of certificate (tls.cert)"},
     {SSL_R_TLSV1_ALERT_DECRYPT_ERROR, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED, NULL},
     {SSL_R_TLSV1_ALERT_INTERNAL_ERROR, CLIENT_ERROR_TLS_BROKER_TROUBLE, NULL},
     {SSL_R_TLSV1_ALERT_ACCESS_DENIED, CLIENT_ERROR_TLS_CLIENT_CERTIFICATE_REFUSED,
-     "the broker knows tls.cert and denies it access"},
+     "the broker recognizes tls.cert but denies it access"},
     {SSL_R_TLSV1_UNRECOGNIZED_NAME, CLIENT_ERROR_TLS_SERVER_NAME_UNKNOWN, NULL},
     {SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, CLIENT_ERROR_TLS_ALPN_REFUSED, NULL},
 };
@@ -62,7 +61,7 @@ static const struct tls_explain_row tls_explain_certificate_rows[] = {
     {X509_V_ERR_INVALID_PURPOSE, CLIENT_ERROR_TLS_CERTIFICATE_PURPOSE,
      "the broker's certificate was not accepted: it is not for servers (extended key usage)"},
     {X509_V_ERR_INVALID_CA, CLIENT_ERROR_TLS_CERTIFICATE_PURPOSE,
-     "the broker's certificate was not accepted: its issuer is not an authority (CA:FALSE)"},
+     "the broker's certificate was not accepted: its issuer is not a CA (CA:FALSE)"},
     {X509_V_ERR_EE_KEY_TOO_SMALL, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
     {X509_V_ERR_CA_KEY_TOO_SMALL, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
     {X509_V_ERR_CA_MD_TOO_WEAK, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK, NULL},
@@ -96,10 +95,9 @@ static void tls_explain_name(struct ssl_st *tls, struct stream_fault *fault) {
     X509 *certificate = tls_explain_peer_certificate(tls);
     char names[NAMES_LEN], common[COMMON_NAME_LEN];
     if (certificate && tls_peer_names(certificate, names, sizeof(names)) > 0) {
-        stream_fault_format(
-            fault, CLIENT_ERROR_TLS_NAME_MISMATCH,
-            "the broker's certificate is for another name than \"%.100s\": it is for %s",
-            session->name, names);
+        stream_fault_format(fault, CLIENT_ERROR_TLS_NAME_MISMATCH,
+                            "the broker's certificate is not for the name \"%.100s\": it is for %s",
+                            session->name, names);
     } else if (certificate) {
         bool named = tls_peer_common_name(certificate, common, sizeof(common));
         stream_fault_format(
@@ -110,7 +108,7 @@ static void tls_explain_name(struct ssl_st *tls, struct stream_fault *fault) {
             session->name);
     } else {
         stream_fault_format(fault, CLIENT_ERROR_TLS_NAME_MISMATCH,
-                            "the broker's certificate is for another name than \"%.100s\"",
+                            "the broker's certificate is not for the name \"%.100s\"",
                             session->name);
     }
 }
@@ -140,10 +138,10 @@ static void tls_explain_weakness(struct ssl_st *tls, long verdict, struct stream
     }
     const char *what = verdict == X509_V_ERR_EE_KEY_TOO_SMALL ? "its key is too weak"
                        : verdict == X509_V_ERR_CA_KEY_TOO_SMALL
-                           ? "the key of an authority above it is too weak"
+                           ? "the key of a CA above it is too weak"
                        : certificate == tls_explain_peer_certificate(tls)
                            ? "its signature is too weak"
-                           : "the signature of one above it is too weak";
+                           : "the signature of a certificate above it is too weak";
     stream_fault_format(fault, CLIENT_ERROR_TLS_CERTIFICATE_TOO_WEAK,
                         "the broker's certificate was not accepted: %s%s%s%s", what,
                         strength[0] != '\0' ? " (" : "", strength, strength[0] != '\0' ? ")" : "");
@@ -173,8 +171,8 @@ static void tls_explain_issuer(struct ssl_st *tls, const struct tls_explain_row 
     }
     stream_fault_format(
         fault, row->error,
-        "the broker's certificate was not accepted: it was issued by an unknown authority: "
-        "\"%s\" is not trusted, and the broker does not send its certificate",
+        "the broker's certificate was not accepted: it was issued by an unknown CA: \"%s\" "
+        "is not trusted, and the broker does not send its certificate",
         issuer);
 }
 
@@ -213,7 +211,7 @@ static void tls_explain_end(struct ssl_st *tls, int error_number, enum tls_phase
     } else {
         stream_fault_format(
             fault, CLIENT_ERROR_TLS_CLOSED,
-            "%s during the TLS handshake: does it want a client certificate (tls.cert, "
+            "%s during the TLS handshake: does it require a client certificate (tls.cert, "
             "tls.key)?",
             how);
     }
@@ -231,7 +229,7 @@ static void tls_explain_error(struct ssl_st *tls, unsigned long error, enum tls_
         stream_fault_format(fault, CLIENT_ERROR_CONNECTION_LOST, "%s: %s",
                             was_alert ? "the broker ended TLS with an alert"
                                       : "the TLS connection failed",
-                            name ? name : "no reason known");
+                            name ? name : "unknown reason");
     } else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         tls_explain_certificate(tls, fault);
     } else if (row) {
@@ -239,7 +237,7 @@ static void tls_explain_error(struct ssl_st *tls, unsigned long error, enum tls_
     } else {
         stream_fault_format(fault, CLIENT_ERROR_TLS_FAILED, "%s: %s",
                             phase == TLS_HANDSHAKING ? "TLS handshake failed" : "TLS failed",
-                            name ? name : "no reason known");
+                            name ? name : "unknown reason");
     }
 }
 

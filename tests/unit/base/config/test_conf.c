@@ -205,7 +205,7 @@ START_TEST(a_bad_value_in_the_file_names_file_and_line) {
     REFUSE_FILE("\n\nmq_config:\n", place, "unknown setting mq_config");
     REFUSE_FILE("\n\nnode_info: [1]\n", place, "unknown setting node_info");
     REFUSE_FILE("\n\nkey_prefix: [a]\n", place, "key_prefix", "one value");
-    REFUSE_FILE("\n\nkey_prefix: {a: b}\n", place, "value here, not a map");
+    REFUSE_FILE("\n\nkey_prefix: {a: b}\n", place, "must be a value, not a map");
     REFUSE_FILE("\n\nbroker_deny: [[a]]\n", place, "plain values");
     REFUSE_FILE("a: &x 1\n", "unknown setting a");
     REFUSE_FILE("key_prefix: &x a\n\nsink.key: *x\n", place, "aliases");

@@ -193,7 +193,7 @@ START_TEST(an_earlier_server_that_does_not_end_is_named_as_the_fault) {
     int fd = open(path, O_RDWR);
     ck_assert_int_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
     ck_assert_int_eq(redis_server_start(&server, folder, 100, fault), ERR_TIMEOUT);
-    ck_assert_ptr_nonnull(strstr(fault, "earlier node"));
+    ck_assert_ptr_nonnull(strstr(fault, "earlier process"));
     close(fd);
     server = start();
     fd = open(path, O_RDWR);

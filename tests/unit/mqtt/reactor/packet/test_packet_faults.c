@@ -111,7 +111,7 @@ static const struct fault_row {
     {"AUTH without a method", 5, "F0 02 18 00", PROTOCOL},
     {"AUTH with data alone", 5, "F0 06 18 04 16 0001 00", PROTOCOL},
     /* Properties: form */
-    {"a property that does not exist", 5, "20 05 00 00 02 04 00", MALFORMED},
+    {"an undefined property", 5, "20 05 00 00 02 04 00", MALFORMED},
     {"property 0", 5, "20 05 00 00 02 00 00", MALFORMED},
     {"a property beyond the table", 5, "20 05 00 00 02 7E 00", MALFORMED},
     {"an identifier of two bytes", 5, "20 06 00 00 03 A4 00 01", MALFORMED},

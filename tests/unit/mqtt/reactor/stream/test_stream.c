@@ -358,7 +358,7 @@ static const struct peer_case {
     { text, sizeof(text) - 1, says }
     PEER("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
     PEER("HTTP/1.1 403 Forbidden\r\n\r\n", "403"),
-    PEER("HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", "redirects elsewhere"),
+    PEER("HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", "redirects to another URL"),
     PEER("HTTP/1.1 101 Switching Protocols\r\n\r\n", "not an upgrade"),
     PEER("\x20\x02\x00\x00", "not HTTP"),
     PEER("", "closed the connection during the WebSocket handshake"),

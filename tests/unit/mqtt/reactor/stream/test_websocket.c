@@ -101,7 +101,7 @@ static const struct answer_case {
      "not an upgrade"},
     {"HTTP/1.1 200 OK\r\n\r\n<html>", ERR_REFUSED, "200"},
     {"HTTP/1.1 302 Found\r\nLocation: https://elsewhere/\r\n\r\n", ERR_REFUSED,
-     "redirects elsewhere"},
+     "redirects to another URL"},
     {"HTTP/1.1 400 Bad Request\r\n\r\n", ERR_REFUSED, "400"},
     {"HTTP/1.1 401 Unauthorized\r\n\r\n", ERR_REFUSED, "credentials"},
     {"HTTP/1.1 403 Forbidden\r\n\r\n", ERR_REFUSED, "forbidden"},
@@ -109,7 +109,7 @@ static const struct answer_case {
     {"HTTP/1.1 503 Service Unavailable\r\n\r\n", ERR_REFUSED, "503"},
     {"HTTP/1.1 999 Odd\r\n\r\n", ERR_REFUSED, "999"},
     {"HTTP/1.0 200 OK\r\n\r\n<html>", ERR_REFUSED, "HTTP status 200"},
-    {"HTTP/1.0 302 Found\r\nLocation: /login\r\n\r\n", ERR_REFUSED, "redirects elsewhere"},
+    {"HTTP/1.0 302 Found\r\nLocation: /login\r\n\r\n", ERR_REFUSED, "redirects to another URL"},
     {"HTTP/1.0 401 Unauthorized\r\n\r\n", ERR_REFUSED, "credentials"},
     {"HTTP/1.0 403 Forbidden\r\n\r\n", ERR_REFUSED, "HTTP status 403"},
     {"HTTP/1.2 403 Forbidden\r\n\r\n", ERR_REFUSED, "not HTTP/1.1"},
@@ -284,12 +284,12 @@ static const struct frame_case {
      ERR_PROTOCOL, "", "reserved bits"},
     {BYTES("\x83\x01"
            "a"),
-     ERR_PROTOCOL, "", "unknown kind"},
+     ERR_PROTOCOL, "", "unknown opcode"},
     {BYTES("\x87\x01"
            "a"),
-     ERR_PROTOCOL, "", "unknown kind"},
-    {BYTES("\x8B\x00"), ERR_PROTOCOL, "", "unknown kind"},
-    {BYTES("\x8F\x00"), ERR_PROTOCOL, "", "unknown kind"},
+     ERR_PROTOCOL, "", "unknown opcode"},
+    {BYTES("\x8B\x00"), ERR_PROTOCOL, "", "unknown opcode"},
+    {BYTES("\x8F\x00"), ERR_PROTOCOL, "", "unknown opcode"},
     {BYTES("\x80\x01"
            "a"),
      ERR_PROTOCOL, "", "without a preceding fragment"},
@@ -318,8 +318,8 @@ static const struct frame_case {
     {BYTES("\x88\x06\x03\xF0"
            "full"),
      ERR_CANCELED, "", "policy violation (1008): full"},
-    {BYTES("\x88\x04\x0F\xA0\xFF\xFE"), ERR_CANCELED, "", "no known reason (4000)"},
-    {BYTES("\x88\x04\x0F\xA0\x01\n"), ERR_CANCELED, "", "no known reason (4000)"},
+    {BYTES("\x88\x04\x0F\xA0\xFF\xFE"), ERR_CANCELED, "", "unknown reason (4000)"},
+    {BYTES("\x88\x04\x0F\xA0\x01\n"), ERR_CANCELED, "", "unknown reason (4000)"},
     {BYTES("\x88\x01\x03"), ERR_PROTOCOL, "", "incomplete status"},
     {BYTES("\x82\x05"
            "ab"),

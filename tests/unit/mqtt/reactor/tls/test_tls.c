@@ -135,7 +135,7 @@ START_TEST(the_certificate_must_be_for_the_name_or_address) {
         ck_assert_str_eq(sni, test->sni);
     }
     if (test->result != ERR_OK) {
-        assert_fault("tls_failed", "another name than");
+        assert_fault("tls_failed", "not for the name");
         assert_fault("tls_failed", test->server_name ? test->server_name : test->host);
     }
 }
@@ -174,7 +174,7 @@ END_TEST
 START_TEST(without_an_authority_those_of_the_system_count) {
     client.config.tls->ca = NULL;
     ck_assert_int_eq(client_connect(&client, contexts), ERR_IO);
-    assert_fault("tls_failed", "unknown authority");
+    assert_fault("tls_failed", "unknown CA");
     client_close(&client);
     setenv("SSL_CERT_FILE", authority.cert, 1); /* of this process, which the test has alone */
     ck_assert_int_eq(client_connect(&client, contexts), ERR_OK);
@@ -187,7 +187,7 @@ END_TEST
 START_TEST(an_unknown_authority_is_named_as_the_reason) {
     client.config.tls->ca = other_authority.cert;
     ck_assert_int_eq(client_connect(&client, contexts), ERR_IO);
-    assert_fault("tls_failed", "unknown authority");
+    assert_fault("tls_failed", "unknown CA");
 }
 END_TEST
 
@@ -200,7 +200,7 @@ START_TEST(a_broker_that_wants_a_client_certificate_is_understood) {
                                  sizeof(CONNECT_PACKET) - 1, &client.fault);
         ck_assert(n < 0 || client_fails(&client));
     }
-    assert_fault("tls_failed", "wants a client certificate");
+    assert_fault("tls_failed", "requires a client certificate");
 }
 END_TEST
 
@@ -215,7 +215,7 @@ START_TEST(a_write_that_fails_tells_what_the_broker_said) {
                          sizeof(CONNECT_PACKET) - 1, &client.fault);
         usleep(1000);
     }
-    assert_fault("tls_failed", "wants a client certificate");
+    assert_fault("tls_failed", "requires a client certificate");
 }
 END_TEST
 
@@ -280,9 +280,9 @@ static const struct server_case {
     {&server, "-no_ticket", ERR_OK, ""},
     {&expired, NULL, ERR_IO, "has expired"},
     {&future, NULL, ERR_IO, "not valid yet"},
-    {&misnamed, NULL, ERR_IO, "another name than \"localhost\": it is for elsewhere.example"},
+    {&misnamed, NULL, ERR_IO, "not for the name \"localhost\": it is for elsewhere.example"},
     {&client_identity, NULL, ERR_IO, "no subject alternative name, only the common name \""},
-    {&by_stranger, NULL, ERR_IO, "unknown authority"},
+    {&by_stranger, NULL, ERR_IO, "unknown CA"},
     {&other_authority, NULL, ERR_IO, "self-signed"},
     {&server, "-tls1_1", ERR_IO, "1.2"},
 };
@@ -333,31 +333,29 @@ static const struct material_case {
     const char *code, *says;
 } material_cases[] = {
     {CA, "./missing", ERR_IO, "tls_file_unreadable",
-     "tls.ca cannot be read: it does not exist, leads"},
+     "tls.ca cannot be read: it does not exist, is outside"},
     {CA, "./pipe", ERR_IO, "tls_file_unreadable", "not a regular file"},
     {CA, "./folder", ERR_IO, "tls_file_unreadable", "not a regular file"},
-    {CA, "./zero", ERR_IO, "tls_file_unreadable", "it does not exist, leads out of"},
+    {CA, "./zero", ERR_IO, "tls_file_unreadable", "it does not exist, is outside"},
     {CA, "/dev/zero", ERR_IO, "tls_file_unreadable", "not below a folder of this node's secrets."},
     {CA, "/etc/shadow", ERR_IO, "tls_file_unreadable", "not below a folder of this node's secrets"},
     {CA, "/nowhere", ERR_IO, "tls_file_unreadable", "not below a folder of this node's secrets"},
-    {CERT, "./zero", ERR_IO, "tls_file_unreadable", "it does not exist, leads out of"},
+    {CERT, "./zero", ERR_IO, "tls_file_unreadable", "it does not exist, is outside"},
     {KEY, "/proc/self/environ", ERR_IO, "tls_file_unreadable", "not below a folder of this node"},
     {CA, "./large", ERR_IO, "tls_file_unreadable", "4 MiB"},
     {CERT, "./missing", ERR_IO, "tls_file_unreadable", "tls.cert"},
     {KEY, "./pipe", ERR_IO, "tls_file_unreadable", "tls.key"},
-    {CA, "./empty", ERR_ARGUMENT, "tls_failed",
-     "holds no certificates in PEM that can be read (/tmp/"},
+    {CA, "./empty", ERR_ARGUMENT, "tls_failed", "contains no readable PEM certificates (/tmp/"},
     {CA, "./client.key", ERR_ARGUMENT, "tls_failed",
-     "holds no certificates in PEM that can be read (/tmp/"},
+     "contains no readable PEM certificates (/tmp/"},
     {CA, "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n", ERR_ARGUMENT,
      "tls_failed", "tls.ca"},
     {CA, "-----BEGIN CERTIFICATE-----\nQU", ERR_ARGUMENT, "tls_failed", "tls.ca"},
-    {CERT, "./client.key", ERR_ARGUMENT, "tls_failed",
-     "holds no certificate in PEM that can be used here (/tmp/"},
+    {CERT, "./client.key", ERR_ARGUMENT, "tls_failed", "contains no usable PEM certificate (/tmp/"},
     {KEY, "./client.pem", ERR_ARGUMENT, "tls_failed",
-     "holds no private key in PEM that can be read (/tmp/"},
-    {KEY, "./server.key", ERR_ARGUMENT, "tls_failed", "not the key of tls.cert"},
-    {KEY, "./rsa.key", ERR_ARGUMENT, "tls_failed", "not the key of tls.cert"},
+     "contains no readable PEM private key (/tmp/"},
+    {KEY, "./server.key", ERR_ARGUMENT, "tls_failed", "does not match tls.cert"},
+    {KEY, "./rsa.key", ERR_ARGUMENT, "tls_failed", "does not match tls.cert"},
     {KEY, "./locked.key", ERR_ARGUMENT, "tls_failed", "passphrase"},
     {KEY, "./locked-old.key", ERR_ARGUMENT, "tls_failed", "passphrase"},
 };
